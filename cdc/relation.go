@@ -1,0 +1,30 @@
+package cdc
+
+// Relation is a table as a Relation message of the stream, or the catalogue,
+// describes it. It is immutable; a schema change makes a new one.
+type Relation struct {
+	OID             uint32
+	Schema, Name    string
+	ReplicaIdentity byte // d default, n nothing, f full, i index (pg_class.relreplident)
+	Columns         []Column
+}
+
+// Column is one column of a relation, in the order of the tuples.
+type Column struct {
+	Name string
+	// Key: part of the replica identity (under FULL: every column).
+	Key bool
+	// Type is never nil. A type that is gone from the catalogue has KindUnknown.
+	Type    *Type
+	TypeMod int32 // atttypmod, -1 when there is none
+}
+
+// Column returns the index of the named column, or -1.
+func (r *Relation) Column(name string) int {
+	for i := range r.Columns {
+		if r.Columns[i].Name == name {
+			return i
+		}
+	}
+	return -1
+}

@@ -1,0 +1,102 @@
+package cdc
+
+import (
+	"time"
+
+	"github.com/jackc/pglogrepl"
+)
+
+// LSN is a position in PostgreSQL's write-ahead log, in bytes.
+type LSN = pglogrepl.LSN
+
+// Position identifies one row change for ever: the LSN in the Begin message of
+// its transaction (FinalLSN, the position of the commit record) and the
+// change's number within the transaction, counted from 0 over all row changes
+// before any rule or filter. The LSN of a single change is neither unique nor
+// monotonic and is never used.
+type Position struct {
+	Commit  LSN
+	Ordinal uint64
+}
+
+// Op is what happened to a row.
+type Op uint8
+
+// The operations of the stream. A TRUNCATE is one change per table, without rows.
+const (
+	Insert Op = iota + 1
+	Update
+	Delete
+	Truncate
+)
+
+// String returns the operation as the rule files spell it.
+func (o Op) String() string {
+	switch o {
+	case Insert:
+		return "insert"
+	case Update:
+		return "update"
+	case Delete:
+		return "delete"
+	case Truncate:
+		return "truncate"
+	}
+	return "unknown"
+}
+
+// State says what the stream told about one column of a row.
+type State uint8
+
+const (
+	// Missing: the column was not sent, because it is outside the replica
+	// identity. Its value is unknown, which is not null.
+	Missing State = iota
+	// Null is SQL's null.
+	Null
+	// Present: Datum.Text holds the value.
+	Present
+	// Unchanged: an out-of-line (TOAST) value that the update did not touch
+	// and that the server did not send. Its value is unknown, which is not null.
+	Unchanged
+)
+
+// Datum is one column's value in PostgreSQL's text form. Text is exact: the
+// session fixes datestyle, intervalstyle, extra_float_digits, timezone (UTC),
+// bytea_output and client_encoding (UTF8). Text aliases the reader's buffer
+// and is valid only until the handler returns.
+type Datum struct {
+	State State
+	Text  []byte
+}
+
+// Known reports whether the value is known: present or null.
+func (d Datum) Known() bool { return d.State == Present || d.State == Null }
+
+// Transaction is one committed transaction of the source.
+type Transaction struct {
+	// Commit is the LSN in the Begin message (FinalLSN): the identity of the transaction.
+	Commit LSN
+	// End is the LSN after the commit record, what is confirmed to the server.
+	// It is known only at the commit.
+	End LSN
+	// Time is the commit timestamp, in UTC, microsecond precision.
+	Time time.Time
+	XID  uint32
+}
+
+// Change is one row change. It and everything it refers to, except Relation,
+// belong to the reader and are valid only until the handler returns.
+type Change struct {
+	Position
+	Tx       *Transaction
+	Op       Op
+	Relation *Relation
+	// New has one datum per column of Relation after an insert or update,
+	// else it is nil. Under REPLICA IDENTITY FULL an unchanged TOAST value
+	// has already been filled in from the old row.
+	New []Datum
+	// Old has one datum per column of Relation when the server sent the old
+	// row (or its identity columns, the rest Missing), else it is nil.
+	Old []Datum
+}

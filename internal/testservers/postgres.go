@@ -1,0 +1,262 @@
+package testservers
+
+import (
+	"context"
+	"fmt"
+	"net/url"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+)
+
+// startTimeout is how long a server may take until it answers.
+const startTimeout = 60 * time.Second
+
+// PostgresOptions are what a test may want different.
+type PostgresOptions struct {
+	// Settings are added to postgresql.conf, and win over the defaults.
+	Settings map[string]string
+	// Bin is the directory of the server programs; empty: PostgresBin.
+	Bin string
+}
+
+// Postgres is a private PostgreSQL server with wal_level=logical. Its
+// superuser is postgres, trusted on the loopback interface.
+type Postgres struct {
+	dir, bin  string
+	port      int
+	user      *syscall.Credential
+	process   *process
+	databases atomic.Int64
+}
+
+// StartPostgres makes a cluster in a temporary directory, starts it, and waits
+// until it answers. Close removes it.
+func StartPostgres(o PostgresOptions) (_ *Postgres, err error) {
+	p := &Postgres{bin: o.Bin}
+	if p.bin == "" {
+		if p.bin, err = PostgresBin(); err != nil {
+			return nil, err
+		}
+	}
+	if p.user, err = postgresUser(); err != nil {
+		return nil, err
+	}
+	if p.port, err = freePort(); err != nil {
+		return nil, err
+	}
+	if p.dir, err = os.MkdirTemp("", "gancho-pg-"); err != nil {
+		return nil, err
+	}
+	defer func() {
+		if err != nil {
+			err = fmt.Errorf("%w\n%s", err, p.Log())
+			p.Close()
+		}
+	}()
+	if p.user != nil {
+		if err := os.Chown(p.dir, int(p.user.Uid), int(p.user.Gid)); err != nil {
+			return nil, err
+		}
+	}
+	initdb := exec.Command(filepath.Join(p.bin, "initdb"), "-D", p.data(), "-U", "postgres", "-A", "trust",
+		"-E", "UTF8", "--locale=C.UTF-8", "--no-sync", "--no-instructions")
+	initdb.SysProcAttr = &syscall.SysProcAttr{Credential: p.user}
+	initdb.Dir = p.dir
+	if out, err := initdb.CombinedOutput(); err != nil {
+		return nil, fmt.Errorf("initdb: %w\n%s", err, out)
+	}
+	if err := p.configure(o.Settings); err != nil {
+		return nil, err
+	}
+	return p, p.Start()
+}
+
+func (p *Postgres) data() string { return filepath.Join(p.dir, "data") }
+
+func (p *Postgres) configure(settings map[string]string) error {
+	conf := map[string]string{
+		"listen_addresses":        "'127.0.0.1'",
+		"port":                    strconv.Itoa(p.port),
+		"unix_socket_directories": "'" + p.dir + "'",
+		"wal_level":               "logical",
+		"max_wal_senders":         "40",
+		"max_replication_slots":   "40",
+		"max_connections":         "200",
+		"shared_buffers":          "'64MB'",
+		"fsync":                   "off", // tests kill processes, never the kernel
+		"synchronous_commit":      "on",  // only flushed WAL is sent
+		"full_page_writes":        "off",
+	}
+	for k, v := range settings {
+		conf[k] = v
+	}
+	var b strings.Builder
+	for k, v := range conf {
+		fmt.Fprintf(&b, "%s = %s\n", k, v)
+	}
+	f, err := os.OpenFile(filepath.Join(p.data(), "postgresql.conf"), os.O_APPEND|os.O_WRONLY, 0)
+	if err != nil {
+		return err
+	}
+	if _, err := f.WriteString(b.String()); err != nil {
+		_ = f.Close()
+		return err
+	}
+	return f.Close()
+}
+
+// Start starts a server that was stopped or killed and waits until it answers.
+func (p *Postgres) Start() error {
+	deadline := time.Now().Add(startTimeout)
+	for {
+		if !p.process.running() {
+			// A killed postmaster's children may hold the shared memory for a
+			// moment, in which a new one refuses to start: try again.
+			logfile, err := os.OpenFile(filepath.Join(p.dir, "log"), os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o600)
+			if err != nil {
+				return err
+			}
+			cmd := exec.Command(filepath.Join(p.bin, "postgres"), "-D", p.data())
+			cmd.Dir, cmd.Stdout, cmd.Stderr = p.dir, logfile, logfile
+			p.process, err = startProcess(cmd, syscall.SIGQUIT, p.user)
+			_ = logfile.Close()
+			if err != nil {
+				return err
+			}
+		}
+		ctx, cancel := context.WithDeadline(context.Background(), deadline)
+		conn, err := pgx.Connect(ctx, p.DSN("postgres"))
+		if err == nil {
+			err = conn.Close(ctx)
+			cancel()
+			return err
+		}
+		cancel()
+		if time.Now().After(deadline) {
+			return fmt.Errorf("wait for PostgreSQL: %w", err)
+		}
+		pause()
+	}
+}
+
+// Stop shuts the server down in the given mode: fast (disconnecting clients)
+// or immediate (like a crash). It returns when the server is gone.
+func (p *Postgres) Stop(mode string) {
+	sig := syscall.SIGINT
+	if mode == "immediate" {
+		sig = syscall.SIGQUIT
+	}
+	p.process.signal(sig)
+}
+
+// Kill kills the postmaster with SIGKILL.
+func (p *Postgres) Kill() { p.process.signal(syscall.SIGKILL) }
+
+// Port is the TCP port on 127.0.0.1.
+func (p *Postgres) Port() int { return p.port }
+
+// PID is the postmaster's.
+func (p *Postgres) PID() int { return p.process.cmd.Process.Pid }
+
+// Bin is the directory of the server programs.
+func (p *Postgres) Bin() string { return p.bin }
+
+// DSN is the connection string of a database, as superuser.
+func (p *Postgres) DSN(database string) string {
+	return fmt.Sprintf("postgres://postgres@127.0.0.1:%d/%s?sslmode=disable", p.port, url.PathEscape(database))
+}
+
+// Log is what the server wrote.
+func (p *Postgres) Log() string {
+	b, err := os.ReadFile(filepath.Join(p.dir, "log"))
+	if err != nil {
+		return ""
+	}
+	return string(b)
+}
+
+// Close stops the server and removes its directory. It may be called twice.
+func (p *Postgres) Close() {
+	p.process.signal(syscall.SIGQUIT)
+	_ = os.RemoveAll(p.dir) // a temporary directory: nothing to tell
+}
+
+// Exec runs statements on a database, for setting up.
+func (p *Postgres) Exec(ctx context.Context, database, sql string) error {
+	conn, err := pgx.Connect(ctx, p.DSN(database))
+	if err != nil {
+		return err
+	}
+	defer func() { _ = conn.Close(ctx) }()
+	_, err = conn.Exec(ctx, sql)
+	return err
+}
+
+// Database makes a fresh database for the test, runs the statements in it, and
+// returns its DSN. It is dropped, with its slots, when the test ends. The
+// options are those of CREATE DATABASE, such as "template template0 encoding
+// 'LATIN1' locale 'C'"; empty: UTF8 with C.UTF-8.
+func (p *Postgres) Database(t testing.TB, options string, statements ...string) string {
+	t.Helper()
+	name := fmt.Sprintf("test_%d", p.databases.Add(1))
+	ctx := context.Background()
+	if err := p.Exec(ctx, "postgres", "create database "+name+" "+options); err != nil {
+		t.Fatalf("create database: %v", err)
+	}
+	t.Cleanup(func() { p.drop(t, name) })
+	for _, s := range statements {
+		if err := p.Exec(ctx, name, s); err != nil {
+			t.Fatalf("set up database: %v", err)
+		}
+	}
+	return p.DSN(name)
+}
+
+func (p *Postgres) drop(t testing.TB, name string) {
+	ctx := context.Background()
+	conn, err := pgx.Connect(ctx, p.DSN("postgres"))
+	if err != nil {
+		return // the test stopped the server
+	}
+	defer func() { _ = conn.Close(ctx) }()
+	// A walsender that was told to go needs a moment to release its slot.
+	for range 100 {
+		_, err = conn.Exec(ctx, `select pg_terminate_backend(active_pid) from pg_replication_slots where database = $1 and active`, name)
+		if err == nil {
+			_, err = conn.Exec(ctx, `select pg_drop_replication_slot(slot_name) from pg_replication_slots where database = $1`, name)
+		}
+		if err == nil {
+			_, err = conn.Exec(ctx, "drop database if exists "+name+" with (force)")
+		}
+		if err == nil {
+			return
+		}
+		pause()
+	}
+	t.Logf("drop database %s: %v", name, err)
+}
+
+// Main starts a PostgreSQL server for a test binary, runs its tests, and
+// stops the server. Use it as: func TestMain(m *testing.M) { os.Exit(testservers.Main(m, &pg)) }
+func Main(m *testing.M, server **Postgres) int {
+	p, err := StartPostgres(PostgresOptions{})
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	defer p.Close()
+	*server = p
+	return m.Run()
+}
+
+// pause waits a little between two looks at a server that tells nobody when it is ready.
+func pause() { <-time.After(20 * time.Millisecond) }

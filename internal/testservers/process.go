@@ -1,0 +1,125 @@
+package testservers
+
+import (
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"os/user"
+	"path/filepath"
+	"runtime"
+	"sort"
+	"strconv"
+	"syscall"
+)
+
+// process is a child that dies with this process.
+type process struct {
+	cmd  *exec.Cmd
+	done chan struct{} // closed when the child has been reaped
+}
+
+// startProcess starts the command so that the kernel kills it with deathSignal
+// when this process ends, however it ends. The signal is tied to the thread
+// that forks, so a thread is kept for the child's whole life.
+func startProcess(cmd *exec.Cmd, deathSignal syscall.Signal, credential *syscall.Credential) (*process, error) {
+	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: deathSignal, Credential: credential, Setpgid: true}
+	p := &process{cmd: cmd, done: make(chan struct{})}
+	started := make(chan error)
+	go func() {
+		runtime.LockOSThread()
+		defer runtime.UnlockOSThread()
+		err := cmd.Start()
+		started <- err
+		if err != nil {
+			return
+		}
+		_ = cmd.Wait() // how it ended is the caller's business: it asked for it
+		close(p.done)
+	}()
+	if err := <-started; err != nil {
+		return nil, fmt.Errorf("start %s: %w", filepath.Base(cmd.Path), err)
+	}
+	return p, nil
+}
+
+func (p *process) running() bool {
+	if p == nil {
+		return false
+	}
+	select {
+	case <-p.done:
+		return false
+	default:
+		return true
+	}
+}
+
+// signal sends the signal and waits until the child is gone.
+func (p *process) signal(sig syscall.Signal) {
+	if !p.running() {
+		return
+	}
+	_ = p.cmd.Process.Signal(sig) // an error means that it is gone already
+	<-p.done
+}
+
+// freePort returns a TCP port of the loopback interface that nobody listens on.
+func freePort() (int, error) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return 0, fmt.Errorf("find a free port: %w", err)
+	}
+	port := l.Addr().(*net.TCPAddr).Port
+	return port, l.Close()
+}
+
+// postgresUser is whom PostgreSQL runs as: nil unless we are root, which
+// PostgreSQL refuses to run as.
+func postgresUser() (*syscall.Credential, error) {
+	if os.Geteuid() != 0 {
+		return nil, nil
+	}
+	u, err := user.Lookup("postgres")
+	if err != nil {
+		return nil, fmt.Errorf("find user postgres (root cannot run PostgreSQL): %w; install it: apt-get install postgresql", err)
+	}
+	uid, err := strconv.ParseUint(u.Uid, 10, 32)
+	if err != nil {
+		return nil, fmt.Errorf("read uid of user postgres: %w", err)
+	}
+	gid, err := strconv.ParseUint(u.Gid, 10, 32)
+	if err != nil {
+		return nil, fmt.Errorf("read gid of user postgres: %w", err)
+	}
+	return &syscall.Credential{Uid: uint32(uid), Gid: uint32(gid)}, nil
+}
+
+// PostgresBin returns the directory of PostgreSQL's server programs:
+// $GANCHO_TEST_PG_BIN, else the newest that Debian's packages installed, else
+// where PATH has initdb.
+func PostgresBin() (string, error) {
+	if dir := os.Getenv("GANCHO_TEST_PG_BIN"); dir != "" {
+		return dir, nil
+	}
+	found, err := filepath.Glob("/usr/lib/postgresql/*/bin/initdb")
+	if err != nil {
+		return "", err
+	}
+	sort.Slice(found, func(i, j int) bool { return versionOf(found[i]) > versionOf(found[j]) })
+	if len(found) > 0 {
+		return filepath.Dir(found[0]), nil
+	}
+	if path, err := exec.LookPath("initdb"); err == nil {
+		return filepath.Dir(path), nil
+	}
+	return "", fmt.Errorf("PostgreSQL's server programs are missing; install them: apt-get install postgresql")
+}
+
+func versionOf(path string) int {
+	v, err := strconv.Atoi(filepath.Base(filepath.Dir(filepath.Dir(path))))
+	if err != nil {
+		return 0
+	}
+	return v
+}

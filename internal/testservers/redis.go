@@ -1,0 +1,121 @@
+package testservers
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"syscall"
+
+	"github.com/redis/go-redis/v9"
+)
+
+// RedisOptions are what a test may want different.
+type RedisOptions struct {
+	// Settings are given on the command line, and win over the defaults:
+	// appendonly yes, appendfsync everysec, maxmemory-policy noeviction, no snapshots.
+	Settings map[string]string
+}
+
+// Redis is a private Redis server that keeps its data in a temporary directory.
+type Redis struct {
+	dir, bin string
+	port     int
+	settings map[string]string
+	process  *process
+}
+
+// StartRedis starts a server and waits until it answers. Close removes it.
+func StartRedis(o RedisOptions) (_ *Redis, err error) {
+	r := &Redis{settings: map[string]string{
+		"bind": "127.0.0.1", "save": "", "appendonly": "yes", "appendfsync": "everysec",
+		"maxmemory-policy": "noeviction", "daemonize": "no",
+	}}
+	for k, v := range o.Settings {
+		r.settings[k] = v
+	}
+	if r.bin, err = exec.LookPath("redis-server"); err != nil {
+		return nil, fmt.Errorf("redis-server is missing; install it: apt-get install redis-server")
+	}
+	if r.port, err = freePort(); err != nil {
+		return nil, err
+	}
+	if r.dir, err = os.MkdirTemp("", "gancho-redis-"); err != nil {
+		return nil, err
+	}
+	if err := r.Start(); err != nil {
+		err = fmt.Errorf("%w\n%s", err, r.Log())
+		r.Close()
+		return nil, err
+	}
+	return r, nil
+}
+
+// Start starts a server that was stopped or killed, on the same data and port,
+// and waits until it has loaded them.
+func (r *Redis) Start() error {
+	args := []string{"--port", strconv.Itoa(r.port), "--dir", r.dir, "--logfile", filepath.Join(r.dir, "log")}
+	for k, v := range r.settings {
+		args = append(args, "--"+k, v)
+	}
+	cmd := exec.Command(r.bin, args...)
+	cmd.Dir = r.dir
+	var err error
+	if r.process, err = startProcess(cmd, syscall.SIGKILL, nil); err != nil {
+		return err
+	}
+	client := redis.NewClient(&redis.Options{Addr: r.Addr(), MaxRetries: -1})
+	defer func() { _ = client.Close() }()
+	ctx, cancel := context.WithTimeout(context.Background(), startTimeout)
+	defer cancel()
+	for {
+		err := client.Ping(ctx).Err()
+		if err == nil {
+			return nil
+		}
+		if ctx.Err() != nil || !r.process.running() {
+			return fmt.Errorf("wait for Redis: %w", err)
+		}
+		pause()
+	}
+}
+
+// Kill kills the server with SIGKILL. Start brings it back on its data.
+func (r *Redis) Kill() { r.process.signal(syscall.SIGKILL) }
+
+// Stop shuts the server down in order.
+func (r *Redis) Stop() { r.process.signal(syscall.SIGTERM) }
+
+// Signal sends a signal (SIGSTOP, SIGCONT) without waiting for anything.
+func (r *Redis) Signal(sig syscall.Signal) error { return r.process.cmd.Process.Signal(sig) }
+
+// Addr is host:port.
+func (r *Redis) Addr() string { return net127(r.port) }
+
+// URL is the server as a redis:// URL.
+func (r *Redis) URL() string { return "redis://" + r.Addr() + "/0" }
+
+// Dir is the data directory; the AOF is in its appendonlydir.
+func (r *Redis) Dir() string { return r.dir }
+
+// PID is the server's.
+func (r *Redis) PID() int { return r.process.cmd.Process.Pid }
+
+// Log is what the server wrote.
+func (r *Redis) Log() string {
+	b, err := os.ReadFile(filepath.Join(r.dir, "log"))
+	if err != nil {
+		return ""
+	}
+	return string(b)
+}
+
+// Close kills the server and removes its data. It may be called twice.
+func (r *Redis) Close() {
+	r.process.signal(syscall.SIGKILL)
+	_ = os.RemoveAll(r.dir) // a temporary directory: nothing to tell
+}
+
+func net127(port int) string { return "127.0.0.1:" + strconv.Itoa(port) }
