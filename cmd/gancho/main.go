@@ -1,0 +1,92 @@
+// Command gancho adds webhooks to a system that has none: it reads the
+// system's PostgreSQL replication stream and delivers what rules make of it.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"syscall"
+	_ "time/tzdata" // source.timezone must work on a machine without a zone database
+
+	"github.com/spf13/cobra"
+)
+
+// The exit codes, which scripts rely on.
+const (
+	exitDone   = 0
+	exitFailed = 1
+	exitUsage  = 2
+)
+
+func main() {
+	os.Exit(Main(context.Background(), os.Args[1:], os.Stdin, os.Stdout, os.Stderr))
+}
+
+// usageError is a mistake on the command line, as opposed to a failure of what
+// was asked for.
+type usageError struct{ error }
+
+// Main runs the command line and returns its exit code: 0 done, 1 failed, 2
+// wrong usage. The first SIGINT or SIGTERM cancels the command's context, so
+// that it drains; the second kills the process.
+func Main(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.Writer) int {
+	ctx, stop := signal.NotifyContext(ctx, os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	// Once the first signal is taken, hand the next one back to the runtime.
+	defer context.AfterFunc(ctx, stop)()
+
+	root := newRootCommand()
+	root.SetArgs(args)
+	root.SetIn(stdin)
+	root.SetOut(stdout)
+	root.SetErr(stderr)
+	err := root.ExecuteContext(ctx)
+	var usage usageError
+	switch {
+	case err == nil:
+		return exitDone
+	case errors.As(err, &usage):
+		fmt.Fprintf(stderr, "gancho: %v\nRun 'gancho --help' for usage.\n", err)
+		return exitUsage
+	default:
+		fmt.Fprintf(stderr, "gancho: %v\n", err)
+		return exitFailed
+	}
+}
+
+func newRootCommand() *cobra.Command {
+	root := &cobra.Command{
+		Use:           "gancho",
+		Short:         "Webhooks for a system that has none",
+		Long:          "Gancho reads a PostgreSQL database's logical replication stream, turns row changes into\nevents by rules written in SQL expressions, and delivers them as signed webhooks.",
+		SilenceErrors: true,
+		SilenceUsage:  true,
+		Args:          noArguments,
+		RunE:          func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+	}
+	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
+	root.AddCommand(
+		newRunCommand(),
+		newCheckCommand(),
+		newListenCommand(),
+		newDemoCommand(runBridge),
+		newVersionCommand(),
+	)
+	return root
+}
+
+// noArguments refuses positional arguments as wrong usage, with the closest
+// command's name when the argument looks like a misspelt one.
+func noArguments(cmd *cobra.Command, args []string) error {
+	if len(args) == 0 {
+		return nil
+	}
+	if s := cmd.Root().SuggestionsFor(args[0]); len(s) > 0 {
+		return usageError{fmt.Errorf("unknown command %q; did you mean %q?", args[0], s[0])}
+	}
+	return usageError{fmt.Errorf("unexpected argument %q for %q", args[0], cmd.CommandPath())}
+}

@@ -1,0 +1,140 @@
+package bridge
+
+import (
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+
+	"gancho/cdc"
+)
+
+// metrics are what /metrics shows. Durations are in seconds, sizes in bytes.
+type metrics struct {
+	registry *prometheus.Registry
+
+	changes      *prometheus.CounterVec
+	events       *prometheus.CounterVec
+	parked       *prometheus.CounterVec
+	appended     prometheus.Counter
+	duplicates   prometheus.Counter
+	appendErrors prometheus.Counter
+	rewinds      prometheus.Counter
+
+	slotLagBytes   prometheus.Gauge
+	slotLagSeconds prometheus.Gauge
+	walHeld        prometheus.Gauge
+
+	backlog *prometheus.GaugeVec
+	oldest  *prometheus.GaugeVec
+	dead    *prometheus.GaugeVec
+
+	attempts *prometheus.CounterVec
+	latency  *prometheus.HistogramVec
+
+	// Counters of the hot path, looked up once.
+	changesOf map[changeLabels]prometheus.Counter
+	eventsOf  map[string]prometheus.Counter
+}
+
+type changeLabels struct {
+	relation *cdc.Relation
+	op       cdc.Op
+}
+
+func newMetrics() *metrics {
+	counter := func(name, help string, labels ...string) *prometheus.CounterVec {
+		return prometheus.NewCounterVec(prometheus.CounterOpts{Namespace: "gancho", Name: name, Help: help}, labels)
+	}
+	gauge := func(name, help string, labels ...string) *prometheus.GaugeVec {
+		return prometheus.NewGaugeVec(prometheus.GaugeOpts{Namespace: "gancho", Name: name, Help: help}, labels)
+	}
+	m := &metrics{
+		registry: prometheus.NewRegistry(),
+		changes:  counter("changes_total", "Row changes read from the replication stream.", "table", "op"),
+		events:   counter("events_total", "Events that rules made, before they are routed to endpoints.", "event"),
+		parked:   counter("parked_total", "Changes that a rule could not be applied to; they are in the capture dead letters.", "event"),
+		attempts: counter("attempts_total", "Delivery attempts by what came of them.", "endpoint", "outcome"),
+		backlog:  gauge("backlog_events", "Events queued for an endpoint and not yet delivered.", "endpoint"),
+		oldest:   gauge("oldest_event_age_seconds", "Age of the oldest event queued for an endpoint, from its commit.", "endpoint"),
+		dead:     gauge("dead_letters", "Events in an endpoint's dead letters.", "endpoint"),
+		latency: prometheus.NewHistogramVec(prometheus.HistogramOpts{
+			Namespace: "gancho", Name: "commit_to_delivered_seconds",
+			Help:    "From the commit of the change to the receiver's success.",
+			Buckets: []float64{.0005, .001, .002, .005, .01, .02, .05, .1, .25, .5, 1, 2.5, 5, 10, 30, 60, 300, 1800, 7200},
+		}, []string{"endpoint"}),
+		changesOf: map[changeLabels]prometheus.Counter{},
+		eventsOf:  map[string]prometheus.Counter{},
+	}
+	plain := func(name, help string) prometheus.Counter {
+		return prometheus.NewCounter(prometheus.CounterOpts{Namespace: "gancho", Name: name, Help: help})
+	}
+	m.appended = plain("appended_total", "Stream entries sent to Redis, one per event and endpoint.")
+	m.duplicates = plain("append_duplicates_total", "Stream entries that Redis had already, after a replay of the WAL.")
+	m.appendErrors = plain("append_errors_total", "Appends to Redis that failed and are repeated.")
+	m.rewinds = plain("rewinds_total", "Times that capture went back to the confirmed position because Redis had restarted.")
+	m.slotLagBytes = prometheus.NewGauge(prometheus.GaugeOpts{Namespace: "gancho", Name: "slot_lag_bytes", Help: "WAL written by the source and not yet confirmed by Gancho."})
+	m.slotLagSeconds = prometheus.NewGauge(prometheus.GaugeOpts{Namespace: "gancho", Name: "slot_lag_seconds", Help: "Age of the oldest transaction read and not yet confirmed; 0 when there is none."})
+	m.walHeld = prometheus.NewGauge(prometheus.GaugeOpts{Namespace: "gancho", Name: "slot_wal_held_bytes", Help: "WAL that the source keeps on disk for the slot."})
+	m.registry.MustRegister(m.changes, m.events, m.parked, m.attempts, m.backlog, m.oldest, m.dead, m.latency,
+		m.appended, m.duplicates, m.appendErrors, m.rewinds, m.slotLagBytes, m.slotLagSeconds, m.walHeld,
+		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	return m
+}
+
+// change counts a row change. Only the capture goroutine calls it.
+func (m *metrics) change(c *cdc.Change) {
+	k := changeLabels{c.Relation, c.Op}
+	counter, ok := m.changesOf[k]
+	if !ok {
+		counter = m.changes.WithLabelValues(c.Relation.Schema+"."+c.Relation.Name, c.Op.String())
+		m.changesOf[k] = counter
+	}
+	counter.Inc()
+}
+
+// event counts an event. Only the capture goroutine calls it.
+func (m *metrics) event(name string) {
+	counter, ok := m.eventsOf[name]
+	if !ok {
+		counter = m.events.WithLabelValues(name)
+		m.eventsOf[name] = counter
+	}
+	counter.Inc()
+}
+
+// lagClock tells how old the oldest unconfirmed transaction is, from samples:
+// one transaction per sampleEvery is remembered, not each.
+type lagClock struct {
+	samples []lagSample
+}
+
+type lagSample struct {
+	end  cdc.LSN
+	time time.Time
+}
+
+const sampleEvery = 100 * time.Millisecond
+
+func (l *lagClock) read(end cdc.LSN, commit time.Time) {
+	if n := len(l.samples); n > 0 && commit.Sub(l.samples[n-1].time) < sampleEvery {
+		l.samples[n-1].end = end
+		return
+	}
+	l.samples = append(l.samples, lagSample{end, commit})
+}
+
+func (l *lagClock) confirm(lsn cdc.LSN) {
+	n := 0
+	for n < len(l.samples) && l.samples[n].end <= lsn {
+		n++
+	}
+	l.samples = append(l.samples[:0], l.samples[n:]...)
+}
+
+func (l *lagClock) age(now time.Time) time.Duration {
+	if len(l.samples) == 0 {
+		return 0
+	}
+	return max(0, now.Sub(l.samples[0].time))
+}
