@@ -1,0 +1,139 @@
+package strictyaml
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+	"unicode/utf8"
+
+	"go.yaml.in/yaml/v4"
+)
+
+// maxNodes bounds a file's size after its aliases are followed: far above any
+// hand-written file, far below what would hurt.
+const maxNodes = 200_000
+
+// Document is one YAML file.
+type Document struct {
+	name   string
+	root   *yaml.Node
+	lines  []string
+	env    func(string) (string, bool)
+	errors Errors
+}
+
+// Parse parses the text of the file called name, which may be empty of content.
+// Syntax errors are in the document's Errors; its Root is then not valid.
+// With a non-nil env, ${NAME} and ${NAME:-default} in scalars are replaced.
+func Parse(name string, src []byte, env func(string) (string, bool)) *Document {
+	d := &Document{name: name, env: env, lines: strings.Split(string(src), "\n")}
+	if i := slices.IndexFunc(d.lines, func(s string) bool { return !utf8.ValidString(s) }); i >= 0 {
+		d.errorAt(i+1, 1, "save the file as UTF-8", "the text is not UTF-8")
+		return d
+	}
+	loader, err := yaml.NewLoader(strings.NewReader(string(src)))
+	if err != nil {
+		d.syntax(err)
+		return d
+	}
+	var doc yaml.Node
+	switch err := loader.Load(&doc); {
+	case errors.Is(err, io.EOF):
+		return d
+	case err != nil:
+		d.syntax(err)
+		return d
+	}
+	var second yaml.Node
+	switch err := loader.Load(&second); {
+	case err == nil:
+		d.errorAt(second.Line, second.Column, "use one file for each", "the file holds a second document (---)")
+	case !errors.Is(err, io.EOF):
+		d.syntax(err)
+	}
+	if doc.Kind == yaml.DocumentNode && len(doc.Content) == 1 && len(d.errors) == 0 {
+		if nodes := 0; d.bounded(doc.Content[0], nil, &nodes) {
+			d.root = doc.Content[0]
+		}
+	}
+	return d
+}
+
+// Root is the document's content. It is not valid when the file is empty or has
+// a syntax error.
+func (d *Document) Root() Value { return Value{d, d.root} }
+
+// Errors are the mistakes found so far.
+func (d *Document) Errors() Errors { return d.errors }
+
+// Name is the name given to Parse.
+func (d *Document) Name() string { return d.name }
+
+// Add records a mistake of the file as a whole.
+func (d *Document) Add(hint, format string, args ...any) { d.errorAt(0, 0, hint, format, args...) }
+
+func (d *Document) errorAt(line, col int, hint, format string, args ...any) {
+	d.errors = append(d.errors, &Error{File: d.name, Line: line, Col: col, Hint: hint, Message: fmt.Sprintf(format, args...)})
+}
+
+// bounded reports whether the tree below n is finite and of reasonable size
+// when its aliases are followed.
+func (d *Document) bounded(n *yaml.Node, path []*yaml.Node, nodes *int) bool {
+	if *nodes++; *nodes > maxNodes {
+		d.Add("use fewer aliases", "the file has more than %d values once its aliases are followed", maxNodes)
+		return false
+	}
+	if n.Kind == yaml.AliasNode {
+		if slices.Contains(path, n.Alias) {
+			d.errorAt(n.Line, n.Column, "", "the alias *%s contains itself", n.Value)
+			return false
+		}
+		return d.bounded(n.Alias, path, nodes)
+	}
+	if len(n.Content) > 0 {
+		path = append(path, n)
+	}
+	for _, c := range n.Content {
+		if !d.bounded(c, path, nodes) {
+			return false
+		}
+	}
+	return true
+}
+
+// syntax records an error of the YAML parser, with a hint for the slips that
+// SQL expressions provoke.
+func (d *Document) syntax(err error) {
+	var load *yaml.LoadError
+	if !errors.As(err, &load) {
+		d.Add("", "read YAML: %v", strings.TrimPrefix(err.Error(), "yaml: "))
+		return
+	}
+	mark := load.Mark
+	message := load.Message
+	if load.ContextMsg != "" {
+		message += " " + load.ContextMsg
+		// An open quote or bracket is noticed far behind the place to mend.
+		if strings.Contains(message, "end of stream") || strings.Contains(message, "flow ") {
+			mark = load.ContextMark
+		}
+	}
+	hint := ""
+	switch {
+	case mark.Line > 0 && mark.Line <= len(d.lines) && strings.HasPrefix(strings.TrimLeft(d.lines[mark.Line-1], " "), "\t"):
+		hint = "indent with spaces, not with tabs"
+	case strings.Contains(message, "mapping values are not allowed"):
+		hint = "quote a value that has a colon and a blank in it, or indent the line as its neighbours are"
+	case strings.Contains(message, "cannot start any token"):
+		hint = "quote a value that begins with @, ` or %"
+	case strings.Contains(message, "did not find expected key"), strings.Contains(message, "a block scalar"):
+		hint = "a value that begins with a quote ends with it: write such an expression in a block (key: >- and the expression on the next line)"
+	}
+	if mark.Line == 0 {
+		d.Add(hint, "read YAML: %s", message)
+		return
+	}
+	d.errorAt(mark.Line, mark.Column, hint, "read YAML: %s", message)
+}

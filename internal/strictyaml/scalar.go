@@ -1,0 +1,213 @@
+package strictyaml
+
+import (
+	"math"
+	"net/netip"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// Text returns a scalar as it is written, with the environment's variables
+// filled in; numbers and booleans too. It is empty only after an error.
+func (v Value) Text() string {
+	r := v.resolved()
+	if !r.IsScalar() {
+		v.wrongKind("a single value")
+		return ""
+	}
+	text, complete := r.expand()
+	if !complete {
+		return ""
+	}
+	if text == "" {
+		v.Errorf("give it a value or remove the key", "the value is empty")
+	}
+	return text
+}
+
+// Raw returns a scalar as it is written, without looking at the environment.
+func (v Value) Raw() string {
+	r := v.resolved()
+	if !r.IsScalar() {
+		v.wrongKind("a single value")
+		return ""
+	}
+	return r.node.Value
+}
+
+// Resolved returns what an alias stands for, or the value itself: the place
+// that Position and ErrorfAt need for the text of an aliased scalar.
+func (v Value) Resolved() Value { return v.resolved() }
+
+// Texts returns the texts of a list, or of the one value that stands there.
+func (v Value) Texts() []string {
+	var out []string
+	for _, item := range v.ListOrOne() {
+		out = append(out, item.Text())
+	}
+	return out
+}
+
+// Choice returns the text, which must be one of the names.
+func (v Value) Choice(names ...string) string {
+	text := v.Text()
+	if text == "" || slices.Contains(names, text) {
+		return text
+	}
+	hint := "write one of " + strings.Join(names, ", ")
+	if c := Closest(text, names); c != "" {
+		hint = `did you mean "` + c + `"?`
+	}
+	v.Errorf(hint, "unknown value %q", text)
+	return ""
+}
+
+// Bool returns true or false; YAML 1.1's yes, on and their like are refused.
+func (v Value) Bool() bool {
+	switch text := v.Text(); text {
+	case "true":
+		return true
+	case "false", "":
+	default:
+		v.Errorf("write true or false", "expected true or false, found %q", text)
+	}
+	return false
+}
+
+// Int returns a decimal integer from lo to hi.
+func (v Value) Int(lo, hi int) int {
+	text := v.Text()
+	if text == "" {
+		return 0
+	}
+	n, err := strconv.Atoi(text)
+	switch {
+	case err != nil:
+		v.Errorf("", "expected a whole number from %d to %d, found %q", lo, hi, text)
+	case len(strings.TrimLeft(text, "+-")) > 1 && strings.TrimLeft(text, "+-")[0] == '0':
+		v.Errorf("write "+strconv.Itoa(n), "the number %s has leading zeros, which YAML reads as octal", text)
+	case n < lo || n > hi:
+		v.Errorf("", "%d is out of range: it must be from %d to %d", n, lo, hi)
+	default:
+		return n
+	}
+	return 0
+}
+
+// Duration returns a duration such as 500ms, 30s, 1h30m or 2d (of 24 hours),
+// from lo to hi.
+func (v Value) Duration(lo, hi time.Duration) time.Duration {
+	text := v.Text()
+	if text == "" {
+		return 0
+	}
+	d, ok := parseDuration(text)
+	switch {
+	case !ok:
+		v.Errorf("write a number with its unit, such as 500ms, 30s, 10m, 2h or 1d", "%q is not a duration", text)
+	case d < lo || d > hi:
+		v.Errorf("", "%s is out of range: it must be from %s to %s", text, short(lo), short(hi))
+	default:
+		return d
+	}
+	return 0
+}
+
+func parseDuration(text string) (time.Duration, bool) {
+	days, rest, found := strings.Cut(text, "d")
+	if !found {
+		days, rest = "", text
+	}
+	var d time.Duration
+	if days != "" {
+		n, err := strconv.ParseUint(days, 10, 16)
+		if err != nil {
+			return 0, false
+		}
+		d = time.Duration(n) * 24 * time.Hour
+	}
+	if rest == "" {
+		return d, days != ""
+	}
+	if found && days == "" {
+		return 0, false
+	}
+	r, err := time.ParseDuration(rest)
+	if err != nil || rest == "0" || r < 0 || r > math.MaxInt64-d {
+		return 0, false
+	}
+	return d + r, true
+}
+
+// short prints a duration without its zero units: 24h0m0s is 24h.
+func short(d time.Duration) string {
+	s := d.String()
+	if strings.HasSuffix(s, "m0s") {
+		s = s[:len(s)-2]
+	}
+	if strings.HasSuffix(s, "h0m") {
+		s = s[:len(s)-2]
+	}
+	return s
+}
+
+// Bytes returns a size in bytes such as 64KiB, 10MB or 512, from lo to hi.
+func (v Value) Bytes(lo, hi int64) int64 {
+	text := v.Text()
+	if text == "" {
+		return 0
+	}
+	digits := strings.TrimRight(text, "BKMGikmg ")
+	n, err := strconv.ParseInt(digits, 10, 64)
+	unit, ok := map[string]int64{
+		"": 1, "B": 1, "KB": 1e3, "kB": 1e3, "MB": 1e6, "GB": 1e9, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30,
+	}[strings.TrimSpace(text[len(digits):])]
+	switch {
+	case err != nil || !ok || n < 0 || n > math.MaxInt64/unit:
+		v.Errorf("write a number with its unit, such as 64KiB, 10MB or 1GiB", "%q is not a size", text)
+	case n*unit < lo || n*unit > hi:
+		v.Errorf("", "%s is out of range: it must be from %d to %d bytes", text, lo, hi)
+	default:
+		return n * unit
+	}
+	return 0
+}
+
+// Rate returns a rate such as 50/s, 600/m or 1000/h, as a number per second.
+func (v Value) Rate() float64 {
+	text := v.Text()
+	if text == "" {
+		return 0
+	}
+	number, unit, _ := strings.Cut(text, "/")
+	n, err := strconv.ParseFloat(strings.TrimSpace(number), 64)
+	per, ok := map[string]float64{"s": 1, "m": 60, "h": 3600}[strings.TrimSpace(unit)]
+	if err != nil || !ok || !(n > 0) || n > 1e9 {
+		v.Errorf("write such as 50/s, 600/m or 1000/h", "%q is not a rate", text)
+		return 0
+	}
+	return n / per
+}
+
+// Prefix returns an address range such as 10.0.0.0/8 or fd00::/8; a single
+// address is a range of one.
+func (v Value) Prefix() netip.Prefix {
+	text := v.Text()
+	if text == "" {
+		return netip.Prefix{}
+	}
+	if a, err := netip.ParseAddr(text); err == nil && a.Zone() == "" {
+		return netip.PrefixFrom(a, a.BitLen())
+	}
+	p, err := netip.ParsePrefix(text)
+	switch {
+	case err != nil:
+		v.Errorf("write an address range, such as 10.0.0.0/8", "%q is not an address range", text)
+		return netip.Prefix{}
+	case p.Masked() != p:
+		v.Errorf("write "+p.Masked().String()+", or the address alone", "the range %s has bits set behind its length", text)
+	}
+	return p.Masked()
+}

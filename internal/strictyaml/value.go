@@ -1,0 +1,259 @@
+package strictyaml
+
+import (
+	"slices"
+	"strings"
+
+	"go.yaml.in/yaml/v4"
+)
+
+// Value is a place in a document. The zero Value, and that of an empty file, is
+// not valid: its methods do nothing.
+type Value struct {
+	doc  *Document
+	node *yaml.Node
+}
+
+// Valid reports whether there is a value.
+func (v Value) Valid() bool { return v.node != nil }
+
+// resolved follows an alias to what it stands for.
+func (v Value) resolved() Value {
+	for v.node != nil && v.node.Kind == yaml.AliasNode {
+		v.node = v.node.Alias
+	}
+	return v
+}
+
+// Errorf records a mistake at the value. The hint may be empty.
+func (v Value) Errorf(hint, format string, args ...any) {
+	if v.node != nil {
+		v.doc.errorAt(v.node.Line, v.node.Column, hint, format, args...)
+	}
+}
+
+// ErrorfAt records a mistake at a byte offset in the value's text.
+func (v Value) ErrorfAt(offset int, hint, format string, args ...any) {
+	if v.node != nil {
+		line, col := v.Position(offset)
+		v.doc.errorAt(line, col, hint, format, args...)
+	}
+}
+
+// File is the name of the value's file.
+func (v Value) File() string {
+	if v.doc == nil {
+		return ""
+	}
+	return v.doc.name
+}
+
+// Line is the value's line in its file, from 1.
+func (v Value) Line() int {
+	if v.node == nil {
+		return 0
+	}
+	return v.node.Line
+}
+
+// Comment is the comment at the end of the value's line, with its #.
+func (v Value) Comment() string {
+	if v.node == nil {
+		return ""
+	}
+	return v.node.LineComment
+}
+
+// IsMap reports whether the value is a mapping.
+func (v Value) IsMap() bool { return v.is(yaml.MappingNode) }
+
+// IsList reports whether the value is a list.
+func (v Value) IsList() bool { return v.is(yaml.SequenceNode) }
+
+// IsScalar reports whether the value is a scalar that is not empty (null).
+func (v Value) IsScalar() bool { return v.is(yaml.ScalarNode) && !v.empty() }
+
+func (v Value) is(k yaml.Kind) bool {
+	n := v.resolved().node
+	return n != nil && n.Kind == k
+}
+
+// empty: nothing was written behind the key, or null.
+func (v Value) empty() bool {
+	n := v.resolved().node
+	return n != nil && n.Kind == yaml.ScalarNode && n.ShortTag() == "!!null"
+}
+
+// described names the kind of the value for messages.
+func (v Value) described() string {
+	switch {
+	case v.IsMap():
+		return "a mapping"
+	case v.IsList():
+		return "a list"
+	case v.empty():
+		return "nothing"
+	}
+	return "a single value"
+}
+
+func (v Value) wrongKind(wanted string) {
+	if !v.Valid() {
+		return
+	}
+	hint := ""
+	if v.empty() {
+		hint = "give it a value or remove the key"
+	}
+	v.Errorf(hint, "expected %s, found %s", wanted, v.described())
+}
+
+// Field is a key that a mapping may have.
+type Field struct {
+	name     string
+	required bool
+	decode   func(Value)
+	refusal  string
+	hint     string
+}
+
+// Required is a key that must be there.
+func Required(name string, decode func(Value)) Field {
+	return Field{name: name, required: true, decode: decode}
+}
+
+// Optional is a key that may be there.
+func Optional(name string, decode func(Value)) Field { return Field{name: name, decode: decode} }
+
+// Refused is a key that is known and not accepted: the message says why.
+func Refused(name, message, hint string) Field {
+	return Field{name: name, refusal: message, hint: hint}
+}
+
+// Map decodes a mapping with exactly these keys: an unknown key is an error with
+// the closest known one, and so is a missing one.
+func (v Value) Map(fields ...Field) {
+	if !v.Valid() {
+		return
+	}
+	if !v.IsMap() {
+		v.wrongKind("a mapping")
+		return
+	}
+	seen := map[string]bool{}
+	for _, e := range v.Entries() {
+		i := slices.IndexFunc(fields, func(f Field) bool { return f.name == e.Name })
+		switch {
+		case i < 0:
+			e.Key.unknownKey(e.Name, fields)
+			continue
+		case fields[i].refusal != "":
+			e.Key.Errorf(fields[i].hint, "%s", fields[i].refusal)
+			continue
+		}
+		seen[e.Name] = true
+		if e.Value.empty() {
+			e.Key.Errorf("give it a value or remove the key", "%q is empty", e.Name)
+			continue
+		}
+		fields[i].decode(e.Value)
+	}
+	for _, f := range fields {
+		if f.required && !seen[f.name] {
+			v.Errorf("", "the key %q is missing", f.name)
+		}
+	}
+}
+
+func (v Value) unknownKey(name string, fields []Field) {
+	var known []string
+	for _, f := range fields {
+		if f.refusal == "" {
+			known = append(known, f.name)
+		}
+	}
+	if c := Closest(name, known); c != "" {
+		v.Errorf("did you mean "+`"`+c+`"?`, "unknown key %q", name)
+		return
+	}
+	v.Errorf("the keys here are "+strings.Join(known, ", "), "unknown key %q", name)
+}
+
+// Entry is one key of a mapping and what is behind it.
+type Entry struct {
+	Name       string
+	Key, Value Value
+}
+
+// Entries returns the keys of a mapping in the order of the file. A key given
+// twice is an error, and only its first value counts. Merged mappings (<<) come
+// behind the mapping's own keys, which win.
+func (v Value) Entries() []Entry {
+	r := v.resolved()
+	if !r.IsMap() {
+		v.wrongKind("a mapping")
+		return nil
+	}
+	var own, merged []Entry
+	for i := 0; i+1 < len(r.node.Content); i += 2 {
+		key, value := Value{r.doc, r.node.Content[i]}, Value{r.doc, r.node.Content[i+1]}
+		k := key.resolved()
+		switch {
+		case k.node.Kind == yaml.ScalarNode && k.node.ShortTag() == "!!merge":
+			merged = append(merged, value.mergeEntries()...)
+			continue
+		case k.node.Kind != yaml.ScalarNode:
+			key.Errorf("", "a key must be a single value, not %s", k.described())
+			continue
+		}
+		e := Entry{k.node.Value, key, value}
+		if j := slices.IndexFunc(own, func(o Entry) bool { return o.Name == e.Name }); j >= 0 {
+			key.Errorf("", "the key %q is given twice, first on line %d", e.Name, own[j].Key.Line())
+			continue
+		}
+		own = append(own, e)
+	}
+	for _, e := range merged {
+		if !slices.ContainsFunc(own, func(o Entry) bool { return o.Name == e.Name }) {
+			own = append(own, e)
+		}
+	}
+	return own
+}
+
+func (v Value) mergeEntries() []Entry {
+	switch {
+	case v.IsMap():
+		return v.Entries()
+	case v.IsList():
+		var out []Entry
+		for _, item := range v.List() {
+			out = append(out, item.Entries()...)
+		}
+		return out
+	}
+	v.wrongKind("a mapping to merge")
+	return nil
+}
+
+// List returns the items of a list.
+func (v Value) List() []Value {
+	r := v.resolved()
+	if !r.IsList() {
+		v.wrongKind("a list")
+		return nil
+	}
+	out := make([]Value, len(r.node.Content))
+	for i, c := range r.node.Content {
+		out[i] = Value{r.doc, c}
+	}
+	return out
+}
+
+// ListOrOne returns the items of a list, or the one value that stands there.
+func (v Value) ListOrOne() []Value {
+	if v.IsList() {
+		return v.List()
+	}
+	return []Value{v}
+}
