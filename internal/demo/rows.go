@@ -1,0 +1,28 @@
+package demo
+
+import (
+	"context"
+	_ "embed"
+	"fmt"
+
+	"github.com/jackc/pgx/v5"
+
+	"gancho/migrations"
+)
+
+//go:embed rows.sql
+var rows string
+
+// Load makes the legacy database in an empty one: schema, seed, the demo's
+// rows, and what a DBA sets for Gancho.
+func Load(ctx context.Context, conn *pgx.Conn) error {
+	schema, seed, identity := migrations.Legacy()
+	for _, script := range []struct{ name, sql string }{
+		{"schema", schema}, {"seed", seed}, {"rows", rows}, {"identity", identity},
+	} {
+		if _, err := conn.Exec(ctx, script.sql); err != nil {
+			return fmt.Errorf("load the legacy %s: %w", script.name, err)
+		}
+	}
+	return nil
+}
