@@ -1,0 +1,222 @@
+package delivery
+
+import (
+	"errors"
+	"fmt"
+	"net/http"
+	"net/netip"
+	"net/url"
+	"slices"
+	"strings"
+	"time"
+)
+
+// Defaults of an endpoint, used where its field is zero.
+const (
+	DefaultConcurrency = 16
+	DefaultTimeout     = 15 * time.Second
+)
+
+// DefaultRetry is the waiting time before each repeat after the first failed
+// attempt: about two days in ten steps. The caller owns the slice.
+func DefaultRetry() []time.Duration {
+	return []time.Duration{
+		5 * time.Second, 30 * time.Second, 2 * time.Minute, 10 * time.Minute, 30 * time.Minute,
+		time.Hour, 3 * time.Hour, 6 * time.Hour, 12 * time.Hour, 24 * time.Hour,
+	}
+}
+
+// Format is the shape of a request's body.
+type Format uint8
+
+// The formats.
+const (
+	// FormatStandard is the envelope of the Standard Webhooks specification,
+	// with the event's own data under "data".
+	FormatStandard Format = iota
+	// FormatBare is the event's data alone.
+	FormatBare
+)
+
+// String returns the format as the configuration spells it.
+func (f Format) String() string {
+	if f == FormatBare {
+		return "bare"
+	}
+	return "standard"
+}
+
+// Order says which events of an endpoint wait for which.
+type Order uint8
+
+// The orders.
+const (
+	OrderKey      Order = iota // per ordering key
+	OrderEndpoint              // one after the other
+	OrderNone                  // no event waits for another
+)
+
+// String returns the order as the configuration spells it.
+func (o Order) String() string {
+	switch o {
+	case OrderEndpoint:
+		return "endpoint"
+	case OrderNone:
+		return "none"
+	}
+	return "key"
+}
+
+// State says whether an endpoint gets events.
+type State uint8
+
+// The states.
+const (
+	Active   State = iota // queued and sent
+	Paused                // queued, not sent
+	Inactive              // nothing queued
+)
+
+// String returns the state as the configuration spells it.
+func (s State) String() string {
+	switch s {
+	case Paused:
+		return "paused"
+	case Inactive:
+		return "inactive"
+	}
+	return "active"
+}
+
+// Exhausted says what happens to an event whose last attempt has failed.
+type Exhausted uint8
+
+// What may happen to it.
+const (
+	DeadLetter Exhausted = iota // to the dead letters, and its key goes on
+	Block                       // its key waits until somebody acts
+	Pause                       // the endpoint is paused
+)
+
+// String returns the choice as the configuration spells it.
+func (e Exhausted) String() string {
+	switch e {
+	case Block:
+		return "block"
+	case Pause:
+		return "pause"
+	}
+	return "dead_letter"
+}
+
+// Endpoint is a receiver and how it is to be treated. It does not change once
+// it has been handed to a Sender, Router or Dispatcher: a changed endpoint is
+// a new value.
+type Endpoint struct {
+	Name string
+	// URL is where events are posted. A user and password in it are sent as
+	// Basic authorization.
+	URL string
+	// Tenants are the tenants whose events it gets, compared as text; none: all.
+	Tenants []string
+	// Events are names of events, in which * stands for any run of characters;
+	// none: all.
+	Events []string
+	Format Format
+	// Secrets sign each request, the newest first; several while one is being
+	// rotated out. None: requests are not signed.
+	Secrets []Secret
+	// Headers are added to each request.
+	Headers map[string]string
+	// Concurrency is the most requests in flight; 0: DefaultConcurrency.
+	Concurrency int
+	Order       Order
+	// Timeout covers an attempt from the dial to the end of the answer's body;
+	// 0: DefaultTimeout.
+	Timeout time.Duration
+	// Retry is the wait before each repeat; nil: DefaultRetry. Empty but not
+	// nil: no repeats.
+	Retry []time.Duration
+	// Rate is the most requests per second; 0: no limit.
+	Rate        float64
+	State       State
+	OnExhausted Exhausted
+	// AllowPrivate are the special-purpose networks that this endpoint may be
+	// in. All others are refused when the connection is made.
+	AllowPrivate []netip.Prefix
+	// AllowHTTP accepts a URL without TLS.
+	AllowHTTP bool
+}
+
+// Check reports everything that would make each request to the endpoint fail
+// before it is sent: its URL and its headers. The errors are joined, name the
+// endpoint, and hold no secret. They do not cover addresses: what a name
+// resolves to is judged at each dial.
+func (e *Endpoint) Check() error {
+	_, err := e.target()
+	errs := []error{err}
+	for _, name := range sortedKeys(e.Headers) {
+		if err := checkHeader(name, e.Headers[name]); err != nil {
+			errs = append(errs, fmt.Errorf("endpoint %q: %w", e.Name, err))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// target parses the URL. Its error never shows more of it than the scheme,
+// because the rest may hold a password or a token.
+func (e *Endpoint) target() (*url.URL, error) {
+	u, err := url.Parse(e.URL)
+	switch {
+	case err != nil:
+		return nil, fmt.Errorf("endpoint %q: parse url: it is malformed; write https://host/path", e.Name)
+	case u.Scheme == "http" && !e.AllowHTTP:
+		return nil, fmt.Errorf("endpoint %q: its url is http, which anybody on the way can read; write https://, or set allow_http: true", e.Name)
+	case u.Scheme != "https" && u.Scheme != "http":
+		return nil, fmt.Errorf("endpoint %q: its url has scheme %q; write https://host/path", e.Name, u.Scheme)
+	case u.Hostname() == "":
+		return nil, fmt.Errorf("endpoint %q: its url has no host; write https://host/path", e.Name)
+	}
+	return u, nil
+}
+
+// reserved are the headers that Gancho or the HTTP connection itself sets.
+var reserved = []string{
+	"Connection", "Content-Length", "Content-Type", "Expect", "Host", "Keep-Alive", "Proxy-Connection", "Te", "Trailer",
+	"Transfer-Encoding", "Upgrade", "User-Agent", headerID, headerTimestamp, headerSignature,
+}
+
+func checkHeader(name, value string) error {
+	switch {
+	case !headerName(name):
+		return fmt.Errorf("header %q: the name is not valid in HTTP; use letters, digits and hyphens", name)
+	case slices.Contains(reserved, http.CanonicalHeaderKey(name)):
+		return fmt.Errorf("header %q: Gancho sets it itself; remove it", name)
+	case strings.ContainsFunc(value, func(r rune) bool { return r < ' ' && r != '\t' || r == 0x7f }):
+		return fmt.Errorf("header %q: its value holds a control character (a line break?); remove it", name)
+	}
+	return nil
+}
+
+// headerName reports whether s is a token of RFC 9110, section 5.6.2.
+func headerName(s string) bool {
+	return s != "" && !strings.ContainsFunc(s, func(r rune) bool {
+		return (r < '0' || r > '9') && (r < 'A' || r > 'Z') && (r < 'a' || r > 'z') && !strings.ContainsRune("!#$%&'*+-.^_`|~", r)
+	})
+}
+
+func (e *Endpoint) timeout() time.Duration {
+	if e.Timeout > 0 {
+		return e.Timeout
+	}
+	return DefaultTimeout
+}
+
+func sortedKeys(m map[string]string) []string {
+	keys := make([]string, 0, len(m))
+	for k := range m {
+		keys = append(keys, k)
+	}
+	slices.Sort(keys)
+	return keys
+}

@@ -1,0 +1,86 @@
+package delivery
+
+import "time"
+
+// Message is one event on its way to one endpoint.
+type Message struct {
+	// ID is the webhook-id: the same over every attempt, restart and resend.
+	ID string
+	// Type is the event's name.
+	Type string
+	// Tenant is empty when the rule has none.
+	Tenant string
+	// Key is the ordering key within the tenant. It is not sent.
+	Key string
+	// Time is the commit's.
+	Time time.Time
+	// Sequence rises with commit order; a receiver compares it as text.
+	Sequence string
+	// Data is a JSON value, Previous an object or nil, Unchanged an array or nil.
+	Data, Previous, Unchanged []byte
+	// Version identifies the rule's text. It is not sent.
+	Version string
+}
+
+// OutcomeKind is what an attempt means for its message.
+type OutcomeKind uint8
+
+// The kinds of outcomes.
+const (
+	Delivered OutcomeKind = iota + 1 // done
+	Retry                            // to be repeated
+	Gone                             // 410: the receiver wants nothing more
+)
+
+// String returns the kind in lower case, for logs.
+func (k OutcomeKind) String() string {
+	switch k {
+	case Delivered:
+		return "delivered"
+	case Retry:
+		return "retry"
+	case Gone:
+		return "gone"
+	}
+	return "unknown"
+}
+
+// The classes of outcomes: a fixed set, fit for a metric's label.
+const (
+	ClassOK         = "ok"              // 2xx, and the whole answer was read
+	ClassStatus     = "status"          // any other status; Outcome.Status says which
+	ClassTimeout    = "timeout"         // the endpoint's time limit
+	ClassDNS        = "dns"             // the name did not resolve
+	ClassRefused    = "refused_address" // the guard refused the resolved address
+	ClassConnection = "connection"      // refused, reset, cut
+	ClassTLS        = "tls"             // handshake or certificate
+	ClassProtocol   = "protocol"        // what came back is not HTTP
+	ClassConfig     = "config"          // the endpoint cannot be used as it is set; nothing was sent
+	ClassCanceled   = "canceled"        // the caller's context ended; says nothing about the endpoint
+)
+
+// Classes are all classes, in the order above. The caller owns the slice.
+func Classes() []string {
+	return []string{
+		ClassOK, ClassStatus, ClassTimeout, ClassDNS, ClassRefused, ClassConnection, ClassTLS, ClassProtocol, ClassConfig, ClassCanceled,
+	}
+}
+
+// Outcome is how one attempt ended.
+type Outcome struct {
+	Kind OutcomeKind
+	// Status is the HTTP status, 0 when none arrived.
+	Status int
+	// Err is nil when delivered. Its text holds neither the URL's path, query
+	// and user nor anything of a body, so it may be logged and stored.
+	Err error
+	// Class is one of the Class constants.
+	Class string
+	// RetryAfter is what a 429 or 503 asked for, at most 24 hours; 0: nothing.
+	RetryAfter time.Duration
+	// Answer is the start of the answer's body, at most 16 KiB. It may hold
+	// what the receiver echoed: show it to people who may see row data only.
+	Answer []byte
+	// Duration is from the call to the end of the answer.
+	Duration time.Duration
+}

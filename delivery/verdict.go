@@ -1,0 +1,172 @@
+package delivery
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+)
+
+// maxRetryAfter bounds what a receiver can ask for.
+const maxRetryAfter = 24 * time.Hour
+
+// StatusError is an answer that is not 2xx.
+type StatusError struct {
+	Origin string // the endpoint's scheme and host
+	Status int
+}
+
+// Error names origin and status; the receiver's own reason phrase is left out.
+func (e *StatusError) Error() string {
+	text := strings.TrimSpace(fmt.Sprintf("%d %s", e.Status, http.StatusText(e.Status)))
+	if e.Status/100 == 3 {
+		return fmt.Sprintf("post to %s: answered %s; redirects are not followed: put the final address into the endpoint's url", e.Origin, text)
+	}
+	return fmt.Sprintf("post to %s: answered %s", e.Origin, text)
+}
+
+// judge makes an outcome of a whole answer.
+func (t *target) judge(answer *http.Response) Outcome {
+	o := Outcome{Kind: Retry, Class: ClassStatus, Status: answer.StatusCode}
+	switch {
+	case o.Status/100 == 2:
+		o.Kind, o.Class = Delivered, ClassOK
+		return o
+	case o.Status == http.StatusGone:
+		o.Kind = Gone
+	case o.Status == http.StatusTooManyRequests || o.Status == http.StatusServiceUnavailable:
+		o.RetryAfter = retryAfter(answer.Header.Get("Retry-After"), time.Now())
+	}
+	o.Err = &StatusError{Origin: t.origin, Status: o.Status}
+	return o
+}
+
+// retryAfter reads seconds or a date (RFC 9110, section 10.2.3). What is
+// neither, or in the past, is 0.
+func retryAfter(value string, now time.Time) time.Duration {
+	value = strings.TrimSpace(value)
+	if value == "" {
+		return 0
+	}
+	if strings.Trim(value, "0123456789") == "" {
+		seconds, err := strconv.ParseInt(value, 10, 64)
+		if err != nil || seconds > int64(maxRetryAfter/time.Second) {
+			return maxRetryAfter
+		}
+		return time.Duration(seconds) * time.Second
+	}
+	date, err := http.ParseTime(value)
+	if err != nil {
+		return 0
+	}
+	return min(max(date.Sub(now), 0), maxRetryAfter)
+}
+
+// failed makes an outcome of an attempt without a whole answer. limited is ctx
+// with the endpoint's time limit.
+func (t *target) failed(ctx, limited context.Context, status int, err error) Outcome {
+	o := Outcome{Kind: Retry, Status: status}
+	switch {
+	case ctx.Err() != nil:
+		o.Class, o.Err = ClassCanceled, fmt.Errorf("post to %s: %w", t.origin, context.Cause(ctx))
+	case limited.Err() != nil:
+		o.Class = ClassTimeout
+		o.Err = &transportError{t.origin, "no whole answer within " + t.timeout.String(), context.DeadlineExceeded}
+	default:
+		o.Class = classOf(err)
+		o.Err = &transportError{t.origin, reason(o.Class, err), err}
+	}
+	return o
+}
+
+// classOf sorts an error of the transport.
+func classOf(err error) string {
+	var refused *RefusedAddressError
+	var dns *net.DNSError
+	var network net.Error
+	switch {
+	case errors.As(err, &refused):
+		return ClassRefused
+	case errors.As(err, &dns):
+		return ClassDNS
+	case errors.As(err, &network) && network.Timeout():
+		return ClassTimeout
+	case isTLS(err):
+		return ClassTLS
+	case isProtocol(err):
+		return ClassProtocol
+	}
+	return ClassConnection
+}
+
+func isTLS(err error) bool {
+	var verification *tls.CertificateVerificationError
+	var record tls.RecordHeaderError
+	var alert tls.AlertError
+	var operation *net.OpError
+	var authority x509.UnknownAuthorityError
+	var hostname x509.HostnameError
+	var invalid x509.CertificateInvalidError
+	switch {
+	case errors.As(err, &verification), errors.As(err, &record), errors.As(err, &alert),
+		errors.As(err, &authority), errors.As(err, &hostname), errors.As(err, &invalid):
+		return true
+	case errors.As(err, &operation) && (operation.Op == "remote error" || operation.Op == "local error"):
+		return true // a TLS alert, whose type crypto/tls does not export
+	}
+	return strings.HasPrefix(err.Error(), "tls: ") || strings.Contains(err.Error(), "HTTP response to HTTPS client")
+}
+
+// isProtocol looks at texts, because net/http has no types for what it finds
+// wrong with an answer.
+func isProtocol(err error) bool {
+	text := err.Error()
+	for _, sign := range []string{"malformed", "bad Content-Length", "invalid Content-Length", "unsupported transfer encoding",
+		"too many transfer encodings", "response headers exceeded", "server response headers", "HTTP/2 frame", "PROTOCOL_ERROR",
+		"invalid byte in chunk length", "chunk length too large", "too many 1xx"} {
+		if strings.Contains(text, sign) {
+			return true
+		}
+	}
+	return false
+}
+
+// transportError says why no whole answer came. Unwrap gives the original,
+// whose text may quote what the receiver sent and is therefore not shown.
+type transportError struct {
+	origin, reason string
+	err            error
+}
+
+func (e *transportError) Error() string { return "post to " + e.origin + ": " + e.reason }
+
+func (e *transportError) Unwrap() error { return e.err }
+
+// reason is the error's text without anything that the receiver sent.
+func reason(class string, err error) string {
+	var refused *RefusedAddressError
+	if errors.As(err, &refused) {
+		return refused.Error()
+	}
+	var errno syscall.Errno
+	switch {
+	case class == ClassProtocol:
+		return "the answer is not valid HTTP"
+	case errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, io.EOF):
+		return "the receiver closed the connection before its answer was complete"
+	case class == ClassConnection && errors.As(err, &errno):
+		return errno.Error()
+	case strings.Contains(err.Error(), "HTTP response to HTTPS client"):
+		return "the receiver speaks plain HTTP on this port; correct the port, or write http:// and set allow_http: true"
+	}
+	text, _, _ := strings.Cut(err.Error(), `"`) // quotations are of what came over the wire
+	return strings.TrimRight(text, " :(=")
+}
