@@ -28,7 +28,7 @@ type Document struct {
 // Syntax errors are in the document's Errors; its Root is then not valid.
 // With a non-nil env, ${NAME} and ${NAME:-default} in scalars are replaced.
 func Parse(name string, src []byte, env func(string) (string, bool)) *Document {
-	d := &Document{name: name, env: env, lines: strings.Split(string(src), "\n")}
+	d := &Document{name: name, env: env, lines: splitLines(string(src))}
 	if i := slices.IndexFunc(d.lines, func(s string) bool { return !utf8.ValidString(s) }); i >= 0 {
 		d.errorAt(i+1, 1, "save the file as UTF-8", "the text is not UTF-8")
 		return d
@@ -59,6 +59,12 @@ func Parse(name string, src []byte, env func(string) (string, bool)) *Document {
 		}
 	}
 	return d
+}
+
+// splitLines breaks where the YAML parser counts a line.
+func splitLines(s string) []string {
+	breaks := strings.NewReplacer("\r\n", "\n", "\r", "\n", "\u0085", "\n", "\u2028", "\n", "\u2029", "\n")
+	return strings.Split(breaks.Replace(strings.TrimPrefix(s, "\ufeff")), "\n")
 }
 
 // Root is the document's content. It is not valid when the file is empty or has
