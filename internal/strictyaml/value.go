@@ -166,13 +166,14 @@ func (v Value) Map(fields ...Field) {
 }
 
 func (v Value) unknownKey(name string, fields []Field) {
-	var known []string
+	var known, all []string
 	for _, f := range fields {
+		all = append(all, f.name)
 		if f.refusal == "" {
 			known = append(known, f.name)
 		}
 	}
-	if c := Closest(name, known); c != "" {
+	if c := Closest(name, all); c != "" {
 		v.Errorf("did you mean "+`"`+c+`"?`, "unknown key %q", name)
 		return
 	}

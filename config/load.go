@@ -1,0 +1,186 @@
+package config
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"gancho/internal/strictyaml"
+)
+
+type value = strictyaml.Value
+
+// Load reads a configuration file. The env function looks up the variables that
+// the file names, as os.LookupEnv does; rule files are found relative to the
+// file. When anything is wrong the error is a strictyaml.Errors, with all of it.
+func Load(path string, env func(string) (string, bool)) (*Config, error) {
+	src, err := os.ReadFile(path)
+	if err != nil {
+		return nil, fmt.Errorf("read configuration: %w; name the file with --config", err)
+	}
+	return Parse(path, src, env)
+}
+
+// Parse is Load for a text that has been read already; name is the file's.
+func Parse(name string, src []byte, env func(string) (string, bool)) (*Config, error) {
+	d := strictyaml.Parse(name, src, env)
+	c := defaults()
+	c.File = name
+	if !d.Root().Valid() && len(d.Errors()) == 0 {
+		d.Add("it needs at least source.dsn, queue.redis and rules", "the file is empty")
+	}
+	d.Root().Map(
+		strictyaml.Required("source", c.Source.decode),
+		strictyaml.Required("queue", c.Queue.decode),
+		strictyaml.Optional("state", c.State.decode),
+		strictyaml.Optional("http", c.HTTP.decode),
+		strictyaml.Optional("privacy", c.Privacy.decode),
+		strictyaml.Optional("log", c.Log.decode),
+		strictyaml.Optional("shutdown", func(v value) { c.Shutdown = v.Duration(0, time.Hour) }),
+		strictyaml.Required("rules", func(v value) { c.Rules = ruleFiles(v) }),
+		strictyaml.Optional("endpoints", func(v value) { c.Endpoints = decodeEndpoints(v) }),
+	)
+	if err := d.Errors().Err(); err != nil {
+		return nil, err
+	}
+	if c.Source.Location == nil {
+		location, err := time.LoadLocation(defaultTimezone)
+		if err != nil {
+			return nil, fmt.Errorf("load the default time zone: %w; install the package tzdata or write source.timezone", err)
+		}
+		c.Source.Location = location
+	}
+	return c, nil
+}
+
+func (s *Source) decode(v value) {
+	v.Map(
+		strictyaml.Required("dsn", func(v value) { s.DSN = decodeDSN(v) }),
+		strictyaml.Optional("slot", func(v value) { s.Slot = slotName(v) }),
+		strictyaml.Optional("publication", func(v value) { s.Publication = publicationName(v) }),
+		strictyaml.Optional("timezone", func(v value) { s.Location = decodeLocation(v) }),
+		strictyaml.Optional("on_schema_change", func(v value) { s.OnSchemaChange = v.Choice("stop", "park") }),
+		strictyaml.Refused("heartbeat", `"heartbeat" comes with a later version`, "remove it"),
+	)
+}
+
+// slotName: https://www.postgresql.org/docs/current/warm-standby.html#STREAMING-REPLICATION-SLOTS-MANIPULATION
+func slotName(v value) string {
+	s := v.Text()
+	if s == "" {
+		return ""
+	}
+	if len(s) > 63 || strings.Trim(s, "abcdefghijklmnopqrstuvwxyz0123456789_") != "" {
+		v.Errorf("use lower-case letters, digits and _, at most 63 of them", "%q cannot be the name of a slot", s)
+	}
+	return s
+}
+
+// publicationName leaves room for the suffix of the publication of inserts.
+func publicationName(v value) string {
+	s := v.Text()
+	if len(s) > 56 || strings.ContainsAny(s, "\x00\n\r\"',") {
+		v.Errorf("use at most 56 bytes, without quotes and commas", "%q cannot be the name of a publication", s)
+	}
+	return s
+}
+
+func decodeLocation(v value) *time.Location {
+	name := v.Text()
+	if name == "" {
+		return nil
+	}
+	location, err := time.LoadLocation(name)
+	if err != nil || name == "Local" {
+		v.Errorf("write a name of the IANA database, such as America/Sao_Paulo", "unknown time zone %q", name)
+		return nil
+	}
+	return location
+}
+
+func (q *Queue) decode(v value) {
+	v.Map(
+		strictyaml.Required("redis", func(v value) { q.Redis = decodeRedis(v) }),
+		strictyaml.Optional("allow_volatile", func(v value) { q.AllowVolatile = v.Bool() }),
+		strictyaml.Refused("sentinel", `"sentinel" comes with a later version`, "name a single Redis in redis"),
+		strictyaml.Refused("cluster", `"cluster" comes with a later version`, "name a single Redis in redis"),
+	)
+}
+
+func (s *State) decode(v value) {
+	v.Map(
+		strictyaml.Optional("dsn", func(v value) { s.DSN = decodeDSN(v) }),
+		strictyaml.Optional("key", func(v value) { s.Key = Secret(v.Text()) }),
+	)
+}
+
+func (h *HTTP) decode(v value) {
+	v.Map(strictyaml.Optional("listen", func(v value) {
+		h.Listen = v.Text()
+		if h.Listen == "" {
+			return
+		}
+		i := strings.LastIndexByte(h.Listen, ':')
+		if i < 0 {
+			v.Errorf("write host:port, such as 127.0.0.1:8620", "%q has no port", h.Listen)
+			return
+		}
+		host, port := h.Listen[:i], h.Listen[i+1:]
+		n, err := strconv.ParseUint(port, 10, 16)
+		bracketed := strings.HasPrefix(host, "[") && strings.HasSuffix(host, "]")
+		if err != nil || n > 65535 || strings.Contains(host, ":") && !bracketed {
+			v.Errorf("write host:port, such as 127.0.0.1:8620 or [::1]:8620", "%q is not an address to listen on", h.Listen)
+		}
+	}))
+}
+
+func (p *Privacy) decode(v value) {
+	v.Map(strictyaml.Optional("deny", func(v value) {
+		for _, item := range v.List() {
+			s := item.Text()
+			if s != "" && !strings.Contains(s, ".") {
+				item.Errorf("write table.column", "%q names no table", s)
+			}
+			p.Deny = append(p.Deny, Denied{s, item.Line()})
+		}
+	}))
+}
+
+func (l *Log) decode(v value) {
+	v.Map(strictyaml.Optional("level", func(v value) { l.Level = v.Choice("trace", "debug", "info", "warn", "error") }))
+}
+
+// ruleFiles resolves the patterns of rule files.
+func ruleFiles(v value) []string {
+	var files []string
+	items := v.ListOrOne()
+	if len(items) == 0 {
+		v.Errorf("write such as rules: [rules/*.yaml]", "no rule files are named")
+	}
+	for _, item := range items {
+		pattern := item.Text()
+		if pattern == "" {
+			continue
+		}
+		if !filepath.IsAbs(pattern) {
+			pattern = filepath.Join(filepath.Dir(item.File()), pattern)
+		}
+		matches, err := filepath.Glob(pattern)
+		switch {
+		case err != nil:
+			item.Errorf("write such as rules/*.yaml", "%q is not a file name pattern", item.Text())
+		case len(matches) == 0:
+			item.Errorf("it is looked for beside this file", "no rule file matches %q", item.Text())
+		}
+		for _, m := range matches {
+			if !slices.Contains(files, m) {
+				files = append(files, m)
+			}
+		}
+	}
+	return files
+}
