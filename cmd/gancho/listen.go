@@ -1,0 +1,142 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+	"golang.org/x/sync/errgroup"
+
+	"gancho/delivery"
+	"gancho/internal/receiver"
+)
+
+// listenDrain is how long answers under way may take after the first signal.
+const listenDrain = 5 * time.Second
+
+// secretVariable holds secrets for gancho listen, separated by spaces.
+const secretVariable = "GANCHO_SECRET"
+
+type listenFlags struct {
+	addr     string
+	secrets  []string
+	json     bool
+	status   int
+	delay    time.Duration
+	failRate float64
+}
+
+// newListenCommand is a receiver for trying things.
+func newListenCommand() *cobra.Command {
+	var f listenFlags
+	cmd := &cobra.Command{
+		Use:   "listen",
+		Short: "Receive webhooks, verify their signatures and print them",
+		Long: "Listen receives webhooks on any path, verifies their Standard Webhooks signatures and prints one\n" +
+			"line for each: time, answer, delay from commit to arrival, event, tenant, id, data.\n" +
+			"It tells a summary at the end, on Ctrl-C.",
+		Example: "  gancho listen --secret whsec_...\n" +
+			"  gancho listen --json | jq .body.data\n" +
+			"  gancho listen --fail-rate 0.1 --delay 200ms   # to see retries",
+		Args: noArguments,
+		RunE: func(cmd *cobra.Command, _ []string) error { return f.run(cmd) },
+	}
+	flags := cmd.Flags()
+	flags.StringVar(&f.addr, "addr", "127.0.0.1:8621", "`host:port` to listen on")
+	flags.StringArrayVar(&f.secrets, "secret", nil, "`whsec_...` that signs the webhooks; several while one is rotated (default $"+secretVariable+")")
+	flags.BoolVar(&f.json, "json", false, "print one JSON object per line")
+	flags.IntVar(&f.status, "status", http.StatusOK, "HTTP `status` of the answers")
+	flags.DurationVar(&f.delay, "delay", 0, "how long each answer takes")
+	flags.Float64Var(&f.failRate, "fail-rate", 0, "`share` of requests, 0 to 1, answered 500")
+	return cmd
+}
+
+// options checks the flags.
+func (f *listenFlags) options() (receiver.Options, error) {
+	o := receiver.Options{Status: f.status, Delay: f.delay, FailRate: f.failRate}
+	switch {
+	case f.status < 200 || f.status > 599:
+		return o, usageError{fmt.Errorf("--status %d is not the status of an answer; use 200 to 599", f.status)}
+	case f.delay < 0:
+		return o, usageError{fmt.Errorf("--delay %s is negative; use a duration such as 200ms", f.delay)}
+	case !(f.failRate >= 0 && f.failRate <= 1):
+		return o, usageError{fmt.Errorf("--fail-rate %g is not a share; use a number from 0 to 1", f.failRate)}
+	}
+	secrets, from := f.secrets, "--secret"
+	if len(secrets) == 0 {
+		secrets, from = strings.Fields(os.Getenv(secretVariable)), "$"+secretVariable
+	}
+	for _, text := range secrets {
+		s, err := delivery.ParseSecret(text)
+		if err != nil {
+			return o, usageError{fmt.Errorf("%s: %w", from, err)}
+		}
+		o.Secrets = append(o.Secrets, s)
+	}
+	return o, nil
+}
+
+// run serves until the command's context ends or a line cannot be printed.
+func (f *listenFlags) run(cmd *cobra.Command) error {
+	options, err := f.options()
+	if err != nil {
+		return err
+	}
+	out, notes := cmd.OutOrStdout(), cmd.ErrOrStderr()
+	ctx, stop := context.WithCancelCause(cmd.Context())
+	defer stop(nil)
+	options.Handle = func(d receiver.Delivery) {
+		show := receiver.Print
+		if f.json {
+			show = receiver.PrintJSON
+		}
+		if err := show(out, d); err != nil {
+			stop(fmt.Errorf("print webhook: %w", err))
+		}
+	}
+	r := receiver.New(options)
+	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", f.addr)
+	if err != nil {
+		return fmt.Errorf("listen on %s: %w; choose another address with --addr", f.addr, err)
+	}
+	fmt.Fprintf(notes, "listening on http://%s; Ctrl-C ends it\n", listener.Addr())
+	if len(options.Secrets) == 0 {
+		fmt.Fprintf(notes, "signatures are not checked: give --secret or $%s\n", secretVariable)
+	}
+	err = serve(ctx, listener, r)
+	s := r.Summary()
+	fmt.Fprintln(notes, s.String())
+	if cmd.Context().Err() == nil && err == nil {
+		err = context.Cause(ctx)
+	}
+	return err
+}
+
+// serve answers on the listener until ctx ends, then lets the answers under
+// way finish for listenDrain.
+func serve(ctx context.Context, listener net.Listener, handler http.Handler) error {
+	server := &http.Server{Handler: handler, ReadHeaderTimeout: 10 * time.Second, IdleTimeout: 2 * time.Minute}
+	group, ctx := errgroup.WithContext(ctx)
+	group.Go(func() error {
+		if err := server.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
+			return fmt.Errorf("serve on %s: %w", listener.Addr(), err)
+		}
+		return nil
+	})
+	group.Go(func() error {
+		<-ctx.Done()
+		drain, cancel := context.WithTimeout(context.WithoutCancel(ctx), listenDrain)
+		defer cancel()
+		if server.Shutdown(drain) != nil {
+			return server.Close() // answers that take longer are cut: that is what a second signal would do
+		}
+		return nil
+	})
+	return group.Wait()
+}

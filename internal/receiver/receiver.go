@@ -1,0 +1,206 @@
+package receiver
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"net/http"
+	"sync"
+	"time"
+
+	"gancho/delivery"
+)
+
+const (
+	defaultRemember = 100_000
+	defaultMaxBody  = 64 << 20
+)
+
+// ErrNotChecked is Delivery.Verified where the receiver has no secret.
+var ErrNotChecked = errors.New("signature not checked: no secret given")
+
+// Options are how the receiver behaves. The zero value accepts everything.
+type Options struct {
+	// Secrets verify signatures; a request that none verifies is answered 401.
+	// None: nothing is verified.
+	Secrets []delivery.Secret
+	// Status is the answer to what would be accepted; 0: 200.
+	Status int
+	// FailRate is the share of requests, from 0 to 1, answered 500 instead.
+	FailRate float64
+	// Delay is how long each answer takes.
+	Delay time.Duration
+	// Remember is how many ids and rows are remembered at least; 0: 100,000.
+	Remember int
+	// MaxBody is the largest body read, in bytes; 0: 64 MiB.
+	MaxBody int64
+	// Handle gets each webhook as it arrives, before the answer, one at a
+	// time. May be nil. The delivery is the callee's.
+	Handle func(Delivery)
+}
+
+// Delivery is one request that arrived.
+type Delivery struct {
+	ID string // webhook-id
+	// Type, Tenant, Sequence and Timestamp (of the commit) are known in format
+	// standard only.
+	Type, Tenant, Sequence string
+	Timestamp              time.Time
+	Body                   []byte
+	// Data is the event's data within Body, or all of Body in format bare.
+	Data []byte
+	// Verified is nil when a secret verified the signature.
+	Verified error
+	// Attempt counts the arrivals of this id, from 1.
+	Attempt int
+	// Duplicate: the id had been accepted before. A repeat after a failure is none.
+	Duplicate bool
+	// OutOfOrder: on its first arrival, the event was older than one that had
+	// been accepted for the same row. A row is told by tenant, the type up to
+	// its last dot and data.id; without data.id nothing is noticed.
+	OutOfOrder bool
+	// Status is the answer.
+	Status  int
+	Arrived time.Time
+	// CommitToArrival is 0 where the commit's time is not known. It compares
+	// two machines' clocks.
+	CommitToArrival time.Duration
+}
+
+// Accepted reports whether the answer is 2xx.
+func (d *Delivery) Accepted() bool { return d.Status/100 == 2 }
+
+// Receiver is the handler. Safe for concurrent use.
+type Receiver struct {
+	options Options
+
+	mu       sync.Mutex
+	arrivals *recent[arrival] // by id
+	newest   *recent[string]  // sequence by row
+	summary  Summary
+}
+
+// arrival is what is remembered of an id.
+type arrival struct {
+	attempts int
+	accepted bool
+}
+
+// New returns a receiver.
+func New(o Options) *Receiver {
+	if o.Status == 0 {
+		o.Status = http.StatusOK
+	}
+	if o.Remember <= 0 {
+		o.Remember = defaultRemember
+	}
+	if o.MaxBody <= 0 {
+		o.MaxBody = defaultMaxBody
+	}
+	return &Receiver{options: o, arrivals: newRecent[arrival](o.Remember), newest: newRecent[string](o.Remember)}
+}
+
+// Summary returns the counts so far.
+func (r *Receiver) Summary() Summary {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.summary
+}
+
+// ServeHTTP takes one webhook on any path.
+func (r *Receiver) ServeHTTP(w http.ResponseWriter, req *http.Request) {
+	arrived := time.Now()
+	if req.Method != http.MethodPost {
+		w.Header().Set("Allow", http.MethodPost)
+		http.Error(w, "this is a receiver of webhooks: POST one", http.StatusMethodNotAllowed)
+		return
+	}
+	body, err := io.ReadAll(http.MaxBytesReader(w, req.Body, r.options.MaxBody))
+	if err != nil {
+		var large *http.MaxBytesError
+		if errors.As(err, &large) {
+			http.Error(w, fmt.Sprintf("the body has more than %d bytes", large.Limit), http.StatusRequestEntityTooLarge)
+		}
+		return // else the sender has gone
+	}
+	d := Delivery{ID: req.Header.Get("webhook-id"), Body: body, Arrived: arrived}
+	row := d.read()
+	d.Verified = r.verify(req.Header, body, arrived)
+	d.Status = r.status(d.Verified)
+	r.arrive(&d, row)
+	if !wait(req, r.options.Delay) {
+		return // the sender has given up: this is not accepted
+	}
+	if d.Accepted() {
+		r.accept(&d, row)
+	}
+	w.WriteHeader(d.Status)
+}
+
+func (r *Receiver) verify(header http.Header, body []byte, now time.Time) error {
+	if len(r.options.Secrets) == 0 {
+		return ErrNotChecked
+	}
+	return delivery.Verify(r.options.Secrets, header, body, now)
+}
+
+func (r *Receiver) status(verified error) int {
+	switch {
+	case verified != nil && !errors.Is(verified, ErrNotChecked):
+		return http.StatusUnauthorized
+	case r.options.FailRate > 0 && rand.Float64() < r.options.FailRate:
+		return http.StatusInternalServerError
+	}
+	return r.options.Status
+}
+
+// arrive fills in what only the memory knows, counts, and hands on.
+func (r *Receiver) arrive(d *Delivery, row string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	d.Attempt = 1
+	// Only what is verified, or cannot be, is remembered: others must not be
+	// able to make a genuine event look like a repeat.
+	if d.ID != "" && d.Status != http.StatusUnauthorized {
+		seen, _ := r.arrivals.get(d.ID)
+		d.Attempt, d.Duplicate = seen.attempts+1, seen.accepted
+		seen.attempts++
+		r.arrivals.put(d.ID, seen)
+		if last, ok := r.newest.get(row); ok && row != "" && d.Attempt == 1 {
+			d.OutOfOrder = d.Sequence < last
+		}
+	}
+	r.summary.add(d)
+	if r.options.Handle != nil {
+		r.options.Handle(*d)
+	}
+}
+
+func (r *Receiver) accept(d *Delivery, row string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if d.ID != "" {
+		seen, _ := r.arrivals.get(d.ID)
+		seen.accepted = true
+		r.arrivals.put(d.ID, seen)
+	}
+	if last, ok := r.newest.get(row); row != "" && (!ok || last < d.Sequence) {
+		r.newest.put(row, d.Sequence)
+	}
+}
+
+// wait reports whether the sender is still there after the delay.
+func wait(req *http.Request, delay time.Duration) bool {
+	if delay <= 0 {
+		return true
+	}
+	timer := time.NewTimer(delay)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return true
+	case <-req.Context().Done():
+		return false
+	}
+}
