@@ -1,0 +1,137 @@
+package demo
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+	"time"
+)
+
+const (
+	// readyTimeout is how long the bridge may take until it is ready.
+	readyTimeout    = time.Minute
+	defaultPatience = 20 * time.Second
+)
+
+// Options are what a demo may want different.
+type Options struct {
+	// Out gets what there is to see.
+	Out io.Writer
+	// Color: Out is a terminal that shows colours.
+	Color bool
+	// For is how long the traffic lasts; 0: until the context is done.
+	For time.Duration
+	// Seed decides what the traffic does.
+	Seed uint64
+	// Patience is how long Run waits for the next webhook once the traffic has
+	// ended; 0: 20 s. A bridge that is at work needs milliseconds.
+	Patience time.Duration
+	// Bridge runs the bridge with a configuration file until the context is
+	// done, then drains it and returns nil. It makes the slot and the
+	// publication that are missing.
+	Bridge func(ctx context.Context, configFile string) error
+}
+
+// Run plays the demo. When the context is done, the traffic ends, what is on
+// its way arrives, and the summary is printed, as at the end of Options.For.
+// The error says what did not start, or in what way the webhooks that arrived
+// are not those that the traffic caused.
+func Run(ctx context.Context, o Options) error {
+	s := newScreen(o.Out, o.Color)
+	defer s.close()
+	s.say("starting private PostgreSQL and Redis servers, loading the legacy database")
+	st, err := newStage(ctx)
+	if err != nil {
+		if ctx.Err() != nil {
+			return nil // interrupted before there was anything to see
+		}
+		return err
+	}
+	r, err := perform(ctx, o, st, s)
+	s.close()
+	if err = errors.Join(err, st.Close()); err != nil || r == nil {
+		return err
+	}
+	r.print(s)
+	if problems := r.problems(); len(problems) > 0 {
+		return fmt.Errorf("what arrived is not what the traffic caused:\n  %s", strings.Join(problems, "\n  "))
+	}
+	s.say("every webhook that the traffic caused arrived, once, signed and in order; nothing is left behind")
+	return nil
+}
+
+// perform runs receivers, bridge and traffic on the stage. The report is nil
+// when the context was done before the traffic began.
+func perform(ctx context.Context, o Options, st *stage, s *screen) (_ *report, err error) {
+	subscribers := endpoints()
+	rc, err := newReceivers(subscribers, s.webhook)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, rc.close()) }()
+	file, err := st.write(subscribers, rc.addr())
+	if err != nil {
+		return nil, err
+	}
+
+	// The bridge outlives the context: what is on its way shall arrive.
+	b := startBridge(context.WithoutCancel(ctx), o.Bridge, file)
+	defer func() { err = errors.Join(err, b.stop()) }()
+	view := newBridgeView(st.listen)
+	defer view.close()
+	s.say("starting the bridge (metrics: http://%s/metrics)", st.listen)
+	if err := awaitReady(ctx, b, view); err != nil {
+		if ctx.Err() != nil || b.hasEnded() {
+			return nil, nil // interrupted, or the bridge's own error is the one to show
+		}
+		return nil, err
+	}
+
+	r := &report{subscribers: subscribers, arrivals: rc.arrivals}
+	if err := r.play(ctx, o, st, s, b); err != nil {
+		return nil, err
+	}
+	if b.hasEnded() {
+		return nil, nil // its error is the one to show
+	}
+	drainCtx := b.running(context.WithoutCancel(ctx))
+	for _, e := range subscribers {
+		rc.arrivals[e.Name].wait(drainCtx, e.share(r.traffic.Events).Total(), cmp.Or(o.Patience, defaultPatience))
+	}
+	if b.hasEnded() {
+		return nil, nil
+	}
+	r.bridge, err = view.scrape(drainCtx)
+	return r, err
+}
+
+// play plays the traffic until its time is over, the context is done or the
+// bridge has ended.
+func (r *report) play(ctx context.Context, o Options, st *stage, s *screen, b *bridge) error {
+	conn, err := st.connect(context.WithoutCancel(ctx))
+	if err != nil {
+		return err
+	}
+	traffic := NewTraffic(conn, o.Seed, func(line string) { s.say("%s", line) })
+	if o.For > 0 {
+		s.say("the working day begins: %s of it (seed %d)", o.For, o.Seed)
+	} else {
+		s.say("the working day begins; Ctrl-C ends it (seed %d)", o.Seed)
+	}
+	start := time.Now()
+	err = traffic.Play(b.running(ctx), o.For)
+	r.played = time.Since(start)
+	s.say("the working day is over; waiting for what is on its way")
+	r.traffic = traffic.Sum()
+	return errors.Join(err, conn.Close(context.WithoutCancel(ctx)))
+}
+
+func awaitReady(ctx context.Context, b *bridge, view *bridgeView) error {
+	ctx, cancel := context.WithTimeoutCause(b.running(ctx), readyTimeout,
+		fmt.Errorf("the bridge was not ready within %s", readyTimeout))
+	defer cancel()
+	return view.waitReady(ctx)
+}

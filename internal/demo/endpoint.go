@@ -1,0 +1,39 @@
+package demo
+
+import (
+	"strings"
+
+	"gancho/delivery"
+)
+
+// endpoint is one of the demo's subscribers.
+type endpoint struct {
+	Name   string
+	Events string // a pattern, as in the configuration
+	Tenant int    // 0: all
+	Secret delivery.Secret
+}
+
+// endpoints are one that takes everything and one that shows a subscription.
+func endpoints() []endpoint {
+	return []endpoint{
+		{Name: "crm", Events: "*", Secret: delivery.GenerateSecret()},
+		{Name: "catraca-centro", Events: "acesso.*", Tenant: 1, Secret: delivery.GenerateSecret()},
+	}
+}
+
+// wants reports whether events of the kind go to the endpoint.
+func (e *endpoint) wants(k Kind) bool {
+	return strings.HasPrefix(k.Event, strings.TrimSuffix(e.Events, "*")) && (e.Tenant == 0 || e.Tenant == k.Tenant)
+}
+
+// share is the part of the counts that goes to the endpoint.
+func (e *endpoint) share(c Counts) Counts {
+	part := Counts{}
+	for k, n := range c {
+		if e.wants(k) {
+			part[k] = n
+		}
+	}
+	return part
+}

@@ -1,0 +1,40 @@
+package demo
+
+import (
+	"math"
+	"time"
+)
+
+// Latencies counts durations in buckets that are 4 % wide, so that a demo may
+// run for days in the same memory.
+type Latencies struct {
+	buckets [640]int
+	n       int
+	longest time.Duration
+}
+
+const bucketRatio = 1.04
+
+// Add counts one duration. What is below a microsecond counts as one.
+func (l *Latencies) Add(d time.Duration) {
+	i := int(math.Log(max(1, float64(d.Nanoseconds())/1e3)) / math.Log(bucketRatio))
+	l.buckets[min(i, len(l.buckets)-1)]++
+	l.n++
+	l.longest = max(l.longest, d)
+}
+
+// Quantile is the duration that the given part (0 to 1) of all were within, to
+// 4 %; zero when there are none.
+func (l *Latencies) Quantile(q float64) time.Duration {
+	rest := int(math.Ceil(q * float64(l.n)))
+	for i, n := range l.buckets {
+		if rest -= n; rest <= 0 && l.n > 0 {
+			upper := time.Duration(math.Pow(bucketRatio, float64(i+1)) * 1e3)
+			return min(upper, l.longest)
+		}
+	}
+	return l.longest
+}
+
+// Longest is the greatest duration counted.
+func (l *Latencies) Longest() time.Duration { return l.longest }

@@ -1,0 +1,93 @@
+package demo
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+)
+
+// report is what the demo found, by every count that it has.
+type report struct {
+	played      time.Duration
+	traffic     Sum
+	bridge      counters
+	subscribers []endpoint
+	arrivals    map[string]*arrivals
+}
+
+// print writes the summary.
+func (r *report) print(s *screen) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	line := func(name, format string, args ...any) {
+		s.print(fmt.Sprintf("  %-20s %s", name, fmt.Sprintf(format, args...)))
+	}
+	var duplicates, unordered, invalid, delivered int
+	var by []string
+	for _, e := range r.subscribers {
+		a := r.arrivals[e.Name]
+		duplicates, unordered, invalid = duplicates+a.duplicates, unordered+a.unordered, invalid+a.invalid
+		delivered += a.counts.Total()
+		by = append(by, fmt.Sprintf("%s %s", e.Name, thousands(a.counts.Total())))
+	}
+	s.print("")
+	line("traffic", "%s transactions, %s rows written, in %s", thousands(r.traffic.Transactions), thousands(int(r.traffic.Rows)), short(r.played))
+	line("changes read", "%9s", thousands(r.bridge.changes))
+	line("events matched", "%9s", thousands(total(r.bridge.events)))
+	line("webhooks delivered", "%9s  (%s)", thousands(delivered), strings.Join(by, ", "))
+	line("duplicates", "%9s", thousands(duplicates))
+	line("order violations", "%9s", thousands(unordered))
+	line("bad signatures", "%9s", thousands(invalid))
+	for _, e := range r.subscribers {
+		l := &r.arrivals[e.Name].latencies
+		line("commit to arrival", "p50 %s, p99 %s, longest %s  (%s)", short(l.Quantile(.5)), short(l.Quantile(.99)), short(l.Longest()), e.Name)
+	}
+	s.print("")
+}
+
+// problems are the ways in which the day did not go as it must.
+func (r *report) problems() []string {
+	var found []string
+	problem := func(format string, args ...any) { found = append(found, fmt.Sprintf(format, args...)) }
+	for _, e := range r.subscribers {
+		a := r.arrivals[e.Name]
+		want := e.share(r.traffic.Events)
+		for _, k := range kinds(want, a.counts) {
+			if want[k] != a.counts[k] {
+				problem("%s: %d of %s for empresa %d arrived, want %d", e.Name, a.counts[k], k.Event, k.Tenant, want[k])
+			}
+		}
+		if a.unordered > 0 {
+			problem("%s: %d webhooks arrived behind a later one of their key", e.Name, a.unordered)
+		}
+		if a.invalid > 0 {
+			problem("%s: %d webhooks had no valid signature", e.Name, a.invalid)
+		}
+		if a.unreadable > 0 {
+			problem("%s: %d webhooks could not be read", e.Name, a.unreadable)
+		}
+	}
+	want := r.traffic.Events.Events()
+	for _, event := range slices.Sorted(maps.Keys(union(want, r.bridge.events))) {
+		if got := r.bridge.events[event]; got != want[event] {
+			problem("the bridge matched %d events %s, want %d", got, event, want[event])
+		}
+	}
+	return found
+}
+
+func union(a, b map[string]int) map[string]int {
+	both := maps.Clone(a)
+	maps.Copy(both, b)
+	return both
+}
+
+func total(counts map[string]int) int {
+	sum := 0
+	for _, n := range counts {
+		sum += n
+	}
+	return sum
+}

@@ -1,0 +1,131 @@
+package demo
+
+import (
+	"fmt"
+	"io"
+	"maps"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+	"unicode/utf8"
+)
+
+const (
+	// Of each window's webhooks a few are shown, and the rest counted: a bulk
+	// update makes thousands within a second.
+	screenWindow   = 400 * time.Millisecond
+	linesPerWindow = 4
+	previewRunes   = 72
+)
+
+// screen prints what happens, a line each, and no more lines than can be read.
+// Its methods may be called by any goroutine.
+type screen struct {
+	out   io.Writer
+	color bool
+
+	mu     sync.Mutex
+	shown  int            // lines of this window
+	hidden map[string]int // events of this window beyond them
+	window *time.Timer    // ends the window; nil between windows
+}
+
+func newScreen(out io.Writer, color bool) *screen {
+	return &screen{out: out, color: color, hidden: map[string]int{}}
+}
+
+// say prints a line about what the demo does.
+func (s *screen) say(format string, args ...any) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.print(s.paint("1", "» "+fmt.Sprintf(format, args...)))
+}
+
+// webhook prints or counts one that arrived.
+func (s *screen) webhook(a *arrival) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.window == nil {
+		s.window = time.AfterFunc(screenWindow, s.endWindow)
+	}
+	if s.shown >= linesPerWindow {
+		s.hidden[a.Type]++
+		return
+	}
+	s.shown++
+	s.print(fmt.Sprintf("%s  %-14s  %s  %s  %s  %s",
+		s.paint("2", a.At.Format("15:04:05.000")), a.Endpoint,
+		s.paint("36", fmt.Sprintf("%-21s", a.Type)), s.paint("2", "empresa "+a.Tenant),
+		s.paint("32", fmt.Sprintf("%9s", short(a.Delay))), preview(a.Data)))
+}
+
+// endWindow prints how many webhooks the window did not show.
+func (s *screen) endWindow() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.flush()
+}
+
+// close ends the present window. Nothing may be printed after it.
+func (s *screen) close() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.window != nil {
+		s.window.Stop()
+	}
+	s.flush()
+}
+
+func (s *screen) flush() {
+	total, parts := 0, []string(nil)
+	for _, event := range slices.Sorted(maps.Keys(s.hidden)) {
+		total += s.hidden[event]
+		parts = append(parts, fmt.Sprintf("%s %s", thousands(s.hidden[event]), event))
+	}
+	if total > 0 {
+		s.print(s.paint("2", fmt.Sprintf("              … and %s more: %s", thousands(total), strings.Join(parts, ", "))))
+	}
+	clear(s.hidden)
+	s.shown, s.window = 0, nil
+}
+
+// print writes a line. Where nobody reads, there is nobody to tell.
+func (s *screen) print(line string) { _, _ = fmt.Fprintln(s.out, line) }
+
+func (s *screen) paint(code, text string) string {
+	if !s.color {
+		return text
+	}
+	return "\x1b[" + code + "m" + text + "\x1b[0m"
+}
+
+// preview is the beginning of a payload.
+func preview(data []byte) string {
+	text := string(data)
+	if utf8.RuneCountInString(text) <= previewRunes {
+		return text
+	}
+	return string([]rune(text)[:previewRunes-1]) + "…"
+}
+
+// short prints a duration with as many digits as are of use.
+func short(d time.Duration) string {
+	switch {
+	case d < 10*time.Millisecond:
+		return d.Round(10 * time.Microsecond).String()
+	case d < time.Second:
+		return d.Round(100 * time.Microsecond).String()
+	default:
+		return d.Round(10 * time.Millisecond).String()
+	}
+}
+
+// thousands prints a number with separators.
+func thousands(n int) string {
+	digits := fmt.Sprint(n)
+	for i := len(digits) - 3; i > 0 && digits[i-1] != '-'; i -= 3 {
+		digits = digits[:i] + "," + digits[i:]
+	}
+	return digits
+}

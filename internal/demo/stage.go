@@ -1,0 +1,146 @@
+package demo
+
+import (
+	"context"
+	"embed"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net"
+	"os"
+	"path/filepath"
+	"text/template"
+
+	"github.com/jackc/pgx/v5"
+
+	"gancho/internal/testservers"
+)
+
+//go:embed rules/*.yaml
+var ruleFiles embed.FS
+
+//go:embed gancho.yaml.tmpl
+var configuration string
+
+// database is the legacy system's. Its settings are the ones that a Brazilian
+// system of twenty years has, and that must not show in what is sent.
+const database = "legado"
+
+// stage is what the demo plays on: the servers, the legacy database and the
+// directory with the bridge's files.
+type stage struct {
+	postgres *testservers.Postgres
+	redis    *testservers.Redis
+	dir      string
+	listen   string // of the bridge's own HTTP server
+}
+
+// newStage starts the servers and loads the legacy database. Close ends all of it.
+func newStage(ctx context.Context) (_ *stage, err error) {
+	s := &stage{}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, s.Close())
+		}
+	}()
+	if s.dir, err = os.MkdirTemp("", "gancho-demo-"); err != nil {
+		return nil, fmt.Errorf("make the demo's directory: %w", err)
+	}
+	if s.postgres, err = testservers.StartPostgres(testservers.PostgresOptions{}); err != nil {
+		return nil, fmt.Errorf("start PostgreSQL: %w", err)
+	}
+	if s.redis, err = testservers.StartRedis(testservers.RedisOptions{}); err != nil {
+		return nil, fmt.Errorf("start Redis: %w", err)
+	}
+	if s.listen, err = freeAddress(); err != nil {
+		return nil, err
+	}
+	if err := s.postgres.Exec(ctx, "postgres", "create database "+database); err != nil {
+		return nil, fmt.Errorf("create the legacy database: %w", err)
+	}
+	err = s.postgres.Exec(ctx, database, `alter database `+database+` set timezone = 'America/Sao_Paulo';
+		alter database `+database+` set datestyle = 'SQL, DMY'`)
+	if err != nil {
+		return nil, fmt.Errorf("set up the legacy database: %w", err)
+	}
+	conn, err := s.connect(ctx)
+	if err != nil {
+		return nil, err
+	}
+	err = Load(ctx, conn)
+	return s, errors.Join(err, conn.Close(context.WithoutCancel(ctx)))
+}
+
+// connect opens a connection of the legacy application.
+func (s *stage) connect(ctx context.Context) (*pgx.Conn, error) {
+	conn, err := pgx.Connect(ctx, s.postgres.DSN(database))
+	if err != nil {
+		return nil, fmt.Errorf("connect to the legacy database: %w", err)
+	}
+	return conn, nil
+}
+
+// write puts the bridge's configuration and rules into the directory and
+// returns the configuration's path. Only this user may read the secrets in it.
+func (s *stage) write(subscribers []endpoint, receivers string) (string, error) {
+	err := fs.WalkDir(ruleFiles, "rules", func(path string, entry fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		if entry.IsDir() {
+			return os.Mkdir(filepath.Join(s.dir, path), 0o700)
+		}
+		text, err := ruleFiles.ReadFile(path)
+		if err != nil {
+			return err
+		}
+		return os.WriteFile(filepath.Join(s.dir, path), text, 0o600)
+	})
+	if err != nil {
+		return "", fmt.Errorf("write the demo's rules: %w", err)
+	}
+	name := filepath.Join(s.dir, "gancho.yaml")
+	if err := s.writeConfiguration(name, subscribers, receivers); err != nil {
+		return "", fmt.Errorf("write the demo's configuration: %w", err)
+	}
+	return name, nil
+}
+
+func (s *stage) writeConfiguration(name string, subscribers []endpoint, receivers string) error {
+	t, err := template.New("gancho.yaml").Parse(configuration)
+	if err != nil {
+		return err
+	}
+	f, err := os.OpenFile(name, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
+	if err != nil {
+		return err
+	}
+	err = t.Execute(f, map[string]any{
+		"Source": s.postgres.DSN(database), "Redis": s.redis.URL(), "Listen": s.listen,
+		"Endpoints": subscribers, "Receivers": receivers,
+	})
+	return errors.Join(err, f.Close())
+}
+
+// Close stops the servers and removes every file.
+func (s *stage) Close() error {
+	if s.redis != nil {
+		s.redis.Close()
+	}
+	if s.postgres != nil {
+		s.postgres.Close()
+	}
+	if err := os.RemoveAll(s.dir); err != nil {
+		return fmt.Errorf("remove the demo's directory: %w", err)
+	}
+	return nil
+}
+
+// freeAddress is an address of the loopback interface that nobody listens on.
+func freeAddress() (string, error) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return "", fmt.Errorf("find a free port: %w", err)
+	}
+	return l.Addr().String(), l.Close()
+}
