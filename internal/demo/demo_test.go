@@ -15,8 +15,8 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
-	"go.yaml.in/yaml/v4"
 
+	"gancho/config"
 	"gancho/internal/demo"
 )
 
@@ -37,22 +37,15 @@ func TestRunCleansUpWhenTheBridgeFails(t *testing.T) {
 	err := demo.Run(context.Background(), demo.Options{
 		Out: &out, For: time.Second,
 		Bridge: func(_ context.Context, file string) error {
-			var config struct {
-				HTTP      struct{ Listen string }
-				Endpoints []struct{ URL string }
-			}
-			text, err := os.ReadFile(file)
+			c, err := config.Load(file, os.LookupEnv)
 			if err != nil {
-				return err
+				t.Errorf("the demo's configuration is refused:\n%v", err)
+				return refused
 			}
-			if err := yaml.Unmarshal(text, &config); err != nil {
-				return err
+			if len(c.Rules) < 6 || len(c.Endpoints) != 2 {
+				t.Errorf("%d rule files, %d endpoints", len(c.Rules), len(c.Endpoints))
 			}
-			rules, err := filepath.Glob(filepath.Join(filepath.Dir(file), "rules", "*.yaml"))
-			if err != nil || len(rules) < 6 || len(config.Endpoints) != 2 {
-				t.Errorf("%d rule files, %d endpoints, error %v", len(rules), len(config.Endpoints), err)
-			}
-			listen = config.Endpoints[0].URL
+			listen = c.Endpoints[0].URL
 			return refused
 		},
 	})
@@ -99,15 +92,11 @@ func TestRunFailsWhenWebhooksAreMissing(t *testing.T) {
 	err := demo.Run(context.Background(), demo.Options{
 		Out: io.Discard, For: time.Second, Seed: 1, Patience: 50 * time.Millisecond,
 		Bridge: func(ctx context.Context, file string) error {
-			text, err := os.ReadFile(file)
+			c, err := config.Load(file, os.LookupEnv)
 			if err != nil {
 				return err
 			}
-			var config struct{ HTTP struct{ Listen string } }
-			if err := yaml.Unmarshal(text, &config); err != nil {
-				return err
-			}
-			l, err := net.Listen("tcp", config.HTTP.Listen)
+			l, err := net.Listen("tcp", c.HTTP.Listen)
 			if err != nil {
 				return err
 			}
