@@ -1,0 +1,124 @@
+package pgtext
+
+const (
+	microsPerSecond = 1_000_000
+	microsPerMinute = 60 * microsPerSecond
+	microsPerHour   = 60 * microsPerMinute
+	microsPerDay    = 24 * microsPerHour
+	secondsPerDay   = 86_400
+
+	// julianEpoch is the Julian day number of 2000-01-01, and unixEpoch the
+	// seconds from 1970-01-01 to it.
+	julianEpoch = 2_451_545
+	unixEpoch   = 946_684_800
+
+	// The ranges of PostgreSQL's types: dates from 4714-11-24 BC to
+	// 5874897-12-31, timestamps to before 294277-01-01.
+	minDate      = -julianEpoch
+	maxDate      = 2_147_483_493 - julianEpoch
+	minTimestamp = -211_813_488_000_000_000
+	endTimestamp = 9_223_371_331_200_000_000
+)
+
+func finiteDate(d int32) bool      { return d != minInt32 && d != maxInt32 }
+func finiteTimestamp(t int64) bool { return t != NegInfinity && t != Infinity }
+func validTimestamp(t int64) bool  { return t >= minTimestamp && t < endTimestamp }
+
+// civil is a day of the proleptic Gregorian calendar. The year is
+// astronomical: 0 is 1 BC.
+type civil struct {
+	year       int64
+	month, day int
+}
+
+// daysOf returns the days from 2000-01-01 to the given day.
+func daysOf(year int64, month, day int) int64 {
+	// Years begin in March, so that the leap day is the last of the year.
+	if month <= 2 {
+		year--
+		month += 12
+	}
+	era := floorDiv(year, 400)
+	yoe := year - era*400
+	doy := int64(153*(month-3)+2)/5 + int64(day) - 1
+	doe := yoe*365 + yoe/4 - yoe/100 + doy
+	return era*146_097 + doe - 730_425
+}
+
+// civilOf is the inverse of daysOf.
+func civilOf(days int64) civil {
+	days += 730_425
+	era := floorDiv(days, 146_097)
+	doe := days - era*146_097
+	yoe := (doe - doe/1460 + doe/36_524 - doe/146_096) / 365
+	doy := doe - (365*yoe + yoe/4 - yoe/100)
+	mp := (5*doy + 2) / 153
+	c := civil{year: yoe + era*400, month: int(mp) + 3, day: int(doy-(153*mp+2)/5) + 1}
+	if c.month > 12 {
+		c.month -= 12
+		c.year++
+	}
+	return c
+}
+
+func leap(year int64) bool { return year%4 == 0 && (year%100 != 0 || year%400 == 0) }
+
+func daysInMonth(year int64, month int) int {
+	switch month {
+	case 4, 6, 9, 11:
+		return 30
+	case 2:
+		if leap(year) {
+			return 29
+		}
+		return 28
+	}
+	return 31
+}
+
+// weekday is 0 for Sunday to 6 for Saturday.
+func weekday(days int64) int { return int(floorMod(days+6, 7)) }
+
+// isoWeekday is 1 for Monday to 7 for Sunday.
+func isoWeekday(days int64) int { return int(floorMod(days+5, 7)) + 1 }
+
+// isoWeek returns the ISO 8601 week and the (astronomical) year it belongs to:
+// those of the week's Thursday.
+func isoWeek(days int64) (year int64, week int) {
+	thursday := days - int64(isoWeekday(days)) + 4
+	year = civilOf(thursday).year
+	return year, int(thursday-daysOf(year, 1, 1))/7 + 1
+}
+
+// isoYearDay is the day's number in its ISO year, from 1.
+func isoYearDay(days int64) int {
+	_, week := isoWeek(days)
+	return (week-1)*7 + isoWeekday(days)
+}
+
+// yearDay is the day's number in its year, from 1.
+func yearDay(days int64, year int64) int { return int(days-daysOf(year, 1, 1)) + 1 }
+
+// shownYear is the year as people count: there is no year 0, and 1 BC is -1.
+func shownYear(year int64) int64 {
+	if year <= 0 {
+		return year - 1
+	}
+	return year
+}
+
+// splitTimestamp returns the day and the microseconds within it.
+func splitTimestamp(ts int64) (days, micros int64) {
+	days = floorDiv(ts, microsPerDay)
+	return days, ts - days*microsPerDay
+}
+
+func floorDiv(a, b int64) int64 {
+	q := a / b
+	if a%b < 0 {
+		q--
+	}
+	return q
+}
+
+func floorMod(a, b int64) int64 { return a - floorDiv(a, b)*b }

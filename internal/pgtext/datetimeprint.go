@@ -1,0 +1,142 @@
+package pgtext
+
+import (
+	"strconv"
+	"time"
+)
+
+// AppendDate appends a date, days since 2000-01-01, as PostgreSQL prints it.
+func AppendDate(dst []byte, d int32) []byte {
+	if !finiteDate(d) {
+		return appendInfinity(dst, d < 0)
+	}
+	c := civilOf(int64(d))
+	dst = appendCivil(dst, c)
+	return appendEra(dst, c.year)
+}
+
+// AppendTimestamp appends a timestamp, microseconds since 2000-01-01 00:00, as
+// PostgreSQL prints a timestamp without time zone.
+func AppendTimestamp(dst []byte, t int64) []byte {
+	if !finiteTimestamp(t) {
+		return appendInfinity(dst, t < 0)
+	}
+	days, micros := splitTimestamp(t)
+	c := civilOf(days)
+	dst = appendCivil(dst, c)
+	dst = append(dst, ' ')
+	dst = AppendTime(dst, micros)
+	return appendEra(dst, c.year)
+}
+
+// AppendTimestampTZ appends an instant, microseconds since 2000-01-01 00:00 UTC,
+// as PostgreSQL prints it in a session whose time zone is loc (nil is UTC).
+func AppendTimestampTZ(dst []byte, t int64, loc *time.Location) []byte {
+	if !finiteTimestamp(t) {
+		return appendInfinity(dst, t < 0)
+	}
+	offset := offsetAt(t, loc)
+	days, micros := splitTimestamp(t + int64(offset)*microsPerSecond)
+	c := civilOf(days)
+	dst = appendCivil(dst, c)
+	dst = append(dst, ' ')
+	dst = AppendTime(dst, micros)
+	dst = appendOffset(dst, offset)
+	return appendEra(dst, c.year)
+}
+
+// AppendTime appends a time of day, microseconds since midnight.
+func AppendTime(dst []byte, t int64) []byte {
+	seconds := t / microsPerSecond
+	dst = appendPair(dst, int(seconds/3600))
+	dst = append(dst, ':')
+	dst = appendPair(dst, int(seconds/60%60))
+	dst = append(dst, ':')
+	dst = appendPair(dst, int(seconds%60))
+	return appendFraction(dst, t-seconds*microsPerSecond)
+}
+
+// appendFraction appends microseconds as the digits after the point, without
+// trailing zeros.
+func appendFraction(dst []byte, micros int64) []byte {
+	if micros == 0 {
+		return dst
+	}
+	dst = append(dst, '.')
+	dst = appendPadded(dst, micros, 6)
+	for dst[len(dst)-1] == '0' {
+		dst = dst[:len(dst)-1]
+	}
+	return dst
+}
+
+func appendCivil(dst []byte, c civil) []byte {
+	year := c.year
+	if year <= 0 {
+		year = 1 - year
+	}
+	if year < 10_000 {
+		dst = appendPair(dst, int(year/100))
+		dst = appendPair(dst, int(year%100))
+	} else {
+		dst = strconv.AppendInt(dst, year, 10)
+	}
+	dst = append(dst, '-')
+	dst = appendPair(dst, c.month)
+	dst = append(dst, '-')
+	return appendPair(dst, c.day)
+}
+
+func appendEra(dst []byte, year int64) []byte {
+	if year <= 0 {
+		dst = append(dst, " BC"...)
+	}
+	return dst
+}
+
+// appendOffset appends a zone as +HH[:MM[:SS]].
+func appendOffset(dst []byte, seconds int) []byte {
+	sign := byte('+')
+	if seconds < 0 {
+		sign, seconds = '-', -seconds
+	}
+	dst = append(dst, sign)
+	dst = appendPair(dst, seconds/3600)
+	if seconds%3600 != 0 {
+		dst = append(dst, ':')
+		dst = appendPair(dst, seconds/60%60)
+		if seconds%60 != 0 {
+			dst = append(dst, ':')
+			dst = appendPair(dst, seconds%60)
+		}
+	}
+	return dst
+}
+
+func appendInfinity(dst []byte, negative bool) []byte {
+	if negative {
+		dst = append(dst, '-')
+	}
+	return append(dst, "infinity"...)
+}
+
+// appendPair appends a number under 100 as two digits; a larger one as it is.
+func appendPair(dst []byte, v int) []byte {
+	if v >= 100 {
+		return strconv.AppendInt(dst, int64(v), 10)
+	}
+	return append(dst, byte('0'+v/10), byte('0'+v%10))
+}
+
+// appendPadded appends a number that is not negative, with zeros before it up
+// to the width.
+func appendPadded(dst []byte, v int64, width int) []byte {
+	digits := 1
+	for w := v; w >= 10; w /= 10 {
+		digits++
+	}
+	for ; digits < width; digits++ {
+		dst = append(dst, '0')
+	}
+	return strconv.AppendInt(dst, v, 10)
+}

@@ -1,0 +1,2 @@
+// Package pgtext knows the text forms of PostgreSQL's types.
+package pgtext

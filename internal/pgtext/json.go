@@ -1,0 +1,269 @@
+package pgtext
+
+import (
+	"bytes"
+	"encoding/base64"
+	"encoding/hex"
+	"fmt"
+	"time"
+
+	"gancho/cdc"
+)
+
+// JSONOptions say how values are written. It remembers time zone periods and
+// keeps scratch memory: one JSONOptions belongs to one goroutine.
+type JSONOptions struct {
+	// Location is the zone that instants are shown in, and that timestamps
+	// without zone are taken to be local in. Nil is UTC.
+	Location *time.Location
+	// NumbersAsStrings puts every number in quotes, for receivers that would
+	// read it as a float.
+	NumbersAsStrings bool
+
+	zone    zoneCache
+	scratch [][]byte // by nesting of arrays and composites
+	level   int
+}
+
+// The object ids of PostgreSQL's built-in types that JSON has a form for (pg_type.dat).
+const (
+	oidBool        = 16
+	oidBytea       = 17
+	oidInt8        = 20
+	oidInt2        = 21
+	oidInt2Vector  = 22
+	oidInt4        = 23
+	oidOIDVector   = 30
+	oidJSON        = 114
+	oidFloat4      = 700
+	oidFloat8      = 701
+	oidBPChar      = 1042
+	oidTimestamp   = 1114
+	oidTimestampTZ = 1184
+	oidNumeric     = 1700
+	oidJSONB       = 3802
+)
+
+// maxValueDepth bounds the nesting of arrays and composites: PostgreSQL's own
+// stack sets a lower one.
+const maxValueDepth = 1000
+
+// AppendJSON appends the JSON of a value of type t (a column's modifier is
+// typmod) given its text form; the package's documentation has the table of
+// what becomes what. Text that is not of the type's form is an error, and dst
+// is then returned as it came. A nil o is JSONOptions{}.
+func AppendJSON(dst []byte, t *cdc.Type, typmod int32, text []byte, o *JSONOptions) ([]byte, error) {
+	if o == nil {
+		o = &JSONOptions{}
+	}
+	n := len(dst)
+	out, err := o.appendValue(dst, t, text)
+	if err != nil {
+		return dst[:n], fmt.Errorf("write %s as JSON: %w", typeName(t), err)
+	}
+	return out, nil
+}
+
+func typeName(t *cdc.Type) string {
+	if t.Schema == "" || t.Schema == "pg_catalog" {
+		return t.Name
+	}
+	return t.Schema + "." + t.Name
+}
+
+func (o *JSONOptions) appendValue(dst []byte, t *cdc.Type, text []byte) ([]byte, error) {
+	t = t.Base()
+	switch t.OID {
+	case oidInt2, oidInt4, oidInt8, oidFloat4, oidFloat8, oidNumeric:
+		return o.appendNumber(dst, text)
+	case oidBool:
+		return appendBool(dst, text)
+	case oidBPChar:
+		return AppendJSONString(dst, bytes.TrimRight(text, " ")), nil
+	case oidTimestamp:
+		return o.appendTimestamp(dst, text)
+	case oidTimestampTZ:
+		return o.appendTimestampTZ(dst, text)
+	case oidJSON, oidJSONB:
+		return appendJSONText(dst, text)
+	case oidBytea:
+		return appendBase64(dst, text)
+	case oidInt2Vector, oidOIDVector: // arrays in the catalogue, but not in their text
+		return AppendJSONString(dst, text), nil
+	}
+	switch {
+	case t.Kind == cdc.KindArray && t.Elem != nil:
+		return o.nested(dst, t, text, (*JSONOptions).appendArray)
+	case t.Kind == cdc.KindComposite:
+		return o.nested(dst, t, text, (*JSONOptions).appendComposite)
+	case t.Kind == cdc.KindBase && t.Name == "hstore":
+		return appendHstore(dst, text)
+	}
+	return AppendJSONString(dst, text), nil
+}
+
+// appendNumber keeps the digits. NaN and the infinities have no JSON number.
+func (o *JSONOptions) appendNumber(dst, text []byte) ([]byte, error) {
+	if len(text) > 0 && numberLength(text) == len(text) {
+		if !o.NumbersAsStrings {
+			return append(dst, text...), nil
+		}
+	} else {
+		switch string(text) {
+		case "NaN", "Infinity", "-Infinity":
+		default:
+			return dst, syntaxError("malformed number")
+		}
+	}
+	dst = append(dst, '"')
+	dst = append(dst, text...)
+	return append(dst, '"'), nil
+}
+
+func appendBool(dst, text []byte) ([]byte, error) {
+	if len(text) == 1 {
+		switch text[0] {
+		case 't':
+			return append(dst, "true"...), nil
+		case 'f':
+			return append(dst, "false"...), nil
+		}
+	}
+	return dst, syntaxError("malformed boolean")
+}
+
+// appendJSONText appends JSON as it is. Line ends between its tokens, which
+// the type json keeps, are left out, so that a body stays one line.
+func appendJSONText(dst, text []byte) ([]byte, error) {
+	lines, err := checkJSON(text)
+	if err != nil {
+		return dst, err
+	}
+	if lines == 0 {
+		return append(dst, text...), nil
+	}
+	for _, c := range text {
+		if c != '\n' && c != '\r' {
+			dst = append(dst, c)
+		}
+	}
+	return dst, nil
+}
+
+// appendBase64 turns bytea's hex form (\xdeadbeef) into base64.
+func appendBase64(dst, text []byte) ([]byte, error) {
+	if len(text) < 2 || text[0] != '\\' || text[1] != 'x' {
+		return dst, syntaxError(`malformed bytea: want the hex form (\x...)`)
+	}
+	var chunk [3 * 256]byte // whole groups of three, so that only the last is padded
+	dst = append(dst, '"')
+	for text = text[2:]; len(text) > 0; {
+		part := text[:min(len(text), 2*len(chunk))]
+		n, err := hex.Decode(chunk[:], part)
+		if err != nil {
+			return dst, syntaxError(`malformed bytea: want the hex form (\x...)`)
+		}
+		dst = base64.StdEncoding.AppendEncode(dst, chunk[:n])
+		text = text[len(part):]
+	}
+	return append(dst, '"'), nil
+}
+
+// nested calls f one level deeper.
+func (o *JSONOptions) nested(dst []byte, t *cdc.Type, text []byte,
+	f func(o *JSONOptions, dst []byte, t *cdc.Type, text []byte) ([]byte, error),
+) ([]byte, error) {
+	if o.level == maxValueDepth {
+		return dst, &Error{Code: "54001", Message: "value nested too deeply"}
+	}
+	if len(o.scratch) == o.level {
+		o.scratch = append(o.scratch, nil)
+	}
+	o.level++
+	dst, err := f(o, dst, t, text)
+	o.level--
+	return dst, err
+}
+
+func (o *JSONOptions) appendArray(dst []byte, t *cdc.Type, text []byte) ([]byte, error) {
+	tokens, err := newArrayTokens(text, t.Delim)
+	if err != nil {
+		return dst, err
+	}
+	tokens.scratch = o.scratch[o.level-1]
+	after := false // an element or a closed dimension stands before
+	for {
+		k, elem, err := tokens.next()
+		if err != nil {
+			return dst, err
+		}
+		switch {
+		case k == arrayEnd:
+			o.scratch[o.level-1] = tokens.scratch
+			return dst, nil
+		case k == arrayClose:
+			dst = append(dst, ']')
+			after = true
+			continue
+		case after:
+			dst = append(dst, ',')
+		}
+		after = true
+		switch k {
+		case arrayOpen:
+			dst = append(dst, '[')
+			after = false
+		case arrayNull:
+			dst = append(dst, "null"...)
+		default:
+			if dst, err = o.appendValue(dst, t.Elem, elem); err != nil {
+				return dst, err
+			}
+		}
+	}
+}
+
+func (o *JSONOptions) appendComposite(dst []byte, t *cdc.Type, text []byte) ([]byte, error) {
+	if len(t.Fields) == 0 && string(text) == "()" {
+		return append(dst, "{}"...), nil
+	}
+	r := SplitComposite(text)
+	r.scratch = o.scratch[o.level-1]
+	dst = append(dst, '{')
+	for i := range t.Fields {
+		field, null, ok := r.Next()
+		if !ok {
+			return dst, errRecordSyntax
+		}
+		if i > 0 {
+			dst = append(dst, ',')
+		}
+		dst = appendKey(dst, t.Fields[i].Name)
+		if null {
+			dst = append(dst, "null"...)
+			continue
+		}
+		var err error
+		if dst, err = o.appendValue(dst, t.Fields[i].Type, field); err != nil {
+			return dst, err
+		}
+	}
+	if _, _, more := r.Next(); more || r.Err() != nil {
+		return dst, errRecordSyntax
+	}
+	o.scratch[o.level-1] = r.scratch
+	return append(dst, '}'), nil
+}
+
+// appendKey appends a name as an object's key, with the colon.
+func appendKey(dst []byte, name string) []byte {
+	dst = append(dst, '"')
+	for i := range len(name) {
+		if c := name[i]; c < ' ' || c == '"' || c == '\\' || c >= 0x80 {
+			dst = appendEscaped(dst, []byte(name), true)
+			return append(dst, '"', ':')
+		}
+	}
+	dst = append(dst, name...)
+	return append(dst, '"', ':')
+}

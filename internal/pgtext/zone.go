@@ -1,0 +1,140 @@
+package pgtext
+
+import "time"
+
+// offsetAt returns the seconds east of UTC at an instant in microseconds since
+// 2000-01-01 00:00 UTC.
+func offsetAt(ts int64, loc *time.Location) int {
+	if loc == nil || loc == time.UTC {
+		return 0
+	}
+	_, offset := time.Unix(floorDiv(ts, microsPerSecond)+unixEpoch, 0).In(loc).Zone()
+	return offset
+}
+
+// UTCToLocal returns the local time in loc (nil is UTC) at an instant. Both
+// are microseconds since 2000-01-01 00:00; infinities stay.
+func UTCToLocal(ts int64, loc *time.Location) int64 {
+	if !finiteTimestamp(ts) {
+		return ts
+	}
+	return ts + int64(offsetAt(ts, loc))*microsPerSecond
+}
+
+// LocalToUTC returns the instant of a local time in loc (nil is UTC). A time
+// that a change of the clock skipped is read with the offset before the
+// change; one that occurred twice with the offset after it: PostgreSQL's rule
+// (DetermineTimeZoneOffset in datetime.c). Infinities stay.
+func LocalToUTC(ts int64, loc *time.Location) int64 {
+	if !finiteTimestamp(ts) || loc == nil || loc == time.UTC {
+		return ts
+	}
+	return ts - int64(localOffset(ts, loc))*microsPerSecond
+}
+
+// localOffset returns the seconds east of UTC that a local time has.
+func localOffset(ts int64, loc *time.Location) int {
+	// As PostgreSQL does: the first change of the clock after the day before
+	// is the only one that can matter.
+	local := floorDiv(ts, microsPerSecond) + unixEpoch
+	at := time.Unix(local-secondsPerDay, 0).In(loc)
+	_, before := at.Zone()
+	for {
+		_, end := at.ZoneBounds()
+		if end.IsZero() || end.Unix() > local+2*secondsPerDay {
+			return before
+		}
+		_, after := end.Zone()
+		if after == before { // another name, or Go's turn of the year
+			at = end
+			continue
+		}
+		boundary := end.Unix()
+		withBefore, withAfter := local-int64(before), local-int64(after)
+		switch {
+		case withBefore < boundary && withAfter < boundary:
+			return before
+		case withBefore > boundary && withAfter >= boundary:
+			return after
+		case withBefore > withAfter: // skipped
+			return before
+		default: // occurred twice
+			return after
+		}
+	}
+}
+
+// zonePeriod is a stretch of time in which a zone's offset does not change.
+type zonePeriod struct {
+	from, to           int64 // the instants, from included
+	localFrom, localTo int64 // the local times that belong to it beyond doubt
+	offset             int
+}
+
+// zoneCache remembers the last periods that were asked for. It belongs to one goroutine.
+type zoneCache struct {
+	loc     *time.Location
+	periods [4]zonePeriod
+	next    int
+}
+
+// instant returns the period of an instant.
+func (c *zoneCache) instant(ts int64, loc *time.Location) *zonePeriod {
+	c.reset(loc)
+	for i := range c.periods {
+		if p := &c.periods[i]; ts >= p.from && ts < p.to {
+			return p
+		}
+	}
+	return c.load(ts, loc)
+}
+
+// local returns the period of a local time, nil when it is near a change of
+// the clock: then its offset must be computed.
+func (c *zoneCache) local(ts int64, loc *time.Location) *zonePeriod {
+	c.reset(loc)
+	for i := range c.periods {
+		if p := &c.periods[i]; ts >= p.localFrom && ts < p.localTo {
+			return p
+		}
+	}
+	p := c.load(LocalToUTC(ts, loc), loc)
+	if ts >= p.localFrom && ts < p.localTo {
+		return p
+	}
+	return nil
+}
+
+func (c *zoneCache) reset(loc *time.Location) {
+	if c.loc != loc {
+		*c = zoneCache{loc: loc}
+	}
+}
+
+func (c *zoneCache) load(ts int64, loc *time.Location) *zonePeriod {
+	at := time.Unix(floorDiv(ts, microsPerSecond)+unixEpoch, 0).In(loc)
+	_, offset := at.Zone()
+	p := zonePeriod{from: minTimestamp - microsPerDay, to: Infinity, offset: offset}
+	start, end := at.ZoneBounds()
+	if !start.IsZero() {
+		p.from = max(p.from, micros(start))
+	}
+	if !end.IsZero() {
+		p.to = micros(end)
+	}
+	// Two days from a change are beyond doubt, whatever the offsets.
+	p.localFrom, p.localTo = p.from+2*microsPerDay, p.to-2*microsPerDay
+	c.periods[c.next] = p
+	at0 := &c.periods[c.next]
+	c.next = (c.next + 1) % len(c.periods)
+	return at0
+}
+
+// micros returns the microseconds since 2000-01-01 00:00 UTC, without overflow.
+func micros(t time.Time) int64 {
+	seconds := t.Unix() - unixEpoch
+	if seconds > endTimestamp/microsPerSecond {
+		return Infinity
+	}
+	return max(seconds, minTimestamp/microsPerSecond-secondsPerDay) * microsPerSecond
+}
