@@ -1,10 +1,12 @@
 package delivery
 
 import (
+	"bytes"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
 	"io"
+	"maps"
 	"net"
 	"net/http"
 	"strconv"
@@ -15,8 +17,8 @@ import (
 )
 
 const (
-	answerKept = 16 << 10
-	answerRead = 64 << 10
+	// envelopeSize is what a body has beside its variable parts, generously.
+	envelopeSize = 256
 	// maxAnswerHeader bounds what a receiver's headers may take in memory.
 	maxAnswerHeader = 64 << 10
 	// dialTimeout and handshakeTimeout bound a connection's making, which goes
@@ -110,10 +112,7 @@ func (s *Sender) attempt(ctx context.Context, ep *Endpoint, m *Message) Outcome 
 	limited, cancel := context.WithTimeout(ctx, t.timeout)
 	defer cancel()
 
-	content := newContent()
-	defer content.release()
-	req := t.request(limited, content, m)
-	answer, err := t.transport.RoundTrip(req)
+	answer, err := t.transport.RoundTrip(t.request(limited, m))
 	if err != nil {
 		return t.failed(ctx, limited, 0, err)
 	}
@@ -128,34 +127,35 @@ func (s *Sender) attempt(ctx context.Context, ep *Endpoint, m *Message) Outcome 
 	return o
 }
 
-// request builds the signed request over content, which it fills.
-func (t *target) request(ctx context.Context, c *content, m *Message) *http.Request {
+// request builds the signed request.
+//
+// The body has memory of its own, which the collector takes back: the transport
+// may still write it when the attempt is over, and a reader that would say when
+// it is done costs a system call, because net/http sends only the readers it
+// knows together with the headers.
+func (t *target) request(ctx context.Context, m *Message) *http.Request {
 	stamp := strconv.FormatInt(time.Now().Unix(), 10)
 	// The signed text is "id.timestamp.body": the body is its tail.
-	b := append(c.buf, m.ID...)
-	b = append(b, '.')
-	b = append(b, stamp...)
-	b = append(b, '.')
-	c.start = len(b)
-	c.buf = appendBody(b, t.format, m)
+	signed := make([]byte, 0, envelopeSize+2*len(m.ID)+len(m.Type)+len(m.Data)+len(m.Previous)+len(m.Unchanged))
+	signed = append(append(signed, m.ID...), '.')
+	signed = append(append(signed, stamp...), '.')
+	start := len(signed)
+	signed = appendBody(signed, t.format, m)
+	body := signed[start:]
 
 	req := t.base.WithContext(ctx)
 	req.Header = make(http.Header, len(t.base.Header)+3)
-	for name, values := range t.base.Header {
-		req.Header[name] = values
-	}
-	values := [...]string{m.ID, stamp, ""}
-	list := values[:]
+	maps.Copy(req.Header, t.base.Header)
+	list := []string{m.ID, stamp, ""}
 	req.Header[headerID] = list[0:1:1]
 	req.Header[headerTimestamp] = list[1:2:2]
 	if len(t.signers) > 0 {
-		c.signatures = appendSignatures(c.signatures[:0], c.sum[:], t.signers, c.buf)
-		list[2] = string(c.signatures)
+		list[2] = signatures(t.signers, signed)
 		req.Header[headerSignature] = list[2:3:3]
 	}
-	req.ContentLength = int64(len(c.buf) - c.start)
-	req.Body = c.reader()
-	req.GetBody = func() (io.ReadCloser, error) { return c.reader(), nil }
+	req.ContentLength = int64(len(body))
+	req.Body = io.NopCloser(bytes.NewReader(body))
+	req.GetBody = func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(body)), nil }
 	return req
 }
 

@@ -36,35 +36,39 @@ const signatureSize = len(signatureVersion) + (sha256.Size+2)/3*4
 // the key's block, so a signature costs only the blocks of the message. Safe
 // for concurrent use.
 type signer struct {
-	hashes sync.Pool
+	hashes sync.Pool // of *keyedHash
+}
+
+type keyedHash struct {
+	hash.Hash
+	sum [sha256.Size]byte
 }
 
 func newSigner(s Secret) *signer {
 	key := slices.Clone(s.key)
-	return &signer{hashes: sync.Pool{New: func() any { return hmac.New(sha256.New, key) }}}
+	return &signer{hashes: sync.Pool{New: func() any { return &keyedHash{Hash: hmac.New(sha256.New, key)} }}}
 }
 
 // appendSignature appends "v1,<base64>" of signed, which is "id.timestamp.body".
-// scratch has room for a sum.
-func (s *signer) appendSignature(dst, scratch, signed []byte) []byte {
-	h, _ := s.hashes.Get().(hash.Hash) // the pool holds nothing else
+func (s *signer) appendSignature(dst, signed []byte) []byte {
+	h, _ := s.hashes.Get().(*keyedHash) // the pool holds nothing else
+	defer s.hashes.Put(h)
 	h.Reset()
 	h.Write(signed)
-	sum := h.Sum(scratch[:0])
-	s.hashes.Put(h)
-	return base64.StdEncoding.AppendEncode(append(dst, signatureVersion...), sum)
+	return base64.StdEncoding.AppendEncode(append(dst, signatureVersion...), h.Sum(h.sum[:0]))
 }
 
-// appendSignatures appends the header's value: one signature per secret,
-// separated by spaces.
-func appendSignatures(dst, scratch []byte, signers []*signer, signed []byte) []byte {
+// signatures returns the header's value: one signature per secret, separated
+// by spaces.
+func signatures(signers []*signer, signed []byte) string {
+	text := make([]byte, 0, len(signers)*(signatureSize+1))
 	for i, s := range signers {
 		if i > 0 {
-			dst = append(dst, ' ')
+			text = append(text, ' ')
 		}
-		dst = s.appendSignature(dst, scratch, signed)
+		text = s.appendSignature(text, signed)
 	}
-	return dst
+	return string(text)
 }
 
 // Errors of Verify.
@@ -98,7 +102,7 @@ func Verify(secrets []Secret, header http.Header, body []byte, now time.Time) er
 }
 
 func matches(s Secret, signed []byte, signatures string) bool {
-	want := newSigner(s).appendSignature(nil, make([]byte, 0, sha256.Size), signed)
+	want := newSigner(s).appendSignature(nil, signed)
 	for signature := range strings.SplitSeq(signatures, " ") {
 		if hmac.Equal([]byte(signature), want) {
 			return true

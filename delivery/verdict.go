@@ -122,7 +122,7 @@ func isTLS(err error) bool {
 	case errors.As(err, &operation) && (operation.Op == "remote error" || operation.Op == "local error"):
 		return true // a TLS alert, whose type crypto/tls does not export
 	}
-	return strings.HasPrefix(err.Error(), "tls: ") || strings.Contains(err.Error(), "HTTP response to HTTPS client")
+	return strings.HasPrefix(err.Error(), "tls: ")
 }
 
 // isProtocol looks at texts, because net/http has no types for what it finds
@@ -157,6 +157,7 @@ func reason(class string, err error) string {
 		return refused.Error()
 	}
 	var errno syscall.Errno
+	var record tls.RecordHeaderError
 	switch {
 	case class == ClassProtocol:
 		return "the answer is not valid HTTP"
@@ -164,7 +165,7 @@ func reason(class string, err error) string {
 		return "the receiver closed the connection before its answer was complete"
 	case class == ClassConnection && errors.As(err, &errno):
 		return errno.Error()
-	case strings.Contains(err.Error(), "HTTP response to HTTPS client"):
+	case errors.As(err, &record) && string(record.RecordHeader[:]) == "HTTP/":
 		return "the receiver speaks plain HTTP on this port; correct the port, or write http:// and set allow_http: true"
 	}
 	text, _, _ := strings.Cut(err.Error(), `"`) // quotations are of what came over the wire

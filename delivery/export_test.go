@@ -1,0 +1,25 @@
+package delivery
+
+import "net/netip"
+
+// CheckAddress is the guard's verdict on an address, without a connection.
+func CheckAddress(allow []netip.Prefix, addr netip.Addr) error { return newGuard(allow).check(addr) }
+
+// MaxRoutes is the router's bound.
+const MaxRoutes = maxRoutes
+
+// Size is how many lists the router remembers.
+func (r *Router) Size() int { return r.size }
+
+// Transports is how many pools of connections the sender has.
+func (s *Sender) Transports() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return len(s.transports)
+}
+
+// Targets is how many endpoints the sender remembers.
+func (s *Sender) Targets() (n int) {
+	s.targets.Range(func(any, any) bool { n++; return true })
+	return n
+}
