@@ -1,0 +1,85 @@
+package delivery
+
+import "time"
+
+// The breaker's measures.
+const (
+	breakerFailures = 10 // in a row, none between that the endpoint answered,
+	breakerKeys     = 3  // over at least so many lanes: a few failing keys open nothing
+	probeFirst      = time.Second
+	probeLast       = 60 * time.Second
+)
+
+// breaker keeps a dead endpoint from being called for each of its events. It
+// opens after failures of the endpoint as a whole, and then lets one event
+// through at a time, first after a second, then after twice as long each time.
+// It is guarded by its owner's mutex.
+type breaker struct {
+	failures int
+	keys     [breakerKeys]uint64
+	seen     int // keys in use
+	open     bool
+	probing  bool
+	next     time.Time // when open: the time of the next probe
+	wait     time.Duration
+}
+
+// endpointFailure reports whether the attempt failed because of the endpoint
+// rather than of the event.
+func endpointFailure(o *Outcome) bool {
+	switch o.Class {
+	case ClassOK, ClassCanceled:
+		return false
+	case ClassStatus:
+		return o.Status >= 500
+	}
+	return true
+}
+
+// failed notes a failure and reports whether it opened the breaker.
+func (b *breaker) failed(now time.Time, key uint64) bool {
+	if b.open {
+		return false
+	}
+	b.failures++
+	known := false
+	for _, k := range b.keys[:b.seen] {
+		known = known || k == key
+	}
+	if !known && b.seen < breakerKeys {
+		b.keys[b.seen] = key
+		b.seen++
+	}
+	if b.failures < breakerFailures || b.seen < breakerKeys {
+		return false
+	}
+	b.open, b.wait = true, probeFirst
+	b.next = now.Add(b.wait)
+	return true
+}
+
+// answered notes that the endpoint works, and reports whether that closed the breaker.
+func (b *breaker) answered() bool {
+	closed := b.open
+	*b = breaker{}
+	return closed
+}
+
+// probe reports whether an open breaker lets an event through now.
+func (b *breaker) probe(now time.Time) bool {
+	if b.probing || now.Before(b.next) {
+		return false
+	}
+	b.probing = true
+	return true
+}
+
+// probeFailed puts the next probe off.
+func (b *breaker) probeFailed(now time.Time) {
+	b.probing = false
+	b.wait = min(2*b.wait, probeLast)
+	b.next = now.Add(b.wait)
+}
+
+// probeLost lets another probe through: this one said nothing.
+func (b *breaker) probeLost() { b.probing = false }

@@ -1,0 +1,300 @@
+package delivery
+
+import (
+	"container/heap"
+	"hash/maphash"
+	"time"
+)
+
+// lane is the events of one ordering key that wait, in order. At most one of
+// them is in flight, or waiting for its retry; the others wait behind it.
+// A lane exists while it has events.
+//
+// Bodies are kept for the first len(bodies) ids only. A lane that is held back
+// keeps none: each event behind a failing one costs 16 bytes.
+type lane struct {
+	key    uint64
+	ids    []ID       // ids[head:] wait, the first of them being next or in flight
+	bodies []*Message // of ids[head:], as far as they go
+	head   int
+	state  laneState
+	due    time.Time // when waiting
+	index  int       // in the heap, when waiting
+}
+
+type laneState uint8
+
+const (
+	laneReady   laneState = iota // its first event may be sent
+	laneBusy                     // its first event is in flight
+	laneWaiting                  // its first event waits for its retry
+	laneBlocked                  // its first event waits for somebody to act
+)
+
+func (l *lane) first() ID    { return l.ids[l.head] }
+func (l *lane) waiting() int { return len(l.ids) - l.head }
+
+// body returns the first event's, or nil when it has to be read again.
+func (l *lane) body() *Message {
+	if len(l.bodies) == 0 {
+		return nil
+	}
+	return l.bodies[0]
+}
+
+// laneSet is the lanes of one endpoint. It is guarded by its owner's mutex.
+type laneSet struct {
+	order Order
+	seed  maphash.Seed
+	lanes map[uint64]*lane
+	ready laneQueue
+	held  laneHeap // waiting for their retries
+	free  []*lane
+
+	events    int // ids in all lanes
+	bodies    int // events with a body
+	bodyBytes int
+}
+
+func newLaneSet(order Order) laneSet {
+	return laneSet{order: order, seed: maphash.MakeSeed(), lanes: map[uint64]*lane{}}
+}
+
+// keyOf is the lane of an event. Two keys with the same 64-bit hash would
+// share a lane, and be sent one after the other: in order still.
+func (s *laneSet) keyOf(id ID, m *Message) uint64 {
+	switch s.order {
+	case OrderEndpoint:
+		return 0
+	case OrderNone:
+		return id.hi*0x9e3779b97f4a7c15 ^ id.lo
+	}
+	var h maphash.Hash
+	h.SetSeed(s.seed)
+	_, _ = h.WriteString(m.Tenant)
+	_ = h.WriteByte(0)
+	_, _ = h.WriteString(m.Key)
+	return h.Sum64()
+}
+
+// add puts the event behind its lane's others, and returns the lane.
+func (s *laneSet) add(id ID, m *Message) *lane {
+	key := s.keyOf(id, m)
+	l, known := s.lanes[key]
+	if !known {
+		l = s.newLane(key)
+	}
+	held := l.state == laneWaiting || l.state == laneBlocked
+	if !held && len(l.bodies) == l.waiting() {
+		l.bodies = append(l.bodies, m)
+		s.bodies++
+		s.bodyBytes += sizeOf(m)
+	}
+	l.ids = append(l.ids, id)
+	s.events++
+	if !known {
+		s.ready.push(l)
+	}
+	return l
+}
+
+func (s *laneSet) newLane(key uint64) *lane {
+	var l *lane
+	if n := len(s.free); n > 0 {
+		l, s.free = s.free[n-1], s.free[:n-1]
+		l.key, l.state = key, laneReady
+	} else {
+		l = &lane{key: key}
+	}
+	s.lanes[key] = l
+	return l
+}
+
+// take returns the next lane to send from, now busy, or nil.
+func (s *laneSet) take() *lane {
+	l := s.ready.pop()
+	if l != nil {
+		l.state = laneBusy
+	}
+	return l
+}
+
+// advance removes the first event, which is done, from a lane that was busy.
+func (s *laneSet) advance(l *lane) {
+	s.dropFirstBody(l)
+	l.ids[l.head] = ID{}
+	l.head++
+	s.events--
+	if l.head == len(l.ids) {
+		s.remove(l)
+		return
+	}
+	if l.head >= 32 && l.head > len(l.ids)/2 {
+		l.ids = l.ids[:copy(l.ids, l.ids[l.head:])]
+		l.head = 0
+	}
+	l.state = laneReady
+	s.ready.push(l)
+}
+
+func (s *laneSet) remove(l *lane) {
+	delete(s.lanes, l.key)
+	const keep = 256
+	if len(s.free) < keep && cap(l.ids) <= keep {
+		clear(l.bodies[:cap(l.bodies)])
+		*l = lane{ids: l.ids[:0], bodies: l.bodies[:0]}
+		s.free = append(s.free, l)
+	}
+}
+
+func (s *laneSet) dropFirstBody(l *lane) {
+	if len(l.bodies) == 0 {
+		return
+	}
+	s.bodies--
+	s.bodyBytes -= sizeOf(l.bodies[0])
+	l.bodies[0] = nil
+	if len(l.bodies) == 1 {
+		l.bodies = l.bodies[:0]
+		return
+	}
+	// What lies before a slice's start is lost to append; lanes with a long
+	// tail of bodies are few, and move a window's worth at the most.
+	n := copy(l.bodies, l.bodies[1:])
+	l.bodies[n] = nil
+	l.bodies = l.bodies[:n]
+}
+
+// dropBodies releases the bodies of a lane that will not be sent soon.
+func (s *laneSet) dropBodies(l *lane) {
+	for _, m := range l.bodies {
+		s.bodies--
+		s.bodyBytes -= sizeOf(m)
+	}
+	clear(l.bodies)
+	l.bodies = nil
+}
+
+// putBody gives the first event of a lane its body back.
+func (s *laneSet) putBody(l *lane, m *Message) {
+	if len(l.bodies) == 0 {
+		l.bodies = append(l.bodies, m)
+		s.bodies++
+		s.bodyBytes += sizeOf(m)
+	}
+}
+
+// again makes a busy lane ready, behind the others: its event was not sent.
+func (s *laneSet) again(l *lane) {
+	l.state = laneReady
+	s.ready.push(l)
+}
+
+// hold makes a lane that is in no list wait until due.
+func (s *laneSet) hold(l *lane, due time.Time) {
+	l.state, l.due = laneWaiting, due
+	s.dropBodies(l)
+	heap.Push(&s.held, l)
+}
+
+// block makes a lane that is in no list wait for somebody to act.
+func (s *laneSet) block(l *lane) {
+	l.state = laneBlocked
+	s.dropBodies(l)
+}
+
+// release makes the lanes ready whose retry is due, and returns when the next
+// one is (zero: none).
+func (s *laneSet) release(now time.Time) time.Time {
+	for len(s.held) > 0 {
+		if l := s.held[0]; l.due.After(now) {
+			return l.due
+		}
+		l, _ := heap.Pop(&s.held).(*lane)
+		l.state = laneReady
+		s.ready.push(l)
+	}
+	return time.Time{}
+}
+
+// forget drops everything but the events in flight.
+func (s *laneSet) forget() {
+	s.ready, s.held = laneQueue{}, nil
+	for _, l := range s.lanes {
+		s.dropBodies(l)
+		if l.state != laneBusy {
+			s.events -= l.waiting()
+			delete(s.lanes, l.key)
+			continue
+		}
+		s.events -= l.waiting() - 1
+		l.ids = l.ids[:l.head+1]
+	}
+}
+
+// sizeOf is what a body is counted with.
+func sizeOf(m *Message) int {
+	const overhead = 512
+	return overhead + len(m.Data) + len(m.Previous) + len(m.Unchanged) + len(m.Key) + len(m.Tenant)
+}
+
+// laneQueue is a first-in-first-out list of lanes.
+type laneQueue struct {
+	lanes []*lane
+	head  int
+}
+
+func (q *laneQueue) len() int { return len(q.lanes) - q.head }
+
+func (q *laneQueue) push(l *lane) {
+	if q.head > 64 && q.head > len(q.lanes)/2 {
+		n := copy(q.lanes, q.lanes[q.head:])
+		clear(q.lanes[n:])
+		q.lanes, q.head = q.lanes[:n], 0
+	}
+	q.lanes = append(q.lanes, l)
+}
+
+func (q *laneQueue) pop() *lane {
+	if q.len() == 0 {
+		return nil
+	}
+	l := q.lanes[q.head]
+	q.lanes[q.head] = nil
+	if q.head++; q.head == len(q.lanes) {
+		q.lanes, q.head = q.lanes[:0], 0
+	}
+	return l
+}
+
+// laneHeap has the lane that is due first at the front.
+type laneHeap []*lane
+
+// Len implements heap.Interface.
+func (h laneHeap) Len() int { return len(h) }
+
+// Less implements heap.Interface.
+func (h laneHeap) Less(i, j int) bool { return h[i].due.Before(h[j].due) }
+
+// Swap implements heap.Interface.
+func (h laneHeap) Swap(i, j int) {
+	h[i], h[j] = h[j], h[i]
+	h[i].index, h[j].index = i, j
+}
+
+// Push implements heap.Interface.
+func (h *laneHeap) Push(x any) {
+	l, _ := x.(*lane)
+	l.index = len(*h)
+	*h = append(*h, l)
+}
+
+// Pop implements heap.Interface.
+func (h *laneHeap) Pop() any {
+	old := *h
+	n := len(old) - 1
+	l := old[n]
+	old[n] = nil
+	*h = old[:n]
+	return l
+}

@@ -1,0 +1,229 @@
+package delivery
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+	"github.com/rs/zerolog"
+)
+
+// Errors of the queue that the caller acts on. Everything else that Append and
+// RunDurable return is worth repeating.
+var (
+	// ErrUnreachable: Redis cannot be reached, or is not ready. Try again.
+	ErrUnreachable = errors.New("redis is unreachable")
+	// ErrRestarted: Redis was restarted since OpenQueue or AcceptRestart, so
+	// the end of what was appended may be gone. Rewind the capture to the
+	// confirmed position, then call AcceptRestart.
+	ErrRestarted = errors.New("redis was restarted; what was not durable has to be appended again")
+	// ErrFull: Redis is at its maxmemory. Nothing of the batch was appended.
+	// Hold the capture and try again: deliveries make room.
+	ErrFull = errors.New("redis is full; raise its maxmemory, or see which endpoint's backlog grows")
+)
+
+// SettingError reports a setting of the Redis server that would lose events.
+type SettingError struct {
+	Setting, Value string
+	Fix            string // what to do instead
+}
+
+// Error says what is set, and what to set instead.
+func (e *SettingError) Error() string {
+	return fmt.Sprintf("check redis: %s is %q, which can lose events; %s", e.Setting, e.Value, e.Fix)
+}
+
+// QueueOptions are what OpenQueue needs.
+type QueueOptions struct {
+	// URL is redis://[user:password@]host:port[/db], or rediss:// for TLS.
+	URL string
+	// Prefix begins the name of every key; empty: gancho. One source's queue
+	// has one prefix: two bridges that share a Redis need two.
+	Prefix string
+	// AllowVolatile accepts a Redis that keeps nothing over a restart.
+	AllowVolatile bool
+	// Endpoints are what events are routed to. Update changes them.
+	Endpoints []Endpoint
+	Logger    zerolog.Logger
+}
+
+// Queue is the events between capture and delivery, in Redis: one stream per
+// endpoint. It is safe for concurrent use, except that batches are built by
+// one goroutine and appended by one.
+type Queue struct {
+	log       zerolog.Logger
+	keys      keyspace
+	mode      durability
+	strictAOF bool // no-appendfsync-on-rewrite is on
+
+	// writer has one connection, used by Append alone; record has those of
+	// RunDurable. Both refuse to talk to a server with another run id.
+	writer, record *redis.Client
+	// client is for everything else. Its connections note the run id.
+	client *redis.Client
+
+	accepted    atomic.Pointer[string] // the run id that writer and record accept
+	observed    atomic.Pointer[string] // the run id that client has seen last
+	generations atomic.Uint64          // how often observed has changed
+
+	routes atomic.Pointer[routes]
+	local  atomic.Pointer[Dispatcher] // the dispatcher of this process, if any
+
+	sourceMu sync.Mutex
+	claimed  *sourceRecord // nil before Claim
+	source   atomic.Pointer[claim]
+	sources  map[uint16]string // epoch to source, guarded by sourceMu
+
+	appendMu sync.Mutex
+	streams  map[string]*stream // by endpoint, guarded by streamMu
+	streamMu sync.Mutex
+	// parkedStream takes what no event could be made of.
+	parkedStream *stream
+	commands     commandPool // guarded by appendMu
+
+	positions positions
+}
+
+// routes are the endpoints as Add sees them. The router belongs to the
+// goroutine that builds batches.
+type routes struct {
+	router  *Router
+	streams []*stream // by the router's index
+}
+
+// claim is what identifies events of this process's capture.
+type claim struct {
+	epoch  uint16
+	source string
+}
+
+// connectTimeout bounds the handshake and each command, in which nothing big moves.
+const (
+	connectTimeout = 5 * time.Second
+	appendTimeout  = 30 * time.Second
+)
+
+// OpenQueue connects to Redis and checks that it is set so that it loses
+// nothing. It waits while Redis is loading its data. The errors are
+// ErrUnreachable, which is worth repeating, and a *SettingError or another
+// error, which is not. Close releases the connections.
+func OpenQueue(ctx context.Context, o QueueOptions) (*Queue, error) {
+	options, err := redis.ParseURL(o.URL)
+	if err != nil {
+		// The cause would show the URL, and with it the password.
+		return nil, errors.New("parse the redis url: it is malformed; write redis://[user:password@]host:port[/db], or rediss:// for TLS")
+	}
+	q := &Queue{log: o.Logger, keys: keyspaceOf(o.Prefix), streams: map[string]*stream{}, sources: map[uint16]string{}}
+	q.positions.changed = make(chan struct{}, 1)
+	q.parkedStream = &stream{key: q.keys.parked()}
+	q.connect(options)
+	q.Update(o.Endpoints)
+	if err := q.check(ctx, o.AllowVolatile); err != nil {
+		return nil, errors.Join(err, q.Close())
+	}
+	return q, nil
+}
+
+func (q *Queue) connect(options *redis.Options) {
+	base := *options
+	base.MaxRetries = -1 // appends and claims are repeated by those who know how
+	base.DialerRetries = 1
+	base.DialTimeout = connectTimeout
+	base.ReadTimeout = connectTimeout
+	base.WriteTimeout = connectTimeout
+	base.ContextTimeoutEnabled = true
+	base.DisableIdentity = true
+	base.Protocol = 2 // what has to be parsed is smaller, and pushes are not used
+	base.PipelinePoolSize = -1
+
+	one := base
+	one.PoolSize, one.ReadTimeout, one.WriteTimeout = 1, appendTimeout, appendTimeout
+	one.OnConnect = q.refuseRestarted
+	q.writer = redis.NewClient(&one)
+
+	record := base
+	record.PoolSize, record.OnConnect = 1, q.refuseRestarted
+	record.ReadTimeout = appendTimeout // WAITAOF blocks
+	q.record = redis.NewClient(&record)
+
+	many := base
+	many.PoolSize, many.OnConnect = 16, q.noteRunID
+	q.client = redis.NewClient(&many)
+}
+
+// Update routes the events of batches from now on to these endpoints. Events
+// that an endpoint has been given already stay in its queue.
+func (q *Queue) Update(endpoints []Endpoint) {
+	r := &routes{router: NewRouter(endpoints), streams: make([]*stream, len(endpoints))}
+	for i := range endpoints {
+		r.streams[i] = q.stream(endpoints[i].Name)
+	}
+	q.routes.Store(r)
+}
+
+// Close releases the connections. Nothing may be running any more.
+func (q *Queue) Close() error {
+	return errors.Join(q.writer.Close(), q.record.Close(), q.client.Close())
+}
+
+// Ping reports whether Redis answers.
+func (q *Queue) Ping(ctx context.Context) error {
+	if err := q.client.Ping(ctx).Err(); err != nil {
+		return fmt.Errorf("ping redis: %w", unreachable(err))
+	}
+	return nil
+}
+
+// keyspace names the keys. All keys of an endpoint share a hash tag, so that
+// one script may touch them on a Redis Cluster.
+type keyspace struct{ prefix string }
+
+func keyspaceOf(prefix string) keyspace {
+	if prefix == "" {
+		prefix = "gancho"
+	}
+	return keyspace{prefix}
+}
+
+func (k keyspace) of(endpoint, what string) string { return k.prefix + ":{" + endpoint + "}:" + what }
+func (k keyspace) events(endpoint string) string   { return k.of(endpoint, "q") }
+func (k keyspace) due(endpoint string) string      { return k.of(endpoint, "rt") }
+func (k keyspace) attempts(endpoint string) string { return k.of(endpoint, "at") }
+func (k keyspace) dead(endpoint string) string     { return k.of(endpoint, "dead") }
+func (k keyspace) state(endpoint string) string    { return k.of(endpoint, "state") }
+func (k keyspace) lease(endpoint string) string    { return k.of(endpoint, "lease") }
+func (k keyspace) fence(endpoint string) string    { return k.of(endpoint, "fence") }
+func (k keyspace) source() string                  { return k.prefix + ":source" }
+func (k keyspace) parked() string                  { return k.prefix + ":parked" }
+func (k keyspace) workers() string                 { return k.prefix + ":workers" }
+func (k keyspace) wake() string                    { return k.prefix + ":wake" }
+
+// backlogScript leaves the oldest event's payload in Redis.
+var backlogScript = redis.NewScript(`
+local n = redis.call('XLEN', KEYS[1])
+if n == 0 then return {0, ''} end
+local fields = redis.call('XRANGE', KEYS[1], '-', '+', 'COUNT', 1)[1][2]
+for i = 1, #fields, 2 do
+  if fields[i] == 'c' then return {n, fields[i + 1]} end
+end
+return {n, ''}`)
+
+// Backlog returns how many events wait for the endpoint, those in flight
+// included, and when the oldest of them was committed (zero when none waits).
+func (q *Queue) Backlog(ctx context.Context, endpoint string) (n int64, oldest time.Time, err error) {
+	reply, err := backlogScript.Run(ctx, q.client, []string{q.keys.events(endpoint)}).Slice()
+	if err != nil {
+		return 0, time.Time{}, fmt.Errorf("read backlog of endpoint %q: %w", endpoint, unreachable(err))
+	}
+	n, _ = reply[0].(int64)
+	if committed, _ := reply[1].(string); committed != "" {
+		if oldest, err = parseMicros(committed); err != nil {
+			return 0, time.Time{}, fmt.Errorf("read backlog of endpoint %q: %w", endpoint, err)
+		}
+	}
+	return n, oldest, nil
+}
