@@ -50,7 +50,7 @@ func (q *Queue) stream(endpoint string) *stream {
 // ids only rise, so whichever comes second is refused entry by entry as
 // already there, and so is all of it when newer batches came between.
 func (q *Queue) Append(ctx context.Context, b *Batch) error {
-	if len(b.targets) == 0 {
+	if len(b.destinations) == 0 {
 		return nil
 	}
 	q.appendMu.Lock()
@@ -62,7 +62,7 @@ func (q *Queue) Append(ctx context.Context, b *Batch) error {
 		}
 	}()
 	if err := q.execute(ctx, b, touched); err != nil {
-		return fmt.Errorf("append %d events: %w", len(b.targets), err)
+		return fmt.Errorf("append %d events: %w", len(b.destinations), err)
 	}
 	local := q.local.Load()
 	for _, s := range touched {
@@ -78,7 +78,7 @@ func (q *Queue) Append(ctx context.Context, b *Batch) error {
 func (q *Queue) prepare(b *Batch) []*stream {
 	touched := q.commands.touched[:0]
 	q.commands.reset()
-	for _, t := range b.targets {
+	for _, t := range b.destinations {
 		s, rec := t.stream, &b.records[t.record]
 		if !s.touched {
 			s.touched, s.refused, s.prev = true, 0, s.last
@@ -119,7 +119,7 @@ func (q *Queue) execute(ctx context.Context, b *Batch, touched []*stream) error 
 		switch {
 		case err == nil:
 		case refusedAsKnown(err):
-			b.targets[i].stream.refused++
+			b.destinations[i].stream.refused++
 		default:
 			return appendError(err)
 		}

@@ -14,10 +14,10 @@ import (
 // Redis up for as long as it takes to append, so keep it under a few MiB when
 // the events allow it.
 type Batch struct {
-	q       *Queue
-	buf     []byte // what the spans of records point into
-	records []record
-	targets []target
+	q            *Queue
+	buf          []byte // what the spans of records point into
+	records      []record
+	destinations []destination
 	// Ids have to rise, or Redis would take an event for a duplicate.
 	lastEvent, lastParked ID
 }
@@ -41,8 +41,8 @@ type record struct {
 
 type parkedDetail struct{ table, op, reason string }
 
-// target is one append: a record to a stream.
-type target struct {
+// destination is one append: a record to a stream.
+type destination struct {
 	record int
 	stream *stream
 }
@@ -52,7 +52,7 @@ func (q *Queue) NewBatch() *Batch { return &Batch{q: q} }
 
 // Len is the number of appends that the batch holds: events times their
 // endpoints, and parked changes.
-func (b *Batch) Len() int { return len(b.targets) }
+func (b *Batch) Len() int { return len(b.destinations) }
 
 // Bytes is what the batch holds of the events' own bytes. Each is sent to
 // Redis once for every endpoint.
@@ -65,7 +65,7 @@ func (b *Batch) Reset() {
 		b.buf = nil
 	}
 	clear(b.records) // releases the strings
-	b.buf, b.records, b.targets = b.buf[:0], b.records[:0], b.targets[:0]
+	b.buf, b.records, b.destinations = b.buf[:0], b.records[:0], b.destinations[:0]
 	b.lastEvent, b.lastParked = ID{}, ID{}
 }
 
@@ -89,7 +89,7 @@ func (b *Batch) Add(ev *mapping.Event) (int, error) {
 	rec.data, rec.previous, rec.unchanged = b.put(ev.Data), b.put(ev.Previous), b.put(ev.Unchanged)
 	b.records = append(b.records, rec)
 	for _, i := range matched {
-		b.targets = append(b.targets, target{len(b.records) - 1, r.streams[i]})
+		b.destinations = append(b.destinations, destination{len(b.records) - 1, r.streams[i]})
 	}
 	return len(matched), nil
 }
@@ -106,7 +106,7 @@ func (b *Batch) Park(p *mapping.Parked) error {
 	rec.text, rec.micros = b.identify(id, p.Time)
 	rec.data = b.put(p.Row)
 	b.records = append(b.records, rec)
-	b.targets = append(b.targets, target{len(b.records) - 1, b.q.parkedStream})
+	b.destinations = append(b.destinations, destination{len(b.records) - 1, b.q.parkedStream})
 	return nil
 }
 
