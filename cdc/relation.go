@@ -1,5 +1,7 @@
 package cdc
 
+import "slices"
+
 // Relation is a table as a Relation message of the stream, or the catalogue,
 // describes it. It is immutable; a schema change makes a new one.
 type Relation struct {
@@ -27,4 +29,13 @@ func (r *Relation) Column(name string) int {
 		}
 	}
 	return -1
+}
+
+// TableName returns the relation's name.
+func (r *Relation) TableName() Name { return Name{Schema: r.Schema, Name: r.Name} }
+
+// equal reports whether both describe the same table in the same way.
+func (r *Relation) equal(o *Relation) bool {
+	return r.OID == o.OID && r.Schema == o.Schema && r.Name == o.Name && r.ReplicaIdentity == o.ReplicaIdentity &&
+		slices.Equal(r.Columns, o.Columns)
 }

@@ -47,3 +47,13 @@ func (t *Type) Base() *Type {
 	}
 	return t
 }
+
+// volatile reports whether the catalogue may say something new about the type
+// without a new OID: labels and fields can be added.
+func (t *Type) volatile() bool {
+	switch t.Kind {
+	case KindUnknown, KindEnum, KindComposite:
+		return true
+	}
+	return t.Elem != nil && t.Elem.volatile()
+}

@@ -1,0 +1,246 @@
+package cdc
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+
+	"github.com/jackc/pgx/v5"
+)
+
+// Table is what the catalogue says about a table that a rule names.
+type Table struct {
+	// Relation is the table as the stream will describe it when all its
+	// columns are published: without dropped and without generated columns.
+	Relation *Relation
+	// Kind is pg_class.relkind: r table, p partitioned table, v view,
+	// m materialized view, f foreign table.
+	Kind byte
+	// Persistence is pg_class.relpersistence: p permanent, u unlogged, t temporary.
+	Persistence byte
+	// PrimaryKey is its columns in the order of the key, nil when there is none.
+	PrimaryKey []string
+	// Generated are the generated columns, which the stream does not carry
+	// before PostgreSQL 18, nor there unless the publication says so.
+	Generated []string
+	// PartitionRoot is the topmost table of which this is a partition, else
+	// the zero Name. Under publish_via_partition_root the stream knows only the root.
+	PartitionRoot Name
+	// WithoutIdentity are the tables, this one or its partitions, that would
+	// refuse an UPDATE or DELETE if those were published. Empty: publishing
+	// them is safe. A partitioned table needs a primary key for that, because
+	// its next partition has nothing else to go by.
+	WithoutIdentity []Name
+	// Inherited: other tables, which are no partitions, inherit from it. Their
+	// changes arrive under their own names.
+	Inherited bool
+	// Memberships are the publications that have the table, by name.
+	Memberships []Membership
+}
+
+// Membership is a table's place in one publication.
+type Membership struct {
+	Publication                      string
+	Insert, Update, Delete, Truncate bool
+	ViaRoot                          bool
+	// Columns are the published columns; nil means all (and always before PostgreSQL 15).
+	Columns []string
+	// Filter is the row filter as PostgreSQL prints it, "" when there is none.
+	Filter string
+}
+
+// Settings are facts about the source's server and database.
+type Settings struct {
+	Version          int // server_version_num, 150004 for 15.4
+	Encoding         string
+	Collation, Ctype string
+	WALLevel         string
+	// MoneyDigits is the number of decimal digits of money under the
+	// database's lc_monetary. The stream prints money under lc_monetary C,
+	// which has 2; where this is another number the point stands elsewhere.
+	MoneyDigits int
+}
+
+// LoadSettings reads the settings of the connection's database.
+func LoadSettings(ctx context.Context, conn *pgx.Conn) (Settings, error) {
+	var s Settings
+	err := conn.QueryRow(ctx, `
+		select current_setting('server_version_num')::int, pg_encoding_to_char(encoding), datcollate::text, datctype::text,
+			current_setting('wal_level'), scale(1::money::numeric)
+		from pg_catalog.pg_database where datname = current_database()`).
+		Scan(&s.Version, &s.Encoding, &s.Collation, &s.Ctype, &s.WALLevel, &s.MoneyDigits)
+	if err != nil {
+		return s, fmt.Errorf("read settings of the source: %w", err)
+	}
+	return s, nil
+}
+
+// ListTables returns all tables and views outside PostgreSQL's own schemas, in
+// order, for suggesting a close name.
+func ListTables(ctx context.Context, conn *pgx.Conn) ([]Name, error) {
+	rows, err := conn.Query(ctx, `
+		select n.nspname::text, c.relname::text
+		from pg_catalog.pg_class c join pg_catalog.pg_namespace n on n.oid = c.relnamespace
+		where c.relkind in ('r', 'p', 'v', 'm', 'f') and n.nspname <> 'information_schema' and n.nspname !~ '^pg_'
+		order by 1, 2`)
+	if err != nil {
+		return nil, fmt.Errorf("list tables: %w", err)
+	}
+	names, err := pgx.CollectRows(rows, pgx.RowToStructByPos[Name])
+	if err != nil {
+		return nil, fmt.Errorf("list tables: %w", err)
+	}
+	return names, nil
+}
+
+// LoadTable reads a table or view from the catalogue. An empty schema is
+// looked for along the connection's search_path. The error wraps [ErrNoTable]
+// when there is none of that name.
+func LoadTable(ctx context.Context, conn *pgx.Conn, schema, name string) (*Table, error) {
+	t, err := loadTable(ctx, conn, NewTypes(), Name{schema, name})
+	if err != nil {
+		return nil, fmt.Errorf("read table %s: %w", Name{schema, name}, err)
+	}
+	return t, nil
+}
+
+func loadTable(ctx context.Context, conn *pgx.Conn, types *Types, name Name) (*Table, error) {
+	t, err := loadClass(ctx, conn, name)
+	if err != nil {
+		return nil, err
+	}
+	keys, err := loadKeys(ctx, conn, t)
+	if err != nil {
+		return nil, err
+	}
+	if err := loadColumns(ctx, conn, types, t, keys); err != nil {
+		return nil, err
+	}
+	if t.WithoutIdentity, err = loadWithoutIdentity(ctx, conn, t.Relation.OID); err != nil {
+		return nil, err
+	}
+	t.Memberships, err = loadMemberships(ctx, conn, t.Relation.TableName())
+	return t, err
+}
+
+func loadClass(ctx context.Context, conn *pgx.Conn, name Name) (*Table, error) {
+	t := &Table{Relation: &Relation{}}
+	var kind, persistence, identity string
+	var rootSchema, rootName *string
+	err := conn.QueryRow(ctx, `
+		select c.oid, n.nspname::text, c.relname::text, c.relkind::text, c.relpersistence::text, c.relreplident::text,
+			rn.nspname::text, rc.relname::text, c.relkind = 'r' and c.relhassubclass
+		from pg_catalog.pg_class c join pg_catalog.pg_namespace n on n.oid = c.relnamespace
+		left join pg_catalog.pg_class rc on c.relispartition and rc.oid = pg_partition_root(c.oid)
+		left join pg_catalog.pg_namespace rn on rn.oid = rc.relnamespace
+		where c.relname = $2 and c.relkind in ('r', 'p', 'v', 'm', 'f')
+			and case when $1 = '' then c.oid = to_regclass(quote_ident($2)) else n.nspname = $1 end`, name.Schema, name.Name).
+		Scan(&t.Relation.OID, &t.Relation.Schema, &t.Relation.Name, &kind, &persistence, &identity, &rootSchema, &rootName, &t.Inherited)
+	if errors.Is(err, pgx.ErrNoRows) {
+		return nil, ErrNoTable
+	}
+	if err != nil {
+		return nil, err
+	}
+	t.Kind, t.Persistence, t.Relation.ReplicaIdentity = kind[0], persistence[0], identity[0]
+	if rootSchema != nil && rootName != nil {
+		t.PartitionRoot = Name{*rootSchema, *rootName}
+	}
+	return t, nil
+}
+
+// loadKeys reads the primary key into t and returns the columns of the replica identity.
+func loadKeys(ctx context.Context, conn *pgx.Conn, t *Table) ([]string, error) {
+	rows, err := conn.Query(ctx, `
+		select i.indisprimary, i.indisreplident, i.indimmediate, array_agg(a.attname::text order by k.n)
+		from pg_catalog.pg_index i
+		cross join unnest(i.indkey::int2[]) with ordinality k(attnum, n)
+		join pg_catalog.pg_attribute a on a.attrelid = i.indrelid and a.attnum = k.attnum
+		where i.indrelid = $1 and (i.indisprimary or i.indisreplident) and k.n <= i.indnkeyatts
+		group by i.indexrelid, i.indisprimary, i.indisreplident, i.indimmediate`, t.Relation.OID)
+	if err != nil {
+		return nil, err
+	}
+	var primary, identity, immediate bool // a deferrable primary key is no replica identity
+	var columns, keys []string
+	_, err = pgx.ForEachRow(rows, []any{&primary, &identity, &immediate, &columns}, func() error {
+		if primary {
+			t.PrimaryKey = slices.Clone(columns)
+		}
+		if primary && immediate && t.Relation.ReplicaIdentity == 'd' || identity && t.Relation.ReplicaIdentity == 'i' {
+			keys = slices.Clone(columns)
+		}
+		return nil
+	})
+	return keys, err
+}
+
+func loadColumns(ctx context.Context, conn *pgx.Conn, types *Types, t *Table, keys []string) error {
+	rows, err := conn.Query(ctx, `
+		select a.attname::text, a.atttypid, a.atttypmod, a.attgenerated <> ''
+		from pg_catalog.pg_attribute a
+		where a.attrelid = $1 and a.attnum > 0 and not a.attisdropped order by a.attnum`, t.Relation.OID)
+	if err != nil {
+		return err
+	}
+	var column Column
+	var oid uint32
+	var generated bool
+	var oids []uint32
+	_, err = pgx.ForEachRow(rows, []any{&column.Name, &oid, &column.TypeMod, &generated}, func() error {
+		if generated {
+			t.Generated = append(t.Generated, column.Name)
+			return nil
+		}
+		column.Key = t.Relation.ReplicaIdentity == 'f' || slices.Contains(keys, column.Name)
+		t.Relation.Columns = append(t.Relation.Columns, column)
+		oids = append(oids, oid)
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	if err := types.Load(ctx, conn, slices.Compact(slices.Sorted(slices.Values(oids)))...); err != nil {
+		return err
+	}
+	for i := range t.Relation.Columns {
+		t.Relation.Columns[i].Type = types.Lookup(oids[i])
+	}
+	return nil
+}
+
+// loadWithoutIdentity: see Table.WithoutIdentity.
+func loadWithoutIdentity(ctx context.Context, conn *pgx.Conn, oid uint32) ([]Name, error) {
+	rows, err := conn.Query(ctx, `
+		with parts as (select $1::oid as oid union select relid from pg_partition_tree($1::oid::regclass))
+		select n.nspname::text, c.relname::text
+		from parts join pg_catalog.pg_class c using (oid) join pg_catalog.pg_namespace n on n.oid = c.relnamespace
+		left join lateral (select bool_or(i.indisprimary and i.indimmediate) as primary_key, bool_or(i.indisreplident) as identity_index
+			from pg_catalog.pg_index i where i.indrelid = c.oid) i on true
+		where case when c.relkind = 'p' then i.primary_key is not true
+			when c.relkind <> 'r' then false
+			when c.relreplident = 'd' then i.primary_key is not true
+			when c.relreplident = 'i' then i.identity_index is not true
+			else c.relreplident = 'n' end
+		order by 1, 2`, oid)
+	if err != nil {
+		return nil, err
+	}
+	return pgx.CollectRows(rows, pgx.RowToStructByPos[Name])
+}
+
+func loadMemberships(ctx context.Context, conn *pgx.Conn, name Name) ([]Membership, error) {
+	lists := "null::text[], ''" // column lists and row filters came with PostgreSQL 15
+	if serverVersion(conn) >= 150000 {
+		lists = "t.attnames::text[], coalesce(t.rowfilter, '')"
+	}
+	rows, err := conn.Query(ctx, `
+		select p.pubname::text, p.pubinsert, p.pubupdate, p.pubdelete, p.pubtruncate, p.pubviaroot, `+lists+`
+		from pg_catalog.pg_publication p join pg_catalog.pg_publication_tables t on t.pubname = p.pubname
+		where t.schemaname = $1 and t.tablename = $2 order by 1`, name.Schema, name.Name)
+	if err != nil {
+		return nil, err
+	}
+	return pgx.CollectRows(rows, pgx.RowToStructByPos[Membership])
+}

@@ -1,0 +1,268 @@
+package cdc
+
+import "context"
+
+// decoder turns pgoutput messages into calls of a handler. It allocates for
+// relations only. Not safe for use by several goroutines.
+type decoder struct {
+	types *Types
+	// loadTypes makes the types with these OIDs known, asking the catalogue.
+	loadTypes func(ctx context.Context, oids []uint32) error
+	// relations are those the server described in this session; kept has them
+	// of earlier ones too, so that a table keeps its pointer.
+	relations map[uint32]*Relation
+	kept      map[uint32]*Relation
+
+	tx      Transaction
+	inTx    bool
+	ordinal uint64
+
+	change           Change
+	newRow, oldRow   []Datum
+	truncateRelation truncate
+}
+
+func newDecoder(types *Types, loadTypes func(context.Context, []uint32) error) *decoder {
+	return &decoder{types: types, loadTypes: loadTypes, relations: make(map[uint32]*Relation), kept: make(map[uint32]*Relation)}
+}
+
+// reset forgets what belongs to the session: a half transaction, and which
+// relations were described.
+func (d *decoder) reset() {
+	d.inTx = false
+	clear(d.relations)
+}
+
+// message decodes one message and calls the handler. Errors are a
+// [*DecodeError], the handler's, or those of loading types.
+func (d *decoder) message(ctx context.Context, src []byte, h Handler) error {
+	if len(src) == 0 {
+		return d.errorf(0, "it is empty")
+	}
+	c := cursor{rest: src[1:]}
+	switch kind := src[0]; kind {
+	case 'I', 'U', 'D':
+		return d.row(kind, &c, h)
+	case 'B':
+		return d.begin(&c, h)
+	case 'C':
+		return d.commit(&c, h)
+	case 'R':
+		return d.relation(ctx, &c)
+	case 'T':
+		return d.truncate(&c, h)
+	case 'O':
+		decodeOrigin(&c)
+		return d.check(kind, &c)
+	case 'Y':
+		decodeType(&c)
+		return d.check(kind, &c)
+	case 'M':
+		decodeMessage(&c)
+		return d.check(kind, &c)
+	default:
+		return d.errorf(kind, "it is none of protocol version 1")
+	}
+}
+
+func (d *decoder) check(kind byte, c *cursor) error {
+	if c.reason != "" {
+		return d.errorf(kind, c.reason)
+	}
+	return nil
+}
+
+func (d *decoder) errorf(kind byte, reason string) error {
+	e := &DecodeError{Message: kind, Reason: reason}
+	if d.inTx {
+		e.LSN = d.tx.Commit
+	}
+	return e
+}
+
+func (d *decoder) begin(c *cursor, h Handler) error {
+	var m begin
+	m.decode(c)
+	if c.reason == "" && d.inTx {
+		c.fail("the transaction before it has no commit")
+	}
+	if err := d.check('B', c); err != nil {
+		return err
+	}
+	d.tx = Transaction{Commit: m.commit, Time: m.time, XID: m.xid}
+	d.inTx, d.ordinal = true, 0
+	return handled(h.Begin(&d.tx))
+}
+
+func (d *decoder) commit(c *cursor, h Handler) error {
+	var m commit
+	m.decode(c)
+	switch {
+	case c.reason != "":
+	case !d.inTx:
+		c.fail("it has no begin")
+	case m.commit != d.tx.Commit:
+		c.fail("its position is not that of its begin")
+	}
+	if err := d.check('C', c); err != nil {
+		return err
+	}
+	d.tx.End = m.end
+	d.inTx = false
+	return handled(h.Commit(&d.tx))
+}
+
+func (d *decoder) row(kind byte, c *cursor, h Handler) error {
+	rel := d.target(c)
+	if rel == nil {
+		return d.check(kind, c)
+	}
+	d.change = Change{Position: Position{Commit: d.tx.Commit, Ordinal: d.ordinal}, Tx: &d.tx, Relation: rel}
+	part := c.uint8()
+	if kind != 'I' && (part == 'K' || part == 'O') {
+		d.change.Old = d.rowFor(&d.oldRow, rel)
+		d.oldTuple(c, part == 'K')
+		if kind == 'U' {
+			part = c.uint8()
+		}
+	}
+	switch kind {
+	case 'I':
+		d.change.Op = Insert
+	case 'U':
+		d.change.Op = Update
+	case 'D':
+		d.change.Op = Delete
+	}
+	switch {
+	case kind == 'D' && d.change.Old == nil:
+		c.fail("it has no old row")
+	case kind != 'D' && part != 'N':
+		c.fail("it has no new row")
+	case kind != 'D':
+		d.change.New = d.rowFor(&d.newRow, rel)
+		decodeTuple(c, d.change.New)
+		d.fillUnchanged()
+	}
+	c.end()
+	if err := d.check(kind, c); err != nil {
+		return err
+	}
+	d.ordinal++
+	return handled(h.Change(&d.change))
+}
+
+// target reads the OID that a row message begins with.
+func (d *decoder) target(c *cursor) *Relation {
+	oid := c.uint32()
+	switch {
+	case c.reason != "":
+		return nil
+	case !d.inTx:
+		c.fail("it is outside a transaction")
+		return nil
+	}
+	rel := d.relations[oid]
+	if rel == nil {
+		c.fail("its table was not described")
+	}
+	return rel
+}
+
+// rowFor returns a row of the relation's width in the reused memory.
+func (d *decoder) rowFor(row *[]Datum, rel *Relation) []Datum {
+	n := len(rel.Columns)
+	if cap(*row) < n {
+		*row = make([]Datum, n)
+	}
+	return (*row)[:n]
+}
+
+// oldTuple reads the old row. In one of identity columns the server sends null
+// for all others, which says nothing about their value.
+func (d *decoder) oldTuple(c *cursor, identityOnly bool) {
+	decodeTuple(c, d.change.Old)
+	if !identityOnly {
+		return
+	}
+	for i := range d.change.Old {
+		if !d.change.Relation.Columns[i].Key {
+			d.change.Old[i] = Datum{State: Missing}
+		}
+	}
+}
+
+// fillUnchanged takes what the update did not touch from the old row, which has
+// it when the replica identity covers the column.
+func (d *decoder) fillUnchanged() {
+	if d.change.Old == nil {
+		return
+	}
+	for i := range d.change.New {
+		if d.change.New[i].State == Unchanged && d.change.Old[i].Known() {
+			d.change.New[i] = d.change.Old[i]
+		}
+	}
+}
+
+func (d *decoder) truncate(c *cursor, h Handler) error {
+	m := &d.truncateRelation
+	m.decode(c)
+	if c.reason == "" && !d.inTx {
+		c.fail("it is outside a transaction")
+	}
+	for _, oid := range m.relations {
+		if c.reason == "" && d.relations[oid] == nil {
+			c.fail("its table was not described")
+		}
+	}
+	if err := d.check('T', c); err != nil {
+		return err
+	}
+	for _, oid := range m.relations {
+		d.change = Change{Position: Position{Commit: d.tx.Commit, Ordinal: d.ordinal}, Tx: &d.tx, Op: Truncate, Relation: d.relations[oid]}
+		d.ordinal++
+		if err := handled(h.Change(&d.change)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (d *decoder) relation(ctx context.Context, c *cursor) error {
+	var m relation
+	m.decode(c)
+	if err := d.check('R', c); err != nil {
+		return err
+	}
+	if err := d.loadTypes(ctx, d.unsure(&m)); err != nil {
+		return err
+	}
+	rel := &Relation{OID: m.oid, Schema: m.schema, Name: m.name, ReplicaIdentity: m.identity, Columns: make([]Column, len(m.columns))}
+	for i, column := range m.columns {
+		typ := d.types.Lookup(column.typ)
+		if typ == nil {
+			typ = &Type{OID: column.typ, Kind: KindUnknown, TypeMod: -1, Delim: ','}
+		}
+		rel.Columns[i] = Column{Name: column.name, Key: column.key, Type: typ, TypeMod: column.typeMod}
+	}
+	if old := d.kept[rel.OID]; old != nil && old.equal(rel) {
+		rel = old
+	}
+	d.relations[rel.OID], d.kept[rel.OID] = rel, rel
+	return nil
+}
+
+// unsure returns the columns' types that the catalogue must be asked about:
+// unknown ones, and, when the table is described again because something
+// changed, those that can change under the same OID.
+func (d *decoder) unsure(m *relation) []uint32 {
+	again := d.relations[m.oid] != nil
+	var oids []uint32
+	for _, column := range m.columns {
+		if typ := d.types.Lookup(column.typ); typ == nil || again && typ.volatile() {
+			oids = append(oids, column.typ)
+		}
+	}
+	return oids
+}

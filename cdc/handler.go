@@ -1,0 +1,26 @@
+package cdc
+
+// Handler takes what the reader reads. Its methods are called from one
+// goroutine, in the order of the stream, and may block: the reader then stops
+// reading and keeps the connection alive. An error of any method ends
+// [Reader.Run] with it.
+type Handler interface {
+	// Begin opens a transaction. The pointer stays the same until its Commit;
+	// End is not set yet.
+	Begin(*Transaction) error
+	// Change is one row change of the open transaction.
+	Change(*Change) error
+	// Commit closes the transaction. Once all it led to is durable, its End may
+	// be confirmed.
+	Commit(*Transaction) error
+	// Keepalive says that everything that commits before lsn has been handed
+	// over. With nothing in flight lsn may be confirmed, which lets an idle
+	// database hold no WAL. Never called within a transaction.
+	Keepalive(lsn LSN) error
+	// Flush says that nothing more can be read right now: what was held back
+	// for a larger batch should go. Never called within a transaction.
+	Flush() error
+	// Reset says that the stream starts (again) from the confirmed position:
+	// an open transaction is void, and what comes may have come before.
+	Reset() error
+}

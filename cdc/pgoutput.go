@@ -1,0 +1,218 @@
+package cdc
+
+import (
+	"encoding/binary"
+	"time"
+)
+
+// The messages of pgoutput, protocol version 1. Decoders read from a cursor,
+// which never reads past the message: what is missing makes it fail once and
+// return zeros after that, so that a decoder checks only at its end.
+// https://www.postgresql.org/docs/current/protocol-logicalrep-message-formats.html
+
+// cursor reads a message from its beginning to its end.
+type cursor struct {
+	rest   []byte
+	reason string // what is wrong, "" while nothing is
+}
+
+func (c *cursor) fail(reason string) {
+	if c.reason == "" {
+		c.reason = reason
+	}
+	c.rest = nil
+}
+
+func (c *cursor) bytes(n int) []byte {
+	if n < 0 || n > len(c.rest) {
+		c.fail("it ends too early")
+		return nil
+	}
+	b := c.rest[:n:n]
+	c.rest = c.rest[n:]
+	return b
+}
+
+func (c *cursor) uint8() uint8 {
+	if b := c.bytes(1); b != nil {
+		return b[0]
+	}
+	return 0
+}
+
+func (c *cursor) uint16() uint16 {
+	if b := c.bytes(2); b != nil {
+		return binary.BigEndian.Uint16(b)
+	}
+	return 0
+}
+
+func (c *cursor) uint32() uint32 {
+	if b := c.bytes(4); b != nil {
+		return binary.BigEndian.Uint32(b)
+	}
+	return 0
+}
+
+func (c *cursor) uint64() uint64 {
+	if b := c.bytes(8); b != nil {
+		return binary.BigEndian.Uint64(b)
+	}
+	return 0
+}
+
+// string reads up to a NUL byte.
+func (c *cursor) string() string {
+	for i, b := range c.rest {
+		if b == 0 {
+			s := string(c.rest[:i])
+			c.rest = c.rest[i+1:]
+			return s
+		}
+	}
+	c.fail("a string in it does not end")
+	return ""
+}
+
+// end checks that the whole message was read.
+func (c *cursor) end() {
+	if len(c.rest) > 0 {
+		c.fail("it is longer than its content")
+	}
+}
+
+// begin opens a transaction.
+type begin struct {
+	commit LSN // where the commit record is
+	time   time.Time
+	xid    uint32
+}
+
+func (m *begin) decode(c *cursor) {
+	m.commit = LSN(c.uint64())
+	m.time = timestamp(c.uint64())
+	m.xid = c.uint32()
+	c.end()
+}
+
+// commit closes a transaction.
+type commit struct {
+	commit, end LSN
+}
+
+func (m *commit) decode(c *cursor) {
+	c.uint8() // flags, unused
+	m.commit = LSN(c.uint64())
+	m.end = LSN(c.uint64())
+	c.uint64() // the timestamp, as in begin
+	c.end()
+}
+
+// origin names the server a transaction was first made on, which nobody here asks for.
+func decodeOrigin(c *cursor) {
+	c.uint64()
+	_ = c.string()
+	c.end()
+}
+
+// relation describes a table before its first change, and again after it changed.
+type relation struct {
+	oid          uint32
+	schema, name string
+	identity     byte
+	columns      []relationColumn
+}
+
+type relationColumn struct {
+	key     bool
+	name    string
+	typ     uint32
+	typeMod int32
+}
+
+func (m *relation) decode(c *cursor) {
+	m.oid = c.uint32()
+	m.schema = c.string()
+	if m.schema == "" {
+		m.schema = "pg_catalog" // which the protocol leaves out
+	}
+	m.name = c.string()
+	m.identity = c.uint8()
+	n := int(c.uint16())
+	for range n {
+		if c.reason != "" {
+			return
+		}
+		column := relationColumn{key: c.uint8()&1 != 0}
+		column.name = c.string()
+		column.typ = c.uint32()
+		column.typeMod = int32(c.uint32())
+		m.columns = append(m.columns, column)
+	}
+	c.end()
+}
+
+// decodeType reads the name of a type that is not built in. The catalogue says
+// more about it.
+func decodeType(c *cursor) {
+	c.uint32()
+	_ = c.string()
+	_ = c.string()
+	c.end()
+}
+
+// truncate lists the tables of one TRUNCATE.
+type truncate struct {
+	relations []uint32 // reused
+}
+
+func (m *truncate) decode(c *cursor) {
+	n := int(c.uint32())
+	c.uint8() // CASCADE and RESTART IDENTITY
+	m.relations = m.relations[:0]
+	for range n {
+		if c.reason != "" {
+			return
+		}
+		m.relations = append(m.relations, c.uint32())
+	}
+	c.end()
+}
+
+// decodeMessage reads what pg_logical_emit_message wrote. Its only use here is
+// that the transaction around it arrives.
+func decodeMessage(c *cursor) {
+	c.uint8() // flags: transactional
+	c.uint64()
+	_ = c.string()
+	c.bytes(int(int32(c.uint32())))
+	c.end()
+}
+
+// decodeTuple reads a row of the relation into row, whose values alias the message.
+func decodeTuple(c *cursor, row []Datum) {
+	if n := int(c.uint16()); n != len(row) {
+		c.fail("a row in it does not have the columns of its table")
+		return
+	}
+	for i := range row {
+		switch c.uint8() {
+		case 'n':
+			row[i] = Datum{State: Null}
+		case 'u':
+			row[i] = Datum{State: Unchanged}
+		case 't':
+			row[i] = Datum{State: Present, Text: c.bytes(int(int32(c.uint32())))}
+		default:
+			c.fail("a value in it has an unknown form")
+			return
+		}
+	}
+}
+
+// timestamp converts microseconds since 2000-01-01 UTC.
+func timestamp(micros uint64) time.Time {
+	const epoch = 946684800 // 2000-01-01 in Unix seconds
+	us := int64(micros)
+	return time.Unix(epoch+us/1e6, us%1e6*1e3).UTC()
+}

@@ -1,0 +1,256 @@
+package cdc
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/jackc/pgx/v5"
+)
+
+// preparation is the state of one Prepare.
+type preparation struct {
+	Options
+	conn   *pgx.Conn
+	setup  *SetupError
+	source *Source
+}
+
+// publication is one of the two that Gancho subscribes to, as it is or, when
+// it is missing, as it would be made.
+type publication struct {
+	name    string
+	exists  bool
+	viaRoot bool
+	ops     operations
+	add     []*Table // tables that it lacks
+}
+
+// operations are what a publication publishes.
+type operations struct{ Insert, Update, Delete, Truncate bool }
+
+// without returns the operations that are in o and not in p.
+func (o operations) without(p operations) operations {
+	return operations{o.Insert && !p.Insert, o.Update && !p.Update, o.Delete && !p.Delete, o.Truncate && !p.Truncate}
+}
+
+func (o operations) or(p operations) operations {
+	return operations{o.Insert || p.Insert, o.Update || p.Update, o.Delete || p.Delete, o.Truncate || p.Truncate}
+}
+
+func (o operations) none() bool { return o == operations{} }
+
+// String returns the operations as CREATE PUBLICATION's option publish has them.
+func (o operations) String() string {
+	var names []string
+	for i, on := range []bool{o.Insert, o.Update, o.Delete, o.Truncate} {
+		if on {
+			names = append(names, (Insert + Op(i)).String())
+		}
+	}
+	return strings.Join(names, ", ")
+}
+
+// publications finds out which tables go where and adds what is missing.
+//
+// A table without a usable replica identity goes into a publication of inserts
+// and truncates only. In one that publishes updates, PostgreSQL would refuse
+// the application's own UPDATE and DELETE:
+// https://www.postgresql.org/docs/current/logical-replication-publication.html
+func (p *preparation) publications(ctx context.Context, needs []TableNeed) error {
+	full := &publication{name: p.Publication, viaRoot: true, ops: operations{true, true, true, true}}
+	inserts := &publication{name: p.insertPublication(), viaRoot: true, ops: operations{Insert: true, Truncate: true}}
+	for _, pub := range []*publication{full, inserts} {
+		if err := p.find(ctx, pub); err != nil {
+			return err
+		}
+	}
+	for i, table := range p.source.Tables {
+		if table == nil {
+			continue
+		}
+		if err := p.place(ctx, needs[i], table, full, inserts); err != nil {
+			return err
+		}
+	}
+	if len(p.setup.Problems) > 0 {
+		// Do nothing by halves: what is wrong is put right first.
+		p.propose(full, inserts)
+		return nil
+	}
+	if err := p.provide(ctx, full, inserts); err != nil {
+		return err
+	}
+	p.source.Publications = []string{full.name}
+	if inserts.exists || len(inserts.add) > 0 {
+		p.source.Publications = append(p.source.Publications, inserts.name)
+	}
+	return nil
+}
+
+// find reads the publication from the catalogue, if it is there.
+func (p *preparation) find(ctx context.Context, pub *publication) error {
+	var ops operations
+	var viaRoot bool
+	err := p.conn.QueryRow(ctx, `select pubinsert, pubupdate, pubdelete, pubtruncate, pubviaroot
+		from pg_catalog.pg_publication where pubname = $1`, pub.name).
+		Scan(&ops.Insert, &ops.Update, &ops.Delete, &ops.Truncate, &viaRoot)
+	if errors.Is(err, pgx.ErrNoRows) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("read publication %q: %w", pub.name, err)
+	}
+	pub.exists, pub.ops, pub.viaRoot = true, ops, viaRoot
+	return nil
+}
+
+// place decides which publication the table belongs in and notes what stands
+// in the way.
+func (p *preparation) place(ctx context.Context, need TableNeed, table *Table, full, inserts *publication) error {
+	name := table.Relation.TableName()
+	if hidden, err := p.hiddenByRoot(ctx, table, full, inserts); err != nil || hidden {
+		return err
+	}
+	var have operations
+	in := make(map[string]bool)
+	for _, m := range table.Memberships {
+		if m.Publication == full.name || m.Publication == inserts.name {
+			have = have.or(operations{m.Insert, m.Update, m.Delete, m.Truncate})
+			in[m.Publication] = true
+		}
+	}
+	missing := operations{need.Insert, need.Update, need.Delete, need.Truncate}.without(have)
+	if missing.none() {
+		return nil
+	}
+	target := full
+	if len(table.WithoutIdentity) > 0 && (full.ops.Update || full.ops.Delete) {
+		target = inserts
+		if missing.Update || missing.Delete {
+			p.setup.addf("%s", withoutIdentity(table))
+			return nil
+		}
+	}
+	switch lacking := missing.without(target.ops); {
+	case !lacking.none():
+		p.setup.addf("publication %s does not publish %s, which a rule on %s needs; run ALTER PUBLICATION %s SET (publish = '%s')",
+			QuoteIdentifier(target.name), lacking, name, QuoteIdentifier(target.name), target.ops.or(lacking))
+	case in[target.name]:
+		p.setup.addf("publication %s holds %s and yet does not publish %s of it; look at it with \\dRp+ %s",
+			QuoteIdentifier(target.name), name, missing, QuoteIdentifier(target.name))
+	case target == inserts && (inserts.ops.Update || inserts.ops.Delete):
+		p.setup.addf("publication %s publishes updates or deletes, which is not safe for %s, a table without replica identity; run ALTER PUBLICATION %s SET (publish = 'insert, truncate')",
+			QuoteIdentifier(inserts.name), name, QuoteIdentifier(inserts.name))
+	case table.Kind == 'p' && !target.viaRoot:
+		p.setup.addf("publication %s publishes the partitions of %s under their own names; run ALTER PUBLICATION %s SET (publish_via_partition_root = true)",
+			QuoteIdentifier(target.name), name, QuoteIdentifier(target.name))
+	case !slices.ContainsFunc(target.add, func(t *Table) bool { return t.Relation.OID == table.Relation.OID }):
+		target.add = append(target.add, table)
+	}
+	return nil
+}
+
+// hiddenByRoot reports the partition whose changes arrive under its root's name.
+func (p *preparation) hiddenByRoot(ctx context.Context, table *Table, publications ...*publication) (bool, error) {
+	root := table.PartitionRoot
+	if root == (Name{}) {
+		return false, nil
+	}
+	memberships, err := loadMemberships(ctx, p.conn, root)
+	if err != nil {
+		return false, fmt.Errorf("read publications of %s: %w", root, err)
+	}
+	hidden := slices.ContainsFunc(p.source.Tables, func(t *Table) bool { return t != nil && t.Relation.TableName() == root })
+	for _, m := range memberships {
+		hidden = hidden || m.ViaRoot && slices.ContainsFunc(publications, func(pub *publication) bool { return pub.name == m.Publication })
+	}
+	if hidden {
+		p.setup.addf("%s is a partition of %s, and its changes are published under that name; write the rule on %s",
+			table.Relation.TableName(), root, root)
+	}
+	return hidden, nil
+}
+
+func withoutIdentity(table *Table) string {
+	name := table.Relation.TableName()
+	if table.Kind == 'p' {
+		return fmt.Sprintf("partitioned table %s has no primary key, so that publishing updates and deletes would make the application's own UPDATE and DELETE fail, if not now then in its next partition; add a primary key to %s, or let the rule watch inserts only",
+			name, name)
+	}
+	return fmt.Sprintf("table %s has no primary key and no replica identity, so that publishing its updates and deletes would make the application's own UPDATE and DELETE fail; run ALTER TABLE %s REPLICA IDENTITY FULL, or let the rule watch inserts only",
+		name, name)
+}
+
+// provide makes what is missing, or proposes it when it may not.
+func (p *preparation) provide(ctx context.Context, publications ...*publication) error {
+	if !p.Create {
+		p.propose(publications...)
+		return nil
+	}
+	for i, pub := range publications {
+		statement := pub.statement(i == 0)
+		if statement == "" {
+			continue
+		}
+		_, err := p.conn.Exec(ctx, statement)
+		if code(err) == codeInsufficientPrivilege {
+			p.setup.addf("the role may not make publication %s of these tables; let their owner run the SQL", QuoteIdentifier(pub.name))
+			p.setup.Statements = append(p.setup.Statements, statement)
+			continue
+		}
+		if err != nil {
+			return fmt.Errorf("run %s: %w", statement, err)
+		}
+		p.Log.Info().Str("publication", pub.name).Int("tables_added", len(pub.add)).Msg("publication prepared")
+	}
+	return nil
+}
+
+// propose notes what is missing together with its SQL.
+func (p *preparation) propose(publications ...*publication) {
+	for i, pub := range publications {
+		statement := pub.statement(i == 0)
+		if statement == "" {
+			continue
+		}
+		if pub.exists {
+			p.setup.addf("publication %s lacks %s", QuoteIdentifier(pub.name), tableList(pub.add))
+		} else {
+			p.setup.addf("publication %s does not exist", QuoteIdentifier(pub.name))
+		}
+		p.setup.Statements = append(p.setup.Statements, statement)
+	}
+}
+
+// statement returns the SQL that completes the publication, or "". One that
+// must be there is made without tables too.
+func (pub *publication) statement(must bool) string {
+	switch {
+	case pub.exists && len(pub.add) > 0:
+		return fmt.Sprintf("ALTER PUBLICATION %s ADD TABLE %s", QuoteIdentifier(pub.name), tableList(pub.add))
+	case pub.exists, !must && len(pub.add) == 0:
+		return ""
+	}
+	tables := ""
+	if len(pub.add) > 0 {
+		tables = " FOR TABLE " + tableList(pub.add)
+	}
+	return fmt.Sprintf("CREATE PUBLICATION %s%s WITH (publish = '%s', publish_via_partition_root = true)",
+		QuoteIdentifier(pub.name), tables, pub.ops)
+}
+
+// tableList writes the tables for CREATE PUBLICATION. ONLY keeps inheritance
+// children out: they have their own names, and perhaps no replica identity.
+func tableList(tables []*Table) string {
+	names := make([]string, len(tables))
+	for i, t := range tables {
+		names[i] = t.Relation.TableName().String()
+		if t.Inherited {
+			names[i] = "ONLY " + names[i]
+		}
+	}
+	return strings.Join(names, ", ")
+}

@@ -1,0 +1,233 @@
+package cdc
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/rs/zerolog"
+)
+
+const (
+	minBackoff = 100 * time.Millisecond
+	maxBackoff = 10 * time.Second
+	// repeatLog is how often a condition that lasts is logged again.
+	repeatLog = time.Minute
+)
+
+// Reader streams a source's changes to a handler. It is for one Run.
+type Reader struct {
+	options Options
+	source  *Source
+	types   *Types
+	decoder *decoder
+
+	confirmed atomic.Uint64
+	wake      chan struct{} // holds one signal: confirmed has risen
+
+	mu      sync.Mutex
+	current *session // the one that streams, nil between two
+}
+
+// NewReader returns a reader of what [Prepare] found.
+func NewReader(o Options, source *Source) *Reader {
+	r := &Reader{options: o, source: source, types: NewTypes(), wake: make(chan struct{}, 1)}
+	r.decoder = newDecoder(r.types, r.loadTypes)
+	return r
+}
+
+// Confirm lets the server forget everything that was committed before lsn (a
+// [Transaction]'s End, or the position of a Keepalive). It goes out within some
+// 20 ms, together with what else is confirmed until then. A position below an
+// earlier one changes nothing. Safe from any goroutine.
+func (r *Reader) Confirm(lsn LSN) {
+	for {
+		old := r.confirmed.Load()
+		if uint64(lsn) <= old {
+			return
+		}
+		if r.confirmed.CompareAndSwap(old, uint64(lsn)) {
+			break
+		}
+	}
+	select {
+	case r.wake <- struct{}{}:
+	default: // one is on its way
+	}
+}
+
+// Confirmed returns the newest position given to Confirm, 0 before the first.
+func (r *Reader) Confirmed() LSN { return LSN(r.confirmed.Load()) }
+
+// Rewind drops the connection and streams again from the confirmed position,
+// for a queue that has lost its tail. Until the handler's Reset is called,
+// changes that were read before may still arrive; the handler must not append
+// them, because the queue would then refuse those that come before them.
+// Safe from any goroutine, the handler's too.
+func (r *Reader) Rewind() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.current != nil {
+		r.current.end(errRewind)
+	}
+}
+
+// Run streams until ctx ends, which returns nil, or an error is permanent. Lost
+// connections, restarts of the server and a slot that another process reads
+// are waited for.
+func (r *Reader) Run(ctx context.Context, h Handler) error {
+	backoff, trouble := minBackoff, newTrouble(r.options.Log)
+	for {
+		started := time.Now()
+		streamed, err := r.stream(ctx, h)
+		if ctx.Err() != nil {
+			// A shutdown makes all kinds of errors; only the handler's own matter.
+			if handler := new(handlerError); errors.As(err, &handler) && !errors.Is(err, ctx.Err()) {
+				return handler.err
+			}
+			return nil
+		}
+		if errors.Is(err, errRewind) {
+			r.options.Log.Warn().Str("slot", r.options.Slot).Stringer("lsn", r.Confirmed()).Msg("stream rewound to the confirmed position")
+			backoff = minBackoff
+			continue
+		}
+		if permanent(err) {
+			return r.explain(err)
+		}
+		if streamed && time.Since(started) > maxBackoff {
+			backoff = minBackoff
+		}
+		trouble.report(r.options.Slot, err, streamed)
+		if !pauseFor(ctx, backoff+rand.N(backoff/2)) {
+			return nil
+		}
+		backoff = min(2*backoff, maxBackoff)
+	}
+}
+
+// pauseFor waits, and reports false when ctx ended first.
+func pauseFor(ctx context.Context, d time.Duration) bool {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}
+
+// loadTypes asks the catalogue about types over a connection of its own: new
+// types are rare, and an idle connection would hold up a smart shutdown.
+func (r *Reader) loadTypes(ctx context.Context, oids []uint32) error {
+	if len(oids) == 0 {
+		return nil
+	}
+	return r.withCatalog(ctx, func(q querier) error { return r.types.Load(ctx, q, oids...) })
+}
+
+func (r *Reader) withCatalog(ctx context.Context, f func(querier) error) error {
+	conn, err := connect(ctx, r.options.DSN)
+	if err != nil {
+		return fmt.Errorf("connect to the source for its types: %w", err)
+	}
+	defer func() { _ = conn.Close(context.WithoutCancel(ctx)) }()
+	return f(conn)
+}
+
+var (
+	errRewind   = errors.New("rewind")
+	errStopping = errors.New("the server is shutting down")
+	errSilent   = errors.New("the server has been silent for too long")
+	errEnded    = errors.New("the server ended the stream")
+)
+
+// handlerError marks what a handler returned.
+type handlerError struct{ err error }
+
+// handled marks a handler's error, if it is one.
+func handled(err error) error {
+	if err == nil {
+		return nil
+	}
+	return &handlerError{err}
+}
+
+func (e *handlerError) Error() string { return e.err.Error() }
+func (e *handlerError) Unwrap() error { return e.err }
+
+// permanent reports whether trying again is pointless.
+func permanent(err error) bool {
+	var (
+		handler  *handlerError
+		decode   *DecodeError
+		identity *IdentityChangedError
+		config   *pgconn.ParseConfigError
+	)
+	if errors.As(err, &handler) || errors.As(err, &decode) || errors.As(err, &identity) || errors.As(err, &config) {
+		return true
+	}
+	sqlstate := code(err)
+	if len(sqlstate) != 5 {
+		return false // the network's
+	}
+	switch sqlstate[:2] {
+	case "08", "40", "53", "57": // connection, conflict, resources, operator's doing
+		return false
+	}
+	return sqlstate != codeObjectInUse
+}
+
+// explain says what to do about a permanent error.
+func (r *Reader) explain(err error) error {
+	var handler *handlerError
+	if errors.As(err, &handler) {
+		return handler.err
+	}
+	var pg *pgconn.PgError
+	errors.As(err, &pg)
+	switch code(err) {
+	case codeUndefinedObject:
+		if pg.Routine == "get_publication_oid" || strings.Contains(pg.Message, "publication") {
+			return fmt.Errorf("read slot %q: %w; a publication must be older than the changes that are read through it: "+
+				"if it was made after the slot, stop gancho and run SELECT pg_replication_slot_advance(%s, pg_current_wal_lsn()), which skips what was written before",
+				r.options.Slot, err, quoteLiteral(r.options.Slot))
+		}
+		return fmt.Errorf("read slot %q: %w; start gancho with --create to make the slot anew, and send the rows of the time between with gancho backfill", r.options.Slot, err)
+	case codeWrongState, codeUndefinedFile:
+		return fmt.Errorf("read slot %q: %w; if its WAL is gone: %s", r.options.Slot, err, lostSlot(r.options.Slot))
+	case codeInsufficientPrivilege:
+		return fmt.Errorf("read slot %q: %w; run ALTER ROLE %s REPLICATION", r.options.Slot, err, roleOf(r.options.DSN))
+	}
+	return fmt.Errorf("read slot %q: %w", r.options.Slot, err)
+}
+
+// trouble logs what keeps the reader from streaming: at once when it is
+// something new, then every minute.
+type trouble struct {
+	log    zerolog.Logger
+	code   string
+	logged time.Time
+}
+
+func newTrouble(log zerolog.Logger) *trouble { return &trouble{log: log} }
+
+func (t *trouble) report(slot string, err error, streamed bool) {
+	sqlstate := code(err)
+	if !streamed && sqlstate == t.code && time.Since(t.logged) < repeatLog {
+		return
+	}
+	t.code, t.logged = sqlstate, time.Now()
+	message := "connection to the source lost, trying again"
+	if sqlstate == codeObjectInUse {
+		message = "slot is in use by another process, waiting for it"
+	}
+	t.log.Warn().Str("slot", slot).Err(err).Msg(message)
+}

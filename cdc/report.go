@@ -1,0 +1,154 @@
+package cdc
+
+import (
+	"context"
+	"encoding/binary"
+	"fmt"
+	"time"
+)
+
+const (
+	// statusGap is the least time between two statuses, so that confirming
+	// every transaction costs neither side a message per transaction.
+	statusGap = 20 * time.Millisecond
+	// probeInterval is how often a server is looked at while the handler is blocked.
+	probeInterval = 2 * time.Second
+)
+
+// statusInterval is a third of the time the server waits for a sign of life.
+func (s *session) statusInterval() time.Duration {
+	return min(s.senderTimeout/3, maxStatusInterval)
+}
+
+// report sends statuses until the session ends: regularly, soon after
+// something was confirmed, and when the server asks.
+func (s *session) report() {
+	tick := time.NewTicker(s.statusInterval())
+	defer tick.Stop()
+	due := time.NewTimer(0) // runs while a status is wanted: the first one at once
+	defer due.Stop()
+	wanted, sent := true, time.Time{}
+	silence := newSilence(s)
+	for {
+		request := false
+		select {
+		case <-s.stop:
+			return
+		case <-s.reply:
+		case <-s.r.wake:
+		case <-due.C:
+			wanted = false
+			sent = time.Now()
+			if !s.sendStatus(false) {
+				return
+			}
+			continue
+		case <-tick.C:
+			if silence.tooLong() {
+				s.drop(fmt.Errorf("%w (%s)", errSilent, silence.limit))
+				return
+			}
+			request = true
+		}
+		if request {
+			sent = time.Now()
+			if !s.sendStatus(true) {
+				return
+			}
+			continue
+		}
+		if !wanted {
+			wanted = true
+			due.Reset(max(0, statusGap-time.Since(sent)))
+		}
+	}
+}
+
+// sendStatus writes a status. It ends the session and reports false when it cannot.
+func (s *session) sendStatus(wantReply bool) bool {
+	err := s.conn.SetWriteDeadline(time.Now().Add(s.senderTimeout))
+	if err == nil {
+		_, err = s.conn.Write(s.status(nil, wantReply))
+	}
+	if err != nil {
+		s.drop(fmt.Errorf("send status to the source: %w", err))
+		return false
+	}
+	return true
+}
+
+// status appends a standby status update: what was received as written, what
+// was confirmed as flushed and applied.
+// https://www.postgresql.org/docs/current/protocol-replication.html#PROTOCOL-REPLICATION-STANDBY-STATUS-UPDATE
+func (s *session) status(b []byte, wantReply bool) []byte {
+	const size = 4 + 1 + 4*8 + 1
+	confirmed := uint64(s.r.Confirmed())
+	b = append(b, 'd')
+	b = binary.BigEndian.AppendUint32(b, size)
+	b = append(b, 'r')
+	b = binary.BigEndian.AppendUint64(b, max(s.received.Load(), confirmed))
+	b = binary.BigEndian.AppendUint64(b, confirmed)
+	b = binary.BigEndian.AppendUint64(b, confirmed)
+	b = binary.BigEndian.AppendUint64(b, uint64(time.Since(timestamp(0)).Microseconds()))
+	if wantReply {
+		return append(b, 1)
+	}
+	return append(b, 0)
+}
+
+// silence notices a server that does not answer: every regular status asks for
+// a reply, so that a connection in order is never still for long. A server that
+// decodes a large transaction answers late, hence the generous limit.
+type silence struct {
+	s     *session
+	limit time.Duration
+	reads uint64
+	since time.Time
+}
+
+func newSilence(s *session) *silence {
+	return &silence{s: s, limit: 2 * s.senderTimeout, since: time.Now()}
+}
+
+func (q *silence) tooLong() bool {
+	reads := q.s.reads.Load()
+	if reads != q.reads || q.s.blocked.Load() {
+		q.reads, q.since = reads, time.Now()
+		return false
+	}
+	return time.Since(q.since) > q.limit
+}
+
+// watch looks, while the handler is blocked and nothing is read, whether the
+// server wants to shut down. It could not say so over the connection that it
+// waits for, but it refuses new ones.
+func (s *session) watch(ctx context.Context) {
+	tick := time.NewTicker(probeInterval)
+	defer tick.Stop()
+	reads := uint64(0)
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+		before := reads
+		reads = s.reads.Load()
+		if !s.blocked.Load() || reads != before {
+			continue
+		}
+		if code(s.probe(ctx)) == codeCannotConnectNow {
+			s.drop(errStopping)
+			return
+		}
+	}
+}
+
+// probe opens an ordinary connection and closes it.
+func (s *session) probe(ctx context.Context) error {
+	conn, err := connect(ctx, s.r.options.DSN)
+	if err != nil {
+		return err
+	}
+	return conn.Close(ctx)
+}

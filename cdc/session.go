@@ -1,0 +1,318 @@
+package cdc
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/jackc/pglogrepl"
+	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/pgproto3"
+)
+
+const (
+	// startTimeout bounds the server's answer to START_REPLICATION.
+	startTimeout = 30 * time.Second
+	// goodbyeTimeout bounds the orderly end of a connection.
+	goodbyeTimeout = time.Second
+	// maxStatusInterval is the longest time between two statuses.
+	maxStatusInterval = 10 * time.Second
+	// noSenderTimeout stands in for wal_sender_timeout = 0, which means never.
+	noSenderTimeout = 150 * time.Second
+)
+
+// session is one replication connection that streams.
+type session struct {
+	r             *Reader
+	conn          net.Conn
+	senderTimeout time.Duration // the server's wal_sender_timeout
+
+	intake                      // receiver to handler
+	reply    chan struct{}      // holds one signal: the server wants a status
+	received atomic.Uint64      // newest position seen
+	reads    atomic.Uint64      // reads of the socket, to notice silence
+	blocked  atomic.Bool        // the receiver waits for the handler
+	stop     chan struct{}      // closed by end
+	cancel   context.CancelFunc // called by end
+	once     sync.Once
+	cause    error // why it ended; set before stop is closed
+	routines sync.WaitGroup
+}
+
+// stream opens a connection, streams until it ends, and reports why, and
+// whether it got as far as streaming.
+func (r *Reader) stream(ctx context.Context, h Handler) (streamed bool, err error) {
+	s, err := r.open(ctx)
+	if err != nil {
+		return false, err
+	}
+	defer func() { _ = s.conn.Close() }()
+	own, cancel := context.WithCancel(ctx)
+	defer cancel()
+	s.cancel = cancel
+
+	r.mu.Lock()
+	r.current = s
+	r.mu.Unlock()
+	defer func() {
+		r.mu.Lock()
+		r.current = nil
+		r.mu.Unlock()
+	}()
+	ended := context.AfterFunc(ctx, func() { s.end(ctx.Err()) })
+	defer ended()
+
+	r.options.Log.Info().Str("slot", r.options.Slot).Strs("publications", r.source.Publications).Stringer("lsn", r.Confirmed()).Msg("streaming")
+	r.decoder.reset()
+	if err := handled(h.Reset()); err != nil {
+		return true, err
+	}
+	s.routines.Go(s.receive)
+	s.routines.Go(s.report)
+	s.routines.Go(func() { s.watch(own) })
+	s.end(s.handle(own, h))
+	s.routines.Wait()
+	if orderly(s.cause) {
+		s.goodbye()
+	}
+	return true, s.cause
+}
+
+// end makes the session's goroutines stop. The first cause counts.
+func (s *session) end(cause error) {
+	s.once.Do(func() {
+		s.cause = cause
+		close(s.stop)
+		s.cancel()
+		_ = s.conn.SetReadDeadline(time.Unix(1, 0)) // wakes the receiver
+	})
+}
+
+// drop ends the session and hangs up at once, while the handler may be blocked.
+func (s *session) drop(cause error) {
+	s.end(cause)
+	_ = s.conn.Close()
+}
+
+// orderly reports whether the connection itself is in order.
+func orderly(cause error) bool {
+	var handler *handlerError
+	return errors.Is(cause, errRewind) || errors.Is(cause, context.Canceled) || errors.Is(cause, context.DeadlineExceeded) || errors.As(cause, &handler)
+}
+
+// open connects, checks who answers, and starts the stream.
+func (r *Reader) open(ctx context.Context) (*session, error) {
+	if err := r.withCatalog(ctx, func(q querier) error { return r.types.Preload(ctx, q) }); err != nil {
+		return nil, err
+	}
+	pg, err := connectReplication(ctx, r.options.DSN)
+	if err != nil {
+		return nil, fmt.Errorf("open a replication connection to the source: %w", err)
+	}
+	s, err := r.start(ctx, pg)
+	if err != nil {
+		_ = pg.Close(context.WithoutCancel(ctx))
+		return nil, err
+	}
+	return s, nil
+}
+
+func (r *Reader) start(ctx context.Context, pg *pgconn.PgConn) (*session, error) {
+	system, err := pglogrepl.IdentifySystem(ctx, pg)
+	if err != nil {
+		return nil, fmt.Errorf("identify the source: %w", err)
+	}
+	is := identityOf(system, r.options.Slot)
+	if is != r.source.Identity || system.XLogPos < r.Confirmed() {
+		return nil, &IdentityChangedError{Was: r.source.Identity, Is: is, Confirmed: r.Confirmed(), Current: system.XLogPos}
+	}
+	timeout, err := senderTimeout(ctx, pg)
+	if err != nil {
+		return nil, err
+	}
+	// pgconn's own way to receive takes a context, a lock and an allocation
+	// per message, so that from here on the connection is ours. Nothing may be
+	// left in its buffer then.
+	if err := pg.SyncConn(ctx); err != nil {
+		return nil, fmt.Errorf("sync the replication connection: %w", err)
+	}
+	hijacked, err := pg.Hijack()
+	if err != nil {
+		return nil, fmt.Errorf("take over the replication connection: %w", err)
+	}
+	s := &session{r: r, conn: hijacked.Conn, senderTimeout: timeout, intake: newIntake(), reply: make(chan struct{}, 1), stop: make(chan struct{})}
+	if err := s.startReplication(ctx); err != nil {
+		_ = hijacked.Conn.Close()
+		return nil, err
+	}
+	return s, nil
+}
+
+// senderTimeout reads how long the server waits for a sign of life, and takes
+// a timeout of the database's off the session.
+func senderTimeout(ctx context.Context, pg *pgconn.PgConn) (time.Duration, error) {
+	results, err := pg.Exec(ctx, `select setting from pg_catalog.pg_settings where name = 'wal_sender_timeout'; `+noTransactionTimeout).ReadAll()
+	if err != nil {
+		return 0, fmt.Errorf("read wal_sender_timeout: %w", err)
+	}
+	if len(results) == 0 || len(results[0].Rows) != 1 {
+		return 0, fmt.Errorf("read wal_sender_timeout: the server does not have it")
+	}
+	ms, err := strconv.Atoi(string(results[0].Rows[0][0]))
+	if err != nil {
+		return 0, fmt.Errorf("read wal_sender_timeout: %w", err)
+	}
+	if ms == 0 {
+		return noSenderTimeout, nil
+	}
+	return time.Duration(ms) * time.Millisecond, nil
+}
+
+// startReplication sends START_REPLICATION and reads the answer, not a byte more.
+func (s *session) startReplication(ctx context.Context) error {
+	stop := context.AfterFunc(ctx, func() { _ = s.conn.SetDeadline(time.Unix(1, 0)) })
+	defer stop()
+	if err := s.conn.SetDeadline(time.Now().Add(startTimeout)); err != nil {
+		return fmt.Errorf("start replication: %w", err)
+	}
+	query, err := (&pgproto3.Query{String: s.r.startCommand()}).Encode(nil)
+	if err != nil {
+		return fmt.Errorf("start replication: %w", err)
+	}
+	if _, err := s.conn.Write(query); err != nil {
+		return fmt.Errorf("start replication: %w", err)
+	}
+	for {
+		var header [frameHeader]byte
+		if _, err := io.ReadFull(s.conn, header[:]); err != nil {
+			return fmt.Errorf("start replication: %w", err)
+		}
+		size := int(binary.BigEndian.Uint32(header[1:])) - 4
+		if size < 0 || size > chunkSize {
+			return fmt.Errorf("start replication: the server's answer has %d bytes", size)
+		}
+		body := make([]byte, size)
+		if _, err := io.ReadFull(s.conn, body); err != nil {
+			return fmt.Errorf("start replication: %w", err)
+		}
+		switch header[0] {
+		case 'W': // CopyBothResponse
+			return s.conn.SetDeadline(time.Time{})
+		case 'E':
+			return fmt.Errorf("start replication: %w", serverError(body))
+		case 'N', 'S': // a notice or a parameter's value
+		default:
+			return fmt.Errorf("start replication: unexpected message %q", header[0])
+		}
+	}
+}
+
+func (r *Reader) startCommand() string {
+	names := make([]string, len(r.source.Publications))
+	for i, name := range r.source.Publications {
+		names[i] = `"` + strings.ReplaceAll(name, `"`, `""`) + `"`
+	}
+	return fmt.Sprintf(`START_REPLICATION SLOT "%s" LOGICAL %s (proto_version '1', publication_names %s, messages 'true')`,
+		r.options.Slot, r.Confirmed(), quoteLiteral(strings.Join(names, ",")))
+}
+
+// serverError decodes an ErrorResponse.
+func serverError(body []byte) error {
+	var response pgproto3.ErrorResponse
+	if err := response.Decode(body); err != nil {
+		return fmt.Errorf("read the server's error: %w", err)
+	}
+	return pgconn.ErrorResponseToPgError(&response)
+}
+
+// handle decodes what the receiver hands over and calls the handler, until the
+// session ends. It returns the cause.
+func (s *session) handle(ctx context.Context, h Handler) error {
+	handed := false // something was handed over since the last Flush
+	for {
+		var next span
+		var open bool
+		select {
+		case <-s.stop:
+			return s.cause
+		default:
+		}
+		select {
+		case next, open = <-s.spans:
+		default:
+			if handed && !s.r.decoder.inTx {
+				if err := handled(h.Flush()); err != nil {
+					return err
+				}
+				handed = false
+				continue
+			}
+			select {
+			case next, open = <-s.spans:
+			case <-s.stop:
+				return s.cause
+			}
+		}
+		if !open {
+			return s.failed
+		}
+		handed = handed || len(next.frames) > 0
+		if err := s.frames(ctx, next.frames, h); err != nil {
+			return err
+		}
+		if next.last {
+			s.recycle(next.chunk)
+		}
+	}
+}
+
+// frames handles whole frames, which the receiver has checked.
+func (s *session) frames(ctx context.Context, frames []byte, h Handler) error {
+	for len(frames) > 0 {
+		size := frameHeader - 4 + int(binary.BigEndian.Uint32(frames[1:]))
+		kind, body := frames[0], frames[frameHeader:size]
+		frames = frames[size:]
+		if kind != 'd' {
+			continue
+		}
+		switch body[0] {
+		case 'w':
+			if err := s.r.decoder.message(ctx, body[dataHeader:], h); err != nil {
+				return err
+			}
+		case 'k':
+			if s.r.decoder.inTx {
+				continue
+			}
+			if err := handled(h.Keepalive(LSN(binary.BigEndian.Uint64(body[1:])))); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// goodbye confirms what is durable and ends the stream in order, so that the
+// slot is free and at its newest position when this returns.
+func (s *session) goodbye() {
+	if err := s.conn.SetDeadline(time.Now().Add(goodbyeTimeout)); err != nil {
+		return // it is gone
+	}
+	last := s.status(nil, false)
+	last = append(last, 'c', 0, 0, 0, 4) // CopyDone
+	last = append(last, 'X', 0, 0, 0, 4) // Terminate
+	if _, err := s.conn.Write(last); err != nil {
+		return
+	}
+	// Closing with unread data resets the connection, which could overtake
+	// the status: read until the server hangs up.
+	_, _ = io.Copy(io.Discard, s.conn)
+}

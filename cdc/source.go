@@ -1,0 +1,240 @@
+package cdc
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/jackc/pglogrepl"
+	"github.com/jackc/pgx/v5"
+	"github.com/rs/zerolog"
+)
+
+// minVersion is the oldest server_version_num supported: 14 brought logical
+// messages to pgoutput.
+const minVersion = 140000
+
+// Options say what to read.
+type Options struct {
+	// DSN is the source database's connection string. Its role needs
+	// REPLICATION, and SELECT on nothing.
+	DSN string
+	// Slot is the logical replication slot's name.
+	Slot string
+	// Publication is the publication's name. Tables whose updates cannot be
+	// published safely are in a second one, Publication + "_insert".
+	Publication string
+	// Create lets Prepare make the slot and the publications, and add tables to
+	// the publications. Nothing is ever dropped or otherwise altered.
+	Create bool
+	// Log gets reconnections, waits and warnings. The zero Logger writes nothing.
+	Log zerolog.Logger
+}
+
+func (o Options) insertPublication() string { return o.Publication + "_insert" }
+
+// TableNeed is a table that rules watch, and the operations they watch.
+type TableNeed struct {
+	// Schema may be empty: the first in the search_path that has the table.
+	Schema, Name                     string
+	Insert, Update, Delete, Truncate bool
+}
+
+// Identity is what positions of a slot are comparable within.
+type Identity struct {
+	SystemID string // of the cluster, made by initdb
+	Database string
+	Slot     string
+	Timeline int32 // rises with a failover or a recovery to a point in time
+}
+
+// String returns the identity for people.
+func (i Identity) String() string {
+	return fmt.Sprintf("system %s, timeline %d, database %s, slot %s", i.SystemID, i.Timeline, i.Database, i.Slot)
+}
+
+// Source is a database that is ready to be read.
+type Source struct {
+	Identity Identity
+	Settings Settings
+	// SlotCreated: Prepare made the slot, and positions start anew.
+	SlotCreated bool
+	// ConfirmedFlush is the position the slot had been confirmed to.
+	ConfirmedFlush LSN
+	// Publications are those to subscribe to.
+	Publications []string
+	// Tables are the needs' tables, in their order.
+	Tables []*Table
+}
+
+// SetupError says what the source lacks and the SQL that provides it.
+type SetupError struct {
+	// Problems are sentences, each with its remedy unless Statements has it.
+	Problems []string
+	// Statements are SQL, to be run in order. Gancho would run them itself
+	// under Options.Create, except where Problems say otherwise.
+	Statements []string
+}
+
+// Error implements error: all problems, then the statements.
+func (e *SetupError) Error() string {
+	var b strings.Builder
+	b.WriteString("the source is not ready:")
+	for _, p := range e.Problems {
+		b.WriteString("\n  - " + p)
+	}
+	if len(e.Statements) > 0 {
+		b.WriteString("\nrun this in the source database, or start gancho with --create:")
+		for _, s := range e.Statements {
+			b.WriteString("\n  " + s + ";")
+		}
+	}
+	return b.String()
+}
+
+func (e *SetupError) addf(format string, args ...any) {
+	e.Problems = append(e.Problems, fmt.Sprintf(format, args...))
+}
+
+// Prepare checks everything that reading needs: the server's settings and
+// privileges, the tables, the publications and the slot. What is missing is
+// made under Options.Create, else it is one [*SetupError] that names all of it.
+// A slot that another process reads is no error here; the reader waits for it.
+func Prepare(ctx context.Context, o Options, needs []TableNeed) (*Source, error) {
+	if err := o.check(); err != nil {
+		return nil, err
+	}
+	conn, err := connect(ctx, o.DSN)
+	if err != nil {
+		return nil, fmt.Errorf("connect to the source: %w", err)
+	}
+	defer func() { _ = conn.Close(context.WithoutCancel(ctx)) }()
+
+	s := &Source{}
+	if s.Settings, err = LoadSettings(ctx, conn); err != nil {
+		return nil, err
+	}
+	setup := &SetupError{}
+	checkServer(setup, s.Settings)
+	if len(setup.Problems) == 0 {
+		if s.Identity, err = identify(ctx, o, setup); err != nil {
+			return nil, err
+		}
+	}
+	if s.Tables, err = loadNeeds(ctx, conn, needs, setup); err != nil {
+		return nil, err
+	}
+	p := preparation{Options: o, conn: conn, setup: setup, source: s}
+	if err := p.publications(ctx, needs); err != nil {
+		return nil, err
+	}
+	if err := p.slot(ctx); err != nil {
+		return nil, err
+	}
+	if len(setup.Problems) > 0 {
+		return nil, setup
+	}
+	return s, nil
+}
+
+func (o Options) check() error {
+	for _, c := range o.Slot {
+		if (c < 'a' || c > 'z') && (c < '0' || c > '9') && c != '_' {
+			return fmt.Errorf("slot name %q has the character %q; write lower case letters, digits and underscores", o.Slot, c)
+		}
+	}
+	if o.Slot == "" || len(o.Slot) > maxIdentifier {
+		return fmt.Errorf("slot name %q has %d bytes; write 1 to %d", o.Slot, len(o.Slot), maxIdentifier)
+	}
+	if o.Publication == "" || len(o.insertPublication()) > maxIdentifier {
+		return fmt.Errorf("publication name %q has %d bytes; write 1 to %d", o.Publication, len(o.Publication), maxIdentifier-len("_insert"))
+	}
+	return nil
+}
+
+func checkServer(setup *SetupError, s Settings) {
+	if s.Version < minVersion {
+		setup.addf("the server is PostgreSQL %d; gancho needs 14 or newer", s.Version/10000)
+	}
+	if s.WALLevel != "logical" {
+		setup.addf("wal_level is %s; run ALTER SYSTEM SET wal_level = 'logical' and restart the server", s.WALLevel)
+	}
+}
+
+// identify asks the server who it is on a replication connection, which also
+// shows that the role may open one.
+func identify(ctx context.Context, o Options, setup *SetupError) (Identity, error) {
+	conn, err := connectReplication(ctx, o.DSN)
+	switch code(err) {
+	case codeInsufficientPrivilege:
+		setup.addf("the role may not replicate; run ALTER ROLE %s REPLICATION (on a managed service grant its replication role)", roleOf(o.DSN))
+		return Identity{}, nil
+	case codeTooManyConnections:
+		setup.addf("no replication connection is free; raise max_wal_senders, or end one that is unused (see pg_stat_replication)")
+		return Identity{}, nil
+	}
+	if err != nil {
+		return Identity{}, fmt.Errorf("open a replication connection to the source: %w", err)
+	}
+	defer func() { _ = conn.Close(context.WithoutCancel(ctx)) }()
+	system, err := pglogrepl.IdentifySystem(ctx, conn)
+	if err != nil {
+		return Identity{}, fmt.Errorf("identify the source: %w", err)
+	}
+	return identityOf(system, o.Slot), nil
+}
+
+func identityOf(system pglogrepl.IdentifySystemResult, slot string) Identity {
+	return Identity{SystemID: system.SystemID, Database: system.DBName, Slot: slot, Timeline: system.Timeline}
+}
+
+func roleOf(dsn string) string {
+	config, err := pgx.ParseConfig(dsn)
+	if err != nil {
+		return "..." // it was parsed to connect
+	}
+	return QuoteIdentifier(config.User)
+}
+
+// loadNeeds reads the tables and reports those that cannot be published at all.
+func loadNeeds(ctx context.Context, conn *pgx.Conn, needs []TableNeed, setup *SetupError) ([]*Table, error) {
+	types := NewTypes()
+	tables := make([]*Table, len(needs))
+	for i, need := range needs {
+		name := Name{need.Schema, need.Name}
+		table, err := loadTable(ctx, conn, types, name)
+		if errors.Is(err, ErrNoTable) {
+			setup.addf("table %s does not exist; correct the name in the rule", name)
+			continue
+		}
+		if err != nil {
+			return nil, fmt.Errorf("read table %s: %w", name, err)
+		}
+		if problem := table.unpublishable(); problem != "" {
+			setup.addf("%s", problem)
+			continue
+		}
+		tables[i] = table
+	}
+	return tables, nil
+}
+
+// unpublishable says why the table can be in no publication, or "".
+func (t *Table) unpublishable() string {
+	name := t.Relation.TableName()
+	switch {
+	case t.Kind == 'v', t.Kind == 'm':
+		return fmt.Sprintf("%s is a view, and PostgreSQL publishes tables only; write the rule on the table it reads, with the view's condition in `when`", name)
+	case t.Kind == 'f':
+		return fmt.Sprintf("%s is a foreign table; read the database that holds it", name)
+	case t.Persistence == 'u':
+		return fmt.Sprintf("%s is an unlogged table, whose changes are not in the WAL; run ALTER TABLE %s SET LOGGED, or remove the rule", name, name)
+	case t.Persistence == 't':
+		return fmt.Sprintf("%s is a temporary table, whose changes are not in the WAL; remove the rule", name)
+	case slices.Contains([]string{"pg_catalog", "information_schema"}, t.Relation.Schema):
+		return fmt.Sprintf("%s belongs to PostgreSQL itself and cannot be published; remove the rule", name)
+	}
+	return ""
+}
