@@ -357,7 +357,7 @@ func TestMessageIsFreeAfterSend(t *testing.T) {
 				fill := string(rune('a' + worker))
 				m := message()
 				m.ID = "id-" + fill
-				for range 20 {
+				for range 8 {
 					m.Data = []byte(`"` + strings.Repeat(fill, 300<<10) + `"`)
 					if o := sender.Send(t.Context(), ep, m); o.Status != http.StatusOK {
 						t.Errorf("outcome %v %s: %v", o.Kind, o.Class, o.Err)
