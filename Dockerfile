@@ -1,0 +1,24 @@
+# Gancho in an image: the static binary on a small Debian (bash is there for health checks), as a user without rights.
+# The time zones are in the binary. Both images can be others, hand-made ones too:
+#   docker build --build-arg BUILD_IMAGE=... --build-arg BASE_IMAGE=... .
+ARG BUILD_IMAGE=golang:1.26-bookworm
+ARG BASE_IMAGE=debian:bookworm-slim
+
+FROM ${BUILD_IMAGE} AS build
+WORKDIR /src
+COPY go.mod go.sum ./
+RUN go mod download
+COPY . .
+ARG VERSION=dev
+RUN CGO_ENABLED=0 go build -buildvcs=false -trimpath -ldflags "-s -w -X main.version=${VERSION}" -o /gancho ./cmd/gancho
+
+FROM ${BASE_IMAGE}
+COPY --from=build /etc/ssl/certs/ca-certificates.crt /etc/ssl/certs/ca-certificates.crt
+COPY --from=build /gancho /usr/local/bin/gancho
+USER 65532:65532
+WORKDIR /etc/gancho
+# 8620: health and metrics of `run`; 8621: `listen`.
+EXPOSE 8620 8621
+STOPSIGNAL SIGTERM
+ENTRYPOINT ["/usr/local/bin/gancho"]
+CMD ["run", "--config", "/etc/gancho/gancho.yaml"]
