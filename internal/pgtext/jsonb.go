@@ -1,0 +1,322 @@
+package pgtext
+
+import (
+	"bytes"
+	"unicode/utf8"
+)
+
+// JSONTypeof returns jsonb_typeof(text): object, array, string, number,
+// boolean or null.
+func JSONTypeof(text []byte) string {
+	text = trimSpace(text)
+	if len(text) == 0 {
+		return ""
+	}
+	switch text[0] {
+	case '{':
+		return "object"
+	case '[':
+		return "array"
+	case '"':
+		return "string"
+	case 't', 'f':
+		return "boolean"
+	case 'n':
+		return "null"
+	}
+	return "number"
+}
+
+// JSONGet returns text -> key of a json or jsonb value: the text of the
+// object's field, as it stands. Of several fields of one name, which json may
+// have, it is the last. ok is false (SQL's null) when there is no such field
+// or text is no object. The value is part of text.
+func JSONGet(text []byte, key []byte) (value []byte, ok bool) {
+	w := jsonWalker{s: text}
+	if !w.open('{') {
+		return nil, false
+	}
+	for w.more('}') {
+		name := w.skipValue()
+		w.colon()
+		v := w.skipValue()
+		if w.failed {
+			return nil, false
+		}
+		if keyIs(name, key) {
+			value, ok = v, true
+		}
+	}
+	return value, ok && !w.failed
+}
+
+// JSONIndex returns text -> i of a json or jsonb value: the text of the
+// array's element, counted from 0, or from the end when i is negative. ok is
+// false (SQL's null) when there is no such element or text is no array. The
+// value is part of text.
+func JSONIndex(text []byte, i int) ([]byte, bool) {
+	if i < 0 {
+		if i += jsonLength(text); i < 0 {
+			return nil, false
+		}
+	}
+	w := jsonWalker{s: text}
+	if !w.open('[') {
+		return nil, false
+	}
+	for w.more(']') {
+		v := w.skipValue()
+		if w.failed {
+			return nil, false
+		}
+		if i == 0 {
+			return v, true
+		}
+		i--
+	}
+	return nil, false
+}
+
+// jsonLength is the number of an array's elements.
+func jsonLength(text []byte) int {
+	n := 0
+	w := jsonWalker{s: text}
+	if w.open('[') {
+		for w.more(']') {
+			w.skipValue()
+			n++
+		}
+	}
+	return n
+}
+
+// JSONText returns what ->> makes of a jsonb value: null for JSON's null, a
+// string's characters, and the text of everything else. Only a string with
+// escapes allocates. Escapes that jsonb cannot hold (\u0000, half a surrogate
+// pair) come out as U+FFFD; for the type json use AppendJSONText, which
+// refuses them as PostgreSQL does.
+func JSONText(value []byte) (text []byte, null bool) {
+	value = trimSpace(value)
+	if string(value) == "null" {
+		return nil, true
+	}
+	if len(value) < 2 || value[0] != '"' {
+		return value, false
+	}
+	value = value[1 : len(value)-1]
+	if bytes.IndexByte(value, '\\') < 0 {
+		return value, false
+	}
+	text, _ = appendUnescaped(nil, value, true)
+	return text, false
+}
+
+// AppendJSONText appends what ->> makes of a json or jsonb value. Escapes that
+// have no text (\u0000, half a surrogate pair) are errors.
+func AppendJSONText(dst, value []byte) (text []byte, null bool, err error) {
+	value = trimSpace(value)
+	if string(value) == "null" {
+		return dst, true, nil
+	}
+	if len(value) < 2 || value[0] != '"' {
+		return append(dst, value...), false, nil
+	}
+	text, err = appendUnescaped(dst, value[1:len(value)-1], false)
+	return text, false, err
+}
+
+var errJSONEscape = &Error{Code: "22P05", Message: `unsupported Unicode escape in JSON: \u0000 or half a surrogate pair`}
+
+// appendUnescaped appends the characters of a string's inside.
+func appendUnescaped(dst, s []byte, replace bool) ([]byte, error) {
+	for len(s) > 0 {
+		i := bytes.IndexByte(s, '\\')
+		if i < 0 {
+			break
+		}
+		dst = append(dst, s[:i]...)
+		s = s[i:]
+		n := escapeLength(s)
+		if n == 0 {
+			return dst, errJSONSyntax
+		}
+		if n == 2 {
+			dst = append(dst, unescapedByte(s[1]))
+			s = s[2:]
+			continue
+		}
+		r, n, ok := unicodeEscape(s)
+		if !ok && !replace {
+			return dst, errJSONEscape
+		}
+		dst = utf8.AppendRune(dst, r)
+		s = s[n:]
+	}
+	return append(dst, s...), nil
+}
+
+func unescapedByte(c byte) byte {
+	switch c {
+	case 'b':
+		return '\b'
+	case 'f':
+		return '\f'
+	case 'n':
+		return '\n'
+	case 'r':
+		return '\r'
+	case 't':
+		return '\t'
+	}
+	return c
+}
+
+// unicodeEscape reads \uXXXX, or two of them that are a surrogate pair.
+func unicodeEscape(s []byte) (r rune, n int, ok bool) {
+	r, _ = hex4(s[2:])
+	switch {
+	case r == 0:
+		return utf8.RuneError, 6, false
+	case r < 0xD800 || r > 0xDFFF:
+		return r, 6, true
+	case r < 0xDC00 && len(s) >= 12 && s[6] == '\\' && s[7] == 'u':
+		if low, isHex := hex4(s[8:]); isHex && low >= 0xDC00 && low <= 0xDFFF {
+			return 0x10000 + (r-0xD800)<<10 + (low - 0xDC00), 12, true
+		}
+	}
+	return utf8.RuneError, 6, false
+}
+
+// keyIs compares a JSON string, quotes included, with a key.
+func keyIs(name, key []byte) bool {
+	if len(name) < 2 {
+		return false
+	}
+	name = name[1 : len(name)-1]
+	i := bytes.IndexByte(name, '\\')
+	if i < 0 {
+		return bytes.Equal(name, key)
+	}
+	if len(key) < i || !bytes.Equal(name[:i], key[:i]) {
+		return false
+	}
+	var scratch [128]byte
+	plain, err := appendUnescaped(scratch[:0], name, false)
+	return err == nil && bytes.Equal(plain, key)
+}
+
+// jsonWalker goes over JSON that PostgreSQL has checked. It looks at no more
+// than it must to find its way, and fails on what is not JSON at all.
+type jsonWalker struct {
+	s      []byte
+	i      int
+	begun  bool
+	failed bool
+}
+
+// open enters an array or object; false when the value is something else.
+func (w *jsonWalker) open(bracket byte) bool {
+	w.space()
+	if w.i >= len(w.s) || w.s[w.i] != bracket {
+		return false
+	}
+	w.i++
+	w.begun = false
+	return true
+}
+
+// more reports whether there is another element, and stands before it.
+func (w *jsonWalker) more(bracket byte) bool {
+	w.space()
+	if w.failed || w.i >= len(w.s) {
+		w.failed = true
+		return false
+	}
+	if w.s[w.i] == bracket {
+		w.i++
+		return false
+	}
+	if w.begun {
+		if w.s[w.i] != ',' {
+			w.failed = true
+			return false
+		}
+		w.i++
+		w.space()
+	}
+	w.begun = true
+	return true
+}
+
+func (w *jsonWalker) colon() {
+	w.space()
+	if w.i >= len(w.s) || w.s[w.i] != ':' {
+		w.failed = true
+		return
+	}
+	w.i++
+	w.space()
+}
+
+// skipValue returns the value at the position and goes past it.
+func (w *jsonWalker) skipValue() []byte {
+	w.space()
+	start, depth := w.i, 0
+	for w.i < len(w.s) {
+		switch w.s[w.i] {
+		case '"':
+			w.skipString()
+		case '{', '[':
+			depth++
+			w.i++
+		case '}', ']':
+			depth--
+			w.i++
+		case ',', ':', ' ', '\t', '\n', '\r':
+			w.i++
+			continue // part of a container: outside of one, a value has ended before
+		default:
+			w.skipWord()
+		}
+		if depth <= 0 {
+			break
+		}
+	}
+	if depth != 0 || w.i == start || w.i > len(w.s) {
+		w.failed = true
+		return nil
+	}
+	return w.s[start:w.i]
+}
+
+func (w *jsonWalker) skipString() {
+	w.i++
+	for w.i < len(w.s) {
+		switch w.s[w.i] {
+		case '"':
+			w.i++
+			return
+		case '\\':
+			w.i++
+		}
+		w.i++
+	}
+	w.failed = true
+}
+
+// skipWord goes past a number, true, false or null.
+func (w *jsonWalker) skipWord() {
+	for w.i < len(w.s) {
+		switch w.s[w.i] {
+		case ',', ':', ']', '}', '{', '[', '"', ' ', '\t', '\n', '\r':
+			return
+		}
+		w.i++
+	}
+}
+
+func (w *jsonWalker) space() {
+	for w.i < len(w.s) && (w.s[w.i] == ' ' || w.s[w.i] >= '\t' && w.s[w.i] <= '\r') {
+		w.i++
+	}
+}
