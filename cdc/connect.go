@@ -41,6 +41,8 @@ func connectReplication(ctx context.Context, dsn string) (*pgconn.PgConn, error)
 }
 
 func prepareConfig(config *pgconn.Config) {
+	// Without it the server speaks the database's encoding.
+	config.RuntimeParams["client_encoding"] = "UTF8"
 	if config.RuntimeParams["application_name"] == "" {
 		config.RuntimeParams["application_name"] = applicationName
 	}

@@ -175,13 +175,22 @@ func (p *preparation) hiddenByRoot(ctx context.Context, table *Table, publicatio
 }
 
 func withoutIdentity(table *Table) string {
+	const consequence = "so that publishing its updates and deletes would make the application's own UPDATE and DELETE fail"
 	name := table.Relation.TableName()
-	if table.Kind == 'p' {
-		return fmt.Sprintf("partitioned table %s has no primary key, so that publishing updates and deletes would make the application's own UPDATE and DELETE fail, if not now then in its next partition; add a primary key to %s, or let the rule watch inserts only",
-			name, name)
+	switch {
+	case table.Kind == 'p' && slices.Contains(table.WithoutIdentity, name):
+		return fmt.Sprintf("partitioned table %s has no primary key, %s, if not now then in its next partition; add a primary key to %s, or let the rule watch inserts only",
+			name, consequence, name)
+	case table.Kind == 'p':
+		part := table.WithoutIdentity[0]
+		return fmt.Sprintf("partition %s of %s has no replica identity, %s; run ALTER TABLE %s REPLICA IDENTITY DEFAULT, or let the rule watch inserts only",
+			part, name, consequence, part)
+	case table.PrimaryKey != nil:
+		return fmt.Sprintf("table %s has a primary key that is no replica identity (deferrable, or switched off), %s; run ALTER TABLE %s REPLICA IDENTITY FULL, or let the rule watch inserts only",
+			name, consequence, name)
 	}
-	return fmt.Sprintf("table %s has no primary key and no replica identity, so that publishing its updates and deletes would make the application's own UPDATE and DELETE fail; run ALTER TABLE %s REPLICA IDENTITY FULL, or let the rule watch inserts only",
-		name, name)
+	return fmt.Sprintf("table %s has no primary key and no replica identity, %s; run ALTER TABLE %s REPLICA IDENTITY FULL, or let the rule watch inserts only",
+		name, consequence, name)
 }
 
 // provide makes what is missing, or proposes it when it may not.

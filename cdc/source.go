@@ -76,6 +76,8 @@ type SetupError struct {
 	// Statements are SQL, to be run in order. Gancho would run them itself
 	// under Options.Create, except where Problems say otherwise.
 	Statements []string
+
+	create bool // it was told to, and could not
 }
 
 // Error implements error: all problems, then the statements.
@@ -86,7 +88,11 @@ func (e *SetupError) Error() string {
 		b.WriteString("\n  - " + p)
 	}
 	if len(e.Statements) > 0 {
-		b.WriteString("\nrun this in the source database, or start gancho with --create:")
+		b.WriteString("\nrun this in the source database")
+		if !e.create {
+			b.WriteString(", or start gancho with --create")
+		}
+		b.WriteByte(':')
 		for _, s := range e.Statements {
 			b.WriteString("\n  " + s + ";")
 		}
@@ -116,7 +122,7 @@ func Prepare(ctx context.Context, o Options, needs []TableNeed) (*Source, error)
 	if s.Settings, err = LoadSettings(ctx, conn); err != nil {
 		return nil, err
 	}
-	setup := &SetupError{}
+	setup := &SetupError{create: o.Create}
 	checkServer(setup, s.Settings)
 	if len(setup.Problems) == 0 {
 		if s.Identity, err = identify(ctx, o, setup); err != nil {
