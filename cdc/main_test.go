@@ -11,6 +11,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 	"github.com/rs/zerolog"
+	"go.uber.org/goleak"
 
 	"gancho/cdc"
 	"gancho/internal/testservers"
@@ -18,7 +19,14 @@ import (
 
 var pg *testservers.Postgres
 
-func TestMain(m *testing.M) { os.Exit(testservers.Main(m, &pg)) }
+func TestMain(m *testing.M) {
+	code := testservers.Main(m, &pg)
+	if err := goleak.Find(); err != nil && code == 0 {
+		fmt.Fprintln(os.Stderr, err)
+		code = 1
+	}
+	os.Exit(code)
+}
 
 // patience is how long a test waits for something that must happen.
 const patience = 30 * time.Second
@@ -49,6 +57,13 @@ type recorder struct {
 func newRecorder() *recorder {
 	return &recorder{confirm: true, transactions: make(chan committed, 1<<16), resets: make(chan struct{}, 1<<10),
 		keepalives: make(chan cdc.LSN, 1), flushes: make(chan struct{}, 1)}
+}
+
+// onlooker returns a recorder that confirms nothing.
+func onlooker() *recorder {
+	r := newRecorder()
+	r.confirm = false
+	return r
 }
 
 func (r *recorder) Begin(tx *cdc.Transaction) error {

@@ -222,7 +222,7 @@ func TestServerSettings(t *testing.T) {
 		t.Fatal("no error")
 	}
 	golden(t, "slot_lost", err.Error(), o.Slot, "SLOT")
-	err = cdc.NewReader(o, source).Run(t.Context(), newRecorder())
+	err = cdc.NewReader(o, source).Run(t.Context(), onlooker())
 	if err == nil || !strings.Contains(err.Error(), "pg_drop_replication_slot") {
 		t.Errorf("read a lost slot: %v", err)
 	}
