@@ -20,7 +20,8 @@ type stream struct {
 	last ID
 	// Of the batch that is being appended, guarded by appendMu:
 	touched    bool
-	refused    int // as already there
+	batch      []int // indices of its records
+	refused    int   // as already there
 	prev, next ID
 }
 
@@ -81,10 +82,11 @@ func (q *Queue) prepare(b *Batch) []*stream {
 	for _, t := range b.destinations {
 		s, rec := t.stream, &b.records[t.record]
 		if !s.touched {
-			s.touched, s.refused, s.prev = true, 0, s.last
+			s.touched, s.batch, s.refused, s.prev = true, s.batch[:0], 0, s.last
 			touched = append(touched, s)
 		}
 		s.next = rec.id
+		s.batch = append(s.batch, t.record)
 		if rec.parked != nil {
 			q.commands.add("XADD", s.key, b.bytes(rec.text), "t", rec.typ, "r", rec.rule, "c", b.bytes(rec.micros),
 				"table", rec.parked.table, "op", rec.parked.op, "reason", rec.parked.reason, "row", b.bytes(rec.data))

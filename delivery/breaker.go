@@ -65,14 +65,8 @@ func (b *breaker) answered() bool {
 	return closed
 }
 
-// probe reports whether an open breaker lets an event through now.
-func (b *breaker) probe(now time.Time) bool {
-	if b.probing || now.Before(b.next) {
-		return false
-	}
-	b.probing = true
-	return true
-}
+// due reports whether an open breaker lets an event through now.
+func (b *breaker) due(now time.Time) bool { return !b.probing && !now.Before(b.next) }
 
 // probeFailed puts the next probe off.
 func (b *breaker) probeFailed(now time.Time) {

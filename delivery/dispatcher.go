@@ -1,7 +1,209 @@
 package delivery
 
-// Dispatcher sends the queue's events to their endpoints.
-type Dispatcher struct{}
+import (
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"reflect"
+	"strings"
+	"sync"
+	"time"
 
-func (d *Dispatcher) offer(*stream, *Batch) {}
-func (d *Dispatcher) owns(string) bool      { return false }
+	"github.com/rs/zerolog"
+)
+
+// Defaults of DispatcherOptions.
+const (
+	DefaultLease        = 10 * time.Second
+	DefaultDrainTimeout = 20 * time.Second
+	DefaultWindowEvents = 1024
+	DefaultWindowBytes  = 1 << 20
+)
+
+// DispatcherOptions are how a Dispatcher works; zero values are the defaults.
+type DispatcherOptions struct {
+	// Lease is how long after a process's death its endpoints stay its own. It
+	// is renewed at a third of it.
+	Lease time.Duration
+	// DrainTimeout is how long requests in flight may take when Run ends.
+	DrainTimeout time.Duration
+	// WindowEvents and WindowBytes bound what is kept in memory of each
+	// endpoint's backlog, besides what is in flight and one event that may be
+	// larger.
+	WindowEvents, WindowBytes int
+	// Observe, when not nil, is called after each attempt, by many goroutines.
+	Observe func(Attempt)
+	Logger  zerolog.Logger
+}
+
+// Attempt is one attempt to deliver an event.
+type Attempt struct {
+	Endpoint, Type, ID string
+	Outcome            Outcome
+	Attempt            int // from 1; a probe of a dead endpoint does not count up
+	// CommitToDelivered is the time from the commit to the answer.
+	CommitToDelivered time.Duration
+}
+
+// sender makes one attempt: *Sender does.
+type sender interface {
+	Send(ctx context.Context, ep *Endpoint, m *Message) Outcome
+}
+
+// Dispatcher sends the queue's events to those endpoints whose lease this
+// process holds. Several processes share the endpoints of one queue.
+type Dispatcher struct {
+	q       *Queue
+	sender  sender
+	o       DispatcherOptions
+	log     zerolog.Logger
+	process string // unique
+	kick    chan struct{}
+
+	mu        sync.RWMutex
+	endpoints map[string]*Endpoint
+	couriers  map[string]*courier // with a lease, or finishing
+	retiring  map[string]bool     // those that are finishing
+	unowned   map[string]int      // in how many looks in a row nobody had it
+	claims    int
+	running   sync.WaitGroup // retirements
+}
+
+// NewDispatcher returns a dispatcher of the queue's events to the endpoints.
+// One dispatcher per Queue may run.
+func NewDispatcher(q *Queue, s sender, endpoints []Endpoint, o DispatcherOptions) *Dispatcher {
+	setDefault(&o.Lease, DefaultLease)
+	setDefault(&o.DrainTimeout, DefaultDrainTimeout)
+	setDefault(&o.WindowEvents, DefaultWindowEvents)
+	setDefault(&o.WindowBytes, DefaultWindowBytes)
+	var unique [8]byte
+	_, _ = rand.Read(unique[:]) // it never fails
+	d := &Dispatcher{
+		q: q, sender: s, o: o, log: o.Logger, process: hex.EncodeToString(unique[:]), kick: make(chan struct{}, 1),
+		endpoints: map[string]*Endpoint{}, couriers: map[string]*courier{}, retiring: map[string]bool{}, unowned: map[string]int{},
+	}
+	d.Update(endpoints)
+	return d
+}
+
+func setDefault[T ~int | ~int64](v *T, d T) {
+	if *v <= 0 {
+		*v = d
+	}
+}
+
+// Run delivers until the context ends. Then it starts nothing new, lets the
+// requests in flight finish for up to DrainTimeout, writes down what they came
+// to, gives its leases back, and returns nil. While Redis does not answer, it
+// waits. Run it once.
+func (d *Dispatcher) Run(ctx context.Context) error {
+	background := context.WithoutCancel(ctx)
+	d.q.local.Store(d)
+	defer d.q.local.CompareAndSwap(d, nil)
+	var listening sync.WaitGroup
+	listening.Go(func() { d.listen(ctx) })
+	d.own(ctx, background)
+	listening.Wait()
+
+	for _, c := range d.owned() {
+		d.retire(background, c, true)
+	}
+	d.running.Wait()
+	bye, cancel := context.WithTimeout(background, connectTimeout)
+	defer cancel()
+	if err := d.q.leave(bye, d.process); err != nil {
+		d.log.Warn().Err(err).Msg("other processes learn of the end of this one only when its leases expire")
+	}
+	return nil
+}
+
+// Update takes changed endpoints over, at once.
+func (d *Dispatcher) Update(endpoints []Endpoint) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	next := make(map[string]*Endpoint, len(endpoints))
+	for i := range endpoints {
+		ep := endpoints[i]
+		next[ep.Name] = &ep
+		// A Sender knows endpoints by their address.
+		if old := d.endpoints[ep.Name]; old != nil && reflect.DeepEqual(*old, ep) {
+			next[ep.Name] = old
+		}
+	}
+	d.endpoints = next
+	for name, c := range d.couriers {
+		if ep := next[name]; ep != nil && !d.retiring[name] {
+			c.update(ep)
+		}
+	}
+	d.look()
+}
+
+// Notify says that the endpoints have new events. Append does it by itself.
+func (d *Dispatcher) Notify(endpoints ...string) {
+	for _, name := range endpoints {
+		if c := d.courier(name); c != nil {
+			c.wake()
+		}
+	}
+}
+
+// look makes the owner look at everything now.
+func (d *Dispatcher) look() {
+	select {
+	case d.kick <- struct{}{}:
+	default:
+	}
+}
+
+func (d *Dispatcher) courier(name string) *courier {
+	d.mu.RLock()
+	defer d.mu.RUnlock()
+	return d.couriers[name]
+}
+
+// owns reports whether this process delivers to the endpoint.
+func (d *Dispatcher) owns(endpoint string) bool {
+	d.mu.RLock()
+	defer d.mu.RUnlock()
+	return d.couriers[endpoint] != nil && !d.retiring[endpoint]
+}
+
+// offer hands over what Append has appended to an endpoint's stream.
+func (d *Dispatcher) offer(s *stream, b *Batch) {
+	if c := d.courier(s.endpoint); c != nil {
+		c.offer(s, b, d.q.source.Load().source)
+	}
+}
+
+// listen wakes couriers when other processes append for them.
+func (d *Dispatcher) listen(ctx context.Context) {
+	for failures := 1; ctx.Err() == nil; failures++ {
+		if d.subscribe(ctx) {
+			failures = 1
+		}
+		pause(ctx, backoff(failures))
+	}
+}
+
+// subscribe listens until the connection breaks, and reports whether there was one.
+func (d *Dispatcher) subscribe(ctx context.Context) (heard bool) {
+	sub := d.q.client.Subscribe(ctx, d.q.keys.wake())
+	defer context.AfterFunc(ctx, func() { _ = sub.Close() })()
+	defer func() { _ = sub.Close() }() // the second time it says that it was closed
+	if _, err := sub.Receive(ctx); err != nil {
+		return false
+	}
+	d.look() // at what was missed
+	for {
+		m, err := sub.ReceiveMessage(ctx)
+		switch {
+		case err != nil:
+			return true
+		case m.Payload == wakeAll:
+			d.look()
+		default:
+			d.Notify(strings.Split(m.Payload, "\n")...)
+		}
+	}
+}

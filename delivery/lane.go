@@ -175,19 +175,16 @@ func (s *laneSet) dropBodies(l *lane) {
 	l.bodies = nil
 }
 
-// putBody gives the first event of a lane its body back.
-func (s *laneSet) putBody(l *lane, m *Message) {
-	if len(l.bodies) == 0 {
-		l.bodies = append(l.bodies, m)
-		s.bodies++
-		s.bodyBytes += sizeOf(m)
-	}
-}
-
 // again makes a busy lane ready, behind the others: its event was not sent.
 func (s *laneSet) again(l *lane) {
 	l.state = laneReady
 	s.ready.push(l)
+}
+
+// putBack undoes take.
+func (s *laneSet) putBack(l *lane) {
+	l.state = laneReady
+	s.ready.putBack(l)
 }
 
 // hold makes a lane that is in no list wait until due.
@@ -265,6 +262,16 @@ func (q *laneQueue) pop() *lane {
 		q.lanes, q.head = q.lanes[:0], 0
 	}
 	return l
+}
+
+// putBack puts a lane in front that pop has just returned.
+func (q *laneQueue) putBack(l *lane) {
+	if q.head > 0 {
+		q.head--
+		q.lanes[q.head] = l
+		return
+	}
+	q.lanes = append([]*lane{l}, q.lanes...)
 }
 
 // laneHeap has the lane that is due first at the front.

@@ -1,0 +1,142 @@
+package delivery
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/redis/go-redis/v9"
+)
+
+// results are what deliveries came to and Redis does not know yet.
+type results struct {
+	done    []ID // delivered
+	clean   []ID // delivered or gone, with something kept in rt and at
+	retries []retryResult
+	dead    []deadResult
+	state   []any // fields and values of the endpoint's state
+}
+
+type retryResult struct {
+	id ID
+	attempts
+}
+
+type deadResult struct {
+	id     ID
+	reason string
+	attempts
+}
+
+func (r *results) empty() bool {
+	return len(r.done)+len(r.clean)+len(r.retries)+len(r.dead)+len(r.state) == 0
+}
+
+func (r *results) reset() {
+	clear(r.retries)
+	clear(r.dead)
+	r.done, r.clean, r.retries, r.dead, r.state = r.done[:0], r.clean[:0], r.retries[:0], r.dead[:0], r.state[:0]
+}
+
+// append puts later results behind these.
+func (r *results) append(later *results) {
+	r.done = append(r.done, later.done...)
+	r.clean = append(r.clean, later.clean...)
+	r.retries = append(r.retries, later.retries...)
+	r.dead = append(r.dead, later.dead...)
+	r.state = append(r.state, later.state...)
+}
+
+// each calls f with the id of every event that the results are about.
+func (r *results) each(f func(ID)) {
+	for _, id := range r.done {
+		f(id)
+	}
+	for _, id := range r.clean {
+		f(id)
+	}
+	for i := range r.retries {
+		f(r.retries[i].id)
+	}
+	for i := range r.dead {
+		f(r.dead[i].id)
+	}
+}
+
+// ackScript writes results, if the caller still owns the endpoint: 1, else 0.
+// Doing it twice is harmless.
+//
+// Its first write is one that Redis allows when it is full, and that changes
+// nothing: a script that has written may go on writing. Without it, the state
+// of a failed event could not be kept just when deliveries have to make room.
+//
+// A retry that is followed by a success comes in the same call or an earlier
+// one, so retries are written first.
+var ackScript = redis.NewScript(`
+if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end
+redis.call('XDEL', KEYS[2], '0-0')
+local at = 2
+local function ids(f)
+  local n = tonumber(ARGV[at])
+  at = at + 1
+  while n > 0 do
+    local m = math.min(n, 1000)
+    f(at, at + m - 1)
+    at, n = at + m, n - m
+  end
+end
+local n = tonumber(ARGV[at])
+at = at + 1
+for i = 1, n do
+  redis.call('ZADD', KEYS[3], ARGV[at + 1], ARGV[at])
+  redis.call('HSET', KEYS[4], ARGV[at], ARGV[at + 2])
+  at = at + 3
+end
+ids(function(a, b) redis.call('XDEL', KEYS[2], unpack(ARGV, a, b)) end)
+ids(function(a, b)
+  redis.call('XDEL', KEYS[2], unpack(ARGV, a, b))
+  redis.call('ZREM', KEYS[3], unpack(ARGV, a, b))
+  redis.call('HDEL', KEYS[4], unpack(ARGV, a, b))
+end)
+n = tonumber(ARGV[at])
+at = at + 1
+for i = 1, n do
+  local id = ARGV[at]
+  local found = redis.call('XRANGE', KEYS[2], id, id)
+  if #found > 0 then
+    redis.call('XADD', KEYS[5], '*', 'id', id, 'reason', ARGV[at + 1], 'attempts', ARGV[at + 2], unpack(found[1][2]))
+    redis.call('XDEL', KEYS[2], id)
+  end
+  redis.call('ZREM', KEYS[3], id)
+  redis.call('HDEL', KEYS[4], id)
+  at = at + 3
+end
+if at <= #ARGV then redis.call('HSET', KEYS[6], unpack(ARGV, at, #ARGV)) end
+return 1`)
+
+// write writes the results. It returns false when somebody else owns the
+// endpoint now, and nothing was written.
+func (q *Queue) write(ctx context.Context, endpoint, claim string, r *results) (bool, error) {
+	args := make([]any, 0, 5+len(r.done)+len(r.clean)+3*len(r.retries)+3*len(r.dead)+len(r.state))
+	args = append(args, claim, len(r.retries))
+	for i := range r.retries {
+		args = append(args, r.retries[i].id.String(), r.retries[i].score(), r.retries[i].marshal())
+	}
+	for _, ids := range [][]ID{r.done, r.clean} {
+		args = append(args, len(ids))
+		for _, id := range ids {
+			args = append(args, id.String())
+		}
+	}
+	args = append(args, len(r.dead))
+	for i := range r.dead {
+		args = append(args, r.dead[i].id.String(), r.dead[i].reason, r.dead[i].marshal())
+	}
+	args = append(args, r.state...)
+	k := q.keys
+	keys := []string{k.fence(endpoint), k.events(endpoint), k.due(endpoint), k.attempts(endpoint), k.dead(endpoint), k.state(endpoint)}
+	owned, err := ackScript.Run(ctx, q.client, keys, args...).Int()
+	if err != nil {
+		return false, fmt.Errorf("acknowledge events of endpoint %q: %w", endpoint, unreachable(err))
+	}
+	return owned == 1, nil
+}

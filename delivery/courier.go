@@ -1,0 +1,307 @@
+package delivery
+
+import (
+	"context"
+	"math"
+	"sync"
+	"time"
+
+	"github.com/rs/zerolog"
+	"golang.org/x/time/rate"
+)
+
+// courier delivers one endpoint's events while this process has its lease.
+//
+// It has no goroutine of its own: whatever makes work for it (an append, an
+// answer, a timer) starts the goroutines that the work takes, which end with
+// it. There are up to `concurrency` workers, one reader and one writer.
+//
+// Everything below mu is guarded by it; no call to Redis or to an endpoint is
+// made while it is held.
+type courier struct {
+	name, claim string
+	q           *Queue
+	send        func(ctx context.Context, ep *Endpoint, m *Message) Outcome
+	o           *DispatcherOptions
+	log         zerolog.Logger
+
+	// spawn starts a goroutine that is waited for, with the context that ends
+	// requests; spawnWriter one with the context that ends acknowledgements.
+	spawn, spawnWriter func(func(context.Context))
+	abort, abandon     context.CancelFunc // end requests, and acknowledgements
+	running            sync.WaitGroup
+
+	mu      sync.Mutex
+	ep      *Endpoint
+	limiter *rate.Limiter // nil: no limit
+	lanes   laneSet
+	breaker breaker
+	retries map[ID]attempts // of the events that have failed
+
+	// Reading: everything up to cursor has been seen; tail: nothing is known
+	// to come after it.
+	cursor       ID
+	tail         bool
+	again        bool // something came while a page was on its way
+	reading      bool
+	loaded       bool
+	generation   uint64
+	restarts     int         // of Redis, that this courier has seen
+	skip         map[ID]bool // after a restart: in memory, or (true) delivered
+	recent       recentIDs
+	readFailures int
+
+	// Sending.
+	workers, starting int
+	leaseUntil        time.Time
+	closing, lost     bool
+	adopted           bool // beyond this process's share
+	paused            string
+	hold              time.Time // asked for by the receiver
+	stall             time.Time // Redis does not answer
+	unblock           string    // the state's count when it was read last
+
+	// Writing.
+	results results
+	out     *results // on their way; nil: none
+	spare   results  // memory for the next
+	// stateChanges counts the changes made here of what Redis keeps of the
+	// endpoint's state, so that an older answer undoes none.
+	stateChanges int
+
+	timer   *time.Timer
+	timerAt time.Time
+}
+
+// job is one event on its way through a worker.
+type job struct {
+	lane  *lane
+	id    ID
+	msg   *Message // nil: to be read again
+	ep    *Endpoint
+	probe bool
+	prior attempts
+	again bool  // it was read again
+	err   error // of that
+}
+
+func (e *Endpoint) concurrency() int {
+	switch {
+	case e.Order == OrderEndpoint:
+		return 1
+	case e.Concurrency > 0:
+		return e.Concurrency
+	}
+	return DefaultConcurrency
+}
+
+// configure sets what comes from the configuration. Call it with mu held.
+func (c *courier) configure(ep *Endpoint) {
+	c.ep = ep
+	c.limiter = nil
+	if ep.Rate > 0 {
+		const window = 100 // burst: what a hundredth of a second allows
+		c.limiter = rate.NewLimiter(rate.Limit(ep.Rate), max(1, int(math.Ceil(ep.Rate/window))))
+	}
+}
+
+// start begins with loading what Redis keeps of the endpoint.
+func (c *courier) start() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.startRead(time.Now())
+}
+
+// update takes a changed configuration over.
+func (c *courier) update(ep *Endpoint) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.configure(ep)
+	c.resume(time.Now())
+}
+
+// resume starts whatever can go on. Call it with mu held.
+func (c *courier) resume(now time.Time) {
+	if c.closing {
+		return
+	}
+	if due := c.lanes.release(now); !due.IsZero() {
+		c.arm(due)
+	}
+	c.startRead(now)
+	c.startWorkers()
+}
+
+// arm makes sure that resume is called at a time. Call it with mu held.
+func (c *courier) arm(at time.Time) {
+	if c.timerAt.IsZero() || at.Before(c.timerAt) {
+		c.timerAt = at
+		c.timer.Reset(time.Until(at))
+	}
+}
+
+// tick is the timer's function.
+func (c *courier) tick() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.timerAt = time.Time{}
+	c.resume(time.Now())
+}
+
+// stopped reports whether nothing may be sent or read now for a reason that
+// an event from outside ends. Call it with mu held.
+func (c *courier) stopped() bool {
+	return c.closing || c.lost || !c.loaded || c.paused != "" || c.ep.State != Active
+}
+
+// startWorkers starts a worker for each lane that is ready, as far as
+// concurrency allows. Call it with mu held.
+func (c *courier) startWorkers() {
+	if c.stopped() {
+		return
+	}
+	n := min(c.lanes.ready.len()-c.starting, c.ep.concurrency()-c.workers)
+	if c.breaker.open {
+		n = min(n, 1)
+	}
+	for range n {
+		c.workers++
+		c.starting++
+		c.spawn(c.work)
+	}
+}
+
+// work sends events until there is none to send.
+func (c *courier) work(ctx context.Context) {
+	c.mu.Lock()
+	c.starting--
+	j, ok := c.next(time.Now())
+	c.mu.Unlock()
+	for ok {
+		if j.msg == nil {
+			j.again = true
+			j.msg, j.err = c.q.fetch(ctx, c.name, j.id)
+		}
+		var o Outcome
+		if j.msg != nil {
+			o = c.send(ctx, j.ep, j.msg)
+		}
+		now := time.Now()
+		c.mu.Lock()
+		attempt := c.settle(&j, &o, now)
+		done := j
+		j, ok = c.next(now)
+		c.mu.Unlock()
+		if attempt > 0 {
+			c.observe(&done, &o, attempt, now)
+		}
+	}
+}
+
+// next takes the next event to send; false: the worker ends. Call it with mu held.
+func (c *courier) next(now time.Time) (job, bool) {
+	l := c.nextLane(now)
+	if l == nil {
+		c.workers--
+		return job{}, false
+	}
+	j := job{lane: l, id: l.first(), msg: l.body(), ep: c.ep, probe: c.breaker.open}
+	if j.probe {
+		c.breaker.probing = true
+	}
+	if len(c.retries) > 0 {
+		j.prior = c.retries[j.id]
+	}
+	c.startRead(now)
+	return j, true
+}
+
+// nextLane takes the next lane that may be sent from, or returns nil. What
+// only time changes is looked at again when its time has come. Call it with mu
+// held.
+func (c *courier) nextLane(now time.Time) *lane {
+	if c.stopped() || c.workers > c.ep.concurrency() || !now.Before(c.leaseUntil) {
+		return nil // what ends this starts workers
+	}
+	for _, until := range [...]time.Time{c.hold, c.stall} {
+		if now.Before(until) {
+			c.arm(until)
+			return nil
+		}
+	}
+	if c.breaker.open && !c.breaker.due(now) {
+		if !c.breaker.probing {
+			c.arm(c.breaker.next)
+		}
+		return nil
+	}
+	l := c.lanes.take()
+	for l != nil && c.heldBack(l, now) {
+		l = c.lanes.take()
+	}
+	if l == nil || c.limiter == nil {
+		return l
+	}
+	r := c.limiter.ReserveN(now, 1)
+	if d := r.DelayFrom(now); d > 0 {
+		r.CancelAt(now)
+		c.arm(now.Add(d))
+		c.lanes.putBack(l)
+		return nil
+	}
+	return l
+}
+
+// heldBack makes a lane wait whose first event has failed before and is not
+// due. Call it with mu held.
+func (c *courier) heldBack(l *lane, now time.Time) bool {
+	if len(c.retries) == 0 {
+		return false
+	}
+	a, failed := c.retries[l.first()]
+	switch {
+	case !failed || !a.blocked && !now.Before(a.due):
+		return false
+	case a.blocked:
+		c.lanes.block(l)
+	default:
+		c.lanes.hold(l, a.due)
+		c.arm(a.due)
+	}
+	return true
+}
+
+// observe tells of an attempt. It is called without mu.
+func (c *courier) observe(j *job, o *Outcome, attempt int, now time.Time) {
+	e := c.log.Debug()
+	if o.Kind != Delivered {
+		e = c.log.Warn().Err(o.Err)
+	}
+	e.Str("endpoint", c.name).Str("event", j.msg.Type).Str("webhook_id", j.msg.ID).Int("attempt", attempt).
+		Stringer("outcome", o.Kind).Int("status", o.Status).Str("class", o.Class).Dur("duration_ms", o.Duration).
+		Bool("probe", j.probe).Msg("delivery attempted")
+	if c.o.Observe != nil {
+		c.o.Observe(Attempt{
+			Endpoint: c.name, Type: j.msg.Type, ID: j.msg.ID, Outcome: *o, Attempt: attempt, CommitToDelivered: now.Sub(j.msg.Time),
+		})
+	}
+}
+
+// recentIDs are the events that were delivered last, so that one whose
+// acknowledgement Redis has lost is not sent again.
+type recentIDs struct {
+	ids  []ID
+	next int
+}
+
+// recentLimit bounds them: 64 KiB for each busy endpoint.
+const recentLimit = 4096
+
+func (r *recentIDs) add(id ID) {
+	if len(r.ids) < recentLimit {
+		r.ids = append(r.ids, id)
+		return
+	}
+	r.ids[r.next] = id
+	r.next = (r.next + 1) % recentLimit
+}

@@ -1,0 +1,289 @@
+package delivery
+
+import (
+	"context"
+	"time"
+)
+
+// What an endpoint keeps in memory of events that wait behind failing ones:
+// so many of them, 16 bytes each, under so many keys, some hundred bytes each.
+// Beyond that no further events of the endpoint are read, those of other keys
+// included, until some are done.
+const (
+	maxHeldBack = 1 << 20
+	maxLanes    = 1 << 16
+)
+
+// pageEntries is the most entries read at once.
+const pageEntries = 256
+
+// wake says that there may be new events in the stream.
+func (c *courier) wake() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.expect(time.Now())
+}
+
+// expect notes that there may be something to read. Call it with mu held.
+func (c *courier) expect(now time.Time) {
+	c.tail = false
+	c.again = c.reading
+	c.startRead(now)
+}
+
+// startRead starts the reader when there is something to read and room for
+// it. Call it with mu held.
+func (c *courier) startRead(now time.Time) {
+	if c.reading || c.closing || c.lost {
+		return
+	}
+	if c.loaded && !c.mayRead() {
+		return
+	}
+	if now.Before(c.stall) {
+		c.arm(c.stall)
+		return
+	}
+	c.reading = true
+	c.spawn(c.readAll)
+}
+
+// mayRead reports whether a page should be read. An endpoint that gets
+// nothing now needs nothing in memory, but for its next probe. Call it with
+// mu held.
+func (c *courier) mayRead() bool {
+	if c.tail || c.stopped() || c.breaker.open && c.lanes.ready.len() > 0 {
+		return false
+	}
+	return c.room()
+}
+
+func (c *courier) room() bool {
+	return c.lanes.bodies < c.o.WindowEvents/2 && c.lanes.bodyBytes < c.o.WindowBytes/2 &&
+		c.lanes.events < maxHeldBack && len(c.lanes.lanes) < maxLanes
+}
+
+// readAll reads pages while there are some and there is room.
+func (c *courier) readAll(ctx context.Context) {
+	if !c.load(ctx) {
+		return
+	}
+	for {
+		c.mu.Lock()
+		c.checkGeneration()
+		if !c.mayRead() {
+			c.reading = false
+			c.mu.Unlock()
+			return
+		}
+		c.again = false
+		after, generation := c.cursor, c.generation
+		count := min(pageEntries, c.o.WindowEvents-c.lanes.bodies)
+		budget := c.o.WindowBytes - c.lanes.bodyBytes
+		c.mu.Unlock()
+
+		page, end, err := c.q.read(ctx, c.name, after, count, budget)
+
+		c.mu.Lock()
+		if err != nil {
+			c.readFailed(err)
+			c.mu.Unlock()
+			return
+		}
+		c.readFailures = 0
+		if !c.checkGeneration() && c.generation == generation && c.cursor == after {
+			c.take(page, end)
+		}
+		c.mu.Unlock()
+	}
+}
+
+// readFailed ends the reader for a while. Call it with mu held.
+func (c *courier) readFailed(err error) {
+	c.reading = false
+	if c.closing {
+		return
+	}
+	now := time.Now()
+	c.stall = now.Add(c.redisFailed("events cannot be read", err))
+	c.arm(c.stall)
+}
+
+// take puts a page's events into their lanes. Call it with mu held.
+func (c *courier) take(page []entry, end bool) {
+	for _, e := range page {
+		c.cursor = e.id
+		delivered, known := c.skip[e.id]
+		switch {
+		case !known:
+			c.lanes.add(e.id, e.msg)
+		case delivered: // and Redis has lost that
+			c.results.done = append(c.results.done, e.id)
+		}
+	}
+	if end && !c.again {
+		c.tail, c.skip = true, nil
+	}
+	c.startWrite()
+	c.resume(time.Now())
+}
+
+// load reads what is known of the endpoint when the lease is new. It returns
+// false when Redis does not answer; then it is tried again.
+func (c *courier) load(ctx context.Context) bool {
+	c.mu.Lock()
+	loaded := c.loaded
+	c.mu.Unlock()
+	generation := c.q.generations.Load() // before anything is read
+	if loaded {
+		return true
+	}
+	s, err := c.q.loadState(ctx, c.name)
+	var retries map[ID]attempts
+	if err == nil {
+		retries, err = c.q.loadRetries(ctx, c.name)
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if err != nil {
+		c.readFailed(err)
+		return false
+	}
+	c.loaded, c.retries = true, retries
+	c.paused, c.hold, c.unblock = s.paused, s.hold, s.unblock
+	c.generation = generation
+	if c.paused != "" {
+		c.log.Warn().Str("endpoint", c.name).Str("reason", c.paused).Msg("endpoint is paused")
+	}
+	return true
+}
+
+// checkGeneration reloads when Redis was restarted, and reports whether it
+// was. Call it with mu held, with an answer of Redis in hand: one that came
+// after the restart came over a new connection, which has noted it.
+func (c *courier) checkGeneration() bool {
+	g := c.q.generations.Load()
+	if !c.loaded || g == c.generation {
+		return false
+	}
+	c.generation = g
+	c.restarts++
+	c.log.Info().Str("endpoint", c.name).Msg("redis was restarted: the endpoint's events are read again")
+	c.reload()
+	return true
+}
+
+// reload forgets the events in memory and reads the stream again from its
+// start: Redis may have lost entries, which will be appended again, and
+// deletions. Events in flight, and those that were delivered a moment ago,
+// are not sent again. Order is kept, because whatever is sent again was sent
+// before. Call it with mu held.
+func (c *courier) reload() {
+	c.lanes.forget()
+	c.cursor, c.tail = ID{}, false
+	c.again = c.reading
+	c.skip = map[ID]bool{}
+	for _, id := range c.recent.ids {
+		c.skip[id] = true
+	}
+	inMemory := func(id ID) { c.skip[id] = false }
+	for _, l := range c.lanes.lanes {
+		inMemory(l.first())
+	}
+	c.results.each(inMemory)
+	if c.out != nil {
+		c.out.each(inMemory)
+	}
+	c.resume(time.Now())
+}
+
+// offer hands a batch's events for this endpoint over without a detour through
+// Redis, if the courier has read everything before them. Otherwise they are read.
+func (c *courier) offer(s *stream, b *Batch, source string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	now := time.Now()
+	direct := c.loaded && c.tail && !c.reading && !c.stopped() && !c.breaker.open && s.refused == 0 &&
+		!s.prev.IsZero() && s.prev == c.cursor && c.room() && c.q.generations.Load() == c.generation
+	if !direct {
+		c.expect(now)
+		return
+	}
+	for _, i := range s.batch {
+		rec := &b.records[i]
+		if c.lanes.bodies >= c.o.WindowEvents || c.lanes.bodyBytes >= c.o.WindowBytes {
+			c.expect(now)
+			break
+		}
+		c.cursor = rec.id
+		c.lanes.add(rec.id, b.message(rec, source))
+	}
+	c.startWorkers()
+}
+
+// learn takes over what a renewal of the lease has told. Call it without mu.
+func (c *courier) learn(s standing, changes int, until time.Time) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if !s.owned {
+		c.lose("it has expired, and another process has taken the endpoint")
+		return
+	}
+	now := time.Now()
+	c.leaseUntil = until
+	if !c.loaded {
+		c.resume(now)
+		return
+	}
+	c.checkGeneration()
+	if changes == c.stateChanges {
+		c.learnState(s)
+	}
+	if s.more && c.tail && !c.reading {
+		c.tail = false
+	}
+	c.resume(now)
+}
+
+func (c *courier) learnState(s standing) {
+	if c.paused != "" && s.paused == "" {
+		c.log.Info().Str("endpoint", c.name).Msg("endpoint goes on")
+	}
+	c.paused, c.hold = s.paused, s.hold
+	if s.unblock == c.unblock {
+		return
+	}
+	c.unblock = s.unblock
+	now := time.Now()
+	for id, a := range c.retries {
+		if a.blocked {
+			a.blocked, a.due = false, now
+			c.retries[id] = a
+		}
+	}
+	for _, l := range c.lanes.lanes {
+		if l.state == laneBlocked {
+			c.lanes.again(l)
+		}
+	}
+}
+
+// renewal is this courier's part of a renewal, and the number of state
+// changes that its answer will know of; -1: the answer may be too old.
+func (c *courier) renewal() (renewal, int) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	changes := c.stateChanges
+	if c.out != nil || !c.results.empty() {
+		changes = -1
+	}
+	return renewal{c.name, c.claim, c.cursor}, changes
+}
+
+// close lets the requests in flight finish, and starts no more.
+func (c *courier) close() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.closing = true
+	c.timer.Stop()
+}

@@ -1,0 +1,187 @@
+package delivery
+
+import (
+	"context"
+	"fmt"
+	"strconv"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+)
+
+// An endpoint belongs to the process whose claim is in the key `lease`, which
+// expires, and in the key `fence`, which does not: a claim is unique, and
+// whoever writes results shows that the fence is still its own. Comparing
+// claims, rather than counting tokens up, holds even when Redis loses its last
+// second, and with it the newest count.
+//
+// The scripts write something that changes nothing first, for the reason that
+// ackScript gives.
+
+// acquireScript takes the lease when nobody has it.
+var acquireScript = redis.NewScript(`
+redis.call('XDEL', KEYS[3], '0-0')
+if not redis.call('SET', KEYS[1], ARGV[1], 'NX', 'PX', ARGV[2]) then return 0 end
+redis.call('SET', KEYS[2], ARGV[1])
+return 1`)
+
+// renewScript extends the lease, even one that has expired when nobody has
+// taken it since. It also tells what the owner has to know from time to time:
+// whether there are entries after its cursor, and the endpoint's state.
+var renewScript = redis.NewScript(`
+redis.call('XDEL', KEYS[3], '0-0')
+local lease, fence = redis.call('GET', KEYS[1]), redis.call('GET', KEYS[2])
+if lease ~= ARGV[1] and (lease or (fence and fence ~= ARGV[1])) then return {0} end
+redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
+if fence ~= ARGV[1] then redis.call('SET', KEYS[2], ARGV[1]) end
+local more = #redis.call('XRANGE', KEYS[3], ARGV[3], '+', 'COUNT', 1)
+local state = redis.call('HMGET', KEYS[4], 'paused', 'hold', 'unblock')
+return {1, more, state[1] or '', state[2] or '', state[3] or ''}`)
+
+// releaseScript gives the lease back. The fence goes too, or a renewal that is
+// on its way would take the lease again.
+var releaseScript = redis.NewScript(`
+if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end
+redis.call('DEL', KEYS[1])
+redis.call('SET', KEYS[2], 'released')
+return 1`)
+
+// heartbeatScript registers the process, forgets those not heard of for a
+// lease's time, and returns how many are alive. The clock is Redis's.
+var heartbeatScript = redis.NewScript(`
+local t = redis.call('TIME')
+local now = t[1] * 1000 + math.floor(t[2] / 1000)
+redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', now - ARGV[2])
+redis.call('ZADD', KEYS[1], now, ARGV[1])
+return redis.call('ZCARD', KEYS[1])`)
+
+func (q *Queue) leaseKeys(endpoint string) []string {
+	return []string{q.keys.lease(endpoint), q.keys.fence(endpoint), q.keys.events(endpoint), q.keys.state(endpoint)}
+}
+
+func (q *Queue) acquire(ctx context.Context, endpoint, claim string, ttl time.Duration) (bool, error) {
+	got, err := acquireScript.Run(ctx, q.client, q.leaseKeys(endpoint), claim, ttl.Milliseconds()).Int()
+	if err != nil {
+		return false, fmt.Errorf("acquire endpoint %q: %w", endpoint, unreachable(err))
+	}
+	return got == 1, nil
+}
+
+// free reports, for each endpoint, whether nobody has its lease.
+func (q *Queue) free(ctx context.Context, endpoints []string) ([]bool, error) {
+	pipe := q.client.Pipeline()
+	replies := make([]*redis.IntCmd, len(endpoints))
+	for i, name := range endpoints {
+		replies[i] = pipe.Exists(ctx, q.keys.lease(name))
+	}
+	if _, err := pipe.Exec(ctx); err != nil {
+		return nil, fmt.Errorf("look for free endpoints: %w", unreachable(err))
+	}
+	out := make([]bool, len(endpoints))
+	for i := range replies {
+		out[i] = replies[i].Val() == 0
+	}
+	return out, nil
+}
+
+// standing is what an owner learns when it renews its lease.
+type standing struct {
+	owned   bool
+	more    bool // there are entries after the cursor
+	paused  string
+	hold    time.Time
+	unblock string
+}
+
+// renewal is one owner's part of a renewal.
+type renewal struct {
+	endpoint, claim string
+	cursor          ID
+}
+
+// renew renews leases in one round trip.
+func (q *Queue) renew(ctx context.Context, ttl time.Duration, of []renewal) ([]standing, error) {
+	pipe := q.client.Pipeline()
+	renewScript.Load(ctx, pipe) // a pipeline cannot try again with the text
+	replies := make([]*redis.Cmd, len(of))
+	for i, r := range of {
+		from := "-"
+		if !r.cursor.IsZero() {
+			from = "(" + r.cursor.String()
+		}
+		replies[i] = renewScript.EvalSha(ctx, pipe, q.leaseKeys(r.endpoint), r.claim, ttl.Milliseconds(), from)
+	}
+	if _, err := pipe.Exec(ctx); err != nil {
+		return nil, fmt.Errorf("renew leases: %w", unreachable(err))
+	}
+	out := make([]standing, len(of))
+	for i, reply := range replies {
+		fields, err := reply.Slice()
+		if err != nil {
+			return nil, fmt.Errorf("renew leases: %w", unreachable(err))
+		}
+		out[i] = standingOf(fields)
+	}
+	return out, nil
+}
+
+func standingOf(fields []any) standing {
+	if owned, _ := fields[0].(int64); owned != 1 || len(fields) < 5 {
+		return standing{}
+	}
+	s := standing{owned: true}
+	more, _ := fields[1].(int64)
+	s.more = more > 0
+	s.paused, _ = fields[2].(string)
+	hold, _ := fields[3].(string)
+	s.hold = parseHold(hold)
+	s.unblock, _ = fields[4].(string)
+	return s
+}
+
+// parseHold reads a time in milliseconds; anything else holds nothing.
+func parseHold(s string) time.Time {
+	ms, err := strconv.ParseInt(s, 10, 64)
+	if err != nil {
+		return time.Time{}
+	}
+	return time.UnixMilli(ms)
+}
+
+func (q *Queue) release(ctx context.Context, endpoint, claim string) error {
+	if err := releaseScript.Run(ctx, q.client, q.leaseKeys(endpoint)[:2], claim).Err(); err != nil {
+		return fmt.Errorf("release endpoint %q: %w", endpoint, unreachable(err))
+	}
+	return nil
+}
+
+// heartbeat says that the process lives and returns how many do.
+func (q *Queue) heartbeat(ctx context.Context, process string, ttl time.Duration) (int, error) {
+	n, err := heartbeatScript.Run(ctx, q.client, []string{q.keys.workers()}, process, ttl.Milliseconds()).Int()
+	if err != nil {
+		return 0, fmt.Errorf("register process: %w", unreachable(err))
+	}
+	return max(n, 1), nil
+}
+
+// wakeAll is what is published when owners should look at everything again;
+// else it is the names of endpoints that have new events, one per line.
+const wakeAll = ""
+
+func (q *Queue) tellAll(ctx context.Context) error {
+	if err := q.client.Publish(ctx, q.keys.wake(), wakeAll).Err(); err != nil {
+		return fmt.Errorf("tell the other processes: %w", unreachable(err))
+	}
+	return nil
+}
+
+// leave unregisters the process and tells the others, who take its endpoints.
+func (q *Queue) leave(ctx context.Context, process string) error {
+	pipe := q.client.Pipeline()
+	pipe.ZRem(ctx, q.keys.workers(), process)
+	pipe.Publish(ctx, q.keys.wake(), wakeAll)
+	if _, err := pipe.Exec(ctx); err != nil {
+		return fmt.Errorf("unregister process: %w", unreachable(err))
+	}
+	return nil
+}

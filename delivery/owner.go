@@ -1,0 +1,255 @@
+package delivery
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"slices"
+	"time"
+)
+
+// leaseMargin is the part of a lease in which its owner starts nothing more,
+// should it not get it renewed: clocks run at different speeds.
+const leaseMargin = 10
+
+// adoptAfter is in how many looks nobody has an endpoint until it is taken
+// even by a process that has its share: the others may not know the endpoint.
+const adoptAfter = 3
+
+// own acquires, renews and gives back leases until the context ends.
+func (d *Dispatcher) own(ctx, background context.Context) {
+	joined, failures := false, 0
+	for ctx.Err() == nil {
+		next := d.o.Lease / 3
+		if err := d.lookAtAll(ctx, background); err != nil && ctx.Err() == nil {
+			failures++
+			if failures == 1 {
+				d.log.Warn().Err(err).Msg("leases cannot be renewed now: trying again")
+			}
+			next = min(next, backoff(failures))
+		} else if err == nil {
+			if failures > 0 {
+				d.log.Info().Msg("leases are renewed again")
+			}
+			failures = 0
+			if !joined {
+				joined = d.q.tellAll(ctx) == nil // they give some endpoints up
+			}
+		}
+		t := time.NewTimer(next)
+		select {
+		case <-ctx.Done():
+		case <-t.C:
+		case <-d.kick:
+		}
+		t.Stop()
+	}
+}
+
+func (d *Dispatcher) lookAtAll(ctx, background context.Context) error {
+	processes, err := d.q.heartbeat(ctx, d.process, d.o.Lease)
+	if err != nil {
+		return err
+	}
+	if err := d.renew(ctx); err != nil {
+		return err
+	}
+	return d.balance(ctx, background, processes)
+}
+
+// owned lists the couriers that are not finishing, by name.
+func (d *Dispatcher) owned() []*courier {
+	d.mu.RLock()
+	defer d.mu.RUnlock()
+	var out []*courier
+	for _, name := range slices.Sorted(maps.Keys(d.couriers)) {
+		if !d.retiring[name] {
+			out = append(out, d.couriers[name])
+		}
+	}
+	return out
+}
+
+func (d *Dispatcher) renew(ctx context.Context) error {
+	d.mu.RLock()
+	couriers := slices.Collect(maps.Values(d.couriers)) // one that is finishing needs its lease still
+	d.mu.RUnlock()
+	if len(couriers) == 0 {
+		return nil
+	}
+	renewals, changes := make([]renewal, len(couriers)), make([]int, len(couriers))
+	for i, c := range couriers {
+		renewals[i], changes[i] = c.renewal()
+	}
+	until := d.leaseUntil()
+	standings, err := d.q.renew(ctx, d.o.Lease, renewals)
+	if err != nil {
+		return err
+	}
+	for i, c := range couriers {
+		c.learn(standings[i], changes[i], until)
+	}
+	return nil
+}
+
+// leaseUntil is when a lease that is asked for now is to be taken for expired.
+func (d *Dispatcher) leaseUntil() time.Time {
+	return time.Now().Add(d.o.Lease - d.o.Lease/leaseMargin)
+}
+
+// balance gives up what this process should not have, and takes what it
+// should: its share, and what nobody wants.
+func (d *Dispatcher) balance(ctx, background context.Context, processes int) error {
+	wanted := d.wanted()
+	share := (len(wanted) + processes - 1) / processes
+	have := 0
+	for _, c := range d.owned() {
+		switch ep, lost, adopted := d.standing(c); {
+		case lost:
+			d.retire(background, c, false)
+		case ep == nil || ep.Order != c.lanes.order: // another order needs other lanes
+			d.retire(background, c, true)
+		case adopted:
+		case have == share:
+			d.log.Info().Str("endpoint", c.name).Int("processes", processes).Msg("endpoint given to another process")
+			d.retire(background, c, true)
+		default:
+			have++
+		}
+	}
+	return d.takeFree(ctx, background, wanted, share-have)
+}
+
+// standing returns what decides whether a courier goes on: its endpoint (nil:
+// none is wanted), whether its lease is lost, and whether it is beyond the share.
+func (d *Dispatcher) standing(c *courier) (ep *Endpoint, lost, adopted bool) {
+	d.mu.RLock()
+	ep = d.endpoints[c.name]
+	d.mu.RUnlock()
+	if ep != nil && ep.State == Inactive {
+		ep = nil
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return ep, c.lost, c.adopted
+}
+
+// wanted lists the endpoints that somebody has to deliver to.
+func (d *Dispatcher) wanted() []string {
+	d.mu.RLock()
+	defer d.mu.RUnlock()
+	var out []string
+	for _, name := range slices.Sorted(maps.Keys(d.endpoints)) {
+		if d.endpoints[name].State != Inactive {
+			out = append(out, name)
+		}
+	}
+	return out
+}
+
+func (d *Dispatcher) takeFree(ctx, background context.Context, wanted []string, room int) error {
+	var missing []string
+	for _, name := range wanted {
+		if d.courier(name) == nil {
+			missing = append(missing, name)
+		}
+	}
+	if len(missing) == 0 {
+		return nil
+	}
+	free, err := d.q.free(ctx, missing)
+	if err != nil {
+		return err
+	}
+	for i, name := range missing {
+		if !free[i] {
+			delete(d.unowned, name)
+			continue
+		}
+		d.unowned[name]++
+		adopted := room <= 0
+		if adopted && d.unowned[name] < adoptAfter {
+			continue
+		}
+		taken, err := d.takeOver(ctx, background, name, adopted)
+		if err != nil {
+			return err
+		}
+		if taken {
+			delete(d.unowned, name)
+			room--
+		}
+	}
+	return nil
+}
+
+// takeOver acquires one endpoint and starts its courier.
+func (d *Dispatcher) takeOver(ctx, background context.Context, name string, adopted bool) (bool, error) {
+	d.claims++
+	claim := fmt.Sprintf("%s-%d", d.process, d.claims)
+	until := d.leaseUntil()
+	if ok, err := d.q.acquire(ctx, name, claim, d.o.Lease); err != nil || !ok {
+		return false, err
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	ep := d.endpoints[name]
+	if ep == nil {
+		return false, nil // Update has just removed it; the lease expires
+	}
+	d.log.Debug().Str("endpoint", name).Msg("endpoint acquired")
+	c := d.newCourier(background, ep, claim, until)
+	c.adopted = adopted
+	d.couriers[name] = c
+	c.start()
+	return true, nil
+}
+
+func (d *Dispatcher) newCourier(background context.Context, ep *Endpoint, claim string, until time.Time) *courier {
+	requests, abort := context.WithCancel(background)
+	writes, abandon := context.WithCancel(background)
+	c := &courier{
+		name: ep.Name, claim: claim, q: d.q, send: d.sender.Send, o: &d.o, log: d.log,
+		abort: abort, abandon: abandon, lanes: newLaneSet(ep.Order), retries: map[ID]attempts{}, leaseUntil: until,
+	}
+	c.spawn = func(f func(context.Context)) { c.running.Go(func() { f(requests) }) }
+	c.spawnWriter = func(f func(context.Context)) { c.running.Go(func() { f(writes) }) }
+	c.timer = time.AfterFunc(time.Hour, c.tick)
+	c.timer.Stop()
+	c.configure(ep)
+	return c
+}
+
+// retire lets a courier finish, and gives its lease back unless it is lost.
+func (d *Dispatcher) retire(background context.Context, c *courier, release bool) {
+	d.mu.Lock()
+	d.retiring[c.name] = true
+	d.mu.Unlock()
+	c.close()
+	d.running.Go(func() {
+		defer time.AfterFunc(d.o.DrainTimeout, c.abort).Stop()
+		defer time.AfterFunc(d.o.DrainTimeout+connectTimeout, c.abandon).Stop()
+		c.running.Wait()
+		c.abort()
+		c.abandon()
+		d.mu.Lock()
+		delete(d.couriers, c.name)
+		delete(d.retiring, c.name)
+		d.mu.Unlock()
+		if release {
+			d.giveBack(background, c)
+		}
+	})
+}
+
+func (d *Dispatcher) giveBack(background context.Context, c *courier) {
+	ctx, cancel := context.WithTimeout(background, connectTimeout)
+	defer cancel()
+	err := d.q.release(ctx, c.name, c.claim)
+	if err == nil {
+		err = d.q.tellAll(ctx)
+	}
+	if err != nil {
+		d.log.Warn().Err(err).Str("endpoint", c.name).Msg("another process gets the endpoint only when its lease expires")
+	}
+}
