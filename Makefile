@@ -37,7 +37,8 @@ lint: ## Run golangci-lint, import boundaries included (the first run compiles i
 
 .PHONY: fuzz
 fuzz: deps ## Run every fuzz target for FUZZTIME (10s) each
-	@set -e; $(GO) test -list '^Fuzz' $(PKG) | awk '/^Fuzz/ { f[n++] = $$1 } /^ok/ { for (i = 0; i < n; i++) print $$2, f[i]; n = 0 }' | \
+	@set -e; list=$$($(GO) test -list '^Fuzz' $(PKG)); \
+	echo "$$list" | awk '/^Fuzz/ { f[n++] = $$1 } /^ok/ { for (i = 0; i < n; i++) print $$2, f[i]; n = 0 }' | \
 	while read -r pkg target; do \
 		echo "== $$pkg $$target"; \
 		$(GO) test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) "$$pkg" </dev/null; \
