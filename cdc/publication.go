@@ -16,6 +16,8 @@ type preparation struct {
 	conn   *pgx.Conn
 	setup  *SetupError
 	source *Source
+	// newSlot: the slot does not exist yet.
+	newSlot bool
 }
 
 // publication is one of the two that Gancho subscribes to, as it is or, when
@@ -84,7 +86,7 @@ func (p *preparation) publications(ctx context.Context, needs []TableNeed) error
 		return err
 	}
 	p.source.Publications = []string{full.name}
-	if inserts.exists || len(inserts.add) > 0 {
+	if inserts.exists || p.statement(inserts) != "" {
 		p.source.Publications = append(p.source.Publications, inserts.name)
 	}
 	return nil
@@ -199,8 +201,8 @@ func (p *preparation) provide(ctx context.Context, publications ...*publication)
 		p.propose(publications...)
 		return nil
 	}
-	for i, pub := range publications {
-		statement := pub.statement(i == 0)
+	for _, pub := range publications {
+		statement := p.statement(pub)
 		if statement == "" {
 			continue
 		}
@@ -220,27 +222,33 @@ func (p *preparation) provide(ctx context.Context, publications ...*publication)
 
 // propose notes what is missing together with its SQL.
 func (p *preparation) propose(publications ...*publication) {
-	for i, pub := range publications {
-		statement := pub.statement(i == 0)
+	for _, pub := range publications {
+		statement := p.statement(pub)
 		if statement == "" {
 			continue
 		}
 		if pub.exists {
 			p.setup.addf("publication %s lacks %s", QuoteIdentifier(pub.name), tableList(pub.add))
-		} else {
+		} else if pub.ops.Update {
 			p.setup.addf("publication %s does not exist", QuoteIdentifier(pub.name))
+		} else {
+			p.setup.addf("publication %s does not exist (it is for tables without replica identity, now or later)", QuoteIdentifier(pub.name))
 		}
 		p.setup.Statements = append(p.setup.Statements, statement)
 	}
 }
 
-// statement returns the SQL that completes the publication, or "". One that
-// must be there is made without tables too.
-func (pub *publication) statement(must bool) string {
+// statement returns the SQL that completes the publication, or "". The one for
+// everything must be there, even empty. The one for inserts is made together
+// with the slot: changes cannot be read through a publication that is younger
+// than they are, so that adding it to a slot in use would come too late.
+func (p *preparation) statement(pub *publication) string {
 	switch {
 	case pub.exists && len(pub.add) > 0:
 		return fmt.Sprintf("ALTER PUBLICATION %s ADD TABLE %s", QuoteIdentifier(pub.name), tableList(pub.add))
-	case pub.exists, !must && len(pub.add) == 0:
+	case pub.exists:
+		return ""
+	case pub.name != p.Publication && !p.newSlot && len(pub.add) == 0:
 		return ""
 	}
 	tables := ""

@@ -8,8 +8,8 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
-// slot checks the replication slot and creates it when it is missing.
-func (p *preparation) slot(ctx context.Context) error {
+// findSlot checks the replication slot, or notes that it is missing.
+func (p *preparation) findSlot(ctx context.Context) error {
 	var plugin, kind, database, status *string
 	var temporary, twoPhase bool
 	var confirmed *LSN
@@ -18,7 +18,8 @@ func (p *preparation) slot(ctx context.Context) error {
 		from pg_catalog.pg_replication_slots where slot_name = $1`, p.Slot).
 		Scan(&plugin, &kind, &database, &temporary, &twoPhase, &confirmed, &status)
 	if errors.Is(err, pgx.ErrNoRows) {
-		return p.createSlot(ctx)
+		p.newSlot = true
+		return nil
 	}
 	if err != nil {
 		return fmt.Errorf("read slot %q: %w", p.Slot, err)

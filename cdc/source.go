@@ -133,11 +133,16 @@ func Prepare(ctx context.Context, o Options, needs []TableNeed) (*Source, error)
 		return nil, err
 	}
 	p := preparation{Options: o, conn: conn, setup: setup, source: s}
+	if err := p.findSlot(ctx); err != nil {
+		return nil, err
+	}
 	if err := p.publications(ctx, needs); err != nil {
 		return nil, err
 	}
-	if err := p.slot(ctx); err != nil {
-		return nil, err
+	if p.newSlot {
+		if err := p.createSlot(ctx); err != nil {
+			return nil, err
+		}
 	}
 	if len(setup.Problems) > 0 {
 		return nil, setup
