@@ -88,7 +88,7 @@ func (f *listenFlags) run(cmd *cobra.Command) error {
 	if err != nil {
 		return err
 	}
-	out, notes := cmd.OutOrStdout(), cmd.ErrOrStderr()
+	out := cmd.OutOrStdout()
 	ctx, stop := context.WithCancelCause(cmd.Context())
 	defer stop(nil)
 	options.Handle = func(d receiver.Delivery) {
@@ -105,13 +105,13 @@ func (f *listenFlags) run(cmd *cobra.Command) error {
 	if err != nil {
 		return fmt.Errorf("listen on %s: %w; choose another address with --addr", f.addr, err)
 	}
-	fmt.Fprintf(notes, "listening on http://%s; Ctrl-C ends it\n", listener.Addr())
+	cmd.PrintErrf("listening on http://%s; Ctrl-C ends it\n", listener.Addr())
 	if len(options.Secrets) == 0 {
-		fmt.Fprintf(notes, "signatures are not checked: give --secret or $%s\n", secretVariable)
+		cmd.PrintErrf("signatures are not checked: give --secret or $%s\n", secretVariable)
 	}
 	err = serve(ctx, listener, r)
 	s := r.Summary()
-	fmt.Fprintln(notes, s.String())
+	cmd.PrintErrln(s.String())
 	if cmd.Context().Err() == nil && err == nil {
 		err = context.Cause(ctx)
 	}
