@@ -312,11 +312,11 @@ func TestHTTP2(t *testing.T) {
 	ep.AllowHTTP = false
 	sender := newSender(t, delivery.SenderOptions{RootCAs: roots(server)})
 	var group sync.WaitGroup
-	for range 200 {
+	for range 100 {
 		group.Go(func() { mustDeliverAsync(t, sender.Send(t.Context(), ep, message())) })
 	}
 	group.Wait()
-	for range 200 {
+	for range 100 {
 		r := <-got
 		if r.proto != "HTTP/2.0" || !strings.Contains(r.body, `"valor":129.90`) {
 			t.Fatalf("%s, body %s", r.proto, r.body)
@@ -357,8 +357,8 @@ func TestMessageIsFreeAfterSend(t *testing.T) {
 				fill := string(rune('a' + worker))
 				m := message()
 				m.ID = "id-" + fill
-				for range 8 {
-					m.Data = []byte(`"` + strings.Repeat(fill, 300<<10) + `"`)
+				for range 4 {
+					m.Data = []byte(`"` + strings.Repeat(fill, 150<<10) + `"`)
 					if o := sender.Send(t.Context(), ep, m); o.Status != http.StatusOK {
 						t.Errorf("outcome %v %s: %v", o.Kind, o.Class, o.Err)
 					}
