@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"io"
+	"log"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -158,6 +159,7 @@ func TestConnectionsAreNotLent(t *testing.T) {
 		var arrived atomic.Int64
 		server := httptest.NewUnstartedServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { arrived.Add(1) }))
 		server.EnableHTTP2 = http2
+		server.Config.ErrorLog = log.New(io.Discard, "", 0) // connections that were begun and not needed
 		server.StartTLS()
 		t.Cleanup(server.Close)
 		sender := newSender(t, delivery.SenderOptions{RootCAs: roots(server)})

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -306,6 +307,7 @@ func TestHTTP2(t *testing.T) {
 	got := make(chan received, 256)
 	server := httptest.NewUnstartedServer(collect(got))
 	server.EnableHTTP2 = true
+	server.Config.ErrorLog = log.New(io.Discard, "", 0) // connections that were begun and not needed
 	server.StartTLS()
 	t.Cleanup(server.Close)
 	ep := local(server.URL)
@@ -346,6 +348,7 @@ func TestMessageIsFreeAfterSend(t *testing.T) {
 			}
 		}))
 		server.EnableHTTP2 = http2
+		server.Config.ErrorLog = log.New(io.Discard, "", 0) // connections that were begun and not needed
 		server.StartTLS()
 		t.Cleanup(server.Close)
 		ep := local(server.URL)
