@@ -8,7 +8,10 @@ import (
 
 // DateFormat is a compiled format of to_char(timestamp, format) and
 // to_char(date, format). It is immutable.
-type DateFormat struct{ nodes []dateNode }
+type DateFormat struct {
+	nodes []dateNode
+	empty bool // the empty format, which gives null
+}
 
 type dateNode struct {
 	pattern datePattern
@@ -119,7 +122,7 @@ func CompileDateFormat(format string) (*DateFormat, error) {
 			return nil, err
 		}
 	}
-	return &DateFormat{nodes: c.nodes}, nil
+	return &DateFormat{nodes: c.nodes, empty: format == ""}, nil
 }
 
 type dateCompiler struct {
@@ -222,7 +225,7 @@ func formatError(pattern, hint string) error {
 // a date, as a timestamp). A nil slice is SQL's null, which PostgreSQL gives
 // for infinite timestamps and for the empty format.
 func (f *DateFormat) AppendTimestamp(dst []byte, ts int64) ([]byte, error) {
-	if !finiteTimestamp(ts) || len(f.nodes) == 0 {
+	if !finiteTimestamp(ts) || f.empty {
 		return nil, nil
 	}
 	return f.append(dst, ts, 0, ""), nil
@@ -230,7 +233,7 @@ func (f *DateFormat) AppendTimestamp(dst []byte, ts int64) ([]byte, error) {
 
 // AppendTimestampTZ is AppendTimestamp for an instant, shown in loc (nil is UTC).
 func (f *DateFormat) AppendTimestampTZ(dst []byte, ts int64, loc *time.Location) ([]byte, error) {
-	if !finiteTimestamp(ts) || len(f.nodes) == 0 {
+	if !finiteTimestamp(ts) || f.empty {
 		return nil, nil
 	}
 	if loc == nil {

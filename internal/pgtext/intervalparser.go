@@ -7,6 +7,9 @@ import (
 
 const intervalForm = "invalid interval: write quantities with units, such as 1 year 2 mons 3 days 04:05:06"
 
+// errIntervalField is of literals; arithmetic has another code.
+var errIntervalField = &Error{Code: "22015", Message: "interval field value out of range"}
+
 var errIntervalSyntax = &Error{Code: codeDatetimeSyntax, Message: intervalForm}
 
 // ParseInterval reads what PostgreSQL prints under intervalstyle=postgres and
@@ -35,12 +38,15 @@ func ParseInterval(s []byte) (Interval, error) {
 			p.s = nil
 			p.months, p.days = -p.months, -p.days
 			if p.micros == math.MinInt64 {
-				return Interval{}, errIntervalRange
+				return Interval{}, errIntervalField
 			}
 			p.micros = -p.micros
 		}
 	}
-	if int64(int32(p.months)) != p.months || int64(int32(p.days)) != p.days {
+	switch {
+	case int64(int32(p.days)) != p.days:
+		return Interval{}, errIntervalField
+	case int64(int32(p.months)) != p.months:
 		return Interval{}, errIntervalRange
 	}
 	return finite(Interval{Months: int32(p.months), Days: int32(p.days), Micros: p.micros})
@@ -121,7 +127,7 @@ func (p *intervalParser) clock(negative bool, hours int64) error {
 		return errIntervalSyntax
 	}
 	if minutes > 59 || seconds > 60 || seconds == 60 && fraction > 0 {
-		return &Error{Code: codeDatetimeRange, Message: "interval field value out of range"}
+		return errIntervalField
 	}
 	if err := p.addMicros(negative, hours, microsPerHour, 0); err != nil {
 		return err
@@ -165,7 +171,7 @@ func (p *intervalParser) add(f field, negative bool, whole, fraction int64, frac
 		return errIntervalSyntax
 	}
 	if whole > math.MaxInt32+1 { // what fits in no field, before it overflows
-		return errIntervalRange
+		return errIntervalField
 	}
 	if negative {
 		whole = -whole
@@ -183,7 +189,7 @@ func (p *intervalParser) addMicros(negative bool, whole, unit, more int64) error
 	hi, lo := bits.Mul64(uint64(whole), uint64(unit))
 	lo, carry := bits.Add64(lo, uint64(more), 0)
 	if hi+carry != 0 || lo > math.MaxInt64 {
-		return errIntervalRange
+		return errIntervalField
 	}
 	v := int64(lo)
 	if negative {
@@ -191,7 +197,7 @@ func (p *intervalParser) addMicros(negative bool, whole, unit, more int64) error
 	}
 	sum := p.micros + v
 	if (sum > p.micros) != (v > 0) {
-		return errIntervalRange
+		return errIntervalField
 	}
 	p.micros = sum
 	return nil

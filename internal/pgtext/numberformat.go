@@ -120,9 +120,6 @@ func (f *NumberFormat) named(p string) error {
 		if f.sign != signNone {
 			return formatConflict("S", p)
 		}
-		if f.bracket {
-			return formatConflict("PR", p)
-		}
 		f.minus = f.minus || p != "PL"
 		f.plus = f.plus || p != "MI"
 		switch p {

@@ -41,11 +41,14 @@ func localOffset(ts int64, loc *time.Location) int {
 	_, before := at.Zone()
 	for {
 		_, end := at.ZoneBounds()
-		if end.IsZero() || end.Unix() > local+2*secondsPerDay {
+		if end.IsZero() || end.Unix() > local+secondsPerDay {
 			return before
 		}
+		if !end.After(at) { // Go ends leap years a day early
+			end = at.Add(secondsPerDay * time.Second)
+		}
 		_, after := end.Zone()
-		if after == before { // another name, or Go's turn of the year
+		if after == before { // another name, or the turn of a year
 			at = end
 			continue
 		}
@@ -120,14 +123,14 @@ func (c *zoneCache) load(ts int64, loc *time.Location) *zonePeriod {
 		p.from = max(p.from, micros(start))
 	}
 	if !end.IsZero() {
-		p.to = micros(end)
+		p.to = max(micros(end), ts+1) // Go ends leap years a day early
 	}
 	// Two days from a change are beyond doubt, whatever the offsets.
 	p.localFrom, p.localTo = p.from+2*microsPerDay, p.to-2*microsPerDay
-	c.periods[c.next] = p
-	at0 := &c.periods[c.next]
+	kept := &c.periods[c.next]
+	*kept = p
 	c.next = (c.next + 1) % len(c.periods)
-	return at0
+	return kept
 }
 
 // micros returns the microseconds since 2000-01-01 00:00 UTC, without overflow.
