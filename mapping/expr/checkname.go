@@ -1,0 +1,204 @@
+package expr
+
+import (
+	"fmt"
+	"strings"
+
+	"gancho/cdc"
+)
+
+// column resolves old.x, new.x and x.
+func (c *checker) column(n *columnRef) *term {
+	id := n.path[len(n.path)-1]
+	switch {
+	case len(n.path) == 1:
+		if t, ok := c.wholeRow(n, id); ok {
+			return t
+		}
+		return c.columnOf(n.place, id, !c.scope.New && c.scope.Old, true)
+	case n.path[0].text == "lookup":
+		c.errorAt(n.place, "use a column of the table", "lookups come with a later release")
+		return nil
+	case len(n.path) > 2 || n.path[0].text != "old" && n.path[0].text != "new":
+		hint := "write old.x, new.x or x"
+		if r := c.scope.Relation; r != nil && (n.path[0].text == r.Name || n.path[0].text == r.Schema) {
+			hint = "write new." + quoteIdent(id)
+		}
+		c.errorAt(n.place, hint, "%s is not a row of this rule", quoteIdent(n.path[0]))
+		return nil
+	}
+	return c.columnOf(n.place, id, n.path[0].text == "old", false)
+}
+
+// wholeRow refuses a bare old or new, unless it is a column's name.
+func (c *checker) wholeRow(n *columnRef, id ident) (*term, bool) {
+	if id.text != "old" && id.text != "new" || c.scope.Relation != nil && c.scope.Relation.Column(id.text) >= 0 {
+		return nil, false
+	}
+	c.errorAt(n.place, "write "+id.text+".column", "%s is a whole row", id.text)
+	return nil, true
+}
+
+// columnOf makes the term of a column, if the rule's operations have the row.
+func (c *checker) columnOf(p place, id ident, old, bare bool) *term {
+	r := c.scope.Relation
+	if r == nil {
+		c.errorAt(p, "", "there is no table to take columns from")
+		return nil
+	}
+	i := r.Column(id.text)
+	if i < 0 {
+		c.errorAt(p, c.columnHint(r, id), "column %q is not in table %s", id.text, r.Name)
+		return nil
+	}
+	if old && !c.scope.Old || !old && !c.scope.New {
+		c.errorAt(p, c.rowHint(old, bare), "%s", c.rowMessage(old))
+		return nil
+	}
+	return c.columnTerm(p, i, old)
+}
+
+func (c *checker) columnTerm(p place, i int, old bool) *term {
+	col := &c.scope.Relation.Columns[i]
+	c.named = append(c.named, Column{Old: old, Index: i, Name: col.Name})
+	c.needOld = c.needOld || old
+	return &term{op: opColumn, typ: col.Type, typmod: col.TypeMod, place: p, column: i, old: old, name: col.Name, vars: true}
+}
+
+func (c *checker) rowMessage(old bool) string {
+	row := "NEW"
+	if old {
+		row = "OLD"
+	}
+	var ops []string
+	s := c.scope
+	if s.Insert && old {
+		ops = append(ops, "insert")
+	}
+	if s.Delete && !old {
+		ops = append(ops, "delete")
+	}
+	if len(ops) == 0 {
+		ops = append(ops, "truncate")
+	}
+	return fmt.Sprintf("the rule's %s has no %s row", strings.Join(ops, " and "), row)
+}
+
+func (c *checker) rowHint(old, bare bool) string {
+	switch {
+	case bare && !old && c.scope.Old:
+		return "a bare column is new's: write old.x, or a rule for each operation"
+	case c.scope.Old || c.scope.New || c.scope.Update:
+		return "write a rule for each operation"
+	}
+	return "leave the column out"
+}
+
+// columnHint proposes the closest column.
+func (c *checker) columnHint(r *cdc.Relation, id ident) string {
+	names := make([]string, len(r.Columns))
+	for i, col := range r.Columns {
+		names[i] = col.Name
+		if strings.EqualFold(col.Name, id.text) {
+			return "quote it to keep its case: " + quoteName(col.Name)
+		}
+	}
+	if near, ok := closest(id.text, names); ok {
+		return fmt.Sprintf("did you mean %q?", near)
+	}
+	return "columns: " + strings.Join(names, ", ")
+}
+
+// userType finds a type among those of the table's columns.
+func (c *checker) userType(schema, name string) *cdc.Type {
+	if c.scope.Relation == nil {
+		return nil
+	}
+	for i := range c.scope.Relation.Columns {
+		for t := c.scope.Relation.Columns[i].Type; t != nil; t = t.Elem {
+			if t.Name == name && (schema == "" || schema == t.Schema) {
+				return t
+			}
+		}
+	}
+	return nil
+}
+
+// resolveType finds the type that a cast names, and its modifier.
+func (c *checker) resolveType(n *typeName) (*cdc.Type, int32) {
+	var t *cdc.Type
+	if info := pg().byName[n.name]; info != nil && !info.pseudo && (n.schema == "" || n.schema == "pg_catalog") {
+		t = info.typ
+	}
+	if t == nil || n.schema != "" && t.Schema != n.schema {
+		t = c.userType(n.schema, n.name)
+	}
+	if t == nil || t.OID == oidUnknown {
+		c.errorAt(n.place, c.typeHint(n), "type %q is not known here", n.name)
+		return nil, -1
+	}
+	typmod, ok := c.typeModifier(n, t)
+	if !ok {
+		return nil, -1
+	}
+	if n.array && t.Kind != cdc.KindArray {
+		if len(n.mods) > 0 && typmod >= 0 {
+			c.errorAt(n.place, "cast to "+typeTitle(t)+"[]", "modifiers of array elements are not supported")
+			return nil, -1
+		}
+		return arrayOf(t), -1
+	}
+	return t, typmod
+}
+
+func (c *checker) typeHint(n *typeName) string {
+	names := []string{"text", "varchar", "char", "integer", "bigint", "smallint", "numeric", "boolean", "date", "timestamp", "timestamptz",
+		"time", "interval", "real", "jsonb", "json", "uuid", "bytea", "money"}
+	if c.scope.Relation != nil {
+		for _, col := range c.scope.Relation.Columns {
+			names = append(names, col.Type.Name)
+		}
+	}
+	if near, ok := closest(n.name, names); ok {
+		return fmt.Sprintf("did you mean %s?", near)
+	}
+	return "use a built-in type, or one of the table's columns"
+}
+
+// typeModifier is the type's typmodin.
+func (c *checker) typeModifier(n *typeName, t *cdc.Type) (int32, bool) {
+	if len(n.mods) == 0 {
+		return -1, true
+	}
+	var mods []int
+	for _, s := range n.mods {
+		v := 0
+		for _, d := range s {
+			v = min(v*10+int(d-'0'), 1<<30)
+		}
+		mods = append(mods, v)
+	}
+	ok := len(mods) == 1
+	switch t.OID {
+	case oidVarchar, oidBpchar:
+		if ok && mods[0] >= 1 && mods[0] <= 10485760 {
+			return int32(mods[0]) + 4, true
+		}
+	case oidNumeric:
+		if ok {
+			mods = append(mods, 0)
+		}
+		if len(mods) == 2 && mods[0] >= 1 && mods[0] <= 1000 && mods[1] <= mods[0] {
+			return int32(mods[0]<<16|mods[1]) + 4, true
+		}
+	case oidTimestamp, oidTimestamptz, oidTime, oidInterval:
+		if ok && mods[0] <= 6 {
+			return int32(mods[0]), true
+		}
+	default:
+		c.errorAt(n.place, "leave it out", "type %s takes no modifier", typeTitle(t))
+		return -1, false
+	}
+	c.errorAt(n.place, "see PostgreSQL's manual for its limits", "invalid modifier of type %s", typeTitle(t))
+	return -1, false
+}

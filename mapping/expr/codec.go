@@ -1,0 +1,309 @@
+package expr
+
+import (
+	"bytes"
+	"encoding/hex"
+	"slices"
+	"strconv"
+
+	"gancho/cdc"
+	"gancho/internal/pgtext"
+)
+
+// codec reads and writes a type's text form.
+type codec struct {
+	// parse may return a value that refers to s.
+	parse func(m *Machine, s []byte) value
+	// print appends the text form of a known value.
+	print func(m *Machine, dst []byte, v value) []byte
+	// plain: value.s is the text form itself, and parse never fails on what
+	// the server sent.
+	plain bool
+	// literals: the type's input function is known here, so that strings can
+	// be converted to it.
+	literals bool
+}
+
+func printText(_ *Machine, dst []byte, v value) []byte { return append(dst, v.s...) }
+
+func printInt(_ *Machine, dst []byte, v value) []byte { return strconv.AppendInt(dst, v.i, 10) }
+
+func parseText(_ *Machine, s []byte) value { return textValue(s) }
+
+// codecOf returns the codec of a type, domains stripped. It is never nil: what
+// the language does not know is kept as text.
+func codecOf(t *cdc.Type) *codec {
+	t = t.Base()
+	switch t.Kind {
+	case cdc.KindEnum:
+		return enumCodec(t)
+	case cdc.KindArray:
+		if t.Elem != nil && t.OID != 22 && t.OID != 30 { // int2vector and oidvector print otherwise
+			return arrayCodec(t)
+		}
+		return &codec{parse: parseText, print: printText, plain: true}
+	}
+	switch t.OID {
+	case oidBool:
+		return &codec{parseBool, printBool, false, true}
+	case oidInt2:
+		return intCodec(16)
+	case oidInt4:
+		return intCodec(32)
+	case oidInt8:
+		return intCodec(64)
+	case oidNumeric:
+		return &codec{parseNumericValue, printNumeric, false, true}
+	case oidFloat8:
+		return &codec{parseFloat8, printFloat8, false, true}
+	case oidFloat4:
+		return &codec{parseFloat4, printFloat4, false, true}
+	case oidMoney:
+		return &codec{parseMoney, printMoney, false, true}
+	case oidText, oidVarchar, oidBpchar:
+		return &codec{parseText, printText, true, true}
+	case oidBytea:
+		return &codec{parseBytea, printBytea, false, true}
+	case oidUUID:
+		return &codec{parseUUID, printText, false, true}
+	case oidInet, oidCIDR:
+		return &codec{parseText, printText, true, true}
+	}
+	return codecOfTime(t)
+}
+
+func codecOfTime(t *cdc.Type) *codec {
+	switch t.OID {
+	case oidDate:
+		return &codec{func(m *Machine, s []byte) value {
+			d, err := pgtext.ParseDate(s)
+			return m.wrap(int64(d), err)
+		}, func(_ *Machine, dst []byte, v value) []byte { return pgtext.AppendDate(dst, int32(v.i)) }, false, true}
+	case oidTime:
+		return &codec{func(m *Machine, s []byte) value {
+			return m.wrap(pgtext.ParseTime(s))
+		}, func(_ *Machine, dst []byte, v value) []byte { return pgtext.AppendTime(dst, v.i) }, false, true}
+	case oidTimestamp:
+		return &codec{func(m *Machine, s []byte) value {
+			return m.wrap(pgtext.ParseTimestamp(s))
+		}, func(_ *Machine, dst []byte, v value) []byte { return pgtext.AppendTimestamp(dst, v.i) }, false, true}
+	case oidTimestamptz:
+		return &codec{func(m *Machine, s []byte) value {
+			return m.wrap(pgtext.ParseTimestampTZ(s, m.loc))
+		}, func(m *Machine, dst []byte, v value) []byte {
+			return pgtext.AppendTimestampTZ(dst, v.i, m.loc)
+		}, false, true}
+	case oidInterval:
+		return &codec{func(m *Machine, s []byte) value {
+			return m.intervalResult(pgtext.ParseInterval(s))
+		}, func(_ *Machine, dst []byte, v value) []byte { return pgtext.AppendInterval(dst, interval(v)) }, false, true}
+	case oidJSON:
+		return &codec{parseText, printText, true, true}
+	case oidJSONB:
+		return &codec{parseText, printText, true, true}
+	}
+	return &codec{parse: parseText, print: printText, plain: true}
+}
+
+// wrap makes a value of a result of pgtext.
+func (m *Machine) wrap(i int64, err error) value {
+	if err != nil {
+		return m.failWith(err)
+	}
+	return intValue(i)
+}
+
+func (m *Machine) intervalResult(i pgtext.Interval, err error) value {
+	if err != nil {
+		return m.failWith(err)
+	}
+	return value{state: stateKnown, aux: i.Months, scale: i.Days, i: i.Micros}
+}
+
+func interval(v value) pgtext.Interval {
+	return pgtext.Interval{Months: v.aux, Days: v.scale, Micros: v.i}
+}
+
+// invalid is PostgreSQL's error for a text that the type's input refuses.
+func (m *Machine) invalid(typ string) value {
+	return m.fail("22P02", "invalid input syntax for type "+typ)
+}
+
+// parseBool takes unique prefixes of true, false, yes, no, on and off, and 1 and 0.
+func parseBool(m *Machine, s []byte) value {
+	if len(s) == 1 && (s[0] == 't' || s[0] == 'f') {
+		return boolValue(s[0] == 't')
+	}
+	s = bytes.ToLower(trimBlanks(s))
+	for _, w := range []struct {
+		word string
+		min  int
+		val  bool
+	}{{"true", 1, true}, {"false", 1, false}, {"yes", 1, true}, {"no", 1, false}, {"on", 2, true}, {"off", 2, false}, {"1", 1, true}, {"0", 1, false}} {
+		if len(s) >= w.min && len(s) <= len(w.word) && w.word[:len(s)] == string(s) {
+			return boolValue(w.val)
+		}
+	}
+	return m.invalid("boolean")
+}
+
+func printBool(_ *Machine, dst []byte, v value) []byte {
+	if v.i != 0 {
+		return append(dst, 't')
+	}
+	return append(dst, 'f')
+}
+
+func trimBlanks(s []byte) []byte { return bytes.Trim(s, " \t\n\r\v\f") }
+
+func intCodec(bits int) *codec {
+	return &codec{func(m *Machine, s []byte) value { return parseInt(m, s, bits) }, printInt, false, true}
+}
+
+func parseInt(m *Machine, s []byte, bits int) value {
+	s = trimBlanks(s)
+	digits := s
+	if len(s) > 0 && (s[0] == '-' || s[0] == '+') {
+		digits = s[1:]
+	}
+	if len(digits) == 0 || !allDigits(digits) {
+		return m.invalid(intName(bits))
+	}
+	if len(digits) <= 18 {
+		var u int64
+		for _, c := range digits {
+			u = u*10 + int64(c-'0')
+		}
+		if s[0] == '-' {
+			u = -u
+		}
+		if fitInt64(u, bits) {
+			return intValue(u)
+		}
+	}
+	i, err := strconv.ParseInt(string(s), 10, bits)
+	if err != nil { // only the range is left
+		return m.fail("22003", "value is out of range for type "+intName(bits))
+	}
+	return intValue(i)
+}
+
+func fitInt64(i int64, bits int) bool {
+	return bits == 64 || i >= -1<<(bits-1) && i < 1<<(bits-1)
+}
+
+func parseNumericValue(m *Machine, s []byte) value {
+	v, code := parseNumeric(s)
+	switch code {
+	case "22P02":
+		return m.invalid("numeric")
+	case "22003":
+		return m.fail(code, "value overflows numeric format")
+	}
+	return v
+}
+
+func printNumeric(_ *Machine, dst []byte, v value) []byte { return appendNumeric(dst, v) }
+
+// enumCodec keeps a label with its position, which is its order.
+func enumCodec(t *cdc.Type) *codec {
+	return &codec{func(m *Machine, s []byte) value {
+		i := slices.IndexFunc(t.Labels, func(l string) bool { return l == string(s) })
+		if i < 0 {
+			return m.fail("22P02", "invalid input value for enum "+t.Name)
+		}
+		return value{state: stateKnown, i: int64(i), s: s}
+	}, printText, false, true}
+}
+
+func parseBytea(m *Machine, s []byte) value {
+	start := len(m.arena)
+	if bytes.HasPrefix(s, []byte(`\x`)) {
+		hexits := s[2:]
+		if bytes.ContainsAny(hexits, " \t\n\r") {
+			hexits = bytes.Map(func(r rune) rune {
+				if r == ' ' || r == '\t' || r == '\n' || r == '\r' {
+					return -1
+				}
+				return r
+			}, hexits)
+		}
+		out, err := hex.AppendDecode(m.arena, hexits)
+		if err != nil {
+			return m.fail("22023", "invalid hexadecimal data")
+		}
+		m.arena = out
+		return m.grown(start)
+	}
+	for i := 0; i < len(s); i++ {
+		switch {
+		case s[i] != '\\':
+			m.arena = append(m.arena, s[i])
+		case i+1 < len(s) && s[i+1] == '\\':
+			m.arena = append(m.arena, '\\')
+			i++
+		case i+3 < len(s) && s[i+1] >= '0' && s[i+1] <= '3' && isOctal(s[i+2]) && isOctal(s[i+3]):
+			m.arena = append(m.arena, (s[i+1]-'0')<<6|(s[i+2]-'0')<<3|(s[i+3]-'0'))
+			i += 3
+		default:
+			return m.invalid("bytea")
+		}
+	}
+	return m.grown(start)
+}
+
+func isOctal(c byte) bool { return c >= '0' && c <= '7' }
+
+func printBytea(_ *Machine, dst []byte, v value) []byte {
+	return hex.AppendEncode(append(dst, `\x`...), v.s)
+}
+
+// parseUUID takes every form that PostgreSQL takes, and keeps the one it prints.
+func parseUUID(m *Machine, s []byte) value {
+	if isCanonicalUUID(s) {
+		return textValue(s)
+	}
+	body := s
+	if len(body) > 1 && body[0] == '{' {
+		if body[len(body)-1] != '}' {
+			return m.invalid("uuid")
+		}
+		body = body[1 : len(body)-1]
+	}
+	start := len(m.arena)
+	n := 0
+	for i := 0; i < len(body); i++ {
+		c := body[i]
+		if c == '-' && n > 0 && n%4 == 0 && n < 32 && body[i-1] != '-' {
+			continue
+		}
+		if !isHex(c) || n == 32 {
+			return m.invalid("uuid")
+		}
+		if n == 8 || n == 12 || n == 16 || n == 20 {
+			m.arena = append(m.arena, '-')
+		}
+		if c >= 'A' && c <= 'F' {
+			c += 'a' - 'A'
+		}
+		m.arena = append(m.arena, c)
+		n++
+	}
+	if n != 32 {
+		return m.invalid("uuid")
+	}
+	return m.grown(start)
+}
+
+func isCanonicalUUID(s []byte) bool {
+	if len(s) != 36 {
+		return false
+	}
+	for i, c := range s {
+		dash := i == 8 || i == 13 || i == 18 || i == 23
+		if dash != (c == '-') || !dash && !isDigit(c) && (c < 'a' || c > 'f') {
+			return false
+		}
+	}
+	return true
+}

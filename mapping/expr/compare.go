@@ -1,0 +1,243 @@
+package expr
+
+import (
+	"bytes"
+	"math"
+	"strings"
+
+	"gancho/cdc"
+	"gancho/internal/pgtext"
+)
+
+// ordering compares two known values of its types.
+type ordering func(m *Machine, a, b value) int
+
+// comparisonImpls makes = <> < <= > >= for every pair of types that PostgreSQL
+// has them for and that we can order.
+func comparisonImpls() map[string]*impl {
+	all := map[string]*impl{}
+	for _, op := range []string{"=", "<>", "<", "<=", ">", ">="} {
+		for _, c := range pg().infix[op] {
+			if im := comparison(op, c.args[0], c.args[1]); im != nil {
+				all[c.key()] = im
+			}
+		}
+	}
+	return all
+}
+
+// comparison makes one operator, or nil.
+func comparison(op string, l, r *cdc.Type) *impl {
+	equality := op == "=" || op == "<>"
+	switch {
+	case l.Name == "anyenum":
+		return bound(func(c *checker, t *term) (*impl, *Error) { return compareBy(op, orderInt), nil })
+	case l.Name == "anyarray" && equality:
+		return bound(func(c *checker, t *term) (*impl, *Error) { return arrayEquality(c, t, op == "<>") })
+	case l.OID == oidText && r.OID == oidText, l.OID == oidBpchar && r.OID == oidBpchar:
+		return textComparison(op, l.OID == oidBpchar)
+	}
+	if l.OID == r.OID && equality {
+		switch l.OID {
+		case oidUUID, oidBytea:
+			return equalBytes(op == "<>", bytes.Equal)
+		case oidJSONB:
+			return equalBytes(op == "<>", pgtext.JSONEqual)
+		case oidInet:
+			return equalBytes(op == "<>", equalInet)
+		}
+	}
+	if o := orderingOf(l, r); o != nil {
+		return compareBy(op, o)
+	}
+	return nil
+}
+
+func equalBytes(negate bool, equal func(a, b []byte) bool) *impl {
+	return two(func(_ *Machine, a, b value) value { return boolValue(equal(a.s, b.s) != negate) })
+}
+
+func compareBy(op string, o ordering) *impl {
+	switch op {
+	case "=":
+		return two(func(m *Machine, a, b value) value { return boolValue(o(m, a, b) == 0) })
+	case "<>":
+		return two(func(m *Machine, a, b value) value { return boolValue(o(m, a, b) != 0) })
+	case "<":
+		return two(func(m *Machine, a, b value) value { return boolValue(o(m, a, b) < 0) })
+	case "<=":
+		return two(func(m *Machine, a, b value) value { return boolValue(o(m, a, b) <= 0) })
+	case ">":
+		return two(func(m *Machine, a, b value) value { return boolValue(o(m, a, b) > 0) })
+	}
+	return two(func(m *Machine, a, b value) value { return boolValue(o(m, a, b) >= 0) })
+}
+
+func orderInt(_ *Machine, a, b value) int { return compareInt(a.i, b.i) }
+
+// orderingOf returns the order of two types' values, or nil.
+func orderingOf(l, r *cdc.Type) ordering {
+	switch {
+	case isInt(l) && isInt(r):
+		return orderInt
+	case isFloat(l) && isFloat(r):
+		return func(_ *Machine, a, b value) int { return compareFloat(a.float(), b.float()) }
+	case isMoment(l) && isMoment(r):
+		return momentOrdering(l.OID, r.OID)
+	case l.OID != r.OID:
+		return nil
+	}
+	switch l.OID {
+	case oidBool, oidMoney, oidTime:
+		return orderInt
+	case oidNumeric:
+		return func(_ *Machine, a, b value) int { return compareNumeric(a, b) }
+	case oidInterval:
+		return func(_ *Machine, a, b value) int { return pgtext.CompareIntervals(interval(a), interval(b)) }
+	case oidUUID, oidBytea:
+		return func(_ *Machine, a, b value) int { return bytes.Compare(a.s, b.s) }
+	}
+	return nil
+}
+
+func isInt(t *cdc.Type) bool { return t.OID == oidInt2 || t.OID == oidInt4 || t.OID == oidInt8 }
+
+func isFloat(t *cdc.Type) bool { return t.OID == oidFloat4 || t.OID == oidFloat8 }
+
+func isMoment(t *cdc.Type) bool {
+	return t.OID == oidDate || t.OID == oidTimestamp || t.OID == oidTimestamptz
+}
+
+// momentOrdering compares dates and timestamps; what has no zone is local to
+// the session.
+func momentOrdering(l, r uint32) ordering {
+	if l == r {
+		return orderInt
+	}
+	zoned := l == oidTimestamptz || r == oidTimestamptz
+	return func(m *Machine, a, b value) int {
+		return compareInt(m.moment(a, l, zoned), m.moment(b, r, zoned))
+	}
+}
+
+// moment is a date or timestamp as a timestamp without or with time zone. A
+// date beyond the timestamps' range is after all of them but infinity.
+func (m *Machine) moment(v value, oid uint32, zoned bool) int64 {
+	ts := v.i
+	if oid == oidDate {
+		var err error
+		if ts, err = pgtext.DateToTimestamp(int32(v.i)); err != nil {
+			return pgtext.Infinity - 1
+		}
+	}
+	if zoned && oid != oidTimestamptz && ts != pgtext.Infinity && ts != pgtext.NegInfinity {
+		ts = pgtext.LocalToUTC(ts, m.loc)
+	}
+	return ts
+}
+
+// textComparison compares texts; character ignores blanks at the end. Order
+// needs a collation that we know.
+func textComparison(op string, blanks bool) *impl {
+	if op == "=" || op == "<>" {
+		if blanks {
+			return equalBytes(op == "<>", func(a, b []byte) bool { return bytes.Equal(trimEnd(a), trimEnd(b)) })
+		}
+		return equalBytes(op == "<>", bytes.Equal)
+	}
+	return bound(func(c *checker, t *term) (*impl, *Error) {
+		if !c.scope.Settings.ordersByCodepoint() {
+			return nil, refusal(t, "ordering text with "+op+" depends on the database's collation "+c.scope.Settings.Collation+", which the rules do not know",
+				"compare with =, or compare numbers or dates")
+		}
+		if blanks {
+			return compareBy(op, func(_ *Machine, a, b value) int { return bytes.Compare(trimEnd(a.s), trimEnd(b.s)) }), nil
+		}
+		return compareBy(op, func(_ *Machine, a, b value) int { return bytes.Compare(a.s, b.s) }), nil
+	})
+}
+
+// trimEnd drops blanks at the end, which do not count in a char(n).
+func trimEnd(s []byte) []byte {
+	for len(s) > 0 && s[len(s)-1] == ' ' {
+		s = s[:len(s)-1]
+	}
+	return s
+}
+
+// ordersByCodepoint tells the collations that compare text as bytes of UTF-8.
+// In a single-byte encoding C compares the server's bytes, which are in the
+// order of the code points only for ASCII and LATIN1.
+func (s Settings) ordersByCodepoint() bool {
+	encoding := strings.ToUpper(s.Encoding)
+	if !s.utf8() && encoding != "LATIN1" && encoding != "SQL_ASCII" {
+		return false
+	}
+	switch s.Provider {
+	case "i":
+		return false
+	case "b": // all of the builtin provider's locales order by code point
+		return true
+	}
+	switch strings.ReplaceAll(strings.ToUpper(s.Collation), "-", "") {
+	case "C", "POSIX", "C.UTF8":
+		return true
+	}
+	return false
+}
+
+// arrayEquality is array_eq and array_ne: the same shape and equal elements,
+// nulls being equal.
+func arrayEquality(c *checker, t *term, negate bool) (*impl, *Error) {
+	eq, err := elementEquality(c, t)
+	if err != nil {
+		return nil, err
+	}
+	return two(func(m *Machine, a, b value) value {
+		r := equalArrays(m, a.arr, b.arr, eq)
+		if r.state == stateKnown && negate {
+			r.i ^= 1
+		}
+		return r
+	}), nil
+}
+
+// elementEquality is the = of the elements of the first argument's array.
+func elementEquality(c *checker, t *term) (func(m *Machine, a, b value) value, *Error) {
+	elem := &term{op: opBound, typ: t.args[0].typ.Base().Elem, typmod: -1, place: t.place}
+	before := len(c.errs)
+	eq := c.operator("=", t.place, t.place, elem, elem)
+	if eq == nil {
+		err := c.errs[before]
+		c.errs = c.errs[:before]
+		return nil, err
+	}
+	return eq.impl.two, nil
+}
+
+func equalArrays(m *Machine, a, b *array, eq func(m *Machine, a, b value) value) value {
+	if len(a.dims) != len(b.dims) {
+		return boolValue(false)
+	}
+	for i := range a.dims {
+		if a.dims[i] != b.dims[i] || a.lower[i] != b.lower[i] {
+			return boolValue(false)
+		}
+	}
+	for i, x := range a.elems {
+		y := b.elems[i]
+		if x.state == stateNull || y.state == stateNull {
+			if x.state != y.state {
+				return boolValue(false)
+			}
+			continue
+		}
+		if r := eq(m, x, y); !r.isTrue() {
+			return r
+		}
+	}
+	return boolValue(true)
+}
+
+// isInfinite tells the two infinities of a timestamp.
+func isInfinite(ts int64) bool { return ts == math.MaxInt64 || ts == math.MinInt64 }

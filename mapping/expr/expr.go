@@ -1,0 +1,175 @@
+package expr
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"gancho/cdc"
+)
+
+// Settings are the properties of the source database that decide what an
+// expression means.
+type Settings struct {
+	// Location is the session's TimeZone; nil is UTC.
+	Location *time.Location
+	// Collation and CType are pg_database.datcollate and datctype.
+	Collation, CType string
+	// Provider is pg_database.datlocprovider: "c" (also when empty) for libc,
+	// "i" for ICU, "b" for the builtin provider.
+	Provider string
+	// Encoding is the server's, by pg_encoding_to_char; empty is UTF8.
+	Encoding string
+}
+
+// Scope is what an expression may name.
+type Scope struct {
+	Relation *cdc.Relation
+	// Old and New say which rows every operation of the rule has. Naming the
+	// other is an error, as it is in CREATE TRIGGER.
+	Old, New bool
+	// Insert, Update and Delete are the rule's operations. A bare x is new.x,
+	// or old.x when the rule is for delete only.
+	Insert, Update, Delete bool
+	Settings               Settings
+}
+
+// Error is one mistake in an expression. Offset and Length are in bytes of the
+// source, so that the caller can compute a position in its file.
+type Error struct {
+	Offset, Length int
+	Message, Hint  string
+}
+
+// Error returns the message and the hint, without the position.
+func (e *Error) Error() string {
+	if e.Hint == "" {
+		return e.Message
+	}
+	return e.Message + "; " + e.Hint
+}
+
+// Errors are the mistakes found in one expression, in source order.
+type Errors []*Error
+
+// Error returns the messages, joined.
+func (e Errors) Error() string {
+	texts := make([]string, len(e))
+	for i, err := range e {
+		texts[i] = err.Error()
+	}
+	return strings.Join(texts, "\n")
+}
+
+// Unwrap gives errors.As access to each mistake.
+func (e Errors) Unwrap() []error {
+	list := make([]error, len(e))
+	for i, err := range e {
+		list[i] = err
+	}
+	return list
+}
+
+// UnknownError says that the result depends on a column whose value the server
+// did not send: it is neither a value nor null.
+type UnknownError struct {
+	Column string
+	Old    bool
+	State  cdc.State // Missing or Unchanged
+}
+
+// Error names the column and why its value is not known.
+func (e *UnknownError) Error() string {
+	row := "new"
+	if e.Old {
+		row = "old"
+	}
+	if e.State == cdc.Unchanged {
+		return fmt.Sprintf("read %s.%s: the server did not send this unchanged large value; set REPLICA IDENTITY FULL on the table", row, e.Column)
+	}
+	return fmt.Sprintf("read %s.%s: the server did not send this column; set REPLICA IDENTITY FULL on the table", row, e.Column)
+}
+
+// EvalError is an error at run time, where PostgreSQL would raise one. It never
+// holds row data.
+type EvalError struct {
+	Code    string // the SQLSTATE that PostgreSQL would give
+	Message string
+	Offset  int // in the expression's source
+}
+
+// Error returns the message with its SQLSTATE.
+func (e *EvalError) Error() string { return e.Message + " (SQLSTATE " + e.Code + ")" }
+
+// Column is a column that an expression names.
+type Column struct {
+	Old   bool
+	Index int // in Scope.Relation.Columns
+	Name  string
+}
+
+// Expr is a compiled expression. It is immutable: any number of machines may
+// evaluate it at once.
+type Expr struct {
+	source  node
+	root    *term
+	eval    evalFunc
+	out     *codec
+	zoned   bool // the text form depends on the session's time zone, which is not the stream's
+	typ     *cdc.Type
+	columns []Column
+	needOld bool
+}
+
+// Compile parses and checks an expression. The error is an Errors with every
+// mistake found.
+func Compile(src string, s *Scope) (*Expr, error) { return compile(src, s, false) }
+
+// CompileBool compiles an expression that must be boolean, as WHEN does.
+func CompileBool(src string, s *Scope) (*Expr, error) { return compile(src, s, true) }
+
+func compile(src string, s *Scope, mustBeBool bool) (*Expr, error) {
+	tree, err := parse(src, s.Settings.foldsAccents())
+	if err != nil {
+		return nil, Errors{err}
+	}
+	c := &checker{scope: s, machine: NewMachine(s.Settings)}
+	root := c.check(tree)
+	if root != nil {
+		if mustBeBool {
+			root = c.boolean(root, "the condition")
+		} else {
+			root = c.decide(root)
+		}
+	}
+	if root != nil {
+		root = c.fold(root)
+	}
+	if len(c.errs) > 0 {
+		slices.SortStableFunc(c.errs, func(a, b *Error) int { return cmp.Compare(a.Offset, b.Offset) })
+		return nil, c.errs
+	}
+	if root == nil {
+		return nil, errors.New("check the expression: no result; report this as a bug")
+	}
+	e := &Expr{source: tree, root: root, typ: root.typ, columns: c.columns(), needOld: c.needOld}
+	e.eval, e.out, e.zoned = generate(root), codecOf(root.typ), showsZone(root.typ)
+	return e, nil
+}
+
+// Type is the result's type. A string literal, or null, is text.
+func (e *Expr) Type() *cdc.Type { return e.typ }
+
+// Columns returns every column that the expression names, old rows last,
+// sorted by index and without repetition.
+func (e *Expr) Columns() []Column { return slices.Clone(e.columns) }
+
+// NeedsOld reports whether the expression uses values of the old row.
+func (e *Expr) NeedsOld() bool { return e.needOld }
+
+// String returns the expression in a normal form, fully parenthesised, which
+// compiles to the same thing.
+func (e *Expr) String() string { return format(e.source) }

@@ -1,0 +1,495 @@
+package expr
+
+import (
+	"gancho/cdc"
+	"gancho/internal/pgtext"
+)
+
+// generate compiles a term into a closure.
+func generate(t *term) evalFunc {
+	switch t.op {
+	case opConst:
+		v := t.lit
+		return func(*Machine) value { return v }
+	case opColumn:
+		return generateColumn(t)
+	case opBound:
+		return func(m *Machine) value { return m.bound }
+	case opRelabel:
+		return generate(t.args[0])
+	case opCall:
+		if f := generateFast(t); f != nil {
+			return f
+		}
+		return generateCall(t)
+	case opAnd, opOr:
+		return generateLogic(t)
+	case opNot:
+		x := generate(t.args[0])
+		return func(m *Machine) value {
+			v := x(m)
+			v.i ^= 1
+			return v
+		}
+	case opNull, opTruth:
+		return generateTest(t)
+	case opCase, opSwitch:
+		return generateCase(t)
+	case opChanged:
+		return generateChanged(t)
+	case opByOp:
+		update, insert := generate(t.args[0]), generate(t.args[1])
+		return func(m *Machine) value {
+			if m.change.Op == cdc.Update {
+				return update(m)
+			}
+			return insert(m)
+		}
+	}
+	return generateChoice(t)
+}
+
+// generateChoice compiles the forms that choose among values, and arrays.
+func generateChoice(t *term) evalFunc {
+	switch t.op {
+	case opCoalesce:
+		args := generateAll(t.args)
+		return func(m *Machine) value {
+			for _, f := range args {
+				if v := f(m); v.state != stateNull {
+					return v
+				}
+			}
+			return value{}
+		}
+	case opExtreme:
+		return generateExtreme(t)
+	case opNullIf, opDistinct:
+		return generateEquality(t)
+	case opQuantified:
+		return generateQuantified(t)
+	case opArray:
+		return generateArray(t)
+	case opElement:
+		return generateElement(t)
+	case opText:
+		return generateText(t)
+	}
+	return generateElements(t)
+}
+
+func generateAll(list []*term) []evalFunc {
+	out := make([]evalFunc, len(list))
+	for i, t := range list {
+		out[i] = generate(t)
+	}
+	return out
+}
+
+// generateColumn reads a column; values that need parsing are parsed once per
+// change.
+func generateColumn(t *term) evalFunc {
+	codec := codecOf(t.typ)
+	column, old, name := t.column, t.old, t.name
+	absent := func(m *Machine, d cdc.Datum) value {
+		if d.State == cdc.Null {
+			return value{}
+		}
+		m.missing = &UnknownError{Column: name, Old: old, State: d.State}
+		return value{state: stateUnknown}
+	}
+	if codec.plain {
+		return func(m *Machine) value {
+			if d := m.datum(old, column); d.State == cdc.Present {
+				return value{state: stateKnown, s: d.Text}
+			} else {
+				return absent(m, d)
+			}
+		}
+	}
+	off := t.off
+	return func(m *Machine) value {
+		c := m.cell(old, column)
+		if c.turn == m.turn {
+			return c.v
+		}
+		d := m.datum(old, column)
+		if d.State != cdc.Present {
+			return absent(m, d)
+		}
+		v := codec.parse(m, d.Text)
+		if v.state == stateFailed {
+			return m.placed(v, off)
+		}
+		c.turn, c.v = m.turn, v
+		return v
+	}
+}
+
+// placed gives an error its place, if it has none yet.
+func (m *Machine) placed(v value, off int) value {
+	if v.state == stateFailed && m.err.Offset == unplaced {
+		m.err.Offset = off
+	}
+	return v
+}
+
+// generateCall compiles a call: arguments from left to right, an error before
+// all, then what is not known, then null.
+func generateCall(t *term) evalFunc {
+	im, off := t.impl, t.off
+	switch {
+	case im.none != nil:
+		return im.none
+	case im.one != nil:
+		f, a := im.one, generate(t.args[0])
+		return func(m *Machine) value {
+			x := a(m)
+			if x.state != stateKnown {
+				return x
+			}
+			return m.placed(f(m, x), off)
+		}
+	case im.two != nil:
+		f, a, b := im.two, generate(t.args[0]), generate(t.args[1])
+		return func(m *Machine) value {
+			x := a(m)
+			if x.state == stateFailed {
+				return x
+			}
+			y := b(m)
+			if x.state == stateKnown && y.state == stateKnown {
+				return m.placed(f(m, x, y), off)
+			}
+			return value{state: worse(x.state, y.state)}
+		}
+	}
+	f, args, lax := im.many, generateAll(t.args), im.lax
+	return func(m *Machine) value {
+		base := len(m.args)
+		defer func() { m.args = m.args[:base] }()
+		state := stateKnown
+		for _, a := range args {
+			v := a(m)
+			if v.state == stateFailed {
+				return v
+			}
+			if v.state == stateUnknown || !lax && v.state == stateNull {
+				state = worse(state, v.state)
+			}
+			m.args = append(m.args, v)
+		}
+		if state != stateKnown {
+			return value{state: state}
+		}
+		return m.placed(f(m, m.args[base:]), off)
+	}
+}
+
+// worse is the state of a strict result: failed, then unknown, then null.
+func worse(a, b state) state {
+	switch {
+	case a == stateFailed || b == stateFailed:
+		return stateFailed
+	case a == stateUnknown || b == stateUnknown:
+		return stateUnknown
+	case a == stateNull || b == stateNull:
+		return stateNull
+	}
+	return stateKnown
+}
+
+// generateLogic compiles and / or: from left to right until one decides.
+func generateLogic(t *term) evalFunc {
+	args := generateAll(t.args)
+	var stop int64 // the value that decides
+	if t.op == opOr {
+		stop = 1
+	}
+	return func(m *Machine) value {
+		state := stateKnown
+		for _, f := range args {
+			v := f(m)
+			if v.state == stateKnown && v.i == stop || v.state == stateFailed {
+				return v
+			}
+			state = worse(state, v.state)
+		}
+		return value{state: state, i: 1 - stop}
+	}
+}
+
+func generateTest(t *term) evalFunc {
+	x, negate := generate(t.args[0]), t.negate
+	if t.op == opNull && t.args[0].typ.Base().Kind == cdc.KindComposite {
+		return generateRowNull(x, negate)
+	}
+	test := func(v value) bool { return v.state == stateNull }
+	if t.op == opTruth {
+		switch t.test {
+		case "true":
+			test = value.isTrue
+		case "false":
+			test = value.isFalse
+		}
+	}
+	return func(m *Machine) value {
+		v := x(m)
+		if v.state > stateKnown {
+			return v
+		}
+		return boolValue(test(v) != negate)
+	}
+}
+
+// generateRowNull is is [not] null of a composite value: all of its fields are,
+// or none is, whichever is asked.
+func generateRowNull(x evalFunc, negate bool) evalFunc {
+	return func(m *Machine) value {
+		v := x(m)
+		if v.state > stateKnown {
+			return v
+		}
+		if v.state == stateNull {
+			return boolValue(!negate)
+		}
+		fields := pgtext.SplitComposite(v.s)
+		for {
+			_, null, ok := fields.Next()
+			if !ok {
+				break
+			}
+			if null == negate {
+				return boolValue(false)
+			}
+		}
+		if err := fields.Err(); err != nil {
+			return m.failWith(err)
+		}
+		return boolValue(true)
+	}
+}
+
+// generateCase compiles both forms of case.
+func generateCase(t *term) evalFunc {
+	list := t.args
+	var subject evalFunc
+	if t.op == opSwitch {
+		subject, list = generate(list[0]), list[1:]
+	}
+	args := generateAll(list)
+	branches, other := args[:len(args)-1], args[len(args)-1]
+	choose := func(m *Machine) value {
+		for i := 0; i < len(branches); i += 2 {
+			v := branches[i](m)
+			if v.state > stateKnown {
+				return v
+			}
+			if v.isTrue() {
+				return branches[i+1](m)
+			}
+		}
+		return other(m)
+	}
+	if subject == nil {
+		return choose
+	}
+	return func(m *Machine) value {
+		v := subject(m)
+		if v.state > stateKnown {
+			return v
+		}
+		outer := m.bound
+		m.bound = v
+		r := choose(m)
+		m.bound = outer
+		return r
+	}
+}
+
+// generateExtreme compiles greatest and least: nulls do not count, and of
+// equals the first wins.
+func generateExtreme(t *term) evalFunc {
+	args, less, greatest := generateAll(t.args), t.impl.two, t.all
+	return func(m *Machine) value {
+		best := value{}
+		var unknown value
+		for _, f := range args {
+			v := f(m)
+			switch {
+			case v.state == stateFailed:
+				return v
+			case v.state == stateUnknown:
+				unknown = v
+			case v.state == stateNull:
+			case best.state == stateNull:
+				best = v
+			case greatest && less(m, best, v).isTrue(), !greatest && less(m, v, best).isTrue():
+				best = v
+			}
+		}
+		if unknown.state == stateUnknown {
+			return unknown
+		}
+		return best
+	}
+}
+
+// generateEquality compiles nullif and is [not] distinct from.
+func generateEquality(t *term) evalFunc {
+	a, b, eq, off := generate(t.args[0]), generate(t.args[1]), t.impl.two, t.off
+	equal := func(m *Machine, x, y value) value {
+		if x.state == stateKnown && y.state == stateKnown {
+			return m.placed(eq(m, x, y), off)
+		}
+		return boolValue(false)
+	}
+	if t.op == opNullIf {
+		return func(m *Machine) value {
+			x, y := a(m), b(m)
+			if s := worse(x.state, y.state); s > stateKnown {
+				return value{state: s}
+			}
+			if r := equal(m, x, y); r.state != stateKnown || r.i != 0 {
+				if r.state == stateFailed {
+					return r
+				}
+				return value{}
+			}
+			return x
+		}
+	}
+	negate := t.negate
+	return func(m *Machine) value {
+		x := a(m)
+		if x.state == stateFailed {
+			return x
+		}
+		y := b(m)
+		if s := worse(x.state, y.state); s > stateKnown {
+			return value{state: s}
+		}
+		if x.state == stateNull || y.state == stateNull {
+			return boolValue((x.state == y.state) == negate)
+		}
+		r := equal(m, x, y)
+		if r.state == stateKnown && !negate {
+			r.i ^= 1
+		}
+		return r
+	}
+}
+
+// generateQuantified compiles x op any/all(array).
+func generateQuantified(t *term) evalFunc {
+	x, arr, f, all, off := generate(t.args[0]), generate(t.args[1]), t.impl.two, t.all, t.off
+	var stop int64 = 1 // the comparison that decides
+	if all {
+		stop = 0
+	}
+	return func(m *Machine) value {
+		v := x(m)
+		if v.state == stateFailed {
+			return v
+		}
+		a := arr(m)
+		if a.state != stateKnown {
+			return value{state: worse(a.state, v.state)}
+		}
+		if len(a.arr.elems) == 0 {
+			return boolValue(all)
+		}
+		if v.state != stateKnown {
+			return v
+		}
+		state := stateKnown
+		for _, e := range a.arr.elems {
+			r := value{state: e.state}
+			if e.state == stateKnown {
+				r = f(m, v, e)
+			}
+			if r.state == stateFailed || r.state == stateKnown && r.i == stop {
+				return m.placed(r, off)
+			}
+			state = worse(state, r.state)
+		}
+		return value{state: state, i: 1 - stop}
+	}
+}
+
+func generateArray(t *term) evalFunc {
+	args := generateAll(t.args)
+	return func(m *Machine) value {
+		elems := make([]value, len(args))
+		for i, f := range args {
+			if elems[i] = f(m); elems[i].state > stateKnown {
+				return elems[i]
+			}
+		}
+		return listValue(elems)
+	}
+}
+
+// generateElement compiles array[i]: null outside, and where the array has
+// other than one dimension.
+func generateElement(t *term) evalFunc {
+	x, index := generate(t.args[0]), generate(t.args[1])
+	return func(m *Machine) value {
+		a := x(m)
+		if a.state != stateKnown {
+			return a
+		}
+		i := index(m)
+		if i.state != stateKnown {
+			return i
+		}
+		if len(a.arr.dims) != 1 || i.i < int64(a.arr.lower[0]) || i.i >= int64(a.arr.lower[0]+a.arr.dims[0]) {
+			return value{}
+		}
+		return a.arr.elems[i.i-int64(a.arr.lower[0])]
+	}
+}
+
+// generateText compiles a conversion through the text form.
+func generateText(t *term) evalFunc {
+	x, off := generate(t.args[0]), t.off
+	from, to := codecOf(t.args[0].typ), codecOf(t.typ)
+	base := t.typ.Base().OID
+	return func(m *Machine) value {
+		v := x(m)
+		if v.state != stateKnown {
+			return v
+		}
+		s := v.s
+		if !from.plain {
+			start := len(m.arena)
+			m.arena = from.print(m, m.arena, v)
+			s = m.grown(start).s
+		}
+		if base == oidJSON || base == oidJSONB {
+			return m.placed(jsonLiteral(m, s, base == oidJSONB), off)
+		}
+		return m.placed(to.parse(m, s), off)
+	}
+}
+
+// generateElements compiles the conversion of an array.
+func generateElements(t *term) evalFunc {
+	x, convert := generate(t.args[0]), generate(t.args[1])
+	return func(m *Machine) value {
+		v := x(m)
+		if v.state != stateKnown {
+			return v
+		}
+		out := &array{v.arr.dims, v.arr.lower, make([]value, len(v.arr.elems))}
+		outer := m.bound
+		defer func() { m.bound = outer }()
+		for i, e := range v.arr.elems {
+			m.bound = e
+			if out.elems[i] = convert(m); out.elems[i].state > stateKnown {
+				return out.elems[i]
+			}
+		}
+		return value{state: stateKnown, arr: out}
+	}
+}

@@ -1,0 +1,224 @@
+package expr
+
+import (
+	"bytes"
+	"strconv"
+
+	"gancho/internal/pgtext"
+)
+
+// jsonLiteral is the input function of json, which keeps the text, or of jsonb,
+// which normalises it.
+func jsonLiteral(m *Machine, s []byte, binary bool) value {
+	start := len(m.arena)
+	out, err := pgtext.CanonicalJSONB(m.arena, s)
+	if err != nil {
+		return m.failWith(err)
+	}
+	if !binary {
+		return textValue(s)
+	}
+	m.arena = out
+	return m.grown(start)
+}
+
+// jsonImpls makes the operators, functions and casts of json and jsonb.
+func jsonImpls() map[string]*impl {
+	all := map[string]*impl{
+		"jsonb_contains(jsonb,jsonb)":  two(func(m *Machine, a, b value) value { return m.contains(a, b) }),
+		"jsonb_contained(jsonb,jsonb)": two(func(m *Machine, a, b value) value { return m.contains(b, a) }),
+		"jsonb_exists(jsonb,text)":     two(jsonExists),
+		"jsonb_extract_path(jsonb,_text)": two(func(m *Machine, a, b value) value {
+			return jsonPath(a, b.arr.elems)
+		}),
+		"jsonb_extract_path_text(jsonb,_text)": two(func(m *Machine, a, b value) value {
+			return jsonText(m, jsonPath(a, b.arr.elems))
+		}),
+		"jsonb_array_length(jsonb)": one(jsonLength),
+		"json_array_length(json)":   one(jsonLength),
+		"bool(jsonb)": one(func(m *Machine, a value) value {
+			if t := pgtext.JSONTypeof(a.s); t != "boolean" {
+				return m.fail("22023", "cannot cast jsonb "+t+" to type boolean")
+			}
+			return boolValue(a.s[0] == 't')
+		}),
+		"numeric(jsonb)": one(func(m *Machine, a value) value { return jsonNumber(m, a, "numeric") }),
+	}
+	for _, t := range []string{"json", "jsonb"} {
+		binary := t == "jsonb"
+		field := func(_ *Machine, a, key value) value {
+			v, ok := pgtext.JSONGet(a.s, key.s)
+			return jsonPart(v, ok)
+		}
+		element := func(_ *Machine, a, index value) value { return jsonElement(a, index.i, binary) }
+		all[t+"_object_field("+t+",text)"] = two(field)
+		all[t+"_array_element("+t+",int4)"] = two(element)
+		all[t+"_object_field_text("+t+",text)"] = two(func(m *Machine, a, b value) value { return jsonText(m, field(m, a, b)) })
+		all[t+"_array_element_text("+t+",int4)"] = two(func(m *Machine, a, b value) value { return jsonText(m, element(m, a, b)) })
+		all[t+"_typeof("+t+")"] = one(func(m *Machine, a value) value {
+			start := len(m.arena)
+			m.arena = append(m.arena, pgtext.JSONTypeof(a.s)...)
+			return m.grown(start)
+		})
+	}
+	for name, bits := range map[string]int{"int2": 16, "int4": 32, "int8": 64} {
+		all[name+"(jsonb)"] = one(func(m *Machine, a value) value {
+			n := jsonNumber(m, a, intName(bits))
+			if n.state != stateKnown {
+				return n
+			}
+			return numericToInt(m, n, bits)
+		})
+	}
+	for name, bits := range map[string]int{"float4": 32, "float8": 64} {
+		all[name+"(jsonb)"] = one(func(m *Machine, a value) value {
+			n := jsonNumber(m, a, floatName(bits))
+			if n.state != stateKnown {
+				return n
+			}
+			return numericToFloat(m, n, bits)
+		})
+	}
+	return all
+}
+
+func (m *Machine) contains(a, b value) value {
+	ok, err := pgtext.JSONContains(a.s, b.s)
+	if err != nil {
+		return m.failWith(err)
+	}
+	return boolValue(ok)
+}
+
+func jsonPart(s []byte, ok bool) value {
+	if !ok {
+		return value{}
+	}
+	return textValue(s)
+}
+
+// jsonElement is json -> n. A scalar jsonb counts as an array of itself.
+func jsonElement(a value, i int64, binary bool) value {
+	if s := bytes.TrimSpace(a.s); binary && len(s) > 0 && s[0] != '[' && s[0] != '{' {
+		return jsonPart(a.s, i == 0 || i == -1)
+	}
+	return jsonPart(pgtext.JSONIndex(a.s, int(i)))
+}
+
+// jsonText is what ->> makes of what -> found.
+func jsonText(m *Machine, v value) value {
+	if v.state != stateKnown {
+		return v
+	}
+	start := len(m.arena)
+	out, null, err := pgtext.AppendJSONText(m.arena, v.s)
+	if err != nil {
+		return m.failWith(err)
+	}
+	if null {
+		return value{}
+	}
+	m.arena = out
+	return m.grown(start)
+}
+
+// jsonPath is jsonb #> path.
+func jsonPath(a value, path []value) value {
+	for _, step := range path {
+		if step.state == stateNull {
+			return value{}
+		}
+	}
+	for _, step := range path {
+		switch pgtext.JSONTypeof(a.s) {
+		case "object":
+			a = jsonPart(pgtext.JSONGet(a.s, step.s))
+		case "array":
+			i, err := strconv.ParseInt(string(bytes.TrimLeft(step.s, " \t\n\v\f\r")), 10, 32)
+			if err != nil {
+				return value{}
+			}
+			a = jsonPart(pgtext.JSONIndex(a.s, int(i)))
+		default:
+			return value{}
+		}
+		if a.state == stateNull {
+			return a
+		}
+	}
+	return a
+}
+
+// pathImpl is jsonb_extract_path with its path as arguments.
+func pathImpl(text bool) *impl {
+	return many(func(m *Machine, args []value) value {
+		v := jsonPath(args[0], args[1:])
+		if text {
+			return jsonText(m, v)
+		}
+		return v
+	})
+}
+
+// jsonExists is jsonb ? text: a key of an object, or a string of an array.
+func jsonExists(_ *Machine, a, key value) value {
+	same := func(s []byte) bool {
+		if len(s) == 0 || s[0] != '"' {
+			return false
+		}
+		text, _ := pgtext.JSONText(s)
+		return bytes.Equal(text, key.s)
+	}
+	switch pgtext.JSONTypeof(a.s) {
+	case "object":
+		_, ok := pgtext.JSONGet(a.s, key.s)
+		return boolValue(ok)
+	case "array":
+		for i := 0; ; i++ {
+			s, ok := pgtext.JSONIndex(a.s, i)
+			if !ok || same(s) {
+				return boolValue(ok)
+			}
+		}
+	}
+	return boolValue(same(a.s))
+}
+
+// jsonLength counts an array's elements.
+func jsonLength(m *Machine, a value) value {
+	if t := pgtext.JSONTypeof(a.s); t != "array" {
+		return m.fail("22023", "cannot get array length of a JSON "+t)
+	}
+	depth, n, inString, some := 0, 0, false, false
+	for i := 0; i < len(a.s); i++ {
+		switch c := a.s[i]; {
+		case inString:
+			if c == '\\' {
+				i++
+			}
+			inString = c != '"'
+		case c == '"':
+			inString, some = true, true
+		case c == '[' || c == '{':
+			some = some || depth > 0
+			depth++
+		case c == ']' || c == '}':
+			depth--
+		case c == ',' && depth == 1:
+			n++
+		case c > ' ':
+			some = true
+		}
+	}
+	if some {
+		n++
+	}
+	return intValue(int64(n))
+}
+
+func jsonNumber(m *Machine, a value, to string) value {
+	if t := pgtext.JSONTypeof(a.s); t != "number" {
+		return m.fail("22023", "cannot cast jsonb "+t+" to type "+to)
+	}
+	return parseNumericValue(m, a.s)
+}

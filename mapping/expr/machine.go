@@ -1,0 +1,197 @@
+package expr
+
+import (
+	"errors"
+	"time"
+
+	"gancho/cdc"
+	"gancho/internal/pgtext"
+)
+
+// evalFunc is a compiled term. It keeps no state: all that changes is in the
+// machine.
+type evalFunc func(m *Machine) value
+
+// Machine evaluates compiled expressions over one change at a time, and reuses
+// its memory. It belongs to one goroutine.
+type Machine struct {
+	settings Settings
+	loc      *time.Location
+	change   *cdc.Change
+	turn     uint64 // of the change; a cell of another turn is stale
+	cells    [2][]cell
+	arena    []byte // results of text functions, until the next Load
+	args     []value
+	bound    value // what opBound stands for
+	err      *EvalError
+	missing  *UnknownError
+}
+
+// cell caches a column's parsed value.
+type cell struct {
+	turn uint64
+	v    value
+}
+
+// maxArena is what a machine keeps from one change to the next, in bytes.
+const maxArena = 1 << 20
+
+// unplaced is the offset of an error whose place its caller knows.
+const unplaced = -1
+
+// NewMachine makes a machine for expressions compiled under the same settings.
+func NewMachine(s Settings) *Machine {
+	loc := s.Location
+	if loc == nil {
+		loc = time.UTC
+	}
+	return &Machine{settings: s, loc: loc}
+}
+
+// Load makes c the change that expressions see. The machine keeps c, and its
+// buffers, until the next call.
+func (m *Machine) Load(c *cdc.Change) {
+	m.change = c
+	m.turn++
+	if cap(m.arena) > maxArena {
+		m.arena = nil
+	}
+	m.arena = m.arena[:0]
+}
+
+// Bool evaluates a boolean expression. When err is not nil, it is an
+// *UnknownError or an *EvalError.
+func (m *Machine) Bool(e *Expr) (val, null bool, err error) {
+	v := e.eval(m)
+	if v.state > stateKnown {
+		return false, false, m.failure(v)
+	}
+	return v.state == stateKnown && v.i != 0, v.state == stateNull, nil
+}
+
+// AppendText appends the result in PostgreSQL's text form. When err is not
+// nil, it is an *UnknownError or an *EvalError.
+func (m *Machine) AppendText(dst []byte, e *Expr) (out []byte, null bool, err error) {
+	if c := e.root; c.op == opColumn && !e.zoned {
+		if d := m.datum(c.old, c.column); d.Known() {
+			return append(dst, d.Text...), d.State == cdc.Null, nil
+		}
+	}
+	v := e.eval(m)
+	if v.state > stateKnown {
+		return dst, false, m.failure(v)
+	}
+	if v.state == stateNull {
+		return dst, true, nil
+	}
+	return e.out.print(m, dst, v), false, nil
+}
+
+// AppendJSON appends the result as pgtext.AppendJSON writes its type, null as
+// "null". A bare column keeps its exact text.
+func (m *Machine) AppendJSON(dst []byte, e *Expr, o *pgtext.JSONOptions) ([]byte, error) {
+	if c := e.root; c.op == opColumn {
+		if d := m.datum(c.old, c.column); d.State == cdc.Present {
+			return m.json(dst, e, d.Text, o)
+		}
+	}
+	v := e.eval(m)
+	if v.state > stateKnown {
+		return dst, m.failure(v)
+	}
+	if v.state == stateNull {
+		return append(dst, "null"...), nil
+	}
+	start := len(m.arena)
+	m.arena = e.out.print(m, m.arena, v)
+	return m.json(dst, e, m.arena[start:], o)
+}
+
+func (m *Machine) json(dst []byte, e *Expr, text []byte, o *pgtext.JSONOptions) ([]byte, error) {
+	out, err := pgtext.AppendJSON(dst, e.typ, e.root.typmod, text, o)
+	if err != nil {
+		return dst, m.conversionError(err, 0)
+	}
+	return out, nil
+}
+
+// failure is the error behind a value that is unknown or failed.
+func (m *Machine) failure(v value) error {
+	if v.state == stateUnknown {
+		return m.missing
+	}
+	return m.err
+}
+
+// fail records an error. The call's wrapper adds the place.
+func (m *Machine) fail(code, message string) value {
+	m.err = &EvalError{Code: code, Message: message, Offset: unplaced}
+	return value{state: stateFailed}
+}
+
+// failWith records an error of pgtext, which knows its SQLSTATE.
+func (m *Machine) failWith(err error) value {
+	m.err = m.conversionError(err, unplaced)
+	return value{state: stateFailed}
+}
+
+func (m *Machine) conversionError(err error, offset int) *EvalError {
+	var known *pgtext.Error
+	if errors.As(err, &known) {
+		return &EvalError{Code: known.Code, Message: known.Message, Offset: offset}
+	}
+	return &EvalError{Code: "XX000", Message: err.Error(), Offset: offset}
+}
+
+// datum returns a column of a row. A row that the change does not have, or a
+// column newer than the change, is missing.
+func (m *Machine) datum(old bool, column int) cdc.Datum {
+	c := m.change
+	row := c.New
+	if old {
+		row = c.Old
+		if row == nil && c.Op == cdc.Update && c.Relation != nil && column < len(c.Relation.Columns) && c.Relation.Columns[column].Key {
+			// Without an old row the identity did not change: so the server decides whether to send one.
+			row = c.New
+		}
+	}
+	if column >= len(row) {
+		return cdc.Datum{}
+	}
+	return row[column]
+}
+
+// cell returns the cache for a column.
+func (m *Machine) cell(old bool, column int) *cell {
+	side := &m.cells[0]
+	if old {
+		side = &m.cells[1]
+	}
+	for len(*side) <= column {
+		*side = append(*side, cell{})
+	}
+	return &(*side)[column]
+}
+
+// commitTime is the commit timestamp in microseconds since 2000-01-01 UTC.
+func (m *Machine) commitTime() int64 {
+	if m.change == nil || m.change.Tx == nil {
+		return 0
+	}
+	return m.change.Tx.Time.UnixMicro() - epoch2000
+}
+
+// epoch2000 is 2000-01-01 in microseconds of Unix time.
+const epoch2000 = 946684800 * 1000000
+
+// keep copies s into the arena.
+func (m *Machine) keep(s []byte) []byte {
+	start := len(m.arena)
+	m.arena = append(m.arena, s...)
+	return m.arena[start:len(m.arena):len(m.arena)]
+}
+
+// grown is what was appended to the arena since start, as a text.
+func (m *Machine) grown(start int) value {
+	return textValue(m.arena[start:len(m.arena):len(m.arena)])
+}

@@ -1,0 +1,202 @@
+package expr
+
+import (
+	"math"
+	"math/big"
+
+	"gancho/cdc"
+)
+
+// integerImpls makes the arithmetic of integers of all sizes.
+func integerImpls() map[string]*impl {
+	all := map[string]*impl{}
+	for _, op := range []string{"+", "-", "*", "/", "%"} {
+		for _, c := range pg().infix[op] {
+			if isInt(c.args[0]) && isInt(c.args[1]) {
+				all[c.key()] = two(intArithmetic(op[0], intBits(c.result)))
+			}
+		}
+	}
+	for _, t := range []*cdc.Type{builtin(oidInt2), builtin(oidInt4), builtin(oidInt8)} {
+		bits, name := intBits(t), t.Name
+		neg := func(m *Machine, a value) value {
+			if a.i == math.MinInt64 {
+				return m.fail("22003", intName(bits)+" out of range")
+			}
+			return fitInt(m, -a.i, bits)
+		}
+		all[name+"um("+name+")"] = one(neg)
+		all[name+"up("+name+")"] = same()
+		all["abs("+name+")"] = one(func(m *Machine, a value) value {
+			if a.i < 0 {
+				return neg(m, a)
+			}
+			return a
+		})
+		all["mod("+name+","+name+")"] = two(intArithmetic('%', bits))
+	}
+	return all
+}
+
+func intBits(t *cdc.Type) int {
+	switch t.OID {
+	case oidInt2:
+		return 16
+	case oidInt4:
+		return 32
+	}
+	return 64
+}
+
+func intArithmetic(op byte, bits int) func(m *Machine, a, b value) value {
+	return func(m *Machine, x, y value) value {
+		a, b := x.i, y.i
+		var r int64
+		ok := true
+		switch op {
+		case '+':
+			r, ok = a+b, (a+b > a) == (b > 0)
+		case '-':
+			r, ok = a-b, (a-b < a) == (b > 0)
+		case '*':
+			if r, ok = mulInt(a, b); !ok && a != 0 && b != 0 && a*b == math.MinInt64 && math.MinInt64/b == a {
+				r, ok = math.MinInt64, true
+			}
+		default:
+			if b == 0 {
+				return m.fail("22012", "division by zero")
+			}
+			if op == '%' {
+				if b == -1 {
+					return intValue(0)
+				}
+				return intValue(a % b)
+			}
+			if r, ok = a/b, true; a == math.MinInt64 && b == -1 {
+				ok = false
+			}
+		}
+		if !ok {
+			return m.fail("22003", intName(bits)+" out of range")
+		}
+		return fitInt(m, r, bits)
+	}
+}
+
+func numericImpls() map[string]*impl {
+	round := func(truncate bool) *impl {
+		return two(func(m *Machine, a, b value) value {
+			return m.checkNumeric(roundNumeric(a, int32(min(max(b.i, -maxResultScale), maxResultScale)), truncate))
+		})
+	}
+	whole := func(truncate bool) *impl {
+		return one(func(_ *Machine, a value) value { return roundNumeric(a, 0, truncate) })
+	}
+	ceil := one(func(_ *Machine, a value) value { return ceilNumeric(a, true) })
+	return map[string]*impl{
+		"numeric_add(numeric,numeric)": two(addNumeric),
+		"numeric_sub(numeric,numeric)": two(subNumeric),
+		"numeric_mul(numeric,numeric)": two(mulNumeric),
+		"numeric_div(numeric,numeric)": two(divNumeric),
+		"numeric_mod(numeric,numeric)": two(modNumeric),
+		"mod(numeric,numeric)":         two(modNumeric),
+		"div(numeric,numeric)":         two(quotientNumeric),
+		"numeric_uminus(numeric)":      one(func(_ *Machine, a value) value { return negNumeric(a) }),
+		"numeric_uplus(numeric)":       same(),
+		"round(numeric,int4)":          round(false),
+		"trunc(numeric,int4)":          round(true),
+		"round(numeric)":               whole(false),
+		"trunc(numeric)":               whole(true),
+		"ceil(numeric)":                ceil,
+		"ceiling(numeric)":             ceil,
+		"floor(numeric)":               one(func(_ *Machine, a value) value { return ceilNumeric(a, false) }),
+		"abs(numeric)": one(func(_ *Machine, a value) value {
+			if numericSign(a) < 0 {
+				return negNumeric(a)
+			}
+			return a
+		}),
+		"sign(numeric)": one(func(_ *Machine, a value) value {
+			if a.aux == notANumber {
+				return a
+			}
+			return numericInt(int64(numericSign(a)))
+		}),
+		"cash_pl(money,money)": two(moneySum(false)),
+		"cash_mi(money,money)": two(moneySum(true)),
+	}
+}
+
+// quotientNumeric is div: the quotient cut to an integer.
+func quotientNumeric(m *Machine, a, b value) value {
+	if a.aux != finite || b.aux != finite {
+		return divSpecial(m, a, b)
+	}
+	if numericSign(b) == 0 {
+		return m.fail("22012", "division by zero")
+	}
+	scale := max(a.scale, b.scale)
+	return m.checkNumeric(numericBig(new(big.Int).Quo(scaleTo(a, scale), scaleTo(b, scale)), 0))
+}
+
+func moneySum(minus bool) func(m *Machine, a, b value) value {
+	return func(m *Machine, a, b value) value {
+		op := byte('+')
+		if minus {
+			op = '-'
+		}
+		if r := intArithmetic(op, 64)(m, a, b); r.state == stateKnown {
+			return r
+		}
+		return m.fail("22003", "money out of range")
+	}
+}
+
+// floatImpls makes the arithmetic of real and double precision, which is
+// double as soon as one side is.
+func floatImpls() map[string]*impl {
+	all := map[string]*impl{}
+	for _, op := range []string{"+", "-", "*", "/"} {
+		for _, c := range pg().infix[op] {
+			if isFloat(c.args[0]) && isFloat(c.args[1]) {
+				all[c.key()] = two(floatArithmetic(op[0], floatBits(c.result)))
+			}
+		}
+	}
+	unary := func(f func(float64) float64) *impl {
+		return one(func(_ *Machine, a value) value { return floatValue(f(a.float())) })
+	}
+	for _, name := range []string{"float4", "float8"} {
+		all[name+"um("+name+")"] = unary(func(f float64) float64 { return -f })
+		all[name+"up("+name+")"] = same()
+		all["abs("+name+")"] = unary(math.Abs)
+	}
+	all["round(float8)"] = unary(math.RoundToEven)
+	all["trunc(float8)"] = unary(math.Trunc)
+	all["ceil(float8)"] = unary(math.Ceil)
+	all["ceiling(float8)"] = unary(math.Ceil)
+	all["floor(float8)"] = unary(math.Floor)
+	all["sign(float8)"] = unary(func(f float64) float64 {
+		switch {
+		case f > 0:
+			return 1
+		case f < 0:
+			return -1
+		}
+		return 0 // of NaN too
+	})
+	all["sqrt(float8)"] = one(func(m *Machine, a value) value {
+		if a.float() < 0 {
+			return m.fail("2201F", "cannot take square root of a negative number")
+		}
+		return floatValue(math.Sqrt(a.float()))
+	})
+	return all
+}
+
+func floatBits(t *cdc.Type) int {
+	if t.OID == oidFloat4 {
+		return 32
+	}
+	return 64
+}

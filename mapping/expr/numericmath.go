@@ -1,0 +1,286 @@
+package expr
+
+import (
+	"math"
+	"math/big"
+	"strconv"
+)
+
+func subNumeric(m *Machine, a, b value) value { return addNumeric(m, a, negNumeric(b)) }
+
+func addNumeric(m *Machine, a, b value) value {
+	if a.aux != finite || b.aux != finite {
+		switch {
+		case a.aux == notANumber || b.aux == notANumber, a.aux != finite && b.aux != finite && a.aux != b.aux:
+			return numericSpecial(notANumber)
+		case a.aux != finite:
+			return a
+		}
+		return b
+	}
+	scale := max(a.scale, b.scale)
+	if a.big == nil && b.big == nil {
+		x, ok1 := mulPow10(a.i, scale-a.scale)
+		y, ok2 := mulPow10(b.i, scale-b.scale)
+		if ok1 && ok2 {
+			if z, ok := addInt(x, y); ok && z != math.MinInt64 {
+				return value{state: stateKnown, i: z, scale: scale}
+			}
+		}
+	}
+	return m.checkNumeric(numericBig(new(big.Int).Add(scaleTo(a, scale), scaleTo(b, scale)), scale))
+}
+
+// checkNumeric fails when the format cannot hold the value.
+func (m *Machine) checkNumeric(v value) value {
+	if overflowsNumeric(v) {
+		return m.fail("22003", "value overflows numeric format")
+	}
+	return v
+}
+
+func negNumeric(a value) value {
+	switch {
+	case a.aux == plusInfinity:
+		a.aux = minusInfinity
+	case a.aux == minusInfinity:
+		a.aux = plusInfinity
+	case a.big != nil:
+		return numericBig(new(big.Int).Neg(a.big), a.scale)
+	default:
+		a.i = -a.i
+	}
+	return a
+}
+
+func mulNumeric(m *Machine, a, b value) value {
+	if a.aux != finite || b.aux != finite {
+		sign := numericSign(a) * numericSign(b)
+		switch {
+		case a.aux == notANumber || b.aux == notANumber || sign == 0:
+			return numericSpecial(notANumber)
+		case sign < 0:
+			return numericSpecial(minusInfinity)
+		}
+		return numericSpecial(plusInfinity)
+	}
+	scale := a.scale + b.scale
+	if a.big == nil && b.big == nil && scale <= maxScale {
+		if i, ok := mulInt(a.i, b.i); ok {
+			return value{state: stateKnown, i: i, scale: scale}
+		}
+	}
+	v := numericBig(new(big.Int).Mul(unscaled(a), unscaled(b)), scale)
+	if scale > maxScale {
+		v = roundNumeric(v, maxScale, false)
+	}
+	return m.checkNumeric(v)
+}
+
+func divNumeric(m *Machine, a, b value) value {
+	if a.aux != finite || b.aux != finite {
+		return divSpecial(m, a, b)
+	}
+	if numericSign(b) == 0 {
+		return m.fail("22012", "division by zero")
+	}
+	scale := divScale(a, b)
+	// a/10^sa / (b/10^sb) at the wanted scale is a * 10^(scale+sb-sa) / b.
+	x, y := unscaled(a), unscaled(b)
+	if shift := scale + b.scale - a.scale; shift >= 0 {
+		x = new(big.Int).Mul(x, bigPow10(shift))
+	} else {
+		y = new(big.Int).Mul(y, bigPow10(-shift))
+	}
+	return m.checkNumeric(numericBig(divRound(x, y, false), scale))
+}
+
+func divSpecial(m *Machine, a, b value) value {
+	switch {
+	case a.aux == notANumber || b.aux == notANumber:
+		return numericSpecial(notANumber)
+	case a.aux != finite && b.aux != finite:
+		return numericSpecial(notANumber)
+	case a.aux == finite:
+		return numericInt(0)
+	case numericSign(b) == 0:
+		return m.fail("22012", "division by zero")
+	case numericSign(a)*numericSign(b) < 0:
+		return numericSpecial(minusInfinity)
+	}
+	return numericSpecial(plusInfinity)
+}
+
+// divScale is select_div_scale: at least 16 significant digits, estimated from
+// the first base-10000 digits.
+func divScale(a, b value) int32 {
+	wa, fa := leadingGroup(a)
+	wb, fb := leadingGroup(b)
+	weight := wa - wb
+	if fa <= fb {
+		weight--
+	}
+	scale := max(minSigDigits-weight*4, int(a.scale), int(b.scale), 0)
+	return int32(min(scale, maxDisplayScale))
+}
+
+// leadingGroup returns the weight and the value of the first base-10000 digit.
+func leadingGroup(v value) (weight, first int) {
+	var buf [24]byte
+	digits := buf[:0]
+	if v.big != nil {
+		digits = new(big.Int).Abs(v.big).Append(digits, 10)
+	} else {
+		digits = strconv.AppendUint(digits, magnitude(v.i), 10)
+	}
+	if digits[0] == '0' {
+		return 0, 0
+	}
+	exp := len(digits) - 1 - int(v.scale)
+	weight = exp / 4
+	if exp < 0 && exp%4 != 0 {
+		weight--
+	}
+	for i := range exp - weight*4 + 1 {
+		first *= 10
+		if i < len(digits) {
+			first += int(digits[i] - '0')
+		}
+	}
+	return weight, first
+}
+
+func modNumeric(m *Machine, a, b value) value {
+	if a.aux != finite || b.aux != finite {
+		switch {
+		case a.aux == notANumber || b.aux == notANumber:
+			return numericSpecial(notANumber)
+		case a.aux == finite:
+			return a
+		case numericSign(b) == 0:
+			return m.fail("22012", "division by zero")
+		}
+		return numericSpecial(notANumber)
+	}
+	if numericSign(b) == 0 {
+		return m.fail("22012", "division by zero")
+	}
+	scale := max(a.scale, b.scale)
+	return numericBig(new(big.Int).Rem(scaleTo(a, scale), scaleTo(b, scale)), scale)
+}
+
+// ceilNumeric is ceil, and floor when up is false.
+func ceilNumeric(a value, up bool) value {
+	if a.aux != finite {
+		return a
+	}
+	t := roundNumeric(a, 0, true)
+	c := compareNumeric(t, a)
+	switch {
+	case up && c < 0:
+		return numericBig(new(big.Int).Add(unscaled(t), big.NewInt(1)), 0)
+	case !up && c > 0:
+		return numericBig(new(big.Int).Sub(unscaled(t), big.NewInt(1)), 0)
+	}
+	return t
+}
+
+// numericToInt rounds to an integer of the given size in bits.
+func numericToInt(m *Machine, a value, bits int) value {
+	name := intName(bits)
+	switch a.aux {
+	case notANumber:
+		return m.fail("0A000", "cannot convert NaN to "+name)
+	case plusInfinity, minusInfinity:
+		return m.fail("0A000", "cannot convert infinity to "+name)
+	}
+	r := roundNumeric(a, 0, false)
+	if r.big != nil {
+		if r.big.IsInt64() { // only the smallest bigint is kept big
+			return fitInt(m, r.big.Int64(), bits)
+		}
+		return m.fail("22003", name+" out of range")
+	}
+	return fitInt(m, r.i, bits)
+}
+
+func intName(bits int) string {
+	switch bits {
+	case 16:
+		return "smallint"
+	case 32:
+		return "integer"
+	}
+	return "bigint"
+}
+
+// fitInt fails when i does not fit into the size.
+func fitInt(m *Machine, i int64, bits int) value {
+	if bits < 64 && (i < -1<<(bits-1) || i >= 1<<(bits-1)) {
+		return m.fail("22003", intName(bits)+" out of range")
+	}
+	return intValue(i)
+}
+
+// numericOfInt makes a numeric of an integer.
+func numericOfInt(i int64) value {
+	if i == math.MinInt64 {
+		return value{state: stateKnown, big: big.NewInt(i)}
+	}
+	return numericInt(i)
+}
+
+// typmodNumeric rounds to numeric(p,s) and checks that it fits.
+func typmodNumeric(m *Machine, a value, typmod int32) value {
+	if a.aux == notANumber {
+		return a
+	}
+	precision, scale := numericTypmod(typmod)
+	if a.aux != finite {
+		return m.fail("22003", "numeric field overflow")
+	}
+	v := roundNumeric(a, scale, false)
+	if numericSign(v) != 0 && decimalDigits(v) > int(precision) {
+		return m.fail("22003", "numeric field overflow")
+	}
+	return v
+}
+
+func numericTypmod(typmod int32) (precision, scale int32) {
+	t := typmod - 4
+	return t >> 16 & 0xffff, (t&0x7ff ^ 1024) - 1024
+}
+
+// floatToNumeric goes by the 15 (real: 6) digits that every float of that size keeps.
+func floatToNumeric(f float64, digits int) value {
+	switch {
+	case math.IsNaN(f):
+		return numericSpecial(notANumber)
+	case math.IsInf(f, 1):
+		return numericSpecial(plusInfinity)
+	case math.IsInf(f, -1):
+		return numericSpecial(minusInfinity)
+	}
+	var buf [40]byte
+	v, _ := parseNumeric(strconv.AppendFloat(buf[:0], f, 'g', digits, 64)) // its own output is well formed
+	return trimZeros(v)
+}
+
+// trimZeros drops the zeros at the end of the fraction.
+func trimZeros(v value) value {
+	if v.big != nil {
+		ten, r := big.NewInt(10), new(big.Int)
+		for v.scale > 0 && v.big != nil {
+			q := new(big.Int)
+			if q.QuoRem(v.big, ten, r); r.Sign() != 0 {
+				return v
+			}
+			v = numericBig(q, v.scale-1)
+		}
+	}
+	for v.scale > 0 && v.i%10 == 0 {
+		v.i /= 10
+		v.scale--
+	}
+	return v
+}

@@ -1,0 +1,166 @@
+package expr
+
+import (
+	"bytes"
+	"unicode"
+	"unicode/utf8"
+)
+
+// patternImpls makes like, ilike and the regular expressions.
+func patternImpls() map[string]*impl {
+	all := map[string]*impl{"like_escape(text,text)": two(likeEscape)}
+	for _, t := range []string{"text", "bpchar"} {
+		all[t+"like("+t+",text)"] = two(likeImpl(false))
+		all[t+"nlike("+t+",text)"] = two(likeImpl(true))
+		all[t+"iclike("+t+",text)"] = ilikeImpl(false)
+		all[t+"icnlike("+t+",text)"] = ilikeImpl(true)
+		all[t+"regexeq("+t+",text)"] = regexImpl(false, false)
+		all[t+"regexne("+t+",text)"] = regexImpl(false, true)
+		all[t+"icregexeq("+t+",text)"] = regexImpl(true, false)
+		all[t+"icregexne("+t+",text)"] = regexImpl(true, true)
+	}
+	return all
+}
+
+// likeEscape rewrites a pattern with another escape character to one with the
+// backslash.
+func likeEscape(m *Machine, pattern, escape value) value {
+	if utf8.RuneCount(escape.s) > 1 {
+		return m.fail("22025", "invalid escape string: it must be empty or one character")
+	}
+	if string(escape.s) == `\` {
+		return pattern
+	}
+	start := len(m.arena)
+	afterEscape := false
+	for s := pattern.s; len(s) > 0; {
+		_, n := utf8.DecodeRune(s)
+		switch c := s[:n]; {
+		case len(escape.s) > 0 && bytes.Equal(c, escape.s) && !afterEscape:
+			m.arena = append(m.arena, '\\')
+			afterEscape = true
+		case c[0] == '\\':
+			m.arena = append(m.arena, '\\')
+			if !afterEscape {
+				m.arena = append(m.arena, '\\')
+			}
+			afterEscape = false
+		default:
+			m.arena = append(m.arena, c...)
+			afterEscape = false
+		}
+		s = s[n:]
+	}
+	return m.grown(start)
+}
+
+func likeImpl(negate bool) func(m *Machine, a, b value) value {
+	return func(m *Machine, a, b value) value {
+		r := likeMatch(a.s, b.s)
+		if r == likeBadPattern {
+			return m.fail("22025", "LIKE pattern must not end with escape character")
+		}
+		return boolValue((r == likeTrue) != negate)
+	}
+}
+
+// ilikeImpl lowers both sides, as PostgreSQL does.
+func ilikeImpl(negate bool) *impl {
+	return bound(func(c *checker, t *term) (*impl, *Error) {
+		lower, ok := c.scope.Settings.mapCase(unicode.ToLower)
+		if !ok {
+			return nil, refusal(t, "ilike depends on the database's locale "+c.scope.Settings.CType+", which the rules do not know", "use like")
+		}
+		match := likeImpl(negate)
+		return two(func(m *Machine, a, b value) value {
+			return match(m, m.mapRunes(a.s, lower), m.mapRunes(b.s, lower))
+		}), nil
+	})
+}
+
+// likeResult is the outcome of like.c's MatchText.
+type likeResult uint8
+
+const (
+	likeTrue likeResult = iota
+	likeFalse
+	likeAbort // the text is at its end: a longer match cannot help
+	likeBadPattern
+)
+
+// likeMatch is MatchText of like_match.c, whose order of checks decides
+// whether a pattern that ends in its escape is an error.
+func likeMatch(t, p []byte) likeResult {
+	if len(p) == 1 && p[0] == '%' {
+		return likeTrue
+	}
+	for len(t) > 0 && len(p) > 0 {
+		switch p[0] {
+		case '\\':
+			if p = p[1:]; len(p) == 0 {
+				return likeBadPattern
+			}
+			if p[0] != t[0] {
+				return likeFalse
+			}
+			t, p = t[1:], p[1:]
+		case '%':
+			return likeAny(t, p[1:])
+		case '_':
+			_, n := utf8.DecodeRune(t)
+			t, p = t[n:], p[1:]
+		default:
+			if p[0] != t[0] {
+				return likeFalse
+			}
+			t, p = t[1:], p[1:]
+		}
+	}
+	if len(t) > 0 {
+		return likeFalse
+	}
+	for len(p) > 0 && p[0] == '%' {
+		p = p[1:]
+	}
+	if len(p) == 0 {
+		return likeTrue
+	}
+	return likeAbort
+}
+
+// likeAny matches what follows a %.
+func likeAny(t, p []byte) likeResult {
+	for len(p) > 0 {
+		if p[0] == '%' {
+			p = p[1:]
+		} else if p[0] == '_' {
+			if len(t) == 0 {
+				return likeAbort
+			}
+			_, n := utf8.DecodeRune(t)
+			t, p = t[n:], p[1:]
+		} else {
+			break
+		}
+	}
+	if len(p) == 0 {
+		return likeTrue
+	}
+	first := p[0]
+	if first == '\\' {
+		if len(p) < 2 {
+			return likeBadPattern
+		}
+		first = p[1]
+	}
+	for len(t) > 0 {
+		if t[0] == first {
+			if r := likeMatch(t, p); r != likeFalse {
+				return r
+			}
+		}
+		_, n := utf8.DecodeRune(t)
+		t = t[n:]
+	}
+	return likeAbort
+}

@@ -1,0 +1,380 @@
+package expr
+
+import (
+	"slices"
+
+	"gancho/cdc"
+)
+
+// This file is PostgreSQL's choice of operators, functions and common types:
+// parse_oper.c, parse_func.c and parse_coerce.c of PostgreSQL 15, on the
+// embedded catalogue. See also "Type Conversion" in its manual.
+
+// castContext is how willingly a value changes its type.
+type castContext byte
+
+const (
+	implicitCast   castContext = 'i'
+	assignmentCast castContext = 'a'
+	explicitCast   castContext = 'e'
+)
+
+// pathKind is how a value is coerced.
+type pathKind uint8
+
+const (
+	pathNone pathKind = iota
+	pathRelabel
+	pathFunction
+	pathArray  // element by element
+	pathViaIO  // by the text form
+	pathDomain // to a domain: has a check that we do not know
+)
+
+// pathway is find_coercion_pathway.
+func pathway(from, to *cdc.Type, ctx castContext) (pathKind, castRow) {
+	src, dst := from.Base(), to.Base()
+	if src.OID == dst.OID {
+		return pathRelabel, castRow{}
+	}
+	if row, ok := pg().casts[[2]uint32{src.OID, dst.OID}]; ok {
+		if row.context != 'i' && ctx == implicitCast || row.context == 'e' && ctx != explicitCast {
+			return pathNone, row
+		}
+		switch row.method {
+		case 'b':
+			return pathRelabel, row
+		case 'f':
+			return pathFunction, row
+		}
+		return pathViaIO, row
+	}
+	if src.Kind == cdc.KindArray && dst.Kind == cdc.KindArray && src.Elem != nil && dst.Elem != nil {
+		if kind, row := pathway(src.Elem, dst.Elem, ctx); kind != pathNone {
+			return pathArray, row
+		}
+	}
+	if ctx != implicitCast && category(dst) == 'S' || ctx == explicitCast && category(src) == 'S' {
+		return pathViaIO, castRow{}
+	}
+	return pathNone, castRow{}
+}
+
+// canCoerce is can_coerce_type.
+func canCoerce(from, to []*cdc.Type, ctx castContext) bool {
+	generics := false
+	for i, f := range from {
+		t := to[i]
+		switch {
+		case f.OID == t.OID, t.OID == oidAny:
+		case isPolymorphic(t):
+			generics = true
+		case f.OID == oidUnknown:
+		default:
+			if kind, _ := pathway(f, t, ctx); kind == pathNone {
+				return false
+			}
+		}
+	}
+	return !generics || consistent(from, to)
+}
+
+func isPolymorphic(t *cdc.Type) bool {
+	switch t.Name {
+	case "anyelement", "anyarray", "anynonarray", "anyenum", "anyrange", "anymultirange", "anycompatible",
+		"anycompatiblearray", "anycompatiblenonarray", "anycompatiblerange", "anycompatiblemultirange":
+		return t.Schema == "pg_catalog"
+	}
+	return false
+}
+
+// consistent is check_generic_arg_consistency, for the polymorphic types that
+// our operators and functions have.
+func consistent(actual, declared []*cdc.Type) bool {
+	var elem, array *cdc.Type
+	var compatible []*cdc.Type
+	for i, d := range declared {
+		a := actual[i]
+		if a.OID == oidUnknown && isPolymorphic(d) {
+			continue
+		}
+		base := a.Base()
+		switch d.Name {
+		case "anyelement", "anynonarray", "anyenum":
+			if elem != nil && elem.OID != a.OID {
+				return false
+			}
+			elem = a
+			if d.Name == "anynonarray" && base.Kind == cdc.KindArray || d.Name == "anyenum" && base.Kind != cdc.KindEnum {
+				return false
+			}
+		case "anyarray":
+			if base.Kind != cdc.KindArray || array != nil && array.OID != base.OID {
+				return false
+			}
+			array = base
+		case "anycompatible", "anycompatiblenonarray":
+			compatible = append(compatible, a)
+			if d.Name == "anycompatiblenonarray" && base.Kind == cdc.KindArray {
+				return false
+			}
+		case "anycompatiblearray":
+			if base.Kind != cdc.KindArray {
+				return false
+			}
+			compatible = append(compatible, base.Elem)
+		case "anyrange", "anycompatiblerange":
+			if base.Kind != cdc.KindRange {
+				return false
+			}
+		case "anymultirange", "anycompatiblemultirange":
+			if base.Kind != cdc.KindMultirange {
+				return false
+			}
+		}
+	}
+	if array != nil && elem != nil && array.Elem.OID != elem.OID {
+		return false
+	}
+	if len(compatible) > 0 {
+		if _, ok := commonType(compatible); !ok {
+			return false
+		}
+	}
+	return true
+}
+
+// commonType is select_common_type: what union, case and coalesce agree on. It
+// fails when two types are of different categories, or one does not convert.
+func commonType(types []*cdc.Type) (*cdc.Type, bool) {
+	first := types[0]
+	if first.OID != oidUnknown && !slices.ContainsFunc(types[1:], func(t *cdc.Type) bool { return t.OID != first.OID }) {
+		return first, true // the only way to yield a domain
+	}
+	best := first.Base()
+	for _, t := range types[1:] {
+		t = t.Base()
+		switch {
+		case t.OID == oidUnknown || t.OID == best.OID:
+		case best.OID == oidUnknown:
+			best = t
+		case category(t) != category(best):
+			return nil, false
+		case !preferred(best) && canCoerce([]*cdc.Type{best}, []*cdc.Type{t}, implicitCast) &&
+			!canCoerce([]*cdc.Type{t}, []*cdc.Type{best}, implicitCast):
+			best = t
+		}
+	}
+	if best.OID == oidUnknown {
+		best = builtin(oidText)
+	}
+	for _, t := range types {
+		if !canCoerce([]*cdc.Type{t}, []*cdc.Type{best}, implicitCast) {
+			return nil, false
+		}
+	}
+	return best, true
+}
+
+// infixOperator is oper: the operator that the types choose. ambiguous tells
+// no choice from too many.
+func infixOperator(op string, l, r *cdc.Type) (c *candidate, ambiguous bool) {
+	all := pg().infix[op]
+	// An unknown literal takes the other side's type first.
+	al, ar, unknown := l, r, false
+	if al.OID == oidUnknown {
+		al, unknown = ar, true
+	} else if ar.OID == oidUnknown {
+		ar, unknown = al, true
+	}
+	if c := exact(all, al, ar); c != nil {
+		return c, false
+	}
+	if unknown && al.Base() != al {
+		if c := exact(all, al.Base(), ar.Base()); c != nil {
+			return c, false
+		}
+	}
+	return choose(all, []*cdc.Type{l, r})
+}
+
+// prefixOperator is left_oper.
+func prefixOperator(op string, x *cdc.Type) (c *candidate, ambiguous bool) {
+	all := pg().prefix[op]
+	if c := exact(all, x); c != nil {
+		return c, false
+	}
+	return choose(all, []*cdc.Type{x})
+}
+
+func exact(all []*candidate, types ...*cdc.Type) *candidate {
+	for _, c := range all {
+		if slices.EqualFunc(c.args, types, func(a, b *cdc.Type) bool { return a.OID == b.OID }) {
+			return c
+		}
+	}
+	return nil
+}
+
+// function is func_get_detail without the function-style casts. The arguments
+// of a variadic function come back expanded to the call's number.
+func function(name string, types []*cdc.Type) (c *candidate, ambiguous bool) {
+	var fitting []*candidate
+	for _, c := range pg().functions[name] {
+		n := len(c.args)
+		switch {
+		case n == len(types):
+			fitting = append(fitting, expandVariadic(c, n))
+		case c.variadic && len(types) >= n:
+			fitting = append(fitting, expandVariadic(c, len(types)))
+		}
+	}
+	if c := exact(fitting, types...); c != nil {
+		return c, false
+	}
+	return choose(fitting, types)
+}
+
+func expandVariadic(c *candidate, n int) *candidate {
+	if !c.variadic {
+		return c
+	}
+	last := c.args[len(c.args)-1]
+	if last.OID != oidAny {
+		last = last.Elem
+	}
+	e := *c
+	e.args = slices.Clone(c.args[:len(c.args)-1])
+	for len(e.args) < n {
+		e.args = append(e.args, last)
+	}
+	return &e
+}
+
+// choose is func_match_argtypes and func_select_candidate.
+func choose(all []*candidate, types []*cdc.Type) (c *candidate, ambiguous bool) {
+	var list []*candidate
+	for _, c := range all {
+		if canCoerce(types, c.args, implicitCast) {
+			list = append(list, c)
+		}
+	}
+	if len(list) == 0 {
+		return nil, false
+	}
+	s := selection{list: list, base: make([]*cdc.Type, len(types))}
+	for i, t := range types {
+		s.base[i] = t.Base()
+	}
+	steps := []func(){s.mostExact, s.mostPreferred, s.guessUnknowns, s.assumeSame}
+	for _, step := range steps {
+		if len(s.list) == 1 {
+			break
+		}
+		step()
+	}
+	if len(s.list) == 1 {
+		return s.list[0], false
+	}
+	return nil, true
+}
+
+// selection narrows a list of candidates down, rule by rule.
+type selection struct {
+	list []*candidate
+	base []*cdc.Type
+}
+
+// keepBest keeps the candidates with the highest score.
+func (s *selection) keepBest(score func(arg, have *cdc.Type) bool) {
+	best := -1
+	var kept []*candidate
+	for _, c := range s.list {
+		n := 0
+		for i, have := range s.base {
+			if have.OID != oidUnknown && score(c.args[i], have) {
+				n++
+			}
+		}
+		if n > best {
+			best, kept = n, nil
+		}
+		if n == best {
+			kept = append(kept, c)
+		}
+	}
+	s.list = kept
+}
+
+func (s *selection) mostExact() {
+	s.keepBest(func(arg, have *cdc.Type) bool { return arg.OID == have.OID })
+}
+
+func (s *selection) mostPreferred() {
+	s.keepBest(func(arg, have *cdc.Type) bool {
+		return arg.OID == have.OID || category(arg) == category(have) && preferred(arg)
+	})
+}
+
+// guessUnknowns decides unknown literals by category: strings win, else the
+// one category that all candidates accept there.
+func (s *selection) guessUnknowns() {
+	kept := s.list
+	for i, have := range s.base {
+		if have.OID != oidUnknown {
+			continue
+		}
+		cat, hasPreferred, conflict := byte(0), false, false
+		for _, c := range s.list {
+			got := category(c.args[i])
+			switch {
+			case cat == 0:
+				cat, hasPreferred = got, preferred(c.args[i])
+			case got == cat:
+				hasPreferred = hasPreferred || preferred(c.args[i])
+			case got == 'S':
+				cat, hasPreferred = got, preferred(c.args[i])
+			default:
+				conflict = true
+			}
+		}
+		if conflict && cat != 'S' {
+			return
+		}
+		kept = slices.DeleteFunc(slices.Clone(kept), func(c *candidate) bool {
+			return category(c.args[i]) != cat || hasPreferred && !preferred(c.args[i])
+		})
+	}
+	if len(kept) > 0 {
+		s.list = kept
+	}
+}
+
+// assumeSame takes unknown literals for the type that all known arguments have.
+func (s *selection) assumeSame() {
+	var known *cdc.Type
+	unknown := 0
+	for _, t := range s.base {
+		switch {
+		case t.OID == oidUnknown:
+			unknown++
+		case known == nil:
+			known = t
+		case known.OID != t.OID:
+			return
+		}
+	}
+	if known == nil || unknown == 0 {
+		return
+	}
+	types := slices.Repeat([]*cdc.Type{known}, len(s.base))
+	var found []*candidate
+	for _, c := range s.list {
+		if canCoerce(types, c.args, implicitCast) {
+			found = append(found, c)
+		}
+	}
+	if len(found) == 1 {
+		s.list = found
+	}
+}

@@ -1,0 +1,203 @@
+package expr
+
+import (
+	"bytes"
+
+	"gancho/cdc"
+)
+
+// termOp is what a term does with its arguments.
+type termOp uint8
+
+const (
+	opConst      termOp = iota
+	opColumn            // column of a row
+	opCall              // impl on the arguments
+	opAnd               // of all arguments
+	opOr                // of all arguments
+	opNot               // of one
+	opNull              // args[0] is null; negate: is not null
+	opTruth             // args[0] is true, false or unknown, by test
+	opCase              // args: cond, result, cond, result, ..., else
+	opSwitch            // args[0] is bound for opBound, then as opCase
+	opBound             // the value that the enclosing opSwitch bound
+	opCoalesce          // first argument that is not null
+	opExtreme           // greatest or least by impl ("<")
+	opNullIf            // null when impl ("=") holds, else args[0]
+	opDistinct          // not impl ("=") with nulls alike; negate: is not distinct
+	opQuantified        // args[0] impl any or all of args[1]
+	opArray             // a list of elements
+	opElement           // args[0][args[1]]
+	opRelabel           // the same value under another type
+	opText              // to text and from there to the type
+	opElements          // each element of an array through args[1], which refers to it as opBound
+	opChanged           // old and new value of a column differ
+	opByOp              // args[0] after an update, args[1] after an insert
+)
+
+// term is a checked piece of an expression, with its type.
+type term struct {
+	op     termOp
+	typ    *cdc.Type
+	typmod int32 // of a column or an explicit cast, else -1
+	place
+	args   []*term
+	lit    value // opConst
+	impl   *impl
+	column int // opColumn, opChanged
+	old    bool
+	negate bool
+	all    bool   // opQuantified: all, not any; opExtreme: greatest
+	test   string // opTruth
+	name   string // of a column
+	// vars: the source names a column here, even if folding dropped it.
+	vars bool
+}
+
+// impl is the code of an operator or function. Exactly one of the functions is
+// set after bind.
+type impl struct {
+	none func(m *Machine) value
+	one  func(m *Machine, a value) value
+	two  func(m *Machine, a, b value) value
+	many func(m *Machine, args []value) value
+	// lax: the function sees nulls. Else one null argument makes the result null.
+	lax bool
+	// moving: the result depends on the change, even with constant arguments.
+	moving bool
+	// bind makes the code for a call, whose arguments' types, and values when
+	// constant, it may look at; or refuses.
+	bind func(c *checker, t *term) (*impl, *Error)
+}
+
+func (t *term) isConst() bool { return t.op == opConst }
+
+func (t *term) isNullConst() bool { return t.op == opConst && t.lit.state == stateNull }
+
+// constText returns the argument's text when it is a constant that is not null.
+func (t *term) constText(arg int) (string, bool) {
+	if arg >= len(t.args) || !t.args[arg].isConst() || t.args[arg].lit.state != stateKnown {
+		return "", false
+	}
+	return string(t.args[arg].lit.s), true
+}
+
+func anyVars(list []*term) bool {
+	for _, t := range list {
+		if t.vars {
+			return true
+		}
+	}
+	return false
+}
+
+// constant makes a term of a value, which it copies.
+func constant(v value, typ *cdc.Type, p place) *term {
+	v.s = bytes.Clone(v.s)
+	return &term{op: opConst, typ: typ, typmod: -1, place: p, lit: v}
+}
+
+// fold replaces a term by its value when nothing can change it, and by null
+// when a strict function has a constant null, as PostgreSQL's planner does
+// before it evaluates anything. An error in a constant part is reported.
+func (c *checker) fold(t *term) *term {
+	var r *term
+	switch t.op {
+	case opConst, opColumn, opBound, opChanged, opByOp:
+		return t
+	case opAnd, opOr:
+		r = foldLogic(t)
+	case opCase, opSwitch:
+		r = c.foldCase(t)
+	default:
+		r = c.foldCall(t)
+	}
+	r.vars = t.vars
+	return r
+}
+
+// foldCall evaluates a term whose arguments are all constants.
+func (c *checker) foldCall(t *term) *term {
+	strict := t.op == opCall && !t.impl.lax
+	constants := true
+	for _, a := range t.args {
+		if strict && a.isNullConst() {
+			return constant(value{}, t.typ, t.place)
+		}
+		constants = constants && a.isConst()
+	}
+	if !constants || t.op == opCall && t.impl.moving {
+		return t
+	}
+	v := generate(t)(c.machine)
+	if v.state == stateFailed {
+		at := t.place
+		if e := c.machine.err; e.Offset > t.off && e.Offset < t.end {
+			at = place{e.Offset, t.end}
+		}
+		c.errorAt(at, "this part is constant, so every row would fail", "%s", c.machine.err.Message)
+		return t
+	}
+	r := constant(v, t.typ, t.place)
+	r.typmod = t.typmod
+	return r
+}
+
+// foldLogic drops what cannot matter from and / or.
+func foldLogic(t *term) *term {
+	stop := t.op == opOr // the value that decides
+	var kept []*term
+	null := false
+	for _, a := range t.args {
+		switch {
+		case !a.isConst():
+			kept = append(kept, a)
+		case a.lit.state == stateNull:
+			null = true
+		case a.lit.isTrue() == stop:
+			return constant(boolValue(stop), t.typ, t.place)
+		}
+	}
+	if null {
+		kept = append(kept, constant(value{}, t.typ, t.place))
+	}
+	switch len(kept) {
+	case 0:
+		return constant(boolValue(!stop), t.typ, t.place)
+	case 1:
+		return &term{op: opRelabel, typ: t.typ, typmod: -1, place: t.place, args: kept}
+	}
+	r := *t
+	r.args = kept
+	return &r
+}
+
+// foldCase drops branches that cannot be taken.
+func (c *checker) foldCase(t *term) *term {
+	if t.op == opSwitch {
+		return t
+	}
+	var kept []*term
+	n := len(t.args) - 1
+	other := t.args[n]
+	for i := 0; i < n; i += 2 {
+		cond := t.args[i]
+		if !cond.isConst() {
+			kept = append(kept, cond, t.args[i+1])
+			continue
+		}
+		if cond.lit.isTrue() {
+			other = t.args[i+1]
+			break
+		}
+	}
+	r := *t
+	r.args = append(kept, other)
+	if len(kept) == 0 {
+		r.op = opRelabel
+		if other.isConst() {
+			return constant(other.lit, t.typ, t.place)
+		}
+	}
+	return &r
+}

@@ -1,0 +1,383 @@
+package expr
+
+import (
+	"bytes"
+	"crypto/md5"
+	"encoding/hex"
+	"strings"
+	"unicode"
+	"unicode/utf8"
+)
+
+// textImpls makes the functions that cut, search and measure text. Positions
+// are in characters, from 1.
+func textImpls() map[string]*impl {
+	count := one(func(_ *Machine, a value) value { return intValue(int64(utf8.RuneCount(a.s))) })
+	countTrimmed := one(func(_ *Machine, a value) value { return intValue(int64(utf8.RuneCount(trimEnd(a.s)))) })
+	bytesOf := one(func(_ *Machine, a value) value { return intValue(int64(len(a.s))) })
+	position := two(func(_ *Machine, a, b value) value {
+		i := bytes.Index(a.s, b.s)
+		if i < 0 {
+			return intValue(0)
+		}
+		return intValue(int64(utf8.RuneCount(a.s[:i])) + 1)
+	})
+	startsWith := two(func(_ *Machine, a, b value) value { return boolValue(bytes.HasPrefix(a.s, b.s)) })
+	from := two(func(_ *Machine, a, b value) value { return substring(a, b.i, -1) })
+	fromFor := many(func(m *Machine, a []value) value {
+		if a[2].i < 0 {
+			return m.fail("22011", "negative substring length not allowed")
+		}
+		return substring(a[0], a[1].i, a[2].i)
+	})
+	all := map[string]*impl{
+		"textcat(text,text)": two(func(m *Machine, a, b value) value {
+			start := len(m.arena)
+			m.arena = append(append(m.arena, a.s...), b.s...)
+			return m.grown(start)
+		}),
+		"textanycat(text,anynonarray)": bound(func(c *checker, t *term) (*impl, *Error) { return catAny(c, t, 1) }),
+		"anytextcat(anynonarray,text)": bound(func(c *checker, t *term) (*impl, *Error) { return catAny(c, t, 0) }),
+		"text(bpchar)":                 one(func(_ *Machine, a value) value { return textValue(trimEnd(a.s)) }),
+		"position(text,text)":          position,
+		"strpos(text,text)":            position,
+		"starts_with(text,text)":       startsWith,
+		"substring(text,int4)":         from,
+		"substr(text,int4)":            from,
+		"substring(text,int4,int4)":    fromFor,
+		"substr(text,int4,int4)":       fromFor,
+		"left(text,int4)":              two(left),
+		"right(text,int4)":             two(right),
+		"length(bytea)":                bytesOf,
+		"octet_length(bytea)":          bytesOf,
+		"octet_length(text)":           serverBytes(),
+		"octet_length(bpchar)":         serverBytes(),
+		"split_part(text,text,int4)":   many(splitPart),
+	}
+	for _, name := range []string{"length", "char_length", "character_length"} {
+		all[name+"(text)"] = count
+		all[name+"(bpchar)"] = countTrimmed
+	}
+	return all
+}
+
+// serverBytes is octet_length: in the server's encoding, which has one byte
+// for a character unless it is UTF8.
+func serverBytes() *impl {
+	return bound(func(c *checker, t *term) (*impl, *Error) {
+		if c.scope.Settings.utf8() {
+			return one(func(_ *Machine, a value) value { return intValue(int64(len(a.s))) }), nil
+		}
+		return nil, refusal(t, "octet_length counts the bytes of encoding "+c.scope.Settings.Encoding+", which the rules do not know", "use length")
+	})
+}
+
+// catAny is || with one side of another type, which is cast to text.
+func catAny(c *checker, t *term, arg int) (*impl, *Error) {
+	before := len(c.errs)
+	converted := c.coerceExplicit(t.args[arg].place, t.args[arg], builtin(oidText))
+	if converted == nil {
+		err := c.errs[before]
+		c.errs = c.errs[:before]
+		return nil, err
+	}
+	t.args[arg] = converted
+	return implementations()["textcat(text,text)"], nil
+}
+
+// substring takes count characters from position start, which may lie before
+// the text; count -1 is to the end.
+func substring(a value, start, count int64) value {
+	end := start + count
+	if count < 0 {
+		end = int64(len(a.s)) + 1
+	}
+	start = max(start, 1)
+	if end <= start {
+		return textValue(nil)
+	}
+	i := runeOffset(a.s, start-1)
+	return textValue(a.s[i : i+runeOffset(a.s[i:], end-start)])
+}
+
+// runeOffset is the byte offset of the n-th character, or the length.
+func runeOffset(s []byte, n int64) int {
+	i := 0
+	for ; n > 0 && i < len(s); n-- {
+		_, size := utf8.DecodeRune(s[i:])
+		i += size
+	}
+	return i
+}
+
+func left(_ *Machine, a, n value) value {
+	count := n.i
+	if count < 0 {
+		count += int64(utf8.RuneCount(a.s))
+	}
+	return textValue(a.s[:runeOffset(a.s, count)])
+}
+
+func right(_ *Machine, a, n value) value {
+	skip := -n.i
+	if n.i >= 0 {
+		skip += int64(utf8.RuneCount(a.s))
+	}
+	return textValue(a.s[runeOffset(a.s, skip):])
+}
+
+func splitPart(m *Machine, a []value) value {
+	s, sep, n := a[0].s, a[1].s, a[2].i
+	if n == 0 {
+		return m.fail("22023", "field position must not be zero")
+	}
+	if len(s) == 0 {
+		return textValue(nil)
+	}
+	if len(sep) == 0 {
+		if n == 1 || n == -1 {
+			return a[0]
+		}
+		return textValue(nil)
+	}
+	if n < 0 {
+		if n += int64(bytes.Count(s, sep)) + 2; n <= 0 {
+			return textValue(nil)
+		}
+	}
+	for ; n > 1; n-- {
+		_, rest, found := bytes.Cut(s, sep)
+		if !found {
+			return textValue(nil)
+		}
+		s = rest
+	}
+	field, _, _ := bytes.Cut(s, sep)
+	return textValue(field)
+}
+
+// textFormImpls makes the functions that change text.
+func textFormImpls() map[string]*impl {
+	all := map[string]*impl{
+		"upper(text)":   caseFunction(unicode.ToUpper),
+		"lower(text)":   caseFunction(unicode.ToLower),
+		"initcap(text)": initcap(),
+		"replace(text,text,text)": many(func(m *Machine, a []value) value {
+			if len(a[1].s) == 0 || len(a[0].s) == 0 {
+				return a[0]
+			}
+			return textValue(bytes.ReplaceAll(a[0].s, a[1].s, a[2].s))
+		}),
+		"repeat(text,int4)":         two(repeat),
+		"reverse(text)":             one(reverse),
+		"translate(text,text,text)": many(translate),
+		"md5(text)": bound(func(c *checker, t *term) (*impl, *Error) {
+			if !c.scope.Settings.utf8() {
+				return nil, refusal(t, "md5 of text depends on encoding "+c.scope.Settings.Encoding+", which the rules do not know", "send the text itself")
+			}
+			return one(md5Hex), nil
+		}),
+		"md5(bytea)":           one(md5Hex),
+		"lpad(text,int4)":      two(func(m *Machine, a, b value) value { return pad(m, a.s, b.i, []byte(" "), true) }),
+		"rpad(text,int4)":      two(func(m *Machine, a, b value) value { return pad(m, a.s, b.i, []byte(" "), false) }),
+		"lpad(text,int4,text)": many(func(m *Machine, a []value) value { return pad(m, a[0].s, a[1].i, a[2].s, true) }),
+		"rpad(text,int4,text)": many(func(m *Machine, a []value) value { return pad(m, a[0].s, a[1].i, a[2].s, false) }),
+	}
+	for name, sides := range map[string][2]bool{"btrim": {true, true}, "ltrim": {true, false}, "rtrim": {false, true}} {
+		all[name+"(text)"] = one(func(_ *Machine, a value) value { return textValue(trimSides(a.s, " ", sides)) })
+		all[name+"(text,text)"] = two(func(_ *Machine, a, b value) value { return textValue(trimSides(a.s, string(b.s), sides)) })
+	}
+	return all
+}
+
+func md5Hex(m *Machine, a value) value {
+	sum := md5.Sum(a.s)
+	start := len(m.arena)
+	m.arena = hex.AppendEncode(m.arena, sum[:])
+	return m.grown(start)
+}
+
+func trimSides(s []byte, set string, sides [2]bool) []byte {
+	if sides[0] {
+		s = bytes.TrimLeft(s, set)
+	}
+	if sides[1] {
+		s = bytes.TrimRight(s, set)
+	}
+	return s
+}
+
+// maxText is the size in bytes that PostgreSQL's text cannot exceed.
+const maxText = 1<<30 - 5
+
+func (m *Machine) tooLong() value { return m.fail("54000", "requested length too large") }
+
+func repeat(m *Machine, a, n value) value {
+	if n.i <= 0 || len(a.s) == 0 {
+		return textValue(nil)
+	}
+	if int64(len(a.s))*n.i > maxText {
+		return m.tooLong()
+	}
+	start := len(m.arena)
+	for range n.i {
+		m.arena = append(m.arena, a.s...)
+	}
+	return m.grown(start)
+}
+
+func reverse(m *Machine, a value) value {
+	start := len(m.arena)
+	for s := a.s; len(s) > 0; {
+		_, n := utf8.DecodeLastRune(s)
+		m.arena = append(m.arena, s[len(s)-n:]...)
+		s = s[:len(s)-n]
+	}
+	return m.grown(start)
+}
+
+// translate replaces characters of the second text by those at the same place
+// of the third; without one they go.
+func translate(m *Machine, a []value) value {
+	from, to := []rune(string(a[1].s)), []rune(string(a[2].s))
+	start := len(m.arena)
+	for s := a[0].s; len(s) > 0; {
+		r, n := utf8.DecodeRune(s)
+		i := 0
+		for i < len(from) && from[i] != r {
+			i++
+		}
+		switch {
+		case i == len(from):
+			m.arena = append(m.arena, s[:n]...)
+		case i < len(to):
+			m.arena = utf8.AppendRune(m.arena, to[i])
+		}
+		s = s[n:]
+	}
+	return m.grown(start)
+}
+
+// pad is lpad and rpad: to n characters, cutting what is longer.
+func pad(m *Machine, s []byte, n int64, fill []byte, before bool) value {
+	n = max(n, 0)
+	have := int64(utf8.RuneCount(s))
+	if n*utf8.UTFMax > maxText { // PostgreSQL sizes the result for the widest characters
+		return m.tooLong()
+	}
+	if have >= n || len(fill) == 0 {
+		return textValue(s[:runeOffset(s, n)])
+	}
+	start := len(m.arena)
+	if !before {
+		m.arena = append(m.arena, s...)
+	}
+	rest := fill
+	for range n - have {
+		if len(rest) == 0 {
+			rest = fill
+		}
+		_, size := utf8.DecodeRune(rest)
+		m.arena = append(m.arena, rest[:size]...)
+		rest = rest[size:]
+	}
+	if before {
+		m.arena = append(m.arena, s...)
+	}
+	return m.grown(start)
+}
+
+// caseMapping says how the server changes case: only ASCII under ctype C, else
+// letter by letter as libc does, which is Unicode's simple mapping.
+type caseMapping uint8
+
+const (
+	caseUnknown caseMapping = iota
+	caseASCII
+	caseSimple
+)
+
+func (s Settings) caseMapping() caseMapping {
+	ctype := strings.ToLower(s.CType)
+	switch {
+	case s.Provider == "i" || s.Provider == "b":
+		return caseUnknown
+	case isC(s.CType):
+		return caseASCII
+	case !s.utf8() && !strings.EqualFold(s.Encoding, "LATIN1"):
+		return caseUnknown
+	}
+	for _, turkic := range []string{"tr", "az", "crh", "ku", "tt"} { // map i otherwise
+		if strings.HasPrefix(ctype, turkic+"_") {
+			return caseUnknown
+		}
+	}
+	return caseSimple
+}
+
+// mapCase makes a mapping of runes the server's.
+func (s Settings) mapCase(f func(rune) rune) (func(rune) rune, bool) {
+	latin1 := !s.utf8()
+	switch s.caseMapping() {
+	case caseASCII:
+		return func(r rune) rune {
+			if r < utf8.RuneSelf {
+				return f(r)
+			}
+			return r
+		}, true
+	case caseSimple:
+		return func(r rune) rune {
+			if to := f(r); !latin1 || to <= unicode.MaxLatin1 { // a byte has no larger letters
+				return to
+			}
+			return r
+		}, true
+	}
+	return nil, false
+}
+
+func caseFunction(f func(rune) rune) *impl {
+	return bound(func(c *checker, t *term) (*impl, *Error) {
+		mapping, ok := c.scope.Settings.mapCase(f)
+		if !ok {
+			return nil, refusal(t, "upper and lower depend on the database's locale "+c.scope.Settings.CType+", which the rules do not know",
+				"compare with each spelling, or use translate")
+		}
+		return one(func(m *Machine, a value) value { return m.mapRunes(a.s, mapping) }), nil
+	})
+}
+
+func (m *Machine) mapRunes(s []byte, f func(rune) rune) value {
+	start := len(m.arena)
+	for len(s) > 0 {
+		r, n := utf8.DecodeRune(s)
+		m.arena = utf8.AppendRune(m.arena, f(r))
+		s = s[n:]
+	}
+	return m.grown(start)
+}
+
+// initcap is known only where letters are ASCII's: what else is a letter or a
+// digit differs between C libraries.
+func initcap() *impl {
+	return bound(func(c *checker, t *term) (*impl, *Error) {
+		if c.scope.Settings.caseMapping() != caseASCII {
+			return nil, refusal(t, "initcap depends on what locale "+c.scope.Settings.CType+" calls a letter, which the rules do not know", "use upper or lower")
+		}
+		return one(func(m *Machine, a value) value {
+			inWord := false
+			return m.mapRunes(a.s, func(r rune) rune {
+				was := inWord
+				inWord = r < utf8.RuneSelf && (unicode.IsLetter(r) || unicode.IsDigit(r))
+				switch {
+				case !inWord:
+					return r
+				case was:
+					return unicode.ToLower(r)
+				}
+				return unicode.ToUpper(r)
+			})
+		}), nil
+	})
+}

@@ -1,0 +1,246 @@
+package expr
+
+import (
+	"math"
+
+	"gancho/cdc"
+	"gancho/internal/pgtext"
+)
+
+const microsPerDay = 24 * 3600 * 1000000
+
+// timeImpls makes the arithmetic of dates, times and intervals.
+func timeImpls() map[string]*impl {
+	all := map[string]*impl{
+		"date_pli(date,int4)":        two(func(m *Machine, a, b value) value { return addDays(m, a.i, b.i) }),
+		"integer_pl_date(int4,date)": two(func(m *Machine, a, b value) value { return addDays(m, b.i, a.i) }),
+		"date_mii(date,int4)":        two(func(m *Machine, a, b value) value { return addDays(m, a.i, -b.i) }),
+		"date_mi(date,date)":         two(subDates),
+		"datetime_pl(date,time)":     two(dateAndTime),
+		"timedate_pl(time,date)":     two(func(m *Machine, a, b value) value { return dateAndTime(m, b, a) }),
+		"timestamp_mi(timestamp,timestamp)": two(func(m *Machine, a, b value) value {
+			return m.intervalResult(pgtext.SubTimestamps(a.i, b.i))
+		}),
+		"interval_pl(interval,interval)": two(func(m *Machine, a, b value) value { return m.intervalResult(interval(a).Add(interval(b))) }),
+		"interval_mi(interval,interval)": two(func(m *Machine, a, b value) value { return m.intervalResult(interval(a).Sub(interval(b))) }),
+		"interval_um(interval)":          one(func(m *Machine, a value) value { return m.intervalResult(interval(a).Neg()) }),
+		"interval_mul(interval,float8)":  two(multiplyInterval),
+		"mul_d_interval(float8,interval)": two(func(m *Machine, a, b value) value {
+			return multiplyInterval(m, b, a)
+		}),
+		"time_mi_time(time,time)": two(func(_ *Machine, a, b value) value { return value{state: stateKnown, i: a.i - b.i} }),
+		"time_pl_interval(time,interval)": two(func(_ *Machine, a, b value) value {
+			return timeOfDay(a.i + b.i%microsPerDay)
+		}),
+		"interval_pl_time(interval,time)": two(func(_ *Machine, a, b value) value { return timeOfDay(b.i + a.i%microsPerDay) }),
+		"time_mi_interval(time,interval)": two(func(_ *Machine, a, b value) value { return timeOfDay(a.i - b.i%microsPerDay) }),
+	}
+	all["timestamptz_mi(timestamptz,timestamptz)"] = all["timestamp_mi(timestamp,timestamp)"]
+	for name, add := range map[string]func(m *Machine, a value, i pgtext.Interval) value{
+		"date": func(m *Machine, a value, i pgtext.Interval) value {
+			ts, err := pgtext.DateToTimestamp(int32(a.i))
+			if err != nil {
+				return m.failWith(err)
+			}
+			return m.wrap(pgtext.AddInterval(ts, i))
+		},
+		"timestamp":   func(m *Machine, a value, i pgtext.Interval) value { return m.wrap(pgtext.AddInterval(a.i, i)) },
+		"timestamptz": func(m *Machine, a value, i pgtext.Interval) value { return m.wrap(pgtext.AddIntervalTZ(a.i, i, m.loc)) },
+	} {
+		all[name+"_pl_interval("+name+",interval)"] = two(func(m *Machine, a, b value) value { return add(m, a, interval(b)) })
+		all["interval_pl_"+name+"(interval,"+name+")"] = two(func(m *Machine, a, b value) value { return add(m, b, interval(a)) })
+		all[name+"_mi_interval("+name+",interval)"] = two(func(m *Machine, a, b value) value {
+			neg, err := interval(b).Neg()
+			if err != nil {
+				return m.failWith(err)
+			}
+			return add(m, a, neg)
+		})
+	}
+	return all
+}
+
+// timeOfDay brings a time back into the day.
+func timeOfDay(i int64) value {
+	i %= microsPerDay
+	if i < 0 {
+		i += microsPerDay
+	}
+	return intValue(i)
+}
+
+func isInfiniteDate(d int64) bool { return d == math.MaxInt32 || d == math.MinInt32 }
+
+// The range of dates: 4713-11-24 BC to 5874897-12-31, in days since 2000-01-01.
+const (
+	firstDate = -2451545
+	lastDate  = 2145031948
+)
+
+func addDays(m *Machine, date, days int64) value {
+	if isInfiniteDate(date) {
+		return intValue(date)
+	}
+	if d := date + days; d >= firstDate && d <= lastDate {
+		return intValue(d)
+	}
+	return m.fail("22008", "date out of range")
+}
+
+func subDates(m *Machine, a, b value) value {
+	if isInfiniteDate(a.i) || isInfiniteDate(b.i) {
+		return m.fail("22008", "cannot subtract infinite dates")
+	}
+	return intValue(int64(int32(a.i - b.i)))
+}
+
+func dateAndTime(m *Machine, date, time value) value {
+	ts, err := pgtext.DateToTimestamp(int32(date.i))
+	if err != nil {
+		return m.failWith(err)
+	}
+	if isInfinite(ts) {
+		return intValue(ts)
+	}
+	return m.wrap(pgtext.AddInterval(ts, pgtext.Interval{Micros: time.i}))
+}
+
+// multiplyInterval is interval_mul: fractions of months become days of 30 to
+// the month, and fractions of days time of 24 hours to the day.
+func multiplyInterval(m *Machine, a, f value) value {
+	i, factor := interval(a), f.float()
+	outOfRange := func() value { return m.fail("22008", "interval out of range") }
+	if math.IsNaN(factor) || math.IsInf(factor, 0) {
+		return outOfRange()
+	}
+	months, days := float64(i.Months)*factor, float64(i.Days)*factor
+	if months > math.MaxInt32 || months < math.MinInt32 || days > math.MaxInt32 || days < math.MinInt32 {
+		return outOfRange()
+	}
+	r := pgtext.Interval{Months: int32(months), Days: int32(days)}
+	monthDays := roundMicros((months - float64(r.Months)) * 30)
+	seconds := roundMicros((days - float64(r.Days) + monthDays - math.Trunc(monthDays)) * 86400)
+	if math.Abs(seconds) >= 86400 {
+		more := int32(seconds / 86400)
+		if r.Days > 0 && more > math.MaxInt32-r.Days || r.Days < 0 && more < math.MinInt32-r.Days {
+			return outOfRange()
+		}
+		r.Days += more
+		seconds -= float64(more) * 86400
+	}
+	whole := int64(r.Days) + int64(monthDays)
+	if whole > math.MaxInt32 || whole < math.MinInt32 {
+		return outOfRange()
+	}
+	r.Days = int32(whole)
+	micros := math.RoundToEven(float64(i.Micros)*factor + seconds*1000000)
+	if math.IsNaN(micros) || micros < math.MinInt64 || micros >= -math.MinInt64 {
+		return outOfRange()
+	}
+	r.Micros = int64(micros)
+	return m.intervalResult(r, nil)
+}
+
+// roundMicros is TSROUND.
+func roundMicros(f float64) float64 { return math.RoundToEven(f*1000000) / 1000000 }
+
+// timeCastImpls makes the casts among dates, times and intervals.
+func timeCastImpls() map[string]*impl {
+	toUTC := func(m *Machine, ts int64) value {
+		if isInfinite(ts) {
+			return intValue(ts)
+		}
+		utc := pgtext.LocalToUTC(ts, m.loc)
+		if !validTimestamp(utc) {
+			return m.fail("22008", "timestamp out of range")
+		}
+		return intValue(utc)
+	}
+	local := func(m *Machine, a value) int64 {
+		if isInfinite(a.i) {
+			return a.i
+		}
+		return pgtext.UTCToLocal(a.i, m.loc)
+	}
+	timeOf := func(ts int64) value {
+		if isInfinite(ts) {
+			return value{}
+		}
+		return timeOfDay(ts)
+	}
+	date := func(ts int64) value { return intValue(int64(pgtext.TimestampToDate(ts))) }
+	return map[string]*impl{
+		"timestamp(date)": one(func(m *Machine, a value) value { return m.wrap(pgtext.DateToTimestamp(int32(a.i))) }),
+		"timestamptz(date)": one(func(m *Machine, a value) value {
+			ts, err := pgtext.DateToTimestamp(int32(a.i))
+			if err != nil {
+				return m.failWith(err)
+			}
+			return toUTC(m, ts)
+		}),
+		"timestamptz(timestamp)": one(func(m *Machine, a value) value { return toUTC(m, a.i) }),
+		"timestamp(timestamptz)": one(func(m *Machine, a value) value { return intValue(local(m, a)) }),
+		"date(timestamp)":        one(func(_ *Machine, a value) value { return date(a.i) }),
+		"date(timestamptz)":      one(func(m *Machine, a value) value { return date(local(m, a)) }),
+		"time(timestamp)":        one(func(_ *Machine, a value) value { return timeOf(a.i) }),
+		"time(timestamptz)":      one(func(m *Machine, a value) value { return timeOf(local(m, a)) }),
+		"time(interval)":         one(func(_ *Machine, a value) value { return timeOfDay(a.i) }),
+		"interval(time)":         one(func(_ *Machine, a value) value { return value{state: stateKnown, i: a.i} }),
+	}
+}
+
+// The range of timestamps: 4713-11-24 BC to 294276-12-31, in microseconds.
+const (
+	firstTimestamp = -211813488000000000
+	endTimestamp   = 9223371331200000000
+)
+
+func validTimestamp(ts int64) bool { return ts >= firstTimestamp && ts < endTimestamp }
+
+// modifierImpl is the length coercion of a type to a modifier, nil when it has
+// none.
+func modifierImpl(t *cdc.Type, typmod int32) *impl {
+	oid := t.Base().OID
+	switch oid {
+	case oidVarchar:
+		return one(func(_ *Machine, a value) value { return textValue(a.s[:runeOffset(a.s, int64(typmod-4))]) })
+	case oidBpchar:
+		return one(func(m *Machine, a value) value {
+			n := int64(typmod - 4)
+			if runeOffset(a.s, n) < len(a.s) {
+				return textValue(a.s[:runeOffset(a.s, n)])
+			}
+			return pad(m, a.s, n, []byte(" "), false)
+		})
+	case oidNumeric:
+		return one(func(m *Machine, a value) value { return typmodNumeric(m, a, typmod) })
+	case oidTimestamp, oidTimestamptz, oidTime:
+		return one(func(m *Machine, a value) value { return roundTime(m, a, typmod, oid == oidTime) })
+	case oidInterval:
+		return one(func(_ *Machine, a value) value {
+			a.i = roundUnits(a.i, typmod)
+			return a
+		})
+	}
+	return nil
+}
+
+// roundTime rounds to a number of digits of the second, half away from zero.
+func roundTime(m *Machine, a value, digits int32, timeOnly bool) value {
+	if !timeOnly && isInfinite(a.i) {
+		return a
+	}
+	r := roundUnits(a.i, digits)
+	if !timeOnly && !validTimestamp(r) {
+		return m.fail("22008", "timestamp out of range")
+	}
+	return intValue(r)
+}
+
+func roundUnits(i int64, digits int32) int64 {
+	unit := powersOfTen[6-digits]
+	if i >= 0 {
+		return (i + unit/2) / unit * unit
+	}
+	return -((-i + unit/2) / unit * unit)
+}
