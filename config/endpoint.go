@@ -71,7 +71,7 @@ func (e *Endpoint) decode(v value) {
 			}
 		}),
 		strictyaml.Optional("allow_http", func(v value) { e.AllowHTTP = v.Bool() }),
-		later("extra"), later("batch"), later("success"), later("tls"), later("numbers"),
+		later("extra"), later("batch"), later("success"), later("tls"),
 	)
 	switch {
 	case secret && secrets:

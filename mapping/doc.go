@@ -1,2 +1,58 @@
-// Package mapping turns row changes into events by rules written in SQL expressions.
+// Package mapping turns row changes into events by rules written in SQL
+// expressions.
+//
+// The way of a rule: Parse reads the files and needs no database; Rules.Bind
+// checks every name and expression against the source's catalogue and makes a
+// Ruleset, immutable and safe for any number of goroutines; a Mapper, one per
+// goroutine, applies it to the changes of the stream. Both stages report all
+// mistakes of all files at once, each with file, line, column and a hint; a
+// reload is Parse and Bind again and then Mapper.Swap, all or nothing.
+//
+// # What a rule fires on
+//
+// A rule fires for a change of its table by one of its operations, when watch
+// and when let it. The operations are checked like those of a trigger: naming
+// old in a rule for inserts, or new in one for deletes, is an error. A bare
+// column is that of the new row, or of the old one on delete.
+//
+// watch holds back updates only: one that changed none of the columns. Changed
+// means IS DISTINCT FROM; for a type without equality (json, xml, point) the
+// text forms differ. A large value that the update did not touch has not
+// changed. Inserts and deletes pass.
+//
+// # What an event holds
+//
+// data and columns name all that is sent, columns first; there is no default.
+// A leaf whose value the server did not send (a column outside the replica
+// identity, or a large value that was not touched) is left out and its dotted
+// path is named in Unchanged; inside a list the whole outermost list is. It is
+// never null.
+//
+// With previous, an update's event also shows what it showed before: every leaf
+// that depends on the row and names no old value itself is computed on the old
+// row, and is in Previous where its JSON differs. Previous is nil on insert and
+// {} when nothing that is shown has changed.
+//
+// A null tenant is no tenant. The ordering key defaults to the columns of the
+// primary key, joined by commas, also where key is null; a table without one
+// has the empty key. char(n) is without its padding in both. now() is the
+// commit timestamp, so that a replay gives the same event.
+//
+// Columns in privacy.deny cannot be named in data, columns, key or tenant. They
+// can in when and watch, which decide and do not show; where such a change is
+// parked, the parked row is without them.
+//
+// # How it fails
+//
+// What cannot be computed is parked, never dropped and never guessed: a run-time
+// error of an expression, or a condition, key or tenant (or the old row for
+// watch and previous) that depends on a value that was not sent. Other rules go
+// on. A column that a rule uses and that is gone or has changed its type is a
+// SchemaError: under the policy Stop, Map returns it at the first change that
+// the rule is for; under Park those changes are parked until rules are loaded
+// that fit. The Mapper judges by the stream's own description of the table,
+// which for a backlog is that of its time. New columns, and other lengths of
+// the same type, are fine.
+//
+// Errors and reasons never hold row data.
 package mapping

@@ -27,10 +27,11 @@ func (v Value) Text() string {
 	return text
 }
 
-// Raw returns a scalar as it is written, without looking at the environment.
+// Raw returns a scalar as it is written, without looking at the environment; a
+// null that is written out too.
 func (v Value) Raw() string {
 	r := v.resolved()
-	if !r.IsScalar() {
+	if !r.IsScalar() && !r.IsNull() {
 		v.wrongKind("a single value")
 		return ""
 	}

@@ -1,6 +1,7 @@
 package strictyaml
 
 import (
+	"fmt"
 	"slices"
 	"strings"
 
@@ -40,6 +41,20 @@ func (v Value) ErrorfAt(offset int, hint, format string, args ...any) {
 	}
 }
 
+// Mistake returns an Error at a byte offset in the value's text without
+// recording it: for what is found long after the file was read. A negative
+// offset stands for the value's beginning, with its quotes.
+func (v Value) Mistake(offset int, hint, format string, args ...any) *Error {
+	e := &Error{File: v.File(), Hint: hint, Message: fmt.Sprintf(format, args...)}
+	switch {
+	case v.node != nil && offset < 0:
+		e.Line, e.Col = v.node.Line, v.node.Column
+	case v.node != nil:
+		e.Line, e.Col = v.Position(offset)
+	}
+	return e
+}
+
 // File is the name of the value's file.
 func (v Value) File() string {
 	if v.doc == nil {
@@ -72,6 +87,9 @@ func (v Value) IsList() bool { return v.is(yaml.SequenceNode) }
 
 // IsScalar reports whether the value is a scalar that is not empty (null).
 func (v Value) IsScalar() bool { return v.is(yaml.ScalarNode) && !v.empty() }
+
+// IsNull reports whether null is written out.
+func (v Value) IsNull() bool { return v.empty() && strings.EqualFold(v.resolved().node.Value, "null") }
 
 func (v Value) is(k yaml.Kind) bool {
 	n := v.resolved().node

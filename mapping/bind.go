@@ -1,0 +1,282 @@
+package mapping
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"gancho/cdc"
+	"gancho/internal/strictyaml"
+	"gancho/mapping/expr"
+)
+
+// maxRulesPerTable: an event's number within its change has 16 bits.
+const maxRulesPerTable = 1 << 16
+
+// boundRule is a rule that fits its table.
+type boundRule struct {
+	*rule
+	table *cdc.Table
+	// columns are the columns that the rule depends on, by name, with their types.
+	columns map[string]*cdc.Type
+	// denied are those of them that privacy.deny names.
+	denied map[string]bool
+	// needsFull: old values of ordinary columns are needed.
+	needsFull bool
+}
+
+// Bind checks the rules against the source's catalogue and returns them as a
+// Ruleset. The error is a strictyaml.Errors with all mistakes of all files, or
+// that of a query. The connection is only used until Bind returns.
+func (r *Rules) Bind(ctx context.Context, conn *pgx.Conn) (*Ruleset, error) {
+	b := &binder{options: r.options, tables: map[cdc.Name]*cdc.Table{}, conn: conn}
+	var err error
+	if b.database, err = cdc.LoadSettings(ctx, conn); err != nil {
+		return nil, fmt.Errorf("bind rules: %w", err)
+	}
+	rs := &Ruleset{byTable: map[cdc.Name][]*boundRule{}, policy: r.options.OnSchemaChange}
+	if rs.settings, err = languageSettings(ctx, conn, b.database, r.options.Location); err != nil {
+		return nil, fmt.Errorf("bind rules: %w", err)
+	}
+	b.settings = rs.settings
+	if err := b.loadDenied(ctx, r.deny); err != nil {
+		return nil, fmt.Errorf("bind rules: %w", err)
+	}
+	for _, rule := range r.rules {
+		bound, err := b.bind(ctx, rule)
+		if err != nil {
+			return nil, fmt.Errorf("bind rules: %w", err)
+		}
+		if bound == nil {
+			continue
+		}
+		name := bound.table.Relation.TableName()
+		if len(rs.byTable[name]) == maxRulesPerTable {
+			b.mistake(rule.value, -1, "", "table %s has more than %d rules", name, maxRulesPerTable)
+		}
+		rs.rules = append(rs.rules, bound)
+		rs.byTable[name] = append(rs.byTable[name], bound)
+	}
+	if err := b.errors.Err(); err != nil {
+		return nil, err
+	}
+	rs.findings = append(b.findings, publicationFindings(rs, r.options.Publication)...)
+	return rs, nil
+}
+
+// languageSettings are the properties of the database that decide what
+// expressions mean. Under the builtin provider (PostgreSQL 17) its own locale
+// counts, and datcollate means nothing:
+// https://www.postgresql.org/docs/current/locale.html#LOCALE-PROVIDERS
+func languageSettings(ctx context.Context, conn *pgx.Conn, s cdc.Settings, location *time.Location) (expr.Settings, error) {
+	out := expr.Settings{Location: location, Collation: s.Collation, CType: s.Ctype, Encoding: s.Encoding}
+	var builtin *string
+	err := conn.QueryRow(ctx, `
+		select coalesce(d->>'datlocprovider', 'c'), d->>'datlocale'
+		from (select to_jsonb(p) d from pg_catalog.pg_database p where datname = current_database()) x`).Scan(&out.Provider, &builtin)
+	if err != nil {
+		return out, fmt.Errorf("read locale of the source: %w", err)
+	}
+	if out.Provider == "b" && builtin != nil {
+		out.Collation, out.CType = *builtin, *builtin
+	}
+	return out, nil
+}
+
+// binder collects what is found while rules are bound.
+type binder struct {
+	options  Options
+	conn     *pgx.Conn
+	database cdc.Settings
+	settings expr.Settings
+	// tables are those loaded so far, by the name as written; nil: there is none.
+	tables   map[cdc.Name]*cdc.Table
+	names    []cdc.Name // of all tables, for suggestions; loaded when needed
+	denied   map[uint32]map[string]string
+	errors   strictyaml.Errors
+	findings []Finding
+}
+
+func (b *binder) mistake(v strictyaml.Value, offset int, hint, format string, args ...any) {
+	b.errors = append(b.errors, v.Mistake(offset, hint, format, args...))
+}
+
+func (b *binder) note(r *rule, t *cdc.Table, fix, format string, args ...any) {
+	b.findings = append(b.findings, Finding{Note, r.place(), t.Relation.TableName(), fmt.Sprintf(format, args...), fix})
+}
+
+// table loads a table once. It is nil when there is none.
+func (b *binder) table(ctx context.Context, name cdc.Name) (*cdc.Table, error) {
+	if t, ok := b.tables[name]; ok {
+		return t, nil
+	}
+	t, err := cdc.LoadTable(ctx, b.conn, name.Schema, name.Name)
+	if errors.Is(err, cdc.ErrNoTable) {
+		t, err = nil, nil
+	}
+	if err == nil {
+		b.tables[name] = t
+	}
+	return t, err
+}
+
+// closestTable is a hint for a table that does not exist.
+func (b *binder) closestTable(ctx context.Context, name cdc.Name) (string, error) {
+	if b.names == nil {
+		names, err := cdc.ListTables(ctx, b.conn)
+		if err != nil {
+			return "", err
+		}
+		b.names = names
+	}
+	short := map[string]cdc.Name{}
+	var candidates []string
+	for _, n := range b.names {
+		key := n.Name
+		if name.Schema != "" {
+			key = n.Schema + "." + n.Name
+		} else if n.Schema == "public" {
+			n.Schema = ""
+		}
+		short[key] = n
+		candidates = append(candidates, key)
+	}
+	wanted := name.Name
+	if name.Schema != "" {
+		wanted = name.Schema + "." + name.Name
+	}
+	if c := strictyaml.Closest(wanted, candidates); c != "" {
+		return "did you mean " + short[c].String() + "?", nil
+	}
+	return "write schema.table where it is in none of the schemas of search_path", nil
+}
+
+// loadDenied finds the columns of privacy.deny. A name that protects nothing is
+// a mistake, because someone relies on it.
+func (b *binder) loadDenied(ctx context.Context, deny []denied) error {
+	b.denied = map[uint32]map[string]string{}
+	for _, d := range deny {
+		t, err := b.table(ctx, d.table)
+		if err != nil {
+			return err
+		}
+		if t == nil {
+			hint, err := b.closestTable(ctx, d.table)
+			if err != nil {
+				return err
+			}
+			b.errors = append(b.errors, d.mistake(hint, "table %s does not exist", d.table))
+			continue
+		}
+		if t.Relation.Column(d.column) < 0 && !slices.Contains(t.Generated, d.column) {
+			c := compiler{relation: t.Relation}
+			b.errors = append(b.errors, d.mistake(c.closestColumn(d.column), "column %q is not in table %s", d.column, t.Relation.Name))
+			continue
+		}
+		of := b.denied[t.Relation.OID]
+		if of == nil {
+			of = map[string]string{}
+			b.denied[t.Relation.OID] = of
+		}
+		of[d.column] = d.text
+	}
+	return nil
+}
+
+// bind checks one rule. It returns nil when the table cannot be used at all.
+func (b *binder) bind(ctx context.Context, r *rule) (*boundRule, error) {
+	t, err := b.table(ctx, r.table)
+	if err != nil {
+		return nil, err
+	}
+	if t == nil {
+		hint, err := b.closestTable(ctx, r.table)
+		if err != nil {
+			return nil, err
+		}
+		b.mistake(r.tableValue, -1, hint, "table %s does not exist", r.table)
+		return nil, nil
+	}
+	if !b.publishable(r, t) {
+		return nil, nil
+	}
+	bound := &boundRule{rule: r, table: t, columns: map[string]*cdc.Type{}, denied: map[string]bool{}}
+	c := &compiler{relation: t.Relation, settings: b.settings, primaryKey: t.PrimaryKey, generated: t.Generated}
+	for g := range groups {
+		if r.ops&g.ops() != 0 {
+			c.compile(r, g)
+		}
+	}
+	b.errors = append(b.errors, c.mistakes...)
+	for column, text := range b.denied[t.Relation.OID] {
+		bound.denied[column] = text != ""
+	}
+	for _, u := range c.uses {
+		column := t.Relation.Columns[u.Index]
+		bound.columns[u.Name] = column.Type
+		b.checkUse(bound, u, column)
+	}
+	if err := b.checkIdentity(ctx, bound, c.uses); err != nil {
+		return nil, err
+	}
+	if r.key == nil && len(t.PrimaryKey) == 0 && r.ops&^setOf(cdc.Truncate) != 0 {
+		b.note(r, t, "write key: with what must stay in order", "the table has no primary key, so that all events of the rule wait for each other")
+	}
+	return bound, nil
+}
+
+// publishable: the stream can carry the table's changes.
+func (b *binder) publishable(r *rule, t *cdc.Table) bool {
+	name := t.Relation.TableName()
+	kinds := map[byte]string{'v': "a view", 'm': "a materialized view", 'f': "a foreign table"}
+	switch {
+	case kinds[t.Kind] != "":
+		b.mistake(r.tableValue, -1, "name the tables that it reads", "%s is %s, which has no changes of its own", name, kinds[t.Kind])
+	case t.Persistence == 'u':
+		b.mistake(r.tableValue, -1, fmt.Sprintf("run: ALTER TABLE %s SET LOGGED;", name), "table %s is unlogged: its changes are not in the WAL", name)
+	case t.Persistence == 't':
+		b.mistake(r.tableValue, -1, "", "table %s is temporary: its changes are not in the WAL", name)
+	case t.PartitionRoot != cdc.Name{}:
+		b.mistake(r.tableValue, -1, fmt.Sprintf("write table: %s", t.PartitionRoot), "table %s is a partition: the stream has its rows as those of %s", name, t.PartitionRoot)
+	default:
+		return true
+	}
+	return false
+}
+
+// checkUse looks at one column that a part of a rule depends on.
+func (b *binder) checkUse(bound *boundRule, u use, column cdc.Column) {
+	if u.shown && bound.denied[u.Name] {
+		b.mistake(u.value, u.offset(), "remove it from the rule, or from privacy.deny", "column %q must not be sent: privacy.deny has %s", u.Name, b.denied[bound.table.Relation.OID][u.Name])
+	}
+	if column.Type.Base().Name == "money" && b.database.MoneyDigits != 2 {
+		b.mistake(u.value, u.offset(), "change the column to numeric, or leave it out",
+			"column %q is money, with %d decimal digits in this database: the stream has it with 2, which is another value", u.Name, b.database.MoneyDigits)
+	}
+	if bound.ops.has(cdc.Update) && !u.leaf && !u.Old && u.group == groupWrite && large(column) && bound.table.Relation.ReplicaIdentity != 'f' {
+		b.note(bound.rule, bound.table, fullStatement(bound.table.Relation.TableName()),
+			"%s uses column %q, whose large values are not sent with an update that leaves them alone: such changes are parked", u.path, u.Name)
+	}
+}
+
+// large: values of the column may be stored out of line.
+func large(c cdc.Column) bool {
+	t := c.Type.Base()
+	if t.Kind == cdc.KindArray {
+		return true
+	}
+	return c.TypeMod < 0 && slices.Contains([]string{"text", "varchar", "json", "jsonb", "bytea", "xml"}, t.Name)
+}
+
+// offset is where the use's expression first mentions the column, -1 if it
+// cannot be found.
+func (u use) offset() int {
+	if i := mention(u.text, "old."+u.Name); u.Old && i >= 0 {
+		return i
+	}
+	return mention(u.text, u.Name)
+}

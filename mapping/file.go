@@ -1,0 +1,236 @@
+package mapping
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"slices"
+	"strings"
+	"time"
+	"unicode"
+
+	"gancho/cdc"
+	"gancho/internal/strictyaml"
+	"gancho/mapping/expr"
+)
+
+// Policy says what happens to a rule whose columns are gone or have changed
+// their type.
+type Policy uint8
+
+// The policies of source.on_schema_change.
+const (
+	// Stop ends the bridge with the error: nothing is confirmed any more.
+	Stop Policy = iota
+	// Park puts the changes aside that the rule is for.
+	Park
+)
+
+// Options are what rules are read with.
+type Options struct {
+	// Files are the rule files; the order of the rules is theirs.
+	Files []string
+	// Deny are columns that no payload may hold, as table.column or
+	// schema.table.column, with "Quoted Names" as in SQL.
+	Deny []string
+	// Location is the time zone of the source; nil is UTC.
+	Location       *time.Location
+	OnSchemaChange Policy
+	// Publication is the one that must have the tables; another one with the
+	// suffix _insert may have tables of which only inserts are read. Empty:
+	// publications are not looked at.
+	Publication string
+}
+
+// Rules are rules as their files have them, not yet checked against a database.
+type Rules struct {
+	rules   []*rule
+	deny    []denied
+	options Options
+}
+
+// Parse reads rule files as far as that is possible without a database: their
+// form and the syntax of expressions. The error is a strictyaml.Errors with all
+// mistakes of all files.
+func Parse(o Options) (*Rules, error) {
+	if o.Location == nil {
+		o.Location = time.UTC
+	}
+	rs := &Rules{options: o}
+	var errs strictyaml.Errors
+	for _, s := range o.Deny {
+		d, err := parseDenied(s)
+		if err != nil {
+			errs = append(errs, err)
+			continue
+		}
+		rs.deny = append(rs.deny, d)
+	}
+	for _, file := range o.Files {
+		src, err := os.ReadFile(file)
+		if err != nil {
+			errs = append(errs, &strictyaml.Error{File: file, Message: fmt.Sprintf("read rules: %v", err), Hint: "correct rules in the configuration"})
+			continue
+		}
+		rules, mistakes := parseFile(file, src)
+		rs.rules = append(rs.rules, rules...)
+		errs = append(errs, mistakes...)
+	}
+	if len(rs.rules) == 0 && len(errs) == 0 {
+		errs = append(errs, &strictyaml.Error{File: strings.Join(o.Files, ", "), Message: "there is no rule", Hint: "write one below rules:"})
+	}
+	if err := errs.Err(); err != nil {
+		return nil, err
+	}
+	return rs, nil
+}
+
+func parseFile(name string, src []byte) ([]*rule, strictyaml.Errors) {
+	d := strictyaml.Parse(name, src, nil)
+	var rules []*rule
+	if !d.Root().Valid() && len(d.Errors()) == 0 {
+		d.Add("write rules below rules:", "the file is empty")
+	}
+	d.Root().Map(strictyaml.Required("rules", func(v strictyaml.Value) {
+		for _, item := range v.List() {
+			rules = append(rules, parseRule(item))
+		}
+	}))
+	return rules, d.Errors()
+}
+
+func parseRule(v strictyaml.Value) *rule {
+	r := &rule{value: v.Resolved()}
+	type value = strictyaml.Value
+	later := func(name, hint string) strictyaml.Field {
+		return strictyaml.Refused(name, fmt.Sprintf("%q comes with a later version", name), hint)
+	}
+	var on, previous, data, columns value
+	v.Map(
+		strictyaml.Required("event", func(v value) { r.event = eventName(v) }),
+		strictyaml.Optional("title", func(v value) { r.title = v.Raw() }),
+		strictyaml.Optional("description", func(v value) { v.Raw() }),
+		strictyaml.Required("table", func(v value) { r.table, r.tableValue = tableName(v), v }),
+		strictyaml.Required("on", func(v value) { on, r.ops = v, operationSet(v) }),
+		strictyaml.Optional("when", func(v value) { r.when = parseExpression(v, "when") }),
+		strictyaml.Optional("tenant", func(v value) { r.tenant = parseExpression(v, "tenant") }),
+		strictyaml.Optional("key", func(v value) { r.key = parseExpression(v, "key") }),
+		strictyaml.Optional("data", func(v value) { data, r.data = v, parseData(v) }),
+		strictyaml.Optional("columns", func(v value) { columns, r.columns = v, columnRefs(v, "columns") }),
+		strictyaml.Optional("watch", func(v value) { r.watch = columnRefs(v, "watch") }),
+		strictyaml.Optional("previous", func(v value) { previous, r.previous = v, v.Bool() }),
+		strictyaml.Optional("numbers", func(v value) { r.numbersAsStrings = v.Choice("number", "string") == "string" }),
+		later("lookup", "show the columns of the row itself"),
+		later("children", "write a rule for the other table"),
+		later("collapse", "events come one per row change"),
+		later("root_only", "restrict the rule with when"),
+	)
+	if !v.IsMap() {
+		return r
+	}
+	if !columns.Valid() && (!data.Valid() || r.data != nil && len(r.data.fields) == 0) {
+		r.value.Errorf("nothing is sent that is not named: write columns: [id, ...], or data: with an expression for each key",
+			"the rule has neither data nor columns")
+	}
+	r.check(on, previous)
+	r.version = fingerprint(r.value)
+	return r
+}
+
+// check looks at what the keys say together.
+func (r *rule) check(on, previous strictyaml.Value) {
+	if !r.ops.has(cdc.Update) && r.ops != 0 {
+		if len(r.watch) > 0 {
+			r.watch[0].value.Errorf("remove it, or add update", "watch is about updates, and the rule is on %s", r.ops)
+		}
+		if r.previous {
+			previous.Errorf("remove it, or add update", "previous is about updates, and the rule is on %s", r.ops)
+		}
+	}
+	if r.ops.has(cdc.Truncate) && len(r.columns) > 0 {
+		on.Errorf("write data with constants, such as tabela: \"'clientes'\"", "a truncate has no row to show columns of")
+	}
+	if r.data != nil {
+		for _, c := range r.columns {
+			if slices.ContainsFunc(r.data.fields, func(f *field) bool { return f.name == c.name }) {
+				c.value.Errorf("remove one", "%q is both in columns and in data", c.name)
+			}
+		}
+	}
+}
+
+func eventName(v strictyaml.Value) string {
+	s := v.Raw()
+	bad := func(r rune) bool {
+		return unicode.IsSpace(r) || unicode.IsControl(r) || r == '*' || r == '"' || r == ','
+	}
+	if len(s) > 128 || strings.IndexFunc(s, bad) >= 0 {
+		v.Errorf("write such as cobranca.liquidada, at most 128 bytes", "%q cannot be the name of an event", s)
+	}
+	return s
+}
+
+func tableName(v strictyaml.Value) cdc.Name {
+	s := v.Raw()
+	if s == "" {
+		return cdc.Name{}
+	}
+	name, err := cdc.ParseName(s)
+	if err != nil {
+		v.Errorf("", "%v", err)
+	}
+	return name
+}
+
+func operationSet(v strictyaml.Value) opSet {
+	var set opSet
+	items := v.ListOrOne()
+	if len(items) == 0 {
+		v.Errorf("write insert, update, delete or truncate, or a list of them", "the list of operations is empty")
+	}
+	for _, item := range items {
+		name := item.Choice("insert", "update", "delete", "truncate")
+		for _, op := range operations() {
+			if op.String() == name {
+				if set.has(op) {
+					item.Errorf("remove one", "%s is given twice", op)
+				}
+				set |= setOf(op)
+			}
+		}
+	}
+	return set
+}
+
+// parseExpression reads an SQL expression and checks its syntax.
+func parseExpression(v strictyaml.Value, path string) *expression {
+	e := &expression{value: v.Resolved(), text: v.Raw(), path: path}
+	if e.text == "" {
+		if v.IsScalar() {
+			v.Errorf("write an SQL expression", "%s is empty", path)
+		}
+		return e
+	}
+	if strings.HasPrefix(e.value.Comment(), "#>") {
+		v.Errorf("write the expression in a block (key: >- and the expression on the next line)", "YAML takes %s for a comment", e.value.Comment()[:2])
+	}
+	for _, m := range mistakes(expr.CheckSyntax(e.text)) {
+		e.value.ErrorfAt(m.Offset, m.Hint, "%s", m.Message)
+	}
+	return e
+}
+
+// mistakes takes apart what the expression compiler returns.
+func mistakes(err error) []*expr.Error {
+	var all expr.Errors
+	var one *expr.Error
+	switch {
+	case err == nil:
+		return nil
+	case errors.As(err, &all):
+		return all
+	case errors.As(err, &one):
+		return []*expr.Error{one}
+	}
+	return []*expr.Error{{Message: err.Error()}}
+}

@@ -1,0 +1,132 @@
+package mapping
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/jackc/pgx/v5"
+
+	"gancho/cdc"
+	"gancho/internal/strictyaml"
+)
+
+// fullStatement makes the server send whole old rows.
+func fullStatement(table cdc.Name) string {
+	return fmt.Sprintf("ALTER TABLE %s REPLICA IDENTITY FULL;", table)
+}
+
+const fullCost = "it raises the WAL of the table's updates and deletes by about 40 %"
+
+// checkIdentity checks that the server sends the old values that a rule needs,
+// and that publishing the table does not make the application's own statements fail:
+// https://www.postgresql.org/docs/current/logical-replication-publication.html#LOGICAL-REPLICATION-PUBLICATION-REPLICA-IDENTITY
+func (b *binder) checkIdentity(ctx context.Context, bound *boundRule, uses []use) error {
+	t, r := bound.table, bound.rule
+	name := t.Relation.TableName()
+	if r.ops&setOf(cdc.Update, cdc.Delete) != 0 && len(t.WithoutIdentity) > 0 {
+		fix := fmt.Sprintf("add a primary key, or run: %s (%s)", fullStatement(name), fullCost)
+		if t.Kind == 'p' {
+			fix = "add a primary key to " + name.String()
+		}
+		b.mistake(r.tableValue, -1, fix, "table %s has no replica identity: with its updates or deletes published, the application's own UPDATE and DELETE of %s would fail",
+			name, joinNames(t.WithoutIdentity))
+		return nil
+	}
+	reason, place, offset := "", strictyaml.Value{}, -1
+	for _, u := range uses {
+		full := u.needed || u.group == groupDelete && !u.leaf && !t.Relation.Columns[u.Index].Key
+		if full && reason == "" {
+			reason, place, offset = fmt.Sprintf("%s needs the old value of column %q", u.path, u.Name), u.value, u.offset()
+		}
+	}
+	if r.previous && reason == "" {
+		reason, place = "previous needs the old row", r.value
+	}
+	if reason == "" {
+		b.noteLeftOut(bound, uses)
+		return nil
+	}
+	bound.needsFull = true
+	without, err := withoutFull(ctx, b.conn, t)
+	if err != nil || len(without) == 0 {
+		return err
+	}
+	var statements []string
+	for _, n := range without {
+		statements = append(statements, fullStatement(n))
+	}
+	b.mistake(place, offset, fmt.Sprintf("run: %s (%s)", strings.Join(statements, " "), fullCost), "%s, which the server sends only under REPLICA IDENTITY FULL", reason)
+	return nil
+}
+
+// withoutFull returns the tables that hold the rows, the table itself or its
+// partitions, and do not have REPLICA IDENTITY FULL: partitions have their own.
+func withoutFull(ctx context.Context, conn *pgx.Conn, t *cdc.Table) ([]cdc.Name, error) {
+	if t.Kind != 'p' {
+		if t.Relation.ReplicaIdentity == 'f' {
+			return nil, nil
+		}
+		return []cdc.Name{t.Relation.TableName()}, nil
+	}
+	rows, err := conn.Query(ctx, `
+		select n.nspname::text, c.relname::text
+		from pg_partition_tree($1::oid::regclass) p join pg_catalog.pg_class c on c.oid = p.relid
+		join pg_catalog.pg_namespace n on n.oid = c.relnamespace
+		where c.relreplident <> 'f' and (p.isleaf or p.level = 0) order by p.level, 1, 2`, t.Relation.OID)
+	if err != nil {
+		return nil, fmt.Errorf("read partitions of %s: %w", t.Relation.TableName(), err)
+	}
+	names, err := pgx.CollectRows(rows, pgx.RowToStructByPos[cdc.Name])
+	if err != nil {
+		return nil, fmt.Errorf("read partitions of %s: %w", t.Relation.TableName(), err)
+	}
+	return names, nil
+}
+
+// noteLeftOut tells what a delete's payload will lack.
+func (b *binder) noteLeftOut(bound *boundRule, uses []use) {
+	t := bound.table
+	if t.Relation.ReplicaIdentity == 'f' {
+		return
+	}
+	var missing []string
+	for _, u := range uses {
+		if u.group == groupDelete && u.leaf && !t.Relation.Columns[u.Index].Key && !slices.Contains(missing, u.Name) {
+			missing = append(missing, u.Name)
+		}
+	}
+	if len(missing) > 0 {
+		b.note(bound.rule, t, fullStatement(t.Relation.TableName())+" ("+fullCost+")",
+			"a deleted row is sent without %s: the payload will lack what depends on it, named in unchanged", strings.Join(missing, ", "))
+	}
+}
+
+func joinNames(names []cdc.Name) string {
+	texts := make([]string, len(names))
+	for i, n := range names {
+		texts[i] = n.String()
+	}
+	return strings.Join(texts, ", ")
+}
+
+// mention returns where an expression first names a column, -1 if it does not.
+func mention(text, name string) int {
+	for from := 0; ; {
+		i := strings.Index(strings.ToLower(text[from:]), strings.ToLower(name))
+		if i < 0 {
+			return -1
+		}
+		i += from
+		end := i + len(name)
+		if (i == 0 || !identifierByte(text[i-1])) && (end >= len(text) || !identifierByte(text[end])) {
+			return i
+		}
+		from = i + 1
+	}
+}
+
+func identifierByte(c byte) bool {
+	return c == '_' || c == '$' || c >= 0x80 || '0' <= c && c <= '9' || 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z'
+}

@@ -1,0 +1,251 @@
+package mapping
+
+import (
+	"bytes"
+
+	"gancho/cdc"
+	"gancho/internal/pgtext"
+	"gancho/mapping/expr"
+)
+
+// Sink takes what a Mapper makes of a change. What it is given is valid only
+// until it returns. Its errors end Map and come back from it as they are.
+type Sink interface {
+	Event(*Event) error
+	Park(*Parked) error
+}
+
+// Mapper applies a Ruleset to changes. It belongs to one goroutine and reuses
+// its memory: in a steady state it allocates nothing.
+type Mapper struct {
+	rules        *Ruleset
+	schemaChange func(*SchemaError)
+	// plans by OID: a table has one relation at a time.
+	plans map[uint32]*tablePlan
+	last  *tablePlan
+
+	machine *expr.Machine
+	// before evaluates on the old row, as if it were the new one.
+	before       *expr.Machine
+	beforeChange cdc.Change
+	beforeLoaded bool
+	numbers      pgtext.JSONOptions // as numbers
+	strings      pgtext.JSONOptions // numbers as strings
+
+	event  Event
+	parked Parked
+	// unchanged is the array of Event.Unchanged while a payload is rendered.
+	data, previous, unchanged, tenant, key, row, scratch []byte
+}
+
+// NewMapper returns a Mapper for the rules. The function, which may be nil, is
+// told once of each rule that does not fit a relation of the stream, under
+// either policy.
+func NewMapper(rs *Ruleset, schemaChange func(*SchemaError)) *Mapper {
+	m := &Mapper{schemaChange: schemaChange}
+	m.Swap(rs)
+	return m
+}
+
+// Swap makes the Mapper go on with other rules. Between two changes of one
+// transaction it would split the transaction's events between the two.
+func (m *Mapper) Swap(rs *Ruleset) {
+	m.rules = rs
+	m.plans = map[uint32]*tablePlan{}
+	m.last = nil
+	m.machine, m.before = expr.NewMachine(rs.settings), expr.NewMachine(rs.settings)
+	m.numbers = pgtext.JSONOptions{Location: rs.settings.Location}
+	m.strings = pgtext.JSONOptions{Location: rs.settings.Location, NumbersAsStrings: true}
+}
+
+// Map gives the events of a change, and what had to be parked, to the sink, in
+// the order of the rules. It returns a *SchemaError under the policy Stop, and
+// otherwise only what the sink returns.
+func (m *Mapper) Map(c *cdc.Change, sink Sink) error {
+	plan := m.plan(c.Relation)
+	rules := plan.byOp[c.Op]
+	if len(rules) == 0 {
+		return nil
+	}
+	if broken := plan.broken[c.Op]; broken != nil && m.rules.policy == Stop {
+		return broken
+	}
+	m.machine.Load(c)
+	m.beforeLoaded = false
+	for n := range rules {
+		if err := m.apply(&rules[n], n, c, sink); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (m *Mapper) plan(rel *cdc.Relation) *tablePlan {
+	if m.last != nil && m.last.relation == rel {
+		return m.last
+	}
+	plan := m.plans[rel.OID]
+	if plan == nil || plan.relation != rel {
+		plan = newTablePlan(m.rules, rel, m.schemaChange)
+		m.plans[rel.OID] = plan
+	}
+	m.last = plan
+	return plan
+}
+
+// failure is why a rule could not be applied, and in which part.
+type failure struct {
+	part   string // watch, previous or key, when there is no expression
+	source *expression
+	err    error
+}
+
+func (m *Mapper) apply(r *rulePlan, n int, c *cdc.Change, sink Sink) error {
+	if r.decides {
+		fires, failed := m.fires(r, c)
+		switch {
+		case failed.err != nil:
+			return m.park(r, n, c, sink, failed.reason(r))
+		case !fires:
+			return nil
+		}
+	}
+	if r.broken != nil {
+		return m.park(r, n, c, sink, r.broken.Error())
+	}
+	if failed := m.build(r, n, c); failed.err != nil {
+		return m.park(r, n, c, sink, failed.reason(r))
+	}
+	return sink.Event(&m.event)
+}
+
+// fires evaluates watch AND when in three-valued logic: what was not sent
+// matters only if the rest does not decide.
+func (m *Mapper) fires(r *rulePlan, c *cdc.Change) (bool, failure) {
+	var unknown failure
+	if c.Op == cdc.Update && len(r.watch) > 0 {
+		var changed bool
+		changed, unknown = m.changed(r, c)
+		if !changed && unknown.err == nil {
+			return false, failure{}
+		}
+	}
+	if r.when != nil {
+		value, null, err := m.machine.Bool(r.when)
+		switch {
+		case err != nil:
+			return false, failure{source: r.bound.when, err: err}
+		case null || !value:
+			return false, failure{}
+		}
+	}
+	return unknown.err == nil, unknown
+}
+
+// changed reports whether an update changed a watched column.
+func (m *Mapper) changed(r *rulePlan, c *cdc.Change) (bool, failure) {
+	var unknown failure
+	for _, w := range r.watch {
+		now := c.New[w.index]
+		if now.State == cdc.Unchanged {
+			continue
+		}
+		if c.Old == nil && c.Relation.Columns[w.index].Key && c.Relation.ReplicaIdentity != 'f' {
+			continue // the server sends the old key when it has changed
+		}
+		if c.Old == nil || !c.Old[w.index].Known() {
+			unknown = failure{part: "watch", err: &expr.UnknownError{Column: c.Relation.Columns[w.index].Name, Old: true, State: cdc.Missing}}
+			continue
+		}
+		was := c.Old[w.index]
+		if was.State == now.State && (now.State == cdc.Null || bytes.Equal(was.Text, now.Text)) {
+			continue
+		}
+		if w.changed == nil || was.State != now.State {
+			return true, failure{}
+		}
+		differs, _, err := m.machine.Bool(w.changed)
+		if err != nil {
+			return false, failure{part: "watch", err: err}
+		}
+		if differs {
+			return true, failure{}
+		}
+	}
+	return false, unknown
+}
+
+// build makes m.event.
+func (m *Mapper) build(r *rulePlan, n int, c *cdc.Change) failure {
+	m.tenant = m.tenant[:0]
+	if r.tenant != nil {
+		var err error
+		if m.tenant, _, err = m.machine.AppendText(m.tenant, r.tenant); err != nil {
+			return failure{source: r.bound.tenant, err: err}
+		}
+		m.tenant = unpadded(m.tenant, r.tenant.Type())
+	}
+	if failed := m.orderingKey(r, c); failed.err != nil {
+		return failed
+	}
+	m.unchanged = m.unchanged[:0]
+	var failed failure
+	if m.data, failed = m.renderPayload(m.data[:0], r); failed.err != nil {
+		return failed
+	}
+	e := &m.event
+	*e = Event{
+		Position: c.Position, N: n, Type: r.bound.event, Rule: r.place, Version: r.bound.version,
+		Time: c.Tx.Time, Tenant: m.tenant, Key: m.key, Data: m.data,
+	}
+	if len(m.unchanged) > 0 {
+		m.unchanged = append(m.unchanged, ']')
+		e.Unchanged = m.unchanged
+	}
+	if r.bound.previous && c.Op == cdc.Update {
+		if m.previous, failed = m.renderPrevious(m.previous[:0], r, c); failed.err != nil {
+			return failed
+		}
+		e.Previous = m.previous
+	}
+	return failure{}
+}
+
+// orderingKey makes m.key: the rule's, or the primary key.
+func (m *Mapper) orderingKey(r *rulePlan, c *cdc.Change) failure {
+	m.key = m.key[:0]
+	if r.key != nil {
+		var null bool
+		var err error
+		if m.key, null, err = m.machine.AppendText(m.key, r.key); err != nil {
+			return failure{source: r.bound.key, err: err}
+		}
+		if !null {
+			m.key = unpadded(m.key, r.key.Type())
+			return failure{}
+		}
+		m.key = m.key[:0]
+	}
+	row, old := c.New, false
+	if c.Op == cdc.Delete {
+		row, old = c.Old, true
+	}
+	for i, column := range r.fallback {
+		if i > 0 {
+			m.key = append(m.key, ',')
+		}
+		if row == nil || !row[column].Known() {
+			return failure{part: "key", err: &expr.UnknownError{Column: c.Relation.Columns[column].Name, Old: old, State: cdc.Missing}}
+		}
+		m.key = append(m.key, unpadded(row[column].Text, c.Relation.Columns[column].Type)...)
+	}
+	return failure{}
+}
+
+// unpadded returns a text without the padding of char(n).
+func unpadded(text []byte, t *cdc.Type) []byte {
+	if len(text) > 0 && text[len(text)-1] == ' ' && padded(t) {
+		return bytes.TrimRight(text, " ")
+	}
+	return text
+}

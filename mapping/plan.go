@@ -1,0 +1,124 @@
+package mapping
+
+import (
+	"fmt"
+	"slices"
+
+	"gancho/cdc"
+	"gancho/mapping/expr"
+)
+
+// tablePlan is what a Mapper does with the changes of one relation of the
+// stream: the table's rules, compiled against it, by operation.
+type tablePlan struct {
+	relation *cdc.Relation
+	byOp     [cdc.Truncate + 1][]rulePlan
+	// broken are the first errors of rules that no longer fit, by operation.
+	broken [cdc.Truncate + 1]*SchemaError
+}
+
+// rulePlan is one rule compiled for one operation. Its place in the list is
+// Event.N.
+type rulePlan struct {
+	*program
+	bound *boundRule
+	place string
+	table cdc.Name
+	// broken: the rule no longer fits the relation. The program then serves
+	// only to decide, and only if decides is true.
+	broken  *SchemaError
+	decides bool
+	// row are the columns of a parked row, with their JSON keys.
+	row []rowColumn
+}
+
+type rowColumn struct {
+	index int
+	key   string
+}
+
+// newTablePlan compiles the table's rules against a relation. Every rule that
+// does not fit is reported once.
+func newTablePlan(rs *Ruleset, rel *cdc.Relation, report func(*SchemaError)) *tablePlan {
+	plan := &tablePlan{relation: rel}
+	for _, b := range rs.byTable[rel.TableName()] {
+		var reported bool
+		var compiled [groups]*rulePlan
+		for _, op := range b.ops.list() {
+			g := groupOf(op)
+			if compiled[g] == nil {
+				compiled[g] = newRulePlan(rs, b, rel, g)
+			}
+			r := compiled[g]
+			plan.byOp[op] = append(plan.byOp[op], *r)
+			if r.broken == nil {
+				continue
+			}
+			if plan.broken[op] == nil {
+				plan.broken[op] = r.broken
+			}
+			if !reported && report != nil {
+				report(r.broken)
+			}
+			reported = true
+		}
+	}
+	return plan
+}
+
+func newRulePlan(rs *Ruleset, b *boundRule, rel *cdc.Relation, g group) *rulePlan {
+	c := &compiler{relation: rel, settings: rs.settings, primaryKey: b.table.PrimaryKey}
+	r := &rulePlan{bound: b, place: b.place(), table: rel.TableName(), program: c.compile(b.rule, g)}
+	changed := b.differences(rel)
+	switch {
+	case len(changed) > 0:
+		r.broken = changed[0]
+	case len(c.mistakes) > 0:
+		m := c.mistakes[0]
+		r.broken = b.schemaError(rel, "", "does not fit the rule any more: "+m.Message, m.Hint)
+	}
+	r.decides = r.broken == nil || r.canDecide(c.uses, changed)
+	for i, column := range rel.Columns {
+		if _, used := b.columns[column.Name]; used && !b.denied[column.Name] {
+			r.row = append(r.row, rowColumn{i, jsonKey(column.Name)})
+		}
+	}
+	return r
+}
+
+// canDecide: when and watch are not touched by what has changed.
+func (r *rulePlan) canDecide(uses []use, changed []*SchemaError) bool {
+	if r.bound.when != nil && r.when == nil || r.watch != nil && len(r.watch) != len(r.bound.watch) {
+		return false
+	}
+	for _, u := range uses {
+		if u.path != "when" && u.path != "watch" {
+			continue
+		}
+		if slices.ContainsFunc(changed, func(e *SchemaError) bool { return e.Column == u.Name }) {
+			return false
+		}
+	}
+	return true
+}
+
+// inputs are the columns that a leaf depends on.
+func inputs(e *expr.Expr) []int {
+	var out []int
+	for _, c := range e.Columns() {
+		out = append(out, c.Index)
+	}
+	return out
+}
+
+// padded: the type's values carry blanks that mean nothing.
+func padded(t *cdc.Type) bool {
+	t = t.Base()
+	return t.Name == "bpchar" && t.Schema == "pg_catalog"
+}
+
+// place is file:line:col of an offset in the expression.
+func (e *expression) place(offset int) string {
+	m := e.value.Mistake(offset, "", "")
+	return fmt.Sprintf("%s:%d:%d", m.File, m.Line, m.Col)
+}

@@ -1,0 +1,47 @@
+package mapping
+
+import (
+	"fmt"
+	"strings"
+
+	"gancho/cdc"
+	"gancho/internal/strictyaml"
+)
+
+// denied is a column that no payload may hold.
+type denied struct {
+	text   string
+	table  cdc.Name
+	column string
+}
+
+func (d denied) mistake(hint, format string, args ...any) *strictyaml.Error {
+	return &strictyaml.Error{File: "privacy.deny: " + d.text, Message: fmt.Sprintf(format, args...), Hint: hint}
+}
+
+// parseDenied reads table.column or schema.table.column.
+func parseDenied(s string) (denied, *strictyaml.Error) {
+	d := denied{text: s}
+	quoted, last := false, -1
+	for i := range len(s) {
+		switch {
+		case s[i] == '"':
+			quoted = !quoted
+		case s[i] == '.' && !quoted:
+			last = i
+		}
+	}
+	if last < 0 {
+		return d, d.mistake("write table.column", "the table is missing")
+	}
+	column, err := cdc.ParseName(s[last+1:])
+	if err != nil {
+		return d, d.mistake("", "%v", err)
+	}
+	table, err := cdc.ParseName(strings.TrimSpace(s[:last]))
+	if err != nil {
+		return d, d.mistake("", "%v", err)
+	}
+	d.table, d.column = table, column.Name
+	return d, nil
+}

@@ -1,0 +1,285 @@
+package mapping
+
+import (
+	"slices"
+
+	"gancho/cdc"
+	"gancho/internal/strictyaml"
+	"gancho/mapping/expr"
+)
+
+// group is a set of operations that see the same rows: a rule is compiled once
+// for each. The bare x is new.x in the first and old.x in the second.
+type group uint8
+
+const (
+	groupWrite    group = iota // insert and update
+	groupDelete                // delete
+	groupTruncate              // truncate: there is no row
+	groups
+)
+
+func groupOf(op cdc.Op) group {
+	switch op {
+	case cdc.Delete:
+		return groupDelete
+	case cdc.Truncate:
+		return groupTruncate
+	}
+	return groupWrite
+}
+
+func (g group) ops() opSet {
+	switch g {
+	case groupDelete:
+		return setOf(cdc.Delete)
+	case groupTruncate:
+		return setOf(cdc.Truncate)
+	}
+	return setOf(cdc.Insert, cdc.Update)
+}
+
+// program is a rule compiled against a relation for one group of operations.
+type program struct {
+	when, tenant, key *expr.Expr
+	watch             []watched
+	payload           *node
+	// fallback are the columns of the primary key, for the key.
+	fallback []int
+}
+
+// watched is a column of watch.
+type watched struct {
+	index int
+	// changed asks whether the values differ although their texts do; nil when
+	// texts that differ are values that differ.
+	changed *expr.Expr
+}
+
+// node is a compiled field.
+type node struct {
+	name string // the JSON key with its colon, "" in a list
+	// path is the JSON string of the dotted path, for Event.Unchanged.
+	path     string
+	list     bool
+	children []*node
+	leaf     *expr.Expr
+	source   *expression
+	// inputs are the columns that the leaf depends on. fromRow: there are some,
+	// and it names no old value, so that it has a previous value.
+	inputs  []int
+	fromRow bool
+}
+
+// compiler compiles rules against a relation. It collects mistakes and uses
+// instead of failing, so that all are known at the end.
+type compiler struct {
+	relation   *cdc.Relation
+	settings   expr.Settings
+	primaryKey []string
+	generated  []string // columns that the table has and the stream has not
+	mistakes   []*strictyaml.Error
+	uses       []use
+}
+
+// use is a column that a part of a rule depends on.
+type use struct {
+	expr.Column
+	value  strictyaml.Value
+	text   string // of the expression, to find the column in
+	path   string
+	group  group
+	leaf   bool // in the payload, where an unknown value is left out
+	shown  bool // leaves the bridge: payload, key, tenant
+	needed bool // the old row must have been sent, not only old values of the replica identity
+}
+
+func (c *compiler) scope(r *rule, g group) *expr.Scope {
+	ops := r.ops & g.ops()
+	return &expr.Scope{
+		Relation: c.relation, Settings: c.settings,
+		Old: g == groupDelete || ops == setOf(cdc.Update), New: g == groupWrite,
+		Insert: ops.has(cdc.Insert), Update: ops.has(cdc.Update), Delete: ops.has(cdc.Delete),
+	}
+}
+
+// compile compiles a rule for a group of operations.
+func (c *compiler) compile(r *rule, g group) *program {
+	scope := c.scope(r, g)
+	p := &program{
+		when:   c.expression(r.when, scope, g, true, use{}),
+		tenant: c.expression(r.tenant, scope, g, false, use{shown: true}),
+		key:    c.expression(r.key, scope, g, false, use{shown: true}),
+	}
+	if g == groupWrite && r.ops.has(cdc.Update) {
+		for _, w := range r.watch {
+			c.watch(p, w)
+		}
+	}
+	root := &node{}
+	for _, ref := range r.columns {
+		if n := c.column(ref, scope, g); n != nil {
+			root.children = append(root.children, n)
+		}
+	}
+	if r.data != nil {
+		root.children = append(root.children, c.fields(r.data.fields, scope, g)...)
+	}
+	p.payload = root
+	if g != groupTruncate {
+		c.fallback(p, r, g)
+	}
+	return p
+}
+
+func (c *compiler) expression(e *expression, scope *expr.Scope, g group, condition bool, u use) *expr.Expr {
+	if e == nil {
+		return nil
+	}
+	compile := expr.Compile
+	if condition {
+		compile = expr.CompileBool
+	}
+	compiled, err := compile(e.text, scope)
+	for _, m := range mistakes(err) {
+		if named, err := cdc.ParseName(e.text[m.Offset:min(m.Offset+m.Length, len(e.text))]); err == nil && slices.Contains(c.generated, named.Name) {
+			c.mistakes = append(c.mistakes, generatedMistake(e.value, m.Offset, named.Name))
+			continue
+		}
+		c.mistakes = append(c.mistakes, e.value.Mistake(m.Offset, m.Hint, "%s", m.Message))
+	}
+	if err != nil {
+		return nil
+	}
+	u.value, u.text, u.path, u.group = e.value, e.text, e.path, g
+	for _, column := range compiled.Columns() {
+		u.Column, u.needed = column, column.Old && g == groupWrite
+		c.uses = append(c.uses, u)
+	}
+	return compiled
+}
+
+func (c *compiler) fields(fields []*field, scope *expr.Scope, g group) []*node {
+	var nodes []*node
+	for _, f := range fields {
+		n := &node{name: jsonKey(f.name), path: jsonString(f.path), list: f.list}
+		if f.leaf != nil {
+			n.source = f.leaf
+			n.leaf = c.expression(f.leaf, scope, g, false, use{leaf: true, shown: true})
+			if n.leaf != nil {
+				n.inputs = inputs(n.leaf)
+				n.fromRow = len(n.inputs) > 0 && !n.leaf.NeedsOld()
+			}
+		} else {
+			n.children = c.fields(f.fields, scope, g)
+		}
+		nodes = append(nodes, n)
+	}
+	return nodes
+}
+
+// column compiles an item of columns: the column as it is.
+func (c *compiler) column(ref columnRef, scope *expr.Scope, g group) *node {
+	i := c.find(ref)
+	if i < 0 {
+		return nil
+	}
+	source := &expression{value: ref.value, text: cdc.QuoteIdentifier(ref.name), path: "columns." + ref.name}
+	compiled, err := expr.Compile(source.text, scope)
+	if err != nil {
+		m := mistakes(err)[0]
+		c.mistakes = append(c.mistakes, ref.value.Mistake(-1, m.Hint, "%s", m.Message))
+		return nil
+	}
+	c.uses = append(c.uses, use{
+		Column: expr.Column{Old: g == groupDelete, Index: i, Name: ref.name},
+		value:  ref.value, path: source.path, group: g, leaf: true, shown: true,
+	})
+	return &node{name: jsonKey(ref.name), path: jsonString(ref.name), leaf: compiled, source: source, inputs: []int{i}, fromRow: g == groupWrite}
+}
+
+// find returns the index of a column that is named by itself, or -1 with a mistake.
+func (c *compiler) find(ref columnRef) int {
+	i := c.relation.Column(ref.name)
+	switch {
+	case i < 0 && slices.Contains(c.generated, ref.name):
+		c.mistakes = append(c.mistakes, generatedMistake(ref.value, -1, ref.name))
+	case i < 0:
+		c.mistakes = append(c.mistakes, ref.value.Mistake(-1, c.closestColumn(ref.name), "column %q is not in table %s", ref.name, c.relation.Name))
+	}
+	return i
+}
+
+// generatedMistake: the stream has no generated columns before PostgreSQL 18,
+// nor there unless the publication says so.
+func generatedMistake(v strictyaml.Value, offset int, name string) *strictyaml.Error {
+	return v.Mistake(offset, "write its formula in the rule instead", "column %q is generated, and the stream does not carry generated columns", name)
+}
+
+func (c *compiler) closestColumn(name string) string {
+	names := make([]string, len(c.relation.Columns))
+	for i := range names {
+		names[i] = c.relation.Columns[i].Name
+	}
+	if closest := strictyaml.Closest(name, names); closest != "" {
+		return `did you mean "` + closest + `"?`
+	}
+	return ""
+}
+
+func (c *compiler) watch(p *program, ref columnRef) {
+	i := c.find(ref)
+	if i < 0 {
+		return
+	}
+	w := watched{index: i}
+	if !textIsValue(c.relation.Columns[i].Type) {
+		// It is asked for updates only, whatever else the rule is on. A type
+		// without equality, such as json, is refused: then the texts decide.
+		scope := &expr.Scope{Relation: c.relation, Settings: c.settings, Old: true, New: true, Update: true}
+		w.changed, _ = expr.CompileBool("changed("+cdc.QuoteIdentifier(ref.name)+")", scope)
+	}
+	p.watch = append(p.watch, w)
+	c.uses = append(c.uses, use{
+		Column: expr.Column{Old: true, Index: i, Name: ref.name}, value: ref.value, path: "watch", group: groupWrite, needed: true,
+	})
+}
+
+// textIsValue: values of the type are equal only if their texts are, under the
+// stream's settings and for one column's type modifier.
+func textIsValue(t *cdc.Type) bool {
+	t = t.Base()
+	if t.Kind == cdc.KindEnum {
+		return true
+	}
+	if t.Kind != cdc.KindBase {
+		return false
+	}
+	switch t.Name {
+	case "bool", "int2", "int4", "int8", "oid", "text", "varchar", "bpchar", "char", "name", "bytea", "uuid",
+		"date", "time", "timestamp", "timestamptz", "bit", "varbit", "money":
+		return t.Schema == "pg_catalog"
+	}
+	return false
+}
+
+// fallback finds the columns of the primary key, of which the ordering key is
+// made unless the rule names another.
+func (c *compiler) fallback(p *program, r *rule, g group) {
+	for _, name := range c.primaryKey {
+		i := c.relation.Column(name)
+		if i < 0 {
+			if r.key == nil {
+				c.mistakes = append(c.mistakes, r.value.Mistake(-1, "write key:", "column %q of the primary key is not in table %s", name, c.relation.TableName()))
+			}
+			p.fallback = nil
+			return
+		}
+		p.fallback = append(p.fallback, i)
+		if r.key == nil {
+			c.uses = append(c.uses, use{
+				Column: expr.Column{Old: g == groupDelete, Index: i, Name: name}, value: r.value, path: "key", group: g, shown: true,
+			})
+		}
+	}
+}

@@ -1,0 +1,184 @@
+package mapping
+
+import (
+	"bytes"
+	"errors"
+
+	"gancho/cdc"
+	"gancho/internal/pgtext"
+	"gancho/mapping/expr"
+)
+
+// jsonString returns s as a JSON string.
+func jsonString(s string) string { return string(pgtext.AppendJSONString(nil, []byte(s))) }
+
+// jsonKey returns s as the key of a JSON object, with its colon; "" for an item
+// of a list, which has none.
+func jsonKey(s string) string {
+	if s == "" {
+		return ""
+	}
+	return jsonString(s) + ":"
+}
+
+// comma separates from what is before, unless that is an opening bracket.
+func comma(dst []byte) []byte {
+	if last := dst[len(dst)-1]; last == '{' || last == '[' {
+		return dst
+	}
+	return append(dst, ',')
+}
+
+func (m *Mapper) options(r *rulePlan) *pgtext.JSONOptions {
+	if r.bound.numbersAsStrings {
+		return &m.strings
+	}
+	return &m.numbers
+}
+
+// renderPayload appends the payload's JSON and collects in m.unchanged what is
+// left out of it.
+func (m *Mapper) renderPayload(dst []byte, r *rulePlan) ([]byte, failure) {
+	return m.renderObject(dst, r.payload, m.options(r))
+}
+
+func (m *Mapper) renderObject(dst []byte, n *node, o *pgtext.JSONOptions) ([]byte, failure) {
+	dst = append(dst, '{')
+	for _, child := range n.children {
+		start := len(dst)
+		dst = append(comma(dst), child.name...)
+		var failed failure
+		switch {
+		case child.leaf != nil:
+			dst, failed = appendLeaf(dst, child, m.machine, o)
+		case child.list:
+			dst, failed = appendTree(dst, child, m.machine, o)
+		default:
+			dst, failed = m.renderObject(dst, child, o)
+		}
+		if failed.err == nil {
+			continue
+		}
+		if _, unknown := errors.AsType[*expr.UnknownError](failed.err); !unknown {
+			return dst, failed
+		}
+		dst = dst[:start]
+		m.leaveOut(child.path)
+	}
+	return append(dst, '}'), failure{}
+}
+
+// leaveOut names a path in m.unchanged; path is a JSON string.
+func (m *Mapper) leaveOut(path string) {
+	if len(m.unchanged) == 0 {
+		m.unchanged = append(m.unchanged, '[')
+	}
+	m.unchanged = append(comma(m.unchanged), path...)
+}
+
+func appendLeaf(dst []byte, n *node, machine *expr.Machine, o *pgtext.JSONOptions) ([]byte, failure) {
+	dst, err := machine.AppendJSON(dst, n.leaf, o)
+	if err != nil {
+		return dst, failure{source: n.source, err: err}
+	}
+	return dst, failure{}
+}
+
+// appendTree appends a value whole: in a list nothing can be left out.
+func appendTree(dst []byte, n *node, machine *expr.Machine, o *pgtext.JSONOptions) ([]byte, failure) {
+	if n.leaf != nil {
+		return appendLeaf(dst, n, machine, o)
+	}
+	opening, closing := byte('{'), byte('}')
+	if n.list {
+		opening, closing = '[', ']'
+	}
+	dst = append(dst, opening)
+	for _, child := range n.children {
+		var failed failure
+		dst, failed = appendTree(append(comma(dst), child.name...), child, machine, o)
+		if failed.err != nil {
+			return dst, failed
+		}
+	}
+	return append(dst, closing), failure{}
+}
+
+// renderPrevious appends the object of what the payload showed before, where
+// that was something else.
+func (m *Mapper) renderPrevious(dst []byte, r *rulePlan, c *cdc.Change) ([]byte, failure) {
+	if !m.beforeLoaded {
+		if c.Old == nil {
+			return dst, failure{part: "previous", err: &expr.UnknownError{Column: c.Relation.Columns[0].Name, Old: true, State: cdc.Missing}}
+		}
+		m.beforeChange = *c
+		m.beforeChange.New = c.Old
+		m.before.Load(&m.beforeChange)
+		m.beforeLoaded = true
+	}
+	return m.previousObject(dst, r.payload, c, m.options(r))
+}
+
+func (m *Mapper) previousObject(dst []byte, n *node, c *cdc.Change, o *pgtext.JSONOptions) ([]byte, failure) {
+	dst = append(dst, '{')
+	for _, child := range n.children {
+		start := len(dst)
+		dst = append(comma(dst), child.name...)
+		value := len(dst)
+		var failed failure
+		var differs bool
+		if child.leaf == nil && !child.list {
+			dst, failed = m.previousObject(dst, child, c, o)
+			differs = len(dst) > value+len("{}")
+		} else {
+			dst, differs, failed = m.previousValue(dst, child, c, o)
+		}
+		if failed.err != nil {
+			return dst, failed
+		}
+		if !differs {
+			dst = dst[:start]
+		}
+	}
+	return append(dst, '}'), failure{}
+}
+
+// previousValue appends what a leaf or list was, and reports whether it is
+// something else now. What is not known now was not changed.
+func (m *Mapper) previousValue(dst []byte, n *node, c *cdc.Change, o *pgtext.JSONOptions) ([]byte, bool, failure) {
+	if !n.changes(c) {
+		return dst, false, failure{}
+	}
+	var failed failure
+	if m.scratch, failed = appendTree(m.scratch[:0], n, m.machine, o); failed.err != nil {
+		if _, unknown := errors.AsType[*expr.UnknownError](failed.err); unknown {
+			return dst, false, failure{}
+		}
+		return dst, false, failed
+	}
+	start := len(dst)
+	dst, failed = appendTree(dst, n, m.before, o)
+	if failed.err != nil {
+		return dst, false, failed
+	}
+	return dst, !bytes.Equal(dst[start:], m.scratch), failure{}
+}
+
+// changes reports whether a column has changed that a leaf below n, which has a
+// previous value, depends on.
+func (n *node) changes(c *cdc.Change) bool {
+	if n.fromRow {
+		for _, i := range n.inputs {
+			was, now := c.Old[i], c.New[i]
+			if was.State != now.State || !bytes.Equal(was.Text, now.Text) {
+				return true
+			}
+		}
+	}
+	for _, child := range n.children {
+		if child.changes(c) {
+			return true
+		}
+	}
+	return false
+}

@@ -1,0 +1,121 @@
+package mapping
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"hash"
+	"strings"
+
+	"gancho/cdc"
+	"gancho/internal/strictyaml"
+)
+
+// rule is a rule as its file has it, with nothing known about its table.
+type rule struct {
+	value   strictyaml.Value // the rule's place
+	version string
+	event   string
+	title   string
+	// table is the name as written; its schema may be empty.
+	table      cdc.Name
+	tableValue strictyaml.Value
+	ops        opSet
+	when       *expression
+	tenant     *expression
+	key        *expression
+	columns    []columnRef
+	data       *field // nil when there is none
+	watch      []columnRef
+	previous   bool
+	// numbersAsStrings quotes all numbers of the payload.
+	numbersAsStrings bool
+}
+
+// place is file:line.
+func (r *rule) place() string { return fmt.Sprintf("%s:%d", r.value.File(), r.value.Line()) }
+
+// expression is an SQL expression and where it stands.
+type expression struct {
+	value strictyaml.Value
+	text  string
+	// path names it in messages: when, tenant, data.cliente.nome.
+	path string
+}
+
+// columnRef is a column named by itself, as in watch.
+type columnRef struct {
+	value strictyaml.Value
+	name  string // folded
+}
+
+// opSet is a set of operations.
+type opSet uint8
+
+func setOf(ops ...cdc.Op) opSet {
+	var s opSet
+	for _, op := range ops {
+		s |= 1 << op
+	}
+	return s
+}
+
+func (s opSet) has(op cdc.Op) bool { return s&(1<<op) != 0 }
+
+// operations are all, in the order of messages.
+func operations() []cdc.Op { return []cdc.Op{cdc.Insert, cdc.Update, cdc.Delete, cdc.Truncate} }
+
+func (s opSet) list() []cdc.Op {
+	var out []cdc.Op
+	for _, op := range operations() {
+		if s.has(op) {
+			out = append(out, op)
+		}
+	}
+	return out
+}
+
+// String lists the operations as SQL would: insert or update.
+func (s opSet) String() string {
+	var names []string
+	for _, op := range s.list() {
+		names = append(names, op.String())
+	}
+	return strings.Join(names, " or ")
+}
+
+// fingerprint is a short hash of a rule as it is written, without its title,
+// comments and layout.
+func fingerprint(v strictyaml.Value) string {
+	h := sha256.New()
+	for _, e := range v.Entries() {
+		if e.Name != "title" && e.Name != "description" {
+			writeText(h, e.Name)
+			writeValue(h, e.Value)
+		}
+	}
+	return hex.EncodeToString(h.Sum(nil)[:6])
+}
+
+func writeValue(h hash.Hash, v strictyaml.Value) {
+	switch {
+	case v.IsMap():
+		writeText(h, "{")
+		for _, e := range v.Entries() {
+			writeText(h, e.Name)
+			writeValue(h, e.Value)
+		}
+		writeText(h, "}")
+	case v.IsList():
+		writeText(h, "[")
+		for _, item := range v.List() {
+			writeValue(h, item)
+		}
+		writeText(h, "]")
+	case v.IsScalar() || v.IsNull():
+		writeText(h, "="+v.Raw())
+	}
+}
+
+// writeText is unambiguous by its length prefix.
+func writeText(h hash.Hash, s string) { fmt.Fprintf(h, "%d:%s", len(s), s) }

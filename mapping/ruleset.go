@@ -1,0 +1,105 @@
+package mapping
+
+import (
+	"cmp"
+	"slices"
+
+	"gancho/cdc"
+	"gancho/mapping/expr"
+)
+
+// TableNeed is what rules need of a table: what the publication must publish,
+// and whether the old rows must be sent whole.
+type TableNeed struct {
+	cdc.TableNeed
+	// OldColumns: a rule uses old values of ordinary columns, which the stream
+	// has only under REPLICA IDENTITY FULL. Known after Bind.
+	OldColumns bool
+}
+
+func (n *TableNeed) add(ops opSet) {
+	n.Insert = n.Insert || ops.has(cdc.Insert)
+	n.Update = n.Update || ops.has(cdc.Update)
+	n.Delete = n.Delete || ops.has(cdc.Delete)
+	n.Truncate = n.Truncate || ops.has(cdc.Truncate)
+}
+
+// Tables returns what the rules need of each table, by the names as they are
+// written, sorted.
+func (r *Rules) Tables() []TableNeed {
+	return collectNeeds(r.rules, func(r *rule) (cdc.Name, opSet, bool) { return r.table, r.ops, false })
+}
+
+// Severity is how much a finding matters.
+type Severity uint8
+
+// The severities of findings.
+const (
+	// Note: the rules work, and the person should know something.
+	Note Severity = iota
+	// Unpublished: events will be missing until the publication is mended.
+	// Whoever is going to create or extend it can pass over this.
+	Unpublished
+)
+
+// Finding is something about the source that is no mistake in a rule.
+type Finding struct {
+	Severity Severity
+	// Rule is the place of the rule, file:line.
+	Rule  string
+	Table cdc.Name
+	// Message says what is so, Fix which statement or edit would change it.
+	Message, Fix string
+}
+
+// Ruleset is a set of rules that fit the source. It is immutable.
+type Ruleset struct {
+	rules    []*boundRule
+	byTable  map[cdc.Name][]*boundRule
+	findings []Finding
+	settings expr.Settings
+	policy   Policy
+}
+
+// Tables returns what the rules need of each table, by resolved names, sorted.
+func (rs *Ruleset) Tables() []TableNeed {
+	return collectNeeds(rs.rules, func(b *boundRule) (cdc.Name, opSet, bool) { return b.table.Relation.TableName(), b.ops, b.needsFull })
+}
+
+func collectNeeds[R any](rules []R, about func(R) (cdc.Name, opSet, bool)) []TableNeed {
+	var needs []TableNeed
+	for _, r := range rules {
+		name, ops, full := about(r)
+		i := slices.IndexFunc(needs, func(n TableNeed) bool { return n.Schema == name.Schema && n.Name == name.Name })
+		if i < 0 {
+			i, needs = len(needs), append(needs, TableNeed{TableNeed: cdc.TableNeed{Schema: name.Schema, Name: name.Name}})
+		}
+		needs[i].add(ops)
+		needs[i].OldColumns = needs[i].OldColumns || full
+	}
+	slices.SortFunc(needs, func(a, b TableNeed) int {
+		return cmp.Or(cmp.Compare(a.Schema, b.Schema), cmp.Compare(a.Name, b.Name))
+	})
+	return needs
+}
+
+// Findings returns what the person should know about the source.
+func (rs *Ruleset) Findings() []Finding { return slices.Clone(rs.findings) }
+
+// Summary is a rule in short, for listings.
+type Summary struct {
+	Event, Title string
+	Table        cdc.Name
+	On           string // insert or update
+	Rule         string // file:line
+	Version      string
+}
+
+// Summaries lists the rules in file order.
+func (rs *Ruleset) Summaries() []Summary {
+	out := make([]Summary, len(rs.rules))
+	for i, b := range rs.rules {
+		out[i] = Summary{b.event, b.title, b.table.Relation.TableName(), b.ops.String(), b.place(), b.version}
+	}
+	return out
+}
