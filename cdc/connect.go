@@ -3,6 +3,7 @@ package cdc
 import (
 	"context"
 	"fmt"
+	"net"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -36,6 +37,14 @@ func connectReplication(ctx context.Context, dsn string) (*pgconn.PgConn, error)
 	prepareConfig(config)
 	for name, value := range sessionSettings() {
 		config.RuntimeParams[name] = value
+	}
+	dial := config.DialFunc
+	config.DialFunc = func(ctx context.Context, network, addr string) (net.Conn, error) {
+		conn, err := dial(ctx, network, addr)
+		if err != nil {
+			return nil, err
+		}
+		return newPacedConn(conn), nil
 	}
 	return pgconn.ConnectConfig(ctx, config)
 }
