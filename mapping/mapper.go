@@ -104,7 +104,7 @@ func (m *Mapper) apply(r *rulePlan, n int, c *cdc.Change, sink Sink) error {
 	if r.decides {
 		fires, failed := m.fires(r, c)
 		switch {
-		case failed.err != nil:
+		case failed != nil:
 			return m.park(r, n, c, sink, failed.reason(r))
 		case !fires:
 			return nil
@@ -113,7 +113,7 @@ func (m *Mapper) apply(r *rulePlan, n int, c *cdc.Change, sink Sink) error {
 	if r.broken != nil {
 		return m.park(r, n, c, sink, r.broken.Error())
 	}
-	if failed := m.build(r, n, c); failed.err != nil {
+	if failed := m.build(r, n, c); failed != nil {
 		return m.park(r, n, c, sink, failed.reason(r))
 	}
 	return sink.Event(&m.event)
@@ -121,30 +121,30 @@ func (m *Mapper) apply(r *rulePlan, n int, c *cdc.Change, sink Sink) error {
 
 // fires evaluates watch AND when in three-valued logic: what was not sent
 // matters only if the rest does not decide.
-func (m *Mapper) fires(r *rulePlan, c *cdc.Change) (bool, failure) {
-	var unknown failure
+func (m *Mapper) fires(r *rulePlan, c *cdc.Change) (bool, *failure) {
+	var unknown *failure
 	if c.Op == cdc.Update && len(r.watch) > 0 {
 		var changed bool
 		changed, unknown = m.changed(r, c)
-		if !changed && unknown.err == nil {
-			return false, failure{}
+		if !changed && unknown == nil {
+			return false, nil
 		}
 	}
 	if r.when != nil {
 		value, null, err := m.machine.Bool(r.when)
 		switch {
 		case err != nil:
-			return false, failure{source: r.bound.when, err: err}
+			return false, &failure{source: r.bound.when, err: err}
 		case null || !value:
-			return false, failure{}
+			return false, nil
 		}
 	}
-	return unknown.err == nil, unknown
+	return unknown == nil, unknown
 }
 
 // changed reports whether an update changed a watched column.
-func (m *Mapper) changed(r *rulePlan, c *cdc.Change) (bool, failure) {
-	var unknown failure
+func (m *Mapper) changed(r *rulePlan, c *cdc.Change) (bool, *failure) {
+	var unknown *failure
 	for _, w := range r.watch {
 		now := c.New[w.index]
 		if now.State == cdc.Unchanged {
@@ -154,7 +154,7 @@ func (m *Mapper) changed(r *rulePlan, c *cdc.Change) (bool, failure) {
 			continue // the server sends the old key when it has changed
 		}
 		if c.Old == nil || !c.Old[w.index].Known() {
-			unknown = failure{part: "watch", err: &expr.UnknownError{Column: c.Relation.Columns[w.index].Name, Old: true, State: cdc.Missing}}
+			unknown = &failure{part: "watch", err: &expr.UnknownError{Column: c.Relation.Columns[w.index].Name, Old: true, State: cdc.Missing}}
 			continue
 		}
 		was := c.Old[w.index]
@@ -162,35 +162,35 @@ func (m *Mapper) changed(r *rulePlan, c *cdc.Change) (bool, failure) {
 			continue
 		}
 		if w.changed == nil || was.State != now.State {
-			return true, failure{}
+			return true, nil
 		}
 		differs, _, err := m.machine.Bool(w.changed)
 		if err != nil {
-			return false, failure{part: "watch", err: err}
+			return false, &failure{part: "watch", err: err}
 		}
 		if differs {
-			return true, failure{}
+			return true, nil
 		}
 	}
 	return false, unknown
 }
 
 // build makes m.event.
-func (m *Mapper) build(r *rulePlan, n int, c *cdc.Change) failure {
+func (m *Mapper) build(r *rulePlan, n int, c *cdc.Change) *failure {
 	m.tenant = m.tenant[:0]
 	if r.tenant != nil {
 		var err error
 		if m.tenant, _, err = m.machine.AppendText(m.tenant, r.tenant); err != nil {
-			return failure{source: r.bound.tenant, err: err}
+			return &failure{source: r.bound.tenant, err: err}
 		}
 		m.tenant = unpadded(m.tenant, r.tenant.Type())
 	}
-	if failed := m.orderingKey(r, c); failed.err != nil {
+	if failed := m.orderingKey(r, c); failed != nil {
 		return failed
 	}
 	m.unchanged = m.unchanged[:0]
-	var failed failure
-	if m.data, failed = m.renderPayload(m.data[:0], r); failed.err != nil {
+	var failed *failure
+	if m.data, failed = m.renderPayload(m.data[:0], r); failed != nil {
 		return failed
 	}
 	e := &m.event
@@ -203,26 +203,26 @@ func (m *Mapper) build(r *rulePlan, n int, c *cdc.Change) failure {
 		e.Unchanged = m.unchanged
 	}
 	if r.bound.previous && c.Op == cdc.Update {
-		if m.previous, failed = m.renderPrevious(m.previous[:0], r, c); failed.err != nil {
+		if m.previous, failed = m.renderPrevious(m.previous[:0], r, c); failed != nil {
 			return failed
 		}
 		e.Previous = m.previous
 	}
-	return failure{}
+	return nil
 }
 
 // orderingKey makes m.key: the rule's, or the primary key.
-func (m *Mapper) orderingKey(r *rulePlan, c *cdc.Change) failure {
+func (m *Mapper) orderingKey(r *rulePlan, c *cdc.Change) *failure {
 	m.key = m.key[:0]
 	if r.key != nil {
 		var null bool
 		var err error
 		if m.key, null, err = m.machine.AppendText(m.key, r.key); err != nil {
-			return failure{source: r.bound.key, err: err}
+			return &failure{source: r.bound.key, err: err}
 		}
 		if !null {
 			m.key = unpadded(m.key, r.key.Type())
-			return failure{}
+			return nil
 		}
 		m.key = m.key[:0]
 	}
@@ -235,11 +235,11 @@ func (m *Mapper) orderingKey(r *rulePlan, c *cdc.Change) failure {
 			m.key = append(m.key, ',')
 		}
 		if row == nil || !row[column].Known() {
-			return failure{part: "key", err: &expr.UnknownError{Column: c.Relation.Columns[column].Name, Old: old, State: cdc.Missing}}
+			return &failure{part: "key", err: &expr.UnknownError{Column: c.Relation.Columns[column].Name, Old: old, State: cdc.Missing}}
 		}
 		m.key = append(m.key, unpadded(row[column].Text, c.Relation.Columns[column].Type)...)
 	}
-	return failure{}
+	return nil
 }
 
 // unpadded returns a text without the padding of char(n).

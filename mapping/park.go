@@ -10,7 +10,7 @@ import (
 )
 
 // reason says what went wrong, where, and what would mend it.
-func (f failure) reason(r *rulePlan) string {
+func (f *failure) reason(r *rulePlan) string {
 	part := f.part
 	if f.source != nil {
 		part = f.source.path

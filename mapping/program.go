@@ -2,6 +2,7 @@ package mapping
 
 import (
 	"slices"
+	"strings"
 
 	"gancho/cdc"
 	"gancho/internal/strictyaml"
@@ -184,7 +185,7 @@ func (c *compiler) column(ref columnRef, scope *expr.Scope, g group) *node {
 	if i < 0 {
 		return nil
 	}
-	source := &expression{value: ref.value, text: cdc.QuoteIdentifier(ref.name), path: "columns." + ref.name}
+	source := &expression{value: ref.value, text: quoted(ref.name), path: "columns." + ref.name}
 	compiled, err := expr.Compile(source.text, scope)
 	if err != nil {
 		m := mistakes(err)[0]
@@ -197,6 +198,9 @@ func (c *compiler) column(ref columnRef, scope *expr.Scope, g group) *node {
 	})
 	return &node{name: jsonKey(ref.name), path: jsonString(ref.name), leaf: compiled, source: source, inputs: []int{i}, fromRow: g == groupWrite}
 }
+
+// quoted always quotes: a column may be called new, or lookup.
+func quoted(name string) string { return `"` + strings.ReplaceAll(name, `"`, `""`) + `"` }
 
 // find returns the index of a column that is named by itself, or -1 with a mistake.
 func (c *compiler) find(ref columnRef) int {
@@ -237,7 +241,7 @@ func (c *compiler) watch(p *program, ref columnRef) {
 		// It is asked for updates only, whatever else the rule is on. A type
 		// without equality, such as json, is refused: then the texts decide.
 		scope := &expr.Scope{Relation: c.relation, Settings: c.settings, Old: true, New: true, Update: true}
-		w.changed, _ = expr.CompileBool("changed("+cdc.QuoteIdentifier(ref.name)+")", scope)
+		w.changed, _ = expr.CompileBool("changed("+quoted(ref.name)+")", scope)
 	}
 	p.watch = append(p.watch, w)
 	c.uses = append(c.uses, use{

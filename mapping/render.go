@@ -38,16 +38,16 @@ func (m *Mapper) options(r *rulePlan) *pgtext.JSONOptions {
 
 // renderPayload appends the payload's JSON and collects in m.unchanged what is
 // left out of it.
-func (m *Mapper) renderPayload(dst []byte, r *rulePlan) ([]byte, failure) {
+func (m *Mapper) renderPayload(dst []byte, r *rulePlan) ([]byte, *failure) {
 	return m.renderObject(dst, r.payload, m.options(r))
 }
 
-func (m *Mapper) renderObject(dst []byte, n *node, o *pgtext.JSONOptions) ([]byte, failure) {
+func (m *Mapper) renderObject(dst []byte, n *node, o *pgtext.JSONOptions) ([]byte, *failure) {
 	dst = append(dst, '{')
 	for _, child := range n.children {
 		start := len(dst)
 		dst = append(comma(dst), child.name...)
-		var failed failure
+		var failed *failure
 		switch {
 		case child.leaf != nil:
 			dst, failed = appendLeaf(dst, child, m.machine, o)
@@ -56,7 +56,7 @@ func (m *Mapper) renderObject(dst []byte, n *node, o *pgtext.JSONOptions) ([]byt
 		default:
 			dst, failed = m.renderObject(dst, child, o)
 		}
-		if failed.err == nil {
+		if failed == nil {
 			continue
 		}
 		if _, unknown := errors.AsType[*expr.UnknownError](failed.err); !unknown {
@@ -65,7 +65,7 @@ func (m *Mapper) renderObject(dst []byte, n *node, o *pgtext.JSONOptions) ([]byt
 		dst = dst[:start]
 		m.leaveOut(child.path)
 	}
-	return append(dst, '}'), failure{}
+	return append(dst, '}'), nil
 }
 
 // leaveOut names a path in m.unchanged; path is a JSON string.
@@ -76,16 +76,16 @@ func (m *Mapper) leaveOut(path string) {
 	m.unchanged = append(comma(m.unchanged), path...)
 }
 
-func appendLeaf(dst []byte, n *node, machine *expr.Machine, o *pgtext.JSONOptions) ([]byte, failure) {
+func appendLeaf(dst []byte, n *node, machine *expr.Machine, o *pgtext.JSONOptions) ([]byte, *failure) {
 	dst, err := machine.AppendJSON(dst, n.leaf, o)
 	if err != nil {
-		return dst, failure{source: n.source, err: err}
+		return dst, &failure{source: n.source, err: err}
 	}
-	return dst, failure{}
+	return dst, nil
 }
 
 // appendTree appends a value whole: in a list nothing can be left out.
-func appendTree(dst []byte, n *node, machine *expr.Machine, o *pgtext.JSONOptions) ([]byte, failure) {
+func appendTree(dst []byte, n *node, machine *expr.Machine, o *pgtext.JSONOptions) ([]byte, *failure) {
 	if n.leaf != nil {
 		return appendLeaf(dst, n, machine, o)
 	}
@@ -95,21 +95,21 @@ func appendTree(dst []byte, n *node, machine *expr.Machine, o *pgtext.JSONOption
 	}
 	dst = append(dst, opening)
 	for _, child := range n.children {
-		var failed failure
+		var failed *failure
 		dst, failed = appendTree(append(comma(dst), child.name...), child, machine, o)
-		if failed.err != nil {
+		if failed != nil {
 			return dst, failed
 		}
 	}
-	return append(dst, closing), failure{}
+	return append(dst, closing), nil
 }
 
 // renderPrevious appends the object of what the payload showed before, where
 // that was something else.
-func (m *Mapper) renderPrevious(dst []byte, r *rulePlan, c *cdc.Change) ([]byte, failure) {
+func (m *Mapper) renderPrevious(dst []byte, r *rulePlan, c *cdc.Change) ([]byte, *failure) {
 	if !m.beforeLoaded {
 		if c.Old == nil {
-			return dst, failure{part: "previous", err: &expr.UnknownError{Column: c.Relation.Columns[0].Name, Old: true, State: cdc.Missing}}
+			return dst, &failure{part: "previous", err: &expr.UnknownError{Column: c.Relation.Columns[0].Name, Old: true, State: cdc.Missing}}
 		}
 		m.beforeChange = *c
 		m.beforeChange.New = c.Old
@@ -119,13 +119,13 @@ func (m *Mapper) renderPrevious(dst []byte, r *rulePlan, c *cdc.Change) ([]byte,
 	return m.previousObject(dst, r.payload, c, m.options(r))
 }
 
-func (m *Mapper) previousObject(dst []byte, n *node, c *cdc.Change, o *pgtext.JSONOptions) ([]byte, failure) {
+func (m *Mapper) previousObject(dst []byte, n *node, c *cdc.Change, o *pgtext.JSONOptions) ([]byte, *failure) {
 	dst = append(dst, '{')
 	for _, child := range n.children {
 		start := len(dst)
 		dst = append(comma(dst), child.name...)
 		value := len(dst)
-		var failed failure
+		var failed *failure
 		var differs bool
 		if child.leaf == nil && !child.list {
 			dst, failed = m.previousObject(dst, child, c, o)
@@ -133,35 +133,35 @@ func (m *Mapper) previousObject(dst []byte, n *node, c *cdc.Change, o *pgtext.JS
 		} else {
 			dst, differs, failed = m.previousValue(dst, child, c, o)
 		}
-		if failed.err != nil {
+		if failed != nil {
 			return dst, failed
 		}
 		if !differs {
 			dst = dst[:start]
 		}
 	}
-	return append(dst, '}'), failure{}
+	return append(dst, '}'), nil
 }
 
 // previousValue appends what a leaf or list was, and reports whether it is
 // something else now. What is not known now was not changed.
-func (m *Mapper) previousValue(dst []byte, n *node, c *cdc.Change, o *pgtext.JSONOptions) ([]byte, bool, failure) {
+func (m *Mapper) previousValue(dst []byte, n *node, c *cdc.Change, o *pgtext.JSONOptions) ([]byte, bool, *failure) {
 	if !n.changes(c) {
-		return dst, false, failure{}
+		return dst, false, nil
 	}
-	var failed failure
-	if m.scratch, failed = appendTree(m.scratch[:0], n, m.machine, o); failed.err != nil {
+	var failed *failure
+	if m.scratch, failed = appendTree(m.scratch[:0], n, m.machine, o); failed != nil {
 		if _, unknown := errors.AsType[*expr.UnknownError](failed.err); unknown {
-			return dst, false, failure{}
+			return dst, false, nil
 		}
 		return dst, false, failed
 	}
 	start := len(dst)
 	dst, failed = appendTree(dst, n, m.before, o)
-	if failed.err != nil {
+	if failed != nil {
 		return dst, false, failed
 	}
-	return dst, !bytes.Equal(dst[start:], m.scratch), failure{}
+	return dst, !bytes.Equal(dst[start:], m.scratch), nil
 }
 
 // changes reports whether a column has changed that a leaf below n, which has a
