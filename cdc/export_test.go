@@ -1,0 +1,26 @@
+package cdc
+
+import "context"
+
+// Decoder lets tests decode messages without a server.
+type Decoder struct{ *decoder }
+
+// NewDecoder returns a decoder that knows no types.
+func NewDecoder() Decoder {
+	return Decoder{newDecoder(NewTypes(), func(context.Context, []uint32) error { return nil })}
+}
+
+// Message decodes one message.
+func (d Decoder) Message(src []byte, h Handler) error {
+	err := d.message(context.Background(), src, h)
+	if handler, ok := err.(*handlerError); ok {
+		return handler.err
+	}
+	return err
+}
+
+// Scan splits frames as the receiver does.
+func Scan(data []byte) (whole, need int, err error) {
+	s := &session{reply: make(chan struct{}, 1)}
+	return s.scan(data, &burst{})
+}
