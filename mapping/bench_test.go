@@ -29,6 +29,7 @@ func (d *discard) Event(e *mapping.Event) error {
 func (d *discard) Park(*mapping.Parked) error { return nil }
 
 func benchChanges(b testing.TB) (m *mapping.Mapper, match, miss *cdc.Change) {
+	b.Helper()
 	conn := connect(b)
 	rel := relation(b, conn, "", "clientes")
 	m = mapping.NewMapper(bind(b, conn, mapping.Options{Location: saoPaulo(b)}, benchRules), nil)

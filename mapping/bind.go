@@ -64,7 +64,7 @@ func (r *Rules) Bind(ctx context.Context, conn *pgx.Conn) (*Ruleset, error) {
 	if err := b.errors.Err(); err != nil {
 		return nil, err
 	}
-	rs.findings = append(b.findings, publicationFindings(rs, r.options.Publication)...)
+	rs.findings = slices.Concat(b.findings, publicationFindings(rs, r.options.Publication))
 	return rs, nil
 }
 

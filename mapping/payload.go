@@ -63,19 +63,6 @@ func parseFields(f *field, v strictyaml.Value, prefix string, depth int) {
 	}
 }
 
-// leaves calls f with every expression of the payload.
-func (f *field) leaves(do func(*field)) {
-	if f == nil {
-		return
-	}
-	if f.leaf != nil {
-		do(f)
-	}
-	for _, c := range f.fields {
-		c.leaves(do)
-	}
-}
-
 // columnRefs reads a list of column names.
 func columnRefs(v strictyaml.Value, what string) []columnRef {
 	var refs []columnRef
