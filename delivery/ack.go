@@ -9,11 +9,12 @@ import (
 
 // results are what deliveries came to and Redis does not know yet.
 type results struct {
-	done    []ID // delivered
-	clean   []ID // delivered or gone, with something kept in rt and at
-	retries []retryResult
-	dead    []deadResult
-	state   []any // fields and values of the endpoint's state
+	done      []ID // delivered
+	clean     []ID // delivered, with something kept in rt and at
+	forgotten []ID // in their stream no more, with something kept
+	retries   []retryResult
+	dead      []deadResult
+	state     []any // fields and values of the endpoint's state
 }
 
 type retryResult struct {
@@ -27,38 +28,32 @@ type deadResult struct {
 	attempts
 }
 
-func (r *results) empty() bool {
-	return len(r.done)+len(r.clean)+len(r.retries)+len(r.dead)+len(r.state) == 0
+// len is the number of events.
+func (r *results) len() int {
+	return len(r.done) + len(r.clean) + len(r.forgotten) + len(r.retries) + len(r.dead)
 }
+
+func (r *results) empty() bool { return r.len()+len(r.state) == 0 }
 
 func (r *results) reset() {
 	clear(r.retries)
 	clear(r.dead)
-	r.done, r.clean, r.retries, r.dead, r.state = r.done[:0], r.clean[:0], r.retries[:0], r.dead[:0], r.state[:0]
+	clear(r.state)
+	r.done, r.clean, r.forgotten = r.done[:0], r.clean[:0], r.forgotten[:0]
+	r.retries, r.dead, r.state = r.retries[:0], r.dead[:0], r.state[:0]
 }
 
-// append puts later results behind these.
-func (r *results) append(later *results) {
-	r.done = append(r.done, later.done...)
-	r.clean = append(r.clean, later.clean...)
-	r.retries = append(r.retries, later.retries...)
-	r.dead = append(r.dead, later.dead...)
-	r.state = append(r.state, later.state...)
-}
-
-// each calls f with the id of every event that the results are about.
-func (r *results) each(f func(ID)) {
+// mark sets true for events that were delivered, and false for those that are
+// not to be sent again either.
+func (r *results) mark(of map[ID]bool) {
 	for _, id := range r.done {
-		f(id)
+		of[id] = true
 	}
 	for _, id := range r.clean {
-		f(id)
-	}
-	for i := range r.retries {
-		f(r.retries[i].id)
+		of[id] = true
 	}
 	for i := range r.dead {
-		f(r.dead[i].id)
+		of[r.dead[i].id] = false
 	}
 }
 
@@ -97,6 +92,10 @@ ids(function(a, b)
   redis.call('ZREM', KEYS[3], unpack(ARGV, a, b))
   redis.call('HDEL', KEYS[4], unpack(ARGV, a, b))
 end)
+ids(function(a, b)
+  redis.call('ZREM', KEYS[3], unpack(ARGV, a, b))
+  redis.call('HDEL', KEYS[4], unpack(ARGV, a, b))
+end)
 n = tonumber(ARGV[at])
 at = at + 1
 for i = 1, n do
@@ -116,12 +115,12 @@ return 1`)
 // write writes the results. It returns false when somebody else owns the
 // endpoint now, and nothing was written.
 func (q *Queue) write(ctx context.Context, endpoint, claim string, r *results) (bool, error) {
-	args := make([]any, 0, 5+len(r.done)+len(r.clean)+3*len(r.retries)+3*len(r.dead)+len(r.state))
+	args := make([]any, 0, 6+len(r.done)+len(r.clean)+len(r.forgotten)+3*len(r.retries)+3*len(r.dead)+len(r.state))
 	args = append(args, claim, len(r.retries))
 	for i := range r.retries {
 		args = append(args, r.retries[i].id.String(), r.retries[i].score(), r.retries[i].marshal())
 	}
-	for _, ids := range [][]ID{r.done, r.clean} {
+	for _, ids := range [][]ID{r.done, r.clean, r.forgotten} {
 		args = append(args, len(ids))
 		for _, id := range ids {
 			args = append(args, id.String())

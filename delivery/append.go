@@ -114,7 +114,7 @@ func (q *Queue) execute(ctx context.Context, b *Batch, touched []*stream) error 
 	}
 	// Of a transaction that was executed, err is the first command's error.
 	if err != nil && !refusedAsKnown(err) {
-		return appendError(err)
+		return appendError(commands, err)
 	}
 	for i := range added {
 		err := commands[i].Err()
@@ -123,7 +123,7 @@ func (q *Queue) execute(ctx context.Context, b *Batch, touched []*stream) error 
 		case refusedAsKnown(err):
 			b.destinations[i].stream.refused++
 		default:
-			return appendError(err)
+			return appendError(commands, err)
 		}
 	}
 	return nil
@@ -148,10 +148,13 @@ func refusedAsKnown(err error) bool {
 	return strings.Contains(err.Error(), "equal or smaller than the target stream")
 }
 
-func appendError(err error) error {
-	text := err.Error()
-	if strings.HasPrefix(text, "OOM") || strings.HasPrefix(text, "EXECABORT") && strings.Contains(text, "OOM") {
-		return fmt.Errorf("%w (%w)", ErrFull, err)
+// appendError says what an append that was refused means. A transaction is
+// refused in general terms; why is with those commands that were not queued.
+func appendError(commands []redis.Cmder, err error) error {
+	for _, c := range commands {
+		if c.Err() != nil && strings.HasPrefix(c.Err().Error(), "OOM") {
+			return fmt.Errorf("%w (%w)", ErrFull, c.Err())
+		}
 	}
 	return unreachable(err)
 }

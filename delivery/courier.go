@@ -40,14 +40,17 @@ type courier struct {
 
 	// Reading: everything up to cursor has been seen; tail: nothing is known
 	// to come after it.
-	cursor       ID
-	tail         bool
-	again        bool // something came while a page was on its way
-	reading      bool
-	loaded       bool
-	generation   uint64
-	restarts     int         // of Redis, that this courier has seen
-	skip         map[ID]bool // after a restart: in memory, or (true) delivered
+	cursor     ID
+	tail       bool
+	again      bool // something came while a page was on its way
+	reading    bool
+	loaded     bool
+	generation uint64
+	restarts   int // of Redis, that this courier has seen
+	// After a restart of Redis, until the cursor is where it was: the events
+	// that are in memory, or (true) delivered.
+	skip         map[ID]bool
+	seen         ID
 	recent       recentIDs
 	readFailures int
 
@@ -200,6 +203,7 @@ func (c *courier) work(ctx context.Context) {
 
 // next takes the next event to send; false: the worker ends. Call it with mu held.
 func (c *courier) next(now time.Time) (job, bool) {
+	c.startRead(now) // there may be room now
 	l := c.nextLane(now)
 	if l == nil {
 		c.workers--
@@ -212,7 +216,6 @@ func (c *courier) next(now time.Time) (job, bool) {
 	if len(c.retries) > 0 {
 		j.prior = c.retries[j.id]
 	}
-	c.startRead(now)
 	return j, true
 }
 

@@ -122,7 +122,10 @@ func (c *courier) take(page []entry, end bool) {
 		}
 	}
 	if end && !c.again {
-		c.tail, c.skip = true, nil
+		c.tail = true
+	}
+	if c.skip != nil && c.cursor.Compare(c.seen) >= 0 {
+		c.skip = nil // from here on events are new
 	}
 	c.startWrite()
 	c.resume(time.Now())
@@ -176,23 +179,26 @@ func (c *courier) checkGeneration() bool {
 // reload forgets the events in memory and reads the stream again from its
 // start: Redis may have lost entries, which will be appended again, and
 // deletions. Events in flight, and those that were delivered a moment ago,
-// are not sent again. Order is kept, because whatever is sent again was sent
-// before. Call it with mu held.
+// are not sent again, even when they are appended again much later. Order is
+// kept, because whatever is sent again was sent before. Call it with mu held.
 func (c *courier) reload() {
 	c.lanes.forget()
+	if c.cursor.Compare(c.seen) > 0 {
+		c.seen = c.cursor
+	}
 	c.cursor, c.tail = ID{}, false
 	c.again = c.reading
 	c.skip = map[ID]bool{}
 	for _, id := range c.recent.ids {
 		c.skip[id] = true
 	}
-	inMemory := func(id ID) { c.skip[id] = false }
-	for _, l := range c.lanes.lanes {
-		inMemory(l.first())
+	for _, r := range []*results{&c.results, c.out} {
+		if r != nil {
+			r.mark(c.skip)
+		}
 	}
-	c.results.each(inMemory)
-	if c.out != nil {
-		c.out.each(inMemory)
+	for _, l := range c.lanes.lanes {
+		c.skip[l.first()] = false
 	}
 	c.resume(time.Now())
 }
@@ -203,7 +209,7 @@ func (c *courier) offer(s *stream, b *Batch, source string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	now := time.Now()
-	direct := c.loaded && c.tail && !c.reading && !c.stopped() && !c.breaker.open && s.refused == 0 &&
+	direct := c.loaded && c.tail && !c.reading && c.skip == nil && !c.stopped() && !c.breaker.open && s.refused == 0 &&
 		!s.prev.IsZero() && s.prev == c.cursor && c.room() && c.q.generations.Load() == c.generation
 	if !direct {
 		c.expect(now)

@@ -25,10 +25,10 @@ if not redis.call('SET', KEYS[1], ARGV[1], 'NX', 'PX', ARGV[2]) then return 0 en
 redis.call('SET', KEYS[2], ARGV[1])
 return 1`)
 
-// renewScript extends the lease, even one that has expired when nobody has
+// renewSource extends the lease, even one that has expired when nobody has
 // taken it since. It also tells what the owner has to know from time to time:
 // whether there are entries after its cursor, and the endpoint's state.
-var renewScript = redis.NewScript(`
+const renewSource = `
 redis.call('XDEL', KEYS[3], '0-0')
 local lease, fence = redis.call('GET', KEYS[1]), redis.call('GET', KEYS[2])
 if lease ~= ARGV[1] and (lease or (fence and fence ~= ARGV[1])) then return {0} end
@@ -36,7 +36,9 @@ redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
 if fence ~= ARGV[1] then redis.call('SET', KEYS[2], ARGV[1]) end
 local more = #redis.call('XRANGE', KEYS[3], ARGV[3], '+', 'COUNT', 1)
 local state = redis.call('HMGET', KEYS[4], 'paused', 'hold', 'unblock')
-return {1, more, state[1] or '', state[2] or '', state[3] or ''}`)
+return {1, more, state[1] or '', state[2] or '', state[3] or ''}`
+
+var renewScript = redis.NewScript(renewSource)
 
 // releaseScript gives the lease back. The fence goes too, or a renewal that is
 // on its way would take the lease again.
@@ -102,7 +104,7 @@ type renewal struct {
 // renew renews leases in one round trip.
 func (q *Queue) renew(ctx context.Context, ttl time.Duration, of []renewal) ([]standing, error) {
 	pipe := q.client.Pipeline()
-	renewScript.Load(ctx, pipe) // a pipeline cannot try again with the text
+	pipe.ScriptLoad(ctx, renewSource) // a pipeline cannot try again with the text
 	replies := make([]*redis.Cmd, len(of))
 	for i, r := range of {
 		from := "-"

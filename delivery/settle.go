@@ -29,8 +29,7 @@ func (c *courier) settle(j *job, o *Outcome, now time.Time) int {
 	switch o.Kind {
 	case Delivered:
 		c.answered(j)
-		c.recent.add(j.id)
-		c.finish(j, &c.results.done)
+		c.finish(j)
 	case Gone:
 		c.answered(j)
 		c.lanes.again(j.lane)
@@ -52,25 +51,35 @@ func (c *courier) unsent(j *job) {
 
 // vanished removes an event that is in its stream no more: somebody deleted
 // it, or Redis has lost it. Then it is appended again, at a place that may
-// have been read already.
+// have been read already; so it must not be deleted.
 func (c *courier) vanished(j *job) {
 	if j.probe {
 		c.breaker.probeLost()
 	}
-	c.finish(j, &c.results.done)
+	if j.prior.N > 0 {
+		delete(c.retries, j.id)
+		c.results.forgotten = append(c.results.forgotten, j.id)
+	}
+	delete(c.skip, j.id)
+	c.lanes.advance(j.lane)
 	c.startWrite()
 	if !c.checkGeneration() && c.restarts > 0 {
 		c.reload()
 	}
 }
 
-// finish removes an event that is done from its lane, and notes it for Redis.
-func (c *courier) finish(j *job, first *[]ID) {
+// finish removes an event that was delivered from its lane.
+func (c *courier) finish(j *job) {
+	c.recent.add(j.id)
+	if c.skip != nil {
+		c.skip[j.id] = true
+	}
 	if j.prior.N > 0 {
 		delete(c.retries, j.id)
-		first = &c.results.clean
+		c.results.clean = append(c.results.clean, j.id)
+	} else {
+		c.results.done = append(c.results.done, j.id)
 	}
-	*first = append(*first, j.id)
 	c.lanes.advance(j.lane)
 }
 
@@ -234,10 +243,7 @@ func (c *courier) writeFailed(ctx context.Context, failures int, err error) bool
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	n := 0
-	c.out.each(func(ID) { n++ })
-	c.results.each(func(ID) { n++ })
-	c.log.Warn().Str("endpoint", c.name).Int("events", n).
+	c.log.Warn().Str("endpoint", c.name).Int("events", c.out.len()+c.results.len()).
 		Msg("stopped without redis: what these deliveries came to is not known to it, so they will be repeated")
 	c.out = nil
 	return false
@@ -251,6 +257,9 @@ func (c *courier) written(owned bool) bool {
 		c.out = nil
 		c.lose("another process has it")
 		return false
+	}
+	for i := range c.out.dead { // one that was lost with the tail comes again
+		delete(c.skip, c.out.dead[i].id)
 	}
 	c.checkGeneration()
 	c.out.reset()

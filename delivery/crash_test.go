@@ -1,0 +1,250 @@
+package delivery_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"gancho/delivery"
+	"gancho/internal/testservers"
+)
+
+// capture plays the capture's part: it appends events in batches, holds on
+// while Redis is away, and rewinds to the confirmed position after a restart.
+type capture struct {
+	q         *delivery.Queue
+	total     int
+	confirmed confirmations
+	rewinds   int
+	progress  chan int // events appended so far; nil: nobody wants to know
+}
+
+func (c *capture) run(ctx context.Context, t *testing.T) {
+	for from := 0; ctx.Err() == nil; c.rewinds++ {
+		durable, cancel := context.WithCancel(ctx)
+		restarted := make(chan struct{})
+		var running sync.WaitGroup
+		running.Go(func() {
+			if err := c.q.RunDurable(durable, c.confirmed.add); errors.Is(err, delivery.ErrRestarted) {
+				close(restarted)
+			}
+		})
+		c.appendFrom(ctx, t, from, restarted)
+		cancel()
+		running.Wait()
+		for ctx.Err() == nil && c.q.AcceptRestart(ctx) != nil {
+			wait(ctx)
+		}
+		from = 0
+		if n := c.confirmed.newest(); n > 0 {
+			from = int(n-lsnOf(0))/0x100 + 1
+		}
+	}
+}
+
+// appendFrom returns when Redis was restarted, or when the context ends.
+func (c *capture) appendFrom(ctx context.Context, t *testing.T, from int, restarted <-chan struct{}) {
+	b := c.q.NewBatch()
+	for i := from; i < c.total && ctx.Err() == nil; {
+		b.Reset()
+		for ; i < c.total && b.Len() < 20; i++ {
+			if _, err := b.Add(event(i, keyModulo(17)(i))); err != nil {
+				t.Errorf("add event %d: %v", i, err)
+				return
+			}
+		}
+		for {
+			err := c.q.Append(ctx, b)
+			if err == nil {
+				break
+			}
+			if errors.Is(err, delivery.ErrRestarted) || ctx.Err() != nil {
+				return
+			}
+			wait(ctx)
+		}
+		c.q.Appended(lsnOf(i - 1))
+		select {
+		case c.progress <- i:
+		default:
+		}
+	}
+	select {
+	case <-restarted:
+	case <-ctx.Done():
+	}
+}
+
+func wait(ctx context.Context) {
+	select {
+	case <-time.After(5 * time.Millisecond):
+	case <-ctx.Done():
+	}
+}
+
+func startCapture(t *testing.T, q *delivery.Queue, total int) (c *capture, stop func()) {
+	c = &capture{q: q, total: total, progress: make(chan int)}
+	ctx, cancel := context.WithCancel(context.Background())
+	var running sync.WaitGroup
+	running.Go(func() { c.run(ctx, t) })
+	stop = sync.OnceFunc(func() { cancel(); running.Wait() })
+	t.Cleanup(stop)
+	return c, stop
+}
+
+func (c *capture) after(t *testing.T, n int) {
+	t.Helper()
+	deadline := time.After(patience)
+	for {
+		select {
+		case i := <-c.progress:
+			if i >= n {
+				return
+			}
+		case <-deadline:
+			t.Fatalf("waited for %d events to be appended", n)
+		}
+	}
+}
+
+func TestRedisKilledUnderLoad(t *testing.T) {
+	t.Parallel()
+	r := startRedis(t)
+	ep := delivery.Endpoint{Name: "a", Retry: ms(1, 1, 1, 1, 1, 1, 1)}
+	q := openQueue(t, r, ep)
+	sink := newReceiver()
+	sink.answer = func(_ context.Context, _ *delivery.Endpoint, m *delivery.Message, n int) delivery.Outcome {
+		if strings.HasSuffix(m.Sequence, "5500-000000000000-0000") && n == 1 {
+			return status(404)
+		}
+		return delivered()
+	}
+	_, stop := dispatch(t, q, sink, delivery.DispatcherOptions{Lease: 2 * time.Second}, ep)
+	const total, kills = 8000, 4
+	c, stopCapture := startCapture(t, q, total)
+	for k := range kills {
+		c.after(t, (k+1)*total/(kills+1))
+		r.Kill()
+		if err := r.Start(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	sink.distinct(t, total)
+	drained(t, q, "a")
+	stopCapture()
+	stop()
+	if c.rewinds == 0 {
+		t.Error("the capture never noticed a restart")
+	}
+	repeats := checkOrder(t, sink.arrivals)
+	t.Logf("%d repeats in %d kills, %d rewinds", repeats, kills, c.rewinds)
+	if limit := kills * 4 * delivery.DefaultConcurrency; repeats > limit {
+		t.Errorf("%d repeats, want at most %d", repeats, limit)
+	}
+}
+
+// truncateAOF cuts what Redis has written last.
+func truncateAOF(t *testing.T, r *testservers.Redis, keep float64) {
+	t.Helper()
+	files, err := filepath.Glob(filepath.Join(r.Dir(), "appendonlydir", "*.incr.aof"))
+	if err != nil || len(files) != 1 {
+		t.Fatalf("found AOF files %v, %v", files, err)
+	}
+	st, err := os.Stat(files[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Truncate(files[0], int64(float64(st.Size())*keep)); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// The end of the AOF is lost, as when the machine loses its power: everything
+// arrives, in order, because the position was not confirmed.
+func TestLostTailOfAOF(t *testing.T) {
+	t.Parallel()
+	for _, keep := range []float64{0.95, 0.5, 0.1} {
+		t.Run(fmt.Sprint(keep), func(t *testing.T) {
+			t.Parallel()
+			r := startRedis(t)
+			eps := []delivery.Endpoint{{Name: "a"}, {Name: "down"}}
+			q := openQueue(t, r, eps...)
+			sink := newReceiver()
+			var mu sync.Mutex
+			up := false
+			sink.answer = func(_ context.Context, ep *delivery.Endpoint, _ *delivery.Message, _ int) delivery.Outcome {
+				mu.Lock()
+				defer mu.Unlock()
+				if ep.Name == "down" && !up {
+					return refused()
+				}
+				return delivered()
+			}
+			_, stop := dispatch(t, q, sink, delivery.DispatcherOptions{Lease: 2 * time.Second}, eps...)
+			const total = 4000
+			c, stopCapture := startCapture(t, q, total)
+			c.after(t, total/2)
+			r.Kill()
+			truncateAOF(t, r, keep)
+			if err := r.Start(); err != nil {
+				t.Fatal(err)
+			}
+			sink.until(t, "everything at a", func(all []arrival) bool {
+				n := map[string]bool{}
+				for _, a := range all {
+					if a.endpoint == "a" {
+						n[a.id] = true
+					}
+				}
+				return len(n) == total
+			})
+			mu.Lock()
+			up = true
+			mu.Unlock()
+			sink.distinct(t, 2*total)
+			drained(t, q, "a")
+			drained(t, q, "down")
+			stopCapture()
+			stop()
+			t.Logf("%d repeats, %d rewinds", checkOrder(t, slices.DeleteFunc(slices.Clone(sink.arrivals), func(a arrival) bool { return a.endpoint == "down" })), c.rewinds)
+		})
+	}
+}
+
+// An acknowledgement that cannot be written is kept until Redis is back: the
+// event is not sent again.
+func TestRedisAwayWhileDelivering(t *testing.T) {
+	t.Parallel()
+	r := startRedis(t)
+	ep := delivery.Endpoint{Name: "a", Concurrency: 4}
+	q := openQueue(t, r, ep)
+	sink := newReceiver()
+	finish := make(chan struct{})
+	sink.answer = func(context.Context, *delivery.Endpoint, *delivery.Message, int) delivery.Outcome {
+		<-finish
+		return delivered()
+	}
+	appendEvents(t, q, 0, 100, 100, keyModulo(10))
+	_, stop := dispatch(t, q, sink, delivery.DispatcherOptions{Lease: time.Second}, ep)
+	sink.until(t, "requests in flight", func(all []arrival) bool { return len(all) == 4 })
+	r.Kill()
+	close(finish)
+	// Longer than the lease: nothing may be started then.
+	<-time.After(1500 * time.Millisecond)
+	if err := r.Start(); err != nil {
+		t.Fatal(err)
+	}
+	sink.distinct(t, 100)
+	drained(t, q, "a")
+	stop()
+	if n := checkOrder(t, sink.arrivals); n != 0 {
+		t.Errorf("%d repeats, want none", n)
+	}
+}
