@@ -125,7 +125,10 @@ func AppendJSONText(dst, value []byte) (text []byte, null bool, err error) {
 	return text, false, err
 }
 
-var errJSONEscape = &Error{Code: "22P05", Message: `unsupported Unicode escape in JSON: \u0000 or half a surrogate pair`}
+var (
+	errJSONZero      = &Error{Code: "22P05", Message: `JSON string has \u0000, which text cannot hold`}
+	errJSONSurrogate = &Error{Code: codeTextSyntax, Message: "JSON string has half a surrogate pair"}
+)
 
 // appendUnescaped appends the characters of a string's inside.
 func appendUnescaped(dst, s []byte, replace bool) ([]byte, error) {
@@ -145,9 +148,9 @@ func appendUnescaped(dst, s []byte, replace bool) ([]byte, error) {
 			s = s[2:]
 			continue
 		}
-		r, n, ok := unicodeEscape(s)
-		if !ok && !replace {
-			return dst, errJSONEscape
+		r, n, err := unicodeEscape(s)
+		if err != nil && !replace {
+			return dst, err
 		}
 		dst = utf8.AppendRune(dst, r)
 		s = s[n:]
@@ -172,19 +175,19 @@ func unescapedByte(c byte) byte {
 }
 
 // unicodeEscape reads \uXXXX, or two of them that are a surrogate pair.
-func unicodeEscape(s []byte) (r rune, n int, ok bool) {
+func unicodeEscape(s []byte) (r rune, n int, err error) {
 	r, _ = hex4(s[2:])
 	switch {
 	case r == 0:
-		return utf8.RuneError, 6, false
+		return utf8.RuneError, 6, errJSONZero
 	case r < 0xD800 || r > 0xDFFF:
-		return r, 6, true
+		return r, 6, nil
 	case r < 0xDC00 && len(s) >= 12 && s[6] == '\\' && s[7] == 'u':
 		if low, isHex := hex4(s[8:]); isHex && low >= 0xDC00 && low <= 0xDFFF {
-			return 0x10000 + (r-0xD800)<<10 + (low - 0xDC00), 12, true
+			return 0x10000 + (r-0xD800)<<10 + (low - 0xDC00), 12, nil
 		}
 	}
-	return utf8.RuneError, 6, false
+	return utf8.RuneError, 6, errJSONSurrogate
 }
 
 // keyIs compares a JSON string, quotes included, with a key.
