@@ -1,0 +1,59 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/spf13/cobra"
+
+	"gancho/config"
+)
+
+func newCheckCommand() *cobra.Command {
+	var path string
+	var offline bool
+	cmd := &cobra.Command{
+		Use:   "check",
+		Short: "Validate the configuration and the rules against the live catalogue",
+		Long: `Validate the configuration, the rule files and every expression in them against
+the source's catalogue. Nothing is changed anywhere. Every mistake is printed as
+file:line:col with what to write instead; the exit code is then 1.`,
+		Args: noArguments,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			c, err := config.Load(path, os.LookupEnv)
+			if err != nil {
+				return err
+			}
+			d, err := definitions(c)
+			if err != nil {
+				return err
+			}
+			if offline {
+				_, err = fmt.Fprintf(cmd.OutOrStdout(), "%s: rules for %d tables and %d endpoints read; not checked against the source (--offline)\n",
+					path, len(d.Rules.Tables()), len(d.Endpoints))
+				return err
+			}
+			conn, err := pgx.Connect(cmd.Context(), c.Source.DSN.Reveal())
+			if err != nil {
+				return fmt.Errorf("connect to the source: %w; check source.dsn, or use --offline", err)
+			}
+			defer func() { _ = conn.Close(context.WithoutCancel(cmd.Context())) }()
+			rules, err := d.Rules.Bind(cmd.Context(), conn)
+			if err != nil {
+				return err
+			}
+			for _, f := range rules.Findings() {
+				if _, err := fmt.Fprintf(cmd.ErrOrStderr(), "%s: %s; %s\n", f.Rule, f.Message, f.Fix); err != nil {
+					return err
+				}
+			}
+			_, err = fmt.Fprintf(cmd.OutOrStdout(), "%s: %d rules and %d endpoints are in order\n", path, len(rules.Summaries()), len(d.Endpoints))
+			return err
+		},
+	}
+	cmd.Flags().StringVarP(&path, "config", "c", "gancho.yaml", "configuration `file`")
+	cmd.Flags().BoolVar(&offline, "offline", false, "check the files alone, without the source")
+	return cmd
+}

@@ -1,0 +1,202 @@
+package main_test
+
+import (
+	"context"
+	"fmt"
+	"strconv"
+	"sync"
+	"testing"
+
+	"github.com/jackc/pgx/v5"
+)
+
+// The load that the crash tests put through the bridge: rows numbered per key,
+// each key written by one session, so that the numbers of a key rise in commit
+// order.
+const (
+	loadTable = `create table eventos (id bigserial primary key, cliente_id int not null, seq int not null, texto text)`
+	loadRules = `rules:
+  - event: evento.criado
+    table: eventos
+    on: insert
+    key: cliente_id
+    data: {id: id, cliente_id: cliente_id, seq: seq}
+`
+)
+
+// load writes numbered rows from several sessions until stop is called. A
+// session whose connection is cut looks up how far it got and goes on: a
+// commit whose answer was lost may or may not have happened.
+type load struct {
+	t       *testing.T
+	dsn     string
+	stopped chan struct{}
+	writers sync.WaitGroup
+	mu      sync.Mutex
+	rows    int
+	wrote   chan struct{} // closed and replaced at every commit
+	pace    chan struct{} // a token per transaction
+}
+
+const (
+	loadWriters   = 4
+	keysPerWriter = 10
+)
+
+// startLoad starts the writers. pace, when not nil, gives one token per transaction.
+func startLoad(t *testing.T, dsn string, pace chan struct{}) *load {
+	l := &load{t: t, dsn: dsn, stopped: make(chan struct{}), wrote: make(chan struct{}), pace: pace}
+	for w := range loadWriters {
+		l.writers.Go(func() { l.write(w) })
+	}
+	t.Cleanup(func() { l.stop() })
+	return l
+}
+
+// stop ends the load and returns how many rows the table holds.
+func (l *load) stop() int {
+	l.t.Helper()
+	select {
+	case <-l.stopped:
+	default:
+		close(l.stopped)
+	}
+	l.writers.Wait()
+	var n int
+	conn, err := pgx.Connect(context.Background(), l.dsn)
+	if err != nil {
+		return 0 // the server is stopped: only at the end of a failed test
+	}
+	defer func() { _ = conn.Close(context.Background()) }()
+	if err := conn.QueryRow(context.Background(), "select count(*) from eventos").Scan(&n); err != nil {
+		l.t.Errorf("count rows: %v", err)
+	}
+	return n
+}
+
+func (l *load) write(writer int) {
+	ctx := context.Background()
+	for !l.ended() {
+		conn, err := pgx.Connect(ctx, l.dsn)
+		if err != nil {
+			continue // the server restarts
+		}
+		_ = l.session(ctx, conn, writer) // a cut connection: start over
+		_ = conn.Close(ctx)
+	}
+}
+
+func (l *load) ended() bool {
+	select {
+	case <-l.stopped:
+		return true
+	default:
+		return false
+	}
+}
+
+// session writes transactions of one to five rows until the load ends or the
+// connection does.
+func (l *load) session(ctx context.Context, conn *pgx.Conn, writer int) error {
+	next := make([]int, keysPerWriter)
+	for k := range next {
+		if err := conn.QueryRow(ctx, "select coalesce(max(seq), 0) + 1 from eventos where cliente_id = $1", writer*keysPerWriter+k).Scan(&next[k]); err != nil {
+			return err
+		}
+	}
+	for n := 0; ; n++ {
+		select {
+		case <-l.stopped:
+			return nil
+		case <-l.pace: // nil: never ready
+		case <-l.free():
+		}
+		k, rows := n%keysPerWriter, 1+n%5
+		_, err := conn.Exec(ctx, "insert into eventos (cliente_id, seq) select $1, g from generate_series($2::int, $3::int) g",
+			writer*keysPerWriter+k, next[k], next[k]+rows-1)
+		if err != nil {
+			return err
+		}
+		next[k] += rows
+		l.mu.Lock()
+		l.rows += rows
+		close(l.wrote)
+		l.wrote = make(chan struct{})
+		l.mu.Unlock()
+	}
+}
+
+// free is always ready when the load has no pace.
+func (l *load) free() <-chan struct{} {
+	if l.pace != nil {
+		return nil
+	}
+	c := make(chan struct{})
+	close(c)
+	return c
+}
+
+// waitRows waits until n more rows have been committed.
+func (l *load) waitRows(n int) {
+	l.t.Helper()
+	l.mu.Lock()
+	target := l.rows + n
+	l.mu.Unlock()
+	for {
+		l.mu.Lock()
+		rows, wrote := l.rows, l.wrote
+		l.mu.Unlock()
+		if rows >= target {
+			return
+		}
+		<-wrote
+	}
+}
+
+// checkDelivery checks what the promises say of everything that arrived: every
+// row of the table exactly one identity, every first delivery in order of its
+// key. It returns the number of repeated deliveries.
+func checkDelivery(t *testing.T, arrivals []arrival, rows int) (repeats int) {
+	t.Helper()
+	first := map[string]string{} // row -> webhook-id
+	ids := map[string]string{}   // webhook-id -> row
+	last := map[string]int{}     // key -> newest seq delivered
+	disorder := 0
+	for _, a := range arrivals {
+		row := a.field("cliente_id") + "/" + a.field("seq")
+		if id, ok := first[row]; ok {
+			if id != a.id {
+				t.Errorf("row %s arrived as %s and as %s", row, id, a.id)
+			}
+			repeats++
+			continue
+		}
+		if other, ok := ids[a.id]; ok {
+			t.Errorf("rows %s and %s share the identity %s", other, row, a.id)
+		}
+		first[row], ids[a.id] = a.id, row
+		seq, err := strconv.Atoi(a.field("seq"))
+		if err != nil {
+			t.Fatalf("seq: %v", err)
+		}
+		key := a.field("cliente_id")
+		if seq != last[key]+1 {
+			if disorder < 5 {
+				t.Errorf("key %s: %d arrived first after %d", key, seq, last[key])
+			}
+			disorder++
+		}
+		last[key] = max(last[key], seq)
+	}
+	if len(first) != rows {
+		t.Errorf("%d of %d rows arrived", len(first), rows)
+	}
+	if disorder > 0 {
+		t.Errorf("%d first deliveries out of order", disorder)
+	}
+	return repeats
+}
+
+func describe(rows, repeats, rounds int) string {
+	return fmt.Sprintf("%d rows, %d repeated deliveries in %d rounds", rows, repeats, rounds)
+}

@@ -1,0 +1,210 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"runtime/pprof"
+	"syscall"
+
+	"github.com/mattn/go-isatty"
+	"github.com/rs/zerolog"
+	"github.com/spf13/cobra"
+
+	"gancho/cdc"
+	"gancho/config"
+	"gancho/delivery"
+	"gancho/internal/bridge"
+	"gancho/mapping"
+)
+
+// runFlags are the flags of gancho run.
+type runFlags struct {
+	config       string
+	create       bool
+	acceptSource bool
+	only         string
+	cpuProfile   string
+}
+
+func newRunCommand() *cobra.Command {
+	var f runFlags
+	cmd := &cobra.Command{
+		Use:   "run",
+		Short: "Run the bridge: capture changes and deliver webhooks",
+		Long: `Run the bridge until SIGINT or SIGTERM, which drains requests in flight; a second signal kills it.
+SIGHUP reads the configuration's rules and endpoints again, all or nothing.
+
+A second process on the same slot waits and takes over when the first ends;
+meanwhile both deliver. With --only deliver a process adds delivery alone.`,
+		Args: noArguments,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			switch f.only {
+			case "", onlyCapture, onlyDeliver:
+			default:
+				return usageError{fmt.Errorf("--only %q: write %s or %s", f.only, onlyCapture, onlyDeliver)}
+			}
+			stop, err := startProfile(f.cpuProfile)
+			if err != nil {
+				return err
+			}
+			defer stop()
+			return f.run(cmd.Context(), cmd.ErrOrStderr())
+		},
+	}
+	flags := cmd.Flags()
+	flags.StringVarP(&f.config, "config", "c", "gancho.yaml", "configuration `file`")
+	flags.BoolVar(&f.create, "create", false, "create the slot and the publication, or add tables to it, where they are missing")
+	flags.BoolVar(&f.acceptSource, "accept-source", false, "accept that the source is another server or the slot was recreated (positions start a new epoch)")
+	flags.StringVar(&f.only, "only", "", "run one half: capture or deliver")
+	flags.StringVar(&f.cpuProfile, "cpuprofile", "", "write a CPU profile to the `file`")
+	if err := flags.MarkHidden("cpuprofile"); err != nil {
+		panic(err) // the flag is defined above
+	}
+	return cmd
+}
+
+const (
+	onlyCapture = "capture"
+	onlyDeliver = "deliver"
+)
+
+// runBridge runs the bridge as the demo does: everything, creating what is missing.
+func runBridge(ctx context.Context, configFile string) error {
+	f := runFlags{config: configFile, create: true}
+	return f.run(ctx, os.Stderr)
+}
+
+func (f *runFlags) run(ctx context.Context, stderr io.Writer) error {
+	c, err := config.Load(f.config, os.LookupEnv)
+	if err != nil {
+		return err
+	}
+	log, err := newLogger(stderr, c.Log.Level)
+	if err != nil {
+		return err
+	}
+	hangup := make(chan os.Signal, 1)
+	signal.Notify(hangup, syscall.SIGHUP)
+	defer signal.Stop(hangup)
+	return bridge.Run(ctx, bridge.Options{
+		Source: cdc.Options{
+			DSN: c.Source.DSN.Reveal(), Slot: c.Source.Slot, Publication: c.Source.Publication, Create: f.create, Log: log,
+		},
+		Location:      c.Source.Location,
+		AcceptSource:  f.acceptSource,
+		Redis:         c.Queue.Redis.Reveal(),
+		AllowVolatile: c.Queue.AllowVolatile,
+		Capture:       f.only != onlyDeliver,
+		Deliver:       f.only != onlyCapture,
+		Listen:        c.HTTP.Listen,
+		Shutdown:      c.Shutdown,
+		Version:       version,
+		Log:           log,
+		Reload:        hangup,
+		Load: func() (*bridge.Definitions, error) {
+			// Read again: at a reload the file is another one.
+			c, err := config.Load(f.config, os.LookupEnv)
+			if err != nil {
+				return nil, err
+			}
+			return definitions(c)
+		},
+	})
+}
+
+// definitions are the rules and the endpoints of a configuration.
+func definitions(c *config.Config) (*bridge.Definitions, error) {
+	rules, err := parseRules(c)
+	if err != nil {
+		return nil, err
+	}
+	endpoints, err := endpointsOf(c)
+	if err != nil {
+		return nil, err
+	}
+	return &bridge.Definitions{Rules: rules, Endpoints: endpoints}, nil
+}
+
+func parseRules(c *config.Config) (*mapping.Rules, error) {
+	policy := mapping.Stop
+	if c.Source.OnSchemaChange == "park" {
+		policy = mapping.Park
+	}
+	deny := make([]string, len(c.Privacy.Deny))
+	for i, d := range c.Privacy.Deny {
+		deny[i] = d.Column
+	}
+	return mapping.Parse(mapping.Options{Files: c.Rules, Deny: deny, Location: c.Source.Location, OnSchemaChange: policy})
+}
+
+// newLogger logs for people on a terminal and JSON otherwise.
+func newLogger(w io.Writer, level string) (zerolog.Logger, error) {
+	l, err := zerolog.ParseLevel(level)
+	if err != nil {
+		return zerolog.Nop(), fmt.Errorf("log.level: %w", err)
+	}
+	zerolog.TimeFieldFormat = "2006-01-02T15:04:05.000Z07:00"
+	if f, ok := w.(*os.File); ok && isatty.IsTerminal(f.Fd()) {
+		w = zerolog.ConsoleWriter{Out: f, TimeFormat: "15:04:05.000"}
+	}
+	return zerolog.New(w).Level(l).With().Timestamp().Logger(), nil
+}
+
+// startProfile writes a CPU profile until the returned func is called.
+func startProfile(path string) (stop func(), err error) {
+	if path == "" {
+		return func() {}, nil
+	}
+	f, err := os.Create(path)
+	if err != nil {
+		return nil, err
+	}
+	if err := pprof.StartCPUProfile(f); err != nil {
+		_ = f.Close()
+		return nil, err
+	}
+	return func() {
+		pprof.StopCPUProfile()
+		_ = f.Close() // a profile that is cut short says so when it is read
+	}, nil
+}
+
+// endpointsOf turns the configuration's endpoints into delivery's.
+func endpointsOf(c *config.Config) ([]delivery.Endpoint, error) {
+	out := make([]delivery.Endpoint, len(c.Endpoints))
+	for i, e := range c.Endpoints {
+		d := delivery.Endpoint{
+			Name: e.Name, URL: e.URL, Tenants: e.Tenants, Events: e.Events, Concurrency: e.Concurrency,
+			Timeout: e.Timeout, Retry: e.Retry, Rate: e.Rate, AllowPrivate: e.AllowPrivate, AllowHTTP: e.AllowHTTP,
+			Format: formats[e.Format], Order: orders[e.Order], State: states[e.State], OnExhausted: exhausted[e.OnExhausted],
+			Headers: map[string]string{},
+		}
+		for name, value := range e.Headers {
+			d.Headers[name] = value.Reveal()
+		}
+		for _, s := range e.Secrets {
+			secret, err := delivery.ParseSecret(s.Reveal())
+			if err != nil {
+				return nil, fmt.Errorf("endpoint %q: %w", e.Name, err)
+			}
+			d.Secrets = append(d.Secrets, secret)
+		}
+		if err := d.Check(); err != nil {
+			return nil, err
+		}
+		out[i] = d
+	}
+	return out, nil
+}
+
+// The words of the configuration; config has refused all others.
+var (
+	formats = map[string]delivery.Format{"standard": delivery.FormatStandard, "bare": delivery.FormatBare}
+	orders  = map[string]delivery.Order{"key": delivery.OrderKey, "endpoint": delivery.OrderEndpoint, "none": delivery.OrderNone}
+	states  = map[string]delivery.State{"active": delivery.Active, "paused": delivery.Paused, "inactive": delivery.Inactive}
+
+	exhausted = map[string]delivery.Exhausted{"dead_letter": delivery.DeadLetter, "block": delivery.Block, "pause": delivery.Pause}
+)

@@ -1,0 +1,204 @@
+package main_test
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/jackc/pgx/v5"
+
+	"gancho/internal/testservers"
+)
+
+// typed is a column of one type with its nasty values, as SQL. want is the SQL
+// of what must arrive, with %s for the column; empty: to_jsonb(%s), which is
+// what PostgreSQL itself would send. Where it is not empty it is one of the
+// differences that internal/pgtext documents.
+type typed struct {
+	name, declared, want string
+	values               []string
+}
+
+const saoPaulo = "America/Sao_Paulo"
+
+var typedColumns = []typed{
+	{"c_int2", "int2", "", []string{"-32768", "32767", "0"}},
+	{"c_int4", "int4", "", []string{"-2147483648", "2147483647"}},
+	{"c_int8", "int8", "", []string{"-9223372036854775808", "9223372036854775807", "9007199254740993"}},
+	{"c_numeric", "numeric", "", []string{"12345678901234567890123456789012345678", "'NaN'", "'Infinity'", "'-Infinity'", "0.10", "-0.000000000000000000000000000001", "1e20", "100.00"}},
+	{"c_numeric12_2", "numeric(12,2)", "", []string{"199.90", "-0.01", "9999999999.99"}},
+	{"c_float4", "float4", "", []string{"0.1", "1e38", "'NaN'", "'Infinity'", "-0.0", "16777217"}},
+	{"c_float8", "float8", "", []string{"0.1", "1e308", "5e-324", "'-Infinity'", "0.30000000000000004", "123456789.123456789"}},
+	{"c_bool", "bool", "", []string{"true", "false"}},
+	{"c_text", "text", "", []string{`''`, `E'aspas \" barra \\ quebra \n tab \t'`, `E'\x01\x02\x1f\x7f'`, `'São João ção €  😀'`, `E'\u2028\u2029'`, `'null'`, `' espaços '`}},
+	{"c_char", "char(10)", "to_jsonb(rtrim(%s))", []string{"'abc'", "''", "'dez letras'"}},
+	{"c_varchar", "varchar(20)", "", []string{"'abc  '", "''"}},
+	{"c_bytea", "bytea", `to_jsonb(translate(encode(%s, 'base64'), E'\n', ''))`, []string{`'\x00ff10'`, `''`, "decode(repeat('ab', 200), 'hex')"}},
+	{"c_date", "date", "", []string{"'2026-11-21'", "'infinity'", "'-infinity'", "'0044-03-15 BC'", "'9999-12-31'"}},
+	{"c_time", "time", "", []string{"'23:59:59.999999'", "'00:00'", "'24:00'"}},
+	{"c_timetz", "timetz", "", []string{"'12:00:00-03'"}},
+	{"c_timestamp", "timestamp", "to_jsonb(%s at time zone '" + saoPaulo + "')", []string{"'2026-11-21 14:30:00.123456'", "'infinity'", "'-infinity'", "'2018-12-25 12:00'", "'2000-01-01'", "'0044-03-15 12:00 BC'"}},
+	{"c_timestamptz", "timestamptz", "", []string{"'2026-11-21 14:30:00.5-03'", "'infinity'", "'2018-12-25 12:00+00'"}},
+	{"c_interval", "interval", "", []string{"'1 year 2 mons -3 days 04:05:06.789'", "'0'", "'-1 mon'"}},
+	{"c_uuid", "uuid", "", []string{"'a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11'"}},
+	{"c_json", "json", "", []string{`'{"b" : 1, "a": [1, 2.50,  null], "s":"x y"}'`, `'null'`, "E'{\\n\"a\": 1}'"}},
+	{"c_jsonb", "jsonb", "", []string{`'{"b": 1, "a": [1, 2.50, null]}'`, `'"texto"'`, `'12345678901234567890.10'`}},
+	{"c_int_array", "int[]", "", []string{"'{}'", "'{1,null,3}'", "'{{1,2},{3,4}}'", "'[0:1]={5,6}'"}},
+	{"c_text_array", "text[]", "", []string{`array['a,b', 'com "aspas"', 'bar\ra', '', 'NULL', null, '{}']`, "'{}'"}},
+	{"c_numeric_array", "numeric[]", "", []string{"array[0.10, 'NaN', 12345678901234567890.5]"}},
+	{"c_bool_array", "bool[]", "", []string{"'{t,f,null}'"}},
+	{"c_enum", "tp_sentido", "", []string{"'ENTRADA'", "'SAIDA'"}},
+	{"c_enum_array", "tp_sentido[]", "", []string{"'{ENTRADA,SAIDA}'"}},
+	{"c_domain_char", "dm_sn", "", []string{"'S'", "'N'"}},
+	{"c_domain_numeric", "dm_valor", "", []string{"10.50"}},
+	{"c_domain_domain", "dm_preco", "", []string{"0.99"}},
+	{"c_domain_int", "dm_int", "", []string{"42"}},
+	{"c_range", "int4range", "", []string{"'[1,5)'", "'empty'", "'(,3]'"}},
+	{"c_daterange", "daterange", "", []string{"'[2026-01-01,2026-02-01)'"}},
+	{"c_multirange", "int4multirange", "", []string{"'{[1,2),[5,9)}'"}},
+	{"c_inet", "inet", "", []string{"'10.0.0.1/8'", "'::1'"}},
+	{"c_cidr", "cidr", "", []string{"'10.0.0.0/8'"}},
+	{"c_macaddr", "macaddr", "", []string{"'08:00:2b:01:02:03'"}},
+	{"c_money", "money", "", []string{"'1234.56'", "'-0.01'"}},
+	{"c_bit", "bit(4)", "", []string{"B'1010'"}},
+	{"c_varbit", "varbit", "", []string{"B'10101'"}},
+	{"c_xml", "xml", "", []string{"'<a b=\"1\">texto &amp; mais</a>'"}},
+	{"c_composite", "tp_endereco", "", []string{`row('Rua "A", 1', 10, null)`, `row(null, null, array['x','y z'])`}},
+	{"c_point", "point", "", []string{"'(1.5,-2)'"}},
+	{"c_tsvector", "tsvector", "", []string{"'a:1 b:2'"}},
+	{"c_oid", "oid", "", []string{"4294967295"}},
+}
+
+const typeDefinitions = `
+	create domain dm_sn as char(1) check (value in ('S','N'));
+	create domain dm_valor as numeric(12,2);
+	create domain dm_preco as dm_valor check (value >= 0);
+	create domain dm_int as int;
+	create type tp_sentido as enum ('ENTRADA','SAIDA');
+	create type tp_endereco as (rua text, numero int, tags text[]);`
+
+// TestTypes sends every type's values through the whole bridge and compares
+// each with what the server's own to_jsonb gives, digit by digit.
+func TestTypes(t *testing.T) {
+	t.Parallel()
+	columns := typedColumns
+	var declared, names []string
+	rows := 0
+	for _, c := range columns {
+		declared = append(declared, c.name+" "+c.declared)
+		names = append(names, c.name)
+		rows = max(rows, len(c.values))
+	}
+	definitions := typeDefinitions
+	if hstore(t) {
+		definitions += "create extension hstore;"
+		columns = append(columns, typed{"c_hstore", "hstore", "", []string{`'a=>1, "b c"=>NULL, d=>"x \"y\""'`}})
+		declared, names = append(declared, "c_hstore hstore"), append(names, "c_hstore")
+	}
+	w := newWorld(t, testservers.RedisOptions{}, definitions,
+		"create table tipos (linha int primary key, "+strings.Join(declared, ", ")+")",
+		// What leaks into values unless the session sets its own.
+		"do $$ begin execute format('alter database %I set datestyle = ''SQL, DMY''', current_database()); execute format('alter database %I set intervalstyle = ''iso_8601''', current_database()); execute format('alter database %I set bytea_output = ''escape''', current_database()); execute format('alter database %I set extra_float_digits = -10', current_database()); execute format('alter database %I set timezone = ''Asia/Tokyo''', current_database()); end $$")
+	r := newReceiver(t, nil)
+	w.rules = "rules:\n  - event: tipo\n    table: tipos\n    on: insert\n    columns: [linha, " + strings.Join(names, ", ") + "]\n"
+	w.endpoint("a", r.url())
+	b := w.run()
+	for row := range rows + 1 { // the last one is all null
+		values := []string{fmt.Sprint(row)}
+		for _, c := range columns {
+			v := "null"
+			if row < len(c.values) {
+				v = c.values[row]
+			}
+			values = append(values, v)
+		}
+		w.exec("set datestyle = 'ISO, YMD'; insert into tipos values (" + strings.Join(values, ", ") + ")")
+	}
+	arrived := map[string]arrival{}
+	for _, a := range r.waitCount(rows + 1) {
+		arrived[a.field("linha")] = a
+	}
+	compareTypes(t, w, columns, arrived)
+	b.stop()
+}
+
+func hstore(t *testing.T) bool {
+	t.Helper()
+	conn, err := pgx.Connect(context.Background(), pg.DSN("postgres"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = conn.Close(context.Background()) }()
+	var there bool
+	if err := conn.QueryRow(context.Background(), "select exists (select from pg_available_extensions where name = 'hstore')").Scan(&there); err != nil {
+		t.Fatal(err)
+	}
+	return there
+}
+
+func compareTypes(t *testing.T, w *world, columns []typed, arrived map[string]arrival) {
+	t.Helper()
+	conn := w.connect()
+	ctx := context.Background()
+	if _, err := conn.Exec(ctx, "set timezone = '"+saoPaulo+"'; set datestyle = ISO; set intervalstyle = postgres; set extra_float_digits = 1"); err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range columns {
+		want := c.want
+		if want == "" {
+			want = "to_jsonb(%s)"
+		}
+		rows, err := conn.Query(ctx, fmt.Sprintf("select linha::text, coalesce("+want+", 'null')::text from tipos", c.name))
+		if err != nil {
+			t.Fatalf("%s: %v", c.name, err)
+		}
+		expected, err := pgx.CollectRows(rows, pgx.RowToStructByPos[struct{ Row, JSON string }])
+		if err != nil {
+			t.Fatalf("%s: %v", c.name, err)
+		}
+		for _, e := range expected {
+			got := arrived[e.Row].data[c.name]
+			if diff := cmp.Diff(decode(t, e.JSON), decode(t, string(got))); diff != "" {
+				t.Errorf("%s, row %s: arrived %s, PostgreSQL has %s", c.name, e.Row, got, e.JSON)
+			}
+		}
+	}
+}
+
+// decode keeps numbers as their digits.
+func decode(t *testing.T, text string) (v any) {
+	t.Helper()
+	d := json.NewDecoder(bytes.NewReader([]byte(text)))
+	d.UseNumber()
+	if err := d.Decode(&v); err != nil {
+		t.Fatalf("decode %s: %v", text, err)
+	}
+	return v
+}
+
+// TestLatin1 reads a database of another encoding.
+func TestLatin1(t *testing.T) {
+	t.Parallel()
+	w := newWorldOn(t, pg, "template template0 encoding 'LATIN1' locale 'C'", testservers.RedisOptions{},
+		`create table "Situações" (id int primary key, "Descrição" text, sigla char(4))`)
+	r := newReceiver(t, nil)
+	w.rules = `rules:
+  - event: situação
+    table: '"Situações"'
+    on: insert
+    when: '"Descrição" like ''%ção%'''
+    data: {id: id, texto: '"Descrição"', sigla: sigla}
+`
+	w.endpoint("a", r.url())
+	b := w.run()
+	w.exec(`insert into "Situações" values (1, 'sem', 'ã'), (2, 'inadimplência não, situação ©', 'ÇÃO')`)
+	a := r.waitCount(1)[0]
+	if got, want := string(a.data["texto"])+string(a.data["sigla"]), `"inadimplência não, situação ©""ÇÃO"`; got != want {
+		t.Errorf("arrived %s, want %s", got, want)
+	}
+	b.stop()
+}

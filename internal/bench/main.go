@@ -1,0 +1,80 @@
+// Command bench measures the bridge against a limit taken in the same run, and
+// prints a table: what is measured, the figure, the limit, their ratio, and
+// what is to be reached. It starts private servers and ends by itself.
+//
+// The command under test runs as a process of its own, as do PostgreSQL, Redis
+// and the receiver: everything shares this machine's cores, as it would where
+// a small gym runs it all on one machine.
+package main
+
+import (
+	"context"
+	"flag"
+	"fmt"
+	"os"
+	"os/signal"
+	"runtime"
+	"syscall"
+	"text/tabwriter"
+)
+
+func main() {
+	receive := flag.String("receive", "", "internal: be the receiver, answering after this duration")
+	only := flag.String("only", "", "run only the measurement of this name: single, batch, end, slow, latency")
+	gancho := flag.String("gancho", "bin/gancho", "the command to measure")
+	profile := flag.String("cpuprofile", "", "directory for CPU profiles of the command")
+	flag.Parse()
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	var err error
+	if *receive != "" {
+		err = beReceiver(ctx, *receive)
+	} else {
+		err = measure(ctx, *gancho, *only, *profile)
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "bench:", err)
+		os.Exit(1)
+	}
+}
+
+// row is one line of the table.
+type row struct {
+	what, figure, limit, ratio, reach string
+}
+
+func measure(ctx context.Context, gancho, only, profile string) error {
+	l, err := newLab(gancho, profile)
+	if err != nil {
+		return err
+	}
+	defer l.close()
+	var rows []row
+	for _, m := range []struct {
+		name string
+		run  func(context.Context) (row, error)
+	}{
+		{"single", l.captureSingle},
+		{"batch", l.captureBatch},
+		{"end", l.endToEnd},
+		{"slow", l.slowReceiver},
+		{"latency", l.latency},
+	} {
+		if only != "" && only != m.name {
+			continue
+		}
+		fmt.Fprintf(os.Stderr, "measuring %s ...\n", m.name)
+		r, err := m.run(ctx)
+		if err != nil {
+			return fmt.Errorf("measure %s: %w", m.name, err)
+		}
+		rows = append(rows, r)
+	}
+	fmt.Printf("%d cores, %s, PostgreSQL %s, Redis %s (appendfsync everysec)\n\n", runtime.NumCPU(), runtime.Version(), l.postgresVersion, l.redisVersion)
+	w := tabwriter.NewWriter(os.Stdout, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(w, "what\tfigure\tlimit in the same run\tratio\tto reach")
+	for _, r := range rows {
+		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\n", r.what, r.figure, r.limit, r.ratio, r.reach)
+	}
+	return w.Flush()
+}

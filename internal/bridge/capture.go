@@ -1,0 +1,208 @@
+package bridge
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"golang.org/x/sync/errgroup"
+
+	"gancho/cdc"
+	"gancho/delivery"
+	"gancho/mapping"
+)
+
+// capture is the half that reads the source and fills the queues. It is the
+// reader's handler.
+type capture struct {
+	*bridge
+	reader *cdc.Reader
+	stage  *stage
+	mapper *mapping.Mapper
+	// next is a ruleset that takes over at the next transaction.
+	next atomic.Pointer[mapping.Ruleset]
+	// ctx ends what a handler method waits for; set by run, before the reader
+	// calls any. The interface has no room for it: it is the reader's own.
+	ctx   context.Context
+	ready sync.Once
+
+	lagMu sync.Mutex
+	lag   lagClock
+}
+
+// openCapture checks the rules against the source, prepares the slot, and
+// claims the source's epoch.
+func (b *bridge) openCapture(ctx context.Context) (*capture, error) {
+	c := &capture{bridge: b, stage: newStage(b.queue, b.metrics, b.Log)}
+	rules, source, err := c.prepare(ctx, b.definitions.Rules)
+	if err != nil {
+		return nil, err
+	}
+	i := source.Identity
+	epoch, err := b.queue.Claim(ctx, delivery.Source{
+		SystemID: i.SystemID, Database: i.Database, Slot: i.Slot, Timeline: i.Timeline,
+		SlotCreated: source.SlotCreated, ConfirmedFlush: uint64(source.ConfirmedFlush),
+	}, b.AcceptSource)
+	if err != nil {
+		return nil, err
+	}
+	b.Log.Info().Stringer("source", i).Uint16("epoch", epoch).Stringer("confirmed", source.ConfirmedFlush).
+		Bool("slot_created", source.SlotCreated).Int("rules", len(rules.Summaries())).Msg("source prepared")
+	c.mapper = mapping.NewMapper(rules, nil)
+	c.reader = cdc.NewReader(b.Source, source)
+	return c, nil
+}
+
+// prepare binds the rules to the source's tables and prepares its slot and
+// publication for them. Every mistake in the rules is reported before anything
+// is created.
+func (c *capture) prepare(ctx context.Context, rules *mapping.Rules) (*mapping.Ruleset, *cdc.Source, error) {
+	bound, err := retry(ctx, c.Log, "source", func() (*mapping.Ruleset, error) {
+		conn, err := pgx.Connect(ctx, c.Source.DSN)
+		if err != nil {
+			return nil, fmt.Errorf("connect to the source: %w", err)
+		}
+		defer func() { _ = conn.Close(context.WithoutCancel(ctx)) }()
+		return rules.Bind(ctx, conn)
+	})
+	if err != nil {
+		return nil, nil, err
+	}
+	for _, f := range bound.Findings() {
+		if f.Severity == mapping.Note {
+			c.Log.Warn().Str("rule", f.Rule).Stringer("table", f.Table).Str("fix", f.Fix).Msg(f.Message)
+		} // an unpublished table is Prepare's business
+	}
+	var needs []cdc.TableNeed
+	for _, t := range bound.Tables() {
+		needs = append(needs, t.TableNeed)
+	}
+	source, err := cdc.Prepare(ctx, c.Source, needs)
+	if err != nil {
+		return nil, nil, err
+	}
+	return bound, source, nil
+}
+
+// run captures until the context ends or something must be looked at.
+func (c *capture) run(ctx context.Context) error {
+	group, ctx := errgroup.WithContext(ctx)
+	c.ctx = ctx
+	group.Go(func() error { return c.reader.Run(ctx, c) })
+	group.Go(func() error { return c.fill(ctx) })
+	return group.Wait()
+}
+
+// fill appends what is mapped and confirms what is durable, over restarts of
+// Redis, until the context ends.
+func (c *capture) fill(ctx context.Context) error {
+	for {
+		group, ctx2 := errgroup.WithContext(ctx)
+		group.Go(func() error { return c.stage.run(ctx2) })
+		group.Go(func() error { return c.queue.RunDurable(ctx2, c.confirm) })
+		err := group.Wait()
+		if !errors.Is(err, delivery.ErrRestarted) {
+			return err
+		}
+		if err := c.rewind(ctx); err != nil {
+			return err
+		}
+	}
+}
+
+// rewind goes back to the confirmed position because Redis is not the process
+// that was appended to: its newest entries may be gone, and nothing newer may
+// be appended before them.
+func (c *capture) rewind(ctx context.Context) error {
+	c.stage.rewind()
+	c.metrics.rewinds.Inc()
+	c.Log.Warn().Stringer("confirmed", c.reader.Confirmed()).Msg("redis restarted; appending again from the confirmed position")
+	for wait := retryAppendMin; ; wait = min(2*wait, retryAppendMax) {
+		err := c.queue.AcceptRestart(ctx)
+		if err == nil {
+			break
+		}
+		if !errors.Is(err, delivery.ErrUnreachable) {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-time.After(wait):
+		}
+	}
+	c.reader.Rewind()
+	return nil
+}
+
+// confirm tells the source what is durable.
+func (c *capture) confirm(lsn uint64) {
+	c.lagMu.Lock()
+	c.lag.confirm(cdc.LSN(lsn))
+	c.lagMu.Unlock()
+	c.reader.Confirm(cdc.LSN(lsn))
+}
+
+// Begin implements cdc.Handler: rules change only between transactions.
+func (c *capture) Begin(*cdc.Transaction) error {
+	if next := c.next.Swap(nil); next != nil {
+		c.mapper.Swap(next)
+		c.Log.Info().Int("rules", len(next.Summaries())).Msg("rules reloaded")
+	}
+	return nil
+}
+
+// Change implements cdc.Handler.
+func (c *capture) Change(change *cdc.Change) error {
+	c.metrics.change(change)
+	err := c.stage.mapChange(c.ctx, c.mapper, change)
+	var drift *mapping.SchemaError
+	if errors.As(err, &drift) {
+		return fmt.Errorf("%w (on_schema_change: stop; no change is lost, start again when the rule is mended)", err)
+	}
+	return err
+}
+
+// Commit implements cdc.Handler.
+func (c *capture) Commit(tx *cdc.Transaction) error {
+	c.lagMu.Lock()
+	c.lag.read(tx.End, tx.Time)
+	c.lagMu.Unlock()
+	c.stage.reached(tx.End)
+	return nil
+}
+
+// Keepalive implements cdc.Handler.
+func (c *capture) Keepalive(lsn cdc.LSN) error {
+	c.stage.reached(lsn)
+	return nil
+}
+
+// Flush implements cdc.Handler.
+func (c *capture) Flush() error {
+	c.stage.flush()
+	return nil
+}
+
+// Reset implements cdc.Handler.
+func (c *capture) Reset() error {
+	c.stage.reset()
+	c.lagMu.Lock()
+	c.lag = lagClock{}
+	c.lagMu.Unlock()
+	c.health.streaming.Store(true)
+	c.Log.Info().Msg("replication started")
+	c.ready.Do(func() { c.Log.Info().Msg("bridge is ready") })
+	return nil
+}
+
+// lagAge is the age of the oldest transaction that is not confirmed.
+func (c *capture) lagAge() time.Duration {
+	c.lagMu.Lock()
+	defer c.lagMu.Unlock()
+	return c.lag.age(time.Now())
+}

@@ -1,0 +1,59 @@
+package bridge
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"sync/atomic"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+)
+
+// health is what /readyz reports: the bridge is ready when every part is.
+type health struct {
+	streaming atomic.Bool // capture has a replication connection
+	queue     atomic.Bool // Redis answered the last time it was asked
+	delivers  bool        // this process delivers
+	captures  bool        // this process captures
+}
+
+func (h *health) check() error {
+	if h.captures && !h.streaming.Load() {
+		return errors.New("capture is not connected to the source")
+	}
+	if !h.queue.Load() {
+		return errors.New("redis does not answer")
+	}
+	return nil
+}
+
+// serve answers health checks and metrics on the listener until the context ends.
+func serve(ctx context.Context, l net.Listener, h *health, m *metrics) error {
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) {
+		_, _ = fmt.Fprintln(w, "ok") // the client went away: nobody to tell
+	})
+	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, _ *http.Request) {
+		if err := h.check(); err != nil {
+			http.Error(w, err.Error(), http.StatusServiceUnavailable)
+			return
+		}
+		_, _ = fmt.Fprintln(w, "ready")
+	})
+	mux.Handle("GET /metrics", promhttp.HandlerFor(m.registry, promhttp.HandlerOpts{}))
+	server := &http.Server{Handler: mux, ReadHeaderTimeout: 5 * time.Second}
+	stopped := make(chan error, 1)
+	go func() { stopped <- server.Serve(l) }()
+	select {
+	case err := <-stopped:
+		return fmt.Errorf("serve health and metrics on %s: %w", l.Addr(), err)
+	case <-ctx.Done():
+		// Answers here take milliseconds; whoever is slower is cut off.
+		err := server.Close()
+		<-stopped
+		return err
+	}
+}

@@ -1,0 +1,239 @@
+package bridge
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"time"
+
+	"github.com/rs/zerolog"
+
+	"gancho/cdc"
+	"gancho/delivery"
+	"gancho/mapping"
+)
+
+const (
+	// appendAt is the batch size, in bytes, at which an append is worth while
+	// although the stream has more to read.
+	appendAt = 128 << 10
+	// batchLimit is the batch size, in bytes, at which capture waits for Redis.
+	batchLimit = 1 << 20
+	// retryAppendMin and retryAppendMax bound the wait between two tries of an append.
+	retryAppendMin = 50 * time.Millisecond
+	retryAppendMax = 5 * time.Second
+	// complainEvery is how often a lasting failure is logged.
+	complainEvery = 30 * time.Second
+)
+
+// stage is where capture and append meet: capture fills the open batch while
+// the one before it travels to Redis, so that batches grow under load and a
+// lone event leaves at once.
+type stage struct {
+	queue   *delivery.Queue
+	metrics *metrics
+	log     zerolog.Logger
+
+	mu      sync.Mutex
+	open    *delivery.Batch
+	spare   *delivery.Batch
+	end     cdc.LSN // the newest position of which all events are in open or before it
+	marked  bool    // end has not been handed on
+	due     bool    // open is to be appended now
+	discard bool    // capture must go back: what it still maps is dropped until reset
+
+	wake chan struct{} // capacity 1: there is something to append
+	room chan struct{} // capacity 1: the open batch was taken
+}
+
+func newStage(q *delivery.Queue, m *metrics, log zerolog.Logger) *stage {
+	return &stage{
+		queue: q, metrics: m, log: log,
+		open: q.NewBatch(), spare: q.NewBatch(),
+		wake: make(chan struct{}, 1), room: make(chan struct{}, 1),
+	}
+}
+
+func signal(c chan struct{}) {
+	select {
+	case c <- struct{}{}:
+	default:
+	}
+}
+
+// mapChange maps one change into the open batch. It waits while the batch is full.
+func (s *stage) mapChange(ctx context.Context, m *mapping.Mapper, c *cdc.Change) error {
+	s.mu.Lock()
+	for s.open.Bytes() >= batchLimit && !s.discard {
+		s.mu.Unlock()
+		signal(s.wake)
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-s.room:
+		}
+		s.mu.Lock()
+	}
+	defer s.mu.Unlock()
+	if s.discard {
+		return nil
+	}
+	if err := m.Map(c, sink{s}); err != nil {
+		return err
+	}
+	if !s.due && s.open.Bytes() >= appendAt {
+		s.due = true
+		signal(s.wake)
+	}
+	return nil
+}
+
+// sink takes the mapper's results into the open batch; the stage is locked.
+type sink struct{ *stage }
+
+func (s sink) Event(e *mapping.Event) error {
+	s.metrics.event(e.Type)
+	_, err := s.open.Add(e)
+	return err
+}
+
+func (s sink) Park(p *mapping.Parked) error {
+	s.metrics.parked.WithLabelValues(p.Type).Inc()
+	s.log.Error().Str("rule", p.Rule).Str("event", p.Type).Str("table", p.Table).Stringer("lsn", p.Commit).
+		Uint64("ordinal", p.Ordinal).Str("reason", p.Reason).Msg("change parked in the dead letters")
+	return s.open.Park(p)
+}
+
+// reached says that everything before the position has been mapped.
+func (s *stage) reached(end cdc.LSN) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.discard {
+		return
+	}
+	s.end, s.marked = end, true
+}
+
+// flush has the open batch appended as soon as the one before it is.
+func (s *stage) flush() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !s.due && !s.discard && (s.marked || s.open.Len() > 0) {
+		s.due = true
+		signal(s.wake)
+	}
+}
+
+// rewind drops what was mapped and not appended, and what is still being
+// mapped until reset.
+func (s *stage) rewind() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.discard = true
+	s.clear()
+	signal(s.room)
+}
+
+// reset starts over at the confirmed position.
+func (s *stage) reset() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.discard = false
+	s.clear()
+}
+
+func (s *stage) clear() {
+	s.open.Reset()
+	s.end, s.marked, s.due = 0, false, false
+}
+
+// take hands out the open batch and the position that it completes, 0 when it
+// completes none; ok is false when nothing is due.
+func (s *stage) take() (b *delivery.Batch, end cdc.LSN, ok bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !s.due {
+		return nil, 0, false
+	}
+	b = s.open
+	if s.marked {
+		end = s.end
+	}
+	s.open, s.spare = s.spare, nil
+	s.end, s.marked, s.due = 0, false, false
+	signal(s.room)
+	return b, end, true
+}
+
+// giveBack returns a batch that take handed out.
+func (s *stage) giveBack(b *delivery.Batch) {
+	b.Reset()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.spare = b
+}
+
+// run appends batches until the context ends, which returns nil, or with
+// delivery.ErrRestarted when Redis has restarted since the last append.
+func (s *stage) run(ctx context.Context) error {
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-s.wake:
+		}
+		for {
+			b, end, ok := s.take()
+			if !ok {
+				break
+			}
+			err := s.append(ctx, b)
+			s.giveBack(b)
+			if ctx.Err() != nil {
+				return nil // what was not confirmed comes again
+			}
+			if err != nil {
+				return err
+			}
+			if end != 0 {
+				s.queue.Appended(uint64(end))
+			}
+		}
+	}
+}
+
+// append appends the batch, again and again until Redis takes it, the context
+// ends or Redis turns out to have restarted.
+func (s *stage) append(ctx context.Context, b *delivery.Batch) error {
+	if b.Len() == 0 {
+		return nil
+	}
+	wait := retryAppendMin
+	var complained time.Time
+	for {
+		err := s.queue.Append(ctx, b)
+		if err == nil {
+			if !complained.IsZero() {
+				s.log.Info().Msg("redis takes events again")
+			}
+			return nil
+		}
+		if errors.Is(err, delivery.ErrRestarted) {
+			return err
+		}
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+		s.metrics.appendErrors.Inc()
+		if time.Since(complained) >= complainEvery {
+			complained = time.Now()
+			s.log.Error().Err(err).Msg("append to redis failed; capture waits and the source holds its wal")
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(wait):
+		}
+		wait = min(2*wait, retryAppendMax)
+	}
+}
