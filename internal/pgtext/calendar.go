@@ -38,11 +38,11 @@ func daysOf(year int64, month, day int) int64 {
 		year--
 		month += 12
 	}
-	era := floorDiv(year, 400)
-	yoe := year - era*400
-	doy := int64(153*(month-3)+2)/5 + int64(day) - 1
-	doe := yoe*365 + yoe/4 - yoe/100 + doy
-	return era*146_097 + doe - 730_425
+	days := int64(153*(month-3)+2)/5 + int64(day) - 1 - 730_425
+	if year >= 0 {
+		return days + year*365 + year/4 - year/100 + year/400
+	}
+	return days + year*365 + floorDiv(year, 4) - floorDiv(year, 100) + floorDiv(year, 400)
 }
 
 // civilOf is the inverse of daysOf.

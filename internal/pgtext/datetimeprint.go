@@ -23,9 +23,7 @@ func AppendTimestamp(dst []byte, t int64) []byte {
 	}
 	days, micros := splitTimestamp(t)
 	c := civilOf(days)
-	dst = appendCivil(dst, c)
-	dst = append(dst, ' ')
-	dst = AppendTime(dst, micros)
+	dst = appendDateTime(dst, c, ' ', micros)
 	return appendEra(dst, c.year)
 }
 
@@ -38,9 +36,7 @@ func AppendTimestampTZ(dst []byte, t int64, loc *time.Location) []byte {
 	offset := offsetAt(t, loc)
 	days, micros := splitTimestamp(t + int64(offset)*microsPerSecond)
 	c := civilOf(days)
-	dst = appendCivil(dst, c)
-	dst = append(dst, ' ')
-	dst = AppendTime(dst, micros)
+	dst = appendDateTime(dst, c, ' ', micros)
 	dst = appendOffset(dst, offset)
 	return appendEra(dst, c.year)
 }
@@ -69,6 +65,30 @@ func appendFraction(dst []byte, micros int64) []byte {
 	}
 	return dst
 }
+
+// appendDateTime appends a day and the time on it.
+func appendDateTime(dst []byte, c civil, separator byte, micros int64) []byte {
+	if c.year <= 0 || c.year > 9999 {
+		dst = appendCivil(dst, c)
+		dst = append(dst, separator)
+		return AppendTime(dst, micros)
+	}
+	seconds := micros / microsPerSecond
+	year, clock := int(c.year), int(seconds)
+	b := [19]byte{4: '-', 7: '-', 10: separator, 13: ':', 16: ':'}
+	b[0], b[1] = tens(year/100), ones(year/100)
+	b[2], b[3] = tens(year%100), ones(year%100)
+	b[5], b[6] = tens(c.month), ones(c.month)
+	b[8], b[9] = tens(c.day), ones(c.day)
+	b[11], b[12] = tens(clock/3600), ones(clock/3600)
+	b[14], b[15] = tens(clock/60%60), ones(clock/60%60)
+	b[17], b[18] = tens(clock%60), ones(clock%60)
+	dst = append(dst, b[:]...)
+	return appendFraction(dst, micros-seconds*microsPerSecond)
+}
+
+func tens(v int) byte { return byte('0' + v/10) }
+func ones(v int) byte { return byte('0' + v%10) }
 
 func appendCivil(dst []byte, c civil) []byte {
 	year := c.year
@@ -125,7 +145,7 @@ func appendPair(dst []byte, v int) []byte {
 	if v >= 100 {
 		return strconv.AppendInt(dst, int64(v), 10)
 	}
-	return append(dst, byte('0'+v/10), byte('0'+v%10))
+	return append(dst, tens(v), ones(v))
 }
 
 // appendPadded appends a number that is not negative, with zeros before it up

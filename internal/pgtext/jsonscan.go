@@ -136,32 +136,31 @@ func (p *jsonScanner) str() error {
 	if p.peek() != '"' {
 		return errJSONSyntax
 	}
-	p.i++
-	for p.i < len(p.s) {
-		p.i += plainPrefix(p.s[p.i:])
-		if p.i == len(p.s) {
-			break
-		}
-		switch c := p.s[p.i]; {
+	s, i := p.s, p.i+1
+	i += plainPrefix(s[i:])
+	for i < len(s) {
+		c := s[i]
+		switch {
+		case c >= ' ' && c < utf8.RuneSelf && c != '"' && c != '\\':
+			i++
 		case c == '"':
-			p.i++
+			p.i = i + 1
 			return nil
 		case c == '\\':
-			n := escapeLength(p.s[p.i:])
+			n := escapeLength(s[i:])
 			if n == 0 {
 				return errJSONSyntax
 			}
-			p.i += n
+			i += n
 		case c < ' ':
 			return errJSONSyntax
-		case c < utf8.RuneSelf:
-			p.i++
 		default:
-			r, n := utf8.DecodeRune(p.s[p.i:])
+			r, n := utf8.DecodeRune(s[i:])
 			if r == utf8.RuneError && n == 1 {
 				return errJSONSyntax
 			}
-			p.i += n
+			i += n
+			i += plainPrefix(s[i:])
 		}
 	}
 	return errJSONSyntax

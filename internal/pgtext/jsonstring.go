@@ -24,28 +24,28 @@ func appendEscaped(dst, s []byte, strict bool) []byte {
 	for i < len(s) {
 		c := s[i]
 		switch {
-		case c >= ' ' && c != '"' && c != '\\' && c < utf8.RuneSelf:
+		case c >= ' ' && c < utf8.RuneSelf && c != '"' && c != '\\':
 			i++
-		case c >= utf8.RuneSelf:
-			if !strict {
-				i++
-				continue
-			}
-			r, n := utf8.DecodeRune(s[i:])
+			continue
+		case c >= 0xC2 && c <= 0xDF && i+1 < len(s) && s[i+1]&0xC0 == 0x80: // two bytes, as accented letters have
+			i += 2
+			continue
+		case c >= utf8.RuneSelf && !strict:
+			i++
+			continue
+		}
+		r, n := rune(c), 1
+		if c >= utf8.RuneSelf {
+			r, n = utf8.DecodeRune(s[i:])
 			if r != '\u2028' && r != '\u2029' && (r != utf8.RuneError || n > 1) {
 				i += n
 				continue
 			}
-			dst = append(dst, s[start:i]...)
-			dst = appendUnicodeEscape(dst, r)
-			i += n
-			start = i
-		default:
-			dst = append(dst, s[start:i]...)
-			dst = appendEscape(dst, c)
-			i++
-			start = i
 		}
+		dst = append(dst, s[start:i]...)
+		dst = appendEscape(dst, r)
+		i += n
+		start = i
 	}
 	return append(dst, s[start:]...)
 }
@@ -68,10 +68,10 @@ func plainPrefix(s []byte) int {
 	return i
 }
 
-func appendEscape(dst []byte, c byte) []byte {
-	switch c {
+func appendEscape(dst []byte, r rune) []byte {
+	switch r {
 	case '"', '\\':
-		return append(dst, '\\', c)
+		return append(dst, '\\', byte(r))
 	case '\b':
 		return append(dst, '\\', 'b')
 	case '\f':
@@ -83,9 +83,5 @@ func appendEscape(dst []byte, c byte) []byte {
 	case '\t':
 		return append(dst, '\\', 't')
 	}
-	return appendUnicodeEscape(dst, rune(c))
-}
-
-func appendUnicodeEscape(dst []byte, r rune) []byte {
 	return append(dst, '\\', 'u', hexDigits[r>>12&15], hexDigits[r>>8&15], hexDigits[r>>4&15], hexDigits[r&15])
 }
