@@ -35,7 +35,8 @@ type arrivals struct {
 	unordered  int
 	unreadable int
 	last       map[string]string // ordering key to the sequence of its last first delivery
-	latencies  Latencies
+	latencies  Latencies         // of all but bulkEvent
+	bulk       Latencies         // of bulkEvent
 }
 
 func newArrivals() *arrivals {
@@ -58,7 +59,11 @@ func (r *arrivals) add(a *arrival) {
 		r.unreadable++
 	default:
 		r.counts[Kind{a.Type, tenant}]++
-		r.latencies.Add(a.Delay)
+		if a.Type == bulkEvent {
+			r.bulk.Add(a.Delay)
+		} else {
+			r.latencies.Add(a.Delay)
+		}
 		if a.Sequence <= r.last[key] { // fixed width: texts compare as positions do
 			r.unordered++
 		}

@@ -133,11 +133,14 @@ func TestLatencies(t *testing.T) {
 		t.Errorf("median of nothing is %s", got)
 	}
 	var all []time.Duration
+	var parts [2]demo.Latencies
 	for i := range 1000 {
 		d := time.Duration(i*i) * time.Microsecond
 		all = append(all, d)
-		l.Add(d)
+		parts[i%2].Add(d)
 	}
+	l.Merge(&parts[0])
+	l.Merge(&parts[1])
 	slices.Sort(all)
 	for _, q := range []float64{.1, .5, .9, .99, 1} {
 		want := all[int(q*float64(len(all)))-1]

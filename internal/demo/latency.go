@@ -23,6 +23,15 @@ func (l *Latencies) Add(d time.Duration) {
 	l.longest = max(l.longest, d)
 }
 
+// Merge adds what the other has counted.
+func (l *Latencies) Merge(other *Latencies) {
+	for i, n := range other.buckets {
+		l.buckets[i] += n
+	}
+	l.n += other.n
+	l.longest = max(l.longest, other.longest)
+}
+
 // Quantile is the duration that the given part (0 to 1) of all were within, to
 // 4 %; zero when there are none.
 func (l *Latencies) Quantile(q float64) time.Duration {

@@ -26,23 +26,26 @@ func (r *report) print(s *screen) {
 	}
 	var duplicates, unordered, invalid, delivered int
 	var by []string
+	var latencies, bulk Latencies
 	for _, e := range r.subscribers {
 		a := r.arrivals[e.Name]
 		duplicates, unordered, invalid = duplicates+a.duplicates, unordered+a.unordered, invalid+a.invalid
 		delivered += a.counts.Total()
+		latencies.Merge(&a.latencies)
+		bulk.Merge(&a.bulk)
 		by = append(by, fmt.Sprintf("%s %s", e.Name, thousands(a.counts.Total())))
 	}
 	s.print("")
 	line("traffic", "%s transactions, %s rows written, in %s", thousands(r.traffic.Transactions), thousands(int(r.traffic.Rows)), short(r.played))
-	line("changes read", "%9s", thousands(r.bridge.changes))
-	line("events matched", "%9s", thousands(total(r.bridge.events)))
-	line("webhooks delivered", "%9s  (%s)", thousands(delivered), strings.Join(by, ", "))
-	line("duplicates", "%9s", thousands(duplicates))
-	line("order violations", "%9s", thousands(unordered))
-	line("bad signatures", "%9s", thousands(invalid))
-	for _, e := range r.subscribers {
-		l := &r.arrivals[e.Name].latencies
-		line("commit to arrival", "p50 %s, p99 %s, longest %s  (%s)", short(l.Quantile(.5)), short(l.Quantile(.99)), short(l.Longest()), e.Name)
+	line("changes read", "%8s", thousands(r.bridge.changes))
+	line("events matched", "%8s", thousands(total(r.bridge.events)))
+	line("webhooks delivered", "%8s  (%s)", thousands(delivered), strings.Join(by, ", "))
+	line("duplicates", "%8s", thousands(duplicates))
+	line("order violations", "%8s", thousands(unordered))
+	line("bad signatures", "%8s", thousands(invalid))
+	line("commit to arrival", "p50 %s, p99 %s, longest %s", short(latencies.Quantile(.5)), short(latencies.Quantile(.99)), short(latencies.Longest()))
+	if bulk.n > 0 {
+		line("  of a bulk update", "p50 %s, last %s: thousands of events of one commit", short(bulk.Quantile(.5)), short(bulk.Longest()))
 	}
 	s.print("")
 }
