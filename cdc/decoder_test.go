@@ -123,9 +123,9 @@ func TestTruncatedMessages(t *testing.T) {
 	}
 }
 
-// cuts returns the message cut at up to 64 places.
+// cuts returns the message cut at up to 16 places.
 func cuts(message []byte) (cuts [][]byte) {
-	for n := 0; n < len(message); n += 1 + len(message)/64 {
+	for n := 0; n < len(message); n += 1 + len(message)/16 {
 		cuts = append(cuts, message[:n])
 	}
 	return cuts

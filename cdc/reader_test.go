@@ -329,7 +329,7 @@ func TestBlockedHandler(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			server := server(t, map[string]string{"wal_sender_timeout": "2000"})
+			server := server(t, map[string]string{"wal_sender_timeout": "1000"})
 			dsn := server.Database(t, "", oneTable)
 			o := optionsFor(dsn)
 			source := prepare(t, o, allOps("t"))
@@ -342,7 +342,7 @@ func TestBlockedHandler(t *testing.T) {
 			await(t, g.reached, "the handler to block")
 			rows := value[int](t, conn, "select count(*) from t")
 
-			const alive = "select count(*) from pg_stat_replication where backend_start < clock_timestamp() - interval '6 s'"
+			const alive = "select count(*) from pg_stat_replication where backend_start < clock_timestamp() - interval '3 s'"
 			eventually(t, "the connection to have lived for three timeouts", func() bool { return value[int](t, conn, alive) == 1 })
 			_ = conn.Close(context.Background())
 			began := time.Now()
@@ -367,7 +367,7 @@ func TestBlockedHandler(t *testing.T) {
 // TestSilentServer: a connection that leads nowhere any more is given up.
 func TestSilentServer(t *testing.T) {
 	t.Parallel()
-	server := server(t, map[string]string{"wal_sender_timeout": "1500"})
+	server := server(t, map[string]string{"wal_sender_timeout": "1200"})
 	dsn := server.Database(t, "", oneTable)
 	cut := newProxy(t, server.Port())
 	o := optionsFor(dsn)
