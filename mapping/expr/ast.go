@@ -241,7 +241,13 @@ func (p *printer) node(n node) {
 		p.list(n.list)
 		p.write("]")
 	case *subscript:
-		p.group(n.x)
+		if _, ok := n.x.(*columnRef); ok {
+			p.node(n.x)
+		} else {
+			p.write("(")
+			p.node(n.x)
+			p.write(")")
+		}
 		p.write("[")
 		p.node(n.index)
 		p.write("]")

@@ -14,9 +14,9 @@ import (
 // evaluate, because PostgreSQL's rules choose among all candidates: choosing
 // among fewer could choose another. TestCatalog compares it with a server.
 //
-//	t oid name category preferred element array typtype
-//	c source target context method function
-//	o operator left right result function
+//	t oid name category preferred element array typtype volatility of input and output
+//	c source target context method function volatility
+//	o operator left right result function volatility
 //	f name arguments result strict variadic volatility defaults
 //
 //go:embed catalog.txt
@@ -29,6 +29,7 @@ type typeInfo struct {
 	preferred bool
 	array     uint32 // the array type's OID, 0 when there is none
 	pseudo    bool
+	volatile  string // of the input and the output function: i or s each
 }
 
 // castRow is a row of pg_cast.
@@ -36,6 +37,7 @@ type castRow struct {
 	context byte // i implicit, a assignment, e explicit
 	method  byte // f function, b binary, i by text
 	fn      string
+	stable  bool // the function depends on the session, so that nothing is computed ahead
 }
 
 // candidate is an operator or a function, as PostgreSQL's resolution sees it.
@@ -45,7 +47,7 @@ type candidate struct {
 	result   *cdc.Type
 	strict   bool
 	variadic bool
-	volatile byte
+	stable   bool // as in castRow
 }
 
 // key names the candidate in the table of implementations, as int4pl(int4,int4).
@@ -109,9 +111,9 @@ var pg = sync.OnceValue(func() *catalog {
 		case "t":
 			c.addType(f, elems)
 		case "c":
-			c.casts[[2]uint32{c.byName[f[1]].typ.OID, c.byName[f[2]].typ.OID}] = castRow{f[3][0], f[4][0], f[5]}
+			c.casts[[2]uint32{c.byName[f[1]].typ.OID, c.byName[f[2]].typ.OID}] = castRow{f[3][0], f[4][0], f[5], f[6] != "i"}
 		case "o":
-			cand := &candidate{name: f[5], result: c.byName[f[4]].typ, strict: true, volatile: 'i'}
+			cand := &candidate{name: f[5], result: c.byName[f[4]].typ, strict: true, stable: f[6] != "i"}
 			if f[2] == "-" {
 				cand.args = []*cdc.Type{c.byName[f[3]].typ}
 				c.prefix[f[1]] = append(c.prefix[f[1]], cand)
@@ -131,7 +133,7 @@ var pg = sync.OnceValue(func() *catalog {
 
 func (c *catalog) addType(f []string, elems map[*cdc.Type]uint32) {
 	t := &cdc.Type{OID: number(f[1]), Schema: "pg_catalog", Name: f[2], Kind: cdc.KindBase, TypeMod: -1, Delim: ','}
-	info := &typeInfo{typ: t, category: f[3][0], preferred: f[4] == "1", array: number(f[6]), pseudo: f[7] == "p"}
+	info := &typeInfo{typ: t, category: f[3][0], preferred: f[4] == "1", array: number(f[6]), pseudo: f[7] == "p", volatile: f[8]}
 	switch {
 	case info.category == 'A':
 		t.Kind = cdc.KindArray
@@ -149,7 +151,7 @@ func (c *catalog) addType(f []string, elems map[*cdc.Type]uint32) {
 }
 
 func (c *catalog) addFunction(f []string) {
-	cand := &candidate{name: f[1], result: c.byName[f[3]].typ, strict: f[4] == "1", variadic: f[5] == "1", volatile: f[6][0]}
+	cand := &candidate{name: f[1], result: c.byName[f[3]].typ, strict: f[4] == "1", variadic: f[5] == "1", stable: f[6] != "i"}
 	if f[2] != "-" {
 		for name := range strings.SplitSeq(f[2], ",") {
 			cand.args = append(cand.args, c.byName[name].typ)
@@ -232,4 +234,17 @@ func typeTitle(t *cdc.Type) string {
 		return "timestamp with time zone"
 	}
 	return t.Name
+}
+
+// stableText reports whether a type's text form depends on the session, in
+// reading or in printing.
+func stableText(t *cdc.Type, printing bool) bool {
+	info := pg().types[t.Base().OID]
+	if info == nil {
+		return true // enums and arrays of them look into the catalogue
+	}
+	if printing {
+		return info.volatile[1] != 'i'
+	}
+	return info.volatile[0] != 'i'
 }

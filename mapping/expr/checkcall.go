@@ -150,7 +150,7 @@ func (c *checker) apply(cand *candidate, p place, what string, args []*term) *te
 			return nil
 		}
 	}
-	t := &term{op: opCall, typ: result, typmod: -1, place: p, args: converted, vars: anyVars(args)}
+	t := &term{op: opCall, typ: result, typmod: -1, place: p, args: converted, vars: anyVars(args), stable: cand.stable}
 	if t.impl = c.bindImpl(cand, t, what); t.impl == nil {
 		return nil
 	}
@@ -262,7 +262,7 @@ func hasImpl(name string) bool {
 
 // clock makes current_date and its kin, which are the commit's time.
 func (c *checker) clock(n *call) *term {
-	now := &term{op: opCall, typ: builtin(oidTimestamptz), typmod: -1, place: n.place, impl: nowImpl()}
+	now := &term{op: opCall, typ: builtin(oidTimestamptz), typmod: -1, place: n.place, impl: nowImpl(), stable: true}
 	switch n.name.text {
 	case "current_timestamp":
 		return now
@@ -365,7 +365,10 @@ func (c *checker) caseExpr(n *caseExpr) *term {
 	for _, w := range n.whens {
 		cond := c.check(w.cond)
 		if subject != nil && cond != nil {
-			bound := &term{op: opBound, typ: subject.typ, typmod: subject.typmod, place: subject.place}
+			bound := subject
+			if !subject.isConst() {
+				bound = &term{op: opBound, typ: subject.typ, typmod: subject.typmod, place: subject.place}
+			}
 			if cond = c.operator("=", cond.place, cond.place, bound, cond); cond != nil {
 				cond = c.fold(cond)
 			}
@@ -381,7 +384,7 @@ func (c *checker) caseExpr(n *caseExpr) *term {
 		return nil
 	}
 	t := &term{op: opCase, typ: results[0].typ, typmod: -1, place: n.place}
-	if subject != nil {
+	if subject != nil && !subject.isConst() {
 		t.op, t.args = opSwitch, []*term{subject}
 	}
 	for i, cond := range conds {

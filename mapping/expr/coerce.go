@@ -24,7 +24,9 @@ func (c *checker) coerce(t *term, to *cdc.Type, ctx castContext, what string) *t
 	case pathRelabel:
 		r = c.relabel(t, to)
 	case pathFunction:
-		r = c.castFunction(t, to, row.fn)
+		if r = c.castFunction(t, to, row.fn); r != nil {
+			r.stable = row.stable
+		}
 	case pathViaIO:
 		r = c.viaText(t, to)
 	case pathArray:
@@ -149,7 +151,8 @@ func (c *checker) viaText(t *term, to *cdc.Type) *term {
 		c.errorAt(t.place, "use the text as it is", "casting text to %s is not supported", typeTitle(to))
 		return nil
 	}
-	return &term{op: opText, typ: to, typmod: -1, place: t.place, args: []*term{t}, vars: t.vars}
+	stable := stableText(t.typ, true) || stableText(to, false)
+	return &term{op: opText, typ: to, typmod: -1, place: t.place, args: []*term{t}, vars: t.vars, stable: stable}
 }
 
 // hasZone tells the opaque types whose text depends on the session's time zone.
@@ -171,7 +174,7 @@ func (c *checker) coerceElements(t *term, to *cdc.Type, ctx castContext) *term {
 	if elem == nil {
 		return nil
 	}
-	return &term{op: opElements, typ: to, typmod: -1, place: t.place, args: []*term{t, elem}, vars: t.vars}
+	return &term{op: opElements, typ: to, typmod: -1, place: t.place, args: []*term{t, elem}, vars: t.vars, stable: elem.anyStable()}
 }
 
 // arrayOf is the array type over an element type.

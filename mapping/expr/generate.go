@@ -346,7 +346,11 @@ func generateEquality(t *term) evalFunc {
 	}
 	if t.op == opNullIf {
 		return func(m *Machine) value {
-			x, y := a(m), b(m)
+			x := a(m)
+			if x.state == stateFailed {
+				return x
+			}
+			y := b(m)
 			if s := worse(x.state, y.state); s > stateKnown {
 				return value{state: s}
 			}

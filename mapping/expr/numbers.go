@@ -86,7 +86,10 @@ func intArithmetic(op byte, bits int) func(m *Machine, a, b value) value {
 func numericImpls() map[string]*impl {
 	round := func(truncate bool) *impl {
 		return two(func(m *Machine, a, b value) value {
-			return m.checkNumeric(roundNumeric(a, int32(min(max(b.i, -maxResultScale), maxResultScale)), truncate))
+			if b.i > maxResultScale {
+				return m.fail("0A000", "rounding to more than 2000 digits differs between PostgreSQL's versions")
+			}
+			return m.checkNumeric(roundNumeric(a, int32(max(b.i, -maxIntegerDigits-1)), truncate))
 		})
 	}
 	whole := func(truncate bool) *impl {

@@ -467,15 +467,18 @@ func negate(digits string) string {
 // postfix parses an operand with its casts and subscripts.
 func (p *parser) postfix() (node, *syntaxError) {
 	start := p.peek().off
+	inParentheses := p.isPunct("(")
 	n, fault := p.primary()
+	_, isColumn := n.(*columnRef)
+	indexable := isColumn || inParentheses // the grammar takes no subscript elsewhere
 	for fault == nil {
 		switch {
 		case p.peek().kind == tokCast:
 			p.next()
 			var t typeName
 			t, fault = p.typeName()
-			n = &cast{p.from(start), n, t}
-		case p.isPunct("["):
+			n, indexable = &cast{p.from(start), n, t}, false
+		case p.isPunct("[") && indexable:
 			p.next()
 			var index node
 			if index, fault = p.expr(0); fault != nil {

@@ -2,6 +2,7 @@ package expr
 
 import (
 	"bytes"
+	"slices"
 
 	"gancho/cdc"
 )
@@ -50,6 +51,8 @@ type term struct {
 	all    bool   // opQuantified: all, not any; opExtreme: greatest
 	test   string // opTruth
 	name   string // of a column
+	// stable: PostgreSQL computes it only when it gets there, constant or not.
+	stable bool
 	// vars: the source names a column here, even if folding dropped it.
 	vars bool
 }
@@ -63,8 +66,6 @@ type impl struct {
 	many func(m *Machine, args []value) value
 	// lax: the function sees nulls. Else one null argument makes the result null.
 	lax bool
-	// moving: the result depends on the change, even with constant arguments.
-	moving bool
 	// bind makes the code for a call, whose arguments' types, and values when
 	// constant, it may look at; or refuses.
 	bind func(c *checker, t *term) (*impl, *Error)
@@ -80,6 +81,11 @@ func (t *term) constText(arg int) (string, bool) {
 		return "", false
 	}
 	return string(t.args[arg].lit.s), true
+}
+
+// anyStable reports whether a part of the term is stable.
+func (t *term) anyStable() bool {
+	return t.stable || slices.ContainsFunc(t.args, (*term).anyStable)
 }
 
 func anyVars(list []*term) bool {
@@ -109,6 +115,13 @@ func (c *checker) fold(t *term) *term {
 		r = foldLogic(t)
 	case opCase, opSwitch:
 		r = c.foldCase(t)
+	case opCoalesce:
+		r = foldCoalesce(t)
+	case opNullIf:
+		if r = c.foldCall(t); t.args[0].isNullConst() || t.args[1].isNullConst() { // nothing equals null
+			r = &term{op: opRelabel, typ: t.typ, typmod: -1, place: t.place, args: t.args[:1]}
+			r = c.foldCall(r)
+		}
 	default:
 		r = c.foldCall(t)
 	}
@@ -118,15 +131,19 @@ func (c *checker) fold(t *term) *term {
 
 // foldCall evaluates a term whose arguments are all constants.
 func (c *checker) foldCall(t *term) *term {
-	strict := t.op == opCall && !t.impl.lax
+	strict := t.op == opCall && !t.impl.lax || t.op == opText
 	constants := true
-	for _, a := range t.args {
+	args := t.args
+	if t.op == opElements {
+		args = args[:1] // the other converts an element
+	}
+	for _, a := range args {
 		if strict && a.isNullConst() {
 			return constant(value{}, t.typ, t.place)
 		}
 		constants = constants && a.isConst()
 	}
-	if !constants || t.op == opCall && t.impl.moving {
+	if !constants || t.stable {
 		return t
 	}
 	v := generate(t)(c.machine)
@@ -141,6 +158,29 @@ func (c *checker) foldCall(t *term) *term {
 	r := constant(v, t.typ, t.place)
 	r.typmod = t.typmod
 	return r
+}
+
+// foldCoalesce drops nulls, and what stands after a constant.
+func foldCoalesce(t *term) *term {
+	var kept []*term
+	for _, a := range t.args {
+		if a.isNullConst() {
+			continue
+		}
+		kept = append(kept, a)
+		if a.isConst() {
+			break
+		}
+	}
+	switch {
+	case len(kept) == 0:
+		return constant(value{}, t.typ, t.place)
+	case kept[0].isConst():
+		return constant(kept[0].lit, t.typ, t.place)
+	}
+	r := *t
+	r.args = kept
+	return &r
 }
 
 // foldLogic drops what cannot matter from and / or.
@@ -174,13 +214,14 @@ func foldLogic(t *term) *term {
 
 // foldCase drops branches that cannot be taken.
 func (c *checker) foldCase(t *term) *term {
-	if t.op == opSwitch {
-		return t
-	}
 	var kept []*term
+	first := 0
+	if t.op == opSwitch {
+		first, kept = 1, t.args[:1:1]
+	}
 	n := len(t.args) - 1
 	other := t.args[n]
-	for i := 0; i < n; i += 2 {
+	for i := first; i < n; i += 2 {
 		cond := t.args[i]
 		if !cond.isConst() {
 			kept = append(kept, cond, t.args[i+1])
@@ -192,9 +233,8 @@ func (c *checker) foldCase(t *term) *term {
 		}
 	}
 	r := *t
-	r.args = append(kept, other)
-	if len(kept) == 0 {
-		r.op = opRelabel
+	if r.args = append(kept, other); len(kept) == first {
+		r.op, r.args = opRelabel, []*term{other}
 		if other.isConst() {
 			return constant(other.lit, t.typ, t.place)
 		}

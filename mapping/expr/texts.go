@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"crypto/md5"
 	"encoding/hex"
+	"math"
 	"strings"
 	"unicode"
 	"unicode/utf8"
@@ -53,6 +54,8 @@ func textImpls() map[string]*impl {
 		"octet_length(text)":           serverBytes(),
 		"octet_length(bpchar)":         serverBytes(),
 		"split_part(text,text,int4)":   many(splitPart),
+		"overlay(text,text,int4)":      many(overlay),
+		"overlay(text,text,int4,int4)": many(overlay),
 	}
 	for _, name := range []string{"length", "char_length", "character_length"} {
 		all[name+"(text)"] = count
@@ -98,6 +101,27 @@ func substring(a value, start, count int64) value {
 	}
 	i := runeOffset(a.s, start-1)
 	return textValue(a.s[i : i+runeOffset(a.s[i:], end-start)])
+}
+
+// overlay puts the second text in place of count characters from a position;
+// count is its own length unless given.
+func overlay(m *Machine, a []value) value {
+	from, count := a[2].i, int64(utf8.RuneCount(a[1].s))
+	if len(a) > 3 {
+		count = a[3].i
+	}
+	if from <= 0 {
+		return m.fail("22011", "negative substring length not allowed")
+	}
+	after := from + count
+	if after > math.MaxInt32 || after < math.MinInt32 {
+		return m.fail("22003", "integer out of range")
+	}
+	start := len(m.arena)
+	m.arena = append(m.arena, substring(a[0], 1, from-1).s...)
+	m.arena = append(m.arena, a[1].s...)
+	m.arena = append(m.arena, substring(a[0], after, -1).s...)
+	return m.grown(start)
 }
 
 // runeOffset is the byte offset of the n-th character, or the length.

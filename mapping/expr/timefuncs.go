@@ -8,7 +8,7 @@ import (
 )
 
 func nowImpl() *impl {
-	return &impl{moving: true, none: func(m *Machine) value { return intValue(m.commitTime()) }}
+	return &impl{none: func(m *Machine) value { return intValue(m.commitTime()) }}
 }
 
 // timeFunctionImpls makes the functions of dates and times.

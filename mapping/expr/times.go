@@ -50,6 +50,9 @@ func timeImpls() map[string]*impl {
 		all[name+"_pl_interval("+name+",interval)"] = two(func(m *Machine, a, b value) value { return add(m, a, interval(b)) })
 		all["interval_pl_"+name+"(interval,"+name+")"] = two(func(m *Machine, a, b value) value { return add(m, b, interval(a)) })
 		all[name+"_mi_interval("+name+",interval)"] = two(func(m *Machine, a, b value) value {
+			if inf := isInfinite(a.i); name != "date" && inf || name == "date" && isInfiniteDate(a.i) {
+				return add(m, a, pgtext.Interval{})
+			}
 			neg, err := interval(b).Neg()
 			if err != nil {
 				return m.failWith(err)

@@ -1,0 +1,196 @@
+package expr_test
+
+import (
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"gancho/mapping/expr"
+)
+
+// seed is GANCHO_SEED, or new for each run.
+func seed(t testing.TB) uint64 {
+	t.Helper()
+	if s := os.Getenv("GANCHO_SEED"); s != "" {
+		n, err := strconv.ParseUint(s, 10, 64)
+		if err != nil {
+			t.Fatalf("read GANCHO_SEED: %v", err)
+		}
+		return n
+	}
+	return uint64(time.Now().UnixNano())
+}
+
+// pairs is GANCHO_PAIRS, or what go test has time for.
+func pairs(t testing.TB) int {
+	t.Helper()
+	if s := os.Getenv("GANCHO_PAIRS"); s != "" {
+		n, err := strconv.Atoi(s)
+		if err != nil {
+			t.Fatalf("read GANCHO_PAIRS: %v", err)
+		}
+		return n
+	}
+	return 24_000
+}
+
+const rowsPerSource = 6
+
+// TestDifferential evaluates random expressions over random rows here and in
+// PostgreSQL, and wants the same text, null or error, or a refusal by Compile.
+func TestDifferential(t *testing.T) {
+	t.Parallel()
+	n := seed(t)
+	for name, part := range map[string]int{"C.UTF-8": 80, "C": 20} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			differentialRun(t, name, n, pairs(t)*part/100)
+		})
+	}
+}
+
+func differentialRun(t *testing.T, locale string, seed uint64, pairs int) {
+	t.Logf("GANCHO_SEED=%d", seed)
+	r := rand.New(rand.NewPCG(seed, uint64(len(locale))))
+	s := openSource(t, locale, r, rowsPerSource)
+	d := &differential{source: s, scope: s.scope(t), machine: expr.NewMachine(s.scope(t).Settings), accepted: map[string]int{}, reasons: map[string]int{}}
+	g := &generator{r: r, made: map[string]int{}}
+	for d.pairs < pairs && d.failures < 30 {
+		var batch []generated
+		for range 100 {
+			batch = append(batch, g.expression())
+		}
+		d.run(t, batch)
+	}
+	t.Logf("%d expressions, %d pairs compared, of them %d errors on both sides and %d texts that only PostgreSQL's parsers of dates know; refused here though PostgreSQL accepts: %d; rejected by both: %d",
+		d.expressions, d.pairs, d.bothFailed, d.unread, d.refused, d.rejected)
+	if locale != "C" {
+		d.report(t, g)
+	}
+}
+
+type differential struct {
+	source   *source
+	scope    *expr.Scope
+	machine  *expr.Machine
+	accepted map[string]int // by feature
+	reasons  map[string]int // of refusals
+
+	expressions, pairs, bothFailed, unread, refused, rejected, failures int
+}
+
+func (d *differential) run(t *testing.T, batch []generated) {
+	t.Helper()
+	sources := make([]string, len(batch))
+	for i, g := range batch {
+		sources[i] = g.sql
+	}
+	want := d.source.evaluate(t, sources)
+	for i, g := range batch {
+		d.expressions++
+		e, err := expr.Compile(g.sql, d.scope)
+		rejected := true
+		for _, w := range want[i] {
+			rejected = rejected && w != nil && rejects(*w)
+		}
+		switch {
+		case err != nil && rejected:
+			d.rejected++
+		case err != nil:
+			d.refused++
+			d.reasons[err.Error()]++
+		case rejected:
+			d.failf(t, "%s: accepted, but PostgreSQL says %s", g.sql, *want[i][0])
+		default:
+			for _, f := range g.features {
+				d.accepted[f]++
+			}
+			d.compare(t, g.sql, e, want[i])
+		}
+	}
+}
+
+// rejects tells the errors of PostgreSQL's parser and analyser.
+func rejects(result string) bool {
+	return strings.HasPrefix(result, "!42") && result != "!42P22" || result == "!2201B"
+}
+
+func (d *differential) compare(t *testing.T, src string, e *expr.Expr, want []*string) {
+	t.Helper()
+	for row, w := range want {
+		d.pairs++
+		d.machine.Load(d.source.changes[row])
+		out, null, err := d.machine.AppendText(nil, e)
+		got := "=" + string(out)
+		var failed *expr.EvalError
+		switch {
+		case errors.As(err, &failed):
+			got = "!" + failed.Code
+		case err != nil:
+			got = "?" + err.Error()
+		case null:
+			got = "null"
+		}
+		expected := "null"
+		if w != nil {
+			expected = *w
+		}
+		if got[0] == '!' && expected[0] == '!' {
+			d.bothFailed++
+		}
+		if got == "!22007" {
+			// Dates in text that are not ISO's are an error here, by the package's
+			// contract, whatever PostgreSQL makes of them.
+			d.unread++
+			continue
+		}
+		if got != expected {
+			d.failf(t, "row %d: %s\n  here       %s\n  PostgreSQL %s", row, src, got, expected)
+			return
+		}
+	}
+}
+
+func (d *differential) failf(t *testing.T, format string, args ...any) {
+	t.Helper()
+	d.failures++
+	message := fmt.Sprintf(format, args...)
+	t.Error(message[:min(len(message), 700)])
+}
+
+// report checks that refusals are few and that every feature was accepted.
+func (d *differential) report(t *testing.T, g *generator) {
+	t.Helper()
+	if d.refused*4 > d.expressions {
+		t.Errorf("%d of %d expressions were refused: more than a quarter", d.refused, d.expressions)
+	}
+	if d.unread*50 > d.pairs {
+		t.Errorf("%d of %d pairs were dates not understood: more than a fiftieth", d.unread, d.pairs)
+	}
+	if os.Getenv("GANCHO_REFUSED") != "" {
+		var list []string
+		for reason, n := range d.reasons {
+			list = append(list, fmt.Sprintf("%5d %s", n, reason))
+		}
+		slices.Sort(list)
+		t.Log("refusals:\n" + strings.Join(list, "\n"))
+	}
+	var rare []string
+	for _, f := range g.known() {
+		if f == "initcap" { // only where letters are ASCII's
+			continue
+		}
+		if d.accepted[f] < 5 {
+			rare = append(rare, fmt.Sprintf("%s %d", f, d.accepted[f]))
+		}
+	}
+	if len(rare) > 0 {
+		t.Errorf("accepted fewer than 5 times: %s", strings.Join(rare, ", "))
+	}
+}
