@@ -77,6 +77,7 @@ func sessionSettings() map[string]string {
 		// cannot see qualified, and quoted by taste.
 		"search_path":                         "",
 		"quote_all_identifiers":               "off",
+		"client_min_messages":                 "warning", // see young.go
 		"statement_timeout":                   "0",
 		"lock_timeout":                        "0",
 		"idle_session_timeout":                "0",

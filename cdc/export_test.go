@@ -21,6 +21,6 @@ func (d Decoder) Message(src []byte, h Handler) error {
 
 // Scan splits frames as the receiver does.
 func Scan(data []byte) (whole, need int, err error) {
-	s := &session{reply: make(chan struct{}, 1)}
+	s := &session{r: &Reader{}, reply: make(chan struct{}, 1)}
 	return s.scan(data, &burst{})
 }

@@ -18,7 +18,7 @@ type Handler interface {
 	// database hold no WAL. Never called within a transaction.
 	Keepalive(lsn LSN) error
 	// Flush says that nothing more can be read right now: what was held back
-	// for a larger batch should go. Never called within a transaction.
+	// for a larger batch, if anything, should go. Never called within a transaction.
 	Flush() error
 	// Reset says that the stream starts (again) from the confirmed position:
 	// an open transaction is void, and what comes may have come before.

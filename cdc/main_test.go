@@ -51,7 +51,6 @@ type recorder struct {
 	resets       chan struct{}
 	keepalives   chan cdc.LSN  // the newest one
 	flushes      chan struct{} // holds one signal
-	dirty        bool          // something came since the last flush
 }
 
 func newRecorder() *recorder {
@@ -67,7 +66,6 @@ func onlooker() *recorder {
 }
 
 func (r *recorder) Begin(tx *cdc.Transaction) error {
-	r.dirty = true
 	r.open = committed{Transaction: *tx}
 	return nil
 }
@@ -96,7 +94,6 @@ func (r *recorder) Commit(tx *cdc.Transaction) error {
 }
 
 func (r *recorder) Keepalive(lsn cdc.LSN) error {
-	r.dirty = true
 	select {
 	case <-r.keepalives:
 	default:
@@ -109,10 +106,6 @@ func (r *recorder) Keepalive(lsn cdc.LSN) error {
 }
 
 func (r *recorder) Flush() error {
-	if !r.dirty {
-		return fmt.Errorf("flush with nothing to flush")
-	}
-	r.dirty = false
 	select {
 	case r.flushes <- struct{}{}:
 	default:

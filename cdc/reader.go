@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -27,6 +26,7 @@ type Reader struct {
 	source  *Source
 	types   *Types
 	decoder *decoder
+	young   *young // see young.go; nil: no publication is left out
 
 	confirmed atomic.Uint64
 	wake      chan struct{} // holds one signal: confirmed has risen
@@ -98,8 +98,19 @@ func (r *Reader) Run(ctx context.Context, h Handler) error {
 			backoff = minBackoff
 			continue
 		}
+		if errors.Is(err, errGrown) {
+			r.young = nil
+			continue
+		}
 		if permanent(err) {
-			return r.explain(err)
+			again, failed := r.leaveOut(ctx, err)
+			if again {
+				continue
+			}
+			if failed == nil {
+				return r.explain(err)
+			}
+			err = failed
 		}
 		if streamed && time.Since(started) > maxBackoff {
 			backoff = minBackoff
@@ -191,15 +202,13 @@ func (r *Reader) explain(err error) error {
 	if errors.As(err, &handler) {
 		return handler.err
 	}
-	var pg *pgconn.PgError
-	errors.As(err, &pg)
+	if name := r.missingPublication(err); name != "" {
+		return fmt.Errorf("read slot %q: %w; publication %s did not exist when the next changes were made, and without it nobody can tell which belong to it: "+
+			"make it if it is gone, then run SELECT pg_replication_slot_advance(%s, pg_current_wal_lsn()), which skips everything until now, and send the rows of the time between with gancho backfill",
+			r.options.Slot, err, QuoteIdentifier(name), quoteLiteral(r.options.Slot))
+	}
 	switch code(err) {
 	case codeUndefinedObject:
-		if pg.Routine == "get_publication_oid" || strings.Contains(pg.Message, "publication") {
-			return fmt.Errorf("read slot %q: %w; a publication must be older than the changes that are read through it: "+
-				"if it was made after the slot, stop gancho and run SELECT pg_replication_slot_advance(%s, pg_current_wal_lsn()), which skips what was written before",
-				r.options.Slot, err, quoteLiteral(r.options.Slot))
-		}
 		return fmt.Errorf("read slot %q: %w; start gancho with --create to make the slot anew, and send the rows of the time between with gancho backfill", r.options.Slot, err)
 	case codeWrongState, codeUndefinedFile:
 		return fmt.Errorf("read slot %q: %w; if its WAL is gone: %s", r.options.Slot, err, lostSlot(r.options.Slot))

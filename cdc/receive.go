@@ -177,7 +177,7 @@ func (s *session) scan(data []byte, burst *burst) (whole, need int, err error) {
 		switch {
 		case rest[0] != 'd':
 			// The handler passes over what does not end the stream.
-			if err := ending(rest[0], body); err != nil {
+			if err := s.ending(rest[0], body); err != nil {
 				return whole, 0, err
 			}
 		case len(body) >= dataHeader && body[0] == 'w':
@@ -198,11 +198,18 @@ func (s *session) scan(data []byte, burst *burst) (whole, need int, err error) {
 }
 
 // ending returns why a frame that is no CopyData ends the stream, or nil.
-func ending(kind byte, body []byte) error {
+func (s *session) ending(kind byte, body []byte) error {
 	switch kind {
 	case 'E':
 		return serverError(body)
-	case 'N', 'S', 'A': // notice, parameter, notification
+	case 'N':
+		// From PostgreSQL 18 on this is all that is said of a publication that
+		// is missing, and its changes are left out.
+		if warning := serverError(body); s.r.missingPublication(warning) == s.r.options.Publication {
+			return warning
+		}
+		return nil
+	case 'S', 'A': // a parameter's value, a notification
 		return nil
 	}
 	return errEnded // CopyDone and what follows it

@@ -70,7 +70,7 @@ func (r *Reader) stream(ctx context.Context, h Handler) (streamed bool, err erro
 	ended := context.AfterFunc(ctx, func() { s.end(ctx.Err()) })
 	defer ended()
 
-	r.options.Log.Info().Str("slot", r.options.Slot).Strs("publications", r.source.Publications).Stringer("lsn", r.Confirmed()).Msg("streaming")
+	r.options.Log.Info().Str("slot", r.options.Slot).Strs("publications", r.subscribed()).Stringer("lsn", r.Confirmed()).Msg("streaming")
 	r.decoder.reset()
 	if err := handled(h.Reset()); err != nil {
 		return true, err
@@ -105,7 +105,7 @@ func (s *session) drop(cause error) {
 // orderly reports whether the connection itself is in order.
 func orderly(cause error) bool {
 	var handler *handlerError
-	return errors.Is(cause, errRewind) || errors.Is(cause, context.Canceled) || errors.Is(cause, context.DeadlineExceeded) || errors.As(cause, &handler)
+	return errors.Is(cause, errRewind) || errors.Is(cause, errGrown) || errors.Is(cause, context.Canceled) || errors.Is(cause, context.DeadlineExceeded) || errors.As(cause, &handler)
 }
 
 // open connects, checks who answers, and starts the stream.
@@ -216,8 +216,8 @@ func (s *session) startReplication(ctx context.Context) error {
 }
 
 func (r *Reader) startCommand() string {
-	names := make([]string, len(r.source.Publications))
-	for i, name := range r.source.Publications {
+	names := r.subscribed()
+	for i, name := range names {
 		names[i] = `"` + strings.ReplaceAll(name, `"`, `""`) + `"`
 	}
 	return fmt.Sprintf(`START_REPLICATION SLOT "%s" LOGICAL %s (proto_version '1', publication_names %s, messages 'true')`,
@@ -285,7 +285,11 @@ func (s *session) frames(ctx context.Context, frames []byte, h Handler) error {
 		}
 		switch body[0] {
 		case 'w':
-			if err := s.r.decoder.message(ctx, body[dataHeader:], h); err != nil {
+			message := body[dataHeader:]
+			if next, ok := s.grown(message); ok {
+				return s.settle(h, next)
+			}
+			if err := s.r.decoder.message(ctx, message, h); err != nil {
 				return err
 			}
 		case 'k':

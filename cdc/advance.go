@@ -1,0 +1,26 @@
+package cdc
+
+import (
+	"context"
+	"fmt"
+)
+
+// Advance confirms a position to the server when no reader streams any more:
+// what became durable only while the bridge was stopping. Without it the next
+// start would read that again, perhaps with rules that are not made for the
+// tables as they were then. lsn is a [Transaction]'s End or a Keepalive's.
+func Advance(ctx context.Context, o Options, lsn LSN) error {
+	conn, err := Connect(ctx, o.DSN)
+	if err != nil {
+		return fmt.Errorf("advance slot %q: %w", o.Slot, err)
+	}
+	defer func() { _ = conn.Close(context.WithoutCancel(ctx)) }()
+	// A slot never goes back, and the function refuses to take it there.
+	_, err = conn.Exec(ctx, `
+		select pg_replication_slot_advance(slot_name, $2::pg_lsn) from pg_catalog.pg_replication_slots
+		where slot_name = $1 and confirmed_flush_lsn < $2::pg_lsn`, o.Slot, lsn.String())
+	if err != nil {
+		return fmt.Errorf("advance slot %q: %w", o.Slot, err)
+	}
+	return nil
+}
