@@ -41,7 +41,7 @@ func TestTimestampsPrintAndParse(t *testing.T) {
 	r := random(t)
 	conn := connect(t, pg.Database(t, "", try), "UTC")
 	var probes []probe
-	for _, ts := range timestamps(r, 2000) {
+	for _, ts := range timestamps(r, rounds(t, 1500)) {
 		text := string(pgtext.AppendTimestamp(nil, ts))
 		back, err := pgtext.ParseTimestamp([]byte(text))
 		if err != nil || back != ts {
@@ -174,7 +174,7 @@ func TestTimestampArithmetic(t *testing.T) {
 	conn := connect(t, pg.Database(t, "", try), "UTC")
 	var probes []probe
 	other := pgtext.Infinity
-	for _, ts := range timestamps(r, 3000) {
+	for _, ts := range timestamps(r, rounds(t, 2000)) {
 		i := randomInterval(r)
 		sum, err := pgtext.AddInterval(ts, i)
 		probes = append(probes, probe{tsText(ts) + " + " + intervalText(i), appended(pgtext.AppendTimestamp, sum, err)})
@@ -203,7 +203,7 @@ func TestIntervals(t *testing.T) {
 	r := random(t)
 	conn := connect(t, pg.Database(t, "", try), "UTC")
 	var probes []probe
-	for range 2000 {
+	for range rounds(t, 1500) {
 		i, j := randomInterval(r), randomInterval(r)
 		text := string(pgtext.AppendInterval(nil, i))
 		if back, err := pgtext.ParseInterval([]byte(text)); err != nil || back != i {
@@ -245,7 +245,7 @@ func TestZones(t *testing.T) {
 			return appended(func(dst []byte, ts int64) []byte { return pgtext.AppendTimestampTZ(dst, ts, loc) }, ts, err)
 		}
 		var probes []probe
-		for _, ts := range append(timestamps(r, 250), nearChanges(r, loc, 150)...) {
+		for _, ts := range append(timestamps(r, rounds(t, 150)), nearChanges(r, loc, rounds(t, 120))...) {
 			finite := ts != pgtext.Infinity && ts != pgtext.NegInfinity
 			shown := show(ts, nil)
 			back, err := pgtext.ParseTimestampTZ([]byte(shown), loc)
@@ -300,7 +300,7 @@ func TestExtract(t *testing.T) {
 	day := []string{"day", "week", "month", "quarter", "year", "decade", "century", "millennium", "dow", "isodow", "doy", "isoyear", "julian", "epoch"}
 	clock := []string{"microseconds", "milliseconds", "second", "minute", "hour"}
 	var probes []probe
-	for _, ts := range timestamps(r, 1000) {
+	for _, ts := range timestamps(r, rounds(t, 700)) {
 		for range 4 {
 			part := pick(r, pick(r, day, clock)...)
 			probes = append(probes, probe{"extract(" + part + " from " + tsText(ts) + ")", outcome(pgtext.ExtractTimestamp(nil, part, ts))})

@@ -73,7 +73,7 @@ func TestJSONOperators(t *testing.T) {
 	conn := connect(t, pg.Database(t, "", try), "UTC")
 	var probes []probe
 	other := "{}"
-	for range 2500 {
+	for range rounds(t, 1500) {
 		doc := randomDocument(r, 3)
 		canonical, err := pgtext.CanonicalJSONB(nil, []byte(doc))
 		if err != nil {

@@ -67,6 +67,20 @@ func random(t testing.TB) *rand.Rand {
 	return rand.New(rand.NewPCG(seed, 1))
 }
 
+// rounds is how often a random test tries, $GANCHO_ROUNDS (1) times its own number.
+func rounds(t testing.TB, n int) int {
+	t.Helper()
+	s := os.Getenv("GANCHO_ROUNDS")
+	if s == "" {
+		return n
+	}
+	times, err := strconv.Atoi(s)
+	if err != nil || times < 1 {
+		t.Fatalf("GANCHO_ROUNDS: want a number from 1, not %q", s)
+	}
+	return n * times
+}
+
 // probe is an SQL expression and what Go makes of the same.
 type probe struct{ sql, got string }
 
