@@ -16,8 +16,9 @@ const (
 	connectTimeout = 15 * time.Second
 )
 
-// connect opens an ordinary connection.
-func connect(ctx context.Context, dsn string) (*pgx.Conn, error) {
+// Connect opens an ordinary connection to the source, as gancho and speaking UTF-8
+// whatever the database's own encoding. The caller closes it.
+func Connect(ctx context.Context, dsn string) (*pgx.Conn, error) {
 	config, err := pgx.ParseConfig(dsn)
 	if err != nil {
 		return nil, fmt.Errorf("read source.dsn: %w", err)

@@ -145,7 +145,7 @@ func (r *Reader) loadTypes(ctx context.Context, oids []uint32) error {
 }
 
 func (r *Reader) withCatalog(ctx context.Context, f func(querier) error) error {
-	conn, err := connect(ctx, r.options.DSN)
+	conn, err := Connect(ctx, r.options.DSN)
 	if err != nil {
 		return fmt.Errorf("connect to the source for its types: %w", err)
 	}

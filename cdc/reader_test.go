@@ -482,3 +482,24 @@ func (p *proxy) copy(to io.WriteCloser, from io.Reader, frozen chan struct{}) {
 		}
 	}
 }
+
+// TestAdvance: a position is confirmed without a reader, and never taken back.
+func TestAdvance(t *testing.T) {
+	t.Parallel()
+	dsn := pg.Database(t, "", oneTable)
+	o := optionsFor(dsn)
+	source := prepare(t, o, allOps("t"))
+	conn := dial(t, dsn)
+	insertEach(t, conn, 1, 1)
+	lsn := value[cdc.LSN](t, conn, "select pg_current_wal_lsn()")
+	insertEach(t, conn, 2, 2)
+	for _, to := range []cdc.LSN{lsn, source.ConfirmedFlush} {
+		if err := cdc.Advance(t.Context(), o, to); err != nil {
+			t.Fatal(err)
+		}
+	}
+	s := run(t, o, source, newRecorder())
+	if diff := cmp.Diff(insertions(2, 2), s.changes(1)); diff != "" {
+		t.Errorf("changes (-want +got):\n%s", diff)
+	}
+}

@@ -146,7 +146,7 @@ func (s *session) watch(ctx context.Context) {
 
 // probe opens an ordinary connection and closes it.
 func (s *session) probe(ctx context.Context) error {
-	conn, err := connect(ctx, s.r.options.DSN)
+	conn, err := Connect(ctx, s.r.options.DSN)
 	if err != nil {
 		return err
 	}

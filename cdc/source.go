@@ -112,7 +112,7 @@ func Prepare(ctx context.Context, o Options, needs []TableNeed) (*Source, error)
 	if err := o.check(); err != nil {
 		return nil, err
 	}
-	conn, err := connect(ctx, o.DSN)
+	conn, err := Connect(ctx, o.DSN)
 	if err != nil {
 		return nil, fmt.Errorf("connect to the source: %w", err)
 	}
