@@ -124,7 +124,7 @@ func fixedDate(s []byte) (days int64, ok bool) {
 	month, ok3 := pair(s[5], s[6])
 	day, ok4 := pair(s[8], s[9])
 	year = year*100 + low
-	if !(ok1 && ok2 && ok3 && ok4) || year == 0 || month < 1 || month > 12 || day < 1 ||
+	if !ok1 || !ok2 || !ok3 || !ok4 || year == 0 || month < 1 || month > 12 || day < 1 ||
 		day > 28 && day > daysInMonth(int64(year), month) {
 		return 0, false
 	}
@@ -142,7 +142,7 @@ func fixedTimestamp(s []byte) (ts int64, n int, ok bool) {
 	hour, ok1 := pair(s[11], s[12])
 	minute, ok2 := pair(s[14], s[15])
 	second, ok3 := pair(s[17], s[18])
-	if !(ok1 && ok2 && ok3) || hour > 23 || minute > 59 || second > 59 {
+	if !ok1 || !ok2 || !ok3 || hour > 23 || minute > 59 || second > 59 {
 		return 0, 0, false
 	}
 	ts = days*microsPerDay + int64(hour*3600+minute*60+second)*microsPerSecond
