@@ -65,9 +65,8 @@ type courier struct {
 	unblock           string    // the state's count when it was read last
 
 	// Writing.
-	results results
-	out     *results // on their way; nil: none
-	spare   results  // memory for the next
+	results, outgoing results // gathered, and on their way
+	writing           bool
 	// stateChanges counts the changes made here of what Redis keeps of the
 	// endpoint's state, so that an older answer undoes none.
 	stateChanges int

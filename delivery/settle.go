@@ -196,39 +196,55 @@ func (c *courier) pause(reason string, now time.Time) {
 	}
 }
 
-// startWrite writes results, unless that is under way. Results that come
-// while one call is on its way go with the next, so that calls are few under
-// load and immediate otherwise. Call it with mu held.
+// startWrite writes results, unless that is under way. Call it with mu held.
 func (c *courier) startWrite() {
-	if c.out != nil || c.lost || c.results.empty() {
+	if c.writing || c.lost || c.results.empty() {
 		return
 	}
-	c.out = &results{}
-	*c.out, c.results = c.results, c.spare
-	c.spare = results{}
+	c.writing = true
 	c.spawnWriter(c.writeAll)
 }
+
+// Under load, results are gathered for a moment, unless there are many
+// already: a call of Redis for each event would cost more than the event's way
+// into the queue. The first after a quiet time is written at once.
+const (
+	gatherFor  = time.Millisecond
+	gatherMany = 64
+)
 
 // writeAll writes results until there are none, however long Redis is away:
 // what was delivered is not sent again while this process lives.
 func (c *courier) writeAll(ctx context.Context) {
-	for failures := 0; ; {
-		owned, err := c.q.write(ctx, c.name, c.claim, c.out)
-		if err != nil {
+	for failures := 0; c.takeResults(); {
+		owned, err := c.q.write(ctx, c.name, c.claim, &c.outgoing)
+		for err != nil {
 			failures++
 			if !c.writeFailed(ctx, failures, err) {
 				return
 			}
-			continue
+			owned, err = c.q.write(ctx, c.name, c.claim, &c.outgoing)
 		}
 		if failures > 0 {
 			c.log.Info().Str("endpoint", c.name).Msg("deliveries are acknowledged again")
 		}
 		failures = 0
-		if !c.written(owned) {
-			return
+		if c.written(owned) {
+			pause(ctx, gatherFor)
 		}
 	}
+}
+
+// takeResults makes what has gathered the next to be written. Without any,
+// the writer ends.
+func (c *courier) takeResults() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.writing = !c.lost && !c.results.empty()
+	if c.writing {
+		c.outgoing, c.results = c.results, c.outgoing
+	}
+	return c.writing
 }
 
 // writeFailed waits, and reports whether to try again.
@@ -243,32 +259,26 @@ func (c *courier) writeFailed(ctx context.Context, failures int, err error) bool
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.log.Warn().Str("endpoint", c.name).Int("events", c.out.len()+c.results.len()).
+	c.log.Warn().Str("endpoint", c.name).Int("events", c.outgoing.len()+c.results.len()).
 		Msg("stopped without redis: what these deliveries came to is not known to it, so they will be repeated")
-	c.out = nil
+	c.writing = false
 	return false
 }
 
-// written looks at the answer of a write, and reports whether there is more to write.
+// written looks at the answer of a write, and reports whether to gather.
 func (c *courier) written(owned bool) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if !owned {
-		c.out = nil
 		c.lose("another process has it")
 		return false
 	}
-	for i := range c.out.dead { // one that was lost with the tail comes again
-		delete(c.skip, c.out.dead[i].id)
+	for i := range c.outgoing.dead { // one that was lost with the tail comes again
+		delete(c.skip, c.outgoing.dead[i].id)
 	}
+	c.outgoing.reset()
 	c.checkGeneration()
-	c.out.reset()
-	if c.results.empty() || c.lost {
-		c.spare, c.out = *c.out, nil
-		return false
-	}
-	*c.out, c.results = c.results, *c.out
-	return true
+	return !c.closing && c.results.len() < gatherMany && len(c.results.state) == 0
 }
 
 // lose stops everything: the endpoint is somebody else's. Call it with mu held.

@@ -1,0 +1,68 @@
+// Package delivery brings events to HTTP endpoints: a queue in Redis, and what
+// sends from it.
+//
+// # Queue
+//
+// Each endpoint has a stream, whose entry ids are the events' positions in the
+// WAL (ID). Redis refuses an id at or below the stream's last one, so appending
+// a transaction again is harmless, and appending beyond a gap is fatal: what is
+// in the gap could never be appended. Three rules follow. A batch is appended
+// as a whole or not at all. The next batch waits until it has been. And nothing
+// is appended over a connection to a server that may have lost the end of what
+// was appended, which its changed run id tells (ErrRestarted), until the
+// capture has gone back to the confirmed position.
+//
+// A position is confirmed to the source only when every event up to it is on
+// Redis's disk (RunDurable). The queue belongs to one source (Claim): another
+// source's positions would not rise.
+//
+// Nothing is ever trimmed. A full Redis refuses batches (ErrFull), which holds
+// the capture up, and still lets deliveries make room.
+//
+// # Delivery
+//
+// An entry is deleted when its event has been delivered, so what is in the
+// stream is what is to be done. A Dispatcher delivers the endpoints whose
+// leases it holds; processes share the endpoints evenly, and take over those
+// of a process that died when its leases expire. What a delivery came to is
+// written under a fence, so that an owner that has lost its lease, without
+// knowing, changes nothing.
+//
+// An endpoint's events run in lanes, one for each ordering key. The first event
+// of a lane is in flight or waits for its retry, and the others behind it, of
+// which only the ids stay in memory then (up to 2^20, under up to 2^16 keys;
+// beyond that the endpoint is read no further). Other lanes and other endpoints
+// are not delayed. Attempts and their times are kept in Redis.
+//
+// First deliveries are in commit order per key and endpoint. An event is
+// delivered again when the process ends before the answer was written down, or
+// when Redis loses that; then it has the same webhook-id.
+//
+// While Redis is away nothing new is read, requests in flight finish, and what
+// they came to is kept until Redis is back. When it comes back as another run,
+// couriers read their streams from the start, skipping what they know.
+//
+// # Keys
+//
+// All begin with the queue's prefix, gancho by default, and those of an
+// endpoint with its name as hash tag:
+//
+//	gancho:{<endpoint>}:q      stream   events: t type, k key, n tenant, c commit time in µs,
+//	                                    d data, v rule version, p previous, u unchanged
+//	gancho:{<endpoint>}:rt     zset     failed events by the time, in ms, of their next attempt
+//	gancho:{<endpoint>}:at     hash     failed events' attempts, JSON
+//	gancho:{<endpoint>}:dead   stream   events given up: id, reason, attempts, and the event's fields
+//	gancho:{<endpoint>}:state  hash     paused, since, hold, unblock
+//	gancho:{<endpoint>}:lease  string   its owner's claim, expires
+//	gancho:{<endpoint>}:fence  string   the last owner's claim
+//	gancho:source              hash     the source's identity, epoch and recorded position
+//	gancho:parked              stream   changes that no event could be made of
+//	gancho:workers             zset     delivering processes by the time they were heard of
+//	gancho:wake                channel  names of endpoints with new events, for other processes
+//
+// # HTTP
+//
+// A Sender makes one attempt at a time: a signed POST, within a time limit, to
+// an address that the endpoint may be at. It reads no more of the answer than
+// it has to, follows no redirect, and says how the attempt ended (Outcome).
+package delivery
