@@ -2,6 +2,7 @@ package cdc_test
 
 import (
 	"context"
+	"flag"
 	"fmt"
 	"os"
 	"strings"
@@ -20,6 +21,11 @@ import (
 var pg *testservers.Postgres
 
 func TestMain(m *testing.M) {
+	// These tests wait for servers more than they compute.
+	if err := flag.Set("test.parallel", "6"); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
 	code := testservers.Main(m, &pg)
 	if err := goleak.Find(); err != nil && code == 0 {
 		fmt.Fprintln(os.Stderr, err)
