@@ -5,9 +5,9 @@ import (
 	"fmt"
 	"os"
 
-	"github.com/jackc/pgx/v5"
 	"github.com/spf13/cobra"
 
+	"gancho/cdc"
 	"gancho/config"
 )
 
@@ -35,7 +35,7 @@ file:line:col with what to write instead; the exit code is then 1.`,
 					path, len(d.Rules.Tables()), len(d.Endpoints))
 				return err
 			}
-			conn, err := pgx.Connect(cmd.Context(), c.Source.DSN.Reveal())
+			conn, err := cdc.Connect(cmd.Context(), c.Source.DSN.Reveal())
 			if err != nil {
 				return fmt.Errorf("connect to the source: %w; check source.dsn, or use --offline", err)
 			}

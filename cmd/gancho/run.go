@@ -137,7 +137,7 @@ func parseRules(c *config.Config) (*mapping.Rules, error) {
 	for i, d := range c.Privacy.Deny {
 		deny[i] = d.Column
 	}
-	return mapping.Parse(mapping.Options{Files: c.Rules, Deny: deny, Location: c.Source.Location, OnSchemaChange: policy})
+	return mapping.Parse(mapping.Options{Files: c.Rules, Deny: deny, Location: c.Source.Location, OnSchemaChange: policy, Publication: c.Source.Publication})
 }
 
 // newLogger logs for people on a terminal and JSON otherwise.

@@ -127,7 +127,7 @@ endpoints:
 // connect opens a connection to the legacy database that ends with the test.
 func (w *world) connect() *pgx.Conn {
 	w.t.Helper()
-	conn, err := pgx.Connect(context.Background(), w.dsn)
+	conn, err := pgx.Connect(context.Background(), w.dsn+"&client_encoding=UTF8")
 	if err != nil {
 		w.t.Fatal(err)
 	}
@@ -137,7 +137,7 @@ func (w *world) connect() *pgx.Conn {
 
 func (w *world) exec(sql string, args ...any) {
 	w.t.Helper()
-	conn, err := pgx.Connect(context.Background(), w.dsn)
+	conn, err := pgx.Connect(context.Background(), w.dsn+"&client_encoding=UTF8")
 	if err != nil {
 		w.t.Fatal(err)
 	}

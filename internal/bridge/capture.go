@@ -8,7 +8,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/jackc/pgx/v5"
 	"golang.org/x/sync/errgroup"
 
 	"gancho/cdc"
@@ -27,8 +26,9 @@ type capture struct {
 	next atomic.Pointer[mapping.Ruleset]
 	// ctx ends what a handler method waits for; set by run, before the reader
 	// calls any. The interface has no room for it: it is the reader's own.
-	ctx   context.Context
-	ready sync.Once
+	ctx       context.Context
+	ready     sync.Once
+	confirmed chan struct{} // capacity 1: the confirmed position has risen
 
 	lagMu sync.Mutex
 	lag   lagClock
@@ -37,7 +37,7 @@ type capture struct {
 // openCapture checks the rules against the source, prepares the slot, and
 // claims the source's epoch.
 func (b *bridge) openCapture(ctx context.Context) (*capture, error) {
-	c := &capture{bridge: b, stage: newStage(b.queue, b.metrics, b.Log)}
+	c := &capture{bridge: b, stage: newStage(b.queue, b.metrics, b.Log), confirmed: make(chan struct{}, 1)}
 	rules, source, err := c.prepare(ctx, b.definitions.Rules)
 	if err != nil {
 		return nil, err
@@ -62,7 +62,7 @@ func (b *bridge) openCapture(ctx context.Context) (*capture, error) {
 // is created.
 func (c *capture) prepare(ctx context.Context, rules *mapping.Rules) (*mapping.Ruleset, *cdc.Source, error) {
 	bound, err := retry(ctx, c.Log, "source", func() (*mapping.Ruleset, error) {
-		conn, err := pgx.Connect(ctx, c.Source.DSN)
+		conn, err := cdc.Connect(ctx, c.Source.DSN)
 		if err != nil {
 			return nil, fmt.Errorf("connect to the source: %w", err)
 		}
@@ -88,13 +88,50 @@ func (c *capture) prepare(ctx context.Context, rules *mapping.Rules) (*mapping.R
 	return bound, source, nil
 }
 
-// run captures until the context ends or something must be looked at.
+// run captures until the context ends or something must be looked at. It then
+// waits until what was appended is durable, and confirms it.
 func (c *capture) run(ctx context.Context) error {
-	group, ctx := errgroup.WithContext(ctx)
-	c.ctx = ctx
-	group.Go(func() error { return c.reader.Run(ctx, c) })
-	group.Go(func() error { return c.fill(ctx) })
-	return group.Wait()
+	filling, stop := context.WithCancel(context.WithoutCancel(ctx))
+	defer stop()
+	filled := make(chan error, 1)
+	reading, failed := context.WithCancel(ctx)
+	defer failed()
+	c.ctx = reading
+	go func() {
+		defer failed() // reading on would fill memory
+		filled <- c.fill(filling)
+	}()
+	err := c.reader.Run(reading, c)
+	if filling.Err() == nil && len(filled) == 0 {
+		c.drain(filling)
+	}
+	stop()
+	return errors.Join(err, <-filled)
+}
+
+// drainTimeout bounds the wait for what was appended to become durable: two
+// seconds under everysec, and some.
+const drainTimeout = 4 * time.Second
+
+// drain lets the end of what was read become durable and confirms it, so that
+// the next start does not read it again: it may come with rules that do not
+// fit the tables as they were.
+func (c *capture) drain(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, min(drainTimeout, c.Shutdown))
+	defer cancel()
+	c.stage.flush()
+	for last := c.stage.last(); c.reader.Confirmed() < last; {
+		select {
+		case <-ctx.Done():
+			c.Log.Warn().Stringer("confirmed", c.reader.Confirmed()).Stringer("read", last).
+				Msg("stopping before all that was read is durable; the next start reads it again")
+			return
+		case <-c.confirmed:
+		}
+	}
+	if err := cdc.Advance(ctx, c.Source, c.reader.Confirmed()); err != nil {
+		c.Log.Warn().Err(err).Msg("confirm the last position failed; the next start reads a little again")
+	}
 }
 
 // fill appends what is mapped and confirms what is durable, over restarts of
@@ -145,6 +182,7 @@ func (c *capture) confirm(lsn uint64) {
 	c.lag.confirm(cdc.LSN(lsn))
 	c.lagMu.Unlock()
 	c.reader.Confirm(cdc.LSN(lsn))
+	signal(c.confirmed)
 }
 
 // Begin implements cdc.Handler: rules change only between transactions.

@@ -5,8 +5,6 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/jackc/pgx/v5"
-
 	"gancho/cdc"
 	"gancho/delivery"
 )
@@ -65,7 +63,7 @@ func (b *bridge) measureQueue(ctx context.Context) {
 // measureSlot returns a warning when the source is about to suffer.
 func (b *bridge) measureSlot(ctx context.Context) (warning string) {
 	b.metrics.slotLagSeconds.Set(b.capture.lagAge().Seconds())
-	conn, err := pgx.Connect(ctx, b.Source.DSN)
+	conn, err := cdc.Connect(ctx, b.Source.DSN)
 	if err != nil {
 		return "" // the reader says that the source is away
 	}

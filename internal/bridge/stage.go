@@ -39,6 +39,7 @@ type stage struct {
 	spare   *delivery.Batch
 	end     cdc.LSN // the newest position of which all events are in open or before it
 	marked  bool    // end has not been handed on
+	newest  cdc.LSN // the newest end since the last reset
 	due     bool    // open is to be appended now
 	discard bool    // capture must go back: what it still maps is dropped until reset
 
@@ -111,7 +112,14 @@ func (s *stage) reached(end cdc.LSN) {
 	if s.discard {
 		return
 	}
-	s.end, s.marked = end, true
+	s.end, s.marked, s.newest = end, true, end
+}
+
+// last is the newest position of which everything has been mapped.
+func (s *stage) last() cdc.LSN {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.newest
 }
 
 // flush has the open batch appended as soon as the one before it is.
@@ -144,7 +152,7 @@ func (s *stage) reset() {
 
 func (s *stage) clear() {
 	s.open.Reset()
-	s.end, s.marked, s.due = 0, false, false
+	s.end, s.marked, s.due, s.newest = 0, false, false, 0
 }
 
 // take hands out the open batch and the position that it completes, 0 when it

@@ -190,9 +190,9 @@ func (p *Postgres) Close() {
 	_ = os.RemoveAll(p.dir) // a temporary directory: nothing to tell
 }
 
-// Exec runs statements on a database, for setting up.
+// Exec runs statements, written in UTF-8, on a database, for setting up.
 func (p *Postgres) Exec(ctx context.Context, database, sql string) error {
-	conn, err := pgx.Connect(ctx, p.DSN(database))
+	conn, err := pgx.Connect(ctx, p.DSN(database)+"&client_encoding=UTF8")
 	if err != nil {
 		return err
 	}
