@@ -60,13 +60,14 @@ func Main(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io
 
 func newRootCommand() *cobra.Command {
 	root := &cobra.Command{
-		Use:           "gancho",
-		Short:         "Webhooks for a system that has none",
-		Long:          "Gancho reads a PostgreSQL database's logical replication stream, turns row changes into\nevents by rules written in SQL expressions, and delivers them as signed webhooks.",
-		SilenceErrors: true,
-		SilenceUsage:  true,
-		Args:          noArguments,
-		RunE:          func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+		Use:                        "gancho",
+		Short:                      "Webhooks for a system that has none",
+		Long:                       "Gancho reads a PostgreSQL database's logical replication stream, turns row changes into\nevents by rules written in SQL expressions, and delivers them as signed webhooks.",
+		SilenceErrors:              true,
+		SilenceUsage:               true,
+		SuggestionsMinimumDistance: 2,
+		Args:                       noArguments,
+		RunE:                       func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
 	root.AddCommand(

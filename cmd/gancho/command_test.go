@@ -1,0 +1,207 @@
+package main_test
+
+import (
+	"bytes"
+	"context"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/jackc/pgx/v5"
+
+	main "gancho/cmd/gancho"
+	"gancho/internal/testservers"
+)
+
+// command runs the command line in this process.
+func command(t *testing.T, args ...string) (code int, stdout, stderr string) {
+	t.Helper()
+	var out, errs bytes.Buffer
+	code = main.Main(context.Background(), args, strings.NewReader(""), &out, &errs)
+	return code, out.String(), errs.String()
+}
+
+func TestCommandLine(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		args   string
+		code   int
+		stdout string
+		stderr string
+	}{
+		{"version", 0, "gancho dev (", ""},
+		{"--help", 0, "Available Commands", ""},
+		{"completion bash", 0, "bash completion", ""},
+		{"runn", 2, "", `unknown command "runn"; did you mean "run"?`},
+		{"run extra", 2, "", `unexpected argument "extra"`},
+		{"run --crate", 2, "", "unknown flag: --crate"},
+		{"run --only both", 2, "", `--only "both": write capture or deliver`},
+		{"run --config nowhere.yaml", 1, "", "name the file with --config"},
+		{"check --config nowhere.yaml", 1, "", "name the file with --config"},
+	} {
+		t.Run(c.args, func(t *testing.T) {
+			t.Parallel()
+			code, stdout, stderr := command(t, strings.Fields(c.args)...)
+			if code != c.code || !strings.Contains(stdout, c.stdout) || !strings.Contains(stderr, c.stderr) {
+				t.Errorf("exit %d, stdout %q, stderr %q; want %d, %q, %q", code, tail(stdout, 300), stderr, c.code, c.stdout, c.stderr)
+			}
+		})
+	}
+}
+
+func TestCheck(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, testservers.RedisOptions{}, driftTable, "create table sem_chave (a int)")
+	w.endpoint("a", "http://127.0.0.1:9")
+	w.rules = driftRules
+	code, stdout, stderr := command(t, "check", "--config", w.write())
+	if code != 0 || !strings.Contains(stdout, "2 rules and 1 endpoints are in order") {
+		t.Errorf("exit %d\n%s%s", code, stdout, stderr)
+	}
+	// Every mistake of every rule at once, each with its place.
+	w.rules = `rules:
+  - event: ficha.valor
+    table: fichas
+    on: insert
+    when: valro > 10
+    data: {id: id, valor: valor}
+  - event: ficha.nome
+    table: ficha
+    on: insert
+    data: {id: id}
+  - event: sem.chave
+    table: sem_chave
+    on: update
+    data: {a: a}
+`
+	code, _, stderr = command(t, "check", "--config", w.write())
+	if code != 1 {
+		t.Errorf("exit %d, want 1", code)
+	}
+	for _, part := range []string{"rules.yaml:5:11", "valor", "rules.yaml:8:12", "fichas", "rules.yaml:12", "add a primary key"} {
+		if !strings.Contains(stderr, part) {
+			t.Errorf("the report does not have %q:\n%s", part, stderr)
+		}
+	}
+}
+
+// TestRefusals starts the bridge where it cannot work: each is refused with a
+// way out, and leaves nothing behind.
+func TestRefusals(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		change func(w *world)
+		args   []string
+		want   []string
+	}{
+		"nothing created without --create": {
+			func(*world) {}, []string{"run"},
+			[]string{"CREATE PUBLICATION", "pg_create_logical_replication_slot", "--create"},
+		},
+		"eviction": {
+			func(w *world) {
+				if err := w.redisClient().ConfigSet(context.Background(), "maxmemory-policy", "allkeys-lru").Err(); err != nil {
+					w.t.Fatal(err)
+				}
+			},
+			[]string{"run", "--create"}, []string{"maxmemory-policy", "noeviction"},
+		},
+		"no persistence": {
+			func(w *world) {
+				if err := w.redisClient().ConfigSet(context.Background(), "appendonly", "no").Err(); err != nil {
+					w.t.Fatal(err)
+				}
+			},
+			[]string{"run", "--create"}, []string{"appendonly", "allow_volatile"},
+		},
+		"missing variable": {
+			func(w *world) { w.extra = "log: {level: \"${GANCHO_NOT_SET}\"}" },
+			[]string{"run"}, []string{"GANCHO_NOT_SET", "gancho.yaml:"},
+		},
+		"bad password": {
+			func(w *world) { w.dsn = strings.Replace(w.dsn, "postgres@", "nobody:hunter2@", 1) },
+			[]string{"run"}, []string{"connect to the source"},
+		},
+		"table without key": {
+			func(w *world) {
+				w.rules = "rules:\n  - {event: x, table: sem_chave, on: delete, data: {a: a}}\n"
+			},
+			[]string{"run", "--create"}, []string{"sem_chave", "add a primary key"},
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t, testservers.RedisOptions{}, driftTable, "create table sem_chave (a int)")
+			w.rules = driftRules
+			w.endpoint("a", "http://127.0.0.1:9")
+			slot := w.slot()
+			c.change(w)
+			code, _, stderr := command(t, append(c.args, "--config", w.write())...)
+			if code != 1 {
+				t.Errorf("exit %d, want 1", code)
+			}
+			for _, part := range c.want {
+				if !strings.Contains(stderr, part) {
+					t.Errorf("the refusal does not have %q:\n%s", part, stderr)
+				}
+			}
+			if strings.Contains(stderr, "hunter2") {
+				t.Error("the refusal shows the password")
+			}
+			var slots int
+			conn, err := pgx.Connect(context.Background(), pg.DSN("postgres"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer func() { _ = conn.Close(context.Background()) }()
+			if err := conn.QueryRow(context.Background(), "select count(*) from pg_replication_slots where slot_name = $1", slot).Scan(&slots); err != nil {
+				t.Fatal(err)
+			}
+			if slots != 0 {
+				t.Error("a slot was left behind")
+			}
+		})
+	}
+}
+
+// TestSourceChanged recreates the slot behind the bridge's back: it says so
+// and goes on only when told to, with everything delivered under a new epoch.
+func TestSourceChanged(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, testservers.RedisOptions{}, loadTable)
+	r := newReceiver(t, nil)
+	w.rules = loadRules
+	w.endpoint("a", r.url())
+	b := w.run()
+	w.exec("insert into eventos (cliente_id, seq) values (1, 1)")
+	r.waitCount(1)
+	b.stop()
+	w.exec("select pg_drop_replication_slot('" + w.slot() + "')")
+	b = w.start("run", "--create", "--config", w.write())
+	b.wait(1)
+	if !strings.Contains(b.text(), "--accept-source") {
+		t.Errorf("the refusal does not say which command accepts it:\n%s", b.text())
+	}
+	b = w.run("--accept-source")
+	w.exec("insert into eventos (cliente_id, seq) values (1, 2)")
+	checkDelivery(t, r.waitCount(2), 2)
+	b.stop()
+}
+
+func TestCheckOffline(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	for name, text := range map[string]string{
+		"gancho.yaml": "source: {dsn: postgres://nowhere.invalid/x}\nqueue: {redis: redis://nowhere.invalid}\nrules: [r.yaml]\n",
+		"r.yaml":      driftRules,
+	} {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	code, stdout, stderr := command(t, "check", "--offline", "--config", filepath.Join(dir, "gancho.yaml"))
+	if code != 0 || !strings.Contains(stdout, "not checked against the source") {
+		t.Errorf("exit %d\n%s%s", code, stdout, stderr)
+	}
+}

@@ -1,0 +1,95 @@
+package main_test
+
+import (
+	"fmt"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"gancho/internal/testservers"
+)
+
+// TestReload changes rules and endpoints of a running bridge; a mistake leaves
+// everything as it was.
+func TestReload(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, testservers.RedisOptions{}, driftTable, "create table notas (id int primary key, texto text)")
+	first, second := newReceiver(t, nil), newReceiver(t, nil)
+	w.rules = driftRules
+	w.endpoint("a", first.url())
+	b := w.run()
+	hangup := func(then string) {
+		t.Helper()
+		w.write()
+		if err := b.cmd.Process.Signal(syscall.SIGHUP); err != nil {
+			t.Fatal(err)
+		}
+		b.waitLog(then)
+	}
+	w.exec("insert into fichas values (1, 'um', 1.10)")
+	first.waitCount(2)
+
+	// A mistake in one file: nothing changes, not even what is right.
+	w.rules = strings.Replace(driftRules, "data: {id: id, nome: nome}", "data: {id: id, nome: nomme}", 1)
+	w.endpoint("b", second.url())
+	hangup("reload refused")
+	if !strings.Contains(b.text(), `nomme`) || !strings.Contains(b.text(), "rules.yaml:") {
+		t.Errorf("the refusal does not say where and what:\n%s", b.text())
+	}
+	w.exec("insert into fichas values (2, 'dois', 2.20)")
+	first.waitCount(4)
+
+	// A new rule on a table that the publication does not have yet, and an endpoint.
+	w.rules = driftRules + "  - event: nota.nova\n    table: notas\n    on: insert\n    columns: [id, texto]\n"
+	hangup("configuration reloaded")
+	w.exec("insert into notas values (7, 'sete')")
+	for _, r := range []*receiver{first, second} {
+		r.waitFor(time.Minute, "nota.nova", func(all []arrival) bool {
+			return len(all) > 0 && all[len(all)-1].event == "nota.nova" && all[len(all)-1].field("id") == "7"
+		})
+	}
+	if all, _ := second.snapshot(); len(all) != 1 {
+		t.Errorf("the new endpoint got %d events, want only what came after it", len(all))
+	}
+	b.stop()
+}
+
+// TestFullQueue lets Redis run out of memory under load: capture waits, the
+// application does not, and everything arrives when there is room again.
+func TestFullQueue(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, testservers.RedisOptions{}, loadTable)
+	r := newReceiver(t, nil)
+	w.rules = loadRules
+	w.endpoint("a", r.url(), "state: paused")
+	b := w.run()
+	client := w.redisClient()
+	used, err := client.InfoMap(t.Context(), "memory").Result()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var bytes int
+	if _, err := fmt.Sscan(used["Memory"]["used_memory"], &bytes); err != nil {
+		t.Fatal(err)
+	}
+	if err := client.ConfigSet(t.Context(), "maxmemory", fmt.Sprint(bytes+200<<10)).Err(); err != nil {
+		t.Fatal(err)
+	}
+	const rows = 20_000
+	w.exec("insert into eventos (cliente_id, seq) select g % 50, 1 + g / 50 from generate_series(0, $1::int - 1) g", rows)
+	b.waitLog("redis is full")
+	w.exec("insert into eventos (cliente_id, seq) values (99, 1)") // the application goes on
+	if err := client.ConfigSet(t.Context(), "maxmemory", "0").Err(); err != nil {
+		t.Fatal(err)
+	}
+	b.waitLog("redis takes events again")
+	b.stop()
+	w.endpoints = nil
+	w.endpoint("a", r.url())
+	b = w.run()
+	if repeats := checkDelivery(t, r.waitCount(rows+1), rows+1); repeats > 0 {
+		t.Errorf("%d repeated deliveries", repeats)
+	}
+	b.stop()
+}
