@@ -279,7 +279,9 @@ func TestSchemaChange(t *testing.T) {
 		t.Errorf("type of the new column: %+v of %+v", v, v.Elem)
 	}
 	// A type that is gone by the time its change is read is unknown; the value stays.
-	s.end()
+	if err := s.end(); err != nil {
+		t.Fatal(err)
+	}
 	do(t, conn, "create type nota as (n int, obs text)", "alter table t add c nota", "insert into t values (6, null, null, null, '(1,\"a b\")')",
 		"alter table t drop c", "drop type nota")
 	s = run(t, optionsFor(dsn), s.source, newRecorder())

@@ -1,6 +1,9 @@
 package cdc
 
-import "context"
+import (
+	"context"
+	"errors"
+)
 
 // Decoder lets tests decode messages without a server.
 type Decoder struct{ *decoder }
@@ -13,7 +16,8 @@ func NewDecoder() Decoder {
 // Message decodes one message.
 func (d Decoder) Message(src []byte, h Handler) error {
 	err := d.message(context.Background(), src, h)
-	if handler, ok := err.(*handlerError); ok {
+	var handler *handlerError
+	if errors.As(err, &handler) {
 		return handler.err
 	}
 	return err

@@ -237,14 +237,6 @@ func (s *stream) end() error {
 	return s.err
 }
 
-// failed waits for Run to end by itself and returns its error.
-func (s *stream) failed() error {
-	s.t.Helper()
-	err := await(s.t, s.done, "the reader to fail")
-	s.once.Do(s.cancel)
-	return err
-}
-
 // changes returns the next n changes, over as many transactions as they take.
 func (s *stream) changes(n int) []string {
 	s.t.Helper()

@@ -237,7 +237,7 @@ func TestHandlerErrors(t *testing.T) {
 		h := &failing{recorder: newRecorder(), method: method, err: boom}
 		h.confirm = false
 		h.reader = cdc.NewReader(o, source)
-		if err := h.reader.Run(t.Context(), h); err != boom {
+		if err := h.reader.Run(t.Context(), h); !errors.Is(err, boom) {
 			t.Errorf("%s: %v", method, err)
 		}
 	}
