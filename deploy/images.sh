@@ -1,6 +1,6 @@
 #!/bin/sh
 # Hand-made images for docker-compose.yml, where none can be pulled: Debian by debootstrap, PostgreSQL and Redis from its
-# packages, Go from this machine. As root, with debootstrap and docker:
+# packages, Go and the trusted certificate authorities from this machine. As root, with debootstrap and docker:
 #
 #   deploy/images.sh
 #   export BUILD_IMAGE=handmade-go BASE_IMAGE=handmade-debian POSTGRES_IMAGE=handmade-postgres REDIS_IMAGE=handmade-redis
@@ -56,8 +56,10 @@ WORKDIR /data
 CMD ["redis-server"]
 END
 cp -a "$go" "$work/go/go"
+cp /etc/ssl/certs/ca-certificates.crt "$work/go/"
 docker build -t handmade-go -f - "$work/go" <<'END'
 FROM handmade-debian
 COPY go /usr/local/go
+COPY ca-certificates.crt /etc/ssl/certs/
 ENV PATH=/usr/local/go/bin:$PATH GOTOOLCHAIN=local
 END
