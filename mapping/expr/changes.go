@@ -104,7 +104,7 @@ func generateChanged(t *term) evalFunc {
 		eq = t.impl.two
 	}
 	return func(m *Machine) value {
-		before, after := m.datum(true, column), m.datum(false, column)
+		before, after := m.datum(1, column), m.datum(0, column)
 		if after.State == cdc.Unchanged {
 			return boolValue(false)
 		}

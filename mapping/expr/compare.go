@@ -140,10 +140,10 @@ func (m *Machine) moment(v value, oid uint32, zoned bool) int64 {
 // needs a collation that we know.
 func textComparison(op string, blanks bool) *impl {
 	if op == "=" || op == "<>" {
-		if blanks {
-			return equalBytes(op == "<>", func(a, b []byte) bool { return bytes.Equal(trimEnd(a), trimEnd(b)) })
-		}
-		return equalBytes(op == "<>", bytes.Equal)
+		eq := &textEquality{negate: op == "<>", blanks: blanks}
+		im := equalBytes(eq.negate, eq.equal)
+		im.text = eq
+		return im
 	}
 	return bound(func(c *checker, t *term) (*impl, *Error) {
 		if !c.scope.Settings.ordersByCodepoint() {

@@ -117,6 +117,7 @@ type Expr struct {
 	source  node
 	root    *term
 	eval    evalFunc
+	test    testFunc // of a boolean expression
 	out     *codec
 	zoned   bool // the text form depends on the session's time zone, which is not the stream's
 	typ     *cdc.Type
@@ -157,6 +158,9 @@ func compile(src string, s *Scope, mustBeBool bool) (*Expr, error) {
 	}
 	e := &Expr{source: tree, root: root, typ: root.typ, columns: c.columns(), needOld: c.needOld}
 	e.eval, e.out, e.zoned = generate(root), codecOf(root.typ), showsZone(root.typ)
+	if root.typ.Base().OID == oidBool {
+		e.test = generateBool(root)
+	}
 	return e, nil
 }
 

@@ -1,4 +1,338 @@
 package expr
 
-// generateFast compiles the commonest calls without the general machinery.
-func generateFast(*term) evalFunc { return nil }
+import (
+	"bytes"
+
+	"gancho/cdc"
+)
+
+// tri is a condition's outcome. Conditions are compiled into their own form,
+// because most changes match no rule and a condition is all that they cost.
+type tri uint8
+
+const (
+	triFalse tri = iota
+	triTrue
+	triNull
+	triUnknown // Machine.missing says which column
+	triFailed  // Machine.err says why
+)
+
+type testFunc func(m *Machine) tri
+
+func (v value) tri() tri {
+	switch v.state {
+	case stateKnown:
+		return tri(v.i)
+	case stateNull:
+		return triNull
+	case stateUnknown:
+		return triUnknown
+	}
+	return triFailed
+}
+
+func (x tri) value() value {
+	switch x {
+	case triFalse, triTrue:
+		return value{state: stateKnown, i: int64(x)}
+	case triNull:
+		return value{}
+	case triUnknown:
+		return value{state: stateUnknown}
+	}
+	return value{state: stateFailed}
+}
+
+func triOf(b bool) tri {
+	if b {
+		return triTrue
+	}
+	return triFalse
+}
+
+// generateBool compiles a boolean term.
+func generateBool(t *term) testFunc {
+	switch t.op {
+	case opAnd, opOr:
+		return boolLogic(t)
+	case opNot:
+		x := generateBool(t.args[0])
+		return func(m *Machine) tri {
+			if v := x(m); v > triTrue {
+				return v
+			} else {
+				return v ^ 1
+			}
+		}
+	case opRelabel:
+		if t.args[0].typ.Base().OID == oidBool {
+			return generateBool(t.args[0])
+		}
+	case opNull:
+		if f := nullTest(t); f != nil {
+			return f
+		}
+	case opCall:
+		if f := fastComparison(t); f != nil {
+			return f
+		}
+	case opDistinct:
+		if f := fastDistinct(t); f != nil {
+			return f
+		}
+	case opQuantified:
+		if f := fastIn(t); f != nil {
+			return f
+		}
+	case opByOp:
+		update, insert := generateBool(t.args[0]), generateBool(t.args[1])
+		return func(m *Machine) tri {
+			if m.change.Op == cdc.Update {
+				return update(m)
+			}
+			return insert(m)
+		}
+	}
+	f := generate(t)
+	return func(m *Machine) tri { return f(m).tri() }
+}
+
+// boolLogic compiles and / or: from left to right until one decides.
+func boolLogic(t *term) testFunc {
+	args := make([]testFunc, len(t.args))
+	for i, a := range t.args {
+		args[i] = generateBool(a)
+	}
+	stop := triOf(t.op == opOr)
+	if len(args) == 2 {
+		a, b := args[0], args[1]
+		return func(m *Machine) tri {
+			x := a(m)
+			if x == stop || x == triFailed {
+				return x
+			}
+			if y := b(m); y == stop || y > x || x <= triTrue {
+				return y
+			}
+			return x
+		}
+	}
+	return func(m *Machine) tri {
+		r := stop ^ 1
+		for _, f := range args {
+			x := f(m)
+			if x == stop || x == triFailed {
+				return x
+			}
+			if x > triTrue && (r <= triTrue || x > r) {
+				r = x
+			}
+		}
+		return r
+	}
+}
+
+// operand is a column that is looked at without parsing it.
+type operand struct {
+	side, column int // side 1 is the old row
+	name         string
+}
+
+// strip removes the relabelings around a term.
+func strip(t *term) *term {
+	for t.op == opRelabel {
+		t = t.args[0]
+	}
+	return t
+}
+
+// plainColumn returns a column that is kept as its text.
+func plainColumn(t *term) (operand, bool) {
+	t = strip(t)
+	if t.op != opColumn || !codecOf(t.typ).plain {
+		return operand{}, false
+	}
+	return columnOperand(t), true
+}
+
+func columnOperand(t *term) operand {
+	return operand{t.side(), t.column, t.name}
+}
+
+// read returns the column's datum, which is nil when it has no value; then why
+// says what that makes of the comparison.
+func (o *operand) read(m *Machine) (d *cdc.Datum, why tri) {
+	d = m.datum(o.side, o.column)
+	switch d.State {
+	case cdc.Present:
+		return d, triTrue
+	case cdc.Null:
+		return nil, triNull
+	}
+	m.missing = &UnknownError{Column: o.name, Old: o.side == 1, State: d.State}
+	return nil, triUnknown
+}
+
+// textEquality is = or <> of texts; character ignores blanks at the end.
+type textEquality struct{ negate, blanks bool }
+
+// fastComparison compiles = and <> of a text column with a constant or another
+// column.
+func fastComparison(t *term) testFunc {
+	if t.impl.text == nil {
+		return nil
+	}
+	eq := *t.impl.text
+	a, ok := plainColumn(t.args[0])
+	if !ok {
+		return nil
+	}
+	if c := t.args[1]; c.isConst() && c.lit.state == stateKnown {
+		return equalsConstant(a, c.lit.s, eq)
+	}
+	b, ok := plainColumn(t.args[1])
+	if !ok {
+		return nil
+	}
+	return func(m *Machine) tri {
+		x, why := a.read(m)
+		if why == triUnknown {
+			return why
+		}
+		y, whyNot := b.read(m)
+		if x == nil || y == nil {
+			return max(why, whyNot)
+		}
+		return triOf(eq.equal(x.Text, y.Text) != eq.negate)
+	}
+}
+
+func (e textEquality) equal(a, b []byte) bool {
+	if e.blanks {
+		a, b = trimEnd(a), trimEnd(b)
+	}
+	return string(a) == string(b)
+}
+
+func equalsConstant(a operand, want []byte, eq textEquality) testFunc {
+	text := string(want)
+	if eq.blanks {
+		text = string(trimEnd(want))
+		return func(m *Machine) tri {
+			d, why := a.read(m)
+			if d == nil {
+				return why
+			}
+			return triOf((string(trimEnd(d.Text)) == text) != eq.negate)
+		}
+	}
+	return func(m *Machine) tri {
+		d, why := a.read(m)
+		if d == nil {
+			return why
+		}
+		return triOf((string(d.Text) == text) != eq.negate)
+	}
+}
+
+// fastDistinct compiles is [not] distinct from of a text column and a constant
+// that is not null, or another column.
+func fastDistinct(t *term) testFunc {
+	if t.impl.text == nil {
+		return nil
+	}
+	eq := *t.impl.text
+	a, ok := plainColumn(t.args[0])
+	if !ok {
+		return nil
+	}
+	var b operand
+	c := t.args[1]
+	constant := c.isConst() && c.lit.state == stateKnown
+	if !constant {
+		if b, ok = plainColumn(c); !ok {
+			return nil
+		}
+	}
+	same := triOf(t.negate)
+	return func(m *Machine) tri {
+		x, why := a.read(m)
+		if why == triUnknown {
+			return why
+		}
+		want := c.lit.s
+		if !constant {
+			y, whyNot := b.read(m)
+			if whyNot == triUnknown {
+				return whyNot
+			}
+			if x == nil || y == nil {
+				return triOf((x == nil) == (y == nil)) ^ same ^ 1
+			}
+			want = y.Text
+		}
+		return triOf(x != nil && eq.equal(x.Text, want)) ^ same ^ 1
+	}
+}
+
+// fastIn compiles [not] in (...) of a text column and constants.
+func fastIn(t *term) testFunc {
+	if t.impl.text == nil || t.impl.text.negate != t.all || !t.args[1].isConst() || t.args[1].lit.state != stateKnown {
+		return nil
+	}
+	a, ok := plainColumn(t.args[0])
+	if !ok {
+		return nil
+	}
+	eq := *t.impl.text
+	var list [][]byte
+	otherwise := triOf(t.all)
+	for _, e := range t.args[1].lit.arr.elems {
+		if e.state == stateNull {
+			otherwise = triNull
+			continue
+		}
+		if s := e.s; eq.blanks {
+			list = append(list, trimEnd(s))
+		} else {
+			list = append(list, s)
+		}
+	}
+	if len(t.args[1].lit.arr.elems) == 0 {
+		return nil
+	}
+	found := triOf(!t.all)
+	return func(m *Machine) tri {
+		d, why := a.read(m)
+		if d == nil {
+			return why
+		}
+		text := d.Text
+		if eq.blanks {
+			text = trimEnd(text)
+		}
+		for _, s := range list {
+			if bytes.Equal(s, text) {
+				return found
+			}
+		}
+		return otherwise
+	}
+}
+
+// nullTest compiles is [not] null of a column.
+func nullTest(t *term) testFunc {
+	x := strip(t.args[0])
+	if x.op != opColumn || x.typ.Base().Kind == cdc.KindComposite {
+		return nil
+	}
+	a, negate := columnOperand(x), t.negate
+	return func(m *Machine) tri {
+		d, why := a.read(m)
+		if why == triUnknown {
+			return why
+		}
+		return triOf((d == nil) != negate)
+	}
+}

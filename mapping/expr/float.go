@@ -80,17 +80,46 @@ func appendFloat(dst []byte, f float64, bits int) []byte {
 	case math.IsInf(f, -1):
 		return append(dst, "-Infinity"...)
 	}
-	var buf [32]byte
-	precision := shortest(f, bits)
-	exponent := decimalExponent(strconv.AppendFloat(buf[:0], f, 'e', precision, bits))
+	var buf [40]byte
+	digits := shortest(buf[:0], f, bits)
+	exponent := decimalExponent(digits)
 	limit := 15 // from here on PostgreSQL writes an exponent
 	if bits == 32 {
 		limit = 6
 	}
 	if exponent < -4 || exponent >= limit {
-		return strconv.AppendFloat(dst, f, 'e', precision, bits)
+		return append(dst, digits...)
 	}
-	return strconv.AppendFloat(dst, f, 'f', max(precision-exponent, 0), bits)
+	return appendPlain(dst, digits, exponent)
+}
+
+// appendPlain writes d.ddde+xx without its exponent.
+func appendPlain(dst, digits []byte, exponent int) []byte {
+	if digits[0] == '-' {
+		dst = append(dst, '-')
+		digits = digits[1:]
+	}
+	mantissa := digits[:bytes.IndexByte(digits, 'e')]
+	whole, fraction := mantissa[:1], mantissa[min(2, len(mantissa)):]
+	if exponent < 0 {
+		dst = append(dst, '0', '.')
+		for range -exponent - 1 {
+			dst = append(dst, '0')
+		}
+		return append(append(dst, whole...), fraction...)
+	}
+	dst = append(dst, whole...)
+	for i := range exponent {
+		if i < len(fraction) {
+			dst = append(dst, fraction[i])
+		} else {
+			dst = append(dst, '0')
+		}
+	}
+	if len(fraction) > exponent {
+		dst = append(append(dst, '.'), fraction[exponent:]...)
+	}
+	return dst
 }
 
 // decimalExponent reads the exponent off d.ddde+xx.
@@ -99,35 +128,34 @@ func decimalExponent(s []byte) int {
 	return n
 }
 
-// shortest returns the number of digits after the first that PostgreSQL
-// prints. Unlike Go, it wants a decimal strictly between the neighbouring
-// midpoints: one on a midpoint reads back only by rounding to even.
-func shortest(f float64, bits int) int {
-	var buf [32]byte
-	s := strconv.AppendFloat(buf[:0], f, 'e', -1, bits)
-	n := bytes.IndexByte(s, 'e')
-	digits := 0
-	for _, c := range s[:n] {
-		if isDigit(c) {
-			digits++
-		}
-	}
-	precision := digits - 1
+// shortest appends the fewest digits that read back to f, as d.ddde+xx. Unlike
+// Go, PostgreSQL wants a decimal strictly between the neighbouring midpoints:
+// one on a midpoint reads back only by rounding to even.
+func shortest(dst []byte, f float64, bits int) []byte {
+	own := strconv.AppendFloat(dst, f, 'e', -1, bits)
 	if f == 0 {
-		return 0
+		return own
 	}
-	for precision < 17 && !insideMidpoints(f, precision, bits) {
+	precision := bytes.IndexByte(own, 'e') - 2 // digits after the point
+	if f < 0 {
+		precision--
+	}
+	precision = max(precision, 0)
+	nearest := strconv.AppendFloat(nil, f, 'e', precision, bits)
+	if bytes.Equal(own, nearest) || !insideMidpoints(f, nearest, bits) {
+		nearest = own
+	}
+	for !insideMidpoints(f, nearest, bits) && precision < 17 {
 		precision++
+		nearest = strconv.AppendFloat(nil, f, 'e', precision, bits)
 	}
-	return precision
+	return append(dst, nearest...)
 }
 
-// insideMidpoints reports whether f rounded to the precision lies strictly
-// between the midpoints to f's neighbours.
-func insideMidpoints(f float64, precision, bits int) bool {
-	var buf [40]byte
-	text := strconv.AppendFloat(buf[:0], math.Abs(f), 'e', precision, bits)
-	d, ok := new(big.Rat).SetString(string(text))
+// insideMidpoints reports whether a decimal lies strictly between the midpoints
+// to f's neighbours.
+func insideMidpoints(f float64, decimal []byte, bits int) bool {
+	d, ok := new(big.Rat).SetString(string(bytes.TrimPrefix(decimal, []byte("-"))))
 	if !ok {
 		return true
 	}
@@ -136,13 +164,15 @@ func insideMidpoints(f float64, precision, bits int) bool {
 	two := big.NewRat(2, 1)
 	below := new(big.Rat).SetFloat64(lo)
 	below.Quo(below.Add(below, x), two)
-	above := new(big.Rat)
-	if math.IsInf(hi, 1) {
-		return d.Cmp(below) > 0
+	if d.Cmp(below) <= 0 {
+		return false
 	}
-	above.SetFloat64(hi)
+	if math.IsInf(hi, 1) {
+		return true
+	}
+	above := new(big.Rat).SetFloat64(hi)
 	above.Quo(above.Add(above, x), two)
-	return d.Cmp(below) > 0 && d.Cmp(above) < 0
+	return d.Cmp(above) < 0
 }
 
 func neighbours(f float64, bits int) (lo, hi float64) {

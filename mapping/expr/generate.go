@@ -18,33 +18,16 @@ func generate(t *term) evalFunc {
 	case opRelabel:
 		return generate(t.args[0])
 	case opCall:
-		if f := generateFast(t); f != nil {
-			return f
-		}
 		return generateCall(t)
-	case opAnd, opOr:
-		return generateLogic(t)
-	case opNot:
-		x := generate(t.args[0])
-		return func(m *Machine) value {
-			v := x(m)
-			v.i ^= 1
-			return v
-		}
+	case opAnd, opOr, opNot, opByOp:
+		f := generateBool(t)
+		return func(m *Machine) value { return f(m).value() }
 	case opNull, opTruth:
 		return generateTest(t)
 	case opCase, opSwitch:
 		return generateCase(t)
 	case opChanged:
 		return generateChanged(t)
-	case opByOp:
-		update, insert := generate(t.args[0]), generate(t.args[1])
-		return func(m *Machine) value {
-			if m.change.Op == cdc.Update {
-				return update(m)
-			}
-			return insert(m)
-		}
 	}
 	return generateChoice(t)
 }
@@ -89,33 +72,24 @@ func generateAll(list []*term) []evalFunc {
 // generateColumn reads a column; values that need parsing are parsed once per
 // change.
 func generateColumn(t *term) evalFunc {
-	codec := codecOf(t.typ)
-	column, old, name := t.column, t.old, t.name
-	absent := func(m *Machine, d cdc.Datum) value {
-		if d.State == cdc.Null {
-			return value{}
-		}
-		m.missing = &UnknownError{Column: name, Old: old, State: d.State}
-		return value{state: stateUnknown}
-	}
+	codec, o, off := codecOf(t.typ), columnOperand(t), t.off
 	if codec.plain {
 		return func(m *Machine) value {
-			if d := m.datum(old, column); d.State == cdc.Present {
-				return value{state: stateKnown, s: d.Text}
-			} else {
-				return absent(m, d)
+			d, why := o.read(m)
+			if d == nil {
+				return why.value()
 			}
+			return value{state: stateKnown, s: d.Text}
 		}
 	}
-	off := t.off
 	return func(m *Machine) value {
-		c := m.cell(old, column)
+		c := m.cell(o.side, o.column)
 		if c.turn == m.turn {
 			return c.v
 		}
-		d := m.datum(old, column)
-		if d.State != cdc.Present {
-			return absent(m, d)
+		d, why := o.read(m)
+		if d == nil {
+			return why.value()
 		}
 		v := codec.parse(m, d.Text)
 		if v.state == stateFailed {
@@ -197,26 +171,6 @@ func worse(a, b state) state {
 		return stateNull
 	}
 	return stateKnown
-}
-
-// generateLogic compiles and / or: from left to right until one decides.
-func generateLogic(t *term) evalFunc {
-	args := generateAll(t.args)
-	var stop int64 // the value that decides
-	if t.op == opOr {
-		stop = 1
-	}
-	return func(m *Machine) value {
-		state := stateKnown
-		for _, f := range args {
-			v := f(m)
-			if v.state == stateKnown && v.i == stop || v.state == stateFailed {
-				return v
-			}
-			state = worse(state, v.state)
-		}
-		return value{state: state, i: 1 - stop}
-	}
 }
 
 func generateTest(t *term) evalFunc {

@@ -18,7 +18,8 @@ type Machine struct {
 	settings Settings
 	loc      *time.Location
 	change   *cdc.Change
-	turn     uint64 // of the change; a cell of another turn is stale
+	turn     uint64         // of the change; a cell of another turn is stale
+	rows     [2][]cdc.Datum // new and old
 	cells    [2][]cell
 	arena    []byte // results of text functions, until the next Load
 	args     []value
@@ -52,6 +53,7 @@ func NewMachine(s Settings) *Machine {
 // buffers, until the next call.
 func (m *Machine) Load(c *cdc.Change) {
 	m.change = c
+	m.rows[0], m.rows[1] = c.New, c.Old
 	m.turn++
 	if cap(m.arena) > maxArena {
 		m.arena = nil
@@ -62,18 +64,24 @@ func (m *Machine) Load(c *cdc.Change) {
 // Bool evaluates a boolean expression. When err is not nil, it is an
 // *UnknownError or an *EvalError.
 func (m *Machine) Bool(e *Expr) (val, null bool, err error) {
-	v := e.eval(m)
-	if v.state > stateKnown {
-		return false, false, m.failure(v)
+	switch e.test(m) {
+	case triTrue:
+		return true, false, nil
+	case triFalse:
+		return false, false, nil
+	case triNull:
+		return false, true, nil
+	case triUnknown:
+		return false, false, m.missing
 	}
-	return v.state == stateKnown && v.i != 0, v.state == stateNull, nil
+	return false, false, m.err
 }
 
 // AppendText appends the result in PostgreSQL's text form. When err is not
 // nil, it is an *UnknownError or an *EvalError.
 func (m *Machine) AppendText(dst []byte, e *Expr) (out []byte, null bool, err error) {
 	if c := e.root; c.op == opColumn && !e.zoned {
-		if d := m.datum(c.old, c.column); d.Known() {
+		if d := m.datum(c.side(), c.column); d.Known() {
 			return append(dst, d.Text...), d.State == cdc.Null, nil
 		}
 	}
@@ -91,7 +99,7 @@ func (m *Machine) AppendText(dst []byte, e *Expr) (out []byte, null bool, err er
 // "null". A bare column keeps its exact text.
 func (m *Machine) AppendJSON(dst []byte, e *Expr, o *pgtext.JSONOptions) ([]byte, error) {
 	if c := e.root; c.op == opColumn {
-		if d := m.datum(c.old, c.column); d.State == cdc.Present {
+		if d := m.datum(c.side(), c.column); d.State == cdc.Present {
 			return m.json(dst, e, d.Text, o)
 		}
 	}
@@ -143,34 +151,37 @@ func (m *Machine) conversionError(err error, offset int) *EvalError {
 	return &EvalError{Code: "XX000", Message: err.Error(), Offset: offset}
 }
 
-// datum returns a column of a row. A row that the change does not have, or a
-// column newer than the change, is missing.
-func (m *Machine) datum(old bool, column int) cdc.Datum {
+// absent is the datum of a column that the change does not have.
+var absent cdc.Datum
+
+// datum returns a column of the new row (side 0) or the old one (side 1). What
+// the change does not have is missing.
+func (m *Machine) datum(side, column int) *cdc.Datum {
+	if row := m.rows[side]; column < len(row) {
+		return &row[column]
+	}
+	return m.withoutRow(side, column)
+}
+
+// withoutRow knows the identity of a row whose old version was not sent: the
+// server sends it whenever the identity changed.
+func (m *Machine) withoutRow(side, column int) *cdc.Datum {
 	c := m.change
-	row := c.New
-	if old {
-		row = c.Old
-		if row == nil && c.Op == cdc.Update && c.Relation != nil && column < len(c.Relation.Columns) && c.Relation.Columns[column].Key {
-			// Without an old row the identity did not change: so the server decides whether to send one.
-			row = c.New
-		}
+	if side == 1 && c != nil && c.Old == nil && c.Op == cdc.Update && c.Relation != nil && column < len(c.New) &&
+		column < len(c.Relation.Columns) && c.Relation.Columns[column].Key {
+		return &c.New[column]
 	}
-	if column >= len(row) {
-		return cdc.Datum{}
-	}
-	return row[column]
+	return &absent
 }
 
 // cell returns the cache for a column.
-func (m *Machine) cell(old bool, column int) *cell {
-	side := &m.cells[0]
-	if old {
-		side = &m.cells[1]
+func (m *Machine) cell(side, column int) *cell {
+	cells := m.cells[side]
+	if column >= len(cells) {
+		cells = append(cells, make([]cell, column+1-len(cells))...)
+		m.cells[side] = cells
 	}
-	for len(*side) <= column {
-		*side = append(*side, cell{})
-	}
-	return &(*side)[column]
+	return &cells[column]
 }
 
 // commitTime is the commit timestamp in microseconds since 2000-01-01 UTC.

@@ -59,7 +59,7 @@ func intArithmetic(op byte, bits int) func(m *Machine, a, b value) value {
 		case '-':
 			r, ok = a-b, (a-b < a) == (b > 0)
 		case '*':
-			if r, ok = mulInt(a, b); !ok && a != 0 && b != 0 && a*b == math.MinInt64 && math.MinInt64/b == a {
+			if r, ok = mulInt(a, b); !ok && (a < 0) != (b < 0) && a*b == math.MinInt64 && math.MinInt64/b == a {
 				r, ok = math.MinInt64, true
 			}
 		default:

@@ -64,6 +64,8 @@ type impl struct {
 	one  func(m *Machine, a value) value
 	two  func(m *Machine, a, b value) value
 	many func(m *Machine, args []value) value
+	// text: this is = or <> of texts, for which there is a shorter way.
+	text *textEquality
 	// lax: the function sees nulls. Else one null argument makes the result null.
 	lax bool
 	// bind makes the code for a call, whose arguments' types, and values when
@@ -72,6 +74,14 @@ type impl struct {
 }
 
 func (t *term) isConst() bool { return t.op == opConst }
+
+// side is where the machine keeps the column's row.
+func (t *term) side() int {
+	if t.old {
+		return 1
+	}
+	return 0
+}
 
 func (t *term) isNullConst() bool { return t.op == opConst && t.lit.state == stateNull }
 
