@@ -56,7 +56,7 @@ func (q *Queue) Append(ctx context.Context, b *Batch) error {
 	}
 	q.appendMu.Lock()
 	defer q.appendMu.Unlock()
-	touched := q.prepare(b)
+	touched := q.prepare(b) //nolint:contextcheck // pooled commands outlive the call; go-redis takes the context from Process
 	defer func() {
 		for _, s := range touched {
 			s.touched = false
@@ -101,7 +101,7 @@ func (q *Queue) prepare(b *Batch) []*stream {
 func (q *Queue) execute(ctx context.Context, b *Batch, touched []*stream) error {
 	added := q.commands.used
 	if names := q.elsewhere(touched); names != "" {
-		q.commands.add("PUBLISH", q.keys.wake(), names)
+		q.commands.queue = append(q.commands.queue, redis.NewCmd(ctx, "PUBLISH", q.keys.wake(), names))
 	}
 	commands := q.commands.list()
 	var err error

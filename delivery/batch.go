@@ -110,12 +110,12 @@ func (b *Batch) Park(p *mapping.Parked) error {
 	return nil
 }
 
-func (b *Batch) next(last *ID, make func(epoch uint16) (ID, error)) (ID, error) {
+func (b *Batch) next(last *ID, build func(epoch uint16) (ID, error)) (ID, error) {
 	c := b.q.source.Load()
 	if c == nil {
 		return ID{}, errNotClaimed
 	}
-	id, err := make(c.epoch)
+	id, err := build(c.epoch)
 	if err != nil {
 		return ID{}, err
 	}

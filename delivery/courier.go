@@ -275,11 +275,11 @@ func (c *courier) heldBack(l *lane, now time.Time) bool {
 
 // observe tells of an attempt. It is called without mu.
 func (c *courier) observe(j *job, o *Outcome, attempt int, now time.Time) {
-	e := c.log.Debug()
+	level := zerolog.DebugLevel
 	if o.Kind != Delivered {
-		e = c.log.Warn().Err(o.Err)
+		level = zerolog.WarnLevel
 	}
-	e.Str("endpoint", c.name).Str("event", j.msg.Type).Str("webhook_id", j.msg.ID).Int("attempt", attempt).
+	c.log.WithLevel(level).Err(o.Err).Str("endpoint", c.name).Str("event", j.msg.Type).Str("webhook_id", j.msg.ID).Int("attempt", attempt).
 		Stringer("outcome", o.Kind).Int("status", o.Status).Str("class", o.Class).Dur("duration_ms", o.Duration).
 		Bool("probe", j.probe).Msg("delivery attempted")
 	if c.o.Observe != nil {

@@ -27,6 +27,7 @@ type capture struct {
 }
 
 func (c *capture) run(ctx context.Context, t *testing.T) {
+	t.Helper()
 	for from := 0; ctx.Err() == nil; c.rewinds++ {
 		durable, cancel := context.WithCancel(ctx)
 		restarted := make(chan struct{})
@@ -51,6 +52,7 @@ func (c *capture) run(ctx context.Context, t *testing.T) {
 
 // appendFrom returns when Redis was restarted, or when the context ends.
 func (c *capture) appendFrom(ctx context.Context, t *testing.T, from int, restarted <-chan struct{}) {
+	t.Helper()
 	b := c.q.NewBatch()
 	for i := from; i < c.total && ctx.Err() == nil; {
 		b.Reset()
@@ -88,6 +90,7 @@ func wait(ctx context.Context) {
 
 // startCapture appends total events. The marks are what after may be called with.
 func startCapture(t *testing.T, q *delivery.Queue, total int, marks ...int) (c *capture, stop func()) {
+	t.Helper()
 	c = &capture{q: q, total: total, marks: map[int]chan struct{}{}}
 	for _, n := range marks {
 		c.marks[n] = make(chan struct{})

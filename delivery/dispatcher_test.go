@@ -284,7 +284,7 @@ func TestRetriesAreDurable(t *testing.T) {
 	}
 	appendEvents(t, q, 0, 3, 3, keyModulo(1))
 	_, stop := dispatch(t, q, sink, delivery.DispatcherOptions{}, ep)
-	all := sink.until(t, "two attempts", func(all []arrival) bool { return len(all) == 2 })
+	sink.until(t, "two attempts", func(all []arrival) bool { return len(all) == 2 })
 	stop()
 	// Another process knows when the third is due, and that two were made.
 	var mu sync.Mutex
@@ -295,7 +295,7 @@ func TestRetriesAreDurable(t *testing.T) {
 		numbers = append(numbers, a.Attempt)
 	}
 	_, stop = dispatch(t, openOnly(t, r), sink, delivery.DispatcherOptions{Observe: observe}, ep)
-	all = sink.until(t, "the third attempt", func(all []arrival) bool { return len(all) >= 3 })
+	all := sink.until(t, "the third attempt", func(all []arrival) bool { return len(all) >= 3 })
 	if wait := all[2].at.Sub(all[1].at); wait < 400*time.Millisecond {
 		t.Errorf("the third attempt came after %s, want 400 ms or more", wait)
 	}

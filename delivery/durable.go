@@ -58,9 +58,10 @@ func (q *Queue) RunDurable(ctx context.Context, confirm func(lsn uint64)) error 
 	var confirmed uint64
 	for failing := false; ; {
 		wait, err := q.advance(ctx, &aging, &confirmed, confirm)
+		if ctx.Err() != nil {
+			return nil //nolint:nilerr // the end that was asked for
+		}
 		switch {
-		case ctx.Err() != nil:
-			return nil
 		case errors.Is(err, ErrRestarted):
 			return fmt.Errorf("confirm positions: %w", ErrRestarted)
 		case errors.Is(err, errClaimLost):

@@ -35,6 +35,7 @@ func startRedis(t testing.TB, settings ...string) *testservers.Redis {
 }
 
 func redisClient(t testing.TB, r *testservers.Redis) *redis.Client {
+	t.Helper()
 	c := redis.NewClient(&redis.Options{Addr: r.Addr(), MaxRetries: -1, DisableIdentity: true})
 	t.Cleanup(func() { _ = c.Close() })
 	return c
@@ -69,6 +70,7 @@ func source() delivery.Source {
 }
 
 func logger(t testing.TB) zerolog.Logger {
+	t.Helper()
 	if testing.Verbose() {
 		return zerolog.New(zerolog.NewTestWriter(t)).Level(zerolog.InfoLevel).With().Timestamp().Logger()
 	}

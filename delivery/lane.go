@@ -77,8 +77,8 @@ func (s *laneSet) keyOf(id ID, m *Message) uint64 {
 	return h.Sum64()
 }
 
-// add puts the event behind its lane's others, and returns the lane.
-func (s *laneSet) add(id ID, m *Message) *lane {
+// add puts the event behind its lane's others.
+func (s *laneSet) add(id ID, m *Message) {
 	key := s.keyOf(id, m)
 	l, known := s.lanes[key]
 	if !known {
@@ -95,7 +95,6 @@ func (s *laneSet) add(id ID, m *Message) *lane {
 	if !known {
 		s.ready.push(l)
 	}
-	return l
 }
 
 func (s *laneSet) newLane(key uint64) *lane {

@@ -23,6 +23,7 @@ import (
 
 // cpuTime is what a process has used, in clock ticks of 10 ms.
 func cpuTime(b *testing.B, pid int) time.Duration {
+	b.Helper()
 	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
 	if err != nil {
 		b.Fatal(err)
@@ -100,6 +101,7 @@ func BenchmarkDispatch(b *testing.B) {
 }
 
 func plainPosts(b *testing.B, url string, concurrency int) float64 {
+	b.Helper()
 	body := benchEvents()[0].Data
 	client := &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: concurrency}}
 	defer client.CloseIdleConnections()
@@ -128,6 +130,7 @@ func plainPosts(b *testing.B, url string, concurrency int) float64 {
 }
 
 func dispatchPosts(b *testing.B, url string, concurrency int, live bool, count *atomic.Int64) float64 {
+	b.Helper()
 	r := startRedis(b)
 	ep := delivery.Endpoint{
 		Name: "a", URL: url, AllowHTTP: true, AllowPrivate: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}, Concurrency: concurrency,
@@ -170,6 +173,7 @@ func dispatchPosts(b *testing.B, url string, concurrency int, live bool, count *
 }
 
 func appendBench(b *testing.B, q *delivery.Queue) {
+	b.Helper()
 	events, batch := benchEvents(), q.NewBatch()
 	for i := range b.N {
 		ev := *events[i%len(events)]

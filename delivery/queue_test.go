@@ -70,7 +70,7 @@ func TestIDsRiseWithPositions(t *testing.T) {
 
 func TestIDsThatDoNotFit(t *testing.T) {
 	t.Parallel()
-	for name, make := range map[string]func() (delivery.ID, error){
+	for name, build := range map[string]func() (delivery.ID, error){
 		"epoch 0":    func() (delivery.ID, error) { return delivery.NewID(0, cdc.Position{Commit: 1}, 0) },
 		"epoch 4096": func() (delivery.ID, error) { return delivery.NewID(4096, cdc.Position{Commit: 1}, 0) },
 		"lsn 0":      func() (delivery.ID, error) { return delivery.NewID(1, cdc.Position{}, 0) },
@@ -79,7 +79,7 @@ func TestIDsThatDoNotFit(t *testing.T) {
 		"n":          func() (delivery.ID, error) { return delivery.NewID(1, cdc.Position{Commit: 1}, 1<<16) },
 		"n below 0":  func() (delivery.ID, error) { return delivery.NewID(1, cdc.Position{Commit: 1}, -1) },
 	} {
-		if id, err := make(); err == nil {
+		if id, err := build(); err == nil {
 			t.Errorf("%s: got %v, want an error", name, id)
 		}
 	}

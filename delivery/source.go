@@ -65,8 +65,8 @@ func (q *Queue) Claim(ctx context.Context, s Source, accept bool) (uint16, error
 		return 0, fmt.Errorf("claim queue: %w", unreachable(err))
 	}
 	next := &sourceRecord{Source: s, confirmed: s.ConfirmedFlush}
-	switch {
-	case old == nil:
+	switch old {
+	case nil:
 		if next.epoch, err = q.firstEpoch(ctx); err != nil {
 			return 0, fmt.Errorf("claim queue: %w", unreachable(err))
 		}
