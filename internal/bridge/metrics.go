@@ -16,8 +16,6 @@ type metrics struct {
 	changes      *prometheus.CounterVec
 	events       *prometheus.CounterVec
 	parked       *prometheus.CounterVec
-	appended     prometheus.Counter
-	duplicates   prometheus.Counter
 	appendErrors prometheus.Counter
 	rewinds      prometheus.Counter
 
@@ -34,8 +32,10 @@ type metrics struct {
 
 	// Counters of the hot path, looked up once.
 	changesOf map[changeLabels]prometheus.Counter
-	eventsOf  map[string]prometheus.Counter
+	eventsOf  map[eventLabels]prometheus.Counter
 }
+
+type eventLabels struct{ event, rule string }
 
 type changeLabels struct {
 	relation *cdc.Relation
@@ -52,7 +52,7 @@ func newMetrics() *metrics {
 	m := &metrics{
 		registry: prometheus.NewRegistry(),
 		changes:  counter("changes_total", "Row changes read from the replication stream.", "table", "op"),
-		events:   counter("events_total", "Events that rules made, before they are routed to endpoints.", "event"),
+		events:   counter("events_total", "Events that rules made, before they are routed to endpoints.", "event", "rule"),
 		parked:   counter("parked_total", "Changes that a rule could not be applied to; they are in the capture dead letters.", "event"),
 		attempts: counter("attempts_total", "Delivery attempts by what came of them.", "endpoint", "outcome"),
 		backlog:  gauge("backlog_events", "Events queued for an endpoint and not yet delivered.", "endpoint"),
@@ -64,20 +64,18 @@ func newMetrics() *metrics {
 			Buckets: []float64{.0005, .001, .002, .005, .01, .02, .05, .1, .25, .5, 1, 2.5, 5, 10, 30, 60, 300, 1800, 7200},
 		}, []string{"endpoint"}),
 		changesOf: map[changeLabels]prometheus.Counter{},
-		eventsOf:  map[string]prometheus.Counter{},
+		eventsOf:  map[eventLabels]prometheus.Counter{},
 	}
 	plain := func(name, help string) prometheus.Counter {
 		return prometheus.NewCounter(prometheus.CounterOpts{Namespace: "gancho", Name: name, Help: help})
 	}
-	m.appended = plain("appended_total", "Stream entries sent to Redis, one per event and endpoint.")
-	m.duplicates = plain("append_duplicates_total", "Stream entries that Redis had already, after a replay of the WAL.")
 	m.appendErrors = plain("append_errors_total", "Appends to Redis that failed and are repeated.")
 	m.rewinds = plain("rewinds_total", "Times that capture went back to the confirmed position because Redis had restarted.")
 	m.slotLagBytes = prometheus.NewGauge(prometheus.GaugeOpts{Namespace: "gancho", Name: "slot_lag_bytes", Help: "WAL written by the source and not yet confirmed by Gancho."})
 	m.slotLagSeconds = prometheus.NewGauge(prometheus.GaugeOpts{Namespace: "gancho", Name: "slot_lag_seconds", Help: "Age of the oldest transaction read and not yet confirmed; 0 when there is none."})
 	m.walHeld = prometheus.NewGauge(prometheus.GaugeOpts{Namespace: "gancho", Name: "slot_wal_held_bytes", Help: "WAL that the source keeps on disk for the slot."})
 	m.registry.MustRegister(m.changes, m.events, m.parked, m.attempts, m.backlog, m.oldest, m.dead, m.latency,
-		m.appended, m.duplicates, m.appendErrors, m.rewinds, m.slotLagBytes, m.slotLagSeconds, m.walHeld,
+		m.appendErrors, m.rewinds, m.slotLagBytes, m.slotLagSeconds, m.walHeld,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return m
 }
@@ -94,11 +92,12 @@ func (m *metrics) change(c *cdc.Change) {
 }
 
 // event counts an event. Only the capture goroutine calls it.
-func (m *metrics) event(name string) {
-	counter, ok := m.eventsOf[name]
+func (m *metrics) event(name, rule string) {
+	k := eventLabels{name, rule}
+	counter, ok := m.eventsOf[k]
 	if !ok {
-		counter = m.events.WithLabelValues(name)
-		m.eventsOf[name] = counter
+		counter = m.events.WithLabelValues(name, rule)
+		m.eventsOf[k] = counter
 	}
 	counter.Inc()
 }

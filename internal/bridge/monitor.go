@@ -40,12 +40,11 @@ func (b *bridge) monitor(ctx context.Context) error {
 }
 
 func (b *bridge) measureQueue(ctx context.Context) {
-	healthy := true
+	b.health.queue.Store(b.queue.Ping(ctx) == nil)
 	for _, e := range b.definitionsNow().Endpoints {
 		n, oldest, err := b.queue.Backlog(ctx, e.Name)
 		if err != nil {
-			healthy = false
-			break
+			return // Redis is away, which the next Ping says
 		}
 		b.metrics.backlog.WithLabelValues(e.Name).Set(float64(n))
 		age := 0.0
@@ -53,11 +52,12 @@ func (b *bridge) measureQueue(ctx context.Context) {
 			age = max(0, time.Since(oldest).Seconds())
 		}
 		b.metrics.oldest.WithLabelValues(e.Name).Set(age)
-		if n, err := b.queue.DeadCount(ctx, e.Name); err == nil {
-			b.metrics.dead.WithLabelValues(e.Name).Set(float64(n))
+		dead, err := b.queue.DeadCount(ctx, e.Name)
+		if err != nil {
+			return
 		}
+		b.metrics.dead.WithLabelValues(e.Name).Set(float64(dead))
 	}
-	b.health.queue.Store(healthy)
 }
 
 // measureSlot returns a warning when the source is about to suffer.

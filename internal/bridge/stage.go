@@ -93,7 +93,7 @@ func (s *stage) mapChange(ctx context.Context, m *mapping.Mapper, c *cdc.Change)
 type sink struct{ *stage }
 
 func (s sink) Event(e *mapping.Event) error {
-	s.metrics.event(e.Type)
+	s.metrics.event(e.Type, e.Rule)
 	_, err := s.open.Add(e)
 	return err
 }
