@@ -391,7 +391,7 @@ func (c *checker) overArray(op string, opPlace, p place, x, arr *term, all bool)
 		return nil
 	}
 	// The operator's own term, for binding its code to the types.
-	one := &term{op: opCall, typ: result, typmod: -1, place: p, args: []*term{x, {op: opBound, typ: types[1], typmod: -1, place: arr.place}}}
+	one := &term{op: opCall, typ: result, typmod: -1, place: p, args: []*term{x, {op: opBound, typ: types[1], typmod: -1, place: arr.place, args: []*term{arr}}}}
 	impl := c.bindImpl(cand, one, "operator "+op)
 	if impl == nil {
 		return nil

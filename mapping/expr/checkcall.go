@@ -159,13 +159,17 @@ func (c *checker) apply(cand *candidate, p place, what string, args []*term) *te
 
 // bindImpl finds the code of a candidate for a call, or refuses it by name.
 func (c *checker) bindImpl(cand *candidate, t *term, what string) *impl {
+	if err := c.collationProblem(t); err != nil {
+		c.errs = append(c.errs, err)
+		return nil
+	}
 	im, ok := implOf(cand)
 	if !ok {
 		var names []string
 		for _, a := range t.args {
 			names = append(names, typeTitle(a.typ))
 		}
-		c.errorAt(t.place, "see the list in docs/rules.md", "%s of %s is not supported", what, strings.Join(names, " and "))
+		c.errorAt(t.place, supportedForms(cand), "%s of %s is not supported", what, strings.Join(names, " and "))
 		return nil
 	}
 	if im.bind == nil {
@@ -177,6 +181,36 @@ func (c *checker) bindImpl(cand *candidate, t *term, what string) *impl {
 		return nil
 	}
 	return bound
+}
+
+// supportedForms lists what is implemented under a candidate's name.
+func supportedForms(cand *candidate) string {
+	var forms []string
+	for _, list := range []map[string][]*candidate{pg().functions, pg().infix} {
+		for symbol, all := range list {
+			if !slices.Contains(all, cand) && symbol != cand.name {
+				continue
+			}
+			for _, c := range all {
+				if _, ok := implOf(c); ok {
+					forms = append(forms, strings.Join(typeTitles(c.args), ", "))
+				}
+			}
+		}
+	}
+	slices.Sort(forms)
+	if len(forms) == 0 || len(forms) > 12 {
+		return "no form of it is supported for these types; cast to others"
+	}
+	return "it is supported for (" + strings.Join(slices.Compact(forms), "), (") + ")"
+}
+
+func typeTitles(types []*cdc.Type) []string {
+	titles := make([]string, len(types))
+	for i, t := range types {
+		titles[i] = typeTitle(t)
+	}
+	return titles
 }
 
 // call checks a function call and the forms that look like one.
@@ -225,11 +259,7 @@ func (c *checker) callNamed(name string, p place, args []*term) *term {
 	}
 	cand, ambiguous := function(name, types)
 	if cand == nil {
-		var titles []string
-		for _, t := range types {
-			titles = append(titles, typeTitle(t))
-		}
-		sig := fmt.Sprintf("%s(%s)", name, strings.Join(titles, ", "))
+		sig := fmt.Sprintf("%s(%s)", name, strings.Join(typeTitles(types), ", "))
 		if ambiguous {
 			c.errorAt(p, "cast the arguments", "function %s is ambiguous", sig)
 		} else {
@@ -297,7 +327,7 @@ func (c *checker) choice(n *call) *term {
 		return t
 	}
 	t.op, t.all = opExtreme, n.name.text == "greatest"
-	bound := &term{op: opBound, typ: t.typ, typmod: -1, place: n.place}
+	bound := &term{op: opBound, typ: t.typ, typmod: -1, place: n.place, args: args}
 	less := c.operator("<", n.place, n.place, bound, bound)
 	if less == nil {
 		return nil
@@ -367,7 +397,7 @@ func (c *checker) caseExpr(n *caseExpr) *term {
 		if subject != nil && cond != nil {
 			bound := subject
 			if !subject.isConst() {
-				bound = &term{op: opBound, typ: subject.typ, typmod: subject.typmod, place: subject.place}
+				bound = &term{op: opBound, typ: subject.typ, typmod: subject.typmod, place: subject.place, args: []*term{subject}}
 			}
 			if cond = c.operator("=", cond.place, cond.place, bound, cond); cond != nil {
 				cond = c.fold(cond)

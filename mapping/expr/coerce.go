@@ -85,7 +85,7 @@ func (c *checker) literalError(t *term, to *cdc.Type) {
 		c.errorAt(t.place, hint, "%q is not a label of enum %s", t.lit.s, base.Name)
 		return
 	}
-	hint := "write a " + typeTitle(base) + ", or cast the other side"
+	hint := "write a value of type " + typeTitle(base) + ", or cast the other side"
 	c.errorAt(t.place, hint, "%s", c.machine.err.Message)
 }
 

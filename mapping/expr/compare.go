@@ -146,6 +146,9 @@ func textComparison(op string, blanks bool) *impl {
 		return im
 	}
 	return bound(func(c *checker, t *term) (*impl, *Error) {
+		if err := c.ownCollation(t); err != nil {
+			return nil, err
+		}
 		if !c.scope.Settings.ordersByCodepoint() {
 			return nil, refusal(t, "ordering text with "+op+" depends on the database's collation "+c.scope.Settings.Collation+", which the rules do not know",
 				"compare with =, or compare numbers or dates")
@@ -204,7 +207,7 @@ func arrayEquality(c *checker, t *term, negate bool) (*impl, *Error) {
 
 // elementEquality is the = of the elements of the first argument's array.
 func elementEquality(c *checker, t *term) (func(m *Machine, a, b value) value, *Error) {
-	elem := &term{op: opBound, typ: t.args[0].typ.Base().Elem, typmod: -1, place: t.place}
+	elem := &term{op: opBound, typ: t.args[0].typ.Base().Elem, typmod: -1, place: t.place, args: t.args}
 	before := len(c.errs)
 	eq := c.operator("=", t.place, t.place, elem, elem)
 	if eq == nil {

@@ -35,6 +35,10 @@ type Scope struct {
 	// or old.x when the rule is for delete only.
 	Insert, Update, Delete bool
 	Settings               Settings
+	// Collation tells a column's own collation (pg_attribute.attcollation), when
+	// it is not the database's, and whether it is deterministic
+	// (pg_collation.collisdeterministic); else name is empty. Nil: no column has one.
+	Collation func(column int) (name string, deterministic bool)
 }
 
 // Error is one mistake in an expression. Offset and Length are in bytes of the

@@ -221,6 +221,8 @@ func (p *parser) restricted(min int) (node, *syntaxError) {
 func (p *parser) infixBinding() int {
 	t := p.peek()
 	switch t.kind {
+	case tokCast: // after a form that ends in a keyword or parenthesis: x is null::text
+		return bindPostfix
 	case tokOp:
 		switch t.text {
 		case "<", ">", "=", "<=", ">=", "<>":
@@ -281,6 +283,10 @@ func (p *parser) infix(start int, left node, bind int) (n node, open bool, fault
 		return nil, false, p.fault(t, "leave it out: equality needs no collation", "COLLATE is not supported")
 	}
 	p.next()
+	if bind == bindPostfix {
+		to, fault := p.typeName()
+		return &cast{p.from(start), left, to}, false, fault
+	}
 	at := place{t.off, t.end}
 	if all, ok := p.quantifier(); ok {
 		arr, fault := p.expr(0)

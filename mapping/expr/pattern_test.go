@@ -23,7 +23,7 @@ func TestRegexDifferential(t *testing.T) {
 	for _, locale := range []string{"C.UTF-8", "C"} {
 		r := rand.New(rand.NewPCG(n, 2))
 		s := openSource(t, locale, r, rowsPerSource)
-		d := &differential{source: s, scope: s.scope(t), machine: expr.NewMachine(s.scope(t).Settings), accepted: map[string]int{}, reasons: map[string]int{}}
+		d := &differential{source: s, scope: s.scope(t), machine: expr.NewMachine(s.scope(t).Settings), accepted: map[string]int{}, reasons: map[string]string{}}
 		for range 15 {
 			var batch []generated
 			for range 100 {

@@ -67,6 +67,9 @@ func likeImpl(negate bool) func(m *Machine, a, b value) value {
 // ilikeImpl lowers both sides, as PostgreSQL does.
 func ilikeImpl(negate bool) *impl {
 	return bound(func(c *checker, t *term) (*impl, *Error) {
+		if err := c.ownCollation(t); err != nil {
+			return nil, err
+		}
 		lower, ok := c.scope.Settings.mapCase(unicode.ToLower)
 		if !ok {
 			return nil, refusal(t, "ilike depends on the database's locale "+c.scope.Settings.CType+", which the rules do not know", "use like")

@@ -13,6 +13,9 @@ import (
 // refused where the two differ.
 func regexImpl(ignoreCase, negate bool) *impl {
 	return bound(func(c *checker, t *term) (*impl, *Error) {
+		if err := c.ownCollation(t); err != nil {
+			return nil, err
+		}
 		if t.args[1].isNullConst() {
 			return two(func(*Machine, value, value) value { return value{} }), nil
 		}

@@ -363,6 +363,9 @@ func (s Settings) mapCase(f func(rune) rune) (func(rune) rune, bool) {
 
 func caseFunction(f func(rune) rune) *impl {
 	return bound(func(c *checker, t *term) (*impl, *Error) {
+		if err := c.ownCollation(t); err != nil {
+			return nil, err
+		}
 		mapping, ok := c.scope.Settings.mapCase(f)
 		if !ok {
 			return nil, refusal(t, "upper and lower depend on the database's locale "+c.scope.Settings.CType+", which the rules do not know",
@@ -386,6 +389,9 @@ func (m *Machine) mapRunes(s []byte, f func(rune) rune) value {
 // digit differs between C libraries.
 func initcap() *impl {
 	return bound(func(c *checker, t *term) (*impl, *Error) {
+		if err := c.ownCollation(t); err != nil {
+			return nil, err
+		}
 		if c.scope.Settings.caseMapping() != caseASCII {
 			return nil, refusal(t, "initcap depends on what locale "+c.scope.Settings.CType+" calls a letter, which the rules do not know", "use upper or lower")
 		}

@@ -139,11 +139,11 @@ func toCharTime(zoned bool) *impl {
 		}
 		f, err := pgtext.CompileDateFormat(format)
 		if err != nil {
-			return nil, refusal(t.args[1], err.Error(), "see the patterns in docs/rules.md")
+			return nil, refusal(t.args[1], err.Error(), "write the format with other patterns")
 		}
 		return two(func(m *Machine, a, _ value) value {
 			if isInfinite(a.i) || format == "" {
-				return emptyFormat(format)
+				return value{}
 			}
 			start := len(m.arena)
 			var out []byte
@@ -162,9 +162,6 @@ func toCharTime(zoned bool) *impl {
 	})
 }
 
-// emptyFormat is to_char's null for an infinite timestamp or an empty format.
-func emptyFormat(string) value { return value{} }
-
 func toCharNumber(text func(dst []byte, v value) []byte) *impl {
 	return bound(func(c *checker, t *term) (*impl, *Error) {
 		format, skip, refused := constantText(t, 1, "the format of to_char")
@@ -176,7 +173,7 @@ func toCharNumber(text func(dst []byte, v value) []byte) *impl {
 		}
 		f, err := pgtext.CompileNumberFormat(format)
 		if err != nil {
-			return nil, refusal(t.args[1], err.Error(), "see the patterns in docs/rules.md")
+			return nil, refusal(t.args[1], err.Error(), "write the format with other patterns")
 		}
 		return two(func(m *Machine, a, _ value) value {
 			start := len(m.arena)
