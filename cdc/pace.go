@@ -18,7 +18,8 @@ const (
 	// gatherTime is how long data may gather. The runtime makes a millisecond of it.
 	gatherTime = 500 * time.Microsecond
 	// gatherSize is how much the kernel lets gather before it wakes us.
-	gatherSize = 256 << 10
+	// The receive buffer grows with it, so that the walsender can run ahead.
+	gatherSize = 1 << 20
 	// sparse is a read that shows, after gatherTime, that the crowd is over.
 	sparse = 1 << 10
 	// sparseReads is how many such reads in a row end it.
@@ -35,6 +36,7 @@ type pacedConn struct {
 	raw   syscall.RawConn // nil: no pacing
 	reads int             // without a wait, less those with one
 	thin  int             // sparse reads in a row
+	more  bool            // the last read of a crowd did not take all
 	crowd bool
 	timer *time.Timer
 }
@@ -57,10 +59,13 @@ func newPacedConn(conn net.Conn) net.Conn {
 // Read implements net.Conn.
 func (c *pacedConn) Read(b []byte) (int, error) {
 	if c.crowd {
-		c.timer.Reset(gatherTime)
-		<-c.timer.C
+		if !c.more {
+			c.timer.Reset(gatherTime)
+			<-c.timer.C
+		}
 		n, err := c.available(b)
-		if n >= sparse {
+		c.more = n == len(b)
+		if n >= sparse || c.more {
 			c.thin = 0
 		} else {
 			c.thin++
@@ -103,7 +108,7 @@ func (c *pacedConn) leave() {
 	if c.crowd {
 		_ = c.wakeAt(1)
 	}
-	c.crowd, c.reads, c.thin = false, 0, 0
+	c.crowd, c.reads, c.thin, c.more = false, 0, 0, false
 }
 
 // available reads what is there: EAGAIN when there is nothing.
