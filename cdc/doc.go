@@ -11,7 +11,7 @@
 // # Guarantees
 //
 //   - Nothing committed is skipped. The server is told only positions that
-//     [Reader.Confirm] was given. After a dropped connection, a restart of the
+//     [Reader.Confirm] was given, or before which nothing is left. After a dropped connection, a restart of the
 //     server or [Reader.Rewind] the stream starts again from the newest
 //     confirmed position; changes after it come again, with the same [Position].
 //   - What cannot be decoded stops the reader with a [DecodeError]. No change is
@@ -19,7 +19,8 @@
 //   - Values are exact: the session fixes every setting that shapes text output,
 //     so nothing set for the database, the role or the server leaks into them.
 //     A value that the server did not send is never shown as null.
-//   - Memory is bounded: a few chunks of 256 KiB, plus the largest single row.
+//   - Memory is bounded: four chunks of 256 KiB, each made larger for a row that
+//     is, and only for that row.
 //   - The source stays safe. A table without a usable replica identity is never
 //     put into a publication that publishes updates or deletes, nothing is
 //     altered unless [Options.Create] says so, and a server that wants to shut
