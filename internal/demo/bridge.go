@@ -12,38 +12,48 @@ var errEnded = errors.New("the bridge ended by itself")
 // bridge is the bridge that runs in this process.
 type bridge struct {
 	cancel context.CancelFunc
-	ended  context.Context // done when the bridge has returned
-	err    error           // what it returned; to be read when ended is done
+	done   chan struct{} // closed when the bridge has returned
+	err    error         // what it returned; to be read when done is closed
 }
 
-func startBridge(ctx context.Context, run func(context.Context, string) error, configFile string) *bridge {
-	ctx, cancel := context.WithCancel(ctx)
+// startBridge runs the bridge until stop. The context that it returns is done
+// when the bridge has ended.
+func startBridge(ctx context.Context, run func(context.Context, string) error, configFile string) (*bridge, context.Context) {
 	ended, end := context.WithCancelCause(context.WithoutCancel(ctx))
-	b := &bridge{cancel: cancel, ended: ended}
+	ctx, cancel := context.WithCancel(ctx)
+	b := &bridge{cancel: cancel, done: make(chan struct{})}
 	go func() {
 		b.err = run(ctx, configFile)
-		end(errors.Join(errEnded, b.err))
+		close(b.done)
+		end(errEnded)
 	}()
-	return b
+	return b, ended
 }
 
-// running returns the context, done as well when the bridge has ended.
-func (b *bridge) running(ctx context.Context) context.Context {
+// either returns the first context, done as well when the second one is.
+func either(ctx, other context.Context) context.Context {
 	ctx, cancel := context.WithCancelCause(ctx)
-	context.AfterFunc(b.ended, func() { cancel(context.Cause(b.ended)) })
+	context.AfterFunc(other, func() { cancel(context.Cause(other)) })
 	return ctx
 }
 
 // hasEnded reports whether the bridge has returned. What stop then returns is
 // never nil, unless stop was called before.
-func (b *bridge) hasEnded() bool { return b.ended.Err() != nil }
+func (b *bridge) hasEnded() bool {
+	select {
+	case <-b.done:
+		return true
+	default:
+		return false
+	}
+}
 
 // stop ends the bridge, waits for it, and returns its error. A bridge that had
 // ended before is an error in any case.
 func (b *bridge) stop() error {
 	early := b.hasEnded()
 	b.cancel()
-	<-b.ended.Done()
+	<-b.done
 	switch {
 	case b.err != nil:
 		return fmt.Errorf("run the bridge: %w", b.err)

@@ -78,12 +78,12 @@ func perform(ctx context.Context, o Options, st *stage, s *screen) (_ *report, e
 	}
 
 	// The bridge outlives the context: what is on its way shall arrive.
-	b := startBridge(context.WithoutCancel(ctx), o.Bridge, file)
+	b, ended := startBridge(context.WithoutCancel(ctx), o.Bridge, file)
 	defer func() { err = errors.Join(err, b.stop()) }()
 	view := newBridgeView(st.listen)
 	defer view.close()
 	s.say("starting the bridge (metrics: http://%s/metrics)", st.listen)
-	if err := awaitReady(ctx, b, view); err != nil {
+	if err := awaitReady(either(ctx, ended), view); err != nil {
 		if ctx.Err() != nil || b.hasEnded() {
 			return nil, nil // interrupted, or the bridge's own error is the one to show
 		}
@@ -91,13 +91,13 @@ func perform(ctx context.Context, o Options, st *stage, s *screen) (_ *report, e
 	}
 
 	r := &report{subscribers: subscribers, arrivals: rc.arrivals}
-	if err := r.play(ctx, o, st, s, b); err != nil {
+	if err := r.play(ctx, ended, o, st, s); err != nil {
 		return nil, err
 	}
 	if b.hasEnded() {
 		return nil, nil // its error is the one to show
 	}
-	drainCtx := b.running(context.WithoutCancel(ctx))
+	drainCtx := either(context.WithoutCancel(ctx), ended)
 	for _, e := range subscribers {
 		rc.arrivals[e.Name].wait(drainCtx, e.share(r.traffic.Events).Total(), cmp.Or(o.Patience, defaultPatience))
 	}
@@ -108,9 +108,9 @@ func perform(ctx context.Context, o Options, st *stage, s *screen) (_ *report, e
 	return r, err
 }
 
-// play plays the traffic until its time is over, the context is done or the
-// bridge has ended.
-func (r *report) play(ctx context.Context, o Options, st *stage, s *screen, b *bridge) error {
+// play plays the traffic until its time is over or one of the contexts is done:
+// that of the demo, or the one that tells of the bridge's end.
+func (r *report) play(ctx, ended context.Context, o Options, st *stage, s *screen) error {
 	conn, err := st.connect(context.WithoutCancel(ctx))
 	if err != nil {
 		return err
@@ -122,15 +122,15 @@ func (r *report) play(ctx context.Context, o Options, st *stage, s *screen, b *b
 		s.say("the working day begins; Ctrl-C ends it (seed %d)", o.Seed)
 	}
 	start := time.Now()
-	err = traffic.Play(b.running(ctx), o.For)
+	err = traffic.Play(either(ctx, ended), o.For)
 	r.played = time.Since(start)
 	s.say("the working day is over; waiting for what is on its way")
 	r.traffic = traffic.Sum()
 	return errors.Join(err, conn.Close(context.WithoutCancel(ctx)))
 }
 
-func awaitReady(ctx context.Context, b *bridge, view *bridgeView) error {
-	ctx, cancel := context.WithTimeoutCause(b.running(ctx), readyTimeout,
+func awaitReady(ctx context.Context, view *bridgeView) error {
+	ctx, cancel := context.WithTimeoutCause(ctx, readyTimeout,
 		fmt.Errorf("the bridge was not ready within %s", readyTimeout))
 	defer cancel()
 	return view.waitReady(ctx)
