@@ -16,7 +16,7 @@ GOVULNCHECK := golang.org/x/vuln/cmd/govulncheck@v1.9.0
 
 .PHONY: help
 help: ## List the targets
-	@awk 'BEGIN { FS = ":.*## " } /^[a-z-]+:.*## / { printf "  %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk 'BEGIN { FS = ":.*## " } /^[a-z-]+:.*## / { printf "  %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: deps
 deps: ## Install what is missing: PostgreSQL, Redis, a C compiler for the race detector
@@ -45,7 +45,12 @@ fuzz: deps ## Run every fuzz target for FUZZTIME (10s) each
 	done
 
 .PHONY: bench
-bench: deps ## Run the benchmarks; figures are ratios to a limit measured in the same run
+bench: deps build ## Measure the bridge against a limit taken in the same run, then a rule's evaluation
+	$(GO) run ./internal/bench
+	$(GO) test -run '^$$' -bench . -benchmem $(TESTFLAGS) ./mapping
+
+.PHONY: microbench
+microbench: deps ## Run every package's own benchmarks
 	$(GO) test -run '^$$' -bench . -benchmem $(TESTFLAGS) $(PKG)
 
 .PHONY: demo
