@@ -74,8 +74,10 @@ const (
 	oidBytea       = 17
 	oidInt8        = 20
 	oidInt2        = 21
+	oidInt2vector  = 22
 	oidInt4        = 23
 	oidText        = 25
+	oidOidvector   = 30
 	oidJSON        = 114
 	oidXML         = 142
 	oidFloat4      = 700

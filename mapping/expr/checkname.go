@@ -15,7 +15,7 @@ func (c *checker) column(n *columnRef) *term {
 		if t, ok := c.wholeRow(n, id); ok {
 			return t
 		}
-		return c.columnOf(n.place, id, !c.scope.New && c.scope.Old, true)
+		return c.columnOf(n.place, id, c.scope.Delete && !c.scope.Insert && !c.scope.Update, true)
 	case n.path[0].text == "lookup":
 		c.errorAt(n.place, "use a column of the table", "lookups come with a later release")
 		return nil
@@ -88,7 +88,7 @@ func (c *checker) rowHint(old, bare bool) string {
 	switch {
 	case bare && !old && c.scope.Old:
 		return "a bare column is new's: write old.x, or a rule for each operation"
-	case c.scope.Old || c.scope.New || c.scope.Update:
+	case c.scope.Insert || c.scope.Update || c.scope.Delete:
 		return "write a rule for each operation"
 	}
 	return "leave the column out"
@@ -152,7 +152,7 @@ func (c *checker) resolveType(n *typeName) (*cdc.Type, int32) {
 }
 
 func (c *checker) typeHint(n *typeName) string {
-	names := []string{"text", "varchar", "char", "integer", "bigint", "smallint", "numeric", "boolean", "date", "timestamp", "timestamptz",
+	names := []string{"text", "varchar", "char", "integer", "bigint", "smallint", "numeric", "decimal", "boolean", "date", "timestamp", "timestamptz",
 		"time", "interval", "real", "jsonb", "json", "uuid", "bytea", "money"}
 	if c.scope.Relation != nil {
 		for _, col := range c.scope.Relation.Columns {

@@ -38,7 +38,7 @@ func codecOf(t *cdc.Type) *codec {
 	case cdc.KindEnum:
 		return enumCodec(t)
 	case cdc.KindArray:
-		if t.Elem != nil && t.OID != 22 && t.OID != 30 { // int2vector and oidvector print otherwise
+		if t.Elem != nil && !isVector(t) { // vectors print otherwise
 			return arrayCodec(t)
 		}
 		return &codec{parse: parseText, print: printText, plain: true}

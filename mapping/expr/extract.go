@@ -51,9 +51,8 @@ func extractImpl(f extractor, asFloat bool) *impl {
 		if skip {
 			return never(2), nil
 		}
-		const fields = "fields: year, quarter, month, week, day, dow, isodow, doy, hour, minute, second, epoch"
 		if _, err := f(c.machine, nil, field, intValue(0)); err != nil {
-			return nil, refusal(t.args[0], c.machine.conversionError(err, 0).Message, fields)
+			return nil, refusal(t.args[0], c.machine.conversionError(err, 0).Message, "")
 		}
 		finish := func(_ *Machine, v value) value { return v }
 		if asFloat {

@@ -49,7 +49,7 @@ func pathway(from, to *cdc.Type, ctx castContext) (pathKind, castRow) {
 		}
 		return pathViaIO, row
 	}
-	if src.Kind == cdc.KindArray && dst.Kind == cdc.KindArray && src.Elem != nil && dst.Elem != nil {
+	if src.Kind == cdc.KindArray && dst.Kind == cdc.KindArray && src.Elem != nil && dst.Elem != nil && !isVector(dst) {
 		if kind, row := pathway(src.Elem, dst.Elem, ctx); kind != pathNone {
 			return pathArray, row
 		}
@@ -59,6 +59,9 @@ func pathway(from, to *cdc.Type, ctx castContext) (pathKind, castRow) {
 	}
 	return pathNone, castRow{}
 }
+
+// isVector tells int2vector and oidvector, which are arrays in all but this.
+func isVector(t *cdc.Type) bool { return t.OID == oidInt2vector || t.OID == oidOidvector }
 
 // canCoerce is can_coerce_type.
 func canCoerce(from, to []*cdc.Type, ctx castContext) bool {

@@ -7,7 +7,7 @@ var templates = map[string][]template{
 		{"= text", "$text = $text"}, {"= lit", "$int = $lit"}, {"= lit", "$text = $lit"}, {"= lit", "$any = $lit"}, {"= mixed", "$any $cmp $any"}, {"= date", "$date $cmp $date"},
 		{"= date", "$date $cmp $ts"}, {"= date", "$ts $cmp $tz"}, {"= date", "$tz $cmp $date"}, {"= iv", "$iv $cmp $iv"}, {"= time", "$time $cmp $time"}, {"= uuid", "$uuid $cmp $uuid"},
 		{"= jsonb", "$jsonb = $jsonb"}, {"= jsonb", "$jsonb <> $jsonb"}, {"= bytea", "$bytea $cmp $bytea"}, {"= enum", "$enum $cmp $enum"}, {"= enum lit", "$enum $cmp 'SAIDA'"},
-		{"= money", "$money $cmp $money"}, {"= bool", "$bool $cmp $bool"}, {"= array", "$ints = $ints"}, {"= array", "$texts <> $texts"}, {"= inet", "$inet = $inet"}, {"= inet", "$inet <> '10.0.0.1'"},
+		{"= money", "$money $cmp $money"}, {"= bool", "$bool $cmp $bool"}, {"= array ints", "$ints = $ints"}, {"= array", "$nums = $nums"}, {"= array", "$texts <> $texts"}, {"= inet", "$inet = $inet"}, {"= inet", "$inet <> '10.0.0.1'"},
 		{"and", "$bool and $bool"}, {"or", "$bool or $bool"}, {"not", "not $bool"}, {"and", "$bool and $bool and $bool"}, {"or", "$bool or $bool and not $bool"},
 		{"is null", "$any is null"}, {"is not null", "$any is not null"}, {"is true", "$bool is true"}, {"is false", "$bool is not false"}, {"is unknown", "$bool is unknown"}, {"is unknown", "$bool is not unknown"},
 		{"is null opaque", "new.r is null"}, {"is null opaque", "new.cp is null"}, {"is null opaque", "new.cp is not null"}, {"isnull", "$text isnull"}, {"isnull", "$text notnull"},
@@ -73,7 +73,7 @@ var templates = map[string][]template{
 	},
 	"time": {{"time + iv", "$time + $iv"}, {"time + iv", "$time - $iv"}, {"cast time", "$ts::time"}, {"cast time", "$tz::time"}, {"cast time", "$iv::time"}, {"cast time", "$time::time(1)"}},
 	"iv": {
-		{"iv +", "$iv + $iv"}, {"iv +", "$iv - $iv"}, {"iv neg", "- $iv"}, {"ts - ts", "$ts - $ts"}, {"ts - ts", "$tz - $tz"}, {"iv *", "$iv * 2"}, {"iv *", "$iv * 1.5"}, {"iv *", "0.1 * $iv"}, {"age", "age($fts, $fts)"}, {"time - time", "$time - $time"}, {"cast iv", "$time::interval"}, {"date_trunc iv", "date_trunc('day', $iv)"}, {"iv *", "$int % 100 * $iv"},
+		{"iv +", "$iv + $iv"}, {"iv +", "$iv - $iv"}, {"iv neg", "- $iv"}, {"ts - ts", "$ts - $ts"}, {"ts - ts", "$tz - $tz"}, {"iv *", "$iv * 2"}, {"iv *", "$iv * 1.5"}, {"iv *", "0.1 * $iv"}, {"age", "age($fts, $fts)"}, {"age tz", "age($fts::timestamptz, $fts::timestamptz)"}, {"time - time", "$time - $time"}, {"cast iv", "$time::interval"}, {"date_trunc iv", "date_trunc('day', $iv)"}, {"iv *", "$int % 100 * $iv"},
 	},
 	"money": {{"money +", "$money + $money"}, {"money +", "$money - $money"}, {"cast money", "$num::money"}, {"cast money", "$int::int::money"}},
 	"jsonb": {{"->", "$jsonb -> 'a'"}, {"->", "$jsonb -> 'b' -> 1"}, {"-> int", "$jsonb -> 0"}, {"-> int", "$jsonb -> -1"}, {"-> int", "$jsonb -> $int::int"}, {"#>", "$jsonb #> '{b,2,c}'"}, {"cast jsonb", "$json::jsonb"}, {"cast jsonb", "$text::jsonb"}, {"->", "$jsonb -> $text"}},

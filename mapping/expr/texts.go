@@ -231,8 +231,13 @@ func trimSides(s []byte, set string, sides [2]bool) []byte {
 	return s
 }
 
-// maxText is the size in bytes that PostgreSQL's text cannot exceed.
-const maxText = 1<<30 - 5
+const (
+	// maxAlloc is what PostgreSQL allocates at most, in bytes.
+	maxAlloc = 1<<30 - 1
+	// maxText is what repeat, lpad and rpad make at most, in bytes. PostgreSQL
+	// goes up to maxAlloc; but the bridge's memory is to stay flat.
+	maxText = 64 << 20
+)
 
 func (m *Machine) tooLong() value { return m.fail("54000", "requested length too large") }
 
@@ -286,7 +291,10 @@ func translate(m *Machine, a []value) value {
 func pad(m *Machine, s []byte, n int64, fill []byte, before bool) value {
 	n = max(n, 0)
 	have := int64(utf8.RuneCount(s))
-	if n*utf8.UTFMax > maxText { // PostgreSQL sizes the result for the widest characters
+	if n*utf8.UTFMax > maxAlloc { // PostgreSQL sizes the result for the widest characters
+		return m.tooLong()
+	}
+	if have < n && len(fill) > 0 && n > maxText {
 		return m.tooLong()
 	}
 	if have >= n || len(fill) == 0 {

@@ -14,9 +14,14 @@ func nowImpl() *impl {
 // timeFunctionImpls makes the functions of dates and times.
 func timeFunctionImpls() map[string]*impl {
 	all := map[string]*impl{
-		"now()":                        nowImpl(),
-		"transaction_timestamp()":      nowImpl(),
-		"age(timestamp,timestamp)":     two(func(m *Machine, a, b value) value { return m.intervalResult(pgtext.Age(a.i, b.i)) }),
+		"now()":                    nowImpl(),
+		"transaction_timestamp()":  nowImpl(),
+		"age(timestamp,timestamp)": two(func(m *Machine, a, b value) value { return m.intervalResult(pgtext.Age(a.i, b.i)) }),
+		"age(timestamptz,timestamptz)": two(func(m *Machine, a, b value) value {
+			return m.intervalResult(pgtext.Age(localTime(m, a), localTime(m, b)))
+		}),
+		"age(timestamp)":               one(func(m *Machine, a value) value { return m.intervalResult(pgtext.Age(m.today(), a.i)) }),
+		"age(timestamptz)":             one(func(m *Machine, a value) value { return m.intervalResult(pgtext.Age(m.today(), localTime(m, a))) }),
 		"make_date(int4,int4,int4)":    many(makeDate),
 		"isfinite(date)":               one(func(_ *Machine, a value) value { return boolValue(!isInfiniteDate(a.i)) }),
 		"isfinite(timestamp)":          one(func(_ *Machine, a value) value { return boolValue(!isInfinite(a.i)) }),
@@ -43,6 +48,20 @@ func timeFunctionImpls() map[string]*impl {
 		"to_char(int8,text)":           toCharNumber(func(dst []byte, v value) []byte { return printInt(nil, dst, v) }),
 	}
 	return all
+}
+
+// localTime is a timestamp with time zone as the session's clock shows it.
+func localTime(m *Machine, a value) int64 {
+	if isInfinite(a.i) {
+		return a.i
+	}
+	return pgtext.UTCToLocal(a.i, m.loc)
+}
+
+// today is current_date's midnight: that of the commit, in the session's zone.
+func (m *Machine) today() int64 {
+	t := pgtext.UTCToLocal(m.commitTime(), m.loc)
+	return t - ((t%microsPerDay)+microsPerDay)%microsPerDay
 }
 
 // constantText wants an argument constant. skip is true when it is null, which
@@ -201,7 +220,7 @@ func truncImpl(f func(m *Machine, unit string, a value) value) *impl {
 			return never(2), nil
 		}
 		if v := f(c.machine, unit, intValue(0)); v.state == stateFailed {
-			return nil, refusal(t.args[0], c.machine.err.Message, "units: year, quarter, month, week, day, hour, minute, second")
+			return nil, refusal(t.args[0], c.machine.err.Message, "")
 		}
 		return two(func(m *Machine, _, a value) value { return f(m, unit, a) }), nil
 	})

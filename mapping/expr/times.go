@@ -159,12 +159,6 @@ func timeCastImpls() map[string]*impl {
 		}
 		return intValue(utc)
 	}
-	local := func(m *Machine, a value) int64 {
-		if isInfinite(a.i) {
-			return a.i
-		}
-		return pgtext.UTCToLocal(a.i, m.loc)
-	}
 	timeOf := func(ts int64) value {
 		if isInfinite(ts) {
 			return value{}
@@ -182,11 +176,11 @@ func timeCastImpls() map[string]*impl {
 			return toUTC(m, ts)
 		}),
 		"timestamptz(timestamp)": one(func(m *Machine, a value) value { return toUTC(m, a.i) }),
-		"timestamp(timestamptz)": one(func(m *Machine, a value) value { return intValue(local(m, a)) }),
+		"timestamp(timestamptz)": one(func(m *Machine, a value) value { return intValue(localTime(m, a)) }),
 		"date(timestamp)":        one(func(_ *Machine, a value) value { return date(a.i) }),
-		"date(timestamptz)":      one(func(m *Machine, a value) value { return date(local(m, a)) }),
+		"date(timestamptz)":      one(func(m *Machine, a value) value { return date(localTime(m, a)) }),
 		"time(timestamp)":        one(func(_ *Machine, a value) value { return timeOf(a.i) }),
-		"time(timestamptz)":      one(func(m *Machine, a value) value { return timeOf(local(m, a)) }),
+		"time(timestamptz)":      one(func(m *Machine, a value) value { return timeOf(localTime(m, a)) }),
 		"time(interval)":         one(func(_ *Machine, a value) value { return timeOfDay(a.i) }),
 		"interval(time)":         one(func(_ *Machine, a value) value { return value{state: stateKnown, i: a.i} }),
 	}
