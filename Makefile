@@ -10,7 +10,7 @@ PKG         ?= ./...
 TESTFLAGS   ?=
 # Pinned, so that the same tree gets the same findings everywhere.
 GOLANGCI    := github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
-GOVULNCHECK := golang.org/x/vuln/cmd/govulncheck@v1.9.0
+GOVULNCHECK := golang.org/x/vuln/cmd/govulncheck@v1.8.0
 
 .DEFAULT_GOAL := help
 
