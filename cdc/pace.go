@@ -10,7 +10,7 @@ import (
 
 const (
 	// crowdedWait is the longest wait for data that counts as none.
-	crowdedWait = 100 * time.Microsecond
+	crowdedWait = 300 * time.Microsecond
 	// quietWait is the shortest wait that ends a crowd.
 	quietWait = 2 * time.Millisecond
 	// crowdedReads is how many reads without a wait make a crowd.
@@ -21,7 +21,7 @@ const (
 	// The receive buffer grows with it, so that the walsender can run ahead.
 	gatherSize = 1 << 20
 	// sparse is a read that shows, after gatherTime, that the crowd is over.
-	sparse = 1 << 10
+	sparse = 512
 	// sparseReads is how many such reads in a row end it.
 	sparseReads = 4
 )
