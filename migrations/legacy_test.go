@@ -27,7 +27,7 @@ func TestLegacyLoads(t *testing.T) {
 			t.Parallel()
 			schema, seed, identity := migrations.Legacy()
 			ctx := context.Background()
-			conn, err := pgx.Connect(ctx, pg.Database(t, options, schema, seed, identity))
+			conn, err := pgx.Connect(ctx, pg.Database(t, options, schema, seed, identity)+"&client_encoding=UTF8")
 			if err != nil {
 				t.Fatal(err)
 			}
