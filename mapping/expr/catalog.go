@@ -45,7 +45,6 @@ type candidate struct {
 	name     string // of the function: the key of implementations with its arguments
 	args     []*cdc.Type
 	result   *cdc.Type
-	strict   bool
 	variadic bool
 	stable   bool // as in castRow
 }
@@ -115,7 +114,7 @@ var pg = sync.OnceValue(func() *catalog {
 		case "c":
 			c.casts[[2]uint32{c.byName[f[1]].typ.OID, c.byName[f[2]].typ.OID}] = castRow{f[3][0], f[4][0], f[5], f[6] != "i"}
 		case "o":
-			cand := &candidate{name: f[5], result: c.byName[f[4]].typ, strict: true, stable: f[6] != "i"}
+			cand := &candidate{name: f[5], result: c.byName[f[4]].typ, stable: f[6] != "i"}
 			if f[2] == "-" {
 				cand.args = []*cdc.Type{c.byName[f[3]].typ}
 				c.prefix[f[1]] = append(c.prefix[f[1]], cand)
@@ -153,7 +152,7 @@ func (c *catalog) addType(f []string, elems map[*cdc.Type]uint32) {
 }
 
 func (c *catalog) addFunction(f []string) {
-	cand := &candidate{name: f[1], result: c.byName[f[3]].typ, strict: f[4] == "1", variadic: f[5] == "1", stable: f[6] != "i"}
+	cand := &candidate{name: f[1], result: c.byName[f[3]].typ, variadic: f[5] == "1", stable: f[6] != "i"}
 	if f[2] != "-" {
 		for name := range strings.SplitSeq(f[2], ",") {
 			cand.args = append(cand.args, c.byName[name].typ)

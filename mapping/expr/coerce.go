@@ -2,6 +2,7 @@ package expr
 
 import (
 	"fmt"
+	"unicode/utf8"
 
 	"gancho/cdc"
 )
@@ -55,6 +56,10 @@ func (c *checker) coerceLiteral(t *term, to *cdc.Type) *term {
 		c.errorAt(t.place, "compare its text form: cast the other side to text", "constants of type %s are not supported", typeTitle(to))
 		return nil
 	}
+	if to.Base().OID == oidBytea && !c.scope.Settings.utf8() && !isASCII(t.lit.s) {
+		c.errorAt(t.place, `write it in hexadecimal: '\x41'`, "the bytes of text depend on the server's encoding %s, which the rules do not know", c.scope.Settings.Encoding)
+		return nil
+	}
 	v := codec.parse(c.machine, t.lit.s)
 	if v.state == stateFailed {
 		c.literalError(t, to)
@@ -73,6 +78,15 @@ func (c *checker) coerceLiteral(t *term, to *cdc.Type) *term {
 		}
 	}
 	return constant(v, to, t.place)
+}
+
+func isASCII(s []byte) bool {
+	for _, c := range s {
+		if c >= utf8.RuneSelf {
+			return false
+		}
+	}
+	return true
 }
 
 func (c *checker) literalError(t *term, to *cdc.Type) {
@@ -146,6 +160,9 @@ func (c *checker) viaText(t *term, to *cdc.Type) *term {
 	switch {
 	case isForeign(t.typ), hasZone(t.typ), t.typ.Base().Kind == cdc.KindComposite:
 		c.errorAt(t.place, "use the value as it is", "the text form of %s is not supported", typeTitle(t.typ))
+		return nil
+	case to.Base().OID == oidBytea && !c.scope.Settings.utf8():
+		c.errorAt(t.place, "use the text as it is", "the bytes of text depend on the server's encoding %s, which the rules do not know", c.scope.Settings.Encoding)
 		return nil
 	case !codecOf(to).literals || isForeign(to):
 		c.errorAt(t.place, "use the text as it is", "casting text to %s is not supported", typeTitle(to))

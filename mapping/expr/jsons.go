@@ -18,8 +18,30 @@ func jsonLiteral(m *Machine, s []byte, binary bool) value {
 	if !binary {
 		return textValue(s)
 	}
+	if !m.settings.utf8() && hasWideKey(out[start:]) {
+		return m.fail("0A000", "jsonb keys with letters beyond ASCII are ordered by their length in encoding "+m.settings.Encoding+", which the rules do not know")
+	}
 	m.arena = out
 	return m.grown(start)
+}
+
+// hasWideKey reports whether an object's key has a letter beyond ASCII.
+func hasWideKey(canonical []byte) bool {
+	for i := 0; i < len(canonical); i++ {
+		if canonical[i] != '"' {
+			continue
+		}
+		start := i
+		for i++; i < len(canonical) && canonical[i] != '"'; i++ {
+			if canonical[i] == '\\' {
+				i++
+			}
+		}
+		if i+1 < len(canonical) && canonical[i+1] == ':' && !isASCII(canonical[start:i]) {
+			return true
+		}
+	}
+	return false
 }
 
 // jsonImpls makes the operators, functions and casts of json and jsonb.

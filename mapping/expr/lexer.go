@@ -354,8 +354,10 @@ func (l *lexer) operator(start int) token {
 		}
 		end++
 	}
-	for end-start > 1 && (l.src[end-1] == '+' || l.src[end-1] == '-') && !strings.ContainsAny(l.src[start:end-1], "~!@#^&|`?%") {
-		end--
+	if !strings.ContainsAny(l.src[start:end-1], "~!@#^&|`?%") {
+		for end-start > 1 && (l.src[end-1] == '+' || l.src[end-1] == '-') {
+			end--
+		}
 	}
 	l.pos = end
 	text := l.src[start:end]

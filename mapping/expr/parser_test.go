@@ -104,7 +104,9 @@ func TestParse(t *testing.T) {
 func legacy() *expr.Scope {
 	domain := &cdc.Type{OID: 70001, Schema: "public", Name: "dm_sn", Kind: cdc.KindDomain, Elem: baseType(1042, "bpchar"), TypeMod: 5}
 	enum := &cdc.Type{OID: 70002, Schema: "public", Name: "tp_sentido", Kind: cdc.KindEnum, Labels: []string{"ENTRADA", "SAIDA"}, TypeMod: -1}
-	column := func(name string, typ *cdc.Type, mod int32) cdc.Column { return cdc.Column{Name: name, Type: typ, TypeMod: mod} }
+	column := func(name string, typ *cdc.Type, mod int32) cdc.Column {
+		return cdc.Column{Name: name, Type: typ, TypeMod: mod}
+	}
 	return &expr.Scope{
 		Relation: &cdc.Relation{Schema: "public", Name: "clientes", ReplicaIdentity: 'f', Columns: []cdc.Column{
 			column("id", baseType(23, "int4"), -1), column("situacao", baseType(1042, "bpchar"), 6), column("nome", baseType(1043, "varchar"), 124),

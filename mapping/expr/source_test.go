@@ -94,18 +94,23 @@ var pools = map[string][]string{
 	"Nome Útil": {"'sim'", "''"},
 }
 
-// openSource makes the table with n pairs of rows in a database of a locale.
+// openSource makes the table with n pairs of rows in a database of a locale, or
+// of encoding LATIN1.
 func openSource(t testing.TB, locale string, r *rand.Rand, n int) *source {
 	t.Helper()
 	ctx := context.Background()
-	dsn := pg.Database(t, "template template0 encoding 'UTF8' locale '"+locale+"'", sourceDDL)
+	options := "template template0 encoding 'UTF8' locale '" + locale + "'"
+	if locale == "LATIN1" {
+		options = "template template0 encoding 'LATIN1' locale 'C'"
+	}
+	dsn := pg.Database(t, options, "set client_encoding = 'UTF8';"+sourceDDL)
 	connect := func(tz string) *pgx.Conn {
 		cfg, err := pgx.ParseConfig(dsn)
 		if err != nil {
 			t.Fatal(err)
 		}
 		cfg.DefaultQueryExecMode = pgx.QueryExecModeSimpleProtocol // everything as text, as pgoutput sends it
-		for k, v := range map[string]string{"TimeZone": tz, "datestyle": "ISO", "intervalstyle": "postgres", "extra_float_digits": "3", "bytea_output": "hex", "jit": "off"} {
+		for k, v := range map[string]string{"TimeZone": tz, "datestyle": "ISO", "intervalstyle": "postgres", "extra_float_digits": "3", "bytea_output": "hex", "jit": "off", "client_encoding": "UTF8"} {
 			cfg.RuntimeParams[k] = v
 		}
 		conn, err := pgx.ConnectConfig(ctx, cfg)
@@ -117,7 +122,7 @@ func openSource(t testing.TB, locale string, r *rand.Rand, n int) *source {
 	}
 	stream := connect("UTC")
 	s := &source{locale: locale, conn: connect(zone), relation: describe(t, stream, "o")}
-	fill(t, stream, s.relation, r, n)
+	fill(t, stream, s.relation, r, n, locale == "LATIN1")
 	old, fresh := readRows(t, stream, "o"), readRows(t, stream, "n")
 	for i := range old {
 		s.changes = append(s.changes, &cdc.Change{Op: cdc.Update, Relation: s.relation, Tx: &cdc.Transaction{Time: commitTime}, Old: old[i], New: fresh[i]})
@@ -127,7 +132,7 @@ func openSource(t testing.TB, locale string, r *rand.Rand, n int) *source {
 
 var commitTime = time.Date(2026, 11, 21, 1, 30, 0, 123456000, time.UTC) // the 20th in São Paulo
 
-func fill(t testing.TB, conn *pgx.Conn, rel *cdc.Relation, r *rand.Rand, n int) {
+func fill(t testing.TB, conn *pgx.Conn, rel *cdc.Relation, r *rand.Rand, n int, latin1 bool) {
 	t.Helper()
 	var sql strings.Builder
 	for _, table := range []string{"o", "n"} {
@@ -144,7 +149,11 @@ func fill(t testing.TB, conn *pgx.Conn, rel *cdc.Relation, r *rand.Rand, n int) 
 		}
 	}
 	sql.WriteString("update n set t = o.t, i4 = o.i4, c2 = o.c2 from o where o.id = n.id and o.id % 4 = 0; analyze;")
-	if _, err := conn.Exec(context.Background(), sql.String()); err != nil {
+	text := sql.String()
+	if latin1 {
+		text = strings.ReplaceAll(text, "😀", "ÿ")
+	}
+	if _, err := conn.Exec(context.Background(), text); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -250,7 +259,11 @@ func (s *source) scope(t testing.TB) *expr.Scope {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return &expr.Scope{Relation: s.relation, Old: true, New: true, Update: true, Settings: expr.Settings{Location: loc, Collation: s.locale, CType: s.locale, Encoding: "UTF8"}}
+	settings := expr.Settings{Location: loc, Collation: s.locale, CType: s.locale, Encoding: "UTF8"}
+	if s.locale == "LATIN1" {
+		settings.Collation, settings.CType, settings.Encoding = "C", "C", "LATIN1"
+	}
+	return &expr.Scope{Relation: s.relation, Old: true, New: true, Update: true, Settings: settings}
 }
 
 // evaluate returns what PostgreSQL makes of each expression on each row:

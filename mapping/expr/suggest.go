@@ -5,6 +5,9 @@ import "strings"
 // closest returns the name nearest to what was written, if one is near enough
 // to be meant.
 func closest(written string, names []string) (string, bool) {
+	if len(written) > 63 { // PostgreSQL's names are not longer
+		return "", false
+	}
 	best, distance := "", len(written)/3+2
 	for _, name := range names {
 		if d := editDistance(strings.ToLower(written), strings.ToLower(name)); d < distance {

@@ -51,6 +51,8 @@ type term struct {
 	all    bool   // opQuantified: all, not any; opExtreme: greatest
 	test   string // opTruth
 	name   string // of a column
+	// size counts the terms of the tree, in which between repeats its operands.
+	size int
 	// stable: PostgreSQL computes it only when it gets there, constant or not.
 	stable bool
 	// vars: the source names a column here, even if folding dropped it.
@@ -117,6 +119,16 @@ func constant(v value, typ *cdc.Type, p place) *term {
 // when a strict function has a constant null, as PostgreSQL's planner does
 // before it evaluates anything. An error in a constant part is reported.
 func (c *checker) fold(t *term) *term {
+	t.size = 1
+	for _, a := range t.args {
+		t.size += max(a.size, 1)
+	}
+	if t.size > maxSize {
+		if len(c.errs) == 0 {
+			c.errorAt(t.place, "split the rule", "expression is too large")
+		}
+		return constant(value{}, t.typ, t.place)
+	}
 	var r *term
 	switch t.op {
 	case opConst, opColumn, opBound, opChanged, opByOp:
@@ -136,8 +148,14 @@ func (c *checker) fold(t *term) *term {
 		r = c.foldCall(t)
 	}
 	r.vars = t.vars
+	if r.size = 1; r.op != opConst {
+		r.size = t.size
+	}
 	return r
 }
+
+// maxSize bounds the terms of an expression.
+const maxSize = 50_000
 
 // foldCall evaluates a term whose arguments are all constants.
 func (c *checker) foldCall(t *term) *term {
@@ -215,6 +233,9 @@ func foldLogic(t *term) *term {
 	case 0:
 		return constant(boolValue(!stop), t.typ, t.place)
 	case 1:
+		if kept[0].isConst() {
+			return kept[0]
+		}
 		return &term{op: opRelabel, typ: t.typ, typmod: -1, place: t.place, args: kept}
 	}
 	r := *t
