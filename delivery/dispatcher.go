@@ -63,9 +63,10 @@ type Dispatcher struct {
 
 	mu        sync.RWMutex
 	endpoints map[string]*Endpoint
-	couriers  map[string]*courier // with a lease, or finishing
-	retiring  map[string]bool     // those that are finishing
-	unowned   map[string]int      // in how many looks in a row nobody had it
+	couriers  map[string]*courier  // with a lease, or finishing
+	retiring  map[string]bool      // those that are finishing
+	unowned   map[string]time.Time // since when nobody was seen to have it
+	processes int                  // that were alive at the last look
 	claims    int
 	running   sync.WaitGroup // retirements
 }
@@ -81,7 +82,7 @@ func NewDispatcher(q *Queue, s sender, endpoints []Endpoint, o DispatcherOptions
 	_, _ = rand.Read(unique[:]) // it never fails
 	d := &Dispatcher{
 		q: q, sender: s, o: o, log: o.Logger, process: hex.EncodeToString(unique[:]), kick: make(chan struct{}, 1),
-		endpoints: map[string]*Endpoint{}, couriers: map[string]*courier{}, retiring: map[string]bool{}, unowned: map[string]int{},
+		endpoints: map[string]*Endpoint{}, couriers: map[string]*courier{}, retiring: map[string]bool{}, unowned: map[string]time.Time{},
 	}
 	d.Update(endpoints)
 	return d

@@ -297,6 +297,13 @@ func (c *courier) holds() bool {
 	return !c.closing
 }
 
+// setAdopted says whether the endpoint is beyond this process's share.
+func (c *courier) setAdopted(adopted bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.adopted = adopted
+}
+
 // close lets the requests in flight finish, and starts no more.
 func (c *courier) close() {
 	c.mu.Lock()

@@ -95,7 +95,11 @@ func TestFenceKeepsLateResultsOut(t *testing.T) {
 	dispatch(t, q, old, delivery.DispatcherOptions{Lease: time.Hour}, ep)
 	old.until(t, "the request", func(all []arrival) bool { return len(all) == 1 })
 	c := redisClient(t, r)
-	if err := c.Del(t.Context(), "gancho:{a}:lease").Err(); err != nil { // it has expired
+	// Its lease has expired, and a third process has had the endpoint since.
+	if err := c.Set(t.Context(), "gancho:{a}:lease", "third-1", 100*time.Millisecond).Err(); err != nil {
+		t.Fatal(err)
+	}
+	if err := c.Set(t.Context(), "gancho:{a}:fence", "third-1", 0).Err(); err != nil {
 		t.Fatal(err)
 	}
 	young := newReceiver()
@@ -182,4 +186,19 @@ func TestCommitToArrivalWithinTheProcess(t *testing.T) {
 		total += all[i].at.Sub(start)
 	}
 	t.Logf("append to arrival: %s on average", total/50)
+}
+
+// An endpoint that the other processes do not know is delivered to, even by a
+// process that has its share.
+func TestEndpointThatOthersDoNotKnow(t *testing.T) {
+	t.Parallel()
+	r := startRedis(t)
+	eps := endpoints(4)
+	q := openQueue(t, r, eps...)
+	o := delivery.DispatcherOptions{Lease: 300 * time.Millisecond}
+	all, none := newReceiver(), newReceiver()
+	dispatch(t, openOnly(t, r), none, o)
+	dispatch(t, q, all, o, eps...)
+	appendEvents(t, q, 0, 10, 10, keyModulo(5))
+	all.distinct(t, 40)
 }

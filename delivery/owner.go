@@ -12,10 +12,6 @@ import (
 // should it not get it renewed: clocks run at different speeds.
 const leaseMargin = 10
 
-// adoptAfter is in how many looks nobody has an endpoint until it is taken
-// even by a process that has its share: the others may not know the endpoint.
-const adoptAfter = 3
-
 // own acquires, renews and gives back leases until the context ends.
 func (d *Dispatcher) own(ctx, background context.Context) {
 	joined, failures := false, 0
@@ -103,6 +99,12 @@ func (d *Dispatcher) balance(ctx, background context.Context, processes int) err
 	wanted := d.wanted()
 	share := (len(wanted) + processes - 1) / processes
 	have := 0
+	if processes != d.processes {
+		d.processes = processes
+		for _, c := range d.owned() {
+			c.setAdopted(false) // a newcomer may know it
+		}
+	}
 	for _, c := range d.owned() {
 		switch ep, lost, adopted := d.standing(c); {
 		case lost:
@@ -166,9 +168,15 @@ func (d *Dispatcher) takeFree(ctx, background context.Context, wanted []string, 
 			delete(d.unowned, name)
 			continue
 		}
-		d.unowned[name]++
+		since, known := d.unowned[name]
+		if !known {
+			since = time.Now()
+			d.unowned[name] = since
+		}
+		// The others may not know the endpoint: nobody's is taken by a process
+		// that has its share, too, but after they have had time.
 		adopted := room <= 0
-		if adopted && d.unowned[name] < adoptAfter {
+		if adopted && time.Since(since) < d.o.Lease {
 			continue
 		}
 		taken, err := d.takeOver(ctx, background, name, adopted)
