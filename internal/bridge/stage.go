@@ -16,9 +16,9 @@ import (
 const (
 	// appendAt is the batch size, in bytes, at which an append is worth while
 	// although the stream has more to read.
-	appendAt = 128 << 10
+	appendAt = 64 << 10
 	// batchLimit is the batch size, in bytes, at which capture waits for Redis.
-	batchLimit = 1 << 20
+	batchLimit = 256 << 10
 	// retryAppendMin and retryAppendMax bound the wait between two tries of an append.
 	retryAppendMin = 50 * time.Millisecond
 	retryAppendMax = 5 * time.Second
