@@ -6,7 +6,6 @@ import (
 	"slices"
 
 	"gancho/cdc"
-	"gancho/internal/pgtext"
 )
 
 func arrayCodec(t *cdc.Type) *codec {
@@ -23,32 +22,23 @@ func arrayCodec(t *cdc.Type) *codec {
 }
 
 func parseArray(m *Machine, s []byte, delim byte, elem *codec) value {
-	s = trimBlanks(s)
-	dims, err := pgtext.ParseArrayDims(s, delim)
-	if err != nil {
-		return m.failWith(err)
+	p := arrayParser{s: trimBlanks(s), delim: delim, m: m, elem: elem, a: &array{}}
+	p.bounds()
+	declared := p.a.dims
+	p.a.dims = nil
+	if v := p.level(0); v.state == stateFailed {
+		return v
 	}
-	a := &array{dims: slices.Clone(dims.Length[:dims.N]), lower: slices.Clone(dims.Lower[:dims.N])}
-	r := pgtext.NewArrayReader(s, delim)
-	for {
-		text, null, ok := r.Next()
-		if !ok {
-			break
+	p.space()
+	switch {
+	case p.bad, p.i != len(p.s), declared != nil && !slices.Equal(declared, p.a.dims):
+		return m.fail("22P02", "malformed array literal")
+	case declared == nil:
+		for range p.a.dims {
+			p.a.lower = append(p.a.lower, 1)
 		}
-		if null {
-			a.elems = append(a.elems, value{})
-			continue
-		}
-		v := elem.parse(m, m.keep(text))
-		if v.state == stateFailed {
-			return v
-		}
-		a.elems = append(a.elems, v)
 	}
-	if err := r.Err(); err != nil {
-		return m.failWith(err)
-	}
-	return value{state: stateKnown, arr: a}
+	return value{state: stateKnown, arr: p.a}
 }
 
 // listValue makes a one-dimensional array.

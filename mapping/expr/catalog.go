@@ -78,7 +78,6 @@ const (
 	oidText        = 25
 	oidOidvector   = 30
 	oidJSON        = 114
-	oidXML         = 142
 	oidFloat4      = 700
 	oidFloat8      = 701
 	oidUnknown     = 705
@@ -87,7 +86,6 @@ const (
 	oidInet        = 869
 	oidBpchar      = 1042
 	oidVarchar     = 1043
-	oidName        = 19
 	oidDate        = 1082
 	oidTime        = 1083
 	oidTimestamp   = 1114

@@ -18,7 +18,6 @@ type checker struct {
 	errs    Errors
 	named   []Column
 	needOld bool
-	bound   []*term // what opBound refers to, innermost last
 }
 
 func (c *checker) errorAt(p place, hint, format string, args ...any) {

@@ -12,8 +12,9 @@ func (c *checker) column(n *columnRef) *term {
 	id := n.path[len(n.path)-1]
 	switch {
 	case len(n.path) == 1:
-		if t, ok := c.wholeRow(n, id); ok {
-			return t
+		if c.isWholeRow(id) {
+			c.errorAt(n.place, "write "+id.text+".column", "%s is a whole row", id.text)
+			return nil
 		}
 		return c.columnOf(n.place, id, c.scope.Delete && !c.scope.Insert && !c.scope.Update, true)
 	case n.path[0].text == "lookup":
@@ -30,13 +31,9 @@ func (c *checker) column(n *columnRef) *term {
 	return c.columnOf(n.place, id, n.path[0].text == "old", false)
 }
 
-// wholeRow refuses a bare old or new, unless it is a column's name.
-func (c *checker) wholeRow(n *columnRef, id ident) (*term, bool) {
-	if id.text != "old" && id.text != "new" || c.scope.Relation != nil && c.scope.Relation.Column(id.text) >= 0 {
-		return nil, false
-	}
-	c.errorAt(n.place, "write "+id.text+".column", "%s is a whole row", id.text)
-	return nil, true
+// isWholeRow tells a bare old or new, unless it is a column's name.
+func (c *checker) isWholeRow(id ident) bool {
+	return (id.text == "old" || id.text == "new") && (c.scope.Relation == nil || c.scope.Relation.Column(id.text) < 0)
 }
 
 // columnOf makes the term of a column, if the rule's operations have the row.

@@ -205,13 +205,11 @@ func parseNumericValue(m *Machine, s []byte) value {
 
 func printNumeric(_ *Machine, dst []byte, v value) []byte { return appendNumeric(dst, v) }
 
-// enumCodec keeps a label with its position, which is its order.
+// enumCodec keeps a label with its position, which is its order. A label that
+// was added since the type was read has the position -1.
 func enumCodec(t *cdc.Type) *codec {
-	return &codec{func(m *Machine, s []byte) value {
+	return &codec{func(_ *Machine, s []byte) value {
 		i := slices.IndexFunc(t.Labels, func(l string) bool { return l == string(s) })
-		if i < 0 {
-			return m.fail("22P02", "invalid input value for enum "+t.Name)
-		}
 		return value{state: stateKnown, i: int64(i), s: s}
 	}, printText, false, true}
 }
@@ -219,20 +217,17 @@ func enumCodec(t *cdc.Type) *codec {
 func parseBytea(m *Machine, s []byte) value {
 	start := len(m.arena)
 	if bytes.HasPrefix(s, []byte(`\x`)) {
-		hexits := s[2:]
-		if bytes.ContainsAny(hexits, " \t\n\r") {
-			hexits = bytes.Map(func(r rune) rune {
-				if r == ' ' || r == '\t' || r == '\n' || r == '\r' {
-					return -1
-				}
-				return r
-			}, hexits)
+		for hexits := s[2:]; len(hexits) > 0; {
+			if c := hexits[0]; c == ' ' || c == '\t' || c == '\n' || c == '\r' { // between two pairs
+				hexits = hexits[1:]
+				continue
+			}
+			if len(hexits) < 2 || !isHex(hexits[0]) || !isHex(hexits[1]) {
+				return m.fail("22023", "invalid hexadecimal data")
+			}
+			m.arena = append(m.arena, hexDigit(hexits[0])<<4|hexDigit(hexits[1]))
+			hexits = hexits[2:]
 		}
-		out, err := hex.AppendDecode(m.arena, hexits)
-		if err != nil {
-			return m.fail("22023", "invalid hexadecimal data")
-		}
-		m.arena = out
 		return m.grown(start)
 	}
 	for i := 0; i < len(s); i++ {
@@ -250,6 +245,16 @@ func parseBytea(m *Machine, s []byte) value {
 		}
 	}
 	return m.grown(start)
+}
+
+func hexDigit(c byte) byte {
+	switch {
+	case c >= 'a':
+		return c - 'a' + 10
+	case c >= 'A':
+		return c - 'A' + 10
+	}
+	return c - '0'
 }
 
 func isOctal(c byte) bool { return c >= '0' && c <= '7' }
@@ -272,7 +277,7 @@ func parseUUID(m *Machine, s []byte) value {
 	}
 	start := len(m.arena)
 	n := 0
-	for i := 0; i < len(body); i++ {
+	for i := range body {
 		c := body[i]
 		if c == '-' && n > 0 && n%4 == 0 && n < 32 && body[i-1] != '-' {
 			continue

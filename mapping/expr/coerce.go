@@ -2,6 +2,7 @@ package expr
 
 import (
 	"fmt"
+	"slices"
 	"unicode/utf8"
 
 	"gancho/cdc"
@@ -61,7 +62,7 @@ func (c *checker) coerceLiteral(t *term, to *cdc.Type) *term {
 		return nil
 	}
 	v := codec.parse(c.machine, t.lit.s)
-	if v.state == stateFailed {
+	if v.state == stateFailed || hasNewLabel(to, v) {
 		c.literalError(t, to)
 		return nil
 	}
@@ -70,6 +71,10 @@ func (c *checker) coerceLiteral(t *term, to *cdc.Type) *term {
 			c.literalError(t, to)
 			return nil
 		}
+	}
+	if to.Base().OID == oidInterval && isInfiniteInterval(v) {
+		c.errorAt(t.place, "compare with a long one, such as 1000 years", "infinite intervals are not supported: PostgreSQL has them since 17")
+		return nil
 	}
 	if o := to.Base().OID; o == oidInet || o == oidCIDR {
 		if _, _, ok := parseInet(t.lit.s); !ok {
@@ -99,8 +104,25 @@ func (c *checker) literalError(t *term, to *cdc.Type) {
 		c.errorAt(t.place, hint, "%q is not a label of enum %s", t.lit.s, base.Name)
 		return
 	}
+	if hasEnum(base) {
+		c.errorAt(t.place, "labels: "+listLabels(base.Elem.Base().Labels), "the array has what is not a label of enum %s", base.Elem.Base().Name)
+		return
+	}
 	hint := "write a value of type " + typeTitle(base) + ", or cast the other side"
 	c.errorAt(t.place, hint, "%s", c.machine.err.Message)
+}
+
+// hasNewLabel reports whether an enum's label is unknown, in an array too.
+func hasNewLabel(t *cdc.Type, v value) bool {
+	t = t.Base()
+	if v.arr != nil && t.Elem != nil {
+		return slices.ContainsFunc(v.arr.elems, func(e value) bool { return e.known() && hasNewLabel(t.Elem, e) })
+	}
+	return t.Kind == cdc.KindEnum && v.i < 0
+}
+
+func hasEnum(t *cdc.Type) bool {
+	return t.Kind == cdc.KindArray && t.Elem != nil && t.Elem.Base().Kind == cdc.KindEnum
 }
 
 func listLabels(labels []string) string {

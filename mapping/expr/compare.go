@@ -31,7 +31,10 @@ func comparison(op string, l, r *cdc.Type) *impl {
 	equality := op == "=" || op == "<>"
 	switch {
 	case l.Name == "anyenum":
-		return bound(func(c *checker, t *term) (*impl, *Error) { return compareBy(op, orderInt), nil })
+		if equality {
+			return equalBytes(op == "<>", bytes.Equal)
+		}
+		return enumComparison(compareBy(op, orderInt))
 	case l.Name == "anyarray" && equality:
 		return bound(func(c *checker, t *term) (*impl, *Error) { return arrayEquality(c, t, op == "<>") })
 	case l.OID == oidText && r.OID == oidText, l.OID == oidBpchar && r.OID == oidBpchar:
@@ -71,6 +74,16 @@ func compareBy(op string, o ordering) *impl {
 		return two(func(m *Machine, a, b value) value { return boolValue(o(m, a, b) > 0) })
 	}
 	return two(func(m *Machine, a, b value) value { return boolValue(o(m, a, b) >= 0) })
+}
+
+// enumComparison orders labels by their position, which must be known.
+func enumComparison(by *impl) *impl {
+	return two(func(m *Machine, a, b value) value {
+		if a.i < 0 || b.i < 0 {
+			return m.fail("22P02", "enum label is newer than the rules' knowledge of its type")
+		}
+		return by.two(m, a, b)
+	})
 }
 
 func orderInt(_ *Machine, a, b value) int { return compareInt(a.i, b.i) }

@@ -4,9 +4,9 @@ package expr
 func variadicImpl(name string) (*impl, bool) {
 	switch name {
 	case "concat":
-		return bound(func(c *checker, t *term) (*impl, *Error) { return concatImpl(c, t, false) }), true
+		return bound(func(_ *checker, t *term) (*impl, *Error) { return concatImpl(t, false) }), true
 	case "concat_ws":
-		return bound(func(c *checker, t *term) (*impl, *Error) { return concatImpl(c, t, true) }), true
+		return bound(func(_ *checker, t *term) (*impl, *Error) { return concatImpl(t, true) }), true
 	case "num_nulls":
 		return countNulls(true), true
 	case "num_nonnulls":
@@ -21,7 +21,7 @@ func variadicImpl(name string) (*impl, bool) {
 
 // concatImpl joins the text forms of what is not null, in concat_ws with the
 // first argument between them.
-func concatImpl(c *checker, t *term, separated bool) (*impl, *Error) {
+func concatImpl(t *term, separated bool) (*impl, *Error) {
 	codecs := make([]*codec, len(t.args))
 	for i, a := range t.args {
 		if isForeign(a.typ) || hasZone(a.typ) {

@@ -304,6 +304,32 @@ func TestRunTimeErrors(t *testing.T) {
 	}
 }
 
+// TestNewerThanTheRules: labels and intervals that came after.
+func TestNewerThanTheRules(t *testing.T) {
+	t.Parallel()
+	s := legacy()
+	s.Relation.Columns = append(s.Relation.Columns, cdc.Column{Name: "prazo", Type: baseType(1186, "interval"), TypeMod: -1})
+	c := client(cdc.Insert, s, nil, []string{"1", "-", "-", "-", "NOVO", "-", "-", "-", "-", "-", "-", "-", "-", "-", "infinity"})
+	for src, want := range map[string]string{
+		"sentido = 'ENTRADA'":             "f",
+		"sentido <> 'SAIDA'":              "t",
+		"sentido in ('ENTRADA', 'SAIDA')": "f",
+		"sentido::text":                   "NOVO",
+		"sentido > 'ENTRADA'":             "enum label is newer than the rules' knowledge of its type (SQLSTATE 22P02)",
+		"prazo":                           "infinity",
+		"prazo > '1 day'":                 "t",
+		"prazo * 2":                       "infinite interval out of range here (SQLSTATE 22008)",
+		"prazo::time":                     "infinite interval out of range here (SQLSTATE 22008)",
+		"time '10:00' + prazo":            "infinite interval out of range here (SQLSTATE 22008)",
+		"timestamp 'infinity' - prazo":    "timestamp out of range (SQLSTATE 22008)",
+		"timestamp '2026-01-01' - prazo":  "-infinity",
+	} {
+		if diff := cmp.Diff(want, result(t, s, src, c)); diff != "" {
+			t.Errorf("%s: want - got +\n%s", src, diff)
+		}
+	}
+}
+
 // TestSettings: what the database's properties allow and forbid.
 func TestSettings(t *testing.T) {
 	t.Parallel()

@@ -49,7 +49,7 @@ func extractImpl(f extractor, asFloat bool) *impl {
 			return nil, refused
 		}
 		if skip {
-			return never(2), nil
+			return never(), nil
 		}
 		if _, err := f(c.machine, nil, field, intValue(0)); err != nil {
 			return nil, refusal(t.args[0], c.machine.conversionError(err, 0).Message, "")

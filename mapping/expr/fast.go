@@ -59,11 +59,11 @@ func generateBool(t *term) testFunc {
 	case opNot:
 		x := generateBool(t.args[0])
 		return func(m *Machine) tri {
-			if v := x(m); v > triTrue {
+			v := x(m)
+			if v > triTrue {
 				return v
-			} else {
-				return v ^ 1
 			}
+			return v ^ 1
 		}
 	case opRelabel:
 		if t.args[0].typ.Base().OID == oidBool {

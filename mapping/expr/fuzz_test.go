@@ -1,6 +1,7 @@
 package expr_test
 
 import (
+	"errors"
 	"testing"
 
 	"gancho/cdc"
@@ -54,7 +55,11 @@ func FuzzCompile(f *testing.F) {
 	f.Fuzz(func(t *testing.T, src string) {
 		e, err := expr.Compile(src, scope)
 		if err != nil {
-			for _, e := range err.(expr.Errors) {
+			var list expr.Errors
+			if !errors.As(err, &list) {
+				t.Fatalf("%q: %v is no Errors", src, err)
+			}
+			for _, e := range list {
 				if e.Offset < 0 || e.Offset > len(src) || e.Length < 1 || e.Message == "" {
 					t.Fatalf("%q: error at %d+%d: %s", src, e.Offset, e.Length, e.Message)
 				}

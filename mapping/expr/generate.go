@@ -412,7 +412,7 @@ func generateElement(t *term) evalFunc {
 func generateText(t *term) evalFunc {
 	x, off := generate(t.args[0]), t.off
 	from, to := codecOf(t.args[0].typ), codecOf(t.typ)
-	base := t.typ.Base().OID
+	enum, base := t.typ.Base(), t.typ.Base().OID
 	return func(m *Machine) value {
 		v := x(m)
 		if v.state != stateKnown {
@@ -427,7 +427,14 @@ func generateText(t *term) evalFunc {
 		if base == oidJSON || base == oidJSONB {
 			return m.placed(jsonLiteral(m, s, base == oidJSONB), off)
 		}
-		return m.placed(to.parse(m, s), off)
+		r := to.parse(m, s)
+		if r.known() && hasNewLabel(enum, r) {
+			r = m.fail("22P02", "invalid input value for enum "+enum.Name)
+		}
+		if base == oidInterval && r.known() && isInfiniteInterval(r) {
+			r = m.fail("22007", "infinite intervals are not supported: PostgreSQL has them since 17")
+		}
+		return m.placed(r, off)
 	}
 }
 

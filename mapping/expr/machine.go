@@ -185,22 +185,15 @@ func (m *Machine) cell(side, column int) *cell {
 }
 
 // commitTime is the commit timestamp in microseconds since 2000-01-01 UTC.
-func (m *Machine) commitTime() int64 {
+func (m *Machine) commitTime() (int64, bool) {
 	if m.change == nil || m.change.Tx == nil {
-		return 0
+		return 0, false
 	}
-	return m.change.Tx.Time.UnixMicro() - epoch2000
+	return m.change.Tx.Time.UnixMicro() - epoch2000, true
 }
 
 // epoch2000 is 2000-01-01 in microseconds of Unix time.
 const epoch2000 = 946684800 * 1000000
-
-// keep copies s into the arena.
-func (m *Machine) keep(s []byte) []byte {
-	start := len(m.arena)
-	m.arena = append(m.arena, s...)
-	return m.arena[start:len(m.arena):len(m.arena)]
-}
 
 // grown is what was appended to the arena since start, as a text.
 func (m *Machine) grown(start int) value {

@@ -52,7 +52,7 @@ func intArithmetic(op byte, bits int) func(m *Machine, a, b value) value {
 	return func(m *Machine, x, y value) value {
 		a, b := x.i, y.i
 		var r int64
-		ok := true
+		var ok bool
 		switch op {
 		case '+':
 			r, ok = a+b, (a+b > a) == (b > 0)
@@ -72,9 +72,7 @@ func intArithmetic(op byte, bits int) func(m *Machine, a, b value) value {
 				}
 				return intValue(a % b)
 			}
-			if r, ok = a/b, true; a == math.MinInt64 && b == -1 {
-				ok = false
-			}
+			r, ok = a/b, a != math.MinInt64 || b != -1
 		}
 		if !ok {
 			return m.fail("22003", intName(bits)+" out of range")

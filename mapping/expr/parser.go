@@ -149,8 +149,8 @@ func (p *parser) enter() *syntaxError {
 	return nil
 }
 
-// expr parses an a_expr whose operators all bind at least as tightly as min.
-func (p *parser) expr(min int) (node, *syntaxError) {
+// expr parses an a_expr whose operators all bind at least as tightly as loosest.
+func (p *parser) expr(loosest int) (node, *syntaxError) {
 	if fault := p.enter(); fault != nil {
 		return nil, fault
 	}
@@ -162,7 +162,7 @@ func (p *parser) expr(min int) (node, *syntaxError) {
 	}
 	for {
 		bind := p.infixBinding()
-		if bind < min || bind == 0 {
+		if bind < loosest || bind == 0 {
 			return left, nil
 		}
 		var open bool // the operator ends in an operand, so its level counts
@@ -177,7 +177,7 @@ func (p *parser) expr(min int) (node, *syntaxError) {
 
 // restricted parses a b_expr: the low bound of between, which has no and, or,
 // not, in, like, between.
-func (p *parser) restricted(min int) (node, *syntaxError) {
+func (p *parser) restricted(loosest int) (node, *syntaxError) {
 	if fault := p.enter(); fault != nil {
 		return nil, fault
 	}
@@ -191,7 +191,7 @@ func (p *parser) restricted(min int) (node, *syntaxError) {
 		bind := p.infixBinding()
 		isDistinct := bind == bindIs && (p.isWordAt(1, "distinct") || p.isWordAt(1, "not") && p.isWordAt(2, "distinct"))
 		ok := bind == bindCompare || bind >= bindOp && bind <= bindPower || isDistinct
-		if !ok || bind < min {
+		if !ok || bind < loosest {
 			return left, nil
 		}
 		op := p.next()

@@ -63,8 +63,8 @@ func pathway(from, to *cdc.Type, ctx castContext) (pathKind, castRow) {
 // isVector tells int2vector and oidvector, which are arrays in all but this.
 func isVector(t *cdc.Type) bool { return t.OID == oidInt2vector || t.OID == oidOidvector }
 
-// canCoerce is can_coerce_type.
-func canCoerce(from, to []*cdc.Type, ctx castContext) bool {
+// canCoerce is can_coerce_type, for implicit casts.
+func canCoerce(from, to []*cdc.Type) bool {
 	generics := false
 	for i, f := range from {
 		t := to[i]
@@ -74,7 +74,7 @@ func canCoerce(from, to []*cdc.Type, ctx castContext) bool {
 			generics = true
 		case f.OID == oidUnknown:
 		default:
-			if kind, _ := pathway(f, t, ctx); kind == pathNone {
+			if kind, _ := pathway(f, t, implicitCast); kind == pathNone {
 				return false
 			}
 		}
@@ -163,8 +163,8 @@ func commonType(types []*cdc.Type) (*cdc.Type, bool) {
 			best = t
 		case category(t) != category(best):
 			return nil, false
-		case !preferred(best) && canCoerce([]*cdc.Type{best}, []*cdc.Type{t}, implicitCast) &&
-			!canCoerce([]*cdc.Type{t}, []*cdc.Type{best}, implicitCast):
+		case !preferred(best) && canCoerce([]*cdc.Type{best}, []*cdc.Type{t}) &&
+			!canCoerce([]*cdc.Type{t}, []*cdc.Type{best}):
 			best = t
 		}
 	}
@@ -172,7 +172,7 @@ func commonType(types []*cdc.Type) (*cdc.Type, bool) {
 		best = builtin(oidText)
 	}
 	for _, t := range types {
-		if !canCoerce([]*cdc.Type{t}, []*cdc.Type{best}, implicitCast) {
+		if !canCoerce([]*cdc.Type{t}, []*cdc.Type{best}) {
 			return nil, false
 		}
 	}
@@ -258,7 +258,7 @@ func expandVariadic(c *candidate, n int) *candidate {
 func choose(all []*candidate, types []*cdc.Type) (c *candidate, ambiguous bool) {
 	var list []*candidate
 	for _, c := range all {
-		if canCoerce(types, c.args, implicitCast) {
+		if canCoerce(types, c.args) {
 			list = append(list, c)
 		}
 	}
@@ -373,7 +373,7 @@ func (s *selection) assumeSame() {
 	types := slices.Repeat([]*cdc.Type{known}, len(s.base))
 	var found []*candidate
 	for _, c := range s.list {
-		if canCoerce(types, c.args, implicitCast) {
+		if canCoerce(types, c.args) {
 			found = append(found, c)
 		}
 	}

@@ -264,7 +264,8 @@ func (c *checker) foldCase(t *term) *term {
 		}
 	}
 	r := *t
-	if r.args = append(kept, other); len(kept) == first {
+	r.args = slices.Concat(kept, []*term{other})
+	if len(kept) == first {
 		r.op, r.args = opRelabel, []*term{other}
 		if other.isConst() {
 			return constant(other.lit, t.typ, t.place)

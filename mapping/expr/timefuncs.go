@@ -8,7 +8,13 @@ import (
 )
 
 func nowImpl() *impl {
-	return &impl{none: func(m *Machine) value { return intValue(m.commitTime()) }}
+	return &impl{none: func(m *Machine) value {
+		t, ok := m.commitTime()
+		if !ok {
+			return m.fail("XX000", "the change has no transaction, so no time")
+		}
+		return intValue(t)
+	}}
 }
 
 // timeFunctionImpls makes the functions of dates and times.
@@ -20,8 +26,8 @@ func timeFunctionImpls() map[string]*impl {
 		"age(timestamptz,timestamptz)": two(func(m *Machine, a, b value) value {
 			return m.intervalResult(pgtext.Age(localTime(m, a), localTime(m, b)))
 		}),
-		"age(timestamp)":               one(func(m *Machine, a value) value { return m.intervalResult(pgtext.Age(m.today(), a.i)) }),
-		"age(timestamptz)":             one(func(m *Machine, a value) value { return m.intervalResult(pgtext.Age(m.today(), localTime(m, a))) }),
+		"age(timestamp)":               one(func(m *Machine, a value) value { return ageToday(m, a.i) }),
+		"age(timestamptz)":             one(func(m *Machine, a value) value { return ageToday(m, localTime(m, a)) }),
 		"make_date(int4,int4,int4)":    many(makeDate),
 		"isfinite(date)":               one(func(_ *Machine, a value) value { return boolValue(!isInfiniteDate(a.i)) }),
 		"isfinite(timestamp)":          one(func(_ *Machine, a value) value { return boolValue(!isInfinite(a.i)) }),
@@ -58,10 +64,16 @@ func localTime(m *Machine, a value) int64 {
 	return pgtext.UTCToLocal(a.i, m.loc)
 }
 
-// today is current_date's midnight: that of the commit, in the session's zone.
-func (m *Machine) today() int64 {
-	t := pgtext.UTCToLocal(m.commitTime(), m.loc)
-	return t - ((t%microsPerDay)+microsPerDay)%microsPerDay
+// ageToday is age of one argument: since current_date's midnight, that of the
+// commit in the session's zone.
+func ageToday(m *Machine, local int64) value {
+	commit, ok := m.commitTime()
+	if !ok {
+		return m.fail("XX000", "the change has no transaction, so no time")
+	}
+	t := pgtext.UTCToLocal(commit, m.loc)
+	midnight := t - ((t%microsPerDay)+microsPerDay)%microsPerDay
+	return m.intervalResult(pgtext.Age(midnight, local))
 }
 
 // constantText wants an argument constant. skip is true when it is null, which
@@ -78,12 +90,7 @@ func constantText(t *term, arg int, what string) (s string, skip bool, err *Erro
 }
 
 // never is the code of a call that a constant null makes null.
-func never(args int) *impl {
-	if args == 2 {
-		return two(func(*Machine, value, value) value { return value{} })
-	}
-	return many(func(*Machine, []value) value { return value{} })
-}
+func never() *impl { return two(func(*Machine, value, value) value { return value{} }) }
 
 func makeDate(m *Machine, a []value) value {
 	year, month, day := a[0].i, a[1].i, a[2].i
@@ -116,7 +123,7 @@ func zoneImpl(toUTC bool) *impl {
 			return nil, err
 		}
 		if skip {
-			return never(2), nil
+			return never(), nil
 		}
 		var loc *time.Location
 		if strings.EqualFold(name, "UTC") || strings.EqualFold(name, "GMT") {
@@ -154,7 +161,7 @@ func toCharTime(zoned bool) *impl {
 			return nil, refused
 		}
 		if skip {
-			return never(2), nil
+			return never(), nil
 		}
 		f, err := pgtext.CompileDateFormat(format)
 		if err != nil {
@@ -188,7 +195,7 @@ func toCharNumber(text func(dst []byte, v value) []byte) *impl {
 			return nil, refused
 		}
 		if skip {
-			return never(2), nil
+			return never(), nil
 		}
 		f, err := pgtext.CompileNumberFormat(format)
 		if err != nil {
@@ -217,7 +224,7 @@ func truncImpl(f func(m *Machine, unit string, a value) value) *impl {
 			return nil, err
 		}
 		if skip {
-			return never(2), nil
+			return never(), nil
 		}
 		if v := f(c.machine, unit, intValue(0)); v.state == stateFailed {
 			return nil, refusal(t.args[0], c.machine.err.Message, "")

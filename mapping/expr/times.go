@@ -28,12 +28,10 @@ func timeImpls() map[string]*impl {
 		"mul_d_interval(float8,interval)": two(func(m *Machine, a, b value) value {
 			return multiplyInterval(m, b, a)
 		}),
-		"time_mi_time(time,time)": two(func(_ *Machine, a, b value) value { return value{state: stateKnown, i: a.i - b.i} }),
-		"time_pl_interval(time,interval)": two(func(_ *Machine, a, b value) value {
-			return timeOfDay(a.i + b.i%microsPerDay)
-		}),
-		"interval_pl_time(interval,time)": two(func(_ *Machine, a, b value) value { return timeOfDay(b.i + a.i%microsPerDay) }),
-		"time_mi_interval(time,interval)": two(func(_ *Machine, a, b value) value { return timeOfDay(a.i - b.i%microsPerDay) }),
+		"time_mi_time(time,time)":         two(func(_ *Machine, a, b value) value { return value{state: stateKnown, i: a.i - b.i} }),
+		"time_pl_interval(time,interval)": two(func(m *Machine, a, b value) value { return timePlus(m, a, b, 1) }),
+		"interval_pl_time(interval,time)": two(func(m *Machine, a, b value) value { return timePlus(m, b, a, 1) }),
+		"time_mi_interval(time,interval)": two(func(m *Machine, a, b value) value { return timePlus(m, a, b, -1) }),
 	}
 	all["timestamptz_mi(timestamptz,timestamptz)"] = all["timestamp_mi(timestamp,timestamp)"]
 	for name, add := range map[string]func(m *Machine, a value, i pgtext.Interval) value{
@@ -50,7 +48,7 @@ func timeImpls() map[string]*impl {
 		all[name+"_pl_interval("+name+",interval)"] = two(func(m *Machine, a, b value) value { return add(m, a, interval(b)) })
 		all["interval_pl_"+name+"(interval,"+name+")"] = two(func(m *Machine, a, b value) value { return add(m, b, interval(a)) })
 		all[name+"_mi_interval("+name+",interval)"] = two(func(m *Machine, a, b value) value {
-			if inf := isInfinite(a.i); name != "date" && inf || name == "date" && isInfiniteDate(a.i) {
+			if infinite := name == "date" && isInfiniteDate(a.i) || name != "date" && isInfinite(a.i); infinite && !isInfiniteInterval(b) {
 				return add(m, a, pgtext.Interval{})
 			}
 			neg, err := interval(b).Neg()
@@ -63,6 +61,20 @@ func timeImpls() map[string]*impl {
 	return all
 }
 
+// timePlus adds the time of an interval to a time of day, which goes round.
+func timePlus(m *Machine, t, i value, sign int64) value {
+	if isInfiniteInterval(i) {
+		return m.infiniteInterval()
+	}
+	return timeOfDay(t.i + sign*(i.i%microsPerDay))
+}
+
+// infiniteInterval fails where an infinite interval, which PostgreSQL has since
+// 17, has no meaning, or none that is known here.
+func (m *Machine) infiniteInterval() value {
+	return m.fail("22008", "infinite interval out of range here")
+}
+
 // timeOfDay brings a time back into the day.
 func timeOfDay(i int64) value {
 	i %= microsPerDay
@@ -70,6 +82,11 @@ func timeOfDay(i int64) value {
 		i += microsPerDay
 	}
 	return intValue(i)
+}
+
+func isInfiniteInterval(v value) bool {
+	return v.aux == math.MaxInt32 && v.scale == math.MaxInt32 && v.i == math.MaxInt64 ||
+		v.aux == math.MinInt32 && v.scale == math.MinInt32 && v.i == math.MinInt64
 }
 
 func isInfiniteDate(d int64) bool { return d == math.MaxInt32 || d == math.MinInt32 }
@@ -113,6 +130,9 @@ func dateAndTime(m *Machine, date, time value) value {
 func multiplyInterval(m *Machine, a, f value) value {
 	i, factor := interval(a), f.float()
 	outOfRange := func() value { return m.fail("22008", "interval out of range") }
+	if isInfiniteInterval(a) {
+		return m.infiniteInterval()
+	}
 	if math.IsNaN(factor) || math.IsInf(factor, 0) {
 		return outOfRange()
 	}
@@ -181,8 +201,13 @@ func timeCastImpls() map[string]*impl {
 		"date(timestamptz)":      one(func(m *Machine, a value) value { return date(localTime(m, a)) }),
 		"time(timestamp)":        one(func(_ *Machine, a value) value { return timeOf(a.i) }),
 		"time(timestamptz)":      one(func(m *Machine, a value) value { return timeOf(localTime(m, a)) }),
-		"time(interval)":         one(func(_ *Machine, a value) value { return timeOfDay(a.i) }),
-		"interval(time)":         one(func(_ *Machine, a value) value { return value{state: stateKnown, i: a.i} }),
+		"time(interval)": one(func(m *Machine, a value) value {
+			if isInfiniteInterval(a) {
+				return m.infiniteInterval()
+			}
+			return timeOfDay(a.i)
+		}),
+		"interval(time)": one(func(_ *Machine, a value) value { return value{state: stateKnown, i: a.i} }),
 	}
 }
 
@@ -215,7 +240,9 @@ func modifierImpl(t *cdc.Type, typmod int32) *impl {
 		return one(func(m *Machine, a value) value { return roundTime(m, a, typmod, oid == oidTime) })
 	case oidInterval:
 		return one(func(_ *Machine, a value) value {
-			a.i = roundUnits(a.i, typmod)
+			if !isInfiniteInterval(a) {
+				a.i = roundUnits(a.i, typmod)
+			}
 			return a
 		})
 	}
