@@ -112,7 +112,7 @@ func (s *Sender) attempt(ctx context.Context, ep *Endpoint, m *Message) Outcome 
 	limited, cancel := context.WithTimeout(ctx, t.timeout)
 	defer cancel()
 
-	answer, err := t.transport.RoundTrip(t.request(limited, m))
+	answer, err := t.transport.RoundTrip(t.request(limited, m)) //nolint:bodyclose // readAnswer closes it
 	if err != nil {
 		return t.failed(ctx, limited, 0, err)
 	}

@@ -50,10 +50,10 @@ func Main(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io
 	case err == nil:
 		return exitDone
 	case errors.As(err, &usage):
-		fmt.Fprintf(stderr, "gancho: %v\nRun 'gancho --help' for usage.\n", err)
+		_, _ = fmt.Fprintf(stderr, "gancho: %v\nRun 'gancho --help' for usage.\n", err)
 		return exitUsage
 	default:
-		fmt.Fprintf(stderr, "gancho: %v\n", err)
+		_, _ = fmt.Fprintf(stderr, "gancho: %v\n", err)
 		return exitFailed
 	}
 }

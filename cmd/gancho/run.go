@@ -10,6 +10,7 @@ import (
 	"syscall"
 
 	"github.com/mattn/go-isatty"
+	"github.com/redis/go-redis/v9"
 	"github.com/rs/zerolog"
 	"github.com/spf13/cobra"
 
@@ -86,6 +87,7 @@ func (f *runFlags) run(ctx context.Context, stderr io.Writer) error {
 	if err != nil {
 		return err
 	}
+	redis.SetLogger(redisLog{log})
 	hangup := make(chan os.Signal, 1)
 	signal.Notify(hangup, syscall.SIGHUP)
 	defer signal.Stop(hangup)
@@ -151,6 +153,15 @@ func newLogger(w io.Writer, level string) (zerolog.Logger, error) {
 		w = zerolog.ConsoleWriter{Out: f, TimeFormat: "15:04:05.000"}
 	}
 	return zerolog.New(w).Level(l).With().Timestamp().Logger(), nil
+}
+
+// redisLog takes what the Redis library would print to stderr by itself: what
+// matters of it comes back as errors.
+type redisLog struct{ zerolog.Logger }
+
+// Printf implements the library's logger.
+func (l redisLog) Printf(_ context.Context, format string, v ...any) {
+	l.Debug().Str("library", "go-redis").Msgf(format, v...)
 }
 
 // startProfile writes a CPU profile until the returned func is called.

@@ -11,6 +11,7 @@ import (
 	"context"
 	"flag"
 	"fmt"
+	"io"
 	"os"
 	"os/signal"
 	"runtime"
@@ -24,18 +25,19 @@ func main() {
 	gancho := flag.String("gancho", "bin/gancho", "the command to measure")
 	profile := flag.String("cpuprofile", "", "directory for CPU profiles of the command")
 	flag.Parse()
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	defer stop()
-	var err error
-	if *receive != "" {
-		err = beReceiver(ctx, *receive)
-	} else {
-		err = measure(ctx, *gancho, *only, *profile)
-	}
-	if err != nil {
-		fmt.Fprintln(os.Stderr, "bench:", err)
+	if err := run(*receive, *gancho, *only, *profile); err != nil {
+		_, _ = fmt.Fprintln(os.Stderr, "bench:", err)
 		os.Exit(1)
 	}
+}
+
+func run(receive, gancho, only, profile string) error {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	if receive != "" {
+		return beReceiver(ctx, receive)
+	}
+	return measure(ctx, gancho, only, profile)
 }
 
 // row is one line of the table.
@@ -63,18 +65,26 @@ func measure(ctx context.Context, gancho, only, profile string) error {
 		if only != "" && only != m.name {
 			continue
 		}
-		fmt.Fprintf(os.Stderr, "measuring %s ...\n", m.name)
+		_, _ = fmt.Fprintf(os.Stderr, "measuring %s ...\n", m.name)
 		r, err := m.run(ctx)
 		if err != nil {
 			return fmt.Errorf("measure %s: %w", m.name, err)
 		}
 		rows = append(rows, r)
 	}
-	fmt.Printf("%d cores, %s, PostgreSQL %s, Redis %s (appendfsync everysec)\n\n", runtime.NumCPU(), runtime.Version(), l.postgresVersion, l.redisVersion)
-	w := tabwriter.NewWriter(os.Stdout, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(w, "what\tfigure\tlimit in the same run\tratio\tto reach")
+	return l.print(os.Stdout, rows)
+}
+
+// print writes the table.
+func (l *lab) print(out io.Writer, rows []row) error {
+	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
+	text := fmt.Sprintf("%d cores, %s, PostgreSQL %s, Redis %s (appendfsync everysec)\n\nwhat\tfigure\tlimit in the same run\tratio\tto reach\n",
+		runtime.NumCPU(), runtime.Version(), l.postgresVersion, l.redisVersion)
 	for _, r := range rows {
-		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\n", r.what, r.figure, r.limit, r.ratio, r.reach)
+		text += fmt.Sprintf("%s\t%s\t%s\t%s\t%s\n", r.what, r.figure, r.limit, r.ratio, r.reach)
+	}
+	if _, err := io.WriteString(w, text); err != nil {
+		return err
 	}
 	return w.Flush()
 }

@@ -23,10 +23,7 @@ type capture struct {
 	stage  *stage
 	mapper *mapping.Mapper
 	// next is a ruleset that takes over at the next transaction.
-	next atomic.Pointer[mapping.Ruleset]
-	// ctx ends what a handler method waits for; set by run, before the reader
-	// calls any. The interface has no room for it: it is the reader's own.
-	ctx       context.Context
+	next      atomic.Pointer[mapping.Ruleset]
 	ready     sync.Once
 	confirmed chan struct{} // capacity 1: the confirmed position has risen
 
@@ -96,7 +93,8 @@ func (c *capture) run(ctx context.Context) error {
 	filled := make(chan error, 1)
 	reading, failed := context.WithCancel(ctx)
 	defer failed()
-	c.ctx = reading
+	// The reader waits for its handler, which may wait for room.
+	defer context.AfterFunc(reading, c.stage.close)()
 	go func() {
 		defer failed() // reading on would fill memory
 		filled <- c.fill(filling)
@@ -106,6 +104,9 @@ func (c *capture) run(ctx context.Context) error {
 		c.drain(filling)
 	}
 	stop()
+	if changed := new(cdc.IdentityChangedError); errors.As(err, &changed) {
+		err = fmt.Errorf("%w; to accept it, run once: gancho run --accept-source", err)
+	}
 	return errors.Join(err, <-filled)
 }
 
@@ -197,7 +198,7 @@ func (c *capture) Begin(*cdc.Transaction) error {
 // Change implements cdc.Handler.
 func (c *capture) Change(change *cdc.Change) error {
 	c.metrics.change(change)
-	err := c.stage.mapChange(c.ctx, c.mapper, change)
+	err := c.stage.mapChange(c.mapper, change)
 	var drift *mapping.SchemaError
 	if errors.As(err, &drift) {
 		return fmt.Errorf("%w (on_schema_change: stop; no change is lost, start again when the rule is mended)", err)

@@ -43,17 +43,22 @@ type stage struct {
 	due     bool    // open is to be appended now
 	discard bool    // capture must go back: what it still maps is dropped until reset
 
-	wake chan struct{} // capacity 1: there is something to append
-	room chan struct{} // capacity 1: the open batch was taken
+	wake   chan struct{} // capacity 1: there is something to append
+	room   chan struct{} // capacity 1: the open batch was taken
+	closed chan struct{} // capture is to wait no longer
+	once   sync.Once     // closes it
 }
 
 func newStage(q *delivery.Queue, m *metrics, log zerolog.Logger) *stage {
 	return &stage{
 		queue: q, metrics: m, log: log,
 		open: q.NewBatch(), spare: q.NewBatch(),
-		wake: make(chan struct{}, 1), room: make(chan struct{}, 1),
+		wake: make(chan struct{}, 1), room: make(chan struct{}, 1), closed: make(chan struct{}),
 	}
 }
+
+// close makes capture wait no longer. It may be called more than once.
+func (s *stage) close() { s.once.Do(func() { close(s.closed) }) }
 
 func signal(c chan struct{}) {
 	select {
@@ -62,15 +67,16 @@ func signal(c chan struct{}) {
 	}
 }
 
-// mapChange maps one change into the open batch. It waits while the batch is full.
-func (s *stage) mapChange(ctx context.Context, m *mapping.Mapper, c *cdc.Change) error {
+// mapChange maps one change into the open batch. It waits while the batch is
+// full; closing the stage ends that with context.Canceled.
+func (s *stage) mapChange(m *mapping.Mapper, c *cdc.Change) error {
 	s.mu.Lock()
 	for s.open.Bytes() >= batchLimit && !s.discard {
 		s.mu.Unlock()
 		signal(s.wake)
 		select {
-		case <-ctx.Done():
-			return ctx.Err()
+		case <-s.closed:
+			return context.Canceled
 		case <-s.room:
 		}
 		s.mu.Lock()
@@ -197,13 +203,12 @@ func (s *stage) run(ctx context.Context) error {
 			}
 			err := s.append(ctx, b)
 			s.giveBack(b)
-			if ctx.Err() != nil {
+			switch {
+			case errors.Is(err, context.Canceled):
 				return nil // what was not confirmed comes again
-			}
-			if err != nil {
+			case err != nil:
 				return err
-			}
-			if end != 0 {
+			case end != 0:
 				s.queue.Appended(uint64(end))
 			}
 		}
