@@ -5,9 +5,12 @@
 // or later yields for the same row, in a session with the source's time zone,
 // datestyle ISO, intervalstyle postgres and extra_float_digits 3. What cannot
 // be matched is refused by Compile, by name, with a hint. There is never a
-// wrong value: where the meaning depends on the row (a date in a form that only
-// PostgreSQL's parser knows, money in another locale), evaluation fails with an
-// EvalError instead.
+// wrong value: where only the row tells, evaluation fails with an EvalError
+// instead. That is so for a date or time cast from text that is not in ISO
+// form, money in another locale than C, rounding to more than 2000 digits, age
+// of an infinite timestamp, jsonb's null cast to a scalar, hexadecimal numbers
+// in text, an enum label added since, and a text of more than 64 MiB made by
+// repeat, lpad or rpad.
 //
 // Names and operators are resolved as PostgreSQL does, on a copy of the part of
 // its catalogue that matters (catalog.txt), so that literals, promotions and
