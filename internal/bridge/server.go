@@ -53,7 +53,7 @@ func serve(ctx context.Context, l net.Listener, h *health, m *metrics) error {
 	case <-ctx.Done():
 		// Answers here take milliseconds; whoever is slower is cut off.
 		err := server.Close()
-		<-stopped // what it says is that it was closed
+		_ = <-stopped // what it says is that it was closed
 		return err
 	}
 }
