@@ -24,6 +24,8 @@ type Table struct {
 	// Generated are the generated columns, which the stream does not carry
 	// before PostgreSQL 18, nor there unless the publication says so.
 	Generated []string
+	// Collations are those of the columns that have another than the database's.
+	Collations map[string]Collation
 	// PartitionRoot is the topmost table of which this is a partition, else
 	// the zero Name. Under publish_via_partition_root the stream knows only the root.
 	PartitionRoot Name
@@ -37,6 +39,13 @@ type Table struct {
 	Inherited bool
 	// Memberships are the publications that have the table, by name.
 	Memberships []Membership
+}
+
+// Collation is a column's own collation.
+type Collation struct {
+	Name string // pg_collation.collname
+	// Deterministic: texts are equal only if their bytes are.
+	Deterministic bool
 }
 
 // Membership is a table's place in one publication.
@@ -178,8 +187,9 @@ func loadKeys(ctx context.Context, conn *pgx.Conn, t *Table) ([]string, error) {
 
 func loadColumns(ctx context.Context, conn *pgx.Conn, types *Types, t *Table, keys []string) error {
 	rows, err := conn.Query(ctx, `
-		select a.attname::text, a.atttypid, a.atttypmod, a.attgenerated <> ''
+		select a.attname::text, a.atttypid, a.atttypmod, a.attgenerated <> '', coalesce(co.collname::text, ''), coalesce(co.collisdeterministic, true)
 		from pg_catalog.pg_attribute a
+		left join pg_catalog.pg_collation co on co.oid = a.attcollation and co.collprovider <> 'd'
 		where a.attrelid = $1 and a.attnum > 0 and not a.attisdropped order by a.attnum`, t.Relation.OID)
 	if err != nil {
 		return err
@@ -188,7 +198,14 @@ func loadColumns(ctx context.Context, conn *pgx.Conn, types *Types, t *Table, ke
 	var oid uint32
 	var generated bool
 	var oids []uint32
-	_, err = pgx.ForEachRow(rows, []any{&column.Name, &oid, &column.TypeMod, &generated}, func() error {
+	var collation Collation
+	_, err = pgx.ForEachRow(rows, []any{&column.Name, &oid, &column.TypeMod, &generated, &collation.Name, &collation.Deterministic}, func() error {
+		if collation.Name != "" {
+			if t.Collations == nil {
+				t.Collations = map[string]Collation{}
+			}
+			t.Collations[column.Name] = collation
+		}
 		if generated {
 			t.Generated = append(t.Generated, column.Name)
 			return nil

@@ -205,7 +205,7 @@ func (b *binder) bind(ctx context.Context, r *rule) (*boundRule, error) {
 		return nil, nil
 	}
 	bound := &boundRule{rule: r, table: t, columns: map[string]*cdc.Type{}, denied: map[string]bool{}}
-	c := &compiler{relation: t.Relation, settings: b.settings, primaryKey: t.PrimaryKey, generated: t.Generated}
+	c := &compiler{relation: t.Relation, settings: b.settings, primaryKey: t.PrimaryKey, collations: t.Collations, generated: t.Generated}
 	for g := range groups {
 		if r.ops&g.ops() != 0 {
 			c.compile(r, g)

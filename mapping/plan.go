@@ -67,7 +67,7 @@ func newTablePlan(rs *Ruleset, rel *cdc.Relation, report func(*SchemaError)) *ta
 }
 
 func newRulePlan(rs *Ruleset, b *boundRule, rel *cdc.Relation, g group) *rulePlan {
-	c := &compiler{relation: rel, settings: rs.settings, primaryKey: b.table.PrimaryKey}
+	c := &compiler{relation: rel, settings: rs.settings, primaryKey: b.table.PrimaryKey, collations: b.table.Collations}
 	r := &rulePlan{bound: b, place: b.place(), table: rel.TableName(), program: c.compile(b.rule, g)}
 	changed := b.differences(rel)
 	switch {

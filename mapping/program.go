@@ -78,6 +78,7 @@ type compiler struct {
 	relation   *cdc.Relation
 	settings   expr.Settings
 	primaryKey []string
+	collations map[string]cdc.Collation
 	generated  []string // columns that the table has and the stream has not
 	mistakes   []*strictyaml.Error
 	uses       []use
@@ -98,10 +99,16 @@ type use struct {
 func (c *compiler) scope(r *rule, g group) *expr.Scope {
 	ops := r.ops & g.ops()
 	return &expr.Scope{
-		Relation: c.relation, Settings: c.settings,
+		Relation: c.relation, Settings: c.settings, Collation: c.collation,
 		Old: g == groupDelete || ops == setOf(cdc.Update), New: g == groupWrite,
 		Insert: ops.has(cdc.Insert), Update: ops.has(cdc.Update), Delete: ops.has(cdc.Delete),
 	}
+}
+
+// collation implements expr.Scope.Collation.
+func (c *compiler) collation(column int) (name string, deterministic bool) {
+	own := c.collations[c.relation.Columns[column].Name]
+	return own.Name, own.Deterministic
 }
 
 // compile compiles a rule for a group of operations.
@@ -240,7 +247,7 @@ func (c *compiler) watch(p *program, ref columnRef) {
 	if !textIsValue(c.relation.Columns[i].Type) {
 		// It is asked for updates only, whatever else the rule is on. A type
 		// without equality, such as json, is refused: then the texts decide.
-		scope := &expr.Scope{Relation: c.relation, Settings: c.settings, Old: true, New: true, Update: true}
+		scope := &expr.Scope{Relation: c.relation, Settings: c.settings, Collation: c.collation, Old: true, New: true, Update: true}
 		w.changed, _ = expr.CompileBool("changed("+quoted(ref.name)+")", scope)
 	}
 	p.watch = append(p.watch, w)
