@@ -74,6 +74,8 @@ type Log struct {
 
 // Endpoint is one receiver of events.
 type Endpoint struct {
+	// Line is where the file begins it.
+	Line int
 	// Name identifies the endpoint's queue: another name is another queue.
 	Name string
 	URL  string

@@ -28,6 +28,7 @@ func decodeEndpoints(v value) []Endpoint {
 	lines := map[string]int{}
 	for _, item := range v.List() {
 		e := defaultEndpoint()
+		e.Line = item.Line()
 		e.decode(item)
 		if first, ok := lines[e.Name]; ok && e.Name != "" {
 			item.Errorf("give one of them another name", "there are two endpoints with the name %q, the other on line %d", e.Name, first)
@@ -77,7 +78,7 @@ func (e *Endpoint) decode(v value) {
 	case secret && secrets:
 		v.Errorf("write all of them in secrets, the newest first", `"secret" and "secrets" are both given`)
 	case v.IsMap() && len(e.Secrets) == 0:
-		v.Errorf("write such as secret: ${CRM_SECRET}; make one with: openssl rand -base64 32", `the key "secret" is missing`)
+		v.Errorf("write such as secret: ${CRM_SECRET}; make one with: echo whsec_$(openssl rand -base64 32)", `the key "secret" is missing`)
 	}
 	if address.Valid() {
 		e.URL = e.decodeURL(address)
@@ -144,14 +145,14 @@ func decodeRetry(v value) []time.Duration {
 // that sign must be 24 at least:
 // https://github.com/standard-webhooks/standard-webhooks/blob/main/spec/standard-webhooks.md#signature-scheme
 func decodeSecret(v value) Secret {
-	const hint = "make one with: openssl rand -base64 32, and write it behind whsec_"
+	const hint = "make one with: echo whsec_$(openssl rand -base64 32)"
 	text := v.Text()
 	if text == "" {
 		return ""
 	}
 	n := len(text)
 	if encoded, ok := strings.CutPrefix(text, "whsec_"); ok {
-		raw, err := base64.StdEncoding.DecodeString(encoded)
+		raw, err := base64.RawStdEncoding.DecodeString(strings.TrimRight(encoded, "="))
 		if err != nil {
 			v.Errorf(hint, "what follows whsec_ in the secret is not base64")
 			return ""
@@ -165,7 +166,7 @@ func decodeSecret(v value) Secret {
 }
 
 // reservedHeaders are set by Gancho or by HTTP itself.
-const reservedHeaders = " Host Content-Length Content-Type Transfer-Encoding Connection Te Trailer Upgrade User-Agent " +
+const reservedHeaders = " Host Content-Length Content-Type Transfer-Encoding Connection Expect Keep-Alive Proxy-Connection Te Trailer Upgrade User-Agent " +
 	"Webhook-Id Webhook-Timestamp Webhook-Signature "
 
 func decodeHeaders(v value) map[string]Secret {

@@ -149,12 +149,19 @@ type Endpoint struct {
 }
 
 // Check reports everything that would make each request to the endpoint fail
-// before it is sent: its URL and its headers. The errors are joined, name the
-// endpoint, and hold no secret. They do not cover addresses: what a name
+// before it is sent: its URL, the address if the URL has one, and its headers.
+// The errors are joined, name the endpoint, and hold no secret. What a name
 // resolves to is judged at each dial.
 func (e *Endpoint) Check() error {
-	_, err := e.target()
+	u, err := e.target()
 	errs := []error{err}
+	if err == nil {
+		if addr, literal := netip.ParseAddr(u.Hostname()); literal == nil {
+			if err := newGuard(e.AllowPrivate).check(addr); err != nil {
+				errs = append(errs, fmt.Errorf("endpoint %q: %w", e.Name, err))
+			}
+		}
+	}
 	for _, name := range sortedKeys(e.Headers) {
 		if err := checkHeader(name, e.Headers[name]); err != nil {
 			errs = append(errs, fmt.Errorf("endpoint %q: %w", e.Name, err))

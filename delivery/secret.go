@@ -13,9 +13,8 @@ import (
 const (
 	// secretPrefix marks a base64 secret in the Standard Webhooks specification.
 	secretPrefix = "whsec_"
-	// minSecret is the fewest bytes of a key. The specification asks for 24; 16
-	// lets receivers keep a key of 128 bits.
-	minSecret = 16
+	// minSecret is the fewest bytes of a key that the specification allows.
+	minSecret = 24
 	newSecret = 32
 )
 
@@ -26,7 +25,7 @@ type Secret struct {
 }
 
 // ParseSecret reads whsec_<base64>, or takes any other text as the bytes of
-// the key. Its error does not show the text. A key has at least 16 bytes.
+// the key. Its error does not show the text. A key has at least 24 bytes.
 func ParseSecret(text string) (Secret, error) {
 	key := []byte(text)
 	if encoded, ok := strings.CutPrefix(text, secretPrefix); ok {

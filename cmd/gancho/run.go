@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -183,32 +184,38 @@ func startProfile(path string) (stop func(), err error) {
 	}, nil
 }
 
-// endpointsOf turns the configuration's endpoints into delivery's.
+// endpointsOf turns the configuration's endpoints into delivery's, and reports
+// everything that delivery has against any of them, with its place.
 func endpointsOf(c *config.Config) ([]delivery.Endpoint, error) {
+	var problems []error
 	out := make([]delivery.Endpoint, len(c.Endpoints))
 	for i, e := range c.Endpoints {
-		d := delivery.Endpoint{
-			Name: e.Name, URL: e.URL, Tenants: e.Tenants, Events: e.Events, Concurrency: e.Concurrency,
-			Timeout: e.Timeout, Retry: e.Retry, Rate: e.Rate, AllowPrivate: e.AllowPrivate, AllowHTTP: e.AllowHTTP,
-			Format: formats[e.Format], Order: orders[e.Order], State: states[e.State], OnExhausted: exhausted[e.OnExhausted],
-			Headers: map[string]string{},
+		var err error
+		if out[i], err = endpointOf(&e); err != nil {
+			problems = append(problems, fmt.Errorf("%s:%d: %w", c.File, e.Line, err))
 		}
-		for name, value := range e.Headers {
-			d.Headers[name] = value.Reveal()
-		}
-		for _, s := range e.Secrets {
-			secret, err := delivery.ParseSecret(s.Reveal())
-			if err != nil {
-				return nil, fmt.Errorf("endpoint %q: %w", e.Name, err)
-			}
-			d.Secrets = append(d.Secrets, secret)
-		}
-		if err := d.Check(); err != nil {
-			return nil, err
-		}
-		out[i] = d
 	}
-	return out, nil
+	return out, errors.Join(problems...)
+}
+
+func endpointOf(e *config.Endpoint) (delivery.Endpoint, error) {
+	d := delivery.Endpoint{
+		Name: e.Name, URL: e.URL, Tenants: e.Tenants, Events: e.Events, Concurrency: e.Concurrency,
+		Timeout: e.Timeout, Retry: e.Retry, Rate: e.Rate, AllowPrivate: e.AllowPrivate, AllowHTTP: e.AllowHTTP,
+		Format: formats[e.Format], Order: orders[e.Order], State: states[e.State], OnExhausted: exhausted[e.OnExhausted],
+		Headers: make(map[string]string, len(e.Headers)),
+	}
+	for name, value := range e.Headers {
+		d.Headers[name] = value.Reveal()
+	}
+	for _, s := range e.Secrets {
+		secret, err := delivery.ParseSecret(s.Reveal())
+		if err != nil {
+			return d, fmt.Errorf("endpoint %q: %w", e.Name, err)
+		}
+		d.Secrets = append(d.Secrets, secret)
+	}
+	return d, d.Check()
 }
 
 // The words of the configuration; config has refused all others.
