@@ -234,8 +234,12 @@ func (m *Mapper) orderingKey(r *rulePlan, c *cdc.Change) *failure {
 		if i > 0 {
 			m.key = append(m.key, ',')
 		}
-		if row == nil || !row[column].Known() {
-			return &failure{part: "key", err: &expr.UnknownError{Column: c.Relation.Columns[column].Name, Old: old, State: cdc.Missing}}
+		state := cdc.Missing
+		if row != nil {
+			state = row[column].State
+		}
+		if state != cdc.Present && state != cdc.Null {
+			return &failure{part: "key", err: &expr.UnknownError{Column: c.Relation.Columns[column].Name, Old: old, State: state}}
 		}
 		m.key = append(m.key, unpadded(row[column].Text, c.Relation.Columns[column].Type)...)
 	}

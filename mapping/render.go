@@ -159,6 +159,11 @@ func (m *Mapper) previousValue(dst []byte, n *node, c *cdc.Change, o *pgtext.JSO
 	start := len(dst)
 	dst, failed = appendTree(dst, n, m.before, o)
 	if failed != nil {
+		if unknown, ok := errors.AsType[*expr.UnknownError](failed.err); ok {
+			of := *unknown
+			of.Old = true // what that machine takes for the new row is the old one
+			failed.err = &of
+		}
 		return dst, false, failed
 	}
 	return dst, !bytes.Equal(dst[start:], m.scratch), nil

@@ -208,6 +208,10 @@ func (c *checker) isTest(n *isTest) *term {
 	return t
 }
 
+// testDatum marks a test for null that does not look into a composite value:
+// a row of nulls is null to IS NULL, and distinct from null all the same.
+const testDatum = "datum"
+
 func isNullLiteral(n node) bool {
 	l, ok := n.(*literal)
 	return ok && l.kind == litNull
@@ -217,7 +221,11 @@ func (c *checker) distinct(n *distinct) *term {
 	for i, side := range []node{n.r, n.l} {
 		if isNullLiteral(side) { // needs no equality
 			other := []node{n.l, n.r}[i]
-			return c.isTest(&isTest{n.place, other, "null", !n.not})
+			t := c.isTest(&isTest{n.place, other, "null", !n.not})
+			if t != nil {
+				t.test = testDatum
+			}
+			return t
 		}
 	}
 	return c.distinctTerms(n.place, c.check(n.l), c.check(n.r), n.not)

@@ -175,7 +175,7 @@ func worse(a, b state) state {
 
 func generateTest(t *term) evalFunc {
 	x, negate := generate(t.args[0]), t.negate
-	if t.op == opNull && t.args[0].typ.Base().Kind == cdc.KindComposite {
+	if t.op == opNull && t.test != testDatum && t.args[0].typ.Base().Kind == cdc.KindComposite {
 		return generateRowNull(x, negate)
 	}
 	test := func(v value) bool { return v.state == stateNull }

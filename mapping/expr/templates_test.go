@@ -11,7 +11,7 @@ var templates = map[string][]template{
 		{"and", "$bool and $bool"}, {"or", "$bool or $bool"}, {"not", "not $bool"}, {"and", "$bool and $bool and $bool"}, {"or", "$bool or $bool and not $bool"},
 		{"is null", "$any is null"}, {"is not null", "$any is not null"}, {"is true", "$bool is true"}, {"is false", "$bool is not false"}, {"is unknown", "$bool is unknown"}, {"is unknown", "$bool is not unknown"},
 		{"is null opaque", "new.r is null"}, {"is null opaque", "new.cp is null"}, {"is null opaque", "new.cp is not null"}, {"isnull", "$text isnull"}, {"isnull", "$text notnull"},
-		{"distinct", "$int is distinct from $int"}, {"distinct", "$text is not distinct from $text"}, {"distinct", "$num is distinct from $num"}, {"distinct", "$any is distinct from null"},
+		{"distinct", "$int is distinct from $int"}, {"distinct", "$text is not distinct from $text"}, {"distinct", "$num is distinct from $num"}, {"distinct", "$any is distinct from null"}, {"distinct", "new.cp is distinct from null"}, {"distinct", "null is not distinct from new.cp"},
 		{"in", "$int in (1, 2, $int)"}, {"in", "$text in ('AT', 'VI')"}, {"in", "$text not in ('AT', $text, 'a')"}, {"in", "$num in (1, 2.5)"}, {"in", "$int in (1, 2.5, null)"}, {"in", "$enum in ('ENTRADA','SAIDA')"},
 		{"in", "$int not in ($int)"}, {"in", "new.c2 in ('AT','A')"}, {"in", "$date in ('2024-02-29', '2000-01-01')"},
 		{"between", "$int between $int and $int"}, {"between", "$num not between 1 and $num"}, {"between symmetric", "$int between symmetric $int and 1"}, {"between", "$date between '2000-01-01' and $date"},

@@ -49,7 +49,7 @@ type term struct {
 	old    bool
 	negate bool
 	all    bool   // opQuantified: all, not any; opExtreme: greatest
-	test   string // opTruth
+	test   string // opTruth; opNull: testDatum or empty
 	name   string // of a column
 	// size counts the terms of the tree, in which between repeats its operands.
 	size int
