@@ -130,9 +130,9 @@ func (h *HTTP) decode(v value) {
 			return
 		}
 		host, port := h.Listen[:i], h.Listen[i+1:]
-		n, err := strconv.ParseUint(port, 10, 16)
+		_, err := strconv.ParseUint(port, 10, 16)
 		bracketed := strings.HasPrefix(host, "[") && strings.HasSuffix(host, "]")
-		if err != nil || n > 65535 || strings.Contains(host, ":") && !bracketed {
+		if err != nil || strings.Contains(host, ":") && !bracketed {
 			v.Errorf("write host:port, such as 127.0.0.1:8620 or [::1]:8620", "%q is not an address to listen on", h.Listen)
 		}
 	}))
