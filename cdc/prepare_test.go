@@ -75,6 +75,8 @@ func TestSetupErrors(t *testing.T) {
 		{name: "unpublishable", needs: []cdc.TableNeed{update("carrinhos"), update("vw_clientes"), {Schema: "pg_catalog", Name: "pg_class", Insert: true}}},
 		{name: "table_not_in_publication", setup: []string{"create publication gancho for table clientes"}, needs: []cdc.TableNeed{update("clientes"), update(`"TB_FORNECEDOR"`), insert("parametros")}},
 		{name: "operation_not_published", setup: []string{"create publication gancho for table clientes with (publish = 'insert')"}, needs: []cdc.TableNeed{update("clientes")}},
+		{name: "members_without_identity", setup: []string{"create publication gancho for table parametros with (publish = 'insert')"},
+			needs: []cdc.TableNeed{update("clientes"), insert("parametros"), insert("estoque_movimentos")}},
 		{name: "not_via_root", setup: []string{"create publication gancho for table acessos"}, needs: []cdc.TableNeed{update("acessos")}},
 		{name: "partition_under_root", needs: []cdc.TableNeed{update("acessos_11")},
 			setup: []string{"create publication gancho for table acessos with (publish_via_partition_root = true)"}},

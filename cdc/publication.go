@@ -18,6 +18,7 @@ type preparation struct {
 	source *Source
 	// newSlot: the slot does not exist yet.
 	newSlot bool
+	updates bool // a rule watches updates or deletes, which the publication will have to publish
 }
 
 // publication is one of the two that Gancho subscribes to, as it is or, when
@@ -69,6 +70,7 @@ func (p *preparation) publications(ctx context.Context, needs []TableNeed) error
 			return err
 		}
 	}
+	p.updates = slices.ContainsFunc(needs, func(n TableNeed) bool { return n.Update || n.Delete })
 	for i, table := range p.source.Tables {
 		if table == nil {
 			continue
@@ -129,7 +131,7 @@ func (p *preparation) place(ctx context.Context, need TableNeed, table *Table, f
 		return nil
 	}
 	target := full
-	if len(table.WithoutIdentity) > 0 && (full.ops.Update || full.ops.Delete) {
+	if len(table.WithoutIdentity) > 0 && (full.ops.Update || full.ops.Delete || p.updates) {
 		target = inserts
 		if missing.Update || missing.Delete {
 			p.setup.addf("%s", withoutIdentity(table))
@@ -137,6 +139,8 @@ func (p *preparation) place(ctx context.Context, need TableNeed, table *Table, f
 		}
 	}
 	switch lacking := missing.without(target.ops); {
+	case target == full && (lacking.Update || lacking.Delete) && p.exposes(ctx, full, target.ops.or(lacking)):
+		// The problem that exposes has told comes first.
 	case !lacking.none():
 		p.setup.addf("publication %s does not publish %s, which a rule on %s needs; run ALTER PUBLICATION %s SET (publish = '%s')",
 			QuoteIdentifier(target.name), lacking, name, QuoteIdentifier(target.name), target.ops.or(lacking))
@@ -153,6 +157,38 @@ func (p *preparation) place(ctx context.Context, need TableNeed, table *Table, f
 		target.add = append(target.add, table)
 	}
 	return nil
+}
+
+// exposes reports, as a problem with its remedy, the tables of a publication
+// whose UPDATE and DELETE would fail if it published those too. A catalogue
+// that cannot be read counts as one that has such tables.
+func (p *preparation) exposes(ctx context.Context, pub *publication, then operations) bool {
+	rows, err := p.conn.Query(ctx, "select relid from pg_catalog.pg_get_publication_tables($1)", pub.name)
+	var members []uint32
+	if err == nil {
+		members, err = pgx.CollectRows(rows, pgx.RowTo[uint32])
+	}
+	var move []string
+	for _, oid := range members {
+		var without []Name
+		if without, err = loadWithoutIdentity(ctx, p.conn, oid); err != nil {
+			break
+		}
+		for _, name := range without {
+			move = append(move, fmt.Sprintf("ALTER PUBLICATION %s DROP TABLE %s; ALTER PUBLICATION %s ADD TABLE %[2]s",
+				QuoteIdentifier(pub.name), name, QuoteIdentifier(p.insertPublication())))
+		}
+	}
+	switch {
+	case err != nil:
+		p.setup.addf("publication %s could not be looked into: %v", QuoteIdentifier(pub.name), err)
+	case len(move) > 0:
+		p.setup.addf("publication %s does not publish updates and deletes, which a rule needs, and holds tables without replica identity, whose own UPDATE and DELETE would fail if it did; once %s exists run %s; then ALTER PUBLICATION %[1]s SET (publish = '%[4]s')",
+			QuoteIdentifier(pub.name), QuoteIdentifier(p.insertPublication()), strings.Join(move, "; "), then)
+	default:
+		return false
+	}
+	return true
 }
 
 // hiddenByRoot reports the partition whose changes arrive under its root's name.

@@ -11,7 +11,9 @@ import (
 // insertSuffix names the publication for tables of which only inserts are read.
 const insertSuffix = "_insert"
 
-// publicationFindings compares what the rules need with what the publications publish.
+// publicationFindings tells what the publications hold back of tables that they
+// have. Which tables and operations they lack is cdc.Prepare's business, which
+// knows what is safe to add.
 func publicationFindings(rs *Ruleset, publication string) []Finding {
 	if publication == "" {
 		return nil
@@ -34,21 +36,7 @@ func (b *boundRule) memberFindings(members []cdc.Membership, publication string)
 	finding := func(s Severity, fix, format string, args ...any) Finding {
 		return Finding{s, b.place(), name, fmt.Sprintf(format, args...), fix}
 	}
-	alter := "ALTER PUBLICATION " + cdc.QuoteIdentifier(publication)
-	if len(members) == 0 && b.table.Kind == 'p' {
-		// A publication without the option has the partitions, and not the table.
-		return []Finding{finding(Unpublished, fmt.Sprintf("%s SET (publish_via_partition_root = true); and, unless it has the table, %[1]s ADD TABLE %s;", alter, name),
-			"publication %s does not have the partitioned table as one", publication)}
-	}
-	if len(members) == 0 {
-		return []Finding{finding(Unpublished, fmt.Sprintf("%s ADD TABLE %s;", alter, name), "publication %s does not have the table", publication)}
-	}
 	var out []Finding
-	for _, op := range b.ops.list() {
-		if !slices.ContainsFunc(members, func(m cdc.Membership) bool { return publishes(m, op) }) {
-			out = append(out, finding(Unpublished, alter+" SET (publish = 'insert, update, delete, truncate');", "publication %s does not publish %s", publication, op))
-		}
-	}
 	for _, m := range members {
 		if m.Filter != "" {
 			out = append(out, finding(Note, fmt.Sprintf("publish %s without WHERE", name), "publication %s has a row filter: changes of other rows are never seen", m.Publication))
@@ -65,16 +53,4 @@ func (b *boundRule) memberFindings(members []cdc.Membership, publication string)
 		}
 	}
 	return out
-}
-
-func publishes(m cdc.Membership, op cdc.Op) bool {
-	switch op {
-	case cdc.Insert:
-		return m.Insert
-	case cdc.Update:
-		return m.Update
-	case cdc.Delete:
-		return m.Delete
-	}
-	return m.Truncate
 }

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 
@@ -9,6 +10,8 @@ import (
 
 	"gancho/cdc"
 	"gancho/config"
+	"gancho/internal/bridge"
+	"gancho/mapping"
 )
 
 func newCheckCommand() *cobra.Command {
@@ -35,19 +38,9 @@ file:line:col with what to write instead; the exit code is then 1.`,
 					path, len(d.Rules.Tables()), len(d.Endpoints))
 				return err
 			}
-			conn, err := cdc.Connect(cmd.Context(), c.Source.DSN.Reveal())
-			if err != nil {
-				return fmt.Errorf("connect to the source: %w; check source.dsn, or use --offline", err)
-			}
-			defer func() { _ = conn.Close(context.WithoutCancel(cmd.Context())) }()
-			rules, err := d.Rules.Bind(cmd.Context(), conn)
+			rules, err := checkSource(cmd, c, d)
 			if err != nil {
 				return err
-			}
-			for _, f := range rules.Findings() {
-				if _, err := fmt.Fprintf(cmd.ErrOrStderr(), "%s: %s; %s\n", f.Rule, f.Message, f.Fix); err != nil {
-					return err
-				}
 			}
 			_, err = fmt.Fprintf(cmd.OutOrStdout(), "%s: %d rules and %d endpoints are in order\n", path, len(rules.Summaries()), len(d.Endpoints))
 			return err
@@ -56,4 +49,29 @@ file:line:col with what to write instead; the exit code is then 1.`,
 	cmd.Flags().StringVarP(&path, "config", "c", "gancho.yaml", "configuration `file`")
 	cmd.Flags().BoolVar(&offline, "offline", false, "check the files alone, without the source")
 	return cmd
+}
+
+// checkSource binds the rules to the source's catalogue, and prints what the
+// source still lacks for the bridge to run.
+func checkSource(cmd *cobra.Command, c *config.Config, d *bridge.Definitions) (*mapping.Ruleset, error) {
+	ctx := cmd.Context()
+	conn, err := cdc.Connect(ctx, c.Source.DSN.Reveal())
+	if err != nil {
+		return nil, fmt.Errorf("connect to the source: %w; check source.dsn, or use --offline", err)
+	}
+	defer func() { _ = conn.Close(context.WithoutCancel(ctx)) }()
+	rules, err := d.Rules.Bind(ctx, conn)
+	if err != nil {
+		return nil, err
+	}
+	for _, f := range rules.Findings() {
+		if _, err := fmt.Fprintf(cmd.ErrOrStderr(), "%s: %s; %s\n", f.Rule, f.Message, f.Fix); err != nil {
+			return nil, err
+		}
+	}
+	_, err = cdc.Prepare(ctx, cdc.Options{DSN: c.Source.DSN.Reveal(), Slot: c.Source.Slot, Publication: c.Source.Publication}, bridge.Needs(rules))
+	if lacks := new(cdc.SetupError); errors.As(err, &lacks) {
+		_, err = fmt.Fprintf(cmd.ErrOrStderr(), "%v\n", lacks)
+	}
+	return rules, err
 }

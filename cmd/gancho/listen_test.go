@@ -79,7 +79,7 @@ func TestListenRefusals(t *testing.T) {
 		"--fail-rate NaN":      "--fail-rate NaN is not a share",
 		"--delay -1s":          "--delay -1s is negative; use a duration such as 200ms",
 		"--secret whsec_curto": "--secret: parse secret: ",
-		"--secret senha":       "at least 16 are needed",
+		"--secret senha":       "at least 24 are needed",
 		"--colour":             "unknown flag: --colour",
 	} {
 		var out, notes bytes.Buffer

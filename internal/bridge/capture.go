@@ -70,19 +70,22 @@ func (c *capture) prepare(ctx context.Context, rules *mapping.Rules) (*mapping.R
 		return nil, nil, err
 	}
 	for _, f := range bound.Findings() {
-		if f.Severity == mapping.Note {
-			c.Log.Warn().Str("rule", f.Rule).Stringer("table", f.Table).Str("fix", f.Fix).Msg(f.Message)
-		} // an unpublished table is Prepare's business
+		c.Log.Warn().Str("rule", f.Rule).Stringer("table", f.Table).Str("fix", f.Fix).Msg(f.Message)
 	}
-	var needs []cdc.TableNeed
-	for _, t := range bound.Tables() {
-		needs = append(needs, t.TableNeed)
-	}
-	source, err := cdc.Prepare(ctx, c.Source, needs)
+	source, err := cdc.Prepare(ctx, c.Source, Needs(bound))
 	if err != nil {
 		return nil, nil, err
 	}
 	return bound, source, nil
+}
+
+// Needs are the tables of the rules as cdc.Prepare takes them.
+func Needs(rules *mapping.Ruleset) []cdc.TableNeed {
+	var needs []cdc.TableNeed
+	for _, t := range rules.Tables() {
+		needs = append(needs, t.TableNeed)
+	}
+	return needs
 }
 
 // run captures until the context ends or something must be looked at. It then
