@@ -63,6 +63,9 @@ type Source struct {
 	SlotCreated bool
 	// ConfirmedFlush is the position the slot had been confirmed to.
 	ConfirmedFlush LSN
+	// Current is the end of the server's WAL. One that lies before what was
+	// read earlier shows a server that was taken back in time.
+	Current LSN
 	// Publications are those to subscribe to.
 	Publications []string
 	// Tables are the needs' tables, in their order.
@@ -125,7 +128,7 @@ func Prepare(ctx context.Context, o Options, needs []TableNeed) (*Source, error)
 	setup := &SetupError{create: o.Create}
 	checkServer(setup, s.Settings)
 	if len(setup.Problems) == 0 {
-		if s.Identity, err = identify(ctx, o, setup); err != nil {
+		if s.Identity, s.Current, err = identify(ctx, o, setup); err != nil {
 			return nil, err
 		}
 	}
@@ -176,25 +179,25 @@ func checkServer(setup *SetupError, s Settings) {
 
 // identify asks the server who it is on a replication connection, which also
 // shows that the role may open one.
-func identify(ctx context.Context, o Options, setup *SetupError) (Identity, error) {
+func identify(ctx context.Context, o Options, setup *SetupError) (Identity, LSN, error) {
 	conn, err := connectReplication(ctx, o.DSN)
 	switch code(err) {
 	case codeInsufficientPrivilege:
 		setup.addf("the role may not replicate; run ALTER ROLE %s REPLICATION (on a managed service grant its replication role)", roleOf(o.DSN))
-		return Identity{}, nil
+		return Identity{}, 0, nil
 	case codeTooManyConnections:
 		setup.addf("no replication connection is free; raise max_wal_senders, or end one that is unused (see pg_stat_replication)")
-		return Identity{}, nil
+		return Identity{}, 0, nil
 	}
 	if err != nil {
-		return Identity{}, fmt.Errorf("open a replication connection to the source: %w", err)
+		return Identity{}, 0, fmt.Errorf("open a replication connection to the source: %w", err)
 	}
 	defer func() { _ = conn.Close(context.WithoutCancel(ctx)) }()
 	system, err := pglogrepl.IdentifySystem(ctx, conn)
 	if err != nil {
-		return Identity{}, fmt.Errorf("identify the source: %w", err)
+		return Identity{}, 0, fmt.Errorf("identify the source: %w", err)
 	}
-	return identityOf(system, o.Slot), nil
+	return identityOf(system, o.Slot), system.XLogPos, nil
 }
 
 func identityOf(system pglogrepl.IdentifySystemResult, slot string) Identity {

@@ -9,12 +9,15 @@ import (
 	"time"
 
 	"github.com/redis/go-redis/v9"
+
+	"gancho/cdc"
 )
 
 // positions are how far the capture has appended.
 type positions struct {
-	appended atomic.Uint64
-	changed  chan struct{} // holds one signal
+	confirmed atomic.Uint64 // to the source, in this process
+	appended  atomic.Uint64
+	changed   chan struct{} // holds one signal
 }
 
 // pending is a position that was recorded and waits for its age.
@@ -119,6 +122,7 @@ func (q *Queue) advance(ctx context.Context, aging *[]pending, confirmed *uint64
 			return recordEvery, nil
 		}
 		*confirmed = lsn
+		q.positions.confirmed.Store(lsn)
 		confirm(lsn)
 	}
 	if len(*aging) > 0 {
@@ -185,6 +189,9 @@ func (q *Queue) confirmAged(ctx context.Context, aging *[]pending, confirmed *ui
 	if want := q.accepted.Load(); *want != got["run_id"] {
 		return ErrRestarted
 	}
+	if got["aof_enabled"] != "1" {
+		return &SettingError{"appendonly", "no", "run CONFIG SET appendonly yes: until then nothing is confirmed to the source"}
+	}
 	if got["aof_last_write_status"] != "ok" {
 		return fmt.Errorf("check durability: redis cannot write its AOF; see its log and its disk")
 	}
@@ -195,6 +202,7 @@ func (q *Queue) confirmAged(ctx context.Context, aging *[]pending, confirmed *ui
 	lsn := (*aging)[n-1].lsn
 	*aging = append((*aging)[:0], (*aging)[n:]...)
 	*confirmed = lsn
+	q.positions.confirmed.Store(lsn)
 	confirm(lsn)
 	return nil
 }
@@ -206,18 +214,13 @@ func (q *Queue) confirmAged(ctx context.Context, aging *[]pending, confirmed *ui
 func (q *Queue) AcceptRestart(ctx context.Context) error {
 	q.appendMu.Lock()
 	defer q.appendMu.Unlock()
-	got, err := serverInfo(ctx, q.client, "server", "persistence")
-	if err != nil {
-		return fmt.Errorf("accept restarted redis: %w", unreachable(err))
-	}
-	if got["loading"] == "1" {
-		return fmt.Errorf("accept restarted redis: %w: it is loading its data", ErrUnreachable)
-	}
 	if err := q.restoreSource(ctx); err != nil {
 		return err
 	}
-	runID := got["run_id"]
-	q.accepted.Store(&runID)
+	// It may have come back with other settings, too.
+	if err := q.check(ctx, q.volatile); err != nil {
+		return fmt.Errorf("accept restarted redis: %w", err)
+	}
 	q.positions.appended.Store(0)
 	q.streamMu.Lock()
 	defer q.streamMu.Unlock()
@@ -236,6 +239,11 @@ func (q *Queue) restoreSource(ctx context.Context) error {
 	}
 	found, err := q.readSource(ctx)
 	if err == nil {
+		if confirmed := q.positions.confirmed.Load(); confirmed > 0 && (found == nil || found.confirmed < confirmed) {
+			q.log.Error().Stringer("confirmed", cdc.LSN(confirmed)).
+				Msg("redis came back without what it had written to its disk: events that were queued and confirmed to the source are lost; " +
+					"restore redis's data, or send those changes by hand")
+		}
 		switch {
 		case found != nil && found.epoch > q.claimed.epoch:
 			return fmt.Errorf("accept restarted redis: %w", errClaimLost)

@@ -59,6 +59,7 @@ type Queue struct {
 	keys      keyspace
 	mode      durability
 	strictAOF bool // no-appendfsync-on-rewrite is on
+	volatile  bool // accept a server that keeps nothing
 
 	// writer has one connection, used by Append alone; record has those of
 	// RunDurable. Both refuse to talk to a server with another run id.
@@ -117,12 +118,12 @@ func OpenQueue(ctx context.Context, o QueueOptions) (*Queue, error) {
 		// The cause would show the URL, and with it the password.
 		return nil, errors.New("parse the redis url: it is malformed; write redis://[user:password@]host:port[/db], or rediss:// for TLS")
 	}
-	q := &Queue{log: o.Logger, keys: keyspaceOf(o.Prefix), streams: map[string]*stream{}, sources: map[uint16]string{}}
+	q := &Queue{log: o.Logger, keys: keyspaceOf(o.Prefix), volatile: o.AllowVolatile, streams: map[string]*stream{}, sources: map[uint16]string{}}
 	q.positions.changed = make(chan struct{}, 1)
 	q.parkedStream = &stream{key: q.keys.parked()}
 	q.connect(options)
 	q.Update(o.Endpoints)
-	if err := q.check(ctx, o.AllowVolatile); err != nil {
+	if err := q.check(ctx, q.volatile); err != nil {
 		return nil, errors.Join(err, q.Close())
 	}
 	return q, nil

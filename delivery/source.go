@@ -20,8 +20,9 @@ type Source struct {
 	Timeline                 int32
 	// SlotCreated: the slot was made just now.
 	SlotCreated bool
-	// ConfirmedFlush is the slot's, an LSN in bytes.
-	ConfirmedFlush uint64
+	// ConfirmedFlush is the slot's, Current the end of the server's WAL; both
+	// are LSNs in bytes.
+	ConfirmedFlush, Current uint64
 }
 
 // id is the first part of webhook-ids: short, and different for different sources.
@@ -70,6 +71,11 @@ func (q *Queue) Claim(ctx context.Context, s Source, accept bool) (uint16, error
 		if next.epoch, err = q.firstEpoch(ctx); err != nil {
 			return 0, fmt.Errorf("claim queue: %w", unreachable(err))
 		}
+		if !s.SlotCreated {
+			q.log.Warn().Str("slot", s.Slot).Stringer("confirmed", cdc.LSN(s.ConfirmedFlush)).
+				Msg("redis knows nothing of this slot, which was there before: right for a new slot, but if gancho has used it, " +
+					"this is another redis or an emptied one, and what was queued there is not delivered from here")
+		}
 	default:
 		changes := old.changes(s)
 		if len(changes) > 0 && !accept {
@@ -109,6 +115,10 @@ func (r *sourceRecord) changes(s Source) []string {
 	case s.SlotCreated:
 		out = append(out, fmt.Sprintf("slot %q was made anew at %s, and the queue's source had been read up to %s",
 			s.Slot, cdc.LSN(s.ConfirmedFlush), cdc.LSN(r.confirmed)))
+	case s.Current > 0 && s.Current < r.confirmed:
+		// It would write its next changes under positions that are in use.
+		out = append(out, fmt.Sprintf("the server's WAL ends at %s, before %s, up to which it had been read: it was restored to an earlier state",
+			cdc.LSN(s.Current), cdc.LSN(r.confirmed)))
 	case s.ConfirmedFlush > r.confirmed:
 		// We record a position before we confirm it, so it was not us.
 		out = append(out, fmt.Sprintf("slot %q stands at %s, beyond %s where we left it: it was made anew, or somebody else has read from it",

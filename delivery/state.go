@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -67,6 +68,51 @@ func (q *Queue) Unblock(ctx context.Context, endpoint string) (int, error) {
 		return n, fmt.Errorf("unblock endpoint %q: %w", endpoint, unreachable(err))
 	}
 	return n, nil
+}
+
+// Resume lets an endpoint go on that was paused by itself, and gives its blocked
+// events one more attempt. It reports whether there was anything to resume.
+func (q *Queue) Resume(ctx context.Context, endpoint string) (bool, error) {
+	s, err := q.Suspended(ctx, endpoint)
+	if err != nil {
+		return false, err
+	}
+	if s.Reason != "" {
+		if err := q.Unpause(ctx, endpoint); err != nil {
+			return false, err
+		}
+	}
+	n, err := q.Unblock(ctx, endpoint)
+	return s.Reason != "" || n > 0, err
+}
+
+// Orphans returns the endpoints that have queued events and are not among the
+// given ones, with the number of those events.
+func (q *Queue) Orphans(ctx context.Context, known []Endpoint) (map[string]int64, error) {
+	names := map[string]bool{}
+	for i := range known {
+		names[known[i].Name] = true
+	}
+	orphans := map[string]int64{}
+	const page = 1000
+	found := q.client.Scan(ctx, 0, escapeGlob(q.keys.prefix)+":{*}:q", page).Iterator()
+	for found.Next(ctx) {
+		name := strings.TrimSuffix(strings.TrimPrefix(found.Val(), q.keys.prefix+":{"), "}:q")
+		if names[name] {
+			continue
+		}
+		n, err := q.client.XLen(ctx, found.Val()).Result()
+		if err != nil {
+			return nil, fmt.Errorf("read queue of endpoint %q: %w", name, unreachable(err))
+		}
+		if n > 0 {
+			orphans[name] = n
+		}
+	}
+	if err := found.Err(); err != nil {
+		return nil, fmt.Errorf("list queues: %w", unreachable(err))
+	}
+	return orphans, nil
 }
 
 // loadState reads the endpoint's state, as renewScript tells it later.

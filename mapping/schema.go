@@ -46,7 +46,7 @@ func (b *boundRule) differences(rel *cdc.Relation) []*SchemaError {
 		}
 		if now := rel.Columns[i].Type.Base(); now.OID != bound.OID {
 			out = append(out, b.schemaError(rel, name, fmt.Sprintf("has changed its type from %s to %s", bound.Name, now.Name),
-				"check the rule and load it again (SIGHUP or a restart)"))
+				"check the rule and load it again"))
 		}
 	}
 	return out
@@ -60,7 +60,7 @@ func goneHint(b *boundRule, rel *cdc.Relation, name string) string {
 			added = append(added, c.Name)
 		}
 	}
-	hint := "correct the rule and load it again (SIGHUP or a restart)"
+	hint := "correct the rule and load it again"
 	if len(added) == 1 {
 		return fmt.Sprintf("it may be %s now; %s", cdc.QuoteIdentifier(added[0]), hint)
 	}

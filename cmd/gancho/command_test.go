@@ -205,3 +205,53 @@ func TestCheckOffline(t *testing.T) {
 		t.Errorf("exit %d\n%s%s", code, stdout, stderr)
 	}
 }
+
+// TestSourceTakenBack: a server whose WAL ends before what was read of it was
+// restored; its next changes would be taken for ones that are there already.
+func TestSourceTakenBack(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, testservers.RedisOptions{}, loadTable)
+	r := newReceiver(t, nil)
+	w.rules = loadRules
+	w.endpoint("a", r.url())
+	b := w.run()
+	w.exec("insert into eventos (cliente_id, seq) values (1, 1)")
+	r.waitCount(1)
+	b.stop()
+	// As if the server had been far ahead before it was restored.
+	if err := w.redisClient().HSet(context.Background(), "gancho:source", "confirmed", uint64(1)<<44).Err(); err != nil {
+		t.Fatal(err)
+	}
+	b = w.start("run", "--config", w.write())
+	b.wait(1)
+	for _, part := range []string{"restored to an earlier state", "--accept-source"} {
+		if !strings.Contains(b.text(), part) {
+			t.Errorf("the refusal does not have %q:\n%s", part, b.text())
+		}
+	}
+	b = w.run("--accept-source")
+	w.exec("insert into eventos (cliente_id, seq) values (1, 2)")
+	checkDelivery(t, r.waitCount(2), 2)
+	b.stop()
+}
+
+// TestRedisComesBackVolatile: a Redis that was durable and restarts without its
+// append-only file is refused, before anything is confirmed on its word.
+func TestRedisComesBackVolatile(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, testservers.RedisOptions{}, loadTable)
+	w.rules = loadRules
+	w.endpoint("a", "http://127.0.0.1:9", "state: paused")
+	b := w.run()
+	w.exec("insert into eventos (cliente_id, seq) values (1, 1)")
+	w.redis.Kill()
+	w.redis.Set("appendonly", "no")
+	if err := w.redis.Start(); err != nil {
+		t.Fatal(err)
+	}
+	w.exec("insert into eventos (cliente_id, seq) values (1, 2)")
+	b.wait(1)
+	if !strings.Contains(b.text(), "appendonly") {
+		t.Errorf("the refusal does not name the setting:\n%s", b.text())
+	}
+}

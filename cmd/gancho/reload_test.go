@@ -2,10 +2,14 @@ package main_test
 
 import (
 	"fmt"
+	"net/http"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/redis/go-redis/v9"
 
 	"gancho/internal/testservers"
 )
@@ -91,5 +95,84 @@ func TestFullQueue(t *testing.T) {
 	if repeats := checkDelivery(t, r.waitCount(rows+1), rows+1); repeats > 0 {
 		t.Errorf("%d repeated deliveries", repeats)
 	}
+	b.stop()
+}
+
+// TestReloadResumes: an endpoint that answered 410 is paused, tells so, and
+// goes on after a reload with everything that was kept.
+func TestReloadResumes(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, testservers.RedisOptions{}, loadTable)
+	var gone atomic.Bool
+	gone.Store(true)
+	r := newReceiver(t, func(w http.ResponseWriter, _ arrival) {
+		if gone.Load() {
+			w.WriteHeader(http.StatusGone)
+		}
+	})
+	w.rules = loadRules
+	w.endpoint("a", r.url())
+	b := w.run()
+	w.exec("insert into eventos (cliente_id, seq) select 1, g from generate_series(1, 50) g")
+	b.waitLog("endpoint paused")
+	base := "http://" + b.listening()
+	for text := ""; !strings.Contains(text, `gancho_endpoint_paused{endpoint="a"} 1`); {
+		_, text = fetch(t, base+"/metrics")
+	}
+	gone.Store(false)
+	if err := b.cmd.Process.Signal(syscall.SIGHUP); err != nil {
+		t.Fatal(err)
+	}
+	b.waitLog("endpoint resumed")
+	r.waitCount(50)
+	// An endpoint that is taken away with its events queued is not forgotten.
+	w.endpoints[0] = strings.Replace(w.endpoints[0], "name: a", "name: b", 1) + "\n    state: paused"
+	w.write()
+	if err := b.cmd.Process.Signal(syscall.SIGHUP); err != nil {
+		t.Fatal(err)
+	}
+	b.waitLogs("configuration reloaded", 2)
+	w.exec("insert into eventos (cliente_id, seq) values (2, 1)")
+	queued := &redis.XReadArgs{Streams: []string{"gancho:{b}:q", "0"}, Block: time.Minute}
+	if err := w.redisClient().XRead(t.Context(), queued).Err(); err != nil {
+		t.Fatal(err)
+	}
+	b.stop()
+	w.endpoints = nil
+	w.endpoint("c", r.url())
+	b = w.run()
+	if line := b.waitLog("not configured"); !strings.Contains(line, `"endpoint":"b"`) {
+		t.Errorf("the orphan is not named: %s", line)
+	}
+	b.stop()
+}
+
+// TestReloadNeedsRestart: a publication that the stream does not read cannot be
+// added to it, so rules that need one are refused rather than left without events.
+func TestReloadNeedsRestart(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, testservers.RedisOptions{}, driftTable, "create table livro (texto text)",
+		"create publication gancho for table fichas with (publish_via_partition_root = true)")
+	r := newReceiver(t, nil)
+	w.rules = driftRules
+	w.endpoint("a", r.url())
+	w.exec("select pg_create_logical_replication_slot('" + w.slot() + "', 'pgoutput')")
+	b := w.start("run", "--config", w.write())
+	b.waitLog("bridge is ready")
+	w.exec("create publication gancho_insert for table livro with (publish = 'insert, truncate', publish_via_partition_root = true)")
+	rules := driftRules + "  - {event: livro.linha, table: livro, on: insert, key: texto, columns: [texto]}\n"
+	w.rules = rules
+	w.write()
+	if err := b.cmd.Process.Signal(syscall.SIGHUP); err != nil {
+		t.Fatal(err)
+	}
+	if line := b.waitLog("reload refused"); !strings.Contains(line, "restart") {
+		t.Errorf("the refusal does not say to restart: %s", line)
+	}
+	b.stop()
+	b = w.start("run", "--config", w.write())
+	b.waitLog("bridge is ready")
+	w.exec("insert into livro values ('depois')")
+	r.waitCount(1)
 	b.stop()
 }

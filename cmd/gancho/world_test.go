@@ -237,6 +237,12 @@ func (b *bridge) text() string {
 // waitLog waits until a line of the log contains the text, and returns it.
 func (b *bridge) waitLog(text string) string {
 	b.t.Helper()
+	return b.waitLogs(text, 1)
+}
+
+// waitLogs waits for the n-th such line.
+func (b *bridge) waitLogs(text string, n int) string {
+	b.t.Helper()
 	deadline := time.After(60 * time.Second)
 	for seen := 0; ; {
 		b.mu.Lock()
@@ -245,7 +251,9 @@ func (b *bridge) waitLog(text string) string {
 		b.mu.Unlock()
 		for _, l := range lines {
 			if strings.Contains(l, text) {
-				return l
+				if n--; n == 0 {
+					return l
+				}
 			}
 		}
 		select {

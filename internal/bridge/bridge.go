@@ -6,9 +6,11 @@ import (
 	"fmt"
 	"net"
 	"os"
+	"slices"
 	"sync"
 	"time"
 
+	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/rs/zerolog"
 	"golang.org/x/sync/errgroup"
 
@@ -123,8 +125,13 @@ func (b *bridge) run(ctx context.Context, listener net.Listener) error {
 	} else {
 		b.Log.Info().Msg("bridge is ready")
 	}
+	group.Go(func() error {
+		<-ctx.Done()
+		b.Log.Info().Msg("stopping: requests in flight may finish, a second signal kills")
+		return nil
+	})
 	err := group.Wait()
-	if err == nil || errors.Is(err, context.Canceled) {
+	if err == nil {
 		b.Log.Info().Msg("bridge stopped")
 		return nil
 	}
@@ -171,8 +178,16 @@ func retry[T any](ctx context.Context, log zerolog.Logger, what string, open fun
 	}
 }
 
-// unreachable: nobody listens there, or not yet.
+// unreachable: nobody listens there, or not yet, or not to us: a server that
+// starts, stops or is out of connections will be there later.
 func unreachable(err error) bool {
 	var op *net.OpError
-	return errors.Is(err, delivery.ErrUnreachable) || errors.As(err, &op) && op.Op == "dial"
+	var server *pgconn.PgError
+	switch {
+	case errors.Is(err, delivery.ErrUnreachable), errors.As(err, &op) && op.Op == "dial":
+		return true
+	case errors.As(err, &server) && len(server.Code) == 5:
+		return slices.Contains([]string{"08", "53", "57"}, server.Code[:2])
+	}
+	return false
 }

@@ -24,8 +24,11 @@ type capture struct {
 	mapper *mapping.Mapper
 	// next is a ruleset that takes over at the next transaction.
 	next      atomic.Pointer[mapping.Ruleset]
+	started   atomic.Bool // it has streamed
 	ready     sync.Once
 	confirmed chan struct{} // capacity 1: the confirmed position has risen
+	// publications are those that the reader subscribes to.
+	publications []string
 
 	lagMu sync.Mutex
 	lag   lagClock
@@ -42,7 +45,7 @@ func (b *bridge) openCapture(ctx context.Context) (*capture, error) {
 	i := source.Identity
 	epoch, err := b.queue.Claim(ctx, delivery.Source{
 		SystemID: i.SystemID, Database: i.Database, Slot: i.Slot, Timeline: i.Timeline,
-		SlotCreated: source.SlotCreated, ConfirmedFlush: uint64(source.ConfirmedFlush),
+		SlotCreated: source.SlotCreated, ConfirmedFlush: uint64(source.ConfirmedFlush), Current: uint64(source.Current),
 	}, b.AcceptSource)
 	if err != nil {
 		return nil, err
@@ -51,6 +54,7 @@ func (b *bridge) openCapture(ctx context.Context) (*capture, error) {
 		Bool("slot_created", source.SlotCreated).Int("rules", len(rules.Summaries())).Msg("source prepared")
 	c.mapper = mapping.NewMapper(rules, nil)
 	c.reader = cdc.NewReader(b.Source, source)
+	c.publications = source.Publications
 	return c, nil
 }
 
@@ -72,7 +76,7 @@ func (c *capture) prepare(ctx context.Context, rules *mapping.Rules) (*mapping.R
 	for _, f := range bound.Findings() {
 		c.Log.Warn().Str("rule", f.Rule).Stringer("table", f.Table).Str("fix", f.Fix).Msg(f.Message)
 	}
-	source, err := cdc.Prepare(ctx, c.Source, Needs(bound))
+	source, err := retry(ctx, c.Log, "source", func() (*cdc.Source, error) { return cdc.Prepare(ctx, c.Source, Needs(bound)) })
 	if err != nil {
 		return nil, nil, err
 	}
@@ -167,6 +171,9 @@ func (c *capture) rewind(ctx context.Context) error {
 		if err == nil {
 			break
 		}
+		if ctx.Err() != nil {
+			return nil
+		}
 		if !errors.Is(err, delivery.ErrUnreachable) {
 			return err
 		}
@@ -204,7 +211,7 @@ func (c *capture) Change(change *cdc.Change) error {
 	err := c.stage.mapChange(c.mapper, change)
 	var drift *mapping.SchemaError
 	if errors.As(err, &drift) {
-		return fmt.Errorf("%w (on_schema_change: stop; no change is lost, start again when the rule is mended)", err)
+		return fmt.Errorf("%w (on_schema_change: stop; nothing is lost: mend the rule and start again, or, for changes that are older than the table as it is now, set source.on_schema_change: park, which sets them aside)", err)
 	}
 	return err
 }
@@ -236,6 +243,7 @@ func (c *capture) Reset() error {
 	c.lagMu.Lock()
 	c.lag = lagClock{}
 	c.lagMu.Unlock()
+	c.started.Store(true)
 	c.health.streaming.Store(true)
 	c.Log.Info().Msg("replication started")
 	c.ready.Do(func() { c.Log.Info().Msg("bridge is ready") })

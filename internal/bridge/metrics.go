@@ -26,6 +26,7 @@ type metrics struct {
 	backlog *prometheus.GaugeVec
 	oldest  *prometheus.GaugeVec
 	dead    *prometheus.GaugeVec
+	paused  *prometheus.GaugeVec
 
 	attempts *prometheus.CounterVec
 	latency  *prometheus.HistogramVec
@@ -58,6 +59,7 @@ func newMetrics() *metrics {
 		backlog:  gauge("backlog_events", "Events queued for an endpoint and not yet delivered.", "endpoint"),
 		oldest:   gauge("oldest_event_age_seconds", "Age of the oldest event queued for an endpoint, from its commit.", "endpoint"),
 		dead:     gauge("dead_letters", "Events in an endpoint's dead letters.", "endpoint"),
+		paused:   gauge("endpoint_paused", "1 while an endpoint's events are kept and not sent: paused by its configuration, an answer 410 or on_exhausted.", "endpoint"),
 		latency: prometheus.NewHistogramVec(prometheus.HistogramOpts{
 			Namespace: "gancho", Name: "commit_to_delivered_seconds",
 			Help:    "From the commit of the change to the receiver's success.",
@@ -74,7 +76,7 @@ func newMetrics() *metrics {
 	m.slotLagBytes = prometheus.NewGauge(prometheus.GaugeOpts{Namespace: "gancho", Name: "slot_lag_bytes", Help: "WAL written by the source and not yet confirmed by Gancho."})
 	m.slotLagSeconds = prometheus.NewGauge(prometheus.GaugeOpts{Namespace: "gancho", Name: "slot_lag_seconds", Help: "Age of the oldest transaction read and not yet confirmed; 0 when there is none."})
 	m.walHeld = prometheus.NewGauge(prometheus.GaugeOpts{Namespace: "gancho", Name: "slot_wal_held_bytes", Help: "WAL that the source keeps on disk for the slot."})
-	m.registry.MustRegister(m.changes, m.events, m.parked, m.attempts, m.backlog, m.oldest, m.dead, m.latency,
+	m.registry.MustRegister(m.changes, m.events, m.parked, m.attempts, m.backlog, m.oldest, m.dead, m.paused, m.latency,
 		m.appendErrors, m.rewinds, m.slotLagBytes, m.slotLagSeconds, m.walHeld,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return m

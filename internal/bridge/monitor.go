@@ -2,7 +2,10 @@ package bridge
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"slices"
+	"strings"
 	"time"
 
 	"gancho/cdc"
@@ -20,6 +23,7 @@ const (
 // monitor takes the gauges until the context ends. Nothing that it fails at
 // stops the bridge.
 func (b *bridge) monitor(ctx context.Context) error {
+	b.reportOrphans(ctx)
 	tick := time.NewTicker(monitorEvery)
 	defer tick.Stop()
 	var complained time.Time
@@ -52,6 +56,14 @@ func (b *bridge) measureQueue(ctx context.Context) {
 			age = max(0, time.Since(oldest).Seconds())
 		}
 		b.metrics.oldest.WithLabelValues(e.Name).Set(age)
+		suspended, err := b.queue.Suspended(ctx, e.Name)
+		if err != nil {
+			return
+		}
+		b.metrics.paused.WithLabelValues(e.Name).Set(0)
+		if suspended.Reason != "" || e.State == delivery.Paused {
+			b.metrics.paused.WithLabelValues(e.Name).Set(1)
+		}
 		dead, err := b.queue.DeadCount(ctx, e.Name)
 		if err != nil {
 			return
@@ -63,14 +75,11 @@ func (b *bridge) measureQueue(ctx context.Context) {
 // measureSlot returns a warning when the source is about to suffer.
 func (b *bridge) measureSlot(ctx context.Context) (warning string) {
 	b.metrics.slotLagSeconds.Set(b.capture.lagAge().Seconds())
-	conn, err := cdc.Connect(ctx, b.Source.DSN)
+	lag, err := b.slotStats(ctx)
+	// A process that waits for the slot has never started to stream.
+	b.health.streaming.Store(err == nil && lag.Active && b.capture.started.Load())
 	if err != nil {
 		return "" // the reader says that the source is away
-	}
-	defer func() { _ = conn.Close(context.WithoutCancel(ctx)) }()
-	lag, err := cdc.Lag(ctx, conn, b.Source.Slot)
-	if err != nil {
-		return ""
 	}
 	b.metrics.slotLagBytes.Set(float64(lag.UnconfirmedBytes))
 	b.metrics.walHeld.Set(float64(lag.HeldBytes))
@@ -103,9 +112,13 @@ func (b *bridge) reloadOnce(ctx context.Context) error {
 		return err
 	}
 	if b.Capture {
-		rules, _, err := b.capture.prepare(ctx, d.Rules)
+		rules, source, err := b.capture.prepare(ctx, d.Rules)
 		if err != nil {
 			return err
+		}
+		if !slices.Equal(source.Publications, b.capture.publications) {
+			return fmt.Errorf("the rules need the publications %s, and the stream has %s: restart the bridge to read them",
+				strings.Join(source.Publications, ", "), strings.Join(b.capture.publications, ", "))
 		}
 		b.capture.next.Store(rules)
 	}
@@ -117,7 +130,37 @@ func (b *bridge) reloadOnce(ctx context.Context) error {
 		b.dispatcher.Update(d.Endpoints)
 	}
 	b.Log.Info().Int("endpoints", len(d.Endpoints)).Msg("configuration reloaded")
-	return nil
+	b.reportOrphans(ctx)
+	return b.resume(ctx)
+}
+
+// resume lets the active endpoints go on that were paused by themselves (410,
+// on_exhausted): whoever reloads says that they are mended.
+func (b *bridge) resume(ctx context.Context) error {
+	var errs []error
+	for _, e := range b.definitionsNow().Endpoints {
+		if e.State != delivery.Active {
+			continue
+		}
+		resumed, err := b.queue.Resume(ctx, e.Name)
+		if resumed {
+			b.Log.Info().Str("endpoint", e.Name).Msg("endpoint resumed")
+		}
+		errs = append(errs, err)
+	}
+	return errors.Join(errs...)
+}
+
+// reportOrphans tells of queued events whose endpoint is not configured.
+func (b *bridge) reportOrphans(ctx context.Context) {
+	orphans, err := b.queue.Orphans(ctx, b.definitionsNow().Endpoints)
+	if err != nil {
+		return // Redis is away, which others say
+	}
+	for name, n := range orphans {
+		b.Log.Warn().Str("endpoint", name).Int64("events", n).
+			Msg("events are queued for an endpoint that is not configured; configure it again to deliver them, or delete its stream in redis")
+	}
 }
 
 func (b *bridge) definitionsNow() *Definitions {
@@ -132,4 +175,13 @@ func (m *metrics) attempt(a delivery.Attempt) {
 	if a.Outcome.Kind == delivery.Delivered {
 		m.latency.WithLabelValues(a.Endpoint).Observe(a.CommitToDelivered.Seconds())
 	}
+}
+
+func (b *bridge) slotStats(ctx context.Context) (cdc.SlotStats, error) {
+	conn, err := cdc.Connect(ctx, b.Source.DSN)
+	if err != nil {
+		return cdc.SlotStats{}, err
+	}
+	defer func() { _ = conn.Close(context.WithoutCancel(ctx)) }()
+	return cdc.Lag(ctx, conn, b.Source.Slot)
 }

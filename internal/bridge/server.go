@@ -14,7 +14,7 @@ import (
 
 // health is what /readyz reports: the bridge is ready when every part is.
 type health struct {
-	streaming atomic.Bool // capture has a replication connection
+	streaming atomic.Bool // capture has a replication connection, when last looked
 	queue     atomic.Bool // Redis answered the last time it was asked
 	delivers  bool        // this process delivers
 	captures  bool        // this process captures
@@ -51,9 +51,10 @@ func serve(ctx context.Context, l net.Listener, h *health, m *metrics) error {
 	case err := <-stopped:
 		return fmt.Errorf("serve health and metrics on %s: %w", l.Addr(), err)
 	case <-ctx.Done():
-		// Answers here take milliseconds; whoever is slower is cut off.
-		err := server.Close()
-		_ = <-stopped // what it says is that it was closed
+		err := server.Close() // answers here take milliseconds; whoever is slower is cut off
+		if end := <-stopped; !errors.Is(end, http.ErrServerClosed) {
+			err = errors.Join(err, end)
+		}
 		return err
 	}
 }

@@ -82,6 +82,9 @@ func (r *Redis) Start() error {
 	}
 }
 
+// Set changes a setting for the next Start.
+func (r *Redis) Set(name, value string) { r.settings[name] = value }
+
 // Kill kills the server with SIGKILL. Start brings it back on its data.
 func (r *Redis) Kill() { r.process.signal(syscall.SIGKILL) }
 
