@@ -1,6 +1,10 @@
 package cdc
 
-import "context"
+import (
+	"context"
+
+	"github.com/rs/zerolog"
+)
 
 // decoder turns pgoutput messages into calls of a handler. It allocates for
 // relations only. Not safe for use by several goroutines.
@@ -13,6 +17,14 @@ type decoder struct {
 	relations map[uint32]*Relation
 	kept      map[uint32]*Relation
 
+	// outer and inner are the last two descriptions since the last row, weaker
+	// the partitions that send less than their root, by both OIDs, and told
+	// those that were logged; see partition.go.
+	outer, inner *Relation
+	weaker       map[uint32]map[uint32]*Relation
+	told         map[uint32]bool
+	log          zerolog.Logger
+
 	tx      Transaction
 	inTx    bool
 	ordinal uint64
@@ -23,7 +35,8 @@ type decoder struct {
 }
 
 func newDecoder(types *Types, loadTypes func(context.Context, []uint32) error) *decoder {
-	return &decoder{types: types, loadTypes: loadTypes, relations: make(map[uint32]*Relation), kept: make(map[uint32]*Relation)}
+	return &decoder{types: types, loadTypes: loadTypes, relations: make(map[uint32]*Relation), kept: make(map[uint32]*Relation),
+		weaker: make(map[uint32]map[uint32]*Relation), told: make(map[uint32]bool)}
 }
 
 // reset forgets what belongs to the session: a half transaction, and which
@@ -31,6 +44,8 @@ func newDecoder(types *Types, loadTypes func(context.Context, []uint32) error) *
 func (d *decoder) reset() {
 	d.inTx = false
 	clear(d.relations)
+	clear(d.weaker)
+	d.outer, d.inner = nil, nil
 }
 
 // message decodes one message and calls the handler. Errors are a
@@ -118,6 +133,9 @@ func (d *decoder) row(kind byte, c *cursor, h Handler) error {
 		return d.check(kind, c)
 	}
 	d.change = Change{Position: Position{Commit: d.tx.Commit, Ordinal: d.ordinal}, Tx: &d.tx, Relation: rel}
+	if kind != 'I' && rel.Weaker != nil {
+		d.warn(rel)
+	}
 	part := c.uint8()
 	if kind != 'I' && (part == 'K' || part == 'O') {
 		d.change.Old = d.rowFor(&d.oldRow, rel)
@@ -165,6 +183,10 @@ func (d *decoder) target(c *cursor) *Relation {
 	rel := d.relations[oid]
 	if rel == nil {
 		c.fail("its table was not described")
+		return nil
+	}
+	if d.inner != nil {
+		rel = d.locate(rel)
 	}
 	return rel
 }
@@ -178,16 +200,17 @@ func (d *decoder) rowFor(row *[]Datum, rel *Relation) []Datum {
 	return (*row)[:n]
 }
 
-// oldTuple reads the old row. In one of identity columns the server sends null
-// for all others, which says nothing about their value.
+// oldTuple reads the old row. In one of identity columns, the table's or a
+// partition's, the server sends null for all others, which says nothing about
+// their value.
 func (d *decoder) oldTuple(c *cursor, identityOnly bool) {
 	decodeTuple(c, d.change.Old)
-	if !identityOnly {
+	if !identityOnly && d.change.Relation.Weaker == nil {
 		return
 	}
 	for i := range d.change.Old {
-		if !d.change.Relation.Columns[i].Key {
-			d.change.Old[i] = Datum{State: Missing}
+		if d.change.Old[i].State == Null && !d.change.Relation.Columns[i].Key {
+			d.change.Old[i].State = Missing
 		}
 	}
 }
@@ -211,6 +234,7 @@ func (d *decoder) truncate(c *cursor, h Handler) error {
 	if c.reason == "" && !d.inTx {
 		c.fail("it is outside a transaction")
 	}
+	d.outer, d.inner = nil, nil
 	for _, oid := range m.relations {
 		if c.reason == "" && d.relations[oid] == nil {
 			c.fail("its table was not described")
@@ -246,10 +270,8 @@ func (d *decoder) relation(ctx context.Context, c *cursor) error {
 		}
 		rel.Columns[i] = Column{Name: column.name, Key: column.key, Type: typ, TypeMod: column.typeMod}
 	}
-	if old := d.kept[rel.OID]; old != nil && old.equal(rel) {
-		rel = old
-	}
-	d.relations[rel.OID], d.kept[rel.OID] = rel, rel
+	d.describe(rel)
+	d.publish(rel)
 	return nil
 }
 

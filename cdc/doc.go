@@ -18,7 +18,8 @@
 //     left out in silence.
 //   - Values are exact: the session fixes every setting that shapes text output,
 //     so nothing set for the database, the role or the server leaks into them.
-//     A value that the server did not send is never shown as null.
+//     A value that the server did not send is never shown as null, nor where
+//     a partition's replica identity covers less than its table's.
 //   - Memory is bounded: four chunks of 256 KiB, each made larger for a row that
 //     is, and only for that row.
 //   - The source stays safe. A table without a usable replica identity is never

@@ -39,6 +39,7 @@ type Reader struct {
 func NewReader(o Options, source *Source) *Reader {
 	r := &Reader{options: o, source: source, types: NewTypes(), wake: make(chan struct{}, 1)}
 	r.decoder = newDecoder(r.types, r.loadTypes)
+	r.decoder.log = o.Log
 	return r
 }
 

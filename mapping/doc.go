@@ -54,5 +54,9 @@
 // which for a backlog is that of its time. New columns, and other lengths of
 // the same type, are fine.
 //
+// A partition that sends less of old rows than its table (cdc.Relation.Weaker)
+// makes the null old values of all partitions unknown, and so parks what depends
+// on them.
+//
 // Errors and reasons never hold row data.
 package mapping

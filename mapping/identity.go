@@ -17,6 +17,26 @@ func fullStatement(table cdc.Name) string {
 	return fmt.Sprintf("ALTER TABLE %s REPLICA IDENTITY FULL;", table)
 }
 
+// missingIdentity says what makes the server send the values that it did not.
+func missingIdentity(rel *cdc.Relation) string {
+	switch {
+	case rel.Weaker != nil:
+		return fmt.Sprintf("the table has a partition with less replica identity than its own (a new one has the default); run: %s",
+			fullStatements(rel.Weaker))
+	case rel.ReplicaIdentity == 'f':
+		return fmt.Sprintf("%s has REPLICA IDENTITY FULL, so that a partition of it has not; run gancho check, which names it", rel.TableName())
+	}
+	return "run: " + fullStatement(rel.TableName())
+}
+
+func fullStatements(tables []cdc.Name) string {
+	statements := make([]string, len(tables))
+	for i, n := range tables {
+		statements[i] = fullStatement(n)
+	}
+	return strings.Join(statements, " ")
+}
+
 const fullCost = "it raises the WAL of the table's updates and deletes by about 40 %"
 
 // checkIdentity checks that the server sends the old values that a rule needs,
@@ -53,11 +73,7 @@ func (b *binder) checkIdentity(ctx context.Context, bound *boundRule, uses []use
 	if err != nil || len(without) == 0 {
 		return err
 	}
-	var statements []string
-	for _, n := range without {
-		statements = append(statements, fullStatement(n))
-	}
-	b.mistake(place, offset, fmt.Sprintf("run: %s (%s)", strings.Join(statements, " "), fullCost), "%s, which the server sends only under REPLICA IDENTITY FULL", reason)
+	b.mistake(place, offset, fmt.Sprintf("run: %s (%s)", fullStatements(without), fullCost), "%s, which the server sends only under REPLICA IDENTITY FULL", reason)
 	return nil
 }
 

@@ -105,7 +105,7 @@ func (m *Mapper) apply(r *rulePlan, n int, c *cdc.Change, sink Sink) error {
 		fires, failed := m.fires(r, c)
 		switch {
 		case failed != nil:
-			return m.park(r, n, c, sink, failed.reason(r))
+			return m.park(r, n, c, sink, failed.reason(r, c.Relation))
 		case !fires:
 			return nil
 		}
@@ -114,7 +114,7 @@ func (m *Mapper) apply(r *rulePlan, n int, c *cdc.Change, sink Sink) error {
 		return m.park(r, n, c, sink, r.broken.Error())
 	}
 	if failed := m.build(r, n, c); failed != nil {
-		return m.park(r, n, c, sink, failed.reason(r))
+		return m.park(r, n, c, sink, failed.reason(r, c.Relation))
 	}
 	return sink.Event(&m.event)
 }
@@ -150,8 +150,8 @@ func (m *Mapper) changed(r *rulePlan, c *cdc.Change) (bool, *failure) {
 		if now.State == cdc.Unchanged {
 			continue
 		}
-		if c.Old == nil && c.Relation.Columns[w.index].Key && c.Relation.ReplicaIdentity != 'f' {
-			continue // the server sends the old key when it has changed
+		if c.Old == nil && c.Relation.KeepsKey(w.index) {
+			continue
 		}
 		if c.Old == nil || !c.Old[w.index].Known() {
 			unknown = &failure{part: "watch", err: &expr.UnknownError{Column: c.Relation.Columns[w.index].Name, Old: true, State: cdc.Missing}}

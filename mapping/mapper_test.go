@@ -427,11 +427,13 @@ rules:
 func TestMapKeyThatWasNotSent(t *testing.T) {
 	t.Parallel()
 	conn := connect(t)
-	rel := relation(t, conn, "", "clientes")
 	m := mapping.NewMapper(bind(t, conn, mapping.Options{}, `
 rules:
   - {event: a, table: clientes, on: delete, tenant: empresa_id, key: codigo, columns: [nome]}
 `), nil)
+	weaker := *relation(t, conn, "", "clientes") // since the rules were bound
+	weaker.ReplicaIdentity = 'd'
+	rel := &weaker
 	key := values{}
 	for _, c := range rel.Columns {
 		key[c.Name] = cdc.Missing

@@ -10,21 +10,21 @@ import (
 )
 
 // reason says what went wrong, where, and what would mend it.
-func (f *failure) reason(r *rulePlan) string {
+func (f *failure) reason(r *rulePlan, rel *cdc.Relation) string {
 	part := f.part
 	if f.source != nil {
 		part = f.source.path
 	}
 	if unknown, ok := errors.AsType[*expr.UnknownError](f.err); ok {
-		row, why := "new", "which is outside of the replica identity"
+		row, why, fix := "new", "which is outside of the replica identity", missingIdentity(rel)
 		if unknown.Old {
 			row = "old"
 		}
 		if unknown.State == cdc.Unchanged {
 			why = "a large value that the update left alone"
 		}
-		return fmt.Sprintf("%s needs %s.%s, %s and was not sent; run: %s",
-			part, row, cdc.QuoteIdentifier(unknown.Column), why, fullStatement(r.table))
+		return fmt.Sprintf("%s needs %s.%s, %s and was not sent; %s",
+			part, row, cdc.QuoteIdentifier(unknown.Column), why, fix)
 	}
 	if eval, ok := errors.AsType[*expr.EvalError](f.err); ok && f.source != nil {
 		return fmt.Sprintf("%s: evaluate %s: %v", f.source.place(eval.Offset), part, eval)

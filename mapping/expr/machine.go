@@ -163,12 +163,11 @@ func (m *Machine) datum(side, column int) *cdc.Datum {
 	return m.withoutRow(side, column)
 }
 
-// withoutRow knows the identity of a row whose old version was not sent: the
-// server sends it whenever the identity changed.
+// withoutRow knows the identity of a row whose old version was not sent.
 func (m *Machine) withoutRow(side, column int) *cdc.Datum {
 	c := m.change
 	if side == 1 && c != nil && c.Old == nil && c.Op == cdc.Update && c.Relation != nil && column < len(c.New) &&
-		column < len(c.Relation.Columns) && c.Relation.Columns[column].Key {
+		column < len(c.Relation.Columns) && c.Relation.KeepsKey(column) {
 		return &c.New[column]
 	}
 	return &absent

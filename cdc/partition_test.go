@@ -1,0 +1,148 @@
+package cdc_test
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"gancho/cdc"
+)
+
+// partitioned is a table under REPLICA IDENTITY FULL with one partition that has it too.
+var partitioned = []string{
+	"create table cob (id int, dia date, status text, obs text, primary key (id, dia)) partition by range (dia)",
+	"create table cob_1 partition of cob for values from ('2026-01-01') to ('2026-02-01')",
+	"alter table cob replica identity full", "alter table cob_1 replica identity full",
+}
+
+// TestWeakerPartition: a partition that is made later does not inherit FULL.
+// What it does not send is missing, never null, until it is altered.
+func TestWeakerPartition(t *testing.T) {
+	t.Parallel()
+	dsn := pg.Database(t, "", partitioned...)
+	o := optionsFor(dsn)
+	s := start(t, o, allOps("cob"))
+	conn := dial(t, dsn)
+	check := func(want []string, statements ...string) *cdc.Relation {
+		t.Helper()
+		do(t, conn, statements...)
+		var got []string
+		var rel *cdc.Relation
+		for len(got) < len(want) {
+			tx := s.next()
+			got = append(got, tx.Changes...)
+			rel = tx.Relations[len(tx.Relations)-1]
+		}
+		if diff := cmp.Diff(want, got); diff != "" {
+			t.Errorf("changes (-want +got):\n%s", diff)
+		}
+		return rel
+	}
+	first := check([]string{
+		"insert public.cob new(id=1 dia=2026-01-05 status=<null> obs=x)",
+		"update public.cob new(id=1 dia=2026-01-05 status=A obs=x) old(id=1 dia=2026-01-05 status=<null> obs=x)",
+	}, "insert into cob values (1, '2026-01-05', null, 'x')", "update cob set status = 'A'")
+	if first.Weaker != nil {
+		t.Errorf("weaker partitions: %v", first.Weaker)
+	}
+	// Made, filled and changed within one transaction.
+	weak := check([]string{
+		"insert public.cob new(id=2 dia=2026-02-05 status=A obs=x)",
+		"update public.cob new(id=2 dia=2026-02-05 status=L obs=x)",
+		"update public.cob new(id=3 dia=2026-02-05 status=L obs=x) old(id=2 dia=2026-02-05 status=<missing> obs=<missing>)",
+		"delete public.cob old(id=3 dia=2026-02-05 status=<missing> obs=<missing>)",
+		"update public.cob new(id=1 dia=2026-01-05 status=<null> obs=y) old(id=1 dia=2026-01-05 status=A obs=x)",
+		"update public.cob new(id=1 dia=2026-01-05 status=B obs=y) old(id=1 dia=2026-01-05 status=<missing> obs=y)",
+	}, `begin; create table cob_2 partition of cob for values from ('2026-02-01') to ('2026-03-01');
+		insert into cob values (2, '2026-02-05', 'A', 'x'); update cob set status = 'L' where id = 2; update cob set id = 3 where id = 2;
+		delete from cob where id = 3; commit`,
+		"update cob set status = null, obs = 'y'", "update cob set status = 'B'")
+	if diff := cmp.Diff([]cdc.Name{{Schema: "public", Name: "cob_2"}}, weak.Weaker); diff != "" {
+		t.Errorf("weaker partitions (-want +got):\n%s", diff)
+	}
+	var keys []bool
+	for i, c := range weak.Columns {
+		if c.Key != weak.KeepsKey(i) {
+			t.Errorf("column %s: key %v, kept %v", c.Name, c.Key, weak.KeepsKey(i))
+		}
+		keys = append(keys, c.Key)
+	}
+	if diff := cmp.Diff([]bool{true, true, false, false}, keys); diff != "" {
+		t.Errorf("keys (-want +got):\n%s", diff)
+	}
+	mended := check([]string{
+		"insert public.cob new(id=4 dia=2026-02-05 status=<null> obs=x)",
+		"update public.cob new(id=4 dia=2026-02-05 status=L obs=x) old(id=4 dia=2026-02-05 status=<null> obs=x)",
+		"delete public.cob old(id=4 dia=2026-02-05 status=L obs=x)",
+	}, "alter table cob_2 replica identity full", "insert into cob values (4, '2026-02-05', null, 'x')", "update cob set status = 'L' where id = 4", "delete from cob where id = 4")
+	if mended.Weaker != nil || !mended.Columns[3].Key {
+		t.Errorf("after it was altered: %+v", mended)
+	}
+	log := s.log.String()
+	if n := strings.Count(log, `"fix":"ALTER TABLE public.cob_2 REPLICA IDENTITY FULL"`); n != 1 || !strings.Contains(log, "partition has the replica identity of its table now") {
+		t.Errorf("the fix was logged %d times:\n%s", n, log)
+	}
+}
+
+// TestWeakerPartitions: what a root's old rows are sure to have is what all of
+// its partitions send, after a restart and for partitions that are gone too.
+func TestWeakerPartitions(t *testing.T) {
+	t.Parallel()
+	dsn := pg.Database(t, "", append(partitioned, "create table cob_2 partition of cob for values from ('2026-02-01') to ('2026-03-01')",
+		"create table cob_3 partition of cob for values from ('2026-03-01') to ('2026-04-01')",
+		"alter table cob_3 alter status set not null", "create unique index cob_3_status on cob_3 (status, dia)", "alter table cob_3 replica identity using index cob_3_status")...)
+	o := optionsFor(dsn)
+	source := prepare(t, o, allOps("cob"))
+	conn := dial(t, dsn)
+	do(t, conn, "insert into cob values (1, '2026-01-05', 'A'), (2, '2026-02-05', 'A'), (3, '2026-03-05', 'A')",
+		"update cob set id = 30 where id = 3", "update cob set status = 'B'", "delete from cob", "drop table cob_2")
+	want := []string{
+		"insert public.cob new(id=1 dia=2026-01-05 status=A obs=<null>)",
+		"insert public.cob new(id=2 dia=2026-02-05 status=A obs=<null>)",
+		"insert public.cob new(id=3 dia=2026-03-05 status=A obs=<null>)",
+		"update public.cob new(id=30 dia=2026-03-05 status=A obs=<null>)",
+		"update public.cob new(id=1 dia=2026-01-05 status=B obs=<null>) old(id=1 dia=2026-01-05 status=A obs=<missing>)",
+		"update public.cob new(id=2 dia=2026-02-05 status=B obs=<null>)",
+		"update public.cob new(id=30 dia=2026-03-05 status=B obs=<null>) old(id=<missing> dia=2026-03-05 status=A obs=<missing>)",
+		"delete public.cob old(id=1 dia=2026-01-05 status=B obs=<missing>)",
+		"delete public.cob old(id=2 dia=2026-02-05 status=<missing> obs=<missing>)",
+		"delete public.cob old(id=<missing> dia=2026-03-05 status=B obs=<missing>)",
+	}
+	for range 2 {
+		s := run(t, o, source, onlooker())
+		var got []string
+		var rel *cdc.Relation
+		for len(got) < len(want) {
+			tx := s.next()
+			got, rel = append(got, tx.Changes...), tx.Relations[0]
+		}
+		if diff := cmp.Diff(want, got); diff != "" {
+			t.Errorf("changes (-want +got):\n%s", diff)
+		}
+		if diff := cmp.Diff([]cdc.Name{{Schema: "public", Name: "cob_2"}, {Schema: "public", Name: "cob_3"}}, rel.Weaker); diff != "" {
+			t.Errorf("weaker partitions (-want +got):\n%s", diff)
+		}
+		if rel.KeepsKey(0) || !rel.KeepsKey(1) {
+			t.Error("of the columns id and dia, only dia is in all identities")
+		}
+		if n := strings.Count(s.log.String(), "partition has a weaker replica identity"); n != 2 {
+			t.Errorf("logged %d times", n)
+		}
+		if err := s.end(); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// TestWeakerInserts: without updates and deletes the identity is nobody's concern.
+func TestWeakerInserts(t *testing.T) {
+	t.Parallel()
+	dsn := pg.Database(t, "", append(partitioned, "create table cob_2 partition of cob for values from ('2026-02-01') to ('2026-03-01')")...)
+	s := start(t, optionsFor(dsn), []cdc.TableNeed{{Name: "cob", Insert: true}})
+	do(t, dial(t, dsn), "insert into cob values (2, '2026-02-05', 'A')", "truncate cob", "insert into cob values (2, '2026-02-05', 'A')")
+	s.changes(3)
+	if strings.Contains(s.log.String(), "weaker") {
+		t.Errorf("logged:\n%s", s.log)
+	}
+}

@@ -1,0 +1,148 @@
+package mapping_test
+
+import (
+	"context"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"gancho/cdc"
+	"gancho/mapping"
+)
+
+// live is a stream that is mapped while its database changes.
+type live struct {
+	recorder
+	t      *testing.T
+	conn   *pgx.Conn
+	mapper *mapping.Mapper
+	next   atomic.Pointer[mapping.Ruleset]
+	marks  chan []got // what came before each mark
+}
+
+func (l *live) Begin(*cdc.Transaction) error {
+	if rs := l.next.Swap(nil); rs != nil {
+		l.mapper.Swap(rs)
+	}
+	return nil
+}
+
+func (l *live) Change(c *cdc.Change) error {
+	if c.Relation.Name == "mark" {
+		l.marks <- l.all
+		l.all = nil
+		return nil
+	}
+	return l.mapper.Map(c, l)
+}
+func (l *live) Commit(*cdc.Transaction) error { return nil }
+func (l *live) Keepalive(cdc.LSN) error       { return nil }
+func (l *live) Flush() error                  { return nil }
+func (l *live) Reset() error                  { return nil }
+
+// startLive makes a database and maps its stream until the test ends.
+func startLive(t *testing.T, schema, rules string) *live {
+	t.Helper()
+	dsn := pg.Database(t, "", "create table mark (n int)", schema)
+	conn, err := pgx.Connect(context.Background(), dsn)
+	if err != nil {
+		t.Fatal(err)
+	}
+	rs := bind(t, conn, mapping.Options{OnSchemaChange: mapping.Park}, rules)
+	needs := []cdc.TableNeed{{Name: "mark", Insert: true}}
+	for _, n := range rs.Tables() {
+		needs = append(needs, n.TableNeed)
+	}
+	o := cdc.Options{DSN: dsn, Slot: "live_" + conn.Config().Database, Publication: "gancho", Create: true}
+	source, err := cdc.Prepare(t.Context(), o, needs)
+	if err != nil {
+		t.Fatal(err)
+	}
+	l := &live{t: t, conn: conn, mapper: mapping.NewMapper(rs, nil), marks: make(chan []got, 100)}
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- cdc.NewReader(o, source).Run(ctx, l) }()
+	t.Cleanup(func() {
+		cancel()
+		if err := <-done; err != nil {
+			t.Errorf("run: %v", err)
+		}
+		_ = conn.Close(context.Background())
+	})
+	return l
+}
+
+// do runs statements and returns what came of them.
+func (l *live) do(statements ...string) []got {
+	l.t.Helper()
+	for _, s := range append(statements, "insert into mark values (1)") {
+		if _, err := l.conn.Exec(context.Background(), s); err != nil {
+			l.t.Fatalf("%s: %v", s, err)
+		}
+	}
+	select {
+	case all := <-l.marks:
+		return all
+	case <-time.After(30 * time.Second):
+		l.t.Fatal("the mark did not come")
+		return nil
+	}
+}
+
+// A partition that is made while the bridge runs does not send its old rows:
+// what depends on them is parked until it is altered.
+func TestMapNewPartition(t *testing.T) {
+	t.Parallel()
+	l := startLive(t, `
+create table cob (id int, dia date, status text, valor numeric, primary key (id, dia)) partition by range (dia);
+create table cob1 partition of cob for values from ('2026-01-01') to ('2026-02-01');
+alter table cob replica identity full; alter table cob1 replica identity full;`, `
+rules:
+  - {event: liquidada, table: cob, on: update, when: "old.status <> 'L' and new.status = 'L'", columns: [id]}
+  - {event: mudou, table: cob, on: update, when: changed(valor), columns: [id]}
+  - {event: chave, table: cob, on: update, when: changed(id), columns: [id]}
+  - {event: antes, table: cob, on: update, previous: true, columns: [id, valor]}
+  - {event: vista, table: cob, on: update, watch: [valor], columns: [id]}
+  - {event: dia, table: cob, on: update, watch: [dia], columns: [id]}
+  - {event: removida, table: cob, on: delete, when: "status is null or status = 'L'", columns: [id]}
+`)
+	l.do("create table cob2 partition of cob for values from ('2026-02-01') to ('2026-03-01')", "insert into cob values (2, '2026-02-05', 'A', 10), (1, '2026-01-05', null, null)")
+	parked := func(n int, event, needs, row string) got {
+		return got{N: n, Type: event, Row: row, Parked: needs + ", which is outside of the replica identity and was not sent; the table has a partition with less replica identity than its own " +
+			"(a new one has the default); run: ALTER TABLE public.cob2 REPLICA IDENTITY FULL;"}
+	}
+	diff(t, "an update", l.do("update cob set status = 'L', valor = 11 where id = 2"), []got{
+		parked(0, "liquidada", "when needs old.status", `{"new":{"id":"2","dia":"2026-02-05","status":"L"}}`),
+		parked(1, "mudou", "when needs old.valor", `{"new":{"id":"2","dia":"2026-02-05","valor":"11"}}`),
+		parked(3, "antes", "previous needs old.id", `{"new":{"id":"2","dia":"2026-02-05","valor":"11"}}`),
+		parked(4, "vista", "watch needs old.valor", `{"new":{"id":"2","dia":"2026-02-05","valor":"11"}}`),
+	})
+	const old = `,"old":{"id":"2","dia":"2026-02-05"}}`
+	diff(t, "an update of the key", l.do("update cob set id = 3, valor = 12 where id = 2"), []got{
+		parked(0, "liquidada", "when needs old.status", `{"new":{"id":"3","dia":"2026-02-05","status":"L"}`+old),
+		parked(1, "mudou", "when needs old.valor", `{"new":{"id":"3","dia":"2026-02-05","valor":"12"}`+old),
+		{N: 2, Type: "chave", Key: "3,2026-02-05", Data: `{"id":3}`},
+		parked(3, "antes", "columns.valor needs old.valor", `{"new":{"id":"3","dia":"2026-02-05","valor":"12"}`+old),
+		parked(4, "vista", "watch needs old.valor", `{"new":{"id":"3","dia":"2026-02-05","valor":"12"}`+old),
+	})
+	diff(t, "a delete", l.do("delete from cob where id = 3"), []got{
+		parked(0, "removida", "when needs old.status", `{"old":{"id":"3","dia":"2026-02-05"}}`),
+	})
+	// A null of the other partition might be one that was not sent.
+	diff(t, "the other partition", l.do("update cob set status = 'L' where id = 1", "delete from cob"), []got{
+		parked(0, "liquidada", "when needs old.status", `{"new":{"id":"1","dia":"2026-01-05","status":"L"},"old":{"id":"1","dia":"2026-01-05"}}`),
+		parked(1, "mudou", "when needs old.valor", `{"new":{"id":"1","dia":"2026-01-05","valor":null},"old":{"id":"1","dia":"2026-01-05"}}`),
+		parked(3, "antes", "columns.valor needs old.valor", `{"new":{"id":"1","dia":"2026-01-05","valor":null},"old":{"id":"1","dia":"2026-01-05"}}`),
+		parked(4, "vista", "watch needs old.valor", `{"new":{"id":"1","dia":"2026-01-05","valor":null},"old":{"id":"1","dia":"2026-01-05"}}`),
+		{N: 0, Type: "removida", Key: "1,2026-01-05", Data: `{"id":1}`},
+	})
+	diff(t, "mended", l.do("alter table cob2 replica identity full", "insert into cob values (5, '2026-02-05', 'A', null)", "update cob set status = 'L', valor = 9", "delete from cob"), []got{
+		{N: 0, Type: "liquidada", Key: "5,2026-02-05", Data: `{"id":5}`},
+		{N: 1, Type: "mudou", Key: "5,2026-02-05", Data: `{"id":5}`},
+		{N: 3, Type: "antes", Key: "5,2026-02-05", Data: `{"id":5,"valor":9}`, Previous: `{"valor":null}`},
+		{N: 4, Type: "vista", Key: "5,2026-02-05", Data: `{"id":5}`},
+		{N: 0, Type: "removida", Key: "5,2026-02-05", Data: `{"id":5}`},
+	})
+}
