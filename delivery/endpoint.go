@@ -149,25 +149,34 @@ type Endpoint struct {
 }
 
 // Check reports everything that would make each request to the endpoint fail
-// before it is sent: its URL, the address if the URL has one, and its headers.
-// The errors are joined, name the endpoint, and hold no secret. What a name
-// resolves to is judged at each dial.
+// before it is sent: its URL and its headers. The errors are joined, name the
+// endpoint, and hold no secret. They do not cover addresses: see CheckAddress.
 func (e *Endpoint) Check() error {
-	u, err := e.target()
+	_, err := e.target()
 	errs := []error{err}
-	if err == nil {
-		if addr, literal := netip.ParseAddr(u.Hostname()); literal == nil {
-			if err := newGuard(e.AllowPrivate).check(addr); err != nil {
-				errs = append(errs, fmt.Errorf("endpoint %q: %w", e.Name, err))
-			}
-		}
-	}
 	for _, name := range sortedKeys(e.Headers) {
 		if err := checkHeader(name, e.Headers[name]); err != nil {
 			errs = append(errs, fmt.Errorf("endpoint %q: %w", e.Name, err))
 		}
 	}
 	return errors.Join(errs...)
+}
+
+// CheckAddress reports an address in the URL that every connection would be
+// refused to. What a name resolves to is judged at each dial alone.
+func (e *Endpoint) CheckAddress() error {
+	u, err := e.target()
+	if err != nil {
+		return nil //nolint:nilerr // Check reports it
+	}
+	addr, err := netip.ParseAddr(u.Hostname())
+	if err != nil {
+		return nil //nolint:nilerr // it is a name
+	}
+	if err := newGuard(e.AllowPrivate).check(addr); err != nil {
+		return fmt.Errorf("endpoint %q: %w", e.Name, err)
+	}
+	return nil
 }
 
 // target parses the URL. Its error never shows more of it than the scheme,

@@ -215,7 +215,7 @@ func endpointOf(e *config.Endpoint) (delivery.Endpoint, error) {
 		}
 		d.Secrets = append(d.Secrets, secret)
 	}
-	return d, d.Check()
+	return d, errors.Join(d.Check(), d.CheckAddress())
 }
 
 // The words of the configuration; config has refused all others.
