@@ -2,12 +2,14 @@ package cdc
 
 import (
 	"context"
+	"errors"
+	"slices"
 
 	"github.com/rs/zerolog"
 )
 
 // decoder turns pgoutput messages into calls of a handler. It allocates for
-// relations only. Not safe for use by several goroutines.
+// relations, and when types are read again. Not safe for use by several goroutines.
 type decoder struct {
 	types *Types
 	// loadTypes makes the types with these OIDs known, asking the catalogue.
@@ -57,7 +59,7 @@ func (d *decoder) message(ctx context.Context, src []byte, h Handler) error {
 	c := cursor{rest: src[1:]}
 	switch kind := src[0]; kind {
 	case 'I', 'U', 'D':
-		return d.row(kind, &c, h)
+		return d.row(ctx, kind, &c, h)
 	case 'B':
 		return d.begin(&c, h)
 	case 'C':
@@ -65,7 +67,7 @@ func (d *decoder) message(ctx context.Context, src []byte, h Handler) error {
 	case 'R':
 		return d.relation(ctx, &c)
 	case 'T':
-		return d.truncate(&c, h)
+		return d.truncate(ctx, &c, h)
 	case 'O':
 		decodeOrigin(&c)
 		return d.check(kind, &c)
@@ -127,7 +129,7 @@ func (d *decoder) commit(c *cursor, h Handler) error {
 	return handled(h.Commit(&d.tx))
 }
 
-func (d *decoder) row(kind byte, c *cursor, h Handler) error {
+func (d *decoder) row(ctx context.Context, kind byte, c *cursor, h Handler) error {
 	rel := d.target(c)
 	if rel == nil {
 		return d.check(kind, c)
@@ -167,6 +169,19 @@ func (d *decoder) row(kind byte, c *cursor, h Handler) error {
 		return err
 	}
 	d.ordinal++
+	return d.hand(ctx, h)
+}
+
+// hand gives the change to the handler, a second time when the handler finds
+// the relation's types out of date.
+func (d *decoder) hand(ctx context.Context, h Handler) error {
+	err := h.Change(&d.change)
+	if err == nil || !errors.Is(err, ErrStaleTypes) {
+		return handled(err)
+	}
+	if d.change.Relation, err = d.reload(ctx, d.change.Relation); err != nil {
+		return err
+	}
 	return handled(h.Change(&d.change))
 }
 
@@ -228,7 +243,7 @@ func (d *decoder) fillUnchanged() {
 	}
 }
 
-func (d *decoder) truncate(c *cursor, h Handler) error {
+func (d *decoder) truncate(ctx context.Context, c *cursor, h Handler) error {
 	m := &d.truncateRelation
 	m.decode(c)
 	if c.reason == "" && !d.inTx {
@@ -246,7 +261,7 @@ func (d *decoder) truncate(c *cursor, h Handler) error {
 	for _, oid := range m.relations {
 		d.change = Change{Position: Position{Commit: d.tx.Commit, Ordinal: d.ordinal}, Tx: &d.tx, Op: Truncate, Relation: d.relations[oid]}
 		d.ordinal++
-		if err := handled(h.Change(&d.change)); err != nil {
+		if err := d.hand(ctx, h); err != nil {
 			return err
 		}
 	}
@@ -273,6 +288,33 @@ func (d *decoder) relation(ctx context.Context, c *cursor) error {
 	d.describe(rel)
 	d.publish(rel)
 	return nil
+}
+
+// reload reads the relation's types again and returns the relation that has
+// them. One whose type is gone keeps what was known of it.
+func (d *decoder) reload(ctx context.Context, rel *Relation) (*Relation, error) {
+	var oids []uint32
+	for _, column := range rel.Columns {
+		if column.Type.volatile() {
+			oids = append(oids, column.Type.OID)
+		}
+	}
+	if err := d.loadTypes(ctx, oids); err != nil {
+		return nil, err
+	}
+	fresh := *rel
+	fresh.Columns = slices.Clone(rel.Columns)
+	for i := range fresh.Columns {
+		column := &fresh.Columns[i]
+		if typ := d.types.Lookup(column.Type.OID); typ != nil && typ.Kind != KindUnknown {
+			column.Type = typ
+		}
+	}
+	if fresh.equal(rel) {
+		return rel, nil
+	}
+	d.relations[rel.OID], d.kept[rel.OID] = &fresh, &fresh
+	return &fresh, nil
 }
 
 // unsure returns the columns' types that the catalogue must be asked about:

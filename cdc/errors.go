@@ -10,6 +10,11 @@ import (
 // ErrNoTable is wrapped by [LoadTable] when no relation has the name.
 var ErrNoTable = errors.New("no such table")
 
+// ErrStaleTypes is what a [Handler]'s Change returns, or wraps, to have the
+// change again with its relation's types read anew: an enum's new label, or a
+// new name of one, comes without a word in the stream.
+var ErrStaleTypes = errors.New("the types of the table's columns are out of date")
+
 // DecodeError is a message of the stream that could not be understood. It
 // holds no row data.
 type DecodeError struct {

@@ -8,7 +8,9 @@ type Handler interface {
 	// Begin opens a transaction. The pointer stays the same until its Commit;
 	// End is not set yet.
 	Begin(*Transaction) error
-	// Change is one row change of the open transaction.
+	// Change is one row change of the open transaction. When it returns
+	// [ErrStaleTypes], its relation's types are read from the catalogue and it
+	// is called once more for the same change.
 	Change(*Change) error
 	// Commit closes the transaction. Once all it led to is durable, its End may
 	// be confirmed.

@@ -146,3 +146,42 @@ func TestWeakerInserts(t *testing.T) {
 		t.Errorf("logged:\n%s", s.log)
 	}
 }
+
+// TestStaleTypes: a handler that finds its types out of date gets the change
+// again, with what the catalogue says now.
+func TestStaleTypes(t *testing.T) {
+	t.Parallel()
+	dsn := pg.Database(t, "", "create type st as enum ('A')", "create domain dst as st", "create table t (id int primary key, e dst, a st[])")
+	o := optionsFor(dsn)
+	source := prepare(t, o, allOps("t"))
+	rec := newRecorder()
+	var seen []*cdc.Relation
+	rec.change = func(c *cdc.Change) error {
+		seen = append(seen, c.Relation)
+		if len(seen) == 2 || len(seen) == 4 {
+			return cdc.ErrStaleTypes
+		}
+		return nil
+	}
+	s := run(t, o, source, rec)
+	conn := dial(t, dsn)
+	do(t, conn, "insert into t values (1, 'A')")
+	first := s.next()
+	do(t, conn, "alter type st add value 'B'", "insert into t values (2, 'B')")
+	second := s.next()
+	do(t, conn, "insert into t values (3, 'B')")
+	third := s.next()
+	labels := func(r *cdc.Relation) []string { return r.Columns[1].Type.Base().Labels }
+	if diff := cmp.Diff([]string{"A"}, labels(first.Relations[0])); diff != "" {
+		t.Errorf("before (-want +got):\n%s", diff)
+	}
+	if diff := cmp.Diff([]string{"A", "B"}, labels(second.Relations[0])); diff != "" || second.Relations[0].Columns[2].Type.Elem.Labels[1] != "B" {
+		t.Errorf("after (-want +got):\n%s", diff)
+	}
+	if diff := cmp.Diff([]string{"insert public.t new(id=2 e=B a=<null>)", "insert public.t new(id=3 e=B a=<null>)"}, append(second.Changes, third.Changes...)); diff != "" {
+		t.Errorf("changes (-want +got):\n%s", diff)
+	}
+	if second.Positions[0].Ordinal != 0 || third.Relations[0] != second.Relations[0] {
+		t.Error("a change that comes twice has another number, or types that have not changed are new")
+	}
+}

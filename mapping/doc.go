@@ -56,7 +56,9 @@
 //
 // A partition that sends less of old rows than its table (cdc.Relation.Weaker)
 // makes the null old values of all partitions unknown, and so parks what depends
-// on them.
+// on them. A label that the relation's enum does not have makes Map ask for the
+// types anew (cdc.ErrStaleTypes); one that is unknown even then is parked where
+// a rule compares it.
 //
 // Errors and reasons never hold row data.
 package mapping

@@ -2,6 +2,7 @@ package mapping_test
 
 import (
 	"context"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -145,4 +146,65 @@ rules:
 		{N: 4, Type: "vista", Key: "5,2026-02-05", Data: `{"id":5}`},
 		{N: 0, Type: "removida", Key: "5,2026-02-05", Data: `{"id":5}`},
 	})
+}
+
+const labelRules = `
+rules:
+  - {event: outro, table: cob, on: insert, when: "e <> 'A'", columns: [id, e]}
+  - {event: ordem, table: cob, on: insert, when: "e > 'A'", columns: [id]}
+  - {event: lista, table: cob, on: insert, when: "a[1] > 'A'", columns: [id]}
+`
+
+// ALTER TYPE is not in the stream: a label that is new makes the types be read
+// again, before any rule is applied.
+func TestMapNewLabel(t *testing.T) {
+	t.Parallel()
+	l := startLive(t, `create type st as enum ('A','L'); create domain dst as st; create table cob (id int primary key, e dst, a st[])`, labelRules)
+	event := func(n int, name, key, data string) got { return got{N: n, Type: name, Key: key, Data: data} }
+	diff(t, "before", l.do("insert into cob values (1, 'L', '{L}')"), []got{
+		event(0, "outro", "1", `{"id":1,"e":"L"}`), event(1, "ordem", "1", `{"id":1}`), event(2, "lista", "1", `{"id":1}`),
+	})
+	diff(t, "new labels", l.do("alter type st add value 'N' before 'A'", "insert into cob values (2, 'N', '{N}')", `alter type st add value 'c,"\ '`, "insert into cob values (3, null, '{NULL,N}')",
+		"alter type st add value 'O P'", `insert into cob values (4, 'O P', '[0:1]={A,"O P"}')`), []got{
+		event(0, "outro", "2", `{"id":2,"e":"N"}`),
+		event(0, "outro", "4", `{"id":4,"e":"O P"}`), event(1, "ordem", "4", `{"id":4}`), event(2, "lista", "4", `{"id":4}`),
+	})
+	diff(t, "a new name", l.do("alter type st rename value 'L' to 'LL'", "insert into cob values (5, 'LL', null)"), []got{
+		event(0, "outro", "5", `{"id":5,"e":"LL"}`), event(1, "ordem", "5", `{"id":5}`),
+	})
+	// The label that a rule names is gone: the rule no longer fits.
+	broken := l.do("alter type st rename value 'A' to 'AA'", "insert into cob values (6, 'AA', null)")
+	if len(broken) != 3 || !strings.Contains(broken[0].Parked, `does not fit the rule any more: "A" is not a label of enum st`) {
+		t.Errorf("a rule with a label that is gone: %+v", broken)
+	}
+	// What a reload brings is known by the relation too, before a row has it.
+	l.do("alter type st add value 'Z'")
+	l.next.Store(bind(t, l.conn, mapping.Options{OnSchemaChange: mapping.Park}, strings.NewReplacer("'A'", "'AA'", "e <> 'AA'", "e <> 'Z'").Replace(
+		strings.Replace(labelRules, "e <> 'A'", "e <> 'Z'", 1))))
+	diff(t, "after a reload", l.do("insert into cob values (7, 'AA', '{LL}')"), []got{
+		event(0, "outro", "7", `{"id":7,"e":"AA"}`), event(2, "lista", "7", `{"id":7}`),
+	})
+	// A label that had another name when its row was made: nobody knows which.
+	lost := l.do("alter type st add value 'Q'", "begin; insert into cob values (8, 'Q', null); alter type st rename value 'Q' to 'QQ'; commit")
+	if len(lost) != 2 || !strings.Contains(lost[0].Parked, "the catalogue did not have the enum's label") {
+		t.Errorf("a label that is gone: %+v", lost)
+	}
+	diff(t, "after that", l.do("insert into cob values (9, 'QQ', '{AA}')"), []got{
+		event(0, "outro", "9", `{"id":9,"e":"QQ"}`), event(1, "ordem", "9", `{"id":9}`),
+	})
+}
+
+// Knowing all labels costs no allocation.
+func TestMapLabelsAllocateNothing(t *testing.T) {
+	conn := connect(t, `create type st as enum ('A','L'); create table cob (id int primary key, e st, a st[])`)
+	m := mapping.NewMapper(bind(t, conn, mapping.Options{}, labelRules), nil)
+	c := change(relation(t, conn, "", "cob"), cdc.Insert, nil, values{"id": "1", "e": "L", "a": nil})
+	var sink discard
+	if n := testing.AllocsPerRun(200, func() {
+		if err := m.Map(c, &sink); err != nil {
+			t.Fatal(err)
+		}
+	}); n != 0 || sink.events == 0 {
+		t.Errorf("%v allocations per change, %d events", n, sink.events)
+	}
 }

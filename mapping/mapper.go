@@ -23,6 +23,11 @@ type Mapper struct {
 	// plans by OID: a table has one relation at a time.
 	plans map[uint32]*tablePlan
 	last  *tablePlan
+	// compared are the tables, by OID, whose types were compared with those of
+	// the rules, asked the labels that the catalogue was asked about, since the
+	// rules came.
+	compared map[uint32]bool
+	asked    map[label]bool
 
 	machine *expr.Machine
 	// before evaluates on the old row, as if it were the new one.
@@ -52,6 +57,7 @@ func NewMapper(rs *Ruleset, schemaChange func(*SchemaError)) *Mapper {
 func (m *Mapper) Swap(rs *Ruleset) {
 	m.rules = rs
 	m.plans = map[uint32]*tablePlan{}
+	m.compared, m.asked = map[uint32]bool{}, map[label]bool{}
 	m.last = nil
 	m.machine, m.before = expr.NewMachine(rs.settings), expr.NewMachine(rs.settings)
 	m.numbers = pgtext.JSONOptions{Location: rs.settings.Location}
@@ -59,16 +65,24 @@ func (m *Mapper) Swap(rs *Ruleset) {
 }
 
 // Map gives the events of a change, and what had to be parked, to the sink, in
-// the order of the rules. It returns a *SchemaError under the policy Stop, and
-// otherwise only what the sink returns.
+// the order of the rules. It returns a *SchemaError under the policy Stop,
+// cdc.ErrStaleTypes before anything was given to the sink when an enum seems to
+// have labels that the change's relation does not know, once for each label,
+// and otherwise only what the sink returns.
 func (m *Mapper) Map(c *cdc.Change, sink Sink) error {
 	plan := m.plan(c.Relation)
+	if plan == nil {
+		return cdc.ErrStaleTypes
+	}
 	rules := plan.byOp[c.Op]
 	if len(rules) == 0 {
 		return nil
 	}
 	if broken := plan.broken[c.Op]; broken != nil && m.rules.policy == Stop {
 		return broken
+	}
+	if len(plan.enums) > 0 && m.newLabel(plan, c) {
+		return cdc.ErrStaleTypes
 	}
 	m.machine.Load(c)
 	m.beforeLoaded = false
@@ -80,12 +94,17 @@ func (m *Mapper) Map(c *cdc.Change, sink Sink) error {
 	return nil
 }
 
+// plan returns the table's plan, nil when the rules know an enum by other
+// labels than the relation.
 func (m *Mapper) plan(rel *cdc.Relation) *tablePlan {
 	if m.last != nil && m.last.relation == rel {
 		return m.last
 	}
 	plan := m.plans[rel.OID]
 	if plan == nil || plan.relation != rel {
+		if m.outdated(rel) {
+			return nil
+		}
 		plan = newTablePlan(m.rules, rel, m.schemaChange)
 		m.plans[rel.OID] = plan
 	}

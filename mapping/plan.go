@@ -15,6 +15,8 @@ type tablePlan struct {
 	byOp     [cdc.Truncate + 1][]rulePlan
 	// broken are the first errors of rules that no longer fit, by operation.
 	broken [cdc.Truncate + 1]*SchemaError
+	// enums are the columns whose labels the rules depend on.
+	enums []int
 }
 
 // rulePlan is one rule compiled for one operation. Its place in the list is
@@ -40,7 +42,7 @@ type rowColumn struct {
 // newTablePlan compiles the table's rules against a relation. Every rule that
 // does not fit is reported once.
 func newTablePlan(rs *Ruleset, rel *cdc.Relation, report func(*SchemaError)) *tablePlan {
-	plan := &tablePlan{relation: rel}
+	plan := &tablePlan{relation: rel, enums: enumColumns(rs, rel)}
 	for _, b := range rs.byTable[rel.TableName()] {
 		var reported bool
 		var compiled [groups]*rulePlan

@@ -207,8 +207,11 @@ func (c *capture) Begin(*cdc.Transaction) error {
 
 // Change implements cdc.Handler.
 func (c *capture) Change(change *cdc.Change) error {
-	c.metrics.change(change)
 	err := c.stage.mapChange(c.mapper, change)
+	if errors.Is(err, cdc.ErrStaleTypes) {
+		return err // it comes again
+	}
+	c.metrics.change(change)
 	var drift *mapping.SchemaError
 	if errors.As(err, &drift) {
 		return fmt.Errorf("%w (on_schema_change: stop; nothing is lost: mend the rule and start again, or, for changes that are older than the table as it is now, set source.on_schema_change: park, which sets them aside)", err)

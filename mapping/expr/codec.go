@@ -206,7 +206,7 @@ func parseNumericValue(m *Machine, s []byte) value {
 func printNumeric(_ *Machine, dst []byte, v value) []byte { return appendNumeric(dst, v) }
 
 // enumCodec keeps a label with its position, which is its order. A label that
-// was added since the type was read has the position -1.
+// was added or renamed since the type was read has the position -1.
 func enumCodec(t *cdc.Type) *codec {
 	return &codec{func(_ *Machine, s []byte) value {
 		i := slices.IndexFunc(t.Labels, func(l string) bool { return l == string(s) })

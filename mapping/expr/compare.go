@@ -31,9 +31,6 @@ func comparison(op string, l, r *cdc.Type) *impl {
 	equality := op == "=" || op == "<>"
 	switch {
 	case l.Name == "anyenum":
-		if equality {
-			return equalBytes(op == "<>", bytes.Equal)
-		}
 		return enumComparison(compareBy(op, orderInt))
 	case l.Name == "anyarray" && equality:
 		return bound(func(c *checker, t *term) (*impl, *Error) { return arrayEquality(c, t, op == "<>") })
@@ -76,11 +73,12 @@ func compareBy(op string, o ordering) *impl {
 	return two(func(m *Machine, a, b value) value { return boolValue(o(m, a, b) >= 0) })
 }
 
-// enumComparison orders labels by their position, which must be known.
+// enumComparison compares labels by their position. One that the type does not
+// have may be another name of one that it has, so that not even = can be answered.
 func enumComparison(by *impl) *impl {
 	return two(func(m *Machine, a, b value) value {
 		if a.i < 0 || b.i < 0 {
-			return m.fail("22P02", "enum label is newer than the rules' knowledge of its type")
+			return m.fail("22P02", "the catalogue did not have the enum's label (added or renamed since); if it has it now, load the rules again (SIGHUP or a restart)")
 		}
 		return by.two(m, a, b)
 	})

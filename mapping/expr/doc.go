@@ -9,7 +9,7 @@
 // instead. That is so for a date or time cast from text that is not in ISO
 // form, money in another locale than C, rounding to more than 2000 digits, age
 // of an infinite timestamp, jsonb's null cast to a scalar, hexadecimal numbers
-// in text, an enum label added since, and a text of more than 64 MiB made by
+// in text, an enum label added or renamed since, and a text of more than 64 MiB made by
 // repeat, lpad or rpad.
 //
 // Names and operators are resolved as PostgreSQL does, on a copy of the part of
