@@ -2,12 +2,12 @@
 # Hand-made images for docker-compose.yml, where none can be pulled: Debian by debootstrap, PostgreSQL and Redis from its
 # packages, Go and the trusted certificate authorities from this machine. As root, with debootstrap and docker:
 #
-#   deploy/images.sh
+#   MIRROR=<a Debian mirror's URL> deploy/images.sh
 #   export BUILD_IMAGE=handmade-go BASE_IMAGE=handmade-debian POSTGRES_IMAGE=handmade-postgres REDIS_IMAGE=handmade-redis
 #   docker-compose up --build
 set -eu
 suite=${SUITE:-bookworm}
-mirror=${MIRROR:-http://deb.debian.org/debian}
+mirror=${MIRROR:?set it to the URL of a Debian mirror, such as the one in /etc/apt/sources.list}
 go=$(go env GOROOT)
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
