@@ -101,21 +101,24 @@ func (s *session) grown(message []byte) (LSN, bool) {
 
 // settle waits until all that was handed over is confirmed, so that the next
 // stream, with all publications, repeats none of it: with more tables in it a
-// transaction's changes would be numbered differently. It then confirms what
-// is before next, where the publication was not known and nothing else is left.
+// transaction's changes would be numbered differently. That includes what is
+// before next, where the publication was not known and nothing else is left: it
+// is confirmed by the handler, which may want to write positions down first.
 func (s *session) settle(h Handler, next LSN) error {
+	if err := handled(h.Keepalive(next)); err != nil {
+		return err
+	}
 	if err := handled(h.Flush()); err != nil {
 		return err
 	}
 	tick := time.NewTicker(growCheck)
 	defer tick.Stop()
-	for s.r.Confirmed() < s.r.decoder.tx.End {
+	for s.r.Confirmed() < max(next, s.r.decoder.tx.End) {
 		select {
 		case <-s.stop:
 			return s.cause
 		case <-tick.C:
 		}
 	}
-	s.r.Confirm(next)
 	return errGrown
 }
