@@ -172,7 +172,7 @@ func (c *capture) rewind(ctx context.Context) error {
 			break
 		}
 		if ctx.Err() != nil {
-			return nil
+			return nil //nolint:nilerr // the end that was asked for
 		}
 		if !errors.Is(err, delivery.ErrUnreachable) {
 			return err
