@@ -57,7 +57,7 @@ func (c *checker) columnOf(p place, id ident, old, bare bool) *term {
 
 func (c *checker) columnTerm(p place, i int, old bool) *term {
 	col := &c.scope.Relation.Columns[i]
-	c.named = append(c.named, Column{Old: old, Index: i, Name: col.Name})
+	c.named = append(c.named, Column{Old: old, Index: i, Name: col.Name, Hidden: c.hiding > 0})
 	c.needOld = c.needOld || old
 	return &term{op: opColumn, typ: col.Type, typmod: col.TypeMod, place: p, column: i, old: old, name: col.Name, vars: true}
 }

@@ -23,6 +23,8 @@ type Settings struct {
 	Provider string
 	// Encoding is the server's, by pg_encoding_to_char; empty is UTF8.
 	Encoding string
+	// Secrets are the keys of hmac(), by name.
+	Secrets map[string][]byte
 }
 
 // Scope is what an expression may name.
@@ -113,6 +115,8 @@ type Column struct {
 	Old   bool
 	Index int // in Scope.Relation.Columns
 	Name  string
+	// Hidden: it is named only within mask_... (), last4() and hmac().
+	Hidden bool
 }
 
 // Expr is a compiled expression. It is immutable: any number of machines may

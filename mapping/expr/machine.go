@@ -2,6 +2,7 @@ package expr
 
 import (
 	"errors"
+	"hash"
 	"time"
 
 	"gancho/cdc"
@@ -26,6 +27,8 @@ type Machine struct {
 	bound    value // what opBound stands for
 	err      *EvalError
 	missing  *UnknownError
+	macs     map[string]hash.Hash // by the secret's name
+	digest   []byte
 }
 
 // cell caches a column's parsed value.
