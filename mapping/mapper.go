@@ -2,6 +2,7 @@ package mapping
 
 import (
 	"bytes"
+	"context"
 
 	"gancho/cdc"
 	"gancho/internal/pgtext"
@@ -20,6 +21,9 @@ type Sink interface {
 type Mapper struct {
 	rules        *Ruleset
 	schemaChange func(*SchemaError)
+	source       *Source // nil when the rules read nothing from the database
+	// transactionMemory bounds, in bytes, what waits in memory for a commit.
+	transactionMemory int64
 	// plans by OID: a table has one relation at a time.
 	plans map[uint32]*tablePlan
 	last  *tablePlan
@@ -38,17 +42,61 @@ type Mapper struct {
 	data, previous, unchanged, tenant, key, row, scratch []byte
 }
 
+// MapperOption is something that a Mapper has besides its rules.
+type MapperOption func(*Mapper)
+
+// WithSource lets the Mapper read what changes do not carry. Rules with lookup
+// or children need it.
+func WithSource(s *Source) MapperOption { return func(m *Mapper) { m.source = s } }
+
+// defaultTransactionMemory is how much of a transaction waits in memory for its
+// commit, in bytes.
+const defaultTransactionMemory = 64 << 20
+
+// WithTransactionMemory sets how much of what must wait for a commit is kept in
+// memory, in bytes; the rest goes to a temporary file.
+func WithTransactionMemory(bytes int64) MapperOption {
+	return func(m *Mapper) { m.transactionMemory = bytes }
+}
+
 // NewMapper returns a Mapper for the rules. The function, which may be nil, is
 // told once of each rule that does not fit a relation of the stream, under
 // either policy.
-func NewMapper(rs *Ruleset, schemaChange func(*SchemaError)) *Mapper {
-	m := &Mapper{schemaChange: schemaChange}
+func NewMapper(rs *Ruleset, schemaChange func(*SchemaError), options ...MapperOption) *Mapper {
+	m := &Mapper{schemaChange: schemaChange, transactionMemory: defaultTransactionMemory}
+	for _, o := range options {
+		o(m)
+	}
 	m.Swap(rs)
 	return m
 }
 
+// Begin opens a transaction. Every Map until its Commit belongs to it.
+func (m *Mapper) Begin(*cdc.Transaction) {}
+
+// Commit closes the transaction and gives the events of the rules that waited
+// for it to the sink. It may read the source; it then waits until that answers
+// or the context ends.
+func (m *Mapper) Commit(ctx context.Context, tx *cdc.Transaction, sink Sink) error { return nil }
+
+// Pending is the number of events and parked changes that Resolve will give to
+// a sink: those that wait for a lookup, and those behind them, because
+// positions in a stream must rise.
+func (m *Mapper) Pending() int { return 0 }
+
+// Resolve reads what the pending events wait for, once their transactions are
+// visible, and gives them to the sink in order. When the source does not
+// answer, it waits until it does or the context ends. It may be called within a
+// transaction.
+func (m *Mapper) Resolve(ctx context.Context, sink Sink) error { return nil }
+
+// Reset forgets an open transaction and everything pending: the stream starts
+// again before them.
+func (m *Mapper) Reset() {}
+
 // Swap makes the Mapper go on with other rules. Between two changes of one
-// transaction it would split the transaction's events between the two.
+// transaction it would split the transaction's events between the two; nothing
+// may be pending.
 func (m *Mapper) Swap(rs *Ruleset) {
 	m.rules = rs
 	m.plans = map[uint32]*tablePlan{}
