@@ -55,10 +55,12 @@ type HTTP struct {
 	Listen string // host:port
 }
 
-// Privacy names what no payload may hold.
+// Privacy names what no payload may hold, and the keys of what hides values.
 type Privacy struct {
 	// Deny are columns, as table.column or schema.table.column.
 	Deny []Denied
+	// Secrets are the keys of the rules' hmac(), by name.
+	Secrets map[string]Secret
 }
 
 // Denied is a column that no payload may hold, and where the file says so.

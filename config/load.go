@@ -139,15 +139,37 @@ func (h *HTTP) decode(v value) {
 }
 
 func (p *Privacy) decode(v value) {
-	v.Map(strictyaml.Optional("deny", func(v value) {
-		for _, item := range v.List() {
-			s := item.Text()
-			if s != "" && !strings.Contains(s, ".") {
-				item.Errorf("write table.column", "%q names no table", s)
+	v.Map(
+		strictyaml.Optional("deny", func(v value) {
+			for _, item := range v.List() {
+				s := item.Text()
+				if s != "" && !strings.Contains(s, ".") {
+					item.Errorf("write table.column", "%q names no table", s)
+				}
+				p.Deny = append(p.Deny, Denied{s, item.Line()})
 			}
-			p.Deny = append(p.Deny, Denied{s, item.Line()})
+		}),
+		strictyaml.Optional("secrets", func(v value) { p.Secrets = decodeSecrets(v) }),
+	)
+}
+
+// minKey is the least number of bytes of a key of hmac(): who finds a short
+// one by trying has all the values behind the hashes.
+const minKey = 16
+
+func decodeSecrets(v value) map[string]Secret {
+	secrets := map[string]Secret{}
+	for _, e := range v.Entries() {
+		if e.Name == "" {
+			e.Key.Errorf("name it", "the name of a secret is empty")
 		}
-	}))
+		s := e.Value.Text()
+		if s != "" && len(s) < minKey {
+			e.Value.Errorf("make one with: openssl rand -hex 32", "the secret has less than %d bytes", minKey)
+		}
+		secrets[e.Name] = Secret(s)
+	}
+	return secrets
 }
 
 func (l *Log) decode(v value) {

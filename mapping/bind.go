@@ -25,6 +25,9 @@ type boundRule struct {
 	columns map[string]*cdc.Type
 	// denied are those of them that privacy.deny names.
 	denied map[string]bool
+	// hidden are those that the rule shows only masked or hashed, if at all. A
+	// parked row must not show them either.
+	hidden map[string]bool
 	// needsFull: old values of ordinary columns are needed.
 	needsFull bool
 }
@@ -42,6 +45,7 @@ func (r *Rules) Bind(ctx context.Context, conn *pgx.Conn) (*Ruleset, error) {
 	if rs.settings, err = languageSettings(ctx, conn, b.database, r.options.Location); err != nil {
 		return nil, fmt.Errorf("bind rules: %w", err)
 	}
+	rs.settings.Secrets = r.options.Secrets
 	b.settings = rs.settings
 	if err := b.loadDenied(ctx, r.deny); err != nil {
 		return nil, fmt.Errorf("bind rules: %w", err)
@@ -220,6 +224,7 @@ func (b *binder) bind(ctx context.Context, r *rule) (*boundRule, error) {
 		bound.columns[u.Name] = column.Type
 		b.checkUse(bound, u, column)
 	}
+	bound.hidden = hiddenColumns(c.uses)
 	if err := b.checkIdentity(ctx, bound, c.uses); err != nil {
 		return nil, err
 	}

@@ -33,6 +33,8 @@ type Options struct {
 	// Deny are columns that no payload may hold, as table.column or
 	// schema.table.column, with "Quoted Names" as in SQL.
 	Deny []string
+	// Secrets are the keys of hmac(), by the names that rules use.
+	Secrets map[string][]byte
 	// Location is the time zone of the source; nil is UTC.
 	Location       *time.Location
 	OnSchemaChange Policy

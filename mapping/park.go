@@ -46,7 +46,7 @@ func (m *Mapper) park(r *rulePlan, n int, c *cdc.Change, sink Sink, reason strin
 }
 
 // appendRow appends the text forms of the columns that the rule names, without
-// those that were not sent and those that privacy.deny has.
+// those that were not sent, those that privacy.deny has and those that the rule masks.
 func appendRow(dst []byte, opening string, row []cdc.Datum, r *rulePlan) []byte {
 	if row == nil {
 		return dst

@@ -79,7 +79,7 @@ func newRulePlan(rs *Ruleset, b *boundRule, rel *cdc.Relation, g group) *rulePla
 	}
 	r.decides = r.broken == nil || r.canDecide(c.uses, changed)
 	for i, column := range rel.Columns {
-		if _, used := b.columns[column.Name]; used && !b.denied[column.Name] {
+		if _, used := b.columns[column.Name]; used && !b.denied[column.Name] && !b.hidden[column.Name] {
 			r.row = append(r.row, rowColumn{i, jsonKey(column.Name)})
 		}
 	}

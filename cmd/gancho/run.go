@@ -139,7 +139,11 @@ func parseRules(c *config.Config) (*mapping.Rules, error) {
 	for i, d := range c.Privacy.Deny {
 		deny[i] = d.Column
 	}
-	return mapping.Parse(mapping.Options{Files: c.Rules, Deny: deny, Location: c.Source.Location, OnSchemaChange: policy, Publication: c.Source.Publication})
+	secrets := map[string][]byte{}
+	for name, secret := range c.Privacy.Secrets {
+		secrets[name] = []byte(secret.Reveal())
+	}
+	return mapping.Parse(mapping.Options{Files: c.Rules, Deny: deny, Secrets: secrets, Location: c.Source.Location, OnSchemaChange: policy, Publication: c.Source.Publication})
 }
 
 // newLogger logs for people on a terminal and JSON otherwise.
