@@ -18,6 +18,7 @@ type checker struct {
 	errs    Errors
 	named   []Column
 	hiding  int // masks and hashes around the term at hand
+	lookups []LookupColumn
 	needOld bool
 }
 
