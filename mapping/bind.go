@@ -27,7 +27,8 @@ type boundRule struct {
 	denied map[string]bool
 	// hidden are those that the rule shows only masked or hashed, if at all. A
 	// parked row must not show them either.
-	hidden map[string]bool
+	hidden  map[string]bool
+	lookups []*boundLookup
 	// needsFull: old values of ordinary columns are needed.
 	needsFull bool
 }
@@ -36,7 +37,7 @@ type boundRule struct {
 // Ruleset. The error is a strictyaml.Errors with all mistakes of all files, or
 // that of a query. The connection is only used until Bind returns.
 func (r *Rules) Bind(ctx context.Context, conn *pgx.Conn) (*Ruleset, error) {
-	b := &binder{options: r.options, tables: map[cdc.Name]*cdc.Table{}, conn: conn}
+	b := &binder{options: r.options, tables: map[cdc.Name]*cdc.Table{}, conn: conn, types: cdc.NewTypes()}
 	var err error
 	if b.database, err = cdc.LoadSettings(ctx, conn); err != nil {
 		return nil, fmt.Errorf("bind rules: %w", err)
@@ -97,6 +98,7 @@ type binder struct {
 	conn     *pgx.Conn
 	database cdc.Settings
 	settings expr.Settings
+	types    *cdc.Types // of the results of lookups
 	// tables are those loaded so far, by the name as written; nil: there is none.
 	tables   map[cdc.Name]*cdc.Table
 	names    []cdc.Name // of all tables, for suggestions; loaded when needed
@@ -209,7 +211,13 @@ func (b *binder) bind(ctx context.Context, r *rule) (*boundRule, error) {
 		return nil, nil
 	}
 	bound := &boundRule{rule: r, table: t, columns: map[string]*cdc.Type{}, denied: map[string]bool{}}
-	c := &compiler{relation: t.Relation, settings: b.settings, primaryKey: t.PrimaryKey, generated: t.Generated}
+	if bound.lookups, err = b.lookups(ctx, r, t); err != nil {
+		return nil, err
+	}
+	if len(bound.lookups) < len(r.lookups) {
+		return nil, nil // which every mention of them would repeat
+	}
+	c := &compiler{relation: t.Relation, lookups: bound.lookups, settings: b.settings, primaryKey: t.PrimaryKey, generated: t.Generated}
 	for g := range groups {
 		if r.ops&g.ops() != 0 {
 			c.compile(r, g)

@@ -122,7 +122,7 @@ func parseRule(v strictyaml.Value) *rule {
 		strictyaml.Optional("watch", func(v value) { r.watch = columnRefs(v, "watch") }),
 		strictyaml.Optional("previous", func(v value) { previous, r.previous = v, v.Bool() }),
 		strictyaml.Optional("numbers", func(v value) { r.numbersAsStrings = v.Choice("number", "string") == "string" }),
-		later("lookup", "show the columns of the row itself"),
+		strictyaml.Optional("lookup", func(v value) { r.lookups = parseLookups(v) }),
 		later("children", "write a rule for the other table"),
 		later("collapse", "events come one per row change"),
 		later("root_only", "restrict the rule with when"),

@@ -36,10 +36,16 @@ type Mapper struct {
 	numbers      pgtext.JSONOptions // as numbers
 	strings      pgtext.JSONOptions // numbers as strings
 
+	waiting waiting
+	caches  map[string]*lookupCache
+	// found are the rows of the lookups of the event at hand.
+	found []foundRow
+
 	event  Event
 	parked Parked
 	// unchanged is the array of Event.Unchanged while a payload is rendered.
 	data, previous, unchanged, tenant, key, row, scratch []byte
+	argument                                             []cdc.Datum
 }
 
 // MapperOption is something that a Mapper has besides its rules.
@@ -82,23 +88,34 @@ func (m *Mapper) Commit(ctx context.Context, tx *cdc.Transaction, sink Sink) err
 // Pending is the number of events and parked changes that Resolve will give to
 // a sink: those that wait for a lookup, and those behind them, because
 // positions in a stream must rise.
-func (m *Mapper) Pending() int { return 0 }
+func (m *Mapper) Pending() int { return len(m.waiting.entries) }
+
+// Full reports whether so much is pending that Resolve should be called now.
+func (m *Mapper) Full() bool {
+	return len(m.waiting.entries) >= maxPending || len(m.waiting.text) >= maxPendingBytes
+}
 
 // Resolve reads what the pending events wait for, once their transactions are
 // visible, and gives them to the sink in order. When the source does not
 // answer, it waits until it does or the context ends. It may be called within a
 // transaction.
-func (m *Mapper) Resolve(ctx context.Context, sink Sink) error { return nil }
+func (m *Mapper) Resolve(ctx context.Context, sink Sink) error {
+	if len(m.waiting.entries) == 0 {
+		return nil
+	}
+	return m.resolve(ctx, sink)
+}
 
 // Reset forgets an open transaction and everything pending: the stream starts
 // again before them.
-func (m *Mapper) Reset() {}
+func (m *Mapper) Reset() { m.waiting.clear() }
 
 // Swap makes the Mapper go on with other rules. Between two changes of one
 // transaction it would split the transaction's events between the two; nothing
 // may be pending.
 func (m *Mapper) Swap(rs *Ruleset) {
 	m.rules = rs
+	m.caches = map[string]*lookupCache{}
 	m.plans = map[uint32]*tablePlan{}
 	m.last = nil
 	m.machine, m.before = expr.NewMachine(rs.settings), expr.NewMachine(rs.settings)
@@ -161,8 +178,20 @@ func (m *Mapper) apply(r *rulePlan, n int, c *cdc.Change, sink Sink) error {
 	if r.broken != nil {
 		return m.park(r, n, c, sink, r.broken.Error())
 	}
+	if r.awaits {
+		return m.wait(r, n, c, sink)
+	}
 	if failed := m.build(r, n, c); failed != nil {
 		return m.park(r, n, c, sink, failed.reason(r))
+	}
+	return m.give(sink)
+}
+
+// give hands on m.event: to the sink, or behind what is pending.
+func (m *Mapper) give(sink Sink) error {
+	if len(m.waiting.entries) > 0 {
+		m.waiting.event(&m.event)
+		return nil
 	}
 	return sink.Event(&m.event)
 }

@@ -42,6 +42,10 @@ func (m *Mapper) park(r *rulePlan, n int, c *cdc.Change, sink Sink, reason strin
 		Position: c.Position, N: n, Type: r.bound.event, Rule: r.place, Table: r.table.String(),
 		Op: c.Op, Time: c.Tx.Time, Reason: reason, Row: m.row,
 	}
+	if len(m.waiting.entries) > 0 {
+		m.waiting.park(&m.parked)
+		return nil
+	}
 	return sink.Park(&m.parked)
 }
 

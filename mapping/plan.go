@@ -30,6 +30,9 @@ type rulePlan struct {
 	decides bool
 	// row are the columns of a parked row, with their JSON keys.
 	row []rowColumn
+	// needs are the columns that an event of the rule depends on: what a change
+	// keeps while it waits for lookups.
+	needs []int
 }
 
 type rowColumn struct {
@@ -67,7 +70,7 @@ func newTablePlan(rs *Ruleset, rel *cdc.Relation, report func(*SchemaError)) *ta
 }
 
 func newRulePlan(rs *Ruleset, b *boundRule, rel *cdc.Relation, g group) *rulePlan {
-	c := &compiler{relation: rel, settings: rs.settings, primaryKey: b.table.PrimaryKey}
+	c := &compiler{relation: rel, lookups: b.lookups, settings: rs.settings, primaryKey: b.table.PrimaryKey}
 	r := &rulePlan{bound: b, place: b.place(), table: rel.TableName(), program: c.compile(b.rule, g)}
 	changed := b.differences(rel)
 	switch {
@@ -79,6 +82,9 @@ func newRulePlan(rs *Ruleset, b *boundRule, rel *cdc.Relation, g group) *rulePla
 	}
 	r.decides = r.broken == nil || r.canDecide(c.uses, changed)
 	for i, column := range rel.Columns {
+		if _, used := b.columns[column.Name]; used || slices.Contains(r.fallback, i) {
+			r.needs = append(r.needs, i)
+		}
 		if _, used := b.columns[column.Name]; used && !b.denied[column.Name] && !b.hidden[column.Name] {
 			r.row = append(r.row, rowColumn{i, jsonKey(column.Name)})
 		}

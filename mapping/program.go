@@ -47,6 +47,16 @@ type program struct {
 	payload           *node
 	// fallback are the columns of the primary key, for the key.
 	fallback []int
+	// lookups are all of the rule's; awaits: one is used.
+	lookups []programLookup
+	awaits  bool
+}
+
+// programLookup is a lookup and how its arguments are computed.
+type programLookup struct {
+	*boundLookup
+	arguments []*expr.Expr
+	used      bool
 }
 
 // watched is a column of watch.
@@ -76,11 +86,13 @@ type node struct {
 // instead of failing, so that all are known at the end.
 type compiler struct {
 	relation   *cdc.Relation
+	lookups    []*boundLookup
 	settings   expr.Settings
 	primaryKey []string
 	generated  []string // columns that the table has and the stream has not
 	mistakes   []*strictyaml.Error
 	uses       []use
+	asked      []bool // lookups that the program at hand uses
 }
 
 // use is a column that a part of a rule depends on.
@@ -101,14 +113,16 @@ func (c *compiler) scope(r *rule, g group) *expr.Scope {
 		Relation: c.relation, Settings: c.settings,
 		Old: g == groupDelete || ops == setOf(cdc.Update), New: g == groupWrite,
 		Insert: ops.has(cdc.Insert), Update: ops.has(cdc.Update), Delete: ops.has(cdc.Delete),
+		Lookups: c.lookupScope(),
 	}
 }
 
 // compile compiles a rule for a group of operations.
 func (c *compiler) compile(r *rule, g group) *program {
 	scope := c.scope(r, g)
+	c.asked = make([]bool, len(c.lookups))
 	p := &program{
-		when:   c.expression(r.when, scope, g, true, use{}),
+		when:   c.expression(r.when, early(scope), g, true, use{}),
 		tenant: c.expression(r.tenant, scope, g, false, use{shown: true}),
 		key:    c.expression(r.key, scope, g, false, use{shown: true}),
 	}
@@ -127,6 +141,10 @@ func (c *compiler) compile(r *rule, g group) *program {
 		root.children = append(root.children, c.fields(r.data.fields, scope, g)...)
 	}
 	p.payload = root
+	for i, l := range c.lookups {
+		p.lookups = append(p.lookups, c.lookup(l, c.asked[i], scope, g))
+		p.awaits = p.awaits || c.asked[i]
+	}
 	if g != groupTruncate {
 		c.fallback(p, r, g)
 	}
@@ -152,6 +170,11 @@ func (c *compiler) expression(e *expression, scope *expr.Scope, g group, conditi
 	if err != nil {
 		return nil
 	}
+	for _, l := range compiled.Lookups() {
+		if l.Lookup < len(c.asked) {
+			c.asked[l.Lookup] = true
+		}
+	}
 	u.value, u.text, u.path, u.group = e.value, e.text, e.path, g
 	for _, column := range compiled.Columns() {
 		u.Column, u.needed = column, column.Old && g == groupWrite
@@ -169,7 +192,7 @@ func (c *compiler) fields(fields []*field, scope *expr.Scope, g group) []*node {
 			n.leaf = c.expression(f.leaf, scope, g, false, use{leaf: true, shown: true})
 			if n.leaf != nil {
 				n.inputs = inputs(n.leaf)
-				n.fromRow = len(n.inputs) > 0 && !n.leaf.NeedsOld()
+				n.fromRow = len(n.inputs) > 0 && !n.leaf.NeedsOld() && len(n.leaf.Lookups()) == 0
 			}
 		} else {
 			n.children = c.fields(f.fields, scope, g)

@@ -27,6 +27,7 @@ type rule struct {
 	columns    []columnRef
 	data       *field // nil when there is none
 	watch      []columnRef
+	lookups    []*lookup
 	previous   bool
 	// numbersAsStrings quotes all numbers of the payload.
 	numbersAsStrings bool

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
 	"strconv"
 	"strings"
 	"time"
@@ -100,6 +99,12 @@ func (s *Source) connect(ctx context.Context) error {
 // what the statement makes of them. A row's values are valid only until each
 // returns; its error ends the query and is returned.
 func (s *Source) Query(ctx context.Context, sql string, args [][]byte, each func(row []cdc.Datum) error) error {
+	return s.query(ctx, sql, args, func([]pgconn.FieldDescription) error { return nil }, each)
+}
+
+// query is Query, and calls described with the result's columns before the
+// first row.
+func (s *Source) query(ctx context.Context, sql string, args [][]byte, described func([]pgconn.FieldDescription) error, each func(row []cdc.Datum) error) error {
 	s.queries++
 	if err := s.connect(ctx); err != nil {
 		return fmt.Errorf("query the source: %w", err)
@@ -109,9 +114,14 @@ func (s *Source) Query(ctx context.Context, sql string, args [][]byte, each func
 	rows := s.conn.PgConn().ExecParams(ctx, sql, args, nil, nil, nil)
 	var row []cdc.Datum
 	var stopped error
+	first := true
 	for rows.NextRow() {
+		if first {
+			first = false
+			stopped = described(rows.FieldDescriptions())
+		}
 		if stopped != nil {
-			continue
+			continue // to the end, for the connection's sake
 		}
 		row = row[:0]
 		for _, text := range rows.Values() {
@@ -293,7 +303,7 @@ func isTimeout(err error) bool {
 	if pg, ok := errors.AsType[*pgconn.PgError](err); ok {
 		return pg.Code == "57014" // query_canceled, by statement_timeout
 	}
-	var timeout net.Error
+	var timeout interface{ Timeout() bool }
 	return errors.As(err, &timeout) && timeout.Timeout()
 }
 
