@@ -38,6 +38,7 @@ func Parse(name string, src []byte, env func(string) (string, bool)) (*Config, e
 		strictyaml.Required("queue", c.Queue.decode),
 		strictyaml.Optional("state", c.State.decode),
 		strictyaml.Optional("http", c.HTTP.decode),
+		strictyaml.Optional("mapping", c.Mapping.decode),
 		strictyaml.Optional("privacy", c.Privacy.decode),
 		strictyaml.Optional("log", c.Log.decode),
 		strictyaml.Optional("shutdown", func(v value) { c.Shutdown = v.Duration(0, time.Hour) }),
@@ -60,6 +61,7 @@ func Parse(name string, src []byte, env func(string) (string, bool)) (*Config, e
 func (s *Source) decode(v value) {
 	v.Map(
 		strictyaml.Required("dsn", func(v value) { s.DSN = decodeDSN(v) }),
+		strictyaml.Optional("lookup_dsn", func(v value) { s.LookupDSN = decodeDSN(v) }),
 		strictyaml.Optional("slot", func(v value) { s.Slot = slotName(v) }),
 		strictyaml.Optional("publication", func(v value) { s.Publication = publicationName(v) }),
 		strictyaml.Optional("timezone", func(v value) { s.Location = decodeLocation(v) }),
@@ -136,6 +138,13 @@ func (h *HTTP) decode(v value) {
 			v.Errorf("write host:port, such as 127.0.0.1:8620 or [::1]:8620", "%q is not an address to listen on", h.Listen)
 		}
 	}))
+}
+
+// maxTransactionMemory bounds mapping.transaction_memory, in bytes.
+const maxTransactionMemory = 64 << 30
+
+func (m *Mapping) decode(v value) {
+	v.Map(strictyaml.Optional("transaction_memory", func(v value) { m.TransactionMemory = v.Bytes(1<<16, maxTransactionMemory) }))
 }
 
 func (p *Privacy) decode(v value) {
