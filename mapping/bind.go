@@ -29,6 +29,15 @@ type boundRule struct {
 	// parked row must not show them either.
 	hidden  map[string]bool
 	lookups []*boundLookup
+	// seen are the operations that the stream must have of the table.
+	seen opSet
+	// Of a per-transaction rule: its number among those; the tables whose
+	// changes are the row's, and the columns that they refer to; the columns that
+	// root_only refers to.
+	number    int
+	children  []*boundChild
+	familyKey []string
+	rootKey   []string
 	// needsFull: old values of ordinary columns are needed.
 	needsFull bool
 }
@@ -42,7 +51,7 @@ func (r *Rules) Bind(ctx context.Context, conn *pgx.Conn) (*Ruleset, error) {
 	if b.database, err = cdc.LoadSettings(ctx, conn); err != nil {
 		return nil, fmt.Errorf("bind rules: %w", err)
 	}
-	rs := &Ruleset{byTable: map[cdc.Name][]*boundRule{}, policy: r.options.OnSchemaChange}
+	rs := &Ruleset{byTable: map[cdc.Name][]*boundRule{}, transactional: map[cdc.Name]*transactionTable{}, policy: r.options.OnSchemaChange}
 	if rs.settings, err = languageSettings(ctx, conn, b.database, r.options.Location); err != nil {
 		return nil, fmt.Errorf("bind rules: %w", err)
 	}
@@ -62,6 +71,9 @@ func (r *Rules) Bind(ctx context.Context, conn *pgx.Conn) (*Ruleset, error) {
 		name := bound.table.Relation.TableName()
 		if len(rs.byTable[name]) == maxRulesPerTable {
 			b.mistake(rule.value, -1, "", "table %s has more than %d rules", name, maxRulesPerTable)
+		}
+		if !rs.addTransactional(bound) {
+			b.mistake(rule.value, -1, "", "there are more than %d rules with collapse, children or root_only", maxRulesPerTable)
 		}
 		rs.rules = append(rs.rules, bound)
 		rs.byTable[name] = append(rs.byTable[name], bound)
@@ -207,7 +219,7 @@ func (b *binder) bind(ctx context.Context, r *rule) (*boundRule, error) {
 		b.mistake(r.tableValue, -1, hint, "table %s does not exist", r.table)
 		return nil, nil
 	}
-	if !b.publishable(r, t) {
+	if !b.publishable(r.tableValue, t) {
 		return nil, nil
 	}
 	bound := &boundRule{rule: r, table: t, columns: map[string]*cdc.Type{}, denied: map[string]bool{}}
@@ -222,6 +234,9 @@ func (b *binder) bind(ctx context.Context, r *rule) (*boundRule, error) {
 		if r.ops&g.ops() != 0 {
 			c.compile(r, g)
 		}
+	}
+	if err := b.bindTransaction(ctx, bound, c); err != nil {
+		return nil, err
 	}
 	b.errors = append(b.errors, c.mistakes...)
 	for column, text := range b.denied[t.Relation.OID] {
@@ -243,18 +258,18 @@ func (b *binder) bind(ctx context.Context, r *rule) (*boundRule, error) {
 }
 
 // publishable: the stream can carry the table's changes.
-func (b *binder) publishable(r *rule, t *cdc.Table) bool {
+func (b *binder) publishable(place strictyaml.Value, t *cdc.Table) bool {
 	name := t.Relation.TableName()
 	kinds := map[byte]string{'v': "a view", 'm': "a materialized view", 'f': "a foreign table"}
 	switch {
 	case kinds[t.Kind] != "":
-		b.mistake(r.tableValue, -1, "name the tables that it reads", "%s is %s, which has no changes of its own", name, kinds[t.Kind])
+		b.mistake(place, -1, "name the tables that it reads", "%s is %s, which has no changes of its own", name, kinds[t.Kind])
 	case t.Persistence == 'u':
-		b.mistake(r.tableValue, -1, fmt.Sprintf("run: ALTER TABLE %s SET LOGGED;", name), "table %s is unlogged: its changes are not in the WAL", name)
+		b.mistake(place, -1, fmt.Sprintf("run: ALTER TABLE %s SET LOGGED;", name), "table %s is unlogged: its changes are not in the WAL", name)
 	case t.Persistence == 't':
-		b.mistake(r.tableValue, -1, "", "table %s is temporary: its changes are not in the WAL", name)
+		b.mistake(place, -1, "", "table %s is temporary: its changes are not in the WAL", name)
 	case t.PartitionRoot != cdc.Name{}:
-		b.mistake(r.tableValue, -1, fmt.Sprintf("write table: %s", t.PartitionRoot), "table %s is a partition: the stream has its rows as those of %s", name, t.PartitionRoot)
+		b.mistake(place, -1, fmt.Sprintf("write table: %s", t.PartitionRoot), "table %s is a partition: the stream has its rows as those of %s", name, t.PartitionRoot)
 	default:
 		return true
 	}

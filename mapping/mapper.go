@@ -37,7 +37,11 @@ type Mapper struct {
 	strings      pgtext.JSONOptions // numbers as strings
 
 	waiting waiting
-	caches  map[string]*lookupCache
+	// collector has what waits for the commit of the open transaction.
+	collector collector
+	// childChanged: a child of the row at hand has changed, which watch lets pass.
+	childChanged bool
+	caches       map[string]*lookupCache
 	// found are the rows of the lookups of the event at hand.
 	found []foundRow
 
@@ -73,17 +77,20 @@ func NewMapper(rs *Ruleset, schemaChange func(*SchemaError), options ...MapperOp
 	for _, o := range options {
 		o(m)
 	}
+	m.collector = newCollector(m.transactionMemory)
 	m.Swap(rs)
 	return m
 }
 
 // Begin opens a transaction. Every Map until its Commit belongs to it.
-func (m *Mapper) Begin(*cdc.Transaction) {}
+func (m *Mapper) Begin(*cdc.Transaction) { m.collector.reset() }
 
 // Commit closes the transaction and gives the events of the rules that waited
 // for it to the sink. It may read the source; it then waits until that answers
 // or the context ends.
-func (m *Mapper) Commit(ctx context.Context, tx *cdc.Transaction, sink Sink) error { return nil }
+func (m *Mapper) Commit(ctx context.Context, tx *cdc.Transaction, sink Sink) error {
+	return m.settle(ctx, tx, sink)
+}
 
 // Pending is the number of events and parked changes that Resolve will give to
 // a sink: those that wait for a lookup, and those behind them, because
@@ -108,13 +115,17 @@ func (m *Mapper) Resolve(ctx context.Context, sink Sink) error {
 
 // Reset forgets an open transaction and everything pending: the stream starts
 // again before them.
-func (m *Mapper) Reset() { m.waiting.clear() }
+func (m *Mapper) Reset() {
+	m.waiting.clear()
+	m.collector.reset()
+}
 
 // Swap makes the Mapper go on with other rules. Between two changes of one
 // transaction it would split the transaction's events between the two; nothing
 // may be pending.
 func (m *Mapper) Swap(rs *Ruleset) {
 	m.rules = rs
+	m.collector.reset()
 	m.caches = map[string]*lookupCache{}
 	m.plans = map[uint32]*tablePlan{}
 	m.last = nil
@@ -124,25 +135,37 @@ func (m *Mapper) Swap(rs *Ruleset) {
 }
 
 // Map gives the events of a change, and what had to be parked, to the sink, in
-// the order of the rules. It returns a *SchemaError under the policy Stop, and
-// otherwise only what the sink returns.
+// the order of the rules; those that look at whole transactions give theirs at
+// Commit. It returns a *SchemaError under the policy Stop, what the sink returns,
+// or that there is no room for a large transaction's temporary file.
 func (m *Mapper) Map(c *cdc.Change, sink Sink) error {
+	m.collector.count = c.Ordinal + 1
 	plan := m.plan(c.Relation)
 	rules := plan.byOp[c.Op]
-	if len(rules) == 0 {
+	if len(rules) == 0 && plan.collects == nil {
 		return nil
 	}
-	if broken := plan.broken[c.Op]; broken != nil && m.rules.policy == Stop {
+	if broken := plan.failing(c.Op); broken != nil && m.rules.policy == Stop {
 		return broken
 	}
-	m.machine.Load(c)
-	m.beforeLoaded = false
+	if plan.collects != nil {
+		if err := m.collect(plan, c, sink); err != nil || len(rules) == 0 {
+			return err
+		}
+	}
+	m.load(c)
 	for n := range rules {
 		if err := m.apply(&rules[n], n, c, sink); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// load makes c the change that rules see.
+func (m *Mapper) load(c *cdc.Change) {
+	m.machine.Load(c)
+	m.beforeLoaded = false
 }
 
 func (m *Mapper) plan(rel *cdc.Relation) *tablePlan {
@@ -200,7 +223,7 @@ func (m *Mapper) give(sink Sink) error {
 // matters only if the rest does not decide.
 func (m *Mapper) fires(r *rulePlan, c *cdc.Change) (bool, *failure) {
 	var unknown *failure
-	if c.Op == cdc.Update && len(r.watch) > 0 {
+	if c.Op == cdc.Update && len(r.watch) > 0 && !m.childChanged {
 		var changed bool
 		changed, unknown = m.changed(r, c)
 		if !changed && unknown == nil {

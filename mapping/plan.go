@@ -12,6 +12,8 @@ import (
 // stream: the table's rules, compiled against it, by operation.
 type tablePlan struct {
 	relation *cdc.Relation
+	// collects is what waits for the commit; nil when nothing does.
+	collects *collectPlan
 	byOp     [cdc.Truncate + 1][]rulePlan
 	// broken are the first errors of rules that no longer fit, by operation.
 	broken [cdc.Truncate + 1]*SchemaError
@@ -43,7 +45,7 @@ type rowColumn struct {
 // newTablePlan compiles the table's rules against a relation. Every rule that
 // does not fit is reported once.
 func newTablePlan(rs *Ruleset, rel *cdc.Relation, report func(*SchemaError)) *tablePlan {
-	plan := &tablePlan{relation: rel}
+	plan := &tablePlan{relation: rel, collects: newCollectPlan(rs, rel, report)}
 	for _, b := range rs.byTable[rel.TableName()] {
 		var reported bool
 		var compiled [groups]*rulePlan
@@ -53,7 +55,11 @@ func newTablePlan(rs *Ruleset, rel *cdc.Relation, report func(*SchemaError)) *ta
 				compiled[g] = newRulePlan(rs, b, rel, g)
 			}
 			r := compiled[g]
-			plan.byOp[op] = append(plan.byOp[op], *r)
+			if b.perTransaction() {
+				plan.collects.add(op, r)
+			} else {
+				plan.byOp[op] = append(plan.byOp[op], *r)
+			}
 			if r.broken == nil {
 				continue
 			}

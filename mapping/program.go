@@ -47,6 +47,8 @@ type program struct {
 	payload           *node
 	// fallback are the columns of the primary key, for the key.
 	fallback []int
+	// group are the expressions of collapse by other than the primary key.
+	group []*expr.Expr
 	// lookups are all of the rule's; awaits: one is used.
 	lookups []programLookup
 	awaits  bool
@@ -126,6 +128,7 @@ func (c *compiler) compile(r *rule, g group) *program {
 		tenant: c.expression(r.tenant, scope, g, false, use{shown: true}),
 		key:    c.expression(r.key, scope, g, false, use{shown: true}),
 	}
+	p.group = c.grouped(r, early(scope), g)
 	if g == groupWrite && r.ops.has(cdc.Update) {
 		for _, w := range r.watch {
 			c.watch(p, w)

@@ -17,7 +17,7 @@ func publicationFindings(rs *Ruleset, publication string) []Finding {
 		return nil
 	}
 	var out []Finding
-	for _, b := range rs.rules {
+	for _, b := range rs.withChildren() {
 		var members []cdc.Membership
 		for _, m := range b.table.Memberships {
 			if m.Publication == publication || m.Publication == publication+insertSuffix {
@@ -44,7 +44,7 @@ func (b *boundRule) memberFindings(members []cdc.Membership, publication string)
 		return []Finding{finding(Unpublished, fmt.Sprintf("%s ADD TABLE %s;", alter, name), "publication %s does not have the table", publication)}
 	}
 	var out []Finding
-	for _, op := range b.ops.list() {
+	for _, op := range b.seen.list() {
 		if !slices.ContainsFunc(members, func(m cdc.Membership) bool { return publishes(m, op) }) {
 			out = append(out, finding(Unpublished, alter+" SET (publish = 'insert, update, delete, truncate');", "publication %s does not publish %s", publication, op))
 		}

@@ -28,6 +28,9 @@ type rule struct {
 	data       *field // nil when there is none
 	watch      []columnRef
 	lookups    []*lookup
+	collapse   []*expression
+	children   []*childRef
+	rootOnly   *rootOnly
 	previous   bool
 	// numbersAsStrings quotes all numbers of the payload.
 	numbersAsStrings bool
