@@ -39,6 +39,9 @@ Nothing of it is left behind, at the end of --for or after Ctrl-C.`,
 			if o.For < 0 {
 				return usageError{errors.New("--for is negative; write a duration such as --for 30s")}
 			}
+			if tour && (cmd.Flags().Changed("for") || cmd.Flags().Changed("seed")) {
+				return usageError{errors.New("--tour plays each event once; leave out --for and --seed")}
+			}
 			if !cmd.Flags().Changed("seed") {
 				o.Seed = rand.Uint64N(1_000_000)
 			}
@@ -56,8 +59,6 @@ Nothing of it is left behind, at the end of --for or after Ctrl-C.`,
 	cmd.Flags().DurationVar(&o.For, "for", 0, "how long the traffic lasts, such as `30s`; without it, until Ctrl-C")
 	cmd.Flags().Uint64Var(&o.Seed, "seed", 0, "what decides the traffic; without it, another one each time")
 	cmd.Flags().BoolVar(&tour, "tour", false, "play each of the forty events once")
-	cmd.MarkFlagsMutuallyExclusive("tour", "for")
-	cmd.MarkFlagsMutuallyExclusive("tour", "seed")
 	return cmd
 }
 

@@ -160,7 +160,7 @@ func (t *tour) cause(ctx context.Context, conn *pgx.Conn, s Scene, statements []
 		return err
 	}
 	t.screen.line(fmt.Sprintf("%3d  %s  %s", s.Number, t.screen.paint("36", fmt.Sprintf("%-27s", s.Events[0])), s.Title))
-	t.screen.line("       " + cut(strings.Join(strings.Fields(strings.Join(statements, "; ")), " "), tourRunes))
+	t.screen.line("       " + cut(oneLine(statements), tourRunes))
 	patience := time.NewTimer(cmp.Or(t.options.Patience, defaultPatience))
 	defer patience.Stop()
 	for {
@@ -182,6 +182,12 @@ func (t *tour) cause(ctx context.Context, conn *pgx.Conn, s Scene, statements []
 			return nil
 		}
 	}
+}
+
+// oneLine are statements in one line, without what only makes them a transaction.
+func oneLine(statements []string) string {
+	shown := slices.DeleteFunc(slices.Clone(statements), func(s string) bool { return s == "begin" || s == "commit" })
+	return strings.Join(strings.Fields(strings.Join(shown, "; ")), " ")
 }
 
 // commit is the commit LSN, in hexadecimal of fixed width.

@@ -1,4 +1,4 @@
--- # 1 notificarCadastro: Pacto, cadastro de cliente
+-- # 1 notificarCadastro: Pacto, Cadastro de cliente
 -- when
 insert into clientes (id, empresa_id, matricula, nome, cpf_cnpj, email, celular, dt_nascimento, sexo, situacao, dt_cadastro)
   values (1001, 1, 'M1001', 'Antônia D''Ávila', '52998224725', 'Antonia@Exemplo.com.br', '11987654321', '1990-02-28', 'F', 'VI', '2025-03-01 10:00');
@@ -14,7 +14,7 @@ rollback to savepoint ficha;
 update empresas set ativo = 'S' where id = 1;
 commit;
 
--- # 2 notificarContrato: Pacto, contrato lançado
+-- # 2 notificarContrato: Pacto, Contrato lançado
 -- given
 insert into clientes (id, empresa_id, matricula, nome, cpf_cnpj, situacao) values (2001, 1, 'M2001', 'Bento Araújo', '52998224725', 'AT');
 insert into contratos (id, empresa_id, cliente_id, produto_id, numero, situacao, dt_inicio, valor_mensal, dt_lancamento)
@@ -32,7 +32,7 @@ update contratos set situacao = 'CA' where id = 2003;
 update contratos set situacao = 'TR' where id = 2001;
 update contratos set situacao = 'AT' where id = 2001;
 
--- # 3 notificarVendaAvulsa: Pacto, venda avulsa
+-- # 3 notificarVendaAvulsa: Pacto, Venda avulsa
 -- when
 begin;
 insert into vendas_avulsas (id, empresa_id, dt_venda, consultor) values (3001, 1, '2025-05-02 18:30', 'Rui');
@@ -56,7 +56,7 @@ insert into vendas_avulsas (id, empresa_id) values (3003, 1);
 delete from vendas_avulsas where id = 3003;
 commit;
 
--- # 4 notificarPagamento: Pacto, pagamento recebido
+-- # 4 notificarPagamento: Pacto, Pagamento recebido
 -- given
 insert into clientes (id, empresa_id, matricula, nome, cpf_cnpj, situacao) values (4001, 1, 'M4001', 'Célia Gonçalves', '52998224725', 'AT');
 -- when
@@ -78,7 +78,7 @@ insert into pagamentos (id, empresa_id, recibo, cliente_id, forma, valor) values
 delete from pagamentos where id = 4005;
 commit;
 
--- # 5 notificarAcesso: Pacto, acesso liberado
+-- # 5 notificarAcesso: Pacto, Acesso liberado
 -- given
 insert into clientes (id, empresa_id, matricula, nome, situacao) values (5001, 1, 'M5001', 'Davi Lima', 'AT');
 insert into contratos (id, empresa_id, cliente_id, produto_id, dt_inicio) values (5001, 1, 5001, 3, '2025-01-01');

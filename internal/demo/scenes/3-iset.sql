@@ -142,7 +142,7 @@ update categorias set caminho = 'x', ordem = 9 where id = 38003;
 -- given
 insert into categorias (id, empresa_id, nome) values (39001, 1, 'Bebidas'), (39005, 1, 'Lanches');
 insert into categorias (id, empresa_id, categoria_pai_id, nome) values (39002, 1, 39001, 'Sucos'), (39003, 1, 39002, 'Uva'), (39004, 1, 39001, 'Chás'), (39006, 1, 39005, 'Frios'), (39007, 1, 39005, 'Quentes');
--- silent: renamed, and given another parent
+-- silent: renamed
 update categorias set nome = 'Sucos naturais' where id = 39002;
 -- silent: rolled back to a savepoint
 begin;
