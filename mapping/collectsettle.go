@@ -59,9 +59,6 @@ func (m *Mapper) settle(ctx context.Context, tx *cdc.Transaction, sink Sink) err
 func (m *Mapper) consider(tx *cdc.Transaction, n *net) error {
 	c := &m.collector
 	op, identical := n.op(), n.identical()
-	if !c.changes.spilled() {
-		c.rows = append(c.rows, *n)
-	}
 	for _, f := range n.plan.families {
 		if err := m.linkOwn(f, n, op); err != nil {
 			return err

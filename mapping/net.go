@@ -124,7 +124,11 @@ func appendDatums(dst []byte, row []cdc.Datum) (out []byte, holes bool) {
 			size = len(d.Text)
 		}
 		holes = holes || d.State == cdc.Unchanged
-		dst = binary.AppendUvarint(dst, uint64(size)<<2|uint64(d.State))
+		if head := uint64(size)<<2 | uint64(d.State); head < 0x80 {
+			dst = append(dst, byte(head))
+		} else {
+			dst = binary.AppendUvarint(dst, head)
+		}
 		dst = append(dst, d.Text[:size]...)
 	}
 	return dst, holes
@@ -134,9 +138,12 @@ func appendDatums(dst []byte, row []cdc.Datum) (out []byte, holes bool) {
 type reader struct{ rest []byte }
 
 func (r *reader) next() cdc.Datum {
-	head, n := binary.Uvarint(r.rest)
-	if n <= 0 {
+	if len(r.rest) == 0 {
 		return cdc.Datum{}
+	}
+	head, n := uint64(r.rest[0]), 1
+	if head >= 0x80 {
+		head, n = binary.Uvarint(r.rest)
 	}
 	d := cdc.Datum{State: cdc.State(head & 3)}
 	end := n + int(head>>2)
