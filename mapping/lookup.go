@@ -193,7 +193,13 @@ func (b *binder) lookups(ctx context.Context, r *rule, t *cdc.Table) ([]*boundLo
 		if err != nil {
 			return nil, err
 		}
-		sound = sound && bound != nil
+		if bound == nil {
+			sound = false
+			continue
+		}
+		if err := b.denyLookup(ctx, bound, t); err != nil {
+			return nil, err
+		}
 		out = append(out, bound)
 	}
 	if !sound {

@@ -39,7 +39,7 @@ func TestInitOnTheLegacySchema(t *testing.T) {
 	if code != 0 {
 		t.Fatalf("exit %d: %s", code, stderr)
 	}
-	for _, unwanted := range []string{"taken for", "not found:"} {
+	for _, unwanted := range []string{"taken for", "not found:", "commented out:", "run in the source"} {
 		if strings.Contains(stdout, unwanted) {
 			t.Errorf("init says %q:\n%s", unwanted, stdout)
 		}
