@@ -146,30 +146,44 @@ func (s *source) exec(t testing.TB, transactions ...string) {
 	}
 }
 
-// check runs transactions, one per pair, and compares what each makes as soon as
-// it is committed: parents are read as they are then.
+// check runs transactions, one per pair, and compares what each makes.
 func (s *source) check(t *testing.T, pairs ...any) {
+	t.Helper()
+	run := s.live(t)
+	for i := 0; i < len(pairs); i += 2 {
+		diff(t, pairs[i].(string), run(pairs[i].(string)), pairs[i+1])
+	}
+}
+
+// live returns a function that runs a transaction and returns what it made as
+// soon as it is committed: parents are read as they are then.
+func (s *source) live(t *testing.T, options ...mapping.MapperOption) func(sql string) []string {
 	t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
 	reader := mapping.NewSource(s.dsn, zerolog.Nop())
-	defer reader.Close(ctx)
-	h := &commits{ctx: ctx, mapper: mapping.NewMapper(s.rules, nil, mapping.WithSource(reader)), done: cancel, next: make(chan []string)}
+	h := &commits{ctx: ctx, mapper: mapping.NewMapper(s.rules, nil, append(options, mapping.WithSource(reader))...), done: cancel, next: make(chan []string)}
 	ended := make(chan error, 1)
 	go func() { ended <- cdc.NewReader(s.options, s.prep).Run(ctx, h) }()
-	for i := 0; i < len(pairs); i += 2 {
-		s.exec(t, pairs[i].(string))
+	t.Cleanup(func() {
+		cancel()
+		if err := <-ended; err != nil && !errors.Is(err, context.Canceled) {
+			t.Error(err)
+		}
+		reader.Close(context.Background())
+		h.out.rise(t)
+	})
+	return func(sql string) []string {
+		t.Helper()
+		s.exec(t, sql)
 		select {
 		case lines := <-h.next:
-			diff(t, pairs[i].(string), lines, pairs[i+1])
+			return lines
 		case err := <-ended:
-			t.Fatalf("%s: %v", pairs[i], err)
+			ended <- err
+			t.Fatalf("%s: %v", sql, err)
 		}
+		return nil
 	}
-	cancel()
-	if err := <-ended; err != nil && !errors.Is(err, context.Canceled) {
-		t.Fatal(err)
-	}
-	h.out.rise(t)
 }
 
 // rise checks that positions rise within each transaction.
