@@ -21,9 +21,10 @@ type Table struct {
 	Persistence byte
 	// PrimaryKey is its columns in the order of the key, nil when there is none.
 	PrimaryKey []string
-	// Generated are the generated columns, which the stream does not carry
-	// before PostgreSQL 18, nor there unless the publication says so.
-	Generated []string
+	// Generated are the generated columns with their formulas as PostgreSQL
+	// prints them. The stream does not carry them before PostgreSQL 18, nor
+	// there unless the publication says so.
+	Generated map[string]string
 	// PartitionRoot is the topmost table of which this is a partition, else
 	// the zero Name. Under publish_via_partition_root the stream knows only the root.
 	PartitionRoot Name
@@ -178,19 +179,22 @@ func loadKeys(ctx context.Context, conn *pgx.Conn, t *Table) ([]string, error) {
 
 func loadColumns(ctx context.Context, conn *pgx.Conn, types *Types, t *Table, keys []string) error {
 	rows, err := conn.Query(ctx, `
-		select a.attname::text, a.atttypid, a.atttypmod, a.attgenerated <> ''
-		from pg_catalog.pg_attribute a
+		select a.attname::text, a.atttypid, a.atttypmod, case when a.attgenerated <> '' then pg_get_expr(d.adbin, d.adrelid) end
+		from pg_catalog.pg_attribute a left join pg_catalog.pg_attrdef d on d.adrelid = a.attrelid and d.adnum = a.attnum
 		where a.attrelid = $1 and a.attnum > 0 and not a.attisdropped order by a.attnum`, t.Relation.OID)
 	if err != nil {
 		return err
 	}
 	var column Column
 	var oid uint32
-	var generated bool
+	var formula *string // of a generated column
 	var oids []uint32
-	_, err = pgx.ForEachRow(rows, []any{&column.Name, &oid, &column.TypeMod, &generated}, func() error {
-		if generated {
-			t.Generated = append(t.Generated, column.Name)
+	_, err = pgx.ForEachRow(rows, []any{&column.Name, &oid, &column.TypeMod, &formula}, func() error {
+		if formula != nil {
+			if t.Generated == nil {
+				t.Generated = map[string]string{}
+			}
+			t.Generated[column.Name] = *formula
 			return nil
 		}
 		column.Key = t.Relation.ReplicaIdentity == 'f' || slices.Contains(keys, column.Name)

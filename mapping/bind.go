@@ -46,7 +46,7 @@ type boundRule struct {
 // Ruleset. The error is a strictyaml.Errors with all mistakes of all files, or
 // that of a query. The connection is only used until Bind returns.
 func (r *Rules) Bind(ctx context.Context, conn *pgx.Conn) (*Ruleset, error) {
-	b := &binder{options: r.options, tables: map[cdc.Name]*cdc.Table{}, conn: conn, types: cdc.NewTypes()}
+	b := &binder{options: r.options, tables: map[cdc.Name]*cdc.Table{}, sources: map[uint32][]cdc.Name{}, conn: conn, types: cdc.NewTypes()}
 	var err error
 	if b.database, err = cdc.LoadSettings(ctx, conn); err != nil {
 		return nil, fmt.Errorf("bind rules: %w", err)
@@ -81,7 +81,11 @@ func (r *Rules) Bind(ctx context.Context, conn *pgx.Conn) (*Ruleset, error) {
 	if err := b.errors.Err(); err != nil {
 		return nil, err
 	}
-	rs.findings = slices.Concat(b.findings, publicationFindings(rs, r.options.Publication))
+	published, err := publicationFindings(ctx, conn, rs, r.options.Publication)
+	if err != nil {
+		return nil, fmt.Errorf("bind rules: %w", err)
+	}
+	rs.findings = slices.Concat(b.findings, published)
 	return rs, nil
 }
 
@@ -115,6 +119,7 @@ type binder struct {
 	tables   map[cdc.Name]*cdc.Table
 	names    []cdc.Name // of all tables, for suggestions; loaded when needed
 	denied   map[uint32]map[string]string
+	sources  map[uint32][]cdc.Name // the tables that a view reads
 	errors   strictyaml.Errors
 	findings []Finding
 }
@@ -136,10 +141,32 @@ func (b *binder) table(ctx context.Context, name cdc.Name) (*cdc.Table, error) {
 	if errors.Is(err, cdc.ErrNoTable) {
 		t, err = nil, nil
 	}
+	if err == nil && t != nil && (t.Kind == 'v' || t.Kind == 'm') {
+		err = b.loadSources(ctx, t)
+	}
 	if err == nil {
 		b.tables[name] = t
 	}
 	return t, err
+}
+
+// loadSources finds the tables that a view reads.
+func (b *binder) loadSources(ctx context.Context, view *cdc.Table) error {
+	rows, err := b.conn.Query(ctx, `
+		select distinct n.nspname::text, c.relname::text
+		from pg_catalog.pg_rewrite r
+		join pg_catalog.pg_depend d on d.classid = 'pg_rewrite'::regclass and d.objid = r.oid and d.refclassid = 'pg_class'::regclass
+		join pg_catalog.pg_class c on c.oid = d.refobjid join pg_catalog.pg_namespace n on n.oid = c.relnamespace
+		where r.ev_class = $1 and c.oid <> $1 order by 1, 2`, view.Relation.OID)
+	if err != nil {
+		return fmt.Errorf("read what view %s reads: %w", view.Relation.TableName(), err)
+	}
+	names, err := pgx.CollectRows(rows, pgx.RowToStructByPos[cdc.Name])
+	if err != nil {
+		return fmt.Errorf("read what view %s reads: %w", view.Relation.TableName(), err)
+	}
+	b.sources[view.Relation.OID] = names
+	return nil
 }
 
 // closestTable is a hint for a table that does not exist.
@@ -190,7 +217,7 @@ func (b *binder) loadDenied(ctx context.Context, deny []denied) error {
 			b.errors = append(b.errors, d.mistake(hint, "table %s does not exist", d.table))
 			continue
 		}
-		if t.Relation.Column(d.column) < 0 && !slices.Contains(t.Generated, d.column) {
+		if t.Relation.Column(d.column) < 0 && t.Generated[d.column] == "" {
 			c := compiler{relation: t.Relation}
 			b.errors = append(b.errors, d.mistake(c.closestColumn(d.column), "column %q is not in table %s", d.column, t.Relation.Name))
 			continue
@@ -263,7 +290,11 @@ func (b *binder) publishable(place strictyaml.Value, t *cdc.Table) bool {
 	kinds := map[byte]string{'v': "a view", 'm': "a materialized view", 'f': "a foreign table"}
 	switch {
 	case kinds[t.Kind] != "":
-		b.mistake(place, -1, "name the tables that it reads", "%s is %s, which has no changes of its own", name, kinds[t.Kind])
+		hint := "write a rule in the database that holds it"
+		if sources := b.sources[t.Relation.OID]; len(sources) > 0 {
+			hint = fmt.Sprintf("write table: %s, with the view's condition in when", joinNames(sources))
+		}
+		b.mistake(place, -1, hint, "%s is %s, which has no changes of its own", name, kinds[t.Kind])
 	case t.Persistence == 'u':
 		b.mistake(place, -1, fmt.Sprintf("run: ALTER TABLE %s SET LOGGED;", name), "table %s is unlogged: its changes are not in the WAL", name)
 	case t.Persistence == 't':

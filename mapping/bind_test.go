@@ -121,9 +121,9 @@ rules:
 `)
 	diff(t, "findings", findings(rs)[1:], []string{
 		"1 public.clientes: publication gancho does not publish delete; ALTER PUBLICATION gancho SET (publish = 'insert, update, delete, truncate');",
-		"1 public.clientes: publication gancho leaves out the columns email; publish public.clientes without a column list",
+		"1 public.clientes: publication gancho leaves out the columns email; BEGIN; ALTER PUBLICATION gancho DROP TABLE public.clientes; ALTER PUBLICATION gancho ADD TABLE public.clientes; COMMIT;",
 		"1 public.acessos: publication gancho does not have the partitioned table as one; ALTER PUBLICATION gancho SET (publish_via_partition_root = true); and, unless it has the table, ALTER PUBLICATION gancho ADD TABLE public.acessos;",
-		"0 public.contratos: publication gancho has a row filter: changes of other rows are never seen; publish public.contratos without WHERE",
+		"0 public.contratos: publication gancho has a row filter: changes of other rows are never seen; BEGIN; ALTER PUBLICATION gancho DROP TABLE public.contratos; ALTER PUBLICATION gancho ADD TABLE public.contratos; COMMIT;",
 		"1 public.pedidos: publication gancho does not have the table; ALTER PUBLICATION gancho ADD TABLE public.pedidos;",
 	})
 }

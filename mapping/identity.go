@@ -28,7 +28,7 @@ func (b *binder) checkIdentity(ctx context.Context, bound *boundRule, uses []use
 	if bound.seen&setOf(cdc.Update, cdc.Delete) != 0 && len(t.WithoutIdentity) > 0 {
 		fix := fmt.Sprintf("add a primary key, or run: %s (%s)", fullStatement(name), fullCost)
 		if t.Kind == 'p' {
-			fix = "add a primary key to " + name.String()
+			fix = fmt.Sprintf("add a primary key: ALTER TABLE %s ADD PRIMARY KEY (...);", name)
 		}
 		b.mistake(r.tableValue, -1, fix, "table %s has no replica identity: with its updates or deletes published, the application's own UPDATE and DELETE of %s would fail",
 			name, joinNames(t.WithoutIdentity))

@@ -209,8 +209,8 @@ func (b *binder) lookups(ctx context.Context, r *rule, t *cdc.Table) ([]*boundLo
 }
 
 func (b *binder) lookupColumnMistake(l *lookup, p sqlParam, t *cdc.Table) {
-	if slices.Contains(t.Generated, p.column) {
-		b.errors = append(b.errors, generatedMistake(l.value, p.start, p.column))
+	if formula := t.Generated[p.column]; formula != "" {
+		b.errors = append(b.errors, generatedMistake(l.value, p.start, p.column, formula))
 		return
 	}
 	c := compiler{relation: t.Relation}

@@ -1,7 +1,6 @@
 package mapping
 
 import (
-	"slices"
 	"strings"
 
 	"gancho/cdc"
@@ -91,7 +90,7 @@ type compiler struct {
 	lookups    []*boundLookup
 	settings   expr.Settings
 	primaryKey []string
-	generated  []string // columns that the table has and the stream has not
+	generated  map[string]string // columns that the table has and the stream has not, with their formulas
 	mistakes   []*strictyaml.Error
 	uses       []use
 	asked      []bool // lookups that the program at hand uses
@@ -164,8 +163,8 @@ func (c *compiler) expression(e *expression, scope *expr.Scope, g group, conditi
 	}
 	compiled, err := compile(e.text, scope)
 	for _, m := range mistakes(err) {
-		if named, err := cdc.ParseName(e.text[m.Offset:min(m.Offset+m.Length, len(e.text))]); err == nil && slices.Contains(c.generated, named.Name) {
-			c.mistakes = append(c.mistakes, generatedMistake(e.value, m.Offset, named.Name))
+		if named, err := cdc.ParseName(e.text[m.Offset:min(m.Offset+m.Length, len(e.text))]); err == nil && c.generated[named.Name] != "" {
+			c.mistakes = append(c.mistakes, generatedMistake(e.value, m.Offset, named.Name, c.generated[named.Name]))
 			continue
 		}
 		c.mistakes = append(c.mistakes, e.value.Mistake(m.Offset, m.Hint, "%s", m.Message))
@@ -232,8 +231,8 @@ func quoted(name string) string { return `"` + strings.ReplaceAll(name, `"`, `""
 func (c *compiler) find(ref columnRef) int {
 	i := c.relation.Column(ref.name)
 	switch {
-	case i < 0 && slices.Contains(c.generated, ref.name):
-		c.mistakes = append(c.mistakes, generatedMistake(ref.value, -1, ref.name))
+	case i < 0 && c.generated[ref.name] != "":
+		c.mistakes = append(c.mistakes, generatedMistake(ref.value, -1, ref.name, c.generated[ref.name]))
 	case i < 0:
 		c.mistakes = append(c.mistakes, ref.value.Mistake(-1, c.closestColumn(ref.name), "column %q is not in table %s", ref.name, c.relation.Name))
 	}
@@ -242,8 +241,8 @@ func (c *compiler) find(ref columnRef) int {
 
 // generatedMistake: the stream has no generated columns before PostgreSQL 18,
 // nor there unless the publication says so.
-func generatedMistake(v strictyaml.Value, offset int, name string) *strictyaml.Error {
-	return v.Mistake(offset, "write its formula in the rule instead", "column %q is generated, and the stream does not carry generated columns", name)
+func generatedMistake(v strictyaml.Value, offset int, name, formula string) *strictyaml.Error {
+	return v.Mistake(offset, "write its formula in data: "+formula, "column %q is generated, and the stream does not carry generated columns", name)
 }
 
 func (c *compiler) closestColumn(name string) string {
