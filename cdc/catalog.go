@@ -21,9 +21,10 @@ type Table struct {
 	Persistence byte
 	// PrimaryKey is its columns in the order of the key, nil when there is none.
 	PrimaryKey []string
-	// Generated are the generated columns, which the stream does not carry
-	// before PostgreSQL 18, nor there unless the publication says so.
-	Generated []string
+	// Generated are the generated columns with their formulas as PostgreSQL
+	// prints them. The stream does not carry them before PostgreSQL 18, nor
+	// there unless the publication says so.
+	Generated map[string]string
 	// Collations are those of the columns that have another than the database's.
 	Collations map[string]Collation
 	// PartitionRoot is the topmost table of which this is a partition, else
@@ -187,8 +188,9 @@ func loadKeys(ctx context.Context, conn *pgx.Conn, t *Table) ([]string, error) {
 
 func loadColumns(ctx context.Context, conn *pgx.Conn, types *Types, t *Table, keys []string) error {
 	rows, err := conn.Query(ctx, `
-		select a.attname::text, a.atttypid, a.atttypmod, a.attgenerated <> '', coalesce(co.collname::text, ''), coalesce(co.collisdeterministic, true)
-		from pg_catalog.pg_attribute a
+		select a.attname::text, a.atttypid, a.atttypmod, case when a.attgenerated <> '' then pg_get_expr(d.adbin, d.adrelid) end,
+			coalesce(co.collname::text, ''), coalesce(co.collisdeterministic, true)
+		from pg_catalog.pg_attribute a left join pg_catalog.pg_attrdef d on d.adrelid = a.attrelid and d.adnum = a.attnum
 		left join pg_catalog.pg_collation co on co.oid = a.attcollation and co.collprovider <> 'd'
 		where a.attrelid = $1 and a.attnum > 0 and not a.attisdropped order by a.attnum`, t.Relation.OID)
 	if err != nil {
@@ -196,18 +198,21 @@ func loadColumns(ctx context.Context, conn *pgx.Conn, types *Types, t *Table, ke
 	}
 	var column Column
 	var oid uint32
-	var generated bool
+	var formula *string // of a generated column
 	var oids []uint32
 	var collation Collation
-	_, err = pgx.ForEachRow(rows, []any{&column.Name, &oid, &column.TypeMod, &generated, &collation.Name, &collation.Deterministic}, func() error {
+	_, err = pgx.ForEachRow(rows, []any{&column.Name, &oid, &column.TypeMod, &formula, &collation.Name, &collation.Deterministic}, func() error {
 		if collation.Name != "" {
 			if t.Collations == nil {
 				t.Collations = map[string]Collation{}
 			}
 			t.Collations[column.Name] = collation
 		}
-		if generated {
-			t.Generated = append(t.Generated, column.Name)
+		if formula != nil {
+			if t.Generated == nil {
+				t.Generated = map[string]string{}
+			}
+			t.Generated[column.Name] = *formula
 			return nil
 		}
 		column.Key = t.Relation.ReplicaIdentity == 'f' || slices.Contains(keys, column.Name)

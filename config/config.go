@@ -13,6 +13,7 @@ type Config struct {
 	Queue   Queue
 	State   State
 	HTTP    HTTP
+	Mapping Mapping
 	Privacy Privacy
 	Log     Log
 	// Rules are the rule files that the patterns of the file match, each once,
@@ -26,7 +27,10 @@ type Config struct {
 
 // Source is the legacy database.
 type Source struct {
-	DSN         Secret
+	DSN Secret
+	// LookupDSN is where rules look up what changes do not carry, such as a
+	// replica; empty: at DSN.
+	LookupDSN   Secret
 	Slot        string
 	Publication string
 	// Location is the time zone of the source's timestamps without time zone.
@@ -55,10 +59,19 @@ type HTTP struct {
 	Listen string // host:port
 }
 
-// Privacy names what no payload may hold.
+// Mapping is how rules are applied.
+type Mapping struct {
+	// TransactionMemory is how much of one transaction, in bytes, waits in memory
+	// for its commit; more goes to a temporary file.
+	TransactionMemory int64
+}
+
+// Privacy names what no payload may hold, and the keys of what hides values.
 type Privacy struct {
 	// Deny are columns, as table.column or schema.table.column.
 	Deny []Denied
+	// Secrets are the keys of the rules' hmac(), by name.
+	Secrets map[string]Secret
 }
 
 // Denied is a column that no payload may hold, and where the file says so.
@@ -110,6 +123,7 @@ type Endpoint struct {
 func defaults() *Config {
 	return &Config{
 		Source:   Source{Slot: "gancho", Publication: "gancho", OnSchemaChange: "stop"},
+		Mapping:  Mapping{TransactionMemory: 64 << 20},
 		HTTP:     HTTP{Listen: "127.0.0.1:8620"},
 		Log:      Log{Level: "info"},
 		Shutdown: 20 * time.Second,

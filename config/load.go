@@ -38,6 +38,7 @@ func Parse(name string, src []byte, env func(string) (string, bool)) (*Config, e
 		strictyaml.Required("queue", c.Queue.decode),
 		strictyaml.Optional("state", c.State.decode),
 		strictyaml.Optional("http", c.HTTP.decode),
+		strictyaml.Optional("mapping", c.Mapping.decode),
 		strictyaml.Optional("privacy", c.Privacy.decode),
 		strictyaml.Optional("log", c.Log.decode),
 		strictyaml.Optional("shutdown", func(v value) { c.Shutdown = v.Duration(0, time.Hour) }),
@@ -60,6 +61,7 @@ func Parse(name string, src []byte, env func(string) (string, bool)) (*Config, e
 func (s *Source) decode(v value) {
 	v.Map(
 		strictyaml.Required("dsn", func(v value) { s.DSN = decodeDSN(v) }),
+		strictyaml.Optional("lookup_dsn", func(v value) { s.LookupDSN = decodeDSN(v) }),
 		strictyaml.Optional("slot", func(v value) { s.Slot = slotName(v) }),
 		strictyaml.Optional("publication", func(v value) { s.Publication = publicationName(v) }),
 		strictyaml.Optional("timezone", func(v value) { s.Location = decodeLocation(v) }),
@@ -138,16 +140,45 @@ func (h *HTTP) decode(v value) {
 	}))
 }
 
+// maxTransactionMemory bounds mapping.transaction_memory, in bytes.
+const maxTransactionMemory = 64 << 30
+
+func (m *Mapping) decode(v value) {
+	v.Map(strictyaml.Optional("transaction_memory", func(v value) { m.TransactionMemory = v.Bytes(1<<16, maxTransactionMemory) }))
+}
+
 func (p *Privacy) decode(v value) {
-	v.Map(strictyaml.Optional("deny", func(v value) {
-		for _, item := range v.List() {
-			s := item.Text()
-			if s != "" && !strings.Contains(s, ".") {
-				item.Errorf("write table.column", "%q names no table", s)
+	v.Map(
+		strictyaml.Optional("deny", func(v value) {
+			for _, item := range v.List() {
+				s := item.Text()
+				if s != "" && !strings.Contains(s, ".") {
+					item.Errorf("write table.column", "%q names no table", s)
+				}
+				p.Deny = append(p.Deny, Denied{s, item.Line()})
 			}
-			p.Deny = append(p.Deny, Denied{s, item.Line()})
+		}),
+		strictyaml.Optional("secrets", func(v value) { p.Secrets = decodeSecrets(v) }),
+	)
+}
+
+// minKey is the least number of bytes of a key of hmac(): who finds a short
+// one by trying has all the values behind the hashes.
+const minKey = 16
+
+func decodeSecrets(v value) map[string]Secret {
+	secrets := map[string]Secret{}
+	for _, e := range v.Entries() {
+		if e.Name == "" {
+			e.Key.Errorf("name it", "the name of a secret is empty")
 		}
-	}))
+		s := e.Value.Text()
+		if s != "" && len(s) < minKey {
+			e.Value.Errorf("make one with: openssl rand -hex 32", "the secret has less than %d bytes", minKey)
+		}
+		secrets[e.Name] = Secret(s)
+	}
+	return secrets
 }
 
 func (l *Log) decode(v value) {

@@ -25,6 +25,19 @@ type boundRule struct {
 	columns map[string]*cdc.Type
 	// denied are those of them that privacy.deny names.
 	denied map[string]bool
+	// hidden are those that the rule shows only masked or hashed, if at all. A
+	// parked row must not show them either.
+	hidden  map[string]bool
+	lookups []*boundLookup
+	// seen are the operations that the stream must have of the table.
+	seen opSet
+	// Of a per-transaction rule: its number among those; the tables whose
+	// changes are the row's, and the columns that they refer to; the columns that
+	// root_only refers to.
+	number    int
+	children  []*boundChild
+	familyKey []string
+	rootKey   []string
 	// needsFull: old values of ordinary columns are needed.
 	needsFull bool
 }
@@ -33,15 +46,16 @@ type boundRule struct {
 // Ruleset. The error is a strictyaml.Errors with all mistakes of all files, or
 // that of a query. The connection is only used until Bind returns.
 func (r *Rules) Bind(ctx context.Context, conn *pgx.Conn) (*Ruleset, error) {
-	b := &binder{options: r.options, tables: map[cdc.Name]*cdc.Table{}, conn: conn}
+	b := &binder{options: r.options, tables: map[cdc.Name]*cdc.Table{}, sources: map[uint32][]cdc.Name{}, conn: conn, types: cdc.NewTypes()}
 	var err error
 	if b.database, err = cdc.LoadSettings(ctx, conn); err != nil {
 		return nil, fmt.Errorf("bind rules: %w", err)
 	}
-	rs := &Ruleset{byTable: map[cdc.Name][]*boundRule{}, policy: r.options.OnSchemaChange}
+	rs := &Ruleset{byTable: map[cdc.Name][]*boundRule{}, transactional: map[cdc.Name]*transactionTable{}, policy: r.options.OnSchemaChange}
 	if rs.settings, err = languageSettings(ctx, conn, b.database, r.options.Location); err != nil {
 		return nil, fmt.Errorf("bind rules: %w", err)
 	}
+	rs.settings.Secrets = r.options.Secrets
 	b.settings = rs.settings
 	if err := b.loadDenied(ctx, r.deny); err != nil {
 		return nil, fmt.Errorf("bind rules: %w", err)
@@ -57,6 +71,9 @@ func (r *Rules) Bind(ctx context.Context, conn *pgx.Conn) (*Ruleset, error) {
 		name := bound.table.Relation.TableName()
 		if len(rs.byTable[name]) == maxRulesPerTable {
 			b.mistake(rule.value, -1, "", "table %s has more than %d rules", name, maxRulesPerTable)
+		}
+		if !rs.addTransactional(bound) {
+			b.mistake(rule.value, -1, "", "there are more than %d rules with collapse, children or root_only", maxRulesPerTable)
 		}
 		rs.rules = append(rs.rules, bound)
 		rs.byTable[name] = append(rs.byTable[name], bound)
@@ -93,10 +110,12 @@ type binder struct {
 	conn     *pgx.Conn
 	database cdc.Settings
 	settings expr.Settings
+	types    *cdc.Types // of the results of lookups
 	// tables are those loaded so far, by the name as written; nil: there is none.
 	tables   map[cdc.Name]*cdc.Table
 	names    []cdc.Name // of all tables, for suggestions; loaded when needed
 	denied   map[uint32]map[string]string
+	sources  map[uint32][]cdc.Name // the tables that a view reads
 	errors   strictyaml.Errors
 	findings []Finding
 }
@@ -118,10 +137,32 @@ func (b *binder) table(ctx context.Context, name cdc.Name) (*cdc.Table, error) {
 	if errors.Is(err, cdc.ErrNoTable) {
 		t, err = nil, nil
 	}
+	if err == nil && t != nil && (t.Kind == 'v' || t.Kind == 'm') {
+		err = b.loadSources(ctx, t)
+	}
 	if err == nil {
 		b.tables[name] = t
 	}
 	return t, err
+}
+
+// loadSources finds the tables that a view reads.
+func (b *binder) loadSources(ctx context.Context, view *cdc.Table) error {
+	rows, err := b.conn.Query(ctx, `
+		select distinct n.nspname::text, c.relname::text
+		from pg_catalog.pg_rewrite r
+		join pg_catalog.pg_depend d on d.classid = 'pg_rewrite'::regclass and d.objid = r.oid and d.refclassid = 'pg_class'::regclass
+		join pg_catalog.pg_class c on c.oid = d.refobjid join pg_catalog.pg_namespace n on n.oid = c.relnamespace
+		where r.ev_class = $1 and c.oid <> $1 order by 1, 2`, view.Relation.OID)
+	if err != nil {
+		return fmt.Errorf("read what view %s reads: %w", view.Relation.TableName(), err)
+	}
+	names, err := pgx.CollectRows(rows, pgx.RowToStructByPos[cdc.Name])
+	if err != nil {
+		return fmt.Errorf("read what view %s reads: %w", view.Relation.TableName(), err)
+	}
+	b.sources[view.Relation.OID] = names
+	return nil
 }
 
 // closestTable is a hint for a table that does not exist.
@@ -172,7 +213,7 @@ func (b *binder) loadDenied(ctx context.Context, deny []denied) error {
 			b.errors = append(b.errors, d.mistake(hint, "table %s does not exist", d.table))
 			continue
 		}
-		if t.Relation.Column(d.column) < 0 && !slices.Contains(t.Generated, d.column) {
+		if t.Relation.Column(d.column) < 0 && t.Generated[d.column] == "" {
 			c := compiler{relation: t.Relation}
 			b.errors = append(b.errors, d.mistake(c.closestColumn(d.column), "column %q is not in table %s", d.column, t.Relation.Name))
 			continue
@@ -201,15 +242,24 @@ func (b *binder) bind(ctx context.Context, r *rule) (*boundRule, error) {
 		b.mistake(r.tableValue, -1, hint, "table %s does not exist", r.table)
 		return nil, nil
 	}
-	if !b.publishable(r, t) {
+	if !b.publishable(r.tableValue, t) {
 		return nil, nil
 	}
 	bound := &boundRule{rule: r, table: t, columns: map[string]*cdc.Type{}, denied: map[string]bool{}}
-	c := &compiler{relation: t.Relation, settings: b.settings, primaryKey: t.PrimaryKey, collations: t.Collations, generated: t.Generated}
+	if bound.lookups, err = b.lookups(ctx, r, t); err != nil {
+		return nil, err
+	}
+	if len(bound.lookups) < len(r.lookups) {
+		return nil, nil // which every mention of them would repeat
+	}
+	c := &compiler{relation: t.Relation, lookups: bound.lookups, settings: b.settings, primaryKey: t.PrimaryKey, collations: t.Collations, generated: t.Generated}
 	for g := range groups {
 		if r.ops&g.ops() != 0 {
 			c.compile(r, g)
 		}
+	}
+	if err := b.bindTransaction(ctx, bound, c); err != nil {
+		return nil, err
 	}
 	b.errors = append(b.errors, c.mistakes...)
 	for column, text := range b.denied[t.Relation.OID] {
@@ -220,6 +270,7 @@ func (b *binder) bind(ctx context.Context, r *rule) (*boundRule, error) {
 		bound.columns[u.Name] = column.Type
 		b.checkUse(bound, u, column)
 	}
+	bound.hidden = hiddenColumns(c.uses)
 	if err := b.checkIdentity(ctx, bound, c.uses); err != nil {
 		return nil, err
 	}
@@ -230,18 +281,22 @@ func (b *binder) bind(ctx context.Context, r *rule) (*boundRule, error) {
 }
 
 // publishable: the stream can carry the table's changes.
-func (b *binder) publishable(r *rule, t *cdc.Table) bool {
+func (b *binder) publishable(place strictyaml.Value, t *cdc.Table) bool {
 	name := t.Relation.TableName()
 	kinds := map[byte]string{'v': "a view", 'm': "a materialized view", 'f': "a foreign table"}
 	switch {
 	case kinds[t.Kind] != "":
-		b.mistake(r.tableValue, -1, "name the tables that it reads", "%s is %s, which has no changes of its own", name, kinds[t.Kind])
+		hint := "write a rule in the database that holds it"
+		if sources := b.sources[t.Relation.OID]; len(sources) > 0 {
+			hint = fmt.Sprintf("write table: %s, with the view's condition in when", joinNames(sources))
+		}
+		b.mistake(place, -1, hint, "%s is %s, which has no changes of its own", name, kinds[t.Kind])
 	case t.Persistence == 'u':
-		b.mistake(r.tableValue, -1, fmt.Sprintf("run: ALTER TABLE %s SET LOGGED;", name), "table %s is unlogged: its changes are not in the WAL", name)
+		b.mistake(place, -1, fmt.Sprintf("run: ALTER TABLE %s SET LOGGED;", name), "table %s is unlogged: its changes are not in the WAL", name)
 	case t.Persistence == 't':
-		b.mistake(r.tableValue, -1, "", "table %s is temporary: its changes are not in the WAL", name)
+		b.mistake(place, -1, "", "table %s is temporary: its changes are not in the WAL", name)
 	case t.PartitionRoot != cdc.Name{}:
-		b.mistake(r.tableValue, -1, fmt.Sprintf("write table: %s", t.PartitionRoot), "table %s is a partition: the stream has its rows as those of %s", name, t.PartitionRoot)
+		b.mistake(place, -1, fmt.Sprintf("write table: %s", t.PartitionRoot), "table %s is a partition: the stream has its rows as those of %s", name, t.PartitionRoot)
 	default:
 		return true
 	}

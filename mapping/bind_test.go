@@ -120,7 +120,7 @@ rules:
   - {event: e, table: pedidos, on: insert, columns: [id]}
 `)
 	diff(t, "findings", findings(rs)[1:], []string{
-		"1 public.clientes: publication gancho leaves out the columns email; publish public.clientes without a column list",
-		"0 public.contratos: publication gancho has a row filter: changes of other rows are never seen; publish public.contratos without WHERE",
+		"1 public.clientes: publication gancho leaves out the columns email; BEGIN; ALTER PUBLICATION gancho DROP TABLE public.clientes; ALTER PUBLICATION gancho ADD TABLE public.clientes; COMMIT;",
+		"0 public.contratos: publication gancho has a row filter: changes of other rows are never seen; BEGIN; ALTER PUBLICATION gancho DROP TABLE public.contratos; ALTER PUBLICATION gancho ADD TABLE public.contratos; COMMIT;",
 	})
 }

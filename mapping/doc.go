@@ -42,6 +42,22 @@
 // can in when and watch, which decide and do not show; where such a change is
 // parked, the parked row is without them.
 //
+// # What a rule looks up
+//
+// A lookup is a query over columns of the change, whose row the payload, the
+// key and the tenant may show. The server prepares it when rules are bound,
+// read-only. A change that needs one becomes pending, and all events after it
+// wait behind it, because positions rise. Mapper.Resolve waits until the
+// transactions of what is pending are visible to queries, runs each query once
+// for all of it, and gives everything on in order. A lookup so never sees a
+// state from before its own commit; it may see a later one, and a replay shows
+// that of its time. Without cache every row is read anew.
+//
+// No row is a row of nulls. More than one row, and an error of the query for
+// one change's values, park that change. A query that is not answered holds
+// everything until it is: an event is late rather than sent without. One that
+// no longer fits its tables is a SchemaError, from Resolve.
+//
 // # How it fails
 //
 // What cannot be computed is parked, never dropped and never guessed: a run-time

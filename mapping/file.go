@@ -33,6 +33,8 @@ type Options struct {
 	// Deny are columns that no payload may hold, as table.column or
 	// schema.table.column, with "Quoted Names" as in SQL.
 	Deny []string
+	// Secrets are the keys of hmac(), by the names that rules use.
+	Secrets map[string][]byte
 	// Location is the time zone of the source; nil is UTC.
 	Location       *time.Location
 	OnSchemaChange Policy
@@ -102,10 +104,7 @@ func parseFile(name string, src []byte) ([]*rule, strictyaml.Errors) {
 func parseRule(v strictyaml.Value) *rule {
 	r := &rule{value: v.Resolved()}
 	type value = strictyaml.Value
-	later := func(name, hint string) strictyaml.Field {
-		return strictyaml.Refused(name, fmt.Sprintf("%q comes with a later version", name), hint)
-	}
-	var on, previous, data, columns value
+	var on, previous, data, columns, children, root value
 	v.Map(
 		strictyaml.Required("event", func(v value) { r.event = eventName(v) }),
 		strictyaml.Optional("title", func(v value) { r.title = v.Raw() }),
@@ -120,10 +119,10 @@ func parseRule(v strictyaml.Value) *rule {
 		strictyaml.Optional("watch", func(v value) { r.watch = columnRefs(v, "watch") }),
 		strictyaml.Optional("previous", func(v value) { previous, r.previous = v, v.Bool() }),
 		strictyaml.Optional("numbers", func(v value) { r.numbersAsStrings = v.Choice("number", "string") == "string" }),
-		later("lookup", "show the columns of the row itself"),
-		later("children", "write a rule for the other table"),
-		later("collapse", "events come one per row change"),
-		later("root_only", "restrict the rule with when"),
+		strictyaml.Optional("lookup", func(v value) { r.lookups = parseLookups(v) }),
+		strictyaml.Optional("collapse", func(v value) { r.collapse = parseCollapse(v) }),
+		strictyaml.Optional("children", func(v value) { children, r.children = v, parseChildren(v) }),
+		strictyaml.Optional("root_only", func(v value) { root, r.rootOnly = v, parseRootOnly(v) }),
 	)
 	if !v.IsMap() {
 		return r
@@ -133,6 +132,7 @@ func parseRule(v strictyaml.Value) *rule {
 			"the rule has neither data nor columns")
 	}
 	r.check(on, previous)
+	r.checkTransaction(on, children, root)
 	r.version = fingerprint(r.value)
 	return r
 }

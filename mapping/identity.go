@@ -45,10 +45,10 @@ const fullCost = "it raises the WAL of the table's updates and deletes by about 
 func (b *binder) checkIdentity(ctx context.Context, bound *boundRule, uses []use) error {
 	t, r := bound.table, bound.rule
 	name := t.Relation.TableName()
-	if r.ops&setOf(cdc.Update, cdc.Delete) != 0 && len(t.WithoutIdentity) > 0 {
+	if bound.seen&setOf(cdc.Update, cdc.Delete) != 0 && len(t.WithoutIdentity) > 0 {
 		fix := fmt.Sprintf("add a primary key, or run: %s (%s)", fullStatement(name), fullCost)
 		if t.Kind == 'p' {
-			fix = "add a primary key to " + name.String()
+			fix = fmt.Sprintf("add a primary key: ALTER TABLE %s ADD PRIMARY KEY (...);", name)
 		}
 		b.mistake(r.tableValue, -1, fix, "table %s has no replica identity: with its updates or deletes published, the application's own UPDATE and DELETE of %s would fail",
 			name, joinNames(t.WithoutIdentity))

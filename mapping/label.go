@@ -79,25 +79,25 @@ func (m *Mapper) unknownLabel(t *cdc.Type, d cdc.Datum) bool {
 	}
 	enum := enumOf(t)
 	if t.Base() == enum {
-		return m.ask(enum, d.Text)
+		return m.isNew(enum, d.Text)
 	}
 	asked := false
-	eachElement(d.Text, t.Base().Delim, func(text []byte) { asked = m.ask(enum, text) || asked })
+	eachElement(d.Text, t.Base().Delim, func(text []byte) { asked = m.isNew(enum, text) || asked })
 	return asked
 }
 
-// ask reports whether the label is not known, for the first time.
-func (m *Mapper) ask(enum *cdc.Type, text []byte) bool {
+// isNew reports whether the label is not known, for the first time.
+func (m *Mapper) isNew(enum *cdc.Type, text []byte) bool {
 	for _, l := range enum.Labels {
 		if l == string(text) {
 			return false
 		}
 	}
 	l := label{enum.OID, string(text)}
-	if m.asked[l] {
+	if m.reread[l] {
 		return false
 	}
-	m.asked[l] = true
+	m.reread[l] = true
 	return true
 }
 

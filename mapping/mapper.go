@@ -2,6 +2,7 @@ package mapping
 
 import (
 	"bytes"
+	"context"
 
 	"gancho/cdc"
 	"gancho/internal/pgtext"
@@ -20,14 +21,17 @@ type Sink interface {
 type Mapper struct {
 	rules        *Ruleset
 	schemaChange func(*SchemaError)
+	source       *Source // nil when the rules read nothing from the database
+	// transactionMemory bounds, in bytes, what waits in memory for a commit.
+	transactionMemory int64
 	// plans by OID: a table has one relation at a time.
 	plans map[uint32]*tablePlan
 	last  *tablePlan
 	// compared are the tables, by OID, whose types were compared with those of
-	// the rules, asked the labels that the catalogue was asked about, since the
+	// the rules, reread the labels that the catalogue was asked about, since the
 	// rules came.
 	compared map[uint32]bool
-	asked    map[label]bool
+	reread   map[label]bool
 
 	machine *expr.Machine
 	// before evaluates on the old row, as if it were the new one.
@@ -37,27 +41,99 @@ type Mapper struct {
 	numbers      pgtext.JSONOptions // as numbers
 	strings      pgtext.JSONOptions // numbers as strings
 
+	waiting waiting
+	// collector has what waits for the commit of the open transaction.
+	collector collector
+	// childChanged: a child of the row at hand has changed, which watch lets pass.
+	childChanged bool
+	caches       map[string]*lookupCache
+	// found are the rows of the lookups of the event at hand.
+	found []foundRow
+
 	event  Event
 	parked Parked
 	// unchanged is the array of Event.Unchanged while a payload is rendered.
 	data, previous, unchanged, tenant, key, row, scratch []byte
+	argument                                             []cdc.Datum
+}
+
+// MapperOption is something that a Mapper has besides its rules.
+type MapperOption func(*Mapper)
+
+// WithSource lets the Mapper read what changes do not carry. Rules with lookup
+// or children need it.
+func WithSource(s *Source) MapperOption { return func(m *Mapper) { m.source = s } }
+
+// defaultTransactionMemory is how much of a transaction waits in memory for its
+// commit, in bytes.
+const defaultTransactionMemory = 64 << 20
+
+// WithTransactionMemory sets how much of what must wait for a commit is kept in
+// memory, in bytes; the rest goes to a temporary file.
+func WithTransactionMemory(bytes int64) MapperOption {
+	return func(m *Mapper) { m.transactionMemory = bytes }
 }
 
 // NewMapper returns a Mapper for the rules. The function, which may be nil, is
 // told once of each rule that does not fit a relation of the stream, under
 // either policy.
-func NewMapper(rs *Ruleset, schemaChange func(*SchemaError)) *Mapper {
-	m := &Mapper{schemaChange: schemaChange}
+func NewMapper(rs *Ruleset, schemaChange func(*SchemaError), options ...MapperOption) *Mapper {
+	m := &Mapper{schemaChange: schemaChange, transactionMemory: defaultTransactionMemory}
+	for _, o := range options {
+		o(m)
+	}
+	m.collector = newCollector(m.transactionMemory)
 	m.Swap(rs)
 	return m
 }
 
+// Begin opens a transaction. Every Map until its Commit belongs to it.
+func (m *Mapper) Begin(*cdc.Transaction) { m.collector.reset() }
+
+// Commit closes the transaction and gives the events of the rules that waited
+// for it to the sink. It may read the source; it then waits until that answers
+// or the context ends.
+func (m *Mapper) Commit(ctx context.Context, tx *cdc.Transaction, sink Sink) error {
+	return m.settle(ctx, tx, sink)
+}
+
+// Pending is the number of events and parked changes that Resolve will give to
+// a sink: those that wait for a lookup, and those behind them, because
+// positions in a stream must rise.
+func (m *Mapper) Pending() int { return len(m.waiting.entries) }
+
+// Full reports whether so much is pending that Resolve should be called now.
+func (m *Mapper) Full() bool {
+	return len(m.waiting.entries) >= maxPending || len(m.waiting.text) >= maxPendingBytes
+}
+
+// Resolve reads what the pending events wait for, once their transactions are
+// visible, and gives them to the sink in order. When the source does not
+// answer, it waits until it does or the context ends. It may be called within a
+// transaction.
+func (m *Mapper) Resolve(ctx context.Context, sink Sink) error {
+	if len(m.waiting.entries) == 0 {
+		return nil
+	}
+	return m.resolve(ctx, sink)
+}
+
+// Reset forgets an open transaction and everything pending: the stream starts
+// again before them.
+func (m *Mapper) Reset() {
+	m.waiting.clear()
+	m.collector.reset()
+}
+
 // Swap makes the Mapper go on with other rules. Between two changes of one
-// transaction it would split the transaction's events between the two.
+// transaction it would split the transaction's events between the two; nothing
+// may be pending.
 func (m *Mapper) Swap(rs *Ruleset) {
 	m.rules = rs
+	m.collector.reset()
+	m.caches = map[string]*lookupCache{}
 	m.plans = map[uint32]*tablePlan{}
-	m.compared, m.asked = map[uint32]bool{}, map[label]bool{}
+	m.compared, m.reread = map[uint32]bool{}, map[label]bool{}
 	m.last = nil
 	m.machine, m.before = expr.NewMachine(rs.settings), expr.NewMachine(rs.settings)
 	m.numbers = pgtext.JSONOptions{Location: rs.settings.Location}
@@ -65,33 +141,46 @@ func (m *Mapper) Swap(rs *Ruleset) {
 }
 
 // Map gives the events of a change, and what had to be parked, to the sink, in
-// the order of the rules. It returns a *SchemaError under the policy Stop,
+// the order of the rules; those that look at whole transactions give theirs at
+// Commit. It returns a *SchemaError under the policy Stop,
 // cdc.ErrStaleTypes before anything was given to the sink when an enum seems to
 // have labels that the change's relation does not know, once for each label,
-// and otherwise only what the sink returns.
+// what the sink returns, or that there is no room for a large transaction's
+// temporary file.
 func (m *Mapper) Map(c *cdc.Change, sink Sink) error {
+	m.collector.count = c.Ordinal + 1
 	plan := m.plan(c.Relation)
 	if plan == nil {
 		return cdc.ErrStaleTypes
 	}
 	rules := plan.byOp[c.Op]
-	if len(rules) == 0 {
+	if len(rules) == 0 && plan.collects == nil {
 		return nil
 	}
-	if broken := plan.broken[c.Op]; broken != nil && m.rules.policy == Stop {
+	if broken := plan.failing(c.Op); broken != nil && m.rules.policy == Stop {
 		return broken
 	}
 	if len(plan.enums) > 0 && m.newLabel(plan, c) {
 		return cdc.ErrStaleTypes
 	}
-	m.machine.Load(c)
-	m.beforeLoaded = false
+	if plan.collects != nil {
+		if err := m.collect(plan, c, sink); err != nil || len(rules) == 0 {
+			return err
+		}
+	}
+	m.load(c)
 	for n := range rules {
 		if err := m.apply(&rules[n], n, c, sink); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// load makes c the change that rules see.
+func (m *Mapper) load(c *cdc.Change) {
+	m.machine.Load(c)
+	m.beforeLoaded = false
 }
 
 // plan returns the table's plan, nil when the rules know an enum by other
@@ -132,8 +221,20 @@ func (m *Mapper) apply(r *rulePlan, n int, c *cdc.Change, sink Sink) error {
 	if r.broken != nil {
 		return m.park(r, n, c, sink, r.broken.Error())
 	}
+	if r.awaits {
+		return m.wait(r, n, c, sink)
+	}
 	if failed := m.build(r, n, c); failed != nil {
 		return m.park(r, n, c, sink, failed.reason(r, c.Relation))
+	}
+	return m.give(sink)
+}
+
+// give hands on m.event: to the sink, or behind what is pending.
+func (m *Mapper) give(sink Sink) error {
+	if len(m.waiting.entries) > 0 {
+		m.waiting.event(&m.event)
+		return nil
 	}
 	return sink.Event(&m.event)
 }
@@ -142,7 +243,7 @@ func (m *Mapper) apply(r *rulePlan, n int, c *cdc.Change, sink Sink) error {
 // matters only if the rest does not decide.
 func (m *Mapper) fires(r *rulePlan, c *cdc.Change) (bool, *failure) {
 	var unknown *failure
-	if c.Op == cdc.Update && len(r.watch) > 0 {
+	if c.Op == cdc.Update && len(r.watch) > 0 && !m.childChanged {
 		var changed bool
 		changed, unknown = m.changed(r, c)
 		if !changed && unknown == nil {

@@ -42,11 +42,15 @@ func (m *Mapper) park(r *rulePlan, n int, c *cdc.Change, sink Sink, reason strin
 		Position: c.Position, N: n, Type: r.bound.event, Rule: r.place, Table: r.table.String(),
 		Op: c.Op, Time: c.Tx.Time, Reason: reason, Row: m.row,
 	}
+	if len(m.waiting.entries) > 0 {
+		m.waiting.park(&m.parked)
+		return nil
+	}
 	return sink.Park(&m.parked)
 }
 
 // appendRow appends the text forms of the columns that the rule names, without
-// those that were not sent and those that privacy.deny has.
+// those that were not sent, those that privacy.deny has and those that the rule masks.
 func appendRow(dst []byte, opening string, row []cdc.Datum, r *rulePlan) []byte {
 	if row == nil {
 		return dst

@@ -12,6 +12,8 @@ import (
 // stream: the table's rules, compiled against it, by operation.
 type tablePlan struct {
 	relation *cdc.Relation
+	// collects is what waits for the commit; nil when nothing does.
+	collects *collectPlan
 	byOp     [cdc.Truncate + 1][]rulePlan
 	// broken are the first errors of rules that no longer fit, by operation.
 	broken [cdc.Truncate + 1]*SchemaError
@@ -32,6 +34,9 @@ type rulePlan struct {
 	decides bool
 	// row are the columns of a parked row, with their JSON keys.
 	row []rowColumn
+	// needs are the columns that an event of the rule depends on: what a change
+	// keeps while it waits for lookups.
+	needs []int
 }
 
 type rowColumn struct {
@@ -42,7 +47,7 @@ type rowColumn struct {
 // newTablePlan compiles the table's rules against a relation. Every rule that
 // does not fit is reported once.
 func newTablePlan(rs *Ruleset, rel *cdc.Relation, report func(*SchemaError)) *tablePlan {
-	plan := &tablePlan{relation: rel, enums: enumColumns(rs, rel)}
+	plan := &tablePlan{relation: rel, enums: enumColumns(rs, rel), collects: newCollectPlan(rs, rel, report)}
 	for _, b := range rs.byTable[rel.TableName()] {
 		var reported bool
 		var compiled [groups]*rulePlan
@@ -52,7 +57,11 @@ func newTablePlan(rs *Ruleset, rel *cdc.Relation, report func(*SchemaError)) *ta
 				compiled[g] = newRulePlan(rs, b, rel, g)
 			}
 			r := compiled[g]
-			plan.byOp[op] = append(plan.byOp[op], *r)
+			if b.perTransaction() {
+				plan.collects.add(op, r)
+			} else {
+				plan.byOp[op] = append(plan.byOp[op], *r)
+			}
 			if r.broken == nil {
 				continue
 			}
@@ -69,7 +78,7 @@ func newTablePlan(rs *Ruleset, rel *cdc.Relation, report func(*SchemaError)) *ta
 }
 
 func newRulePlan(rs *Ruleset, b *boundRule, rel *cdc.Relation, g group) *rulePlan {
-	c := &compiler{relation: rel, settings: rs.settings, primaryKey: b.table.PrimaryKey, collations: b.table.Collations}
+	c := &compiler{relation: rel, lookups: b.lookups, settings: rs.settings, primaryKey: b.table.PrimaryKey, collations: b.table.Collations}
 	r := &rulePlan{bound: b, place: b.place(), table: rel.TableName(), program: c.compile(b.rule, g)}
 	changed := b.differences(rel)
 	switch {
@@ -81,7 +90,10 @@ func newRulePlan(rs *Ruleset, b *boundRule, rel *cdc.Relation, g group) *rulePla
 	}
 	r.decides = r.broken == nil || r.canDecide(c.uses, changed)
 	for i, column := range rel.Columns {
-		if _, used := b.columns[column.Name]; used && !b.denied[column.Name] {
+		if _, used := b.columns[column.Name]; used || slices.Contains(r.fallback, i) {
+			r.needs = append(r.needs, i)
+		}
+		if _, used := b.columns[column.Name]; used && !b.denied[column.Name] && !b.hidden[column.Name] {
 			r.row = append(r.row, rowColumn{i, jsonKey(column.Name)})
 		}
 	}

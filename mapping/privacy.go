@@ -19,6 +19,24 @@ func (d denied) mistake(hint, format string, args ...any) *strictyaml.Error {
 	return &strictyaml.Error{File: "privacy.deny: " + d.text, Message: fmt.Sprintf(format, args...), Hint: hint}
 }
 
+// hiddenColumns are the columns that a mask or a hash hides, and that no
+// payload, key or tenant shows as they are. A condition that names one does not
+// show it.
+func hiddenColumns(uses []use) map[string]bool {
+	hidden := map[string]bool{}
+	for _, u := range uses {
+		if u.Hidden {
+			hidden[u.Name] = true
+		}
+	}
+	for _, u := range uses {
+		if u.shown && !u.Hidden {
+			delete(hidden, u.Name)
+		}
+	}
+	return hidden
+}
+
 // parseDenied reads table.column or schema.table.column.
 func parseDenied(s string) (denied, *strictyaml.Error) {
 	d := denied{text: s}

@@ -1,7 +1,6 @@
 package mapping
 
 import (
-	"slices"
 	"strings"
 
 	"gancho/cdc"
@@ -47,6 +46,18 @@ type program struct {
 	payload           *node
 	// fallback are the columns of the primary key, for the key.
 	fallback []int
+	// group are the expressions of collapse by other than the primary key.
+	group []*expr.Expr
+	// lookups are all of the rule's; awaits: one is used.
+	lookups []programLookup
+	awaits  bool
+}
+
+// programLookup is a lookup and how its arguments are computed.
+type programLookup struct {
+	*boundLookup
+	arguments []*expr.Expr
+	used      bool
 }
 
 // watched is a column of watch.
@@ -76,12 +87,14 @@ type node struct {
 // instead of failing, so that all are known at the end.
 type compiler struct {
 	relation   *cdc.Relation
+	lookups    []*boundLookup
 	settings   expr.Settings
 	primaryKey []string
 	collations map[string]cdc.Collation
-	generated  []string // columns that the table has and the stream has not
+	generated  map[string]string // columns that the table has and the stream has not, with their formulas
 	mistakes   []*strictyaml.Error
 	uses       []use
+	asked      []bool // lookups that the program at hand uses
 }
 
 // use is a column that a part of a rule depends on.
@@ -102,6 +115,7 @@ func (c *compiler) scope(r *rule, g group) *expr.Scope {
 		Relation: c.relation, Settings: c.settings, Collation: c.collation,
 		Old: g == groupDelete || ops == setOf(cdc.Update), New: g == groupWrite,
 		Insert: ops.has(cdc.Insert), Update: ops.has(cdc.Update), Delete: ops.has(cdc.Delete),
+		Lookups: c.lookupScope(),
 	}
 }
 
@@ -114,11 +128,13 @@ func (c *compiler) collation(column int) (name string, deterministic bool) {
 // compile compiles a rule for a group of operations.
 func (c *compiler) compile(r *rule, g group) *program {
 	scope := c.scope(r, g)
+	c.asked = make([]bool, len(c.lookups))
 	p := &program{
-		when:   c.expression(r.when, scope, g, true, use{}),
+		when:   c.expression(r.when, early(scope), g, true, use{}),
 		tenant: c.expression(r.tenant, scope, g, false, use{shown: true}),
 		key:    c.expression(r.key, scope, g, false, use{shown: true}),
 	}
+	p.group = c.grouped(r, early(scope), g)
 	if g == groupWrite && r.ops.has(cdc.Update) {
 		for _, w := range r.watch {
 			c.watch(p, w)
@@ -134,6 +150,10 @@ func (c *compiler) compile(r *rule, g group) *program {
 		root.children = append(root.children, c.fields(r.data.fields, scope, g)...)
 	}
 	p.payload = root
+	for i, l := range c.lookups {
+		p.lookups = append(p.lookups, c.lookup(l, c.asked[i], scope, g))
+		p.awaits = p.awaits || c.asked[i]
+	}
 	if g != groupTruncate {
 		c.fallback(p, r, g)
 	}
@@ -150,14 +170,19 @@ func (c *compiler) expression(e *expression, scope *expr.Scope, g group, conditi
 	}
 	compiled, err := compile(e.text, scope)
 	for _, m := range mistakes(err) {
-		if named, err := cdc.ParseName(e.text[m.Offset:min(m.Offset+m.Length, len(e.text))]); err == nil && slices.Contains(c.generated, named.Name) {
-			c.mistakes = append(c.mistakes, generatedMistake(e.value, m.Offset, named.Name))
+		if named, err := cdc.ParseName(e.text[m.Offset:min(m.Offset+m.Length, len(e.text))]); err == nil && c.generated[named.Name] != "" {
+			c.mistakes = append(c.mistakes, generatedMistake(e.value, m.Offset, named.Name, c.generated[named.Name]))
 			continue
 		}
 		c.mistakes = append(c.mistakes, e.value.Mistake(m.Offset, m.Hint, "%s", m.Message))
 	}
 	if err != nil {
 		return nil
+	}
+	for _, l := range compiled.Lookups() {
+		if l.Lookup < len(c.asked) {
+			c.asked[l.Lookup] = true
+		}
 	}
 	u.value, u.text, u.path, u.group = e.value, e.text, e.path, g
 	for _, column := range compiled.Columns() {
@@ -176,7 +201,7 @@ func (c *compiler) fields(fields []*field, scope *expr.Scope, g group) []*node {
 			n.leaf = c.expression(f.leaf, scope, g, false, use{leaf: true, shown: true})
 			if n.leaf != nil {
 				n.inputs = inputs(n.leaf)
-				n.fromRow = len(n.inputs) > 0 && !n.leaf.NeedsOld()
+				n.fromRow = len(n.inputs) > 0 && !n.leaf.NeedsOld() && len(n.leaf.Lookups()) == 0
 			}
 		} else {
 			n.children = c.fields(f.fields, scope, g)
@@ -213,8 +238,8 @@ func quoted(name string) string { return `"` + strings.ReplaceAll(name, `"`, `""
 func (c *compiler) find(ref columnRef) int {
 	i := c.relation.Column(ref.name)
 	switch {
-	case i < 0 && slices.Contains(c.generated, ref.name):
-		c.mistakes = append(c.mistakes, generatedMistake(ref.value, -1, ref.name))
+	case i < 0 && c.generated[ref.name] != "":
+		c.mistakes = append(c.mistakes, generatedMistake(ref.value, -1, ref.name, c.generated[ref.name]))
 	case i < 0:
 		c.mistakes = append(c.mistakes, ref.value.Mistake(-1, c.closestColumn(ref.name), "column %q is not in table %s", ref.name, c.relation.Name))
 	}
@@ -223,8 +248,8 @@ func (c *compiler) find(ref columnRef) int {
 
 // generatedMistake: the stream has no generated columns before PostgreSQL 18,
 // nor there unless the publication says so.
-func generatedMistake(v strictyaml.Value, offset int, name string) *strictyaml.Error {
-	return v.Mistake(offset, "write its formula in the rule instead", "column %q is generated, and the stream does not carry generated columns", name)
+func generatedMistake(v strictyaml.Value, offset int, name, formula string) *strictyaml.Error {
+	return v.Mistake(offset, "write its formula in data: "+formula, "column %q is generated, and the stream does not carry generated columns", name)
 }
 
 func (c *compiler) closestColumn(name string) string {

@@ -13,44 +13,41 @@ const insertSuffix = "_insert"
 
 // publicationFindings tells what the publications hold back of tables that they
 // have. Which tables and operations they lack is cdc.Prepare's business, which
-// knows what is safe to add.
+// knows what is safe to add. An empty name looks at none.
 func publicationFindings(rs *Ruleset, publication string) []Finding {
 	if publication == "" {
 		return nil
 	}
 	var out []Finding
-	for _, b := range rs.rules {
-		var members []cdc.Membership
+	for _, b := range rs.withChildren() {
 		for _, m := range b.table.Memberships {
 			if m.Publication == publication || m.Publication == publication+insertSuffix {
-				members = append(members, m)
+				out = append(out, b.restrictionFindings(m)...)
 			}
 		}
-		out = append(out, b.memberFindings(members, publication)...)
 	}
 	return out
 }
 
-func (b *boundRule) memberFindings(members []cdc.Membership, publication string) []Finding {
+// restrictionFindings looks at the row filter and the column list of a membership.
+func (b *boundRule) restrictionFindings(m cdc.Membership) []Finding {
 	name := b.table.Relation.TableName()
-	finding := func(s Severity, fix, format string, args ...any) Finding {
-		return Finding{s, b.place(), name, fmt.Sprintf(format, args...), fix}
-	}
+	alter := "ALTER PUBLICATION " + cdc.QuoteIdentifier(m.Publication)
+	// In one transaction, so that no change is missed between the two.
+	again := fmt.Sprintf("BEGIN; %s DROP TABLE %s; %[1]s ADD TABLE %[2]s; COMMIT;", alter, name)
 	var out []Finding
-	for _, m := range members {
-		if m.Filter != "" {
-			out = append(out, finding(Note, fmt.Sprintf("publish %s without WHERE", name), "publication %s has a row filter: changes of other rows are never seen", m.Publication))
+	if m.Filter != "" {
+		out = append(out, Finding{Note, b.place(), name, fmt.Sprintf("publication %s has a row filter: changes of other rows are never seen", m.Publication), again})
+	}
+	var missing []string
+	for column := range b.columns {
+		if m.Columns != nil && !slices.Contains(m.Columns, column) {
+			missing = append(missing, column)
 		}
-		var missing []string
-		for column := range b.columns {
-			if m.Columns != nil && !slices.Contains(m.Columns, column) {
-				missing = append(missing, column)
-			}
-		}
-		if len(missing) > 0 {
-			slices.Sort(missing)
-			out = append(out, finding(Unpublished, fmt.Sprintf("publish %s without a column list", name), "publication %s leaves out the columns %s", m.Publication, strings.Join(missing, ", ")))
-		}
+	}
+	if len(missing) > 0 {
+		slices.Sort(missing)
+		out = append(out, Finding{Unpublished, b.place(), name, fmt.Sprintf("publication %s leaves out the columns %s", m.Publication, strings.Join(missing, ", ")), again})
 	}
 	return out
 }

@@ -114,6 +114,9 @@ func (m *Mapper) renderPrevious(dst []byte, r *rulePlan, c *cdc.Change) ([]byte,
 		m.beforeChange = *c
 		m.beforeChange.New = c.Old
 		m.before.Load(&m.beforeChange)
+		for i := range m.found {
+			m.before.LoadLookup(i, m.found[i].row)
+		}
 		m.beforeLoaded = true
 	}
 	return m.previousObject(dst, r.payload, c, m.options(r))

@@ -27,6 +27,10 @@ type rule struct {
 	columns    []columnRef
 	data       *field // nil when there is none
 	watch      []columnRef
+	lookups    []*lookup
+	collapse   []*expression
+	children   []*childRef
+	rootOnly   *rootOnly
 	previous   bool
 	// numbersAsStrings quotes all numbers of the payload.
 	numbersAsStrings bool

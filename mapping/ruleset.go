@@ -25,9 +25,17 @@ func (n *TableNeed) add(ops opSet) {
 }
 
 // Tables returns what the rules need of each table, by the names as they are
-// written, sorted.
+// written, sorted. What rules with collapse, children or root_only need besides
+// their own operations is known after Bind.
 func (r *Rules) Tables() []TableNeed {
-	return collectNeeds(r.rules, func(r *rule) (cdc.Name, opSet, bool) { return r.table, r.ops, false })
+	var c needs
+	for _, r := range r.rules {
+		c.add(r.table, r.ops, false)
+		for _, child := range r.children {
+			c.add(child.table, rowOps(), false)
+		}
+	}
+	return c.sorted()
 }
 
 // Severity is how much a finding matters.
@@ -54,33 +62,43 @@ type Finding struct {
 
 // Ruleset is a set of rules that fit the source. It is immutable.
 type Ruleset struct {
-	rules    []*boundRule
-	byTable  map[cdc.Name][]*boundRule
-	findings []Finding
-	settings expr.Settings
-	policy   Policy
+	rules   []*boundRule
+	byTable map[cdc.Name][]*boundRule
+	// perTransaction are the rules that wait for the commit, by their numbers;
+	// transactional are the tables that they look at.
+	perTransaction []*boundRule
+	transactional  map[cdc.Name]*transactionTable
+	findings       []Finding
+	settings       expr.Settings
+	policy         Policy
 }
 
 // Tables returns what the rules need of each table, by resolved names, sorted.
 func (rs *Ruleset) Tables() []TableNeed {
-	return collectNeeds(rs.rules, func(b *boundRule) (cdc.Name, opSet, bool) { return b.table.Relation.TableName(), b.ops, b.needsFull })
+	var c needs
+	for _, b := range rs.withChildren() {
+		c.add(b.table.Relation.TableName(), b.seen, b.needsFull)
+	}
+	return c.sorted()
 }
 
-func collectNeeds[R any](rules []R, about func(R) (cdc.Name, opSet, bool)) []TableNeed {
-	var needs []TableNeed
-	for _, r := range rules {
-		name, ops, full := about(r)
-		i := slices.IndexFunc(needs, func(n TableNeed) bool { return n.Schema == name.Schema && n.Name == name.Name })
-		if i < 0 {
-			i, needs = len(needs), append(needs, TableNeed{TableNeed: cdc.TableNeed{Schema: name.Schema, Name: name.Name}})
-		}
-		needs[i].add(ops)
-		needs[i].OldColumns = needs[i].OldColumns || full
+// needs collects what is needed of tables.
+type needs []TableNeed
+
+func (c *needs) add(name cdc.Name, ops opSet, full bool) {
+	i := slices.IndexFunc(*c, func(n TableNeed) bool { return n.Schema == name.Schema && n.Name == name.Name })
+	if i < 0 {
+		i, *c = len(*c), append(*c, TableNeed{TableNeed: cdc.TableNeed{Schema: name.Schema, Name: name.Name}})
 	}
-	slices.SortFunc(needs, func(a, b TableNeed) int {
+	(*c)[i].add(ops)
+	(*c)[i].OldColumns = (*c)[i].OldColumns || full
+}
+
+func (c needs) sorted() []TableNeed {
+	slices.SortFunc(c, func(a, b TableNeed) int {
 		return cmp.Or(cmp.Compare(a.Schema, b.Schema), cmp.Compare(a.Name, b.Name))
 	})
-	return needs
+	return c
 }
 
 // Findings returns what the person should know about the source.

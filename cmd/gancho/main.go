@@ -72,6 +72,7 @@ func newRootCommand() *cobra.Command {
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
 	root.AddCommand(
 		newRunCommand(),
+		newInitCommand(),
 		newCheckCommand(),
 		newListenCommand(),
 		newDemoCommand(runBridge),

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -96,17 +97,19 @@ func (f *runFlags) run(ctx context.Context, stderr io.Writer) error {
 		Source: cdc.Options{
 			DSN: c.Source.DSN.Reveal(), Slot: c.Source.Slot, Publication: c.Source.Publication, Create: f.create, Log: log,
 		},
-		Location:      c.Source.Location,
-		AcceptSource:  f.acceptSource,
-		Redis:         c.Queue.Redis.Reveal(),
-		AllowVolatile: c.Queue.AllowVolatile,
-		Capture:       f.only != onlyDeliver,
-		Deliver:       f.only != onlyCapture,
-		Listen:        c.HTTP.Listen,
-		Shutdown:      c.Shutdown,
-		Version:       version,
-		Log:           log,
-		Reload:        hangup,
+		LookupDSN:         cmp.Or(c.Source.LookupDSN, c.Source.DSN).Reveal(),
+		TransactionMemory: c.Mapping.TransactionMemory,
+		Location:          c.Source.Location,
+		AcceptSource:      f.acceptSource,
+		Redis:             c.Queue.Redis.Reveal(),
+		AllowVolatile:     c.Queue.AllowVolatile,
+		Capture:           f.only != onlyDeliver,
+		Deliver:           f.only != onlyCapture,
+		Listen:            c.HTTP.Listen,
+		Shutdown:          c.Shutdown,
+		Version:           version,
+		Log:               log,
+		Reload:            hangup,
 		Load: func() (*bridge.Definitions, error) {
 			// Read again: at a reload the file is another one.
 			c, err := config.Load(f.config, os.LookupEnv)
@@ -140,7 +143,11 @@ func parseRules(c *config.Config) (*mapping.Rules, error) {
 	for i, d := range c.Privacy.Deny {
 		deny[i] = d.Column
 	}
-	return mapping.Parse(mapping.Options{Files: c.Rules, Deny: deny, Location: c.Source.Location, OnSchemaChange: policy, Publication: c.Source.Publication})
+	secrets := map[string][]byte{}
+	for name, secret := range c.Privacy.Secrets {
+		secrets[name] = []byte(secret.Reveal())
+	}
+	return mapping.Parse(mapping.Options{Files: c.Rules, Deny: deny, Secrets: secrets, Location: c.Source.Location, OnSchemaChange: policy, Publication: c.Source.Publication})
 }
 
 // newLogger logs for people on a terminal and JSON otherwise.

@@ -28,16 +28,35 @@ const (
 	// insertLoop is one transaction per row, made on the server.
 	insertLoop = `do $$ begin for i in 1..%d loop insert into pedidos (empresa_id, cliente_id, status, numero, total, desconto, observacao)
 		values (1, i %% 1000, '10', 'P' || i, i * 1.01, 0.5, 'entregar na portaria'); commit; end loop; end $$`
-	rules = `rules:
+	// plainRules stream row by row.
+	plainRules = `rules:
   - event: pedido.criado
     table: pedidos
     on: insert
     when: status <> '00' and total > 0 and empresa_id = 1
     tenant: empresa_id
     key: id
-    data: {id: id, empresa: empresa_id, cliente: cliente_id, status: status, numero: numero, total: total, desconto: desconto,
-      criado_em: criado_em, observacao: observacao, liquido: total - desconto}
+    data:
+      id: id
+      empresa: empresa_id
+      cliente: cliente_id
+      status: status
+      numero: numero
+      total: total
+      desconto: desconto
+      criado_em: criado_em
+      observacao: observacao
+      liquido: total - desconto
 `
+	// collapsedRules are the same, decided at the commit.
+	collapsedRules = plainRules + "    collapse: id\n"
+	// lookupRules read a client by its primary key for each order.
+	lookupRules = plainRules + `      cliente_nome: cliente.nome
+    lookup:
+      cliente: select nome from clientes where id = new.cliente_id
+`
+	clients = `create table clientes (id int primary key, nome text not null);
+		insert into clientes select i, 'Cliente número ' || i from generate_series(0, 999) i; analyze clientes`
 	// The publication and the slot that measurements copy.
 	publication = "gancho"
 	masterSlot  = "bench_master"
@@ -46,6 +65,7 @@ const (
 // lab is the machinery around the command: servers, directory, versions.
 type lab struct {
 	gancho, profile               string
+	rules                         string // of the next bridge
 	postgres                      *testservers.Postgres
 	redis                         *testservers.Redis
 	dir                           string
@@ -55,7 +75,7 @@ type lab struct {
 }
 
 func newLab(gancho, profile string) (_ *lab, err error) {
-	l := &lab{profile: profile}
+	l := &lab{profile: profile, rules: plainRules}
 	if l.gancho, err = filepath.Abs(gancho); err != nil {
 		return nil, err
 	}
@@ -80,7 +100,7 @@ func newLab(gancho, profile string) (_ *lab, err error) {
 	if l.conn, err = pgx.Connect(ctx, l.postgres.DSN(database)); err != nil {
 		return nil, err
 	}
-	for _, sql := range []string{table, "create publication " + publication + " for table pedidos with (publish_via_partition_root = true)"} {
+	for _, sql := range []string{table, clients, "create publication " + publication + " for table pedidos with (publish_via_partition_root = true)"} {
 		if _, err := l.conn.Exec(ctx, sql); err != nil {
 			return nil, err
 		}
@@ -240,7 +260,7 @@ func (l *lab) bridge(slot, endpoints string) (*process, error) {
 	if err := os.WriteFile(path, []byte(config), 0o600); err != nil {
 		return nil, err
 	}
-	if err := os.WriteFile(filepath.Join(l.dir, "rules.yaml"), []byte(rules), 0o600); err != nil {
+	if err := os.WriteFile(filepath.Join(l.dir, "rules.yaml"), []byte(l.rules), 0o600); err != nil {
 		return nil, err
 	}
 	args := []string{"run", "--create", "--config", path}

@@ -21,7 +21,7 @@ import (
 
 func main() {
 	receive := flag.String("receive", "", "internal: be the receiver, answering after this duration")
-	only := flag.String("only", "", "run only the measurement of this name: single, batch, end, slow, latency")
+	only := flag.String("only", "", "run only the measurement of this name: single, batch, collapse, lookup, end, slow, latency")
 	gancho := flag.String("gancho", "bin/gancho", "the command to measure")
 	profile := flag.String("cpuprofile", "", "directory for CPU profiles of the command")
 	flag.Parse()
@@ -58,6 +58,8 @@ func measure(ctx context.Context, gancho, only, profile string) error {
 	}{
 		{"single", l.captureSingle},
 		{"batch", l.captureBatch},
+		{"collapse", l.collapse},
+		{"lookup", l.lookup},
 		{"end", l.endToEnd},
 		{"slow", l.slowReceiver},
 		{"latency", l.latency},

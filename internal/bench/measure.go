@@ -29,6 +29,54 @@ func (l *lab) captureBatch(ctx context.Context) (row, error) {
 	return r, err
 }
 
+// collapse compares a rule that is decided at the commit with the same rule
+// that streams.
+func (l *lab) collapse(ctx context.Context) (row, error) {
+	figures, limits, err := l.compareRules(ctx, collapsedRules)
+	if err != nil {
+		return row{}, err
+	}
+	r := ratioRow(figures, limits, "the same rule without collapse")
+	r.what, r.reach = "collapse: id, 1,000-row transactions", ">= 0.5"
+	return r, nil
+}
+
+// lookup compares a rule with a lookup by primary key with the same rule
+// without it.
+func (l *lab) lookup(ctx context.Context) (row, error) {
+	figures, limits, err := l.compareRules(ctx, lookupRules)
+	if err != nil {
+		return row{}, err
+	}
+	r := ratioRow(figures, limits, "the same rule without lookup")
+	r.what, r.reach = "a lookup by primary key, 1,000-row transactions", ">= 20,000/s"
+	return r, nil
+}
+
+// compareRules times the bridge with these rules and with the plain ones, on
+// copies of one slot, in changes per second.
+func (l *lab) compareRules(ctx context.Context, rules string) (figures, limits []float64, err error) {
+	const n, per = 200_000, 1000
+	defer func() { l.rules = plainRules }()
+	if _, err := l.recordAll(ctx, slices.Repeat([]string{fmt.Sprintf(insert, per)}, n/per)); err != nil {
+		return nil, nil, err
+	}
+	for range repeats {
+		for _, side := range []struct {
+			rules string
+			rates *[]float64
+		}{{plainRules, &limits}, {rules, &figures}} {
+			l.rules = side.rules
+			took, err := l.appendAll(ctx, n)
+			if err != nil {
+				return nil, nil, err
+			}
+			*side.rates = append(*side.rates, n/took.Seconds())
+		}
+	}
+	return figures, limits, l.forget(ctx)
+}
+
 // capture compares the bridge, appending to a queue that nobody reads, with
 // pg_recvlogical on copies of one slot.
 func (l *lab) capture(ctx context.Context, sql string, n int) (r row, err error) {

@@ -27,17 +27,19 @@ type Definitions struct {
 
 // Options are everything the bridge needs to know.
 type Options struct {
-	Source        cdc.Options
-	Location      *time.Location // of the source's timestamps without time zone
-	AcceptSource  bool           // start a new epoch when the source is another one
-	Redis         string         // URL
-	AllowVolatile bool
-	Capture       bool // read the source and fill the queues
-	Deliver       bool // empty the queues
-	Listen        string
-	Shutdown      time.Duration // how long requests in flight may take at the end
-	Version       string
-	Log           zerolog.Logger
+	Source            cdc.Options
+	LookupDSN         string         // of what rules look up
+	TransactionMemory int64          // bytes of one transaction that wait in memory for its commit
+	Location          *time.Location // of the source's timestamps without time zone
+	AcceptSource      bool           // start a new epoch when the source is another one
+	Redis             string         // URL
+	AllowVolatile     bool
+	Capture           bool // read the source and fill the queues
+	Deliver           bool // empty the queues
+	Listen            string
+	Shutdown          time.Duration // how long requests in flight may take at the end
+	Version           string
+	Log               zerolog.Logger
 	// Load reads the definitions: once at the start, and at every Reload.
 	Load   func() (*Definitions, error)
 	Reload <-chan os.Signal

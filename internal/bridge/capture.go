@@ -22,6 +22,13 @@ type capture struct {
 	reader *cdc.Reader
 	stage  *stage
 	mapper *mapping.Mapper
+	lookup *mapping.Source
+	// mapped is the newest position before which everything has been given to the
+	// mapper: it counts as reached when nothing is pending there.
+	mapped cdc.LSN
+	// resolve and complete are the mapper's Resolve and Commit until capture ends.
+	resolve  func() error
+	complete func(*cdc.Transaction) error
 	// next is a ruleset that takes over at the next transaction.
 	next      atomic.Pointer[mapping.Ruleset]
 	started   atomic.Bool // it has streamed
@@ -52,7 +59,8 @@ func (b *bridge) openCapture(ctx context.Context) (*capture, error) {
 	}
 	b.Log.Info().Stringer("source", i).Uint16("epoch", epoch).Stringer("confirmed", source.ConfirmedFlush).
 		Bool("slot_created", source.SlotCreated).Int("rules", len(rules.Summaries())).Msg("source prepared")
-	c.mapper = mapping.NewMapper(rules, nil)
+	c.lookup = mapping.NewSource(b.LookupDSN, b.Log)
+	c.mapper = mapping.NewMapper(rules, nil, mapping.WithSource(c.lookup), mapping.WithTransactionMemory(b.TransactionMemory))
 	c.reader = cdc.NewReader(b.Source, source)
 	c.publications = source.Publications
 	return c, nil
@@ -102,6 +110,10 @@ func (c *capture) run(ctx context.Context) error {
 	defer failed()
 	// The reader waits for its handler, which may wait for room.
 	defer context.AfterFunc(reading, c.stage.close)()
+	sink := waitingSink{c.stage}
+	c.resolve = func() error { return c.mapper.Resolve(reading, sink) }
+	c.complete = func(tx *cdc.Transaction) error { return c.mapper.Commit(reading, tx, sink) }
+	defer c.lookup.Close(ctx)
 	go func() {
 		defer failed() // reading on would fill memory
 		filled <- c.fill(filling)
@@ -197,11 +209,15 @@ func (c *capture) confirm(lsn uint64) {
 }
 
 // Begin implements cdc.Handler: rules change only between transactions.
-func (c *capture) Begin(*cdc.Transaction) error {
+func (c *capture) Begin(tx *cdc.Transaction) error {
 	if next := c.next.Swap(nil); next != nil {
+		if err := c.settle(); err != nil {
+			return err
+		}
 		c.mapper.Swap(next)
 		c.Log.Info().Int("rules", len(next.Summaries())).Msg("rules reloaded")
 	}
+	c.mapper.Begin(tx)
 	return nil
 }
 
@@ -212,6 +228,14 @@ func (c *capture) Change(change *cdc.Change) error {
 		return err // it comes again
 	}
 	c.metrics.change(change)
+	if err == nil && c.mapper.Full() {
+		err = c.resolve()
+	}
+	return withPolicy(err)
+}
+
+// withPolicy says which setting made an error of the schema end capture.
+func withPolicy(err error) error {
 	var drift *mapping.SchemaError
 	if errors.As(err, &drift) {
 		return fmt.Errorf("%w (on_schema_change: stop; nothing is lost: mend the rule and start again, or, for changes that are older than the table as it is now, set source.on_schema_change: park, which sets them aside)", err)
@@ -219,23 +243,51 @@ func (c *capture) Change(change *cdc.Change) error {
 	return err
 }
 
+// settle resolves what is pending and passes on how far everything is mapped.
+func (c *capture) settle() error {
+	if err := c.resolve(); err != nil {
+		return withPolicy(err)
+	}
+	c.advance()
+	return nil
+}
+
+// advance tells the stage how far everything is mapped, once nothing is pending.
+func (c *capture) advance() {
+	if c.mapped != 0 && c.mapper.Pending() == 0 {
+		c.stage.reached(c.mapped)
+		c.mapped = 0
+	}
+}
+
 // Commit implements cdc.Handler.
 func (c *capture) Commit(tx *cdc.Transaction) error {
 	c.lagMu.Lock()
 	c.lag.read(tx.End, tx.Time)
 	c.lagMu.Unlock()
-	c.stage.reached(tx.End)
+	if err := c.complete(tx); err != nil {
+		return withPolicy(err)
+	}
+	c.mapped = tx.End
+	if c.mapper.Full() {
+		return c.settle()
+	}
+	c.advance()
 	return nil
 }
 
 // Keepalive implements cdc.Handler.
 func (c *capture) Keepalive(lsn cdc.LSN) error {
-	c.stage.reached(lsn)
+	c.mapped = lsn
+	c.advance()
 	return nil
 }
 
 // Flush implements cdc.Handler.
 func (c *capture) Flush() error {
+	if err := c.settle(); err != nil {
+		return err
+	}
 	c.stage.flush()
 	return nil
 }
@@ -243,6 +295,8 @@ func (c *capture) Flush() error {
 // Reset implements cdc.Handler.
 func (c *capture) Reset() error {
 	c.stage.reset()
+	c.mapper.Reset()
+	c.mapped = 0
 	c.lagMu.Lock()
 	c.lag = lagClock{}
 	c.lagMu.Unlock()

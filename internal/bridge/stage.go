@@ -70,6 +70,12 @@ func signal(c chan struct{}) {
 // mapChange maps one change into the open batch. It waits while the batch is
 // full; closing the stage ends that with context.Canceled.
 func (s *stage) mapChange(m *mapping.Mapper, c *cdc.Change) error {
+	return s.within(func() error { return m.Map(c, sink{s}) })
+}
+
+// within calls add, which adds to the open batch, with the stage locked and
+// room in the batch.
+func (s *stage) within(add func() error) error {
 	s.mu.Lock()
 	for s.open.Bytes() >= batchLimit && !s.discard {
 		s.mu.Unlock()
@@ -85,7 +91,7 @@ func (s *stage) mapChange(m *mapping.Mapper, c *cdc.Change) error {
 	if s.discard {
 		return nil
 	}
-	if err := m.Map(c, sink{s}); err != nil {
+	if err := add(); err != nil {
 		return err
 	}
 	if !s.due && s.open.Bytes() >= appendAt {
@@ -93,6 +99,18 @@ func (s *stage) mapChange(m *mapping.Mapper, c *cdc.Change) error {
 		signal(s.wake)
 	}
 	return nil
+}
+
+// waitingSink takes the results of what may last, one at a time: the stage is
+// not locked between them, and batches leave meanwhile.
+type waitingSink struct{ *stage }
+
+func (s waitingSink) Event(e *mapping.Event) error {
+	return s.within(func() error { return sink(s).Event(e) })
+}
+
+func (s waitingSink) Park(p *mapping.Parked) error {
+	return s.within(func() error { return sink(s).Park(p) })
 }
 
 // sink takes the mapper's results into the open batch; the stage is locked.

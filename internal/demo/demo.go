@@ -43,7 +43,7 @@ func Run(ctx context.Context, o Options) error {
 	s := newScreen(o.Out, o.Color)
 	defer s.close()
 	s.say("starting private PostgreSQL and Redis servers, loading the legacy database")
-	st, err := newStage(ctx)
+	st, err := newStage(ctx, Load)
 	if err != nil {
 		if ctx.Err() != nil {
 			return nil // interrupted before there was anything to see
@@ -66,13 +66,16 @@ func Run(ctx context.Context, o Options) error {
 // perform runs receivers, bridge and traffic on the stage. The report is nil
 // when the context was done before the traffic began.
 func perform(ctx context.Context, o Options, st *stage, s *screen) (_ *report, err error) {
-	subscribers := endpoints()
-	rc, err := newReceivers(subscribers, s.webhook)
+	c, err := demoSettings()
+	if err != nil {
+		return nil, err
+	}
+	rc, err := newReceivers(c.subscribers, s.webhook)
 	if err != nil {
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, rc.close()) }()
-	file, err := st.write(subscribers, rc.addr())
+	file, err := st.write(c, rc.addr())
 	if err != nil {
 		return nil, err
 	}
@@ -90,7 +93,7 @@ func perform(ctx context.Context, o Options, st *stage, s *screen) (_ *report, e
 		return nil, err
 	}
 
-	r := &report{subscribers: subscribers, arrivals: rc.arrivals}
+	r := &report{subscribers: c.subscribers, arrivals: rc.arrivals}
 	if err := r.play(ctx, ended, o, st, s); err != nil {
 		return nil, err
 	}
@@ -98,7 +101,7 @@ func perform(ctx context.Context, o Options, st *stage, s *screen) (_ *report, e
 		return nil, nil // its error is the one to show
 	}
 	drainCtx := either(context.WithoutCancel(ctx), ended)
-	for _, e := range subscribers {
+	for _, e := range c.subscribers {
 		rc.arrivals[e.Name].wait(drainCtx, e.share(r.traffic.Events).Total(), cmp.Or(o.Patience, defaultPatience))
 	}
 	if b.hasEnded() {

@@ -11,6 +11,7 @@ type endpoint struct {
 	Name   string
 	Events string // a pattern, as in the configuration
 	Tenant int    // 0: all
+	Order  string // empty: by key
 	Secret delivery.Secret
 }
 

@@ -15,7 +15,12 @@ var rows string
 
 // Load makes the legacy database in an empty one: schema, seed, the demo's
 // rows, and what a DBA sets for Gancho.
-func Load(ctx context.Context, conn *pgx.Conn) error {
+func Load(ctx context.Context, conn *pgx.Conn) error { return load(ctx, conn, rows) }
+
+// loadSeed is Load without the demo's rows, whose ids are those of the scenes.
+func loadSeed(ctx context.Context, conn *pgx.Conn) error { return load(ctx, conn, "") }
+
+func load(ctx context.Context, conn *pgx.Conn, rows string) error {
 	schema, seed, identity := migrations.Legacy()
 	for _, script := range []struct{ name, sql string }{
 		{"schema", schema}, {"seed", seed}, {"rows", rows}, {"identity", identity},

@@ -42,6 +42,13 @@ func (s *screen) say(format string, args ...any) {
 	s.print(s.paint("1", "» "+fmt.Sprintf(format, args...)))
 }
 
+// line prints a line as it is.
+func (s *screen) line(text string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.print(text)
+}
+
 // webhook prints or counts one that arrived.
 func (s *screen) webhook(a *arrival) {
 	s.mu.Lock()
@@ -101,12 +108,14 @@ func (s *screen) paint(code, text string) string {
 }
 
 // preview is the beginning of a payload.
-func preview(data []byte) string {
-	text := string(data)
-	if utf8.RuneCountInString(text) <= previewRunes {
+func preview(data []byte) string { return cut(string(data), previewRunes) }
+
+// cut shortens a text to so many runes.
+func cut(text string, runes int) string {
+	if utf8.RuneCountInString(text) <= runes {
 		return text
 	}
-	return string([]rune(text)[:previewRunes-1]) + "…"
+	return string([]rune(text)[:runes-1]) + "…"
 }
 
 // short prints a duration with as many digits as are of use.

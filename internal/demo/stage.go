@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"net"
 	"os"
+	"path"
 	"path/filepath"
 	"text/template"
 
@@ -36,7 +37,7 @@ type stage struct {
 }
 
 // newStage starts the servers and loads the legacy database. Close ends all of it.
-func newStage(ctx context.Context) (_ *stage, err error) {
+func newStage(ctx context.Context, load func(context.Context, *pgx.Conn) error) (_ *stage, err error) {
 	s := &stage{}
 	defer func() {
 		if err != nil {
@@ -67,7 +68,7 @@ func newStage(ctx context.Context) (_ *stage, err error) {
 	if err != nil {
 		return nil, err
 	}
-	err = Load(ctx, conn)
+	err = load(ctx, conn)
 	return s, errors.Join(err, conn.Close(context.WithoutCancel(ctx)))
 }
 
@@ -80,33 +81,49 @@ func (s *stage) connect(ctx context.Context) (*pgx.Conn, error) {
 	return conn, nil
 }
 
+// settings are what differs between the configurations of the demo's plays.
+type settings struct {
+	rules       map[string][]byte // files
+	deny        []string          // privacy.deny
+	subscribers []endpoint
+}
+
+// demoSettings are those of the working day.
+func demoSettings() (settings, error) {
+	c := settings{rules: map[string][]byte{}, deny: []string{"clientes.cpf_cnpj", "clientes.rg", "clientes.foto", "clientes.biometria"}, subscribers: endpoints()}
+	files, err := fs.Glob(ruleFiles, "rules/*.yaml")
+	if err != nil {
+		return c, fmt.Errorf("read the demo's rules: %w", err)
+	}
+	for _, name := range files {
+		if c.rules[path.Base(name)], err = ruleFiles.ReadFile(name); err != nil {
+			return c, fmt.Errorf("read the demo's rules: %w", err)
+		}
+	}
+	return c, nil
+}
+
 // write puts the bridge's configuration and rules into the directory and
 // returns the configuration's path. Only this user may read the secrets in it.
-func (s *stage) write(subscribers []endpoint, receivers string) (string, error) {
-	err := fs.WalkDir(ruleFiles, "rules", func(path string, entry fs.DirEntry, err error) error {
-		if err != nil {
-			return err
+func (s *stage) write(c settings, receivers string) (string, error) {
+	dir := filepath.Join(s.dir, "rules")
+	err := os.Mkdir(dir, 0o700)
+	for name, text := range c.rules {
+		if err == nil {
+			err = os.WriteFile(filepath.Join(dir, name), text, 0o600)
 		}
-		if entry.IsDir() {
-			return os.Mkdir(filepath.Join(s.dir, path), 0o700)
-		}
-		text, err := ruleFiles.ReadFile(path)
-		if err != nil {
-			return err
-		}
-		return os.WriteFile(filepath.Join(s.dir, path), text, 0o600)
-	})
+	}
 	if err != nil {
 		return "", fmt.Errorf("write the demo's rules: %w", err)
 	}
 	name := filepath.Join(s.dir, "gancho.yaml")
-	if err := s.writeConfiguration(name, subscribers, receivers); err != nil {
+	if err := s.writeConfiguration(name, c, receivers); err != nil {
 		return "", fmt.Errorf("write the demo's configuration: %w", err)
 	}
 	return name, nil
 }
 
-func (s *stage) writeConfiguration(name string, subscribers []endpoint, receivers string) error {
+func (s *stage) writeConfiguration(name string, c settings, receivers string) error {
 	t, err := template.New("gancho.yaml").Parse(configuration)
 	if err != nil {
 		return err
@@ -117,7 +134,7 @@ func (s *stage) writeConfiguration(name string, subscribers []endpoint, receiver
 	}
 	err = t.Execute(f, map[string]any{
 		"Source": s.postgres.DSN(database), "Redis": s.redis.URL(), "Listen": s.listen,
-		"Endpoints": subscribers, "Receivers": receivers,
+		"Endpoints": c.subscribers, "Receivers": receivers, "Deny": c.deny,
 	})
 	return errors.Join(err, f.Close())
 }

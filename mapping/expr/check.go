@@ -17,6 +17,8 @@ type checker struct {
 	machine *Machine // for constants
 	errs    Errors
 	named   []Column
+	hiding  int // masks and hashes around the term at hand
+	lookups []LookupColumn
 	needOld bool
 }
 
@@ -38,9 +40,16 @@ func (c *checker) columns() []Column {
 			}
 			return -1
 		}
-		return cmp.Compare(a.Index, b.Index)
+		if d := cmp.Compare(a.Index, b.Index); d != 0 || a.Hidden == b.Hidden {
+			return d
+		}
+		if b.Hidden {
+			return -1
+		}
+		return 1
 	})
-	return slices.Compact(c.named)
+	// A column's clear mentions come first, and stand for all of them.
+	return slices.CompactFunc(c.named, func(a, b Column) bool { return a.Old == b.Old && a.Index == b.Index })
 }
 
 // check is transformExpr.

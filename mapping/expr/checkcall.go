@@ -227,10 +227,13 @@ func (c *checker) call(n *call) *term {
 	case "coalesce", "greatest", "least", "nullif":
 		return c.choice(n)
 	}
+	if name == "hmac" {
+		return c.hmac(n)
+	}
+	if f := maskFunctions()[name]; f != nil {
+		return c.mask(n, f)
+	}
 	switch {
-	case strings.HasPrefix(name, "mask_") || name == "hmac":
-		c.errorAt(n.name.place, "leave the column out until then", "%s() comes with a later release", name)
-		return nil
 	case pg().functions[name] == nil:
 		c.errorAt(n.name.place, functionHint(name), "function %s is not supported", name)
 		return nil
@@ -273,6 +276,7 @@ func (c *checker) callNamed(name string, p place, args []*term) *term {
 // functionHint proposes functions with a name like the one written.
 func functionHint(name string) string {
 	names := append(slices.Collect(maps.Keys(pg().functions)), "coalesce", "nullif", "greatest", "least", "changed", "became")
+	names = append(names, maskNames()...)
 	names = slices.DeleteFunc(names, func(n string) bool { return !hasImpl(n) })
 	slices.Sort(names)
 	if near, ok := closest(name, names); ok {

@@ -2,6 +2,7 @@ package expr
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"gancho/cdc"
@@ -17,18 +18,54 @@ func (c *checker) column(n *columnRef) *term {
 			return nil
 		}
 		return c.columnOf(n.place, id, c.scope.Delete && !c.scope.Insert && !c.scope.Update, true)
-	case n.path[0].text == "lookup":
-		c.errorAt(n.place, "use a column of the table", "lookups come with a later release")
-		return nil
+	case c.lookupOf(n.path[0]) >= 0:
+		return c.lookupColumn(n, c.lookupOf(n.path[0]))
 	case len(n.path) > 2 || n.path[0].text != "old" && n.path[0].text != "new":
 		hint := "write old.x, new.x or x"
 		if r := c.scope.Relation; r != nil && (n.path[0].text == r.Name || n.path[0].text == r.Schema) {
 			hint = "write new." + quoteIdent(id)
+		} else if near, ok := closest(n.path[0].text, c.lookupNames()); ok {
+			hint = fmt.Sprintf("did you mean %s.%s?", near, quoteIdent(id))
 		}
 		c.errorAt(n.place, hint, "%s is not a row of this rule", quoteIdent(n.path[0]))
 		return nil
 	}
 	return c.columnOf(n.place, id, n.path[0].text == "old", false)
+}
+
+// lookupOf returns the lookup of a name, or -1.
+func (c *checker) lookupOf(id ident) int {
+	return slices.IndexFunc(c.scope.Lookups, func(l Lookup) bool { return l.Name == id.text })
+}
+
+func (c *checker) lookupNames() []string {
+	names := make([]string, len(c.scope.Lookups))
+	for i, l := range c.scope.Lookups {
+		names[i] = l.Name
+	}
+	return names
+}
+
+// lookupColumn makes the term of a lookup's column.
+func (c *checker) lookupColumn(n *columnRef, lookup int) *term {
+	l := &c.scope.Lookups[lookup]
+	switch {
+	case len(n.path) > 2:
+		c.errorAt(n.place, "write "+l.Name+".column", "%s is a lookup, which has columns only", l.Name)
+		return nil
+	case c.scope.Early:
+		c.errorAt(n.place, "use columns of the table here; a lookup can stand in data, tenant and key", "lookup %s is read only after the rule has fired", l.Name)
+		return nil
+	}
+	id := n.path[1]
+	i := slices.IndexFunc(l.Columns, func(col cdc.Column) bool { return col.Name == id.text })
+	if i < 0 {
+		c.errorAt(n.place, c.columnHint(&cdc.Relation{Columns: l.Columns}, id), "column %q is not in lookup %s", id.text, l.Name)
+		return nil
+	}
+	col := &l.Columns[i]
+	c.lookups = append(c.lookups, LookupColumn{Lookup: lookup, Index: i, Hidden: c.hiding > 0})
+	return &term{op: opColumn, typ: col.Type, typmod: col.TypeMod, place: n.place, column: i, lookup: lookup + 1, name: l.Name + "." + col.Name, vars: true}
 }
 
 // isWholeRow tells a bare old or new, unless it is a column's name.
@@ -57,7 +94,7 @@ func (c *checker) columnOf(p place, id ident, old, bare bool) *term {
 
 func (c *checker) columnTerm(p place, i int, old bool) *term {
 	col := &c.scope.Relation.Columns[i]
-	c.named = append(c.named, Column{Old: old, Index: i, Name: col.Name})
+	c.named = append(c.named, Column{Old: old, Index: i, Name: col.Name, Hidden: c.hiding > 0})
 	c.needOld = c.needOld || old
 	return &term{op: opColumn, typ: col.Type, typmod: col.TypeMod, place: p, column: i, old: old, name: col.Name, vars: true}
 }
@@ -108,11 +145,15 @@ func (c *checker) columnHint(r *cdc.Relation, id ident) string {
 
 // userType finds a type among those of the table's columns.
 func (c *checker) userType(schema, name string) *cdc.Type {
-	if c.scope.Relation == nil {
-		return nil
+	var columns []cdc.Column
+	if c.scope.Relation != nil {
+		columns = c.scope.Relation.Columns
 	}
-	for i := range c.scope.Relation.Columns {
-		for t := c.scope.Relation.Columns[i].Type; t != nil; t = t.Elem {
+	for _, l := range c.scope.Lookups {
+		columns = append(columns[:len(columns):len(columns)], l.Columns...)
+	}
+	for i := range columns {
+		for t := columns[i].Type; t != nil; t = t.Elem {
 			if t.Name == name && (schema == "" || schema == t.Schema) {
 				return t
 			}

@@ -5,6 +5,9 @@ func (c *checker) collatedColumn(t *term) (column, collation string, determinist
 	if c.scope.Collation == nil {
 		return "", "", true
 	}
+	if t.lookup > 0 {
+		return "", "", true // its collation is not known, nor is that of a table's expression
+	}
 	if t.op == opColumn || t.op == opChanged {
 		name, ok := c.scope.Collation(t.column)
 		return t.name, name, ok || name == ""

@@ -23,6 +23,8 @@ type Settings struct {
 	Provider string
 	// Encoding is the server's, by pg_encoding_to_char; empty is UTF8.
 	Encoding string
+	// Secrets are the keys of hmac(), by name.
+	Secrets map[string][]byte
 }
 
 // Scope is what an expression may name.
@@ -35,10 +37,22 @@ type Scope struct {
 	// or old.x when the rule is for delete only.
 	Insert, Update, Delete bool
 	Settings               Settings
+	// Lookups are rows from elsewhere, whose columns are named lookup.column;
+	// at most MaxLookups.
+	Lookups []Lookup
+	// Early: the expression is evaluated before the lookups are read, so that
+	// naming one is an error.
+	Early bool
 	// Collation tells a column's own collation (pg_attribute.attcollation), when
 	// it is not the database's, and whether it is deterministic
 	// (pg_collation.collisdeterministic); else name is empty. Nil: no column has one.
 	Collation func(column int) (name string, deterministic bool)
+}
+
+// Lookup is a row that a query finds for a change.
+type Lookup struct {
+	Name    string
+	Columns []cdc.Column
 }
 
 // Error is one mistake in an expression. Offset and Length are in bytes of the
@@ -113,6 +127,14 @@ type Column struct {
 	Old   bool
 	Index int // in Scope.Relation.Columns
 	Name  string
+	// Hidden: it is named only within mask_... (), last4() and hmac().
+	Hidden bool
+}
+
+// LookupColumn is a column of a lookup that an expression names.
+type LookupColumn struct {
+	Lookup, Index int  // in Scope.Lookups, and in its Columns
+	Hidden        bool // as in Column
 }
 
 // Expr is a compiled expression. It is immutable: any number of machines may
@@ -126,6 +148,7 @@ type Expr struct {
 	zoned   bool // the text form depends on the session's time zone, which is not the stream's
 	typ     *cdc.Type
 	columns []Column
+	lookups []LookupColumn
 	needOld bool
 }
 
@@ -160,7 +183,7 @@ func compile(src string, s *Scope, mustBeBool bool) (*Expr, error) {
 	if root == nil {
 		return nil, errors.New("check the expression: no result; report this as a bug")
 	}
-	e := &Expr{source: tree, root: root, typ: root.typ, columns: c.columns(), needOld: c.needOld}
+	e := &Expr{source: tree, root: root, typ: root.typ, columns: c.columns(), lookups: c.lookups, needOld: c.needOld}
 	e.eval, e.out, e.zoned = generate(root), codecOf(root.typ), showsZone(root.typ)
 	if root.typ.Base().OID == oidBool {
 		e.test = generateBool(root)
@@ -174,6 +197,10 @@ func (e *Expr) Type() *cdc.Type { return e.typ }
 // Columns returns every column that the expression names, old rows last,
 // sorted by index and without repetition.
 func (e *Expr) Columns() []Column { return slices.Clone(e.columns) }
+
+// Lookups returns the columns of lookups that the expression names, as often as
+// it does.
+func (e *Expr) Lookups() []LookupColumn { return slices.Clone(e.lookups) }
 
 // NeedsOld reports whether the expression uses values of the old row.
 func (e *Expr) NeedsOld() bool { return e.needOld }

@@ -2,6 +2,7 @@ package expr
 
 import (
 	"errors"
+	"hash"
 	"time"
 
 	"gancho/cdc"
@@ -18,15 +19,23 @@ type Machine struct {
 	settings Settings
 	loc      *time.Location
 	change   *cdc.Change
-	turn     uint64         // of the change; a cell of another turn is stale
-	rows     [2][]cdc.Datum // new and old
-	cells    [2][]cell
+	turn     uint64             // of the change; a cell of another turn is stale
+	rows     [sides][]cdc.Datum // new, old and those of lookups
+	cells    [sides][]cell
 	arena    []byte // results of text functions, until the next Load
 	args     []value
 	bound    value // what opBound stands for
 	err      *EvalError
 	missing  *UnknownError
+	macs     map[string]hash.Hash // by the secret's name
+	digest   []byte
 }
+
+// MaxLookups is the largest number of lookups in a scope.
+const MaxLookups = 16
+
+// sides are the rows that a machine has: new, old and one for each lookup.
+const sides = 2 + MaxLookups
 
 // cell caches a column's parsed value.
 type cell struct {
@@ -60,6 +69,11 @@ func (m *Machine) Load(c *cdc.Change) {
 	}
 	m.arena = m.arena[:0]
 }
+
+// LoadLookup gives the row of a lookup, by its place in Scope.Lookups, to the
+// expressions about the change that was loaded last. It is called once for each
+// change. The machine keeps the row as Load keeps the change.
+func (m *Machine) LoadLookup(lookup int, row []cdc.Datum) { m.rows[2+lookup] = row }
 
 // Bool evaluates a boolean expression. When err is not nil, it is an
 // *UnknownError or an *EvalError.

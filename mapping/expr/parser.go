@@ -396,7 +396,7 @@ func (p *parser) parenthesised() ([]node, *syntaxError) {
 		return nil, fault
 	}
 	if p.isWord("select") || p.isWord("with") {
-		return nil, p.fault(p.peek(), "use a lookup, which comes with a later release", "subqueries are not supported")
+		return nil, p.fault(p.peek(), "use a lookup", "subqueries are not supported")
 	}
 	list, fault := p.exprList()
 	if fault != nil {

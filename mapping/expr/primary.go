@@ -27,7 +27,7 @@ func (p *parser) primary() (node, *syntaxError) {
 func (p *parser) parentheses() (node, *syntaxError) {
 	open := p.next()
 	if p.isWord("select") || p.isWord("with") {
-		return nil, p.fault(p.peek(), "use a lookup, which comes with a later release", "subqueries are not supported")
+		return nil, p.fault(p.peek(), "use a lookup", "subqueries are not supported")
 	}
 	n, fault := p.expr(0)
 	if fault != nil {
@@ -80,7 +80,7 @@ func (p *parser) wordForms(t token) (node, *syntaxError) {
 		case "extract", "position", "substring", "trim", "overlay", "coalesce", "greatest", "least", "nullif":
 			return p.keywordCall(t)
 		case "exists":
-			return nil, p.fault(t, "use a lookup, which comes with a later release", "subqueries are not supported")
+			return nil, p.fault(t, "use a lookup", "subqueries are not supported")
 		}
 	}
 	return p.name()
@@ -237,7 +237,7 @@ func (p *parser) castForm() (node, *syntaxError) {
 func (p *parser) arrayForm() (node, *syntaxError) {
 	start := p.next().off
 	if p.isPunct("(") {
-		return nil, p.fault(p.peek(), "use a lookup, which comes with a later release", "subqueries are not supported")
+		return nil, p.fault(p.peek(), "use a lookup", "subqueries are not supported")
 	}
 	if fault := p.needPunct("["); fault != nil {
 		return nil, fault

@@ -47,6 +47,7 @@ type term struct {
 	impl   *impl
 	column int // opColumn, opChanged
 	old    bool
+	lookup int // 1 + the lookup whose column it is, 0: a column of the table
 	negate bool
 	all    bool   // opQuantified: all, not any; opExtreme: greatest
 	test   string // opTruth; opNull: testDatum or empty
@@ -79,6 +80,9 @@ func (t *term) isConst() bool { return t.op == opConst }
 
 // side is where the machine keeps the column's row.
 func (t *term) side() int {
+	if t.lookup > 0 {
+		return 1 + t.lookup
+	}
 	if t.old {
 		return 1
 	}

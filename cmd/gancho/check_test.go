@@ -1,0 +1,178 @@
+package main_test
+
+import (
+	"context"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/jackc/pgx/v5"
+)
+
+// TestCheckTables: a table that cannot serve its rule says so, with the
+// statement that mends it. Where that is SQL, it is run, and check is satisfied.
+func TestCheckTables(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		statements []string
+		rule       string
+		// code is what check exits with; a publication is made by run --create.
+		code int
+		want string // what it says
+		// mend is the statement that it says; empty: the rule is to be edited.
+		mend string
+		// rest is the rule after that edit, or the statement with what only a
+		// person knows filled in.
+		rest string
+	}{
+		"no primary key with update": {
+			[]string{"create table parametros (chave text, valor text)"},
+			"{event: a, table: parametros, on: update, columns: [chave]}", 1,
+			"table public.parametros has no replica identity: with its updates or deletes published, the application's own UPDATE and DELETE of public.parametros would fail",
+			"ALTER TABLE public.parametros REPLICA IDENTITY FULL;", "",
+		},
+		"no primary key with delete": {
+			[]string{"create table parametros (chave text, valor text)"},
+			"{event: a, table: parametros, on: [insert, delete], columns: [chave]}", 1,
+			"table public.parametros has no replica identity", "ALTER TABLE public.parametros REPLICA IDENTITY FULL;", "",
+		},
+		"partitioned table without primary key": {
+			[]string{"create table leituras (id int not null, dia date not null) partition by range (dia)", "create table leituras_resto partition of leituras default"},
+			"{event: a, table: leituras, on: update, columns: [id]}", 1,
+			"add a primary key: ALTER TABLE public.leituras ADD PRIMARY KEY (...);", "ALTER TABLE public.leituras ADD PRIMARY KEY (", "ALTER TABLE public.leituras ADD PRIMARY KEY (id, dia);",
+		},
+		"unlogged": {
+			[]string{"create unlogged table carrinhos (id int primary key)"},
+			"{event: a, table: carrinhos, on: insert, columns: [id]}", 1,
+			"table public.carrinhos is unlogged: its changes are not in the WAL", "ALTER TABLE public.carrinhos SET LOGGED;", "",
+		},
+		"view": {
+			[]string{"create table clientes (id int primary key, ativo boolean)", "create view ativos as select id from clientes where ativo"},
+			"{event: a, table: ativos, on: insert, columns: [id]}", 1,
+			"public.ativos is a view, which has no changes of its own; write table: public.clientes, with the view's condition in when", "",
+			"{event: a, table: public.clientes, on: insert, when: ativo, columns: [id]}",
+		},
+		"materialized view": {
+			[]string{"create table clientes (id int primary key)", "create materialized view resumo as select id from clientes"},
+			"{event: a, table: resumo, on: insert, columns: [id]}", 1,
+			"public.resumo is a materialized view, which has no changes of its own; write table: public.clientes", "",
+			"{event: a, table: public.clientes, on: insert, columns: [id]}",
+		},
+		"partition": {
+			[]string{"create table acessos (id int primary key) partition by range (id)", "create table acessos_1 partition of acessos default"},
+			"{event: a, table: acessos_1, on: insert, columns: [id]}", 1,
+			"the stream has its rows as those of public.acessos; write table: public.acessos", "",
+			"{event: a, table: public.acessos, on: insert, columns: [id]}",
+		},
+		"generated column": {
+			[]string{"create table mensalidades (id int primary key, valor numeric(12,2), quantidade int, total numeric generated always as (round(valor * quantidade, 2)) stored)"},
+			"{event: a, table: mensalidades, on: insert, columns: [id, total]}", 1,
+			`column "total" is generated, and the stream does not carry generated columns; write its formula in data: round((valor * (quantidade)::numeric), 2)`, "",
+			"{event: a, table: mensalidades, on: insert, columns: [id], data: {total: 'round((valor * (quantidade)::numeric), 2)'}}",
+		},
+		"replica identity": {
+			[]string{"create table cobrancas (id int primary key, status char(1))"},
+			"{event: a, table: cobrancas, on: update, when: old.status <> new.status, columns: [id]}", 1,
+			`when needs the old value of column "status", which the server sends only under REPLICA IDENTITY FULL`,
+			"ALTER TABLE public.cobrancas REPLICA IDENTITY FULL;", "",
+		},
+		"replica identity of partitions": {
+			[]string{"create table acessos (id int primary key, sentido text) partition by range (id)", "create table acessos_1 partition of acessos default"},
+			"{event: a, table: acessos, on: update, watch: [sentido], columns: [id]}", 1,
+			"which the server sends only under REPLICA IDENTITY FULL",
+			"ALTER TABLE public.acessos REPLICA IDENTITY FULL; ALTER TABLE public.acessos_1 REPLICA IDENTITY FULL;", "",
+		},
+		"no publication": {
+			[]string{"create table clientes (id int primary key)"},
+			"{event: a, table: clientes, on: insert, columns: [id]}", 0,
+			"publication gancho does not exist",
+			"CREATE PUBLICATION gancho FOR TABLE public.clientes WITH (publish = 'insert, update, delete, truncate', publish_via_partition_root = true);", "",
+		},
+		"no publication of inserts": {
+			[]string{"create table movimentos (id int)", "create publication gancho"},
+			"{event: a, table: movimentos, on: insert, key: id, columns: [id]}", 0,
+			"publication gancho_insert does not exist",
+			"CREATE PUBLICATION gancho_insert FOR TABLE public.movimentos WITH (publish = 'insert, truncate', publish_via_partition_root = true);", "",
+		},
+		"publication without the table": {
+			[]string{"create table clientes (id int primary key)", "create publication gancho"},
+			"{event: a, table: clientes, on: insert, columns: [id]}", 0,
+			"publication gancho does not have the table", "ALTER PUBLICATION gancho ADD TABLE public.clientes;", "",
+		},
+		// In the one with updates, the application's own UPDATE would fail.
+		"publication of inserts without the table": {
+			[]string{"create table movimentos (id int)", "create publication gancho", "create publication gancho_insert with (publish = 'insert')"},
+			"{event: a, table: movimentos, on: insert, key: id, columns: [id]}", 0,
+			"publication gancho_insert does not have the table", "ALTER PUBLICATION gancho_insert ADD TABLE public.movimentos;", "",
+		},
+		"publication without the partitioned table": {
+			[]string{"create table acessos (id int primary key) partition by range (id)", "create table acessos_1 partition of acessos default", "create publication gancho for table acessos"},
+			"{event: a, table: acessos, on: insert, columns: [id]}", 0,
+			"publication gancho does not have the partitioned table as one", "ALTER PUBLICATION gancho SET (publish_via_partition_root = true);", "",
+		},
+		"publication without updates": {
+			[]string{"create table clientes (id int primary key)", "create publication gancho for table clientes with (publish = 'insert')"},
+			"{event: a, table: clientes, on: update, columns: [id]}", 0,
+			"publication gancho does not publish update", "ALTER PUBLICATION gancho SET (publish = 'insert, update, delete, truncate');", "",
+		},
+		"table among the inserts only": {
+			[]string{"create table clientes (id int primary key)", "create publication gancho", "create publication gancho_insert for table clientes with (publish = 'insert')"},
+			"{event: a, table: clientes, on: update, columns: [id]}", 0,
+			"publication gancho does not have the table, so that update is not published", "ALTER PUBLICATION gancho ADD TABLE public.clientes;", "",
+		},
+		"column list": {
+			[]string{"create table clientes (id int primary key, nome text)", "create publication gancho for table clientes (id)"},
+			"{event: a, table: clientes, on: insert, columns: [id, nome]}", 0,
+			"publication gancho leaves out the columns nome", "BEGIN; ALTER PUBLICATION gancho DROP TABLE public.clientes; ALTER PUBLICATION gancho ADD TABLE public.clientes; COMMIT;", "",
+		},
+		"row filter": {
+			[]string{"create table clientes (id int primary key)", "create publication gancho for table clientes where (id > 5)"},
+			"{event: a, table: clientes, on: insert, columns: [id]}", 0,
+			"publication gancho has a row filter", "BEGIN; ALTER PUBLICATION gancho DROP TABLE public.clientes; ALTER PUBLICATION gancho ADD TABLE public.clientes; COMMIT;", "",
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			dsn, path := pg.Database(t, "", c.statements...), filepath.Join(t.TempDir(), "gancho.yaml")
+			check := func(rule string) (int, string) {
+				config := "source: {dsn: '" + dsn + "'}\nqueue: {redis: redis://nowhere.invalid}\nrules: [r.yaml]\n"
+				for file, text := range map[string]string{path: config, filepath.Join(filepath.Dir(path), "r.yaml"): "rules:\n  - " + rule + "\n"} {
+					if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+						t.Fatal(err)
+					}
+				}
+				code, stdout, stderr := command(t, "check", "--config", path)
+				return code, stdout + stderr
+			}
+			code, said := check(c.rule)
+			if code != c.code || !strings.Contains(said, c.want) || !strings.Contains(said, c.mend) {
+				t.Fatalf("exit %d, want %d with %q and %q:\n%s", code, c.code, c.want, c.mend, said)
+			}
+			rule := c.rule
+			switch {
+			case c.mend == "":
+				rule = c.rest
+			case c.rest != "":
+				mend(t, dsn, c.rest)
+			default:
+				mend(t, dsn, c.mend)
+			}
+			if code, said = check(rule); code != 0 || strings.Contains(said, c.want) {
+				t.Errorf("after it, exit %d:\n%s", code, said)
+			}
+		})
+	}
+}
+
+func mend(t *testing.T, dsn, statements string) {
+	t.Helper()
+	conn, err := pgx.Connect(context.Background(), dsn)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = conn.Close(context.Background()) }()
+	if _, err := conn.Exec(context.Background(), statements, pgx.QueryExecModeSimpleProtocol); err != nil {
+		t.Fatalf("%s: %v", statements, err)
+	}
+}

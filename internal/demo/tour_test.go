@@ -1,0 +1,90 @@
+package demo_test
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"strings"
+	"testing"
+	"time"
+
+	"gancho/config"
+	"gancho/internal/demo"
+)
+
+// A bridge that is ready and delivers nothing is found out, event by event.
+func TestTourFailsWhenWebhooksAreMissing(t *testing.T) {
+	t.Parallel()
+	var out bytes.Buffer
+	err := demo.Tour(context.Background(), demo.Options{
+		Out: &out, Patience: time.Millisecond,
+		Bridge: func(ctx context.Context, file string) error {
+			c, err := config.Load(file, os.LookupEnv)
+			if err != nil {
+				return err
+			}
+			if len(c.Rules) != 3 || len(c.Endpoints) != 1 || c.Endpoints[0].Order != "endpoint" {
+				t.Errorf("rules %v, endpoints %v", c.Rules, c.Endpoints)
+			}
+			l, err := net.Listen("tcp", c.HTTP.Listen)
+			if err != nil {
+				return err
+			}
+			server := &http.Server{Handler: http.HandlerFunc(func(http.ResponseWriter, *http.Request) {})}
+			context.AfterFunc(ctx, func() { _ = server.Close() })
+			if err := server.Serve(l); !errors.Is(err, http.ErrServerClosed) {
+				return err
+			}
+			return nil
+		},
+	})
+	if err == nil || !strings.HasPrefix(err.Error(), "40 of 40 events did not arrive: notificarCadastro, notificarContrato, ") {
+		t.Errorf("Tour returns %v", err)
+	}
+	if n := strings.Count(out.String(), "nothing arrived"); n != 40 {
+		t.Errorf("%d of 40 are shown as missing:\n%s", n, out.String())
+	}
+}
+
+// The bridge's own error is the one to show.
+func TestTourReturnsTheBridgesError(t *testing.T) {
+	t.Parallel()
+	refused := errors.New("refused")
+	err := demo.Tour(context.Background(), demo.Options{Out: io.Discard, Bridge: func(context.Context, string) error { return refused }})
+	if !errors.Is(err, refused) || strings.Contains(err.Error(), "\n") {
+		t.Errorf("Tour returns %v, want the bridge's error", err)
+	}
+}
+
+// Each scene has all that the tests and the tour rely on.
+func TestScenes(t *testing.T) {
+	t.Parallel()
+	scenes, err := demo.Scenes()
+	if err != nil {
+		t.Fatal(err)
+	}
+	vendors := map[string]int{}
+	for i, s := range scenes {
+		vendors[s.Vendor]++
+		kinds := map[demo.StepKind]int{}
+		for _, step := range s.Steps {
+			kinds[step.Kind]++
+			if len(step.SQL) == 0 {
+				t.Errorf("scene %d: a step without SQL", s.Number)
+			}
+			if step.Kind == demo.Silent && step.Why == "" {
+				t.Errorf("scene %d: a near miss that does not say why", s.Number)
+			}
+		}
+		if s.Number != i+1 || s.Title == "" || len(s.Events) == 0 || kinds[demo.When] == 0 || kinds[demo.Silent] == 0 {
+			t.Errorf("scene %d is the %dth: %q, events %v, steps %v", s.Number, i+1, s.Title, s.Events, kinds)
+		}
+	}
+	if vendors["Pacto"] != 5 || vendors["Superlógica"] != 26 || vendors["iSET"] != 9 {
+		t.Errorf("scenes by vendor: %v", vendors)
+	}
+}

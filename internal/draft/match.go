@@ -1,0 +1,119 @@
+package draft
+
+import (
+	"slices"
+	"strings"
+	"unicode"
+
+	"gancho/internal/strictyaml"
+)
+
+// sureness is how a name was found, the surest first.
+type sureness uint8
+
+const (
+	same sureness = iota
+	folded
+	synonym
+	near
+	notFound
+)
+
+// plain is a name without case, accents and punctuation.
+func plain(name string) string {
+	return strings.Map(func(r rune) rune {
+		r = unicode.ToLower(r)
+		if i := strings.IndexRune("áàâãäéèêëíìîïóòôõöúùûüçñ", r); i >= 0 {
+			return []rune("aaaaaeeeeiiiiooooouuuucn")[len([]rune("áàâãäéèêëíìîïóòôõöúùûüçñ"[:i]))]
+		}
+		if !unicode.IsLetter(r) && !unicode.IsDigit(r) {
+			return -1
+		}
+		return r
+	}, name)
+}
+
+// words are the words of a name in one order, singular and without the
+// prefixes of old naming rules: TB_CLIENTE, id_cliente and clientes_id.
+func words(name string) string {
+	parts := strings.FieldsFunc(name, func(r rune) bool { return !unicode.IsLetter(r) && !unicode.IsDigit(r) })
+	var list []string
+	for _, w := range parts {
+		w = singular(plain(w))
+		switch {
+		case len(parts) == 1:
+		case slices.Contains([]string{"tb", "tbl", "tab", "cad", "nm", "ds", "nr", "fl", "st", "de", "da", "do"}, w):
+			continue
+		case w == "data":
+			w = "dt"
+		case w == "vl" || w == "vlr":
+			w = "valor"
+		case w == "codigo" || w == "cod" || w == "cd":
+			w = "id"
+		}
+		list = append(list, w)
+	}
+	slices.Sort(list)
+	return strings.Join(list, " ")
+}
+
+func singular(w string) string {
+	switch {
+	case len(w) > 4 && strings.HasSuffix(w, "oes"):
+		return w[:len(w)-3] + "ao"
+	case len(w) > 4 && (strings.HasSuffix(w, "res") || strings.HasSuffix(w, "zes")):
+		return w[:len(w)-2]
+	case len(w) > 3 && strings.HasSuffix(w, "ais"):
+		return w[:len(w)-2] + "l"
+	case len(w) > 3 && strings.HasSuffix(w, "s"):
+		return w[:len(w)-1]
+	}
+	return w
+}
+
+// otherTables and otherColumns are what others call the same, as words() has them.
+func otherTables() map[string][]string {
+	return map[string][]string{
+		"clientes": {"aluno", "associado", "assinante", "customer", "pessoa", "sacado"}, "empresas": {"filial", "unidade", "loja", "academia"},
+		"contratos": {"assinatura", "matricula", "plano cliente"}, "mensalidades": {"contrato item", "item contrato", "contrato produto"},
+		"cobrancas": {"boleto", "fatura", "titulo", "conta receber", "recebimento"}, "despesas": {"conta pagar"},
+		"cobrancas_itens": {"item cobranca", "fatura item"}, "produtos": {"item", "mercadoria", "product", "servico"},
+		"pagamentos": {"recebimento", "recibo", "baixa"}, "acessos": {"catraca", "frequencia", "entrada", "passagem"},
+		"pedidos": {"order", "venda"}, "itens_pedido": {"order item", "pedido produto"}, "categorias": {"departamento", "grupo", "secao"},
+		"estoque_movimentos": {"kardex", "estoque movimentacao", "movimentacao"}, "estoque": {"saldo"},
+		"transacoes_cartao": {"cartao", "tef", "transacao"}, "notas_fiscais": {"nf", "nfe", "nfse", "nota"}, "vendas_avulsas": {"venda", "venda balcao"},
+	}
+}
+
+func otherColumns() map[string][]string {
+	return map[string][]string{
+		"nome": {"razao social", "name", "cliente"}, "cpf_cnpj": {"cpf", "cnpj", "cgc", "cpfcnpj", "documento"}, "email": {"mail", "e mail"},
+		"celular": {"fone", "telefone", "celular fone", "telefone celular"}, "situacao": {"status", "estado"}, "status": {"situacao", "estado"},
+		"empresa_id": {"filial", "filial id", "empresa", "id unidade", "id loja"}, "dt_vencimento": {"vencimento", "dt vcto", "vcto"},
+		"dt_liquidacao": {"dt pagamento", "dt baixa", "pagamento"}, "valor": {"vlr", "total", "valor total"}, "preco": {"valor", "preco venda"},
+		"descricao": {"descr", "nome", "desc"}, "quantidade": {"qtd", "qtde", "quant"}, "excluido_em": {"deletado em", "deleted at", "dt exclusao"},
+		"uf": {"estado"}, "cidade": {"municipio"}, "endereco": {"logradouro"}, "cep": {"codigo postal"},
+	}
+}
+
+// find returns the candidate that the name most likely means.
+func find(name string, others, candidates []string) (string, sureness) {
+	tests := []func(c string) bool{
+		same:   func(c string) bool { return c == name },
+		folded: func(c string) bool { return plain(c) == plain(name) || words(c) == words(name) },
+		synonym: func(c string) bool {
+			return slices.ContainsFunc(others, func(o string) bool { return words(c) == words(o) })
+		},
+	}
+	for s, fits := range tests {
+		if i := slices.IndexFunc(candidates, fits); i >= 0 {
+			return candidates[i], sureness(s)
+		}
+	}
+	if len(name) >= 6 { // short names are all alike
+		if c := strictyaml.Closest(name, candidates); c != "" && len(c) >= 5 && c[0]|0x20 == name[0]|0x20 {
+			return c, near
+		}
+	}
+	return "", notFound
+}

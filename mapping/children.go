@@ -1,0 +1,273 @@
+package mapping
+
+import (
+	"bytes"
+	"context"
+	"encoding/binary"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	"gancho/cdc"
+	"gancho/internal/strictyaml"
+)
+
+// childRef is a table whose rows belong to rows of the rule's table.
+type childRef struct {
+	value      strictyaml.Value
+	table      cdc.Name
+	tableValue strictyaml.Value
+	// parent are the child's columns that hold the parent's key; key are the
+	// columns of that key, when they are not the primary key.
+	parent, key []columnRef
+	// watch are the columns of which one must have changed in an update.
+	watch []columnRef
+}
+
+func parseChildren(v strictyaml.Value) []*childRef {
+	items := v.ListOrOne()
+	if len(items) == 0 {
+		v.Errorf("write children: [{table: itens_pedido, parent: pedido_id}]", "children is an empty list")
+	}
+	var out []*childRef
+	for _, item := range items {
+		c := &childRef{value: item}
+		item.Map(
+			strictyaml.Required("table", func(v strictyaml.Value) { c.table, c.tableValue = tableName(v), v }),
+			strictyaml.Required("parent", func(v strictyaml.Value) { c.parent = columnRefs(v, "children.parent") }),
+			strictyaml.Optional("key", func(v strictyaml.Value) { c.key = columnRefs(v, "children.key") }),
+			strictyaml.Optional("watch", func(v strictyaml.Value) { c.watch = columnRefs(v, "children.watch") }),
+		)
+		if slices.ContainsFunc(out, func(o *childRef) bool { return o.table == c.table }) && c.tableValue.Valid() {
+			c.tableValue.Errorf("remove one, or write a rule for each", "the child table %s is given twice", c.table)
+		}
+		out = append(out, c)
+	}
+	return out
+}
+
+// boundChild is a child table of a rule, which fits the catalogue.
+type boundChild struct {
+	// boundRule stands for the rule's business with the child's columns.
+	*boundRule
+	owner         *boundRule
+	parent, watch []string
+}
+
+// childPlan is a boundChild for a relation of the stream.
+type childPlan struct {
+	number  int
+	columns []int
+	// decisive are the columns of which one must differ after an update: those
+	// watched and the parent's key; nil: any.
+	decisive []int
+	// drift parks changes when the relation does not fit.
+	drift rulePlan
+}
+
+func newChildPlan(b *boundChild, rel *cdc.Relation) childPlan {
+	p := childPlan{number: b.owner.number, columns: columnIndexes(rel, b.parent)}
+	p.drift = rulePlan{bound: b.boundRule, place: b.place(), table: rel.TableName()}
+	if changed := b.differences(rel); len(changed) > 0 {
+		p.drift.broken = changed[0]
+	}
+	for i, column := range rel.Columns {
+		if _, used := b.columns[column.Name]; used {
+			p.drift.row = append(p.drift.row, rowColumn{i, jsonKey(column.Name)})
+		}
+	}
+	if len(b.watch) > 0 {
+		p.decisive = slices.Concat(p.columns, columnIndexes(rel, b.watch))
+	}
+	return p
+}
+
+// family are the columns of a parent that its children refer to.
+type family struct {
+	bound   *boundRule
+	columns []int
+}
+
+// linkOwn links a row with its children.
+func (m *Mapper) linkOwn(f family, n *net, op cdc.Op) error {
+	c := &m.collector
+	row := datums(c.now, n.row(), len(n.plan.relation.Columns))
+	if row != nil {
+		c.now = row
+	}
+	var known bool
+	if c.key, known = appendColumns(c.key[:0], n.plan.relation, f.columns, row); !known {
+		if op == 0 || !f.bound.ops.has(op) || n.identical() {
+			return nil
+		}
+		return c.result(n, n.last, n.side, f.bound.number, 0)
+	}
+	c.scratch = c.reference(append(c.scratch[:0], 0), n)
+	return c.connect(f.bound.number, tagSecond, n.last, n.side, c.scratch)
+}
+
+// linkChild links a row with its parent, and with the one that it had.
+func (m *Mapper) linkChild(p *childPlan, n *net, op cdc.Op) error {
+	c := &m.collector
+	if p.drift.broken != nil || op == cdc.Update && p.decisive != nil && !n.differs(p.decisive) {
+		return nil
+	}
+	rel := n.plan.relation
+	c.key = c.key[:0]
+	if n.after {
+		c.now = datums(c.now, n.new, len(rel.Columns))
+		var known bool
+		if c.key, known = appendColumns(c.key, rel, p.columns, c.now); !known {
+			c.key = c.key[:0]
+		} else if err := c.connect(p.number, tagFirst, n.last, n.side, nil); err != nil {
+			return err
+		}
+	}
+	if !n.before || len(n.old) == 0 {
+		return nil
+	}
+	c.before = datums(c.before, n.old, len(rel.Columns))
+	former, known := appendColumns(nil, rel, p.columns, c.before)
+	if !known || n.after && bytes.Equal(former, c.key) {
+		return nil
+	}
+	s := n.side
+	if n.after {
+		s = sideParent
+	}
+	c.key = former
+	return c.connect(p.number, tagFirst, n.last, s, nil)
+}
+
+// askedOwn handles a parent's own change; that of its children has come before.
+func (m *Mapper) askedOwn(b *boundRule, last uint64, s side, value []byte) error {
+	c := &m.collector
+	g := &c.link
+	g.asked = true
+	n := c.dereference(value[1:])
+	op := n.op()
+	switch {
+	case op == 0 || !b.ops.has(op):
+		return nil
+	case op != cdc.Update:
+		return c.addResult(last, s, g.number, value)
+	case !g.found:
+		if n.identical() {
+			return nil
+		}
+		return c.addResult(last, s, g.number, value)
+	}
+	if g.last > last {
+		last, s, g.last = g.last, g.side, 0
+	}
+	c.scratch = append(append(c.scratch[:0], resultChild), value[1:]...)
+	return c.addResult(last, s, g.number, c.scratch)
+}
+
+// parentPlan is the plan for the rows of the rule's table that the source has.
+func (m *Mapper) parentPlan(b *boundRule) *collectPlan {
+	if p := m.plans[b.table.Relation.OID]; p != nil && p.collects != nil {
+		return p.collects
+	}
+	return m.plan(b.table.Relation).collects
+}
+
+// readParents reads the rows of parents that the transaction did not change,
+// after its commit, with one query for each rule.
+func (m *Mapper) readParents(ctx context.Context, tx *cdc.Transaction, batch []result) error {
+	byRule := map[int]map[string]*result{}
+	for i := range batch {
+		r := &batch[i]
+		if r.flags&resultParent == 0 {
+			continue
+		}
+		if byRule[r.number] == nil {
+			byRule[r.number] = map[string]*result{}
+		}
+		byRule[r.number][string(r.about)] = r
+	}
+	for _, number := range slices.Sorted(maps.Keys(byRule)) {
+		b := m.rules.perTransaction[number]
+		if m.source == nil {
+			return fmt.Errorf("apply rule %s: it has children, and there is no source to read their parents from", b.place())
+		}
+		err := m.source.persist(ctx, "parents of "+b.event, func() error { return m.readRows(ctx, tx, b, byRule[number]) })
+		if err != nil {
+			return fmt.Errorf("read rows of %s for rule %s: %w", b.table.Relation.TableName(), b.place(), err)
+		}
+	}
+	return nil
+}
+
+func (m *Mapper) readRows(ctx context.Context, tx *cdc.Transaction, b *boundRule, wanted map[string]*result) error {
+	if err := m.source.Visible(ctx, tx); err != nil {
+		return err
+	}
+	plan := m.parentPlan(b)
+	rel := plan.relation
+	keys := columnIndexes(rel, b.familyKey)
+	arrays := make([]textArray, len(keys))
+	for i := range arrays {
+		arrays[i].reset()
+	}
+	for about := range wanted {
+		for i, text := range keyTexts([]byte(about), len(keys)) {
+			arrays[i].add(text, false)
+		}
+	}
+	args := make([][]byte, len(arrays))
+	for i := range arrays {
+		args[i] = arrays[i].bytes()
+	}
+	sql, columns := parentQuery(b, rel, keys)
+	row := make([]cdc.Datum, len(rel.Columns))
+	return m.source.Query(ctx, sql, args, func(values []cdc.Datum) error {
+		clear(row)
+		for i, column := range columns {
+			row[column] = values[i]
+		}
+		key, _ := appendColumns(nil, rel, keys, row)
+		if r := wanted[string(key)]; r != nil {
+			r.row, _ = appendDatums(nil, row)
+		}
+		return nil
+	})
+}
+
+// keyTexts takes apart what appendColumns made.
+func keyTexts(key []byte, columns int) [][]byte {
+	out := make([][]byte, columns)
+	r := key
+	for i := range out {
+		size, n := binary.Uvarint(r)
+		out[i], r = r[n:n+int(size)], r[n+int(size):] //nolint:gosec // the length of a slice
+	}
+	return out
+}
+
+// parentQuery selects the columns that the rule uses, by the key.
+func parentQuery(b *boundRule, rel *cdc.Relation, keys []int) (sql string, columns []int) {
+	var list, arrays, on []string
+	for i, column := range rel.Columns {
+		if _, used := b.columns[column.Name]; used {
+			columns = append(columns, i)
+			list = append(list, "p."+quoted(column.Name))
+		}
+	}
+	for i, k := range keys {
+		t := rel.Columns[k].Type.Base()
+		arrays = append(arrays, fmt.Sprintf("$%d::%s.%s[]", i+1, quoted(t.Schema), quoted(t.Name)))
+		on = append(on, fmt.Sprintf("p.%s = k.c%d", quoted(rel.Columns[k].Name), i+1))
+	}
+	names := make([]string, len(keys))
+	for i := range names {
+		names[i] = fmt.Sprintf("c%d", i+1)
+	}
+	only := "only "
+	if b.table.Kind == 'p' {
+		only = ""
+	}
+	return fmt.Sprintf("select %s from unnest(%s) k(%s) join %s%s.%s p on %s", strings.Join(list, ", "), strings.Join(arrays, ", "),
+		strings.Join(names, ", "), only, quoted(rel.Schema), quoted(rel.Name), strings.Join(on, " and ")), columns
+}

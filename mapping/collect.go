@@ -1,0 +1,521 @@
+package mapping
+
+import (
+	"bytes"
+	"encoding/binary"
+	"hash/maphash"
+	"math/bits"
+	"slices"
+
+	"gancho/cdc"
+	"gancho/mapping/expr"
+)
+
+// transactionTable is a table of which changes wait for the commit: rules are
+// applied to what a transaction did to a row in the end, or to a row's parent.
+type transactionTable struct {
+	primaryKey []string
+	children   []*boundChild // the rules for whose tables it is a child
+}
+
+// collectPlan is what a Mapper does with the changes of such a table, as the
+// stream describes it.
+type collectPlan struct {
+	table    *transactionTable
+	relation *cdc.Relation
+	// key are the columns of the primary key; nil: every change is a row of its own.
+	key      []int
+	rules    [cdc.Delete + 1][]*transactionPlan
+	families []family
+	children []childPlan
+	// broken is the first error of a rule for which the table is a child.
+	broken *SchemaError
+}
+
+// transactionPlan is a per-transaction rule compiled for one operation.
+type transactionPlan struct {
+	rulePlan
+	// parent and key are the columns of root_only; nil when there is none.
+	parent, key []int
+}
+
+func newCollectPlan(rs *Ruleset, rel *cdc.Relation, report func(*SchemaError)) *collectPlan {
+	table := rs.transactional[rel.TableName()]
+	if table == nil {
+		return nil
+	}
+	p := &collectPlan{table: table, relation: rel, key: columnIndexes(rel, table.primaryKey)}
+	for _, child := range table.children {
+		c := newChildPlan(child, rel)
+		p.children = append(p.children, c)
+		if c.drift.broken == nil {
+			continue
+		}
+		if p.broken == nil {
+			p.broken = c.drift.broken
+		}
+		if report != nil {
+			report(c.drift.broken)
+		}
+	}
+	return p
+}
+
+func (p *collectPlan) add(op cdc.Op, r *rulePlan) {
+	t := &transactionPlan{rulePlan: *r}
+	b := r.bound
+	if b.rootOnly != nil && op == cdc.Delete {
+		t.parent, t.key = columnIndexes(p.relation, names(b.rootOnly.parent)), columnIndexes(p.relation, b.rootKey)
+	}
+	p.rules[op] = append(p.rules[op], t)
+	known := slices.ContainsFunc(p.families, func(f family) bool { return f.bound == b })
+	if len(b.children) > 0 && r.broken == nil && !known {
+		p.families = append(p.families, family{b, columnIndexes(p.relation, b.familyKey)})
+	}
+}
+
+// rule finds a rule by its number among the per-transaction ones.
+func (p *collectPlan) rule(op cdc.Op, number int) *transactionPlan {
+	for _, r := range p.rules[op] {
+		if r.bound.number == number {
+			return r
+		}
+	}
+	return nil
+}
+
+// columnIndexes returns the places of columns; nil when one is not there.
+func columnIndexes(rel *cdc.Relation, names []string) []int {
+	var out []int
+	for _, name := range names {
+		i := rel.Column(name)
+		if i < 0 {
+			return nil
+		}
+		out = append(out, i)
+	}
+	return out
+}
+
+// collector holds what waits for the commit of the open transaction.
+type collector struct {
+	seed maphash.Seed
+	// count is the number of row changes so far, of whatever tables.
+	count uint64
+	// changes are all changes of the tables concerned, by row and order.
+	changes sorter
+	// links bring together what rules compare with each other: parents and
+	// children, rows of one collapse key.
+	links sorter
+	// results are the rules to apply, by the positions of their events.
+	results sorter
+	plans   []*collectPlan
+	// emptied are the TRUNCATEs of a table.
+	emptied map[*transactionTable][]uint64
+	// rows are the net changes, unless they are too many: then they are only in
+	// links and results.
+	rows []storedRow
+	// current is the number of the one at hand, and slots find them by hash.
+	current int
+	slots   []int32
+	// parents is the number of results whose row must be read from the source.
+	parents int
+	// link is the group of links being joined.
+	link link
+	// batch are results of which some wait for rows of the source.
+	batch        []result
+	key, scratch []byte
+	before, now  []cdc.Datum
+	change       cdc.Change
+}
+
+func newCollector(memory int64) collector {
+	part := int(memory / 2) //nolint:gosec // bytes of memory
+	c := collector{seed: maphash.MakeSeed(), emptied: map[*transactionTable][]uint64{}}
+	// Once changes are in the file, the other two have its memory.
+	c.changes.limit, c.links.limit, c.results.limit = part, part/2, part/2
+	return c
+}
+
+// reset forgets the transaction.
+func (c *collector) reset() {
+	c.count, c.parents = 0, 0
+	if len(c.plans) == 0 {
+		return
+	}
+	c.changes.reset()
+	c.links.reset()
+	c.results.reset()
+	clear(c.plans)
+	clear(c.emptied)
+	clear(c.rows)
+	c.plans, c.rows = c.plans[:0], c.rows[:0]
+	if cap(c.rows) > keptMemory/128 {
+		c.rows, c.slots = nil, nil
+	}
+}
+
+// failing is the first error of the rules that a change concerns.
+func (p *tablePlan) failing(op cdc.Op) *SchemaError {
+	if p.broken[op] == nil && p.collects != nil && op != cdc.Truncate {
+		return p.collects.broken
+	}
+	return p.broken[op]
+}
+
+// plan returns the number of a plan within the transaction.
+func (c *collector) plan(p *collectPlan) int {
+	for i := len(c.plans) - 1; i >= 0; i-- {
+		if c.plans[i] == p {
+			return i
+		}
+	}
+	c.plans = append(c.plans, p)
+	return len(c.plans) - 1
+}
+
+// The flags of a stored change or net change.
+const (
+	flagBefore = 1 << iota
+	flagAfter
+	flagHoles
+	flagSide // the first of the bits of the side
+)
+
+// collect puts a change aside for the commit.
+func (c *collector) collect(p *collectPlan, change *cdc.Change) error {
+	n := net{plan: p, last: change.Ordinal}
+	switch change.Op {
+	case cdc.Truncate:
+		c.plan(p)
+		c.emptied[p.table] = append(c.emptied[p.table], change.Ordinal)
+		return nil
+	case cdc.Insert:
+		n.after = true
+		return c.put(&n, change, change.New)
+	case cdc.Delete:
+		n.before = true
+		return c.put(&n, change, change.Old)
+	}
+	n.before, n.after = true, true
+	if !c.keyChanged(p, change) {
+		return c.put(&n, change, change.New)
+	}
+	// As for the row's readers, one is gone and another has come.
+	gone, come := *change, *change
+	gone.New, come.Old = nil, nil
+	n.after, n.side = false, sideKey
+	if err := c.put(&n, &gone, change.Old); err != nil {
+		return err
+	}
+	n.before, n.after, n.side = false, true, sideRow
+	return c.put(&n, &come, change.New)
+}
+
+// keyChanged reports whether an update gave the row another primary key.
+func (c *collector) keyChanged(p *collectPlan, change *cdc.Change) bool {
+	if change.Old == nil {
+		return false
+	}
+	for _, i := range p.key {
+		if was := change.Old[i]; was.Known() && !bytes.Equal(was.Text, change.New[i].Text) {
+			return true
+		}
+	}
+	return false
+}
+
+// put stores one change of the row that has its key in the given datums.
+func (c *collector) put(n *net, change *cdc.Change, identity []cdc.Datum) error {
+	s := &c.changes
+	start := len(s.arena)
+	s.arena = append(s.arena, 0, 0, 0, 0, 0, 0, 0, 0)
+	s.arena = binary.BigEndian.AppendUint32(s.arena, n.plan.relation.OID)
+	var known bool
+	if s.arena, known = appendColumns(s.arena, n.plan.relation, n.plan.key, identity); !known {
+		s.arena = binary.BigEndian.AppendUint64(s.arena[:start+12], change.Ordinal)
+	}
+	binary.BigEndian.PutUint64(s.arena[start:], maphash.Bytes(c.seed, s.arena[start+8:]))
+	s.arena = binary.BigEndian.AppendUint64(s.arena, change.Ordinal)
+	key := len(s.arena) - start
+	c.scratch, _ = appendDatums(c.scratch[:0], change.Old)
+	n.old = c.scratch
+	flags := len(s.arena)
+	s.arena = c.appendNet(s.arena, n)
+	var holes bool
+	if s.arena, holes = appendDatums(s.arena, change.New); holes {
+		s.arena[flags] |= flagHoles
+	}
+	return s.push(start, key)
+}
+
+// appendColumns appends the values of columns so that different ones are different
+// bytes, and none begins another. It reports false when one is null or not known.
+func appendColumns(dst []byte, rel *cdc.Relation, columns []int, row []cdc.Datum) ([]byte, bool) {
+	if len(columns) == 0 || row == nil {
+		return dst, false
+	}
+	for _, i := range columns {
+		if row[i].State != cdc.Present {
+			return dst, false
+		}
+		text := unpadded(row[i].Text, rel.Columns[i].Type)
+		dst = append(binary.AppendUvarint(dst, uint64(len(text))), text...)
+	}
+	return dst, true
+}
+
+// appendNet appends all but the new row, which comes last.
+func (c *collector) appendNet(dst []byte, n *net) []byte {
+	flags := byte(n.side) * flagSide
+	if n.before {
+		flags |= flagBefore
+	}
+	if n.after {
+		flags |= flagAfter
+	}
+	if n.holes {
+		flags |= flagHoles
+	}
+	dst = binary.AppendUvarint(append(dst, flags), uint64(c.plan(n.plan))) //nolint:gosec // an index
+	dst = binary.AppendUvarint(dst, n.last)
+	return append(binary.AppendUvarint(dst, uint64(len(n.old))), n.old...)
+}
+
+// net reads what appendNet and a new row made.
+func (c *collector) net(src []byte) net {
+	flags := src[0]
+	src = src[1:]
+	next := func() uint64 {
+		v, size := binary.Uvarint(src)
+		src = src[size:]
+		return v
+	}
+	n := net{before: flags&flagBefore != 0, after: flags&flagAfter != 0, holes: flags&flagHoles != 0, side: side(flags / flagSide)}
+	n.plan = c.plans[next()]
+	n.last = next()
+	old := next()
+	n.old, n.new = src[:old:old], src[old:]
+	return n
+}
+
+// each calls yield for every row that the transaction changed, with what came
+// of it in the end, in no particular order.
+func (c *collector) each(yield func(*net) error) error {
+	if c.changes.spilled() {
+		return c.eachSpilled(yield)
+	}
+	// In memory a table by hashes is quicker than sorting, and leaves the rows
+	// almost in the order of their last changes.
+	size := 1 << bits.Len(uint(2*len(c.changes.records)))
+	c.slots = slices.Grow(c.slots[:0], size)[:size]
+	clear(c.slots)
+	for i := range c.changes.records {
+		c.merge(i)
+	}
+	for i := range c.rows {
+		c.current = i
+		c.finish(&c.rows[i].net)
+		if err := yield(&c.rows[i].net); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// storedRow is a net change in memory, with the record of its first change.
+type storedRow struct {
+	net
+	first int
+}
+
+// merge adds the change of a record to its row.
+func (c *collector) merge(i int) {
+	s := &c.changes
+	r := s.records[i]
+	identity := s.arena[r.offset : r.offset+int(r.key)-8]
+	split, end := r.offset+int(r.key), r.offset+int(r.key+r.value)
+	piece := c.net(s.arena[split:end:end])
+	for slot := int(r.prefix) & (len(c.slots) - 1); ; slot = (slot + 1) & (len(c.slots) - 1) { //nolint:gosec // the low bits of a hash
+		at := c.slots[slot]
+		if at == 0 {
+			c.rows = append(c.rows, storedRow{piece, i})
+			c.slots[slot] = int32(len(c.rows)) //nolint:gosec // fewer than bytes of memory
+			return
+		}
+		row := &c.rows[at-1]
+		o := s.records[row.first]
+		if o.prefix == r.prefix && o.key == r.key && bytes.Equal(identity, s.arena[o.offset:o.offset+int(o.key)-8]) {
+			c.follow(&row.net, &piece)
+			return
+		}
+	}
+}
+
+// follow adds a later change of a row, after a TRUNCATE that may lie between.
+func (c *collector) follow(n, next *net) {
+	if c.emptiedBetween(next.plan.table, n.last, next.last) {
+		n.emptied()
+	}
+	n.then(next)
+}
+
+// finish adds a TRUNCATE after the row's last change.
+func (c *collector) finish(n *net) {
+	if c.emptiedBetween(n.plan.table, n.last, ^uint64(0)) {
+		n.emptied()
+	}
+}
+
+func (c *collector) eachSpilled(yield func(*net) error) error {
+	var current net
+	var row []byte
+	err := c.changes.each(func(key, value []byte) error {
+		identity := key[:len(key)-8]
+		piece := c.net(bytes.Clone(value)) // the bytes are there until the next one only
+		if row != nil && bytes.Equal(row, identity) {
+			c.follow(&current, &piece)
+			return nil
+		}
+		if row != nil {
+			c.finish(&current)
+			if err := yield(&current); err != nil {
+				return err
+			}
+		}
+		current, row = piece, append(row[:0], identity...)
+		return nil
+	})
+	if err != nil || row == nil {
+		return err
+	}
+	c.finish(&current)
+	return yield(&current)
+}
+
+// emptiedBetween reports whether a TRUNCATE of the table came between two changes.
+func (c *collector) emptiedBetween(t *transactionTable, after, before uint64) bool {
+	return slices.ContainsFunc(c.emptied[t], func(at uint64) bool { return after < at && at < before })
+}
+
+// reference is what links and results hold of a net change: the number of one
+// in memory, or all of it.
+func (c *collector) reference(dst []byte, n *net) []byte {
+	if !c.changes.spilled() {
+		return binary.BigEndian.AppendUint32(dst, uint32(c.current)) //nolint:gosec // fewer than bytes of memory
+	}
+	return append(c.appendNet(dst, n), n.new...)
+}
+
+func (c *collector) dereference(src []byte) net {
+	if !c.changes.spilled() {
+		return c.rows[binary.BigEndian.Uint32(src)].net
+	}
+	return c.net(src)
+}
+
+// as makes a net change one that rules can be applied to.
+func (c *collector) as(n *net, tx *cdc.Transaction, ordinal uint64) *cdc.Change {
+	columns := len(n.plan.relation.Columns)
+	c.change = cdc.Change{
+		Position: cdc.Position{Commit: tx.Commit, Ordinal: ordinal}, Tx: tx, Op: n.op(), Relation: n.plan.relation,
+	}
+	if n.before {
+		if c.change.Old = datums(c.before, n.old, columns); c.change.Old != nil {
+			c.before = c.change.Old
+		}
+	}
+	if n.after {
+		if c.change.New = datums(c.now, n.new, columns); c.change.New != nil {
+			c.now = c.change.New
+		}
+	}
+	return &c.change
+}
+
+// collect puts a change aside for the per-transaction rules.
+func (m *Mapper) collect(plan *tablePlan, c *cdc.Change, sink Sink) error {
+	p := plan.collects
+	if p.broken != nil && c.Op != cdc.Truncate {
+		for i := range p.children {
+			child := &p.children[i]
+			if child.drift.broken == nil {
+				continue
+			}
+			if err := m.park(&child.drift, len(plan.byOp[c.Op])+child.number, c, sink, child.drift.broken.Error()); err != nil {
+				return err
+			}
+		}
+	}
+	return m.collector.collect(p, c)
+}
+
+// inputsOf evaluates the expressions of collapse. It reports false when one is null.
+func (m *Mapper) inputsOf(dst []byte, r *transactionPlan) ([]byte, bool, *failure) {
+	for i, e := range r.group {
+		var null bool
+		var err error
+		if m.scratch, null, err = m.machine.AppendText(m.scratch[:0], e); err != nil {
+			return dst, false, &failure{source: r.bound.collapse[i], err: err}
+		}
+		if null {
+			return dst, false, nil
+		}
+		dst = append(binary.AppendUvarint(dst, uint64(len(m.scratch))), m.scratch...)
+	}
+	return dst, true, nil
+}
+
+// grouped compiles the expressions of collapse; nil when they name the primary
+// key, so that each row is its own group.
+func (c *compiler) grouped(r *rule, scope *expr.Scope, g group) []*expr.Expr {
+	if len(r.collapse) == 0 || r.collapsesRows(c.primaryKey) {
+		for _, e := range r.collapse {
+			c.expression(e, scope, g, false, use{})
+		}
+		return nil
+	}
+	var out []*expr.Expr
+	for _, e := range r.collapse {
+		if compiled := c.expression(e, scope, g, false, use{}); compiled != nil {
+			out = append(out, compiled)
+		}
+	}
+	return out
+}
+
+// addTransactional notes a per-transaction rule and the tables that it looks at.
+// It reports false when there are too many.
+func (rs *Ruleset) addTransactional(b *boundRule) bool {
+	if !b.perTransaction() {
+		return true
+	}
+	b.number = len(rs.perTransaction)
+	rs.perTransaction = append(rs.perTransaction, b)
+	rs.transactionTable(b)
+	for _, child := range b.children {
+		t := rs.transactionTable(child.boundRule)
+		t.children = append(t.children, child)
+	}
+	return b.number < maxRulesPerTable
+}
+
+func (rs *Ruleset) transactionTable(b *boundRule) *transactionTable {
+	name := b.table.Relation.TableName()
+	if rs.transactional[name] == nil {
+		rs.transactional[name] = &transactionTable{primaryKey: b.table.PrimaryKey}
+	}
+	return rs.transactional[name]
+}
+
+// withChildren lists the rules, and what they are to the tables of children.
+func (rs *Ruleset) withChildren() []*boundRule {
+	var out []*boundRule
+	for _, b := range rs.rules {
+		out = append(out, b)
+		for _, child := range b.children {
+			out = append(out, child.boundRule)
+		}
+	}
+	return out
+}

@@ -1,0 +1,191 @@
+package mapping
+
+import (
+	"bytes"
+	"context"
+	"encoding/binary"
+	"fmt"
+
+	"gancho/cdc"
+)
+
+// batchResults and batchBytes bound how many results wait for one query of
+// their parents' rows.
+const (
+	batchResults = 1000
+	batchBytes   = 1 << 20
+)
+
+// What a result says besides its rule and row.
+const (
+	resultChild  = 1 << iota // a child of the row has changed
+	resultParent             // the row is a parent's, which the source has
+	resultGroup              // the row's collapse key could not be computed
+)
+
+// result is a per-transaction rule to apply: the stored form is a key of
+// ordinal and rule, and flags before a reference to the row or a parent's key.
+type result struct {
+	ordinal uint64
+	number  int
+	flags   byte
+	about   []byte
+	// row is the parent's, once it was read; nil when it is gone.
+	row []byte
+}
+
+// settle applies the per-transaction rules to what the transaction did.
+func (m *Mapper) settle(ctx context.Context, tx *cdc.Transaction, sink Sink) error {
+	c := &m.collector
+	defer c.reset()
+	if len(c.plans) == 0 {
+		return nil
+	}
+	err := c.each(func(n *net) error { return m.consider(tx, n) })
+	if err != nil {
+		return err
+	}
+	if c.changes.spilled() {
+		c.changes.arena, c.changes.records = nil, nil
+	}
+	if err := m.join(); err != nil {
+		return err
+	}
+	return m.conclude(ctx, tx, sink)
+}
+
+// consider finds out which rules a net change concerns. Those that look at no
+// other row are results already.
+func (m *Mapper) consider(tx *cdc.Transaction, n *net) error {
+	c := &m.collector
+	op, identical := n.op(), n.identical()
+	for _, f := range n.plan.families {
+		if err := m.linkOwn(f, n, op); err != nil {
+			return err
+		}
+	}
+	if op == 0 || identical {
+		return nil
+	}
+	for i := range n.plan.children {
+		if err := m.linkChild(&n.plan.children[i], n, op); err != nil {
+			return err
+		}
+	}
+	for _, r := range n.plan.rules[op] {
+		var err error
+		switch {
+		case r.broken != nil:
+			err = c.result(n, n.last, n.side, r.bound.number, 0)
+		case len(r.bound.children) > 0: // linked above
+		case r.group != nil:
+			err = m.linkGroup(tx, r, n)
+		case r.parent != nil:
+			err = m.linkTree(r, n)
+		default:
+			err = c.result(n, n.last, n.side, r.bound.number, 0)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// result adds the application of a rule to a net change.
+func (c *collector) result(n *net, last uint64, s side, number int, flags byte) error {
+	c.scratch = c.reference(append(c.scratch[:0], flags), n)
+	return c.addResult(last, s, number, c.scratch)
+}
+
+func (c *collector) addResult(last uint64, s side, number int, value []byte) error {
+	r := &c.results
+	start := len(r.arena)
+	r.arena = binary.BigEndian.AppendUint64(r.arena, s.ordinal(c.count, last))
+	r.arena = binary.BigEndian.AppendUint16(r.arena, uint16(number)) //nolint:gosec // bounded when rules are bound
+	key := len(r.arena) - start
+	r.arena = append(r.arena, value...)
+	return r.push(start, key)
+}
+
+// conclude applies rules in the order of their positions.
+func (m *Mapper) conclude(ctx context.Context, tx *cdc.Transaction, sink Sink) error {
+	c := &m.collector
+	size := 0
+	err := c.results.each(func(key, value []byte) error {
+		r := result{ordinal: binary.BigEndian.Uint64(key), number: int(binary.BigEndian.Uint16(key[8:])), flags: value[0], about: value[1:]}
+		if c.parents == 0 {
+			return m.applyResult(ctx, tx, &r, sink)
+		}
+		if c.results.spilled() {
+			r.about = bytes.Clone(r.about)
+		}
+		c.batch = append(c.batch, r)
+		size += len(r.about)
+		if len(c.batch) < batchResults && size < batchBytes {
+			return nil
+		}
+		size = 0
+		return m.applyBatch(ctx, tx, sink)
+	})
+	if err != nil {
+		return err
+	}
+	return m.applyBatch(ctx, tx, sink)
+}
+
+func (m *Mapper) applyBatch(ctx context.Context, tx *cdc.Transaction, sink Sink) error {
+	c := &m.collector
+	defer func() {
+		clear(c.batch)
+		c.batch = c.batch[:0]
+	}()
+	if err := m.readParents(ctx, tx, c.batch); err != nil {
+		return err
+	}
+	for i := range c.batch {
+		if err := m.applyResult(ctx, tx, &c.batch[i], sink); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// applyResult applies one rule to one net change.
+func (m *Mapper) applyResult(ctx context.Context, tx *cdc.Transaction, r *result, sink Sink) error {
+	c := &m.collector
+	var n net
+	if r.flags&resultParent == 0 {
+		n = c.dereference(r.about)
+	} else {
+		if r.row == nil {
+			return nil // deleted since, which is an event of its own
+		}
+		n = net{plan: m.parentPlan(m.rules.perTransaction[r.number]), before: true, after: true, old: r.row, new: r.row}
+	}
+	change := c.as(&n, tx, r.ordinal)
+	plan := n.plan.rule(change.Op, r.number)
+	if plan == nil {
+		return fmt.Errorf("apply rule %s to a transaction: it is not for %s; report this as a bug", m.rules.perTransaction[r.number].place(), change.Op)
+	}
+	m.load(change)
+	m.childChanged = r.flags&resultChild != 0
+	defer func() { m.childChanged = false }()
+	if r.flags&resultGroup != 0 {
+		if _, _, failed := m.inputsOf(nil, plan); failed != nil {
+			return m.park(&plan.rulePlan, r.number, change, sink, failed.reason(&plan.rulePlan, change.Relation))
+		}
+	}
+	if err := m.apply(&plan.rulePlan, r.number, change, sink); err != nil {
+		return err
+	}
+	return m.relieve(ctx, sink)
+}
+
+// relieve resolves what is pending when that is too much to go on.
+func (m *Mapper) relieve(ctx context.Context, sink Sink) error {
+	if !m.Full() {
+		return nil
+	}
+	return m.Resolve(ctx, sink)
+}

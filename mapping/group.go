@@ -1,0 +1,180 @@
+package mapping
+
+import (
+	"bytes"
+	"encoding/binary"
+	"slices"
+
+	"gancho/cdc"
+	"gancho/internal/strictyaml"
+)
+
+// perTransaction: the rule waits for the commit.
+func (r *rule) perTransaction() bool {
+	return len(r.collapse) > 0 || len(r.children) > 0 || r.rootOnly != nil
+}
+
+// waitsFor names the key that makes the rule wait for the commit.
+func (r *rule) waitsFor() string {
+	switch {
+	case len(r.children) > 0:
+		return "children"
+	case r.rootOnly != nil:
+		return "root_only"
+	}
+	return "collapse"
+}
+
+func parseCollapse(v strictyaml.Value) []*expression {
+	items := v.ListOrOne()
+	if len(items) == 0 {
+		v.Errorf("write the column, or the list of columns, of which one transaction makes one event", "collapse is an empty list")
+	}
+	var out []*expression
+	for _, item := range items {
+		out = append(out, parseExpression(item, "collapse"))
+	}
+	return out
+}
+
+// collapsesRows: collapse names all columns of the primary key, so that each row
+// is its own group.
+func (r *rule) collapsesRows(primaryKey []string) bool {
+	var named []string
+	for _, e := range r.collapse {
+		name, err := cdc.ParseName(e.text)
+		if err != nil || name.Schema != "" {
+			return false
+		}
+		named = append(named, name.Name)
+	}
+	return len(primaryKey) > 0 && !slices.ContainsFunc(primaryKey, func(c string) bool { return !slices.Contains(named, c) })
+}
+
+// The parts of a link, which is two rows' way to each other: its key is rule,
+// common key, tag, time and side.
+const (
+	tagFirst  = 0 // children, and the keys of deleted rows
+	tagSecond = 1 // the rows that ask for them
+
+	linkTail = 1 + 8 + 1
+)
+
+// link is a group of links while it is read: those with one common key.
+type link struct {
+	started bool
+	number  int
+	key     []byte // rule and common key
+	// found: there was a first one; last and side are of the last one.
+	found bool
+	last  uint64
+	side  side
+	// asked: there was a second one. value is the last one's.
+	asked bool
+	value []byte
+}
+
+// connect adds a link of a rule. The common key is in c.key.
+func (c *collector) connect(number int, tag byte, last uint64, s side, value []byte) error {
+	l := &c.links
+	start := len(l.arena)
+	l.arena = binary.BigEndian.AppendUint16(l.arena, uint16(number)) //nolint:gosec // bounded when rules are bound
+	l.arena = append(append(l.arena, c.key...), tag)
+	l.arena = append(binary.BigEndian.AppendUint64(l.arena, last), byte(s))
+	key := len(l.arena) - start
+	l.arena = append(l.arena, value...)
+	return l.push(start, key)
+}
+
+// join turns links into results.
+func (m *Mapper) join() error {
+	c := &m.collector
+	g := &c.link
+	g.started = false
+	err := c.links.each(func(key, value []byte) error {
+		common, tail := key[:len(key)-linkTail], key[len(key)-linkTail:]
+		if !g.started || !bytes.Equal(common, g.key) {
+			if err := m.joined(); err != nil {
+				return err
+			}
+			*g = link{started: true, number: int(binary.BigEndian.Uint16(key)), key: append(g.key[:0], common...), value: g.value[:0]}
+		}
+		last, s := binary.BigEndian.Uint64(tail[1:]), side(tail[9])
+		if tail[0] == tagFirst {
+			g.found, g.last, g.side = true, last, s
+			return nil
+		}
+		return m.asked(last, s, value)
+	})
+	if err != nil {
+		return err
+	}
+	return m.joined()
+}
+
+// asked handles a row that asks for others of its group; what there is of them
+// has come before.
+func (m *Mapper) asked(last uint64, s side, value []byte) error {
+	c := &m.collector
+	g := &c.link
+	b := m.rules.perTransaction[g.number]
+	switch {
+	case len(b.children) > 0:
+		return m.askedOwn(b, last, s, value)
+	case b.rootOnly != nil:
+		if g.found {
+			return nil // the parent goes with it
+		}
+		return c.addResult(last, s, g.number, value)
+	}
+	// Rows of one collapse key come in the order of the transaction.
+	g.asked, g.last, g.side = true, last, s
+	g.value = append(g.value[:0], value...)
+	return nil
+}
+
+// joined ends a group.
+func (m *Mapper) joined() error {
+	c := &m.collector
+	g := &c.link
+	if !g.started {
+		return nil
+	}
+	b := m.rules.perTransaction[g.number]
+	switch {
+	case len(b.children) > 0:
+		if !g.found || g.asked {
+			return nil
+		}
+		c.parents++
+		return c.addResult(g.last, g.side, g.number, append([]byte{resultParent | resultChild}, g.key[2:]...))
+	case b.rootOnly != nil || !g.asked:
+		return nil
+	}
+	return c.addResult(g.last, g.side, g.number, g.value)
+}
+
+// linkGroup links the rows of one collapse key. Of those that the rule fires
+// for, the last one makes the event.
+func (m *Mapper) linkGroup(tx *cdc.Transaction, r *transactionPlan, n *net) error {
+	c := &m.collector
+	m.load(c.as(n, tx, n.last))
+	fires, failed := m.fires(&r.rulePlan, &c.change)
+	switch {
+	case failed != nil: // a result of its own, which parks it
+		return c.result(n, n.last, n.side, r.bound.number, 0)
+	case !fires:
+		return nil
+	}
+	var known bool
+	if c.key, known, failed = m.inputsOf(c.key[:0], r); failed != nil || !known {
+		// A null says nothing about what belongs together.
+		flags := byte(0)
+		if failed != nil {
+			flags = resultGroup
+		}
+		return c.result(n, n.last, n.side, r.bound.number, flags)
+	}
+	c.scratch = c.reference(append(c.scratch[:0], 0), n)
+	return c.connect(r.bound.number, tagSecond, n.last, n.side, c.scratch)
+}

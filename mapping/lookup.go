@@ -1,0 +1,336 @@
+package mapping
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+	"unicode/utf8"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+
+	"gancho/cdc"
+	"gancho/internal/strictyaml"
+	"gancho/mapping/expr"
+)
+
+// lookup is a query for a row from elsewhere, as a rule's file has it.
+type lookup struct {
+	name string
+	// value is the query's place; text is its text, and sql what of it is the query.
+	value     strictyaml.Value
+	text, sql string
+	params    []sqlParam
+	// cache is how old a row may be that is used again; 0: none is.
+	cache time.Duration
+}
+
+func (l *lookup) path() string { return "lookup." + l.name }
+
+// maxCache bounds lookup.cache: older rows would surprise anybody.
+const maxCache = 24 * time.Hour
+
+// parseLookups reads {name: select ..., name: {sql: select ..., cache: 30s}}.
+func parseLookups(v strictyaml.Value) []*lookup {
+	if !v.IsMap() {
+		v.Errorf("write a name and a query below lookup:, such as cliente: select nome from clientes where id = new.cliente_id", "lookup is not a mapping")
+		return nil
+	}
+	var out []*lookup
+	for _, e := range v.Entries() {
+		l := &lookup{name: e.Name}
+		if !lookupName(l.name) {
+			e.Key.Errorf("write lower-case letters, digits and _; old and new are taken", "%q cannot be the name of a lookup", l.name)
+		}
+		if e.Value.IsMap() {
+			e.Value.Map(
+				strictyaml.Required("sql", func(v strictyaml.Value) { l.parse(v) }),
+				strictyaml.Optional("cache", func(v strictyaml.Value) { l.cache = v.Duration(time.Millisecond, maxCache) }),
+			)
+		} else {
+			l.parse(e.Value)
+		}
+		out = append(out, l)
+	}
+	if len(out) > expr.MaxLookups {
+		v.Errorf("join tables in one query", "a rule has at most %d lookups", expr.MaxLookups)
+		out = out[:expr.MaxLookups]
+	}
+	return out
+}
+
+func lookupName(s string) bool {
+	if s == "" || s == "old" || s == "new" || '0' <= s[0] && s[0] <= '9' {
+		return false
+	}
+	return !strings.ContainsFunc(s, func(r rune) bool { return r != '_' && (r < '0' || r > '9') && (r < 'a' || r > 'z') })
+}
+
+func (l *lookup) parse(v strictyaml.Value) {
+	l.value, l.text = v.Resolved(), v.Raw()
+	params, end, fault := parseLookupSQL(l.text)
+	if fault != nil {
+		l.value.ErrorfAt(fault.offset, fault.hint, "%s", fault.message)
+		return
+	}
+	l.params, l.sql = params, l.text[:end]
+}
+
+// boundLookup is a lookup that the server has prepared. It is immutable.
+type boundLookup struct {
+	*lookup
+	place string // file:line
+	// batch finds the rows of many changes: its arguments are arrays, one for
+	// each of columns that the query names, and its result has the number of
+	// the change, from 1, and the query's columns.
+	batch   string
+	columns []cdc.Column
+	// id is the same for lookups that may share their rows.
+	id string
+	// origins are the columns of tables that the result's are, where they are.
+	origins []columnOrigin
+}
+
+// columnOrigin is a column of a table: the zero value is none.
+type columnOrigin struct {
+	table     uint32 // pg_class.oid
+	attribute uint16 // pg_attribute.attnum
+}
+
+// piece is a part of a batch's text that stands in the lookup's own.
+type piece struct{ at, from, to int }
+
+// argument names a column of the change, once for all that mention it.
+func (l *lookup) arguments() []sqlParam {
+	var out []sqlParam
+	for _, p := range l.params {
+		if !slices.ContainsFunc(out, func(o sqlParam) bool { return o.old == p.old && o.column == p.column }) {
+			out = append(out, p)
+		}
+	}
+	return out
+}
+
+// batchSQL wraps the query so that it runs for many changes at once. The inner
+// query stays a subquery, which makes it a single SELECT: PostgreSQL has no
+// other statement there.
+func (l *lookup) batchSQL(types []*cdc.Type) (string, []piece) {
+	arguments := l.arguments()
+	var b strings.Builder
+	b.WriteString("select _g.n, _r.* from (select n")
+	for i, t := range types {
+		fmt.Fprintf(&b, ", c%d::%s.%s as _c%d", i+1, quoted(t.Schema), quoted(t.Name), i+1)
+	}
+	b.WriteString(" from unnest(")
+	for i := range types {
+		if i > 0 {
+			b.WriteString(", ")
+		}
+		fmt.Fprintf(&b, "$%d::text[]", i+1)
+	}
+	if len(types) == 0 {
+		b.WriteString("array['']")
+	}
+	b.WriteString(") with ordinality as _u(")
+	for i := range max(1, len(types)) {
+		fmt.Fprintf(&b, "c%d, ", i+1)
+	}
+	b.WriteString("n)) _g left join lateral (\n")
+	var pieces []piece
+	from := 0
+	copyTo := func(to int) {
+		pieces = append(pieces, piece{b.Len(), from, to})
+		b.WriteString(l.sql[from:to])
+	}
+	for _, p := range l.params {
+		copyTo(p.start)
+		i := slices.IndexFunc(arguments, func(o sqlParam) bool { return o.old == p.old && o.column == p.column })
+		pieces = append(pieces, piece{b.Len(), p.start, p.start})
+		b.WriteString("_g._c" + strconv.Itoa(i+1))
+		from = p.end
+	}
+	copyTo(len(l.sql))
+	b.WriteString("\n) _r on true")
+	return b.String(), pieces
+}
+
+// offset is where a byte of a batch's text stands in the lookup's own, -1 when
+// it does not.
+func offset(pieces []piece, at int) int {
+	found := -1
+	for _, p := range pieces {
+		if at >= p.at {
+			found = min(p.from+at-p.at, p.to)
+		}
+	}
+	return found
+}
+
+// lookups checks the lookups of a rule on the server. It returns nil when there
+// is a mistake in one.
+func (b *binder) lookups(ctx context.Context, r *rule, t *cdc.Table) ([]*boundLookup, error) {
+	var out []*boundLookup
+	sound := true
+	for _, l := range r.lookups {
+		var types []*cdc.Type
+		for _, p := range l.arguments() {
+			i := t.Relation.Column(p.column)
+			if i < 0 {
+				b.lookupColumnMistake(l, p, t)
+				continue
+			}
+			types = append(types, t.Relation.Columns[i].Type)
+		}
+		if len(types) < len(l.arguments()) {
+			sound = false
+			continue
+		}
+		bound, err := b.prepareLookup(ctx, l, types)
+		if err != nil {
+			return nil, err
+		}
+		if bound == nil {
+			sound = false
+			continue
+		}
+		if err := b.denyLookup(ctx, bound, t); err != nil {
+			return nil, err
+		}
+		out = append(out, bound)
+	}
+	if !sound {
+		return nil, nil
+	}
+	return out, nil
+}
+
+func (b *binder) lookupColumnMistake(l *lookup, p sqlParam, t *cdc.Table) {
+	if formula := t.Generated[p.column]; formula != "" {
+		b.errors = append(b.errors, generatedMistake(l.value, p.start, p.column, formula))
+		return
+	}
+	c := compiler{relation: t.Relation}
+	b.mistake(l.value, p.start, c.closestColumn(p.column), "column %q is not in table %s", p.column, t.Relation.Name)
+}
+
+// prepareLookup has the server check a lookup and describe its result. It
+// returns nil when the server refuses it.
+func (b *binder) prepareLookup(ctx context.Context, l *lookup, types []*cdc.Type) (*boundLookup, error) {
+	batch, pieces := l.batchSQL(types)
+	fields, err := describe(ctx, b.conn, batch, len(types))
+	if pg, ok := errors.AsType[*pgconn.PgError](err); ok && !b.conn.IsClosed() {
+		at := -1
+		if pg.Position > 0 {
+			at = offset(pieces, byteOffset(batch, int(pg.Position)-1))
+		}
+		hint := pg.Hint
+		if pg.Code == codeInsufficientPrivilege {
+			hint = "grant SELECT on what it reads to the user of source.dsn"
+		}
+		b.mistake(l.value, at, hint, "lookup %s: %s", l.name, pg.Message)
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("prepare lookup %s: %w", l.name, err)
+	}
+	bound := &boundLookup{lookup: l, batch: batch, place: fmt.Sprintf("%s:%d", l.value.File(), l.value.Line())}
+	bound.id = l.cache.String() + " " + batch
+	oids := make([]uint32, len(fields))
+	for i, f := range fields {
+		oids[i] = f.DataTypeOID
+	}
+	if err := b.types.Load(ctx, b.conn, oids...); err != nil {
+		return nil, fmt.Errorf("prepare lookup %s: %w", l.name, err)
+	}
+	for i, f := range fields[1:] {
+		if slices.ContainsFunc(bound.columns, func(c cdc.Column) bool { return c.Name == f.Name }) {
+			b.mistake(l.value, -1, "give one another name with AS", "lookup %s has two columns %q", l.name, f.Name)
+			return nil, nil
+		}
+		bound.columns = append(bound.columns, cdc.Column{Name: f.Name, Type: b.types.Lookup(oids[i+1]), TypeMod: f.TypeModifier})
+		bound.origins = append(bound.origins, columnOrigin{f.TableOID, f.TableAttributeNumber})
+	}
+	return bound, nil
+}
+
+const codeInsufficientPrivilege = "42501"
+
+// describe prepares a batch and runs it for no change at all, which is when the
+// server checks privileges, and that nothing is written or locked.
+func describe(ctx context.Context, conn *pgx.Conn, batch string, arguments int) ([]pgconn.FieldDescription, error) {
+	tx, err := conn.BeginTx(ctx, pgx.TxOptions{AccessMode: pgx.ReadOnly})
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = tx.Rollback(context.WithoutCancel(ctx)) }() // it wrote nothing
+	d, err := conn.PgConn().Prepare(ctx, "", batch, nil)
+	if err != nil {
+		return nil, err
+	}
+	none := make([][]byte, arguments)
+	for i := range none {
+		none[i] = []byte("{}")
+	}
+	if err := conn.PgConn().ExecParams(ctx, batch, none, nil, nil, nil).Read().Err; err != nil {
+		return nil, err
+	}
+	return d.Fields, nil
+}
+
+// byteOffset turns a number of characters into one of bytes.
+func byteOffset(s string, characters int) int {
+	at := 0
+	for range characters {
+		_, n := utf8.DecodeRuneInString(s[at:])
+		at += n
+	}
+	return at
+}
+
+// lookupScope is what expressions may name of the lookups.
+func (c *compiler) lookupScope() []expr.Lookup {
+	out := make([]expr.Lookup, len(c.lookups))
+	for i, l := range c.lookups {
+		out[i] = expr.Lookup{Name: l.name, Columns: l.columns}
+	}
+	return out
+}
+
+// early is the scope of what is evaluated before lookups are read.
+func early(s *expr.Scope) *expr.Scope {
+	out := *s
+	out.Early = true
+	return &out
+}
+
+// lookup compiles the arguments of a lookup.
+func (c *compiler) lookup(l *boundLookup, used bool, scope *expr.Scope, g group) programLookup {
+	p := programLookup{boundLookup: l, used: used}
+	if !used {
+		return p
+	}
+	for _, a := range l.arguments() {
+		row := "new."
+		if a.old {
+			row = "old."
+		}
+		compiled, err := expr.Compile(row+quoted(a.column), early(scope))
+		for _, m := range mistakes(err) {
+			c.mistakes = append(c.mistakes, l.value.Mistake(a.start, m.Hint, "%s", m.Message))
+		}
+		if err != nil {
+			continue
+		}
+		p.arguments = append(p.arguments, compiled)
+		for _, column := range compiled.Columns() {
+			c.uses = append(c.uses, use{
+				Column: column, value: l.value, text: l.text, path: l.path(), group: g, needed: column.Old && g == groupWrite,
+			})
+		}
+	}
+	return p
+}

@@ -1,0 +1,196 @@
+package mapping
+
+import (
+	"bytes"
+	"encoding/binary"
+	"slices"
+
+	"gancho/cdc"
+)
+
+// net is what a transaction did to one row in the end: what several changes of
+// the row come to.
+type net struct {
+	plan *collectPlan
+	// before and after: the row was there before the transaction, and is after it.
+	before, after bool
+	// last is the number of the row's last change within the transaction.
+	last uint64
+	side side
+	// old is the row before the first change and new that after the last, as
+	// appendDatums has them. old is empty where the stream did not send it.
+	old, new []byte
+	// holes: new has values that were not sent, because no change touched them.
+	holes bool
+}
+
+// side tells apart the rows that one change is the last of: that of its key, and
+// the ones that it took leave of. Positions depend on it, for an event's
+// position must be its own.
+type side byte
+
+const (
+	sideRow    side = iota // the changed row itself
+	sideKey                // a row that the change ended by giving it another key
+	sideParent             // a parent that the change took a child from
+)
+
+// ordinal is the place in the transaction of an event about what a change was
+// the last of: behind all changes, which are the given number.
+func (s side) ordinal(changes, last uint64) uint64 { return (1+uint64(s))*changes + last }
+
+// op is the change that has the same effect, 0 when there is none.
+func (n *net) op() cdc.Op {
+	switch {
+	case n.before && n.after:
+		return cdc.Update
+	case n.after:
+		return cdc.Insert
+	case n.before:
+		return cdc.Delete
+	}
+	return 0
+}
+
+// then adds a later change of the same row.
+func (n *net) then(next *net) {
+	if n.plan != next.plan {
+		n.old, n.new = moved(n.old, n.plan.relation, next.plan.relation), moved(n.new, n.plan.relation, next.plan.relation)
+		n.plan = next.plan
+	}
+	if n.before && len(n.old) == 0 {
+		// An update sends no old row while the replica identity stays the same, and
+		// this one has only that.
+		n.old = next.old
+	}
+	if next.holes && n.after && next.after {
+		next.new, next.holes = filled(next.new, n.new, len(n.plan.relation.Columns))
+	}
+	n.after, n.new, n.holes = next.after, next.new, next.holes
+	n.last, n.side = next.last, next.side
+}
+
+// emptied says that a TRUNCATE took the row away.
+func (n *net) emptied() { n.after, n.new, n.holes = false, nil, false }
+
+// identical reports whether the row is what it was. What was not sent, because
+// no change touched it, is the same; what is not known to be the same is not.
+func (n *net) identical() bool {
+	if !n.before || !n.after || len(n.old) == 0 {
+		return false
+	}
+	if !n.holes {
+		return bytes.Equal(n.old, n.new)
+	}
+	was, now := reader{n.old}, reader{n.new}
+	for range n.plan.relation.Columns {
+		if a, b := was.next(), now.next(); b.State != cdc.Unchanged && (a.State != b.State || !bytes.Equal(a.Text, b.Text)) {
+			return false
+		}
+	}
+	return true
+}
+
+// differs reports whether one of the columns is not what it was, or may not be.
+func (n *net) differs(columns []int) bool {
+	if len(n.old) == 0 {
+		return true
+	}
+	was, now := reader{n.old}, reader{n.new}
+	for i := range n.plan.relation.Columns {
+		a, b := was.next(), now.next()
+		if slices.Contains(columns, i) && b.State != cdc.Unchanged && (a.State != b.State || !bytes.Equal(a.Text, b.Text)) {
+			return true
+		}
+	}
+	return false
+}
+
+// row is the row that names columns without old or new.
+func (n *net) row() []byte {
+	if n.after {
+		return n.new
+	}
+	return n.old
+}
+
+// appendDatums appends a row in its compact form and reports whether it has
+// values that were not sent because they were not touched.
+func appendDatums(dst []byte, row []cdc.Datum) (out []byte, holes bool) {
+	for i := range row {
+		d := &row[i]
+		size := 0
+		if d.State == cdc.Present {
+			size = len(d.Text)
+		}
+		holes = holes || d.State == cdc.Unchanged
+		if head := uint64(size)<<2 | uint64(d.State); head < 0x80 {
+			dst = append(dst, byte(head))
+		} else {
+			dst = binary.AppendUvarint(dst, head)
+		}
+		dst = append(dst, d.Text[:size]...)
+	}
+	return dst, holes
+}
+
+// reader reads the datums of a row, which alias it.
+type reader struct{ rest []byte }
+
+func (r *reader) next() cdc.Datum {
+	if len(r.rest) == 0 {
+		return cdc.Datum{}
+	}
+	head, n := uint64(r.rest[0]), 1
+	if head >= 0x80 {
+		head, n = binary.Uvarint(r.rest)
+	}
+	d := cdc.Datum{State: cdc.State(head & 3)}
+	end := n + int(head>>2)
+	if d.State == cdc.Present {
+		d.Text = r.rest[n:end:end]
+	}
+	r.rest = r.rest[end:]
+	return d
+}
+
+// datums takes a row apart; nil when there is none.
+func datums(dst []cdc.Datum, row []byte, columns int) []cdc.Datum {
+	if len(row) == 0 {
+		return nil
+	}
+	dst = dst[:0]
+	r := reader{row}
+	for range columns {
+		dst = append(dst, r.next())
+	}
+	return dst
+}
+
+// filled returns the row with what was not sent in it taken from the row before.
+func filled(row, before []byte, columns int) (out []byte, holes bool) {
+	now, was := datums(nil, row, columns), datums(nil, before, columns)
+	for i := range now {
+		if now[i].State == cdc.Unchanged && i < len(was) && was[i].Known() {
+			now[i] = was[i]
+		}
+	}
+	return appendDatums(nil, now)
+}
+
+// moved brings a row from one description of its table to a newer one, which
+// may come within a transaction. What was not there is missing.
+func moved(row []byte, from, to *cdc.Relation) []byte {
+	was := datums(nil, row, len(from.Columns))
+	if was == nil || from == to {
+		return row
+	}
+	now := make([]cdc.Datum, len(to.Columns))
+	for i, column := range to.Columns {
+		if j := from.Column(column.Name); j >= 0 {
+			now[i] = was[j]
+		}
+	}
+	out, _ := appendDatums(nil, now)
+	return out
+}

@@ -1,0 +1,235 @@
+package mapping
+
+import (
+	"encoding/binary"
+
+	"gancho/cdc"
+)
+
+const (
+	// maxPending and maxPendingBytes are how many entries, and bytes of theirs,
+	// are worth a Resolve in the middle of a transaction.
+	maxPending      = 1000
+	maxPendingBytes = 1 << 20
+	// keepPending is how many bytes stay allocated from one Resolve to the next.
+	keepPending = 4 << 20
+)
+
+// waiting is what is pending, in the order of its positions. It owns copies of
+// everything, and reuses its memory.
+type waiting struct {
+	entries []entry
+	// text and datums are what entries refer to. They only grow until clear:
+	// when one is moved, those who refer to its old place keep that.
+	text   []byte
+	datums []cdc.Datum
+	asked  []int32
+	// transactions are those of entries that wait for a lookup.
+	transactions []*cdc.Transaction
+	queries      []*query
+	byID         map[string]*query
+	key          []byte
+}
+
+// entry is one pending event or parked change. Exactly one of the three is set.
+type entry struct {
+	kind   entryKind
+	event  Event
+	parked Parked
+	// Of what waits for lookups:
+	rule   *rulePlan
+	n      int
+	change cdc.Change
+	asked  []int32 // by lookup: which of the query's sets of arguments; -1: not used
+}
+
+type entryKind uint8
+
+const (
+	entryEvent   entryKind = iota // complete, and behind what is not
+	entryParked                   // as well
+	entryWaiting                  // an event that lacks lookups
+)
+
+// query is one lookup for all entries that need it.
+type query struct {
+	lookup *boundLookup
+	sets   map[string]int32 // of arguments, by their key
+	// arguments has all sets, one after the other; rows has as many results.
+	arguments []cdc.Datum
+	rows      []foundRow
+}
+
+// foundRow is what a lookup found.
+type foundRow struct {
+	row []cdc.Datum
+	// reason is why there is none, without row data.
+	reason string
+	done   bool
+}
+
+// next adds an entry and reuses what the one in its place had before.
+func (w *waiting) next(kind entryKind) *entry {
+	if len(w.entries) < cap(w.entries) {
+		w.entries = w.entries[:len(w.entries)+1]
+	} else {
+		w.entries = append(w.entries, entry{})
+	}
+	e := &w.entries[len(w.entries)-1]
+	e.kind = kind
+	return e
+}
+
+// keep copies bytes; nil stays nil.
+func (w *waiting) keep(b []byte) []byte {
+	if b == nil {
+		return nil
+	}
+	start := len(w.text)
+	w.text = append(w.text, b...)
+	return w.text[start:len(w.text):len(w.text)]
+}
+
+func (w *waiting) keepDatum(d cdc.Datum) cdc.Datum {
+	if d.State == cdc.Present {
+		d.Text = w.keep(d.Text)
+	}
+	return d
+}
+
+// keepRow copies some columns of a row; the others are missing.
+func (w *waiting) keepRow(row []cdc.Datum, columns []int) []cdc.Datum {
+	if row == nil {
+		return nil
+	}
+	start := len(w.datums)
+	for range row {
+		w.datums = append(w.datums, cdc.Datum{})
+	}
+	out := w.datums[start:len(w.datums):len(w.datums)]
+	for _, i := range columns {
+		out[i] = w.keepDatum(row[i])
+	}
+	return out
+}
+
+func (w *waiting) event(e *Event) {
+	kept := &w.next(entryEvent).event
+	*kept = *e
+	kept.Tenant, kept.Key = w.keep(e.Tenant), w.keep(e.Key)
+	kept.Data, kept.Previous, kept.Unchanged = w.keep(e.Data), w.keep(e.Previous), w.keep(e.Unchanged)
+}
+
+func (w *waiting) park(p *Parked) {
+	kept := &w.next(entryParked).parked
+	*kept = *p
+	kept.Row = w.keep(p.Row)
+}
+
+// transaction returns the waiting's own copy of a transaction.
+func (w *waiting) transaction(tx *cdc.Transaction) *cdc.Transaction {
+	if n := len(w.transactions); n > 0 && w.transactions[n-1].Commit == tx.Commit {
+		return w.transactions[n-1]
+	}
+	kept := *tx
+	w.transactions = append(w.transactions, &kept)
+	return &kept
+}
+
+// query returns the query of a lookup. Rules with the same lookup share it.
+func (w *waiting) query(l *boundLookup) *query {
+	if q := w.byID[l.id]; q != nil {
+		return q
+	}
+	if w.byID == nil {
+		w.byID = map[string]*query{}
+	}
+	q := &query{lookup: l, sets: map[string]int32{}}
+	w.byID[l.id] = q
+	w.queries = append(w.queries, q)
+	return q
+}
+
+// set returns the number of a set of arguments, the same for equal ones.
+func (w *waiting) set(q *query, arguments []cdc.Datum) int32 {
+	w.key = appendKey(w.key[:0], arguments)
+	if i, ok := q.sets[string(w.key)]; ok {
+		return i
+	}
+	i := int32(len(q.rows))
+	q.sets[string(w.key)] = i
+	for _, d := range arguments {
+		q.arguments = append(q.arguments, w.keepDatum(d))
+	}
+	q.rows = append(q.rows, foundRow{})
+	return i
+}
+
+// appendKey makes equal bytes of equal arguments only.
+func appendKey(dst []byte, arguments []cdc.Datum) []byte {
+	for _, d := range arguments {
+		dst = append(dst, byte(d.State))
+		if d.State == cdc.Present {
+			dst = binary.AppendUvarint(dst, uint64(len(d.Text)))
+			dst = append(dst, d.Text...)
+		}
+	}
+	return dst
+}
+
+// clear forgets everything.
+func (w *waiting) clear() {
+	clear(w.entries) // what they refer to
+	if cap(w.text) > keepPending {
+		w.text = nil
+	}
+	w.entries, w.text, w.datums, w.asked = w.entries[:0], w.text[:0], w.datums[:0], w.asked[:0]
+	w.transactions = nil
+	w.queries = w.queries[:0]
+	clear(w.byID)
+}
+
+// wait makes a change pending that a rule has fired for and that lacks the
+// rows of lookups.
+func (m *Mapper) wait(r *rulePlan, n int, c *cdc.Change, sink Sink) error {
+	w := &m.waiting
+	start := len(w.asked)
+	for _, l := range r.lookups {
+		if !l.used {
+			w.asked = append(w.asked, -1)
+			continue
+		}
+		arguments, failed := m.arguments(l)
+		if failed != nil {
+			w.asked = w.asked[:start]
+			return m.park(r, n, c, sink, failed.reason(r, c.Relation))
+		}
+		w.asked = append(w.asked, w.set(w.query(l.boundLookup), arguments))
+	}
+	e := w.next(entryWaiting)
+	e.rule, e.n, e.asked = r, n, w.asked[start:len(w.asked):len(w.asked)]
+	e.change = *c
+	e.change.Tx = w.transaction(c.Tx)
+	e.change.New, e.change.Old = w.keepRow(c.New, r.needs), w.keepRow(c.Old, r.needs)
+	return nil
+}
+
+// arguments evaluates the arguments of a lookup; they are valid until the next
+// call.
+func (m *Mapper) arguments(l programLookup) ([]cdc.Datum, *failure) {
+	m.argument, m.scratch = m.argument[:0], m.scratch[:0]
+	for _, a := range l.arguments {
+		start := len(m.scratch)
+		var null bool
+		var err error
+		if m.scratch, null, err = m.machine.AppendText(m.scratch, a); err != nil {
+			return nil, &failure{part: l.path(), err: err}
+		}
+		d := cdc.Datum{State: cdc.Null}
+		if !null {
+			d = cdc.Datum{State: cdc.Present, Text: m.scratch[start:]}
+		}
+		m.argument = append(m.argument, d)
+	}
+	return m.argument, nil
+}

@@ -1,0 +1,264 @@
+package mapping
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strconv"
+	"time"
+
+	"github.com/jackc/pgx/v5/pgconn"
+
+	"gancho/cdc"
+)
+
+// resolve is Resolve when there is something pending.
+func (m *Mapper) resolve(ctx context.Context, sink Sink) error {
+	w := &m.waiting
+	if m.source == nil {
+		return errors.New("apply rules with lookup: the mapper has no source; give it one with WithSource")
+	}
+	for _, q := range w.queries {
+		if err := m.lookUp(ctx, q); err != nil {
+			return err
+		}
+	}
+	// What the sink gets is complete: nothing of it becomes pending again.
+	entries := w.entries
+	w.entries = nil
+	for i := range entries {
+		if err := m.release(&entries[i], sink); err != nil {
+			return err
+		}
+	}
+	w.entries = entries
+	w.clear()
+	return nil
+}
+
+// release gives an entry to the sink.
+func (m *Mapper) release(e *entry, sink Sink) error {
+	switch e.kind {
+	case entryEvent:
+		return sink.Event(&e.event)
+	case entryParked:
+		return sink.Park(&e.parked)
+	}
+	m.machine.Load(&e.change)
+	m.beforeLoaded = false
+	m.found = m.found[:0]
+	for i, l := range e.rule.lookups {
+		found := foundRow{}
+		if l.used {
+			found = m.waiting.byID[l.id].rows[e.asked[i]]
+		}
+		if found.reason != "" {
+			return m.park(e.rule, e.n, &e.change, sink, fmt.Sprintf("%s: read %s: %s", l.place, l.path(), found.reason))
+		}
+		m.machine.LoadLookup(i, found.row)
+		m.found = append(m.found, found)
+	}
+	failed := m.build(e.rule, e.n, &e.change)
+	m.found = m.found[:0]
+	if failed != nil {
+		return m.park(e.rule, e.n, &e.change, sink, failed.reason(e.rule, e.change.Relation))
+	}
+	return sink.Event(&m.event)
+}
+
+// lookUp finds the rows of a query: those that the cache has not, in one go
+// unless the server finds that too much.
+func (m *Mapper) lookUp(ctx context.Context, q *query) error {
+	missing := m.fromCache(q)
+	size := len(missing)
+	for len(missing) > 0 {
+		n := min(size, len(missing))
+		err := m.source.persist(ctx, q.lookup.path()+" of "+q.lookup.place, func() error {
+			if err := m.visible(ctx); err != nil {
+				return err
+			}
+			err := m.ask(ctx, q, missing[:n])
+			if isTimeout(err) && n > 1 && ctx.Err() == nil {
+				m.source.log.Warn().Str("for", q.lookup.path()+" of "+q.lookup.place).Int("changes", n).
+					Msg("a lookup took too long; trying with fewer changes at once (is there an index?)")
+				return fmt.Errorf("%w: %w", errPermanent, err)
+			}
+			if isBroken(err) {
+				return fmt.Errorf("%w: %w", errPermanent, err)
+			}
+			return err
+		})
+		switch {
+		case err == nil:
+			m.toCache(q, missing[:n])
+			missing = missing[n:]
+			size = 2 * n
+		case ctx.Err() != nil:
+			return ctx.Err()
+		case isBroken(err):
+			if m.rules.policy == Stop {
+				return q.lookup.schemaError(err)
+			}
+			for _, set := range missing {
+				q.rows[set] = foundRow{reason: q.lookup.schemaError(err).What}
+			}
+			return nil
+		case n > 1:
+			size = n / 2
+		case isDataError(err):
+			// This one change and no other.
+			q.rows[missing[0]] = foundRow{reason: "the query fails: " + withoutData(err).Error()}
+			missing = missing[1:]
+			size = 1
+		default:
+			return err
+		}
+	}
+	return nil
+}
+
+// visible waits for the transactions of all that is pending. Whoever tries
+// again calls it again: another server may answer now.
+func (m *Mapper) visible(ctx context.Context) error {
+	for _, tx := range m.waiting.transactions {
+		if err := m.source.Visible(ctx, tx); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// ask runs a lookup for some sets of arguments. It may be called again after
+// an error.
+func (m *Mapper) ask(ctx context.Context, q *query, sets []int32) error {
+	width := len(q.lookup.arguments())
+	arrays := make([]textArray, width)
+	args := make([][]byte, width)
+	for i := range arrays {
+		arrays[i].reset()
+		for _, set := range sets {
+			d := q.arguments[int(set)*width+i]
+			arrays[i].add(d.Text, d.State == cdc.Null)
+		}
+		args[i] = arrays[i].bytes()
+	}
+	for _, set := range sets {
+		q.rows[set] = foundRow{}
+	}
+	return m.source.query(ctx, q.lookup.batch, args, q.lookup.sameResult, func(row []cdc.Datum) error {
+		number, err := strconv.Atoi(string(row[0].Text))
+		if err != nil || number < 1 || number > len(sets) {
+			return fmt.Errorf("read %s: the server numbers a row %q", q.lookup.path(), row[0].Text)
+		}
+		found := &q.rows[sets[number-1]]
+		if found.done {
+			*found = foundRow{done: true, reason: "the query finds more than one row; add a condition, limit 1 or an aggregate"}
+			return nil
+		}
+		found.done = true
+		found.row = make([]cdc.Datum, len(row)-1)
+		for i, d := range row[1:] {
+			found.row[i] = m.waiting.keepDatum(d)
+		}
+		return nil
+	})
+}
+
+// errResult: a lookup's result has other columns than when it was bound.
+var errResult = errors.New("its result has other columns or types than when the rules were loaded")
+
+// sameResult compares the columns of a result with those that the rules were
+// compiled for.
+func (l *boundLookup) sameResult(fields []pgconn.FieldDescription) error {
+	if len(fields) != len(l.columns)+1 {
+		return errResult
+	}
+	for i, c := range l.columns {
+		if f := fields[i+1]; f.Name != c.Name || f.DataTypeOID != c.Type.OID {
+			return errResult
+		}
+	}
+	return nil
+}
+
+// isBroken: the query no longer fits the database. Class 42 is that of syntax
+// errors and names that do not exist; a privilege can be granted meanwhile.
+func isBroken(err error) bool {
+	if errors.Is(err, errResult) {
+		return true
+	}
+	pg, ok := errors.AsType[*pgconn.PgError](err)
+	return ok && len(pg.Code) == 5 && pg.Code[:2] == "42" && pg.Code != codeInsufficientPrivilege
+}
+
+// schemaError is the error of a lookup that no longer fits.
+func (l *boundLookup) schemaError(err error) *SchemaError {
+	what := "lookup " + l.name + " no longer fits the database: "
+	if errors.Is(err, errResult) {
+		what += errResult.Error()
+	} else {
+		what += withoutData(err).Error()
+	}
+	return &SchemaError{Rule: l.place, Event: l.path(), What: what, Hint: "check the rule and load it again (a restart)"}
+}
+
+// lookupCache has rows of a lookup that asks for it.
+type lookupCache struct {
+	rows  map[string]cachedRow
+	bytes int
+}
+
+type cachedRow struct {
+	row     foundRow
+	expires time.Time
+}
+
+// maxCacheBytes bounds one lookup's cache; a full one is emptied.
+const maxCacheBytes = 16 << 20
+
+// fromCache fills in the rows that the cache has, and returns the sets of
+// arguments of the others.
+func (m *Mapper) fromCache(q *query) []int32 {
+	missing := make([]int32, 0, len(q.rows))
+	cache := m.caches[q.lookup.id]
+	now := time.Now()
+	for i := range q.rows {
+		if cache != nil && q.lookup.cache > 0 {
+			if c, ok := cache.rows[m.cacheKey(q, int32(i))]; ok && now.Before(c.expires) {
+				q.rows[i] = c.row
+				continue
+			}
+		}
+		missing = append(missing, int32(i))
+	}
+	return missing
+}
+
+func (m *Mapper) cacheKey(q *query, set int32) string {
+	width := len(q.lookup.arguments())
+	return string(appendKey(nil, q.arguments[int(set)*width:int(set+1)*width]))
+}
+
+// toCache remembers rows, if the lookup wants it.
+func (m *Mapper) toCache(q *query, sets []int32) {
+	if q.lookup.cache == 0 {
+		return
+	}
+	cache := m.caches[q.lookup.id]
+	if cache == nil || cache.bytes > maxCacheBytes {
+		cache = &lookupCache{rows: map[string]cachedRow{}}
+		m.caches[q.lookup.id] = cache
+	}
+	expires := time.Now().Add(q.lookup.cache)
+	for _, set := range sets {
+		key, row := m.cacheKey(q, set), q.rows[set]
+		kept := foundRow{reason: row.reason, done: row.done, row: make([]cdc.Datum, len(row.row))}
+		cache.bytes += len(key) + 64
+		for i, d := range row.row {
+			d.Text = append([]byte(nil), d.Text...)
+			kept.row[i] = d
+			cache.bytes += len(d.Text) + 32
+		}
+		cache.rows[key] = cachedRow{kept, expires}
+	}
+}

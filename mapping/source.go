@@ -1,0 +1,348 @@
+package mapping
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/rs/zerolog"
+
+	"gancho/cdc"
+)
+
+const (
+	// queryTimeout is the statement_timeout of the source's session, unless the
+	// DSN, the role or the database sets one.
+	queryTimeout = 30 * time.Second
+	// visibleWaitMin and visibleWaitMax bound the time between two looks for a
+	// transaction that is not visible yet.
+	visibleWaitMin = time.Millisecond
+	visibleWaitMax = 50 * time.Millisecond
+	// retryWaitMin and retryWaitMax bound the time between two tries of what failed.
+	retryWaitMin = 100 * time.Millisecond
+	retryWaitMax = 5 * time.Second
+	// networkTime is how long after the statement_timeout an answer may come.
+	networkTime = 10 * time.Second
+	// complainEvery is how often a lasting failure is logged.
+	complainEvery = 30 * time.Second
+)
+
+// Source reads the source database for what a change does not carry, over a
+// connection of its own: opened at the first use, opened again after it was
+// lost. Its session is read-only, and its values have the text forms of the
+// stream. It belongs to one goroutine.
+type Source struct {
+	dsn  string
+	log  zerolog.Logger
+	conn *pgx.Conn
+	// limit is the session's statement_timeout and what the network may take.
+	limit time.Duration
+	// standby: the server replays the WAL of another one.
+	standby bool
+	// seen is the newest snapshot of this connection.
+	seen    snapshot
+	queries int
+}
+
+// NewSource returns a reader of the database; nothing is opened yet. The
+// database may be a replica of the one that the stream comes from.
+func NewSource(dsn string, log zerolog.Logger) *Source { return &Source{dsn: dsn, log: log} }
+
+// Close closes the connection. The Source may be used again.
+func (s *Source) Close(ctx context.Context) {
+	if s.conn != nil {
+		_ = s.conn.Close(context.WithoutCancel(ctx)) // nothing is under way
+		s.conn = nil
+	}
+}
+
+// Queries is the number of queries so far, of those that wait for a transaction
+// only one each.
+func (s *Source) Queries() int { return s.queries }
+
+// connect opens the connection unless it is open.
+func (s *Source) connect(ctx context.Context) error {
+	if s.conn != nil && !s.conn.IsClosed() {
+		return nil
+	}
+	conn, err := cdc.Connect(ctx, s.dsn)
+	if err != nil {
+		return err
+	}
+	s.seen = snapshot{}
+	// As cdc's own session, except for search_path, by which the lookups' SQL
+	// finds its tables.
+	var timeout int64
+	err = conn.QueryRow(ctx, `
+		select pg_is_in_recovery(), (extract(epoch from s.timeout::interval) * 1000)::bigint from (select
+			set_config('datestyle', 'ISO', false), set_config('intervalstyle', 'postgres', false), set_config('extra_float_digits', '3', false),
+			set_config('timezone', 'UTC', false), set_config('bytea_output', 'hex', false), set_config('lc_monetary', 'C', false),
+			set_config('quote_all_identifiers', 'off', false), set_config('default_transaction_read_only', 'on', false),
+			set_config('idle_session_timeout', '0', false), set_config('statement_timeout',
+				case when current_setting('statement_timeout') = '0' then $1 else current_setting('statement_timeout') end, false) as timeout) s`,
+		strconv.FormatInt(queryTimeout.Milliseconds(), 10)+"ms").Scan(&s.standby, &timeout)
+	if err != nil {
+		_ = conn.Close(context.WithoutCancel(ctx))
+		return fmt.Errorf("prepare a session: %w", err)
+	}
+	s.conn, s.limit = conn, time.Duration(timeout)*time.Millisecond+networkTime
+	return nil
+}
+
+// Query runs one statement in a read-only transaction and calls each for every
+// row of its result. Arguments are text forms, nil is null; their types are
+// what the statement makes of them. A row's values are valid only until each
+// returns; its error ends the query and is returned.
+func (s *Source) Query(ctx context.Context, sql string, args [][]byte, each func(row []cdc.Datum) error) error {
+	return s.query(ctx, sql, args, func([]pgconn.FieldDescription) error { return nil }, each)
+}
+
+// query is Query, and calls described with the result's columns before the
+// first row.
+func (s *Source) query(ctx context.Context, sql string, args [][]byte, described func([]pgconn.FieldDescription) error, each func(row []cdc.Datum) error) error {
+	s.queries++
+	if err := s.connect(ctx); err != nil {
+		return fmt.Errorf("query the source: %w", err)
+	}
+	ctx, cancel := context.WithTimeout(ctx, s.limit)
+	defer cancel()
+	rows := s.conn.PgConn().ExecParams(ctx, sql, args, nil, nil, nil)
+	var row []cdc.Datum
+	var stopped error
+	first := true
+	for rows.NextRow() {
+		if first {
+			first = false
+			stopped = described(rows.FieldDescriptions())
+		}
+		if stopped != nil {
+			continue // to the end, for the connection's sake
+		}
+		row = row[:0]
+		for _, text := range rows.Values() {
+			d := cdc.Datum{State: cdc.Null}
+			if text != nil {
+				d = cdc.Datum{State: cdc.Present, Text: text}
+			}
+			row = append(row, d)
+		}
+		stopped = each(row)
+	}
+	if _, err := rows.Close(); err != nil {
+		return fmt.Errorf("query the source: %w", err)
+	}
+	return stopped
+}
+
+// Visible waits until queries see the transaction. The stream is ahead of that:
+// a transaction leaves the server's list of running ones only after its commit
+// is in the WAL, and with synchronous replication after a standby has it.
+func (s *Source) Visible(ctx context.Context, tx *cdc.Transaction) error {
+	if err := s.connect(ctx); err != nil {
+		return fmt.Errorf("wait for transaction %d: %w", tx.XID, err)
+	}
+	if s.seen.has(tx) {
+		return nil
+	}
+	s.queries++
+	began, complained := time.Now(), false
+	for wait := visibleWaitMin; ; wait = min(2*wait, visibleWaitMax) {
+		if err := s.lookOnce(ctx); err != nil {
+			return fmt.Errorf("wait for transaction %d: %w", tx.XID, err)
+		}
+		if s.seen.has(tx) {
+			return nil
+		}
+		if !complained && time.Since(began) > complainEvery/6 {
+			complained = true
+			s.log.Warn().Uint32("xid", tx.XID).Stringer("lsn", tx.Commit).Bool("replica", s.standby).
+				Msg("a transaction of the stream is not visible to queries yet; lookups wait for it")
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(wait):
+		}
+	}
+}
+
+func (s *Source) lookOnce(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, s.limit)
+	defer cancel()
+	return s.look(ctx)
+}
+
+// look takes a new snapshot.
+func (s *Source) look(ctx context.Context) error {
+	if s.standby {
+		var replayed *string
+		err := s.conn.QueryRow(ctx, "select pg_last_wal_replay_lsn()::text from (select 1) s where pg_is_in_recovery()").Scan(&replayed)
+		switch {
+		case errors.Is(err, pgx.ErrNoRows):
+			s.standby = false // it was promoted
+		case err != nil || replayed == nil:
+			return err
+		default:
+			return s.seen.replayed.Scan(*replayed)
+		}
+	}
+	var text string
+	if err := s.conn.QueryRow(ctx, "select pg_current_snapshot()::text").Scan(&text); err != nil {
+		return err
+	}
+	var err error
+	s.seen, err = parseSnapshot(text)
+	return err
+}
+
+// snapshot is what a connection sees: on a primary a pg_snapshot, on a standby
+// how far it has replayed the WAL, because a snapshot there does not list the
+// running transactions.
+// https://www.postgresql.org/docs/current/functions-info.html#FUNCTIONS-PG-SNAPSHOT
+type snapshot struct {
+	xmin, xmax uint64
+	running    map[uint64]bool
+	replayed   cdc.LSN
+}
+
+// has reports whether queries see the transaction.
+func (s *snapshot) has(tx *cdc.Transaction) bool {
+	if s.replayed != 0 {
+		// The position is the end of what was replayed, tx.Commit the beginning of
+		// the commit record.
+		return s.replayed > tx.Commit
+	}
+	if s.xmax == 0 {
+		return false
+	}
+	// The stream has the low 32 bits, and the transaction is less than 2^31
+	// transactions away: it may be newer than xmax, which follows the newest one
+	// that has ended.
+	xid := s.xmax + uint64(int64(int32(tx.XID-uint32(s.xmax)))) //nolint:gosec // the wrap around is meant
+	return xid < s.xmin || xid < s.xmax && !s.running[xid]
+}
+
+// parseSnapshot reads xmin:xmax:xid,xid.
+func parseSnapshot(text string) (snapshot, error) {
+	s := snapshot{running: map[uint64]bool{}}
+	parts := strings.Split(text, ":")
+	if len(parts) != 3 {
+		return s, fmt.Errorf("read snapshot %q: it has %d parts", text, len(parts))
+	}
+	var err error
+	if s.xmin, err = strconv.ParseUint(parts[0], 10, 64); err != nil {
+		return s, fmt.Errorf("read snapshot %q: %w", text, err)
+	}
+	if s.xmax, err = strconv.ParseUint(parts[1], 10, 64); err != nil {
+		return s, fmt.Errorf("read snapshot %q: %w", text, err)
+	}
+	for xid := range strings.SplitSeq(parts[2], ",") {
+		if xid == "" {
+			continue
+		}
+		n, err := strconv.ParseUint(xid, 10, 64)
+		if err != nil {
+			return s, fmt.Errorf("read snapshot %q: %w", text, err)
+		}
+		s.running[n] = true
+	}
+	return s, nil
+}
+
+// persist calls try until it succeeds, the context ends, or its error is one
+// that another try cannot mend. While it does, nothing goes on: an event is
+// late rather than sent without what belongs into it.
+func (s *Source) persist(ctx context.Context, what string, try func() error) error {
+	var complained time.Time
+	for wait := retryWaitMin; ; wait = min(2*wait, retryWaitMax) {
+		err := try()
+		switch {
+		case err == nil:
+			if !complained.IsZero() {
+				s.log.Info().Str("for", what).Msg("the source answers again")
+			}
+			return nil
+		case ctx.Err() != nil:
+			return ctx.Err()
+		case isDataError(err) || errors.Is(err, errPermanent):
+			return err
+		}
+		if time.Since(complained) >= complainEvery {
+			complained = time.Now()
+			s.log.Error().Err(withoutData(err)).Str("for", what).Msg("reading the source failed; capture waits and tries again")
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(wait):
+		}
+	}
+}
+
+// errPermanent is wrapped by errors of ours that no other try can mend.
+var errPermanent = errors.New("cannot be mended by another try")
+
+// isDataError: the statement fails for these arguments and will again: a data
+// exception, a subquery with several rows, an error raised by a function.
+// https://www.postgresql.org/docs/current/errcodes-appendix.html
+func isDataError(err error) bool {
+	pg, ok := errors.AsType[*pgconn.PgError](err)
+	if !ok || len(pg.Code) != 5 {
+		return false
+	}
+	return pg.Code[:2] == "22" || pg.Code[:2] == "21" || pg.Code[:2] == "P0"
+}
+
+// isTimeout: the server or the network took too long.
+func isTimeout(err error) bool {
+	if pg, ok := errors.AsType[*pgconn.PgError](err); ok {
+		return pg.Code == "57014" // query_canceled, by statement_timeout
+	}
+	var timeout interface{ Timeout() bool }
+	return errors.As(err, &timeout) && timeout.Timeout()
+}
+
+// withoutData keeps of a server's error what holds no row data: messages of
+// data errors quote values.
+func withoutData(err error) error {
+	pg, ok := errors.AsType[*pgconn.PgError](err)
+	if !ok {
+		return err
+	}
+	if isDataError(err) {
+		return fmt.Errorf("the server refuses a value (SQLSTATE %s)", pg.Code)
+	}
+	return fmt.Errorf("%s (SQLSTATE %s)", pg.Message, pg.Code)
+}
+
+// textArray builds the text form of a text[] argument.
+type textArray struct{ buf []byte }
+
+func (a *textArray) reset() { a.buf = append(a.buf[:0], '{') }
+
+// add appends an element; null stands for SQL's null.
+func (a *textArray) add(text []byte, null bool) {
+	if len(a.buf) > 1 {
+		a.buf = append(a.buf, ',')
+	}
+	if null {
+		a.buf = append(a.buf, "NULL"...)
+		return
+	}
+	a.buf = append(a.buf, '"')
+	for _, c := range text {
+		if c == '"' || c == '\\' {
+			a.buf = append(a.buf, '\\')
+		}
+		a.buf = append(a.buf, c)
+	}
+	a.buf = append(a.buf, '"')
+}
+
+// bytes is the array, valid until the next reset.
+func (a *textArray) bytes() []byte { return append(a.buf, '}') }
