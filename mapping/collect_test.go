@@ -149,30 +149,32 @@ func (s *source) exec(t testing.TB, transactions ...string) {
 // check runs transactions, one per pair, and compares what each makes.
 func (s *source) check(t *testing.T, pairs ...any) {
 	t.Helper()
-	run := s.live(t)
+	run, stop := s.live(t)
+	defer stop()
 	for i := 0; i < len(pairs); i += 2 {
 		diff(t, pairs[i].(string), run(pairs[i].(string)), pairs[i+1])
 	}
 }
 
 // live returns a function that runs a transaction and returns what it made as
-// soon as it is committed: parents are read as they are then.
-func (s *source) live(t *testing.T, options ...mapping.MapperOption) func(sql string) []string {
+// soon as it is committed: parents are read as they are then. The other one ends
+// that, so that the slot is free again.
+func (s *source) live(t *testing.T, options ...mapping.MapperOption) (run func(sql string) []string, stop func()) {
 	t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
 	reader := mapping.NewSource(s.dsn, zerolog.Nop())
 	h := &commits{ctx: ctx, mapper: mapping.NewMapper(s.rules, nil, append(options, mapping.WithSource(reader))...), done: cancel, next: make(chan []string)}
 	ended := make(chan error, 1)
 	go func() { ended <- cdc.NewReader(s.options, s.prep).Run(ctx, h) }()
-	t.Cleanup(func() {
+	stop = func() {
 		cancel()
 		if err := <-ended; err != nil && !errors.Is(err, context.Canceled) {
 			t.Error(err)
 		}
 		reader.Close(context.Background())
 		h.out.rise(t)
-	})
-	return func(sql string) []string {
+	}
+	run = func(sql string) []string {
 		t.Helper()
 		s.exec(t, sql)
 		select {
@@ -184,6 +186,7 @@ func (s *source) live(t *testing.T, options ...mapping.MapperOption) func(sql st
 		}
 		return nil
 	}
+	return run, stop
 }
 
 // rise checks that positions rise within each transaction.

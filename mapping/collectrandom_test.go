@@ -30,7 +30,8 @@ rules:
   - {event: raiz, table: categorias, on: delete, root_only: pai_id, columns: [id]}
   - {event: grupo, table: cobrancas, on: [insert, update, delete], collapse: valor, key: valor, data: {fixo: 1}}
 `)
-			run := s.live(t, options...)
+			run, stop := s.live(t, options...)
+			defer stop()
 			random := rand.New(rand.NewPCG(1, 2))
 			before := s.state(t)
 			for range 150 {

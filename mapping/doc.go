@@ -58,6 +58,29 @@
 // everything until it is: an event is late rather than sent without. One that
 // no longer fits its tables is a SchemaError, from Resolve.
 //
+// # Rules about transactions
+//
+// A rule with collapse, children or root_only waits for the commit and is applied
+// to what came of each row, told apart by the primary key: an insert and updates
+// are an insert, a delete and an insert an update, an insert and a delete nothing,
+// and so is a row that is what it was. A changed primary key is a delete and an
+// insert. A TRUNCATE takes away what the transaction had done before.
+//
+// collapse by other than the primary key makes one event of the rows with one
+// key that the rule fires for: that of the last one. A null key belongs to no
+// other. children count as an update of their parent, which watch lets pass; a
+// parent that was inserted or deleted as well is only that, and the row of one
+// that was not touched is read from the source after the commit: if it is gone,
+// its deletion is an event of another transaction. root_only is silent for a
+// deleted row whose parent is deleted in the transaction, whatever the order.
+//
+// Events of these rules come behind those of the transaction's changes. Their
+// ordinal is the number of all its changes plus that of the row's last change
+// (twice the number for a key that was given up, three times for a parent that
+// lost a child), and N is the rule's number among the rules of this kind.
+// What waits is in memory up to WithTransactionMemory, and then in a temporary
+// file without a name, sorted and merged at the commit.
+//
 // # How it fails
 //
 // What cannot be computed is parked, never dropped and never guessed: a run-time

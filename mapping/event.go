@@ -11,7 +11,9 @@ import (
 type Event struct {
 	cdc.Position
 	// N is the event's number within its change, from 0, over the rules in
-	// file order that can fire for the change's table and operation; it takes 16 bits.
+	// file order that can fire for the change's table and operation; of an event
+	// about a whole transaction the rule's number among those that make such. It
+	// takes 16 bits.
 	N int
 	// Type is the rule's event name.
 	Type string
