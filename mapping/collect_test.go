@@ -43,7 +43,7 @@ type transactions struct {
 // commits is a handler that maps and notes what each transaction made.
 type commits struct {
 	recorder
-	ctx    context.Context //nolint:containedctx // of the reader that it belongs to
+	ctx    context.Context
 	mapper *mapping.Mapper
 	done   func()
 	out    transactions

@@ -57,12 +57,6 @@ func (s *sorter) push(start, key int) error {
 	return nil
 }
 
-func (s *sorter) add(key, value []byte) error {
-	start := len(s.arena)
-	s.arena = append(append(s.arena, key...), value...)
-	return s.push(start, len(key))
-}
-
 // spilled reports whether records are in the file.
 func (s *sorter) spilled() bool { return s.file != nil }
 
