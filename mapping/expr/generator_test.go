@@ -68,6 +68,21 @@ func (g *generator) expression() generated {
 	return generated{sql, slices.Sorted(maps.Keys(g.used))}
 }
 
+// showing makes one expression that shows a feature at its top.
+func (g *generator) showing(feature string) generated {
+	var forms []string
+	for _, kind := range slices.Sorted(maps.Keys(templates)) {
+		for _, t := range templates[kind] {
+			if t.feature == feature {
+				forms = append(forms, t.form)
+			}
+		}
+	}
+	g.used = map[string]bool{feature: true}
+	sql := g.expand(g.pick(forms), 1)
+	return generated{sql, slices.Sorted(maps.Keys(g.used))}
+}
+
 // known are all features that the generator can show.
 func (g *generator) known() []string {
 	all := map[string]bool{}
