@@ -172,18 +172,25 @@ func (d *decoder) row(ctx context.Context, kind byte, c *cursor, h Handler) erro
 	return d.hand(ctx, h)
 }
 
-// hand gives the change to the handler, a second time when the handler finds
+// hand gives the change to the handler, again each time that the handler finds
 // the relation's types out of date.
 func (d *decoder) hand(ctx context.Context, h Handler) error {
 	err := h.Change(&d.change)
-	if err == nil || !errors.Is(err, ErrStaleTypes) {
-		return handled(err)
+	for range maxReloads {
+		if err == nil || !errors.Is(err, ErrStaleTypes) {
+			break
+		}
+		if d.change.Relation, err = d.reload(ctx, d.change.Relation); err != nil {
+			return err
+		}
+		err = h.Change(&d.change)
 	}
-	if d.change.Relation, err = d.reload(ctx, d.change.Relation); err != nil {
-		return err
-	}
-	return handled(h.Change(&d.change))
+	return handled(err)
 }
+
+// maxReloads is far more often than a handler asks, once for each label that it
+// does not know.
+const maxReloads = 100
 
 // target reads the OID that a row message begins with.
 func (d *decoder) target(c *cursor) *Relation {

@@ -192,15 +192,45 @@ func (m *Mapper) readParents(ctx context.Context, tx *cdc.Transaction, batch []r
 		if m.source == nil {
 			return fmt.Errorf("apply rule %s: it has children, and there is no source to read their parents from", b.place())
 		}
-		err := m.source.persist(ctx, "parents of "+b.event, func() error { return m.readRows(ctx, tx, b, byRule[number]) })
-		if err != nil {
+		if err := m.readParentsOf(ctx, tx, b, byRule[number]); err != nil {
 			return fmt.Errorf("read rows of %s for rule %s: %w", b.table.Relation.TableName(), b.place(), err)
 		}
 	}
 	return nil
 }
 
-func (m *Mapper) readRows(ctx context.Context, tx *cdc.Transaction, b *boundRule, wanted map[string]*result) error {
+// readParentsOf reads the parents of one rule in one go, unless the server
+// finds that too much, or a key among them is none that a parent can have.
+func (m *Mapper) readParentsOf(ctx context.Context, tx *cdc.Transaction, b *boundRule, wanted map[string]*result) error {
+	keys := slices.Sorted(maps.Keys(wanted))
+	for size := len(keys); len(keys) > 0; {
+		n := min(size, len(keys))
+		err := m.source.persist(ctx, "parents of "+b.event, func() error {
+			err := m.readRows(ctx, tx, b, wanted, keys[:n])
+			if isBroken(err) || isTimeout(err) && n > 1 && ctx.Err() == nil {
+				return fmt.Errorf("%w: %w", errPermanent, err)
+			}
+			return err
+		})
+		switch {
+		case err == nil:
+			keys, size = keys[n:], 2*n
+		case ctx.Err() != nil:
+			return ctx.Err()
+		case isBroken(err):
+			return b.schemaError(b.table.Relation, "", "can no longer be read: "+withoutData(err).Error(), "correct the rule and load it again")
+		case n > 1:
+			size = n / 2
+		case isDataError(err):
+			keys = keys[1:] // out of the range of the parent's column: there is no such parent
+		default:
+			return err
+		}
+	}
+	return nil
+}
+
+func (m *Mapper) readRows(ctx context.Context, tx *cdc.Transaction, b *boundRule, wanted map[string]*result, which []string) error {
 	if err := m.source.Visible(ctx, tx); err != nil {
 		return err
 	}
@@ -211,7 +241,7 @@ func (m *Mapper) readRows(ctx context.Context, tx *cdc.Transaction, b *boundRule
 	for i := range arrays {
 		arrays[i].reset()
 	}
-	for about := range wanted {
+	for _, about := range which {
 		for i, text := range keyTexts([]byte(about), len(keys)) {
 			arrays[i].add(text, false)
 		}

@@ -153,6 +153,9 @@ func (m *Mapper) applyBatch(ctx context.Context, tx *cdc.Transaction, sink Sink)
 
 // applyResult applies one rule to one net change.
 func (m *Mapper) applyResult(ctx context.Context, tx *cdc.Transaction, r *result, sink Sink) error {
+	if err := ctx.Err(); err != nil {
+		return err // a large transaction is not waited for
+	}
 	c := &m.collector
 	var n net
 	if r.flags&resultParent == 0 {

@@ -376,20 +376,34 @@ func TestLookupWaitsForTheCommit(t *testing.T) {
 		}
 		must(l.conn, "alter system set synchronous_standby_names = '"+standby+"'")
 		must(l.conn, "select pg_reload_conf()")
-		must(slow, "begin")
-		must(slow, "update clientes set nome = 'Depois' where id = 2")
-		var xid uint64
-		if err := slow.QueryRow(ctx, "select pg_current_xact_id()::text::bigint").Scan(&xid); err != nil {
-			t.Fatal(err)
+		open := func() {
+			must(slow, "begin")
+			must(slow, "update clientes set nome = 'Depois' where id = 2")
+			var xid uint64
+			if err := slow.QueryRow(ctx, "select pg_current_xact_id()::text::bigint").Scan(&xid); err != nil {
+				t.Fatal(err)
+			}
+			l.tx = &cdc.Transaction{Commit: 1, XID: uint32(xid), Time: time.Unix(0, 0)} //nolint:gosec // the stream has 32 bits as well
 		}
-		l.tx = &cdc.Transaction{Commit: 1, XID: uint32(xid), Time: time.Unix(0, 0)} //nolint:gosec // the stream has 32 bits as well
 		committed := make(chan error, 1)
 		commit := func() { go func() { _, err := slow.Exec(ctx, "commit"); committed <- err }() }
+		open()
 		if standby != "" {
 			// The commit record is in the WAL now, as the stream has it, and the
-			// backend waits for a standby.
+			// backend waits for a standby, unless the server has not taken the
+			// setting over yet: then once more.
 			commit()
-			l.until("select count(*) > 0 from pg_stat_activity where wait_event = 'SyncRep'")
+			for !l.is("select count(*) > 0 from pg_stat_activity where wait_event = 'SyncRep'") {
+				select {
+				case err := <-committed:
+					if err != nil {
+						t.Fatal(err)
+					}
+					open()
+					commit()
+				case <-time.After(5 * time.Millisecond):
+				}
+			}
 		}
 		done := l.start(ctx, l.change("contratos", values{"id": "1", "cliente_id": "2"}))
 		l.until("select count(*) > 0 from pg_stat_activity where application_name = 'gancho' and query like '%pg_current_snapshot%' and pid <> pg_backend_pid()")
@@ -417,11 +431,7 @@ func (l *lab) until(sql string) {
 	l.Helper()
 	deadline := time.After(20 * time.Second)
 	for {
-		var ok bool
-		if err := l.conn.QueryRow(context.Background(), sql).Scan(&ok); err != nil {
-			l.Fatal(err)
-		}
-		if ok {
+		if l.is(sql) {
 			return
 		}
 		select {
@@ -430,6 +440,14 @@ func (l *lab) until(sql string) {
 		case <-time.After(5 * time.Millisecond):
 		}
 	}
+}
+
+func (l *lab) is(sql string) (ok bool) {
+	l.Helper()
+	if err := l.conn.QueryRow(context.Background(), sql).Scan(&ok); err != nil {
+		l.Fatal(err)
+	}
+	return ok
 }
 
 // A lookup that is not answered holds everything until it is.

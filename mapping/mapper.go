@@ -113,6 +113,7 @@ func (m *Mapper) Full() bool {
 // transaction.
 func (m *Mapper) Resolve(ctx context.Context, sink Sink) error {
 	if len(m.waiting.entries) == 0 {
+		m.waiting.clear() // a parked change may have left what it had asked for
 		return nil
 	}
 	return m.resolve(ctx, sink)
@@ -163,18 +164,19 @@ func (m *Mapper) Map(c *cdc.Change, sink Sink) error {
 	if len(plan.enums) > 0 && m.newLabel(plan, c) {
 		return cdc.ErrStaleTypes
 	}
-	if plan.collects != nil {
-		if err := m.collect(plan, c, sink); err != nil || len(rules) == 0 {
-			return err
-		}
+	if len(rules) > 0 {
+		m.load(c)
 	}
-	m.load(c)
 	for n := range rules {
 		if err := m.apply(&rules[n], n, c, sink); err != nil {
 			return err
 		}
 	}
-	return nil
+	if plan.collects == nil {
+		return nil
+	}
+	// Last, because what it parks comes after the rules in number.
+	return m.collect(plan, c, sink)
 }
 
 // load makes c the change that rules see.

@@ -222,7 +222,8 @@ func (p *Postgres) Database(t testing.TB, options string, statements ...string) 
 }
 
 func (p *Postgres) drop(t testing.TB, name string) {
-	ctx := context.Background()
+	ctx, cancel := context.WithTimeout(context.Background(), startTimeout)
+	defer cancel()
 	conn, err := pgx.Connect(ctx, p.DSN("postgres"))
 	if err != nil {
 		return // the test stopped the server
