@@ -15,7 +15,15 @@ import (
 const (
 	DefaultConcurrency = 16
 	DefaultTimeout     = 15 * time.Second
+	DefaultMaxAge      = 72 * time.Hour
+	DefaultPauseAfter  = 24 * time.Hour
 )
+
+// DefaultRetryRefused is the waiting time before each repeat of a request that
+// the receiver has refused as wrong. The caller owns the slice.
+func DefaultRetryRefused() []time.Duration {
+	return []time.Duration{10 * time.Second, time.Minute, 10 * time.Minute}
+}
 
 // DefaultRetry is the waiting time before each repeat after the first failed
 // attempt: about two days in ten steps. The caller owns the slice.
@@ -36,12 +44,25 @@ const (
 	FormatStandard Format = iota
 	// FormatBare is the event's data alone.
 	FormatBare
+	// FormatCloudEvents is a CloudEvent 1.0 in structured JSON.
+	FormatCloudEvents
+	// FormatCloudEventsBinary is a CloudEvent 1.0 whose attributes are headers.
+	FormatCloudEventsBinary
+	// FormatForm is application/x-www-form-urlencoded, nested as PHP reads it: data[a][b]=.
+	FormatForm
 )
 
 // String returns the format as the configuration spells it.
 func (f Format) String() string {
-	if f == FormatBare {
+	switch f {
+	case FormatBare:
 		return "bare"
+	case FormatCloudEvents:
+		return "cloudevents"
+	case FormatCloudEventsBinary:
+		return "cloudevents-binary"
+	case FormatForm:
+		return "form"
 	}
 	return "standard"
 }
@@ -123,6 +144,17 @@ type Endpoint struct {
 	// none: all.
 	Events []string
 	Format Format
+	// Extra are fixed fields added to each body (a validationtoken): beside type
+	// in standard and form, as extension attributes in the CloudEvents formats.
+	// bare has no place for them.
+	Extra map[string]string
+	// StringNumbers makes every JSON number in data, previous and unchanged a
+	// string, for receivers that would read it into a float.
+	StringNumbers bool
+	// Batch, when Max is above 1, posts lists of events instead of single ones.
+	Batch Batching
+	// Success says which answers count as delivered; the zero value: any 2xx.
+	Success Success
 	// Secrets sign each request, the newest first; several while one is being
 	// rotated out. None: requests are not signed.
 	Secrets []Secret
@@ -137,6 +169,15 @@ type Endpoint struct {
 	// Retry is the wait before each repeat; nil: DefaultRetry. Empty but not
 	// nil: no repeats.
 	Retry []time.Duration
+	// RetryRefused is Retry for answers that say the request itself is wrong:
+	// 4xx other than 408, 410, 425 and 429; nil: DefaultRetryRefused.
+	RetryRefused []time.Duration
+	// MaxAge is how long after its first failed attempt an event is tried again,
+	// however many attempts Retry still has; 0: DefaultMaxAge.
+	MaxAge time.Duration
+	// PauseAfter is how long every attempt has to have failed for the endpoint
+	// to be paused, its events kept; 0: DefaultPauseAfter, negative: never.
+	PauseAfter time.Duration
 	// Rate is the most requests per second; 0: no limit.
 	Rate        float64
 	State       State
@@ -146,6 +187,39 @@ type Endpoint struct {
 	AllowPrivate []netip.Prefix
 	// AllowHTTP accepts a URL without TLS.
 	AllowHTTP bool
+	// TLS is what the endpoint wants beside the system's trust.
+	TLS TLS
+	// Proxy is the URL of an HTTP proxy (http://[user:password@]host:port) that
+	// connections are made through; empty: none. The guard judges the
+	// receiver's address, not the proxy's, which the operator has named.
+	Proxy string
+}
+
+// Batching makes one request of several events, in commit order. It implies
+// OrderEndpoint.
+type Batching struct {
+	// Max is the most events in one request.
+	Max int
+	// Wait is how long an event may wait for others; 0: only what is there.
+	Wait time.Duration
+	// PerTransaction ends a list with its transaction.
+	PerTransaction bool
+}
+
+// Success says which answers count as delivered.
+type Success struct {
+	// Status are the statuses that do, each from and to inclusive; none: 200 to 299.
+	Status [][2]int
+	// Body is a regular expression (RE2) that the answer's first 16 KiB have to
+	// match besides; empty: any body.
+	Body string
+}
+
+// TLS is a TLS identity. All fields are PEM; empty ones: the system's CAs, no
+// client certificate.
+type TLS struct {
+	CA               []byte // trusted instead of the system's
+	Certificate, Key []byte // shown to the receiver
 }
 
 // Check reports everything that would make each request to the endpoint fail

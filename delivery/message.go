@@ -20,6 +20,8 @@ type Message struct {
 	Data, Previous, Unchanged []byte
 	// Version identifies the rule's text. It is not sent.
 	Version string
+	// Replay: it is sent again on somebody's demand, with webhook-replay: true.
+	Replay bool
 }
 
 // OutcomeKind is what an attempt means for its message.
@@ -30,6 +32,7 @@ const (
 	Delivered OutcomeKind = iota + 1 // done
 	Retry                            // to be repeated
 	Gone                             // 410: the receiver wants nothing more
+	Refused                          // to be repeated a few times: the request itself is said to be wrong
 )
 
 // String returns the kind in lower case, for logs.
@@ -41,6 +44,8 @@ func (k OutcomeKind) String() string {
 		return "retry"
 	case Gone:
 		return "gone"
+	case Refused:
+		return "refused"
 	}
 	return "unknown"
 }
@@ -49,6 +54,7 @@ func (k OutcomeKind) String() string {
 const (
 	ClassOK         = "ok"              // 2xx, and the whole answer was read
 	ClassStatus     = "status"          // any other status; Outcome.Status says which
+	ClassBody       = "body"            // a status of success, and a body that is not
 	ClassTimeout    = "timeout"         // the endpoint's time limit
 	ClassDNS        = "dns"             // the name did not resolve
 	ClassRefused    = "refused_address" // the guard refused the resolved address
@@ -62,7 +68,7 @@ const (
 // Classes are all classes, in the order above. The caller owns the slice.
 func Classes() []string {
 	return []string{
-		ClassOK, ClassStatus, ClassTimeout, ClassDNS, ClassRefused, ClassConnection, ClassTLS, ClassProtocol, ClassConfig, ClassCanceled,
+		ClassOK, ClassStatus, ClassBody, ClassTimeout, ClassDNS, ClassRefused, ClassConnection, ClassTLS, ClassProtocol, ClassConfig, ClassCanceled,
 	}
 }
 
@@ -78,9 +84,22 @@ type Outcome struct {
 	Class string
 	// RetryAfter is what a 429 or 503 asked for, at most 24 hours; 0: nothing.
 	RetryAfter time.Duration
+	// Wish is what the answer's header webhook-delivery asked for.
+	Wish Wish
 	// Answer is the start of the answer's body, at most 16 KiB. It may hold
 	// what the receiver echoed: show it to people who may see row data only.
 	Answer []byte
 	// Duration is from the call to the end of the answer.
 	Duration time.Duration
 }
+
+// Wish is what a receiver asks for beside its status, in the header
+// webhook-delivery.
+type Wish uint8
+
+// The wishes.
+const (
+	WishNone  Wish = iota
+	WishPause      // pause: send nothing more until somebody resumes the endpoint
+	WishAbort      // abort: do not repeat this event, if it failed
+)

@@ -1,0 +1,170 @@
+package state
+
+import (
+	"encoding/json"
+	"errors"
+	"time"
+
+	"gancho/delivery"
+)
+
+// Errors that the caller acts on.
+var (
+	// ErrNotFound: there is no such row, or not for this tenant.
+	ErrNotFound = errors.New("not found")
+	// ErrConflict: the name is taken, or the row has changed since it was read.
+	ErrConflict = errors.New("it has been changed or taken by somebody else")
+	// ErrSchema: the schema gancho is missing or older than this program.
+	ErrSchema = errors.New("the schema gancho is missing or out of date; run gancho migrate")
+	// ErrUnreachable: the database cannot be reached. Try again.
+	ErrUnreachable = errors.New("the state database is unreachable")
+)
+
+// Endpoint is an endpoint as it is stored.
+type Endpoint struct {
+	// ID never changes and is never used again; a name may be.
+	ID   int64
+	Name string
+	// Tenants are those of the settings; none: all.
+	Tenants []string
+	State   delivery.State
+	// Document are the settings as a JSON object with the keys of an endpoint in
+	// gancho.yaml, without name, state and secrets. It is stored encrypted.
+	Document json.RawMessage
+	// Public is Document with *** for every value that is a secret.
+	Public json.RawMessage
+	// Secrets are those that sign now, the newest first.
+	Secrets []Secret
+	// Version rises with each change; Update refuses an older one.
+	Version          int64
+	Created, Updated time.Time
+}
+
+// Secret is a signing key of an endpoint.
+type Secret struct {
+	ID     int64
+	Secret delivery.Secret
+	// PublicKey is whpk_<base64> of an ed25519 key, empty for HMAC.
+	PublicKey string
+	Created   time.Time
+	// Expires is when it stops signing; zero: never.
+	Expires time.Time
+}
+
+// Role is what a token may do; each may do what those before it may.
+type Role string
+
+// The roles.
+const (
+	Viewer   Role = "viewer"   // read
+	Operator Role = "operator" // pause, activate, test, redrive, resend
+	Admin    Role = "admin"    // endpoints, secrets, tokens, drop
+)
+
+// Token is an API token. Its text is shown once; what is kept is its SHA-256.
+type Token struct {
+	ID   int64
+	Name string
+	Role Role
+	// Tenant limits it to one tenant's endpoints and events; empty: all.
+	Tenant                     string
+	Created, LastUsed, Expires time.Time // zero: not used yet, never
+	CreatedBy                  string
+}
+
+// Change is an entry of the audit log.
+type Change struct {
+	ID     int64
+	Time   time.Time
+	Actor  string // token:<name>, cli:<user>, bridge
+	Tenant string // of what was changed; empty: not one tenant's
+	Action string // endpoint.add, endpoint.edit, secret.rotate, dead.drop, ...
+	Object string // endpoint/crm-centro
+	// Before and After are JSON without secrets; null: there was or is nothing.
+	Before, After json.RawMessage
+}
+
+// Attempt is a row of the delivery log: who was sent what, when, with which answer.
+type Attempt struct {
+	Time      time.Time // when it ended
+	Endpoint  string
+	Entry     string // makes the row unique together with Endpoint and Time
+	WebhookID string
+	Event     string
+	Tenant    string
+	Key       string
+	Committed time.Time
+	Number    int // from 1
+	Outcome   string
+	Class     string
+	Status    int // 0: none came
+	Error     string
+	Duration  time.Duration
+	Replay    bool
+}
+
+// KeptEvent is an event whose body is kept for resends.
+type KeptEvent struct {
+	delivery.Message
+}
+
+// DeadLetter is an event that was given up, with its body.
+type DeadLetter struct {
+	ID       int64
+	Endpoint string
+	delivery.DeadEvent
+}
+
+// JobKind says where a job takes its events from.
+type JobKind string
+
+// The kinds of jobs.
+const (
+	Resend  JobKind = "resend"  // events that are kept
+	Redrive JobKind = "redrive" // dead letters, which it removes
+)
+
+// JobState is how far a job is.
+type JobState string
+
+// The states of jobs.
+const (
+	Queued   JobState = "queued"
+	Running  JobState = "running"
+	Done     JobState = "done"
+	Canceled JobState = "canceled"
+	Failed   JobState = "failed"
+)
+
+// Filter chooses events or dead letters; its parts are joined by "and", and an
+// empty part chooses all.
+type Filter struct {
+	IDs      []int64   `json:"ids,omitempty"` // of dead letters
+	Webhooks []string  `json:"webhook_ids,omitempty"`
+	Endpoint string    `json:"endpoint,omitempty"` // dead letters' and attempts'
+	Tenant   *string   `json:"tenant,omitempty"`   // nil: all; "": those without one
+	Key      string    `json:"key,omitempty"`
+	Events   []string  `json:"events,omitempty"`  // patterns with *
+	From     time.Time `json:"from,omitzero"`     // commit time (attempts: their own), inclusive
+	To       time.Time `json:"to,omitzero"`       // exclusive
+	Outcome  string    `json:"outcome,omitempty"` // attempts': delivered, retry, ...
+}
+
+// Job sends kept events or dead letters again. Whoever runs it goes on where
+// it stopped.
+type Job struct {
+	ID                         int64
+	Kind                       JobKind
+	Endpoint                   string // where to
+	Filter                     Filter
+	Rate                       float64 // events a second; 0: no limit
+	State                      JobState
+	Total                      int64 // counted when it was made
+	Sent                       int64
+	Tenant                     string // of who made it; empty: all
+	Error                      string // why it failed
+	Actor                      string
+	Created, Started, Finished time.Time
+	// Cursor is where it goes on; the store's own.
+	Cursor string
+}
