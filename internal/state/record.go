@@ -54,6 +54,24 @@ type Secret struct {
 // Role is what a token may do; each may do what those before it may.
 type Role string
 
+// Covers reports whether the role may do what another one may.
+func (r Role) Covers(other Role) bool { return r.rank() >= other.rank() && other.rank() > 0 }
+
+// Valid reports whether it is one of the roles.
+func (r Role) Valid() bool { return r.rank() > 0 }
+
+func (r Role) rank() int {
+	switch r {
+	case Viewer:
+		return 1
+	case Operator:
+		return 2
+	case Admin:
+		return 3
+	}
+	return 0
+}
+
 // The roles.
 const (
 	Viewer   Role = "viewer"   // read
@@ -143,6 +161,7 @@ type Filter struct {
 	Webhooks []string  `json:"webhook_ids,omitempty"`
 	Endpoint string    `json:"endpoint,omitempty"` // dead letters' and attempts'
 	Tenant   *string   `json:"tenant,omitempty"`   // nil: all; "": those without one
+	Tenants  []string  `json:"tenants,omitempty"`  // any of them
 	Key      string    `json:"key,omitempty"`
 	Events   []string  `json:"events,omitempty"`  // patterns with *
 	From     time.Time `json:"from,omitzero"`     // commit time (attempts: their own), inclusive
