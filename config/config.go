@@ -1,9 +1,6 @@
 package config
 
-import (
-	"net/netip"
-	"time"
-)
+import "time"
 
 // Config is a whole configuration file, valid and with its defaults.
 type Config struct {
@@ -38,6 +35,9 @@ type Source struct {
 	// OnSchemaChange says what happens when a column that a rule uses is gone
 	// or has changed its type: stop or park.
 	OnSchemaChange string
+	// LagWarning is the WAL held for the slot, in bytes, above which operators
+	// are told.
+	LagWarning int64
 }
 
 // Queue is the Redis that holds the events until they are delivered.
@@ -48,11 +48,25 @@ type Queue struct {
 	AllowVolatile bool
 }
 
-// State is where Gancho keeps its own tables. DSN is empty when the file has
-// none, which stands for the source; Key encrypts what is stored there.
+// State is where Gancho keeps its own tables: endpoints, secrets, dead letters,
+// the delivery log. Without a key there is no state, and all that it is for is off.
 type State struct {
-	DSN, Key Secret
+	// DSN is empty when the file has none, which stands for the source.
+	DSN Secret
+	// Key encrypts what is stored; several, with ids, while one is replaced.
+	// Its form is checked by whoever uses it, who finds its place in KeyLine.
+	Key     Secret
+	KeyLine int
+	// KeepEvents is how long events are kept for resends after their commit, 0:
+	// not at all. The default is for a database of Gancho's own: in the source's,
+	// whose disk is not Gancho's, none are kept unless the file says so.
+	KeepEvents time.Duration
+	// KeepLog is how long the delivery log is kept, 0: there is none.
+	KeepLog time.Duration
 }
+
+// On reports whether there is a state.
+func (s *State) On() bool { return s.Key != "" }
 
 // HTTP is the bridge's own server, for health and metrics.
 type HTTP struct {
@@ -85,44 +99,12 @@ type Log struct {
 	Level string // trace, debug, info, warn or error
 }
 
-// Endpoint is one receiver of events.
-type Endpoint struct {
-	// Line is where the file begins it.
-	Line int
-	// Name identifies the endpoint's queue: another name is another queue.
-	Name string
-	URL  string
-	// Tenants are the tenants whose events it receives; empty: all.
-	Tenants []string
-	// Events are patterns of event names, in which * stands for any text; empty: all.
-	Events []string
-	// Secrets sign each request, the newest first.
-	Secrets []Secret
-	// Headers are added to each request.
-	Headers     map[string]Secret
-	Format      string // standard or bare
-	Order       string // key, endpoint or none
-	State       string // active, paused or inactive
-	OnExhausted string // dead_letter, block or pause
-	// Concurrency is the number of requests in flight at once.
-	Concurrency int
-	// Timeout covers a whole request, from the connection to the end of the answer.
-	Timeout time.Duration
-	// Retry are the waits before each further attempt.
-	Retry []time.Duration
-	// Rate is the highest number of requests per second, 0 for no limit.
-	Rate float64
-	// AllowPrivate are the address ranges, otherwise refused, that the URL may
-	// resolve to.
-	AllowPrivate []netip.Prefix
-	AllowHTTP    bool
-}
-
 // defaults is the configuration of an empty file. The location is set when the
 // file is read.
 func defaults() *Config {
 	return &Config{
-		Source:   Source{Slot: "gancho", Publication: "gancho", OnSchemaChange: "stop"},
+		Source:   Source{Slot: "gancho", Publication: "gancho", OnSchemaChange: "stop", LagWarning: 1 << 30},
+		State:    State{KeepLog: 30 * 24 * time.Hour},
 		Mapping:  Mapping{TransactionMemory: 64 << 20},
 		HTTP:     HTTP{Listen: "127.0.0.1:8620"},
 		Log:      Log{Level: "info"},
@@ -131,14 +113,3 @@ func defaults() *Config {
 }
 
 const defaultTimezone = "America/Sao_Paulo"
-
-// defaultEndpoint: the retries are those of DESIGN section 7, the time limit is Svix's.
-func defaultEndpoint() Endpoint {
-	return Endpoint{
-		Format: "standard", Order: "key", State: "active", OnExhausted: "dead_letter", Concurrency: 16, Timeout: 15 * time.Second,
-		Retry: []time.Duration{
-			5 * time.Second, 30 * time.Second, 2 * time.Minute, 10 * time.Minute, 30 * time.Minute,
-			time.Hour, 3 * time.Hour, 6 * time.Hour, 12 * time.Hour, 24 * time.Hour,
-		},
-	}
-}

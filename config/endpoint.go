@@ -1,10 +1,8 @@
 package config
 
 import (
-	"encoding/base64"
 	"net/netip"
-	"net/textproto"
-	"net/url"
+	"path/filepath"
 	"strings"
 	"time"
 
@@ -19,9 +17,96 @@ const (
 	minWait        = 10 * time.Millisecond
 	maxWait        = 30 * 24 * time.Hour
 	maxRetries     = 50
+	minAge         = time.Second
+	maxAge         = 365 * 24 * time.Hour
+	maxBatch       = 1000
+	maxBatchWait   = 5 * time.Minute
 	// minSecret is the least that the Standard Webhooks specification allows.
 	minSecret = 24
 )
+
+// Endpoint is one receiver of events.
+type Endpoint struct {
+	// Line is where the file begins it.
+	Line int
+	// Name identifies the endpoint's queue: another name is another queue.
+	Name string
+	URL  string
+	// Tenants are the tenants whose events it receives; empty: all.
+	Tenants []string
+	// Events are patterns of event names, in which * stands for any text; empty: all.
+	Events []string
+	// Secrets sign each request, the newest first.
+	Secrets []Secret
+	// Headers are added to each request.
+	Headers map[string]Secret
+	// Style is the name of a kind of receivers whose settings are the defaults:
+	// superlogica, or empty.
+	Style   string
+	Format  string            // standard, cloudevents, cloudevents-binary, bare or form
+	Extra   map[string]Secret // fixed fields of each body
+	Numbers string            // exact or string
+	Batch   Batch
+	Success Success
+	Order   string // key, endpoint or none
+	State   string // active, paused or inactive
+	// OnExhausted is what becomes of an event that was given up: dead_letter,
+	// block or pause.
+	OnExhausted string
+	// Concurrency is the number of requests in flight at once.
+	Concurrency int
+	// Timeout covers a whole request, from the connection to the end of the answer.
+	Timeout time.Duration
+	// Retry are the waits before each further attempt, RetryRefused those after
+	// an answer that says that the request itself is wrong.
+	Retry, RetryRefused []time.Duration
+	// MaxAge is how long after its first failure an event is tried again.
+	MaxAge time.Duration
+	// PauseAfter is how long every attempt has to have failed for the endpoint to
+	// be paused; negative: never.
+	PauseAfter time.Duration
+	// Rate is the highest number of requests per second, 0 for no limit.
+	Rate float64
+	// AllowPrivate are the address ranges, otherwise refused, that the URL may
+	// resolve to.
+	AllowPrivate []netip.Prefix
+	AllowHTTP    bool
+	TLS          TLS
+	// Proxy is the URL of an HTTP proxy, with its password; empty: none.
+	Proxy Secret
+}
+
+// Batch makes one request of several events.
+type Batch struct {
+	Max            int           // events in one request; 0: no lists
+	Wait           time.Duration // for others; 0: only what is there
+	PerTransaction bool          // a list ends with its transaction
+}
+
+// Success says which answers count as delivered.
+type Success struct {
+	Status [][2]int // from and to inclusive; none: 200 to 299
+	Body   string   // a regular expression (RE2); empty: any body
+}
+
+// TLS is what an endpoint wants beside the system's trust, as PEM texts.
+type TLS struct {
+	CA, Certificate string
+	Key             Secret
+}
+
+// defaultEndpoint: the retries are those of DESIGN section 7, the time limit is Svix's.
+func defaultEndpoint() Endpoint {
+	return Endpoint{
+		Format: "standard", Numbers: "exact", Order: "key", State: "active", OnExhausted: "dead_letter", Concurrency: 16, Timeout: 15 * time.Second,
+		Retry: []time.Duration{
+			5 * time.Second, 30 * time.Second, 2 * time.Minute, 10 * time.Minute, 30 * time.Minute,
+			time.Hour, 3 * time.Hour, 6 * time.Hour, 12 * time.Hour, 24 * time.Hour,
+		},
+		RetryRefused: []time.Duration{10 * time.Second, time.Minute, 10 * time.Minute},
+		MaxAge:       72 * time.Hour, PauseAfter: 24 * time.Hour,
+	}
+}
 
 func decodeEndpoints(v value) []Endpoint {
 	var all []Endpoint
@@ -29,7 +114,7 @@ func decodeEndpoints(v value) []Endpoint {
 	for _, item := range v.List() {
 		e := defaultEndpoint()
 		e.Line = item.Line()
-		e.decode(item)
+		e.decode(item, filepath.Dir(item.File()))
 		if first, ok := lines[e.Name]; ok && e.Name != "" {
 			item.Errorf("give one of them another name", "there are two endpoints with the name %q, the other on line %d", e.Name, first)
 		}
@@ -39,14 +124,18 @@ func decodeEndpoints(v value) []Endpoint {
 	return all
 }
 
-func (e *Endpoint) decode(v value) {
+// decode reads an endpoint of a file in dir; or, when dir is empty, a document,
+// which may lack name and secrets and must not name files.
+func (e *Endpoint) decode(v value, dir string) {
 	var secret, secrets bool
-	var address value
-	later := func(name string) strictyaml.Field {
-		return strictyaml.Refused(name, `"`+name+`" comes with a later version`, "remove it")
+	var address, extra, batch, order value
+	name := strictyaml.Required
+	if dir == "" {
+		name = strictyaml.Optional
 	}
+	e.decodeStyle(v)
 	v.Map(
-		strictyaml.Required("name", func(v value) { e.Name = endpointName(v) }),
+		name("name", func(v value) { e.Name = endpointName(v) }),
 		strictyaml.Required("url", func(v value) { address = v }),
 		strictyaml.Optional("tenants", func(v value) { e.Tenants = nonEmpty(v, "tenants") }),
 		strictyaml.Optional("events", func(v value) { e.Events = decodeEvents(v) }),
@@ -58,13 +147,21 @@ func (e *Endpoint) decode(v value) {
 			}
 		}),
 		strictyaml.Optional("headers", func(v value) { e.Headers = decodeHeaders(v) }),
-		strictyaml.Optional("format", func(v value) { e.Format = decodeFormat(v) }),
-		strictyaml.Optional("order", func(v value) { e.Order = v.Choice("key", "endpoint", "none") }),
+		strictyaml.Optional("style", func(value) {}), // decodeStyle has read it
+		strictyaml.Optional("format", func(v value) { e.Format = v.Choice(formats...) }),
+		strictyaml.Optional("extra", func(v value) { extra = v }),
+		strictyaml.Optional("numbers", func(v value) { e.Numbers = v.Choice("exact", "string") }),
+		strictyaml.Optional("batch", func(v value) { batch = v; e.Batch.decode(v) }),
+		strictyaml.Optional("success", func(v value) { e.Success = decodeSuccess(v) }),
+		strictyaml.Optional("order", func(v value) { order = v; e.Order = v.Choice("key", "endpoint", "none") }),
 		strictyaml.Optional("state", func(v value) { e.State = v.Choice("active", "paused", "inactive") }),
 		strictyaml.Optional("on_exhausted", func(v value) { e.OnExhausted = v.Choice("dead_letter", "block", "pause") }),
 		strictyaml.Optional("concurrency", func(v value) { e.Concurrency = v.Int(1, maxConcurrency) }),
 		strictyaml.Optional("timeout", func(v value) { e.Timeout = v.Duration(minTimeout, maxTimeout) }),
 		strictyaml.Optional("retry", func(v value) { e.Retry = decodeRetry(v) }),
+		strictyaml.Optional("retry_refused", func(v value) { e.RetryRefused = decodeRetry(v) }),
+		strictyaml.Optional("max_age", func(v value) { e.MaxAge = v.Duration(minAge, maxAge) }),
+		strictyaml.Optional("pause_after", func(v value) { e.PauseAfter = decodePauseAfter(v) }),
 		strictyaml.Optional("rate", func(v value) { e.Rate = v.Rate() }),
 		strictyaml.Optional("allow_private", func(v value) {
 			for _, item := range v.ListOrOne() {
@@ -72,16 +169,38 @@ func (e *Endpoint) decode(v value) {
 			}
 		}),
 		strictyaml.Optional("allow_http", func(v value) { e.AllowHTTP = v.Bool() }),
-		later("extra"), later("batch"), later("success"), later("tls"),
+		strictyaml.Optional("tls", func(v value) { e.TLS.decode(v, dir) }),
+		strictyaml.Optional("proxy", func(v value) { e.Proxy = decodeProxy(v) }),
 	)
 	switch {
 	case secret && secrets:
 		v.Errorf("write all of them in secrets, the newest first", `"secret" and "secrets" are both given`)
-	case v.IsMap() && len(e.Secrets) == 0:
+	case v.IsMap() && len(e.Secrets) == 0 && dir != "":
 		v.Errorf("write such as secret: ${CRM_SECRET}; make one with: echo whsec_$(openssl rand -base64 32)", `the key "secret" is missing`)
 	}
+	e.join(v, address, extra, batch, order)
+}
+
+// join reads what depends on other keys.
+func (e *Endpoint) join(v, address, extra, batch, order value) {
 	if address.Valid() {
 		e.URL = e.decodeURL(address)
+	}
+	if extra.Valid() {
+		e.Extra = e.decodeExtra(extra)
+	}
+	e.checkStyle(v)
+	if !batch.Valid() {
+		return
+	}
+	switch {
+	case !order.Valid():
+		e.Order = "endpoint"
+	case e.Order != "endpoint" && e.Order != "":
+		order.Errorf("remove it, or remove batch", "lists are sent one after the other: with batch the order is endpoint, not %s", e.Order)
+	}
+	if e.Format == "form" || e.Format == "cloudevents-binary" {
+		batch.Errorf("use the format standard, bare or cloudevents", "a request of the format %s holds one event, so there is no batch", e.Format)
 	}
 }
 
@@ -120,15 +239,6 @@ func decodeEvents(v value) []string {
 	return patterns
 }
 
-func decodeFormat(v value) string {
-	switch format := v.Text(); format {
-	case "cloudevents", "cloudevents-binary", "form":
-		v.Errorf("use standard or bare", "the format %q comes with a later version", format)
-		return ""
-	}
-	return v.Choice("standard", "bare")
-}
-
 func decodeRetry(v value) []time.Duration {
 	items := v.List()
 	if len(items) > maxRetries {
@@ -139,119 +249,4 @@ func decodeRetry(v value) []time.Duration {
 		waits = append(waits, item.Duration(minWait, maxWait))
 	}
 	return waits
-}
-
-// decodeSecret reads a signing secret, as whsec_<base64> or as it is. The bytes
-// that sign must be 24 at least:
-// https://github.com/standard-webhooks/standard-webhooks/blob/main/spec/standard-webhooks.md#signature-scheme
-func decodeSecret(v value) Secret {
-	const hint = "make one with: echo whsec_$(openssl rand -base64 32)"
-	text := v.Text()
-	if text == "" {
-		return ""
-	}
-	n := len(text)
-	if encoded, ok := strings.CutPrefix(text, "whsec_"); ok {
-		raw, err := base64.RawStdEncoding.DecodeString(strings.TrimRight(encoded, "="))
-		if err != nil {
-			v.Errorf(hint, "what follows whsec_ in the secret is not base64")
-			return ""
-		}
-		n = len(raw)
-	}
-	if n < minSecret {
-		v.Errorf(hint, "the secret has %d bytes: it needs %d at least", n, minSecret)
-	}
-	return Secret(text)
-}
-
-// reservedHeaders are set by Gancho or by HTTP itself.
-const reservedHeaders = " Host Content-Length Content-Type Transfer-Encoding Connection Expect Keep-Alive Proxy-Connection Te Trailer Upgrade User-Agent " +
-	"Webhook-Id Webhook-Timestamp Webhook-Signature "
-
-func decodeHeaders(v value) map[string]Secret {
-	headers := map[string]Secret{}
-	for _, e := range v.Entries() {
-		text := e.Value.Text()
-		name := textproto.CanonicalMIMEHeaderKey(e.Name)
-		switch _, twice := headers[name]; {
-		case !headerName(e.Name):
-			e.Key.Errorf("write such as X-Api-Key", "%q cannot be the name of a header", e.Name)
-		case strings.Contains(reservedHeaders, " "+name+" "):
-			e.Key.Errorf("remove it", "the header %s is set by Gancho", name)
-		case twice:
-			e.Key.Errorf("remove one", "the header %s is given twice", name)
-		case strings.IndexFunc(text, func(r rune) bool { return r < ' ' && r != '\t' || r == 0x7f }) >= 0:
-			e.Value.Errorf("write it in one line", "the value of the header %s has control characters", name)
-		}
-		headers[name] = Secret(text)
-	}
-	return headers
-}
-
-// headerName: token of RFC 9110 section 5.6.2.
-func headerName(s string) bool {
-	for _, r := range s {
-		alnum := r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9'
-		if !alnum && !strings.ContainsRune("!#$%&'*+-.^_`|~", r) {
-			return false
-		}
-	}
-	return s != ""
-}
-
-// decodeURL checks where requests go, as far as it can be seen without asking
-// DNS: the sender guards the resolved address at each connection. The URL is
-// not repeated in messages, because its path or query may be what keeps others out.
-func (e *Endpoint) decodeURL(v value) string {
-	text := v.Text()
-	if text == "" {
-		return ""
-	}
-	u, err := url.Parse(text)
-	switch {
-	case err != nil || u.Host == "" || u.Hostname() == "" || u.Scheme != "http" && u.Scheme != "https":
-		v.Errorf("write such as https://crm.example.com/hooks", "the url is not an http or https address")
-		return ""
-	case u.User != nil:
-		v.Errorf("write it as a header: headers: {Authorization: ...}", "the url holds a user or password")
-	case u.Fragment != "":
-		v.Errorf("remove it", "the url has a fragment (#...), which is never sent")
-	case u.Scheme == "http" && !e.AllowHTTP:
-		v.Errorf("write https, or allow_http: true if everyone on the way may read and change the events", "the url is not https")
-	}
-	for _, a := range literalAddresses(u.Hostname()) {
-		if private(a) && !allowed(a, e.AllowPrivate) {
-			bits := netip.PrefixFrom(a, a.BitLen())
-			v.Errorf("write allow_private: ["+bits.String()+"] if that is meant", "the url leads to the private address %s", a)
-			break
-		}
-	}
-	return text
-}
-
-// literalAddresses are the addresses that a host name stands for without DNS.
-// For localhost either family suffices, so the more usual one is taken.
-func literalAddresses(host string) []netip.Addr {
-	if strings.EqualFold(host, "localhost") {
-		return []netip.Addr{netip.AddrFrom4([4]byte{127, 0, 0, 1})}
-	}
-	if a, err := netip.ParseAddr(host); err == nil {
-		return []netip.Addr{a.Unmap().WithZone("")}
-	}
-	return nil
-}
-
-func private(a netip.Addr) bool {
-	return a.IsLoopback() || a.IsPrivate() || a.IsLinkLocalUnicast() || a.IsUnspecified() || a.IsMulticast() ||
-		netip.PrefixFrom(netip.AddrFrom4([4]byte{100, 64, 0, 0}), 10).Contains(a)
-}
-
-func allowed(a netip.Addr, ranges []netip.Prefix) bool {
-	for _, p := range ranges {
-		if p.Contains(a) {
-			return true
-		}
-	}
-	return false
 }

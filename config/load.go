@@ -66,6 +66,7 @@ func (s *Source) decode(v value) {
 		strictyaml.Optional("publication", func(v value) { s.Publication = publicationName(v) }),
 		strictyaml.Optional("timezone", func(v value) { s.Location = decodeLocation(v) }),
 		strictyaml.Optional("on_schema_change", func(v value) { s.OnSchemaChange = v.Choice("stop", "park") }),
+		strictyaml.Optional("lag_warning", func(v value) { s.LagWarning = v.Bytes(1<<20, 1<<50) }),
 		strictyaml.Refused("heartbeat", `"heartbeat" comes with a later version`, "remove it"),
 	)
 }
@@ -113,11 +114,32 @@ func (q *Queue) decode(v value) {
 	)
 }
 
+// maxKeep bounds how long events and the log are kept.
+const maxKeep = 3650 * 24 * time.Hour
+
+// defaultKeepEvents is how long events are kept in a database of Gancho's own.
+const defaultKeepEvents = 7 * 24 * time.Hour
+
 func (s *State) decode(v value) {
+	keep := func(v value) time.Duration {
+		if v.IsScalar() && v.Raw() == "off" {
+			return 0
+		}
+		return v.Duration(0, maxKeep)
+	}
+	events := false
 	v.Map(
 		strictyaml.Optional("dsn", func(v value) { s.DSN = decodeDSN(v) }),
-		strictyaml.Optional("key", func(v value) { s.Key = Secret(v.Text()) }),
+		strictyaml.Optional("key", func(v value) { s.Key, s.KeyLine = Secret(v.Text()), v.Line() }),
+		strictyaml.Optional("keep_events", func(v value) { s.KeepEvents, events = keep(v), true }),
+		strictyaml.Optional("keep_log", func(v value) { s.KeepLog = keep(v) }),
 	)
+	if v.IsMap() && s.KeyLine == 0 {
+		v.Errorf("write such as key: ${GANCHO_STATE_KEY}; make one with: gancho secrets generate-key", `the key "key" is missing, which encrypts what is stored`)
+	}
+	if !events && s.DSN != "" {
+		s.KeepEvents = defaultKeepEvents
+	}
 }
 
 func (h *HTTP) decode(v value) {

@@ -205,15 +205,19 @@ func endpointsOf(c *config.Config) ([]delivery.Endpoint, error) {
 	return out, errors.Join(problems...)
 }
 
+// endpointOf turns an endpoint of the configuration into delivery's, and
+// reports what delivery has against it.
 func endpointOf(e *config.Endpoint) (delivery.Endpoint, error) {
 	d := delivery.Endpoint{
 		Name: e.Name, URL: e.URL, Tenants: e.Tenants, Events: e.Events, Concurrency: e.Concurrency,
-		Timeout: e.Timeout, Retry: e.Retry, Rate: e.Rate, AllowPrivate: e.AllowPrivate, AllowHTTP: e.AllowHTTP,
+		Timeout: e.Timeout, Retry: e.Retry, RetryRefused: e.RetryRefused, MaxAge: e.MaxAge, PauseAfter: e.PauseAfter,
+		Rate: e.Rate, AllowPrivate: e.AllowPrivate, AllowHTTP: e.AllowHTTP,
 		Format: formats[e.Format], Order: orders[e.Order], State: states[e.State], OnExhausted: exhausted[e.OnExhausted],
-		Headers: make(map[string]string, len(e.Headers)),
-	}
-	for name, value := range e.Headers {
-		d.Headers[name] = value.Reveal()
+		Headers: reveal(e.Headers), Extra: reveal(e.Extra), StringNumbers: e.Numbers == "string",
+		Batch:   delivery.Batching{Max: e.Batch.Max, Wait: e.Batch.Wait, PerTransaction: e.Batch.PerTransaction},
+		Success: delivery.Success{Status: e.Success.Status, Body: e.Success.Body},
+		TLS:     delivery.TLS{CA: []byte(e.TLS.CA), Certificate: []byte(e.TLS.Certificate), Key: []byte(e.TLS.Key.Reveal())},
+		Proxy:   e.Proxy.Reveal(),
 	}
 	for _, s := range e.Secrets {
 		secret, err := delivery.ParseSecret(s.Reveal())
@@ -225,11 +229,22 @@ func endpointOf(e *config.Endpoint) (delivery.Endpoint, error) {
 	return d, errors.Join(d.Check(), d.CheckAddress())
 }
 
+func reveal(m map[string]config.Secret) map[string]string {
+	out := make(map[string]string, len(m))
+	for name, value := range m {
+		out[name] = value.Reveal()
+	}
+	return out
+}
+
 // The words of the configuration; config has refused all others.
 var (
-	formats = map[string]delivery.Format{"standard": delivery.FormatStandard, "bare": delivery.FormatBare}
-	orders  = map[string]delivery.Order{"key": delivery.OrderKey, "endpoint": delivery.OrderEndpoint, "none": delivery.OrderNone}
-	states  = map[string]delivery.State{"active": delivery.Active, "paused": delivery.Paused, "inactive": delivery.Inactive}
+	formats = map[string]delivery.Format{
+		"standard": delivery.FormatStandard, "bare": delivery.FormatBare, "form": delivery.FormatForm,
+		"cloudevents": delivery.FormatCloudEvents, "cloudevents-binary": delivery.FormatCloudEventsBinary,
+	}
+	orders = map[string]delivery.Order{"key": delivery.OrderKey, "endpoint": delivery.OrderEndpoint, "none": delivery.OrderNone}
+	states = map[string]delivery.State{"active": delivery.Active, "paused": delivery.Paused, "inactive": delivery.Inactive}
 
 	exhausted = map[string]delivery.Exhausted{"dead_letter": delivery.DeadLetter, "block": delivery.Block, "pause": delivery.Pause}
 )
