@@ -34,7 +34,11 @@ type DispatcherOptions struct {
 	WindowEvents, WindowBytes int
 	// Observe, when not nil, is called after each attempt, by many goroutines.
 	Observe func(Attempt)
-	Logger  zerolog.Logger
+	// Notify, when not nil, is called with what somebody should know of an
+	// endpoint, in order for each endpoint, and again after an error. It may take
+	// its time: deliveries do not wait for it. Its context ends with the courier.
+	Notify func(context.Context, Notice) error
+	Logger zerolog.Logger
 }
 
 // Attempt is one attempt to deliver an event.
