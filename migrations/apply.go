@@ -2,16 +2,189 @@ package migrations
 
 import (
 	"context"
+	"database/sql"
+	"embed"
 	"errors"
+	"fmt"
+	"io/fs"
+	"path"
+	"slices"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/stdlib"
+	"github.com/pressly/goose/v3"
+)
+
+//go:embed gancho/*.sql
+var files embed.FS
+
+const (
+	directory = "gancho"
+	// versionTable is goose's: it says what has been applied.
+	versionTable = "gancho.schema_version"
+	// lockID is Gancho's own, so that the legacy system's goose, if it has
+	// one, waits for nothing: "gancho" in ASCII.
+	lockID = 0x67616e63686f
 )
 
 // ErrNewer: the schema has been migrated by a newer version of the program.
 var ErrNewer = errors.New("the schema gancho is newer than this program; install the newer gancho here, too")
 
 // Apply brings the schema gancho of a database up to date and returns the
-// names of what it applied, in order; none: it was up to date.
-func Apply(ctx context.Context, dsn string) ([]string, error) { return nil, errors.New("not written yet") }
+// names of what it applied, in order; none: it was up to date. What was applied
+// before an error is returned with it, and stays.
+//
+// Each migration is a transaction. Processes that do this at once wait for
+// each other. The role needs the right to create schemas in the database or,
+// when the schema is there already, to create in it. ErrNewer: a newer program
+// has been here, and nothing was done.
+func Apply(ctx context.Context, dsn string) ([]string, error) {
+	db, err := open(dsn)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = db.Close() }() // its session's end gives the lock back
+	if err := db.PingContext(ctx); err != nil {
+		return nil, fmt.Errorf("connect to the state database: %w", err)
+	}
+	if err := prepare(ctx, db); err != nil {
+		return nil, err
+	}
+	source, err := fs.Sub(files, directory)
+	if err != nil {
+		return nil, fmt.Errorf("open migrations: %w", err)
+	}
+	// goose's own lock would not cover its table of versions, which it makes
+	// before; prepare's covers everything, because there is one connection only.
+	provider, err := goose.NewProvider(goose.DialectPostgres, db, source,
+		goose.WithTableName(versionTable), goose.WithDisableGlobalRegistry(true))
+	if err != nil {
+		return nil, fmt.Errorf("open migrations: %w", err)
+	}
+	results, err := provider.Up(ctx)
+	var partial *goose.PartialError
+	if errors.As(err, &partial) {
+		results = partial.Applied
+		err = partial.Err
+	}
+	var applied []string
+	for _, r := range results {
+		applied = append(applied, path.Base(r.Source.Path))
+	}
+	if err != nil {
+		return applied, fmt.Errorf("migrate the schema gancho: %w", err)
+	}
+	return applied, nil
+}
 
 // Pending returns the names of what Apply would apply, and changes nothing.
 // ErrNewer: a newer program has been here.
-func Pending(ctx context.Context, dsn string) ([]string, error) { return nil, errors.New("not written yet") }
+func Pending(ctx context.Context, dsn string) ([]string, error) {
+	db, err := open(dsn)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = db.Close() }()
+	if err := db.PingContext(ctx); err != nil {
+		return nil, fmt.Errorf("connect to the state database: %w", err)
+	}
+	return pending(ctx, db)
+}
+
+// open makes a pool of one connection: what Apply locks is its session's.
+func open(dsn string) (*sql.DB, error) {
+	config, err := pgx.ParseConfig(dsn)
+	if err != nil {
+		return nil, fmt.Errorf("read state.dsn: %w", err)
+	}
+	for name, value := range map[string]string{
+		"client_encoding": "UTF8", "timezone": "UTC", "application_name": "gancho-migrate",
+		"statement_timeout": "0", "lock_timeout": "0", "idle_in_transaction_session_timeout": "0",
+		"client_min_messages": "warning", "search_path": "",
+	} {
+		config.RuntimeParams[name] = value
+	}
+	db := stdlib.OpenDB(*config)
+	db.SetMaxOpenConns(1)
+	return db, nil
+}
+
+// prepare waits for the lock and makes the schema. CREATE SCHEMA IF NOT EXISTS
+// would ask for a right that is not needed when it exists.
+func prepare(ctx context.Context, db *sql.DB) error {
+	if _, err := db.ExecContext(ctx, `select pg_advisory_lock($1)`, int64(lockID)); err != nil {
+		return fmt.Errorf("wait for another gancho migrate: %w", err)
+	}
+	// A table that a running bridge uses for long must not make all others wait behind us.
+	if _, err := db.ExecContext(ctx, `set lock_timeout = '30s'`); err != nil {
+		return fmt.Errorf("prepare the migration: %w", err)
+	}
+	var exists bool
+	if err := db.QueryRowContext(ctx, `select to_regnamespace('gancho') is not null`).Scan(&exists); err != nil {
+		return fmt.Errorf("look for the schema gancho: %w", err)
+	}
+	if !exists {
+		_, err := db.ExecContext(ctx, `create schema gancho`)
+		var refused *pgconn.PgError
+		switch {
+		case errors.As(err, &refused) && refused.Code == "42501": // insufficient_privilege
+			return fmt.Errorf("create the schema gancho: %w; run CREATE SCHEMA gancho AUTHORIZATION <the role of state.dsn> as a superuser, or grant it CREATE on the database", err)
+		case err != nil:
+			return fmt.Errorf("create the schema gancho: %w", err)
+		}
+	}
+	_, err := pending(ctx, db)
+	return err
+}
+
+// pending compares the versions that have been applied with the files. goose's
+// own answer would make its table first.
+func pending(ctx context.Context, db *sql.DB) ([]string, error) {
+	applied, err := versions(ctx, db)
+	if err != nil {
+		return nil, fmt.Errorf("read the version of the schema gancho: %w", err)
+	}
+	entries, err := files.ReadDir(directory)
+	if err != nil {
+		return nil, fmt.Errorf("open migrations: %w", err)
+	}
+	var names []string
+	for _, e := range entries {
+		version, err := goose.NumericComponent(e.Name())
+		if err != nil {
+			return nil, fmt.Errorf("open migrations: %w", err)
+		}
+		if i := slices.Index(applied, version); i >= 0 {
+			applied = slices.Delete(applied, i, i+1)
+			continue
+		}
+		names = append(names, e.Name())
+	}
+	if len(applied) > 0 {
+		return nil, ErrNewer
+	}
+	return names, nil
+}
+
+// versions are those that have been applied.
+func versions(ctx context.Context, db *sql.DB) ([]int64, error) {
+	var exists bool
+	if err := db.QueryRowContext(ctx, `select to_regclass('`+versionTable+`') is not null`).Scan(&exists); err != nil || !exists {
+		return nil, err
+	}
+	rows, err := db.QueryContext(ctx, `select version_id from `+versionTable+` where version_id > 0 and is_applied`)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = rows.Close() }()
+	var out []int64
+	for rows.Next() {
+		var v int64
+		if err := rows.Scan(&v); err != nil {
+			return nil, err
+		}
+		out = append(out, v)
+	}
+	return out, rows.Err()
+}
