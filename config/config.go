@@ -40,12 +40,36 @@ type Source struct {
 	LagWarning int64
 }
 
-// Queue is the Redis that holds the events until they are delivered.
+// Queue is the Redis that holds the events until they are delivered: one of
+// Redis, Sentinel and Cluster is set.
 type Queue struct {
-	Redis Secret
+	Redis    Secret
+	Sentinel *Sentinel
+	Cluster  *Cluster
 	// AllowVolatile accepts a Redis without persistence: events that it holds
 	// are lost with it.
 	AllowVolatile bool
+}
+
+// Sentinel is how the sentinels are found that know the Redis.
+type Sentinel struct {
+	Master    string   // the name under which they watch it
+	Addresses []string // host:port
+	// User and Password are those of Redis itself.
+	User             string
+	Password         Secret
+	SentinelUser     string
+	SentinelPassword Secret
+	DB               int
+	TLS              bool
+}
+
+// Cluster is how a Redis Cluster is found.
+type Cluster struct {
+	Addresses []string // host:port, of some of its nodes
+	User      string
+	Password  Secret
+	TLS       bool
 }
 
 // State is where Gancho keeps its own tables: endpoints, secrets, dead letters,

@@ -34,10 +34,10 @@ func decodeRedis(v value) Secret {
 		v.Errorf(hint, "this is not the URL of a Redis")
 		return ""
 	case strings.Contains(u.Scheme, "sentinel"):
-		v.Errorf(hint, "Redis Sentinel comes with a later version")
+		v.Errorf("write queue.sentinel: {master: mymaster, addresses: [host:26379]} instead of redis", "Redis Sentinel has a key of its own")
 		return ""
 	case strings.Contains(u.Scheme, "cluster") || strings.Contains(u.Host, ","):
-		v.Errorf(hint, "Redis Cluster comes with a later version")
+		v.Errorf("write queue.cluster: {addresses: [host:6379]} instead of redis", "Redis Cluster has a key of its own")
 		return ""
 	case u.Scheme != "redis" && u.Scheme != "rediss" || u.Hostname() == "":
 		v.Errorf(hint, "this is not the URL of a Redis")

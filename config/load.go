@@ -105,15 +105,6 @@ func decodeLocation(v value) *time.Location {
 	return location
 }
 
-func (q *Queue) decode(v value) {
-	v.Map(
-		strictyaml.Required("redis", func(v value) { q.Redis = decodeRedis(v) }),
-		strictyaml.Optional("allow_volatile", func(v value) { q.AllowVolatile = v.Bool() }),
-		strictyaml.Refused("sentinel", `"sentinel" comes with a later version`, "name a single Redis in redis"),
-		strictyaml.Refused("cluster", `"cluster" comes with a later version`, "name a single Redis in redis"),
-	)
-}
-
 // maxKeep bounds how long events and the log are kept.
 const maxKeep = 3650 * 24 * time.Hour
 

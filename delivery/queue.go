@@ -39,8 +39,11 @@ func (e *SettingError) Error() string {
 
 // QueueOptions are what OpenQueue needs.
 type QueueOptions struct {
-	// URL is redis://[user:password@]host:port[/db], or rediss:// for TLS.
-	URL string
+	// One of URL, Sentinel and Cluster says where Redis is. URL is
+	// redis://[user:password@]host:port[/db], or rediss:// for TLS.
+	URL      string
+	Sentinel *SentinelOptions
+	Cluster  *ClusterOptions
 	// Prefix begins the name of every key; empty: gancho. One source's queue
 	// has one prefix: two bridges that share a Redis need two.
 	Prefix string
@@ -49,6 +52,27 @@ type QueueOptions struct {
 	// Endpoints are what events are routed to. Update changes them.
 	Endpoints []Endpoint
 	Logger    zerolog.Logger
+}
+
+// SentinelOptions are where the sentinels are that know the Redis.
+type SentinelOptions struct {
+	// Master is the name under which the sentinels watch it.
+	Master string
+	// Addresses are the sentinels', as host:port; one that answers is enough.
+	Addresses []string
+	// User, which may be empty, and Password are those of Redis itself.
+	User, Password                 string
+	SentinelUser, SentinelPassword string
+	DB                             int
+	TLS                            bool // to the sentinels and to Redis
+}
+
+// ClusterOptions are where the Redis Cluster is.
+type ClusterOptions struct {
+	// Addresses are some of its nodes', as host:port; the others are found.
+	Addresses      []string
+	User, Password string
+	TLS            bool
 }
 
 // Queue is the events between capture and delivery, in Redis: one stream per
@@ -64,8 +88,10 @@ type Queue struct {
 	// writer has one connection, used by Append alone; record has those of
 	// RunDurable. Both refuse to talk to a server with another run id.
 	writer, record *redis.Client
-	// client is for everything else. Its connections note the run id.
-	client *redis.Client
+	// client is for everything else. Its connections note the run id. Of a
+	// cluster it finds the node by the first key: a pipeline may have keys of
+	// several nodes, a transaction or a script those of one endpoint only.
+	client redis.UniversalClient
 
 	accepted    atomic.Pointer[string] // the run id that writer and record accept
 	observed    atomic.Pointer[string] // the run id that client has seen last

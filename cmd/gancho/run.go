@@ -101,8 +101,7 @@ func (f *runFlags) run(ctx context.Context, stderr io.Writer) error {
 		TransactionMemory: c.Mapping.TransactionMemory,
 		Location:          c.Source.Location,
 		AcceptSource:      f.acceptSource,
-		Redis:             c.Queue.Redis.Reveal(),
-		AllowVolatile:     c.Queue.AllowVolatile,
+		Queue:             queueOptions(&c.Queue),
 		Capture:           f.only != onlyDeliver,
 		Deliver:           f.only != onlyCapture,
 		Listen:            c.HTTP.Listen,
@@ -119,6 +118,21 @@ func (f *runFlags) run(ctx context.Context, stderr io.Writer) error {
 			return definitions(c)
 		},
 	})
+}
+
+// queueOptions say where the configuration's Redis is.
+func queueOptions(c *config.Queue) delivery.QueueOptions {
+	o := delivery.QueueOptions{URL: c.Redis.Reveal(), AllowVolatile: c.AllowVolatile}
+	if s := c.Sentinel; s != nil {
+		o.Sentinel = &delivery.SentinelOptions{
+			Master: s.Master, Addresses: s.Addresses, User: s.User, Password: s.Password.Reveal(),
+			SentinelUser: s.SentinelUser, SentinelPassword: s.SentinelPassword.Reveal(), DB: s.DB, TLS: s.TLS,
+		}
+	}
+	if k := c.Cluster; k != nil {
+		o.Cluster = &delivery.ClusterOptions{Addresses: k.Addresses, User: k.User, Password: k.Password.Reveal(), TLS: k.TLS}
+	}
+	return o
 }
 
 // definitions are the rules and the endpoints of a configuration.

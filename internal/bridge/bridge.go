@@ -32,8 +32,9 @@ type Options struct {
 	TransactionMemory int64          // bytes of one transaction that wait in memory for its commit
 	Location          *time.Location // of the source's timestamps without time zone
 	AcceptSource      bool           // start a new epoch when the source is another one
-	Redis             string         // URL
-	AllowVolatile     bool
+	// Queue says where Redis is and how far to trust it; its endpoints and its
+	// log are the bridge's business.
+	Queue delivery.QueueOptions
 	Capture           bool // read the source and fill the queues
 	Deliver           bool // empty the queues
 	Listen            string
@@ -144,9 +145,9 @@ func (b *bridge) run(ctx context.Context, listener net.Listener) error {
 // answers and cannot be worked with is an error.
 func (b *bridge) openQueue(ctx context.Context) (*delivery.Queue, error) {
 	queue, err := retry(ctx, b.Log, "redis", func() (*delivery.Queue, error) {
-		return delivery.OpenQueue(ctx, delivery.QueueOptions{
-			URL: b.Redis, AllowVolatile: b.AllowVolatile, Endpoints: b.definitions.Endpoints, Logger: b.Log,
-		})
+		o := b.Queue
+		o.Endpoints, o.Logger = b.definitions.Endpoints, b.Log
+		return delivery.OpenQueue(ctx, o)
 	})
 	if err != nil {
 		return nil, fmt.Errorf("open the queue: %w", err)

@@ -1,0 +1,104 @@
+package config
+
+import (
+	"net"
+	"strconv"
+	"strings"
+
+	"gancho/internal/strictyaml"
+)
+
+// maxDatabase is Redis's own bound, far above its default of 16.
+const maxDatabase = 1<<31 - 1
+
+func (q *Queue) decode(v value) {
+	var ways []string
+	way := func(name string, decode func(value)) strictyaml.Field {
+		return strictyaml.Optional(name, func(v value) {
+			ways = append(ways, name)
+			decode(v)
+		})
+	}
+	v.Map(
+		way("redis", func(v value) { q.Redis = decodeRedis(v) }),
+		way("sentinel", func(v value) {
+			q.Sentinel = &Sentinel{}
+			q.Sentinel.decode(v)
+		}),
+		way("cluster", func(v value) {
+			q.Cluster = &Cluster{}
+			q.Cluster.decode(v)
+		}),
+		strictyaml.Optional("allow_volatile", func(v value) { q.AllowVolatile = v.Bool() }),
+	)
+	switch {
+	case !v.IsMap():
+	case len(ways) == 0:
+		v.Errorf("write such as redis: redis://:password@host:6379/0; or sentinel or cluster instead", `the key "redis" is missing`)
+	case len(ways) > 1:
+		v.Errorf("keep the one that says where the queue is", "%s are given, and a queue is in one place only", quoted(ways))
+	}
+}
+
+func quoted(names []string) string {
+	out := make([]string, len(names))
+	for i, name := range names {
+		out[i] = strconv.Quote(name)
+	}
+	return strings.Join(out, " and ")
+}
+
+func (s *Sentinel) decode(v value) {
+	v.Map(
+		strictyaml.Required("master", func(v value) { s.Master = v.Text() }),
+		strictyaml.Required("addresses", func(v value) { s.Addresses = decodeAddresses(v, "26379") }),
+		strictyaml.Optional("user", func(v value) { s.User = v.Text() }),
+		strictyaml.Optional("password", func(v value) { s.Password = Secret(v.Text()) }),
+		strictyaml.Optional("sentinel_user", func(v value) { s.SentinelUser = v.Text() }),
+		strictyaml.Optional("sentinel_password", func(v value) { s.SentinelPassword = Secret(v.Text()) }),
+		strictyaml.Optional("db", func(v value) { s.DB = v.Int(0, maxDatabase) }),
+		strictyaml.Optional("tls", func(v value) { s.TLS = v.Bool() }),
+	)
+	userWithoutPassword(v, s.User, s.Password, "user", "password")
+	userWithoutPassword(v, s.SentinelUser, s.SentinelPassword, "sentinel_user", "sentinel_password")
+}
+
+func (c *Cluster) decode(v value) {
+	v.Map(
+		strictyaml.Required("addresses", func(v value) { c.Addresses = decodeAddresses(v, "6379") }),
+		strictyaml.Optional("user", func(v value) { c.User = v.Text() }),
+		strictyaml.Optional("password", func(v value) { c.Password = Secret(v.Text()) }),
+		strictyaml.Optional("tls", func(v value) { c.TLS = v.Bool() }),
+		strictyaml.Refused("db", "a Redis Cluster has one database only", "remove it"),
+	)
+	userWithoutPassword(v, c.User, c.Password, "user", "password")
+}
+
+func userWithoutPassword(v value, user string, password Secret, userKey, passwordKey string) {
+	if user != "" && password == "" {
+		v.Errorf("add "+passwordKey+", or remove "+userKey, "%q is given without %q", userKey, passwordKey)
+	}
+}
+
+// decodeAddresses reads a list of host:port.
+func decodeAddresses(v value, port string) []string {
+	items := v.ListOrOne()
+	if v.Valid() && len(items) == 0 {
+		v.Errorf("write such as [redis1:"+port+", redis2:"+port+"]", "no address is given")
+	}
+	var out []string
+	for _, item := range items {
+		text := item.Text()
+		if text == "" {
+			continue
+		}
+		host, number, err := net.SplitHostPort(text)
+		n, numberErr := strconv.ParseUint(number, 10, 16)
+		if err != nil || numberErr != nil || n == 0 || host == "" || strings.ContainsAny(host, "/@ ") {
+			item.Errorf("write host:port, such as redis1:"+port, "this is not an address")
+			continue
+		}
+		out = append(out, text)
+	}
+	return out
+}
