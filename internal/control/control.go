@@ -1,0 +1,105 @@
+package control
+
+import (
+	"context"
+	"encoding/json"
+	"time"
+
+	"gancho/delivery"
+	"gancho/internal/state"
+)
+
+// Actor is who asks. The command line is {cli:<user>, Admin, ""}, a token
+// {token:<name>, its role, its tenant}.
+type Actor struct {
+	Name string
+	Role state.Role
+	// Tenant limits what it sees and changes to one tenant; empty: no limit.
+	Tenant string
+}
+
+// Spec is an endpoint's document, understood.
+type Spec struct {
+	// Endpoint has everything that the document says; Name, State and Secrets
+	// are empty when it says nothing about them.
+	Endpoint delivery.Endpoint
+	// Document is the same in its canonical form: a JSON object with what
+	// differs from the defaults, without name, state and secrets.
+	Document json.RawMessage
+	// Public is Document with *** for every value that is a secret.
+	Public json.RawMessage
+}
+
+// Parse reads an endpoint's document: JSON or YAML with the keys of an endpoint
+// in gancho.yaml, of which name, state, secret and secrets may be missing. It
+// replaces no ${VARIABLES}: documents come from people who may not read this
+// process's environment. Mistakes are strictyaml.Errors under the origin.
+type Parse func(origin string, document []byte) (Spec, error)
+
+// FileEndpoint is an endpoint of gancho.yaml.
+type FileEndpoint struct {
+	Spec
+}
+
+// EventType is an event that the rules can make.
+type EventType struct {
+	Event string `json:"event"`
+	Title string `json:"title,omitempty"`
+	Rule  string `json:"rule"` // file:line
+	Table string `json:"table"`
+	On    string `json:"on"` // insert, update, delete, truncate
+	// Fields are the names at the top of its data, where the rule says them.
+	Fields  []string `json:"fields,omitempty"`
+	Version string   `json:"version"` // of the rule's text
+}
+
+// Slot is how the capture stands at the source.
+type Slot struct {
+	Name   string `json:"slot"`
+	Active bool   `json:"active"` // somebody reads it
+	// UnconfirmedBytes is the WAL since the last position that is safe in the
+	// queue, HeldBytes what the source keeps on its disk for the slot.
+	UnconfirmedBytes int64  `json:"unconfirmed_bytes"`
+	HeldBytes        int64  `json:"held_bytes"`
+	WALStatus        string `json:"wal_status"`
+}
+
+// Page is a part of a list. Next, when there is more, is the cursor of what follows.
+type Page[T any] struct {
+	Items []T    `json:"items"`
+	Next  string `json:"next,omitempty"`
+}
+
+// MaxPage is the most items in a page; a smaller limit of 0 means DefaultPage.
+const (
+	MaxPage     = 500
+	DefaultPage = 50
+)
+
+// DefaultOverlap is how long the old secret signs beside a new one.
+const DefaultOverlap = 24 * time.Hour
+
+// Options are what New needs. What is nil is not there: the operations that
+// need it say so.
+type Options struct {
+	Store *state.Store // nil: no state.key
+	Queue *delivery.Queue
+	// Sender makes the request of a test.
+	Sender *delivery.Sender
+	Parse  Parse
+	// File returns the endpoints of gancho.yaml as they are now.
+	File func() []FileEndpoint
+	// Catalogue returns the events that the rules make, in the rules' order.
+	Catalogue func() []EventType
+	// Slot returns how the capture stands. It may take as long as the source does.
+	Slot    func(ctx context.Context) (Slot, error)
+	Version string
+}
+
+// Service carries the operations.
+type Service struct {
+	Options
+}
+
+// New returns a Service.
+func New(o Options) *Service { return &Service{o} }

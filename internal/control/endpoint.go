@@ -1,0 +1,282 @@
+package control
+
+import (
+	"context"
+	"encoding/json"
+	"slices"
+	"strings"
+
+	"gancho/delivery"
+	"gancho/internal/state"
+)
+
+// Where an endpoint is declared.
+const (
+	FromFile  = "file"
+	FromStore = "store"
+)
+
+// Endpoints lists the endpoints by name, those of the file and the store, from
+// the one after the cursor on, with how they stand in the queue.
+func (s *Service) Endpoints(ctx context.Context, a Actor, cursor string, limit int) (Page[EndpointView], error) {
+	if err := a.may(state.Viewer); err != nil {
+		return Page[EndpointView]{}, err
+	}
+	n, err := pageSize(limit)
+	if err != nil {
+		return Page[EndpointView]{}, err
+	}
+	all, err := s.all(ctx, a)
+	if err != nil {
+		return Page[EndpointView]{}, err
+	}
+	first, _ := slices.BinarySearchFunc(all, cursor, func(e EndpointView, name string) int {
+		if e.Name == name {
+			return -1 // the one after it
+		}
+		return strings.Compare(e.Name, name)
+	})
+	page := Page[EndpointView]{Items: all[first:]}
+	if len(page.Items) > n {
+		page.Items = page.Items[:n:n]
+		page.Next = page.Items[n-1].Name
+	}
+	return page, s.live(ctx, page.Items)
+}
+
+// Endpoint returns one endpoint with how it stands in the queue.
+func (s *Service) Endpoint(ctx context.Context, a Actor, name string) (EndpointView, error) {
+	if err := a.may(state.Viewer); err != nil {
+		return EndpointView{}, err
+	}
+	e, err := s.find(ctx, a, name)
+	if err != nil {
+		return EndpointView{}, err
+	}
+	view := []EndpointView{e.view()}
+	return view[0], s.live(ctx, view)
+}
+
+// all are the endpoints that the actor may know of, by name, without how they stand.
+func (s *Service) all(ctx context.Context, a Actor) ([]EndpointView, error) {
+	views := []EndpointView{}
+	inFile := map[string]bool{}
+	for _, f := range s.files() {
+		inFile[f.Endpoint.Name] = true
+		if a.sees(f.Endpoint.Tenants) {
+			views = append(views, found{file: &f}.view())
+		}
+	}
+	if s.Store != nil {
+		stored, err := s.Store.Endpoints(ctx)
+		if err != nil {
+			return nil, err
+		}
+		for _, e := range stored {
+			if !inFile[e.Name] && a.sees(e.Tenants) {
+				views = append(views, found{stored: &e}.view())
+			}
+		}
+	}
+	slices.SortFunc(views, func(a, b EndpointView) int { return strings.Compare(a.Name, b.Name) })
+	return views, nil
+}
+
+func (f found) view() EndpointView {
+	if f.file != nil {
+		e := f.file.Endpoint
+		v := EndpointView{Name: e.Name, From: FromFile, State: e.State.String(), Settings: f.file.Public, Keys: []KeyView{}}
+		for _, k := range e.Secrets {
+			v.Keys = append(v.Keys, KeyView{Kind: kindOf(publicOf(k)), Public: publicOf(k)})
+		}
+		return v
+	}
+	return storedView(*f.stored)
+}
+
+func storedView(e state.Endpoint) EndpointView {
+	v := EndpointView{
+		Name: e.Name, From: FromStore, State: e.State.String(), Settings: e.Public, Keys: []KeyView{},
+		Version: e.Version, Created: e.Created, Updated: e.Updated,
+	}
+	for _, k := range e.Secrets {
+		v.Keys = append(v.Keys, KeyView{ID: k.ID, Kind: kindOf(k.PublicKey), Public: k.PublicKey, Created: k.Created, Expires: k.Expires})
+	}
+	return v
+}
+
+func kindOf(public string) string {
+	if public != "" {
+		return "ed25519"
+	}
+	return "hmac"
+}
+
+// NewEndpoint is an endpoint to be added.
+type NewEndpoint struct {
+	// Origin is what mistakes in the document are reported under: a file's name.
+	Origin string
+	// Name is the endpoint's name when the document has none.
+	Name string
+	// Document is JSON or YAML; see Parse. It may hold secret or secrets.
+	Document []byte
+	// Secrets sign instead of the document's, the newest first. With neither a
+	// key is made.
+	Secrets []delivery.Secret
+	// Ed25519 makes the key that is made an ed25519 one.
+	Ed25519 bool
+}
+
+// AddEndpoint stores a new endpoint. The answer holds its signing key when one
+// was made, this once. Needs Admin.
+func (s *Service) AddEndpoint(ctx context.Context, a Actor, n NewEndpoint) (CreatedView, error) {
+	store, err := s.stored(a, state.Admin)
+	if err != nil {
+		return CreatedView{}, err
+	}
+	spec, err := s.parse(n.Origin, n.Document)
+	if err != nil {
+		return CreatedView{}, err
+	}
+	if spec, err = s.named(n, spec); err != nil {
+		return CreatedView{}, err
+	}
+	if spec, err = s.owned(a, spec, nil); err != nil {
+		return CreatedView{}, err
+	}
+	name := spec.Endpoint.Name
+	if slices.ContainsFunc(s.files(), func(f FileEndpoint) bool { return f.Endpoint.Name == name }) {
+		return CreatedView{}, state.ErrConflict
+	}
+	secrets := n.Secrets
+	if len(secrets) == 0 {
+		secrets = spec.Endpoint.Secrets
+	}
+	var view CreatedView
+	if len(secrets) == 0 {
+		made, err := makeSecret(n.Ed25519)
+		if err != nil {
+			return CreatedView{}, err
+		}
+		secrets, view.Secret, view.Public = []delivery.Secret{made}, made.Reveal(), publicOf(made)
+	}
+	added, err := store.AddEndpoint(ctx, a.Name, state.Endpoint{
+		Name: name, Tenants: spec.Endpoint.Tenants, State: spec.Endpoint.State, Document: spec.Document, Public: spec.Public,
+	}, secrets)
+	if err != nil {
+		return CreatedView{}, err
+	}
+	view.Endpoint = storedView(added)
+	return view, nil
+}
+
+// named gives the document the name from beside it, and refuses two.
+func (s *Service) named(n NewEndpoint, spec Spec) (Spec, error) {
+	switch {
+	case spec.Endpoint.Name == "" && n.Name == "":
+		return Spec{}, invalid("/name", "write such as crm-centro", "the endpoint has no name")
+	case n.Name == "" || n.Name == spec.Endpoint.Name:
+		return spec, nil
+	case spec.Endpoint.Name != "":
+		return Spec{}, invalid("/name", "leave one out", "the endpoint has two names, %q and %q", n.Name, spec.Endpoint.Name)
+	}
+	// The name's own rules are the document's.
+	name, err := json.Marshal(n.Name)
+	if err != nil {
+		return Spec{}, err
+	}
+	return s.with(spec, "name", name)
+}
+
+// owned holds a tenant's endpoint to its tenant, and to what the tenant may
+// set: before is the endpoint as it was, nil when it is new.
+func (s *Service) owned(a Actor, spec Spec, before *delivery.Endpoint) (Spec, error) {
+	if a.Tenant == "" {
+		return spec, nil
+	}
+	if t := spec.Endpoint.Tenants; len(t) > 0 && !a.sees(t) {
+		return Spec{}, invalid("/tenants", "leave tenants out", "this token is for the tenant %q, whose events its endpoints get", a.Tenant)
+	}
+	if len(spec.Endpoint.Tenants) == 0 {
+		tenants, err := json.Marshal([]string{a.Tenant})
+		if err != nil {
+			return Spec{}, err
+		}
+		if spec, err = s.with(spec, "tenants", tenants); err != nil {
+			return Spec{}, err
+		}
+	}
+	return spec, reserved(&spec.Endpoint, before)
+}
+
+// reserved refuses what opens the operator's own network or shows events to
+// those on the way. Where an operator has set one of these for the tenant, it
+// holds for that URL only.
+func reserved(e, before *delivery.Endpoint) error {
+	if before == nil {
+		before = &delivery.Endpoint{URL: e.URL}
+	}
+	const hint = "ask the operator of Gancho to set it"
+	var problems []Problem
+	refuse := func(key string, differs bool) {
+		if differs {
+			problems = append(problems, Problem{Pointer: "/" + key, Message: "a tenant's token cannot set " + key, Hint: hint})
+		}
+	}
+	refuse("allow_private", !slices.Equal(e.AllowPrivate, before.AllowPrivate))
+	refuse("allow_http", e.AllowHTTP != before.AllowHTTP)
+	refuse("proxy", e.Proxy != before.Proxy)
+	refuse("url", e.URL != before.URL && (len(before.AllowPrivate) > 0 || before.AllowHTTP || before.Proxy != ""))
+	if problems != nil {
+		return &InvalidError{Problems: problems}
+	}
+	return nil
+}
+
+// Edit is a change of an endpoint's settings.
+type Edit struct {
+	// Origin is what mistakes in the patch are reported under.
+	Origin string
+	// Patch is a JSON merge patch (RFC 7396) on the endpoint's document; a value
+	// *** in it keeps what is there.
+	Patch json.RawMessage
+	// Version is the version that the patch was made for; 0: whatever it is.
+	Version int64
+}
+
+// EditEndpoint changes an endpoint's settings. The error is state.ErrConflict
+// when its version is not the patch's any more. Needs Admin.
+func (s *Service) EditEndpoint(ctx context.Context, a Actor, name string, edit Edit) (EndpointView, error) {
+	store, err := s.stored(a, state.Admin)
+	if err != nil {
+		return EndpointView{}, err
+	}
+	e, err := s.findStored(ctx, a, name)
+	if err != nil {
+		return EndpointView{}, err
+	}
+	if edit.Version != 0 && edit.Version != e.Version {
+		return EndpointView{}, state.ErrConflict
+	}
+	before, err := s.delivered(found{stored: e})
+	if err != nil {
+		return EndpointView{}, err
+	}
+	merged, err := patched(e, edit.Patch)
+	if err != nil {
+		return EndpointView{}, err
+	}
+	spec, err := s.parseMerged(merged)
+	if err != nil {
+		return EndpointView{}, err
+	}
+	if spec, err = s.owned(a, spec, &before); err != nil {
+		return EndpointView{}, err
+	}
+	e.Tenants, e.Document, e.Public = spec.Endpoint.Tenants, spec.Document, spec.Public
+	updated, err := store.UpdateEndpoint(ctx, a.Name, *e)
+	if err != nil {
+		return EndpointView{}, err
+	}
+	return storedView(updated), nil
+}

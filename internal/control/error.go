@@ -1,0 +1,76 @@
+package control
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+
+	"gancho/internal/state"
+)
+
+// ErrNoState is the answer of what needs the state database where there is none.
+var ErrNoState = errors.New("Gancho keeps no state here; add state: {key: ...} to gancho.yaml (gancho secrets generate-key makes a key), then run gancho migrate")
+
+// ForbiddenError reports an operation that the actor's role does not allow.
+type ForbiddenError struct {
+	Needs state.Role
+}
+
+// Error names the role that is needed.
+func (e *ForbiddenError) Error() string {
+	return fmt.Sprintf("this needs the role %s", e.Needs)
+}
+
+// ReadOnlyError reports a change to an endpoint that gancho.yaml declares.
+type ReadOnlyError struct {
+	Endpoint string
+}
+
+// Error says where to change it.
+func (e *ReadOnlyError) Error() string {
+	return fmt.Sprintf("the endpoint %q is in gancho.yaml and can only be changed there; edit the file and reload the bridge (SIGHUP)", e.Endpoint)
+}
+
+// InvalidError reports everything that is wrong with what was asked for.
+type InvalidError struct {
+	// Origin is what the places are in: a file's name, or "".
+	Origin   string
+	Problems []Problem
+}
+
+// Problem is one mistake.
+type Problem struct {
+	// Line and Column, from 1, are the place in the document as it was given;
+	// 0 when it was made of several.
+	Line   int `json:"line,omitempty"`
+	Column int `json:"column,omitempty"`
+	// Pointer is the place as a JSON pointer (RFC 6901), such as /retry/2.
+	Pointer string `json:"pointer,omitempty"`
+	Message string `json:"message"`
+	Hint    string `json:"hint,omitempty"`
+}
+
+// Error has a line for each mistake: where, what, and what to write instead.
+func (e *InvalidError) Error() string {
+	lines := make([]string, len(e.Problems))
+	for i, p := range e.Problems {
+		var b strings.Builder
+		switch {
+		case p.Line > 0 && e.Origin != "":
+			fmt.Fprintf(&b, "%s:%d:%d: ", e.Origin, p.Line, p.Column)
+		case p.Pointer != "":
+			fmt.Fprintf(&b, "%s: ", strings.ReplaceAll(strings.TrimPrefix(p.Pointer, "/"), "/", "."))
+		}
+		b.WriteString(p.Message)
+		if p.Hint != "" {
+			b.WriteString("; " + p.Hint)
+		}
+		lines[i] = b.String()
+	}
+	return strings.Join(lines, "\n")
+}
+
+// invalid is an InvalidError with one mistake.
+func invalid(pointer, hint, format string, args ...any) error {
+	return &InvalidError{Problems: []Problem{{Pointer: pointer, Message: fmt.Sprintf(format, args...), Hint: hint}}}
+}

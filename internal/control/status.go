@@ -1,0 +1,100 @@
+package control
+
+import (
+	"context"
+	"time"
+
+	"gancho/delivery"
+	"gancho/internal/state"
+)
+
+// live adds to the views how the endpoints stand in the queue.
+func (s *Service) live(ctx context.Context, views []EndpointView) error {
+	for i := range views {
+		n, oldest, err := s.Queue.Backlog(ctx, views[i].Name)
+		if err != nil {
+			return err
+		}
+		views[i].Live = &LiveView{Queued: n, Oldest: oldest}
+	}
+	return nil
+}
+
+// slotPatience is how long Status waits for the source.
+const slotPatience = 3 * time.Second
+
+// Status tells everything at a glance. What does not answer is in its Errors,
+// and the rest is there. A tenant's token sees its own endpoints and jobs.
+// Needs Viewer.
+func (s *Service) Status(ctx context.Context, a Actor) (StatusView, error) {
+	if err := a.may(state.Viewer); err != nil {
+		return StatusView{}, err
+	}
+	v := StatusView{Version: s.Version, Time: time.Now().UTC(), Errors: map[string]string{}}
+	note := func(part string, err error) bool {
+		if err != nil {
+			v.Errors[part] = err.Error()
+		}
+		return err == nil
+	}
+	var err error
+	if v.Endpoints, err = s.all(ctx, a); note("state", err) {
+		note("queue", s.live(ctx, v.Endpoints))
+		if s.Store != nil {
+			v.Jobs, err = s.openJobs(ctx, a)
+			note("state", err)
+		}
+	}
+	if a.Tenant != "" {
+		return v, nil
+	}
+	if s.Queue != nil {
+		v.Parked, err = s.Queue.ParkedCount(ctx)
+		if note("queue", err) && v.Errors["state"] == "" {
+			v.Orphans, err = s.orphans(ctx, v.Endpoints)
+			note("queue", err)
+		}
+	}
+	if s.Slot != nil {
+		ctx, cancel := context.WithTimeout(ctx, slotPatience)
+		defer cancel()
+		if slot, err := s.Slot(ctx); note("slot", err) {
+			v.Slot = &slot
+		}
+	}
+	return v, nil
+}
+
+func (s *Service) orphans(ctx context.Context, views []EndpointView) (map[string]int64, error) {
+	known := make([]delivery.Endpoint, len(views))
+	for i, e := range views {
+		known[i].Name = e.Name
+	}
+	return s.Queue.Orphans(ctx, known)
+}
+
+// openJobs are the jobs that have not ended, among the newest.
+func (s *Service) openJobs(ctx context.Context, a Actor) ([]JobView, error) {
+	jobs, err := s.Store.Jobs(ctx, a.Tenant, 0, MaxPage)
+	if err != nil {
+		return nil, err
+	}
+	var open []JobView
+	for _, j := range jobs {
+		if j.State == state.Queued || j.State == state.Running {
+			open = append(open, jobView(j))
+		}
+	}
+	return open, nil
+}
+
+// EventTypes lists the events that the rules make. Needs Viewer.
+func (s *Service) EventTypes(_ context.Context, a Actor) ([]EventType, error) {
+	if err := a.may(state.Viewer); err != nil {
+		return nil, err
+	}
+	if s.Catalogue == nil {
+		return []EventType{}, nil
+	}
+	return s.Catalogue(), nil
+}

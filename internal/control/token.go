@@ -1,0 +1,96 @@
+package control
+
+import (
+	"context"
+	"slices"
+	"strings"
+	"time"
+
+	"gancho/internal/state"
+)
+
+// NewToken is an API token to be made.
+type NewToken struct {
+	Name string     `json:"name"`
+	Role state.Role `json:"role"`
+	// Tenant limits it to one tenant; empty: the actor's own limit.
+	Tenant  string    `json:"tenant,omitempty"`
+	Expires time.Time `json:"expires,omitzero"` // zero: never
+}
+
+// maxTokenName bounds a token's name, in bytes.
+const maxTokenName = 63
+
+// CreateToken makes a token. Its text is in the answer, this once. A tenant's
+// token makes tokens of its tenant only. Needs Admin.
+func (s *Service) CreateToken(ctx context.Context, a Actor, n NewToken) (CreatedToken, error) {
+	store, err := s.stored(a, state.Admin)
+	if err != nil {
+		return CreatedToken{}, err
+	}
+	if n.Tenant == "" {
+		n.Tenant = a.Tenant
+	}
+	var problems []Problem
+	wrong := func(pointer, hint, message string) {
+		problems = append(problems, Problem{Pointer: pointer, Message: message, Hint: hint})
+	}
+	if n.Name == "" || len(n.Name) > maxTokenName || strings.Trim(n.Name, "abcdefghijklmnopqrstuvwxyz0123456789-_.") != "" {
+		wrong("/name", "use up to 63 lower-case letters, digits, - _ and .", "this cannot be the name of a token")
+	}
+	if !n.Role.Valid() {
+		wrong("/role", "write viewer, operator or admin", "there is no such role")
+	}
+	if a.Tenant != "" && n.Tenant != a.Tenant {
+		wrong("/tenant", "leave it out", "a tenant's token makes tokens of its own tenant")
+	}
+	if !n.Expires.IsZero() && !n.Expires.After(time.Now()) {
+		wrong("/expires", "write a time to come", "the token would have expired already")
+	}
+	if problems != nil {
+		return CreatedToken{}, &InvalidError{Problems: problems}
+	}
+	t, text, err := store.CreateToken(ctx, a.Name, state.Token{Name: n.Name, Role: n.Role, Tenant: n.Tenant, Expires: n.Expires, CreatedBy: a.Name})
+	if err != nil {
+		return CreatedToken{}, err
+	}
+	return CreatedToken{TokenView: tokenView(t), Token: text}, nil
+}
+
+// Tokens lists the tokens, by name. Needs Admin.
+func (s *Service) Tokens(ctx context.Context, a Actor) ([]TokenView, error) {
+	store, err := s.stored(a, state.Admin)
+	if err != nil {
+		return nil, err
+	}
+	all, err := store.Tokens(ctx)
+	if err != nil {
+		return nil, err
+	}
+	views := []TokenView{}
+	for _, t := range all {
+		if a.Tenant == "" || t.Tenant == a.Tenant {
+			views = append(views, tokenView(t))
+		}
+	}
+	slices.SortFunc(views, func(a, b TokenView) int { return strings.Compare(a.Name, b.Name) })
+	return views, nil
+}
+
+// RevokeToken makes a token worthless from its next use on. Needs Admin.
+func (s *Service) RevokeToken(ctx context.Context, a Actor, name string) error {
+	tokens, err := s.Tokens(ctx, a)
+	if err != nil {
+		return err
+	}
+	if !slices.ContainsFunc(tokens, func(t TokenView) bool { return t.Name == name }) {
+		return state.ErrNotFound
+	}
+	return s.Store.RevokeToken(ctx, a.Name, name)
+}
+
+func tokenView(t state.Token) TokenView {
+	return TokenView{
+		Name: t.Name, Role: t.Role, Tenant: t.Tenant, Created: t.Created, CreatedBy: t.CreatedBy, LastUsed: t.LastUsed, Expires: t.Expires,
+	}
+}
