@@ -38,19 +38,16 @@ type courier struct {
 	breaker breaker
 	retries map[ID]attempts // of the events that have failed
 
-	// Reading: everything up to cursor has been seen; tail: nothing is known
-	// to come after it.
-	cursor     ID
-	tail       bool
-	again      bool // something came while a page was on its way
+	// Reading.
+	main, side feed
 	reading    bool
+	page       *feed // whose page is on its way; nil: none is
 	loaded     bool
 	generation uint64
 	restarts   int // of Redis, that this courier has seen
 	// After a restart of Redis, until the cursor is where it was: the events
 	// that are in memory, or (true) delivered.
 	skip         map[ID]bool
-	seen         ID
 	recent       recentIDs
 	readFailures int
 
@@ -75,6 +72,15 @@ type courier struct {
 	timerAt time.Time
 }
 
+// feed is one of the endpoint's streams, as far as it has been read.
+type feed struct {
+	side   bool
+	cursor ID   // everything up to it has been seen
+	tail   bool // nothing is known to come after it
+	again  bool // something came while a page was on its way
+	seen   ID   // where cursor was when Redis was restarted
+}
+
 // job is one event on its way through a worker.
 type job struct {
 	lane  *lane
@@ -96,6 +102,9 @@ func (e *Endpoint) concurrency() int {
 	}
 	return DefaultConcurrency
 }
+
+// sideShare is the most requests in flight for events of the side stream.
+func (c *courier) sideShare() int { return max(1, c.ep.concurrency()/2) }
 
 // configure sets what comes from the configuration. Call it with mu held.
 func (c *courier) configure(ep *Endpoint) {
@@ -162,7 +171,7 @@ func (c *courier) startWorkers() {
 	if c.stopped() {
 		return
 	}
-	n := min(c.lanes.ready.len()-c.starting, c.ep.concurrency()-c.workers)
+	n := min(c.lanes.sendable(c.sideShare())-c.starting, c.ep.concurrency()-c.workers)
 	if c.breaker.open {
 		n = min(n, 1)
 	}
@@ -237,9 +246,9 @@ func (c *courier) nextLane(now time.Time) *lane {
 		}
 		return nil
 	}
-	l := c.lanes.take()
+	l := c.lanes.take(c.sideShare())
 	for l != nil && c.heldBack(l, now) {
-		l = c.lanes.take()
+		l = c.lanes.take(c.sideShare())
 	}
 	if l == nil || c.limiter == nil {
 		return l

@@ -52,6 +52,18 @@ func (q *Queue) Dead(ctx context.Context, endpoint, after string, n int64) ([]De
 	return out, nil
 }
 
+// TrimDead removes dead letters that have been stored elsewhere, by their
+// handles. Removing one again is harmless.
+func (q *Queue) TrimDead(ctx context.Context, endpoint string, handles ...string) error {
+	if len(handles) == 0 {
+		return nil
+	}
+	if err := q.client.XDel(ctx, q.keys.dead(endpoint), handles...).Err(); err != nil {
+		return fmt.Errorf("trim dead letters of endpoint %q: %w", endpoint, unreachable(err))
+	}
+	return nil
+}
+
 func (q *Queue) page(ctx context.Context, key, after string, n int64) ([]redis.XMessage, error) {
 	from := "-"
 	if after != "" {
@@ -70,10 +82,6 @@ func (q *Queue) deadLetter(ctx context.Context, e redis.XMessage) (DeadEvent, er
 	if err != nil {
 		return DeadEvent{}, err
 	}
-	source, err := q.sourceOf(ctx, id.Epoch())
-	if err != nil {
-		return DeadEvent{}, err
-	}
 	var a attempts
 	state, _ := e.Values["attempts"].(string)
 	if err := json.Unmarshal([]byte(state), &a); err != nil {
@@ -84,13 +92,14 @@ func (q *Queue) deadLetter(ctx context.Context, e redis.XMessage) (DeadEvent, er
 		Status: a.Status, Class: a.Class, Error: a.Error, Answer: a.Answer,
 	}
 	d.Reason, _ = e.Values["reason"].(string)
-	d.ID = id.WebhookID(source)
-	d.Sequence = id.Sequence()
 	fields := make([]any, 0, 2*len(e.Values))
 	for k, v := range e.Values {
 		fields = append(fields, k, v)
 	}
-	return d, d.fill(fields)
+	if err := d.fill(fields); err != nil {
+		return DeadEvent{}, err
+	}
+	return d, q.identify(ctx, id, &d.Message)
 }
 
 // ParkedChange is a change that no event could be made of.

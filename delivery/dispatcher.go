@@ -32,6 +32,10 @@ type DispatcherOptions struct {
 	// larger: large events are sent few at a time. The number is at least four
 	// times the endpoint's concurrency.
 	WindowEvents, WindowBytes int
+	// Log puts a record of each attempt into the endpoint's log in Redis
+	// (Queue.Log), from where it is to be stored and trimmed. With KeepEvents,
+	// the record of an event's last attempt carries the event.
+	Log, KeepEvents bool
 	// Observe, when not nil, is called after each attempt, by many goroutines.
 	Observe func(Attempt)
 	// Notify, when not nil, is called with what somebody should know of an
@@ -147,11 +151,7 @@ func (d *Dispatcher) Update(endpoints []Endpoint) {
 
 // Notify says that the endpoints have new events. Append does it by itself.
 func (d *Dispatcher) Notify(endpoints ...string) {
-	for _, name := range endpoints {
-		if c := d.courier(name); c != nil {
-			c.wake()
-		}
-	}
+	d.notify(endpoints...)
 }
 
 // look makes the owner look at everything now.
@@ -208,7 +208,7 @@ func (d *Dispatcher) subscribe(ctx context.Context) (heard bool) {
 		case m.Payload == wakeAll:
 			d.look()
 		default:
-			d.Notify(strings.Split(m.Payload, "\n")...)
+			d.notify(strings.Split(m.Payload, "\n")...)
 		}
 	}
 }

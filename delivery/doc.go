@@ -38,6 +38,13 @@
 // delivered again when the process ends before the answer was written down, or
 // when Redis loses that; then it has the same webhook-id.
 //
+// What is sent again, and operational events, come in a second stream, whose
+// events have lanes and a share of the requests of their own: they neither
+// delay nor overtake first deliveries in any order that is promised.
+//
+// The log of attempts is written with the acknowledgements. It is bounded: if
+// nobody takes it over, its oldest records are lost, and counted.
+//
 // While Redis is away nothing new is read, requests in flight finish, and what
 // they came to is kept until Redis is back. When it comes back as another run,
 // couriers read their streams from the start, skipping what they know.
@@ -49,16 +56,20 @@
 //
 //	gancho:{<endpoint>}:q      stream   events: t type, k key, n tenant, c commit time in µs,
 //	                                    d data, v rule version, p previous, u unchanged
+//	gancho:{<endpoint>}:x      stream   what is not from the WAL: events to be sent again (r), operational
+//	                                    events; fields as in q, w webhook-id, s sequence
+//	gancho:{<endpoint>}:log    stream   attempts that are not stored yet: n how many, b JSON, one per line
 //	gancho:{<endpoint>}:rt     zset     failed events by the time, in ms, of their next attempt
 //	gancho:{<endpoint>}:at     hash     failed events' attempts, JSON
 //	gancho:{<endpoint>}:dead   stream   events given up: id, reason, attempts, and the event's fields
-//	gancho:{<endpoint>}:state  hash     paused, since, hold, unblock
+//	gancho:{<endpoint>}:state  hash     paused, since, hold, unblock, log_records, log_bytes, log_lost
 //	gancho:{<endpoint>}:lease  string   its owner's claim, expires
 //	gancho:{<endpoint>}:fence  string   the last owner's claim
 //	gancho:source              hash     the source's identity, epoch and recorded position
 //	gancho:parked              stream   changes that no event could be made of
 //	gancho:workers             zset     delivering processes by the time they were heard of
-//	gancho:wake                channel  names of endpoints with new events, for other processes
+//	gancho:wake                channel  names of endpoints with new events (in x: NUL behind the name),
+//	                                    for other processes
 //
 // # HTTP
 //

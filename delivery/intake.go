@@ -17,19 +17,24 @@ const (
 // pageEntries is the most entries read at once.
 const pageEntries = 256
 
-// wake says that there may be new events in the stream.
-func (c *courier) wake() {
+// wake says that there may be new events in one of the streams.
+func (c *courier) wake(side bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.expect(time.Now())
+	f := &c.main
+	if side {
+		f = &c.side
+	}
+	c.expect(f, time.Now())
 }
 
 // expect notes that there may be something to read. Call it with mu held.
-func (c *courier) expect(now time.Time) {
-	c.tail = false
-	c.again = c.reading
+func (c *courier) expect(f *feed, now time.Time) {
+	c.rewake(f)
 	c.startRead(now)
 }
+
+func (c *courier) rewake(f *feed) { f.tail, f.again = false, c.page == f }
 
 // startRead starts the reader when there is something to read and room for
 // it. Call it with mu held.
@@ -37,7 +42,7 @@ func (c *courier) startRead(now time.Time) {
 	if c.reading || c.closing || c.lost {
 		return
 	}
-	if c.loaded && !c.mayRead() {
+	if c.loaded && c.readable() == nil {
 		return
 	}
 	if now.Before(c.stall) {
@@ -48,24 +53,47 @@ func (c *courier) startRead(now time.Time) {
 	c.spawn(c.readAll)
 }
 
-// mayRead reports whether a page should be read. An endpoint that gets
-// nothing now needs nothing in memory, but for its next probe. Call it with
-// mu held.
-func (c *courier) mayRead() bool {
-	if c.tail || c.stopped() || c.breaker.open && c.lanes.ready.len() > 0 {
-		return false
+// readable returns the stream that a page should be read of, or nil. An
+// endpoint that gets nothing now needs nothing in memory, but for its next
+// probe. Call it with mu held.
+func (c *courier) readable() *feed {
+	if c.stopped() || c.breaker.open && c.lanes.ready.len()+c.lanes.aside.len() > 0 {
+		return nil
 	}
-	return c.room()
+	for _, f := range [...]*feed{&c.main, &c.side} {
+		if !f.tail && c.room(f) {
+			return f
+		}
+	}
+	return nil
 }
 
-func (c *courier) room() bool {
-	return c.lanes.bodies < c.windowEvents()/2 && c.lanes.bodyBytes < c.o.WindowBytes/2 &&
-		c.lanes.events < maxHeldBack && len(c.lanes.lanes) < maxLanes
+func (c *courier) room(f *feed) bool {
+	t, part := c.lanes.tally(f.side), f.part()
+	return t.bodies < c.windowEvents()/part/2 && t.bodyBytes < c.o.WindowBytes/part/2 &&
+		t.events < maxHeldBack/part && t.lanes < maxLanes/part
+}
+
+// sidePart is the part of what the main stream may have in memory that the
+// side stream may have besides: what is sent again is in no hurry.
+const sidePart = 4
+
+func (f *feed) part() int {
+	if f.side {
+		return sidePart
+	}
+	return 1
 }
 
 // windowEvents is never so small that concurrency could not be reached.
 func (c *courier) windowEvents() int {
 	return max(c.o.WindowEvents, windowPerRequest*c.ep.concurrency())
+}
+
+// budget is how many events, and bytes, may be read now.
+func (c *courier) budget(f *feed) (count, bytes int) {
+	t, part := c.lanes.tally(f.side), f.part()
+	return c.windowEvents()/part - t.bodies, c.o.WindowBytes/part - t.bodyBytes
 }
 
 const windowPerRequest = 4
@@ -78,31 +106,39 @@ func (c *courier) readAll(ctx context.Context) {
 	for {
 		c.mu.Lock()
 		c.checkGeneration()
-		if !c.mayRead() {
+		f := c.readable()
+		if f == nil {
 			c.reading = false
 			c.mu.Unlock()
 			return
 		}
-		c.again = false
-		after, generation := c.cursor, c.generation
-		count := min(pageEntries, c.windowEvents()-c.lanes.bodies)
-		budget := c.o.WindowBytes - c.lanes.bodyBytes
+		c.page, f.again = f, false
+		after, generation := f.cursor, c.generation
+		count, bytes := c.budget(f)
 		c.mu.Unlock()
 
-		page, end, err := c.q.read(ctx, c.name, after, count, budget)
+		page, end, err := c.q.read(ctx, c.name, c.key(f), after, min(pageEntries, count), bytes)
 
 		c.mu.Lock()
+		c.page = nil
 		if err != nil {
 			c.readFailed(err)
 			c.mu.Unlock()
 			return
 		}
 		c.readFailures = 0
-		if !c.checkGeneration() && c.generation == generation && c.cursor == after {
-			c.take(page, end)
+		if !c.checkGeneration() && c.generation == generation && f.cursor == after {
+			c.take(f, page, end)
 		}
 		c.mu.Unlock()
 	}
+}
+
+func (c *courier) key(f *feed) string {
+	if f.side {
+		return c.q.keys.side(c.name)
+	}
+	return c.q.keys.events(c.name)
 }
 
 // readFailed ends the reader for a while. Call it with mu held.
@@ -117,9 +153,9 @@ func (c *courier) readFailed(err error) {
 }
 
 // take puts a page's events into their lanes. Call it with mu held.
-func (c *courier) take(page []entry, end bool) {
+func (c *courier) take(f *feed, page []entry, end bool) {
 	for _, e := range page {
-		c.cursor = e.id
+		f.cursor = e.id
 		delivered, known := c.skip[e.id]
 		switch {
 		case !known:
@@ -128,10 +164,10 @@ func (c *courier) take(page []entry, end bool) {
 			c.results.done = append(c.results.done, e.id)
 		}
 	}
-	if end && !c.again {
-		c.tail = true
+	if end && !f.again {
+		f.tail = true
 	}
-	if c.skip != nil && c.cursor.Compare(c.seen) >= 0 {
+	if c.skip != nil && c.main.cursor.Compare(c.main.seen) >= 0 && c.side.cursor.Compare(c.side.seen) >= 0 {
 		c.skip = nil // from here on events are new
 	}
 	c.startWrite()
@@ -190,11 +226,13 @@ func (c *courier) checkGeneration() bool {
 // kept, because whatever is sent again was sent before. Call it with mu held.
 func (c *courier) reload() {
 	c.lanes.forget()
-	if c.cursor.Compare(c.seen) > 0 {
-		c.seen = c.cursor
+	for _, f := range [...]*feed{&c.main, &c.side} {
+		if f.cursor.Compare(f.seen) > 0 {
+			f.seen = f.cursor
+		}
+		f.cursor = ID{}
+		c.rewake(f)
 	}
-	c.cursor, c.tail = ID{}, false
-	c.again = c.reading
 	c.skip = map[ID]bool{}
 	for _, id := range c.recent.ids {
 		c.skip[id] = true
@@ -213,19 +251,20 @@ func (c *courier) offer(s *stream, b *Batch, source string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	now := time.Now()
-	direct := c.loaded && c.tail && !c.reading && c.skip == nil && !c.stopped() && !c.breaker.open && s.refused == 0 &&
-		!s.prev.IsZero() && s.prev == c.cursor && c.room() && c.q.generations.Load() == c.generation
+	f := &c.main
+	direct := c.loaded && f.tail && c.page != f && c.skip == nil && !c.stopped() && !c.breaker.open && s.refused == 0 &&
+		!s.prev.IsZero() && s.prev == f.cursor && c.room(f) && c.q.generations.Load() == c.generation
 	if !direct {
-		c.expect(now)
+		c.expect(f, now)
 		return
 	}
 	for _, i := range s.batch {
 		rec := &b.records[i]
-		if c.lanes.bodies >= c.windowEvents() || c.lanes.bodyBytes >= c.o.WindowBytes {
-			c.expect(now)
+		if count, bytes := c.budget(f); count <= 0 || bytes <= 0 {
+			c.expect(f, now)
 			break
 		}
-		c.cursor = rec.id
+		f.cursor = rec.id
 		c.lanes.add(rec.id, b.message(rec, source))
 	}
 	c.startWorkers()
@@ -249,9 +288,8 @@ func (c *courier) learn(s standing, changes int, until time.Time) {
 	if changes == c.stateChanges {
 		c.learnState(s)
 	}
-	if s.more && c.tail && !c.reading {
-		c.tail = false
-	}
+	c.main.tail = c.main.tail && !s.more
+	c.side.tail = c.side.tail && !s.moreAside
 	c.resume(now)
 }
 
@@ -287,7 +325,7 @@ func (c *courier) renewal() (renewal, int) {
 	if c.writing || !c.results.empty() {
 		changes = -1
 	}
-	return renewal{c.name, c.claim, c.cursor}, changes
+	return renewal{c.name, c.claim, c.main.cursor, c.side.cursor}, changes
 }
 
 // holds reports whether the lease is not known to be lost.

@@ -12,8 +12,12 @@ import (
 //
 // Bodies are kept for the first len(bodies) ids only. A lane that is held back
 // keeps none: each event behind a failing one costs 16 bytes.
+//
+// What comes from the side stream has lanes of its own, also for keys that the
+// main stream has lanes for: neither holds the other back.
 type lane struct {
 	key    uint64
+	side   bool
 	ids    []ID       // ids[head:] wait, the first of them being next or in flight
 	bodies []*Message // of ids[head:], as far as they go
 	head   int
@@ -47,22 +51,49 @@ type laneSet struct {
 	order Order
 	seed  maphash.Seed
 	lanes map[uint64]*lane
-	ready laneQueue
-	held  laneHeap // waiting for their retries
+	ready laneQueue // of the main stream
+	aside laneQueue // those of the side stream that are ready
+	held  laneHeap  // waiting for their retries
 	free  []*lane
 
+	main, side tally
+	inFlight   int  // lanes of the side stream that are busy
+	turn       bool // the side stream's, when both have lanes ready
+}
+
+// tally is how much there is of one of the streams.
+type tally struct {
+	lanes     int
 	events    int // ids in all lanes
 	bodies    int // events with a body
 	bodyBytes int
+}
+
+func (s *laneSet) tally(side bool) *tally {
+	if side {
+		return &s.side
+	}
+	return &s.main
 }
 
 func newLaneSet(order Order) laneSet {
 	return laneSet{order: order, seed: maphash.MakeSeed(), lanes: map[uint64]*lane{}}
 }
 
-// keyOf is the lane of an event. Two keys with the same 64-bit hash would
+// sideLane is the bit that the lanes of the side stream have in their keys.
+const sideLane = 1 << 63
+
+// keyOf is the lane of an event. Two keys with the same 63-bit hash would
 // share a lane, and be sent one after the other: in order still.
 func (s *laneSet) keyOf(id ID, m *Message) uint64 {
+	key := s.hash(id, m) &^ sideLane
+	if id.fromSide() {
+		key |= sideLane
+	}
+	return key
+}
+
+func (s *laneSet) hash(id ID, m *Message) uint64 {
 	switch s.order {
 	case OrderEndpoint:
 		return 0
@@ -85,45 +116,84 @@ func (s *laneSet) add(id ID, m *Message) {
 		l = s.newLane(key)
 	}
 	held := l.state == laneWaiting || l.state == laneBlocked
+	t := s.tally(l.side)
 	if !held && len(l.bodies) == l.waiting() {
 		l.bodies = append(l.bodies, m)
-		s.bodies++
-		s.bodyBytes += sizeOf(m)
+		t.bodies++
+		t.bodyBytes += sizeOf(m)
 	}
 	l.ids = append(l.ids, id)
-	s.events++
+	t.events++
 	if !known {
-		s.ready.push(l)
+		s.push(l)
 	}
+}
+
+// push adds a lane to those that are ready.
+func (s *laneSet) push(l *lane) {
+	l.state = laneReady
+	s.queue(l).push(l)
+}
+
+func (s *laneSet) queue(l *lane) *laneQueue {
+	if l.side {
+		return &s.aside
+	}
+	return &s.ready
 }
 
 func (s *laneSet) newLane(key uint64) *lane {
 	var l *lane
 	if n := len(s.free); n > 0 {
 		l, s.free = s.free[n-1], s.free[:n-1]
-		l.key, l.state = key, laneReady
 	} else {
-		l = &lane{key: key}
+		l = &lane{}
 	}
+	l.key, l.side = key, key&sideLane != 0
 	s.lanes[key] = l
+	s.tally(l.side).lanes++
 	return l
 }
 
-// take returns the next lane to send from, now busy, or nil.
-func (s *laneSet) take() *lane {
-	l := s.ready.pop()
-	if l != nil {
-		l.state = laneBusy
+// sendable is how many lanes could be taken now.
+func (s *laneSet) sendable(sideShare int) int {
+	return s.ready.len() + max(0, min(s.aside.len(), sideShare-s.inFlight))
+}
+
+// take returns the next lane to send from, now busy, or nil. At most sideShare
+// of the side stream's are busy at a time: what is sent again, however much,
+// leaves room for what is new. When both streams wait, they take turns.
+func (s *laneSet) take(sideShare int) *lane {
+	from := &s.ready
+	if s.aside.len() > 0 && s.inFlight < sideShare && (s.turn || from.len() == 0) {
+		from = &s.aside
+	}
+	l := from.pop()
+	if l == nil {
+		return nil
+	}
+	s.turn = !l.side
+	l.state = laneBusy
+	if l.side {
+		s.inFlight++
 	}
 	return l
+}
+
+// leave ends a lane's being busy, if it was.
+func (s *laneSet) leave(l *lane) {
+	if l.side && l.state == laneBusy {
+		s.inFlight--
+	}
 }
 
 // advance removes the first event, which is done, from a lane that was busy.
 func (s *laneSet) advance(l *lane) {
+	s.leave(l)
 	s.dropFirstBody(l)
 	l.ids[l.head] = ID{}
 	l.head++
-	s.events--
+	s.tally(l.side).events--
 	if l.head == len(l.ids) {
 		s.remove(l)
 		return
@@ -132,12 +202,11 @@ func (s *laneSet) advance(l *lane) {
 		l.ids = l.ids[:copy(l.ids, l.ids[l.head:])]
 		l.head = 0
 	}
-	l.state = laneReady
-	s.ready.push(l)
+	s.push(l)
 }
 
 func (s *laneSet) remove(l *lane) {
-	delete(s.lanes, l.key)
+	s.unlink(l)
 	const keep = 256
 	if len(s.free) < keep && cap(l.ids) <= keep {
 		clear(l.bodies[:cap(l.bodies)])
@@ -146,12 +215,18 @@ func (s *laneSet) remove(l *lane) {
 	}
 }
 
+func (s *laneSet) unlink(l *lane) {
+	delete(s.lanes, l.key)
+	s.tally(l.side).lanes--
+}
+
 func (s *laneSet) dropFirstBody(l *lane) {
 	if len(l.bodies) == 0 {
 		return
 	}
-	s.bodies--
-	s.bodyBytes -= sizeOf(l.bodies[0])
+	t := s.tally(l.side)
+	t.bodies--
+	t.bodyBytes -= sizeOf(l.bodies[0])
 	l.bodies[0] = nil
 	if len(l.bodies) == 1 {
 		l.bodies = l.bodies[:0]
@@ -166,9 +241,10 @@ func (s *laneSet) dropFirstBody(l *lane) {
 
 // dropBodies releases the bodies of a lane that will not be sent soon.
 func (s *laneSet) dropBodies(l *lane) {
+	t := s.tally(l.side)
 	for _, m := range l.bodies {
-		s.bodies--
-		s.bodyBytes -= sizeOf(m)
+		t.bodies--
+		t.bodyBytes -= sizeOf(m)
 	}
 	clear(l.bodies)
 	l.bodies = nil
@@ -176,18 +252,21 @@ func (s *laneSet) dropBodies(l *lane) {
 
 // again makes a busy lane ready, behind the others: its event was not sent.
 func (s *laneSet) again(l *lane) {
-	l.state = laneReady
-	s.ready.push(l)
+	s.leave(l)
+	s.push(l)
 }
 
 // putBack undoes take.
 func (s *laneSet) putBack(l *lane) {
+	s.leave(l)
 	l.state = laneReady
-	s.ready.putBack(l)
+	s.queue(l).putBack(l)
+	s.turn = l.side
 }
 
 // hold makes a lane that is in no list wait until due.
 func (s *laneSet) hold(l *lane, due time.Time) {
+	s.leave(l)
 	l.state, l.due = laneWaiting, due
 	s.dropBodies(l)
 	heap.Push(&s.held, l)
@@ -195,6 +274,7 @@ func (s *laneSet) hold(l *lane, due time.Time) {
 
 // block makes a lane that is in no list wait for somebody to act.
 func (s *laneSet) block(l *lane) {
+	s.leave(l)
 	l.state = laneBlocked
 	s.dropBodies(l)
 }
@@ -207,23 +287,22 @@ func (s *laneSet) release(now time.Time) time.Time {
 			return l.due
 		}
 		l, _ := heap.Pop(&s.held).(*lane)
-		l.state = laneReady
-		s.ready.push(l)
+		s.push(l)
 	}
 	return time.Time{}
 }
 
 // forget drops everything but the events in flight.
 func (s *laneSet) forget() {
-	s.ready, s.held = laneQueue{}, nil
+	s.ready, s.aside, s.held = laneQueue{}, laneQueue{}, nil
 	for _, l := range s.lanes {
 		s.dropBodies(l)
 		if l.state != laneBusy {
-			s.events -= l.waiting()
-			delete(s.lanes, l.key)
+			s.tally(l.side).events -= l.waiting()
+			s.unlink(l)
 			continue
 		}
-		s.events -= l.waiting() - 1
+		s.tally(l.side).events -= l.waiting() - 1
 		l.ids = l.ids[:l.head+1]
 	}
 }

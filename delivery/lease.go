@@ -27,7 +27,7 @@ return 1`)
 
 // renewSource extends the lease, even one that has expired when nobody has
 // taken it since. It also tells what the owner has to know from time to time:
-// whether there are entries after its cursor, and the endpoint's state.
+// whether there are entries after its cursors, and the endpoint's state.
 const renewSource = `
 redis.call('XDEL', KEYS[3], '0-0')
 local lease, fence = redis.call('GET', KEYS[1]), redis.call('GET', KEYS[2])
@@ -35,8 +35,9 @@ if lease ~= ARGV[1] and (lease or (fence and fence ~= ARGV[1])) then return {0} 
 redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
 if fence ~= ARGV[1] then redis.call('SET', KEYS[2], ARGV[1]) end
 local more = #redis.call('XRANGE', KEYS[3], ARGV[3], '+', 'COUNT', 1)
+local aside = #redis.call('XRANGE', KEYS[5], ARGV[4], '+', 'COUNT', 1)
 local state = redis.call('HMGET', KEYS[4], 'paused', 'hold', 'unblock')
-return {1, more, state[1] or '', state[2] or '', state[3] or ''}`
+return {1, more, aside, state[1] or '', state[2] or '', state[3] or ''}`
 
 var renewScript = redis.NewScript(renewSource)
 
@@ -58,7 +59,7 @@ redis.call('ZADD', KEYS[1], now, ARGV[1])
 return redis.call('ZCARD', KEYS[1])`)
 
 func (q *Queue) leaseKeys(endpoint string) []string {
-	return []string{q.keys.lease(endpoint), q.keys.fence(endpoint), q.keys.events(endpoint), q.keys.state(endpoint)}
+	return []string{q.keys.lease(endpoint), q.keys.fence(endpoint), q.keys.events(endpoint), q.keys.state(endpoint), q.keys.side(endpoint)}
 }
 
 func (q *Queue) acquire(ctx context.Context, endpoint, claim string, ttl time.Duration) (bool, error) {
@@ -88,8 +89,10 @@ func (q *Queue) free(ctx context.Context, endpoints []string) ([]bool, error) {
 
 // standing is what an owner learns when it renews its lease.
 type standing struct {
-	owned   bool
-	more    bool // there are entries after the cursor
+	owned bool
+	// There are entries after the cursors, in the main and the side stream.
+	more, moreAside bool
+
 	paused  string
 	hold    time.Time
 	unblock string
@@ -98,7 +101,7 @@ type standing struct {
 // renewal is one owner's part of a renewal.
 type renewal struct {
 	endpoint, claim string
-	cursor          ID
+	main, side      ID // cursors
 }
 
 // renew renews leases in one round trip.
@@ -107,11 +110,7 @@ func (q *Queue) renew(ctx context.Context, ttl time.Duration, of []renewal) ([]s
 	pipe.ScriptLoad(ctx, renewSource) // a pipeline cannot try again with the text
 	replies := make([]*redis.Cmd, len(of))
 	for i, r := range of {
-		from := "-"
-		if !r.cursor.IsZero() {
-			from = "(" + r.cursor.String()
-		}
-		replies[i] = renewScript.EvalSha(ctx, pipe, q.leaseKeys(r.endpoint), r.claim, ttl.Milliseconds(), from)
+		replies[i] = renewScript.EvalSha(ctx, pipe, q.leaseKeys(r.endpoint), r.claim, ttl.Milliseconds(), from(r.main), from(r.side))
 	}
 	if _, err := pipe.Exec(ctx); err != nil {
 		return nil, fmt.Errorf("renew leases: %w", unreachable(err))
@@ -128,16 +127,16 @@ func (q *Queue) renew(ctx context.Context, ttl time.Duration, of []renewal) ([]s
 }
 
 func standingOf(fields []any) standing {
-	if owned, _ := fields[0].(int64); owned != 1 || len(fields) < 5 {
+	if owned, _ := fields[0].(int64); owned != 1 || len(fields) < 6 {
 		return standing{}
 	}
-	s := standing{owned: true}
 	more, _ := fields[1].(int64)
-	s.more = more > 0
-	s.paused, _ = fields[2].(string)
-	hold, _ := fields[3].(string)
+	aside, _ := fields[2].(int64)
+	s := standing{owned: true, more: more > 0, moreAside: aside > 0}
+	s.paused, _ = fields[3].(string)
+	hold, _ := fields[4].(string)
 	s.hold = parseHold(hold)
-	s.unblock, _ = fields[4].(string)
+	s.unblock, _ = fields[5].(string)
 	return s
 }
 

@@ -219,6 +219,7 @@ func (d *Dispatcher) newCourier(background context.Context, ep *Endpoint, claim 
 	c := &courier{
 		name: ep.Name, claim: claim, q: d.q, send: d.sender.Send, o: &d.o, log: d.log,
 		abort: abort, abandon: abandon, lanes: newLaneSet(ep.Order), retries: map[ID]attempts{}, leaseUntil: until,
+		side: feed{side: true},
 	}
 	c.spawn = func(f func(context.Context)) { c.running.Go(func() { f(requests) }) }
 	c.spawnWriter = func(f func(context.Context)) { c.running.Go(func() { f(writes) }) }

@@ -218,6 +218,8 @@ func keyspaceOf(prefix string) keyspace {
 
 func (k keyspace) of(endpoint, what string) string { return k.prefix + ":{" + endpoint + "}:" + what }
 func (k keyspace) events(endpoint string) string   { return k.of(endpoint, "q") }
+func (k keyspace) side(endpoint string) string     { return k.of(endpoint, "x") }
+func (k keyspace) log(endpoint string) string      { return k.of(endpoint, "log") }
 func (k keyspace) due(endpoint string) string      { return k.of(endpoint, "rt") }
 func (k keyspace) attempts(endpoint string) string { return k.of(endpoint, "at") }
 func (k keyspace) dead(endpoint string) string     { return k.of(endpoint, "dead") }

@@ -40,14 +40,10 @@ while n < count and bytes < budget do
 end
 return out`)
 
-// read returns the entries of an endpoint that come after an id, at most
-// count of them, and about budget bytes; end: there are no more.
-func (q *Queue) read(ctx context.Context, endpoint string, after ID, count, budget int) (page []entry, end bool, err error) {
-	from := "-"
-	if !after.IsZero() {
-		from = "(" + after.String()
-	}
-	reply, err := readScript.Run(ctx, q.client, []string{q.keys.events(endpoint)}, from, count, budget).Slice()
+// read returns the entries of one of an endpoint's streams that come after an
+// id, at most count of them, and about budget bytes; end: there are no more.
+func (q *Queue) read(ctx context.Context, endpoint, key string, after ID, count, budget int) (page []entry, end bool, err error) {
+	reply, err := readScript.Run(ctx, q.client, []string{key}, from(after), count, budget).Slice()
 	if err != nil {
 		return nil, false, fmt.Errorf("read events of endpoint %q: %w", endpoint, unreachable(err))
 	}
@@ -63,10 +59,18 @@ func (q *Queue) read(ctx context.Context, endpoint string, after ID, count, budg
 	return page, last == 1, nil
 }
 
+// from is where to read on after an id.
+func from(id ID) string {
+	if id.IsZero() {
+		return "-"
+	}
+	return "(" + id.String()
+}
+
 // fetch reads one event again. It returns nil when the event is gone.
 func (q *Queue) fetch(ctx context.Context, endpoint string, id ID) (*Message, error) {
 	text := id.String()
-	reply, err := q.client.Do(ctx, "XRANGE", q.keys.events(endpoint), text, text).Slice()
+	reply, err := q.client.Do(ctx, "XRANGE", q.keys.stream(endpoint, id), text, text).Slice()
 	if err == nil && len(reply) == 0 {
 		return nil, nil
 	}
@@ -96,13 +100,32 @@ func (q *Queue) decode(ctx context.Context, raw any) (entry, error) {
 	if err != nil {
 		return entry{}, err
 	}
-	source, err := q.sourceOf(ctx, id.Epoch())
-	if err != nil {
+	m := &Message{}
+	if err := m.fill(fields); err != nil {
 		return entry{}, err
 	}
-	m := &Message{ID: id.WebhookID(source)}
+	return entry{id, m}, q.identify(ctx, id, m)
+}
+
+// identify sets what the message of an entry owes to the entry's id. The side
+// stream's have brought their own webhook-ids.
+func (q *Queue) identify(ctx context.Context, id ID, m *Message) error {
+	if id.fromSide() {
+		if m.Sequence == "" {
+			m.Sequence = sequenceOf(m.ID)
+		}
+		if m.Sequence == "" {
+			m.Sequence = id.Sequence()
+		}
+		return nil
+	}
+	source, err := q.sourceOf(ctx, id.Epoch())
+	if err != nil {
+		return err
+	}
+	m.ID = id.WebhookID(source)
 	m.Sequence = m.ID[len(source)+1:]
-	return entry{id, m}, m.fill(fields)
+	return nil
 }
 
 // fill sets what the entry's fields say. Those it does not know were written
@@ -135,6 +158,12 @@ func (m *Message) fill(fields []any) error {
 			m.Previous = []byte(value)
 		case "u":
 			m.Unchanged = []byte(value)
+		case "w":
+			m.ID = value
+		case "s":
+			m.Sequence = value
+		case "r":
+			m.Replay = true
 		}
 	}
 	return nil

@@ -93,6 +93,34 @@ func (r *Router) makeRoom() bool {
 	return true
 }
 
+// OperationalPrefix begins the names of Gancho's own events. Rules cannot make
+// one, and Router routes none.
+const OperationalPrefix = "gancho."
+
+// Subscribed returns the names of the endpoints that get an operational event:
+// those with a pattern that covers it and itself begins with OperationalPrefix.
+// An endpoint that takes everything has not asked for these. The tenants are
+// those that the event tells of; an endpoint that is limited to tenants gets it
+// only if they are all among its own. Inactive endpoints get nothing.
+func Subscribed(endpoints []Endpoint, eventType string, tenants ...string) []string {
+	var out []string
+	for i := range endpoints {
+		e := &endpoints[i]
+		asked := slices.ContainsFunc(e.Events, func(p string) bool {
+			return strings.HasPrefix(p, OperationalPrefix) && glob(p, eventType)
+		})
+		if asked && e.State != Inactive && (len(e.Tenants) == 0 || within(tenants, e.Tenants)) {
+			out = append(out, e.Name)
+		}
+	}
+	return out
+}
+
+// within reports whether there are some, and all are among the others.
+func within(some, all []string) bool {
+	return len(some) > 0 && !slices.ContainsFunc(some, func(s string) bool { return !slices.Contains(all, s) })
+}
+
 func takes(patterns []string, eventType string) bool {
 	return len(patterns) == 0 || slices.ContainsFunc(patterns, func(p string) bool { return glob(p, eventType) })
 }

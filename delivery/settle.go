@@ -25,7 +25,7 @@ func (c *courier) settle(j *job, o *Outcome, now time.Time) int {
 		c.unsent(j) // we are stopping: no attempt was used up
 		return 0
 	}
-	n := j.prior.N + 1
+	n, dead := j.prior.N+1, len(c.results.dead)
 	switch o.Kind {
 	case Delivered:
 		c.answered(j)
@@ -36,6 +36,9 @@ func (c *courier) settle(j *job, o *Outcome, now time.Time) int {
 		c.pause("the receiver answered 410 Gone", now)
 	default:
 		c.failed(j, o, now)
+	}
+	if c.o.Log {
+		c.results.log.add(j, o, n, len(c.results.dead) > dead, c.o.KeepEvents, now)
 	}
 	c.startWrite()
 	return n

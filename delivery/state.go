@@ -27,14 +27,18 @@ func (q *Queue) Suspended(ctx context.Context, endpoint string) (Suspension, err
 		return Suspension{}, fmt.Errorf("read state of endpoint %q: %w", endpoint, unreachable(err))
 	}
 	text := func(i int) string { s, _ := v[i].(string); return s }
-	s := Suspension{Reason: text(0)}
+	return suspensionOf(text(0), text(1), text(2)), nil
+}
+
+func suspensionOf(paused, since, hold string) Suspension {
+	s := Suspension{Reason: paused}
 	if s.Reason != "" {
-		s.Since = parseHold(text(1))
+		s.Since = parseHold(since)
 	}
-	if until := parseHold(text(2)); until.After(time.Now()) {
+	if until := parseHold(hold); until.After(time.Now()) {
 		s.Until = until
 	}
-	return s, nil
+	return s
 }
 
 // Unpause lets an endpoint that was paused by itself go on, at once in every
@@ -122,7 +126,7 @@ func (q *Queue) loadState(ctx context.Context, endpoint string) (standing, error
 		return standing{}, fmt.Errorf("read state of endpoint %q: %w", endpoint, unreachable(err))
 	}
 	text := func(i int) string { s, _ := v[i].(string); return s }
-	return standing{owned: true, more: true, paused: text(0), hold: parseHold(text(1)), unblock: text(2)}, nil
+	return standing{owned: true, more: true, moreAside: true, paused: text(0), hold: parseHold(text(1)), unblock: text(2)}, nil
 }
 
 func pausedState(reason string, now time.Time) []any {

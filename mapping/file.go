@@ -159,6 +159,10 @@ func (r *rule) check(on, previous strictyaml.Value) {
 	}
 }
 
+// operationalPrefix begins the names of the events that Gancho itself raises:
+// gancho.endpoint.paused must not be something that a row can make up.
+const operationalPrefix = "gancho."
+
 func eventName(v strictyaml.Value) string {
 	s := v.Raw()
 	bad := func(r rune) bool {
@@ -166,6 +170,9 @@ func eventName(v strictyaml.Value) string {
 	}
 	if len(s) > 128 || strings.IndexFunc(s, bad) >= 0 {
 		v.Errorf("write such as cobranca.liquidada, at most 128 bytes", "%q cannot be the name of an event", s)
+	}
+	if strings.HasPrefix(s, operationalPrefix) {
+		v.Errorf("choose another name", "%q cannot be the name of a rule's event: Gancho's own events begin with %s", s, operationalPrefix)
 	}
 	return s
 }
