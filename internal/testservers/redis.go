@@ -3,10 +3,12 @@ package testservers
 import (
 	"context"
 	"fmt"
+	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"syscall"
 
 	"github.com/redis/go-redis/v9"
@@ -24,41 +26,69 @@ type Redis struct {
 	dir, bin string
 	port     int
 	settings map[string]string
+	// conf is a configuration file, which the server may rewrite; empty: none.
+	// sentinel makes it a sentinel.
+	conf     string
+	sentinel bool
 	process  *process
 }
 
 // StartRedis starts a server and waits until it answers. Close removes it.
-func StartRedis(o RedisOptions) (_ *Redis, err error) {
-	r := &Redis{settings: map[string]string{
-		"bind": "127.0.0.1", "save": "", "appendonly": "yes", "appendfsync": "everysec",
-		"maxmemory-policy": "noeviction", "daemonize": "no",
-	}}
-	for k, v := range o.Settings {
-		r.settings[k] = v
-	}
-	if r.bin, err = exec.LookPath("redis-server"); err != nil {
-		return nil, fmt.Errorf("redis-server is missing; install it: apt-get install redis-server")
+func StartRedis(o RedisOptions) (*Redis, error) {
+	r, err := newRedis(o.Settings)
+	if err != nil {
+		return nil, err
 	}
 	if r.port, err = freePort(); err != nil {
-		return nil, err
-	}
-	if r.dir, err = os.MkdirTemp("", "gancho-redis-"); err != nil {
-		return nil, err
-	}
-	if err := r.Start(); err != nil {
-		err = fmt.Errorf("%w\n%s", err, r.Log())
 		r.Close()
+		return nil, err
+	}
+	if err := r.first(); err != nil {
 		return nil, err
 	}
 	return r, nil
 }
 
+// newRedis is a server that has its directory and no port.
+func newRedis(settings map[string]string) (*Redis, error) {
+	r := &Redis{settings: map[string]string{
+		"bind": "127.0.0.1", "save": "", "appendonly": "yes", "appendfsync": "everysec",
+		"maxmemory-policy": "noeviction", "daemonize": "no",
+	}}
+	maps.Copy(r.settings, settings)
+	var err error
+	if r.bin, err = exec.LookPath("redis-server"); err != nil {
+		return nil, fmt.Errorf("redis-server is missing; install it: apt-get install redis-server")
+	}
+	if r.dir, err = os.MkdirTemp("", "gancho-redis-"); err != nil {
+		return nil, err
+	}
+	return r, nil
+}
+
+// first starts a server for the first time, or removes it.
+func (r *Redis) first() error {
+	if err := r.Start(); err != nil {
+		err = fmt.Errorf("%w\n%s", err, r.Log())
+		r.Close()
+		return err
+	}
+	return nil
+}
+
 // Start starts a server that was stopped or killed, on the same data and port,
 // and waits until it has loaded them.
 func (r *Redis) Start() error {
-	args := []string{"--port", strconv.Itoa(r.port), "--dir", r.dir, "--logfile", filepath.Join(r.dir, "log")}
+	var args []string
+	if r.conf != "" {
+		args = append(args, r.conf)
+	}
+	args = append(args, "--port", strconv.Itoa(r.port), "--dir", r.dir, "--logfile", filepath.Join(r.dir, "log"))
 	for k, v := range r.settings {
 		args = append(args, "--"+k, v)
+	}
+	if r.sentinel {
+		args = append(args, "--sentinel")
 	}
 	cmd := exec.Command(r.bin, args...)
 	cmd.Dir = r.dir
@@ -119,6 +149,21 @@ func (r *Redis) Log() string {
 func (r *Redis) Close() {
 	r.process.signal(syscall.SIGKILL)
 	_ = os.RemoveAll(r.dir) // a temporary directory: nothing to tell
+}
+
+// infoOf returns a section of a server's INFO.
+func infoOf(ctx context.Context, c *redis.Client, section string) (map[string]string, error) {
+	text, err := c.Info(ctx, section).Result()
+	if err != nil {
+		return nil, err
+	}
+	out := map[string]string{}
+	for line := range strings.Lines(text) {
+		if k, v, ok := strings.Cut(strings.TrimSpace(line), ":"); ok {
+			out[k] = v
+		}
+	}
+	return out, nil
 }
 
 func net127(port int) string { return "127.0.0.1:" + strconv.Itoa(port) }

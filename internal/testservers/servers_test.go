@@ -2,7 +2,9 @@ package testservers_test
 
 import (
 	"context"
+	"strings"
 	"testing"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/redis/go-redis/v9"
@@ -62,4 +64,98 @@ func TestRedisSurvivesStop(t *testing.T) {
 			t.Fatalf("got %q, %v", got, err)
 		}
 	}
+}
+
+func TestClusterFailsOver(t *testing.T) {
+	t.Parallel()
+	c, err := testservers.StartCluster(testservers.ClusterOptions{Masters: 3, Replicas: 1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(c.Close)
+	client := redis.NewClusterClient(&redis.ClusterOptions{Addrs: c.Addresses()})
+	t.Cleanup(func() { _ = client.Close() })
+	if err := client.Set(t.Context(), "k", "v", 0).Err(); err != nil {
+		t.Fatal(err)
+	}
+	before := owner(t, c, "k")
+	// Only what the replica has can survive.
+	if n, err := redisClient(t, before).Wait(t.Context(), 1, 0).Result(); n != 1 || err != nil {
+		t.Fatalf("%d replicas have it, %v", n, err)
+	}
+	before.Kill()
+	eventually(t, "another master", func() bool { return owner(t, c, "k") != before })
+	if err := before.Start(); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "the value", func() bool { v, _ := client.Get(t.Context(), "k").Result(); return v == "v" })
+	to := owner(t, c, "other")
+	if to == owner(t, c, "k") {
+		to = owner(t, c, "a")
+	}
+	if err := c.MoveSlot(t.Context(), "k", to); err != nil {
+		t.Fatal(err)
+	}
+	if got := owner(t, c, "k"); got != to {
+		t.Error("the slot was not moved")
+	}
+	if v, err := redisClient(t, to).Get(t.Context(), "k").Result(); v != "v" || err != nil {
+		t.Errorf("got %q, %v", v, err)
+	}
+}
+
+func owner(t *testing.T, c *testservers.Cluster, key string) *testservers.Redis {
+	t.Helper()
+	r, err := c.Owner(t.Context(), key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return r
+}
+
+func redisClient(t *testing.T, r *testservers.Redis) *redis.Client {
+	t.Helper()
+	client := redis.NewClient(&redis.Options{Addr: r.Addr()})
+	t.Cleanup(func() { _ = client.Close() })
+	return client
+}
+
+func eventually(t *testing.T, what string, ok func() bool) {
+	t.Helper()
+	deadline := time.After(30 * time.Second)
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	for !ok() {
+		select {
+		case <-tick.C:
+		case <-deadline:
+			t.Fatalf("waited for %s", what)
+		}
+	}
+}
+
+func TestSentinelFailsOver(t *testing.T) {
+	t.Parallel()
+	s, err := testservers.StartSentinel(testservers.SentinelOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(s.Close)
+	master := func() *testservers.Redis {
+		r, err := s.Master(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		return r
+	}
+	before := master()
+	before.Kill()
+	eventually(t, "another master", func() bool { return master() != before })
+	if err := before.Start(); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "the old master to be a replica", func() bool {
+		v, err := redisClient(t, before).Info(t.Context(), "replication").Result()
+		return err == nil && strings.Contains(v, "role:slave")
+	})
 }

@@ -1,0 +1,327 @@
+package testservers
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"net"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+	"golang.org/x/sync/errgroup"
+)
+
+// clusterSlots is how many slots a Redis Cluster has.
+const clusterSlots = 16384
+
+// nodeTimeout is after how long a node of a cluster is taken for dead: short,
+// and long enough for a busy machine.
+const nodeTimeout = 1500 * time.Millisecond
+
+// ClusterOptions are the size of a cluster, and what a test wants different of
+// its nodes.
+type ClusterOptions struct {
+	Masters  int // 0: three
+	Replicas int // of each master
+	Settings map[string]string
+}
+
+// Cluster is a private Redis Cluster.
+type Cluster struct {
+	nodes   []*Redis // the masters at the start, then the replicas of each
+	masters int
+}
+
+// StartCluster starts a cluster and waits until all of it agrees that it is
+// one, with its replicas in step. Close removes it.
+func StartCluster(o ClusterOptions) (_ *Cluster, err error) {
+	if o.Masters == 0 {
+		o.Masters = 3
+	}
+	settings := map[string]string{
+		"cluster-enabled": "yes", "cluster-node-timeout": strconv.FormatInt(nodeTimeout.Milliseconds(), 10),
+		"cluster-allow-replica-migration": "no", "repl-diskless-sync-delay": "0", "repl-ping-replica-period": "1",
+	}
+	for k, v := range o.Settings {
+		settings[k] = v
+	}
+	c := &Cluster{masters: o.Masters}
+	defer func() {
+		if err != nil {
+			err = fmt.Errorf("start a Redis Cluster: %w", err)
+			c.Close()
+		}
+	}()
+	if c.nodes, err = startNodes(o.Masters*(1+o.Replicas), settings); err != nil {
+		return nil, err
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), startTimeout)
+	defer cancel()
+	return c, c.join(ctx)
+}
+
+// startNodes starts servers on ports whose cluster bus, 10000 above, is free, too.
+func startNodes(n int, settings map[string]string) ([]*Redis, error) {
+	nodes := make([]*Redis, n)
+	var group errgroup.Group
+	for i := range nodes {
+		group.Go(func() error {
+			const attempts = 5 // somebody may take a port between our look and the server's
+			for attempt := 1; ; attempt++ {
+				r, err := newRedis(settings)
+				if err != nil {
+					return err
+				}
+				if r.port, err = quietPort(); err != nil {
+					r.Close()
+					return err
+				}
+				err = r.first()
+				if err == nil {
+					nodes[i] = r
+					return nil
+				}
+				if attempt == attempts {
+					return err
+				}
+			}
+		})
+	}
+	err := group.Wait()
+	if err != nil {
+		for _, r := range nodes {
+			if r != nil {
+				r.Close()
+			}
+		}
+	}
+	return nodes, err
+}
+
+// busOffset is the distance of a node's cluster bus from its port.
+const busOffset = 10000
+
+// quietPort returns a port that is free now, with its bus, and below those
+// that the kernel gives to outgoing connections, so that it stays free while
+// its server is down.
+func quietPort() (int, error) {
+	const lowest, highest = 10000, 22000
+	for range 1000 {
+		port := lowest + rand.IntN(highest-lowest)
+		if listens(port) && listens(port+busOffset) {
+			return port, nil
+		}
+	}
+	return 0, errors.New("find a free port for a node of a cluster: none")
+}
+
+func listens(port int) bool {
+	l, err := net.Listen("tcp", net127(port))
+	if err != nil {
+		return false
+	}
+	return l.Close() == nil
+}
+
+// join makes a cluster of the nodes.
+func (c *Cluster) join(ctx context.Context) error {
+	clients := make([]*redis.Client, len(c.nodes))
+	ids := make([]string, len(c.nodes))
+	for i, node := range c.nodes {
+		clients[i] = node.client()
+		defer func() { _ = clients[i].Close() }()
+		var err error
+		if ids[i], err = clients[i].ClusterMyID(ctx).Result(); err != nil {
+			return err
+		}
+		if err := clients[i].Do(ctx, "CLUSTER", "SET-CONFIG-EPOCH", i+1).Err(); err != nil {
+			return err
+		}
+		if i < c.masters {
+			from, to := i*clusterSlots/c.masters, (i+1)*clusterSlots/c.masters-1
+			if err := clients[i].ClusterAddSlotsRange(ctx, from, to).Err(); err != nil {
+				return err
+			}
+		}
+	}
+	// Everybody is introduced to everybody: gossip alone takes seconds.
+	for i := range clients {
+		for j := range c.nodes {
+			if i == j {
+				continue
+			}
+			if err := clients[i].ClusterMeet(ctx, "127.0.0.1", strconv.Itoa(c.nodes[j].port)).Err(); err != nil {
+				return err
+			}
+		}
+	}
+	for i := c.masters; i < len(c.nodes); i++ {
+		master := ids[(i-c.masters)%c.masters]
+		err := await(ctx, func() error { return clients[i].ClusterReplicate(ctx, master).Err() })
+		if err != nil {
+			return err
+		}
+	}
+	for i := range clients {
+		if err := await(ctx, func() error { return c.settled(ctx, clients[i], i >= c.masters) }); err != nil {
+			return fmt.Errorf("node %d: %w", i, err)
+		}
+	}
+	return nil
+}
+
+// settled returns what a node still waits for.
+func (c *Cluster) settled(ctx context.Context, node *redis.Client, replica bool) error {
+	state, err := node.ClusterInfo(ctx).Result()
+	if err != nil {
+		return err
+	}
+	if !strings.Contains(state, "cluster_state:ok") || !strings.Contains(state, fmt.Sprintf("cluster_known_nodes:%d\r\n", len(c.nodes))) {
+		return errors.New("the cluster is not complete")
+	}
+	nodes, err := node.ClusterNodes(ctx).Result()
+	if err != nil {
+		return err
+	}
+	if n := strings.Count(nodes, "slave"); n != len(c.nodes)-c.masters || strings.Contains(nodes, "handshake") || strings.Contains(nodes, "fail") {
+		return fmt.Errorf("%d replicas are known", n)
+	}
+	if !replica {
+		return nil
+	}
+	replication, err := node.Info(ctx, "replication").Result()
+	if err == nil && !strings.Contains(replication, "master_link_status:up") {
+		err = errors.New("the replica is not in step")
+	}
+	return err
+}
+
+// await calls until there is no error, and returns the last one when the
+// context ends.
+func await(ctx context.Context, do func() error) error {
+	for {
+		err := do()
+		if err == nil || ctx.Err() != nil {
+			return err
+		}
+		pause()
+	}
+}
+
+// Addresses are the nodes', as host:port.
+func (c *Cluster) Addresses() []string {
+	out := make([]string, len(c.nodes))
+	for i, node := range c.nodes {
+		out[i] = node.Addr()
+	}
+	return out
+}
+
+// Nodes are all nodes: those that began as masters, then the replicas.
+func (c *Cluster) Nodes() []*Redis { return c.nodes }
+
+// Owner returns the node that is the master of the key's slot, as a living
+// node sees it.
+func (c *Cluster) Owner(ctx context.Context, key string) (*Redis, error) {
+	var last error
+	for _, node := range c.nodes {
+		if !node.process.running() {
+			continue
+		}
+		owner, err := c.ownerAt(ctx, node, key)
+		if err == nil {
+			return owner, nil
+		}
+		last = err
+	}
+	return nil, fmt.Errorf("find the master of %q: %w", key, last)
+}
+
+func (c *Cluster) ownerAt(ctx context.Context, node *Redis, key string) (*Redis, error) {
+	client := node.client()
+	defer func() { _ = client.Close() }()
+	slot, err := client.ClusterKeySlot(ctx, key).Result()
+	if err != nil {
+		return nil, err
+	}
+	ranges, err := client.ClusterSlots(ctx).Result()
+	if err != nil {
+		return nil, err
+	}
+	for _, r := range ranges {
+		if int64(r.Start) > slot || slot > int64(r.End) || len(r.Nodes) == 0 {
+			continue
+		}
+		for _, candidate := range c.nodes {
+			if candidate.Addr() == r.Nodes[0].Addr {
+				return candidate, nil
+			}
+		}
+	}
+	return nil, fmt.Errorf("nobody has slot %d", slot)
+}
+
+// MoveSlot moves the key's slot, with all keys in it, to another master, as
+// redis-cli does. It returns when every master knows.
+func (c *Cluster) MoveSlot(ctx context.Context, key string, to *Redis) error {
+	from, err := c.Owner(ctx, key)
+	if err != nil {
+		return err
+	}
+	source, target := from.client(), to.client()
+	defer func() { _, _ = source.Close(), target.Close() }()
+	slot, err := source.ClusterKeySlot(ctx, key).Result()
+	if err != nil {
+		return err
+	}
+	sourceID, targetID := source.ClusterMyID(ctx).Val(), target.ClusterMyID(ctx).Val()
+	if err := target.Do(ctx, "CLUSTER", "SETSLOT", slot, "IMPORTING", sourceID).Err(); err != nil {
+		return err
+	}
+	if err := source.Do(ctx, "CLUSTER", "SETSLOT", slot, "MIGRATING", targetID).Err(); err != nil {
+		return err
+	}
+	const page = 100
+	for {
+		keys, err := source.ClusterGetKeysInSlot(ctx, int(slot), page).Result()
+		if err != nil {
+			return err
+		}
+		if len(keys) == 0 {
+			break
+		}
+		for _, k := range keys {
+			err := source.Migrate(ctx, "127.0.0.1", strconv.Itoa(to.port), k, 0, startTimeout).Err()
+			if err != nil {
+				return fmt.Errorf("migrate %q: %w", k, err)
+			}
+		}
+	}
+	for _, node := range c.nodes {
+		client := node.client()
+		// The target first would be enough; the others learn of it by gossip.
+		err := client.Do(ctx, "CLUSTER", "SETSLOT", slot, "NODE", targetID).Err()
+		_ = client.Close()
+		if err != nil && !strings.Contains(err.Error(), "only with masters") {
+			return err
+		}
+	}
+	return nil
+}
+
+// Close kills the nodes and removes their data. It may be called twice.
+func (c *Cluster) Close() {
+	for _, node := range c.nodes {
+		if node != nil {
+			node.Close()
+		}
+	}
+}
+
+// client is a connection for setting up.
+func (r *Redis) client() *redis.Client {
+	return redis.NewClient(&redis.Options{Addr: r.Addr(), MaxRetries: -1, PoolSize: 1, DisableIdentity: true})
+}

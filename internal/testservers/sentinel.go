@@ -1,0 +1,196 @@
+package testservers
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+	"golang.org/x/sync/errgroup"
+)
+
+// MasterName is the name under which a Sentinel watches its master.
+const MasterName = "mymaster"
+
+// sentinelCount is how many sentinels watch; two of them decide.
+const sentinelCount = 3
+
+// downAfter is after how long a master is taken for dead: short, and long
+// enough for a busy machine.
+const downAfter = time.Second
+
+// SentinelOptions are the number of replicas, and what a test wants different
+// of the servers.
+type SentinelOptions struct {
+	Replicas int // 0: two
+	Settings map[string]string
+}
+
+// Sentinel is a private Redis with replicas, and three sentinels over them.
+type Sentinel struct {
+	nodes     []*Redis // the first began as master
+	sentinels []*Redis
+}
+
+// StartSentinel starts everything and waits until the sentinels know each
+// other and all servers. Close removes it.
+func StartSentinel(o SentinelOptions) (_ *Sentinel, err error) {
+	if o.Replicas == 0 {
+		o.Replicas = 2
+	}
+	s := &Sentinel{}
+	defer func() {
+		if err != nil {
+			err = fmt.Errorf("start Redis with Sentinel: %w", err)
+			s.Close()
+		}
+	}()
+	settings := map[string]string{"repl-diskless-sync-delay": "0", "repl-ping-replica-period": "1"}
+	for k, v := range o.Settings {
+		settings[k] = v
+	}
+	if s.nodes, err = startNodes(1+o.Replicas, settings); err != nil {
+		return nil, err
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), startTimeout)
+	defer cancel()
+	for _, r := range s.nodes[1:] {
+		client := r.client()
+		err := client.Do(ctx, "REPLICAOF", "127.0.0.1", s.nodes[0].port).Err()
+		_ = client.Close()
+		if err != nil {
+			return nil, err
+		}
+	}
+	if err := s.replicating(ctx); err != nil {
+		return nil, err
+	}
+	if err := s.watch(); err != nil {
+		return nil, err
+	}
+	return s, await(ctx, func() error { return s.settled(ctx) })
+}
+
+// replicating waits until the replicas are in step.
+func (s *Sentinel) replicating(ctx context.Context) error {
+	for _, r := range s.nodes[1:] {
+		client := r.client()
+		defer func() { _ = client.Close() }()
+		if err := await(ctx, func() error {
+			v, err := infoOf(ctx, client, "replication")
+			if err == nil && v["master_link_status"] != "up" {
+				err = errors.New("a replica is not in step")
+			}
+			return err
+		}); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// watch starts the sentinels.
+func (s *Sentinel) watch() error {
+	s.sentinels = make([]*Redis, sentinelCount)
+	var group errgroup.Group
+	for i := range s.sentinels {
+		group.Go(func() error {
+			r, err := newRedis(nil)
+			if err != nil {
+				return err
+			}
+			s.sentinels[i] = r
+			r.sentinel, r.conf, r.settings = true, filepath.Join(r.dir, "sentinel.conf"), map[string]string{"bind": "127.0.0.1"}
+			conf := fmt.Sprintf("sentinel monitor %[1]s 127.0.0.1 %[2]d 2\nsentinel down-after-milliseconds %[1]s %[3]d\n"+
+				"sentinel failover-timeout %[1]s 10000\nsentinel parallel-syncs %[1]s 2\n", MasterName, s.nodes[0].port, downAfter.Milliseconds())
+			if err := os.WriteFile(r.conf, []byte(conf), 0o600); err != nil {
+				return err
+			}
+			if r.port, err = quietPort(); err != nil {
+				return err
+			}
+			if err := r.first(); err != nil {
+				return err
+			}
+			return s.hurry(r)
+		})
+	}
+	return group.Wait()
+}
+
+// hurry makes a sentinel look more often than it does by default, and keeps it
+// from taking a busy machine for a clock that jumps.
+func (s *Sentinel) hurry(r *Redis) error {
+	client := r.client()
+	defer func() { _ = client.Close() }()
+	return client.Do(context.Background(), "SENTINEL", "DEBUG",
+		"info-period", 500, "publish-period", 500, "ask-period", 500, "tilt-trigger", 60_000).Err()
+}
+
+// settled returns what the sentinels still wait for.
+func (s *Sentinel) settled(ctx context.Context) error {
+	for _, r := range s.sentinels {
+		client := redis.NewSentinelClient(&redis.Options{Addr: r.Addr(), MaxRetries: -1, DisableIdentity: true})
+		state, err := client.Master(ctx, MasterName).Result()
+		_ = client.Close()
+		if err != nil {
+			return err
+		}
+		others, replicas := strconv.Itoa(len(s.sentinels)-1), strconv.Itoa(len(s.nodes)-1)
+		if state["num-other-sentinels"] != others || state["num-slaves"] != replicas || state["flags"] != "master" {
+			return fmt.Errorf("a sentinel knows %s others and %s replicas, and of the master: %s",
+				state["num-other-sentinels"], state["num-slaves"], state["flags"])
+		}
+	}
+	return nil
+}
+
+// Addresses are the sentinels', as host:port.
+func (s *Sentinel) Addresses() []string {
+	out := make([]string, len(s.sentinels))
+	for i, r := range s.sentinels {
+		out[i] = r.Addr()
+	}
+	return out
+}
+
+// Nodes are the servers: the one that began as master, then its replicas.
+func (s *Sentinel) Nodes() []*Redis { return s.nodes }
+
+// Sentinels are the sentinels.
+func (s *Sentinel) Sentinels() []*Redis { return s.sentinels }
+
+// Master returns the server that the sentinels name now.
+func (s *Sentinel) Master(ctx context.Context) (*Redis, error) {
+	last := errors.New("no sentinel runs")
+	for _, r := range s.sentinels {
+		if !r.process.running() {
+			continue
+		}
+		client := redis.NewSentinelClient(&redis.Options{Addr: r.Addr(), MaxRetries: -1, DisableIdentity: true})
+		addr, err := client.GetMasterAddrByName(ctx, MasterName).Result()
+		_ = client.Close()
+		if last = err; err != nil {
+			continue
+		}
+		for _, node := range s.nodes {
+			if node.Addr() == addr[0]+":"+addr[1] {
+				return node, nil
+			}
+		}
+	}
+	return nil, fmt.Errorf("find the master: %w", last)
+}
+
+// Close kills everything and removes the data. It may be called twice.
+func (s *Sentinel) Close() {
+	for _, r := range append(s.sentinels, s.nodes...) {
+		if r != nil {
+			r.Close()
+		}
+	}
+}
