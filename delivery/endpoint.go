@@ -1,13 +1,10 @@
 package delivery
 
 import (
-	"errors"
 	"fmt"
-	"net/http"
 	"net/netip"
 	"net/url"
 	"slices"
-	"strings"
 	"time"
 )
 
@@ -145,8 +142,9 @@ type Endpoint struct {
 	Events []string
 	Format Format
 	// Extra are fixed fields added to each body (a validationtoken): beside type
-	// in standard and form, as extension attributes in the CloudEvents formats.
-	// bare has no place for them.
+	// in standard and form, as extension attributes in the CloudEvents formats,
+	// which allow names of lower-case letters and digits. bare has no place for
+	// them.
 	Extra map[string]string
 	// StringNumbers makes every JSON number in data, previous and unchanged a
 	// string, for receivers that would read it into a float.
@@ -155,8 +153,8 @@ type Endpoint struct {
 	Batch Batching
 	// Success says which answers count as delivered; the zero value: any 2xx.
 	Success Success
-	// Secrets sign each request, the newest first; several while one is being
-	// rotated out. None: requests are not signed.
+	// Secrets sign each request, the newest first; several, of either kind,
+	// while one is being rotated out. None: requests are not signed.
 	Secrets []Secret
 	// Headers are added to each request.
 	Headers map[string]string
@@ -195,8 +193,9 @@ type Endpoint struct {
 	Proxy string
 }
 
-// Batching makes one request of several events, in commit order. It implies
-// OrderEndpoint.
+// Batching makes one request of several events, in commit order: a JSON array
+// of what each would be alone. form and cloudevents-binary have no lists. It
+// implies OrderEndpoint.
 type Batching struct {
 	// Max is the most events in one request.
 	Max int
@@ -220,20 +219,6 @@ type Success struct {
 type TLS struct {
 	CA               []byte // trusted instead of the system's
 	Certificate, Key []byte // shown to the receiver
-}
-
-// Check reports everything that would make each request to the endpoint fail
-// before it is sent: its URL and its headers. The errors are joined, name the
-// endpoint, and hold no secret. They do not cover addresses: see CheckAddress.
-func (e *Endpoint) Check() error {
-	_, err := e.target()
-	errs := []error{err}
-	for _, name := range sortedKeys(e.Headers) {
-		if err := checkHeader(name, e.Headers[name]); err != nil {
-			errs = append(errs, fmt.Errorf("endpoint %q: %w", e.Name, err))
-		}
-	}
-	return errors.Join(errs...)
 }
 
 // CheckAddress reports an address in the URL that every connection would be
@@ -268,31 +253,6 @@ func (e *Endpoint) target() (*url.URL, error) {
 		return nil, fmt.Errorf("endpoint %q: its url has no host; write https://host/path", e.Name)
 	}
 	return u, nil
-}
-
-// reserved are the headers that Gancho or the HTTP connection itself sets.
-var reserved = []string{
-	"Connection", "Content-Length", "Content-Type", "Expect", "Host", "Keep-Alive", "Proxy-Connection", "Te", "Trailer",
-	"Transfer-Encoding", "Upgrade", "User-Agent", headerID, headerTimestamp, headerSignature,
-}
-
-func checkHeader(name, value string) error {
-	switch {
-	case !headerName(name):
-		return fmt.Errorf("header %q: the name is not valid in HTTP; use letters, digits and hyphens", name)
-	case slices.Contains(reserved, http.CanonicalHeaderKey(name)):
-		return fmt.Errorf("header %q: Gancho sets it itself; remove it", name)
-	case strings.ContainsFunc(value, func(r rune) bool { return r < ' ' && r != '\t' || r == 0x7f }):
-		return fmt.Errorf("header %q: its value holds a control character (a line break?); remove it", name)
-	}
-	return nil
-}
-
-// headerName reports whether s is a token of RFC 9110, section 5.6.2.
-func headerName(s string) bool {
-	return s != "" && !strings.ContainsFunc(s, func(r rune) bool {
-		return (r < '0' || r > '9') && (r < 'A' || r > 'Z') && (r < 'a' || r > 'z') && !strings.ContainsRune("!#$%&'*+-.^_`|~", r)
-	})
 }
 
 func (e *Endpoint) timeout() time.Duration {

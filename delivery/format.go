@@ -2,20 +2,79 @@ package delivery
 
 import (
 	"time"
-	"unicode/utf8"
 )
-
-// contentType is of every format there is so far.
-const contentType = "application/json"
 
 // timeLayout is RFC 3339 with the microseconds that PostgreSQL keeps.
 const timeLayout = "2006-01-02T15:04:05.000000Z07:00"
 
-// appendBody appends the request's body. Every format is JSON.
-func appendBody(dst []byte, f Format, m *Message) []byte {
-	if f == FormatBare {
-		return appendJSON(dst, m.Data)
+// envelopeSize is what a body has beside its variable parts, generously.
+const envelopeSize = 256
+
+// shape is how an endpoint's bodies are written.
+type shape struct {
+	format  Format
+	strings bool   // numbers become JSON strings
+	extra   []byte // written behind the sequence, separator first
+}
+
+func newShape(ep *Endpoint) shape {
+	f := shape{format: ep.Format, strings: ep.StringNumbers}
+	for _, name := range sortedKeys(ep.Extra) {
+		if f.format == FormatForm {
+			f.extra = appendFormField(f.extra, name, ep.Extra[name])
+			continue
+		}
+		f.extra = appendString(append(f.extra, ','), name)
+		f.extra = appendString(append(f.extra, ':'), ep.Extra[name])
 	}
+	return f
+}
+
+// contentType is that of one event, or of a list of them.
+func (f *shape) contentType(list bool) string {
+	switch {
+	case f.format == FormatForm:
+		return "application/x-www-form-urlencoded"
+	case f.format == FormatCloudEvents && list:
+		return "application/cloudevents-batch+json"
+	case f.format == FormatCloudEvents:
+		return "application/cloudevents+json"
+	}
+	return "application/json"
+}
+
+// size is about what the message's body takes. A form percent-encodes, and
+// numbers get quotes, so theirs may be longer and be moved once.
+func (f *shape) size(m *Message) int {
+	return envelopeSize + len(f.extra) + len(m.ID) + len(m.Type) + len(m.Tenant) + len(m.Data) + len(m.Previous) + len(m.Unchanged)
+}
+
+// appendList appends a JSON array of the messages' bodies.
+func (f *shape) appendList(dst []byte, ms []*Message) []byte {
+	dst = append(dst, '[')
+	for i, m := range ms {
+		if i > 0 {
+			dst = append(dst, ',')
+		}
+		dst = f.appendBody(dst, m)
+	}
+	return append(dst, ']')
+}
+
+// appendBody appends the body of a request with this one event.
+func (f *shape) appendBody(dst []byte, m *Message) []byte {
+	switch f.format {
+	case FormatBare, FormatCloudEventsBinary:
+		return f.appendValue(dst, m.Data)
+	case FormatCloudEvents:
+		return f.appendCloudEvent(dst, m)
+	case FormatForm:
+		return f.appendForm(dst, m)
+	}
+	return f.appendStandard(dst, m)
+}
+
+func (f *shape) appendStandard(dst []byte, m *Message) []byte {
 	dst = appendString(append(dst, `{"type":`...), m.Type)
 	dst = append(dst, `,"timestamp":"`...)
 	dst = m.Time.In(time.UTC).AppendFormat(dst, timeLayout)
@@ -28,44 +87,24 @@ func appendBody(dst []byte, f Format, m *Message) []byte {
 	}
 	// A string: it may have more digits than a receiver's float64 holds.
 	dst = appendString(append(dst, `,"sequence":`...), m.Sequence)
-	dst = appendJSON(append(dst, `,"data":`...), m.Data)
-	if m.Previous != nil {
-		dst = append(append(dst, `,"previous":`...), m.Previous...)
+	dst = append(dst, f.extra...)
+	dst = f.appendValue(append(dst, `,"data":`...), m.Data)
+	if len(m.Previous) > 0 {
+		dst = f.appendValue(append(dst, `,"previous":`...), m.Previous)
 	}
-	if m.Unchanged != nil {
+	if len(m.Unchanged) > 0 {
 		dst = append(append(dst, `,"unchanged":`...), m.Unchanged...)
 	}
 	return append(dst, '}')
 }
 
-func appendJSON(dst, value []byte) []byte {
-	if len(value) == 0 {
+// appendValue appends a JSON value, or null where there is none.
+func (f *shape) appendValue(dst, value []byte) []byte {
+	switch {
+	case len(value) == 0:
 		return append(dst, "null"...)
+	case f.strings:
+		return appendStringNumbers(dst, value)
 	}
 	return append(dst, value...)
-}
-
-// appendString appends s as a JSON string. Bytes that are not UTF-8 become
-// U+FFFD: JSON has no place for them.
-func appendString(dst []byte, s string) []byte {
-	const hex = "0123456789abcdef"
-	dst = append(dst, '"')
-	for i := 0; i < len(s); {
-		c := s[i]
-		switch {
-		case c == '"' || c == '\\':
-			dst = append(dst, '\\', c)
-		case c < ' ':
-			dst = append(dst, '\\', 'u', '0', '0', hex[c>>4], hex[c&15])
-		case c < utf8.RuneSelf:
-			dst = append(dst, c)
-		default:
-			r, size := utf8.DecodeRuneInString(s[i:])
-			dst = utf8.AppendRune(dst, r)
-			i += size
-			continue
-		}
-		i++
-	}
-	return append(dst, '"')
 }

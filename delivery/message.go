@@ -52,7 +52,7 @@ func (k OutcomeKind) String() string {
 
 // The classes of outcomes: a fixed set, fit for a metric's label.
 const (
-	ClassOK         = "ok"              // 2xx, and the whole answer was read
+	ClassOK         = "ok"              // what counts as delivered, and the whole answer was read
 	ClassStatus     = "status"          // any other status; Outcome.Status says which
 	ClassBody       = "body"            // a status of success, and a body that is not
 	ClassTimeout    = "timeout"         // the endpoint's time limit
@@ -60,6 +60,7 @@ const (
 	ClassRefused    = "refused_address" // the guard refused the resolved address
 	ClassConnection = "connection"      // refused, reset, cut
 	ClassTLS        = "tls"             // handshake or certificate
+	ClassProxy      = "proxy"           // the endpoint's proxy: not reached, or it refused
 	ClassProtocol   = "protocol"        // what came back is not HTTP
 	ClassConfig     = "config"          // the endpoint cannot be used as it is set; nothing was sent
 	ClassCanceled   = "canceled"        // the caller's context ended; says nothing about the endpoint
@@ -68,7 +69,7 @@ const (
 // Classes are all classes, in the order above. The caller owns the slice.
 func Classes() []string {
 	return []string{
-		ClassOK, ClassStatus, ClassBody, ClassTimeout, ClassDNS, ClassRefused, ClassConnection, ClassTLS, ClassProtocol, ClassConfig, ClassCanceled,
+		ClassOK, ClassStatus, ClassBody, ClassTimeout, ClassDNS, ClassRefused, ClassConnection, ClassTLS, ClassProxy, ClassProtocol, ClassConfig, ClassCanceled,
 	}
 }
 

@@ -3,8 +3,11 @@ package delivery
 import (
 	"bytes"
 	"context"
-	"crypto/tls"
+	"crypto/sha256"
 	"crypto/x509"
+	"encoding/hex"
+	"errors"
+	"fmt"
 	"io"
 	"maps"
 	"net"
@@ -16,24 +19,9 @@ import (
 	"github.com/rs/zerolog"
 )
 
-const (
-	// envelopeSize is what a body has beside its variable parts, generously.
-	envelopeSize = 256
-	// maxAnswerHeader bounds what a receiver's headers may take in memory.
-	maxAnswerHeader = 64 << 10
-	// dialTimeout and handshakeTimeout bound a connection's making, which goes
-	// on for the next request when the one that asked for it has given up.
-	dialTimeout      = 10 * time.Second
-	handshakeTimeout = 10 * time.Second
-	idleTimeout      = 90 * time.Second
-	// A quiet HTTP/2 connection is pinged, and closed when nothing comes back:
-	// a peer that has vanished would otherwise cost each request its time limit.
-	pingAfter   = 15 * time.Second
-	pingTimeout = 5 * time.Second
-	// targetIdle is how long the sender remembers an endpoint that it was not
-	// given again, as after a reload.
-	targetIdle = time.Hour
-)
+// targetIdle is how long the sender remembers an endpoint that it was not
+// given again, as after a reload.
+const targetIdle = time.Hour
 
 // SenderOptions are what a Sender needs to know. All fields may be zero.
 type SenderOptions struct {
@@ -46,15 +34,13 @@ type SenderOptions struct {
 	RootCAs *x509.CertPool
 }
 
-// dialFunc connects through the dialer.
-type dialFunc func(ctx context.Context, d *net.Dialer, network, address string) (net.Conn, error)
-
 // Sender posts messages to endpoints. Safe for concurrent use.
 //
-// It goes straight to the receiver: proxies named in the environment are not
-// used, because behind one the guard would judge the proxy's address instead
-// of the receiver's. Redirects are not followed, for the same reason and
-// because a POST does not survive most of them. Answers are not decompressed.
+// It goes straight to the receiver, or through the proxy that the endpoint
+// names: proxies named in the environment are not used, because behind one the
+// guard would judge the proxy's address instead of the receiver's. Redirects
+// are not followed, for the same reason and because a POST does not survive
+// most of them. Answers are not decompressed.
 type Sender struct {
 	options SenderOptions
 	close   func()   // ends dials still under way
@@ -62,7 +48,7 @@ type Sender struct {
 	targets sync.Map // *Endpoint → *target
 
 	mu         sync.Mutex
-	transports map[string]*http.Transport // by the guard's key
+	transports map[string]*http.Transport // by target.pool
 }
 
 // NewSender returns a Sender. The caller closes it.
@@ -95,68 +81,140 @@ func (s *Sender) Close() {
 // dial to the end of the answer's body; when ctx ends first, the outcome's
 // class is ClassCanceled, and the receiver may or may not have the message.
 //
-// Only a 2xx whose body arrived within the limits counts as delivered. Of a
-// body over 64 KiB the rest is not waited for: the connection is closed.
+// What counts as delivered is what Endpoint.Success says, of an answer that
+// arrived within the limits. Of a body over 64 KiB the rest is not waited for:
+// the connection is closed.
 func (s *Sender) Send(ctx context.Context, ep *Endpoint, m *Message) Outcome {
 	start := time.Now()
-	o := s.attempt(ctx, ep, m)
+	o := s.attempt(ctx, ep, []*Message{m}, false)
 	o.Duration = time.Since(start)
 	return o
 }
 
-func (s *Sender) attempt(ctx context.Context, ep *Endpoint, m *Message) Outcome {
-	t := s.target(ep)
-	if t.err != nil {
-		return Outcome{Kind: Retry, Class: ClassConfig, Err: t.err}
-	}
-	limited, cancel := context.WithTimeout(ctx, t.timeout)
-	defer cancel()
-
-	answer, err := t.transport.RoundTrip(t.request(limited, m)) //nolint:bodyclose // readAnswer closes it
-	if err != nil {
-		return t.failed(ctx, limited, 0, err)
-	}
-	kept, err := readAnswer(answer.Body)
-	if err != nil {
-		o := t.failed(ctx, limited, answer.StatusCode, err)
-		o.Answer = kept
-		return o
-	}
-	o := t.judge(answer)
-	o.Answer = kept
+// SendList is Send for a list of at least one message, which arrive as one
+// JSON array, or not at all. Its webhook-id is the message's when there is
+// one, and else is made of all of theirs, so that the same list has the same.
+// Formats without lists are refused (ClassConfig).
+func (s *Sender) SendList(ctx context.Context, ep *Endpoint, ms []*Message) Outcome {
+	start := time.Now()
+	o := s.attempt(ctx, ep, ms, true)
+	o.Duration = time.Since(start)
 	return o
 }
 
-// request builds the signed request.
+func (s *Sender) attempt(ctx context.Context, ep *Endpoint, ms []*Message, list bool) Outcome {
+	t := s.target(ep)
+	if err := t.usable(ep, ms, list); err != nil {
+		return Outcome{Kind: Retry, Class: ClassConfig, Err: err}
+	}
+	limited, cancel := context.WithTimeout(ctx, t.timeout)
+	defer cancel()
+	req, _ := t.request(limited, ms, list)
+	o, _ := t.exchange(ctx, t.transport, req)
+	return o
+}
+
+// exchange sends the request and judges what comes back. ctx is the request's
+// without the endpoint's time limit.
+func (t *target) exchange(ctx context.Context, transport http.RoundTripper, req *http.Request) (Outcome, *http.Response) {
+	answer, err := transport.RoundTrip(req) //nolint:bodyclose // readAnswer closes it
+	if err != nil {
+		return t.failed(ctx, req.Context(), nil, err), nil
+	}
+	kept, err := readAnswer(answer.Body)
+	var o Outcome
+	if err != nil {
+		o = t.failed(ctx, req.Context(), answer, err)
+	} else {
+		o = t.judge(answer, kept)
+	}
+	o.Answer = kept
+	return o, answer
+}
+
+// usable says why nothing can be sent.
+func (t *target) usable(ep *Endpoint, ms []*Message, list bool) error {
+	switch {
+	case t.err != nil:
+		return t.err
+	case len(ms) == 0:
+		return fmt.Errorf("endpoint %q: %w", ep.Name, errors.New("the list to be sent is empty"))
+	case list:
+		if err := (Batching{Max: 2}).check(ep.Format); err != nil {
+			return fmt.Errorf("endpoint %q: %w", ep.Name, err)
+		}
+	}
+	return nil
+}
+
+// request builds the signed request, and returns its body, too.
 //
 // The body has memory of its own, which the collector takes back: the transport
 // may still write it when the attempt is over, and a reader that would say when
 // it is done costs a system call, because net/http sends only the readers it
 // knows together with the headers.
-func (t *target) request(ctx context.Context, m *Message) *http.Request {
+func (t *target) request(ctx context.Context, ms []*Message, list bool) (req *http.Request, body []byte) {
+	id, size := ms[0].ID, 0
+	if len(ms) > 1 {
+		id = listID(ms)
+	}
+	for _, m := range ms {
+		size += t.shape.size(m)
+	}
 	stamp := strconv.FormatInt(time.Now().Unix(), 10)
 	// The signed text is "id.timestamp.body": the body is its tail.
-	signed := make([]byte, 0, envelopeSize+2*len(m.ID)+len(m.Type)+len(m.Data)+len(m.Previous)+len(m.Unchanged))
-	signed = append(append(signed, m.ID...), '.')
+	signed := make([]byte, 0, size+len(id)+len(stamp))
+	signed = append(append(signed, id...), '.')
 	signed = append(append(signed, stamp...), '.')
 	start := len(signed)
-	signed = appendBody(signed, t.format, m)
-	body := signed[start:]
+	if list {
+		signed = t.shape.appendList(signed, ms)
+	} else {
+		signed = t.shape.appendBody(signed, ms[0])
+	}
+	body = signed[start:]
 
-	req := t.base.WithContext(ctx)
-	req.Header = make(http.Header, len(t.base.Header)+3)
+	req = t.base.WithContext(ctx)
+	req.Header = make(http.Header, len(t.base.Header)+4)
 	maps.Copy(req.Header, t.base.Header)
-	list := []string{m.ID, stamp, ""}
-	req.Header[headerID] = list[0:1:1]
-	req.Header[headerTimestamp] = list[1:2:2]
+	t.setHeaders(req.Header, ms, list)
+	values := []string{id, stamp, ""}
+	req.Header[headerID] = values[0:1:1]
+	req.Header[headerTimestamp] = values[1:2:2]
 	if len(t.signers) > 0 {
-		list[2] = signatures(t.signers, signed)
-		req.Header[headerSignature] = list[2:3:3]
+		values[2] = signatures(t.signers, signed)
+		req.Header[headerSignature] = values[2:3:3]
 	}
 	req.ContentLength = int64(len(body))
 	req.Body = io.NopCloser(bytes.NewReader(body))
 	req.GetBody = func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(body)), nil }
-	return req
+	return req, body
+}
+
+// setHeaders sets those that depend on the messages, but for the signature's.
+func (t *target) setHeaders(h http.Header, ms []*Message, list bool) {
+	h["Content-Type"] = t.single
+	if list {
+		h["Content-Type"] = t.list
+	}
+	for _, m := range ms {
+		if m.Replay {
+			h[headerReplay] = []string{"true"}
+			break
+		}
+	}
+	if t.shape.format == FormatCloudEventsBinary {
+		t.shape.setCloudHeaders(h, ms[0])
+	}
+}
+
+// listID names a list by what is in it.
+func listID(ms []*Message) string {
+	hash := sha256.New()
+	for _, m := range ms {
+		_, _ = io.WriteString(hash, m.ID+"\n") // never fails
+	}
+	return "list-" + hex.EncodeToString(hash.Sum(nil)[:16])
 }
 
 // target returns what the sender keeps of the endpoint.
@@ -180,7 +238,7 @@ func (s *Sender) addTarget(ep *Endpoint) *target {
 		if t, _ := v.(*target); t.used.Load() < oldest {
 			s.targets.Delete(key)
 		} else {
-			inUse[t.guard] = true
+			inUse[t.pool] = true
 		}
 		return true
 	})
@@ -192,42 +250,10 @@ func (s *Sender) addTarget(ep *Endpoint) *target {
 	}
 	t := newTarget(ep, s.options.Version)
 	if t.err == nil {
-		t.transport = s.transport(newGuard(ep.AllowPrivate))
+		t.transport, t.err = s.transport(ep, t.pool)
 	}
 	t.used.Store(time.Now().Unix())
 	v, _ := s.targets.LoadOrStore(ep, t)
 	t, _ = v.(*target)
-	return t
-}
-
-// transport returns the transport of all endpoints with an equal guard. One
-// for all would let an endpoint send over a connection that only another was
-// allowed to make.
-func (s *Sender) transport(g guard) *http.Transport {
-	if t, ok := s.transports[g.key()]; ok {
-		return t
-	}
-	dialer := &net.Dialer{Timeout: dialTimeout, Resolver: s.options.Resolver, ControlContext: g.control}
-	t := &http.Transport{
-		DialContext: func(ctx context.Context, network, address string) (net.Conn, error) {
-			start := time.Now()
-			conn, err := s.dial(ctx, dialer, network, address)
-			if err == nil {
-				s.options.Logger.Debug().Str("host", address).Stringer("address", conn.RemoteAddr()).Dur("took", time.Since(start)).Msg("receiver connected")
-			}
-			return conn, err
-		},
-		TLSClientConfig:     &tls.Config{MinVersion: tls.VersionTLS12, RootCAs: s.options.RootCAs},
-		TLSHandshakeTimeout: handshakeTimeout,
-		DisableCompression:  true,
-		// Connections are bounded by the requests in flight, which is the
-		// dispatcher's business; each that is made is kept for the next.
-		MaxIdleConnsPerHost:    1 << 16,
-		IdleConnTimeout:        idleTimeout,
-		MaxResponseHeaderBytes: maxAnswerHeader,
-		ForceAttemptHTTP2:      true,
-		HTTP2:                  &http.HTTP2Config{SendPingTimeout: pingAfter, PingTimeout: pingTimeout},
-	}
-	s.transports[g.key()] = t
 	return t
 }

@@ -451,7 +451,7 @@ func TestClassesAreComplete(t *testing.T) {
 	t.Parallel()
 	classes := delivery.Classes()
 	slices.Sort(classes)
-	if n := len(slices.Compact(classes)); n != 10 {
+	if n := len(slices.Compact(classes)); n != 12 {
 		t.Errorf("%d classes", n)
 	}
 }

@@ -1,6 +1,7 @@
 package delivery
 
 import (
+	"crypto/ed25519"
 	"crypto/hmac"
 	"crypto/sha256"
 	"encoding/base64"
@@ -15,28 +16,35 @@ import (
 	"time"
 )
 
-// The headers of Standard Webhooks, as net/http keeps them.
+// The headers of Standard Webhooks, as net/http keeps them, and Gancho's own.
 // https://github.com/standard-webhooks/standard-webhooks/blob/main/spec/standard-webhooks.md
 const (
 	headerID        = "Webhook-Id"
 	headerTimestamp = "Webhook-Timestamp"
 	headerSignature = "Webhook-Signature"
+	headerReplay    = "Webhook-Replay"   // of a request: sent again on demand
+	headerDelivery  = "Webhook-Delivery" // of an answer: what the receiver wishes
 )
 
 // signatureTolerance is how far the sender's clock may be from the receiver's:
 // what the specification's own libraries take.
 const signatureTolerance = 5 * time.Minute
 
-// signatureVersion is HMAC-SHA256 over "id.timestamp.body".
-const signatureVersion = "v1,"
+// The versions of signatures, all over "id.timestamp.body".
+const (
+	signatureHMAC    = "v1,"  // HMAC-SHA256
+	signatureEd25519 = "v1a," // ed25519
+)
 
-const signatureSize = len(signatureVersion) + (sha256.Size+2)/3*4
+// signatureSize is of the longer kind.
+const signatureSize = len(signatureEd25519) + (ed25519.SignatureSize+2)/3*4
 
-// signer makes the signatures of one secret. Its hashes keep the state after
-// the key's block, so a signature costs only the blocks of the message. Safe
-// for concurrent use.
+// signer makes the signatures of one secret. HMAC's hashes keep the state
+// after the key's block, so a signature costs only the blocks of the message.
+// Safe for concurrent use.
 type signer struct {
-	hashes sync.Pool // of *keyedHash
+	private ed25519.PrivateKey // nil: HMAC
+	hashes  sync.Pool          // of *keyedHash
 }
 
 type keyedHash struct {
@@ -46,16 +54,23 @@ type keyedHash struct {
 
 func newSigner(s Secret) *signer {
 	key := slices.Clone(s.key)
-	return &signer{hashes: sync.Pool{New: func() any { return &keyedHash{Hash: hmac.New(sha256.New, key)} }}}
+	return &signer{
+		private: slices.Clone(s.signing),
+		hashes:  sync.Pool{New: func() any { return &keyedHash{Hash: hmac.New(sha256.New, key)} }},
+	}
 }
 
-// appendSignature appends "v1,<base64>" of signed, which is "id.timestamp.body".
+// appendSignature appends "v1,<base64>" or "v1a,<base64>" of signed, which is
+// "id.timestamp.body".
 func (s *signer) appendSignature(dst, signed []byte) []byte {
+	if s.private != nil {
+		return base64.StdEncoding.AppendEncode(append(dst, signatureEd25519...), ed25519.Sign(s.private, signed))
+	}
 	h, _ := s.hashes.Get().(*keyedHash) // the pool holds nothing else
 	defer s.hashes.Put(h)
 	h.Reset()
 	h.Write(signed)
-	return base64.StdEncoding.AppendEncode(append(dst, signatureVersion...), h.Sum(h.sum[:0]))
+	return base64.StdEncoding.AppendEncode(append(dst, signatureHMAC...), h.Sum(h.sum[:0]))
 }
 
 // signatures returns the header's value: one signature per secret, separated
@@ -81,9 +96,9 @@ var (
 	ErrTimestamp = errors.New("the timestamp is not within five minutes of this machine's clock: a replay, or a wrong clock")
 )
 
-// Verify checks a request's Standard Webhooks signature against every secret,
-// as a receiver would: any one that matches is enough, so that either side can
-// rotate first. The comparison takes constant time.
+// Verify checks a request's Standard Webhooks signature against every secret
+// or public key, as a receiver would: any one that matches is enough, so that
+// either side can rotate first. The comparison takes constant time.
 func Verify(secrets []Secret, header http.Header, body []byte, now time.Time) error {
 	id, stamp, signatures := header.Get(headerID), header.Get(headerTimestamp), header.Get(headerSignature)
 	if id == "" || stamp == "" || signatures == "" {
@@ -101,10 +116,31 @@ func Verify(secrets []Secret, header http.Header, body []byte, now time.Time) er
 	return nil
 }
 
+// matches: an empty secret matches nothing, whatever the sender may have
+// signed with an empty key.
 func matches(s Secret, signed []byte, signatures string) bool {
+	if s.public != nil {
+		return matchesPublic(s.public, signed, signatures)
+	}
+	if len(s.key) == 0 {
+		return false
+	}
 	want := newSigner(s).appendSignature(nil, signed)
 	for signature := range strings.SplitSeq(signatures, " ") {
 		if hmac.Equal([]byte(signature), want) {
+			return true
+		}
+	}
+	return false
+}
+
+func matchesPublic(key ed25519.PublicKey, signed []byte, signatures string) bool {
+	for signature := range strings.SplitSeq(signatures, " ") {
+		encoded, ok := strings.CutPrefix(signature, signatureEd25519)
+		if !ok {
+			continue
+		}
+		if raw, err := base64.StdEncoding.DecodeString(encoded); err == nil && ed25519.Verify(key, signed, raw) {
 			return true
 		}
 	}

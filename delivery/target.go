@@ -3,44 +3,48 @@ package delivery
 import (
 	"context"
 	"encoding/base64"
-	"fmt"
 	"net/http"
 	"net/url"
+	"regexp"
 	"sync/atomic"
 	"time"
 )
 
 // target is what a sender keeps of an endpoint: all of a request that is the
-// same each time.
+// same each time, and how its answers are judged.
 type target struct {
 	base      *http.Request // never sent itself; its header's values are shared
 	origin    string        // scheme and host, fit for errors
-	format    Format
+	shape     shape
+	single    []string // the content types, as header values
+	list      []string
 	signers   []*signer
 	timeout   time.Duration
-	guard     string
+	success   [][2]int
+	body      *regexp.Regexp // nil: any
+	pool      string         // whose connections it shares
 	transport *http.Transport
 	err       error        // why nothing can be sent
 	used      atomic.Int64 // Unix seconds
 }
 
 func newTarget(ep *Endpoint, version string) *target {
-	t := &target{format: ep.Format, timeout: ep.timeout(), guard: newGuard(ep.AllowPrivate).key()}
+	t := &target{shape: newShape(ep), timeout: ep.timeout(), success: ep.Success.Status, pool: ep.pool(newGuard(ep.AllowPrivate))}
 	if t.err = ep.Check(); t.err != nil {
 		return t
-	}
-	for i, s := range ep.Secrets {
-		if len(s.key) == 0 {
-			t.err = fmt.Errorf("endpoint %q: secret %d is empty; read it with ParseSecret", ep.Name, i+1)
-			return t
-		}
-		t.signers = append(t.signers, newSigner(s))
 	}
 	u, err := ep.target()
 	if err != nil {
 		t.err = err
 		return t
 	}
+	for _, s := range ep.Secrets {
+		t.signers = append(t.signers, newSigner(s))
+	}
+	if ep.Success.Body != "" {
+		t.body, t.err = regexp.Compile(ep.Success.Body)
+	}
+	t.single, t.list = []string{t.shape.contentType(false)}, []string{t.shape.contentType(true)}
 	user := u.User
 	u.User, u.Fragment, u.RawFragment = nil, "", ""
 	t.origin = u.Scheme + "://" + u.Host
@@ -56,8 +60,10 @@ func staticHeader(ep *Endpoint, version string, user *url.Userinfo) http.Header 
 	for name, value := range ep.Headers {
 		h.Set(name, value)
 	}
+	if ep.Format == FormatCloudEventsBinary {
+		setStaticCloudHeaders(h, ep)
+	}
 	h.Set("User-Agent", "Gancho/"+version)
-	h.Set("Content-Type", contentType)
 	// An empty list tells net/http that the request may be sent again when a
 	// kept connection turns out to be closed, and puts nothing on the wire.
 	// The receiver knows a repeat by its webhook-id.

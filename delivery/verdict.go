@@ -18,7 +18,7 @@ import (
 // maxRetryAfter bounds what a receiver can ask for.
 const maxRetryAfter = 24 * time.Hour
 
-// StatusError is an answer that is not 2xx.
+// StatusError is an answer whose status does not count as delivered.
 type StatusError struct {
 	Origin string // the endpoint's scheme and host
 	Status int
@@ -26,32 +26,98 @@ type StatusError struct {
 
 // Error names origin and status; the receiver's own reason phrase is left out.
 func (e *StatusError) Error() string {
-	text := strings.TrimSpace(fmt.Sprintf("%d %s", e.Status, http.StatusText(e.Status)))
-	if e.Status/100 == 3 {
-		return fmt.Sprintf("post to %s: answered %s; redirects are not followed: put the final address into the endpoint's url", e.Origin, text)
+	text := fmt.Sprintf("post to %s: answered %s", e.Origin, strings.TrimSpace(fmt.Sprintf("%d %s", e.Status, http.StatusText(e.Status))))
+	switch e.Status / 100 {
+	case 2:
+		return text + ", which the endpoint's success rule does not count as delivered"
+	case 3:
+		return text + "; redirects are not followed: put the final address into the endpoint's url"
 	}
-	return fmt.Sprintf("post to %s: answered %s", e.Origin, text)
+	return text
 }
 
-// judge makes an outcome of a whole answer.
-func (t *target) judge(answer *http.Response) Outcome {
-	o := Outcome{Kind: Retry, Class: ClassStatus, Status: answer.StatusCode}
+// BodyError is an answer whose status counts as delivered and whose body does
+// not. The body is in Outcome.Answer.
+type BodyError struct {
+	Origin string // the endpoint's scheme and host
+	Status int
+}
+
+// Error names origin and status, and shows nothing of the body.
+func (e *BodyError) Error() string {
+	return fmt.Sprintf("post to %s: answered %d with a body that does not match the endpoint's success rule", e.Origin, e.Status)
+}
+
+// judge makes an outcome of a whole answer, of whose body kept is the start.
+func (t *target) judge(answer *http.Response, kept []byte) Outcome {
+	o := Outcome{Status: answer.StatusCode, Wish: wish(answer.Header)}
 	switch {
-	case o.Status/100 == 2:
+	case !t.succeeds(o.Status):
+		o.Kind, o.Class = kindOf(o.Status), ClassStatus
+		o.Err = &StatusError{Origin: t.origin, Status: o.Status}
+		o.RetryAfter = retryAfter(answer, time.Now())
+	case t.body != nil && !t.body.Match(kept):
+		o.Kind, o.Class = Retry, ClassBody
+		o.Err = &BodyError{Origin: t.origin, Status: o.Status}
+	default:
 		o.Kind, o.Class = Delivered, ClassOK
-		return o
-	case o.Status == http.StatusGone:
-		o.Kind = Gone
-	case o.Status == http.StatusTooManyRequests || o.Status == http.StatusServiceUnavailable:
-		o.RetryAfter = retryAfter(answer.Header.Get("Retry-After"), time.Now())
 	}
-	o.Err = &StatusError{Origin: t.origin, Status: o.Status}
 	return o
 }
 
-// retryAfter reads seconds or a date (RFC 9110, section 10.2.3). What is
+// succeeds reports whether the status counts as delivered.
+func (t *target) succeeds(status int) bool {
+	for _, r := range t.success {
+		if status >= r[0] && status <= r[1] {
+			return true
+		}
+	}
+	return len(t.success) == 0 && status/100 == 2
+}
+
+// kindOf is what a status means that does not count as delivered. The 4xx of
+// Retry say nothing about the request itself: it took too long, came too early
+// (RFC 8470) or too often.
+func kindOf(status int) OutcomeKind {
+	switch {
+	case status == http.StatusGone:
+		return Gone
+	case status == http.StatusRequestTimeout, status == http.StatusTooEarly, status == http.StatusTooManyRequests:
+		return Retry
+	case status/100 == 4:
+		return Refused
+	}
+	return Retry
+}
+
+// wish reads the header webhook-delivery. Whoever says both gets the one that
+// stops more.
+func wish(h http.Header) Wish {
+	found := WishNone
+	for _, line := range h[headerDelivery] {
+		for word := range strings.SplitSeq(line, ",") {
+			switch word = strings.TrimSpace(word); {
+			case strings.EqualFold(word, "pause"):
+				return WishPause
+			case strings.EqualFold(word, "abort"):
+				found = WishAbort
+			}
+		}
+	}
+	return found
+}
+
+// retryAfter is what a 429 or 503 asks for.
+func retryAfter(answer *http.Response, now time.Time) time.Duration {
+	if answer.StatusCode != http.StatusTooManyRequests && answer.StatusCode != http.StatusServiceUnavailable {
+		return 0
+	}
+	return parseRetryAfter(answer.Header.Get("Retry-After"), now)
+}
+
+// parseRetryAfter reads seconds or a date (RFC 9110, section 10.2.3). What is
 // neither, or in the past, is 0.
-func retryAfter(value string, now time.Time) time.Duration {
+func parseRetryAfter(value string, now time.Time) time.Duration {
 	value = strings.TrimSpace(value)
 	if value == "" {
 		return 0
@@ -71,9 +137,13 @@ func retryAfter(value string, now time.Time) time.Duration {
 }
 
 // failed makes an outcome of an attempt without a whole answer. limited is ctx
-// with the endpoint's time limit.
-func (t *target) failed(ctx, limited context.Context, status int, err error) Outcome {
-	o := Outcome{Kind: Retry, Status: status}
+// with the endpoint's time limit; answer is nil when not even its header came.
+// What that asks for counts even so.
+func (t *target) failed(ctx, limited context.Context, answer *http.Response, err error) Outcome {
+	o := Outcome{Kind: Retry}
+	if answer != nil {
+		o.Status, o.Wish, o.RetryAfter = answer.StatusCode, wish(answer.Header), retryAfter(answer, time.Now())
+	}
 	switch {
 	case ctx.Err() != nil:
 		o.Class, o.Err = ClassCanceled, fmt.Errorf("post to %s: %w", t.origin, context.Cause(ctx))
@@ -89,10 +159,13 @@ func (t *target) failed(ctx, limited context.Context, status int, err error) Out
 
 // classOf sorts an error of the transport.
 func classOf(err error) string {
+	var proxy *ProxyError
 	var refused *RefusedAddressError
 	var dns *net.DNSError
 	var network net.Error
 	switch {
+	case errors.As(err, &proxy):
+		return ClassProxy
 	case errors.As(err, &refused):
 		return ClassRefused
 	case errors.As(err, &dns):
@@ -152,6 +225,10 @@ func (e *transportError) Unwrap() error { return e.err }
 
 // reason is the error's text without anything that the receiver sent.
 func reason(class string, err error) string {
+	var proxy *ProxyError
+	if errors.As(err, &proxy) {
+		return proxy.Error()
+	}
 	var refused *RefusedAddressError
 	if errors.As(err, &refused) {
 		return refused.Error()

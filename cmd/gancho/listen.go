@@ -73,7 +73,7 @@ func (f *listenFlags) options() (receiver.Options, error) {
 		secrets, from = strings.Fields(os.Getenv(secretVariable)), "$"+secretVariable
 	}
 	for _, text := range secrets {
-		s, err := delivery.ParseSecret(text)
+		s, err := delivery.ParseVerifier(text)
 		if err != nil {
 			return o, usageError{fmt.Errorf("%s: %w", from, err)}
 		}
