@@ -1,0 +1,192 @@
+package api
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"net/http"
+	"path"
+	"runtime/debug"
+	"strings"
+	"sync"
+	"time"
+	"unicode/utf8"
+
+	"github.com/rs/zerolog"
+
+	"gancho/internal/control"
+	"gancho/internal/state"
+)
+
+const (
+	// root begins every path; elsewhere is the pattern of what no route is for.
+	root      = "/api/v1"
+	elsewhere = "/"
+	// requestTime is how long an answer may take; slowRequestTime that of a test,
+	// which waits for a receiver, and of what may touch very many rows.
+	requestTime     = time.Minute
+	slowRequestTime = 10 * time.Minute
+)
+
+// Options are what New needs.
+type Options struct {
+	Control *control.Service
+	// Authenticate returns the token with this text; state.ErrNotFound when there
+	// is none that is valid.
+	Authenticate func(ctx context.Context, text string) (state.Token, error)
+	Logger       zerolog.Logger
+	// Version is Gancho's, for the OpenAPI document.
+	Version string
+}
+
+// New returns the handler of everything under /api/v1. Its paths begin with
+// that: mount it without http.StripPrefix. It is safe for concurrent use. It
+// bounds how long a body and an answer may take; how long a header may is the
+// server's to say.
+func New(o Options) http.Handler {
+	h := &handler{control: o.Control, log: o.Logger, gate: newGate(o.Authenticate), mux: http.NewServeMux()}
+	h.document = sync.OnceValues(func() ([]byte, error) { return describe(o.Version) })
+	for _, r := range routes() {
+		h.mux.Handle(r.method+" "+root+r.path, h.serve(&r))
+	}
+	h.mux.Handle(elsewhere, h.serve(&route{handle: (*call).elsewhere}))
+	return h
+}
+
+// handler is the edge: what holds for every request.
+type handler struct {
+	control  *control.Service
+	log      zerolog.Logger
+	gate     *gate
+	mux      *http.ServeMux
+	document func() ([]byte, error) // the OpenAPI document, made once
+}
+
+// route is a method of a path.
+type route struct {
+	method, path string
+	// role is what the token has to have; "" of elsewhere: any. The control decides; that it is looked
+	// at here, too, spares reading the body.
+	role state.Role
+	// query are the parameters it takes, with [] those that may be repeated.
+	query []string
+	// media are the types that its body may have; none: it takes no body.
+	media []string
+	// open needs no token; slow may take long.
+	open, slow bool
+	handle     func(*call) (answer, error)
+}
+
+// call is a request on its way through its route.
+type call struct {
+	*handler
+	ctx   context.Context //nolint:containedctx // a call is one request and lives as long
+	http  *http.Request
+	actor control.Actor
+	query *query
+	body  []byte
+}
+
+// answer is what a route returns.
+type answer struct {
+	// status: 0 is 200, or 204 without a body.
+	status int
+	// body is marshalled as JSON; a []byte is JSON already.
+	body     any
+	version  int64  // of an endpoint, for its entity tag; 0: none
+	location string // of what was created
+}
+
+// ServeHTTP answers a request; whatever goes wrong is answered as a problem.
+func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	header := w.Header()
+	header.Set("Cache-Control", "no-store")
+	header.Set("X-Content-Type-Options", "nosniff")
+	header.Set("Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'")
+	header.Set("Referrer-Policy", "no-referrer")
+	if p := r.URL.Path; path.Clean(p) != p || !isText(p) {
+		// The mux would answer some of these with a redirect; no route has any.
+		h.serve(&route{handle: func(*call) (answer, error) { return answer{}, notFound() }}).ServeHTTP(w, r)
+		return
+	}
+	h.mux.ServeHTTP(w, r)
+}
+
+// isText: a database can be asked for it.
+func isText(s string) bool { return utf8.ValidString(s) && !strings.ContainsRune(s, 0) }
+
+// serve is the handler of a route.
+func (h *handler) serve(rt *route) http.Handler {
+	limit := requestTime
+	if rt.slow {
+		limit = slowRequestTime
+	}
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		started := time.Now()
+		ctx, cancel := context.WithTimeout(r.Context(), limit)
+		defer cancel()
+		c := &call{handler: h, ctx: ctx, http: r}
+		a, err := c.run(w, rt)
+		status := c.reply(w, a, err)
+		// Neither path nor query: they may hold what somebody looked for.
+		h.log.Debug().Str("method", r.Method).Str("route", root+rt.path).Int("status", status).
+			Str("actor", c.actor.Name).Dur("took", time.Since(started)).Msg("api request answered")
+	})
+}
+
+// run checks a request from the outside in, and lets its route answer.
+func (c *call) run(w http.ResponseWriter, rt *route) (a answer, err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			a, err = answer{}, &panicError{value: p, stack: debug.Stack()}
+		}
+	}()
+	if !rt.open {
+		if err := c.authenticate(rt.role); err != nil {
+			return answer{}, err
+		}
+	}
+	if rt.method == "" {
+		return rt.handle(c)
+	}
+	c.query = parseQuery(c.http.URL.RawQuery, rt.query)
+	if err := c.query.err(); err != nil {
+		return answer{}, err
+	}
+	if c.body, err = readBody(w, c.http, rt.media); err != nil {
+		return answer{}, err
+	}
+	return rt.handle(c)
+}
+
+func (c *call) authenticate(needs state.Role) error {
+	token, err := c.gate.admit(c.ctx, c.http)
+	if err != nil {
+		return err
+	}
+	c.actor = control.Actor{Name: "token:" + token.Name, Role: token.Role, Tenant: token.Tenant}
+	if needs != "" && !token.Role.Covers(needs) {
+		return &control.ForbiddenError{Needs: needs}
+	}
+	return nil
+}
+
+// elsewhere answers what no route is for: the path may have other methods.
+func (c *call) elsewhere() (answer, error) {
+	var allowed []string
+	for _, method := range []string{http.MethodGet, http.MethodHead, http.MethodPost, http.MethodPatch, http.MethodDelete} {
+		r := c.http.Clone(c.ctx)
+		r.Method = method
+		if _, pattern := c.mux.Handler(r); pattern != elsewhere {
+			allowed = append(allowed, method)
+		}
+	}
+	if len(allowed) == 0 {
+		return answer{}, notFound()
+	}
+	list := strings.Join(allowed, ", ")
+	return answer{}, &problem{
+		kind: kindMethod, Detail: fmt.Sprintf("This path has no %s; it has %s.", cmp.Or(c.http.Method, http.MethodGet), list),
+		header: http.Header{"Allow": {list}},
+	}
+}

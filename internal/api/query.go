@@ -1,0 +1,129 @@
+package api
+
+import (
+	"fmt"
+	"net/url"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// The bounds of a page.
+const (
+	defaultLimit = 50
+	maxLimit     = 500
+)
+
+// query is the parameters of a request. Its methods never fail: they note what
+// is wrong and return a zero value, so that one pass finds every mistake. err
+// tells them in the end.
+type query struct {
+	values   url.Values
+	mistakes []mistake
+}
+
+// parseQuery reads the parameters, of which no others than these are allowed,
+// each at most once unless its name ends in [] here.
+func parseQuery(raw string, allowed []string) *query {
+	values, err := url.ParseQuery(raw)
+	q := &query{values: values}
+	if err != nil {
+		q.wrong("", "write name=value pairs joined by &, encoded as in URLs", "the query cannot be read")
+		return q
+	}
+	plain := make([]string, len(allowed))
+	for i := range allowed {
+		plain[i] = strings.TrimSuffix(allowed[i], "[]")
+	}
+	for _, name := range sorted(values) {
+		switch {
+		case !slices.Contains(plain, name):
+			q.wrong(name, suggest(name, plain), "the parameter %q is not known here", name)
+		case len(values[name]) > 1 && !slices.Contains(allowed, name+"[]"):
+			q.wrong(name, "remove one", "the parameter %q is given twice", name)
+		case slices.ContainsFunc(values[name], func(s string) bool { return !isText(s) }):
+			q.wrong(name, "", "the parameter %q is not text in UTF-8", name)
+		case name != "tenant" && slices.Contains(values[name], ""):
+			// What chooses would choose all.
+			q.wrong(name, "leave it out", "the parameter %q is empty", name)
+		}
+	}
+	return q
+}
+
+func sorted(values url.Values) []string {
+	names := make([]string, 0, len(values))
+	for name := range values {
+		names = append(names, name)
+	}
+	slices.Sort(names)
+	return names
+}
+
+func (q *query) wrong(name, hint, format string, args ...any) {
+	q.mistakes = append(q.mistakes, mistake{Parameter: name, Message: fmt.Sprintf(format, args...), Hint: hint})
+}
+
+// err is a *problem when anything is wrong.
+func (q *query) err() error {
+	if len(q.mistakes) == 0 {
+		return nil
+	}
+	return invalid(q.mistakes...)
+}
+
+func (q *query) text(name string) string { return q.values.Get(name) }
+
+func (q *query) texts(name string) []string { return q.values[name] }
+
+// optional is nil when the parameter is absent, as opposed to empty.
+func (q *query) optional(name string) *string {
+	if !q.values.Has(name) {
+		return nil
+	}
+	text := q.values.Get(name)
+	return &text
+}
+
+func (q *query) bool(name string) bool {
+	switch q.values.Get(name) {
+	case "true":
+		return true
+	case "false":
+		return false
+	}
+	if q.values.Has(name) {
+		q.wrong(name, "write true or false", "the parameter %q is neither true nor false", name)
+	}
+	return false
+}
+
+// time reads a moment with its offset from UTC.
+func (q *query) time(name string) time.Time {
+	text := q.values.Get(name)
+	if !q.values.Has(name) {
+		return time.Time{}
+	}
+	t, err := time.Parse(time.RFC3339, text)
+	switch {
+	case err != nil && strings.Contains(text, " "):
+		q.wrong(name, "in a URL a + has to be written %2B", "the parameter %q is not a time", name)
+	case err != nil:
+		q.wrong(name, "write such as 2026-03-01T00:00:00Z", "the parameter %q is not a time of RFC 3339", name)
+	}
+	return t
+}
+
+func (q *query) limit() int {
+	text := q.values.Get("limit")
+	if !q.values.Has("limit") {
+		return defaultLimit
+	}
+	n, err := strconv.Atoi(text)
+	if err != nil || n < 1 || n > maxLimit {
+		q.wrong("limit", "", "the parameter %q has to be a number from 1 to %d", "limit", maxLimit)
+		return defaultLimit
+	}
+	return n
+}
