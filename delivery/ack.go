@@ -27,6 +27,7 @@ type deadResult struct {
 	id     ID
 	reason string
 	attempts
+	notice *Notice // to be told when it is among the dead letters; nil: nobody asks
 }
 
 // len is the number of events, each counted once.

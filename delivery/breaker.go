@@ -8,18 +8,27 @@ const (
 	breakerKeys     = 3  // over at least so many lanes: a few failing keys open nothing
 	probeFirst      = time.Second
 	probeLast       = 60 * time.Second
+	outage          = time.Minute // of an endpoint that was down for so long, the recovery is told
 )
 
 // breaker keeps a dead endpoint from being called for each of its events. It
 // opens after failures of the endpoint as a whole, and then lets one event
 // through at a time, first after a second, then after twice as long each time.
-// It is guarded by its owner's mutex.
+//
+// The first probe is the oldest event that is due, and so is every second one
+// after it; those between are others in turn, so that one event that the
+// receiver breaks over cannot keep the breaker open. A failed probe is no
+// attempt of its event, and the time that the breaker is open is no event's age.
+//
+// A receiver that answers closes it, whatever the answer is but a 5xx. It is
+// guarded by its owner's mutex.
 type breaker struct {
 	failures int
 	keys     [breakerKeys]uint64
 	seen     int // keys in use
 	open     bool
 	probing  bool
+	probes   int       // that have failed
 	next     time.Time // when open: the time of the next probe
 	wait     time.Duration
 }
@@ -68,9 +77,19 @@ func (b *breaker) answered() bool {
 // due reports whether an open breaker lets an event through now.
 func (b *breaker) due(now time.Time) bool { return !b.probing && !now.Before(b.next) }
 
+// restore opens the breaker as an owner before has left it, or lets a probe
+// through at once.
+func (b *breaker) restore(now time.Time) {
+	*b = breaker{open: true, probing: b.probing, next: now, wait: probeFirst / 2}
+}
+
+// oldest reports whether the next probe is the oldest event.
+func (b *breaker) oldest() bool { return b.probes%2 == 0 }
+
 // probeFailed puts the next probe off.
 func (b *breaker) probeFailed(now time.Time) {
 	b.probing = false
+	b.probes++
 	b.wait = min(2*b.wait, probeLast)
 	b.next = now.Add(b.wait)
 }

@@ -37,6 +37,7 @@ type courier struct {
 	lanes   laneSet
 	breaker breaker
 	retries map[ID]attempts // of the events that have failed
+	notices notices
 
 	// Reading.
 	main, side feed
@@ -57,12 +58,15 @@ type courier struct {
 	closing, lost     bool
 	adopted           bool // beyond this process's share
 	paused            string
+	pausedAt          time.Time
 	hold              time.Time // asked for by the receiver
+	health            health
 	stall             time.Time // Redis does not answer
 	unblock           string    // the state's count when it was read last
 
 	// Writing.
 	results, outgoing results // gathered, and on their way
+	healthKept        health  // as it was written last
 	writing           bool
 	// stateChanges counts the changes made here of what Redis keeps of the
 	// endpoint's state, so that an older answer undoes none.
@@ -127,8 +131,21 @@ func (c *courier) start() {
 func (c *courier) update(ep *Endpoint) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	if ep == c.ep {
+		return
+	}
+	now := time.Now()
+	activated := c.ep.State != Active && ep.State == Active
 	c.configure(ep)
-	c.resume(time.Now())
+	if c.loaded {
+		if activated {
+			c.goOn(now)
+		}
+		c.idle(now)
+		c.refit(now)
+		c.startWrite()
+	}
+	c.resume(now)
 }
 
 // resume starts whatever can go on. Call it with mu held.
@@ -141,6 +158,7 @@ func (c *courier) resume(now time.Time) {
 	}
 	c.startRead(now)
 	c.startWorkers()
+	c.startTelling(now)
 }
 
 // arm makes sure that resume is called at a time. Call it with mu held.
@@ -246,9 +264,13 @@ func (c *courier) nextLane(now time.Time) *lane {
 		}
 		return nil
 	}
-	l := c.lanes.take(c.sideShare())
+	take := c.lanes.take
+	if c.breaker.open && c.breaker.oldest() {
+		take = c.lanes.takeOldest
+	}
+	l := take(c.sideShare())
 	for l != nil && c.heldBack(l, now) {
-		l = c.lanes.take(c.sideShare())
+		l = take(c.sideShare())
 	}
 	if l == nil || c.limiter == nil {
 		return l

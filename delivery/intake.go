@@ -195,12 +195,9 @@ func (c *courier) load(ctx context.Context) bool {
 		c.readFailed(err)
 		return false
 	}
-	c.loaded, c.retries = true, retries
-	c.paused, c.hold, c.unblock = s.paused, s.hold, s.unblock
-	c.generation = generation
-	if c.paused != "" {
-		c.log.Warn().Str("endpoint", c.name).Str("reason", c.paused).Msg("endpoint is paused")
-	}
+	c.loaded, c.retries, c.generation = true, retries, generation
+	c.takeOver(&s, time.Now())
+	c.startWrite()
 	return true
 }
 
@@ -226,6 +223,7 @@ func (c *courier) checkGeneration() bool {
 // kept, because whatever is sent again was sent before. Call it with mu held.
 func (c *courier) reload() {
 	c.lanes.forget()
+	c.healthKept = health{failing: -1} // Redis may have lost it
 	for _, f := range [...]*feed{&c.main, &c.side} {
 		if f.cursor.Compare(f.seen) > 0 {
 			f.seen = f.cursor
@@ -294,25 +292,18 @@ func (c *courier) learn(s standing, changes int, until time.Time) {
 }
 
 func (c *courier) learnState(s standing) {
-	if c.paused != "" && s.paused == "" {
-		c.log.Info().Str("endpoint", c.name).Msg("endpoint goes on")
-	}
-	c.paused, c.hold = s.paused, s.hold
-	if s.unblock == c.unblock {
-		return
-	}
-	c.unblock = s.unblock
 	now := time.Now()
-	for id, a := range c.retries {
-		if a.blocked {
-			a.blocked, a.due = false, now
-			c.retries[id] = a
-		}
+	goesOn := c.paused != "" && s.paused == ""
+	c.paused, c.hold = s.paused, s.hold
+	if goesOn {
+		c.log.Info().Str("endpoint", c.name).Msg("endpoint goes on")
+		c.goOn(now)
+		c.idle(now)
+		c.startWrite()
 	}
-	for _, l := range c.lanes.lanes {
-		if l.state == laneBlocked {
-			c.lanes.again(l)
-		}
+	if s.unblock != c.unblock {
+		c.unblock = s.unblock
+		c.unblockAll(now)
 	}
 }
 

@@ -168,7 +168,23 @@ func (s *laneSet) take(sideShare int) *lane {
 	if s.aside.len() > 0 && s.inFlight < sideShare && (s.turn || from.len() == 0) {
 		from = &s.aside
 	}
-	l := from.pop()
+	return s.begin(from.pop())
+}
+
+// takeOldest is take, for the lane whose first event was committed first. Those
+// of the side stream come after all others.
+func (s *laneSet) takeOldest(sideShare int) *lane {
+	if s.ready.len() > 0 {
+		return s.begin(s.ready.popOldest())
+	}
+	if s.inFlight < sideShare {
+		return s.begin(s.aside.popOldest())
+	}
+	return nil
+}
+
+// begin makes a lane busy that was ready.
+func (s *laneSet) begin(l *lane) *lane {
 	if l == nil {
 		return nil
 	}
@@ -292,6 +308,20 @@ func (s *laneSet) release(now time.Time) time.Time {
 	return time.Time{}
 }
 
+// reschedule sets when the first events of the lanes that are held back are
+// due, as the function says.
+func (s *laneSet) reschedule(of func(first ID) (due time.Time, blocked bool)) {
+	for _, l := range s.lanes {
+		switch due, blocked := of(l.first()); {
+		case l.state == laneWaiting:
+			l.due = due
+		case l.state == laneBlocked && !blocked:
+			s.again(l)
+		}
+	}
+	heap.Init(&s.held)
+}
+
 // forget drops everything but the events in flight.
 func (s *laneSet) forget() {
 	s.ready, s.aside, s.held = laneQueue{}, laneQueue{}, nil
@@ -340,6 +370,23 @@ func (q *laneQueue) pop() *lane {
 		q.lanes, q.head = q.lanes[:0], 0
 	}
 	return l
+}
+
+// popOldest returns the lane whose first event is the oldest.
+func (q *laneQueue) popOldest() *lane {
+	if q.len() == 0 {
+		return nil
+	}
+	oldest := q.head
+	for i := q.head + 1; i < len(q.lanes); i++ {
+		if q.lanes[i].first().Compare(q.lanes[oldest].first()) < 0 {
+			oldest = i
+		}
+	}
+	l := q.lanes[oldest]
+	copy(q.lanes[q.head+1:oldest+1], q.lanes[q.head:oldest])
+	q.lanes[q.head] = l
+	return q.pop()
 }
 
 // putBack puts a lane in front that pop has just returned.

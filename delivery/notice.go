@@ -1,6 +1,10 @@
 package delivery
 
-import "time"
+import (
+	"context"
+	"slices"
+	"time"
+)
 
 // NoticeKind says what has happened to an endpoint.
 type NoticeKind string
@@ -35,4 +39,109 @@ type Notice struct {
 	// it was sent.
 	Event, WebhookID, Tenant string
 	Attempts                 int
+}
+
+// maxOwed bounds the notices of one endpoint that wait for being told.
+const maxOwed = 256
+
+// notices are those of one courier that have not been told yet, the oldest
+// first. They are guarded by its mutex.
+type notices struct {
+	owed     []Notice
+	telling  bool
+	failures int
+	next     time.Time // after a failure
+	dropped  int       // dead letters, since the last that was told
+}
+
+// tell has a notice told, in its turn. Call it with mu held.
+func (c *courier) tell(n Notice) {
+	owed := &c.notices
+	switch {
+	case c.o.Notify == nil:
+		return
+	case n.Kind == NoticeDeadLetter && len(owed.owed) >= maxOwed:
+		owed.dropped++
+		return
+	case n.Kind == NoticeRecovered && slices.ContainsFunc(owed.owed, func(o Notice) bool { return o.Kind == NoticeRecovered }):
+		return
+	}
+	owed.owed = append(owed.owed, n)
+	c.startTelling(time.Now())
+}
+
+// startTelling starts telling what is to be told, unless that is under way.
+// Call it with mu held.
+func (c *courier) startTelling(now time.Time) {
+	owed := &c.notices
+	if owed.telling || c.lost || len(owed.owed) == 0 {
+		return
+	}
+	if now.Before(owed.next) {
+		c.arm(owed.next)
+		return
+	}
+	owed.telling = true
+	c.spawn(c.tellAll)
+}
+
+// tellAll tells notices until there are none, or one could not be told.
+func (c *courier) tellAll(ctx context.Context) {
+	for {
+		c.mu.Lock()
+		owed := &c.notices
+		if c.lost || len(owed.owed) == 0 {
+			owed.telling = false
+			c.mu.Unlock()
+			return
+		}
+		n := owed.owed[0]
+		c.mu.Unlock()
+		err := c.o.Notify(ctx, n)
+		c.mu.Lock()
+		if err != nil {
+			c.tellingFailed(err)
+			c.mu.Unlock()
+			return
+		}
+		c.told(n)
+		c.mu.Unlock()
+	}
+}
+
+// tellingFailed ends telling for a while. An owner that is closing leaves what
+// is left to the next, who finds in Redis what was not told.
+func (c *courier) tellingFailed(err error) {
+	owed := &c.notices
+	owed.telling = false
+	owed.failures++
+	if owed.failures == 1 && !c.closing {
+		c.log.Warn().Err(err).Str("endpoint", c.name).Msg("a notice about the endpoint cannot be passed on now: trying again")
+	}
+	owed.next = time.Now().Add(backoff(owed.failures))
+	if c.closing {
+		owed.owed = nil
+		return
+	}
+	c.arm(owed.next)
+}
+
+// told notes that the first notice has been told.
+func (c *courier) told(n Notice) {
+	owed := &c.notices
+	owed.owed = owed.owed[1:]
+	owed.failures = 0
+	switch n.Kind {
+	case NoticePaused:
+		c.health.noticed = n.Since.UnixMilli()
+	case NoticeRecovered:
+		if c.health.trouble = 0; c.paused != "" { // in the meantime
+			c.health.trouble = c.pausedAt.UnixMilli()
+		}
+	}
+	if owed.dropped > 0 {
+		c.log.Warn().Str("endpoint", c.name).Int("dead_letters", owed.dropped).Msg("too many dead letters at once: not all were announced")
+		owed.dropped = 0
+	}
+	c.startWrite()
 }

@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"math/rand/v2"
 	"strconv"
 	"time"
 
@@ -13,13 +12,22 @@ import (
 
 // attempts is what is kept of an event that has failed, in the hash `at`.
 type attempts struct {
-	N      int       `json:"n"`
-	First  time.Time `json:"first"` // the first failure
-	Last   time.Time `json:"last"`
-	Status int       `json:"status,omitempty"`
-	Class  string    `json:"class"`
-	Error  string    `json:"error,omitempty"`
-	Answer string    `json:"answer,omitempty"` // its start
+	// N counts all of them, the failures of a list that the event was in
+	// included. Of these, Refused are on the schedule RetryRefused, and Apart, of
+	// lists that were cut since, are on none; the others are on Retry.
+	N       int  `json:"n"`
+	Refused int  `json:"refused,omitempty"`
+	Apart   int  `json:"apart,omitempty"`
+	Wrong   bool `json:"wrong,omitempty"` // the last was a refusal
+
+	First time.Time `json:"first"` // the first failure
+	Last  time.Time `json:"last"`
+	// Idle is how long, in ms, the endpoint had stood still at the first failure.
+	Idle   int64  `json:"idle,omitempty"`
+	Status int    `json:"status,omitempty"`
+	Class  string `json:"class"`
+	Error  string `json:"error,omitempty"`
+	Answer string `json:"answer,omitempty"` // its start
 
 	due     time.Time // in the sorted set `rt`
 	blocked bool      // due never
@@ -28,15 +36,15 @@ type attempts struct {
 // keptAnswer is how much of a failed attempt's answer is kept, in bytes.
 const keptAnswer = 1 << 10
 
-// jitter is how much longer than the schedule a wait may be: events that
-// failed together do not come back together.
-const jitter = 0.2
-
-// after returns the attempts with one more failure.
-func (a attempts) after(o *Outcome, now time.Time) attempts {
+// after returns the attempts with one more failure, at a time when the endpoint
+// had stood still for idle milliseconds.
+func (a attempts) after(o *Outcome, now time.Time, idle int64) attempts {
 	a.N++
 	if a.N == 1 {
-		a.First = now.UTC()
+		a.First, a.Idle = now.UTC(), idle
+	}
+	if a.Wrong = o.Kind == Refused; a.Wrong {
+		a.Refused++
 	}
 	a.Last, a.Status, a.Class, a.Error = now.UTC(), o.Status, o.Class, ""
 	if o.Err != nil {
@@ -44,20 +52,6 @@ func (a attempts) after(o *Outcome, now time.Time) attempts {
 	}
 	a.Answer = string(o.Answer[:min(len(o.Answer), keptAnswer)])
 	return a
-}
-
-// wait returns how long to wait after the n-th failure (from 1), and false
-// when there are no more attempts.
-func (e *Endpoint) wait(n int) (time.Duration, bool) {
-	schedule := e.Retry
-	if schedule == nil {
-		schedule = DefaultRetry()
-	}
-	if n > len(schedule) {
-		return 0, false
-	}
-	d := schedule[n-1]
-	return d + time.Duration(rand.Float64()*jitter*float64(d)), true
 }
 
 // never is the score of an event that waits for somebody to act.

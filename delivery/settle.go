@@ -3,7 +3,6 @@ package delivery
 import (
 	"context"
 	"net/http"
-	"strconv"
 	"time"
 )
 
@@ -26,22 +25,39 @@ func (c *courier) settle(j *job, o *Outcome, now time.Time) int {
 		return 0
 	}
 	n, dead := j.prior.N+1, len(c.results.dead)
-	switch o.Kind {
-	case Delivered:
-		c.answered(j)
-		c.finish(j)
-	case Gone:
-		c.answered(j)
-		c.lanes.again(j.lane)
-		c.pause("the receiver answered 410 Gone", now)
-	default:
-		c.failed(j, o, now)
-	}
+	c.judge(j, o, now)
 	if c.o.Log {
 		c.results.log.add(j, o, n, len(c.results.dead) > dead, c.o.KeepEvents, now)
 	}
 	c.startWrite()
 	return n
+}
+
+// The reasons of pauses that a receiver has asked for.
+const (
+	pausedGone  = "the receiver answered 410 Gone"
+	pausedAsked = "the receiver asked for it (webhook-delivery: pause)"
+)
+
+// judge does what an answer, or the lack of one, asks for: first for the event,
+// then for the endpoint.
+func (c *courier) judge(j *job, o *Outcome, now time.Time) {
+	if o.Kind == Delivered {
+		c.answered(j, now)
+		c.finish(j)
+		c.succeeded()
+	} else {
+		c.failed(j, o, now)
+	}
+	switch {
+	case o.Kind == Gone:
+		c.pause(pausedGone, now)
+	case o.Wish == WishPause:
+		c.pause(pausedAsked, now)
+	}
+	if o.Kind != Delivered {
+		c.fails(now)
+	}
 }
 
 // unsent puts an event back that was not sent.
@@ -86,29 +102,34 @@ func (c *courier) finish(j *job) {
 	c.lanes.advance(j.lane)
 }
 
-func (c *courier) answered(j *job) {
+// answered notes that there is somebody who answers.
+func (c *courier) answered(j *job, now time.Time) {
 	if j.probe {
 		c.breaker.probeLost()
 	}
-	if c.breaker.answered() {
-		c.log.Info().Str("endpoint", c.name).Msg("endpoint answers again")
-		c.startWorkers()
+	if !c.breaker.answered() {
+		return
 	}
+	if down := now.Sub(time.UnixMilli(c.health.open)); down >= outage && c.health.trouble == 0 && c.o.Notify != nil {
+		c.health.trouble = c.health.open
+	}
+	c.health.open = 0
+	c.idle(now)
+	c.log.Info().Str("endpoint", c.name).Msg("endpoint answers again")
+	c.startWorkers()
 }
 
-// failed schedules the repeat of an event, or gives it up.
-func (c *courier) failed(j *job, o *Outcome, now time.Time) {
+// unreached notes that an endpoint has failed as a whole, and reports whether
+// the attempt was a probe of one that is known to be down.
+func (c *courier) unreached(j *job, now time.Time) (probe bool) {
 	switch {
-	case !endpointFailure(o):
-		c.answered(j)
 	case j.probe && c.breaker.open:
-		// Time in which the endpoint is down uses no attempts up. The next
-		// probe is with another event, in case it is this one's fault.
 		c.breaker.probeFailed(now)
-		c.lanes.again(j.lane)
 		c.arm(c.breaker.next)
-		return
+		return true
 	case c.breaker.failed(now, j.lane.key):
+		c.health.open = now.UnixMilli()
+		c.idle(now)
 		c.log.Warn().Str("endpoint", c.name).Dur("probe_in_ms", c.breaker.wait).
 			Msg("endpoint fails for all of its events: only probes are sent until it answers")
 		for _, l := range c.lanes.lanes {
@@ -116,22 +137,35 @@ func (c *courier) failed(j *job, o *Outcome, now time.Time) {
 		}
 		c.arm(c.breaker.next)
 	}
-	a := j.prior.after(o, now)
-	wait, more := j.ep.wait(a.N)
-	if !more {
-		c.exhausted(j, a, now)
-		return
-	}
-	a.due = now.Add(wait)
+	return false
+}
+
+// failed schedules the repeat of an event, or gives it up.
+func (c *courier) failed(j *job, o *Outcome, now time.Time) {
 	if o.RetryAfter > 0 && (o.Status == http.StatusTooManyRequests || o.Status == http.StatusServiceUnavailable) {
 		c.askedToHold(now.Add(o.RetryAfter))
-		if a.due.Before(c.hold) {
-			a.due = c.hold
-		}
 	}
-	c.keep(j, a)
-	c.lanes.hold(j.lane, a.due)
-	c.arm(a.due)
+	probe := false
+	if endpointFailure(o) {
+		probe = c.unreached(j, now)
+	} else {
+		c.answered(j, now)
+	}
+	a := j.prior.after(o, now, c.health.idledFor(now))
+	switch {
+	case o.Wish == WishAbort:
+		c.bury(j, a, "the receiver asked not to repeat it (webhook-delivery: abort)", now)
+	case o.Kind == Gone || probe:
+		c.lanes.again(j.lane) // that is no attempt of the event
+	default:
+		if why := c.schedule(&a, now); why != "" {
+			c.exhausted(j, a, why, now)
+			return
+		}
+		c.keep(j, a)
+		c.lanes.hold(j.lane, a.due)
+		c.arm(a.due)
+	}
 }
 
 // maxHold is the longest pause that a receiver may ask for.
@@ -160,48 +194,46 @@ func (c *courier) keep(j *job, a attempts) {
 
 // exhausted does what the endpoint wants done with an event whose last attempt
 // has failed.
-func (c *courier) exhausted(j *job, a attempts, now time.Time) {
-	e := c.log.Error().Str("endpoint", c.name).Str("event", j.msg.Type).Str("webhook_id", j.msg.ID).Int("attempts", a.N)
-	switch j.ep.OnExhausted {
+func (c *courier) exhausted(j *job, a attempts, why string, now time.Time) {
+	switch c.ep.OnExhausted {
 	case Block:
 		a.blocked = true
 		c.keep(j, a)
 		c.lanes.block(j.lane)
-		e.Msg("attempts exhausted: the event's key is blocked")
+		c.gaveUp(j, &a, why, "attempts exhausted: the event's key is blocked")
 	case Pause:
 		a.due = now // one more attempt when the endpoint goes on
 		c.keep(j, a)
 		c.lanes.again(j.lane)
+		c.gaveUp(j, &a, why, "attempts exhausted: the endpoint is paused")
 		c.pause("an event's attempts were exhausted: "+j.msg.ID, now)
-		e.Msg("attempts exhausted: the endpoint is paused")
 	default:
-		delete(c.retries, j.id)
-		c.results.dead = append(c.results.dead, deadResult{j.id, deadReason(&a), a})
-		c.lanes.advance(j.lane)
-		e.Msg("attempts exhausted: the event went to the dead letters")
+		c.bury(j, a, why, now)
 	}
 }
 
-func deadReason(a *attempts) string {
-	return "no success in " + strconv.Itoa(a.N) + " attempts"
+func (c *courier) gaveUp(j *job, a *attempts, why, what string) {
+	c.log.Error().Str("endpoint", c.name).Str("event", j.msg.Type).Str("webhook_id", j.msg.ID).Int("attempts", a.N).Str("why", why).Msg(what)
 }
 
-func (c *courier) pause(reason string, now time.Time) {
-	if c.paused != "" {
-		return
+// bury gives an event up: it goes to the dead letters, and its lane goes on.
+func (c *courier) bury(j *job, a attempts, why string, now time.Time) {
+	delete(c.retries, j.id)
+	r := deadResult{id: j.id, reason: why, attempts: a}
+	if c.o.Notify != nil {
+		r.notice = &Notice{
+			Kind: NoticeDeadLetter, Endpoint: c.name, Reason: why, Since: now.UTC(),
+			Event: j.msg.Type, WebhookID: j.msg.ID, Tenant: j.msg.Tenant, Attempts: a.N,
+		}
 	}
-	c.paused = reason
-	c.stateChanges++
-	c.results.state = append(c.results.state, pausedState(reason, now)...)
-	c.log.Error().Str("endpoint", c.name).Str("reason", reason).Msg("endpoint paused: its events are kept until it is unpaused")
-	for _, l := range c.lanes.lanes {
-		c.lanes.dropBodies(l)
-	}
+	c.results.dead = append(c.results.dead, r)
+	c.lanes.advance(j.lane)
+	c.gaveUp(j, &a, why, "event given up: it went to the dead letters")
 }
 
 // startWrite writes results, unless that is under way. Call it with mu held.
 func (c *courier) startWrite() {
-	if c.writing || c.lost || c.results.empty() {
+	if c.writing || c.lost || c.results.empty() && c.health == c.healthKept {
 		return
 	}
 	c.writing = true
@@ -243,6 +275,7 @@ func (c *courier) writeAll(ctx context.Context) {
 func (c *courier) takeResults() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	c.keepHealth()
 	c.writing = !c.lost && !c.results.empty()
 	if c.writing {
 		c.outgoing, c.results = c.results, c.outgoing
@@ -278,6 +311,9 @@ func (c *courier) written(owned bool) bool {
 	}
 	for i := range c.outgoing.dead { // one that was lost with the tail comes again
 		delete(c.skip, c.outgoing.dead[i].id)
+		if n := c.outgoing.dead[i].notice; n != nil {
+			c.tell(*n)
+		}
 	}
 	c.outgoing.reset()
 	c.checkGeneration()

@@ -19,8 +19,10 @@ type Suspension struct {
 	Until time.Time
 }
 
-// Suspended returns whether the endpoint was paused because of an answer 410
-// or an exhausted event, or has asked for a pause.
+// Suspended returns whether the endpoint was paused by itself: because of an
+// answer 410, of a receiver that asked for it, of an exhausted event, or of
+// having failed for too long. It also returns until when the receiver has asked
+// for nothing to be sent.
 func (q *Queue) Suspended(ctx context.Context, endpoint string) (Suspension, error) {
 	v, err := q.client.HMGet(ctx, q.keys.state(endpoint), "paused", "since", "hold").Result()
 	if err != nil {
@@ -42,10 +44,10 @@ func suspensionOf(paused, since, hold string) Suspension {
 }
 
 // Unpause lets an endpoint that was paused by itself go on, at once in every
-// process. Its events were kept.
+// process. Its events were kept, and it has the whole of PauseAfter again.
 func (q *Queue) Unpause(ctx context.Context, endpoint string) error {
 	pipe := q.client.TxPipeline()
-	pipe.HDel(ctx, q.keys.state(endpoint), "paused", "since", "hold")
+	pipe.HDel(ctx, q.keys.state(endpoint), "paused", "since", "hold", "failing")
 	pipe.Publish(ctx, q.keys.wake(), wakeAll)
 	if _, err := pipe.Exec(ctx); err != nil {
 		return fmt.Errorf("unpause endpoint %q: %w", endpoint, unreachable(err))
@@ -117,16 +119,6 @@ func (q *Queue) Orphans(ctx context.Context, known []Endpoint) (map[string]int64
 		return nil, fmt.Errorf("list queues: %w", unreachable(err))
 	}
 	return orphans, nil
-}
-
-// loadState reads the endpoint's state, as renewScript tells it later.
-func (q *Queue) loadState(ctx context.Context, endpoint string) (standing, error) {
-	v, err := q.client.HMGet(ctx, q.keys.state(endpoint), "paused", "hold", "unblock").Result()
-	if err != nil {
-		return standing{}, fmt.Errorf("read state of endpoint %q: %w", endpoint, unreachable(err))
-	}
-	text := func(i int) string { s, _ := v[i].(string); return s }
-	return standing{owned: true, more: true, moreAside: true, paused: text(0), hold: parseHold(text(1)), unblock: text(2)}, nil
 }
 
 func pausedState(reason string, now time.Time) []any {

@@ -1,0 +1,152 @@
+package delivery
+
+import (
+	"math/rand/v2"
+	"strconv"
+	"time"
+)
+
+// An event has two budgets: attempts, counted on two schedules, and age.
+//
+// An attempt that the receiver has refused as wrong counts on RetryRefused, any
+// other failure on Retry, and the kind of the last one says which of the two
+// goes on: an event that was refused twice while a deployment was under way
+// still has all of Retry for a failure of the network. The event is given up
+// when the schedule that is to go on has no step left.
+//
+// Age runs from the first failure, and stands still with the endpoint: while
+// it is paused or its breaker is open, no event grows older (see health). The
+// last attempt is at the age of MaxAge, should the schedule go beyond it; one
+// that fails then or later is the last.
+
+// jitter is how much longer than the schedule a wait may be: events that
+// failed together do not come back together.
+const jitter = 0.2
+
+// schedule returns the waits that the event's next attempt is taken from, and
+// which of them it is, from 1; 0: none has been used yet.
+func (e *Endpoint) schedule(a *attempts) ([]time.Duration, int) {
+	switch {
+	case a.Wrong && e.RetryRefused == nil:
+		return DefaultRetryRefused(), a.Refused
+	case a.Wrong:
+		return e.RetryRefused, a.Refused
+	case e.Retry == nil:
+		return DefaultRetry(), a.N - a.Refused - a.Apart
+	}
+	return e.Retry, a.N - a.Refused - a.Apart
+}
+
+// wait returns how long to wait before the next attempt, and false when there
+// is none left.
+func (e *Endpoint) wait(a *attempts) (time.Duration, bool) {
+	schedule, n := e.schedule(a)
+	if n > len(schedule) {
+		return 0, false
+	}
+	if n < 1 {
+		return 0, true
+	}
+	d := schedule[n-1]
+	return d + time.Duration(rand.Float64()*jitter*float64(d)), true
+}
+
+// longest is the longest that wait returns; of a schedule that has run out, its
+// last step, which an event that waits has been promised.
+func (e *Endpoint) longest(a *attempts) time.Duration {
+	schedule, n := e.schedule(a)
+	if n = min(n, len(schedule)); n < 1 {
+		return 0
+	}
+	return time.Duration((1 + jitter) * float64(schedule[n-1]))
+}
+
+func (e *Endpoint) maxAge() time.Duration {
+	if e.MaxAge > 0 {
+		return e.MaxAge
+	}
+	return DefaultMaxAge
+}
+
+// pauseAfter returns 0 for never.
+func (e *Endpoint) pauseAfter() time.Duration {
+	switch {
+	case e.PauseAfter > 0:
+		return e.PauseAfter
+	case e.PauseAfter == 0:
+		return DefaultPauseAfter
+	}
+	return 0
+}
+
+// deadline is when the event has the age of MaxAge. Call it with mu held.
+func (c *courier) deadline(a *attempts, now time.Time) time.Time {
+	idle := time.Duration(max(0, c.health.idledFor(now)-a.Idle)) * time.Millisecond
+	return a.First.Add(c.ep.maxAge() + idle)
+}
+
+// schedule sets when the event is due again; or it says why it is given up.
+// Call it with mu held.
+func (c *courier) schedule(a *attempts, now time.Time) (why string) {
+	wait, more := c.ep.wait(a)
+	deadline := c.deadline(a, now)
+	n := strconv.Itoa(a.N)
+	switch {
+	case !now.Before(deadline):
+		return "no success in " + n + " attempts within " + c.ep.maxAge().String() + " (max_age)"
+	case !more && a.Wrong:
+		return "the receiver has refused it: no success in " + n + " attempts"
+	case !more:
+		return "no success in " + n + " attempts"
+	}
+	a.due = now.Add(wait)
+	if a.due.Before(c.hold) {
+		a.due = c.hold
+	}
+	if a.due.After(deadline) {
+		a.due = deadline
+	}
+	return ""
+}
+
+// refit brings what waits in line with changed settings: an event that a
+// shorter schedule would have sent earlier is due earlier, and one that blocks
+// its key at an endpoint that does not want that any more has another attempt.
+// A longer schedule holds from the next failure on. Call it with mu held.
+func (c *courier) refit(now time.Time) {
+	for id, a := range c.retries {
+		switch {
+		case a.blocked && c.ep.OnExhausted == Block || a.Last.IsZero():
+			continue
+		case a.blocked:
+			a.blocked, a.due = false, now
+		default:
+			for _, t := range [...]time.Time{a.Last.Add(c.ep.longest(&a)), c.deadline(&a, now)} {
+				if t.Before(a.due) {
+					a.due = t
+				}
+			}
+		}
+		c.retries[id] = a
+	}
+	c.lanes.reschedule(func(first ID) (due time.Time, blocked bool) {
+		a := c.retries[first]
+		return a.due, a.blocked
+	})
+}
+
+// unblockAll gives each event that blocks its key one more attempt now. Call it
+// with mu held.
+func (c *courier) unblockAll(now time.Time) {
+	for id, a := range c.retries {
+		if a.blocked {
+			a.blocked, a.due = false, now
+			c.retries[id] = a
+		}
+	}
+	for _, l := range c.lanes.lanes {
+		if l.state == laneBlocked {
+			c.lanes.again(l)
+		}
+	}
+}

@@ -1,0 +1,174 @@
+package delivery
+
+import (
+	"context"
+	"fmt"
+	"strconv"
+	"time"
+)
+
+// health is what Redis keeps of how an endpoint fares, beside why it is paused:
+// its next owner goes on where this one stopped. Times are in ms since 1970;
+// 0: none.
+type health struct {
+	failing int64 // since when every attempt has failed
+	open    int64 // since when the breaker is open
+	trouble int64 // since when it had not answered, while its recovery is to be told
+	noticed int64 // the beginning of the pause that was told of last
+	idle    int64 // how long, in ms, it has stood still before idling
+	idling  int64 // since when it stands still: paused, or its breaker open
+}
+
+// healthFields are the names of health's fields, in their order.
+var healthFields = [...]string{"failing", "open", "trouble", "noticed", "idle", "idling"}
+
+func (h *health) values() [len(healthFields)]*int64 {
+	return [...]*int64{&h.failing, &h.open, &h.trouble, &h.noticed, &h.idle, &h.idling}
+}
+
+// idledFor is how long, in ms, the endpoint has stood still up to now. It never
+// falls, so the difference of two is the time that is no event's age.
+func (h *health) idledFor(now time.Time) int64 {
+	if h.idling == 0 {
+		return h.idle
+	}
+	return h.idle + max(0, now.UnixMilli()-h.idling)
+}
+
+// condition is all that Redis keeps of an endpoint's state.
+type condition struct {
+	standing
+	since time.Time // of the pause
+	health
+}
+
+// loadState reads the endpoint's state, of which renewScript tells a part later.
+func (q *Queue) loadState(ctx context.Context, endpoint string) (condition, error) {
+	fields := append([]string{"paused", "hold", "unblock", "since"}, healthFields[:]...)
+	v, err := q.client.HMGet(ctx, q.keys.state(endpoint), fields...).Result()
+	if err != nil {
+		return condition{}, fmt.Errorf("read state of endpoint %q: %w", endpoint, unreachable(err))
+	}
+	text := func(i int) string { s, _ := v[i].(string); return s }
+	c := condition{
+		standing: standing{owned: true, more: true, moreAside: true, paused: text(0), hold: parseHold(text(1)), unblock: text(2)},
+		since:    parseHold(text(3)),
+	}
+	for i, value := range c.health.values() {
+		if n, err := strconv.ParseInt(text(4+i), 10, 64); err == nil {
+			*value = n
+		}
+	}
+	return c, nil
+}
+
+// state returns the fields and values to write.
+func (h *health) state() []any {
+	out := make([]any, 0, 2*len(healthFields))
+	for i, value := range h.values() {
+		text := ""
+		if *value != 0 {
+			text = strconv.FormatInt(*value, 10)
+		}
+		out = append(out, healthFields[i], text)
+	}
+	return out
+}
+
+// takeOver goes on where the endpoint's last owner stopped. Call it with mu held.
+func (c *courier) takeOver(s *condition, now time.Time) {
+	c.paused, c.hold, c.unblock, c.pausedAt = s.paused, s.hold, s.unblock, s.since
+	c.health, c.healthKept = s.health, s.health
+	if c.health.open != 0 && c.lanes.order != OrderEndpoint {
+		c.breaker.restore(now)
+	} else {
+		c.health.open = 0
+	}
+	if c.health.idling != 0 && !c.standsStill() {
+		c.goOn(now) // somebody has let it go on while nobody had it
+	}
+	c.idle(now)
+	c.refit(now)
+	if c.paused != "" {
+		c.log.Warn().Str("endpoint", c.name).Str("reason", c.paused).Msg("endpoint is paused")
+		if c.health.noticed != c.pausedAt.UnixMilli() {
+			c.tell(Notice{Kind: NoticePaused, Endpoint: c.name, Reason: c.paused, Since: c.pausedAt})
+		}
+	}
+}
+
+// standsStill reports whether events of the endpoint do not grow older now.
+func (c *courier) standsStill() bool {
+	return c.paused != "" || c.ep.State != Active || c.breaker.open
+}
+
+// idle starts or stops the clock of the time that is no event's age. It is
+// called whenever standsStill may have changed, with mu held.
+func (c *courier) idle(now time.Time) {
+	switch still := c.standsStill(); {
+	case still && c.health.idling == 0:
+		c.health.idling = now.UnixMilli()
+	case !still && c.health.idling != 0:
+		c.health.idle, c.health.idling = c.health.idledFor(now), 0
+	}
+}
+
+// goOn gives an endpoint that somebody has let go on a new start: it is called
+// at once, and has the whole of PauseAfter again. Call it with mu held.
+func (c *courier) goOn(now time.Time) {
+	c.health.failing = 0
+	if c.breaker.open {
+		c.breaker.restore(now)
+	}
+}
+
+// keepHealth adds what has changed of the endpoint's health to what is written
+// next: in batches, because an endpoint that fails every second time changes
+// it with each answer. Call it with mu held.
+func (c *courier) keepHealth() {
+	if c.health != c.healthKept {
+		c.results.state = append(c.results.state, c.health.state()...)
+		c.healthKept = c.health
+	}
+}
+
+// pause lets the endpoint have nothing until somebody lets it go on. Its events
+// are kept. Call it with mu held.
+func (c *courier) pause(reason string, now time.Time) {
+	if c.paused != "" {
+		return
+	}
+	c.paused, c.pausedAt = reason, time.UnixMilli(now.UnixMilli()).UTC()
+	c.stateChanges++
+	c.results.state = append(c.results.state, pausedState(reason, now)...)
+	if c.health.trouble == 0 && c.o.Notify != nil {
+		c.health.trouble = now.UnixMilli()
+	}
+	c.idle(now)
+	c.log.Error().Str("endpoint", c.name).Str("reason", reason).Msg("endpoint paused: its events are kept until it is unpaused")
+	c.tell(Notice{Kind: NoticePaused, Endpoint: c.name, Reason: reason, Since: c.pausedAt})
+	for _, l := range c.lanes.lanes {
+		c.lanes.dropBodies(l)
+	}
+}
+
+// succeeded notes that the endpoint has taken an event. Call it with mu held.
+func (c *courier) succeeded() {
+	c.health.failing = 0
+	if c.health.trouble != 0 && c.paused == "" {
+		c.tell(Notice{Kind: NoticeRecovered, Endpoint: c.name, Since: time.UnixMilli(c.health.trouble).UTC()})
+	}
+}
+
+// fails notes that an attempt has failed, and pauses the endpoint when all have
+// for as long as it may take. Call it with mu held, when the event is settled.
+func (c *courier) fails(now time.Time) {
+	if c.health.failing == 0 {
+		c.health.failing = now.UnixMilli()
+		return
+	}
+	since := time.UnixMilli(c.health.failing)
+	if limit := c.ep.pauseAfter(); limit > 0 && now.Sub(since) >= limit {
+		c.pause("every attempt has failed since "+since.UTC().Format(time.RFC3339), now)
+	}
+}
