@@ -87,7 +87,7 @@ func (f found) view() EndpointView {
 		e := f.file.Endpoint
 		v := EndpointView{Name: e.Name, From: FromFile, State: e.State.String(), Settings: f.file.Public, Keys: []KeyView{}}
 		for _, k := range e.Secrets {
-			v.Keys = append(v.Keys, KeyView{Kind: kindOf(publicOf(k)), Public: publicOf(k)})
+			v.Keys = append(v.Keys, KeyView{Kind: kindOf(k.Public()), Public: k.Public()})
 		}
 		return v
 	}
@@ -154,11 +154,8 @@ func (s *Service) AddEndpoint(ctx context.Context, a Actor, n NewEndpoint) (Crea
 	}
 	var view CreatedView
 	if len(secrets) == 0 {
-		made, err := makeSecret(n.Ed25519)
-		if err != nil {
-			return CreatedView{}, err
-		}
-		secrets, view.Secret, view.Public = []delivery.Secret{made}, made.Reveal(), publicOf(made)
+		made := makeSecret(n.Ed25519)
+		secrets, view.Secret, view.Public = []delivery.Secret{made}, made.Reveal(), made.Public()
 	}
 	added, err := store.AddEndpoint(ctx, a.Name, state.Endpoint{
 		Name: name, Tenants: spec.Endpoint.Tenants, State: spec.Endpoint.State, Document: spec.Document, Public: spec.Public,

@@ -8,16 +8,27 @@ import (
 	"gancho/internal/state"
 )
 
-// live adds to the views how the endpoints stand in the queue.
+// live adds to the views how the endpoints stand in the queue, in one round trip.
 func (s *Service) live(ctx context.Context, views []EndpointView) error {
-	for i := range views {
-		n, oldest, err := s.Queue.Backlog(ctx, views[i].Name)
-		if err != nil {
-			return err
-		}
-		views[i].Live = &LiveView{Queued: n, Oldest: oldest}
+	names := make([]string, len(views))
+	for i, v := range views {
+		names[i] = v.Name
+	}
+	stats, err := s.Queue.Stats(ctx, names)
+	if err != nil {
+		return err
+	}
+	for i, q := range stats {
+		views[i].Live = liveView(q)
 	}
 	return nil
+}
+
+func liveView(q delivery.Stats) *LiveView {
+	return &LiveView{
+		Queued: q.Backlog, Oldest: q.Oldest, Replays: q.Replays, Retrying: q.Failed - q.Blocked, Blocked: q.Blocked, Dead: q.Dead,
+		Paused: q.Reason, Since: q.Since, Held: q.Until, Failing: q.Failing, Delivering: q.Owned, LogWaiting: q.LogRecords, LogLost: q.LogLost,
+	}
 }
 
 // slotPatience is how long Status waits for the source.

@@ -100,11 +100,8 @@ func (s *Service) Rotate(ctx context.Context, a Actor, name string, r Rotation) 
 	var view CreatedView
 	key := r.Secret
 	if key == nil {
-		made, err := makeSecret(r.Ed25519)
-		if err != nil {
-			return CreatedView{}, err
-		}
-		key, view.Secret, view.Public = &made, made.Reveal(), publicOf(made)
+		made := makeSecret(r.Ed25519)
+		key, view.Secret, view.Public = &made, made.Reveal(), made.Public()
 	}
 	e, err := store.RotateSecret(ctx, a.Name, name, *key, r.Overlap)
 	if err != nil {

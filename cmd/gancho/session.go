@@ -1,0 +1,241 @@
+package main
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"os/user"
+
+	"github.com/mattn/go-isatty"
+	"github.com/redis/go-redis/v9"
+	"github.com/rs/zerolog"
+	"github.com/spf13/cobra"
+
+	"gancho/cdc"
+	"gancho/config"
+	"gancho/delivery"
+	"gancho/internal/control"
+	"gancho/internal/state"
+	"gancho/mapping"
+)
+
+// sessionFlags are those of every command that works on what Gancho keeps.
+type sessionFlags struct {
+	config string
+	json   bool
+}
+
+func (f *sessionFlags) register(cmd *cobra.Command) {
+	cmd.PersistentFlags().StringVarP(&f.config, "config", "c", "gancho.yaml", "configuration `file`")
+	cmd.PersistentFlags().BoolVar(&f.json, "json", false, "print JSON, for scripts")
+}
+
+// parts are what a command needs beside the configuration.
+type parts uint8
+
+const (
+	withStore  parts = 1 << iota // PostgreSQL, where there is a state.key
+	withQueue                    // Redis
+	withSender                   // to send a test
+	withSlot                     // to look at the source
+)
+
+// session is what a command works with.
+type session struct {
+	*control.Service
+	actor  control.Actor
+	config *config.Config
+	cmd    *cobra.Command
+	json   bool
+	close  []func()
+}
+
+// open reads the configuration and connects to what the command needs. The
+// caller ends the session.
+func (f *sessionFlags) open(cmd *cobra.Command, needs parts) (_ *session, err error) {
+	c, err := config.Load(f.config, os.LookupEnv)
+	if err != nil {
+		return nil, err
+	}
+	files, err := fileEndpoints(c)
+	if err != nil {
+		return nil, err
+	}
+	s := &session{actor: control.Actor{Name: "cli:" + osUser(), Role: state.Admin}, config: c, cmd: cmd, json: f.json}
+	defer func() {
+		if err != nil {
+			s.end()
+		}
+	}()
+	o := control.Options{
+		Parse: specOf, Version: version,
+		File:      func() []control.FileEndpoint { return files },
+		Catalogue: func() []control.EventType { return nil },
+	}
+	if needs&withStore != 0 && c.State.On() {
+		if o.Store, err = s.openStore(cmd.Context()); err != nil {
+			return nil, err
+		}
+	}
+	if needs&withQueue != 0 {
+		if o.Queue, err = s.openQueue(cmd.Context()); err != nil {
+			return nil, err
+		}
+	}
+	if needs&withSender != 0 {
+		o.Sender = delivery.NewSender(delivery.SenderOptions{Version: version, Logger: zerolog.Nop()})
+		s.close = append(s.close, o.Sender.Close)
+	}
+	if needs&withSlot != 0 {
+		o.Slot = s.slot
+	}
+	s.Service = control.New(o)
+	return s, nil
+}
+
+// end releases the connections.
+func (s *session) end() {
+	for _, c := range s.close {
+		c()
+	}
+}
+
+func (s *session) openStore(ctx context.Context) (*state.Store, error) {
+	keys, err := state.ParseKeys(s.config.State.Key.Reveal())
+	if err != nil {
+		return nil, fmt.Errorf("%s:%d: state.key: %w", s.config.File, s.config.State.KeyLine, err)
+	}
+	dsn := cmp.Or(s.config.State.DSN, s.config.Source.DSN).Reveal()
+	store, err := state.Open(ctx, state.Options{DSN: dsn, Keyring: keys, Logger: zerolog.Nop()})
+	if err != nil {
+		return nil, fmt.Errorf("open the state: %w", err)
+	}
+	s.close = append(s.close, store.Close)
+	return store, nil
+}
+
+func (s *session) openQueue(ctx context.Context) (*delivery.Queue, error) {
+	redis.SetLogger(redisLog{zerolog.Nop()})
+	o := queueOptions(&s.config.Queue)
+	o.Logger = zerolog.Nop()
+	queue, err := delivery.OpenQueue(ctx, o)
+	if err != nil {
+		return nil, fmt.Errorf("open the queue: %w", err)
+	}
+	s.close = append(s.close, func() { _ = queue.Close() }) // all that was sent has been answered
+	return queue, nil
+}
+
+// slot asks the source how the capture stands.
+func (s *session) slot(ctx context.Context) (control.Slot, error) {
+	conn, err := cdc.Connect(ctx, s.config.Source.DSN.Reveal())
+	if err != nil {
+		return control.Slot{}, fmt.Errorf("connect to the source: %w", err)
+	}
+	defer func() { _ = conn.Close(context.WithoutCancel(ctx)) }()
+	lag, err := cdc.Lag(ctx, conn, s.config.Source.Slot)
+	if err != nil {
+		return control.Slot{}, err
+	}
+	return control.Slot{
+		Name: s.config.Source.Slot, Active: lag.Active, UnconfirmedBytes: lag.UnconfirmedBytes, HeldBytes: lag.HeldBytes, WALStatus: lag.WALStatus,
+	}, nil
+}
+
+// fileEndpoints are the configuration's endpoints for control.
+func fileEndpoints(c *config.Config) ([]control.FileEndpoint, error) {
+	endpoints, err := endpointsOf(c)
+	if err != nil {
+		return nil, err
+	}
+	out := make([]control.FileEndpoint, len(endpoints))
+	for i := range endpoints {
+		e := &c.Endpoints[i]
+		out[i].Spec = control.Spec{Endpoint: endpoints[i], Document: e.Document(), Public: e.Public()}
+	}
+	return out, nil
+}
+
+// catalogueOf are the events that the rules make, for control.
+func catalogueOf(rules *mapping.Rules) []control.EventType {
+	var out []control.EventType
+	for _, e := range rules.Catalogue() {
+		out = append(out, control.EventType{
+			Event: e.Event, Title: e.Title, Rule: e.Rule, Table: e.Table.String(), On: e.On, Fields: e.Fields, Version: e.Version,
+		})
+	}
+	return out
+}
+
+// osUser is who sits at the command line, for the audit log.
+func osUser() string {
+	if u, err := user.Current(); err == nil && u.Username != "" {
+		return u.Username
+	}
+	return "unknown"
+}
+
+// run opens a session, calls do, and says what a person can do about its error.
+func (f *sessionFlags) run(cmd *cobra.Command, needs parts, do func(context.Context, *session) error) error {
+	s, err := f.open(cmd, needs)
+	if err == nil {
+		defer s.end()
+		err = do(cmd.Context(), s)
+	}
+	return explain(err)
+}
+
+// explain says what to do about an error, and makes wrong input a usageError.
+func explain(err error) error {
+	var invalid *control.InvalidError
+	var readOnly *control.ReadOnlyError
+	switch {
+	case errors.As(err, &invalid), errors.As(err, &readOnly):
+		return usageError{err}
+	case errors.Is(err, state.ErrSchema):
+		return fmt.Errorf("%w (in the database of state.dsn, or source.dsn without it)", err)
+	case errors.Is(err, state.ErrUnreachable):
+		return fmt.Errorf("%w; check state.dsn (source.dsn without it) and that the server runs", err)
+	case errors.Is(err, delivery.ErrUnreachable):
+		return fmt.Errorf("%w; check queue.redis and that the server runs", err)
+	}
+	return err
+}
+
+// missing says of what there is nothing; other errors stay as they are.
+func missing(err error, format string, args ...any) error {
+	if errors.Is(err, state.ErrNotFound) {
+		return usageError{fmt.Errorf(format, args...)}
+	}
+	return err
+}
+
+// print writes a document for scripts.
+func (s *session) print(v any) error {
+	e := json.NewEncoder(s.cmd.OutOrStdout())
+	e.SetEscapeHTML(false)
+	e.SetIndent("", "  ")
+	return e.Encode(v)
+}
+
+// line writes one of a stream of documents.
+func (s *session) line(v any) error {
+	e := json.NewEncoder(s.cmd.OutOrStdout())
+	e.SetEscapeHTML(false)
+	return e.Encode(v)
+}
+
+// say writes a text for people.
+func (s *session) say(format string, args ...any) error {
+	_, err := fmt.Fprintf(s.cmd.OutOrStdout(), format, args...)
+	return err
+}
+
+// isTerminal reports whether v is a terminal that a person sits at.
+func isTerminal(v any) bool {
+	f, ok := v.(*os.File)
+	return ok && isatty.IsTerminal(f.Fd())
+}
