@@ -88,8 +88,10 @@ type ExchangeView struct {
 	Outcome string      `json:"outcome"` // delivered, retry, refused, gone
 	Class   string      `json:"class"`
 	Error   string      `json:"error,omitempty"`
-	// Address is where the receiver was reached, Protocol and TLS how.
+	// Address is where the connection went (to the Proxy, where there is one),
+	// Protocol and TLS how.
 	Address  string     `json:"address,omitempty"`
+	Proxy    string     `json:"proxy,omitempty"`
 	Protocol string     `json:"protocol,omitempty"`
 	TLS      string     `json:"tls,omitempty"`
 	Timing   TimingView `json:"timing"`
