@@ -82,7 +82,7 @@ if tonumber(ARGV[2]) > 0 then
   local records = redis.call('HINCRBY', KEYS[6], 'log_records', ARGV[2])
   local bytes = redis.call('HINCRBY', KEYS[6], 'log_bytes', #ARGV[3])
   local most, largest = tonumber(ARGV[4]), tonumber(ARGV[5])
-  if full then most, largest = most / 16, largest / 16 end
+  if full then most, largest = most / 64, largest / 64 end
   for i = 1, 64 do
     if records <= most and bytes <= largest then break end
     local oldest = redis.call('XRANGE', KEYS[8], '-', '+', 'COUNT', 1)[1]

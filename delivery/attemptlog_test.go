@@ -1,0 +1,244 @@
+package delivery_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
+
+	"gancho/delivery"
+)
+
+// logged waits for n records in the endpoint's log.
+func logged(t testing.TB, q *delivery.Queue, endpoint string, n int) (records []delivery.LogRecord, ids []string) {
+	t.Helper()
+	eventually(t, fmt.Sprint(n, " records in the log"), func() bool {
+		entries, err := q.Log(t.Context(), endpoint, 10_000)
+		if err != nil {
+			t.Fatal(err)
+		}
+		records, ids = nil, nil
+		for _, e := range entries {
+			records, ids = append(records, e.Records...), append(ids, e.ID)
+		}
+		return len(records) >= n
+	})
+	return records, ids
+}
+
+func statsOf(t testing.TB, q *delivery.Queue, endpoint string) delivery.Stats {
+	t.Helper()
+	all, err := q.Stats(t.Context(), []string{endpoint})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return all[0]
+}
+
+// The log tells of every attempt what was sent, when, and what came of it.
+func TestAttemptsAreLogged(t *testing.T) {
+	t.Parallel()
+	r := startRedis(t)
+	ep := delivery.Endpoint{Name: "a", Order: delivery.OrderEndpoint, Retry: ms(1)}
+	q := openQueue(t, r, ep)
+	sink := newReceiver()
+	sink.answer = func(_ context.Context, _ *delivery.Endpoint, m *delivery.Message, n int) delivery.Outcome {
+		o := delivered()
+		if n == 1 && m.Key == "k1" || m.Key == "k2" {
+			o = status(503)
+			o.Err = errors.New("post to https://x: \"503\"\n\xff")
+		}
+		o.Duration = 1234567 * time.Nanosecond
+		return o
+	}
+	dispatch(t, q, sink, delivery.DispatcherOptions{Log: true, KeepEvents: true}, ep)
+	client := redisClient(t, r)
+	var want []delivery.LogRecord
+	record := func(m delivery.Message, number, status int, outcome string) {
+		l := delivery.LogRecord{
+			WebhookID: m.ID, Event: m.Type, Tenant: m.Tenant, Key: m.Key, Committed: m.Time, Number: number,
+			Outcome: outcome, Class: delivery.ClassStatus, Status: status, Duration: 1234567, Replay: m.Replay,
+			Error: "post to https://x: \"503\"\n\ufffd",
+		}
+		if outcome == "delivered" {
+			l.Class, l.Error = delivery.ClassOK, ""
+		}
+		if !m.Replay && (outcome == "delivered" || outcome == delivery.OutcomeDead) {
+			kept := m
+			l.Kept = &kept
+		}
+		want = append(want, l)
+	}
+	b := q.NewBatch()
+	for i := range 3 {
+		ev := event(i, fmt.Sprint("k", i))
+		ev.Data = []byte("{\"n\":\"\xe9\"}\n") // a source in SQL_ASCII may hold anything
+		if i > 0 {
+			ev.Data, ev.Previous, ev.Unchanged = []byte("{\n \"ação\" : \"\\u00e7\"\n}"), []byte(`{"a":"\\\""}`), []byte(`["x"]`)
+		}
+		if _, err := b.Add(ev); err != nil {
+			t.Fatal(err)
+		}
+		if err := q.Append(t.Context(), b); err != nil {
+			t.Fatal(err)
+		}
+		b.Reset()
+		m := kept(t, i, fmt.Sprint("k", i))
+		m.ID = strings.Replace(m.ID, "0badcafe", client.HGet(t.Context(), "gancho:source", "id:1").Val(), 1)
+		m.Data, m.Previous, m.Unchanged = ev.Data, ev.Previous, ev.Unchanged
+		switch i {
+		case 0:
+			record(m, 1, 204, "delivered")
+		case 1:
+			record(m, 1, 503, "retry")
+			record(m, 2, 204, "delivered")
+		case 2:
+			record(m, 1, 503, "retry")
+			record(m, 2, 503, "dead")
+		}
+		logged(t, q, "a", len(want))
+	}
+	replay := kept(t, 9, "k9")
+	if err := q.Replay(t.Context(), "a", []delivery.Message{replay}); err != nil {
+		t.Fatal(err)
+	}
+	replay.Replay = true
+	record(replay, 1, 204, "delivered")
+	got, ids := logged(t, q, "a", len(want))
+	if diff := cmp.Diff(want, got, cmpopts.IgnoreFields(delivery.LogRecord{}, "Time", "Entry")); diff != "" {
+		t.Errorf("log (-want +got):\n%s", diff)
+	}
+	unique := map[string]bool{}
+	for _, l := range got {
+		if d := time.Since(l.Time); d < 0 || d > patience || l.Entry == "" {
+			t.Errorf("record of entry %q at %s", l.Entry, l.Time)
+		}
+		unique[l.Entry+l.Time.String()] = true
+	}
+	if len(unique) != len(got) {
+		t.Errorf("%d of %d records are unique", len(unique), len(got))
+	}
+
+	if s := statsOf(t, q, "a"); s.LogRecords != int64(len(want)) || s.LogEntries != int64(len(ids)) || s.LogLost != 0 {
+		t.Errorf("%d records in %d entries wait, %d lost; want %d in %d and none", s.LogRecords, s.LogEntries, s.LogLost, len(want), len(ids))
+	}
+	for range 2 { // again is harmless
+		if err := q.TrimLog(t.Context(), "a", ids...); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if s := statsOf(t, q, "a"); s.LogRecords != 0 || s.LogEntries != 0 || s.LogLost != 0 {
+		t.Errorf("after trimming: %+v, want an empty log", s)
+	}
+	if v := client.HGet(t.Context(), "gancho:{a}:state", "log_bytes").Val(); v != "0" {
+		t.Errorf("an empty log is counted with %s bytes", v)
+	}
+}
+
+// A log that nobody takes over is bounded: the oldest go, and are counted.
+func TestLogIsBounded(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		name, text string
+		records    int
+	}{
+		{"records", "{}\n", 25_000},
+		{"bytes", `{"error":"` + strings.Repeat("x", 8<<20) + "\"}\n", 1},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			r := startRedis(t)
+			ep := delivery.Endpoint{Name: "a"}
+			q := openQueue(t, r, ep)
+			client := redisClient(t, r)
+			const entries = 8 // exactly the bounds
+			for range entries {
+				if err := client.Do(t.Context(), "XADD", "gancho:{a}:log", "*", "n", c.records, "b", c.text).Err(); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if err := client.HSet(t.Context(), "gancho:{a}:state", "log_records", entries*c.records, "log_bytes", entries*len(c.text)).Err(); err != nil {
+				t.Fatal(err)
+			}
+			sink := newReceiver()
+			dispatch(t, q, sink, delivery.DispatcherOptions{Log: true}, ep)
+			appendEvents(t, q, 0, 100, 1, keyModulo(100))
+			drained(t, q, "a")
+			s := statsOf(t, q, "a")
+			if s.LogLost != int64(c.records) {
+				t.Errorf("%d records lost, want the oldest entry's %d", s.LogLost, c.records)
+			}
+			if want := int64((entries-1)*c.records + 100); s.LogRecords != want {
+				t.Errorf("%d records wait, want %d", s.LogRecords, want)
+			}
+			oldest, err := q.Log(t.Context(), "a", 1)
+			if err != nil || len(oldest) != 1 {
+				t.Fatalf("oldest entry: %v, %v", oldest, err)
+			}
+		})
+	}
+}
+
+// A full Redis refuses new events; deliveries go on and make room, and the log
+// does not take that room.
+func TestAcknowledgingIntoAFullRedis(t *testing.T) {
+	t.Parallel()
+	r := startRedis(t)
+	ep := delivery.Endpoint{Name: "a", Retry: ms(1)}
+	q := openQueue(t, r, ep)
+	const events = 20_000
+	appendEvents(t, q, 0, events, 500, keyModulo(100))
+	client := redisClient(t, r)
+	full := func() int64 {
+		n, err := strconv.ParseInt(client.InfoMap(t.Context(), "memory").Item("Memory", "used_memory"), 10, 64)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return n
+	}
+	before := full()
+	if err := client.ConfigSet(t.Context(), "maxmemory", "1").Err(); err != nil {
+		t.Fatal(err)
+	}
+	sink := newReceiver()
+	sink.answer = func(_ context.Context, _ *delivery.Endpoint, m *delivery.Message, _ int) delivery.Outcome {
+		if m.Key == "k7" {
+			return status(500)
+		}
+		return delivered()
+	}
+	dispatch(t, q, sink, delivery.DispatcherOptions{Log: true, KeepEvents: true}, ep)
+	drained(t, q, "a")
+	s := statsOf(t, q, "a")
+	const attempts, most = events + events/100, 200_000 / 64
+	if s.LogRecords > most || s.LogRecords < most/2 || s.LogRecords+s.LogLost != attempts {
+		t.Errorf("%d records wait and %d are lost, want up to %d of %d kept", s.LogRecords, s.LogLost, most, attempts)
+	}
+	if s.Dead != events/100 {
+		t.Errorf("%d dead letters, want %d", s.Dead, events/100)
+	}
+	if after := full(); after >= before {
+		t.Errorf("Redis held %d bytes before the deliveries and %d after", before, after)
+	}
+}
+
+// Without the option nothing is written.
+func TestNoLogUnlessWanted(t *testing.T) {
+	t.Parallel()
+	r := startRedis(t)
+	ep := delivery.Endpoint{Name: "a"}
+	q := openQueue(t, r, ep)
+	sink := newReceiver()
+	dispatch(t, q, sink, delivery.DispatcherOptions{}, ep)
+	appendEvents(t, q, 0, 10, 5, keyModulo(3))
+	drained(t, q, "a")
+	if n := redisClient(t, r).Exists(t.Context(), "gancho:{a}:log", "gancho:{a}:state").Val(); n != 0 {
+		t.Error("there is a log")
+	}
+}

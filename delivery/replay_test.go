@@ -1,0 +1,409 @@
+package delivery_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"gancho/cdc"
+	"gancho/delivery"
+)
+
+// kept is the i-th event of the usual source, as somebody who kept it has it.
+func kept(t testing.TB, i int, key string) delivery.Message {
+	t.Helper()
+	id, err := delivery.NewID(1, cdc.Position{Commit: cdc.LSN(lsnOf(i))}, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ev := event(i, key)
+	return delivery.Message{
+		ID: id.WebhookID("0badcafe"), Sequence: id.Sequence(), Type: ev.Type, Tenant: string(ev.Tenant), Key: string(ev.Key),
+		Time: ev.Time, Data: ev.Data, Previous: []byte(`{"id":0}`), Unchanged: []byte(`["foto"]`), Version: ev.Version,
+	}
+}
+
+func keptFrom(t testing.TB, from, to int, key func(int) string) []delivery.Message {
+	t.Helper()
+	var out []delivery.Message
+	for i := from; i < to; i++ {
+		out = append(out, kept(t, i, key(i)))
+	}
+	return out
+}
+
+// sent collects whole messages.
+type sent struct {
+	mu   sync.Mutex
+	list []delivery.Message
+}
+
+func (s *sent) add(m *delivery.Message) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.list = append(s.list, *m)
+}
+
+func (s *sent) all() []delivery.Message {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.Clone(s.list)
+}
+
+func (s *sent) answer(_ context.Context, _ *delivery.Endpoint, m *delivery.Message, _ int) delivery.Outcome {
+	s.add(m)
+	return delivered()
+}
+
+func noReplays(t testing.TB, q *delivery.Queue, endpoint string) {
+	t.Helper()
+	eventually(t, "no replays", func() bool {
+		n, err := q.ReplayBacklog(t.Context(), endpoint)
+		return err == nil && n == 0
+	})
+}
+
+// A replay arrives as it was, marked, at once, from this process and another.
+func TestReplayArrivesAsItWas(t *testing.T) {
+	t.Parallel()
+	r := startRedis(t)
+	ep := delivery.Endpoint{Name: "a"}
+	q := openQueue(t, r, ep)
+	sink, got := newReceiver(), &sent{}
+	sink.answer = got.answer
+	dispatch(t, q, sink, delivery.DispatcherOptions{Lease: time.Hour}, ep)
+	c := redisClient(t, r)
+	eventually(t, "the subscription", func() bool { return c.PubSubNumSub(t.Context(), "gancho:wake").Val()["gancho:wake"] == 1 })
+	eventually(t, "the lease", func() bool { return c.Exists(t.Context(), "gancho:{a}:lease").Val() == 1 })
+
+	other := openOnly(t, r)
+	var want []delivery.Message
+	for i := range 20 {
+		m := kept(t, i, "k")
+		from := q
+		if i%2 == 1 {
+			from = other
+		}
+		if err := from.Replay(t.Context(), "a", []delivery.Message{m}); err != nil {
+			t.Fatal(err)
+		}
+		m.Replay = true
+		want = append(want, m)
+		sink.distinct(t, i+1) // the next look is an hour away
+	}
+	noReplays(t, q, "a")
+	if diff := cmp.Diff(want, got.all()); diff != "" {
+		t.Errorf("replays (-want +got):\n%s", diff)
+	}
+	if err := q.Replay(t.Context(), "a", nil); err != nil {
+		t.Errorf("replay nothing: %v", err)
+	}
+}
+
+// An operational event is no replay, and has a sequence of its own that rises.
+func TestAnnouncedEvents(t *testing.T) {
+	t.Parallel()
+	r := startRedis(t)
+	eps := endpoints(2)
+	q := openQueue(t, r, eps...)
+	sink, got := newReceiver(), &sent{}
+	sink.answer = got.answer
+	dispatch(t, q, sink, delivery.DispatcherOptions{}, eps...)
+	at := time.UnixMicro(1_767_225_600_000_000).UTC()
+	for i := range 3 {
+		m := delivery.Message{ID: fmt.Sprint("op-", i), Type: "gancho.endpoint.paused", Time: at, Data: []byte(`{}`)}
+		if err := q.Announce(t.Context(), []string{"e0", "e1"}, m); err != nil {
+			t.Fatal(err)
+		}
+		sink.distinct(t, 2*(i+1))
+	}
+	noReplays(t, q, "e0")
+	last := map[string]string{}
+	for i, m := range got.all() {
+		if want := fmt.Sprint("op-", i/2); m.ID != want || m.Replay || m.Type != "gancho.endpoint.paused" || !m.Time.Equal(at) {
+			t.Errorf("event %d: %+v, want %s", i, m, want)
+		}
+		if m.Sequence <= last[m.ID] || len(m.Sequence) != len(kept(t, 0, "k").Sequence) {
+			t.Errorf("event %d: sequence %q after %q", i, m.Sequence, last[m.ID])
+		}
+	}
+}
+
+// The same key's first deliveries go on while its replay fails, and the other
+// way round.
+func TestReplayAndFirstDeliveryOfAKeyAreApart(t *testing.T) {
+	t.Parallel()
+	for _, order := range []delivery.Order{delivery.OrderKey, delivery.OrderEndpoint} {
+		t.Run(order.String(), func(t *testing.T) {
+			t.Parallel()
+			r := startRedis(t)
+			ep := delivery.Endpoint{Name: "a", Order: order, Retry: ms(1, 1, 3_600_000)}
+			q := openQueue(t, r, ep)
+			sink, got := newReceiver(), &sent{}
+			sink.answer = func(_ context.Context, _ *delivery.Endpoint, m *delivery.Message, _ int) delivery.Outcome {
+				if failing := string(m.Data); strings.Contains(failing, `"id":100,`) || strings.Contains(failing, `"id":5,`) {
+					return status(422)
+				}
+				got.add(m)
+				return delivered()
+			}
+			if err := q.Replay(t.Context(), "a", keptFrom(t, 100, 110, keyModulo(1))); err != nil {
+				t.Fatal(err)
+			}
+			appendEvents(t, q, 0, 10, 10, keyModulo(1))
+			dispatch(t, q, sink, delivery.DispatcherOptions{}, ep)
+			eventually(t, "the first deliveries before the failing one", func() bool { return len(got.all()) == 5 })
+			for i, m := range got.all() {
+				if want := fmt.Sprintf(`{"id":%d,"key":"k0"}`, i); string(m.Data) != want {
+					t.Errorf("%d: %s, want %s", i, m.Data, want)
+				}
+			}
+			if n, _ := q.ReplayBacklog(t.Context(), "a"); n != 10 {
+				t.Errorf("%d replays wait, want 10: the first of them fails", n)
+			}
+		})
+	}
+}
+
+// What is kept of a failed replay outlives the process; given up, it is a dead
+// letter with the webhook-id that it came with.
+func TestFailedReplayIsRetriedAndGivenUp(t *testing.T) {
+	t.Parallel()
+	r := startRedis(t)
+	ep := delivery.Endpoint{Name: "a", Retry: ms(1, 600, 1)}
+	q := openQueue(t, r, ep)
+	first := newReceiver()
+	first.answer = func(context.Context, *delivery.Endpoint, *delivery.Message, int) delivery.Outcome { return status(500) }
+	_, stop := dispatch(t, q, first, delivery.DispatcherOptions{}, ep)
+	replays := keptFrom(t, 0, 2, keyModulo(2))
+	if err := q.Replay(t.Context(), "a", replays); err != nil {
+		t.Fatal(err)
+	}
+	first.until(t, "two attempts at both", func(all []arrival) bool { return len(all) == 4 })
+	stop()
+	second := newReceiver()
+	second.answer = func(_ context.Context, _ *delivery.Endpoint, m *delivery.Message, _ int) delivery.Outcome {
+		if m.ID == replays[1].ID {
+			return delivered()
+		}
+		return status(500)
+	}
+	dispatch(t, q, second, delivery.DispatcherOptions{}, ep)
+	eventually(t, "a dead letter", func() bool { n, _ := q.DeadCount(t.Context(), "a"); return n == 1 })
+	noReplays(t, q, "a")
+	dead, err := q.Dead(t.Context(), "a", "", 10)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := replays[0]
+	want.Replay = true
+	if diff := cmp.Diff(want, dead[0].Message); diff != "" {
+		t.Errorf("dead letter (-want +got):\n%s", diff)
+	}
+	if dead[0].Attempts != 4 || dead[0].Status != 500 {
+		t.Errorf("dead letter after %d attempts with status %d, want 4 with 500", dead[0].Attempts, dead[0].Status)
+	}
+	c := redisClient(t, r)
+	eventually(t, "nothing kept of the failures", func() bool {
+		return c.Exists(t.Context(), "gancho:{a}:rt", "gancho:{a}:at").Val() == 0
+	})
+	if err := q.TrimDead(t.Context(), "a", dead[0].Handle); err != nil {
+		t.Fatal(err)
+	}
+	if n, _ := q.DeadCount(t.Context(), "a"); n != 0 {
+		t.Errorf("%d dead letters after trimming, want none", n)
+	}
+}
+
+// However many replays there are, and however slow the receiver is, they take
+// at most half of the requests, and a new event goes out at once.
+func TestReplaysLeaveRoom(t *testing.T) {
+	t.Parallel()
+	r := startRedis(t)
+	ep := delivery.Endpoint{Name: "a", Concurrency: 4}
+	q := openQueue(t, r, ep)
+	sink := newReceiver()
+	release := make(chan struct{})
+	sink.answer = func(_ context.Context, _ *delivery.Endpoint, m *delivery.Message, _ int) delivery.Outcome {
+		if m.Replay {
+			<-release
+		}
+		return delivered()
+	}
+	if err := q.Replay(t.Context(), "a", keptFrom(t, 1000, 1400, keyModulo(400))); err != nil {
+		t.Fatal(err)
+	}
+	_, stop := dispatch(t, q, sink, delivery.DispatcherOptions{}, ep)
+	sink.until(t, "replays in flight", func(all []arrival) bool { return len(all) == 2 })
+	for i := range 50 {
+		appendEvents(t, q, i, i+1, 1, keyModulo(50))
+		sink.distinct(t, i+3)
+	}
+	if n := len(sink.list()); n != 52 {
+		t.Errorf("%d requests, want 50 and 2 replays", n)
+	}
+	close(release)
+	sink.distinct(t, 450)
+	noReplays(t, q, "a")
+	stop()
+	if sink.peak["a"] > 4 {
+		t.Errorf("%d requests in flight, want at most 4", sink.peak["a"])
+	}
+}
+
+// With one request at a time, replays and first deliveries take turns: neither
+// waits for all of the other.
+func TestReplaysTakeTurns(t *testing.T) {
+	t.Parallel()
+	r := startRedis(t)
+	ep := delivery.Endpoint{Name: "a", Order: delivery.OrderEndpoint}
+	q := openQueue(t, r, ep)
+	sink, got := newReceiver(), &sent{}
+	sink.answer = func(ctx context.Context, ep *delivery.Endpoint, m *delivery.Message, n int) delivery.Outcome {
+		<-time.After(time.Millisecond) // slower than the reader
+		return got.answer(ctx, ep, m, n)
+	}
+	if err := q.Replay(t.Context(), "a", keptFrom(t, 1000, 1200, keyModulo(7))); err != nil {
+		t.Fatal(err)
+	}
+	appendEvents(t, q, 0, 200, 50, keyModulo(7))
+	_, stop := dispatch(t, q, sink, delivery.DispatcherOptions{}, ep)
+	sink.distinct(t, 400)
+	stop()
+	replays, longest, run := 0, 0, 0
+	for i, m := range got.all() {
+		if m.Replay {
+			replays++
+		}
+		if i > 0 && m.Replay == got.list[i-1].Replay {
+			run++
+		} else {
+			run = 0
+		}
+		if i > 100 && i < 300 { // both have been read, neither is at its end
+			longest = max(longest, run)
+		}
+	}
+	if replays != 200 || longest > 20 {
+		t.Errorf("%d replays, up to %d of one kind in a row", replays, longest)
+	}
+}
+
+// All of a call or nothing.
+func TestReplayIntoAFullRedis(t *testing.T) {
+	t.Parallel()
+	r := startRedis(t)
+	q := openQueue(t, r)
+	c := redisClient(t, r)
+	if err := c.ConfigSet(t.Context(), "maxmemory", "1").Err(); err != nil {
+		t.Fatal(err)
+	}
+	if err := q.Replay(t.Context(), "a", keptFrom(t, 0, 10, keyModulo(3))); !errors.Is(err, delivery.ErrFull) {
+		t.Errorf("replay into a full Redis: %v, want ErrFull", err)
+	}
+	if n, err := q.ReplayBacklog(t.Context(), "a"); n != 0 || err != nil {
+		t.Errorf("%d replays were queued (%v), want none", n, err)
+	}
+	if err := c.ConfigSet(t.Context(), "maxmemory", "0").Err(); err != nil {
+		t.Fatal(err)
+	}
+	if err := q.Replay(t.Context(), "a", keptFrom(t, 0, 10, keyModulo(3))); err != nil {
+		t.Error(err)
+	}
+}
+
+// A restart of Redis while replays and first deliveries are under way loses and
+// reorders nothing.
+func TestReplaysOverARestartOfRedis(t *testing.T) {
+	t.Parallel()
+	r := startRedis(t)
+	ep := delivery.Endpoint{Name: "a", Concurrency: 8}
+	q := openQueue(t, r, ep)
+	sink, got := newReceiver(), &sent{}
+	half := make(chan struct{})
+	sink.answer = func(ctx context.Context, ep *delivery.Endpoint, m *delivery.Message, n int) delivery.Outcome {
+		if len(got.all()) > 500 {
+			select {
+			case <-half:
+			case <-ctx.Done():
+				return canceled()
+			}
+		}
+		return got.answer(ctx, ep, m, n)
+	}
+	appendEvents(t, q, 0, 1000, 100, keyModulo(13))
+	for i := 5000; i < 6000; i += 500 {
+		if err := q.Replay(t.Context(), "a", keptFrom(t, i, i+500, keyModulo(13))); err != nil {
+			t.Fatal(err)
+		}
+	}
+	_, stop := dispatch(t, q, sink, delivery.DispatcherOptions{Lease: time.Second}, ep)
+	sink.until(t, "half", func(all []arrival) bool { return len(all) > 505 })
+	r.Kill()
+	if err := r.Start(); err != nil {
+		t.Fatal(err)
+	}
+	close(half)
+	sink.distinct(t, 2000)
+	drained(t, q, "a")
+	noReplays(t, q, "a")
+	stop()
+	last, seen := map[string]string{}, map[string]bool{}
+	for _, m := range got.all() {
+		if seen[m.ID] {
+			continue
+		}
+		seen[m.ID] = true
+		lane := fmt.Sprint(m.Key, m.Replay)
+		if m.ID <= last[lane] {
+			t.Errorf("%s: %s after %s", lane, m.ID, last[lane])
+		}
+		last[lane] = m.ID
+	}
+	if repeats := len(got.all()) - len(seen); repeats > 2*8 {
+		t.Errorf("%d repeats", repeats)
+	}
+}
+
+func TestSubscribed(t *testing.T) {
+	t.Parallel()
+	eps := []delivery.Endpoint{
+		{Name: "all"},
+		{Name: "star", Events: []string{"*"}},
+		{Name: "operations", Events: []string{"gancho.*"}},
+		{Name: "one", Events: []string{"cobranca.*", "gancho.endpoint.paused"}},
+		{Name: "other", Events: []string{"gancho.dead_letter"}},
+		{Name: "prefix", Events: []string{"gancho*"}},
+		{Name: "tenant 1", Events: []string{"gancho.*"}, Tenants: []string{"1"}},
+		{Name: "tenants 1 and 2", Events: []string{"gancho.*"}, Tenants: []string{"1", "2"}},
+		{Name: "paused", Events: []string{"gancho.*"}, State: delivery.Paused},
+		{Name: "inactive", Events: []string{"gancho.*"}, State: delivery.Inactive},
+	}
+	everybody := []string{"operations", "one", "paused"}
+	for _, c := range []struct {
+		tenants []string
+		want    []string
+	}{
+		{nil, everybody},
+		{[]string{""}, everybody},
+		{[]string{"3"}, everybody},
+		{[]string{"1"}, []string{"operations", "one", "tenant 1", "tenants 1 and 2", "paused"}},
+		{[]string{"2"}, []string{"operations", "one", "tenants 1 and 2", "paused"}},
+		{[]string{"1", "2"}, []string{"operations", "one", "tenants 1 and 2", "paused"}},
+		{[]string{"1", "3"}, everybody},
+	} {
+		if diff := cmp.Diff(c.want, delivery.Subscribed(eps, "gancho.endpoint.paused", c.tenants...)); diff != "" {
+			t.Errorf("of tenants %q (-want +got):\n%s", c.tenants, diff)
+		}
+	}
+	if got := delivery.Subscribed(eps, "cobranca.liquidada"); got != nil {
+		t.Errorf("an ordinary event: %q, want none", got)
+	}
+}
