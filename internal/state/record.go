@@ -186,4 +186,6 @@ type Job struct {
 	Created, Started, Finished time.Time
 	// Cursor is where it goes on; the store's own.
 	Cursor string
+
+	claim claim
 }

@@ -1,0 +1,101 @@
+package state
+
+import (
+	"context"
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+)
+
+const attemptColumns = `time, endpoint, entry, number, webhook_id, event, tenant, key, committed, outcome, class, status, error, micros, replay`
+
+// WriteAttempts writes rows of the log. Those that are there already stay as
+// they are, so writing twice is harmless.
+func (s *Store) WriteAttempts(ctx context.Context, rows []Attempt) error {
+	days := make([]time.Time, len(rows))
+	for i := range rows {
+		days[i] = rows[i].Time
+	}
+	return s.copyIn(ctx, attemptsTable, attemptColumns, days, len(rows), func(i int) []any {
+		a, enc := &rows[i], s.text.encode
+		return []any{
+			a.Time, enc(a.Endpoint), enc(a.Entry), int32(a.Number), enc(a.WebhookID), enc(a.Event), enc(a.Tenant), enc(a.Key), a.Committed,
+			enc(a.Outcome), enc(a.Class), int32(a.Status), enc(a.Error), a.Duration.Microseconds(), a.Replay,
+		}
+	})
+}
+
+// ErrCursor: a cursor is not one that Attempts has returned.
+var ErrCursor = errors.New("this is not a cursor of the delivery log; begin again without one")
+
+// attemptCursor is the row that a page ended with.
+type attemptCursor struct {
+	Time            time.Time `json:"t"`
+	Endpoint, Entry string
+	Number          int
+}
+
+func (c attemptCursor) String() (string, error) {
+	text, err := json.Marshal(c)
+	return base64.RawURLEncoding.EncodeToString(text), err
+}
+
+func parseAttemptCursor(text string) (c attemptCursor, err error) {
+	raw, err := base64.RawURLEncoding.DecodeString(text)
+	if err == nil {
+		err = json.Unmarshal(raw, &c)
+	}
+	if err != nil {
+		return c, ErrCursor
+	}
+	return c, nil
+}
+
+// Attempts returns up to n rows of the log, the newest first, from a cursor on
+// ("": from the newest), and the cursor of those that follow; "" when there
+// are none. From and To of the filter are the attempts' own times. ErrCursor.
+func (s *Store) Attempts(ctx context.Context, f Filter, cursor string, n int) (page []Attempt, next string, err error) {
+	w, err := s.where(ctx, &f, attemptsTable)
+	if err != nil {
+		return nil, "", err
+	}
+	if cursor != "" {
+		c, err := parseAttemptCursor(cursor)
+		if err != nil {
+			return nil, "", err
+		}
+		// The first condition is implied; it spares the partitions of later days.
+		w.add("time <= %s", c.Time)
+		w.add("(time, endpoint, entry, number) < (%s, %s, %s, %s)", c.Time, s.text.encode(c.Endpoint), s.text.encode(c.Entry), int32(c.Number))
+	}
+	sql := `select ` + attemptColumns + ` from gancho.attempts` + w.sql() +
+		` order by time desc, endpoint desc, entry desc, number desc limit ` + w.param(n+1)
+	page, err = collect(ctx, s, "read the delivery log", sql, w.args, scanAttempt)
+	if err != nil || len(page) <= n {
+		return page, "", err
+	}
+	page = page[:n]
+	last := &page[n-1]
+	next, err = attemptCursor{last.Time, last.Endpoint, last.Entry, last.Number}.String()
+	if err != nil {
+		return nil, "", fmt.Errorf("read the delivery log: %w", err)
+	}
+	return page, next, nil
+}
+
+func scanAttempt(row pgx.CollectableRow) (Attempt, error) {
+	var a Attempt
+	var micros int64
+	err := row.Scan(&a.Time, &a.Endpoint, &a.Entry, &a.Number, &a.WebhookID, &a.Event, &a.Tenant, &a.Key, &a.Committed,
+		&a.Outcome, &a.Class, &a.Status, &a.Error, &micros, &a.Replay)
+	a.Duration = time.Duration(micros) * time.Microsecond
+	a.Time, a.Committed = a.Time.UTC(), a.Committed.UTC()
+	for _, text := range []*string{&a.Endpoint, &a.Entry, &a.WebhookID, &a.Event, &a.Tenant, &a.Key, &a.Outcome, &a.Class, &a.Error} {
+		*text = decode(*text)
+	}
+	return a, err
+}

@@ -1,0 +1,94 @@
+package state
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+)
+
+// AuditFilter chooses entries of the audit log; its parts are joined by "and",
+// and an empty part chooses all.
+type AuditFilter struct {
+	Tenant         *string // nil: all; "": of what is not one tenant's
+	Object, Action string
+	From, To       time.Time // To is exclusive
+}
+
+// Audit returns up to n entries, the newest first, whose ID is below before (0:
+// from the newest).
+func (s *Store) Audit(ctx context.Context, f AuditFilter, before int64, n int) ([]Change, error) {
+	w := &where{text: s.text}
+	if before > 0 {
+		w.add("id < %s", before)
+	}
+	if f.Tenant != nil {
+		w.equal("tenant", *f.Tenant)
+	}
+	if f.Object != "" {
+		w.equal("object", f.Object)
+	}
+	if f.Action != "" {
+		w.add("action = %s", s.text.encode(f.Action))
+	}
+	w.between("time", f.From, f.To)
+	sql := `select id, time, actor, tenant, action, object, before::text, after::text from gancho.audit` +
+		w.sql() + ` order by id desc limit ` + w.param(n)
+	return collect(ctx, s, "read the audit log", sql, w.args, scanChange)
+}
+
+func scanChange(row pgx.CollectableRow) (Change, error) {
+	var c Change
+	var before, after *string
+	if err := row.Scan(&c.ID, &c.Time, &c.Actor, &c.Tenant, &c.Action, &c.Object, &before, &after); err != nil {
+		return c, err
+	}
+	c.Time, c.Actor, c.Tenant, c.Object = c.Time.UTC(), decode(c.Actor), decode(c.Tenant), decode(c.Object)
+	if before != nil {
+		c.Before = json.RawMessage(*before)
+	}
+	if after != nil {
+		c.After = json.RawMessage(*after)
+	}
+	return c, nil
+}
+
+// Record writes an entry for what has no row here, such as a file's endpoint
+// that was activated again. ID and Time are the store's.
+func (s *Store) Record(ctx context.Context, c Change) error {
+	return s.write(ctx, "write the audit log", func(tx pgx.Tx) error {
+		_, err := s.record(ctx, tx, c)
+		return err
+	})
+}
+
+// record writes an entry in the transaction of what it tells about.
+func (s *Store) record(ctx context.Context, tx pgx.Tx, c Change) (id int64, err error) {
+	err = tx.QueryRow(ctx, `insert into gancho.audit (actor, tenant, action, object, before, after)
+		values ($1, $2, $3, $4, $5::text::json, $6::text::json) returning id`,
+		s.text.encode(c.Actor), s.text.encode(c.Tenant), s.text.encode(c.Action), s.text.encode(c.Object),
+		jsonText(c.Before), jsonText(c.After)).Scan(&id)
+	if err != nil {
+		return 0, fmt.Errorf("write the audit log: %w", err)
+	}
+	return id, nil
+}
+
+func jsonText(text []byte) *string {
+	if len(text) == 0 {
+		return nil
+	}
+	s := string(asciiJSON(text))
+	return &s
+}
+
+// facts makes the JSON of an audit entry; values are of types that always marshal.
+func facts(v map[string]any) (json.RawMessage, error) {
+	text, err := json.Marshal(v)
+	if err != nil {
+		return nil, fmt.Errorf("write the audit log: %w", err)
+	}
+	return text, nil
+}

@@ -1,0 +1,57 @@
+package state
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+)
+
+// copyIn writes n rows to a table by COPY, leaving out those that are there. A
+// COPY cannot leave out anything: it goes to a temporary table, which the
+// session keeps. days are the times that decide about the rows' partitions; nil:
+// the table has none.
+func (s *Store) copyIn(ctx context.Context, name, columns string, days []time.Time, n int, row func(int) []any) error {
+	if n == 0 {
+		return nil
+	}
+	what := "write " + strings.TrimPrefix(name, "gancho.")
+	for try := 1; ; try++ {
+		if err := s.ensureDays(ctx, name, days); err != nil {
+			return fmt.Errorf("%s: %w", what, explain(err))
+		}
+		err := s.write(ctx, what, func(tx pgx.Tx) error { return copyOnce(ctx, tx, name, columns, n, row) })
+		// A process that maintains may drop an old day between the two.
+		if try == maxCopies || !lacksPartition(err) {
+			return err
+		}
+	}
+}
+
+const maxCopies = 3
+
+func copyOnce(ctx context.Context, tx pgx.Tx, name, columns string, n int, row func(int) []any) error {
+	stage := "gancho_" + strings.TrimPrefix(name, "gancho.")
+	_, err := tx.Exec(ctx, fmt.Sprintf(`create temporary table if not exists %s on commit delete rows as select %s from %s with no data`, stage, columns, name))
+	if err != nil {
+		return err
+	}
+	_, err = tx.CopyFrom(ctx, pgx.Identifier{"pg_temp", stage}, strings.Split(columns, ", "),
+		pgx.CopyFromSlice(n, func(i int) ([]any, error) { return row(i), nil }))
+	if err != nil {
+		return err
+	}
+	_, err = tx.Exec(ctx, fmt.Sprintf(`insert into %[1]s (%[2]s) select %[2]s from pg_temp.%[3]s on conflict do nothing`, name, columns, stage))
+	return err
+}
+
+// lacksPartition reports whether a row was refused because its day has no
+// partition; PostgreSQL counts that as a check_violation.
+func lacksPartition(err error) bool {
+	var reply *pgconn.PgError
+	return errors.As(err, &reply) && reply.Code == "23514"
+}

@@ -1,0 +1,187 @@
+package state
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+
+	"github.com/jackc/pgx/v5"
+)
+
+const (
+	deadColumns = `endpoint, handle, webhook_id, event, tenant, key, committed, sequence, version, replay, data, previous, unchanged, ` +
+		`reason, attempts, first, last, status, class, error, answer`
+	// dropChunk bounds how long a transaction that deletes dead letters takes.
+	dropChunk = 5000
+)
+
+// WriteDead writes dead letters, whose ID is the store's to give. Those whose
+// endpoint and handle are there already stay as they are.
+func (s *Store) WriteDead(ctx context.Context, dead []DeadLetter) error {
+	return s.copyIn(ctx, deadTable, deadColumns, nil, len(dead), func(i int) []any {
+		d, enc := &dead[i], s.text.encode
+		return []any{
+			enc(d.Endpoint), enc(d.Handle), enc(d.Message.ID), enc(d.Type), enc(d.Tenant), enc(d.Key), d.Time, enc(d.Sequence), enc(d.Version), d.Replay,
+			body(d.Data), d.Previous, d.Unchanged,
+			enc(d.Reason), int32(d.Attempts), d.First, d.Last, int32(d.Status), enc(d.Class), enc(d.Error), []byte(d.Answer),
+		}
+	})
+}
+
+// DeadLetters returns up to n dead letters, the oldest first, whose ID is above
+// after (0: from the oldest).
+func (s *Store) DeadLetters(ctx context.Context, f Filter, after int64, n int) ([]DeadLetter, error) {
+	w, err := s.where(ctx, &f, deadTable)
+	if err != nil {
+		return nil, err
+	}
+	if after > 0 {
+		w.add("id > %s", after)
+	}
+	sql := `select id, ` + deadColumns + ` from gancho.dead_letters` + w.sql() + ` order by id limit ` + w.param(n)
+	return collect(ctx, s, "read dead letters", sql, w.args, scanDead)
+}
+
+// DeadLetter reads one. A tenant's sees no other's: ErrNotFound; "": any.
+func (s *Store) DeadLetter(ctx context.Context, id int64, tenant string) (DeadLetter, error) {
+	f := Filter{IDs: []int64{id}}
+	if tenant != "" {
+		f.Tenant = &tenant
+	}
+	found, err := s.DeadLetters(ctx, f, 0, 1)
+	if err != nil {
+		return DeadLetter{}, err
+	}
+	if len(found) == 0 {
+		return DeadLetter{}, fmt.Errorf("read dead letter %d: %w", id, ErrNotFound)
+	}
+	return found[0], nil
+}
+
+func scanDead(row pgx.CollectableRow) (DeadLetter, error) {
+	var d DeadLetter
+	var answer []byte
+	err := row.Scan(&d.ID, &d.Endpoint, &d.Handle, &d.Message.ID, &d.Type, &d.Tenant, &d.Key, &d.Time, &d.Sequence, &d.Version, &d.Replay,
+		&d.Data, &d.Previous, &d.Unchanged, &d.Reason, &d.Attempts, &d.First, &d.Last, &d.Status, &d.Class, &d.Error, &answer)
+	d.Answer = string(answer)
+	d.Time, d.First, d.Last = d.Time.UTC(), d.First.UTC(), d.Last.UTC()
+	for _, text := range []*string{
+		&d.Endpoint, &d.Handle, &d.Message.ID, &d.Type, &d.Tenant, &d.Key, &d.Sequence, &d.Version, &d.Reason, &d.Class, &d.Error,
+	} {
+		*text = decode(*text)
+	}
+	return d, err
+}
+
+// CountDead counts the dead letters that a filter chooses.
+func (s *Store) CountDead(ctx context.Context, f Filter) (int64, error) {
+	return s.count(ctx, deadTable, &f)
+}
+
+// CountDeadByEndpoint counts all dead letters of each endpoint that has any.
+func (s *Store) CountDeadByEndpoint(ctx context.Context) (map[string]int64, error) {
+	rows, err := s.pool.Query(ctx, `select endpoint, count(*) from gancho.dead_letters group by endpoint`)
+	if err != nil {
+		return nil, fmt.Errorf("count dead letters: %w", explain(err))
+	}
+	counts := map[string]int64{}
+	var endpoint string
+	var n int64
+	if _, err := pgx.ForEachRow(rows, []any{&endpoint, &n}, func() error { counts[decode(endpoint)] = n; return nil }); err != nil {
+		return nil, fmt.Errorf("count dead letters: %w", explain(err))
+	}
+	return counts, nil
+}
+
+// DropDead deletes the dead letters that exist now and that a filter chooses,
+// and returns how many. It deletes in transactions of some thousands; after an
+// error the number, and the audit log, say how many are gone.
+func (s *Store) DropDead(ctx context.Context, actor string, f Filter) (int64, error) {
+	var last *int64
+	if err := s.pool.QueryRow(ctx, `select max(id) from gancho.dead_letters`).Scan(&last); err != nil {
+		return 0, fmt.Errorf("drop dead letters: %w", explain(err))
+	}
+	if last == nil {
+		return 0, nil
+	}
+	d := drop{store: s, actor: actor, filter: f, last: *last}
+	for {
+		n, err := d.chunk(ctx)
+		if err != nil {
+			return d.dropped, err
+		}
+		if n < dropChunk {
+			return d.dropped, nil
+		}
+	}
+}
+
+// drop is the state of DropDead between its transactions.
+type drop struct {
+	store       *Store
+	actor       string
+	filter      Filter
+	after, last int64 // ids
+	dropped     int64
+	entry       int64 // in the audit log
+}
+
+// chunk deletes the next dead letters and keeps the audit entry up to date.
+func (d *drop) chunk(ctx context.Context) (int64, error) {
+	s := d.store
+	w, err := s.where(ctx, &d.filter, deadTable)
+	if err != nil {
+		return 0, err
+	}
+	w.add("id > %s and id <= %s", d.after, d.last)
+	sql := fmt.Sprintf(`with gone as (
+			delete from gancho.dead_letters where id in (select id from gancho.dead_letters%s order by id limit %s) returning id
+		) select count(*), coalesce(max(id), 0) from gone`, w.sql(), w.param(dropChunk))
+	var n, after, entry int64
+	err = s.write(ctx, "drop dead letters", func(tx pgx.Tx) error {
+		if err := tx.QueryRow(ctx, sql, w.args...).Scan(&n, &after); err != nil || n == 0 {
+			return err
+		}
+		entry, err = d.record(ctx, tx, d.dropped+n)
+		return err
+	})
+	if err != nil || n == 0 {
+		return 0, err
+	}
+	d.after, d.entry = after, entry
+	d.dropped += n
+	return n, nil
+}
+
+func (d *drop) record(ctx context.Context, tx pgx.Tx, dropped int64) (int64, error) {
+	before, err := facts(map[string]any{"dropped": dropped, "filter": d.filter})
+	if err != nil {
+		return 0, err
+	}
+	if d.entry != 0 {
+		_, err := tx.Exec(ctx, `update gancho.audit set before = $2::text::json where id = $1`, d.entry, string(asciiJSON(before)))
+		return d.entry, err
+	}
+	c := Change{Actor: d.actor, Action: "dead.drop", Object: "dead", Before: before}
+	if d.filter.Endpoint != "" {
+		c.Object = endpointObject(d.filter.Endpoint)
+	}
+	if d.filter.Tenant != nil {
+		c.Tenant = *d.filter.Tenant
+	}
+	return d.store.record(ctx, tx, c)
+}
+
+// filterText and parseFilter keep a filter in a column of type json.
+func filterText(f *Filter) (string, error) {
+	text, err := json.Marshal(f)
+	return string(asciiJSON(text)), err
+}
+
+func parseFilter(text string) (f Filter, err error) {
+	if err := json.Unmarshal([]byte(text), &f); err != nil {
+		return f, errors.New("read the filter of a job: it is not what Gancho has stored there")
+	}
+	return f, nil
+}

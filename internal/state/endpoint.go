@@ -1,0 +1,338 @@
+package state
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"gancho/delivery"
+)
+
+// Endpoints returns all stored endpoints by name.
+func (s *Store) Endpoints(ctx context.Context) ([]Endpoint, error) {
+	rows, err := s.readEndpoints(ctx, s.pool, "")
+	if err != nil {
+		return nil, fmt.Errorf("read endpoints: %w", explain(err))
+	}
+	out := make([]Endpoint, 0, len(rows))
+	for i := range rows {
+		e, err := s.open(&rows[i])
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, e)
+	}
+	return out, nil
+}
+
+// Endpoint reads one, or ErrNotFound.
+func (s *Store) Endpoint(ctx context.Context, name string) (Endpoint, error) {
+	row, err := s.readEndpoint(ctx, s.pool, name)
+	if err != nil {
+		return Endpoint{}, fmt.Errorf("read endpoint %q: %w", name, explain(err))
+	}
+	return s.open(row)
+}
+
+// AddEndpoint stores a new endpoint with its secrets, the newest first, and
+// returns it with what the store has added. ErrConflict: the name is taken, or
+// the queue of an endpoint that had it is still to be dropped.
+func (s *Store) AddEndpoint(ctx context.Context, actor string, e Endpoint, secrets []delivery.Secret) (Endpoint, error) {
+	return s.change(ctx, e.Name, "add endpoint", func(tx pgx.Tx) error {
+		if s.keys == nil {
+			return ErrKeys
+		}
+		var id int64
+		if err := tx.QueryRow(ctx, `select nextval('gancho.endpoints_id_seq')`).Scan(&id); err != nil {
+			return err
+		}
+		_, err := tx.Exec(ctx, `insert into gancho.endpoints (id, name, tenants, state, sealed, public) values ($1, $2, $3, $4, $5, $6::text::json)`,
+			id, s.text.encode(e.Name), s.text.encodeAll(e.Tenants), e.State.String(), s.keys.seal(settingsPlace(id), e.Document), string(asciiJSON(e.Public)))
+		if taken(err) {
+			return fmt.Errorf("%w: there is an endpoint of this name", ErrConflict)
+		}
+		if err != nil {
+			return err
+		}
+		// Asked only now: the insert has waited for whoever was removing the name.
+		var dropping bool
+		err = tx.QueryRow(ctx, `select exists (select from gancho.drops where name = $1)`, s.text.encode(e.Name)).Scan(&dropping)
+		if err != nil {
+			return err
+		}
+		if dropping {
+			return fmt.Errorf("%w: the queue of the endpoint that had this name is still to be dropped; try again when a bridge has done it, or take another name", ErrConflict)
+		}
+		for _, secret := range slices.Backward(secrets) {
+			if err := s.addSecret(ctx, tx, id, secret); err != nil {
+				return err
+			}
+		}
+		return s.recordEndpoint(ctx, tx, actor, "endpoint.add", nil, &e)
+	})
+}
+
+// UpdateEndpoint stores tenants, state, document and public of the endpoint of
+// that name. ErrConflict: its Version is not e's any more; read it again.
+func (s *Store) UpdateEndpoint(ctx context.Context, actor string, e Endpoint) (Endpoint, error) {
+	return s.change(ctx, e.Name, "change endpoint", func(tx pgx.Tx) error {
+		if s.keys == nil {
+			return ErrKeys
+		}
+		old, err := s.lockEndpoint(ctx, tx, e.Name)
+		if err != nil {
+			return err
+		}
+		if old.Version != e.Version {
+			return ErrConflict
+		}
+		_, err = tx.Exec(ctx, `update gancho.endpoints set tenants = $2, state = $3, sealed = $4, public = $5::text::json, version = version + 1, updated = now() where id = $1`,
+			old.ID, s.text.encodeAll(e.Tenants), e.State.String(), s.keys.seal(settingsPlace(old.ID), e.Document), string(asciiJSON(e.Public)))
+		if err != nil {
+			return err
+		}
+		return s.recordEndpoint(ctx, tx, actor, "endpoint.edit", &old.Endpoint, &e)
+	})
+}
+
+// SetEndpointState activates, pauses or deactivates an endpoint.
+func (s *Store) SetEndpointState(ctx context.Context, actor, name string, to delivery.State) (Endpoint, error) {
+	return s.change(ctx, name, "change the state of endpoint", func(tx pgx.Tx) error {
+		old, err := s.lockEndpoint(ctx, tx, name)
+		if err != nil {
+			return err
+		}
+		_, err = tx.Exec(ctx, `update gancho.endpoints set state = $2, version = version + 1, updated = now() where id = $1`, old.ID, to.String())
+		if err != nil {
+			return err
+		}
+		after := old.Endpoint
+		after.State = to
+		return s.recordEndpoint(ctx, tx, actor, stateAction(to), &old.Endpoint, &after)
+	})
+}
+
+func stateAction(to delivery.State) string {
+	switch to {
+	case delivery.Paused:
+		return "endpoint.pause"
+	case delivery.Inactive:
+		return "endpoint.deactivate"
+	}
+	return "endpoint.activate"
+}
+
+// RemoveEndpoint deletes an endpoint, also one whose key is lost. With
+// dropQueue the capturing bridge is asked, by a row that Drops returns, to
+// delete its queue; else the queue is kept.
+func (s *Store) RemoveEndpoint(ctx context.Context, actor, name string, dropQueue bool) error {
+	return s.write(ctx, fmt.Sprintf("remove endpoint %q", name), func(tx pgx.Tx) error {
+		old, err := s.lockEndpoint(ctx, tx, name)
+		if err != nil {
+			return err
+		}
+		if dropQueue {
+			_, err := tx.Exec(ctx, `insert into gancho.drops (name) values ($1) on conflict do nothing`, s.text.encode(name))
+			if err != nil {
+				return err
+			}
+		}
+		if _, err := tx.Exec(ctx, `delete from gancho.endpoints where id = $1`, old.ID); err != nil {
+			return err
+		}
+		return s.recordEndpoint(ctx, tx, actor, "endpoint.remove", &old.Endpoint, nil)
+	})
+}
+
+// Drops returns the names of endpoints whose queues are to be dropped, the
+// oldest first.
+func (s *Store) Drops(ctx context.Context) ([]string, error) {
+	names, err := collect(ctx, s, "read the queues to drop", `select name from gancho.drops order by created, name`, nil, pgx.RowTo[string])
+	return decodeAll(names), err
+}
+
+// Dropped says that the queue of the endpoint has been dropped.
+func (s *Store) Dropped(ctx context.Context, name string) error {
+	return s.write(ctx, fmt.Sprintf("write down that the queue of endpoint %q was dropped", name), func(tx pgx.Tx) error {
+		_, err := tx.Exec(ctx, `delete from gancho.drops where name = $1`, s.text.encode(name))
+		return err
+	})
+}
+
+// change runs f in a transaction and returns the endpoint as it then is.
+func (s *Store) change(ctx context.Context, name, what string, f func(pgx.Tx) error) (Endpoint, error) {
+	var out Endpoint
+	err := s.write(ctx, fmt.Sprintf("%s %q", what, name), func(tx pgx.Tx) error {
+		if err := f(tx); err != nil {
+			return err
+		}
+		row, err := s.readEndpoint(ctx, tx, name)
+		if err != nil {
+			return err
+		}
+		out, err = s.open(row)
+		return err
+	})
+	return out, err
+}
+
+// recordEndpoint writes the audit entry of a change of settings. Its tenant is
+// the endpoint's, when before and after agree on one.
+func (s *Store) recordEndpoint(ctx context.Context, tx pgx.Tx, actor, action string, before, after *Endpoint) error {
+	c := Change{Actor: actor, Action: action}
+	tenants := map[string]bool{}
+	for _, side := range []struct {
+		e  *Endpoint
+		to *json.RawMessage
+	}{{before, &c.Before}, {after, &c.After}} {
+		if side.e == nil {
+			continue
+		}
+		c.Object = endpointObject(side.e.Name)
+		tenants[tenantOf(side.e)] = true
+		text, err := facts(map[string]any{"state": side.e.State.String(), "settings": orNull(side.e.Public)})
+		if err != nil {
+			return err
+		}
+		*side.to = text
+	}
+	if len(tenants) == 1 {
+		for t := range tenants {
+			c.Tenant = t
+		}
+	}
+	_, err := s.record(ctx, tx, c)
+	return err
+}
+
+func endpointObject(name string) string { return "endpoint/" + name }
+
+// tenantOf is the tenant whose tokens see the endpoint; empty: none's.
+func tenantOf(e *Endpoint) string {
+	if len(e.Tenants) == 1 {
+		return e.Tenants[0]
+	}
+	return ""
+}
+
+func orNull(text json.RawMessage) json.RawMessage {
+	if len(text) == 0 {
+		return json.RawMessage("null")
+	}
+	return text
+}
+
+// endpointRow is an endpoint with what is encrypted still encrypted.
+type endpointRow struct {
+	Endpoint
+	sealed  []byte
+	secrets []secretRow
+}
+
+// querier is the pool or a transaction.
+type querier interface {
+	Query(ctx context.Context, sql string, args ...any) (pgx.Rows, error)
+}
+
+// lockEndpoint keeps others from changing the endpoint, and reads it.
+func (s *Store) lockEndpoint(ctx context.Context, tx pgx.Tx, name string) (*endpointRow, error) {
+	var id int64
+	if err := tx.QueryRow(ctx, `select id from gancho.endpoints where name = $1 for update`, s.text.encode(name)).Scan(&id); err != nil {
+		return nil, err
+	}
+	return s.readEndpoint(ctx, tx, name)
+}
+
+func (s *Store) readEndpoint(ctx context.Context, q querier, name string) (*endpointRow, error) {
+	rows, err := s.readEndpoints(ctx, q, "where e.name = $1", s.text.encode(name))
+	if err != nil {
+		return nil, err
+	}
+	if len(rows) == 0 {
+		return nil, ErrNotFound
+	}
+	return &rows[0], nil
+}
+
+// readEndpoints reads endpoints with the secrets that sign now, in one
+// statement, so that they belong together.
+func (s *Store) readEndpoints(ctx context.Context, q querier, condition string, args ...any) ([]endpointRow, error) {
+	rows, err := q.Query(ctx, `select e.id, e.name, e.tenants, e.state, e.sealed, e.public::text, e.version, e.created, e.updated,
+			s.id, s.sealed, s.public_key, s.created, s.expires
+		from gancho.endpoints e
+		left join gancho.secrets s on s.endpoint_id = e.id and (s.expires is null or s.expires > now())
+		`+condition+` order by e.name, s.id desc`, args...)
+	if err != nil {
+		return nil, err
+	}
+	var out []endpointRow
+	var r struct {
+		endpointRow
+		state, public string
+		secret        struct {
+			id               *int64
+			sealed           []byte
+			public           *string
+			created, expires *time.Time
+		}
+	}
+	to := []any{
+		&r.ID, &r.Name, &r.Tenants, &r.state, &r.sealed, &r.public, &r.Version, &r.Created, &r.Updated,
+		&r.secret.id, &r.secret.sealed, &r.secret.public, &r.secret.created, &r.secret.expires,
+	}
+	_, err = pgx.ForEachRow(rows, to, func() error {
+		if len(out) == 0 || out[len(out)-1].ID != r.ID {
+			e := r.endpointRow
+			e.Name, e.Tenants, e.Public = decode(r.Name), decodeAll(r.Tenants), json.RawMessage(r.public)
+			e.Created, e.Updated = r.Created.UTC(), r.Updated.UTC()
+			e.sealed = slices.Clone(r.sealed)
+			if e.State, err = parseState(r.state); err != nil {
+				return err
+			}
+			out = append(out, e)
+		}
+		if r.secret.id != nil {
+			last := &out[len(out)-1]
+			last.secrets = append(last.secrets, secretRow{
+				id: *r.secret.id, sealed: slices.Clone(r.secret.sealed), public: *r.secret.public,
+				created: utc(r.secret.created), expires: utc(r.secret.expires),
+			})
+		}
+		return nil
+	})
+	return out, err
+}
+
+func parseState(text string) (delivery.State, error) {
+	for _, state := range []delivery.State{delivery.Active, delivery.Paused, delivery.Inactive} {
+		if state.String() == text {
+			return state, nil
+		}
+	}
+	return 0, fmt.Errorf("%w: an endpoint's state is %q", ErrSchema, text)
+}
+
+// open decrypts an endpoint.
+func (s *Store) open(r *endpointRow) (Endpoint, error) {
+	if s.keys == nil {
+		return Endpoint{}, fmt.Errorf("decrypt endpoint %q: %w", r.Name, ErrKeys)
+	}
+	e := r.Endpoint
+	document, err := s.keys.open(settingsPlace(r.ID), fmt.Sprintf("the settings of endpoint %q", r.Name), r.sealed)
+	if err != nil {
+		return Endpoint{}, err
+	}
+	e.Document = document
+	for i := range r.secrets {
+		secret, err := s.openSecret(r, &r.secrets[i])
+		if err != nil {
+			return Endpoint{}, err
+		}
+		e.Secrets = append(e.Secrets, secret)
+	}
+	return e, nil
+}

@@ -1,0 +1,207 @@
+package state
+
+import (
+	"bytes"
+	"crypto/aes"
+	"crypto/cipher"
+	"crypto/rand"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"io"
+	"regexp"
+	"strings"
+)
+
+const (
+	keySize = 32 // AES-256
+	// sealVersion begins every sealed value, so that another construction may follow.
+	sealVersion = 1
+	// bareKeyID is the id of a key that is written without one.
+	bareKeyID = "1"
+)
+
+// Keyring are the keys of state.key: the first seals, all open. However it is
+// printed, it shows the ids of its keys alone.
+//
+// A sealed value is <version> <length of the key's id> <id> <nonce>
+// <ciphertext and tag>, AES-256-GCM with a random nonce of 96 bits (which is
+// good for 2^32 values under one key). What precedes the nonce and what the
+// value belongs to are authenticated with it: a value that is copied to another
+// endpoint does not open.
+type Keyring struct {
+	keys []sealKey
+}
+
+type sealKey struct {
+	id   string
+	aead cipher.AEAD
+}
+
+// KeyError is a sealed value that the keys of state.key do not open.
+type KeyError struct {
+	// What the value is: "the settings of endpoint \"crm\"".
+	What string
+	// ID is the key's that has sealed it; empty: it cannot be told.
+	ID string
+	// Known: state.key has a key of this id.
+	Known bool
+}
+
+// Error names the key by its id and says what to do.
+func (e *KeyError) Error() string {
+	switch {
+	case e.ID == "":
+		return fmt.Sprintf("decrypt %s: it is not what Gancho has stored there; restore it from a backup, or remove the endpoint and add it again", e.What)
+	case e.Known:
+		return fmt.Sprintf("decrypt %s: the key %q of state.key is not the one that has encrypted it; put the right one under this id into state.key", e.What, e.ID)
+	}
+	return fmt.Sprintf("decrypt %s: it is encrypted with the key %q, which state.key does not have; add it behind the first one (%s:<base64>), and run gancho secrets rekey before you remove it",
+		e.What, e.ID, e.ID)
+}
+
+// validKeyID keeps ids apart from what separates them, and short.
+var validKeyID = regexp.MustCompile(`^[A-Za-z0-9._-]{1,32}$`)
+
+// ParseKeys reads state.key: <id>:<base64 of 32 bytes>, several separated by
+// commas, or one bare base64 key, whose id is 1. Its errors do not show the text.
+func ParseKeys(text string) (*Keyring, error) {
+	k := &Keyring{}
+	parts := strings.Split(strings.TrimSpace(text), ",")
+	for i, part := range parts {
+		id, encoded, ok := strings.Cut(strings.TrimSpace(part), ":")
+		if !ok {
+			id, encoded = bareKeyID, id
+			if len(parts) > 1 {
+				return nil, fmt.Errorf("read state.key: key %d of %d has no id; write %s", i+1, len(parts), keyForm)
+			}
+		}
+		if !validKeyID.MatchString(id) {
+			return nil, fmt.Errorf("read state.key: the id of key %d must have 1 to 32 letters, digits, '.', '-' or '_'; write %s", i+1, keyForm)
+		}
+		if k.find(id) != nil {
+			return nil, fmt.Errorf("read state.key: two keys have the id %q; give each its own", id)
+		}
+		key, err := decodeKey(encoded)
+		if err != nil {
+			return nil, fmt.Errorf("read state.key: key %q %w; make one with: gancho secrets generate-key", id, err)
+		}
+		aead, err := newAEAD(key)
+		if err != nil {
+			return nil, fmt.Errorf("read state.key: %w", err)
+		}
+		k.keys = append(k.keys, sealKey{id, aead})
+	}
+	return k, nil
+}
+
+const keyForm = "<id>:<base64 of 32 bytes>, several separated by commas"
+
+func decodeKey(encoded string) ([]byte, error) {
+	key, err := base64.RawStdEncoding.DecodeString(strings.TrimRight(encoded, "="))
+	if err != nil {
+		return nil, errors.New("is not base64")
+	}
+	if len(key) != keySize {
+		return nil, fmt.Errorf("has %d bytes, 32 are needed", len(key))
+	}
+	return key, nil
+}
+
+func newAEAD(key []byte) (cipher.AEAD, error) {
+	block, err := aes.NewCipher(key)
+	if err != nil {
+		return nil, err
+	}
+	return cipher.NewGCM(block)
+}
+
+// GenerateKey returns a new random key as <id>:<base64>, as ParseKeys reads it.
+func GenerateKey(id string) (string, error) {
+	if !validKeyID.MatchString(id) {
+		return "", fmt.Errorf("make a key: the id %q must have 1 to 32 letters, digits, '.', '-' or '_'", id)
+	}
+	key := make([]byte, keySize)
+	_, _ = rand.Read(key) // never fails: it ends the process rather than return weak bytes
+	return id + ":" + base64.StdEncoding.EncodeToString(key), nil
+}
+
+// IDs are the ids of the keys, the one that seals first. The caller owns the slice.
+func (k *Keyring) IDs() []string {
+	ids := make([]string, len(k.keys))
+	for i := range k.keys {
+		ids[i] = k.keys[i].id
+	}
+	return ids
+}
+
+// Format hides the keys from every verb of fmt.
+func (k *Keyring) Format(f fmt.State, _ rune) {
+	_, _ = io.WriteString(f, "keys "+strings.Join(k.IDs(), ", "))
+}
+
+func (k *Keyring) find(id string) *sealKey {
+	for i := range k.keys {
+		if k.keys[i].id == id {
+			return &k.keys[i]
+		}
+	}
+	return nil
+}
+
+// seal encrypts a value for the place that it is stored in.
+func (k *Keyring) seal(place string, plain []byte) []byte {
+	key := k.keys[0]
+	header := append([]byte{sealVersion, byte(len(key.id))}, key.id...)
+	nonce := make([]byte, key.aead.NonceSize())
+	_, _ = rand.Read(nonce)
+	out := append(bytes.Clone(header), nonce...)
+	return key.aead.Seal(out, nonce, plain, authenticated(header, place))
+}
+
+// open decrypts what seal made; what describes it in errors.
+func (k *Keyring) open(place, what string, sealed []byte) ([]byte, error) {
+	id, header, rest, ok := cutHeader(sealed)
+	if !ok {
+		return nil, &KeyError{What: what}
+	}
+	key := k.find(id)
+	if key == nil {
+		return nil, &KeyError{What: what, ID: id}
+	}
+	size := key.aead.NonceSize()
+	if len(rest) < size {
+		return nil, &KeyError{What: what}
+	}
+	plain, err := key.aead.Open(nil, rest[:size], rest[size:], authenticated(header, place))
+	if err != nil {
+		return nil, &KeyError{What: what, ID: id, Known: true}
+	}
+	return plain, nil
+}
+
+// current reports whether the value is sealed with the first key.
+func (k *Keyring) current(sealed []byte) bool {
+	id, _, _, ok := cutHeader(sealed)
+	return ok && id == k.keys[0].id
+}
+
+func cutHeader(sealed []byte) (id string, header, rest []byte, ok bool) {
+	if len(sealed) < 2 || sealed[0] != sealVersion || len(sealed) < 2+int(sealed[1]) {
+		return "", nil, nil, false
+	}
+	end := 2 + int(sealed[1])
+	return string(sealed[2:end]), sealed[:end], sealed[end:], true
+}
+
+func authenticated(header []byte, place string) []byte {
+	return append(bytes.Clone(header), place...)
+}
+
+// settingsPlace and secretPlace are where sealed values belong: ids are never
+// used again.
+func settingsPlace(endpoint int64) string { return fmt.Sprintf("endpoint:%d:settings", endpoint) }
+
+func secretPlace(endpoint, secret int64) string {
+	return fmt.Sprintf("endpoint:%d:secret:%d", endpoint, secret)
+}

@@ -1,0 +1,179 @@
+package state
+
+import (
+	"context"
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"gancho/delivery"
+)
+
+// JobPage is what a job sends next.
+type JobPage struct {
+	// Messages are marked as replays.
+	Messages []delivery.Message
+	// Last: nothing follows.
+	Last bool
+	// position is where the job goes on behind this page.
+	position string
+	// dead are the messages' dead letters, which go when the page is written down.
+	dead []int64
+}
+
+// jobWhere makes the conditions of a job's filter on its table. A resend takes
+// what was committed before the job was made.
+func (s *Store) jobWhere(ctx context.Context, j *Job) (*where, error) {
+	if j.Kind == Redrive {
+		return s.where(ctx, &j.Filter, deadTable)
+	}
+	f := j.Filter
+	made := j.Created
+	if made.IsZero() {
+		made = time.Now()
+	}
+	if f.To.IsZero() || f.To.After(made) {
+		f.To = made
+	}
+	return s.where(ctx, &f, eventsTable)
+}
+
+// JobPage reads up to n events from the job's position on: kept events in
+// commit order, dead letters in the order in which they were given up.
+func (s *Store) JobPage(ctx context.Context, j *Job, n int) (JobPage, error) {
+	w, err := s.jobWhere(ctx, j)
+	if err != nil {
+		return JobPage{}, err
+	}
+	var p JobPage
+	if j.Kind == Redrive {
+		p, err = s.deadPage(ctx, j, w, n)
+	} else {
+		p, err = s.eventPage(ctx, j, w, n)
+	}
+	if err != nil {
+		return JobPage{}, fmt.Errorf("read the events of job %d: %w", j.ID, explain(err))
+	}
+	return p, nil
+}
+
+func (s *Store) deadPage(ctx context.Context, j *Job, w *where, n int) (JobPage, error) {
+	var after int64
+	if j.Cursor != "" {
+		var err error
+		if after, err = strconv.ParseInt(j.Cursor, 10, 64); err != nil {
+			return JobPage{}, fmt.Errorf("read position %q: %w", j.Cursor, err)
+		}
+	}
+	w.add("id > %s and id <= %s", after, j.claim.ceiling)
+	sql := `select id, ` + eventColumns + ` from gancho.dead_letters` + w.sql() + ` order by id limit ` + w.param(n)
+	p := JobPage{position: j.Cursor}
+	rows, err := s.pool.Query(ctx, sql, w.args...)
+	if err != nil {
+		return p, err
+	}
+	var id int64
+	events, err := pgx.CollectRows(rows, func(row pgx.CollectableRow) (KeptEvent, error) {
+		e, err := scanEvent(leadingColumns{row, []any{&id}})
+		p.dead = append(p.dead, id)
+		return e, err
+	})
+	if err != nil {
+		return p, err
+	}
+	if len(p.dead) > 0 {
+		p.position = strconv.FormatInt(p.dead[len(p.dead)-1], 10)
+	}
+	p.fill(events, n)
+	return p, nil
+}
+
+func (s *Store) eventPage(ctx context.Context, j *Job, w *where, n int) (JobPage, error) {
+	if j.Cursor != "" {
+		committed, id, err := parseEventPosition(j.Cursor)
+		if err != nil {
+			return JobPage{}, err
+		}
+		// The first condition is implied; it spares the partitions of earlier days.
+		w.add("committed >= %s", committed)
+		w.add("(committed, webhook_id) > (%s, %s)", committed, s.text.encode(id))
+	}
+	sql := `select ` + eventColumns + ` from gancho.events` + w.sql() + ` order by committed, webhook_id limit ` + w.param(n)
+	p := JobPage{position: j.Cursor}
+	rows, err := s.pool.Query(ctx, sql, w.args...)
+	if err != nil {
+		return p, err
+	}
+	events, err := pgx.CollectRows(rows, scanEvent)
+	if err != nil {
+		return p, err
+	}
+	if len(events) > 0 {
+		last := &events[len(events)-1]
+		p.position = strconv.FormatInt(last.Time.UnixMicro(), 10) + " " + s.text.encode(last.ID)
+	}
+	p.fill(events, n)
+	return p, nil
+}
+
+func parseEventPosition(text string) (time.Time, string, error) {
+	micros, id, _ := strings.Cut(text, " ")
+	n, err := strconv.ParseInt(micros, 10, 64)
+	if err != nil {
+		return time.Time{}, "", fmt.Errorf("read position %q: %w", text, err)
+	}
+	return time.UnixMicro(n), decode(id), nil
+}
+
+func (p *JobPage) fill(events []KeptEvent, n int) {
+	for i := range events {
+		p.Messages = append(p.Messages, events[i].Message)
+	}
+	p.Last = len(events) < n
+}
+
+// leadingColumns lets a scan function read a row that has more columns before its own.
+type leadingColumns struct {
+	pgx.CollectableRow
+	first []any
+}
+
+// Scan reads the row's first columns into first and the others into to.
+func (r leadingColumns) Scan(to ...any) error {
+	return r.CollectableRow.Scan(append(append([]any{}, r.first...), to...)...)
+}
+
+// AdvanceJob writes down that a page has been sent, in one transaction: where
+// the job goes on, how much it has sent, and, for a redrive, that its dead
+// letters are gone. It renews the lease; a page without messages does only
+// that. ErrConflict: the job was canceled or somebody else has it; leave it.
+func (s *Store) AdvanceJob(ctx context.Context, j *Job, p JobPage) error {
+	position := p.position
+	if len(p.Messages) == 0 {
+		position = j.Cursor
+	}
+	err := s.write(ctx, fmt.Sprintf("write down what job %d has sent", j.ID), func(tx pgx.Tx) error {
+		done, err := tx.Exec(ctx, `update gancho.jobs set position = $3, sent = sent + $4, leased = now() + $5
+			where id = $1 and claims = $2 and state = 'running'`, j.ID, j.claim.number, position, len(p.Messages), j.claim.lease)
+		if err != nil {
+			return err
+		}
+		if done.RowsAffected() == 0 {
+			return ErrConflict
+		}
+		if len(p.dead) == 0 {
+			return nil
+		}
+		_, err = tx.Exec(ctx, `delete from gancho.dead_letters where id = any($1)`, p.dead)
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	j.Cursor = position
+	j.Sent += int64(len(p.Messages))
+	return nil
+}

@@ -1,0 +1,166 @@
+package state
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+)
+
+const (
+	// daysAhead are partitioned before they begin, so that no delivery's log
+	// waits for one to be made.
+	daysAhead = 2
+	// partitionLock is an advisory lock that makes partitions one at a time:
+	// "gancho-p" in ASCII.
+	partitionLock = 0x67616e63686f2d70
+	dayFormat     = "20060102"
+)
+
+// partitioned are the tables with a partition for each day, UTC.
+func partitioned() []string { return []string{attemptsTable, eventsTable} }
+
+func dayOf(t time.Time) time.Time { return t.UTC().Truncate(24 * time.Hour) }
+
+// partitionName is gancho.attempts_p20260131.
+func partitionName(table string, day time.Time) string { return table + "_p" + day.Format(dayFormat) }
+
+// ensureDays makes the partitions that rows of these times need, if they are
+// missing: rows of any day can be written, also of one that Maintain has dropped.
+func (s *Store) ensureDays(ctx context.Context, table string, times []time.Time) error {
+	days := map[time.Time]bool{}
+	for _, t := range times {
+		days[dayOf(t)] = true
+	}
+	if len(days) == 0 {
+		return nil
+	}
+	var names []string
+	byName := map[string]time.Time{}
+	for day := range days {
+		name := partitionName(table, day)
+		names = append(names, name)
+		byName[name] = day
+	}
+	slices.Sort(names)
+	rows, err := s.pool.Query(ctx, `select name from unnest($1::text[]) name where to_regclass(name) is null`, names)
+	if err != nil {
+		return err
+	}
+	missing, err := pgx.CollectRows(rows, pgx.RowTo[string])
+	if err != nil {
+		return err
+	}
+	for _, name := range missing {
+		if err := s.makePartition(ctx, table, name, byName[name]); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// makePartition makes a table and attaches it: CREATE TABLE ... PARTITION OF
+// would lock out everybody who reads or writes the log.
+func (s *Store) makePartition(ctx context.Context, table, name string, day time.Time) error {
+	return pgx.BeginFunc(ctx, s.pool, func(tx pgx.Tx) error {
+		if _, err := tx.Exec(ctx, `select pg_advisory_xact_lock($1)`, int64(partitionLock)); err != nil {
+			return err
+		}
+		var exists bool
+		if err := tx.QueryRow(ctx, `select to_regclass($1) is not null`, name).Scan(&exists); err != nil || exists {
+			return err
+		}
+		const bound = "2006-01-02T15:04:05Z07:00"
+		_, err := tx.Exec(ctx, fmt.Sprintf(`create table %[2]s (like %[1]s including all);
+			alter table %[1]s attach partition %[2]s for values from ('%[3]s') to ('%[4]s')`,
+			table, name, day.Format(bound), day.AddDate(0, 0, 1).Format(bound)))
+		return err
+	})
+}
+
+// Maintain makes the partitions of the days to come and drops those of days
+// that have ended longer ago than kept events and the log are to be kept
+// (events by their commit, attempts by their own time; 0: nothing is kept). It
+// forgets secrets and jobs that ended before the log's. It may run in every
+// process at any time.
+func (s *Store) Maintain(ctx context.Context, keepEvents, keepLog time.Duration) error {
+	now := time.Now()
+	keep := map[string]time.Duration{attemptsTable: keepLog, eventsTable: keepEvents}
+	for _, table := range partitioned() {
+		var ahead []time.Time
+		for i := range daysAhead + 1 {
+			ahead = append(ahead, now.AddDate(0, 0, i))
+		}
+		if err := s.ensureDays(ctx, table, ahead); err != nil {
+			return fmt.Errorf("make partitions of %s: %w", table, explain(err))
+		}
+		if err := s.dropDays(ctx, table, now.Add(-keep[table])); err != nil {
+			return fmt.Errorf("drop partitions of %s: %w", table, explain(err))
+		}
+	}
+	return s.forget(ctx, now.Add(-keepLog))
+}
+
+// dropDays drops the partitions of days that ended before a time.
+func (s *Store) dropDays(ctx context.Context, table string, before time.Time) error {
+	names, err := s.partitions(ctx, table)
+	if err != nil {
+		return err
+	}
+	for _, name := range names {
+		day, err := time.Parse(dayFormat, name[strings.LastIndex(name, "_p")+2:])
+		if err != nil {
+			continue // somebody else's table: ours are named by their days
+		}
+		if day.AddDate(0, 0, 1).After(before) {
+			continue
+		}
+		if err := s.dropDay(ctx, name); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// dropDay gives up quickly when somebody reads the log for long: everybody who
+// writes to it would wait behind us. It is tried again at the next call.
+func (s *Store) dropDay(ctx context.Context, name string) error {
+	return pgx.BeginFunc(ctx, s.pool, func(tx pgx.Tx) error {
+		if _, err := tx.Exec(ctx, `set local lock_timeout = '2s'`); err != nil {
+			return err
+		}
+		_, err := tx.Exec(ctx, `drop table if exists gancho.`+pgx.Identifier{name}.Sanitize())
+		return err
+	})
+}
+
+// partitions are the names of a table's partitions, without schema.
+func (s *Store) partitions(ctx context.Context, table string) ([]string, error) {
+	rows, err := s.pool.Query(ctx, `select c.relname::text from pg_inherits i join pg_class c on c.oid = i.inhrelid
+		where i.inhparent = to_regclass($1) order by 1`, table)
+	if err != nil {
+		return nil, err
+	}
+	return pgx.CollectRows(rows, pgx.RowTo[string])
+}
+
+// forget deletes what nobody asks for any more. Each deletion looks first: the
+// triggers on secrets tell every bridge, even about no row.
+func (s *Store) forget(ctx context.Context, before time.Time) error {
+	return s.write(ctx, "delete old secrets and jobs", func(tx pgx.Tx) error {
+		var old bool
+		if err := tx.QueryRow(ctx, `select exists (select from gancho.secrets where expires < $1)`, before).Scan(&old); err != nil {
+			return err
+		}
+		if old {
+			if _, err := tx.Exec(ctx, `delete from gancho.secrets where expires < $1`, before); err != nil {
+				return err
+			}
+		}
+		_, err := tx.Exec(ctx, `delete from gancho.jobs where finished < $1`, before)
+		return err
+	})
+}

@@ -1,0 +1,161 @@
+package state
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"gancho/delivery"
+)
+
+// secretRow is a secret, encrypted.
+type secretRow struct {
+	id               int64
+	sealed           []byte
+	public           string
+	created, expires time.Time
+}
+
+// RotateSecret gives an endpoint a new secret. Those before it go on signing
+// beside it for the overlap; 0: they stop at once.
+func (s *Store) RotateSecret(ctx context.Context, actor, name string, secret delivery.Secret, overlap time.Duration) (Endpoint, error) {
+	return s.change(ctx, name, "rotate the secret of endpoint", func(tx pgx.Tx) error {
+		if s.keys == nil {
+			return ErrKeys
+		}
+		old, err := s.lockEndpoint(ctx, tx, name)
+		if err != nil {
+			return err
+		}
+		_, err = tx.Exec(ctx, `update gancho.secrets set expires = now() + $2 where endpoint_id = $1 and (expires is null or expires > now() + $2)`, old.ID, overlap)
+		if err != nil {
+			return err
+		}
+		if err := s.addSecret(ctx, tx, old.ID, secret); err != nil {
+			return err
+		}
+		if _, err := tx.Exec(ctx, `update gancho.endpoints set version = version + 1, updated = now() where id = $1`, old.ID); err != nil {
+			return err
+		}
+		after, err := facts(map[string]any{"overlap": overlap.String(), "public_key": publicKey(secret)})
+		if err != nil {
+			return err
+		}
+		_, err = s.record(ctx, tx, Change{
+			Actor: actor, Tenant: tenantOf(&old.Endpoint), Action: "secret.rotate", Object: endpointObject(name), After: after,
+		})
+		return err
+	})
+}
+
+// addSecret stores a secret under an id of its own, which it is bound to.
+func (s *Store) addSecret(ctx context.Context, tx pgx.Tx, endpoint int64, secret delivery.Secret) error {
+	var id int64
+	if err := tx.QueryRow(ctx, `select nextval('gancho.secrets_id_seq')`).Scan(&id); err != nil {
+		return err
+	}
+	_, err := tx.Exec(ctx, `insert into gancho.secrets (id, endpoint_id, sealed, public_key) values ($1, $2, $3, $4)`,
+		id, endpoint, s.keys.seal(secretPlace(endpoint, id), []byte(secret.Reveal())), publicKey(secret))
+	return err
+}
+
+func (s *Store) openSecret(e *endpointRow, r *secretRow) (Secret, error) {
+	what := fmt.Sprintf("a secret of endpoint %q", e.Name)
+	text, err := s.keys.open(secretPlace(e.ID, r.id), what, r.sealed)
+	if err != nil {
+		return Secret{}, err
+	}
+	secret, err := delivery.ParseSecret(string(text))
+	if err != nil {
+		return Secret{}, fmt.Errorf("read %s: %w", what, err)
+	}
+	return Secret{ID: r.id, Secret: secret, PublicKey: r.public, Created: r.created, Expires: r.expires}, nil
+}
+
+// sealedValue is one encrypted value of the database.
+type sealedValue struct {
+	table    string // gancho.endpoints or gancho.secrets
+	endpoint int64
+	name     string
+	id       int64
+	sealed   []byte
+}
+
+func (v *sealedValue) place() (place, what string) {
+	if v.table == "gancho.endpoints" {
+		return settingsPlace(v.endpoint), fmt.Sprintf("the settings of endpoint %q", v.name)
+	}
+	return secretPlace(v.endpoint, v.id), fmt.Sprintf("a secret of endpoint %q", v.name)
+}
+
+// Rekey encrypts everything with the first key of state.key, in one
+// transaction, and returns how many values were encrypted with another one.
+// *KeyError: nothing was changed. The other keys may be removed from state.key
+// when no process has an older state.key any more.
+func (s *Store) Rekey(ctx context.Context, actor string) (int, error) {
+	n := 0
+	err := s.write(ctx, "encrypt with the first key of state.key", func(tx pgx.Tx) error {
+		n = 0
+		if s.keys == nil {
+			return ErrKeys
+		}
+		if _, err := tx.Exec(ctx, `lock table gancho.endpoints, gancho.secrets in share row exclusive mode`); err != nil {
+			return err
+		}
+		values, err := s.sealedValues(ctx, tx)
+		if err != nil {
+			return err
+		}
+		for i := range values {
+			done, err := s.reseal(ctx, tx, &values[i])
+			if err != nil {
+				return err
+			}
+			if done {
+				n++
+			}
+		}
+		if n == 0 {
+			return nil
+		}
+		after, err := facts(map[string]any{"key": s.keys.IDs()[0], "values": n})
+		if err != nil {
+			return err
+		}
+		_, err = s.record(ctx, tx, Change{Actor: actor, Action: "secret.rekey", Object: "state.key", After: after})
+		return err
+	})
+	return n, err
+}
+
+func (s *Store) sealedValues(ctx context.Context, tx pgx.Tx) ([]sealedValue, error) {
+	rows, err := tx.Query(ctx, `
+		select 'gancho.endpoints', id, name, id, sealed from gancho.endpoints
+		union all
+		select 'gancho.secrets', endpoint_id, name, s.id, s.sealed from gancho.secrets s join gancho.endpoints e on e.id = s.endpoint_id
+		order by 1, 4`)
+	if err != nil {
+		return nil, err
+	}
+	return pgx.CollectRows(rows, func(row pgx.CollectableRow) (v sealedValue, err error) {
+		err = row.Scan(&v.table, &v.endpoint, &v.name, &v.id, &v.sealed)
+		v.name = decode(v.name)
+		return v, err
+	})
+}
+
+// reseal opens every value, so that one that is lost is found, and encrypts it
+// again when it is not with the first key.
+func (s *Store) reseal(ctx context.Context, tx pgx.Tx, v *sealedValue) (bool, error) {
+	place, what := v.place()
+	plain, err := s.keys.open(place, what, v.sealed)
+	if err != nil || s.keys.current(v.sealed) {
+		return false, err
+	}
+	_, err = tx.Exec(ctx, `update `+v.table+` set sealed = $2 where id = $1`, v.id, s.keys.seal(place, plain))
+	return err == nil, err
+}
+
+func publicKey(delivery.Secret) string { return "" }

@@ -1,0 +1,163 @@
+package state
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/rs/zerolog"
+
+	"gancho/migrations"
+)
+
+const (
+	applicationName = "gancho-state"
+	connectTimeout  = 10 * time.Second
+	// maxConnections bounds what a process takes of a server that is, often, the
+	// legacy system's: the log's writer, a job, the watch, and a person.
+	maxConnections = 4
+)
+
+// Options are what a Store needs.
+type Options struct {
+	DSN string
+	// Keyring encrypts endpoints and secrets. Without one they cannot be read
+	// or stored (ErrKeys); everything else can.
+	Keyring *Keyring
+	Logger  zerolog.Logger
+}
+
+// Store is the state in PostgreSQL. It is safe for concurrent use. Its errors
+// are ErrNotFound, ErrConflict, ErrSchema, ErrUnreachable (try again), *KeyError,
+// or others, wrapped; they hold neither secrets nor row data.
+type Store struct {
+	pool   *pgxpool.Pool
+	dsn    string
+	keys   *Keyring
+	logger zerolog.Logger
+	text   encoding
+}
+
+// Open connects to the state database and checks its schema: ErrUnreachable,
+// or ErrSchema when migrations are pending or a newer program has applied some
+// (then it is migrations.ErrNewer, too).
+func Open(ctx context.Context, o Options) (*Store, error) {
+	config, err := poolConfig(o.DSN)
+	if err != nil {
+		return nil, err
+	}
+	pool, err := pgxpool.NewWithConfig(ctx, config)
+	if err != nil {
+		return nil, fmt.Errorf("connect to the state database: %w", explain(err))
+	}
+	s := &Store{pool: pool, dsn: o.DSN, keys: o.Keyring, logger: o.Logger}
+	if err := s.begin(ctx); err != nil {
+		pool.Close()
+		return nil, err
+	}
+	return s, nil
+}
+
+// begin is Open's first conversation with the server.
+func (s *Store) begin(ctx context.Context) error {
+	var server string
+	if err := s.pool.QueryRow(ctx, `select current_setting('server_encoding')`).Scan(&server); err != nil {
+		return fmt.Errorf("connect to the state database: %w", explain(err))
+	}
+	s.text = encodingOf(server)
+	pending, err := migrations.Pending(ctx, s.dsn)
+	switch {
+	case errors.Is(err, migrations.ErrNewer):
+		return fmt.Errorf("%w: %w", ErrSchema, err)
+	case err != nil:
+		return explain(err)
+	case len(pending) > 0:
+		return fmt.Errorf("%w (%d steps, the first is %s)", ErrSchema, len(pending), pending[0])
+	}
+	return nil
+}
+
+// Close closes the connections, when they are idle.
+func (s *Store) Close() { s.pool.Close() }
+
+// Ping reports whether the database answers: ErrUnreachable.
+func (s *Store) Ping(ctx context.Context) error {
+	if err := s.pool.Ping(ctx); err != nil {
+		return fmt.Errorf("ask the state database: %w", explain(err))
+	}
+	return nil
+}
+
+// poolConfig pins everything that a role's or database's own settings could
+// change under us.
+func poolConfig(dsn string) (*pgxpool.Config, error) {
+	config, err := pgxpool.ParseConfig(dsn)
+	if err != nil {
+		// Its text may quote the connection string.
+		return nil, errors.New("read state.dsn: this is not a PostgreSQL connection string")
+	}
+	config.MaxConns = maxConnections
+	config.MaxConnIdleTime = 5 * time.Minute
+	config.ConnConfig.ConnectTimeout = connectTimeout
+	for name, value := range sessionSettings() {
+		config.ConnConfig.RuntimeParams[name] = value
+	}
+	return config, nil
+}
+
+func sessionSettings() map[string]string {
+	return map[string]string{
+		"application_name":                    applicationName,
+		"client_encoding":                     "UTF8",
+		"timezone":                            "UTC",
+		"search_path":                         "",
+		"client_min_messages":                 "warning",
+		"statement_timeout":                   "60s",
+		"lock_timeout":                        "10s",
+		"idle_in_transaction_session_timeout": "60s",
+		"default_transaction_isolation":       "read committed",
+		"default_transaction_read_only":       "off",
+		// Filters differ from call to call: a plan for all of them fits none.
+		"plan_cache_mode": "force_custom_plan",
+	}
+}
+
+// write runs f in a transaction and says, in its error, what was to be done.
+func (s *Store) write(ctx context.Context, what string, f func(pgx.Tx) error) error {
+	if err := pgx.BeginFunc(ctx, s.pool, f); err != nil {
+		return fmt.Errorf("%s: %w", what, explain(err))
+	}
+	return nil
+}
+
+// collect reads all rows of a query.
+func collect[T any](ctx context.Context, s *Store, what, sql string, args []any, scan pgx.RowToFunc[T]) ([]T, error) {
+	rows, err := s.pool.Query(ctx, sql, args...)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", what, explain(err))
+	}
+	out, err := pgx.CollectRows(rows, scan)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", what, explain(err))
+	}
+	return out, nil
+}
+
+// moment is a time as it is stored: null when it is not set.
+func moment(t time.Time) *time.Time {
+	if t.IsZero() {
+		return nil
+	}
+	return &t
+}
+
+// utc reads it back.
+func utc(t *time.Time) time.Time {
+	if t == nil {
+		return time.Time{}
+	}
+	return t.UTC()
+}

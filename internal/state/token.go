@@ -1,0 +1,162 @@
+package state
+
+import (
+	"context"
+	"crypto/rand"
+	"crypto/sha256"
+	"crypto/subtle"
+	"fmt"
+	"math/big"
+	"strings"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+)
+
+const (
+	// tokenPrefix lets scanners for leaked secrets, and people, know it for what it is.
+	tokenPrefix = "gancho_"
+	tokenBytes  = 32
+	// tokenDigits are enough digits to base 62 for tokenBytes.
+	tokenDigits = 43
+	base62      = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
+)
+
+// newTokenText makes the text of a token: 256 random bits, so that a plain
+// SHA-256 keeps it as well as a slow hash would.
+func newTokenText() string {
+	raw := make([]byte, tokenBytes)
+	_, _ = rand.Read(raw) // never fails: it ends the process rather than return weak bytes
+	n, base, digit := new(big.Int).SetBytes(raw), big.NewInt(int64(len(base62))), new(big.Int)
+	digits := make([]byte, tokenDigits)
+	for i := range digits {
+		n.DivMod(n, base, digit)
+		digits[len(digits)-1-i] = base62[digit.Int64()]
+	}
+	return tokenPrefix + string(digits)
+}
+
+// CreateToken makes a token of t's Name, Role, Tenant and Expires. It returns
+// it with its text, which is kept nowhere. ErrConflict: the name is taken.
+func (s *Store) CreateToken(ctx context.Context, actor string, t Token) (Token, string, error) {
+	text := newTokenText()
+	hash := sha256.Sum256([]byte(text))
+	t.CreatedBy = actor
+	err := s.write(ctx, fmt.Sprintf("create token %q", t.Name), func(tx pgx.Tx) error {
+		err := tx.QueryRow(ctx, `insert into gancho.tokens (name, sha256, role, tenant, created_by, expires) values ($1, $2, $3, $4, $5, $6) returning id, created`,
+			s.text.encode(t.Name), hash[:], string(t.Role), s.text.encode(t.Tenant), s.text.encode(actor), moment(t.Expires)).Scan(&t.ID, &t.Created)
+		if taken(err) {
+			return fmt.Errorf("%w: there is a token of this name", ErrConflict)
+		}
+		if err != nil {
+			return err
+		}
+		return s.recordToken(ctx, tx, actor, "token.create", nil, &t)
+	})
+	if err != nil {
+		return Token{}, "", err
+	}
+	t.Created = t.Created.UTC()
+	return t, text, nil
+}
+
+const tokenColumns = `id, name, role, tenant, created, last_used, expires, created_by`
+
+// Tokens returns all tokens by name, also those that have expired.
+func (s *Store) Tokens(ctx context.Context) ([]Token, error) {
+	return collect(ctx, s, "read tokens", `select `+tokenColumns+` from gancho.tokens order by name`, nil, scanToken)
+}
+
+func scanToken(row pgx.CollectableRow) (Token, error) {
+	var t Token
+	var used, expires *time.Time
+	if err := row.Scan(&t.ID, &t.Name, &t.Role, &t.Tenant, &t.Created, &used, &expires, &t.CreatedBy); err != nil {
+		return t, err
+	}
+	t.Name, t.Tenant, t.CreatedBy = decode(t.Name), decode(t.Tenant), decode(t.CreatedBy)
+	t.Created, t.LastUsed, t.Expires = t.Created.UTC(), utc(used), utc(expires)
+	return t, nil
+}
+
+// RevokeToken deletes a token, with effect on the next request: ErrNotFound.
+func (s *Store) RevokeToken(ctx context.Context, actor, name string) error {
+	return s.write(ctx, fmt.Sprintf("revoke token %q", name), func(tx pgx.Tx) error {
+		rows, err := tx.Query(ctx, `delete from gancho.tokens where name = $1 returning `+tokenColumns, s.text.encode(name))
+		if err != nil {
+			return err
+		}
+		t, err := pgx.CollectExactlyOneRow(rows, scanToken)
+		if err != nil {
+			return err
+		}
+		return s.recordToken(ctx, tx, actor, "token.revoke", &t, nil)
+	})
+}
+
+func (s *Store) recordToken(ctx context.Context, tx pgx.Tx, actor, action string, before, after *Token) error {
+	c := Change{Actor: actor, Action: action}
+	for _, t := range []*Token{before, after} {
+		if t == nil {
+			continue
+		}
+		values := map[string]any{"role": t.Role, "tenant": t.Tenant}
+		if !t.Expires.IsZero() {
+			values["expires"] = t.Expires.UTC()
+		}
+		text, err := facts(values)
+		if err != nil {
+			return err
+		}
+		c.Object, c.Tenant = "token/"+t.Name, t.Tenant
+		if t == before {
+			c.Before = text
+		} else {
+			c.After = text
+		}
+	}
+	_, err := s.record(ctx, tx, c)
+	return err
+}
+
+// Authenticate returns the token that has this text: ErrNotFound when there is
+// none or it has expired. LastUsed is written at most once a minute.
+func (s *Store) Authenticate(ctx context.Context, text string) (Token, error) {
+	const what = "look up the token"
+	if !strings.HasPrefix(text, tokenPrefix) || len(text) != len(tokenPrefix)+tokenDigits {
+		return Token{}, fmt.Errorf("%s: %w", what, ErrNotFound)
+	}
+	// The index finds by the hash, which tells nobody how much of a guessed text is right.
+	hash := sha256.Sum256([]byte(text))
+	var stored []byte
+	var stale bool
+	rows, err := s.pool.Query(ctx, `select `+tokenColumns+`, sha256, last_used is null or last_used < now() - interval '1 minute'
+		from gancho.tokens where sha256 = $1 and (expires is null or expires > now())`, hash[:])
+	if err != nil {
+		return Token{}, fmt.Errorf("%s: %w", what, explain(err))
+	}
+	t, err := pgx.CollectExactlyOneRow(rows, func(row pgx.CollectableRow) (Token, error) {
+		return scanToken(extraColumns{row, []any{&stored, &stale}})
+	})
+	if err != nil {
+		return Token{}, fmt.Errorf("%s: %w", what, explain(err))
+	}
+	if subtle.ConstantTimeCompare(stored, hash[:]) != 1 {
+		return Token{}, fmt.Errorf("%s: %w", what, ErrNotFound)
+	}
+	if stale {
+		_, err := s.pool.Exec(ctx, `update gancho.tokens set last_used = now() where id = $1 and (last_used is null or last_used < now() - interval '1 minute')`, t.ID)
+		if err != nil {
+			return Token{}, fmt.Errorf("write down that token %q was used: %w", t.Name, explain(err))
+		}
+	}
+	return t, nil
+}
+
+// extraColumns lets a scan function read a row that has more columns.
+type extraColumns struct {
+	pgx.CollectableRow
+	more []any
+}
+
+// Scan reads the row's first columns into to and the others into more.
+func (r extraColumns) Scan(to ...any) error { return r.CollectableRow.Scan(append(to, r.more...)...) }
