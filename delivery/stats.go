@@ -29,6 +29,9 @@ type Stats struct {
 	// Failing is since when every attempt has failed; zero: the last succeeded,
 	// or there was none.
 	Failing time.Time
+	// Down is since when only probes are sent, because every event fails; zero:
+	// they are not.
+	Down time.Time
 	// LogEntries and LogRecords are what waits in the log of attempts, in
 	// entries and attempts; LogLost is how many attempts were never stored,
 	// because too many waited.
@@ -47,8 +50,8 @@ if n > 0 then
     if fields[i] == 'c' then oldest = fields[i + 1] end
   end
 end
-local s = redis.call('HMGET', KEYS[5], 'paused', 'since', 'hold', 'failing', 'log_records', 'log_lost')
-for i = 1, 6 do s[i] = s[i] or '' end
+local s = redis.call('HMGET', KEYS[5], 'paused', 'since', 'hold', 'failing', 'open', 'log_records', 'log_lost')
+for i = 1, 7 do s[i] = s[i] or '' end
 return {n, oldest, redis.call('XLEN', KEYS[2]), redis.call('ZCARD', KEYS[3]), redis.call('ZCOUNT', KEYS[3], '+inf', '+inf'),
   redis.call('XLEN', KEYS[4]), redis.call('XLEN', KEYS[6]), redis.call('EXISTS', KEYS[7]), unpack(s)}`)
 
@@ -81,7 +84,7 @@ func (q *Queue) Stats(ctx context.Context, endpoints []string) ([]Stats, error) 
 }
 
 func statsOf(endpoint string, fields []any) (Stats, error) {
-	if len(fields) != 14 {
+	if len(fields) != 15 {
 		return Stats{}, errEntry
 	}
 	count := func(i int) int64 { n, _ := fields[i].(int64); return n }
@@ -90,7 +93,7 @@ func statsOf(endpoint string, fields []any) (Stats, error) {
 	s := Stats{
 		Endpoint: endpoint, Backlog: count(0), Replays: count(2), Failed: count(3), Blocked: count(4), Dead: count(5),
 		LogEntries: count(6), Owned: count(7) == 1, Suspension: suspensionOf(text(8), text(9), text(10)),
-		Failing: parseHold(text(11)), LogRecords: number(12), LogLost: number(13),
+		Failing: parseHold(text(11)), Down: parseHold(text(12)), LogRecords: number(13), LogLost: number(14),
 	}
 	var err error
 	if text(1) != "" {

@@ -34,13 +34,13 @@ type Options struct {
 	AcceptSource      bool           // start a new epoch when the source is another one
 	// Queue says where Redis is and how far to trust it; its endpoints and its
 	// log are the bridge's business.
-	Queue delivery.QueueOptions
-	Capture           bool // read the source and fill the queues
-	Deliver           bool // empty the queues
-	Listen            string
-	Shutdown          time.Duration // how long requests in flight may take at the end
-	Version           string
-	Log               zerolog.Logger
+	Queue    delivery.QueueOptions
+	Capture  bool // read the source and fill the queues
+	Deliver  bool // empty the queues
+	Listen   string
+	Shutdown time.Duration // how long requests in flight may take at the end
+	Version  string
+	Log      zerolog.Logger
 	// Load reads the definitions: once at the start, and at every Reload.
 	Load   func() (*Definitions, error)
 	Reload <-chan os.Signal

@@ -23,10 +23,7 @@ type metrics struct {
 	slotLagSeconds prometheus.Gauge
 	walHeld        prometheus.Gauge
 
-	backlog *prometheus.GaugeVec
-	oldest  *prometheus.GaugeVec
-	dead    *prometheus.GaugeVec
-	paused  *prometheus.GaugeVec
+	queues *queueGauges
 
 	attempts *prometheus.CounterVec
 	latency  *prometheus.HistogramVec
@@ -47,19 +44,13 @@ func newMetrics() *metrics {
 	counter := func(name, help string, labels ...string) *prometheus.CounterVec {
 		return prometheus.NewCounterVec(prometheus.CounterOpts{Namespace: "gancho", Name: name, Help: help}, labels)
 	}
-	gauge := func(name, help string, labels ...string) *prometheus.GaugeVec {
-		return prometheus.NewGaugeVec(prometheus.GaugeOpts{Namespace: "gancho", Name: name, Help: help}, labels)
-	}
 	m := &metrics{
 		registry: prometheus.NewRegistry(),
 		changes:  counter("changes_total", "Row changes read from the replication stream.", "table", "op"),
 		events:   counter("events_total", "Events that rules made, before they are routed to endpoints.", "event", "rule"),
 		parked:   counter("parked_total", "Changes that a rule could not be applied to; they are in the capture dead letters.", "event"),
 		attempts: counter("attempts_total", "Delivery attempts by what came of them.", "endpoint", "outcome"),
-		backlog:  gauge("backlog_events", "Events queued for an endpoint and not yet delivered.", "endpoint"),
-		oldest:   gauge("oldest_event_age_seconds", "Age of the oldest event queued for an endpoint, from its commit.", "endpoint"),
-		dead:     gauge("dead_letters", "Events in an endpoint's dead letters.", "endpoint"),
-		paused:   gauge("endpoint_paused", "1 while an endpoint's events are kept and not sent: paused by its configuration, an answer 410 or on_exhausted.", "endpoint"),
+		queues:   newQueueGauges(),
 		latency: prometheus.NewHistogramVec(prometheus.HistogramOpts{
 			Namespace: "gancho", Name: "commit_to_delivered_seconds",
 			Help:    "From the commit of the change to the receiver's success.",
@@ -76,7 +67,7 @@ func newMetrics() *metrics {
 	m.slotLagBytes = prometheus.NewGauge(prometheus.GaugeOpts{Namespace: "gancho", Name: "slot_lag_bytes", Help: "WAL written by the source and not yet confirmed by Gancho."})
 	m.slotLagSeconds = prometheus.NewGauge(prometheus.GaugeOpts{Namespace: "gancho", Name: "slot_lag_seconds", Help: "Age of the oldest transaction read and not yet confirmed; 0 when there is none."})
 	m.walHeld = prometheus.NewGauge(prometheus.GaugeOpts{Namespace: "gancho", Name: "slot_wal_held_bytes", Help: "WAL that the source keeps on disk for the slot."})
-	m.registry.MustRegister(m.changes, m.events, m.parked, m.attempts, m.backlog, m.oldest, m.dead, m.paused, m.latency,
+	m.registry.MustRegister(m.changes, m.events, m.parked, m.attempts, m.queues, m.latency,
 		m.appendErrors, m.rewinds, m.slotLagBytes, m.slotLagSeconds, m.walHeld,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return m

@@ -45,31 +45,16 @@ func (b *bridge) monitor(ctx context.Context) error {
 
 func (b *bridge) measureQueue(ctx context.Context) {
 	b.health.queue.Store(b.queue.Ping(ctx) == nil)
-	for _, e := range b.definitionsNow().Endpoints {
-		n, oldest, err := b.queue.Backlog(ctx, e.Name)
-		if err != nil {
-			return // Redis is away, which the next Ping says
-		}
-		b.metrics.backlog.WithLabelValues(e.Name).Set(float64(n))
-		age := 0.0
-		if n > 0 {
-			age = max(0, time.Since(oldest).Seconds())
-		}
-		b.metrics.oldest.WithLabelValues(e.Name).Set(age)
-		suspended, err := b.queue.Suspended(ctx, e.Name)
-		if err != nil {
-			return
-		}
-		b.metrics.paused.WithLabelValues(e.Name).Set(0)
-		if suspended.Reason != "" || e.State == delivery.Paused {
-			b.metrics.paused.WithLabelValues(e.Name).Set(1)
-		}
-		dead, err := b.queue.DeadCount(ctx, e.Name)
-		if err != nil {
-			return
-		}
-		b.metrics.dead.WithLabelValues(e.Name).Set(float64(dead))
+	endpoints := b.definitionsNow().Endpoints
+	names := make([]string, len(endpoints))
+	for i := range endpoints {
+		names[i] = endpoints[i].Name
 	}
+	all, err := b.queue.Stats(ctx, names)
+	if err != nil {
+		return // Redis is away, which the next Ping says
+	}
+	b.metrics.queues.set(endpoints, all, time.Now())
 }
 
 // measureSlot returns a warning when the source is about to suffer.

@@ -1,0 +1,107 @@
+package bridge
+
+import (
+	"sync"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"gancho/delivery"
+)
+
+// queueGauges shows what the queues held when they were looked at last. It
+// makes its metrics when they are asked for, because a gauge of the library for
+// each of a thousand endpoints and its figures would take more memory than all
+// else that is kept of an idle endpoint; and one that is gone shows no more.
+type queueGauges struct {
+	figures []queueFigure
+
+	mu     sync.Mutex
+	queues []endpointStats // guarded by mu
+}
+
+type endpointStats struct {
+	delivery.Stats
+	paused bool
+	at     time.Time // when it was looked at
+}
+
+// queueFigure is one metric per endpoint.
+type queueFigure struct {
+	desc  *prometheus.Desc
+	kind  prometheus.ValueType
+	value func(*endpointStats) float64
+}
+
+func newQueueGauges() *queueGauges {
+	g := &queueGauges{}
+	add := func(kind prometheus.ValueType, name, help string, value func(*endpointStats) float64) {
+		desc := prometheus.NewDesc("gancho_"+name, help, []string{"endpoint"}, nil)
+		g.figures = append(g.figures, queueFigure{desc, kind, value})
+	}
+	gauge := prometheus.GaugeValue
+	add(gauge, "backlog_events", "Events queued for an endpoint and not yet delivered.",
+		func(s *endpointStats) float64 { return float64(s.Backlog) })
+	add(gauge, "oldest_event_age_seconds", "Age of the oldest event queued for an endpoint, from its commit.", (*endpointStats).age)
+	add(gauge, "replay_backlog_events", "Events queued to be sent to an endpoint again, and operational events.",
+		func(s *endpointStats) float64 { return float64(s.Replays) })
+	add(gauge, "retrying_events", "Events of an endpoint that have failed and wait for another attempt, blocked ones included.",
+		func(s *endpointStats) float64 { return float64(s.Failed) })
+	add(gauge, "dead_letters", "Events in an endpoint's dead letters in Redis.",
+		func(s *endpointStats) float64 { return float64(s.Dead) })
+	add(gauge, "endpoint_paused", "1 while an endpoint's events are kept and not sent: paused by its configuration, or by itself (an answer 410, on_exhausted, pause_after).",
+		func(s *endpointStats) float64 { return flag(s.paused || s.Reason != "") })
+	add(gauge, "endpoint_down", "1 while only probes are sent to an endpoint, because every event fails.",
+		func(s *endpointStats) float64 { return flag(!s.Down.IsZero()) })
+	add(gauge, "endpoint_delivered", "1 while a process has the endpoint's lease.",
+		func(s *endpointStats) float64 { return flag(s.Owned) })
+	add(gauge, "log_backlog_attempts", "Attempts that wait in Redis to be stored in the delivery log.",
+		func(s *endpointStats) float64 { return float64(s.LogRecords) })
+	add(prometheus.CounterValue, "log_lost_attempts_total", "Attempts that the delivery log lacks, because too many waited to be stored.",
+		func(s *endpointStats) float64 { return float64(s.LogLost) })
+	return g
+}
+
+func (s *endpointStats) age() float64 {
+	if s.Backlog == 0 || s.Oldest.IsZero() {
+		return 0
+	}
+	return max(0, s.at.Sub(s.Oldest).Seconds())
+}
+
+func flag(on bool) float64 {
+	if on {
+		return 1
+	}
+	return 0
+}
+
+// set takes over what the queues hold now; the statistics are the endpoints',
+// in their order.
+func (g *queueGauges) set(endpoints []delivery.Endpoint, all []delivery.Stats, now time.Time) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.queues = g.queues[:0]
+	for i := range all {
+		g.queues = append(g.queues, endpointStats{Stats: all[i], paused: endpoints[i].State == delivery.Paused, at: now})
+	}
+}
+
+// Describe implements prometheus.Collector.
+func (g *queueGauges) Describe(out chan<- *prometheus.Desc) {
+	for _, f := range g.figures {
+		out <- f.desc
+	}
+}
+
+// Collect implements prometheus.Collector.
+func (g *queueGauges) Collect(out chan<- prometheus.Metric) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	for i := range g.queues {
+		q := &g.queues[i]
+		for _, f := range g.figures {
+			out <- prometheus.MustNewConstMetric(f.desc, f.kind, f.value(q), q.Endpoint)
+		}
+	}
+}
