@@ -75,6 +75,8 @@ func newRootCommand() *cobra.Command {
 		newInitCommand(),
 		newCheckCommand(),
 		newListenCommand(),
+		newMigrateCommand(),
+		newSecretsCommand(),
 		newDemoCommand(runBridge),
 		newVersionCommand(),
 	)

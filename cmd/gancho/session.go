@@ -1,7 +1,6 @@
 package main
 
 import (
-	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -104,14 +103,9 @@ func (s *session) end() {
 }
 
 func (s *session) openStore(ctx context.Context) (*state.Store, error) {
-	keys, err := state.ParseKeys(s.config.State.Key.Reveal())
+	store, err := openState(ctx, s.config, zerolog.Nop())
 	if err != nil {
-		return nil, fmt.Errorf("%s:%d: state.key: %w", s.config.File, s.config.State.KeyLine, err)
-	}
-	dsn := cmp.Or(s.config.State.DSN, s.config.Source.DSN).Reveal()
-	store, err := state.Open(ctx, state.Options{DSN: dsn, Keyring: keys, Logger: zerolog.Nop()})
-	if err != nil {
-		return nil, fmt.Errorf("open the state: %w", err)
+		return nil, err
 	}
 	s.close = append(s.close, store.Close)
 	return store, nil

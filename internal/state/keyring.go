@@ -73,22 +73,22 @@ func ParseKeys(text string) (*Keyring, error) {
 		if !ok {
 			id, encoded = bareKeyID, id
 			if len(parts) > 1 {
-				return nil, fmt.Errorf("read state.key: key %d of %d has no id; write %s", i+1, len(parts), keyForm)
+				return nil, fmt.Errorf("parse keys: key %d of %d has no id; write %s", i+1, len(parts), keyForm)
 			}
 		}
 		if !validKeyID.MatchString(id) {
-			return nil, fmt.Errorf("read state.key: the id of key %d must have 1 to 32 letters, digits, '.', '-' or '_'; write %s", i+1, keyForm)
+			return nil, fmt.Errorf("parse keys: the id of key %d must have 1 to 32 letters, digits, '.', '-' or '_'; write %s", i+1, keyForm)
 		}
 		if k.find(id) != nil {
-			return nil, fmt.Errorf("read state.key: two keys have the id %q; give each its own", id)
+			return nil, fmt.Errorf("parse keys: two keys have the id %q; give each its own", id)
 		}
 		key, err := decodeKey(encoded)
 		if err != nil {
-			return nil, fmt.Errorf("read state.key: key %q %w; make one with: gancho secrets generate-key", id, err)
+			return nil, fmt.Errorf("parse keys: key %q %w; make one with: gancho secrets generate-key", id, err)
 		}
 		aead, err := newAEAD(key)
 		if err != nil {
-			return nil, fmt.Errorf("read state.key: %w", err)
+			return nil, fmt.Errorf("make a cipher: %w", err)
 		}
 		k.keys = append(k.keys, sealKey{id, aead})
 	}

@@ -39,7 +39,7 @@ func (s *Store) RotateSecret(ctx context.Context, actor, name string, secret del
 		if _, err := tx.Exec(ctx, `update gancho.endpoints set version = version + 1, updated = now() where id = $1`, old.ID); err != nil {
 			return err
 		}
-		after, err := facts(map[string]any{"overlap": overlap.String(), "public_key": publicKey(secret)})
+		after, err := facts(map[string]any{"overlap": overlap.String(), "public_key": secret.Public()})
 		if err != nil {
 			return err
 		}
@@ -57,7 +57,7 @@ func (s *Store) addSecret(ctx context.Context, tx pgx.Tx, endpoint int64, secret
 		return err
 	}
 	_, err := tx.Exec(ctx, `insert into gancho.secrets (id, endpoint_id, sealed, public_key) values ($1, $2, $3, $4)`,
-		id, endpoint, s.keys.seal(secretPlace(endpoint, id), []byte(secret.Reveal())), publicKey(secret))
+		id, endpoint, s.keys.seal(secretPlace(endpoint, id), []byte(secret.Reveal())), secret.Public())
 	return err
 }
 
@@ -157,5 +157,3 @@ func (s *Store) reseal(ctx context.Context, tx pgx.Tx, v *sealedValue) (bool, er
 	_, err = tx.Exec(ctx, `update `+v.table+` set sealed = $2 where id = $1`, v.id, s.keys.seal(place, plain))
 	return err == nil, err
 }
-
-func publicKey(delivery.Secret) string { return "" }

@@ -83,6 +83,14 @@ func (s *Store) begin(ctx context.Context) error {
 // Close closes the connections, when they are idle.
 func (s *Store) Close() { s.pool.Close() }
 
+// KeyIDs are the ids of the keys, the one that encrypts first; none without keys.
+func (s *Store) KeyIDs() []string {
+	if s.keys == nil {
+		return nil
+	}
+	return s.keys.IDs()
+}
+
 // Ping reports whether the database answers: ErrUnreachable.
 func (s *Store) Ping(ctx context.Context) error {
 	if err := s.pool.Ping(ctx); err != nil {
