@@ -23,3 +23,9 @@ func (s *Sender) Targets() (n int) {
 	s.targets.Range(func(any, any) bool { n++; return true })
 	return n
 }
+
+// AppendStringNumbers is the scanner behind Endpoint.StringNumbers.
+var AppendStringNumbers = appendStringNumbers
+
+// FormValue is a JSON value as fields of a form.
+func FormValue(name string, value []byte) string { return string(appendFormValue(nil, name, value)) }

@@ -16,8 +16,7 @@ const formNesting = 64
 // PHP drops what comes behind the first 1,000 (max_input_vars).
 //
 // Forms have neither null nor empty arrays: null is an empty text, an empty
-// object or array is left out, except as the whole of data, which is always
-// there. Numbers keep their digits, true and false are these words.
+// object or array is left out; data itself is always there. Numbers keep their digits, true and false are these words.
 func (f *shape) appendForm(dst []byte, m *Message) []byte {
 	dst = appendFormText(append(dst, "type="...), []byte(m.Type))
 	dst = append(dst, "&timestamp="...)
@@ -64,14 +63,17 @@ func appendFormText(dst, text []byte) []byte {
 // appendFormValue appends the JSON value as fields that begin with name. What
 // turns out not to be JSON is appended as it is.
 func appendFormValue(dst []byte, name string, value []byte) []byte {
+	if len(value) == 0 {
+		return appendFormField(dst, name, "")
+	}
 	w := formWriter{dst: dst, path: append(make([]byte, 0, 128), name...), src: value}
-	if w.value(0) && w.peek() == 0 && w.at == len(value) && len(w.dst) > len(dst) {
-		return w.dst
+	switch {
+	case !w.value(0) || w.peek() != 0 || w.at != len(value):
+		return appendFormField(w.dst[:len(dst)], name, string(value))
+	case len(w.dst) == len(dst):
+		return appendFormField(dst, name, "")
 	}
-	if empty := bytes.TrimSpace(value); string(empty) == "{}" || string(empty) == "[]" {
-		value = nil
-	}
-	return appendFormField(w.dst[:len(dst)], name, string(value))
+	return w.dst
 }
 
 // formWriter goes through JSON text once and appends a field for each leaf.

@@ -153,7 +153,7 @@ func (t *target) usable(ep *Endpoint, ms []*Message, list bool) error {
 // may still write it when the attempt is over, and a reader that would say when
 // it is done costs a system call, because net/http sends only the readers it
 // knows together with the headers.
-func (t *target) request(ctx context.Context, ms []*Message, list bool) (req *http.Request, body []byte) {
+func (t *target) request(ctx context.Context, ms []*Message, list bool) (*http.Request, []byte) {
 	id, size := ms[0].ID, 0
 	if len(ms) > 1 {
 		id = listID(ms)
@@ -172,9 +172,9 @@ func (t *target) request(ctx context.Context, ms []*Message, list bool) (req *ht
 	} else {
 		signed = t.shape.appendBody(signed, ms[0])
 	}
-	body = signed[start:]
+	body := signed[start:] // assigned once, so that the closure below needs no place on the heap for it
 
-	req = t.base.WithContext(ctx)
+	req := t.base.WithContext(ctx)
 	req.Header = make(http.Header, len(t.base.Header)+4)
 	maps.Copy(req.Header, t.base.Header)
 	t.setHeaders(req.Header, ms, list)
