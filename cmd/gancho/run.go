@@ -3,7 +3,6 @@ package main
 import (
 	"cmp"
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -20,7 +19,6 @@ import (
 	"gancho/config"
 	"gancho/delivery"
 	"gancho/internal/bridge"
-	"gancho/mapping"
 )
 
 // runFlags are the flags of gancho run.
@@ -89,6 +87,10 @@ func (f *runFlags) run(ctx context.Context, stderr io.Writer) error {
 	if err != nil {
 		return err
 	}
+	st, err := stateOptions(c)
+	if err != nil {
+		return err
+	}
 	redis.SetLogger(redisLog{log})
 	hangup := make(chan os.Signal, 1)
 	signal.Notify(hangup, syscall.SIGHUP)
@@ -108,6 +110,9 @@ func (f *runFlags) run(ctx context.Context, stderr io.Writer) error {
 		Shutdown:          c.Shutdown,
 		Version:           version,
 		Log:               log,
+		LagWarning:        c.Source.LagWarning,
+		State:             st,
+		Parse:             specOf,
 		Reload:            hangup,
 		Load: func() (*bridge.Definitions, error) {
 			// Read again: at a reload the file is another one.
@@ -133,35 +138,6 @@ func queueOptions(c *config.Queue) delivery.QueueOptions {
 		o.Cluster = &delivery.ClusterOptions{Addresses: k.Addresses, User: k.User, Password: k.Password.Reveal(), TLS: k.TLS}
 	}
 	return o
-}
-
-// definitions are the rules and the endpoints of a configuration.
-func definitions(c *config.Config) (*bridge.Definitions, error) {
-	rules, err := parseRules(c)
-	if err != nil {
-		return nil, err
-	}
-	endpoints, err := endpointsOf(c)
-	if err != nil {
-		return nil, err
-	}
-	return &bridge.Definitions{Rules: rules, Endpoints: endpoints}, nil
-}
-
-func parseRules(c *config.Config) (*mapping.Rules, error) {
-	policy := mapping.Stop
-	if c.Source.OnSchemaChange == "park" {
-		policy = mapping.Park
-	}
-	deny := make([]string, len(c.Privacy.Deny))
-	for i, d := range c.Privacy.Deny {
-		deny[i] = d.Column
-	}
-	secrets := map[string][]byte{}
-	for name, secret := range c.Privacy.Secrets {
-		secrets[name] = []byte(secret.Reveal())
-	}
-	return mapping.Parse(mapping.Options{Files: c.Rules, Deny: deny, Secrets: secrets, Location: c.Source.Location, OnSchemaChange: policy, Publication: c.Source.Publication})
 }
 
 // newLogger logs for people on a terminal and JSON otherwise.
@@ -204,61 +180,3 @@ func startProfile(path string) (stop func(), err error) {
 		_ = f.Close() // a profile that is cut short says so when it is read
 	}, nil
 }
-
-// endpointsOf turns the configuration's endpoints into delivery's, and reports
-// everything that delivery has against any of them, with its place.
-func endpointsOf(c *config.Config) ([]delivery.Endpoint, error) {
-	var problems []error
-	out := make([]delivery.Endpoint, len(c.Endpoints))
-	for i, e := range c.Endpoints {
-		var err error
-		if out[i], err = endpointOf(&e); err != nil {
-			problems = append(problems, fmt.Errorf("%s:%d: %w", c.File, e.Line, err))
-		}
-	}
-	return out, errors.Join(problems...)
-}
-
-// endpointOf turns an endpoint of the configuration into delivery's, and
-// reports what delivery has against it.
-func endpointOf(e *config.Endpoint) (delivery.Endpoint, error) {
-	d := delivery.Endpoint{
-		Name: e.Name, URL: e.URL, Tenants: e.Tenants, Events: e.Events, Concurrency: e.Concurrency,
-		Timeout: e.Timeout, Retry: e.Retry, RetryRefused: e.RetryRefused, MaxAge: e.MaxAge, PauseAfter: e.PauseAfter,
-		Rate: e.Rate, AllowPrivate: e.AllowPrivate, AllowHTTP: e.AllowHTTP,
-		Format: formats[e.Format], Order: orders[e.Order], State: states[e.State], OnExhausted: exhausted[e.OnExhausted],
-		Headers: reveal(e.Headers), Extra: reveal(e.Extra), StringNumbers: e.Numbers == "string",
-		Batch:   delivery.Batching{Max: e.Batch.Max, Wait: e.Batch.Wait, PerTransaction: e.Batch.PerTransaction},
-		Success: delivery.Success{Status: e.Success.Status, Body: e.Success.Body},
-		TLS:     delivery.TLS{CA: []byte(e.TLS.CA), Certificate: []byte(e.TLS.Certificate), Key: []byte(e.TLS.Key.Reveal())},
-		Proxy:   e.Proxy.Reveal(),
-	}
-	for _, s := range e.Secrets {
-		secret, err := delivery.ParseSecret(s.Reveal())
-		if err != nil {
-			return d, fmt.Errorf("endpoint %q: %w", e.Name, err)
-		}
-		d.Secrets = append(d.Secrets, secret)
-	}
-	return d, errors.Join(d.Check(), d.CheckAddress())
-}
-
-func reveal(m map[string]config.Secret) map[string]string {
-	out := make(map[string]string, len(m))
-	for name, value := range m {
-		out[name] = value.Reveal()
-	}
-	return out
-}
-
-// The words of the configuration; config has refused all others.
-var (
-	formats = map[string]delivery.Format{
-		"standard": delivery.FormatStandard, "bare": delivery.FormatBare, "form": delivery.FormatForm,
-		"cloudevents": delivery.FormatCloudEvents, "cloudevents-binary": delivery.FormatCloudEventsBinary,
-	}
-	orders = map[string]delivery.Order{"key": delivery.OrderKey, "endpoint": delivery.OrderEndpoint, "none": delivery.OrderNone}
-	states = map[string]delivery.State{"active": delivery.Active, "paused": delivery.Paused, "inactive": delivery.Inactive}
-
-	exhausted = map[string]delivery.Exhausted{"dead_letter": delivery.DeadLetter, "block": delivery.Block, "pause": delivery.Pause}
-)

@@ -139,20 +139,6 @@ func (s *session) slot(ctx context.Context) (control.Slot, error) {
 	}, nil
 }
 
-// fileEndpoints are the configuration's endpoints for control.
-func fileEndpoints(c *config.Config) ([]control.FileEndpoint, error) {
-	endpoints, err := endpointsOf(c)
-	if err != nil {
-		return nil, err
-	}
-	out := make([]control.FileEndpoint, len(endpoints))
-	for i := range endpoints {
-		e := &c.Endpoints[i]
-		out[i].Spec = control.Spec{Endpoint: endpoints[i], Document: e.Document(), Public: e.Public()}
-	}
-	return out, nil
-}
-
 // catalogueOf are the events that the rules make, for control.
 func catalogueOf(rules *mapping.Rules) []control.EventType {
 	var out []control.EventType

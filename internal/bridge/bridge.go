@@ -8,6 +8,7 @@ import (
 	"os"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/jackc/pgx/v5/pgconn"
@@ -16,13 +17,27 @@ import (
 
 	"gancho/cdc"
 	"gancho/delivery"
+	"gancho/internal/control"
+	"gancho/internal/state"
 	"gancho/mapping"
 )
 
 // Definitions are what may change while the bridge runs.
 type Definitions struct {
-	Rules     *mapping.Rules
-	Endpoints []delivery.Endpoint
+	Rules *mapping.Rules
+	// Endpoints are those of the file.
+	Endpoints []control.FileEndpoint
+	// Catalogue are the events that the rules make.
+	Catalogue []control.EventType
+}
+
+// StateOptions are what the bridge needs of Gancho's own database.
+type StateOptions struct {
+	DSN     string
+	Keyring *state.Keyring
+	// KeepEvents is how long events are kept for resends, KeepLog how long the
+	// delivery log is; 0: they are not.
+	KeepEvents, KeepLog time.Duration
 }
 
 // Options are everything the bridge needs to know.
@@ -41,6 +56,14 @@ type Options struct {
 	Shutdown time.Duration // how long requests in flight may take at the end
 	Version  string
 	Log      zerolog.Logger
+	// LagWarning is the WAL held for the slot, in bytes, from which on operators
+	// are told.
+	LagWarning int64
+	// State is nil when there is none: then the endpoints are those of the file,
+	// dead letters stay in Redis, and there is no log and no API.
+	State *StateOptions
+	// Parse reads the documents of stored endpoints.
+	Parse control.Parse
 	// Load reads the definitions: once at the start, and at every Reload.
 	Load   func() (*Definitions, error)
 	Reload <-chan os.Signal
@@ -59,14 +82,14 @@ func Run(ctx context.Context, o Options) error {
 		return fmt.Errorf("listen for health and metrics: %w; change http.listen", err)
 	}
 	defer func() { _ = listener.Close() }() // serve has closed it, unless it was never reached
-	b := &bridge{Options: o, definitions: d, metrics: newMetrics(), health: &health{delivers: o.Deliver, captures: o.Capture}}
+	b := newBridge(o, d)
+	defer b.close()
 	if err := b.open(ctx); err != nil {
 		if ctx.Err() != nil {
 			return nil // told to stop before it had begun
 		}
 		return err
 	}
-	defer b.close()
 	o.Log.Info().Str("listen", listener.Addr().String()).Msg("serving health and metrics")
 	return b.run(ctx, listener)
 }
@@ -80,24 +103,56 @@ type bridge struct {
 	mu          sync.Mutex
 	definitions *Definitions // guarded by mu
 
+	roster    *roster
+	applying  sync.Mutex // one change of the endpoints at a time
+	endpoints atomic.Pointer[[]delivery.Endpoint]
+
 	queue      *delivery.Queue
 	sender     *delivery.Sender
-	dispatcher *delivery.Dispatcher
-	capture    *capture
+	dispatcher *delivery.Dispatcher // nil unless this process delivers
+	capture    *capture             // nil unless it captures
+
+	store    *state.Store // nil without a state, as the recorder
+	recorder *recorder
+	drops    chan struct{} // capacity 1: an endpoint may have gone
+	// stateComplaint is about the database, recordComplaint about what goes there.
+	stateComplaint, recordComplaint complaint
+	lagAnnounced                    time.Time // the monitor's
+}
+
+func newBridge(o Options, d *Definitions) *bridge {
+	b := &bridge{
+		Options: o, definitions: d, metrics: newMetrics(), health: &health{delivers: o.Deliver, captures: o.Capture},
+		roster: newRoster(o.Parse, o.Log), drops: make(chan struct{}, 1),
+		stateComplaint: complaint{
+			log: o.Log, failed: "state database does not answer; endpoints stay as they are, and deliveries go on", again: "state database answers again",
+		},
+		recordComplaint: complaint{
+			log: o.Log, failed: "log and dead letters cannot be stored; they wait in redis, and deliveries go on", again: "log and dead letters are stored again",
+		},
+	}
+	b.roster.setFile(d.Endpoints)
+	if o.State != nil {
+		b.recorder = newRecorder(b)
+	}
+	return b
 }
 
 // open connects to everything and checks it, so that a bridge that starts is
 // one that can work.
 func (b *bridge) open(ctx context.Context) error {
-	var err error
+	err := b.openState(ctx)
+	if err != nil {
+		return err
+	}
+	all := b.roster.all()
+	b.endpoints.Store(&all)
 	if b.queue, err = b.openQueue(ctx); err != nil {
 		return err
 	}
+	b.sender = delivery.NewSender(delivery.SenderOptions{Version: b.Version, Logger: b.Log})
 	if b.Deliver {
-		b.sender = delivery.NewSender(delivery.SenderOptions{Version: b.Version, Logger: b.Log})
-		b.dispatcher = delivery.NewDispatcher(b.queue, b.sender, b.definitions.Endpoints, delivery.DispatcherOptions{
-			Logger: b.Log, DrainTimeout: b.Shutdown, Observe: b.metrics.attempt,
-		})
+		b.dispatcher = delivery.NewDispatcher(b.queue, b.sender, all, b.dispatcherOptions())
 	}
 	if b.Capture {
 		if b.capture, err = b.openCapture(ctx); err != nil {
@@ -107,22 +162,48 @@ func (b *bridge) open(ctx context.Context) error {
 	return nil
 }
 
+func (b *bridge) dispatcherOptions() delivery.DispatcherOptions {
+	o := delivery.DispatcherOptions{Logger: b.Log, DrainTimeout: b.Shutdown, Observe: b.metrics.attempt}
+	if b.State != nil {
+		o.Log = b.State.KeepLog > 0 || b.State.KeepEvents > 0
+		o.KeepEvents = b.State.KeepEvents > 0
+		o.Observe = func(a delivery.Attempt) {
+			b.metrics.attempt(a)
+			b.recorder.mark(a.Endpoint)
+		}
+		o.Notify = b.notify
+	}
+	return o
+}
+
+// close releases what open has opened.
 func (b *bridge) close() {
 	if b.sender != nil {
 		b.sender.Close()
 	}
-	_ = b.queue.Close() // everything that matters has been acknowledged by Redis
+	if b.queue != nil {
+		_ = b.queue.Close() // everything that matters has been acknowledged by Redis
+	}
+	if b.store != nil {
+		b.store.Close()
+	}
 }
 
 // run runs the parts until the context ends or one fails.
 func (b *bridge) run(ctx context.Context, listener net.Listener) error {
 	group, ctx := errgroup.WithContext(ctx)
-	group.Go(func() error { return serve(ctx, listener, b.health, b.metrics) })
+	drained := make(chan struct{})
+	group.Go(func() error { return serve(ctx, listener, b.health, b.metrics, b.api()) })
 	group.Go(func() error { return b.monitor(ctx) })
 	group.Go(func() error { return b.reload(ctx) })
-	if b.Deliver {
-		group.Go(func() error { return b.dispatcher.Run(ctx) })
-	}
+	b.runState(ctx, group, drained)
+	group.Go(func() error {
+		defer close(drained)
+		if !b.Deliver {
+			return nil
+		}
+		return b.dispatcher.Run(ctx)
+	})
 	if b.Capture {
 		group.Go(func() error { return b.capture.run(ctx) })
 	} else {
@@ -146,7 +227,7 @@ func (b *bridge) run(ctx context.Context, listener net.Listener) error {
 func (b *bridge) openQueue(ctx context.Context) (*delivery.Queue, error) {
 	queue, err := retry(ctx, b.Log, "redis", func() (*delivery.Queue, error) {
 		o := b.Queue
-		o.Endpoints, o.Logger = b.definitions.Endpoints, b.Log
+		o.Endpoints, o.Logger = b.endpointsNow(), b.Log
 		return delivery.OpenQueue(ctx, o)
 	})
 	if err != nil {
@@ -187,7 +268,7 @@ func unreachable(err error) bool {
 	var op *net.OpError
 	var server *pgconn.PgError
 	switch {
-	case errors.Is(err, delivery.ErrUnreachable), errors.As(err, &op) && op.Op == "dial":
+	case errors.Is(err, delivery.ErrUnreachable), errors.Is(err, state.ErrUnreachable), errors.As(err, &op) && op.Op == "dial":
 		return true
 	case errors.As(err, &server) && len(server.Code) == 5:
 		return slices.Contains([]string{"08", "53", "57"}, server.Code[:2])

@@ -25,6 +25,14 @@ type metrics struct {
 
 	queues *queueGauges
 
+	refreshes      prometheus.Counter
+	records        *prometheus.CounterVec
+	recordsWaiting prometheus.Gauge
+	recordsRefused prometheus.Counter
+	jobs           *prometheus.CounterVec
+	jobEvents      *prometheus.CounterVec
+	notices        *prometheus.CounterVec
+
 	attempts *prometheus.CounterVec
 	latency  *prometheus.HistogramVec
 
@@ -67,10 +75,25 @@ func newMetrics() *metrics {
 	m.slotLagBytes = prometheus.NewGauge(prometheus.GaugeOpts{Namespace: "gancho", Name: "slot_lag_bytes", Help: "WAL written by the source and not yet confirmed by Gancho."})
 	m.slotLagSeconds = prometheus.NewGauge(prometheus.GaugeOpts{Namespace: "gancho", Name: "slot_lag_seconds", Help: "Age of the oldest transaction read and not yet confirmed; 0 when there is none."})
 	m.walHeld = prometheus.NewGauge(prometheus.GaugeOpts{Namespace: "gancho", Name: "slot_wal_held_bytes", Help: "WAL that the source keeps on disk for the slot."})
-	m.registry.MustRegister(m.changes, m.events, m.parked, m.attempts, m.queues, m.latency,
+	m.refreshes = plain("endpoint_refreshes_total", "Times that stored endpoints were read again because they had changed.")
+	m.records = counter("records_total", "Rows written to the state database: attempt, event, dead_letter.", "kind")
+	m.recordsWaiting = prometheus.NewGauge(prometheus.GaugeOpts{Namespace: "gancho", Name: "records_waiting", Help: "Attempts and dead letters in Redis that this process is to write to the state database."})
+	m.recordsRefused = plain("records_refused_total", "Rows that the state database refuses and that were left out.")
+	m.jobs = counter("jobs_total", "Resends and redrives that ended, by how.", "kind", "state")
+	m.jobEvents = counter("job_events_total", "Events that resends and redrives have queued again.", "kind")
+	m.notices = counter("operational_events_total", "Operational events queued for subscribers.", "event")
+	m.registry.MustRegister(m.refreshes, m.records, m.recordsWaiting, m.recordsRefused, m.jobs, m.jobEvents, m.notices,
+		m.changes, m.events, m.parked, m.attempts, m.queues, m.latency,
 		m.appendErrors, m.rewinds, m.slotLagBytes, m.slotLagSeconds, m.walHeld,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return m
+}
+
+// forget removes what is measured of an endpoint that is no more.
+func (m *metrics) forget(endpoint string) {
+	of := prometheus.Labels{"endpoint": endpoint}
+	m.attempts.DeletePartialMatch(of)
+	m.latency.DeletePartialMatch(of)
 }
 
 // change counts a row change. Only the capture goroutine calls it.

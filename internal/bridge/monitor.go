@@ -12,13 +12,8 @@ import (
 	"gancho/delivery"
 )
 
-const (
-	// monitorEvery is how often the gauges are taken.
-	monitorEvery = 2 * time.Second
-	// walWarning is the WAL held for the slot, in bytes, from which on it is
-	// said loudly: a source's disk that fills stops the legacy application.
-	walWarning = 1 << 30
-)
+// monitorEvery is how often the gauges are taken.
+const monitorEvery = 2 * time.Second
 
 // monitor takes the gauges until the context ends. Nothing that it fails at
 // stops the bridge.
@@ -45,7 +40,7 @@ func (b *bridge) monitor(ctx context.Context) error {
 
 func (b *bridge) measureQueue(ctx context.Context) {
 	b.health.queue.Store(b.queue.Ping(ctx) == nil)
-	endpoints := b.definitionsNow().Endpoints
+	endpoints := b.endpointsNow()
 	names := make([]string, len(endpoints))
 	for i := range endpoints {
 		names[i] = endpoints[i].Name
@@ -57,7 +52,8 @@ func (b *bridge) measureQueue(ctx context.Context) {
 	b.metrics.queues.set(endpoints, all, time.Now())
 }
 
-// measureSlot returns a warning when the source is about to suffer.
+// measureSlot returns a warning when the source is about to suffer: a disk that
+// fills stops the legacy application.
 func (b *bridge) measureSlot(ctx context.Context) (warning string) {
 	b.metrics.slotLagSeconds.Set(b.capture.lagAge().Seconds())
 	lag, err := b.slotStats(ctx)
@@ -68,10 +64,11 @@ func (b *bridge) measureSlot(ctx context.Context) (warning string) {
 	}
 	b.metrics.slotLagBytes.Set(float64(lag.UnconfirmedBytes))
 	b.metrics.walHeld.Set(float64(lag.HeldBytes))
+	b.announceLag(ctx, lag)
 	switch {
 	case lag.WALStatus == "unreserved" || lag.WALStatus == "lost":
 		return fmt.Sprintf("the source is about to drop the slot's WAL (wal_status %s, %d MB held): events will be lost; raise max_slot_wal_keep_size", lag.WALStatus, lag.HeldBytes>>20)
-	case lag.HeldBytes > walWarning:
+	case lag.HeldBytes > b.LagWarning:
 		return fmt.Sprintf("the source holds %d MB of WAL for the slot: its disk may fill; see why events are not confirmed (Redis? a long transaction?)", lag.HeldBytes>>20)
 	}
 	return ""
@@ -110,20 +107,20 @@ func (b *bridge) reloadOnce(ctx context.Context) error {
 	b.mu.Lock()
 	b.definitions = d
 	b.mu.Unlock()
-	b.queue.Update(d.Endpoints)
-	if b.Deliver {
-		b.dispatcher.Update(d.Endpoints)
-	}
-	b.Log.Info().Int("endpoints", len(d.Endpoints)).Msg("configuration reloaded")
+	b.roster.setFile(d.Endpoints)
+	b.applyEndpoints()
+	b.Log.Info().Int("endpoints", len(b.endpointsNow())).Msg("configuration reloaded")
 	b.reportOrphans(ctx)
 	return b.resume(ctx)
 }
 
-// resume lets the active endpoints go on that were paused by themselves (410,
-// on_exhausted): whoever reloads says that they are mended.
+// resume lets the file's active endpoints go on that were paused by themselves
+// (410, on_exhausted): whoever reloads says that they are mended. Stored ones are
+// activated one by one.
 func (b *bridge) resume(ctx context.Context) error {
 	var errs []error
-	for _, e := range b.definitionsNow().Endpoints {
+	for _, f := range b.roster.fromFile() {
+		e := f.Endpoint
 		if e.State != delivery.Active {
 			continue
 		}
@@ -138,7 +135,7 @@ func (b *bridge) resume(ctx context.Context) error {
 
 // reportOrphans tells of queued events whose endpoint is not configured.
 func (b *bridge) reportOrphans(ctx context.Context) {
-	orphans, err := b.queue.Orphans(ctx, b.definitionsNow().Endpoints)
+	orphans, err := b.queue.Orphans(ctx, b.endpointsNow())
 	if err != nil {
 		return // Redis is away, which others say
 	}

@@ -30,8 +30,16 @@ func (h *health) check() error {
 	return nil
 }
 
-// serve answers health checks and metrics on the listener until the context ends.
-func serve(ctx context.Context, l net.Listener, h *health, m *metrics) error {
+// The limits of a connection. The API itself bounds bodies and answers.
+const (
+	headerTimeout = 5 * time.Second
+	idleTimeout   = 2 * time.Minute
+	maxHeader     = 32 << 10
+)
+
+// serve answers health checks, metrics and, when there is one, the API on the
+// listener until the context ends.
+func serve(ctx context.Context, l net.Listener, h *health, m *metrics, api http.Handler) error {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) {
 		_, _ = fmt.Fprintln(w, "ok") // the client went away: nobody to tell
@@ -44,7 +52,11 @@ func serve(ctx context.Context, l net.Listener, h *health, m *metrics) error {
 		_, _ = fmt.Fprintln(w, "ready")
 	})
 	mux.Handle("GET /metrics", promhttp.HandlerFor(m.registry, promhttp.HandlerOpts{}))
-	server := &http.Server{Handler: mux, ReadHeaderTimeout: 5 * time.Second}
+	if api != nil {
+		mux.Handle("/api/v1/", api)
+		mux.Handle("/api/v1", api)
+	}
+	server := &http.Server{Handler: mux, ReadHeaderTimeout: headerTimeout, IdleTimeout: idleTimeout, MaxHeaderBytes: maxHeader}
 	stopped := make(chan error, 1)
 	go func() { stopped <- server.Serve(l) }()
 	select {

@@ -42,8 +42,11 @@ type stage struct {
 	newest  cdc.LSN // the newest end since the last reset
 	due     bool    // open is to be appended now
 	discard bool    // capture must go back: what it still maps is dropped until reset
+	taken   uint64  // batches that take has handed out
+	cleared uint64  // how often open was dropped
 
 	wake   chan struct{} // capacity 1: there is something to append
+	back   chan struct{} // closed and replaced when a batch comes back
 	room   chan struct{} // capacity 1: the open batch was taken
 	closed chan struct{} // capture is to wait no longer
 	once   sync.Once     // closes it
@@ -53,7 +56,7 @@ func newStage(q *delivery.Queue, m *metrics, log zerolog.Logger) *stage {
 	return &stage{
 		queue: q, metrics: m, log: log,
 		open: q.NewBatch(), spare: q.NewBatch(),
-		wake: make(chan struct{}, 1), room: make(chan struct{}, 1), closed: make(chan struct{}),
+		wake: make(chan struct{}, 1), back: make(chan struct{}), room: make(chan struct{}, 1), closed: make(chan struct{}),
 	}
 }
 
@@ -177,6 +180,8 @@ func (s *stage) reset() {
 func (s *stage) clear() {
 	s.open.Reset()
 	s.end, s.marked, s.due, s.newest = 0, false, false, 0
+	s.cleared++
+	s.cameBack()
 }
 
 // take hands out the open batch and the position that it completes, 0 when it
@@ -192,6 +197,7 @@ func (s *stage) take() (b *delivery.Batch, end cdc.LSN, ok bool) {
 		end = s.end
 	}
 	s.open, s.spare = s.spare, nil
+	s.taken++
 	s.end, s.marked, s.due = 0, false, false
 	signal(s.room)
 	return b, end, true
@@ -203,6 +209,44 @@ func (s *stage) giveBack(b *delivery.Batch) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.spare = b
+	s.cameBack()
+}
+
+// cameBack tells those who wait in settled; the stage is locked.
+func (s *stage) cameBack() {
+	close(s.back)
+	s.back = make(chan struct{})
+}
+
+// settled returns once every event that is staged now has been appended, or
+// was dropped because capture goes back; the error is the context's.
+func (s *stage) settled(ctx context.Context) error {
+	s.flush()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	// The batch that holds the newest event is the open one, or the one before.
+	last, cleared := s.taken, s.cleared
+	if s.open.Len() > 0 {
+		last++
+	}
+	for {
+		inFlight := s.spare == nil
+		if s.cleared != cleared {
+			last = min(last, s.taken)
+		}
+		if s.taken > last || s.taken == last && !inFlight {
+			return nil
+		}
+		back := s.back
+		s.mu.Unlock()
+		select {
+		case <-ctx.Done():
+			s.mu.Lock()
+			return ctx.Err()
+		case <-back:
+		}
+		s.mu.Lock()
+	}
 }
 
 // run appends batches until the context ends, which returns nil, or with

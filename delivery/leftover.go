@@ -1,0 +1,35 @@
+package delivery
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+)
+
+// Leftovers returns the names of the endpoints, known or not, that have a log
+// of attempts or dead letters in Redis, by name.
+func (q *Queue) Leftovers(ctx context.Context) ([]string, error) {
+	names := map[string]bool{}
+	for _, what := range []string{"log", "dead"} {
+		found := q.client.Scan(ctx, 0, escapeGlob(q.keys.prefix)+":{*}:"+what, 1000).Iterator()
+		for found.Next(ctx) {
+			names[strings.TrimSuffix(strings.TrimPrefix(found.Val(), q.keys.prefix+":{"), "}:"+what)] = true
+		}
+		if err := found.Err(); err != nil {
+			return nil, fmt.Errorf("list logs and dead letters: %w", unreachable(err))
+		}
+	}
+	return slices.Sorted(maps.Keys(names)), nil
+}
+
+// Owned are the endpoints that this process delivers to, by name.
+func (d *Dispatcher) Owned() []string {
+	couriers := d.owned()
+	names := make([]string, len(couriers))
+	for i, c := range couriers {
+		names[i] = c.name
+	}
+	return names
+}

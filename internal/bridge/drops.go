@@ -1,0 +1,65 @@
+package bridge
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"gancho/delivery"
+)
+
+// retryDrop is the wait while somebody still delivers to an endpoint that is
+// gone, and between looks for queues to drop.
+const retryDrop = time.Second
+
+// dropQueues deletes the queues that somebody asked to have deleted, until the
+// context ends. Only the process that captures does so: it alone knows when
+// nothing more comes.
+func (b *bridge) dropQueues(ctx context.Context) error {
+	tick := time.NewTicker(retryDrop)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-b.drops:
+		case <-tick.C:
+		}
+		if !b.capture.started.Load() {
+			continue // another process captures
+		}
+		names, err := b.store.Drops(ctx)
+		if err != nil {
+			continue // whoever reads the endpoints says that the database is away
+		}
+		for _, name := range names {
+			if err := b.dropQueue(ctx, name); err != nil && ctx.Err() == nil {
+				b.Log.Warn().Err(err).Str("endpoint", name).Msg("queue is not dropped yet; trying again")
+			}
+		}
+	}
+}
+
+// dropQueue deletes the queue of an endpoint that is no more. ErrBusy of the
+// process that still delivers is no error: it is a matter of moments.
+func (b *bridge) dropQueue(ctx context.Context, name string) error {
+	if named(b.endpointsNow(), name) {
+		// What the old one left and what the new one has been given cannot be told apart.
+		b.Log.Warn().Str("endpoint", name).Msg("queue is kept: an endpoint of this name was added again before it was dropped")
+		return b.store.Dropped(ctx, name)
+	}
+	if err := b.capture.stage.settled(ctx); err != nil {
+		return err
+	}
+	// What was sent stays known, and given up: only what waits is dropped.
+	b.recorder.finish(ctx, name)
+	err := b.queue.Drop(ctx, name)
+	switch {
+	case errors.Is(err, delivery.ErrBusy):
+		return nil
+	case err != nil:
+		return err
+	}
+	b.Log.Info().Str("endpoint", name).Msg("queue dropped")
+	return b.store.Dropped(ctx, name)
+}

@@ -1,0 +1,207 @@
+package bridge
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/rs/zerolog"
+
+	"gancho/delivery"
+	"gancho/internal/control"
+	"gancho/internal/state"
+)
+
+// roster is who gets events: the endpoints of the file and those of the store.
+// A name that both have is the file's.
+type roster struct {
+	parse control.Parse
+	log   zerolog.Logger
+
+	mu      sync.Mutex
+	file    []control.FileEndpoint
+	rows    []state.Endpoint
+	parsed  map[int64]parsedRow // by the row's id
+	clashes []string
+}
+
+// parsedRow is what a row's document means: as it is now, or, when it cannot be
+// read, as it was when it could.
+type parsedRow struct {
+	version  int64
+	endpoint delivery.Endpoint
+	usable   bool
+}
+
+func newRoster(parse control.Parse, log zerolog.Logger) *roster {
+	return &roster{parse: parse, log: log, parsed: map[int64]parsedRow{}}
+}
+
+// setFile replaces the endpoints of the file.
+func (r *roster) setFile(endpoints []control.FileEndpoint) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.file = endpoints
+}
+
+// fromFile are the endpoints of the file.
+func (r *roster) fromFile() []control.FileEndpoint {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.file
+}
+
+// setStored replaces the endpoints of the store. One whose document cannot be
+// read keeps the last form that could, and is reported once; the error is for
+// those that have none.
+func (r *roster) setStored(rows []state.Endpoint) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.rows = rows
+	parsed := make(map[int64]parsedRow, len(rows))
+	var unusable []string
+	for i := range rows {
+		p := r.read(&rows[i])
+		parsed[rows[i].ID] = p
+		if !p.usable {
+			unusable = append(unusable, rows[i].Name)
+		}
+	}
+	r.parsed = parsed
+	if len(unusable) > 0 {
+		return fmt.Errorf("stored endpoints that cannot be read: %s; mend them with gancho endpoints edit, or remove them", strings.Join(unusable, ", "))
+	}
+	return nil
+}
+
+func (r *roster) read(row *state.Endpoint) parsedRow {
+	known := r.parsed[row.ID]
+	if known.version == row.Version && known.version != 0 {
+		return known
+	}
+	known.version = row.Version
+	spec, err := r.parse(row.Name, row.Document)
+	if err != nil {
+		r.log.Error().Err(err).Str("endpoint", row.Name).Bool("last_good_form_is_used", known.usable).
+			Msg("stored endpoint cannot be read; mend it with gancho endpoints edit")
+		return known
+	}
+	return parsedRow{version: row.Version, endpoint: spec.Endpoint, usable: true}
+}
+
+// all are the endpoints as they are to be treated now.
+func (r *roster) all() []delivery.Endpoint {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	out := make([]delivery.Endpoint, 0, len(r.file)+len(r.rows))
+	names := make(map[string]bool, len(r.file))
+	for i := range r.file {
+		out = append(out, r.file[i].Endpoint)
+		names[r.file[i].Endpoint.Name] = true
+	}
+	var clashes []string
+	for i := range r.rows {
+		row := &r.rows[i]
+		p := r.parsed[row.ID]
+		switch {
+		case names[row.Name]:
+			clashes = append(clashes, row.Name)
+			continue
+		case !p.usable:
+			continue
+		}
+		e := p.endpoint
+		e.Name, e.State, e.Secrets = row.Name, row.State, make([]delivery.Secret, len(row.Secrets))
+		for j := range row.Secrets {
+			e.Secrets[j] = row.Secrets[j].Secret
+		}
+		out = append(out, e)
+	}
+	if !slices.Equal(clashes, r.clashes) {
+		for _, name := range clashes {
+			r.log.Error().Str("endpoint", name).Msg("an endpoint of the file and a stored one have the same name; the file's counts: rename one")
+		}
+		r.clashes = clashes
+	}
+	return out
+}
+
+// applyEndpoints hands the roster to everybody who treats endpoints.
+func (b *bridge) applyEndpoints() {
+	b.applying.Lock()
+	defer b.applying.Unlock()
+	all := b.roster.all()
+	before := *b.endpoints.Swap(&all)
+	b.queue.Update(all)
+	if b.dispatcher != nil {
+		b.dispatcher.Update(all)
+	}
+	for i := range before {
+		if !named(all, before[i].Name) {
+			b.metrics.forget(before[i].Name)
+		}
+	}
+}
+
+func named(endpoints []delivery.Endpoint, name string) bool {
+	return slices.ContainsFunc(endpoints, func(e delivery.Endpoint) bool { return e.Name == name })
+}
+
+// endpointsNow are the endpoints that are applied. They are not to be changed.
+func (b *bridge) endpointsNow() []delivery.Endpoint { return *b.endpoints.Load() }
+
+const (
+	// retryStateMin and retryStateMax bound the wait between two tries of what
+	// needs the state database.
+	retryStateMin = 200 * time.Millisecond
+	retryStateMax = 5 * time.Second
+)
+
+// watchEndpoints applies every change of the stored endpoints until the context
+// ends. While the database is away, everything stays as it was.
+func (b *bridge) watchEndpoints(ctx context.Context) error {
+	changed := make(chan struct{}, 1)
+	watching := make(chan error, 1)
+	ctx, stop := context.WithCancel(ctx)
+	defer stop()
+	go func() { watching <- b.store.Watch(ctx, func() { signal(changed) }) }()
+	for {
+		select {
+		case <-ctx.Done():
+			return <-watching
+		case err := <-watching:
+			return err
+		case <-changed:
+			b.refresh(ctx)
+		}
+	}
+}
+
+// refresh reads the stored endpoints until it succeeds, and applies them.
+func (b *bridge) refresh(ctx context.Context) {
+	for wait := retryStateMin; ; wait = min(2*wait, retryStateMax) {
+		rows, err := b.store.Endpoints(ctx)
+		if err == nil {
+			b.stateComplaint.over()
+			// Those that cannot be read have been reported.
+			_ = b.roster.setStored(rows)
+			b.applyEndpoints()
+			b.metrics.refreshes.Inc()
+			b.Log.Debug().Int("stored", len(rows)).Msg("endpoints applied")
+			signal(b.drops)
+			return
+		}
+		if ctx.Err() != nil {
+			return
+		}
+		b.stateComplaint.about(err)
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(wait):
+		}
+	}
+}

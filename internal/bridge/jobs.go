@@ -1,0 +1,221 @@
+package bridge
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"os"
+	"slices"
+	"sync"
+	"time"
+
+	"gancho/delivery"
+	"gancho/internal/state"
+)
+
+const (
+	// jobsAtOnce is how many jobs a process works on: one that waits for a slow
+	// endpoint or its rate does not hold up the others.
+	jobsAtOnce = 4
+	// jobLease is how long after its process's death a job waits for another one.
+	jobLease = 15 * time.Second
+	// claimEvery is how often a process looks for a job.
+	claimEvery = time.Second
+	// jobPage is the most events that are sent between two notes of how far a
+	// job is: as many may be sent twice when its process dies.
+	jobPage = 500
+	// replayBacklog is how many events of jobs may wait in an endpoint's queue.
+	replayBacklog = 10_000
+	// jobPause is the wait for room, or between two tries.
+	jobPause = 250 * time.Millisecond
+)
+
+// jobs works on resends and redrives.
+type jobs struct {
+	*bridge
+	worker string
+}
+
+func newJobs(b *bridge) *jobs {
+	host, err := os.Hostname()
+	if err != nil {
+		host = "unknown"
+	}
+	return &jobs{bridge: b, worker: fmt.Sprintf("%s:%d:%s", host, os.Getpid(), rand.Text()[:6])}
+}
+
+// run claims jobs and works on them until the context ends; those that are not
+// over are given back.
+func (j *jobs) run(ctx context.Context) error {
+	var working sync.WaitGroup
+	defer working.Wait()
+	free := make(chan struct{}, jobsAtOnce)
+	tick := time.NewTicker(claimEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case free <- struct{}{}:
+		}
+		job, err := j.store.ClaimJob(ctx, j.worker, jobLease)
+		if err == nil && job != nil {
+			working.Go(func() {
+				j.work(ctx, job)
+				<-free
+			})
+			continue // there may be another one
+		}
+		<-free
+		if err != nil && ctx.Err() == nil {
+			j.stateComplaint.about(err)
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-tick.C:
+		}
+	}
+}
+
+// work sends a job's events and says what came of it.
+func (j *jobs) work(ctx context.Context, job *state.Job) {
+	log := j.Log.With().Int64("job", job.ID).Str("kind", string(job.Kind)).Str("endpoint", job.Endpoint).Logger()
+	log.Info().Int64("sent", job.Sent).Int64("total", job.Total).Msg("job started")
+	to, why := state.Done, ""
+	switch err := j.send(ctx, job); {
+	case ctx.Err() != nil:
+		to = state.Queued
+	case errors.Is(err, state.ErrConflict):
+		log.Info().Int64("sent", job.Sent).Msg("job was canceled, or another process has it")
+		return
+	case err != nil:
+		to, why = state.Failed, err.Error()
+	}
+	end, cancel := context.WithTimeout(context.WithoutCancel(ctx), retryStateMax)
+	defer cancel()
+	if err := j.store.FinishJob(end, job, to, why); err != nil {
+		log.Warn().Err(err).Msg("end of the job is not written down; it is taken up again")
+		return
+	}
+	j.metrics.jobs.WithLabelValues(string(job.Kind), string(to)).Inc()
+	log.Info().Int64("sent", job.Sent).Str("state", string(to)).Str("reason", why).Msg("job ended")
+}
+
+// send sends the job's pages, in step with its rate and the endpoint's queue.
+func (j *jobs) send(ctx context.Context, job *state.Job) error {
+	for due := time.Now(); ; {
+		if err := j.until(ctx, job, due); err != nil {
+			return err
+		}
+		size := jobPage
+		if job.Rate > 0 {
+			size = min(jobPage, max(1, int(job.Rate)))
+		}
+		page, err := tryState(ctx, j.bridge, func() (state.JobPage, error) { return j.store.JobPage(ctx, job, size) })
+		if err != nil {
+			return err
+		}
+		if len(page.Messages) > 0 {
+			if err := j.replay(ctx, job, page.Messages); err != nil {
+				return err
+			}
+		}
+		if _, err := tryState(ctx, j.bridge, func() (struct{}, error) { return struct{}{}, j.store.AdvanceJob(ctx, job, page) }); err != nil {
+			return err
+		}
+		j.metrics.jobEvents.WithLabelValues(string(job.Kind)).Add(float64(len(page.Messages)))
+		if page.Last {
+			return nil
+		}
+		if job.Rate > 0 {
+			due = due.Add(time.Duration(float64(len(page.Messages)) / job.Rate * float64(time.Second)))
+		}
+	}
+}
+
+// until waits until the time has come and the endpoint's queue has room, and
+// keeps the lease meanwhile.
+func (j *jobs) until(ctx context.Context, job *state.Job, due time.Time) error {
+	for renewed := time.Now(); ; {
+		if err := j.fit(job); err != nil {
+			return err
+		}
+		waiting, err := j.queue.ReplayBacklog(ctx, job.Endpoint)
+		if err == nil && waiting < replayBacklog && !time.Now().Before(due) {
+			return nil
+		}
+		if err != nil && !errors.Is(err, delivery.ErrUnreachable) {
+			return err
+		}
+		wait := jobPause
+		if left := time.Until(due); left > 0 && waiting < replayBacklog {
+			wait = min(wait, left)
+		}
+		if err := pause(ctx, wait); err != nil {
+			return err
+		}
+		if time.Since(renewed) < jobLease/3 {
+			continue
+		}
+		renewed = time.Now()
+		if _, err := tryState(ctx, j.bridge, func() (struct{}, error) { return struct{}{}, j.store.AdvanceJob(ctx, job, state.JobPage{}) }); err != nil {
+			return err
+		}
+	}
+}
+
+// fit reports whether there is an endpoint to send to.
+func (j *jobs) fit(job *state.Job) error {
+	all := j.endpointsNow()
+	i := slices.IndexFunc(all, func(e delivery.Endpoint) bool { return e.Name == job.Endpoint })
+	switch {
+	case i < 0:
+		return fmt.Errorf("there is no endpoint %q any more", job.Endpoint)
+	case all[i].State == delivery.Inactive:
+		return fmt.Errorf("endpoint %q is inactive: nothing is queued for it; activate it and start again", job.Endpoint)
+	}
+	return nil
+}
+
+// replay appends the events, again and again until Redis takes them. Events
+// that were taken twice have the same webhook-id.
+func (j *jobs) replay(ctx context.Context, job *state.Job, messages []delivery.Message) error {
+	for {
+		err := j.queue.Replay(ctx, job.Endpoint, messages)
+		if err == nil || !errors.Is(err, delivery.ErrUnreachable) {
+			return err
+		}
+		if err := pause(ctx, jobPause); err != nil {
+			return err
+		}
+	}
+}
+
+// tryState calls try until it does anything but fail for want of the database.
+func tryState[T any](ctx context.Context, b *bridge, try func() (T, error)) (T, error) {
+	for wait := retryStateMin; ; wait = min(2*wait, retryStateMax) {
+		v, err := try()
+		if err == nil {
+			b.stateComplaint.over()
+		}
+		if err == nil || !unreachable(err) {
+			return v, err
+		}
+		b.stateComplaint.about(err)
+		if err := pause(ctx, wait); err != nil {
+			return v, err
+		}
+	}
+}
+
+// pause waits; the error is the context's.
+func pause(ctx context.Context, d time.Duration) error {
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-time.After(d):
+		return nil
+	}
+}

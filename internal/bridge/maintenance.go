@@ -1,0 +1,24 @@
+package bridge
+
+import (
+	"context"
+	"time"
+)
+
+// maintainEvery is how often partitions are made and dropped.
+const maintainEvery = time.Hour
+
+// maintain keeps the store's partitions until the context ends. Several
+// processes may do so at once.
+func (b *bridge) maintain(ctx context.Context) error {
+	for {
+		wait := maintainEvery
+		if err := b.store.Maintain(ctx, b.State.KeepEvents, b.State.KeepLog); err != nil && ctx.Err() == nil {
+			wait = time.Minute
+			b.Log.Warn().Err(err).Msg("maintenance of the state database failed; trying again in a minute")
+		}
+		if err := pause(ctx, wait); err != nil {
+			return nil //nolint:nilerr // the end that was asked for
+		}
+	}
+}

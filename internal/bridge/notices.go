@@ -1,0 +1,123 @@
+package bridge
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"gancho/cdc"
+	"gancho/delivery"
+)
+
+// The operational events, which go to the endpoints that subscribe to gancho.*.
+const (
+	eventPaused     = "gancho.endpoint.paused"
+	eventRecovered  = "gancho.endpoint.recovered"
+	eventDeadLetter = "gancho.dead_letter"
+	eventLagging    = "gancho.slot.lagging"
+)
+
+// notify makes an operational event of what the dispatcher noticed. An error
+// makes the dispatcher notice again.
+func (b *bridge) notify(ctx context.Context, n delivery.Notice) error {
+	var name string
+	var data any
+	switch n.Kind {
+	case delivery.NoticePaused:
+		name = eventPaused
+		data = struct {
+			Endpoint string    `json:"endpoint"`
+			Reason   string    `json:"reason"`
+			Since    time.Time `json:"since"`
+		}{n.Endpoint, n.Reason, n.Since.UTC()}
+	case delivery.NoticeRecovered:
+		name = eventRecovered
+		data = struct {
+			Endpoint string    `json:"endpoint"`
+			Since    time.Time `json:"since"`
+		}{n.Endpoint, n.Since.UTC()}
+	case delivery.NoticeDeadLetter:
+		b.recorder.mark(n.Endpoint)
+		if strings.HasPrefix(n.Event, delivery.OperationalPrefix) {
+			return nil // a receiver that fails at these would be told without end
+		}
+		name = eventDeadLetter
+		data = struct {
+			Endpoint  string `json:"endpoint"`
+			Event     string `json:"event"`
+			WebhookID string `json:"webhook_id"`
+			Reason    string `json:"reason"`
+			Attempts  int    `json:"attempts"`
+		}{n.Endpoint, n.Event, n.WebhookID, n.Reason, n.Attempts}
+	default:
+		return nil
+	}
+	tenants := b.tenantsOf(n.Endpoint)
+	if n.Kind == delivery.NoticeDeadLetter && n.Tenant != "" {
+		tenants = []string{n.Tenant}
+	}
+	// The same notice makes the same event, should it be told again.
+	return b.announce(ctx, name, n.Endpoint, tenants, n.Since.Format(time.RFC3339Nano)+n.WebhookID, data)
+}
+
+// tenantsOf are the tenants that an endpoint is limited to.
+func (b *bridge) tenantsOf(endpoint string) []string {
+	for _, e := range b.endpointsNow() {
+		if e.Name == endpoint {
+			return e.Tenants
+		}
+	}
+	return nil
+}
+
+// announce queues an operational event for its subscribers. The tenants are
+// those that it tells of; an endpoint is not told that it is paused itself.
+func (b *bridge) announce(ctx context.Context, name, about string, tenants []string, identity string, data any) error {
+	endpoints := b.endpointsNow()
+	to := slices.DeleteFunc(delivery.Subscribed(endpoints, name, tenants...), func(e string) bool { return e == about && name == eventPaused })
+	if len(to) == 0 {
+		return nil
+	}
+	body, err := json.Marshal(data)
+	if err != nil {
+		return fmt.Errorf("encode event %s: %w", name, err)
+	}
+	digest := sha256.Sum256([]byte(name + "\x00" + about + "\x00" + identity))
+	m := delivery.Message{ID: "gancho-" + hex.EncodeToString(digest[:16]), Type: name, Key: about, Time: time.Now(), Data: body}
+	if len(tenants) == 1 {
+		m.Tenant = tenants[0]
+	}
+	if err := b.queue.Announce(ctx, to, m); err != nil {
+		return err
+	}
+	b.metrics.notices.WithLabelValues(name).Inc()
+	return nil
+}
+
+// lagAgain is how long a slot that lags is not announced again, whether it
+// lags on or crosses the threshold to and fro.
+const lagAgain = time.Hour
+
+// announceLag tells subscribers that the source holds WAL for the slot. Only
+// the monitor calls it.
+func (b *bridge) announceLag(ctx context.Context, lag cdc.SlotStats) {
+	urgent := lag.WALStatus == "unreserved" || lag.WALStatus == "lost"
+	if lag.HeldBytes <= b.LagWarning && !urgent || time.Since(b.lagAnnounced) < lagAgain {
+		return
+	}
+	err := b.announce(ctx, eventLagging, b.Source.Slot, nil, time.Now().Format(time.RFC3339Nano), struct {
+		Slot       string `json:"slot"`
+		HeldBytes  int64  `json:"held_bytes"`
+		LagSeconds int64  `json:"lag_seconds"`
+	}{b.Source.Slot, lag.HeldBytes, int64(b.capture.lagAge().Seconds())})
+	if err != nil {
+		b.Log.Warn().Err(err).Msg("slot lag is not announced yet; trying again")
+		return
+	}
+	b.lagAnnounced = time.Now()
+}

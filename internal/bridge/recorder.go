@@ -1,0 +1,314 @@
+package bridge
+
+import (
+	"context"
+	"errors"
+	"maps"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/jackc/pgx/v5/pgconn"
+
+	"gancho/delivery"
+	"gancho/internal/state"
+)
+
+const (
+	// recordEvery is how often what was attempted meanwhile goes to the store.
+	recordEvery = 250 * time.Millisecond
+	// quietRounds is after how many rounds with nothing to record an endpoint is
+	// looked at only by the sweep: acknowledgements follow attempts after a while.
+	quietRounds = 8
+	// sweepEvery is how often everything is looked at, in case of what was
+	// attempted before this process, or by one that has died.
+	sweepEvery = 20 * time.Second
+	// recordRows is from how many rows on they are written, logPage and deadPage
+	// how many entries are read at a time.
+	recordRows = 1000
+	logPage    = 64
+	deadPage   = 100
+	// lastRecord bounds the recording of what the drain of deliveries came to.
+	lastRecord = 3 * time.Second
+)
+
+// recorder moves the log of attempts, kept events and dead letters from Redis
+// to the store. What it has written it removes from Redis afterwards; dying in
+// between it writes the same rows again, which the store takes as known. Each
+// process records the endpoints that it delivers to; the one that captures
+// those that nobody does. While the database is away, everything stays in
+// Redis, where the log is bounded and the rest is not.
+type recorder struct {
+	*bridge
+
+	mu    sync.Mutex
+	quiet map[string]int // endpoints to look at, and in how many rounds they had nothing
+}
+
+func newRecorder(b *bridge) *recorder { return &recorder{bridge: b, quiet: map[string]int{}} }
+
+// mark says that there will be something to record of the endpoint.
+func (r *recorder) mark(endpoints ...string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, name := range endpoints {
+		r.quiet[name] = 0
+	}
+}
+
+// marked are the endpoints to look at.
+func (r *recorder) marked() []string {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return slices.Sorted(maps.Keys(r.quiet))
+}
+
+// looked notes whether there was something.
+func (r *recorder) looked(endpoint string, something bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	n, ok := r.quiet[endpoint]
+	switch {
+	case something:
+		r.quiet[endpoint] = 0
+	case ok && n+1 >= quietRounds:
+		delete(r.quiet, endpoint)
+	case ok:
+		r.quiet[endpoint] = n + 1
+	}
+}
+
+// run records until the context ends and deliveries have, which closing
+// drained says; then once more.
+func (r *recorder) run(ctx context.Context, drained <-chan struct{}) error {
+	tick := time.NewTicker(recordEvery)
+	defer tick.Stop()
+	var swept time.Time
+	for {
+		select {
+		case <-ctx.Done():
+			<-drained
+			end, cancel := context.WithTimeout(context.WithoutCancel(ctx), lastRecord)
+			defer cancel()
+			r.round(end)
+			return nil
+		case <-tick.C:
+		}
+		if time.Since(swept) >= sweepEvery {
+			r.sweep(ctx)
+			swept = time.Now()
+		}
+		r.round(ctx)
+	}
+}
+
+// sweep marks what this process is to look after.
+func (r *recorder) sweep(ctx context.Context) {
+	if r.dispatcher != nil {
+		r.mark(r.dispatcher.Owned()...)
+	}
+	if r.capture == nil || !r.capture.started.Load() {
+		return
+	}
+	names, err := r.queue.Leftovers(ctx)
+	if err != nil {
+		return // Redis is away, which others say
+	}
+	stats, err := r.queue.Stats(ctx, names)
+	if err != nil {
+		return
+	}
+	for i := range stats {
+		if !stats[i].Owned {
+			r.mark(stats[i].Endpoint)
+		}
+	}
+}
+
+// round records what there is of the marked endpoints.
+func (r *recorder) round(ctx context.Context) {
+	names := r.marked()
+	stats, err := r.queue.Stats(ctx, names)
+	if err != nil {
+		return // Redis is away, which others say
+	}
+	var waiting int64
+	for i := range stats {
+		waiting += stats[i].LogRecords + stats[i].Dead
+		r.looked(stats[i].Endpoint, stats[i].LogEntries > 0 || stats[i].Dead > 0)
+	}
+	r.metrics.recordsWaiting.Set(float64(waiting))
+	if waiting == 0 {
+		return
+	}
+	if err := r.record(ctx, stats); err != nil {
+		if ctx.Err() == nil {
+			r.recordComplaint.about(err)
+			_ = pause(ctx, retryStateMin) // its error is the context's, which run sees
+		}
+		return
+	}
+	r.recordComplaint.over()
+}
+
+// finish records what there is of an endpoint that is about to be dropped, as
+// far as the database takes it.
+func (r *recorder) finish(ctx context.Context, endpoint string) {
+	stats, err := r.queue.Stats(ctx, []string{endpoint})
+	if err == nil {
+		err = r.record(ctx, stats)
+	}
+	if err != nil && ctx.Err() == nil {
+		r.Log.Warn().Err(err).Str("endpoint", endpoint).Msg("log and dead letters are dropped with the queue")
+	}
+}
+
+// record writes down what there is of the endpoints and removes it from Redis.
+func (r *recorder) record(ctx context.Context, stats []delivery.Stats) error {
+	batch := &recordBatch{recorder: r}
+	for i := range stats {
+		if stats[i].LogEntries > 0 {
+			if err := r.recordLog(ctx, batch, stats[i].Endpoint); err != nil {
+				return err
+			}
+		}
+	}
+	if err := batch.flush(ctx); err != nil {
+		return err
+	}
+	for i := range stats {
+		if stats[i].Dead > 0 {
+			if err := r.recordDead(ctx, stats[i].Endpoint); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// recordLog adds the endpoint's log to the batch, which is flushed when it is full.
+func (r *recorder) recordLog(ctx context.Context, batch *recordBatch, endpoint string) error {
+	for {
+		entries, err := r.queue.Log(ctx, endpoint, logPage)
+		if err != nil {
+			return err
+		}
+		batch.add(endpoint, entries)
+		if batch.len() < recordRows && len(entries) < logPage {
+			return nil
+		}
+		// The next page begins behind what has been trimmed.
+		if err := batch.flush(ctx); err != nil {
+			return err
+		}
+		if len(entries) < logPage {
+			return nil
+		}
+	}
+}
+
+// recordDead moves the endpoint's dead letters to the store.
+func (r *recorder) recordDead(ctx context.Context, endpoint string) error {
+	for {
+		page, err := r.queue.Dead(ctx, endpoint, "", deadPage)
+		if err != nil || len(page) == 0 {
+			return err
+		}
+		rows := make([]state.DeadLetter, len(page))
+		handles := make([]string, len(page))
+		for i := range page {
+			rows[i] = state.DeadLetter{Endpoint: endpoint, DeadEvent: page[i]}
+			handles[i] = page[i].Handle
+		}
+		if err := r.store.WriteDead(ctx, rows); err != nil {
+			return err
+		}
+		if err := r.queue.TrimDead(ctx, endpoint, handles...); err != nil {
+			return err
+		}
+		r.metrics.records.WithLabelValues("dead_letter").Add(float64(len(rows)))
+		if len(page) < deadPage {
+			return nil
+		}
+	}
+}
+
+// recordBatch is what is written together, of one endpoint or several.
+type recordBatch struct {
+	*recorder
+	attempts []state.Attempt
+	events   []state.KeptEvent
+	trim     map[string][]string // ids of entries by endpoint
+}
+
+func (b *recordBatch) len() int { return len(b.attempts) + len(b.events) }
+
+func (b *recordBatch) add(endpoint string, entries []delivery.LogEntry) {
+	if b.trim == nil {
+		b.trim = map[string][]string{}
+	}
+	for i := range entries {
+		b.trim[endpoint] = append(b.trim[endpoint], entries[i].ID)
+		for _, l := range entries[i].Records {
+			if b.State.KeepLog > 0 {
+				b.attempts = append(b.attempts, state.Attempt{
+					Time: l.Time, Endpoint: endpoint, Entry: l.Entry, WebhookID: l.WebhookID, Event: l.Event, Tenant: l.Tenant, Key: l.Key,
+					Committed: l.Committed, Number: l.Number, Outcome: l.Outcome, Class: l.Class, Status: l.Status, Error: l.Error,
+					Duration: l.Duration, Replay: l.Replay,
+				})
+			}
+			if l.Kept != nil && b.State.KeepEvents > 0 {
+				b.events = append(b.events, state.KeptEvent{Message: *l.Kept})
+			}
+		}
+	}
+}
+
+// flush writes the rows, and then removes them from Redis.
+func (b *recordBatch) flush(ctx context.Context) error {
+	if err := write(ctx, b.recorder, b.events, b.store.WriteEvents); err != nil {
+		return err
+	}
+	if err := write(ctx, b.recorder, b.attempts, b.store.WriteAttempts); err != nil {
+		return err
+	}
+	for endpoint, ids := range b.trim {
+		if err := b.queue.TrimLog(ctx, endpoint, ids...); err != nil {
+			return err
+		}
+	}
+	b.metrics.records.WithLabelValues("attempt").Add(float64(len(b.attempts)))
+	b.metrics.records.WithLabelValues("event").Add(float64(len(b.events)))
+	b.attempts, b.events, b.trim = b.attempts[:0], b.events[:0], nil
+	return nil
+}
+
+// write writes rows. A row that the database refuses for what is in it is left
+// out, and said: the others must not wait for it for ever.
+func write[T any](ctx context.Context, r *recorder, rows []T, to func(context.Context, []T) error) error {
+	if len(rows) == 0 {
+		return nil
+	}
+	err := to(ctx, rows)
+	switch {
+	case err == nil || !aboutData(err):
+		return err
+	case len(rows) == 1:
+		r.metrics.recordsRefused.Inc()
+		r.Log.Error().Err(err).Msg("the state database refuses a row, which is left out")
+		return nil
+	}
+	half := len(rows) / 2
+	if err := write(ctx, r, rows[:half], to); err != nil {
+		return err
+	}
+	return write(ctx, r, rows[half:], to)
+}
+
+// aboutData reports whether the database has something against a row's values:
+// https://www.postgresql.org/docs/current/errcodes-appendix.html, classes 22 and 23.
+func aboutData(err error) bool {
+	var server *pgconn.PgError
+	return errors.As(err, &server) && (strings.HasPrefix(server.Code, "22") || strings.HasPrefix(server.Code, "23"))
+}

@@ -1,0 +1,88 @@
+package bridge
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+
+	"golang.org/x/sync/errgroup"
+
+	"gancho/internal/api"
+	"gancho/internal/control"
+	"gancho/internal/state"
+	"gancho/migrations"
+)
+
+// openState waits for the state database, because without it events of stored
+// endpoints would not be queued; brings its schema up to date when that was
+// asked for; and reads the endpoints.
+func (b *bridge) openState(ctx context.Context) error {
+	if b.State == nil {
+		return nil
+	}
+	var err error
+	b.store, err = retry(ctx, b.Log, "state database", func() (*state.Store, error) {
+		if b.Source.Create {
+			applied, err := migrations.Apply(ctx, b.State.DSN)
+			if err != nil {
+				return nil, err
+			}
+			for _, name := range applied {
+				b.Log.Info().Str("migration", name).Msg("state schema migrated")
+			}
+		}
+		return state.Open(ctx, state.Options{DSN: b.State.DSN, Keyring: b.State.Keyring, Logger: b.Log})
+	})
+	switch {
+	case errors.Is(err, state.ErrSchema):
+		return fmt.Errorf("open the state database: %w, or start with --create", err)
+	case err != nil:
+		return fmt.Errorf("open the state database: %w", err)
+	}
+	rows, err := retry(ctx, b.Log, "state database", func() ([]state.Endpoint, error) { return b.store.Endpoints(ctx) })
+	if err != nil {
+		return fmt.Errorf("read the stored endpoints: %w", err)
+	}
+	// An endpoint that is not understood would get no events, which nobody can
+	// make up for: better not to start.
+	return b.roster.setStored(rows)
+}
+
+// runState runs everything that needs the state database. Closing drained says
+// that nothing is delivered any more.
+func (b *bridge) runState(ctx context.Context, group *errgroup.Group, drained <-chan struct{}) {
+	if b.State == nil {
+		return
+	}
+	group.Go(func() error { return b.watchEndpoints(ctx) })
+	group.Go(func() error { return b.recorder.run(ctx, drained) })
+	group.Go(func() error { return newJobs(b).run(ctx) })
+	group.Go(func() error { return b.maintain(ctx) })
+	if b.Capture {
+		group.Go(func() error { return b.dropQueues(ctx) })
+	}
+}
+
+// api is the handler of /api/v1, nil without a state.
+func (b *bridge) api() http.Handler {
+	if b.State == nil {
+		return nil
+	}
+	service := control.New(control.Options{
+		Store: b.store, Queue: b.queue, Sender: b.sender, Parse: b.Parse, File: b.roster.fromFile,
+		Catalogue: func() []control.EventType { return b.definitionsNow().Catalogue },
+		Slot:      b.slot, Version: b.Version,
+	})
+	return api.New(api.Options{Control: service, Authenticate: b.store.Authenticate, Logger: b.Log, Version: b.Version})
+}
+
+func (b *bridge) slot(ctx context.Context) (control.Slot, error) {
+	lag, err := b.slotStats(ctx)
+	if err != nil {
+		return control.Slot{}, err
+	}
+	return control.Slot{
+		Name: b.Source.Slot, Active: lag.Active, UnconfirmedBytes: lag.UnconfirmedBytes, HeldBytes: lag.HeldBytes, WALStatus: lag.WALStatus,
+	}, nil
+}
