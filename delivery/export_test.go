@@ -29,3 +29,14 @@ var AppendStringNumbers = appendStringNumbers
 
 // FormValue is a JSON value as fields of a form.
 func FormValue(name string, value []byte) string { return string(appendFormValue(nil, name, value)) }
+// Loaded is how many endpoints this process has and has read to their ends.
+func (d *Dispatcher) Loaded() (n int) {
+	for _, c := range d.owned() {
+		c.mu.Lock()
+		if c.loaded && c.main.tail && c.side.tail {
+			n++
+		}
+		c.mu.Unlock()
+	}
+	return n
+}

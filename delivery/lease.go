@@ -62,12 +62,29 @@ func (q *Queue) leaseKeys(endpoint string) []string {
 	return []string{q.keys.lease(endpoint), q.keys.fence(endpoint), q.keys.events(endpoint), q.keys.state(endpoint), q.keys.side(endpoint)}
 }
 
-func (q *Queue) acquire(ctx context.Context, endpoint, claim string, ttl time.Duration) (bool, error) {
-	got, err := acquireScript.Run(ctx, q.client, q.leaseKeys(endpoint), claim, ttl.Milliseconds()).Int()
+// acquisition is one endpoint to acquire, and under which claim.
+type acquisition struct {
+	endpoint, claim string
+	adopted         bool // beyond this process's share
+}
+
+// acquire takes leases in one round trip, and reports which it has got.
+func (q *Queue) acquire(ctx context.Context, ttl time.Duration, of []acquisition) ([]bool, error) {
+	replies, err := q.runEach(ctx, acquireScript, len(of), func(i int) ([]string, []any) {
+		return q.leaseKeys(of[i].endpoint), []any{of[i].claim, ttl.Milliseconds()}
+	})
 	if err != nil {
-		return false, fmt.Errorf("acquire endpoint %q: %w", endpoint, unreachable(err))
+		return nil, fmt.Errorf("acquire endpoints: %w", unreachable(err))
 	}
-	return got == 1, nil
+	out := make([]bool, len(of))
+	for i, reply := range replies {
+		got, err := reply.Int()
+		if err != nil {
+			return nil, fmt.Errorf("acquire endpoint %q: %w", of[i].endpoint, unreachable(err))
+		}
+		out[i] = got == 1
+	}
+	return out, nil
 }
 
 // free reports, for each endpoint, whether nobody has its lease.

@@ -163,10 +163,37 @@ func (d *Dispatcher) takeFree(ctx, background context.Context, wanted []string, 
 	if err != nil {
 		return err
 	}
+	var open []string
 	for i, name := range missing {
-		if !free[i] {
+		if free[i] {
+			open = append(open, name)
+		} else {
 			delete(d.unowned, name)
-			continue
+		}
+	}
+	for len(open) > 0 {
+		var chosen []acquisition
+		chosen, open = d.choose(open, room)
+		taken, err := d.takeOver(ctx, background, chosen)
+		if err != nil {
+			return err
+		}
+		room -= taken
+	}
+	return nil
+}
+
+// acquireMany is how many leases are acquired at once: between two calls,
+// nobody waits long for Redis.
+const acquireMany = 256
+
+// choose returns which of the endpoints that nobody has are to be acquired now,
+// and the rest of the list, which is looked at when it is known how many of
+// them this process has got.
+func (d *Dispatcher) choose(open []string, room int) (chosen []acquisition, rest []string) {
+	for i, name := range open {
+		if len(chosen) == acquireMany || room > 0 && len(chosen) == room {
+			return chosen, open[i:]
 		}
 		since, known := d.unowned[name]
 		if !known {
@@ -179,38 +206,39 @@ func (d *Dispatcher) takeFree(ctx, background context.Context, wanted []string, 
 		if adopted && time.Since(since) < d.o.Lease {
 			continue
 		}
-		taken, err := d.takeOver(ctx, background, name, adopted)
-		if err != nil {
-			return err
-		}
-		if taken {
-			delete(d.unowned, name)
-			room--
-		}
+		d.claims++
+		chosen = append(chosen, acquisition{name, fmt.Sprintf("%s-%d", d.process, d.claims), adopted})
 	}
-	return nil
+	return chosen, nil
 }
 
-// takeOver acquires one endpoint and starts its courier.
-func (d *Dispatcher) takeOver(ctx, background context.Context, name string, adopted bool) (bool, error) {
-	d.claims++
-	claim := fmt.Sprintf("%s-%d", d.process, d.claims)
+// takeOver acquires endpoints, starts their couriers, and returns how many it
+// has got.
+func (d *Dispatcher) takeOver(ctx, background context.Context, chosen []acquisition) (taken int, err error) {
+	if len(chosen) == 0 {
+		return 0, nil
+	}
 	until := d.leaseUntil()
-	if ok, err := d.q.acquire(ctx, name, claim, d.o.Lease); err != nil || !ok {
-		return false, err
+	got, err := d.q.acquire(ctx, d.o.Lease, chosen)
+	if err != nil {
+		return 0, err // what was acquired nevertheless expires
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	ep := d.endpoints[name]
-	if ep == nil {
-		return false, nil // Update has just removed it; the lease expires
+	for i, a := range chosen {
+		ep := d.endpoints[a.endpoint]
+		if !got[i] || ep == nil { // Update has just removed it; the lease expires
+			continue
+		}
+		d.log.Debug().Str("endpoint", a.endpoint).Msg("endpoint acquired")
+		c := d.newCourier(background, ep, a.claim, until)
+		c.adopted = a.adopted
+		d.couriers[a.endpoint] = c
+		c.start()
+		delete(d.unowned, a.endpoint)
+		taken++
 	}
-	d.log.Debug().Str("endpoint", name).Msg("endpoint acquired")
-	c := d.newCourier(background, ep, claim, until)
-	c.adopted = adopted
-	d.couriers[name] = c
-	c.start()
-	return true, nil
+	return taken, nil
 }
 
 func (d *Dispatcher) newCourier(background context.Context, ep *Endpoint, claim string, until time.Time) *courier {

@@ -61,12 +61,10 @@ func (q *Queue) Stats(ctx context.Context, endpoints []string) ([]Stats, error) 
 	if len(endpoints) == 0 {
 		return nil, nil
 	}
-	calls := make([][]string, len(endpoints))
-	for i, name := range endpoints {
-		k := q.keys
-		calls[i] = []string{k.events(name), k.side(name), k.due(name), k.dead(name), k.state(name), k.log(name), k.lease(name)}
-	}
-	replies, err := q.runEach(ctx, statsScript, calls)
+	replies, err := q.runEach(ctx, statsScript, len(endpoints), func(i int) ([]string, []any) {
+		k, name := q.keys, endpoints[i]
+		return []string{k.events(name), k.side(name), k.due(name), k.dead(name), k.state(name), k.log(name), k.lease(name)}, nil
+	})
 	if err != nil {
 		return nil, fmt.Errorf("read the queues of %d endpoints: %w", len(endpoints), unreachable(err))
 	}
@@ -102,21 +100,24 @@ func statsOf(endpoint string, fields []any) (Stats, error) {
 	return s, err
 }
 
-// runEach runs a script once for each list of keys, in one pipeline. A server
-// that does not know the script yet is sent its text in another.
-func (q *Queue) runEach(ctx context.Context, script *redis.Script, keys [][]string) ([]*redis.Cmd, error) {
+// runEach runs a script n times in one pipeline, each time with the keys of one
+// endpoint. A server that does not know the script yet is sent its text in a
+// second one. The error is of the way; the replies may be errors, too.
+func (q *Queue) runEach(ctx context.Context, script *redis.Script, n int, call func(i int) (keys []string, args []any)) ([]*redis.Cmd, error) {
 	pipe := q.client.Pipeline()
-	replies := make([]*redis.Cmd, len(keys))
-	for i := range keys {
-		replies[i] = script.EvalSha(ctx, pipe, keys[i])
+	replies := make([]*redis.Cmd, n)
+	for i := range n {
+		keys, args := call(i)
+		replies[i] = script.EvalSha(ctx, pipe, keys, args...)
 	}
 	if _, err := pipe.Exec(ctx); err == nil || !isReply(err) {
 		return replies, err
 	}
 	unknown := q.client.Pipeline()
-	for i := range keys {
+	for i := range n {
 		if err := replies[i].Err(); err != nil && strings.HasPrefix(err.Error(), "NOSCRIPT") {
-			replies[i] = script.Eval(ctx, unknown, keys[i])
+			keys, args := call(i)
+			replies[i] = script.Eval(ctx, unknown, keys, args...)
 		}
 	}
 	if unknown.Len() == 0 {

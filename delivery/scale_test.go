@@ -1,0 +1,64 @@
+package delivery_test
+
+import (
+	"fmt"
+	"runtime"
+	"testing"
+	"time"
+
+	"gancho/delivery"
+)
+
+// configured is n endpoints as a gym chain has them: one for each unit.
+func configured(n int) []delivery.Endpoint {
+	out := make([]delivery.Endpoint, n)
+	for i := range out {
+		secret, err := delivery.ParseSecret("whsec_dGVzdGUtc2VjcmV0by1kZS0zMi1ieXRlcy1nYW5jaG8=")
+		if err != nil {
+			panic(err)
+		}
+		out[i] = delivery.Endpoint{
+			Name: fmt.Sprintf("unidade-%04d", i), URL: fmt.Sprintf("https://crm-%d.example.com/hooks/gancho", i),
+			Tenants: []string{fmt.Sprint(i)}, Events: []string{"cobranca.*", "cliente.novo"}, Secrets: []delivery.Secret{secret},
+			Headers: map[string]string{"X-Api-Key": fmt.Sprint("key-", i)},
+		}
+	}
+	return out
+}
+
+func heap() int64 {
+	var m runtime.MemStats
+	runtime.GC()
+	runtime.GC()
+	runtime.ReadMemStats(&m)
+	return int64(m.HeapAlloc + m.StackInuse)
+}
+
+// An idle endpoint costs less than 8 KB, and a thousand are taken over at once.
+func TestIdleEndpointsAreCheap(t *testing.T) {
+	for _, n := range []int{1000, 5000} {
+		t.Run(fmt.Sprint(n), func(t *testing.T) {
+			r := startRedis(t)
+			q := openQueue(t, r)
+			client := redisClient(t, r)
+			sink := newReceiver()
+			d, _ := dispatch(t, q, sink, delivery.DispatcherOptions{Log: true, KeepEvents: true})
+			eventually(t, "the dispatcher", func() bool { return client.Exists(t.Context(), "gancho:workers").Val() == 1 })
+			before, goroutines := heap(), runtime.NumGoroutine()
+			eps := configured(n)
+			start := time.Now()
+			q.Update(eps)
+			d.Update(eps)
+			eventually(t, "all endpoints to be loaded", func() bool { return d.Loaded() == n })
+			took := time.Since(start)
+			per := (heap() - before) / int64(n)
+			t.Logf("%d endpoints: %d bytes each, loaded after %s", n, per, took)
+			if per > 8<<10 {
+				t.Errorf("an idle endpoint takes %d bytes, want at most 8 KiB", per)
+			}
+			if more := runtime.NumGoroutine() - goroutines; more > 20 {
+				t.Errorf("%d goroutines more", more)
+			}
+		})
+	}
+}
