@@ -124,6 +124,11 @@ func (c *call) rotateSecret() (answer, error) {
 	return answer{body: view, version: view.Endpoint.Version}, err
 }
 
+func (c *call) testEndpoint() (answer, error) {
+	view, err := c.control.Test(c.ctx, c.actor, c.name())
+	return answer{body: view}, err
+}
+
 // endpoint is an answer with the endpoint's entity tag.
 func endpoint(view control.EndpointView, err error) (answer, error) {
 	return answer{body: view, version: view.Version}, err

@@ -31,6 +31,7 @@ func routes() []route {
 		{method: post, path: "/endpoints/{name}/pause", role: operator, handle: (*call).pauseEndpoint},
 		{method: post, path: "/endpoints/{name}/deactivate", role: admin, handle: (*call).deactivateEndpoint},
 		{method: post, path: "/endpoints/{name}/rotate", role: admin, media: jsonBody, handle: (*call).rotateSecret},
+		{method: post, path: "/endpoints/{name}/test", role: operator, slow: true, handle: (*call).testEndpoint},
 		{method: get, path: "/endpoints/{name}/keys", role: viewer, handle: (*call).listKeys},
 		{method: get, path: "/deliveries", role: viewer, query: slices.Concat(filterQuery, []string{"outcome"}, pages), handle: (*call).listDeliveries},
 		{method: get, path: "/dead-letters", role: viewer, query: slices.Concat(filterQuery, pages), handle: (*call).listDead},

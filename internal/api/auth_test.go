@@ -1,0 +1,174 @@
+package api_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"runtime"
+	"strings"
+	"testing"
+
+	"github.com/rs/zerolog"
+
+	"gancho/internal/api"
+	"gancho/internal/control"
+	"gancho/internal/state"
+)
+
+func handler(authenticate func(context.Context, string) (state.Token, error)) http.Handler {
+	return api.New(api.Options{Control: control.New(control.Options{}), Authenticate: authenticate, Logger: zerolog.Nop()})
+}
+
+// ask makes a request from an address.
+func ask(h http.Handler, from, path string, headers ...header) *httptest.ResponseRecorder {
+	r := httptest.NewRequest(http.MethodGet, path, nil)
+	r.RemoteAddr = from
+	for _, h := range headers {
+		r.Header.Add(h.name, h.value)
+	}
+	w := httptest.NewRecorder()
+	h.ServeHTTP(w, r)
+	return w
+}
+
+func bearer(text string) header { return header{"Authorization", "Bearer " + text} }
+
+func TestTokenIsNeeded(t *testing.T) {
+	t.Parallel()
+	h := handler(fixed(map[string]state.Token{"gancho_good": {Name: "good", Role: state.Viewer}}))
+	for _, c := range []struct {
+		name      string
+		headers   []header
+		challenge string
+	}{
+		{"none", nil, `Bearer realm="gancho"`},
+		{"empty", []header{bearer("")}, `Bearer realm="gancho", error="invalid_token"`},
+		{"unknown", []header{bearer("gancho_bad")}, `Bearer realm="gancho", error="invalid_token"`},
+		{"another scheme", []header{{"Authorization", "Basic Z2FuY2hvOmdvb2Q="}}, `Bearer realm="gancho", error="invalid_token"`},
+		{"two", []header{bearer("gancho_good"), bearer("gancho_good")}, `Bearer realm="gancho", error="invalid_token"`},
+		{"huge", []header{bearer(strings.Repeat("x", 10_000))}, `Bearer realm="gancho", error="invalid_token"`},
+		{"in the query", []header{}, `Bearer realm="gancho"`},
+	} {
+		for _, path := range []string{"/api/v1/event-types?access_token=gancho_good", "/api/v1/nowhere", "/api/v1/tokens/x"} {
+			a := ask(h, "192.0.2.1:4711", path, c.headers...)
+			if a.Code != http.StatusUnauthorized || a.Header().Get("WWW-Authenticate") != c.challenge {
+				t.Errorf("%s, %s: %d, %q", c.name, path, a.Code, a.Header().Get("WWW-Authenticate"))
+			}
+			h = handler(fixed(map[string]state.Token{"gancho_good": {Name: "good", Role: state.Viewer}}))
+		}
+	}
+	if a := ask(h, "192.0.2.1:4711", "/api/v1/event-types", header{"Authorization", "bearer gancho_good"}); a.Code != http.StatusOK {
+		t.Errorf("a valid token: %d: %s", a.Code, a.Body)
+	}
+	if a := ask(h, "192.0.2.1:4711", "/api/v1/openapi.json"); a.Code != http.StatusOK {
+		t.Errorf("the description without a token: %d: %s", a.Code, a.Body)
+	}
+}
+
+func TestFailedTokensSlowDown(t *testing.T) {
+	t.Parallel()
+	asked := 0
+	known := fixed(map[string]state.Token{"gancho_good": {Name: "good", Role: state.Viewer}, "gancho_late": {Name: "late", Role: state.Viewer}})
+	h := handler(func(ctx context.Context, text string) (state.Token, error) {
+		asked++
+		return known(ctx, text)
+	})
+	const from, elsewhere = "192.0.2.1:4711", "192.0.2.2:4711"
+	if a := ask(h, from, "/api/v1/event-types", bearer("gancho_good")); a.Code != http.StatusOK {
+		t.Fatalf("a valid token: %d", a.Code)
+	}
+	codes := map[int]int{}
+	for i := range 500 {
+		a := ask(h, from, "/api/v1/event-types", bearer(fmt.Sprint("gancho_bad", i)))
+		codes[a.Code]++
+		if a.Code == http.StatusTooManyRequests && a.Header().Get("Retry-After") == "" {
+			t.Fatal("a 429 does not say when to come again")
+		}
+	}
+	if codes[http.StatusUnauthorized] < api.FailureBurst || codes[http.StatusTooManyRequests] < 400 || asked > 100 {
+		t.Errorf("500 wrong tokens: %v, and the database was asked %d times", codes, asked)
+	}
+	// Behind a proxy the one who knows the token has the same address.
+	if a := ask(h, from, "/api/v1/event-types", bearer("gancho_good")); a.Code != http.StatusOK {
+		t.Errorf("a token that was valid before, from the same address: %d", a.Code)
+	}
+	if a := ask(h, from, "/api/v1/event-types", bearer("gancho_late")); a.Code != http.StatusTooManyRequests {
+		t.Errorf("a token that nobody knows to be valid, from the same address: %d", a.Code)
+	}
+	if a := ask(h, elsewhere, "/api/v1/event-types", bearer("gancho_late")); a.Code != http.StatusOK {
+		t.Errorf("a valid token from another address: %d", a.Code)
+	}
+}
+
+// A host of IPv6 has 2^64 addresses: they count as one.
+func TestFailuresCountPerNetwork(t *testing.T) {
+	t.Parallel()
+	h := handler(fixed(nil))
+	limited := 0
+	for i := range 200 {
+		if ask(h, fmt.Sprintf("[2001:db8:1:1::%x]:80", i), "/api/v1/status", bearer("x")).Code == http.StatusTooManyRequests {
+			limited++
+		}
+	}
+	if limited < 150 {
+		t.Errorf("%d of 200 were slowed down", limited)
+	}
+	if a := ask(h, "[2001:db8:1:2::1]:80", "/api/v1/status", bearer("x")); a.Code != http.StatusUnauthorized {
+		t.Errorf("another network: %d", a.Code)
+	}
+}
+
+// What the gate remembers is bounded, however many addresses and tokens come.
+func TestGateIsBounded(t *testing.T) {
+	t.Parallel()
+	h := handler(func(context.Context, string) (state.Token, error) { return state.Token{}, state.ErrNotFound })
+	fill := func(from, n int) uint64 {
+		for i := range n {
+			i += from
+			ask(h, fmt.Sprintf("10.%d.%d.%d:1", i>>16&255, i>>8&255, i&255), "/api/v1/status", bearer(fmt.Sprint(i)))
+		}
+		runtime.GC()
+		var m runtime.MemStats
+		runtime.ReadMemStats(&m)
+		return m.HeapAlloc
+	}
+	before := fill(0, 3*api.RememberedAddresses)
+	after := fill(3*api.RememberedAddresses, 10*api.RememberedAddresses)
+	// Ten times as many addresses would be some 10 MB.
+	if after > before+4<<20 {
+		t.Errorf("the heap grew from %d to %d bytes", before, after)
+	}
+}
+
+func TestDatabaseAway(t *testing.T) {
+	t.Parallel()
+	for _, err := range []error{fmt.Errorf("read token: %w", state.ErrUnreachable), fmt.Errorf("read token: %w", state.ErrSchema), context.DeadlineExceeded} {
+		h := handler(func(context.Context, string) (state.Token, error) { return state.Token{}, err })
+		a := ask(h, "192.0.2.1:1", "/api/v1/status", bearer("gancho_good"))
+		if a.Code != http.StatusServiceUnavailable || a.Header().Get("Retry-After") == "" {
+			t.Errorf("%v: %d: %s", err, a.Code, a.Body)
+		}
+	}
+	h := handler(func(context.Context, string) (state.Token, error) { return state.Token{}, errors.New("password=hunter2") })
+	if a := ask(h, "192.0.2.1:1", "/api/v1/status", bearer("gancho_good")); a.Code != http.StatusInternalServerError || strings.Contains(a.Body.String(), "hunter2") {
+		t.Errorf("an unknown error: %d: %s", a.Code, a.Body)
+	}
+}
+
+func TestPanicIsAProblem(t *testing.T) {
+	t.Parallel()
+	var log strings.Builder
+	h := api.New(api.Options{
+		Control: control.New(control.Options{}), Logger: zerolog.New(&log),
+		Authenticate: func(context.Context, string) (state.Token, error) { panic("hunter2") },
+	})
+	a := ask(h, "192.0.2.1:1", "/api/v1/status", bearer("gancho_good"))
+	if a.Code != http.StatusInternalServerError || a.Header().Get("Content-Type") != "application/problem+json" || strings.Contains(a.Body.String(), "hunter2") {
+		t.Errorf("the answer is %d %s: %s", a.Code, a.Header(), a.Body)
+	}
+	if got := log.String(); !strings.Contains(got, "auth_test.go") || strings.Contains(got, "hunter2") {
+		t.Errorf("the log does not say where it was, or says too much: %s", got)
+	}
+}

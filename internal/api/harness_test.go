@@ -1,0 +1,382 @@
+package api_test
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/rs/zerolog"
+
+	"gancho/config"
+	"gancho/delivery"
+	"gancho/internal/api"
+	"gancho/internal/control"
+	"gancho/internal/state"
+	"gancho/internal/testservers"
+	"gancho/migrations"
+)
+
+// world is an API over real servers, with a token of each kind.
+type world struct {
+	t      *testing.T
+	url    string
+	dsn    string
+	store  *state.Store
+	queue  *delivery.Queue
+	redis  *testservers.Redis
+	log    *safeBuffer
+	tokens map[string]string
+	about  description
+	client *http.Client
+	// files are the endpoints of gancho.yaml.
+	files []control.FileEndpoint
+	// answers are all that came, for what must be in none of them.
+	answers *safeBuffer
+}
+
+// reply is an answer.
+type reply struct {
+	status int
+	header http.Header
+	body   []byte
+}
+
+func newWorld(t *testing.T) *world {
+	t.Helper()
+	ctx := t.Context()
+	w := &world{t: t, dsn: pg.Database(t, ""), log: &safeBuffer{}, answers: &safeBuffer{}, tokens: map[string]string{}, about: describe(t)}
+	if _, err := migrations.Apply(ctx, w.dsn); err != nil {
+		t.Fatal(err)
+	}
+	key, err := state.GenerateKey("1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	keyring, err := state.ParseKeys(key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	log := zerolog.New(w.log)
+	if w.store, err = state.Open(ctx, state.Options{DSN: w.dsn, Keyring: keyring, Logger: log}); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(w.store.Close)
+	if w.redis, err = testservers.StartRedis(testservers.RedisOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(w.redis.Close)
+	if w.queue, err = delivery.OpenQueue(ctx, delivery.QueueOptions{URL: w.redis.URL(), Logger: log}); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = w.queue.Close() })
+	sender := delivery.NewSender(delivery.SenderOptions{Version: "test"})
+	t.Cleanup(sender.Close)
+	w.serve(log, control.Options{
+		Store: w.store, Queue: w.queue, Sender: sender, Parse: parse, Version: "test",
+		File:      func() []control.FileEndpoint { return w.files },
+		Catalogue: func() []control.EventType { return []control.EventType{{Event: "cobranca.paga", Rule: "rules/a.yaml:3", Table: "public.cobrancas", On: "update", Version: "1"}} },
+	})
+	for _, token := range []state.Token{
+		{Name: "root", Role: state.Admin}, {Name: "hands", Role: state.Operator}, {Name: "eyes", Role: state.Viewer},
+		{Name: "admin-1", Role: state.Admin, Tenant: "1"}, {Name: "admin-2", Role: state.Admin, Tenant: "2"}, {Name: "eyes-1", Role: state.Viewer, Tenant: "1"},
+	} {
+		_, text, err := w.store.CreateToken(ctx, "cli:test", token)
+		if err != nil {
+			t.Fatal(err)
+		}
+		w.tokens[token.Name] = text
+	}
+	return w
+}
+
+func (w *world) serve(log zerolog.Logger, o control.Options) {
+	server := httptest.NewServer(api.New(api.Options{Control: control.New(o), Authenticate: w.store.Authenticate, Logger: log, Version: "1.2.3"}))
+	w.t.Cleanup(server.Close)
+	w.url, w.client = server.URL, server.Client()
+	w.client.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
+}
+
+// header is a header of a request.
+type header struct{ name, value string }
+
+// do makes a request and holds the answer against the description.
+func (w *world) do(method, path, token, body string, headers ...header) *reply {
+	w.t.Helper()
+	request, err := http.NewRequestWithContext(w.t.Context(), method, w.url+"/api/v1"+path, strings.NewReader(body))
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	if token != "" {
+		text, ok := w.tokens[token]
+		if !ok {
+			w.t.Fatalf("there is no token %q", token)
+		}
+		request.Header.Set("Authorization", "Bearer "+text)
+	}
+	if body != "" {
+		request.Header.Set("Content-Type", "application/json")
+	}
+	for _, h := range headers {
+		request.Header.Set(h.name, h.value)
+		if h.value == "" {
+			request.Header.Del(h.name)
+		}
+	}
+	return w.send(request)
+}
+
+func (w *world) send(request *http.Request) *reply {
+	w.t.Helper()
+	response, err := w.client.Do(request)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	defer func() { _ = response.Body.Close() }()
+	a := &reply{status: response.StatusCode, header: response.Header}
+	if a.body, err = io.ReadAll(response.Body); err != nil {
+		w.t.Fatal(err)
+	}
+	_, _ = fmt.Fprintf(w.answers, "%s %s: %d %v %s\n", request.Method, request.URL, a.status, a.header, a.body)
+	w.hold(request, a)
+	return a
+}
+
+// hold is what is true of every answer.
+func (w *world) hold(request *http.Request, a *reply) {
+	w.t.Helper()
+	at := request.Method + " " + request.URL.RequestURI()
+	for name, want := range map[string]string{"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"} {
+		if got := a.header.Get(name); got != want {
+			w.t.Errorf("%s: the header %s is %q, not %q", at, name, got, want)
+		}
+	}
+	if a.status >= 400 && request.Method != http.MethodHead {
+		w.holdProblem(at, a)
+	}
+	path, known := routeOf(request.Method, strings.TrimPrefix(request.URL.Path, "/api/v1"))
+	if !known {
+		if a.status != http.StatusUnauthorized && a.status != http.StatusNotFound && a.status != http.StatusMethodNotAllowed && a.status != http.StatusTooManyRequests {
+			w.t.Errorf("%s: there is no such route, and the answer is %d", at, a.status)
+		}
+		return
+	}
+	for _, wrong := range w.about.checkAnswer(request.Method, path, a) {
+		w.t.Errorf("%s: the answer %d is not as described: %s\n%s", at, a.status, wrong, a.body)
+	}
+}
+
+func (w *world) holdProblem(at string, a *reply) {
+	w.t.Helper()
+	if got := a.header.Get("Content-Type"); got != "application/problem+json" {
+		w.t.Errorf("%s: the %d has the type %q", at, a.status, got)
+	}
+	var p problem
+	if err := json.Unmarshal(a.body, &p); err != nil || p.Status != a.status {
+		w.t.Errorf("%s: the %d is no problem: %s", at, a.status, a.body)
+	}
+}
+
+// problem is an answer of RFC 9457.
+type problem struct {
+	Type, Title, Detail string
+	Status              int
+	Errors              []struct {
+		Pointer, Parameter, Message, Hint string
+		Line, Column                      int
+	}
+}
+
+func (a *reply) problem(t testing.TB) problem {
+	t.Helper()
+	var p problem
+	if err := json.Unmarshal(a.body, &p); err != nil {
+		t.Fatalf("read problem: %v\n%s", err, a.body)
+	}
+	return p
+}
+
+// routeOf finds the route that a path belongs to.
+func routeOf(method, path string) (string, bool) {
+	best := ""
+	for _, r := range api.Routes() {
+		if r.Method == method && matches(r.Path, path) && (best == "" || !strings.Contains(r.Path, "{")) {
+			best = r.Path
+		}
+	}
+	return best, best != ""
+}
+
+func matches(pattern, path string) bool {
+	want, got := strings.Split(pattern, "/"), strings.Split(path, "/")
+	return len(want) == len(got) && !slices.ContainsFunc(indexes(want), func(i int) bool {
+		return !strings.HasPrefix(want[i], "{") && want[i] != got[i] || got[i] == "" && i > 0
+	})
+}
+
+func indexes(s []string) []int {
+	all := make([]int, len(s))
+	for i := range all {
+		all[i] = i
+	}
+	return all
+}
+
+// must is do where the status is known; it decodes the answer.
+func must[T any](w *world, status int, method, path, token, body string, headers ...header) T {
+	w.t.Helper()
+	var v T
+	a := w.do(method, path, token, body, headers...)
+	if a.status != status {
+		w.t.Fatalf("%s %s as %s: the answer is %d, not %d: %s", method, path, token, a.status, status, a.body)
+	}
+	if len(a.body) == 0 {
+		return v
+	}
+	if err := json.Unmarshal(a.body, &v); err != nil {
+		w.t.Fatalf("%s %s: %v: %s", method, path, err, a.body)
+	}
+	return v
+}
+
+// items is a page.
+type items[T any] struct {
+	Items []T
+	Next  string
+}
+
+// addEndpoint adds an endpoint of a tenant; "": of all.
+func (w *world) addEndpoint(name, tenant string) control.CreatedView {
+	w.t.Helper()
+	document := object{"name": name, "url": "https://crm.example.com/" + name}
+	if tenant != "" {
+		document["tenants"] = []string{tenant}
+	}
+	return must[control.CreatedView](w, http.StatusCreated, "POST", "/endpoints", "root", asJSON(document))
+}
+
+// addDead stores dead letters of an endpoint.
+func (w *world) addDead(endpoint, tenant string, n int) []control.DeadView {
+	w.t.Helper()
+	now := time.Now().UTC().Truncate(time.Microsecond)
+	dead := make([]state.DeadLetter, n)
+	for i := range dead {
+		dead[i] = state.DeadLetter{Endpoint: endpoint, DeadEvent: delivery.DeadEvent{
+			Handle: fmt.Sprintf("%d-%d", now.UnixMilli(), i), Reason: "attempts", Attempts: 3, First: now, Last: now,
+			Message: message(endpoint, tenant, i, now), Status: 500, Class: delivery.ClassStatus, Error: "status 500", Answer: "oops",
+		}}
+	}
+	if err := w.store.WriteDead(w.t.Context(), dead); err != nil {
+		w.t.Fatal(err)
+	}
+	return must[items[control.DeadView]](w, http.StatusOK, "GET", "/dead-letters?limit=500&endpoint="+endpoint, "root", "").Items
+}
+
+// addAttempts stores attempts of an endpoint, a second apart.
+func (w *world) addAttempts(endpoint, tenant string, n int) {
+	w.t.Helper()
+	now := time.Now().UTC().Truncate(time.Microsecond)
+	rows := make([]state.Attempt, n)
+	for i := range rows {
+		m := message(endpoint, tenant, i, now)
+		rows[i] = state.Attempt{
+			Time: now.Add(-time.Duration(i) * time.Second), Endpoint: endpoint, Entry: fmt.Sprint(i), WebhookID: m.ID, Event: m.Type, Tenant: tenant,
+			Key: m.Key, Committed: now, Number: 1, Outcome: "delivered", Class: delivery.ClassOK, Status: 200, Duration: 3 * time.Millisecond,
+		}
+	}
+	if err := w.store.WriteAttempts(w.t.Context(), rows); err != nil {
+		w.t.Fatal(err)
+	}
+}
+
+// addKept stores events for resends.
+func (w *world) addKept(tenant string, n int) {
+	w.t.Helper()
+	now := time.Now().UTC().Truncate(time.Microsecond)
+	rows := make([]state.KeptEvent, n)
+	for i := range rows {
+		rows[i] = state.KeptEvent{Message: message("kept"+tenant, tenant, i, now)}
+	}
+	if err := w.store.WriteEvents(w.t.Context(), rows); err != nil {
+		w.t.Fatal(err)
+	}
+}
+
+func message(about, tenant string, i int, at time.Time) delivery.Message {
+	return delivery.Message{
+		ID: fmt.Sprintf("%s-%d", about, i), Type: "cobranca.paga", Tenant: tenant, Key: fmt.Sprint("key-", i), Time: at,
+		Sequence: fmt.Sprintf("%020d", i), Data: []byte(`{"valor": 10.50, "id": 12345678901234567890}`), Version: "1",
+	}
+}
+
+func asJSON(v any) string {
+	src, err := json.Marshal(v)
+	if err != nil {
+		panic(err)
+	}
+	return string(src)
+}
+
+// parse is what cmd makes of a document, as far as these tests need it.
+func parse(origin string, document []byte) (control.Spec, error) {
+	c, err := config.ParseEndpoint(origin, document)
+	if err != nil {
+		return control.Spec{}, err
+	}
+	e := delivery.Endpoint{
+		Name: c.Name, URL: c.URL, Tenants: c.Tenants, Events: c.Events, AllowPrivate: c.AllowPrivate, AllowHTTP: c.AllowHTTP,
+		Proxy: c.Proxy.Reveal(), Headers: map[string]string{}, Extra: map[string]string{}, Timeout: c.Timeout,
+		State: map[string]delivery.State{"active": delivery.Active, "paused": delivery.Paused, "inactive": delivery.Inactive}[c.State],
+	}
+	for name, value := range c.Headers {
+		e.Headers[name] = value.Reveal()
+	}
+	for name, value := range c.Extra {
+		e.Extra[name] = value.Reveal()
+	}
+	var wrong []error
+	for _, s := range c.Secrets {
+		secret, err := delivery.ParseSecret(s.Reveal())
+		wrong = append(wrong, err)
+		e.Secrets = append(e.Secrets, secret)
+	}
+	return control.Spec{Endpoint: e, Document: c.Document(), Public: c.Public()}, errors.Join(append(wrong, e.Check(), e.CheckAddress())...)
+}
+
+// safeBuffer is a log.
+type safeBuffer struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (s *safeBuffer) Write(p []byte) (int, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.b.Write(p)
+}
+
+func (s *safeBuffer) String() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.b.String()
+}
+
+// fixed returns an Authenticate that knows some tokens, for what is tested
+// without a database.
+func fixed(tokens map[string]state.Token) func(context.Context, string) (state.Token, error) {
+	return func(_ context.Context, text string) (state.Token, error) {
+		if t, ok := tokens[text]; ok {
+			return t, nil
+		}
+		return state.Token{}, state.ErrNotFound
+	}
+}
