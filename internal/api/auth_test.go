@@ -151,7 +151,9 @@ func TestDatabaseAway(t *testing.T) {
 			t.Errorf("%v: %d: %s", err, a.Code, a.Body)
 		}
 	}
-	h := handler(func(context.Context, string) (state.Token, error) { return state.Token{}, errors.New("password=hunter2") })
+	h := handler(func(context.Context, string) (state.Token, error) {
+		return state.Token{}, errors.New("password=hunter2")
+	})
 	if a := ask(h, "192.0.2.1:1", "/api/v1/status", bearer("gancho_good")); a.Code != http.StatusInternalServerError || strings.Contains(a.Body.String(), "hunter2") {
 		t.Errorf("an unknown error: %d: %s", a.Code, a.Body)
 	}

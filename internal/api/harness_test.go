@@ -83,8 +83,10 @@ func newWorld(t *testing.T) *world {
 	t.Cleanup(sender.Close)
 	w.serve(log, control.Options{
 		Store: w.store, Queue: w.queue, Sender: sender, Parse: parse, Version: "test",
-		File:      func() []control.FileEndpoint { return w.files },
-		Catalogue: func() []control.EventType { return []control.EventType{{Event: "cobranca.paga", Rule: "rules/a.yaml:3", Table: "public.cobrancas", On: "update", Version: "1"}} },
+		File: func() []control.FileEndpoint { return w.files },
+		Catalogue: func() []control.EventType {
+			return []control.EventType{{Event: "cobranca.paga", Rule: "rules/a.yaml:3", Table: "public.cobrancas", On: "update", Version: "1"}}
+		},
 	})
 	for _, token := range []state.Token{
 		{Name: "root", Role: state.Admin}, {Name: "hands", Role: state.Operator}, {Name: "eyes", Role: state.Viewer},
