@@ -21,7 +21,7 @@ import (
 type courier struct {
 	name, claim string
 	q           *Queue
-	send        func(ctx context.Context, ep *Endpoint, m *Message) Outcome
+	sender      sender
 	o           *DispatcherOptions
 	log         zerolog.Logger
 
@@ -89,7 +89,8 @@ type feed struct {
 type job struct {
 	lane  *lane
 	id    ID
-	msg   *Message // nil: to be read again
+	msg   *Message // nil: to be read again; of a list, its first
+	list  *list    // nil: the endpoint takes single events
 	ep    *Endpoint
 	probe bool
 	prior attempts
@@ -99,7 +100,7 @@ type job struct {
 
 func (e *Endpoint) concurrency() int {
 	switch {
-	case e.Order == OrderEndpoint:
+	case e.order() == OrderEndpoint:
 		return 1
 	case e.Concurrency > 0:
 		return e.Concurrency
@@ -207,14 +208,7 @@ func (c *courier) work(ctx context.Context) {
 	j, ok := c.next(time.Now())
 	c.mu.Unlock()
 	for ok {
-		if j.msg == nil {
-			j.again = true
-			j.msg, j.err = c.q.fetch(ctx, c.name, j.id)
-		}
-		var o Outcome
-		if j.msg != nil {
-			o = c.send(ctx, j.ep, j.msg)
-		}
+		o := c.attempt(ctx, &j)
 		now := time.Now()
 		c.mu.Lock()
 		attempt := c.settle(&j, &o, now)
@@ -227,6 +221,20 @@ func (c *courier) work(ctx context.Context) {
 	}
 }
 
+// attempt sends what the job is about, which may have to be read again first.
+func (c *courier) attempt(ctx context.Context, j *job) Outcome {
+	if j.list != nil {
+		return c.sendList(ctx, j)
+	}
+	if j.msg == nil {
+		j.again = true
+		if j.msg, j.err = c.q.fetch(ctx, c.name, j.id); j.msg == nil {
+			return Outcome{}
+		}
+	}
+	return c.sender.Send(ctx, j.ep, j.msg)
+}
+
 // next takes the next event to send; false: the worker ends. Call it with mu held.
 func (c *courier) next(now time.Time) (job, bool) {
 	c.startRead(now) // there may be room now
@@ -235,12 +243,21 @@ func (c *courier) next(now time.Time) (job, bool) {
 		c.workers--
 		return job{}, false
 	}
-	j := job{lane: l, id: l.first(), msg: l.body(), ep: c.ep, probe: c.breaker.open}
+	j := job{lane: l, id: l.first(), ep: c.ep, probe: c.breaker.open}
 	if j.probe {
 		c.breaker.probing = true
 	}
+	known := false
 	if len(c.retries) > 0 {
-		j.prior = c.retries[j.id]
+		j.prior, known = c.retries[j.id]
+	}
+	if !known && l.listing != nil && len(l.listing.parts) > 0 {
+		j.prior = l.listing.parts[0].prior
+	}
+	if c.ep.takesLists() {
+		c.form(&j)
+	} else {
+		j.msg = l.body()
 	}
 	return j, true
 }
@@ -271,6 +288,13 @@ func (c *courier) nextLane(now time.Time) *lane {
 	l := take(c.sideShare())
 	for l != nil && c.heldBack(l, now) {
 		l = take(c.sideShare())
+	}
+	if l != nil && c.gathers(l, now) {
+		waits := l
+		if l = c.lanes.take(c.sideShare()); l != nil && c.heldBack(l, now) {
+			l = nil
+		}
+		c.lanes.putBack(waits)
 	}
 	if l == nil || c.limiter == nil {
 		return l
@@ -310,13 +334,17 @@ func (c *courier) observe(j *job, o *Outcome, attempt int, now time.Time) {
 	if o.Kind != Delivered {
 		level = zerolog.WarnLevel
 	}
-	c.log.WithLevel(level).Err(o.Err).Str("endpoint", c.name).Str("event", j.msg.Type).Str("webhook_id", j.msg.ID).Int("attempt", attempt).
-		Stringer("outcome", o.Kind).Int("status", o.Status).Str("class", o.Class).Dur("duration_ms", o.Duration).
-		Bool("probe", j.probe).Msg("delivery attempted")
-	if c.o.Observe != nil {
-		c.o.Observe(Attempt{
-			Endpoint: c.name, Type: j.msg.Type, ID: j.msg.ID, Outcome: *o, Attempt: attempt, CommitToDelivered: now.Sub(j.msg.Time),
-		})
+	e := c.log.WithLevel(level).Err(o.Err).Str("endpoint", c.name).Str("event", j.msg.Type).Str("webhook_id", j.msg.ID).Int("attempt", attempt).
+		Stringer("outcome", o.Kind).Int("status", o.Status).Str("class", o.Class).Dur("duration_ms", o.Duration).Bool("probe", j.probe)
+	if j.list != nil {
+		e.Int("events", len(j.list.ids)) // the first of which was named
+	}
+	e.Msg("delivery attempted")
+	if c.o.Observe == nil {
+		return
+	}
+	for _, m := range j.messages() {
+		c.o.Observe(Attempt{Endpoint: c.name, Type: m.Type, ID: m.ID, Outcome: *o, Attempt: attempt, CommitToDelivered: now.Sub(m.Time)})
 	}
 }
 

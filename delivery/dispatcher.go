@@ -54,9 +54,10 @@ type Attempt struct {
 	CommitToDelivered time.Duration
 }
 
-// sender makes one attempt: *Sender does.
+// sender makes one attempt, with one message or a list of them: *Sender does.
 type sender interface {
 	Send(ctx context.Context, ep *Endpoint, m *Message) Outcome
+	SendList(ctx context.Context, ep *Endpoint, ms []*Message) Outcome
 }
 
 // Dispatcher sends the queue's events to those endpoints whose lease this

@@ -120,10 +120,13 @@ type arrival struct {
 type receiver struct {
 	// answer decides; nil: delivered.
 	answer func(ctx context.Context, ep *delivery.Endpoint, m *delivery.Message, n int) delivery.Outcome
+	// answerList decides about lists; nil: delivered. n counts the requests, from 1.
+	answerList func(ctx context.Context, ep *delivery.Endpoint, ms []*delivery.Message, n int) delivery.Outcome
 
 	mu       sync.Mutex
 	changed  chan struct{}
 	arrivals []arrival
+	lists    []request
 	attempts map[string]int // by endpoint and id
 	inFlight map[string]int // by endpoint
 	peak     map[string]int
@@ -153,6 +156,42 @@ func (r *receiver) Send(ctx context.Context, ep *delivery.Endpoint, m *delivery.
 		return delivered()
 	}
 	return r.answer(ctx, ep, m, n)
+}
+
+// request is a list, as the receiver saw it.
+type request struct {
+	ids []string
+	at  time.Time
+}
+
+// SendList implements the dispatcher's sender. Its events arrive when they are accepted.
+func (r *receiver) SendList(ctx context.Context, ep *delivery.Endpoint, ms []*delivery.Message) delivery.Outcome {
+	now := time.Now()
+	list := request{at: now}
+	for _, m := range ms {
+		list.ids = append(list.ids, m.ID)
+	}
+	r.mu.Lock()
+	r.lists = append(r.lists, list)
+	n := len(r.lists)
+	r.inFlight[ep.Name]++
+	r.peak[ep.Name] = max(r.peak[ep.Name], r.inFlight[ep.Name])
+	r.mu.Unlock()
+	o := delivered()
+	if r.answerList != nil {
+		o = r.answerList(ctx, ep, ms, n)
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.inFlight[ep.Name]--
+	if o.Kind == delivery.Delivered {
+		for _, m := range ms {
+			r.arrivals = append(r.arrivals, arrival{ep.Name, m.ID, m.Tenant + "/" + m.Key, string(m.Data), now})
+		}
+	}
+	close(r.changed)
+	r.changed = make(chan struct{})
+	return o
 }
 
 func delivered() delivery.Outcome {

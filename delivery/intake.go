@@ -70,7 +70,7 @@ func (c *courier) readable() *feed {
 
 func (c *courier) room(f *feed) bool {
 	t, part := c.lanes.tally(f.side), f.part()
-	return t.bodies < c.windowEvents()/part/2 && t.bodyBytes < c.o.WindowBytes/part/2 &&
+	return t.bodies < c.windowEvents()/part/2 && t.bodyBytes < c.windowBytes()/part/2 &&
 		t.events < maxHeldBack/part && t.lanes < maxLanes/part
 }
 
@@ -87,13 +87,19 @@ func (f *feed) part() int {
 
 // windowEvents is never so small that concurrency could not be reached.
 func (c *courier) windowEvents() int {
-	return max(c.o.WindowEvents, windowPerRequest*c.ep.concurrency())
+	list, _ := c.listOverhead()
+	return max(c.o.WindowEvents, windowPerRequest*c.ep.concurrency(), list)
+}
+
+func (c *courier) windowBytes() int {
+	_, list := c.listOverhead()
+	return c.o.WindowBytes + list
 }
 
 // budget is how many events, and bytes, may be read now.
 func (c *courier) budget(f *feed) (count, bytes int) {
 	t, part := c.lanes.tally(f.side), f.part()
-	return c.windowEvents()/part - t.bodies, c.o.WindowBytes/part - t.bodyBytes
+	return c.windowEvents()/part - t.bodies, c.windowBytes()/part - t.bodyBytes
 }
 
 const windowPerRequest = 4
@@ -238,7 +244,9 @@ func (c *courier) reload() {
 	c.results.mark(c.skip)
 	c.outgoing.mark(c.skip)
 	for _, l := range c.lanes.lanes {
-		c.skip[l.first()] = false
+		for _, id := range l.ids[l.head:] { // in flight
+			c.skip[id] = false
+		}
 	}
 	c.resume(time.Now())
 }

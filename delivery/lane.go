@@ -24,6 +24,8 @@ type lane struct {
 	state  laneState
 	due    time.Time // when waiting
 	index  int       // in the heap, when waiting
+
+	listing *listing // nil unless the endpoint takes lists
 }
 
 type laneState uint8
@@ -204,12 +206,18 @@ func (s *laneSet) leave(l *lane) {
 }
 
 // advance removes the first event, which is done, from a lane that was busy.
-func (s *laneSet) advance(l *lane) {
+func (s *laneSet) advance(l *lane) { s.advanceBy(l, 1) }
+
+// advanceBy removes the first n events.
+func (s *laneSet) advanceBy(l *lane, n int) {
 	s.leave(l)
-	s.dropFirstBody(l)
-	l.ids[l.head] = ID{}
-	l.head++
-	s.tally(l.side).events--
+	s.dropFirstBodies(l, n)
+	clear(l.ids[l.head : l.head+n])
+	l.head += n
+	s.tally(l.side).events -= n
+	if l.listing != nil {
+		l.listing.advance(n)
+	}
 	if l.head == len(l.ids) {
 		s.remove(l)
 		return
@@ -236,23 +244,18 @@ func (s *laneSet) unlink(l *lane) {
 	s.tally(l.side).lanes--
 }
 
-func (s *laneSet) dropFirstBody(l *lane) {
-	if len(l.bodies) == 0 {
-		return
-	}
+func (s *laneSet) dropFirstBodies(l *lane, n int) {
+	n = min(n, len(l.bodies))
 	t := s.tally(l.side)
-	t.bodies--
-	t.bodyBytes -= sizeOf(l.bodies[0])
-	l.bodies[0] = nil
-	if len(l.bodies) == 1 {
-		l.bodies = l.bodies[:0]
-		return
+	for _, m := range l.bodies[:n] {
+		t.bodies--
+		t.bodyBytes -= sizeOf(m)
 	}
 	// What lies before a slice's start is lost to append; lanes with a long
 	// tail of bodies are few, and move a window's worth at the most.
-	n := copy(l.bodies, l.bodies[1:])
-	l.bodies[n] = nil
-	l.bodies = l.bodies[:n]
+	rest := copy(l.bodies, l.bodies[n:])
+	clear(l.bodies[rest:])
+	l.bodies = l.bodies[:rest]
 }
 
 // dropBodies releases the bodies of a lane that will not be sent soon.
@@ -332,15 +335,22 @@ func (s *laneSet) forget() {
 			s.unlink(l)
 			continue
 		}
-		s.tally(l.side).events -= l.waiting() - 1
-		l.ids = l.ids[:l.head+1]
+		inFlight := 1
+		if l.listing != nil {
+			inFlight = max(1, l.listing.flight)
+			l.listing.parts = nil // they count events that may be gone
+		}
+		s.tally(l.side).events -= l.waiting() - inFlight
+		l.ids = l.ids[:l.head+inFlight]
 	}
 }
 
+// messageOverhead is what a message without payload takes in memory, roughly.
+const messageOverhead = 512
+
 // sizeOf is what a body is counted with.
 func sizeOf(m *Message) int {
-	const overhead = 512
-	return overhead + len(m.Data) + len(m.Previous) + len(m.Unchanged) + len(m.Key) + len(m.Tenant)
+	return messageOverhead + len(m.Data) + len(m.Previous) + len(m.Unchanged) + len(m.Key) + len(m.Tenant)
 }
 
 // laneQueue is a first-in-first-out list of lanes.

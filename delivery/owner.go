@@ -109,7 +109,7 @@ func (d *Dispatcher) balance(ctx, background context.Context, processes int) err
 		switch ep, lost, adopted := d.standing(c); {
 		case lost:
 			d.retire(background, c, false)
-		case ep == nil || ep.Order != c.lanes.order: // another order needs other lanes
+		case ep == nil || ep.order() != c.lanes.order: // another order needs other lanes
 			d.retire(background, c, true)
 		case adopted:
 		case have == share:
@@ -245,8 +245,8 @@ func (d *Dispatcher) newCourier(background context.Context, ep *Endpoint, claim 
 	requests, abort := context.WithCancel(background)
 	writes, abandon := context.WithCancel(background)
 	c := &courier{
-		name: ep.Name, claim: claim, q: d.q, send: d.sender.Send, o: &d.o, log: d.log,
-		abort: abort, abandon: abandon, lanes: newLaneSet(ep.Order), retries: map[ID]attempts{}, leaseUntil: until,
+		name: ep.Name, claim: claim, q: d.q, sender: d.sender, o: &d.o, log: d.log,
+		abort: abort, abandon: abandon, lanes: newLaneSet(ep.order()), retries: map[ID]attempts{}, leaseUntil: until,
 		side: feed{side: true},
 	}
 	c.spawn = func(f func(context.Context)) { c.running.Go(func() { f(requests) }) }

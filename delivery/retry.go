@@ -54,6 +54,14 @@ func (a attempts) after(o *Outcome, now time.Time, idle int64) attempts {
 	return a
 }
 
+// apart returns the attempts with the last one, of a list that is cut now, on
+// no schedule. prior are those before it.
+func (a attempts) apart(prior attempts) attempts {
+	a.Apart++
+	a.Refused = prior.Refused
+	return a
+}
+
 // never is the score of an event that waits for somebody to act.
 const never = "+inf"
 

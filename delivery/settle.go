@@ -27,7 +27,7 @@ func (c *courier) settle(j *job, o *Outcome, now time.Time) int {
 	n, dead := j.prior.N+1, len(c.results.dead)
 	c.judge(j, o, now)
 	if c.o.Log {
-		c.results.log.add(j, o, n, len(c.results.dead) > dead, c.o.KeepEvents, now)
+		c.record(j, o, n, len(c.results.dead) > dead, now)
 	}
 	c.startWrite()
 	return n
@@ -60,6 +60,19 @@ func (c *courier) judge(j *job, o *Outcome, now time.Time) {
 	}
 }
 
+// record adds the attempt to the log: a record for each event.
+func (c *courier) record(j *job, o *Outcome, n int, dead bool, now time.Time) {
+	if j.list == nil {
+		c.results.log.add(j, o, n, dead, c.o.KeepEvents, now)
+		return
+	}
+	for i, m := range j.list.msgs {
+		if m != nil {
+			c.results.log.add(&job{id: j.list.ids[i], msg: m}, o, n, dead, c.o.KeepEvents, now)
+		}
+	}
+}
+
 // unsent puts an event back that was not sent.
 func (c *courier) unsent(j *job) {
 	if j.probe {
@@ -75,20 +88,35 @@ func (c *courier) vanished(j *job) {
 	if j.probe {
 		c.breaker.probeLost()
 	}
-	if j.prior.N > 0 {
-		delete(c.retries, j.id)
-		c.results.forgotten = append(c.results.forgotten, j.id)
+	ids := []ID{j.id}
+	if j.list != nil {
+		ids = j.list.ids
 	}
-	delete(c.skip, j.id)
-	c.lanes.advance(j.lane)
+	for _, id := range ids {
+		_, failed := c.retries[id]
+		c.forgetEvent(id, failed)
+	}
+	c.lanes.advanceBy(j.lane, len(ids))
 	c.startWrite()
 	if !c.checkGeneration() && c.restarts > 0 {
 		c.reload()
 	}
 }
 
+func (c *courier) forgetEvent(id ID, failed bool) {
+	if failed {
+		delete(c.retries, id)
+		c.results.forgotten = append(c.results.forgotten, id)
+	}
+	delete(c.skip, id)
+}
+
 // finish removes an event that was delivered from its lane.
 func (c *courier) finish(j *job) {
+	if j.list != nil {
+		c.finishList(j)
+		return
+	}
 	c.recent.add(j.id)
 	if c.skip != nil {
 		c.skip[j.id] = true
@@ -153,14 +181,32 @@ func (c *courier) failed(j *job, o *Outcome, now time.Time) {
 	}
 	a := j.prior.after(o, now, c.health.idledFor(now))
 	switch {
+	case o.Wish == WishAbort && j.many():
+		c.cut(j, a.apart(j.prior), 0, aborted, now)
 	case o.Wish == WishAbort:
-		c.bury(j, a, "the receiver asked not to repeat it (webhook-delivery: abort)", now)
+		c.bury(j, a, aborted, now)
 	case o.Kind == Gone || probe:
 		c.lanes.again(j.lane) // that is no attempt of the event
+	case o.Kind == Refused && j.many():
+		c.cut(j, a.apart(j.prior), 0, "the receiver has refused it", now)
 	default:
-		if why := c.schedule(&a, now); why != "" {
-			c.exhausted(j, a, why, now)
-			return
+		c.repeat(j, a, now)
+	}
+}
+
+// aborted is why an event was given up, in the dead letter.
+const aborted = "the receiver asked not to repeat it (webhook-delivery: abort)"
+
+// repeat has an event, or a list, sent again when its schedule says so.
+func (c *courier) repeat(j *job, a attempts, now time.Time) {
+	switch why := c.schedule(&a, now); {
+	case why != "" && j.many():
+		c.cut(j, a, c.ep.firstWait(), why, now)
+	case why != "":
+		c.exhausted(j, a, why, now)
+	default:
+		if j.list != nil {
+			j.lane.listing.fix(len(j.list.ids))
 		}
 		c.keep(j, a)
 		c.lanes.hold(j.lane, a.due)

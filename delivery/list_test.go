@@ -1,0 +1,228 @@
+package delivery_test
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"gancho/cdc"
+	"gancho/delivery"
+)
+
+// numbers are the events' numbers in a test, of each list.
+func numbers(lists []request) [][]int {
+	out := make([][]int, len(lists))
+	for i, l := range lists {
+		for _, id := range l.ids {
+			out[i] = append(out[i], number(id))
+		}
+	}
+	return out
+}
+
+// number is the number that event was called with, of a webhook-id.
+func number(webhookID string) int {
+	_, id, err := delivery.ParseWebhookID(webhookID)
+	if err != nil {
+		return -1
+	}
+	return (int(id.Position().Commit) - 0x2000) / 0x100
+}
+
+func upTo(from, to int) []int {
+	out := make([]int, 0, to-from)
+	for i := from; i < to; i++ {
+		out = append(out, i)
+	}
+	return out
+}
+
+func (r *receiver) requests() []request {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return slices.Clone(r.lists)
+}
+
+func TestLists(t *testing.T) {
+	t.Parallel()
+	r := startRedis(t)
+	ep := delivery.Endpoint{Name: "a", Batch: delivery.Batching{Max: 50}}
+	q := openQueue(t, r, ep)
+	appendEvents(t, q, 0, 220, 11, keyModulo(7))
+	sink := newReceiver()
+	_, stop := dispatch(t, q, sink, delivery.DispatcherOptions{}, ep)
+	sink.distinct(t, 220)
+	drained(t, q, "a")
+	stop()
+	want := [][]int{upTo(0, 50), upTo(50, 100), upTo(100, 150), upTo(150, 200), upTo(200, 220)}
+	if diff := cmp.Diff(want, numbers(sink.lists)); diff != "" {
+		t.Error(diff)
+	}
+	if sink.peak["a"] != 1 {
+		t.Errorf("%d requests in flight, want 1", sink.peak["a"])
+	}
+}
+
+func TestListWaitsForMore(t *testing.T) {
+	t.Parallel()
+	r := startRedis(t)
+	const wait = 400 * time.Millisecond
+	ep := delivery.Endpoint{Name: "a", Batch: delivery.Batching{Max: 10, Wait: wait}}
+	q := openQueue(t, r, ep)
+	sink := newReceiver()
+	dispatch(t, q, sink, delivery.DispatcherOptions{}, ep)
+	eventually(t, "the lease", func() bool { return redisClient(t, r).Exists(t.Context(), "gancho:{a}:lease").Val() == 1 })
+	start := time.Now()
+	appendEvents(t, q, 0, 3, 1, keyModulo(3)) // not enough for a list: it waits
+	sink.distinct(t, 3)
+	if took := sink.requests()[0].at.Sub(start); took < wait {
+		t.Errorf("a list of 3 was sent after %s, want %s or more", took, wait)
+	}
+	drained(t, q, "a")
+	start = time.Now()
+	appendEvents(t, q, 3, 13, 1, keyModulo(3)) // enough: it does not
+	sink.distinct(t, 13)
+	if took := sink.requests()[1].at.Sub(start); took > wait/2 {
+		t.Errorf("a full list was sent after %s, want at once", took)
+	}
+	if diff := cmp.Diff([][]int{upTo(0, 3), upTo(3, 13)}, numbers(sink.requests())); diff != "" {
+		t.Error(diff)
+	}
+}
+
+// One bad event takes no good ones with it.
+func TestListIsCutToFindTheEventAtFault(t *testing.T) {
+	t.Parallel()
+	at := func(o delivery.Outcome, w delivery.Wish) delivery.Outcome { o.Wish = w; return o }
+	wrong := status(422)
+	wrong.Kind = delivery.Refused
+	for name, c := range map[string]struct {
+		answer   delivery.Outcome
+		lists    [][]int
+		attempts int
+		reason   string
+	}{
+		"refused": {
+			answer: wrong, attempts: 3 + 3, reason: "the receiver has refused it: no success in 6 attempts",
+			lists: [][]int{upTo(0, 8), upTo(0, 4), upTo(4, 8), {4, 5}, {4}, {5}, {5}, {5}, {6, 7}},
+		},
+		"exhausted": {
+			answer: status(500), attempts: 3 + 3, reason: "no success in 6 attempts",
+			lists: [][]int{upTo(0, 8), upTo(0, 8), upTo(0, 8), upTo(0, 4), upTo(4, 8), {4, 5}, {4}, {5}, {6, 7}},
+		},
+		"aborted": {
+			answer: at(status(500), delivery.WishAbort), attempts: 4, reason: "the receiver asked not to repeat it (webhook-delivery: abort)",
+			lists: [][]int{upTo(0, 8), upTo(0, 4), upTo(4, 8), {4, 5}, {4}, {5}, {6, 7}},
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			r := startRedis(t)
+			ep := delivery.Endpoint{Name: "a", Batch: delivery.Batching{Max: 8}, Retry: ms(1, 1), RetryRefused: ms(1, 1)}
+			q := openQueue(t, r, ep)
+			appendEvents(t, q, 0, 8, 8, keyModulo(3))
+			sink := newReceiver()
+			sink.answerList = func(_ context.Context, _ *delivery.Endpoint, list []*delivery.Message, _ int) delivery.Outcome {
+				if slices.ContainsFunc(list, func(m *delivery.Message) bool { return number(m.ID) == 5 }) {
+					return c.answer
+				}
+				return delivered()
+			}
+			_, stop := dispatch(t, q, sink, delivery.DispatcherOptions{}, ep)
+			sink.distinct(t, 7)
+			drained(t, q, "a")
+			stop()
+			if diff := cmp.Diff(c.lists, numbers(sink.lists)); diff != "" {
+				t.Error(diff)
+			}
+			dead, err := q.Dead(t.Context(), "a", "", 10)
+			if err != nil || len(dead) != 1 {
+				t.Fatalf("%d dead letters, %v, want 1", len(dead), err)
+			}
+			if d := dead[0]; number(d.ID) != 5 || d.Attempts != c.attempts || d.Reason != c.reason {
+				t.Errorf("gave up event %d after %d attempts: %q; want event 5 after %d: %q", number(d.ID), d.Attempts, d.Reason, c.attempts, c.reason)
+			}
+			if n := redisClient(t, r).Exists(t.Context(), "gancho:{a}:rt", "gancho:{a}:at").Val(); n != 0 {
+				t.Error("attempts of events that are done are still kept")
+			}
+		})
+	}
+}
+
+func TestListEndsWithItsTransaction(t *testing.T) {
+	t.Parallel()
+	r := startRedis(t)
+	ep := delivery.Endpoint{Name: "a", Batch: delivery.Batching{Max: 10, Wait: time.Hour, PerTransaction: true}}
+	q := openQueue(t, r, ep)
+	sink := newReceiver()
+	dispatch(t, q, sink, delivery.DispatcherOptions{}, ep)
+	b := q.NewBatch()
+	for i, n := range []int{3, 1, 14, 2} { // events of each transaction
+		for ordinal := range n {
+			ev := event(i, "k")
+			ev.Position = cdc.Position{Commit: cdc.LSN(lsnOf(i)), Ordinal: uint64(ordinal)}
+			if _, err := b.Add(ev); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	if err := q.Append(t.Context(), b); err != nil {
+		t.Fatal(err)
+	}
+	// Nobody knows yet that the last transaction is complete.
+	sink.distinct(t, 3+1+14)
+	want := "[[0 0 0] [1] [2 2 2 2 2 2 2 2 2 2] [2 2 2 2]]"
+	if got := fmt.Sprint(numbers(sink.requests())); got != want {
+		t.Errorf("got %s, want %s", got, want)
+	}
+}
+
+// What is kept of a list's events in memory is bounded by its bytes, and so is
+// the list.
+func TestListIsBoundedByItsBytes(t *testing.T) {
+	t.Parallel()
+	r := startRedis(t)
+	ep := delivery.Endpoint{Name: "a", Batch: delivery.Batching{Max: 1000}, Retry: ms(1)}
+	q := openQueue(t, r, ep)
+	const size, total = 40_000, 1000
+	b := q.NewBatch()
+	for i := range total {
+		ev := event(i, "k")
+		ev.Data = fmt.Appendf(nil, `{"text":%q}`, strings.Repeat("x", size))
+		if _, err := b.Add(ev); err != nil {
+			t.Fatal(err)
+		}
+		if b.Len() == 100 {
+			if err := q.Append(t.Context(), b); err != nil {
+				t.Fatal(err)
+			}
+			b.Reset()
+		}
+	}
+	largest := 0
+	sink := newReceiver()
+	sink.answerList = func(_ context.Context, _ *delivery.Endpoint, list []*delivery.Message, n int) delivery.Outcome {
+		bytes := 0
+		for _, m := range list {
+			bytes += len(m.Data)
+		}
+		largest = max(largest, bytes)
+		if n%3 == 0 {
+			return status(500) // and read again
+		}
+		return delivered()
+	}
+	_, stop := dispatch(t, q, sink, delivery.DispatcherOptions{}, ep)
+	sink.distinct(t, total)
+	drained(t, q, "a")
+	stop()
+	if limit := delivery.DefaultWindowBytes / 2; largest > limit || largest < limit/2 {
+		t.Errorf("the largest list had %d bytes, want at most %d, and half of that", largest, limit)
+	}
+	checkOrder(t, sink.arrivals)
+}
