@@ -48,7 +48,7 @@ func (r *receiver) requests() []request {
 	return slices.Clone(r.lists)
 }
 
-func TestLists(t *testing.T) {
+func TestListsOfWhatIsThere(t *testing.T) {
 	t.Parallel()
 	r := startRedis(t)
 	ep := delivery.Endpoint{Name: "a", Batch: delivery.Batching{Max: 50}}
