@@ -316,6 +316,9 @@ type arrival struct {
 	body      []byte
 	data      map[string]json.RawMessage
 	at        time.Time
+	replay    bool // webhook-replay: true
+	// stamp and signature are what the body is verified with.
+	stamp, signature string
 }
 
 // field returns a field of data as its JSON text, without quotes for a string.
@@ -351,7 +354,10 @@ func (r *receiver) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 	if err := json.Unmarshal(body, &envelope); err != nil {
 		r.t.Errorf("body is not JSON: %v\n%s", err, tail(string(body), 500))
 	}
-	a := arrival{id: req.Header.Get("webhook-id"), event: envelope.Type, body: body, data: envelope.Data, at: time.Now()}
+	a := arrival{
+		id: req.Header.Get("webhook-id"), event: envelope.Type, body: body, data: envelope.Data, at: time.Now(),
+		replay: req.Header.Get("webhook-replay") == "true", stamp: req.Header.Get("webhook-timestamp"), signature: req.Header.Get("webhook-signature"),
+	}
 	r.mu.Lock()
 	r.arrivals = append(r.arrivals, a)
 	close(r.grew)

@@ -2,6 +2,7 @@ package bridge
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -9,6 +10,7 @@ import (
 	"time"
 
 	"github.com/rs/zerolog"
+	"golang.org/x/sync/errgroup"
 
 	"gancho/delivery"
 	"gancho/internal/control"
@@ -79,18 +81,34 @@ func (r *roster) setStored(rows []state.Endpoint) error {
 
 func (r *roster) read(row *state.Endpoint) parsedRow {
 	known := r.parsed[row.ID]
-	if known.version == row.Version && known.version != 0 {
+	if len(row.Secrets) > 0 || row.Document != nil {
+		known.endpoint.Secrets = make([]delivery.Secret, len(row.Secrets))
+		for i := range row.Secrets {
+			known.endpoint.Secrets[i] = row.Secrets[i].Secret
+		}
+	}
+	if known.version == row.Version {
 		return known
 	}
 	known.version = row.Version
-	spec, err := r.parse(row.Name, row.Document)
+	spec, err := r.spec(row)
 	if err != nil {
 		r.log.Error().Err(err).Str("endpoint", row.Name).Bool("last_good_form_is_used", known.usable).
 			Msg("stored endpoint cannot be read; mend it with gancho endpoints edit")
 		return known
 	}
+	spec.Endpoint.Secrets = known.endpoint.Secrets
 	return parsedRow{version: row.Version, endpoint: spec.Endpoint, usable: true}
 }
+
+func (r *roster) spec(row *state.Endpoint) (control.Spec, error) {
+	if row.Document == nil {
+		return control.Spec{}, errSealed
+	}
+	return r.parse(row.Name, row.Document)
+}
+
+var errSealed = errors.New("it cannot be decrypted: see state.key")
 
 // all are the endpoints as they are to be treated now.
 func (r *roster) all() []delivery.Endpoint {
@@ -114,10 +132,7 @@ func (r *roster) all() []delivery.Endpoint {
 			continue
 		}
 		e := p.endpoint
-		e.Name, e.State, e.Secrets = row.Name, row.State, make([]delivery.Secret, len(row.Secrets))
-		for j := range row.Secrets {
-			e.Secrets[j] = row.Secrets[j].Secret
-		}
+		e.Name, e.State = row.Name, row.State
 		out = append(out, e)
 	}
 	if !slices.Equal(clashes, r.clashes) {
@@ -164,27 +179,35 @@ const (
 // ends. While the database is away, everything stays as it was.
 func (b *bridge) watchEndpoints(ctx context.Context) error {
 	changed := make(chan struct{}, 1)
-	watching := make(chan error, 1)
-	ctx, stop := context.WithCancel(ctx)
-	defer stop()
-	go func() { watching <- b.store.Watch(ctx, func() { signal(changed) }) }()
-	for {
-		select {
-		case <-ctx.Done():
-			return <-watching
-		case err := <-watching:
-			return err
-		case <-changed:
-			b.refresh(ctx)
+	group, ctx := errgroup.WithContext(ctx)
+	group.Go(func() error {
+		for ctx.Err() == nil {
+			if err := b.store.Watch(ctx, func() { signal(changed) }); err != nil {
+				b.stateComplaint.about(err)
+			}
+			_ = pause(ctx, retryStateMax) // its error is the context's
 		}
-	}
+		return nil
+	})
+	group.Go(func() error {
+		for {
+			select {
+			case <-ctx.Done():
+				return nil
+			case <-changed:
+				b.refresh(ctx)
+			}
+		}
+	})
+	return group.Wait()
 }
 
 // refresh reads the stored endpoints until it succeeds, and applies them.
 func (b *bridge) refresh(ctx context.Context) {
 	for wait := retryStateMin; ; wait = min(2*wait, retryStateMax) {
 		rows, err := b.store.Endpoints(ctx)
-		if err == nil {
+		// Those that cannot be decrypted are reported one by one.
+		if sealed := new(state.KeyError); err == nil || errors.As(err, &sealed) {
 			b.stateComplaint.over()
 			// Those that cannot be read have been reported.
 			_ = b.roster.setStored(rows)

@@ -3,6 +3,7 @@ package state
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"slices"
 	"time"
@@ -12,21 +13,29 @@ import (
 	"gancho/delivery"
 )
 
-// Endpoints returns all stored endpoints by name.
+// Endpoints returns all stored endpoints by name. With an error that joins
+// *KeyErrors they are all there, too; those that could not be decrypted have no
+// Document and no Secrets.
 func (s *Store) Endpoints(ctx context.Context) ([]Endpoint, error) {
 	rows, err := s.readEndpoints(ctx, s.pool, "")
 	if err != nil {
 		return nil, fmt.Errorf("read endpoints: %w", explain(err))
 	}
 	out := make([]Endpoint, 0, len(rows))
+	var errs []error
 	for i := range rows {
 		e, err := s.open(&rows[i])
-		if err != nil {
+		sealed := new(KeyError)
+		switch {
+		case errors.As(err, &sealed):
+			errs = append(errs, err)
+			e = rows[i].Endpoint
+		case err != nil:
 			return nil, err
 		}
 		out = append(out, e)
 	}
-	return out, nil
+	return out, errors.Join(errs...)
 }
 
 // Endpoint reads one, or ErrNotFound.
