@@ -50,6 +50,7 @@ type session struct {
 	cmd    *cobra.Command
 	json   bool
 	close  []func()
+	failed []failure // what could not be opened, for status
 }
 
 // open reads the configuration and connects to what the command needs. The

@@ -56,15 +56,15 @@ func (f *settingFlags) register(cmd *cobra.Command) {
 const maxDocument = 1 << 20
 
 // document returns the settings and what mistakes in them are reported under.
-// A file that stands alone is returned as it is, so that mistakes have its
-// lines; otherwise the flags are laid over the file.
-func (f *settingFlags) document(cmd *cobra.Command) (origin string, document []byte, err error) {
+// With asIs a file that stands alone is returned as it is, so that mistakes
+// have its lines; otherwise the flags are laid over the file, and it is JSON.
+func (f *settingFlags) document(cmd *cobra.Command, asIs bool) (origin string, document []byte, err error) {
 	flags, err := f.patch(cmd)
 	if err != nil {
 		return "", nil, err
 	}
 	if f.file == "" {
-		document, err = json.MarshalIndent(flags, "", "  ")
+		document, err = json.Marshal(flags)
 		return "", document, err
 	}
 	origin = f.file
@@ -75,7 +75,7 @@ func (f *settingFlags) document(cmd *cobra.Command) (origin string, document []b
 	if err != nil {
 		return "", nil, usageError{fmt.Errorf("--file: %w", err)}
 	}
-	if len(flags) == 0 && !strings.Contains(string(raw), "${") {
+	if asIs && len(flags) == 0 && !strings.Contains(string(raw), "${") {
 		return origin, raw, nil
 	}
 	d := strictyaml.Parse(origin, raw, os.LookupEnv)
@@ -86,8 +86,8 @@ func (f *settingFlags) document(cmd *cobra.Command) (origin string, document []b
 	for key, value := range flags {
 		overlay(settings, key, value)
 	}
-	document, err = json.MarshalIndent(settings, "", "  ")
-	return origin, document, err
+	document, err = json.Marshal(settings)
+	return "", document, err
 }
 
 // object reads a document that is a mapping.

@@ -18,17 +18,20 @@ type table struct {
 
 func newTable(out io.Writer, heading ...string) *table {
 	t := &table{tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)}
-	t.row(heading...)
+	if len(heading) > 0 {
+		t.row(heading...)
+	}
 	return t
 }
 
 // row adds a row. Cells hold what receivers and databases sent: a control
 // character would break the table, or speak to the terminal.
 func (t *table) row(cells ...string) {
+	shown := make([]string, len(cells))
 	for i, c := range cells {
-		cells[i] = printable(c)
+		shown[i] = printable(c)
 	}
-	_, _ = io.WriteString(t.w, strings.TrimRight(strings.Join(cells, "\t"), "\t")+"\n") // Flush reports what fails
+	_, _ = io.WriteString(t.w, strings.TrimRight(strings.Join(shown, "\t"), "\t")+"\n") // Flush reports what fails
 }
 
 // end prints the table.
@@ -62,14 +65,24 @@ func age(t, now time.Time) string {
 	if t.IsZero() {
 		return "-"
 	}
-	d := max(0, now.Sub(t)).Round(time.Second)
+	return lasted(max(0, now.Sub(t)))
+}
+
+// lasted prints a duration in its two biggest units.
+func lasted(d time.Duration) string {
+	const day = 24 * time.Hour
+	d = d.Round(time.Second)
+	big, small := fmt.Sprintf("%dd", d/day), fmt.Sprintf("%dh", d%day/time.Hour)
 	switch {
-	case d >= 24*time.Hour:
-		return fmt.Sprintf("%dd%dh", d/(24*time.Hour), d%(24*time.Hour)/time.Hour)
-	case d >= time.Hour:
-		return fmt.Sprintf("%dh%dm", d/time.Hour, d%time.Hour/time.Minute)
+	case d < time.Hour:
+		return d.String()
+	case d < day:
+		big, small = small, fmt.Sprintf("%dm", d%time.Hour/time.Minute)
 	}
-	return d.String()
+	if strings.HasPrefix(small, "0") {
+		return big
+	}
+	return big + small
 }
 
 // count prints a number, and nothing much for none.

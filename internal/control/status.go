@@ -8,8 +8,12 @@ import (
 	"gancho/internal/state"
 )
 
-// live adds to the views how the endpoints stand in the queue, in one round trip.
+// live adds to the views how the endpoints stand in the queue, in one round
+// trip, and how many dead letters the store has of them.
 func (s *Service) live(ctx context.Context, views []EndpointView) error {
+	if len(views) == 0 {
+		return nil
+	}
 	names := make([]string, len(views))
 	for i, v := range views {
 		names[i] = v.Name
@@ -18,10 +22,27 @@ func (s *Service) live(ctx context.Context, views []EndpointView) error {
 	if err != nil {
 		return err
 	}
+	dead, err := s.dead(ctx, names)
+	if err != nil {
+		return err
+	}
 	for i, q := range stats {
 		views[i].Live = liveView(q)
+		views[i].Live.Dead += dead[views[i].Name]
 	}
 	return nil
+}
+
+// dead counts the dead letters in the store.
+func (s *Service) dead(ctx context.Context, names []string) (map[string]int64, error) {
+	switch {
+	case s.Store == nil:
+		return nil, nil
+	case len(names) > 1:
+		return s.Store.CountDeadByEndpoint(ctx)
+	}
+	n, err := s.Store.CountDead(ctx, state.Filter{Endpoint: names[0]})
+	return map[string]int64{names[0]: n}, err
 }
 
 func liveView(q delivery.Stats) *LiveView {
@@ -50,7 +71,9 @@ func (s *Service) Status(ctx context.Context, a Actor) (StatusView, error) {
 	}
 	var err error
 	if v.Endpoints, err = s.all(ctx, a); note("state", err) {
-		note("queue", s.live(ctx, v.Endpoints))
+		if s.Queue != nil {
+			note("queue", s.live(ctx, v.Endpoints))
+		}
 		if s.Store != nil {
 			v.Jobs, err = s.openJobs(ctx, a)
 			note("state", err)

@@ -2,6 +2,7 @@ package control
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"gancho/delivery"
@@ -81,8 +82,8 @@ type Rotation struct {
 	Overlap time.Duration
 }
 
-// maxOverlap bounds Rotation.Overlap.
-const maxOverlap = 90 * 24 * time.Hour
+// MaxOverlap bounds Rotation.Overlap.
+const MaxOverlap = 90 * 24 * time.Hour
 
 // Rotate gives an endpoint a new signing key. The answer holds the key when it
 // was made, this once. Needs Admin.
@@ -94,8 +95,8 @@ func (s *Service) Rotate(ctx context.Context, a Actor, name string, r Rotation) 
 	if _, err := s.findStored(ctx, a, name); err != nil {
 		return CreatedView{}, err
 	}
-	if r.Overlap < 0 || r.Overlap > maxOverlap {
-		return CreatedView{}, invalid("/overlap", "write a duration such as 24h, or 0 to stop the old key at once", "the overlap must be from 0 to %d days", maxOverlap/(24*time.Hour))
+	if r.Overlap < 0 || r.Overlap > MaxOverlap {
+		return CreatedView{}, invalid("/overlap", "write a duration such as 24h, or 0 to stop the old key at once", "the overlap must be from 0 to %d days", MaxOverlap/(24*time.Hour))
 	}
 	var view CreatedView
 	key := r.Secret
@@ -117,21 +118,29 @@ func (s *Service) Rotate(ctx context.Context, a Actor, name string, r Rotation) 
 }
 
 // Remove deletes an endpoint and its keys. Its queue is kept, unless dropQueue:
-// then a bridge deletes it once nothing is routed there any more. Needs Admin.
+// then a bridge deletes it once nothing is routed there any more. With dropQueue
+// it also takes an endpoint that is gone, and whose queue was kept. Needs Admin.
 func (s *Service) Remove(ctx context.Context, a Actor, name string, dropQueue bool) (RemovedView, error) {
 	store, err := s.stored(a, state.Admin)
 	if err != nil {
 		return RemovedView{}, err
 	}
-	if _, err := s.findStored(ctx, a, name); err != nil {
+	view := RemovedView{Name: name, Dropped: dropQueue}
+	_, err = s.findStored(ctx, a, name)
+	view.Orphaned = errors.Is(err, state.ErrNotFound) && dropQueue && a.Tenant == ""
+	if err != nil && !view.Orphaned {
 		return RemovedView{}, err
 	}
-	queued, _, err := s.Queue.Backlog(ctx, name)
-	if err != nil {
-		return RemovedView{}, err
+	stats, errQueue := s.Queue.Stats(ctx, []string{name})
+	if errQueue != nil {
+		return RemovedView{}, errQueue
 	}
-	if err := store.RemoveEndpoint(ctx, a.Name, name, dropQueue); err != nil {
+	view.Queued = stats[0].Backlog + stats[0].Replays
+	switch {
+	case view.Orphaned && view.Queued == 0:
 		return RemovedView{}, err
+	case view.Orphaned:
+		return view, store.DropQueue(ctx, a.Name, name)
 	}
-	return RemovedView{Name: name, Queued: queued, Dropped: dropQueue}, nil
+	return view, store.RemoveEndpoint(ctx, a.Name, name, dropQueue)
 }

@@ -46,7 +46,8 @@ type LiveView struct {
 	Retrying int64 `json:"retrying,omitempty"`
 	// Blocked events wait for somebody to activate the endpoint (on_exhausted: block).
 	Blocked int64 `json:"blocked,omitempty"`
-	Dead    int64 `json:"dead,omitempty"`
+	// Dead are its dead letters.
+	Dead int64 `json:"dead,omitempty"`
 	// Paused is why it was paused by itself, since Since.
 	Paused string    `json:"paused,omitempty"`
 	Since  time.Time `json:"since,omitzero"`
@@ -62,10 +63,11 @@ type LiveView struct {
 	LogLost    int64 `json:"log_lost,omitempty"`
 }
 
-// CreatedView is an endpoint with its new signing key, which is shown this once.
+// CreatedView is an endpoint with its new signing key.
 type CreatedView struct {
 	Endpoint EndpointView `json:"endpoint"`
-	Secret   string       `json:"secret"`
+	// Secret is the key, when it was made here: it is shown this once.
+	Secret string `json:"secret,omitempty"`
 	// Public is whpk_<base64> of an ed25519 key.
 	Public string `json:"public,omitempty"`
 	// Until is when the keys before it stop signing.
@@ -78,6 +80,8 @@ type RemovedView struct {
 	// Queued are its events in the queue, which stay there unless Dropped.
 	Queued  int64 `json:"queued"`
 	Dropped bool  `json:"dropped"`
+	// Orphaned: the endpoint itself was gone already.
+	Orphaned bool `json:"orphaned,omitempty"`
 }
 
 // ExchangeView is one request, as it was sent, and what came of it.

@@ -1,0 +1,183 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"gancho/internal/control"
+)
+
+// showEndpoint prints an endpoint for people.
+func (s *session) showEndpoint(e control.EndpointView, now time.Time) error {
+	l := live(e)
+	t := newTable(s.cmd.OutOrStdout(), "name", e.Name)
+	t.row("state", standing(e, l))
+	switch {
+	case l.Paused != "":
+		t.row("suspended", clock(l.Since)+": "+l.Paused)
+	case l.Held.After(now):
+		t.row("held until", clock(l.Held)+", as its receiver asked")
+	}
+	if !l.Failing.IsZero() {
+		t.row("failing since", clock(l.Failing))
+	}
+	from := "the state database"
+	if e.From == control.FromFile {
+		from = s.config.File
+	}
+	t.row("from", from)
+	if e.Version > 0 {
+		t.row("version", fmt.Sprintf("%d, of %s", e.Version, clock(e.Updated)))
+	}
+	t.row("queued", fmt.Sprintf("%d, the oldest %s", l.Queued, orNone(l.Queued, age(l.Oldest, now)+" old")))
+	t.row("retrying", fmt.Sprintf("%d, and %d blocked", l.Retrying, l.Blocked))
+	t.row("sent again", fmt.Sprint(l.Replays))
+	t.row("dead letters", fmt.Sprint(l.Dead))
+	delivering := "by a running bridge"
+	if !l.Delivering {
+		delivering = "by nobody: no bridge is running, or it is starting"
+	}
+	t.row("delivered", delivering)
+	if l.LogWaiting > 0 || l.LogLost > 0 {
+		t.row("delivery log", fmt.Sprintf("%d attempts still to be written, %d lost", l.LogWaiting, l.LogLost))
+	}
+	for _, k := range e.Keys {
+		t.row("key", keyText(k))
+	}
+	return errors.Join(t.end(), s.settingsText(e.Settings))
+}
+
+func orNone(n int64, text string) string {
+	if n == 0 {
+		return "-"
+	}
+	return text
+}
+
+// keyText is a signing key for people, without what signs.
+func keyText(k control.KeyView) string {
+	parts := []string{k.Kind}
+	if k.Public != "" {
+		parts = append(parts, k.Public)
+	}
+	if !k.Created.IsZero() {
+		parts = append(parts, "since "+clock(k.Created))
+	}
+	if !k.Expires.IsZero() {
+		parts = append(parts, "until "+clock(k.Expires))
+	}
+	return strings.Join(parts, " ")
+}
+
+// settingsText prints an endpoint's settings one in a line, as JSON, which is
+// YAML as well.
+func (s *session) settingsText(settings json.RawMessage) error {
+	var keys map[string]json.RawMessage
+	if err := json.Unmarshal(settings, &keys); err != nil {
+		return fmt.Errorf("read the endpoint's settings: %w", err)
+	}
+	var out bytes.Buffer
+	out.WriteString("settings:\n")
+	for _, key := range sortedKeys(keys) {
+		fmt.Fprintf(&out, "  %s: %s\n", key, keys[key])
+	}
+	_, err := s.cmd.OutOrStdout().Write(out.Bytes())
+	return err
+}
+
+func sortedKeys[T any](m map[string]T) []string {
+	keys := make([]string, 0, len(m))
+	for k := range m {
+		keys = append(keys, k)
+	}
+	slices.Sort(keys)
+	return keys
+}
+
+func newEndpointsTestCommand(f *sessionFlags) *cobra.Command {
+	return &cobra.Command{
+		Use: "test NAME", Short: "Send a signed ping to an endpoint, and show request and answer",
+		Long: `Send a signed event of type ping to an endpoint, whatever its state, and print the
+request, the answer and how long it took. The queue is not touched. The exit code is
+1 when the answer would not count as delivered.`,
+		Args: oneName("endpoint"),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return f.run(cmd, withStore|withSender, func(ctx context.Context, s *session) error {
+				x, err := s.Test(ctx, s.actor, args[0])
+				if err != nil {
+					return noEndpoint(err, args[0])
+				}
+				if s.json {
+					err = s.print(x)
+				} else {
+					err = showExchange(s.cmd.OutOrStdout(), x)
+				}
+				if x.Outcome != "delivered" {
+					err = errors.Join(err, fmt.Errorf("the ping to endpoint %q failed (%s): %s", args[0], x.Class, x.Error))
+				}
+				return err
+			})
+		},
+	}
+}
+
+// showExchange prints a request and its answer as they went over the wire.
+func showExchange(w io.Writer, x control.ExchangeView) error {
+	var out strings.Builder
+	fmt.Fprintf(&out, "> %s %s\n", x.Request.Method, printable(x.Request.URL))
+	headerLines(&out, "> ", x.Request.Headers)
+	bodyLines(&out, "> ", x.Request.Body)
+	if x.Answer != nil {
+		fmt.Fprintf(&out, "< %s %d\n", orDash(x.Protocol), x.Answer.Status)
+		headerLines(&out, "< ", x.Answer.Headers)
+		bodyLines(&out, "< ", x.Answer.Body)
+	}
+	if x.Error != "" {
+		fmt.Fprintf(&out, "! %s\n", printable(x.Error))
+	}
+	way := x.Address
+	for _, part := range []string{x.Proxy, x.TLS} {
+		if part != "" {
+			way += ", " + part
+		}
+	}
+	fmt.Fprintf(&out, "%s: %s\n", x.Outcome, orDash(way))
+	fmt.Fprintf(&out, "dns %s, connect %s, tls %s, first byte %s, total %s\n",
+		ms(x.Timing.DNS), ms(x.Timing.Connect), ms(x.Timing.TLS), ms(x.Timing.FirstByte), ms(x.Timing.Total))
+	_, err := io.WriteString(w, out.String())
+	return err
+}
+
+func ms(v float64) string {
+	if v == 0 {
+		return "-"
+	}
+	return fmt.Sprintf("%.1f ms", v)
+}
+
+func headerLines(out *strings.Builder, mark string, headers map[string][]string) {
+	for _, name := range sortedKeys(headers) {
+		for _, value := range headers[name] {
+			fmt.Fprintf(out, "%s%s: %s\n", mark, strings.ToLower(printable(name)), printable(value))
+		}
+	}
+}
+
+func bodyLines(out *strings.Builder, mark, body string) {
+	out.WriteString(mark[:1] + "\n")
+	if body == "" {
+		return
+	}
+	for line := range strings.SplitSeq(strings.TrimRight(body, "\n"), "\n") {
+		out.WriteString(mark + printable(line) + "\n")
+	}
+}

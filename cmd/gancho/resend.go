@@ -1,0 +1,268 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strconv"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"gancho/internal/control"
+	"gancho/internal/state"
+)
+
+// jobFlags are those of commands that make a job.
+type jobFlags struct {
+	perSecond string
+	dryRun    bool
+	wait      bool
+}
+
+func (f *jobFlags) register(cmd *cobra.Command) {
+	flags := cmd.Flags()
+	flags.StringVar(&f.perSecond, "rate", "", "the most events, such as `100/s` (default: as fast as the endpoint takes them)")
+	flags.BoolVar(&f.dryRun, "dry-run", false, "count them, and change nothing")
+	flags.BoolVar(&f.wait, "wait", false, "follow the job until it has ended")
+}
+
+func (f *jobFlags) rate() (float64, error) {
+	if f.dryRun && f.wait {
+		return 0, usageError{errors.New("--dry-run makes no job to --wait for; leave one out")}
+	}
+	return rate("--rate", f.perSecond)
+}
+
+func newResendCommand() *cobra.Command {
+	var f sessionFlags
+	var filter filterFlags
+	var job jobFlags
+	cmd := &cobra.Command{
+		Use: "resend --endpoint NAME", Short: "Send kept events again",
+		Long: `Send events again to an endpoint, as a job that the running bridge works off and that
+survives its restarts: by webhook-id, by ordering key, by name, by commit time. They
+keep their webhook-id and carry the header webhook-replay: true, and do not wait for
+first deliveries nor hold them up.
+
+Events are kept for state.keep_events after they were delivered; an endpoint is sent
+only those of its tenants, and, unless --event is given, of its event patterns.`,
+		Example: `  gancho resend --endpoint crm-centro --from 2026-11-20 --to 2026-11-21 --dry-run
+  gancho resend --endpoint crm-centro --key 4711 --wait
+  gancho resend --endpoint crm-norte --event 'cobranca.*' --from 2h --rate 100/s`,
+		Args: noSubcommand,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			r, err := checkResend(cmd, &filter, &job)
+			if err != nil {
+				return err
+			}
+			return f.run(cmd, withStore, func(ctx context.Context, s *session) error {
+				chosen, err := filter.filter(cmd, s.config.Source.Location)
+				if err != nil {
+					return err
+				}
+				chosen.Endpoint = ""
+				j, err := s.CreateResend(ctx, s.actor, control.Resend{Endpoint: filter.endpoint, Filter: chosen, Rate: r, DryRun: job.dryRun})
+				if err != nil {
+					return noEndpoint(err, filter.endpoint)
+				}
+				if j.Total == 0 && !s.json {
+					return s.say("no kept event fits; %s\n", s.kept())
+				}
+				return s.follow(ctx, []control.JobView{j}, job.wait)
+			})
+		},
+	}
+	f.register(cmd)
+	filter.register(cmd, "events")
+	filter.registerEndpoint(cmd, "the `endpoint` to send to")
+	job.register(cmd)
+	cmd.AddCommand(newResendListCommand(&f), newResendShowCommand(&f), newResendCancelCommand(&f))
+	return cmd
+}
+
+// checkResend refuses, before anything is opened, what cannot be meant.
+func checkResend(cmd *cobra.Command, filter *filterFlags, job *jobFlags) (float64, error) {
+	if filter.endpoint == "" {
+		return 0, usageError{errors.New("--endpoint is missing; name the endpoint that is to receive the events")}
+	}
+	given := false
+	for _, flag := range []string{"id", "tenant", "key", "event", "from", "to"} {
+		given = given || cmd.Flags().Changed(flag)
+	}
+	if !given {
+		return 0, usageError{errors.New("say which events: --id, --key, --event, --tenant, --from or --to")}
+	}
+	return job.rate()
+}
+
+// kept says for how long events are kept.
+func (s *session) kept() string {
+	if s.config.State.KeepEvents == 0 {
+		return "events are not kept here: set state.keep_events in " + s.config.File + ", for those to come"
+	}
+	return fmt.Sprintf("events are kept for %s after their commit (state.keep_events)", lasted(s.config.State.KeepEvents))
+}
+
+// follow tells of jobs that were made, and waits for their end if told to.
+func (s *session) follow(ctx context.Context, jobs []control.JobView, wait bool) error {
+	if wait {
+		for i := range jobs {
+			var err error
+			if jobs[i], err = s.await(ctx, jobs[i]); err != nil {
+				return err
+			}
+		}
+	}
+	if s.json {
+		if err := s.print(control.Page[control.JobView]{Items: jobs}); err != nil {
+			return err
+		}
+		return failedJobs(jobs)
+	}
+	if len(jobs) == 0 {
+		return s.say("there is nothing to send\n")
+	}
+	for _, j := range jobs {
+		if err := s.say("%s\n", jobText(j)); err != nil {
+			return err
+		}
+	}
+	return failedJobs(jobs)
+}
+
+func jobText(j control.JobView) string {
+	events := plural(j.Total, "event", "events")
+	switch {
+	case j.DryRun:
+		return fmt.Sprintf("%s would be sent to endpoint %s; nothing was changed", events, j.Endpoint)
+	case j.State == state.Queued && j.Sent == 0:
+		return fmt.Sprintf("job %d: %s to endpoint %s, queued; see gancho resend show %d", j.ID, events, j.Endpoint, j.ID)
+	}
+	text := fmt.Sprintf("job %d: %s, %d of %s queued for endpoint %s", j.ID, j.State, j.Sent, events, j.Endpoint)
+	if j.Error != "" {
+		text += ": " + printable(j.Error)
+	}
+	return text
+}
+
+// failedJobs makes an error of jobs that have not done what they were for.
+func failedJobs(jobs []control.JobView) error {
+	for _, j := range jobs {
+		if j.State == state.Failed || j.State == state.Canceled {
+			return fmt.Errorf("job %d has %s", j.ID, map[state.JobState]string{state.Failed: "failed", state.Canceled: "been canceled"}[j.State])
+		}
+	}
+	return nil
+}
+
+// followEvery is how often a job is looked at.
+const followEvery = 300 * time.Millisecond
+
+// await looks at a job until it has ended.
+func (s *session) await(ctx context.Context, j control.JobView) (control.JobView, error) {
+	tick := time.NewTicker(followEvery)
+	defer tick.Stop()
+	shows := isTerminal(s.cmd.ErrOrStderr())
+	for {
+		var err error
+		if j, err = s.Job(ctx, s.actor, j.ID); err != nil {
+			return j, err
+		}
+		if shows {
+			s.cmd.PrintErrf("\rjob %d: %s, %d of %d ", j.ID, j.State, j.Sent, j.Total)
+		}
+		if j.State != state.Queued && j.State != state.Running {
+			if shows {
+				s.cmd.PrintErrln()
+			}
+			return j, nil
+		}
+		select {
+		case <-ctx.Done():
+			return j, fmt.Errorf("stopped waiting for job %d, which goes on; see gancho resend show %d", j.ID, j.ID)
+		case <-tick.C:
+		}
+	}
+}
+
+func newResendListCommand(f *sessionFlags) *cobra.Command {
+	var page pageFlags
+	cmd := &cobra.Command{
+		Use: "list", Short: "List resends and redrives, the newest first", Args: noArguments,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if err := page.check(cmd); err != nil {
+				return err
+			}
+			return f.run(cmd, withStore, func(ctx context.Context, s *session) error {
+				return listed[control.JobView]{
+					fetch: func(cursor string, n int) (control.Page[control.JobView], error) {
+						return s.Jobs(ctx, s.actor, cursor, n)
+					},
+					heading: []string{"JOB", "KIND", "ENDPOINT", "STATE", "SENT", "OF", "CREATED", "BY", "ERROR"},
+					row:     jobRow,
+					none:    "there are no jobs",
+				}.print(s, page)
+			})
+		},
+	}
+	page.register(cmd)
+	return cmd
+}
+
+func jobRow(j control.JobView) []string {
+	return []string{
+		strconv.FormatInt(j.ID, 10), string(j.Kind), j.Endpoint, string(j.State), strconv.FormatInt(j.Sent, 10), strconv.FormatInt(j.Total, 10),
+		clock(j.Created), j.Actor, orDash(j.Error),
+	}
+}
+
+func newResendShowCommand(f *sessionFlags) *cobra.Command {
+	var wait bool
+	cmd := &cobra.Command{
+		Use: "show JOB", Short: "Show how far a resend or redrive is", Args: oneName("job"),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return f.jobCommand(cmd, args[0], func(ctx context.Context, s *session, id int64) (control.JobView, error) {
+				j, err := s.Job(ctx, s.actor, id)
+				if err == nil && wait {
+					return s.await(ctx, j)
+				}
+				return j, err
+			})
+		},
+	}
+	cmd.Flags().BoolVar(&wait, "wait", false, "follow the job until it has ended")
+	return cmd
+}
+
+func newResendCancelCommand(f *sessionFlags) *cobra.Command {
+	return &cobra.Command{
+		Use: "cancel JOB", Short: "Stop a resend or redrive; what it has queued stays queued", Args: oneName("job"),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return f.jobCommand(cmd, args[0], func(ctx context.Context, s *session, id int64) (control.JobView, error) {
+				return s.CancelJob(ctx, s.actor, id)
+			})
+		},
+	}
+}
+
+// jobCommand does something with one job and prints it.
+func (f *sessionFlags) jobCommand(cmd *cobra.Command, text string, do func(context.Context, *session, int64) (control.JobView, error)) error {
+	id, err := rowID("job", text)
+	if err != nil {
+		return err
+	}
+	return f.run(cmd, withStore, func(ctx context.Context, s *session) error {
+		j, err := do(ctx, s, id)
+		if errors.Is(err, state.ErrConflict) {
+			return fmt.Errorf("job %d is over; gancho resend show %d says how", id, id)
+		}
+		if err != nil {
+			return missing(err, "there is no job %d; gancho resend list shows those there are", id)
+		}
+		if s.json {
+			return s.print(j)
+		}
+		return s.say("%s\n", jobText(j))
+	})
+}

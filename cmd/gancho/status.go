@@ -1,0 +1,156 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"gancho/internal/control"
+)
+
+func newStatusCommand() *cobra.Command {
+	var f sessionFlags
+	cmd := &cobra.Command{
+		Use: "status", Short: "Show the slot, the endpoints' backlogs and the jobs at a glance", Args: noArguments,
+		Long: `Show the slot's lag and the WAL that the source holds for it, each endpoint's state and
+backlog, and the jobs that run. What does not answer is said, the rest is shown; the
+exit code is then 1.`,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			s, err := f.openWhole(cmd)
+			if err != nil {
+				return explain(err)
+			}
+			defer s.end()
+			return explain(s.status(cmd.Context()))
+		},
+	}
+	f.register(cmd)
+	return cmd
+}
+
+// openWhole opens everything, and does without what cannot be opened: status is
+// asked when something is wrong.
+func (f *sessionFlags) openWhole(cmd *cobra.Command) (*session, error) {
+	s, err := f.open(cmd, withSlot)
+	if err != nil {
+		return nil, err
+	}
+	if s.config.State.On() {
+		if s.Store, err = s.openStore(cmd.Context()); err != nil {
+			s.failed = append(s.failed, failure{"state", err})
+		}
+	}
+	if s.Queue, err = s.openQueue(cmd.Context()); err != nil {
+		s.failed = append(s.failed, failure{"queue", err})
+	}
+	return s, nil
+}
+
+// failure is a part that could not be opened.
+type failure struct {
+	part string
+	err  error
+}
+
+func (s *session) status(ctx context.Context) error {
+	v, err := s.Status(ctx, s.actor)
+	if err != nil {
+		return err
+	}
+	for _, f := range s.failed {
+		v.Errors[f.part] = explain(f.err).Error()
+	}
+	if s.json {
+		err = s.print(v)
+	} else {
+		err = s.statusText(v)
+	}
+	if len(v.Errors) > 0 {
+		err = errors.Join(err, fmt.Errorf("there is no answer from: %s", strings.Join(sortedKeys(v.Errors), ", ")))
+	}
+	return err
+}
+
+func (s *session) statusText(v control.StatusView) error {
+	t := newTable(s.cmd.OutOrStdout(), "version", v.Version)
+	switch {
+	case v.Slot == nil:
+		t.row("slot", "unknown: "+v.Errors["slot"])
+	default:
+		reads := "nobody reads it"
+		if v.Slot.Active {
+			reads = "read"
+		}
+		t.row("slot", fmt.Sprintf("%s, %s; %s not confirmed, %s of WAL held (%s)", v.Slot.Name, reads, size(v.Slot.UnconfirmedBytes), size(v.Slot.HeldBytes), v.Slot.WALStatus))
+	}
+	for _, part := range []string{"queue", "state"} {
+		text := "answers"
+		if v.Errors[part] != "" {
+			text = v.Errors[part]
+		} else if part == "state" && s.Store == nil {
+			text = "off (no state.key)"
+		}
+		t.row(part, text)
+	}
+	t.row("parked changes", count(v.Parked))
+	for _, name := range sortedKeys(v.Orphans) {
+		t.row("left behind", fmt.Sprintf("%s of endpoint %s, which is gone", plural(v.Orphans[name], "event", "events"), name))
+	}
+	for _, j := range v.Jobs {
+		t.row("job", jobText(j))
+	}
+	if err := t.end(); err != nil || len(v.Endpoints) == 0 {
+		return err
+	}
+	if err := s.say("\n"); err != nil {
+		return err
+	}
+	return s.endpointTable(v.Endpoints, time.Now())
+}
+
+// size prints a number of bytes.
+func size(n int64) string {
+	units := []string{"B", "kB", "MB", "GB", "TB"}
+	f, i := float64(n), 0
+	for ; f >= 1000 && i < len(units)-1; i++ {
+		f /= 1000
+	}
+	if i == 0 {
+		return fmt.Sprintf("%d B", n)
+	}
+	return fmt.Sprintf("%.1f %s", f, units[i])
+}
+
+func newEventsCommand() *cobra.Command {
+	var f sessionFlags
+	cmd := &cobra.Command{
+		Use: "events", Short: "List the events that the rules make", Args: noArguments,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return f.run(cmd, 0, func(ctx context.Context, s *session) error {
+				rules, err := parseRules(s.config)
+				if err != nil {
+					return err
+				}
+				s.Catalogue = func() []control.EventType { return catalogueOf(rules) }
+				events, err := s.EventTypes(ctx, s.actor)
+				if err != nil {
+					return err
+				}
+				if s.json {
+					return s.print(control.Page[control.EventType]{Items: events})
+				}
+				t := newTable(s.cmd.OutOrStdout(), "EVENT", "TABLE", "ON", "FIELDS", "RULE", "TITLE")
+				for _, e := range events {
+					t.row(e.Event, e.Table, e.On, strings.Join(e.Fields, ","), e.Rule, orDash(e.Title))
+				}
+				return t.end()
+			})
+		},
+	}
+	f.register(cmd)
+	return cmd
+}
