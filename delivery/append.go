@@ -15,6 +15,7 @@ var errNotClaimed = errors.New("the queue has not been claimed; call Claim first
 type stream struct {
 	endpoint string // empty: the parked changes
 	key      string
+	slot     uint16 // of a cluster
 	// last is the newest id that this process has appended since it last
 	// accepted the server; zero: unknown. It is guarded by appendMu.
 	last ID
@@ -25,23 +26,28 @@ type stream struct {
 	prev, next ID
 }
 
+func newStream(endpoint, key string) *stream {
+	return &stream{endpoint: endpoint, key: key, slot: slotOf(key)}
+}
+
 func (q *Queue) stream(endpoint string) *stream {
 	q.streamMu.Lock()
 	defer q.streamMu.Unlock()
 	s, ok := q.streams[endpoint]
 	if !ok {
-		s = &stream{endpoint: endpoint, key: q.keys.events(endpoint)}
+		s = newStream(endpoint, q.keys.events(endpoint))
 		q.streams[endpoint] = s
 	}
 	return s
 }
 
-// Append appends all of the batch, or nothing of it and returns an error:
-// ErrRestarted, ErrFull, ErrUnreachable or another. All but ErrRestarted are
-// to be answered by appending the same batch again, and never by going on to
-// the next: once a newer event is in a stream, an older one is refused for ever.
+// Append appends all of the batch, or returns an error: ErrRestarted, ErrFull,
+// ErrUnreachable or another. Then nothing of it has been appended, or, in a
+// cluster, to some streams all and to the others nothing. All but ErrRestarted
+// are to be answered by appending the same batch again, and never by going on
+// to the next: once a newer event is in a stream, an older one is refused for ever.
 //
-// The batch is one MULTI/EXEC, so a server that is full refuses it as a whole
+// The batch is one MULTI/EXEC, or one for each slot, so a server that is full refuses it as a whole
 // when the first command is queued, and a connection that breaks inside leaves
 // nothing. (A Lua script does the same; measured, it costs as much in sum and
 // a third more in Redis, which is the part that endpoints share.)
@@ -62,7 +68,11 @@ func (q *Queue) Append(ctx context.Context, b *Batch) error {
 			s.touched = false
 		}
 	}()
-	if err := q.execute(ctx, b, touched); err != nil {
+	execute := q.execute
+	if q.ring != nil {
+		execute = q.executeInSlots
+	}
+	if err := execute(ctx, b, touched); err != nil {
 		return fmt.Errorf("append %d events: %w", len(b.destinations), err)
 	}
 	local := q.local.Load()
@@ -106,9 +116,9 @@ func (q *Queue) execute(ctx context.Context, b *Batch, touched []*stream) error 
 	commands := q.commands.list()
 	var err error
 	if len(commands) == 1 {
-		err = q.writer.Process(ctx, commands[0])
+		err = q.writer.at("").Process(ctx, commands[0])
 	} else {
-		tx := q.writer.TxPipeline()
+		tx := q.writer.at("").TxPipeline()
 		_ = tx.BatchProcess(ctx, commands...) // it only queues
 		_, err = tx.Exec(ctx)
 	}
@@ -152,9 +162,14 @@ func refusedAsKnown(err error) bool {
 // refused in general terms; why is with those commands that were not queued.
 func appendError(commands []redis.Cmder, err error) error {
 	for _, c := range commands {
-		if c.Err() != nil && strings.HasPrefix(c.Err().Error(), "OOM") {
-			return fmt.Errorf("%w (%w)", ErrFull, c.Err())
+		cause := c.Err()
+		if cause == nil || !isReply(cause) || strings.HasPrefix(cause.Error(), "EXECABORT") {
+			continue
 		}
+		if strings.HasPrefix(cause.Error(), "OOM") {
+			return fmt.Errorf("%w (%w)", ErrFull, cause)
+		}
+		return unreachable(cause)
 	}
 	return unreachable(err)
 }

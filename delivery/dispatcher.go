@@ -194,7 +194,10 @@ func (d *Dispatcher) listen(ctx context.Context) {
 
 // subscribe listens until the connection breaks, and reports whether there was one.
 func (d *Dispatcher) subscribe(ctx context.Context) (heard bool) {
-	sub := d.q.client.Subscribe(ctx, d.q.keys.wake())
+	sub, err := d.q.subscribe(ctx)
+	if err != nil {
+		return false
+	}
 	defer context.AfterFunc(ctx, func() { _ = sub.Close() })()
 	defer func() { _ = sub.Close() }() // the second time it says that it was closed
 	if _, err := sub.Receive(ctx); err != nil {

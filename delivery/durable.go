@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"strconv"
 	"sync/atomic"
 	"time"
@@ -20,17 +22,22 @@ type positions struct {
 	changed   chan struct{} // holds one signal
 }
 
-// pending is a position that was recorded and waits for its age.
+// pending is a position that was recorded and is not known to be durable.
 type pending struct {
 	lsn      uint64
 	recorded time.Time
+	// marks are how far each master's replication was then, by address.
+	marks map[string]int64
 }
 
 // Pauses of RunDurable.
 const (
-	recordEvery  = 250 * time.Millisecond // between two records that age
+	recordEvery  = 250 * time.Millisecond // between two records that wait
 	retryDurable = 500 * time.Millisecond // after an error
 	waitDurable  = 10 * time.Second       // the longest WAITAOF
+	// standbyEvery is between two looks for replicas where there were none: one
+	// that has come since is not in step yet, and cannot be promoted.
+	standbyEvery = time.Second
 )
 
 // Appended says that every event of every transaction up to lsn, an LSN in
@@ -48,19 +55,19 @@ func (q *Queue) Appended(lsn uint64) {
 }
 
 // RunDurable calls confirm, in rising order and from this goroutine, with
-// positions up to which everything that was Appended is on Redis's disk. Each
-// is written to the source's record first, and that record is on the disk too:
-// so the slot never stands beyond the record, and a slot that was made anew
-// is recognised by it.
+// positions up to which everything that was Appended is on the disk of each
+// master that has any of it, and with the replicas that may be promoted in its
+// place. Each is written to the source's record first, and that record is as
+// safe: so the slot never stands beyond the record, and a slot that was made
+// anew is recognised by it.
 //
 // It returns nil when the context ends, and ErrRestarted when what had been
 // appended may be gone; after AcceptRestart it may be run again. Other errors
 // of Redis are logged and the work is repeated.
 func (q *Queue) RunDurable(ctx context.Context, confirm func(lsn uint64)) error {
-	var aging []pending
-	var confirmed uint64
+	w := durableWork{q: q, confirm: confirm}
 	for failing := false; ; {
-		wait, err := q.advance(ctx, &aging, &confirmed, confirm)
+		wait, err := w.advance(ctx)
 		if ctx.Err() != nil {
 			return nil //nolint:nilerr // the end that was asked for
 		}
@@ -101,34 +108,195 @@ func (q *Queue) await(ctx context.Context, d time.Duration) bool {
 	return true
 }
 
+// durableWork is the state of one RunDurable.
+type durableWork struct {
+	q         *Queue
+	confirm   func(lsn uint64)
+	aging     []pending
+	confirmed uint64
+	looked    time.Time // when a single server had no replicas
+}
+
 // advance does what can be done now, and says how long to wait before the
 // next time; negative: until a position is appended.
-func (q *Queue) advance(ctx context.Context, aging *[]pending, confirmed *uint64, confirm func(uint64)) (time.Duration, error) {
-	if q.mode == durableByAge {
-		if err := q.confirmAged(ctx, aging, confirmed, confirm); err != nil {
-			return 0, err
-		}
+func (w *durableWork) advance(ctx context.Context) (time.Duration, error) {
+	q := w.q
+	if err := w.settle(ctx); err != nil {
+		return 0, err
 	}
-	lsn, newest := q.positions.appended.Load(), *confirmed
-	if n := len(*aging); n > 0 {
-		newest = (*aging)[n-1].lsn
+	lsn, newest := q.positions.appended.Load(), w.confirmed
+	if n := len(w.aging); n > 0 {
+		newest = w.aging[n-1].lsn
 	}
 	if lsn > newest {
 		if err := q.recordPosition(ctx, lsn); err != nil {
 			return 0, err
 		}
-		if q.mode == durableByAge {
-			*aging = append(*aging, pending{lsn, time.Now()})
-			return recordEvery, nil
+		simple, err := w.simple(ctx)
+		if err != nil {
+			return 0, err
 		}
-		*confirmed = lsn
-		q.positions.confirmed.Store(lsn)
-		confirm(lsn)
+		if simple {
+			w.confirmUpTo(lsn)
+			return -1, nil
+		}
+		marks, err := q.marks(ctx)
+		if err != nil {
+			return 0, err
+		}
+		w.aging = append(w.aging, pending{lsn, time.Now(), marks})
+		if err := w.settle(ctx); err != nil {
+			return 0, err
+		}
 	}
-	if len(*aging) > 0 {
+	if len(w.aging) > 0 {
 		return recordEvery, nil
 	}
 	return -1, nil
+}
+
+func (w *durableWork) confirmUpTo(lsn uint64) {
+	w.confirmed = lsn
+	w.q.positions.confirmed.Store(lsn)
+	w.confirm(lsn)
+}
+
+// simple reports whether a record that was written is durable: on a single
+// server without replicas, whose answer says so.
+func (w *durableWork) simple(ctx context.Context) (bool, error) {
+	q := w.q
+	if q.mode == durableByAge || q.ring != nil || len(w.aging) > 0 {
+		return false, nil
+	}
+	if time.Since(w.looked) < standbyEvery {
+		return true, nil
+	}
+	got, err := q.look(ctx, "")
+	if err != nil {
+		return false, err
+	}
+	if !q.standbys[""].alone(got) {
+		return false, nil
+	}
+	w.looked = time.Now()
+	return true, nil
+}
+
+// settle confirms the newest position that is durable everywhere.
+func (w *durableWork) settle(ctx context.Context) error {
+	n := 0
+	for n < len(w.aging) && (w.q.mode != durableByAge || time.Since(w.aging[n].recorded) > durableAge) {
+		n++
+	}
+	if n == 0 {
+		return nil
+	}
+	told, err := w.q.lookAtAll(ctx)
+	if err != nil {
+		return err
+	}
+	for ; n > 0; n-- {
+		durable, err := w.q.durable(&w.aging[n-1], told)
+		if err != nil {
+			return err
+		}
+		if durable {
+			lsn := w.aging[n-1].lsn
+			w.aging = append(w.aging[:0], w.aging[n:]...)
+			w.confirmUpTo(lsn)
+			return nil
+		}
+	}
+	return nil
+}
+
+// look asks one master how it stands. Another than the one that was appended
+// to is ErrRestarted.
+func (q *Queue) look(ctx context.Context, addr string) (info, error) {
+	got, err := serverInfo(ctx, q.record.at(addr), "server", "persistence", "replication")
+	if err == nil {
+		err = q.recognise(addr, got)
+	}
+	if err != nil {
+		if q.ring != nil && isWayError(err) {
+			q.ring.suspect(ctx)
+		}
+		return nil, fmt.Errorf("check durability: %w", unreachable(err))
+	}
+	return got, nil
+}
+
+// lookAtAll asks all masters. That they are not those that were accepted, one
+// more or one less, is ErrRestarted: what was appended may have moved with its
+// slots.
+func (q *Queue) lookAtAll(ctx context.Context) (map[string]info, error) {
+	if q.sentinel != nil {
+		if _, err := q.sentinel.master(ctx); err != nil {
+			return nil, fmt.Errorf("check durability: %w", unreachable(err))
+		}
+	}
+	masters, err := q.masters(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("check durability: %w", unreachable(err))
+	}
+	if len(masters) != len(*q.accepted.Load()) {
+		return nil, ErrRestarted
+	}
+	told := make(map[string]info, len(masters))
+	for _, addr := range masters {
+		if told[addr], err = q.look(ctx, addr); err != nil {
+			return nil, err
+		}
+	}
+	return told, nil
+}
+
+// marks returns how far each master's replication is, which everything that
+// was appended until now is before.
+func (q *Queue) marks(ctx context.Context) (map[string]int64, error) {
+	told, err := q.lookAtAll(ctx)
+	if err != nil {
+		return nil, err
+	}
+	marks := make(map[string]int64, len(told))
+	for addr, got := range told {
+		if marks[addr], err = strconv.ParseInt(got["master_repl_offset"], 10, 64); err != nil {
+			return nil, fmt.Errorf("check durability: parse master_repl_offset: %w", err)
+		}
+	}
+	return marks, nil
+}
+
+// durable reports whether a position is on the disk of every master, as they
+// told of themselves just now, and with their replicas.
+func (q *Queue) durable(p *pending, told map[string]info) (bool, error) {
+	now, all := time.Now(), true
+	for addr, got := range told {
+		if q.mode == durableByAge {
+			synced, err := q.synced(got)
+			if err != nil {
+				return false, err
+			}
+			all = all && synced
+		}
+		all = q.standbys[addr].caughtUp(got, p.marks[addr], now) && all
+	}
+	return all, nil
+}
+
+// synced reports whether a server has no write outstanding.
+func (q *Queue) synced(got info) (bool, error) {
+	if got["aof_enabled"] != "1" {
+		if q.volatile {
+			return true, nil
+		}
+		return false, &SettingError{"appendonly", "no", "run CONFIG SET appendonly yes: until then nothing is confirmed to the source"}
+	}
+	if got["aof_last_write_status"] != "ok" {
+		return false, fmt.Errorf("check durability: redis cannot write its AOF; see its log and its disk")
+	}
+	rewriting := got["aof_rewrite_in_progress"] == "1" || got["rdb_bgsave_in_progress"] == "1"
+	return got["aof_pending_bio_fsync"] == "0" && !(q.strictAOF && rewriting), nil
 }
 
 var errClaimLost = errors.New("another process has claimed the queue with a newer epoch; this one has to stop")
@@ -151,11 +319,18 @@ func (q *Queue) recordPosition(ctx context.Context, lsn uint64) error {
 	if c == nil {
 		return errNotClaimed
 	}
-	conn := q.record.Conn() // one connection: WAITAOF is about its own writes
+	addr, err := q.masterOf(ctx, q.keys.source())
+	if err != nil {
+		return fmt.Errorf("record position: %w", err)
+	}
+	conn := q.record.at(addr).Conn() // one connection: WAITAOF is about its own writes
 	defer func() { _ = conn.Close() }()
 	written, err := recordScript.Run(ctx, conn, []string{q.keys.source()}, int(c.epoch), strconv.FormatUint(lsn, 10)).Int()
 	switch {
 	case err != nil:
+		if q.ring != nil && isWayError(err) {
+			q.ring.suspect(ctx)
+		}
 		return fmt.Errorf("record position: %w", unreachable(err))
 	case written == 0:
 		return errClaimLost
@@ -172,41 +347,6 @@ func (q *Queue) recordPosition(ctx context.Context, lsn uint64) error {
 	return nil
 }
 
-// confirmAged confirms the newest position whose record is old enough, if the
-// server is still the one that answered then and has no write outstanding.
-func (q *Queue) confirmAged(ctx context.Context, aging *[]pending, confirmed *uint64, confirm func(uint64)) error {
-	n := 0
-	for n < len(*aging) && time.Since((*aging)[n].recorded) > durableAge {
-		n++
-	}
-	if n == 0 {
-		return nil
-	}
-	got, err := serverInfo(ctx, q.record, "server", "persistence")
-	if err != nil {
-		return fmt.Errorf("check durability: %w", unreachable(err))
-	}
-	if want := q.accepted.Load(); *want != got["run_id"] {
-		return ErrRestarted
-	}
-	if got["aof_enabled"] != "1" {
-		return &SettingError{"appendonly", "no", "run CONFIG SET appendonly yes: until then nothing is confirmed to the source"}
-	}
-	if got["aof_last_write_status"] != "ok" {
-		return fmt.Errorf("check durability: redis cannot write its AOF; see its log and its disk")
-	}
-	rewriting := got["aof_rewrite_in_progress"] == "1" || got["rdb_bgsave_in_progress"] == "1"
-	if got["aof_pending_bio_fsync"] != "0" || q.strictAOF && rewriting {
-		return nil // the next look, a moment later, finds it done
-	}
-	lsn := (*aging)[n-1].lsn
-	*aging = append((*aging)[:0], (*aging)[n:]...)
-	*confirmed = lsn
-	q.positions.confirmed.Store(lsn)
-	confirm(lsn)
-	return nil
-}
-
 // AcceptRestart goes on with the server as it is now. Call it after
 // ErrRestarted, while neither Append nor RunDurable runs, with the capture
 // rewound to the confirmed position: everything after that is appended again,
@@ -214,14 +354,20 @@ func (q *Queue) confirmAged(ctx context.Context, aging *[]pending, confirmed *ui
 func (q *Queue) AcceptRestart(ctx context.Context) error {
 	q.appendMu.Lock()
 	defer q.appendMu.Unlock()
-	if err := q.restoreSource(ctx); err != nil {
-		return err
-	}
-	// It may have come back with other settings, too.
+	// It may have come back with other settings, too. What is accepted first is
+	// what the source's record is looked for on: should that change, too, the
+	// next append tells.
 	if err := q.check(ctx, q.volatile); err != nil {
 		return fmt.Errorf("accept restarted redis: %w", err)
 	}
+	if err := q.restoreSource(ctx); err != nil {
+		return err
+	}
 	q.positions.appended.Store(0)
+	masters := slices.Collect(maps.Keys(*q.accepted.Load()))
+	q.writer.keep(masters)
+	q.record.keep(masters)
+	clear(q.checked)
 	q.streamMu.Lock()
 	defer q.streamMu.Unlock()
 	for _, s := range q.streams {

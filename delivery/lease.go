@@ -25,10 +25,10 @@ if not redis.call('SET', KEYS[1], ARGV[1], 'NX', 'PX', ARGV[2]) then return 0 en
 redis.call('SET', KEYS[2], ARGV[1])
 return 1`)
 
-// renewSource extends the lease, even one that has expired when nobody has
+// renewScript extends the lease, even one that has expired when nobody has
 // taken it since. It also tells what the owner has to know from time to time:
 // whether there are entries after its cursors, and the endpoint's state.
-const renewSource = `
+var renewScript = redis.NewScript(`
 redis.call('XDEL', KEYS[3], '0-0')
 local lease, fence = redis.call('GET', KEYS[1]), redis.call('GET', KEYS[2])
 if lease ~= ARGV[1] and (lease or (fence and fence ~= ARGV[1])) then return {0} end
@@ -37,9 +37,7 @@ if fence ~= ARGV[1] then redis.call('SET', KEYS[2], ARGV[1]) end
 local more = #redis.call('XRANGE', KEYS[3], ARGV[3], '+', 'COUNT', 1)
 local aside = #redis.call('XRANGE', KEYS[5], ARGV[4], '+', 'COUNT', 1)
 local state = redis.call('HMGET', KEYS[4], 'paused', 'hold', 'unblock')
-return {1, more, aside, state[1] or '', state[2] or '', state[3] or ''}`
-
-var renewScript = redis.NewScript(renewSource)
+return {1, more, aside, state[1] or '', state[2] or '', state[3] or ''}`)
 
 // releaseScript gives the lease back. The fence goes too, or a renewal that is
 // on its way would take the lease again.
@@ -68,44 +66,46 @@ type acquisition struct {
 	adopted         bool // beyond this process's share
 }
 
-// acquire takes leases in one round trip, and reports which it has got.
+// acquire takes leases in one round trip, and reports which it has got; of
+// those whose server does not answer, none. The error is the first of them.
 func (q *Queue) acquire(ctx context.Context, ttl time.Duration, of []acquisition) ([]bool, error) {
-	replies, err := q.runEach(ctx, acquireScript, len(of), func(i int) ([]string, []any) {
+	replies := q.runEach(ctx, acquireScript, len(of), func(i int) ([]string, []any) {
 		return q.leaseKeys(of[i].endpoint), []any{of[i].claim, ttl.Milliseconds()}
 	})
-	if err != nil {
-		return nil, fmt.Errorf("acquire endpoints: %w", unreachable(err))
-	}
 	out := make([]bool, len(of))
+	var first error
 	for i, reply := range replies {
 		got, err := reply.Int()
-		if err != nil {
-			return nil, fmt.Errorf("acquire endpoint %q: %w", of[i].endpoint, unreachable(err))
+		if err != nil && first == nil {
+			first = fmt.Errorf("acquire endpoint %q: %w", of[i].endpoint, unreachable(err))
 		}
-		out[i] = got == 1
+		out[i] = err == nil && got == 1
 	}
-	return out, nil
+	return out, first
 }
 
-// free reports, for each endpoint, whether nobody has its lease.
+// free reports, for each endpoint, whether nobody is known to have its lease.
+// With an error it tells of those endpoints whose server has answered.
 func (q *Queue) free(ctx context.Context, endpoints []string) ([]bool, error) {
 	pipe := q.client.Pipeline()
 	replies := make([]*redis.IntCmd, len(endpoints))
 	for i, name := range endpoints {
 		replies[i] = pipe.Exists(ctx, q.keys.lease(name))
 	}
-	if _, err := pipe.Exec(ctx); err != nil {
-		return nil, fmt.Errorf("look for free endpoints: %w", unreachable(err))
-	}
+	_, err := pipe.Exec(ctx)
 	out := make([]bool, len(endpoints))
 	for i := range replies {
-		out[i] = replies[i].Val() == 0
+		out[i] = replies[i].Err() == nil && replies[i].Val() == 0
+	}
+	if err != nil {
+		return out, fmt.Errorf("look for free endpoints: %w", unreachable(err))
 	}
 	return out, nil
 }
 
 // standing is what an owner learns when it renews its lease.
 type standing struct {
+	err   error // it is not known
 	owned bool
 	// There are entries after the cursors, in the main and the side stream.
 	more, moreAside bool
@@ -121,26 +121,28 @@ type renewal struct {
 	main, side      ID // cursors
 }
 
-// renew renews leases in one round trip.
+// renew renews leases in one round trip. Of several servers one may be away:
+// the leases that are on it come back with its error; those on the others are
+// renewed. The error that is returned is the first of them.
 func (q *Queue) renew(ctx context.Context, ttl time.Duration, of []renewal) ([]standing, error) {
-	pipe := q.client.Pipeline()
-	pipe.ScriptLoad(ctx, renewSource) // a pipeline cannot try again with the text
-	replies := make([]*redis.Cmd, len(of))
-	for i, r := range of {
-		replies[i] = renewScript.EvalSha(ctx, pipe, q.leaseKeys(r.endpoint), r.claim, ttl.Milliseconds(), from(r.main), from(r.side))
-	}
-	if _, err := pipe.Exec(ctx); err != nil {
-		return nil, fmt.Errorf("renew leases: %w", unreachable(err))
-	}
+	replies := q.runEach(ctx, renewScript, len(of), func(i int) ([]string, []any) {
+		r := &of[i]
+		return q.leaseKeys(r.endpoint), []any{r.claim, ttl.Milliseconds(), from(r.main), from(r.side)}
+	})
 	out := make([]standing, len(of))
+	var first error
 	for i, reply := range replies {
 		fields, err := reply.Slice()
 		if err != nil {
-			return nil, fmt.Errorf("renew leases: %w", unreachable(err))
+			out[i].err = fmt.Errorf("renew leases: %w", unreachable(err))
+			if first == nil {
+				first = out[i].err
+			}
+			continue
 		}
 		out[i] = standingOf(fields)
 	}
-	return out, nil
+	return out, first
 }
 
 func standingOf(fields []any) standing {
@@ -195,10 +197,11 @@ func (q *Queue) tellAll(ctx context.Context) error {
 
 // leave unregisters the process and tells the others, who take its endpoints.
 func (q *Queue) leave(ctx context.Context, process string) error {
-	pipe := q.client.Pipeline()
-	pipe.ZRem(ctx, q.keys.workers(), process)
-	pipe.Publish(ctx, q.keys.wake(), wakeAll)
-	if _, err := pipe.Exec(ctx); err != nil {
+	err := q.client.ZRem(ctx, q.keys.workers(), process).Err()
+	if err == nil {
+		err = q.client.Publish(ctx, q.keys.wake(), wakeAll).Err()
+	}
+	if err != nil {
 		return fmt.Errorf("unregister process: %w", unreachable(err))
 	}
 	return nil

@@ -1,6 +1,7 @@
 package delivery
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"maps"
@@ -42,15 +43,21 @@ func (d *Dispatcher) own(ctx, background context.Context) {
 	}
 }
 
+// lookAtAll renews what this process has before anything else, and whatever
+// else fails: of several servers one may be away.
 func (d *Dispatcher) lookAtAll(ctx, background context.Context) error {
+	// A server that hangs must not cost the leases on the others.
+	ctx, cancel := context.WithTimeout(ctx, d.o.Lease/2)
+	defer cancel()
+	renewed := d.renew(ctx)
+	if err := d.q.attend(ctx); err != nil {
+		return cmp.Or(renewed, err)
+	}
 	processes, err := d.q.heartbeat(ctx, d.process, d.o.Lease)
 	if err != nil {
 		return err
 	}
-	if err := d.renew(ctx); err != nil {
-		return err
-	}
-	return d.balance(ctx, background, processes)
+	return cmp.Or(renewed, d.balance(ctx, background, processes))
 }
 
 // owned lists the couriers that are not finishing, by name.
@@ -79,13 +86,12 @@ func (d *Dispatcher) renew(ctx context.Context) error {
 	}
 	until := d.leaseUntil()
 	standings, err := d.q.renew(ctx, d.o.Lease, renewals)
-	if err != nil {
-		return err
-	}
 	for i, c := range couriers {
-		c.learn(standings[i], changes[i], until)
+		if standings[i].err == nil {
+			c.learn(standings[i], changes[i], until)
+		}
 	}
-	return nil
+	return err
 }
 
 // leaseUntil is when a lease that is asked for now is to be taken for expired.
@@ -159,10 +165,7 @@ func (d *Dispatcher) takeFree(ctx, background context.Context, wanted []string, 
 	if len(missing) == 0 {
 		return nil
 	}
-	free, err := d.q.free(ctx, missing)
-	if err != nil {
-		return err
-	}
+	free, failure := d.q.free(ctx, missing)
 	var open []string
 	for i, name := range missing {
 		if free[i] {
@@ -175,12 +178,10 @@ func (d *Dispatcher) takeFree(ctx, background context.Context, wanted []string, 
 		var chosen []acquisition
 		chosen, open = d.choose(open, room)
 		taken, err := d.takeOver(ctx, background, chosen)
-		if err != nil {
-			return err
-		}
+		failure = cmp.Or(failure, err) // the others may be on another server
 		room -= taken
 	}
-	return nil
+	return failure
 }
 
 // acquireMany is how many leases are acquired at once: between two calls,
@@ -220,9 +221,6 @@ func (d *Dispatcher) takeOver(ctx, background context.Context, chosen []acquisit
 	}
 	until := d.leaseUntil()
 	got, err := d.q.acquire(ctx, d.o.Lease, chosen)
-	if err != nil {
-		return 0, err // what was acquired nevertheless expires
-	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	for i, a := range chosen {
@@ -238,7 +236,7 @@ func (d *Dispatcher) takeOver(ctx, background context.Context, chosen []acquisit
 		delete(d.unowned, a.endpoint)
 		taken++
 	}
-	return taken, nil
+	return taken, err // what was acquired nevertheless expires
 }
 
 func (d *Dispatcher) newCourier(background context.Context, ep *Endpoint, claim string, until time.Time) *courier {

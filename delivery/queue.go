@@ -85,17 +85,25 @@ type Queue struct {
 	strictAOF bool // no-appendfsync-on-rewrite is on
 	volatile  bool // accept a server that keeps nothing
 
-	// writer has one connection, used by Append alone; record has those of
-	// RunDurable. Both refuse to talk to a server with another run id.
-	writer, record *redis.Client
-	// client is for everything else. Its connections note the run id. Of a
-	// cluster it finds the node by the first key: a pipeline may have keys of
-	// several nodes, a transaction or a script those of one endpoint only.
-	client redis.UniversalClient
+	// At most one of them is there: a single server needs neither.
+	sentinel *sentinel
+	ring     *ring
 
-	accepted    atomic.Pointer[string] // the run id that writer and record accept
-	observed    atomic.Pointer[string] // the run id that client has seen last
-	generations atomic.Uint64          // how often observed has changed
+	// writer has one connection to each master, used by Append alone; record
+	// has those of RunDurable. Both refuse to talk to a server of another
+	// identity than the one that was accepted.
+	writer, record *link
+	// client is for everything else. Its connections, which are those of nodes,
+	// note the servers' identities. Of a cluster it finds the node by the first
+	// key: a pipeline may have keys of several nodes, a transaction or a script
+	// those of one endpoint only; what has no key, such as SCAN, is for nodes.
+	client redis.UniversalClient
+	nodes  *link
+
+	accepted    atomic.Pointer[map[string]string] // identities, by address
+	observedMu  sync.Mutex
+	observed    map[string]string // identities that client has seen last, by address
+	generations atomic.Uint64     // how often that was another one
 
 	routes atomic.Pointer[routes]
 	local  atomic.Pointer[Dispatcher] // the dispatcher of this process, if any
@@ -105,8 +113,13 @@ type Queue struct {
 	source   atomic.Pointer[claim]
 	sources  map[uint16]string // epoch to source, guarded by sourceMu
 
+	// standbys are what is known of each master's replicas; they belong to
+	// RunDurable.
+	standbys map[string]*standby
+
 	appendMu sync.Mutex
-	streams  map[string]*stream // by endpoint, guarded by streamMu
+	checked  map[string]time.Time // when a master's identity was looked at by Append
+	streams  map[string]*stream   // by endpoint, guarded by streamMu
 	streamMu sync.Mutex
 	// parkedStream takes what no event could be made of.
 	parkedStream *stream
@@ -128,58 +141,26 @@ type claim struct {
 	source string
 }
 
-// connectTimeout bounds the handshake and each command, in which nothing big moves.
-const (
-	connectTimeout = 5 * time.Second
-	appendTimeout  = 30 * time.Second
-)
-
-// OpenQueue connects to Redis and checks that it is set so that it loses
-// nothing. It waits while Redis is loading its data. The errors are
-// ErrUnreachable, which is worth repeating, and a *SettingError or another
-// error, which is not. Close releases the connections.
+// OpenQueue connects to Redis and checks that it, or each master of a cluster,
+// is set so that it loses nothing. It waits while Redis is loading its data.
+// The errors are ErrUnreachable, which is worth repeating (a cluster that does
+// not serve all slots, or a failover that is under way, is told so), and a
+// *SettingError or another error, which is not. Close releases the connections.
 func OpenQueue(ctx context.Context, o QueueOptions) (*Queue, error) {
-	options, err := redis.ParseURL(o.URL)
-	if err != nil {
-		// The cause would show the URL, and with it the password.
-		return nil, errors.New("parse the redis url: it is malformed; write redis://[user:password@]host:port[/db], or rediss:// for TLS")
+	q := &Queue{
+		log: o.Logger, keys: keyspaceOf(o.Prefix), volatile: o.AllowVolatile, streams: map[string]*stream{}, sources: map[uint16]string{},
+		observed: map[string]string{}, checked: map[string]time.Time{},
 	}
-	q := &Queue{log: o.Logger, keys: keyspaceOf(o.Prefix), volatile: o.AllowVolatile, streams: map[string]*stream{}, sources: map[uint16]string{}}
 	q.positions.changed = make(chan struct{}, 1)
-	q.parkedStream = &stream{key: q.keys.parked()}
-	q.connect(options)
+	q.parkedStream = newStream("", q.keys.parked())
+	if err := q.connect(&o); err != nil {
+		return nil, err
+	}
 	q.Update(o.Endpoints)
 	if err := q.check(ctx, q.volatile); err != nil {
 		return nil, errors.Join(err, q.Close())
 	}
 	return q, nil
-}
-
-func (q *Queue) connect(options *redis.Options) {
-	base := *options
-	base.MaxRetries = -1 // appends and claims are repeated by those who know how
-	base.DialerRetries = 1
-	base.DialTimeout = connectTimeout
-	base.ReadTimeout = connectTimeout
-	base.WriteTimeout = connectTimeout
-	base.ContextTimeoutEnabled = true
-	base.DisableIdentity = true
-	base.Protocol = 2 // what has to be parsed is smaller, and pushes are not used
-	base.PipelinePoolSize = -1
-
-	one := base
-	one.PoolSize, one.ReadTimeout, one.WriteTimeout = 1, appendTimeout, appendTimeout
-	one.OnConnect = q.refuseRestarted
-	q.writer = redis.NewClient(&one)
-
-	record := base
-	record.PoolSize, record.OnConnect = 1, q.refuseRestarted
-	record.ReadTimeout = appendTimeout // WAITAOF blocks
-	q.record = redis.NewClient(&record)
-
-	many := base
-	many.PoolSize, many.OnConnect = 16, q.noteRunID
-	q.client = redis.NewClient(&many)
 }
 
 // Update routes the events of batches from now on to these endpoints. Events
@@ -194,7 +175,14 @@ func (q *Queue) Update(endpoints []Endpoint) {
 
 // Close releases the connections. Nothing may be running any more.
 func (q *Queue) Close() error {
-	return errors.Join(q.writer.Close(), q.record.Close(), q.client.Close())
+	problems := []error{q.writer.close(), q.record.close(), q.nodes.close()}
+	switch {
+	case q.ring != nil:
+		problems = append(problems, q.ring.ask.close(), q.client.Close())
+	case q.sentinel != nil:
+		problems = append(problems, q.sentinel.close())
+	}
+	return errors.Join(problems...)
 }
 
 // Ping reports whether Redis answers.

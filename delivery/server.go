@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -13,7 +14,8 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// durability is how the queue learns that what it wrote has reached the disk.
+// durability is how the queue learns that what it wrote has reached the disk;
+// of several servers, what the weakest of them needs.
 type durability uint8
 
 const (
@@ -29,57 +31,178 @@ const durableAge = 2 * time.Second
 // info is what INFO told.
 type info map[string]string
 
-func serverInfo(ctx context.Context, c redis.Cmdable, sections ...string) (info, error) {
+func parseInfo(text string) info {
 	out := info{}
-	for _, s := range sections {
-		text, err := c.Info(ctx, s).Result()
-		if err != nil {
-			return nil, err
+	out.add(text)
+	return out
+}
+
+func (i info) add(text string) {
+	for line := range strings.Lines(text) {
+		if k, v, ok := strings.Cut(strings.TrimSpace(line), ":"); ok {
+			i[k] = v
 		}
-		for line := range strings.Lines(text) {
-			if k, v, ok := strings.Cut(strings.TrimSpace(line), ":"); ok {
-				out[k] = v
-			}
-		}
+	}
+}
+
+// serverInfo reads sections of INFO in one round trip. (Before Redis 7 the
+// command takes one only.)
+func serverInfo(ctx context.Context, c redis.Cmdable, sections ...string) (info, error) {
+	pipe := c.Pipeline()
+	replies := make([]*redis.StringCmd, len(sections))
+	for i, s := range sections {
+		replies[i] = pipe.Info(ctx, s)
+	}
+	if _, err := pipe.Exec(ctx); err != nil {
+		return nil, err
+	}
+	out := info{}
+	for _, r := range replies {
+		out.add(r.Val())
 	}
 	return out, nil
 }
 
+// identity tells one history of a server's data from another. The run id
+// changes with each restart. Where replicas may be promoted, the replication id
+// belongs to it: a server that was demoted for a while, and has lost something
+// by that, comes back with the run id that it had.
+func (q *Queue) identity(got info) string {
+	if q.ring == nil && q.sentinel == nil {
+		return got["run_id"]
+	}
+	return got["run_id"] + "/" + got["master_replid"]
+}
+
+// errReplica: who was a master is one no more, or not yet.
+var errReplica = fmt.Errorf("%w: the server is a replica; a failover is under way", ErrUnreachable)
+
 // refuseRestarted runs on each new connection that appends, before its first
-// command: were newer events appended after a restart that lost older ones,
-// Redis would refuse the older ones for ever, as "equal or smaller".
-func (q *Queue) refuseRestarted(ctx context.Context, cn *redis.Conn) error {
-	got, err := serverInfo(ctx, cn, "server")
+// command: were newer events appended after a restart, or a failover, that lost
+// older ones, Redis would refuse the older ones for ever, as "equal or smaller".
+func (q *Queue) refuseRestarted(ctx context.Context, addr string, cn *redis.Conn) error {
+	got, err := serverInfo(ctx, cn, "server", "replication")
 	if err != nil {
 		return err
 	}
-	if want := q.accepted.Load(); want == nil || *want != got["run_id"] {
+	return q.recognise(addr, got)
+}
+
+// recognise returns ErrRestarted when the server is not the one that was
+// accepted under its address.
+func (q *Queue) recognise(addr string, got info) error {
+	if q.moves() && got["role"] == "slave" {
+		return errReplica
+	}
+	accepted := q.accepted.Load()
+	if accepted == nil || (*accepted)[addr] != q.identity(got) {
 		return ErrRestarted
 	}
 	return nil
 }
 
-// noteRunID runs on each new connection that delivers. A restart cuts all
+// moves reports whether masters change by themselves.
+func (q *Queue) moves() bool { return q.ring != nil || q.sentinel != nil }
+
+// noteIdentity runs on each new connection that delivers. A restart cuts all
 // connections, so whoever talks to Redis after one sees generations changed
-// by the time it has its answer.
-func (q *Queue) noteRunID(ctx context.Context, cn *redis.Conn) error {
-	got, err := serverInfo(ctx, cn, "server")
+// by the time it has its answer. The same is true of a failover to a server
+// that is not known yet; what it leaves out, attend finds.
+func (q *Queue) noteIdentity(ctx context.Context, addr string, cn *redis.Conn) error {
+	got, err := serverInfo(ctx, cn, "server", "replication")
 	if err != nil {
 		return err
 	}
-	id := got["run_id"]
-	if old := q.observed.Swap(&id); old != nil && *old != id {
+	if q.moves() && got["role"] == "slave" {
+		return errReplica // its connections would outlive its promotion
+	}
+	q.observe(addr, q.identity(got))
+	return nil
+}
+
+// observe counts a generation when the server is new.
+func (q *Queue) observe(addr, identity string) {
+	q.observedMu.Lock()
+	defer q.observedMu.Unlock()
+	old, known := q.observed[addr]
+	q.observed[addr] = identity
+	if known && old != identity || !known && q.accepted.Load() != nil {
 		q.generations.Add(1)
+	}
+}
+
+// attend looks at all masters through the connections that there are: a
+// master of a cluster may have been demoted and promoted again, and have lost
+// something, without one being cut. It has Sentinel's connections cut that lead
+// to the wrong server.
+func (q *Queue) attend(ctx context.Context) error {
+	if !q.moves() {
+		return nil
+	}
+	if q.sentinel != nil {
+		if _, err := q.sentinel.master(ctx); err != nil {
+			return unreachable(err)
+		}
+	}
+	masters, err := q.masters(ctx)
+	if err != nil {
+		return err
+	}
+	for _, addr := range masters {
+		got, err := serverInfo(ctx, q.nodes.at(addr), "server", "replication")
+		if err != nil {
+			return unreachable(err)
+		}
+		if got["role"] != "slave" {
+			q.observe(addr, q.identity(got))
+		}
 	}
 	return nil
 }
 
-// check reads the server's settings, waiting while it loads its data.
+// check reads the settings of every master, waiting while one loads its data,
+// and accepts them as those that are appended to.
 func (q *Queue) check(ctx context.Context, volatile bool) error {
-	got, err := q.awaitLoaded(ctx)
-	if err != nil {
-		return fmt.Errorf("open queue: %w", err)
+	masters := []string{""}
+	if q.ring != nil {
+		view, err := q.ring.current(ctx, 0)
+		if err != nil {
+			return fmt.Errorf("open queue: %w", err)
+		}
+		if view.missing > 0 {
+			return fmt.Errorf("open queue: %w: %d slots of the cluster are served by no node; see CLUSTER NODES", ErrUnreachable, view.missing)
+		}
+		masters = view.masters
 	}
+	accepted, standbys := map[string]string{}, map[string]*standby{}
+	mode, strict := durableAtReply, false
+	for _, addr := range masters {
+		got, err := q.awaitLoaded(ctx, addr)
+		if err != nil {
+			return fmt.Errorf("open queue: %w", err)
+		}
+		if err := q.checkServer(got); err != nil {
+			return err
+		}
+		s, err := q.checkPersistence(ctx, addr, got, volatile)
+		if err != nil {
+			return err
+		}
+		accepted[addr] = q.identity(got)
+		q.observe(addr, accepted[addr])
+		mode, strict = max(mode, s.mode), strict || s.strictAOF
+		standbys[addr] = q.newStandby(ctx, addr, got)
+	}
+	if mode == durableByWait && q.ring != nil {
+		mode = durableByAge // WAITAOF is about what its own connection has written, and that is on one node
+	}
+	q.mode, q.strictAOF, q.standbys = mode, strict, standbys
+	q.accepted.Store(&accepted)
+	return nil
+}
+
+// checkServer refuses what no setting of its persistence can make good.
+func (q *Queue) checkServer(got info) error {
 	major, minor, ok := version(got["redis_version"])
 	if !ok || major < 6 || major == 6 && minor < 2 {
 		return &SettingError{"redis_version", got["redis_version"], "use Redis 6.2 or newer"}
@@ -87,43 +210,55 @@ func (q *Queue) check(ctx context.Context, volatile bool) error {
 	if p := got["maxmemory_policy"]; p != "" && p != "noeviction" {
 		return &SettingError{"maxmemory-policy", p, "run CONFIG SET maxmemory-policy noeviction, and set it in redis.conf"}
 	}
-	if got["role"] == "slave" {
-		return &SettingError{"role", "replica", "give the address of the primary"}
+	switch {
+	case got["role"] == "slave" && q.moves():
+		return fmt.Errorf("open queue: %w", errReplica)
+	case got["role"] == "slave":
+		return &SettingError{"role", "replica", "give the address of the primary, or of its sentinels (queue.sentinel)"}
+	case got["cluster_enabled"] == "1" && q.ring == nil:
+		return &SettingError{"cluster-enabled", "yes", "give the nodes' addresses as queue.cluster: of one node only, events of other slots would be refused"}
 	}
-	runID := got["run_id"]
-	q.accepted.Store(&runID)
-	return q.checkPersistence(ctx, got, major > 7 || major == 7 && minor >= 2, volatile)
+	return nil
 }
 
-func (q *Queue) checkPersistence(ctx context.Context, got info, waits, volatile bool) error {
+// persistence is how one server keeps what it is given.
+type persistence struct {
+	mode      durability
+	strictAOF bool // no-appendfsync-on-rewrite is on
+}
+
+func (q *Queue) checkPersistence(ctx context.Context, addr string, got info, volatile bool) (persistence, error) {
 	const accept = ", or set queue.allow_volatile: true to accept the loss"
+	s := persistence{mode: durableAtReply}
 	if got["aof_enabled"] != "1" {
-		return q.acceptVolatile(volatile, &SettingError{"appendonly", "no", "run CONFIG SET appendonly yes, and set it in redis.conf" + accept})
+		return s, q.acceptVolatile(volatile, &SettingError{"appendonly", "no", "run CONFIG SET appendonly yes, and set it in redis.conf" + accept})
 	}
-	config, err := q.client.ConfigGet(ctx, "appendfsync").Result()
+	major, minor, _ := version(got["redis_version"])
+	waits := major > 7 || major == 7 && minor >= 2
+	server := q.nodes.at(addr)
+	config, err := server.ConfigGet(ctx, "appendfsync").Result()
 	if err == nil {
 		var rewrite map[string]string
-		rewrite, err = q.client.ConfigGet(ctx, "no-appendfsync-on-rewrite").Result()
-		q.strictAOF = rewrite["no-appendfsync-on-rewrite"] == "yes"
+		rewrite, err = server.ConfigGet(ctx, "no-appendfsync-on-rewrite").Result()
+		s.strictAOF = rewrite["no-appendfsync-on-rewrite"] == "yes"
 	}
 	switch fsync := config["appendfsync"]; {
 	case err != nil && !isReply(err):
-		return fmt.Errorf("open queue: read appendfsync: %w", unreachable(err))
-	case err != nil && waits:
+		return s, fmt.Errorf("open queue: read appendfsync: %w", unreachable(err))
+	case err != nil && waits && q.ring == nil:
 		q.log.Info().Str("cause", err.Error()).Msg("redis does not show its configuration: durability is taken from WAITAOF alone")
-		q.mode = durableByWait
+		s.mode = durableByWait
 	case err != nil:
-		return q.acceptVolatile(volatile, &SettingError{"appendfsync", "unknown, because CONFIG is forbidden", "allow the user CONFIG GET, use Redis 7.2 or newer" + accept})
+		return s, q.acceptVolatile(volatile, &SettingError{"appendfsync", "unknown, because CONFIG is forbidden", "allow the user CONFIG GET, use Redis 7.2 or newer" + accept})
 	case fsync == "always":
-		q.mode = durableAtReply
 	case fsync == "everysec" && waits:
-		q.mode = durableByWait
+		s.mode = durableByWait
 	case fsync == "everysec":
-		q.mode = durableByAge
+		s.mode = durableByAge
 	default:
-		return q.acceptVolatile(volatile, &SettingError{"appendfsync", fsync, "run CONFIG SET appendfsync everysec, and set it in redis.conf" + accept})
+		return s, q.acceptVolatile(volatile, &SettingError{"appendfsync", fsync, "run CONFIG SET appendfsync everysec, and set it in redis.conf" + accept})
 	}
-	return nil
+	return s, nil
 }
 
 func (q *Queue) acceptVolatile(accepted bool, refusal *SettingError) error {
@@ -132,13 +267,12 @@ func (q *Queue) acceptVolatile(accepted bool, refusal *SettingError) error {
 	}
 	q.log.Warn().Str("setting", refusal.Setting).Str("value", refusal.Value).
 		Msg("events may be lost when redis stops: queue.allow_volatile is set")
-	q.mode = durableAtReply
 	return nil
 }
 
-func (q *Queue) awaitLoaded(ctx context.Context) (info, error) {
+func (q *Queue) awaitLoaded(ctx context.Context, addr string) (info, error) {
 	for said := false; ; said = true {
-		got, err := serverInfo(ctx, q.client, "server", "persistence", "memory", "replication")
+		got, err := serverInfo(ctx, q.nodes.at(addr), "server", "persistence", "memory", "replication", "cluster")
 		if err == nil && got["loading"] != "1" {
 			return got, nil
 		}
@@ -183,18 +317,28 @@ func isReply(err error) bool {
 	return errors.As(err, &reply)
 }
 
+// notReady begins the errors of a server that will be ready, or replaced by
+// one that is.
+var notReady = []string{"LOADING", "MASTERDOWN", "BUSY", "TRYAGAIN", "CLUSTERDOWN", "MOVED", "ASK", "READONLY", "NOREPLICAS"}
+
 // unreachable marks errors of the way to the server, and those of a server
 // that is not ready, as ErrUnreachable.
 func unreachable(err error) error {
-	if errors.Is(err, ErrRestarted) || errors.Is(err, context.Canceled) {
+	if err == nil || errors.Is(err, ErrRestarted) || errors.Is(err, ErrUnreachable) || errors.Is(err, context.Canceled) {
 		return err
 	}
 	var network net.Error
-	way := errors.As(err, &network) || errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) ||
+	way := errors.As(err, &network) || errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, net.ErrClosed) ||
 		errors.Is(err, context.DeadlineExceeded) || errors.Is(err, redis.ErrPoolTimeout)
-	if text := err.Error(); way || isReply(err) &&
-		(strings.HasPrefix(text, "LOADING") || strings.HasPrefix(text, "MASTERDOWN") || strings.HasPrefix(text, "BUSY") || strings.HasPrefix(text, "TRYAGAIN")) {
+	if !way && isReply(err) {
+		word, _, _ := strings.Cut(err.Error(), " ")
+		way = slices.Contains(notReady, word)
+	}
+	if way {
 		return fmt.Errorf("%w: %w", ErrUnreachable, err)
 	}
 	return err
 }
+
+// isWayError reports whether the error is one that unreachable marks.
+func isWayError(err error) bool { return errors.Is(unreachable(err), ErrUnreachable) }

@@ -186,7 +186,7 @@ func (q *Queue) firstEpoch(ctx context.Context) (uint16, error) {
 	look := func(key string) error {
 		s, err := q.client.XInfoStream(ctx, key).Result()
 		if err != nil {
-			if isReply(err) {
+			if isReply(err) && !isWayError(err) {
 				return nil // no stream
 			}
 			return err
@@ -198,13 +198,8 @@ func (q *Queue) firstEpoch(ctx context.Context) (uint16, error) {
 	if err := look(q.keys.parked()); err != nil {
 		return 0, err
 	}
-	keys := q.client.ScanType(ctx, 0, escapeGlob(q.keys.prefix)+":{*}:q", 1000, "stream").Iterator()
-	for keys.Next(ctx) {
-		if err := look(keys.Val()); err != nil {
-			return 0, err
-		}
-	}
-	return newest + 1, keys.Err()
+	err := q.scan(ctx, escapeGlob(q.keys.prefix)+":{*}:q", look)
+	return newest + 1, err
 }
 
 // escapeGlob makes Redis take every character of s literally.

@@ -100,22 +100,21 @@ func (q *Queue) Orphans(ctx context.Context, known []Endpoint) (map[string]int64
 		names[known[i].Name] = true
 	}
 	orphans := map[string]int64{}
-	const page = 1000
-	found := q.client.Scan(ctx, 0, escapeGlob(q.keys.prefix)+":{*}:q", page).Iterator()
-	for found.Next(ctx) {
-		name := strings.TrimSuffix(strings.TrimPrefix(found.Val(), q.keys.prefix+":{"), "}:q")
+	err := q.scan(ctx, escapeGlob(q.keys.prefix)+":{*}:q", func(key string) error {
+		name := strings.TrimSuffix(strings.TrimPrefix(key, q.keys.prefix+":{"), "}:q")
 		if names[name] {
-			continue
+			return nil
 		}
-		n, err := q.client.XLen(ctx, found.Val()).Result()
+		n, err := q.client.XLen(ctx, key).Result()
 		if err != nil {
-			return nil, fmt.Errorf("read queue of endpoint %q: %w", name, unreachable(err))
+			return fmt.Errorf("read queue of endpoint %q: %w", name, unreachable(err))
 		}
 		if n > 0 {
 			orphans[name] = n
 		}
-	}
-	if err := found.Err(); err != nil {
+		return nil
+	})
+	if err != nil {
 		return nil, fmt.Errorf("list queues: %w", unreachable(err))
 	}
 	return orphans, nil

@@ -61,13 +61,10 @@ func (q *Queue) Stats(ctx context.Context, endpoints []string) ([]Stats, error) 
 	if len(endpoints) == 0 {
 		return nil, nil
 	}
-	replies, err := q.runEach(ctx, statsScript, len(endpoints), func(i int) ([]string, []any) {
+	replies := q.runEach(ctx, statsScript, len(endpoints), func(i int) ([]string, []any) {
 		k, name := q.keys, endpoints[i]
 		return []string{k.events(name), k.side(name), k.due(name), k.dead(name), k.state(name), k.log(name), k.lease(name)}, nil
 	})
-	if err != nil {
-		return nil, fmt.Errorf("read the queues of %d endpoints: %w", len(endpoints), unreachable(err))
-	}
 	out := make([]Stats, len(endpoints))
 	for i, reply := range replies {
 		fields, err := reply.Slice()
@@ -102,16 +99,17 @@ func statsOf(endpoint string, fields []any) (Stats, error) {
 
 // runEach runs a script n times in one pipeline, each time with the keys of one
 // endpoint. A server that does not know the script yet is sent its text in a
-// second one. The error is of the way; the replies may be errors, too.
-func (q *Queue) runEach(ctx context.Context, script *redis.Script, n int, call func(i int) (keys []string, args []any)) ([]*redis.Cmd, error) {
+// second one. Each reply says what went wrong with it: of several servers, one
+// may be away.
+func (q *Queue) runEach(ctx context.Context, script *redis.Script, n int, call func(i int) (keys []string, args []any)) []*redis.Cmd {
 	pipe := q.client.Pipeline()
 	replies := make([]*redis.Cmd, n)
 	for i := range n {
 		keys, args := call(i)
 		replies[i] = script.EvalSha(ctx, pipe, keys, args...)
 	}
-	if _, err := pipe.Exec(ctx); err == nil || !isReply(err) {
-		return replies, err
+	if _, err := pipe.Exec(ctx); err == nil {
+		return replies
 	}
 	unknown := q.client.Pipeline()
 	for i := range n {
@@ -120,12 +118,8 @@ func (q *Queue) runEach(ctx context.Context, script *redis.Script, n int, call f
 			replies[i] = script.Eval(ctx, unknown, keys, args...)
 		}
 	}
-	if unknown.Len() == 0 {
-		return replies, nil // each says what is wrong with it
+	if unknown.Len() > 0 {
+		_, _ = unknown.Exec(ctx) // the replies tell
 	}
-	_, err := unknown.Exec(ctx)
-	if isReply(err) {
-		err = nil
-	}
-	return replies, err
+	return replies
 }
