@@ -64,7 +64,7 @@ func (q *Queue) Log(ctx context.Context, endpoint string, n int64) ([]LogEntry, 
 		text, _ := e.Values["b"].(string)
 		out[i].ID = e.ID
 		for line := range strings.Lines(text) {
-			r, err := parseRecord(line)
+			r, err := q.parseRecord(ctx, line)
 			if err != nil {
 				return nil, fmt.Errorf("read the log of endpoint %q: entry %s: %w", endpoint, e.ID, err)
 			}
@@ -121,42 +121,57 @@ func (l *attemptLog) reset() {
 	l.records, l.lines = 0, l.lines[:0]
 }
 
-// add appends the record of an attempt. It is written by hand because the
-// courier's lock is held meanwhile: a fifth of what encoding/json takes.
+// add appends the record of an attempt. It is written by hand, without what
+// can be told from the rest, because the courier's lock is held meanwhile, and
+// because it goes through Redis and its append-only file.
 func (l *attemptLog) add(j *job, o *Outcome, number int, dead, keep bool, now time.Time) {
 	m := j.msg
-	b := append(l.lines, `{"at":`...)
-	b = strconv.AppendInt(b, now.UnixMicro(), 10)
-	b = append(b, `,"entry":"`...)
-	b = append(j.id.append(b), `","id":`...)
-	b = appendString(b, m.ID)
-	b = appendString(append(b, `,"event":`...), m.Type)
-	b = appendString(append(b, `,"tenant":`...), m.Tenant)
-	b = appendString(append(b, `,"key":`...), m.Key)
-	b = strconv.AppendInt(append(b, `,"committed":`...), m.Time.UnixMicro(), 10)
-	b = strconv.AppendInt(append(b, `,"n":`...), int64(number), 10)
+	b := strconv.AppendInt(append(l.lines, `{"at":`...), now.UnixMicro(), 10)
+	b = append(j.id.append(append(b, `,"e":"`...)), '"')
+	if j.id.fromSide() {
+		b = appendString(append(b, `,"w":`...), m.ID)
+	}
+	b = appendString(append(b, `,"t":`...), m.Type)
+	b = appendText(b, `,"n":`, m.Tenant)
+	b = appendText(b, `,"k":`, m.Key)
+	b = strconv.AppendInt(append(b, `,"c":`...), m.Time.UnixMicro(), 10)
+	b = appendNumber(b, `,"i":`, int64(number))
+	b = appendNumber(b, `,"s":`, int64(o.Status))
+	b = appendNumber(b, `,"took":`, int64(o.Duration))
 	outcome := o.Kind.String()
 	if dead {
 		outcome = OutcomeDead
 	}
-	b = append(append(b, `,"outcome":"`...), outcome...)
-	b = append(append(b, `","class":"`...), o.Class...)
-	b = strconv.AppendInt(append(b, `","status":`...), int64(o.Status), 10)
-	b = strconv.AppendInt(append(b, `,"took":`...), int64(o.Duration), 10)
+	b = appendText(b, `,"o":`, outcome)
+	b = appendText(b, `,"class":`, o.Class)
 	if o.Err != nil {
-		b = appendString(append(b, `,"error":`...), o.Err.Error())
+		b = appendText(b, `,"error":`, o.Err.Error())
 	}
 	if m.Replay {
-		b = append(b, `,"replay":true`...)
+		b = append(b, `,"r":true`...)
 	}
 	if keep && !j.id.fromSide() && (dead || o.Kind == Delivered) {
-		b = appendString(append(b, `,"version":`...), m.Version)
+		b = appendString(append(b, `,"v":`...), m.Version)
 		b = appendExact(b, "data", m.Data)
 		b = appendExact(b, "previous", m.Previous)
 		b = appendExact(b, "unchanged", m.Unchanged)
 	}
 	l.lines = append(b, '}', '\n')
 	l.records++
+}
+
+func appendText(dst []byte, name, value string) []byte {
+	if value == "" {
+		return dst
+	}
+	return appendString(append(dst, name...), value)
+}
+
+func appendNumber(dst []byte, name string, value int64) []byte {
+	if value == 0 {
+		return dst
+	}
+	return strconv.AppendInt(append(dst, name...), value, 10)
 }
 
 // appendExact appends a field that gives the value's bytes back: as text, or
@@ -175,29 +190,47 @@ func appendExact(dst []byte, name string, value []byte) []byte {
 
 // logLine is a record as add writes it.
 type logLine struct {
-	At, Committed         int64
-	Entry, ID, Event      string
-	Tenant, Key           string
-	N, Status             int
-	Outcome, Class, Error string
-	Took                  time.Duration
-	Replay                bool
-	Version               *string // present when the event is
-	Data, Previous        *string
-	Unchanged             *string
-	Data64, Previous64    []byte
-	Unchanged64           []byte
+	At        int64         `json:"at"`
+	Entry     string        `json:"e"`
+	Webhook   string        `json:"w"` // of an entry of the side stream
+	Type      string        `json:"t"`
+	Tenant    string        `json:"n"`
+	Key       string        `json:"k"`
+	Committed int64         `json:"c"`
+	Number    int           `json:"i"`
+	Status    int           `json:"s"`
+	Took      time.Duration `json:"took"`
+	Outcome   string        `json:"o"`
+	Class     string        `json:"class"`
+	Error     string        `json:"error"`
+	Replay    bool          `json:"r"`
+	Version   *string       `json:"v"` // there is one when the event is there
+	Data      *string       `json:"data"`
+	Previous  *string       `json:"previous"`
+	Unchanged *string       `json:"unchanged"`
+	// In place of the three, when they are not UTF-8.
+	Data64      []byte `json:"data64"`
+	Previous64  []byte `json:"previous64"`
+	Unchanged64 []byte `json:"unchanged64"`
 }
 
-func parseRecord(line string) (LogRecord, error) {
+func (q *Queue) parseRecord(ctx context.Context, line string) (LogRecord, error) {
 	var l logLine
 	if err := json.Unmarshal([]byte(line), &l); err != nil {
 		return LogRecord{}, fmt.Errorf("parse record: %w", err)
 	}
+	id, err := ParseID(l.Entry)
+	if err != nil {
+		return LogRecord{}, err
+	}
+	m := Message{ID: l.Webhook, Type: l.Type, Tenant: l.Tenant, Key: l.Key, Time: time.UnixMicro(l.Committed).UTC()}
+	if err := q.identify(ctx, id, &m); err != nil {
+		return LogRecord{}, err
+	}
 	r := LogRecord{
-		Time: time.UnixMicro(l.At).UTC(), Entry: l.Entry, WebhookID: l.ID, Event: l.Event, Tenant: l.Tenant, Key: l.Key,
-		Committed: time.UnixMicro(l.Committed).UTC(), Number: l.N, Outcome: l.Outcome, Class: l.Class, Status: l.Status,
-		Error: l.Error, Duration: l.Took, Replay: l.Replay,
+		Time: time.UnixMicro(l.At).UTC(), Entry: l.Entry, WebhookID: m.ID, Event: l.Type, Tenant: l.Tenant, Key: l.Key,
+		Committed: m.Time, Number: l.Number, Outcome: l.Outcome, Class: l.Class, Status: l.Status, Error: l.Error,
+		Duration: l.Took, Replay: l.Replay,
 	}
 	if l.Version == nil {
 		return r, nil
@@ -208,9 +241,8 @@ func parseRecord(line string) (LogRecord, error) {
 		}
 		return encoded
 	}
-	r.Kept = &Message{
-		ID: l.ID, Type: l.Event, Tenant: l.Tenant, Key: l.Key, Time: r.Committed, Sequence: sequenceOf(l.ID), Version: *l.Version,
-		Data: exact(l.Data, l.Data64), Previous: exact(l.Previous, l.Previous64), Unchanged: exact(l.Unchanged, l.Unchanged64),
-	}
+	m.Version = *l.Version
+	m.Data, m.Previous, m.Unchanged = exact(l.Data, l.Data64), exact(l.Previous, l.Previous64), exact(l.Unchanged, l.Unchanged64)
+	r.Kept = &m
 	return r, nil
 }

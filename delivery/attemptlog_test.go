@@ -148,8 +148,8 @@ func TestLogIsBounded(t *testing.T) {
 		name, text string
 		records    int
 	}{
-		{"records", "{}\n", 25_000},
-		{"bytes", `{"error":"` + strings.Repeat("x", 8<<20) + "\"}\n", 1},
+		{"records", "{\"e\":\"1-1\"}\n", 25_000},
+		{"bytes", `{"e":"1-1","error":"` + strings.Repeat("x", 8<<20) + "\"}\n", 1},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()

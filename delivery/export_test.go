@@ -29,6 +29,7 @@ var AppendStringNumbers = appendStringNumbers
 
 // FormValue is a JSON value as fields of a form.
 func FormValue(name string, value []byte) string { return string(appendFormValue(nil, name, value)) }
+
 // Loaded is how many endpoints this process has and has read to their ends.
 func (d *Dispatcher) Loaded() (n int) {
 	for _, c := range d.owned() {

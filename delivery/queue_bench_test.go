@@ -90,9 +90,18 @@ func BenchmarkDispatch(b *testing.B) {
 	b.Run("plain", func(b *testing.B) {
 		plain = plainPosts(b, server.URL, concurrency)
 	})
-	for _, live := range []bool{false, true} {
-		b.Run(map[bool]string{false: "backlog", true: "live"}[live], func(b *testing.B) {
-			rate := dispatchPosts(b, server.URL, concurrency, live, &count)
+	for _, c := range []struct {
+		name    string
+		live    bool
+		options delivery.DispatcherOptions
+	}{
+		{"backlog", false, delivery.DispatcherOptions{}},
+		{"live", true, delivery.DispatcherOptions{}},
+		{"backlog-logged", false, delivery.DispatcherOptions{Log: true}},
+		{"backlog-kept", false, delivery.DispatcherOptions{Log: true, KeepEvents: true}},
+	} {
+		b.Run(c.name, func(b *testing.B) {
+			rate := dispatchPosts(b, server.URL, concurrency, c.live, c.options, &count)
 			if plain > 0 {
 				b.ReportMetric(rate/plain, "of-plain")
 			}
@@ -129,7 +138,7 @@ func plainPosts(b *testing.B, url string, concurrency int) float64 {
 	return rate
 }
 
-func dispatchPosts(b *testing.B, url string, concurrency int, live bool, count *atomic.Int64) float64 {
+func dispatchPosts(b *testing.B, url string, concurrency int, live bool, o delivery.DispatcherOptions, count *atomic.Int64) float64 {
 	b.Helper()
 	r := startRedis(b)
 	ep := delivery.Endpoint{
@@ -139,11 +148,12 @@ func dispatchPosts(b *testing.B, url string, concurrency int, live bool, count *
 	sender := delivery.NewSender(delivery.SenderOptions{Version: "bench"})
 	defer sender.Close()
 	done, seen := make(chan struct{}), atomic.Int64{}
-	d := delivery.NewDispatcher(q, sender, []delivery.Endpoint{ep}, delivery.DispatcherOptions{Observe: func(a delivery.Attempt) {
+	o.Observe = func(a delivery.Attempt) {
 		if a.Outcome.Kind == delivery.Delivered && seen.Add(1) == int64(b.N) {
 			close(done)
 		}
-	}})
+	}
+	d := delivery.NewDispatcher(q, sender, []delivery.Endpoint{ep}, o)
 	ctx, stop := context.WithCancel(b.Context())
 	var running sync.WaitGroup
 	run := func() { running.Go(func() { _ = d.Run(ctx) }) }
