@@ -281,19 +281,10 @@ func (c *courier) nextLane(now time.Time) *lane {
 		}
 		return nil
 	}
-	take := c.lanes.take
-	if c.breaker.open && c.breaker.oldest() {
-		take = c.lanes.takeOldest
-	}
-	l := take(c.sideShare())
-	for l != nil && c.heldBack(l, now) {
-		l = take(c.sideShare())
-	}
+	l := c.pick(now)
 	if l != nil && c.gathers(l, now) {
 		waits := l
-		if l = c.lanes.take(c.sideShare()); l != nil && c.heldBack(l, now) {
-			l = nil
-		}
+		l = c.pick(now) // the side stream's
 		c.lanes.putBack(waits)
 	}
 	if l == nil || c.limiter == nil {
@@ -305,6 +296,20 @@ func (c *courier) nextLane(now time.Time) *lane {
 		c.arm(now.Add(d))
 		c.lanes.putBack(l)
 		return nil
+	}
+	return l
+}
+
+// pick takes the lane whose turn it is, of those that do not wait for a retry.
+// Call it with mu held.
+func (c *courier) pick(now time.Time) *lane {
+	if c.breaker.open && c.breaker.oldest() {
+		c.lanes.sift(func(l *lane) bool { return c.heldBack(l, now) })
+		return c.lanes.takeOldest(c.sideShare())
+	}
+	l := c.lanes.take(c.sideShare())
+	for l != nil && c.heldBack(l, now) {
+		l = c.lanes.take(c.sideShare())
 	}
 	return l
 }

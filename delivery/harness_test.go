@@ -266,6 +266,11 @@ func checkOrder(t testing.TB, all []arrival) (repeats int) {
 func dispatch(t testing.TB, q *delivery.Queue, r *receiver, o delivery.DispatcherOptions, endpoints ...delivery.Endpoint) (d *delivery.Dispatcher, stop func()) {
 	t.Helper()
 	o.Logger = logger(t)
+	return runDispatcher(t, q, r, o, endpoints...)
+}
+
+func runDispatcher(t testing.TB, q *delivery.Queue, r *receiver, o delivery.DispatcherOptions, endpoints ...delivery.Endpoint) (d *delivery.Dispatcher, stop func()) {
+	t.Helper()
 	d = delivery.NewDispatcher(q, r, endpoints, o)
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)

@@ -77,7 +77,7 @@ func (h *health) state() []any {
 
 // takeOver goes on where the endpoint's last owner stopped. Call it with mu held.
 func (c *courier) takeOver(s *condition, now time.Time) {
-	c.paused, c.hold, c.unblock, c.pausedAt = s.paused, s.hold, s.unblock, s.since
+	c.paused, c.hold, c.unblock, c.pausedAt = s.paused, s.hold, s.unblock, s.since.UTC()
 	c.health, c.healthKept = s.health, s.health
 	if c.health.open != 0 && c.lanes.order != OrderEndpoint {
 		c.breaker.restore(now)
@@ -160,15 +160,17 @@ func (c *courier) succeeded() {
 	}
 }
 
-// fails notes that an attempt has failed, and pauses the endpoint when all have
-// for as long as it may take. Call it with mu held, when the event is settled.
-func (c *courier) fails(now time.Time) {
+// failedFor is how long every attempt has failed. Call it with mu held.
+func (c *courier) failedFor(now time.Time) time.Duration {
 	if c.health.failing == 0 {
-		c.health.failing = now.UnixMilli()
-		return
+		return 0
 	}
-	since := time.UnixMilli(c.health.failing)
-	if limit := c.ep.pauseAfter(); limit > 0 && now.Sub(since) >= limit {
-		c.pause("every attempt has failed since "+since.UTC().Format(time.RFC3339), now)
-	}
+	return now.Sub(time.UnixMilli(c.health.failing))
+}
+
+// failsForGood reports whether every attempt has failed for as long as it may
+// take. Then the endpoint is paused, and no event is given up. Call it with mu held.
+func (c *courier) failsForGood(now time.Time) bool {
+	limit := c.ep.pauseAfter()
+	return limit > 0 && c.failedFor(now) >= limit
 }

@@ -173,6 +173,21 @@ func (s *laneSet) take(sideShare int) *lane {
 	return s.begin(from.pop())
 }
 
+// sift takes the lanes from those that are ready that the function has taken
+// somewhere else.
+func (s *laneSet) sift(taken func(*lane) bool) {
+	for _, q := range [...]*laneQueue{&s.ready, &s.aside} {
+		kept := q.lanes[:0]
+		for _, l := range q.lanes[q.head:] {
+			if !taken(l) {
+				kept = append(kept, l)
+			}
+		}
+		clear(q.lanes[len(kept):])
+		q.lanes, q.head = kept, 0
+	}
+}
+
 // takeOldest is take, for the lane whose first event was committed first. Those
 // of the side stream come after all others.
 func (s *laneSet) takeOldest(sideShare int) *lane {

@@ -1,138 +1,279 @@
 package delivery_test
 
 import (
-	"io"
-	"net/http"
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
 	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/redis/go-redis/v9"
+	"github.com/rs/zerolog"
 
 	"gancho/delivery"
 )
 
-// TestEveryStatus plays each status from 100 to 599 that can be a final answer.
-func TestEveryStatus(t *testing.T) {
-	t.Parallel()
-	url := serve(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		status, _ := strconv.Atoi(r.URL.Query().Get("status"))
-		w.WriteHeader(status)
-	}))
-	sender := newSender(t, delivery.SenderOptions{})
-	for status := 200; status <= 599; status++ {
-		w := want{delivery.Retry, status, delivery.ClassStatus, "answered " + strconv.Itoa(status)}
-		switch {
-		case status < 300:
-			w.kind, w.class = delivery.Delivered, delivery.ClassOK
-		case status == 410:
-			w.kind = delivery.Gone
-		case status == 408 || status == 425 || status == 429:
-		case status/100 == 4:
-			w.kind = delivery.Refused
+// journal is a log that a test reads.
+type journal struct {
+	mu   sync.Mutex
+	text bytes.Buffer
+}
+
+// Write implements io.Writer.
+func (j *journal) Write(p []byte) (int, error) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return j.text.Write(p)
+}
+
+// warnings are the messages from warn up, in order, each with its reason.
+func (j *journal) warnings() (out []string) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	for line := range bytes.Lines(j.text.Bytes()) {
+		var l struct{ Level, Message, Why, Reason, Outcome string }
+		if json.Unmarshal(line, &l) == nil && (l.Level == "warn" || l.Level == "error") {
+			out = append(out, strings.TrimRight(l.Message+": "+l.Why+l.Reason+l.Outcome, ": "))
 		}
-		check(t, sender.Send(t.Context(), local(url+"?status="+strconv.Itoa(status)), message()), w)
+	}
+	return out
+}
+
+// dispatchInto is dispatch with a log that the test reads.
+func dispatchInto(t *testing.T, j *journal, q *delivery.Queue, r *receiver, o delivery.DispatcherOptions, eps ...delivery.Endpoint) (*delivery.Dispatcher, func()) {
+	t.Helper()
+	o.Logger = zerolog.New(j)
+	return runDispatcher(t, q, r, o, eps...)
+}
+
+// retryState is what Redis keeps of an event that has failed.
+type retryState struct {
+	N, Refused, Apart int
+	First, Last       time.Time
+	due               time.Time
+	blocked           bool
+}
+
+// keptOf returns what is kept of the endpoint's only failed event, if any.
+func keptOf(t *testing.T, c *redis.Client, endpoint string) (k retryState, ok bool) {
+	t.Helper()
+	for id, text := range c.HGetAll(t.Context(), "gancho:{"+endpoint+"}:at").Val() {
+		if err := json.Unmarshal([]byte(text), &k); err != nil {
+			t.Fatal(err)
+		}
+		score := c.ZScore(t.Context(), "gancho:{"+endpoint+"}:rt", id).Val()
+		if k.blocked = score > 1e18; !k.blocked {
+			k.due = time.UnixMilli(int64(score))
+		}
+		return k, true
+	}
+	return retryState{}, false
+}
+
+// pass makes everything that Redis keeps of the endpoint older, as if time had
+// passed while nobody delivered.
+func pass(t *testing.T, c *redis.Client, endpoint string, d time.Duration) {
+	t.Helper()
+	ctx, key := t.Context(), func(what string) string { return "gancho:{" + endpoint + "}:" + what }
+	for id, text := range c.HGetAll(ctx, key("at")).Val() {
+		var a map[string]any
+		if err := json.Unmarshal([]byte(text), &a); err != nil {
+			t.Fatal(err)
+		}
+		for _, field := range []string{"first", "last"} {
+			s, _ := a[field].(string)
+			at, err := time.Parse(time.RFC3339Nano, s)
+			if err != nil {
+				t.Fatal(err)
+			}
+			a[field] = at.Add(-d).Format(time.RFC3339Nano)
+		}
+		older, err := json.Marshal(a)
+		if err != nil {
+			t.Fatal(err)
+		}
+		c.HSet(ctx, key("at"), id, older)
+	}
+	for _, z := range c.ZRangeWithScores(ctx, key("rt"), 0, -1).Val() {
+		c.ZAdd(ctx, key("rt"), redis.Z{Member: z.Member, Score: z.Score - float64(d.Milliseconds())})
+	}
+	for _, field := range []string{"since", "hold", "failing", "open", "trouble", "noticed", "idling"} {
+		if ms, err := c.HGet(ctx, key("state"), field).Int64(); err == nil {
+			c.HSet(ctx, key("state"), field, strconv.FormatInt(ms-d.Milliseconds(), 10))
+		}
 	}
 }
 
-// TestInterimAnswers: 1xx come before the answer and are not one.
-func TestInterimAnswers(t *testing.T) {
-	t.Parallel()
-	url := serve(t, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
-		for _, status := range []int{100, 102, 103} {
-			w.WriteHeader(status)
-		}
-		w.WriteHeader(http.StatusAccepted)
-	}))
-	check(t, newSender(t, delivery.SenderOptions{}).Send(t.Context(), local(url), message()), want{delivery.Delivered, 202, delivery.ClassOK, ""})
+func answer(code int, kind delivery.OutcomeKind) delivery.Outcome {
+	o := status(code)
+	o.Kind = kind
+	return o
 }
 
-func TestSuccessRule(t *testing.T) {
+func wishing(o delivery.Outcome, w delivery.Wish) delivery.Outcome {
+	o.Wish = w
+	return o
+}
+
+func after(o delivery.Outcome, d time.Duration) delivery.Outcome {
+	o.RetryAfter = d
+	return o
+}
+
+// step is one attempt: what is answered, and how long until the next one; 0:
+// there is none; negative: how long that is after the first.
+type step struct {
+	answer delivery.Outcome
+	wait   time.Duration
+}
+
+// What is answered, and what comes of it: when the event is sent again, where it
+// ends, and what the log says. Each attempt is made by another process, after
+// the time that the one before has written down.
+func TestOutcomes(t *testing.T) {
 	t.Parallel()
-	url := serve(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		status, _ := strconv.Atoi(r.URL.Query().Get("status"))
-		w.WriteHeader(status)
-		_, _ = io.WriteString(w, r.URL.Query().Get("body")) // refused for 204
-		_, _ = io.WriteString(w, strings.Repeat(" ", 20<<10)+"the end")
-	}))
-	sender := newSender(t, delivery.SenderOptions{})
-	superlogica := `"status"\s*:\s*"?200"?`
+	const second, minute, hour = time.Second, time.Minute, time.Hour
+	down, wrong := status(500), answer(422, delivery.Refused)
+	gone := answer(410, delivery.Gone)
+	reached := refused() // the connection
+	reached.Class = delivery.ClassTimeout
+	failed := func(n int) (out []string) {
+		for range n {
+			out = append(out, "delivery attempted: retry")
+		}
+		return out
+	}
+	steps := func(o delivery.Outcome, waits ...time.Duration) (out []step) {
+		for _, w := range waits {
+			out = append(out, step{o, w})
+		}
+		return out
+	}
 	for name, c := range map[string]struct {
-		rule   delivery.Success
-		status int
-		body   string
-		want   want
+		ep      delivery.Endpoint
+		steps   []step
+		dead    string // the reason
+		paused  string // its beginning
+		blocked bool
+		n       int // attempts
+		log     []string
 	}{
-		"only 200":               {delivery.Success{Status: [][2]int{{200, 200}}}, 200, "", want{delivery.Delivered, 200, "ok", ""}},
-		"only 200, 202":          {delivery.Success{Status: [][2]int{{200, 200}}}, 202, "", want{delivery.Retry, 202, "status", "success rule does not count"}},
-		"several":                {delivery.Success{Status: [][2]int{{200, 299}, {404, 404}, {409, 409}}}, 409, "", want{delivery.Delivered, 409, "ok", ""}},
-		"several, none":          {delivery.Success{Status: [][2]int{{200, 299}, {404, 404}}}, 403, "", want{delivery.Refused, 403, "status", "403"}},
-		"gone is done":           {delivery.Success{Status: [][2]int{{410, 410}}}, 410, "", want{delivery.Delivered, 410, "ok", ""}},
-		"a redirect is done":     {delivery.Success{Status: [][2]int{{302, 302}}}, 302, "", want{delivery.Delivered, 302, "ok", ""}},
-		"body":                   {delivery.Success{Body: superlogica}, 200, `{"status": 200}`, want{delivery.Delivered, 200, "ok", ""}},
-		"body as text":           {delivery.Success{Body: superlogica}, 200, `{"status":"200"}`, want{delivery.Delivered, 200, "ok", ""}},
-		"body says no":           {delivery.Success{Body: superlogica}, 200, `{"status":500,"msg":"s3cr3t"}`, want{delivery.Retry, 200, "body", "answered 200 with a body that does not match"}},
-		"body, with 500":         {delivery.Success{Body: superlogica}, 500, `{"status":200}`, want{delivery.Retry, 500, "status", "500"}},
-		"body, with 400":         {delivery.Success{Body: superlogica}, 400, `{"status":200}`, want{delivery.Refused, 400, "status", "400"}},
-		"body, none":             {delivery.Success{Body: superlogica}, 204, "", want{delivery.Retry, 204, "body", "answered 204"}},
-		"body beyond the 16 KiB": {delivery.Success{Body: "the end"}, 200, "", want{delivery.Retry, 200, "body", "does not match"}},
-		"both":                   {delivery.Success{Status: [][2]int{{200, 200}, {500, 500}}, Body: "^ok"}, 500, "ok", want{delivery.Delivered, 500, "ok", ""}},
+		"schedule": {
+			ep: delivery.Endpoint{PauseAfter: -1}, n: 11, dead: "no success in 11 attempts",
+			steps: steps(down, 5*second, 30*second, 2*minute, 10*minute, 30*minute, hour, 3*hour, 6*hour, 12*hour, 24*hour, 0),
+			log:   append([]string{"event given up: it went to the dead letters: no success in 11 attempts"}, failed(1)...),
+		},
+		"refused": {
+			n: 4, dead: "the receiver has refused it: no success in 4 attempts", steps: steps(wrong, 10*second, minute, 10*minute, 0),
+			log: []string{"event given up: it went to the dead letters: the receiver has refused it: no success in 4 attempts", "delivery attempted: refused"},
+		},
+		"each kind on its schedule": {
+			n: 7, dead: "the receiver has refused it: no success in 7 attempts",
+			steps: []step{{down, 5 * second}, {wrong, 10 * second}, {reached, 30 * second}, {wrong, minute}, {down, 2 * minute}, {wrong, 10 * minute}, {wrong, 0}},
+		},
+		"own schedules": {
+			ep: delivery.Endpoint{Retry: []time.Duration{hour}, RetryRefused: []time.Duration{}}, n: 2, dead: "the receiver has refused it: no success in 2 attempts",
+			steps: []step{{down, hour}, {wrong, 0}},
+		},
+		"success at last": {steps: []step{{down, 5 * second}, {wrong, 10 * second}, {delivered(), 0}}},
+		"age": { // the last attempt is when it is an hour old: 2595 s were waited for
+			ep: delivery.Endpoint{MaxAge: hour}, n: 7, dead: "no success in 7 attempts within 1h0m0s (max_age)",
+			steps: steps(down, 5*second, 30*second, 2*minute, 10*minute, 30*minute, -hour, 0),
+		},
+		"age of the first": {
+			ep: delivery.Endpoint{MaxAge: second, Retry: []time.Duration{hour, hour}}, n: 2, dead: "no success in 2 attempts within 1s (max_age)",
+			steps: steps(down, -second, 0),
+		},
+		"retry-after": { // longer than the schedule, and shorter
+			n: 2, steps: []step{{after(status(503), 2*hour), -2 * hour}, {after(status(429), second), 30 * second}, {delivered(), 0}},
+		},
+		"retry-after for too long": {steps: []step{{after(status(503), 48*hour), -24 * hour}, {delivered(), 0}}},
+		"abort":                    {n: 1, dead: "the receiver asked not to repeat it (webhook-delivery: abort)", steps: []step{{wishing(down, delivery.WishAbort), 0}}},
+		"abort, and no dead letters otherwise": {
+			ep: delivery.Endpoint{OnExhausted: delivery.Block}, n: 2, dead: "the receiver asked not to repeat it (webhook-delivery: abort)",
+			steps: []step{{down, 5 * second}, {wishing(wrong, delivery.WishAbort), 0}},
+		},
+		"abort of a success": {steps: []step{{wishing(delivered(), delivery.WishAbort), 0}}},
+		"gone": {
+			steps: []step{{gone, 0}}, paused: "the receiver answered 410 Gone",
+			log: []string{"endpoint paused: its events are kept until it is unpaused: the receiver answered 410 Gone", "delivery attempted: gone"},
+		},
+		"gone, and abort":   {n: 1, steps: []step{{wishing(gone, delivery.WishAbort), 0}}, paused: "the receiver answered 410 Gone", dead: "the receiver asked not to repeat it (webhook-delivery: abort)"},
+		"pause":             {n: 1, steps: []step{{wishing(down, delivery.WishPause), 5 * second}}, paused: "the receiver asked for it (webhook-delivery: pause)"},
+		"pause, and thanks": {steps: []step{{wishing(delivered(), delivery.WishPause), 0}}, paused: "the receiver asked for it (webhook-delivery: pause)"},
+		"block": {
+			ep: delivery.Endpoint{OnExhausted: delivery.Block, Retry: []time.Duration{hour}}, n: 2, blocked: true, steps: steps(down, hour, 0),
+			log: []string{"attempts exhausted: the event's key is blocked: no success in 2 attempts", "delivery attempted: retry"},
+		},
+		"pause when exhausted": {
+			ep: delivery.Endpoint{OnExhausted: delivery.Pause, Retry: []time.Duration{hour}}, n: 2, paused: "an event's attempts were exhausted: ", steps: steps(down, hour, 0),
+		},
+		"failing for too long": { // the event is kept, although its attempts are used up
+			ep: delivery.Endpoint{PauseAfter: 90 * minute, Retry: []time.Duration{hour, hour}}, n: 3, paused: "every attempt has failed since ", steps: steps(down, hour, hour, 0),
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			ep := local(url + "?status=" + strconv.Itoa(c.status) + "&body=" + strings.ReplaceAll(c.body, " ", "+"))
-			ep.Success = c.rule
-			check(t, sender.Send(t.Context(), ep, message()), c.want)
+			r := startRedis(t)
+			c.ep.Name = "a"
+			q := openQueue(t, r, c.ep)
+			appendEvents(t, q, 0, 1, 1, keyModulo(1))
+			rc := redisClient(t, r)
+			var log *journal
+			for i, s := range c.steps {
+				sink := newReceiver()
+				sink.answer = func(context.Context, *delivery.Endpoint, *delivery.Message, int) delivery.Outcome { return s.answer }
+				log = &journal{}
+				_, stop := dispatchInto(t, log, openOnly(t, r), sink, delivery.DispatcherOptions{}, c.ep)
+				sink.until(t, fmt.Sprintf("attempt %d", i+1), func(all []arrival) bool { return len(all) == 1 })
+				stop() // writes down what came of it
+				if s.wait == 0 {
+					break
+				}
+				k, ok := keptOf(t, rc, "a")
+				if !ok || k.N != i+1 {
+					t.Fatalf("attempt %d: kept %+v, %t", i+1, k, ok)
+				}
+				d := k.due.Sub(k.Last)
+				switch {
+				case s.wait > 0 && (d < s.wait-time.Millisecond || d > s.wait*12/10):
+					t.Errorf("attempt %d: the next is due after %s, want %s to %s", i+1, d, s.wait, s.wait*12/10)
+				case s.wait < 0 && (k.due.Sub(k.First)+s.wait).Abs() > 50*time.Millisecond: // from the first failure
+					t.Errorf("attempt %d: the next is due %s after the first, want %s", i+1, k.due.Sub(k.First), -s.wait)
+				}
+				pass(t, rc, "a", d)
+			}
+			if c.log != nil {
+				if diff := cmp.Diff(c.log, log.warnings()); diff != "" {
+					t.Error("log: " + diff)
+				}
+			}
+			checkEnd(t, q, rc, c.dead, c.paused, c.blocked, c.n)
 		})
 	}
 }
 
-func TestWishes(t *testing.T) {
-	t.Parallel()
-	url := serve(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		w.Header()["Webhook-Delivery"] = r.URL.Query()["wish"]
-		status, _ := strconv.Atoi(r.URL.Query().Get("status"))
-		w.WriteHeader(status)
-	}))
-	sender := newSender(t, delivery.SenderOptions{})
-	for query, wish := range map[string]delivery.Wish{
-		"":                       delivery.WishNone,
-		"wish=":                  delivery.WishNone,
-		"wish=pause":             delivery.WishPause,
-		"wish=+PAUSE+":           delivery.WishPause,
-		"wish=abort":             delivery.WishAbort,
-		"wish=Abort%09":          delivery.WishAbort,
-		"wish=abort,+pause":      delivery.WishPause,
-		"wish=abort&wish=pause":  delivery.WishPause,
-		"wish=other,abort":       delivery.WishAbort,
-		"wish=aborted&wish=stop": delivery.WishNone,
-	} {
-		for status, kind := range map[int]delivery.OutcomeKind{200: delivery.Delivered, 422: delivery.Refused, 500: delivery.Retry, 410: delivery.Gone} {
-			o := sender.Send(t.Context(), local(url+"?status="+strconv.Itoa(status)+"&"+query), message())
-			if o.Wish != wish || o.Kind != kind {
-				t.Errorf("%q with %d: wish %d, %v; want %d, %v", query, status, o.Wish, o.Kind, wish, kind)
-			}
-		}
+// checkEnd looks at where the only event has ended.
+func checkEnd(t *testing.T, q *delivery.Queue, rc *redis.Client, reason, paused string, blocked bool, n int) {
+	t.Helper()
+	dead, err := q.Dead(t.Context(), "a", "", 10)
+	if err != nil || len(dead) > 1 || (len(dead) == 1) != (reason != "") {
+		t.Fatalf("dead letters: %+v, %v", dead, err)
 	}
-}
-
-// TestHeaderCountsWithoutBody: what the answer's header asks for is done, even
-// when its body never ends.
-func TestHeaderCountsWithoutBody(t *testing.T) {
-	t.Parallel()
-	ended := make(chan struct{})
-	url := serve(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		w.Header().Set("Retry-After", "30")
-		w.Header().Set("Webhook-Delivery", "pause")
-		w.WriteHeader(http.StatusServiceUnavailable)
-		_ = http.NewResponseController(w).Flush()
-		<-ended
-	}))
-	t.Cleanup(func() { close(ended) })
-	ep := local(url)
-	ep.Timeout = 300 * time.Millisecond
-	o := newSender(t, delivery.SenderOptions{}).Send(t.Context(), ep, message())
-	check(t, o, want{delivery.Retry, 503, delivery.ClassTimeout, "no whole answer within 300ms"})
-	if o.RetryAfter != 30*time.Second || o.Wish != delivery.WishPause {
-		t.Errorf("to be repeated after %s, wish %d", o.RetryAfter, o.Wish)
+	if len(dead) == 1 && (dead[0].Reason != reason || dead[0].Attempts != n) {
+		t.Errorf("dead after %d attempts: %q; want %d: %q", dead[0].Attempts, dead[0].Reason, n, reason)
+	}
+	k, kept := keptOf(t, rc, "a")
+	if kept != (n > 0 && reason == "" && (blocked || paused != "")) || kept && (k.blocked != blocked || k.N != n) {
+		t.Errorf("kept %+v, %t; want blocked %t, %d attempts", k, kept, blocked, n)
+	}
+	s, err := q.Suspended(t.Context(), "a")
+	if err != nil || !strings.HasPrefix(s.Reason, paused) || (s.Reason != "") != (paused != "") {
+		t.Errorf("paused because of %q, %v; want %q", s.Reason, err, paused)
 	}
 }

@@ -47,6 +47,9 @@ func (c *courier) judge(j *job, o *Outcome, now time.Time) {
 		c.finish(j)
 		c.succeeded()
 	} else {
+		if c.health.failing == 0 {
+			c.health.failing = now.UnixMilli()
+		}
 		c.failed(j, o, now)
 	}
 	switch {
@@ -54,9 +57,8 @@ func (c *courier) judge(j *job, o *Outcome, now time.Time) {
 		c.pause(pausedGone, now)
 	case o.Wish == WishPause:
 		c.pause(pausedAsked, now)
-	}
-	if o.Kind != Delivered {
-		c.fails(now)
+	case c.failsForGood(now):
+		c.pause("every attempt has failed since "+time.UnixMilli(c.health.failing).UTC().Format(time.RFC3339), now)
 	}
 }
 
@@ -199,19 +201,24 @@ const aborted = "the receiver asked not to repeat it (webhook-delivery: abort)"
 
 // repeat has an event, or a list, sent again when its schedule says so.
 func (c *courier) repeat(j *job, a attempts, now time.Time) {
-	switch why := c.schedule(&a, now); {
-	case why != "" && j.many():
-		c.cut(j, a, c.ep.firstWait(), why, now)
-	case why != "":
-		c.exhausted(j, a, why, now)
-	default:
-		if j.list != nil {
-			j.lane.listing.fix(len(j.list.ids))
+	why := c.schedule(&a, now)
+	if why != "" && !c.failsForGood(now) {
+		if j.many() {
+			c.cut(j, a, c.ep.firstWait(), why, now)
+		} else {
+			c.exhausted(j, a, why, now)
 		}
-		c.keep(j, a)
-		c.lanes.hold(j.lane, a.due)
-		c.arm(a.due)
+		return
 	}
+	if why != "" { // the endpoint is paused: one more attempt when it goes on
+		a.due = now
+	}
+	if j.list != nil {
+		j.lane.listing.fix(len(j.list.ids))
+	}
+	c.keep(j, a)
+	c.lanes.hold(j.lane, a.due)
+	c.arm(a.due)
 }
 
 // maxHold is the longest pause that a receiver may ask for.
