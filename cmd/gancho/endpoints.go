@@ -130,6 +130,8 @@ func live(e control.EndpointView) control.LiveView {
 // standing is an endpoint's state in a word or two.
 func standing(e control.EndpointView, l control.LiveView) string {
 	switch {
+	case e.Problem != "":
+		return "unusable"
 	case e.State != "active":
 		return e.State
 	case l.Paused != "":
@@ -224,8 +226,8 @@ func newEndpoint(cmd *cobra.Command, args []string, settings *settingFlags, secr
 
 func (s *session) add(ctx context.Context, n control.NewEndpoint) error {
 	view, err := s.AddEndpoint(ctx, s.actor, n)
-	if errors.Is(err, state.ErrConflict) {
-		return usageError{fmt.Errorf("there is an endpoint %q already; change it with gancho endpoints edit, or choose another name", n.Name)}
+	if taken := new(control.TakenError); errors.As(err, &taken) {
+		return usageError{fmt.Errorf("%w; change it with gancho endpoints edit %s, or choose another name", err, taken.Name)}
 	}
 	if err != nil {
 		return err

@@ -21,6 +21,9 @@ func (s *session) showEndpoint(e control.EndpointView, now time.Time) error {
 	l := live(e)
 	t := newTable(s.cmd.OutOrStdout(), "name", e.Name)
 	t.row("state", standing(e, l))
+	if e.Problem != "" {
+		t.row("problem", e.Problem)
+	}
 	switch {
 	case l.Paused != "":
 		t.row("suspended", clock(l.Since)+": "+l.Paused)

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"os/user"
+	"strings"
 
 	"github.com/mattn/go-isatty"
 	"github.com/redis/go-redis/v9"
@@ -176,14 +177,18 @@ func explain(err error) error {
 	switch {
 	case errors.As(err, &invalid), errors.As(err, &readOnly):
 		return usageError{err}
-	case errors.Is(err, state.ErrSchema):
-		return fmt.Errorf("%w (in the database of state.dsn, or source.dsn without it)", err)
 	case errors.Is(err, state.ErrUnreachable):
-		return fmt.Errorf("%w; check state.dsn (source.dsn without it) and that the server runs", err)
+		return oneLine(err, "check state.dsn (source.dsn without it), and that its server runs")
 	case errors.Is(err, delivery.ErrUnreachable):
-		return fmt.Errorf("%w; check queue.redis and that the server runs", err)
+		return oneLine(err, "check queue in the configuration, and that Redis runs")
 	}
 	return err
+}
+
+// oneLine is an error of a connection, whose text has a line for each address
+// that was tried, with what to do.
+func oneLine(err error, hint string) error {
+	return fmt.Errorf("%s; %s", strings.Join(strings.Fields(err.Error()), " "), hint)
 }
 
 // missing says of what there is nothing; other errors stay as they are.

@@ -3,6 +3,7 @@ package control
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"slices"
 	"strings"
 
@@ -69,7 +70,8 @@ func (s *Service) all(ctx context.Context, a Actor) ([]EndpointView, error) {
 	}
 	if s.Store != nil {
 		stored, err := s.Store.Endpoints(ctx)
-		if err != nil {
+		var sealed *state.KeyError
+		if err != nil && !errors.As(err, &sealed) {
 			return nil, err
 		}
 		for _, e := range stored {
@@ -98,6 +100,9 @@ func storedView(e state.Endpoint) EndpointView {
 	v := EndpointView{
 		Name: e.Name, From: FromStore, State: e.State.String(), Settings: e.Public, Keys: []KeyView{},
 		Version: e.Version, Created: e.Created, Updated: e.Updated,
+	}
+	if e.Document == nil {
+		v.Problem = "its settings cannot be decrypted with the keys of state.key"
 	}
 	for _, k := range e.Secrets {
 		v.Keys = append(v.Keys, KeyView{ID: k.ID, Kind: kindOf(k.PublicKey), Public: k.PublicKey, Created: k.Created, Expires: k.Expires})
@@ -146,7 +151,7 @@ func (s *Service) AddEndpoint(ctx context.Context, a Actor, n NewEndpoint) (Crea
 	}
 	name := spec.Endpoint.Name
 	if slices.ContainsFunc(s.files(), func(f FileEndpoint) bool { return f.Endpoint.Name == name }) {
-		return CreatedView{}, state.ErrConflict
+		return CreatedView{}, &TakenError{Name: name}
 	}
 	secrets := n.Secrets
 	if len(secrets) == 0 {
@@ -160,6 +165,11 @@ func (s *Service) AddEndpoint(ctx context.Context, a Actor, n NewEndpoint) (Crea
 	added, err := store.AddEndpoint(ctx, a.Name, state.Endpoint{
 		Name: name, Tenants: spec.Endpoint.Tenants, State: spec.Endpoint.State, Document: spec.Document, Public: spec.Public,
 	}, secrets)
+	if errors.Is(err, state.ErrConflict) {
+		if _, there := store.Endpoint(ctx, name); !errors.Is(there, state.ErrNotFound) {
+			err = &TakenError{Name: name}
+		}
+	}
 	if err != nil {
 		return CreatedView{}, err
 	}

@@ -31,6 +31,17 @@ func (e *ReadOnlyError) Error() string {
 	return fmt.Sprintf("the endpoint %q is in gancho.yaml and can only be changed there; edit the file and reload the bridge (SIGHUP)", e.Endpoint)
 }
 
+// TakenError reports a name that an endpoint has already. It is a state.ErrConflict.
+type TakenError struct {
+	Name string
+}
+
+// Error names it.
+func (e *TakenError) Error() string { return fmt.Sprintf("there is an endpoint %q already", e.Name) }
+
+// Unwrap makes it a conflict.
+func (e *TakenError) Unwrap() error { return state.ErrConflict }
+
 // InvalidError reports everything that is wrong with what was asked for.
 type InvalidError struct {
 	// Origin is what the places are in: a file's name, or "".

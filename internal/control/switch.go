@@ -128,7 +128,9 @@ func (s *Service) Remove(ctx context.Context, a Actor, name string, dropQueue bo
 	view := RemovedView{Name: name, Dropped: dropQueue}
 	_, err = s.findStored(ctx, a, name)
 	view.Orphaned = errors.Is(err, state.ErrNotFound) && dropQueue && a.Tenant == ""
-	if err != nil && !view.Orphaned {
+	var sealed *state.KeyError
+	unreadable := errors.As(err, &sealed) && a.Tenant == "" // what can still be done with it
+	if err != nil && !view.Orphaned && !unreadable {
 		return RemovedView{}, err
 	}
 	stats, errQueue := s.Queue.Stats(ctx, []string{name})

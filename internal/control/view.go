@@ -23,6 +23,8 @@ type EndpointView struct {
 	Created time.Time `json:"created,omitzero"`
 	Updated time.Time `json:"updated,omitzero"`
 	Live    *LiveView `json:"live,omitempty"`
+	// Problem is why it cannot be delivered to, whatever its state.
+	Problem string `json:"problem,omitempty"`
 }
 
 // KeyView is a signing key without what signs.

@@ -1,0 +1,289 @@
+package main_test
+
+import (
+	"context"
+	"encoding/json"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"gancho/delivery"
+	"gancho/internal/control"
+	"gancho/internal/testservers"
+)
+
+// stateKey encrypts in every test that does not look at keys.
+const stateKey = "k1:MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE="
+
+// session is a world with state and nobody who runs, for commands.
+type session struct {
+	*world
+	path string // of gancho.yaml
+}
+
+// newSession has the schema applied and one endpoint in its file.
+func newSession(t *testing.T, more ...string) *session {
+	t.Helper()
+	w := newWorld(t, testservers.RedisOptions{}, loadTable)
+	w.rules = loadRules
+	w.extra = strings.Join(append([]string{"state:", "  key: " + stateKey}, prefix("  ", more)...), "\n")
+	w.endpoint("do-arquivo", "http://127.0.0.1:9")
+	s := &session{world: w, path: w.write()}
+	s.ok("migrate")
+	return s
+}
+
+// gancho runs a command on the session's configuration.
+func (s *session) gancho(args ...string) (code int, stdout, stderr string) {
+	s.t.Helper()
+	return command(s.t, append(args, "--config", s.path)...)
+}
+
+// ok runs a command that has to succeed, and returns what it printed.
+func (s *session) ok(args ...string) string {
+	s.t.Helper()
+	code, stdout, stderr := s.gancho(args...)
+	if code != 0 {
+		s.t.Fatalf("gancho %s: exit %d\n%s%s", strings.Join(args, " "), code, stdout, stderr)
+	}
+	return stdout
+}
+
+// fails runs a command that has to end with the code, and says what it has to say.
+func (s *session) fails(code int, part string, args ...string) {
+	s.t.Helper()
+	got, stdout, stderr := s.gancho(args...)
+	if got != code || !strings.Contains(stderr, part) {
+		s.t.Errorf("gancho %s: exit %d, want %d with %q\n%s%s", strings.Join(args, " "), got, code, part, tail(stdout, 500), tail(stderr, 500))
+	}
+}
+
+// decoded runs a command with --json and decodes what it printed.
+func decoded[T any](s *session, args ...string) T {
+	s.t.Helper()
+	var v T
+	out := s.ok(append(args, "--json")...)
+	if err := json.Unmarshal([]byte(out), &v); err != nil {
+		s.t.Fatalf("gancho %s: %v\n%s", strings.Join(args, " "), err, out)
+	}
+	return v
+}
+
+// queue is the session's queue, for what no command does.
+func (s *session) queue(endpoints ...delivery.Endpoint) *delivery.Queue {
+	s.t.Helper()
+	q, err := delivery.OpenQueue(context.Background(), delivery.QueueOptions{URL: s.redis.URL(), Endpoints: endpoints})
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	s.t.Cleanup(func() { _ = q.Close() })
+	return q
+}
+
+// TestEndpointsSession is what an operator does with an endpoint in its life.
+func TestEndpointsSession(t *testing.T) {
+	t.Parallel()
+	s := newSession(t)
+
+	// The secret is shown once, and nowhere else.
+	out := s.ok("endpoints", "add", "crm-centro", "--url", "https://crm.example.com/hooks?token=t0ken-secreto", "--events", "cobranca.*,cliente.novo",
+		"--tenants", "1", "--header", "X-Api-Key: chave-secreta", "--header", "X-Home: ${HOME}", "--rate", "50/s", "--set", "batch.max=10", "--set", "retry=[5s, 1m]")
+	made := regexp.MustCompile(`whsec_\S+`).FindString(out)
+	if made == "" || !strings.Contains(out, "gancho endpoints test crm-centro") {
+		t.Fatalf("add printed\n%s", out)
+	}
+	e := decoded[control.EndpointView](s, "endpoints", "show", "crm-centro")
+	var settings map[string]any
+	if err := json.Unmarshal(e.Settings, &settings); err != nil {
+		t.Fatal(err)
+	}
+	want := map[string]any{
+		"url": "https://crm.example.com/hooks?token=***", "events": []any{"cobranca.*", "cliente.novo"}, "tenants": []any{"1"},
+		"headers": map[string]any{"X-Api-Key": "***", "X-Home": "***"}, "rate": "50/s", "batch": map[string]any{"max": 10.0}, "retry": []any{"5s", "1m"},
+	}
+	if diff := cmp.Diff(want, settings); diff != "" {
+		t.Errorf("settings (-want +got):\n%s", diff)
+	}
+
+	// An edit changes what it names; *** and what it does not name stay.
+	s.ok("endpoints", "edit", "crm-centro", "--rate", "20/s", "--set", "retry=null", "--set", "headers={X-Api-Key: '***', X-Home: null}")
+	e = decoded[control.EndpointView](s, "endpoints", "show", "crm-centro")
+	if e.Version != 2 || !strings.Contains(string(e.Settings), `"20/s"`) || strings.Contains(string(e.Settings), "retry") || strings.Contains(string(e.Settings), "X-Home") {
+		t.Errorf("after the edit: version %d, %s", e.Version, e.Settings)
+	}
+	s.fails(1, "changed meanwhile", "endpoints", "edit", "crm-centro", "--rate", "5/s", "--version", "1")
+
+	// A file's mistakes have its lines.
+	file := s.file("crm.yaml", "url: https://crm.example.com\nconcurency: 4\n")
+	s.fails(2, file+`:2:1: unknown key "concurency"; did you mean "concurrency"?`, "endpoints", "add", "crm-sul", "--file", file)
+	file = s.file("crm.yaml", "url: https://crm.example.com\nsecret: "+secret+"\nstate: paused\nextra: {token: '${HOME}'}\n")
+	if out := s.ok("endpoints", "add", "crm-sul", "--file", file, "--timeout", "3s"); strings.Contains(out, "whsec_") {
+		t.Errorf("a secret that was given is shown:\n%s", out)
+	}
+
+	// States.
+	for _, step := range []struct{ do, state string }{{"pause", "paused"}, {"deactivate", "inactive"}, {"activate", "active"}} {
+		s.ok("endpoints", step.do, "crm-centro")
+		if e := decoded[control.EndpointView](s, "endpoints", "show", "crm-centro"); e.State != step.state {
+			t.Errorf("after %s it is %s", step.do, e.State)
+		}
+	}
+
+	// Rotation: both keys sign for a while, or only the new one.
+	out = s.ok("endpoints", "rotate", "crm-centro", "--ed25519", "--overlap", "2h")
+	if !strings.Contains(out, "whsk_") || !strings.Contains(out, "whpk_") {
+		t.Errorf("rotate printed\n%s", out)
+	}
+	e = decoded[control.EndpointView](s, "endpoints", "show", "crm-centro")
+	if len(e.Keys) != 2 || e.Keys[0].Kind != "ed25519" || e.Keys[1].Expires.IsZero() {
+		t.Errorf("keys %+v", e.Keys)
+	}
+	s.ok("endpoints", "rotate", "crm-centro", "--secret-file", s.file("key", secret+"\n"), "--overlap", "0")
+	if e = decoded[control.EndpointView](s, "endpoints", "show", "crm-centro"); len(e.Keys) != 1 || e.Keys[0].Kind != "hmac" {
+		t.Errorf("keys %+v", e.Keys)
+	}
+
+	all := decoded[control.Page[control.EndpointView]](s, "endpoints", "list")
+	names := []string{}
+	for _, e := range all.Items {
+		names = append(names, e.Name+" "+e.From+" "+e.State)
+	}
+	if diff := cmp.Diff([]string{"crm-centro store active", "crm-sul store paused", "do-arquivo file active"}, names); diff != "" {
+		t.Errorf("list (-want +got):\n%s", diff)
+	}
+
+	// What no command shows, log keeps, or error quotes.
+	everything := s.ok("endpoints", "list") + s.ok("endpoints", "show", "crm-centro") + s.ok("audit", "--all", "--json") + s.ok("status", "--json")
+	for _, hidden := range []string{made, "t0ken-secreto", "chave-secreta", secret, "whsk_"} {
+		if strings.Contains(everything, hidden) {
+			t.Errorf("a secret is shown: %s", hidden)
+		}
+	}
+
+	// The file's endpoint can only be looked at, tested and activated.
+	s.fails(2, "is in gancho.yaml", "endpoints", "pause", "do-arquivo")
+	s.fails(2, "is in gancho.yaml", "endpoints", "remove", "do-arquivo")
+	s.ok("endpoints", "activate", "do-arquivo")
+
+	s.ok("endpoints", "remove", "crm-sul")
+	s.fails(2, `there is no endpoint "crm-sul"`, "endpoints", "show", "crm-sul")
+}
+
+// file writes a file into the world's directory.
+func (s *session) file(name, text string) string {
+	s.t.Helper()
+	path := filepath.Join(s.dir, name)
+	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+		s.t.Fatal(err)
+	}
+	return path
+}
+
+// TestEndpointsTest pings a receiver: the signature is right, the request is
+// shown without secrets, and nothing else has changed.
+func TestEndpointsTest(t *testing.T) {
+	t.Parallel()
+	s := newSession(t)
+	var bad atomic.Bool
+	var verified error
+	receiver := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		body, _ := io.ReadAll(r.Body)
+		key, err := delivery.ParseSecret(secret)
+		if err != nil {
+			t.Error(err)
+		}
+		verified = delivery.Verify([]delivery.Secret{key}, r.Header, body, time.Now())
+		w.Header().Set("X-Servidor", "nginx")
+		if bad.Load() {
+			w.WriteHeader(http.StatusTeapot)
+		}
+		_, _ = io.WriteString(w, "recebido\x1b[31m")
+	}))
+	t.Cleanup(receiver.Close)
+	s.ok("endpoints", "add", "crm", "--url", receiver.URL+"/hook?token=segredo", "--allow-http", "--allow-private", "127.0.0.0/8",
+		"--header", "X-Api-Key: chave-secreta", "--secret-file", s.file("key", secret))
+	before := s.ok("audit", "--all", "--json")
+	out := s.ok("endpoints", "test", "crm")
+	if verified != nil {
+		t.Errorf("the ping's signature: %v", verified)
+	}
+	for _, part := range []string{"> POST " + receiver.URL + "/hook?token=***", "> webhook-signature: v1,", "> x-api-key: ***", `"type":"ping"`,
+		"< HTTP/1.1 200", "< x-servidor: nginx", "< recebido", "delivered: 127.0.0.1:", "total "} {
+		if !strings.Contains(out, part) {
+			t.Errorf("the exchange lacks %q:\n%s", part, out)
+		}
+	}
+	if strings.Contains(out, "segredo") || strings.Contains(out, "chave-secreta") || strings.Contains(out, "\x1b") {
+		t.Errorf("the exchange shows a secret, or speaks to the terminal:\n%s", out)
+	}
+	bad.Store(true)
+	code, stdout, stderr := s.gancho("endpoints", "test", "crm", "--json")
+	var x control.ExchangeView
+	if err := json.Unmarshal([]byte(stdout), &x); err != nil || code != 1 || x.Answer == nil || x.Answer.Status != http.StatusTeapot || x.Outcome != "refused" {
+		t.Errorf("exit %d, %v\n%s%s", code, err, stdout, stderr)
+	}
+	s.fails(1, "connection refused", "endpoints", "test", "do-arquivo")
+	if after := s.ok("audit", "--all", "--json"); after != before {
+		t.Errorf("a test has changed something:\n%s", after)
+	}
+	if n := s.redisClient().DBSize(context.Background()).Val(); n != 0 {
+		t.Errorf("a test has left %d keys in Redis", n)
+	}
+}
+
+// TestEndpointsSuspended activates endpoints that were paused by themselves, of
+// the store and of the file.
+func TestEndpointsSuspended(t *testing.T) {
+	t.Parallel()
+	s := newSession(t)
+	s.ok("endpoints", "add", "crm", "--url", "https://crm.example.com")
+	for _, name := range []string{"crm", "do-arquivo"} {
+		err := s.redisClient().HSet(context.Background(), "gancho:{"+name+"}:state", "paused", "the receiver answered 410 (Gone)", "since", "1795200000000").Err()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if e := decoded[control.EndpointView](s, "endpoints", "show", name); e.Live == nil || e.Live.Paused == "" || e.Live.Since.IsZero() {
+			t.Errorf("%s: %+v", name, e.Live)
+		}
+		if out := s.ok("endpoints", "list"); !strings.Contains(out, "suspended") {
+			t.Errorf("the list does not say that %s is suspended:\n%s", name, out)
+		}
+		s.ok("endpoints", "activate", name)
+		if e := decoded[control.EndpointView](s, "endpoints", "show", name); e.Live.Paused != "" {
+			t.Errorf("%s is still suspended", name)
+		}
+	}
+	if out := s.ok("audit", "--object", "endpoint/do-arquivo"); !strings.Contains(out, "endpoint.activate") {
+		t.Errorf("the audit log lacks the activation:\n%s", out)
+	}
+}
+
+// TestEndpointsRemoved keeps a queue, says so, and drops it later.
+func TestEndpointsRemoved(t *testing.T) {
+	t.Parallel()
+	s := newSession(t)
+	s.ok("endpoints", "add", "crm", "--url", "https://crm.example.com")
+	err := s.queue().Replay(context.Background(), "crm", []delivery.Message{{ID: "x", Type: "a.b", Time: time.Now(), Data: []byte("1")}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	out := s.ok("endpoints", "remove", "crm")
+	if !strings.Contains(out, "1 queued event") || !strings.Contains(out, "gancho endpoints remove crm --drop-queue") {
+		t.Errorf("remove printed\n%s", out)
+	}
+	s.fails(2, `there is no endpoint "crm"`, "endpoints", "remove", "crm")
+	if out := s.ok("endpoints", "remove", "crm", "--drop-queue"); !strings.Contains(out, "removed before") {
+		t.Errorf("remove --drop-queue printed\n%s", out)
+	}
+	s.fails(2, `there is no endpoint "nunca"`, "endpoints", "remove", "nunca", "--drop-queue")
+	s.fails(1, "still to be dropped", "endpoints", "add", "crm", "--url", "https://crm.example.com")
+}
