@@ -134,7 +134,7 @@ func (s *session) slot(ctx context.Context) (control.Slot, error) {
 	defer func() { _ = conn.Close(context.WithoutCancel(ctx)) }()
 	lag, err := cdc.Lag(ctx, conn, s.config.Source.Slot)
 	if err != nil {
-		return control.Slot{}, err
+		return control.Slot{}, fmt.Errorf("%w; gancho run --create makes it", err)
 	}
 	return control.Slot{
 		Name: s.config.Source.Slot, Active: lag.Active, UnconfirmedBytes: lag.UnconfirmedBytes, HeldBytes: lag.HeldBytes, WALStatus: lag.WALStatus,
