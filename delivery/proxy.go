@@ -50,15 +50,20 @@ func (e *ProxyError) Unwrap() error { return e.Err }
 // For the same reason plain HTTP goes through a tunnel, too. The proxy's own
 // address is not judged.
 type tunnel struct {
-	sender  *Sender
-	guard   guard
-	address string // of the proxy
-	login   string // Proxy-Authorization, empty for none
-	dialer  *net.Dialer
+	guard    guard
+	address  string // of the proxy
+	login    string // Proxy-Authorization, empty for none
+	version  string // Gancho's
+	resolver *net.Resolver
+	dialer   *net.Dialer
 }
 
-func newTunnel(s *Sender, g guard, u *url.URL) *tunnel {
-	t := &tunnel{sender: s, guard: g, address: proxyAddress(u), dialer: &net.Dialer{Timeout: dialTimeout, Resolver: s.options.Resolver}}
+func newTunnel(o *SenderOptions, g guard, u *url.URL) *tunnel {
+	t := &tunnel{guard: g, address: proxyAddress(u), version: o.Version, resolver: o.Resolver}
+	t.dialer = &net.Dialer{Timeout: dialTimeout, Resolver: o.Resolver}
+	if t.resolver == nil {
+		t.resolver = net.DefaultResolver
+	}
 	if u.User != nil {
 		t.login = "Basic " + basicCredentials(u.User)
 	}
@@ -103,15 +108,11 @@ func (t *tunnel) resolve(ctx context.Context, address string) ([]netip.AddrPort,
 	if err != nil {
 		return nil, fmt.Errorf("read the receiver's address: %w", err)
 	}
-	resolver := t.sender.options.Resolver
-	if resolver == nil {
-		resolver = net.DefaultResolver
-	}
-	port, err := resolver.LookupPort(ctx, "tcp", service)
+	port, err := t.resolver.LookupPort(ctx, "tcp", service)
 	if err != nil {
 		return nil, err
 	}
-	addresses, err := resolver.LookupNetIP(ctx, "ip", host)
+	addresses, err := t.resolver.LookupNetIP(ctx, "ip", host)
 	if err != nil {
 		return nil, err
 	}
@@ -124,7 +125,7 @@ func (t *tunnel) resolve(ctx context.Context, address string) ([]netip.AddrPort,
 
 // open makes a connection to the proxy and has it connected to the receiver.
 func (t *tunnel) open(ctx context.Context, receiver netip.AddrPort) (net.Conn, error) {
-	conn, err := t.sender.dial(ctx, t.dialer, "tcp", t.address)
+	conn, err := t.dialer.DialContext(ctx, "tcp", t.address)
 	if err != nil {
 		return nil, &ProxyError{Proxy: t.address, Err: err}
 	}
@@ -144,7 +145,7 @@ func (t *tunnel) open(ctx context.Context, receiver netip.AddrPort) (net.Conn, e
 // https://www.rfc-editor.org/rfc/rfc9110#name-connect
 func (t *tunnel) ask(conn net.Conn, receiver netip.AddrPort) (status int, err error) {
 	var request bytes.Buffer
-	fmt.Fprintf(&request, "CONNECT %s HTTP/1.1\r\nHost: %s\r\nUser-Agent: Gancho/%s\r\n", receiver, receiver, t.sender.options.Version)
+	fmt.Fprintf(&request, "CONNECT %s HTTP/1.1\r\nHost: %s\r\nUser-Agent: Gancho/%s\r\n", receiver, receiver, t.version)
 	if t.login != "" {
 		fmt.Fprintf(&request, "Proxy-Authorization: %s\r\n", t.login)
 	}

@@ -43,9 +43,9 @@ type SenderOptions struct {
 // most of them. Answers are not decompressed.
 type Sender struct {
 	options SenderOptions
-	close   func()   // ends dials still under way
-	dial    dialFunc // until close
-	targets sync.Map // *Endpoint → *target
+	close   func()                                                      // ends what is being connected
+	open    func(context.Context) (context.Context, context.CancelFunc) // a context that close ends, too
+	targets sync.Map                                                    // *Endpoint → *target
 
 	mu         sync.Mutex
 	transports map[string]*http.Transport // by target.pool
@@ -56,11 +56,13 @@ func NewSender(o SenderOptions) *Sender {
 	s := &Sender{options: o, transports: map[string]*http.Transport{}}
 	closed, cancel := context.WithCancel(context.Background())
 	s.close = cancel
-	s.dial = func(ctx context.Context, d *net.Dialer, network, address string) (net.Conn, error) {
+	s.open = func(ctx context.Context) (context.Context, context.CancelFunc) {
 		ctx, cancel := context.WithCancel(ctx)
-		defer cancel()
-		defer context.AfterFunc(closed, cancel)()
-		return d.DialContext(ctx, network, address)
+		stop := context.AfterFunc(closed, cancel)
+		return ctx, func() {
+			stop()
+			cancel()
+		}
 	}
 	return s
 }

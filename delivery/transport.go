@@ -23,9 +23,6 @@ const (
 	pingTimeout = 5 * time.Second
 )
 
-// dialFunc connects through the dialer.
-type dialFunc func(ctx context.Context, d *net.Dialer, network, address string) (net.Conn, error)
-
 // transport returns the transport of all endpoints of the pool. One for all
 // endpoints would let one send over a connection that only another was allowed
 // to make, or with another's certificate.
@@ -50,6 +47,8 @@ func (s *Sender) transport(ep *Endpoint, pool string) (*http.Transport, error) {
 	t := &http.Transport{
 		DialContext: func(ctx context.Context, network, address string) (net.Conn, error) {
 			start := time.Now()
+			ctx, cancel := s.open(ctx)
+			defer cancel()
 			conn, err := connect(ctx, network, address)
 			if err == nil {
 				s.options.Logger.Debug().Str("host", address).Stringer("address", conn.RemoteAddr()).Dur("took", time.Since(start)).Msg("receiver connected")
@@ -76,14 +75,11 @@ func (s *Sender) transport(ep *Endpoint, pool string) (*http.Transport, error) {
 func (s *Sender) connector(ep *Endpoint) (func(ctx context.Context, network, address string) (net.Conn, error), error) {
 	g := newGuard(ep.AllowPrivate)
 	u, err := ep.proxy()
-	if err != nil {
+	switch {
+	case err != nil:
 		return nil, err
+	case u != nil:
+		return newTunnel(&s.options, g, u).connect, nil
 	}
-	if u != nil {
-		return newTunnel(s, g, u).connect, nil
-	}
-	dialer := &net.Dialer{Timeout: dialTimeout, Resolver: s.options.Resolver, ControlContext: g.control}
-	return func(ctx context.Context, network, address string) (net.Conn, error) {
-		return s.dial(ctx, dialer, network, address)
-	}, nil
+	return (&net.Dialer{Timeout: dialTimeout, Resolver: s.options.Resolver, ControlContext: g.control}).DialContext, nil
 }

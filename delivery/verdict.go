@@ -195,7 +195,14 @@ func isTLS(err error) bool {
 	case errors.As(err, &operation) && (operation.Op == "remote error" || operation.Op == "local error"):
 		return true // a TLS alert, whose type crypto/tls does not export
 	}
-	return strings.HasPrefix(err.Error(), "tls: ")
+	return strings.HasPrefix(err.Error(), "tls: ") || isHTTP2Start(err)
+}
+
+// isHTTP2Start: the receiver hung up between the TLS handshake and HTTP/2's
+// first frame, which is how TLS 1.3 refuses a client certificate, or the lack
+// of one. net/http loses the alert.
+func isHTTP2Start(err error) bool {
+	return strings.Contains(err.Error(), "http2: client conn could not be established")
 }
 
 // isProtocol looks at texts, because net/http has no types for what it finds
@@ -244,6 +251,9 @@ func reason(class string, err error) string {
 		return errno.Error()
 	case errors.As(err, &record) && string(record.RecordHeader[:]) == "HTTP/":
 		return "the receiver speaks plain HTTP on this port; correct the port, or write http:// and set allow_http: true"
+	}
+	if isHTTP2Start(err) {
+		return "the receiver closed the connection right after the TLS handshake; it may want a client certificate: tls: {certificate, key}"
 	}
 	text, _, _ := strings.Cut(err.Error(), `"`) // quotations are of what came over the wire
 	return strings.TrimRight(text, " :(=")
