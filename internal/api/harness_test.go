@@ -165,6 +165,9 @@ func (w *world) hold(request *http.Request, a *reply) {
 	if a.status >= 400 && request.Method != http.MethodHead {
 		w.holdProblem(at, a)
 	}
+	if request.Method == http.MethodHead {
+		return // the answer of a GET without its body
+	}
 	path, known := routeOf(request.Method, strings.TrimPrefix(request.URL.Path, "/api/v1"))
 	if !known {
 		if a.status != http.StatusUnauthorized && a.status != http.StatusNotFound && a.status != http.StatusMethodNotAllowed && a.status != http.StatusTooManyRequests {
@@ -370,6 +373,12 @@ func (s *safeBuffer) String() string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.b.String()
+}
+
+func (s *safeBuffer) reset() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.b.Reset()
 }
 
 // fixed returns an Authenticate that knows some tokens, for what is tested

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"strings"
 
 	"gancho/delivery"
 	"gancho/internal/control"
@@ -118,7 +119,7 @@ func (c *call) problemOf(err error) *problem {
 	case errors.As(err, &own):
 		return own
 	case errors.As(err, &mistakes):
-		return invalid(mistakesOf(mistakes)...)
+		return invalid(c.mistakesOf(mistakes)...)
 	case errors.As(err, &forbidden):
 		return &problem{kind: kindForbidden, Detail: fmt.Sprintf("This needs a token with the role %s; the request's has the role %s.", forbidden.Needs, c.actor.Role)}
 	case errors.As(err, &readOnly):
@@ -155,10 +156,14 @@ func (c *call) failure(err error) *problem {
 	return p
 }
 
-func mistakesOf(e *control.InvalidError) []mistake {
+// mistakesOf are the control's, whose pointers are parameters where there is no body.
+func (c *call) mistakesOf(e *control.InvalidError) []mistake {
 	all := make([]mistake, len(e.Problems))
 	for i, p := range e.Problems {
 		all[i] = mistake{Line: p.Line, Column: p.Column, Pointer: p.Pointer, Message: p.Message, Hint: p.Hint}
+		if c.http.Method == http.MethodGet {
+			all[i].Pointer, all[i].Parameter = "", strings.TrimPrefix(p.Pointer, "/")
+		}
 	}
 	return all
 }
