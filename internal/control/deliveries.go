@@ -2,6 +2,7 @@ package control
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"gancho/internal/state"
@@ -27,7 +28,10 @@ func (s *Service) Deliveries(ctx context.Context, a Actor, f state.Filter, curso
 		return page, err
 	}
 	rows, next, err := store.Attempts(ctx, f, cursor, n)
-	if err != nil {
+	switch {
+	case errors.Is(err, state.ErrCursor):
+		return page, invalid("/cursor", "take the next of the page before, as it is", "the cursor is not one of this list")
+	case err != nil:
 		return page, err
 	}
 	for _, r := range rows {
