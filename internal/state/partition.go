@@ -69,12 +69,14 @@ func (s *Store) makePartition(ctx context.Context, table, name string, day time.
 		if _, err := tx.Exec(ctx, `select pg_advisory_xact_lock($1)`, int64(partitionLock)); err != nil {
 			return err
 		}
+		// Not to_regclass: what it found before the lock, it may remember.
 		var exists bool
-		if err := tx.QueryRow(ctx, `select to_regclass($1) is not null`, name).Scan(&exists); err != nil || exists {
+		err := tx.QueryRow(ctx, `select exists (select from pg_class where relnamespace = 'gancho'::regnamespace and 'gancho.' || relname = $1)`, name).Scan(&exists)
+		if err != nil || exists {
 			return err
 		}
 		const bound = "2006-01-02T15:04:05Z07:00"
-		_, err := tx.Exec(ctx, fmt.Sprintf(`create table %[2]s (like %[1]s including all);
+		_, err = tx.Exec(ctx, fmt.Sprintf(`create table %[2]s (like %[1]s including all);
 			alter table %[1]s attach partition %[2]s for values from ('%[3]s') to ('%[4]s')`,
 			table, name, day.Format(bound), day.AddDate(0, 0, 1).Format(bound)))
 		return err

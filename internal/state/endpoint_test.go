@@ -1,0 +1,288 @@
+package state_test
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/jackc/pgx/v5"
+
+	"gancho/delivery"
+	"gancho/internal/state"
+)
+
+// endpoint is one as the commands hand it on.
+func endpoint(name string, tenants ...string) state.Endpoint {
+	return state.Endpoint{
+		Name: name, Tenants: tenants, State: delivery.Active,
+		Document: json.RawMessage(`{"url":"https://crm.example.com/?chave=segredo-do-crm","title":"São Paulo €"}`),
+		Public:   json.RawMessage(`{"url":"https://crm.example.com/?chave=***","title":"São Paulo €"}`),
+	}
+}
+
+// equal compares endpoints without their times.
+func equal(t *testing.T, what string, want, got state.Endpoint) {
+	t.Helper()
+	for _, e := range []*state.Endpoint{&want, &got} {
+		e.Created, e.Updated = time.Time{}, time.Time{}
+		e.Public = normal(t, e.Public)
+		for i := range e.Secrets {
+			e.Secrets[i].Created = time.Time{}
+		}
+	}
+	if diff := cmp.Diff(want, got, cmp.Comparer(delivery.Secret.Equal)); diff != "" {
+		t.Errorf("%s (-want +got):\n%s", what, diff)
+	}
+}
+
+func normal(t *testing.T, text json.RawMessage) json.RawMessage {
+	t.Helper()
+	if len(text) == 0 {
+		return nil
+	}
+	var v any
+	check(t, json.Unmarshal(text, &v))
+	return must[[]byte](t)(json.Marshal(v))
+}
+
+func TestEndpoints(t *testing.T) {
+	t.Parallel()
+	for name, options := range map[string]string{"utf8": "", "latin1": latin1} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			dsn := database(t, options)
+			s := open(t, dsn, keys(t, "a"))
+			ctx := t.Context()
+			first, second := delivery.GenerateSecret(), delivery.GenerateSecret()
+
+			e := endpoint("crm", "1", "São €")
+			added, err := s.AddEndpoint(ctx, "cli:ana", e, []delivery.Secret{second, first})
+			check(t, err)
+			e.ID, e.Version = added.ID, 1
+			e.Secrets = []state.Secret{{ID: added.Secrets[0].ID, Secret: second}, {ID: added.Secrets[1].ID, Secret: first}}
+			equal(t, "added", e, added)
+			if time.Since(added.Created) > time.Minute || added.Secrets[0].ID <= added.Secrets[1].ID {
+				t.Errorf("created %v, secrets %v", added.Created, added.Secrets)
+			}
+			_, err = s.AddEndpoint(ctx, "cli:ana", endpoint("crm"), nil)
+			if !errors.Is(err, state.ErrConflict) || !strings.Contains(err.Error(), "of this name") {
+				t.Errorf("the same name again: %v", err)
+			}
+			all := must[[]state.Endpoint](t)(s.Endpoints(ctx))
+			if len(all) != 1 {
+				t.Fatalf("%d endpoints, want 1", len(all))
+			}
+			equal(t, "listed", e, all[0])
+
+			e = added
+			e.Tenants, e.Document, e.Public = nil, json.RawMessage(`{"url":"https://erp.example.com"}`), json.RawMessage(`{"url":"https://erp.example.com"}`)
+			updated := must[state.Endpoint](t)(s.UpdateEndpoint(ctx, "token:suporte", e))
+			e.Version = 2
+			equal(t, "updated", e, updated)
+			if _, err := s.UpdateEndpoint(ctx, "token:suporte", added); !errors.Is(err, state.ErrConflict) {
+				t.Errorf("an update of an old version: %v", err)
+			}
+			paused := must[state.Endpoint](t)(s.SetEndpointState(ctx, "cli:ana", "crm", delivery.Paused))
+			e.State, e.Version = delivery.Paused, 3
+			equal(t, "paused", e, paused)
+
+			check(t, s.RemoveEndpoint(ctx, "cli:ana", "crm", false))
+			same(t, "drops", []string(nil), must[[]string](t)(s.Drops(ctx)))
+			for what, err := range map[string]error{
+				"read":   second2(s.Endpoint(ctx, "crm")),
+				"update": second2(s.UpdateEndpoint(ctx, "x", e)),
+				"pause":  second2(s.SetEndpointState(ctx, "x", "crm", delivery.Paused)),
+				"rotate": second2(s.RotateSecret(ctx, "x", "crm", first, 0)),
+				"remove": s.RemoveEndpoint(ctx, "x", "crm", false),
+			} {
+				if !errors.Is(err, state.ErrNotFound) {
+					t.Errorf("%s of what is removed: %v, want ErrNotFound", what, err)
+				}
+			}
+			again := must[state.Endpoint](t)(s.AddEndpoint(ctx, "cli:ana", endpoint("crm"), nil))
+			if again.ID <= added.ID {
+				t.Errorf("the id %d is used again", again.ID)
+			}
+			var actions []string
+			for _, c := range must[[]state.Change](t)(s.Audit(ctx, state.AuditFilter{Object: "endpoint/crm"}, 0, 100)) {
+				actions = append(actions, c.Actor+" "+c.Action)
+			}
+			same(t, "audit", []string{
+				"cli:ana endpoint.add", "cli:ana endpoint.remove", "cli:ana endpoint.pause", "token:suporte endpoint.edit", "cli:ana endpoint.add",
+			}, actions)
+			notInClear(t, dsn, "segredo-do-crm", first.Reveal()[6:], second.Reveal()[6:])
+		})
+	}
+}
+
+func second2[T any](_ T, err error) error { return err }
+
+// notInClear looks through every row of every table of the schema.
+func notInClear(t *testing.T, dsn string, secrets ...string) {
+	t.Helper()
+	conn := connect(t, dsn)
+	rows, err := conn.Query(t.Context(), `select c.oid::regclass::text from pg_class c where relnamespace = 'gancho'::regnamespace and relkind in ('r', 'p')`)
+	check(t, err)
+	tables := must[[]string](t)(pgx.CollectRows(rows, pgx.RowTo[string]))
+	if len(tables) < 10 {
+		t.Fatalf("only %d tables", len(tables))
+	}
+	for _, table := range tables {
+		// bytea prints in hexadecimal: both forms are looked for.
+		for _, secret := range secrets {
+			var n int
+			sql := fmt.Sprintf(`select count(*) from %s r where strpos(r::text, $1) > 0 or strpos(r::text, $2) > 0`, table)
+			check(t, conn.QueryRow(t.Context(), sql, secret, fmt.Sprintf("%x", secret)).Scan(&n))
+			if n > 0 {
+				t.Errorf("%s holds a secret in clear", table)
+			}
+		}
+	}
+}
+
+func TestDropsOfQueues(t *testing.T) {
+	t.Parallel()
+	s, _ := newStore(t)
+	ctx := t.Context()
+	for _, name := range []string{"b", "a"} {
+		must[state.Endpoint](t)(s.AddEndpoint(ctx, "cli:ana", endpoint(name), nil))
+		check(t, s.RemoveEndpoint(ctx, "cli:ana", name, true))
+	}
+	same(t, "drops", []string{"b", "a"}, must[[]string](t)(s.Drops(ctx)))
+	// The new endpoint's events would be deleted with the old one's.
+	_, err := s.AddEndpoint(ctx, "cli:ana", endpoint("b"), nil)
+	if !errors.Is(err, state.ErrConflict) || !strings.Contains(err.Error(), "still to be dropped") {
+		t.Errorf("a name whose queue is to be dropped: %v", err)
+	}
+	check(t, s.Dropped(ctx, "b"))
+	check(t, s.Dropped(ctx, "b"))
+	must[state.Endpoint](t)(s.AddEndpoint(ctx, "cli:ana", endpoint("b"), nil))
+	same(t, "drops", []string{"a"}, must[[]string](t)(s.Drops(ctx)))
+}
+
+func TestRotateSecret(t *testing.T) {
+	t.Parallel()
+	s, dsn := newStore(t)
+	ctx := t.Context()
+	one, two, three := delivery.GenerateSecret(), delivery.GenerateSecret(), delivery.GenerateSecret()
+	must[state.Endpoint](t)(s.AddEndpoint(ctx, "cli:ana", endpoint("crm", "1"), []delivery.Secret{one}))
+
+	e := must[state.Endpoint](t)(s.RotateSecret(ctx, "token:suporte", "crm", two, time.Hour))
+	if len(e.Secrets) != 2 || !e.Secrets[0].Secret.Equal(two) || !e.Secrets[1].Secret.Equal(one) {
+		t.Fatalf("secrets after the first rotation: %v", e.Secrets)
+	}
+	if left := time.Until(e.Secrets[1].Expires); !e.Secrets[0].Expires.IsZero() || left < 59*time.Minute || left > time.Hour {
+		t.Errorf("the old secret expires in %v, the new one at %v", left, e.Secrets[0].Expires)
+	}
+	// A longer overlap does not make the first one last longer.
+	expires := e.Secrets[1].Expires
+	e = must[state.Endpoint](t)(s.RotateSecret(ctx, "token:suporte", "crm", three, 48*time.Hour))
+	if len(e.Secrets) != 3 || !e.Secrets[2].Expires.Equal(expires) {
+		t.Errorf("secrets after the second rotation: %v", e.Secrets)
+	}
+	e = must[state.Endpoint](t)(s.RotateSecret(ctx, "token:suporte", "crm", one, 0))
+	if len(e.Secrets) != 1 || !e.Secrets[0].Secret.Equal(one) || e.Version != 4 {
+		t.Errorf("secrets after a rotation without overlap: %v, version %d", e.Secrets, e.Version)
+	}
+	changes := must[[]state.Change](t)(s.Audit(ctx, state.AuditFilter{Tenant: pointer("1"), Action: "secret.rotate"}, 0, 10))
+	if len(changes) != 3 || !strings.Contains(string(changes[2].After), `"overlap":"1h0m0s"`) {
+		t.Errorf("audit: %+v", changes)
+	}
+	notInClear(t, dsn, one.Reveal()[6:], two.Reveal()[6:], three.Reveal()[6:])
+}
+
+func TestRekey(t *testing.T) {
+	t.Parallel()
+	dsn := database(t, "")
+	ctx := t.Context()
+	before := open(t, dsn, keys(t, "a"))
+	secret := delivery.GenerateSecret()
+	for _, name := range []string{"crm", "erp"} {
+		must[state.Endpoint](t)(before.AddEndpoint(ctx, "cli:ana", endpoint(name), []delivery.Secret{secret}))
+	}
+	must[state.Endpoint](t)(before.RotateSecret(ctx, "cli:ana", "erp", secret, 0)) // one that has expired
+	want := must[[]state.Endpoint](t)(before.Endpoints(ctx))
+
+	var lost *state.KeyError
+	without := open(t, dsn, keys(t, "b"))
+	if _, err := without.Endpoints(ctx); !errors.As(err, &lost) || lost.ID != "a" {
+		t.Errorf("reading without the key: %v", err)
+	}
+	if n, err := without.Rekey(ctx, "cli:ana"); !errors.As(err, &lost) || n != 0 {
+		t.Errorf("rekeying without the key: %d, %v", n, err)
+	}
+	both := open(t, dsn, keys(t, "b", "a"))
+	if n := must[int](t)(both.Rekey(ctx, "cli:ana")); n != 5 {
+		t.Errorf("%d values were encrypted again, want 2 endpoints and 3 secrets", n)
+	}
+	if n := must[int](t)(both.Rekey(ctx, "cli:ana")); n != 0 {
+		t.Errorf("%d values were encrypted again the second time", n)
+	}
+	if diff := cmp.Diff(want, must[[]state.Endpoint](t)(without.Endpoints(ctx)), cmp.Comparer(delivery.Secret.Equal)); diff != "" {
+		t.Errorf("after rekeying, with the new key alone (-want +got):\n%s", diff)
+	}
+	if _, err := before.Endpoint(ctx, "crm"); !errors.As(err, &lost) || lost.ID != "b" {
+		t.Errorf("reading with the old key: %v", err)
+	}
+
+	// Half way through, a value that cannot be read: nothing is changed.
+	must[state.Endpoint](t)(open(t, dsn, keys(t, "c")).AddEndpoint(ctx, "cli:ana", endpoint("loja"), nil))
+	if _, err := open(t, dsn, keys(t, "d", "b")).Rekey(ctx, "cli:ana"); !errors.As(err, &lost) || lost.ID != "c" || !strings.Contains(err.Error(), `"loja"`) {
+		t.Errorf("rekeying with a lost key: %v", err)
+	}
+	if _, err := without.Endpoint(ctx, "crm"); err != nil {
+		t.Errorf("a refused rekey has changed something: %v", err)
+	}
+	// What cannot be read can still be removed.
+	check(t, without.RemoveEndpoint(ctx, "cli:ana", "loja", false))
+	if n := must[int](t)(open(t, dsn, keys(t, "d", "b")).Rekey(ctx, "cli:ana")); n != 5 {
+		t.Errorf("%d values, want 5", n)
+	}
+}
+
+func TestNoKeys(t *testing.T) {
+	t.Parallel()
+	s := open(t, database(t, ""), nil)
+	_, err := s.AddEndpoint(t.Context(), "cli:ana", endpoint("crm"), nil)
+	if !errors.Is(err, state.ErrKeys) {
+		t.Errorf("adding without keys: %v", err)
+	}
+	same(t, "endpoints", []state.Endpoint{}, must[[]state.Endpoint](t)(s.Endpoints(t.Context())))
+}
+
+// TestConcurrentChanges has ten editors of one endpoint, who each read it
+// again when somebody was faster.
+func TestConcurrentChanges(t *testing.T) {
+	t.Parallel()
+	s, _ := newStore(t)
+	ctx := t.Context()
+	must[state.Endpoint](t)(s.AddEndpoint(ctx, "cli:ana", endpoint("crm"), nil))
+	const editors = 10
+	errs := make(chan error, editors)
+	for range editors {
+		go func() {
+			for {
+				e, err := s.Endpoint(ctx, "crm")
+				if err == nil {
+					e.Document = append(e.Document[:len(e.Document)-1:len(e.Document)-1], `,"n":1}`...)
+					_, err = s.UpdateEndpoint(ctx, "cli:ana", e)
+				}
+				if !errors.Is(err, state.ErrConflict) {
+					errs <- err
+					return
+				}
+			}
+		}()
+	}
+	for range editors {
+		check(t, <-errs)
+	}
+	e := must[state.Endpoint](t)(s.Endpoint(ctx, "crm"))
+	if n := strings.Count(string(e.Document), `"n":1`); n != editors || e.Version != editors+1 {
+		t.Errorf("%d of %d changes are there, version %d", n, editors, e.Version)
+	}
+}

@@ -1,0 +1,24 @@
+package state
+
+// Encode and Decode are the escaping of texts for a server's encoding.
+func Encode(server, text string) string { return encodingOf(server).encode(text) }
+
+// Decode undoes Encode.
+func Decode(text string) string { return decode(text) }
+
+// ASCIIJSON is how JSON is stored.
+func ASCIIJSON(text []byte) []byte { return asciiJSON(text) }
+
+// Seal and Unseal are what the keyring does to values.
+func (k *Keyring) Seal(place string, plain []byte) []byte { return k.seal(place, plain) }
+
+// Unseal undoes Seal.
+func (k *Keyring) Unseal(place, what string, sealed []byte) ([]byte, error) {
+	return k.open(place, what, sealed)
+}
+
+// WithoutClaim is the job as its row, without what a worker has of it.
+func (j Job) WithoutClaim() Job {
+	j.claim = claim{}
+	return j
+}

@@ -1,0 +1,304 @@
+package state_test
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"gancho/delivery"
+	"gancho/internal/state"
+)
+
+// send runs a claimed job to its end, as a bridge does, and returns what it sent.
+func send(t *testing.T, s *state.Store, j *state.Job, n int) []delivery.Message {
+	t.Helper()
+	var sent []delivery.Message
+	for {
+		page := must[state.JobPage](t)(s.JobPage(t.Context(), j, n))
+		sent = append(sent, page.Messages...)
+		check(t, s.AdvanceJob(t.Context(), j, page))
+		if page.Last {
+			check(t, s.FinishJob(t.Context(), j, state.Done, ""))
+			return sent
+		}
+	}
+}
+
+func ids(messages []delivery.Message) []string {
+	out := []string{}
+	for i := range messages {
+		out = append(out, messages[i].ID)
+	}
+	return out
+}
+
+func TestResend(t *testing.T) {
+	t.Parallel()
+	s, _ := newStore(t)
+	ctx := t.Context()
+	var all []state.KeptEvent
+	for n := range 100 {
+		e := event(n)
+		// Three days, and many events of one commit.
+		e.Time = noon.AddDate(0, 0, n/40).Add(time.Duration(n/10) * time.Second)
+		if n%4 == 0 {
+			e.Type, e.Tenant, e.Previous, e.Unchanged = "cliente.novo", "2", []byte(`{}`), []byte(`["a"]`)
+		}
+		all = append(all, e)
+	}
+	mixed := slices.Clone(all)
+	slices.Reverse(mixed)
+	check(t, s.WriteEvents(ctx, mixed[30:]))
+	check(t, s.WriteEvents(ctx, mixed))
+	changed := mixed[0]
+	changed.Data = []byte(`"outro"`)
+	check(t, s.WriteEvents(ctx, []state.KeptEvent{changed})) // it is there: it stays as it was
+
+	for name, c := range map[string]struct {
+		filter state.Filter
+		takes  func(i int) bool
+	}{
+		"all":         {state.Filter{}, func(int) bool { return true }},
+		"ids":         {state.Filter{Webhooks: []string{"abc-0007", "abc-0093"}}, func(i int) bool { return i == 7 || i == 93 }},
+		"key":         {state.Filter{Key: "3"}, func(i int) bool { return i%10 == 3 }},
+		"pattern":     {state.Filter{Events: []string{"cli*"}}, func(i int) bool { return i%4 == 0 }},
+		"tenants":     {state.Filter{Tenants: []string{"2"}}, func(i int) bool { return i%4 == 0 }},
+		"from and to": {state.Filter{From: all[20].Time, To: all[60].Time}, func(i int) bool { return i >= 20 && i < 60 }},
+		"none":        {state.Filter{Events: []string{"x*"}}, func(int) bool { return false }},
+	} {
+		t.Run(name, func(t *testing.T) {
+			want := []delivery.Message{}
+			for i := range all {
+				if c.takes(i) {
+					m := all[i].Message
+					m.Replay = true
+					want = append(want, m)
+				}
+			}
+			same(t, "dry run", int64(len(want)), must[int64](t)(s.CountEvents(ctx, c.filter)))
+			made := must[state.Job](t)(s.CreateJob(ctx, "cli:ana", state.Job{Kind: state.Resend, Endpoint: "crm", Filter: c.filter, Rate: 50}))
+			if made.State != state.Queued || made.Total != int64(len(want)) || made.Actor != "cli:ana" || made.Rate != 50 {
+				t.Errorf("made: %+v", made)
+			}
+			j := must[*state.Job](t)(s.ClaimJob(ctx, "w", time.Minute))
+			same(t, "claimed", made.ID, j.ID)
+			sent := send(t, s, j, 7)
+			same(t, "sent", want, append([]delivery.Message{}, sent...))
+			done := must[state.Job](t)(s.Job(ctx, made.ID, ""))
+			if done.State != state.Done || done.Sent != made.Total || done.Finished.IsZero() || done.Started.IsZero() {
+				t.Errorf("done: %+v", done)
+			}
+		})
+	}
+	if j := must[*state.Job](t)(s.ClaimJob(ctx, "w", time.Minute)); j != nil {
+		t.Errorf("there is still a job: %+v", j)
+	}
+}
+
+// TestRedriveEnds: what dies again while it is redriven is not taken again.
+func TestRedriveEnds(t *testing.T) {
+	t.Parallel()
+	s, _ := newStore(t)
+	ctx := t.Context()
+	var dead []state.DeadLetter
+	for n := range 30 {
+		dead = append(dead, deadLetter("crm", n))
+	}
+	check(t, s.WriteDead(ctx, append(dead, deadLetter("erp", 1))))
+	j := must[state.Job](t)(s.CreateJob(ctx, "cli:ana", state.Job{Kind: state.Redrive, Endpoint: "crm"}))
+	same(t, "total", int64(30), j.Total)
+	claimed := must[*state.Job](t)(s.ClaimJob(ctx, "w", time.Minute))
+	var sent []string
+	for round := 1; ; round++ {
+		page := must[state.JobPage](t)(s.JobPage(ctx, claimed, 10))
+		sent = append(sent, ids(page.Messages)...)
+		check(t, s.AdvanceJob(ctx, claimed, page))
+		for i := range page.Messages {
+			again := deadLetter("crm", 1000*round+i)
+			again.Message = page.Messages[i]
+			check(t, s.WriteDead(ctx, []state.DeadLetter{again}))
+		}
+		if page.Last {
+			break
+		}
+		if round > 10 {
+			t.Fatal("the redrive does not end")
+		}
+	}
+	var want []string
+	for i := range dead {
+		want = append(want, dead[i].Message.ID)
+	}
+	same(t, "sent", want, sent)
+	same(t, "dead again", int64(30), must[int64](t)(s.CountDead(ctx, state.Filter{Endpoint: "crm"})))
+	same(t, "another endpoint's", int64(1), must[int64](t)(s.CountDead(ctx, state.Filter{Endpoint: "erp"})))
+}
+
+// TestTwoWorkers: one dies with a page sent and not written down; the other
+// goes on at this page when the lease is over, and the dead one, come back,
+// can do nothing more.
+func TestTwoWorkers(t *testing.T) {
+	t.Parallel()
+	s, dsn := newStore(t)
+	ctx := t.Context()
+	for n := range 40 {
+		check(t, s.WriteDead(ctx, []state.DeadLetter{deadLetter("crm", n)}))
+	}
+	must[state.Job](t)(s.CreateJob(ctx, "cli:ana", state.Job{Kind: state.Redrive, Endpoint: "crm"}))
+	first := must[*state.Job](t)(s.ClaimJob(ctx, "first", time.Minute))
+	if other := must[*state.Job](t)(s.ClaimJob(ctx, "second", time.Minute)); other != nil {
+		t.Fatalf("both workers have the job")
+	}
+	page := must[state.JobPage](t)(s.JobPage(ctx, first, 10))
+	check(t, s.AdvanceJob(ctx, first, page))
+	lost := must[state.JobPage](t)(s.JobPage(ctx, first, 10)) // sent, and then killed
+
+	execute(t, dsn, `update gancho.jobs set leased = now() - interval '1 second'`)
+	second := must[*state.Job](t)(s.ClaimJob(ctx, "second", time.Minute))
+	if second == nil {
+		t.Fatal("a job whose worker is dead is not taken over")
+	}
+	next := must[state.JobPage](t)(s.JobPage(ctx, second, 10))
+	same(t, "the page after the takeover", ids(lost.Messages), ids(next.Messages))
+	check(t, s.AdvanceJob(ctx, second, next))
+
+	if err := s.AdvanceJob(ctx, first, lost); !errors.Is(err, state.ErrConflict) {
+		t.Errorf("the first worker goes on: %v", err)
+	}
+	if err := s.FinishJob(ctx, first, state.Done, ""); !errors.Is(err, state.ErrConflict) {
+		t.Errorf("the first worker ends the job: %v", err)
+	}
+	same(t, "left", int64(20), must[int64](t)(s.CountDead(ctx, state.Filter{})))
+
+	// An orderly end gives it back.
+	check(t, s.FinishJob(ctx, second, state.Queued, ""))
+	third := must[*state.Job](t)(s.ClaimJob(ctx, "third", time.Minute))
+	same(t, "sent by the third", 20, len(send(t, s, third, 7)))
+	done := must[state.Job](t)(s.Job(ctx, third.ID, ""))
+	same(t, "sent", int64(40), done.Sent)
+}
+
+// TestLeaseIsRenewed: a worker that waits for its queue keeps its job.
+func TestLeaseIsRenewed(t *testing.T) {
+	t.Parallel()
+	s, dsn := newStore(t)
+	ctx := t.Context()
+	must[state.Job](t)(s.CreateJob(ctx, "cli:ana", state.Job{Kind: state.Resend, Endpoint: "crm"}))
+	j := must[*state.Job](t)(s.ClaimJob(ctx, "w", time.Hour))
+	execute(t, dsn, `update gancho.jobs set leased = now() - interval '1 second'`)
+	check(t, s.AdvanceJob(ctx, j, state.JobPage{}))
+	if left := query[float64](t, dsn, `select extract(epoch from leased - now()) from gancho.jobs`); left < 3500 {
+		t.Errorf("the lease lasts %v s, want an hour", left)
+	}
+	if other := must[*state.Job](t)(s.ClaimJob(ctx, "other", time.Hour)); other != nil {
+		t.Error("another worker has it")
+	}
+}
+
+// TestManyWorkers claim many jobs: each has one worker.
+func TestManyWorkers(t *testing.T) {
+	t.Parallel()
+	s, _ := newStore(t)
+	ctx := t.Context()
+	const jobs, workers = 20, 8
+	for n := range jobs {
+		must[state.Job](t)(s.CreateJob(ctx, "cli:ana", state.Job{Kind: state.Resend, Endpoint: fmt.Sprint("ep", n)}))
+	}
+	claimed, errs := make(chan int64, 2*jobs), make(chan error, workers)
+	for w := range workers {
+		go func() {
+			for {
+				j, err := s.ClaimJob(ctx, fmt.Sprint("w", w), time.Minute)
+				if err != nil || j == nil {
+					errs <- err
+					return
+				}
+				claimed <- j.ID
+			}
+		}()
+	}
+	for range workers {
+		check(t, <-errs)
+	}
+	close(claimed)
+	seen := map[int64]bool{}
+	for id := range claimed {
+		if seen[id] {
+			t.Errorf("job %d has two workers", id)
+		}
+		seen[id] = true
+	}
+	// A job that nobody got because others were looking at it waits for the next claim.
+	for j := must[*state.Job](t)(s.ClaimJob(ctx, "last", time.Minute)); j != nil; j = must[*state.Job](t)(s.ClaimJob(ctx, "last", time.Minute)) {
+		seen[j.ID] = true
+	}
+	same(t, "claimed", jobs, len(seen))
+}
+
+func TestCancelJob(t *testing.T) {
+	t.Parallel()
+	s, _ := newStore(t)
+	ctx := t.Context()
+	check(t, s.WriteEvents(ctx, []state.KeptEvent{event(1), event(2), event(3)}))
+	made := must[state.Job](t)(s.CreateJob(ctx, "token:a", state.Job{Kind: state.Resend, Endpoint: "crm", Tenant: "1"}))
+	other := must[state.Job](t)(s.CreateJob(ctx, "token:b", state.Job{Kind: state.Resend, Endpoint: "erp", Tenant: "2"}))
+	free := must[state.Job](t)(s.CreateJob(ctx, "cli:ana", state.Job{Kind: state.Redrive, Endpoint: "erp"}))
+	same(t, "the redrive's filter", state.Filter{Endpoint: "erp"}, free.Filter)
+
+	list := func(tenant string, before int64, n int) (out []int64) {
+		t.Helper()
+		for _, j := range must[[]state.Job](t)(s.Jobs(ctx, tenant, before, n)) {
+			out = append(out, j.ID)
+		}
+		return out
+	}
+	same(t, "all", []int64{free.ID, other.ID, made.ID}, list("", 0, 10))
+	same(t, "second page", []int64{other.ID}, list("", free.ID, 1))
+	same(t, "the tenant's", []int64{made.ID}, list("1", 0, 10))
+	same(t, "no tenant's", []int64(nil), list("3", 0, 10))
+	same(t, "one", made.WithoutClaim().ID, must[state.Job](t)(s.Job(ctx, made.ID, "1")).ID)
+
+	for what, err := range map[string]error{
+		"another's":         second2(s.Job(ctx, made.ID, "2")),
+		"none":              second2(s.Job(ctx, 99, "")),
+		"cancel another's":  second2(s.CancelJob(ctx, "token:b", made.ID, "2")),
+		"cancel everyone's": second2(s.CancelJob(ctx, "token:b", free.ID, "2")),
+	} {
+		if !errors.Is(err, state.ErrNotFound) {
+			t.Errorf("%s: %v, want ErrNotFound", what, err)
+		}
+	}
+
+	j := must[*state.Job](t)(s.ClaimJob(ctx, "w", time.Minute))
+	same(t, "the oldest is claimed", made.ID, j.ID)
+	page := must[state.JobPage](t)(s.JobPage(ctx, j, 2))
+	check(t, s.AdvanceJob(ctx, j, page))
+	canceled := must[state.Job](t)(s.CancelJob(ctx, "token:a", made.ID, "1"))
+	if canceled.State != state.Canceled || canceled.Sent != 2 || canceled.Finished.IsZero() {
+		t.Errorf("canceled: %+v", canceled)
+	}
+	next := must[state.JobPage](t)(s.JobPage(ctx, j, 2))
+	if err := s.AdvanceJob(ctx, j, next); !errors.Is(err, state.ErrConflict) {
+		t.Errorf("going on with a canceled job: %v", err)
+	}
+	if _, err := s.CancelJob(ctx, "token:a", made.ID, "1"); !errors.Is(err, state.ErrConflict) {
+		t.Errorf("canceling again: %v", err)
+	}
+	failed := must[*state.Job](t)(s.ClaimJob(ctx, "w", time.Minute))
+	check(t, s.FinishJob(ctx, failed, state.Failed, "o endpoint não existe €"))
+	stored := must[state.Job](t)(s.Job(ctx, failed.ID, ""))
+	if stored.State != state.Failed || stored.Error != "o endpoint não existe €" {
+		t.Errorf("failed: %+v", stored)
+	}
+	var actions []string
+	for _, c := range must[[]state.Change](t)(s.Audit(ctx, state.AuditFilter{Tenant: pointer("1")}, 0, 10)) {
+		actions = append(actions, c.Actor+" "+c.Action+" "+c.Object)
+		if !strings.Contains(string(c.After), `"total":3`) {
+			t.Errorf("audit: %s", c.After)
+		}
+	}
+	same(t, "audit", []string{"token:a resend.cancel endpoint/crm", "token:a resend.create endpoint/crm"}, actions)
+}
