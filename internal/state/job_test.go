@@ -137,6 +137,37 @@ func TestRedriveEnds(t *testing.T) {
 	same(t, "another endpoint's", int64(1), must[int64](t)(s.CountDead(ctx, state.Filter{Endpoint: "erp"})))
 }
 
+// TestLargeBodies: a page ends where its bodies become too many for memory,
+// and the job does not.
+func TestLargeBodies(t *testing.T) {
+	t.Parallel()
+	s, _ := newStore(t)
+	ctx := t.Context()
+	const size, n = 3 << 20, 10
+	for i := range n {
+		e, d := event(i), deadLetter("crm", i)
+		e.Data = []byte(strings.Repeat("x", size))
+		d.Data = e.Data
+		check(t, s.WriteEvents(ctx, []state.KeptEvent{e}))
+		check(t, s.WriteDead(ctx, []state.DeadLetter{d}))
+	}
+	for _, kind := range []state.JobKind{state.Resend, state.Redrive} {
+		must[state.Job](t)(s.CreateJob(ctx, "cli:ana", state.Job{Kind: kind, Endpoint: "crm"}))
+		j := must[*state.Job](t)(s.ClaimJob(ctx, "w", time.Minute))
+		var pages []int
+		for {
+			page := must[state.JobPage](t)(s.JobPage(ctx, j, n))
+			check(t, s.AdvanceJob(ctx, j, page))
+			pages = append(pages, len(page.Messages))
+			if page.Last {
+				break
+			}
+		}
+		check(t, s.FinishJob(ctx, j, state.Done, ""))
+		same(t, string(kind)+": messages of the pages", []int{3, 3, 3, 1}, pages)
+	}
+}
+
 // TestTwoWorkers: one dies with a page sent and not written down; the other
 // goes on at this page when the lease is over, and the dead one, come back,
 // can do nothing more.

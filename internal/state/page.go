@@ -41,8 +41,9 @@ func (s *Store) jobWhere(ctx context.Context, j *Job) (*where, error) {
 	return s.where(ctx, &f, eventsTable)
 }
 
-// JobPage reads up to n events from the job's position on: kept events in
-// commit order, dead letters in the order in which they were given up.
+// JobPage reads up to n events, and about 8 MiB of bodies, from the job's
+// position on: kept events in commit order, dead letters in the order in which
+// they were given up.
 func (s *Store) JobPage(ctx context.Context, j *Job, n int) (JobPage, error) {
 	w, err := s.jobWhere(ctx, j)
 	if err != nil {
@@ -69,15 +70,15 @@ func (s *Store) deadPage(ctx context.Context, j *Job, w *where, n int) (JobPage,
 		}
 	}
 	w.add("id > %s and id <= %s", after, j.claim.ceiling)
-	sql := `select id, ` + eventColumns + ` from gancho.dead_letters` + w.sql() + ` order by id limit ` + w.param(n)
+	sql := pageSQL("id, "+eventColumns, deadTable+w.sql(), "id", w.param(n))
 	p := JobPage{position: j.Cursor}
+	var id, found int64
 	rows, err := s.pool.Query(ctx, sql, w.args...)
 	if err != nil {
 		return p, err
 	}
-	var id int64
 	events, err := pgx.CollectRows(rows, func(row pgx.CollectableRow) (KeptEvent, error) {
-		e, err := scanEvent(leadingColumns{row, []any{&id}})
+		e, err := scanEvent(leadingColumns{row, []any{&found, &id}})
 		p.dead = append(p.dead, id)
 		return e, err
 	})
@@ -87,8 +88,23 @@ func (s *Store) deadPage(ctx context.Context, j *Job, w *where, n int) (JobPage,
 	if len(p.dead) > 0 {
 		p.position = strconv.FormatInt(p.dead[len(p.dead)-1], 10)
 	}
-	p.fill(events, n)
+	p.fill(events, found, n)
 	return p, nil
+}
+
+// maxPageBytes bounds the memory that a page takes: it ends with the message
+// that exceeds it.
+const maxPageBytes = 8 << 20
+
+// pageSQL makes the query of a page of at most n rows, of those that fit into
+// maxPageBytes, each with the number of those that would follow without that
+// bound. The lengths of bodies are read without the bodies.
+func pageSQL(columns, from, order, n string) string {
+	return fmt.Sprintf(`select found, %[1]s from (
+			select *, count(*) over () as found,
+				sum(octet_length(data) + coalesce(octet_length(previous), 0)) over (order by %[3]s rows between unbounded preceding and 1 preceding) as before
+			from (select %[1]s from %[2]s order by %[3]s limit %[4]s) rows
+		) page where before is null or before < %[5]d order by %[3]s`, columns, from, order, n, maxPageBytes)
 }
 
 func (s *Store) eventPage(ctx context.Context, j *Job, w *where, n int) (JobPage, error) {
@@ -101,13 +117,16 @@ func (s *Store) eventPage(ctx context.Context, j *Job, w *where, n int) (JobPage
 		w.add("committed >= %s", committed)
 		w.add("(committed, webhook_id) > (%s, %s)", committed, s.text.encode(id))
 	}
-	sql := `select ` + eventColumns + ` from gancho.events` + w.sql() + ` order by committed, webhook_id limit ` + w.param(n)
+	sql := pageSQL(eventColumns, eventsTable+w.sql(), "committed, webhook_id", w.param(n))
 	p := JobPage{position: j.Cursor}
+	var found int64
 	rows, err := s.pool.Query(ctx, sql, w.args...)
 	if err != nil {
 		return p, err
 	}
-	events, err := pgx.CollectRows(rows, scanEvent)
+	events, err := pgx.CollectRows(rows, func(row pgx.CollectableRow) (KeptEvent, error) {
+		return scanEvent(leadingColumns{row, []any{&found}})
+	})
 	if err != nil {
 		return p, err
 	}
@@ -115,7 +134,7 @@ func (s *Store) eventPage(ctx context.Context, j *Job, w *where, n int) (JobPage
 		last := &events[len(events)-1]
 		p.position = strconv.FormatInt(last.Time.UnixMicro(), 10) + " " + s.text.encode(last.ID)
 	}
-	p.fill(events, n)
+	p.fill(events, found, n)
 	return p, nil
 }
 
@@ -128,11 +147,12 @@ func parseEventPosition(text string) (time.Time, string, error) {
 	return time.UnixMicro(n), decode(id), nil
 }
 
-func (p *JobPage) fill(events []KeptEvent, n int) {
+// fill takes the events of a page, of found ones, of at most n.
+func (p *JobPage) fill(events []KeptEvent, found int64, n int) {
 	for i := range events {
 		p.Messages = append(p.Messages, events[i].Message)
 	}
-	p.Last = len(events) < n
+	p.Last = found < int64(n) && int64(len(events)) == found
 }
 
 // leadingColumns lets a scan function read a row that has more columns before its own.

@@ -18,6 +18,8 @@ const (
 	// "gancho-p" in ASCII.
 	partitionLock = 0x67616e63686f2d70
 	dayFormat     = "20060102"
+	// minForget is how long people can see a job that is over, whatever is kept.
+	minForget = 7 * 24 * time.Hour
 )
 
 // partitioned are the tables with a partition for each day, UTC.
@@ -86,8 +88,8 @@ func (s *Store) makePartition(ctx context.Context, table, name string, day time.
 // Maintain makes the partitions of the days to come and drops those of days
 // that have ended longer ago than kept events and the log are to be kept
 // (events by their commit, attempts by their own time; 0: nothing is kept). It
-// forgets secrets and jobs that ended before the log's. It may run in every
-// process at any time.
+// forgets secrets and jobs that ended before the log's, a week at least. It may
+// run in every process at any time.
 func (s *Store) Maintain(ctx context.Context, keepEvents, keepLog time.Duration) error {
 	now := time.Now()
 	keep := map[string]time.Duration{attemptsTable: keepLog, eventsTable: keepEvents}
@@ -103,7 +105,7 @@ func (s *Store) Maintain(ctx context.Context, keepEvents, keepLog time.Duration)
 			return fmt.Errorf("drop partitions of %s: %w", table, explain(err))
 		}
 	}
-	return s.forget(ctx, now.Add(-keepLog))
+	return s.forget(ctx, now.Add(-max(keepLog, minForget)))
 }
 
 // dropDays drops the partitions of days that ended before a time.

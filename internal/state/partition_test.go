@@ -67,6 +67,11 @@ func TestMaintain(t *testing.T) {
 
 	revision := query[int](t, dsn, `select n from gancho.revision`)
 	check(t, s.Maintain(ctx, 0, 0))
+	same(t, "secrets of this week", 2, query[int](t, dsn, `select count(*) from gancho.secrets`))
+	same(t, "revision after nothing has changed", revision, query[int](t, dsn, `select n from gancho.revision`))
+	execute(t, dsn, `alter table gancho.secrets disable trigger bump; update gancho.secrets set expires = expires - interval '8 days';
+		alter table gancho.secrets enable trigger bump; update gancho.jobs set finished = finished - interval '8 days'`)
+	check(t, s.Maintain(ctx, 0, 0))
 	same(t, "days of events, none kept", []int{0, 1, 2}, days(t, dsn, "events"))
 	same(t, "secrets", 1, query[int](t, dsn, `select count(*) from gancho.secrets`))
 	same(t, "jobs", 0, query[int](t, dsn, `select count(*) from gancho.jobs`))

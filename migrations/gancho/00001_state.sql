@@ -108,8 +108,8 @@ CREATE TABLE gancho.attempts (
     PRIMARY KEY (time, endpoint, entry, number)
 ) PARTITION BY RANGE (time);
 CREATE INDEX attempts_endpoint ON gancho.attempts (endpoint, time, entry, number);
-CREATE INDEX attempts_key ON gancho.attempts (left(tenant, 128), left(key, 128), time);
-CREATE INDEX attempts_any_key ON gancho.attempts (left(key, 128), time);
+CREATE INDEX attempts_tenant ON gancho.attempts (left(tenant, 128), time);
+CREATE INDEX attempts_key ON gancho.attempts (left(key, 128), left(tenant, 128), time);
 CREATE INDEX attempts_webhook ON gancho.attempts (webhook_id);
 CREATE INDEX attempts_failed ON gancho.attempts (outcome, time) WHERE outcome <> 'delivered';
 
