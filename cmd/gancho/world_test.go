@@ -112,9 +112,10 @@ http:
   listen: 127.0.0.1:0
 rules: [rules.yaml]
 %s
-endpoints:
-%s
-`, w.dsn, w.slot(), w.source, w.redis.URL(), w.extra, strings.Join(w.endpoints, "\n"))
+`, w.dsn, w.slot(), w.source, w.redis.URL(), w.extra)
+	if len(w.endpoints) > 0 {
+		config += "endpoints:\n" + strings.Join(w.endpoints, "\n") + "\n"
+	}
 	path := filepath.Join(w.dir, "gancho.yaml")
 	for name, text := range map[string]string{path: config, filepath.Join(w.dir, "rules.yaml"): w.rules} {
 		if err := os.WriteFile(name, []byte(text), 0o600); err != nil {

@@ -1,0 +1,200 @@
+package main_test
+
+import (
+	"fmt"
+	"net/http"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+)
+
+// trickle is a load of one transaction every few milliseconds.
+func trickle(t *testing.T, dsn string) *load {
+	pace := make(chan struct{})
+	done := make(chan struct{})
+	l := startLoad(t, dsn, pace)
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		tick := time.NewTicker(5 * time.Millisecond)
+		defer tick.Stop()
+		for {
+			select {
+			case <-done:
+				return
+			case <-tick.C:
+			}
+			select {
+			case pace <- struct{}{}:
+			case <-done:
+				return
+			}
+		}
+	}()
+	t.Cleanup(func() { close(done); <-ended })
+	return l
+}
+
+// rowsOf are the rows of the arrivals in the order of their commits, each once.
+func rowsOf(all []arrival) []int {
+	var rows []int
+	seen := map[string]bool{}
+	for _, a := range all {
+		if id, err := strconv.Atoi(a.field("id")); err == nil && !seen[a.id] {
+			rows = append(rows, id)
+			seen[a.id] = true
+		}
+	}
+	slices.Sort(rows)
+	return rows
+}
+
+// TestStoredEndpoints changes endpoints while events flow, one process
+// capturing and another delivering. Each change is seen within a second in
+// both, and nothing is lost or repeated.
+func TestStoredEndpoints(t *testing.T) {
+	t.Parallel()
+	s := newStateful(t, pg, nil, loadTable)
+	s.rules = loadRules
+	all, first, second := newReceiver(t, nil), newReceiver(t, nil), newReceiver(t, nil)
+	s.endpoint("file", all.url())
+	capture := s.run("--only", "capture")
+	deliver := s.start("run", "--only", "deliver", "--config", s.write())
+	deliver.waitLog("bridge is ready")
+	s.add(capture, "crm", first.url())
+	l := trickle(t, s.dsn)
+
+	within := func(what string, r *receiver, from time.Time, cond func([]arrival) bool) []arrival {
+		t.Helper()
+		got := r.waitFor(30*time.Second, what, cond)
+		if took := time.Since(from); took > time.Second {
+			t.Errorf("%s took %v, more than a second", what, took)
+		}
+		return got
+	}
+	some := func(a []arrival) bool { return len(a) > 0 }
+	first.waitFor(30*time.Second, "events of the added endpoint", some)
+
+	// A second endpoint for the same events.
+	from := time.Now()
+	s.add(capture, "erp", second.url())
+	within("the second endpoint", second, from, some)
+
+	// An edit moves the events that follow to another address.
+	moved := newReceiver(t, nil)
+	from = time.Now()
+	s.call(deliver, http.MethodPatch, "/endpoints/crm", `{"url": "`+moved.url()+`"}`, nil)
+	within("the edit", moved, from, some)
+
+	// Paused: nothing is sent, everything is kept.
+	s.call(capture, http.MethodPost, "/endpoints/erp/pause", "", nil)
+	deadline := time.After(time.Second)
+	<-deadline
+	before, _ := second.snapshot()
+	l.waitRows(100)
+	if now, _ := second.snapshot(); len(now) != len(before) {
+		t.Errorf("%d events were sent a second after the endpoint was paused", len(now)-len(before))
+	}
+	from = time.Now()
+	s.call(capture, http.MethodPost, "/endpoints/erp/activate", "", nil)
+	within("the activation", second, from, func(a []arrival) bool { return len(a) > len(before) })
+
+	// Removed without its queue: nothing more comes, the others go on.
+	l.waitRows(50)
+	s.call(capture, http.MethodDelete, "/endpoints/erp", "", nil)
+	deadline = time.After(time.Second)
+	<-deadline
+	gone, _ := second.snapshot()
+	l.waitRows(100)
+	if now, _ := second.snapshot(); len(now) != len(gone) {
+		t.Errorf("%d events were sent a second after the endpoint was removed", len(now)-len(gone))
+	}
+	rows := l.stop()
+	checkDelivery(t, all.waitCount(rows), rows)
+
+	// crm got each event once from its first on, at one address or the other.
+	a, _ := first.snapshot()
+	beginning := rowsOf(a)[0]
+	want := rows - beginning + 1
+	moved.waitFor(30*time.Second, "all events of the edited endpoint", func(b []arrival) bool { return len(rowsOf(append(slices.Clone(a), b...))) >= want })
+	b, _ := moved.snapshot()
+	a, _ = first.snapshot()
+	checkRun(t, "crm", append(slices.Clone(a), b...))
+	// erp did from its first to its last.
+	checkRun(t, "erp", gone)
+	for _, p := range []*bridge{capture, deliver} {
+		p.stop()
+	}
+}
+
+// checkRun checks that the arrivals are each row of a range, once.
+func checkRun(t *testing.T, what string, all []arrival) {
+	t.Helper()
+	rows := rowsOf(all)
+	if len(rows) == 0 || len(all) != len(rows) {
+		t.Fatalf("%s: %d arrivals of %d events", what, len(all), len(rows))
+	}
+	missing := 0
+	for i := 1; i < len(rows); i++ {
+		missing += rows[i] - rows[i-1] - 1
+	}
+	if missing > 0 {
+		t.Errorf("%s: %d of the rows %d to %d are missing", what, missing, rows[0], rows[len(rows)-1])
+	}
+}
+
+// TestStoredEndpointClash: an endpoint of the file wins over a stored one of
+// the same name, and says so.
+func TestStoredEndpointClash(t *testing.T) {
+	t.Parallel()
+	s := newStateful(t, pg, nil, loadTable)
+	s.rules = loadRules
+	file, stored := newReceiver(t, nil), newReceiver(t, nil)
+	b := s.run()
+	s.add(b, "crm", stored.url())
+	s.exec("insert into eventos (cliente_id, seq) values (1, 1)")
+	stored.waitCount(1)
+	b.stop()
+	s.endpoint("crm", file.url())
+	b = s.run()
+	b.waitLog("have the same name")
+	s.exec("insert into eventos (cliente_id, seq) values (1, 2)")
+	file.waitCount(1)
+	if all, _ := stored.snapshot(); len(all) != 1 {
+		t.Errorf("the stored endpoint got %d events", len(all))
+	}
+	b.stop()
+}
+
+// TestStateNeedsMigration: without --create a bridge says what is missing.
+func TestStateNeedsMigration(t *testing.T) {
+	t.Parallel()
+	s := newStateful(t, pg, nil, loadTable)
+	s.rules = loadRules
+	b := s.start("run", "--config", s.write())
+	b.wait(1)
+	if !strings.Contains(b.text(), "gancho migrate") {
+		t.Errorf("it ended with:\n%s", b.text())
+	}
+}
+
+// TestWrongStateKey names the place.
+func TestWrongStateKey(t *testing.T) {
+	t.Parallel()
+	s := newStateful(t, pg, nil, loadTable)
+	s.rules = loadRules
+	s.extra = "state: {key: curta}"
+	b := s.start("run", "--config", s.write())
+	b.wait(1)
+	if !strings.Contains(b.text(), "gancho.yaml:") || !strings.Contains(b.text(), "state.key") {
+		t.Errorf("it ended with:\n%s", b.text())
+	}
+}
+
+// events are n rows of the load's table, written in one transaction.
+func (s *stateful) events(from, n int) {
+	s.t.Helper()
+	s.exec(fmt.Sprintf("insert into eventos (cliente_id, seq) select g %% 20, g from generate_series(%d, %d) g", from, from+n-1))
+}

@@ -1,0 +1,129 @@
+package main_test
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"io"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/rs/zerolog"
+
+	"gancho/internal/state"
+	"gancho/internal/testservers"
+)
+
+// stateful is a world with a state database, driven as people do: over the API
+// of a bridge, and looked at in its tables.
+type stateful struct {
+	*world
+	stateDSN, key, token string
+}
+
+// newStateful makes a world whose state is in a database of its own on the
+// server; lines are more of the state section.
+func newStateful(t *testing.T, server *testservers.Postgres, lines []string, statements ...string) *stateful {
+	t.Helper()
+	key, err := state.GenerateKey("teste")
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := &stateful{world: newWorld(t, testservers.RedisOptions{}, statements...), stateDSN: server.Database(t, ""), key: key}
+	s.extra = "state:\n" + strings.Join(prefix("  ", append([]string{"dsn: " + s.stateDSN, "key: " + key}, lines...)), "\n")
+	return s
+}
+
+// store opens the state database, which a bridge has migrated, and ends with the test.
+func (s *stateful) store() *state.Store {
+	s.t.Helper()
+	keys, err := state.ParseKeys(s.key)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	store, err := state.Open(context.Background(), state.Options{DSN: s.stateDSN, Keyring: keys, Logger: zerolog.Nop()})
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	s.t.Cleanup(store.Close)
+	return store
+}
+
+// call makes an API call of an administrator to a bridge, and decodes the
+// answer into out unless that is nil.
+func (s *stateful) call(b *bridge, method, path, body string, out any) {
+	s.t.Helper()
+	if s.token == "" {
+		_, text, err := s.store().CreateToken(context.Background(), "test", state.Token{Name: "test", Role: state.Admin})
+		if err != nil {
+			s.t.Fatal(err)
+		}
+		s.token = text
+	}
+	req, err := http.NewRequestWithContext(context.Background(), method, "http://"+b.listening()+"/api/v1"+path, strings.NewReader(body))
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	req.Header.Set("Authorization", "Bearer "+s.token)
+	if body != "" {
+		req.Header.Set("Content-Type", "application/json")
+	}
+	res, err := http.DefaultClient.Do(req)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	defer func() { _ = res.Body.Close() }()
+	text, err := io.ReadAll(res.Body)
+	if err != nil || res.StatusCode >= 300 {
+		s.t.Fatalf("%s %s: %s %v\n%s", method, path, res.Status, err, text)
+	}
+	if out == nil {
+		return
+	}
+	if err := json.NewDecoder(bytes.NewReader(text)).Decode(out); err != nil {
+		s.t.Fatalf("%s %s: %v\n%s", method, path, err, text)
+	}
+}
+
+// add stores an endpoint that posts to the URL; more are further members of
+// its JSON document.
+func (s *stateful) add(b *bridge, name, url string, more ...string) {
+	s.t.Helper()
+	members := append([]string{
+		`"name": "` + name + `"`, `"url": "` + url + `"`, `"secret": "` + secret + `"`, `"allow_http": true`, `"allow_private": ["127.0.0.0/8"]`,
+	}, more...)
+	s.call(b, http.MethodPost, "/endpoints", "{"+strings.Join(members, ", ")+"}", nil)
+}
+
+// count is the result of a query of one number in the state database.
+func (s *stateful) count(sql string, args ...any) int {
+	s.t.Helper()
+	conn, err := pgx.Connect(context.Background(), s.stateDSN)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	defer func() { _ = conn.Close(context.Background()) }()
+	var n int
+	if err := conn.QueryRow(context.Background(), sql, args...).Scan(&n); err != nil {
+		s.t.Fatalf("%s: %v", sql, err)
+	}
+	return n
+}
+
+// until waits until the query's number is n.
+func (s *stateful) until(n int, sql string, args ...any) {
+	s.t.Helper()
+	tick := time.NewTicker(50 * time.Millisecond)
+	defer tick.Stop()
+	deadline := time.After(60 * time.Second)
+	for got := s.count(sql, args...); got != n; got = s.count(sql, args...) {
+		select {
+		case <-tick.C:
+		case <-deadline:
+			s.t.Fatalf("%s is %d, want %d", sql, got, n)
+		}
+	}
+}
