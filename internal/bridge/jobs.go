@@ -19,7 +19,7 @@ const (
 	// endpoint or its rate does not hold up the others.
 	jobsAtOnce = 4
 	// jobLease is how long after its process's death a job waits for another one.
-	jobLease = 15 * time.Second
+	jobLease = 10 * time.Second
 	// claimEvery is how often a process looks for a job.
 	claimEvery = time.Second
 	// jobPage is the most events that are sent between two notes of how far a
