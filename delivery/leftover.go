@@ -13,11 +13,11 @@ import (
 func (q *Queue) Leftovers(ctx context.Context) ([]string, error) {
 	names := map[string]bool{}
 	for _, what := range []string{"log", "dead"} {
-		found := q.client.Scan(ctx, 0, escapeGlob(q.keys.prefix)+":{*}:"+what, 1000).Iterator()
-		for found.Next(ctx) {
-			names[strings.TrimSuffix(strings.TrimPrefix(found.Val(), q.keys.prefix+":{"), "}:"+what)] = true
-		}
-		if err := found.Err(); err != nil {
+		err := q.scan(ctx, escapeGlob(q.keys.prefix)+":{*}:"+what, func(key string) error {
+			names[strings.TrimSuffix(strings.TrimPrefix(key, q.keys.prefix+":{"), "}:"+what)] = true
+			return nil
+		})
+		if err != nil {
 			return nil, fmt.Errorf("list logs and dead letters: %w", unreachable(err))
 		}
 	}
