@@ -41,3 +41,11 @@ func (d *Dispatcher) Loaded() (n int) {
 	}
 	return n
 }
+
+// SpecialNetworks are those that the guard refuses by name.
+func SpecialNetworks() (list []netip.Prefix) {
+	for _, s := range specials {
+		list = append(list, s.prefix)
+	}
+	return list
+}

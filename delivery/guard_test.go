@@ -6,14 +6,19 @@ import (
 	"errors"
 	"io"
 	"log"
+	"math/rand/v2"
 	"net"
 	"net/http"
 	"net/http/httptest"
 	"net/netip"
+	"slices"
 	"strings"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
+
+	"code.dny.dev/ssrf"
 
 	"gancho/delivery"
 )
@@ -141,6 +146,146 @@ func TestRebinding(t *testing.T) {
 	mustDeliver(t, sender.Send(t.Context(), ep, message()))
 	moved.Store(true)
 	check(t, sender.Send(t.Context(), ep, message()), want{delivery.Retry, 0, delivery.ClassRefused, "allow_private"})
+}
+
+// TestGuardIsNeverLaxerThanTheOracle compares the guard with
+// code.dny.dev/ssrf, which is made from IANA's registries, over the edges of
+// every block of both, around every power of two, and at random. Stricter, on
+// purpose, are only the networks named here.
+func TestGuardIsNeverLaxerThanTheOracle(t *testing.T) {
+	t.Parallel()
+	oracle := ssrf.New(ssrf.WithAnyPort())
+	stricter := []netip.Prefix{
+		netip.MustParsePrefix("168.63.129.16/32"), // Azure's platform: globally unicast, and answers from inside only
+	}
+	var addresses []netip.Addr
+	around := func(a netip.Addr) { addresses = append(addresses, a, a.Next(), a.Prev()) }
+	blocks := slices.Concat(ssrf.IPv4DeniedPrefixes, ssrf.IPv6DeniedPrefixes, stricter, delivery.SpecialNetworks(), []netip.Prefix{ssrf.IPv6GlobalUnicast})
+	for _, block := range blocks {
+		first, last := edges(block)
+		around(first)
+		around(last)
+	}
+	for bit := range 128 {
+		var b [16]byte
+		b[bit/8] = 0x80 >> (bit % 8)
+		around(netip.AddrFrom16(b))
+		if bit < 32 {
+			around(netip.AddrFrom4([4]byte(b[:4])))
+		}
+	}
+	r := rand.New(rand.NewPCG(4, 3))
+	for range 200_000 {
+		var b [16]byte
+		binary.BigEndian.PutUint64(b[:8], r.Uint64())
+		binary.BigEndian.PutUint64(b[8:], r.Uint64())
+		if b[1]&1 == 0 {
+			b[0] = 0x20 | b[0]&0x1f // in 2000::/3, where the blocks are
+		}
+		addresses = append(addresses, netip.AddrFrom16(b), netip.AddrFrom4([4]byte(b[4:8])))
+	}
+	checked, apart := 0, map[netip.Prefix]bool{}
+	for _, a := range addresses {
+		if !a.IsValid() { // before the first, behind the last
+			continue
+		}
+		checked++
+		ours, theirs := delivery.CheckAddress(nil, a), oracle.SafeAddr(a.Unmap())
+		i := slices.IndexFunc(stricter, func(p netip.Prefix) bool { return p.Contains(a.Unmap()) })
+		switch {
+		case (ours == nil) == (theirs == nil):
+		case ours != nil && i >= 0:
+			apart[stricter[i]] = true
+		default:
+			t.Errorf("%s: the guard says %v, the oracle %v", a, ours, theirs)
+		}
+	}
+	if checked < 400_000 || len(apart) != len(stricter) {
+		t.Errorf("%d addresses checked, and only %v are the guard's own", checked, apart)
+	}
+}
+
+// TestEmbeddedAddresses: IPv6 addresses that a gateway would turn into private
+// IPv4 ones, and others that lead nowhere good, whatever the notation.
+func TestEmbeddedAddresses(t *testing.T) {
+	t.Parallel()
+	sender := newSender(t, delivery.SenderOptions{})
+	for _, host := range []string{
+		"64:ff9b::7f00:1", "64:ff9b::127.0.0.1", "64:ff9b:1::a00:1", "64:ff9b:1:ffff:ffff:ffff:10.0.0.1", // NAT64
+		"2002:7f00:1::", "2002:a9fe:a9fe::1", "2002:c0a8:0101::", // 6to4
+		"2001:0:7f00:1::", "2001:0000:4136:e378:8000:63bf:80ff:fffe", // Teredo
+		"::7f00:1", "::127.0.0.1", "::10.0.0.1", // IPv4-compatible
+		"::ffff:127.0.0.1", "::FFFF:7F00:0001", "0:0:0:0:0:ffff:192.168.0.1", // IPv4-mapped
+		"::ffff:0:127.0.0.1", "0:0:0:0:ffff:0:a00:1", // IPv4-translated (SIIT)
+		"fe80::5efe:10.0.0.1", "fe80::1%25lo", "fd00::1", "fec0::1",
+		"100::1", "5f00::1", "ff02::1", "0:0::1", "::0001", "4000::1", "e000::1",
+	} {
+		for _, proxy := range []string{"", "http://127.0.0.1:1"} {
+			ep := local("https://[" + host + "]:8443")
+			ep.AllowPrivate, ep.Proxy = nil, proxy
+			check(t, sender.Send(t.Context(), ep, message()), want{delivery.Retry, 0, delivery.ClassRefused, "allow_private: ["})
+		}
+	}
+}
+
+// TestNameServers: what they may answer, or not, and what is said of it.
+func TestNameServers(t *testing.T) {
+	t.Parallel()
+	addresses := map[string][]string{
+		"private.example.com":  {"10.0.0.1", "169.254.169.254"},
+		"mapped.example.com":   {"::ffff:10.0.0.1"},
+		"nat64.example.com":    {"64:ff9b::a00:1"},
+		"loopback.example.com": {"127.0.0.1", "::1"},
+		"zero.example.com":     {"0.0.0.0"},
+	}
+	names := resolver(t, func(name string) (list []netip.Addr) {
+		for _, text := range addresses[name] {
+			list = append(list, netip.MustParseAddr(text))
+		}
+		return list
+	})
+	silent := &net.Resolver{PreferGo: true, Dial: func(ctx context.Context, _, _ string) (net.Conn, error) {
+		<-ctx.Done()
+		return nil, ctx.Err()
+	}}
+	down := &net.Resolver{PreferGo: true, Dial: func(context.Context, string, string) (net.Conn, error) {
+		return nil, syscall.ECONNREFUSED
+	}}
+	dns := func(text string) want { return want{delivery.Retry, 0, delivery.ClassDNS, text} }
+	refused := func(text string) want { return want{delivery.Retry, 0, delivery.ClassRefused, text} }
+	for name, c := range map[string]struct {
+		resolver *net.Resolver
+		host     string
+		want     want
+	}{
+		"no such name":    {names, "nowhere.example.com", dns("no such host")},
+		"no name at all":  {names, "a..b", dns("lookup a..b")},
+		"private":         {names, "private.example.com", refused("refuse to connect to")},
+		"mapped":          {names, "mapped.example.com", refused("10.0.0.0/8 (private)")},
+		"NAT64":           {names, "nat64.example.com", refused("NAT64")},
+		"loopback":        {names, "loopback.example.com", refused("loopback")},
+		"zero":            {names, "zero.example.com", refused("this network")},
+		"silent server":   {silent, "crm.example.com", want{delivery.Retry, 0, delivery.ClassTimeout, "no whole answer within 500ms"}},
+		"server is down":  {down, "crm.example.com", dns("lookup crm.example.com")},
+		"localhost":       {names, "localhost", refused("loopback")},
+		"short":           {names, "127.1", dns("no such host")},
+		"decimal":         {names, "2130706433", dns("no such host")},
+		"octal":           {names, "0177.0.0.1", dns("no such host")},
+		"hexadecimal":     {names, "0x7f.0.0.1", dns("no such host")},
+		"one hexadecimal": {names, "0x7f000001", dns("no such host")},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			for _, proxy := range []string{"", "http://127.0.0.1:1"} {
+				ep := local("https://" + c.host + "/s3cr3t")
+				ep.AllowPrivate, ep.Proxy = nil, proxy
+				if c.want.class == delivery.ClassTimeout {
+					ep.Timeout = 500 * time.Millisecond
+				}
+				check(t, newSender(t, delivery.SenderOptions{Resolver: c.resolver}).Send(t.Context(), ep, message()), c.want)
+			}
+		})
+	}
 }
 
 func TestUnknownName(t *testing.T) {

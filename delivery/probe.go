@@ -45,7 +45,7 @@ type Timing struct {
 	DNS       time.Duration
 	Connect   time.Duration // TCP, and the proxy's CONNECT
 	TLS       time.Duration
-	FirstByte time.Duration // from the request's last byte to the answer's first
+	FirstByte time.Duration // from when the connection was there to the answer's first byte
 	Total     time.Duration // of everything, the answer's body included
 }
 
@@ -133,7 +133,7 @@ func shownURL(u *url.URL) string {
 type probe struct {
 	mu                                        sync.Mutex
 	dnsStart, dnsDone, connectStart, tlsStart time.Time
-	tlsDone, connected, wrote, firstByte      time.Time
+	tlsDone, connected, firstByte             time.Time
 	remote, tls                               string
 }
 
@@ -171,7 +171,6 @@ func (p *probe) hooks() *httptrace.ClientTrace {
 			defer p.mu.Unlock()
 			p.remote = info.Conn.RemoteAddr().String()
 		},
-		WroteRequest:         func(httptrace.WroteRequestInfo) { first(&p.wrote) },
 		GotFirstResponseByte: func() { first(&p.firstByte) },
 	}
 }
@@ -195,7 +194,7 @@ func (p *probe) report(e *Exchange, total time.Duration) {
 		DNS:       between(p.dnsStart, p.dnsDone),
 		Connect:   between(p.connectStart, connected),
 		TLS:       between(p.tlsStart, p.tlsDone),
-		FirstByte: between(p.wrote, p.firstByte),
+		FirstByte: between(p.connected, p.firstByte),
 		Total:     total,
 	}
 }
