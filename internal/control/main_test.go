@@ -1,0 +1,169 @@
+package control_test
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/rs/zerolog"
+
+	"gancho/config"
+	"gancho/delivery"
+	"gancho/internal/control"
+	"gancho/internal/state"
+	"gancho/internal/testservers"
+	"gancho/migrations"
+)
+
+var pg *testservers.Postgres
+
+func TestMain(m *testing.M) { os.Exit(testservers.Main(m, &pg)) }
+
+// root may do everything.
+var root = control.Actor{Name: "cli:teste", Role: state.Admin}
+
+// gym is a service over real servers, with endpoints of two units.
+type gym struct {
+	*control.Service
+	t        *testing.T
+	receiver *httptest.Server
+	made     atomic.Int64 // names that were given out
+}
+
+const testKey = "k1:MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE="
+
+func newGym(t *testing.T) *gym {
+	t.Helper()
+	ctx := context.Background()
+	dsn := pg.Database(t, "")
+	if _, err := migrations.Apply(ctx, dsn); err != nil {
+		t.Fatal(err)
+	}
+	keys, err := state.ParseKeys(testKey)
+	if err != nil {
+		t.Fatal(err)
+	}
+	store, err := state.Open(ctx, state.Options{DSN: dsn, Keyring: keys, Logger: zerolog.Nop()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(store.Close)
+	redis, err := testservers.StartRedis(testservers.RedisOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(redis.Close)
+	queue, err := delivery.OpenQueue(ctx, delivery.QueueOptions{URL: redis.URL(), Logger: zerolog.Nop()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = queue.Close() })
+	sender := delivery.NewSender(delivery.SenderOptions{Logger: zerolog.Nop()})
+	t.Cleanup(sender.Close)
+	g := &gym{t: t, receiver: httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusNoContent) }))}
+	t.Cleanup(g.receiver.Close)
+	files := []control.FileEndpoint{g.file("arquivo", ""), g.file("arquivo-um", "tenants: [1]")}
+	g.Service = control.New(control.Options{
+		Store: store, Queue: queue, Sender: sender, Parse: parse, File: func() []control.FileEndpoint { return files },
+		Catalogue: func() []control.EventType { return []control.EventType{{Event: "cobranca.paga"}} },
+		Slot:      func(context.Context) (control.Slot, error) { return control.Slot{Name: "gancho"}, nil },
+		Version:   "test",
+	})
+	for name, tenants := range map[string]string{"um": "[1]", "dois": "[2]", "todos": ""} {
+		g.endpoint(name, tenants)
+	}
+	return g
+}
+
+// document is an endpoint that posts to the gym's receiver.
+func (g *gym) document(tenants string) string {
+	text := fmt.Sprintf("url: %s\nallow_http: true\nallow_private: [127.0.0.0/8]\n", g.receiver.URL)
+	if tenants != "" {
+		text += "tenants: " + tenants + "\n"
+	}
+	return text
+}
+
+func (g *gym) file(name, more string) control.FileEndpoint {
+	g.t.Helper()
+	spec, err := parse("", []byte("name: "+name+"\n"+g.document("")+more))
+	if err != nil {
+		g.t.Fatal(err)
+	}
+	return control.FileEndpoint{Spec: spec}
+}
+
+func (g *gym) endpoint(name, tenants string) string {
+	g.t.Helper()
+	if _, err := g.AddEndpoint(context.Background(), root, control.NewEndpoint{Name: name, Document: []byte(g.document(tenants))}); err != nil {
+		g.t.Fatal(err)
+	}
+	return name
+}
+
+// name is one that nothing has yet.
+func (g *gym) name() string { return fmt.Sprintf("novo-%d", g.made.Add(1)) }
+
+// dead gives up an event of a tenant and returns the dead letter's number.
+func (g *gym) dead(endpoint, tenant string) int64 {
+	g.t.Helper()
+	ctx := context.Background()
+	handle := g.name()
+	now := time.Now()
+	d := state.DeadLetter{Endpoint: endpoint, DeadEvent: delivery.DeadEvent{
+		Handle: handle, Reason: "refused", Attempts: 3, First: now, Last: now, Status: 400, Class: delivery.ClassStatus,
+		Message: delivery.Message{ID: handle, Type: "cobranca.paga", Tenant: tenant, Key: "7", Time: now, Sequence: "1", Data: []byte(`{"id":1}`)},
+	}}
+	if err := g.Store.WriteDead(ctx, []state.DeadLetter{d}); err != nil {
+		g.t.Fatal(err)
+	}
+	found, err := g.Store.DeadLetters(ctx, state.Filter{Webhooks: []string{handle}}, 0, 1)
+	if err != nil || len(found) != 1 {
+		g.t.Fatal(found, err)
+	}
+	return found[0].ID
+}
+
+// attempt logs a delivery, and keeps its event.
+func (g *gym) attempt(endpoint, tenant, key string, at time.Time) {
+	g.t.Helper()
+	ctx := context.Background()
+	id := g.name()
+	err := g.Store.WriteAttempts(ctx, []state.Attempt{{
+		Time: at, Endpoint: endpoint, Entry: id, WebhookID: id, Event: "cobranca.paga", Tenant: tenant, Key: key, Committed: at, Number: 1,
+		Outcome: "delivered", Class: delivery.ClassOK, Status: 200,
+	}})
+	if err != nil {
+		g.t.Fatal(err)
+	}
+	m := delivery.Message{ID: id, Type: "cobranca.paga", Tenant: tenant, Key: key, Time: at, Sequence: "1", Data: []byte("1")}
+	if err := g.Store.WriteEvents(ctx, []state.KeptEvent{{Message: m}}); err != nil {
+		g.t.Fatal(err)
+	}
+}
+
+// parse is what cmd gives to control, for the settings that the tests use.
+func parse(origin string, document []byte) (control.Spec, error) {
+	e, err := config.ParseEndpoint(origin, document)
+	if err != nil {
+		return control.Spec{}, err
+	}
+	d := delivery.Endpoint{
+		Name: e.Name, URL: e.URL, Tenants: e.Tenants, Events: e.Events, AllowHTTP: e.AllowHTTP, AllowPrivate: e.AllowPrivate, Proxy: e.Proxy.Reveal(),
+		State: map[string]delivery.State{"paused": delivery.Paused, "inactive": delivery.Inactive}[cmp.Or(e.State, "active")],
+	}
+	for _, text := range e.Secrets {
+		s, err := delivery.ParseSecret(text.Reveal())
+		if err != nil {
+			return control.Spec{}, err
+		}
+		d.Secrets = append(d.Secrets, s)
+	}
+	return control.Spec{Endpoint: d, Document: e.Document(), Public: e.Public()}, d.Check()
+}
