@@ -337,6 +337,11 @@ func (q *Queue) recordPosition(ctx context.Context, lsn uint64) error {
 	case q.mode != durableByWait:
 		return nil
 	}
+	return awaitAOF(ctx, conn)
+}
+
+// awaitAOF returns when what the connection has written is on the server's disk.
+func awaitAOF(ctx context.Context, conn *redis.Conn) error {
 	reply, err := conn.Do(ctx, "WAITAOF", 1, 0, waitDurable.Milliseconds()).Slice()
 	if err != nil {
 		return fmt.Errorf("wait for the AOF: %w", unreachable(err))

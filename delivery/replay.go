@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/redis/go-redis/v9"
 )
@@ -32,13 +33,83 @@ func (k keyspace) stream(endpoint string, id ID) string {
 // Whoever delivers the endpoint is told. A few hundred at a time hold Redis up
 // least.
 //
-// When it returns, the events are where Redis keeps what it has not synced to
-// its disk yet: see Durable.
+// When it returns, Redis has the events, and may not have synced them to its
+// disk: see ReplayDurably.
 func (q *Queue) Replay(ctx context.Context, endpoint string, messages []Message) error {
-	if err := q.appendSide(ctx, endpoint, messages, true); err != nil {
+	if err := q.appendSide(ctx, q.client, endpoint, messages, true); err != nil {
 		return fmt.Errorf("queue %d events for endpoint %q again: %w", len(messages), endpoint, err)
 	}
 	return nil
+}
+
+// ReplayDurably is Replay that returns when the events are on Redis's disk and
+// with its replicas: for events whose only other copy is to be deleted. It takes
+// up to a second, with Redis before 7.2 two and more; they are sent meanwhile.
+// It returns ErrUnreachable, too, when Redis was restarted meanwhile or another
+// took its place: then the events may be lost, and are to be queued again.
+func (q *Queue) ReplayDurably(ctx context.Context, endpoint string, messages []Message) error {
+	if err := q.appendDurably(ctx, endpoint, messages); err != nil {
+		return fmt.Errorf("queue %d events for endpoint %q again: %w", len(messages), endpoint, err)
+	}
+	return nil
+}
+
+func (q *Queue) appendDurably(ctx context.Context, endpoint string, messages []Message) error {
+	addr, err := q.masterOf(ctx, q.keys.side(endpoint))
+	if err != nil {
+		return unreachable(err)
+	}
+	conn := q.nodes.at(addr).Conn() // one connection: WAITAOF is about its own writes
+	defer func() { _ = conn.Close() }()
+	before, err := serverInfo(ctx, conn, "server", "replication")
+	if err != nil {
+		return unreachable(err)
+	}
+	if err := q.appendSide(ctx, conn, endpoint, messages, true); err != nil {
+		return err
+	}
+	since := time.Now()
+	if q.mode == durableByWait {
+		if err := awaitAOF(ctx, conn); err != nil {
+			return err
+		}
+	}
+	mark := int64(-1)
+	for {
+		got, err := serverInfo(ctx, q.nodes.at(addr), "server", "replication", "persistence")
+		if err != nil {
+			return unreachable(err)
+		}
+		if q.identity(got) != q.identity(before) {
+			return fmt.Errorf("%w: it was restarted or replaced before the events were on its disk", ErrUnreachable)
+		}
+		if mark < 0 {
+			if mark, err = strconv.ParseInt(got["master_repl_offset"], 10, 64); err != nil {
+				return fmt.Errorf("parse master_repl_offset: %w", err)
+			}
+		}
+		if done, err := q.safe(got, mark, since); err != nil || done {
+			return err
+		}
+		if !pause(ctx, recordEvery) {
+			return ctx.Err()
+		}
+	}
+}
+
+// safe reports whether what a server had written at a time, and up to an offset
+// of its replication, is on its disk and with its replicas.
+func (q *Queue) safe(got info, offset int64, since time.Time) (bool, error) {
+	for _, o := range replicaOffsets(got) {
+		if o < offset {
+			return false, nil
+		}
+	}
+	if q.mode != durableByAge {
+		return true, nil
+	}
+	synced, err := q.synced(got)
+	return synced && time.Since(since) > durableAge, err
 }
 
 // ReplayBacklog returns how many entries of the endpoint's side stream wait:
@@ -57,14 +128,17 @@ func (q *Queue) ReplayBacklog(ctx context.Context, endpoint string) (int64, erro
 // endpoint that could not be told; those before it have been.
 func (q *Queue) Announce(ctx context.Context, endpoints []string, m Message) error {
 	for _, name := range endpoints {
-		if err := q.appendSide(ctx, name, []Message{m}, false); err != nil {
+		if err := q.appendSide(ctx, q.client, name, []Message{m}, false); err != nil {
 			return fmt.Errorf("announce %s to endpoint %q: %w", m.Type, name, err)
 		}
 	}
 	return nil
 }
 
-func (q *Queue) appendSide(ctx context.Context, endpoint string, messages []Message, replay bool) error {
+// transactor is a client, or one connection of it.
+type transactor interface{ TxPipeline() redis.Pipeliner }
+
+func (q *Queue) appendSide(ctx context.Context, to transactor, endpoint string, messages []Message, replay bool) error {
 	if len(messages) == 0 {
 		return nil
 	}
@@ -73,7 +147,7 @@ func (q *Queue) appendSide(ctx context.Context, endpoint string, messages []Mess
 	for i := range messages {
 		commands[i] = redis.NewStringCmd(ctx, sideEntry(key, &messages[i], replay)...)
 	}
-	tx := q.client.TxPipeline()
+	tx := to.TxPipeline()
 	_ = tx.BatchProcess(ctx, commands...) // it only queues
 	if _, err := tx.Exec(ctx); err != nil {
 		return appendError(commands, err)

@@ -407,3 +407,42 @@ func TestSubscribed(t *testing.T) {
 		t.Errorf("an ordinary event: %q, want none", got)
 	}
 }
+
+// A replay that is to outlive Redis's memory is not reported before it does.
+func TestReplayDurably(t *testing.T) {
+	t.Parallel()
+	r := startRedis(t)
+	q := openQueue(t, r)
+	start := time.Now()
+	if err := q.ReplayDurably(t.Context(), "a", keptFrom(t, 0, 10, keyModulo(3))); err != nil {
+		t.Fatal(err)
+	}
+	took := time.Since(start)
+	if n, err := q.ReplayBacklog(t.Context(), "a"); n != 10 || err != nil {
+		t.Errorf("%d replays are queued (%v), want 10", n, err)
+	}
+	t.Logf("durable after %s", took)
+	var major, minor int
+	if _, err := fmt.Sscanf(redisClient(t, r).InfoMap(t.Context(), "server").Item("Server", "redis_version"), "%d.%d", &major, &minor); err != nil {
+		t.Fatal(err)
+	}
+	if waits := major > 7 || major == 7 && minor >= 2; !waits && took < 2*time.Second {
+		t.Errorf("a server that syncs each second and cannot tell has been trusted after %s", took)
+	}
+
+	// The power goes before it is on the disk.
+	failed := make(chan error, 1)
+	go func() { failed <- q.ReplayDurably(t.Context(), "b", keptFrom(t, 10, 20, keyModulo(3))) }()
+	eventually(t, "the append", func() bool { n, _ := q.ReplayBacklog(t.Context(), "b"); return n == 10 })
+	r.Kill()
+	truncateAOF(t, r, 0.5)
+	if err := r.Start(); err != nil {
+		t.Fatal(err)
+	}
+	if err := <-failed; !errors.Is(err, delivery.ErrUnreachable) {
+		t.Errorf("a replay that was lost: %v, want ErrUnreachable", err)
+	}
+	if n, err := q.ReplayBacklog(t.Context(), "b"); n == 10 || err != nil {
+		t.Errorf("%d replays have survived (%v): nothing was tested", n, err)
+	}
+}

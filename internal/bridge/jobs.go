@@ -180,10 +180,16 @@ func (j *jobs) fit(job *state.Job) error {
 }
 
 // replay appends the events, again and again until Redis takes them. Events
-// that were taken twice have the same webhook-id.
+// that were taken twice have the same webhook-id. A dead letter is deleted from
+// the state database next, so it has to be safe in Redis; an event that is sent
+// again out of those that are kept does not.
 func (j *jobs) replay(ctx context.Context, job *state.Job, messages []delivery.Message) error {
+	queue := j.queue.Replay
+	if job.Kind == state.Redrive {
+		queue = j.queue.ReplayDurably
+	}
 	for {
-		err := j.queue.Replay(ctx, job.Endpoint, messages)
+		err := queue(ctx, job.Endpoint, messages)
 		if err == nil || !errors.Is(err, delivery.ErrUnreachable) {
 			return err
 		}
