@@ -69,7 +69,7 @@ func (s *Sender) Probe(ctx context.Context, ep *Endpoint, m *Message) Exchange {
 	o.Duration = time.Since(start)
 	shown.Outcome = o
 	if answer != nil {
-		shown.AnswerHeader, shown.HTTP = answer.Header, answer.Proto
+		shown.AnswerHeader, shown.HTTP = t.echo.header(answer.Header), answer.Proto
 	}
 	trace.report(&shown, o.Duration)
 	return shown

@@ -130,7 +130,7 @@ func (t *target) exchange(ctx context.Context, transport http.RoundTripper, req 
 	} else {
 		o = t.judge(answer, kept)
 	}
-	o.Answer = kept
+	o.Answer = t.echo.body(kept)
 	return o, answer
 }
 

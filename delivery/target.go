@@ -22,6 +22,7 @@ type target struct {
 	timeout   time.Duration
 	success   [][2]int
 	body      *regexp.Regexp // nil: any
+	echo      echo
 	pool      string         // whose connections it shares
 	transport *http.Transport
 	err       error        // why nothing can be sent
@@ -29,7 +30,7 @@ type target struct {
 }
 
 func newTarget(ep *Endpoint, version string) *target {
-	t := &target{shape: newShape(ep), timeout: ep.timeout(), success: ep.Success.Status, pool: ep.pool(newGuard(ep.AllowPrivate))}
+	t := &target{shape: newShape(ep), timeout: ep.timeout(), success: ep.Success.Status, echo: newEcho(ep), pool: ep.pool(newGuard(ep.AllowPrivate))}
 	if t.err = ep.Check(); t.err != nil {
 		return t
 	}

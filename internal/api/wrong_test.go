@@ -278,7 +278,9 @@ func TestBodies(t *testing.T) {
 		if a.status != http.StatusCreated {
 			t.Errorf("%q: %d: %s", body, a.status, a.body)
 		}
-		var view struct{ Endpoint struct{ Settings struct{ Events []string } } }
+		var view struct {
+			Endpoint struct{ Settings struct{ Events []string } }
+		}
 		if err := json.Unmarshal(a.body, &view); err != nil || i == 2 && !slices.Equal(view.Endpoint.Settings.Events, []string{"cobrança.*"}) {
 			t.Errorf("the pattern is not what was given: %s", a.body)
 		}

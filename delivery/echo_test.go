@@ -1,0 +1,42 @@
+package delivery_test
+
+import (
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+
+	"gancho/delivery"
+)
+
+// A receiver that sends back what it got does not make the endpoint's secrets
+// readable for those who read answers.
+func TestEchoedSecretsAreHidden(t *testing.T) {
+	t.Parallel()
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		body, _ := io.ReadAll(r.Body)
+		w.Header().Set("X-Echo", r.Header.Get("X-Api-Key"))
+		w.WriteHeader(http.StatusBadGateway)
+		_, _ = io.WriteString(w, r.URL.RequestURI()+"\n"+r.Header.Get("Authorization")+"\n"+r.Header.Get("X-Api-Key")+"\n"+string(body)+"\nsorry, try later")
+	}))
+	t.Cleanup(server.Close)
+	ep := &delivery.Endpoint{
+		Name: "crm", URL: server.URL + "/hooks?token=in+the+query&only-a-token", AllowHTTP: true, AllowPrivate: loopback,
+		Headers: map[string]string{"X-Api-Key": "in the header", "Authorization": "Bearer in-the-authorization", "X-Short": "sorry"},
+		Extra:   map[string]string{"validationtoken": `in "the" body`},
+	}
+	sender := delivery.NewSender(delivery.SenderOptions{Version: "test"})
+	t.Cleanup(sender.Close)
+	m := &delivery.Message{ID: "1", Type: "a.b", Data: []byte(`{}`)}
+	probe := sender.Probe(t.Context(), ep, m)
+	answers := string(probe.Outcome.Answer) + probe.AnswerHeader.Get("X-Echo") + string(sender.Send(t.Context(), ep, m).Answer)
+	for _, secret := range []string{"in the query", "in+the+query", "only-a-token", "in the header", "in-the-authorization", `in "the" body`, `in \"the\" body`} {
+		if strings.Contains(answers, secret) {
+			t.Errorf("the answers hold %q:\n%s", secret, answers)
+		}
+	}
+	if !strings.Contains(answers, "/hooks?token=***&***") || strings.Count(answers, "sorry, try later") != 2 {
+		t.Errorf("the answers lost more than secrets:\n%s", answers)
+	}
+}
