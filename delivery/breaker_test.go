@@ -1,0 +1,188 @@
+package delivery_test
+
+import (
+	"context"
+	"slices"
+	"strconv"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"gancho/delivery"
+)
+
+func events(all []arrival) []int {
+	out := make([]int, len(all))
+	for i, a := range all {
+		out[i] = number(a.id)
+	}
+	return out
+}
+
+// A breaker that is open lets the oldest event through, then another, and so on
+// in turns, and it stays open when the endpoint gets another owner.
+func TestProbesAreTheOldestEventAndOthers(t *testing.T) {
+	t.Parallel()
+	r := startRedis(t)
+	ep := delivery.Endpoint{Name: "a", Concurrency: 1, Retry: []time.Duration{time.Hour}}
+	q := openQueue(t, r, ep)
+	appendEvents(t, q, 0, 30, 30, keyModulo(30))
+	sink := newReceiver()
+	sink.answer = func(context.Context, *delivery.Endpoint, *delivery.Message, int) delivery.Outcome { return refused() }
+	_, stop := dispatch(t, q, sink, delivery.DispatcherOptions{}, ep)
+	sink.until(t, "the first probe", func(all []arrival) bool { return len(all) == 11 })
+	stop()
+	rc := redisClient(t, r)
+	opened := rc.HGet(t.Context(), "gancho:{a}:state", "open").Val()
+	again := newReceiver()
+	again.answer = sink.answer
+	start := time.Now()
+	_, stop = dispatch(t, openOnly(t, r), again, delivery.DispatcherOptions{}, ep)
+	again.until(t, "three probes", func(all []arrival) bool { return len(all) == 3 })
+	stop()
+	if got, want := events(sink.arrivals), append(upTo(0, 10), 10); !slices.Equal(got, want) {
+		t.Errorf("first %v, want %v", got, want)
+	}
+	if got, want := events(again.arrivals), []int{10, 11, 10}; !slices.Equal(got, want) {
+		t.Errorf("after the move %v, want %v", got, want)
+	}
+	if d := again.arrivals[2].at.Sub(start); d < 3*time.Second {
+		t.Errorf("three probes in %s, want 3 s or more", d)
+	}
+	// Probes are no attempts, and the breaker was never closed.
+	if n := rc.HLen(t.Context(), "gancho:{a}:at").Val(); n != 10 {
+		t.Errorf("%d events with attempts, want 10", n)
+	}
+	if now := rc.HGet(t.Context(), "gancho:{a}:state", "open").Val(); opened == "" || now != opened {
+		t.Errorf("open since %q, and after the move since %q", opened, now)
+	}
+}
+
+// One event that the receiver breaks over does not keep the breaker open.
+func TestPoisonousEventDoesNotKeepTheBreakerOpen(t *testing.T) {
+	t.Parallel()
+	r := startRedis(t)
+	ep := delivery.Endpoint{Name: "a", Concurrency: 1, Retry: []time.Duration{time.Hour}}
+	q := openQueue(t, r, ep)
+	appendEvents(t, q, 0, 30, 30, keyModulo(30))
+	sink := newReceiver()
+	sink.answer = func(_ context.Context, _ *delivery.Endpoint, m *delivery.Message, _ int) delivery.Outcome {
+		if number(m.ID) <= 10 {
+			return refused()
+		}
+		return delivered()
+	}
+	_, stop := dispatch(t, q, sink, delivery.DispatcherOptions{}, ep)
+	sink.distinct(t, 30)
+	eventually(t, "the others to be done", func() bool { n, _, err := q.Backlog(t.Context(), "a"); return err == nil && n == 11 })
+	stop()
+	if got, want := events(sink.arrivals)[:12], append(upTo(0, 11), 11); !slices.Equal(got, want) {
+		t.Errorf("first %v, want %v", got, want)
+	}
+	if n := sink.attempts["a"+sink.arrivals[10].id]; n != 2 {
+		t.Errorf("event 10 was sent %d times, want twice: as a probe, and as itself", n)
+	}
+	if open := redisClient(t, r).HGet(t.Context(), "gancho:{a}:state", "open").Val(); open != "" {
+		t.Errorf("the breaker is open since %s", open)
+	}
+}
+
+// Time in which an endpoint stands still is no event's age: not while its
+// breaker is open, and not while it is paused, here or elsewhere.
+func TestAgeStandsStillWithTheEndpoint(t *testing.T) {
+	t.Parallel()
+	now := time.Now()
+	ago := func(d time.Duration) string { return strconv.FormatInt(now.Add(-d).UnixMilli(), 10) }
+	for name, c := range map[string]struct {
+		state []any
+		dead  bool
+	}{
+		"never":                       {nil, true},
+		"before its first failure":    {[]any{"idle", "0"}, true},
+		"for a while":                 {[]any{"idle", strconv.FormatInt((10 * time.Hour).Milliseconds(), 10)}, false},
+		"until somebody let it go on": {[]any{"idling", ago(10 * time.Hour)}, false},
+		"for too short a while":       {[]any{"idling", ago(time.Hour)}, true},
+		"open":                        {[]any{"idling", ago(10 * time.Hour), "open", ago(10 * time.Hour)}, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			r := startRedis(t)
+			ep := delivery.Endpoint{Name: "a", PauseAfter: -1}
+			q := openQueue(t, r, ep)
+			appendEvents(t, q, 0, 1, 1, keyModulo(1))
+			sink := newReceiver()
+			sink.answer = func(context.Context, *delivery.Endpoint, *delivery.Message, int) delivery.Outcome { return status(404) }
+			_, stop := dispatch(t, q, sink, delivery.DispatcherOptions{}, ep)
+			sink.until(t, "the first attempt", func(all []arrival) bool { return len(all) == 1 })
+			stop()
+			rc := redisClient(t, r)
+			pass(t, rc, "a", 80*time.Hour)
+			if c.state != nil {
+				rc.HSet(t.Context(), "gancho:{a}:state", c.state...)
+			}
+			_, stop = dispatch(t, openOnly(t, r), sink, delivery.DispatcherOptions{}, ep)
+			sink.until(t, "the second attempt", func(all []arrival) bool { return len(all) == 2 })
+			stop()
+			if n, err := q.DeadCount(t.Context(), "a"); err != nil || (n == 1) != c.dead {
+				t.Errorf("%d dead letters, %v; want one: %t", n, err, c.dead)
+			}
+		})
+	}
+}
+
+// An endpoint that only probes reach is paused when it has failed for too long;
+// when somebody lets it go on, it has all that time again.
+func TestFailingForTooLongPauses(t *testing.T) {
+	t.Parallel()
+	r := startRedis(t)
+	ep := delivery.Endpoint{Name: "a", PauseAfter: 2 * time.Second, Retry: ms(50)}
+	q := openQueue(t, r, ep)
+	appendEvents(t, q, 0, 30, 30, keyModulo(30))
+	var up atomic.Bool
+	sink := newReceiver()
+	sink.answer = func(context.Context, *delivery.Endpoint, *delivery.Message, int) delivery.Outcome {
+		if up.Load() {
+			return delivered()
+		}
+		return refused()
+	}
+	start := time.Now()
+	_, stop := dispatch(t, q, sink, delivery.DispatcherOptions{}, ep)
+	paused := func() string {
+		s, err := q.Suspended(t.Context(), "a")
+		if err != nil {
+			t.Fatal(err)
+		}
+		return s.Reason
+	}
+	eventually(t, "the pause", func() bool { return paused() != "" })
+	if took := time.Since(start); took < 2*time.Second || !strings.HasPrefix(paused(), "every attempt has failed since 20") {
+		t.Errorf("paused after %s because of %q", took, paused())
+	}
+	rc := redisClient(t, r)
+	first := rc.HGet(t.Context(), "gancho:{a}:state", "failing").Val()
+	if ms, err := strconv.ParseInt(first, 10, 64); err != nil || time.UnixMilli(ms).Sub(start) > time.Second {
+		t.Errorf("failing since %q, want since the first attempt", first)
+	}
+	// It fails still: it has the whole time again.
+	if err := q.Unpause(t.Context(), "a"); err != nil {
+		t.Fatal(err)
+	}
+	n := len(sink.list())
+	sink.until(t, "another probe", func(all []arrival) bool { return len(all) > n })
+	stop()
+	if again := rc.HGet(t.Context(), "gancho:{a}:state", "failing").Val(); again <= first {
+		t.Errorf("failing since %q, want since after %q", again, first)
+	}
+	if reason := paused(); reason != "" {
+		t.Errorf("paused again: %q", reason)
+	}
+	up.Store(true)
+	dispatch(t, openOnly(t, r), sink, delivery.DispatcherOptions{}, ep)
+	drained(t, q, "a")
+	eventually(t, "the failing to end", func() bool { return rc.HGet(t.Context(), "gancho:{a}:state", "failing").Val() == "" })
+	if n, err := q.DeadCount(t.Context(), "a"); n != 0 || err != nil {
+		t.Errorf("%d dead letters, %v, want none", n, err)
+	}
+}

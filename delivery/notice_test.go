@@ -1,0 +1,163 @@
+package delivery_test
+
+import (
+	"context"
+	"errors"
+	"strconv"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
+
+	"gancho/delivery"
+)
+
+// notified are the notices of a test.
+type notified struct {
+	mu  sync.Mutex
+	all []delivery.Notice
+	err error // what Notify returns; then nothing was told
+}
+
+func (n *notified) notify(_ context.Context, notice delivery.Notice) error {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.err != nil {
+		return n.err
+	}
+	n.all = append(n.all, notice)
+	return nil
+}
+
+func (n *notified) list() []delivery.Notice {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return append([]delivery.Notice(nil), n.all...)
+}
+
+func (n *notified) until(t *testing.T, what string, many int) []delivery.Notice {
+	t.Helper()
+	eventually(t, what, func() bool { return len(n.list()) >= many })
+	return n.list()
+}
+
+// A pause is told by whoever owns the endpoint until it has been, and then by
+// nobody, and so is the recovery.
+func TestPauseAndRecoveryAreTold(t *testing.T) {
+	t.Parallel()
+	r := startRedis(t)
+	ep := delivery.Endpoint{Name: "a"}
+	q := openQueue(t, r, ep)
+	rc := redisClient(t, r)
+	appendEvents(t, q, 0, 2, 2, keyModulo(1))
+	gone := newReceiver()
+	gone.answer = func(context.Context, *delivery.Endpoint, *delivery.Message, int) delivery.Outcome {
+		return answer(410, delivery.Gone)
+	}
+	// The first owner cannot tell anybody.
+	mute := &notified{err: errors.New("away")}
+	_, stop := dispatch(t, q, gone, delivery.DispatcherOptions{Notify: mute.notify}, ep)
+	eventually(t, "the pause", func() bool { s, err := q.Suspended(t.Context(), "a"); return err == nil && s.Reason != "" })
+	stop()
+	s, err := q.Suspended(t.Context(), "a")
+	if err != nil {
+		t.Fatal(err)
+	}
+	paused := delivery.Notice{Kind: delivery.NoticePaused, Endpoint: "a", Reason: "the receiver answered 410 Gone", Since: s.Since}
+	told := &notified{}
+	_, stop = dispatch(t, openOnly(t, r), gone, delivery.DispatcherOptions{Notify: told.notify}, ep)
+	if diff := cmp.Diff([]delivery.Notice{paused}, told.until(t, "the pause to be told", 1)); diff != "" {
+		t.Error(diff)
+	}
+	eventually(t, "that to be noted", func() bool { return rc.HGet(t.Context(), "gancho:{a}:state", "noticed").Val() != "" })
+	stop()
+
+	// It is not told again, and the recovery is with the first success.
+	if err := q.Unpause(t.Context(), "a"); err != nil {
+		t.Fatal(err)
+	}
+	again := &notified{}
+	sink := newReceiver()
+	_, stop = dispatch(t, openOnly(t, r), sink, delivery.DispatcherOptions{Notify: again.notify}, ep)
+	drained(t, q, "a")
+	recovered := delivery.Notice{Kind: delivery.NoticeRecovered, Endpoint: "a", Since: s.Since}
+	if diff := cmp.Diff([]delivery.Notice{recovered}, again.until(t, "the recovery to be told", 1)); diff != "" {
+		t.Error(diff)
+	}
+	stop()
+	last := &notified{}
+	appendEvents(t, q, 2, 4, 2, keyModulo(1))
+	_, stop = dispatch(t, openOnly(t, r), sink, delivery.DispatcherOptions{Notify: last.notify}, ep)
+	drained(t, q, "a")
+	stop()
+	if all := append(again.list()[1:], last.list()...); len(all) != 0 {
+		t.Errorf("told again: %+v", all)
+	}
+}
+
+// An outage of less than a minute is nobody's business.
+func TestRecoveryFromAnOutageIsTold(t *testing.T) {
+	t.Parallel()
+	for _, outage := range []time.Duration{30 * time.Second, 2 * time.Minute} {
+		t.Run(outage.String(), func(t *testing.T) {
+			t.Parallel()
+			r := startRedis(t)
+			ep := delivery.Endpoint{Name: "a"}
+			q := openQueue(t, r, ep)
+			appendEvents(t, q, 0, 10, 10, keyModulo(5))
+			since := time.Now().Add(-outage).Truncate(time.Millisecond).UTC()
+			redisClient(t, r).HSet(t.Context(), "gancho:{a}:state", "open", strconv.FormatInt(since.UnixMilli(), 10))
+			var want []delivery.Notice
+			if outage > time.Minute {
+				want = []delivery.Notice{{Kind: delivery.NoticeRecovered, Endpoint: "a", Since: since}}
+			}
+			told := &notified{}
+			_, stop := dispatch(t, q, newReceiver(), delivery.DispatcherOptions{Notify: told.notify}, ep)
+			drained(t, q, "a")
+			stop()
+			if diff := cmp.Diff(want, told.list(), cmpopts.EquateEmpty()); diff != "" {
+				t.Error(diff)
+			}
+		})
+	}
+}
+
+// Dead letters are told once they are there. A flood of them, while nobody
+// listens, holds nothing up and is not kept in memory.
+func TestDeadLettersAreTold(t *testing.T) {
+	t.Parallel()
+	r := startRedis(t)
+	ep := delivery.Endpoint{Name: "a", Retry: ms(), PauseAfter: -1}
+	q := openQueue(t, r, ep)
+	appendEvents(t, q, 0, 1, 1, keyModulo(1))
+	sink := newReceiver()
+	sink.answer = func(context.Context, *delivery.Endpoint, *delivery.Message, int) delivery.Outcome { return status(404) }
+	told, listen := &notified{}, make(chan struct{})
+	notify := func(ctx context.Context, n delivery.Notice) error {
+		if dead, err := q.DeadCount(ctx, "a"); err != nil || dead == 0 {
+			t.Errorf("told of a dead letter when there were %d, %v", dead, err)
+		}
+		<-listen
+		return told.notify(ctx, n)
+	}
+	dispatch(t, q, sink, delivery.DispatcherOptions{Notify: notify}, ep)
+	const flood = 2000
+	appendEvents(t, q, 1, flood, 100, keyModulo(50))
+	drained(t, q, "a")
+	close(listen)
+	first := told.until(t, "notices", 1)[0]
+	want := delivery.Notice{
+		Kind: delivery.NoticeDeadLetter, Endpoint: "a", Reason: "no success in 1 attempts",
+		Event: "cobranca.liquidada", WebhookID: sink.list()[0].id, Tenant: "1", Attempts: 1,
+	}
+	if diff := cmp.Diff(want, first, cmpopts.IgnoreFields(delivery.Notice{}, "Since")); diff != "" || time.Since(first.Since) > time.Minute {
+		t.Errorf("since %s %s", first.Since, diff)
+	}
+	appendEvents(t, q, flood, flood+1, 1, keyModulo(1))
+	eventually(t, "the last one to be told of", func() bool { all := told.list(); return number(all[len(all)-1].WebhookID) == flood })
+	if n := len(told.list()); n > 300 {
+		t.Errorf("%d notices were kept of %d dead letters", n, flood)
+	}
+}
