@@ -1,6 +1,9 @@
 package delivery
 
-import "net/netip"
+import (
+	"net/netip"
+	"time"
+)
 
 // CheckAddress is the guard's verdict on an address, without a connection.
 func CheckAddress(allow []netip.Prefix, addr netip.Addr) error { return newGuard(allow).check(addr) }
@@ -48,4 +51,20 @@ func SpecialNetworks() (list []netip.Prefix) {
 		list = append(list, s.prefix)
 	}
 	return list
+}
+
+// SlotOf is the cluster slot of a key.
+func SlotOf(key string) uint16 { return slotOf(key) }
+
+// Standby is what a queue knows of a master's replicas.
+type Standby struct{ s standby }
+
+// NewStandby is of a master with a min-replicas-to-write and some replicas in step.
+func NewStandby(required, most int) *Standby {
+	return &Standby{standby{required: required, most: most}}
+}
+
+// CaughtUp is whether a position may be confirmed, by what INFO says.
+func (s *Standby) CaughtUp(told map[string]string, offset int64, now time.Time) bool {
+	return s.s.caughtUp(told, offset, now)
 }

@@ -47,7 +47,8 @@ type world struct {
 	t        *testing.T
 	postgres *testservers.Postgres
 	dsn      string
-	redis    *testservers.Redis
+	redis    *testservers.Redis // nil: queue says where it is
+	queue    string             // the line of the queue section, when it is not redis
 	dir      string
 	source   string // additional lines of the source section
 	rules    string
@@ -68,10 +69,15 @@ func newWorldOn(t *testing.T, postgres *testservers.Postgres, database string, r
 		t.Fatal(err)
 	}
 	t.Cleanup(r.Close)
-	return &world{
-		t: t, postgres: postgres, redis: r, dir: t.TempDir(),
-		dsn: postgres.Database(t, database, statements...),
-	}
+	w := newWorldWithout(t, postgres, database, statements...)
+	w.redis = r
+	return w
+}
+
+// newWorldWithout is a world without a Redis: the test sets queue.
+func newWorldWithout(t *testing.T, postgres *testservers.Postgres, database string, statements ...string) *world {
+	t.Helper()
+	return &world{t: t, postgres: postgres, dir: t.TempDir(), dsn: postgres.Database(t, database, statements...)}
 }
 
 // endpoint subscribes a URL; more are further YAML lines of the endpoint.
@@ -102,17 +108,21 @@ func (w *world) slot() string {
 // write writes gancho.yaml and the rules and returns the configuration's path.
 func (w *world) write() string {
 	w.t.Helper()
+	queue := w.queue
+	if queue == "" {
+		queue = "redis: " + w.redis.URL()
+	}
 	config := fmt.Sprintf(`source:
   dsn: %s
   slot: %s
 %s
 queue:
-  redis: %s
+  %s
 http:
   listen: 127.0.0.1:0
 rules: [rules.yaml]
 %s
-`, w.dsn, w.slot(), w.source, w.redis.URL(), w.extra)
+`, w.dsn, w.slot(), w.source, queue, w.extra)
 	if len(w.endpoints) > 0 {
 		config += "endpoints:\n" + strings.Join(w.endpoints, "\n") + "\n"
 	}

@@ -223,6 +223,16 @@ func (c *Cluster) Addresses() []string {
 // Nodes are all nodes: those that began as masters, then the replicas.
 func (c *Cluster) Nodes() []*Redis { return c.nodes }
 
+// ReplicaOf returns the first replica of a node that began as a master, or nil.
+func (c *Cluster) ReplicaOf(master *Redis) *Redis {
+	for i, node := range c.nodes[:c.masters] {
+		if node == master && len(c.nodes) > c.masters {
+			return c.nodes[c.masters+i]
+		}
+	}
+	return nil
+}
+
 // Owner returns the node that is the master of the key's slot, as a living
 // node sees it.
 func (c *Cluster) Owner(ctx context.Context, key string) (*Redis, error) {

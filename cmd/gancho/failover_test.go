@@ -1,0 +1,155 @@
+package main_test
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"gancho/internal/testservers"
+)
+
+// clusterWorld is a world whose queue is on a cluster of three masters.
+func clusterWorld(t *testing.T, replicas int, statements ...string) (*world, *testservers.Cluster) {
+	t.Helper()
+	c, err := testservers.StartCluster(testservers.ClusterOptions{Replicas: replicas})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(c.Close)
+	w := newWorldWithout(t, pg, "", statements...)
+	w.queue = fmt.Sprintf("cluster: {addresses: [%s]}", strings.Join(c.Addresses(), ", "))
+	return w, c
+}
+
+// sentinelWorld is a world whose queue is watched by sentinels.
+func sentinelWorld(t *testing.T, statements ...string) (*world, *testservers.Sentinel) {
+	t.Helper()
+	s, err := testservers.StartSentinel(testservers.SentinelOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(s.Close)
+	w := newWorldWithout(t, pg, "", statements...)
+	w.queue = fmt.Sprintf("sentinel: {master: %s, addresses: [%s]}", testservers.MasterName, strings.Join(s.Addresses(), ", "))
+	return w, s
+}
+
+// receivers makes one endpoint for each of the names.
+func (w *world) receivers(names ...string) []*receiver {
+	out := make([]*receiver, len(names))
+	for i, name := range names {
+		out[i] = newReceiver(w.t, nil)
+		w.endpoint(name, out[i].url())
+	}
+	return out
+}
+
+// complete stops the load and checks what every receiver got.
+func complete(t *testing.T, l *load, receivers []*receiver) {
+	t.Helper()
+	rows := l.stop()
+	for i, r := range receivers {
+		t.Logf("receiver %d: %d rows, %d repeats", i, rows, checkDelivery(t, r.waitCount(rows), rows))
+	}
+}
+
+// until waits for what a server tells nobody of.
+func until(t *testing.T, what string, ok func() bool) {
+	t.Helper()
+	deadline := time.After(60 * time.Second)
+	tick := time.NewTicker(50 * time.Millisecond)
+	defer tick.Stop()
+	for !ok() {
+		select {
+		case <-tick.C:
+		case <-deadline:
+			t.Fatalf("waited for %s", what)
+		}
+	}
+}
+
+// Masters die for good and their replicas take over; so does a bridge.
+func TestClusterFailover(t *testing.T) {
+	t.Parallel()
+	w, c := clusterWorld(t, 1, loadTable)
+	w.rules = loadRules
+	receivers := w.receivers("a", "b", "c", "d")
+	b := w.run()
+	l := startLoad(t, w.dsn, paced(t, 5*time.Millisecond))
+	l.waitRows(200)
+	owner := func() *testservers.Redis {
+		r, err := c.Owner(context.Background(), "gancho:{a}:q")
+		if err != nil {
+			t.Fatal(err)
+		}
+		return r
+	}
+	first := owner()
+	first.Kill()
+	until(t, "another master", func() bool { return owner() != first })
+	b.waitLog("appending again from the confirmed position")
+	l.waitRows(200)
+	b.kill()
+	if err := first.Start(); err != nil { // as a replica
+		t.Fatal(err)
+	}
+	b = w.start("run", "--create", "--config", w.write())
+	l.waitRows(200)
+	complete(t, l, receivers)
+	b.stop()
+}
+
+// Masters without replicas die and come back on their files.
+func TestClusterRestarts(t *testing.T) {
+	t.Parallel()
+	w, c := clusterWorld(t, 0, loadTable)
+	w.rules = loadRules
+	receivers := w.receivers("a", "b", "c", "d")
+	b := w.run()
+	l := startLoad(t, w.dsn, paced(t, 5*time.Millisecond))
+	for _, node := range c.Nodes() {
+		l.waitRows(200)
+		node.Kill()
+		l.waitRows(100)
+		if err := node.Start(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	l.waitRows(100)
+	complete(t, l, receivers)
+	b.stop()
+}
+
+// The master is killed, and comes back as a replica of another; a second
+// bridge delivers beside the first.
+func TestSentinelFailover(t *testing.T) {
+	t.Parallel()
+	w, s := sentinelWorld(t, loadTable)
+	w.rules = loadRules
+	receivers := w.receivers("a", "b")
+	b := w.run()
+	worker := w.start("run", "--only", "deliver", "--config", w.write())
+	l := startLoad(t, w.dsn, paced(t, 5*time.Millisecond))
+	l.waitRows(200)
+	master := func() *testservers.Redis {
+		r, err := s.Master(context.Background())
+		if err != nil {
+			t.Fatal(err)
+		}
+		return r
+	}
+	first := master()
+	first.Kill()
+	until(t, "another master", func() bool { return master() != first })
+	if err := first.Start(); err != nil {
+		t.Fatal(err)
+	}
+	b.waitLog("appending again from the confirmed position")
+	l.waitRows(200)
+	worker.kill()
+	l.waitRows(100)
+	complete(t, l, receivers)
+	b.stop()
+}
