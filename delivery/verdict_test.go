@@ -244,6 +244,12 @@ func TestBadReceivers(t *testing.T) {
 		"resets at once": {reset, 0, want{delivery.Retry, 0, "connection", ""}},
 		"resets after the request": {func(c net.Conn) { readRequest(c); reset(c) }, 0,
 			want{delivery.Retry, 0, "connection", "connection reset"}},
+		"resets in the header": {func(c net.Conn) { answer("HTTP/1.1 200 OK\r\nX-A: s3cr3t")(c); reset(c) }, 0,
+			want{delivery.Retry, 0, "connection", ""}},
+		"resets in the body": {func(c net.Conn) { answer("HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nab")(c); reset(c) }, 0,
+			want{delivery.Retry, 200, "connection", ""}},
+		"closes in the header": {answer("HTTP/1.1 200 OK\r\nX-A: s3cr3t"), 0,
+			want{delivery.Retry, 0, "connection", "closed the connection before"}},
 		"closes after the request": {func(c net.Conn) { readRequest(c) }, 0,
 			want{delivery.Retry, 0, "connection", "closed the connection before"}},
 		"closes in the body": {answer("HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nab"), 0,
@@ -290,6 +296,18 @@ func TestTLS(t *testing.T) {
 	nobody := newSender(t, delivery.SenderOptions{RootCAs: x509.NewCertPool()})
 	trusting := newSender(t, delivery.SenderOptions{RootCAs: roots(server)})
 	_, port, _ := strings.Cut(strings.TrimPrefix(server.URL, "https://"), ":")
+	handshake := func(end func(net.Conn)) string { // reads the sender's hello, and ends
+		return strings.Replace(rawServer(t, func(c net.Conn) { _, _ = c.Read(make([]byte, 4096)); end(c) }), "http:", "https:", 1)
+	}
+	closes := handshake(func(net.Conn) {})
+	resets := handshake(func(c net.Conn) {
+		if tcp, ok := c.(*net.TCPConn); ok {
+			_ = tcp.SetLinger(0)
+		}
+	})
+	for url, text := range map[string]string{closes: "closed the connection", resets: "connection reset"} {
+		check(t, trusting.Send(t.Context(), local(url), message()), want{delivery.Retry, 0, delivery.ClassConnection, text})
+	}
 	hangUp := rawServer(t, func(c net.Conn) { _, _ = io.WriteString(c, "\x15\x03\x03\x00\x02\x02\x28") }) // handshake_failure
 	for name, c := range map[string]struct {
 		sender *delivery.Sender
