@@ -1,5 +1,7 @@
 package api
 
+import "strconv"
+
 // Route is what the tests hold against openapi.yaml.
 type Route struct {
 	Method, Path, Role string
@@ -23,3 +25,15 @@ const (
 	RememberedAddresses = rememberedAddresses
 	FailureBurst        = failureBurst
 )
+
+// Problems are the kinds of problems with their statuses.
+func Problems() map[string]string {
+	all := map[string]string{}
+	for _, k := range []kind{
+		kindInvalid, kindUnauthorized, kindForbidden, kindNotFound, kindMethod, kindConflict, kindReadOnly, kindChanged, kindTooLarge,
+		kindMediaType, kindThrottled, kindInternal, kindUnavailable,
+	} {
+		all[k.name] = strconv.Itoa(k.status)
+	}
+	return all
+}

@@ -132,11 +132,8 @@ func TestDeadLetters(t *testing.T) {
 	w.addEndpoint("erp", "")
 	dead := w.addDead("crm", "1", 5)
 	w.addDead("erp", "2", 2)
-	detail := must[struct {
-		control.DeadDetail
-		Data object
-	}](w, http.StatusOK, "GET", fmt.Sprintf("/dead-letters/%d", dead[0].ID), "eyes", "")
-	if detail.WebhookID != "crm-0" || detail.Answer != "oops" || detail.Data["valor"] == nil {
+	detail := must[control.DeadDetail](w, http.StatusOK, "GET", fmt.Sprintf("/dead-letters/%d", dead[0].ID), "eyes", "")
+	if detail.WebhookID != "crm-0" || detail.Answer != "oops" || len(detail.Data) == 0 {
 		t.Errorf("the dead letter is %+v", detail)
 	}
 	if raw := w.do("GET", fmt.Sprintf("/dead-letters/%d", dead[0].ID), "eyes", ""); !strings.Contains(string(raw.body), "10.50") || !strings.Contains(string(raw.body), "12345678901234567890") {
@@ -164,13 +161,12 @@ func TestDeadLetters(t *testing.T) {
 	if got := must[struct{ Dropped int }](w, http.StatusOK, "POST", "/dead-letters/drop", "root", `{"all":true}`); got.Dropped != 2 {
 		t.Errorf("%d were dropped, not 2", got.Dropped)
 	}
-	var actions []any
-	for _, c := range must[items[control.ChangeView]](w, http.StatusOK, "GET", "/audit", "eyes", "").Items {
-		if strings.HasPrefix(c.Action, "dead.") || strings.HasPrefix(c.Action, "job.") {
-			actions = append(actions, c.Action+" by "+c.Actor)
-		}
+	var actions []string
+	for _, c := range must[items[control.ChangeView]](w, http.StatusOK, "GET", "/audit?limit=5", "eyes", "").Items {
+		actions = append(actions, c.Action+" by "+c.Actor)
 	}
-	if len(actions) < 5 {
+	want := []string{"dead.drop by token:root", "dead.drop by token:root", "dead.drop by token:root", "redrive.cancel by token:hands", "redrive.create by token:hands"}
+	if !slices.Equal(actions, want) {
 		t.Errorf("the audit log says %v", actions)
 	}
 }
