@@ -50,7 +50,7 @@ no bodies, and reaches back as far as state.keep_log.`,
 	filter.register(cmd, "deliveries")
 	filter.registerEndpoint(cmd, "deliveries to this `endpoint`")
 	page.register(cmd)
-	cmd.Flags().StringVar(&outcome, "outcome", "", "only attempts that ended so: delivered, retry, refused or gone")
+	cmd.Flags().StringVar(&outcome, "outcome", "", "only attempts that came to this: "+strings.Join(control.Outcomes(), ", "))
 	return cmd
 }
 

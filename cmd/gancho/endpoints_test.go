@@ -16,6 +16,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	main "gancho/cmd/gancho"
 	"gancho/delivery"
 	"gancho/internal/control"
 	"gancho/internal/testservers"
@@ -46,6 +47,11 @@ func newSession(t *testing.T, more ...string) *session {
 func (s *session) gancho(args ...string) (code int, stdout, stderr string) {
 	s.t.Helper()
 	return command(s.t, append(args, "--config", s.path)...)
+}
+
+// stream runs a command whose output is not kept.
+func (s *session) stream(out io.Writer, args ...string) (code int) {
+	return main.Main(context.Background(), append(args, "--config", s.path), strings.NewReader(""), out, io.Discard)
 }
 
 // ok runs a command that has to succeed, and returns what it printed.

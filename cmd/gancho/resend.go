@@ -62,7 +62,7 @@ only those of its tenants, and, unless --event is given, of its event patterns.`
 					return err
 				}
 				chosen.Endpoint = ""
-				j, err := s.CreateResend(ctx, s.actor, control.Resend{Endpoint: filter.endpoint, Filter: chosen, Rate: r, DryRun: job.dryRun})
+				j, err := s.resend(ctx, control.Resend{Endpoint: filter.endpoint, Filter: chosen, Rate: r, DryRun: job.dryRun})
 				if err != nil {
 					return noEndpoint(err, filter.endpoint)
 				}
@@ -94,6 +94,17 @@ func checkResend(cmd *cobra.Command, filter *filterFlags, job *jobFlags) (float6
 		return 0, usageError{errors.New("say which events: --id, --key, --event, --tenant, --from or --to")}
 	}
 	return job.rate()
+}
+
+// resend makes a job, unless there is nothing for it to do.
+func (s *session) resend(ctx context.Context, r control.Resend) (control.JobView, error) {
+	count := r
+	count.DryRun = true
+	j, err := s.CreateResend(ctx, s.actor, count)
+	if err != nil || r.DryRun || j.Total == 0 {
+		return j, err
+	}
+	return s.CreateResend(ctx, s.actor, r)
 }
 
 // kept says for how long events are kept.

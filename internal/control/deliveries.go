@@ -3,8 +3,11 @@ package control
 import (
 	"context"
 	"errors"
+	"slices"
+	"strings"
 	"time"
 
+	"gancho/delivery"
 	"gancho/internal/state"
 )
 
@@ -23,6 +26,9 @@ func (s *Service) Deliveries(ctx context.Context, a Actor, f state.Filter, curso
 	}
 	if err := span(f); err != nil {
 		return page, err
+	}
+	if f.Outcome != "" && !slices.Contains(Outcomes(), f.Outcome) {
+		return page, invalid("/outcome", "write one of "+strings.Join(Outcomes(), ", "), "there is no outcome %q", f.Outcome)
 	}
 	if f, err = a.scope(f); err != nil {
 		return page, err
@@ -43,6 +49,14 @@ func (s *Service) Deliveries(ctx context.Context, a Actor, f state.Filter, curso
 	}
 	page.Next = next
 	return page, nil
+}
+
+// Outcomes are what an attempt of the delivery log may have come to: dead is
+// the one after which the event was given up. The caller owns the slice.
+func Outcomes() []string {
+	return []string{
+		delivery.Delivered.String(), delivery.Retry.String(), delivery.Refused.String(), delivery.Gone.String(), delivery.OutcomeDead,
+	}
 }
 
 // span refuses a filter whose times exclude each other.

@@ -9,7 +9,7 @@ import (
 )
 
 // ErrNoState is the answer of what needs the state database where there is none.
-var ErrNoState = errors.New("Gancho keeps no state here; add state: {key: ...} to gancho.yaml (gancho secrets generate-key makes a key), then run gancho migrate")
+var ErrNoState = errors.New("gancho.yaml has no state.key, without which Gancho keeps nothing in a database; make a key with gancho secrets generate-key, add state: {key: ...}, and run gancho migrate")
 
 // ForbiddenError reports an operation that the actor's role does not allow.
 type ForbiddenError struct {
