@@ -226,3 +226,106 @@ func TestListIsBoundedByItsBytes(t *testing.T) {
 	}
 	checkOrder(t, sink.arrivals)
 }
+
+// A list that has failed is sent again as it is, and its first event carries
+// the attempts: also to another process, which may make it longer.
+func TestFailedListIsSentAgainAsItIs(t *testing.T) {
+	t.Parallel()
+	r := startRedis(t)
+	ep := delivery.Endpoint{Name: "a", Batch: delivery.Batching{Max: 10}, Retry: []time.Duration{300 * time.Millisecond, time.Hour}}
+	q := openQueue(t, r, ep)
+	appendEvents(t, q, 0, 5, 5, keyModulo(3))
+	sink := newReceiver()
+	sink.answerList = func(_ context.Context, _ *delivery.Endpoint, _ []*delivery.Message, n int) delivery.Outcome {
+		return status(500)
+	}
+	_, stop := dispatch(t, q, sink, delivery.DispatcherOptions{}, ep)
+	eventually(t, "the first request", func() bool { return len(sink.requests()) == 1 })
+	appendEvents(t, q, 5, 8, 3, keyModulo(3))
+	eventually(t, "the second", func() bool { return len(sink.requests()) == 2 })
+	stop()
+	rc := redisClient(t, r)
+	if k, ok := keptOf(t, rc, "a"); !ok || k.N != 2 || k.due.Sub(k.Last) < time.Hour-time.Millisecond {
+		t.Errorf("kept %+v, %t", k, ok)
+	}
+	if n := rc.HLen(t.Context(), "gancho:{a}:at").Val(); n != 1 {
+		t.Errorf("attempts of %d events are kept, want of the first", n)
+	}
+	pass(t, rc, "a", 2*time.Hour)
+	var log []int
+	observe := func(a delivery.Attempt) { log = append(log, a.Attempt) }
+	sink.answerList = nil
+	_, stop = dispatch(t, openOnly(t, r), sink, delivery.DispatcherOptions{Observe: observe}, ep)
+	drained(t, q, "a")
+	stop()
+	if diff := cmp.Diff([][]int{upTo(0, 5), upTo(0, 5), upTo(0, 8)}, numbers(sink.lists)); diff != "" {
+		t.Error(diff)
+	}
+	if want := []int{3, 3, 3, 3, 3, 3, 3, 3}; !slices.Equal(log, want) {
+		t.Errorf("attempts numbered %v, want %v", log, want)
+	}
+	if n := rc.Exists(t.Context(), "gancho:{a}:rt", "gancho:{a}:at").Val(); n != 0 {
+		t.Error("attempts of events that are done are still kept")
+	}
+}
+
+// What is sent again makes lists of its own, even while first deliveries wait
+// for more.
+func TestReplaysMakeListsOfTheirOwn(t *testing.T) {
+	t.Parallel()
+	r := startRedis(t)
+	ep := delivery.Endpoint{Name: "a", Batch: delivery.Batching{Max: 4, Wait: time.Hour}}
+	q := openQueue(t, r, ep)
+	appendEvents(t, q, 0, 3, 3, keyModulo(1)) // one too few: it waits
+	replays := make([]delivery.Message, 6)
+	for i := range replays {
+		ev := event(100+i, "k0")
+		id, err := delivery.NewID(1, ev.Position, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		replays[i] = delivery.Message{ID: id.WebhookID("00000000"), Type: ev.Type, Tenant: "1", Key: "k0", Time: ev.Time, Data: ev.Data}
+	}
+	if err := q.Replay(t.Context(), "a", replays); err != nil {
+		t.Fatal(err)
+	}
+	sink := newReceiver()
+	dispatch(t, q, sink, delivery.DispatcherOptions{}, ep)
+	sink.distinct(t, 6)
+	appendEvents(t, q, 3, 4, 1, keyModulo(1))
+	sink.distinct(t, 10)
+	if diff := cmp.Diff([][]int{upTo(100, 104), upTo(104, 106), upTo(0, 4)}, numbers(sink.requests())); diff != "" {
+		t.Error(diff)
+	}
+}
+
+func TestRedisKilledWhileListsAreDelivered(t *testing.T) {
+	t.Parallel()
+	r := startRedis(t)
+	ep := delivery.Endpoint{Name: "a", Batch: delivery.Batching{Max: 30}, Retry: ms(1, 1, 1, 1, 1, 1, 1)}
+	q := openQueue(t, r, ep)
+	sink := newReceiver()
+	sink.answerList = func(_ context.Context, _ *delivery.Endpoint, _ []*delivery.Message, n int) delivery.Outcome {
+		if n%7 == 0 {
+			return status(500)
+		}
+		return delivered()
+	}
+	_, stop := dispatch(t, q, sink, delivery.DispatcherOptions{Lease: 2 * time.Second}, ep)
+	const total, kills = 4000, 2
+	c, stopCapture := startCapture(t, q, total, 1300, 2600)
+	for k := range kills {
+		c.after(t, 1300*(k+1))
+		r.Kill()
+		if err := r.Start(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	sink.distinct(t, total)
+	drained(t, q, "a")
+	stopCapture()
+	stop()
+	if repeats := checkOrder(t, sink.arrivals); repeats > kills*ep.Batch.Max {
+		t.Errorf("%d repeats, want at most %d", repeats, kills*ep.Batch.Max)
+	}
+}
