@@ -319,6 +319,7 @@ func TestRemove(t *testing.T) {
 		t.Errorf("%d of %d events are left in the queue that was to stay", n, before)
 	}
 	// The name may be used again, and what waits is delivered then.
+	s.stored = 0
 	s.add(b, "kept", r.url())
 	r.waitCount(int(before))
 	b.stop()

@@ -168,6 +168,46 @@ func TestStoredEndpointClash(t *testing.T) {
 	b.stop()
 }
 
+// TestStoredEndpointUnreadable: what cannot be read or decrypted keeps its last
+// good form, and does not hold up the others; a bridge does not start with it.
+func TestStoredEndpointUnreadable(t *testing.T) {
+	t.Parallel()
+	s := newStateful(t, pg, nil, loadTable)
+	s.rules = loadRules
+	r, second := newReceiver(t, nil), newReceiver(t, nil)
+	b := s.run()
+	s.add(b, "newer", r.url())
+	s.add(b, "sealed", r.url())
+	s.events(1, 1)
+	r.waitFor(30*time.Second, "both endpoints", func(all []arrival) bool { return len(all) == 2 })
+
+	store := s.store()
+	e, err := store.Endpoint(t.Context(), "newer")
+	if err != nil {
+		t.Fatal(err)
+	}
+	e.Document = []byte(`{"url": "https://crm.example.com", "setting_of_tomorrow": 1}`)
+	if _, err := store.UpdateEndpoint(t.Context(), "test", e); err != nil {
+		t.Fatal(err)
+	}
+	s.until(1, `with changed as (update gancho.endpoints set sealed = 'x', version = version + 1 where name = 'sealed' returning 1) select count(*) from changed`)
+	b.waitLogs("stored endpoint cannot be read", 2)
+	if !strings.Contains(b.text(), "setting_of_tomorrow") {
+		t.Error("the log does not say what is wrong")
+	}
+	s.add(b, "erp", second.url())
+	l := trickle(t, s.dsn)
+	second.waitFor(30*time.Second, "the endpoint added after the mistakes", func(all []arrival) bool { return len(all) > 0 })
+	rows := l.stop()
+	r.waitFor(30*time.Second, "all events of both endpoints", func(all []arrival) bool { return len(all) >= 2*rows })
+	b.stop()
+	b = s.start("run", "--config", s.write())
+	b.wait(1)
+	if !strings.Contains(b.text(), "sealed") {
+		t.Errorf("the refusal does not say which endpoint:\n%s", b.text())
+	}
+}
+
 // TestStateNeedsMigration: without --create a bridge says what is missing.
 func TestStateNeedsMigration(t *testing.T) {
 	t.Parallel()

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"fmt"
 	"io"
 	"net/http"
 	"strings"
@@ -22,6 +23,7 @@ import (
 type stateful struct {
 	*world
 	stateDSN, key, token string
+	stored               int // endpoints that add has stored
 }
 
 // newStateful makes a world whose state is in a database of its own on the
@@ -88,14 +90,16 @@ func (s *stateful) call(b *bridge, method, path, body string, out any) {
 	}
 }
 
-// add stores an endpoint that posts to the URL; more are further members of
-// its JSON document.
+// add stores an endpoint that posts to the URL, and waits until the bridge has
+// applied it; more are further members of its JSON document.
 func (s *stateful) add(b *bridge, name, url string, more ...string) {
 	s.t.Helper()
 	members := append([]string{
 		`"name": "` + name + `"`, `"url": "` + url + `"`, `"secret": "` + secret + `"`, `"allow_http": true`, `"allow_private": ["127.0.0.0/8"]`,
 	}, more...)
 	s.call(b, http.MethodPost, "/endpoints", "{"+strings.Join(members, ", ")+"}", nil)
+	s.stored++
+	b.waitLog(fmt.Sprintf(`"stored":%d,`, s.stored))
 }
 
 // count is the result of a query of one number in the state database.

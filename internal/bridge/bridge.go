@@ -163,7 +163,7 @@ func (b *bridge) open(ctx context.Context) error {
 }
 
 func (b *bridge) dispatcherOptions() delivery.DispatcherOptions {
-	o := delivery.DispatcherOptions{Logger: b.Log, DrainTimeout: b.Shutdown, Observe: b.metrics.attempt}
+	o := delivery.DispatcherOptions{Logger: b.Log, DrainTimeout: b.Shutdown, Observe: b.metrics.attempt, Notify: b.notify}
 	if b.State != nil {
 		o.Log = b.State.KeepLog > 0 || b.State.KeepEvents > 0
 		o.KeepEvents = b.State.KeepEvents > 0
@@ -171,7 +171,6 @@ func (b *bridge) dispatcherOptions() delivery.DispatcherOptions {
 			b.metrics.attempt(a)
 			b.recorder.mark(a.Endpoint)
 		}
-		o.Notify = b.notify
 	}
 	return o
 }

@@ -213,7 +213,7 @@ func (b *bridge) refresh(ctx context.Context) {
 			_ = b.roster.setStored(rows)
 			b.applyEndpoints()
 			b.metrics.refreshes.Inc()
-			b.Log.Debug().Int("stored", len(rows)).Msg("endpoints applied")
+			b.Log.Info().Int("stored", len(rows)).Msg("endpoints applied")
 			signal(b.drops)
 			return
 		}

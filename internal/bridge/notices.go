@@ -42,7 +42,9 @@ func (b *bridge) notify(ctx context.Context, n delivery.Notice) error {
 			Since    time.Time `json:"since"`
 		}{n.Endpoint, n.Since.UTC()}
 	case delivery.NoticeDeadLetter:
-		b.recorder.mark(n.Endpoint)
+		if b.recorder != nil {
+			b.recorder.mark(n.Endpoint)
+		}
 		if strings.HasPrefix(n.Event, delivery.OperationalPrefix) {
 			return nil // a receiver that fails at these would be told without end
 		}

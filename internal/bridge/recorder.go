@@ -134,12 +134,15 @@ func (r *recorder) round(ctx context.Context) {
 		return // Redis is away, which others say
 	}
 	var waiting int64
+	something := false
 	for i := range stats {
 		waiting += stats[i].LogRecords + stats[i].Dead
-		r.looked(stats[i].Endpoint, stats[i].LogEntries > 0 || stats[i].Dead > 0)
+		found := stats[i].LogEntries > 0 || stats[i].Dead > 0
+		r.looked(stats[i].Endpoint, found)
+		something = something || found
 	}
 	r.metrics.recordsWaiting.Set(float64(waiting))
-	if waiting == 0 {
+	if !something {
 		return
 	}
 	if err := r.record(ctx, stats); err != nil {
@@ -165,26 +168,24 @@ func (r *recorder) finish(ctx context.Context, endpoint string) {
 }
 
 // record writes down what there is of the endpoints and removes it from Redis.
+// What one endpoint fails at does not hold up the others.
 func (r *recorder) record(ctx context.Context, stats []delivery.Stats) error {
 	batch := &recordBatch{recorder: r}
+	var errs []error
 	for i := range stats {
-		if stats[i].LogEntries > 0 {
-			if err := r.recordLog(ctx, batch, stats[i].Endpoint); err != nil {
-				return err
-			}
+		if stats[i].LogEntries > 0 && batch.failed == nil {
+			errs = append(errs, r.recordLog(ctx, batch, stats[i].Endpoint))
 		}
 	}
-	if err := batch.flush(ctx); err != nil {
-		return err
+	if batch.failed == nil {
+		errs = append(errs, batch.flush(ctx))
 	}
 	for i := range stats {
-		if stats[i].Dead > 0 {
-			if err := r.recordDead(ctx, stats[i].Endpoint); err != nil {
-				return err
-			}
+		if stats[i].Dead > 0 && !unreachable(batch.failed) {
+			errs = append(errs, r.recordDead(ctx, stats[i].Endpoint))
 		}
 	}
-	return nil
+	return errors.Join(errs...)
 }
 
 // recordLog adds the endpoint's log to the batch, which is flushed when it is full.
@@ -240,6 +241,7 @@ type recordBatch struct {
 	attempts []state.Attempt
 	events   []state.KeptEvent
 	trim     map[string][]string // ids of entries by endpoint
+	failed   error               // what flush has failed with: the batch is of no more use
 }
 
 func (b *recordBatch) len() int { return len(b.attempts) + len(b.events) }
@@ -267,6 +269,11 @@ func (b *recordBatch) add(endpoint string, entries []delivery.LogEntry) {
 
 // flush writes the rows, and then removes them from Redis.
 func (b *recordBatch) flush(ctx context.Context) error {
+	b.failed = b.writeAll(ctx)
+	return b.failed
+}
+
+func (b *recordBatch) writeAll(ctx context.Context) error {
 	if err := write(ctx, b.recorder, b.events, b.store.WriteEvents); err != nil {
 		return err
 	}
