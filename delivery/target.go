@@ -23,7 +23,7 @@ type target struct {
 	success   [][2]int
 	body      *regexp.Regexp // nil: any
 	echo      echo
-	pool      string         // whose connections it shares
+	pool      string // whose connections it shares
 	transport *http.Transport
 	err       error        // why nothing can be sent
 	used      atomic.Int64 // Unix seconds

@@ -49,7 +49,7 @@ func newListenCommand() *cobra.Command {
 	}
 	flags := cmd.Flags()
 	flags.StringVar(&f.addr, "addr", "127.0.0.1:8621", "`host:port` to listen on")
-	flags.StringArrayVar(&f.secrets, "secret", nil, "`whsec_...` that signs the webhooks; several while one is rotated (default $"+secretVariable+")")
+	flags.StringArrayVar(&f.secrets, "secret", nil, "`whsec_...` that signs the webhooks, or whpk_... that verifies them; several while one is rotated (default $"+secretVariable+")")
 	flags.BoolVar(&f.json, "json", false, "print one JSON object per line")
 	flags.IntVar(&f.status, "status", http.StatusOK, "HTTP `status` of the answers")
 	flags.DurationVar(&f.delay, "delay", 0, "how long each answer takes")
