@@ -68,3 +68,9 @@ func NewStandby(required, most int) *Standby {
 func (s *Standby) CaughtUp(told map[string]string, offset int64, now time.Time) bool {
 	return s.s.caughtUp(told, offset, now)
 }
+
+// BodyWriter returns what appends bodies for the endpoint.
+func BodyWriter(ep *Endpoint) func(dst []byte, m *Message) []byte {
+	f := newShape(ep)
+	return f.appendBody
+}

@@ -113,3 +113,26 @@ func benchReceiver(b *testing.B) (url string, first <-chan []byte) {
 	})
 	return "http://" + listener.Addr().String(), body
 }
+
+// BenchmarkBody is the writing of one body in each format, into memory that
+// is there.
+func BenchmarkBody(b *testing.B) {
+	for _, c := range []struct {
+		name string
+		ep   delivery.Endpoint
+	}{
+		{"standard", delivery.Endpoint{}},
+		{"bare", delivery.Endpoint{Format: delivery.FormatBare}},
+		{"strings", delivery.Endpoint{StringNumbers: true}},
+		{"cloudevents", delivery.Endpoint{Format: delivery.FormatCloudEvents}},
+		{"form", delivery.Endpoint{Format: delivery.FormatForm}},
+	} {
+		b.Run(c.name, func(b *testing.B) {
+			write, m, dst := delivery.BodyWriter(&c.ep), fullMessage(), make([]byte, 0, 4096)
+			b.ReportAllocs()
+			for b.Loop() {
+				dst = write(dst[:0], m)
+			}
+		})
+	}
+}
