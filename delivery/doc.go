@@ -49,6 +49,30 @@
 // they came to is kept until Redis is back. When it comes back as another run,
 // couriers read their streams from the start, skipping what they know.
 //
+// # What an answer means
+//
+//   - Success: the event is done. With webhook-delivery: pause the endpoint is
+//     paused then.
+//   - Any other answer, or none: the event is sent again on the schedule Retry, or
+//     on RetryRefused after an answer that calls the request wrong (4xx but 408,
+//     410, 425 and 429), until that schedule, or MaxAge, is used up. What happens
+//     then is OnExhausted's to say.
+//   - webhook-delivery: abort, on a failure: the event goes to the dead letters
+//     at once.
+//   - 410, or webhook-delivery: pause: the endpoint is paused. So is one all of
+//     whose attempts have failed for PauseAfter; that gives no event up.
+//   - 429 and 503 with Retry-After: nothing is sent to the endpoint until then.
+//
+// A list has one answer for all of its events; see Batching for what becomes of
+// one that fails. After ten failures in a row of the endpoint itself (no
+// connection, no answer in time, 5xx) under at least three keys, only probes are
+// sent until it answers: the oldest event first, then another and the oldest in
+// turns, after a second to a minute. They are no attempts, and while an endpoint
+// is probed or paused its events do not grow older.
+//
+// Pauses, probing, and since when an endpoint fails outlive its owner. Notices
+// tell of pauses and recoveries at least once (Notice).
+//
 // # Keys
 //
 // All begin with the queue's prefix, gancho by default, and those of an
@@ -62,7 +86,8 @@
 //	gancho:{<endpoint>}:rt     zset     failed events by the time, in ms, of their next attempt
 //	gancho:{<endpoint>}:at     hash     failed events' attempts, JSON
 //	gancho:{<endpoint>}:dead   stream   events given up: id, reason, attempts, and the event's fields
-//	gancho:{<endpoint>}:state  hash     paused, since, hold, unblock, log_records, log_bytes, log_lost
+//	gancho:{<endpoint>}:state  hash     paused (why), since, hold, unblock, log_records, log_bytes, log_lost; and,
+//	                                    in ms: failing, open, idling, trouble and noticed since, idle for
 //	gancho:{<endpoint>}:lease  string   its owner's claim, expires
 //	gancho:{<endpoint>}:fence  string   the last owner's claim
 //	gancho:source              hash     the source's identity, epoch and recorded position

@@ -171,10 +171,12 @@ type Endpoint struct {
 	// 4xx other than 408, 410, 425 and 429; nil: DefaultRetryRefused.
 	RetryRefused []time.Duration
 	// MaxAge is how long after its first failed attempt an event is tried again,
-	// however many attempts Retry still has; 0: DefaultMaxAge.
+	// however many attempts Retry still has; 0: DefaultMaxAge. Time in which the
+	// endpoint is paused, or only probed, does not count.
 	MaxAge time.Duration
-	// PauseAfter is how long every attempt has to have failed for the endpoint
-	// to be paused, its events kept; 0: DefaultPauseAfter, negative: never.
+	// PauseAfter is how long every attempt has to have failed, probes included,
+	// for the endpoint to be paused, its events kept; 0: DefaultPauseAfter,
+	// negative: never.
 	PauseAfter time.Duration
 	// Rate is the most requests per second; 0: no limit.
 	Rate        float64
@@ -196,12 +198,20 @@ type Endpoint struct {
 // Batching makes one request of several events, in commit order: a JSON array
 // of what each would be alone. form and cloudevents-binary have no lists. It
 // implies OrderEndpoint.
+//
+// One answer holds for the whole list, which is sent again as it is. A list
+// that would be given up, and one that is refused or not to be repeated, is cut
+// in halves instead until the event at fault is alone, so that it takes no other
+// with it.
 type Batching struct {
-	// Max is the most events in one request.
+	// Max is the most events in one request. Large ones make shorter lists: of
+	// half of DispatcherOptions.WindowBytes.
 	Max int
-	// Wait is how long an event may wait for others; 0: only what is there.
+	// Wait is how long an event that could be sent may wait for others; 0: only
+	// what is there.
 	Wait time.Duration
-	// PerTransaction ends a list with its transaction.
+	// PerTransaction ends a list with its transaction, as soon as the next one is
+	// there. A transaction may still be more than one list.
 	PerTransaction bool
 }
 
