@@ -89,6 +89,39 @@ func TestAttempts(t *testing.T) {
 	}
 }
 
+// TestFiltersAreNotWidened: a part of a filter that the rows do not have is an
+// error, not left out.
+func TestFiltersAreNotWidened(t *testing.T) {
+	t.Parallel()
+	s, _ := newStore(t)
+	ctx := t.Context()
+	count := func(f state.Filter) error { return second2(s.CountEvents(ctx, f)) }
+	job := func(f state.Filter) error {
+		return second2(s.CreateJob(ctx, "cli:ana", state.Job{Kind: state.Resend, Endpoint: "crm", Filter: f}))
+	}
+	log := func(f state.Filter) error {
+		_, _, err := s.Attempts(ctx, f, "", 1)
+		return err
+	}
+	drop := func(f state.Filter) error { return second2(s.DropDead(ctx, "cli:ana", f)) }
+	check(t, s.WriteDead(ctx, []state.DeadLetter{deadLetter("crm", 1)}))
+	for name, err := range map[string]error{
+		"events by id":            count(state.Filter{IDs: []int64{1}}),
+		"events by endpoint":      count(state.Filter{Endpoint: "crm"}),
+		"events by outcome":       count(state.Filter{Outcome: "retry"}),
+		"a resend by id":          job(state.Filter{IDs: []int64{1}}),
+		"attempts by id":          log(state.Filter{IDs: []int64{1}}),
+		"dead letters by outcome": drop(state.Filter{Outcome: "retry"}),
+		"a count of dead letters": second2(s.CountDead(ctx, state.Filter{Outcome: "retry"})),
+		"a page of dead letters":  second2(s.DeadLetters(ctx, state.Filter{Outcome: "retry"}, 0, 1)),
+	} {
+		if err == nil || !strings.Contains(err.Error(), "they have no") {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	same(t, "dead letters", int64(1), must[int64](t)(s.CountDead(ctx, state.Filter{})))
+}
+
 // TestSameMoment: attempts of one moment are told apart, also over pages.
 func TestSameMoment(t *testing.T) {
 	t.Parallel()

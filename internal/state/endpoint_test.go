@@ -162,6 +162,14 @@ func TestDropsOfQueues(t *testing.T) {
 	check(t, s.Dropped(ctx, "b"))
 	must[state.Endpoint](t)(s.AddEndpoint(ctx, "cli:ana", endpoint("b"), nil))
 	same(t, "drops", []string{"a"}, must[[]string](t)(s.Drops(ctx)))
+
+	// The queue of an endpoint that was removed without it, or was never stored.
+	check(t, s.DropQueue(ctx, "cli:ana", "esquecido"))
+	check(t, s.DropQueue(ctx, "cli:ana", "esquecido"))
+	same(t, "drops", []string{"a", "esquecido"}, must[[]string](t)(s.Drops(ctx)))
+	if err := s.DropQueue(ctx, "cli:ana", "b"); !errors.Is(err, state.ErrConflict) {
+		t.Errorf("dropping the queue of an endpoint that is there: %v", err)
+	}
 }
 
 func TestRotateSecret(t *testing.T) {
@@ -233,6 +241,10 @@ func TestRekey(t *testing.T) {
 	must[state.Endpoint](t)(open(t, dsn, keys(t, "c")).AddEndpoint(ctx, "cli:ana", endpoint("loja"), nil))
 	if _, err := open(t, dsn, keys(t, "d", "b")).Rekey(ctx, "cli:ana"); !errors.As(err, &lost) || lost.ID != "c" || !strings.Contains(err.Error(), `"loja"`) {
 		t.Errorf("rekeying with a lost key: %v", err)
+	}
+	readable, err := without.Endpoints(ctx)
+	if !errors.As(err, &lost) || len(readable) != 3 || readable[0].Document == nil || readable[2].Name != "loja" || readable[2].Document != nil {
+		t.Errorf("with one that cannot be read: %d endpoints, %v", len(readable), err)
 	}
 	if _, err := without.Endpoint(ctx, "crm"); err != nil {
 		t.Errorf("a refused rekey has changed something: %v", err)

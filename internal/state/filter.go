@@ -9,15 +9,6 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
-// table says where a filter's parts are found.
-type table struct {
-	name string
-	// time is the column that From and To limit.
-	time string
-	// byEvent: there is an index on event, so that its values are quickly listed.
-	byEvent bool
-}
-
 // The tables that filters choose from.
 const (
 	attemptsTable = "gancho.attempts"
@@ -25,28 +16,36 @@ const (
 	deadTable     = "gancho.dead_letters"
 )
 
-func tableOf(name string) table {
-	switch name {
-	case attemptsTable:
-		return table{name: name, time: "time"}
-	case eventsTable:
-		return table{name: name, time: "committed", byEvent: true}
+// lacks returns an error for a part of the filter that the table does not have:
+// to leave it out would choose more than was asked for.
+func (f *Filter) lacks(name string) error {
+	part := ""
+	switch {
+	case len(f.IDs) > 0 && name != deadTable:
+		part = "ids"
+	case f.Endpoint != "" && name == eventsTable:
+		part = "endpoint"
+	case f.Outcome != "" && name != attemptsTable:
+		part = "outcome"
+	default:
+		return nil
 	}
-	return table{name: name, time: "committed", byEvent: true}
+	return fmt.Errorf("choose from %s: they have no %s", name, part)
 }
 
-// where makes the conditions of a filter on a table. What the table does not
-// have is not asked for: events belong to no endpoint, and have no outcome.
+// where makes the conditions of a filter on a table.
 func (s *Store) where(ctx context.Context, f *Filter, name string) (*where, error) {
-	t := tableOf(name)
+	if err := f.lacks(name); err != nil {
+		return nil, err
+	}
 	w := &where{text: s.text}
-	if len(f.IDs) > 0 && name == deadTable {
+	if len(f.IDs) > 0 {
 		w.add("id = any(%s::bigint[])", f.IDs)
 	}
 	if len(f.Webhooks) > 0 {
 		w.add("webhook_id = any(%s::text[])", s.text.encodeAll(f.Webhooks))
 	}
-	if f.Endpoint != "" && name != eventsTable {
+	if f.Endpoint != "" {
 		w.add("endpoint = %s", s.text.encode(f.Endpoint))
 	}
 	if f.Tenant != nil {
@@ -58,26 +57,26 @@ func (s *Store) where(ctx context.Context, f *Filter, name string) (*where, erro
 	if f.Key != "" {
 		w.equal("key", f.Key)
 	}
-	if f.Outcome != "" && name == attemptsTable {
-		w.add("outcome = %s", f.Outcome)
+	if f.Outcome != "" {
+		w.add("outcome = %s", s.text.encode(f.Outcome))
 	}
-	w.between(t.time, f.From, f.To)
-	if len(f.Events) == 0 {
-		return w, nil
-	}
-	if !t.byEvent {
+	if name == attemptsTable {
+		w.between("time", f.From, f.To)
 		w.events(f.Events)
 		return w, nil
 	}
-	names, err := s.eventNames(ctx, t.name, f.Events)
-	if err != nil {
-		return nil, err
+	w.between("committed", f.From, f.To)
+	if len(f.Events) > 0 {
+		names, err := s.eventNames(ctx, name, f.Events)
+		if err != nil {
+			return nil, err
+		}
+		w.add("event = any(%s::text[])", names)
 	}
-	w.add("event = any(%s::text[])", names)
 	return w, nil
 }
 
-// events compares names with patterns.
+// events compares names with patterns, if there are any.
 func (w *where) events(patterns []string) {
 	var names, like []string
 	for _, p := range patterns {
@@ -88,6 +87,7 @@ func (w *where) events(patterns []string) {
 		}
 	}
 	switch {
+	case len(patterns) == 0:
 	case len(like) == 0:
 		w.add("event = any(%s::text[])", names)
 	case len(names) == 0:
