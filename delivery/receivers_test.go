@@ -2,7 +2,6 @@ package delivery_test
 
 import (
 	"bytes"
-	"context"
 	"fmt"
 	"io"
 	"net"
@@ -239,13 +238,15 @@ func startReceiver(t *testing.T, dir string, command func(dir, port string) []st
 		t.Fatal(err)
 	}
 	address := free.Addr().String()
-	port := strconv.Itoa(free.Addr().(*net.TCPAddr).Port) //nolint:forcetypeassert // of a TCP listener
+	_, port, err := net.SplitHostPort(address)
+	if err != nil {
+		t.Fatal(err)
+	}
 	if err := free.Close(); err != nil {
 		t.Fatal(err)
 	}
 	words := command(dir, port)
-	ctx, cancel := context.WithCancel(context.Background())
-	run := exec.CommandContext(ctx, words[0], words[1:]...)
+	run := exec.CommandContext(t.Context(), words[0], words[1:]...)
 	said := &transcript{}
 	run.Dir, run.Stdout, run.Stderr = dir, said, said
 	run.Env = append(os.Environ(), "PORT="+port, "WEBHOOK_KEY="+key, "TMPDIR="+dir)
@@ -253,10 +254,7 @@ func startReceiver(t *testing.T, dir string, command func(dir, port string) []st
 	if err := run.Start(); err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() {
-		cancel()
-		_ = run.Wait() // killed
-	})
+	t.Cleanup(func() { _ = run.Wait() }) // killed: the test's context ends before
 	eventually(t, "the receiver to listen", func() bool {
 		c, err := net.Dial("tcp", address)
 		if err == nil {
