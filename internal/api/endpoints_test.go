@@ -1,6 +1,7 @@
 package api_test
 
 import (
+	"fmt"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -147,5 +148,30 @@ func TestFileEndpoint(t *testing.T) {
 	x := must[control.ExchangeView](w, http.StatusOK, "POST", "/endpoints/fixed/test", "hands", "")
 	if x.Answer == nil || x.Answer.Status != http.StatusTeapot || x.Outcome != "refused" || len(x.Request.Headers["Webhook-Signature"]) == 0 {
 		t.Errorf("the exchange is %+v", x)
+	}
+}
+
+// Of many who change the same version at once, one does.
+func TestOneWins(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	tag := w.do("GET", "/endpoints/"+w.addEndpoint("crm", "").Endpoint.Name, "root", "").header.Get("ETag")
+	statuses := make(chan int)
+	const n = 8
+	for i := range n {
+		go func() {
+			statuses <- w.do("PATCH", "/endpoints/crm", "root", fmt.Sprintf(`{"rate":"%d/s"}`, i+1), header{"If-Match", tag}).status
+		}()
+	}
+	got := map[int]int{}
+	for range n {
+		got[<-statuses]++
+	}
+	if diff := cmp.Diff(map[int]int{http.StatusOK: 1, http.StatusPreconditionFailed: n - 1}, got); diff != "" {
+		t.Errorf("the statuses (-want +got):\n%s", diff)
+	}
+	edits := must[items[object]](w, http.StatusOK, "GET", "/audit?action=endpoint.edit", "root", "").Items
+	if len(edits) != 1 {
+		t.Errorf("the audit log has %d edits", len(edits))
 	}
 }

@@ -1,6 +1,7 @@
 package api
 
 import (
+	"errors"
 	"net/http"
 
 	"gancho/internal/control"
@@ -136,5 +137,8 @@ func (c *call) cancelJob() (answer, error) {
 		return answer{}, err
 	}
 	job, err := c.control.CancelJob(c.ctx, c.actor, id)
+	if errors.Is(err, state.ErrConflict) {
+		return answer{}, &problem{kind: kindConflict, Detail: "It has ended already: there is nothing to cancel."}
+	}
 	return answer{body: job}, err
 }

@@ -151,6 +151,9 @@ func TestDeadLetters(t *testing.T) {
 	if canceled.State != "canceled" {
 		t.Errorf("the job is %+v", canceled)
 	}
+	if a := w.do("POST", fmt.Sprintf("/resends/%d/cancel", jobs[0].ID), "hands", ""); a.status != http.StatusConflict || !strings.Contains(a.problem(t).Detail, "ended already") {
+		t.Errorf("cancel again: %d: %s", a.status, a.body)
+	}
 	must[object](w, http.StatusNoContent, "DELETE", fmt.Sprintf("/dead-letters/%d", dead[4].ID), "root", "")
 	if got := must[struct{ Dropped int }](w, http.StatusOK, "POST", "/dead-letters/drop", "root", `{"filter":{"tenant":"1","events":["cobranca.*"]}}`); got.Dropped != 4 {
 		t.Errorf("%d were dropped, not 4", got.Dropped)
