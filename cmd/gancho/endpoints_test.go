@@ -294,3 +294,20 @@ func TestEndpointsRemoved(t *testing.T) {
 	s.fails(2, `there is no endpoint "nunca"`, "endpoints", "remove", "nunca", "--drop-queue")
 	s.fails(1, "still to be dropped", "endpoints", "add", "crm", "--url", "https://crm.example.com")
 }
+
+// TestLostKey: an endpoint that cannot be decrypted is shown as what it is, and
+// can be removed; the others are not in its way, nor it in theirs.
+func TestLostKey(t *testing.T) {
+	t.Parallel()
+	s := newSession(t)
+	s.ok("endpoints", "add", "antigo", "--url", "https://crm.example.com")
+	s.extra = "state: {key: 'k2:YWFhYWFhYWFhYWFhYWFhYWFhYWFhYWFhYWFhYWFhYWE='}"
+	s.write()
+	s.ok("endpoints", "add", "novo", "--url", "https://crm.example.com")
+	if out := s.ok("endpoints", "list"); !regexp.MustCompile(`antigo +unusable`).MatchString(out) || !regexp.MustCompile(`novo +active`).MatchString(out) {
+		t.Errorf("list:\n%s", out)
+	}
+	s.fails(1, "k1", "endpoints", "test", "antigo")
+	s.ok("endpoints", "remove", "antigo")
+	s.ok("endpoints", "show", "novo")
+}

@@ -4,13 +4,16 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"os"
 	"runtime"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"golang.org/x/sys/unix"
 
+	main "gancho/cmd/gancho"
 	"gancho/delivery"
 	"gancho/internal/control"
 	"gancho/internal/state"
@@ -128,6 +131,61 @@ func TestDeadSession(t *testing.T) {
 	if got := list(); got != "crm/e1 crm/e2" {
 		t.Errorf("left are %q", got)
 	}
+}
+
+// TestDeadDropAsks: on a terminal the number of dead letters has to be typed.
+func TestDeadDropAsks(t *testing.T) {
+	t.Parallel()
+	s := newSession(t)
+	at := time.Now()
+	err := s.store().WriteDead(context.Background(), []state.DeadLetter{letter("crm", "1", "1", "e1", at), letter("crm", "1", "2", "e2", at)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		typed, said string
+		code, left  int
+	}{
+		{"\n", "that is not the number", 1, 2},
+		{"y\n", "that is not the number", 1, 2},
+		{"2\n", "Type the number to go on", 0, 0},
+	} {
+		person, program := terminal(t)
+		if _, err := person.WriteString(c.typed); err != nil {
+			t.Fatal(err)
+		}
+		var out, errs strings.Builder
+		code := main.Main(context.Background(), []string{"dead", "drop", "--endpoint", "crm", "--config", s.path}, program, &out, &errs)
+		if code != c.code || !strings.Contains(errs.String(), c.said) {
+			t.Errorf("%q: exit %d, want %d and %q\n%s%s", c.typed, code, c.code, c.said, out.String(), errs.String())
+		}
+		if left := decoded[control.Page[control.DeadView]](s, "dead", "list"); len(left.Items) != c.left {
+			t.Errorf("%q: %d are left, want %d", c.typed, len(left.Items), c.left)
+		}
+	}
+}
+
+// terminal opens a pseudo-terminal: what the person writes, the program reads.
+func terminal(t *testing.T) (person, program *os.File) {
+	t.Helper()
+	person, err := os.OpenFile("/dev/ptmx", os.O_RDWR|unix.O_NOCTTY, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = person.Close() })
+	if err := unix.IoctlSetPointerInt(int(person.Fd()), unix.TIOCSPTLCK, 0); err != nil {
+		t.Fatal(err)
+	}
+	n, err := unix.IoctlGetInt(int(person.Fd()), unix.TIOCGPTN)
+	if err != nil {
+		t.Fatal(err)
+	}
+	program, err = os.OpenFile(fmt.Sprintf("/dev/pts/%d", n), os.O_RDWR|unix.O_NOCTTY, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = program.Close() })
+	return person, program
 }
 
 // TestParkedList shows the capture's parked changes, without any state.

@@ -78,9 +78,15 @@ func (s *Service) redriven(ctx context.Context, a Actor, f state.Filter) ([]stri
 	if err != nil {
 		return nil, err
 	}
-	names := make([]string, len(all))
-	for i, e := range all {
-		names[i] = e.Name
+	dead, err := s.Store.CountDeadByEndpoint(ctx)
+	if err != nil {
+		return nil, err
+	}
+	var names []string
+	for _, e := range all {
+		if dead[e.Name] > 0 {
+			names = append(names, e.Name)
+		}
 	}
 	return names, nil
 }

@@ -1,0 +1,121 @@
+package control_test
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"testing"
+	"time"
+
+	"gancho/delivery"
+	"gancho/internal/control"
+	"gancho/internal/state"
+)
+
+// TestRemoveAndDrop: a queue outlives its endpoint unless it is to be dropped,
+// and is dropped later on demand, but never under an endpoint that has it.
+func TestRemoveAndDrop(t *testing.T) {
+	t.Parallel()
+	g := newGym(t)
+	ctx := context.Background()
+	one := control.Actor{Name: "token:1", Role: state.Admin, Tenant: "1"}
+	queue := func(name string) {
+		t.Helper()
+		if err := g.Queue.Replay(ctx, name, []delivery.Message{{ID: "x", Type: "a", Time: time.Now(), Data: []byte("1")}}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	drops := func() []string {
+		t.Helper()
+		names, err := g.Store.Drops(ctx)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return names
+	}
+	queue("um")
+	r, err := g.Remove(ctx, root, "um", false)
+	if err != nil || r.Queued != 1 || r.Dropped || r.Orphaned || len(drops()) != 0 {
+		t.Errorf("%+v, %v, drops %v", r, err, drops())
+	}
+	if _, err := g.Remove(ctx, one, "um", true); !errors.Is(err, state.ErrNotFound) {
+		t.Errorf("a tenant drops what is no endpoint: %v", err)
+	}
+	r, err = g.Remove(ctx, root, "um", true)
+	if err != nil || r.Queued != 1 || !r.Orphaned || !slices.Equal(drops(), []string{"um"}) {
+		t.Errorf("%+v, %v, drops %v", r, err, drops())
+	}
+	var taken *control.TakenError
+	if _, err := g.AddEndpoint(ctx, root, control.NewEndpoint{Name: "um", Document: []byte("url: https://example.com\n")}); !errors.Is(err, state.ErrConflict) || errors.As(err, &taken) {
+		t.Errorf("an endpoint whose queue is still to be dropped was added: %v", err)
+	}
+	if _, err := g.Remove(ctx, root, "nunca", true); !errors.Is(err, state.ErrNotFound) {
+		t.Errorf("nothing at all was removed: %v", err)
+	}
+	if err := g.Store.DropQueue(ctx, root.Name, "dois"); !errors.Is(err, state.ErrConflict) {
+		t.Errorf("the queue of an endpoint: %v, want a conflict", err)
+	}
+	var readOnly *control.ReadOnlyError
+	if _, err := g.Remove(ctx, root, "arquivo", true); !errors.As(err, &readOnly) {
+		t.Errorf("the file's endpoint: %v", err)
+	}
+	changes, err := g.Audit(ctx, root, control.AuditFilter{Object: "endpoint/um"}, "", 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var actions []string
+	for _, c := range changes.Items {
+		actions = append(actions, c.Action)
+	}
+	if want := []string{"queue.drop", "endpoint.remove", "endpoint.add"}; !slices.Equal(actions, want) {
+		t.Errorf("the audit log has %v, want %v", actions, want)
+	}
+}
+
+// TestRedriveOfMany makes a job for each endpoint that exists, and none for
+// what is nobody's.
+func TestRedriveOfMany(t *testing.T) {
+	t.Parallel()
+	g := newGym(t)
+	ctx := context.Background()
+	first := g.dead("um", "1")
+	g.dead("um", "1")
+	g.dead("arquivo", "")
+	g.dead("sumido", "")
+	one := control.Actor{Name: "token:1", Role: state.Operator, Tenant: "1"}
+	jobs := func(a control.Actor, r control.Redrive) map[string]int64 {
+		t.Helper()
+		made, err := g.CreateRedrive(ctx, a, r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		out := map[string]int64{}
+		for _, j := range made {
+			out[j.Endpoint] = j.Total
+		}
+		return out
+	}
+	if got := jobs(root, control.Redrive{All: true, DryRun: true}); len(got) != 2 || got["um"] != 2 || got["arquivo"] != 1 {
+		t.Errorf("all: %v", got)
+	}
+	if got := jobs(root, control.Redrive{Filter: state.Filter{IDs: []int64{first}}}); len(got) != 1 || got["um"] != 1 {
+		t.Errorf("one: %v", got)
+	}
+	if got := jobs(one, control.Redrive{All: true}); len(got) != 1 || got["um"] != 2 {
+		t.Errorf("all of tenant 1: %v", got)
+	}
+	var invalid *control.InvalidError
+	for _, r := range []control.Redrive{{}, {All: true, Rate: -1}, {Filter: state.Filter{Outcome: "dead"}}} {
+		if _, err := g.CreateRedrive(ctx, root, r); !errors.As(err, &invalid) {
+			t.Errorf("%+v: %v, want a refusal", r, err)
+		}
+	}
+	for _, r := range []control.Resend{
+		{Filter: state.Filter{Key: "1"}}, {Endpoint: "um"}, {Endpoint: "um", Filter: state.Filter{IDs: []int64{1}}},
+		{Endpoint: "um", Filter: state.Filter{From: time.Now(), To: time.Now().Add(-time.Hour)}},
+	} {
+		if _, err := g.CreateResend(ctx, root, r); !errors.As(err, &invalid) {
+			t.Errorf("%+v: %v, want a refusal", r, err)
+		}
+	}
+}
