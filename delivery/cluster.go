@@ -167,8 +167,12 @@ func redirection(err error) (addr string, asking, moved bool) {
 	if what != "MOVED" && what != "ASK" {
 		return "", false, false
 	}
-	_, addr, moved = strings.Cut(rest, " ")
-	return addr, what == "ASK", moved
+	_, addr, _ = strings.Cut(rest, " ")
+	colon := strings.LastIndexByte(addr, ':')
+	if colon <= 0 { // it does not know its host
+		return "", false, false
+	}
+	return net.JoinHostPort(addr[:colon], addr[colon+1:]), what == "ASK", true
 }
 
 // slotOfCommand is the slot of a command's key; of one without a key, any that

@@ -60,6 +60,15 @@ func (q *Queue) leaseKeys(endpoint string) []string {
 	return []string{q.keys.lease(endpoint), q.keys.fence(endpoint), q.keys.events(endpoint), q.keys.state(endpoint), q.keys.side(endpoint)}
 }
 
+// briefly bounds calls that go to several servers: one that hangs must not
+// cost the leases on the others, which are renewed in time with both bounds.
+func (q *Queue) briefly(ctx context.Context, d time.Duration) (context.Context, context.CancelFunc) {
+	if q.ring == nil {
+		return ctx, func() {}
+	}
+	return context.WithTimeout(ctx, max(d, time.Second))
+}
+
 // acquisition is one endpoint to acquire, and under which claim.
 type acquisition struct {
 	endpoint, claim string

@@ -46,18 +46,19 @@ func (d *Dispatcher) own(ctx, background context.Context) {
 // lookAtAll renews what this process has before anything else, and whatever
 // else fails: of several servers one may be away.
 func (d *Dispatcher) lookAtAll(ctx, background context.Context) error {
-	// A server that hangs must not cost the leases on the others.
-	ctx, cancel := context.WithTimeout(ctx, d.o.Lease/2)
-	defer cancel()
-	renewed := d.renew(ctx)
-	if err := d.q.attend(ctx); err != nil {
-		return cmp.Or(renewed, err)
+	renewing, renewed := d.q.briefly(ctx, d.o.Lease/3)
+	failure := d.renew(renewing)
+	renewed()
+	looking, looked := d.q.briefly(ctx, d.o.Lease/6)
+	defer looked()
+	if err := d.q.attend(looking); err != nil {
+		return cmp.Or(failure, err)
 	}
-	processes, err := d.q.heartbeat(ctx, d.process, d.o.Lease)
+	processes, err := d.q.heartbeat(looking, d.process, d.o.Lease)
 	if err != nil {
-		return err
+		return cmp.Or(failure, err)
 	}
-	return cmp.Or(renewed, d.balance(ctx, background, processes))
+	return cmp.Or(failure, d.balance(looking, background, processes))
 }
 
 // owned lists the couriers that are not finishing, by name.

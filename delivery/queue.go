@@ -17,8 +17,8 @@ import (
 var (
 	// ErrUnreachable: Redis cannot be reached, or is not ready. Try again.
 	ErrUnreachable = errors.New("redis is unreachable")
-	// ErrRestarted: Redis was restarted since OpenQueue or AcceptRestart, so
-	// the end of what was appended may be gone. Rewind the capture to the
+	// ErrRestarted: Redis was restarted since OpenQueue or AcceptRestart, or a
+	// replica was promoted, so the end of what was appended may be gone. Rewind the capture to the
 	// confirmed position, then call AcceptRestart.
 	ErrRestarted = errors.New("redis was restarted; what was not durable has to be appended again")
 	// ErrFull: Redis is at its maxmemory. Nothing of the batch was appended.
@@ -185,9 +185,13 @@ func (q *Queue) Close() error {
 	return errors.Join(problems...)
 }
 
-// Ping reports whether Redis answers.
+// Ping reports whether Redis answers: every master of a cluster.
 func (q *Queue) Ping(ctx context.Context) error {
-	if err := q.client.Ping(ctx).Err(); err != nil {
+	masters, err := q.masters(ctx)
+	for i := 0; err == nil && i < len(masters); i++ {
+		err = q.nodes.at(masters[i]).Ping(ctx).Err()
+	}
+	if err != nil {
 		return fmt.Errorf("ping redis: %w", unreachable(err))
 	}
 	return nil

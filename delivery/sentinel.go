@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -24,9 +23,9 @@ type sentinel struct {
 	tls       *tls.Config
 	sentinels []*redis.Client
 
-	mu    sync.Mutex
-	addr  string // that was found last
-	conns map[*sentinelConn]struct{}
+	mu     sync.Mutex
+	looked time.Time // when they were asked last
+	conns  map[*sentinelConn]struct{}
 }
 
 // sentinelConn is a connection to a server that the sentinels have named.
@@ -93,7 +92,7 @@ func (s *sentinel) master(ctx context.Context) (string, error) {
 		return "", fmt.Errorf("ask the sentinels for %q: %w", s.name, err)
 	}
 	s.mu.Lock()
-	s.addr = best
+	s.looked = time.Now()
 	var stale []*sentinelConn
 	for c := range s.conns {
 		if c.addr != best {
@@ -107,6 +106,22 @@ func (s *sentinel) master(ctx context.Context) (string, error) {
 	return best, nil
 }
 
+// sentinelAge is between two looks at whether the master is another.
+const sentinelAge = time.Second
+
+// watch asks again when that was not done a moment ago.
+func (s *sentinel) watch(ctx context.Context) error {
+	s.mu.Lock()
+	fresh := time.Since(s.looked) < sentinelAge
+	s.mu.Unlock()
+	if fresh {
+		return nil
+	}
+	_, err := s.master(ctx)
+	return unreachable(err)
+}
+
+// best returns what counts of the answers.
 func (s *sentinel) best(answers []answer) (string, error) {
 	var best answer
 	unknown := false
@@ -172,16 +187,4 @@ func (s *sentinel) dial(ctx context.Context, network, _ string) (net.Conn, error
 	defer s.mu.Unlock()
 	s.conns[c] = struct{}{}
 	return c, nil
-}
-
-// addresses are where connections go now, for tests and logs.
-func (s *sentinel) addresses() []string {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	var out []string
-	for c := range s.conns {
-		out = append(out, c.addr)
-	}
-	slices.Sort(out)
-	return slices.Compact(out)
 }
