@@ -1,0 +1,49 @@
+package bridge
+
+import (
+	"context"
+	"encoding/json"
+
+	"github.com/rs/zerolog"
+
+	"gancho/delivery"
+	"gancho/internal/control"
+	"gancho/internal/state"
+)
+
+// Roster is the roster, for tests.
+type Roster struct{ *roster }
+
+// NewRoster returns an empty roster.
+func NewRoster(parse control.Parse, log zerolog.Logger) Roster { return Roster{newRoster(parse, log)} }
+
+// SetFile replaces the endpoints of the file by these.
+func (r Roster) SetFile(endpoints ...delivery.Endpoint) {
+	files := make([]control.FileEndpoint, len(endpoints))
+	for i := range endpoints {
+		files[i].Spec = control.Spec{Endpoint: endpoints[i], Document: json.RawMessage("{}")}
+	}
+	r.setFile(files)
+}
+
+// SetStored replaces the endpoints of the store.
+func (r Roster) SetStored(rows ...state.Endpoint) error { return r.setStored(rows) }
+
+// All are the endpoints as they are to be treated.
+func (r Roster) All() []delivery.Endpoint { return r.all() }
+
+// Write writes rows as the recorder does, and returns how many were left out.
+func Write(ctx context.Context, rows []int, to func(context.Context, []int) error) (refused float64, err error) {
+	b := newBridge(Options{Log: zerolog.Nop()}, &Definitions{})
+	err = write(ctx, newRecorder(b), rows, to)
+	families, gatherErr := b.metrics.registry.Gather()
+	if gatherErr != nil {
+		return 0, gatherErr
+	}
+	for _, f := range families {
+		if f.GetName() == "gancho_records_refused_total" {
+			refused = f.GetMetric()[0].GetCounter().GetValue()
+		}
+	}
+	return refused, err
+}
