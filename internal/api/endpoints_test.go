@@ -175,3 +175,31 @@ func TestOneWins(t *testing.T) {
 		t.Errorf("the audit log has %d edits", len(edits))
 	}
 }
+
+// Without Redis, what needs none works, and the rest says what is missing.
+func TestRedisAway(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.addEndpoint("crm", "1")
+	w.addAttempts("crm", "1", 1)
+	w.redis.Kill()
+	for _, path := range []string{"/deliveries", "/dead-letters", "/audit", "/resends", "/tokens", "/event-types"} {
+		must[items[object]](w, http.StatusOK, "GET", path, "root", "")
+	}
+	must[object](w, http.StatusOK, "PATCH", "/endpoints/crm", "root", `{"rate":"1/s"}`)
+	for _, path := range []string{"/endpoints", "/endpoints/crm", "/parked"} {
+		a := w.do("GET", path, "root", "")
+		if a.status != http.StatusServiceUnavailable || a.header.Get("Retry-After") == "" || strings.Contains(string(a.body), w.redis.Addr()) {
+			t.Errorf("%s: %d: %s", path, a.status, a.body)
+		}
+	}
+	for _, token := range []string{"root", "admin-1"} {
+		status := must[control.StatusView](w, http.StatusOK, "GET", "/status", token, "")
+		if status.Errors["queue"] == "" || len(status.Endpoints) != 1 {
+			t.Errorf("the status for %s is %+v", token, status)
+		}
+		if token == "admin-1" && strings.Contains(status.Errors["queue"], w.redis.Addr()) {
+			t.Errorf("a tenant is told where Redis is: %s", status.Errors["queue"])
+		}
+	}
+}
