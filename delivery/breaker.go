@@ -37,7 +37,7 @@ type breaker struct {
 // rather than of the event.
 func endpointFailure(o *Outcome) bool {
 	switch o.Class {
-	case ClassOK, ClassCanceled:
+	case ClassOK, ClassBody, ClassCanceled:
 		return false
 	case ClassStatus:
 		return o.Status >= 500

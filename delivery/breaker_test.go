@@ -20,6 +20,58 @@ func events(all []arrival) []int {
 	return out
 }
 
+// Only an endpoint that fails as a whole, over several keys, opens its breaker.
+func TestWhatOpensTheBreaker(t *testing.T) {
+	t.Parallel()
+	of := func(class string) delivery.Outcome { o := refused(); o.Class = class; return o }
+	body := status(200)
+	body.Class = delivery.ClassBody
+	for name, c := range map[string]struct {
+		answer delivery.Outcome
+		keys   int
+		opens  bool
+	}{
+		"refused connections":       {refused(), 30, true},
+		"timeouts":                  {of(delivery.ClassTimeout), 30, true},
+		"names that do not resolve": {of(delivery.ClassDNS), 30, true},
+		"500":                       {status(500), 30, true},
+		"three keys":                {status(503), 3, true},
+		"two keys":                  {status(503), 2, false},
+		"404":                       {answer(404, delivery.Refused), 30, false},
+		"429":                       {status(429), 30, false},
+		"200 with an error":         {body, 30, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			r := startRedis(t)
+			ep := delivery.Endpoint{Name: "a", Concurrency: 1, Retry: ms(1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1), RetryRefused: ms(1)}
+			if c.keys == 30 {
+				ep.Retry, ep.RetryRefused = []time.Duration{time.Hour}, []time.Duration{time.Hour}
+			}
+			q := openQueue(t, r, ep)
+			appendEvents(t, q, 0, 30, 30, keyModulo(c.keys))
+			sink := newReceiver()
+			sink.answer = func(context.Context, *delivery.Endpoint, *delivery.Message, int) delivery.Outcome { return c.answer }
+			_, stop := dispatch(t, q, sink, delivery.DispatcherOptions{}, ep)
+			rc := redisClient(t, r)
+			open := func() bool { return rc.HGet(t.Context(), "gancho:{a}:state", "open").Val() != "" }
+			if c.opens {
+				eventually(t, "the breaker to open", open)
+				stop()
+				if n := len(sink.arrivals); n > 12 {
+					t.Errorf("%d attempts, want 10 and a probe", n)
+				}
+				return
+			}
+			sink.until(t, "30 attempts", func(all []arrival) bool { return len(all) >= 30 })
+			stop()
+			if open() {
+				t.Error("the breaker is open")
+			}
+		})
+	}
+}
+
 // A breaker that is open lets the oldest event through, then another, and so on
 // in turns, and it stays open when the endpoint gets another owner.
 func TestProbesAreTheOldestEventAndOthers(t *testing.T) {

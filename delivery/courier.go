@@ -348,7 +348,11 @@ func (c *courier) observe(j *job, o *Outcome, attempt int, now time.Time) {
 	if c.o.Observe == nil {
 		return
 	}
-	for _, m := range j.messages() {
+	messages := []*Message{j.msg}
+	if j.list != nil {
+		messages = j.messages()
+	}
+	for _, m := range messages {
 		c.o.Observe(Attempt{Endpoint: c.name, Type: m.Type, ID: m.ID, Outcome: *o, Attempt: attempt, CommitToDelivered: now.Sub(m.Time)})
 	}
 }

@@ -217,11 +217,8 @@ func (c *courier) finishList(j *job) {
 	c.lanes.advanceBy(j.lane, len(j.list.ids))
 }
 
-// messages returns those that were sent.
+// messages returns those of its list that are there.
 func (j *job) messages() []*Message {
-	if j.list == nil {
-		return []*Message{j.msg}
-	}
 	return slices.DeleteFunc(slices.Clone(j.list.msgs), func(m *Message) bool { return m == nil })
 }
 
