@@ -31,7 +31,7 @@ func listBy(t testing.TB, change func(*delivery.Endpoint), ms ...*delivery.Messa
 	ep := local(serve(t, collect(got)))
 	change(ep)
 	sender := newSender(t, delivery.SenderOptions{})
-	o := delivery.Outcome{}
+	var o delivery.Outcome
 	if len(ms) == 1 && ep.Batch.Max == 0 {
 		o = sender.Send(t.Context(), ep, ms[0])
 	} else {

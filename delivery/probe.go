@@ -65,11 +65,11 @@ func (s *Sender) Probe(ctx context.Context, ep *Endpoint, m *Message) Exchange {
 
 	transport := t.transport.Clone()
 	defer transport.CloseIdleConnections()
-	o, answer := t.exchange(ctx, transport, req)
+	o, header, version := t.exchange(ctx, transport, req)
 	o.Duration = time.Since(start)
-	shown.Outcome = o
-	if answer != nil {
-		shown.AnswerHeader, shown.HTTP = t.echo.header(answer.Header), answer.Proto
+	shown.Outcome, shown.HTTP = o, version
+	if header != nil {
+		shown.AnswerHeader = t.echo.header(header)
 	}
 	trace.report(&shown, o.Duration)
 	return shown

@@ -44,7 +44,7 @@ func TestProbeShowsTheExchange(t *testing.T) {
 		if string(e.Outcome.Answer) != "unknown type ping" || e.AnswerHeader.Get("X-Request-Id") != "abc" {
 			t.Errorf("answer %q with %v", e.Outcome.Answer, e.AnswerHeader)
 		}
-		if e.Method != "POST" || e.URL != "https://crm.example.com:"+port+"/hook?***&token=***&a=***&x=***" {
+		if e.Method != http.MethodPost || e.URL != "https://crm.example.com:"+port+"/hook?***&token=***&a=***&x=***" {
 			t.Errorf("%s %s", e.Method, e.URL)
 		}
 		for _, name := range []string{"Webhook-Id", "Webhook-Timestamp", "Webhook-Signature", "Content-Type", "User-Agent", "Content-Length"} {

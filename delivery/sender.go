@@ -112,26 +112,26 @@ func (s *Sender) attempt(ctx context.Context, ep *Endpoint, ms []*Message, list 
 	limited, cancel := context.WithTimeout(ctx, t.timeout)
 	defer cancel()
 	req, _ := t.request(limited, ms, list)
-	o, _ := t.exchange(ctx, t.transport, req)
+	o, _, _ := t.exchange(ctx, t.transport, req)
 	return o
 }
 
-// exchange sends the request and judges what comes back. ctx is the request's
-// without the endpoint's time limit.
-func (t *target) exchange(ctx context.Context, transport http.RoundTripper, req *http.Request) (Outcome, *http.Response) {
+// exchange sends the request and judges what comes back, of which it returns
+// the header and the version of HTTP, too. ctx is the request's without the
+// endpoint's time limit.
+func (t *target) exchange(ctx context.Context, transport http.RoundTripper, req *http.Request) (o Outcome, h http.Header, version string) {
 	answer, err := transport.RoundTrip(req) //nolint:bodyclose // readAnswer closes it
 	if err != nil {
-		return t.failed(ctx, req.Context(), nil, err), nil
+		return t.failed(ctx, req.Context(), nil, err), nil, ""
 	}
 	kept, err := readAnswer(answer.Body)
-	var o Outcome
 	if err != nil {
 		o = t.failed(ctx, req.Context(), answer, err)
 	} else {
 		o = t.judge(answer, kept)
 	}
 	o.Answer = t.echo.body(kept)
-	return o, answer
+	return o, answer.Header, answer.Proto
 }
 
 // usable says why nothing can be sent.
