@@ -135,7 +135,10 @@ func (s *session) showDead(d control.DeadDetail) error {
 		body json.RawMessage
 	}{{"data", d.Data}, {"previous", d.Previous}, {"unchanged", d.Unchanged}} {
 		if len(part.body) > 0 {
-			fmt.Fprintf(&out, "%s:\n%s\n", part.name, indented(part.body))
+			fmt.Fprintf(&out, "%s:\n", part.name)
+			for line := range strings.SplitSeq(indented(part.body), "\n") {
+				out.WriteString(printable(line) + "\n")
+			}
 		}
 	}
 	if d.Answer != "" {

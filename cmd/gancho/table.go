@@ -50,7 +50,7 @@ func printable(s string) string {
 	}, s)
 }
 
-func unprintable(r rune) bool { return !unicode.IsPrint(r) }
+func unprintable(r rune) bool { return !unicode.IsGraphic(r) }
 
 // clock prints a time for people, to the second, in their own zone.
 func clock(t time.Time) string {
