@@ -23,6 +23,9 @@ func definitions(c *config.Config) (*bridge.Definitions, error) {
 	if err != nil {
 		return nil, err
 	}
+	if _, err := stateOptions(c); err != nil {
+		return nil, err
+	}
 	return &bridge.Definitions{Rules: rules, Endpoints: endpoints, Catalogue: catalogueOf(rules)}, nil
 }
 

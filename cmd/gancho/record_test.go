@@ -218,7 +218,6 @@ func TestSlotLagging(t *testing.T) {
 	s.source = "  lag_warning: 1MiB"
 	b := s.run()
 	s.redis.Kill()
-	// Another slot keeps what this one would: the warning is about what it holds.
 	for range 4 {
 		s.exec("select pg_logical_emit_message(false, 'carga', repeat('x', 1000000))")
 	}

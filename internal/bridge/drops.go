@@ -40,8 +40,8 @@ func (b *bridge) dropQueues(ctx context.Context) error {
 	}
 }
 
-// dropQueue deletes the queue of an endpoint that is no more. ErrBusy of the
-// process that still delivers is no error: it is a matter of moments.
+// dropQueue deletes the queue of an endpoint that is no more. That a process
+// still delivers is no error: it is a matter of moments.
 func (b *bridge) dropQueue(ctx context.Context, name string) error {
 	if named(b.endpointsNow(), name) {
 		// What the old one left and what the new one has been given cannot be told apart.
@@ -51,10 +51,18 @@ func (b *bridge) dropQueue(ctx context.Context, name string) error {
 	if err := b.capture.stage.settled(ctx); err != nil {
 		return err
 	}
-	// What was sent stays known, and given up: only what waits is dropped.
-	b.recorder.finish(ctx, name)
-	err := b.queue.Drop(ctx, name)
-	switch {
+	stats, err := b.queue.Stats(ctx, []string{name})
+	if err != nil {
+		return err
+	}
+	if stats[0].Owned {
+		return nil // its last attempts are not in its log yet
+	}
+	// What was sent stays known, and what was given up: only what waits is dropped.
+	if err := b.recorder.record(ctx, stats); err != nil {
+		return err
+	}
+	switch err := b.queue.Drop(ctx, name); {
 	case errors.Is(err, delivery.ErrBusy):
 		return nil
 	case err != nil:

@@ -9,6 +9,7 @@ import (
 	"gancho/delivery"
 	"gancho/internal/control"
 	"gancho/internal/state"
+	"gancho/mapping"
 )
 
 // Roster is the roster, for tests.
@@ -31,6 +32,31 @@ func (r Roster) SetStored(rows ...state.Endpoint) error { return r.setStored(row
 
 // All are the endpoints as they are to be treated.
 func (r Roster) All() []delivery.Endpoint { return r.all() }
+
+// Stage is the stage, for tests.
+type Stage struct{ *stage }
+
+// NewStage returns an empty stage before a queue.
+func NewStage(q *delivery.Queue) Stage { return Stage{newStage(q, newMetrics(), zerolog.Nop())} }
+
+// Add stages an event.
+func (s Stage) Add(e *mapping.Event) error { return s.within(func() error { return sink{s.stage}.Event(e) }) }
+
+// Run appends until the context ends.
+func (s Stage) Run(ctx context.Context) error { return s.run(ctx) }
+
+// InFlight reports whether a batch is on its way.
+func (s Stage) InFlight() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.spare == nil
+}
+
+// Rewind drops what is staged.
+func (s Stage) Rewind() { s.rewind() }
+
+// Settled waits until what is staged has been appended or dropped.
+func (s Stage) Settled(ctx context.Context) error { return s.settled(ctx) }
 
 // Write writes rows as the recorder does, and returns how many were left out.
 func Write(ctx context.Context, rows []int, to func(context.Context, []int) error) (refused float64, err error) {

@@ -179,8 +179,8 @@ func (j *jobs) fit(job *state.Job) error {
 	return nil
 }
 
-// replay appends the events, again and again until Redis takes them. Events
-// that were taken twice have the same webhook-id. A dead letter is deleted from
+// replay appends the events, again and again until Redis takes them, be it
+// away or full. Events that were taken twice have the same webhook-id. A dead letter is deleted from
 // the state database next, so it has to be safe in Redis; an event that is sent
 // again out of those that are kept does not.
 func (j *jobs) replay(ctx context.Context, job *state.Job, messages []delivery.Message) error {
@@ -190,7 +190,7 @@ func (j *jobs) replay(ctx context.Context, job *state.Job, messages []delivery.M
 	}
 	for {
 		err := queue(ctx, job.Endpoint, messages)
-		if err == nil || !errors.Is(err, delivery.ErrUnreachable) {
+		if err == nil || !errors.Is(err, delivery.ErrUnreachable) && !errors.Is(err, delivery.ErrFull) {
 			return err
 		}
 		if err := pause(ctx, jobPause); err != nil {

@@ -155,18 +155,6 @@ func (r *recorder) round(ctx context.Context) {
 	r.recordComplaint.over()
 }
 
-// finish records what there is of an endpoint that is about to be dropped, as
-// far as the database takes it.
-func (r *recorder) finish(ctx context.Context, endpoint string) {
-	stats, err := r.queue.Stats(ctx, []string{endpoint})
-	if err == nil {
-		err = r.record(ctx, stats)
-	}
-	if err != nil && ctx.Err() == nil {
-		r.Log.Warn().Err(err).Str("endpoint", endpoint).Msg("log and dead letters are dropped with the queue")
-	}
-}
-
 // record writes down what there is of the endpoints and removes it from Redis.
 // What one endpoint fails at does not hold up the others.
 func (r *recorder) record(ctx context.Context, stats []delivery.Stats) error {

@@ -1,0 +1,109 @@
+package bridge_test
+
+import (
+	"context"
+	"errors"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/rs/zerolog"
+
+	"gancho/cdc"
+	"gancho/delivery"
+	"gancho/internal/bridge"
+	"gancho/internal/testservers"
+	"gancho/mapping"
+)
+
+// settled returns only when what was staged before is in Redis, or has been
+// dropped by a rewind.
+func TestStageSettles(t *testing.T) {
+	t.Parallel()
+	server, err := testservers.StartRedis(testservers.RedisOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(server.Close)
+	ctx := t.Context()
+	q, err := delivery.OpenQueue(ctx, delivery.QueueOptions{
+		URL: server.URL(), Endpoints: []delivery.Endpoint{{Name: "crm", URL: "https://crm.example.com"}}, Logger: zerolog.Nop(),
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = q.Close() })
+	if _, err := q.Claim(ctx, delivery.Source{SystemID: "1", Database: "d", Slot: "s", Timeline: 1, SlotCreated: true}, false); err != nil {
+		t.Fatal(err)
+	}
+	stage := bridge.NewStage(q)
+	running, stop := context.WithCancel(ctx)
+	ended := make(chan error, 1)
+	go func() { ended <- stage.Run(running) }()
+	t.Cleanup(func() {
+		stop()
+		if err := <-ended; err != nil {
+			t.Error(err)
+		}
+	})
+	n := 0
+	add := func() {
+		t.Helper()
+		n++
+		e := &mapping.Event{Position: cdc.Position{Commit: cdc.LSN(0x1000 * n)}, Type: "a.b", Time: time.Now(), Key: []byte("1"), Data: []byte("{}")}
+		if err := stage.Add(e); err != nil {
+			t.Fatal(err)
+		}
+	}
+	backlog := func() int64 {
+		t.Helper()
+		got, _, err := q.Backlog(ctx, "crm")
+		if err != nil {
+			t.Fatal(err)
+		}
+		return got
+	}
+	settles := func() chan error {
+		done := make(chan error, 1)
+		go func() { done <- stage.Settled(ctx) }()
+		return done
+	}
+
+	if err := stage.Settled(ctx); err != nil {
+		t.Fatal(err)
+	}
+	for range 3 {
+		add()
+		if err := stage.Settled(ctx); err != nil || backlog() != int64(n) {
+			t.Fatalf("%d of %d events are in redis, %v", backlog(), n, err)
+		}
+	}
+	// While Redis does not answer, nothing is settled; a rewind drops what is
+	// open, but not what is on its way.
+	if err := server.Signal(syscall.SIGSTOP); err != nil {
+		t.Fatal(err)
+	}
+	add()
+	first := settles()
+	tick := time.NewTicker(time.Millisecond)
+	defer tick.Stop()
+	for !stage.InFlight() {
+		<-tick.C
+	}
+	add()
+	second := settles()
+	stage.Rewind()
+	short, cancel := context.WithTimeout(ctx, 300*time.Millisecond)
+	defer cancel()
+	if err := stage.Settled(short); !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("settled while redis stands still: %v", err)
+	}
+	if err := server.Signal(syscall.SIGCONT); err != nil {
+		t.Fatal(err)
+	}
+	for _, done := range []chan error{first, second} {
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+	}
+}
