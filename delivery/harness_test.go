@@ -272,6 +272,18 @@ func dispatch(t testing.TB, q *delivery.Queue, r *receiver, o delivery.Dispatche
 func runDispatcher(t testing.TB, q *delivery.Queue, r *receiver, o delivery.DispatcherOptions, endpoints ...delivery.Endpoint) (d *delivery.Dispatcher, stop func()) {
 	t.Helper()
 	d = delivery.NewDispatcher(q, r, endpoints, o)
+	return d, run(t, d)
+}
+
+// deliver is dispatch with a sender that sends.
+func deliver(t testing.TB, q *delivery.Queue, s *delivery.Sender, o delivery.DispatcherOptions, endpoints ...delivery.Endpoint) (stop func()) {
+	t.Helper()
+	o.Logger = logger(t)
+	return run(t, delivery.NewDispatcher(q, s, endpoints, o))
+}
+
+func run(t testing.TB, d *delivery.Dispatcher) (stop func()) {
+	t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	go func() { done <- d.Run(ctx) }()
@@ -282,7 +294,7 @@ func runDispatcher(t testing.TB, q *delivery.Queue, r *receiver, o delivery.Disp
 		}
 	})
 	t.Cleanup(stop)
-	return d, stop
+	return stop
 }
 
 // eventually waits for what Redis tells nobody of.
