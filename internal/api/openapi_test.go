@@ -25,7 +25,7 @@ func TestRoutesAreDescribed(t *testing.T) {
 		Query, Media       []string
 	}
 	key := func(r route) string { return r.Method + " " + r.Path }
-	var described, real []route
+	var described, existing []route
 	paths, _ := d.object["paths"].(object)
 	for path, item := range paths {
 		for method := range item.(object) {
@@ -59,13 +59,13 @@ func TestRoutesAreDescribed(t *testing.T) {
 		}
 		slices.Sort(out.Query)
 		slices.Sort(out.Media)
-		real = append(real, out)
+		existing = append(existing, out)
 	}
 	byKey := func(a, b route) int { return strings.Compare(key(a), key(b)) }
 	slices.SortFunc(described, byKey)
-	slices.SortFunc(real, byKey)
-	if diff := cmp.Diff(described, real); diff != "" {
-		t.Errorf("described and real routes (-described +real):\n%s", diff)
+	slices.SortFunc(existing, byKey)
+	if diff := cmp.Diff(described, existing); diff != "" {
+		t.Errorf("described and existing routes (-described +existing):\n%s", diff)
 	}
 }
 

@@ -81,15 +81,15 @@ func (d description) check(schema any, value any, path string, closed bool) []st
 	if all, ok := s["allOf"].([]any); ok {
 		return append(wrong, d.check(d.joined(all), value, path, closed)...)
 	}
-	if any, ok := s["oneOf"].([]any); ok {
+	if choices, ok := s["oneOf"].([]any); ok {
 		fits := 0
-		for _, one := range any {
+		for _, one := range choices {
 			if len(d.check(one, value, path, closed)) == 0 {
 				fits++
 			}
 		}
 		if fits != 1 {
-			add("it fits %d of %d schemas", fits, len(any))
+			add("it fits %d of %d schemas", fits, len(choices))
 		}
 	}
 	if !ofType(s["type"], value) {
