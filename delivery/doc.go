@@ -7,17 +7,25 @@
 // WAL (ID). Redis refuses an id at or below the stream's last one, so appending
 // a transaction again is harmless, and appending beyond a gap is fatal: what is
 // in the gap could never be appended. Three rules follow. A batch is appended
-// as a whole or not at all. The next batch waits until it has been. And nothing
-// is appended over a connection to a server that may have lost the end of what
-// was appended, which its changed run id tells (ErrRestarted), until the
-// capture has gone back to the confirmed position.
+// to a stream as a whole or not at all. The next batch waits until it has been
+// appended to all of its streams. And nothing is appended over a connection to
+// a server that may have lost the end of what was appended, which its changed
+// identity tells (ErrRestarted), until the capture has gone back to the
+// confirmed position.
 //
 // A position is confirmed to the source only when every event up to it is on
-// Redis's disk (RunDurable). The queue belongs to one source (Claim): another
+// Redis's disk, and with the replicas that may be promoted (RunDurable). The queue belongs to one source (Claim): another
 // source's positions would not rise.
 //
 // Nothing is ever trimmed. A full Redis refuses batches (ErrFull), which holds
 // the capture up, and still lets deliveries make room.
+//
+// Redis may be one server, one that Sentinel names, or a Cluster. A promoted
+// replica is a server that may have lost the end; so is, of a Cluster, any
+// master that is not one of those that were accepted. In a Cluster a batch is
+// one transaction for each slot, and is repeated until all have succeeded; a
+// master that is away holds the capture up until it is back or replaced, and
+// deliveries from the others go on.
 //
 // # Delivery
 //
