@@ -28,7 +28,7 @@ const (
 	lockID = 0x67616e63686f
 )
 
-// ErrNewer: the schema has been migrated by a newer version of the program.
+// ErrNewer says that the schema has been migrated by a newer version of the program.
 var ErrNewer = errors.New("the schema gancho is newer than this program; install the newer gancho here, too")
 
 // Apply brings the schema gancho of a database up to date and returns the

@@ -29,7 +29,7 @@ func (s *Store) WriteAttempts(ctx context.Context, rows []Attempt) error {
 	})
 }
 
-// ErrCursor: a cursor is not one that Attempts has returned.
+// ErrCursor is for a cursor that is not one that Attempts has returned.
 var ErrCursor = errors.New("this is not a cursor of the delivery log; begin again without one")
 
 // attemptCursor is the row that a page ended with.

@@ -12,7 +12,7 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 )
 
-// ErrKeys: an endpoint cannot be stored, because there is no key to encrypt it with.
+// ErrKeys is for an endpoint that is to be stored or read without a key to encrypt it with.
 var ErrKeys = errors.New("state.key is not set")
 
 // explain sorts an error of the database into those that the caller acts on.

@@ -19,7 +19,7 @@ const (
 // lacks returns an error for a part of the filter that the table does not have:
 // to leave it out would choose more than was asked for.
 func (f *Filter) lacks(name string) error {
-	part := ""
+	var part string
 	switch {
 	case len(f.IDs) > 0 && name != deadTable:
 		part = "ids"

@@ -63,9 +63,15 @@ func Open(ctx context.Context, o Options) (*Store, error) {
 
 // begin is Open's first conversation with the server.
 func (s *Store) begin(ctx context.Context) error {
-	var server string
-	if err := s.pool.QueryRow(ctx, `select current_setting('server_encoding')`).Scan(&server); err != nil {
+	var server, grant string
+	var temporary bool
+	err := s.pool.QueryRow(ctx, `select current_setting('server_encoding'), has_database_privilege(current_database(), 'TEMPORARY'),
+		format('GRANT TEMPORARY ON DATABASE %I TO %I', current_database(), current_user)`).Scan(&server, &temporary, &grant)
+	if err != nil {
 		return fmt.Errorf("connect to the state database: %w", explain(err))
+	}
+	if !temporary { // better now than when the first delivery is to be logged
+		return fmt.Errorf("open the state database: its role may not make temporary tables, through which the log is written; run %s", grant)
 	}
 	s.text = encodingOf(server)
 	pending, err := migrations.Pending(ctx, s.dsn)

@@ -163,6 +163,38 @@ func TestOpenChecksTheSchema(t *testing.T) {
 	}
 }
 
+// TestOrdinaryRole: CREATE on the database and the right to temporary tables,
+// which everybody has by default, are all that the role needs.
+func TestOrdinaryRole(t *testing.T) {
+	t.Parallel()
+	admin := pg.Database(t, "")
+	name := query[string](t, admin, "select current_database()")
+	role := "dono_" + name
+	execute(t, admin, "create role "+role+" login; grant create on database "+name+" to "+role)
+	t.Cleanup(func() {
+		if err := pg.Exec(context.Background(), name, "drop owned by "+role+"; drop role "+role); err != nil {
+			t.Error(err)
+		}
+	})
+	dsn := strings.Replace(admin, "postgres@", role+"@", 1)
+	must[[]string](t)(migrations.Apply(t.Context(), dsn))
+	s := open(t, dsn, keys(t, "a"))
+	check(t, s.WriteAttempts(t.Context(), []state.Attempt{attempt("crm", 1)}))
+	check(t, s.WriteEvents(t.Context(), []state.KeptEvent{event(1)}))
+	check(t, s.WriteDead(t.Context(), []state.DeadLetter{deadLetter("crm", 1)}))
+	check(t, s.Maintain(t.Context(), time.Hour, time.Hour))
+	must[state.Endpoint](t)(s.AddEndpoint(t.Context(), "cli:ana", endpoint("crm"), nil))
+
+	execute(t, admin, "revoke temporary on database "+name+" from public")
+	other, err := state.Open(t.Context(), state.Options{DSN: dsn, Keyring: keys(t, "a"), Logger: zerolog.Nop()})
+	if want := "GRANT TEMPORARY ON DATABASE " + name + " TO " + role; err == nil || !strings.Contains(err.Error(), want) {
+		t.Errorf("without temporary tables: %v, want %q", err, want)
+	}
+	if err == nil {
+		other.Close()
+	}
+}
+
 // TestSessionSettings: what the database's or role's own settings could change is pinned.
 func TestSessionSettings(t *testing.T) {
 	t.Parallel()

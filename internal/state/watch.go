@@ -55,25 +55,20 @@ type revision struct {
 // the next secret expires.
 func (w *watch) poll(ctx context.Context, changed func()) error {
 	known, interval, away := revision{}, deafInterval, false
-	for {
+	for ctx.Err() == nil {
 		now, next, err := w.store.revision(ctx)
+		wait := interval
 		switch {
-		case ctx.Err() != nil:
-			return nil
-		case err != nil && !errors.Is(err, ErrUnreachable):
+		case err == nil && next > 0:
+			wait = min(wait, next)
+		case err != nil && !errors.Is(err, ErrUnreachable) && ctx.Err() == nil:
 			return err
-		case err != nil:
-			if !away {
-				w.store.logger.Warn().Err(err).Msg("changes of endpoints are not seen while the state database is away")
-			}
-		case now != known:
+		case err != nil && !away && ctx.Err() == nil:
+			w.store.logger.Warn().Err(err).Msg("changes of endpoints are not seen while the state database is away")
+		}
+		if away = err != nil; !away && now != known {
 			known = now
 			changed()
-		}
-		away = err != nil
-		wait := interval
-		if err == nil && next > 0 && next < wait {
-			wait = next
 		}
 		timer := time.NewTimer(wait)
 		select {
@@ -88,6 +83,7 @@ func (w *watch) poll(ctx context.Context, changed func()) error {
 		}
 		timer.Stop()
 	}
+	return nil
 }
 
 // revision returns the present one and how long until a secret expires; 0: none does.
