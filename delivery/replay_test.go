@@ -62,6 +62,17 @@ func (s *sent) answer(_ context.Context, _ *delivery.Endpoint, m *delivery.Messa
 	return delivered()
 }
 
+// opened waits until the gate is open, and reports false when the request was
+// aborted before, as at the end of a test that has failed.
+func opened(ctx context.Context, gate <-chan struct{}) bool {
+	select {
+	case <-gate:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}
+
 func noReplays(t testing.TB, q *delivery.Queue, endpoint string) {
 	t.Helper()
 	eventually(t, "no replays", func() bool {
@@ -231,9 +242,9 @@ func TestReplaysLeaveRoom(t *testing.T) {
 	q := openQueue(t, r, ep)
 	sink := newReceiver()
 	release := make(chan struct{})
-	sink.answer = func(_ context.Context, _ *delivery.Endpoint, m *delivery.Message, _ int) delivery.Outcome {
-		if m.Replay {
-			<-release
+	sink.answer = func(ctx context.Context, _ *delivery.Endpoint, m *delivery.Message, _ int) delivery.Outcome {
+		if m.Replay && !opened(ctx, release) {
+			return canceled()
 		}
 		return delivered()
 	}
@@ -329,12 +340,8 @@ func TestReplaysOverARestartOfRedis(t *testing.T) {
 	sink, got := newReceiver(), &sent{}
 	half := make(chan struct{})
 	sink.answer = func(ctx context.Context, ep *delivery.Endpoint, m *delivery.Message, n int) delivery.Outcome {
-		if len(got.all()) > 500 {
-			select {
-			case <-half:
-			case <-ctx.Done():
-				return canceled()
-			}
+		if len(got.all()) > 500 && !opened(ctx, half) {
+			return canceled()
 		}
 		return got.answer(ctx, ep, m, n)
 	}

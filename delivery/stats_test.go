@@ -194,8 +194,10 @@ func TestDropKeepsAStoppedOwnerOut(t *testing.T) {
 	client := redisClient(t, r)
 	sink := newReceiver()
 	finish := make(chan struct{})
-	sink.answer = func(context.Context, *delivery.Endpoint, *delivery.Message, int) delivery.Outcome {
-		<-finish
+	sink.answer = func(ctx context.Context, _ *delivery.Endpoint, _ *delivery.Message, _ int) delivery.Outcome {
+		if !opened(ctx, finish) {
+			return canceled()
+		}
 		return status(500)
 	}
 	appendEvents(t, q, 0, 1, 1, keyModulo(1))
