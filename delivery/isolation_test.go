@@ -34,7 +34,9 @@ const (
 	crowdHealthy = 50
 	crowdDead    = 50
 	crowdIdle    = 900
-	crowdRounds  = 20 // events to each endpoint that gets some
+	// Events to each endpoint that gets some, and to each dead one before.
+	crowdRounds   = 20
+	crowdFailures = 20
 )
 
 func newCrowd(t *testing.T) *crowd {
@@ -86,7 +88,7 @@ func (c *crowd) arrived(webhookID string) {
 	}
 }
 
-// measure sends events to the healthy endpoints, one at a time, and at the same
+// measure waits until the dead endpoints are known to be dead, sends events to the healthy endpoints, one at a time, and at the same
 // pace to the dead ones, and returns the 99th percentile of the time from the
 // append to the arrival at a healthy one.
 func (c *crowd) measure(t *testing.T, dead []delivery.Endpoint, all ...[]delivery.Endpoint) time.Duration {
@@ -107,12 +109,18 @@ func (c *crowd) measure(t *testing.T, dead []delivery.Endpoint, all ...[]deliver
 	c.mu.Lock()
 	c.sent, c.latency, c.all, c.want = map[string]time.Time{}, nil, make(chan struct{}), crowdRounds*len(c.healthy)
 	c.mu.Unlock()
+	b := q.NewBatch()
+	commit := cdc.LSN(0x2000)
+	for i := range crowdFailures * len(dead) { // until it is known that they are dead
+		commit += 0x100
+		c.append(t, q, b, commit, dead[i%len(dead)].Name, i)
+	}
+	eventually(t, "the dead endpoints to be taken for dead", func() bool { return down(t, q, dead) == len(dead) })
 	pace := time.NewTicker(2 * time.Millisecond)
 	defer pace.Stop()
-	b := q.NewBatch()
 	for i := range c.want {
 		<-pace.C
-		commit := cdc.LSN(0x2000 + 0x100*i)
+		commit += 0x100
 		if len(dead) > 0 {
 			c.append(t, q, b, commit, dead[i%len(dead)].Name, i)
 		}
@@ -127,6 +135,25 @@ func (c *crowd) measure(t *testing.T, dead []delivery.Endpoint, all ...[]deliver
 	defer c.mu.Unlock()
 	slices.Sort(c.latency)
 	return c.latency[len(c.latency)*99/100]
+}
+
+// down is how many of the endpoints only get probes.
+func down(t *testing.T, q *delivery.Queue, endpoints []delivery.Endpoint) (n int) {
+	t.Helper()
+	names := make([]string, len(endpoints))
+	for i := range endpoints {
+		names[i] = endpoints[i].Name
+	}
+	all, err := q.Stats(t.Context(), names)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := range all {
+		if !all[i].Down.IsZero() {
+			n++
+		}
+	}
+	return n
 }
 
 func (c *crowd) append(t *testing.T, q *delivery.Queue, b *delivery.Batch, commit cdc.LSN, tenant string, i int) {
