@@ -190,7 +190,7 @@ func (c *deadChoice) check(cmd *cobra.Command, args []string) error {
 	case given && c.all:
 		return usageError{errors.New("--all chooses all dead letters; leave out --all, or the rest")}
 	case !given && !c.all:
-		return errTooFew("dead letters")
+		return usageError{errors.New("say which dead letters: their numbers, or --id, --endpoint, --key, --event, --tenant, --from, --to, or --all")}
 	}
 	_, err := rowIDs(args)
 	return err

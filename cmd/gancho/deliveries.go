@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"strings"
 
@@ -125,9 +124,4 @@ func (l listed[T]) more(s *session, p pageFlags, cursor string) error {
 	}
 	_, err := fmt.Fprintf(s.cmd.ErrOrStderr(), "there are more: add --cursor %s, or --all\n", cursor)
 	return err
-}
-
-// errTooFew: a command that changes things has not been told which.
-func errTooFew(what string) error {
-	return usageError{errors.New(strings.TrimSpace("say which " + what + ": numbers, or --id, --endpoint, --key, --event, --tenant, --from, --to, or --all"))}
 }

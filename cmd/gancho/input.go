@@ -138,12 +138,12 @@ func rowID(what, text string) (int64, error) {
 	return n, nil
 }
 
-// rate reads a number of events a second.
-func rate(flag, text string) (float64, error) {
+// rate reads the flag --rate, a number of events a second.
+func rate(text string) (float64, error) {
 	if text == "" {
 		return 0, nil
 	}
-	return scalar(flag, text, strictyaml.Value.Rate)
+	return scalar("--rate", text, strictyaml.Value.Rate)
 }
 
 // secretFlags say where a signing key comes from: never from the command line,

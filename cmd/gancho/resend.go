@@ -31,7 +31,7 @@ func (f *jobFlags) rate() (float64, error) {
 	if f.dryRun && f.wait {
 		return 0, usageError{errors.New("--dry-run makes no job to --wait for; leave one out")}
 	}
-	return rate("--rate", f.perSecond)
+	return rate(f.perSecond)
 }
 
 func newResendCommand() *cobra.Command {
