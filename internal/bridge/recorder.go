@@ -103,25 +103,31 @@ func (r *recorder) run(ctx context.Context, drained <-chan struct{}) error {
 	}
 }
 
-// sweep marks what this process is to look after.
+// sweep marks what this process is to look after and has something to record.
 func (r *recorder) sweep(ctx context.Context) {
+	mine := map[string]bool{}
 	if r.dispatcher != nil {
-		r.mark(r.dispatcher.Owned()...)
+		for _, name := range r.dispatcher.Owned() {
+			mine[name] = true
+		}
 	}
-	if r.capture == nil || !r.capture.started.Load() {
-		return
-	}
-	names, err := r.queue.Leftovers(ctx)
-	if err != nil {
-		return // Redis is away, which others say
+	names := slices.Collect(maps.Keys(mine))
+	captures := r.capture != nil && r.capture.started.Load()
+	if captures {
+		leftovers, err := r.queue.Leftovers(ctx)
+		if err != nil {
+			return // Redis is away, which others say
+		}
+		names = leftovers // mine are among them, if there is something
 	}
 	stats, err := r.queue.Stats(ctx, names)
 	if err != nil {
 		return
 	}
 	for i := range stats {
-		if !stats[i].Owned {
-			r.mark(stats[i].Endpoint)
+		s := &stats[i]
+		if s.LogEntries+s.Dead > 0 && (mine[s.Endpoint] || !s.Owned) {
+			r.mark(s.Endpoint)
 		}
 	}
 }

@@ -1,0 +1,69 @@
+package config_test
+
+import (
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+
+	"gancho/config"
+)
+
+// The file in docs/configuration.md loads, and the keys of an endpoint that
+// the page explains are those that there are.
+func TestConfigurationPage(t *testing.T) {
+	t.Parallel()
+	page, err := os.ReadFile("../docs/configuration.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, rest, _ := strings.Cut(string(page), "```yaml\n")
+	file, _, ok := strings.Cut(rest, "```\n")
+	if !ok {
+		t.Fatal("the page has no configuration")
+	}
+	dir := t.TempDir()
+	if err := os.MkdirAll(filepath.Join(dir, "rules"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	for name, text := range map[string]string{"gancho.yaml": file, "rules/a.yaml": "rules: []\n"} {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	_, err = config.Load(filepath.Join(dir, "gancho.yaml"), func(name string) (string, bool) {
+		switch {
+		case strings.HasSuffix(name, "_DSN"):
+			return "postgres://db/academia", true
+		case strings.HasSuffix(name, "REDIS_URL"):
+			return "redis://redis", true
+		}
+		return "um-segredo-de-32-bytes-para-gancho", true
+	})
+	if err != nil {
+		t.Error(err)
+	}
+
+	_, table, _ := strings.Cut(string(page), "## Keys of an endpoint")
+	table, _, _ = strings.Cut(table, "\n## ")
+	explained := map[string]bool{}
+	for _, m := range regexp.MustCompile("(?m)^\\| `([a-z_]+)` \\|").FindAllStringSubmatch(table, -1) {
+		explained[m[1]] = true
+	}
+	_, err = config.ParseEndpoint("e", []byte(`{"no such key at all": 1}`))
+	_, list, found := strings.Cut(err.Error(), "the keys here are ")
+	if !found {
+		t.Fatalf("the keys are not listed: %v", err)
+	}
+	list, _, _ = strings.Cut(list, "\n")
+	for _, key := range strings.Split(list, ", ") {
+		if !explained[key] {
+			t.Errorf("the key %s is not explained", key)
+		}
+		delete(explained, key)
+	}
+	for key := range explained {
+		t.Errorf("the key %s is explained, and there is none", key)
+	}
+}
