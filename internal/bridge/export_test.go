@@ -40,7 +40,9 @@ type Stage struct{ *stage }
 func NewStage(q *delivery.Queue) Stage { return Stage{newStage(q, newMetrics(), zerolog.Nop())} }
 
 // Add stages an event.
-func (s Stage) Add(e *mapping.Event) error { return s.within(func() error { return sink{s.stage}.Event(e) }) }
+func (s Stage) Add(e *mapping.Event) error {
+	return s.within(func() error { return sink{s.stage}.Event(e) })
+}
 
 // Run appends until the context ends.
 func (s Stage) Run(ctx context.Context) error { return s.run(ctx) }
