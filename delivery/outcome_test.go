@@ -166,11 +166,11 @@ func TestOutcomes(t *testing.T) {
 		"schedule": {
 			ep: delivery.Endpoint{PauseAfter: -1}, n: 11, dead: "no success in 11 attempts",
 			steps: steps(down, 5*second, 30*second, 2*minute, 10*minute, 30*minute, hour, 3*hour, 6*hour, 12*hour, 24*hour, 0),
-			log:   append([]string{"event given up: it went to the dead letters: no success in 11 attempts"}, failed(1)...),
+			log:   append([]string{"given up: the event went to the dead letters: no success in 11 attempts"}, failed(1)...),
 		},
 		"refused": {
 			n: 4, dead: "the receiver has refused it: no success in 4 attempts", steps: steps(wrong, 10*second, minute, 10*minute, 0),
-			log: []string{"event given up: it went to the dead letters: the receiver has refused it: no success in 4 attempts", "delivery attempted: refused"},
+			log: []string{"given up: the event went to the dead letters: the receiver has refused it: no success in 4 attempts", "delivery attempted: refused"},
 		},
 		"each kind on its schedule": {
 			n: 7, dead: "the receiver has refused it: no success in 7 attempts",

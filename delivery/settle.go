@@ -280,5 +280,5 @@ func (c *courier) bury(j *job, a attempts, why string, now time.Time) {
 	}
 	c.results.dead = append(c.results.dead, r)
 	c.lanes.advance(j.lane)
-	c.gaveUp(j, &a, why, "event given up: it went to the dead letters")
+	c.gaveUp(j, &a, why, "given up: the event went to the dead letters")
 }

@@ -36,27 +36,28 @@ func TestWhatWaitsFollowsChangedSettings(t *testing.T) {
 			t.Run(name+map[bool]string{true: ", after a restart"}[restart], func(t *testing.T) {
 				t.Parallel()
 				r := startRedis(t)
-				c.before.Name, c.after.Name = "a", "a"
-				q := openQueue(t, r, c.before)
+				before, after := c.before, c.after
+				before.Name, after.Name = "a", "a"
+				q := openQueue(t, r, before)
 				appendEvents(t, q, 0, 1, 1, keyModulo(1))
 				sink := newReceiver()
 				sink.answer = func(_ context.Context, _ *delivery.Endpoint, _ *delivery.Message, n int) delivery.Outcome {
 					return c.answers[min(n, len(c.answers))-1]
 				}
-				d, stop := dispatch(t, q, sink, delivery.DispatcherOptions{Lease: time.Hour}, c.before)
+				d, stop := dispatch(t, q, sink, delivery.DispatcherOptions{Lease: time.Hour}, before)
 				rc := redisClient(t, r)
 				eventually(t, "the event to wait", func() bool { return rc.ZCard(t.Context(), "gancho:{a}:rt").Val() == 1 })
 				if restart {
 					stop()
-					dispatch(t, openOnly(t, r), sink, delivery.DispatcherOptions{}, c.after)
+					dispatch(t, openOnly(t, r), sink, delivery.DispatcherOptions{}, after)
 				} else {
-					d.Update([]delivery.Endpoint{c.after})
+					d.Update([]delivery.Endpoint{after})
 				}
 				drained(t, q, "a")
 				if n, err := q.DeadCount(t.Context(), "a"); n != c.dead || err != nil {
 					t.Errorf("%d dead letters, %v, want %d", n, err, c.dead)
 				}
-				if c.after.Batch.Max > 0 && len(sink.requests()) != 1 {
+				if after.Batch.Max > 0 && len(sink.requests()) != 1 {
 					t.Errorf("%d lists, want 1", len(sink.requests()))
 				}
 			})
