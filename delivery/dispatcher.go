@@ -77,6 +77,7 @@ type Dispatcher struct {
 	unowned   map[string]time.Time // since when nobody was seen to have it
 	processes int                  // that were alive at the last look
 	claims    int
+	unlearned bool           // a courier could not take over what the last look has told
 	running   sync.WaitGroup // retirements
 }
 

@@ -276,27 +276,31 @@ func (c *courier) offer(s *stream, b *Batch, source string) {
 	c.startWorkers()
 }
 
-// learn takes over what a renewal of the lease has told. Call it without mu.
-func (c *courier) learn(s standing, changes int, until time.Time) {
+// learn takes over what a renewal of the lease has told, and reports whether it
+// has: what is being loaded or written meanwhile may be older or newer. Call it
+// without mu.
+func (c *courier) learn(s standing, changes int, until time.Time) (learned bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if !s.owned {
 		c.lose("it has expired, and another process has taken the endpoint")
-		return
+		return true
 	}
 	now := time.Now()
 	c.leaseUntil = until
 	if !c.loaded {
 		c.resume(now)
-		return
+		return c.closing
 	}
 	c.checkGeneration()
 	if changes == c.stateChanges {
 		c.learnState(s)
 	}
+	learned = c.paused == s.paused && c.hold.Equal(s.hold) && c.unblock == s.unblock
 	c.main.tail = c.main.tail && !s.more
 	c.side.tail = c.side.tail && !s.moreAside
 	c.resume(now)
+	return learned || c.closing
 }
 
 func (c *courier) learnState(s standing) {

@@ -13,6 +13,10 @@ import (
 // should it not get it renewed: clocks run at different speeds.
 const leaseMargin = 10
 
+// relookAfter is the wait when a courier could not take over what a look has
+// told: somebody may have let its endpoint go on just now.
+const relookAfter = 250 * time.Millisecond
+
 // own acquires, renews and gives back leases until the context ends.
 func (d *Dispatcher) own(ctx, background context.Context) {
 	joined, failures := false, 0
@@ -31,6 +35,9 @@ func (d *Dispatcher) own(ctx, background context.Context) {
 			failures = 0
 			if !joined {
 				joined = d.q.tellAll(ctx) == nil // they give some endpoints up
+			}
+			if d.unlearned {
+				next = min(next, relookAfter)
 			}
 		}
 		t := time.NewTimer(next)
@@ -85,11 +92,12 @@ func (d *Dispatcher) renew(ctx context.Context) error {
 	for i, c := range couriers {
 		renewals[i], changes[i] = c.renewal()
 	}
+	d.unlearned = false
 	until := d.leaseUntil()
 	standings, err := d.q.renew(ctx, d.o.Lease, renewals)
 	for i, c := range couriers {
 		if standings[i].err == nil {
-			c.learn(standings[i], changes[i], until)
+			d.unlearned = !c.learn(standings[i], changes[i], until) || d.unlearned
 		}
 	}
 	return err
