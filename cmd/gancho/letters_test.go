@@ -469,6 +469,15 @@ func TestTokensAndAudit(t *testing.T) {
 	}
 }
 
+// leave queues an event for an endpoint, as a capture has left it.
+func (s *session) leave(endpoint string) {
+	s.t.Helper()
+	err := s.redisClient().Do(context.Background(), "XADD", "gancho:{"+endpoint+"}:q", "281474976710656-1", "t", "a.b", "c", "1795200000000000", "d", "1").Err()
+	if err != nil {
+		s.t.Fatal(err)
+	}
+}
+
 // TestStatus shows the slot, backlogs, what was left behind, and jobs.
 func TestStatus(t *testing.T) {
 	t.Parallel()
@@ -483,8 +492,9 @@ func TestStatus(t *testing.T) {
 	}
 	t.Cleanup(func() { s.exec("select pg_drop_replication_slot('" + s.slot() + "')") })
 	s.ok("endpoints", "add", "crm-com-um-nome-muito-comprido-de-uma-unidade-do-interior", "--url", "https://crm.example.com/"+strings.Repeat("caminho/", 20))
+	s.leave("sumido")
 	out := s.ok("status")
-	for _, part := range []string{s.slot() + ", nobody reads it", "queue           answers", "state           answers", "do-arquivo", "active"} {
+	for _, part := range []string{"1 event of endpoint sumido, which is gone", s.slot() + ", nobody reads it", "queue           answers", "state           answers", "do-arquivo", "active"} {
 		if !strings.Contains(out, part) {
 			t.Errorf("the status lacks %q:\n%s", part, out)
 		}

@@ -63,6 +63,9 @@ func (s *session) status(ctx context.Context) error {
 	}
 	for _, f := range s.failed {
 		v.Errors[f.part] = explain(f.err).Error()
+		if f.part == "state" {
+			v.Orphans = nil // its endpoints are not known: their queues are nobody's only from here
+		}
 	}
 	if s.json {
 		err = s.print(v)

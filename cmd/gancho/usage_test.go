@@ -228,6 +228,12 @@ func TestServersAway(t *testing.T) {
 		oneLine("check state.dsn", strings.Fields(c)...)
 	}
 	oneLine("check state.dsn", "endpoints", "list")
+	// What is queued for an endpoint that is only unknown is not left behind.
+	s.leave("guardado")
+	code, stdout, _ := s.gancho("status")
+	if code != 1 || !strings.Contains(stdout, "check state.dsn") || strings.Contains(stdout, "guardado") || !strings.Contains(stdout, "do-arquivo") {
+		t.Errorf("status: exit %d\n%s", code, stdout)
+	}
 	// Its schema.
 	empty := *whole
 	empty.dir = t.TempDir()
@@ -253,7 +259,7 @@ func TestServersAway(t *testing.T) {
 	for _, c := range []string{"tokens list", "audit", "dead list", "endpoints add y --url https://y.example.com", "endpoints pause y", "resend list"} {
 		s.ok(strings.Fields(c)...)
 	}
-	code, stdout, _ := s.gancho("status")
+	code, stdout, _ = s.gancho("status")
 	if code != 1 || !strings.Contains(stdout, "do-arquivo") || !strings.Contains(stdout, "check queue") {
 		t.Errorf("status: exit %d\n%s", code, stdout)
 	}
