@@ -10,4 +10,13 @@
 // When Redis restarts, what it had not yet written to disk may be gone; capture
 // then rewinds to the confirmed position and appends again before anything
 // newer is appended (delivery.Queue says why that order matters).
+//
+// With a state database (Options.State) the endpoints are those of the file and
+// those that are stored, whose changes every process applies within a second.
+// What was attempted, what was given up and, if wanted, the events themselves
+// move from Redis to the database, each once; resends and redrives come from
+// there and go through Redis at least once, under their webhook-ids. A bridge
+// waits for that database when it starts, and needs it no more afterwards: while
+// it is away, endpoints stay as they are, deliveries go on, and what is to be
+// stored waits in Redis.
 package bridge
