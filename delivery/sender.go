@@ -124,6 +124,12 @@ func (t *target) exchange(ctx context.Context, transport http.RoundTripper, req 
 	if err != nil {
 		return t.failed(ctx, req.Context(), nil, err), nil, ""
 	}
+	if answer.StatusCode == http.StatusSwitchingProtocols {
+		// Its body is the bare connection, which net/http has given away: no time
+		// limit would end a read.
+		_ = answer.Body.Close() // nothing is written through it
+		answer.Body = http.NoBody
+	}
 	kept, err := readAnswer(answer.Body)
 	if err != nil {
 		o = t.failed(ctx, req.Context(), answer, err)

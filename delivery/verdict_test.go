@@ -260,6 +260,10 @@ func TestBadReceivers(t *testing.T) {
 		"has a bad length":  {answer("HTTP/1.1 200 OK\r\nContent-Length: s3cr3t\r\n\r\n"), 0, want{delivery.Retry, 0, "protocol", "not valid HTTP"}},
 		"has bad chunks":    {answer("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\ns3cr3t\r\n"), 0, want{delivery.Retry, 200, "protocol", "not valid HTTP"}},
 		"switches protocol": {answer("HTTP/1.1 101 Switching Protocols\r\nUpgrade: s3cr3t\r\nConnection: Upgrade\r\n\r\n"), limit, want{delivery.Retry, 101, "status", "101"}},
+		"switches protocol and hangs": {func(c net.Conn) {
+			answer("HTTP/1.1 101 Switching Protocols\r\nUpgrade: s3cr3t\r\nConnection: Upgrade\r\n\r\n")(c)
+			hang(c)
+		}, limit, want{delivery.Retry, 101, "status", "101"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
