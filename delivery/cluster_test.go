@@ -31,7 +31,25 @@ func startCluster(t testing.TB, replicas int, settings ...string) *testservers.C
 
 func openCluster(t testing.TB, c *testservers.Cluster, endpoints ...delivery.Endpoint) *delivery.Queue {
 	t.Helper()
-	return openAt(t, delivery.QueueOptions{Cluster: &delivery.ClusterOptions{Addresses: c.Addresses()}, Endpoints: endpoints})
+	return openPart(t, c, "gancho", endpoints...)
+}
+
+// openPart opens the queue of a prefix: tests that break no node share a cluster.
+func openPart(t testing.TB, c *testservers.Cluster, prefix string, endpoints ...delivery.Endpoint) *delivery.Queue {
+	t.Helper()
+	return openAt(t, delivery.QueueOptions{Cluster: &delivery.ClusterOptions{Addresses: c.Addresses()}, Prefix: prefix, Endpoints: endpoints})
+}
+
+// The subtests run one after the other: the last ones spoil the nodes' settings.
+func TestCluster(t *testing.T) {
+	t.Parallel()
+	c := startCluster(t, 0)
+	t.Run("append and deliver", func(t *testing.T) { testClusterDelivers(t, c) })
+	t.Run("wake other processes", func(t *testing.T) { testClusterWakes(t, c) })
+	t.Run("claim with the record lost", func(t *testing.T) { testClusterClaim(t, c) })
+	t.Run("slots", func(t *testing.T) { testSlots(t, c) })
+	t.Run("one full node", func(t *testing.T) { testClusterFull(t, c) })
+	t.Run("one bad node", func(t *testing.T) { testClusterSettings(t, c) })
 }
 
 // openAt opens a queue wherever it is, and claims it for the usual source.
@@ -76,11 +94,10 @@ func spread(t testing.TB, c *testservers.Cluster, n int) []delivery.Endpoint {
 	return eps
 }
 
-func TestClusterAppendsAndDelivers(t *testing.T) {
-	t.Parallel()
-	c := startCluster(t, 0)
+func testClusterDelivers(t *testing.T, c *testservers.Cluster) {
+	t.Helper()
 	eps := spread(t, c, 12)
-	q := openCluster(t, c, eps...)
+	q := openPart(t, c, "deliver", eps...)
 	sink := newReceiver()
 	sink.answer = func(_ context.Context, _ *delivery.Endpoint, m *delivery.Message, n int) delivery.Outcome {
 		if strings.HasSuffix(m.Key, "3") && n == 1 {
@@ -117,13 +134,12 @@ func TestClusterAppendsAndDelivers(t *testing.T) {
 }
 
 // A worker in another process is woken, whatever nodes the two talk to.
-func TestClusterWakesOtherProcesses(t *testing.T) {
-	t.Parallel()
-	c := startCluster(t, 0)
+func testClusterWakes(t *testing.T, c *testservers.Cluster) {
+	t.Helper()
 	eps := spread(t, c, 6)
-	q := openCluster(t, c, eps...)
+	q := openPart(t, c, "wake", eps...)
 	sink := newReceiver()
-	dispatch(t, openCluster(t, c, eps...), sink, delivery.DispatcherOptions{Lease: time.Hour}, eps...)
+	dispatch(t, openPart(t, c, "wake", eps...), sink, delivery.DispatcherOptions{Lease: time.Hour}, eps...)
 	eventually(t, "the leases", func() bool {
 		for _, ep := range eps {
 			stats, err := q.Stats(t.Context(), []string{ep.Name})
@@ -136,7 +152,7 @@ func TestClusterWakesOtherProcesses(t *testing.T) {
 	eventually(t, "the subscription", func() bool {
 		n := int64(0)
 		for _, node := range c.Nodes() {
-			n += redisClient(t, node).PubSubNumSub(t.Context(), "gancho:wake").Val()["gancho:wake"]
+			n += redisClient(t, node).PubSubNumSub(t.Context(), "wake:wake").Val()["wake:wake"]
 		}
 		return n == 1
 	})
@@ -148,12 +164,11 @@ func TestClusterWakesOtherProcesses(t *testing.T) {
 
 // The batch is refused by the full node as a whole, and is repeated until it
 // is everywhere; what the others had taken is not doubled.
-func TestClusterWithOneFullNode(t *testing.T) {
-	t.Parallel()
-	c := startCluster(t, 0)
+func testClusterFull(t *testing.T, c *testservers.Cluster) {
+	t.Helper()
 	eps := spread(t, c, 6)
-	q := openCluster(t, c, eps...)
-	full := owner(t, c, "gancho:{e0}:q")
+	q := openPart(t, c, "full", eps...)
+	full := owner(t, c, "full:{e0}:q")
 	client := redisClient(t, full)
 	if err := client.ConfigSet(t.Context(), "maxmemory", "1").Err(); err != nil {
 		t.Fatal(err)
@@ -309,9 +324,8 @@ func TestOpenClusterThatIsNone(t *testing.T) {
 }
 
 // Every master's settings count.
-func TestOpenClusterWithOneBadNode(t *testing.T) {
-	t.Parallel()
-	c := startCluster(t, 0)
+func testClusterSettings(t *testing.T, c *testservers.Cluster) {
+	t.Helper()
 	if err := redisClient(t, c.Nodes()[2]).ConfigSet(t.Context(), "maxmemory-policy", "allkeys-lru").Err(); err != nil {
 		t.Fatal(err)
 	}
@@ -322,9 +336,9 @@ func TestOpenClusterWithOneBadNode(t *testing.T) {
 	}
 }
 
-func TestSlotsAreRedis(t *testing.T) {
-	t.Parallel()
-	client := redisClient(t, startRedis(t, "cluster-enabled", "yes"))
+func testSlots(t *testing.T, c *testservers.Cluster) {
+	t.Helper()
+	client := redisClient(t, c.Nodes()[0])
 	for _, key := range []string{"", "a", "gancho:{crm}:q", "gancho:source", "{}", "a{}b", "a{b", "{a}{b}", "x{{y}}", "ção:{é}"} {
 		want, err := client.ClusterKeySlot(t.Context(), key).Result()
 		if err != nil || int64(delivery.SlotOf(key)) != want {
@@ -372,23 +386,22 @@ func TestClusterFailoverLosesTheTail(t *testing.T) {
 }
 
 // The streams tell the epoch, on whatever node they are.
-func TestClusterClaimGoesBeyondStreamsWhoseRecordIsLost(t *testing.T) {
-	t.Parallel()
-	c := startCluster(t, 0)
+func testClusterClaim(t *testing.T, c *testservers.Cluster) {
+	t.Helper()
 	eps := spread(t, c, 6)
-	q := openCluster(t, c, eps...)
+	q := openPart(t, c, "claim", eps...)
 	appendEvents(t, q, 0, 1, 6, keyModulo(1))
 	client := redis.NewClusterClient(&redis.ClusterOptions{Addrs: c.Addresses()})
 	t.Cleanup(func() { _ = client.Close() })
-	for _, key := range []string{"gancho:source", "gancho:{e0}:q", "gancho:{e1}:q"} {
+	for _, key := range []string{"claim:source", "claim:{e0}:q", "claim:{e1}:q"} {
 		if err := client.Del(t.Context(), key).Err(); err != nil {
 			t.Fatal(err)
 		}
 	}
-	if epoch, err := openCluster(t, c).Claim(t.Context(), source(), false); err != nil || epoch != 2 {
+	if epoch, err := openPart(t, c, "claim").Claim(t.Context(), source(), false); err != nil || epoch != 2 {
 		t.Errorf("claimed epoch %d, %v, want 2", epoch, err)
 	}
-	orphans, err := openCluster(t, c).Orphans(t.Context(), eps[:3])
+	orphans, err := openPart(t, c, "claim").Orphans(t.Context(), eps[:3])
 	if len(orphans) != 3 || err != nil {
 		t.Errorf("orphans %v, %v, want three", orphans, err)
 	}
