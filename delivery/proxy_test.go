@@ -43,6 +43,7 @@ func newProxy(t testing.TB) *proxy {
 			if err != nil {
 				return
 			}
+			defer func() { _ = c.Close() }() // a client may keep its own for the next request
 			group.Go(func() { p.serve(c) })
 		}
 	})
