@@ -131,7 +131,8 @@ func (t *target) exchange(ctx context.Context, transport http.RoundTripper, req 
 		answer.Body = http.NoBody
 	}
 	kept, err := readAnswer(answer.Body)
-	if err != nil {
+	// Only success needs a whole answer: a 410 or 404 is one without its body, too.
+	if err != nil && (ctx.Err() != nil || t.succeeds(answer.StatusCode)) {
 		o = t.failed(ctx, req.Context(), answer, err)
 	} else {
 		o = t.judge(answer, kept)

@@ -48,7 +48,8 @@ func (e *BodyError) Error() string {
 	return fmt.Sprintf("post to %s: answered %d with a body that does not match the endpoint's success rule", e.Origin, e.Status)
 }
 
-// judge makes an outcome of a whole answer, of whose body kept is the start.
+// judge makes an outcome of an answer, of whose body kept is the start. For one
+// that may count as delivered, the whole body has arrived.
 func (t *target) judge(answer *http.Response, kept []byte) Outcome {
 	o := Outcome{Status: answer.StatusCode, Wish: wish(answer.Header)}
 	switch {

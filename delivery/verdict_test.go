@@ -213,6 +213,11 @@ func TestBadReceivers(t *testing.T) {
 			want{delivery.Retry, 0, "timeout", "no whole answer"}},
 		"body stops": {func(c net.Conn) { answer("HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nab")(c); hang(c) }, limit,
 			want{delivery.Retry, 200, "timeout", "no whole answer"}},
+		// A failure is one without its body, too.
+		"gone, and the body stops": {func(c net.Conn) { answer("HTTP/1.1 410 Gone\r\nContent-Length: 5\r\n\r\nab")(c); hang(c) }, limit,
+			want{delivery.Gone, 410, "status", "410 Gone"}},
+		"refused, and the body is cut": {answer("HTTP/1.1 422 s3cr3t\r\nContent-Length: 5\r\n\r\nab"), 0,
+			want{delivery.Refused, 422, "status", "422 Unprocessable"}},
 		"body drips": {func(c net.Conn) {
 			answer("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")(c)
 			tick := time.NewTicker(limit / 10)
