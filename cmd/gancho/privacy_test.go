@@ -64,7 +64,7 @@ create table cartoes (id int primary key, cliente_id int, numero varchar(19), in
 	r := newReceiver(t, nil)
 	refusing := newReceiver(t, func(w http.ResponseWriter, _ arrival) { w.WriteHeader(http.StatusBadRequest) })
 	w.endpoint("a", r.url())
-	w.endpoint("b", refusing.url(), "retry: [10ms]")
+	w.endpoint("b", refusing.url(), "retry_refused: [10ms]")
 	b := w.run()
 	w.exec(`insert into clientes values (1, '12345678909', 'maria.silva@exemplo.com', '11987654321'), (2, '98765432100', 'joao.souza@exemplo.com', '(21) 912345678'),
 		(3, '111.222.333-44', 'sem arroba', '21912345678'), (4, '11122233344', null, null)`)
