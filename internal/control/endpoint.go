@@ -153,6 +153,9 @@ func (s *Service) AddEndpoint(ctx context.Context, a Actor, n NewEndpoint) (Crea
 	if slices.ContainsFunc(s.files(), func(f FileEndpoint) bool { return f.Endpoint.Name == name }) {
 		return CreatedView{}, &TakenError{Name: name}
 	}
+	if err := s.vacant(ctx, a, name); err != nil {
+		return CreatedView{}, err
+	}
 	secrets := n.Secrets
 	if len(secrets) == 0 {
 		secrets = spec.Endpoint.Secrets
@@ -175,6 +178,22 @@ func (s *Service) AddEndpoint(ctx context.Context, a Actor, n NewEndpoint) (Crea
 	}
 	view.Endpoint = storedView(added)
 	return view, nil
+}
+
+// vacant refuses a tenant the name of an endpoint that is gone and has left its
+// queue behind: what waits there may be another tenant's, and would be sent.
+func (s *Service) vacant(ctx context.Context, a Actor, name string) error {
+	if a.Tenant == "" {
+		return nil // who sees everything may mean to go on with it
+	}
+	stats, err := s.Queue.Stats(ctx, []string{name})
+	if err != nil {
+		return err
+	}
+	if q := stats[0]; q.Backlog+q.Replays > 0 || q.Owned {
+		return &TakenError{Name: name}
+	}
+	return nil
 }
 
 // named gives the document the name from beside it, and refuses two.

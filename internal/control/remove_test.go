@@ -72,6 +72,32 @@ func TestRemoveAndDrop(t *testing.T) {
 	}
 }
 
+// TestQueueLeftBehind: what an endpoint leaves in its queue goes to nobody but
+// whom the operator gives its name to.
+func TestQueueLeftBehind(t *testing.T) {
+	t.Parallel()
+	g := newGym(t)
+	ctx := context.Background()
+	err := g.Queue.Replay(ctx, "um", []delivery.Message{{ID: "x", Type: "a", Tenant: "1", Time: time.Now(), Data: []byte("1")}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := g.Remove(ctx, root, "um", false); err != nil {
+		t.Fatal(err)
+	}
+	again := control.NewEndpoint{Name: "um", Document: []byte("url: https://example.com\n")}
+	var taken *control.TakenError
+	for _, tenant := range []string{"1", "2"} {
+		a := control.Actor{Name: "token:" + tenant, Role: state.Admin, Tenant: tenant}
+		if _, err := g.AddEndpoint(ctx, a, again); !errors.As(err, &taken) {
+			t.Errorf("tenant %s takes over what is queued: %v", tenant, err)
+		}
+	}
+	if _, err := g.AddEndpoint(ctx, root, again); err != nil {
+		t.Errorf("the operator does not: %v", err)
+	}
+}
+
 // TestRedriveOfMany makes a job for each endpoint that exists, and none for
 // what is nobody's.
 func TestRedriveOfMany(t *testing.T) {
