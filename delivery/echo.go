@@ -1,11 +1,14 @@
 package delivery
 
 import (
+	"cmp"
 	"encoding/json"
+	"html"
 	"maps"
 	"net/http"
 	"net/url"
 	"slices"
+	"strconv"
 	"strings"
 )
 
@@ -21,7 +24,7 @@ type echo struct {
 }
 
 // newEcho looks for the values of headers, extra fields and the URL's query,
-// and for its user and password, as they are and as JSON and URLs escape them.
+// and for its user and password.
 func newEcho(ep *Endpoint) echo {
 	values := slices.Concat(slices.Collect(maps.Values(ep.Headers)), slices.Collect(maps.Values(ep.Extra)))
 	if u, err := url.Parse(ep.URL); err == nil {
@@ -32,7 +35,10 @@ func newEcho(ep *Endpoint) echo {
 			}
 		}
 		for _, part := range strings.Split(u.RawQuery, "&") {
-			_, value, _ := strings.Cut(part, "=")
+			_, value, named := strings.Cut(part, "=")
+			if !named {
+				value = part
+			}
 			values = append(values, value)
 		}
 		if password, ok := u.User.Password(); ok {
@@ -41,12 +47,9 @@ func newEcho(ep *Endpoint) echo {
 	}
 	var forms []string
 	for _, v := range values {
-		forms = append(forms, v, url.QueryEscape(v), url.PathEscape(v))
-		if quoted, err := json.Marshal(v); err == nil {
-			forms = append(forms, string(quoted[1:len(quoted)-1]))
-		}
+		forms = append(forms, escapes(v)...)
 		if _, credentials, ok := strings.Cut(v, " "); ok {
-			forms = append(forms, credentials) // Bearer ..., Basic ...
+			forms = append(forms, escapes(credentials)...) // Bearer ..., Basic ...
 		}
 	}
 	forms = slices.DeleteFunc(forms, func(s string) bool { return len(s) < minEcho })
@@ -54,12 +57,30 @@ func newEcho(ep *Endpoint) echo {
 		return echo{}
 	}
 	// The longest first: one may be a part of another.
-	slices.SortFunc(forms, func(a, b string) int { return len(b) - len(a) })
+	slices.SortFunc(forms, func(a, b string) int { return cmp.Or(len(b)-len(a), strings.Compare(a, b)) })
 	var pairs []string
 	for _, s := range slices.Compact(forms) {
 		pairs = append(pairs, s, masked)
 	}
 	return echo{strings.NewReplacer(pairs...)}
+}
+
+// escapes returns s as it is, as URLs and forms have it, as the JSON of various
+// languages does (PHP's has \/ for /), and as HTML does.
+func escapes(s string) []string {
+	quoted := string(appendString(nil, s))
+	plain, ascii, web := quoted[1:len(quoted)-1], strconv.QuoteToASCII(s), html.EscapeString(s)
+	ascii = ascii[1 : len(ascii)-1]
+	form := url.QueryEscape(s)
+	forms := []string{
+		s, form, strings.ReplaceAll(form, "+", "%20"), url.PathEscape(s), percentEncoded(s),
+		plain, strings.ReplaceAll(plain, "/", `\/`), ascii, strings.ReplaceAll(ascii, "/", `\/`),
+		web, strings.ReplaceAll(web, "&#34;", "&quot;"),
+	}
+	if marshalled, err := json.Marshal(s); err == nil {
+		forms = append(forms, string(marshalled[1:len(marshalled)-1]))
+	}
+	return forms
 }
 
 // body returns the answer's body without what is secret in it.

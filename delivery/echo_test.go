@@ -40,3 +40,33 @@ func TestEchoedSecretsAreHidden(t *testing.T) {
 		t.Errorf("the answers lost more than secrets:\n%s", answers)
 	}
 }
+
+// Receivers escape what they send back in ways of their own.
+func TestEchoesAreHiddenHoweverEscaped(t *testing.T) {
+	t.Parallel()
+	const token, accented = `a+b/c=d<e&"f g%`, "segredo/não"
+	echoes := []string{
+		"a+b/c=d<e&\"f g%", `a+b\/c=d<e&\"f g%`, `a+b/c=d<e&\"f g%`, `a+b/c=d\u003ce\u0026\"f g%`, // JSON: raw, PHP's, JavaScript's, Go's
+		"a%2Bb%2Fc%3Dd%3Ce%26%22f+g%25", "a%2Bb%2Fc%3Dd%3Ce%26%22f%20g%25", "a+b/c=d<e&%22f%20g%25", // forms, JavaScript's, ce- headers
+		"a+b/c=d&lt;e&amp;&quot;f g%", "a+b/c=d&lt;e&amp;&#34;f g%", // HTML: most, Go's
+		"segredo/não", `segredo\/n\u00e3o`, `segredo/n\u00e3o`, `segredo\/não`, // JSON: raw, PHP's, Python's, PHP's told not to escape Unicode
+		"%zz-token",
+	}
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		_, _ = io.WriteString(w, strings.Join(echoes, "\n"))
+	}))
+	t.Cleanup(server.Close)
+	ep := &delivery.Endpoint{
+		Name: "crm", URL: server.URL + "/hooks?%zz-token", AllowHTTP: true, AllowPrivate: loopback,
+		Extra: map[string]string{"token": token}, Headers: map[string]string{"X-Key": accented},
+	}
+	sender := delivery.NewSender(delivery.SenderOptions{Version: "test"})
+	t.Cleanup(sender.Close)
+	o := sender.Send(t.Context(), ep, &delivery.Message{ID: "1", Type: "a.b", Data: []byte(`{}`)})
+	mustDeliver(t, o)
+	for i, shown := range strings.Split(string(o.Answer), "\n") {
+		if shown != "***" {
+			t.Errorf("%s is shown as %s", echoes[i], shown)
+		}
+	}
+}
