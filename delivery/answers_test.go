@@ -127,7 +127,7 @@ func oddAnswers(t *testing.T, end <-chan struct{}) []played {
 		lost("metadata", delivery.ClassRefused, nil, at("http://169.254.169.254/latest")),
 	}
 	slow := lost("slow-body", delivery.ClassTimeout, func(w http.ResponseWriter, r *http.Request) {
-		w.WriteHeader(200)
+		w.WriteHeader(http.StatusOK)
 		_ = http.NewResponseController(w).Flush() // the test looks at the other side
 		wait(r)
 	}, impatient)

@@ -156,7 +156,8 @@ func (l *attemptLog) add(j *job, o *Outcome, number int, dead, keep bool, now ti
 		b = appendExact(b, "previous", m.Previous)
 		b = appendExact(b, "unchanged", m.Unchanged)
 	}
-	l.lines = append(b, '}', '\n')
+	b = append(b, '}', '\n')
+	l.lines = b
 	l.records++
 }
 

@@ -9,8 +9,8 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// ErrBusy: a process still has the endpoint's lease. Try again: it gives it
-// back when it learns that the endpoint is gone, or the lease expires.
+// ErrBusy says that a process still has the endpoint's lease. Try again: it
+// gives it back when it learns that the endpoint is gone, or the lease expires.
 var ErrBusy = errors.New("a process still delivers to the endpoint; try again in some seconds")
 
 // dropScript leaves a fence behind, for a while, that keeps an owner out that

@@ -120,7 +120,7 @@ func (s *Sender) attempt(ctx context.Context, ep *Endpoint, ms []*Message, list 
 // the header and the version of HTTP, too. ctx is the request's without the
 // endpoint's time limit.
 func (t *target) exchange(ctx context.Context, transport http.RoundTripper, req *http.Request) (o Outcome, h http.Header, version string) {
-	answer, err := transport.RoundTrip(req) //nolint:bodyclose // readAnswer closes it
+	answer, err := transport.RoundTrip(req)
 	if err != nil {
 		return t.failed(ctx, req.Context(), nil, err), nil, ""
 	}

@@ -125,7 +125,7 @@ func (s *sentinel) watch(ctx context.Context) error {
 func (s *sentinel) best(answers []answer) (string, error) {
 	var best answer
 	unknown := false
-	last := error(ErrUnreachable)
+	last := ErrUnreachable
 	for _, a := range answers {
 		switch {
 		case a.err == nil && (best.addr == "" || a.epoch > best.epoch):

@@ -83,11 +83,8 @@ func checkJSON(src []byte) error {
 		return invalid(m)
 	}
 	tokens := json.NewDecoder(bytes.NewReader(src))
-	for {
-		t, err := tokens.Token()
-		if err != nil {
-			break // io.EOF: it has been read once
-		}
+	// It ends with io.EOF: the text has been read once without a mistake.
+	for t, err := tokens.Token(); err == nil; t, err = tokens.Token() {
 		if text, ok := t.(string); ok && strings.ContainsRune(text, 0) {
 			m := mistake{Message: `a text holds the character \u0000`, Hint: "remove it"}
 			m.Line, m.Column = place(src, tokens.InputOffset())

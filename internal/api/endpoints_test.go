@@ -33,8 +33,7 @@ func TestEndpointLife(t *testing.T) {
 	if edited.status != http.StatusOK || edited.header.Get("ETag") == added.header.Get("ETag") {
 		t.Fatalf("edit: %d %v: %s", edited.status, edited.header, edited.body)
 	}
-	var settings object
-	settings = must[struct{ Settings object }](w, http.StatusOK, "GET", "/endpoints/crm", "root", "").Settings
+	settings := must[struct{ Settings object }](w, http.StatusOK, "GET", "/endpoints/crm", "root", "").Settings
 	if diff := cmp.Diff(object{"url": "https://crm.example.com/hooks", "tenants": []any{"1"}, "concurrency": 4.0}, settings); diff != "" {
 		t.Errorf("the settings after the edit (-want +got):\n%s", diff)
 	}

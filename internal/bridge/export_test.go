@@ -41,7 +41,7 @@ func NewStage(q *delivery.Queue) Stage { return Stage{newStage(q, newMetrics(), 
 
 // Add stages an event.
 func (s Stage) Add(e *mapping.Event) error {
-	return s.within(func() error { return sink{s.stage}.Event(e) })
+	return s.within(func() error { return sink(s).Event(e) })
 }
 
 // Run appends until the context ends.

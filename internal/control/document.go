@@ -81,7 +81,7 @@ func invalidDocument(origin string, document []byte, err error, placed bool) err
 
 // flatten takes joined errors apart.
 func flatten(err error) []error {
-	joined, ok := err.(interface{ Unwrap() []error }) //nolint:errorlint // a wrapped list has a text of its own
+	joined, ok := err.(interface{ Unwrap() []error }) // not errors.As: a wrapped list has a text of its own
 	if !ok {
 		return []error{err}
 	}

@@ -257,7 +257,7 @@ func (c *Cluster) ownerAt(ctx context.Context, node *Redis, key string) (*Redis,
 	if err != nil {
 		return nil, err
 	}
-	ranges, err := client.ClusterSlots(ctx).Result()
+	ranges, err := client.ClusterSlots(ctx).Result() //nolint:staticcheck // ClusterShards, which replaces it, needs Redis 7
 	if err != nil {
 		return nil, err
 	}
