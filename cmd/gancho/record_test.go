@@ -323,3 +323,33 @@ func TestRemove(t *testing.T) {
 	r.waitCount(int(before))
 	b.stop()
 }
+
+// TestDropBeforeRemoval: a bridge that sees that a queue is to be dropped before
+// it has applied that the endpoint is gone drops it nevertheless.
+func TestDropBeforeRemoval(t *testing.T) {
+	t.Parallel()
+	s := newStateful(t, pg, nil, loadTable)
+	s.rules = loadRules
+	b := s.run()
+	s.add(b, "crm", newReceiver(t, nil).url())
+	s.call(b, http.MethodPost, "/endpoints/crm/pause", "", nil)
+	client := s.redisClient()
+	for seq := 1; client.XLen(t.Context(), "gancho:{crm}:q").Val() == 0; seq++ {
+		s.events(seq, 1)
+	}
+	const looks = "select (seq_scan + coalesce(idx_scan, 0))::int from pg_stat_user_tables where schemaname = 'gancho' and relname = 'drops'"
+	s.execState("insert into gancho.drops (name) values ('crm')")
+	tick := time.NewTicker(50 * time.Millisecond)
+	defer tick.Stop()
+	for first := s.count(looks); s.count(looks) < first+3; {
+		<-tick.C
+	}
+	s.until(1, "select count(*) from gancho.drops")
+	s.call(b, http.MethodDelete, "/endpoints/crm", "", nil)
+	b.waitLog("queue dropped")
+	s.until(0, "select count(*) from gancho.drops")
+	if n := client.XLen(t.Context(), "gancho:{crm}:q").Val(); n != 0 {
+		t.Errorf("%d events are left", n)
+	}
+	b.stop()
+}

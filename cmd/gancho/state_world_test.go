@@ -117,6 +117,19 @@ func (s *stateful) count(sql string, args ...any) int {
 	return n
 }
 
+// execState executes a statement in the state database.
+func (s *stateful) execState(sql string) {
+	s.t.Helper()
+	conn, err := pgx.Connect(context.Background(), s.stateDSN)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	defer func() { _ = conn.Close(context.Background()) }()
+	if _, err := conn.Exec(context.Background(), sql); err != nil {
+		s.t.Fatalf("%s: %v", sql, err)
+	}
+}
+
 // until waits until the query's number is n.
 func (s *stateful) until(n int, sql string, args ...any) {
 	s.t.Helper()

@@ -3,9 +3,11 @@ package bridge
 import (
 	"context"
 	"errors"
+	"slices"
 	"time"
 
 	"gancho/delivery"
+	"gancho/internal/control"
 )
 
 // retryDrop is the wait while somebody still delivers to an endpoint that is
@@ -43,10 +45,13 @@ func (b *bridge) dropQueues(ctx context.Context) error {
 // dropQueue deletes the queue of an endpoint that is no more. That a process
 // still delivers is no error: it is a matter of moments.
 func (b *bridge) dropQueue(ctx context.Context, name string) error {
-	if named(b.endpointsNow(), name) {
-		// What the old one left and what the new one has been given cannot be told apart.
-		b.Log.Warn().Str("endpoint", name).Msg("queue is kept: an endpoint of this name was added again before it was dropped")
+	switch {
+	case slices.ContainsFunc(b.roster.fromFile(), func(e control.FileEndpoint) bool { return e.Endpoint.Name == name }):
+		// What the old one left and what the file's has been given cannot be told apart.
+		b.Log.Warn().Str("endpoint", name).Msg("queue is kept: the configuration file has an endpoint of this name")
 		return b.store.Dropped(ctx, name)
+	case named(b.endpointsNow(), name):
+		return nil // that it is gone has not been applied yet; the store keeps the name free until then
 	}
 	if err := b.capture.stage.settled(ctx); err != nil {
 		return err
