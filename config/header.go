@@ -5,9 +5,10 @@ import (
 	"strings"
 )
 
-// reservedHeaders are set by Gancho or by HTTP itself.
-const reservedHeaders = " Host Content-Length Content-Type Transfer-Encoding Connection Expect Keep-Alive Proxy-Connection Te Trailer Upgrade User-Agent " +
-	"Webhook-Id Webhook-Timestamp Webhook-Signature Webhook-Replay "
+// reservedHeaders are set by Gancho or by HTTP itself: those that delivery
+// refuses.
+const reservedHeaders = " Connection Content-Length Content-Type Expect Host Keep-Alive Proxy-Authorization Proxy-Connection Te Trailer " +
+	"Transfer-Encoding Upgrade User-Agent Webhook-Id Webhook-Timestamp Webhook-Signature Webhook-Replay "
 
 func decodeHeaders(v value) map[string]Secret {
 	headers := map[string]Secret{}

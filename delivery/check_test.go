@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"gancho/config"
 	"gancho/delivery"
 )
 
@@ -117,4 +118,14 @@ func verifier(t *testing.T, text string) delivery.Secret {
 		t.Fatal(err)
 	}
 	return s
+}
+
+// The configuration refuses what is refused here, with its place.
+func TestReservedHeadersAreTheConfigurations(t *testing.T) {
+	t.Parallel()
+	for _, name := range delivery.Reserved() {
+		if _, err := config.ParseEndpoint("body", []byte(`{"url": "https://crm.example.com", "headers": {"`+name+`": "x"}}`)); err == nil {
+			t.Errorf("the configuration takes the header %s", name)
+		}
+	}
 }

@@ -2,6 +2,7 @@ package delivery
 
 import (
 	"net/netip"
+	"slices"
 	"time"
 )
 
@@ -10,6 +11,9 @@ func CheckAddress(allow []netip.Prefix, addr netip.Addr) error { return newGuard
 
 // MaxRoutes is the router's bound.
 const MaxRoutes = maxRoutes
+
+// Reserved are the headers that an endpoint may not set.
+func Reserved() []string { return slices.Clone(reserved) }
 
 // Size is how many lists the router remembers.
 func (r *Router) Size() int { return r.size }
