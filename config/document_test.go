@@ -87,6 +87,30 @@ func TestDocumentOfFile(t *testing.T) {
 	}
 }
 
+// One file with certificate and key, as many servers want it, shows no key.
+func TestDocumentShowsNoKeyOfACertificate(t *testing.T) {
+	t.Parallel()
+	var both string
+	for _, name := range []string{"key", "certificate"} {
+		pem, err := os.ReadFile(filepath.Join("testdata/tls", name+".pem"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		both += string(pem)
+	}
+	src, err := json.Marshal(map[string]any{"url": "https://x.com", "tls": map[string]any{"certificate": both, "key": both}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	e, err := config.ParseEndpoint("body", src)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if public := string(e.Public()); strings.Contains(public, "PRIVATE") || !strings.Contains(public, "BEGIN CERTIFICATE") {
+		t.Errorf("public: %s", public)
+	}
+}
+
 // A document's mistakes have their places, and it reads neither files nor
 // environment variables.
 func TestParseEndpointErrors(t *testing.T) {

@@ -1,8 +1,10 @@
 package config
 
 import (
+	"bytes"
 	"crypto/tls"
 	"crypto/x509"
+	"encoding/pem"
 	"net/url"
 	"os"
 	"path/filepath"
@@ -21,7 +23,7 @@ func (t *TLS) decode(v value, dir string) {
 				v.Errorf("write PEM, -----BEGIN CERTIFICATE-----", "the ca holds no certificate")
 			}
 		}),
-		strictyaml.Optional("certificate", func(v value) { certificate, t.Certificate = v, decodePEM(v, dir) }),
+		strictyaml.Optional("certificate", func(v value) { certificate, t.Certificate = v, certificates(decodePEM(v, dir)) }),
 		strictyaml.Optional("key", func(v value) { key, t.Key = v, Secret(decodePEM(v, dir)) }),
 	)
 	switch {
@@ -33,6 +35,22 @@ func (t *TLS) decode(v value, dir string) {
 			certificate.Errorf("write both as PEM; the key without a password", "the certificate and the key do not belong together or cannot be read")
 		}
 	}
+}
+
+// certificates leaves out what else is in a PEM text: many keep the private key
+// in the same file, and certificates are shown. A text without any is left as it
+// is, for the error.
+func certificates(text string) string {
+	var out bytes.Buffer
+	for block, rest := pem.Decode([]byte(text)); block != nil; block, rest = pem.Decode(rest) {
+		if block.Type == "CERTIFICATE" {
+			out.Write(pem.EncodeToMemory(block))
+		}
+	}
+	if out.Len() == 0 {
+		return text
+	}
+	return out.String()
 }
 
 // maxPEM bounds the size of a file with certificates or a key, in bytes.
