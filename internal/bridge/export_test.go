@@ -75,3 +75,10 @@ func Write(ctx context.Context, rows []int, to func(context.Context, []int) erro
 	}
 	return refused, err
 }
+
+// Fit reports whether the job may send to its endpoint, with these endpoints.
+func Fit(job state.Job, endpoints ...delivery.Endpoint) error {
+	b := newBridge(Options{Log: zerolog.Nop()}, &Definitions{})
+	b.endpoints.Store(&endpoints)
+	return newJobs(b).fit(&job)
+}

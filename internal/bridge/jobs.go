@@ -166,7 +166,9 @@ func (j *jobs) until(ctx context.Context, job *state.Job, due time.Time) error {
 	}
 }
 
-// fit reports whether there is an endpoint to send to.
+// fit reports whether there is an endpoint to send to, and whether it may have
+// what the job chooses: its tenants may be others than when the job was made,
+// or it may be another one of the name.
 func (j *jobs) fit(job *state.Job) error {
 	all := j.endpointsNow()
 	i := slices.IndexFunc(all, func(e delivery.Endpoint) bool { return e.Name == job.Endpoint })
@@ -175,8 +177,19 @@ func (j *jobs) fit(job *state.Job) error {
 		return fmt.Errorf("there is no endpoint %q any more", job.Endpoint)
 	case all[i].State == delivery.Inactive:
 		return fmt.Errorf("endpoint %q is inactive: nothing is queued for it; activate it and start again", job.Endpoint)
+	case len(all[i].Tenants) > 0 && !covers(all[i].Tenants, &job.Filter):
+		return fmt.Errorf("endpoint %q is limited to other tenants now; start again", job.Endpoint)
 	}
 	return nil
+}
+
+// covers reports whether the filter chooses these tenants' events only.
+func covers(tenants []string, f *state.Filter) bool {
+	chosen := f.Tenants
+	if f.Tenant != nil {
+		chosen = []string{*f.Tenant}
+	}
+	return len(chosen) > 0 && !slices.ContainsFunc(chosen, func(t string) bool { return !slices.Contains(tenants, t) })
 }
 
 // replay appends the events, again and again until Redis takes them, be it

@@ -50,6 +50,21 @@ type found struct {
 	stored *state.Endpoint
 }
 
+func (e found) name() string {
+	if e.file != nil {
+		return e.file.Endpoint.Name
+	}
+	return e.stored.Name
+}
+
+// tenants are those whose events it may have; none: all.
+func (e found) tenants() []string {
+	if e.file != nil {
+		return e.file.Endpoint.Tenants
+	}
+	return e.stored.Tenants
+}
+
 // find looks an endpoint up, the file's first, because that is the one in use.
 func (s *Service) find(ctx context.Context, a Actor, name string) (found, error) {
 	for _, f := range s.files() {

@@ -60,12 +60,25 @@ func (s *Service) Endpoint(ctx context.Context, a Actor, name string) (EndpointV
 
 // all are the endpoints that the actor may know of, by name, without how they stand.
 func (s *Service) all(ctx context.Context, a Actor) ([]EndpointView, error) {
-	views := []EndpointView{}
+	known, err := s.known(ctx, a)
+	if err != nil {
+		return nil, err
+	}
+	views := make([]EndpointView, len(known))
+	for i, e := range known {
+		views[i] = e.view()
+	}
+	return views, nil
+}
+
+// known are the endpoints that the actor may know of, by name.
+func (s *Service) known(ctx context.Context, a Actor) ([]found, error) {
+	var known []found
 	inFile := map[string]bool{}
 	for _, f := range s.files() {
 		inFile[f.Endpoint.Name] = true
 		if a.sees(f.Endpoint.Tenants) {
-			views = append(views, found{file: &f}.view())
+			known = append(known, found{file: &f})
 		}
 	}
 	if s.Store != nil {
@@ -76,12 +89,12 @@ func (s *Service) all(ctx context.Context, a Actor) ([]EndpointView, error) {
 		}
 		for _, e := range stored {
 			if !inFile[e.Name] && a.sees(e.Tenants) {
-				views = append(views, found{stored: &e}.view())
+				known = append(known, found{stored: &e})
 			}
 		}
 	}
-	slices.SortFunc(views, func(a, b EndpointView) int { return strings.Compare(a.Name, b.Name) })
-	return views, nil
+	slices.SortFunc(known, func(a, b found) int { return strings.Compare(a.name(), b.name()) })
+	return known, nil
 }
 
 func (f found) view() EndpointView {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"math"
+	"slices"
 
 	"gancho/internal/state"
 )
@@ -28,7 +29,9 @@ type Resend struct {
 }
 
 // CreateRedrive makes a job for each endpoint that has dead letters of the
-// filter's choice. A dead letter is gone once it is queued again. Needs Operator.
+// filter's choice, of those only that it may have by its tenants: they may be
+// left from another endpoint of its name. A dead letter is gone once it is
+// queued again. Needs Operator.
 func (s *Service) CreateRedrive(ctx context.Context, a Actor, r Redrive) ([]JobView, error) {
 	store, err := s.stored(a, state.Operator)
 	if err != nil {
@@ -44,13 +47,13 @@ func (s *Service) CreateRedrive(ctx context.Context, a Actor, r Redrive) ([]JobV
 	if err != nil {
 		return nil, err
 	}
-	names, err := s.redriven(ctx, a, f)
+	endpoints, err := s.redriven(ctx, a, f)
 	if err != nil {
 		return nil, err
 	}
 	jobs := []JobView{}
-	for _, name := range names {
-		f.Endpoint = name
+	for _, e := range endpoints {
+		f.Endpoint, f.Tenants = e.name(), e.tenants()
 		n, err := store.CountDead(ctx, f)
 		if err != nil {
 			return jobs, err
@@ -58,7 +61,7 @@ func (s *Service) CreateRedrive(ctx context.Context, a Actor, r Redrive) ([]JobV
 		if n == 0 {
 			continue
 		}
-		j := state.Job{Kind: state.Redrive, Endpoint: name, Filter: f, Rate: r.Rate, Total: n, Tenant: a.Tenant}
+		j := state.Job{Kind: state.Redrive, Endpoint: f.Endpoint, Filter: f, Rate: r.Rate, Total: n, Tenant: a.Tenant}
 		view, err := s.create(ctx, a, j, r.DryRun)
 		if err != nil {
 			return jobs, err
@@ -69,12 +72,15 @@ func (s *Service) CreateRedrive(ctx context.Context, a Actor, r Redrive) ([]JobV
 }
 
 // redriven are the endpoints whose dead letters the filter may choose.
-func (s *Service) redriven(ctx context.Context, a Actor, f state.Filter) ([]string, error) {
+func (s *Service) redriven(ctx context.Context, a Actor, f state.Filter) ([]found, error) {
 	if f.Endpoint != "" {
-		_, err := s.find(ctx, a, f.Endpoint)
-		return []string{f.Endpoint}, err
+		e, err := s.find(ctx, a, f.Endpoint)
+		if err != nil {
+			return nil, err
+		}
+		return []found{e}, nil
 	}
-	all, err := s.all(ctx, a)
+	known, err := s.known(ctx, a)
 	if err != nil {
 		return nil, err
 	}
@@ -82,13 +88,7 @@ func (s *Service) redriven(ctx context.Context, a Actor, f state.Filter) ([]stri
 	if err != nil {
 		return nil, err
 	}
-	var names []string
-	for _, e := range all {
-		if dead[e.Name] > 0 {
-			names = append(names, e.Name)
-		}
-	}
-	return names, nil
+	return slices.DeleteFunc(known, func(e found) bool { return dead[e.name()] == 0 }), nil
 }
 
 // CreateResend makes a job that sends kept events again to an endpoint, of

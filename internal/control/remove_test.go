@@ -130,6 +130,13 @@ func TestRedriveOfMany(t *testing.T) {
 	if got := jobs(one, control.Redrive{All: true}); len(got) != 1 || got["um"] != 2 {
 		t.Errorf("all of tenant 1: %v", got)
 	}
+	// Left from another endpoint of the name, of which um must not learn.
+	g.dead("um", "2")
+	for _, r := range []control.Redrive{{All: true, DryRun: true}, {Filter: state.Filter{Endpoint: "um"}, DryRun: true}} {
+		if got := jobs(root, r); got["um"] != 2 {
+			t.Errorf("with another tenant's: %v", got)
+		}
+	}
 	var invalid *control.InvalidError
 	for _, r := range []control.Redrive{{}, {All: true, Rate: -1}, {Filter: state.Filter{Outcome: "dead"}}} {
 		if _, err := g.CreateRedrive(ctx, root, r); !errors.As(err, &invalid) {
