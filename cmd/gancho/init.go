@@ -213,7 +213,14 @@ queue:
   redis: ${GANCHO_REDIS_URL:-redis://127.0.0.1:6379/0}
 
 http:
-  listen: 127.0.0.1:8620              # /healthz, /readyz, /metrics
+  listen: 127.0.0.1:8620              # /healthz, /readyz, /metrics; with state.key the API, too
+
+# Endpoints as data (gancho endpoints add), the log of deliveries, resends and the API: docs/delivery.md.
+# Kept in the schema gancho, which gancho migrate makes.
+# state:
+#   key: ${GANCHO_STATE_KEY}          # make one with: gancho secrets generate-key
+#   dsn: ${GANCHO_STATE_DSN}          # a database of its own; absent: the schema is made in the source
+#   keep_events: 7d                   # bodies, for resends; absent: 7d with a dsn of its own, none without
 
 # What no payload may hold, and the keys of hmac() in rules.
 # privacy:
@@ -222,7 +229,8 @@ http:
 
 rules: [rules/*.yaml]
 
-# Whom to tell. Without an endpoint nothing is queued.
+# Whom to tell. Without an endpoint nothing is queued. Its other keys (format, headers, batch, success, retry, rate, tls, proxy
+# and more) are in docs/configuration.md, under "Keys of an endpoint".
 endpoints: []
 #  - name: crm
 #    url: https://crm.example.com/hooks

@@ -4,6 +4,7 @@ import (
 	"context"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 
@@ -139,6 +140,36 @@ func TestInitWithoutDatabase(t *testing.T) {
 	}
 	if _, err := os.Stat(filepath.Join(dir, "rules", "pacto.yaml")); err == nil {
 		t.Error("a refused init wrote a file")
+	}
+}
+
+// TestInitDraft takes the comment marks off what the drafted configuration
+// shows as examples: they are in order.
+func TestInitDraft(t *testing.T) {
+	for name, value := range map[string]string{
+		"GANCHO_SOURCE_DSN": "postgres://localhost/legado", "GANCHO_STATE_DSN": "postgres://localhost/gancho", "GANCHO_STATE_KEY": stateKey,
+		"GANCHO_CPF_KEY": strings.Repeat("c", 32), "CRM_SECRET": strings.Repeat("s", 32),
+	} {
+		t.Setenv(name, value)
+	}
+	dir := t.TempDir()
+	if code, _, stderr := command(t, "init", "--preset", "iset", "--dir", dir); code != 0 {
+		t.Fatal(stderr)
+	}
+	path := filepath.Join(dir, "gancho.yaml")
+	text := regexp.MustCompile(`(?m)^# (state:|privacy:|  \w+:)|^#(  - name:|    \w+:)`).ReplaceAllString(mustRead(t, path), "$1$2")
+	text = strings.Replace(text, "endpoints: []", "endpoints:", 1)
+	for _, key := range []string{"\nstate:\n  key:", "\n  keep_events:", "\n  - name: crm\n"} {
+		if !strings.Contains(text, key) {
+			t.Errorf("the draft does not show %q:\n%s", key, text)
+		}
+	}
+	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	code, stdout, stderr := command(t, "check", "--offline", "--config", path)
+	if code != 0 || !strings.Contains(stdout, "1 endpoint") {
+		t.Errorf("check exits %d\n%s%s", code, stdout, stderr)
 	}
 }
 

@@ -13,6 +13,9 @@ import (
 	_ "time/tzdata" // source.timezone must work on a machine without a zone database
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+
+	"gancho/internal/strictyaml"
 )
 
 // The exit codes, which scripts rely on.
@@ -44,13 +47,13 @@ func Main(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io
 	root.SetIn(stdin)
 	root.SetOut(stdout)
 	root.SetErr(stderr)
-	err := root.ExecuteContext(ctx)
+	cmd, err := root.ExecuteContextC(ctx)
 	var usage usageError
 	switch {
 	case err == nil:
 		return exitDone
 	case errors.As(err, &usage):
-		_, _ = fmt.Fprintf(stderr, "gancho: %v\nRun 'gancho --help' for usage.\n", err)
+		_, _ = fmt.Fprintf(stderr, "gancho: %v\nRun '%s --help' for usage.\n", err, cmd.CommandPath())
 		return exitUsage
 	default:
 		_, _ = fmt.Fprintf(stderr, "gancho: %v\n", err)
@@ -69,7 +72,7 @@ func newRootCommand() *cobra.Command {
 		Args:                       noArguments,
 		RunE:                       func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
-	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
+	root.SetFlagErrorFunc(flagError)
 	root.AddCommand(
 		newRunCommand(),
 		newInitCommand(),
@@ -89,6 +92,21 @@ func newRootCommand() *cobra.Command {
 		newVersionCommand(),
 	)
 	return root
+}
+
+// flagError is wrong usage, with the closest flag's name when there is none by
+// the name that was written.
+func flagError(cmd *cobra.Command, err error) error {
+	var unknown *pflag.NotExistError
+	if !errors.As(err, &unknown) || unknown.GetSpecifiedShortnames() != "" {
+		return usageError{err}
+	}
+	var names []string
+	cmd.Flags().VisitAll(func(f *pflag.Flag) { names = append(names, f.Name) })
+	if s := strictyaml.Closest(unknown.GetSpecifiedName(), names); s != "" {
+		err = fmt.Errorf("%w; did you mean --%s?", err, s)
+	}
+	return usageError{err}
 }
 
 // noArguments refuses positional arguments as wrong usage, with the closest

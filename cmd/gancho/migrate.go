@@ -106,7 +106,7 @@ func needState(c *config.Config) error {
 	if c.State.On() {
 		return nil
 	}
-	return fmt.Errorf("%s has no state.key, without which Gancho keeps nothing in a database; make a key with gancho secrets generate-key, and add state: {key: ${GANCHO_STATE_KEY}}", c.File)
+	return fmt.Errorf("%s has no state.key, without which Gancho keeps nothing in a database; make a key with gancho secrets generate-key, and add state: {key: '${GANCHO_STATE_KEY}'}", c.File)
 }
 
 // openState connects to Gancho's own tables. The caller closes the store.

@@ -79,14 +79,32 @@ func TestMigrateElsewhere(t *testing.T) {
 	}
 }
 
+// adviceHolds adds to the configuration what the refusal says to add.
+func adviceHolds(t *testing.T, dsn, without string) {
+	t.Helper()
+	_, _, refusal := command(t, "migrate", "--config", without)
+	_, advice, _ := strings.Cut(strings.TrimSpace(refusal), "and add ")
+	with := filepath.Join(filepath.Dir(stateFile(t, dsn)), "with.yaml")
+	text := mustRead(t, without) + strings.ReplaceAll(advice, "${GANCHO_STATE_KEY}", stateKey) + "\n"
+	if err := os.WriteFile(with, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	expect(t, 0, "to be applied", "", "migrate", "--dry-run", "--config", with)
+	if !strings.Contains(refusal, "'${GANCHO_STATE_KEY}'") {
+		t.Errorf("unquoted, a variable breaks the mapping in braces: %q", advice)
+	}
+}
+
 func TestMigrateRefusals(t *testing.T) {
 	t.Parallel()
 	dsn := pg.Database(t, "")
 	without := stateFile(t, dsn)
 	expect(t, 1, "", "has no state.key", "migrate", "--config", without)
 	expect(t, 1, "", "gancho secrets generate-key", "secrets", "rekey", "--config", without)
+	adviceHolds(t, dsn, without)
 	expect(t, 2, "", `unexpected argument "tudo"`, "migrate", "tudo")
 	expect(t, 2, "", "unknown flag: --force", "migrate", "--force")
+	expect(t, 2, "", `did you mean "generate-key"?`, "secrets", "generatekey")
 	expect(t, 1, "", "name the file with --config", "migrate", "--config", "nowhere.yaml")
 
 	away := stateFile(t, dsn, "key: "+stateKey, "dsn: postgres://ana:senha-secreta@127.0.0.1:1/x?sslmode=disable")

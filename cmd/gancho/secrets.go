@@ -15,20 +15,15 @@ import (
 )
 
 func newSecretsCommand() *cobra.Command {
-	cmd := &cobra.Command{
-		Use:   "secrets",
-		Short: "Make and replace the key that encrypts what is stored",
-		Long: `Make and replace state.key, which encrypts the settings and signing keys of stored endpoints.
+	cmd := group("secrets", "Make and replace the key that encrypts what is stored",
+		`Make and replace state.key, which encrypts the settings and signing keys of stored endpoints.
 
 state.key is <id>:<base64 of 32 bytes>. To replace it:
   1. put a new one (gancho secrets generate-key) BEHIND the present one, separated
      by a comma, and restart every gancho process: all can then read both;
   2. put it in FRONT and restart again: from now on it encrypts;
   3. gancho secrets rekey encrypts again what has the old one;
-  4. remove the old one.`,
-		Args: noArguments,
-		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
-	}
+  4. remove the old one.`)
 	cmd.AddCommand(newGenerateKeyCommand(), newRekeyCommand())
 	return cmd
 }

@@ -141,7 +141,9 @@ func TestWrongInput(t *testing.T) {
 		{"audit|--cursor=x", "cursor"},
 		{"audit|--limit=x", "invalid argument"},
 		{"status|x", `unexpected argument "x"`},
-		{"status|--frobnicate", "unknown flag"},
+		{"status|--frobnicate", "unknown flag: --frobnicate\nRun 'gancho status --help'"},
+		{"status|--jsn", "unknown flag: --jsn; did you mean --json?"},
+		{"endpoints|add|novo|--evens=a.b", "did you mean --events?"},
 	} {
 		t.Run(c.args, func(t *testing.T) {
 			code, stdout, stderr := s.gancho(strings.Split(c.args, "|")...)
