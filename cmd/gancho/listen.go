@@ -39,7 +39,7 @@ func newListenCommand() *cobra.Command {
 		Use:   "listen",
 		Short: "Receive webhooks, verify their signatures and print them",
 		Long: "Listen receives webhooks on any path, verifies their Standard Webhooks signatures and prints one\n" +
-			"line for each: time, answer, delay from commit to arrival, event, tenant, id, data.\n" +
+			"line for each event: time, answer, delay from commit to arrival, event, tenant, id, data.\n" +
 			"It tells a summary at the end, on Ctrl-C.",
 		Example: "  gancho listen --secret whsec_...\n" +
 			"  gancho listen --json | jq .body.data\n" +

@@ -1,39 +1,128 @@
 package receiver
 
 import (
+	"bytes"
 	"encoding/json"
+	"mime"
+	"net/http"
+	"net/url"
 	"strings"
 	"time"
 )
 
-// envelope is a body in format standard.
+// envelope is what a body says of an event: in format standard, and as a
+// CloudEvent.
 type envelope struct {
-	Type      *string         `json:"type"`
-	Timestamp *time.Time      `json:"timestamp"`
-	ID        string          `json:"id"`
-	Tenant    *string         `json:"tenant"`
-	Sequence  string          `json:"sequence"`
-	Data      json.RawMessage `json:"data"`
+	SpecVersion string          `json:"specversion"` // of CloudEvents
+	Type        *string         `json:"type"`
+	Timestamp   *time.Time      `json:"timestamp"`
+	Time        *time.Time      `json:"time"` // CloudEvents' name for it
+	ID          string          `json:"id"`
+	Tenant      *string         `json:"tenant"`
+	Sequence    string          `json:"sequence"`
+	Data        json.RawMessage `json:"data"`
+
+	body []byte // the event's part of the request's
+	list int    // how many the request has a list of; 0: it has none
 }
 
-// read fills in what the body says and returns the row that it is about, or
-// nothing where that cannot be told. A body that is not an envelope with the
-// request's own id is taken as bare: data alone.
-func (d *Delivery) read() (row string) {
-	var e envelope
-	if json.Unmarshal(d.Body, &e) != nil || e.Type == nil || e.Timestamp == nil || e.Data == nil || e.ID != d.ID {
-		d.Data = d.Body
-		return ""
+// event is one that arrived, and the row that it is about: nothing where that
+// cannot be told.
+type event struct {
+	Delivery
+	row string
+}
+
+// read returns the events of a request: one, or those of its list. A body that
+// is in no known format, or does not have the request's own id, is taken as
+// bare: data alone.
+func read(header http.Header, body []byte, arrived time.Time) []event {
+	all := parse(header, body)
+	whole := Delivery{ID: header.Get("webhook-id"), Body: body, Data: body, Arrived: arrived}
+	switch {
+	case len(all) == 1 && all[0].ID == whole.ID:
+	case len(all) > 1 && strings.HasPrefix(whole.ID, "list-"):
+	default:
+		return []event{{Delivery: whole}}
 	}
-	d.Type, d.Timestamp, d.Sequence, d.Data = *e.Type, *e.Timestamp, e.Sequence, e.Data
-	if e.Tenant != nil {
-		d.Tenant = *e.Tenant
+	events := make([]event, len(all))
+	for i := range all {
+		e, d := &all[i], whole
+		d.ID, d.Type, d.Timestamp, d.Sequence, d.Data, d.Body = e.ID, *e.Type, *e.Timestamp, e.Sequence, e.Data, e.body
+		if e.Tenant != nil {
+			d.Tenant = *e.Tenant
+		}
+		d.List, d.CommitToArrival = e.list, arrived.Sub(d.Timestamp)
+		events[i] = event{d, row(&d)}
 	}
-	d.CommitToArrival = d.Arrived.Sub(d.Timestamp)
+	return events
+}
+
+// parse returns nothing when the request is in none of the formats that say
+// what they hold.
+func parse(header http.Header, body []byte) []envelope {
+	kind, _, err := mime.ParseMediaType(header.Get("Content-Type"))
+	cloud := err == nil && strings.HasPrefix(kind, "application/cloudevents")
+	var parts []json.RawMessage
+	list := 0
+	switch {
+	case kind == "application/x-www-form-urlencoded":
+		return complete(formEnvelope(body))
+	case !cloud && header.Get("ce-specversion") != "":
+		return complete(binaryEnvelope(header, body))
+	case !bytes.HasPrefix(bytes.TrimLeft(body, " \t\r\n"), []byte("[")):
+		parts = []json.RawMessage{body}
+	case json.Unmarshal(body, &parts) != nil:
+		return nil
+	default:
+		list = len(parts)
+	}
+	all := make([]envelope, len(parts))
+	for i, part := range parts {
+		e := &all[i]
+		if json.Unmarshal(part, e) != nil || cloud != (e.SpecVersion != "") {
+			return nil
+		}
+		if e.body, e.list = part, list; cloud {
+			e.Timestamp = e.Time
+		}
+	}
+	return complete(all...)
+}
+
+// complete returns nothing when an envelope lacks what all have.
+func complete(all ...envelope) []envelope {
+	for _, e := range all {
+		if e.Type == nil || e.Timestamp == nil || e.Data == nil {
+			return nil
+		}
+	}
+	return all
+}
+
+// binaryEnvelope reads a CloudEvent whose attributes are headers.
+func binaryEnvelope(header http.Header, body []byte) envelope {
+	text := func(name string) string {
+		encoded := header.Get("ce-" + name)
+		if decoded, err := url.PathUnescape(encoded); err == nil {
+			return decoded
+		}
+		return encoded
+	}
+	kind, tenant := text("type"), text("tenant")
+	e := envelope{Type: &kind, ID: text("id"), Tenant: &tenant, Sequence: text("sequence"), Data: body, body: body}
+	if at, err := time.Parse(time.RFC3339, text("time")); err == nil {
+		e.Timestamp = &at
+	}
+	return e
+}
+
+// row tells the row that the event is about.
+func row(d *Delivery) string {
 	var data struct {
 		ID json.RawMessage `json:"id"`
 	}
-	if json.Unmarshal(e.Data, &data) != nil || data.ID == nil || e.Sequence == "" {
+	if json.Unmarshal(d.Data, &data) != nil || data.ID == nil || d.Sequence == "" {
 		return ""
 	}
 	subject := d.Type

@@ -48,6 +48,9 @@ func notes(d *Delivery, p colours) string {
 	default:
 		note(p.green, "signed")
 	}
+	if d.List > 0 {
+		note(p.dim, fmt.Sprintf("list of %d", d.List))
+	}
 	if d.Duplicate {
 		note(p.yellow, "seen before")
 	} else if d.Attempt > 1 {
@@ -64,6 +67,7 @@ type line struct {
 	Arrived         time.Time       `json:"arrived"`
 	Status          int             `json:"status"`
 	ID              string          `json:"id"`
+	List            int             `json:"list,omitempty"` // how many came in one request
 	Type            string          `json:"type,omitempty"`
 	Tenant          string          `json:"tenant,omitempty"`
 	Sequence        string          `json:"sequence,omitempty"`
@@ -75,13 +79,14 @@ type line struct {
 	Duplicate       bool            `json:"duplicate"`
 	OutOfOrder      bool            `json:"out_of_order"`
 	Body            json.RawMessage `json:"body,omitempty"`
-	BodyText        string          `json:"body_text,omitempty"` // a body that is not JSON
+	BodyText        string          `json:"body_text,omitempty"` // a body that is not JSON,
+	Data            json.RawMessage `json:"data,omitempty"`      // and what it says
 }
 
 // PrintJSON writes the delivery as one line of JSON.
 func PrintJSON(w io.Writer, d Delivery) error {
 	l := line{
-		Arrived: d.Arrived.UTC(), Status: d.Status, ID: d.ID, Type: d.Type, Tenant: d.Tenant, Sequence: d.Sequence,
+		Arrived: d.Arrived.UTC(), Status: d.Status, ID: d.ID, List: d.List, Type: d.Type, Tenant: d.Tenant, Sequence: d.Sequence,
 		Verified: d.Verified == nil, Attempt: d.Attempt, Duplicate: d.Duplicate, OutOfOrder: d.OutOfOrder,
 	}
 	if d.Verified != nil {
@@ -95,6 +100,9 @@ func PrintJSON(w io.Writer, d Delivery) error {
 		l.Body = d.Body
 	} else {
 		l.BodyText = string(d.Body)
+		if json.Valid(d.Data) {
+			l.Data = d.Data
+		}
 	}
 	enc := json.NewEncoder(w)
 	enc.SetEscapeHTML(false)

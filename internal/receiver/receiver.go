@@ -35,20 +35,24 @@ type Options struct {
 	Remember int
 	// MaxBody is the largest body read, in bytes; 0: 64 MiB.
 	MaxBody int64
-	// Handle gets each webhook as it arrives, before the answer, one at a
+	// Handle gets each event as it arrives, before the answer, one at a
 	// time. May be nil. The delivery is the callee's.
 	Handle func(Delivery)
 }
 
-// Delivery is one request that arrived.
+// Delivery is one event that arrived.
 type Delivery struct {
-	ID string // webhook-id
-	// Type, Tenant, Sequence and Timestamp (of the commit) are known in format
-	// standard only.
+	ID string // webhook-id, or the event's own in a list
+	// List is how many events the request has a list of; 0: it has none.
+	List int
+	// Type, Tenant, Sequence and Timestamp (of the commit) are known in all
+	// formats but bare.
 	Type, Tenant, Sequence string
 	Timestamp              time.Time
-	Body                   []byte
-	// Data is the event's data within Body, or all of Body in format bare.
+	// Body is the request's, or the event's part of a list.
+	Body []byte
+	// Data is the event's data in JSON: of format form made into it, and all of
+	// Body, whatever that is, in format bare.
 	Data []byte
 	// Verified is nil when a secret verified the signature.
 	Verified error
@@ -124,18 +128,21 @@ func (r *Receiver) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 		}
 		return // else the sender has gone
 	}
-	d := Delivery{ID: req.Header.Get("webhook-id"), Body: body, Arrived: arrived}
-	row := d.read()
-	d.Verified = r.verify(req.Header, body, arrived)
-	d.Status = r.status(d.Verified)
-	r.arrive(&d, row)
+	verified := r.verify(req.Header, body, arrived)
+	status, events := r.status(verified), read(req.Header, body, arrived)
+	for i := range events {
+		events[i].Verified, events[i].Status = verified, status
+		r.arrive(&events[i])
+	}
 	if !wait(req, r.options.Delay) {
 		return // the sender has given up: this is not accepted
 	}
-	if d.Accepted() {
-		r.accept(&d, row)
+	for i := range events {
+		if events[i].Accepted() {
+			r.accept(&events[i])
+		}
 	}
-	w.WriteHeader(d.Status)
+	w.WriteHeader(status)
 }
 
 func (r *Receiver) verify(header http.Header, body []byte, now time.Time) error {
@@ -156,7 +163,7 @@ func (r *Receiver) status(verified error) int {
 }
 
 // arrive fills in what only the memory knows, counts, and hands on.
-func (r *Receiver) arrive(d *Delivery, row string) {
+func (r *Receiver) arrive(d *event) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	d.Attempt = 1
@@ -167,17 +174,17 @@ func (r *Receiver) arrive(d *Delivery, row string) {
 		d.Attempt, d.Duplicate = seen.attempts+1, seen.accepted
 		seen.attempts++
 		r.arrivals.put(d.ID, seen)
-		if last, ok := r.newest.get(row); ok && row != "" && d.Attempt == 1 {
+		if last, ok := r.newest.get(d.row); ok && d.row != "" && d.Attempt == 1 {
 			d.OutOfOrder = d.Sequence < last
 		}
 	}
-	r.summary.add(d)
+	r.summary.add(&d.Delivery)
 	if r.options.Handle != nil {
-		r.options.Handle(*d)
+		r.options.Handle(d.Delivery)
 	}
 }
 
-func (r *Receiver) accept(d *Delivery, row string) {
+func (r *Receiver) accept(d *event) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if d.ID != "" {
@@ -185,8 +192,8 @@ func (r *Receiver) accept(d *Delivery, row string) {
 		seen.accepted = true
 		r.arrivals.put(d.ID, seen)
 	}
-	if last, ok := r.newest.get(row); row != "" && (!ok || last < d.Sequence) {
-		r.newest.put(row, d.Sequence)
+	if last, ok := r.newest.get(d.row); d.row != "" && (!ok || last < d.Sequence) {
+		r.newest.put(d.row, d.Sequence)
 	}
 }
 

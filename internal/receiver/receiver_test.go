@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
 	"go.uber.org/goleak"
 
 	"gancho/delivery"
@@ -63,28 +64,114 @@ func secret(t *testing.T) []delivery.Secret {
 	return []delivery.Secret{delivery.GenerateSecret()}
 }
 
-func TestReadsBothFormats(t *testing.T) {
+// In every format it is told what the event is, and which row it is about.
+func TestReadsEveryFormat(t *testing.T) {
+	t.Parallel()
+	const data, form = `{"id": 42, "nome": "Ação & <filhos>", "itens": [{"a": null}, []]}`, `{"id":"42","itens":[{"a":""}],"nome":"Ação & <filhos>"}`
+	for format, want := range map[delivery.Format]string{
+		delivery.FormatStandard: data, delivery.FormatCloudEvents: data, delivery.FormatCloudEventsBinary: data, delivery.FormatForm: form,
+	} {
+		w := newWorld(t, receiver.Options{Secrets: secret(t)})
+		w.endpoint.Format = format
+		m := event(2, "cobrança.liquidada", "7 %", "42")
+		m.Data = []byte(data)
+		o, d := w.send(m)
+		if o.Kind != delivery.Delivered || d.Verified != nil || !d.Accepted() {
+			t.Fatalf("%s: %v, %v, %v", format, o.Err, d.Verified, d.Status)
+		}
+		expected := receiver.Delivery{
+			ID: m.ID, Type: m.Type, Tenant: "7 %", Sequence: "0002", Timestamp: m.Time.UTC().Truncate(time.Microsecond), Data: []byte(want), Attempt: 1, Status: 200,
+		}
+		if diff := cmp.Diff(expected, plain(d)); diff != "" {
+			t.Errorf("%s: %s", format, diff)
+		}
+		if d.CommitToArrival < time.Second || d.CommitToArrival > 20*time.Second {
+			t.Errorf("%s: commit to arrival %s", format, d.CommitToArrival)
+		}
+		older := event(1, "cobrança.alterada", "7 %", "42")
+		if _, d = w.send(older); !d.OutOfOrder {
+			t.Errorf("%s: the older event of the row is not noticed", format)
+		}
+	}
+}
+
+// Bare bodies are data alone, even if they look like something else.
+func TestReadsBare(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, receiver.Options{Secrets: secret(t)})
-	m := event(1, "cobranca.liquidada", "7", "42")
-	o, d := w.send(m)
-	if o.Kind != delivery.Delivered || d.Verified != nil || !d.Accepted() {
-		t.Fatalf("%v, %v, %v", o.Err, d.Verified, d.Status)
+	w.endpoint.Format = delivery.FormatBare
+	const foreign = `{"type":"a","timestamp":"2026-01-01T00:00:00Z","id":"b","data":1}`
+	for _, data := range []string{`{"id": 42}`, `[1,{"type":"a"}]`, `[]`, `null`, `7`, foreign, "[" + foreign + "]", `{"specversion":"1.0","type":"a","id":"id-0001"}`} {
+		m := event(1, "cobranca.liquidada", "7", "42")
+		m.Data = []byte(data)
+		_, d := w.send(m)
+		if diff := cmp.Diff(receiver.Delivery{ID: m.ID, Data: m.Data, Status: 200}, plain(d), cmpopts.IgnoreFields(d, "Attempt", "Duplicate")); diff != "" {
+			t.Error(diff)
+		}
 	}
-	want := receiver.Delivery{ID: m.ID, Type: m.Type, Tenant: "7", Sequence: "0001", Timestamp: m.Time.UTC().Truncate(time.Microsecond), Data: m.Data, Attempt: 1, Status: 200}
-	if diff := cmp.Diff(want, plain(d)); diff != "" {
-		t.Error(diff)
+}
+
+// The events of a list are told one by one, and repeats by their own ids.
+func TestReadsLists(t *testing.T) {
+	t.Parallel()
+	for _, format := range []delivery.Format{delivery.FormatStandard, delivery.FormatCloudEvents} {
+		w := newWorld(t, receiver.Options{Secrets: secret(t)})
+		w.endpoint.Format = format
+		list := []*delivery.Message{event(1, "pedido.criado", "7", "42"), event(2, "pedido.alterado", "7", "42"), event(3, "pedido.alterado", "", "43")}
+		for from := range list { // all, the last two, and the last one alone
+			if o := w.sender.SendList(t.Context(), w.endpoint, list[from:]); o.Kind != delivery.Delivered {
+				t.Fatal(o.Err)
+			}
+			for _, m := range list[from:] {
+				want := receiver.Delivery{
+					ID: m.ID, List: len(list) - from, Type: m.Type, Tenant: m.Tenant, Sequence: m.Sequence, Timestamp: m.Time.UTC().Truncate(time.Microsecond),
+					Data: m.Data, Attempt: from + 1, Duplicate: from > 0, Status: 200,
+				}
+				if diff := cmp.Diff(want, plain(<-w.got)); diff != "" {
+					t.Errorf("%s from %d: %s", format, from, diff)
+				}
+			}
+		}
+		if s := w.receiver.Summary(); s.Received != 6 || s.Accepted != 6 || s.Duplicates != 3 || s.OutOfOrder != 0 {
+			t.Errorf("%s: %s", format, s.String())
+		}
 	}
-	if d.CommitToArrival < time.Second || d.CommitToArrival > 20*time.Second {
-		t.Errorf("commit to arrival %s", d.CommitToArrival)
+	w := newWorld(t, receiver.Options{})
+	w.endpoint.Format = delivery.FormatBare
+	if o := w.sender.SendList(t.Context(), w.endpoint, []*delivery.Message{event(1, "a.b", "", "1"), event(2, "a.b", "", "2")}); o.Kind != delivery.Delivered {
+		t.Fatal(o.Err)
 	}
-	bare := *w.endpoint
-	bare.Format = delivery.FormatBare
-	w.endpoint = &bare
-	m = event(2, "cobranca.liquidada", "7", "42")
-	_, d = w.send(m)
-	if diff := cmp.Diff(receiver.Delivery{ID: m.ID, Data: m.Data, Attempt: 1, Status: 200}, plain(d)); diff != "" {
-		t.Error(diff)
+	if d := <-w.got; !strings.HasPrefix(d.ID, "list-") || string(d.Data) != `[{"id": 1},{"id": 2}]` || d.Type != "" {
+		t.Errorf("%+v", d)
+	}
+}
+
+// What no sender of ours sends is taken as it is.
+func TestReadsWhatIsBroken(t *testing.T) {
+	t.Parallel()
+	const ours = "id=a&type=x.y&timestamp=2026-01-01T00:00:00Z&"
+	for _, c := range []struct{ kind, body, data string }{
+		{"application/x-www-form-urlencoded", ours + "data%5Ba=1&data[b][]=2&data[b]=3&data=4&data[c]=5", `{"c":"5"}`},
+		{"application/x-www-form-urlencoded; charset=utf-8", ours + "data[1]=b&data[0]=a", `["a","b"]`},
+		{"application/x-www-form-urlencoded", ours + "data[1]=b&data[2]=a", `{"1":"b","2":"a"}`},
+		{"application/x-www-form-urlencoded", ours + "data=", `""`},
+		{"application/x-www-form-urlencoded", ours + "data[x]=y&data" + strings.Repeat("[a]", 1<<20) + "=1", `{"x":"y"}`},
+		{"application/x-www-form-urlencoded", ours + "data=%zz", ours + "data=%zz"},
+		{"application/x-www-form-urlencoded", "id=a&type=x.y&data=1", "id=a&type=x.y&data=1"},
+		{"application/cloudevents+json", `{"id":"a","type":"x.y","time":"2026-01-01T00:00:00Z","data":1}`, `{"id":"a","type":"x.y","time":"2026-01-01T00:00:00Z","data":1}`},
+		{"application/cloudevents-batch+json", `[]`, `[]`},
+		{"application/json", `[`, `[`},
+		{"; ;", ``, ``},
+	} {
+		var got []receiver.Delivery
+		handler := receiver.New(receiver.Options{Handle: func(d receiver.Delivery) { got = append(got, d) }})
+		req := httptest.NewRequestWithContext(t.Context(), http.MethodPost, "/", strings.NewReader(c.body))
+		req.Header.Set("Content-Type", c.kind)
+		req.Header.Set("webhook-id", "a")
+		handler.ServeHTTP(httptest.NewRecorder(), req)
+		if len(got) != 1 || string(got[0].Data) != c.data {
+			t.Errorf("%s %.80q: %d: %.200q", c.kind, c.body, len(got), got[0].Data)
+		}
 	}
 }
 
@@ -247,6 +334,8 @@ func TestPrint(t *testing.T) {
 		"duplicate": {func(d *receiver.Delivery) {
 			d.Attempt, d.Duplicate, d.OutOfOrder, d.Data, d.CommitToArrival = 2, true, true, nil, 90*time.Second+123456789
 		}, "12:30:15.001  200    1m30.1s  cobranca.liquidada            7       [signed] [seen before] [out of order] legado-01  \n"},
+		"list": {func(d *receiver.Delivery) { d.List, d.Data = 3, nil },
+			"12:30:15.001  200     1.23ms  cobranca.liquidada            7       [signed] [list of 3] legado-01  \n"},
 		"hostile": {func(d *receiver.Delivery) {
 			d.Verified, d.ID, d.Data, d.Status = delivery.ErrSignature, "a\x1b[2J\n", []byte("\u009b31m\x7f\xff\u202e"+strings.Repeat("é", 200)), 401
 		}, "12:30:15.001  401     1.23ms  cobranca.liquidada            7       [bad signature] a·[2J·  ·31m·\ufffd·" + strings.Repeat("é", 93) + "…\n"},
@@ -277,6 +366,9 @@ func TestPrintJSON(t *testing.T) {
 		{receiver.Delivery{ID: "a", Arrived: at, Attempt: 1, Status: 401, Body: []byte("not <JSON>"), Verified: delivery.ErrNotSigned},
 			`{"arrived":"2026-03-01T12:30:15Z","status":401,"id":"a","verified":false,"verify_error":"` + delivery.ErrNotSigned.Error() + `","attempt":1,` +
 				`"duplicate":false,"out_of_order":false,"body_text":"not <JSON>"}` + "\n"},
+		{receiver.Delivery{ID: "a", List: 2, Arrived: at, Attempt: 1, Status: 200, Body: []byte("data[id]=1"), Data: []byte(`{"id":"1"}`)},
+			`{"arrived":"2026-03-01T12:30:15Z","status":200,"id":"a","list":2,"verified":true,"attempt":1,` +
+				`"duplicate":false,"out_of_order":false,"body_text":"data[id]=1","data":{"id":"1"}}` + "\n"},
 	} {
 		var out bytes.Buffer
 		if err := receiver.PrintJSON(&out, c.d); err != nil {

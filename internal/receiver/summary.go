@@ -10,7 +10,7 @@ import (
 
 // Summary counts what arrived.
 type Summary struct {
-	Received   int // requests
+	Received   int // events, or requests in format bare
 	Accepted   int // answered 2xx
 	Duplicates int
 	OutOfOrder int
