@@ -29,7 +29,7 @@ build: ## Build the static binary bin/gancho
 .PHONY: test
 test: deps ## Vet and test everything with the race detector (PKG=./cdc TESTFLAGS='-run Slot')
 	$(GO) vet $(PKG)
-	CGO_ENABLED=1 $(GO) test -race -timeout 8m $(TESTFLAGS) $(PKG)
+	CGO_ENABLED=1 $(GO) test -race -timeout 15m $(TESTFLAGS) $(PKG)
 
 .PHONY: lint
 lint: ## Run golangci-lint, import boundaries included (the first run compiles it: minutes)
