@@ -242,3 +242,42 @@ func TestNoLogUnlessWanted(t *testing.T) {
 		t.Error("there is a log")
 	}
 }
+
+// Each event of a list has a record of its own, which says which event it was.
+func TestListsAreLogged(t *testing.T) {
+	t.Parallel()
+	r := startRedis(t)
+	ep := delivery.Endpoint{Name: "a", Batch: delivery.Batching{Max: 4}, Retry: ms(), RetryRefused: ms()}
+	q := openQueue(t, r, ep)
+	appendEvents(t, q, 0, 40, 40, keyModulo(3))
+	sink := newReceiver()
+	sink.answerList = func(_ context.Context, _ *delivery.Endpoint, list []*delivery.Message, _ int) delivery.Outcome {
+		for _, m := range list {
+			if number(m.ID) == 37 {
+				return answer(422, delivery.Refused)
+			}
+		}
+		return delivered()
+	}
+	_, stop := dispatch(t, q, sink, delivery.DispatcherOptions{Log: true, KeepEvents: true}, ep)
+	drained(t, q, "a")
+	stop()
+	records, _ := logged(t, q, "a", 40)
+	last := map[int]string{}
+	for _, l := range records {
+		if l.Kept == nil {
+			continue
+		}
+		i := number(l.WebhookID)
+		if id := l.Kept.ID; last[i] != "" || id != l.WebhookID || l.Entry != entryID(i) {
+			t.Errorf("event %d, %s after %q: entry %s, kept %s", i, l.Outcome, last[i], l.Entry, id)
+		}
+		last[i] = l.Outcome
+	}
+	if len(last) != 40 || last[37] != delivery.OutcomeDead || last[36] != "delivered" {
+		t.Errorf("the ends of %d events are in the log, of 37 %q, of 36 %q; want 40, a dead one and a delivered one", len(last), last[37], last[36])
+	}
+}
+
+// entryID is the place of the i-th event of a test.
+func entryID(i int) string { return fmt.Sprintf("%d-0", uint64(1)<<52|lsnOf(i)) }

@@ -111,7 +111,7 @@ func (c *courier) form(j *job) {
 		n = min(n, len(l.bodies))
 		j.list.msgs = slices.Clone(l.bodies[:n])
 	}
-	j.list.ids = l.ids[l.head : l.head+n : l.head+n]
+	j.list.ids = slices.Clone(l.ids[l.head : l.head+n]) // the lane clears its own with the answer
 	l.listing.flight = n
 }
 
