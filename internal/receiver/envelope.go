@@ -72,9 +72,8 @@ func parse(header http.Header, body []byte) []envelope {
 		return complete(binaryEnvelope(header, body))
 	case !bytes.HasPrefix(bytes.TrimLeft(body, " \t\r\n"), []byte("[")):
 		parts = []json.RawMessage{body}
-	case json.Unmarshal(body, &parts) != nil:
-		return nil
 	default:
+		parts = elements(body)
 		list = len(parts)
 	}
 	all := make([]envelope, len(parts))
@@ -88,6 +87,30 @@ func parse(header http.Header, body []byte) []envelope {
 		}
 	}
 	return complete(all...)
+}
+
+// maxList is the longest list that is sent. Others are not split: a body of
+// commas would take the memory of a hundred.
+const maxList = 10_000
+
+// elements splits a JSON array; nil: it is none, or too long.
+func elements(body []byte) []json.RawMessage {
+	decoder := json.NewDecoder(bytes.NewReader(body))
+	if _, err := decoder.Token(); err != nil { // the bracket
+		return nil
+	}
+	var all []json.RawMessage
+	for decoder.More() {
+		var one json.RawMessage
+		if decoder.Decode(&one) != nil || len(all) == maxList {
+			return nil
+		}
+		all = append(all, one)
+	}
+	if !json.Valid(body) { // it may lack its end, or have something behind it
+		return nil
+	}
+	return all
 }
 
 // complete returns nothing when an envelope lacks what all have.

@@ -149,6 +149,7 @@ func TestReadsLists(t *testing.T) {
 // What no sender of ours sends is taken as it is.
 func TestReadsWhatIsBroken(t *testing.T) {
 	t.Parallel()
+	const whole = `{"id":"a","type":"x.y","timestamp":"2026-01-01T00:00:00Z","data":1}`
 	const ours = "id=a&type=x.y&timestamp=2026-01-01T00:00:00Z&"
 	for _, c := range []struct{ kind, body, data string }{
 		{"application/x-www-form-urlencoded", ours + "data%5Ba=1&data[b][]=2&data[b]=3&data=4&data[c]=5", `{"c":"5"}`},
@@ -161,6 +162,10 @@ func TestReadsWhatIsBroken(t *testing.T) {
 		{"application/cloudevents+json", `{"id":"a","type":"x.y","time":"2026-01-01T00:00:00Z","data":1}`, `{"id":"a","type":"x.y","time":"2026-01-01T00:00:00Z","data":1}`},
 		{"application/cloudevents-batch+json", `[]`, `[]`},
 		{"application/json", `[`, `[`},
+		{"application/json", "[" + whole + "]", "1"},
+		{"application/json", "[" + whole, "[" + whole},
+		{"application/json", "[" + whole + "][]", "[" + whole + "][]"},
+		{"application/json", "[{}" + strings.Repeat(",{}", 10_000) + "]", "[{}" + strings.Repeat(",{}", 10_000) + "]"},
 		{"; ;", ``, ``},
 	} {
 		var got []receiver.Delivery
