@@ -155,6 +155,38 @@ func TestResend(t *testing.T) {
 	b.stop()
 }
 
+// TestJobsThatWait hold up neither the others, nor lose their lease: those for
+// their rate, and one for a full Redis.
+func TestJobsThatWait(t *testing.T) {
+	t.Parallel()
+	s := newStateful(t, pg, nil, loadTable)
+	s.rules = loadRules
+	r := newReceiver(t, nil)
+	s.endpoint("crm", r.url())
+	b := s.run()
+	s.events(1, 20)
+	r.waitCount(20)
+	s.until(20, "select count(*) from gancho.events")
+	for range 10 {
+		s.call(b, http.MethodPost, "/resends", `{"endpoint": "crm", "filter": {"events": ["*"]}, "rate": 0.01}`, nil)
+	}
+	s.call(b, http.MethodPost, "/resends", `{"endpoint": "crm", "filter": {"events": ["*"]}}`, nil)
+	s.until(1, "select count(*) from gancho.jobs where state = 'done' and sent = 20")
+
+	client := s.redisClient()
+	if err := client.ConfigSet(t.Context(), "maxmemory", "1").Err(); err != nil {
+		t.Fatal(err)
+	}
+	s.call(b, http.MethodPost, "/resends", `{"endpoint": "crm", "filter": {"key": "7"}}`, nil)
+	s.until(1, "select count(*) from gancho.jobs where rate = 0 and state = 'running' and leased > started + interval '13 seconds'")
+	s.until(1, "select count(*) from gancho.jobs where rate = 0 and state = 'running' and sent = 0 and claims = 1")
+	if err := client.ConfigSet(t.Context(), "maxmemory", "0").Err(); err != nil {
+		t.Fatal(err)
+	}
+	s.until(2, "select count(*) from gancho.jobs where rate = 0 and state = 'done' and sent = total and claims = 1")
+	b.stop()
+}
+
 // TestOperationalEvents: a subscriber is told of dead letters, of an endpoint
 // that pauses and of its recovery, and of a slot that lags; one that takes
 // everything is not.

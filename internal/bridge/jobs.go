@@ -15,9 +15,11 @@ import (
 )
 
 const (
-	// jobsAtOnce is how many jobs a process works on: one that waits for a slow
-	// endpoint or its rate does not hold up the others.
-	jobsAtOnce = 4
+	// jobsAtOnce is how many jobs a process has: one that waits for a slow or
+	// paused endpoint, or its rate, does not hold up the others. pagesAtOnce is
+	// how many of them are sending a page, which is in memory meanwhile.
+	jobsAtOnce  = 64
+	pagesAtOnce = 4
 	// jobLease is how long after its process's death a job waits for another one.
 	jobLease = 10 * time.Second
 	// claimEvery is how often a process looks for a job.
@@ -35,6 +37,7 @@ const (
 type jobs struct {
 	*bridge
 	worker string
+	pages  chan struct{} // one for each page that is being sent
 }
 
 func newJobs(b *bridge) *jobs {
@@ -42,7 +45,7 @@ func newJobs(b *bridge) *jobs {
 	if err != nil {
 		host = "unknown"
 	}
-	return &jobs{bridge: b, worker: fmt.Sprintf("%s:%d:%s", host, os.Getpid(), rand.Text()[:6])}
+	return &jobs{bridge: b, worker: fmt.Sprintf("%s:%d:%s", host, os.Getpid(), rand.Text()[:6]), pages: make(chan struct{}, pagesAtOnce)}
 }
 
 // run claims jobs and works on them until the context ends; those that are not
@@ -84,7 +87,7 @@ func (j *jobs) work(ctx context.Context, job *state.Job) {
 	log := j.Log.With().Int64("job", job.ID).Str("kind", string(job.Kind)).Str("endpoint", job.Endpoint).Logger()
 	log.Info().Int64("sent", job.Sent).Int64("total", job.Total).Msg("job started")
 	to, why := state.Done, ""
-	switch err := j.send(ctx, job); {
+	switch err := j.sendKept(ctx, job); {
 	case ctx.Err() != nil:
 		to = state.Queued
 	case errors.Is(err, state.ErrConflict):
@@ -103,31 +106,45 @@ func (j *jobs) work(ctx context.Context, job *state.Job) {
 	log.Info().Int64("sent", job.Sent).Str("state", string(to)).Str("reason", why).Msg("job ended")
 }
 
+// sendKept sends the job's pages while its lease is kept. Nothing may hold up
+// the lease: whoever takes the job over sends the page that is under way again.
+func (j *jobs) sendKept(ctx context.Context, job *state.Job) error {
+	sending, stop := context.WithCancelCause(ctx)
+	var keeping sync.WaitGroup
+	keeping.Go(func() { stop(j.keep(sending, *job)) })
+	err := j.send(sending, job)
+	stop(nil)
+	keeping.Wait()
+	if cause := context.Cause(sending); err != nil && !errors.Is(cause, context.Canceled) {
+		return cause
+	}
+	return err
+}
+
+// keep renews the lease of a job until the context ends, or that fails.
+func (j *jobs) keep(ctx context.Context, job state.Job) error {
+	for {
+		if err := pause(ctx, jobLease/3); err != nil {
+			return err
+		}
+		if err := j.advance(ctx, &job, state.JobPage{}); err != nil {
+			return err
+		}
+	}
+}
+
 // send sends the job's pages, in step with its rate and the endpoint's queue.
 func (j *jobs) send(ctx context.Context, job *state.Job) error {
 	for due := time.Now(); ; {
 		if err := j.until(ctx, job, due); err != nil {
 			return err
 		}
-		size := jobPage
-		if job.Rate > 0 {
-			size = min(jobPage, max(1, int(job.Rate)))
+		if now := time.Now(); due.Before(now) {
+			due = now // what was not sent while the endpoint had no room is not made up for
 		}
-		page, err := tryState(ctx, j.bridge, func() (state.JobPage, error) { return j.store.JobPage(ctx, job, size) })
-		if err != nil {
+		page, err := j.page(ctx, job)
+		if err != nil || page.Last {
 			return err
-		}
-		if len(page.Messages) > 0 {
-			if err := j.replay(ctx, job, page.Messages); err != nil {
-				return err
-			}
-		}
-		if _, err := tryState(ctx, j.bridge, func() (struct{}, error) { return struct{}{}, j.store.AdvanceJob(ctx, job, page) }); err != nil {
-			return err
-		}
-		j.metrics.jobEvents.WithLabelValues(string(job.Kind)).Add(float64(len(page.Messages)))
-		if page.Last {
-			return nil
 		}
 		if job.Rate > 0 {
 			due = due.Add(time.Duration(float64(len(page.Messages)) / job.Rate * float64(time.Second)))
@@ -135,10 +152,43 @@ func (j *jobs) send(ctx context.Context, job *state.Job) error {
 	}
 }
 
-// until waits until the time has come and the endpoint's queue has room, and
-// keeps the lease meanwhile.
+// page sends the job's next page and writes that down.
+func (j *jobs) page(ctx context.Context, job *state.Job) (state.JobPage, error) {
+	select {
+	case <-ctx.Done():
+		return state.JobPage{}, ctx.Err()
+	case j.pages <- struct{}{}:
+	}
+	defer func() { <-j.pages }()
+	size := jobPage
+	if job.Rate > 0 {
+		size = min(jobPage, max(1, int(job.Rate)))
+	}
+	page, err := tryState(ctx, j.bridge, func() (state.JobPage, error) { return j.store.JobPage(ctx, job, size) })
+	if err != nil {
+		return page, err
+	}
+	if len(page.Messages) > 0 {
+		if err := j.replay(ctx, job, page.Messages); err != nil {
+			return page, err
+		}
+	}
+	if err := j.advance(ctx, job, page); err != nil {
+		return page, err
+	}
+	j.metrics.jobEvents.WithLabelValues(string(job.Kind)).Add(float64(len(page.Messages)))
+	return page, nil
+}
+
+// advance writes down what was sent, and renews the lease.
+func (j *jobs) advance(ctx context.Context, job *state.Job, page state.JobPage) error {
+	_, err := tryState(ctx, j.bridge, func() (struct{}, error) { return struct{}{}, j.store.AdvanceJob(ctx, job, page) })
+	return err
+}
+
+// until waits until the time has come and the endpoint's queue has room.
 func (j *jobs) until(ctx context.Context, job *state.Job, due time.Time) error {
-	for renewed := time.Now(); ; {
+	for {
 		if err := j.fit(job); err != nil {
 			return err
 		}
@@ -154,13 +204,6 @@ func (j *jobs) until(ctx context.Context, job *state.Job, due time.Time) error {
 			wait = min(wait, left)
 		}
 		if err := pause(ctx, wait); err != nil {
-			return err
-		}
-		if time.Since(renewed) < jobLease/3 {
-			continue
-		}
-		renewed = time.Now()
-		if _, err := tryState(ctx, j.bridge, func() (struct{}, error) { return struct{}{}, j.store.AdvanceJob(ctx, job, state.JobPage{}) }); err != nil {
 			return err
 		}
 	}
