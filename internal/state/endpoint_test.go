@@ -203,6 +203,34 @@ func TestRotateSecret(t *testing.T) {
 	notInClear(t, dsn, one.Reveal()[6:], two.Reveal()[6:], three.Reveal()[6:])
 }
 
+// TestRekeyBesideAChange: a change of an endpoint that is under way ends, and
+// rekeying waits for it.
+func TestRekeyBesideAChange(t *testing.T) {
+	t.Parallel()
+	dsn := database(t, "")
+	ctx := t.Context()
+	before := open(t, dsn, keys(t, "a"))
+	must[state.Endpoint](t)(before.AddEndpoint(ctx, "cli:ana", endpoint("crm"), nil))
+	both := open(t, dsn, keys(t, "b", "a"))
+	tx := must[pgx.Tx](t)(connect(t, dsn).Begin(ctx))
+	if _, err := tx.Exec(ctx, `select id from gancho.endpoints where name = 'crm' for update`); err != nil {
+		t.Fatal(err)
+	}
+	rekeyed := make(chan error, 1)
+	go func() {
+		_, err := both.Rekey(ctx, "cli:ana")
+		rekeyed <- err
+	}()
+	const waiting = `select count(*) from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'`
+	for query[int](t, dsn, waiting) == 0 {
+	}
+	if _, err := tx.Exec(ctx, `update gancho.endpoints set state = 'paused' where name = 'crm'`); err != nil {
+		t.Errorf("the change: %v", err)
+	}
+	check(t, tx.Commit(ctx))
+	check(t, <-rekeyed)
+}
+
 func TestRekey(t *testing.T) {
 	t.Parallel()
 	dsn := database(t, "")

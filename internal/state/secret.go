@@ -101,7 +101,8 @@ func (s *Store) Rekey(ctx context.Context, actor string) (int, error) {
 		if s.keys == nil {
 			return ErrKeys
 		}
-		if _, err := tx.Exec(ctx, `lock table gancho.endpoints, gancho.secrets in share row exclusive mode`); err != nil {
+		// It waits for those who have read a row to change it: both would wait for each other.
+		if _, err := tx.Exec(ctx, `lock table gancho.endpoints, gancho.secrets in exclusive mode`); err != nil {
 			return err
 		}
 		values, err := s.sealedValues(ctx, tx)
