@@ -164,6 +164,9 @@ func (c *courier) resume(now time.Time) {
 
 // arm makes sure that resume is called at a time. Call it with mu held.
 func (c *courier) arm(at time.Time) {
+	if c.closing { // the timer would keep the courier in memory
+		return
+	}
 	if c.timerAt.IsZero() || at.Before(c.timerAt) {
 		c.timerAt = at
 		c.timer.Reset(time.Until(at))

@@ -49,6 +49,16 @@ func (d *Dispatcher) Loaded() (n int) {
 	return n
 }
 
+// Skipping is how many events the process remembers since a restart of Redis.
+func (d *Dispatcher) Skipping() (n int) {
+	for _, c := range d.owned() {
+		c.mu.Lock()
+		n += len(c.skip)
+		c.mu.Unlock()
+	}
+	return n
+}
+
 // SpecialNetworks are those that the guard refuses by name.
 func SpecialNetworks() (list []netip.Prefix) {
 	for _, s := range specials {

@@ -173,6 +173,9 @@ func (c *courier) take(f *feed, page []entry, end bool) {
 	if end && !f.again {
 		f.tail = true
 	}
+	if end && f.side {
+		f.seen = ID{} // nothing is appended to it again at an older place
+	}
 	if c.skip != nil && c.main.cursor.Compare(c.main.seen) >= 0 && c.side.cursor.Compare(c.side.seen) >= 0 {
 		c.skip = nil // from here on events are new
 	}
@@ -296,6 +299,10 @@ func (c *courier) learn(s standing, changes int, until time.Time) (learned bool)
 	if changes == c.stateChanges {
 		c.learnState(s)
 	}
+	if s.unblock != c.unblock { // no courier writes it, so it is never too old for one that writes
+		c.unblock = s.unblock
+		c.unblockAll(now)
+	}
 	learned = c.paused == s.paused && c.hold.Equal(s.hold) && c.unblock == s.unblock
 	c.main.tail = c.main.tail && !s.more
 	c.side.tail = c.side.tail && !s.moreAside
@@ -312,10 +319,6 @@ func (c *courier) learnState(s standing) {
 		c.goOn(now)
 		c.idle(now)
 		c.startWrite()
-	}
-	if s.unblock != c.unblock {
-		c.unblock = s.unblock
-		c.unblockAll(now)
 	}
 }
 

@@ -379,6 +379,33 @@ func TestReplaysOverARestartOfRedis(t *testing.T) {
 	}
 }
 
+// A side stream that is empty after a restart of Redis, and stays so, does not
+// have its endpoint remember for ever what it has delivered.
+func TestRestartIsForgottenWithAnEmptySideStream(t *testing.T) {
+	t.Parallel()
+	r := startRedis(t)
+	ep := delivery.Endpoint{Name: "a"}
+	q := openQueue(t, r, ep)
+	sink := newReceiver()
+	d, _ := dispatch(t, q, sink, delivery.DispatcherOptions{Lease: time.Second}, ep)
+	appendEvents(t, q, 0, 10, 10, keyModulo(3))
+	if err := q.Replay(t.Context(), "a", keptFrom(t, 5000, 5010, keyModulo(3))); err != nil {
+		t.Fatal(err)
+	}
+	sink.distinct(t, 20)
+	drained(t, q, "a")
+	noReplays(t, q, "a")
+	r.Kill()
+	if err := r.Start(); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "the restart to be accepted", func() bool { return q.AcceptRestart(t.Context()) == nil })
+	eventually(t, "the restart to be noticed", func() bool { return d.Skipping() > 0 })
+	appendEvents(t, q, 10, 20, 10, keyModulo(3))
+	sink.distinct(t, 30)
+	eventually(t, "the restart to be forgotten", func() bool { return d.Skipping() == 0 })
+}
+
 func TestSubscribed(t *testing.T) {
 	t.Parallel()
 	eps := []delivery.Endpoint{
