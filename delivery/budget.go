@@ -90,14 +90,17 @@ func (c *courier) deadline(a *attempts, now time.Time) time.Time {
 func (c *courier) schedule(a *attempts, now time.Time) (why string) {
 	wait, more := c.ep.wait(a)
 	deadline := c.deadline(a, now)
-	n := strconv.Itoa(a.N)
+	n := strconv.Itoa(a.N) + " attempts"
+	if a.N == 1 {
+		n = "1 attempt"
+	}
 	switch {
 	case !now.Before(deadline):
-		return "no success in " + n + " attempts within " + c.ep.maxAge().String() + " (max_age)"
+		return "no success in " + n + " within " + c.ep.maxAge().String() + " (max_age)"
 	case !more && a.Wrong:
-		return "the receiver has refused it: no success in " + n + " attempts"
+		return "the receiver has refused it: no success in " + n
 	case !more:
-		return "no success in " + n + " attempts"
+		return "no success in " + n
 	}
 	a.due = now.Add(wait)
 	if a.due.Before(c.hold) {

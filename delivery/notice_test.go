@@ -149,7 +149,7 @@ func TestDeadLettersAreTold(t *testing.T) {
 	close(listen)
 	first := told.until(t, "notices", 1)[0]
 	want := delivery.Notice{
-		Kind: delivery.NoticeDeadLetter, Endpoint: "a", Reason: "no success in 1 attempts",
+		Kind: delivery.NoticeDeadLetter, Endpoint: "a", Reason: "no success in 1 attempt",
 		Event: "cobranca.liquidada", WebhookID: sink.list()[0].id, Tenant: "1", Attempts: 1,
 	}
 	if diff := cmp.Diff(want, first, cmpopts.IgnoreFields(delivery.Notice{}, "Since")); diff != "" || time.Since(first.Since) > time.Minute {

@@ -42,7 +42,7 @@ what, and with --json how it was before and after, without secrets.`,
 					row: func(c control.ChangeView) []string {
 						return []string{strconv.FormatInt(c.ID, 10), clock(c.Time), c.Actor, c.Action, c.Object, orDash(c.Tenant)}
 					},
-					none: "no change fits",
+					none: "no change fits; --object is such as endpoint/crm-centro, --action such as endpoint.edit",
 				}.print(s, page)
 			})
 		},

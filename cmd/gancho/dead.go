@@ -125,7 +125,7 @@ func (s *session) showDead(d control.DeadDetail) error {
 	t.row("committed", clock(d.Committed))
 	t.row("reason", d.Reason)
 	t.row("tries", fmt.Sprintf("%d, from %s to %s", d.Attempts, clock(d.First), clock(d.Last)))
-	t.row("last answer", strings.TrimSpace(fmt.Sprintf("%s %s %s", count(int64(d.Status)), d.Class, d.Error)))
+	t.row("last answer", fmt.Sprintf("%s (%s): %s", count(int64(d.Status)), orDash(d.Class), orDash(d.Error)))
 	if err := t.end(); err != nil {
 		return err
 	}

@@ -113,6 +113,10 @@ func (s *session) endpoints(ctx context.Context) ([]control.EndpointView, error)
 func (s *session) endpointTable(all []control.EndpointView, now time.Time) error {
 	t := newTable(s.cmd.OutOrStdout(), "NAME", "STATE", "QUEUED", "OLDEST", "RETRYING", "AGAIN", "DEAD", "FROM", "URL")
 	for _, e := range all {
+		if e.Live == nil { // the queue could not be asked
+			t.row(e.Name, standing(e, live(e))+"?", "?", "?", "?", "?", "?", e.From, setting(e, "url"))
+			continue
+		}
 		l := live(e)
 		t.row(e.Name, standing(e, l), count(l.Queued), age(l.Oldest, now), count(l.Retrying+l.Blocked), count(l.Replays), count(l.Dead), e.From, setting(e, "url"))
 	}

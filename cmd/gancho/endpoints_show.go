@@ -51,7 +51,7 @@ func (s *session) showEndpoint(e control.EndpointView, now time.Time) error {
 	}
 	t.row("delivered", delivering)
 	if l.LogWaiting > 0 || l.LogLost > 0 {
-		t.row("delivery log", fmt.Sprintf("%d attempts still to be written, %d lost", l.LogWaiting, l.LogLost))
+		t.row("delivery log", fmt.Sprintf("%s still to be written, %d lost", plural(l.LogWaiting, "attempt", "attempts"), l.LogLost))
 	}
 	for _, k := range e.Keys {
 		t.row("key", keyText(k))

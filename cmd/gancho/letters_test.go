@@ -494,7 +494,7 @@ func TestStatus(t *testing.T) {
 	s.ok("endpoints", "add", "crm-com-um-nome-muito-comprido-de-uma-unidade-do-interior", "--url", "https://crm.example.com/"+strings.Repeat("caminho/", 20))
 	s.leave("sumido")
 	out := s.ok("status")
-	for _, part := range []string{"1 event of endpoint sumido, which is gone", s.slot() + ", nobody reads it", "queue           answers", "state           answers", "do-arquivo", "active"} {
+	for _, part := range []string{"1 event of endpoint sumido, which is gone; add it again", "endpoints remove sumido --drop-queue", s.slot() + ", nobody reads it", "queue           answers", "state           answers", "do-arquivo", "active"} {
 		if !strings.Contains(out, part) {
 			t.Errorf("the status lacks %q:\n%s", part, out)
 		}

@@ -101,7 +101,8 @@ func (s *session) statusText(v control.StatusView) error {
 	}
 	t.row("parked changes", count(v.Parked))
 	for _, name := range sortedKeys(v.Orphans) {
-		t.row("left behind", fmt.Sprintf("%s of endpoint %s, which is gone", plural(v.Orphans[name], "event", "events"), name))
+		t.row("left behind", fmt.Sprintf("%s of endpoint %s, which is gone; add it again, or drop them: gancho endpoints remove %s --drop-queue",
+			plural(v.Orphans[name], "event", "events"), name, name))
 	}
 	for _, j := range v.Jobs {
 		t.row("job", jobText(j))

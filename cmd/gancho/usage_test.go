@@ -255,6 +255,10 @@ func TestServersAway(t *testing.T) {
 	// Redis.
 	s = &session{world: whole, path: filepath.Join(whole.dir, "gancho.yaml")}
 	whole.redis.Stop()
+	// Nothing is claimed about what only Redis knows.
+	if _, stdout, _ := s.gancho("status"); !strings.Contains(stdout, "do-arquivo  active?") {
+		t.Errorf("status without Redis:\n%s", stdout)
+	}
 	for _, c := range []string{"endpoints list", "endpoints show do-arquivo", "endpoints activate do-arquivo", "endpoints remove x", "dead list --parked"} {
 		oneLine("check queue", strings.Fields(c)...)
 	}

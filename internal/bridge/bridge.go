@@ -79,7 +79,7 @@ func Run(ctx context.Context, o Options) error {
 	}
 	listener, err := new(net.ListenConfig).Listen(ctx, "tcp", o.Listen)
 	if err != nil {
-		return fmt.Errorf("listen for health and metrics: %w; change http.listen", err)
+		return fmt.Errorf("listen for health and metrics: %w; change http.listen, of which each process on a machine needs its own", err)
 	}
 	defer func() { _ = listener.Close() }() // serve has closed it, unless it was never reached
 	b := newBridge(o, d)

@@ -141,7 +141,7 @@ func (b *bridge) reportOrphans(ctx context.Context) {
 	}
 	for name, n := range orphans {
 		b.Log.Warn().Str("endpoint", name).Int64("events", n).
-			Msg("events are queued for an endpoint that is not configured; configure it again to deliver them, or delete its stream in redis")
+			Msg("events are queued for an endpoint that is not configured; configure it again to deliver them, or drop them with gancho endpoints remove --drop-queue, which needs state.key")
 	}
 }
 

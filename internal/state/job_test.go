@@ -98,6 +98,23 @@ func TestResend(t *testing.T) {
 	}
 }
 
+// TestResendFindsMore: an event that was committed before the job was made, and
+// delivered after it, is sent and counted.
+func TestResendFindsMore(t *testing.T) {
+	t.Parallel()
+	s, _ := newStore(t)
+	ctx := t.Context()
+	check(t, s.WriteEvents(ctx, []state.KeptEvent{event(1), event(2)}))
+	made := must[state.Job](t)(s.CreateJob(ctx, "cli:ana", state.Job{Kind: state.Resend, Endpoint: "crm"}))
+	same(t, "total", int64(2), made.Total)
+	check(t, s.WriteEvents(ctx, []state.KeptEvent{event(3)}))
+	j := must[*state.Job](t)(s.ClaimJob(ctx, "w", time.Minute))
+	same(t, "sent", 3, len(send(t, s, j, 2)))
+	done := must[state.Job](t)(s.Job(ctx, made.ID, ""))
+	same(t, "sent of total", [2]int64{3, 3}, [2]int64{done.Sent, done.Total})
+	same(t, "as the worker has it", [2]int64{3, 3}, [2]int64{j.Sent, j.Total})
+}
+
 // TestRedriveEnds: what dies again while it is redriven is not taken again.
 func TestRedriveEnds(t *testing.T) {
 	t.Parallel()

@@ -168,12 +168,14 @@ func (r leadingColumns) Scan(to ...any) error {
 
 // AdvanceJob writes down that a page has been sent, in one transaction: where
 // the job goes on, how much it has sent, and, for a redrive, that its dead
-// letters are gone. It renews the lease; a page without messages does only
+// letters are gone. The job's total rises when more was there than it had
+// counted: an event is kept when it is delivered, which may be after the job
+// was made. It renews the lease; a page without messages does only
 // that, also with a copy of the job while another page is under way.
 // ErrConflict: the job was canceled or somebody else has it; leave it.
 func (s *Store) AdvanceJob(ctx context.Context, j *Job, p JobPage) error {
 	err := s.write(ctx, fmt.Sprintf("write down what job %d has sent", j.ID), func(tx pgx.Tx) error {
-		done, err := tx.Exec(ctx, `update gancho.jobs set position = case when $4 > 0 then $3 else position end, sent = sent + $4, leased = now() + $5
+		done, err := tx.Exec(ctx, `update gancho.jobs set position = case when $4 > 0 then $3 else position end, sent = sent + $4, total = greatest(total, sent + $4), leased = now() + $5
 			where id = $1 and claims = $2 and state = 'running'`, j.ID, j.claim.number, p.position, len(p.Messages), j.claim.lease)
 		if err != nil {
 			return err
@@ -194,5 +196,6 @@ func (s *Store) AdvanceJob(ctx context.Context, j *Job, p JobPage) error {
 		j.Cursor = p.position
 	}
 	j.Sent += int64(len(p.Messages))
+	j.Total = max(j.Total, j.Sent)
 	return nil
 }
