@@ -19,6 +19,7 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
+	"unicode"
 
 	"gancho/delivery"
 )
@@ -208,6 +209,24 @@ func TestConnectionsAreKeptPerIdentity(t *testing.T) {
 	}
 	if opened.Load() != 2 || known.Load() != 6 || sender.Transports() != 2 {
 		t.Errorf("%d connections, %d pools, %d requests with a certificate; want 2, 2, 6", opened.Load(), sender.Transports(), known.Load())
+	}
+}
+
+// TestCertificateOfManyNames: what a certificate says is in the error, in short
+// and printable, whoever has made it.
+func TestCertificateOfManyNames(t *testing.T) {
+	t.Parallel()
+	names := []string{"crm.example.net", "\x1b[2J\x00\n"}
+	for range 90 {
+		names = append(names, strings.Repeat("a", 500))
+	}
+	a := newAuthority(t, "anybody")
+	port := tlsServer(t, a, certificateOptions{names: names}, http.NotFoundHandler(), nil)
+	sender := newSender(t, delivery.SenderOptions{Resolver: here(t)})
+	o := sender.Send(t.Context(), local("https://crm.example.test:"+port), message())
+	check(t, o, want{delivery.Retry, 0, delivery.ClassTLS, "certificate is valid for crm.example.net"})
+	if text := o.Err.Error(); len(text) > 500 || strings.ContainsFunc(text, unicode.IsControl) {
+		t.Errorf("%d bytes: %.100q", len(text), text)
 	}
 }
 

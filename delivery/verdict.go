@@ -13,6 +13,8 @@ import (
 	"strings"
 	"syscall"
 	"time"
+	"unicode"
+	"unicode/utf8"
 )
 
 // maxRetryAfter bounds what a receiver can ask for.
@@ -231,7 +233,12 @@ func (e *transportError) Error() string { return "post to " + e.origin + ": " + 
 
 func (e *transportError) Unwrap() error { return e.err }
 
-// reason is the error's text without anything that the receiver sent.
+// maxReason bounds what an error says, in bytes: it is kept with each event that
+// waits, and with each attempt.
+const maxReason = 300
+
+// reason is the error's text without anything that the receiver sent, but for
+// the names in its certificate.
 func reason(class string, err error) string {
 	var proxy *ProxyError
 	if errors.As(err, &proxy) {
@@ -257,5 +264,21 @@ func reason(class string, err error) string {
 		return "the receiver closed the connection right after the TLS handshake; it may want a client certificate: tls: {certificate, key}"
 	}
 	text, _, _ := strings.Cut(err.Error(), `"`) // quotations are of what came over the wire
-	return strings.TrimRight(text, " :(=")
+	return strings.TrimRight(printable(text, maxReason), " :(=")
+}
+
+// printable returns the first n bytes of text with its control characters
+// replaced: the names in a certificate are of its maker's choice, and may be long.
+func printable(text string, n int) string {
+	clipped := text[:min(n, len(text))]
+	out := strings.Map(func(r rune) rune {
+		if unicode.IsControl(r) {
+			return utf8.RuneError
+		}
+		return r
+	}, strings.ToValidUTF8(clipped, "")) // a character may have been cut
+	if len(clipped) < len(text) {
+		out += "…"
+	}
+	return out
 }
