@@ -17,6 +17,8 @@ import (
 // *KeyErrors they are all there, too; those that could not be decrypted have no
 // Document and no Secrets.
 func (s *Store) Endpoints(ctx context.Context) ([]Endpoint, error) {
+	ctx, cancel := context.WithTimeout(ctx, connectTimeout)
+	defer cancel()
 	rows, err := s.readEndpoints(ctx, s.pool, "")
 	if err != nil {
 		return nil, fmt.Errorf("read endpoints: %w", explain(err))

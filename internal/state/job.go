@@ -148,6 +148,8 @@ func (s *Store) CancelJob(ctx context.Context, actor string, id int64, tenant st
 // ClaimJob takes, for the lease, the oldest job that waits or whose worker's
 // lease has run out; nil: there is none. The lease is renewed by AdvanceJob.
 func (s *Store) ClaimJob(ctx context.Context, worker string, lease time.Duration) (*Job, error) {
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
 	rows, err := s.pool.Query(ctx, `update gancho.jobs set state = 'running', worker = $1, claims = claims + 1, leased = now() + $2, started = coalesce(started, now())
 		where id = (
 			select id from gancho.jobs where state = 'queued' or state = 'running' and leased < now()

@@ -45,6 +45,8 @@ func (s *Store) jobWhere(ctx context.Context, j *Job) (*where, error) {
 // position on: kept events in commit order, dead letters in the order in which
 // they were given up.
 func (s *Store) JobPage(ctx context.Context, j *Job, n int) (JobPage, error) {
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
 	w, err := s.jobWhere(ctx, j)
 	if err != nil {
 		return JobPage{}, err

@@ -40,6 +40,8 @@ func (s *Store) ensureDays(ctx context.Context, table string, times []time.Time)
 	if len(days) == 0 {
 		return nil
 	}
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
 	var names []string
 	byName := map[string]time.Time{}
 	for day := range days {

@@ -16,6 +16,10 @@ import (
 const (
 	applicationName = "gancho-state"
 	connectTimeout  = 10 * time.Second
+	// patience is longer than the server works on anything (statement_timeout): a
+	// connection that is silent for so long is dead, though nobody has said so, as
+	// after the failover of a host. TCP would find out after a quarter of an hour.
+	patience = 2 * time.Minute
 	// maxConnections bounds what a process takes of a server that is, often, the
 	// legacy system's: the log's writer, a job, the watch, and a person.
 	maxConnections = 4
@@ -141,6 +145,8 @@ func sessionSettings() map[string]string {
 
 // write runs f in a transaction and says, in its error, what was to be done.
 func (s *Store) write(ctx context.Context, what string, f func(pgx.Tx) error) error {
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
 	if err := pgx.BeginFunc(ctx, s.pool, f); err != nil {
 		return fmt.Errorf("%s: %w", what, explain(err))
 	}
@@ -149,6 +155,8 @@ func (s *Store) write(ctx context.Context, what string, f func(pgx.Tx) error) er
 
 // collect reads all rows of a query.
 func collect[T any](ctx context.Context, s *Store, what, sql string, args []any, scan pgx.RowToFunc[T]) ([]T, error) {
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
 	rows, err := s.pool.Query(ctx, sql, args...)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", what, explain(err))
