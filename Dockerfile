@@ -17,7 +17,7 @@ COPY --from=build /etc/ssl/certs/ca-certificates.crt /etc/ssl/certs/ca-certifica
 COPY --from=build /gancho /usr/local/bin/gancho
 USER 65532:65532
 WORKDIR /etc/gancho
-# 8620: health and metrics of `run`; 8621: `listen`.
+# 8620: health, metrics and the API of `run`; 8621: `listen`.
 EXPOSE 8620 8621
 STOPSIGNAL SIGTERM
 ENTRYPOINT ["/usr/local/bin/gancho"]
