@@ -2,6 +2,7 @@ package control
 
 import (
 	"context"
+	"errors"
 
 	"gancho/delivery"
 	"gancho/internal/state"
@@ -80,11 +81,14 @@ func (s *Service) find(ctx context.Context, a Actor, name string) (found, error)
 		return found{}, state.ErrNotFound
 	}
 	e, err := s.Store.Endpoint(ctx, name)
-	if err != nil {
+	var sealed *state.KeyError
+	switch {
+	case err != nil && !errors.As(err, &sealed):
 		return found{}, err
-	}
-	if !a.sees(e.Tenants) {
+	case !a.sees(e.Tenants):
 		return found{}, state.ErrNotFound
+	case err != nil:
+		return found{}, err
 	}
 	return found{stored: &e}, nil
 }

@@ -347,3 +347,29 @@ func TestNoState(t *testing.T) {
 		}
 	}
 }
+
+// TestSealed: an endpoint whose key is lost is told of only to whom it is known.
+func TestSealed(t *testing.T) {
+	t.Parallel()
+	g := newGym(t)
+	ctx := context.Background()
+	keys, err := state.ParseKeys("k2:MTIzNDU2Nzg5MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTI=")
+	if err != nil {
+		t.Fatal(err)
+	}
+	store, err := state.Open(ctx, state.Options{DSN: g.dsn, Keyring: keys})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(store.Close)
+	o := g.Options
+	o.Store = store
+	s := control.New(o)
+	var sealed *state.KeyError
+	for tenant, hidden := range map[string]bool{"": false, "1": false, "2": true} {
+		_, err := s.Endpoint(ctx, control.Actor{Name: "token:x", Role: state.Admin, Tenant: tenant}, "um")
+		if errors.Is(err, state.ErrNotFound) != hidden || errors.As(err, &sealed) == hidden {
+			t.Errorf("tenant %q: %v", tenant, err)
+		}
+	}
+}

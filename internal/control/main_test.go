@@ -32,6 +32,7 @@ var root = control.Actor{Name: "cli:teste", Role: state.Admin}
 type gym struct {
 	*control.Service
 	t        *testing.T
+	dsn      string
 	receiver *httptest.Server
 	made     atomic.Int64 // names that were given out
 }
@@ -66,7 +67,7 @@ func newGym(t *testing.T) *gym {
 	t.Cleanup(func() { _ = queue.Close() })
 	sender := delivery.NewSender(delivery.SenderOptions{Logger: zerolog.Nop()})
 	t.Cleanup(sender.Close)
-	g := &gym{t: t, receiver: httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusNoContent) }))}
+	g := &gym{t: t, dsn: dsn, receiver: httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusNoContent) }))}
 	t.Cleanup(g.receiver.Close)
 	files := []control.FileEndpoint{g.file("arquivo", ""), g.file("arquivo-um", "tenants: [1]")}
 	g.Service = control.New(control.Options{

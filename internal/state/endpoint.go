@@ -40,13 +40,18 @@ func (s *Store) Endpoints(ctx context.Context) ([]Endpoint, error) {
 	return out, errors.Join(errs...)
 }
 
-// Endpoint reads one, or ErrNotFound.
+// Endpoint reads one, or ErrNotFound. With a *KeyError it is there, too, without
+// Document and Secrets.
 func (s *Store) Endpoint(ctx context.Context, name string) (Endpoint, error) {
 	row, err := s.readEndpoint(ctx, s.pool, name)
 	if err != nil {
 		return Endpoint{}, fmt.Errorf("read endpoint %q: %w", name, explain(err))
 	}
-	return s.open(row)
+	e, err := s.open(row)
+	if sealed := new(KeyError); errors.As(err, &sealed) {
+		e = row.Endpoint
+	}
+	return e, err
 }
 
 // AddEndpoint stores a new endpoint with its secrets, the newest first, and
