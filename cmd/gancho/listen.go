@@ -28,6 +28,7 @@ type listenFlags struct {
 	secrets  []string
 	json     bool
 	status   int
+	answer   string
 	delay    time.Duration
 	failRate float64
 }
@@ -52,6 +53,7 @@ func newListenCommand() *cobra.Command {
 	flags.StringArrayVar(&f.secrets, "secret", nil, "`whsec_...` that signs the webhooks, or whpk_... that verifies them; several while one is rotated (default $"+secretVariable+")")
 	flags.BoolVar(&f.json, "json", false, "print one JSON object per line")
 	flags.IntVar(&f.status, "status", http.StatusOK, "HTTP `status` of the answers")
+	flags.StringVar(&f.answer, "answer", "", "`body` of the answers, such as '{\"status\":200}' for the style superlogica")
 	flags.DurationVar(&f.delay, "delay", 0, "how long each answer takes")
 	flags.Float64Var(&f.failRate, "fail-rate", 0, "`share` of requests, 0 to 1, answered 500")
 	return cmd
@@ -59,7 +61,7 @@ func newListenCommand() *cobra.Command {
 
 // options checks the flags.
 func (f *listenFlags) options() (receiver.Options, error) {
-	o := receiver.Options{Status: f.status, Delay: f.delay, FailRate: f.failRate}
+	o := receiver.Options{Status: f.status, Answer: f.answer, Delay: f.delay, FailRate: f.failRate}
 	switch {
 	case f.status < 200 || f.status > 599:
 		return o, usageError{fmt.Errorf("--status %d is not the status of an answer; use 200 to 599", f.status)}

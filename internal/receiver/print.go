@@ -51,6 +51,9 @@ func notes(d *Delivery, p colours) string {
 	if d.List > 0 {
 		note(p.dim, fmt.Sprintf("list of %d", d.List))
 	}
+	if d.Replay {
+		note(p.dim, "replay")
+	}
 	if d.Duplicate {
 		note(p.yellow, "seen before")
 	} else if d.Attempt > 1 {
@@ -76,6 +79,7 @@ type line struct {
 	Verified        bool            `json:"verified"`
 	VerifyError     string          `json:"verify_error,omitempty"`
 	Attempt         int             `json:"attempt"`
+	Replay          bool            `json:"replay,omitempty"`
 	Duplicate       bool            `json:"duplicate"`
 	OutOfOrder      bool            `json:"out_of_order"`
 	Body            json.RawMessage `json:"body,omitempty"`
@@ -87,7 +91,7 @@ type line struct {
 func PrintJSON(w io.Writer, d Delivery) error {
 	l := line{
 		Arrived: d.Arrived.UTC(), Status: d.Status, ID: d.ID, List: d.List, Type: d.Type, Tenant: d.Tenant, Sequence: d.Sequence,
-		Verified: d.Verified == nil, Attempt: d.Attempt, Duplicate: d.Duplicate, OutOfOrder: d.OutOfOrder,
+		Verified: d.Verified == nil, Attempt: d.Attempt, Replay: d.Replay, Duplicate: d.Duplicate, OutOfOrder: d.OutOfOrder,
 	}
 	if d.Verified != nil {
 		l.VerifyError = d.Verified.Error()

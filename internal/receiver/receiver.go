@@ -27,6 +27,9 @@ type Options struct {
 	Secrets []delivery.Secret
 	// Status is the answer to what would be accepted; 0: 200.
 	Status int
+	// Answer is the body of the answers with that status. What the sender's
+	// success rule wants to see, such as {"status":200}.
+	Answer string
 	// FailRate is the share of requests, from 0 to 1, answered 500 instead.
 	FailRate float64
 	// Delay is how long each answer takes.
@@ -56,12 +59,14 @@ type Delivery struct {
 	Data []byte
 	// Verified is nil when a secret verified the signature.
 	Verified error
+	// Replay: it says that it is sent again on somebody's word.
+	Replay bool
 	// Attempt counts the arrivals of this id, from 1.
 	Attempt int
 	// Duplicate: the id had been accepted before. A repeat after a failure is none.
 	Duplicate bool
 	// OutOfOrder: on its first arrival, the event was older than one that had
-	// been accepted for the same row. A row is told by tenant, the type up to
+	// been accepted for the same row, and is no replay. A row is told by tenant, the type up to
 	// its last dot and data.id; without data.id nothing is noticed.
 	OutOfOrder bool
 	// Status is the answer.
@@ -132,6 +137,7 @@ func (r *Receiver) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 	status, events := r.status(verified), read(req.Header, body, arrived)
 	for i := range events {
 		events[i].Verified, events[i].Status = verified, status
+		events[i].Replay = req.Header.Get("webhook-replay") == "true"
 		r.arrive(&events[i])
 	}
 	if !wait(req, r.options.Delay) {
@@ -143,6 +149,9 @@ func (r *Receiver) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 		}
 	}
 	w.WriteHeader(status)
+	if status == r.options.Status {
+		_, _ = io.WriteString(w, r.options.Answer) // fails where the status has no body, or the sender has gone
+	}
 }
 
 func (r *Receiver) verify(header http.Header, body []byte, now time.Time) error {
@@ -174,7 +183,7 @@ func (r *Receiver) arrive(d *event) {
 		d.Attempt, d.Duplicate = seen.attempts+1, seen.accepted
 		seen.attempts++
 		r.arrivals.put(d.ID, seen)
-		if last, ok := r.newest.get(d.row); ok && d.row != "" && d.Attempt == 1 {
+		if last, ok := r.newest.get(d.row); ok && d.row != "" && d.Attempt == 1 && !d.Replay {
 			d.OutOfOrder = d.Sequence < last
 		}
 	}

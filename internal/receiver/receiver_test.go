@@ -407,3 +407,29 @@ func TestQuantiles(t *testing.T) {
 		t.Error(text)
 	}
 }
+
+// TestAnswer answers in the body what a success rule wants to see, and marks
+// what is sent again: it is old, not out of order.
+func TestAnswer(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, receiver.Options{Answer: `{"status":200}`})
+	w.endpoint.Success = delivery.Success{Body: `"status":200`}
+	if o, d := w.send(event(5, "pedido.criado", "1", "10")); o.Kind != delivery.Delivered || d.Replay {
+		t.Errorf("%v, replay %v", o.Err, d.Replay)
+	}
+	older := event(4, "pedido.criado", "1", "10")
+	older.Replay = true
+	_, d := w.send(older)
+	if !d.Replay || d.OutOfOrder {
+		t.Errorf("replay %v, out of order %v", d.Replay, d.OutOfOrder)
+	}
+	var out bytes.Buffer
+	if err := receiver.Print(&out, d); err != nil || !strings.Contains(out.String(), "[replay] id-0004") {
+		t.Errorf("%v: %s", err, out.String())
+	}
+	w = newWorld(t, receiver.Options{Answer: `{"status":200}`, FailRate: 1})
+	w.endpoint.Success = delivery.Success{Body: `"status":200`}
+	if o, _ := w.send(event(6, "pedido.criado", "1", "10")); o.Status != 500 || strings.Contains(string(o.Answer), "200") {
+		t.Errorf("a failure answers %d %q", o.Status, o.Answer)
+	}
+}
