@@ -84,7 +84,10 @@ func (q *Queue) durable(p *pending, told map[string]info) (bool, error) {
 			}
 			all = all && synced
 		}
-		all = q.standbys[addr].caughtUp(got, p.marks[addr], now) && all
+		s := q.standbys[addr]
+		before, caughtUp := s.most, s.caughtUp(got, p.marks[addr], now)
+		s.tell(&q.log, q.nameOf(addr), got, before, caughtUp, now)
+		all = all && caughtUp
 	}
 	return all, nil
 }

@@ -4,6 +4,8 @@ import (
 	"net/netip"
 	"slices"
 	"time"
+
+	"github.com/rs/zerolog"
 )
 
 // CheckAddress is the guard's verdict on an address, without a connection.
@@ -81,6 +83,24 @@ func NewStandby(required, most int) *Standby {
 // CaughtUp is whether a position may be confirmed, by what INFO says.
 func (s *Standby) CaughtUp(told map[string]string, offset int64, now time.Time) bool {
 	return s.s.caughtUp(told, offset, now)
+}
+
+// Tell looks at what INFO says, and logs what somebody has to know.
+func (s *Standby) Tell(log *zerolog.Logger, told map[string]string, offset int64, now time.Time) {
+	before := s.s.most
+	s.s.tell(log, "m", told, before, s.s.caughtUp(told, offset, now), now)
+}
+
+// After is what is known of a master without replicas, at an address, where
+// those were the masters before.
+func After(at string, masters []string, now time.Time, before map[string]int) *Standby {
+	var old []*standby
+	for addr, most := range before {
+		old = append(old, &standby{at: addr, most: most})
+	}
+	s := &Standby{standby{at: at}}
+	s.s.inherit(old, masters, now)
+	return s
 }
 
 // BodyWriter returns what appends bodies for the endpoint.

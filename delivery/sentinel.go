@@ -25,6 +25,7 @@ type sentinel struct {
 
 	mu     sync.Mutex
 	looked time.Time // when they were asked last
+	named  string    // what they said
 	conns  map[*sentinelConn]struct{}
 }
 
@@ -92,7 +93,7 @@ func (s *sentinel) master(ctx context.Context) (string, error) {
 		return "", fmt.Errorf("ask the sentinels for %q: %w", s.name, err)
 	}
 	s.mu.Lock()
-	s.looked = time.Now()
+	s.looked, s.named = time.Now(), best
 	var stale []*sentinelConn
 	for c := range s.conns {
 		if c.addr != best {
@@ -119,6 +120,13 @@ func (s *sentinel) watch(ctx context.Context) error {
 	}
 	_, err := s.master(ctx)
 	return unreachable(err)
+}
+
+// last is the address that they have named last.
+func (s *sentinel) last() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.named
 }
 
 // best returns what counts of the answers.

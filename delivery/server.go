@@ -94,7 +94,7 @@ func (q *Queue) check(ctx context.Context, volatile bool) error {
 		accepted[addr] = q.identity(got)
 		q.observe(addr, accepted[addr])
 		mode, strict = max(mode, s.mode), strict || s.strictAOF
-		standbys[addr] = q.newStandby(ctx, addr, got)
+		standbys[addr] = q.newStandby(ctx, addr, masters, got)
 	}
 	if mode == durableByWait && q.ring != nil {
 		mode = durableByAge // WAITAOF is about what its own connection has written, and that is on one node

@@ -2,9 +2,13 @@ package delivery
 
 import (
 	"context"
+	"maps"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/rs/zerolog"
 )
 
 // standby is what is known of a master's replicas. Replication is
@@ -18,16 +22,23 @@ import (
 // would hold up the source's WAL for ever. With min-replicas-to-write it never
 // counts as lost.
 type standby struct {
+	at       string    // the master's address; empty: it does not change
 	required int       // min-replicas-to-write
 	most     int       // that were in step at once, of late
 	fewer    time.Time // since when it has been fewer; zero: it has not
+	waits    time.Time // since when positions have been waiting for it; zero: they have not
+	told     bool      // that they wait
 }
 
 // standbyGrace is longer than sentinels and clusters take for a failover.
 const standbyGrace = time.Minute
 
-func (q *Queue) newStandby(ctx context.Context, addr string, got info) *standby {
-	s := &standby{most: len(replicaOffsets(got))}
+func (q *Queue) newStandby(ctx context.Context, addr string, masters []string, got info) *standby {
+	s := &standby{at: addr, most: len(replicaOffsets(got))}
+	if q.sentinel != nil {
+		s.at = q.sentinel.last()
+	}
+	s.inherit(slices.Collect(maps.Values(q.standbys)), masters, time.Now())
 	config, err := q.nodes.at(addr).ConfigGet(ctx, "min-replicas-to-write").Result()
 	if err == nil { // one who may not read the configuration waits for those that there are
 		s.required, _ = strconv.Atoi(config["min-replicas-to-write"])
@@ -37,6 +48,24 @@ func (q *Queue) newStandby(ctx context.Context, addr string, got info) *standby 
 			Msg("this master has no replica in step: positions are confirmed when they are on its own disk, as with a single server")
 	}
 	return s
+}
+
+// inherit takes over how many replicas there were before a restart or a
+// failover: those that have not come back yet may still be promoted. A new
+// master was one of its predecessor's.
+func (s *standby) inherit(before []*standby, masters []string, now time.Time) {
+	known := 0
+	for _, old := range before {
+		switch {
+		case old.at == s.at:
+			known = max(known, old.most)
+		case !slices.Contains(masters, old.at):
+			known = max(known, old.most-1)
+		}
+	}
+	if known > s.most {
+		s.most, s.fewer = known, now
+	}
 }
 
 // nameOf is how a master is called in the log.
@@ -86,6 +115,28 @@ func (s *standby) caughtUp(got info, offset int64, now time.Time) bool {
 		}
 	}
 	return len(offsets) >= max(s.most, s.required)
+}
+
+// tell logs what a look at the replicas has come to, when somebody has to know
+// of it: nothing else says why the source holds its WAL.
+func (s *standby) tell(log *zerolog.Logger, master string, got info, before int, caughtUp bool, now time.Time) {
+	if s.most < before {
+		log.Warn().Str("master", master).Int("replicas", s.most).Int("before", before).
+			Msg("a replica has been away for too long and is not waited for any more: what it lacks is lost if it is promoted")
+	}
+	switch {
+	case caughtUp && s.told:
+		log.Info().Str("master", master).Msg("the replicas have caught up: positions are confirmed again")
+		fallthrough
+	case caughtUp:
+		s.waits, s.told = time.Time{}, false
+	case s.waits.IsZero():
+		s.waits = now
+	case !s.told && now.Sub(s.waits) > standbyGrace:
+		s.told = true
+		log.Warn().Str("master", master).Int("in_step", len(replicaOffsets(got))).Int("awaited", max(s.most, s.required)).
+			Msg("positions wait for replicas, and the slot holds its WAL: see INFO replication, and min-replicas-to-write")
+	}
 }
 
 // alone reports that there are no replicas, and that none is waited for.

@@ -1,9 +1,13 @@
 package delivery_test
 
 import (
+	"bytes"
 	"fmt"
+	"strings"
 	"testing"
 	"time"
+
+	"github.com/rs/zerolog"
 
 	"gancho/delivery"
 )
@@ -68,6 +72,64 @@ func TestReplicaThatIsGone(t *testing.T) {
 	for _, after := range []time.Duration{0, time.Hour, 24 * time.Hour} {
 		if required.CaughtUp(told(), 100, at(after)) {
 			t.Errorf("after %s: caught up without the replica that min-replicas-to-write demands", after)
+		}
+	}
+}
+
+// After a restart or a failover the replicas come back one by one: until then
+// a position that only the master has is not safe.
+func TestReplicasThatHaveNotComeBack(t *testing.T) {
+	t.Parallel()
+	start := time.Now()
+	for name, c := range map[string]struct {
+		at      string
+		masters []string
+		before  map[string]int
+		want    bool // confirmed at once, without replicas
+	}{
+		"at the start":                 {"a", []string{"a"}, nil, true},
+		"none before":                  {"a", []string{"a"}, map[string]int{"a": 0}, true},
+		"restarted":                    {"a", []string{"a"}, map[string]int{"a": 1}, false},
+		"the only replica, promoted":   {"b", []string{"b"}, map[string]int{"a": 1}, true},
+		"one of two, promoted":         {"b", []string{"b"}, map[string]int{"a": 2}, false},
+		"another master was restarted": {"a", []string{"a", "b"}, map[string]int{"a": 0, "b": 2}, true},
+	} {
+		s := delivery.After(c.at, c.masters, start, c.before)
+		if got := s.CaughtUp(told(), 100, start.Add(time.Second)); got != c.want {
+			t.Errorf("%s: caught up %v, want %v", name, got, c.want)
+		}
+		if !s.CaughtUp(told(), 100, start.Add(time.Hour)) {
+			t.Errorf("%s: still waiting after an hour", name)
+		}
+	}
+}
+
+// Whoever looks for why the source holds its WAL finds it in the log, once.
+func TestWaitingForReplicasIsTold(t *testing.T) {
+	t.Parallel()
+	var out bytes.Buffer
+	log, start := zerolog.New(&out), time.Now()
+	s := delivery.NewStandby(0, 2)
+	for _, step := range []struct {
+		after time.Duration
+		told  map[string]string
+		want  string // the line's text; empty: none
+	}{
+		{0, told(100, 100), ""},
+		{time.Second, told(100, 50), ""},
+		{30 * time.Second, told(100, 50), ""},
+		{62 * time.Second, told(100, 50), "positions wait for replicas"},
+		{63 * time.Second, told(100, 50), ""},
+		{64 * time.Second, told(100, 100), "caught up"},
+		{65 * time.Second, told(100, 100), ""},
+		{70 * time.Second, told(100), ""},
+		{140 * time.Second, told(100), "not waited for any more"},
+		{141 * time.Second, told(100), ""},
+	} {
+		out.Reset()
+		s.Tell(&log, step.told, 100, start.Add(step.after))
+		if got := out.String(); (got == "") != (step.want == "") || !strings.Contains(got, step.want) {
+			t.Errorf("after %s: logged %q, want %q", step.after, got, step.want)
 		}
 	}
 }
