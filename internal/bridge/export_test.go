@@ -60,6 +60,13 @@ func (s Stage) Rewind() { s.rewind() }
 // Settled waits until what is staged has been appended or dropped.
 func (s Stage) Settled(ctx context.Context) error { return s.settled(ctx) }
 
+// Fills reports whether the log of one event with so many bytes fills a batch.
+func Fills(bytes int) bool {
+	batch := &recordBatch{recorder: newRecorder(newBridge(Options{Log: zerolog.Nop(), State: &StateOptions{KeepEvents: 1}}, &Definitions{}))}
+	batch.add("crm", []delivery.LogEntry{{Records: []delivery.LogRecord{{Kept: &delivery.Message{Data: make([]byte, bytes)}}}}})
+	return batch.full()
+}
+
 // Write writes rows as the recorder does, and returns how many were left out.
 func Write(ctx context.Context, rows []int, to func(context.Context, []int) error) (refused float64, err error) {
 	b := newBridge(Options{Log: zerolog.Nop()}, &Definitions{})

@@ -24,11 +24,12 @@ const (
 	// sweepEvery is how often everything is looked at, in case of what was
 	// attempted before this process, or by one that has died.
 	sweepEvery = 20 * time.Second
-	// recordRows is from how many rows on they are written, logPage and deadPage
-	// how many entries are read at a time.
-	recordRows = 1000
-	logPage    = 64
-	deadPage   = 100
+	// recordRows and recordBytes are from how many rows, and bytes of events, on
+	// they are written, logPage and deadPage how many entries are read at a time.
+	recordRows  = 1000
+	recordBytes = 8 << 20
+	logPage     = 64
+	deadPage    = 100
 	// lastRecord bounds the recording of what the drain of deliveries came to.
 	lastRecord = 3 * time.Second
 )
@@ -190,7 +191,7 @@ func (r *recorder) recordLog(ctx context.Context, batch *recordBatch, endpoint s
 			return err
 		}
 		batch.add(endpoint, entries)
-		if batch.len() < recordRows && len(entries) < logPage {
+		if !batch.full() && len(entries) < logPage {
 			return nil
 		}
 		// The next page begins behind what has been trimmed.
@@ -234,11 +235,14 @@ type recordBatch struct {
 	*recorder
 	attempts []state.Attempt
 	events   []state.KeptEvent
+	bytes    int                 // of the events' bodies
 	trim     map[string][]string // ids of entries by endpoint
 	failed   error               // what flush has failed with: the batch is of no more use
 }
 
-func (b *recordBatch) len() int { return len(b.attempts) + len(b.events) }
+func (b *recordBatch) full() bool {
+	return len(b.attempts)+len(b.events) >= recordRows || b.bytes >= recordBytes
+}
 
 func (b *recordBatch) add(endpoint string, entries []delivery.LogEntry) {
 	if b.trim == nil {
@@ -256,6 +260,7 @@ func (b *recordBatch) add(endpoint string, entries []delivery.LogEntry) {
 			}
 			if l.Kept != nil && b.State.KeepEvents > 0 {
 				b.events = append(b.events, state.KeptEvent{Message: *l.Kept})
+				b.bytes += len(l.Kept.Data) + len(l.Kept.Previous) + len(l.Kept.Unchanged)
 			}
 		}
 	}
@@ -281,7 +286,8 @@ func (b *recordBatch) writeAll(ctx context.Context) error {
 	}
 	b.metrics.records.WithLabelValues("attempt").Add(float64(len(b.attempts)))
 	b.metrics.records.WithLabelValues("event").Add(float64(len(b.events)))
-	b.attempts, b.events, b.trim = b.attempts[:0], b.events[:0], nil
+	clear(b.events) // their bodies
+	b.attempts, b.events, b.bytes, b.trim = b.attempts[:0], b.events[:0], 0, nil
 	return nil
 }
 

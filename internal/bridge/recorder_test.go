@@ -56,3 +56,12 @@ func TestWriteLeavesOutWhatIsRefused(t *testing.T) {
 		})
 	}
 }
+
+// TestLargeEventsFillABatch: what the database was away for is not gathered in
+// memory, of many endpoints at once, by its rows alone.
+func TestLargeEventsFillABatch(t *testing.T) {
+	t.Parallel()
+	if bridge.Fills(100) || !bridge.Fills(16<<20) {
+		t.Errorf("100 bytes fill it: %v; 16 MiB do: %v", bridge.Fills(100), bridge.Fills(16<<20))
+	}
+}
