@@ -291,9 +291,12 @@ func (c *courier) learn(s standing, changes int, until time.Time) (learned bool)
 	}
 	now := time.Now()
 	c.leaseUntil = until
-	if !c.loaded {
+	switch {
+	case c.closing: // what there is to learn is the next owner's to act on
+		return true
+	case !c.loaded:
 		c.resume(now)
-		return c.closing
+		return false
 	}
 	c.checkGeneration()
 	if changes == c.stateChanges {
@@ -307,7 +310,7 @@ func (c *courier) learn(s standing, changes int, until time.Time) (learned bool)
 	c.main.tail = c.main.tail && !s.more
 	c.side.tail = c.side.tail && !s.moreAside
 	c.resume(now)
-	return learned || c.closing
+	return learned
 }
 
 func (c *courier) learnState(s standing) {
