@@ -101,8 +101,11 @@ func (s *session) statusText(v control.StatusView) error {
 	}
 	t.row("parked changes", count(v.Parked))
 	for _, name := range sortedKeys(v.Orphans) {
-		t.row("left behind", fmt.Sprintf("%s of endpoint %s, which is gone; add it again, or drop them: gancho endpoints remove %s --drop-queue",
-			plural(v.Orphans[name], "event", "events"), name, name))
+		text := plural(v.Orphans[name], "event", "events") + " of endpoint " + name + ", which is gone; add it again"
+		if s.Store != nil {
+			text += ", or drop them: gancho endpoints remove " + name + " --drop-queue"
+		}
+		t.row("left behind", text)
 	}
 	for _, j := range v.Jobs {
 		t.row("job", jobText(j))

@@ -203,6 +203,10 @@ func TestWithoutState(t *testing.T) {
 	for _, c := range []string{"endpoints list", "endpoints show do-arquivo", "endpoints activate do-arquivo", "dead list --parked", "events"} {
 		s.ok(strings.Fields(c)...)
 	}
+	s.leave("sumido")
+	if _, stdout, _ := s.gancho("status"); !strings.Contains(stdout, "sumido, which is gone; add it again") || strings.Contains(stdout, "endpoints remove") {
+		t.Errorf("status advises what needs the state:\n%s", stdout)
+	}
 	s.fails(2, `there is no endpoint "nunca"`, "endpoints", "show", "nunca")
 	s.fails(2, "is in gancho.yaml", "endpoints", "pause", "do-arquivo")
 }
