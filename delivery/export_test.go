@@ -103,6 +103,22 @@ func After(at string, masters []string, now time.Time, before map[string]int) *S
 	return s
 }
 
+// Sentinels are some that have been asked.
+type Sentinels struct{ s sentinel }
+
+// Choose is the master by the answers, which are addresses and their epochs;
+// an empty address: no answer.
+func (s *Sentinels) Choose(addresses []string, epochs []uint64) (string, error) {
+	answers := make([]answer, len(addresses))
+	for i := range answers {
+		answers[i] = answer{addr: addresses[i], epoch: epochs[i]}
+		if addresses[i] == "" {
+			answers[i].err = ErrUnreachable
+		}
+	}
+	return s.s.choose(answers)
+}
+
 // BodyWriter returns what appends bodies for the endpoint.
 func BodyWriter(ep *Endpoint) func(dst []byte, m *Message) []byte {
 	f := newShape(ep)

@@ -26,6 +26,7 @@ type sentinel struct {
 	mu     sync.Mutex
 	looked time.Time // when they were asked last
 	named  string    // what they said
+	epoch  uint64    // of what they said, the newest
 	conns  map[*sentinelConn]struct{}
 }
 
@@ -88,12 +89,11 @@ func (s *sentinel) master(ctx context.Context) (string, error) {
 		asked.Go(func() { answers[i] = s.ask(ctx, c) })
 	}
 	asked.Wait()
-	best, err := s.best(answers)
+	best, err := s.choose(answers)
 	if err != nil {
 		return "", fmt.Errorf("ask the sentinels for %q: %w", s.name, err)
 	}
 	s.mu.Lock()
-	s.looked, s.named = time.Now(), best
 	var stale []*sentinelConn
 	for c := range s.conns {
 		if c.addr != best {
@@ -129,8 +129,32 @@ func (s *sentinel) last() string {
 	return s.named
 }
 
-// best returns what counts of the answers.
-func (s *sentinel) best(answers []answer) (string, error) {
+// choose returns the address that counts, and remembers it. A few sentinels
+// that know of an older configuration than was heard of already have missed a
+// failover, and would lead back to the master before it; most of them have had
+// the master made known to them anew, which begins with an old one.
+func (s *sentinel) choose(answers []answer) (string, error) {
+	best, err := best(answers)
+	if err != nil {
+		return "", err
+	}
+	answered := 0
+	for _, a := range answers {
+		if a.err == nil {
+			answered++
+		}
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if best.epoch < s.epoch && 2*answered <= len(answers) {
+		return "", fmt.Errorf("%w: only sentinels answer that have missed the last failover; see that the others run", ErrUnreachable)
+	}
+	s.looked, s.named, s.epoch = time.Now(), best.addr, best.epoch
+	return best.addr, nil
+}
+
+// best returns what is newest of the answers.
+func best(answers []answer) (answer, error) {
 	var best answer
 	unknown := false
 	last := ErrUnreachable
@@ -146,11 +170,11 @@ func (s *sentinel) best(answers []answer) (string, error) {
 	}
 	switch {
 	case best.addr != "":
-		return best.addr, nil
+		return best, nil
 	case unknown:
-		return "", errNoMaster
+		return answer{}, errNoMaster
 	}
-	return "", last
+	return answer{}, last
 }
 
 func (s *sentinel) ask(ctx context.Context, c *redis.Client) answer {
