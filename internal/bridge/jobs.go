@@ -111,7 +111,8 @@ func (j *jobs) work(ctx context.Context, job *state.Job) {
 func (j *jobs) sendKept(ctx context.Context, job *state.Job) error {
 	sending, stop := context.WithCancelCause(ctx)
 	var keeping sync.WaitGroup
-	keeping.Go(func() { stop(j.keep(sending, *job)) })
+	kept := *job // sending changes the job
+	keeping.Go(func() { stop(j.keep(sending, kept)) })
 	err := j.send(sending, job)
 	stop(nil)
 	keeping.Wait()
