@@ -138,18 +138,14 @@ func (c *courier) refit(now time.Time) {
 	})
 }
 
-// unblockAll gives each event that blocks its key one more attempt now. Call it
-// with mu held.
-func (c *courier) unblockAll(now time.Time) {
+// hastenAll gives each event that has failed one more attempt now. Call it with
+// mu held.
+func (c *courier) hastenAll(now time.Time) {
 	for id, a := range c.retries {
-		if a.blocked {
+		if a.blocked || a.due.After(now) {
 			a.blocked, a.due = false, now
 			c.retries[id] = a
 		}
 	}
-	for _, l := range c.lanes.lanes {
-		if l.state == laneBlocked {
-			c.lanes.again(l)
-		}
-	}
+	c.lanes.reschedule(func(ID) (due time.Time, blocked bool) { return now, false })
 }

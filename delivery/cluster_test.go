@@ -128,7 +128,7 @@ func testClusterDelivers(t *testing.T, c *testservers.Cluster) {
 	if err := q.Unpause(t.Context(), eps[0].Name); err != nil {
 		t.Error(err)
 	}
-	if _, err := q.Unblock(t.Context(), eps[1].Name); err != nil {
+	if _, err := q.Hasten(t.Context(), eps[1].Name); err != nil {
 		t.Error(err)
 	}
 }

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -398,7 +399,7 @@ func TestExhaustedMayBlockOrPause(t *testing.T) {
 	if n := left("pause"); n != 20 {
 		t.Errorf("%d events left at the paused endpoint, want 20", n)
 	}
-	if n, err := q.Unblock(t.Context(), "block"); n != 1 || err != nil {
+	if n, err := q.Hasten(t.Context(), "block"); n != 1 || err != nil {
 		t.Errorf("unblocked %d, %v, want 1", n, err)
 	}
 	if err := q.Unpause(t.Context(), "pause"); err != nil {
@@ -406,6 +407,38 @@ func TestExhaustedMayBlockOrPause(t *testing.T) {
 	}
 	drained(t, q, "block")
 	drained(t, q, "pause")
+	checkOrder(t, sink.arrivals)
+}
+
+// Whoever mends a receiver does not wait for the next step of the schedule,
+// which may be a day away.
+func TestHasten(t *testing.T) {
+	t.Parallel()
+	r := startRedis(t)
+	ep := delivery.Endpoint{Name: "a", Retry: []time.Duration{time.Hour, time.Hour}}
+	q := openQueue(t, r, ep)
+	sink := newReceiver()
+	var mended atomic.Bool
+	sink.answer = func(context.Context, *delivery.Endpoint, *delivery.Message, int) delivery.Outcome {
+		if mended.Load() {
+			return delivered()
+		}
+		return status(429)
+	}
+	dispatch(t, q, sink, delivery.DispatcherOptions{Lease: time.Hour}, ep)
+	appendEvents(t, q, 0, 20, 20, keyModulo(5))
+	eventually(t, "the failures", func() bool {
+		s, err := q.Stats(t.Context(), []string{"a"})
+		return err == nil && s[0].Failed == 5
+	})
+	if resumed, err := q.Resume(t.Context(), "a"); resumed || err != nil {
+		t.Errorf("resumed: %v, %v; nothing is paused or blocked", resumed, err)
+	}
+	mended.Store(true)
+	if n, err := q.Hasten(t.Context(), "a"); n != 5 || err != nil {
+		t.Errorf("hastened %d, %v, want 5", n, err)
+	}
+	drained(t, q, "a")
 	checkOrder(t, sink.arrivals)
 }
 

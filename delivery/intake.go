@@ -304,7 +304,7 @@ func (c *courier) learn(s standing, changes int, until time.Time) (learned bool)
 	}
 	if s.unblock != c.unblock { // no courier writes it, so it is never too old for one that writes
 		c.unblock = s.unblock
-		c.unblockAll(now)
+		c.hastenAll(now)
 	}
 	learned = c.paused == s.paused && c.hold.Equal(s.hold) && c.unblock == s.unblock
 	c.main.tail = c.main.tail && !s.more

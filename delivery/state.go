@@ -55,29 +55,40 @@ func (q *Queue) Unpause(ctx context.Context, endpoint string) error {
 	return nil
 }
 
-// unblockScript makes blocked events due, for the next owner, and tells the
-// present one.
-var unblockScript = redis.NewScript(`
-local ids = redis.call('ZRANGEBYSCORE', KEYS[1], '+inf', '+inf')
+// hastenScript makes failed events due, for the next owner, and tells the
+// present one; with 0 only when one of them blocks its key. There are no more
+// of them than an endpoint has lanes.
+var hastenScript = redis.NewScript(`
+if ARGV[1] == '0' and redis.call('ZCOUNT', KEYS[1], '+inf', '+inf') == 0 then return 0 end
+local ids = redis.call('ZRANGE', KEYS[1], 0, -1)
 for i = 1, #ids do redis.call('ZADD', KEYS[1], 0, ids[i]) end
 redis.call('HINCRBY', KEYS[2], 'unblock', 1)
 return #ids`)
 
-// Unblock gives every event that blocks its key (on_exhausted: block) one more
-// attempt now, and returns how many there were.
-func (q *Queue) Unblock(ctx context.Context, endpoint string) (int, error) {
-	n, err := unblockScript.Run(ctx, q.client, []string{q.keys.due(endpoint), q.keys.state(endpoint)}).Int()
-	if err == nil {
+// Hasten gives every event that has failed one more attempt now, those that
+// block their key (on_exhausted: block) too, and returns how many there were.
+func (q *Queue) Hasten(ctx context.Context, endpoint string) (int, error) {
+	return q.hasten(ctx, endpoint, true)
+}
+
+func (q *Queue) hasten(ctx context.Context, endpoint string, always bool) (int, error) {
+	when := 0
+	if always {
+		when = 1
+	}
+	n, err := hastenScript.Run(ctx, q.client, []string{q.keys.due(endpoint), q.keys.state(endpoint)}, when).Int()
+	if err == nil && n > 0 {
 		err = q.client.Publish(ctx, q.keys.wake(), wakeAll).Err()
 	}
 	if err != nil {
-		return n, fmt.Errorf("unblock endpoint %q: %w", endpoint, unreachable(err))
+		return n, fmt.Errorf("hasten events of endpoint %q: %w", endpoint, unreachable(err))
 	}
 	return n, nil
 }
 
-// Resume lets an endpoint go on that was paused by itself, and gives its blocked
-// events one more attempt. It reports whether there was anything to resume.
+// Resume lets an endpoint go on that was paused by itself or has events that
+// block their keys, and gives its failed events one more attempt. It reports
+// whether there was anything to resume.
 func (q *Queue) Resume(ctx context.Context, endpoint string) (bool, error) {
 	s, err := q.Suspended(ctx, endpoint)
 	if err != nil {
@@ -88,7 +99,7 @@ func (q *Queue) Resume(ctx context.Context, endpoint string) (bool, error) {
 			return false, err
 		}
 	}
-	n, err := q.Unblock(ctx, endpoint)
+	n, err := q.hasten(ctx, endpoint, s.Reason != "")
 	return s.Reason != "" || n > 0, err
 }
 

@@ -10,8 +10,8 @@ import (
 )
 
 // Activate lets an endpoint be queued for and sent to, also after it was paused
-// by itself, and gives its blocked events one more attempt. It works for an
-// endpoint of the file that is active there. Needs Operator.
+// by itself, and gives its failed events one more attempt at once. It works for
+// an endpoint of the file that is active there. Needs Operator.
 func (s *Service) Activate(ctx context.Context, a Actor, name string) (EndpointView, error) {
 	if err := a.may(state.Operator); err != nil {
 		return EndpointView{}, err
@@ -34,7 +34,13 @@ func (s *Service) Activate(ctx context.Context, a Actor, name string) (EndpointV
 	if err != nil {
 		return EndpointView{}, err
 	}
-	if resumed && e.file != nil && s.Store != nil {
+	// Whoever activates an endpoint says that it is mended: what has failed does
+	// not wait for its step, which may be a day away.
+	hastened, err := s.Queue.Hasten(ctx, name)
+	if err != nil {
+		return EndpointView{}, err
+	}
+	if (resumed || hastened > 0) && e.file != nil && s.Store != nil {
 		// The store's own endpoints have theirs from SetEndpointState.
 		c := state.Change{Actor: a.Name, Action: "endpoint.activate", Object: "endpoint/" + name}
 		if t := e.file.Endpoint.Tenants; len(t) == 1 {
