@@ -31,6 +31,9 @@ const (
 	replayBacklog = 10_000
 	// jobPause is the wait for room, or between two tries.
 	jobPause = 250 * time.Millisecond
+	// learnTime is how long a job waits for this process to learn of its endpoint:
+	// who adds or activates one may send to it in the same breath.
+	learnTime = 3 * time.Second
 )
 
 // jobs works on resends and redrives.
@@ -136,6 +139,11 @@ func (j *jobs) keep(ctx context.Context, job state.Job) error {
 
 // send sends the job's pages, in step with its rate and the endpoint's queue.
 func (j *jobs) send(ctx context.Context, job *state.Job) error {
+	for begun := time.Now(); j.fit(job) != nil && time.Since(begun) < learnTime; {
+		if err := pause(ctx, jobPause); err != nil {
+			return err
+		}
+	}
 	for due := time.Now(); ; {
 		if err := j.until(ctx, job, due); err != nil {
 			return err
