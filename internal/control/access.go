@@ -51,19 +51,19 @@ type found struct {
 	stored *state.Endpoint
 }
 
-func (e found) name() string {
-	if e.file != nil {
-		return e.file.Endpoint.Name
+func (f found) name() string {
+	if f.file != nil {
+		return f.file.Endpoint.Name
 	}
-	return e.stored.Name
+	return f.stored.Name
 }
 
 // tenants are those whose events it may have; none: all.
-func (e found) tenants() []string {
-	if e.file != nil {
-		return e.file.Endpoint.Tenants
+func (f found) tenants() []string {
+	if f.file != nil {
+		return f.file.Endpoint.Tenants
 	}
-	return e.stored.Tenants
+	return f.stored.Tenants
 }
 
 // find looks an endpoint up, the file's first, because that is the one in use.

@@ -223,6 +223,7 @@ func TestRekeyBesideAChange(t *testing.T) {
 	}()
 	const waiting = `select count(*) from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'`
 	for query[int](t, dsn, waiting) == 0 {
+		pause()
 	}
 	if _, err := tx.Exec(ctx, `update gancho.endpoints set state = 'paused' where name = 'crm'`); err != nil {
 		t.Errorf("the change: %v", err)
