@@ -134,7 +134,7 @@ func TestGenerateKey(t *testing.T) {
 	expect(t, 2, "", "1 to 32 letters", "secrets", "generate-key", "--id", "com espaço")
 	expect(t, 2, "", "1 to 32 letters", "secrets", "generate-key", "--id", "")
 	expect(t, 2, "", `unexpected argument "x"`, "secrets", "generate-key", "x")
-	expect(t, 2, "", `unexpected argument "lst"`, "secrets", "lst")
+	expect(t, 2, "", `unknown command "lst" for "gancho secrets"; there are generate-key, rekey`, "secrets", "lst")
 	expect(t, 0, "To replace it", "", "secrets")
 }
 
