@@ -155,6 +155,8 @@ func TestDeadLettersAreTold(t *testing.T) {
 	if diff := cmp.Diff(want, first, cmpopts.IgnoreFields(delivery.Notice{}, "Since")); diff != "" || time.Since(first.Since) > time.Minute {
 		t.Errorf("since %s %s", first.Since, diff)
 	}
+	// What waited is told; only then there is room for sure.
+	told.until(t, "all that were kept", 256)
 	appendEvents(t, q, flood, flood+1, 1, keyModulo(1))
 	eventually(t, "the last one to be told of", func() bool { all := told.list(); return number(all[len(all)-1].WebhookID) == flood })
 	if n := len(told.list()); n > 300 {
