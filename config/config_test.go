@@ -133,27 +133,6 @@ func TestSecretIsNeverPrinted(t *testing.T) {
 	}
 }
 
-func TestRedact(t *testing.T) {
-	t.Parallel()
-	for in, want := range map[string]string{
-		"postgres://ana:segredo@db:5433/academia?sslmode=disable":           "postgres://ana@db:5433/academia",
-		"host=db user=ana password=segredo dbname=academia sslmode=disable": "postgres://ana@db:5432/academia",
-		"postgres://ana:segredo@db:porta/x":                                 "***",
-	} {
-		if got := config.RedactDSN(in); got != want {
-			t.Errorf("RedactDSN(%q) = %q, want %q", in, got, want)
-		}
-	}
-	for in, want := range map[string]string{
-		"redis://:segredo@redis:6379/1?x=segredo": "redis://redis:6379/1",
-		"segredo": "***",
-	} {
-		if got := config.RedactURL(in); got != want {
-			t.Errorf("RedactURL(%q) = %q, want %q", in, got, want)
-		}
-	}
-}
-
 func FuzzLoad(f *testing.F) {
 	files, err := filepath.Glob("testdata/*.yaml")
 	if err != nil {

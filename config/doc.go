@@ -6,8 +6,7 @@
 // if there is none, with every default filled in. Nothing is connected to:
 // whether the databases answer is found out by those who use them.
 //
-// What must not be printed is a Secret. Connection strings are secrets too;
-// RedactDSN makes the form that may be shown.
+// What must not be printed is a Secret. Connection strings are secrets too.
 //
 // The other packages do not know this one: cmd hands on plain options.
 package config

@@ -66,13 +66,6 @@ const (
 	ClassCanceled   = "canceled"        // the caller's context ended; says nothing about the endpoint
 )
 
-// Classes are all classes, in the order above. The caller owns the slice.
-func Classes() []string {
-	return []string{
-		ClassOK, ClassStatus, ClassBody, ClassTimeout, ClassDNS, ClassRefused, ClassConnection, ClassTLS, ClassProxy, ClassProtocol, ClassConfig, ClassCanceled,
-	}
-}
-
 // Outcome is how one attempt ended.
 type Outcome struct {
 	Kind OutcomeKind

@@ -11,7 +11,6 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/netip"
-	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -444,15 +443,6 @@ func TestEndpointCheck(t *testing.T) {
 		if o.Class != delivery.ClassConfig || o.Kind != delivery.Retry || o.Err == nil {
 			t.Errorf("%s: sent nevertheless: %v %s", c.ep.URL, o.Kind, o.Class)
 		}
-	}
-}
-
-func TestClassesAreComplete(t *testing.T) {
-	t.Parallel()
-	classes := delivery.Classes()
-	slices.Sort(classes)
-	if n := len(slices.Compact(classes)); n != 12 {
-		t.Errorf("%d classes", n)
 	}
 }
 

@@ -82,7 +82,7 @@ func (s *session) statusText(v control.StatusView) error {
 	t := newTable(s.cmd.OutOrStdout(), "version", v.Version)
 	switch {
 	case v.Slot == nil:
-		t.row("slot", "unknown: "+v.Errors["slot"])
+		t.row("slot", "unknown: "+strings.Join(strings.Fields(v.Errors["slot"]), " ")) // pgconn's errors have lines
 	default:
 		reads := "nobody reads it"
 		if v.Slot.Active {

@@ -16,15 +16,7 @@ type AuditFilter struct {
 // Audit lists who changed what, the newest first. Needs Viewer.
 func (s *Service) Audit(ctx context.Context, a Actor, f AuditFilter, cursor string, limit int) (Page[ChangeView], error) {
 	none := Page[ChangeView]{Items: []ChangeView{}}
-	store, err := s.stored(a, state.Viewer)
-	if err != nil {
-		return none, err
-	}
-	n, err := pageSize(limit)
-	if err != nil {
-		return none, err
-	}
-	before, err := numbered(cursor)
+	store, n, before, err := s.numberedPage(a, cursor, limit)
 	if err != nil {
 		return none, err
 	}

@@ -12,15 +12,7 @@ import (
 // first. Needs Viewer.
 func (s *Service) DeadLetters(ctx context.Context, a Actor, f state.Filter, cursor string, limit int) (Page[DeadView], error) {
 	none := Page[DeadView]{Items: []DeadView{}}
-	store, err := s.stored(a, state.Viewer)
-	if err != nil {
-		return none, err
-	}
-	n, err := pageSize(limit)
-	if err != nil {
-		return none, err
-	}
-	after, err := numbered(cursor)
+	store, n, after, err := s.numberedPage(a, cursor, limit)
 	if err != nil {
 		return none, err
 	}

@@ -156,15 +156,7 @@ func rate(r float64) error {
 // Jobs lists resends and redrives, the newest first. Needs Viewer.
 func (s *Service) Jobs(ctx context.Context, a Actor, cursor string, limit int) (Page[JobView], error) {
 	none := Page[JobView]{Items: []JobView{}}
-	store, err := s.stored(a, state.Viewer)
-	if err != nil {
-		return none, err
-	}
-	n, err := pageSize(limit)
-	if err != nil {
-		return none, err
-	}
-	before, err := numbered(cursor)
+	store, n, before, err := s.numberedPage(a, cursor, limit)
 	if err != nil {
 		return none, err
 	}

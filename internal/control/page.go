@@ -2,6 +2,8 @@ package control
 
 import (
 	"strconv"
+
+	"gancho/internal/state"
 )
 
 // pageSize is how many items a page of the limit has.
@@ -25,6 +27,19 @@ func numbered(cursor string) (int64, error) {
 		return 0, invalid("/cursor", "take the next of the page before, as it is", "the cursor is not one of this list")
 	}
 	return n, nil
+}
+
+// numberedPage reads what lists by row numbers are asked with: the store, if the
+// actor may look, the most items, and the row to go on from.
+func (s *Service) numberedPage(a Actor, cursor string, limit int) (store *state.Store, n int, from int64, err error) {
+	if store, err = s.stored(a, state.Viewer); err != nil {
+		return nil, 0, 0, err
+	}
+	if n, err = pageSize(limit); err != nil {
+		return nil, 0, 0, err
+	}
+	from, err = numbered(cursor)
+	return store, n, from, err
 }
 
 // cut makes a page of up to n+1 rows, so that a last page is known to be one.
