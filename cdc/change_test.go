@@ -320,7 +320,7 @@ func TestMessages(t *testing.T) {
 	if err := s.end(); err != nil {
 		t.Fatal(err)
 	}
-	stats, err := cdc.Lag(context.Background(), conn, optionsFor(dsn).Slot)
+	stats, err := cdc.ReadSlot(context.Background(), conn, optionsFor(dsn).Slot)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -3,6 +3,7 @@ package cdc
 import (
 	"context"
 	"fmt"
+	"maps"
 	"net"
 	"time"
 
@@ -12,19 +13,35 @@ import (
 
 const (
 	applicationName = "gancho"
-	// connectTimeout bounds one attempt to connect, unless the DSN has its own.
+	// connectTimeout bounds one attempt to connect, unless the DSN has a shorter one.
 	connectTimeout = 15 * time.Second
 )
 
-// Connect opens an ordinary connection to the source, as gancho and speaking UTF-8
-// whatever the database's own encoding. The caller closes it.
+// Connect opens an ordinary connection to the source, as gancho and speaking
+// UTF-8 whatever the database's own encoding. The caller closes it.
 func Connect(ctx context.Context, dsn string) (*pgx.Conn, error) {
 	config, err := pgx.ParseConfig(dsn)
 	if err != nil {
-		return nil, fmt.Errorf("read source.dsn: %w", err)
+		return nil, fmt.Errorf("read source.dsn: %w", ErrDSN)
 	}
 	prepareConfig(&config.Config)
 	return pgx.ConnectConfig(ctx, config)
+}
+
+// ConnectLikeStream is Connect, with a session in which values print as they do
+// in the stream. The settings are sent after the start of the session: poolers
+// refuse them before.
+func ConnectLikeStream(ctx context.Context, dsn string) (*pgx.Conn, error) {
+	conn, err := Connect(ctx, dsn)
+	if err != nil {
+		return nil, err
+	}
+	_, err = conn.Exec(ctx, `select set_config(key, value, false) from jsonb_each_text($1)`, valueSettings())
+	if err != nil {
+		_ = conn.Close(context.WithoutCancel(ctx))
+		return nil, fmt.Errorf("prepare a session: %w", err)
+	}
+	return conn, nil
 }
 
 // connectReplication opens a connection that speaks the replication protocol
@@ -33,12 +50,17 @@ func Connect(ctx context.Context, dsn string) (*pgx.Conn, error) {
 func connectReplication(ctx context.Context, dsn string) (*pgconn.PgConn, error) {
 	config, err := pgconn.ParseConfig(dsn)
 	if err != nil {
-		return nil, fmt.Errorf("read source.dsn: %w", err)
+		return nil, fmt.Errorf("read source.dsn: %w", ErrDSN)
 	}
 	prepareConfig(config)
-	for name, value := range sessionSettings() {
-		config.RuntimeParams[name] = value
-	}
+	PinSession(config, valueSettings(), map[string]string{
+		"replication": "database",
+		// What could end a session that streams for months.
+		"statement_timeout":                   "0",
+		"lock_timeout":                        "0",
+		"idle_session_timeout":                "0",
+		"idle_in_transaction_session_timeout": "0",
+	})
 	dial := config.DialFunc
 	config.DialFunc = func(ctx context.Context, network, addr string) (net.Conn, error) {
 		conn, err := dial(ctx, network, addr)
@@ -61,12 +83,23 @@ func prepareConfig(config *pgconn.Config) {
 	}
 }
 
-// sessionSettings are all settings that can reach the text of a value, and
-// those that could end a session that streams for months.
-func sessionSettings() map[string]string {
+// PinSession fixes, from the session's start on, what the settings of a server,
+// database or role could otherwise change in the meaning of our statements: the
+// encoding, the time zone, the search_path (empty: our names are qualified),
+// notices (warnings only; see young.go). settings are added to that.
+func PinSession(config *pgconn.Config, settings ...map[string]string) {
+	prepareConfig(config)
+	for name, value := range map[string]string{"timezone": "UTC", "search_path": "", "client_min_messages": "warning"} {
+		config.RuntimeParams[name] = value
+	}
+	for _, s := range settings {
+		maps.Copy(config.RuntimeParams, s)
+	}
+}
+
+// valueSettings are the settings that reach the text of a value.
+func valueSettings() map[string]string {
 	return map[string]string{
-		"replication":        "database",
-		"client_encoding":    "UTF8",
 		"datestyle":          "ISO",
 		"intervalstyle":      "postgres",
 		"extra_float_digits": "3",
@@ -74,15 +107,9 @@ func sessionSettings() map[string]string {
 		"bytea_output":       "hex",
 		// money prints with the symbol, separators and digits of its locale.
 		"lc_monetary": "C",
-		// Values of regclass, regtype and regproc print with what search_path
-		// cannot see qualified, and quoted by taste.
-		"search_path":                         "",
-		"quote_all_identifiers":               "off",
-		"client_min_messages":                 "warning", // see young.go
-		"statement_timeout":                   "0",
-		"lock_timeout":                        "0",
-		"idle_session_timeout":                "0",
-		"idle_in_transaction_session_timeout": "0",
+		// Values of regclass, regtype and regproc are quoted by taste; the stream's
+		// are qualified, too, because its search_path is empty.
+		"quote_all_identifiers": "off",
 	}
 }
 

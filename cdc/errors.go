@@ -3,9 +3,11 @@ package cdc
 import (
 	"errors"
 	"fmt"
-
-	"github.com/jackc/pgx/v5/pgconn"
 )
+
+// ErrDSN is a connection string that cannot be parsed. The string holds a
+// password, and the parser's own error may quote it: neither is shown.
+var ErrDSN = errors.New("this is not a PostgreSQL connection string; write postgres://user:password@host:5432/database")
 
 // ErrNoTable is wrapped by [LoadTable] when no relation has the name.
 var ErrNoTable = errors.New("no such table")
@@ -46,28 +48,4 @@ func (e *IdentityChangedError) Error() string {
 			e.Current, e.Confirmed)
 	}
 	return fmt.Sprintf("the source is another one: it was %s, now %s answers; accept the new one if that is meant, else correct source.dsn", e.Was, e.Is)
-}
-
-// Error codes of PostgreSQL that decide what the reader does:
-// https://www.postgresql.org/docs/current/errcodes-appendix.html
-const (
-	codeInsufficientPrivilege = "42501"
-	codeUndefinedObject       = "42704"
-	codeUndefinedTable        = "42P01"
-	codeObjectInUse           = "55006"
-	codeWrongState            = "55000"
-	codeLimitExceeded         = "53400"
-	codeTooManyConnections    = "53300"
-	codeCannotConnectNow      = "57P03"
-	codeUndefinedFile         = "58P01"
-	codeDuplicateObject       = "42710"
-)
-
-// code returns the SQLSTATE of a server's error, or "".
-func code(err error) string {
-	var pg *pgconn.PgError
-	if errors.As(err, &pg) {
-		return pg.Code
-	}
-	return ""
 }

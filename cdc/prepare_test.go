@@ -216,7 +216,7 @@ func TestServerSettings(t *testing.T) {
 	}
 	eventually(t, "the slot to be lost", func() bool {
 		do(t, conn, "select pg_switch_wal()", "checkpoint")
-		stats, err := cdc.Lag(context.Background(), conn, o.Slot)
+		stats, err := cdc.ReadSlot(context.Background(), conn, o.Slot)
 		return err == nil && stats.WALStatus == "lost"
 	})
 	_, err = cdc.Prepare(t.Context(), o, allOps("clientes"))

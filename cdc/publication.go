@@ -21,6 +21,28 @@ type preparation struct {
 	updates bool // a rule watches updates or deletes, which the publication will have to publish
 }
 
+// Unpublishable says why the table can be in no publication, and what to do
+// instead; "" when it can be.
+func (t *Table) Unpublishable() (problem, hint string) {
+	name := t.Relation.TableName()
+	kinds := map[byte]string{'v': "a view", 'm': "a materialized view", 'f': "a foreign table"}
+	switch {
+	case t.Kind == 'f':
+		hint = "write a rule in the database that holds it"
+	case kinds[t.Kind] != "":
+		hint = "write the rule on the table that it reads, with the view's condition in when"
+	case t.Persistence == 'u':
+		return fmt.Sprintf("table %s is unlogged: its changes are not in the WAL", name), fmt.Sprintf("run: ALTER TABLE %s SET LOGGED;", name)
+	case t.Persistence == 't':
+		return fmt.Sprintf("table %s is temporary: its changes are not in the WAL", name), "remove the rule"
+	case t.Relation.Schema == "pg_catalog" || t.Relation.Schema == "information_schema":
+		return fmt.Sprintf("%s belongs to PostgreSQL itself and cannot be published", name), "remove the rule"
+	default:
+		return "", ""
+	}
+	return fmt.Sprintf("%s is %s, which has no changes of its own", name, kinds[t.Kind]), hint
+}
+
 // publication is one of the two that Gancho subscribes to, as it is or, when
 // it is missing, as it would be made.
 type publication struct {
@@ -243,7 +265,7 @@ func (p *preparation) provide(ctx context.Context, publications ...*publication)
 			continue
 		}
 		_, err := p.conn.Exec(ctx, statement)
-		if code(err) == codeInsufficientPrivilege {
+		if FaultOf(err) == FaultDenied {
 			p.setup.addf("the role may not make publication %s of these tables; let their owner run the SQL", QuoteIdentifier(pub.name))
 			p.setup.Statements = append(p.setup.Statements, statement)
 			continue

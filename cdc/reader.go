@@ -4,21 +4,22 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"math/rand/v2"
 	"sync"
 	"sync/atomic"
 	"time"
 
-	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/rs/zerolog"
+
+	"gancho/internal/retry"
 )
 
-const (
-	minBackoff = 100 * time.Millisecond
-	maxBackoff = 10 * time.Second
-	// repeatLog is how often a condition that lasts is logged again.
-	repeatLog = time.Minute
-)
+// repeatLog is how often a condition that lasts is logged again.
+const repeatLog = time.Minute
+
+// reconnect returns the backoff between two streams.
+func reconnect() retry.Backoff {
+	return retry.Backoff{Min: 100 * time.Millisecond, Max: 10 * time.Second}
+}
 
 // Reader streams a source's changes to a handler. It is for one Run.
 type Reader struct {
@@ -83,8 +84,8 @@ func (r *Reader) Rewind() {
 // connections, restarts of the server and a slot that another process reads
 // are waited for.
 func (r *Reader) Run(ctx context.Context, h Handler) error {
-	backoff, trouble := minBackoff, newTrouble(r.options.Log)
-	for {
+	backoff, trouble := reconnect(), trouble{log: r.options.Log}
+	for failures := 1; ; failures++ {
 		started := time.Now()
 		streamed, err := r.stream(ctx, h)
 		if ctx.Err() != nil {
@@ -96,7 +97,7 @@ func (r *Reader) Run(ctx context.Context, h Handler) error {
 		}
 		if errors.Is(err, errRewind) {
 			r.options.Log.Warn().Str("slot", r.options.Slot).Stringer("lsn", r.Confirmed()).Msg("stream rewound to the confirmed position")
-			backoff = minBackoff
+			failures = 0
 			continue
 		}
 		if errors.Is(err, errGrown) {
@@ -113,26 +114,13 @@ func (r *Reader) Run(ctx context.Context, h Handler) error {
 			}
 			err = failed
 		}
-		if streamed && time.Since(started) > maxBackoff {
-			backoff = minBackoff
+		if streamed && time.Since(started) > backoff.Max {
+			failures = 1
 		}
 		trouble.report(r.options.Slot, err, streamed)
-		if !pauseFor(ctx, backoff+rand.N(backoff/2)) {
+		if retry.Wait(ctx, backoff.Delay(failures)) != nil {
 			return nil
 		}
-		backoff = min(2*backoff, maxBackoff)
-	}
-}
-
-// pauseFor waits, and reports false when ctx ended first.
-func pauseFor(ctx context.Context, d time.Duration) bool {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return true
-	case <-ctx.Done():
-		return false
 	}
 }
 
@@ -181,20 +169,12 @@ func permanent(err error) bool {
 		handler  *handlerError
 		decode   *DecodeError
 		identity *IdentityChangedError
-		config   *pgconn.ParseConfigError
 	)
-	if errors.As(err, &handler) || errors.As(err, &decode) || errors.As(err, &identity) || errors.As(err, &config) {
+	if errors.As(err, &handler) || errors.As(err, &decode) || errors.As(err, &identity) || errors.Is(err, ErrDSN) {
 		return true
 	}
-	sqlstate := code(err)
-	if len(sqlstate) != 5 {
-		return false // the network's
-	}
-	switch sqlstate[:2] {
-	case "08", "40", "53", "57": // connection, conflict, resources, operator's doing
-		return false
-	}
-	return sqlstate != codeObjectInUse
+	fault := FaultOf(err)
+	return fault != FaultOther && !fault.Passing()
 }
 
 // explain says what to do about a permanent error.
@@ -208,7 +188,7 @@ func (r *Reader) explain(err error) error {
 			"make it if it is gone, then run SELECT pg_replication_slot_advance(%s, pg_current_wal_lsn()), which skips everything until now, and send the rows of the time between with gancho backfill",
 			r.options.Slot, err, QuoteIdentifier(name), quoteLiteral(r.options.Slot))
 	}
-	switch code(err) {
+	switch SQLState(err) {
 	case codeUndefinedObject:
 		return fmt.Errorf("read slot %q: %w; start gancho with --create to make the slot anew, and send the rows of the time between with gancho backfill", r.options.Slot, err)
 	case codeWrongState, codeUndefinedFile:
@@ -227,10 +207,8 @@ type trouble struct {
 	logged time.Time
 }
 
-func newTrouble(log zerolog.Logger) *trouble { return &trouble{log: log} }
-
 func (t *trouble) report(slot string, err error, streamed bool) {
-	sqlstate := code(err)
+	sqlstate := SQLState(err)
 	if !streamed && sqlstate == t.code && time.Since(t.logged) < repeatLog {
 		return
 	}

@@ -309,14 +309,14 @@ func TestIdleDatabase(t *testing.T) {
 		do(t, conn, "insert into outside select repeat('x', 1000) from generate_series(1, 1000)")
 		lsn := value[cdc.LSN](t, conn, "select pg_current_wal_lsn()")
 		eventually(t, "the position to be confirmed at the server", func() bool {
-			stats, err := cdc.Lag(context.Background(), conn, optionsFor(dsn).Slot)
-			return err == nil && stats.ConfirmedFlush >= lsn && stats.Active && stats.PID != 0
+			stats, err := cdc.ReadSlot(context.Background(), conn, optionsFor(dsn).Slot)
+			return err == nil && stats.ConfirmedFlush >= lsn && stats.Active
 		})
 	}
 	if len(s.transactions) != 0 {
 		t.Error("changes of a table that is not published")
 	}
-	if _, err := cdc.Lag(context.Background(), conn, "no_such"); !errors.Is(err, cdc.ErrNoSlot) {
+	if _, err := cdc.ReadSlot(context.Background(), conn, "no_such"); !errors.Is(err, cdc.ErrNoSlot) {
 		t.Errorf("lag of no slot: %v", err)
 	}
 }
@@ -502,4 +502,46 @@ func TestAdvance(t *testing.T) {
 	if diff := cmp.Diff(insertions(2, 2), s.changes(1)); diff != "" {
 		t.Errorf("changes (-want +got):\n%s", diff)
 	}
+}
+
+// TestSlotGauge: one connection serves all measurements, and a new one those
+// after it was lost.
+func TestSlotGauge(t *testing.T) {
+	t.Parallel()
+	dsn := pg.Database(t, "", oneTable)
+	o := optionsFor(dsn)
+	prepare(t, o, allOps("t"))
+	conn := dial(t, dsn)
+	const gauge = "application_name=gauge"
+	backend := func() string {
+		return value[string](t, conn, "select coalesce(string_agg(pid::text, ' '), '') from pg_stat_activity where datname = current_database() and application_name = 'gauge'")
+	}
+	g := cdc.NewSlotGauge(dsn+"&"+gauge, o.Slot)
+	before, err := g.Measure(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	first := backend()
+	do(t, conn, "insert into t values (1)")
+	after, err := g.Measure(t.Context())
+	if err != nil || after.Name != o.Slot || after.Active || after.UnconfirmedBytes <= before.UnconfirmedBytes || after.HeldBytes < after.UnconfirmedBytes || after.WALStatus != "reserved" {
+		t.Errorf("measured %+v, before %+v: %v", after, before, err)
+	}
+	if first == "" || backend() != first {
+		t.Errorf("the connections are %q and were %q", backend(), first)
+	}
+	do(t, conn, "select pg_terminate_backend("+first+")")
+	if _, err := g.Measure(t.Context()); cdc.FaultOf(err) != cdc.FaultUnreachable {
+		t.Errorf("over a connection that was terminated: %v", err)
+	}
+	if _, err := g.Measure(t.Context()); err != nil || backend() == first {
+		t.Errorf("after that: %v", err)
+	}
+	do(t, conn, "select pg_drop_replication_slot('"+o.Slot+"')")
+	kept := backend()
+	if _, err := g.Measure(t.Context()); !errors.Is(err, cdc.ErrNoSlot) || backend() != kept {
+		t.Errorf("without the slot: %v", err)
+	}
+	g.Close(t.Context())
+	eventually(t, "the connection to be closed", func() bool { return backend() == "" })
 }

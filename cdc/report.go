@@ -137,7 +137,7 @@ func (s *session) watch(ctx context.Context) {
 		if !s.blocked.Load() || reads != before {
 			continue
 		}
-		if code(s.probe(ctx)) == codeCannotConnectNow {
+		if SQLState(s.probe(ctx)) == codeCannotConnectNow {
 			s.drop(errStopping)
 			return
 		}

@@ -10,11 +10,12 @@ import (
 
 // findSlot checks the replication slot, or notes that it is missing.
 func (p *preparation) findSlot(ctx context.Context) error {
-	var plugin, kind, database, status *string
+	var plugin, kind, database, status string
 	var temporary, twoPhase bool
-	var confirmed *LSN
+	var confirmed LSN
 	err := p.conn.QueryRow(ctx, `
-		select plugin::text, slot_type, database::text, temporary, two_phase, confirmed_flush_lsn, wal_status
+		select coalesce(plugin, '')::text, slot_type, coalesce(database, '')::text, temporary, two_phase,
+			coalesce(confirmed_flush_lsn, '0/0'), coalesce(wal_status, '')
 		from pg_catalog.pg_replication_slots where slot_name = $1`, p.Slot).
 		Scan(&plugin, &kind, &database, &temporary, &twoPhase, &confirmed, &status)
 	if errors.Is(err, pgx.ErrNoRows) {
@@ -25,17 +26,17 @@ func (p *preparation) findSlot(ctx context.Context) error {
 		return fmt.Errorf("read slot %q: %w", p.Slot, err)
 	}
 	switch {
-	case text(kind) != "logical" || text(plugin) != "pgoutput" || temporary:
-		p.setup.addf("slot %q is there, but is not a lasting logical slot of pgoutput; choose another name for source.slot", p.Slot)
+	case kind != "logical" || plugin != "pgoutput" || temporary:
+		p.setup.addf("slot %q exists, but is not a permanent logical slot of pgoutput; choose another name for source.slot", p.Slot)
 	case twoPhase:
 		p.setup.addf("slot %q has two_phase on, which sends transactions before they commit; choose another name for source.slot", p.Slot)
-	case p.source.Identity.Database != "" && text(database) != p.source.Identity.Database:
+	case p.source.Identity.Database != "" && database != p.source.Identity.Database:
 		p.setup.addf("slot %q belongs to database %s, not to %s; choose another name for source.slot",
-			p.Slot, QuoteIdentifier(text(database)), QuoteIdentifier(p.source.Identity.Database))
-	case text(status) == "lost":
+			p.Slot, QuoteIdentifier(database), QuoteIdentifier(p.source.Identity.Database))
+	case status == "lost":
 		p.setup.addf("%s", lostSlot(p.Slot))
-	case confirmed != nil:
-		p.source.ConfirmedFlush = *confirmed
+	default:
+		p.source.ConfirmedFlush = confirmed
 	}
 	return nil
 }
@@ -43,13 +44,6 @@ func (p *preparation) findSlot(ctx context.Context) error {
 func lostSlot(slot string) string {
 	return fmt.Sprintf("slot %q has lost WAL that it needs (see max_slot_wal_keep_size): changes after its position are gone; run SELECT pg_drop_replication_slot(%s), make the slot anew, and send the rows of the time between with gancho backfill",
 		slot, quoteLiteral(slot))
-}
-
-func text(s *string) string {
-	if s == nil {
-		return ""
-	}
-	return *s
 }
 
 // createSlot makes the slot after the publications: pgoutput looks publications
@@ -64,7 +58,7 @@ func (p *preparation) createSlot(ctx context.Context) error {
 	}
 	p.Log.Info().Str("slot", p.Slot).Msg("creating the slot, which waits for transactions that are running")
 	err := p.conn.QueryRow(ctx, `select lsn from pg_create_logical_replication_slot($1, 'pgoutput')`, p.Slot).Scan(&p.source.ConfirmedFlush)
-	switch code(err) {
+	switch SQLState(err) {
 	case codeLimitExceeded:
 		p.setup.addf("all replication slots are in use; drop one that is unused (see pg_replication_slots), or raise max_replication_slots and restart the server")
 		return nil
@@ -80,57 +74,82 @@ func (p *preparation) createSlot(ctx context.Context) error {
 	return nil
 }
 
-// SlotStats is how far a slot lags behind its server.
-type SlotStats struct {
-	// Active: a process reads the slot; its server process is PID.
-	Active bool
-	PID    int
-	// Current is the server's position, ConfirmedFlush and Restart the slot's.
-	Current, ConfirmedFlush, Restart LSN
-	// HeldBytes is the WAL that the server keeps for the slot.
-	HeldBytes int64
+// Slot is a replication slot as its server has it, and how far it lags behind.
+type Slot struct {
+	Name   string `json:"slot"`
+	Active bool   `json:"active"` // a process reads it
+	// ConfirmedFlush is the confirmed position.
+	ConfirmedFlush LSN `json:"-"`
 	// UnconfirmedBytes is the WAL written since the confirmed position, of all
 	// databases and tables.
-	UnconfirmedBytes int64
+	UnconfirmedBytes int64 `json:"unconfirmed_bytes"`
+	// HeldBytes is the WAL that the server keeps on its disk for the slot.
+	HeldBytes int64 `json:"held_bytes"`
 	// WALStatus is reserved, extended, unreserved or lost.
-	WALStatus string
-	// SafeWALSize is how many bytes may still be written before the slot is in
-	// danger of being lost; nil where max_slot_wal_keep_size sets no limit.
-	SafeWALSize *int64
+	WALStatus string `json:"wal_status"`
 }
 
-// ErrNoSlot is wrapped by [Lag] when the slot does not exist.
-var ErrNoSlot = errors.New("no such slot")
+// ErrNoSlot is wrapped by [ReadSlot] when the slot does not exist.
+var ErrNoSlot = errors.New("the slot does not exist")
 
-// Lag reads the slot's statistics over an ordinary connection.
-func Lag(ctx context.Context, conn *pgx.Conn, slot string) (SlotStats, error) {
-	var s SlotStats
-	var pid *int
-	var confirmed, restart *LSN
-	var status *string
+// ReadSlot reads the slot over an ordinary connection.
+func ReadSlot(ctx context.Context, conn *pgx.Conn, slot string) (Slot, error) {
+	s := Slot{Name: slot}
 	err := conn.QueryRow(ctx, `
-		select active, active_pid, now.lsn, confirmed_flush_lsn, restart_lsn,
-			greatest(pg_wal_lsn_diff(now.lsn, restart_lsn), 0)::int8, greatest(pg_wal_lsn_diff(now.lsn, confirmed_flush_lsn), 0)::int8,
-			wal_status, safe_wal_size
+		select active, coalesce(confirmed_flush_lsn, '0/0'), greatest(pg_wal_lsn_diff(now.lsn, confirmed_flush_lsn), 0)::int8,
+			greatest(pg_wal_lsn_diff(now.lsn, restart_lsn), 0)::int8, coalesce(wal_status, '')
 		from pg_catalog.pg_replication_slots
 		cross join (select case when pg_is_in_recovery() then pg_last_wal_replay_lsn() else pg_current_wal_lsn() end as lsn) now
 		where slot_name = $1`, slot).
-		Scan(&s.Active, &pid, &s.Current, &confirmed, &restart, &s.HeldBytes, &s.UnconfirmedBytes, &status, &s.SafeWALSize)
+		Scan(&s.Active, &s.ConfirmedFlush, &s.UnconfirmedBytes, &s.HeldBytes, &s.WALStatus)
 	if errors.Is(err, pgx.ErrNoRows) {
 		err = ErrNoSlot
 	}
 	if err != nil {
-		return SlotStats{}, fmt.Errorf("read lag of slot %q: %w", slot, err)
+		return Slot{}, fmt.Errorf("read slot %q: %w", slot, err)
 	}
-	if pid != nil {
-		s.PID = *pid
-	}
-	if confirmed != nil {
-		s.ConfirmedFlush = *confirmed
-	}
-	if restart != nil {
-		s.Restart = *restart
-	}
-	s.WALStatus = text(status)
 	return s, nil
+}
+
+// SlotGauge measures a slot again and again over one connection, which it opens
+// for the first measurement and again after one that failed. While it is open,
+// a server that is told to shut down "smart", which no service manager does,
+// waits for it. A SlotGauge belongs to one goroutine.
+type SlotGauge struct {
+	dsn, slot string
+	conn      *pgx.Conn
+}
+
+// NewSlotGauge returns a gauge of the slot; nothing is opened yet.
+func NewSlotGauge(dsn, slot string) *SlotGauge { return &SlotGauge{dsn: dsn, slot: slot} }
+
+// Measure reads the slot, with one statement. It takes 15 seconds at most, as
+// does a connection that has to be opened first. The error wraps [ErrNoSlot]
+// when the slot does not exist.
+func (g *SlotGauge) Measure(ctx context.Context) (Slot, error) {
+	if g.conn == nil {
+		conn, err := Connect(ctx, g.dsn)
+		if err != nil {
+			return Slot{}, fmt.Errorf("connect to the source: %w", err)
+		}
+		g.conn = conn
+	}
+	reading, cancel := context.WithTimeout(ctx, connectTimeout)
+	defer cancel()
+	s, err := ReadSlot(reading, g.conn, g.slot)
+	if err != nil && !errors.Is(err, ErrNoSlot) {
+		g.Close(ctx)
+	}
+	return s, err
+}
+
+// Close closes the connection, if there is one. The gauge may be used again.
+func (g *SlotGauge) Close(ctx context.Context) {
+	if g.conn == nil {
+		return
+	}
+	closing, cancel := context.WithTimeout(context.WithoutCancel(ctx), goodbyeTimeout)
+	defer cancel()
+	_ = g.conn.Close(closing) // nothing is under way
+	g.conn = nil
 }

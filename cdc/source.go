@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 	"strings"
 
 	"github.com/jackc/pglogrepl"
@@ -24,7 +23,7 @@ type Options struct {
 	// Slot is the logical replication slot's name.
 	Slot string
 	// Publication is the publication's name. Tables whose updates cannot be
-	// published safely are in a second one, Publication + "_insert".
+	// published safely are in a second one, named by [InsertPublication].
 	Publication string
 	// Create lets Prepare make the slot and the publications, and add tables to
 	// the publications. Nothing is ever dropped or otherwise altered.
@@ -33,7 +32,10 @@ type Options struct {
 	Log zerolog.Logger
 }
 
-func (o Options) insertPublication() string { return o.Publication + "_insert" }
+// InsertPublication is the name of the second publication: see [Options].
+func InsertPublication(publication string) string { return publication + "_insert" }
+
+func (o Options) insertPublication() string { return InsertPublication(o.Publication) }
 
 // TableNeed is a table that rules watch, and the operations they watch.
 type TableNeed struct {
@@ -163,7 +165,7 @@ func (o Options) check() error {
 		return fmt.Errorf("slot name %q has %d bytes; write 1 to %d", o.Slot, len(o.Slot), maxIdentifier)
 	}
 	if o.Publication == "" || len(o.insertPublication()) > maxIdentifier {
-		return fmt.Errorf("publication name %q has %d bytes; write 1 to %d", o.Publication, len(o.Publication), maxIdentifier-len("_insert"))
+		return fmt.Errorf("publication name %q has %d bytes; write 1 to %d", o.Publication, len(o.Publication), maxIdentifier-len(InsertPublication("")))
 	}
 	return nil
 }
@@ -181,7 +183,7 @@ func checkServer(setup *SetupError, s Settings) {
 // shows that the role may open one.
 func identify(ctx context.Context, o Options, setup *SetupError) (Identity, LSN, error) {
 	conn, err := connectReplication(ctx, o.DSN)
-	switch code(err) {
+	switch SQLState(err) {
 	case codeInsufficientPrivilege:
 		setup.addf("the role may not replicate; run ALTER ROLE %s REPLICATION (on a managed service grant its replication role)", roleOf(o.DSN))
 		return Identity{}, 0, nil
@@ -226,29 +228,11 @@ func loadNeeds(ctx context.Context, conn *pgx.Conn, needs []TableNeed, setup *Se
 		if err != nil {
 			return nil, fmt.Errorf("read table %s: %w", name, err)
 		}
-		if problem := table.unpublishable(); problem != "" {
-			setup.addf("%s", problem)
+		if problem, hint := table.Unpublishable(); problem != "" {
+			setup.addf("%s; %s", problem, hint)
 			continue
 		}
 		tables[i] = table
 	}
 	return tables, nil
-}
-
-// unpublishable says why the table can be in no publication, or "".
-func (t *Table) unpublishable() string {
-	name := t.Relation.TableName()
-	switch {
-	case t.Kind == 'v', t.Kind == 'm':
-		return fmt.Sprintf("%s is a view, and PostgreSQL publishes tables only; write the rule on the table it reads, with the view's condition in `when`", name)
-	case t.Kind == 'f':
-		return fmt.Sprintf("%s is a foreign table; read the database that holds it", name)
-	case t.Persistence == 'u':
-		return fmt.Sprintf("%s is an unlogged table, whose changes are not in the WAL; run ALTER TABLE %s SET LOGGED, or remove the rule", name, name)
-	case t.Persistence == 't':
-		return fmt.Sprintf("%s is a temporary table, whose changes are not in the WAL; remove the rule", name)
-	case slices.Contains([]string{"pg_catalog", "information_schema"}, t.Relation.Schema):
-		return fmt.Sprintf("%s belongs to PostgreSQL itself and cannot be published; remove the rule", name)
-	}
-	return ""
 }

@@ -282,21 +282,15 @@ func (b *binder) bind(ctx context.Context, r *rule) (*boundRule, error) {
 
 // publishable: the stream can carry the table's changes.
 func (b *binder) publishable(place strictyaml.Value, t *cdc.Table) bool {
-	name := t.Relation.TableName()
-	kinds := map[byte]string{'v': "a view", 'm': "a materialized view", 'f': "a foreign table"}
+	problem, hint := t.Unpublishable()
+	if sources := b.sources[t.Relation.OID]; len(sources) > 0 {
+		hint = fmt.Sprintf("write table: %s, with the view's condition in when", joinNames(sources))
+	}
 	switch {
-	case kinds[t.Kind] != "":
-		hint := "write a rule in the database that holds it"
-		if sources := b.sources[t.Relation.OID]; len(sources) > 0 {
-			hint = fmt.Sprintf("write table: %s, with the view's condition in when", joinNames(sources))
-		}
-		b.mistake(place, -1, hint, "%s is %s, which has no changes of its own", name, kinds[t.Kind])
-	case t.Persistence == 'u':
-		b.mistake(place, -1, fmt.Sprintf("run: ALTER TABLE %s SET LOGGED;", name), "table %s is unlogged: its changes are not in the WAL", name)
-	case t.Persistence == 't':
-		b.mistake(place, -1, "", "table %s is temporary: its changes are not in the WAL", name)
+	case problem != "":
+		b.mistake(place, -1, hint, "%s", problem)
 	case t.PartitionRoot != cdc.Name{}:
-		b.mistake(place, -1, fmt.Sprintf("write table: %s", t.PartitionRoot), "table %s is a partition: the stream has its rows as those of %s", name, t.PartitionRoot)
+		b.mistake(place, -1, fmt.Sprintf("write table: %s", t.PartitionRoot), "table %s is a partition: the stream has its rows as those of %s", t.Relation.TableName(), t.PartitionRoot)
 	default:
 		return true
 	}

@@ -207,7 +207,7 @@ func (m *Mapper) readParentsOf(ctx context.Context, tx *cdc.Transaction, b *boun
 		n := min(size, len(keys))
 		err := m.source.persist(ctx, "parents of "+b.event, func() error {
 			err := m.readRows(ctx, tx, b, wanted, keys[:n])
-			if isBroken(err) || isTimeout(err) && n > 1 && ctx.Err() == nil {
+			if isBroken(err) || cdc.FaultOf(err) == cdc.FaultTimeout && n > 1 && ctx.Err() == nil {
 				return fmt.Errorf("%w: %w", errPermanent, err)
 			}
 			return err
@@ -221,7 +221,7 @@ func (m *Mapper) readParentsOf(ctx context.Context, tx *cdc.Transaction, b *boun
 			return b.schemaError(b.table.Relation, "", "can no longer be read: "+withoutData(err).Error(), "correct the rule and load it again")
 		case n > 1:
 			size = n / 2
-		case isDataError(err):
+		case cdc.FaultOf(err) == cdc.FaultValue:
 			keys = keys[1:] // out of the range of the parent's column: there is no such parent
 		default:
 			return err

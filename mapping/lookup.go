@@ -228,7 +228,7 @@ func (b *binder) prepareLookup(ctx context.Context, l *lookup, types []*cdc.Type
 			at = offset(pieces, byteOffset(batch, int(pg.Position)-1))
 		}
 		hint := pg.Hint
-		if pg.Code == codeInsufficientPrivilege {
+		if cdc.FaultOf(err) == cdc.FaultDenied {
 			hint = "grant SELECT on what it reads to the user of source.dsn"
 		}
 		b.mistake(l.value, at, hint, "lookup %s: %s", l.name, pg.Message)
@@ -256,8 +256,6 @@ func (b *binder) prepareLookup(ctx context.Context, l *lookup, types []*cdc.Type
 	}
 	return bound, nil
 }
-
-const codeInsufficientPrivilege = "42501"
 
 // describe prepares a batch and runs it for no change at all, which is when the
 // server checks privileges, and that nothing is written or locked.

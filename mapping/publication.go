@@ -8,9 +8,6 @@ import (
 	"gancho/cdc"
 )
 
-// insertSuffix names the publication for tables of which only inserts are read.
-const insertSuffix = "_insert"
-
 // publicationFindings tells what the publications hold back of tables that they
 // have. Which tables and operations they lack is cdc.Prepare's business, which
 // knows what is safe to add. An empty name looks at none.
@@ -21,7 +18,7 @@ func publicationFindings(rs *Ruleset, publication string) []Finding {
 	var out []Finding
 	for _, b := range rs.withChildren() {
 		for _, m := range b.table.Memberships {
-			if m.Publication == publication || m.Publication == publication+insertSuffix {
+			if m.Publication == publication || m.Publication == cdc.InsertPublication(publication) {
 				out = append(out, b.restrictionFindings(m)...)
 			}
 		}

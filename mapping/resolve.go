@@ -78,7 +78,7 @@ func (m *Mapper) lookUp(ctx context.Context, q *query) error {
 				return err
 			}
 			err := m.ask(ctx, q, missing[:n])
-			if isTimeout(err) && n > 1 && ctx.Err() == nil {
+			if cdc.FaultOf(err) == cdc.FaultTimeout && n > 1 && ctx.Err() == nil {
 				m.source.log.Warn().Str("for", q.lookup.path()+" of "+q.lookup.place).Int("changes", n).
 					Msg("a lookup took too long; trying with fewer changes at once (is there an index?)")
 				return fmt.Errorf("%w: %w", errPermanent, err)
@@ -105,7 +105,7 @@ func (m *Mapper) lookUp(ctx context.Context, q *query) error {
 			return nil
 		case n > 1:
 			size = n / 2
-		case isDataError(err):
+		case cdc.FaultOf(err) == cdc.FaultValue:
 			// This one change and no other.
 			q.rows[missing[0]] = foundRow{reason: "the query fails: " + withoutData(err).Error()}
 			missing = missing[1:]
@@ -181,14 +181,9 @@ func (l *boundLookup) sameResult(fields []pgconn.FieldDescription) error {
 	return nil
 }
 
-// isBroken: the query no longer fits the database. Class 42 is that of syntax
-// errors and names that do not exist; a privilege can be granted meanwhile.
+// isBroken: the query no longer fits the database.
 func isBroken(err error) bool {
-	if errors.Is(err, errResult) {
-		return true
-	}
-	pg, ok := errors.AsType[*pgconn.PgError](err)
-	return ok && len(pg.Code) == 5 && pg.Code[:2] == "42" && pg.Code != codeInsufficientPrivilege
+	return errors.Is(err, errResult) || cdc.FaultOf(err) == cdc.FaultSchema
 }
 
 // schemaError is the error of a lookup that no longer fits.

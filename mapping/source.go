@@ -70,21 +70,18 @@ func (s *Source) connect(ctx context.Context) error {
 	if s.conn != nil && !s.conn.IsClosed() {
 		return nil
 	}
-	conn, err := cdc.Connect(ctx, s.dsn)
+	// Unlike the stream's, its search_path is the database's: by it the lookups'
+	// SQL finds its tables.
+	conn, err := cdc.ConnectLikeStream(ctx, s.dsn)
 	if err != nil {
 		return err
 	}
 	s.seen = snapshot{}
-	// As cdc's own session, except for search_path, by which the lookups' SQL
-	// finds its tables.
 	var timeout int64
 	err = conn.QueryRow(ctx, `
 		select pg_is_in_recovery(), (extract(epoch from s.timeout::interval) * 1000)::bigint from (select
-			set_config('datestyle', 'ISO', false), set_config('intervalstyle', 'postgres', false), set_config('extra_float_digits', '3', false),
-			set_config('timezone', 'UTC', false), set_config('bytea_output', 'hex', false), set_config('lc_monetary', 'C', false),
-			set_config('quote_all_identifiers', 'off', false), set_config('default_transaction_read_only', 'on', false),
-			set_config('idle_session_timeout', '0', false), set_config('statement_timeout',
-				case when current_setting('statement_timeout') = '0' then $1 else current_setting('statement_timeout') end, false) as timeout) s`,
+			set_config('default_transaction_read_only', 'on', false), set_config('idle_session_timeout', '0', false),
+			set_config('statement_timeout', case when current_setting('statement_timeout') = '0' then $1 else current_setting('statement_timeout') end, false) as timeout) s`,
 		strconv.FormatInt(queryTimeout.Milliseconds(), 10)+"ms").Scan(&s.standby, &timeout)
 	if err != nil {
 		_ = conn.Close(context.WithoutCancel(ctx))
@@ -269,7 +266,7 @@ func (s *Source) persist(ctx context.Context, what string, try func() error) err
 			return nil
 		case ctx.Err() != nil:
 			return ctx.Err()
-		case isDataError(err) || errors.Is(err, errPermanent):
+		case cdc.FaultOf(err) == cdc.FaultValue || errors.Is(err, errPermanent):
 			return err
 		}
 		if time.Since(complained) >= complainEvery {
@@ -287,26 +284,6 @@ func (s *Source) persist(ctx context.Context, what string, try func() error) err
 // errPermanent is wrapped by errors of ours that no other try can mend.
 var errPermanent = errors.New("cannot be mended by another try")
 
-// isDataError: the statement fails for these arguments and will again: a data
-// exception, a subquery with several rows, an error raised by a function.
-// https://www.postgresql.org/docs/current/errcodes-appendix.html
-func isDataError(err error) bool {
-	pg, ok := errors.AsType[*pgconn.PgError](err)
-	if !ok || len(pg.Code) != 5 {
-		return false
-	}
-	return pg.Code[:2] == "22" || pg.Code[:2] == "21" || pg.Code[:2] == "P0"
-}
-
-// isTimeout: the server or the network took too long.
-func isTimeout(err error) bool {
-	if pg, ok := errors.AsType[*pgconn.PgError](err); ok {
-		return pg.Code == "57014" // query_canceled, by statement_timeout
-	}
-	var timeout interface{ Timeout() bool }
-	return errors.As(err, &timeout) && timeout.Timeout()
-}
-
 // withoutData keeps of a server's error what holds no row data: messages of
 // data errors quote values.
 func withoutData(err error) error {
@@ -314,7 +291,7 @@ func withoutData(err error) error {
 	if !ok {
 		return err
 	}
-	if isDataError(err) {
+	if cdc.FaultOf(err) == cdc.FaultValue {
 		return fmt.Errorf("the server refuses a value (SQLSTATE %s)", pg.Code)
 	}
 	return fmt.Errorf("%s (SQLSTATE %s)", pg.Message, pg.Code)

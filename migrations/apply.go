@@ -11,9 +11,10 @@ import (
 	"slices"
 
 	"github.com/jackc/pgx/v5"
-	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/stdlib"
 	"github.com/pressly/goose/v3"
+
+	"gancho/cdc"
 )
 
 //go:embed gancho/*.sql
@@ -96,15 +97,11 @@ func Pending(ctx context.Context, dsn string) ([]string, error) {
 func open(dsn string) (*sql.DB, error) {
 	config, err := pgx.ParseConfig(dsn)
 	if err != nil {
-		return nil, fmt.Errorf("read state.dsn: %w", err)
+		return nil, fmt.Errorf("read state.dsn: %w", cdc.ErrDSN)
 	}
-	for name, value := range map[string]string{
-		"client_encoding": "UTF8", "timezone": "UTC", "application_name": "gancho-migrate",
-		"statement_timeout": "0", "lock_timeout": "0", "idle_in_transaction_session_timeout": "0",
-		"client_min_messages": "warning", "search_path": "",
-	} {
-		config.RuntimeParams[name] = value
-	}
+	cdc.PinSession(&config.Config, map[string]string{
+		"application_name": "gancho-migrate", "statement_timeout": "0", "lock_timeout": "0", "idle_in_transaction_session_timeout": "0",
+	})
 	db := stdlib.OpenDB(*config)
 	db.SetMaxOpenConns(1)
 	return db, nil
@@ -126,9 +123,8 @@ func prepare(ctx context.Context, db *sql.DB) error {
 	}
 	if !exists {
 		_, err := db.ExecContext(ctx, `create schema gancho`)
-		var refused *pgconn.PgError
 		switch {
-		case errors.As(err, &refused) && refused.Code == "42501": // insufficient_privilege
+		case cdc.FaultOf(err) == cdc.FaultDenied:
 			return fmt.Errorf("create the schema gancho: %w; run CREATE SCHEMA gancho AUTHORIZATION <the role of state.dsn> as a superuser, or grant it CREATE on the database", err)
 		case err != nil:
 			return fmt.Errorf("create the schema gancho: %w", err)

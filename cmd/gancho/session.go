@@ -132,7 +132,7 @@ func (s *session) slot(ctx context.Context) (control.Slot, error) {
 		return control.Slot{}, fmt.Errorf("connect to the source: %w", err)
 	}
 	defer func() { _ = conn.Close(context.WithoutCancel(ctx)) }()
-	lag, err := cdc.Lag(ctx, conn, s.config.Source.Slot)
+	lag, err := cdc.ReadSlot(ctx, conn, s.config.Source.Slot)
 	if err != nil {
 		return control.Slot{}, fmt.Errorf("%w; gancho run --create makes it", err)
 	}

@@ -182,7 +182,11 @@ func (b *bridge) watchEndpoints(ctx context.Context) error {
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error {
 		for ctx.Err() == nil {
-			if err := b.store.Watch(ctx, func() { signal(changed) }); err != nil {
+			if err := b.store.Watch(ctx, func(topic state.Topic) {
+				if topic == state.TopicEndpoints {
+					signal(changed)
+				}
+			}); err != nil {
 				b.stateComplaint.about(err)
 			}
 			_ = pause(ctx, retryStateMax) // its error is the context's

@@ -159,11 +159,11 @@ func (m *metrics) attempt(a delivery.Attempt) {
 	}
 }
 
-func (b *bridge) slotStats(ctx context.Context) (cdc.SlotStats, error) {
+func (b *bridge) slotStats(ctx context.Context) (cdc.Slot, error) {
 	conn, err := cdc.Connect(ctx, b.Source.DSN)
 	if err != nil {
-		return cdc.SlotStats{}, err
+		return cdc.Slot{}, err
 	}
 	defer func() { _ = conn.Close(context.WithoutCancel(ctx)) }()
-	return cdc.Lag(ctx, conn, b.Source.Slot)
+	return cdc.ReadSlot(ctx, conn, b.Source.Slot)
 }

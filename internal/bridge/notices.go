@@ -107,7 +107,7 @@ const lagAgain = time.Hour
 
 // announceLag tells subscribers that the source holds WAL for the slot. Only
 // the monitor calls it.
-func (b *bridge) announceLag(ctx context.Context, lag cdc.SlotStats) {
+func (b *bridge) announceLag(ctx context.Context, lag cdc.Slot) {
 	urgent := lag.WALStatus == "unreserved" || lag.WALStatus == "lost"
 	if lag.HeldBytes <= b.LagWarning && !urgent || time.Since(b.lagAnnounced) < lagAgain {
 		return

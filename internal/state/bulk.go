@@ -2,13 +2,13 @@ package state
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"strings"
 	"time"
 
 	"github.com/jackc/pgx/v5"
-	"github.com/jackc/pgx/v5/pgconn"
+
+	"gancho/cdc"
 )
 
 // copyIn writes n rows to a table by COPY, leaving out those that are there. A
@@ -25,8 +25,8 @@ func (s *Store) copyIn(ctx context.Context, name, columns string, days []time.Ti
 			return fmt.Errorf("%s: %w", what, explain(err))
 		}
 		err := s.write(ctx, what, func(tx pgx.Tx) error { return copyOnce(ctx, tx, name, columns, n, row) })
-		// A process that maintains may drop an old day between the two.
-		if try == maxCopies || !lacksPartition(err) {
+		// Maintain, in another process, may drop an old day between the two.
+		if try == maxCopies || cdc.SQLState(err) != cdc.CodeCheckViolation {
 			return err
 		}
 	}
@@ -49,9 +49,3 @@ func copyOnce(ctx context.Context, tx pgx.Tx, name, columns string, n int, row f
 	return err
 }
 
-// lacksPartition reports whether a row was refused because its day has no
-// partition; PostgreSQL counts that as a check_violation.
-func lacksPartition(err error) bool {
-	var reply *pgconn.PgError
-	return errors.As(err, &reply) && reply.Code == "23514"
-}

@@ -17,7 +17,7 @@ import (
 // *KeyErrors they are all there, too; those that could not be decrypted have no
 // Document and no Secrets.
 func (s *Store) Endpoints(ctx context.Context) ([]Endpoint, error) {
-	ctx, cancel := context.WithTimeout(ctx, connectTimeout)
+	ctx, cancel := context.WithTimeout(ctx, askTimeout)
 	defer cancel()
 	rows, err := s.readEndpoints(ctx, s.pool, "")
 	if err != nil {
@@ -68,7 +68,7 @@ func (s *Store) AddEndpoint(ctx context.Context, actor string, e Endpoint, secre
 		}
 		_, err := tx.Exec(ctx, `insert into gancho.endpoints (id, name, tenants, state, sealed, public) values ($1, $2, $3, $4, $5, $6::text::json)`,
 			id, s.text.encode(e.Name), s.text.encodeAll(e.Tenants), e.State.String(), s.keys.seal(settingsPlace(id), e.Document), string(asciiJSON(e.Public)))
-		if taken(err) {
+		if isTaken(err) {
 			return fmt.Errorf("%w: there is an endpoint of this name", ErrConflict)
 		}
 		if err != nil {

@@ -222,8 +222,9 @@ func TestRekeyBesideAChange(t *testing.T) {
 		rekeyed <- err
 	}()
 	const waiting = `select count(*) from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'`
-	for query[int](t, dsn, waiting) == 0 {
-		pause()
+	observer := connect(t, dsn)
+	for waits := 0; waits == 0; { // the server has no event for it
+		check(t, observer.QueryRow(ctx, waiting).Scan(&waits))
 	}
 	if _, err := tx.Exec(ctx, `update gancho.endpoints set state = 'paused' where name = 'crm'`); err != nil {
 		t.Errorf("the change: %v", err)

@@ -2,22 +2,9 @@ package state
 
 import (
 	"encoding/json"
-	"errors"
 	"time"
 
 	"gancho/delivery"
-)
-
-// Errors that the caller acts on.
-var (
-	// ErrNotFound: there is no such row, or not for this tenant.
-	ErrNotFound = errors.New("not found")
-	// ErrConflict: the name is taken, or the row has changed since it was read.
-	ErrConflict = errors.New("it has been changed or taken by somebody else")
-	// ErrSchema: the schema gancho is missing or older than this program.
-	ErrSchema = errors.New("the schema gancho is missing or out of date; run gancho migrate")
-	// ErrUnreachable: the database cannot be reached. Try again.
-	ErrUnreachable = errors.New("the state database is unreachable")
 )
 
 // Endpoint is an endpoint as it is stored.

@@ -10,12 +10,14 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/rs/zerolog"
 
+	"gancho/cdc"
 	"gancho/migrations"
 )
 
 const (
 	applicationName = "gancho-state"
-	connectTimeout  = 10 * time.Second
+	// askTimeout bounds what everything waits for: reading the endpoints.
+	askTimeout = 10 * time.Second
 	// patience is longer than the server works on anything (statement_timeout): a
 	// connection that is silent for so long is dead, though nobody has said so, as
 	// after the failover of a host. TCP would find out after a quarter of an hour.
@@ -93,7 +95,7 @@ func (s *Store) begin(ctx context.Context) error {
 // Close closes the connections, when they are idle.
 func (s *Store) Close() { s.pool.Close() }
 
-// KeyIDs are the ids of the keys, the one that encrypts first; none without keys.
+// KeyIDs are the ids of the keys, the one that encrypts first; nil without keys.
 func (s *Store) KeyIDs() []string {
 	if s.keys == nil {
 		return nil
@@ -101,38 +103,17 @@ func (s *Store) KeyIDs() []string {
 	return s.keys.IDs()
 }
 
-// Ping reports whether the database answers: ErrUnreachable.
-func (s *Store) Ping(ctx context.Context) error {
-	if err := s.pool.Ping(ctx); err != nil {
-		return fmt.Errorf("ask the state database: %w", explain(err))
-	}
-	return nil
-}
-
 // poolConfig pins everything that a role's or database's own settings could
 // change under us.
 func poolConfig(dsn string) (*pgxpool.Config, error) {
 	config, err := pgxpool.ParseConfig(dsn)
 	if err != nil {
-		// Its text may quote the connection string.
-		return nil, errors.New("read state.dsn: this is not a PostgreSQL connection string")
+		return nil, fmt.Errorf("read state.dsn: %w", cdc.ErrDSN)
 	}
 	config.MaxConns = maxConnections
 	config.MaxConnIdleTime = 5 * time.Minute
-	config.ConnConfig.ConnectTimeout = connectTimeout
-	for name, value := range sessionSettings() {
-		config.ConnConfig.RuntimeParams[name] = value
-	}
-	return config, nil
-}
-
-func sessionSettings() map[string]string {
-	return map[string]string{
+	cdc.PinSession(&config.ConnConfig.Config, map[string]string{
 		"application_name":                    applicationName,
-		"client_encoding":                     "UTF8",
-		"timezone":                            "UTC",
-		"search_path":                         "",
-		"client_min_messages":                 "warning",
 		"statement_timeout":                   "60s",
 		"lock_timeout":                        "10s",
 		"idle_in_transaction_session_timeout": "60s",
@@ -140,7 +121,8 @@ func sessionSettings() map[string]string {
 		"default_transaction_read_only":       "off",
 		// Filters differ from call to call: a plan for all of them fits none.
 		"plan_cache_mode": "force_custom_plan",
-	}
+	})
+	return config, nil
 }
 
 // write runs f in a transaction and says, in its error, what was to be done.

@@ -224,7 +224,7 @@ func TestServerGoesAway(t *testing.T) {
 	dsn := server.DSN("postgres")
 	must[[]string](t)(migrations.Apply(t.Context(), dsn))
 	s := open(t, dsn, keys(t, "a"))
-	check(t, s.Ping(t.Context()))
+	must[[]state.Endpoint](t)(s.Endpoints(t.Context()))
 
 	server.Stop("immediate")
 	if err := s.WriteAttempts(t.Context(), []state.Attempt{attempt("crm", 1)}); !errors.Is(err, state.ErrUnreachable) {

@@ -45,7 +45,7 @@ func (s *Store) CreateToken(ctx context.Context, actor string, t Token) (Token, 
 	err := s.write(ctx, fmt.Sprintf("create token %q", t.Name), func(tx pgx.Tx) error {
 		err := tx.QueryRow(ctx, `insert into gancho.tokens (name, sha256, role, tenant, created_by, expires) values ($1, $2, $3, $4, $5, $6) returning id, created`,
 			s.text.encode(t.Name), hash[:], string(t.Role), s.text.encode(t.Tenant), s.text.encode(actor), moment(t.Expires)).Scan(&t.ID, &t.Created)
-		if taken(err) {
+		if isTaken(err) {
 			return fmt.Errorf("%w: there is a token of this name", ErrConflict)
 		}
 		if err != nil {

@@ -3,167 +3,173 @@ package state
 import (
 	"context"
 	"errors"
+	"fmt"
 	"time"
 
 	"github.com/jackc/pgx/v5"
+
+	"gancho/internal/retry"
+)
+
+// Topic is what a change of the state is about.
+type Topic string
+
+// The topics; their texts are the payloads of notifications.
+const (
+	// TopicEndpoints: Endpoints may give another answer.
+	TopicEndpoints Topic = "revision"
+	// TopicJobs: ClaimJob may find a job.
+	TopicJobs Topic = "jobs"
+	// TopicDrops: Drops may give another answer.
+	TopicDrops Topic = "drops"
 )
 
 const (
-	channel = "gancho_endpoints"
-	// pollInterval is how long a change may stay unknown while the database's
-	// notifications come, deafInterval while they do not.
-	pollInterval = time.Second
-	deafInterval = 250 * time.Millisecond
-	// maxPause is between two attempts to connect for notifications.
-	maxPause = 5 * time.Second
+	channel = "gancho"
+	// slowPoll is how long a change may stay unknown when its notification is
+	// lost, pollWithout how long where notifications do not come.
+	slowPoll    = 30 * time.Second
+	pollWithout = time.Second
 )
 
-// Watch calls changed whenever Endpoints or Drops may give another answer:
-// at the start, when somebody has changed something (within milliseconds by
-// LISTEN, within a second by polling when that fails), and when a secret expires.
-// It returns when ctx ends, or with the error of a schema that is not
-// this program's; a database that is away is waited for.
-func (s *Store) Watch(ctx context.Context, changed func()) error {
-	ctx, stop := context.WithCancel(ctx)
-	w := &watch{store: s, heard: make(chan struct{}, 1), hears: make(chan bool, 1)}
-	ended := make(chan struct{})
-	go func() {
-		defer close(ended)
-		w.listen(ctx)
-	}()
-	defer func() {
-		stop()
-		<-ended
-	}()
-	return w.poll(ctx, changed)
+// Watch calls changed with each topic at the start, and from then on when
+// something of it may have changed: at a notification (triggers send them,
+// within milliseconds of the commit), after a lost connection, when a secret
+// expires (TopicEndpoints), and when a worker's lease of a job runs out
+// (TopicJobs). A statement every 30 seconds finds what was not notified; where
+// a pooler keeps notifications away, one each second does.
+//
+// changed is called from Watch's goroutine and delays the next topic. Watch
+// keeps one connection of its own. It returns nil when ctx ends, or the error of
+// a schema that is not this program's; for an unreachable database it waits.
+func (s *Store) Watch(ctx context.Context, changed func(Topic)) error {
+	w := &watch{store: s, changed: changed}
+	backoff := retry.Backoff{Min: 100 * time.Millisecond, Max: 5 * time.Second}
+	for failures := 1; ; failures++ {
+		began := time.Now()
+		err := w.listen(ctx)
+		switch {
+		case ctx.Err() != nil:
+			return nil
+		case !errors.Is(err, ErrUnreachable):
+			return err
+		case time.Since(began) > backoff.Max:
+			failures = 1
+		}
+		if failures == 1 {
+			s.logger.Warn().Err(err).Msg("changes of endpoints, jobs and drops are not seen while the state database is unreachable; connecting again")
+		}
+		if retry.Wait(ctx, backoff.Delay(failures)) != nil {
+			return nil
+		}
+	}
 }
 
-// watch joins the connection that listens with the poll behind it.
+// watch is the state of a Watch between its connections.
 type watch struct {
-	store *Store
-	heard chan struct{} // something has been notified
-	hears chan bool     // whether notifications come
+	store   *Store
+	changed func(Topic)
+	known   revision
 }
 
-// revision is what is compared: if it is the same, so are the endpoints.
+// revision is what is compared: while it is the same, so are the endpoints.
 type revision struct {
 	n       int64
 	expired int64 // secrets that no longer sign
 }
 
-// poll reads the revision at every notification, at every interval, and when
-// the next secret expires.
-func (w *watch) poll(ctx context.Context, changed func()) error {
-	known, interval, away := revision{}, deafInterval, false
-	for ctx.Err() == nil {
-		now, next, err := w.store.revision(ctx)
-		wait := interval
-		switch {
-		case err == nil && next > 0:
-			wait = min(wait, next)
-		case err != nil && !errors.Is(err, ErrUnreachable) && ctx.Err() == nil:
-			return err
-		case err != nil && !away && ctx.Err() == nil:
-			w.store.logger.Warn().Err(err).Msg("changes of endpoints are not seen while the state database is away")
-		}
-		if away = err != nil; !away && now != known {
-			known = now
-			changed()
-		}
-		timer := time.NewTimer(wait)
-		select {
-		case <-ctx.Done():
-		case <-timer.C:
-		case <-w.heard:
-		case ok := <-w.hears:
-			interval = deafInterval
-			if ok {
-				interval = pollInterval
-			}
-		}
-		timer.Stop()
-	}
-	return nil
-}
-
-// revision returns the present one and how long until a secret expires; 0: none does.
-func (s *Store) revision(ctx context.Context) (r revision, next time.Duration, err error) {
-	ctx, cancel := context.WithTimeout(ctx, connectTimeout)
-	defer cancel()
-	var micros *int64
-	err = s.pool.QueryRow(ctx, `select n,
-			(select count(*) from gancho.secrets where expires <= now()),
-			(select 1 + (extract(epoch from min(expires) - now()) * 1000000)::bigint from gancho.secrets where expires > now())
-		from gancho.revision`).Scan(&r.n, &r.expired, &micros)
-	if micros != nil {
-		next = time.Duration(*micros) * time.Microsecond
-	}
-	return r, next, explain(err)
-}
-
-// listen waits for notifications on a connection of its own, and for a new one
-// when that is gone, until ctx ends.
-func (w *watch) listen(ctx context.Context) {
-	pause := deafInterval
-	for ctx.Err() == nil {
-		began := time.Now()
-		err := w.listenOnce(ctx)
-		if ctx.Err() != nil {
-			return
-		}
-		w.tell(false)
-		w.store.logger.Debug().Err(err).Msg("listening for changes of endpoints again")
-		if time.Since(began) > maxPause {
-			pause = deafInterval
-		}
-		timer := time.NewTimer(pause)
-		select {
-		case <-ctx.Done():
-		case <-timer.C:
-		}
-		timer.Stop()
-		pause = min(2*pause, maxPause)
-	}
-}
-
-// listenOnce returns when the connection is lost.
-func (w *watch) listenOnce(ctx context.Context) error {
+// listen watches on a connection of its own until it is lost.
+func (w *watch) listen(ctx context.Context) error {
 	config := w.store.pool.Config().ConnConfig
 	config.RuntimeParams["application_name"] = applicationName + "-watch"
 	conn, err := pgx.ConnectConfig(ctx, config)
 	if err != nil {
-		return err
+		return fmt.Errorf("watch the state database: %w", explain(err))
 	}
 	defer func() {
-		closing, cancel := context.WithTimeout(context.WithoutCancel(ctx), connectTimeout)
+		closing, cancel := context.WithTimeout(context.WithoutCancel(ctx), askTimeout)
 		defer cancel()
 		_ = conn.Close(closing)
 	}()
-	if _, err := conn.Exec(ctx, "listen "+channel); err != nil {
-		return err
+	var pid uint32
+	if _, err = conn.Exec(ctx, "listen "+channel); err == nil {
+		err = conn.QueryRow(ctx, "select pg_backend_pid()").Scan(&pid)
 	}
-	w.tell(true)
-	w.wake() // for what was notified before
+	if err != nil {
+		return fmt.Errorf("watch the state database: %w", explain(err))
+	}
+	poll := slowPoll
+	if pid != conn.PgConn().PID() {
+		// A pooler stands between, and gives the server's process that listens to
+		// others as well.
+		poll = pollWithout
+	}
+	// What was notified before the connection listened is unknown.
+	w.changed(TopicJobs)
+	w.changed(TopicDrops)
 	for {
-		if _, err := conn.WaitForNotification(ctx); err != nil {
+		next, err := w.compare(ctx, conn)
+		if err != nil {
 			return err
 		}
-		w.wake()
+		if err := w.wait(ctx, conn, min(poll, next)); err != nil {
+			return fmt.Errorf("watch the state database: %w", explain(err))
+		}
+		if poll == pollWithout {
+			w.changed(TopicJobs)
+			w.changed(TopicDrops)
+		}
 	}
 }
 
-// tell replaces what poll has not yet taken.
-func (w *watch) tell(hears bool) {
-	select {
-	case <-w.hears:
-	default:
+// wait passes notifications on until one is of the revision, or for d.
+func (w *watch) wait(ctx context.Context, conn *pgx.Conn, d time.Duration) error {
+	waiting, cancel := context.WithTimeout(ctx, d)
+	defer cancel()
+	for {
+		n, err := conn.WaitForNotification(waiting)
+		switch {
+		case err == nil && Topic(n.Payload) == TopicEndpoints:
+			return nil
+		case err == nil:
+			w.changed(Topic(n.Payload))
+		case waiting.Err() != nil && !conn.IsClosed():
+			return ctx.Err() // nil: it was only time
+		default:
+			return err
+		}
 	}
-	w.hears <- hears
 }
 
-func (w *watch) wake() {
-	select {
-	case w.heard <- struct{}{}:
-	default:
+// compare reads the revision and reports a change. It returns how long until
+// time itself changes something.
+func (w *watch) compare(ctx context.Context, conn *pgx.Conn) (next time.Duration, err error) {
+	ctx, cancel := context.WithTimeout(ctx, askTimeout)
+	defer cancel()
+	var now revision
+	var overdue bool
+	var secret, lease *int64 // microseconds
+	err = conn.QueryRow(ctx, `select n, (select count(*) from gancho.secrets where expires <= now()),
+			(select 1 + (extract(epoch from min(expires) - now()) * 1000000)::bigint from gancho.secrets where expires > now()),
+			j.overdue, j.next
+		from gancho.revision, (select coalesce(min(leased) < now(), false) as overdue,
+			1 + (extract(epoch from min(leased) filter (where leased >= now()) - now()) * 1000000)::bigint as next
+			from gancho.jobs where state = 'running') j`).Scan(&now.n, &now.expired, &secret, &overdue, &lease)
+	if err != nil {
+		return 0, fmt.Errorf("read the revision of the state: %w", explain(err))
 	}
+	if now != w.known {
+		w.known = now
+		w.changed(TopicEndpoints)
+	}
+	if overdue {
+		w.changed(TopicJobs)
+	}
+	next = slowPoll
+	for _, micros := range []*int64{secret, lease} {
+		if micros != nil {
+			next = min(next, time.Duration(*micros)*time.Microsecond)
+		}
+	}
+	return next, nil
 }

@@ -2,10 +2,15 @@ package state_test
 
 import (
 	"context"
+	"encoding/binary"
 	"errors"
+	"io"
+	"net"
+	"strconv"
 	"testing"
 	"time"
 
+	"github.com/jackc/pgx/v5"
 	"go.uber.org/goleak"
 
 	"gancho/delivery"
@@ -14,123 +19,116 @@ import (
 	"gancho/migrations"
 )
 
+// patience is how long a test waits for what must happen. It is shorter than
+// the slow poll, which therefore does not find what a notification should bring.
+const patience = 25 * time.Second
+
 // watcher runs a watch until the test ends.
 type watcher struct {
-	t       *testing.T
-	changes chan time.Time
+	t      *testing.T
+	topics map[state.Topic]chan struct{}
 }
 
+// watch returns when the watch listens.
 func watch(t *testing.T, s *state.Store) *watcher {
 	t.Helper()
-	w := &watcher{t, make(chan time.Time, 100)}
+	w := &watcher{t, map[state.Topic]chan struct{}{}}
+	for _, topic := range []state.Topic{state.TopicEndpoints, state.TopicJobs, state.TopicDrops} {
+		w.topics[topic] = make(chan struct{}, 100)
+	}
 	ctx, stop := context.WithCancel(t.Context())
 	ended := make(chan error, 1)
-	go func() { ended <- s.Watch(ctx, func() { w.changes <- time.Now() }) }()
+	go func() { ended <- s.Watch(ctx, func(topic state.Topic) { w.topics[topic] <- struct{}{} }) }()
 	t.Cleanup(func() {
 		stop()
 		if err := <-ended; err != nil {
 			t.Errorf("watch: %v", err)
 		}
 	})
-	w.within(10 * time.Second) // at the start
+	w.begins()
+	w.sees(state.TopicEndpoints)
 	return w
 }
 
-// within waits for the next change and returns how long it took.
-func (w *watcher) within(limit time.Duration) time.Duration {
+// begins waits for a connection that listens, which tells of jobs and drops.
+func (w *watcher) begins() {
 	w.t.Helper()
-	began := time.Now()
-	timeout := time.NewTimer(30 * time.Second)
+	w.sees(state.TopicJobs)
+	w.sees(state.TopicDrops)
+}
+
+func (w *watcher) sees(topic state.Topic) {
+	w.t.Helper()
+	timeout := time.NewTimer(patience)
 	defer timeout.Stop()
 	select {
-	case at := <-w.changes:
-		took := max(at.Sub(began), 0)
-		if took > limit {
-			w.t.Errorf("the change was seen after %v, want %v", took, limit)
-		}
-		return took
+	case <-w.topics[topic]:
 	case <-timeout.C:
-		w.t.Fatal("the change was not seen")
-		return 0
+		w.t.Fatalf("a change of topic %s was not seen", topic)
 	}
 }
 
-// listening waits until the watch's own connection listens.
-func listening(t *testing.T, dsn string) int {
-	t.Helper()
-	conn := connect(t, dsn)
-	for range 2000 {
-		var pid int
-		check(t, conn.QueryRow(t.Context(), `select coalesce(max(pid), 0) from pg_stat_activity where datname = current_database()
-			and application_name = 'gancho-state-watch' and query ilike 'listen%' and state = 'idle'`).Scan(&pid))
-		if pid != 0 {
-			return pid
+// sawAll reports what was told of and not waited for.
+func (w *watcher) sawAll() {
+	w.t.Helper()
+	for topic, c := range w.topics {
+		if len(c) > 0 {
+			w.t.Errorf("%d changes of topic %s were told of that nobody made", len(c), topic)
 		}
-		pause() // the server tells nobody who listens
 	}
-	t.Fatal("nobody listens")
-	return 0
 }
 
-func pause() { <-time.After(5 * time.Millisecond) }
+const killWatch = `select count(pg_terminate_backend(pid)) from pg_stat_activity where datname = current_database() and application_name = 'gancho-state-watch'`
 
 func TestWatch(t *testing.T) {
 	t.Parallel()
-	s, dsn := newStore(t)
+	s, _ := newStore(t)
 	w := watch(t, s)
-	listening(t, dsn)
-	changes := []struct {
-		name string
-		do   func() error
+	for _, change := range []struct {
+		name  string
+		topic state.Topic
+		do    func() error
 	}{
-		{"add", func() error { return second2(s.AddEndpoint(t.Context(), "cli:ana", endpoint("crm"), nil)) }},
-		{"pause", func() error { return second2(s.SetEndpointState(t.Context(), "cli:ana", "crm", delivery.Paused)) }},
-		{"rotate", func() error {
+		{"add", state.TopicEndpoints, func() error { return second2(s.AddEndpoint(t.Context(), "cli:ana", endpoint("crm"), nil)) }},
+		{"pause", state.TopicEndpoints, func() error { return second2(s.SetEndpointState(t.Context(), "cli:ana", "crm", delivery.Paused)) }},
+		{"rotate", state.TopicEndpoints, func() error {
 			return second2(s.RotateSecret(t.Context(), "cli:ana", "crm", delivery.GenerateSecret(), 0))
 		}},
-		{"remove", func() error { return s.RemoveEndpoint(t.Context(), "cli:ana", "crm", true) }},
+		{"remove", state.TopicEndpoints, func() error { return s.RemoveEndpoint(t.Context(), "cli:ana", "crm", false) }},
+		{"drop", state.TopicDrops, func() error { return s.DropQueue(t.Context(), "cli:ana", "crm") }},
+		{"resend", state.TopicJobs, func() error {
+			return second2(s.CreateJob(t.Context(), "cli:ana", state.Job{Kind: state.Resend, Endpoint: "crm"}))
+		}},
+		{"give back", state.TopicJobs, func() error {
+			job, err := s.ClaimJob(t.Context(), "worker", time.Hour)
+			if err != nil {
+				return err
+			}
+			return s.FinishJob(t.Context(), job, state.Queued, "")
+		}},
+	} {
+		if err := change.do(); err != nil {
+			t.Fatalf("%s: %v", change.name, err)
+		}
+		w.sees(change.topic)
 	}
-	for _, c := range changes {
-		check(t, c.do())
-		t.Logf("%s: seen after %v", c.name, w.within(500*time.Millisecond))
-	}
-	select {
-	case <-w.changes:
-		t.Error("a change was told of twice")
-	default:
-	}
+	w.sawAll()
 }
 
-// TestWatchWithoutNotifications kills the listening connection again and
-// again: the poll sees the changes within a second.
-func TestWatchWithoutNotifications(t *testing.T) {
+// TestWatchReconnects kills the watch's connection before each change: the
+// next connection sees it.
+func TestWatchReconnects(t *testing.T) {
 	t.Parallel()
 	s, dsn := newStore(t)
-	w := watch(t, s)
-	listening(t, dsn)
-	ctx, stop := context.WithCancel(t.Context())
-	killer := connect(t, dsn)
-	killed, ended := make(chan struct{}), make(chan struct{})
-	go func() {
-		defer close(ended)
-		for n := 0; ctx.Err() == nil; pause() {
-			var hits int
-			err := killer.QueryRow(ctx, `select count(pg_terminate_backend(pid)) from pg_stat_activity where datname = current_database() and application_name = 'gancho-state-watch'`).Scan(&hits)
-			if err == nil && n == 0 && hits > 0 {
-				close(killed)
-				n = hits
-			}
-		}
-	}()
-	<-killed
 	must[state.Endpoint](t)(s.AddEndpoint(t.Context(), "cli:ana", endpoint("crm"), nil))
-	t.Logf("seen after %v", w.within(time.Second))
+	w := watch(t, s)
 	for _, to := range []delivery.State{delivery.Paused, delivery.Active, delivery.Inactive} {
+		same(t, "connections that were killed", 1, query[int](t, dsn, killWatch))
 		must[state.Endpoint](t)(s.SetEndpointState(t.Context(), "cli:ana", "crm", to))
-		t.Logf("seen after %v", w.within(time.Second))
+		w.begins()
+		w.sees(state.TopicEndpoints)
 	}
-	stop()
-	<-ended
+	w.sawAll()
 }
 
 // TestWatchExpiry: nobody changes anything, and yet a secret ends.
@@ -140,12 +138,12 @@ func TestWatchExpiry(t *testing.T) {
 	old, next := delivery.GenerateSecret(), delivery.GenerateSecret()
 	must[state.Endpoint](t)(s.AddEndpoint(t.Context(), "cli:ana", endpoint("crm"), []delivery.Secret{old}))
 	w := watch(t, s)
-	e := must[state.Endpoint](t)(s.RotateSecret(t.Context(), "cli:ana", "crm", next, 1500*time.Millisecond))
-	w.within(time.Second)
+	e := must[state.Endpoint](t)(s.RotateSecret(t.Context(), "cli:ana", "crm", next, time.Second))
+	w.sees(state.TopicEndpoints)
 	same(t, "secrets during the overlap", 2, len(e.Secrets))
-	w.within(2 * time.Second)
-	if late := time.Since(e.Secrets[1].Expires); late > time.Second || late < 0 {
-		t.Errorf("told %v after the secret expired", late)
+	w.sees(state.TopicEndpoints)
+	if late := time.Since(e.Secrets[1].Expires); late < 0 {
+		t.Errorf("told %v before the secret expired", -late)
 	}
 	e = must[state.Endpoint](t)(s.Endpoint(t.Context(), "crm"))
 	if len(e.Secrets) != 1 || !e.Secrets[0].Secret.Equal(next) {
@@ -153,7 +151,20 @@ func TestWatchExpiry(t *testing.T) {
 	}
 }
 
-// TestWatchOverRestart: changes made after the server was away are seen, and
+// TestWatchLease: a worker dies, and its job waits for another one.
+func TestWatchLease(t *testing.T) {
+	t.Parallel()
+	s, _ := newStore(t)
+	must[state.Job](t)(s.CreateJob(t.Context(), "cli:ana", state.Job{Kind: state.Resend, Endpoint: "crm"}))
+	must[*state.Job](t)(s.ClaimJob(t.Context(), "dead", time.Second))
+	w := watch(t, s)
+	w.sees(state.TopicJobs)
+	if job := must[*state.Job](t)(s.ClaimJob(t.Context(), "alive", time.Hour)); job == nil {
+		t.Error("told of a job that is not to be had")
+	}
+}
+
+// TestWatchOverRestart: changes made after the server was unreachable are seen, and
 // nothing is told when nothing has changed.
 func TestWatchOverRestart(t *testing.T) {
 	t.Parallel()
@@ -164,19 +175,79 @@ func TestWatchOverRestart(t *testing.T) {
 	must[[]string](t)(migrations.Apply(t.Context(), dsn))
 	s := open(t, dsn, keys(t, "a"))
 	w := watch(t, s)
-	listening(t, dsn)
 	server.Stop("immediate")
 	if _, err := s.Endpoints(t.Context()); !errors.Is(err, state.ErrUnreachable) {
 		t.Fatalf("the server is still there: %v", err)
 	}
 	check(t, server.Start())
+	w.begins()
 	must[state.Endpoint](t)(s.AddEndpoint(t.Context(), "cli:ana", endpoint("crm"), nil))
-	w.within(2 * time.Second)
-	listening(t, dsn)
-	select {
-	case <-w.changes:
-		t.Error("a change was told of that nobody made")
-	default:
+	w.sees(state.TopicEndpoints)
+	w.sawAll()
+}
+
+// TestWatchThroughPooler: a pooler has process ids of its own, and passes no
+// notifications on.
+func TestWatchThroughPooler(t *testing.T) {
+	t.Parallel()
+	_, dsn := newStore(t)
+	s := open(t, pooled(t, dsn), keys(t, "a"))
+	w := watch(t, s)
+	must[state.Endpoint](t)(s.AddEndpoint(t.Context(), "cli:ana", endpoint("crm"), nil))
+	w.sees(state.TopicEndpoints)
+	must[state.Job](t)(s.CreateJob(t.Context(), "cli:ana", state.Job{Kind: state.Resend, Endpoint: "crm"}))
+	w.sees(state.TopicJobs)
+}
+
+// pooled returns a DSN through something that behaves to its clients as
+// pgbouncer does in transaction mode.
+func pooled(t *testing.T, dsn string) string {
+	t.Helper()
+	config := must[*pgx.ConnConfig](t)(pgx.ParseConfig(dsn))
+	address := net.JoinHostPort(config.Host, strconv.Itoa(int(config.Port)))
+	listener := must[net.Listener](t)(new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0"))
+	t.Cleanup(func() { _ = listener.Close() })
+	go func() {
+		for {
+			client, err := listener.Accept()
+			if err != nil {
+				return
+			}
+			server, err := net.Dial("tcp", address)
+			if err != nil {
+				_ = client.Close()
+				return
+			}
+			go func() { _, _ = io.Copy(server, client); _ = server.Close() }()
+			go func() { passAnswers(client, server); _ = client.Close() }()
+		}
+	}()
+	_, port, err := net.SplitHostPort(listener.Addr().String())
+	check(t, err)
+	return dsn + "&host=127.0.0.1&sslmode=disable&port=" + port
+}
+
+// passAnswers copies a server's messages, without notifications and with
+// another process id.
+func passAnswers(client io.Writer, server io.Reader) {
+	for {
+		header := make([]byte, 5)
+		if _, err := io.ReadFull(server, header); err != nil {
+			return
+		}
+		body := make([]byte, binary.BigEndian.Uint32(header[1:])-4)
+		if _, err := io.ReadFull(server, body); err != nil {
+			return
+		}
+		switch header[0] {
+		case 'A':
+			continue
+		case 'K':
+			body[3]++
+		}
+		if _, err := client.Write(append(header, body...)); err != nil {
+			return
+		}
 	}
 }
 
@@ -187,7 +258,7 @@ func TestWatchEnds(t *testing.T) {
 	s, err := state.Open(t.Context(), state.Options{DSN: dsn, Keyring: keys(t, "a")})
 	check(t, err)
 	ctx, stop := context.WithCancel(t.Context())
-	if err := s.Watch(ctx, stop); err != nil {
+	if err := s.Watch(ctx, func(state.Topic) { stop() }); err != nil {
 		t.Error(err)
 	}
 	s.Close()
