@@ -91,7 +91,7 @@ func TestFaultsOfAServer(t *testing.T) {
 		"select no_such()":      cdc.FaultSchema,
 		"select no_such.f()":    cdc.FaultSchema,
 		"set statement_timeout = '1ms'; select pg_sleep(60)": cdc.FaultTimeout,
-		"set lock_timeout = '1ms'; select from locked":            cdc.FaultTransient,
+		"set lock_timeout = '1ms'; select from locked":       cdc.FaultTransient,
 		"set transaction_read_only = on; create table x ()":  cdc.FaultTransient,
 		"select pg_drop_replication_slot('no_such')":         cdc.FaultSchema,
 		"select pg_terminate_backend(pg_backend_pid())":      cdc.FaultUnreachable,

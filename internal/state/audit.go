@@ -45,7 +45,8 @@ func scanChange(row pgx.CollectableRow) (Change, error) {
 	if err := row.Scan(&c.ID, &c.Time, &c.Actor, &c.Tenant, &c.Action, &c.Object, &before, &after); err != nil {
 		return c, err
 	}
-	c.Time, c.Actor, c.Tenant, c.Object = c.Time.UTC(), decode(c.Actor), decode(c.Tenant), decode(c.Object)
+	c.Time = c.Time.UTC()
+	decodeIn(&c.Actor, &c.Tenant, &c.Object)
 	if before != nil {
 		c.Before = json.RawMessage(*before)
 	}

@@ -48,4 +48,3 @@ func copyOnce(ctx context.Context, tx pgx.Tx, name, columns string, n int, row f
 	_, err = tx.Exec(ctx, fmt.Sprintf(`insert into %[1]s (%[2]s) select %[2]s from pg_temp.%[3]s on conflict do nothing`, name, columns, stage))
 	return err
 }
-

@@ -75,11 +75,7 @@ func scanDead(row pgx.CollectableRow) (DeadLetter, error) {
 		&d.Data, &d.Previous, &d.Unchanged, &d.Reason, &d.Attempts, &d.First, &d.Last, &d.Status, &d.Class, &d.Error, &answer)
 	d.Answer = string(answer)
 	d.Time, d.First, d.Last = d.Time.UTC(), d.First.UTC(), d.Last.UTC()
-	for _, text := range []*string{
-		&d.Endpoint, &d.Handle, &d.Message.ID, &d.Type, &d.Tenant, &d.Key, &d.Sequence, &d.Version, &d.Reason, &d.Class, &d.Error,
-	} {
-		*text = decode(*text)
-	}
+	decodeIn(&d.Endpoint, &d.Handle, &d.Message.ID, &d.Type, &d.Tenant, &d.Key, &d.Sequence, &d.Version, &d.Reason, &d.Class, &d.Error)
 	return d, err
 }
 
@@ -90,17 +86,16 @@ func (s *Store) CountDead(ctx context.Context, f Filter) (int64, error) {
 
 // CountDeadByEndpoint counts all dead letters of each endpoint that has any.
 func (s *Store) CountDeadByEndpoint(ctx context.Context) (map[string]int64, error) {
-	rows, err := s.pool.Query(ctx, `select endpoint, count(*) from gancho.dead_letters group by endpoint`)
-	if err != nil {
-		return nil, fmt.Errorf("count dead letters: %w", explain(err))
+	type count struct {
+		Endpoint string
+		N        int64
 	}
-	counts := map[string]int64{}
-	var endpoint string
-	var n int64
-	if _, err := pgx.ForEachRow(rows, []any{&endpoint, &n}, func() error { counts[decode(endpoint)] = n; return nil }); err != nil {
-		return nil, fmt.Errorf("count dead letters: %w", explain(err))
+	rows, err := collect(ctx, s, "count dead letters", `select endpoint, count(*) from gancho.dead_letters group by endpoint`, nil, pgx.RowToStructByPos[count])
+	counts := make(map[string]int64, len(rows))
+	for _, r := range rows {
+		counts[decode(r.Endpoint)] = r.N
 	}
-	return counts, nil
+	return counts, err
 }
 
 // DropDead deletes the dead letters that exist now and that a filter chooses,

@@ -55,8 +55,6 @@ func scanEvent(row pgx.CollectableRow) (KeptEvent, error) {
 	var e KeptEvent
 	err := row.Scan(&e.Time, &e.ID, &e.Type, &e.Tenant, &e.Key, &e.Sequence, &e.Version, &e.Data, &e.Previous, &e.Unchanged)
 	e.Time, e.Replay = e.Time.UTC(), true
-	for _, text := range []*string{&e.ID, &e.Type, &e.Tenant, &e.Key, &e.Sequence, &e.Version} {
-		*text = decode(*text)
-	}
+	decodeIn(&e.ID, &e.Type, &e.Tenant, &e.Key, &e.Sequence, &e.Version)
 	return e, err
 }

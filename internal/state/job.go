@@ -82,9 +82,7 @@ func scanJob(row pgx.CollectableRow) (Job, error) {
 		return j, err
 	}
 	j.Created, j.Started, j.Finished = j.Created.UTC(), utc(started), utc(finished)
-	for _, text := range []*string{&j.Endpoint, &j.Tenant, &j.Error, &j.Actor} {
-		*text = decode(*text)
-	}
+	decodeIn(&j.Endpoint, &j.Tenant, &j.Error, &j.Actor)
 	j.Filter, err = parseFilter(filter)
 	return j, err
 }
@@ -109,14 +107,7 @@ func (s *Store) Job(ctx context.Context, id int64, tenant string) (Job, error) {
 	if tenant != "" {
 		w.equal("tenant", tenant)
 	}
-	jobs, err := collect(ctx, s, "read jobs", `select `+jobColumns+` from gancho.jobs`+w.sql(), w.args, scanJob)
-	if err != nil {
-		return Job{}, err
-	}
-	if len(jobs) == 0 {
-		return Job{}, fmt.Errorf("read job %d: %w", id, ErrNotFound)
-	}
-	return jobs[0], nil
+	return collectOne(ctx, s, fmt.Sprintf("read job %d", id), `select `+jobColumns+` from gancho.jobs`+w.sql(), w.args, scanJob)
 }
 
 // CancelJob stops a job before its next page. ErrNotFound: there is none, or
@@ -148,22 +139,13 @@ func (s *Store) CancelJob(ctx context.Context, actor string, id int64, tenant st
 // ClaimJob takes, for the lease, the oldest job that waits or whose worker's
 // lease has run out; nil: there is none. The lease is renewed by AdvanceJob.
 func (s *Store) ClaimJob(ctx context.Context, worker string, lease time.Duration) (*Job, error) {
-	ctx, cancel := context.WithTimeout(ctx, patience)
-	defer cancel()
-	rows, err := s.pool.Query(ctx, `update gancho.jobs set state = 'running', worker = $1, claims = claims + 1, leased = now() + $2, started = coalesce(started, now())
+	jobs, err := collect(ctx, s, "claim a job", `update gancho.jobs set state = 'running', worker = $1, claims = claims + 1, leased = now() + $2, started = coalesce(started, now())
 		where id = (
 			select id from gancho.jobs where state = 'queued' or state = 'running' and leased < now()
 			order by id limit 1 for update skip locked
-		) returning `+jobColumns, s.text.encode(worker), lease)
-	if err != nil {
-		return nil, fmt.Errorf("claim a job: %w", explain(err))
-	}
-	jobs, err := pgx.CollectRows(rows, scanJob)
-	if err != nil {
-		return nil, fmt.Errorf("claim a job: %w", explain(err))
-	}
-	if len(jobs) == 0 {
-		return nil, nil
+		) returning `+jobColumns, []any{s.text.encode(worker), lease}, scanJob)
+	if err != nil || len(jobs) == 0 {
+		return nil, err
 	}
 	j := &jobs[0]
 	j.claim.worker, j.claim.lease = worker, lease

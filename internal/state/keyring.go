@@ -84,11 +84,11 @@ func ParseKeys(text string) (*Keyring, error) {
 		}
 		key, err := decodeKey(encoded)
 		if err != nil {
-			return nil, fmt.Errorf("parse keys: key %q %w; make one with: gancho secrets generate-key", id, err)
+			return nil, fmt.Errorf("parse keys: key %q %w; create one with: gancho secrets generate-key", id, err)
 		}
 		aead, err := newAEAD(key)
 		if err != nil {
-			return nil, fmt.Errorf("make a cipher: %w", err)
+			return nil, fmt.Errorf("create a cipher: %w", err)
 		}
 		k.keys = append(k.keys, sealKey{id, aead})
 	}
@@ -119,7 +119,7 @@ func newAEAD(key []byte) (cipher.AEAD, error) {
 // GenerateKey returns a new random key as <id>:<base64>, as ParseKeys reads it.
 func GenerateKey(id string) (string, error) {
 	if !validKeyID.MatchString(id) {
-		return "", fmt.Errorf("make a key: the id %q must have 1 to 32 letters, digits, '.', '-' or '_'", id)
+		return "", fmt.Errorf("generate a key: the id %q must have 1 to 32 letters, digits, '.', '-' or '_'", id)
 	}
 	key := make([]byte, keySize)
 	_, _ = rand.Read(key) // never fails: it ends the process rather than return weak bytes

@@ -157,17 +157,6 @@ func (p *JobPage) fill(events []KeptEvent, found int64, n int) {
 	p.Last = found < int64(n) && int64(len(events)) == found
 }
 
-// leadingColumns lets a scan function read a row that has more columns before its own.
-type leadingColumns struct {
-	pgx.CollectableRow
-	first []any
-}
-
-// Scan reads the row's first columns into first and the others into to.
-func (r leadingColumns) Scan(to ...any) error {
-	return r.CollectableRow.Scan(append(append([]any{}, r.first...), to...)...)
-}
-
 // AdvanceJob writes down that a page has been sent, in one transaction: where
 // the job goes on, how much it has sent, and, for a redrive, that its dead
 // letters are gone. The job's total rises when more was there than it had

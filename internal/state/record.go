@@ -68,44 +68,48 @@ const (
 
 // Token is an API token. Its text is shown once; what is kept is its SHA-256.
 type Token struct {
-	ID   int64
-	Name string
-	Role Role
+	ID   int64  `json:"-"`
+	Name string `json:"name"`
+	Role Role   `json:"role"`
 	// Tenant limits it to one tenant's endpoints and events; empty: all.
-	Tenant                     string
-	Created, LastUsed, Expires time.Time // zero: not used yet, never
-	CreatedBy                  string
+	Tenant    string    `json:"tenant,omitempty"`
+	Created   time.Time `json:"created"`
+	CreatedBy string    `json:"created_by"`
+	LastUsed  time.Time `json:"last_used,omitzero"` // zero: never
+	Expires   time.Time `json:"expires,omitzero"`   // zero: never
 }
 
 // Change is an entry of the audit log.
 type Change struct {
-	ID     int64
-	Time   time.Time
-	Actor  string // token:<name>, cli:<user>, bridge
-	Tenant string // of what was changed; empty: not one tenant's
-	Action string // endpoint.add, endpoint.edit, secret.rotate, dead.drop, ...
-	Object string // endpoint/crm-centro
-	// Before and After are JSON without secrets; null: there was or is nothing.
-	Before, After json.RawMessage
+	ID     int64     `json:"id"`
+	Time   time.Time `json:"time"`
+	Actor  string    `json:"actor"`            // token:<name>, cli:<user>, bridge
+	Tenant string    `json:"tenant,omitempty"` // of what was changed; empty: not one tenant's
+	Action string    `json:"action"`           // endpoint.add, endpoint.edit, secret.rotate, dead.drop, ...
+	Object string    `json:"object"`           // endpoint/crm-centro
+	// Before and After are JSON without secrets; nil: it did not exist.
+	Before json.RawMessage `json:"before,omitempty"`
+	After  json.RawMessage `json:"after,omitempty"`
 }
 
 // Attempt is a row of the delivery log: who was sent what, when, with which answer.
 type Attempt struct {
-	Time      time.Time // when it ended
-	Endpoint  string
-	Entry     string // makes the row unique together with Endpoint and Time
-	WebhookID string
-	Event     string
-	Tenant    string
-	Key       string
-	Committed time.Time
-	Number    int // from 1
-	Outcome   string
-	Class     string
-	Status    int // 0: none came
-	Error     string
-	Duration  time.Duration
-	Replay    bool
+	Time     time.Time `json:"time"` // when it ended
+	Endpoint string    `json:"endpoint"`
+	// Entry makes the row unique together with Endpoint, Time and Number.
+	Entry      string    `json:"-"`
+	WebhookID  string    `json:"webhook_id"`
+	Event      string    `json:"event"`
+	Tenant     string    `json:"tenant,omitempty"`
+	Key        string    `json:"key,omitempty"`
+	Committed  time.Time `json:"committed"`
+	Number     int       `json:"attempt"` // from 1
+	Outcome    string    `json:"outcome"`
+	Class      string    `json:"class"`
+	Status     int       `json:"status,omitempty"` // 0: there was no answer
+	Error      string    `json:"error,omitempty"`
+	DurationMS float64   `json:"duration_ms"` // stored in whole microseconds
+	Replay     bool      `json:"replay,omitempty"`
 }
 
 // KeptEvent is an event whose body is kept for resends.
@@ -113,7 +117,7 @@ type KeptEvent struct {
 	delivery.Message
 }
 
-// DeadLetter is an event that was given up, with its body.
+// DeadLetter is an event that is not attempted any more, with its body.
 type DeadLetter struct {
 	ID       int64
 	Endpoint string
@@ -156,23 +160,26 @@ type Filter struct {
 	Outcome  string    `json:"outcome,omitempty"` // attempts': delivered, retry, ...
 }
 
-// Job sends kept events or dead letters again. Whoever runs it goes on where
-// it stopped.
+// Job sends kept events or dead letters again. A worker that takes it over
+// continues where the last one stopped.
 type Job struct {
-	ID                         int64
-	Kind                       JobKind
-	Endpoint                   string // where to
-	Filter                     Filter
-	Rate                       float64 // events a second; 0: no limit
-	State                      JobState
-	Total                      int64 // counted when it was made
-	Sent                       int64
-	Tenant                     string // of who made it; empty: all
-	Error                      string // why it failed
-	Actor                      string
-	Created, Started, Finished time.Time
-	// Cursor is where it goes on; the store's own.
-	Cursor string
+	// ID is 0 while the job is not stored.
+	ID       int64     `json:"id,omitempty"`
+	Kind     JobKind   `json:"kind"`
+	Endpoint string    `json:"endpoint"` // the receiver
+	Filter   Filter    `json:"filter"`
+	Rate     float64   `json:"rate,omitempty"` // events a second; 0: no limit
+	State    JobState  `json:"state,omitempty"`
+	Total    int64     `json:"total"` // counted at its creation; see AdvanceJob
+	Sent     int64     `json:"sent"`
+	Tenant   string    `json:"tenant,omitempty"` // of its creator; empty: all
+	Error    string    `json:"error,omitempty"`  // why it failed
+	Actor    string    `json:"actor,omitempty"`
+	Created  time.Time `json:"created,omitzero"`
+	Started  time.Time `json:"started,omitzero"`
+	Finished time.Time `json:"finished,omitzero"`
+	// Cursor is where it continues; the store's own.
+	Cursor string `json:"-"`
 
 	claim claim
 }

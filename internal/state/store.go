@@ -150,6 +150,29 @@ func collect[T any](ctx context.Context, s *Store, what, sql string, args []any,
 	return out, nil
 }
 
+// collectOne reads the only row of a query: ErrNotFound.
+func collectOne[T any](ctx context.Context, s *Store, what, sql string, args []any, scan pgx.RowToFunc[T]) (T, error) {
+	rows, err := collect(ctx, s, what, sql, args, scan)
+	if err == nil && len(rows) == 0 {
+		err = fmt.Errorf("%s: %w", what, ErrNotFound)
+	}
+	if err != nil {
+		return *new(T), err
+	}
+	return rows[0], nil
+}
+
+// leadingColumns lets a scan function read a row that has more columns before its own.
+type leadingColumns struct {
+	pgx.CollectableRow
+	first []any
+}
+
+// Scan reads the row's first columns into first and the others into to.
+func (r leadingColumns) Scan(to ...any) error {
+	return r.CollectableRow.Scan(append(append([]any{}, r.first...), to...)...)
+}
+
 // moment is a time as it is stored: null when it is not set.
 func moment(t time.Time) *time.Time {
 	if t.IsZero() {

@@ -110,6 +110,13 @@ func decode(s string) string {
 	}
 }
 
+// decodeIn decodes texts where they are.
+func decodeIn(texts ...*string) {
+	for _, text := range texts {
+		*text = decode(*text)
+	}
+}
+
 func (e encoding) encodeAll(texts []string) []string {
 	out := make([]string, len(texts))
 	for i, s := range texts {

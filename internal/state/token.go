@@ -73,7 +73,7 @@ func scanToken(row pgx.CollectableRow) (Token, error) {
 	if err := row.Scan(&t.ID, &t.Name, &t.Role, &t.Tenant, &t.Created, &used, &expires, &t.CreatedBy); err != nil {
 		return t, err
 	}
-	t.Name, t.Tenant, t.CreatedBy = decode(t.Name), decode(t.Tenant), decode(t.CreatedBy)
+	decodeIn(&t.Name, &t.Tenant, &t.CreatedBy)
 	t.Created, t.LastUsed, t.Expires = t.Created.UTC(), utc(used), utc(expires)
 	return t, nil
 }
@@ -129,16 +129,12 @@ func (s *Store) Authenticate(ctx context.Context, text string) (Token, error) {
 	hash := sha256.Sum256([]byte(text))
 	var stored []byte
 	var stale bool
-	rows, err := s.pool.Query(ctx, `select `+tokenColumns+`, sha256, last_used is null or last_used < now() - interval '1 minute'
-		from gancho.tokens where sha256 = $1 and (expires is null or expires > now())`, hash[:])
-	if err != nil {
-		return Token{}, fmt.Errorf("%s: %w", what, explain(err))
-	}
-	t, err := pgx.CollectExactlyOneRow(rows, func(row pgx.CollectableRow) (Token, error) {
-		return scanToken(extraColumns{row, []any{&stored, &stale}})
+	t, err := collectOne(ctx, s, what, `select sha256, last_used is null or last_used < now() - interval '1 minute', `+tokenColumns+`
+		from gancho.tokens where sha256 = $1 and (expires is null or expires > now())`, []any{hash[:]}, func(row pgx.CollectableRow) (Token, error) {
+		return scanToken(leadingColumns{row, []any{&stored, &stale}})
 	})
 	if err != nil {
-		return Token{}, fmt.Errorf("%s: %w", what, explain(err))
+		return Token{}, err
 	}
 	if subtle.ConstantTimeCompare(stored, hash[:]) != 1 {
 		return Token{}, fmt.Errorf("%s: %w", what, ErrNotFound)
@@ -151,12 +147,3 @@ func (s *Store) Authenticate(ctx context.Context, text string) (Token, error) {
 	}
 	return t, nil
 }
-
-// extraColumns lets a scan function read a row that has more columns.
-type extraColumns struct {
-	pgx.CollectableRow
-	more []any
-}
-
-// Scan reads the row's first columns into to and the others into more.
-func (r extraColumns) Scan(to ...any) error { return r.CollectableRow.Scan(append(to, r.more...)...) }
