@@ -5,10 +5,10 @@ import (
 	"fmt"
 )
 
-// Advance confirms a position to the server when no reader streams any more:
-// what became durable only while the bridge was stopping. Without it the next
-// start would read that again, perhaps with rules that are not made for the
-// tables as they were then. lsn is a [Transaction]'s End or a Keepalive's.
+// Advance confirms a position to the server after the reader has ended: what
+// became durable only during shutdown. Without it the next start would read that
+// again, perhaps with rules that do not fit the tables as they were then. lsn is
+// a [Transaction]'s End or a Keepalive's.
 func Advance(ctx context.Context, o Options, lsn LSN) error {
 	conn, err := Connect(ctx, o.DSN)
 	if err != nil {

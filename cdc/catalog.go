@@ -19,7 +19,7 @@ type Table struct {
 	Kind byte
 	// Persistence is pg_class.relpersistence: p permanent, u unlogged, t temporary.
 	Persistence byte
-	// PrimaryKey is its columns in the order of the key, nil when there is none.
+	// PrimaryKey is its columns in the order of the key, nil without one.
 	PrimaryKey []string
 	// Generated are the generated columns with their formulas as PostgreSQL
 	// prints them. The stream does not carry them before PostgreSQL 18, nor
@@ -33,9 +33,9 @@ type Table struct {
 	// WithoutIdentity are the tables, this one or its partitions, that would
 	// refuse an UPDATE or DELETE if those were published. Empty: publishing
 	// them is safe. A partitioned table needs a primary key for that, because
-	// its next partition has nothing else to go by.
+	// its next partition inherits no other identity.
 	WithoutIdentity []Name
-	// Inherited: other tables, which are no partitions, inherit from it. Their
+	// Inherited: other tables, which are not partitions, inherit from it. Their
 	// changes arrive under their own names.
 	Inherited bool
 	// Memberships are the publications that have the table, by name.
@@ -56,7 +56,7 @@ type Membership struct {
 	ViaRoot                          bool
 	// Columns are the published columns; nil means all (and always before PostgreSQL 15).
 	Columns []string
-	// Filter is the row filter as PostgreSQL prints it, "" when there is none.
+	// Filter is the row filter as PostgreSQL prints it, "" without one.
 	Filter string
 }
 
@@ -104,9 +104,9 @@ func ListTables(ctx context.Context, conn *pgx.Conn) ([]Name, error) {
 	return names, nil
 }
 
-// LoadTable reads a table or view from the catalogue. An empty schema is
-// looked for along the connection's search_path. The error wraps [ErrNoTable]
-// when there is none of that name.
+// LoadTable reads a table or view from the catalogue. Without a schema, it is
+// the first of the name along the connection's search_path. The error wraps
+// [ErrNoTable] when it does not exist.
 func LoadTable(ctx context.Context, conn *pgx.Conn, schema, name string) (*Table, error) {
 	t, err := loadTable(ctx, conn, NewTypes(), Name{schema, name})
 	if err != nil {

@@ -12,7 +12,7 @@ import (
 // relations, and when types are read again. Not safe for use by several goroutines.
 type decoder struct {
 	types *Types
-	// loadTypes makes the types with these OIDs known, asking the catalogue.
+	// loadTypes reads the types with these OIDs from the catalogue.
 	loadTypes func(ctx context.Context, oids []uint32) error
 	// relations are those the server described in this session; kept has them
 	// of earlier ones too, so that a table keeps its pointer.
@@ -20,11 +20,11 @@ type decoder struct {
 	kept      map[uint32]*Relation
 
 	// outer and inner are the last two descriptions since the last row, weaker
-	// the partitions that send less than their root, by both OIDs, and told
+	// the partitions that send less than their root, by both OIDs, and warned
 	// those that were logged; see partition.go.
 	outer, inner *Relation
 	weaker       map[uint32]map[uint32]*Relation
-	told         map[uint32]bool
+	warned       map[uint32]bool
 	log          zerolog.Logger
 
 	tx      Transaction
@@ -38,7 +38,7 @@ type decoder struct {
 
 func newDecoder(types *Types, loadTypes func(context.Context, []uint32) error) *decoder {
 	return &decoder{types: types, loadTypes: loadTypes, relations: make(map[uint32]*Relation), kept: make(map[uint32]*Relation),
-		weaker: make(map[uint32]map[uint32]*Relation), told: make(map[uint32]bool)}
+		weaker: make(map[uint32]map[uint32]*Relation), warned: make(map[uint32]bool)}
 }
 
 // reset forgets what belongs to the session: a half transaction, and which
@@ -78,7 +78,7 @@ func (d *decoder) message(ctx context.Context, src []byte, h Handler) error {
 		decodeMessage(&c)
 		return d.check(kind, &c)
 	default:
-		return d.errorf(kind, "it is none of protocol version 1")
+		return d.errorf(kind, "it is not in protocol version 1")
 	}
 }
 
@@ -169,12 +169,12 @@ func (d *decoder) row(ctx context.Context, kind byte, c *cursor, h Handler) erro
 		return err
 	}
 	d.ordinal++
-	return d.hand(ctx, h)
+	return d.handle(ctx, h)
 }
 
-// hand gives the change to the handler, again each time that the handler finds
-// the relation's types out of date.
-func (d *decoder) hand(ctx context.Context, h Handler) error {
+// handle passes the change to the handler, and again each time that the handler
+// finds the relation's types out of date.
+func (d *decoder) handle(ctx context.Context, h Handler) error {
 	err := h.Change(&d.change)
 	for range maxReloads {
 		if err == nil || !errors.Is(err, ErrStaleTypes) {
@@ -222,9 +222,8 @@ func (d *decoder) rowFor(row *[]Datum, rel *Relation) []Datum {
 	return (*row)[:n]
 }
 
-// oldTuple reads the old row. In one of identity columns, the table's or a
-// partition's, the server sends null for all others, which says nothing about
-// their value.
+// oldTuple reads the old row. In one that has only identity columns, the table's
+// or a partition's, the server sends null for all others, whatever their value.
 func (d *decoder) oldTuple(c *cursor, identityOnly bool) {
 	decodeTuple(c, d.change.Old)
 	if !identityOnly && d.change.Relation.Weaker == nil {
@@ -237,8 +236,8 @@ func (d *decoder) oldTuple(c *cursor, identityOnly bool) {
 	}
 }
 
-// fillUnchanged takes what the update did not touch from the old row, which has
-// it when the replica identity covers the column.
+// fillUnchanged copies values that the update did not touch from the old row,
+// which has them when the replica identity covers the column.
 func (d *decoder) fillUnchanged() {
 	if d.change.Old == nil {
 		return
@@ -268,7 +267,7 @@ func (d *decoder) truncate(ctx context.Context, c *cursor, h Handler) error {
 	for _, oid := range m.relations {
 		d.change = Change{Position: Position{Commit: d.tx.Commit, Ordinal: d.ordinal}, Tx: &d.tx, Op: Truncate, Relation: d.relations[oid]}
 		d.ordinal++
-		if err := d.hand(ctx, h); err != nil {
+		if err := d.handle(ctx, h); err != nil {
 			return err
 		}
 	}
@@ -298,7 +297,7 @@ func (d *decoder) relation(ctx context.Context, c *cursor) error {
 }
 
 // reload reads the relation's types again and returns the relation that has
-// them. One whose type is gone keeps what was known of it.
+// them. A type that no longer exists stays as it was known.
 func (d *decoder) reload(ctx context.Context, rel *Relation) (*Relation, error) {
 	var oids []uint32
 	for _, column := range rel.Columns {

@@ -2,26 +2,26 @@
 // connection, pgoutput decoding, relations, transactions and positions. It
 // knows no rule and no queue.
 //
-// [Prepare] looks at the database before anything runs: it finds (or, when told
-// to, makes) the slot and the publications that the wanted tables need, and
-// says in SQL what is missing. [Reader] then streams: it calls a handler with
-// whole transactions in commit order, from one goroutine, and goes on until its
-// context ends or an error is permanent.
+// [Prepare] checks the database before anything runs: it finds (or, under
+// [Options.Create], creates) the slot and the publications that the wanted tables
+// need, and says in SQL what is missing. [Reader] then streams: it calls a handler
+// with whole transactions in commit order, from one goroutine, until its context
+// ends or an error is permanent. [FaultOf] says what an error of PostgreSQL means.
 //
 // # Guarantees
 //
-//   - Nothing committed is skipped. The server is told only positions that
-//     [Reader.Confirm] was given, or before which nothing is left. After a dropped connection, a restart of the
-//     server or [Reader.Rewind] the stream starts again from the newest
-//     confirmed position; changes after it come again, with the same [Position].
+//   - Nothing committed is skipped. Only positions that [Reader.Confirm] was
+//     given are confirmed to the server. After a lost connection, a restart of
+//     the server or [Reader.Rewind] the stream starts again from the newest
+//     confirmed position; changes after it are replayed, with the same [Position].
 //   - What cannot be decoded stops the reader with a [DecodeError]. No change is
 //     left out in silence.
 //   - Values are exact: the session fixes every setting that shapes text output,
 //     so nothing set for the database, the role or the server leaks into them.
 //     A value that the server did not send is never shown as null, nor where
 //     a partition's replica identity covers less than its table's.
-//   - Memory is bounded: four chunks of 256 KiB, each made larger for a row that
-//     is, and only for that row.
+//   - Memory is bounded: four chunks of 256 KiB, each larger only for a row that
+//     does not fit.
 //   - The source stays safe. A table without a usable replica identity is never
 //     put into a publication that publishes updates or deletes, nothing is
 //     altered unless [Options.Create] says so, and a server that wants to shut
@@ -31,16 +31,16 @@
 //
 // A [Change] and its datums alias the reader's buffers; they are valid until
 // the handler returns. A [Relation] and a [Type] are immutable and shared: a
-// schema change makes a new pointer, an identical Relation message keeps the
+// schema change gives a new pointer, an identical Relation message keeps the
 // old one. While [Reader.Run] runs, one goroutine reads the socket, one writes
 // to it, one watches for a server that shuts down while the handler is blocked,
 // and the caller's own decodes and calls the handler. Run waits for all of them.
 //
 // # Failure
 //
-// A lost connection, a restarting server and a slot that another process holds
-// are waited for, with a backoff of 100 ms to 10 s. Everything else ends Run: a
-// slot that is gone or has lost WAL, missing privileges, another server behind
+// After a lost connection, during a restart of the server, and while another
+// process reads the slot, Run retries with a backoff of 100 ms to 10 s. Everything
+// else ends it: a slot that does not exist or has lost WAL, missing privileges, another server behind
 // the same address ([IdentityChangedError]), an undecodable message, and any
 // error of the handler. Errors meant for people end with what to do.
 //

@@ -1,6 +1,6 @@
 package cdc
 
-// Handler takes what the reader reads. Its methods are called from one
+// Handler receives what the reader reads. Its methods are called from one
 // goroutine, in the order of the stream, and may block: the reader then stops
 // reading and keeps the connection alive. An error of any method ends
 // [Reader.Run] with it.
@@ -9,8 +9,8 @@ type Handler interface {
 	// End is not set yet.
 	Begin(*Transaction) error
 	// Change is one row change of the open transaction. When it returns
-	// [ErrStaleTypes], its relation's types are read from the catalogue and it
-	// is called once more for the same change.
+	// [ErrStaleTypes], its relation's types are read from the catalogue and
+	// Change is called again for the same change.
 	Change(*Change) error
 	// Commit closes the transaction. Once all it led to is durable, its End may
 	// be confirmed.
@@ -19,10 +19,10 @@ type Handler interface {
 	// over. With nothing in flight lsn may be confirmed, which lets an idle
 	// database hold no WAL. Never called within a transaction.
 	Keepalive(lsn LSN) error
-	// Flush says that nothing more can be read right now: what was held back
-	// for a larger batch, if anything, should go. Never called within a transaction.
+	// Flush says that nothing more can be read right now: send what was held back
+	// for a larger batch. Never called within a transaction.
 	Flush() error
 	// Reset says that the stream starts (again) from the confirmed position:
-	// an open transaction is void, and what comes may have come before.
+	// discard an open transaction; changes that came before may be replayed.
 	Reset() error
 }

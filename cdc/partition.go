@@ -12,19 +12,20 @@ import (
 // new partition does not inherit FULL. The columns outside of it are then sent
 // as null, or no old row is sent at all, in messages that look like the root's.
 //
-// The stream itself tells: before a partition's first change of the session,
+// The stream itself shows it: before a partition's first change of the session,
 // and again after it was altered, the server describes the root, then the
-// partition, then sends the change as the root's. This is of the change's time,
-// which a look into the catalogue would not be: there the partition may be
-// altered or gone by now, or not visible yet.
+// partition, then sends the change as the root's. These descriptions are of the
+// change's time. The catalogue's are not: there the partition may have been
+// altered or dropped meanwhile, or not be visible yet.
 //
-// Which partition a later change came from is not told, so that one that is
-// weaker than its root makes all null old values of the root unknown.
+// The stream does not show which partition a later change came from. One
+// partition that is weaker than its root therefore makes all null old values of
+// the root unknown.
 
 // describe notes a table that the server has described.
 func (d *decoder) describe(rel *Relation) { d.outer, d.inner = d.inner, rel }
 
-// locate looks at a row of a table that comes behind descriptions: two of them,
+// locate returns the relation of a row that follows descriptions: two of them,
 // of the row's table and of another, are those of a root and its partition.
 func (d *decoder) locate(rel *Relation) *Relation {
 	root, part := d.outer, d.inner
@@ -42,8 +43,8 @@ func (d *decoder) locate(rel *Relation) *Relation {
 		return rel
 	default:
 		delete(d.weaker[root.OID], part.OID)
-		delete(d.told, part.OID)
-		d.log.Info().Stringer("table", root.TableName()).Stringer("partition", part.TableName()).Msg("partition has the replica identity of its table now")
+		delete(d.warned, part.OID)
+		d.log.Info().Stringer("table", root.TableName()).Stringer("partition", part.TableName()).Msg("partition now covers the replica identity of its table")
 	}
 	return d.publish(root)
 }
@@ -59,8 +60,8 @@ func (r *Relation) hasKey(name string) bool {
 	return i >= 0 && r.Columns[i].Key
 }
 
-// publish makes the relation, less what its partitions do not send, the one
-// that changes have. It keeps the pointer of one that is the same.
+// publish makes the relation, less what its partitions do not send, that of the
+// changes to come. An equal one keeps its pointer.
 func (d *decoder) publish(rel *Relation) *Relation {
 	if parts := d.weaker[rel.OID]; len(parts) > 0 {
 		root := *rel
@@ -87,10 +88,10 @@ func (d *decoder) publish(rel *Relation) *Relation {
 // which only inserts are published it makes no difference.
 func (d *decoder) warn(root *Relation) {
 	for _, oid := range slices.Sorted(maps.Keys(d.weaker[root.OID])) {
-		if d.told[oid] {
+		if d.warned[oid] {
 			continue
 		}
-		d.told[oid] = true
+		d.warned[oid] = true
 		part := d.weaker[root.OID][oid].TableName()
 		d.log.Error().Stringer("table", root.TableName()).Stringer("partition", part).Stringer("lsn", d.tx.Commit).
 			Str("fix", fmt.Sprintf("ALTER TABLE %s REPLICA IDENTITY FULL", part)).

@@ -80,7 +80,7 @@ func TestWeakerPartition(t *testing.T) {
 		t.Errorf("after it was altered: %+v", mended)
 	}
 	log := s.log.String()
-	if n := strings.Count(log, `"fix":"ALTER TABLE public.cob_2 REPLICA IDENTITY FULL"`); n != 1 || !strings.Contains(log, "partition has the replica identity of its table now") {
+	if n := strings.Count(log, `"fix":"ALTER TABLE public.cob_2 REPLICA IDENTITY FULL"`); n != 1 || !strings.Contains(log, "partition now covers the replica identity of its table") {
 		t.Errorf("the fix was logged %d times:\n%s", n, log)
 	}
 }

@@ -6,8 +6,8 @@ import (
 )
 
 // The messages of pgoutput, protocol version 1. Decoders read from a cursor,
-// which never reads past the message: what is missing makes it fail once and
-// return zeros after that, so that a decoder checks only at its end.
+// which never reads past the message: at a missing byte it fails, and returns
+// zeros from then on, so that a decoder checks only once, at its end.
 // https://www.postgresql.org/docs/current/protocol-logicalrep-message-formats.html
 
 // cursor reads a message from its beginning to its end.
@@ -108,7 +108,7 @@ func (m *commit) decode(c *cursor) {
 	c.end()
 }
 
-// origin names the server a transaction was first made on, which nobody here asks for.
+// decodeOrigin skips the server on which a transaction was first committed.
 func decodeOrigin(c *cursor) {
 	c.uint64()
 	_ = c.string()

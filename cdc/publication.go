@@ -44,7 +44,7 @@ func (t *Table) Unpublishable() (problem, hint string) {
 }
 
 // publication is one of the two that Gancho subscribes to, as it is or, when
-// it is missing, as it would be made.
+// it does not exist, as it would be created.
 type publication struct {
 	name    string
 	exists  bool
@@ -78,7 +78,8 @@ func (o operations) String() string {
 	return strings.Join(names, ", ")
 }
 
-// publications finds out which tables go where and adds what is missing.
+// publications decides which publication each table belongs in, and adds what is
+// missing.
 //
 // A table without a usable replica identity goes into a publication of inserts
 // and truncates only. In one that publishes updates, PostgreSQL would refuse
@@ -102,7 +103,7 @@ func (p *preparation) publications(ctx context.Context, needs []TableNeed) error
 		}
 	}
 	if len(p.setup.Problems) > 0 {
-		// Do nothing by halves: what is wrong is put right first.
+		// All or nothing: the problems are fixed first.
 		p.propose(full, inserts)
 		return nil
 	}
@@ -162,12 +163,12 @@ func (p *preparation) place(ctx context.Context, need TableNeed, table *Table, f
 	}
 	switch lacking := missing.without(target.ops); {
 	case target == full && (lacking.Update || lacking.Delete) && p.exposes(ctx, full, target.ops.or(lacking)):
-		// The problem that exposes has told comes first.
+		// exposes has added the problem that comes first.
 	case !lacking.none():
 		p.setup.addf("publication %s does not publish %s, which a rule on %s needs; run ALTER PUBLICATION %s SET (publish = '%s')",
 			QuoteIdentifier(target.name), lacking, name, QuoteIdentifier(target.name), target.ops.or(lacking))
 	case in[target.name]:
-		p.setup.addf("publication %s holds %s and yet does not publish %s of it; look at it with \\dRp+ %s",
+		p.setup.addf("publication %s has %s and yet does not publish %s of it; inspect it with \\dRp+ %s",
 			QuoteIdentifier(target.name), name, missing, QuoteIdentifier(target.name))
 	case target == inserts && (inserts.ops.Update || inserts.ops.Delete):
 		p.setup.addf("publication %s publishes updates or deletes, which is not safe for %s, a table without replica identity; run ALTER PUBLICATION %s SET (publish = 'insert, truncate')",
@@ -203,9 +204,9 @@ func (p *preparation) exposes(ctx context.Context, pub *publication, then operat
 	}
 	switch {
 	case err != nil:
-		p.setup.addf("publication %s could not be looked into: %v", QuoteIdentifier(pub.name), err)
+		p.setup.addf("the tables of publication %s could not be read: %v", QuoteIdentifier(pub.name), err)
 	case len(move) > 0:
-		p.setup.addf("publication %s does not publish updates and deletes, which a rule needs, and holds tables without replica identity, whose own UPDATE and DELETE would fail if it did; once %s exists run %s; then ALTER PUBLICATION %[1]s SET (publish = '%[4]s')",
+		p.setup.addf("publication %s does not publish updates and deletes, which a rule needs, and has tables without replica identity, whose own UPDATE and DELETE would fail if it did; once %s exists run %s; then ALTER PUBLICATION %[1]s SET (publish = '%[4]s')",
 			QuoteIdentifier(pub.name), QuoteIdentifier(p.insertPublication()), strings.Join(move, "; "), then)
 	default:
 		return false
@@ -253,7 +254,7 @@ func withoutIdentity(table *Table) string {
 		name, consequence, name)
 }
 
-// provide makes what is missing, or proposes it when it may not.
+// provide creates what is missing, or proposes it without Options.Create.
 func (p *preparation) provide(ctx context.Context, publications ...*publication) error {
 	if !p.Create {
 		p.propose(publications...)
@@ -266,7 +267,7 @@ func (p *preparation) provide(ctx context.Context, publications ...*publication)
 		}
 		_, err := p.conn.Exec(ctx, statement)
 		if FaultOf(err) == FaultDenied {
-			p.setup.addf("the role may not make publication %s of these tables; let their owner run the SQL", QuoteIdentifier(pub.name))
+			p.setup.addf("the role may not create or alter publication %s for these tables; let their owner run the SQL", QuoteIdentifier(pub.name))
 			p.setup.Statements = append(p.setup.Statements, statement)
 			continue
 		}
@@ -297,9 +298,9 @@ func (p *preparation) propose(publications ...*publication) {
 }
 
 // statement returns the SQL that completes the publication, or "". The one for
-// everything must be there, even empty. The one for inserts is made together
+// everything must exist, even empty. The one for inserts is created together
 // with the slot: changes cannot be read through a publication that is younger
-// than they are, so that adding it to a slot in use would come too late.
+// than they are, so that it would come too late for a slot in use.
 func (p *preparation) statement(pub *publication) string {
 	switch {
 	case pub.exists && len(pub.add) > 0:

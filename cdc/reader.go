@@ -60,7 +60,7 @@ func (r *Reader) Confirm(lsn LSN) {
 	}
 	select {
 	case r.wake <- struct{}{}:
-	default: // one is on its way
+	default: // one is pending
 	}
 }
 
@@ -80,16 +80,16 @@ func (r *Reader) Rewind() {
 	}
 }
 
-// Run streams until ctx ends, which returns nil, or an error is permanent. Lost
-// connections, restarts of the server and a slot that another process reads
-// are waited for.
+// Run streams until ctx ends, which returns nil, or an error is permanent. After
+// a lost connection, during a restart of the server and while another process
+// reads the slot it retries.
 func (r *Reader) Run(ctx context.Context, h Handler) error {
 	backoff, trouble := reconnect(), trouble{log: r.options.Log}
 	for failures := 1; ; failures++ {
 		started := time.Now()
 		streamed, err := r.stream(ctx, h)
 		if ctx.Err() != nil {
-			// A shutdown makes all kinds of errors; only the handler's own matter.
+			// A shutdown causes all kinds of errors; only the handler's own matter.
 			if handler := new(handlerError); errors.As(err, &handler) && !errors.Is(err, ctx.Err()) {
 				return handler.err
 			}
@@ -163,7 +163,7 @@ func handled(err error) error {
 func (e *handlerError) Error() string { return e.err.Error() }
 func (e *handlerError) Unwrap() error { return e.err }
 
-// permanent reports whether trying again is pointless.
+// permanent reports whether another attempt is pointless.
 func permanent(err error) bool {
 	var (
 		handler  *handlerError
@@ -185,22 +185,22 @@ func (r *Reader) explain(err error) error {
 	}
 	if name := r.missingPublication(err); name != "" {
 		return fmt.Errorf("read slot %q: %w; publication %s did not exist when the next changes were made, and without it nobody can tell which belong to it: "+
-			"make it if it is gone, then run SELECT pg_replication_slot_advance(%s, pg_current_wal_lsn()), which skips everything until now, and send the rows of the time between with gancho backfill",
+			"create it if it does not exist, then run SELECT pg_replication_slot_advance(%s, pg_current_wal_lsn()), which skips everything until now, and send the rows that changed meanwhile with gancho backfill",
 			r.options.Slot, err, QuoteIdentifier(name), quoteLiteral(r.options.Slot))
 	}
 	switch SQLState(err) {
 	case codeUndefinedObject:
-		return fmt.Errorf("read slot %q: %w; start gancho with --create to make the slot anew, and send the rows of the time between with gancho backfill", r.options.Slot, err)
+		return fmt.Errorf("read slot %q: %w; start gancho with --create to recreate the slot, and send the rows that changed meanwhile with gancho backfill", r.options.Slot, err)
 	case codeWrongState, codeUndefinedFile:
-		return fmt.Errorf("read slot %q: %w; if its WAL is gone: %s", r.options.Slot, err, lostSlot(r.options.Slot))
+		return fmt.Errorf("read slot %q: %w; if its WAL was removed: %s", r.options.Slot, err, lostSlot(r.options.Slot))
 	case codeInsufficientPrivilege:
 		return fmt.Errorf("read slot %q: %w; run ALTER ROLE %s REPLICATION", r.options.Slot, err, roleOf(r.options.DSN))
 	}
 	return fmt.Errorf("read slot %q: %w", r.options.Slot, err)
 }
 
-// trouble logs what keeps the reader from streaming: at once when it is
-// something new, then every minute.
+// trouble logs what keeps the reader from streaming: immediately when it is
+// new, then every minute.
 type trouble struct {
 	log    zerolog.Logger
 	code   string
@@ -213,9 +213,9 @@ func (t *trouble) report(slot string, err error, streamed bool) {
 		return
 	}
 	t.code, t.logged = sqlstate, time.Now()
-	message := "connection to the source lost, trying again"
+	message := "connection to the source lost; connecting again"
 	if sqlstate == codeObjectInUse {
-		message = "slot is in use by another process, waiting for it"
+		message = "slot is in use by another process; waiting for it"
 	}
 	t.log.Warn().Str("slot", slot).Err(err).Msg(message)
 }

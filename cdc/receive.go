@@ -33,7 +33,7 @@ const (
 // copying: spans of whole frames within chunks that are read into further on.
 type intake struct {
 	spans  chan span
-	free   chan []byte // chunks to read into; nil stands for one yet to be made
+	free   chan []byte // chunks to read into; nil stands for one not allocated yet
 	failed error       // why the receiver ended, set before spans is closed
 }
 
@@ -52,8 +52,8 @@ func newIntake() intake {
 	return in
 }
 
-// recycle gives a chunk back to the receiver. One made larger for a large row
-// is not kept.
+// recycle returns a chunk to the receiver. One that was enlarged for a large row
+// is dropped.
 func (in *intake) recycle(chunk []byte) {
 	if len(chunk) != chunkSize {
 		chunk = nil
@@ -79,7 +79,7 @@ func (s *session) fill() error {
 		s.reads.Add(1)
 		end += n
 		whole, need, err := s.scan(chunk[begin:end], &burst)
-		if whole > 0 && !s.hand(span{frames: chunk[begin : begin+whole], chunk: chunk}) {
+		if whole > 0 && !s.handOver(span{frames: chunk[begin : begin+whole], chunk: chunk}) {
 			return s.cause
 		}
 		begin += whole
@@ -97,7 +97,7 @@ func (s *session) fill() error {
 			return s.cause
 		}
 		end = copy(next, chunk[begin:end])
-		if !s.hand(span{chunk: chunk, last: true}) {
+		if !s.handOver(span{chunk: chunk, last: true}) {
 			return s.cause
 		}
 		chunk, begin = next, 0
@@ -113,7 +113,7 @@ func (s *session) readError(err error) error {
 	}
 }
 
-// chunk takes a free chunk, of at least need bytes. It waits while the handler
+// chunk returns a free chunk, of at least need bytes. It waits while the handler
 // has all of them, and reports false when the session ended.
 func (s *session) chunk(need int) ([]byte, bool) {
 	var chunk []byte
@@ -137,9 +137,9 @@ func (s *session) chunk(need int) ([]byte, bool) {
 	return chunk, true
 }
 
-// hand gives the handler a span. It waits while too many wait, and reports
-// false when the session ended.
-func (s *session) hand(next span) bool {
+// handOver passes a span to the handler. It waits while too many are pending, and
+// reports false when the session ended.
+func (s *session) handOver(next span) bool {
 	select {
 	case s.spans <- next:
 		return true
@@ -155,7 +155,7 @@ func (s *session) hand(next span) bool {
 	}
 }
 
-// scan looks at the frames that data begins with. It returns the length of the
+// scan inspects the frames that data begins with. It returns the length of the
 // whole CopyData frames, and how many bytes the frame after them needs.
 func (s *session) scan(data []byte, burst *burst) (whole, need int, err error) {
 	received := LSN(s.received.Load())
@@ -203,8 +203,8 @@ func (s *session) ending(kind byte, body []byte) error {
 	case 'E':
 		return serverError(body)
 	case 'N':
-		// From PostgreSQL 18 on this is all that is said of a publication that
-		// is missing, and its changes are left out.
+		// From PostgreSQL 18 on this warning is the only sign of a missing
+		// publication, whose changes are then left out.
 		if warning := serverError(body); s.r.missingPublication(warning) == s.r.options.Publication {
 			return warning
 		}
@@ -224,14 +224,14 @@ type burst struct {
 
 func (b *burst) reset() { b.requests = 0 }
 
-// requested passes a request for a reply on. A walsender that shuts down
-// repeats it until all that it sent is confirmed, and the server waits for the
-// walsender. When the queue is down that would be for ever: hang up then.
-// What is unconfirmed comes again after the server's start.
+// requested passes on a request for a reply. A walsender that shuts down repeats
+// it until all that it sent is confirmed, and the server waits for the
+// walsender. While the queue is unreachable that would be forever: then the
+// session hangs up. What is unconfirmed is replayed after the server's start.
 func (s *session) requested(b *burst) error {
 	select {
 	case s.reply <- struct{}{}:
-	default: // one is on its way
+	default: // one is pending
 	}
 	now := time.Now()
 	if b.requests == 0 || now.Sub(b.newest) > stoppingGap {
@@ -240,7 +240,7 @@ func (s *session) requested(b *burst) error {
 	b.requests++
 	b.newest = now
 	if b.requests > stoppingRequests && now.Sub(b.first) >= stoppingTime {
-		s.drop(errStopping) // at once, for the handler may be blocked
+		s.drop(errStopping) // immediately, because the handler may be blocked
 		return errStopping
 	}
 	return nil

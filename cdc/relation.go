@@ -21,9 +21,9 @@ type Column struct {
 	// Key: part of the replica identity (under FULL: every column), and of
 	// those of the partitions in Relation.Weaker.
 	Key bool
-	// Type is never nil. A type that is gone from the catalogue has KindUnknown.
+	// Type is never nil. One that is not in the catalogue any more has KindUnknown.
 	Type    *Type
-	TypeMod int32 // atttypmod, -1 when there is none
+	TypeMod int32 // atttypmod, -1 without one
 }
 
 // Column returns the index of the named column, or -1.
@@ -41,8 +41,8 @@ func (r *Relation) TableName() Name { return Name{Schema: r.Schema, Name: r.Name
 
 // KeepsKey reports whether an update that came without an old row left the
 // column as it was: the server sends the old row when the replica identity
-// changed, and under FULL always, so that one without it was made in a
-// partition whose identity is another.
+// changed, and under FULL always, so that an update without it happened in a
+// partition with another identity.
 func (r *Relation) KeepsKey(column int) bool {
 	return r.Columns[column].Key && (r.ReplicaIdentity != 'f' || r.Weaker != nil)
 }

@@ -11,7 +11,7 @@ const (
 	// statusGap is the least time between two statuses, so that confirming
 	// every transaction costs neither side a message per transaction.
 	statusGap = 20 * time.Millisecond
-	// probeInterval is how often a server is looked at while the handler is blocked.
+	// probeInterval is how often a server is probed while the handler is blocked.
 	probeInterval = 2 * time.Second
 )
 
@@ -25,7 +25,7 @@ func (s *session) statusInterval() time.Duration {
 func (s *session) report() {
 	tick := time.NewTicker(s.statusInterval())
 	defer tick.Stop()
-	due := time.NewTimer(0) // runs while a status is wanted: the first one at once
+	due := time.NewTimer(0) // runs while a status is wanted: the first one immediately
 	defer due.Stop()
 	wanted, sent := true, time.Time{}
 	silence := newSilence(s)
@@ -119,9 +119,9 @@ func (q *silence) tooLong() bool {
 	return time.Since(q.since) > q.limit
 }
 
-// watch looks, while the handler is blocked and nothing is read, whether the
-// server wants to shut down. It could not say so over the connection that it
-// waits for, but it refuses new ones.
+// watch checks, while the handler is blocked and nothing is read, whether the
+// server wants to shut down. It cannot say so over the connection that it waits
+// for, but it refuses new ones.
 func (s *session) watch(ctx context.Context) {
 	tick := time.NewTicker(probeInterval)
 	defer tick.Stop()

@@ -50,7 +50,7 @@ type session struct {
 // stream opens a connection, streams until it ends, and reports why, and
 // whether it got as far as streaming.
 func (r *Reader) stream(ctx context.Context, h Handler) (streamed bool, err error) {
-	s, err := r.open(ctx)
+	s, err := r.connect(ctx)
 	if err != nil {
 		return false, err
 	}
@@ -86,7 +86,7 @@ func (r *Reader) stream(ctx context.Context, h Handler) (streamed bool, err erro
 	return true, s.cause
 }
 
-// end makes the session's goroutines stop. The first cause counts.
+// end stops the session's goroutines. The first cause counts.
 func (s *session) end(cause error) {
 	s.once.Do(func() {
 		s.cause = cause
@@ -96,7 +96,7 @@ func (s *session) end(cause error) {
 	})
 }
 
-// drop ends the session and hangs up at once, while the handler may be blocked.
+// drop ends the session and hangs up immediately: the handler may be blocked.
 func (s *session) drop(cause error) {
 	s.end(cause)
 	_ = s.conn.Close()
@@ -108,8 +108,8 @@ func orderly(cause error) bool {
 	return errors.Is(cause, errRewind) || errors.Is(cause, errGrown) || errors.Is(cause, context.Canceled) || errors.Is(cause, context.DeadlineExceeded) || errors.As(cause, &handler)
 }
 
-// open connects, checks who answers, and starts the stream.
-func (r *Reader) open(ctx context.Context) (*session, error) {
+// connect opens a session: it checks who answers, and starts the stream.
+func (r *Reader) connect(ctx context.Context) (*session, error) {
 	if err := r.withCatalog(ctx, func(q querier) error { return r.types.Preload(ctx, q) }); err != nil {
 		return nil, err
 	}
@@ -156,8 +156,8 @@ func (r *Reader) start(ctx context.Context, pg *pgconn.PgConn) (*session, error)
 	return s, nil
 }
 
-// senderTimeout reads how long the server waits for a sign of life, and takes
-// a timeout of the database's off the session.
+// senderTimeout reads how long the server waits for a sign of life, and removes
+// a transaction_timeout of the database from the session.
 func senderTimeout(ctx context.Context, pg *pgconn.PgConn) (time.Duration, error) {
 	results, err := pg.Exec(ctx, `select setting from pg_catalog.pg_settings where name = 'wal_sender_timeout'; `+noTransactionTimeout).ReadAll()
 	if err != nil {
@@ -287,7 +287,7 @@ func (s *session) frames(ctx context.Context, frames []byte, h Handler) error {
 		case 'w':
 			message := body[dataHeader:]
 			if next, ok := s.grown(message); ok {
-				return s.settle(h, next)
+				return s.awaitConfirmed(h, next)
 			}
 			if err := s.r.decoder.message(ctx, message, h); err != nil {
 				return err
@@ -308,7 +308,7 @@ func (s *session) frames(ctx context.Context, frames []byte, h Handler) error {
 // slot is free and at its newest position when this returns.
 func (s *session) goodbye() {
 	if err := s.conn.SetDeadline(time.Now().Add(goodbyeTimeout)); err != nil {
-		return // it is gone
+		return // it is closed
 	}
 	last := s.status(nil, false)
 	last = append(last, 'c', 0, 0, 0, 4) // CopyDone

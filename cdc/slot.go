@@ -42,11 +42,11 @@ func (p *preparation) findSlot(ctx context.Context) error {
 }
 
 func lostSlot(slot string) string {
-	return fmt.Sprintf("slot %q has lost WAL that it needs (see max_slot_wal_keep_size): changes after its position are gone; run SELECT pg_drop_replication_slot(%s), make the slot anew, and send the rows of the time between with gancho backfill",
+	return fmt.Sprintf("slot %q has lost WAL that it needs (see max_slot_wal_keep_size): changes after its position are lost; run SELECT pg_drop_replication_slot(%s), recreate the slot, and send the rows that changed meanwhile with gancho backfill",
 		slot, quoteLiteral(slot))
 }
 
-// createSlot makes the slot after the publications: pgoutput looks publications
+// createSlot creates the slot after the publications: pgoutput looks publications
 // up as they were at each change, so that a slot older than its publication
 // cannot be read.
 func (p *preparation) createSlot(ctx context.Context) error {
@@ -63,7 +63,7 @@ func (p *preparation) createSlot(ctx context.Context) error {
 		p.setup.addf("all replication slots are in use; drop one that is unused (see pg_replication_slots), or raise max_replication_slots and restart the server")
 		return nil
 	case codeInsufficientPrivilege:
-		p.setup.addf("the role may not make a replication slot; run ALTER ROLE %s REPLICATION, or let a superuser run the SQL", roleOf(p.DSN))
+		p.setup.addf("the role may not create a replication slot; run ALTER ROLE %s REPLICATION, or let a superuser run the SQL", roleOf(p.DSN))
 		p.setup.Statements = append(p.setup.Statements, statement)
 		return nil
 	}

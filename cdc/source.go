@@ -25,7 +25,7 @@ type Options struct {
 	// Publication is the publication's name. Tables whose updates cannot be
 	// published safely are in a second one, named by [InsertPublication].
 	Publication string
-	// Create lets Prepare make the slot and the publications, and add tables to
+	// Create lets Prepare create the slot and the publications, and add tables to
 	// the publications. Nothing is ever dropped or otherwise altered.
 	Create bool
 	// Log gets reconnections, waits and warnings. The zero Logger writes nothing.
@@ -46,7 +46,7 @@ type TableNeed struct {
 
 // Identity is what positions of a slot are comparable within.
 type Identity struct {
-	SystemID string // of the cluster, made by initdb
+	SystemID string // of the cluster, given by initdb
 	Database string
 	Slot     string
 	Timeline int32 // rises with a failover or a recovery to a point in time
@@ -61,12 +61,12 @@ func (i Identity) String() string {
 type Source struct {
 	Identity Identity
 	Settings Settings
-	// SlotCreated: Prepare made the slot, and positions start anew.
+	// SlotCreated: Prepare created the slot, and positions start over.
 	SlotCreated bool
 	// ConfirmedFlush is the position the slot had been confirmed to.
 	ConfirmedFlush LSN
 	// Current is the end of the server's WAL. One that lies before what was
-	// read earlier shows a server that was taken back in time.
+	// read earlier shows a server that was restored to an earlier time.
 	Current LSN
 	// Publications are those to subscribe to.
 	Publications []string
@@ -82,7 +82,7 @@ type SetupError struct {
 	// under Options.Create, except where Problems say otherwise.
 	Statements []string
 
-	create bool // it was told to, and could not
+	create bool // Options.Create was set, and the statements failed
 }
 
 // Error implements error: all problems, then the statements.
@@ -111,7 +111,7 @@ func (e *SetupError) addf(format string, args ...any) {
 
 // Prepare checks everything that reading needs: the server's settings and
 // privileges, the tables, the publications and the slot. What is missing is
-// made under Options.Create, else it is one [*SetupError] that names all of it.
+// created under Options.Create, else one [*SetupError] names all of it.
 // A slot that another process reads is no error here; the reader waits for it.
 func Prepare(ctx context.Context, o Options, needs []TableNeed) (*Source, error) {
 	if err := o.check(); err != nil {
@@ -158,7 +158,7 @@ func Prepare(ctx context.Context, o Options, needs []TableNeed) (*Source, error)
 func (o Options) check() error {
 	for _, c := range o.Slot {
 		if (c < 'a' || c > 'z') && (c < '0' || c > '9') && c != '_' {
-			return fmt.Errorf("slot name %q has the character %q; write lower case letters, digits and underscores", o.Slot, c)
+			return fmt.Errorf("slot name %q has the character %q; write lower-case letters, digits and underscores", o.Slot, c)
 		}
 	}
 	if o.Slot == "" || len(o.Slot) > maxIdentifier {

@@ -24,7 +24,7 @@ type Type struct {
 	// Elem is the type below: a domain's base (which may be a domain again),
 	// an array's element, a range's or multirange's subtype.
 	Elem *Type
-	// TypeMod is a domain's typtypmod, -1 when there is none.
+	// TypeMod is a domain's typtypmod, -1 without one.
 	TypeMod int32
 	// Labels are an enum's labels in their sort order.
 	Labels []string

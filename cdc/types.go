@@ -76,7 +76,7 @@ func (t *Types) load(ctx context.Context, q querier, rows map[uint32]typeRow, wa
 		for _, oid := range want {
 			row, ok := more[oid]
 			if !ok {
-				row = typeRow{OID: oid} // gone from the catalogue
+				row = typeRow{OID: oid} // not in the catalogue any more
 			}
 			rows[oid] = row
 		}
@@ -136,9 +136,9 @@ func sameParts(a, b *Type) bool {
 type typeRow struct {
 	OID          uint32
 	Schema, Name string
-	Typtype      string // pg_type.typtype, "" when the type is gone
+	Typtype      string // pg_type.typtype, "" when the type does not exist
 	Array        bool
-	Elem         uint32 // see Type.Elem, 0 when there is none
+	Elem         uint32 // see Type.Elem, 0 without one
 	TypeMod      int32
 	Delim        byte
 	Labels       []string

@@ -9,7 +9,7 @@ import (
 // LSN is a position in PostgreSQL's write-ahead log, in bytes.
 type LSN = pglogrepl.LSN
 
-// Position identifies one row change for ever: the LSN in the Begin message of
+// Position identifies one row change forever: the LSN in the Begin message of
 // its transaction (FinalLSN, the position of the commit record) and the
 // change's number within the transaction, counted from 0 over all row changes
 // before any rule or filter. The LSN of a single change is neither unique nor
@@ -45,7 +45,7 @@ func (o Op) String() string {
 	return "unknown"
 }
 
-// State says what the stream told about one column of a row.
+// State is what the stream says about one column of a row.
 type State uint8
 
 const (

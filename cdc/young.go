@@ -13,22 +13,22 @@ import (
 
 // A publication is looked up as it was at the change that is decoded. One that
 // is younger than the slot's position is missing there: PostgreSQL 14 to 17
-// then end the stream with an error, 18 warns and goes on without it.
+// then end the stream with an error, 18 warns and continues without it.
 //
 // For the publication of everything both mean that changes would be skipped,
-// which ends Run. The one for inserts may well be made later, with the first
-// rule that needs it: changes from before its time are read without it.
+// which ends Run. The one for inserts may be created later, with the first rule
+// that needs it: changes from before that are read without it.
 
 // young is a publication that is left out for a while.
 type young struct {
-	born uint32 // the transaction that made it
+	born uint32 // the transaction that created it
 	from LSN    // where it turned out to be missing
 }
 
-// errGrown: the stream has come to transactions that know the young publication.
+// errGrown: the stream has reached transactions that know the young publication.
 var errGrown = errors.New("the publication is known from here on")
 
-// growCheck is how often the reader looks whether what it handed over is confirmed.
+// growCheck is how often the reader checks whether what it handed over is confirmed.
 const growCheck = 20 * time.Millisecond
 
 // missingPublication returns which of the source's publications the server's
@@ -49,7 +49,7 @@ func (r *Reader) missingPublication(err error) string {
 	return r.options.Publication
 }
 
-// leaveOut makes the next stream do without a publication that is missing at
+// leaveOut lets the next stream start without a publication that is missing at
 // its position. It reports whether that helps.
 func (r *Reader) leaveOut(ctx context.Context, cause error) (bool, error) {
 	if r.young != nil || r.missingPublication(cause) != r.options.insertPublication() {
@@ -65,14 +65,14 @@ func (r *Reader) leaveOut(ctx context.Context, cause error) (bool, error) {
 		return err
 	})
 	if errors.Is(err, pgx.ErrNoRows) {
-		return false, nil // it is not young but gone
+		return false, nil // it is not young: it does not exist
 	}
 	if err != nil {
 		return false, fmt.Errorf("read publication %q: %w", r.options.insertPublication(), err)
 	}
 	r.young = &young{born: born, from: r.Confirmed()}
 	r.options.Log.Warn().Str("publication", r.options.insertPublication()).Stringer("lsn", r.Confirmed()).
-		Msg("publication is younger than the changes to be read, leaving it out until they are")
+		Msg("publication is younger than the changes to be read; leaving it out until they have been read")
 	return true, nil
 }
 
@@ -99,12 +99,12 @@ func (s *session) grown(message []byte) (LSN, bool) {
 	return m.commit, m.commit > s.r.young.from && int32(m.xid-s.r.young.born) > 0
 }
 
-// settle waits until all that was handed over is confirmed, so that the next
-// stream, with all publications, repeats none of it: with more tables in it a
-// transaction's changes would be numbered differently. That includes what is
-// before next, where the publication was not known and nothing else is left: it
-// is confirmed by the handler, which may want to write positions down first.
-func (s *session) settle(h Handler, next LSN) error {
+// awaitConfirmed waits until all that was handed over is confirmed, so that the
+// next stream, with all publications, repeats none of it: with more tables in it
+// a transaction's changes would be numbered differently. That includes everything
+// before next, where the publication was not known and nothing else is left: the
+// handler confirms it, because it may want to store positions first.
+func (s *session) awaitConfirmed(h Handler, next LSN) error {
 	if err := handled(h.Keepalive(next)); err != nil {
 		return err
 	}
