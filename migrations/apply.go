@@ -24,8 +24,8 @@ const (
 	directory = "gancho"
 	// versionTable is goose's: it says what has been applied.
 	versionTable = "gancho.schema_version"
-	// lockID is Gancho's own, so that the legacy system's goose, if it has
-	// one, waits for nothing: "gancho" in ASCII.
+	// lockID is Gancho's own, so that the legacy system's goose, if it has one,
+	// never waits for it: "gancho" in ASCII.
 	lockID = 0x67616e63686f
 )
 
@@ -33,19 +33,19 @@ const (
 var ErrNewer = errors.New("the schema gancho is newer than this program; install the newer gancho here, too")
 
 // Apply brings the schema gancho of a database up to date and returns the
-// names of what it applied, in order; none: it was up to date. What was applied
-// before an error is returned with it, and stays.
+// names of the migrations that it applied, in order; none: it was up to date.
+// Those applied before an error are returned with it, and stay.
 //
-// Each migration is a transaction. Processes that do this at once wait for
-// each other. The role needs the right to create schemas in the database or,
-// when the schema is there already, to create in it. ErrNewer: a newer program
-// has been here, and nothing was done.
+// Each migration is a transaction. Processes that call it at the same time wait
+// for each other. The role needs the right to create schemas in the database or,
+// when the schema exists, to create in it. ErrNewer: a newer program has migrated
+// it, and nothing was done.
 func Apply(ctx context.Context, dsn string) ([]string, error) {
-	db, err := open(dsn)
+	db, err := connect(dsn)
 	if err != nil {
 		return nil, err
 	}
-	defer func() { _ = db.Close() }() // its session's end gives the lock back
+	defer func() { _ = db.Close() }() // the session's end releases the lock
 	if err := db.PingContext(ctx); err != nil {
 		return nil, fmt.Errorf("connect to the state database: %w", err)
 	}
@@ -56,8 +56,8 @@ func Apply(ctx context.Context, dsn string) ([]string, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open migrations: %w", err)
 	}
-	// goose's own lock would not cover its table of versions, which it makes
-	// before; prepare's covers everything, because there is one connection only.
+	// goose's own lock would not cover the creation of its table of versions;
+	// prepare's covers everything, because there is only one connection.
 	provider, err := goose.NewProvider(goose.DialectPostgres, db, source,
 		goose.WithTableName(versionTable), goose.WithDisableGlobalRegistry(true))
 	if err != nil {
@@ -80,9 +80,9 @@ func Apply(ctx context.Context, dsn string) ([]string, error) {
 }
 
 // Pending returns the names of what Apply would apply, and changes nothing.
-// ErrNewer: a newer program has been here.
+// ErrNewer: a newer program has migrated the schema.
 func Pending(ctx context.Context, dsn string) ([]string, error) {
-	db, err := open(dsn)
+	db, err := connect(dsn)
 	if err != nil {
 		return nil, err
 	}
@@ -93,8 +93,8 @@ func Pending(ctx context.Context, dsn string) ([]string, error) {
 	return pending(ctx, db)
 }
 
-// open makes a pool of one connection: what Apply locks is its session's.
-func open(dsn string) (*sql.DB, error) {
+// connect returns a pool of one connection: what Apply locks is its session's.
+func connect(dsn string) (*sql.DB, error) {
 	config, err := pgx.ParseConfig(dsn)
 	if err != nil {
 		return nil, fmt.Errorf("read state.dsn: %w", cdc.ErrDSN)
@@ -107,19 +107,19 @@ func open(dsn string) (*sql.DB, error) {
 	return db, nil
 }
 
-// prepare waits for the lock and makes the schema. CREATE SCHEMA IF NOT EXISTS
-// would ask for a right that is not needed when it exists.
+// prepare waits for the lock and creates the schema. CREATE SCHEMA IF NOT EXISTS
+// would need a right that is not necessary when it exists.
 func prepare(ctx context.Context, db *sql.DB) error {
 	if _, err := db.ExecContext(ctx, `select pg_advisory_lock($1)`, int64(lockID)); err != nil {
 		return fmt.Errorf("wait for another gancho migrate: %w", err)
 	}
-	// A table that a running bridge uses for long must not make all others wait behind us.
+	// While a running bridge uses a table for long, all others would wait behind us.
 	if _, err := db.ExecContext(ctx, `set lock_timeout = '30s'`); err != nil {
 		return fmt.Errorf("prepare the migration: %w", err)
 	}
 	var exists bool
 	if err := db.QueryRowContext(ctx, `select to_regnamespace('gancho') is not null`).Scan(&exists); err != nil {
-		return fmt.Errorf("look for the schema gancho: %w", err)
+		return fmt.Errorf("find the schema gancho: %w", err)
 	}
 	if !exists {
 		_, err := db.ExecContext(ctx, `create schema gancho`)
@@ -135,7 +135,7 @@ func prepare(ctx context.Context, db *sql.DB) error {
 }
 
 // pending compares the versions that have been applied with the files. goose's
-// own answer would make its table first.
+// own check would create its table.
 func pending(ctx context.Context, db *sql.DB) ([]string, error) {
 	applied, err := versions(ctx, db)
 	if err != nil {

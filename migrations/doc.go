@@ -3,11 +3,10 @@
 // The directory gancho has Gancho's own schema, as numbered steps of which each
 // is applied once, in a transaction (Apply). Nothing outside the schema gancho
 // is touched, so it may live in the source's database. A step that has been
-// released is never edited: what has to change comes as the next one.
+// released is never edited: a change is the next step.
 //
 // The directory legacy has the schema of a gym, billing and shop system as
 // vendors wrote it for twenty years: the demo, the compose file and the tests
-// load it. Gancho never changes a source's tables from here: identity.sql,
-// which a DBA would run for Gancho, is handed out as text like the rest, and
-// who executes it decides.
+// load it. Gancho itself never runs these scripts: identity.sql, which a DBA would
+// run for Gancho, is returned as text like the rest.
 package migrations

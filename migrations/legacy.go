@@ -13,13 +13,13 @@ var (
 
 // Legacy returns the demo's legacy system as SQL scripts of several statements,
 // to be run in this order in an empty database of PostgreSQL 14 or later, UTF8
-// or LATIN1: schema makes 26 tables with their types, triggers and partitions;
+// or LATIN1: schema creates 26 tables with their types, triggers and partitions;
 // seed adds a few rows; identity sets REPLICA IDENTITY FULL where events need
 // the old row, which is all that a DBA changes for Gancho.
 //
-// The scripts are in UTF-8. Whoever sends one as a single query needs a session
-// with client_encoding=UTF8 beforehand: the SET in it comes too late, because
-// the server converts the whole text first. psql sends statement by statement.
+// The scripts are in UTF-8. To send one as a single query, use a session with
+// client_encoding=UTF8: the SET in the script comes too late, because the server
+// converts the whole text first. psql sends statement by statement.
 func Legacy() (schema, seed, identity string) {
 	return legacySchema, legacySeed, legacyIdentity
 }

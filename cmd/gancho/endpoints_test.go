@@ -292,7 +292,7 @@ func TestEndpointsRemoved(t *testing.T) {
 		t.Errorf("remove --drop-queue printed\n%s", out)
 	}
 	s.fails(2, `there is no endpoint "nunca"`, "endpoints", "remove", "nunca", "--drop-queue")
-	s.fails(1, "still to be dropped", "endpoints", "add", "crm", "--url", "https://crm.example.com")
+	s.fails(1, "not dropped yet", "endpoints", "add", "crm", "--url", "https://crm.example.com")
 }
 
 // TestLostKey: an endpoint that cannot be decrypted is shown as what it is, and

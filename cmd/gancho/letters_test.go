@@ -311,7 +311,7 @@ func TestDeliveries(t *testing.T) {
 	for i := range rows {
 		rows[i] = state.Attempt{
 			Time: at.Add(time.Duration(i) * time.Minute), Endpoint: []string{"crm", "erp"}[i%2], Entry: fmt.Sprint(i), WebhookID: fmt.Sprintf("w%d", i), Event: "cobranca.paga",
-			Tenant: "1", Key: fmt.Sprint(i % 10), Committed: at, Number: 1, Outcome: "delivered", Class: delivery.ClassOK, Status: 200, DurationMS: 12,
+			Tenant: "1", Key: fmt.Sprint(i % 10), Committed: at, Number: 1, Outcome: "delivered", Class: delivery.ClassOK, Status: 200, Duration: 12 * time.Millisecond,
 		}
 	}
 	rows[7].Outcome, rows[7].Status, rows[7].Class, rows[7].Error = "retry", 503, delivery.ClassStatus, "post to https://crm.example.com: answered 503\nService Unavailable"

@@ -295,7 +295,7 @@ func (w *world) addAttempts(endpoint, tenant string, n int) {
 		m := message(endpoint, tenant, i, now)
 		rows[i] = state.Attempt{
 			Time: now.Add(-time.Duration(i) * time.Second), Endpoint: endpoint, Entry: fmt.Sprint(i), WebhookID: m.ID, Event: m.Type, Tenant: tenant,
-			Key: m.Key, Committed: now, Number: 1, Outcome: "delivered", Class: delivery.ClassOK, Status: 200, DurationMS: 3,
+			Key: m.Key, Committed: now, Number: 1, Outcome: "delivered", Class: delivery.ClassOK, Status: 200, Duration: 3 * time.Millisecond,
 		}
 	}
 	if err := w.store.WriteAttempts(w.t.Context(), rows); err != nil {

@@ -255,7 +255,7 @@ func (b *recordBatch) add(endpoint string, entries []delivery.LogEntry) {
 				b.attempts = append(b.attempts, state.Attempt{
 					Time: l.Time, Endpoint: endpoint, Entry: l.Entry, WebhookID: l.WebhookID, Event: l.Event, Tenant: l.Tenant, Key: l.Key,
 					Committed: l.Committed, Number: l.Number, Outcome: l.Outcome, Class: l.Class, Status: l.Status, Error: l.Error,
-					DurationMS: float64(l.Duration) / float64(time.Millisecond), Replay: l.Replay,
+					Duration: l.Duration, Replay: l.Replay,
 				})
 			}
 			if l.Kept != nil && b.State.KeepEvents > 0 {

@@ -44,7 +44,7 @@ func (s *Service) Deliveries(ctx context.Context, a Actor, f state.Filter, curso
 		page.Items = append(page.Items, DeliveryView{
 			Time: r.Time, Endpoint: r.Endpoint, WebhookID: r.WebhookID, Event: r.Event, Tenant: r.Tenant, Key: r.Key,
 			Committed: r.Committed, Attempt: r.Number, Outcome: r.Outcome, Class: r.Class, Status: r.Status, Error: r.Error,
-			DurationMS: r.DurationMS, Replay: r.Replay,
+			DurationMS: float64(r.Duration) / float64(time.Millisecond), Replay: r.Replay,
 		})
 	}
 	page.Next = next

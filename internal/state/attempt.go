@@ -6,7 +6,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"math"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -14,8 +13,8 @@ import (
 
 const attemptColumns = `time, endpoint, entry, number, webhook_id, event, tenant, key, committed, outcome, class, status, error, micros, replay`
 
-// WriteAttempts writes rows of the log. Those that are there already stay as
-// they are, so writing twice is harmless.
+// WriteAttempts writes rows of the log. Rows that exist stay as they are, so
+// writing twice is harmless.
 func (s *Store) WriteAttempts(ctx context.Context, rows []Attempt) error {
 	days := make([]time.Time, len(rows))
 	for i := range rows {
@@ -30,8 +29,8 @@ func (s *Store) WriteAttempts(ctx context.Context, rows []Attempt) error {
 	})
 }
 
-// ErrCursor is for a cursor that is not one that Attempts has returned.
-var ErrCursor = errors.New("this is not a cursor of the delivery log; begin again without one")
+// ErrCursor: the cursor is not one that Attempts has returned.
+var ErrCursor = errors.New("this is not a cursor of the delivery log; start again without one")
 
 // attemptCursor is the row that a page ended with.
 type attemptCursor struct {
@@ -57,8 +56,8 @@ func parseAttemptCursor(text string) (c attemptCursor, err error) {
 }
 
 // Attempts returns up to n rows of the log, the newest first, from a cursor on
-// ("": from the newest), and the cursor of those that follow; "" when there
-// are none. From and To of the filter are the attempts' own times. ErrCursor.
+// ("": from the newest), and the cursor of those that follow ("": none does).
+// From and To of the filter are the attempts' own times. ErrCursor.
 func (s *Store) Attempts(ctx context.Context, f Filter, cursor string, n int) (page []Attempt, next string, err error) {
 	w, err := s.where(ctx, &f, attemptsTable)
 	if err != nil {
@@ -93,7 +92,7 @@ func scanAttempt(row pgx.CollectableRow) (Attempt, error) {
 	var micros int64
 	err := row.Scan(&a.Time, &a.Endpoint, &a.Entry, &a.Number, &a.WebhookID, &a.Event, &a.Tenant, &a.Key, &a.Committed,
 		&a.Outcome, &a.Class, &a.Status, &a.Error, &micros, &a.Replay)
-	a.DurationMS = float64(micros) / 1000
+	a.Duration = time.Duration(micros) * time.Microsecond
 	a.Time, a.Committed = a.Time.UTC(), a.Committed.UTC()
 	decodeIn(&a.Endpoint, &a.Entry, &a.WebhookID, &a.Event, &a.Tenant, &a.Key, &a.Outcome, &a.Class, &a.Error)
 	return a, err

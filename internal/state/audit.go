@@ -65,7 +65,7 @@ func (s *Store) Record(ctx context.Context, c Change) error {
 	})
 }
 
-// record writes an entry in the transaction of what it tells about.
+// record writes an entry in the transaction of the change.
 func (s *Store) record(ctx context.Context, tx pgx.Tx, c Change) (id int64, err error) {
 	err = tx.QueryRow(ctx, `insert into gancho.audit (actor, tenant, action, object, before, after)
 		values ($1, $2, $3, $4, $5::text::json, $6::text::json) returning id`,
@@ -85,7 +85,7 @@ func jsonText(text []byte) *string {
 	return &s
 }
 
-// facts makes the JSON of an audit entry; values are of types that always marshal.
+// facts returns the JSON of an audit entry; values are of types that always marshal.
 func facts(v map[string]any) (json.RawMessage, error) {
 	text, err := json.Marshal(v)
 	if err != nil {

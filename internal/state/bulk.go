@@ -11,10 +11,10 @@ import (
 	"gancho/cdc"
 )
 
-// copyIn writes n rows to a table by COPY, leaving out those that are there. A
-// COPY cannot leave out anything: it goes to a temporary table, which the
-// session keeps. days are the times that decide about the rows' partitions; nil:
-// the table has none.
+// copyIn writes n rows to a table by COPY, except those that exist. Because COPY
+// itself cannot skip rows, it goes to a temporary table, which the session
+// keeps. days are the times that decide about the rows' partitions; nil: the
+// table has none.
 func (s *Store) copyIn(ctx context.Context, name, columns string, days []time.Time, n int, row func(int) []any) error {
 	if n == 0 {
 		return nil

@@ -16,8 +16,8 @@ const (
 	dropChunk = 5000
 )
 
-// WriteDead writes dead letters, whose ID is the store's to give. Those whose
-// endpoint and handle are there already stay as they are.
+// WriteDead writes dead letters; the store gives them their IDs. Those whose
+// endpoint and handle exist stay as they are.
 func (s *Store) WriteDead(ctx context.Context, dead []DeadLetter) error {
 	return s.copyIn(ctx, deadTable, deadColumns, nil, len(dead), func(i int) []any {
 		d, enc := &dead[i], s.text.encode
@@ -43,8 +43,8 @@ func (s *Store) DeadLetters(ctx context.Context, f Filter, after int64, n int) (
 	return collect(ctx, s, "read dead letters", sql, w.args, scanDead)
 }
 
-// deadOrder is by id. Where a filter chooses single events, the index of ids
-// is kept from the planner, which without statistics would walk along it.
+// deadOrder is by id. Where a filter chooses single events, the order hides the
+// index of ids from the planner, which without statistics would scan all of it.
 func deadOrder(f *Filter) string {
 	if len(f.IDs) > 0 || len(f.Webhooks) > 0 {
 		return "id + 0"
@@ -52,7 +52,7 @@ func deadOrder(f *Filter) string {
 	return "id"
 }
 
-// DeadLetter reads one. A tenant's sees no other's: ErrNotFound; "": any.
+// DeadLetter reads one. ErrNotFound: it does not exist, or is not the tenant's ("": any).
 func (s *Store) DeadLetter(ctx context.Context, id int64, tenant string) (DeadLetter, error) {
 	f := Filter{IDs: []int64{id}}
 	if tenant != "" {
@@ -100,7 +100,7 @@ func (s *Store) CountDeadByEndpoint(ctx context.Context) (map[string]int64, erro
 
 // DropDead deletes the dead letters that exist now and that a filter chooses,
 // and returns how many. It deletes in transactions of some thousands; after an
-// error the number, and the audit log, say how many are gone.
+// error the number, and the audit log, say how many were deleted.
 func (s *Store) DropDead(ctx context.Context, actor string, f Filter) (int64, error) {
 	var last *int64
 	if err := s.pool.QueryRow(ctx, `select max(id) from gancho.dead_letters`).Scan(&last); err != nil {

@@ -13,8 +13,8 @@ import (
 	"gancho/delivery"
 )
 
-// Endpoints returns all stored endpoints by name. With an error that joins
-// *KeyErrors they are all there, too; those that could not be decrypted have no
+// Endpoints returns all stored endpoints by name. Next to an error that joins
+// *KeyErrors it still returns all; those that could not be decrypted have no
 // Document and no Secrets.
 func (s *Store) Endpoints(ctx context.Context) ([]Endpoint, error) {
 	ctx, cancel := context.WithTimeout(ctx, askTimeout)
@@ -26,7 +26,7 @@ func (s *Store) Endpoints(ctx context.Context) ([]Endpoint, error) {
 	out := make([]Endpoint, 0, len(rows))
 	var errs []error
 	for i := range rows {
-		e, err := s.open(&rows[i])
+		e, err := s.decrypt(&rows[i])
 		sealed := new(KeyError)
 		switch {
 		case errors.As(err, &sealed):
@@ -40,14 +40,14 @@ func (s *Store) Endpoints(ctx context.Context) ([]Endpoint, error) {
 	return out, errors.Join(errs...)
 }
 
-// Endpoint reads one, or ErrNotFound. With a *KeyError it is there, too, without
-// Document and Secrets.
+// Endpoint reads one, or ErrNotFound. Next to a *KeyError it returns the endpoint
+// without Document and Secrets.
 func (s *Store) Endpoint(ctx context.Context, name string) (Endpoint, error) {
 	row, err := s.readEndpoint(ctx, s.pool, name)
 	if err != nil {
 		return Endpoint{}, fmt.Errorf("read endpoint %q: %w", name, explain(err))
 	}
-	e, err := s.open(row)
+	e, err := s.decrypt(row)
 	if sealed := new(KeyError); errors.As(err, &sealed) {
 		e = row.Endpoint
 	}
@@ -56,7 +56,7 @@ func (s *Store) Endpoint(ctx context.Context, name string) (Endpoint, error) {
 
 // AddEndpoint stores a new endpoint with its secrets, the newest first, and
 // returns it with what the store has added. ErrConflict: the name is taken, or
-// the queue of an endpoint that had it is still to be dropped.
+// the queue of an endpoint that had it is not dropped yet.
 func (s *Store) AddEndpoint(ctx context.Context, actor string, e Endpoint, secrets []delivery.Secret) (Endpoint, error) {
 	return s.change(ctx, e.Name, "add endpoint", func(tx pgx.Tx) error {
 		if s.keys == nil {
@@ -69,19 +69,19 @@ func (s *Store) AddEndpoint(ctx context.Context, actor string, e Endpoint, secre
 		_, err := tx.Exec(ctx, `insert into gancho.endpoints (id, name, tenants, state, sealed, public) values ($1, $2, $3, $4, $5, $6::text::json)`,
 			id, s.text.encode(e.Name), s.text.encodeAll(e.Tenants), e.State.String(), s.keys.seal(settingsPlace(id), e.Document), string(asciiJSON(e.Public)))
 		if isTaken(err) {
-			return fmt.Errorf("%w: there is an endpoint of this name", ErrConflict)
+			return fmt.Errorf("%w: an endpoint of this name exists", ErrConflict)
 		}
 		if err != nil {
 			return err
 		}
-		// Asked only now: the insert has waited for whoever was removing the name.
+		// Checked only now: the insert has waited for a removal of the same name.
 		var dropping bool
 		err = tx.QueryRow(ctx, `select exists (select from gancho.drops where name = $1)`, s.text.encode(e.Name)).Scan(&dropping)
 		if err != nil {
 			return err
 		}
 		if dropping {
-			return fmt.Errorf("%w: the queue of the endpoint that had this name is still to be dropped; try again when a bridge has done it, or take another name", ErrConflict)
+			return fmt.Errorf("%w: the queue of an endpoint that had this name is not dropped yet; try again when a bridge has dropped it, or choose another name", ErrConflict)
 		}
 		for _, secret := range slices.Backward(secrets) {
 			if err := s.addSecret(ctx, tx, id, secret); err != nil {
@@ -93,7 +93,7 @@ func (s *Store) AddEndpoint(ctx context.Context, actor string, e Endpoint, secre
 }
 
 // UpdateEndpoint stores tenants, state, document and public of the endpoint of
-// that name. ErrConflict: its Version is not e's any more; read it again.
+// that name. ErrConflict: its Version is no longer e's; read it again.
 func (s *Store) UpdateEndpoint(ctx context.Context, actor string, e Endpoint) (Endpoint, error) {
 	return s.change(ctx, e.Name, "change endpoint", func(tx pgx.Tx) error {
 		if s.keys == nil {
@@ -142,9 +142,9 @@ func stateAction(to delivery.State) string {
 	return "endpoint.activate"
 }
 
-// RemoveEndpoint deletes an endpoint, also one whose key is lost. With
-// dropQueue the capturing bridge is asked, by a row that Drops returns, to
-// delete its queue; else the queue is kept.
+// RemoveEndpoint deletes an endpoint, also one whose key is lost. With dropQueue,
+// a row that Drops returns asks the capturing bridge to delete its queue; else
+// the queue is kept.
 func (s *Store) RemoveEndpoint(ctx context.Context, actor, name string, dropQueue bool) error {
 	return s.write(ctx, fmt.Sprintf("remove endpoint %q", name), func(tx pgx.Tx) error {
 		old, err := s.lockEndpoint(ctx, tx, name)
@@ -171,9 +171,9 @@ func (s *Store) Drops(ctx context.Context) ([]string, error) {
 	return decodeAll(names), err
 }
 
-// Dropped says that the queue of the endpoint has been dropped.
+// Dropped records that the queue of the endpoint has been dropped.
 func (s *Store) Dropped(ctx context.Context, name string) error {
-	return s.write(ctx, fmt.Sprintf("write down that the queue of endpoint %q was dropped", name), func(tx pgx.Tx) error {
+	return s.write(ctx, fmt.Sprintf("record that the queue of endpoint %q was dropped", name), func(tx pgx.Tx) error {
 		_, err := tx.Exec(ctx, `delete from gancho.drops where name = $1`, s.text.encode(name))
 		return err
 	})
@@ -190,7 +190,7 @@ func (s *Store) change(ctx context.Context, name, what string, f func(pgx.Tx) er
 		if err != nil {
 			return err
 		}
-		out, err = s.open(row)
+		out, err = s.decrypt(row)
 		return err
 	})
 	return out, err
@@ -254,7 +254,7 @@ type querier interface {
 	Query(ctx context.Context, sql string, args ...any) (pgx.Rows, error)
 }
 
-// lockEndpoint keeps others from changing the endpoint, and reads it.
+// lockEndpoint locks the endpoint against changes by others, and reads it.
 func (s *Store) lockEndpoint(ctx context.Context, tx pgx.Tx, name string) (*endpointRow, error) {
 	var id int64
 	if err := tx.QueryRow(ctx, `select id from gancho.endpoints where name = $1 for update`, s.text.encode(name)).Scan(&id); err != nil {
@@ -332,19 +332,19 @@ func parseState(text string) (delivery.State, error) {
 	return 0, fmt.Errorf("%w: an endpoint's state is %q", ErrSchema, text)
 }
 
-// open decrypts an endpoint.
-func (s *Store) open(r *endpointRow) (Endpoint, error) {
+// decrypt decrypts an endpoint.
+func (s *Store) decrypt(r *endpointRow) (Endpoint, error) {
 	if s.keys == nil {
 		return Endpoint{}, fmt.Errorf("decrypt endpoint %q: %w", r.Name, ErrKeys)
 	}
 	e := r.Endpoint
-	document, err := s.keys.open(settingsPlace(r.ID), fmt.Sprintf("the settings of endpoint %q", r.Name), r.sealed)
+	document, err := s.keys.unseal(settingsPlace(r.ID), fmt.Sprintf("the settings of endpoint %q", r.Name), r.sealed)
 	if err != nil {
 		return Endpoint{}, err
 	}
 	e.Document = document
 	for i := range r.secrets {
-		secret, err := s.openSecret(r, &r.secrets[i])
+		secret, err := s.decryptSecret(r, &r.secrets[i])
 		if err != nil {
 			return Endpoint{}, err
 		}

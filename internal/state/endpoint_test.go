@@ -155,7 +155,7 @@ func TestDropsOfQueues(t *testing.T) {
 	same(t, "drops", []string{"b", "a"}, must[[]string](t)(s.Drops(ctx)))
 	// The new endpoint's events would be deleted with the old one's.
 	_, err := s.AddEndpoint(ctx, "cli:ana", endpoint("b"), nil)
-	if !errors.Is(err, state.ErrConflict) || !strings.Contains(err.Error(), "still to be dropped") {
+	if !errors.Is(err, state.ErrConflict) || !strings.Contains(err.Error(), "not dropped yet") {
 		t.Errorf("a name whose queue is to be dropped: %v", err)
 	}
 	check(t, s.Dropped(ctx, "b"))

@@ -15,7 +15,7 @@ var (
 	// ErrNotFound: the row does not exist, or belongs to another tenant.
 	ErrNotFound = errors.New("not found")
 	// ErrConflict: the name is taken, or the row has changed since it was read.
-	ErrConflict = errors.New("it has been changed or taken by somebody else")
+	ErrConflict = errors.New("it was changed or taken meanwhile")
 	// ErrSchema: the schema gancho is missing or older than this program.
 	ErrSchema = errors.New("the schema gancho is missing or out of date; run gancho migrate")
 	// ErrUnreachable: the database does not answer, or not now. Try again.

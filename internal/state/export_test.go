@@ -14,7 +14,7 @@ func (k *Keyring) Seal(place string, plain []byte) []byte { return k.seal(place,
 
 // Unseal undoes Seal.
 func (k *Keyring) Unseal(place, what string, sealed []byte) ([]byte, error) {
-	return k.open(place, what, sealed)
+	return k.unseal(place, what, sealed)
 }
 
 // WithoutClaim is the job as its row, without what a worker has of it.

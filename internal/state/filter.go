@@ -17,7 +17,7 @@ const (
 )
 
 // lacks returns an error for a part of the filter that the table does not have:
-// to leave it out would choose more than was asked for.
+// ignoring it would choose more than intended.
 func (f *Filter) lacks(name string) error {
 	var part string
 	switch {
@@ -33,7 +33,7 @@ func (f *Filter) lacks(name string) error {
 	return fmt.Errorf("choose from %s: they have no %s", name, part)
 }
 
-// where makes the conditions of a filter on a table.
+// where returns the conditions of a filter on a table.
 func (s *Store) where(ctx context.Context, f *Filter, name string) (*where, error) {
 	if err := f.lacks(name); err != nil {
 		return nil, err
@@ -104,8 +104,8 @@ func likePattern(text encoding, pattern string) string {
 }
 
 // eventNames returns the names in a table that one of the patterns fits, as
-// they are stored. There are few, and the index gives each with one descent: so
-// the filter compares names, which the index finds too, however many rows there are.
+// they are stored. They are few, and the index gives each with one descent. The
+// filter then compares names, which the index finds, too, in any number of rows.
 func (s *Store) eventNames(ctx context.Context, name string, patterns []string) ([]string, error) {
 	if !slices.ContainsFunc(patterns, func(p string) bool { return strings.Contains(p, "*") }) {
 		return s.text.encodeAll(patterns), nil

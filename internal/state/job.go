@@ -8,20 +8,20 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
-// claim is what a worker has of a job.
+// claim is a worker's hold on a job.
 type claim struct {
 	worker string
-	number int64 // the fence: the next claim has a higher one
+	number int64 // the fencing token: the next claim has a higher one
 	lease  time.Duration
-	// ceiling is the last dead letter of a redrive: those that die again have higher ids.
+	// ceiling is the last dead letter of a redrive: events that die again get higher ids.
 	ceiling int64
 }
 
 const jobColumns = `id, kind, endpoint, filter::text, rate, state, total, sent, tenant, error, actor, created, started, finished, position, claims, ceiling`
 
 // CreateJob stores a job of j's Kind, Endpoint, Filter, Rate and Tenant, for
-// the events or dead letters that there are now, and counts them (Total). A
-// redrive without an endpoint in its filter takes that endpoint's own.
+// the events or dead letters that exist now, and counts them (Total). A redrive
+// without an endpoint in its filter is of the endpoint's own dead letters.
 func (s *Store) CreateJob(ctx context.Context, actor string, j Job) (Job, error) {
 	what := fmt.Sprintf("create a %s for endpoint %q", j.Kind, j.Endpoint)
 	if j.Kind == Redrive && j.Filter.Endpoint == "" {
@@ -88,7 +88,7 @@ func scanJob(row pgx.CollectableRow) (Job, error) {
 }
 
 // Jobs returns up to n jobs, the newest first, whose ID is below before (0:
-// from the newest). A tenant's are those that its tokens have made; "": all.
+// from the newest). A tenant's are those that its tokens created; "": all.
 func (s *Store) Jobs(ctx context.Context, tenant string, before int64, n int) ([]Job, error) {
 	w := &where{text: s.text}
 	if tenant != "" {
@@ -100,7 +100,7 @@ func (s *Store) Jobs(ctx context.Context, tenant string, before int64, n int) ([
 	return collect(ctx, s, "read jobs", `select `+jobColumns+` from gancho.jobs`+w.sql()+` order by id desc limit `+w.param(n), w.args, scanJob)
 }
 
-// Job reads one. A tenant sees no other's: ErrNotFound; "": any.
+// Job reads one. ErrNotFound: it does not exist, or is not the tenant's ("": any).
 func (s *Store) Job(ctx context.Context, id int64, tenant string) (Job, error) {
 	w := &where{text: s.text}
 	w.add("id = %s", id)
@@ -110,8 +110,8 @@ func (s *Store) Job(ctx context.Context, id int64, tenant string) (Job, error) {
 	return collectOne(ctx, s, fmt.Sprintf("read job %d", id), `select `+jobColumns+` from gancho.jobs`+w.sql(), w.args, scanJob)
 }
 
-// CancelJob stops a job before its next page. ErrNotFound: there is none, or
-// not of this tenant (""; any); ErrConflict: it is over.
+// CancelJob stops a job before its next page. ErrNotFound: it does not exist, or
+// is not the tenant's ("": any); ErrConflict: it has ended.
 func (s *Store) CancelJob(ctx context.Context, actor string, id int64, tenant string) (Job, error) {
 	j, err := s.Job(ctx, id, tenant)
 	if err != nil {
@@ -128,7 +128,7 @@ func (s *Store) CancelJob(ctx context.Context, actor string, id int64, tenant st
 			return err
 		}
 		if len(canceled) == 0 {
-			return fmt.Errorf("%w: the job is over", ErrConflict)
+			return fmt.Errorf("%w: the job has ended", ErrConflict)
 		}
 		j = canceled[0]
 		return s.recordJob(ctx, tx, actor, "cancel", &j)
@@ -136,8 +136,8 @@ func (s *Store) CancelJob(ctx context.Context, actor string, id int64, tenant st
 	return j, err
 }
 
-// ClaimJob takes, for the lease, the oldest job that waits or whose worker's
-// lease has run out; nil: there is none. The lease is renewed by AdvanceJob.
+// ClaimJob claims, for the lease, the oldest job that waits or whose worker's
+// lease has expired; nil: no job waits. AdvanceJob renews the lease.
 func (s *Store) ClaimJob(ctx context.Context, worker string, lease time.Duration) (*Job, error) {
 	jobs, err := collect(ctx, s, "claim a job", `update gancho.jobs set state = 'running', worker = $1, claims = claims + 1, leased = now() + $2, started = coalesce(started, now())
 		where id = (
@@ -153,8 +153,8 @@ func (s *Store) ClaimJob(ctx context.Context, worker string, lease time.Duration
 }
 
 // FinishJob ends a claimed job as Done or Failed, for a reason that people can
-// read, or gives it back as Queued, for another worker to go on. ErrConflict:
-// it was canceled, or somebody else has it.
+// read, or gives it back as Queued, for another worker to continue. ErrConflict:
+// it was canceled, or another worker has it.
 func (s *Store) FinishJob(ctx context.Context, j *Job, to JobState, why string) error {
 	return s.write(ctx, fmt.Sprintf("end job %d", j.ID), func(tx pgx.Tx) error {
 		done, err := tx.Exec(ctx, `update gancho.jobs set state = $3, error = $4, finished = case when $3 = 'queued' then null else now() end, worker = '', leased = null

@@ -21,8 +21,8 @@ const (
 	bareKeyID = "1"
 )
 
-// Keyring are the keys of state.key: the first seals, all open. However it is
-// printed, it shows the ids of its keys alone.
+// Keyring are the keys of state.key: the first encrypts, all decrypt. However it
+// is printed, it shows only the ids of its keys.
 //
 // A sealed value is <version> <length of the key's id> <id> <nonce>
 // <ciphertext and tag>, AES-256-GCM with a random nonce of 96 bits (which is
@@ -40,9 +40,9 @@ type sealKey struct {
 
 // KeyError is a sealed value that the keys of state.key do not open.
 type KeyError struct {
-	// What the value is: "the settings of endpoint \"crm\"".
+	// What the value is: `the settings of endpoint "crm"`.
 	What string
-	// ID is the key's that has sealed it; empty: it cannot be told.
+	// ID is that of the key that has sealed it; empty: unknown.
 	ID string
 	// Known: state.key has a key of this id.
 	Known bool
@@ -54,13 +54,13 @@ func (e *KeyError) Error() string {
 	case e.ID == "":
 		return fmt.Sprintf("decrypt %s: it is not what Gancho has stored there; restore it from a backup, or remove the endpoint and add it again", e.What)
 	case e.Known:
-		return fmt.Sprintf("decrypt %s: the key %q of state.key is not the one that has encrypted it; put the right one under this id into state.key", e.What, e.ID)
+		return fmt.Sprintf("decrypt %s: the key %q of state.key is not the one that has encrypted it; put the right one under this id in state.key", e.What, e.ID)
 	}
 	return fmt.Sprintf("decrypt %s: it is encrypted with the key %q, which state.key does not have; add it behind the first one (%s:<base64>), and run gancho secrets rekey before you remove it",
 		e.What, e.ID, e.ID)
 }
 
-// validKeyID keeps ids apart from what separates them, and short.
+// validKeyID excludes the separators of state.key, and long ids.
 var validKeyID = regexp.MustCompile(`^[A-Za-z0-9._-]{1,32}$`)
 
 // ParseKeys reads state.key: <id>:<base64 of 32 bytes>, several separated by
@@ -159,8 +159,8 @@ func (k *Keyring) seal(place string, plain []byte) []byte {
 	return key.aead.Seal(out, nonce, plain, authenticated(header, place))
 }
 
-// open decrypts what seal made; what describes it in errors.
-func (k *Keyring) open(place, what string, sealed []byte) ([]byte, error) {
+// unseal decrypts what seal has encrypted; what describes it in errors.
+func (k *Keyring) unseal(place, what string, sealed []byte) ([]byte, error) {
 	id, header, rest, ok := cutHeader(sealed)
 	if !ok {
 		return nil, &KeyError{What: what}
@@ -199,7 +199,7 @@ func authenticated(header []byte, place string) []byte {
 }
 
 // settingsPlace and secretPlace are where sealed values belong: ids are never
-// used again.
+// reused.
 func settingsPlace(endpoint int64) string { return fmt.Sprintf("endpoint:%d:settings", endpoint) }
 
 func secretPlace(endpoint, secret int64) string {

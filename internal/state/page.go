@@ -18,32 +18,32 @@ type JobPage struct {
 	Messages []delivery.Message
 	// Last: nothing follows.
 	Last bool
-	// position is where the job goes on behind this page.
+	// position is where the job continues after this page.
 	position string
-	// dead are the messages' dead letters, which go when the page is written down.
+	// dead are the messages' dead letters, which AdvanceJob deletes.
 	dead []int64
 }
 
-// jobWhere makes the conditions of a job's filter on its table. A resend takes
-// what was committed before the job was made.
+// jobWhere returns the conditions of a job's filter on its table. A resend is of
+// what was committed before the job was created.
 func (s *Store) jobWhere(ctx context.Context, j *Job) (*where, error) {
 	if j.Kind == Redrive {
 		return s.where(ctx, &j.Filter, deadTable)
 	}
 	f := j.Filter
-	made := j.Created
-	if made.IsZero() {
-		made = time.Now()
+	created := j.Created
+	if created.IsZero() {
+		created = time.Now()
 	}
-	if f.To.IsZero() || f.To.After(made) {
-		f.To = made
+	if f.To.IsZero() || f.To.After(created) {
+		f.To = created
 	}
 	return s.where(ctx, &f, eventsTable)
 }
 
 // JobPage reads up to n events, and about 8 MiB of bodies, from the job's
 // position on: kept events in commit order, dead letters in the order in which
-// they were given up.
+// they were stored.
 func (s *Store) JobPage(ctx context.Context, j *Job, n int) (JobPage, error) {
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
@@ -94,11 +94,11 @@ func (s *Store) deadPage(ctx context.Context, j *Job, w *where, n int) (JobPage,
 	return p, nil
 }
 
-// maxPageBytes bounds the memory that a page takes: it ends with the message
-// that exceeds it.
+// maxPageBytes bounds the memory of a page: it ends with the message that exceeds
+// it.
 const maxPageBytes = 8 << 20
 
-// pageSQL makes the query of a page of at most n rows, of those that fit into
+// pageSQL returns the query of a page of at most n rows, of those that fit into
 // maxPageBytes, each with the number of those that would follow without that
 // bound. The lengths of bodies are read without the bodies.
 func pageSQL(columns, from, order, n string) string {
@@ -149,7 +149,7 @@ func parseEventPosition(text string) (time.Time, string, error) {
 	return time.UnixMicro(n), decode(id), nil
 }
 
-// fill takes the events of a page, of found ones, of at most n.
+// fill sets the messages of a page: events of the found ones, of at most n.
 func (p *JobPage) fill(events []KeptEvent, found int64, n int) {
 	for i := range events {
 		p.Messages = append(p.Messages, events[i].Message)
@@ -157,15 +157,15 @@ func (p *JobPage) fill(events []KeptEvent, found int64, n int) {
 	p.Last = found < int64(n) && int64(len(events)) == found
 }
 
-// AdvanceJob writes down that a page has been sent, in one transaction: where
-// the job goes on, how much it has sent, and, for a redrive, that its dead
-// letters are gone. The job's total rises when more was there than it had
-// counted: an event is kept when it is delivered, which may be after the job
-// was made. It renews the lease; a page without messages does only
-// that, also with a copy of the job while another page is under way.
-// ErrConflict: the job was canceled or somebody else has it; leave it.
+// AdvanceJob stores that a page has been sent, in one transaction: where the job
+// continues, how much it has sent, and, for a redrive, the deletion of its dead
+// letters. The job's total rises when more was sent than it had counted: an
+// event is kept when it is delivered, which may be after the job was created. It
+// renews the lease; a page without messages does only that, also with a copy of
+// the job while another page is in flight. ErrConflict: the job was canceled or
+// another worker has it; stop.
 func (s *Store) AdvanceJob(ctx context.Context, j *Job, p JobPage) error {
-	err := s.write(ctx, fmt.Sprintf("write down what job %d has sent", j.ID), func(tx pgx.Tx) error {
+	err := s.write(ctx, fmt.Sprintf("store what job %d has sent", j.ID), func(tx pgx.Tx) error {
 		done, err := tx.Exec(ctx, `update gancho.jobs set position = case when $4 > 0 then $3 else position end, sent = sent + $4, total = greatest(total, sent + $4), leased = now() + $5
 			where id = $1 and claims = $2 and state = 'running'`, j.ID, j.claim.number, p.position, len(p.Messages), j.claim.lease)
 		if err != nil {

@@ -11,14 +11,14 @@ import (
 )
 
 const (
-	// daysAhead are partitioned before they begin, so that no delivery's log
-	// waits for one to be made.
+	// daysAhead get their partitions before they begin, so that no write of the
+	// log waits for one.
 	daysAhead = 2
-	// partitionLock is an advisory lock that makes partitions one at a time:
+	// partitionLock is an advisory lock; its holder creates partitions:
 	// "gancho-p" in ASCII.
 	partitionLock = 0x67616e63686f2d70
 	dayFormat     = "20060102"
-	// minForget is how long people can see a job that is over, whatever is kept.
+	// minForget is how long people can see a job that has ended, whatever is kept.
 	minForget = 7 * 24 * time.Hour
 )
 
@@ -30,8 +30,8 @@ func dayOf(t time.Time) time.Time { return t.UTC().Truncate(24 * time.Hour) }
 // partitionName is gancho.attempts_p20260131.
 func partitionName(table string, day time.Time) string { return table + "_p" + day.Format(dayFormat) }
 
-// ensureDays makes the partitions that rows of these times need, if they are
-// missing: rows of any day can be written, also of one that Maintain has dropped.
+// ensureDays creates the missing partitions that rows of these times need: rows of
+// any day can be written, also of one that Maintain has dropped.
 func (s *Store) ensureDays(ctx context.Context, table string, times []time.Time) error {
 	days := map[time.Time]bool{}
 	for _, t := range times {
@@ -59,21 +59,21 @@ func (s *Store) ensureDays(ctx context.Context, table string, times []time.Time)
 		return err
 	}
 	for _, name := range missing {
-		if err := s.makePartition(ctx, table, name, byName[name]); err != nil {
+		if err := s.createPartition(ctx, table, name, byName[name]); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// makePartition makes a table and attaches it: CREATE TABLE ... PARTITION OF
-// would lock out everybody who reads or writes the log.
-func (s *Store) makePartition(ctx context.Context, table, name string, day time.Time) error {
+// createPartition creates a table and attaches it: CREATE TABLE ... PARTITION OF
+// would lock out all readers and writers of the log.
+func (s *Store) createPartition(ctx context.Context, table, name string, day time.Time) error {
 	return pgx.BeginFunc(ctx, s.pool, func(tx pgx.Tx) error {
 		if _, err := tx.Exec(ctx, `select pg_advisory_xact_lock($1)`, int64(partitionLock)); err != nil {
 			return err
 		}
-		// Not to_regclass: what it found before the lock, it may remember.
+		// Not to_regclass: it may answer from a cache of before the lock.
 		var exists bool
 		err := tx.QueryRow(ctx, `select exists (select from pg_class where relnamespace = 'gancho'::regnamespace and 'gancho.' || relname = $1)`, name).Scan(&exists)
 		if err != nil || exists {
@@ -87,11 +87,11 @@ func (s *Store) makePartition(ctx context.Context, table, name string, day time.
 	})
 }
 
-// Maintain makes the partitions of the days to come and drops those of days
-// that have ended longer ago than kept events and the log are to be kept
-// (events by their commit, attempts by their own time; 0: nothing is kept). It
-// forgets secrets and jobs that ended before the log's, a week at least. It may
-// run in every process at any time.
+// Maintain creates the partitions of the next days and drops those of days that
+// ended longer ago than kept events and the log are kept (events by their commit,
+// attempts by their own time; 0: nothing is kept). It deletes secrets and jobs
+// that ended before the log's, a week ago at least. It may run in every process
+// at any time.
 func (s *Store) Maintain(ctx context.Context, keepEvents, keepLog time.Duration) error {
 	now := time.Now()
 	keep := map[string]time.Duration{attemptsTable: keepLog, eventsTable: keepEvents}
@@ -101,7 +101,7 @@ func (s *Store) Maintain(ctx context.Context, keepEvents, keepLog time.Duration)
 			ahead = append(ahead, now.AddDate(0, 0, i))
 		}
 		if err := s.ensureDays(ctx, table, ahead); err != nil {
-			return fmt.Errorf("make partitions of %s: %w", table, explain(err))
+			return fmt.Errorf("create partitions of %s: %w", table, explain(err))
 		}
 		if err := s.dropDays(ctx, table, now.Add(-keep[table])); err != nil {
 			return fmt.Errorf("drop partitions of %s: %w", table, explain(err))
@@ -119,7 +119,7 @@ func (s *Store) dropDays(ctx context.Context, table string, before time.Time) er
 	for _, name := range names {
 		day, err := time.Parse(dayFormat, name[strings.LastIndex(name, "_p")+2:])
 		if err != nil {
-			continue // somebody else's table: ours are named by their days
+			continue // not our table: ours are named by their days
 		}
 		if day.AddDate(0, 0, 1).After(before) {
 			continue
@@ -131,8 +131,8 @@ func (s *Store) dropDays(ctx context.Context, table string, before time.Time) er
 	return nil
 }
 
-// dropDay gives up quickly when somebody reads the log for long: everybody who
-// writes to it would wait behind us. It is tried again at the next call.
+// dropDay fails quickly while a long query reads the log: all writers would wait
+// behind us. The next call tries again.
 func (s *Store) dropDay(ctx context.Context, name string) error {
 	return pgx.BeginFunc(ctx, s.pool, func(tx pgx.Tx) error {
 		if _, err := tx.Exec(ctx, `set local lock_timeout = '2s'`); err != nil {
@@ -153,8 +153,8 @@ func (s *Store) partitions(ctx context.Context, table string) ([]string, error) 
 	return pgx.CollectRows(rows, pgx.RowTo[string])
 }
 
-// forget deletes what nobody asks for any more. Each deletion looks first: the
-// triggers on secrets tell every bridge, even about no row.
+// forget deletes old secrets and jobs. For secrets it checks first whether there
+// are any: their trigger notifies every bridge, even when no row is deleted.
 func (s *Store) forget(ctx context.Context, before time.Time) error {
 	return s.write(ctx, "delete old secrets and jobs", func(tx pgx.Tx) error {
 		var old bool

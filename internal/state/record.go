@@ -9,7 +9,7 @@ import (
 
 // Endpoint is an endpoint as it is stored.
 type Endpoint struct {
-	// ID never changes and is never used again; a name may be.
+	// ID never changes and is never reused; a name may be.
 	ID   int64
 	Name string
 	// Tenants are those of the settings; none: all.
@@ -22,7 +22,7 @@ type Endpoint struct {
 	Public json.RawMessage
 	// Secrets are those that sign now, the newest first.
 	Secrets []Secret
-	// Version rises with each change; Update refuses an older one.
+	// Version rises with each change; UpdateEndpoint refuses an older one.
 	Version          int64
 	Created, Updated time.Time
 }
@@ -75,7 +75,7 @@ type Token struct {
 	Tenant    string    `json:"tenant,omitempty"`
 	Created   time.Time `json:"created"`
 	CreatedBy string    `json:"created_by"`
-	LastUsed  time.Time `json:"last_used,omitzero"` // zero: never
+	LastUsed  time.Time `json:"last_used,omitzero"` // zero: not yet
 	Expires   time.Time `json:"expires,omitzero"`   // zero: never
 }
 
@@ -87,29 +87,28 @@ type Change struct {
 	Tenant string    `json:"tenant,omitempty"` // of what was changed; empty: not one tenant's
 	Action string    `json:"action"`           // endpoint.add, endpoint.edit, secret.rotate, dead.drop, ...
 	Object string    `json:"object"`           // endpoint/crm-centro
-	// Before and After are JSON without secrets; nil: it did not exist.
+	// Before and After are JSON without secrets; null: there was or is nothing.
 	Before json.RawMessage `json:"before,omitempty"`
 	After  json.RawMessage `json:"after,omitempty"`
 }
 
 // Attempt is a row of the delivery log: who was sent what, when, with which answer.
 type Attempt struct {
-	Time     time.Time `json:"time"` // when it ended
-	Endpoint string    `json:"endpoint"`
-	// Entry makes the row unique together with Endpoint, Time and Number.
-	Entry      string    `json:"-"`
-	WebhookID  string    `json:"webhook_id"`
-	Event      string    `json:"event"`
-	Tenant     string    `json:"tenant,omitempty"`
-	Key        string    `json:"key,omitempty"`
-	Committed  time.Time `json:"committed"`
-	Number     int       `json:"attempt"` // from 1
-	Outcome    string    `json:"outcome"`
-	Class      string    `json:"class"`
-	Status     int       `json:"status,omitempty"` // 0: there was no answer
-	Error      string    `json:"error,omitempty"`
-	DurationMS float64   `json:"duration_ms"` // stored in whole microseconds
-	Replay     bool      `json:"replay,omitempty"`
+	Time      time.Time // when it ended
+	Endpoint  string
+	Entry     string // makes the row unique together with Endpoint and Time
+	WebhookID string
+	Event     string
+	Tenant    string
+	Key       string
+	Committed time.Time
+	Number    int // from 1
+	Outcome   string
+	Class     string
+	Status    int // 0: none came
+	Error     string
+	Duration  time.Duration
+	Replay    bool
 }
 
 // KeptEvent is an event whose body is kept for resends.
@@ -117,14 +116,14 @@ type KeptEvent struct {
 	delivery.Message
 }
 
-// DeadLetter is an event that is not attempted any more, with its body.
+// DeadLetter is an event that was given up, with its body.
 type DeadLetter struct {
 	ID       int64
 	Endpoint string
 	delivery.DeadEvent
 }
 
-// JobKind says where a job takes its events from.
+// JobKind says where a job's events come from.
 type JobKind string
 
 // The kinds of jobs.
@@ -160,25 +159,25 @@ type Filter struct {
 	Outcome  string    `json:"outcome,omitempty"` // attempts': delivered, retry, ...
 }
 
-// Job sends kept events or dead letters again. A worker that takes it over
-// continues where the last one stopped.
+// Job sends kept events or dead letters again. Whoever runs it goes on where
+// it stopped.
 type Job struct {
-	// ID is 0 while the job is not stored.
-	ID       int64     `json:"id,omitempty"`
+	ID       int64     `json:"id,omitempty"` // 0: a dry run, which only counts
 	Kind     JobKind   `json:"kind"`
-	Endpoint string    `json:"endpoint"` // the receiver
+	Endpoint string    `json:"endpoint"` // where to
 	Filter   Filter    `json:"filter"`
 	Rate     float64   `json:"rate,omitempty"` // events a second; 0: no limit
 	State    JobState  `json:"state,omitempty"`
-	Total    int64     `json:"total"` // counted at its creation; see AdvanceJob
+	Total    int64     `json:"total"` // counted when it was created
 	Sent     int64     `json:"sent"`
-	Tenant   string    `json:"tenant,omitempty"` // of its creator; empty: all
+	Tenant   string    `json:"tenant,omitempty"` // of who created it; empty: all
 	Error    string    `json:"error,omitempty"`  // why it failed
 	Actor    string    `json:"actor,omitempty"`
 	Created  time.Time `json:"created,omitzero"`
 	Started  time.Time `json:"started,omitzero"`
 	Finished time.Time `json:"finished,omitzero"`
-	// Cursor is where it continues; the store's own.
+	DryRun   bool      `json:"dry_run,omitempty"` // it was counted, and not stored
+	// Cursor is where it goes on; the store's own.
 	Cursor string `json:"-"`
 
 	claim claim

@@ -21,8 +21,6 @@ func TestRecordsAsJSON(t *testing.T) {
 			`{"name":"erp","role":"viewer","created":"2026-03-14T12:00:00Z","created_by":"cli:ana"}`},
 		{state.Change{ID: 1, Time: at, Actor: "cli:ana", Action: "dead.drop", Object: "dead", Before: json.RawMessage(`{"dropped":1}`)},
 			`{"id":1,"time":"2026-03-14T12:00:00Z","actor":"cli:ana","action":"dead.drop","object":"dead","before":{"dropped":1}}`},
-		{state.Attempt{Time: at, Endpoint: "crm", Entry: "1-1", WebhookID: "w", Event: "e", Committed: at, Number: 2, Outcome: "retry", Class: "status", Status: 500, DurationMS: 12.345},
-			`{"time":"2026-03-14T12:00:00Z","endpoint":"crm","webhook_id":"w","event":"e","committed":"2026-03-14T12:00:00Z","attempt":2,"outcome":"retry","class":"status","status":500,"duration_ms":12.345}`},
 		{state.Job{Kind: state.Resend, Endpoint: "crm", Filter: state.Filter{Key: "7"}, Total: 3, Cursor: "x"},
 			`{"kind":"resend","endpoint":"crm","filter":{"key":"7"},"total":3,"sent":0}`},
 	} {

@@ -18,8 +18,8 @@ type secretRow struct {
 	created, expires time.Time
 }
 
-// RotateSecret gives an endpoint a new secret. Those before it go on signing
-// beside it for the overlap; 0: they stop at once.
+// RotateSecret gives an endpoint a new secret. The ones before it sign beside it
+// for the overlap; 0: they stop immediately.
 func (s *Store) RotateSecret(ctx context.Context, actor, name string, secret delivery.Secret, overlap time.Duration) (Endpoint, error) {
 	return s.change(ctx, name, "rotate the secret of endpoint", func(tx pgx.Tx) error {
 		if s.keys == nil {
@@ -61,9 +61,9 @@ func (s *Store) addSecret(ctx context.Context, tx pgx.Tx, endpoint int64, secret
 	return err
 }
 
-func (s *Store) openSecret(e *endpointRow, r *secretRow) (Secret, error) {
+func (s *Store) decryptSecret(e *endpointRow, r *secretRow) (Secret, error) {
 	what := fmt.Sprintf("a secret of endpoint %q", e.Name)
-	text, err := s.keys.open(secretPlace(e.ID, r.id), what, r.sealed)
+	text, err := s.keys.unseal(secretPlace(e.ID, r.id), what, r.sealed)
 	if err != nil {
 		return Secret{}, err
 	}
@@ -93,7 +93,7 @@ func (v *sealedValue) place() (place, what string) {
 // Rekey encrypts everything with the first key of state.key, in one
 // transaction, and returns how many values were encrypted with another one.
 // *KeyError: nothing was changed. The other keys may be removed from state.key
-// when no process has an older state.key any more.
+// once every process has this state.key.
 func (s *Store) Rekey(ctx context.Context, actor string) (int, error) {
 	n := 0
 	err := s.write(ctx, "encrypt with the first key of state.key", func(tx pgx.Tx) error {
@@ -101,7 +101,8 @@ func (s *Store) Rekey(ctx context.Context, actor string) (int, error) {
 		if s.keys == nil {
 			return ErrKeys
 		}
-		// It waits for those who have read a row to change it: both would wait for each other.
+		// Before any row is read: a transaction that has read a row in order to change
+		// it would wait for us, and we for it.
 		if _, err := tx.Exec(ctx, `lock table gancho.endpoints, gancho.secrets in exclusive mode`); err != nil {
 			return err
 		}
@@ -147,11 +148,11 @@ func (s *Store) sealedValues(ctx context.Context, tx pgx.Tx) ([]sealedValue, err
 	})
 }
 
-// reseal opens every value, so that one that is lost is found, and encrypts it
-// again when it is not with the first key.
+// reseal decrypts the value, so that one that is lost is found, and encrypts it
+// again unless the first key has encrypted it.
 func (s *Store) reseal(ctx context.Context, tx pgx.Tx, v *sealedValue) (bool, error) {
 	place, what := v.place()
-	plain, err := s.keys.open(place, what, v.sealed)
+	plain, err := s.keys.unseal(place, what, v.sealed)
 	if err != nil || s.keys.current(v.sealed) {
 		return false, err
 	}

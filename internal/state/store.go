@@ -18,12 +18,12 @@ const (
 	applicationName = "gancho-state"
 	// askTimeout bounds what everything waits for: reading the endpoints.
 	askTimeout = 10 * time.Second
-	// patience is longer than the server works on anything (statement_timeout): a
-	// connection that is silent for so long is dead, though nobody has said so, as
-	// after the failover of a host. TCP would find out after a quarter of an hour.
+	// patience is longer than the server works on a statement (statement_timeout): a
+	// connection that is silent for so long is dead, as after the failover of a
+	// host. TCP itself would notice after a quarter of an hour.
 	patience = 2 * time.Minute
-	// maxConnections bounds what a process takes of a server that is, often, the
-	// legacy system's: the log's writer, a job, the watch, and a person.
+	// maxConnections bounds the share of a server that is often the legacy system's:
+	// the log's writer, a job, an API call, and one to spare.
 	maxConnections = 4
 )
 
@@ -67,7 +67,7 @@ func Open(ctx context.Context, o Options) (*Store, error) {
 	return s, nil
 }
 
-// begin is Open's first conversation with the server.
+// begin checks the server's encoding, the role's rights and the schema.
 func (s *Store) begin(ctx context.Context) error {
 	var server, grant string
 	var temporary bool
@@ -76,8 +76,8 @@ func (s *Store) begin(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("connect to the state database: %w", explain(err))
 	}
-	if !temporary { // better now than when the first delivery is to be logged
-		return fmt.Errorf("open the state database: its role may not make temporary tables, through which the log is written; run %s", grant)
+	if !temporary { // fail now, and not when the first delivery is logged
+		return fmt.Errorf("open the state database: its role may not create temporary tables, through which the log is written; run %s", grant)
 	}
 	s.text = encodingOf(server)
 	pending, err := migrations.Pending(ctx, s.dsn)
@@ -103,8 +103,7 @@ func (s *Store) KeyIDs() []string {
 	return s.keys.IDs()
 }
 
-// poolConfig pins everything that a role's or database's own settings could
-// change under us.
+// poolConfig pins what the settings of a role or database could change.
 func poolConfig(dsn string) (*pgxpool.Config, error) {
 	config, err := pgxpool.ParseConfig(dsn)
 	if err != nil {
@@ -119,13 +118,13 @@ func poolConfig(dsn string) (*pgxpool.Config, error) {
 		"idle_in_transaction_session_timeout": "60s",
 		"default_transaction_isolation":       "read committed",
 		"default_transaction_read_only":       "off",
-		// Filters differ from call to call: a plan for all of them fits none.
+		// Filters differ from call to call: no generic plan fits them all.
 		"plan_cache_mode": "force_custom_plan",
 	})
 	return config, nil
 }
 
-// write runs f in a transaction and says, in its error, what was to be done.
+// write runs f in a transaction; what is the beginning of its errors.
 func (s *Store) write(ctx context.Context, what string, f func(pgx.Tx) error) error {
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()

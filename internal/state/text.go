@@ -9,20 +9,20 @@ import (
 )
 
 // encoding says which characters the database can store. Every text that
-// comes from rows or receivers goes through it, so that none can make a write
-// fail, and comes back as it was: keys and tenants of a UTF8 source may have to
-// be kept in a LATIN1 database.
+// comes from rows or receivers goes through it, so that a write never fails for
+// its text, and is read as it was: the keys and tenants of a UTF8 source may be
+// stored in a LATIN1 database.
 //
 // A character that cannot be stored is written as \u{20ac}, a byte that is not
 // UTF-8 as \x{e9}, and the backslash of such a sequence in the text itself as
 // \u{5c}. Equal texts are stored equal, so filters work on what is stored.
 type encoding struct {
-	all   bool // UTF8, and SQL_ASCII, which does not look
+	all   bool // UTF8, and SQL_ASCII, which accepts any byte
 	latin bool // 0xA0 to 0xFF too
 }
 
-// encodingOf knows the encodings of what is met in the wild; in any other
-// all but ASCII is escaped.
+// encodingOf knows the encodings that are in use; in any other, all but ASCII is
+// escaped.
 func encodingOf(server string) encoding {
 	switch server {
 	case "UTF8", "SQL_ASCII":
@@ -110,7 +110,7 @@ func decode(s string) string {
 	}
 }
 
-// decodeIn decodes texts where they are.
+// decodeIn decodes texts in place.
 func decodeIn(texts ...*string) {
 	for _, text := range texts {
 		*text = decode(*text)

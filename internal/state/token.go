@@ -14,7 +14,7 @@ import (
 )
 
 const (
-	// tokenPrefix lets scanners for leaked secrets, and people, know it for what it is.
+	// tokenPrefix lets people, and scanners for leaked secrets, recognize a token.
 	tokenPrefix = "gancho_"
 	tokenBytes  = 32
 	// tokenDigits are enough digits to base 62 for tokenBytes.
@@ -22,8 +22,8 @@ const (
 	base62      = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 )
 
-// newTokenText makes the text of a token: 256 random bits, so that a plain
-// SHA-256 keeps it as well as a slow hash would.
+// newTokenText returns the text of a new token: 256 random bits, so that a plain
+// SHA-256 protects it as well as a slow hash would.
 func newTokenText() string {
 	raw := make([]byte, tokenBytes)
 	_, _ = rand.Read(raw) // never fails: it ends the process rather than return weak bytes
@@ -36,8 +36,8 @@ func newTokenText() string {
 	return tokenPrefix + string(digits)
 }
 
-// CreateToken makes a token of t's Name, Role, Tenant and Expires. It returns
-// it with its text, which is kept nowhere. ErrConflict: the name is taken.
+// CreateToken creates a token of t's Name, Role, Tenant and Expires. It returns
+// it with its text, which is not stored. ErrConflict: the name is taken.
 func (s *Store) CreateToken(ctx context.Context, actor string, t Token) (Token, string, error) {
 	text := newTokenText()
 	hash := sha256.Sum256([]byte(text))
@@ -46,7 +46,7 @@ func (s *Store) CreateToken(ctx context.Context, actor string, t Token) (Token, 
 		err := tx.QueryRow(ctx, `insert into gancho.tokens (name, sha256, role, tenant, created_by, expires) values ($1, $2, $3, $4, $5, $6) returning id, created`,
 			s.text.encode(t.Name), hash[:], string(t.Role), s.text.encode(t.Tenant), s.text.encode(actor), moment(t.Expires)).Scan(&t.ID, &t.Created)
 		if isTaken(err) {
-			return fmt.Errorf("%w: there is a token of this name", ErrConflict)
+			return fmt.Errorf("%w: a token of this name exists", ErrConflict)
 		}
 		if err != nil {
 			return err
@@ -118,14 +118,14 @@ func (s *Store) recordToken(ctx context.Context, tx pgx.Tx, actor, action string
 	return err
 }
 
-// Authenticate returns the token that has this text: ErrNotFound when there is
-// none or it has expired. LastUsed is written at most once a minute.
+// Authenticate returns the token that has this text: ErrNotFound when it does not
+// exist or has expired. LastUsed is written at most once a minute.
 func (s *Store) Authenticate(ctx context.Context, text string) (Token, error) {
 	const what = "look up the token"
 	if !strings.HasPrefix(text, tokenPrefix) || len(text) != len(tokenPrefix)+tokenDigits {
 		return Token{}, fmt.Errorf("%s: %w", what, ErrNotFound)
 	}
-	// The index finds by the hash, which tells nobody how much of a guessed text is right.
+	// The index is on the hash: its timing does not reveal how much of a guess is right.
 	hash := sha256.Sum256([]byte(text))
 	var stored []byte
 	var stale bool
@@ -142,7 +142,7 @@ func (s *Store) Authenticate(ctx context.Context, text string) (Token, error) {
 	if stale {
 		_, err := s.pool.Exec(ctx, `update gancho.tokens set last_used = now() where id = $1 and (last_used is null or last_used < now() - interval '1 minute')`, t.ID)
 		if err != nil {
-			return Token{}, fmt.Errorf("write down that token %q was used: %w", t.Name, explain(err))
+			return Token{}, fmt.Errorf("record that token %q was used: %w", t.Name, explain(err))
 		}
 	}
 	return t, nil

@@ -100,11 +100,11 @@ func (w *watch) listen(ctx context.Context) error {
 	}
 	poll := slowPoll
 	if pid != conn.PgConn().PID() {
-		// A pooler stands between, and gives the server's process that listens to
-		// others as well.
+		// A pooler is between us and the server: the process that listens does not
+		// stay ours.
 		poll = pollWithout
 	}
-	// What was notified before the connection listened is unknown.
+	// Notifications of before are lost.
 	w.changed(TopicJobs)
 	w.changed(TopicDrops)
 	for {
@@ -122,7 +122,7 @@ func (w *watch) listen(ctx context.Context) error {
 	}
 }
 
-// wait passes notifications on until one is of the revision, or for d.
+// wait passes notifications on, for d or until one is of the revision.
 func (w *watch) wait(ctx context.Context, conn *pgx.Conn, d time.Duration) error {
 	waiting, cancel := context.WithTimeout(ctx, d)
 	defer cancel()

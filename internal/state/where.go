@@ -20,7 +20,7 @@ func (w *where) param(v any) string {
 	return "$" + strconv.Itoa(len(w.args))
 }
 
-// add adds a condition, in which each %s stands for the next parameter.
+// add adds a condition, in which each %s is the place of the next parameter.
 func (w *where) add(condition string, params ...any) {
 	places := make([]any, len(params))
 	for i, p := range params {
