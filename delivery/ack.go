@@ -3,6 +3,8 @@ package delivery
 import (
 	"context"
 	"fmt"
+	"strconv"
+	"time"
 
 	"github.com/redis/go-redis/v9"
 )
@@ -27,7 +29,6 @@ type deadResult struct {
 	id     ID
 	reason string
 	attempts
-	notice *Notice // to be told when it is among the dead letters; nil: nobody asks
 }
 
 // len is the number of events, each counted once.
@@ -44,6 +45,35 @@ func (r *results) reset() {
 	r.done, r.clean, r.forgotten = r.done[:0], r.clean[:0], r.forgotten[:0]
 	r.retries, r.dead, r.state = r.retries[:0], r.dead[:0], r.state[:0]
 	r.log.reset()
+}
+
+// pause has the endpoint be paused from a time on.
+func (r *results) pause(reason string, at time.Time) {
+	r.state = append(r.state, "paused", reason, "since", strconv.FormatInt(at.UnixMilli(), 10))
+}
+
+// hold has nothing be sent to the endpoint before a time.
+func (r *results) hold(until time.Time) {
+	r.state = append(r.state, "hold", strconv.FormatInt(until.UnixMilli(), 10))
+}
+
+// setHealth keeps the endpoint's health for its next owner.
+func (r *results) setHealth(h *health) {
+	for i, value := range h.values() {
+		text := ""
+		if *value != 0 {
+			text = strconv.FormatInt(*value, 10)
+		}
+		r.state = append(r.state, healthFields[i], text)
+	}
+}
+
+// changesState reports whether the endpoint's state is among the results.
+func (r *results) changesState() bool { return len(r.state) > 0 }
+
+// record adds an attempt to the log; keep: with the event, if it was its last.
+func (r *results) record(id ID, m *Message, o *Outcome, number int, dead, keep bool, now time.Time) {
+	r.log.add(id, m, o, number, dead, keep, now)
 }
 
 // mark sets true for events that were delivered, and false for those that are

@@ -79,7 +79,7 @@ func (q *Queue) Append(ctx context.Context, b *Batch) error {
 	for _, s := range touched {
 		s.last = s.next
 		if local != nil && s.endpoint != "" {
-			local.offer(s, b)
+			(*local).Offer(&appended{endpoint: s.endpoint, stream: s, batch: b, source: q.source.Load().source})
 		}
 	}
 	return nil
@@ -145,7 +145,7 @@ func (q *Queue) elsewhere(touched []*stream) string {
 	local := q.local.Load()
 	var names []string
 	for _, s := range touched {
-		if s.endpoint != "" && (local == nil || !local.owns(s.endpoint)) {
+		if s.endpoint != "" && (local == nil || !(*local).Owns(s.endpoint)) {
 			names = append(names, s.endpoint)
 		}
 	}

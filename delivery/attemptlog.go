@@ -124,11 +124,10 @@ func (l *attemptLog) reset() {
 // add appends the record of an attempt. It is written by hand, without what
 // can be told from the rest, because the courier's lock is held meanwhile, and
 // because it goes through Redis and its append-only file.
-func (l *attemptLog) add(j *job, o *Outcome, number int, dead, keep bool, now time.Time) {
-	m := j.msg
+func (l *attemptLog) add(id ID, m *Message, o *Outcome, number int, dead, keep bool, now time.Time) {
 	b := strconv.AppendInt(append(l.lines, `{"at":`...), now.UnixMicro(), 10)
-	b = append(j.id.append(append(b, `,"e":"`...)), '"')
-	if j.id.fromSide() {
+	b = append(id.append(append(b, `,"e":"`...)), '"')
+	if id.fromSide() {
 		b = appendString(append(b, `,"w":`...), m.ID)
 	}
 	b = appendString(append(b, `,"t":`...), m.Type)
@@ -150,7 +149,7 @@ func (l *attemptLog) add(j *job, o *Outcome, number int, dead, keep bool, now ti
 	if m.Replay {
 		b = append(b, `,"r":true`...)
 	}
-	if keep && !j.id.fromSide() && (dead || o.Kind == Delivered) {
+	if keep && !id.fromSide() && (dead || o.Kind == Delivered) {
 		b = appendString(append(b, `,"v":`...), m.Version)
 		b = appendExact(b, "data", m.Data)
 		b = appendExact(b, "previous", m.Previous)

@@ -23,24 +23,19 @@ import (
 // failed together do not come back together.
 const jitter = 0.2
 
-// schedule returns the waits that the event's next attempt is taken from, and
+// scheduleOf returns the waits that the event's next attempt is taken from, and
 // which of them it is, from 1; 0: none has been used yet.
-func (e *Endpoint) schedule(a *attempts) ([]time.Duration, int) {
-	switch {
-	case a.Wrong && e.RetryRefused == nil:
-		return DefaultRetryRefused(), a.Refused
-	case a.Wrong:
-		return e.RetryRefused, a.Refused
-	case e.Retry == nil:
-		return DefaultRetry(), a.N - a.Refused - a.Apart
+func scheduleOf(ep *Endpoint, a *attempts) ([]time.Duration, int) {
+	if a.Wrong {
+		return ep.RetryRefused, a.Refused
 	}
-	return e.Retry, a.N - a.Refused - a.Apart
+	return ep.Retry, a.N - a.Refused - a.Apart
 }
 
-// wait returns how long to wait before the next attempt, and false when there
+// nextWait returns how long to wait before the next attempt, and false when there
 // is none left.
-func (e *Endpoint) wait(a *attempts) (time.Duration, bool) {
-	schedule, n := e.schedule(a)
+func nextWait(ep *Endpoint, a *attempts) (time.Duration, bool) {
+	schedule, n := scheduleOf(ep, a)
 	if n > len(schedule) {
 		return 0, false
 	}
@@ -51,44 +46,26 @@ func (e *Endpoint) wait(a *attempts) (time.Duration, bool) {
 	return d + time.Duration(rand.Float64()*jitter*float64(d)), true
 }
 
-// longest is the longest that wait returns; of a schedule that has run out, its
+// longestWait is the longest that nextWait returns; of a schedule that has run out, its
 // last step, which an event that waits has been promised.
-func (e *Endpoint) longest(a *attempts) time.Duration {
-	schedule, n := e.schedule(a)
+func longestWait(ep *Endpoint, a *attempts) time.Duration {
+	schedule, n := scheduleOf(ep, a)
 	if n = min(n, len(schedule)); n < 1 {
 		return 0
 	}
 	return time.Duration((1 + jitter) * float64(schedule[n-1]))
 }
 
-func (e *Endpoint) maxAge() time.Duration {
-	if e.MaxAge > 0 {
-		return e.MaxAge
-	}
-	return DefaultMaxAge
-}
-
-// pauseAfter returns 0 for never.
-func (e *Endpoint) pauseAfter() time.Duration {
-	switch {
-	case e.PauseAfter > 0:
-		return e.PauseAfter
-	case e.PauseAfter == 0:
-		return DefaultPauseAfter
-	}
-	return 0
-}
-
 // deadline is when the event has the age of MaxAge. Call it with mu held.
 func (c *courier) deadline(a *attempts, now time.Time) time.Time {
 	idle := time.Duration(max(0, c.health.idledFor(now)-a.Idle)) * time.Millisecond
-	return a.First.Add(c.ep.maxAge() + idle)
+	return a.First.Add(c.ep.MaxAge + idle)
 }
 
 // schedule sets when the event is due again; or it says why it is given up.
 // Call it with mu held.
 func (c *courier) schedule(a *attempts, now time.Time) (why string) {
-	wait, more := c.ep.wait(a)
+	wait, more := nextWait(c.ep, a)
 	deadline := c.deadline(a, now)
 	n := strconv.Itoa(a.N) + " attempts"
 	if a.N == 1 {
@@ -96,7 +73,7 @@ func (c *courier) schedule(a *attempts, now time.Time) (why string) {
 	}
 	switch {
 	case !now.Before(deadline):
-		return "no success in " + n + " within " + c.ep.maxAge().String() + " (max_age)"
+		return "no success in " + n + " within " + c.ep.MaxAge.String() + " (max_age)"
 	case !more && a.Wrong:
 		return "the receiver has refused it: no success in " + n
 	case !more:
@@ -124,7 +101,7 @@ func (c *courier) refit(now time.Time) {
 		case a.blocked:
 			a.blocked, a.due = false, now
 		default:
-			for _, t := range [...]time.Time{a.Last.Add(c.ep.longest(&a)), c.deadline(&a, now)} {
+			for _, t := range [...]time.Time{a.Last.Add(longestWait(c.ep, &a)), c.deadline(&a, now)} {
 				if t.Before(a.due) {
 					a.due = t
 				}

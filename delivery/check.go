@@ -1,11 +1,8 @@
 package delivery
 
 import (
-	"bytes"
-	"crypto/sha256"
 	"crypto/tls"
 	"crypto/x509"
-	"encoding/hex"
 	"encoding/pem"
 	"errors"
 	"fmt"
@@ -29,7 +26,7 @@ const (
 // Check reports everything that would make each request to the endpoint fail
 // before it is sent, or never count as delivered. The errors are joined, name
 // the endpoint, say what to do, and hold no secret. They do not cover
-// addresses: see CheckAddress.
+// addresses: see webhook.CheckAddress.
 func (e *Endpoint) Check() error {
 	u, err := e.target()
 	var errs []error
@@ -64,6 +61,16 @@ func (e *Endpoint) Check() error {
 	note(err)
 	return errors.Join(errs...)
 }
+
+// The headers of Standard Webhooks, as net/http keeps them, and Gancho's own.
+// https://github.com/standard-webhooks/standard-webhooks/blob/main/spec/standard-webhooks.md
+const (
+	headerID        = "Webhook-Id"
+	headerTimestamp = "Webhook-Timestamp"
+	headerSignature = "Webhook-Signature"
+	headerReplay    = "Webhook-Replay"   // of a request: sent again on demand
+	headerDelivery  = "Webhook-Delivery" // of an answer: what the receiver wishes
+)
 
 // reserved are the headers that Gancho or the HTTP connection itself sets.
 var reserved = []string{
@@ -127,6 +134,12 @@ func checkExtra(f Format, name, value string) error {
 		return fmt.Errorf("extra %q: the format %s has a field of this name; use another", name, f)
 	}
 	return nil
+}
+
+// notInAttribute reports whether CloudEvents does not allow the character in the
+// text of an attribute.
+func notInAttribute(r rune) bool {
+	return r < ' ' || r >= 0x7f && r <= 0x9f || r >= 0xfdd0 && r <= 0xfdef || r&0xfffe == 0xfffe
 }
 
 func (b Batching) check(f Format) error {
@@ -233,18 +246,6 @@ func (e *Endpoint) proxy() (*url.URL, error) {
 		return nil, errors.New("proxy: its url has more than host and port; " + hint)
 	}
 	return u, nil
-}
-
-// pool is a text that is equal for endpoints that may send over each other's
-// connections: those let into the same networks, with one TLS identity and one
-// proxy.
-func (e *Endpoint) pool(g guard) string {
-	hash := sha256.New()
-	for _, part := range [][]byte{e.TLS.CA, e.TLS.Certificate, e.TLS.Key, []byte(e.Proxy)} {
-		sum := sha256.Sum256(bytes.TrimSpace(part))
-		hash.Write(sum[:])
-	}
-	return g.key() + hex.EncodeToString(hash.Sum(nil))
 }
 
 // proxyAddress is the proxy's host and port.

@@ -19,11 +19,11 @@ import (
 // Everything below mu is guarded by it; no call to Redis or to an endpoint is
 // made while it is held.
 type courier struct {
-	name, claim string
-	q           *Queue
-	sender      sender
-	o           *DispatcherOptions
-	log         zerolog.Logger
+	name   string
+	owner  *owner
+	sender sender
+	o      *DispatcherOptions
+	log    zerolog.Logger
 
 	// spawn starts a goroutine that is waited for, with the context that ends
 	// requests; spawnWriter one with the context that ends acknowledgements.
@@ -98,18 +98,8 @@ type job struct {
 	err   error // of that
 }
 
-func (e *Endpoint) concurrency() int {
-	switch {
-	case e.order() == OrderEndpoint:
-		return 1
-	case e.Concurrency > 0:
-		return e.Concurrency
-	}
-	return DefaultConcurrency
-}
-
 // sideShare is the most requests in flight for events of the side stream.
-func (c *courier) sideShare() int { return max(1, c.ep.concurrency()/2) }
+func (c *courier) sideShare() int { return max(1, c.ep.Concurrency/2) }
 
 // configure sets what comes from the configuration. Call it with mu held.
 func (c *courier) configure(ep *Endpoint) {
@@ -193,7 +183,7 @@ func (c *courier) startWorkers() {
 	if c.stopped() {
 		return
 	}
-	n := min(c.lanes.sendable(c.sideShare())-c.starting, c.ep.concurrency()-c.workers)
+	n := min(c.lanes.sendable(c.sideShare())-c.starting, c.ep.Concurrency-c.workers)
 	if c.breaker.open {
 		n = min(n, 1)
 	}
@@ -231,7 +221,7 @@ func (c *courier) attempt(ctx context.Context, j *job) Outcome {
 	}
 	if j.msg == nil {
 		j.again = true
-		if j.msg, j.err = c.q.fetch(ctx, c.name, j.id); j.msg == nil {
+		if j.msg, j.err = c.owner.fetch(ctx, j.id); j.msg == nil {
 			return Outcome{}
 		}
 	}
@@ -257,7 +247,7 @@ func (c *courier) next(now time.Time) (job, bool) {
 	if !known && l.listing != nil && len(l.listing.parts) > 0 {
 		j.prior = l.listing.parts[0].prior
 	}
-	if c.ep.takesLists() {
+	if takesLists(c.ep) {
 		c.form(&j)
 	} else {
 		j.msg = l.body()
@@ -269,7 +259,7 @@ func (c *courier) next(now time.Time) (job, bool) {
 // only time changes is looked at again when its time has come. Call it with mu
 // held.
 func (c *courier) nextLane(now time.Time) *lane {
-	if c.stopped() || c.workers > c.ep.concurrency() || !now.Before(c.leaseUntil) {
+	if c.stopped() || c.workers > c.ep.Concurrency || !now.Before(c.leaseUntil) {
 		return nil // what ends this starts workers
 	}
 	for _, until := range [...]time.Time{c.hold, c.stall} {

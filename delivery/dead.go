@@ -96,7 +96,7 @@ func (q *Queue) deadLetter(ctx context.Context, e redis.XMessage) (DeadEvent, er
 	for k, v := range e.Values {
 		fields = append(fields, k, v)
 	}
-	if err := d.fill(fields); err != nil {
+	if err := fill(&d.Message, fields); err != nil {
 		return DeadEvent{}, err
 	}
 	return d, q.identify(ctx, id, &d.Message)

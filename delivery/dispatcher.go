@@ -2,10 +2,7 @@ package delivery
 
 import (
 	"context"
-	"crypto/rand"
-	"encoding/hex"
 	"reflect"
-	"strings"
 	"sync"
 	"time"
 
@@ -63,12 +60,11 @@ type sender interface {
 // Dispatcher sends the queue's events to those endpoints whose lease this
 // process holds. Several processes share the endpoints of one queue.
 type Dispatcher struct {
-	q       *Queue
-	sender  sender
-	o       DispatcherOptions
-	log     zerolog.Logger
-	process string // unique
-	kick    chan struct{}
+	worker *worker
+	sender sender
+	o      DispatcherOptions
+	log    zerolog.Logger
+	kick   chan struct{}
 
 	mu        sync.RWMutex
 	endpoints map[string]*Endpoint
@@ -76,9 +72,8 @@ type Dispatcher struct {
 	retiring  map[string]bool      // those that are finishing
 	unowned   map[string]time.Time // since when nobody was seen to have it
 	processes int                  // that were alive at the last look
-	claims    int
-	unlearned bool           // a courier could not take over what the last look has told
-	running   sync.WaitGroup // retirements
+	unlearned bool                 // a courier could not take over what the last look has told
+	running   sync.WaitGroup       // retirements
 }
 
 // NewDispatcher returns a dispatcher of the queue's events to the endpoints.
@@ -88,10 +83,8 @@ func NewDispatcher(q *Queue, s sender, endpoints []Endpoint, o DispatcherOptions
 	setDefault(&o.DrainTimeout, DefaultDrainTimeout)
 	setDefault(&o.WindowEvents, DefaultWindowEvents)
 	setDefault(&o.WindowBytes, DefaultWindowBytes)
-	var unique [8]byte
-	_, _ = rand.Read(unique[:]) // it never fails
 	d := &Dispatcher{
-		q: q, sender: s, o: o, log: o.Logger, process: hex.EncodeToString(unique[:]), kick: make(chan struct{}, 1),
+		worker: q.worker(), sender: s, o: o, log: o.Logger, kick: make(chan struct{}, 1),
 		endpoints: map[string]*Endpoint{}, couriers: map[string]*courier{}, retiring: map[string]bool{}, unowned: map[string]time.Time{},
 	}
 	d.Update(endpoints)
@@ -110,10 +103,9 @@ func setDefault[T ~int | ~int64](v *T, d T) {
 // waits. Run it once.
 func (d *Dispatcher) Run(ctx context.Context) error {
 	background := context.WithoutCancel(ctx)
-	d.q.local.Store(d)
-	defer d.q.local.CompareAndSwap(d, nil)
+	defer d.worker.attach(d)()
 	var listening sync.WaitGroup
-	listening.Go(func() { d.listen(ctx) })
+	listening.Go(func() { d.worker.listen(ctx, d.wake) })
 	d.own(ctx, background)
 	listening.Wait()
 
@@ -121,9 +113,9 @@ func (d *Dispatcher) Run(ctx context.Context) error {
 		d.retire(background, c, true)
 	}
 	d.running.Wait()
-	bye, cancel := context.WithTimeout(background, connectTimeout)
+	bye, cancel := context.WithTimeout(background, leaveTimeout)
 	defer cancel()
-	if err := d.q.leave(bye, d.process); err != nil {
+	if err := d.worker.leave(bye); err != nil {
 		d.log.Warn().Err(err).Msg("other processes learn of the end of this one only when its leases expire")
 	}
 	return nil
@@ -135,7 +127,7 @@ func (d *Dispatcher) Update(endpoints []Endpoint) {
 	defer d.mu.Unlock()
 	next := make(map[string]*Endpoint, len(endpoints))
 	for i := range endpoints {
-		ep := endpoints[i]
+		ep := endpoints[i].WithDefaults()
 		next[ep.Name] = &ep
 		// A Sender knows endpoints by their address.
 		if old := d.endpoints[ep.Name]; old != nil && reflect.DeepEqual(*old, ep) {
@@ -151,9 +143,13 @@ func (d *Dispatcher) Update(endpoints []Endpoint) {
 	d.look()
 }
 
-// Notify says that the endpoints have new events. Append does it by itself.
-func (d *Dispatcher) Notify(endpoints ...string) {
-	d.notify(endpoints...)
+// wake has the endpoint's new events read; no endpoint: looks at everything.
+func (d *Dispatcher) wake(endpoint string, side bool) {
+	if endpoint == wakeAll {
+		d.look()
+	} else if c := d.courier(endpoint); c != nil {
+		c.wake(side)
+	}
 }
 
 // look makes the owner look at everything now.
@@ -170,50 +166,25 @@ func (d *Dispatcher) courier(name string) *courier {
 	return d.couriers[name]
 }
 
-// owns reports whether this process delivers to the endpoint.
-func (d *Dispatcher) owns(endpoint string) bool {
+// Owns reports whether this process delivers to the endpoint.
+func (d *Dispatcher) Owns(endpoint string) bool {
 	c := d.courier(endpoint)
 	return c != nil && c.holds()
 }
 
-// offer hands over what Append has appended to an endpoint's stream.
-func (d *Dispatcher) offer(s *stream, b *Batch) {
-	if c := d.courier(s.endpoint); c != nil {
-		c.offer(s, b, d.q.source.Load().source)
+// Offer hands over what this process has appended to an endpoint's stream.
+func (d *Dispatcher) Offer(a *appended) {
+	if c := d.courier(a.endpoint); c != nil {
+		c.offer(a)
 	}
 }
 
-// listen wakes couriers when other processes append for them.
-func (d *Dispatcher) listen(ctx context.Context) {
-	for failures := 1; ctx.Err() == nil; failures++ {
-		if d.subscribe(ctx) {
-			failures = 1
-		}
-		pause(ctx, backoff(failures))
+// Owned are the endpoints that this process delivers to, by name.
+func (d *Dispatcher) Owned() []string {
+	couriers := d.owned()
+	names := make([]string, len(couriers))
+	for i, c := range couriers {
+		names[i] = c.name
 	}
-}
-
-// subscribe listens until the connection breaks, and reports whether there was one.
-func (d *Dispatcher) subscribe(ctx context.Context) (heard bool) {
-	sub, err := d.q.subscribe(ctx)
-	if err != nil {
-		return false
-	}
-	defer context.AfterFunc(ctx, func() { _ = sub.Close() })()
-	defer func() { _ = sub.Close() }() // the second time it says that it was closed
-	if _, err := sub.Receive(ctx); err != nil {
-		return false
-	}
-	d.look() // at what was missed
-	for {
-		m, err := sub.ReceiveMessage(ctx)
-		switch {
-		case err != nil:
-			return true
-		case m.Payload == wakeAll:
-			d.look()
-		default:
-			d.notify(strings.Split(m.Payload, "\n")...)
-		}
-	}
+	return names
 }

@@ -231,21 +231,34 @@ type TLS struct {
 	Certificate, Key []byte // shown to the receiver
 }
 
-// CheckAddress reports an address in the URL that every connection would be
-// refused to. What a name resolves to is judged at each dial alone.
-func (e *Endpoint) CheckAddress() error {
-	u, err := e.target()
-	if err != nil {
-		return nil //nolint:nilerr // Check reports it
+// WithDefaults returns the endpoint with the defaults in place of zero values,
+// and the order that its lists leave no choice of.
+func (e Endpoint) WithDefaults() Endpoint {
+	if e.Concurrency <= 0 {
+		e.Concurrency = DefaultConcurrency
 	}
-	addr, err := netip.ParseAddr(u.Hostname())
-	if err != nil {
-		return nil //nolint:nilerr // it is a name
+	if e.Timeout <= 0 {
+		e.Timeout = DefaultTimeout
 	}
-	if err := newGuard(e.AllowPrivate).check(addr); err != nil {
-		return fmt.Errorf("endpoint %q: %w", e.Name, err)
+	if e.Retry == nil {
+		e.Retry = DefaultRetry()
 	}
-	return nil
+	if e.RetryRefused == nil {
+		e.RetryRefused = DefaultRetryRefused()
+	}
+	if e.MaxAge <= 0 {
+		e.MaxAge = DefaultMaxAge
+	}
+	if e.PauseAfter == 0 {
+		e.PauseAfter = DefaultPauseAfter
+	}
+	if e.Batch.Max > 1 {
+		e.Order = OrderEndpoint
+	}
+	if e.Order == OrderEndpoint {
+		e.Concurrency = 1
+	}
+	return e
 }
 
 // target parses the URL. Its error never shows more of it than the scheme,
@@ -263,13 +276,6 @@ func (e *Endpoint) target() (*url.URL, error) {
 		return nil, fmt.Errorf("endpoint %q: its url has no host; write https://host/path", e.Name)
 	}
 	return u, nil
-}
-
-func (e *Endpoint) timeout() time.Duration {
-	if e.Timeout > 0 {
-		return e.Timeout
-	}
-	return DefaultTimeout
 }
 
 func sortedKeys(m map[string]string) []string {

@@ -8,8 +8,8 @@ import (
 	"github.com/rs/zerolog"
 )
 
-// CheckAddress is the guard's verdict on an address, without a connection.
-func CheckAddress(allow []netip.Prefix, addr netip.Addr) error { return newGuard(allow).check(addr) }
+// GuardAddress is the guard's verdict on an address, without a connection.
+func GuardAddress(allow []netip.Prefix, addr netip.Addr) error { return newGuard(allow).check(addr) }
 
 // MaxRoutes is the router's bound.
 const MaxRoutes = maxRoutes

@@ -123,10 +123,6 @@ func (f *shape) jsonAttribute(value []byte) string {
 	return b.String()
 }
 
-func notInAttribute(r rune) bool {
-	return r < ' ' || r >= 0x7f && r <= 0x9f || r >= 0xfdd0 && r <= 0xfdef || r&0xfffe == 0xfffe
-}
-
 // percentEncoded returns s as the value of a header: everything but printable
 // ASCII, and with it blank, quote and percent sign, as %XX of its UTF-8.
 func percentEncoded(s string) string {

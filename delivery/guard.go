@@ -144,3 +144,20 @@ func (g guard) check(addr netip.Addr) error {
 	}
 	return nil
 }
+
+// CheckAddress reports an address in the endpoint's URL that every connection would be
+// refused to. What a name resolves to is judged at each dial alone.
+func CheckAddress(ep *Endpoint) error {
+	u, err := ep.target()
+	if err != nil {
+		return nil //nolint:nilerr // Endpoint.Check reports it
+	}
+	addr, err := netip.ParseAddr(u.Hostname())
+	if err != nil {
+		return nil //nolint:nilerr // it is a name
+	}
+	if err := newGuard(ep.AllowPrivate).check(addr); err != nil {
+		return fmt.Errorf("endpoint %q: %w", ep.Name, err)
+	}
+	return nil
+}

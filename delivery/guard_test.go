@@ -48,12 +48,12 @@ func TestGuardRefusesSpecialNetworks(t *testing.T) {
 				break // judged as the IPv4 addresses that they are
 			}
 			var refused *delivery.RefusedAddressError
-			err := delivery.CheckAddress(nil, addr)
+			err := delivery.GuardAddress(nil, addr)
 			if !errors.As(err, &refused) || !strings.Contains(err.Error(), "allow_private: ["+refused.Network.String()+"]") || !refused.Network.Contains(refused.Addr) {
 				t.Errorf("%s of %s: %v; want it refused, with a way to allow it", addr, block, err)
 				continue
 			}
-			if err := delivery.CheckAddress([]netip.Prefix{refused.Network}, addr); err != nil {
+			if err := delivery.GuardAddress([]netip.Prefix{refused.Network}, addr); err != nil {
 				t.Errorf("%s is refused although its error's advice is followed: %v", addr, err)
 			}
 		}
@@ -64,7 +64,7 @@ func TestGuardRefusesSpecialNetworks(t *testing.T) {
 		"198.20.0.0", "200.147.3.157", "223.255.255.255", "::ffff:8.8.8.8", "2001:200::", "2001:4860:4860::8888", "2003::", "2606:4700::1111",
 		"2620:4f:8001::", "2804:14d::1", "3ffe:ffff::", "3fff:1000::",
 	} {
-		if err := delivery.CheckAddress(nil, netip.MustParseAddr(public)); err != nil {
+		if err := delivery.GuardAddress(nil, netip.MustParseAddr(public)); err != nil {
 			t.Errorf("%s is refused: %v", public, err)
 		}
 	}
@@ -92,7 +92,7 @@ func TestGuardAllows(t *testing.T) {
 		{"::/0", "::1", true},
 		{"::/0", "127.0.0.1", false},
 	} {
-		err := delivery.CheckAddress([]netip.Prefix{{}, netip.MustParsePrefix(c.allow)}, netip.MustParseAddr(c.addr))
+		err := delivery.GuardAddress([]netip.Prefix{{}, netip.MustParsePrefix(c.allow)}, netip.MustParseAddr(c.addr))
 		if (err == nil) != c.ok {
 			t.Errorf("allow %s, address %s: %v", c.allow, c.addr, err)
 		}
@@ -190,7 +190,7 @@ func TestGuardIsNeverLaxerThanTheOracle(t *testing.T) {
 			continue
 		}
 		checked++
-		ours, theirs := delivery.CheckAddress(nil, a), oracle.SafeAddr(a.Unmap())
+		ours, theirs := delivery.GuardAddress(nil, a), oracle.SafeAddr(a.Unmap())
 		i := slices.IndexFunc(stricter, func(p netip.Prefix) bool { return p.Contains(a.Unmap()) })
 		switch {
 		case (ours == nil) == (theirs == nil):

@@ -1,79 +1,6 @@
 package delivery
 
-import (
-	"context"
-	"fmt"
-	"strconv"
-	"time"
-)
-
-// health is what Redis keeps of how an endpoint fares, beside why it is paused:
-// its next owner goes on where this one stopped. Times are in ms since 1970;
-// 0: none.
-type health struct {
-	failing int64 // since when every attempt has failed
-	open    int64 // since when the breaker is open
-	trouble int64 // since when it had not answered, while its recovery is to be told
-	noticed int64 // the beginning of the pause that was told of last
-	idle    int64 // how long, in ms, it has stood still before idling
-	idling  int64 // since when it stands still: paused, or its breaker open
-}
-
-// healthFields are the names of health's fields, in their order.
-var healthFields = [...]string{"failing", "open", "trouble", "noticed", "idle", "idling"}
-
-func (h *health) values() [len(healthFields)]*int64 {
-	return [...]*int64{&h.failing, &h.open, &h.trouble, &h.noticed, &h.idle, &h.idling}
-}
-
-// idledFor is how long, in ms, the endpoint has stood still up to now. It never
-// falls, so the difference of two is the time that is no event's age.
-func (h *health) idledFor(now time.Time) int64 {
-	if h.idling == 0 {
-		return h.idle
-	}
-	return h.idle + max(0, now.UnixMilli()-h.idling)
-}
-
-// condition is all that Redis keeps of an endpoint's state.
-type condition struct {
-	standing
-	since time.Time // of the pause
-	health
-}
-
-// loadState reads the endpoint's state, of which renewScript tells a part later.
-func (q *Queue) loadState(ctx context.Context, endpoint string) (condition, error) {
-	fields := append([]string{"paused", "hold", "unblock", "since"}, healthFields[:]...)
-	v, err := q.client.HMGet(ctx, q.keys.state(endpoint), fields...).Result()
-	if err != nil {
-		return condition{}, fmt.Errorf("read state of endpoint %q: %w", endpoint, unreachable(err))
-	}
-	text := func(i int) string { s, _ := v[i].(string); return s }
-	c := condition{
-		standing: standing{owned: true, more: true, moreAside: true, paused: text(0), hold: parseHold(text(1)), unblock: text(2)},
-		since:    parseHold(text(3)),
-	}
-	for i, value := range c.health.values() {
-		if n, err := strconv.ParseInt(text(4+i), 10, 64); err == nil {
-			*value = n
-		}
-	}
-	return c, nil
-}
-
-// state returns the fields and values to write.
-func (h *health) state() []any {
-	out := make([]any, 0, 2*len(healthFields))
-	for i, value := range h.values() {
-		text := ""
-		if *value != 0 {
-			text = strconv.FormatInt(*value, 10)
-		}
-		out = append(out, healthFields[i], text)
-	}
-	return out
-}
+import "time"
 
 // takeOver goes on where the endpoint's last owner stopped. Call it with mu held.
 func (c *courier) takeOver(s *condition, now time.Time) {
@@ -127,7 +54,7 @@ func (c *courier) goOn(now time.Time) {
 // it with each answer. Call it with mu held.
 func (c *courier) keepHealth() {
 	if c.health != c.healthKept {
-		c.results.state = append(c.results.state, c.health.state()...)
+		c.results.setHealth(&c.health)
 		c.healthKept = c.health
 	}
 }
@@ -140,7 +67,7 @@ func (c *courier) pause(reason string, now time.Time) {
 	}
 	c.paused, c.pausedAt = reason, time.UnixMilli(now.UnixMilli()).UTC()
 	c.stateChanges++
-	c.results.state = append(c.results.state, pausedState(reason, now)...)
+	c.results.pause(reason, now)
 	if c.health.trouble == 0 && c.o.Notify != nil {
 		c.health.trouble = now.UnixMilli()
 	}
@@ -171,6 +98,6 @@ func (c *courier) failedFor(now time.Time) time.Duration {
 // failsForGood reports whether every attempt has failed for as long as it may
 // take. Then the endpoint is paused, and no event is given up. Call it with mu held.
 func (c *courier) failsForGood(now time.Time) bool {
-	limit := c.ep.pauseAfter()
+	limit := c.ep.PauseAfter
 	return limit > 0 && c.failedFor(now) >= limit
 }

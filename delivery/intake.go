@@ -21,11 +21,14 @@ const pageEntries = 256
 func (c *courier) wake(side bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	f := &c.main
+	c.expect(c.feed(side), time.Now())
+}
+
+func (c *courier) feed(side bool) *feed {
 	if side {
-		f = &c.side
+		return &c.side
 	}
-	c.expect(f, time.Now())
+	return &c.main
 }
 
 // expect notes that there may be something to read. Call it with mu held.
@@ -88,7 +91,7 @@ func (f *feed) part() int {
 // windowEvents is never so small that concurrency could not be reached.
 func (c *courier) windowEvents() int {
 	list, _ := c.listOverhead()
-	return max(c.o.WindowEvents, windowPerRequest*c.ep.concurrency(), list)
+	return max(c.o.WindowEvents, windowPerRequest*c.ep.Concurrency, list)
 }
 
 func (c *courier) windowBytes() int {
@@ -123,7 +126,7 @@ func (c *courier) readAll(ctx context.Context) {
 		count, bytes := c.budget(f)
 		c.mu.Unlock()
 
-		page, end, err := c.q.read(ctx, c.name, c.key(f), after, min(pageEntries, count), bytes)
+		page, end, err := c.owner.read(ctx, f.side, after, min(pageEntries, count), bytes)
 
 		c.mu.Lock()
 		c.page = nil
@@ -138,13 +141,6 @@ func (c *courier) readAll(ctx context.Context) {
 		}
 		c.mu.Unlock()
 	}
-}
-
-func (c *courier) key(f *feed) string {
-	if f.side {
-		return c.q.keys.side(c.name)
-	}
-	return c.q.keys.events(c.name)
 }
 
 // readFailed ends the reader for a while. Call it with mu held.
@@ -189,15 +185,11 @@ func (c *courier) load(ctx context.Context) bool {
 	c.mu.Lock()
 	loaded := c.loaded
 	c.mu.Unlock()
-	generation := c.q.generations.Load() // before anything is read
+	generation := c.owner.generation() // before anything is read
 	if loaded {
 		return true
 	}
-	s, err := c.q.loadState(ctx, c.name)
-	var retries map[ID]attempts
-	if err == nil {
-		retries, err = c.q.loadRetries(ctx, c.name)
-	}
+	s, retries, err := c.owner.load(ctx)
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if err != nil {
@@ -214,7 +206,7 @@ func (c *courier) load(ctx context.Context) bool {
 // was. Call it with mu held, with an answer of Redis in hand: one that came
 // after the restart came over a new connection, which has noted it.
 func (c *courier) checkGeneration() bool {
-	g := c.q.generations.Load()
+	g := c.owner.generation()
 	if !c.loaded || g == c.generation {
 		return false
 	}
@@ -254,27 +246,26 @@ func (c *courier) reload() {
 	c.resume(time.Now())
 }
 
-// offer hands a batch's events for this endpoint over without a detour through
-// Redis, if the courier has read everything before them. Otherwise they are read.
-func (c *courier) offer(s *stream, b *Batch, source string) {
+// offer hands over what was appended for this endpoint without a detour through
+// Redis, if the courier has read everything before it. Otherwise it is read.
+func (c *courier) offer(a *appended) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	now := time.Now()
-	f := &c.main
-	direct := c.loaded && f.tail && c.page != f && c.skip == nil && !c.stopped() && !c.breaker.open && s.refused == 0 &&
-		!s.prev.IsZero() && s.prev == f.cursor && c.room(f) && c.q.generations.Load() == c.generation
+	f := c.feed(a.side)
+	direct := c.loaded && f.tail && c.page != f && c.skip == nil && !c.stopped() && !c.breaker.open &&
+		a.follows(f.cursor) && c.room(f) && c.owner.generation() == c.generation
 	if !direct {
 		c.expect(f, now)
 		return
 	}
-	for _, i := range s.batch {
-		rec := &b.records[i]
+	for id, m := range a.events() {
 		if count, bytes := c.budget(f); count <= 0 || bytes <= 0 {
 			c.expect(f, now)
 			break
 		}
-		f.cursor = rec.id
-		c.lanes.add(rec.id, b.message(rec, source))
+		f.cursor = id
+		c.lanes.add(id, m)
 	}
 	c.startWorkers()
 }
@@ -334,7 +325,7 @@ func (c *courier) renewal() (renewal, int) {
 	if c.writing || !c.results.empty() {
 		changes = -1
 	}
-	return renewal{c.name, c.claim, c.main.cursor, c.side.cursor}, changes
+	return renewal{c.owner, c.main.cursor, c.side.cursor}, changes
 }
 
 // holds reports whether the lease is not known to be lost.

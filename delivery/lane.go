@@ -100,7 +100,7 @@ func (s *laneSet) hash(id ID, m *Message) uint64 {
 	case OrderEndpoint:
 		return 0
 	case OrderNone:
-		return id.hi*0x9e3779b97f4a7c15 ^ id.lo
+		return id.scatter()
 	}
 	var h maphash.Hash
 	h.SetSeed(s.seed)

@@ -69,26 +69,23 @@ func (q *Queue) briefly(ctx context.Context, d time.Duration) (context.Context, 
 	return context.WithTimeout(ctx, max(d, time.Second))
 }
 
-// acquisition is one endpoint to acquire, and under which claim.
-type acquisition struct {
-	endpoint, claim string
-	adopted         bool // beyond this process's share
-}
-
-// acquire takes leases in one round trip, and reports which it has got; of
-// those whose server does not answer, none. The error is the first of them.
-func (q *Queue) acquire(ctx context.Context, ttl time.Duration, of []acquisition) ([]bool, error) {
+// acquire takes leases in one round trip, and returns those owners whose it has
+// got, in their places; of those whose server does not answer, none. The error
+// is the first of them.
+func (q *Queue) acquire(ctx context.Context, ttl time.Duration, of []*owner) ([]*owner, error) {
 	replies := q.runEach(ctx, acquireScript, len(of), func(i int) ([]string, []any) {
 		return q.leaseKeys(of[i].endpoint), []any{of[i].claim, ttl.Milliseconds()}
 	})
-	out := make([]bool, len(of))
+	out := make([]*owner, len(of))
 	var first error
 	for i, reply := range replies {
 		got, err := reply.Int()
 		if err != nil && first == nil {
 			first = fmt.Errorf("acquire endpoint %q: %w", of[i].endpoint, unreachable(err))
 		}
-		out[i] = err == nil && got == 1
+		if err == nil && got == 1 {
+			out[i] = of[i]
+		}
 	}
 	return out, first
 }
@@ -126,8 +123,8 @@ type standing struct {
 
 // renewal is one owner's part of a renewal.
 type renewal struct {
-	endpoint, claim string
-	main, side      ID // cursors
+	owner      *owner
+	main, side ID // cursors
 }
 
 // renew renews leases in one round trip. Of several servers one may be away:
@@ -136,7 +133,7 @@ type renewal struct {
 func (q *Queue) renew(ctx context.Context, ttl time.Duration, of []renewal) ([]standing, error) {
 	replies := q.runEach(ctx, renewScript, len(of), func(i int) ([]string, []any) {
 		r := &of[i]
-		return q.leaseKeys(r.endpoint), []any{r.claim, ttl.Milliseconds(), from(r.main), from(r.side)}
+		return q.leaseKeys(r.owner.endpoint), []any{r.owner.claim, ttl.Milliseconds(), from(r.main), from(r.side)}
 	})
 	out := make([]standing, len(of))
 	var first error

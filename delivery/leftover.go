@@ -23,13 +23,3 @@ func (q *Queue) Leftovers(ctx context.Context) ([]string, error) {
 	}
 	return slices.Sorted(maps.Keys(names)), nil
 }
-
-// Owned are the endpoints that this process delivers to, by name.
-func (d *Dispatcher) Owned() []string {
-	couriers := d.owned()
-	names := make([]string, len(couriers))
-	for i, c := range couriers {
-		names[i] = c.name
-	}
-	return names
-}

@@ -2,7 +2,6 @@ package delivery
 
 import (
 	"context"
-	"math"
 	"slices"
 	"strings"
 	"time"
@@ -47,20 +46,12 @@ type part struct {
 	prior attempts // of the list that it was cut from
 }
 
-func (e *Endpoint) takesLists() bool { return e.Batch.Max > 1 }
-
-// order is Order, as far as the endpoint's lists leave a choice.
-func (e *Endpoint) order() Order {
-	if e.takesLists() {
-		return OrderEndpoint
-	}
-	return e.Order
-}
+func takesLists(ep *Endpoint) bool { return ep.Batch.Max > 1 }
 
 // listOverhead is what the window has for lists besides: twice a list, of
 // messages without payload, so that the next one is read meanwhile.
 func (c *courier) listOverhead() (events, bytes int) {
-	if !c.ep.takesLists() {
+	if !takesLists(c.ep) {
 		return 0, 0
 	}
 	return 2 * c.ep.Batch.Max, 2 * c.ep.Batch.Max * messageOverhead
@@ -70,13 +61,13 @@ func (c *courier) listOverhead() (events, bytes int) {
 // more. Whatever ends that starts workers. Call it with mu held.
 func (c *courier) gathers(l *lane, now time.Time) bool {
 	b := &c.ep.Batch
-	if !c.ep.takesLists() || l.side || l.waiting() >= b.Max || l.listing != nil && len(l.listing.parts) > 0 {
+	if !takesLists(c.ep) || l.side || l.waiting() >= b.Max || l.listing != nil && len(l.listing.parts) > 0 {
 		return false
 	}
 	if _, failed := c.retries[l.first()]; failed {
 		return false
 	}
-	if b.PerTransaction && l.ids[len(l.ids)-1].hi != l.first().hi {
+	if b.PerTransaction && !l.ids[len(l.ids)-1].sameTransaction(l.first()) {
 		return false
 	}
 	if room := c.room(&c.main); !room || !c.main.tail && !c.breaker.open {
@@ -137,7 +128,7 @@ func (c *courier) sendList(ctx context.Context, j *job) Outcome {
 // they are large.
 func (c *courier) readList(ctx context.Context, l *list) error {
 	first := l.ids[0]
-	page, end, err := c.q.read(ctx, c.name, c.q.keys.stream(c.name, first), first.before(), len(l.ids), c.o.WindowBytes/2)
+	page, end, err := c.owner.read(ctx, first.fromSide(), first.before(), len(l.ids), c.o.WindowBytes/2)
 	if err != nil {
 		return err
 	}
@@ -157,14 +148,6 @@ func (c *courier) readList(ctx context.Context, l *list) error {
 	}
 	l.ids, l.msgs = l.ids[:at], msgs[:at]
 	return nil
-}
-
-// before returns the id before this one.
-func (id ID) before() ID {
-	if id.lo == 0 {
-		return ID{id.hi - 1, math.MaxUint64}
-	}
-	return ID{id.hi, id.lo - 1}
 }
 
 // trim ends the list before an event that may not be in it.
@@ -239,8 +222,8 @@ func (c *courier) cut(j *job, a attempts, wait time.Duration, why string, now ti
 }
 
 // firstWait is what an exhausted list's halves are apart.
-func (e *Endpoint) firstWait() time.Duration {
-	d, _ := e.wait(&attempts{N: 1})
+func firstWait(ep *Endpoint) time.Duration {
+	d, _ := nextWait(ep, &attempts{N: 1})
 	return d
 }
 

@@ -24,6 +24,10 @@ type Message struct {
 	Replay bool
 }
 
+// sourceDigits is the length of the source in a webhook-id of an event of the
+// WAL, which it begins, in hexadecimal digits.
+const sourceDigits = 8
+
 // OutcomeKind is what an attempt means for its message.
 type OutcomeKind uint8
 

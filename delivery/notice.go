@@ -48,6 +48,7 @@ const maxOwed = 256
 // first. They are guarded by its mutex.
 type notices struct {
 	owed     []Notice
+	burials  map[ID]Notice // to be told once Redis has the dead letters
 	telling  bool
 	failures int
 	next     time.Time // after a failure

@@ -3,11 +3,13 @@ package delivery
 import (
 	"cmp"
 	"context"
-	"fmt"
 	"maps"
 	"slices"
 	"time"
 )
+
+// leaveTimeout bounds what an owner still writes when it gives an endpoint up.
+const leaveTimeout = 5 * time.Second
 
 // leaseMargin is the part of a lease in which its owner starts nothing more,
 // should it not get it renewed: clocks run at different speeds.
@@ -34,7 +36,7 @@ func (d *Dispatcher) own(ctx, background context.Context) {
 			}
 			failures = 0
 			if !joined {
-				joined = d.q.tellAll(ctx) == nil // they give some endpoints up
+				joined = d.worker.wakeAll(ctx) == nil // they give some endpoints up
 			}
 			if d.unlearned {
 				next = min(next, relookAfter)
@@ -53,15 +55,12 @@ func (d *Dispatcher) own(ctx, background context.Context) {
 // lookAtAll renews what this process has before anything else, and whatever
 // else fails: of several servers one may be away.
 func (d *Dispatcher) lookAtAll(ctx, background context.Context) error {
-	renewing, renewed := d.q.briefly(ctx, d.o.Lease/3)
+	renewing, renewed := d.worker.briefly(ctx, d.o.Lease/3)
 	failure := d.renew(renewing)
 	renewed()
-	looking, looked := d.q.briefly(ctx, d.o.Lease/6)
+	looking, looked := d.worker.briefly(ctx, d.o.Lease/6)
 	defer looked()
-	if err := d.q.attend(looking); err != nil {
-		return cmp.Or(failure, err)
-	}
-	processes, err := d.q.heartbeat(looking, d.process, d.o.Lease)
+	processes, err := d.worker.heartbeat(looking, d.o.Lease)
 	if err != nil {
 		return cmp.Or(failure, err)
 	}
@@ -94,7 +93,7 @@ func (d *Dispatcher) renew(ctx context.Context) error {
 	}
 	d.unlearned = false
 	until := d.leaseUntil()
-	standings, err := d.q.renew(ctx, d.o.Lease, renewals)
+	standings, err := d.worker.renew(ctx, d.o.Lease, renewals)
 	for i, c := range couriers {
 		if standings[i].err == nil {
 			d.unlearned = !c.learn(standings[i], changes[i], until) || d.unlearned
@@ -124,7 +123,7 @@ func (d *Dispatcher) balance(ctx, background context.Context, processes int) err
 		switch ep, lost, adopted := d.standing(c); {
 		case lost:
 			d.retire(background, c, false)
-		case ep == nil || ep.order() != c.lanes.order: // another order needs other lanes
+		case ep == nil || ep.Order != c.lanes.order: // another order needs other lanes
 			d.retire(background, c, true)
 		case adopted:
 		case have == share:
@@ -174,7 +173,7 @@ func (d *Dispatcher) takeFree(ctx, background context.Context, wanted []string, 
 	if len(missing) == 0 {
 		return nil
 	}
-	free, failure := d.q.free(ctx, missing)
+	free, failure := d.worker.free(ctx, missing)
 	var open []string
 	for i, name := range missing {
 		if free[i] {
@@ -184,7 +183,7 @@ func (d *Dispatcher) takeFree(ctx, background context.Context, wanted []string, 
 		}
 	}
 	for len(open) > 0 {
-		var chosen []acquisition
+		var chosen []candidate
 		chosen, open = d.choose(open, room)
 		taken, err := d.takeOver(ctx, background, chosen)
 		failure = cmp.Or(failure, err) // the others may be on another server
@@ -197,10 +196,16 @@ func (d *Dispatcher) takeFree(ctx, background context.Context, wanted []string, 
 // nobody waits long for Redis.
 const acquireMany = 256
 
+// candidate is an endpoint to acquire.
+type candidate struct {
+	endpoint string
+	adopted  bool // beyond this process's share
+}
+
 // choose returns which of the endpoints that nobody has are to be acquired now,
 // and the rest of the list, which is looked at when it is known how many of
 // them this process has got.
-func (d *Dispatcher) choose(open []string, room int) (chosen []acquisition, rest []string) {
+func (d *Dispatcher) choose(open []string, room int) (chosen []candidate, rest []string) {
 	for i, name := range open {
 		if len(chosen) == acquireMany || room > 0 && len(chosen) == room {
 			return chosen, open[i:]
@@ -216,29 +221,32 @@ func (d *Dispatcher) choose(open []string, room int) (chosen []acquisition, rest
 		if adopted && time.Since(since) < d.o.Lease {
 			continue
 		}
-		d.claims++
-		chosen = append(chosen, acquisition{name, fmt.Sprintf("%s-%d", d.process, d.claims), adopted})
+		chosen = append(chosen, candidate{name, adopted})
 	}
 	return chosen, nil
 }
 
 // takeOver acquires endpoints, starts their couriers, and returns how many it
 // has got.
-func (d *Dispatcher) takeOver(ctx, background context.Context, chosen []acquisition) (taken int, err error) {
+func (d *Dispatcher) takeOver(ctx, background context.Context, chosen []candidate) (taken int, err error) {
 	if len(chosen) == 0 {
 		return 0, nil
 	}
 	until := d.leaseUntil()
-	got, err := d.q.acquire(ctx, d.o.Lease, chosen)
+	names := make([]string, len(chosen))
+	for i, a := range chosen {
+		names[i] = a.endpoint
+	}
+	owners, err := d.worker.acquire(ctx, d.o.Lease, names)
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	for i, a := range chosen {
 		ep := d.endpoints[a.endpoint]
-		if !got[i] || ep == nil { // Update has just removed it; the lease expires
+		if owners[i] == nil || ep == nil { // Update has just removed it; the lease expires
 			continue
 		}
 		d.log.Debug().Str("endpoint", a.endpoint).Msg("endpoint acquired")
-		c := d.newCourier(background, ep, a.claim, until)
+		c := d.newCourier(background, ep, owners[i], until)
 		c.adopted = a.adopted
 		d.couriers[a.endpoint] = c
 		c.start()
@@ -248,13 +256,13 @@ func (d *Dispatcher) takeOver(ctx, background context.Context, chosen []acquisit
 	return taken, err // what was acquired nevertheless expires
 }
 
-func (d *Dispatcher) newCourier(background context.Context, ep *Endpoint, claim string, until time.Time) *courier {
+func (d *Dispatcher) newCourier(background context.Context, ep *Endpoint, owner *owner, until time.Time) *courier {
 	requests, abort := context.WithCancel(background)
 	writes, abandon := context.WithCancel(background)
 	c := &courier{
-		name: ep.Name, claim: claim, q: d.q, sender: d.sender, o: &d.o, log: d.log,
-		abort: abort, abandon: abandon, lanes: newLaneSet(ep.order()), retries: map[ID]attempts{}, leaseUntil: until,
-		side: feed{side: true},
+		name: ep.Name, owner: owner, sender: d.sender, o: &d.o, log: d.log,
+		abort: abort, abandon: abandon, lanes: newLaneSet(ep.Order), retries: map[ID]attempts{}, leaseUntil: until,
+		side: feed{side: true}, notices: notices{burials: map[ID]Notice{}},
 	}
 	c.spawn = func(f func(context.Context)) { c.running.Go(func() { f(requests) }) }
 	c.spawnWriter = func(f func(context.Context)) { c.running.Go(func() { f(writes) }) }
@@ -272,7 +280,7 @@ func (d *Dispatcher) retire(background context.Context, c *courier, release bool
 	c.close()
 	d.running.Go(func() {
 		defer time.AfterFunc(d.o.DrainTimeout, c.abort).Stop()
-		defer time.AfterFunc(d.o.DrainTimeout+connectTimeout, c.abandon).Stop()
+		defer time.AfterFunc(d.o.DrainTimeout+leaveTimeout, c.abandon).Stop()
 		c.running.Wait()
 		c.abort()
 		c.abandon()
@@ -287,13 +295,9 @@ func (d *Dispatcher) retire(background context.Context, c *courier, release bool
 }
 
 func (d *Dispatcher) giveBack(background context.Context, c *courier) {
-	ctx, cancel := context.WithTimeout(background, connectTimeout)
+	ctx, cancel := context.WithTimeout(background, leaveTimeout)
 	defer cancel()
-	err := d.q.release(ctx, c.name, c.claim)
-	if err == nil {
-		err = d.q.tellAll(ctx)
-	}
-	if err != nil {
+	if err := c.owner.release(ctx); err != nil {
 		d.log.Warn().Err(err).Str("endpoint", c.name).Msg("another process gets the endpoint only when its lease expires")
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"encoding/hex"
 	"fmt"
+	"math"
 	"strconv"
 	"strings"
 
@@ -73,6 +74,20 @@ func (id ID) Compare(other ID) int {
 	return cmp.Or(cmp.Compare(id.hi, other.hi), cmp.Compare(id.lo, other.lo))
 }
 
+// sameTransaction reports whether both are of one transaction's events.
+func (id ID) sameTransaction(other ID) bool { return id.hi == other.hi }
+
+// before returns the id before this one.
+func (id ID) before() ID {
+	if id.lo == 0 {
+		return ID{id.hi - 1, math.MaxUint64}
+	}
+	return ID{id.hi, id.lo - 1}
+}
+
+// scatter returns a number that differs for most pairs of ids.
+func (id ID) scatter() uint64 { return id.hi*0x9e3779b97f4a7c15 ^ id.lo }
+
 // IsZero reports whether the id is no event's.
 func (id ID) IsZero() bool { return id == ID{} }
 
@@ -93,7 +108,6 @@ const (
 	lsnDigits     = 16
 	ordinalDigits = ordinalBits / 4
 	nDigits       = nBits / 4
-	sourceDigits  = 8
 )
 
 // Sequence returns the id in the form that receivers get:

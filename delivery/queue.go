@@ -106,7 +106,7 @@ type Queue struct {
 	generations atomic.Uint64     // how often that was another one
 
 	routes atomic.Pointer[routes]
-	local  atomic.Pointer[Dispatcher] // the dispatcher of this process, if any
+	local  atomic.Pointer[local] // what delivers in this process, if anything
 
 	sourceMu sync.Mutex
 	claimed  *sourceRecord // nil before Claim

@@ -101,7 +101,7 @@ func (q *Queue) decode(ctx context.Context, raw any) (entry, error) {
 		return entry{}, err
 	}
 	m := &Message{}
-	if err := m.fill(fields); err != nil {
+	if err := fill(m, fields); err != nil {
 		return entry{}, err
 	}
 	return entry{id, m}, q.identify(ctx, id, m)
@@ -130,7 +130,7 @@ func (q *Queue) identify(ctx context.Context, id ID, m *Message) error {
 
 // fill sets what the entry's fields say. Those it does not know were written
 // by a newer version, and are left alone.
-func (m *Message) fill(fields []any) error {
+func fill(m *Message, fields []any) error {
 	for i := 0; i+1 < len(fields); i += 2 {
 		name, ok1 := fields[i].(string)
 		value, ok2 := fields[i+1].(string)

@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"strconv"
-	"strings"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -195,21 +194,11 @@ const sideMark = "\x00"
 // wakeSide tells whoever delivers to the endpoint of new entries. That it
 // could not be told is no error: it looks for itself with each renewal.
 func (q *Queue) wakeSide(ctx context.Context, endpoint string) {
-	if local := q.local.Load(); local != nil && local.owns(endpoint) {
-		local.notify(endpoint + sideMark)
+	if local := q.local.Load(); local != nil && (*local).Owns(endpoint) {
+		(*local).Offer(&appended{endpoint: endpoint, side: true})
 		return
 	}
 	if err := q.client.Publish(ctx, q.keys.wake(), endpoint+sideMark).Err(); err != nil {
 		q.log.Debug().Err(err).Str("endpoint", endpoint).Msg("the endpoint's owner learns of new events only when it renews its lease")
-	}
-}
-
-// notify wakes the couriers of published names.
-func (d *Dispatcher) notify(names ...string) {
-	for _, name := range names {
-		name, side := strings.CutSuffix(name, sideMark)
-		if c := d.courier(name); c != nil {
-			c.wake(side)
-		}
 	}
 }

@@ -194,6 +194,12 @@ func (q *Queue) awaitLoaded(ctx context.Context, addr string) (info, error) {
 // loadingPause is the time between two looks at a server that is loading.
 const loadingPause = 200 * time.Millisecond
 
+// backoff is the wait after the n-th failure of Redis in a row.
+func backoff(n int) time.Duration {
+	const first, last = 50 * time.Millisecond, 2 * time.Second
+	return min(first<<min(n-1, 6), last)
+}
+
 // pause waits. It reports false when the context ended first.
 func pause(ctx context.Context, d time.Duration) bool {
 	t := time.NewTimer(d)

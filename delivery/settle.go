@@ -64,12 +64,12 @@ func (c *courier) judge(j *job, o *Outcome, now time.Time) {
 // record adds the attempt to the log: a record for each event.
 func (c *courier) record(j *job, o *Outcome, n int, dead bool, now time.Time) {
 	if j.list == nil {
-		c.results.log.add(j, o, n, dead, c.o.KeepEvents, now)
+		c.results.record(j.id, j.msg, o, n, dead, c.o.KeepEvents, now)
 		return
 	}
 	for i, m := range j.list.msgs {
 		if m != nil {
-			c.results.log.add(&job{id: j.list.ids[i], msg: m}, o, n, dead, c.o.KeepEvents, now)
+			c.results.record(j.list.ids[i], m, o, n, dead, c.o.KeepEvents, now)
 		}
 	}
 }
@@ -203,7 +203,7 @@ func (c *courier) repeat(j *job, a attempts, now time.Time) {
 	why := c.schedule(&a, now)
 	if why != "" && !c.failsForGood(now) {
 		if j.many() {
-			c.cut(j, a, c.ep.firstWait(), why, now)
+			c.cut(j, a, firstWait(c.ep), why, now)
 		} else {
 			c.exhausted(j, a, why, now)
 		}
@@ -230,7 +230,7 @@ func (c *courier) askedToHold(until time.Time) {
 	if until.After(c.hold) {
 		c.hold = until
 		c.stateChanges++
-		c.results.state = append(c.results.state, heldState(until)...)
+		c.results.hold(until)
 		c.log.Info().Str("endpoint", c.name).Time("until", until).Msg("endpoint asked for a pause")
 	}
 }
@@ -271,14 +271,13 @@ func (c *courier) gaveUp(j *job, a *attempts, why, what string) {
 // bury gives an event up: it goes to the dead letters, and its lane goes on.
 func (c *courier) bury(j *job, a attempts, why string, now time.Time) {
 	delete(c.retries, j.id)
-	r := deadResult{id: j.id, reason: why, attempts: a}
 	if c.o.Notify != nil {
-		r.notice = &Notice{
+		c.notices.burials[j.id] = Notice{
 			Kind: NoticeDeadLetter, Endpoint: c.name, Reason: why, Since: now.UTC(),
 			Event: j.msg.Type, WebhookID: j.msg.ID, Tenant: j.msg.Tenant, Attempts: a.N,
 		}
 	}
-	c.results.dead = append(c.results.dead, r)
+	c.results.dead = append(c.results.dead, deadResult{id: j.id, reason: why, attempts: a})
 	c.lanes.advance(j.lane)
 	c.gaveUp(j, &a, why, "given up: the event went to the dead letters")
 }

@@ -16,16 +16,6 @@ import (
 	"time"
 )
 
-// The headers of Standard Webhooks, as net/http keeps them, and Gancho's own.
-// https://github.com/standard-webhooks/standard-webhooks/blob/main/spec/standard-webhooks.md
-const (
-	headerID        = "Webhook-Id"
-	headerTimestamp = "Webhook-Timestamp"
-	headerSignature = "Webhook-Signature"
-	headerReplay    = "Webhook-Replay"   // of a request: sent again on demand
-	headerDelivery  = "Webhook-Delivery" // of an answer: what the receiver wishes
-)
-
 // signatureTolerance is how far the sender's clock may be from the receiver's:
 // what the specification's own libraries take.
 const signatureTolerance = 5 * time.Minute

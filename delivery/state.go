@@ -131,10 +131,57 @@ func (q *Queue) Orphans(ctx context.Context, known []Endpoint) (map[string]int64
 	return orphans, nil
 }
 
-func pausedState(reason string, now time.Time) []any {
-	return []any{"paused", reason, "since", strconv.FormatInt(now.UnixMilli(), 10)}
+// health is what Redis keeps of how an endpoint fares, beside why it is paused:
+// its next owner goes on where this one stopped. Times are in ms since 1970;
+// 0: none.
+type health struct {
+	failing int64 // since when every attempt has failed
+	open    int64 // since when the breaker is open
+	trouble int64 // since when it had not answered, while its recovery is to be told
+	noticed int64 // the beginning of the pause that was told of last
+	idle    int64 // how long, in ms, it has stood still before idling
+	idling  int64 // since when it stands still: paused, or its breaker open
 }
 
-func heldState(until time.Time) []any {
-	return []any{"hold", strconv.FormatInt(until.UnixMilli(), 10)}
+// healthFields are the names of health's fields, in their order.
+var healthFields = [...]string{"failing", "open", "trouble", "noticed", "idle", "idling"}
+
+func (h *health) values() [len(healthFields)]*int64 {
+	return [...]*int64{&h.failing, &h.open, &h.trouble, &h.noticed, &h.idle, &h.idling}
+}
+
+// idledFor is how long, in ms, the endpoint has stood still up to now. It never
+// falls, so the difference of two is the time that is no event's age.
+func (h *health) idledFor(now time.Time) int64 {
+	if h.idling == 0 {
+		return h.idle
+	}
+	return h.idle + max(0, now.UnixMilli()-h.idling)
+}
+
+// condition is all that Redis keeps of an endpoint's state.
+type condition struct {
+	standing
+	since time.Time // of the pause
+	health
+}
+
+// loadState reads the endpoint's state, of which renewScript tells a part later.
+func (q *Queue) loadState(ctx context.Context, endpoint string) (condition, error) {
+	fields := append([]string{"paused", "hold", "unblock", "since"}, healthFields[:]...)
+	v, err := q.client.HMGet(ctx, q.keys.state(endpoint), fields...).Result()
+	if err != nil {
+		return condition{}, fmt.Errorf("read state of endpoint %q: %w", endpoint, unreachable(err))
+	}
+	text := func(i int) string { s, _ := v[i].(string); return s }
+	c := condition{
+		standing: standing{owned: true, more: true, moreAside: true, paused: text(0), hold: parseHold(text(1)), unblock: text(2)},
+		since:    parseHold(text(3)),
+	}
+	for i, value := range c.health.values() {
+		if n, err := strconv.ParseInt(text(4+i), 10, 64); err == nil {
+			*value = n
+		}
+	}
+	return c, nil
 }

@@ -30,7 +30,7 @@ type target struct {
 }
 
 func newTarget(ep *Endpoint, version string) *target {
-	t := &target{shape: newShape(ep), timeout: ep.timeout(), success: ep.Success.Status, echo: newEcho(ep), pool: ep.pool(newGuard(ep.AllowPrivate))}
+	t := &target{shape: newShape(ep), timeout: ep.WithDefaults().Timeout, success: ep.Success.Status, echo: newEcho(ep), pool: poolOf(ep, newGuard(ep.AllowPrivate))}
 	if t.err = ep.Check(); t.err != nil {
 		return t
 	}

@@ -1,8 +1,11 @@
 package delivery
 
 import (
+	"bytes"
 	"context"
+	"crypto/sha256"
 	"crypto/tls"
+	"encoding/hex"
 	"fmt"
 	"net"
 	"net/http"
@@ -82,4 +85,16 @@ func (s *Sender) connector(ep *Endpoint) (func(ctx context.Context, network, add
 		return newTunnel(&s.options, g, u).connect, nil
 	}
 	return (&net.Dialer{Timeout: dialTimeout, Resolver: s.options.Resolver, ControlContext: g.control}).DialContext, nil
+}
+
+// poolOf is a text that is equal for endpoints that may send over each other's
+// connections: those let into the same networks, with one TLS identity and one
+// proxy.
+func poolOf(ep *Endpoint, g guard) string {
+	hash := sha256.New()
+	for _, part := range [][]byte{ep.TLS.CA, ep.TLS.Certificate, ep.TLS.Key, []byte(ep.Proxy)} {
+		sum := sha256.Sum256(bytes.TrimSpace(part))
+		hash.Write(sum[:])
+	}
+	return g.key() + hex.EncodeToString(hash.Sum(nil))
 }

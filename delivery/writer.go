@@ -26,13 +26,13 @@ const (
 // what was delivered is not sent again while this process lives.
 func (c *courier) writeAll(ctx context.Context) {
 	for failures := 0; c.takeResults(); {
-		owned, err := c.q.write(ctx, c.name, c.claim, &c.outgoing)
+		owned, err := c.owner.write(ctx, &c.outgoing)
 		for err != nil {
 			failures++
 			if !c.writeFailed(ctx, failures, err) {
 				return
 			}
-			owned, err = c.q.write(ctx, c.name, c.claim, &c.outgoing)
+			owned, err = c.owner.write(ctx, &c.outgoing)
 		}
 		if failures > 0 {
 			c.log.Info().Str("endpoint", c.name).Msg("deliveries are acknowledged again")
@@ -84,14 +84,16 @@ func (c *courier) written(owned bool) bool {
 		return false
 	}
 	for i := range c.outgoing.dead { // one that was lost with the tail comes again
-		delete(c.skip, c.outgoing.dead[i].id)
-		if n := c.outgoing.dead[i].notice; n != nil {
-			c.tell(*n)
+		id := c.outgoing.dead[i].id
+		delete(c.skip, id)
+		if n, ok := c.notices.burials[id]; ok {
+			delete(c.notices.burials, id)
+			c.tell(n)
 		}
 	}
 	c.outgoing.reset()
 	c.checkGeneration()
-	return !c.closing && c.results.len() < gatherMany && len(c.results.state) == 0
+	return !c.closing && c.results.len() < gatherMany && !c.results.changesState()
 }
 
 // lose stops everything: the endpoint is somebody else's. Call it with mu held.
@@ -105,12 +107,6 @@ func (c *courier) lose(why string) {
 	c.lost, c.closing = true, true
 	c.timer.Stop()
 	c.abort()
-}
-
-// backoff is the wait after the n-th failure of Redis in a row.
-func backoff(n int) time.Duration {
-	const first, last = 50 * time.Millisecond, 2 * time.Second
-	return min(first<<min(n-1, 6), last)
 }
 
 // redisFailed counts failures of reading, tells of the first, and returns how

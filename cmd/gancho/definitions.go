@@ -113,7 +113,7 @@ func endpointOf(e *config.Endpoint) (delivery.Endpoint, error) {
 		}
 		d.Secrets = append(d.Secrets, secret)
 	}
-	return d, errors.Join(d.Check(), d.CheckAddress())
+	return d, errors.Join(d.Check(), delivery.CheckAddress(&d))
 }
 
 func reveal(m map[string]config.Secret) map[string]string {

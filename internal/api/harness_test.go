@@ -354,7 +354,7 @@ func parse(origin string, document []byte) (control.Spec, error) {
 		wrong = append(wrong, err)
 		e.Secrets = append(e.Secrets, secret)
 	}
-	return control.Spec{Endpoint: e, Document: c.Document(), Public: c.Public()}, errors.Join(append(wrong, e.Check(), e.CheckAddress())...)
+	return control.Spec{Endpoint: e, Document: c.Document(), Public: c.Public()}, errors.Join(append(wrong, e.Check(), delivery.CheckAddress(&e))...)
 }
 
 // safeBuffer is a log.
