@@ -57,7 +57,7 @@ func TestAttemptsAreLogged(t *testing.T) {
 		o.Duration = 1234567 * time.Nanosecond
 		return o
 	}
-	dispatch(t, q, sink, delivery.DispatcherOptions{Log: true, KeepEvents: true}, ep)
+	startDispatcher(t, q, sink, delivery.DispatcherOptions{Log: true, KeepEvents: true}, ep)
 	client := redisClient(t, r)
 	var want []delivery.LogRecord
 	record := func(m delivery.Message, number, status int, outcome string) {
@@ -167,7 +167,7 @@ func TestLogIsBounded(t *testing.T) {
 				t.Fatal(err)
 			}
 			sink := newReceiver()
-			dispatch(t, q, sink, delivery.DispatcherOptions{Log: true}, ep)
+			startDispatcher(t, q, sink, delivery.DispatcherOptions{Log: true}, ep)
 			appendEvents(t, q, 0, 100, 1, keyModulo(100))
 			drained(t, q, "a")
 			s := statsOf(t, q, "a")
@@ -213,7 +213,7 @@ func TestAcknowledgingIntoAFullRedis(t *testing.T) {
 		}
 		return delivered()
 	}
-	dispatch(t, q, sink, delivery.DispatcherOptions{Log: true, KeepEvents: true}, ep)
+	startDispatcher(t, q, sink, delivery.DispatcherOptions{Log: true, KeepEvents: true}, ep)
 	drained(t, q, "a")
 	s := statsOf(t, q, "a")
 	const attempts, most = events + events/100, 200_000 / 64
@@ -235,7 +235,7 @@ func TestNoLogUnlessWanted(t *testing.T) {
 	ep := delivery.Endpoint{Name: "a"}
 	q := openQueue(t, r, ep)
 	sink := newReceiver()
-	dispatch(t, q, sink, delivery.DispatcherOptions{}, ep)
+	startDispatcher(t, q, sink, delivery.DispatcherOptions{}, ep)
 	appendEvents(t, q, 0, 10, 5, keyModulo(3))
 	drained(t, q, "a")
 	if n := redisClient(t, r).Exists(t.Context(), "gancho:{a}:log", "gancho:{a}:state").Val(); n != 0 {
@@ -259,7 +259,7 @@ func TestListsAreLogged(t *testing.T) {
 		}
 		return delivered()
 	}
-	_, stop := dispatch(t, q, sink, delivery.DispatcherOptions{Log: true, KeepEvents: true}, ep)
+	_, stop := startDispatcher(t, q, sink, delivery.DispatcherOptions{Log: true, KeepEvents: true}, ep)
 	drained(t, q, "a")
 	stop()
 	records, _ := logged(t, q, "a", 40)

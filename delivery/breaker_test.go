@@ -52,7 +52,7 @@ func TestWhatOpensTheBreaker(t *testing.T) {
 			appendEvents(t, q, 0, 30, 30, keyModulo(c.keys))
 			sink := newReceiver()
 			sink.answer = func(context.Context, *delivery.Endpoint, *delivery.Message, int) delivery.Outcome { return c.answer }
-			_, stop := dispatch(t, q, sink, delivery.DispatcherOptions{}, ep)
+			_, stop := startDispatcher(t, q, sink, delivery.DispatcherOptions{}, ep)
 			rc := redisClient(t, r)
 			open := func() bool { return rc.HGet(t.Context(), "gancho:{a}:state", "open").Val() != "" }
 			if c.opens {
@@ -82,7 +82,7 @@ func TestProbesAreTheOldestEventAndOthers(t *testing.T) {
 	appendEvents(t, q, 0, 30, 30, keyModulo(30))
 	sink := newReceiver()
 	sink.answer = func(context.Context, *delivery.Endpoint, *delivery.Message, int) delivery.Outcome { return refused() }
-	_, stop := dispatch(t, q, sink, delivery.DispatcherOptions{}, ep)
+	_, stop := startDispatcher(t, q, sink, delivery.DispatcherOptions{}, ep)
 	sink.until(t, "the first probe", func(all []arrival) bool { return len(all) == 11 })
 	stop()
 	rc := redisClient(t, r)
@@ -90,7 +90,7 @@ func TestProbesAreTheOldestEventAndOthers(t *testing.T) {
 	again := newReceiver()
 	again.answer = sink.answer
 	start := time.Now()
-	_, stop = dispatch(t, openOnly(t, r), again, delivery.DispatcherOptions{}, ep)
+	_, stop = startDispatcher(t, openOnly(t, r), again, delivery.DispatcherOptions{}, ep)
 	again.until(t, "three probes", func(all []arrival) bool { return len(all) == 3 })
 	stop()
 	if got, want := events(sink.arrivals), append(upTo(0, 10), 10); !slices.Equal(got, want) {
@@ -125,7 +125,7 @@ func TestPoisonousEventDoesNotKeepTheBreakerOpen(t *testing.T) {
 		}
 		return delivered()
 	}
-	_, stop := dispatch(t, q, sink, delivery.DispatcherOptions{}, ep)
+	_, stop := startDispatcher(t, q, sink, delivery.DispatcherOptions{}, ep)
 	sink.distinct(t, 30)
 	eventually(t, "the others to be done", func() bool { n, _, err := q.Backlog(t.Context(), "a"); return err == nil && n == 11 })
 	stop()
@@ -165,7 +165,7 @@ func TestAgeStandsStillWithTheEndpoint(t *testing.T) {
 			appendEvents(t, q, 0, 1, 1, keyModulo(1))
 			sink := newReceiver()
 			sink.answer = func(context.Context, *delivery.Endpoint, *delivery.Message, int) delivery.Outcome { return status(404) }
-			_, stop := dispatch(t, q, sink, delivery.DispatcherOptions{}, ep)
+			_, stop := startDispatcher(t, q, sink, delivery.DispatcherOptions{}, ep)
 			sink.until(t, "the first attempt", func(all []arrival) bool { return len(all) == 1 })
 			stop()
 			rc := redisClient(t, r)
@@ -173,7 +173,7 @@ func TestAgeStandsStillWithTheEndpoint(t *testing.T) {
 			if c.state != nil {
 				rc.HSet(t.Context(), "gancho:{a}:state", c.state...)
 			}
-			_, stop = dispatch(t, openOnly(t, r), sink, delivery.DispatcherOptions{}, ep)
+			_, stop = startDispatcher(t, openOnly(t, r), sink, delivery.DispatcherOptions{}, ep)
 			sink.until(t, "the second attempt", func(all []arrival) bool { return len(all) == 2 })
 			stop()
 			if n, err := q.DeadCount(t.Context(), "a"); err != nil || (n == 1) != c.dead {
@@ -200,7 +200,7 @@ func TestFailingForTooLongPauses(t *testing.T) {
 		return refused()
 	}
 	start := time.Now()
-	_, stop := dispatch(t, q, sink, delivery.DispatcherOptions{}, ep)
+	_, stop := startDispatcher(t, q, sink, delivery.DispatcherOptions{}, ep)
 	paused := func() string {
 		s, err := q.Suspended(t.Context(), "a")
 		if err != nil {
@@ -231,7 +231,7 @@ func TestFailingForTooLongPauses(t *testing.T) {
 		t.Errorf("paused again: %q", reason)
 	}
 	up.Store(true)
-	dispatch(t, openOnly(t, r), sink, delivery.DispatcherOptions{}, ep)
+	startDispatcher(t, openOnly(t, r), sink, delivery.DispatcherOptions{}, ep)
 	drained(t, q, "a")
 	eventually(t, "the failing to end", func() bool { return rc.HGet(t.Context(), "gancho:{a}:state", "failing").Val() == "" })
 	if n, err := q.DeadCount(t.Context(), "a"); n != 0 || err != nil {

@@ -6,6 +6,7 @@ import (
 	"encoding/pem"
 	"errors"
 	"fmt"
+	"maps"
 	"net"
 	"net/http"
 	"net/url"
@@ -38,10 +39,10 @@ func (e *Endpoint) Check() error {
 			errs = append(errs, fmt.Errorf("endpoint %q: %w", e.Name, err))
 		}
 	}
-	for _, name := range sortedKeys(e.Headers) {
+	for _, name := range slices.Sorted(maps.Keys(e.Headers)) {
 		note(checkHeader(e.Format, name, e.Headers[name]))
 	}
-	for _, name := range sortedKeys(e.Extra) {
+	for _, name := range slices.Sorted(maps.Keys(e.Extra)) {
 		note(checkExtra(e.Format, name, e.Extra[name]))
 	}
 	for i, s := range e.Secrets {

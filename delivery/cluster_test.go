@@ -47,7 +47,6 @@ func TestCluster(t *testing.T) {
 	t.Run("append and deliver", func(t *testing.T) { testClusterDelivers(t, c) })
 	t.Run("wake other processes", func(t *testing.T) { testClusterWakes(t, c) })
 	t.Run("claim with the record lost", func(t *testing.T) { testClusterClaim(t, c) })
-	t.Run("slots", func(t *testing.T) { testSlots(t, c) })
 	t.Run("one full node", func(t *testing.T) { testClusterFull(t, c) })
 	t.Run("one bad node", func(t *testing.T) { testClusterSettings(t, c) })
 }
@@ -105,7 +104,7 @@ func testClusterDelivers(t *testing.T, c *testservers.Cluster) {
 		}
 		return delivered()
 	}
-	dispatch(t, q, sink, delivery.DispatcherOptions{Lease: time.Hour}, eps...)
+	startDispatcher(t, q, sink, delivery.DispatcherOptions{Lease: time.Hour}, eps...)
 	const total = 400
 	for i := 0; i < total; i += 20 {
 		appendEvents(t, q, i, i+20, 240, keyModulo(17))
@@ -139,7 +138,7 @@ func testClusterWakes(t *testing.T, c *testservers.Cluster) {
 	eps := spread(t, c, 6)
 	q := openPart(t, c, "wake", eps...)
 	sink := newReceiver()
-	dispatch(t, openPart(t, c, "wake", eps...), sink, delivery.DispatcherOptions{Lease: time.Hour}, eps...)
+	startDispatcher(t, openPart(t, c, "wake", eps...), sink, delivery.DispatcherOptions{Lease: time.Hour}, eps...)
 	eventually(t, "the leases", func() bool {
 		for _, ep := range eps {
 			stats, err := q.Stats(t.Context(), []string{ep.Name})
@@ -204,7 +203,7 @@ func TestClusterNodeKilled(t *testing.T) {
 	eps := spread(t, c, 6)
 	q := openCluster(t, c, eps...)
 	sink := newReceiver()
-	_, stop := dispatch(t, q, sink, delivery.DispatcherOptions{Lease: 2 * time.Second}, eps...)
+	_, stop := startDispatcher(t, q, sink, delivery.DispatcherOptions{Lease: 2 * time.Second}, eps...)
 	const total, kills = 3000, 3
 	capture, stopCapture := startCapture(t, q, total, 750, 1500, 2250)
 	for k := range kills {
@@ -235,7 +234,7 @@ func TestClusterFailover(t *testing.T) {
 	eps := spread(t, c, 6)
 	q := openCluster(t, c, eps...)
 	sink := newReceiver()
-	_, stop := dispatch(t, q, sink, delivery.DispatcherOptions{Lease: 2 * time.Second}, eps...)
+	_, stop := startDispatcher(t, q, sink, delivery.DispatcherOptions{Lease: 2 * time.Second}, eps...)
 	const total = 3000
 	capture, stopCapture := startCapture(t, q, total, 1000, 2000)
 	var killed *testservers.Redis
@@ -269,7 +268,7 @@ func TestClusterSlotsMove(t *testing.T) {
 	eps := spread(t, c, 6)
 	q := openCluster(t, c, eps...)
 	sink := newReceiver()
-	_, stop := dispatch(t, q, sink, delivery.DispatcherOptions{Lease: 2 * time.Second}, eps...)
+	_, stop := startDispatcher(t, q, sink, delivery.DispatcherOptions{Lease: 2 * time.Second}, eps...)
 	const total = 3000
 	capture, stopCapture := startCapture(t, q, total, 500, 1000, 1500, 2000)
 	for k := range 4 {
@@ -336,17 +335,6 @@ func testClusterSettings(t *testing.T, c *testservers.Cluster) {
 	}
 }
 
-func testSlots(t *testing.T, c *testservers.Cluster) {
-	t.Helper()
-	client := redisClient(t, c.Nodes()[0])
-	for _, key := range []string{"", "a", "gancho:{crm}:q", "gancho:source", "{}", "a{}b", "a{b", "{a}{b}", "x{{y}}", "ção:{é}"} {
-		want, err := client.ClusterKeySlot(t.Context(), key).Result()
-		if err != nil || int64(delivery.SlotOf(key)) != want {
-			t.Errorf("%q: slot %d, want %d, %v", key, delivery.SlotOf(key), want, err)
-		}
-	}
-}
-
 // What only the master had is lost with it: it was not confirmed, and is
 // appended again, though the other masters still have their part.
 func TestClusterFailoverLosesTheTail(t *testing.T) {
@@ -355,7 +343,7 @@ func TestClusterFailoverLosesTheTail(t *testing.T) {
 	eps := spread(t, c, 6)
 	q := openCluster(t, c, eps...)
 	sink := newReceiver()
-	_, stop := dispatch(t, q, sink, delivery.DispatcherOptions{Lease: 2 * time.Second}, eps...)
+	_, stop := startDispatcher(t, q, sink, delivery.DispatcherOptions{Lease: 2 * time.Second}, eps...)
 	const total, safe = 1000, 500
 	first, stopFirst := startCapture(t, q, safe, safe)
 	eventually(t, "the first half to be confirmed", func() bool { return first.confirmed.newest() == lsnOf(safe-1) })

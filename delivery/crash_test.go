@@ -140,7 +140,7 @@ func TestRedisKilledUnderLoad(t *testing.T) {
 		}
 		return delivered()
 	}
-	_, stop := dispatch(t, q, sink, delivery.DispatcherOptions{Lease: 2 * time.Second}, ep)
+	_, stop := startDispatcher(t, q, sink, delivery.DispatcherOptions{Lease: 2 * time.Second}, ep)
 	const total, kills = 8000, 4
 	c, stopCapture := startCapture(t, q, total, 1600, 3200, 4800, 6400)
 	for k := range kills {
@@ -201,7 +201,7 @@ func TestLostTailOfAOF(t *testing.T) {
 				}
 				return delivered()
 			}
-			_, stop := dispatch(t, q, sink, delivery.DispatcherOptions{Lease: 2 * time.Second}, eps...)
+			_, stop := startDispatcher(t, q, sink, delivery.DispatcherOptions{Lease: 2 * time.Second}, eps...)
 			const total = 4000
 			c, stopCapture := startCapture(t, q, total, total/2)
 			c.after(t, total/2)
@@ -246,7 +246,7 @@ func TestRedisAwayWhileDelivering(t *testing.T) {
 		return delivered()
 	}
 	appendEvents(t, q, 0, 100, 100, keyModulo(10))
-	_, stop := dispatch(t, q, sink, delivery.DispatcherOptions{Lease: time.Second}, ep)
+	_, stop := startDispatcher(t, q, sink, delivery.DispatcherOptions{Lease: time.Second}, ep)
 	sink.until(t, "requests in flight", func(all []arrival) bool { return len(all) == 4 })
 	r.Kill()
 	close(finish)

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -29,7 +30,7 @@ func TestDelivery(t *testing.T) {
 	q := openQueue(t, r, eps...)
 	appendEvents(t, q, 0, 500, 50, keyModulo(7)) // before anybody delivers
 	sink := newReceiver()
-	dispatch(t, q, sink, delivery.DispatcherOptions{}, eps...)
+	startDispatcher(t, q, sink, delivery.DispatcherOptions{}, eps...)
 	appendEvents(t, q, 500, 1000, 7, keyModulo(7)) // while somebody does
 	all := sink.distinct(t, 4*1000)
 	if n := checkOrder(t, slices.DeleteFunc(slices.Clone(all), func(a arrival) bool { return a.endpoint == "d" })); n != 0 || len(all) != 4000 {
@@ -60,7 +61,7 @@ func TestMessageIsWhatWasAdded(t *testing.T) {
 		got = append(got, *m)
 		return delivered()
 	}
-	dispatch(t, q, sink, delivery.DispatcherOptions{}, ep)
+	startDispatcher(t, q, sink, delivery.DispatcherOptions{}, ep)
 	// The first comes by Redis, the others are handed over within the process.
 	for i := range 3 {
 		ev := event(i, "chave ção")
@@ -125,7 +126,7 @@ func TestOrderUnderRandomFailures(t *testing.T) {
 		done[m.Key] = m.ID
 		return delivered()
 	}
-	_, stop := dispatch(t, q, sink, delivery.DispatcherOptions{WindowEvents: 40}, ep)
+	_, stop := startDispatcher(t, q, sink, delivery.DispatcherOptions{WindowEvents: 40}, ep)
 	appendEvents(t, q, 0, 600, 13, keyModulo(11))
 	sink.distinct(t, 600)
 	drained(t, q, "a")
@@ -148,7 +149,7 @@ func TestFailingKeyDelaysNoOther(t *testing.T) {
 	// Far more events of the failing key than the window holds come first.
 	appendEvents(t, q, 0, 5000, 500, func(int) string { return "bad" })
 	appendEvents(t, q, 5000, 5100, 50, keyModulo(5))
-	dispatch(t, q, sink, delivery.DispatcherOptions{WindowEvents: 64}, ep)
+	startDispatcher(t, q, sink, delivery.DispatcherOptions{WindowEvents: 64}, ep)
 	all := sink.distinct(t, 101)
 	if len(all) != 101 {
 		t.Errorf("%d arrivals, want 101: one of the failing key", len(all))
@@ -175,7 +176,7 @@ func TestSlowAndDeadEndpointsDelayNoOther(t *testing.T) {
 		}
 		return delivered()
 	}
-	dispatch(t, q, sink, delivery.DispatcherOptions{DrainTimeout: time.Millisecond}, eps...)
+	startDispatcher(t, q, sink, delivery.DispatcherOptions{DrainTimeout: time.Millisecond}, eps...)
 	appendEvents(t, q, 0, 2000, 100, keyModulo(50))
 	sink.until(t, "2000 events at the good endpoint", func(all []arrival) bool {
 		n := 0
@@ -216,7 +217,7 @@ func TestBreakerProbesAndCloses(t *testing.T) {
 		return refused()
 	}
 	appendEvents(t, q, 0, 300, 100, keyModulo(100))
-	dispatch(t, q, sink, delivery.DispatcherOptions{}, ep)
+	startDispatcher(t, q, sink, delivery.DispatcherOptions{}, ep)
 	before := len(sink.until(t, "the breaker to open, and a probe", func(all []arrival) bool {
 		n := len(all)
 		return n > 10 && all[n-1].at.Sub(all[n-2].at) > 500*time.Millisecond
@@ -248,7 +249,7 @@ func TestExhaustedEventsBecomeDeadLetters(t *testing.T) {
 		}
 		return delivered()
 	}
-	dispatch(t, q, sink, delivery.DispatcherOptions{}, ep)
+	startDispatcher(t, q, sink, delivery.DispatcherOptions{}, ep)
 	appendEvents(t, q, 0, 6, 6, keyModulo(1))
 	sink.distinct(t, 6)
 	drained(t, q, "a")
@@ -284,7 +285,7 @@ func TestRetriesAreDurable(t *testing.T) {
 		return delivered()
 	}
 	appendEvents(t, q, 0, 3, 3, keyModulo(1))
-	_, stop := dispatch(t, q, sink, delivery.DispatcherOptions{}, ep)
+	_, stop := startDispatcher(t, q, sink, delivery.DispatcherOptions{}, ep)
 	sink.until(t, "two attempts", func(all []arrival) bool { return len(all) == 2 })
 	stop()
 	// Another process knows when the third is due, and that two were made.
@@ -295,7 +296,7 @@ func TestRetriesAreDurable(t *testing.T) {
 		defer mu.Unlock()
 		numbers = append(numbers, a.Attempt)
 	}
-	_, stop = dispatch(t, openOnly(t, r), sink, delivery.DispatcherOptions{Observe: observe}, ep)
+	_, stop = startDispatcher(t, openOnly(t, r), sink, delivery.DispatcherOptions{Observe: observe}, ep)
 	all := sink.until(t, "the third attempt", func(all []arrival) bool { return len(all) >= 3 })
 	if wait := all[2].at.Sub(all[1].at); wait < 400*time.Millisecond {
 		t.Errorf("the third attempt came after %s, want 400 ms or more", wait)
@@ -324,14 +325,14 @@ func TestRetryAfterHoldsTheEndpoint(t *testing.T) {
 		return o
 	}
 	appendEvents(t, q, 0, 4, 4, keyModulo(4))
-	_, stop := dispatch(t, q, sink, delivery.DispatcherOptions{}, ep)
+	_, stop := startDispatcher(t, q, sink, delivery.DispatcherOptions{}, ep)
 	sink.until(t, "the first", func(all []arrival) bool { return len(all) == 1 })
 	eventually(t, "the pause to be kept", func() bool {
 		s, err := q.Suspended(t.Context(), "a")
 		return err == nil && !s.Until.IsZero()
 	})
 	stop() // the pause outlives the process
-	dispatch(t, openOnly(t, r), sink, delivery.DispatcherOptions{}, ep)
+	startDispatcher(t, openOnly(t, r), sink, delivery.DispatcherOptions{}, ep)
 	all := sink.until(t, "all", func(all []arrival) bool { return len(all) == 5 })
 	if wait := all[1].at.Sub(all[0].at); wait < 690*time.Millisecond {
 		t.Errorf("the next request came after %s, want 700 ms or more", wait)
@@ -351,14 +352,14 @@ func TestGonePausesUntilUnpaused(t *testing.T) {
 		return delivered()
 	}
 	appendEvents(t, q, 0, 1, 1, keyModulo(1))
-	_, stop := dispatch(t, q, sink, delivery.DispatcherOptions{}, ep)
+	_, stop := startDispatcher(t, q, sink, delivery.DispatcherOptions{}, ep)
 	eventually(t, "the pause", func() bool {
 		s, err := q.Suspended(t.Context(), "a")
 		return err == nil && strings.Contains(s.Reason, "410") && !s.Since.IsZero()
 	})
 	stop()
 	// The pause outlives the process, and ends in every process at once.
-	_, stop = dispatch(t, openOnly(t, r), sink, delivery.DispatcherOptions{Lease: time.Hour}, ep)
+	_, stop = startDispatcher(t, openOnly(t, r), sink, delivery.DispatcherOptions{Lease: time.Hour}, ep)
 	eventually(t, "the lease", func() bool { return redisClient(t, r).Exists(t.Context(), "gancho:{a}:lease").Val() == 1 })
 	if len(sink.arrivals) != 1 {
 		t.Errorf("%d attempts while paused, want 1", len(sink.arrivals))
@@ -385,7 +386,7 @@ func TestExhaustedMayBlockOrPause(t *testing.T) {
 		}
 		return delivered()
 	}
-	dispatch(t, q, sink, delivery.DispatcherOptions{Lease: time.Second}, eps...)
+	startDispatcher(t, q, sink, delivery.DispatcherOptions{Lease: time.Second}, eps...)
 	appendEvents(t, q, 0, 20, 20, keyModulo(2))
 	left := func(name string) int64 {
 		n, _, err := q.Backlog(t.Context(), name)
@@ -425,7 +426,7 @@ func TestHasten(t *testing.T) {
 		}
 		return status(429)
 	}
-	dispatch(t, q, sink, delivery.DispatcherOptions{Lease: time.Hour}, ep)
+	startDispatcher(t, q, sink, delivery.DispatcherOptions{Lease: time.Hour}, ep)
 	appendEvents(t, q, 0, 20, 20, keyModulo(5))
 	eventually(t, "the failures", func() bool {
 		s, err := q.Stats(t.Context(), []string{"a"})
@@ -448,7 +449,7 @@ func TestUpdate(t *testing.T) {
 	ep := func(s delivery.State) delivery.Endpoint { return delivery.Endpoint{Name: "a", State: s} }
 	q := openQueue(t, r, ep(delivery.Paused))
 	sink := newReceiver()
-	d, _ := dispatch(t, q, sink, delivery.DispatcherOptions{Lease: time.Hour}, ep(delivery.Paused))
+	d, _ := startDispatcher(t, q, sink, delivery.DispatcherOptions{Lease: time.Hour}, ep(delivery.Paused))
 	appendEvents(t, q, 0, 10, 10, keyModulo(1))
 	c := redisClient(t, r)
 	owned := func() bool { return c.Exists(t.Context(), "gancho:{a}:lease").Val() == 1 }
@@ -485,7 +486,7 @@ func TestRate(t *testing.T) {
 	q := openQueue(t, r, ep)
 	sink := newReceiver()
 	appendEvents(t, q, 0, 26, 26, keyModulo(26))
-	dispatch(t, q, sink, delivery.DispatcherOptions{}, ep)
+	startDispatcher(t, q, sink, delivery.DispatcherOptions{}, ep)
 	all := sink.distinct(t, 26)
 	if took := all[25].at.Sub(all[0].at); took < 480*time.Millisecond {
 		t.Errorf("26 events in %s, want 500 ms or more at 50/s", took)
@@ -508,7 +509,7 @@ func TestDrain(t *testing.T) {
 		return delivered()
 	}
 	appendEvents(t, q, 0, 20, 20, keyModulo(5))
-	_, stop := dispatch(t, q, sink, delivery.DispatcherOptions{DrainTimeout: 300 * time.Millisecond}, ep)
+	_, stop := startDispatcher(t, q, sink, delivery.DispatcherOptions{DrainTimeout: 300 * time.Millisecond}, ep)
 	sink.until(t, "five requests in flight", func(all []arrival) bool { return len(all) == 5 })
 	go func() {
 		c := redisClient(t, r)
@@ -544,10 +545,35 @@ func TestFullRedisStillDelivers(t *testing.T) {
 		}
 		return delivered()
 	}
-	dispatch(t, q, sink, delivery.DispatcherOptions{}, ep)
+	startDispatcher(t, q, sink, delivery.DispatcherOptions{}, ep)
 	sink.distinct(t, 200)
 	drained(t, q, "a")
 	if n, err := q.DeadCount(t.Context(), "a"); n != 10 || err != nil {
 		t.Errorf("%d dead letters, %v, want 10", n, err)
+	}
+}
+
+func TestLatestEpochInIDsOfEveryEvent(t *testing.T) {
+	t.Parallel()
+	r := startRedis(t)
+	q := openQueue(t, r, delivery.Endpoint{Name: "a"})
+	appendEvents(t, q, 100, 101, 1, keyModulo(1))
+	restored := source()
+	restored.SystemID = "42"
+	q2 := openOnly(t, r, delivery.Endpoint{Name: "a"})
+	if _, err := q2.Claim(t.Context(), restored, true); err != nil {
+		t.Fatal(err)
+	}
+	// The restored source's positions are older, and are not lost.
+	appendEvents(t, q2, 5, 6, 1, keyModulo(1))
+	sink := newReceiver()
+	// A worker that has claimed nothing learns both sources from Redis.
+	startDispatcher(t, openOnly(t, r), sink, delivery.DispatcherOptions{}, delivery.Endpoint{Name: "a"})
+	all := sink.distinct(t, 2)
+	if a, b := all[0].id, all[1].id; !strings.Contains(a, "-001-") || !strings.Contains(b, "-002-") || a[:8] == b[:8] {
+		t.Errorf("got %s and %s, want epochs 1 and 2 of different sources", a, b)
+	}
+	if want := strconv.Itoa(100); !strings.Contains(all[0].data, want) {
+		t.Errorf("first came %s", all[0].data)
 	}
 }

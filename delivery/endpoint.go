@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"net/netip"
 	"net/url"
-	"slices"
 	"time"
 )
 
@@ -276,13 +275,4 @@ func (e *Endpoint) target() (*url.URL, error) {
 		return nil, fmt.Errorf("endpoint %q: its url has no host; write https://host/path", e.Name)
 	}
 	return u, nil
-}
-
-func sortedKeys(m map[string]string) []string {
-	keys := make([]string, 0, len(m))
-	for k := range m {
-		keys = append(keys, k)
-	}
-	slices.Sort(keys)
-	return keys
 }

@@ -1,6 +1,8 @@
 package delivery
 
 import (
+	"maps"
+	"slices"
 	"time"
 )
 
@@ -19,7 +21,7 @@ type shape struct {
 
 func newShape(ep *Endpoint) shape {
 	f := shape{format: ep.Format, strings: ep.StringNumbers}
-	for _, name := range sortedKeys(ep.Extra) {
+	for _, name := range slices.Sorted(maps.Keys(ep.Extra)) {
 		if f.format == FormatForm {
 			f.extra = appendFormField(f.extra, name, ep.Extra[name])
 			continue

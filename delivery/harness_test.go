@@ -262,8 +262,8 @@ func checkOrder(t testing.TB, all []arrival) (repeats int) {
 	return repeats
 }
 
-// dispatch runs a dispatcher until the test ends, or stop is called.
-func dispatch(t testing.TB, q *delivery.Queue, r *receiver, o delivery.DispatcherOptions, endpoints ...delivery.Endpoint) (d *delivery.Dispatcher, stop func()) {
+// startDispatcher runs a dispatcher until the test ends, or stop is called.
+func startDispatcher(t testing.TB, q *delivery.Queue, r *receiver, o delivery.DispatcherOptions, endpoints ...delivery.Endpoint) (d *delivery.Dispatcher, stop func()) {
 	t.Helper()
 	o.Logger = logger(t)
 	return runDispatcher(t, q, r, o, endpoints...)

@@ -38,10 +38,10 @@ func TestProcessesShareEndpointsAndTakeOver(t *testing.T) {
 	}
 	one, two := newReceiver(), newReceiver()
 	o := delivery.DispatcherOptions{Lease: 600 * time.Millisecond}
-	dispatch(t, q, one, o, eps...)
+	startDispatcher(t, q, one, o, eps...)
 	eventually(t, "one process to have all", func() bool { n := owners(); return len(n) == 1 && sum(n) == 7 })
 	q2 := openOnly(t, r, eps...)
-	_, stop2 := dispatch(t, q2, two, o, eps...)
+	_, stop2 := startDispatcher(t, q2, two, o, eps...)
 	eventually(t, "two processes to share", func() bool {
 		n := owners()
 		if len(n) != 2 || sum(n) != 7 {
@@ -92,7 +92,7 @@ func TestFenceKeepsLateResultsOut(t *testing.T) {
 		<-finish
 		return status(400) // would schedule a retry in an hour
 	}
-	dispatch(t, q, old, delivery.DispatcherOptions{Lease: time.Hour}, ep)
+	startDispatcher(t, q, old, delivery.DispatcherOptions{Lease: time.Hour}, ep)
 	old.until(t, "the request", func(all []arrival) bool { return len(all) == 1 })
 	c := redisClient(t, r)
 	// Its lease has expired, and a third process has had the endpoint since.
@@ -108,7 +108,7 @@ func TestFenceKeepsLateResultsOut(t *testing.T) {
 		<-begin
 		return delivered()
 	}
-	dispatch(t, openOnly(t, r), young, delivery.DispatcherOptions{Lease: 300 * time.Millisecond}, ep)
+	startDispatcher(t, openOnly(t, r), young, delivery.DispatcherOptions{Lease: 300 * time.Millisecond}, ep)
 	young.until(t, "the request of the new owner", func(all []arrival) bool { return len(all) == 1 })
 	close(finish)
 	appendEvents(t, q, 1, 2, 1, keyModulo(1))
@@ -145,7 +145,7 @@ func TestTakeOverFromTheDead(t *testing.T) {
 	appendEvents(t, q, 0, 10, 10, keyModulo(2))
 	start := time.Now()
 	sink := newReceiver()
-	dispatch(t, q, sink, delivery.DispatcherOptions{Lease: lease}, ep)
+	startDispatcher(t, q, sink, delivery.DispatcherOptions{Lease: lease}, ep)
 	all := sink.distinct(t, 10)
 	checkOrder(t, all)
 	if wait := all[0].at.Sub(start); wait > 3*lease {
@@ -160,7 +160,7 @@ func TestOtherProcessesAreWoken(t *testing.T) {
 	ep := delivery.Endpoint{Name: "a"}
 	q := openQueue(t, r, ep)
 	sink := newReceiver()
-	dispatch(t, openOnly(t, r), sink, delivery.DispatcherOptions{Lease: time.Hour}, ep)
+	startDispatcher(t, openOnly(t, r), sink, delivery.DispatcherOptions{Lease: time.Hour}, ep)
 	c := redisClient(t, r)
 	eventually(t, "the subscription", func() bool { return c.PubSubNumSub(t.Context(), "gancho:wake").Val()["gancho:wake"] == 1 })
 	eventually(t, "the lease", func() bool { return c.Exists(t.Context(), "gancho:{a}:lease").Val() == 1 })
@@ -177,7 +177,7 @@ func TestCommitToArrivalWithinTheProcess(t *testing.T) {
 	ep := delivery.Endpoint{Name: "a"}
 	q := openQueue(t, r, ep)
 	sink := newReceiver()
-	dispatch(t, q, sink, delivery.DispatcherOptions{Lease: time.Hour}, ep)
+	startDispatcher(t, q, sink, delivery.DispatcherOptions{Lease: time.Hour}, ep)
 	var total time.Duration
 	for i := range 50 {
 		start := time.Now()
@@ -197,8 +197,8 @@ func TestEndpointThatOthersDoNotKnow(t *testing.T) {
 	q := openQueue(t, r, eps...)
 	o := delivery.DispatcherOptions{Lease: 300 * time.Millisecond}
 	all, none := newReceiver(), newReceiver()
-	dispatch(t, openOnly(t, r), none, o)
-	dispatch(t, q, all, o, eps...)
+	startDispatcher(t, openOnly(t, r), none, o)
+	startDispatcher(t, q, all, o, eps...)
 	appendEvents(t, q, 0, 10, 10, keyModulo(5))
 	all.distinct(t, 40)
 }

@@ -55,7 +55,7 @@ func TestListsOfWhatIsThere(t *testing.T) {
 	q := openQueue(t, r, ep)
 	appendEvents(t, q, 0, 220, 11, keyModulo(7))
 	sink := newReceiver()
-	_, stop := dispatch(t, q, sink, delivery.DispatcherOptions{}, ep)
+	_, stop := startDispatcher(t, q, sink, delivery.DispatcherOptions{}, ep)
 	sink.distinct(t, 220)
 	drained(t, q, "a")
 	stop()
@@ -75,7 +75,7 @@ func TestListWaitsForMore(t *testing.T) {
 	ep := delivery.Endpoint{Name: "a", Batch: delivery.Batching{Max: 10, Wait: wait}}
 	q := openQueue(t, r, ep)
 	sink := newReceiver()
-	dispatch(t, q, sink, delivery.DispatcherOptions{}, ep)
+	startDispatcher(t, q, sink, delivery.DispatcherOptions{}, ep)
 	eventually(t, "the lease", func() bool { return redisClient(t, r).Exists(t.Context(), "gancho:{a}:lease").Val() == 1 })
 	start := time.Now()
 	appendEvents(t, q, 0, 3, 1, keyModulo(3)) // not enough for a list: it waits
@@ -133,7 +133,7 @@ func TestListIsCutToFindTheEventAtFault(t *testing.T) {
 				}
 				return delivered()
 			}
-			_, stop := dispatch(t, q, sink, delivery.DispatcherOptions{}, ep)
+			_, stop := startDispatcher(t, q, sink, delivery.DispatcherOptions{}, ep)
 			sink.distinct(t, 7)
 			drained(t, q, "a")
 			stop()
@@ -160,7 +160,7 @@ func TestListEndsWithItsTransaction(t *testing.T) {
 	ep := delivery.Endpoint{Name: "a", Batch: delivery.Batching{Max: 10, Wait: time.Hour, PerTransaction: true}}
 	q := openQueue(t, r, ep)
 	sink := newReceiver()
-	dispatch(t, q, sink, delivery.DispatcherOptions{}, ep)
+	startDispatcher(t, q, sink, delivery.DispatcherOptions{}, ep)
 	b := q.NewBatch()
 	for i, n := range []int{3, 1, 14, 2} { // events of each transaction
 		for ordinal := range n {
@@ -217,7 +217,7 @@ func TestListIsBoundedByItsBytes(t *testing.T) {
 		}
 		return delivered()
 	}
-	_, stop := dispatch(t, q, sink, delivery.DispatcherOptions{}, ep)
+	_, stop := startDispatcher(t, q, sink, delivery.DispatcherOptions{}, ep)
 	sink.distinct(t, total)
 	drained(t, q, "a")
 	stop()
@@ -239,7 +239,7 @@ func TestFailedListIsSentAgainAsItIs(t *testing.T) {
 	sink.answerList = func(_ context.Context, _ *delivery.Endpoint, _ []*delivery.Message, n int) delivery.Outcome {
 		return status(500)
 	}
-	_, stop := dispatch(t, q, sink, delivery.DispatcherOptions{}, ep)
+	_, stop := startDispatcher(t, q, sink, delivery.DispatcherOptions{}, ep)
 	eventually(t, "the first request", func() bool { return len(sink.requests()) == 1 })
 	appendEvents(t, q, 5, 8, 3, keyModulo(3))
 	eventually(t, "the second", func() bool { return len(sink.requests()) == 2 })
@@ -255,7 +255,7 @@ func TestFailedListIsSentAgainAsItIs(t *testing.T) {
 	var log []int
 	observe := func(a delivery.Attempt) { log = append(log, a.Attempt) }
 	sink.answerList = nil
-	_, stop = dispatch(t, openOnly(t, r), sink, delivery.DispatcherOptions{Observe: observe}, ep)
+	_, stop = startDispatcher(t, openOnly(t, r), sink, delivery.DispatcherOptions{Observe: observe}, ep)
 	drained(t, q, "a")
 	stop()
 	if diff := cmp.Diff([][]int{upTo(0, 5), upTo(0, 5), upTo(0, 8)}, numbers(sink.lists)); diff != "" {
@@ -290,7 +290,7 @@ func TestReplaysMakeListsOfTheirOwn(t *testing.T) {
 		t.Fatal(err)
 	}
 	sink := newReceiver()
-	dispatch(t, q, sink, delivery.DispatcherOptions{}, ep)
+	startDispatcher(t, q, sink, delivery.DispatcherOptions{}, ep)
 	sink.distinct(t, 6)
 	appendEvents(t, q, 3, 4, 1, keyModulo(1))
 	sink.distinct(t, 10)
@@ -311,7 +311,7 @@ func TestRedisKilledWhileListsAreDelivered(t *testing.T) {
 		}
 		return delivered()
 	}
-	_, stop := dispatch(t, q, sink, delivery.DispatcherOptions{Lease: 2 * time.Second}, ep)
+	_, stop := startDispatcher(t, q, sink, delivery.DispatcherOptions{Lease: 2 * time.Second}, ep)
 	const total, kills = 4000, 2
 	c, stopCapture := startCapture(t, q, total, 1300, 2600)
 	for k := range kills {

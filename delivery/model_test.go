@@ -112,7 +112,7 @@ func TestEveryEventHasOneEnd(t *testing.T) {
 	}
 	// A small window has events read again from Redis.
 	o := delivery.DispatcherOptions{Log: true, KeepEvents: true, WindowEvents: 16}
-	d, stop := dispatch(t, q, sink, o, plain)
+	d, stop := startDispatcher(t, q, sink, o, plain)
 	const rounds, events, replays = 60, 20, 5
 	for i := range rounds {
 		appendEvents(t, q, i*events, (i+1)*events, 1+i%9, keyModulo(7))
@@ -122,7 +122,7 @@ func TestEveryEventHasOneEnd(t *testing.T) {
 		ep := m.settings()
 		if i%12 == 11 { // another owner
 			stop()
-			d, stop = dispatch(t, openOnly(t, r), sink, o, ep)
+			d, stop = startDispatcher(t, openOnly(t, r), sink, o, ep)
 		} else {
 			d.Update([]delivery.Endpoint{ep})
 		}

@@ -58,7 +58,7 @@ func TestPauseAndRecoveryAreTold(t *testing.T) {
 	}
 	// The first owner cannot tell anybody.
 	mute := &notified{err: errors.New("away")}
-	_, stop := dispatch(t, q, gone, delivery.DispatcherOptions{Notify: mute.notify}, ep)
+	_, stop := startDispatcher(t, q, gone, delivery.DispatcherOptions{Notify: mute.notify}, ep)
 	eventually(t, "the pause", func() bool { s, err := q.Suspended(t.Context(), "a"); return err == nil && s.Reason != "" })
 	stop()
 	s, err := q.Suspended(t.Context(), "a")
@@ -67,7 +67,7 @@ func TestPauseAndRecoveryAreTold(t *testing.T) {
 	}
 	paused := delivery.Notice{Kind: delivery.NoticePaused, Endpoint: "a", Reason: "the receiver answered 410 Gone", Since: s.Since}
 	told := &notified{}
-	_, stop = dispatch(t, openOnly(t, r), gone, delivery.DispatcherOptions{Notify: told.notify}, ep)
+	_, stop = startDispatcher(t, openOnly(t, r), gone, delivery.DispatcherOptions{Notify: told.notify}, ep)
 	if diff := cmp.Diff([]delivery.Notice{paused}, told.until(t, "the pause to be told", 1)); diff != "" {
 		t.Error(diff)
 	}
@@ -80,7 +80,7 @@ func TestPauseAndRecoveryAreTold(t *testing.T) {
 	}
 	again := &notified{}
 	sink := newReceiver()
-	_, stop = dispatch(t, openOnly(t, r), sink, delivery.DispatcherOptions{Notify: again.notify}, ep)
+	_, stop = startDispatcher(t, openOnly(t, r), sink, delivery.DispatcherOptions{Notify: again.notify}, ep)
 	drained(t, q, "a")
 	recovered := delivery.Notice{Kind: delivery.NoticeRecovered, Endpoint: "a", Since: s.Since}
 	if diff := cmp.Diff([]delivery.Notice{recovered}, again.until(t, "the recovery to be told", 1)); diff != "" {
@@ -89,7 +89,7 @@ func TestPauseAndRecoveryAreTold(t *testing.T) {
 	stop()
 	last := &notified{}
 	appendEvents(t, q, 2, 4, 2, keyModulo(1))
-	_, stop = dispatch(t, openOnly(t, r), sink, delivery.DispatcherOptions{Notify: last.notify}, ep)
+	_, stop = startDispatcher(t, openOnly(t, r), sink, delivery.DispatcherOptions{Notify: last.notify}, ep)
 	drained(t, q, "a")
 	stop()
 	if all := append(again.list()[1:], last.list()...); len(all) != 0 {
@@ -114,7 +114,7 @@ func TestRecoveryFromAnOutageIsTold(t *testing.T) {
 				want = []delivery.Notice{{Kind: delivery.NoticeRecovered, Endpoint: "a", Since: since}}
 			}
 			told := &notified{}
-			_, stop := dispatch(t, q, newReceiver(), delivery.DispatcherOptions{Notify: told.notify}, ep)
+			_, stop := startDispatcher(t, q, newReceiver(), delivery.DispatcherOptions{Notify: told.notify}, ep)
 			drained(t, q, "a")
 			stop()
 			if diff := cmp.Diff(want, told.list(), cmpopts.EquateEmpty()); diff != "" {
@@ -142,7 +142,7 @@ func TestDeadLettersAreTold(t *testing.T) {
 		<-listen
 		return told.notify(ctx, n)
 	}
-	dispatch(t, q, sink, delivery.DispatcherOptions{Notify: notify}, ep)
+	startDispatcher(t, q, sink, delivery.DispatcherOptions{Notify: notify}, ep)
 	const flood = 2000
 	appendEvents(t, q, 1, flood, 100, keyModulo(50))
 	drained(t, q, "a")

@@ -3,7 +3,6 @@ package delivery_test
 import (
 	"errors"
 	"fmt"
-	"strconv"
 	"strings"
 	"testing"
 
@@ -367,30 +366,5 @@ func TestBacklog(t *testing.T) {
 	appendEvents(t, q, 3, 10, 4, keyModulo(2))
 	if n, at, err := q.Backlog(t.Context(), "a"); n != 7 || !at.Equal(event(3, "").Time) || err != nil {
 		t.Errorf("got %d, %v, %v", n, at, err)
-	}
-}
-
-func TestLatestEpochInIDsOfEveryEvent(t *testing.T) {
-	t.Parallel()
-	r := startRedis(t)
-	q := openQueue(t, r, delivery.Endpoint{Name: "a"})
-	appendEvents(t, q, 100, 101, 1, keyModulo(1))
-	restored := source()
-	restored.SystemID = "42"
-	q2 := openOnly(t, r, delivery.Endpoint{Name: "a"})
-	if _, err := q2.Claim(t.Context(), restored, true); err != nil {
-		t.Fatal(err)
-	}
-	// The restored source's positions are older, and are not lost.
-	appendEvents(t, q2, 5, 6, 1, keyModulo(1))
-	sink := newReceiver()
-	// A worker that has claimed nothing learns both sources from Redis.
-	dispatch(t, openOnly(t, r), sink, delivery.DispatcherOptions{}, delivery.Endpoint{Name: "a"})
-	all := sink.distinct(t, 2)
-	if a, b := all[0].id, all[1].id; !strings.Contains(a, "-001-") || !strings.Contains(b, "-002-") || a[:8] == b[:8] {
-		t.Errorf("got %s and %s, want epochs 1 and 2 of different sources", a, b)
-	}
-	if want := strconv.Itoa(100); !strings.Contains(all[0].data, want) {
-		t.Errorf("first came %s", all[0].data)
 	}
 }

@@ -89,7 +89,7 @@ func TestReplayArrivesAsItWas(t *testing.T) {
 	q := openQueue(t, r, ep)
 	sink, got := newReceiver(), &sent{}
 	sink.answer = got.answer
-	dispatch(t, q, sink, delivery.DispatcherOptions{Lease: time.Hour}, ep)
+	startDispatcher(t, q, sink, delivery.DispatcherOptions{Lease: time.Hour}, ep)
 	c := redisClient(t, r)
 	eventually(t, "the subscription", func() bool { return c.PubSubNumSub(t.Context(), "gancho:wake").Val()["gancho:wake"] == 1 })
 	eventually(t, "the lease", func() bool { return c.Exists(t.Context(), "gancho:{a}:lease").Val() == 1 })
@@ -126,7 +126,7 @@ func TestAnnouncedEvents(t *testing.T) {
 	q := openQueue(t, r, eps...)
 	sink, got := newReceiver(), &sent{}
 	sink.answer = got.answer
-	dispatch(t, q, sink, delivery.DispatcherOptions{}, eps...)
+	startDispatcher(t, q, sink, delivery.DispatcherOptions{}, eps...)
 	at := time.UnixMicro(1_767_225_600_000_000).UTC()
 	for i := range 3 {
 		m := delivery.Message{ID: fmt.Sprint("op-", i), Type: "gancho.endpoint.paused", Time: at, Data: []byte(`{}`)}
@@ -169,7 +169,7 @@ func TestReplayAndFirstDeliveryOfAKeyAreApart(t *testing.T) {
 				t.Fatal(err)
 			}
 			appendEvents(t, q, 0, 10, 10, keyModulo(1))
-			dispatch(t, q, sink, delivery.DispatcherOptions{}, ep)
+			startDispatcher(t, q, sink, delivery.DispatcherOptions{}, ep)
 			eventually(t, "the first deliveries before the failing one", func() bool { return len(got.all()) == 5 })
 			for i, m := range got.all() {
 				if want := fmt.Sprintf(`{"id":%d,"key":"k0"}`, i); string(m.Data) != want {
@@ -192,7 +192,7 @@ func TestFailedReplayIsRetriedAndGivenUp(t *testing.T) {
 	q := openQueue(t, r, ep)
 	first := newReceiver()
 	first.answer = func(context.Context, *delivery.Endpoint, *delivery.Message, int) delivery.Outcome { return status(500) }
-	_, stop := dispatch(t, q, first, delivery.DispatcherOptions{}, ep)
+	_, stop := startDispatcher(t, q, first, delivery.DispatcherOptions{}, ep)
 	replays := keptFrom(t, 0, 2, keyModulo(2))
 	if err := q.Replay(t.Context(), "a", replays); err != nil {
 		t.Fatal(err)
@@ -206,7 +206,7 @@ func TestFailedReplayIsRetriedAndGivenUp(t *testing.T) {
 		}
 		return status(500)
 	}
-	dispatch(t, q, second, delivery.DispatcherOptions{}, ep)
+	startDispatcher(t, q, second, delivery.DispatcherOptions{}, ep)
 	eventually(t, "a dead letter", func() bool { n, _ := q.DeadCount(t.Context(), "a"); return n == 1 })
 	noReplays(t, q, "a")
 	dead, err := q.Dead(t.Context(), "a", "", 10)
@@ -251,7 +251,7 @@ func TestReplaysLeaveRoom(t *testing.T) {
 	if err := q.Replay(t.Context(), "a", keptFrom(t, 1000, 1400, keyModulo(400))); err != nil {
 		t.Fatal(err)
 	}
-	_, stop := dispatch(t, q, sink, delivery.DispatcherOptions{}, ep)
+	_, stop := startDispatcher(t, q, sink, delivery.DispatcherOptions{}, ep)
 	sink.until(t, "replays in flight", func(all []arrival) bool { return len(all) == 2 })
 	for i := range 50 {
 		appendEvents(t, q, i, i+1, 1, keyModulo(50))
@@ -285,7 +285,7 @@ func TestReplaysTakeTurns(t *testing.T) {
 		t.Fatal(err)
 	}
 	appendEvents(t, q, 0, 200, 50, keyModulo(7))
-	_, stop := dispatch(t, q, sink, delivery.DispatcherOptions{}, ep)
+	_, stop := startDispatcher(t, q, sink, delivery.DispatcherOptions{}, ep)
 	sink.distinct(t, 400)
 	stop()
 	replays, longest, run := 0, 0, 0
@@ -351,7 +351,7 @@ func TestReplaysOverARestartOfRedis(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	_, stop := dispatch(t, q, sink, delivery.DispatcherOptions{Lease: time.Second}, ep)
+	_, stop := startDispatcher(t, q, sink, delivery.DispatcherOptions{Lease: time.Second}, ep)
 	sink.until(t, "half", func(all []arrival) bool { return len(all) > 505 })
 	r.Kill()
 	if err := r.Start(); err != nil {
@@ -387,7 +387,7 @@ func TestRestartIsForgottenWithAnEmptySideStream(t *testing.T) {
 	ep := delivery.Endpoint{Name: "a"}
 	q := openQueue(t, r, ep)
 	sink := newReceiver()
-	d, _ := dispatch(t, q, sink, delivery.DispatcherOptions{Lease: time.Second}, ep)
+	d, _ := startDispatcher(t, q, sink, delivery.DispatcherOptions{Lease: time.Second}, ep)
 	appendEvents(t, q, 0, 10, 10, keyModulo(3))
 	if err := q.Replay(t.Context(), "a", keptFrom(t, 5000, 5010, keyModulo(3))); err != nil {
 		t.Fatal(err)

@@ -42,7 +42,7 @@ func TestIdleEndpointsAreCheap(t *testing.T) {
 			q := openQueue(t, r)
 			client := redisClient(t, r)
 			sink := newReceiver()
-			d, _ := dispatch(t, q, sink, delivery.DispatcherOptions{Log: true, KeepEvents: true})
+			d, _ := startDispatcher(t, q, sink, delivery.DispatcherOptions{Log: true, KeepEvents: true})
 			eventually(t, "the dispatcher", func() bool { return client.Exists(t.Context(), "gancho:workers").Val() == 1 })
 			before, goroutines := heap(), runtime.NumGoroutine()
 			eps := configured(n)

@@ -83,14 +83,14 @@ func parseSigningKey(text string) (Secret, error) {
 		return Secret{}, fmt.Errorf("parse secret: its ed25519 key has %d bytes; give the %d of the seed, or the %d of seed and public key",
 			len(raw), ed25519.SeedSize, ed25519.PrivateKeySize)
 	}
-	s := signingKey(raw[:ed25519.SeedSize])
+	s := secretOf(raw[:ed25519.SeedSize])
 	if len(raw) == ed25519.PrivateKeySize && !bytes.Equal(s.signing, raw) {
 		return Secret{}, errors.New("parse secret: the two halves of its ed25519 key do not belong together; copy it again")
 	}
 	return s, nil
 }
 
-func signingKey(seed []byte) Secret {
+func secretOf(seed []byte) Secret {
 	private := ed25519.NewKeyFromSeed(seed)
 	public, _ := private.Public().(ed25519.PublicKey) // as documented
 	return Secret{signing: private, public: public}
@@ -111,7 +111,7 @@ func GenerateSecret() Secret {
 func GenerateSigningKey() Secret {
 	seed := make([]byte, ed25519.SeedSize)
 	_, _ = rand.Read(seed) // never fails, as above
-	return signingKey(seed)
+	return secretOf(seed)
 }
 
 // Reveal returns the secret as whsec_, whsk_ or, when it only verifies, whpk_
@@ -141,6 +141,15 @@ func (s Secret) Equal(o Secret) bool {
 	return subtle.ConstantTimeCompare(s.key, o.key)&subtle.ConstantTimeCompare(s.signing, o.signing)&
 		subtle.ConstantTimeCompare(s.public, o.public) == 1
 }
+
+// hmacKey returns the key of HMAC-SHA256, or nil. It is not a copy.
+func (s Secret) hmacKey() []byte { return s.key }
+
+// signingKey returns the private key of ed25519, or nil. It is not a copy.
+func (s Secret) signingKey() ed25519.PrivateKey { return s.signing }
+
+// publicKey returns the public key of ed25519, or nil. It is not a copy.
+func (s Secret) publicKey() ed25519.PublicKey { return s.public }
 
 // signs reports whether the secret can sign.
 func (s Secret) signs() bool { return len(s.key) > 0 || s.signing != nil }

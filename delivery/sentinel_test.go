@@ -59,7 +59,7 @@ func TestSentinelFailover(t *testing.T) {
 	ep := delivery.Endpoint{Name: "a", Retry: ms(1, 1, 1)}
 	q := openSentinel(t, s, ep)
 	sink := newReceiver()
-	_, stop := dispatch(t, q, sink, delivery.DispatcherOptions{Lease: 2 * time.Second}, ep)
+	_, stop := startDispatcher(t, q, sink, delivery.DispatcherOptions{Lease: 2 * time.Second}, ep)
 	const total = 6000
 	c, stopCapture := startCapture(t, q, total, 2000, 4000)
 	for k := range 2 {
@@ -91,7 +91,7 @@ func TestSentinelFailoverLosesTheTail(t *testing.T) {
 	open := delivery.Endpoint{Name: "open"}
 	q := openSentinel(t, s, held, open)
 	sink := newReceiver()
-	d, stop := dispatch(t, q, sink, delivery.DispatcherOptions{Lease: 2 * time.Second}, held, open)
+	d, stop := startDispatcher(t, q, sink, delivery.DispatcherOptions{Lease: 2 * time.Second}, held, open)
 	const total, safe = 2000, 1000
 	first, stopFirst := startCapture(t, q, safe, safe)
 	first.after(t, safe)
@@ -180,30 +180,5 @@ func TestOpenSentinelThatDoesNotHelp(t *testing.T) {
 	s.Sentinels()[0].Kill()
 	if err := open(delivery.SentinelOptions{Master: testservers.MasterName, Addresses: s.Addresses()}); err != nil {
 		t.Error(err)
-	}
-}
-
-// A sentinel that was cut off leads nowhere, when those that know more do not
-// answer for a moment.
-func TestSentinelsThatMissedAFailover(t *testing.T) {
-	t.Parallel()
-	var s delivery.Sentinels
-	for i, step := range []struct {
-		answers []string
-		epochs  []uint64
-		want    string // empty: ErrUnreachable
-	}{
-		{[]string{"a", "a", "a"}, []uint64{1, 1, 1}, "a"},
-		{[]string{"a", "b", "b"}, []uint64{1, 2, 2}, "b"},
-		{[]string{"a", "", ""}, []uint64{1, 0, 0}, ""},
-		{[]string{"", "", "b"}, []uint64{0, 0, 2}, "b"},
-		{[]string{"", "", ""}, []uint64{0, 0, 0}, ""},
-		{[]string{"c", "c", ""}, []uint64{0, 0, 0}, "c"}, // made known anew
-		{[]string{"c", "", ""}, []uint64{0, 0, 0}, "c"},
-	} {
-		got, err := s.Choose(step.answers, step.epochs)
-		if got != step.want || (err != nil) != (step.want == "") || err != nil && !errors.Is(err, delivery.ErrUnreachable) {
-			t.Errorf("step %d: chose %q, %v, want %q", i, got, err, step.want)
-		}
 	}
 }

@@ -43,9 +43,9 @@ type keyedHash struct {
 }
 
 func newSigner(s Secret) *signer {
-	key := slices.Clone(s.key)
+	key := slices.Clone(s.hmacKey())
 	return &signer{
-		private: slices.Clone(s.signing),
+		private: slices.Clone(s.signingKey()),
 		hashes:  sync.Pool{New: func() any { return &keyedHash{Hash: hmac.New(sha256.New, key)} }},
 	}
 }
@@ -109,10 +109,10 @@ func Verify(secrets []Secret, header http.Header, body []byte, now time.Time) er
 // matches: an empty secret matches nothing, whatever the sender may have
 // signed with an empty key.
 func matches(s Secret, signed []byte, signatures string) bool {
-	if s.public != nil {
-		return matchesPublic(s.public, signed, signatures)
+	if public := s.publicKey(); public != nil {
+		return matchesPublic(public, signed, signatures)
 	}
-	if len(s.key) == 0 {
+	if len(s.hmacKey()) == 0 {
 		return false
 	}
 	want := newSigner(s).appendSignature(nil, signed)

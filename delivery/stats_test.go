@@ -41,7 +41,7 @@ func TestStats(t *testing.T) {
 		}
 		return delivered()
 	}
-	dispatch(t, q, sink, delivery.DispatcherOptions{Log: true}, eps...)
+	startDispatcher(t, q, sink, delivery.DispatcherOptions{Log: true}, eps...)
 	names := []string{"idle", "queued", "gone", "blocked", "dead", "unknown"}
 	want := []delivery.Stats{
 		{Endpoint: "idle", Owned: true},
@@ -140,7 +140,7 @@ func TestDrop(t *testing.T) {
 	if err := q.Replay(t.Context(), "a", keptFrom(t, 100, 103, keyModulo(1))); err != nil {
 		t.Fatal(err)
 	}
-	d, _ := dispatch(t, q, sink, delivery.DispatcherOptions{Log: true}, ep, gone)
+	d, _ := startDispatcher(t, q, sink, delivery.DispatcherOptions{Log: true}, ep, gone)
 	client := redisClient(t, r)
 	eventually(t, "a suspension", func() bool { return statsOf(t, q, "a").Reason != "" })
 	if err := q.Drop(t.Context(), "a"); !errors.Is(err, delivery.ErrBusy) {
@@ -201,7 +201,7 @@ func TestDropKeepsAStoppedOwnerOut(t *testing.T) {
 		return status(500)
 	}
 	appendEvents(t, q, 0, 1, 1, keyModulo(1))
-	_, stop := dispatch(t, q, sink, delivery.DispatcherOptions{Lease: time.Hour, Log: true}, ep)
+	_, stop := startDispatcher(t, q, sink, delivery.DispatcherOptions{Lease: time.Hour, Log: true}, ep)
 	sink.until(t, "the request", func(all []arrival) bool { return len(all) == 1 })
 	if err := client.Del(t.Context(), "gancho:{a}:lease").Err(); err != nil { // it has expired
 		t.Fatal(err)

@@ -195,13 +195,13 @@ func TestConnectionsAreKeptPerIdentity(t *testing.T) {
 	})
 	certificate, key := own.issue(t, certificateOptions{client: true})
 	sender := newSender(t, delivery.SenderOptions{Resolver: here(t)})
-	endpoint := func(identity delivery.TLS) *delivery.Endpoint {
+	to := func(identity delivery.TLS) *delivery.Endpoint {
 		ep := local("https://crm.example.com:" + port)
 		ep.TLS = identity
 		return ep
 	}
 	shown, hidden := delivery.TLS{CA: own.pem, Certificate: certificate, Key: key}, delivery.TLS{CA: own.pem}
-	endpoints := []*delivery.Endpoint{endpoint(shown), endpoint(hidden), endpoint(shown), endpoint(hidden)}
+	endpoints := []*delivery.Endpoint{to(shown), to(hidden), to(shown), to(hidden)}
 	for range 3 {
 		for _, ep := range endpoints {
 			mustDeliver(t, sender.Send(t.Context(), ep, message()))

@@ -44,12 +44,12 @@ func TestWhatWaitsFollowsChangedSettings(t *testing.T) {
 				sink.answer = func(_ context.Context, _ *delivery.Endpoint, _ *delivery.Message, n int) delivery.Outcome {
 					return c.answers[min(n, len(c.answers))-1]
 				}
-				d, stop := dispatch(t, q, sink, delivery.DispatcherOptions{Lease: time.Hour}, before)
+				d, stop := startDispatcher(t, q, sink, delivery.DispatcherOptions{Lease: time.Hour}, before)
 				rc := redisClient(t, r)
 				eventually(t, "the event to wait", func() bool { return rc.ZCard(t.Context(), "gancho:{a}:rt").Val() == 1 })
 				if restart {
 					stop()
-					dispatch(t, openOnly(t, r), sink, delivery.DispatcherOptions{}, after)
+					startDispatcher(t, openOnly(t, r), sink, delivery.DispatcherOptions{}, after)
 				} else {
 					d.Update([]delivery.Endpoint{after})
 				}
@@ -119,7 +119,7 @@ func TestEverythingChangesUnderLoad(t *testing.T) {
 	sink.answerList = func(_ context.Context, _ *delivery.Endpoint, list []*delivery.Message, _ int) delivery.Outcome {
 		return take(list...)
 	}
-	d, stop := dispatch(t, q, sink, delivery.DispatcherOptions{}, settings[0])
+	d, stop := startDispatcher(t, q, sink, delivery.DispatcherOptions{}, settings[0])
 	const total, rounds = 1800, 36
 	for i := range rounds {
 		appendEvents(t, q, i*total/rounds, (i+1)*total/rounds, 7, keyModulo(9))

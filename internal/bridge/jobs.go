@@ -249,12 +249,12 @@ func covers(tenants []string, f *state.Filter) bool {
 // the state database next, so it has to be safe in Redis; an event that is sent
 // again out of those that are kept does not.
 func (j *jobs) replay(ctx context.Context, job *state.Job, messages []delivery.Message) error {
-	queue := j.queue.Replay
+	replay := j.queue.Replay
 	if job.Kind == state.Redrive {
-		queue = j.queue.ReplayDurably
+		replay = j.queue.ReplayDurably
 	}
 	for {
-		err := queue(ctx, job.Endpoint, messages)
+		err := replay(ctx, job.Endpoint, messages)
 		if err == nil || !errors.Is(err, delivery.ErrUnreachable) && !errors.Is(err, delivery.ErrFull) {
 			return err
 		}

@@ -21,7 +21,7 @@ type receivers struct {
 }
 
 // newReceivers starts to listen on a free port. Close ends it.
-func newReceivers(subscribers []endpoint, show func(*arrival)) (*receivers, error) {
+func newReceivers(subscribers []subscriber, show func(*arrival)) (*receivers, error) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		return nil, fmt.Errorf("listen for webhooks: %w", err)

@@ -16,7 +16,7 @@ import (
 )
 
 // endpoint is one as the commands hand it on.
-func endpoint(name string, tenants ...string) state.Endpoint {
+func newEndpoint(name string, tenants ...string) state.Endpoint {
 	return state.Endpoint{
 		Name: name, Tenants: tenants, State: delivery.Active,
 		Document: json.RawMessage(`{"url":"https://crm.example.com/?chave=segredo-do-crm","title":"São Paulo €"}`),
@@ -59,7 +59,7 @@ func TestEndpoints(t *testing.T) {
 			ctx := t.Context()
 			first, second := delivery.GenerateSecret(), delivery.GenerateSecret()
 
-			e := endpoint("crm", "1", "São €")
+			e := newEndpoint("crm", "1", "São €")
 			added, err := s.AddEndpoint(ctx, "cli:ana", e, []delivery.Secret{second, first})
 			check(t, err)
 			e.ID, e.Version = added.ID, 1
@@ -68,7 +68,7 @@ func TestEndpoints(t *testing.T) {
 			if time.Since(added.Created) > time.Minute || added.Secrets[0].ID <= added.Secrets[1].ID {
 				t.Errorf("created %v, secrets %v", added.Created, added.Secrets)
 			}
-			_, err = s.AddEndpoint(ctx, "cli:ana", endpoint("crm"), nil)
+			_, err = s.AddEndpoint(ctx, "cli:ana", newEndpoint("crm"), nil)
 			if !errors.Is(err, state.ErrConflict) || !strings.Contains(err.Error(), "of this name") {
 				t.Errorf("the same name again: %v", err)
 			}
@@ -103,7 +103,7 @@ func TestEndpoints(t *testing.T) {
 					t.Errorf("%s of what is removed: %v, want ErrNotFound", what, err)
 				}
 			}
-			again := must[state.Endpoint](t)(s.AddEndpoint(ctx, "cli:ana", endpoint("crm"), nil))
+			again := must[state.Endpoint](t)(s.AddEndpoint(ctx, "cli:ana", newEndpoint("crm"), nil))
 			if again.ID <= added.ID {
 				t.Errorf("the id %d is used again", again.ID)
 			}
@@ -149,18 +149,18 @@ func TestDropsOfQueues(t *testing.T) {
 	s, _ := newStore(t)
 	ctx := t.Context()
 	for _, name := range []string{"b", "a"} {
-		must[state.Endpoint](t)(s.AddEndpoint(ctx, "cli:ana", endpoint(name), nil))
+		must[state.Endpoint](t)(s.AddEndpoint(ctx, "cli:ana", newEndpoint(name), nil))
 		check(t, s.RemoveEndpoint(ctx, "cli:ana", name, true))
 	}
 	same(t, "drops", []string{"b", "a"}, must[[]string](t)(s.Drops(ctx)))
 	// The new endpoint's events would be deleted with the old one's.
-	_, err := s.AddEndpoint(ctx, "cli:ana", endpoint("b"), nil)
+	_, err := s.AddEndpoint(ctx, "cli:ana", newEndpoint("b"), nil)
 	if !errors.Is(err, state.ErrConflict) || !strings.Contains(err.Error(), "still to be dropped") {
 		t.Errorf("a name whose queue is to be dropped: %v", err)
 	}
 	check(t, s.Dropped(ctx, "b"))
 	check(t, s.Dropped(ctx, "b"))
-	must[state.Endpoint](t)(s.AddEndpoint(ctx, "cli:ana", endpoint("b"), nil))
+	must[state.Endpoint](t)(s.AddEndpoint(ctx, "cli:ana", newEndpoint("b"), nil))
 	same(t, "drops", []string{"a"}, must[[]string](t)(s.Drops(ctx)))
 
 	// The queue of an endpoint that was removed without it, or was never stored.
@@ -177,7 +177,7 @@ func TestRotateSecret(t *testing.T) {
 	s, dsn := newStore(t)
 	ctx := t.Context()
 	one, two, three := delivery.GenerateSecret(), delivery.GenerateSecret(), delivery.GenerateSecret()
-	must[state.Endpoint](t)(s.AddEndpoint(ctx, "cli:ana", endpoint("crm", "1"), []delivery.Secret{one}))
+	must[state.Endpoint](t)(s.AddEndpoint(ctx, "cli:ana", newEndpoint("crm", "1"), []delivery.Secret{one}))
 
 	e := must[state.Endpoint](t)(s.RotateSecret(ctx, "token:suporte", "crm", two, time.Hour))
 	if len(e.Secrets) != 2 || !e.Secrets[0].Secret.Equal(two) || !e.Secrets[1].Secret.Equal(one) {
@@ -210,7 +210,7 @@ func TestRekeyBesideAChange(t *testing.T) {
 	dsn := database(t, "")
 	ctx := t.Context()
 	before := open(t, dsn, keys(t, "a"))
-	must[state.Endpoint](t)(before.AddEndpoint(ctx, "cli:ana", endpoint("crm"), nil))
+	must[state.Endpoint](t)(before.AddEndpoint(ctx, "cli:ana", newEndpoint("crm"), nil))
 	both := open(t, dsn, keys(t, "b", "a"))
 	tx := must[pgx.Tx](t)(connect(t, dsn).Begin(ctx))
 	if _, err := tx.Exec(ctx, `select id from gancho.endpoints where name = 'crm' for update`); err != nil {
@@ -239,7 +239,7 @@ func TestRekey(t *testing.T) {
 	before := open(t, dsn, keys(t, "a"))
 	secret := delivery.GenerateSecret()
 	for _, name := range []string{"crm", "erp"} {
-		must[state.Endpoint](t)(before.AddEndpoint(ctx, "cli:ana", endpoint(name), []delivery.Secret{secret}))
+		must[state.Endpoint](t)(before.AddEndpoint(ctx, "cli:ana", newEndpoint(name), []delivery.Secret{secret}))
 	}
 	must[state.Endpoint](t)(before.RotateSecret(ctx, "cli:ana", "erp", secret, 0)) // one that has expired
 	want := must[[]state.Endpoint](t)(before.Endpoints(ctx))
@@ -267,7 +267,7 @@ func TestRekey(t *testing.T) {
 	}
 
 	// Half way through, a value that cannot be read: nothing is changed.
-	must[state.Endpoint](t)(open(t, dsn, keys(t, "c")).AddEndpoint(ctx, "cli:ana", endpoint("loja"), nil))
+	must[state.Endpoint](t)(open(t, dsn, keys(t, "c")).AddEndpoint(ctx, "cli:ana", newEndpoint("loja"), nil))
 	if _, err := open(t, dsn, keys(t, "d", "b")).Rekey(ctx, "cli:ana"); !errors.As(err, &lost) || lost.ID != "c" || !strings.Contains(err.Error(), `"loja"`) {
 		t.Errorf("rekeying with a lost key: %v", err)
 	}
@@ -288,7 +288,7 @@ func TestRekey(t *testing.T) {
 func TestNoKeys(t *testing.T) {
 	t.Parallel()
 	s := open(t, database(t, ""), nil)
-	_, err := s.AddEndpoint(t.Context(), "cli:ana", endpoint("crm"), nil)
+	_, err := s.AddEndpoint(t.Context(), "cli:ana", newEndpoint("crm"), nil)
 	if !errors.Is(err, state.ErrKeys) {
 		t.Errorf("adding without keys: %v", err)
 	}
@@ -301,7 +301,7 @@ func TestConcurrentChanges(t *testing.T) {
 	t.Parallel()
 	s, _ := newStore(t)
 	ctx := t.Context()
-	must[state.Endpoint](t)(s.AddEndpoint(ctx, "cli:ana", endpoint("crm"), nil))
+	must[state.Endpoint](t)(s.AddEndpoint(ctx, "cli:ana", newEndpoint("crm"), nil))
 	const editors = 10
 	errs := make(chan error, editors)
 	for range editors {

@@ -83,7 +83,7 @@ func TestWatch(t *testing.T) {
 		name string
 		do   func() error
 	}{
-		{"add", func() error { return second2(s.AddEndpoint(t.Context(), "cli:ana", endpoint("crm"), nil)) }},
+		{"add", func() error { return second2(s.AddEndpoint(t.Context(), "cli:ana", newEndpoint("crm"), nil)) }},
 		{"pause", func() error { return second2(s.SetEndpointState(t.Context(), "cli:ana", "crm", delivery.Paused)) }},
 		{"rotate", func() error {
 			return second2(s.RotateSecret(t.Context(), "cli:ana", "crm", delivery.GenerateSecret(), 0))
@@ -123,7 +123,7 @@ func TestWatchWithoutNotifications(t *testing.T) {
 		}
 	}()
 	<-killed
-	must[state.Endpoint](t)(s.AddEndpoint(t.Context(), "cli:ana", endpoint("crm"), nil))
+	must[state.Endpoint](t)(s.AddEndpoint(t.Context(), "cli:ana", newEndpoint("crm"), nil))
 	t.Logf("seen after %v", w.within(time.Second))
 	for _, to := range []delivery.State{delivery.Paused, delivery.Active, delivery.Inactive} {
 		must[state.Endpoint](t)(s.SetEndpointState(t.Context(), "cli:ana", "crm", to))
@@ -138,7 +138,7 @@ func TestWatchExpiry(t *testing.T) {
 	t.Parallel()
 	s, _ := newStore(t)
 	old, next := delivery.GenerateSecret(), delivery.GenerateSecret()
-	must[state.Endpoint](t)(s.AddEndpoint(t.Context(), "cli:ana", endpoint("crm"), []delivery.Secret{old}))
+	must[state.Endpoint](t)(s.AddEndpoint(t.Context(), "cli:ana", newEndpoint("crm"), []delivery.Secret{old}))
 	w := watch(t, s)
 	e := must[state.Endpoint](t)(s.RotateSecret(t.Context(), "cli:ana", "crm", next, 1500*time.Millisecond))
 	w.within(time.Second)
@@ -170,7 +170,7 @@ func TestWatchOverRestart(t *testing.T) {
 		t.Fatalf("the server is still there: %v", err)
 	}
 	check(t, server.Start())
-	must[state.Endpoint](t)(s.AddEndpoint(t.Context(), "cli:ana", endpoint("crm"), nil))
+	must[state.Endpoint](t)(s.AddEndpoint(t.Context(), "cli:ana", newEndpoint("crm"), nil))
 	w.within(2 * time.Second)
 	listening(t, dsn)
 	select {

@@ -1,73 +1,16 @@
 package delivery
 
 import (
-	"net/netip"
-	"slices"
 	"time"
 
 	"github.com/rs/zerolog"
 )
 
-// GuardAddress is the guard's verdict on an address, without a connection.
-func GuardAddress(allow []netip.Prefix, addr netip.Addr) error { return newGuard(allow).check(addr) }
-
 // MaxRoutes is the router's bound.
 const MaxRoutes = maxRoutes
 
-// Reserved are the headers that an endpoint may not set.
-func Reserved() []string { return slices.Clone(reserved) }
-
 // Size is how many lists the router remembers.
 func (r *Router) Size() int { return r.size }
-
-// Transports is how many pools of connections the sender has.
-func (s *Sender) Transports() int {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return len(s.transports)
-}
-
-// Targets is how many endpoints the sender remembers.
-func (s *Sender) Targets() (n int) {
-	s.targets.Range(func(any, any) bool { n++; return true })
-	return n
-}
-
-// AppendStringNumbers is the scanner behind Endpoint.StringNumbers.
-var AppendStringNumbers = appendStringNumbers
-
-// FormValue is a JSON value as fields of a form.
-func FormValue(name string, value []byte) string { return string(appendFormValue(nil, name, value)) }
-
-// Loaded is how many endpoints this process has and has read to their ends.
-func (d *Dispatcher) Loaded() (n int) {
-	for _, c := range d.owned() {
-		c.mu.Lock()
-		if c.loaded && c.main.tail && c.side.tail {
-			n++
-		}
-		c.mu.Unlock()
-	}
-	return n
-}
-
-// Skipping is how many events the process remembers since a restart of Redis.
-func (d *Dispatcher) Skipping() (n int) {
-	for _, c := range d.owned() {
-		c.mu.Lock()
-		n += len(c.skip)
-		c.mu.Unlock()
-	}
-	return n
-}
-
-// SpecialNetworks are those that the guard refuses by name.
-func SpecialNetworks() (list []netip.Prefix) {
-	for _, s := range specials {
-		list = append(list, s.prefix)
-	}
-	return list
-}
 
 // SlotOf is the cluster slot of a key.
 func SlotOf(key string) uint16 { return slotOf(key) }
@@ -117,10 +60,4 @@ func (s *Sentinels) Choose(addresses []string, epochs []uint64) (string, error) 
 		}
 	}
 	return s.s.choose(answers)
-}
-
-// BodyWriter returns what appends bodies for the endpoint.
-func BodyWriter(ep *Endpoint) func(dst []byte, m *Message) []byte {
-	f := newShape(ep)
-	return f.appendBody
 }

@@ -1,0 +1,19 @@
+package delivery_test
+
+import (
+	"testing"
+
+	"gancho/delivery"
+)
+
+// Slots are those that Redis computes.
+func TestSlots(t *testing.T) {
+	t.Parallel()
+	client := redisClient(t, startRedis(t, "cluster-enabled", "yes"))
+	for _, key := range []string{"", "a", "gancho:{crm}:q", "gancho:source", "{}", "a{}b", "a{b", "{a}{b}", "x{{y}}", "ção:{é}"} {
+		want, err := client.ClusterKeySlot(t.Context(), key).Result()
+		if err != nil || int64(delivery.SlotOf(key)) != want {
+			t.Errorf("%q: slot %d, want %d, %v", key, delivery.SlotOf(key), want, err)
+		}
+	}
+}
