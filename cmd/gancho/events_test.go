@@ -18,7 +18,7 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/redis/go-redis/v9"
 
-	"gancho/delivery"
+	"gancho/delivery/queue"
 	"gancho/internal/demo"
 	"gancho/internal/presets"
 	"gancho/internal/testservers"
@@ -128,7 +128,7 @@ func (p *presetWorld) play(statements ...string) []sentEvent {
 	queued := p.queued()
 	var hooks []sentEvent
 	for _, a := range arrived {
-		_, id, err := delivery.ParseWebhookID(a.id)
+		_, id, err := queue.ParseWebhookID(a.id)
 		if err != nil {
 			p.t.Fatal(err)
 		}

@@ -6,7 +6,7 @@ import (
 	"strconv"
 	"time"
 
-	"gancho/delivery"
+	"gancho/delivery/endpoint"
 	"gancho/internal/control"
 	"gancho/internal/state"
 	"gancho/internal/strictyaml"
@@ -98,7 +98,7 @@ func (c *call) rotateSecret() (answer, error) {
 		member{name: "ed25519", into: &rotation.Ed25519, expects: "true or false"},
 		member{name: "overlap", into: &overlap, expects: `a duration such as "24h", or "0s"`})
 	if secret != "" {
-		s, err := delivery.ParseSecret(secret)
+		s, err := endpoint.ParseSecret(secret)
 		if err != nil {
 			mistakes = append(mistakes, mistake{Pointer: "/secret", Message: err.Error()})
 		}

@@ -16,7 +16,10 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"gancho/cdc"
-	"gancho/delivery"
+	"gancho/delivery/dispatch"
+	"gancho/delivery/endpoint"
+	"gancho/delivery/queue"
+	"gancho/delivery/webhook"
 	"gancho/internal/control"
 	"gancho/internal/state"
 	"gancho/mapping"
@@ -49,7 +52,7 @@ type Options struct {
 	AcceptSource      bool           // start a new epoch when the source is another one
 	// Queue says where Redis is and how far to trust it; its endpoints and its
 	// log are the bridge's business.
-	Queue    delivery.QueueOptions
+	Queue    queue.Options
 	Capture  bool // read the source and fill the queues
 	Deliver  bool // empty the queues
 	Listen   string
@@ -105,11 +108,11 @@ type bridge struct {
 
 	roster    *roster
 	applying  sync.Mutex // one change of the endpoints at a time
-	endpoints atomic.Pointer[[]delivery.Endpoint]
+	endpoints atomic.Pointer[[]endpoint.Endpoint]
 
-	queue      *delivery.Queue
-	sender     *delivery.Sender
-	dispatcher *delivery.Dispatcher // nil unless this process delivers
+	queue      *queue.Queue
+	sender     *webhook.Sender
+	dispatcher *dispatch.Dispatcher // nil unless this process delivers
 	capture    *capture             // nil unless it captures
 
 	store    *state.Store // nil without a state, as the recorder
@@ -150,9 +153,9 @@ func (b *bridge) open(ctx context.Context) error {
 	if b.queue, err = b.openQueue(ctx); err != nil {
 		return err
 	}
-	b.sender = delivery.NewSender(delivery.SenderOptions{Version: b.Version, Logger: b.Log})
+	b.sender = webhook.NewSender(webhook.Options{Version: b.Version, Logger: b.Log})
 	if b.Deliver {
-		b.dispatcher = delivery.NewDispatcher(b.queue, b.sender, all, b.dispatcherOptions())
+		b.dispatcher = dispatch.New(b.queue, b.sender, all, b.dispatcherOptions())
 	}
 	if b.Capture {
 		if b.capture, err = b.openCapture(ctx); err != nil {
@@ -162,12 +165,12 @@ func (b *bridge) open(ctx context.Context) error {
 	return nil
 }
 
-func (b *bridge) dispatcherOptions() delivery.DispatcherOptions {
-	o := delivery.DispatcherOptions{Logger: b.Log, DrainTimeout: b.Shutdown, Observe: b.metrics.attempt, Notify: b.notify}
+func (b *bridge) dispatcherOptions() dispatch.Options {
+	o := dispatch.Options{Logger: b.Log, DrainTimeout: b.Shutdown, Observe: b.metrics.attempt, Notify: b.notify}
 	if b.State != nil {
 		o.Log = b.State.KeepLog > 0 || b.State.KeepEvents > 0
 		o.KeepEvents = b.State.KeepEvents > 0
-		o.Observe = func(a delivery.Attempt) {
+		o.Observe = func(a dispatch.Attempt) {
 			b.metrics.attempt(a)
 			b.recorder.mark(a.Endpoint)
 		}
@@ -223,11 +226,11 @@ func (b *bridge) run(ctx context.Context, listener net.Listener) error {
 
 // openQueue waits for Redis as long as it does not answer at all; what it
 // answers and cannot be worked with is an error.
-func (b *bridge) openQueue(ctx context.Context) (*delivery.Queue, error) {
-	queue, err := retry(ctx, b.Log, "redis", func() (*delivery.Queue, error) {
+func (b *bridge) openQueue(ctx context.Context) (*queue.Queue, error) {
+	queue, err := retry(ctx, b.Log, "redis", func() (*queue.Queue, error) {
 		o := b.Queue
 		o.Endpoints, o.Logger = b.endpointsNow(), b.Log
-		return delivery.OpenQueue(ctx, o)
+		return queue.Open(ctx, o)
 	})
 	if err != nil {
 		return nil, fmt.Errorf("open the queue: %w", err)
@@ -267,7 +270,7 @@ func unreachable(err error) bool {
 	var op *net.OpError
 	var server *pgconn.PgError
 	switch {
-	case errors.Is(err, delivery.ErrUnreachable), errors.Is(err, state.ErrUnreachable), errors.As(err, &op) && op.Op == "dial":
+	case errors.Is(err, queue.ErrUnreachable), errors.Is(err, state.ErrUnreachable), errors.As(err, &op) && op.Op == "dial":
 		return true
 	case errors.As(err, &server) && len(server.Code) == 5:
 		return slices.Contains([]string{"08", "53", "57"}, server.Code[:2])

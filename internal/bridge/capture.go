@@ -11,7 +11,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"gancho/cdc"
-	"gancho/delivery"
+	"gancho/delivery/queue"
 	"gancho/mapping"
 )
 
@@ -50,7 +50,7 @@ func (b *bridge) openCapture(ctx context.Context) (*capture, error) {
 		return nil, err
 	}
 	i := source.Identity
-	epoch, err := b.queue.Claim(ctx, delivery.Source{
+	epoch, err := b.queue.Claim(ctx, queue.Source{
 		SystemID: i.SystemID, Database: i.Database, Slot: i.Slot, Timeline: i.Timeline,
 		SlotCreated: source.SlotCreated, ConfirmedFlush: uint64(source.ConfirmedFlush), Current: uint64(source.Current),
 	}, b.AcceptSource)
@@ -162,7 +162,7 @@ func (c *capture) fill(ctx context.Context) error {
 		group.Go(func() error { return c.stage.run(ctx2) })
 		group.Go(func() error { return c.queue.RunDurable(ctx2, c.confirm) })
 		err := group.Wait()
-		if !errors.Is(err, delivery.ErrRestarted) {
+		if !errors.Is(err, queue.ErrRestarted) {
 			return err
 		}
 		if err := c.rewind(ctx); err != nil {
@@ -186,7 +186,7 @@ func (c *capture) rewind(ctx context.Context) error {
 		if ctx.Err() != nil {
 			return nil //nolint:nilerr // the end that was asked for
 		}
-		if !errors.Is(err, delivery.ErrUnreachable) {
+		if !errors.Is(err, queue.ErrUnreachable) {
 			return err
 		}
 		select {

@@ -6,7 +6,7 @@ import (
 	"slices"
 	"time"
 
-	"gancho/delivery"
+	"gancho/delivery/queue"
 	"gancho/internal/control"
 )
 
@@ -68,7 +68,7 @@ func (b *bridge) dropQueue(ctx context.Context, name string) error {
 		return err
 	}
 	switch err := b.queue.Drop(ctx, name); {
-	case errors.Is(err, delivery.ErrBusy):
+	case errors.Is(err, queue.ErrBusy):
 		return nil
 	case err != nil:
 		return err

@@ -1,12 +1,12 @@
 package bridge
 
 import (
+	"gancho/delivery/endpoint"
+	"gancho/delivery/queue"
 	"sync"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
-
-	"gancho/delivery"
 )
 
 // queueGauges shows what the queues held when they were looked at last. It
@@ -21,7 +21,7 @@ type queueGauges struct {
 }
 
 type endpointStats struct {
-	delivery.Stats
+	queue.Stats
 	paused bool
 	at     time.Time // when it was looked at
 }
@@ -78,12 +78,12 @@ func flag(on bool) float64 {
 
 // set takes over what the queues hold now; the statistics are the endpoints',
 // in their order.
-func (g *queueGauges) set(endpoints []delivery.Endpoint, all []delivery.Stats, now time.Time) {
+func (g *queueGauges) set(endpoints []endpoint.Endpoint, all []queue.Stats, now time.Time) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	g.queues = g.queues[:0]
 	for i := range all {
-		g.queues = append(g.queues, endpointStats{Stats: all[i], paused: endpoints[i].State == delivery.Paused, at: now})
+		g.queues = append(g.queues, endpointStats{Stats: all[i], paused: endpoints[i].State == endpoint.Paused, at: now})
 	}
 }
 

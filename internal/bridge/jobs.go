@@ -10,7 +10,9 @@ import (
 	"sync"
 	"time"
 
-	"gancho/delivery"
+	"gancho/delivery/endpoint"
+	"gancho/delivery/queue"
+	"gancho/delivery/webhook"
 	"gancho/internal/state"
 )
 
@@ -205,7 +207,7 @@ func (j *jobs) until(ctx context.Context, job *state.Job, due time.Time) error {
 		if err == nil && waiting < replayBacklog && !time.Now().Before(due) {
 			return nil
 		}
-		if err != nil && !errors.Is(err, delivery.ErrUnreachable) {
+		if err != nil && !errors.Is(err, queue.ErrUnreachable) {
 			return err
 		}
 		wait := jobPause
@@ -223,11 +225,11 @@ func (j *jobs) until(ctx context.Context, job *state.Job, due time.Time) error {
 // or it may be another one of the name.
 func (j *jobs) fit(job *state.Job) error {
 	all := j.endpointsNow()
-	i := slices.IndexFunc(all, func(e delivery.Endpoint) bool { return e.Name == job.Endpoint })
+	i := slices.IndexFunc(all, func(e endpoint.Endpoint) bool { return e.Name == job.Endpoint })
 	switch {
 	case i < 0:
 		return fmt.Errorf("there is no endpoint %q any more", job.Endpoint)
-	case all[i].State == delivery.Inactive:
+	case all[i].State == endpoint.Inactive:
 		return fmt.Errorf("endpoint %q is inactive: nothing is queued for it; activate it and start again", job.Endpoint)
 	case len(all[i].Tenants) > 0 && !covers(all[i].Tenants, &job.Filter):
 		return fmt.Errorf("endpoint %q is limited to other tenants now; start again", job.Endpoint)
@@ -248,14 +250,14 @@ func covers(tenants []string, f *state.Filter) bool {
 // away or full. Events that were taken twice have the same webhook-id. A dead letter is deleted from
 // the state database next, so it has to be safe in Redis; an event that is sent
 // again out of those that are kept does not.
-func (j *jobs) replay(ctx context.Context, job *state.Job, messages []delivery.Message) error {
+func (j *jobs) replay(ctx context.Context, job *state.Job, messages []webhook.Message) error {
 	replay := j.queue.Replay
 	if job.Kind == state.Redrive {
 		replay = j.queue.ReplayDurably
 	}
 	for {
 		err := replay(ctx, job.Endpoint, messages)
-		if err == nil || !errors.Is(err, delivery.ErrUnreachable) && !errors.Is(err, delivery.ErrFull) {
+		if err == nil || !errors.Is(err, queue.ErrUnreachable) && !errors.Is(err, queue.ErrFull) {
 			return err
 		}
 		if err := pause(ctx, jobPause); err != nil {

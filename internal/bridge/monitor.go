@@ -9,7 +9,9 @@ import (
 	"time"
 
 	"gancho/cdc"
-	"gancho/delivery"
+	"gancho/delivery/dispatch"
+	"gancho/delivery/endpoint"
+	"gancho/delivery/webhook"
 )
 
 // monitorEvery is how often the gauges are taken.
@@ -121,7 +123,7 @@ func (b *bridge) resume(ctx context.Context) error {
 	var errs []error
 	for _, f := range b.roster.fromFile() {
 		e := f.Endpoint
-		if e.State != delivery.Active {
+		if e.State != endpoint.Active {
 			continue
 		}
 		resumed, err := b.queue.Resume(ctx, e.Name)
@@ -152,9 +154,9 @@ func (b *bridge) definitionsNow() *Definitions {
 }
 
 // attempt counts an attempt; the dispatcher calls it from many goroutines.
-func (m *metrics) attempt(a delivery.Attempt) {
+func (m *metrics) attempt(a dispatch.Attempt) {
 	m.attempts.WithLabelValues(a.Endpoint, a.Outcome.Class).Inc()
-	if a.Outcome.Kind == delivery.Delivered {
+	if a.Outcome.Kind == webhook.Delivered {
 		m.latency.WithLabelValues(a.Endpoint).Observe(a.CommitToDelivered.Seconds())
 	}
 }

@@ -11,7 +11,9 @@ import (
 	"time"
 
 	"gancho/cdc"
-	"gancho/delivery"
+	"gancho/delivery/dispatch"
+	"gancho/delivery/queue"
+	"gancho/delivery/webhook"
 )
 
 // The operational events, which go to the endpoints that subscribe to gancho.*.
@@ -24,28 +26,28 @@ const (
 
 // notify makes an operational event of what the dispatcher noticed. An error
 // makes the dispatcher notice again.
-func (b *bridge) notify(ctx context.Context, n delivery.Notice) error {
+func (b *bridge) notify(ctx context.Context, n dispatch.Notice) error {
 	var name string
 	var data any
 	switch n.Kind {
-	case delivery.NoticePaused:
+	case dispatch.NoticePaused:
 		name = eventPaused
 		data = struct {
 			Endpoint string    `json:"endpoint"`
 			Reason   string    `json:"reason"`
 			Since    time.Time `json:"since"`
 		}{n.Endpoint, n.Reason, n.Since.UTC()}
-	case delivery.NoticeRecovered:
+	case dispatch.NoticeRecovered:
 		name = eventRecovered
 		data = struct {
 			Endpoint string    `json:"endpoint"`
 			Since    time.Time `json:"since"`
 		}{n.Endpoint, n.Since.UTC()}
-	case delivery.NoticeDeadLetter:
+	case dispatch.NoticeDeadLetter:
 		if b.recorder != nil {
 			b.recorder.mark(n.Endpoint)
 		}
-		if strings.HasPrefix(n.Event, delivery.OperationalPrefix) {
+		if strings.HasPrefix(n.Event, queue.OperationalPrefix) {
 			return nil // a receiver that fails at these would be told without end
 		}
 		name = eventDeadLetter
@@ -60,7 +62,7 @@ func (b *bridge) notify(ctx context.Context, n delivery.Notice) error {
 		return nil
 	}
 	tenants := b.tenantsOf(n.Endpoint)
-	if n.Kind == delivery.NoticeDeadLetter && n.Tenant != "" {
+	if n.Kind == dispatch.NoticeDeadLetter && n.Tenant != "" {
 		tenants = []string{n.Tenant}
 	}
 	// The same notice makes the same event, should it be told again.
@@ -81,7 +83,7 @@ func (b *bridge) tenantsOf(endpoint string) []string {
 // those that it tells of; an endpoint is not told that it is paused itself.
 func (b *bridge) announce(ctx context.Context, name, about string, tenants []string, identity string, data any) error {
 	endpoints := b.endpointsNow()
-	to := slices.DeleteFunc(delivery.Subscribed(endpoints, name, tenants...), func(e string) bool { return e == about && name == eventPaused })
+	to := slices.DeleteFunc(queue.Subscribed(endpoints, name, tenants...), func(e string) bool { return e == about && name == eventPaused })
 	if len(to) == 0 {
 		return nil
 	}
@@ -90,7 +92,7 @@ func (b *bridge) announce(ctx context.Context, name, about string, tenants []str
 		return fmt.Errorf("encode event %s: %w", name, err)
 	}
 	digest := sha256.Sum256([]byte(name + "\x00" + about + "\x00" + identity))
-	m := delivery.Message{ID: "gancho-" + hex.EncodeToString(digest[:16]), Type: name, Key: about, Time: time.Now(), Data: body}
+	m := webhook.Message{ID: "gancho-" + hex.EncodeToString(digest[:16]), Type: name, Key: about, Time: time.Now(), Data: body}
 	if len(tenants) == 1 {
 		m.Tenant = tenants[0]
 	}

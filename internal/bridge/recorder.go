@@ -11,7 +11,7 @@ import (
 
 	"github.com/jackc/pgx/v5/pgconn"
 
-	"gancho/delivery"
+	"gancho/delivery/queue"
 	"gancho/internal/state"
 )
 
@@ -164,7 +164,7 @@ func (r *recorder) round(ctx context.Context) {
 
 // record writes down what there is of the endpoints and removes it from Redis.
 // What one endpoint fails at does not hold up the others.
-func (r *recorder) record(ctx context.Context, stats []delivery.Stats) error {
+func (r *recorder) record(ctx context.Context, stats []queue.Stats) error {
 	batch := &recordBatch{recorder: r}
 	var errs []error
 	for i := range stats {
@@ -244,7 +244,7 @@ func (b *recordBatch) full() bool {
 	return len(b.attempts)+len(b.events) >= recordRows || b.bytes >= recordBytes
 }
 
-func (b *recordBatch) add(endpoint string, entries []delivery.LogEntry) {
+func (b *recordBatch) add(endpoint string, entries []queue.LogEntry) {
 	if b.trim == nil {
 		b.trim = map[string][]string{}
 	}

@@ -9,7 +9,7 @@ import (
 	"github.com/rs/zerolog"
 
 	"gancho/cdc"
-	"gancho/delivery"
+	"gancho/delivery/queue"
 	"gancho/mapping"
 )
 
@@ -30,13 +30,13 @@ const (
 // the one before it travels to Redis, so that batches grow under load and a
 // lone event leaves at once.
 type stage struct {
-	queue   *delivery.Queue
+	queue   *queue.Queue
 	metrics *metrics
 	log     zerolog.Logger
 
 	mu      sync.Mutex
-	open    *delivery.Batch
-	spare   *delivery.Batch
+	open    *queue.Batch
+	spare   *queue.Batch
 	end     cdc.LSN // the newest position of which all events are in open or before it
 	marked  bool    // end has not been handed on
 	newest  cdc.LSN // the newest end since the last reset
@@ -52,7 +52,7 @@ type stage struct {
 	once   sync.Once     // closes it
 }
 
-func newStage(q *delivery.Queue, m *metrics, log zerolog.Logger) *stage {
+func newStage(q *queue.Queue, m *metrics, log zerolog.Logger) *stage {
 	return &stage{
 		queue: q, metrics: m, log: log,
 		open: q.NewBatch(), spare: q.NewBatch(),
@@ -186,7 +186,7 @@ func (s *stage) clear() {
 
 // take hands out the open batch and the position that it completes, 0 when it
 // completes none; ok is false when nothing is due.
-func (s *stage) take() (b *delivery.Batch, end cdc.LSN, ok bool) {
+func (s *stage) take() (b *queue.Batch, end cdc.LSN, ok bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if !s.due {
@@ -204,7 +204,7 @@ func (s *stage) take() (b *delivery.Batch, end cdc.LSN, ok bool) {
 }
 
 // giveBack returns a batch that take handed out.
-func (s *stage) giveBack(b *delivery.Batch) {
+func (s *stage) giveBack(b *queue.Batch) {
 	b.Reset()
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -279,7 +279,7 @@ func (s *stage) run(ctx context.Context) error {
 
 // append appends the batch, again and again until Redis takes it, the context
 // ends or Redis turns out to have restarted.
-func (s *stage) append(ctx context.Context, b *delivery.Batch) error {
+func (s *stage) append(ctx context.Context, b *queue.Batch) error {
 	if b.Len() == 0 {
 		return nil
 	}
@@ -293,7 +293,7 @@ func (s *stage) append(ctx context.Context, b *delivery.Batch) error {
 			}
 			return nil
 		}
-		if errors.Is(err, delivery.ErrRestarted) {
+		if errors.Is(err, queue.ErrRestarted) {
 			return err
 		}
 		if ctx.Err() != nil {

@@ -10,7 +10,8 @@ import (
 	"github.com/rs/zerolog"
 
 	"gancho/cdc"
-	"gancho/delivery"
+	"gancho/delivery/endpoint"
+	"gancho/delivery/queue"
 	"gancho/internal/bridge"
 	"gancho/internal/testservers"
 	"gancho/mapping"
@@ -26,14 +27,14 @@ func TestStageSettles(t *testing.T) {
 	}
 	t.Cleanup(server.Close)
 	ctx := t.Context()
-	q, err := delivery.OpenQueue(ctx, delivery.QueueOptions{
-		URL: server.URL(), Endpoints: []delivery.Endpoint{{Name: "crm", URL: "https://crm.example.com"}}, Logger: zerolog.Nop(),
+	q, err := queue.Open(ctx, queue.Options{
+		URL: server.URL(), Endpoints: []endpoint.Endpoint{{Name: "crm", URL: "https://crm.example.com"}}, Logger: zerolog.Nop(),
 	})
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = q.Close() })
-	if _, err := q.Claim(ctx, delivery.Source{SystemID: "1", Database: "d", Slot: "s", Timeline: 1, SlotCreated: true}, false); err != nil {
+	if _, err := q.Claim(ctx, queue.Source{SystemID: "1", Database: "d", Slot: "s", Timeline: 1, SlotCreated: true}, false); err != nil {
 		t.Fatal(err)
 	}
 	stage := bridge.NewStage(q)

@@ -1,9 +1,8 @@
 package demo
 
 import (
+	"gancho/delivery/endpoint"
 	"strings"
-
-	"gancho/delivery"
 )
 
 // subscriber is one of the demo's subscribers.
@@ -12,14 +11,14 @@ type subscriber struct {
 	Events string // a pattern, as in the configuration
 	Tenant int    // 0: all
 	Order  string // empty: by key
-	Secret delivery.Secret
+	Secret endpoint.Secret
 }
 
 // endpoints are one that takes everything and one that shows a subscription.
 func endpoints() []subscriber {
 	return []subscriber{
-		{Name: "crm", Events: "*", Secret: delivery.GenerateSecret()},
-		{Name: "catraca-centro", Events: "acesso.*", Tenant: 1, Secret: delivery.GenerateSecret()},
+		{Name: "crm", Events: "*", Secret: endpoint.GenerateSecret()},
+		{Name: "catraca-centro", Events: "acesso.*", Tenant: 1, Secret: endpoint.GenerateSecret()},
 	}
 }
 

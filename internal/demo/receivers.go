@@ -8,7 +8,7 @@ import (
 	"net/http"
 	"time"
 
-	"gancho/delivery"
+	"gancho/delivery/endpoint"
 	"gancho/internal/receiver"
 )
 
@@ -32,7 +32,7 @@ func newReceivers(subscribers []subscriber, show func(*arrival)) (*receivers, er
 		counted := newArrivals()
 		r.arrivals[e.Name] = counted
 		mux.Handle("/"+e.Name, receiver.New(receiver.Options{
-			Secrets: []delivery.Secret{e.Secret},
+			Secrets: []endpoint.Secret{e.Secret},
 			Handle: func(d receiver.Delivery) {
 				a := &arrival{
 					Endpoint: e.Name, Type: d.Type, Tenant: d.Tenant, Sequence: d.Sequence, At: d.Arrived,

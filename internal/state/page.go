@@ -3,19 +3,18 @@ package state
 import (
 	"context"
 	"fmt"
+	"gancho/delivery/webhook"
 	"strconv"
 	"strings"
 	"time"
 
 	"github.com/jackc/pgx/v5"
-
-	"gancho/delivery"
 )
 
 // JobPage is what a job sends next.
 type JobPage struct {
 	// Messages are marked as replays.
-	Messages []delivery.Message
+	Messages []webhook.Message
 	// Last: nothing follows.
 	Last bool
 	// position is where the job goes on behind this page.

@@ -3,11 +3,10 @@ package state
 import (
 	"context"
 	"fmt"
+	"gancho/delivery/endpoint"
 	"time"
 
 	"github.com/jackc/pgx/v5"
-
-	"gancho/delivery"
 )
 
 // secretRow is a secret, encrypted.
@@ -20,7 +19,7 @@ type secretRow struct {
 
 // RotateSecret gives an endpoint a new secret. Those before it go on signing
 // beside it for the overlap; 0: they stop at once.
-func (s *Store) RotateSecret(ctx context.Context, actor, name string, secret delivery.Secret, overlap time.Duration) (Endpoint, error) {
+func (s *Store) RotateSecret(ctx context.Context, actor, name string, secret endpoint.Secret, overlap time.Duration) (Endpoint, error) {
 	return s.change(ctx, name, "rotate the secret of endpoint", func(tx pgx.Tx) error {
 		if s.keys == nil {
 			return ErrKeys
@@ -51,7 +50,7 @@ func (s *Store) RotateSecret(ctx context.Context, actor, name string, secret del
 }
 
 // addSecret stores a secret under an id of its own, which it is bound to.
-func (s *Store) addSecret(ctx context.Context, tx pgx.Tx, endpoint int64, secret delivery.Secret) error {
+func (s *Store) addSecret(ctx context.Context, tx pgx.Tx, endpoint int64, secret endpoint.Secret) error {
 	var id int64
 	if err := tx.QueryRow(ctx, `select nextval('gancho.secrets_id_seq')`).Scan(&id); err != nil {
 		return err
@@ -67,7 +66,7 @@ func (s *Store) openSecret(e *endpointRow, r *secretRow) (Secret, error) {
 	if err != nil {
 		return Secret{}, err
 	}
-	secret, err := delivery.ParseSecret(string(text))
+	secret, err := endpoint.ParseSecret(string(text))
 	if err != nil {
 		return Secret{}, fmt.Errorf("read %s: %w", what, err)
 	}

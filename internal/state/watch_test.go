@@ -8,7 +8,7 @@ import (
 
 	"go.uber.org/goleak"
 
-	"gancho/delivery"
+	"gancho/delivery/endpoint"
 	"gancho/internal/state"
 	"gancho/internal/testservers"
 	"gancho/migrations"
@@ -84,9 +84,9 @@ func TestWatch(t *testing.T) {
 		do   func() error
 	}{
 		{"add", func() error { return second2(s.AddEndpoint(t.Context(), "cli:ana", newEndpoint("crm"), nil)) }},
-		{"pause", func() error { return second2(s.SetEndpointState(t.Context(), "cli:ana", "crm", delivery.Paused)) }},
+		{"pause", func() error { return second2(s.SetEndpointState(t.Context(), "cli:ana", "crm", endpoint.Paused)) }},
 		{"rotate", func() error {
-			return second2(s.RotateSecret(t.Context(), "cli:ana", "crm", delivery.GenerateSecret(), 0))
+			return second2(s.RotateSecret(t.Context(), "cli:ana", "crm", endpoint.GenerateSecret(), 0))
 		}},
 		{"remove", func() error { return s.RemoveEndpoint(t.Context(), "cli:ana", "crm", true) }},
 	}
@@ -125,7 +125,7 @@ func TestWatchWithoutNotifications(t *testing.T) {
 	<-killed
 	must[state.Endpoint](t)(s.AddEndpoint(t.Context(), "cli:ana", newEndpoint("crm"), nil))
 	t.Logf("seen after %v", w.within(time.Second))
-	for _, to := range []delivery.State{delivery.Paused, delivery.Active, delivery.Inactive} {
+	for _, to := range []endpoint.State{endpoint.Paused, endpoint.Active, endpoint.Inactive} {
 		must[state.Endpoint](t)(s.SetEndpointState(t.Context(), "cli:ana", "crm", to))
 		t.Logf("seen after %v", w.within(time.Second))
 	}
@@ -137,8 +137,8 @@ func TestWatchWithoutNotifications(t *testing.T) {
 func TestWatchExpiry(t *testing.T) {
 	t.Parallel()
 	s, _ := newStore(t)
-	old, next := delivery.GenerateSecret(), delivery.GenerateSecret()
-	must[state.Endpoint](t)(s.AddEndpoint(t.Context(), "cli:ana", newEndpoint("crm"), []delivery.Secret{old}))
+	old, next := endpoint.GenerateSecret(), endpoint.GenerateSecret()
+	must[state.Endpoint](t)(s.AddEndpoint(t.Context(), "cli:ana", newEndpoint("crm"), []endpoint.Secret{old}))
 	w := watch(t, s)
 	e := must[state.Endpoint](t)(s.RotateSecret(t.Context(), "cli:ana", "crm", next, 1500*time.Millisecond))
 	w.within(time.Second)
