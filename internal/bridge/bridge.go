@@ -60,7 +60,7 @@ type Options struct {
 	Version  string
 	Log      zerolog.Logger
 	// LagWarning is the WAL held for the slot, in bytes, from which on operators
-	// are told.
+	// are warned.
 	LagWarning int64
 	// State is nil when there is none: then the endpoints are those of the file,
 	// dead letters stay in Redis, and there is no log and no API.
@@ -73,8 +73,8 @@ type Options struct {
 }
 
 // Run runs the bridge until the context ends, then drains it and returns nil.
-// Any other return is an error that somebody must look at; nothing is lost by
-// it, and the same command goes on where it stopped.
+// Any other return is an error that a person has to act on. Nothing is lost by
+// it, and the same command continues where this one stopped.
 func Run(ctx context.Context, o Options) error {
 	d, err := o.Load()
 	if err != nil {
@@ -89,7 +89,7 @@ func Run(ctx context.Context, o Options) error {
 	defer b.close()
 	if err := b.open(ctx); err != nil {
 		if ctx.Err() != nil {
-			return nil // told to stop before it had begun
+			return nil // stopped before it had begun
 		}
 		return err
 	}
@@ -120,7 +120,11 @@ type bridge struct {
 	drops    chan struct{} // capacity 1: an endpoint may have gone
 	// stateComplaint is about the database, recordComplaint about what goes there.
 	stateComplaint, recordComplaint complaint
-	lagAnnounced                    time.Time // the monitor's
+
+	measuring    sync.Mutex // one measurement at a time
+	measured     time.Time  // guarded by measuring
+	announcing   sync.Mutex // one announcement at a time
+	lagAnnounced time.Time  // guarded by announcing
 }
 
 func newBridge(o Options, d *Definitions) *bridge {
@@ -128,10 +132,10 @@ func newBridge(o Options, d *Definitions) *bridge {
 		Options: o, definitions: d, metrics: newMetrics(), health: &health{delivers: o.Deliver, captures: o.Capture},
 		roster: newRoster(o.Parse, o.Log), drops: make(chan struct{}, 1),
 		stateComplaint: complaint{
-			log: o.Log, failed: "state database does not answer; endpoints stay as they are, and deliveries go on", again: "state database answers again",
+			log: o.Log, failed: "state database unreachable; endpoints stay as they are, and deliveries continue", again: "state database reachable again",
 		},
 		recordComplaint: complaint{
-			log: o.Log, failed: "log and dead letters cannot be stored; they wait in redis, and deliveries go on", again: "log and dead letters are stored again",
+			log: o.Log, failed: "log and dead letters cannot be stored; they wait in redis, and deliveries continue", again: "log and dead letters are stored again",
 		},
 	}
 	b.roster.setFile(d.Endpoints)
@@ -195,7 +199,7 @@ func (b *bridge) close() {
 func (b *bridge) run(ctx context.Context, listener net.Listener) error {
 	group, ctx := errgroup.WithContext(ctx)
 	drained := make(chan struct{})
-	group.Go(func() error { return serve(ctx, listener, b.health, b.metrics, b.api()) })
+	group.Go(func() error { return b.serve(ctx, listener) })
 	group.Go(func() error { return b.monitor(ctx) })
 	group.Go(func() error { return b.reload(ctx) })
 	b.runState(ctx, group, drained)
@@ -254,7 +258,7 @@ func retry[T any](ctx context.Context, log zerolog.Logger, what string, open fun
 		}
 		if time.Since(complained) >= complainEvery {
 			complained = time.Now()
-			log.Warn().Err(err).Str("server", what).Msg("server cannot be reached; waiting for it")
+			log.Warn().Err(err).Str("server", what).Msg("server unreachable; waiting for it")
 		}
 		select {
 		case <-ctx.Done():

@@ -74,7 +74,7 @@ func (r *roster) setStored(rows []state.Endpoint) error {
 	}
 	r.parsed = parsed
 	if len(unusable) > 0 {
-		return fmt.Errorf("stored endpoints that cannot be read: %s; mend them with gancho endpoints edit, or remove them", strings.Join(unusable, ", "))
+		return fmt.Errorf("stored endpoints that cannot be read: %s; fix them with gancho endpoints edit, or remove them", strings.Join(unusable, ", "))
 	}
 	return nil
 }
@@ -94,7 +94,7 @@ func (r *roster) read(row *state.Endpoint) parsedRow {
 	spec, err := r.spec(row)
 	if err != nil {
 		r.log.Error().Err(err).Str("endpoint", row.Name).Bool("last_good_form_is_used", known.usable).
-			Msg("stored endpoint cannot be read; mend it with gancho endpoints edit")
+			Msg("stored endpoint cannot be read; fix it with gancho endpoints edit")
 		return known
 	}
 	spec.Endpoint.Secrets = known.endpoint.Secrets
@@ -137,7 +137,7 @@ func (r *roster) all() []endpoint.Endpoint {
 	}
 	if !slices.Equal(clashes, r.clashes) {
 		for _, name := range clashes {
-			r.log.Error().Str("endpoint", name).Msg("an endpoint of the file and a stored one have the same name; the file's counts: rename one")
+			r.log.Error().Str("endpoint", name).Msg("an endpoint in gancho.yaml and a stored one have the same name; the one in gancho.yaml is used; rename one of them")
 		}
 		r.clashes = clashes
 	}
@@ -176,7 +176,7 @@ const (
 )
 
 // watchEndpoints applies every change of the stored endpoints until the context
-// ends. While the database is away, everything stays as it was.
+// ends. While the database is unreachable, everything stays as it was.
 func (b *bridge) watchEndpoints(ctx context.Context) error {
 	changed := make(chan struct{}, 1)
 	group, ctx := errgroup.WithContext(ctx)

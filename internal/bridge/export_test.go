@@ -60,7 +60,7 @@ func (s Stage) InFlight() bool {
 func (s Stage) Rewind() { s.rewind() }
 
 // Settled waits until what is staged has been appended or dropped.
-func (s Stage) Settled(ctx context.Context) error { return s.settled(ctx) }
+func (s Stage) Drained(ctx context.Context) error { return s.drained(ctx) }
 
 // Fills reports whether the log of one event with so many bytes fills a batch.
 func Fills(bytes int) bool {

@@ -104,7 +104,7 @@ func (j *jobs) work(ctx context.Context, job *state.Job) {
 	end, cancel := context.WithTimeout(context.WithoutCancel(ctx), retryStateMax)
 	defer cancel()
 	if err := j.store.FinishJob(end, job, to, why); err != nil {
-		log.Warn().Err(err).Msg("end of the job is not written down; it is taken up again")
+		log.Warn().Err(err).Msg("end of the job could not be stored; another process will run its last page again")
 		return
 	}
 	j.metrics.jobs.WithLabelValues(string(job.Kind), string(to)).Inc()
@@ -246,10 +246,10 @@ func covers(tenants []string, f *state.Filter) bool {
 	return len(chosen) > 0 && !slices.ContainsFunc(chosen, func(t string) bool { return !slices.Contains(tenants, t) })
 }
 
-// replay appends the events, again and again until Redis takes them, be it
-// away or full. Events that were taken twice have the same webhook-id. A dead letter is deleted from
-// the state database next, so it has to be safe in Redis; an event that is sent
-// again out of those that are kept does not.
+// replay appends the events, and tries again while Redis is unreachable or full.
+// Events that are appended twice have the same webhook-id. A dead letter is
+// deleted from the state database next, so it has to be durable in Redis; a kept
+// event need not be.
 func (j *jobs) replay(ctx context.Context, job *state.Job, messages []webhook.Message) error {
 	replay := j.queue.Replay
 	if job.Kind == state.Redrive {

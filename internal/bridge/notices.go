@@ -48,7 +48,7 @@ func (b *bridge) notify(ctx context.Context, n dispatch.Notice) error {
 			b.recorder.mark(n.Endpoint)
 		}
 		if strings.HasPrefix(n.Event, queue.OperationalPrefix) {
-			return nil // a receiver that fails at these would be told without end
+			return nil // a receiver that fails at these would get them without end
 		}
 		name = eventDeadLetter
 		data = struct {
@@ -65,7 +65,7 @@ func (b *bridge) notify(ctx context.Context, n dispatch.Notice) error {
 	if n.Kind == dispatch.NoticeDeadLetter && n.Tenant != "" {
 		tenants = []string{n.Tenant}
 	}
-	// The same notice makes the same event, should it be told again.
+	// A notice that is repeated makes the same event.
 	return b.announce(ctx, name, n.Endpoint, tenants, n.Since.Format(time.RFC3339Nano)+n.WebhookID, data)
 }
 
@@ -80,7 +80,7 @@ func (b *bridge) tenantsOf(endpoint string) []string {
 }
 
 // announce queues an operational event for its subscribers. The tenants are
-// those that it tells of; an endpoint is not told that it is paused itself.
+// those that it is about; an endpoint gets no event about its own pause.
 func (b *bridge) announce(ctx context.Context, name, about string, tenants []string, identity string, data any) error {
 	endpoints := b.endpointsNow()
 	to := slices.DeleteFunc(queue.Subscribed(endpoints, name, tenants...), func(e string) bool { return e == about && name == eventPaused })
@@ -107,9 +107,10 @@ func (b *bridge) announce(ctx context.Context, name, about string, tenants []str
 // lags on or crosses the threshold to and fro.
 const lagAgain = time.Hour
 
-// announceLag tells subscribers that the source holds WAL for the slot. Only
-// the monitor calls it.
+// announceLag queues an event for whoever subscribes to a lagging slot.
 func (b *bridge) announceLag(ctx context.Context, lag cdc.SlotStats) {
+	b.announcing.Lock()
+	defer b.announcing.Unlock()
 	urgent := lag.WALStatus == "unreserved" || lag.WALStatus == "lost"
 	if lag.HeldBytes <= b.LagWarning && !urgent || time.Since(b.lagAnnounced) < lagAgain {
 		return
@@ -120,7 +121,7 @@ func (b *bridge) announceLag(ctx context.Context, lag cdc.SlotStats) {
 		LagSeconds int64  `json:"lag_seconds"`
 	}{b.Source.Slot, lag.HeldBytes, int64(b.capture.lagAge().Seconds())})
 	if err != nil {
-		b.Log.Warn().Err(err).Msg("slot lag is not announced yet; trying again")
+		b.Log.Warn().Err(err).Msg("event about the slot's lag could not be queued; trying again")
 		return
 	}
 	b.lagAnnounced = time.Now()
