@@ -78,7 +78,8 @@ func (p *preparation) createSlot(ctx context.Context) error {
 type Slot struct {
 	Name   string `json:"slot"`
 	Active bool   `json:"active"` // a process reads it
-	// ConfirmedFlush is the confirmed position.
+	// Current is the server's position, ConfirmedFlush the slot's confirmed one.
+	Current        LSN `json:"-"`
 	ConfirmedFlush LSN `json:"-"`
 	// UnconfirmedBytes is the WAL written since the confirmed position, of all
 	// databases and tables.
@@ -96,12 +97,12 @@ var ErrNoSlot = errors.New("the slot does not exist")
 func ReadSlot(ctx context.Context, conn *pgx.Conn, slot string) (Slot, error) {
 	s := Slot{Name: slot}
 	err := conn.QueryRow(ctx, `
-		select active, coalesce(confirmed_flush_lsn, '0/0'), greatest(pg_wal_lsn_diff(now.lsn, confirmed_flush_lsn), 0)::int8,
+		select active, now.lsn, coalesce(confirmed_flush_lsn, '0/0'), greatest(pg_wal_lsn_diff(now.lsn, confirmed_flush_lsn), 0)::int8,
 			greatest(pg_wal_lsn_diff(now.lsn, restart_lsn), 0)::int8, coalesce(wal_status, '')
 		from pg_catalog.pg_replication_slots
 		cross join (select case when pg_is_in_recovery() then pg_last_wal_replay_lsn() else pg_current_wal_lsn() end as lsn) now
 		where slot_name = $1`, slot).
-		Scan(&s.Active, &s.ConfirmedFlush, &s.UnconfirmedBytes, &s.HeldBytes, &s.WALStatus)
+		Scan(&s.Active, &s.Current, &s.ConfirmedFlush, &s.UnconfirmedBytes, &s.HeldBytes, &s.WALStatus)
 	if errors.Is(err, pgx.ErrNoRows) {
 		err = ErrNoSlot
 	}
@@ -114,19 +115,28 @@ func ReadSlot(ctx context.Context, conn *pgx.Conn, slot string) (Slot, error) {
 // SlotGauge measures a slot again and again over one connection, which it opens
 // for the first measurement and again after one that failed. While it is open,
 // a server that is told to shut down "smart", which no service manager does,
-// waits for it. A SlotGauge belongs to one goroutine.
+// waits for it. It is safe for concurrent use: measurements take turns.
 type SlotGauge struct {
 	dsn, slot string
-	conn      *pgx.Conn
+	turn      chan struct{} // holds one signal while conn is in use
+	conn      *pgx.Conn     // nil: none is open
 }
 
 // NewSlotGauge returns a gauge of the slot; nothing is opened yet.
-func NewSlotGauge(dsn, slot string) *SlotGauge { return &SlotGauge{dsn: dsn, slot: slot} }
+func NewSlotGauge(dsn, slot string) *SlotGauge {
+	return &SlotGauge{dsn: dsn, slot: slot, turn: make(chan struct{}, 1)}
+}
 
 // Measure reads the slot, with one statement. It takes 15 seconds at most, as
 // does a connection that has to be opened first. The error wraps [ErrNoSlot]
 // when the slot does not exist.
 func (g *SlotGauge) Measure(ctx context.Context) (Slot, error) {
+	select {
+	case g.turn <- struct{}{}:
+		defer func() { <-g.turn }()
+	case <-ctx.Done():
+		return Slot{}, ctx.Err()
+	}
 	if g.conn == nil {
 		conn, err := Connect(ctx, g.dsn)
 		if err != nil {
@@ -138,18 +148,24 @@ func (g *SlotGauge) Measure(ctx context.Context) (Slot, error) {
 	defer cancel()
 	s, err := ReadSlot(reading, g.conn, g.slot)
 	if err != nil && !errors.Is(err, ErrNoSlot) {
-		g.Close(ctx)
+		g.disconnect(ctx)
 	}
 	return s, err
 }
 
-// Close closes the connection, if there is one. The gauge may be used again.
+// Close closes the connection, if one is open, after a measurement in flight.
+// The gauge may be used again.
 func (g *SlotGauge) Close(ctx context.Context) {
-	if g.conn == nil {
-		return
+	g.turn <- struct{}{}
+	defer func() { <-g.turn }()
+	if g.conn != nil {
+		g.disconnect(ctx)
 	}
+}
+
+func (g *SlotGauge) disconnect(ctx context.Context) {
 	closing, cancel := context.WithTimeout(context.WithoutCancel(ctx), goodbyeTimeout)
 	defer cancel()
-	_ = g.conn.Close(closing) // nothing is under way
+	_ = g.conn.Close(closing) // nothing is in flight
 	g.conn = nil
 }

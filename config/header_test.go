@@ -4,7 +4,7 @@ import (
 	"testing"
 
 	"gancho/config"
-	"gancho/delivery"
+	"gancho/delivery/endpoint"
 )
 
 // What is refused here with its place, delivery would refuse without; the
@@ -12,7 +12,7 @@ import (
 func TestReservedHeadersAreDeliverys(t *testing.T) {
 	t.Parallel()
 	for _, name := range config.ReservedHeaders() {
-		ep := delivery.Endpoint{Name: "crm", URL: "https://crm.example.com", Headers: map[string]string{name: "x"}}
+		ep := endpoint.Endpoint{Name: "crm", URL: "https://crm.example.com", Headers: map[string]string{name: "x"}}
 		if ep.Check() == nil {
 			t.Errorf("delivery takes the header %s", name)
 		}

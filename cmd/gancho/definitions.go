@@ -6,7 +6,8 @@ import (
 	"fmt"
 
 	"gancho/config"
-	"gancho/delivery"
+	"gancho/delivery/endpoint"
+	"gancho/delivery/webhook"
 	"gancho/internal/bridge"
 	"gancho/internal/control"
 	"gancho/internal/state"
@@ -94,26 +95,26 @@ func specOf(origin string, document []byte) (control.Spec, error) {
 
 // endpointOf turns an endpoint of the configuration into delivery's, and
 // reports what delivery has against it.
-func endpointOf(e *config.Endpoint) (delivery.Endpoint, error) {
-	d := delivery.Endpoint{
+func endpointOf(e *config.Endpoint) (endpoint.Endpoint, error) {
+	d := endpoint.Endpoint{
 		Name: e.Name, URL: e.URL, Tenants: e.Tenants, Events: e.Events, Concurrency: e.Concurrency,
 		Timeout: e.Timeout, Retry: e.Retry, RetryRefused: e.RetryRefused, MaxAge: e.MaxAge, PauseAfter: e.PauseAfter,
 		Rate: e.Rate, AllowPrivate: e.AllowPrivate, AllowHTTP: e.AllowHTTP,
 		Format: formats[e.Format], Order: orders[e.Order], State: states[e.State], OnExhausted: exhausted[e.OnExhausted],
 		Headers: reveal(e.Headers), Extra: reveal(e.Extra), StringNumbers: e.Numbers == "string",
-		Batch:   delivery.Batching{Max: e.Batch.Max, Wait: e.Batch.Wait, PerTransaction: e.Batch.PerTransaction},
-		Success: delivery.Success{Status: e.Success.Status, Body: e.Success.Body},
-		TLS:     delivery.TLS{CA: []byte(e.TLS.CA), Certificate: []byte(e.TLS.Certificate), Key: []byte(e.TLS.Key.Reveal())},
+		Batch:   endpoint.Batching{Max: e.Batch.Max, Wait: e.Batch.Wait, PerTransaction: e.Batch.PerTransaction},
+		Success: endpoint.Success{Status: e.Success.Status, Body: e.Success.Body},
+		TLS:     endpoint.TLS{CA: []byte(e.TLS.CA), Certificate: []byte(e.TLS.Certificate), Key: []byte(e.TLS.Key.Reveal())},
 		Proxy:   e.Proxy.Reveal(),
 	}
 	for _, s := range e.Secrets {
-		secret, err := delivery.ParseSecret(s.Reveal())
+		secret, err := endpoint.ParseSecret(s.Reveal())
 		if err != nil {
 			return d, fmt.Errorf("endpoint %q: %w", e.Name, err)
 		}
 		d.Secrets = append(d.Secrets, secret)
 	}
-	return d, errors.Join(d.Check(), d.CheckAddress())
+	return d, errors.Join(d.Check(), webhook.CheckAddress(&d))
 }
 
 func reveal(m map[string]config.Secret) map[string]string {
@@ -126,12 +127,12 @@ func reveal(m map[string]config.Secret) map[string]string {
 
 // The words of the configuration; config has refused all others.
 var (
-	formats = map[string]delivery.Format{
-		"standard": delivery.FormatStandard, "bare": delivery.FormatBare, "form": delivery.FormatForm,
-		"cloudevents": delivery.FormatCloudEvents, "cloudevents-binary": delivery.FormatCloudEventsBinary,
+	formats = map[string]endpoint.Format{
+		"standard": endpoint.FormatStandard, "bare": endpoint.FormatBare, "form": endpoint.FormatForm,
+		"cloudevents": endpoint.FormatCloudEvents, "cloudevents-binary": endpoint.FormatCloudEventsBinary,
 	}
-	orders = map[string]delivery.Order{"key": delivery.OrderKey, "endpoint": delivery.OrderEndpoint, "none": delivery.OrderNone}
-	states = map[string]delivery.State{"active": delivery.Active, "paused": delivery.Paused, "inactive": delivery.Inactive}
+	orders = map[string]endpoint.Order{"key": endpoint.OrderKey, "endpoint": endpoint.OrderEndpoint, "none": endpoint.OrderNone}
+	states = map[string]endpoint.State{"active": endpoint.Active, "paused": endpoint.Paused, "inactive": endpoint.Inactive}
 
-	exhausted = map[string]delivery.Exhausted{"dead_letter": delivery.DeadLetter, "block": delivery.Block, "pause": delivery.Pause}
+	exhausted = map[string]endpoint.Exhausted{"dead_letter": endpoint.DeadLetter, "block": endpoint.Block, "pause": endpoint.Pause}
 )

@@ -11,7 +11,7 @@ import (
 	"testing"
 	"time"
 
-	"gancho/delivery"
+	"gancho/delivery/webhook"
 	"gancho/internal/state"
 )
 
@@ -67,7 +67,7 @@ func (s *session) fill() {
 	for i := range 6 {
 		id := fmt.Sprintf("pagina-%d", i)
 		dead = append(dead, letter("crm-centro", "1", "4711", id, at))
-		events = append(events, state.KeptEvent{Message: delivery.Message{
+		events = append(events, state.KeptEvent{Message: webhook.Message{
 			ID: id, Type: "cobranca.paga", Tenant: "1", Key: "4711", Time: at, Sequence: fmt.Sprint(i), Data: []byte(`{"id":1}`),
 		}})
 	}

@@ -107,7 +107,7 @@ func TestDriftParks(t *testing.T) {
 			t.Errorf("%s arrived", a.event)
 		}
 	}
-	b.waitLog("change parked in the dead letters")
+	b.waitLog("change parked")
 	if n, err := w.redisClient().XLen(context.Background(), "gancho:parked").Result(); err != nil || n != 2 {
 		t.Errorf("%d changes (%v) are parked, want 2", n, err)
 	}

@@ -17,7 +17,9 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	main "gancho/cmd/gancho"
-	"gancho/delivery"
+	"gancho/delivery/endpoint"
+	"gancho/delivery/queue"
+	"gancho/delivery/webhook"
 	"gancho/internal/control"
 	"gancho/internal/testservers"
 )
@@ -85,9 +87,9 @@ func decoded[T any](s *session, args ...string) T {
 }
 
 // queue is the session's queue, for what no command does.
-func (s *session) queue(endpoints ...delivery.Endpoint) *delivery.Queue {
+func (s *session) queue(endpoints ...endpoint.Endpoint) *queue.Queue {
 	s.t.Helper()
-	q, err := delivery.OpenQueue(context.Background(), delivery.QueueOptions{URL: s.redis.URL(), Endpoints: endpoints})
+	q, err := queue.Open(context.Background(), queue.Options{URL: s.redis.URL(), Endpoints: endpoints})
 	if err != nil {
 		s.t.Fatal(err)
 	}
@@ -204,11 +206,11 @@ func TestEndpointsTest(t *testing.T) {
 	var verified error
 	receiver := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		body, _ := io.ReadAll(r.Body)
-		key, err := delivery.ParseSecret(secret)
+		key, err := endpoint.ParseSecret(secret)
 		if err != nil {
 			t.Error(err)
 		}
-		verified = delivery.Verify([]delivery.Secret{key}, r.Header, body, time.Now())
+		verified = webhook.Verify([]endpoint.Secret{key}, r.Header, body, time.Now())
 		w.Header().Set("X-Servidor", "nginx")
 		if bad.Load() {
 			w.WriteHeader(http.StatusTeapot)
@@ -279,7 +281,7 @@ func TestEndpointsRemoved(t *testing.T) {
 	t.Parallel()
 	s := newSession(t)
 	s.ok("endpoints", "add", "crm", "--url", "https://crm.example.com")
-	err := s.queue().Replay(context.Background(), "crm", []delivery.Message{{ID: "x", Type: "a.b", Time: time.Now(), Data: []byte("1")}})
+	err := s.queue().Replay(context.Background(), "crm", []webhook.Message{{ID: "x", Type: "a.b", Time: time.Now(), Data: []byte("1")}})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -18,7 +18,7 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/redis/go-redis/v9"
 
-	"gancho/delivery"
+	"gancho/delivery/queue"
 	"gancho/internal/demo"
 	"gancho/internal/presets"
 	"gancho/internal/testservers"
@@ -42,8 +42,8 @@ type presetWorld struct {
 	sentinel int
 }
 
-// webhook is one that arrived, with what the queue knows of it.
-type webhook struct {
+// sentEvent is one that arrived, with what the queue knows of it.
+type sentEvent struct {
 	event, tenant, key, rule string
 	data, previous           json.RawMessage
 }
@@ -110,7 +110,7 @@ func newPresetWorld(t *testing.T) *presetWorld {
 
 // play runs statements as the legacy application would, and returns the
 // webhooks of unit 1 that they caused.
-func (p *presetWorld) play(statements ...string) []webhook {
+func (p *presetWorld) play(statements ...string) []sentEvent {
 	p.t.Helper()
 	ctx := context.Background()
 	p.sentinel++
@@ -126,9 +126,9 @@ func (p *presetWorld) play(statements ...string) []webhook {
 	arrived := all[p.seen : len(all)-1]
 	p.seen = len(all)
 	queued := p.queued()
-	var hooks []webhook
+	var hooks []sentEvent
 	for _, a := range arrived {
-		_, id, err := delivery.ParseWebhookID(a.id)
+		_, id, err := queue.ParseWebhookID(a.id)
 		if err != nil {
 			p.t.Fatal(err)
 		}
@@ -147,9 +147,9 @@ func (p *presetWorld) play(statements ...string) []webhook {
 			p.t.Errorf("arrived as %s of %s, queued as %s of %s", body.Type, body.Tenant, entry["t"], entry["n"])
 		}
 		if !strings.HasPrefix(body.Type, "teste.") {
-			hooks = append(hooks, webhook{body.Type, body.Tenant, entry["k"].(string), entry["v"].(string), body.Data, body.Previous})
+			hooks = append(hooks, sentEvent{body.Type, body.Tenant, entry["k"].(string), entry["v"].(string), body.Data, body.Previous})
 		} else {
-			hooks = append(hooks, webhook{event: body.Type, data: body.Data})
+			hooks = append(hooks, sentEvent{event: body.Type, data: body.Data})
 		}
 	}
 	return hooks
@@ -175,8 +175,8 @@ func (p *presetWorld) queued() map[string]map[string]any {
 }
 
 // ofPresets leaves out the events of sentinelRules.
-func ofPresets(hooks []webhook) []webhook {
-	return slices.DeleteFunc(slices.Clone(hooks), func(h webhook) bool { return strings.HasPrefix(h.event, "teste.") })
+func ofPresets(hooks []sentEvent) []sentEvent {
+	return slices.DeleteFunc(slices.Clone(hooks), func(h sentEvent) bool { return strings.HasPrefix(h.event, "teste.") })
 }
 
 // TestFortyEvents plays every scene: each of its steps "when" causes its event,
@@ -219,13 +219,13 @@ func (p *presetWorld) scene(s demo.Scene, fired map[[2]string]bool) {
 	silent, announced := 0, map[string]bool{}
 	for _, step := range s.Steps {
 		hooks := ofPresets(p.play(step.SQL...))
-		of := func(h webhook) bool { return slices.Contains(s.Events, h.event) }
+		of := func(h sentEvent) bool { return slices.Contains(s.Events, h.event) }
 		if step.Kind == demo.Given {
 			continue
 		}
 		fmt.Fprintf(&story, "\n%s\n  %s;\n", strings.TrimSuffix(fmt.Sprintf("%s: %s", step.Kind, step.Why), ": "),
 			strings.ReplaceAll(strings.Join(step.SQL, ";\n"), "\n", "\n  "))
-		switch n := len(slices.DeleteFunc(slices.Clone(hooks), func(h webhook) bool { return !of(h) })); {
+		switch n := len(slices.DeleteFunc(slices.Clone(hooks), func(h sentEvent) bool { return !of(h) })); {
 		case step.Kind == demo.When && n != 1:
 			p.t.Errorf("%d webhooks %v, want 1, of:\n%s", n, s.Events, strings.Join(step.SQL, ";\n"))
 		case step.Kind == demo.Silent && n > 0:

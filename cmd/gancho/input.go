@@ -11,7 +11,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"gancho/delivery"
+	"gancho/delivery/endpoint"
 	"gancho/internal/state"
 	"gancho/internal/strictyaml"
 )
@@ -164,7 +164,7 @@ func (f *secretFlags) register(cmd *cobra.Command) {
 const maxSecretFile = 64 << 10
 
 // read returns the secret that the flags name, nil when one is to be made.
-func (f *secretFlags) read(stdin io.Reader) (*delivery.Secret, error) {
+func (f *secretFlags) read(stdin io.Reader) (*endpoint.Secret, error) {
 	given := 0
 	for _, yes := range []bool{f.file != "", f.env != "", f.ed25519} {
 		if yes {
@@ -191,7 +191,7 @@ func (f *secretFlags) read(stdin io.Reader) (*delivery.Secret, error) {
 	default:
 		return nil, nil
 	}
-	secret, err := delivery.ParseSecret(strings.TrimSpace(text))
+	secret, err := endpoint.ParseSecret(strings.TrimSpace(text))
 	if err != nil {
 		return nil, usageError{fmt.Errorf("%s: %w", from, err)}
 	}

@@ -14,7 +14,8 @@ import (
 	"golang.org/x/sys/unix"
 
 	main "gancho/cmd/gancho"
-	"gancho/delivery"
+	"gancho/delivery/queue"
+	"gancho/delivery/webhook"
 	"gancho/internal/control"
 	"gancho/internal/state"
 )
@@ -36,10 +37,10 @@ func (s *session) store() *state.Store {
 
 // letter is a dead letter of a charge.
 func letter(endpoint, tenant, key, id string, at time.Time) state.DeadLetter {
-	return state.DeadLetter{Endpoint: endpoint, DeadEvent: delivery.DeadEvent{
-		Handle: id, Reason: "refused by the receiver: 422", Attempts: 4, First: at, Last: at.Add(time.Minute), Status: 422, Class: delivery.ClassStatus,
+	return state.DeadLetter{Endpoint: endpoint, DeadEvent: queue.DeadEvent{
+		Handle: id, Reason: "refused by the receiver: 422", Attempts: 4, First: at, Last: at.Add(time.Minute), Status: 422, Class: webhook.ClassStatus,
 		Error: "post to https://crm.example.com: answered 422 Unprocessable Entity", Answer: "CPF inv\u00e1lido\x1b[2J",
-		Message: delivery.Message{
+		Message: webhook.Message{
 			ID: id, Type: "cobranca.paga", Tenant: tenant, Key: key, Time: at, Sequence: "00000001", Data: []byte(`{"id":4711,"valor":"99.90"}`),
 			Previous: []byte(`{"paga":false}`),
 		},
@@ -311,10 +312,10 @@ func TestDeliveries(t *testing.T) {
 	for i := range rows {
 		rows[i] = state.Attempt{
 			Time: at.Add(time.Duration(i) * time.Minute), Endpoint: []string{"crm", "erp"}[i%2], Entry: fmt.Sprint(i), WebhookID: fmt.Sprintf("w%d", i), Event: "cobranca.paga",
-			Tenant: "1", Key: fmt.Sprint(i % 10), Committed: at, Number: 1, Outcome: "delivered", Class: delivery.ClassOK, Status: 200, Duration: 12 * time.Millisecond,
+			Tenant: "1", Key: fmt.Sprint(i % 10), Committed: at, Number: 1, Outcome: "delivered", Class: webhook.ClassOK, Status: 200, Duration: 12 * time.Millisecond,
 		}
 	}
-	rows[7].Outcome, rows[7].Status, rows[7].Class, rows[7].Error = "retry", 503, delivery.ClassStatus, "post to https://crm.example.com: answered 503\nService Unavailable"
+	rows[7].Outcome, rows[7].Status, rows[7].Class, rows[7].Error = "retry", 503, webhook.ClassStatus, "post to https://crm.example.com: answered 503\nService Unavailable"
 	if err := s.store().WriteAttempts(context.Background(), rows); err != nil {
 		t.Fatal(err)
 	}
@@ -372,7 +373,7 @@ func TestResendSession(t *testing.T) {
 	at := time.Now().Add(-time.Hour)
 	var events []state.KeptEvent
 	for i := range 60 {
-		events = append(events, state.KeptEvent{Message: delivery.Message{
+		events = append(events, state.KeptEvent{Message: webhook.Message{
 			ID: fmt.Sprintf("w%d", i), Type: []string{"cobranca.paga", "cobranca.nova", "cliente.novo"}[i%3], Tenant: fmt.Sprint(1 + i%2), Key: fmt.Sprint(i % 5), Time: at.Add(time.Duration(i) * time.Minute),
 			Sequence: fmt.Sprint(i), Data: []byte("1"),
 		}})

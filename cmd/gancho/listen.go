@@ -13,7 +13,7 @@ import (
 	"github.com/spf13/cobra"
 	"golang.org/x/sync/errgroup"
 
-	"gancho/delivery"
+	"gancho/delivery/endpoint"
 	"gancho/internal/receiver"
 )
 
@@ -75,7 +75,7 @@ func (f *listenFlags) options() (receiver.Options, error) {
 		secrets, from = strings.Fields(os.Getenv(secretVariable)), "$"+secretVariable
 	}
 	for _, text := range secrets {
-		s, err := delivery.ParseVerifier(text)
+		s, err := endpoint.ParseVerifier(text)
 		if err != nil {
 			return o, usageError{fmt.Errorf("%s: %w", from, err)}
 		}

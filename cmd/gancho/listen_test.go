@@ -12,7 +12,8 @@ import (
 	"time"
 
 	main "gancho/cmd/gancho"
-	"gancho/delivery"
+	"gancho/delivery/endpoint"
+	"gancho/delivery/webhook"
 )
 
 // TestListen is a session of gancho listen: it says where it listens, prints
@@ -36,18 +37,18 @@ func TestListen(t *testing.T) {
 	if !ok {
 		t.Fatalf("%q", said.Text())
 	}
-	key, err := delivery.ParseSecret(secret)
+	key, err := endpoint.ParseSecret(secret)
 	if err != nil {
 		t.Fatal(err)
 	}
-	sender := delivery.NewSender(delivery.SenderOptions{Version: "test"})
+	sender := webhook.NewSender(webhook.Options{Version: "test"})
 	defer sender.Close()
-	ep := &delivery.Endpoint{
-		Name: "try", URL: address, AllowHTTP: true, Secrets: []delivery.Secret{key}, AllowPrivate: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")},
+	ep := &endpoint.Endpoint{
+		Name: "try", URL: address, AllowHTTP: true, Secrets: []endpoint.Secret{key}, AllowPrivate: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")},
 	}
-	sent := make(chan delivery.Outcome, 1)
+	sent := make(chan webhook.Outcome, 1)
 	go func() {
-		sent <- sender.Send(t.Context(), ep, &delivery.Message{ID: "a-1", Type: "cliente.novo", Time: time.Now(), Sequence: "1", Data: []byte(`{"id":1}`)})
+		sent <- sender.Send(t.Context(), ep, &webhook.Message{ID: "a-1", Type: "cliente.novo", Time: time.Now(), Sequence: "1", Data: []byte(`{"id":1}`)})
 	}()
 	lines.Scan()
 	var line struct {

@@ -9,7 +9,7 @@ import (
 	"testing"
 	"time"
 
-	"gancho/delivery"
+	"gancho/delivery/dispatch"
 	"gancho/internal/testservers"
 )
 
@@ -93,7 +93,7 @@ func TestDeliverersUnderLoad(t *testing.T) {
 		for i, r := range receivers {
 			all, _ := r.snapshot()
 			n := len(all)
-			r.waitFor(3*delivery.DefaultLease, fmt.Sprintf("e%d to get events %s", i, what), func(all []arrival) bool { return len(all) > n+50 })
+			r.waitFor(3*dispatch.DefaultLease, fmt.Sprintf("e%d to get events %s", i, what), func(all []arrival) bool { return len(all) > n+50 })
 		}
 	}
 	grow("from three processes")
@@ -115,7 +115,7 @@ func TestDeliverersUnderLoad(t *testing.T) {
 		t.Logf("e%d: %s, at most %s without any", i, describe(rows, repeats, 2), gap.Round(time.Millisecond))
 		// A lease that was renewed just before runs out, and its end is seen at
 		// the next look, a third of it later at the most; the rest is the machine.
-		if limit := delivery.DefaultLease*4/3 + 4*time.Second; gap > limit {
+		if limit := dispatch.DefaultLease*4/3 + 4*time.Second; gap > limit {
 			t.Errorf("e%d got nothing for %s, want at most %s", i, gap, limit)
 		}
 		if limit := 2 * inFlight; repeats > limit {

@@ -8,7 +8,8 @@ import (
 	"testing"
 	"time"
 
-	"gancho/delivery"
+	"gancho/delivery/endpoint"
+	"gancho/delivery/webhook"
 	"gancho/internal/testservers"
 )
 
@@ -274,20 +275,20 @@ func TestRotation(t *testing.T) {
 	r := newReceiver(t, nil)
 	b := s.run()
 	s.add(b, "crm", r.url())
-	old, err := delivery.ParseSecret(secret)
+	old, err := endpoint.ParseSecret(secret)
 	if err != nil {
 		t.Fatal(err)
 	}
-	next, err := delivery.ParseSecret("whsec_" + base64.StdEncoding.EncodeToString([]byte("outro-segredo-de-32-bytes-gancho")))
+	next, err := endpoint.ParseSecret("whsec_" + base64.StdEncoding.EncodeToString([]byte("outro-segredo-de-32-bytes-gancho")))
 	if err != nil {
 		t.Fatal(err)
 	}
-	verifies := func(a arrival, by delivery.Secret) bool {
+	verifies := func(a arrival, by endpoint.Secret) bool {
 		h := http.Header{}
 		h.Set("webhook-id", a.id)
 		h.Set("webhook-timestamp", a.stamp)
 		h.Set("webhook-signature", a.signature)
-		return delivery.Verify([]delivery.Secret{by}, h, a.body, time.Now()) == nil
+		return webhook.Verify([]endpoint.Secret{by}, h, a.body, time.Now()) == nil
 	}
 	l := trickle(t, s.dsn)
 	// signed waits for an event that is signed by just these.

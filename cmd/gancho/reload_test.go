@@ -87,7 +87,7 @@ func TestFullQueue(t *testing.T) {
 	if err := client.ConfigSet(t.Context(), "maxmemory", "0").Err(); err != nil {
 		t.Fatal(err)
 	}
-	b.waitLog("redis takes events again")
+	b.waitLog("redis accepts events again")
 	b.stop()
 	w.endpoints = nil
 	w.endpoint("a", r.url())

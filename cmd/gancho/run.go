@@ -17,7 +17,7 @@ import (
 
 	"gancho/cdc"
 	"gancho/config"
-	"gancho/delivery"
+	"gancho/delivery/queue"
 	"gancho/internal/bridge"
 )
 
@@ -126,16 +126,16 @@ func (f *runFlags) run(ctx context.Context, stderr io.Writer) error {
 }
 
 // queueOptions say where the configuration's Redis is.
-func queueOptions(c *config.Queue) delivery.QueueOptions {
-	o := delivery.QueueOptions{URL: c.Redis.Reveal(), AllowVolatile: c.AllowVolatile}
+func queueOptions(c *config.Queue) queue.Options {
+	o := queue.Options{URL: c.Redis.Reveal(), AllowVolatile: c.AllowVolatile}
 	if s := c.Sentinel; s != nil {
-		o.Sentinel = &delivery.SentinelOptions{
+		o.Sentinel = &queue.SentinelOptions{
 			Master: s.Master, Addresses: s.Addresses, User: s.User, Password: s.Password.Reveal(),
 			SentinelUser: s.SentinelUser, SentinelPassword: s.SentinelPassword.Reveal(), DB: s.DB, TLS: s.TLS,
 		}
 	}
 	if k := c.Cluster; k != nil {
-		o.Cluster = &delivery.ClusterOptions{Addresses: k.Addresses, User: k.User, Password: k.Password.Reveal(), TLS: k.TLS}
+		o.Cluster = &queue.ClusterOptions{Addresses: k.Addresses, User: k.User, Password: k.Password.Reveal(), TLS: k.TLS}
 	}
 	return o
 }

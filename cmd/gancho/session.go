@@ -16,7 +16,8 @@ import (
 
 	"gancho/cdc"
 	"gancho/config"
-	"gancho/delivery"
+	"gancho/delivery/queue"
+	"gancho/delivery/webhook"
 	"gancho/internal/control"
 	"gancho/internal/state"
 	"gancho/mapping"
@@ -87,7 +88,7 @@ func (f *sessionFlags) open(cmd *cobra.Command, needs parts) (_ *session, err er
 		}
 	}
 	if needs&withSender != 0 {
-		o.Sender = delivery.NewSender(delivery.SenderOptions{Version: version, Logger: zerolog.Nop()})
+		o.Sender = webhook.NewSender(webhook.Options{Version: version, Logger: zerolog.Nop()})
 		s.close = append(s.close, o.Sender.Close)
 	}
 	if needs&withSlot != 0 {
@@ -113,11 +114,11 @@ func (s *session) openStore(ctx context.Context) (*state.Store, error) {
 	return store, nil
 }
 
-func (s *session) openQueue(ctx context.Context) (*delivery.Queue, error) {
+func (s *session) openQueue(ctx context.Context) (*queue.Queue, error) {
 	redis.SetLogger(redisLog{zerolog.Nop()})
 	o := queueOptions(&s.config.Queue)
 	o.Logger = zerolog.Nop()
-	queue, err := delivery.OpenQueue(ctx, o)
+	queue, err := queue.Open(ctx, o)
 	if err != nil {
 		return nil, fmt.Errorf("open the queue: %w", err)
 	}
@@ -179,7 +180,7 @@ func explain(err error) error {
 		return usageError{err}
 	case errors.Is(err, state.ErrUnreachable):
 		return oneLine(err, "check state.dsn (source.dsn without it), and that its server runs")
-	case errors.Is(err, delivery.ErrUnreachable):
+	case errors.Is(err, queue.ErrUnreachable):
 		return oneLine(err, "check queue in the configuration, and that Redis runs")
 	}
 	return err

@@ -6,7 +6,7 @@ import (
 	"strconv"
 	"time"
 
-	"gancho/delivery"
+	"gancho/delivery/endpoint"
 	"gancho/internal/control"
 	"gancho/internal/state"
 	"gancho/internal/strictyaml"
@@ -29,7 +29,7 @@ func (c *call) listEndpoints() (answer, error) {
 }
 
 func (c *call) showEndpoint() (answer, error) {
-	return endpoint(c.control.Endpoint(c.ctx, c.actor, c.name()))
+	return endpointReply(c.control.Endpoint(c.ctx, c.actor, c.name()))
 }
 
 func (c *call) listKeys() (answer, error) {
@@ -62,7 +62,7 @@ func (c *call) editEndpoint() (answer, error) {
 	if err := c.needBody("a change"); err != nil {
 		return answer{}, err
 	}
-	return endpoint(c.control.EditEndpoint(c.ctx, c.actor, c.name(), control.Edit{Patch: c.body, Version: version}))
+	return endpointReply(c.control.EditEndpoint(c.ctx, c.actor, c.name(), control.Edit{Patch: c.body, Version: version}))
 }
 
 func (c *call) removeEndpoint() (answer, error) {
@@ -87,7 +87,7 @@ func (c *call) switchTo(to func(context.Context, control.Actor, string) (control
 	if err := c.precondition(); err != nil {
 		return answer{}, err
 	}
-	return endpoint(to(c.ctx, c.actor, c.name()))
+	return endpointReply(to(c.ctx, c.actor, c.name()))
 }
 
 func (c *call) rotateSecret() (answer, error) {
@@ -98,7 +98,7 @@ func (c *call) rotateSecret() (answer, error) {
 		member{name: "ed25519", into: &rotation.Ed25519, expects: "true or false"},
 		member{name: "overlap", into: &overlap, expects: `a duration such as "24h", or "0s"`})
 	if secret != "" {
-		s, err := delivery.ParseSecret(secret)
+		s, err := endpoint.ParseSecret(secret)
 		if err != nil {
 			mistakes = append(mistakes, mistake{Pointer: "/secret", Message: err.Error()})
 		}
@@ -129,8 +129,8 @@ func (c *call) testEndpoint() (answer, error) {
 	return answer{body: view}, err
 }
 
-// endpoint is an answer with the endpoint's entity tag.
-func endpoint(view control.EndpointView, err error) (answer, error) {
+// endpointReply is an answer with the endpoint's entity tag.
+func endpointReply(view control.EndpointView, err error) (answer, error) {
 	return answer{body: view, version: view.Version}, err
 }
 

@@ -18,7 +18,9 @@ import (
 	"github.com/rs/zerolog"
 
 	"gancho/config"
-	"gancho/delivery"
+	"gancho/delivery/endpoint"
+	"gancho/delivery/queue"
+	"gancho/delivery/webhook"
 	"gancho/internal/api"
 	"gancho/internal/control"
 	"gancho/internal/state"
@@ -32,7 +34,7 @@ type world struct {
 	url    string
 	dsn    string
 	store  *state.Store
-	queue  *delivery.Queue
+	queue  *queue.Queue
 	redis  *testservers.Redis
 	log    *safeBuffer
 	tokens map[string]string
@@ -75,11 +77,11 @@ func newWorld(t *testing.T) *world {
 		t.Fatal(err)
 	}
 	t.Cleanup(w.redis.Close)
-	if w.queue, err = delivery.OpenQueue(ctx, delivery.QueueOptions{URL: w.redis.URL(), Logger: log}); err != nil {
+	if w.queue, err = queue.Open(ctx, queue.Options{URL: w.redis.URL(), Logger: log}); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = w.queue.Close() })
-	sender := delivery.NewSender(delivery.SenderOptions{Version: "test"})
+	sender := webhook.NewSender(webhook.Options{Version: "test"})
 	t.Cleanup(sender.Close)
 	w.serve(log, control.Options{
 		Store: w.store, Queue: w.queue, Sender: sender, Parse: parse, Version: "test",
@@ -275,9 +277,9 @@ func (w *world) addDead(endpoint, tenant string, n int) []control.DeadView {
 	now := time.Now().UTC().Truncate(time.Microsecond)
 	dead := make([]state.DeadLetter, n)
 	for i := range dead {
-		dead[i] = state.DeadLetter{Endpoint: endpoint, DeadEvent: delivery.DeadEvent{
+		dead[i] = state.DeadLetter{Endpoint: endpoint, DeadEvent: queue.DeadEvent{
 			Handle: fmt.Sprintf("%d-%d", now.UnixMilli(), i), Reason: "attempts", Attempts: 3, First: now, Last: now,
-			Message: message(endpoint, tenant, i, now), Status: 500, Class: delivery.ClassStatus, Error: "status 500", Answer: "oops",
+			Message: message(endpoint, tenant, i, now), Status: 500, Class: webhook.ClassStatus, Error: "status 500", Answer: "oops",
 		}}
 	}
 	if err := w.store.WriteDead(w.t.Context(), dead); err != nil {
@@ -295,7 +297,7 @@ func (w *world) addAttempts(endpoint, tenant string, n int) {
 		m := message(endpoint, tenant, i, now)
 		rows[i] = state.Attempt{
 			Time: now.Add(-time.Duration(i) * time.Second), Endpoint: endpoint, Entry: fmt.Sprint(i), WebhookID: m.ID, Event: m.Type, Tenant: tenant,
-			Key: m.Key, Committed: now, Number: 1, Outcome: "delivered", Class: delivery.ClassOK, Status: 200, Duration: 3 * time.Millisecond,
+			Key: m.Key, Committed: now, Number: 1, Outcome: "delivered", Class: webhook.ClassOK, Status: 200, Duration: 3 * time.Millisecond,
 		}
 	}
 	if err := w.store.WriteAttempts(w.t.Context(), rows); err != nil {
@@ -316,8 +318,8 @@ func (w *world) addKept(tenant string, n int) {
 	}
 }
 
-func message(about, tenant string, i int, at time.Time) delivery.Message {
-	return delivery.Message{
+func message(about, tenant string, i int, at time.Time) webhook.Message {
+	return webhook.Message{
 		ID: fmt.Sprintf("%s-%d", about, i), Type: "cobranca.paga", Tenant: tenant, Key: fmt.Sprint("key-", i), Time: at,
 		Sequence: fmt.Sprintf("%020d", i), Data: []byte(`{"valor": 10.50, "id": 12345678901234567890}`), Version: "1",
 	}
@@ -337,10 +339,10 @@ func parse(origin string, document []byte) (control.Spec, error) {
 	if err != nil {
 		return control.Spec{}, err
 	}
-	e := delivery.Endpoint{
+	e := endpoint.Endpoint{
 		Name: c.Name, URL: c.URL, Tenants: c.Tenants, Events: c.Events, AllowPrivate: c.AllowPrivate, AllowHTTP: c.AllowHTTP,
 		Proxy: c.Proxy.Reveal(), Headers: map[string]string{}, Extra: map[string]string{}, Timeout: c.Timeout,
-		State: map[string]delivery.State{"active": delivery.Active, "paused": delivery.Paused, "inactive": delivery.Inactive}[c.State],
+		State: map[string]endpoint.State{"active": endpoint.Active, "paused": endpoint.Paused, "inactive": endpoint.Inactive}[c.State],
 	}
 	for name, value := range c.Headers {
 		e.Headers[name] = value.Reveal()
@@ -350,11 +352,11 @@ func parse(origin string, document []byte) (control.Spec, error) {
 	}
 	var wrong []error
 	for _, s := range c.Secrets {
-		secret, err := delivery.ParseSecret(s.Reveal())
+		secret, err := endpoint.ParseSecret(s.Reveal())
 		wrong = append(wrong, err)
 		e.Secrets = append(e.Secrets, secret)
 	}
-	return control.Spec{Endpoint: e, Document: c.Document(), Public: c.Public()}, errors.Join(append(wrong, e.Check(), e.CheckAddress())...)
+	return control.Spec{Endpoint: e, Document: c.Document(), Public: c.Public()}, errors.Join(append(wrong, e.Check(), webhook.CheckAddress(&e))...)
 }
 
 // safeBuffer is a log.

@@ -9,7 +9,7 @@ import (
 	"time"
 
 	"gancho/cdc"
-	"gancho/delivery"
+	"gancho/delivery/queue"
 	"gancho/internal/control"
 	"gancho/mapping"
 )
@@ -105,7 +105,7 @@ func with(path string, parameters ...string) string {
 func (w *world) park(n int) {
 	w.t.Helper()
 	ctx := w.t.Context()
-	if _, err := w.queue.Claim(ctx, delivery.Source{SystemID: "7300000000000000001", Database: "academia", Slot: "gancho", Timeline: 1, ConfirmedFlush: 0x1000}, false); err != nil {
+	if _, err := w.queue.Claim(ctx, queue.Source{SystemID: "7300000000000000001", Database: "academia", Slot: "gancho", Timeline: 1, ConfirmedFlush: 0x1000}, false); err != nil {
 		w.t.Fatal(err)
 	}
 	batch := w.queue.NewBatch()

@@ -8,7 +8,7 @@ import (
 	"net/http"
 	"strings"
 
-	"gancho/delivery"
+	"gancho/delivery/queue"
 	"gancho/internal/control"
 	"gancho/internal/state"
 )
@@ -145,7 +145,7 @@ func (c *call) failure(err error) *problem {
 	case errors.As(err, &panicked):
 		event = event.Bytes("stack", panicked.stack)
 	case errors.Is(err, state.ErrUnreachable), errors.Is(err, state.ErrSchema), errors.Is(err, control.ErrNoState),
-		errors.Is(err, delivery.ErrUnreachable), errors.Is(err, context.DeadlineExceeded):
+		errors.Is(err, queue.ErrUnreachable), errors.Is(err, context.DeadlineExceeded):
 		event = c.log.Warn()
 		p = &problem{
 			kind: kindUnavailable, Detail: "The state database or Redis did not answer. Try again later; GET /api/v1/status and Gancho's log say more.",

@@ -16,7 +16,7 @@ import (
 	"testing"
 	"time"
 
-	"gancho/delivery"
+	"gancho/delivery/endpoint"
 	"gancho/internal/api"
 	"gancho/internal/control"
 )
@@ -39,7 +39,7 @@ func TestNoSecrets(t *testing.T) {
 		_ = r.Write(w)
 	}))
 	t.Cleanup(echo.Close)
-	signing := delivery.GenerateSecret()
+	signing := endpoint.GenerateSecret()
 	document := object{
 		"name": "marked", "url": "https://crm.example.com/hooks?token=" + mark + "&" + mark, "secret": "whsec_" + base64.StdEncoding.EncodeToString([]byte(strings.Repeat(mark, 4))),
 		"headers": object{"X-Api-Key": mark, "Authorization": "Basic " + mark}, "extra": object{"validationtoken": mark},
@@ -165,7 +165,7 @@ func TestSecretsAreShownOnce(t *testing.T) {
 	}
 	token := must[control.CreatedToken](w, http.StatusCreated, "POST", "/tokens", "root", `{"name":"x","role":"viewer"}`)
 	made = append(made, token.Token)
-	given := delivery.GenerateSecret()
+	given := endpoint.GenerateSecret()
 	if a := w.do("POST", "/endpoints/crm/rotate", "root", fmt.Sprintf(`{"secret":%q}`, given.Reveal())); strings.Contains(string(a.body), given.Reveal()) {
 		t.Error("a secret that was given is shown")
 	}

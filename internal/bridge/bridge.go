@@ -16,7 +16,10 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"gancho/cdc"
-	"gancho/delivery"
+	"gancho/delivery/dispatch"
+	"gancho/delivery/endpoint"
+	"gancho/delivery/queue"
+	"gancho/delivery/webhook"
 	"gancho/internal/control"
 	"gancho/internal/state"
 	"gancho/mapping"
@@ -49,7 +52,7 @@ type Options struct {
 	AcceptSource      bool           // start a new epoch when the source is another one
 	// Queue says where Redis is and how far to trust it; its endpoints and its
 	// log are the bridge's business.
-	Queue    delivery.QueueOptions
+	Queue    queue.Options
 	Capture  bool // read the source and fill the queues
 	Deliver  bool // empty the queues
 	Listen   string
@@ -57,7 +60,7 @@ type Options struct {
 	Version  string
 	Log      zerolog.Logger
 	// LagWarning is the WAL held for the slot, in bytes, from which on operators
-	// are told.
+	// are warned.
 	LagWarning int64
 	// State is nil when there is none: then the endpoints are those of the file,
 	// dead letters stay in Redis, and there is no log and no API.
@@ -70,8 +73,8 @@ type Options struct {
 }
 
 // Run runs the bridge until the context ends, then drains it and returns nil.
-// Any other return is an error that somebody must look at; nothing is lost by
-// it, and the same command goes on where it stopped.
+// Any other return is an error that a person has to act on. Nothing is lost by
+// it, and the same command continues where this one stopped.
 func Run(ctx context.Context, o Options) error {
 	d, err := o.Load()
 	if err != nil {
@@ -86,7 +89,7 @@ func Run(ctx context.Context, o Options) error {
 	defer b.close()
 	if err := b.open(ctx); err != nil {
 		if ctx.Err() != nil {
-			return nil // told to stop before it had begun
+			return nil // stopped before it had begun
 		}
 		return err
 	}
@@ -105,11 +108,11 @@ type bridge struct {
 
 	roster    *roster
 	applying  sync.Mutex // one change of the endpoints at a time
-	endpoints atomic.Pointer[[]delivery.Endpoint]
+	endpoints atomic.Pointer[[]endpoint.Endpoint]
 
-	queue      *delivery.Queue
-	sender     *delivery.Sender
-	dispatcher *delivery.Dispatcher // nil unless this process delivers
+	queue      *queue.Queue
+	sender     *webhook.Sender
+	dispatcher *dispatch.Dispatcher // nil unless this process delivers
 	capture    *capture             // nil unless it captures
 
 	store    *state.Store // nil without a state, as the recorder
@@ -117,7 +120,11 @@ type bridge struct {
 	drops    chan struct{} // capacity 1: an endpoint may have gone
 	// stateComplaint is about the database, recordComplaint about what goes there.
 	stateComplaint, recordComplaint complaint
-	lagAnnounced                    time.Time // the monitor's
+
+	measuring    sync.Mutex // one measurement at a time
+	measured     time.Time  // guarded by measuring
+	announcing   sync.Mutex // one announcement at a time
+	lagAnnounced time.Time  // guarded by announcing
 }
 
 func newBridge(o Options, d *Definitions) *bridge {
@@ -125,10 +132,10 @@ func newBridge(o Options, d *Definitions) *bridge {
 		Options: o, definitions: d, metrics: newMetrics(), health: &health{delivers: o.Deliver, captures: o.Capture},
 		roster: newRoster(o.Parse, o.Log), drops: make(chan struct{}, 1),
 		stateComplaint: complaint{
-			log: o.Log, failed: "state database does not answer; endpoints stay as they are, and deliveries go on", again: "state database answers again",
+			log: o.Log, failed: "state database unreachable; endpoints stay as they are, and deliveries continue", again: "state database reachable again",
 		},
 		recordComplaint: complaint{
-			log: o.Log, failed: "log and dead letters cannot be stored; they wait in redis, and deliveries go on", again: "log and dead letters are stored again",
+			log: o.Log, failed: "log and dead letters cannot be stored; they wait in redis, and deliveries continue", again: "log and dead letters are stored again",
 		},
 	}
 	b.roster.setFile(d.Endpoints)
@@ -150,9 +157,9 @@ func (b *bridge) open(ctx context.Context) error {
 	if b.queue, err = b.openQueue(ctx); err != nil {
 		return err
 	}
-	b.sender = delivery.NewSender(delivery.SenderOptions{Version: b.Version, Logger: b.Log})
+	b.sender = webhook.NewSender(webhook.Options{Version: b.Version, Logger: b.Log})
 	if b.Deliver {
-		b.dispatcher = delivery.NewDispatcher(b.queue, b.sender, all, b.dispatcherOptions())
+		b.dispatcher = dispatch.New(b.queue, b.sender, all, b.dispatcherOptions())
 	}
 	if b.Capture {
 		if b.capture, err = b.openCapture(ctx); err != nil {
@@ -162,12 +169,12 @@ func (b *bridge) open(ctx context.Context) error {
 	return nil
 }
 
-func (b *bridge) dispatcherOptions() delivery.DispatcherOptions {
-	o := delivery.DispatcherOptions{Logger: b.Log, DrainTimeout: b.Shutdown, Observe: b.metrics.attempt, Notify: b.notify}
+func (b *bridge) dispatcherOptions() dispatch.Options {
+	o := dispatch.Options{Logger: b.Log, DrainTimeout: b.Shutdown, Observe: b.metrics.attempt, Notify: b.notify}
 	if b.State != nil {
 		o.Log = b.State.KeepLog > 0 || b.State.KeepEvents > 0
 		o.KeepEvents = b.State.KeepEvents > 0
-		o.Observe = func(a delivery.Attempt) {
+		o.Observe = func(a dispatch.Attempt) {
 			b.metrics.attempt(a)
 			b.recorder.mark(a.Endpoint)
 		}
@@ -192,7 +199,7 @@ func (b *bridge) close() {
 func (b *bridge) run(ctx context.Context, listener net.Listener) error {
 	group, ctx := errgroup.WithContext(ctx)
 	drained := make(chan struct{})
-	group.Go(func() error { return serve(ctx, listener, b.health, b.metrics, b.api()) })
+	group.Go(func() error { return b.serve(ctx, listener) })
 	group.Go(func() error { return b.monitor(ctx) })
 	group.Go(func() error { return b.reload(ctx) })
 	b.runState(ctx, group, drained)
@@ -223,11 +230,11 @@ func (b *bridge) run(ctx context.Context, listener net.Listener) error {
 
 // openQueue waits for Redis as long as it does not answer at all; what it
 // answers and cannot be worked with is an error.
-func (b *bridge) openQueue(ctx context.Context) (*delivery.Queue, error) {
-	queue, err := retry(ctx, b.Log, "redis", func() (*delivery.Queue, error) {
+func (b *bridge) openQueue(ctx context.Context) (*queue.Queue, error) {
+	queue, err := retry(ctx, b.Log, "redis", func() (*queue.Queue, error) {
 		o := b.Queue
 		o.Endpoints, o.Logger = b.endpointsNow(), b.Log
-		return delivery.OpenQueue(ctx, o)
+		return queue.Open(ctx, o)
 	})
 	if err != nil {
 		return nil, fmt.Errorf("open the queue: %w", err)
@@ -251,7 +258,7 @@ func retry[T any](ctx context.Context, log zerolog.Logger, what string, open fun
 		}
 		if time.Since(complained) >= complainEvery {
 			complained = time.Now()
-			log.Warn().Err(err).Str("server", what).Msg("server cannot be reached; waiting for it")
+			log.Warn().Err(err).Str("server", what).Msg("server unreachable; waiting for it")
 		}
 		select {
 		case <-ctx.Done():
@@ -267,7 +274,7 @@ func unreachable(err error) bool {
 	var op *net.OpError
 	var server *pgconn.PgError
 	switch {
-	case errors.Is(err, delivery.ErrUnreachable), errors.Is(err, state.ErrUnreachable), errors.As(err, &op) && op.Op == "dial":
+	case errors.Is(err, queue.ErrUnreachable), errors.Is(err, state.ErrUnreachable), errors.As(err, &op) && op.Op == "dial":
 		return true
 	case errors.As(err, &server) && len(server.Code) == 5:
 		return slices.Contains([]string{"08", "53", "57"}, server.Code[:2])

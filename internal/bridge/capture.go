@@ -11,7 +11,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"gancho/cdc"
-	"gancho/delivery"
+	"gancho/delivery/queue"
 	"gancho/mapping"
 )
 
@@ -29,7 +29,7 @@ type capture struct {
 	// resolve and complete are the mapper's Resolve and Commit until capture ends.
 	resolve  func() error
 	complete func(*cdc.Transaction) error
-	// next is a ruleset that takes over at the next transaction.
+	// next is a ruleset that is used from the next transaction on.
 	next      atomic.Pointer[mapping.Ruleset]
 	started   atomic.Bool // it has streamed
 	ready     sync.Once
@@ -50,7 +50,7 @@ func (b *bridge) openCapture(ctx context.Context) (*capture, error) {
 		return nil, err
 	}
 	i := source.Identity
-	epoch, err := b.queue.Claim(ctx, delivery.Source{
+	epoch, err := b.queue.Claim(ctx, queue.Source{
 		SystemID: i.SystemID, Database: i.Database, Slot: i.Slot, Timeline: i.Timeline,
 		SlotCreated: source.SlotCreated, ConfirmedFlush: uint64(source.ConfirmedFlush), Current: uint64(source.Current),
 	}, b.AcceptSource)
@@ -100,7 +100,7 @@ func Needs(rules *mapping.Ruleset) []cdc.TableNeed {
 	return needs
 }
 
-// run captures until the context ends or something must be looked at. It then
+// run captures until the context ends or a person has to act. It then
 // waits until what was appended is durable, and confirms it.
 func (c *capture) run(ctx context.Context) error {
 	filling, stop := context.WithCancel(context.WithoutCancel(ctx))
@@ -162,7 +162,7 @@ func (c *capture) fill(ctx context.Context) error {
 		group.Go(func() error { return c.stage.run(ctx2) })
 		group.Go(func() error { return c.queue.RunDurable(ctx2, c.confirm) })
 		err := group.Wait()
-		if !errors.Is(err, delivery.ErrRestarted) {
+		if !errors.Is(err, queue.ErrRestarted) {
 			return err
 		}
 		if err := c.rewind(ctx); err != nil {
@@ -186,7 +186,7 @@ func (c *capture) rewind(ctx context.Context) error {
 		if ctx.Err() != nil {
 			return nil //nolint:nilerr // the end that was asked for
 		}
-		if !errors.Is(err, delivery.ErrUnreachable) {
+		if !errors.Is(err, queue.ErrUnreachable) {
 			return err
 		}
 		select {
@@ -199,7 +199,7 @@ func (c *capture) rewind(ctx context.Context) error {
 	return nil
 }
 
-// confirm tells the source what is durable.
+// confirm confirms to the source what is durable.
 func (c *capture) confirm(lsn uint64) {
 	c.lagMu.Lock()
 	c.lag.confirm(cdc.LSN(lsn))
@@ -211,7 +211,7 @@ func (c *capture) confirm(lsn uint64) {
 // Begin implements cdc.Handler: rules change only between transactions.
 func (c *capture) Begin(tx *cdc.Transaction) error {
 	if next := c.next.Swap(nil); next != nil {
-		if err := c.settle(); err != nil {
+		if err := c.resolveAll(); err != nil {
 			return err
 		}
 		c.mapper.Swap(next)
@@ -225,7 +225,7 @@ func (c *capture) Begin(tx *cdc.Transaction) error {
 func (c *capture) Change(change *cdc.Change) error {
 	err := c.stage.mapChange(c.mapper, change)
 	if errors.Is(err, cdc.ErrStaleTypes) {
-		return err // it comes again
+		return err // the reader sends the change again
 	}
 	c.metrics.change(change)
 	if err == nil && c.mapper.Full() {
@@ -238,13 +238,13 @@ func (c *capture) Change(change *cdc.Change) error {
 func withPolicy(err error) error {
 	var drift *mapping.SchemaError
 	if errors.As(err, &drift) {
-		return fmt.Errorf("%w (on_schema_change: stop; nothing is lost: mend the rule and start again, or, for changes that are older than the table as it is now, set source.on_schema_change: park, which sets them aside)", err)
+		return fmt.Errorf("%w (on_schema_change: stop; nothing is lost: fix the rule and start again, or, for changes that are older than the table as it is now, set source.on_schema_change: park, which sets them aside)", err)
 	}
 	return err
 }
 
-// settle resolves what is pending and passes on how far everything is mapped.
-func (c *capture) settle() error {
+// resolveAll resolves what is pending and reports how far everything is mapped.
+func (c *capture) resolveAll() error {
 	if err := c.resolve(); err != nil {
 		return withPolicy(err)
 	}
@@ -252,7 +252,7 @@ func (c *capture) settle() error {
 	return nil
 }
 
-// advance tells the stage how far everything is mapped, once nothing is pending.
+// advance reports to the stage how far everything is mapped, once nothing is pending.
 func (c *capture) advance() {
 	if c.mapped != 0 && c.mapper.Pending() == 0 {
 		c.stage.reached(c.mapped)
@@ -270,7 +270,7 @@ func (c *capture) Commit(tx *cdc.Transaction) error {
 	}
 	c.mapped = tx.End
 	if c.mapper.Full() {
-		return c.settle()
+		return c.resolveAll()
 	}
 	c.advance()
 	return nil
@@ -285,7 +285,7 @@ func (c *capture) Keepalive(lsn cdc.LSN) error {
 
 // Flush implements cdc.Handler.
 func (c *capture) Flush() error {
-	if err := c.settle(); err != nil {
+	if err := c.resolveAll(); err != nil {
 		return err
 	}
 	c.stage.flush()

@@ -6,7 +6,7 @@ import (
 	"slices"
 	"time"
 
-	"gancho/delivery"
+	"gancho/delivery/queue"
 	"gancho/internal/control"
 )
 
@@ -32,11 +32,11 @@ func (b *bridge) dropQueues(ctx context.Context) error {
 		}
 		names, err := b.store.Drops(ctx)
 		if err != nil {
-			continue // whoever reads the endpoints says that the database is away
+			continue // whoever reads the endpoints logs that the database is unreachable
 		}
 		for _, name := range names {
 			if err := b.dropQueue(ctx, name); err != nil && ctx.Err() == nil {
-				b.Log.Warn().Err(err).Str("endpoint", name).Msg("queue is not dropped yet; trying again")
+				b.Log.Warn().Err(err).Str("endpoint", name).Msg("queue not dropped yet; trying again")
 			}
 		}
 	}
@@ -47,13 +47,13 @@ func (b *bridge) dropQueues(ctx context.Context) error {
 func (b *bridge) dropQueue(ctx context.Context, name string) error {
 	switch {
 	case slices.ContainsFunc(b.roster.fromFile(), func(e control.FileEndpoint) bool { return e.Endpoint.Name == name }):
-		// What the old one left and what the file's has been given cannot be told apart.
+		// The events of the old one and those of the file's cannot be told apart.
 		b.Log.Warn().Str("endpoint", name).Msg("queue is kept: the configuration file has an endpoint of this name")
 		return b.store.Dropped(ctx, name)
 	case named(b.endpointsNow(), name):
 		return nil // that it is gone has not been applied yet; the store keeps the name free until then
 	}
-	if err := b.capture.stage.settled(ctx); err != nil {
+	if err := b.capture.stage.drained(ctx); err != nil {
 		return err
 	}
 	stats, err := b.queue.Stats(ctx, []string{name})
@@ -63,12 +63,12 @@ func (b *bridge) dropQueue(ctx context.Context, name string) error {
 	if stats[0].Owned {
 		return nil // its last attempts are not in its log yet
 	}
-	// What was sent stays known, and what was given up: only what waits is dropped.
+	// The log and the dead letters are kept: only waiting events are dropped.
 	if err := b.recorder.record(ctx, stats); err != nil {
 		return err
 	}
 	switch err := b.queue.Drop(ctx, name); {
-	case errors.Is(err, delivery.ErrBusy):
+	case errors.Is(err, queue.ErrBusy):
 		return nil
 	case err != nil:
 		return err

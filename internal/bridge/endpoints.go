@@ -12,7 +12,7 @@ import (
 	"github.com/rs/zerolog"
 	"golang.org/x/sync/errgroup"
 
-	"gancho/delivery"
+	"gancho/delivery/endpoint"
 	"gancho/internal/control"
 	"gancho/internal/state"
 )
@@ -34,7 +34,7 @@ type roster struct {
 // read, as it was when it could.
 type parsedRow struct {
 	version  int64
-	endpoint delivery.Endpoint
+	endpoint endpoint.Endpoint
 	usable   bool
 }
 
@@ -74,7 +74,7 @@ func (r *roster) setStored(rows []state.Endpoint) error {
 	}
 	r.parsed = parsed
 	if len(unusable) > 0 {
-		return fmt.Errorf("stored endpoints that cannot be read: %s; mend them with gancho endpoints edit, or remove them", strings.Join(unusable, ", "))
+		return fmt.Errorf("stored endpoints that cannot be read: %s; fix them with gancho endpoints edit, or remove them", strings.Join(unusable, ", "))
 	}
 	return nil
 }
@@ -82,7 +82,7 @@ func (r *roster) setStored(rows []state.Endpoint) error {
 func (r *roster) read(row *state.Endpoint) parsedRow {
 	known := r.parsed[row.ID]
 	if len(row.Secrets) > 0 || row.Document != nil {
-		known.endpoint.Secrets = make([]delivery.Secret, len(row.Secrets))
+		known.endpoint.Secrets = make([]endpoint.Secret, len(row.Secrets))
 		for i := range row.Secrets {
 			known.endpoint.Secrets[i] = row.Secrets[i].Secret
 		}
@@ -94,7 +94,7 @@ func (r *roster) read(row *state.Endpoint) parsedRow {
 	spec, err := r.spec(row)
 	if err != nil {
 		r.log.Error().Err(err).Str("endpoint", row.Name).Bool("last_good_form_is_used", known.usable).
-			Msg("stored endpoint cannot be read; mend it with gancho endpoints edit")
+			Msg("stored endpoint cannot be read; fix it with gancho endpoints edit")
 		return known
 	}
 	spec.Endpoint.Secrets = known.endpoint.Secrets
@@ -111,10 +111,10 @@ func (r *roster) spec(row *state.Endpoint) (control.Spec, error) {
 var errSealed = errors.New("it cannot be decrypted: see state.key")
 
 // all are the endpoints as they are to be treated now.
-func (r *roster) all() []delivery.Endpoint {
+func (r *roster) all() []endpoint.Endpoint {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	out := make([]delivery.Endpoint, 0, len(r.file)+len(r.rows))
+	out := make([]endpoint.Endpoint, 0, len(r.file)+len(r.rows))
 	names := make(map[string]bool, len(r.file))
 	for i := range r.file {
 		out = append(out, r.file[i].Endpoint)
@@ -137,7 +137,7 @@ func (r *roster) all() []delivery.Endpoint {
 	}
 	if !slices.Equal(clashes, r.clashes) {
 		for _, name := range clashes {
-			r.log.Error().Str("endpoint", name).Msg("an endpoint of the file and a stored one have the same name; the file's counts: rename one")
+			r.log.Error().Str("endpoint", name).Msg("an endpoint in gancho.yaml and a stored one have the same name; the one in gancho.yaml is used; rename one of them")
 		}
 		r.clashes = clashes
 	}
@@ -161,12 +161,12 @@ func (b *bridge) applyEndpoints() {
 	}
 }
 
-func named(endpoints []delivery.Endpoint, name string) bool {
-	return slices.ContainsFunc(endpoints, func(e delivery.Endpoint) bool { return e.Name == name })
+func named(endpoints []endpoint.Endpoint, name string) bool {
+	return slices.ContainsFunc(endpoints, func(e endpoint.Endpoint) bool { return e.Name == name })
 }
 
 // endpointsNow are the endpoints that are applied. They are not to be changed.
-func (b *bridge) endpointsNow() []delivery.Endpoint { return *b.endpoints.Load() }
+func (b *bridge) endpointsNow() []endpoint.Endpoint { return *b.endpoints.Load() }
 
 const (
 	// retryStateMin and retryStateMax bound the wait between two tries of what
@@ -176,7 +176,7 @@ const (
 )
 
 // watchEndpoints applies every change of the stored endpoints until the context
-// ends. While the database is away, everything stays as it was.
+// ends. While the database is unreachable, everything stays as it was.
 func (b *bridge) watchEndpoints(ctx context.Context) error {
 	changed := make(chan struct{}, 1)
 	group, ctx := errgroup.WithContext(ctx)

@@ -10,7 +10,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/rs/zerolog"
 
-	"gancho/delivery"
+	"gancho/delivery/endpoint"
 	"gancho/internal/bridge"
 	"gancho/internal/control"
 	"gancho/internal/state"
@@ -29,7 +29,7 @@ func row(t *testing.T, id, version int64, name, document string, secrets ...stri
 	t.Helper()
 	e := state.Endpoint{ID: id, Version: version, Name: name, Document: json.RawMessage(document)}
 	for _, text := range secrets {
-		s, err := delivery.ParseSecret(text)
+		s, err := endpoint.ParseSecret(text)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -38,7 +38,7 @@ func row(t *testing.T, id, version int64, name, document string, secrets ...stri
 	return e
 }
 
-func urls(endpoints []delivery.Endpoint) map[string]string {
+func urls(endpoints []endpoint.Endpoint) map[string]string {
 	out := map[string]string{}
 	for _, e := range endpoints {
 		out[e.Name] = e.URL
@@ -51,7 +51,7 @@ func TestRoster(t *testing.T) {
 	const one, two = "um-segredo-de-32-bytes-para-gancho", "outro-segredo-de-32-bytes-p-gancho"
 	var log bytes.Buffer
 	r := bridge.NewRoster(parse, zerolog.New(&log))
-	r.SetFile(delivery.Endpoint{Name: "file", URL: "https://file"})
+	r.SetFile(endpoint.Endpoint{Name: "file", URL: "https://file"})
 	if err := r.SetStored(row(t, 1, 1, "a", `"https://a"`, one), row(t, 2, 1, "file", `"https://stored"`)); err != nil {
 		t.Fatal(err)
 	}
@@ -66,7 +66,7 @@ func TestRoster(t *testing.T) {
 	// A document that cannot be read keeps its last good form, its state and
 	// secrets do not; one that never could is left out.
 	bad := row(t, 1, 2, "a", `nonsense`, two)
-	bad.State = delivery.Paused
+	bad.State = endpoint.Paused
 	if err := r.SetStored(bad, row(t, 3, 1, "new", `nonsense`)); err == nil || !strings.Contains(err.Error(), "new") || strings.Contains(err.Error(), "a,") {
 		t.Errorf("the error is %v, want one about new", err)
 	}
@@ -74,11 +74,11 @@ func TestRoster(t *testing.T) {
 	if diff := cmp.Diff(map[string]string{"file": "https://file", "a": "https://a"}, urls(all)); diff != "" {
 		t.Errorf("-want +got:\n%s", diff)
 	}
-	want, err := delivery.ParseSecret(two)
+	want, err := endpoint.ParseSecret(two)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if a := all[1]; a.State != delivery.Paused || len(a.Secrets) != 1 || !a.Secrets[0].Equal(want) {
+	if a := all[1]; a.State != endpoint.Paused || len(a.Secrets) != 1 || !a.Secrets[0].Equal(want) {
 		t.Errorf("a is %s with %d secrets", a.State, len(a.Secrets))
 	}
 	log.Reset()

@@ -6,7 +6,9 @@ import (
 
 	"github.com/rs/zerolog"
 
-	"gancho/delivery"
+	"gancho/delivery/endpoint"
+	"gancho/delivery/queue"
+	"gancho/delivery/webhook"
 	"gancho/internal/control"
 	"gancho/internal/state"
 	"gancho/mapping"
@@ -19,7 +21,7 @@ type Roster struct{ *roster }
 func NewRoster(parse control.Parse, log zerolog.Logger) Roster { return Roster{newRoster(parse, log)} }
 
 // SetFile replaces the endpoints of the file by these.
-func (r Roster) SetFile(endpoints ...delivery.Endpoint) {
+func (r Roster) SetFile(endpoints ...endpoint.Endpoint) {
 	files := make([]control.FileEndpoint, len(endpoints))
 	for i := range endpoints {
 		files[i].Spec = control.Spec{Endpoint: endpoints[i], Document: json.RawMessage("{}")}
@@ -31,13 +33,13 @@ func (r Roster) SetFile(endpoints ...delivery.Endpoint) {
 func (r Roster) SetStored(rows ...state.Endpoint) error { return r.setStored(rows) }
 
 // All are the endpoints as they are to be treated.
-func (r Roster) All() []delivery.Endpoint { return r.all() }
+func (r Roster) All() []endpoint.Endpoint { return r.all() }
 
 // Stage is the stage, for tests.
 type Stage struct{ *stage }
 
 // NewStage returns an empty stage before a queue.
-func NewStage(q *delivery.Queue) Stage { return Stage{newStage(q, newMetrics(), zerolog.Nop())} }
+func NewStage(q *queue.Queue) Stage { return Stage{newStage(q, newMetrics(), zerolog.Nop())} }
 
 // Add stages an event.
 func (s Stage) Add(e *mapping.Event) error {
@@ -58,12 +60,12 @@ func (s Stage) InFlight() bool {
 func (s Stage) Rewind() { s.rewind() }
 
 // Settled waits until what is staged has been appended or dropped.
-func (s Stage) Settled(ctx context.Context) error { return s.settled(ctx) }
+func (s Stage) Drained(ctx context.Context) error { return s.drained(ctx) }
 
 // Fills reports whether the log of one event with so many bytes fills a batch.
 func Fills(bytes int) bool {
 	batch := &recordBatch{recorder: newRecorder(newBridge(Options{Log: zerolog.Nop(), State: &StateOptions{KeepEvents: 1}}, &Definitions{}))}
-	batch.add("crm", []delivery.LogEntry{{Records: []delivery.LogRecord{{Kept: &delivery.Message{Data: make([]byte, bytes)}}}}})
+	batch.add("crm", []queue.LogEntry{{Records: []queue.LogRecord{{Kept: &webhook.Message{Data: make([]byte, bytes)}}}}})
 	return batch.full()
 }
 
@@ -84,7 +86,7 @@ func Write(ctx context.Context, rows []int, to func(context.Context, []int) erro
 }
 
 // Fit reports whether the job may send to its endpoint, with these endpoints.
-func Fit(job state.Job, endpoints ...delivery.Endpoint) error {
+func Fit(job state.Job, endpoints ...endpoint.Endpoint) error {
 	b := newBridge(Options{Log: zerolog.Nop()}, &Definitions{})
 	b.endpoints.Store(&endpoints)
 	return newJobs(b).fit(&job)

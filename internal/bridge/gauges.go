@@ -4,12 +4,13 @@ import (
 	"sync"
 	"time"
 
-	"github.com/prometheus/client_golang/prometheus"
+	"gancho/delivery/endpoint"
+	"gancho/delivery/queue"
 
-	"gancho/delivery"
+	"github.com/prometheus/client_golang/prometheus"
 )
 
-// queueGauges shows what the queues held when they were looked at last. It
+// queueGauges shows what the queues held when they were measured last. It
 // makes its metrics when they are asked for, because a gauge of the library for
 // each of a thousand endpoints and its figures would take more memory than all
 // else that is kept of an idle endpoint; and one that is gone shows no more.
@@ -21,9 +22,9 @@ type queueGauges struct {
 }
 
 type endpointStats struct {
-	delivery.Stats
+	queue.Stats
 	paused bool
-	at     time.Time // when it was looked at
+	at     time.Time // when it was measured
 }
 
 // queueFigure is one metric per endpoint.
@@ -49,7 +50,7 @@ func newQueueGauges() *queueGauges {
 		func(s *endpointStats) float64 { return float64(s.Failed) })
 	add(gauge, "dead_letters", "Events in an endpoint's dead letters in Redis.",
 		func(s *endpointStats) float64 { return float64(s.Dead) })
-	add(gauge, "endpoint_paused", "1 while an endpoint's events are kept and not sent: paused by its configuration, or by itself (an answer 410, on_exhausted, pause_after).",
+	add(gauge, "endpoint_paused", "1 while an endpoint's events are kept and not sent: paused by a person, or suspended automatically (an answer 410, on_exhausted, pause_after).",
 		func(s *endpointStats) float64 { return flag(s.paused || s.Reason != "") })
 	add(gauge, "endpoint_down", "1 while only probes are sent to an endpoint, because every event fails.",
 		func(s *endpointStats) float64 { return flag(!s.Down.IsZero()) })
@@ -76,14 +77,14 @@ func flag(on bool) float64 {
 	return 0
 }
 
-// set takes over what the queues hold now; the statistics are the endpoints',
+// set sets what the queues hold now; the statistics are the endpoints',
 // in their order.
-func (g *queueGauges) set(endpoints []delivery.Endpoint, all []delivery.Stats, now time.Time) {
+func (g *queueGauges) set(endpoints []endpoint.Endpoint, all []queue.Stats, now time.Time) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	g.queues = g.queues[:0]
 	for i := range all {
-		g.queues = append(g.queues, endpointStats{Stats: all[i], paused: endpoints[i].State == delivery.Paused, at: now})
+		g.queues = append(g.queues, endpointStats{Stats: all[i], paused: endpoints[i].State == endpoint.Paused, at: now})
 	}
 }
 

@@ -10,7 +10,9 @@ import (
 	"sync"
 	"time"
 
-	"gancho/delivery"
+	"gancho/delivery/endpoint"
+	"gancho/delivery/queue"
+	"gancho/delivery/webhook"
 	"gancho/internal/state"
 )
 
@@ -102,7 +104,7 @@ func (j *jobs) work(ctx context.Context, job *state.Job) {
 	end, cancel := context.WithTimeout(context.WithoutCancel(ctx), retryStateMax)
 	defer cancel()
 	if err := j.store.FinishJob(end, job, to, why); err != nil {
-		log.Warn().Err(err).Msg("end of the job is not written down; it is taken up again")
+		log.Warn().Err(err).Msg("end of the job could not be stored; another process will run its last page again")
 		return
 	}
 	j.metrics.jobs.WithLabelValues(string(job.Kind), string(to)).Inc()
@@ -205,7 +207,7 @@ func (j *jobs) until(ctx context.Context, job *state.Job, due time.Time) error {
 		if err == nil && waiting < replayBacklog && !time.Now().Before(due) {
 			return nil
 		}
-		if err != nil && !errors.Is(err, delivery.ErrUnreachable) {
+		if err != nil && !errors.Is(err, queue.ErrUnreachable) {
 			return err
 		}
 		wait := jobPause
@@ -223,11 +225,11 @@ func (j *jobs) until(ctx context.Context, job *state.Job, due time.Time) error {
 // or it may be another one of the name.
 func (j *jobs) fit(job *state.Job) error {
 	all := j.endpointsNow()
-	i := slices.IndexFunc(all, func(e delivery.Endpoint) bool { return e.Name == job.Endpoint })
+	i := slices.IndexFunc(all, func(e endpoint.Endpoint) bool { return e.Name == job.Endpoint })
 	switch {
 	case i < 0:
 		return fmt.Errorf("there is no endpoint %q any more", job.Endpoint)
-	case all[i].State == delivery.Inactive:
+	case all[i].State == endpoint.Inactive:
 		return fmt.Errorf("endpoint %q is inactive: nothing is queued for it; activate it and start again", job.Endpoint)
 	case len(all[i].Tenants) > 0 && !covers(all[i].Tenants, &job.Filter):
 		return fmt.Errorf("endpoint %q is limited to other tenants now; start again", job.Endpoint)
@@ -244,18 +246,18 @@ func covers(tenants []string, f *state.Filter) bool {
 	return len(chosen) > 0 && !slices.ContainsFunc(chosen, func(t string) bool { return !slices.Contains(tenants, t) })
 }
 
-// replay appends the events, again and again until Redis takes them, be it
-// away or full. Events that were taken twice have the same webhook-id. A dead letter is deleted from
-// the state database next, so it has to be safe in Redis; an event that is sent
-// again out of those that are kept does not.
-func (j *jobs) replay(ctx context.Context, job *state.Job, messages []delivery.Message) error {
-	queue := j.queue.Replay
+// replay appends the events, and tries again while Redis is unreachable or full.
+// Events that are appended twice have the same webhook-id. A dead letter is
+// deleted from the state database next, so it has to be durable in Redis; a kept
+// event need not be.
+func (j *jobs) replay(ctx context.Context, job *state.Job, messages []webhook.Message) error {
+	replay := j.queue.Replay
 	if job.Kind == state.Redrive {
-		queue = j.queue.ReplayDurably
+		replay = j.queue.ReplayDurably
 	}
 	for {
-		err := queue(ctx, job.Endpoint, messages)
-		if err == nil || !errors.Is(err, delivery.ErrUnreachable) && !errors.Is(err, delivery.ErrFull) {
+		err := replay(ctx, job.Endpoint, messages)
+		if err == nil || !errors.Is(err, queue.ErrUnreachable) && !errors.Is(err, queue.ErrFull) {
 			return err
 		}
 		if err := pause(ctx, jobPause); err != nil {

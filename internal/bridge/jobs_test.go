@@ -3,7 +3,7 @@ package bridge_test
 import (
 	"testing"
 
-	"gancho/delivery"
+	"gancho/delivery/endpoint"
 	"gancho/internal/bridge"
 	"gancho/internal/state"
 )
@@ -15,32 +15,32 @@ func TestJobFits(t *testing.T) {
 	for name, c := range map[string]struct {
 		filter  state.Filter
 		tenants []string
-		state   delivery.State
+		state   endpoint.State
 		fits    bool
 	}{
-		"all to all":               {state.Filter{}, nil, delivery.Active, true},
-		"some to all":              {state.Filter{Tenants: []string{"1"}}, nil, delivery.Active, true},
-		"paused":                   {state.Filter{}, nil, delivery.Paused, true},
-		"inactive":                 {state.Filter{}, nil, delivery.Inactive, false},
-		"its own":                  {state.Filter{Tenants: []string{"1", "2"}}, []string{"2", "1"}, delivery.Active, true},
-		"one of its own":           {state.Filter{Tenant: &one}, []string{"2", "1"}, delivery.Active, true},
-		"one of those before":      {state.Filter{Tenant: &one, Tenants: []string{"1", "3"}}, []string{"1", "2"}, delivery.Active, true},
-		"all to some":              {state.Filter{}, []string{"1"}, delivery.Active, false},
-		"those before to others":   {state.Filter{Tenants: []string{"1"}}, []string{"2"}, delivery.Active, false},
-		"those before to fewer":    {state.Filter{Tenants: []string{"1", "2"}}, []string{"2"}, delivery.Active, false},
-		"one to another":           {state.Filter{Tenant: &one}, []string{"2"}, delivery.Active, false},
-		"those without one to one": {state.Filter{Tenant: &none, Tenants: []string{"2"}}, []string{"2"}, delivery.Active, false},
+		"all to all":               {state.Filter{}, nil, endpoint.Active, true},
+		"some to all":              {state.Filter{Tenants: []string{"1"}}, nil, endpoint.Active, true},
+		"paused":                   {state.Filter{}, nil, endpoint.Paused, true},
+		"inactive":                 {state.Filter{}, nil, endpoint.Inactive, false},
+		"its own":                  {state.Filter{Tenants: []string{"1", "2"}}, []string{"2", "1"}, endpoint.Active, true},
+		"one of its own":           {state.Filter{Tenant: &one}, []string{"2", "1"}, endpoint.Active, true},
+		"one of those before":      {state.Filter{Tenant: &one, Tenants: []string{"1", "3"}}, []string{"1", "2"}, endpoint.Active, true},
+		"all to some":              {state.Filter{}, []string{"1"}, endpoint.Active, false},
+		"those before to others":   {state.Filter{Tenants: []string{"1"}}, []string{"2"}, endpoint.Active, false},
+		"those before to fewer":    {state.Filter{Tenants: []string{"1", "2"}}, []string{"2"}, endpoint.Active, false},
+		"one to another":           {state.Filter{Tenant: &one}, []string{"2"}, endpoint.Active, false},
+		"those without one to one": {state.Filter{Tenant: &none, Tenants: []string{"2"}}, []string{"2"}, endpoint.Active, false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			job := state.Job{Endpoint: "crm", Filter: c.filter}
-			err := bridge.Fit(job, delivery.Endpoint{Name: "erp"}, delivery.Endpoint{Name: "crm", Tenants: c.tenants, State: c.state})
+			err := bridge.Fit(job, endpoint.Endpoint{Name: "erp"}, endpoint.Endpoint{Name: "crm", Tenants: c.tenants, State: c.state})
 			if (err == nil) != c.fits {
 				t.Errorf("%v", err)
 			}
 		})
 	}
-	if err := bridge.Fit(state.Job{Endpoint: "crm"}, delivery.Endpoint{Name: "erp"}); err == nil {
+	if err := bridge.Fit(state.Job{Endpoint: "crm"}, endpoint.Endpoint{Name: "erp"}); err == nil {
 		t.Error("it fits an endpoint that is gone")
 	}
 }

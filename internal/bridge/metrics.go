@@ -7,6 +7,8 @@ import (
 	"github.com/prometheus/client_golang/prometheus/collectors"
 
 	"gancho/cdc"
+	"gancho/delivery/dispatch"
+	"gancho/delivery/webhook"
 )
 
 // metrics are what /metrics shows. Durations are in seconds, sizes in bytes.
@@ -56,8 +58,8 @@ func newMetrics() *metrics {
 		registry: prometheus.NewRegistry(),
 		changes:  counter("changes_total", "Row changes read from the replication stream.", "table", "op"),
 		events:   counter("events_total", "Events that rules made, before they are routed to endpoints.", "event", "rule"),
-		parked:   counter("parked_total", "Changes that a rule could not be applied to; they are in the capture dead letters.", "event"),
-		attempts: counter("attempts_total", "Delivery attempts by what came of them.", "endpoint", "outcome"),
+		parked:   counter("parked_total", "Changes that a rule could not be applied to, and that were parked.", "event"),
+		attempts: counter("attempts_total", "Delivery attempts by outcome.", "endpoint", "outcome"),
 		queues:   newQueueGauges(),
 		latency: prometheus.NewHistogramVec(prometheus.HistogramOpts{
 			Namespace: "gancho", Name: "commit_to_delivered_seconds",
@@ -152,4 +154,12 @@ func (l *lagClock) age(now time.Time) time.Duration {
 		return 0
 	}
 	return max(0, now.Sub(l.samples[0].time))
+}
+
+// attempt counts an attempt; the dispatcher calls it from many goroutines.
+func (m *metrics) attempt(a dispatch.Attempt) {
+	m.attempts.WithLabelValues(a.Endpoint, a.Outcome.Class).Inc()
+	if a.Outcome.Kind == webhook.Delivered {
+		m.latency.WithLabelValues(a.Endpoint).Observe(a.CommitToDelivered.Seconds())
+	}
 }

@@ -11,7 +11,9 @@ import (
 	"time"
 
 	"gancho/cdc"
-	"gancho/delivery"
+	"gancho/delivery/dispatch"
+	"gancho/delivery/queue"
+	"gancho/delivery/webhook"
 )
 
 // The operational events, which go to the endpoints that subscribe to gancho.*.
@@ -24,29 +26,29 @@ const (
 
 // notify makes an operational event of what the dispatcher noticed. An error
 // makes the dispatcher notice again.
-func (b *bridge) notify(ctx context.Context, n delivery.Notice) error {
+func (b *bridge) notify(ctx context.Context, n dispatch.Notice) error {
 	var name string
 	var data any
 	switch n.Kind {
-	case delivery.NoticePaused:
+	case dispatch.NoticePaused:
 		name = eventPaused
 		data = struct {
 			Endpoint string    `json:"endpoint"`
 			Reason   string    `json:"reason"`
 			Since    time.Time `json:"since"`
 		}{n.Endpoint, n.Reason, n.Since.UTC()}
-	case delivery.NoticeRecovered:
+	case dispatch.NoticeRecovered:
 		name = eventRecovered
 		data = struct {
 			Endpoint string    `json:"endpoint"`
 			Since    time.Time `json:"since"`
 		}{n.Endpoint, n.Since.UTC()}
-	case delivery.NoticeDeadLetter:
+	case dispatch.NoticeDeadLetter:
 		if b.recorder != nil {
 			b.recorder.mark(n.Endpoint)
 		}
-		if strings.HasPrefix(n.Event, delivery.OperationalPrefix) {
-			return nil // a receiver that fails at these would be told without end
+		if strings.HasPrefix(n.Event, queue.OperationalPrefix) {
+			return nil // a receiver that fails at these would get them without end
 		}
 		name = eventDeadLetter
 		data = struct {
@@ -60,10 +62,10 @@ func (b *bridge) notify(ctx context.Context, n delivery.Notice) error {
 		return nil
 	}
 	tenants := b.tenantsOf(n.Endpoint)
-	if n.Kind == delivery.NoticeDeadLetter && n.Tenant != "" {
+	if n.Kind == dispatch.NoticeDeadLetter && n.Tenant != "" {
 		tenants = []string{n.Tenant}
 	}
-	// The same notice makes the same event, should it be told again.
+	// A notice that is repeated makes the same event.
 	return b.announce(ctx, name, n.Endpoint, tenants, n.Since.Format(time.RFC3339Nano)+n.WebhookID, data)
 }
 
@@ -78,10 +80,10 @@ func (b *bridge) tenantsOf(endpoint string) []string {
 }
 
 // announce queues an operational event for its subscribers. The tenants are
-// those that it tells of; an endpoint is not told that it is paused itself.
+// those that it is about; an endpoint gets no event about its own pause.
 func (b *bridge) announce(ctx context.Context, name, about string, tenants []string, identity string, data any) error {
 	endpoints := b.endpointsNow()
-	to := slices.DeleteFunc(delivery.Subscribed(endpoints, name, tenants...), func(e string) bool { return e == about && name == eventPaused })
+	to := slices.DeleteFunc(queue.Subscribed(endpoints, name, tenants...), func(e string) bool { return e == about && name == eventPaused })
 	if len(to) == 0 {
 		return nil
 	}
@@ -90,7 +92,7 @@ func (b *bridge) announce(ctx context.Context, name, about string, tenants []str
 		return fmt.Errorf("encode event %s: %w", name, err)
 	}
 	digest := sha256.Sum256([]byte(name + "\x00" + about + "\x00" + identity))
-	m := delivery.Message{ID: "gancho-" + hex.EncodeToString(digest[:16]), Type: name, Key: about, Time: time.Now(), Data: body}
+	m := webhook.Message{ID: "gancho-" + hex.EncodeToString(digest[:16]), Type: name, Key: about, Time: time.Now(), Data: body}
 	if len(tenants) == 1 {
 		m.Tenant = tenants[0]
 	}
@@ -105,9 +107,10 @@ func (b *bridge) announce(ctx context.Context, name, about string, tenants []str
 // lags on or crosses the threshold to and fro.
 const lagAgain = time.Hour
 
-// announceLag tells subscribers that the source holds WAL for the slot. Only
-// the monitor calls it.
+// announceLag queues an event for whoever subscribes to a lagging slot.
 func (b *bridge) announceLag(ctx context.Context, lag cdc.Slot) {
+	b.announcing.Lock()
+	defer b.announcing.Unlock()
 	urgent := lag.WALStatus == "unreserved" || lag.WALStatus == "lost"
 	if lag.HeldBytes <= b.LagWarning && !urgent || time.Since(b.lagAnnounced) < lagAgain {
 		return
@@ -118,7 +121,7 @@ func (b *bridge) announceLag(ctx context.Context, lag cdc.Slot) {
 		LagSeconds int64  `json:"lag_seconds"`
 	}{b.Source.Slot, lag.HeldBytes, int64(b.capture.lagAge().Seconds())})
 	if err != nil {
-		b.Log.Warn().Err(err).Msg("slot lag is not announced yet; trying again")
+		b.Log.Warn().Err(err).Msg("event about the slot's lag could not be queued; trying again")
 		return
 	}
 	b.lagAnnounced = time.Now()

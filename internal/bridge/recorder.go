@@ -11,7 +11,7 @@ import (
 
 	"github.com/jackc/pgx/v5/pgconn"
 
-	"gancho/delivery"
+	"gancho/delivery/queue"
 	"gancho/internal/state"
 )
 
@@ -19,9 +19,9 @@ const (
 	// recordEvery is how often what was attempted meanwhile goes to the store.
 	recordEvery = 250 * time.Millisecond
 	// quietRounds is after how many rounds with nothing to record an endpoint is
-	// looked at only by the sweep: acknowledgements follow attempts after a while.
+	// read only by the sweep: acknowledgements follow attempts after a while.
 	quietRounds = 8
-	// sweepEvery is how often everything is looked at, in case of what was
+	// sweepEvery is how often everything is read, in case of what was
 	// attempted before this process, or by one that has died.
 	sweepEvery = 20 * time.Second
 	// recordRows and recordBytes are from how many rows, and bytes of events, on
@@ -30,7 +30,7 @@ const (
 	recordBytes = 8 << 20
 	logPage     = 64
 	deadPage    = 100
-	// lastRecord bounds the recording of what the drain of deliveries came to.
+	// lastRecord bounds the recording of the outcomes of the last deliveries.
 	lastRecord = 3 * time.Second
 )
 
@@ -38,13 +38,13 @@ const (
 // to the store. What it has written it removes from Redis afterwards; dying in
 // between it writes the same rows again, which the store takes as known. Each
 // process records the endpoints that it delivers to; the one that captures
-// those that nobody does. While the database is away, everything stays in
+// those that nobody does. While the database is unreachable, everything stays in
 // Redis, where the log is bounded and the rest is not.
 type recorder struct {
 	*bridge
 
 	mu    sync.Mutex
-	quiet map[string]int // endpoints to look at, and in how many rounds they had nothing
+	quiet map[string]int // endpoints to read, and in how many rounds they had nothing
 }
 
 func newRecorder(b *bridge) *recorder { return &recorder{bridge: b, quiet: map[string]int{}} }
@@ -58,15 +58,15 @@ func (r *recorder) mark(endpoints ...string) {
 	}
 }
 
-// marked are the endpoints to look at.
+// marked are the endpoints to read.
 func (r *recorder) marked() []string {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return slices.Sorted(maps.Keys(r.quiet))
 }
 
-// looked notes whether there was something.
-func (r *recorder) looked(endpoint string, something bool) {
+// noteRound notes whether there was something.
+func (r *recorder) noteRound(endpoint string, something bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	n, ok := r.quiet[endpoint]
@@ -104,7 +104,7 @@ func (r *recorder) run(ctx context.Context, drained <-chan struct{}) error {
 	}
 }
 
-// sweep marks what this process is to look after and has something to record.
+// sweep marks the endpoints of this process that have something to record.
 func (r *recorder) sweep(ctx context.Context) {
 	mine := map[string]bool{}
 	if r.dispatcher != nil {
@@ -117,7 +117,7 @@ func (r *recorder) sweep(ctx context.Context) {
 	if captures {
 		leftovers, err := r.queue.Leftovers(ctx)
 		if err != nil {
-			return // Redis is away, which others say
+			return // Redis is unreachable, which others log
 		}
 		names = leftovers // mine are among them, if there is something
 	}
@@ -138,14 +138,14 @@ func (r *recorder) round(ctx context.Context) {
 	names := r.marked()
 	stats, err := r.queue.Stats(ctx, names)
 	if err != nil {
-		return // Redis is away, which others say
+		return // Redis is unreachable, which others log
 	}
 	var waiting int64
 	something := false
 	for i := range stats {
 		waiting += stats[i].LogRecords + stats[i].Dead
 		found := stats[i].LogEntries > 0 || stats[i].Dead > 0
-		r.looked(stats[i].Endpoint, found)
+		r.noteRound(stats[i].Endpoint, found)
 		something = something || found
 	}
 	r.metrics.recordsWaiting.Set(float64(waiting))
@@ -162,9 +162,9 @@ func (r *recorder) round(ctx context.Context) {
 	r.recordComplaint.over()
 }
 
-// record writes down what there is of the endpoints and removes it from Redis.
+// record stores what there is of the endpoints and removes it from Redis.
 // What one endpoint fails at does not hold up the others.
-func (r *recorder) record(ctx context.Context, stats []delivery.Stats) error {
+func (r *recorder) record(ctx context.Context, stats []queue.Stats) error {
 	batch := &recordBatch{recorder: r}
 	var errs []error
 	for i := range stats {
@@ -244,7 +244,7 @@ func (b *recordBatch) full() bool {
 	return len(b.attempts)+len(b.events) >= recordRows || b.bytes >= recordBytes
 }
 
-func (b *recordBatch) add(endpoint string, entries []delivery.LogEntry) {
+func (b *recordBatch) add(endpoint string, entries []queue.LogEntry) {
 	if b.trim == nil {
 		b.trim = map[string][]string{}
 	}
@@ -303,7 +303,7 @@ func write[T any](ctx context.Context, r *recorder, rows []T, to func(context.Co
 		return err
 	case len(rows) == 1:
 		r.metrics.recordsRefused.Inc()
-		r.Log.Error().Err(err).Msg("the state database refuses a row, which is left out")
+		r.Log.Error().Err(err).Msg("the state database refuses a row; the row is dropped from the log, everything else is stored")
 		return nil
 	}
 	half := len(rows) / 2

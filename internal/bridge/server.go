@@ -14,7 +14,7 @@ import (
 
 // health is what /readyz reports: the bridge is ready when every part is.
 type health struct {
-	streaming atomic.Bool // capture has a replication connection, when last looked
+	streaming atomic.Bool // capture had a replication connection when it was measured last
 	queue     atomic.Bool // Redis answered the last time it was asked
 	delivers  bool        // this process delivers
 	captures  bool        // this process captures
@@ -39,20 +39,25 @@ const (
 
 // serve answers health checks, metrics and, when there is one, the API on the
 // listener until the context ends.
-func serve(ctx context.Context, l net.Listener, h *health, m *metrics, api http.Handler) error {
+func (b *bridge) serve(ctx context.Context, l net.Listener) error {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) {
-		_, _ = fmt.Fprintln(w, "ok") // the client went away: nobody to tell
+		_, _ = fmt.Fprintln(w, "ok") // the client hung up: nobody to report it to
 	})
-	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, _ *http.Request) {
-		if err := h.check(); err != nil {
+	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, r *http.Request) {
+		b.measure(r.Context())
+		if err := b.health.check(); err != nil {
 			http.Error(w, err.Error(), http.StatusServiceUnavailable)
 			return
 		}
 		_, _ = fmt.Fprintln(w, "ready")
 	})
-	mux.Handle("GET /metrics", promhttp.HandlerFor(m.registry, promhttp.HandlerOpts{}))
-	if api != nil {
+	metrics := promhttp.HandlerFor(b.metrics.registry, promhttp.HandlerOpts{})
+	mux.HandleFunc("GET /metrics", func(w http.ResponseWriter, r *http.Request) {
+		b.measure(r.Context())
+		metrics.ServeHTTP(w, r)
+	})
+	if api := b.api(); api != nil {
 		mux.Handle("/api/v1/", api)
 		mux.Handle("/api/v1", api)
 	}
@@ -63,7 +68,7 @@ func serve(ctx context.Context, l net.Listener, h *health, m *metrics, api http.
 	case err := <-stopped:
 		return fmt.Errorf("serve health and metrics on %s: %w", l.Addr(), err)
 	case <-ctx.Done():
-		err := server.Close() // answers here take milliseconds; whoever is slower is cut off
+		err := server.Close() // answers here take milliseconds; slower ones are cut off
 		if end := <-stopped; !errors.Is(end, http.ErrServerClosed) {
 			err = errors.Join(err, end)
 		}

@@ -9,7 +9,7 @@ import (
 	"github.com/rs/zerolog"
 
 	"gancho/cdc"
-	"gancho/delivery"
+	"gancho/delivery/queue"
 	"gancho/mapping"
 )
 
@@ -28,20 +28,20 @@ const (
 
 // stage is where capture and append meet: capture fills the open batch while
 // the one before it travels to Redis, so that batches grow under load and a
-// lone event leaves at once.
+// lone event leaves immediately.
 type stage struct {
-	queue   *delivery.Queue
+	queue   *queue.Queue
 	metrics *metrics
 	log     zerolog.Logger
 
 	mu      sync.Mutex
-	open    *delivery.Batch
-	spare   *delivery.Batch
+	open    *queue.Batch
+	spare   *queue.Batch
 	end     cdc.LSN // the newest position of which all events are in open or before it
 	marked  bool    // end has not been handed on
 	newest  cdc.LSN // the newest end since the last reset
 	due     bool    // open is to be appended now
-	discard bool    // capture must go back: what it still maps is dropped until reset
+	discard bool    // capture has to rewind: what it still maps is dropped until reset
 	taken   uint64  // batches that take has handed out
 	cleared uint64  // how often open was dropped
 
@@ -52,7 +52,7 @@ type stage struct {
 	once   sync.Once     // closes it
 }
 
-func newStage(q *delivery.Queue, m *metrics, log zerolog.Logger) *stage {
+func newStage(q *queue.Queue, m *metrics, log zerolog.Logger) *stage {
 	return &stage{
 		queue: q, metrics: m, log: log,
 		open: q.NewBatch(), spare: q.NewBatch(),
@@ -128,7 +128,7 @@ func (s sink) Event(e *mapping.Event) error {
 func (s sink) Park(p *mapping.Parked) error {
 	s.metrics.parked.WithLabelValues(p.Type).Inc()
 	s.log.Error().Str("rule", p.Rule).Str("event", p.Type).Str("table", p.Table).Stringer("lsn", p.Commit).
-		Uint64("ordinal", p.Ordinal).Str("reason", p.Reason).Msg("change parked in the dead letters")
+		Uint64("ordinal", p.Ordinal).Str("reason", p.Reason).Msg("change parked")
 	return s.open.Park(p)
 }
 
@@ -181,12 +181,12 @@ func (s *stage) clear() {
 	s.open.Reset()
 	s.end, s.marked, s.due, s.newest = 0, false, false, 0
 	s.cleared++
-	s.cameBack()
+	s.cameBackLocked()
 }
 
 // take hands out the open batch and the position that it completes, 0 when it
 // completes none; ok is false when nothing is due.
-func (s *stage) take() (b *delivery.Batch, end cdc.LSN, ok bool) {
+func (s *stage) take() (b *queue.Batch, end cdc.LSN, ok bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if !s.due {
@@ -204,23 +204,23 @@ func (s *stage) take() (b *delivery.Batch, end cdc.LSN, ok bool) {
 }
 
 // giveBack returns a batch that take handed out.
-func (s *stage) giveBack(b *delivery.Batch) {
+func (s *stage) giveBack(b *queue.Batch) {
 	b.Reset()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.spare = b
-	s.cameBack()
+	s.cameBackLocked()
 }
 
-// cameBack tells those who wait in settled; the stage is locked.
-func (s *stage) cameBack() {
+// cameBackLocked wakes those who wait in drained.
+func (s *stage) cameBackLocked() {
 	close(s.back)
 	s.back = make(chan struct{})
 }
 
-// settled returns once every event that is staged now has been appended, or
-// was dropped because capture goes back; the error is the context's.
-func (s *stage) settled(ctx context.Context) error {
+// drained returns once every event that is staged now has been appended, or
+// was dropped because capture rewinds; the error is the context's.
+func (s *stage) drained(ctx context.Context) error {
 	s.flush()
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -250,7 +250,7 @@ func (s *stage) settled(ctx context.Context) error {
 }
 
 // run appends batches until the context ends, which returns nil, or with
-// delivery.ErrRestarted when Redis has restarted since the last append.
+// queue.ErrRestarted when Redis has restarted since the last append.
 func (s *stage) run(ctx context.Context) error {
 	for {
 		select {
@@ -267,7 +267,7 @@ func (s *stage) run(ctx context.Context) error {
 			s.giveBack(b)
 			switch {
 			case errors.Is(err, context.Canceled):
-				return nil // what was not confirmed comes again
+				return nil // what was not confirmed is read again
 			case err != nil:
 				return err
 			case end != 0:
@@ -277,9 +277,9 @@ func (s *stage) run(ctx context.Context) error {
 	}
 }
 
-// append appends the batch, again and again until Redis takes it, the context
-// ends or Redis turns out to have restarted.
-func (s *stage) append(ctx context.Context, b *delivery.Batch) error {
+// append appends the batch, and tries again until Redis accepts it, the context
+// ends, or Redis turns out to have restarted.
+func (s *stage) append(ctx context.Context, b *queue.Batch) error {
 	if b.Len() == 0 {
 		return nil
 	}
@@ -289,11 +289,11 @@ func (s *stage) append(ctx context.Context, b *delivery.Batch) error {
 		err := s.queue.Append(ctx, b)
 		if err == nil {
 			if !complained.IsZero() {
-				s.log.Info().Msg("redis takes events again")
+				s.log.Info().Msg("redis accepts events again")
 			}
 			return nil
 		}
-		if errors.Is(err, delivery.ErrRestarted) {
+		if errors.Is(err, queue.ErrRestarted) {
 			return err
 		}
 		if ctx.Err() != nil {
@@ -302,7 +302,7 @@ func (s *stage) append(ctx context.Context, b *delivery.Batch) error {
 		s.metrics.appendErrors.Inc()
 		if time.Since(complained) >= complainEvery {
 			complained = time.Now()
-			s.log.Error().Err(err).Msg("append to redis failed; capture waits and the source holds its wal")
+			s.log.Error().Err(err).Msg("append to redis failed; capture waits, and the source keeps its WAL")
 		}
 		select {
 		case <-ctx.Done():

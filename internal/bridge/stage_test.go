@@ -10,13 +10,14 @@ import (
 	"github.com/rs/zerolog"
 
 	"gancho/cdc"
-	"gancho/delivery"
+	"gancho/delivery/endpoint"
+	"gancho/delivery/queue"
 	"gancho/internal/bridge"
 	"gancho/internal/testservers"
 	"gancho/mapping"
 )
 
-// settled returns only when what was staged before is in Redis, or has been
+// drained returns only when what was staged before is in Redis, or has been
 // dropped by a rewind.
 func TestStageSettles(t *testing.T) {
 	t.Parallel()
@@ -26,14 +27,14 @@ func TestStageSettles(t *testing.T) {
 	}
 	t.Cleanup(server.Close)
 	ctx := t.Context()
-	q, err := delivery.OpenQueue(ctx, delivery.QueueOptions{
-		URL: server.URL(), Endpoints: []delivery.Endpoint{{Name: "crm", URL: "https://crm.example.com"}}, Logger: zerolog.Nop(),
+	q, err := queue.Open(ctx, queue.Options{
+		URL: server.URL(), Endpoints: []endpoint.Endpoint{{Name: "crm", URL: "https://crm.example.com"}}, Logger: zerolog.Nop(),
 	})
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = q.Close() })
-	if _, err := q.Claim(ctx, delivery.Source{SystemID: "1", Database: "d", Slot: "s", Timeline: 1, SlotCreated: true}, false); err != nil {
+	if _, err := q.Claim(ctx, queue.Source{SystemID: "1", Database: "d", Slot: "s", Timeline: 1, SlotCreated: true}, false); err != nil {
 		t.Fatal(err)
 	}
 	stage := bridge.NewStage(q)
@@ -65,20 +66,20 @@ func TestStageSettles(t *testing.T) {
 	}
 	settles := func() chan error {
 		done := make(chan error, 1)
-		go func() { done <- stage.Settled(ctx) }()
+		go func() { done <- stage.Drained(ctx) }()
 		return done
 	}
 
-	if err := stage.Settled(ctx); err != nil {
+	if err := stage.Drained(ctx); err != nil {
 		t.Fatal(err)
 	}
 	for range 3 {
 		add()
-		if err := stage.Settled(ctx); err != nil || backlog() != int64(n) {
+		if err := stage.Drained(ctx); err != nil || backlog() != int64(n) {
 			t.Fatalf("%d of %d events are in redis, %v", backlog(), n, err)
 		}
 	}
-	// While Redis does not answer, nothing is settled; a rewind drops what is
+	// While Redis does not answer, nothing is drained; a rewind drops what is
 	// open, but not what is on its way.
 	if err := server.Signal(syscall.SIGSTOP); err != nil {
 		t.Fatal(err)
@@ -95,8 +96,8 @@ func TestStageSettles(t *testing.T) {
 	stage.Rewind()
 	short, cancel := context.WithTimeout(ctx, 300*time.Millisecond)
 	defer cancel()
-	if err := stage.Settled(short); !errors.Is(err, context.DeadlineExceeded) {
-		t.Errorf("settled while redis stands still: %v", err)
+	if err := stage.Drained(short); !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("drained while redis stands still: %v", err)
 	}
 	if err := server.Signal(syscall.SIGCONT); err != nil {
 		t.Fatal(err)

@@ -44,8 +44,8 @@ func (b *bridge) openState(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("read the stored endpoints: %w", err)
 	}
-	// An endpoint that is not understood would get no events, which nobody can
-	// make up for: better not to start.
+	// An endpoint that cannot be read would get no events, and they would be lost
+	// to it: better not to start.
 	return b.roster.setStored(rows)
 }
 

@@ -4,7 +4,7 @@ import (
 	"context"
 	"errors"
 
-	"gancho/delivery"
+	"gancho/delivery/endpoint"
 	"gancho/internal/state"
 )
 
@@ -113,13 +113,13 @@ func (s *Service) files() []FileEndpoint {
 }
 
 // delivered is the endpoint as delivery takes it.
-func (s *Service) delivered(e found) (delivery.Endpoint, error) {
+func (s *Service) delivered(e found) (endpoint.Endpoint, error) {
 	if e.file != nil {
 		return e.file.Endpoint, nil
 	}
 	spec, err := s.Parse("endpoint "+e.stored.Name, e.stored.Document)
 	if err != nil {
-		return delivery.Endpoint{}, err
+		return endpoint.Endpoint{}, err
 	}
 	d := spec.Endpoint
 	d.Name, d.State = e.stored.Name, e.stored.State

@@ -5,7 +5,9 @@ import (
 	"encoding/json"
 	"time"
 
-	"gancho/delivery"
+	"gancho/delivery/endpoint"
+	"gancho/delivery/queue"
+	"gancho/delivery/webhook"
 	"gancho/internal/state"
 )
 
@@ -22,7 +24,7 @@ type Actor struct {
 type Spec struct {
 	// Endpoint has everything that the document says; Name, State and Secrets
 	// are empty when it says nothing about them.
-	Endpoint delivery.Endpoint
+	Endpoint endpoint.Endpoint
 	// Document is the same in its canonical form: a JSON object with what
 	// differs from the defaults, without name, state and secrets.
 	Document json.RawMessage
@@ -83,9 +85,9 @@ const DefaultOverlap = 24 * time.Hour
 // need it say so.
 type Options struct {
 	Store *state.Store // nil: no state.key
-	Queue *delivery.Queue
+	Queue *queue.Queue
 	// Sender makes the request of a test.
-	Sender *delivery.Sender
+	Sender *webhook.Sender
 	Parse  Parse
 	// File returns the endpoints of gancho.yaml as they are now.
 	File func() []FileEndpoint

@@ -4,7 +4,7 @@ import (
 	"context"
 	"encoding/json"
 
-	"gancho/delivery"
+	"gancho/delivery/queue"
 	"gancho/internal/state"
 )
 
@@ -126,9 +126,9 @@ func (s *Service) Parked(ctx context.Context, a Actor, cursor string, limit int)
 	if err != nil {
 		return page, err
 	}
-	var after delivery.ID
+	var after queue.ID
 	if cursor != "" {
-		if after, err = delivery.ParseID(cursor); err != nil {
+		if after, err = queue.ParseID(cursor); err != nil {
 			return page, invalid("/cursor", "take the next of the page before, as it is", "the cursor is not one of this list")
 		}
 	}

@@ -7,7 +7,8 @@ import (
 	"strings"
 	"time"
 
-	"gancho/delivery"
+	"gancho/delivery/queue"
+	"gancho/delivery/webhook"
 	"gancho/internal/state"
 )
 
@@ -55,7 +56,7 @@ func (s *Service) Deliveries(ctx context.Context, a Actor, f state.Filter, curso
 // the one after which the event was given up. The caller owns the slice.
 func Outcomes() []string {
 	return []string{
-		delivery.Delivered.String(), delivery.Retry.String(), delivery.Refused.String(), delivery.Gone.String(), delivery.OutcomeDead,
+		webhook.Delivered.String(), webhook.Retry.String(), webhook.Refused.String(), webhook.Gone.String(), queue.OutcomeDead,
 	}
 }
 

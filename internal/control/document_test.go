@@ -8,7 +8,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"gancho/delivery"
+	"gancho/delivery/endpoint"
 	"gancho/internal/control"
 	"gancho/internal/state"
 )
@@ -179,7 +179,7 @@ func TestSecretsOfAnEndpoint(t *testing.T) {
 	if err != nil || view.Public == "" || len(view.Endpoint.Keys) != 1 || view.Endpoint.Keys[0].Public != view.Public {
 		t.Fatalf("%+v, %v", view, err)
 	}
-	made, err := delivery.ParseSecret(view.Secret)
+	made, err := endpoint.ParseSecret(view.Secret)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -7,7 +7,7 @@ import (
 	"slices"
 	"strings"
 
-	"gancho/delivery"
+	"gancho/delivery/endpoint"
 	"gancho/internal/state"
 )
 
@@ -140,7 +140,7 @@ type NewEndpoint struct {
 	Document []byte
 	// Secrets sign instead of the document's, the newest first. With neither a
 	// key is made.
-	Secrets []delivery.Secret
+	Secrets []endpoint.Secret
 	// Ed25519 makes the key that is made an ed25519 one.
 	Ed25519 bool
 }
@@ -176,7 +176,7 @@ func (s *Service) AddEndpoint(ctx context.Context, a Actor, n NewEndpoint) (Crea
 	var view CreatedView
 	if len(secrets) == 0 {
 		made := makeSecret(n.Ed25519)
-		secrets, view.Secret, view.Public = []delivery.Secret{made}, made.Reveal(), made.Public()
+		secrets, view.Secret, view.Public = []endpoint.Secret{made}, made.Reveal(), made.Public()
 	}
 	added, err := store.AddEndpoint(ctx, a.Name, state.Endpoint{
 		Name: name, Tenants: spec.Endpoint.Tenants, State: spec.Endpoint.State, Document: spec.Document, Public: spec.Public,
@@ -229,7 +229,7 @@ func (s *Service) named(n NewEndpoint, spec Spec) (Spec, error) {
 
 // owned holds a tenant's endpoint to its tenant, and to what the tenant may
 // set: before is the endpoint as it was, nil when it is new.
-func (s *Service) owned(a Actor, spec Spec, before *delivery.Endpoint) (Spec, error) {
+func (s *Service) owned(a Actor, spec Spec, before *endpoint.Endpoint) (Spec, error) {
 	if a.Tenant == "" {
 		return spec, nil
 	}
@@ -251,9 +251,9 @@ func (s *Service) owned(a Actor, spec Spec, before *delivery.Endpoint) (Spec, er
 // reserved refuses what opens the operator's own network or shows events to
 // those on the way. Where an operator has set one of these for the tenant, it
 // holds for that URL only.
-func reserved(e, before *delivery.Endpoint) error {
+func reserved(e, before *endpoint.Endpoint) error {
 	if before == nil {
-		before = &delivery.Endpoint{URL: e.URL}
+		before = &endpoint.Endpoint{URL: e.URL}
 	}
 	const hint = "ask the operator of Gancho to set it"
 	var problems []Problem

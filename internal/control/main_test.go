@@ -14,7 +14,9 @@ import (
 	"github.com/rs/zerolog"
 
 	"gancho/config"
-	"gancho/delivery"
+	"gancho/delivery/endpoint"
+	"gancho/delivery/queue"
+	"gancho/delivery/webhook"
 	"gancho/internal/control"
 	"gancho/internal/state"
 	"gancho/internal/testservers"
@@ -60,12 +62,12 @@ func newGym(t *testing.T) *gym {
 		t.Fatal(err)
 	}
 	t.Cleanup(redis.Close)
-	queue, err := delivery.OpenQueue(ctx, delivery.QueueOptions{URL: redis.URL(), Logger: zerolog.Nop()})
+	queue, err := queue.Open(ctx, queue.Options{URL: redis.URL(), Logger: zerolog.Nop()})
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = queue.Close() })
-	sender := delivery.NewSender(delivery.SenderOptions{Logger: zerolog.Nop()})
+	sender := webhook.NewSender(webhook.Options{Logger: zerolog.Nop()})
 	t.Cleanup(sender.Close)
 	g := &gym{t: t, dsn: dsn, receiver: httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusNoContent) }))}
 	t.Cleanup(g.receiver.Close)
@@ -117,9 +119,9 @@ func (g *gym) dead(endpoint, tenant string) int64 {
 	ctx := context.Background()
 	handle := g.name()
 	now := time.Now()
-	d := state.DeadLetter{Endpoint: endpoint, DeadEvent: delivery.DeadEvent{
-		Handle: handle, Reason: "refused", Attempts: 3, First: now, Last: now, Status: 400, Class: delivery.ClassStatus,
-		Message: delivery.Message{ID: handle, Type: "cobranca.paga", Tenant: tenant, Key: "7", Time: now, Sequence: "1", Data: []byte(`{"id":1}`)},
+	d := state.DeadLetter{Endpoint: endpoint, DeadEvent: queue.DeadEvent{
+		Handle: handle, Reason: "refused", Attempts: 3, First: now, Last: now, Status: 400, Class: webhook.ClassStatus,
+		Message: webhook.Message{ID: handle, Type: "cobranca.paga", Tenant: tenant, Key: "7", Time: now, Sequence: "1", Data: []byte(`{"id":1}`)},
 	}}
 	if err := g.Store.WriteDead(ctx, []state.DeadLetter{d}); err != nil {
 		g.t.Fatal(err)
@@ -138,12 +140,12 @@ func (g *gym) attempt(endpoint, tenant, key string, at time.Time) {
 	id := g.name()
 	err := g.Store.WriteAttempts(ctx, []state.Attempt{{
 		Time: at, Endpoint: endpoint, Entry: id, WebhookID: id, Event: "cobranca.paga", Tenant: tenant, Key: key, Committed: at, Number: 1,
-		Outcome: "delivered", Class: delivery.ClassOK, Status: 200,
+		Outcome: "delivered", Class: webhook.ClassOK, Status: 200,
 	}})
 	if err != nil {
 		g.t.Fatal(err)
 	}
-	m := delivery.Message{ID: id, Type: "cobranca.paga", Tenant: tenant, Key: key, Time: at, Sequence: "1", Data: []byte("1")}
+	m := webhook.Message{ID: id, Type: "cobranca.paga", Tenant: tenant, Key: key, Time: at, Sequence: "1", Data: []byte("1")}
 	if err := g.Store.WriteEvents(ctx, []state.KeptEvent{{Message: m}}); err != nil {
 		g.t.Fatal(err)
 	}
@@ -155,12 +157,12 @@ func parse(origin string, document []byte) (control.Spec, error) {
 	if err != nil {
 		return control.Spec{}, err
 	}
-	d := delivery.Endpoint{
+	d := endpoint.Endpoint{
 		Name: e.Name, URL: e.URL, Tenants: e.Tenants, Events: e.Events, AllowHTTP: e.AllowHTTP, AllowPrivate: e.AllowPrivate, Proxy: e.Proxy.Reveal(),
-		State: map[string]delivery.State{"paused": delivery.Paused, "inactive": delivery.Inactive}[cmp.Or(e.State, "active")],
+		State: map[string]endpoint.State{"paused": endpoint.Paused, "inactive": endpoint.Inactive}[cmp.Or(e.State, "active")],
 	}
 	for _, text := range e.Secrets {
-		s, err := delivery.ParseSecret(text.Reveal())
+		s, err := endpoint.ParseSecret(text.Reveal())
 		if err != nil {
 			return control.Spec{}, err
 		}

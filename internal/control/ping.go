@@ -8,7 +8,7 @@ import (
 	"strconv"
 	"time"
 
-	"gancho/delivery"
+	"gancho/delivery/webhook"
 	"gancho/internal/state"
 )
 
@@ -35,16 +35,16 @@ func (s *Service) Test(ctx context.Context, a Actor, name string) (ExchangeView,
 
 // ping is an event that no rule has made. Each has an id of its own, so that a
 // receiver that drops repeats takes every one.
-func ping(endpoint, tenant string, now time.Time) *delivery.Message {
+func ping(endpoint, tenant string, now time.Time) *webhook.Message {
 	id := make([]byte, 12)
 	_, _ = rand.Read(id) // never fails
 	data, _ := json.Marshal(map[string]string{"endpoint": endpoint, "message": "a test of gancho; nothing has happened"})
-	return &delivery.Message{
+	return &webhook.Message{
 		ID: "ping_" + hex.EncodeToString(id), Type: PingType, Tenant: tenant, Time: now, Sequence: strconv.FormatInt(now.UnixMicro(), 10), Data: data,
 	}
 }
 
-func exchangeView(x delivery.Exchange) ExchangeView {
+func exchangeView(x webhook.Exchange) ExchangeView {
 	v := ExchangeView{
 		Request: RequestView{Method: x.Method, URL: x.URL, Headers: x.Header, Body: string(x.Body)},
 		Outcome: x.Outcome.Kind.String(), Class: x.Outcome.Class, Address: x.Remote, Proxy: x.Proxy, Protocol: x.HTTP, TLS: x.TLS,

@@ -1,11 +1,11 @@
 package control
 
-import "gancho/delivery"
+import "gancho/delivery/endpoint"
 
 // makeSecret makes the key that the operation's answer shows.
-func makeSecret(ed25519 bool) delivery.Secret {
+func makeSecret(ed25519 bool) endpoint.Secret {
 	if ed25519 {
-		return delivery.GenerateSigningKey()
+		return endpoint.GenerateSigningKey()
 	}
-	return delivery.GenerateSecret()
+	return endpoint.GenerateSecret()
 }

@@ -4,7 +4,8 @@ import (
 	"context"
 	"time"
 
-	"gancho/delivery"
+	"gancho/delivery/endpoint"
+	"gancho/delivery/queue"
 	"gancho/internal/state"
 )
 
@@ -45,7 +46,7 @@ func (s *Service) dead(ctx context.Context, names []string) (map[string]int64, e
 	return map[string]int64{names[0]: n}, err
 }
 
-func liveView(q delivery.Stats) *LiveView {
+func liveView(q queue.Stats) *LiveView {
 	return &LiveView{
 		Queued: q.Backlog, Oldest: q.Oldest, Replays: q.Replays, Retrying: q.Failed - q.Blocked, Blocked: q.Blocked, Dead: q.Dead,
 		Paused: q.Reason, Since: q.Since, Held: q.Until, Failing: q.Failing, Delivering: q.Owned, LogWaiting: q.LogRecords, LogLost: q.LogLost,
@@ -103,7 +104,7 @@ func (s *Service) Status(ctx context.Context, a Actor) (StatusView, error) {
 }
 
 func (s *Service) orphans(ctx context.Context, views []EndpointView) (map[string]int64, error) {
-	known := make([]delivery.Endpoint, len(views))
+	known := make([]endpoint.Endpoint, len(views))
 	for i, e := range views {
 		known[i].Name = e.Name
 	}

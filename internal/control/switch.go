@@ -5,7 +5,7 @@ import (
 	"errors"
 	"time"
 
-	"gancho/delivery"
+	"gancho/delivery/endpoint"
 	"gancho/internal/state"
 )
 
@@ -22,12 +22,12 @@ func (s *Service) Activate(ctx context.Context, a Actor, name string) (EndpointV
 	}
 	switch {
 	case e.file == nil:
-		stored, err := s.Store.SetEndpointState(ctx, a.Name, name, delivery.Active)
+		stored, err := s.Store.SetEndpointState(ctx, a.Name, name, endpoint.Active)
 		if err != nil {
 			return EndpointView{}, err
 		}
 		e.stored = &stored
-	case e.file.Endpoint.State != delivery.Active:
+	case e.file.Endpoint.State != endpoint.Active:
 		return EndpointView{}, &ReadOnlyError{Endpoint: name}
 	}
 	resumed, err := s.Queue.Resume(ctx, name)
@@ -55,16 +55,16 @@ func (s *Service) Activate(ctx context.Context, a Actor, name string) (EndpointV
 
 // Pause keeps an endpoint's events in its queue. Needs Operator.
 func (s *Service) Pause(ctx context.Context, a Actor, name string) (EndpointView, error) {
-	return s.setState(ctx, a, state.Operator, name, delivery.Paused)
+	return s.setState(ctx, a, state.Operator, name, endpoint.Paused)
 }
 
 // Deactivate queues nothing more for an endpoint: what is committed from now on
 // never reaches it. What is queued stays, and is not sent. Needs Admin.
 func (s *Service) Deactivate(ctx context.Context, a Actor, name string) (EndpointView, error) {
-	return s.setState(ctx, a, state.Admin, name, delivery.Inactive)
+	return s.setState(ctx, a, state.Admin, name, endpoint.Inactive)
 }
 
-func (s *Service) setState(ctx context.Context, a Actor, needs state.Role, name string, to delivery.State) (EndpointView, error) {
+func (s *Service) setState(ctx context.Context, a Actor, needs state.Role, name string, to endpoint.State) (EndpointView, error) {
 	if err := a.may(needs); err != nil {
 		return EndpointView{}, err
 	}
@@ -81,7 +81,7 @@ func (s *Service) setState(ctx context.Context, a Actor, needs state.Role, name 
 // Rotation is a new signing key for an endpoint.
 type Rotation struct {
 	// Secret is the new key; nil: one is made.
-	Secret *delivery.Secret
+	Secret *endpoint.Secret
 	// Ed25519 makes the key that is made an ed25519 one.
 	Ed25519 bool
 	// Overlap is how long the keys before it sign beside it; 0: they stop at once.

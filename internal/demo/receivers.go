@@ -8,7 +8,7 @@ import (
 	"net/http"
 	"time"
 
-	"gancho/delivery"
+	"gancho/delivery/endpoint"
 	"gancho/internal/receiver"
 )
 
@@ -21,7 +21,7 @@ type receivers struct {
 }
 
 // newReceivers starts to listen on a free port. Close ends it.
-func newReceivers(subscribers []endpoint, show func(*arrival)) (*receivers, error) {
+func newReceivers(subscribers []subscriber, show func(*arrival)) (*receivers, error) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		return nil, fmt.Errorf("listen for webhooks: %w", err)
@@ -32,7 +32,7 @@ func newReceivers(subscribers []endpoint, show func(*arrival)) (*receivers, erro
 		counted := newArrivals()
 		r.arrivals[e.Name] = counted
 		mux.Handle("/"+e.Name, receiver.New(receiver.Options{
-			Secrets: []delivery.Secret{e.Secret},
+			Secrets: []endpoint.Secret{e.Secret},
 			Handle: func(d receiver.Delivery) {
 				a := &arrival{
 					Endpoint: e.Name, Type: d.Type, Tenant: d.Tenant, Sequence: d.Sequence, At: d.Arrived,

@@ -13,7 +13,7 @@ type report struct {
 	played      time.Duration
 	traffic     Sum
 	bridge      counters
-	subscribers []endpoint
+	subscribers []subscriber
 	arrivals    map[string]*arrivals
 }
 

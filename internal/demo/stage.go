@@ -85,7 +85,7 @@ func (s *stage) connect(ctx context.Context) (*pgx.Conn, error) {
 type settings struct {
 	rules       map[string][]byte // files
 	deny        []string          // privacy.deny
-	subscribers []endpoint
+	subscribers []subscriber
 }
 
 // demoSettings are those of the working day.

@@ -11,7 +11,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
-	"gancho/delivery"
+	"gancho/delivery/endpoint"
 	"gancho/internal/presets"
 )
 
@@ -63,7 +63,7 @@ type tour struct {
 func tourSettings() (settings, error) {
 	c := settings{
 		rules: map[string][]byte{}, deny: []string{"clientes.rg", "clientes.foto", "clientes.biometria", "transacoes_cartao.autorizacao"},
-		subscribers: []endpoint{{Name: "visita", Events: "*", Order: "endpoint", Secret: delivery.GenerateSecret()}},
+		subscribers: []subscriber{{Name: "visita", Events: "*", Order: "endpoint", Secret: endpoint.GenerateSecret()}},
 	}
 	for _, name := range presets.Names() {
 		files, err := presets.Files(name)

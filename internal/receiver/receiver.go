@@ -3,13 +3,13 @@ package receiver
 import (
 	"errors"
 	"fmt"
+	"gancho/delivery/endpoint"
+	"gancho/delivery/webhook"
 	"io"
 	"math/rand/v2"
 	"net/http"
 	"sync"
 	"time"
-
-	"gancho/delivery"
 )
 
 const (
@@ -24,7 +24,7 @@ var ErrNotChecked = errors.New("signature not checked: no secret given")
 type Options struct {
 	// Secrets verify signatures; a request that none verifies is answered 401.
 	// None: nothing is verified.
-	Secrets []delivery.Secret
+	Secrets []endpoint.Secret
 	// Status is the answer to what would be accepted; 0: 200.
 	Status int
 	// Answer is the body of the answers with that status. What the sender's
@@ -158,7 +158,7 @@ func (r *Receiver) verify(header http.Header, body []byte, now time.Time) error 
 	if len(r.options.Secrets) == 0 {
 		return ErrNotChecked
 	}
-	return delivery.Verify(r.options.Secrets, header, body, now)
+	return webhook.Verify(r.options.Secrets, header, body, now)
 }
 
 func (r *Receiver) status(verified error) int {

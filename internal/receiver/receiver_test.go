@@ -17,7 +17,8 @@ import (
 	"github.com/google/go-cmp/cmp/cmpopts"
 	"go.uber.org/goleak"
 
-	"gancho/delivery"
+	"gancho/delivery/endpoint"
+	"gancho/delivery/webhook"
 	"gancho/internal/receiver"
 )
 
@@ -26,57 +27,57 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 // world is a receiver with a sender beside it.
 type world struct {
 	t        *testing.T
-	sender   *delivery.Sender
-	endpoint *delivery.Endpoint
+	sender   *webhook.Sender
+	endpoint *endpoint.Endpoint
 	receiver *receiver.Receiver
 	got      chan receiver.Delivery
 }
 
 func newWorld(t *testing.T, o receiver.Options) *world {
 	t.Helper()
-	w := &world{t: t, got: make(chan receiver.Delivery, 1000), sender: delivery.NewSender(delivery.SenderOptions{})}
+	w := &world{t: t, got: make(chan receiver.Delivery, 1000), sender: webhook.NewSender(webhook.Options{})}
 	o.Handle = func(d receiver.Delivery) { w.got <- d }
 	w.receiver = receiver.New(o)
 	server := httptest.NewServer(w.receiver)
 	t.Cleanup(server.Close)
 	t.Cleanup(w.sender.Close)
-	w.endpoint = &delivery.Endpoint{
+	w.endpoint = &endpoint.Endpoint{
 		Name: "try", URL: server.URL, AllowHTTP: true, AllowPrivate: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}, Secrets: o.Secrets,
 	}
 	return w
 }
 
 // event is one of a row of a tenant.
-func event(sequence int, kind, tenant, row string) *delivery.Message {
-	return &delivery.Message{
+func event(sequence int, kind, tenant, row string) *webhook.Message {
+	return &webhook.Message{
 		ID: fmt.Sprintf("id-%04d", sequence), Type: kind, Tenant: tenant, Sequence: fmt.Sprintf("%04d", sequence),
 		Time: time.Now().Add(-time.Second), Data: []byte(`{"id": ` + row + `}`),
 	}
 }
 
-func (w *world) send(m *delivery.Message) (delivery.Outcome, receiver.Delivery) {
+func (w *world) send(m *webhook.Message) (webhook.Outcome, receiver.Delivery) {
 	w.t.Helper()
 	return w.sender.Send(w.t.Context(), w.endpoint, m), <-w.got
 }
 
-func secret(t *testing.T) []delivery.Secret {
+func secret(t *testing.T) []endpoint.Secret {
 	t.Helper()
-	return []delivery.Secret{delivery.GenerateSecret()}
+	return []endpoint.Secret{endpoint.GenerateSecret()}
 }
 
 // In every format it is told what the event is, and which row it is about.
 func TestReadsEveryFormat(t *testing.T) {
 	t.Parallel()
 	const data, form = `{"id": 42, "nome": "Ação & <filhos>", "itens": [{"a": null}, []]}`, `{"id":"42","itens":[{"a":""}],"nome":"Ação & <filhos>"}`
-	for format, want := range map[delivery.Format]string{
-		delivery.FormatStandard: data, delivery.FormatCloudEvents: data, delivery.FormatCloudEventsBinary: data, delivery.FormatForm: form,
+	for format, want := range map[endpoint.Format]string{
+		endpoint.FormatStandard: data, endpoint.FormatCloudEvents: data, endpoint.FormatCloudEventsBinary: data, endpoint.FormatForm: form,
 	} {
 		w := newWorld(t, receiver.Options{Secrets: secret(t)})
 		w.endpoint.Format = format
 		m := event(2, "cobrança.liquidada", "7 %", "42")
 		m.Data = []byte(data)
 		o, d := w.send(m)
-		if o.Kind != delivery.Delivered || d.Verified != nil || !d.Accepted() {
+		if o.Kind != webhook.Delivered || d.Verified != nil || !d.Accepted() {
 			t.Fatalf("%s: %v, %v, %v", format, o.Err, d.Verified, d.Status)
 		}
 		expected := receiver.Delivery{
@@ -99,7 +100,7 @@ func TestReadsEveryFormat(t *testing.T) {
 func TestReadsBare(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, receiver.Options{Secrets: secret(t)})
-	w.endpoint.Format = delivery.FormatBare
+	w.endpoint.Format = endpoint.FormatBare
 	const foreign = `{"type":"a","timestamp":"2026-01-01T00:00:00Z","id":"b","data":1}`
 	for _, data := range []string{`{"id": 42}`, `[1,{"type":"a"}]`, `[]`, `null`, `7`, foreign, "[" + foreign + "]", `{"specversion":"1.0","type":"a","id":"id-0001"}`} {
 		m := event(1, "cobranca.liquidada", "7", "42")
@@ -114,12 +115,12 @@ func TestReadsBare(t *testing.T) {
 // The events of a list are told one by one, and repeats by their own ids.
 func TestReadsLists(t *testing.T) {
 	t.Parallel()
-	for _, format := range []delivery.Format{delivery.FormatStandard, delivery.FormatCloudEvents} {
+	for _, format := range []endpoint.Format{endpoint.FormatStandard, endpoint.FormatCloudEvents} {
 		w := newWorld(t, receiver.Options{Secrets: secret(t)})
 		w.endpoint.Format = format
-		list := []*delivery.Message{event(1, "pedido.criado", "7", "42"), event(2, "pedido.alterado", "7", "42"), event(3, "pedido.alterado", "", "43")}
+		list := []*webhook.Message{event(1, "pedido.criado", "7", "42"), event(2, "pedido.alterado", "7", "42"), event(3, "pedido.alterado", "", "43")}
 		for from := range list { // all, the last two, and the last one alone
-			if o := w.sender.SendList(t.Context(), w.endpoint, list[from:]); o.Kind != delivery.Delivered {
+			if o := w.sender.SendList(t.Context(), w.endpoint, list[from:]); o.Kind != webhook.Delivered {
 				t.Fatal(o.Err)
 			}
 			for _, m := range list[from:] {
@@ -137,8 +138,8 @@ func TestReadsLists(t *testing.T) {
 		}
 	}
 	w := newWorld(t, receiver.Options{})
-	w.endpoint.Format = delivery.FormatBare
-	if o := w.sender.SendList(t.Context(), w.endpoint, []*delivery.Message{event(1, "a.b", "", "1"), event(2, "a.b", "", "2")}); o.Kind != delivery.Delivered {
+	w.endpoint.Format = endpoint.FormatBare
+	if o := w.sender.SendList(t.Context(), w.endpoint, []*webhook.Message{event(1, "a.b", "", "1"), event(2, "a.b", "", "2")}); o.Kind != webhook.Delivered {
 		t.Fatal(o.Err)
 	}
 	if d := <-w.got; !strings.HasPrefix(d.ID, "list-") || string(d.Data) != `[{"id": 1},{"id": 2}]` || d.Type != "" {
@@ -190,7 +191,7 @@ func TestRepeatsAndOrder(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, receiver.Options{})
 	for i, c := range []struct {
-		m                     *delivery.Message
+		m                     *webhook.Message
 		attempt               int
 		duplicate, outOfOrder bool
 	}{
@@ -227,7 +228,7 @@ func TestFailuresAreNotDuplicates(t *testing.T) {
 		t.Error(s.String())
 	}
 	w = newWorld(t, receiver.Options{Status: 410})
-	if o, _ := w.send(event(1, "a.b", "", "1")); o.Kind != delivery.Gone {
+	if o, _ := w.send(event(1, "a.b", "", "1")); o.Kind != webhook.Gone {
 		t.Errorf("status %d", o.Status)
 	}
 }
@@ -241,19 +242,19 @@ func TestForgeriesLeaveNoTrace(t *testing.T) {
 	forged := *w.endpoint
 	forged.Secrets = secret(t)
 	o := w.sender.Send(t.Context(), &forged, event(9, "a.b", "", "1"))
-	if d := <-w.got; o.Status != 401 || !errors.Is(d.Verified, delivery.ErrSignature) {
+	if d := <-w.got; o.Status != 401 || !errors.Is(d.Verified, webhook.ErrSignature) {
 		t.Errorf("status %d, %v", o.Status, d.Verified)
 	}
 	unsigned := *w.endpoint
 	unsigned.Secrets = nil
 	o = w.sender.Send(t.Context(), &unsigned, event(9, "a.b", "", "1"))
-	if d := <-w.got; o.Status != 401 || !errors.Is(d.Verified, delivery.ErrNotSigned) {
+	if d := <-w.got; o.Status != 401 || !errors.Is(d.Verified, webhook.ErrNotSigned) {
 		t.Errorf("status %d, %v", o.Status, d.Verified)
 	}
 	rotating := *w.endpoint
 	rotating.Secrets = genuine // the second that the receiver knows
 	o = w.sender.Send(t.Context(), &rotating, event(8, "a.b", "", "1"))
-	if d := <-w.got; o.Kind != delivery.Delivered || d.Verified != nil || d.OutOfOrder || d.Attempt != 1 {
+	if d := <-w.got; o.Kind != webhook.Delivered || d.Verified != nil || d.OutOfOrder || d.Attempt != 1 {
 		t.Errorf("%v, %+v", o.Err, d)
 	}
 	if s := w.receiver.Summary(); s.Unverified != 2 || s.Accepted != 1 {
@@ -265,16 +266,16 @@ func TestDelay(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, receiver.Options{Delay: 60 * time.Millisecond})
 	o, _ := w.send(event(1, "a.b", "", "1"))
-	if o.Kind != delivery.Delivered || o.Duration < 60*time.Millisecond {
+	if o.Kind != webhook.Delivered || o.Duration < 60*time.Millisecond {
 		t.Errorf("%v after %s", o.Err, o.Duration)
 	}
 	w = newWorld(t, receiver.Options{Delay: time.Hour})
 	ctx, cancel := context.WithCancel(t.Context())
-	ended := make(chan delivery.Outcome)
+	ended := make(chan webhook.Outcome)
 	go func() { ended <- w.sender.Send(ctx, w.endpoint, event(1, "a.b", "", "1")) }()
 	<-w.got // it is told of before the answer
 	cancel()
-	if o := <-ended; o.Class != delivery.ClassCanceled {
+	if o := <-ended; o.Class != webhook.ClassCanceled {
 		t.Error(o.Class)
 	}
 }
@@ -342,7 +343,7 @@ func TestPrint(t *testing.T) {
 		"list": {func(d *receiver.Delivery) { d.List, d.Data = 3, nil },
 			"12:30:15.001  200     1.23ms  cobranca.liquidada            7       [signed] [list of 3] legado-01  \n"},
 		"hostile": {func(d *receiver.Delivery) {
-			d.Verified, d.ID, d.Data, d.Status = delivery.ErrSignature, "a\x1b[2J\n", []byte("\u009b31m\x7f\xff\u202e"+strings.Repeat("é", 200)), 401
+			d.Verified, d.ID, d.Data, d.Status = webhook.ErrSignature, "a\x1b[2J\n", []byte("\u009b31m\x7f\xff\u202e"+strings.Repeat("é", 200)), 401
 		}, "12:30:15.001  401     1.23ms  cobranca.liquidada            7       [bad signature] a·[2J·  ·31m·\ufffd·" + strings.Repeat("é", 93) + "…\n"},
 	} {
 		d := base
@@ -368,8 +369,8 @@ func TestPrintJSON(t *testing.T) {
 			Body: []byte("{\n\"valor\": 12345678901234567890.10}")},
 			`{"arrived":"2026-03-01T12:30:15Z","status":200,"id":"a","type":"x.y","tenant":"7","sequence":"1","timestamp":"2026-03-01T12:30:15Z","commit_to_arrival_ms":1.5,` +
 				`"verified":true,"attempt":1,"duplicate":false,"out_of_order":false,"body":{"valor":12345678901234567890.10}}` + "\n"},
-		{receiver.Delivery{ID: "a", Arrived: at, Attempt: 1, Status: 401, Body: []byte("not <JSON>"), Verified: delivery.ErrNotSigned},
-			`{"arrived":"2026-03-01T12:30:15Z","status":401,"id":"a","verified":false,"verify_error":"` + delivery.ErrNotSigned.Error() + `","attempt":1,` +
+		{receiver.Delivery{ID: "a", Arrived: at, Attempt: 1, Status: 401, Body: []byte("not <JSON>"), Verified: webhook.ErrNotSigned},
+			`{"arrived":"2026-03-01T12:30:15Z","status":401,"id":"a","verified":false,"verify_error":"` + webhook.ErrNotSigned.Error() + `","attempt":1,` +
 				`"duplicate":false,"out_of_order":false,"body_text":"not <JSON>"}` + "\n"},
 		{receiver.Delivery{ID: "a", List: 2, Arrived: at, Attempt: 1, Status: 200, Body: []byte("data[id]=1"), Data: []byte(`{"id":"1"}`)},
 			`{"arrived":"2026-03-01T12:30:15Z","status":200,"id":"a","list":2,"verified":true,"attempt":1,` +
@@ -413,8 +414,8 @@ func TestQuantiles(t *testing.T) {
 func TestAnswer(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, receiver.Options{Answer: `{"status":200}`})
-	w.endpoint.Success = delivery.Success{Body: `"status":200`}
-	if o, d := w.send(event(5, "pedido.criado", "1", "10")); o.Kind != delivery.Delivered || d.Replay {
+	w.endpoint.Success = endpoint.Success{Body: `"status":200`}
+	if o, d := w.send(event(5, "pedido.criado", "1", "10")); o.Kind != webhook.Delivered || d.Replay {
 		t.Errorf("%v, replay %v", o.Err, d.Replay)
 	}
 	older := event(4, "pedido.criado", "1", "10")
@@ -428,7 +429,7 @@ func TestAnswer(t *testing.T) {
 		t.Errorf("%v: %s", err, out.String())
 	}
 	w = newWorld(t, receiver.Options{Answer: `{"status":200}`, FailRate: 1})
-	w.endpoint.Success = delivery.Success{Body: `"status":200`}
+	w.endpoint.Success = endpoint.Success{Body: `"status":200`}
 	if o, _ := w.send(event(6, "pedido.criado", "1", "10")); o.Status != 500 || strings.Contains(string(o.Answer), "200") {
 		t.Errorf("a failure answers %d %q", o.Status, o.Answer)
 	}

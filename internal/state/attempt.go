@@ -24,7 +24,7 @@ func (s *Store) WriteAttempts(ctx context.Context, rows []Attempt) error {
 		a, enc := &rows[i], s.text.encode
 		return []any{
 			a.Time, enc(a.Endpoint), enc(a.Entry), int32(a.Number), enc(a.WebhookID), enc(a.Event), enc(a.Tenant), enc(a.Key), a.Committed,
-			enc(a.Outcome), enc(a.Class), int32(a.Status), enc(a.Error), int64(math.Round(a.DurationMS * 1000)), a.Replay,
+			enc(a.Outcome), enc(a.Class), int32(a.Status), enc(a.Error), a.Duration.Microseconds(), a.Replay,
 		}
 	})
 }

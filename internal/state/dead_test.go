@@ -7,13 +7,14 @@ import (
 	"testing"
 	"time"
 
-	"gancho/delivery"
+	"gancho/delivery/queue"
+	"gancho/delivery/webhook"
 	"gancho/internal/state"
 )
 
 // message is the n-th event.
-func message(n int) delivery.Message {
-	return delivery.Message{
+func message(n int) webhook.Message {
+	return webhook.Message{
 		ID: fmt.Sprintf("abc-%04d", n), Type: "cobranca.liquidada", Tenant: "1", Key: fmt.Sprint(n % 10), Time: noon.Add(time.Duration(n) * time.Second),
 		Sequence: fmt.Sprintf("%04d", n), Data: []byte(fmt.Sprintf(`{"id":%d,"nome":"São \u0000"}`, n)), Version: "v1",
 	}
@@ -22,7 +23,7 @@ func message(n int) delivery.Message {
 func event(n int) state.KeptEvent { return state.KeptEvent{Message: message(n)} }
 
 func deadLetter(endpoint string, n int) state.DeadLetter {
-	return state.DeadLetter{Endpoint: endpoint, DeadEvent: delivery.DeadEvent{
+	return state.DeadLetter{Endpoint: endpoint, DeadEvent: queue.DeadEvent{
 		Handle: fmt.Sprintf("17000000%05d-0", n), Message: message(n), Reason: "exhausted", Attempts: 11,
 		First: noon, Last: noon.Add(time.Hour), Status: 500, Class: "status", Error: "answered 500", Answer: "não sei",
 	}}

@@ -10,7 +10,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
-	"gancho/delivery"
+	"gancho/delivery/endpoint"
 )
 
 // Endpoints returns all stored endpoints by name. Next to an error that joins
@@ -57,7 +57,7 @@ func (s *Store) Endpoint(ctx context.Context, name string) (Endpoint, error) {
 // AddEndpoint stores a new endpoint with its secrets, the newest first, and
 // returns it with what the store has added. ErrConflict: the name is taken, or
 // the queue of an endpoint that had it is not dropped yet.
-func (s *Store) AddEndpoint(ctx context.Context, actor string, e Endpoint, secrets []delivery.Secret) (Endpoint, error) {
+func (s *Store) AddEndpoint(ctx context.Context, actor string, e Endpoint, secrets []endpoint.Secret) (Endpoint, error) {
 	return s.change(ctx, e.Name, "add endpoint", func(tx pgx.Tx) error {
 		if s.keys == nil {
 			return ErrKeys
@@ -116,7 +116,7 @@ func (s *Store) UpdateEndpoint(ctx context.Context, actor string, e Endpoint) (E
 }
 
 // SetEndpointState activates, pauses or deactivates an endpoint.
-func (s *Store) SetEndpointState(ctx context.Context, actor, name string, to delivery.State) (Endpoint, error) {
+func (s *Store) SetEndpointState(ctx context.Context, actor, name string, to endpoint.State) (Endpoint, error) {
 	return s.change(ctx, name, "change the state of endpoint", func(tx pgx.Tx) error {
 		old, err := s.lockEndpoint(ctx, tx, name)
 		if err != nil {
@@ -132,11 +132,11 @@ func (s *Store) SetEndpointState(ctx context.Context, actor, name string, to del
 	})
 }
 
-func stateAction(to delivery.State) string {
+func stateAction(to endpoint.State) string {
 	switch to {
-	case delivery.Paused:
+	case endpoint.Paused:
 		return "endpoint.pause"
-	case delivery.Inactive:
+	case endpoint.Inactive:
 		return "endpoint.deactivate"
 	}
 	return "endpoint.activate"
@@ -323,8 +323,8 @@ func (s *Store) readEndpoints(ctx context.Context, q querier, condition string, 
 	return out, err
 }
 
-func parseState(text string) (delivery.State, error) {
-	for _, state := range []delivery.State{delivery.Active, delivery.Paused, delivery.Inactive} {
+func parseState(text string) (endpoint.State, error) {
+	for _, state := range []endpoint.State{endpoint.Active, endpoint.Paused, endpoint.Inactive} {
 		if state.String() == text {
 			return state, nil
 		}

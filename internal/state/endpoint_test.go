@@ -11,14 +11,14 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/jackc/pgx/v5"
 
-	"gancho/delivery"
+	"gancho/delivery/endpoint"
 	"gancho/internal/state"
 )
 
 // endpoint is one as the commands hand it on.
-func endpoint(name string, tenants ...string) state.Endpoint {
+func newEndpoint(name string, tenants ...string) state.Endpoint {
 	return state.Endpoint{
-		Name: name, Tenants: tenants, State: delivery.Active,
+		Name: name, Tenants: tenants, State: endpoint.Active,
 		Document: json.RawMessage(`{"url":"https://crm.example.com/?chave=segredo-do-crm","title":"São Paulo €"}`),
 		Public:   json.RawMessage(`{"url":"https://crm.example.com/?chave=***","title":"São Paulo €"}`),
 	}
@@ -34,7 +34,7 @@ func equal(t *testing.T, what string, want, got state.Endpoint) {
 			e.Secrets[i].Created = time.Time{}
 		}
 	}
-	if diff := cmp.Diff(want, got, cmp.Comparer(delivery.Secret.Equal)); diff != "" {
+	if diff := cmp.Diff(want, got, cmp.Comparer(endpoint.Secret.Equal)); diff != "" {
 		t.Errorf("%s (-want +got):\n%s", what, diff)
 	}
 }
@@ -57,10 +57,10 @@ func TestEndpoints(t *testing.T) {
 			dsn := database(t, options)
 			s := open(t, dsn, keys(t, "a"))
 			ctx := t.Context()
-			first, second := delivery.GenerateSecret(), delivery.GenerateSecret()
+			first, second := endpoint.GenerateSecret(), endpoint.GenerateSecret()
 
-			e := endpoint("crm", "1", "São €")
-			added, err := s.AddEndpoint(ctx, "cli:ana", e, []delivery.Secret{second, first})
+			e := newEndpoint("crm", "1", "São €")
+			added, err := s.AddEndpoint(ctx, "cli:ana", e, []endpoint.Secret{second, first})
 			check(t, err)
 			e.ID, e.Version = added.ID, 1
 			e.Secrets = []state.Secret{{ID: added.Secrets[0].ID, Secret: second}, {ID: added.Secrets[1].ID, Secret: first}}
@@ -68,7 +68,7 @@ func TestEndpoints(t *testing.T) {
 			if time.Since(added.Created) > time.Minute || added.Secrets[0].ID <= added.Secrets[1].ID {
 				t.Errorf("created %v, secrets %v", added.Created, added.Secrets)
 			}
-			_, err = s.AddEndpoint(ctx, "cli:ana", endpoint("crm"), nil)
+			_, err = s.AddEndpoint(ctx, "cli:ana", newEndpoint("crm"), nil)
 			if !errors.Is(err, state.ErrConflict) || !strings.Contains(err.Error(), "of this name") {
 				t.Errorf("the same name again: %v", err)
 			}
@@ -86,8 +86,8 @@ func TestEndpoints(t *testing.T) {
 			if _, err := s.UpdateEndpoint(ctx, "token:suporte", added); !errors.Is(err, state.ErrConflict) {
 				t.Errorf("an update of an old version: %v", err)
 			}
-			paused := must[state.Endpoint](t)(s.SetEndpointState(ctx, "cli:ana", "crm", delivery.Paused))
-			e.State, e.Version = delivery.Paused, 3
+			paused := must[state.Endpoint](t)(s.SetEndpointState(ctx, "cli:ana", "crm", endpoint.Paused))
+			e.State, e.Version = endpoint.Paused, 3
 			equal(t, "paused", e, paused)
 
 			check(t, s.RemoveEndpoint(ctx, "cli:ana", "crm", false))
@@ -95,7 +95,7 @@ func TestEndpoints(t *testing.T) {
 			for what, err := range map[string]error{
 				"read":   second2(s.Endpoint(ctx, "crm")),
 				"update": second2(s.UpdateEndpoint(ctx, "x", e)),
-				"pause":  second2(s.SetEndpointState(ctx, "x", "crm", delivery.Paused)),
+				"pause":  second2(s.SetEndpointState(ctx, "x", "crm", endpoint.Paused)),
 				"rotate": second2(s.RotateSecret(ctx, "x", "crm", first, 0)),
 				"remove": s.RemoveEndpoint(ctx, "x", "crm", false),
 			} {
@@ -103,7 +103,7 @@ func TestEndpoints(t *testing.T) {
 					t.Errorf("%s of what is removed: %v, want ErrNotFound", what, err)
 				}
 			}
-			again := must[state.Endpoint](t)(s.AddEndpoint(ctx, "cli:ana", endpoint("crm"), nil))
+			again := must[state.Endpoint](t)(s.AddEndpoint(ctx, "cli:ana", newEndpoint("crm"), nil))
 			if again.ID <= added.ID {
 				t.Errorf("the id %d is used again", again.ID)
 			}
@@ -149,18 +149,18 @@ func TestDropsOfQueues(t *testing.T) {
 	s, _ := newStore(t)
 	ctx := t.Context()
 	for _, name := range []string{"b", "a"} {
-		must[state.Endpoint](t)(s.AddEndpoint(ctx, "cli:ana", endpoint(name), nil))
+		must[state.Endpoint](t)(s.AddEndpoint(ctx, "cli:ana", newEndpoint(name), nil))
 		check(t, s.RemoveEndpoint(ctx, "cli:ana", name, true))
 	}
 	same(t, "drops", []string{"b", "a"}, must[[]string](t)(s.Drops(ctx)))
 	// The new endpoint's events would be deleted with the old one's.
-	_, err := s.AddEndpoint(ctx, "cli:ana", endpoint("b"), nil)
+	_, err := s.AddEndpoint(ctx, "cli:ana", newEndpoint("b"), nil)
 	if !errors.Is(err, state.ErrConflict) || !strings.Contains(err.Error(), "not dropped yet") {
 		t.Errorf("a name whose queue is to be dropped: %v", err)
 	}
 	check(t, s.Dropped(ctx, "b"))
 	check(t, s.Dropped(ctx, "b"))
-	must[state.Endpoint](t)(s.AddEndpoint(ctx, "cli:ana", endpoint("b"), nil))
+	must[state.Endpoint](t)(s.AddEndpoint(ctx, "cli:ana", newEndpoint("b"), nil))
 	same(t, "drops", []string{"a"}, must[[]string](t)(s.Drops(ctx)))
 
 	// The queue of an endpoint that was removed without it, or was never stored.
@@ -176,8 +176,8 @@ func TestRotateSecret(t *testing.T) {
 	t.Parallel()
 	s, dsn := newStore(t)
 	ctx := t.Context()
-	one, two, three := delivery.GenerateSecret(), delivery.GenerateSecret(), delivery.GenerateSecret()
-	must[state.Endpoint](t)(s.AddEndpoint(ctx, "cli:ana", endpoint("crm", "1"), []delivery.Secret{one}))
+	one, two, three := endpoint.GenerateSecret(), endpoint.GenerateSecret(), endpoint.GenerateSecret()
+	must[state.Endpoint](t)(s.AddEndpoint(ctx, "cli:ana", newEndpoint("crm", "1"), []endpoint.Secret{one}))
 
 	e := must[state.Endpoint](t)(s.RotateSecret(ctx, "token:suporte", "crm", two, time.Hour))
 	if len(e.Secrets) != 2 || !e.Secrets[0].Secret.Equal(two) || !e.Secrets[1].Secret.Equal(one) {
@@ -210,7 +210,7 @@ func TestRekeyBesideAChange(t *testing.T) {
 	dsn := database(t, "")
 	ctx := t.Context()
 	before := open(t, dsn, keys(t, "a"))
-	must[state.Endpoint](t)(before.AddEndpoint(ctx, "cli:ana", endpoint("crm"), nil))
+	must[state.Endpoint](t)(before.AddEndpoint(ctx, "cli:ana", newEndpoint("crm"), nil))
 	both := open(t, dsn, keys(t, "b", "a"))
 	tx := must[pgx.Tx](t)(connect(t, dsn).Begin(ctx))
 	if _, err := tx.Exec(ctx, `select id from gancho.endpoints where name = 'crm' for update`); err != nil {
@@ -238,9 +238,9 @@ func TestRekey(t *testing.T) {
 	dsn := database(t, "")
 	ctx := t.Context()
 	before := open(t, dsn, keys(t, "a"))
-	secret := delivery.GenerateSecret()
+	secret := endpoint.GenerateSecret()
 	for _, name := range []string{"crm", "erp"} {
-		must[state.Endpoint](t)(before.AddEndpoint(ctx, "cli:ana", endpoint(name), []delivery.Secret{secret}))
+		must[state.Endpoint](t)(before.AddEndpoint(ctx, "cli:ana", newEndpoint(name), []endpoint.Secret{secret}))
 	}
 	must[state.Endpoint](t)(before.RotateSecret(ctx, "cli:ana", "erp", secret, 0)) // one that has expired
 	want := must[[]state.Endpoint](t)(before.Endpoints(ctx))
@@ -260,7 +260,7 @@ func TestRekey(t *testing.T) {
 	if n := must[int](t)(both.Rekey(ctx, "cli:ana")); n != 0 {
 		t.Errorf("%d values were encrypted again the second time", n)
 	}
-	if diff := cmp.Diff(want, must[[]state.Endpoint](t)(without.Endpoints(ctx)), cmp.Comparer(delivery.Secret.Equal)); diff != "" {
+	if diff := cmp.Diff(want, must[[]state.Endpoint](t)(without.Endpoints(ctx)), cmp.Comparer(endpoint.Secret.Equal)); diff != "" {
 		t.Errorf("after rekeying, with the new key alone (-want +got):\n%s", diff)
 	}
 	if _, err := before.Endpoint(ctx, "crm"); !errors.As(err, &lost) || lost.ID != "b" {
@@ -268,7 +268,7 @@ func TestRekey(t *testing.T) {
 	}
 
 	// Half way through, a value that cannot be read: nothing is changed.
-	must[state.Endpoint](t)(open(t, dsn, keys(t, "c")).AddEndpoint(ctx, "cli:ana", endpoint("loja"), nil))
+	must[state.Endpoint](t)(open(t, dsn, keys(t, "c")).AddEndpoint(ctx, "cli:ana", newEndpoint("loja"), nil))
 	if _, err := open(t, dsn, keys(t, "d", "b")).Rekey(ctx, "cli:ana"); !errors.As(err, &lost) || lost.ID != "c" || !strings.Contains(err.Error(), `"loja"`) {
 		t.Errorf("rekeying with a lost key: %v", err)
 	}
@@ -289,7 +289,7 @@ func TestRekey(t *testing.T) {
 func TestNoKeys(t *testing.T) {
 	t.Parallel()
 	s := open(t, database(t, ""), nil)
-	_, err := s.AddEndpoint(t.Context(), "cli:ana", endpoint("crm"), nil)
+	_, err := s.AddEndpoint(t.Context(), "cli:ana", newEndpoint("crm"), nil)
 	if !errors.Is(err, state.ErrKeys) {
 		t.Errorf("adding without keys: %v", err)
 	}
@@ -302,7 +302,7 @@ func TestConcurrentChanges(t *testing.T) {
 	t.Parallel()
 	s, _ := newStore(t)
 	ctx := t.Context()
-	must[state.Endpoint](t)(s.AddEndpoint(ctx, "cli:ana", endpoint("crm"), nil))
+	must[state.Endpoint](t)(s.AddEndpoint(ctx, "cli:ana", newEndpoint("crm"), nil))
 	const editors = 10
 	errs := make(chan error, editors)
 	for range editors {

@@ -8,14 +8,14 @@ import (
 	"testing"
 	"time"
 
-	"gancho/delivery"
+	"gancho/delivery/webhook"
 	"gancho/internal/state"
 )
 
 // send runs a claimed job to its end, as a bridge does, and returns what it sent.
-func send(t *testing.T, s *state.Store, j *state.Job, n int) []delivery.Message {
+func send(t *testing.T, s *state.Store, j *state.Job, n int) []webhook.Message {
 	t.Helper()
-	var sent []delivery.Message
+	var sent []webhook.Message
 	for {
 		page := must[state.JobPage](t)(s.JobPage(t.Context(), j, n))
 		sent = append(sent, page.Messages...)
@@ -27,7 +27,7 @@ func send(t *testing.T, s *state.Store, j *state.Job, n int) []delivery.Message 
 	}
 }
 
-func ids(messages []delivery.Message) []string {
+func ids(messages []webhook.Message) []string {
 	out := []string{}
 	for i := range messages {
 		out = append(out, messages[i].ID)
@@ -70,7 +70,7 @@ func TestResend(t *testing.T) {
 		"none":        {state.Filter{Events: []string{"x*"}}, func(int) bool { return false }},
 	} {
 		t.Run(name, func(t *testing.T) {
-			want := []delivery.Message{}
+			want := []webhook.Message{}
 			for i := range all {
 				if c.takes(i) {
 					m := all[i].Message
@@ -86,7 +86,7 @@ func TestResend(t *testing.T) {
 			j := must[*state.Job](t)(s.ClaimJob(ctx, "w", time.Minute))
 			same(t, "claimed", made.ID, j.ID)
 			sent := send(t, s, j, 7)
-			same(t, "sent", want, append([]delivery.Message{}, sent...))
+			same(t, "sent", want, append([]webhook.Message{}, sent...))
 			done := must[state.Job](t)(s.Job(ctx, made.ID, ""))
 			if done.State != state.Done || done.Sent != made.Total || done.Finished.IsZero() || done.Started.IsZero() {
 				t.Errorf("done: %+v", done)

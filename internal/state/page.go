@@ -9,13 +9,13 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
-	"gancho/delivery"
+	"gancho/delivery/webhook"
 )
 
 // JobPage is what a job sends next.
 type JobPage struct {
 	// Messages are marked as replays.
-	Messages []delivery.Message
+	Messages []webhook.Message
 	// Last: nothing follows.
 	Last bool
 	// position is where the job continues after this page.

@@ -8,7 +8,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
-	"gancho/delivery"
+	"gancho/delivery/endpoint"
 	"gancho/internal/state"
 )
 
@@ -45,8 +45,8 @@ func TestMaintain(t *testing.T) {
 	check(t, s.WriteEvents(ctx, events))
 	same(t, "days of attempts before", []int{-11, -10, -9, -8, -7, -6, -5, -4, -3, -2, -1, 0}, days(t, dsn, "attempts"))
 
-	must[state.Endpoint](t)(s.AddEndpoint(ctx, "cli:ana", endpoint("crm"), []delivery.Secret{delivery.GenerateSecret()}))
-	must[state.Endpoint](t)(s.RotateSecret(ctx, "cli:ana", "crm", delivery.GenerateSecret(), 0))
+	must[state.Endpoint](t)(s.AddEndpoint(ctx, "cli:ana", newEndpoint("crm"), []endpoint.Secret{endpoint.GenerateSecret()}))
+	must[state.Endpoint](t)(s.RotateSecret(ctx, "cli:ana", "crm", endpoint.GenerateSecret(), 0))
 	must[state.Job](t)(s.CreateJob(ctx, "cli:ana", state.Job{Kind: state.Resend, Endpoint: "crm"}))
 	check(t, s.FinishJob(ctx, must[*state.Job](t)(s.ClaimJob(ctx, "w", time.Minute)), state.Done, ""))
 	execute(t, dsn, `create table gancho.events_px (like gancho.events including all)`) // somebody's

@@ -4,7 +4,9 @@ import (
 	"encoding/json"
 	"time"
 
-	"gancho/delivery"
+	"gancho/delivery/endpoint"
+	"gancho/delivery/queue"
+	"gancho/delivery/webhook"
 )
 
 // Endpoint is an endpoint as it is stored.
@@ -14,7 +16,7 @@ type Endpoint struct {
 	Name string
 	// Tenants are those of the settings; none: all.
 	Tenants []string
-	State   delivery.State
+	State   endpoint.State
 	// Document are the settings as a JSON object with the keys of an endpoint in
 	// gancho.yaml, without name, state and secrets. It is stored encrypted.
 	Document json.RawMessage
@@ -30,7 +32,7 @@ type Endpoint struct {
 // Secret is a signing key of an endpoint.
 type Secret struct {
 	ID     int64
-	Secret delivery.Secret
+	Secret endpoint.Secret
 	// PublicKey is whpk_<base64> of an ed25519 key, empty for HMAC.
 	PublicKey string
 	Created   time.Time
@@ -113,14 +115,14 @@ type Attempt struct {
 
 // KeptEvent is an event whose body is kept for resends.
 type KeptEvent struct {
-	delivery.Message
+	webhook.Message
 }
 
 // DeadLetter is an event that was given up, with its body.
 type DeadLetter struct {
 	ID       int64
 	Endpoint string
-	delivery.DeadEvent
+	queue.DeadEvent
 }
 
 // JobKind says where a job's events come from.

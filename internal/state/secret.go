@@ -7,7 +7,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
-	"gancho/delivery"
+	"gancho/delivery/endpoint"
 )
 
 // secretRow is a secret, encrypted.
@@ -20,7 +20,7 @@ type secretRow struct {
 
 // RotateSecret gives an endpoint a new secret. The ones before it sign beside it
 // for the overlap; 0: they stop immediately.
-func (s *Store) RotateSecret(ctx context.Context, actor, name string, secret delivery.Secret, overlap time.Duration) (Endpoint, error) {
+func (s *Store) RotateSecret(ctx context.Context, actor, name string, secret endpoint.Secret, overlap time.Duration) (Endpoint, error) {
 	return s.change(ctx, name, "rotate the secret of endpoint", func(tx pgx.Tx) error {
 		if s.keys == nil {
 			return ErrKeys
@@ -51,7 +51,7 @@ func (s *Store) RotateSecret(ctx context.Context, actor, name string, secret del
 }
 
 // addSecret stores a secret under an id of its own, which it is bound to.
-func (s *Store) addSecret(ctx context.Context, tx pgx.Tx, endpoint int64, secret delivery.Secret) error {
+func (s *Store) addSecret(ctx context.Context, tx pgx.Tx, endpoint int64, secret endpoint.Secret) error {
 	var id int64
 	if err := tx.QueryRow(ctx, `select nextval('gancho.secrets_id_seq')`).Scan(&id); err != nil {
 		return err
@@ -67,7 +67,7 @@ func (s *Store) decryptSecret(e *endpointRow, r *secretRow) (Secret, error) {
 	if err != nil {
 		return Secret{}, err
 	}
-	secret, err := delivery.ParseSecret(string(text))
+	secret, err := endpoint.ParseSecret(string(text))
 	if err != nil {
 		return Secret{}, fmt.Errorf("read %s: %w", what, err)
 	}

@@ -183,7 +183,7 @@ func TestOrdinaryRole(t *testing.T) {
 	check(t, s.WriteEvents(t.Context(), []state.KeptEvent{event(1)}))
 	check(t, s.WriteDead(t.Context(), []state.DeadLetter{deadLetter("crm", 1)}))
 	check(t, s.Maintain(t.Context(), time.Hour, time.Hour))
-	must[state.Endpoint](t)(s.AddEndpoint(t.Context(), "cli:ana", endpoint("crm"), nil))
+	must[state.Endpoint](t)(s.AddEndpoint(t.Context(), "cli:ana", newEndpoint("crm"), nil))
 
 	execute(t, admin, "revoke temporary on database "+name+" from public")
 	other, err := state.Open(t.Context(), state.Options{DSN: dsn, Keyring: keys(t, "a"), Logger: zerolog.Nop()})

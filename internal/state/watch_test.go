@@ -13,7 +13,7 @@ import (
 	"github.com/jackc/pgx/v5"
 	"go.uber.org/goleak"
 
-	"gancho/delivery"
+	"gancho/delivery/endpoint"
 	"gancho/internal/state"
 	"gancho/internal/testservers"
 	"gancho/migrations"
@@ -89,10 +89,10 @@ func TestWatch(t *testing.T) {
 		topic state.Topic
 		do    func() error
 	}{
-		{"add", state.TopicEndpoints, func() error { return second2(s.AddEndpoint(t.Context(), "cli:ana", endpoint("crm"), nil)) }},
-		{"pause", state.TopicEndpoints, func() error { return second2(s.SetEndpointState(t.Context(), "cli:ana", "crm", delivery.Paused)) }},
+		{"add", state.TopicEndpoints, func() error { return second2(s.AddEndpoint(t.Context(), "cli:ana", newEndpoint("crm"), nil)) }},
+		{"pause", state.TopicEndpoints, func() error { return second2(s.SetEndpointState(t.Context(), "cli:ana", "crm", endpoint.Paused)) }},
 		{"rotate", state.TopicEndpoints, func() error {
-			return second2(s.RotateSecret(t.Context(), "cli:ana", "crm", delivery.GenerateSecret(), 0))
+			return second2(s.RotateSecret(t.Context(), "cli:ana", "crm", endpoint.GenerateSecret(), 0))
 		}},
 		{"remove", state.TopicEndpoints, func() error { return s.RemoveEndpoint(t.Context(), "cli:ana", "crm", false) }},
 		{"drop", state.TopicDrops, func() error { return s.DropQueue(t.Context(), "cli:ana", "crm") }},
@@ -120,9 +120,9 @@ func TestWatch(t *testing.T) {
 func TestWatchReconnects(t *testing.T) {
 	t.Parallel()
 	s, dsn := newStore(t)
-	must[state.Endpoint](t)(s.AddEndpoint(t.Context(), "cli:ana", endpoint("crm"), nil))
+	must[state.Endpoint](t)(s.AddEndpoint(t.Context(), "cli:ana", newEndpoint("crm"), nil))
 	w := watch(t, s)
-	for _, to := range []delivery.State{delivery.Paused, delivery.Active, delivery.Inactive} {
+	for _, to := range []endpoint.State{endpoint.Paused, endpoint.Active, endpoint.Inactive} {
 		same(t, "connections that were killed", 1, query[int](t, dsn, killWatch))
 		must[state.Endpoint](t)(s.SetEndpointState(t.Context(), "cli:ana", "crm", to))
 		w.begins()
@@ -135,8 +135,8 @@ func TestWatchReconnects(t *testing.T) {
 func TestWatchExpiry(t *testing.T) {
 	t.Parallel()
 	s, _ := newStore(t)
-	old, next := delivery.GenerateSecret(), delivery.GenerateSecret()
-	must[state.Endpoint](t)(s.AddEndpoint(t.Context(), "cli:ana", endpoint("crm"), []delivery.Secret{old}))
+	old, next := endpoint.GenerateSecret(), endpoint.GenerateSecret()
+	must[state.Endpoint](t)(s.AddEndpoint(t.Context(), "cli:ana", newEndpoint("crm"), []endpoint.Secret{old}))
 	w := watch(t, s)
 	e := must[state.Endpoint](t)(s.RotateSecret(t.Context(), "cli:ana", "crm", next, time.Second))
 	w.sees(state.TopicEndpoints)
@@ -181,7 +181,7 @@ func TestWatchOverRestart(t *testing.T) {
 	}
 	check(t, server.Start())
 	w.begins()
-	must[state.Endpoint](t)(s.AddEndpoint(t.Context(), "cli:ana", endpoint("crm"), nil))
+	must[state.Endpoint](t)(s.AddEndpoint(t.Context(), "cli:ana", newEndpoint("crm"), nil))
 	w.sees(state.TopicEndpoints)
 	w.sawAll()
 }
@@ -193,7 +193,7 @@ func TestWatchThroughPooler(t *testing.T) {
 	_, dsn := newStore(t)
 	s := open(t, pooled(t, dsn), keys(t, "a"))
 	w := watch(t, s)
-	must[state.Endpoint](t)(s.AddEndpoint(t.Context(), "cli:ana", endpoint("crm"), nil))
+	must[state.Endpoint](t)(s.AddEndpoint(t.Context(), "cli:ana", newEndpoint("crm"), nil))
 	w.sees(state.TopicEndpoints)
 	must[state.Job](t)(s.CreateJob(t.Context(), "cli:ana", state.Job{Kind: state.Resend, Endpoint: "crm"}))
 	w.sees(state.TopicJobs)

@@ -1,0 +1,102 @@
+package dispatch
+
+import (
+	"time"
+
+	"gancho/delivery/webhook"
+)
+
+// The breaker's measures.
+const (
+	breakerFailures = 10 // in a row, none between that the endpoint answered,
+	breakerKeys     = 3  // over at least so many lanes: a few failing keys open nothing
+	probeFirst      = time.Second
+	probeLast       = 60 * time.Second
+	outage          = time.Minute // of an endpoint that was down for so long, the recovery is told
+)
+
+// breaker keeps a dead endpoint from being called for each of its events. It
+// opens after failures of the endpoint as a whole, and then lets one event
+// through at a time, first after a second, then after twice as long each time.
+//
+// The first probe is the oldest event that is due, and so is every second one
+// after it; those between are others in turn, so that one event that the
+// receiver breaks over cannot keep the breaker open. A failed probe is no
+// attempt of its event, and the time that the breaker is open is no event's age.
+//
+// A receiver that answers closes it, whatever the answer is but a 5xx. It is
+// guarded by its owner's mutex.
+type breaker struct {
+	failures int
+	keys     [breakerKeys]uint64
+	seen     int // keys in use
+	open     bool
+	probing  bool
+	probes   int       // that have failed
+	next     time.Time // when open: the time of the next probe
+	wait     time.Duration
+}
+
+// endpointFailure reports whether the attempt failed because of the endpoint
+// rather than of the event.
+func endpointFailure(o *webhook.Outcome) bool {
+	switch o.Class {
+	case webhook.ClassOK, webhook.ClassBody, webhook.ClassCanceled:
+		return false
+	case webhook.ClassStatus:
+		return o.Status >= 500
+	}
+	return true
+}
+
+// failed notes a failure and reports whether it opened the breaker.
+func (b *breaker) failed(now time.Time, key uint64) bool {
+	if b.open {
+		return false
+	}
+	b.failures++
+	known := false
+	for _, k := range b.keys[:b.seen] {
+		known = known || k == key
+	}
+	if !known && b.seen < breakerKeys {
+		b.keys[b.seen] = key
+		b.seen++
+	}
+	if b.failures < breakerFailures || b.seen < breakerKeys {
+		return false
+	}
+	b.open, b.wait = true, probeFirst
+	b.next = now.Add(b.wait)
+	return true
+}
+
+// answered notes that the endpoint works, and reports whether that closed the breaker.
+func (b *breaker) answered() bool {
+	closed := b.open
+	*b = breaker{}
+	return closed
+}
+
+// due reports whether an open breaker lets an event through now.
+func (b *breaker) due(now time.Time) bool { return !b.probing && !now.Before(b.next) }
+
+// restore opens the breaker as an owner before has left it, or lets a probe
+// through at once.
+func (b *breaker) restore(now time.Time) {
+	*b = breaker{open: true, probing: b.probing, next: now, wait: probeFirst / 2}
+}
+
+// oldest reports whether the next probe is the oldest event.
+func (b *breaker) oldest() bool { return b.probes%2 == 0 }
+
+// probeFailed puts the next probe off.
+func (b *breaker) probeFailed(now time.Time) {
+	b.probing = false
+	b.probes++
+	b.wait = min(2*b.wait, probeLast)
+	b.next = now.Add(b.wait)
+}
+
+// probeLost lets another probe through: this one said nothing.
+func (b *breaker) probeLost() { b.probing = false }

@@ -1,0 +1,194 @@
+package dispatch_test
+
+import (
+	"context"
+	"math/rand/v2"
+	"slices"
+	"sync"
+	"testing"
+	"time"
+
+	"gancho/delivery/dispatch"
+	"gancho/delivery/endpoint"
+	"gancho/delivery/queue"
+	"gancho/delivery/queue/queuetest"
+	"gancho/delivery/webhook"
+)
+
+// model is a receiver that answers at random, and knows what may come of it.
+type model struct {
+	t *testing.T
+
+	mu     sync.Mutex
+	random *rand.Rand
+	kind   bool              // it answers everything with success
+	taken  map[string]int    // by webhook-id
+	last   map[string]string // the last one taken, by stream and key
+}
+
+func (m *model) answer(ms []*webhook.Message) webhook.Outcome {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	o := delivered()
+	if !m.kind {
+		o = m.failure()
+	}
+	if o.Kind != webhook.Delivered {
+		return o
+	}
+	for _, e := range ms {
+		m.taken[e.ID]++
+		lane := e.Key
+		if e.Replay {
+			lane += " again"
+		}
+		if e.ID <= m.last[lane] {
+			m.t.Errorf("%s: %s was taken after %s", lane, e.ID, m.last[lane])
+		}
+		m.last[lane] = e.ID
+	}
+	return o
+}
+
+// failure is one in four times, in some of which there is a wish.
+func (m *model) failure() webhook.Outcome {
+	switch m.random.IntN(64) {
+	case 0, 1, 2, 3:
+		return answer(422, webhook.Refused)
+	case 4, 5, 6, 7, 8:
+		return status(503)
+	case 9, 10:
+		return refused()
+	case 11:
+		return after(status(429), time.Millisecond)
+	case 12:
+		return wishing(status(500), webhook.WishAbort)
+	case 13:
+		return wishing(status(500), webhook.WishPause)
+	case 14:
+		return wishing(delivered(), webhook.WishPause)
+	case 15:
+		return answer(410, webhook.Gone)
+	}
+	return delivered()
+}
+
+// settings are at random, too.
+func (m *model) settings() endpoint.Endpoint {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	pick := func(n int) int { return m.random.IntN(n) }
+	ep := endpoint.Endpoint{
+		Name: "a", Concurrency: 1 + pick(12), Retry: ms(1, 1, 1)[:pick(4)], RetryRefused: ms(1, 1)[:pick(3)],
+		Order:       []endpoint.Order{endpoint.OrderKey, endpoint.OrderKey, endpoint.OrderEndpoint}[pick(3)],
+		OnExhausted: []endpoint.Exhausted{endpoint.DeadLetter, endpoint.DeadLetter, endpoint.Block, endpoint.Pause}[pick(4)],
+		State:       []endpoint.State{endpoint.Active, endpoint.Active, endpoint.Active, endpoint.Paused, endpoint.Inactive}[pick(5)],
+	}
+	if pick(3) == 0 {
+		ep.Batch = endpoint.Batching{Max: 2 + pick(9), Wait: time.Duration(pick(3)) * time.Millisecond, PerTransaction: pick(4) == 0}
+	}
+	return ep
+}
+
+func (m *model) calm() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.kind = true
+}
+
+// Whatever the receiver answers, and while settings and owners change and
+// events are sent again beside new ones, each event is taken or given up, once,
+// in the order of its key; and the log says the same.
+func TestEveryEventHasOneEnd(t *testing.T) {
+	t.Parallel()
+	r := queuetest.StartRedis(t)
+	plain := endpoint.Endpoint{Name: "a", Retry: ms(1, 1, 1)}
+	q := queuetest.Open(t, r, plain)
+	seed := rand.Uint64()
+	t.Logf("seed %d", seed)
+	m := &model{t: t, random: rand.New(rand.NewPCG(seed, 2)), taken: map[string]int{}, last: map[string]string{}}
+	sink := newReceiver()
+	sink.answer = func(_ context.Context, _ *endpoint.Endpoint, e *webhook.Message, _ int) webhook.Outcome {
+		return m.answer([]*webhook.Message{e})
+	}
+	sink.answerList = func(_ context.Context, _ *endpoint.Endpoint, list []*webhook.Message, _ int) webhook.Outcome {
+		return m.answer(list)
+	}
+	// A small window has events read again from Redis.
+	o := dispatch.Options{Log: true, KeepEvents: true, WindowEvents: 16}
+	d, stop := startDispatcher(t, q, sink, o, plain)
+	const rounds, events, replays = 60, 20, 5
+	for i := range rounds {
+		queuetest.AppendEvents(t, q, i*events, (i+1)*events, 1+i%9, queuetest.KeyModulo(7))
+		if err := q.Replay(t.Context(), "a", keptFrom(t, 5000+i*replays, 5000+(i+1)*replays, queuetest.KeyModulo(3))); err != nil {
+			t.Fatal(err)
+		}
+		ep := m.settings()
+		if i%12 == 11 { // another owner
+			stop()
+			d, stop = startDispatcher(t, queuetest.OpenOnly(t, r), sink, o, ep)
+		} else {
+			d.Update([]endpoint.Endpoint{ep})
+		}
+		if i%4 != 3 {
+			if _, err := q.Resume(t.Context(), "a"); err != nil {
+				t.Fatal(err)
+			}
+		}
+		<-time.After(15 * time.Millisecond) // some are taken, or none
+	}
+	m.calm()
+	d.Update([]endpoint.Endpoint{plain})
+	resume := func() bool {
+		if _, err := q.Resume(t.Context(), "a"); err != nil {
+			t.Fatal(err)
+		}
+		n, _, err := q.Backlog(t.Context(), "a")
+		again, err2 := q.ReplayBacklog(t.Context(), "a")
+		return err == nil && err2 == nil && n+again == 0
+	}
+	queuetest.Eventually(t, "an end of every event", resume)
+	stop()
+	m.compare(q, rounds*(events+replays))
+}
+
+// compare is of what was taken, the dead letters, and the log.
+func (m *model) compare(q *queue.Queue, total int) {
+	t := m.t
+	t.Helper()
+	ends := map[string][]string{}
+	for id, n := range m.taken {
+		ends[id] = slices.Repeat([]string{"delivered"}, n)
+	}
+	for after := ""; ; {
+		page, err := q.Dead(t.Context(), "a", after, 1000)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(page) == 0 {
+			break
+		}
+		for _, l := range page {
+			ends[l.ID] = append(ends[l.Message.ID], queue.OutcomeDead)
+		}
+		after = page[len(page)-1].Handle
+	}
+	records, _ := logged(t, q, "a", total)
+	said := map[string][]string{}
+	for _, l := range records {
+		if l.Outcome == "delivered" || l.Outcome == queue.OutcomeDead {
+			said[l.WebhookID] = append(said[l.WebhookID], l.Outcome)
+			if (l.Kept == nil) != l.Replay {
+				t.Errorf("%s, entry %s, %s: kept %t", l.WebhookID, l.Entry, l.Outcome, l.Kept != nil)
+			}
+		}
+	}
+	if len(ends) != total {
+		t.Errorf("%d events have ended, want %d", len(ends), total)
+	}
+	for id, how := range ends {
+		if len(how) != 1 || !slices.Equal(how, said[id]) {
+			t.Errorf("%s has ended as %v, in the log %v", id, how, said[id])
+		}
+	}
+}

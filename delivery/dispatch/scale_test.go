@@ -1,0 +1,66 @@
+package dispatch_test
+
+import (
+	"fmt"
+	"runtime"
+	"testing"
+	"time"
+
+	"gancho/delivery/dispatch"
+	"gancho/delivery/endpoint"
+	"gancho/delivery/queue/queuetest"
+)
+
+// configured is n endpoints as a gym chain has them: one for each unit.
+func configured(n int) []endpoint.Endpoint {
+	out := make([]endpoint.Endpoint, n)
+	for i := range out {
+		secret, err := endpoint.ParseSecret("whsec_dGVzdGUtc2VjcmV0by1kZS0zMi1ieXRlcy1nYW5jaG8=")
+		if err != nil {
+			panic(err)
+		}
+		out[i] = endpoint.Endpoint{
+			Name: fmt.Sprintf("unidade-%04d", i), URL: fmt.Sprintf("https://crm-%d.example.com/hooks/gancho", i),
+			Tenants: []string{fmt.Sprint(i)}, Events: []string{"cobranca.*", "cliente.novo"}, Secrets: []endpoint.Secret{secret},
+			Headers: map[string]string{"X-Api-Key": fmt.Sprint("key-", i)},
+		}
+	}
+	return out
+}
+
+func heap() int64 {
+	var m runtime.MemStats
+	runtime.GC()
+	runtime.GC()
+	runtime.ReadMemStats(&m)
+	return int64(m.HeapAlloc + m.StackInuse)
+}
+
+// An idle endpoint costs less than 8 KB, and a thousand are taken over at once.
+func TestIdleEndpointsAreCheap(t *testing.T) {
+	for _, n := range []int{1000, 5000} {
+		t.Run(fmt.Sprint(n), func(t *testing.T) {
+			r := queuetest.StartRedis(t)
+			q := queuetest.Open(t, r)
+			client := queuetest.Client(t, r)
+			sink := newReceiver()
+			d, _ := startDispatcher(t, q, sink, dispatch.Options{Log: true, KeepEvents: true})
+			queuetest.Eventually(t, "the dispatcher", func() bool { return client.Exists(t.Context(), "gancho:workers").Val() == 1 })
+			before, goroutines := heap(), runtime.NumGoroutine()
+			eps := configured(n)
+			start := time.Now()
+			q.Update(eps)
+			d.Update(eps)
+			queuetest.Eventually(t, "all endpoints to be loaded", func() bool { return d.Loaded() == n })
+			took := time.Since(start)
+			per := (heap() - before) / int64(n)
+			t.Logf("%d endpoints: %d bytes each, loaded after %s", n, per, took)
+			if per > 8<<10 {
+				t.Errorf("an idle endpoint takes %d bytes, want at most 8 KiB", per)
+			}
+			if more := runtime.NumGoroutine() - goroutines; more > 20 {
+				t.Errorf("%d goroutines more", more)
+			}
+		})
+	}
+}

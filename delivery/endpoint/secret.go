@@ -1,0 +1,172 @@
+package endpoint
+
+import (
+	"bytes"
+	"crypto/ed25519"
+	"crypto/rand"
+	"crypto/subtle"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+)
+
+// The prefixes of the Standard Webhooks specification.
+const (
+	secretPrefix  = "whsec_" // HMAC-SHA256: v1
+	signingPrefix = "whsk_"  // ed25519, private: v1a
+	publicPrefix  = "whpk_"  // ed25519, public
+)
+
+const (
+	// minSecret is the fewest bytes of a key that the specification allows.
+	minSecret = 24
+	newSecret = 32
+)
+
+// Secret is a key for signing requests: of HMAC-SHA256, which the receiver has
+// too, or of ed25519, of which the receiver has the public half. However it is
+// printed or marshalled, it shows only that it is a secret; Reveal is the one
+// way to its text. The zero Secret signs and verifies nothing.
+type Secret struct {
+	key     []byte             // HMAC's
+	signing ed25519.PrivateKey // nil in a key that only verifies
+	public  ed25519.PublicKey
+}
+
+// ParseSecret reads whsec_<base64> (HMAC) or whsk_<base64> (ed25519: 32 bytes
+// of seed, or 64 of seed and public key), or takes any other text as the bytes
+// of an HMAC key, of which there are at least 24. Its error does not show the
+// text.
+func ParseSecret(text string) (Secret, error) {
+	switch {
+	case strings.HasPrefix(text, signingPrefix):
+		return parseSigningKey(text)
+	case strings.HasPrefix(text, publicPrefix):
+		return Secret{}, errors.New("parse secret: whpk_ is a public key, which verifies and cannot sign; give the private key (whsk_)")
+	}
+	key := []byte(text)
+	if encoded, ok := strings.CutPrefix(text, secretPrefix); ok {
+		var err error
+		if key, err = decodeBase64(encoded); err != nil {
+			return Secret{}, errors.New("parse secret: what follows whsec_ is not base64; make one with: echo whsec_$(openssl rand -base64 32)")
+		}
+	}
+	if len(key) < minSecret {
+		return Secret{}, fmt.Errorf("parse secret: its key has %d bytes, at least %d are needed; make one with: echo whsec_$(openssl rand -base64 32)", len(key), minSecret)
+	}
+	return Secret{key: key}, nil
+}
+
+// ParseVerifier reads what a receiver verifies with: a public key
+// (whpk_<base64>), or whatever ParseSecret reads. Its error does not show the
+// text.
+func ParseVerifier(text string) (Secret, error) {
+	encoded, ok := strings.CutPrefix(text, publicPrefix)
+	if !ok {
+		return ParseSecret(text)
+	}
+	key, err := decodeBase64(encoded)
+	if err != nil || len(key) != ed25519.PublicKeySize {
+		return Secret{}, fmt.Errorf("parse public key: what follows whpk_ is not base64 of %d bytes; copy it again from where the endpoint was made", ed25519.PublicKeySize)
+	}
+	return Secret{public: key}, nil
+}
+
+func parseSigningKey(text string) (Secret, error) {
+	raw, err := decodeBase64(text[len(signingPrefix):])
+	switch {
+	case err != nil:
+		return Secret{}, errors.New("parse secret: what follows whsk_ is not base64")
+	case len(raw) != ed25519.SeedSize && len(raw) != ed25519.PrivateKeySize:
+		return Secret{}, fmt.Errorf("parse secret: its ed25519 key has %d bytes; give the %d of the seed, or the %d of seed and public key",
+			len(raw), ed25519.SeedSize, ed25519.PrivateKeySize)
+	}
+	s := secretOf(raw[:ed25519.SeedSize])
+	if len(raw) == ed25519.PrivateKeySize && !bytes.Equal(s.signing, raw) {
+		return Secret{}, errors.New("parse secret: the two halves of its ed25519 key do not belong together; copy it again")
+	}
+	return s, nil
+}
+
+func secretOf(seed []byte) Secret {
+	private := ed25519.NewKeyFromSeed(seed)
+	public, _ := private.Public().(ed25519.PublicKey) // as documented
+	return Secret{signing: private, public: public}
+}
+
+func decodeBase64(text string) ([]byte, error) {
+	return base64.RawStdEncoding.DecodeString(strings.TrimRight(text, "="))
+}
+
+// GenerateSecret makes a random HMAC key of 32 bytes.
+func GenerateSecret() Secret {
+	key := make([]byte, newSecret)
+	_, _ = rand.Read(key) // never fails: it ends the process rather than return weak bytes
+	return Secret{key: key}
+}
+
+// GenerateSigningKey makes a random ed25519 key.
+func GenerateSigningKey() Secret {
+	seed := make([]byte, ed25519.SeedSize)
+	_, _ = rand.Read(seed) // never fails, as above
+	return secretOf(seed)
+}
+
+// Reveal returns the secret as whsec_, whsk_ or, when it only verifies, whpk_
+// and base64, for the person or receiver that needs it.
+func (s Secret) Reveal() string {
+	switch {
+	case s.signing != nil:
+		return signingPrefix + base64.StdEncoding.EncodeToString(s.signing)
+	case s.public != nil:
+		return s.Public()
+	}
+	return secretPrefix + base64.StdEncoding.EncodeToString(s.key)
+}
+
+// Public returns whpk_<base64> of an ed25519 key, which is no secret, and
+// nothing for an HMAC key, which has no public half.
+func (s Secret) Public() string {
+	if s.public == nil {
+		return ""
+	}
+	return publicPrefix + base64.StdEncoding.EncodeToString(s.public)
+}
+
+// Equal reports whether both are the same key, in constant time. A private key
+// and its public half are two keys.
+func (s Secret) Equal(o Secret) bool {
+	return subtle.ConstantTimeCompare(s.key, o.key)&subtle.ConstantTimeCompare(s.signing, o.signing)&
+		subtle.ConstantTimeCompare(s.public, o.public) == 1
+}
+
+// HMACKey returns the key of HMAC-SHA256, or nil. It is not a copy.
+func (s Secret) HMACKey() []byte { return s.key }
+
+// SigningKey returns the private key of ed25519, or nil. It is not a copy.
+func (s Secret) SigningKey() ed25519.PrivateKey { return s.signing }
+
+// PublicKey returns the public key of ed25519, or nil. It is not a copy.
+func (s Secret) PublicKey() ed25519.PublicKey { return s.public }
+
+// signs reports whether the secret can sign.
+func (s Secret) signs() bool { return len(s.key) > 0 || s.signing != nil }
+
+// String hides the secret.
+func (s Secret) String() string {
+	switch {
+	case s.signing != nil:
+		return signingPrefix + "***"
+	case s.public != nil:
+		return publicPrefix + "***"
+	}
+	return secretPrefix + "***"
+}
+
+// Format hides the secret from every verb of fmt.
+func (s Secret) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, s.String()) }
+
+// MarshalText hides the secret from JSON and YAML.
+func (s Secret) MarshalText() ([]byte, error) { return []byte(s.String()), nil }

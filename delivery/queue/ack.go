@@ -1,0 +1,223 @@
+package queue
+
+import (
+	"context"
+	"fmt"
+	"strconv"
+	"time"
+
+	"gancho/delivery/webhook"
+
+	"github.com/redis/go-redis/v9"
+)
+
+// Results are what deliveries came to and Redis does not know yet.
+type Results struct {
+	Done      []ID // delivered
+	Clean     []ID // delivered, with something kept in rt and at
+	Forgotten []ID // in their stream no more, with something kept
+	Retries   []RetryResult
+	Dead      []DeadResult
+	state     []any // fields and values of the endpoint's state
+	log       attemptLog
+}
+
+type RetryResult struct {
+	ID ID
+	Attempts
+}
+
+type DeadResult struct {
+	ID     ID
+	Reason string
+	Attempts
+}
+
+// Len is the number of events, each counted once.
+func (r *Results) Len() int {
+	return len(r.Done) + len(r.Clean) + len(r.Forgotten) + len(r.Retries) + len(r.Dead)
+}
+
+func (r *Results) Empty() bool { return r.Len()+len(r.state)+r.log.records == 0 }
+
+func (r *Results) Reset() {
+	clear(r.Retries)
+	clear(r.Dead)
+	clear(r.state)
+	r.Done, r.Clean, r.Forgotten = r.Done[:0], r.Clean[:0], r.Forgotten[:0]
+	r.Retries, r.Dead, r.state = r.Retries[:0], r.Dead[:0], r.state[:0]
+	r.log.reset()
+}
+
+// Pause has the endpoint be paused from a time on.
+func (r *Results) Pause(reason string, at time.Time) {
+	r.state = append(r.state, "paused", reason, "since", strconv.FormatInt(at.UnixMilli(), 10))
+}
+
+// Hold has nothing be sent to the endpoint before a time.
+func (r *Results) Hold(until time.Time) {
+	r.state = append(r.state, "hold", strconv.FormatInt(until.UnixMilli(), 10))
+}
+
+// SetHealth keeps the endpoint's health for its next owner.
+func (r *Results) SetHealth(h *Health) {
+	for i, value := range h.values() {
+		text := ""
+		if *value != 0 {
+			text = strconv.FormatInt(*value, 10)
+		}
+		r.state = append(r.state, healthFields[i], text)
+	}
+}
+
+// ChangesState reports whether the endpoint's state is among the results.
+func (r *Results) ChangesState() bool { return len(r.state) > 0 }
+
+// Record adds an attempt to the log; keep: with the event, if it was its last.
+func (r *Results) Record(id ID, m *webhook.Message, o *webhook.Outcome, number int, dead, keep bool, now time.Time) {
+	r.log.add(id, m, o, number, dead, keep, now)
+}
+
+// Mark sets true for events that were delivered, and false for those that are
+// not to be sent again either.
+func (r *Results) Mark(of map[ID]bool) {
+	for _, id := range r.Done {
+		of[id] = true
+	}
+	for _, id := range r.Clean {
+		of[id] = true
+	}
+	for i := range r.Dead {
+		of[r.Dead[i].ID] = false
+	}
+}
+
+// ackScript writes results, if the caller still owns the endpoint: 1, else 0.
+// Doing it twice is harmless.
+//
+// Its first write is one that Redis allows when it is full, and that changes
+// nothing: a script that has written may go on writing. Without it, the state
+// of a failed event could not be kept just when deliveries have to make room.
+//
+// A retry that is followed by a success comes in the same call or an earlier
+// one, so retries are written first.
+//
+// Before that first write, SETRANGE changes nothing either, and is refused by
+// a full Redis: then the log may use up little of what deliveries free. It is
+// shortened by some entries at a time, to hold Redis up for no longer.
+var ackScript = redis.NewScript(`
+if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end
+local full = tonumber(ARGV[2]) > 0 and type(redis.pcall('SETRANGE', KEYS[1], 0, '')) == 'table'
+redis.call('XDEL', KEYS[2], '0-0')
+if tonumber(ARGV[2]) > 0 then
+  redis.call('XADD', KEYS[8], '*', 'n', ARGV[2], 'b', ARGV[3])
+  local records = redis.call('HINCRBY', KEYS[6], 'log_records', ARGV[2])
+  local bytes = redis.call('HINCRBY', KEYS[6], 'log_bytes', #ARGV[3])
+  local most, largest = tonumber(ARGV[4]), tonumber(ARGV[5])
+  if full then most, largest = most / 64, largest / 64 end
+  for i = 1, 64 do
+    if records <= most and bytes <= largest then break end
+    local oldest = redis.call('XRANGE', KEYS[8], '-', '+', 'COUNT', 1)[1]
+    if not oldest then break end
+    redis.call('XDEL', KEYS[8], oldest[1])
+    redis.call('HINCRBY', KEYS[6], 'log_lost', oldest[2][2])
+    records = redis.call('HINCRBY', KEYS[6], 'log_records', -tonumber(oldest[2][2]))
+    bytes = redis.call('HINCRBY', KEYS[6], 'log_bytes', -#oldest[2][4])
+  end
+end
+local at = 6
+local function ids(f)
+  local n = tonumber(ARGV[at])
+  at = at + 1
+  while n > 0 do
+    local m = math.min(n, 1000)
+    f(at, at + m - 1)
+    at, n = at + m, n - m
+  end
+end
+local n = tonumber(ARGV[at])
+at = at + 1
+for i = 1, n do
+  redis.call('ZADD', KEYS[3], ARGV[at + 1], ARGV[at])
+  redis.call('HSET', KEYS[4], ARGV[at], ARGV[at + 2])
+  at = at + 3
+end
+ids(function(a, b) redis.call('XDEL', KEYS[2], unpack(ARGV, a, b)) end)
+ids(function(a, b) redis.call('XDEL', KEYS[7], unpack(ARGV, a, b)) end)
+ids(function(a, b)
+  redis.call('ZREM', KEYS[3], unpack(ARGV, a, b))
+  redis.call('HDEL', KEYS[4], unpack(ARGV, a, b))
+end)
+n = tonumber(ARGV[at])
+at = at + 1
+for i = 1, n do
+  local id, stream = ARGV[at], KEYS[tonumber(ARGV[at + 3])]
+  local found = redis.call('XRANGE', stream, id, id)
+  if #found > 0 then
+    redis.call('XADD', KEYS[5], '*', 'id', id, 'reason', ARGV[at + 1], 'attempts', ARGV[at + 2], unpack(found[1][2]))
+    redis.call('XDEL', stream, id)
+  end
+  redis.call('ZREM', KEYS[3], id)
+  redis.call('HDEL', KEYS[4], id)
+  at = at + 4
+end
+if at <= #ARGV then redis.call('HSET', KEYS[6], unpack(ARGV, at, #ARGV)) end
+return 1`)
+
+// The numbers of the streams' keys in ackScript.
+const (
+	ackMain = 2
+	ackSide = 7
+)
+
+// write writes the results. It returns false when somebody else owns the
+// endpoint now, and nothing was written.
+func (q *Queue) write(ctx context.Context, endpoint, claim string, r *Results) (bool, error) {
+	args := make([]any, 0, 12+len(r.Done)+2*len(r.Clean)+len(r.Forgotten)+3*len(r.Retries)+4*len(r.Dead)+len(r.state))
+	args = append(args, claim, r.log.records, r.log.lines, logRecords, logBytes, len(r.Retries))
+	for i := range r.Retries {
+		args = append(args, r.Retries[i].ID.String(), r.Retries[i].score(), r.Retries[i].marshal())
+	}
+	args = appendIDs(args, false, r.Done, r.Clean)
+	args = appendIDs(args, true, r.Done, r.Clean)
+	args = append(args, len(r.Clean)+len(r.Forgotten))
+	for _, ids := range [][]ID{r.Clean, r.Forgotten} {
+		for _, id := range ids {
+			args = append(args, id.String())
+		}
+	}
+	args = append(args, len(r.Dead))
+	for i := range r.Dead {
+		stream := ackMain
+		if r.Dead[i].ID.FromSide() {
+			stream = ackSide
+		}
+		args = append(args, r.Dead[i].ID.String(), r.Dead[i].Reason, r.Dead[i].marshal(), stream)
+	}
+	args = append(args, r.state...)
+	k := q.keys
+	keys := []string{
+		k.fence(endpoint), k.events(endpoint), k.due(endpoint), k.attempts(endpoint), k.dead(endpoint), k.state(endpoint),
+		k.side(endpoint), k.log(endpoint),
+	}
+	owned, err := ackScript.Run(ctx, q.client, keys, args...).Int()
+	if err != nil {
+		return false, fmt.Errorf("acknowledge events of endpoint %q: %w", endpoint, unreachable(err))
+	}
+	return owned == 1, nil
+}
+
+// appendIDs appends those of one of the streams, after their number.
+func appendIDs(args []any, side bool, lists ...[]ID) []any {
+	number := len(args)
+	args = append(args, 0)
+	for _, ids := range lists {
+		for _, id := range ids {
+			if id.FromSide() == side {
+				args = append(args, id.String())
+			}
+		}
+	}
+	args[number] = len(args) - number - 1
+	return args
+}

@@ -1,0 +1,250 @@
+package queue
+
+import (
+	"context"
+	"encoding/base64"
+	"encoding/json"
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+	"unicode/utf8"
+
+	"gancho/delivery/webhook"
+
+	"github.com/redis/go-redis/v9"
+)
+
+// OutcomeDead is LogRecord.Outcome of the attempt after which an event was
+// given up. The other outcomes are what OutcomeKind.String returns.
+const OutcomeDead = "dead"
+
+// The bounds of an endpoint's log in Redis, beyond which its oldest entries
+// are lost. A log that is stored and trimmed every second stays far below.
+const (
+	logRecords = 200_000
+	logBytes   = 64 << 20
+)
+
+// LogRecord is one attempt, as the log tells of it.
+type LogRecord struct {
+	Time      time.Time // when it ended
+	Entry     string    // the event's place in its stream: with Time it makes the record unique in its endpoint
+	WebhookID string
+	Event     string
+	Tenant    string
+	Key       string
+	Committed time.Time
+	Number    int    // from 1; a probe of a dead endpoint does not count up
+	Outcome   string // delivered, retry, gone, refused; OutcomeDead
+	Class     string
+	Status    int    // 0: none came
+	Error     string // empty when delivered
+	Duration  time.Duration
+	Replay    bool
+	// Kept is the event itself, if DispatcherOptions.KeepEvents is set and this
+	// attempt was its last: delivered or dead. It is nil for what comes from the
+	// side stream.
+	Kept *webhook.Message
+}
+
+// LogEntry is what one acknowledgement has put into the log.
+type LogEntry struct {
+	ID      string // for TrimLog; ids rise with time
+	Records []LogRecord
+}
+
+// Log returns up to n entries of the endpoint's log of attempts, the oldest
+// first. There are some only if dispatchers write them (DispatcherOptions.Log).
+func (q *Queue) Log(ctx context.Context, endpoint string, n int64) ([]LogEntry, error) {
+	page, err := q.page(ctx, q.keys.log(endpoint), "", n)
+	if err != nil {
+		return nil, fmt.Errorf("read the log of endpoint %q: %w", endpoint, err)
+	}
+	out := make([]LogEntry, len(page))
+	for i, e := range page {
+		text, _ := e.Values["b"].(string)
+		out[i].ID = e.ID
+		for line := range strings.Lines(text) {
+			r, err := q.parseRecord(ctx, line)
+			if err != nil {
+				return nil, fmt.Errorf("read the log of endpoint %q: entry %s: %w", endpoint, e.ID, err)
+			}
+			out[i].Records = append(out[i].Records, r)
+		}
+	}
+	return out, nil
+}
+
+// trimLogScript deletes entries, and takes them off the log's measures.
+var trimLogScript = redis.NewScript(`
+local records, bytes = 0, 0
+for i = 1, #ARGV do
+  local found = redis.call('XRANGE', KEYS[1], ARGV[i], ARGV[i])
+  if #found > 0 then
+    records, bytes = records + tonumber(found[1][2][2]), bytes + #found[1][2][4]
+    redis.call('XDEL', KEYS[1], ARGV[i])
+  end
+end
+if records > 0 then
+  redis.call('HINCRBY', KEYS[2], 'log_records', -records)
+  redis.call('HINCRBY', KEYS[2], 'log_bytes', -bytes)
+end
+return records`)
+
+// TrimLog removes entries of the endpoint's log that have been stored
+// elsewhere. Removing one again is harmless.
+func (q *Queue) TrimLog(ctx context.Context, endpoint string, ids ...string) error {
+	if len(ids) == 0 {
+		return nil
+	}
+	args := make([]any, len(ids))
+	for i, id := range ids {
+		args[i] = id
+	}
+	err := trimLogScript.Run(ctx, q.client, []string{q.keys.log(endpoint), q.keys.state(endpoint)}, args...).Err()
+	if err != nil {
+		return fmt.Errorf("trim the log of endpoint %q: %w", endpoint, unreachable(err))
+	}
+	return nil
+}
+
+// attemptLog is the records that go into the log with the next acknowledgement.
+type attemptLog struct {
+	records int
+	lines   []byte
+}
+
+func (l *attemptLog) reset() {
+	const keep = 1 << 20
+	if cap(l.lines) > keep {
+		l.lines = nil
+	}
+	l.records, l.lines = 0, l.lines[:0]
+}
+
+// add appends the record of an attempt. It is written by hand, without what
+// can be told from the rest, because the courier's lock is held meanwhile, and
+// because it goes through Redis and its append-only file.
+func (l *attemptLog) add(id ID, m *webhook.Message, o *webhook.Outcome, number int, dead, keep bool, now time.Time) {
+	b := strconv.AppendInt(append(l.lines, `{"at":`...), now.UnixMicro(), 10)
+	b = append(id.append(append(b, `,"e":"`...)), '"')
+	if id.FromSide() {
+		b = webhook.AppendString(append(b, `,"w":`...), m.ID)
+	}
+	b = webhook.AppendString(append(b, `,"t":`...), m.Type)
+	b = appendText(b, `,"n":`, m.Tenant)
+	b = appendText(b, `,"k":`, m.Key)
+	b = strconv.AppendInt(append(b, `,"c":`...), m.Time.UnixMicro(), 10)
+	b = appendNumber(b, `,"i":`, int64(number))
+	b = appendNumber(b, `,"s":`, int64(o.Status))
+	b = appendNumber(b, `,"took":`, int64(o.Duration))
+	outcome := o.Kind.String()
+	if dead {
+		outcome = OutcomeDead
+	}
+	b = appendText(b, `,"o":`, outcome)
+	b = appendText(b, `,"class":`, o.Class)
+	if o.Err != nil {
+		b = appendText(b, `,"error":`, o.Err.Error())
+	}
+	if m.Replay {
+		b = append(b, `,"r":true`...)
+	}
+	if keep && !id.FromSide() && (dead || o.Kind == webhook.Delivered) {
+		b = webhook.AppendString(append(b, `,"v":`...), m.Version)
+		b = appendExact(b, "data", m.Data)
+		b = appendExact(b, "previous", m.Previous)
+		b = appendExact(b, "unchanged", m.Unchanged)
+	}
+	b = append(b, '}', '\n')
+	l.lines = b
+	l.records++
+}
+
+func appendText(dst []byte, name, value string) []byte {
+	if value == "" {
+		return dst
+	}
+	return webhook.AppendString(append(dst, name...), value)
+}
+
+func appendNumber(dst []byte, name string, value int64) []byte {
+	if value == 0 {
+		return dst
+	}
+	return strconv.AppendInt(append(dst, name...), value, 10)
+}
+
+// appendExact appends a field that gives the value's bytes back: as text, or
+// in base64 when they are not UTF-8.
+func appendExact(dst []byte, name string, value []byte) []byte {
+	if value == nil {
+		return dst
+	}
+	dst = append(append(dst, `,"`...), name...)
+	if utf8.Valid(value) {
+		return webhook.AppendString(append(dst, `":`...), string(value))
+	}
+	dst = append(dst, `64":"`...)
+	return append(base64.StdEncoding.AppendEncode(dst, value), '"')
+}
+
+// logLine is a record as add writes it.
+type logLine struct {
+	At        int64         `json:"at"`
+	Entry     string        `json:"e"`
+	Webhook   string        `json:"w"` // of an entry of the side stream
+	Type      string        `json:"t"`
+	Tenant    string        `json:"n"`
+	Key       string        `json:"k"`
+	Committed int64         `json:"c"`
+	Number    int           `json:"i"`
+	Status    int           `json:"s"`
+	Took      time.Duration `json:"took"`
+	Outcome   string        `json:"o"`
+	Class     string        `json:"class"`
+	Error     string        `json:"error"`
+	Replay    bool          `json:"r"`
+	Version   *string       `json:"v"` // there is one when the event is there
+	Data      *string       `json:"data"`
+	Previous  *string       `json:"previous"`
+	Unchanged *string       `json:"unchanged"`
+	// In place of the three, when they are not UTF-8.
+	Data64      []byte `json:"data64"`
+	Previous64  []byte `json:"previous64"`
+	Unchanged64 []byte `json:"unchanged64"`
+}
+
+func (q *Queue) parseRecord(ctx context.Context, line string) (LogRecord, error) {
+	var l logLine
+	if err := json.Unmarshal([]byte(line), &l); err != nil {
+		return LogRecord{}, fmt.Errorf("parse record: %w", err)
+	}
+	id, err := ParseID(l.Entry)
+	if err != nil {
+		return LogRecord{}, err
+	}
+	m := webhook.Message{ID: l.Webhook, Type: l.Type, Tenant: l.Tenant, Key: l.Key, Time: time.UnixMicro(l.Committed).UTC()}
+	if err := q.identify(ctx, id, &m); err != nil {
+		return LogRecord{}, err
+	}
+	r := LogRecord{
+		Time: time.UnixMicro(l.At).UTC(), Entry: l.Entry, WebhookID: m.ID, Event: l.Type, Tenant: l.Tenant, Key: l.Key,
+		Committed: m.Time, Number: l.Number, Outcome: l.Outcome, Class: l.Class, Status: l.Status, Error: l.Error,
+		Duration: l.Took, Replay: l.Replay,
+	}
+	if l.Version == nil {
+		return r, nil
+	}
+	exact := func(text *string, encoded []byte) []byte {
+		if text != nil {
+			return []byte(*text)
+		}
+		return encoded
+	}
+	m.Version = *l.Version
+	m.Data, m.Previous, m.Unchanged = exact(l.Data, l.Data64), exact(l.Previous, l.Previous64), exact(l.Unchanged, l.Unchanged64)
+	r.Kept = &m
+	return r, nil
+}

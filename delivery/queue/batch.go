@@ -1,0 +1,151 @@
+package queue
+
+import (
+	"fmt"
+	"strconv"
+	"time"
+
+	"gancho/mapping"
+)
+
+// Batch collects events for one Append. It keeps copies of what it is given,
+// and its memory over Reset. It belongs to one goroutine at a time. A batch of
+// some hundred events is appended at the least cost per event; a batch holds
+// Redis up for as long as it takes to append, so keep it under a few MiB when
+// the events allow it.
+type Batch struct {
+	q            *Queue
+	buf          []byte // what the spans of records point into
+	records      []record
+	destinations []destination
+	// Ids have to rise, or Redis would take an event for a duplicate.
+	lastEvent, lastParked ID
+}
+
+// span is a part of a batch's buffer.
+type span struct{ from, to int }
+
+// record is an event, or a parked change, in the batch's buffer.
+type record struct {
+	id                 ID
+	text               span // the id's
+	typ, version, rule string
+	tenant, key        span
+	time               time.Time
+	micros             span // the time's, as text
+	data               span // a parked change: its row
+	previous           span
+	unchanged          span
+	parked             *parkedDetail
+}
+
+type parkedDetail struct{ table, op, reason string }
+
+// destination is one append: a record to a stream.
+type destination struct {
+	record int
+	stream *stream
+}
+
+// NewBatch returns an empty batch for this queue.
+func (q *Queue) NewBatch() *Batch { return &Batch{q: q} }
+
+// Len is the number of appends that the batch holds: events times their
+// endpoints, and parked changes.
+func (b *Batch) Len() int { return len(b.destinations) }
+
+// Bytes is what the batch holds of the events' own bytes. Each is sent to
+// Redis once for every endpoint.
+func (b *Batch) Bytes() int { return len(b.buf) }
+
+// Reset empties the batch.
+func (b *Batch) Reset() {
+	const keep = 4 << 20 // a single huge event does not stay in memory for ever
+	if cap(b.buf) > keep {
+		b.buf = nil
+	}
+	clear(b.records) // releases the strings
+	b.buf, b.records, b.destinations = b.buf[:0], b.records[:0], b.destinations[:0]
+	b.lastEvent, b.lastParked = ID{}, ID{}
+}
+
+// Add routes the event to the endpoints of the last Update and copies it. It
+// returns how many endpoints get it; none is no error. It fails before Claim,
+// when the position does not fit into an id, and when the event does not come
+// after the one before.
+func (b *Batch) Add(ev *mapping.Event) (int, error) {
+	r := b.q.routes.Load()
+	matched := r.router.Match(ev.Type, ev.Tenant)
+	if len(matched) == 0 {
+		return 0, nil
+	}
+	id, err := b.next(&b.lastEvent, func(epoch uint16) (ID, error) { return NewID(epoch, ev.Position, ev.N) })
+	if err != nil {
+		return 0, fmt.Errorf("add event %s: %w", ev.Type, err)
+	}
+	rec := record{id: id, typ: ev.Type, version: ev.Version, rule: ev.Rule, time: ev.Time}
+	rec.text, rec.micros = b.identify(id, ev.Time)
+	rec.tenant, rec.key = b.put(ev.Tenant), b.put(ev.Key)
+	rec.data, rec.previous, rec.unchanged = b.put(ev.Data), b.put(ev.Previous), b.put(ev.Unchanged)
+	b.records = append(b.records, rec)
+	for _, i := range matched {
+		b.destinations = append(b.destinations, destination{len(b.records) - 1, r.streams[i]})
+	}
+	return len(matched), nil
+}
+
+// Park adds a change that no event could be made of to the capture's dead
+// letters. Parking it again, after a rewind, is harmless.
+func (b *Batch) Park(p *mapping.Parked) error {
+	id, err := b.next(&b.lastParked, func(epoch uint16) (ID, error) { return NewID(epoch, p.Position, p.N) })
+	if err != nil {
+		return fmt.Errorf("park change of %s: %w", p.Table, err)
+	}
+	rec := record{id: id, typ: p.Type, rule: p.Rule, time: p.Time,
+		parked: &parkedDetail{table: p.Table, op: p.Op.String(), reason: p.Reason}}
+	rec.text, rec.micros = b.identify(id, p.Time)
+	rec.data = b.put(p.Row)
+	b.records = append(b.records, rec)
+	b.destinations = append(b.destinations, destination{len(b.records) - 1, b.q.parkedStream})
+	return nil
+}
+
+func (b *Batch) next(last *ID, build func(epoch uint16) (ID, error)) (ID, error) {
+	c := b.q.source.Load()
+	if c == nil {
+		return ID{}, errNotClaimed
+	}
+	id, err := build(c.epoch)
+	if err != nil {
+		return ID{}, err
+	}
+	if id.Compare(*last) <= 0 {
+		return ID{}, fmt.Errorf("position %s does not come after %s; events are added in commit order", id, *last)
+	}
+	*last = id
+	return id, nil
+}
+
+func (b *Batch) identify(id ID, at time.Time) (text, micros span) {
+	from := len(b.buf)
+	b.buf = id.append(b.buf)
+	middle := len(b.buf)
+	b.buf = strconv.AppendInt(b.buf, at.UnixMicro(), 10)
+	return span{from, middle}, span{middle, len(b.buf)}
+}
+
+func (b *Batch) put(p []byte) span {
+	from := len(b.buf)
+	b.buf = append(b.buf, p...)
+	return span{from, len(b.buf)}
+}
+
+func (b *Batch) bytes(s span) []byte { return b.buf[s.from:s.to:s.to] }
+
+func parseMicros(s string) (time.Time, error) {
+	n, err := strconv.ParseInt(s, 10, 64)
+	if err != nil {
+		return time.Time{}, fmt.Errorf("parse commit time %q: %w", s, err)
+	}
+	return time.UnixMicro(n).UTC(), nil
+}

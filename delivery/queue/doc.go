@@ -1,0 +1,53 @@
+// Package queue keeps events between capture and delivery in Redis: one stream
+// per endpoint, whose owner reads it and acknowledges what was delivered.
+//
+// Each endpoint has a stream, whose entry ids are the events' positions in the
+// WAL (ID). Redis refuses an id at or below the stream's last one, so appending
+// a transaction again is harmless, and appending beyond a gap is fatal: what is
+// in the gap could never be appended. Three rules follow. A batch is appended
+// to a stream as a whole or not at all. The next batch waits until it has been
+// appended to all of its streams. And nothing is appended over a connection to
+// a server that may have lost the end of what was appended, which its changed
+// identity tells (ErrRestarted), until the capture has gone back to the
+// confirmed position.
+//
+// A position is confirmed to the source only when every event up to it is on
+// Redis's disk, and with the replicas that may be promoted (RunDurable). The queue belongs to one source (Claim): another
+// source's positions would not rise.
+//
+// Nothing is ever trimmed. A full Redis refuses batches (ErrFull), which holds
+// the capture up, and still lets deliveries make room.
+//
+// Redis may be one server, one that Sentinel names, or a Cluster. A promoted
+// replica is a server that may have lost the end; so is, of a Cluster, any
+// master that is not one of those that were accepted. In a Cluster a batch is
+// one transaction for each slot, and is repeated until all have succeeded; a
+// master that is away holds the capture up until it is back or replaced, and
+// deliveries from the others go on.
+//
+// An endpoint's owner is the process that has its lease. It works through an
+// Owner, whose claim is the fencing token: a stale owner writes nothing.
+//
+// # Keys
+//
+// All begin with the queue's prefix, gancho by default, and those of an
+// endpoint with its name as hash tag:
+//
+//	gancho:{<endpoint>}:q      stream   events: t type, k key, n tenant, c commit time in µs,
+//	                                    d data, v rule version, p previous, u unchanged
+//	gancho:{<endpoint>}:x      stream   what is not from the WAL: events to be sent again (r), operational
+//	                                    events; fields as in q, w webhook-id, s sequence
+//	gancho:{<endpoint>}:log    stream   attempts that are not stored yet: n how many, b JSON, one per line
+//	gancho:{<endpoint>}:rt     zset     failed events by the time, in ms, of their next attempt
+//	gancho:{<endpoint>}:at     hash     failed events' attempts, JSON
+//	gancho:{<endpoint>}:dead   stream   events given up: id, reason, attempts, and the event's fields
+//	gancho:{<endpoint>}:state  hash     paused (why), since, hold, unblock, log_records, log_bytes, log_lost; and,
+//	                                    in ms: failing, open, idling, trouble and noticed since, idle for
+//	gancho:{<endpoint>}:lease  string   its owner's claim, expires
+//	gancho:{<endpoint>}:fence  string   the last owner's claim
+//	gancho:source              hash     the source's identity, epoch and recorded position
+//	gancho:parked              stream   changes that no event could be made of
+//	gancho:workers             zset     delivering processes by the time they were heard of
+//	gancho:wake                channel  names of endpoints with new events (in x: NUL behind the name),
+//	                                    for other processes
+package queue

@@ -1,0 +1,160 @@
+package queue_test
+
+import (
+	"errors"
+	"strconv"
+	"testing"
+	"time"
+
+	"gancho/delivery/queue/queuetest"
+
+	"gancho/delivery/endpoint"
+	"gancho/delivery/queue"
+	"gancho/internal/testservers"
+)
+
+func recorded(t *testing.T, r *testservers.Redis) uint64 {
+	t.Helper()
+	n, err := strconv.ParseUint(queuetest.Client(t, r).HGet(t.Context(), "gancho:source", "confirmed").Val(), 10, 64)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return n
+}
+
+func TestConfirmAtOnceWithFsyncAlways(t *testing.T) {
+	t.Parallel()
+	r := queuetest.StartRedis(t, "appendfsync", "always")
+	q := queuetest.Open(t, r, endpoint.Endpoint{Name: "a"})
+	c, _ := queuetest.RunDurable(t, q)
+	start := time.Now()
+	queuetest.AppendEvents(t, q, 0, 10, 10, queuetest.KeyModulo(1))
+	q.Appended(queuetest.LSN(9))
+	queuetest.Eventually(t, "the confirmation", func() bool { return c.Newest() == queuetest.LSN(9) })
+	if d := time.Since(start); d > 1500*time.Millisecond {
+		t.Errorf("confirmed after %s, want at once", d)
+	}
+	if n := recorded(t, r); n != queuetest.LSN(9) {
+		t.Errorf("recorded %x, want %x", n, queuetest.LSN(9))
+	}
+	// A position at which nothing was appended is durable too.
+	q.Appended(queuetest.LSN(12))
+	queuetest.Eventually(t, "the confirmation", func() bool { return c.Newest() == queuetest.LSN(12) })
+}
+
+func TestConfirmAfterTwoSecondsWithEverysec(t *testing.T) {
+	t.Parallel()
+	r := queuetest.StartRedis(t)
+	q := queuetest.Open(t, r, endpoint.Endpoint{Name: "a"})
+	c, _ := queuetest.RunDurable(t, q)
+	start := time.Now()
+	for i := range 3 {
+		queuetest.AppendEvents(t, q, i, i+1, 1, queuetest.KeyModulo(1))
+		q.Appended(queuetest.LSN(i))
+	}
+	queuetest.Eventually(t, "the confirmation", func() bool { return c.Newest() == queuetest.LSN(2) })
+	if d := time.Since(start); d < 2*time.Second {
+		t.Errorf("confirmed after %s, want 2 s or more", d)
+	}
+	if n := recorded(t, r); n < c.Newest() {
+		t.Errorf("confirmed %x before it was recorded: %x", c.Newest(), n)
+	}
+}
+
+func TestRestartStopsAppendingAndConfirming(t *testing.T) {
+	t.Parallel()
+	r := queuetest.StartRedis(t)
+	q := queuetest.Open(t, r, endpoint.Endpoint{Name: "a"})
+	c, ended := queuetest.RunDurable(t, q)
+	queuetest.AppendEvents(t, q, 0, 5, 5, queuetest.KeyModulo(1))
+	q.Appended(queuetest.LSN(4))
+	queuetest.Eventually(t, "the record", func() bool { return recorded(t, r) == queuetest.LSN(4) })
+	r.Kill()
+	if err := r.Start(); err != nil {
+		t.Fatal(err)
+	}
+	if err := <-ended; !errors.Is(err, queue.ErrRestarted) {
+		t.Errorf("RunDurable returned %v, want ErrRestarted", err)
+	}
+	if c.Newest() != 0 {
+		t.Errorf("confirmed %x, though the server has restarted", c.Newest())
+	}
+	b := q.NewBatch()
+	if _, err := b.Add(queuetest.Event(5, "k")); err != nil {
+		t.Fatal(err)
+	}
+	for range 3 { // however often it is tried, and over whatever connection
+		if err := q.Append(t.Context(), b); !errors.Is(err, queue.ErrRestarted) && !errors.Is(err, queue.ErrUnreachable) {
+			t.Errorf("append returned %v, want ErrRestarted", err)
+		}
+	}
+	// While it waits for a slow disk, Redis has not even written what it answered to.
+	if n, err := queuetest.Client(t, r).XLen(t.Context(), "gancho:{a}:q").Result(); n != 5 && n != 0 || err != nil {
+		t.Errorf("%d events, %v, want those from before, or none: none beyond the gap", n, err)
+	}
+	if err := q.AcceptRestart(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	queuetest.AppendEvents(t, q, 0, 6, 6, queuetest.KeyModulo(1)) // after the rewind
+	if n := queuetest.Client(t, r).XLen(t.Context(), "gancho:{a}:q").Val(); n != 6 {
+		t.Errorf("%d events, want 6", n)
+	}
+	c, _ = queuetest.RunDurable(t, q)
+	q.Appended(queuetest.LSN(5))
+	queuetest.Eventually(t, "the confirmation", func() bool { return c.Newest() == queuetest.LSN(5) })
+}
+
+func TestUnreachableIsToldAndEnds(t *testing.T) {
+	t.Parallel()
+	r := queuetest.StartRedis(t)
+	q := queuetest.Open(t, r, endpoint.Endpoint{Name: "a"})
+	b := q.NewBatch()
+	if _, err := b.Add(queuetest.Event(1, "k")); err != nil {
+		t.Fatal(err)
+	}
+	r.Kill()
+	if err := q.Append(t.Context(), b); !errors.Is(err, queue.ErrUnreachable) {
+		t.Errorf("append returned %v, want ErrUnreachable", err)
+	}
+	if err := q.Ping(t.Context()); !errors.Is(err, queue.ErrUnreachable) {
+		t.Errorf("ping returned %v, want ErrUnreachable", err)
+	}
+	if err := q.AcceptRestart(t.Context()); !errors.Is(err, queue.ErrUnreachable) {
+		t.Errorf("accept returned %v, want ErrUnreachable", err)
+	}
+}
+
+func TestRestartAcceptedWithItsRecordLost(t *testing.T) {
+	t.Parallel()
+	r := queuetest.StartRedis(t)
+	q := queuetest.Open(t, r, endpoint.Endpoint{Name: "a"})
+	if err := queuetest.Client(t, r).FlushAll(t.Context()).Err(); err != nil {
+		t.Fatal(err)
+	}
+	if err := q.AcceptRestart(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	queuetest.AppendEvents(t, q, 0, 1, 1, queuetest.KeyModulo(1))
+	if epoch, err := queuetest.OpenOnly(t, r).Claim(t.Context(), queuetest.Source(), false); err != nil || epoch != 1 {
+		t.Errorf("claimed epoch %d, %v, want 1", epoch, err)
+	}
+}
+
+func TestOlderClaimIsRefused(t *testing.T) {
+	t.Parallel()
+	r := queuetest.StartRedis(t)
+	q := queuetest.Open(t, r, endpoint.Endpoint{Name: "a"})
+	other := queuetest.Source()
+	other.Timeline = 2
+	if _, err := queuetest.OpenOnly(t, r).Claim(t.Context(), other, true); err != nil {
+		t.Fatal(err)
+	}
+	_, ended := queuetest.RunDurable(t, q)
+	q.Appended(queuetest.LSN(1))
+	if err := <-ended; err == nil || errors.Is(err, queue.ErrRestarted) {
+		t.Errorf("got %v, want an error that says who has the queue", err)
+	}
+	if err := q.AcceptRestart(t.Context()); err == nil {
+		t.Error("accepted a restart with the queue in other hands")
+	}
+}

@@ -1,0 +1,202 @@
+package queue
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"maps"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+)
+
+// link is the connections for one purpose: to the one server, whose address is
+// then "", or to each node of a cluster.
+type link struct {
+	options redis.Options // without an address, for a cluster
+	// greet runs on each new connection, before its first command.
+	greet func(ctx context.Context, addr string, cn *redis.Conn) error
+
+	mu      sync.Mutex
+	clients map[string]*redis.Client
+}
+
+func newLink(options redis.Options, greet func(context.Context, string, *redis.Conn) error) *link {
+	return &link{options: options, greet: greet, clients: map[string]*redis.Client{}}
+}
+
+// at returns the connections to an address.
+func (l *link) at(addr string) *redis.Client {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	c := l.clients[addr]
+	if c == nil {
+		o := l.options
+		if addr != "" {
+			o.Addr = addr
+		}
+		if l.greet != nil {
+			o.OnConnect = func(ctx context.Context, cn *redis.Conn) error { return l.greet(ctx, addr, cn) }
+		}
+		c = redis.NewClient(&o)
+		l.clients[addr] = c
+	}
+	return c
+}
+
+// keep closes the connections to other addresses. Nobody may be using them.
+func (l *link) keep(addresses []string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for addr, c := range l.clients {
+		if !slices.Contains(addresses, addr) {
+			_ = c.Close() // to a node that is none any more
+			delete(l.clients, addr)
+		}
+	}
+}
+
+func (l *link) close() error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	var problems []error
+	for _, addr := range slices.Sorted(maps.Keys(l.clients)) {
+		problems = append(problems, l.clients[addr].Close())
+	}
+	return errors.Join(problems...)
+}
+
+// connectTimeout bounds the handshake and each command, in which nothing big moves.
+const (
+	connectTimeout = 5 * time.Second
+	appendTimeout  = 30 * time.Second
+)
+
+// connect makes the links; nothing is connected to yet.
+func (q *Queue) connect(o *Options) error {
+	base, err := q.locate(o)
+	if err != nil {
+		return err
+	}
+	base.MaxRetries = -1 // appends and claims are repeated by those who know how
+	base.DialerRetries = 1
+	base.DialTimeout = connectTimeout
+	base.ReadTimeout = connectTimeout
+	base.WriteTimeout = connectTimeout
+	base.ContextTimeoutEnabled = true
+	base.DisableIdentity = true
+	base.Protocol = 2 // what has to be parsed is smaller, and pushes are not used
+	base.PipelinePoolSize = -1
+
+	one := base
+	one.PoolSize, one.ReadTimeout, one.WriteTimeout = 1, appendTimeout, appendTimeout
+	q.writer = newLink(one, q.refuseRestarted)
+
+	record := base
+	record.PoolSize = 1
+	record.ReadTimeout = appendTimeout // WAITAOF blocks
+	q.record = newLink(record, q.refuseRestarted)
+
+	many := base
+	many.PoolSize = 16
+	q.nodes = newLink(many, q.noteIdentity)
+	if q.ring == nil {
+		q.client = q.nodes.at("")
+		return nil
+	}
+	ask := base
+	ask.PoolSize = 1
+	q.ring.ask = newLink(ask, nil)
+	q.client = newClusterClient(q.ring, q.nodes)
+	return nil
+}
+
+// locate returns how the server is connected to, and notes who is to be asked
+// for it.
+func (q *Queue) locate(o *Options) (redis.Options, error) {
+	ways := 0
+	for _, given := range []bool{o.URL != "", o.Sentinel != nil, o.Cluster != nil} {
+		if given {
+			ways++
+		}
+	}
+	switch {
+	case ways != 1:
+		return redis.Options{}, errors.New("open queue: give one of queue.redis, queue.sentinel and queue.cluster")
+	case o.Sentinel != nil:
+		q.sentinel = newSentinel(o.Sentinel)
+		s := redis.Options{Addr: "sentinel:" + o.Sentinel.Master, Username: o.Sentinel.User, Password: o.Sentinel.Password, DB: o.Sentinel.DB}
+		s.Dialer = q.sentinel.dial
+		return s, nil
+	case o.Cluster != nil:
+		q.ring = &ring{seeds: o.Cluster.Addresses}
+		return redis.Options{Username: o.Cluster.User, Password: o.Cluster.Password, TLSConfig: tlsConfig(o.Cluster.TLS)}, nil
+	}
+	options, err := redis.ParseURL(o.URL)
+	if err != nil {
+		// The cause would show the URL, and with it the password.
+		return redis.Options{}, errors.New("parse the redis url: it is malformed; write redis://[user:password@]host:port[/db], or rediss:// for TLS")
+	}
+	return *options, nil
+}
+
+func tlsConfig(on bool) *tls.Config {
+	if !on {
+		return nil
+	}
+	return &tls.Config{MinVersion: tls.VersionTLS12}
+}
+
+// masters lists the addresses of the servers that the keys are on.
+func (q *Queue) masters(ctx context.Context) ([]string, error) {
+	if q.ring == nil {
+		return []string{""}, nil
+	}
+	view, err := q.ring.current(ctx, ringAge)
+	if err != nil {
+		return nil, err
+	}
+	return view.masters, nil
+}
+
+// masterOf returns the address of the server that the key is on.
+func (q *Queue) masterOf(ctx context.Context, key string) (string, error) {
+	if q.ring == nil {
+		return "", nil
+	}
+	return q.ring.owner(ctx, slotOf(key))
+}
+
+// scan calls f for every key that matches the pattern, on every master. A key
+// may come twice.
+func (q *Queue) scan(ctx context.Context, pattern string, f func(key string) error) error {
+	const page = 1000
+	masters, err := q.masters(ctx)
+	if err != nil {
+		return err
+	}
+	for _, addr := range masters {
+		keys := q.nodes.at(addr).Scan(ctx, 0, pattern, page).Iterator()
+		for keys.Next(ctx) {
+			if err := f(keys.Val()); err != nil {
+				return err
+			}
+		}
+		if err := keys.Err(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// subscribe listens on the channel that wakes owners. In a cluster every node
+// hears what is published on any.
+func (q *Queue) subscribe(ctx context.Context) (*redis.PubSub, error) {
+	addr, err := q.masterOf(ctx, q.keys.wake())
+	if err != nil {
+		return nil, err
+	}
+	return q.nodes.at(addr).Subscribe(ctx, q.keys.wake()), nil
+}

@@ -1,0 +1,164 @@
+package queue
+
+import (
+	"cmp"
+	"encoding/hex"
+	"fmt"
+	"math"
+	"strconv"
+	"strings"
+
+	"gancho/cdc"
+	"gancho/delivery/webhook"
+)
+
+// The widths, in bits, of what an ID is made of.
+const (
+	lsnBits     = 52
+	epochBits   = 64 - lsnBits
+	nBits       = 16
+	ordinalBits = 64 - nBits
+	maxEpoch    = 1<<epochBits - 1
+)
+
+// ID is an event's position as the id of a stream entry:
+// <epoch<<52 | commit LSN>-<ordinal<<16 | n>. Ids rise in commit order, and an
+// event has the same id however often the WAL is read again. The zero ID comes
+// before all others and belongs to no event.
+type ID struct{ hi, lo uint64 }
+
+// NewID returns the id of the n-th event of a change. It fails when a part
+// does not fit: an LSN of 4 PiB or more, an ordinal of 2^48 or more, n of 2^16
+// or more, or an epoch outside 1 to 4095.
+func NewID(epoch uint16, p cdc.Position, n int) (ID, error) {
+	switch {
+	case epoch == 0 || epoch > maxEpoch:
+		return ID{}, fmt.Errorf("make event id: epoch %d is outside 1 to %d", epoch, maxEpoch)
+	case p.Commit == 0 || uint64(p.Commit) >= 1<<lsnBits:
+		return ID{}, fmt.Errorf("make event id: commit LSN %s does not fit in %d bits; a source that has written that much WAL is not supported", p.Commit, lsnBits)
+	case p.Ordinal >= 1<<ordinalBits:
+		return ID{}, fmt.Errorf("make event id: change %d of its transaction does not fit in %d bits", p.Ordinal, ordinalBits)
+	case n < 0 || n >= 1<<nBits:
+		return ID{}, fmt.Errorf("make event id: event %d of its change does not fit in %d bits; split the rules of this table", n, nBits)
+	}
+	return ID{hi: uint64(epoch)<<lsnBits | uint64(p.Commit), lo: p.Ordinal<<nBits | uint64(n)}, nil
+}
+
+// ParseID reads what String wrote.
+func ParseID(s string) (ID, error) {
+	hi, lo, ok := strings.Cut(s, "-")
+	if !ok {
+		return ID{}, fmt.Errorf("parse event id %q: want <number>-<number>", s)
+	}
+	h, err := strconv.ParseUint(hi, 10, 64)
+	if err != nil {
+		return ID{}, fmt.Errorf("parse event id %q: %w", s, err)
+	}
+	l, err := strconv.ParseUint(lo, 10, 64)
+	if err != nil {
+		return ID{}, fmt.Errorf("parse event id %q: %w", s, err)
+	}
+	return ID{h, l}, nil
+}
+
+// String returns the id as Redis writes it.
+func (id ID) String() string { return string(id.append(make([]byte, 0, 41))) }
+
+func (id ID) append(dst []byte) []byte {
+	dst = strconv.AppendUint(dst, id.hi, 10)
+	dst = append(dst, '-')
+	return strconv.AppendUint(dst, id.lo, 10)
+}
+
+// Compare returns -1, 0 or +1 for before, equal and after.
+func (id ID) Compare(other ID) int {
+	return cmp.Or(cmp.Compare(id.hi, other.hi), cmp.Compare(id.lo, other.lo))
+}
+
+// SameTransaction reports whether both are of one transaction's events.
+func (id ID) SameTransaction(other ID) bool { return id.hi == other.hi }
+
+// Before returns the id before this one.
+func (id ID) Before() ID {
+	if id.lo == 0 {
+		return ID{id.hi - 1, math.MaxUint64}
+	}
+	return ID{id.hi, id.lo - 1}
+}
+
+// Scatter returns a number that differs for most pairs of ids.
+func (id ID) Scatter() uint64 { return id.hi*0x9e3779b97f4a7c15 ^ id.lo }
+
+// IsZero reports whether the id is no event's.
+func (id ID) IsZero() bool { return id == ID{} }
+
+// Epoch counts the identities that the source has had, from 1.
+func (id ID) Epoch() uint16 { return uint16(id.hi >> lsnBits) }
+
+// Position is the change's.
+func (id ID) Position() cdc.Position {
+	return cdc.Position{Commit: cdc.LSN(id.hi & (1<<lsnBits - 1)), Ordinal: id.lo >> nBits}
+}
+
+// N is the event's number within its change.
+func (id ID) N() int { return int(id.lo & (1<<nBits - 1)) }
+
+// The fixed widths, in hexadecimal digits, of a sequence's parts.
+const (
+	epochDigits   = epochBits / 4
+	lsnDigits     = 16
+	ordinalDigits = ordinalBits / 4
+	nDigits       = nBits / 4
+)
+
+// Sequence returns the id in the form that receivers get:
+// <epoch>-<commit LSN>-<ordinal>-<n> in hexadecimal of fixed width, so that
+// comparing text compares positions.
+func (id ID) Sequence() string { return id.WebhookID("")[1:] }
+
+// WebhookID returns <source>-<sequence>, the event's identity over all
+// sources, attempts, restarts and resends.
+func (id ID) WebhookID(source string) string {
+	b := make([]byte, 0, webhook.SourceDigits+epochDigits+lsnDigits+ordinalDigits+nDigits+4)
+	p := id.Position()
+	b = append(append(b, source...), '-')
+	b = append(appendHex(b, uint64(id.Epoch()), epochDigits), '-')
+	b = append(appendHex(b, uint64(p.Commit), lsnDigits), '-')
+	b = append(appendHex(b, p.Ordinal, ordinalDigits), '-')
+	return string(appendHex(b, uint64(id.N()), nDigits))
+}
+
+// ParseWebhookID reads what WebhookID wrote.
+func ParseWebhookID(s string) (source string, id ID, err error) {
+	wrong := func() (string, ID, error) {
+		return "", ID{}, fmt.Errorf("parse webhook-id %q: want <source>-<epoch>-<lsn>-<ordinal>-<n> as it was sent", s)
+	}
+	parts := strings.Split(s, "-")
+	if len(parts) != 5 {
+		return wrong()
+	}
+	widths := []int{webhook.SourceDigits, epochDigits, lsnDigits, ordinalDigits, nDigits}
+	var v [5]uint64
+	for i, part := range parts {
+		if len(part) != widths[i] {
+			return wrong()
+		}
+		if v[i], err = strconv.ParseUint(part, 16, 64); err != nil {
+			return wrong()
+		}
+	}
+	if id, err = NewID(uint16(v[1]), cdc.Position{Commit: cdc.LSN(v[2]), Ordinal: v[3]}, int(v[4])); err != nil {
+		return "", ID{}, err
+	}
+	return parts[0], id, nil
+}
+
+func appendHex(dst []byte, v uint64, digits int) []byte {
+	var raw [8]byte
+	for i := range raw {
+		raw[i] = byte(v >> (56 - 8*i))
+	}
+	var text [16]byte
+	hex.Encode(text[:], raw[:])
+	return append(dst, text[16-digits:]...)
+}

@@ -1,0 +1,169 @@
+// Package queuetest is what the tests of the queue, and of what delivers from
+// it, share: a Redis of their own, a queue on it that is claimed, and events.
+package queuetest
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+	"github.com/rs/zerolog"
+
+	"gancho/cdc"
+	"gancho/delivery/endpoint"
+	"gancho/delivery/queue"
+	"gancho/internal/testservers"
+	"gancho/mapping"
+)
+
+// Patience is how long a test waits for what has to happen.
+const Patience = 30 * time.Second
+
+func StartRedis(t testing.TB, settings ...string) *testservers.Redis {
+	t.Helper()
+	o := testservers.RedisOptions{Settings: map[string]string{}}
+	for i := 0; i < len(settings); i += 2 {
+		o.Settings[settings[i]] = settings[i+1]
+	}
+	r, err := testservers.StartRedis(o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(r.Close)
+	return r
+}
+
+func Client(t testing.TB, r *testservers.Redis) *redis.Client {
+	t.Helper()
+	c := redis.NewClient(&redis.Options{Addr: r.Addr(), MaxRetries: -1, DisableIdentity: true})
+	t.Cleanup(func() { _ = c.Close() })
+	return c
+}
+
+// Open opens the queue and claims it for the usual source.
+func Open(t testing.TB, r *testservers.Redis, endpoints ...endpoint.Endpoint) *queue.Queue {
+	t.Helper()
+	q := OpenOnly(t, r, endpoints...)
+	if _, err := q.Claim(t.Context(), Source(), false); err != nil {
+		t.Fatal(err)
+	}
+	return q
+}
+
+func OpenOnly(t testing.TB, r *testservers.Redis, endpoints ...endpoint.Endpoint) *queue.Queue {
+	t.Helper()
+	q, err := queue.Open(t.Context(), queue.Options{URL: r.URL(), Endpoints: endpoints, Logger: Logger(t)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := q.Close(); err != nil {
+			t.Errorf("close queue: %v", err)
+		}
+	})
+	return q
+}
+
+func Source() queue.Source {
+	return queue.Source{SystemID: "7300000000000000001", Database: "academia", Slot: "gancho", Timeline: 1, ConfirmedFlush: 0x1000}
+}
+
+func Logger(t testing.TB) zerolog.Logger {
+	t.Helper()
+	if testing.Verbose() {
+		return zerolog.New(zerolog.NewTestWriter(t)).Level(zerolog.InfoLevel).With().Timestamp().Logger()
+	}
+	return zerolog.Nop()
+}
+
+// Event is the i-th of a test: transactions of one change each.
+func Event(i int, key string) *mapping.Event {
+	return &mapping.Event{
+		Position: cdc.Position{Commit: cdc.LSN(0x2000 + 0x100*i)},
+		Type:     "cobranca.liquidada", Rule: "rules.yaml:1", Version: "v1",
+		Time:   time.UnixMicro(1_767_225_600_000_000 + int64(i)).UTC(),
+		Tenant: []byte("1"), Key: []byte(key),
+		Data: fmt.Appendf(nil, `{"id":%d,"key":%q}`, i, key),
+	}
+}
+
+func LSN(i int) uint64 { return uint64(0x2000 + 0x100*i) }
+
+// AppendEvents appends events from..to (excluded) in batches of the size, and
+// gives up only when the test ends.
+func AppendEvents(t testing.TB, q *queue.Queue, from, to, size int, key func(int) string) {
+	t.Helper()
+	b := q.NewBatch()
+	for i := from; i < to; {
+		b.Reset()
+		for ; i < to && b.Len() < size; i++ {
+			if n, err := b.Add(Event(i, key(i))); err != nil || n == 0 {
+				t.Fatalf("add event %d: %d endpoints, %v", i, n, err)
+			}
+		}
+		if err := q.Append(t.Context(), b); err != nil {
+			t.Fatalf("append: %v", err)
+		}
+	}
+}
+
+func KeyModulo(n int) func(int) string { return func(i int) string { return fmt.Sprint("k", i%n) } }
+
+// Eventually waits for what Redis tells nobody of.
+func Eventually(t testing.TB, what string, ok func() bool) {
+	t.Helper()
+	deadline := time.After(Patience)
+	tick := time.NewTicker(10 * time.Millisecond)
+	defer tick.Stop()
+	for !ok() {
+		select {
+		case <-tick.C:
+		case <-deadline:
+			t.Fatalf("waited for %s", what)
+		}
+	}
+}
+
+// Drained waits until the endpoint's stream is empty.
+func Drained(t testing.TB, q *queue.Queue, endpoint string) {
+	t.Helper()
+	Eventually(t, "an empty stream of "+endpoint, func() bool {
+		n, _, err := q.Backlog(t.Context(), endpoint)
+		return err == nil && n == 0
+	})
+}
+
+// Confirmations are what RunDurable has confirmed.
+type Confirmations struct {
+	mu   sync.Mutex
+	list []uint64
+}
+
+func (c *Confirmations) Add(lsn uint64) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.list = append(c.list, lsn)
+}
+
+func (c *Confirmations) Newest() uint64 {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if len(c.list) == 0 {
+		return 0
+	}
+	return c.list[len(c.list)-1]
+}
+
+// RunDurable runs it until the test ends, or returns its error to the channel.
+func RunDurable(t testing.TB, q *queue.Queue) (*Confirmations, <-chan error) {
+	t.Helper()
+	c, ended := &Confirmations{}, make(chan error, 1)
+	ctx, cancel := context.WithCancel(context.Background())
+	var running sync.WaitGroup
+	running.Go(func() { ended <- q.RunDurable(ctx, c.Add) })
+	t.Cleanup(func() { cancel(); running.Wait() })
+	return c, ended
+}

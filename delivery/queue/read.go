@@ -1,0 +1,194 @@
+package queue
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"gancho/delivery/webhook"
+
+	"github.com/redis/go-redis/v9"
+)
+
+// Entry is an event as a stream holds it.
+type Entry struct {
+	ID  ID
+	Msg *webhook.Message
+}
+
+// readScript reads up to a number of entries, and stops when they have grown
+// beyond a number of bytes: a page of the same number of entries may be
+// hundreds of times larger than the one before, and would have to fit into
+// memory here. It starts with few, for the same reason. The first element of
+// the answer is 1 when nothing comes after the page.
+var readScript = redis.NewScript(`
+local count, budget = tonumber(ARGV[2]), tonumber(ARGV[3])
+local out, n, bytes, from, step = {0}, 0, 0, ARGV[1], 4
+while n < count and bytes < budget do
+  local want = math.min(step, count - n)
+  local page = redis.call('XRANGE', KEYS[1], from, '+', 'COUNT', want)
+  for i = 1, #page do
+    local fields = page[i][2]
+    for j = 2, #fields, 2 do bytes = bytes + #fields[j] end
+    n = n + 1
+    out[n + 1] = page[i]
+  end
+  if #page < want then
+    out[1] = 1
+    break
+  end
+  from = '(' .. page[#page][1]
+  step = math.max(1, math.min(step * 2, math.floor((budget - bytes) * n / (bytes + 1))))
+end
+return out`)
+
+// read returns the entries of one of an endpoint's streams that come after an
+// id, at most count of them, and about budget bytes; end: there are no more.
+func (q *Queue) read(ctx context.Context, endpoint, key string, after ID, count, budget int) (page []Entry, end bool, err error) {
+	reply, err := readScript.Run(ctx, q.client, []string{key}, from(after), count, budget).Slice()
+	if err != nil {
+		return nil, false, fmt.Errorf("read events of endpoint %q: %w", endpoint, unreachable(err))
+	}
+	last, _ := reply[0].(int64)
+	page = make([]Entry, 0, len(reply)-1)
+	for _, raw := range reply[1:] {
+		e, err := q.decode(ctx, raw)
+		if err != nil {
+			return nil, false, fmt.Errorf("read events of endpoint %q: %w", endpoint, err)
+		}
+		page = append(page, e)
+	}
+	return page, last == 1, nil
+}
+
+// from is where to read on after an id.
+func from(id ID) string {
+	if id.IsZero() {
+		return "-"
+	}
+	return "(" + id.String()
+}
+
+// fetch reads one event again. It returns nil when the event is gone.
+func (q *Queue) fetch(ctx context.Context, endpoint string, id ID) (*webhook.Message, error) {
+	text := id.String()
+	reply, err := q.client.Do(ctx, "XRANGE", q.keys.stream(endpoint, id), text, text).Slice()
+	if err == nil && len(reply) == 0 {
+		return nil, nil
+	}
+	var e Entry
+	if err == nil {
+		e, err = q.decode(ctx, reply[0])
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read event %s of endpoint %q: %w", text, endpoint, unreachable(err))
+	}
+	return e.Msg, nil
+}
+
+var errEntry = errors.New("an entry is not one that Gancho has written; another program uses the same keys, give it another queue.prefix")
+
+func (q *Queue) decode(ctx context.Context, raw any) (Entry, error) {
+	pair, ok := raw.([]any)
+	if !ok || len(pair) != 2 {
+		return Entry{}, errEntry
+	}
+	text, ok1 := pair[0].(string)
+	fields, ok2 := pair[1].([]any)
+	if !ok1 || !ok2 {
+		return Entry{}, errEntry
+	}
+	id, err := ParseID(text)
+	if err != nil {
+		return Entry{}, err
+	}
+	m := &webhook.Message{}
+	if err := fill(m, fields); err != nil {
+		return Entry{}, err
+	}
+	return Entry{id, m}, q.identify(ctx, id, m)
+}
+
+// identify sets what the message of an entry owes to the entry's id. The side
+// stream's have brought their own webhook-ids.
+func (q *Queue) identify(ctx context.Context, id ID, m *webhook.Message) error {
+	if id.FromSide() {
+		if m.Sequence == "" {
+			m.Sequence = sequenceOf(m.ID)
+		}
+		if m.Sequence == "" {
+			m.Sequence = id.Sequence()
+		}
+		return nil
+	}
+	source, err := q.sourceOf(ctx, id.Epoch())
+	if err != nil {
+		return err
+	}
+	m.ID = id.WebhookID(source)
+	m.Sequence = m.ID[len(source)+1:]
+	return nil
+}
+
+// fill sets what the entry's fields say. Those it does not know were written
+// by a newer version, and are left alone.
+func fill(m *webhook.Message, fields []any) error {
+	for i := 0; i+1 < len(fields); i += 2 {
+		name, ok1 := fields[i].(string)
+		value, ok2 := fields[i+1].(string)
+		if !ok1 || !ok2 {
+			return errEntry
+		}
+		switch name {
+		case "t":
+			m.Type = value
+		case "k":
+			m.Key = value
+		case "n":
+			m.Tenant = value
+		case "c":
+			at, err := parseMicros(value)
+			if err != nil {
+				return err
+			}
+			m.Time = at
+		case "d":
+			m.Data = []byte(value)
+		case "v":
+			m.Version = value
+		case "p":
+			m.Previous = []byte(value)
+		case "u":
+			m.Unchanged = []byte(value)
+		case "w":
+			m.ID = value
+		case "s":
+			m.Sequence = value
+		case "r":
+			m.Replay = true
+		}
+	}
+	return nil
+}
+
+// message makes a record of a batch into what a reader of its entry would get,
+// with memory of its own.
+func (b *Batch) message(rec *record, source string) *webhook.Message {
+	m := &webhook.Message{ID: rec.id.WebhookID(source), Type: rec.typ, Version: rec.version, Time: rec.time}
+	m.Sequence = m.ID[len(source)+1:]
+	names := string(b.buf[rec.tenant.from:rec.key.to]) // they lie side by side
+	m.Tenant, m.Key = names[:rec.tenant.to-rec.tenant.from], names[rec.tenant.to-rec.tenant.from:]
+	body := append([]byte(nil), b.buf[rec.data.from:rec.unchanged.to]...)
+	part := func(s span) []byte {
+		from, to := s.from-rec.data.from, s.to-rec.data.from
+		return body[from:to:to]
+	}
+	m.Data = part(rec.data)
+	if rec.previous.from < rec.previous.to {
+		m.Previous = part(rec.previous)
+	}
+	if rec.unchanged.from < rec.unchanged.to {
+		m.Unchanged = part(rec.unchanged)
+	}
+	return m
+}

@@ -1,0 +1,206 @@
+package queue
+
+import (
+	"context"
+	"fmt"
+	"strconv"
+	"time"
+
+	"gancho/delivery/webhook"
+
+	"github.com/redis/go-redis/v9"
+)
+
+// An endpoint's side stream takes what does not come out of the WAL: events
+// that are sent again, and operational events. Its ids are Redis's own,
+// <ms>-<n>; they leave the epoch's bits 0, so that no event of the WAL has one,
+// and everything that goes by ids serves both streams.
+
+// FromSide reports whether the id is of an entry of the side stream.
+func (id ID) FromSide() bool { return id.Epoch() == 0 }
+
+// stream is the key of the stream that the entry is in.
+func (k keyspace) stream(endpoint string, id ID) string {
+	if id.FromSide() {
+		return k.side(endpoint)
+	}
+	return k.events(endpoint)
+}
+
+// Replay queues events to be sent to the endpoint again, with the webhook-ids
+// that they have and the header webhook-replay. It queues all of them or, with
+// an error (ErrFull, ErrUnreachable or another), none; after a lost answer they
+// may be queued nevertheless, so that repeating the call sends them twice.
+// Whoever delivers the endpoint is told. A few hundred at a time hold Redis up
+// least.
+//
+// When it returns, Redis has the events, and may not have synced them to its
+// disk: see ReplayDurably.
+func (q *Queue) Replay(ctx context.Context, endpoint string, messages []webhook.Message) error {
+	if err := q.appendSide(ctx, q.client, endpoint, messages, true); err != nil {
+		return fmt.Errorf("queue %d events for endpoint %q again: %w", len(messages), endpoint, err)
+	}
+	return nil
+}
+
+// ReplayDurably is Replay that returns when the events are on Redis's disk and
+// with its replicas: for events whose only other copy is to be deleted. It takes
+// up to a second, with Redis before 7.2 two and more; they are sent meanwhile.
+// It returns ErrUnreachable, too, when Redis was restarted meanwhile or another
+// took its place: then the events may be lost, and are to be queued again.
+func (q *Queue) ReplayDurably(ctx context.Context, endpoint string, messages []webhook.Message) error {
+	if err := q.appendDurably(ctx, endpoint, messages); err != nil {
+		return fmt.Errorf("queue %d events for endpoint %q again: %w", len(messages), endpoint, err)
+	}
+	return nil
+}
+
+func (q *Queue) appendDurably(ctx context.Context, endpoint string, messages []webhook.Message) error {
+	addr, err := q.masterOf(ctx, q.keys.side(endpoint))
+	if err != nil {
+		return unreachable(err)
+	}
+	conn := q.nodes.at(addr).Conn() // one connection: WAITAOF is about its own writes
+	defer func() { _ = conn.Close() }()
+	before, err := serverInfo(ctx, conn, "server", "replication")
+	if err != nil {
+		return unreachable(err)
+	}
+	if err := q.appendSide(ctx, conn, endpoint, messages, true); err != nil {
+		return err
+	}
+	since := time.Now()
+	if q.mode == durableByWait {
+		if err := awaitAOF(ctx, conn); err != nil {
+			return err
+		}
+	}
+	mark := int64(-1)
+	for {
+		got, err := serverInfo(ctx, q.nodes.at(addr), "server", "replication", "persistence")
+		if err != nil {
+			return unreachable(err)
+		}
+		if q.identity(got) != q.identity(before) {
+			return fmt.Errorf("%w: it was restarted or replaced before the events were on its disk", ErrUnreachable)
+		}
+		if mark < 0 {
+			if mark, err = strconv.ParseInt(got["master_repl_offset"], 10, 64); err != nil {
+				return fmt.Errorf("parse master_repl_offset: %w", err)
+			}
+		}
+		if done, err := q.safe(got, mark, since); err != nil || done {
+			return err
+		}
+		if !Pause(ctx, recordEvery) {
+			return ctx.Err()
+		}
+	}
+}
+
+// safe reports whether what a server had written at a time, and up to an offset
+// of its replication, is on its disk and with its replicas.
+func (q *Queue) safe(got info, offset int64, since time.Time) (bool, error) {
+	for _, o := range replicaOffsets(got) {
+		if o < offset {
+			return false, nil
+		}
+	}
+	if q.mode != durableByAge {
+		return true, nil
+	}
+	synced, err := q.synced(got)
+	return synced && time.Since(since) > durableAge, err
+}
+
+// ReplayBacklog returns how many entries of the endpoint's side stream wait:
+// events to be sent again, and operational events.
+func (q *Queue) ReplayBacklog(ctx context.Context, endpoint string) (int64, error) {
+	n, err := q.client.XLen(ctx, q.keys.side(endpoint)).Result()
+	if err != nil {
+		return 0, fmt.Errorf("count the replays of endpoint %q: %w", endpoint, unreachable(err))
+	}
+	return n, nil
+}
+
+// Announce queues an event of Gancho's own for each of the endpoints, which
+// Subscribed has chosen. Its ID is the webhook-id; its Sequence, when empty,
+// will be made of the time at which it was queued. An error names the first
+// endpoint that could not be told; those before it have been.
+func (q *Queue) Announce(ctx context.Context, endpoints []string, m webhook.Message) error {
+	for _, name := range endpoints {
+		if err := q.appendSide(ctx, q.client, name, []webhook.Message{m}, false); err != nil {
+			return fmt.Errorf("announce %s to endpoint %q: %w", m.Type, name, err)
+		}
+	}
+	return nil
+}
+
+// transactor is a client, or one connection of it.
+type transactor interface{ TxPipeline() redis.Pipeliner }
+
+func (q *Queue) appendSide(ctx context.Context, to transactor, endpoint string, messages []webhook.Message, replay bool) error {
+	if len(messages) == 0 {
+		return nil
+	}
+	key := q.keys.side(endpoint)
+	commands := make([]redis.Cmder, len(messages))
+	for i := range messages {
+		commands[i] = redis.NewStringCmd(ctx, sideEntry(key, &messages[i], replay)...)
+	}
+	tx := to.TxPipeline()
+	_ = tx.BatchProcess(ctx, commands...) // it only queues
+	if _, err := tx.Exec(ctx); err != nil {
+		return appendError(commands, err)
+	}
+	q.wakeSide(ctx, endpoint)
+	return nil
+}
+
+// sideEntry is the command that appends a message. What the main stream's
+// entries say by their ids is said by fields here.
+func sideEntry(key string, m *webhook.Message, replay bool) []any {
+	args := []any{
+		"XADD", key, "*", "t", m.Type, "k", m.Key, "n", m.Tenant, "c", strconv.FormatInt(m.Time.UnixMicro(), 10),
+		"d", m.Data, "v", m.Version, "w", m.ID,
+	}
+	optional := func(name string, value []byte) {
+		if len(value) > 0 {
+			args = append(args, name, value)
+		}
+	}
+	optional("p", m.Previous)
+	optional("u", m.Unchanged)
+	if m.Sequence != "" && m.Sequence != sequenceOf(m.ID) {
+		args = append(args, "s", m.Sequence)
+	}
+	if replay {
+		args = append(args, "r", "1")
+	}
+	return args
+}
+
+// sequenceOf returns the sequence in the webhook-id of an event of the WAL, or
+// nothing for another.
+func sequenceOf(webhookID string) string {
+	if _, _, err := ParseWebhookID(webhookID); err != nil {
+		return ""
+	}
+	return webhookID[webhook.SourceDigits+1:]
+}
+
+// sideMark follows the names of endpoints that have something new in their
+// side streams, in what is published.
+const sideMark = "\x00"
+
+// wakeSide tells whoever delivers to the endpoint of new entries. That it
+// could not be told is no error: it looks for itself with each renewal.
+func (q *Queue) wakeSide(ctx context.Context, endpoint string) {
+	if local := q.local.Load(); local != nil && (*local).Owns(endpoint) {
+		(*local).Offer(&Appended{Endpoint: endpoint, Side: true})
+		return
+	}
+	if err := q.client.Publish(ctx, q.keys.wake(), endpoint+sideMark).Err(); err != nil {
+		q.log.Debug().Err(err).Str("endpoint", endpoint).Msg("the endpoint's owner learns of new events only when it renews its lease")
+	}
+}

@@ -1,0 +1,153 @@
+package queue
+
+import (
+	"slices"
+	"strings"
+
+	"gancho/delivery/endpoint"
+)
+
+// maxRoutes bounds the router's memory: above it, what it remembers is
+// forgotten and worked out again.
+const maxRoutes = 1 << 16
+
+// Router says which endpoints get an event. It remembers its answers, and one
+// that it remembers costs no allocation. It belongs to one goroutine.
+type Router struct {
+	endpoints []endpoint.Endpoint
+	types     map[string]*route
+	size      int // lists remembered
+}
+
+// route is what the router knows of an event's name.
+type route struct {
+	// candidates get the event, as far as its name says.
+	candidates []int
+	// byTenant narrows them; nil when none of them cares for the tenant.
+	byTenant map[string][]int
+}
+
+// NewRouter returns a router over the endpoints. Inactive ones get nothing,
+// paused ones do.
+func NewRouter(eps []endpoint.Endpoint) *Router {
+	return &Router{endpoints: slices.Clone(eps), types: map[string]*route{}}
+}
+
+// Match returns the indices, in NewRouter's slice, of the endpoints that get
+// the event, in order. An event without a tenant goes only to endpoints that
+// take all tenants. The slice is the router's: it is not to be changed.
+func (r *Router) Match(eventType string, tenant []byte) []int {
+	known, ok := r.types[eventType]
+	if !ok {
+		known = r.route(eventType)
+	}
+	if known.byTenant == nil {
+		return known.candidates
+	}
+	if list, ok := known.byTenant[string(tenant)]; ok {
+		return list
+	}
+	return r.narrow(eventType, known, string(tenant))
+}
+
+func (r *Router) route(eventType string) *route {
+	r.makeRoom()
+	known := &route{}
+	for i := range r.endpoints {
+		e := &r.endpoints[i]
+		if e.State == endpoint.Inactive || !takes(e.Events, eventType) {
+			continue
+		}
+		known.candidates = append(known.candidates, i)
+		if len(e.Tenants) > 0 && known.byTenant == nil {
+			known.byTenant = map[string][]int{}
+		}
+	}
+	r.types[eventType] = known
+	r.size++
+	return known
+}
+
+func (r *Router) narrow(eventType string, known *route, tenant string) []int {
+	if r.makeRoom() {
+		r.types[eventType] = known
+		clear(known.byTenant)
+		r.size++
+	}
+	var list []int
+	for _, i := range known.candidates {
+		if t := r.endpoints[i].Tenants; len(t) == 0 || slices.Contains(t, tenant) {
+			list = append(list, i)
+		}
+	}
+	known.byTenant[tenant] = list
+	r.size++
+	return list
+}
+
+// makeRoom reports whether it has forgotten everything.
+func (r *Router) makeRoom() bool {
+	if r.size < maxRoutes {
+		return false
+	}
+	clear(r.types)
+	r.size = 0
+	return true
+}
+
+// OperationalPrefix begins the names of Gancho's own events. Rules cannot make
+// one, and Router routes none.
+const OperationalPrefix = "gancho."
+
+// Subscribed returns the names of the endpoints that get an operational event:
+// those with a pattern that covers it and itself begins with OperationalPrefix.
+// An endpoint that takes everything has not asked for these. The tenants are
+// those that the event tells of; an endpoint that is limited to tenants gets it
+// only if they are all among its own. Inactive endpoints get nothing.
+func Subscribed(endpoints []endpoint.Endpoint, eventType string, tenants ...string) []string {
+	var out []string
+	for i := range endpoints {
+		e := &endpoints[i]
+		asked := slices.ContainsFunc(e.Events, func(p string) bool {
+			return strings.HasPrefix(p, OperationalPrefix) && glob(p, eventType)
+		})
+		if asked && e.State != endpoint.Inactive && (len(e.Tenants) == 0 || within(tenants, e.Tenants)) {
+			out = append(out, e.Name)
+		}
+	}
+	return out
+}
+
+// within reports whether there are some, and all are among the others.
+func within(some, all []string) bool {
+	return len(some) > 0 && !slices.ContainsFunc(some, func(s string) bool { return !slices.Contains(all, s) })
+}
+
+func takes(patterns []string, eventType string) bool {
+	return len(patterns) == 0 || slices.ContainsFunc(patterns, func(p string) bool { return glob(p, eventType) })
+}
+
+// glob reports whether the pattern covers all of s; * stands for any run of
+// characters, dots included, and nothing else is special. It is linear in s
+// for each star.
+func glob(pattern, s string) bool {
+	head, rest, starred := strings.Cut(pattern, "*")
+	if !starred {
+		return pattern == s
+	}
+	s, ok := strings.CutPrefix(s, head)
+	if !ok {
+		return false
+	}
+	for {
+		part, next, more := strings.Cut(rest, "*")
+		if !more {
+			return strings.HasSuffix(s, part)
+		}
+		i := strings.Index(s, part)
+		if i < 0 {
+			return false
+		}
+		s, rest = s[i+len(part):], next
+	}
+}

@@ -1,0 +1,84 @@
+package queue_test
+
+import (
+	"strconv"
+	"strings"
+	"testing"
+
+	"gancho/delivery/endpoint"
+	"gancho/delivery/queue"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+func TestRouter(t *testing.T) {
+	t.Parallel()
+	router := queue.NewRouter([]endpoint.Endpoint{
+		0: {Name: "everything"},
+		1: {Name: "charges of tenant 1", Tenants: []string{"1"}, Events: []string{"cobranca.*", "cliente.novo"}},
+		2: {Name: "inactive", State: endpoint.Inactive},
+		3: {Name: "paused", State: endpoint.Paused, Events: []string{"*"}, Tenants: []string{"1", "2"}},
+		4: {Name: "new things", Events: []string{"*.nov*"}},
+	})
+	for range 2 { // worked out, then remembered
+		for _, c := range []struct {
+			event, tenant string
+			want          []int
+		}{
+			{"cobranca.liquidada", "1", []int{0, 1, 3}},
+			{"cobranca.liquidada", "2", []int{0, 3}},
+			{"cobranca.liquidada", "01", []int{0}}, // compared as text
+			{"cobranca.liquidada", "", []int{0}},
+			{"cliente.novo", "1", []int{0, 1, 3, 4}},
+			{"cliente.novo", "3", []int{0, 4}},
+			{"cobranca", "1", []int{0, 3}},
+			{"notificarPagamento", "2", []int{0, 3}},
+		} {
+			if diff := cmp.Diff(c.want, router.Match(c.event, []byte(c.tenant))); diff != "" {
+				t.Errorf("%s of tenant %q: %s", c.event, c.tenant, diff)
+			}
+		}
+	}
+	if got := queue.NewRouter(nil).Match("a", nil); len(got) != 0 {
+		t.Errorf("no endpoint, yet %v", got)
+	}
+}
+
+func TestPatterns(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		pattern, event string
+		want           bool
+	}{
+		{"a.b", "a.b", true}, {"a.b", "a.bc", false}, {"a.b", "A.b", false}, {"a?b", "a.b", false}, {"a.b", "axb", false},
+		{"*", "", true}, {"*", "a.b.c", true}, {"a.*", "a.", true}, {"a.*", "a.b.c", true}, {"a.*", "a", false}, {"a.*", "ba.b", false},
+		{"*.b", "a.b", true}, {"*.b", "a.b.c", false}, {"*.b", ".b", true}, {"a*a", "a", false}, {"a*a", "aa", true}, {"a*b*c", "aXbYc", true},
+		{"a*b*c", "acb", false}, {"*ab*ab", "abab", true}, {"*ab*ab", "ab", false}, {"**", "x", true}, {"a**b", "ab", true}, {"", "a", false},
+	} {
+		got := queue.NewRouter([]endpoint.Endpoint{{Events: []string{c.pattern}}}).Match(c.event, nil)
+		if (len(got) == 1) != c.want {
+			t.Errorf("%q takes %q: %v, want %v", c.pattern, c.event, !c.want, c.want)
+		}
+	}
+	hostile := queue.NewRouter([]endpoint.Endpoint{{Events: []string{strings.Repeat("a*", 50) + "b"}}})
+	if got := hostile.Match(strings.Repeat("a", 10000), nil); got != nil {
+		t.Errorf("matched %v", got)
+	}
+}
+
+func TestRouterMemory(t *testing.T) {
+	router := queue.NewRouter([]endpoint.Endpoint{{Tenants: []string{"7", "70000"}}, {Events: []string{"b*"}}})
+	tenant := []byte("7")
+	if n := testing.AllocsPerRun(100, func() { router.Match("a.b", tenant); router.Match("b.c", tenant) }); n != 0 {
+		t.Errorf("%v allocations in steady state", n)
+	}
+	for i := range 3 * queue.MaxRoutes {
+		got := router.Match("a.b", strconv.AppendInt(nil, int64(i), 10))
+		if want := i == 7 || i == 70000; (len(got) == 1) != want {
+			t.Fatalf("tenant %d: %v", i, got)
+		}
+		if router.Size() > queue.MaxRoutes+1 {
+			t.Fatalf("%d lists remembered", router.Size())
+		}
+	}
+}

@@ -1,0 +1,253 @@
+package queue
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+)
+
+// durability is how the queue learns that what it wrote has reached the disk;
+// of several servers, what the weakest of them needs.
+type durability uint8
+
+const (
+	durableAtReply durability = iota + 1 // appendfsync always, or volatile and accepted
+	durableByWait                        // WAITAOF
+	durableByAge                         // everysec before 7.2: older than durableAge, and not restarted since
+)
+
+// durableAge is how old a reply under appendfsync everysec has to be: Redis
+// syncs each second, and lets a slow disk hold a write up by two.
+const durableAge = 2 * time.Second
+
+// info is what INFO told.
+type info map[string]string
+
+func parseInfo(text string) info {
+	out := info{}
+	out.add(text)
+	return out
+}
+
+func (i info) add(text string) {
+	for line := range strings.Lines(text) {
+		if k, v, ok := strings.Cut(strings.TrimSpace(line), ":"); ok {
+			i[k] = v
+		}
+	}
+}
+
+// serverInfo reads sections of INFO in one round trip. (Before Redis 7 the
+// command takes one only.)
+func serverInfo(ctx context.Context, c redis.Cmdable, sections ...string) (info, error) {
+	pipe := c.Pipeline()
+	replies := make([]*redis.StringCmd, len(sections))
+	for i, s := range sections {
+		replies[i] = pipe.Info(ctx, s)
+	}
+	if _, err := pipe.Exec(ctx); err != nil {
+		return nil, err
+	}
+	out := info{}
+	for _, r := range replies {
+		out.add(r.Val())
+	}
+	return out, nil
+}
+
+// check reads the settings of every master, waiting while one loads its data,
+// and accepts them as those that are appended to.
+func (q *Queue) check(ctx context.Context, volatile bool) error {
+	masters := []string{""}
+	if q.ring != nil {
+		view, err := q.ring.current(ctx, 0)
+		if err != nil {
+			return fmt.Errorf("open queue: %w", err)
+		}
+		if view.missing > 0 {
+			return fmt.Errorf("open queue: %w: %d slots of the cluster are served by no node; see CLUSTER NODES", ErrUnreachable, view.missing)
+		}
+		masters = view.masters
+	}
+	accepted, standbys := map[string]string{}, map[string]*standby{}
+	mode, strict := durableAtReply, false
+	for _, addr := range masters {
+		got, err := q.awaitLoaded(ctx, addr)
+		if err != nil {
+			return fmt.Errorf("open queue: %w", err)
+		}
+		if err := q.checkServer(got); err != nil {
+			return err
+		}
+		s, err := q.checkPersistence(ctx, addr, got, volatile)
+		if err != nil {
+			return err
+		}
+		accepted[addr] = q.identity(got)
+		q.observe(addr, accepted[addr])
+		mode, strict = max(mode, s.mode), strict || s.strictAOF
+		standbys[addr] = q.newStandby(ctx, addr, masters, got)
+	}
+	if mode == durableByWait && q.ring != nil {
+		mode = durableByAge // WAITAOF is about what its own connection has written, and that is on one node
+	}
+	q.mode, q.strictAOF, q.standbys = mode, strict, standbys
+	q.accepted.Store(&accepted)
+	return nil
+}
+
+// checkServer refuses what no setting of its persistence can make good.
+func (q *Queue) checkServer(got info) error {
+	major, minor, ok := version(got["redis_version"])
+	if !ok || major < 6 || major == 6 && minor < 2 {
+		return &SettingError{"redis_version", got["redis_version"], "use Redis 6.2 or newer"}
+	}
+	if p := got["maxmemory_policy"]; p != "" && p != "noeviction" {
+		return &SettingError{"maxmemory-policy", p, "run CONFIG SET maxmemory-policy noeviction, and set it in redis.conf"}
+	}
+	switch {
+	case got["role"] == "slave" && q.moves():
+		return fmt.Errorf("open queue: %w", errReplica)
+	case got["role"] == "slave":
+		return &SettingError{"role", "replica", "give the address of the primary, or of its sentinels (queue.sentinel)"}
+	case got["cluster_enabled"] == "1" && q.ring == nil:
+		return &SettingError{"cluster-enabled", "yes", "give the nodes' addresses as queue.cluster: of one node only, events of other slots would be refused"}
+	}
+	return nil
+}
+
+// persistence is how one server keeps what it is given.
+type persistence struct {
+	mode      durability
+	strictAOF bool // no-appendfsync-on-rewrite is on
+}
+
+func (q *Queue) checkPersistence(ctx context.Context, addr string, got info, volatile bool) (persistence, error) {
+	const accept = ", or set queue.allow_volatile: true to accept the loss"
+	s := persistence{mode: durableAtReply}
+	if got["aof_enabled"] != "1" {
+		return s, q.acceptVolatile(volatile, &SettingError{"appendonly", "no", "run CONFIG SET appendonly yes, and set it in redis.conf" + accept})
+	}
+	major, minor, _ := version(got["redis_version"])
+	waits := major > 7 || major == 7 && minor >= 2
+	server := q.nodes.at(addr)
+	config, err := server.ConfigGet(ctx, "appendfsync").Result()
+	if err == nil {
+		var rewrite map[string]string
+		rewrite, err = server.ConfigGet(ctx, "no-appendfsync-on-rewrite").Result()
+		s.strictAOF = rewrite["no-appendfsync-on-rewrite"] == "yes"
+	}
+	switch fsync := config["appendfsync"]; {
+	case err != nil && !isReply(err):
+		return s, fmt.Errorf("open queue: read appendfsync: %w", unreachable(err))
+	case err != nil && waits && q.ring == nil:
+		q.log.Info().Str("cause", err.Error()).Msg("redis does not show its configuration: durability is taken from WAITAOF alone")
+		s.mode = durableByWait
+	case err != nil:
+		return s, q.acceptVolatile(volatile, &SettingError{"appendfsync", "unknown, because CONFIG is forbidden", "allow the user CONFIG GET, use Redis 7.2 or newer" + accept})
+	case fsync == "always":
+	case fsync == "everysec" && waits:
+		s.mode = durableByWait
+	case fsync == "everysec":
+		s.mode = durableByAge
+	default:
+		return s, q.acceptVolatile(volatile, &SettingError{"appendfsync", fsync, "run CONFIG SET appendfsync everysec, and set it in redis.conf" + accept})
+	}
+	return s, nil
+}
+
+func (q *Queue) acceptVolatile(accepted bool, refusal *SettingError) error {
+	if !accepted {
+		return refusal
+	}
+	q.log.Warn().Str("setting", refusal.Setting).Str("value", refusal.Value).
+		Msg("events may be lost when redis stops: queue.allow_volatile is set")
+	return nil
+}
+
+func (q *Queue) awaitLoaded(ctx context.Context, addr string) (info, error) {
+	for said := false; ; said = true {
+		got, err := serverInfo(ctx, q.nodes.at(addr), "server", "persistence", "memory", "replication", "cluster")
+		if err == nil && got["loading"] != "1" {
+			return got, nil
+		}
+		if err != nil && !strings.HasPrefix(err.Error(), "LOADING") {
+			return nil, unreachable(err)
+		}
+		if !said {
+			q.log.Info().Msg("redis is loading its data: waiting")
+		}
+		if !Pause(ctx, loadingPause) {
+			return nil, unreachable(ctx.Err())
+		}
+	}
+}
+
+// loadingPause is the time between two looks at a server that is loading.
+const loadingPause = 200 * time.Millisecond
+
+// Backoff is the wait after the n-th failure of Redis in a row.
+func Backoff(n int) time.Duration {
+	const first, last = 50 * time.Millisecond, 2 * time.Second
+	return min(first<<min(n-1, 6), last)
+}
+
+// Pause waits. It reports false when the context ended first.
+func Pause(ctx context.Context, d time.Duration) bool {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}
+
+func version(s string) (major, minor int, ok bool) {
+	a, rest, _ := strings.Cut(s, ".")
+	b, _, _ := strings.Cut(rest, ".")
+	major, err1 := strconv.Atoi(a)
+	minor, err2 := strconv.Atoi(b)
+	return major, minor, err1 == nil && err2 == nil
+}
+
+// isReply reports whether the server itself answered with the error.
+func isReply(err error) bool {
+	var reply redis.Error
+	return errors.As(err, &reply)
+}
+
+// notReady begins the errors of a server that will be ready, or replaced by
+// one that is.
+var notReady = []string{"LOADING", "MASTERDOWN", "BUSY", "TRYAGAIN", "CLUSTERDOWN", "MOVED", "ASK", "READONLY", "NOREPLICAS"}
+
+// unreachable marks errors of the way to the server, and those of a server
+// that is not ready, as ErrUnreachable.
+func unreachable(err error) error {
+	if err == nil || errors.Is(err, ErrRestarted) || errors.Is(err, ErrUnreachable) || errors.Is(err, context.Canceled) {
+		return err
+	}
+	var network net.Error
+	way := errors.As(err, &network) || errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, net.ErrClosed) ||
+		errors.Is(err, context.DeadlineExceeded) || errors.Is(err, redis.ErrPoolTimeout)
+	if !way && isReply(err) {
+		word, _, _ := strings.Cut(err.Error(), " ")
+		way = slices.Contains(notReady, word)
+	}
+	if way {
+		return fmt.Errorf("%w: %w", ErrUnreachable, err)
+	}
+	return err
+}
+
+// isWayError reports whether the error is one that unreachable marks.
+func isWayError(err error) bool { return errors.Is(unreachable(err), ErrUnreachable) }

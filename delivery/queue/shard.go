@@ -1,0 +1,162 @@
+package queue
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+)
+
+// section is what of a batch goes into the streams of one slot of a cluster:
+// one transaction.
+type section struct {
+	slot         uint16
+	commands     []redis.Cmder
+	destinations []int // the commands' places in the batch
+}
+
+// recheckAfter is how long a connection to a node of a cluster is trusted. A
+// node that is demoted keeps its connections; it refuses writes then, but when
+// it is promoted again, without what it had been given last, it takes them. No
+// failover is there and back in so short a time.
+const recheckAfter = time.Second
+
+// executeInSlots appends to the nodes of a cluster at the same time. What has
+// been appended stays when a part fails: the batch comes again, and is refused
+// there as known.
+func (q *Queue) executeInSlots(ctx context.Context, b *Batch, touched []*stream) error {
+	parts, err := q.divide(ctx, b)
+	if err != nil {
+		return err
+	}
+	var mu sync.Mutex // guards err, and the streams' counts of refused entries
+	var sent sync.WaitGroup
+	for addr, sections := range parts {
+		recheck := time.Since(q.checked[addr]) > recheckAfter
+		if recheck {
+			q.checked[addr] = time.Now()
+		}
+		sent.Go(func() {
+			refused, failure := q.sendSections(ctx, addr, sections, recheck)
+			mu.Lock()
+			defer mu.Unlock()
+			for _, i := range refused {
+				b.destinations[i].stream.refused++
+			}
+			if err == nil || errors.Is(failure, ErrRestarted) {
+				err = failure
+			}
+		})
+	}
+	sent.Wait()
+	if err != nil {
+		clear(q.checked)
+		if isWayError(err) {
+			q.ring.suspect(ctx)
+		}
+		return err
+	}
+	if names := q.elsewhere(touched); names != "" {
+		for addr := range parts { // one that has just answered
+			q.wakeElsewhere(ctx, addr, names)
+			break
+		}
+	}
+	return nil
+}
+
+// divide sorts the batch's commands by node and slot.
+func (q *Queue) divide(ctx context.Context, b *Batch) (map[string][]*section, error) {
+	parts, bySlot := map[string][]*section{}, map[uint16]*section{}
+	for i, cmd := range q.commands.list() {
+		slot := b.destinations[i].stream.slot
+		s := bySlot[slot]
+		if s == nil {
+			addr, err := q.ring.owner(ctx, slot)
+			if err != nil {
+				return nil, err
+			}
+			s = &section{slot: slot}
+			bySlot[slot] = s
+			parts[addr] = append(parts[addr], s)
+		}
+		s.commands = append(s.commands, cmd)
+		s.destinations = append(s.destinations, i)
+	}
+	return parts, nil
+}
+
+// sendSections writes one node's sections in one go, and returns which of
+// their entries were there already.
+func (q *Queue) sendSections(ctx context.Context, addr string, sections []*section, recheck bool) (refused []int, err error) {
+	node := q.writer.at(addr)
+	if recheck {
+		got, err := serverInfo(ctx, node, "server", "replication")
+		if err == nil {
+			err = q.recognise(addr, got)
+		}
+		if err != nil {
+			return nil, unreachable(err)
+		}
+	}
+	pipe := node.Pipeline()
+	ends := make([]*redis.Cmd, len(sections))
+	for i, s := range sections {
+		if len(s.commands) > 1 {
+			_ = pipe.Process(ctx, redis.NewCmd(ctx, "MULTI")) // these only queue
+			_ = pipe.BatchProcess(ctx, s.commands...)
+			ends[i] = pipe.Do(ctx, "EXEC")
+			continue
+		}
+		_ = pipe.Process(ctx, s.commands[0])
+	}
+	_, _ = pipe.Exec(ctx) // each command says what became of it
+	for i, s := range sections {
+		entries, failure := s.outcome(ends[i])
+		refused = append(refused, entries...)
+		if err == nil {
+			err = failure
+		}
+	}
+	return refused, err
+}
+
+// outcome reads what became of a section whose EXEC is given; nil: it is a
+// single command.
+func (s *section) outcome(exec *redis.Cmd) (refused []int, err error) {
+	if exec == nil {
+		switch err := s.commands[0].Err(); {
+		case err == nil:
+			return nil, nil
+		case refusedAsKnown(err):
+			return s.destinations, nil
+		default:
+			return nil, appendError(s.commands, err)
+		}
+	}
+	replies, err := exec.Slice()
+	if err != nil {
+		return nil, appendError(s.commands, err)
+	}
+	for i, reply := range replies {
+		err, failed := reply.(error)
+		switch {
+		case !failed:
+		case refusedAsKnown(err):
+			refused = append(refused, s.destinations[i])
+		default:
+			return refused, unreachable(err)
+		}
+	}
+	return refused, nil
+}
+
+// wakeElsewhere tells the owners in other processes. That it could not be done
+// is no error: they look for themselves with each renewal.
+func (q *Queue) wakeElsewhere(ctx context.Context, addr, names string) {
+	if err := q.writer.at(addr).Publish(ctx, q.keys.wake(), names).Err(); err != nil {
+		q.log.Debug().Err(err).Msg("other processes learn of new events only when they renew their leases")
+	}
+}

@@ -1,0 +1,20 @@
+package queue_test
+
+import (
+	"testing"
+
+	"gancho/delivery/queue"
+	"gancho/delivery/queue/queuetest"
+)
+
+// Slots are those that Redis computes.
+func TestSlots(t *testing.T) {
+	t.Parallel()
+	client := queuetest.Client(t, queuetest.StartRedis(t, "cluster-enabled", "yes"))
+	for _, key := range []string{"", "a", "gancho:{crm}:q", "gancho:source", "{}", "a{}b", "a{b", "{a}{b}", "x{{y}}", "ção:{é}"} {
+		want, err := client.ClusterKeySlot(t.Context(), key).Result()
+		if err != nil || int64(queue.SlotOf(key)) != want {
+			t.Errorf("%q: slot %d, want %d, %v", key, queue.SlotOf(key), want, err)
+		}
+	}
+}

@@ -1,0 +1,229 @@
+package queue
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+
+	"github.com/redis/go-redis/v9"
+
+	"gancho/cdc"
+	"gancho/delivery/webhook"
+)
+
+// Source is where the capture reads, as the server reports it at the start.
+type Source struct {
+	SystemID, Database, Slot string
+	Timeline                 int32
+	// SlotCreated: the slot was made just now.
+	SlotCreated bool
+	// ConfirmedFlush is the slot's, Current the end of the server's WAL; both
+	// are LSNs in bytes.
+	ConfirmedFlush, Current uint64
+}
+
+// id is the first part of webhook-ids: short, and different for different sources.
+func (s Source) id() string {
+	sum := sha256.Sum256([]byte(s.SystemID + "\x00" + s.Database + "\x00" + s.Slot))
+	return hex.EncodeToString(sum[:webhook.SourceDigits/2])
+}
+
+// SourceChangedError reports that the queue was filled from elsewhere, so that
+// positions may have gone back, and changes may lie between that nobody read.
+type SourceChangedError struct {
+	Changes []string // what is different, for people
+}
+
+// Error says what has changed, what that means, and how to go on.
+func (e *SourceChangedError) Error() string {
+	return fmt.Sprintf("claim queue: the source has changed: %s; changes made in between may be missing or come again. "+
+		"To go on from here, run once: gancho run --accept-source", strings.Join(e.Changes, "; "))
+}
+
+// sourceRecord is the identity of the queue's source, kept beside it. There is
+// one per queue, not one per source: a stream takes ids of one source only,
+// and a changed system has to be recognised, not to be taken for a new one.
+type sourceRecord struct {
+	Source
+	epoch     uint16
+	confirmed uint64
+}
+
+// Claim says whose events will be appended, and returns the epoch that they
+// get: 1 at the first time, the same as before for the same source. For
+// another system, timeline, database or slot, a slot that was made anew, or one
+// that was moved on by somebody else, it returns a *SourceChangedError, unless
+// accept is set: then the epoch rises by one. Call it after the slot has been
+// found or made and before the first Append.
+func (q *Queue) Claim(ctx context.Context, s Source, accept bool) (uint16, error) {
+	q.sourceMu.Lock()
+	defer q.sourceMu.Unlock()
+	old, err := q.readSource(ctx)
+	if err != nil {
+		return 0, fmt.Errorf("claim queue: %w", unreachable(err))
+	}
+	next := &sourceRecord{Source: s, confirmed: s.ConfirmedFlush}
+	switch old {
+	case nil:
+		if next.epoch, err = q.firstEpoch(ctx); err != nil {
+			return 0, fmt.Errorf("claim queue: %w", unreachable(err))
+		}
+		if !s.SlotCreated {
+			q.log.Warn().Str("slot", s.Slot).Stringer("confirmed", cdc.LSN(s.ConfirmedFlush)).
+				Msg("redis knows nothing of this slot, which was there before: right for a new slot, but if gancho has used it, " +
+					"this is another redis or an emptied one, and what was queued there is not delivered from here")
+		}
+	default:
+		changes := old.changes(s)
+		if len(changes) > 0 && !accept {
+			return 0, &SourceChangedError{Changes: changes}
+		}
+		next.epoch = old.epoch
+		if len(changes) > 0 {
+			next.epoch++
+			q.log.Warn().Strs("changes", changes).Uint16("epoch", next.epoch).Msg("changed source accepted")
+		}
+	}
+	if next.epoch > maxEpoch {
+		return 0, fmt.Errorf("claim queue: the source has changed %d times, which is all that fits; start with an empty Redis", maxEpoch)
+	}
+	if err := q.writeSource(ctx, old, next); err != nil {
+		return 0, fmt.Errorf("claim queue: %w", unreachable(err))
+	}
+	q.claimed = next
+	q.sources[next.epoch] = s.id()
+	q.source.Store(&claim{epoch: next.epoch, source: s.id()})
+	return next.epoch, nil
+}
+
+// changes lists why s may not be the source that the record describes.
+func (r *sourceRecord) changes(s Source) []string {
+	var out []string
+	differs := func(what, old, now string) {
+		if old != now {
+			out = append(out, fmt.Sprintf("%s was %s and is %s", what, old, now))
+		}
+	}
+	differs("system identifier", r.SystemID, s.SystemID)
+	differs("database", strconv.Quote(r.Database), strconv.Quote(s.Database))
+	differs("slot", strconv.Quote(r.Slot), strconv.Quote(s.Slot))
+	differs("timeline", strconv.Itoa(int(r.Timeline)), strconv.Itoa(int(s.Timeline)))
+	switch {
+	case s.SlotCreated:
+		out = append(out, fmt.Sprintf("slot %q was made anew at %s, and the queue's source had been read up to %s",
+			s.Slot, cdc.LSN(s.ConfirmedFlush), cdc.LSN(r.confirmed)))
+	case s.Current > 0 && s.Current < r.confirmed:
+		// It would write its next changes under positions that are in use.
+		out = append(out, fmt.Sprintf("the server's WAL ends at %s, before %s, up to which it had been read: it was restored to an earlier state",
+			cdc.LSN(s.Current), cdc.LSN(r.confirmed)))
+	case s.ConfirmedFlush > r.confirmed:
+		// We record a position before we confirm it, so it was not us.
+		out = append(out, fmt.Sprintf("slot %q stands at %s, beyond %s where we left it: it was made anew, or somebody else has read from it",
+			s.Slot, cdc.LSN(s.ConfirmedFlush), cdc.LSN(r.confirmed)))
+	}
+	return out
+}
+
+func (q *Queue) readSource(ctx context.Context) (*sourceRecord, error) {
+	fields, err := q.client.HGetAll(ctx, q.keys.source()).Result()
+	if err != nil || fields["epoch"] == "" {
+		return nil, err
+	}
+	timeline, err1 := strconv.ParseInt(fields["timeline"], 10, 32)
+	epoch, err2 := strconv.ParseUint(fields["epoch"], 10, 16)
+	confirmed, err3 := strconv.ParseUint(fields["confirmed"], 10, 64)
+	if err := errors.Join(err1, err2, err3); err != nil {
+		return nil, fmt.Errorf("read %s: %w", q.keys.source(), err)
+	}
+	for name, source := range fields {
+		if e, ok := strings.CutPrefix(name, "id:"); ok {
+			n, err := strconv.ParseUint(e, 10, 16)
+			if err != nil {
+				return nil, fmt.Errorf("read %s: %w", q.keys.source(), err)
+			}
+			q.sources[uint16(n)] = source
+		}
+	}
+	return &sourceRecord{
+		Source: Source{SystemID: fields["system"], Database: fields["database"], Slot: fields["slot"], Timeline: int32(timeline)},
+		epoch:  uint16(epoch), confirmed: confirmed,
+	}, nil
+}
+
+// writeSourceScript refuses when the epoch is not the one that was read:
+// somebody else has claimed the queue since. The position never goes back
+// within an epoch, whoever writes it.
+var writeSourceScript = redis.NewScript(`
+local epoch = redis.call('HGET', KEYS[1], 'epoch') or ''
+if epoch ~= ARGV[1] then return 0 end
+redis.call('HSET', KEYS[1], 'system', ARGV[2], 'database', ARGV[3], 'slot', ARGV[4], 'timeline', ARGV[5],
+  'epoch', ARGV[6], 'id:' .. ARGV[6], ARGV[7])
+if epoch ~= ARGV[6] then redis.call('HSET', KEYS[1], 'confirmed', ARGV[8]) end
+return 1`)
+
+func (q *Queue) writeSource(ctx context.Context, old, next *sourceRecord) error {
+	expected := ""
+	if old != nil {
+		expected = strconv.Itoa(int(old.epoch))
+	}
+	written, err := writeSourceScript.Run(ctx, q.client, []string{q.keys.source()}, expected,
+		next.SystemID, next.Database, next.Slot, int(next.Timeline), int(next.epoch), next.id(),
+		strconv.FormatUint(next.confirmed, 10)).Int()
+	if err == nil && written == 0 {
+		err = errors.New("another process has claimed it at the same time; try again")
+	}
+	return err
+}
+
+// firstEpoch is 1, or one more than the newest epoch in any stream when the
+// record was lost but streams were not: their last ids would make every event
+// look like a duplicate.
+func (q *Queue) firstEpoch(ctx context.Context) (uint16, error) {
+	newest := uint16(0)
+	look := func(key string) error {
+		s, err := q.client.XInfoStream(ctx, key).Result()
+		if err != nil {
+			if isReply(err) && !isWayError(err) {
+				return nil // no stream
+			}
+			return err
+		}
+		id, err := ParseID(s.LastGeneratedID)
+		newest = max(newest, id.Epoch())
+		return err
+	}
+	if err := look(q.keys.parked()); err != nil {
+		return 0, err
+	}
+	err := q.scan(ctx, escapeGlob(q.keys.prefix)+":{*}:q", look)
+	return newest + 1, err
+}
+
+// escapeGlob makes Redis take every character of s literally.
+func escapeGlob(s string) string {
+	return strings.NewReplacer(`\`, `\\`, `*`, `\*`, `?`, `\?`, `[`, `\[`).Replace(s)
+}
+
+// sourceOf returns the source of an epoch's events. A worker that captures
+// nothing learns it from the record.
+func (q *Queue) sourceOf(ctx context.Context, epoch uint16) (string, error) {
+	if c := q.source.Load(); c != nil && c.epoch == epoch {
+		return c.source, nil
+	}
+	q.sourceMu.Lock()
+	defer q.sourceMu.Unlock()
+	if s, ok := q.sources[epoch]; ok {
+		return s, nil
+	}
+	if _, err := q.readSource(ctx); err != nil {
+		return "", err
+	}
+	if s, ok := q.sources[epoch]; ok {
+		return s, nil
+	}
+	return "", fmt.Errorf("read %s: epoch %d is not in it, so the webhook-ids of its events are unknown; start the capture once", q.keys.source(), epoch)
+}

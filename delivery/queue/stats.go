@@ -1,0 +1,125 @@
+package queue
+
+import (
+	"context"
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+)
+
+// Stats is what the queue holds of one endpoint.
+type Stats struct {
+	Endpoint string
+	// Backlog is how many events wait, those in flight included, and Oldest when
+	// the first of them was committed (zero when none waits).
+	Backlog int64
+	Oldest  time.Time
+	// Replays is how many entries of the side stream wait: events to be sent
+	// again, and operational events.
+	Replays int64
+	// Failed is how many of both have failed and wait for another attempt;
+	// Blocked of them wait for somebody to act (on_exhausted: block).
+	Failed, Blocked int64
+	// Dead is how many dead letters have not been stored elsewhere yet.
+	Dead int64
+	Suspension
+	// Failing is since when every attempt has failed; zero: the last succeeded,
+	// or there was none.
+	Failing time.Time
+	// Down is since when only probes are sent, because every event fails; zero:
+	// they are not.
+	Down time.Time
+	// LogEntries and LogRecords are what waits in the log of attempts, in
+	// entries and attempts; LogLost is how many attempts were never stored,
+	// because too many waited.
+	LogEntries, LogRecords, LogLost int64
+	// Owned: a process delivers to it.
+	Owned bool
+}
+
+// statsScript gathers what Redis holds of an endpoint, without any payload.
+var statsScript = redis.NewScript(`
+local oldest = ''
+local n = redis.call('XLEN', KEYS[1])
+if n > 0 then
+  local fields = redis.call('XRANGE', KEYS[1], '-', '+', 'COUNT', 1)[1][2]
+  for i = 1, #fields, 2 do
+    if fields[i] == 'c' then oldest = fields[i + 1] end
+  end
+end
+local s = redis.call('HMGET', KEYS[5], 'paused', 'since', 'hold', 'failing', 'open', 'log_records', 'log_lost')
+for i = 1, 7 do s[i] = s[i] or '' end
+return {n, oldest, redis.call('XLEN', KEYS[2]), redis.call('ZCARD', KEYS[3]), redis.call('ZCOUNT', KEYS[3], '+inf', '+inf'),
+  redis.call('XLEN', KEYS[4]), redis.call('XLEN', KEYS[6]), redis.call('EXISTS', KEYS[7]), unpack(s)}`)
+
+// Stats returns what the queue holds of each of the endpoints, in their order,
+// in one round trip.
+func (q *Queue) Stats(ctx context.Context, endpoints []string) ([]Stats, error) {
+	if len(endpoints) == 0 {
+		return nil, nil
+	}
+	replies := q.runEach(ctx, statsScript, len(endpoints), func(i int) ([]string, []any) {
+		k, name := q.keys, endpoints[i]
+		return []string{k.events(name), k.side(name), k.due(name), k.dead(name), k.state(name), k.log(name), k.lease(name)}, nil
+	})
+	out := make([]Stats, len(endpoints))
+	for i, reply := range replies {
+		fields, err := reply.Slice()
+		if err == nil {
+			out[i], err = statsOf(endpoints[i], fields)
+		}
+		if err != nil {
+			return nil, fmt.Errorf("read the queue of endpoint %q: %w", endpoints[i], unreachable(err))
+		}
+	}
+	return out, nil
+}
+
+func statsOf(endpoint string, fields []any) (Stats, error) {
+	if len(fields) != 15 {
+		return Stats{}, errEntry
+	}
+	count := func(i int) int64 { n, _ := fields[i].(int64); return n }
+	text := func(i int) string { s, _ := fields[i].(string); return s }
+	number := func(i int) int64 { n, _ := strconv.ParseInt(text(i), 10, 64); return n } // what is not there is 0
+	s := Stats{
+		Endpoint: endpoint, Backlog: count(0), Replays: count(2), Failed: count(3), Blocked: count(4), Dead: count(5),
+		LogEntries: count(6), Owned: count(7) == 1, Suspension: suspensionOf(text(8), text(9), text(10)),
+		Failing: parseHold(text(11)), Down: parseHold(text(12)), LogRecords: number(13), LogLost: number(14),
+	}
+	var err error
+	if text(1) != "" {
+		s.Oldest, err = parseMicros(text(1))
+	}
+	return s, err
+}
+
+// runEach runs a script n times in one pipeline, each time with the keys of one
+// endpoint. A server that does not know the script yet is sent its text in a
+// second one. Each reply says what went wrong with it: of several servers, one
+// may be away.
+func (q *Queue) runEach(ctx context.Context, script *redis.Script, n int, call func(i int) (keys []string, args []any)) []*redis.Cmd {
+	pipe := q.client.Pipeline()
+	replies := make([]*redis.Cmd, n)
+	for i := range n {
+		keys, args := call(i)
+		replies[i] = script.EvalSha(ctx, pipe, keys, args...)
+	}
+	if _, err := pipe.Exec(ctx); err == nil {
+		return replies
+	}
+	unknown := q.client.Pipeline()
+	for i := range n {
+		if err := replies[i].Err(); err != nil && strings.HasPrefix(err.Error(), "NOSCRIPT") {
+			keys, args := call(i)
+			replies[i] = script.Eval(ctx, unknown, keys, args...)
+		}
+	}
+	if unknown.Len() > 0 {
+		_, _ = unknown.Exec(ctx) // the replies tell
+	}
+	return replies
+}

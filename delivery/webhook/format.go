@@ -1,0 +1,114 @@
+package webhook
+
+import (
+	"maps"
+	"slices"
+	"time"
+
+	"gancho/delivery/endpoint"
+)
+
+// timeLayout is RFC 3339 with the microseconds that PostgreSQL keeps.
+const timeLayout = "2006-01-02T15:04:05.000000Z07:00"
+
+// envelopeSize is what a body has beside its variable parts, generously.
+const envelopeSize = 256
+
+// shape is how an endpoint's bodies are written.
+type shape struct {
+	format  endpoint.Format
+	strings bool   // numbers become JSON strings
+	extra   []byte // written behind the sequence, separator first
+}
+
+func newShape(ep *endpoint.Endpoint) shape {
+	f := shape{format: ep.Format, strings: ep.StringNumbers}
+	for _, name := range slices.Sorted(maps.Keys(ep.Extra)) {
+		if f.format == endpoint.FormatForm {
+			f.extra = appendFormField(f.extra, name, ep.Extra[name])
+			continue
+		}
+		f.extra = AppendString(append(f.extra, ','), name)
+		f.extra = AppendString(append(f.extra, ':'), ep.Extra[name])
+	}
+	return f
+}
+
+// contentType is that of one event, or of a list of them.
+func (f *shape) contentType(list bool) string {
+	switch {
+	case f.format == endpoint.FormatForm:
+		return "application/x-www-form-urlencoded"
+	case f.format == endpoint.FormatCloudEvents && list:
+		return "application/cloudevents-batch+json"
+	case f.format == endpoint.FormatCloudEvents:
+		return "application/cloudevents+json"
+	}
+	return "application/json"
+}
+
+// size is about what the message's body takes. A form percent-encodes, and
+// numbers get quotes, so theirs may be longer and be moved once.
+func (f *shape) size(m *Message) int {
+	return envelopeSize + len(f.extra) + len(m.ID) + len(m.Type) + len(m.Tenant) + len(m.Data) + len(m.Previous) + len(m.Unchanged)
+}
+
+// appendList appends a JSON array of the messages' bodies.
+func (f *shape) appendList(dst []byte, ms []*Message) []byte {
+	dst = append(dst, '[')
+	for i, m := range ms {
+		if i > 0 {
+			dst = append(dst, ',')
+		}
+		dst = f.appendBody(dst, m)
+	}
+	return append(dst, ']')
+}
+
+// appendBody appends the body of a request with this one event.
+func (f *shape) appendBody(dst []byte, m *Message) []byte {
+	switch f.format {
+	case endpoint.FormatBare, endpoint.FormatCloudEventsBinary:
+		return f.appendValue(dst, m.Data)
+	case endpoint.FormatCloudEvents:
+		return f.appendCloudEvent(dst, m)
+	case endpoint.FormatForm:
+		return f.appendForm(dst, m)
+	}
+	return f.appendStandard(dst, m)
+}
+
+func (f *shape) appendStandard(dst []byte, m *Message) []byte {
+	dst = AppendString(append(dst, `{"type":`...), m.Type)
+	dst = append(dst, `,"timestamp":"`...)
+	dst = m.Time.In(time.UTC).AppendFormat(dst, timeLayout)
+	dst = AppendString(append(dst, `","id":`...), m.ID)
+	dst = append(dst, `,"tenant":`...)
+	if m.Tenant == "" {
+		dst = append(dst, "null"...)
+	} else {
+		dst = AppendString(dst, m.Tenant)
+	}
+	// A string: it may have more digits than a receiver's float64 holds.
+	dst = AppendString(append(dst, `,"sequence":`...), m.Sequence)
+	dst = append(dst, f.extra...)
+	dst = f.appendValue(append(dst, `,"data":`...), m.Data)
+	if len(m.Previous) > 0 {
+		dst = f.appendValue(append(dst, `,"previous":`...), m.Previous)
+	}
+	if len(m.Unchanged) > 0 {
+		dst = append(append(dst, `,"unchanged":`...), m.Unchanged...)
+	}
+	return append(dst, '}')
+}
+
+// appendValue appends a JSON value, or null where there is none.
+func (f *shape) appendValue(dst, value []byte) []byte {
+	switch {
+	case len(value) == 0:
+		return append(dst, "null"...)
+	case f.strings:
+		return appendStringNumbers(dst, value)
+	}
+	return append(dst, value...)
+}

@@ -1,0 +1,103 @@
+package webhook
+
+import "time"
+
+// Message is one event on its way to one endpoint.
+type Message struct {
+	// ID is the webhook-id: the same over every attempt, restart and resend.
+	ID string
+	// Type is the event's name.
+	Type string
+	// Tenant is empty when the rule has none.
+	Tenant string
+	// Key is the ordering key within the tenant. It is not sent.
+	Key string
+	// Time is the commit's.
+	Time time.Time
+	// Sequence rises with commit order; a receiver compares it as text.
+	Sequence string
+	// Data is a JSON value, Previous an object or nil, Unchanged an array or nil.
+	Data, Previous, Unchanged []byte
+	// Version identifies the rule's text. It is not sent.
+	Version string
+	// Replay: it is sent again on somebody's demand, with webhook-replay: true.
+	Replay bool
+}
+
+// SourceDigits is the length of the source in a webhook-id of an event of the
+// WAL, which it begins, in hexadecimal digits.
+const SourceDigits = 8
+
+// OutcomeKind is what an attempt means for its message.
+type OutcomeKind uint8
+
+// The kinds of outcomes.
+const (
+	Delivered OutcomeKind = iota + 1 // done
+	Retry                            // to be repeated
+	Gone                             // 410: the receiver wants nothing more
+	Refused                          // to be repeated a few times: the request itself is said to be wrong
+)
+
+// String returns the kind in lower case, for logs.
+func (k OutcomeKind) String() string {
+	switch k {
+	case Delivered:
+		return "delivered"
+	case Retry:
+		return "retry"
+	case Gone:
+		return "gone"
+	case Refused:
+		return "refused"
+	}
+	return "unknown"
+}
+
+// The classes of outcomes: a fixed set, fit for a metric's label.
+const (
+	ClassOK         = "ok"              // what counts as delivered, and the whole answer was read
+	ClassStatus     = "status"          // any other status; Outcome.Status says which
+	ClassBody       = "body"            // a status of success, and a body that is not
+	ClassTimeout    = "timeout"         // the endpoint's time limit
+	ClassDNS        = "dns"             // the name did not resolve
+	ClassRefused    = "refused_address" // the guard refused the resolved address
+	ClassConnection = "connection"      // refused, reset, cut
+	ClassTLS        = "tls"             // handshake or certificate
+	ClassProxy      = "proxy"           // the endpoint's proxy: not reached, or it refused
+	ClassProtocol   = "protocol"        // what came back is not HTTP
+	ClassConfig     = "config"          // the endpoint cannot be used as it is set; nothing was sent
+	ClassCanceled   = "canceled"        // the caller's context ended; says nothing about the endpoint
+)
+
+// Outcome is how one attempt ended.
+type Outcome struct {
+	Kind OutcomeKind
+	// Status is the HTTP status, 0 when none arrived.
+	Status int
+	// Err is nil when delivered. Its text holds neither the URL's path, query
+	// and user nor anything of a body, so it may be logged and stored.
+	Err error
+	// Class is one of the Class constants.
+	Class string
+	// RetryAfter is what a 429 or 503 asked for, at most 24 hours; 0: nothing.
+	RetryAfter time.Duration
+	// Wish is what the answer's header webhook-delivery asked for.
+	Wish Wish
+	// Answer is the start of the answer's body, at most 16 KiB. It may hold
+	// what the receiver echoed: show it to people who may see row data only.
+	Answer []byte
+	// Duration is from the call to the end of the answer.
+	Duration time.Duration
+}
+
+// Wish is what a receiver asks for beside its status, in the header
+// webhook-delivery.
+type Wish uint8
+
+// The wishes.
+const (
+	WishNone  Wish = iota
+	WishPause      // pause: send nothing more until somebody resumes the endpoint
+	WishAbort      // abort: do not repeat this event, if it failed
+)

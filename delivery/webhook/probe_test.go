@@ -1,0 +1,134 @@
+package webhook_test
+
+import (
+	"fmt"
+	"io"
+	"net/http"
+	"strings"
+	"testing"
+
+	"gancho/delivery/endpoint"
+	"gancho/delivery/webhook"
+)
+
+// TestProbeShowsTheExchange, and nothing that is secret.
+func TestProbeShowsTheExchange(t *testing.T) {
+	t.Parallel()
+	own := newAuthority(t, "own")
+	got := make(chan received, 4)
+	port := tlsServer(t, own, certificateOptions{names: []string{"crm.example.com"}}, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		body, err := io.ReadAll(r.Body)
+		if err != nil {
+			t.Error(err)
+		}
+		got <- received{r.Header, string(body), r.Proto}
+		w.Header().Set("X-Request-Id", "abc")
+		w.WriteHeader(http.StatusUnprocessableEntity)
+		_, _ = io.WriteString(w, "unknown type ping")
+	}), nil)
+	certificate, key := own.issue(t, certificateOptions{client: true})
+	p := newProxy(t)
+	p.login = "Basic YW5hOnMzY3IzdA=="
+	ep := local("https://bia:s3cr3t@crm.example.com:" + port + "/hook?s3cr3t&token=s3cr3t&a=&x=s3cr3t%20y")
+	ep.TLS = endpoint.TLS{CA: own.pem, Certificate: certificate, Key: key}
+	ep.Headers, ep.Extra = map[string]string{"X-Api-Key": "s3cr3t"}, map[string]string{"validationtoken": "s3cr3t"}
+	ep.Secrets = secrets(t, newerSecret)
+	sender := newSender(t, webhook.Options{Resolver: here(t)})
+	for _, proxied := range []bool{false, true} {
+		if proxied {
+			ep = new(*ep)
+			ep.Proxy = strings.Replace(p.url, "http://", "http://ana:s3cr3t@", 1)
+		}
+		e := sender.Probe(t.Context(), ep, message())
+		r := <-got
+		check(t, e.Outcome, want{webhook.Refused, 422, webhook.ClassStatus, "422"})
+		if string(e.Outcome.Answer) != "unknown type ping" || e.AnswerHeader.Get("X-Request-Id") != "abc" {
+			t.Errorf("answer %q with %v", e.Outcome.Answer, e.AnswerHeader)
+		}
+		if e.Method != http.MethodPost || e.URL != "https://crm.example.com:"+port+"/hook?***&token=***&a=***&x=***" {
+			t.Errorf("%s %s", e.Method, e.URL)
+		}
+		for _, name := range []string{"Webhook-Id", "Webhook-Timestamp", "Webhook-Signature", "Content-Type", "User-Agent", "Content-Length"} {
+			if e.Header.Get(name) != r.header.Get(name) || e.Header.Get(name) == "" {
+				t.Errorf("header %s: shown as %q, sent as %q", name, e.Header.Get(name), r.header.Get(name))
+			}
+		}
+		if e.Header.Get("X-Api-Key") != "***" || e.Header.Get("Authorization") != "***" || r.header.Get("X-Api-Key") != "s3cr3t" {
+			t.Errorf("headers %v", e.Header)
+		}
+		if strings.ReplaceAll(r.body, "s3cr3t", "***") != string(e.Body) {
+			t.Errorf("body shown as %s, sent as %s", e.Body, r.body)
+		}
+		if shown := fmt.Sprintf("%+v %s", e, e.Outcome.Err); strings.Contains(shown, "s3cr3t") || strings.Contains(shown, "YW5h") {
+			t.Errorf("a secret is shown: %s", shown)
+		}
+		address, name := "127.0.0.1:"+port, ""
+		if proxied {
+			address, name = p.address, p.address
+		}
+		if e.Remote != address || e.Proxy != name || e.TLS != "TLS 1.3" || e.HTTP != "HTTP/2.0" {
+			t.Errorf("connected to %s, proxy %q, %s, %s", e.Remote, e.Proxy, e.TLS, e.HTTP)
+		}
+		steps := e.Timing
+		if steps.DNS <= 0 || steps.Connect <= 0 || steps.TLS <= 0 || steps.FirstByte <= 0 || steps.Total != e.Outcome.Duration ||
+			steps.DNS+steps.Connect+steps.TLS+steps.FirstByte > steps.Total {
+			t.Errorf("timing %+v", steps)
+		}
+	}
+}
+
+// TestProbeFailures shows as much as there is.
+func TestProbeFailures(t *testing.T) {
+	t.Parallel()
+	own := newAuthority(t, "own")
+	port := tlsServer(t, own, certificateOptions{names: []string{"crm.example.com"}}, http.NotFoundHandler(), nil)
+	sender := newSender(t, webhook.Options{Resolver: here(t)})
+	untrusted := sender.Probe(t.Context(), local("https://crm.example.com:"+port), message())
+	check(t, untrusted.Outcome, want{webhook.Retry, 0, webhook.ClassTLS, "unknown authority"})
+	if untrusted.Remote != "127.0.0.1:"+port || untrusted.AnswerHeader != nil || untrusted.HTTP != "" || untrusted.Timing.TLS <= 0 || untrusted.Timing.FirstByte != 0 {
+		t.Errorf("an untrusted receiver: %+v", untrusted)
+	}
+	private := local("https://10.0.0.1")
+	private.AllowPrivate = nil
+	refused := sender.Probe(t.Context(), private, message())
+	check(t, refused.Outcome, want{webhook.Retry, 0, webhook.ClassRefused, "10.0.0.0/8"})
+	if refused.Remote != "" || len(refused.Body) == 0 {
+		t.Errorf("a refused address: %+v", refused)
+	}
+	wrong := sender.Probe(t.Context(), &endpoint.Endpoint{Name: "crm", URL: "ftp://s3cr3t"}, message())
+	check(t, wrong.Outcome, want{webhook.Retry, 0, webhook.ClassConfig, "ftp"})
+	if wrong.Header != nil || wrong.Body != nil {
+		t.Errorf("something was sent: %+v", wrong)
+	}
+}
+
+// TestProbeFormats: what hides extra fields works in every format, and a list
+// is what an endpoint with batches gets.
+func TestProbeFormats(t *testing.T) {
+	t.Parallel()
+	got := make(chan received, 1)
+	url := serve(t, collect(got))
+	sender := newSender(t, webhook.Options{})
+	for _, format := range []endpoint.Format{endpoint.FormatStandard, endpoint.FormatForm, endpoint.FormatCloudEvents, endpoint.FormatCloudEventsBinary} {
+		ep := local(url)
+		ep.Format, ep.Extra = format, map[string]string{"validationtoken": "s3cr3t"}
+		if format == endpoint.FormatCloudEvents {
+			ep.Batch.Max = 10
+		}
+		e := sender.Probe(t.Context(), ep, message())
+		mustDeliver(t, e.Outcome)
+		r := <-got
+		if sent := r.body + r.header.Get("Ce-Validationtoken"); !strings.Contains(sent, "s3cr3t") {
+			t.Errorf("%s: %s", format, sent)
+		}
+		if shown := fmt.Sprint(e.Header, string(e.Body)); strings.Contains(shown, "s3cr3t") || !strings.Contains(shown, "***") && !strings.Contains(shown, "%2A%2A%2A") {
+			t.Errorf("%s: shown as %s", format, shown)
+		}
+		if format == endpoint.FormatCloudEvents && (!strings.HasPrefix(r.body, "[") || !strings.HasPrefix(string(e.Body), "[")) {
+			t.Errorf("an endpoint with batches gets %s", r.body)
+		}
+	}
+	if n := sender.Transports(); n != 1 {
+		t.Errorf("%d pools", n)
+	}
+}

@@ -1,0 +1,329 @@
+package webhook_test
+
+import (
+	"bytes"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/url"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"gancho/delivery/endpoint"
+	"gancho/delivery/webhook"
+
+	"github.com/google/go-cmp/cmp"
+	standardwebhooks "github.com/standard-webhooks/standard-webhooks/libraries/go"
+)
+
+// documented returns the first block of code under a heading of
+// docs/receivers.md.
+func documented(t *testing.T, heading string) string {
+	t.Helper()
+	text, err := os.ReadFile("../../docs/receivers.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, section, ok := strings.Cut(string(text), "\n### "+heading+"\n")
+	_, block, fenced := strings.Cut(section, "\n```")
+	_, block, line := strings.Cut(block, "\n")
+	block, _, closed := strings.Cut(block, "\n```\n")
+	if !ok || !fenced || !line || !closed {
+		t.Fatalf("docs/receivers.md has no code under %q", heading)
+	}
+	return block
+}
+
+// documentedMessage is the event of the document's examples.
+func documentedMessage() *webhook.Message {
+	m := fullMessage()
+	m.Data = []byte(`{"id":42,"valor":129.90,"cliente":{"nome":"Ana"},"itens":["anuidade","taxa"]}`)
+	m.Previous, m.Unchanged = []byte(`{"valor":119.90}`), []byte(`["contrato"]`)
+	return m
+}
+
+// TestDocumentedFormats: what the document shows is what is sent.
+func TestDocumentedFormats(t *testing.T) {
+	t.Parallel()
+	for _, format := range []endpoint.Format{endpoint.FormatStandard, endpoint.FormatBare, endpoint.FormatCloudEvents, endpoint.FormatCloudEventsBinary, endpoint.FormatForm} {
+		example := documented(t, format.String())
+		r := sentBy(t, func(ep *endpoint.Endpoint) { ep.Format = format }, documentedMessage())
+		switch format {
+		case endpoint.FormatForm:
+			var lines []string
+			for field := range strings.SplitSeq(r.body, "&") {
+				line, err := url.QueryUnescape(field)
+				if err != nil {
+					t.Fatal(err)
+				}
+				lines = append(lines, line)
+			}
+			if diff := cmp.Diff(example, strings.Join(lines, "\n")); diff != "" {
+				t.Errorf("form (document -, sent +):\n%s", diff)
+			}
+			continue
+		case endpoint.FormatCloudEventsBinary:
+			headers, body, _ := strings.Cut(example, "\n\n")
+			shown := 0
+			for line := range strings.SplitSeq(headers, "\n") {
+				name, value, _ := strings.Cut(line, ": ")
+				if got := r.header.Get(name); got != value {
+					t.Errorf("header %s: %q in the document, %q sent", name, value, got)
+				}
+				shown++
+			}
+			for name := range r.header {
+				if strings.HasPrefix(name, "Ce-") {
+					shown--
+				}
+			}
+			if shown != 1 { // Content-Type
+				t.Errorf("the document shows %d headers too many", shown-1)
+			}
+			example = body
+		}
+		if diff := cmp.Diff(decoded(t, []byte(example)), decoded(t, []byte(r.body))); diff != "" {
+			t.Errorf("%s (document -, sent +):\n%s", format, diff)
+		}
+	}
+}
+
+// TestDocumentedSchedules are the defaults.
+func TestDocumentedSchedules(t *testing.T) {
+	t.Parallel()
+	text, err := os.ReadFile("../../docs/receivers.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	inWords := func(waits []time.Duration) string {
+		var words []string
+		for _, w := range waits {
+			switch {
+			case w%time.Hour == 0:
+				words = append(words, fmt.Sprintf("%d h", w/time.Hour))
+			case w%time.Minute == 0:
+				words = append(words, fmt.Sprintf("%d m", w/time.Minute))
+			default:
+				words = append(words, fmt.Sprintf("%d s", w/time.Second))
+			}
+		}
+		last := len(words) - 1
+		return strings.Join(words[:last], ", ") + " and " + words[last]
+	}
+	for _, phrase := range []string{
+		"after " + inWords(endpoint.DefaultRetry()) + " |",
+		"after " + inWords(endpoint.DefaultRetryRefused()) + " only |",
+		fmt.Sprintf("(%d s unless set)", endpoint.DefaultTimeout/time.Second),
+	} {
+		if !strings.Contains(string(text), phrase) {
+			t.Errorf("docs/receivers.md does not say %q", phrase)
+		}
+	}
+	if endpoint.DefaultMaxAge != 3*24*time.Hour || endpoint.DefaultPauseAfter != 24*time.Hour {
+		t.Error("docs/receivers.md says three days for max_age and a day for pause_after")
+	}
+}
+
+// TestDocumentedReceivers runs the document's programs and sends to them.
+func TestDocumentedReceivers(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		heading, file string
+		runtime       string
+		command       func(dir, port string) []string // run in dir
+		asymmetric    bool
+	}{
+		{"Go", "receiver.go", "go", func(dir, _ string) []string { return []string{filepath.Join(dir, "receiver")} }, true},
+		{"JavaScript", "receiver.js", "node", func(string, string) []string { return []string{"node", "receiver.js"} }, true},
+		{"Python", "receiver.py", "python3", func(string, string) []string { return []string{"python3", "receiver.py"} }, false},
+		{"PHP", "receiver.php", "php", func(_, port string) []string { return []string{"php", "-S", "127.0.0.1:" + port, "receiver.php"} }, true},
+	} {
+		t.Run(c.heading, func(t *testing.T) {
+			t.Parallel()
+			if _, err := exec.LookPath(c.runtime); err != nil {
+				t.Skip(c.runtime + " is not installed")
+			}
+			dir := t.TempDir()
+			if err := os.WriteFile(filepath.Join(dir, c.file), []byte(documented(t, c.heading)), 0o600); err != nil {
+				t.Fatal(err)
+			}
+			if c.runtime == "go" {
+				build := exec.CommandContext(t.Context(), "go", "build", "-o", "receiver", c.file)
+				build.Dir = dir
+				if out, err := build.CombinedOutput(); err != nil {
+					t.Fatalf("go build: %v\n%s", err, out)
+				}
+			}
+			keys := []endpoint.Secret{secrets(t, newerSecret)[0]}
+			if c.asymmetric {
+				keys = append(keys, secrets(t, signingSeed)[0])
+			}
+			for _, key := range keys {
+				exerciseReceiver(t, dir, c.command, key, c.heading == "PHP")
+			}
+		})
+	}
+}
+
+// exerciseReceiver starts the program with the key that a receiver has, and
+// checks what it takes and what it refuses.
+func exerciseReceiver(t *testing.T, dir string, command func(dir, port string) []string, key endpoint.Secret, forms bool) {
+	t.Helper()
+	known := key.Public()
+	if known == "" {
+		known = key.Reveal()
+	}
+	url, output := startReceiver(t, dir, command, known)
+	sender := newSender(t, webhook.Options{})
+	ep := local(url)
+	ep.Secrets = []endpoint.Secret{endpoint.GenerateSecret(), endpoint.GenerateSigningKey(), key} // rotating
+	kind, _, _ := strings.Cut(known, "_")
+	send := func(ep *endpoint.Endpoint, id string) webhook.Outcome {
+		m := documentedMessage()
+		m.ID = kind + "-" + id
+		return sender.Send(t.Context(), ep, m)
+	}
+	for _, id := range []string{"1", "2", "1"} { // a repeat at the end
+		if o := send(ep, id); o.Status != http.StatusNoContent {
+			t.Fatalf("%s: a signed event is answered %d, %v\n%s", kind, o.Status, o.Err, output())
+		}
+	}
+	stranger := local(url)
+	stranger.Secrets = []endpoint.Secret{endpoint.GenerateSecret(), endpoint.GenerateSigningKey()}
+	unsigned := local(url)
+	for name, ep := range map[string]*endpoint.Endpoint{"another's": stranger, "no": unsigned} {
+		if o := send(ep, "3"); o.Status != http.StatusUnauthorized {
+			t.Errorf("%s: %s signature is answered %d, %v\n%s", kind, name, o.Status, o.Err, output())
+		}
+	}
+	if kind == "whsec" {
+		if status := postOld(t, url, key); status != http.StatusUnauthorized {
+			t.Errorf("an old request, well signed, is answered %d", status)
+		}
+	}
+	wanted := []string{"cobranca.liquidada " + kind + "-1", "cobranca.liquidada " + kind + "-2"}
+	if forms {
+		form := local(url)
+		form.Format, form.Secrets = endpoint.FormatForm, ep.Secrets
+		if o := send(form, "4"); o.Status != http.StatusNoContent {
+			t.Errorf("%s: a form is answered %d", kind, o.Status)
+		}
+		wanted = append(wanted, "cobranca.liquidada "+kind+"-4")
+	}
+	eventually(t, "the receiver's output", func() bool { return strings.Contains(output(), wanted[len(wanted)-1]) })
+	for _, line := range wanted {
+		if n := strings.Count(output(), line); n != 1 {
+			t.Errorf("%q was taken %d times:\n%s", line, n, output())
+		}
+	}
+	for _, line := range []string{kind + "-3", "old"} {
+		if strings.Contains(output(), line) {
+			t.Errorf("%q was taken:\n%s", line, output())
+		}
+	}
+}
+
+// startReceiver runs the program until the test ends.
+func startReceiver(t *testing.T, dir string, command func(dir, port string) []string, key string) (url string, output func() string) {
+	t.Helper()
+	free, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	address := free.Addr().String()
+	_, port, err := net.SplitHostPort(address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := free.Close(); err != nil {
+		t.Fatal(err)
+	}
+	words := command(dir, port)
+	run := exec.CommandContext(t.Context(), words[0], words[1:]...)
+	said := &transcript{}
+	run.Dir, run.Stdout, run.Stderr = dir, said, said
+	run.Env = append(os.Environ(), "PORT="+port, "WEBHOOK_KEY="+key, "TMPDIR="+dir)
+	run.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	if err := run.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = run.Wait() }) // killed: the test's context ends before
+	eventually(t, "the receiver to listen", func() bool {
+		c, err := net.Dial("tcp", address)
+		if err == nil {
+			_ = c.Close()
+		}
+		return err == nil
+	})
+	return "http://" + address, said.String
+}
+
+// eventually waits for what another program does.
+func eventually(t *testing.T, what string, ok func() bool) {
+	t.Helper()
+	deadline := time.After(30 * time.Second)
+	tick := time.NewTicker(10 * time.Millisecond)
+	defer tick.Stop()
+	for !ok() {
+		select {
+		case <-tick.C:
+		case <-deadline:
+			t.Fatalf("waited for %s", what)
+		}
+	}
+}
+
+// transcript gathers what a program says.
+type transcript struct {
+	mu   sync.Mutex
+	text bytes.Buffer
+}
+
+func (l *transcript) Write(b []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.text.Write(b)
+}
+
+func (l *transcript) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.text.String()
+}
+
+// postOld sends what was signed ten minutes ago.
+func postOld(t *testing.T, url string, key endpoint.Secret) (status int) {
+	t.Helper()
+	hook, err := standardwebhooks.NewWebhook(key.Reveal())
+	if err != nil {
+		t.Fatal(err)
+	}
+	at, body := time.Now().Add(-10*time.Minute), []byte(`{"type":"old","id":"old"}`)
+	signature, err := hook.Sign("old", at, body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, url, bytes.NewReader(body))
+	if err != nil {
+		t.Fatal(err)
+	}
+	req.Header.Set("webhook-id", "old")
+	req.Header.Set("webhook-timestamp", strconv.FormatInt(at.Unix(), 10))
+	req.Header.Set("webhook-signature", signature)
+	transport := &http.Transport{DisableKeepAlives: true}
+	answer, err := transport.RoundTrip(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, _ = io.Copy(io.Discard, answer.Body)
+	_ = answer.Body.Close()
+	return answer.StatusCode
+}

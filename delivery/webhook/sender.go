@@ -1,0 +1,270 @@
+package webhook
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"crypto/x509"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"net"
+	"net/http"
+	"strconv"
+	"sync"
+	"time"
+
+	"gancho/delivery/endpoint"
+
+	"github.com/rs/zerolog"
+)
+
+// targetIdle is how long the sender remembers an endpoint that it was not
+// given again, as after a reload.
+const targetIdle = time.Hour
+
+// SenderOptions are what a Sender needs to know. All fields may be zero.
+type Options struct {
+	// Version is Gancho's, for the User-Agent.
+	Version string
+	Logger  zerolog.Logger
+	// Resolver looks up endpoints' names; nil: the system's.
+	Resolver *net.Resolver
+	// RootCAs are trusted to sign receivers' certificates; nil: the system's.
+	RootCAs *x509.CertPool
+}
+
+// Sender posts messages to endpoints. Safe for concurrent use.
+//
+// It goes straight to the receiver, or through the proxy that the endpoint
+// names: proxies named in the environment are not used, because behind one the
+// guard would judge the proxy's address instead of the receiver's. Redirects
+// are not followed, for the same reason and because a POST does not survive
+// most of them. Answers are not decompressed.
+type Sender struct {
+	options Options
+	close   func()                                                      // ends what is being connected
+	open    func(context.Context) (context.Context, context.CancelFunc) // a context that close ends, too
+	targets sync.Map                                                    // *Endpoint → *target
+
+	mu         sync.Mutex
+	transports map[string]*http.Transport // by target.pool
+}
+
+// NewSender returns a Sender. The caller closes it.
+func NewSender(o Options) *Sender {
+	s := &Sender{options: o, transports: map[string]*http.Transport{}}
+	closed, cancel := context.WithCancel(context.Background())
+	s.close = cancel
+	s.open = func(ctx context.Context) (context.Context, context.CancelFunc) {
+		ctx, cancel := context.WithCancel(ctx)
+		stop := context.AfterFunc(closed, cancel)
+		return ctx, func() {
+			stop()
+			cancel()
+		}
+	}
+	return s
+}
+
+// Close closes idle connections and gives up those being made. It is called
+// after the last Send has returned.
+func (s *Sender) Close() {
+	s.close()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, t := range s.transports {
+		t.CloseIdleConnections()
+	}
+}
+
+// Send makes one attempt and says how it ended. The message's bytes are free
+// again when it returns. The endpoint's time limit covers everything from the
+// dial to the end of the answer's body; when ctx ends first, the outcome's
+// class is ClassCanceled, and the receiver may or may not have the message.
+//
+// What counts as delivered is what Endpoint.Success says, of an answer that
+// arrived within the limits. Of a body over 64 KiB the rest is not waited for:
+// the connection is closed.
+func (s *Sender) Send(ctx context.Context, ep *endpoint.Endpoint, m *Message) Outcome {
+	start := time.Now()
+	o := s.attempt(ctx, ep, []*Message{m}, false)
+	o.Duration = time.Since(start)
+	return o
+}
+
+// SendList is Send for a list of at least one message, which arrive as one
+// JSON array, or not at all. Its webhook-id is the message's when there is
+// one, and else is made of all of theirs, so that the same list has the same.
+// Formats without lists are refused (ClassConfig).
+func (s *Sender) SendList(ctx context.Context, ep *endpoint.Endpoint, ms []*Message) Outcome {
+	start := time.Now()
+	o := s.attempt(ctx, ep, ms, true)
+	o.Duration = time.Since(start)
+	return o
+}
+
+func (s *Sender) attempt(ctx context.Context, ep *endpoint.Endpoint, ms []*Message, list bool) Outcome {
+	t := s.target(ep)
+	if err := t.usable(ep, ms, list); err != nil {
+		return Outcome{Kind: Retry, Class: ClassConfig, Err: err}
+	}
+	limited, cancel := context.WithTimeout(ctx, t.timeout)
+	defer cancel()
+	req, _ := t.request(limited, ms, list)
+	o, _, _ := t.exchange(ctx, t.transport, req)
+	return o
+}
+
+// exchange sends the request and judges what comes back, of which it returns
+// the header and the version of HTTP, too. ctx is the request's without the
+// endpoint's time limit.
+func (t *target) exchange(ctx context.Context, transport http.RoundTripper, req *http.Request) (o Outcome, h http.Header, version string) {
+	answer, err := transport.RoundTrip(req)
+	if err != nil {
+		return t.failed(ctx, req.Context(), nil, err), nil, ""
+	}
+	if answer.StatusCode == http.StatusSwitchingProtocols {
+		// Its body is the bare connection, which net/http has given away: no time
+		// limit would end a read.
+		_ = answer.Body.Close() // nothing is written through it
+		answer.Body = http.NoBody
+	}
+	kept, err := readAnswer(answer.Body)
+	// Only success needs a whole answer: a 410 or 404 is one without its body, too.
+	if err != nil && (ctx.Err() != nil || t.succeeds(answer.StatusCode)) {
+		o = t.failed(ctx, req.Context(), answer, err)
+	} else {
+		o = t.judge(answer, kept)
+	}
+	o.Answer = t.echo.body(kept)
+	return o, answer.Header, answer.Proto
+}
+
+// usable says why nothing can be sent.
+func (t *target) usable(ep *endpoint.Endpoint, ms []*Message, list bool) error {
+	switch {
+	case t.err != nil:
+		return t.err
+	case len(ms) == 0:
+		return fmt.Errorf("endpoint %q: %w", ep.Name, errors.New("the list to be sent is empty"))
+	case list:
+		if err := (endpoint.Batching{Max: 2}).Check(ep.Format); err != nil {
+			return fmt.Errorf("endpoint %q: %w", ep.Name, err)
+		}
+	}
+	return nil
+}
+
+// request builds the signed request, and returns its body, too.
+//
+// The body has memory of its own, which the collector takes back: the transport
+// may still write it when the attempt is over, and a reader that would say when
+// it is done costs a system call, because net/http sends only the readers it
+// knows together with the headers.
+func (t *target) request(ctx context.Context, ms []*Message, list bool) (*http.Request, []byte) {
+	id, size := ms[0].ID, 0
+	if len(ms) > 1 {
+		id = listID(ms)
+	}
+	for _, m := range ms {
+		size += t.shape.size(m)
+	}
+	stamp := strconv.FormatInt(time.Now().Unix(), 10)
+	// The signed text is "id.timestamp.body": the body is its tail.
+	signed := make([]byte, 0, size+len(id)+len(stamp))
+	signed = append(append(signed, id...), '.')
+	signed = append(append(signed, stamp...), '.')
+	start := len(signed)
+	if list {
+		signed = t.shape.appendList(signed, ms)
+	} else {
+		signed = t.shape.appendBody(signed, ms[0])
+	}
+	body := signed[start:] // assigned once, so that the closure below needs no place on the heap for it
+
+	req := t.base.WithContext(ctx)
+	req.Header = make(http.Header, len(t.base.Header)+4)
+	maps.Copy(req.Header, t.base.Header)
+	t.setHeaders(req.Header, ms, list)
+	values := []string{id, stamp, ""}
+	req.Header[endpoint.HeaderID] = values[0:1:1]
+	req.Header[endpoint.HeaderTimestamp] = values[1:2:2]
+	if len(t.signers) > 0 {
+		values[2] = signatures(t.signers, signed)
+		req.Header[endpoint.HeaderSignature] = values[2:3:3]
+	}
+	req.ContentLength = int64(len(body))
+	req.Body = io.NopCloser(bytes.NewReader(body))
+	req.GetBody = func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(body)), nil }
+	return req, body
+}
+
+// setHeaders sets those that depend on the messages, but for the signature's.
+func (t *target) setHeaders(h http.Header, ms []*Message, list bool) {
+	h["Content-Type"] = t.single
+	if list {
+		h["Content-Type"] = t.list
+	}
+	for _, m := range ms {
+		if m.Replay {
+			h[endpoint.HeaderReplay] = []string{"true"}
+			break
+		}
+	}
+	if t.shape.format == endpoint.FormatCloudEventsBinary {
+		t.shape.setCloudHeaders(h, ms[0])
+	}
+}
+
+// listID names a list by what is in it.
+func listID(ms []*Message) string {
+	hash := sha256.New()
+	for _, m := range ms {
+		_, _ = io.WriteString(hash, m.ID+"\n") // never fails
+	}
+	return "list-" + hex.EncodeToString(hash.Sum(nil)[:16])
+}
+
+// target returns what the sender keeps of the endpoint.
+func (s *Sender) target(ep *endpoint.Endpoint) *target {
+	if v, ok := s.targets.Load(ep); ok {
+		t, _ := v.(*target)
+		t.used.Store(time.Now().Unix())
+		return t
+	}
+	return s.addTarget(ep)
+}
+
+// addTarget also forgets the endpoints that are no longer used, and their
+// transports: endpoints are added so rarely that looking at all costs nothing.
+func (s *Sender) addTarget(ep *endpoint.Endpoint) *target {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	oldest := time.Now().Add(-targetIdle).Unix()
+	inUse := map[string]bool{}
+	s.targets.Range(func(key, v any) bool {
+		if t, _ := v.(*target); t.used.Load() < oldest {
+			s.targets.Delete(key)
+		} else {
+			inUse[t.pool] = true
+		}
+		return true
+	})
+	for key, transport := range s.transports {
+		if !inUse[key] {
+			transport.CloseIdleConnections()
+			delete(s.transports, key)
+		}
+	}
+	t := newTarget(ep, s.options.Version)
+	if t.err == nil {
+		t.transport, t.err = s.transport(ep, t.pool)
+	}
+	t.used.Store(time.Now().Unix())
+	v, _ := s.targets.LoadOrStore(ep, t)
+	t, _ = v.(*target)
+	return t
+}

@@ -1,0 +1,140 @@
+package webhook
+
+import (
+	"crypto/ed25519"
+	"crypto/hmac"
+	"crypto/sha256"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"hash"
+	"net/http"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"gancho/delivery/endpoint"
+)
+
+// signatureTolerance is how far the sender's clock may be from the receiver's:
+// what the specification's own libraries take.
+const signatureTolerance = 5 * time.Minute
+
+// The versions of signatures, all over "id.timestamp.body".
+const (
+	signatureHMAC    = "v1,"  // HMAC-SHA256
+	signatureEd25519 = "v1a," // ed25519
+)
+
+// signatureSize is of the longer kind.
+const signatureSize = len(signatureEd25519) + (ed25519.SignatureSize+2)/3*4
+
+// signer makes the signatures of one secret. HMAC's hashes keep the state
+// after the key's block, so a signature costs only the blocks of the message.
+// Safe for concurrent use.
+type signer struct {
+	private ed25519.PrivateKey // nil: HMAC
+	hashes  sync.Pool          // of *keyedHash
+}
+
+type keyedHash struct {
+	hash.Hash
+	sum [sha256.Size]byte
+}
+
+func newSigner(s endpoint.Secret) *signer {
+	key := slices.Clone(s.HMACKey())
+	return &signer{
+		private: slices.Clone(s.SigningKey()),
+		hashes:  sync.Pool{New: func() any { return &keyedHash{Hash: hmac.New(sha256.New, key)} }},
+	}
+}
+
+// appendSignature appends "v1,<base64>" or "v1a,<base64>" of signed, which is
+// "id.timestamp.body".
+func (s *signer) appendSignature(dst, signed []byte) []byte {
+	if s.private != nil {
+		return base64.StdEncoding.AppendEncode(append(dst, signatureEd25519...), ed25519.Sign(s.private, signed))
+	}
+	h, _ := s.hashes.Get().(*keyedHash) // the pool holds nothing else
+	defer s.hashes.Put(h)
+	h.Reset()
+	h.Write(signed)
+	return base64.StdEncoding.AppendEncode(append(dst, signatureHMAC...), h.Sum(h.sum[:0]))
+}
+
+// signatures returns the header's value: one signature per secret, separated
+// by spaces.
+func signatures(signers []*signer, signed []byte) string {
+	text := make([]byte, 0, len(signers)*(signatureSize+1))
+	for i, s := range signers {
+		if i > 0 {
+			text = append(text, ' ')
+		}
+		text = s.appendSignature(text, signed)
+	}
+	return string(text)
+}
+
+// Errors of Verify.
+var (
+	// ErrNotSigned: one of the three headers is missing.
+	ErrNotSigned = errors.New("the request is not signed: webhook-id, webhook-timestamp or webhook-signature is missing")
+	// ErrSignature: no signature belongs to the body and one of the secrets.
+	ErrSignature = errors.New("no signature matches: the secret is another one, or the body was changed on the way")
+	// ErrTimestamp: the timestamp is no number, or over five minutes from now.
+	ErrTimestamp = errors.New("the timestamp is not within five minutes of this machine's clock: a replay, or a wrong clock")
+)
+
+// Verify checks a request's Standard Webhooks signature against every secret
+// or public key, as a receiver would: any one that matches is enough, so that
+// either side can rotate first. The comparison takes constant time.
+func Verify(secrets []endpoint.Secret, header http.Header, body []byte, now time.Time) error {
+	id, stamp, signatures := header.Get(endpoint.HeaderID), header.Get(endpoint.HeaderTimestamp), header.Get(endpoint.HeaderSignature)
+	if id == "" || stamp == "" || signatures == "" {
+		return ErrNotSigned
+	}
+	signed := fmt.Appendf(nil, "%s.%s.", id, stamp)
+	signed = append(signed, body...)
+	if !slices.ContainsFunc(secrets, func(s endpoint.Secret) bool { return matches(s, signed, signatures) }) {
+		return ErrSignature
+	}
+	seconds, err := strconv.ParseInt(stamp, 10, 64)
+	if err != nil || now.Sub(time.Unix(seconds, 0)).Abs() > signatureTolerance {
+		return ErrTimestamp
+	}
+	return nil
+}
+
+// matches: an empty secret matches nothing, whatever the sender may have
+// signed with an empty key.
+func matches(s endpoint.Secret, signed []byte, signatures string) bool {
+	if public := s.PublicKey(); public != nil {
+		return matchesPublic(public, signed, signatures)
+	}
+	if len(s.HMACKey()) == 0 {
+		return false
+	}
+	want := newSigner(s).appendSignature(nil, signed)
+	for signature := range strings.SplitSeq(signatures, " ") {
+		if hmac.Equal([]byte(signature), want) {
+			return true
+		}
+	}
+	return false
+}
+
+func matchesPublic(key ed25519.PublicKey, signed []byte, signatures string) bool {
+	for signature := range strings.SplitSeq(signatures, " ") {
+		encoded, ok := strings.CutPrefix(signature, signatureEd25519)
+		if !ok {
+			continue
+		}
+		if raw, err := base64.StdEncoding.DecodeString(encoded); err == nil && ed25519.Verify(key, signed, raw) {
+			return true
+		}
+	}
+	return false
+}

@@ -1,0 +1,234 @@
+package webhook_test
+
+import (
+	"bytes"
+	"crypto/ed25519"
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"gancho/delivery/endpoint"
+	"gancho/delivery/webhook"
+
+	standardwebhooks "github.com/standard-webhooks/standard-webhooks/libraries/go"
+)
+
+// signingSeed is the secret key of RFC 8032, section 7.1, test 1.
+const signingSeed = "whsk_nWGxne/9WmC6hEr0kuwsxERJxWl7MmkZcDusAxyuf2A="
+
+func TestEd25519Keys(t *testing.T) {
+	t.Parallel()
+	s := secrets(t, signingSeed)[0]
+	const public = "whpk_11qYAYKxCrfVS/7TyWQHOg7hcvPapiMlrwIaaPcHURo=" // of the same test vector
+	if s.Public() != public {
+		t.Errorf("public key %s, want RFC 8032's %s", s.Public(), public)
+	}
+	long := s.Reveal()
+	if raw, err := base64.StdEncoding.DecodeString(strings.TrimPrefix(long, "whsk_")); err != nil || len(raw) != ed25519.PrivateKeySize {
+		t.Errorf("revealed as %d bytes, %v", len(raw), err)
+	}
+	if again := secrets(t, long)[0]; !again.Equal(s) {
+		t.Error("what Reveal says is another key")
+	}
+	verifier, err := endpoint.ParseVerifier(public)
+	if err != nil || verifier.Public() != public || verifier.Reveal() != public || verifier.Equal(s) {
+		t.Errorf("public key read as %s, %v", verifier.Public(), err)
+	}
+	if again, err := endpoint.ParseVerifier(long); err != nil || !again.Equal(s) {
+		t.Errorf("ParseVerifier reads a private key as another: %v", err)
+	}
+	if a, b := endpoint.GenerateSigningKey(), endpoint.GenerateSigningKey(); a.Equal(b) || a.Public() == b.Public() || a.Public() == "" {
+		t.Error("GenerateSigningKey repeats itself")
+	}
+	if endpoint.GenerateSecret().Public() != "" {
+		t.Error("an HMAC key has a public half")
+	}
+	for _, shown := range []string{fmt.Sprintf("%v %+v %#v %x", s, s, &s, s), s.String()} {
+		if strings.Contains(shown, strings.TrimPrefix(long, "whsk_")[:20]) || strings.Contains(shown, "9d61b19d") {
+			t.Errorf("%s shows the key", shown)
+		}
+	}
+	broken := []byte(long)
+	broken[len(broken)-10] ^= 1
+	for _, text := range []string{"whsk_", "whsk_????", "whsk_" + base64.StdEncoding.EncodeToString(make([]byte, 33)), string(broken), public} {
+		if _, err := endpoint.ParseSecret(text); err == nil || len(text) > 10 && strings.Contains(err.Error(), text[5:]) {
+			t.Errorf("%q: error %v; want one that does not show it", text, err)
+		}
+	}
+	for _, text := range []string{"whpk_", "whpk_abcd", "short"} {
+		if _, err := endpoint.ParseVerifier(text); err == nil {
+			t.Errorf("%q is taken for a key", text)
+		}
+	}
+}
+
+// TestRotationSignsWithAll: both kinds of keys sign one request, and either
+// verifies it.
+func TestRotationSignsWithAll(t *testing.T) {
+	t.Parallel()
+	r := sentBy(t, func(ep *endpoint.Endpoint) { ep.Secrets = secrets(t, signingSeed, newerSecret, olderSecret) }, message())
+	parts := strings.Split(r.header.Get("webhook-signature"), " ")
+	if len(parts) != 3 || !strings.HasPrefix(parts[0], "v1a,") || !strings.HasPrefix(parts[1], "v1,") || !strings.HasPrefix(parts[2], "v1,") {
+		t.Fatalf("signatures %v", parts)
+	}
+	raw, err := base64.StdEncoding.DecodeString(strings.TrimPrefix(parts[0], "v1a,"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	key, err := base64.StdEncoding.DecodeString("11qYAYKxCrfVS/7TyWQHOg7hcvPapiMlrwIaaPcHURo=")
+	if err != nil {
+		t.Fatal(err)
+	}
+	signed := r.header.Get("webhook-id") + "." + r.header.Get("webhook-timestamp") + "." + r.body
+	if !ed25519.Verify(key, []byte(signed), raw) {
+		t.Error("crypto/ed25519 does not verify the signature")
+	}
+	public, err := endpoint.ParseVerifier("whpk_11qYAYKxCrfVS/7TyWQHOg7hcvPapiMlrwIaaPcHURo=")
+	if err != nil {
+		t.Fatal(err)
+	}
+	other, err := endpoint.ParseVerifier(endpoint.GenerateSigningKey().Public())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, c := range map[string]struct {
+		keys []endpoint.Secret
+		body string
+		want error
+	}{
+		"public key":          {[]endpoint.Secret{public}, r.body, nil},
+		"private key":         {secrets(t, signingSeed), r.body, nil},
+		"HMAC":                {secrets(t, olderSecret), r.body, nil},
+		"the second of two":   {[]endpoint.Secret{other, public}, r.body, nil},
+		"another public key":  {[]endpoint.Secret{other}, r.body, webhook.ErrSignature},
+		"another body":        {[]endpoint.Secret{public}, r.body + " ", webhook.ErrSignature},
+		"no key":              {[]endpoint.Secret{{}}, r.body, webhook.ErrSignature},
+		"no keys":             {nil, r.body, webhook.ErrSignature},
+		"another HMAC secret": {secrets(t, rawSecret), r.body, webhook.ErrSignature},
+	} {
+		if err := webhook.Verify(c.keys, r.header, []byte(c.body), time.Now()); !errors.Is(err, c.want) {
+			t.Errorf("%s: %v, want %v", name, err, c.want)
+		}
+	}
+	for _, garbage := range []string{"v1a,", "v1a,????", "v1a,AAAA", "v1a", "v1,", ",", " "} {
+		h := r.header.Clone()
+		h.Set("webhook-signature", garbage)
+		if webhook.Verify([]endpoint.Secret{public}, h, []byte(r.body), time.Now()) == nil {
+			t.Errorf("signature %q is accepted", garbage)
+		}
+	}
+	hook, err := standardwebhooks.NewWebhook(olderSecret)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := hook.Verify([]byte(r.body), r.header); err != nil {
+		t.Errorf("the Standard Webhooks library, with a v1a signature beside its own: %v", err)
+	}
+}
+
+// TestEmptySecretVerifiesNothing: an empty key is one that everybody knows.
+func TestEmptySecretVerifiesNothing(t *testing.T) {
+	t.Parallel()
+	hook, err := standardwebhooks.NewWebhookRaw(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	now := time.Now()
+	signature, err := hook.Sign("x", now, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	h := http.Header{"Webhook-Id": {"x"}, "Webhook-Timestamp": {fmt.Sprint(now.Unix())}, "Webhook-Signature": {signature}}
+	if err := webhook.Verify([]endpoint.Secret{{}}, h, nil, now); !errors.Is(err, webhook.ErrSignature) {
+		t.Errorf("error %v, want %v", err, webhook.ErrSignature)
+	}
+}
+
+// TestSignaturesVerifyWithTheNpmPackage installs standardwebhooks from npm.
+func TestSignaturesVerifyWithTheNpmPackage(t *testing.T) {
+	t.Parallel()
+	node, err := exec.LookPath("node")
+	if err != nil {
+		t.Skip("node is not installed")
+	}
+	npm, err := exec.LookPath("npm")
+	if err != nil {
+		t.Skip("npm is not installed")
+	}
+	dir := t.TempDir()
+	install := exec.CommandContext(t.Context(), npm, "install", "--no-package-lock", "--no-audit", "--no-fund", "--prefer-offline", "standardwebhooks@1")
+	install.Dir = dir
+	if out, err := install.CombinedOutput(); err != nil {
+		t.Skipf("npm cannot install standardwebhooks here: %v\n%s", err, lastLine(out))
+	}
+	type request struct {
+		Secret, Format, Body string
+		Headers              map[string]string
+		Good                 bool
+	}
+	var requests []request
+	add := func(secret, format string, r received, good bool) {
+		h := map[string]string{}
+		for name := range r.header {
+			h[strings.ToLower(name)] = r.header.Get(name)
+		}
+		if secret == rawSecret {
+			format = "raw"
+		}
+		requests = append(requests, request{secret, format, r.body, h, good})
+	}
+	for _, format := range []endpoint.Format{endpoint.FormatStandard, endpoint.FormatBare, endpoint.FormatCloudEvents, endpoint.FormatCloudEventsBinary, endpoint.FormatForm} {
+		r := sentBy(t, func(ep *endpoint.Endpoint) {
+			ep.Format, ep.Secrets = format, secrets(t, signingSeed, newerSecret, olderSecret, rawSecret)
+		}, fullMessage())
+		for _, secret := range []string{newerSecret, olderSecret, rawSecret} {
+			add(secret, "", r, true)
+		}
+		add("whsec_AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA", "", r, false)
+		r.body += " "
+		add(newerSecret, "", r, false)
+	}
+	list := listBy(t, func(ep *endpoint.Endpoint) { ep.Batch.Max, ep.Secrets = 5, secrets(t, newerSecret) }, fullMessage(), message())
+	add(newerSecret, "", list, true)
+	input, err := json.Marshal(requests)
+	if err != nil {
+		t.Fatal(err)
+	}
+	const script = `
+const { Webhook } = require("standardwebhooks");
+const requests = JSON.parse(require("fs").readFileSync(0, "utf8"));
+for (const r of requests) {
+  const secret = r.Format === "raw" ? Buffer.from(r.Secret) : r.Secret;
+  let good = true, why = "";
+  try {
+    const parse = JSON.parse; // a form is no JSON, and verify parses what it has verified
+    try { JSON.parse = (s) => s; new Webhook(secret, { format: r.Format || undefined }).verify(r.Body, r.Headers); } finally { JSON.parse = parse; }
+  } catch (e) { good = false; why = e.message; }
+  if (good !== r.Good) { console.log(r.Secret.slice(0, 8), r.Headers["content-type"], "good:", good, why); process.exitCode = 1; }
+}
+console.log(requests.length, "requests");
+`
+	path := filepath.Join(dir, "verify.js")
+	if err := os.WriteFile(path, []byte(script), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	run := exec.CommandContext(t.Context(), node, path)
+	run.Dir, run.Stdin = dir, bytes.NewReader(input)
+	out, err := run.CombinedOutput()
+	if err != nil || strings.TrimSpace(string(out)) != fmt.Sprintf("%d requests", len(requests)) {
+		t.Errorf("node: %v\n%s", err, out)
+	}
+}
+
+func lastLine(out []byte) []byte {
+	out = bytes.TrimSpace(out)
+	return out[bytes.LastIndexByte(out, '\n')+1:]
+}

@@ -1,0 +1,82 @@
+package webhook
+
+import (
+	"context"
+	"encoding/base64"
+	"net/http"
+	"net/url"
+	"regexp"
+	"sync/atomic"
+	"time"
+
+	"gancho/delivery/endpoint"
+)
+
+// target is what a sender keeps of an endpoint: all of a request that is the
+// same each time, and how its answers are judged.
+type target struct {
+	base      *http.Request // never sent itself; its header's values are shared
+	origin    string        // scheme and host, fit for errors
+	shape     shape
+	single    []string // the content types, as header values
+	list      []string
+	signers   []*signer
+	timeout   time.Duration
+	success   [][2]int
+	body      *regexp.Regexp // nil: any
+	echo      echo
+	pool      string // whose connections it shares
+	transport *http.Transport
+	err       error        // why nothing can be sent
+	used      atomic.Int64 // Unix seconds
+}
+
+func newTarget(ep *endpoint.Endpoint, version string) *target {
+	t := &target{shape: newShape(ep), timeout: ep.WithDefaults().Timeout, success: ep.Success.Status, echo: newEcho(ep), pool: poolOf(ep, newGuard(ep.AllowPrivate))}
+	if t.err = ep.Check(); t.err != nil {
+		return t
+	}
+	u, err := ep.Target()
+	if err != nil {
+		t.err = err
+		return t
+	}
+	for _, s := range ep.Secrets {
+		t.signers = append(t.signers, newSigner(s))
+	}
+	if ep.Success.Body != "" {
+		t.body, t.err = regexp.Compile(ep.Success.Body)
+	}
+	t.single, t.list = []string{t.shape.contentType(false)}, []string{t.shape.contentType(true)}
+	user := u.User
+	u.User, u.Fragment, u.RawFragment = nil, "", ""
+	t.origin = u.Scheme + "://" + u.Host
+	t.base = (&http.Request{Method: http.MethodPost, URL: u, Header: staticHeader(ep, version, user), Host: u.Host}).WithContext(context.Background())
+	return t
+}
+
+func staticHeader(ep *endpoint.Endpoint, version string, user *url.Userinfo) http.Header {
+	h := http.Header{}
+	if user != nil {
+		h.Set("Authorization", "Basic "+basicCredentials(user))
+	}
+	for name, value := range ep.Headers {
+		h.Set(name, value)
+	}
+	if ep.Format == endpoint.FormatCloudEventsBinary {
+		setStaticCloudHeaders(h, ep)
+	}
+	h.Set("User-Agent", "Gancho/"+version)
+	// An empty list tells net/http that the request may be sent again when a
+	// kept connection turns out to be closed, and puts nothing on the wire.
+	// The receiver knows a repeat by its webhook-id.
+	if _, ok := h["Idempotency-Key"]; !ok {
+		h["Idempotency-Key"] = []string{}
+	}
+	return h
+}
+
+func basicCredentials(user *url.Userinfo) string {
+	password, _ := user.Password()
+	return base64.StdEncoding.EncodeToString([]byte(user.Username() + ":" + password))
+}

@@ -1,0 +1,102 @@
+package webhook
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"crypto/tls"
+	"encoding/hex"
+	"fmt"
+	"net"
+	"net/http"
+	"time"
+
+	"gancho/delivery/endpoint"
+)
+
+const (
+	// maxAnswerHeader bounds what a receiver's headers may take in memory.
+	maxAnswerHeader = 64 << 10
+	// dialTimeout and handshakeTimeout bound a connection's making, which goes
+	// on for the next request when the one that asked for it has given up.
+	dialTimeout      = 10 * time.Second
+	handshakeTimeout = 10 * time.Second
+	idleTimeout      = 90 * time.Second
+	// A quiet HTTP/2 connection is pinged, and closed when nothing comes back:
+	// a peer that has vanished would otherwise cost each request its time limit.
+	pingAfter   = 15 * time.Second
+	pingTimeout = 5 * time.Second
+)
+
+// transport returns the transport of all endpoints of the pool. One for all
+// endpoints would let one send over a connection that only another was allowed
+// to make, or with another's certificate.
+func (s *Sender) transport(ep *endpoint.Endpoint, pool string) (*http.Transport, error) {
+	if t, ok := s.transports[pool]; ok {
+		return t, nil
+	}
+	config, err := ep.TLS.Config()
+	if err != nil {
+		return nil, fmt.Errorf("endpoint %q: %w", ep.Name, err)
+	}
+	if config == nil {
+		config = &tls.Config{MinVersion: tls.VersionTLS12}
+	}
+	if config.RootCAs == nil {
+		config.RootCAs = s.options.RootCAs
+	}
+	connect, err := s.connector(ep)
+	if err != nil {
+		return nil, fmt.Errorf("endpoint %q: %w", ep.Name, err)
+	}
+	t := &http.Transport{
+		DialContext: func(ctx context.Context, network, address string) (net.Conn, error) {
+			start := time.Now()
+			ctx, cancel := s.open(ctx)
+			defer cancel()
+			conn, err := connect(ctx, network, address)
+			if err == nil {
+				s.options.Logger.Debug().Str("host", address).Stringer("address", conn.RemoteAddr()).Dur("took", time.Since(start)).Msg("receiver connected")
+			}
+			return conn, err
+		},
+		TLSClientConfig:     config,
+		TLSHandshakeTimeout: handshakeTimeout,
+		DisableCompression:  true,
+		// Connections are bounded by the requests in flight, which is the
+		// dispatcher's business; each that is made is kept for the next.
+		MaxIdleConnsPerHost:    1 << 16,
+		IdleConnTimeout:        idleTimeout,
+		MaxResponseHeaderBytes: maxAnswerHeader,
+		ForceAttemptHTTP2:      true,
+		HTTP2:                  &http.HTTP2Config{SendPingTimeout: pingAfter, PingTimeout: pingTimeout},
+	}
+	s.transports[pool] = t
+	return t, nil
+}
+
+// connector returns what connects to the endpoint's receiver: straight, or
+// through its proxy.
+func (s *Sender) connector(ep *endpoint.Endpoint) (func(ctx context.Context, network, address string) (net.Conn, error), error) {
+	g := newGuard(ep.AllowPrivate)
+	u, err := ep.ProxyURL()
+	switch {
+	case err != nil:
+		return nil, err
+	case u != nil:
+		return newTunnel(&s.options, g, u).connect, nil
+	}
+	return (&net.Dialer{Timeout: dialTimeout, Resolver: s.options.Resolver, ControlContext: g.control}).DialContext, nil
+}
+
+// poolOf is a text that is equal for endpoints that may send over each other's
+// connections: those let into the same networks, with one TLS identity and one
+// proxy.
+func poolOf(ep *endpoint.Endpoint, g guard) string {
+	hash := sha256.New()
+	for _, part := range [][]byte{ep.TLS.CA, ep.TLS.Certificate, ep.TLS.Key, []byte(ep.Proxy)} {
+		sum := sha256.Sum256(bytes.TrimSpace(part))
+		hash.Write(sum[:])
+	}
+	return g.key() + hex.EncodeToString(hash.Sum(nil))
+}

@@ -1,0 +1,286 @@
+package webhook
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+	"unicode"
+	"unicode/utf8"
+
+	"gancho/delivery/endpoint"
+)
+
+// maxRetryAfter bounds what a receiver can ask for.
+const maxRetryAfter = 24 * time.Hour
+
+// StatusError is an answer whose status does not count as delivered.
+type StatusError struct {
+	Origin string // the endpoint's scheme and host
+	Status int
+}
+
+// Error names origin and status; the receiver's own reason phrase is left out.
+func (e *StatusError) Error() string {
+	text := fmt.Sprintf("post to %s: answered %s", e.Origin, strings.TrimSpace(fmt.Sprintf("%d %s", e.Status, http.StatusText(e.Status))))
+	switch e.Status / 100 {
+	case 2:
+		return text + ", which the endpoint's success rule does not count as delivered"
+	case 3:
+		return text + "; redirects are not followed: put the final address into the endpoint's url"
+	}
+	return text
+}
+
+// BodyError is an answer whose status counts as delivered and whose body does
+// not. The body is in Outcome.Answer.
+type BodyError struct {
+	Origin string // the endpoint's scheme and host
+	Status int
+}
+
+// Error names origin and status, and shows nothing of the body.
+func (e *BodyError) Error() string {
+	return fmt.Sprintf("post to %s: answered %d with a body that does not match the endpoint's success rule", e.Origin, e.Status)
+}
+
+// judge makes an outcome of an answer, of whose body kept is the start. For one
+// that may count as delivered, the whole body has arrived.
+func (t *target) judge(answer *http.Response, kept []byte) Outcome {
+	o := Outcome{Status: answer.StatusCode, Wish: wish(answer.Header)}
+	switch {
+	case !t.succeeds(o.Status):
+		o.Kind, o.Class = kindOf(o.Status), ClassStatus
+		o.Err = &StatusError{Origin: t.origin, Status: o.Status}
+		o.RetryAfter = retryAfter(answer, time.Now())
+	case t.body != nil && !t.body.Match(kept):
+		o.Kind, o.Class = Retry, ClassBody
+		o.Err = &BodyError{Origin: t.origin, Status: o.Status}
+	default:
+		o.Kind, o.Class = Delivered, ClassOK
+	}
+	return o
+}
+
+// succeeds reports whether the status counts as delivered.
+func (t *target) succeeds(status int) bool {
+	for _, r := range t.success {
+		if status >= r[0] && status <= r[1] {
+			return true
+		}
+	}
+	return len(t.success) == 0 && status/100 == 2
+}
+
+// kindOf is what a status means that does not count as delivered. The 4xx of
+// Retry say nothing about the request itself: it took too long, came too early
+// (RFC 8470) or too often.
+func kindOf(status int) OutcomeKind {
+	switch {
+	case status == http.StatusGone:
+		return Gone
+	case status == http.StatusRequestTimeout, status == http.StatusTooEarly, status == http.StatusTooManyRequests:
+		return Retry
+	case status/100 == 4:
+		return Refused
+	}
+	return Retry
+}
+
+// wish reads the header webhook-delivery. Whoever says both gets the one that
+// stops more.
+func wish(h http.Header) Wish {
+	found := WishNone
+	for _, line := range h[endpoint.HeaderDelivery] {
+		for word := range strings.SplitSeq(line, ",") {
+			switch word = strings.TrimSpace(word); {
+			case strings.EqualFold(word, "pause"):
+				return WishPause
+			case strings.EqualFold(word, "abort"):
+				found = WishAbort
+			}
+		}
+	}
+	return found
+}
+
+// retryAfter is what a 429 or 503 asks for.
+func retryAfter(answer *http.Response, now time.Time) time.Duration {
+	if answer.StatusCode != http.StatusTooManyRequests && answer.StatusCode != http.StatusServiceUnavailable {
+		return 0
+	}
+	return parseRetryAfter(answer.Header.Get("Retry-After"), now)
+}
+
+// parseRetryAfter reads seconds or a date (RFC 9110, section 10.2.3). What is
+// neither, or in the past, is 0.
+func parseRetryAfter(value string, now time.Time) time.Duration {
+	value = strings.TrimSpace(value)
+	if value == "" {
+		return 0
+	}
+	if strings.Trim(value, "0123456789") == "" {
+		seconds, err := strconv.ParseInt(value, 10, 64)
+		if err != nil || seconds > int64(maxRetryAfter/time.Second) {
+			return maxRetryAfter
+		}
+		return time.Duration(seconds) * time.Second
+	}
+	date, err := http.ParseTime(value)
+	if err != nil {
+		return 0
+	}
+	return min(max(date.Sub(now), 0), maxRetryAfter)
+}
+
+// failed makes an outcome of an attempt without a whole answer. limited is ctx
+// with the endpoint's time limit; answer is nil when not even its header came.
+// What that asks for counts even so.
+func (t *target) failed(ctx, limited context.Context, answer *http.Response, err error) Outcome {
+	o := Outcome{Kind: Retry}
+	if answer != nil {
+		o.Status, o.Wish, o.RetryAfter = answer.StatusCode, wish(answer.Header), retryAfter(answer, time.Now())
+	}
+	switch {
+	case ctx.Err() != nil:
+		o.Class, o.Err = ClassCanceled, fmt.Errorf("post to %s: %w", t.origin, context.Cause(ctx))
+	case limited.Err() != nil:
+		o.Class = ClassTimeout
+		o.Err = &transportError{t.origin, "no whole answer within " + t.timeout.String(), context.DeadlineExceeded}
+	default:
+		o.Class = classOf(err)
+		o.Err = &transportError{t.origin, reason(o.Class, err), err}
+	}
+	return o
+}
+
+// classOf sorts an error of the transport.
+func classOf(err error) string {
+	var proxy *ProxyError
+	var refused *RefusedAddressError
+	var dns *net.DNSError
+	var network net.Error
+	switch {
+	case errors.As(err, &proxy):
+		return ClassProxy
+	case errors.As(err, &refused):
+		return ClassRefused
+	case errors.As(err, &dns):
+		return ClassDNS
+	case errors.As(err, &network) && network.Timeout():
+		return ClassTimeout
+	case isTLS(err):
+		return ClassTLS
+	case isProtocol(err):
+		return ClassProtocol
+	}
+	return ClassConnection
+}
+
+func isTLS(err error) bool {
+	var verification *tls.CertificateVerificationError
+	var record tls.RecordHeaderError
+	var alert tls.AlertError
+	var operation *net.OpError
+	var authority x509.UnknownAuthorityError
+	var hostname x509.HostnameError
+	var invalid x509.CertificateInvalidError
+	switch {
+	case errors.As(err, &verification), errors.As(err, &record), errors.As(err, &alert),
+		errors.As(err, &authority), errors.As(err, &hostname), errors.As(err, &invalid):
+		return true
+	case errors.As(err, &operation) && (operation.Op == "remote error" || operation.Op == "local error"):
+		return true // a TLS alert, whose type crypto/tls does not export
+	}
+	return strings.HasPrefix(err.Error(), "tls: ") || isHTTP2Start(err)
+}
+
+// isHTTP2Start: the receiver hung up between the TLS handshake and HTTP/2's
+// first frame, which is how TLS 1.3 refuses a client certificate, or the lack
+// of one. net/http loses the alert.
+func isHTTP2Start(err error) bool {
+	return strings.Contains(err.Error(), "http2: client conn could not be established")
+}
+
+// isProtocol looks at texts, because net/http has no types for what it finds
+// wrong with an answer.
+func isProtocol(err error) bool {
+	text := err.Error()
+	for _, sign := range []string{"malformed", "bad Content-Length", "invalid Content-Length", "unsupported transfer encoding",
+		"too many transfer encodings", "response headers exceeded", "server response headers", "HTTP/2 frame", "PROTOCOL_ERROR",
+		"invalid byte in chunk length", "chunk length too large", "too many 1xx"} {
+		if strings.Contains(text, sign) {
+			return true
+		}
+	}
+	return false
+}
+
+// transportError says why no whole answer came. Unwrap gives the original,
+// whose text may quote what the receiver sent and is therefore not shown.
+type transportError struct {
+	origin, reason string
+	err            error
+}
+
+func (e *transportError) Error() string { return "post to " + e.origin + ": " + e.reason }
+
+func (e *transportError) Unwrap() error { return e.err }
+
+// maxReason bounds what an error says, in bytes: it is kept with each event that
+// waits, and with each attempt.
+const maxReason = 300
+
+// reason is the error's text without anything that the receiver sent, but for
+// the names in its certificate.
+func reason(class string, err error) string {
+	var proxy *ProxyError
+	if errors.As(err, &proxy) {
+		return proxy.Error()
+	}
+	var refused *RefusedAddressError
+	if errors.As(err, &refused) {
+		return refused.Error()
+	}
+	var errno syscall.Errno
+	var record tls.RecordHeaderError
+	switch {
+	case class == ClassProtocol:
+		return "the answer is not valid HTTP"
+	case errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, io.EOF):
+		return "the receiver closed the connection before its answer was complete"
+	case class == ClassConnection && errors.As(err, &errno):
+		return errno.Error()
+	case errors.As(err, &record) && string(record.RecordHeader[:]) == "HTTP/":
+		return "the receiver speaks plain HTTP on this port; correct the port, or write http:// and set allow_http: true"
+	}
+	if isHTTP2Start(err) {
+		return "the receiver closed the connection right after the TLS handshake; it may want a client certificate: tls: {certificate, key}"
+	}
+	text, _, _ := strings.Cut(err.Error(), `"`) // quotations are of what came over the wire
+	return strings.TrimRight(printable(text, maxReason), " :(=")
+}
+
+// printable returns the first n bytes of text with its control characters
+// replaced: the names in a certificate are of its maker's choice, and may be long.
+func printable(text string, n int) string {
+	clipped := text[:min(n, len(text))]
+	out := strings.Map(func(r rune) rune {
+		if unicode.IsControl(r) {
+			return utf8.RuneError
+		}
+		return r
+	}, strings.ToValidUTF8(clipped, "")) // a character may have been cut
+	if len(clipped) < len(text) {
+		out += "…"
+	}
+	return out
+}

@@ -1,0 +1,88 @@
+package bridge
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"gancho/delivery/endpoint"
+)
+
+// reload reads the definitions again at every signal, all or nothing.
+func (b *bridge) reload(ctx context.Context) error {
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-b.Reload:
+			if err := b.reloadOnce(ctx); err != nil {
+				b.Log.Error().Err(err).Msg("reload refused; everything stays as it was")
+			}
+		}
+	}
+}
+
+func (b *bridge) reloadOnce(ctx context.Context) error {
+	d, err := b.Load()
+	if err != nil {
+		return err
+	}
+	if b.Capture {
+		rules, source, err := b.capture.prepare(ctx, d.Rules)
+		if err != nil {
+			return err
+		}
+		if !slices.Equal(source.Publications, b.capture.publications) {
+			return fmt.Errorf("the rules need the publications %s, and the stream has %s: restart the bridge to read them",
+				strings.Join(source.Publications, ", "), strings.Join(b.capture.publications, ", "))
+		}
+		b.capture.next.Store(rules)
+	}
+	b.mu.Lock()
+	b.definitions = d
+	b.mu.Unlock()
+	b.roster.setFile(d.Endpoints)
+	b.applyEndpoints()
+	b.Log.Info().Int("endpoints", len(b.endpointsNow())).Msg("configuration reloaded")
+	b.reportOrphans(ctx)
+	return b.resume(ctx)
+}
+
+// resume resumes the active endpoints of the file that were suspended
+// automatically (410, on_exhausted): whoever reloads says that they are fixed.
+// Stored ones are activated one by one.
+func (b *bridge) resume(ctx context.Context) error {
+	var errs []error
+	for _, f := range b.roster.fromFile() {
+		e := f.Endpoint
+		if e.State != endpoint.Active {
+			continue
+		}
+		resumed, err := b.queue.Resume(ctx, e.Name)
+		if resumed {
+			b.Log.Info().Str("endpoint", e.Name).Msg("endpoint resumed")
+		}
+		errs = append(errs, err)
+	}
+	return errors.Join(errs...)
+}
+
+// reportOrphans logs queued events whose endpoint is not configured.
+func (b *bridge) reportOrphans(ctx context.Context) {
+	orphans, err := b.queue.Orphans(ctx, b.endpointsNow())
+	if err != nil {
+		return // Redis is unreachable, which others log
+	}
+	for name, n := range orphans {
+		b.Log.Warn().Str("endpoint", name).Int64("events", n).
+			Msg("events are queued for an endpoint that is not configured; configure it again to deliver them, or drop them with gancho endpoints remove --drop-queue, which needs state.key")
+	}
+}
+
+func (b *bridge) definitionsNow() *Definitions {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.definitions
+}
