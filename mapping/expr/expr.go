@@ -140,7 +140,6 @@ type LookupColumn struct {
 // Expr is a compiled expression. It is immutable: any number of machines may
 // evaluate it at once.
 type Expr struct {
-	source  node
 	root    *term
 	eval    evalFunc
 	test    testFunc // of a boolean expression
@@ -183,7 +182,7 @@ func compile(src string, s *Scope, mustBeBool bool) (*Expr, error) {
 	if root == nil {
 		return nil, errors.New("check the expression: no result; report this as a bug")
 	}
-	e := &Expr{source: tree, root: root, typ: root.typ, columns: c.columns(), lookups: c.lookups, needOld: c.needOld}
+	e := &Expr{root: root, typ: root.typ, columns: c.columns(), lookups: c.lookups, needOld: c.needOld}
 	e.eval, e.out, e.zoned = generate(root), codecOf(root.typ), showsZone(root.typ)
 	if root.typ.Base().OID == oidBool {
 		e.test = generateBool(root)
@@ -204,7 +203,3 @@ func (e *Expr) Lookups() []LookupColumn { return slices.Clone(e.lookups) }
 
 // NeedsOld reports whether the expression uses values of the old row.
 func (e *Expr) NeedsOld() bool { return e.needOld }
-
-// String returns the expression in a normal form, fully parenthesised, which
-// compiles to the same thing.
-func (e *Expr) String() string { return format(e.source) }

@@ -66,8 +66,12 @@ func FuzzCompile(f *testing.F) {
 			}
 			return
 		}
-		if _, err := expr.Compile(e.String(), scope); err != nil {
-			t.Fatalf("%q: its form %q does not compile: %v", src, e.String(), err)
+		form, err := expr.Reformat(src)
+		if err != nil {
+			t.Fatalf("%q compiles, but does not parse: %v", src, err)
+		}
+		if _, err := expr.Compile(form, scope); err != nil {
+			t.Fatalf("%q: its form %q does not compile: %v", src, form, err)
 		}
 		m := expr.NewMachine(scope.Settings)
 		m.Load(change)
