@@ -51,6 +51,8 @@ func TestErrors(t *testing.T) {
 		{"id = 1 id", `7+2 syntax error at "id"`},
 		{"a < b < c", `6+1 syntax error at "<"; use parentheses: comparisons do not chain`},
 		{"nome = 'x", `7+2 string does not end; close it with '`},
+		{"id between 1 is distinct", `24+1 expression ends too early; write "from" here`},
+		{"id between 1 is distinct x and 2", `25+1 syntax error at "x"; write "from" here`},
 		{"(id, nome) = (1, 'x')", `0+1 row values are not supported; compare the columns one by one`},
 		{"id in (select 1)", `7+6 subqueries are not supported; use a lookup`},
 		{"nome similar to 'x'", `5+7 SIMILAR TO is not supported; use like or ~`},
