@@ -14,6 +14,10 @@ type Interval struct {
 	Micros       int64
 }
 
+// IsInfinite reports whether i is one of the infinities.
+func (i Interval) IsInfinite() bool { return i.infinite() != 0 }
+
+// infinite is 1 for infinity, -1 for -infinity and 0 for all others.
 func (i Interval) infinite() int {
 	switch {
 	case i.Months == math.MaxInt32 && i.Days == math.MaxInt32 && i.Micros == math.MaxInt64:

@@ -177,7 +177,7 @@ func parseInt(m *Machine, s []byte, bits int) value {
 		if s[0] == '-' {
 			u = -u
 		}
-		if fitInt64(u, bits) {
+		if fitsInt(u, bits) {
 			return intValue(u)
 		}
 	}
@@ -188,7 +188,7 @@ func parseInt(m *Machine, s []byte, bits int) value {
 	return intValue(i)
 }
 
-func fitInt64(i int64, bits int) bool {
+func fitsInt(i int64, bits int) bool {
 	return bits == 64 || i >= -1<<(bits-1) && i < 1<<(bits-1)
 }
 

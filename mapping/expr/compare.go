@@ -218,12 +218,9 @@ func arrayEquality(c *checker, t *term, negate bool) (*impl, *Error) {
 
 // elementEquality is the = of the elements of the first argument's array.
 func elementEquality(c *checker, t *term) (func(m *Machine, a, b value) value, *Error) {
-	elem := &term{op: opBound, typ: t.args[0].typ.Base().Elem, typmod: -1, place: t.place, args: t.args}
-	before := len(c.errs)
-	eq := c.operator("=", t.place, t.place, elem, elem)
-	if eq == nil {
-		err := c.errs[before]
-		c.errs = c.errs[:before]
+	elem := newTerm(opBound, t.args[0].typ.Base().Elem, t.place, t.args...)
+	eq, err := c.attempt(func() *term { return c.operator("=", t.place, t.place, elem, elem) })
+	if err != nil {
 		return nil, err
 	}
 	return eq.impl.two, nil

@@ -165,16 +165,12 @@ func compile(src string, s *Scope, mustBeBool bool) (*Expr, error) {
 	}
 	c := &checker{scope: s, machine: NewMachine(s.Settings)}
 	root := c.check(tree)
-	if root != nil {
-		if mustBeBool {
-			root = c.boolean(root, "the condition")
-		} else {
-			root = c.decide(root)
-		}
+	if mustBeBool {
+		root = c.boolean(root, "the condition")
+	} else {
+		root = c.decide(root)
 	}
-	if root != nil {
-		root = c.fold(root)
-	}
+	root = c.fold(root)
 	if len(c.errs) > 0 {
 		slices.SortStableFunc(c.errs, func(a, b *Error) int { return cmp.Compare(a.Offset, b.Offset) })
 		return nil, c.errs

@@ -27,9 +27,6 @@ func implementations() map[string]*impl {
 	return table.impls
 }
 
-// castImpls are the implementations by cast function and source type.
-func castImpls() map[string]*impl { return implementations() }
-
 func implOf(c *candidate) (*impl, bool) {
 	if c.variadic && len(c.args) > 0 {
 		return variadicImpl(c.name)

@@ -208,6 +208,14 @@ func (m *Machine) commitTime() (int64, bool) {
 // epoch2000 is 2000-01-01 in microseconds of Unix time.
 const epoch2000 = 946684800 * 1000000
 
+// appended makes out the arena, to which it has appended a text, and returns
+// that text.
+func (m *Machine) appended(out []byte) value {
+	start := len(m.arena)
+	m.arena = out
+	return m.grown(start)
+}
+
 // grown is what was appended to the arena since start, as a text.
 func (m *Machine) grown(start int) value {
 	return textValue(m.arena[start:len(m.arena):len(m.arena)])

@@ -104,16 +104,7 @@ func (t *term) anyStable() bool {
 	return t.stable || slices.ContainsFunc(t.args, (*term).anyStable)
 }
 
-func anyVars(list []*term) bool {
-	for _, t := range list {
-		if t.vars {
-			return true
-		}
-	}
-	return false
-}
-
-// constant makes a term of a value, which it copies.
+// constant creates a term of a value, which it copies.
 func constant(v value, typ *cdc.Type, p place) *term {
 	v.s = bytes.Clone(v.s)
 	return &term{op: opConst, typ: typ, typmod: -1, place: p, lit: v}
@@ -123,6 +114,9 @@ func constant(v value, typ *cdc.Type, p place) *term {
 // when a strict function has a constant null, as PostgreSQL's planner does
 // before it evaluates anything. An error in a constant part is reported.
 func (c *checker) fold(t *term) *term {
+	if t == nil {
+		return nil
+	}
 	t.size = 1
 	for _, a := range t.args {
 		t.size += max(a.size, 1)
@@ -145,8 +139,7 @@ func (c *checker) fold(t *term) *term {
 		r = foldCoalesce(t)
 	case opNullIf:
 		if r = c.foldCall(t); t.args[0].isNullConst() || t.args[1].isNullConst() { // nothing equals null
-			r = &term{op: opRelabel, typ: t.typ, typmod: -1, place: t.place, args: t.args[:1]}
-			r = c.foldCall(r)
+			r = c.foldCall(newTerm(opRelabel, t.typ, t.place, t.args[0]))
 		}
 	default:
 		r = c.foldCall(t)
@@ -240,7 +233,7 @@ func foldLogic(t *term) *term {
 		if kept[0].isConst() {
 			return kept[0]
 		}
-		return &term{op: opRelabel, typ: t.typ, typmod: -1, place: t.place, args: kept}
+		return newTerm(opRelabel, t.typ, t.place, kept...)
 	}
 	r := *t
 	r.args = kept

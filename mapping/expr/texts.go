@@ -77,11 +77,8 @@ func serverBytes() *impl {
 
 // catAny is || with one side of another type, which is cast to text.
 func catAny(c *checker, t *term, arg int) (*impl, *Error) {
-	before := len(c.errs)
-	converted := c.coerceExplicit(t.args[arg].place, t.args[arg], builtin(oidText))
-	if converted == nil {
-		err := c.errs[before]
-		c.errs = c.errs[:before]
+	converted, err := c.attempt(func() *term { return c.coerceExplicit(t.args[arg].place, t.args[arg], builtin(oidText)) })
+	if err != nil {
 		return nil, err
 	}
 	t.args[arg] = converted
