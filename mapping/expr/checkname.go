@@ -144,13 +144,20 @@ func columnHint(columns []cdc.Column, id ident) string {
 	return "columns: " + strings.Join(names, ", ")
 }
 
-// closest is strictyaml.Closest for names of PostgreSQL, which have at most 63
-// bytes: a longer text is not one of them, and would take long to compare.
+// closest is the name most likely meant: a similar one or, since columns are
+// often written without their suffix, one that begins like what was written.
 func closest(written string, names []string) string {
-	if len(written) > 63 {
+	if len(written) > 63 { // longer than PostgreSQL's names, and long to compare
 		return ""
 	}
-	return strictyaml.Closest(written, names)
+	if near := strictyaml.Closest(written, names); near != "" {
+		return near
+	}
+	i := slices.IndexFunc(names, func(name string) bool { return len(written) > 2 && strings.HasPrefix(name, written) })
+	if i < 0 {
+		return ""
+	}
+	return names[i]
 }
 
 // userType finds a type among those of the table's columns.
