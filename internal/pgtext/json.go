@@ -186,34 +186,27 @@ func (o *JSONOptions) nested(dst []byte, t *cdc.Type, text []byte,
 }
 
 func (o *JSONOptions) appendArray(dst []byte, t *cdc.Type, text []byte) ([]byte, error) {
-	tokens, err := newArrayTokens(text, t.Delim)
-	if err != nil {
-		return dst, err
-	}
-	tokens.scratch = o.scratch[o.level-1]
+	r := ReadArray(text, t.Delim)
+	r.scratch = o.scratch[o.level-1]
 	after := false // an element or a closed dimension stands before
 	for {
-		k, elem, err := tokens.next()
+		item, elem, err := r.Next()
 		if err != nil {
 			return dst, err
 		}
-		switch {
-		case k == arrayEnd:
-			o.scratch[o.level-1] = tokens.scratch
-			return dst, nil
-		case k == arrayClose:
-			dst = append(dst, ']')
-			after = true
-			continue
-		case after:
+		if after && item != ArrayClose && item != ArrayEnd {
 			dst = append(dst, ',')
 		}
-		after = true
-		switch k {
-		case arrayOpen:
+		after = item != ArrayOpen
+		switch item {
+		case ArrayEnd:
+			o.scratch[o.level-1] = r.scratch
+			return dst, nil
+		case ArrayOpen:
 			dst = append(dst, '[')
-			after = false
-		case arrayNull:
+		case ArrayClose:
+			dst = append(dst, ']')
+		case ArrayNull:
 			dst = append(dst, "null"...)
 		default:
 			if dst, err = o.appendValue(dst, t.Elem, elem); err != nil {
@@ -257,13 +250,6 @@ func (o *JSONOptions) appendComposite(dst []byte, t *cdc.Type, text []byte) ([]b
 
 // appendKey appends a name as an object's key, with the colon.
 func appendKey(dst []byte, name string) []byte {
-	dst = append(dst, '"')
-	for i := range len(name) {
-		if c := name[i]; c < ' ' || c == '"' || c == '\\' || c >= 0x80 {
-			dst = appendEscaped(dst, []byte(name), true)
-			return append(dst, '"', ':')
-		}
-	}
-	dst = append(dst, name...)
-	return append(dst, '"', ':')
+	var longest [64]byte // of PostgreSQL's names, so that the copy needs no heap
+	return append(AppendJSONString(dst, append(longest[:0], name...)), ':')
 }
