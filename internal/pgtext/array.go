@@ -195,45 +195,36 @@ func (r *ArrayReader) end() error {
 }
 
 // element reads an element, in quotes or bare. A backslash makes the next byte
-// plain; elements that have one are put together in scratch.
+// plain.
 func (r *ArrayReader) element() (item ArrayItem, text []byte, ok bool) {
-	quoted := r.accept('"')
-	start, end, escaped := r.i, r.i, false // end is where blanks at the end of a bare element begin
-	for ; r.i < len(r.s); r.i++ {
-		c := r.s[r.i]
-		if quoted && c == '"' || !quoted && (c == r.delim || c == '}') {
-			break
-		}
-		switch {
-		case !quoted && (c == '{' || c == '"'):
+	if r.s[r.i] == '"' {
+		text, r.i, ok = unquote(r.s, r.i, false, &r.scratch)
+		return ArrayElement, text, ok
+	}
+	start, end, escaped := r.i, r.i, false // end is where the blanks after the element begin
+	for ; r.i < len(r.s) && r.s[r.i] != r.delim && r.s[r.i] != '}'; r.i++ {
+		switch c := r.s[r.i]; {
+		case c == '{' || c == '"' || c == '\\' && r.i+1 == len(r.s):
 			return 0, nil, false
 		case c == '\\':
 			if !escaped {
 				r.scratch, escaped = append(r.scratch[:0], r.s[start:r.i]...), true
 			}
-			if r.i++; r.i == len(r.s) {
-				return 0, nil, false
-			}
+			r.i++
 			r.scratch = append(r.scratch, r.s[r.i])
 			end = len(r.scratch)
-			continue
 		case escaped:
-			r.scratch = append(r.scratch, c)
-		}
-		if !isSpace(c) || quoted {
-			if end = r.i + 1; escaped {
+			if r.scratch = append(r.scratch, c); !isSpace(c) {
 				end = len(r.scratch)
 			}
+		case !isSpace(c):
+			end = r.i + 1
 		}
 	}
-	text = r.s[start:max(start, end)]
 	if escaped {
-		text = r.scratch[:end]
+		return ArrayElement, r.scratch[:end], true
 	}
-	switch {
-	case quoted:
-		return ArrayElement, text, r.accept('"')
-	case !escaped && equalFold(text, "null"):
+	if text = r.s[start:end]; equalFold(text, "null") {
 		return ArrayNull, nil, true
 	}
 	return ArrayElement, text, len(text) > 0

@@ -224,27 +224,24 @@ func formatError(pattern, hint string) error {
 // AppendTimestamp appends to_char(ts, format) for a timestamp without zone (and
 // a date, as a timestamp). A nil slice is SQL's null, which PostgreSQL gives
 // for infinite timestamps and for the empty format.
-func (f *DateFormat) AppendTimestamp(dst []byte, ts int64) ([]byte, error) {
-	if !finiteTimestamp(ts) || f.empty {
-		return nil, nil
-	}
-	return f.append(dst, ts, 0, ""), nil
+func (f *DateFormat) AppendTimestamp(dst []byte, ts int64) []byte {
+	return f.append(dst, ts, 0, "")
 }
 
 // AppendTimestampTZ is AppendTimestamp for an instant, shown in loc (nil is UTC).
-func (f *DateFormat) AppendTimestampTZ(dst []byte, ts int64, loc *time.Location) ([]byte, error) {
-	if !finiteTimestamp(ts) || f.empty {
-		return nil, nil
-	}
+func (f *DateFormat) AppendTimestampTZ(dst []byte, ts int64, loc *time.Location) []byte {
 	if loc == nil {
 		loc = time.UTC
 	}
 	name, offset := time.Unix(floorDiv(ts, microsPerSecond)+unixEpoch, 0).In(loc).Zone()
-	return f.append(dst, ts+int64(offset)*microsPerSecond, offset, name), nil
+	return f.append(dst, ts, offset, name)
 }
 
-func (f *DateFormat) append(dst []byte, local int64, offset int, zone string) []byte {
-	days, micros := splitTimestamp(local)
+func (f *DateFormat) append(dst []byte, ts int64, offset int, zone string) []byte {
+	if !finiteTimestamp(ts) || f.empty {
+		return nil
+	}
+	days, micros := splitTimestamp(ts + int64(offset)*microsPerSecond)
 	p := datePrinter{dst: dst, days: days, micros: micros, date: civilOf(days), offset: offset, zone: zone}
 	for i := range f.nodes {
 		p.node(&f.nodes[i])

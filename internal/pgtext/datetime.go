@@ -50,7 +50,7 @@ func ParseDate(s []byte) (int32, error) {
 		return 0, datetimeSyntax("date", dateForm)
 	}
 	days, ok := p.days()
-	if !ok || days < minDate || days > maxDate {
+	if !ok || days < MinDate || days > MaxDate {
 		return 0, dateRange("date")
 	}
 	return int32(days), nil
@@ -94,10 +94,7 @@ func ParseTimestampTZ(s []byte, loc *time.Location) (int64, error) {
 	} else {
 		t = LocalToUTC(t, loc)
 	}
-	if !validTimestamp(t) {
-		return 0, dateRange("timestamp")
-	}
-	return t, nil
+	return CheckTimestamp(t)
 }
 
 // ParseTime reads a time of day without zone and returns the microseconds since
@@ -169,9 +166,7 @@ func pair(a, b byte) (int, bool) {
 }
 
 func trimSpace(s []byte) []byte {
-	for len(s) > 0 && isSpace(s[0]) {
-		s = s[1:]
-	}
+	s = skipSpace(s)
 	for len(s) > 0 && isSpace(s[len(s)-1]) {
 		s = s[:len(s)-1]
 	}

@@ -33,9 +33,9 @@ func TestDateFormats(t *testing.T) {
 			}
 			ts := randomTimestamp(r)
 			if r.IntN(2) == 0 {
-				probes = append(probes, probe{"to_char(" + tsText(ts) + ", " + quote(format) + ")", outcome(f.AppendTimestamp(nil, ts))})
+				probes = append(probes, probe{"to_char(" + tsText(ts) + ", " + quote(format) + ")", outcome(f.AppendTimestamp(nil, ts), nil)})
 			} else {
-				probes = append(probes, probe{"to_char(" + tstzText(ts) + ", " + quote(format) + ")", outcome(f.AppendTimestampTZ(nil, ts, loc))})
+				probes = append(probes, probe{"to_char(" + tstzText(ts) + ", " + quote(format) + ")", outcome(f.AppendTimestampTZ(nil, ts, loc), nil)})
 			}
 		}
 		compare(t, conn, probes)

@@ -125,7 +125,8 @@ func FuzzJSONB(f *testing.F) {
 		// Whatever the text is, reading it ends and stays within it.
 		pgtext.JSONGet([]byte(a), []byte(b))
 		pgtext.JSONIndex([]byte(a), -1)
-		pgtext.JSONText([]byte(a))
+		pgtext.JSONExists([]byte(a), []byte(b))
+		pgtext.JSONLength([]byte(a))
 		pgtext.JSONTypeof([]byte(a))
 		pgtext.JSONEqual([]byte(a), []byte(b))
 		canonical, err := pgtext.CanonicalJSONB(nil, []byte(a))

@@ -122,32 +122,23 @@ func (i Interval) Neg() (Interval, error) {
 }
 
 // Add returns i + j, field by field.
-func (i Interval) Add(j Interval) (Interval, error) {
-	if a, b := i.infinite(), j.infinite(); a != 0 || b != 0 {
+func (i Interval) Add(j Interval) (Interval, error) { return i.combine(j, 1) }
+
+// Sub returns i - j, field by field.
+func (i Interval) Sub(j Interval) (Interval, error) { return i.combine(j, -1) }
+
+// combine returns i + sign*j.
+func (i Interval) combine(j Interval, sign int) (Interval, error) {
+	if a, b := i.infinite(), sign*j.infinite(); a != 0 || b != 0 {
 		if a+b == 0 {
 			return Interval{}, errIntervalRange
 		}
 		return infiniteInterval(a + b), nil
 	}
-	months, days := int64(i.Months)+int64(j.Months), int64(i.Days)+int64(j.Days)
-	micros := i.Micros + j.Micros
-	if int64(int32(months)) != months || int64(int32(days)) != days || (micros > i.Micros) != (j.Micros > 0) {
-		return Interval{}, errIntervalRange
-	}
-	return finite(Interval{Months: int32(months), Days: int32(days), Micros: micros})
-}
-
-// Sub returns i - j, field by field.
-func (i Interval) Sub(j Interval) (Interval, error) {
-	if a, b := i.infinite(), j.infinite(); a != 0 || b != 0 {
-		if a == b {
-			return Interval{}, errIntervalRange
-		}
-		return infiniteInterval(a - b), nil
-	}
-	months, days := int64(i.Months)-int64(j.Months), int64(i.Days)-int64(j.Days)
-	micros := i.Micros - j.Micros
-	if int64(int32(months)) != months || int64(int32(days)) != days || (micros < i.Micros) != (j.Micros > 0) {
+	months, days := int64(i.Months)+int64(sign)*int64(j.Months), int64(i.Days)+int64(sign)*int64(j.Days)
+	micros := i.Micros + int64(sign)*j.Micros
+	grows := (j.Micros > 0) == (sign > 0) && j.Micros != 0
+	if int64(int32(months)) != months || int64(int32(days)) != days || (micros > i.Micros) != grows {
 		return Interval{}, errIntervalRange
 	}
 	return finite(Interval{Months: int32(months), Days: int32(days), Micros: micros})

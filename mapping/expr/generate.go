@@ -420,9 +420,7 @@ func generateText(t *term) evalFunc {
 		}
 		s := v.s
 		if !from.plain {
-			start := len(m.arena)
-			m.arena = from.print(m, m.arena, v)
-			s = m.grown(start).s
+			s = m.appended(from.print(m, m.arena, v)).s
 		}
 		if base == oidJSON || base == oidJSONB {
 			return m.placed(jsonLiteral(m, s, base == oidJSONB), off)
@@ -431,8 +429,8 @@ func generateText(t *term) evalFunc {
 		if r.known() && hasNewLabel(enum, r) {
 			r = m.fail("22P02", "invalid input value for enum "+enum.Name)
 		}
-		if base == oidInterval && r.known() && isInfiniteInterval(r) {
-			r = m.fail("22007", "infinite intervals are not supported: PostgreSQL has them since 17")
+		if base == oidInterval && r.known() && interval(r).IsInfinite() {
+			r = m.fail("22007", infiniteIntervals)
 		}
 		return m.placed(r, off)
 	}

@@ -197,12 +197,12 @@ func (m *Machine) cell(side, column int) *cell {
 	return &cells[column]
 }
 
-// commitTime is the commit timestamp in microseconds since 2000-01-01 UTC.
-func (m *Machine) commitTime() (int64, bool) {
+// now is the commit's time as a timestamp with time zone.
+func (m *Machine) now() value {
 	if m.change == nil || m.change.Tx == nil {
-		return 0, false
+		return m.fail("XX000", "the change has no transaction, so no time")
 	}
-	return m.change.Tx.Time.UnixMicro() - epoch2000, true
+	return intValue(m.change.Tx.Time.UnixMicro() - epoch2000)
 }
 
 // epoch2000 is 2000-01-01 in microseconds of Unix time.
@@ -214,6 +214,14 @@ func (m *Machine) appended(out []byte) value {
 	start := len(m.arena)
 	m.arena = out
 	return m.grown(start)
+}
+
+// textResult is appended for a function of pgtext that may fail.
+func (m *Machine) textResult(out []byte, err error) value {
+	if err != nil {
+		return m.failWith(err)
+	}
+	return m.appended(out)
 }
 
 // grown is what was appended to the arena since start, as a text.

@@ -8,20 +8,13 @@ import (
 	"unicode/utf8"
 )
 
-// regexImpl makes ~ and its kin. The pattern must be constant: it is
-// translated once, from PostgreSQL's advanced regular expressions to RE2, and
-// refused where the two differ.
+// regexImpl is ~ and its kin. The pattern must be constant: it is translated once,
+// from PostgreSQL's advanced regular expressions to RE2, and refused where the
+// two differ.
 func regexImpl(ignoreCase, negate bool) *impl {
-	return bound(func(c *checker, t *term) (*impl, *Error) {
+	return withConstant(1, "the pattern of a regular expression", "use like, or starts_with", func(c *checker, t *term, pattern string) (*impl, *Error) {
 		if err := c.ownCollation(t); err != nil {
 			return nil, err
-		}
-		if t.args[1].isNullConst() {
-			return two(func(*Machine, value, value) value { return value{} }), nil
-		}
-		pattern, ok := t.constText(1)
-		if !ok {
-			return nil, refusal(t.args[1], "the pattern of a regular expression must be a constant", "use like, or starts_with")
 		}
 		tr := translator{rest: pattern, ignoreCase: ignoreCase, settings: c.scope.Settings}
 		re, problem := tr.compile()

@@ -91,14 +91,6 @@ func (t *term) side() int {
 
 func (t *term) isNullConst() bool { return t.op == opConst && t.lit.state == stateNull }
 
-// constText returns the argument's text when it is a constant that is not null.
-func (t *term) constText(arg int) (string, bool) {
-	if arg >= len(t.args) || !t.args[arg].isConst() || t.args[arg].lit.state != stateKnown {
-		return "", false
-	}
-	return string(t.args[arg].lit.s), true
-}
-
 // anyStable reports whether a part of the term is stable.
 func (t *term) anyStable() bool {
 	return t.stable || slices.ContainsFunc(t.args, (*term).anyStable)
