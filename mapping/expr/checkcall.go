@@ -90,38 +90,17 @@ func (c *checker) foreign(t *term) *term {
 // concrete is enforce_generic_type_consistency: the candidate's types with the
 // polymorphic ones replaced.
 func concrete(cand *candidate, actual []*cdc.Type) (args []*cdc.Type, result *cdc.Type) {
-	var elem, arr *cdc.Type
-	var compatible []*cdc.Type
-	for i, d := range cand.args {
-		a := actual[i]
-		if a.OID == oidUnknown {
-			continue
-		}
-		switch d.Name {
-		case "anyelement", "anynonarray", "anyenum":
-			elem = a
-		case "anyarray":
-			arr = a.Base()
-			elem = arr.Elem
-		case "anycompatible", "anycompatiblenonarray":
-			compatible = append(compatible, a)
-		case "anycompatiblearray":
-			compatible = append(compatible, a.Base().Elem)
-		}
-	}
-	if len(compatible) > 0 {
-		elem, _ = commonType(compatible)
-	}
+	g, _ := bindGenerics(actual, cand.args) // canCoerce has asked before
 	replace := func(d, a *cdc.Type) *cdc.Type {
 		switch {
 		case !isPolymorphic(d):
 			return d
-		case d.Name == "anyarray" && arr != nil:
-			return arr
-		case strings.HasSuffix(d.Name, "array") && !strings.HasSuffix(d.Name, "nonarray") && elem != nil:
-			return arrayOf(elem)
-		case elem != nil:
-			return elem
+		case d.Name == "anyarray" && g.array != nil:
+			return g.array
+		case strings.HasSuffix(d.Name, "array") && !strings.HasSuffix(d.Name, "nonarray") && g.elem != nil:
+			return arrayOf(g.elem)
+		case g.elem != nil:
+			return g.elem
 		case a != nil && a.OID == oidUnknown:
 			return builtin(oidText)
 		case a != nil:

@@ -291,46 +291,41 @@ func generateExtreme(t *term) evalFunc {
 
 // generateEquality compiles nullif and is [not] distinct from.
 func generateEquality(t *term) evalFunc {
-	a, b, eq, off := generate(t.args[0]), generate(t.args[1]), t.impl.two, t.off
-	equal := func(m *Machine, x, y value) value {
-		if x.state == stateKnown && y.state == stateKnown {
-			return m.placed(eq(m, x, y), off)
+	a, b, eq, off, negate := generate(t.args[0]), generate(t.args[1]), t.impl.two, t.off, t.negate
+	operands := func(m *Machine) (x, y value, s state) {
+		if x = a(m); x.state != stateFailed {
+			y = b(m)
 		}
-		return boolValue(false)
+		return x, y, worse(x.state, y.state)
 	}
 	if t.op == opNullIf {
 		return func(m *Machine) value {
-			x := a(m)
-			if x.state == stateFailed {
+			x, y, s := operands(m)
+			switch {
+			case s > stateKnown:
+				return value{state: s}
+			case s == stateNull:
 				return x
 			}
-			y := b(m)
-			if s := worse(x.state, y.state); s > stateKnown {
-				return value{state: s}
+			r := m.placed(eq(m, x, y), off)
+			switch {
+			case r.isFalse():
+				return x
+			case r.state == stateFailed:
+				return r
 			}
-			if r := equal(m, x, y); r.state != stateKnown || r.i != 0 {
-				if r.state == stateFailed {
-					return r
-				}
-				return value{}
-			}
-			return x
+			return value{}
 		}
 	}
-	negate := t.negate
 	return func(m *Machine) value {
-		x := a(m)
-		if x.state == stateFailed {
-			return x
-		}
-		y := b(m)
-		if s := worse(x.state, y.state); s > stateKnown {
+		x, y, s := operands(m)
+		switch {
+		case s > stateKnown:
 			return value{state: s}
-		}
-		if x.state == stateNull || y.state == stateNull {
+		case s == stateNull:
 			return boolValue((x.state == y.state) == negate)
 		}
-		r := equal(m, x, y)
+		r := m.placed(eq(m, x, y), off)
 		if r.state == stateKnown && !negate {
 			r.i ^= 1
 		}

@@ -11,7 +11,6 @@ import (
 // jsonLiteral is the input function of json, which keeps the text, or of jsonb,
 // which normalises it.
 func jsonLiteral(m *Machine, s []byte, binary bool) value {
-	start := len(m.arena)
 	out, err := pgtext.CanonicalJSONB(m.arena, s)
 	if err != nil {
 		return m.failWith(err)
@@ -19,11 +18,10 @@ func jsonLiteral(m *Machine, s []byte, binary bool) value {
 	if !binary {
 		return textValue(s)
 	}
-	if !m.settings.utf8() && hasWideKey(out[start:]) {
+	if !m.settings.utf8() && hasWideKey(out[len(m.arena):]) {
 		return m.fail("0A000", "jsonb keys with letters beyond ASCII are ordered by their length in encoding "+m.settings.Encoding+", which the rules do not know")
 	}
-	m.arena = out
-	return m.grown(start)
+	return m.appended(out)
 }
 
 // hasWideKey reports whether an object's key has a letter beyond ASCII.

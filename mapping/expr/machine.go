@@ -124,9 +124,7 @@ func (m *Machine) AppendJSON(dst []byte, e *Expr, o *pgtext.JSONOptions) ([]byte
 	if v.state == stateNull {
 		return append(dst, "null"...), nil
 	}
-	start := len(m.arena)
-	m.arena = e.out.print(m, m.arena, v)
-	return m.json(dst, e, m.arena[start:], o)
+	return m.json(dst, e, m.appended(e.out.print(m, m.arena, v)).s, o)
 }
 
 func (m *Machine) json(dst []byte, e *Expr, text []byte, o *pgtext.JSONOptions) ([]byte, error) {

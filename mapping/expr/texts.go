@@ -32,11 +32,7 @@ func textImpls() map[string]*impl {
 		return substring(a[0], a[1].i, a[2].i)
 	})
 	all := map[string]*impl{
-		"textcat(text,text)": two(func(m *Machine, a, b value) value {
-			start := len(m.arena)
-			m.arena = append(append(m.arena, a.s...), b.s...)
-			return m.grown(start)
-		}),
+		"textcat(text,text)":           two(func(m *Machine, a, b value) value { return m.appended(append(append(m.arena, a.s...), b.s...)) }),
 		"textanycat(text,anynonarray)": bound(func(c *checker, t *term) (*impl, *Error) { return catAny(c, t, 1) }),
 		"anytextcat(anynonarray,text)": bound(func(c *checker, t *term) (*impl, *Error) { return catAny(c, t, 0) }),
 		"text(bpchar)":                 one(func(_ *Machine, a value) value { return textValue(trimEnd(a.s)) }),
@@ -213,9 +209,7 @@ func textFormImpls() map[string]*impl {
 
 func md5Hex(m *Machine, a value) value {
 	sum := md5.Sum(a.s)
-	start := len(m.arena)
-	m.arena = hex.AppendEncode(m.arena, sum[:])
-	return m.grown(start)
+	return m.appended(hex.AppendEncode(m.arena, sum[:]))
 }
 
 func trimSides(s []byte, set string, sides [2]bool) []byte {
