@@ -118,7 +118,7 @@ func Age(a, b int64) (Interval, error) {
 	if !finiteTimestamp(a) || !finiteTimestamp(b) {
 		return Interval{}, errInfinite
 	}
-	// The later minus the earlier; days are borrowed from the earlier's month.
+	// The later minus the earlier; borrowed days are those of the earlier's month.
 	later, earlier := a, b
 	if a < b {
 		later, earlier = b, a

@@ -194,8 +194,7 @@ func (r *ArrayReader) end() error {
 	return nil
 }
 
-// element reads an element, in quotes or bare. A backslash makes the next byte
-// plain.
+// element reads an element, in quotes or bare. A backslash escapes the next byte.
 func (r *ArrayReader) element() (item ArrayItem, text []byte, ok bool) {
 	if r.s[r.i] == '"' {
 		text, r.i, ok = unquote(r.s, r.i, false, &r.scratch)

@@ -3,7 +3,7 @@ package pgtext
 var errRecordSyntax = &Error{Code: codeTextSyntax, Message: "malformed record literal"}
 
 // CompositeReader iterates over the fields of a composite value's text form.
-// Make one with SplitComposite.
+// Create one with SplitComposite.
 type CompositeReader struct {
 	s       []byte
 	i       int
@@ -77,9 +77,9 @@ func (r *CompositeReader) quoted() ([]byte, bool) {
 	return field, ok && r.i < len(r.s) && (r.s[r.i] == ',' || r.s[r.i] == ')')
 }
 
-// unquote reads the text in quotes at i and returns the place behind it. A
-// backslash makes the next byte plain and, when doubled, so does a quote a quote.
-// A text with either is put together in scratch.
+// unquote reads the text in quotes at i and returns the place after it. A
+// backslash escapes the next byte and, if doubled is set, a quote another quote. A
+// text with escapes is assembled in scratch.
 func unquote(s []byte, i int, doubled bool, scratch *[]byte) (text []byte, after int, ok bool) {
 	i++
 	start, copied := i, false

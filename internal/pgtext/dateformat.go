@@ -14,7 +14,7 @@ type DateFormat struct {
 	empty bool // the empty format, which gives null
 }
 
-// dateNode is a piece of the format: text as it stands, or a keyword.
+// dateNode is a piece of the format: literal text, or a keyword.
 type dateNode struct {
 	literal string
 	*dateKeyword
@@ -59,7 +59,7 @@ func dateKeywords() []dateKeyword {
 		numberKeyword("DD", 2, func(p *datePrinter) int64 { return int64(p.date.day) }),
 		numberKeyword("D", 1, func(p *datePrinter) int64 { return int64(weekday(p.days)) + 1 }),
 		fractionKeyword("FF1", 1), fractionKeyword("FF2", 2), fractionKeyword("FF3", 3), fractionKeyword("FF4", 4), fractionKeyword("FF5", 5), fractionKeyword("FF6", 6),
-		{name: "FX", print: func(*datePrinter, *dateNode) {}}, // it means something to to_date only
+		{name: "FX", print: func(*datePrinter, *dateNode) {}}, // it has a meaning for to_date only
 		numberKeyword("HH24", 2, func(p *datePrinter) int64 { return p.micros / microsPerHour }),
 		numberKeyword("HH12", 2, (*datePrinter).hour12),
 		numberKeyword("HH", 2, (*datePrinter).hour12),
@@ -126,7 +126,7 @@ func fractionKeyword(name string, digits int) dateKeyword {
 
 // CompileDateFormat compiles a format as PostgreSQL reads it: patterns in
 // upper or lower case, the prefix FM, the suffixes TH and th, text in double
-// quotes, and everything else as it stands. TM is refused, because it depends
+// quotes, and everything else as literal text. TM is refused, because it depends
 // on the server's lc_time, and so is what PostgreSQL itself ignores (SP).
 func CompileDateFormat(format string) (*DateFormat, error) {
 	c := dateCompiler{rest: format, keywords: dateKeywords()}
@@ -170,8 +170,8 @@ func (c *dateCompiler) next() error {
 	return nil
 }
 
-// keyword moves past the pattern that the format goes on with, if it does. In
-// lower case a pattern is the same, but names come out in lower case.
+// keyword moves past a pattern, if one is next. In lower case a pattern means the
+// same, but names are printed in lower case.
 func (c *dateCompiler) keyword(n *dateNode) bool {
 	for i := range c.keywords {
 		k := &c.keywords[i]

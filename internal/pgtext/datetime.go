@@ -5,7 +5,7 @@ import (
 	"time"
 )
 
-// The timestamps that stand for infinity. Dates use math.MinInt32 and math.MaxInt32.
+// The timestamps that represent infinity. Dates use math.MinInt32 and math.MaxInt32.
 const (
 	NegInfinity int64 = math.MinInt64
 	Infinity    int64 = math.MaxInt64
@@ -25,7 +25,7 @@ func datetimeSyntax(what, form string) error {
 	return &Error{Code: codeDatetimeSyntax, Message: "invalid " + what + ": " + form}
 }
 
-// ParseDate reads an ISO date and returns the days since 2000-01-01. It takes
+// ParseDate reads an ISO date and returns the days since 2000-01-01. It accepts
 // what PostgreSQL prints (years of four and more digits, " BC", infinity,
 // -infinity) and months and days of one digit; PostgreSQL's other input forms
 // (31/01/2026, 20260131, today) are refused.
@@ -57,7 +57,7 @@ func ParseDate(s []byte) (int32, error) {
 }
 
 // ParseTimestamp reads an ISO timestamp without time zone and returns the
-// microseconds since 2000-01-01 00:00. It takes what PostgreSQL prints, a T
+// microseconds since 2000-01-01 00:00. It accepts what PostgreSQL prints, a T
 // between date and time, and a date alone. A zone in the text, which
 // PostgreSQL would ignore, is refused.
 func ParseTimestamp(s []byte) (int64, error) {

@@ -10,8 +10,8 @@ import (
 // ExtractTimestamp appends extract(name from ts), the numeric that PostgreSQL
 // 14 and later print: microseconds to millennium, quarter, week, dow, isodow,
 // doy, isoyear, julian, epoch. Of an infinite timestamp, a nil slice (SQL's
-// null) is returned for a field that goes round, such as the hour, and
-// Infinity for one that rises, such as the year.
+// null) is returned for a field that repeats, such as the hour, and Infinity for
+// one that grows without end, such as the year.
 func ExtractTimestamp(dst []byte, name string, ts int64) ([]byte, error) {
 	return extractTimestamp(dst, name, ts, nil, withoutZone, fieldEpoch)
 }
@@ -144,7 +144,7 @@ func extractUnit(name, what string, last, after field) (field, error) {
 	return f, nil
 }
 
-// extractTime takes a time of day, or an interval's (signed) time.
+// extractTime is for a time of day, or an interval's (signed) time.
 func extractTime(dst []byte, f field, micros int64) []byte {
 	switch f {
 	case fieldMicroseconds:
@@ -201,7 +201,8 @@ func centuries(year, length int64) int64 {
 	return -((length - year) / length)
 }
 
-// extractInfinite gives what rises for ever, and nil for what goes round.
+// extractInfinite appends infinity for fields that grow without end; it returns nil
+// for those that repeat.
 func extractInfinite(dst []byte, f field, negative bool) []byte {
 	switch f {
 	case fieldYear, fieldDecade, fieldCentury, fieldMillennium, fieldISOYear, fieldJulian, fieldEpoch:

@@ -10,7 +10,7 @@ import (
 	"gancho/internal/pgtext"
 )
 
-// fuzzTypes are one of each sort that AppendJSON treats by itself.
+// fuzzTypes are one of each sort that AppendJSON treats separately.
 func fuzzTypes() []*cdc.Type {
 	base := func(oid uint32, name string) *cdc.Type {
 		return &cdc.Type{OID: oid, Name: name, Schema: "pg_catalog", Kind: cdc.KindBase, Delim: ','}

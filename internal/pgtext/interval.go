@@ -83,13 +83,7 @@ func (p *intervalPrinter) time(micros int64) {
 	case p.negative:
 		p.dst = append(p.dst, '+')
 	}
-	seconds := int64(abs / microsPerSecond)
-	p.dst = appendPadded(p.dst, seconds/3600, 2)
-	p.dst = append(p.dst, ':')
-	p.dst = appendPair(p.dst, int(seconds/60%60))
-	p.dst = append(p.dst, ':')
-	p.dst = appendPair(p.dst, int(seconds%60))
-	p.dst = appendFraction(p.dst, int64(abs%microsPerSecond))
+	p.dst = appendClock(p.dst, int64(abs/microsPerSecond), int64(abs%microsPerSecond))
 }
 
 // CompareIntervals returns -1, 0 or 1 as PostgreSQL orders intervals: a month

@@ -10,11 +10,11 @@ import (
 	"gancho/cdc"
 )
 
-// JSONOptions say how values are written. It remembers time zone periods and
-// keeps scratch memory: one JSONOptions belongs to one goroutine.
+// JSONOptions say how values are written. They cache time zone periods and scratch
+// memory: one JSONOptions belongs to one goroutine.
 type JSONOptions struct {
 	// Location is the zone that instants are shown in, and that timestamps
-	// without zone are taken to be local in. Nil is UTC.
+	// without zone are local in. Nil is UTC.
 	Location *time.Location
 	// NumbersAsStrings puts every number in quotes, for receivers that would
 	// read it as a float.
@@ -188,7 +188,7 @@ func (o *JSONOptions) nested(dst []byte, t *cdc.Type, text []byte,
 func (o *JSONOptions) appendArray(dst []byte, t *cdc.Type, text []byte) ([]byte, error) {
 	r := ReadArray(text, t.Delim)
 	r.scratch = o.scratch[o.level-1]
-	after := false // an element or a closed dimension stands before
+	after := false // an element or a closed dimension precedes
 	for {
 		item, elem, err := r.Next()
 		if err != nil {

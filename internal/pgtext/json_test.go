@@ -15,7 +15,7 @@ import (
 	"gancho/internal/pgtext"
 )
 
-// customTypes are the kinds of types that users make.
+// customTypes are the kinds of types that users create.
 func customTypes() []string {
 	return []string{
 		try,

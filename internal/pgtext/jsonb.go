@@ -28,7 +28,7 @@ func JSONTypeof(text []byte) string {
 }
 
 // JSONGet returns text -> key of a json or jsonb value: the text of the
-// object's field, as it stands. Of several fields of one name, which json may
+// object's field, unchanged. Of several fields of one name, which json may
 // have, it is the last. ok is false (SQL's null) when there is no such field
 // or text is no object. The value is part of text.
 func JSONGet(text []byte, key []byte) (value []byte, ok bool) {
@@ -107,7 +107,8 @@ func JSONLength(text []byte) int {
 	return n
 }
 
-// AppendJSONText appends what ->> makes of a json or jsonb value. Escapes that
+// AppendJSONText appends what ->> returns of a json or jsonb value: null for
+// JSON's null, the characters of a string, the text of all others. Escapes that
 // have no text (\u0000, half a surrogate pair) are errors.
 func AppendJSONText(dst, value []byte) (text []byte, null bool, err error) {
 	value = trimSpace(value)
@@ -204,8 +205,8 @@ func keyIs(name, key []byte) bool {
 	return err == nil && bytes.Equal(plain, key)
 }
 
-// jsonWalker goes over JSON that PostgreSQL has checked. It looks at no more
-// than it must to find its way, and fails on what is not JSON at all.
+// jsonWalker iterates over JSON that PostgreSQL has checked. It checks only what it
+// needs to find the next value, and fails on what is not JSON at all.
 type jsonWalker struct {
 	s      []byte
 	i      int
@@ -224,7 +225,7 @@ func (w *jsonWalker) open(bracket byte) bool {
 	return true
 }
 
-// more reports whether there is another element, and stands before it.
+// more reports whether another element follows, and moves to it.
 func (w *jsonWalker) more(bracket byte) bool {
 	w.space()
 	if w.failed || w.i >= len(w.s) {
@@ -264,7 +265,7 @@ func (w *jsonWalker) colon() {
 	w.space()
 }
 
-// skipValue returns the value at the position and goes past it.
+// skipValue returns the value at the position and moves past it.
 func (w *jsonWalker) skipValue() []byte {
 	w.space()
 	start, depth := w.i, 0
@@ -310,7 +311,7 @@ func (w *jsonWalker) skipString() {
 	w.failed = true
 }
 
-// skipWord goes past a number, true, false or null.
+// skipWord moves past a number, true, false or null.
 func (w *jsonWalker) skipWord() {
 	for w.i < len(w.s) {
 		switch w.s[w.i] {

@@ -136,7 +136,7 @@ func TestJSONOperators(t *testing.T) {
 	compare(t, conn, probes)
 }
 
-// shrink takes something out of a document, or writes its numbers otherwise,
+// shrink removes something from a document, or writes its numbers otherwise,
 // so that it is likely to be contained.
 func shrink(r *rand.Rand, doc string) string {
 	if i := r.IntN(4); i < 3 {

@@ -3,7 +3,7 @@ package pgtext
 import "unicode/utf8"
 
 // maxJSONDepth bounds the nesting of JSON that is read, because each level
-// takes a stack frame here and at every receiver (encoding/json has the same limit).
+// needs a stack frame here and at every receiver (encoding/json has the same limit).
 const maxJSONDepth = 10_000
 
 var (
@@ -184,7 +184,7 @@ func hexValue(c byte) (byte, bool) {
 }
 
 // numberLength returns the length of the JSON number that s begins with, 0
-// when there is none.
+// without one.
 func numberLength(s []byte) int {
 	i := 0
 	if i < len(s) && s[i] == '-' {

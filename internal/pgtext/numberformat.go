@@ -66,8 +66,8 @@ func CompileNumberFormat(format string) (*NumberFormat, error) {
 	return f, nil
 }
 
-// pattern takes the pattern that s begins with and returns its length, 0 when
-// it begins with none.
+// pattern adds the pattern that s begins with and returns its length, 0 without
+// one.
 func (f *NumberFormat) pattern(s string) (int, error) {
 	switch s[0] {
 	case '9':

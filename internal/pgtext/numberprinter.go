@@ -1,7 +1,7 @@
 package pgtext
 
-// numberPrinter writes one number in a NumberFormat. It goes through the
-// places of the format as PostgreSQL does (NUM_processor in formatting.c), whose
+// numberPrinter writes one number in a NumberFormat. It visits the places of the
+// format as PostgreSQL does (NUM_processor in formatting.c), whose
 // handling of the corners (FM, 0 after 9, numbers that do not fit) has no
 // shorter description.
 type numberPrinter struct {
@@ -28,7 +28,7 @@ func newNumberPrinter(f *NumberFormat, dst, number []byte, negative bool, paddin
 		relevant: -1, bracket: f.bracket, sign: f.sign, cut: -1,
 	}
 	if f.plus || f.minus {
-		p.signed = f.minus // PL alone still wants the minus of a negative number
+		p.signed = f.minus // PL alone does not print the minus of a negative number
 	} else {
 		if !negative && f.fill {
 			p.bracket = false
@@ -49,7 +49,7 @@ func newNumberPrinter(f *NumberFormat, dst, number []byte, negative bool, paddin
 }
 
 // lastRelevant returns the index of the last decimal that is not 0, or that a
-// 0 of the format asks for; of the point when there is none; -1 without a point.
+// 0 of the format asks for; of the point without such a decimal; -1 without a point.
 func (p *numberPrinter) lastRelevant() int {
 	last, point := -1, false
 	for i, c := range p.number {

@@ -81,7 +81,7 @@ func rounds(t testing.TB, n int) int {
 	return n * times
 }
 
-// probe is an SQL expression and what Go makes of the same.
+// probe is an SQL expression and the result of the same in Go.
 type probe struct{ sql, got string }
 
 // outcome is a result as try returns it; a nil slice is null.

@@ -11,7 +11,8 @@ func withEquality(f func(m *Machine, a, b *array, eq equality) value) *impl {
 	})
 }
 
-// onDimension is an implementation that looks at one dimension; null without it.
+// onDimension is an implementation about one dimension; null when the array has
+// fewer.
 func onDimension(f func(lower, length int) int) *impl {
 	return two(func(_ *Machine, a, dim value) value {
 		if dim.i < 1 || dim.i > int64(len(a.arr.dims)) {
@@ -77,8 +78,8 @@ func has(m *Machine, a *array, want value, eq equality) value {
 	return boolValue(false)
 }
 
-// arrayToString joins the elements' text forms; nulls go, unless the third
-// argument says what stands for them.
+// arrayToString joins the elements' text forms. Nulls are left out, unless the
+// third argument replaces them.
 func arrayToString() *impl {
 	return bound(func(c *checker, t *term) (*impl, *Error) {
 		elem, err := textCodec(t.args[0], t.args[0].typ.Base().Elem, "use the array as it is")

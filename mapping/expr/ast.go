@@ -4,7 +4,7 @@ import "strings"
 
 // node is a piece of the syntax tree, before names and types are known.
 type node interface {
-	// span is where the piece stands in the source, in bytes.
+	// span is the piece's place in the source, in bytes.
 	span() (off, end int)
 }
 
@@ -36,7 +36,7 @@ type ident struct {
 	quoted bool
 }
 
-// columnRef is a, new.a, lookup.a, or longer and then refused.
+// columnRef is a, new.a or lookup.a. Longer paths are refused later.
 type columnRef struct {
 	place
 	path []ident
@@ -49,7 +49,7 @@ type unary struct {
 	x  node
 }
 
-// binary is an infix operator; opPlace is where the operator itself stands.
+// binary is an infix operator; opPlace is the place of the operator alone.
 type binary struct {
 	place
 	op      string
@@ -138,7 +138,7 @@ type cast struct {
 	t typeName
 }
 
-// call is a function call or one of SQL's forms that stand for one.
+// call is a function call, or a form of SQL's that means one.
 type call struct {
 	place
 	name ident

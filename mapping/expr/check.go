@@ -11,7 +11,7 @@ import (
 
 // checker turns the syntax tree into typed terms. Every method that returns a
 // term returns nil after it has reported an error, and nil when an argument is
-// nil: so checking goes on, and finds all mistakes of an expression together.
+// nil. So checking continues and finds all mistakes of an expression together.
 type checker struct {
 	scope   *Scope
 	machine *Machine // for constants
@@ -55,7 +55,8 @@ func (c *checker) columns() []Column {
 	slices.SortFunc(c.named, func(a, b Column) int {
 		return cmp.Or(compareBool(a.Old, b.Old), cmp.Compare(a.Index, b.Index), compareBool(a.Hidden, b.Hidden))
 	})
-	// A column's clear mentions come first, and stand for all of them.
+	// Where a column is named both hidden and not, the entry that is not hidden
+	// comes first and is kept.
 	return slices.CompactFunc(c.named, func(a, b Column) bool { return a.Old == b.Old && a.Index == b.Index })
 }
 
@@ -169,7 +170,7 @@ func (c *checker) literal(n *literal) *term {
 	return constant(v, builtin(oidNumeric), n.place)
 }
 
-// decide gives a string literal that nothing else decided its type, text.
+// decide makes text of a string literal whose type nothing else has decided.
 func (c *checker) decide(t *term) *term {
 	if t != nil && t.typ.OID == oidUnknown {
 		return c.coerce(t, builtin(oidText), implicitCast, "")
@@ -230,8 +231,8 @@ func (c *checker) isTest(n *isTest) *term {
 	return t
 }
 
-// testDatum marks a test for null that does not look into a composite value:
-// a row of nulls is null to IS NULL, and distinct from null all the same.
+// testDatum marks a test for null of a composite value as a whole: a row of nulls
+// is null to IS NULL, but it is distinct from null.
 const testDatum = "datum"
 
 func isNullLiteral(n node) bool {

@@ -39,7 +39,7 @@ func (c *checker) operator(op string, opPlace, p place, l, r *term) *term {
 	return c.apply(cand, p, "operator "+op, []*term{l, r})
 }
 
-// resolveInfix finds the operator or reports why there is none.
+// resolveInfix finds the operator, or reports why none fits.
 func (c *checker) resolveInfix(op string, opPlace place, l, r *term) *candidate {
 	for _, t := range []*term{l, r} {
 		if isForeign(t.typ) {
@@ -196,7 +196,7 @@ func typeTitles(types []*cdc.Type) []string {
 	return titles
 }
 
-// call checks a function call and the forms that look like one.
+// call checks a function call and the forms with the syntax of one.
 func (c *checker) call(n *call) *term {
 	name := n.name.text
 	if n.bare {
@@ -269,7 +269,7 @@ func hasImpl(name string) bool {
 	})
 }
 
-// clock creates current_date and its kin, which are the commit's time.
+// clock creates current_date and the like, which are the commit's time.
 func (c *checker) clock(n *call) *term {
 	now := newTerm(opCall, builtin(oidTimestamptz), n.place)
 	now.impl, now.stable = nowImpl(), true

@@ -17,8 +17,8 @@ type codec struct {
 	parse func(m *Machine, s []byte) value
 	// print appends the text form of a known value.
 	print func(m *Machine, dst []byte, v value) []byte
-	// plain: value.s is the text form itself, and parse never fails on what
-	// the server sent.
+	// plain: value.s is the text form itself, and parse never fails on what the
+	// server sends.
 	plain bool
 	// literals: the type's input function is known here, so that strings can
 	// be converted to it.
@@ -117,7 +117,7 @@ func (m *Machine) invalid(typ string) value {
 	return m.fail("22P02", "invalid input syntax for type "+typ)
 }
 
-// parseBool takes unique prefixes of true, false, yes, no, on and off, and 1 and 0.
+// parseBool accepts unique prefixes of true, false, yes, no, on and off, and 1 and 0.
 func parseBool(m *Machine, s []byte) value {
 	if len(s) == 1 && (s[0] == 't' || s[0] == 'f') {
 		return boolValue(s[0] == 't')
@@ -236,7 +236,8 @@ func printBytea(_ *Machine, dst []byte, v value) []byte {
 	return hex.AppendEncode(append(dst, `\x`...), v.s)
 }
 
-// parseUUID takes every form that PostgreSQL takes, and keeps the one it prints.
+// parseUUID accepts every form that PostgreSQL accepts, and keeps the one that it
+// prints.
 func parseUUID(m *Machine, s []byte) value {
 	if isCanonicalUUID(s) {
 		return textValue(s)

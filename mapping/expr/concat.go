@@ -1,6 +1,6 @@
 package expr
 
-// variadicImpl makes the functions that take any number of any type.
+// variadicImpl finds the functions of any number of arguments of any type.
 func variadicImpl(name string) (*impl, bool) {
 	switch name {
 	case "concat":
@@ -40,9 +40,8 @@ func concatImpl(t *term, separated bool) (*impl, *Error) {
 	}}, nil
 }
 
-// join writes the text forms with sep between them. null stands for those that
-// are null; when it is null itself, they are left out. The last codec is that of
-// all further values.
+// join writes the text forms with sep between them. Nulls are replaced by null, or
+// left out when that is null too. Values beyond the codecs have the last one.
 func (m *Machine) join(list []value, codecs []*codec, sep []byte, null value) value {
 	start := len(m.arena)
 	some := false

@@ -43,7 +43,7 @@ func pairs(t testing.TB) int {
 const rowsPerSource = 6
 
 // TestDifferential evaluates random expressions over random rows here and in
-// PostgreSQL, and wants the same text, null or error, or a refusal by Compile.
+// PostgreSQL, and expects the same text, null or error, or a refusal by Compile.
 func TestDifferential(t *testing.T) {
 	t.Parallel()
 	n := seed(t)
@@ -140,7 +140,7 @@ func (d *differential) run(t *testing.T, batch []generated) {
 	}
 }
 
-// rejects tells the errors of PostgreSQL's parser and analyser.
+// rejects reports the errors of PostgreSQL's parser and analyser.
 func rejects(result string) bool {
 	return strings.HasPrefix(result, "!42") && result != "!42P22" || result == "!2201B"
 }
@@ -173,7 +173,7 @@ func (d *differential) compare(t *testing.T, src string, e *expr.Expr, want []*s
 		}
 		if got == "!22007" {
 			// Dates in text that are not ISO's are an error here, by the package's
-			// contract, whatever PostgreSQL makes of them.
+			// contract, whether or not PostgreSQL accepts them.
 			d.unread++
 			continue
 		}
@@ -184,7 +184,7 @@ func (d *differential) compare(t *testing.T, src string, e *expr.Expr, want []*s
 	}
 }
 
-// compareBool wants Bool, which has its own code, to agree with AppendText.
+// compareBool checks that Bool, which has its own code, agrees with AppendText.
 func (d *differential) compareBool(t *testing.T, src string, e *expr.Expr, out []byte, null bool, err error) {
 	t.Helper()
 	v, isNull, failed := d.machine.Bool(e)

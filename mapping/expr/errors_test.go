@@ -93,7 +93,7 @@ func TestErrors(t *testing.T) {
 	}
 }
 
-// TestScopes tells which rows a rule's operations have.
+// TestScopes checks which rows a rule's operations have.
 func TestScopes(t *testing.T) {
 	t.Parallel()
 	scope := func(operations string) *expr.Scope {

@@ -7,8 +7,8 @@ import (
 	"gancho/cdc"
 )
 
-// tri is a condition's outcome. Conditions are compiled into their own form,
-// because most changes match no rule and a condition is all that they cost.
+// tri is the outcome of a condition. Conditions are compiled into a form of their
+// own, because most changes match no rule and cost nothing else.
 type tri uint8
 
 const (
@@ -161,8 +161,8 @@ func columnOperand(t *term) operand {
 	return operand{t.side(), t.column, t.name}
 }
 
-// read returns the column's datum, which is nil when it has no value; then why
-// says what that makes of the comparison.
+// read returns the column's datum. Without a value it is nil, and why is the
+// outcome of the comparison.
 func (o *operand) read(m *Machine) (d *cdc.Datum, why tri) {
 	d = m.datum(o.side, o.column)
 	switch d.State {

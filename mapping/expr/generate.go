@@ -108,8 +108,8 @@ func (m *Machine) placed(v value, off int) value {
 	return v
 }
 
-// generateCall compiles a call: arguments from left to right, an error before
-// all, then what is not known, then null.
+// generateCall compiles a call. Arguments are evaluated from left to right; an
+// error has precedence over an unknown value, and that over null.
 func generateCall(t *term) evalFunc {
 	im, off := t.impl, t.off
 	switch {
@@ -196,8 +196,8 @@ func generateTest(t *term) evalFunc {
 	}
 }
 
-// generateRowNull is is [not] null of a composite value: all of its fields are,
-// or none is, whichever is asked.
+// generateRowNull is is [not] null of a composite value: whether all of its fields
+// are null, or all are not.
 func generateRowNull(x evalFunc, negate bool) evalFunc {
 	return func(m *Machine) value {
 		v := x(m)
@@ -261,8 +261,8 @@ func generateCase(t *term) evalFunc {
 	}
 }
 
-// generateExtreme compiles greatest and least: nulls do not count, and of
-// equals the first wins.
+// generateExtreme compiles greatest and least: nulls are ignored, and the first of
+// equal values is kept.
 func generateExtreme(t *term) evalFunc {
 	args, less, greatest := generateAll(t.args), t.impl.two, t.all
 	return func(m *Machine) value {

@@ -8,8 +8,8 @@ import (
 	"gancho/mapping/expr"
 )
 
-// TestGrammarDifferential makes sentences without parentheses, right and wrong
-// ones, and wants PostgreSQL's precedence and PostgreSQL's refusals.
+// TestGrammarDifferential generates sentences without parentheses, right and wrong
+// ones, and expects PostgreSQL's precedence and PostgreSQL's refusals.
 func TestGrammarDifferential(t *testing.T) {
 	t.Parallel()
 	n := seed(t)

@@ -121,7 +121,7 @@ func jsonElement(a value, i int64, binary bool) value {
 	return jsonPart(pgtext.JSONIndex(a.s, int(i)))
 }
 
-// jsonText is what ->> makes of what -> found.
+// jsonText turns the result of -> into that of ->>.
 func jsonText(m *Machine, v value) value {
 	if v.state != stateKnown {
 		return v

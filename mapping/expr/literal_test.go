@@ -9,7 +9,7 @@ import (
 )
 
 // TestLiteralInput casts awkward texts to every type: what PostgreSQL's input
-// functions refuse is refused here, and what is accepted here prints alike.
+// functions refuse is refused here, and what is accepted here prints the same.
 func TestLiteralInput(t *testing.T) {
 	t.Parallel()
 	texts := []string{

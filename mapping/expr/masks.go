@@ -11,9 +11,9 @@ import (
 	"slices"
 )
 
-// maskFunctions are Gancho's own functions that take a text and hide what it
-// says. They have no counterpart in PostgreSQL. What does not look like the
-// thing that is to be masked becomes stars alone, whatever it is.
+// maskFunctions are Gancho's own functions that hide a text. They have no
+// counterpart in PostgreSQL. A text that does not have the expected form becomes
+// stars alone.
 func maskFunctions() map[string]func(dst, text []byte) []byte {
 	return map[string]func(dst, text []byte) []byte{
 		"mask_cpf":   func(dst, text []byte) []byte { return appendTaxID(dst, text, "***.***.***-**") },
@@ -201,8 +201,8 @@ func appendMaskedPhone(dst, text []byte) []byte {
 	return append(append(dst, '-'), digits[len(digits)-4:]...)
 }
 
-// appendLastFour is what may be shown of a card's number: its last four
-// digits. The number may be masked already, with * or x.
+// appendLastFour keeps what may be shown of a card's number: its last four digits.
+// The number may be masked already, with * or x.
 func appendLastFour(dst, text []byte) []byte {
 	const malformed = "****"
 	positions, clear, tail := 0, 0, 0

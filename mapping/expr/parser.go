@@ -83,7 +83,7 @@ func (p *parser) isWordAt(n int, word string) bool {
 	return t.kind == tokWord && t.text == word
 }
 
-// acceptWord moves past the words if they stand here.
+// acceptWord moves past the words if they are next.
 func (p *parser) acceptWord(words ...string) bool {
 	for i, w := range words {
 		if !p.isWordAt(i, w) {
@@ -101,7 +101,7 @@ func (p *parser) isPunctAt(n int, s string) bool {
 	return t.kind == tokPunct && t.text == s
 }
 
-// acceptPunct moves past the punctuation if it stands here.
+// acceptPunct moves past the punctuation if it is next.
 func (p *parser) acceptPunct(s string) bool {
 	if !p.isPunct(s) {
 		return false
@@ -418,8 +418,8 @@ func infixOnly(op string) bool {
 	return false
 }
 
-// negate is gram.y's doNegate: the sign becomes part of the constant, which
-// makes -2147483648 an integer.
+// negate is gram.y's doNegate: the sign becomes part of the constant, so that
+// -2147483648 is an integer.
 func negate(digits string) string {
 	if s, ok := strings.CutPrefix(digits, "-"); ok {
 		return s

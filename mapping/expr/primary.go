@@ -79,7 +79,7 @@ func (p *parser) wordForms(t token) node {
 	return p.name()
 }
 
-// typedLiteral parses t 'x', if that is what stands here; else it returns nil.
+// typedLiteral parses t 'x'; it returns nil when something else is next.
 func (p *parser) typedLiteral() node {
 	off := p.peek().off
 	var t typeName
@@ -281,8 +281,8 @@ func (p *parser) substringArgs() []node {
 	return args
 }
 
-// trimArgs parses [both | leading | trailing] [chars] from x, which stands for
-// a call of btrim, ltrim or rtrim.
+// trimArgs parses [both | leading | trailing] [chars] from x, which is a call of
+// btrim, ltrim or rtrim.
 func (p *parser) trimArgs() (name string, args []node) {
 	name = "btrim"
 	switch {

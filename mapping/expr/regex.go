@@ -8,7 +8,7 @@ import (
 	"unicode/utf8"
 )
 
-// regexImpl is ~ and its kin. The pattern must be constant: it is translated once,
+// regexImpl is ~, ~*, !~ or !~*. The pattern must be constant: it is translated once,
 // from PostgreSQL's advanced regular expressions to RE2, and refused where the
 // two differ.
 func regexImpl(ignoreCase, negate bool) *impl {
@@ -34,7 +34,7 @@ type translator struct {
 	settings   Settings
 	out        strings.Builder
 	problem    string
-	// quantifiable: an atom stands before, so that a quantifier may follow.
+	// quantifiable: the last piece was an atom, so that a quantifier may follow.
 	quantifiable bool
 	branchEmpty  bool
 }
@@ -184,19 +184,21 @@ func (tr *translator) character(r rune) string {
 		return regexp.QuoteMeta(string(r))
 	}
 	var set runeSet
-	tr.addCases(&set, r)
+	tr.addCases(&set, r, r)
 	return set.class(false)
 }
 
-// addCases adds the lower and upper form, as PostgreSQL's allcases does.
-func (tr *translator) addCases(set *runeSet, r rune) {
+// addCases adds the lower and upper forms of a range, as PostgreSQL's allcases does.
+func (tr *translator) addCases(set *runeSet, lo, hi rune) {
 	for _, f := range []func(rune) rune{unicode.ToLower, unicode.ToUpper} {
 		mapping, ok := tr.settings.mapCase(f)
 		if !ok {
 			tr.fail("letters without case depend on the database's locale %s", tr.settings.CType)
 			return
 		}
-		set.add(mapping(r), mapping(r))
+		for r := lo; r <= hi; r++ {
+			set.add(mapping(r), mapping(r))
+		}
 	}
 }
 
@@ -227,7 +229,7 @@ func (tr *translator) escape() {
 	}
 }
 
-// addEscape adds what \r stands for, in or outside brackets.
+// addEscape adds what the escape of r means, in or outside brackets.
 func (tr *translator) addEscape(set *runeSet, r rune) bool {
 	switch {
 	case r == 'd' || r == 's' || r == 'w':

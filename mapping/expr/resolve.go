@@ -11,7 +11,7 @@ import (
 // parse_oper.c, parse_func.c and parse_coerce.c of PostgreSQL 15, on the
 // embedded catalogue. See also "Type Conversion" in its manual.
 
-// castContext is how willingly a value changes its type.
+// castContext says which casts may be applied.
 type castContext byte
 
 const (
@@ -27,9 +27,8 @@ const (
 	pathNone pathKind = iota
 	pathRelabel
 	pathFunction
-	pathArray  // element by element
-	pathViaIO  // by the text form
-	pathDomain // to a domain: has a check that we do not know
+	pathArray // element by element
+	pathViaIO // by the text form
 )
 
 // pathway is find_coercion_pathway.
@@ -99,7 +98,7 @@ func isPolymorphic(t *cdc.Type) bool {
 // generics is what the arguments say about the polymorphic types.
 type generics struct {
 	elem, array *cdc.Type
-	compatible  []*cdc.Type // what anycompatible and its kin must agree on
+	compatible  []*cdc.Type // of the anycompatible types, which must have a common type
 }
 
 // bindGenerics is check_generic_arg_consistency, for the polymorphic types that
@@ -193,7 +192,7 @@ func commonType(types []*cdc.Type) (*cdc.Type, bool) {
 // too many fit, rather than none.
 func infixOperator(op string, l, r *cdc.Type) (c *candidate, ambiguous bool) {
 	all := pg().infix[op]
-	// An unknown literal takes the other side's type first.
+	// An unknown literal is first tried with the other side's type.
 	al, ar, unknown := l, r, false
 	if al.OID == oidUnknown {
 		al, unknown = ar, true
@@ -329,8 +328,8 @@ func (s *selection) mostPreferred() {
 	})
 }
 
-// guessUnknowns decides unknown literals by category: strings win, else the
-// one category that all candidates accept there.
+// guessUnknowns gives unknown literals a category: strings have precedence, else
+// it is the only one that the candidates accept there.
 func (s *selection) guessUnknowns() {
 	kept := s.list
 	for i, have := range s.base {
@@ -363,7 +362,7 @@ func (s *selection) guessUnknowns() {
 	}
 }
 
-// assumeSame takes unknown literals for the type that all known arguments have.
+// assumeSame gives unknown literals the type that all known arguments have.
 func (s *selection) assumeSame() {
 	var known *cdc.Type
 	unknown := 0

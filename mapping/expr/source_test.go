@@ -94,7 +94,7 @@ var pools = map[string][]string{
 	"Nome Útil": {"'sim'", "''"},
 }
 
-// openSource makes the table with n pairs of rows in a database of a locale, or
+// openSource creates the table with n pairs of rows in a database of a locale, or
 // of encoding LATIN1.
 func openSource(t testing.TB, locale string, r *rand.Rand, n int) *source {
 	t.Helper()
@@ -266,7 +266,7 @@ func (s *source) scope(t testing.TB) *expr.Scope {
 	return &expr.Scope{Relation: s.relation, Old: true, New: true, Update: true, Settings: settings}
 }
 
-// evaluate returns what PostgreSQL makes of each expression on each row:
+// evaluate returns PostgreSQL's result of each expression on each row:
 // "=text", "!sqlstate", or nil for null.
 func (s *source) evaluate(t testing.TB, sources []string) [][]*string {
 	t.Helper()

@@ -25,7 +25,7 @@ const (
 	opCoalesce          // first argument that is not null
 	opExtreme           // greatest or least by impl ("<")
 	opNullIf            // null when impl ("=") holds, else args[0]
-	opDistinct          // not impl ("=") with nulls alike; negate: is not distinct
+	opDistinct          // not impl ("="), two nulls being equal; negate: is not distinct
 	opQuantified        // args[0] impl any or all of args[1]
 	opArray             // a list of elements
 	opElement           // args[0][args[1]]
@@ -52,9 +52,9 @@ type term struct {
 	all    bool   // opQuantified: all, not any; opExtreme: greatest
 	test   string // opTruth; opNull: testDatum or empty
 	name   string // of a column
-	// size counts the terms of the tree, in which between repeats its operands.
+	// size is the number of terms in the tree, where between repeats its operands.
 	size int
-	// stable: PostgreSQL computes it only when it gets there, constant or not.
+	// stable: PostgreSQL evaluates it for each row, even if it is constant.
 	stable bool
 	// vars: the source names a column here, even if folding dropped it.
 	vars bool
@@ -69,10 +69,10 @@ type impl struct {
 	many func(m *Machine, args []value) value
 	// text: this is = or <> of texts, for which there is a shorter way.
 	text *textEquality
-	// lax: the function sees nulls. Else one null argument makes the result null.
+	// lax: the function is called with nulls. Else the result is null with any.
 	lax bool
-	// bind makes the code for a call, whose arguments' types, and values when
-	// constant, it may look at; or refuses.
+	// bind creates the code for a call, from the arguments' types and constant
+	// values, or refuses the call.
 	bind func(c *checker, t *term) (*impl, *Error)
 }
 
@@ -96,7 +96,7 @@ func (t *term) anyStable() bool {
 	return t.stable || slices.ContainsFunc(t.args, (*term).anyStable)
 }
 
-// constant creates a term of a value, which it copies.
+// constant is the term of a value, whose bytes it copies.
 func constant(v value, typ *cdc.Type, p place) *term {
 	v.s = bytes.Clone(v.s)
 	return &term{op: opConst, typ: typ, typmod: -1, place: p, lit: v}
@@ -177,7 +177,7 @@ func (c *checker) foldCall(t *term) *term {
 	return r
 }
 
-// foldCoalesce drops nulls, and what stands after a constant.
+// foldCoalesce drops nulls, and what follows a constant.
 func foldCoalesce(t *term) *term {
 	var kept []*term
 	for _, a := range t.args {

@@ -61,8 +61,8 @@ func ageToday(m *Machine, local int64) value {
 	return m.intervalResult(pgtext.Age(today-timeOfDay(today).i, local))
 }
 
-// withConstant is an implementation for which an argument must be a constant; a
-// null one makes the whole call null.
+// withConstant is an implementation for which an argument must be a constant; the
+// call is null when that is null.
 func withConstant(arg int, what, hint string, bind func(c *checker, t *term, s string) (*impl, *Error)) *impl {
 	return bound(func(c *checker, t *term) (*impl, *Error) {
 		switch a := t.args[arg]; {

@@ -61,7 +61,7 @@ func timeImpls() map[string]*impl {
 	return all
 }
 
-// timePlus adds the time of an interval to a time of day, which goes round.
+// timePlus adds the time of an interval to a time of day, modulo a day.
 func timePlus(m *Machine, t, i value, sign int64) value {
 	if interval(i).IsInfinite() {
 		return m.infiniteInterval()
@@ -70,7 +70,7 @@ func timePlus(m *Machine, t, i value, sign int64) value {
 }
 
 // infiniteInterval fails where an infinite interval, which PostgreSQL has since
-// 17, has no meaning, or none that is known here.
+// version 17, has no meaning or one that is not implemented here.
 func (m *Machine) infiniteInterval() value {
 	return m.fail("22008", "infinite interval out of range here")
 }

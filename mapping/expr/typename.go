@@ -106,7 +106,7 @@ func (p *parser) grammarType() (t typeName) {
 	return t
 }
 
-// floatType is the type that float(n) stands for.
+// floatType parses the n of float(n) and returns the name of the type.
 func (p *parser) floatType() string {
 	at := p.peek()
 	mods := p.typeMods()
