@@ -60,7 +60,7 @@ func (c *checker) resolveInfix(op string, opPlace place, l, r *term) *candidate 
 	case isComparison(op) && lt == rt:
 		c.errorAt(opPlace, comparisonHint(l.typ), "%s values cannot be compared with %s", lt, op)
 	case isComparison(op):
-		c.errorAt(opPlace, "cast one side", "comparing %s with %s", lt, rt)
+		c.errorAt(opPlace, "cast one side", "%s cannot be compared with %s", lt, rt)
 	default:
 		c.errorAt(opPlace, "cast one side", "operator %s is not defined for %s and %s", op, lt, rt)
 	}

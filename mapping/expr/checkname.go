@@ -50,7 +50,7 @@ func (c *checker) lookupColumn(n *columnRef) *term {
 	case len(n.path) > 2:
 		return c.errorAt(n.place, "write "+l.Name+".column", "%s is a lookup, which has columns only", l.Name)
 	case c.scope.Early:
-		return c.errorAt(n.place, "use columns of the table here; a lookup can stand in data, tenant and key", "lookup %s is read only after the rule has fired", l.Name)
+		return c.errorAt(n.place, "use columns of the table here; a lookup can be used in data, tenant and key", "lookup %s is read only after the rule has fired", l.Name)
 	}
 	id := n.path[1]
 	i := slices.IndexFunc(l.Columns, func(col cdc.Column) bool { return col.Name == id.text })
@@ -83,7 +83,7 @@ func (c *checker) columnOf(p place, id ident, old, bare bool) *term {
 func (c *checker) columnIndex(p place, id ident) int {
 	r := c.scope.Relation
 	if r == nil {
-		c.errorAt(p, "", "there is no table to take columns from")
+		c.errorAt(p, "", "the expression has no table, so it cannot name columns")
 		return -1
 	}
 	i := r.Column(id.text)

@@ -200,7 +200,7 @@ func (m *Machine) cell(side, column int) *cell {
 // now is the commit's time as a timestamp with time zone.
 func (m *Machine) now() value {
 	if m.change == nil || m.change.Tx == nil {
-		return m.fail("XX000", "the change has no transaction, so no time")
+		return m.fail("XX000", "the change has no transaction and so no commit time")
 	}
 	return intValue(m.change.Tx.Time.UnixMicro() - epoch2000)
 }

@@ -193,7 +193,7 @@ func (tr *translator) addCases(set *runeSet, lo, hi rune) {
 	for _, f := range []func(rune) rune{unicode.ToLower, unicode.ToUpper} {
 		mapping, ok := tr.settings.mapCase(f)
 		if !ok {
-			tr.fail("letters without case depend on the database's locale %s", tr.settings.CType)
+			tr.fail("ignoring case depends on the database's locale %s", tr.settings.CType)
 			return
 		}
 		for r := lo; r <= hi; r++ {
@@ -271,7 +271,7 @@ func (tr *translator) addClass(set *runeSet, name string) bool {
 		"print": " ~", "punct": "!/:@[`{~", "space": "\t\r  ", "upper": "AZ", "word": "09AZ__az",
 	}[name]
 	if !ok {
-		tr.fail("class %s is not known", name)
+		tr.fail("class %s does not exist", name)
 		return false
 	}
 	for i := 0; i < len(ranges); i += 2 {

@@ -87,7 +87,7 @@ func (tr *translator) bracketItem(set *runeSet, s string, first bool) string {
 	}
 	hi, rest, single := tr.bracketRune(&runeSet{}, rest)
 	if !single || hi < lo {
-		tr.fail("a range in [ ] must go upwards")
+		tr.fail("a range in [ ] must be in ascending order")
 		return rest
 	}
 	tr.addRange(set, lo, hi)

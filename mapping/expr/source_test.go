@@ -42,7 +42,12 @@ begin
     execute 'select array_agg(case when v is null then null else ''='' || format(''%s'', v) end order by id) from (select new.id, (' || e ||
       ') as v from n as new join o as old on old.id = new.id offset 0) s' into r;
     return r;
-  exception when others then null;
+  exception
+    when syntax_error_or_access_rule_violation then -- of the parser or analyser: the same for each row
+      if sqlstate <> '42P22' then
+        return array_fill('!' || sqlstate, array[(select count(*)::int from n)]);
+      end if;
+    when others then null;
   end;
   r := '{}';
   for i in select id from n order by id loop

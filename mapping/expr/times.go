@@ -72,7 +72,7 @@ func timePlus(m *Machine, t, i value, sign int64) value {
 // infiniteInterval fails where an infinite interval, which PostgreSQL has since
 // version 17, has no meaning or one that is not implemented here.
 func (m *Machine) infiniteInterval() value {
-	return m.fail("22008", "infinite interval out of range here")
+	return m.fail("22008", "infinite intervals are not supported here")
 }
 
 // timeOfDay brings a time back into the day.

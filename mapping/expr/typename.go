@@ -130,7 +130,7 @@ func (p *parser) characterType(word string) (t typeName) {
 	}
 	at := p.peek()
 	if t.mods = p.typeMods(); len(t.mods) > 1 {
-		p.fault(at, "", "one length is enough")
+		p.fault(at, "", "a character type has one length")
 	}
 	if t.name == "bpchar" && t.mods == nil {
 		t.mods = []string{"1"} // char alone is char(1)
