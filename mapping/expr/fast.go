@@ -224,20 +224,25 @@ func fastComparison(t *term) testFunc {
 	}
 }
 
+// equalsConstant has its own code for either kind of text: most conditions are of
+// this form.
 func equalsConstant(a operand, want string, eq textEquality) testFunc {
 	if eq.blanks {
 		want = strings.TrimRight(want, " ")
+		return func(m *Machine) tri {
+			d, why := a.read(m)
+			if d == nil {
+				return why
+			}
+			return triOf((string(trimEnd(d.Text)) == want) != eq.negate)
+		}
 	}
 	return func(m *Machine) tri {
 		d, why := a.read(m)
 		if d == nil {
 			return why
 		}
-		text := d.Text
-		if eq.blanks {
-			text = trimEnd(text)
-		}
-		return triOf((string(text) == want) != eq.negate)
+		return triOf((string(d.Text) == want) != eq.negate)
 	}
 }
 
