@@ -2,7 +2,6 @@ package pgtext
 
 import (
 	"bytes"
-	"slices"
 	"strconv"
 )
 
@@ -36,8 +35,8 @@ type ArrayReader struct {
 	scratch []byte
 
 	declared             int // dimensions in the bounds before the braces
-	lower, upper         [maxDimensions]int
-	length, itemsInBrace [maxDimensions]int
+	lower, upper         [maxDimensions]int32
+	length, itemsInBrace [maxDimensions]int32
 }
 
 // arrayState is what may come next.
@@ -65,36 +64,28 @@ func (r *ArrayReader) Next() (ArrayItem, []byte, error) {
 	if r.state == arrayStart && !r.bounds() {
 		return ArrayEnd, nil, errArraySyntax
 	}
-	r.space()
+	c := r.peek()
 	if r.state == arrayAfter {
 		switch {
 		case r.level == 0:
 			return ArrayEnd, nil, r.end()
-		case r.accept(r.delim):
+		case c == r.delim:
+			r.i++
 			r.state = arrayNext
-			r.space()
-		case r.i == len(r.s) || r.s[r.i] != '}':
+			c = r.peek()
+		case c != '}':
 			return ArrayEnd, nil, errArraySyntax
 		}
 	}
-	ok := r.i < len(r.s)
-	item, text := ArrayElement, []byte(nil)
-	switch {
-	case !ok:
-	case r.s[r.i] == '{':
+	item, text, ok := ArrayEnd, []byte(nil), false
+	switch c {
+	case 0:
+	case '{':
 		item, ok = ArrayOpen, r.open()
-	case r.s[r.i] == '}':
+	case '}':
 		item, ok = ArrayClose, r.close()
 	default:
-		if r.dims == 0 {
-			r.dims = r.level
-		}
-		ok = r.level > 0 && r.level == r.dims && r.state != arrayAfter
-		if ok {
-			r.itemsInBrace[r.level-1]++
-			r.state = arrayAfter
-			item, text, ok = r.element()
-		}
+		item, text, ok = r.element(c)
 	}
 	if !ok {
 		return ArrayEnd, nil, errArraySyntax
@@ -105,13 +96,20 @@ func (r *ArrayReader) Next() (ArrayItem, []byte, error) {
 // Shape returns the lengths and lower bounds of the dimensions, none for an
 // empty array, once Next has returned ArrayEnd.
 func (r *ArrayReader) Shape() (length, lower []int) {
-	return slices.Clone(r.length[:r.dims]), slices.Clone(r.lower[:r.dims])
+	for i := range r.dims {
+		length, lower = append(length, int(r.length[i])), append(lower, int(r.lower[i]))
+	}
+	return length, lower
 }
 
-func (r *ArrayReader) space() {
-	for r.i < len(r.s) && isSpace(r.s[r.i]) {
-		r.i++
+// peek skips blanks and returns the next byte, 0 at the end.
+func (r *ArrayReader) peek() byte {
+	for ; r.i < len(r.s); r.i++ {
+		if c := r.s[r.i]; c > ' ' || !isSpace(c) {
+			return c
+		}
 	}
+	return 0
 }
 
 func (r *ArrayReader) accept(c byte) bool {
@@ -139,12 +137,12 @@ func (r *ArrayReader) bounds() bool {
 }
 
 // integer reads a number and the byte after it.
-func (r *ArrayReader) integer(after byte) (int, bool) {
+func (r *ArrayReader) integer(after byte) (int32, bool) {
 	n := max(bytes.IndexByte(r.s[r.i:], after), 0)
 	v, err := strconv.ParseInt(string(r.s[r.i:r.i+n]), 10, 32)
 	plus := r.i < len(r.s) && r.s[r.i] == '+'
 	r.i += n
-	return int(v), err == nil && !plus && r.accept(after)
+	return int32(v), err == nil && !plus && r.accept(after)
 }
 
 // open enters a brace. Only the innermost braces have elements.
@@ -187,43 +185,66 @@ func (r *ArrayReader) end() error {
 	for i := range r.dims {
 		if r.declared == 0 {
 			r.lower[i] = 1
-		} else if r.upper[i]-r.lower[i]+1 != r.length[i] {
+		} else if int64(r.upper[i])-int64(r.lower[i])+1 != int64(r.length[i]) {
 			return errArraySyntax
 		}
 	}
 	return nil
 }
 
-// element reads an element, in quotes or bare. A backslash escapes the next byte.
-func (r *ArrayReader) element() (item ArrayItem, text []byte, ok bool) {
-	if r.s[r.i] == '"' {
+// element reads an element that begins with c, in quotes or bare. A backslash
+// escapes the next byte.
+func (r *ArrayReader) element(c byte) (item ArrayItem, text []byte, ok bool) {
+	if r.dims == 0 {
+		r.dims = r.level
+	}
+	if r.level == 0 || r.level != r.dims {
+		return ArrayEnd, nil, false
+	}
+	r.itemsInBrace[r.level-1]++
+	r.state = arrayAfter
+	if c == '"' {
 		text, r.i, ok = unquote(r.s, r.i, false, &r.scratch)
 		return ArrayElement, text, ok
 	}
-	start, end, escaped := r.i, r.i, false // end is where the blanks after the element begin
-	for ; r.i < len(r.s) && r.s[r.i] != r.delim && r.s[r.i] != '}'; r.i++ {
-		switch c := r.s[r.i]; {
-		case c == '{' || c == '"' || c == '\\' && r.i+1 == len(r.s):
-			return 0, nil, false
-		case c == '\\':
-			if !escaped {
-				r.scratch, escaped = append(r.scratch[:0], r.s[start:r.i]...), true
+	rest, delim := r.s[r.i:], r.delim
+	for i, c := range rest {
+		if c == delim || c == '}' {
+			r.i += i
+			if i == len("null") && equalFold(rest[:i], "null") {
+				return ArrayNull, nil, true
 			}
-			r.i++
-			r.scratch = append(r.scratch, r.s[r.i])
-			end = len(r.scratch)
-		case escaped:
-			if r.scratch = append(r.scratch, c); !isSpace(c) {
-				end = len(r.scratch)
-			}
-		case !isSpace(c):
-			end = r.i + 1
+			return ArrayElement, rest[:i], i > 0
+		}
+		if c <= ' ' || c == '\\' || c == '{' || c == '"' {
+			return r.spaced()
 		}
 	}
-	if escaped {
-		return ArrayElement, r.scratch[:end], true
+	return ArrayEnd, nil, false
+}
+
+// spaced reads a bare element with blanks or backslashes in it. Blanks at its end
+// do not count unless they are escaped.
+func (r *ArrayReader) spaced() (item ArrayItem, text []byte, ok bool) {
+	escaped, end := false, 0
+	r.scratch = r.scratch[:0]
+	for ; r.i < len(r.s) && r.s[r.i] != r.delim && r.s[r.i] != '}'; r.i++ {
+		c := r.s[r.i]
+		if c == '\\' {
+			escaped = true
+			if r.i++; r.i == len(r.s) {
+				return ArrayEnd, nil, false
+			}
+		} else if c == '{' || c == '"' {
+			return ArrayEnd, nil, false
+		}
+		r.scratch = append(r.scratch, r.s[r.i])
+		if c == '\\' || !isSpace(c) {
+			end = len(r.scratch)
+		}
 	}
-	if text = r.s[start:end]; equalFold(text, "null") {
+	text = r.scratch[:end]
+	if !escaped && equalFold(text, "null") {
 		return ArrayNull, nil, true
 	}
 	return ArrayElement, text, len(text) > 0

@@ -1,11 +1,13 @@
 package pgtext
 
+import "gancho/cdc"
+
 var errHstoreSyntax = &Error{Code: codeTextSyntax, Message: "malformed hstore"}
 
 // appendHstore writes hstore's output form ("a"=>"1", "b"=>NULL) as an object
 // of strings and nulls, as the extension's own cast to json does.
-func appendHstore(dst, text []byte) ([]byte, error) {
-	p := hstoreParser{s: text}
+func (o *JSONOptions) appendHstore(dst []byte, _ *cdc.Type, text []byte) ([]byte, error) {
+	p := hstoreParser{s: text, scratch: o.scratch[o.level-1]}
 	dst = append(dst, '{')
 	for first := true; p.i < len(p.s); first = false {
 		if !first {
@@ -27,6 +29,7 @@ func appendHstore(dst, text []byte) ([]byte, error) {
 			return dst, errHstoreSyntax
 		}
 	}
+	o.scratch[o.level-1] = p.scratch
 	return append(dst, '}'), nil
 }
 

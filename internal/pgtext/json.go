@@ -21,7 +21,7 @@ type JSONOptions struct {
 	NumbersAsStrings bool
 
 	zone    zoneCache
-	scratch [][]byte // by nesting of arrays and composites
+	scratch [][]byte // by nesting of arrays, composites and hstores
 	level   int
 }
 
@@ -97,7 +97,7 @@ func (o *JSONOptions) appendValue(dst []byte, t *cdc.Type, text []byte) ([]byte,
 	case t.Kind == cdc.KindComposite:
 		return o.nested(dst, t, text, (*JSONOptions).appendComposite)
 	case t.Kind == cdc.KindBase && t.Name == "hstore":
-		return appendHstore(dst, text)
+		return o.nested(dst, t, text, (*JSONOptions).appendHstore)
 	}
 	return AppendJSONString(dst, text), nil
 }

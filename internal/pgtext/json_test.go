@@ -387,7 +387,7 @@ func TestArrays(t *testing.T) {
 		Length, Lower []int
 	}
 	for text, want := range map[string]result{
-		`{}`:                                  {nil, []int{}, []int{}},
+		`{}`:                                  {nil, nil, nil},
 		`{a,NULL,"NULL","x\"\\y"}`:            {[]string{"a", "<null>", "NULL", `x"\y`}, []int{4}, []int{1}},
 		`{{1,2,3},{4,5,6}}`:                   {[]string{"1", "2", "3", "4", "5", "6"}, []int{2, 3}, []int{1, 1}},
 		`[0:1]={a,b}`:                         {[]string{"a", "b"}, []int{2}, []int{0}},
