@@ -61,7 +61,7 @@ func AddIntervalTZ(ts int64, i Interval, loc *time.Location) (int64, error) {
 	if i.Days != 0 {
 		days, micros := splitTimestamp(UTCToLocal(ts, loc))
 		days += int64(i.Days)
-		if days < minDate || days > endTimestamp/microsPerDay {
+		if days < MinDate || days > endTimestamp/microsPerDay {
 			return 0, errTimestampRange
 		}
 		if ts = LocalToUTC(days*microsPerDay+micros, loc); !validTimestamp(ts) {
@@ -93,7 +93,7 @@ func addMonths(ts, months int64) (int64, error) {
 	year := c.year + floorDiv(month, 12)
 	c.month = int(floorMod(month, 12)) + 1
 	days = daysOf(year, c.month, min(c.day, daysInMonth(year, c.month)))
-	if days < minDate || days >= endTimestamp/microsPerDay {
+	if days < MinDate || days >= endTimestamp/microsPerDay {
 		return 0, errTimestampRange
 	}
 	return days*microsPerDay + micros, nil
@@ -118,7 +118,7 @@ func Age(a, b int64) (Interval, error) {
 	if !finiteTimestamp(a) || !finiteTimestamp(b) {
 		return Interval{}, errInfinite
 	}
-	// The later minus the earlier; days are borrowed from the earlier's month.
+	// The later minus the earlier; borrowed days are those of the earlier's month.
 	later, earlier := a, b
 	if a < b {
 		later, earlier = b, a

@@ -1,114 +1,42 @@
 package pgtext
 
+import (
+	"bytes"
+	"strconv"
+)
+
 // maxDimensions is PostgreSQL's limit (MAXDIM).
 const maxDimensions = 6
 
 var errArraySyntax = &Error{Code: codeTextSyntax, Message: "malformed array literal"}
 
-// ArrayReader iterates over the elements of an array's text form, in the order
-// in which they are written: row by row when there are several dimensions.
-// The zero value is an empty array; make one with NewArrayReader.
-type ArrayReader struct {
-	tokens arrayTokens
-	err    error
-}
+// ArrayItem is what ArrayReader.Next has read.
+type ArrayItem uint8
 
-// NewArrayReader reads text, the output form of an array whose elements are
-// separated by delim (',' for all types but box; 0 is ',').
-func NewArrayReader(text []byte, delim byte) ArrayReader {
-	r := ArrayReader{}
-	r.tokens, r.err = newArrayTokens(text, delim)
-	return r
-}
-
-// Next returns the next element; ok is false at the end or after an error.
-// elem is valid until the next call.
-func (r *ArrayReader) Next() (elem []byte, null, ok bool) {
-	for r.err == nil {
-		var k arrayToken
-		if k, elem, r.err = r.tokens.next(); r.err != nil {
-			break
-		}
-		switch k {
-		case arrayElement:
-			return elem, false, true
-		case arrayNull:
-			return nil, true, true
-		case arrayEnd:
-			return nil, false, false
-		}
-	}
-	return nil, false, false
-}
-
-// Err returns what was wrong with the text, once Next has returned false.
-func (r *ArrayReader) Err() error { return r.err }
-
-// ArrayDims are the dimensions of an array: N of them, 0 for an empty array.
-type ArrayDims struct {
-	N             int
-	Lower, Length [maxDimensions]int
-}
-
-// ParseArrayDims reads the dimensions off an array's text form.
-func ParseArrayDims(text []byte, delim byte) (ArrayDims, error) {
-	var d ArrayDims
-	t, err := newArrayTokens(text, delim)
-	if err != nil {
-		return d, err
-	}
-	var count [maxDimensions]int
-	level := 0
-	for {
-		k, _, err := t.next()
-		if err != nil {
-			return ArrayDims{}, err
-		}
-		switch k {
-		case arrayOpen:
-			if level > 0 {
-				count[level-1]++
-			}
-			count[level] = 0
-			level++
-			d.N = max(d.N, level)
-		case arrayClose:
-			level--
-			d.Length[level] = count[level]
-		case arrayElement, arrayNull:
-			count[level-1]++
-		case arrayEnd:
-			if d.N == 1 && d.Length[0] == 0 {
-				return ArrayDims{}, nil
-			}
-			for i := range d.N {
-				d.Lower[i] = 1
-			}
-			return d, t.lowerBounds(&d)
-		}
-	}
-}
-
-type arrayToken uint8
-
+// The items of an array's text form.
 const (
-	arrayOpen arrayToken = iota
-	arrayClose
-	arrayElement
-	arrayNull
-	arrayEnd
+	ArrayEnd     ArrayItem = iota // the end of the text, or an error
+	ArrayOpen                     // an opening brace
+	ArrayClose                    // a closing brace
+	ArrayElement                  // an element that is not null
+	ArrayNull                     // a null element
 )
 
-// arrayTokens splits an array's text form. Elements that had escapes are put
-// together in scratch.
-type arrayTokens struct {
+// ArrayReader reads an array's text form item by item, row by row when there are
+// several dimensions. It accepts what PostgreSQL prints and, with blanks and
+// backslashes, what all of its versions accept. Create one with ReadArray.
+type ArrayReader struct {
 	s       []byte
-	bounds  []byte // what stands before the "=": "[0:1][5:6]", or nothing
 	i       int
 	delim   byte
-	level   int
 	state   arrayState
+	level   int // open braces
+	dims    int // the level that has the elements, once one was read
 	scratch []byte
+
+	declared             int // dimensions in the bounds before the braces
+	lower, upper         [maxDimensions]int32
+	length, itemsInBrace [maxDimensions]int32
 }
 
 // arrayState is what may come next.
@@ -121,168 +49,220 @@ const (
 	arrayAfter                   // after an element or closing brace: a delimiter or a closing brace
 )
 
-func newArrayTokens(text []byte, delim byte) (arrayTokens, error) {
-	t := arrayTokens{s: text, delim: delim}
+// ReadArray returns a reader of an array's text form whose elements are
+// separated by delim (',' for all types but box; 0 is ',').
+func ReadArray(text []byte, delim byte) ArrayReader {
 	if delim == 0 {
-		t.delim = ','
+		delim = ','
 	}
-	if len(text) > 0 && text[0] == '[' {
-		for t.i < len(text) && text[t.i] != '=' {
-			t.i++
-		}
-		t.bounds = text[:t.i]
-		t.i++
-	}
-	if t.i >= len(text) || text[t.i] != '{' {
-		return t, errArraySyntax
-	}
-	return t, nil
+	return ArrayReader{s: trimSpace(text), delim: delim}
 }
 
-func (t *arrayTokens) next() (arrayToken, []byte, error) {
-	if t.state == arrayAfter {
-		if t.level == 0 {
-			if t.i != len(t.s) {
-				return 0, nil, errArraySyntax
-			}
-			return arrayEnd, nil, nil
-		}
-		if t.i < len(t.s) && t.s[t.i] == t.delim {
-			t.i++
-			t.state = arrayNext
-		} else if t.i >= len(t.s) || t.s[t.i] != '}' {
-			return 0, nil, errArraySyntax
+// Next returns the next item, and the text of an element, which is valid until
+// the next call. Text that is no array is an *Error.
+func (r *ArrayReader) Next() (ArrayItem, []byte, error) {
+	if r.state == arrayStart && !r.bounds() {
+		return ArrayEnd, nil, errArraySyntax
+	}
+	c := r.peek()
+	if r.state == arrayAfter {
+		switch {
+		case r.level == 0:
+			return ArrayEnd, nil, r.end()
+		case c == r.delim:
+			r.i++
+			r.state = arrayNext
+			c = r.peek()
+		case c != '}':
+			return ArrayEnd, nil, errArraySyntax
 		}
 	}
-	if t.i >= len(t.s) {
-		return 0, nil, errArraySyntax
-	}
-	switch t.s[t.i] {
+	item, text, ok := ArrayEnd, []byte(nil), false
+	switch c {
+	case 0:
 	case '{':
-		if t.level == maxDimensions {
-			return 0, nil, errArraySyntax
-		}
-		t.i++
-		t.level++
-		t.state = arrayFirst
-		return arrayOpen, nil, nil
+		item, ok = ArrayOpen, r.open()
 	case '}':
-		if t.state == arrayNext || t.state == arrayStart {
-			return 0, nil, errArraySyntax
-		}
-		t.i++
-		t.level--
-		t.state = arrayAfter
-		return arrayClose, nil, nil
+		item, ok = ArrayClose, r.close()
+	default:
+		item, text, ok = r.element(c)
 	}
-	if t.level == 0 {
-		return 0, nil, errArraySyntax
+	if !ok {
+		return ArrayEnd, nil, errArraySyntax
 	}
-	t.state = arrayAfter
-	if t.s[t.i] == '"' {
-		return t.quoted()
-	}
-	return t.bare()
+	return item, text, nil
 }
 
-// quoted reads an element in quotes, in which a backslash makes the next byte plain.
-func (t *arrayTokens) quoted() (arrayToken, []byte, error) {
-	t.i++
-	start := t.i
-	for ; t.i < len(t.s); t.i++ {
-		switch t.s[t.i] {
-		case '"':
-			t.i++
-			return arrayElement, t.s[start : t.i-1], nil
-		case '\\':
-			t.scratch = append(t.scratch[:0], t.s[start:t.i]...)
-			return t.escaped()
-		}
+// Shape returns the lengths and lower bounds of the dimensions, none for an
+// empty array, once Next has returned ArrayEnd.
+func (r *ArrayReader) Shape() (length, lower []int) {
+	for i := range r.dims {
+		length, lower = append(length, int(r.length[i])), append(lower, int(r.lower[i]))
 	}
-	return 0, nil, errArraySyntax
+	return length, lower
 }
 
-func (t *arrayTokens) escaped() (arrayToken, []byte, error) {
-	for ; t.i < len(t.s); t.i++ {
-		switch c := t.s[t.i]; c {
-		case '"':
-			t.i++
-			return arrayElement, t.scratch, nil
-		case '\\':
-			if t.i++; t.i == len(t.s) {
-				return 0, nil, errArraySyntax
-			}
-			t.scratch = append(t.scratch, t.s[t.i])
-		default:
-			t.scratch = append(t.scratch, c)
+// peek skips blanks and returns the next byte, 0 at the end.
+func (r *ArrayReader) peek() byte {
+	for ; r.i < len(r.s); r.i++ {
+		if c := r.s[r.i]; c > ' ' || !isSpace(c) {
+			return c
 		}
 	}
-	return 0, nil, errArraySyntax
+	return 0
 }
 
-// bare reads an element without quotes.
-func (t *arrayTokens) bare() (arrayToken, []byte, error) {
-	start := t.i
-	for t.i < len(t.s) && t.s[t.i] != t.delim && t.s[t.i] != '}' {
-		switch t.s[t.i] {
-		case '{', '"', '\\':
-			return 0, nil, errArraySyntax
-		}
-		t.i++
+func (r *ArrayReader) accept(c byte) bool {
+	if r.i < len(r.s) && r.s[r.i] == c {
+		r.i++
+		return true
 	}
-	elem := t.s[start:t.i]
-	switch {
-	case len(elem) == 0:
-		return 0, nil, errArraySyntax
-	case equalFold(elem, "null"):
-		return arrayNull, nil, nil
-	}
-	return arrayElement, elem, nil
+	return false
 }
 
-// lowerBounds reads "[0:1][5:6]" into d.
-func (t *arrayTokens) lowerBounds(d *ArrayDims) error {
-	s := t.bounds
-	if len(s) == 0 {
-		return nil
+// bounds reads [0:1][5:6]= before the braces.
+func (r *ArrayReader) bounds() bool {
+	for ; r.accept('['); r.declared++ {
+		if r.declared == maxDimensions {
+			return false
+		}
+		lower, ok1 := r.integer(':')
+		upper, ok2 := r.integer(']')
+		if !ok1 || !ok2 || upper < lower {
+			return false
+		}
+		r.lower[r.declared], r.upper[r.declared] = lower, upper
 	}
-	for i := range d.N {
-		if len(s) == 0 || s[0] != '[' {
-			return errArraySyntax
-		}
-		lower, n := signedInt(s[1:])
-		if n == 0 || n+1 >= len(s) || s[n+1] != ':' {
-			return errArraySyntax
-		}
-		d.Lower[i] = lower
-		s = s[n+2:]
-		_, n = signedInt(s)
-		if n == 0 || n >= len(s) || s[n] != ']' {
-			return errArraySyntax
-		}
-		s = s[n+1:]
+	return r.declared == 0 || r.accept('=')
+}
+
+// integer reads a number and the byte after it.
+func (r *ArrayReader) integer(after byte) (int32, bool) {
+	n := max(bytes.IndexByte(r.s[r.i:], after), 0)
+	v, err := strconv.ParseInt(string(r.s[r.i:r.i+n]), 10, 32)
+	plus := r.i < len(r.s) && r.s[r.i] == '+'
+	r.i += n
+	return int32(v), err == nil && !plus && r.accept(after)
+}
+
+// open enters a brace. Only the innermost braces have elements.
+func (r *ArrayReader) open() bool {
+	if r.level == maxDimensions || r.dims != 0 && r.level >= r.dims {
+		return false
 	}
-	if len(s) != 0 {
+	if r.level > 0 {
+		r.itemsInBrace[r.level-1]++
+	}
+	r.itemsInBrace[r.level] = 0
+	r.i++
+	r.level++
+	r.state = arrayFirst
+	return true
+}
+
+// close leaves a brace. All braces of a level have the same number of items, and
+// none but the outermost is empty: {{}} differs between versions.
+func (r *ArrayReader) close() bool {
+	if r.state == arrayNext || r.state == arrayStart {
+		return false
+	}
+	r.i++
+	r.level--
+	r.state = arrayAfter
+	n, length := r.itemsInBrace[r.level], &r.length[r.level]
+	if n == 0 && r.level > 0 || *length != 0 && *length != n {
+		return false
+	}
+	*length = n
+	return true
+}
+
+// end compares the dimensions with those declared before the braces.
+func (r *ArrayReader) end() error {
+	if r.i != len(r.s) || r.declared != 0 && r.declared != r.dims {
 		return errArraySyntax
+	}
+	for i := range r.dims {
+		if r.declared == 0 {
+			r.lower[i] = 1
+		} else if int64(r.upper[i])-int64(r.lower[i])+1 != int64(r.length[i]) {
+			return errArraySyntax
+		}
 	}
 	return nil
 }
 
-// signedInt reads an integer of at most ten digits and returns its length, 0 when there is none.
-func signedInt(s []byte) (v, n int) {
-	if n < len(s) && s[n] == '-' {
-		n++
+// element reads an element that begins with c, in quotes or bare. A backslash
+// escapes the next byte.
+func (r *ArrayReader) element(c byte) (item ArrayItem, text []byte, ok bool) {
+	if r.dims == 0 {
+		r.dims = r.level
 	}
-	start := n
-	for n < len(s) && isDigit(s[n]) {
-		v = v*10 + int(s[n]-'0')
-		n++
+	if r.level == 0 || r.level != r.dims {
+		return ArrayEnd, nil, false
 	}
-	if n == start || n > start+10 {
-		return 0, 0
+	r.itemsInBrace[r.level-1]++
+	r.state = arrayAfter
+	if c == '"' {
+		text, r.i, ok = unquote(r.s, r.i, false, &r.scratch)
+		return ArrayElement, text, ok
 	}
-	if start == 1 {
-		v = -v
+	rest, delim := r.s[r.i:], r.delim
+	for i, c := range rest {
+		if c == delim || c == '}' {
+			r.i += i
+			if i == len("null") && equalFold(rest[:i], "null") {
+				return ArrayNull, nil, true
+			}
+			return ArrayElement, rest[:i], i > 0
+		}
+		if c <= ' ' || c == '\\' || c == '{' || c == '"' {
+			return r.spaced()
+		}
 	}
-	return v, n
+	return ArrayEnd, nil, false
+}
+
+// spaced reads a bare element with blanks or backslashes in it. Blanks at its end
+// do not count unless they are escaped.
+func (r *ArrayReader) spaced() (item ArrayItem, text []byte, ok bool) {
+	escaped, end := false, 0
+	r.scratch = r.scratch[:0]
+	for ; r.i < len(r.s) && r.s[r.i] != r.delim && r.s[r.i] != '}'; r.i++ {
+		c := r.s[r.i]
+		if c == '\\' {
+			escaped = true
+			if r.i++; r.i == len(r.s) {
+				return ArrayEnd, nil, false
+			}
+		} else if c == '{' || c == '"' {
+			return ArrayEnd, nil, false
+		}
+		r.scratch = append(r.scratch, r.s[r.i])
+		if c == '\\' || !isSpace(c) {
+			end = len(r.scratch)
+		}
+	}
+	text = r.scratch[:end]
+	if !escaped && equalFold(text, "null") {
+		return ArrayNull, nil, true
+	}
+	return ArrayElement, text, len(text) > 0
+}
+
+// AppendArrayElement appends an element as array_out prints it, in quotes where
+// it needs them.
+func AppendArrayElement(dst, text []byte, delim byte) []byte {
+	bare := len(text) > 0 && !equalFold(text, "null") && bytes.IndexByte(text, delim) < 0 && !bytes.ContainsAny(text, "{}\"\\ \t\n\r\v\f")
+	if bare {
+		return append(dst, text...)
+	}
+	dst = append(dst, '"')
+	for _, c := range text {
+		if c == '"' || c == '\\' {
+			dst = append(dst, '\\')
+		}
+		dst = append(dst, c)
+	}
+	return append(dst, '"')
 }

@@ -12,10 +12,10 @@ const (
 	julianEpoch = 2_451_545
 	unixEpoch   = 946_684_800
 
-	// The ranges of PostgreSQL's types: dates from 4714-11-24 BC to
-	// 5874897-12-31, timestamps to before 294277-01-01.
-	minDate      = -julianEpoch
-	maxDate      = 2_147_483_493 - julianEpoch
+	// MinDate and MaxDate are the first and the last date: 4714-11-24 BC and
+	// 5874897-12-31. Timestamps end before 294277-01-01.
+	MinDate      = -julianEpoch
+	MaxDate      = 2_147_483_493 - julianEpoch
 	minTimestamp = -211_813_488_000_000_000
 	endTimestamp = 9_223_371_331_200_000_000
 )
@@ -23,6 +23,41 @@ const (
 func finiteDate(d int32) bool      { return d != minInt32 && d != maxInt32 }
 func finiteTimestamp(t int64) bool { return t != NegInfinity && t != Infinity }
 func validTimestamp(t int64) bool  { return t >= minTimestamp && t < endTimestamp }
+
+// CheckTimestamp returns ts, infinite or in the range of timestamps, or an error.
+func CheckTimestamp(ts int64) (int64, error) {
+	if finiteTimestamp(ts) && !validTimestamp(ts) {
+		return 0, errTimestampRange
+	}
+	return ts, nil
+}
+
+// MakeDate returns make_date(year, month, day); years before Christ are negative.
+func MakeDate(year, month, day int64) (int32, error) {
+	if year < 0 {
+		year++ // 1 BC is the year 0
+	} else if year == 0 {
+		return 0, errDateField
+	}
+	days, ok := checkedDays(year, month, day)
+	switch {
+	case !ok || year > 5_874_897 || year < -4713:
+		return 0, errDateField
+	case days < MinDate:
+		return 0, dateRange("date")
+	}
+	return int32(days), nil
+}
+
+var errDateField = &Error{Code: codeDatetimeRange, Message: "date field value out of range"}
+
+// checkedDays is daysOf for numbers that may be no day.
+func checkedDays(year, month, day int64) (int64, bool) {
+	if month < 1 || month > 12 || day < 1 || day > 31 || int(day) > daysInMonth(year, int(month)) {
+		return 0, false
+	}
+	return daysOf(year, int(month), int(day)), true
+}
 
 // civil is a day of the proleptic Gregorian calendar. The year is
 // astronomical: 0 is 1 BC.

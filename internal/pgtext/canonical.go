@@ -70,7 +70,7 @@ func appendCanonicalObject(dst []byte, w *jsonWalker) ([]byte, error) {
 	w.open('{')
 	for w.more('}') {
 		name := w.token()
-		key, err := appendUnescaped(nil, name[1:len(name)-1], false)
+		key, err := appendUnescaped(nil, name[1:len(name)-1])
 		if err != nil {
 			return dst, err
 		}
@@ -113,7 +113,7 @@ func appendCanonicalString(dst, quoted []byte) ([]byte, error) {
 		dst = append(dst, inside...)
 		return append(dst, '"'), nil
 	}
-	plain, err := appendUnescaped(nil, inside, false)
+	plain, err := appendUnescaped(nil, inside)
 	if err != nil {
 		return dst, err
 	}

@@ -3,7 +3,7 @@ package pgtext
 var errRecordSyntax = &Error{Code: codeTextSyntax, Message: "malformed record literal"}
 
 // CompositeReader iterates over the fields of a composite value's text form.
-// Make one with SplitComposite.
+// Create one with SplitComposite.
 type CompositeReader struct {
 	s       []byte
 	i       int
@@ -71,35 +71,40 @@ func (r *CompositeReader) bare() ([]byte, bool) {
 
 // quoted reads a field in quotes, in which quotes and backslashes are doubled.
 func (r *CompositeReader) quoted() ([]byte, bool) {
-	r.i++
-	start, copied := r.i, false
-	for ; r.i < len(r.s); r.i++ {
-		c := r.s[r.i]
+	var field []byte
+	var ok bool
+	field, r.i, ok = unquote(r.s, r.i, true, &r.scratch)
+	return field, ok && r.i < len(r.s) && (r.s[r.i] == ',' || r.s[r.i] == ')')
+}
+
+// unquote reads the text in quotes at i and returns the place after it. A
+// backslash escapes the next byte and, if doubled is set, a quote another quote. A
+// text with escapes is assembled in scratch.
+func unquote(s []byte, i int, doubled bool, scratch *[]byte) (text []byte, after int, ok bool) {
+	i++
+	start, copied := i, false
+	for ; i < len(s); i++ {
+		c := s[i]
 		if c != '"' && c != '\\' {
 			continue
 		}
-		escape := r.i+1 < len(r.s) && (c == '\\' || r.s[r.i+1] == '"')
-		if !escape {
-			if c == '\\' {
-				return nil, false
-			}
+		if c == '"' && (!doubled || i+1 == len(s) || s[i+1] != '"') {
 			break
 		}
 		if !copied {
-			r.scratch, copied = r.scratch[:0], true
+			*scratch, copied = (*scratch)[:0], true
 		}
-		r.scratch = append(r.scratch, r.s[start:r.i]...)
-		r.i++
-		start = r.i
+		*scratch = append(*scratch, s[start:i]...)
+		i++ // the next byte begins the next piece
+		start = i
 	}
-	if r.i >= len(r.s) {
-		return nil, false
+	if i >= len(s) {
+		return nil, len(s), false
 	}
-	field := r.s[start:r.i]
+	text = s[start:i]
 	if copied {
-		r.scratch = append(r.scratch, field...)
-		field = r.scratch
+		*scratch = append(*scratch, text...)
+		text = *scratch
 	}
-	r.i++
-	return field, r.i < len(r.s) && (r.s[r.i] == ',' || r.s[r.i] == ')')
+	return text, i + 1, true
 }

@@ -5,7 +5,7 @@ import (
 	"time"
 )
 
-// The timestamps that stand for infinity. Dates use math.MinInt32 and math.MaxInt32.
+// The timestamps that represent infinity. Dates use math.MinInt32 and math.MaxInt32.
 const (
 	NegInfinity int64 = math.MinInt64
 	Infinity    int64 = math.MaxInt64
@@ -25,7 +25,7 @@ func datetimeSyntax(what, form string) error {
 	return &Error{Code: codeDatetimeSyntax, Message: "invalid " + what + ": " + form}
 }
 
-// ParseDate reads an ISO date and returns the days since 2000-01-01. It takes
+// ParseDate reads an ISO date and returns the days since 2000-01-01. It accepts
 // what PostgreSQL prints (years of four and more digits, " BC", infinity,
 // -infinity) and months and days of one digit; PostgreSQL's other input forms
 // (31/01/2026, 20260131, today) are refused.
@@ -50,14 +50,14 @@ func ParseDate(s []byte) (int32, error) {
 		return 0, datetimeSyntax("date", dateForm)
 	}
 	days, ok := p.days()
-	if !ok || days < minDate || days > maxDate {
+	if !ok || days < MinDate || days > MaxDate {
 		return 0, dateRange("date")
 	}
 	return int32(days), nil
 }
 
 // ParseTimestamp reads an ISO timestamp without time zone and returns the
-// microseconds since 2000-01-01 00:00. It takes what PostgreSQL prints, a T
+// microseconds since 2000-01-01 00:00. It accepts what PostgreSQL prints, a T
 // between date and time, and a date alone. A zone in the text, which
 // PostgreSQL would ignore, is refused.
 func ParseTimestamp(s []byte) (int64, error) {
@@ -94,10 +94,7 @@ func ParseTimestampTZ(s []byte, loc *time.Location) (int64, error) {
 	} else {
 		t = LocalToUTC(t, loc)
 	}
-	if !validTimestamp(t) {
-		return 0, dateRange("timestamp")
-	}
-	return t, nil
+	return CheckTimestamp(t)
 }
 
 // ParseTime reads a time of day without zone and returns the microseconds since
@@ -169,9 +166,7 @@ func pair(a, b byte) (int, bool) {
 }
 
 func trimSpace(s []byte) []byte {
-	for len(s) > 0 && isSpace(s[0]) {
-		s = s[1:]
-	}
+	s = skipSpace(s)
 	for len(s) > 0 && isSpace(s[len(s)-1]) {
 		s = s[:len(s)-1]
 	}

@@ -36,7 +36,7 @@ func (p *datetimeParser) timestamp(what, form string) (int64, error) {
 		return 0, datetimeSyntax(what, form)
 	}
 	days, ok := p.days()
-	if !ok || !p.validTime() || days < minDate || days > math.MaxInt64/microsPerDay-1 {
+	if !ok || !p.validTime() || days < MinDate || days > math.MaxInt64/microsPerDay-1 {
 		return 0, dateRange("timestamp")
 	}
 	t := days*microsPerDay + p.micros
@@ -77,10 +77,7 @@ func (p *datetimeParser) separator() bool {
 		p.s = p.s[1:]
 		return true
 	}
-	rest := p.s
-	for len(rest) > 0 && isSpace(rest[0]) {
-		rest = rest[1:]
-	}
+	rest := skipSpace(p.s)
 	if len(rest) == len(p.s) || len(rest) == 0 || !isDigit(rest[0]) {
 		return false
 	}
@@ -150,10 +147,7 @@ func (p *datetimeParser) validTime() bool {
 
 // offset reads the zone after a time, if there is one.
 func (p *datetimeParser) offset() bool {
-	rest := p.s
-	for len(rest) > 0 && isSpace(rest[0]) {
-		rest = rest[1:]
-	}
+	rest := skipSpace(p.s)
 	if len(rest) == 0 {
 		return true
 	}
@@ -196,10 +190,7 @@ func (p *datetimeParser) offset() bool {
 
 // era reads BC or AD.
 func (p *datetimeParser) era() {
-	rest := p.s
-	for len(rest) > 0 && isSpace(rest[0]) {
-		rest = rest[1:]
-	}
+	rest := skipSpace(p.s)
 	if len(rest) < 2 || len(rest) == len(p.s) {
 		return
 	}
@@ -216,17 +207,12 @@ func (p *datetimeParser) end() bool { return len(p.s) == 0 }
 
 // days checks the calendar and returns the days since 2000-01-01.
 func (p *datetimeParser) days() (int64, bool) {
-	if p.year == 0 || p.month < 1 || p.month > 12 || p.day < 1 {
-		return 0, false
-	}
 	year := p.year
 	if p.bc {
 		year = 1 - year
 	}
-	if p.day > int64(daysInMonth(year, int(p.month))) {
-		return 0, false
-	}
-	return daysOf(year, int(p.month), int(p.day)), true
+	days, ok := checkedDays(year, p.month, p.day)
+	return days, ok && p.year != 0
 }
 
 // digits reads up to max digits and returns how many there were.
@@ -245,6 +231,14 @@ func (p *datetimeParser) take(c byte) bool {
 		return true
 	}
 	return false
+}
+
+// skipSpace returns what follows the blanks at the start.
+func skipSpace(s []byte) []byte {
+	for len(s) > 0 && isSpace(s[0]) {
+		s = s[1:]
+	}
+	return s
 }
 
 func isDigit(c byte) bool { return c-'0' <= 9 }

@@ -43,13 +43,17 @@ func AppendTimestampTZ(dst []byte, t int64, loc *time.Location) []byte {
 
 // AppendTime appends a time of day, microseconds since midnight.
 func AppendTime(dst []byte, t int64) []byte {
-	seconds := t / microsPerSecond
+	return appendClock(dst, t/microsPerSecond, t%microsPerSecond)
+}
+
+// appendClock appends HH:MM:SS[.ffffff].
+func appendClock(dst []byte, seconds, micros int64) []byte {
 	dst = appendPair(dst, int(seconds/3600))
 	dst = append(dst, ':')
 	dst = appendPair(dst, int(seconds/60%60))
 	dst = append(dst, ':')
 	dst = appendPair(dst, int(seconds%60))
-	return appendFraction(dst, t-seconds*microsPerSecond)
+	return appendFraction(dst, micros)
 }
 
 // appendFraction appends microseconds as the digits after the point, without

@@ -5,14 +5,14 @@
 //
 // It guarantees that what it accepts means what it means to PostgreSQL 14 to
 // 18, digit by digit: the tests compare every function with a server's own
-// answers. What hangs on the server's locale or differs between its versions
-// is refused by name. No value goes through a float64 that was not one.
+// answers. What depends on the server's locale or differs between its versions
+// is refused by name. No value passes through a float64 unless it is one.
 //
 // Functions named Append append to a buffer of the caller and, like those that
 // parse, keep nothing. AppendJSON of the ordinary types, and parsing and
 // printing dates and times, do not allocate. Everything may be used from
 // several goroutines, except that a JSONOptions, an ArrayReader and a
-// CompositeReader belong to one.
+// CompositeReader belong to one goroutine.
 //
 // Errors of bad values are *Error, which has the SQLSTATE that PostgreSQL
 // would give and never the value itself.
@@ -20,8 +20,8 @@
 // # Dates and times
 //
 // Dates are days, timestamps and times microseconds since 2000-01-01 00:00,
-// PostgreSQL's own epoch; the extreme values stand for the infinities. A
-// time.Location stands for a time zone setting; nil is UTC.
+// PostgreSQL's own epoch; the extreme values represent the infinities. A
+// time.Location represents a time zone setting; nil is UTC.
 //
 // # JSON
 //

@@ -1,9 +1,9 @@
 package pgtext
 
-// Error is what PostgreSQL would have refused, with its SQLSTATE. It never
-// contains the value that was refused.
+// Error reports a value that PostgreSQL refuses too, with its SQLSTATE. It never
+// contains the value.
 type Error struct {
-	// Code is the SQLSTATE: 22007 for a form that is not understood, 22008
+	// Code is the SQLSTATE: 22007 for a malformed date or time, 22008
 	// for a date or time out of range, 22P02 for other malformed text, 22003
 	// for a number out of range, 0A000 for what is not supported.
 	Code    string

@@ -10,23 +10,26 @@ import (
 // ExtractTimestamp appends extract(name from ts), the numeric that PostgreSQL
 // 14 and later print: microseconds to millennium, quarter, week, dow, isodow,
 // doy, isoyear, julian, epoch. Of an infinite timestamp, a nil slice (SQL's
-// null) is returned for a field that goes round, such as the hour, and
-// Infinity for one that rises, such as the year.
+// null) is returned for a field that repeats, such as the hour, and Infinity for
+// one that grows without end, such as the year.
 func ExtractTimestamp(dst []byte, name string, ts int64) ([]byte, error) {
-	f, err := extractUnit(name, "type timestamp without time zone", fieldEpoch, fieldNone)
-	if err != nil {
-		return dst, err
-	}
-	if !finiteTimestamp(ts) {
-		return extractInfinite(dst, f, ts < 0), nil
-	}
-	return extract(dst, f, ts, ts), nil
+	return extractTimestamp(dst, name, ts, nil, withoutZone, fieldEpoch)
 }
 
 // ExtractTimestampTZ is ExtractTimestamp for an instant seen in loc (nil is
 // UTC), with timezone, timezone_hour and timezone_minute.
 func ExtractTimestampTZ(dst []byte, name string, ts int64, loc *time.Location) ([]byte, error) {
-	f, err := extractUnit(name, "type timestamp with time zone", fieldZoneMinute, fieldNone)
+	return extractTimestamp(dst, name, ts, loc, withZone, fieldZoneMinute)
+}
+
+// The types' names in errors.
+const (
+	withoutZone = "type timestamp without time zone"
+	withZone    = "type timestamp with time zone"
+)
+
+func extractTimestamp(dst []byte, name string, ts int64, loc *time.Location, what string, last field) ([]byte, error) {
+	f, err := extractUnit(name, what, last, fieldNone)
 	if err != nil {
 		return dst, err
 	}
@@ -34,15 +37,22 @@ func ExtractTimestampTZ(dst []byte, name string, ts int64, loc *time.Location) (
 		return extractInfinite(dst, f, ts < 0), nil
 	}
 	offset := int64(offsetAt(ts, loc))
-	switch f {
-	case fieldZone:
+	days, micros := splitTimestamp(ts + offset*microsPerSecond)
+	switch {
+	case f == fieldZone:
 		return strconv.AppendInt(dst, offset, 10), nil
-	case fieldZoneHour:
+	case f == fieldZoneHour:
 		return strconv.AppendInt(dst, offset/3600, 10), nil
-	case fieldZoneMinute:
+	case f == fieldZoneMinute:
 		return strconv.AppendInt(dst, offset/60%60, 10), nil
+	case f == fieldEpoch:
+		return appendEpoch(dst, ts), nil
+	case f == fieldJulian:
+		return appendJulian(dst, days, micros), nil
+	case f <= fieldHour:
+		return extractTime(dst, f, micros), nil
 	}
-	return extract(dst, f, ts+offset*microsPerSecond, ts), nil
+	return extractDay(dst, f, days), nil
 }
 
 // ExtractDate is ExtractTimestamp for a date, of which there are the fields
@@ -134,21 +144,7 @@ func extractUnit(name, what string, last, after field) (field, error) {
 	return f, nil
 }
 
-// extract takes the local time and, for the epoch, the instant.
-func extract(dst []byte, f field, local, instant int64) []byte {
-	days, micros := splitTimestamp(local)
-	switch {
-	case f == fieldEpoch:
-		return appendEpoch(dst, instant)
-	case f == fieldJulian:
-		return appendJulian(dst, days, micros)
-	case f <= fieldHour:
-		return extractTime(dst, f, micros)
-	}
-	return extractDay(dst, f, days)
-}
-
-// extractTime takes a time of day, or an interval's (signed) time.
+// extractTime is for a time of day, or an interval's (signed) time.
 func extractTime(dst []byte, f field, micros int64) []byte {
 	switch f {
 	case fieldMicroseconds:
@@ -205,7 +201,8 @@ func centuries(year, length int64) int64 {
 	return -((length - year) / length)
 }
 
-// extractInfinite gives what rises for ever, and nil for what goes round.
+// extractInfinite appends infinity for fields that grow without end; it returns nil
+// for those that repeat.
 func extractInfinite(dst []byte, f field, negative bool) []byte {
 	switch f {
 	case fieldYear, fieldDecade, fieldCentury, fieldMillennium, fieldISOYear, fieldJulian, fieldEpoch:

@@ -96,7 +96,7 @@ func fieldOf(name []byte) field {
 	return fieldNone
 }
 
-// unit looks a name up for a user, who gets it back when it is wrong.
+// unit is fieldOf with an error that names the unknown unit.
 func unit(name string) (field, error) {
 	if f := fieldOf([]byte(name)); f != fieldNone {
 		return f, nil

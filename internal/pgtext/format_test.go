@@ -2,7 +2,6 @@ package pgtext_test
 
 import (
 	"fmt"
-	"math"
 	"math/rand/v2"
 	"strconv"
 	"strings"
@@ -34,9 +33,9 @@ func TestDateFormats(t *testing.T) {
 			}
 			ts := randomTimestamp(r)
 			if r.IntN(2) == 0 {
-				probes = append(probes, probe{"to_char(" + tsText(ts) + ", " + quote(format) + ")", outcome(f.AppendTimestamp(nil, ts))})
+				probes = append(probes, probe{"to_char(" + tsText(ts) + ", " + quote(format) + ")", outcome(f.AppendTimestamp(nil, ts), nil)})
 			} else {
-				probes = append(probes, probe{"to_char(" + tstzText(ts) + ", " + quote(format) + ")", outcome(f.AppendTimestampTZ(nil, ts, loc))})
+				probes = append(probes, probe{"to_char(" + tstzText(ts) + ", " + quote(format) + ")", outcome(f.AppendTimestampTZ(nil, ts, loc), nil)})
 			}
 		}
 		compare(t, conn, probes)
@@ -65,7 +64,7 @@ func TestNumberFormats(t *testing.T) {
 	compiled, tries := 0, rounds(t, 4000)
 	for range tries {
 		format := randomNumberFormat(r)
-		f, err := pgtext.CompileNumberFormatC(format)
+		f, err := pgtext.CompileNumberFormat(format)
 		if err != nil {
 			if strings.Contains(err.Error(), "not supported") {
 				continue
@@ -75,15 +74,10 @@ func TestNumberFormats(t *testing.T) {
 			continue
 		}
 		compiled++
-		switch n := randomNumeric(r); r.IntN(3) {
+		switch n := randomNumeric(r); r.IntN(2) {
 		case 0:
 			v := int32(r.Uint32()) >> r.IntN(32)
 			probes = append(probes, probe{fmt.Sprintf("to_char(%d, %s)", v, quote(format)), outcome(f.AppendNumeric(nil, strconv.AppendInt(nil, int64(v), 10)))})
-		case 1:
-			v := pick(r, r.NormFloat64(), r.NormFloat64()*1000, float64(r.IntN(2000)-1000)/8, 0, math.Copysign(0, -1), math.NaN(), math.Inf(1), math.Inf(-1), 1e20, -1e-7, 123456789012345.5)
-			probes = append(probes, probe{fmt.Sprintf("to_char('%s'::float8, %s)", strings.Replace(strconv.FormatFloat(v, 'g', -1, 64), "Inf", "Infinity", 1), quote(format)), outcome(f.AppendFloat(nil, v, 64))})
-			single := float32(v)
-			probes = append(probes, probe{fmt.Sprintf("to_char('%s'::float4, %s)", strings.Replace(strconv.FormatFloat(float64(single), 'g', -1, 32), "Inf", "Infinity", 1), quote(format)), outcome(f.AppendFloat(nil, float64(single), 32))})
 		default:
 			probes = append(probes, probe{"to_char('" + n + "'::numeric, " + quote(format) + ")", outcome(f.AppendNumeric(nil, []byte(n)))})
 		}
@@ -99,12 +93,12 @@ func randomNumberFormat(r *rand.Rand) string {
 	b.WriteString(pick(r, "", "", "FM", "FM", "S", "MI", "PL", "SG"))
 	digits := func(n int) {
 		for range r.IntN(n) {
-			b.WriteString(pick(r, "9", "9", "9", "0", "9,", "0G", "G9"))
+			b.WriteString(pick(r, "9", "9", "9", "0", "9,", "0,", ",9"))
 		}
 	}
 	digits(7)
 	if r.IntN(2) == 0 {
-		b.WriteString(pick(r, ".", ".", "D"))
+		b.WriteByte('.')
 		digits(5)
 	}
 	b.WriteString(pick(r, "", "", "", "S", "MI", "PL", "SG", "PR"))

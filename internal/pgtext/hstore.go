@@ -1,25 +1,27 @@
 package pgtext
 
+import "gancho/cdc"
+
 var errHstoreSyntax = &Error{Code: codeTextSyntax, Message: "malformed hstore"}
 
 // appendHstore writes hstore's output form ("a"=>"1", "b"=>NULL) as an object
 // of strings and nulls, as the extension's own cast to json does.
-func appendHstore(dst, text []byte) ([]byte, error) {
-	p := hstoreParser{s: text}
+func (o *JSONOptions) appendHstore(dst []byte, _ *cdc.Type, text []byte) ([]byte, error) {
+	p := hstoreParser{s: text, scratch: o.scratch[o.level-1]}
 	dst = append(dst, '{')
 	for first := true; p.i < len(p.s); first = false {
 		if !first {
-			if !p.take(`, `) {
+			if !p.accept(`, `) {
 				return dst, errHstoreSyntax
 			}
 			dst = append(dst, ',')
 		}
 		var ok bool
-		if dst, ok = p.appendString(dst); !ok || !p.take(`=>`) {
+		if dst, ok = p.appendString(dst); !ok || !p.accept(`=>`) {
 			return dst, errHstoreSyntax
 		}
 		dst = append(dst, ':')
-		if p.take("NULL") {
+		if p.accept("NULL") {
 			dst = append(dst, "null"...)
 			continue
 		}
@@ -27,15 +29,17 @@ func appendHstore(dst, text []byte) ([]byte, error) {
 			return dst, errHstoreSyntax
 		}
 	}
+	o.scratch[o.level-1] = p.scratch
 	return append(dst, '}'), nil
 }
 
 type hstoreParser struct {
-	s []byte
-	i int
+	s       []byte
+	i       int
+	scratch []byte
 }
 
-func (p *hstoreParser) take(word string) bool {
+func (p *hstoreParser) accept(word string) bool {
 	if len(p.s)-p.i < len(word) || string(p.s[p.i:p.i+len(word)]) != word {
 		return false
 	}
@@ -43,25 +47,13 @@ func (p *hstoreParser) take(word string) bool {
 	return true
 }
 
-// appendString reads a quoted string, in which a backslash makes the next byte
-// plain, and appends it as JSON.
+// appendString reads a quoted string and appends it as JSON.
 func (p *hstoreParser) appendString(dst []byte) ([]byte, bool) {
-	if !p.take(`"`) {
+	if p.i >= len(p.s) || p.s[p.i] != '"' {
 		return dst, false
 	}
-	dst = append(dst, '"')
-	start := p.i
-	for ; p.i < len(p.s); p.i++ {
-		switch p.s[p.i] {
-		case '"':
-			dst = appendEscaped(dst, p.s[start:p.i], true)
-			p.i++
-			return append(dst, '"'), true
-		case '\\':
-			dst = appendEscaped(dst, p.s[start:p.i], true)
-			p.i++
-			start = p.i // the escaped byte (a quote or a backslash) begins the next piece
-		}
-	}
-	return dst, false
+	var text []byte
+	var ok bool
+	text, p.i, ok = unquote(p.s, p.i, false, &p.scratch)
+	return AppendJSONString(dst, text), ok
 }

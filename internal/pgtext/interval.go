@@ -14,6 +14,10 @@ type Interval struct {
 	Micros       int64
 }
 
+// IsInfinite reports whether i is one of the infinities.
+func (i Interval) IsInfinite() bool { return i.infinite() != 0 }
+
+// infinite is 1 for infinity, -1 for -infinity and 0 for all others.
 func (i Interval) infinite() int {
 	switch {
 	case i.Months == math.MaxInt32 && i.Days == math.MaxInt32 && i.Micros == math.MaxInt64:
@@ -79,13 +83,7 @@ func (p *intervalPrinter) time(micros int64) {
 	case p.negative:
 		p.dst = append(p.dst, '+')
 	}
-	seconds := int64(abs / microsPerSecond)
-	p.dst = appendPadded(p.dst, seconds/3600, 2)
-	p.dst = append(p.dst, ':')
-	p.dst = appendPair(p.dst, int(seconds/60%60))
-	p.dst = append(p.dst, ':')
-	p.dst = appendPair(p.dst, int(seconds%60))
-	p.dst = appendFraction(p.dst, int64(abs%microsPerSecond))
+	p.dst = appendClock(p.dst, int64(abs/microsPerSecond), int64(abs%microsPerSecond))
 }
 
 // CompareIntervals returns -1, 0 or 1 as PostgreSQL orders intervals: a month
@@ -118,32 +116,23 @@ func (i Interval) Neg() (Interval, error) {
 }
 
 // Add returns i + j, field by field.
-func (i Interval) Add(j Interval) (Interval, error) {
-	if a, b := i.infinite(), j.infinite(); a != 0 || b != 0 {
+func (i Interval) Add(j Interval) (Interval, error) { return i.combine(j, 1) }
+
+// Sub returns i - j, field by field.
+func (i Interval) Sub(j Interval) (Interval, error) { return i.combine(j, -1) }
+
+// combine returns i + sign*j.
+func (i Interval) combine(j Interval, sign int) (Interval, error) {
+	if a, b := i.infinite(), sign*j.infinite(); a != 0 || b != 0 {
 		if a+b == 0 {
 			return Interval{}, errIntervalRange
 		}
 		return infiniteInterval(a + b), nil
 	}
-	months, days := int64(i.Months)+int64(j.Months), int64(i.Days)+int64(j.Days)
-	micros := i.Micros + j.Micros
-	if int64(int32(months)) != months || int64(int32(days)) != days || (micros > i.Micros) != (j.Micros > 0) {
-		return Interval{}, errIntervalRange
-	}
-	return finite(Interval{Months: int32(months), Days: int32(days), Micros: micros})
-}
-
-// Sub returns i - j, field by field.
-func (i Interval) Sub(j Interval) (Interval, error) {
-	if a, b := i.infinite(), j.infinite(); a != 0 || b != 0 {
-		if a == b {
-			return Interval{}, errIntervalRange
-		}
-		return infiniteInterval(a - b), nil
-	}
-	months, days := int64(i.Months)-int64(j.Months), int64(i.Days)-int64(j.Days)
-	micros := i.Micros - j.Micros
-	if int64(int32(months)) != months || int64(int32(days)) != days || (micros < i.Micros) != (j.Micros > 0) {
+	months, days := int64(i.Months)+int64(sign)*int64(j.Months), int64(i.Days)+int64(sign)*int64(j.Days)
+	micros := i.Micros + int64(sign)*j.Micros
+	grows := (j.Micros > 0) == (sign > 0) && j.Micros != 0
+	if int64(int32(months)) != months || int64(int32(days)) != days || (micros > i.Micros) != grows {
 		return Interval{}, errIntervalRange
 	}
 	return finite(Interval{Months: int32(months), Days: int32(days), Micros: micros})

@@ -33,7 +33,7 @@ func ParseInterval(s []byte) (Interval, error) {
 		if err := p.part(); err != nil {
 			return Interval{}, err
 		}
-		p.space()
+		p.s = skipSpace(p.s)
 		if equalFold(p.s, "ago") {
 			p.s = nil
 			p.months, p.days = -p.months, -p.days
@@ -80,7 +80,7 @@ func (p *intervalParser) part() error {
 		}
 		fraction, _ = p.fraction() // at most six digits: exact
 	}
-	p.space()
+	p.s = skipSpace(p.s)
 	n = 0
 	for n < len(p.s) && p.s[n]|0x20 >= 'a' && p.s[n]|0x20 <= 'z' {
 		n++
@@ -209,10 +209,4 @@ func (p *intervalParser) seenSeconds() bool {
 
 func (p *intervalParser) seeSeconds() {
 	p.seen[fieldSecond], p.seen[fieldMilliseconds], p.seen[fieldMicroseconds] = true, true, true
-}
-
-func (p *intervalParser) space() {
-	for len(p.s) > 0 && isSpace(p.s[0]) {
-		p.s = p.s[1:]
-	}
 }

@@ -10,18 +10,18 @@ import (
 	"gancho/cdc"
 )
 
-// JSONOptions say how values are written. It remembers time zone periods and
-// keeps scratch memory: one JSONOptions belongs to one goroutine.
+// JSONOptions say how values are written. They cache time zone periods and scratch
+// memory: one JSONOptions belongs to one goroutine.
 type JSONOptions struct {
 	// Location is the zone that instants are shown in, and that timestamps
-	// without zone are taken to be local in. Nil is UTC.
+	// without zone are local in. Nil is UTC.
 	Location *time.Location
 	// NumbersAsStrings puts every number in quotes, for receivers that would
 	// read it as a float.
 	NumbersAsStrings bool
 
 	zone    zoneCache
-	scratch [][]byte // by nesting of arrays and composites
+	scratch [][]byte // by nesting of arrays, composites and hstores
 	level   int
 }
 
@@ -97,7 +97,7 @@ func (o *JSONOptions) appendValue(dst []byte, t *cdc.Type, text []byte) ([]byte,
 	case t.Kind == cdc.KindComposite:
 		return o.nested(dst, t, text, (*JSONOptions).appendComposite)
 	case t.Kind == cdc.KindBase && t.Name == "hstore":
-		return appendHstore(dst, text)
+		return o.nested(dst, t, text, (*JSONOptions).appendHstore)
 	}
 	return AppendJSONString(dst, text), nil
 }
@@ -186,34 +186,27 @@ func (o *JSONOptions) nested(dst []byte, t *cdc.Type, text []byte,
 }
 
 func (o *JSONOptions) appendArray(dst []byte, t *cdc.Type, text []byte) ([]byte, error) {
-	tokens, err := newArrayTokens(text, t.Delim)
-	if err != nil {
-		return dst, err
-	}
-	tokens.scratch = o.scratch[o.level-1]
-	after := false // an element or a closed dimension stands before
+	r := ReadArray(text, t.Delim)
+	r.scratch = o.scratch[o.level-1]
+	after := false // an element or a closed dimension precedes
 	for {
-		k, elem, err := tokens.next()
+		item, elem, err := r.Next()
 		if err != nil {
 			return dst, err
 		}
-		switch {
-		case k == arrayEnd:
-			o.scratch[o.level-1] = tokens.scratch
-			return dst, nil
-		case k == arrayClose:
-			dst = append(dst, ']')
-			after = true
-			continue
-		case after:
+		if after && item != ArrayClose && item != ArrayEnd {
 			dst = append(dst, ',')
 		}
-		after = true
-		switch k {
-		case arrayOpen:
+		after = item != ArrayOpen
+		switch item {
+		case ArrayEnd:
+			o.scratch[o.level-1] = r.scratch
+			return dst, nil
+		case ArrayOpen:
 			dst = append(dst, '[')
-			after = false
-		case arrayNull:
+		case ArrayClose:
+			dst = append(dst, ']')
+		case ArrayNull:
 			dst = append(dst, "null"...)
 		default:
 			if dst, err = o.appendValue(dst, t.Elem, elem); err != nil {
@@ -257,13 +250,6 @@ func (o *JSONOptions) appendComposite(dst []byte, t *cdc.Type, text []byte) ([]b
 
 // appendKey appends a name as an object's key, with the colon.
 func appendKey(dst []byte, name string) []byte {
-	dst = append(dst, '"')
-	for i := range len(name) {
-		if c := name[i]; c < ' ' || c == '"' || c == '\\' || c >= 0x80 {
-			dst = appendEscaped(dst, []byte(name), true)
-			return append(dst, '"', ':')
-		}
-	}
-	dst = append(dst, name...)
-	return append(dst, '"', ':')
+	var longest [64]byte // of PostgreSQL's names, so that the copy needs no heap
+	return append(AppendJSONString(dst, append(longest[:0], name...)), ':')
 }

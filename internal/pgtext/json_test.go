@@ -15,7 +15,7 @@ import (
 	"gancho/internal/pgtext"
 )
 
-// customTypes are the kinds of types that users make.
+// customTypes are the kinds of types that users create.
 func customTypes() []string {
 	return []string{
 		try,
@@ -383,41 +383,49 @@ func TestMalformedValues(t *testing.T) {
 func TestArrays(t *testing.T) {
 	t.Parallel()
 	type result struct {
-		Elements []string
-		Dims     pgtext.ArrayDims
-	}
-	dims := func(bounds ...[2]int) pgtext.ArrayDims {
-		d := pgtext.ArrayDims{N: len(bounds)}
-		for i, b := range bounds {
-			d.Lower[i], d.Length[i] = b[0], b[1]
-		}
-		return d
+		Elements      []string
+		Length, Lower []int
 	}
 	for text, want := range map[string]result{
-		`{}`:                        {nil, dims()},
-		`{a,NULL,"NULL","x\"\\y"}`:  {[]string{"a", "<null>", "NULL", `x"\y`}, dims([2]int{1, 4})},
-		`{{1,2,3},{4,5,6}}`:         {[]string{"1", "2", "3", "4", "5", "6"}, dims([2]int{1, 2}, [2]int{1, 3})},
-		`[0:1]={a,b}`:               {[]string{"a", "b"}, dims([2]int{0, 2})},
-		`[-1:0][5:5]={{""},{null}}`: {[]string{"", "<null>"}, dims([2]int{-1, 2}, [2]int{5, 1})},
+		`{}`:                                  {nil, nil, nil},
+		`{a,NULL,"NULL","x\"\\y"}`:            {[]string{"a", "<null>", "NULL", `x"\y`}, []int{4}, []int{1}},
+		`{{1,2,3},{4,5,6}}`:                   {[]string{"1", "2", "3", "4", "5", "6"}, []int{2, 3}, []int{1, 1}},
+		`[0:1]={a,b}`:                         {[]string{"a", "b"}, []int{2}, []int{0}},
+		`[-1:0][5:5]={{""},{null}}`:           {[]string{"", "<null>"}, []int{2, 1}, []int{-1, 5}},
+		" { a b , \\N\\  ,\"c \"\t,\\null } ": {[]string{"a b", "N ", "c ", "null"}, []int{4}, []int{1}},
 	} {
-		var got result
-		reader := pgtext.NewArrayReader([]byte(text), ',')
-		for {
-			elem, null, ok := reader.Next()
-			if !ok {
-				break
-			}
-			if null {
-				elem = []byte("<null>")
-			}
-			got.Elements = append(got.Elements, string(elem))
+		elements, reader, err := readArray(text)
+		if err != nil {
+			t.Errorf("%s: %v", text, err)
+			continue
 		}
-		var err error
-		if got.Dims, err = pgtext.ParseArrayDims([]byte(text), ','); err != nil || reader.Err() != nil {
-			t.Errorf("%s: %v, %v", text, err, reader.Err())
-		}
+		got := result{Elements: elements}
+		got.Length, got.Lower = reader.Shape()
 		if diff := cmp.Diff(want, got); diff != "" {
 			t.Errorf("%s: %s", text, diff)
+		}
+	}
+	for _, text := range []string{
+		"", "a", "{", "{a", "{a,", "{a,}", "{,a}", "{a}b", "{a}}", "{{a},b}", "{a,{b}}", "{{a},{b,c}}", "{{}}", "{{a},{}}", `{"a}`, `{"a"b}`, `{a"b"}`, `{a\`, "{a{b}",
+		"[0:1]={a}", "[0:1]{a,b}", "[1:0]={}", "[+0:1]={a,b}", "[0:]={a}", "[0:1][0:0]={a,b}", "{{{{{{{a}}}}}}}", "{a} {b}",
+	} {
+		if elements, _, err := readArray(text); err == nil {
+			t.Errorf("%s: read as %q, want an error", text, elements)
+		}
+	}
+}
+
+func readArray(text string) (elements []string, r pgtext.ArrayReader, err error) {
+	r = pgtext.ReadArray([]byte(text), ',')
+	for {
+		item, elem, err := r.Next()
+		switch item {
+		case pgtext.ArrayEnd:
+			return elements, r, err
+		case pgtext.ArrayNull:
+			elements = append(elements, "<null>")
+		case pgtext.ArrayElement:
+			elements = append(elements, string(elem))
 		}
 	}
 }

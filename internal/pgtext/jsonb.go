@@ -28,7 +28,7 @@ func JSONTypeof(text []byte) string {
 }
 
 // JSONGet returns text -> key of a json or jsonb value: the text of the
-// object's field, as it stands. Of several fields of one name, which json may
+// object's field, unchanged. Of several fields of one name, which json may
 // have, it is the last. ok is false (SQL's null) when there is no such field
 // or text is no object. The value is part of text.
 func JSONGet(text []byte, key []byte) (value []byte, ok bool) {
@@ -37,9 +37,7 @@ func JSONGet(text []byte, key []byte) (value []byte, ok bool) {
 		return nil, false
 	}
 	for w.more('}') {
-		name := w.skipValue()
-		w.colon()
-		v := w.skipValue()
+		name, v := w.member()
 		if w.failed {
 			return nil, false
 		}
@@ -50,13 +48,32 @@ func JSONGet(text []byte, key []byte) (value []byte, ok bool) {
 	return value, ok && !w.failed
 }
 
+// JSONExists returns text ? key of a jsonb value: an object has the key, an
+// array has the string, or the value is the string.
+func JSONExists(text, key []byte) bool {
+	w := jsonWalker{s: text}
+	switch {
+	case w.open('{'):
+		_, ok := JSONGet(text, key)
+		return ok
+	case w.open('['):
+		for w.more(']') {
+			if keyIs(w.skipValue(), key) {
+				return true
+			}
+		}
+		return false
+	}
+	return keyIs(trimSpace(text), key)
+}
+
 // JSONIndex returns text -> i of a json or jsonb value: the text of the
 // array's element, counted from 0, or from the end when i is negative. ok is
 // false (SQL's null) when there is no such element or text is no array. The
 // value is part of text.
 func JSONIndex(text []byte, i int) ([]byte, bool) {
 	if i < 0 {
-		if i += jsonLength(text); i < 0 {
+		if i += JSONLength(text); i < 0 {
 			return nil, false
 		}
 	}
@@ -77,8 +94,8 @@ func JSONIndex(text []byte, i int) ([]byte, bool) {
 	return nil, false
 }
 
-// jsonLength is the number of an array's elements.
-func jsonLength(text []byte) int {
+// JSONLength returns the number of an array's elements, 0 for any other value.
+func JSONLength(text []byte) int {
 	n := 0
 	w := jsonWalker{s: text}
 	if w.open('[') {
@@ -90,28 +107,8 @@ func jsonLength(text []byte) int {
 	return n
 }
 
-// JSONText returns what ->> makes of a jsonb value: null for JSON's null, a
-// string's characters, and the text of everything else. Only a string with
-// escapes allocates. Escapes that jsonb cannot hold (\u0000, half a surrogate
-// pair) come out as U+FFFD; for the type json use AppendJSONText, which
-// refuses them as PostgreSQL does.
-func JSONText(value []byte) (text []byte, null bool) {
-	value = trimSpace(value)
-	if string(value) == "null" {
-		return nil, true
-	}
-	if len(value) < 2 || value[0] != '"' {
-		return value, false
-	}
-	value = value[1 : len(value)-1]
-	if bytes.IndexByte(value, '\\') < 0 {
-		return value, false
-	}
-	text, _ = appendUnescaped(nil, value, true)
-	return text, false
-}
-
-// AppendJSONText appends what ->> makes of a json or jsonb value. Escapes that
+// AppendJSONText appends what ->> returns of a json or jsonb value: null for
+// JSON's null, the characters of a string, the text of all others. Escapes that
 // have no text (\u0000, half a surrogate pair) are errors.
 func AppendJSONText(dst, value []byte) (text []byte, null bool, err error) {
 	value = trimSpace(value)
@@ -121,7 +118,7 @@ func AppendJSONText(dst, value []byte) (text []byte, null bool, err error) {
 	if len(value) < 2 || value[0] != '"' {
 		return append(dst, value...), false, nil
 	}
-	text, err = appendUnescaped(dst, value[1:len(value)-1], false)
+	text, err = appendUnescaped(dst, value[1:len(value)-1])
 	return text, false, err
 }
 
@@ -131,7 +128,7 @@ var (
 )
 
 // appendUnescaped appends the characters of a string's inside.
-func appendUnescaped(dst, s []byte, replace bool) ([]byte, error) {
+func appendUnescaped(dst, s []byte) ([]byte, error) {
 	for len(s) > 0 {
 		i := bytes.IndexByte(s, '\\')
 		if i < 0 {
@@ -149,7 +146,7 @@ func appendUnescaped(dst, s []byte, replace bool) ([]byte, error) {
 			continue
 		}
 		r, n, err := unicodeEscape(s)
-		if err != nil && !replace {
+		if err != nil {
 			return dst, err
 		}
 		dst = utf8.AppendRune(dst, r)
@@ -179,7 +176,7 @@ func unicodeEscape(s []byte) (r rune, n int, err error) {
 	r, _ = hex4(s[2:])
 	switch {
 	case r == 0:
-		return utf8.RuneError, 6, errJSONZero
+		return 0, 0, errJSONZero
 	case r < 0xD800 || r > 0xDFFF:
 		return r, 6, nil
 	case r < 0xDC00 && len(s) >= 12 && s[6] == '\\' && s[7] == 'u':
@@ -187,12 +184,12 @@ func unicodeEscape(s []byte) (r rune, n int, err error) {
 			return 0x10000 + (r-0xD800)<<10 + (low - 0xDC00), 12, nil
 		}
 	}
-	return utf8.RuneError, 6, errJSONSurrogate
+	return 0, 0, errJSONSurrogate
 }
 
-// keyIs compares a JSON string, quotes included, with a key.
+// keyIs reports whether a JSON value is a string that equals the key.
 func keyIs(name, key []byte) bool {
-	if len(name) < 2 {
+	if len(name) < 2 || name[0] != '"' {
 		return false
 	}
 	name = name[1 : len(name)-1]
@@ -204,12 +201,12 @@ func keyIs(name, key []byte) bool {
 		return false
 	}
 	var scratch [128]byte
-	plain, err := appendUnescaped(scratch[:0], name, false)
+	plain, err := appendUnescaped(scratch[:0], name)
 	return err == nil && bytes.Equal(plain, key)
 }
 
-// jsonWalker goes over JSON that PostgreSQL has checked. It looks at no more
-// than it must to find its way, and fails on what is not JSON at all.
+// jsonWalker iterates over JSON that PostgreSQL has checked. It checks only what it
+// needs to find the next value, and fails on what is not JSON at all.
 type jsonWalker struct {
 	s      []byte
 	i      int
@@ -228,7 +225,7 @@ func (w *jsonWalker) open(bracket byte) bool {
 	return true
 }
 
-// more reports whether there is another element, and stands before it.
+// more reports whether another element follows, and moves to it.
 func (w *jsonWalker) more(bracket byte) bool {
 	w.space()
 	if w.failed || w.i >= len(w.s) {
@@ -251,6 +248,13 @@ func (w *jsonWalker) more(bracket byte) bool {
 	return true
 }
 
+// member returns the name and the value of an object's next field.
+func (w *jsonWalker) member() (name, value []byte) {
+	name = w.skipValue()
+	w.colon()
+	return name, w.skipValue()
+}
+
 func (w *jsonWalker) colon() {
 	w.space()
 	if w.i >= len(w.s) || w.s[w.i] != ':' {
@@ -261,7 +265,7 @@ func (w *jsonWalker) colon() {
 	w.space()
 }
 
-// skipValue returns the value at the position and goes past it.
+// skipValue returns the value at the position and moves past it.
 func (w *jsonWalker) skipValue() []byte {
 	w.space()
 	start, depth := w.i, 0
@@ -307,7 +311,7 @@ func (w *jsonWalker) skipString() {
 	w.failed = true
 }
 
-// skipWord goes past a number, true, false or null.
+// skipWord moves past a number, true, false or null.
 func (w *jsonWalker) skipWord() {
 	for w.i < len(w.s) {
 		switch w.s[w.i] {
@@ -319,7 +323,7 @@ func (w *jsonWalker) skipWord() {
 }
 
 func (w *jsonWalker) space() {
-	for w.i < len(w.s) && (w.s[w.i] == ' ' || w.s[w.i] >= '\t' && w.s[w.i] <= '\r') {
+	for w.i < len(w.s) && isSpace(w.s[w.i]) {
 		w.i++
 	}
 }

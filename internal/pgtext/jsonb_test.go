@@ -91,10 +91,17 @@ func TestJSONOperators(t *testing.T) {
 			probe{quote(doc) + "::jsonb", string(canonical)},
 			probe{fmt.Sprintf("%s -> %s", sql, quote(key)), nullable(value, ok)},
 			probe{fmt.Sprintf("%s -> (%d)", sql, i), nullable(element, found)},
+			probe{sql + " ? " + quote(key), strconv.FormatBool(pgtext.JSONExists(canonical, []byte(key)))},
 			probe{"jsonb_typeof(" + sql + ")", pgtext.JSONTypeof(canonical)})
+		if canonical[0] == '[' {
+			probes = append(probes, probe{"jsonb_array_length(" + sql + ")", strconv.Itoa(pgtext.JSONLength(canonical))})
+		}
 		if ok {
-			text, null := pgtext.JSONText(value)
-			probes = append(probes, probe{fmt.Sprintf("%s ->> %s", sql, quote(key)), nullable(text, !null)})
+			text, null, err := pgtext.AppendJSONText([]byte{}, value)
+			if null {
+				text = nil
+			}
+			probes = append(probes, probe{fmt.Sprintf("%s ->> %s", sql, quote(key)), outcome(text, err)})
 		}
 		// The type json, as it was written.
 		value, ok = pgtext.JSONGet([]byte(doc), []byte(key))
@@ -129,7 +136,7 @@ func TestJSONOperators(t *testing.T) {
 	compare(t, conn, probes)
 }
 
-// shrink takes something out of a document, or writes its numbers otherwise,
+// shrink removes something from a document, or writes its numbers otherwise,
 // so that it is likely to be contained.
 func shrink(r *rand.Rand, doc string) string {
 	if i := r.IntN(4); i < 3 {

@@ -31,9 +31,7 @@ func jsonContains(a, b []byte) bool {
 	w := jsonWalker{s: b}
 	if w.open('{') {
 		for w.more('}') {
-			name := w.skipValue()
-			w.colon()
-			value := w.skipValue()
+			name, value := w.member()
 			own, ok := jsonField(a, name)
 			if !ok || !jsonContains(own, value) {
 				return false
@@ -68,9 +66,7 @@ func jsonField(object, name []byte) ([]byte, bool) {
 	w := jsonWalker{s: object}
 	w.open('{')
 	for w.more('}') {
-		own := w.skipValue()
-		w.colon()
-		value := w.skipValue()
+		own, value := w.member()
 		if bytes.Equal(own, name) {
 			return value, true
 		}

@@ -3,7 +3,7 @@ package pgtext
 import "unicode/utf8"
 
 // maxJSONDepth bounds the nesting of JSON that is read, because each level
-// takes a stack frame here and at every receiver (encoding/json has the same limit).
+// needs a stack frame here and at every receiver (encoding/json has the same limit).
 const maxJSONDepth = 10_000
 
 var (
@@ -39,9 +39,9 @@ func checkJSON(text []byte) (lines int, err error) {
 func (p *jsonScanner) value() error {
 	switch p.peek() {
 	case '{':
-		return p.object()
+		return p.container('}')
 	case '[':
-		return p.array()
+		return p.container(']')
 	case '"':
 		return p.str()
 	case 't':
@@ -59,75 +59,51 @@ func (p *jsonScanner) value() error {
 	return nil
 }
 
-func (p *jsonScanner) object() error {
-	if err := p.enter(); err != nil {
-		return err
-	}
-	if p.peek() == '}' {
-		return p.leave()
-	}
-	for {
-		if err := p.str(); err != nil {
-			return err
-		}
-		p.space()
-		if p.peek() != ':' {
-			return errJSONSyntax
-		}
-		p.i++
-		p.space()
-		if err := p.value(); err != nil {
-			return err
-		}
-		p.space()
-		switch p.peek() {
-		case ',':
-			p.i++
-			p.space()
-		case '}':
-			return p.leave()
-		default:
-			return errJSONSyntax
-		}
-	}
-}
-
-func (p *jsonScanner) array() error {
-	if err := p.enter(); err != nil {
-		return err
-	}
-	if p.peek() == ']' {
-		return p.leave()
-	}
-	for {
-		if err := p.value(); err != nil {
-			return err
-		}
-		p.space()
-		switch p.peek() {
-		case ',':
-			p.i++
-			p.space()
-		case ']':
-			return p.leave()
-		default:
-			return errJSONSyntax
-		}
-	}
-}
-
-func (p *jsonScanner) enter() error {
+// container walks over an object or an array.
+func (p *jsonScanner) container(closing byte) error {
 	if p.depth++; p.depth > maxJSONDepth {
 		return errJSONDepth
 	}
 	p.i++
 	p.space()
+	for first := true; ; first = false {
+		if first && p.peek() == closing {
+			break
+		}
+		if closing == '}' {
+			if err := p.key(); err != nil {
+				return err
+			}
+		}
+		if err := p.value(); err != nil {
+			return err
+		}
+		p.space()
+		if p.peek() == closing {
+			break
+		}
+		if p.peek() != ',' {
+			return errJSONSyntax
+		}
+		p.i++
+		p.space()
+	}
+	p.i++
+	p.depth--
 	return nil
 }
 
-func (p *jsonScanner) leave() error {
-	p.depth--
+// key walks over a field's name and the colon.
+func (p *jsonScanner) key() error {
+	if err := p.str(); err != nil {
+		return err
+	}
+	p.space()
+	if p.peek() != ':' {
+		return errJSONSyntax
+	}
 	p.i++
+	p.space()
 	return nil
 }
 
@@ -208,7 +184,7 @@ func hexValue(c byte) (byte, bool) {
 }
 
 // numberLength returns the length of the JSON number that s begins with, 0
-// when there is none.
+// without one.
 func numberLength(s []byte) int {
 	i := 0
 	if i < len(s) && s[i] == '-' {

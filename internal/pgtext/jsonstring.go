@@ -9,7 +9,7 @@ const hexDigits = "0123456789abcdef"
 
 // AppendJSONString appends s as a JSON string (RFC 8259): control characters,
 // quotes and backslashes escaped, the rest as it is, except U+2028 and U+2029,
-// which old JavaScript takes for line ends, and bytes that are not UTF-8, which
+// which old JavaScript treats as line ends, and bytes that are not UTF-8, which
 // become U+FFFD.
 func AppendJSONString(dst, s []byte) []byte {
 	dst = append(dst, '"')
@@ -17,7 +17,7 @@ func AppendJSONString(dst, s []byte) []byte {
 	return append(dst, '"')
 }
 
-// appendEscaped appends what stands between the quotes. Without strict it
+// appendEscaped appends what is between the quotes. Without strict it
 // leaves U+2028, U+2029 and invalid bytes alone, as PostgreSQL does.
 func appendEscaped(dst, s []byte, strict bool) []byte {
 	start, i := 0, plainPrefix(s)
@@ -60,7 +60,7 @@ func plainPrefix(s []byte) int {
 		quote := w ^ '"'*ones
 		slash := w ^ '\\'*ones
 		// A byte's high bit is set where it is not ASCII, below a blank, or
-		// equal to quote or backslash (false alarms are only looked at again).
+		// equal to quote or backslash (false alarms are checked again).
 		if (w|(w-' '*ones)|(quote-ones)|(slash-ones))&highs != 0 {
 			break
 		}

@@ -1,10 +1,6 @@
 package pgtext
 
-import (
-	"math"
-	"strconv"
-	"strings"
-)
+import "strings"
 
 // NumberFormat is a compiled format of to_char(number, format). It is immutable.
 type NumberFormat struct {
@@ -53,19 +49,9 @@ type numberNode struct {
 // the server's locale, and B, C, EEEE, RN, SP, TH and V. S is taken to print -
 // and +, as it does under nearly every lc_monetary.
 func CompileNumberFormat(format string) (*NumberFormat, error) {
-	return compileNumberFormat(format, false)
-}
-
-// CompileNumberFormatC is CompileNumberFormat for a server whose lc_numeric is
-// C (or POSIX, or English): D is a point and G a comma.
-func CompileNumberFormatC(format string) (*NumberFormat, error) {
-	return compileNumberFormat(format, true)
-}
-
-func compileNumberFormat(format string, localeC bool) (*NumberFormat, error) {
 	f := &NumberFormat{}
 	for rest := format; rest != ""; {
-		n, err := f.pattern(rest, localeC)
+		n, err := f.pattern(rest)
 		if err != nil {
 			return nil, err
 		}
@@ -80,9 +66,9 @@ func compileNumberFormat(format string, localeC bool) (*NumberFormat, error) {
 	return f, nil
 }
 
-// pattern takes the pattern that s begins with and returns its length, 0 when
-// it begins with none.
-func (f *NumberFormat) pattern(s string, localeC bool) (int, error) {
+// pattern adds the pattern that s begins with and returns its length, 0 without
+// one.
+func (f *NumberFormat) pattern(s string) (int, error) {
 	switch s[0] {
 	case '9':
 		return 1, f.digit(numberDigit)
@@ -95,17 +81,9 @@ func (f *NumberFormat) pattern(s string, localeC bool) (int, error) {
 		return 1, nil
 	}
 	for _, p := range []string{"FM", "MI", "PL", "PR", "SG", "SP", "EEEE", "RN", "TH", "B", "C", "D", "G", "L", "S", "V"} {
-		if !hasEitherPrefix(s, p) {
-			continue
+		if hasEitherPrefix(s, p) {
+			return len(p), f.named(p)
 		}
-		switch {
-		case p == "D" && localeC:
-			return 1, f.point()
-		case p == "G" && localeC:
-			f.add(numberComma)
-			return 1, nil
-		}
-		return len(p), f.named(p)
 	}
 	return 0, nil
 }
@@ -208,46 +186,8 @@ func (f *NumberFormat) AppendNumeric(dst []byte, numericText []byte) ([]byte, er
 	if err != nil {
 		return dst, err
 	}
-	return f.append(dst, number, negative, f.post), nil
-}
-
-// AppendFloat appends to_char(value, format) of a float8 (bits 64) or float4
-// (bits 32), of which only 15 (6) digits are shown.
-func (f *NumberFormat) AppendFloat(dst []byte, v float64, bits int) ([]byte, error) {
-	digits := 15
-	if bits == 32 {
-		digits = 6
-	}
-	post := f.post
-	whole := len(appendFloat(nil, math.Abs(v), 0))
-	if whole >= digits {
-		post = 0
-	} else {
-		post = min(post, digits-whole)
-	}
-	var scratch [64]byte
-	number := appendFloat(scratch[:0], v, post)
-	negative := number[0] == '-'
-	if negative {
-		number = number[1:]
-	}
-	return f.append(dst, number, negative, post), nil
-}
-
-func appendFloat(dst []byte, v float64, decimals int) []byte {
-	switch {
-	case math.IsNaN(v):
-		return append(dst, "NaN"...)
-	case math.IsInf(v, 0):
-		return appendNumericInfinity(dst, v < 0)
-	}
-	return strconv.AppendFloat(dst, v, 'f', decimals, 64)
-}
-
-// append writes the number, which has post decimals, if any.
-func (f *NumberFormat) append(dst, number []byte, negative bool, post int) []byte {
 	if dst == nil {
-		dst = []byte{}
+		dst = []byte{} // nil would be null
 	}
 	pre := len(number)
 	if i := strings.IndexByte(string(number), '.'); i >= 0 {
@@ -256,7 +196,7 @@ func (f *NumberFormat) append(dst, number []byte, negative bool, post int) []byt
 	padding := max(f.pre-pre, 0)
 	if pre > f.pre { // too long for the format
 		number = number[:0]
-		for i := range f.pre + post + 1 {
+		for i := range f.pre + f.post + 1 {
 			if i == f.pre {
 				number = append(number, '.')
 			} else {
@@ -264,14 +204,14 @@ func (f *NumberFormat) append(dst, number []byte, negative bool, post int) []byt
 			}
 		}
 	}
-	p := newNumberPrinter(f, dst, number, negative, padding, post)
+	p := newNumberPrinter(f, dst, number, negative, padding)
 	for i := range f.nodes {
 		p.node(&f.nodes[i])
 		if p.cut >= 0 {
-			return p.dst[:p.cut]
+			return p.dst[:p.cut], nil
 		}
 	}
-	return p.dst
+	return p.dst, nil
 }
 
 // roundDecimal rounds a decimal number half away from zero and appends its

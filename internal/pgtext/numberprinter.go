@@ -1,7 +1,7 @@
 package pgtext
 
-// numberPrinter writes one number in a NumberFormat. It goes through the
-// places of the format as PostgreSQL does (NUM_processor in formatting.c), whose
+// numberPrinter writes one number in a NumberFormat. It visits the places of the
+// format as PostgreSQL does (NUM_processor in formatting.c), whose
 // handling of the corners (FM, 0 after 9, numbers that do not fit) has no
 // shorter description.
 type numberPrinter struct {
@@ -11,7 +11,6 @@ type numberPrinter struct {
 	at       int    // the next of number
 	negative bool
 	padding  int // places before the number's first digit
-	post     int // decimals that the number was rounded to
 
 	place    int // the number of the digit pattern or point, from 0
 	count    int // the number of the last place, as PostgreSQL counts them
@@ -23,13 +22,13 @@ type numberPrinter struct {
 	cut      int  // where the text ends because number did; -1
 }
 
-func newNumberPrinter(f *NumberFormat, dst, number []byte, negative bool, padding, post int) numberPrinter {
+func newNumberPrinter(f *NumberFormat, dst, number []byte, negative bool, padding int) numberPrinter {
 	p := numberPrinter{
-		f: f, dst: dst, number: number, negative: negative, padding: padding, post: post,
+		f: f, dst: dst, number: number, negative: negative, padding: padding,
 		relevant: -1, bracket: f.bracket, sign: f.sign, cut: -1,
 	}
 	if f.plus || f.minus {
-		p.signed = f.minus // PL alone still wants the minus of a negative number
+		p.signed = f.minus // PL alone does not print the minus of a negative number
 	} else {
 		if !negative && f.fill {
 			p.bracket = false
@@ -39,7 +38,7 @@ func newNumberPrinter(f *NumberFormat, dst, number []byte, negative bool, paddin
 			p.sign = signAfter
 		}
 	}
-	p.count = post + f.pre - 1
+	p.count = f.post + f.pre - 1
 	if f.fill && f.decimal {
 		p.relevant = p.lastRelevant()
 	}
@@ -50,7 +49,7 @@ func newNumberPrinter(f *NumberFormat, dst, number []byte, negative bool, paddin
 }
 
 // lastRelevant returns the index of the last decimal that is not 0, or that a
-// 0 of the format asks for; of the point when there is none; -1 without a point.
+// 0 of the format asks for; of the point without such a decimal; -1 without a point.
 func (p *numberPrinter) lastRelevant() int {
 	last, point := -1, false
 	for i, c := range p.number {
@@ -111,7 +110,7 @@ func (p *numberPrinter) current() byte {
 // blankZero reports whether the number's next digit is the lone 0 before the
 // point, which 9 leaves out.
 func (p *numberPrinter) blankZero() bool {
-	return !p.f.zero && p.at == 0 && p.current() == '0' && p.post != 0
+	return !p.f.zero && p.at == 0 && p.current() == '0' && p.f.post != 0
 }
 
 func (p *numberPrinter) onlyPointRelevant() bool {

@@ -5,35 +5,19 @@ import "time"
 // TruncTimestamp returns date_trunc(name, ts) for a timestamp without zone:
 // microseconds to millennium, week (Monday) and quarter.
 func TruncTimestamp(name string, ts int64) (int64, error) {
-	f, err := unit(name)
-	if err != nil {
-		return 0, err
-	}
-	if f > fieldMillennium {
-		return 0, unsupported(name, "type timestamp without time zone")
-	}
-	if !finiteTimestamp(ts) {
-		return ts, nil
-	}
-	t := truncLocal(f, ts)
-	if !validTimestamp(t) {
-		return 0, errTimestampRange
-	}
-	return t, nil
+	return truncTimestamp(name, ts, nil, withoutZone)
 }
 
 // TruncTimestampTZ returns date_trunc(name, ts) for an instant, in local time
 // in loc (nil is UTC).
 func TruncTimestampTZ(name string, ts int64, loc *time.Location) (int64, error) {
-	f, err := unit(name)
-	if err != nil {
-		return 0, err
-	}
-	if f > fieldMillennium {
-		return 0, unsupported(name, "type timestamp with time zone")
-	}
-	if !finiteTimestamp(ts) {
-		return ts, nil
+	return truncTimestamp(name, ts, loc, withZone)
+}
+
+func truncTimestamp(name string, ts int64, loc *time.Location, what string) (int64, error) {
+	f, err := extractUnit(name, what, fieldMillennium, fieldNone)
+	if err != nil || !finiteTimestamp(ts) {
+		return ts, err
 	}
 	offset := int64(offsetAt(ts, loc)) * microsPerSecond
 	t := truncLocal(f, ts+offset)
@@ -42,10 +26,7 @@ func TruncTimestampTZ(name string, ts int64, loc *time.Location) (int64, error) 
 	} else {
 		t -= offset // within the hour, the offset stays what it was
 	}
-	if !validTimestamp(t) {
-		return 0, errTimestampRange
-	}
-	return t, nil
+	return CheckTimestamp(t)
 }
 
 func truncLocal(f field, ts int64) int64 {
@@ -97,15 +78,12 @@ func truncYear(f field, year int64) int64 {
 // TruncInterval returns date_trunc(name, i) for an interval. Weeks are refused,
 // because months have a broken number of them.
 func TruncInterval(name string, i Interval) (Interval, error) {
-	f, err := unit(name)
-	if err != nil {
-		return Interval{}, err
+	f, err := extractUnit(name, "type interval", fieldMillennium, fieldNone)
+	if err == nil && f == fieldWeek {
+		err = unsupported(name, "type interval")
 	}
-	if f > fieldMillennium || f == fieldWeek {
-		return Interval{}, unsupported(name, "type interval")
-	}
-	if i.infinite() != 0 {
-		return i, nil
+	if err != nil || i.IsInfinite() {
+		return i, err
 	}
 	if f >= fieldDay {
 		i.Micros = 0

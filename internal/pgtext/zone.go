@@ -74,7 +74,8 @@ type zonePeriod struct {
 	offset             int
 }
 
-// zoneCache remembers the last periods that were asked for. It belongs to one goroutine.
+// zoneCache caches the last periods that were asked for. It belongs to one
+// goroutine.
 type zoneCache struct {
 	loc     *time.Location
 	periods [4]zonePeriod
@@ -92,8 +93,8 @@ func (c *zoneCache) instant(ts int64, loc *time.Location) *zonePeriod {
 	return c.load(ts, loc)
 }
 
-// local returns the period of a local time, nil when it is near a change of
-// the clock: then its offset must be computed.
+// local returns the period of a local time. It is nil near a change of the clock,
+// where the offset must be computed.
 func (c *zoneCache) local(ts int64, loc *time.Location) *zonePeriod {
 	c.reset(loc)
 	for i := range c.periods {

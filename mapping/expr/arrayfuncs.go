@@ -1,58 +1,43 @@
 package expr
 
-// arrayImpls makes the operators and functions of arrays.
+// equality is the code that compares two elements.
+type equality = func(m *Machine, a, b value) value
+
+// withEquality is an implementation that compares elements of its arrays.
+func withEquality(f func(m *Machine, a, b *array, eq equality) value) *impl {
+	return bound(func(c *checker, t *term) (*impl, *Error) {
+		eq, err := elementEquality(c, t)
+		return two(func(m *Machine, a, b value) value { return f(m, a.arr, b.arr, eq) }), err
+	})
+}
+
+// onDimension is an implementation about one dimension; null when the array has
+// fewer.
+func onDimension(f func(lower, length int) int) *impl {
+	return two(func(_ *Machine, a, dim value) value {
+		if dim.i < 1 || dim.i > int64(len(a.arr.dims)) {
+			return value{}
+		}
+		return intValue(int64(f(a.arr.lower[dim.i-1], a.arr.dims[dim.i-1])))
+	})
+}
+
+// arrayImpls are the operators and functions of arrays.
 func arrayImpls() map[string]*impl {
-	contains := func(swap bool) *impl {
-		return bound(func(c *checker, t *term) (*impl, *Error) {
-			eq, err := elementEquality(c, t)
-			if err != nil {
-				return nil, err
-			}
-			return two(func(m *Machine, a, b value) value {
-				if swap {
-					a, b = b, a
-				}
-				return containsAll(m, a.arr, b.arr, eq)
-			}), nil
-		})
-	}
-	bound1 := func(upper bool) *impl {
-		return two(func(_ *Machine, a, dim value) value {
-			if dim.i < 1 || dim.i > int64(len(a.arr.dims)) {
-				return value{}
-			}
-			lower := a.arr.lower[dim.i-1]
-			if upper {
-				return intValue(int64(lower + a.arr.dims[dim.i-1] - 1))
-			}
-			return intValue(int64(lower))
-		})
-	}
 	return map[string]*impl{
-		"arraycontains(anyarray,anyarray)":  contains(false),
-		"arraycontained(anyarray,anyarray)": contains(true),
-		"arrayoverlap(anyarray,anyarray)": bound(func(c *checker, t *term) (*impl, *Error) {
-			eq, err := elementEquality(c, t)
-			if err != nil {
-				return nil, err
-			}
-			return two(func(m *Machine, a, b value) value { return overlap(m, a.arr, b.arr, eq) }), nil
-		}),
-		"cardinality(anyarray)": one(func(_ *Machine, a value) value { return intValue(int64(len(a.arr.elems))) }),
+		"arraycontains(anyarray,anyarray)":  withEquality(containsAll),
+		"arraycontained(anyarray,anyarray)": withEquality(func(m *Machine, a, b *array, eq equality) value { return containsAll(m, b, a, eq) }),
+		"arrayoverlap(anyarray,anyarray)":   withEquality(overlap),
+		"cardinality(anyarray)":             one(func(_ *Machine, a value) value { return intValue(int64(len(a.arr.elems))) }),
 		"array_ndims(anyarray)": one(func(_ *Machine, a value) value {
 			if len(a.arr.dims) == 0 {
 				return value{}
 			}
 			return intValue(int64(len(a.arr.dims)))
 		}),
-		"array_length(anyarray,int4)": two(func(_ *Machine, a, dim value) value {
-			if dim.i < 1 || dim.i > int64(len(a.arr.dims)) {
-				return value{}
-			}
-			return intValue(int64(a.arr.dims[dim.i-1]))
-		}),
-		"array_upper(anyarray,int4)":                       bound1(true),
-		"array_lower(anyarray,int4)":                       bound1(false),
+		"array_length(anyarray,int4)":                      onDimension(func(_, length int) int { return length }),
+		"array_upper(anyarray,int4)":                       onDimension(func(lower, length int) int { return lower + length - 1 }),
+		"array_lower(anyarray,int4)":                       onDimension(func(lower, _ int) int { return lower }),
 		"array_to_string(anyarray,text)":                   arrayToString(),
 		"array_to_string(anyarray,text,text)":              arrayToString(),
 		"array_position(anycompatiblearray,anycompatible)": arrayPosition(),
@@ -60,7 +45,7 @@ func arrayImpls() map[string]*impl {
 }
 
 // containsAll is a @> b: every element of b equals one of a; a null equals none.
-func containsAll(m *Machine, a, b *array, eq func(m *Machine, a, b value) value) value {
+func containsAll(m *Machine, a, b *array, eq equality) value {
 	for _, want := range b.elems {
 		if r := has(m, a, want, eq); !r.isTrue() {
 			return r
@@ -69,7 +54,7 @@ func containsAll(m *Machine, a, b *array, eq func(m *Machine, a, b value) value)
 	return boolValue(true)
 }
 
-func overlap(m *Machine, a, b *array, eq func(m *Machine, a, b value) value) value {
+func overlap(m *Machine, a, b *array, eq equality) value {
 	for _, want := range b.elems {
 		if r := has(m, a, want, eq); !r.isFalse() {
 			return r
@@ -78,7 +63,7 @@ func overlap(m *Machine, a, b *array, eq func(m *Machine, a, b value) value) val
 	return boolValue(false)
 }
 
-func has(m *Machine, a *array, want value, eq func(m *Machine, a, b value) value) value {
+func has(m *Machine, a *array, want value, eq equality) value {
 	if want.state == stateNull {
 		return boolValue(false)
 	}
@@ -93,42 +78,23 @@ func has(m *Machine, a *array, want value, eq func(m *Machine, a, b value) value
 	return boolValue(false)
 }
 
-// arrayToString joins the elements' text forms; nulls go, unless the third
-// argument says what stands for them.
+// arrayToString joins the elements' text forms. Nulls are left out, unless the
+// third argument replaces them.
 func arrayToString() *impl {
 	return bound(func(c *checker, t *term) (*impl, *Error) {
-		elem := t.args[0].typ.Base().Elem
-		if isForeign(elem) || hasZone(elem) {
-			return nil, refusal(t.args[0], "the text form of "+typeTitle(elem)+" is not supported", "use the array as it is")
+		elem, err := textCodec(t.args[0], t.args[0].typ.Base().Elem, "use the array as it is")
+		if err != nil {
+			return nil, err
 		}
-		codec := codecOf(elem)
-		join := func(m *Machine, a *array, sep []byte, null value) value {
-			start := len(m.arena)
-			some := false
-			for _, e := range a.elems {
-				if e.state == stateNull && null.state == stateNull {
-					continue
-				}
-				if some {
-					m.arena = append(m.arena, sep...)
-				}
-				some = true
-				if e.state == stateNull {
-					m.arena = append(m.arena, null.s...)
-				} else {
-					m.arena = codec.print(m, m.arena, e)
-				}
-			}
-			return m.grown(start)
-		}
+		codecs := []*codec{elem}
 		if len(t.args) == 2 {
-			return two(func(m *Machine, a, sep value) value { return join(m, a.arr, sep.s, value{}) }), nil
+			return two(func(m *Machine, a, sep value) value { return m.join(a.arr.elems, codecs, sep.s, value{}) }), nil
 		}
 		return &impl{lax: true, many: func(m *Machine, a []value) value {
 			if a[0].state == stateNull || a[1].state == stateNull {
 				return value{}
 			}
-			return join(m, a[0].arr, a[1].s, a[2])
+			return m.join(a[0].arr.elems, codecs, a[1].s, a[2])
 		}}, nil
 	})
 }

@@ -1,11 +1,11 @@
 package expr
 
 import (
-	"bytes"
 	"fmt"
 	"slices"
 
 	"gancho/cdc"
+	"gancho/internal/pgtext"
 )
 
 func arrayCodec(t *cdc.Type) *codec {
@@ -21,27 +21,32 @@ func arrayCodec(t *cdc.Type) *codec {
 	}
 }
 
+// parseArray reads an array's text form. Elements are copied to the arena,
+// because the reader keeps its text only until the next one.
 func parseArray(m *Machine, s []byte, delim byte, elem *codec) value {
-	p := arrayParser{s: trimBlanks(s), delim: delim, m: m, elem: elem, a: &array{}}
-	p.bounds()
-	declared := p.a.dims
-	p.a.dims = nil
-	if v := p.level(0); v.state == stateFailed {
-		return v
-	}
-	p.space()
-	switch {
-	case p.bad, p.i != len(p.s), declared != nil && !slices.Equal(declared, p.a.dims):
-		return m.fail("22P02", "malformed array literal")
-	case declared == nil:
-		for range p.a.dims {
-			p.a.lower = append(p.a.lower, 1)
+	r, a := pgtext.ReadArray(s, delim), &array{}
+	for {
+		item, text, err := r.Next()
+		if err != nil {
+			return m.failWith(err)
+		}
+		switch item {
+		case pgtext.ArrayEnd:
+			a.dims, a.lower = r.Shape()
+			return value{state: stateKnown, arr: a}
+		case pgtext.ArrayNull:
+			a.elems = append(a.elems, value{})
+		case pgtext.ArrayElement:
+			v := elem.parse(m, m.appended(append(m.arena, text...)).s)
+			if v.state == stateFailed {
+				return v
+			}
+			a.elems = append(a.elems, v)
 		}
 	}
-	return value{state: stateKnown, arr: p.a}
 }
 
-// listValue makes a one-dimensional array.
+// listValue creates a one-dimensional array.
 func listValue(elems []value) value {
 	if len(elems) == 0 {
 		return value{state: stateKnown, arr: &array{}}
@@ -78,25 +83,9 @@ func printLevel(m *Machine, dst []byte, a *array, level, next int, delim byte, e
 		if v := a.elems[next]; v.state == stateNull {
 			dst = append(dst, "NULL"...)
 		} else {
-			dst = printElement(dst, elem.print(m, nil, v), delim)
+			dst = pgtext.AppendArrayElement(dst, elem.print(m, nil, v), delim)
 		}
 		next++
 	}
 	return append(dst, '}'), next
-}
-
-func printElement(dst, text []byte, delim byte) []byte {
-	quote := len(text) == 0 || bytes.EqualFold(text, []byte("null")) || bytes.IndexByte(text, delim) >= 0 ||
-		bytes.ContainsAny(text, "{}\"\\ \t\n\r\v\f")
-	if !quote {
-		return append(dst, text...)
-	}
-	dst = append(dst, '"')
-	for _, c := range text {
-		if c == '"' || c == '\\' {
-			dst = append(dst, '\\')
-		}
-		dst = append(dst, c)
-	}
-	return append(dst, '"')
 }

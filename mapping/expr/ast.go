@@ -4,7 +4,7 @@ import "strings"
 
 // node is a piece of the syntax tree, before names and types are known.
 type node interface {
-	// span is where the piece stands in the source, in bytes.
+	// span is the piece's place in the source, in bytes.
 	span() (off, end int)
 }
 
@@ -36,7 +36,7 @@ type ident struct {
 	quoted bool
 }
 
-// columnRef is a, new.a, lookup.a, or longer and then refused.
+// columnRef is a, new.a or lookup.a. Longer paths are refused later.
 type columnRef struct {
 	place
 	path []ident
@@ -49,7 +49,7 @@ type unary struct {
 	x  node
 }
 
-// binary is an infix operator; opPlace is where the operator itself stands.
+// binary is an infix operator; opPlace is the place of the operator alone.
 type binary struct {
 	place
 	op      string
@@ -138,7 +138,7 @@ type cast struct {
 	t typeName
 }
 
-// call is a function call or one of SQL's forms that stand for one.
+// call is a function call, or a form of SQL's that means one.
 type call struct {
 	place
 	name ident
@@ -160,234 +160,6 @@ type subscript struct {
 type atZone struct {
 	place
 	x, zone node
-}
-
-// format writes a tree in a normal form with all parentheses.
-func format(n node) string {
-	var p printer
-	p.node(n)
-	return p.b.String()
-}
-
-type printer struct{ b strings.Builder }
-
-func (p *printer) write(parts ...string) {
-	for _, s := range parts {
-		p.b.WriteString(s)
-	}
-}
-
-// group writes a tree with parentheses unless it needs none anywhere.
-func (p *printer) group(n node) {
-	switch n := n.(type) {
-	case *columnRef, *call, *caseExpr, *arrayExpr:
-		p.node(n)
-		return
-	case *literal:
-		if !strings.HasPrefix(n.text, "-") {
-			p.node(n)
-			return
-		}
-	}
-	p.write("(")
-	p.node(n)
-	p.write(")")
-}
-
-func (p *printer) list(nodes []node) {
-	for i, n := range nodes {
-		if i > 0 {
-			p.write(", ")
-		}
-		p.node(n)
-	}
-}
-
-func (p *printer) node(n node) {
-	switch n := n.(type) {
-	case *literal:
-		p.literal(n)
-	case *columnRef:
-		for i, id := range n.path {
-			if i > 0 {
-				p.write(".")
-			}
-			p.write(quoteIdent(id))
-		}
-	case *unary:
-		p.write(n.op, " ")
-		p.group(n.x)
-	case *binary:
-		p.infix(n.l, n.op, n.r)
-	case *logic:
-		op := "and"
-		if n.or {
-			op = "or"
-		}
-		p.infix(n.l, op, n.r)
-	case *negation:
-		p.write("not ")
-		p.group(n.x)
-	case *call:
-		p.call(n)
-	case *caseExpr:
-		p.caseExpr(n)
-	case *cast:
-		p.write("cast(")
-		p.node(n.x)
-		p.write(" as ", n.t.sql(), ")")
-	case *arrayExpr:
-		p.write("array[")
-		p.list(n.list)
-		p.write("]")
-	case *subscript:
-		if _, ok := n.x.(*columnRef); ok {
-			p.node(n.x)
-		} else {
-			p.write("(")
-			p.node(n.x)
-			p.write(")")
-		}
-		p.write("[")
-		p.node(n.index)
-		p.write("]")
-	case *atZone:
-		p.infix(n.x, "at time zone", n.zone)
-	default:
-		p.predicate(n)
-	}
-}
-
-// predicate writes the forms that yield a boolean by keywords.
-func (p *printer) predicate(n node) {
-	switch n := n.(type) {
-	case *isTest:
-		p.group(n.x)
-		p.write(" is ", notWord(n.not), n.test)
-	case *distinct:
-		p.infix(n.l, "is "+notWord(n.not)+"distinct from", n.r)
-	case *inList:
-		p.group(n.x)
-		p.write(" ", notWord(n.not), "in (")
-		p.list(n.list)
-		p.write(")")
-	case *between:
-		p.group(n.x)
-		p.write(" ", notWord(n.not), "between ")
-		if n.symmetric {
-			p.write("symmetric ")
-		}
-		p.group(n.lo)
-		p.write(" and ")
-		p.group(n.hi)
-	case *like:
-		op := "like"
-		if n.ilike {
-			op = "ilike"
-		}
-		p.infix(n.x, notWord(n.not)+op, n.pattern)
-		if n.escape != nil {
-			p.write(" escape ")
-			p.group(n.escape)
-		}
-	case *quantified:
-		p.group(n.x)
-		if n.all {
-			p.write(" ", n.op, " all(")
-		} else {
-			p.write(" ", n.op, " any(")
-		}
-		p.node(n.arr)
-		p.write(")")
-	}
-}
-
-func (p *printer) infix(l node, op string, r node) {
-	p.group(l)
-	p.write(" ", op, " ")
-	p.group(r)
-}
-
-func (p *printer) literal(n *literal) {
-	switch n.kind {
-	case litString:
-		p.write(quoteLiteral(n.text))
-	case litNumber:
-		p.write(n.text)
-	case litNull:
-		p.write("null")
-	case litTrue:
-		p.write("true")
-	case litFalse:
-		p.write("false")
-	}
-}
-
-func (p *printer) call(n *call) {
-	switch {
-	case n.bare:
-		p.write(n.name.text)
-		return
-	case n.name.text == "position" && !n.name.quoted && len(n.args) == 2:
-		p.write("position(")
-		p.group(n.args[1])
-		p.write(" in ")
-		p.group(n.args[0])
-		p.write(")")
-		return
-	case n.name.text == "extract" && !n.name.quoted && len(n.args) == 2:
-		p.write("extract(")
-		p.node(n.args[0])
-		p.write(" from ")
-		p.node(n.args[1])
-		p.write(")")
-		return
-	}
-	p.write(quoteIdent(n.name), "(")
-	p.list(n.args)
-	p.write(")")
-}
-
-func (p *printer) caseExpr(n *caseExpr) {
-	p.write("case")
-	if n.arg != nil {
-		p.write(" ")
-		p.group(n.arg)
-	}
-	for _, w := range n.whens {
-		p.write(" when ")
-		p.group(w.cond)
-		p.write(" then ")
-		p.group(w.result)
-	}
-	if n.other != nil {
-		p.write(" else ")
-		p.group(n.other)
-	}
-	p.write(" end")
-}
-
-func notWord(not bool) string {
-	if not {
-		return "not "
-	}
-	return ""
-}
-
-// sql writes the type so that it parses to itself.
-func (t *typeName) sql() string {
-	var b strings.Builder
-	if t.schema != "" {
-		b.WriteString(quoteName(t.schema) + ".")
-	}
-	b.WriteString(quoteName(t.name))
-	if len(t.mods) > 0 {
-		b.WriteString("(" + strings.Join(t.mods, ", ") + ")")
-	}
-	if t.array {
-		b.WriteString("[]")
-	}
-	return b.String()
 }
 
 // quoteLiteral writes a string so that it reads back the same in one line.

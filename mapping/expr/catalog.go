@@ -10,9 +10,9 @@ import (
 )
 
 // catalogText is the part of pg_type, pg_cast, pg_operator and pg_proc that
-// decides what an expression of ours means. It holds also what we cannot
-// evaluate, because PostgreSQL's rules choose among all candidates: choosing
-// among fewer could choose another. TestCatalog compares it with a server.
+// decides what an expression means. It also has what we cannot evaluate, because
+// PostgreSQL's rules choose among all candidates: among fewer, the choice could
+// be another. TestCatalog compares it with a server.
 //
 //	t oid name category preferred element array typtype volatility of input and output
 //	c source target context method function volatility
@@ -27,7 +27,7 @@ type typeInfo struct {
 	typ       *cdc.Type
 	category  byte
 	preferred bool
-	array     uint32 // the array type's OID, 0 when there is none
+	array     uint32 // the array type's OID, 0 without one
 	pseudo    bool
 	volatile  string // of the input and the output function: i or s each
 }
@@ -37,7 +37,7 @@ type castRow struct {
 	context byte // i implicit, a assignment, e explicit
 	method  byte // f function, b binary, i by text
 	fn      string
-	stable  bool // the function depends on the session, so that nothing is computed ahead
+	stable  bool // the function depends on the session, so that it is not folded
 }
 
 // candidate is an operator or a function, as PostgreSQL's resolution sees it.
@@ -192,8 +192,8 @@ func preferred(t *cdc.Type) bool {
 	return info != nil && info.preferred
 }
 
-// isForeign tells the types that the catalogue here does not know: those of
-// extensions, or gone.
+// isForeign reports types that the catalogue here does not know: those of
+// extensions, and those that no longer exist.
 func isForeign(t *cdc.Type) bool {
 	t = t.Base()
 	switch t.Kind {
@@ -240,7 +240,7 @@ func typeTitle(t *cdc.Type) string {
 func stableText(t *cdc.Type, printing bool) bool {
 	info := pg().types[t.Base().OID]
 	if info == nil {
-		return true // enums and arrays of them look into the catalogue
+		return true // enums and arrays of them read the catalogue
 	}
 	if printing {
 		return info.volatile[1] != 'i'

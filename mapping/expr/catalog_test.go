@@ -13,7 +13,7 @@ import (
 	"gancho/mapping/expr"
 )
 
-// catalogQuery makes catalog.txt: psql -At -f catalog.sql > catalog.txt, on PostgreSQL 15.
+// catalogQuery creates catalog.txt: psql -At -f catalog.sql > catalog.txt, on PostgreSQL 15.
 //
 //go:embed catalog.sql
 var catalogQuery string

@@ -2,6 +2,7 @@ package expr
 
 import (
 	"bytes"
+	"strings"
 
 	"gancho/cdc"
 )
@@ -9,25 +10,22 @@ import (
 // changed is changed(col): the update changed the column, null counting as a
 // value. A large value that the server did not send did not change.
 func (c *checker) changed(n *call) *term {
-	i, ok := c.columnArgument(n, 1)
-	if !ok {
+	i := c.columnArgument(n, "changed(column)", "one argument")
+	if i < 0 {
 		return nil
 	}
 	if !c.scope.Old || !c.scope.New {
-		c.errorAt(n.place, "write a rule for update alone; became() works for insert too", "changed() compares the old row with the new: %s", c.rowMessage(!c.scope.Old))
-		return nil
+		return c.errorAt(n.place, "write a rule for update alone; became() works for insert too", "changed() compares the old row with the new: %s", c.rowMessage(!c.scope.Old))
 	}
-	before := len(c.errs)
 	l, r := c.columnTerm(n.place, i, true), c.columnTerm(n.place, i, false)
 	t := c.simple(opChanged, n.place, l, r)
 	t.column, t.name = i, l.name
 	if isForeign(l.typ) {
 		return t
 	}
-	if eq := c.operator("=", n.place, n.place, l, r); eq != nil {
+	eq, err := c.attempt(func() *term { return c.operator("=", n.place, n.place, l, r) })
+	if err == nil { // else a type without equality: its text form decides
 		t.impl, t.args = eq.impl, eq.args
-	} else {
-		c.errs = c.errs[:before] // a type without equality: its text form decides
 	}
 	return t
 }
@@ -35,30 +33,19 @@ func (c *checker) changed(n *call) *term {
 // became is became(col, value): after this change the column has the value,
 // and before it had not. On insert there is no before.
 func (c *checker) became(n *call) *term {
-	i, ok := c.columnArgument(n, 2)
-	if !ok {
+	i := c.columnArgument(n, "became(column, value)", "two arguments")
+	if i < 0 {
 		return nil
 	}
 	if !c.scope.New || !c.scope.Insert && !c.scope.Update {
-		c.errorAt(n.place, "write a rule for insert and update", "became() looks at the new row: %s", c.rowMessage(false))
-		return nil
+		return c.errorAt(n.place, "write a rule for insert and update", "became() looks at the new row: %s", c.rowMessage(false))
 	}
 	want := c.check(n.args[1])
-	if want == nil {
-		return nil
-	}
-	is := c.operator("=", n.place, n.place, c.columnTerm(n.place, i, false), want)
-	if is == nil {
-		return nil
-	}
-	is = c.fold(is)
-	if !c.scope.Update {
+	is := c.fold(c.operator("=", n.place, n.place, c.columnTerm(n.place, i, false), want))
+	if is == nil || !c.scope.Update {
 		return is
 	}
 	was := c.distinctTerms(n.place, c.columnTerm(n.place, i, true), want, false)
-	if was == nil {
-		return nil
-	}
 	update := c.fold(c.simple(opAnd, n.place, c.fold(was), is))
 	if !c.scope.Insert {
 		return update
@@ -66,33 +53,19 @@ func (c *checker) became(n *call) *term {
 	return c.simple(opByOp, n.place, update, is)
 }
 
-// columnArgument is the column that the first argument names without a row.
-func (c *checker) columnArgument(n *call, args int) (int, bool) {
-	if len(n.args) != args {
-		usage := "changed(column)"
-		if args == 2 {
-			usage = "became(column, value)"
-		}
-		c.errorAt(n.place, "write "+usage, "%s() takes %s", n.name.text, map[int]string{1: "one argument", 2: "two arguments"}[args])
-		return 0, false
+// columnArgument is the column that the first argument names without a row; it
+// is negative after an error.
+func (c *checker) columnArgument(n *call, usage, arity string) int {
+	if len(n.args) != strings.Count(usage, ",")+1 {
+		c.errorAt(n.place, "write "+usage, "%s() takes %s", n.name.text, arity)
+		return -1
 	}
 	ref, ok := n.args[0].(*columnRef)
 	if !ok || len(ref.path) > 2 || len(ref.path) == 2 && ref.path[0].text != "new" {
 		c.errorAt(placeOf(n.args[0]), "write the column's name alone", "%s() needs a column", n.name.text)
-		return 0, false
+		return -1
 	}
-	id := ref.path[len(ref.path)-1]
-	r := c.scope.Relation
-	if r == nil {
-		c.errorAt(ref.place, "", "there is no table to take columns from")
-		return 0, false
-	}
-	i := r.Column(id.text)
-	if i < 0 {
-		c.errorAt(ref.place, c.columnHint(r, id), "column %q is not in table %s", id.text, r.Name)
-		return 0, false
-	}
-	return i, true
+	return c.columnIndex(ref.place, ref.path[len(ref.path)-1])
 }
 
 // generateChanged compares text forms first: equal ones are equal values.

@@ -10,20 +10,39 @@ import (
 )
 
 // checker turns the syntax tree into typed terms. Every method that returns a
-// term returns nil after it has reported an error; callers go on, so that all
-// mistakes of an expression are found at once.
+// term returns nil after it has reported an error, and nil when an argument is
+// nil. So checking continues and finds all mistakes of an expression together.
 type checker struct {
 	scope   *Scope
 	machine *Machine // for constants
 	errs    Errors
 	named   []Column
-	hiding  int // masks and hashes around the term at hand
+	hiding  int // masks and hashes around the current term
 	lookups []LookupColumn
 	needOld bool
 }
 
-func (c *checker) errorAt(p place, hint, format string, args ...any) {
-	c.errs = append(c.errs, &Error{Offset: p.off, Length: max(p.end-p.off, 1), Message: fmt.Sprintf(format, args...), Hint: hint})
+// errorAt reports a mistake. The nil is for the caller to return.
+func (c *checker) errorAt(p place, hint, format string, args ...any) *term {
+	return c.report(&Error{Offset: p.off, Length: max(p.end-p.off, 1), Message: fmt.Sprintf(format, args...), Hint: hint})
+}
+
+func (c *checker) report(err *Error) *term {
+	c.errs = append(c.errs, err)
+	return nil
+}
+
+// attempt checks something and, when that fails, returns the first error instead
+// of reporting it.
+func (c *checker) attempt(f func() *term) (*term, *Error) {
+	before := len(c.errs)
+	t := f()
+	if t == nil {
+		err := c.errs[before]
+		c.errs = c.errs[:before]
+		return nil, err
+	}
+	return t, nil
 }
 
 func placeOf(n node) place {
@@ -34,31 +53,37 @@ func placeOf(n node) place {
 // columns are the columns named, sorted and unique.
 func (c *checker) columns() []Column {
 	slices.SortFunc(c.named, func(a, b Column) int {
-		if a.Old != b.Old {
-			if a.Old {
-				return 1
-			}
-			return -1
-		}
-		if d := cmp.Compare(a.Index, b.Index); d != 0 || a.Hidden == b.Hidden {
-			return d
-		}
-		if b.Hidden {
-			return -1
-		}
-		return 1
+		return cmp.Or(compareBool(a.Old, b.Old), cmp.Compare(a.Index, b.Index), compareBool(a.Hidden, b.Hidden))
 	})
-	// A column's clear mentions come first, and stand for all of them.
+	// Where a column is named both hidden and not, the entry that is not hidden
+	// comes first and is kept.
 	return slices.CompactFunc(c.named, func(a, b Column) bool { return a.Old == b.Old && a.Index == b.Index })
 }
 
+// compareBool orders false before true.
+func compareBool(a, b bool) int {
+	switch {
+	case a == b:
+		return 0
+	case a:
+		return 1
+	}
+	return -1
+}
+
 // check is transformExpr.
-func (c *checker) check(n node) *term {
-	t := c.checkNode(n)
-	if t == nil {
+func (c *checker) check(n node) *term { return c.fold(c.checkNode(n)) }
+
+// checkAll checks a list; it is nil when one of them has a mistake.
+func (c *checker) checkAll(list []node) []*term {
+	terms := make([]*term, len(list))
+	for i, n := range list {
+		terms[i] = c.check(n)
+	}
+	if slices.Contains(terms, nil) {
 		return nil
 	}
-	return c.fold(t)
+	return terms
 }
 
 func (c *checker) checkNode(n node) *term {
@@ -75,11 +100,7 @@ func (c *checker) checkNode(n node) *term {
 	case *logic:
 		return c.logic(n)
 	case *negation:
-		x := c.boolean(c.check(n.x), "the argument of NOT")
-		if x == nil {
-			return nil
-		}
-		return c.simple(opNot, n.place, x)
+		return c.simple(opNot, n.place, c.boolean(c.check(n.x), "the argument of NOT"))
 	case *cast:
 		return c.explicitCast(n)
 	case *call:
@@ -109,15 +130,22 @@ func (c *checker) predicate(n node) *term {
 	case *like:
 		return c.like(n)
 	case *quantified:
-		return c.quantified(n)
+		return c.overArray(n.op, n.opPlace, n.place, c.check(n.x), c.check(n.arr), n.all)
 	}
-	c.errorAt(placeOf(n), "report this as a bug", "expression of an unknown kind")
-	return nil
+	return c.errorAt(placeOf(n), "report this as a bug", "expression of an unknown kind")
 }
 
-// simple makes a boolean term.
+// newTerm creates a term without a modifier, nil when an argument is.
+func newTerm(op termOp, typ *cdc.Type, p place, args ...*term) *term {
+	if slices.Contains(args, nil) {
+		return nil
+	}
+	return &term{op: op, typ: typ, typmod: -1, place: p, args: args, vars: slices.ContainsFunc(args, func(a *term) bool { return a.vars })}
+}
+
+// simple creates a boolean term.
 func (c *checker) simple(op termOp, p place, args ...*term) *term {
-	return &term{op: op, typ: builtin(oidBool), typmod: -1, place: p, args: args, vars: anyVars(args)}
+	return newTerm(op, builtin(oidBool), p, args...)
 }
 
 func (c *checker) literal(n *literal) *term {
@@ -130,22 +158,21 @@ func (c *checker) literal(n *literal) *term {
 		return constant(textValue([]byte(n.text)), builtin(oidUnknown), n.place)
 	}
 	if i, err := strconv.ParseInt(n.text, 10, 64); err == nil {
-		if fitInt64(i, 32) {
+		if fitsInt(i, 32) {
 			return constant(intValue(i), builtin(oidInt4), n.place)
 		}
 		return constant(intValue(i), builtin(oidInt8), n.place)
 	}
 	v, code := parseNumeric([]byte(n.text))
 	if code != "" {
-		c.errorAt(n.place, "write a smaller number", "number is out of range")
-		return nil
+		return c.errorAt(n.place, "write a smaller number", "number is out of range")
 	}
 	return constant(v, builtin(oidNumeric), n.place)
 }
 
-// decide gives a string literal that nothing else decided its type, text.
+// decide makes text of a string literal whose type nothing else has decided.
 func (c *checker) decide(t *term) *term {
-	if t.typ.OID == oidUnknown {
+	if t != nil && t.typ.OID == oidUnknown {
 		return c.coerce(t, builtin(oidText), implicitCast, "")
 	}
 	return t
@@ -153,15 +180,13 @@ func (c *checker) decide(t *term) *term {
 
 // boolean is coerce_to_boolean; what names the place in the error.
 func (c *checker) boolean(t *term, what string) *term {
-	if t == nil {
+	switch {
+	case t == nil:
 		return nil
-	}
-	if t.typ.OID == oidUnknown {
+	case t.typ.OID == oidUnknown:
 		return c.coerce(t, builtin(oidBool), implicitCast, "")
-	}
-	if t.typ.Base().OID != oidBool {
-		c.errorAt(t.place, "write a comparison", "%s must be boolean, not %s", what, typeTitle(t.typ))
-		return nil
+	case t.typ.Base().OID != oidBool:
+		return c.errorAt(t.place, "write a comparison", "%s must be boolean, not %s", what, typeTitle(t.typ))
 	}
 	return t
 }
@@ -171,8 +196,6 @@ func (c *checker) logic(n *logic) *term {
 	if n.or {
 		op, name = opOr, "OR"
 	}
-	var args []*term
-	failed := false
 	// A long chain leans to the left: walk down it instead of nesting.
 	var chain []node
 	for at := n; ; {
@@ -184,41 +207,32 @@ func (c *checker) logic(n *logic) *term {
 		}
 		at = left
 	}
+	var args []*term
 	for _, part := range slices.Backward(chain) {
-		x := c.boolean(c.check(part), "the argument of "+name)
-		failed = failed || x == nil
-		args = append(args, x)
-	}
-	if failed {
-		return nil
+		args = append(args, c.boolean(c.check(part), "the argument of "+name))
 	}
 	return c.simple(op, n.place, args...)
 }
 
 func (c *checker) isTest(n *isTest) *term {
-	x := c.check(n.x)
-	if x == nil {
-		return nil
-	}
+	op, x := opTruth, c.check(n.x)
 	if n.test == "null" {
-		x = c.decide(x)
-		if x == nil {
-			return nil
-		}
-		t := c.simple(opNull, n.place, x)
+		op, x = opNull, c.decide(x)
+	} else {
+		x = c.boolean(x, "the argument of IS "+n.test)
+	}
+	t := c.simple(op, n.place, x)
+	if t != nil {
 		t.negate = n.not
-		return t
+		if op == opTruth {
+			t.test = n.test
+		}
 	}
-	if x = c.boolean(x, "the argument of IS "+n.test); x == nil {
-		return nil
-	}
-	t := c.simple(opTruth, n.place, x)
-	t.test, t.negate = n.test, n.not
 	return t
 }
 
-// testDatum marks a test for null that does not look into a composite value:
-// a row of nulls is null to IS NULL, and distinct from null all the same.
+// testDatum marks a test for null of a composite value as a whole: a row of nulls
+// is null to IS NULL, but it is distinct from null.
 const testDatum = "datum"
 
 func isNullLiteral(n node) bool {
@@ -227,17 +241,18 @@ func isNullLiteral(n node) bool {
 }
 
 func (c *checker) distinct(n *distinct) *term {
-	for i, side := range []node{n.r, n.l} {
-		if isNullLiteral(side) { // needs no equality
-			other := []node{n.l, n.r}[i]
-			t := c.isTest(&isTest{n.place, other, "null", !n.not})
-			if t != nil {
-				t.test = testDatum
-			}
-			return t
-		}
+	l, r := n.l, n.r
+	if isNullLiteral(l) && !isNullLiteral(r) {
+		l, r = r, l
 	}
-	return c.distinctTerms(n.place, c.check(n.l), c.check(n.r), n.not)
+	if !isNullLiteral(r) {
+		return c.distinctTerms(n.place, c.check(l), c.check(r), n.not)
+	}
+	t := c.isTest(&isTest{n.place, l, "null", !n.not}) // needs no equality
+	if t != nil {
+		t.test = testDatum
+	}
+	return t
 }
 
 func (c *checker) distinctTerms(p place, l, r *term, not bool) *term {
@@ -246,8 +261,7 @@ func (c *checker) distinctTerms(p place, l, r *term, not bool) *term {
 		return nil
 	}
 	if eq.typ.OID != oidBool {
-		c.errorAt(p, "", "IS DISTINCT FROM needs an = that is boolean")
-		return nil
+		return c.errorAt(p, "", "IS DISTINCT FROM needs an = that is boolean")
 	}
 	t := c.simple(opDistinct, p, eq.args...)
 	t.impl, t.negate = eq.impl, not
@@ -255,15 +269,8 @@ func (c *checker) distinctTerms(p place, l, r *term, not bool) *term {
 }
 
 func (c *checker) in(n *inList) *term {
-	x := c.check(n.x)
-	list := make([]*term, 0, len(n.list))
-	failed := x == nil
-	for _, e := range n.list {
-		t := c.check(e)
-		failed = failed || t == nil
-		list = append(list, t)
-	}
-	if failed {
+	x, list := c.check(n.x), c.checkAll(n.list)
+	if x == nil || list == nil {
 		return nil
 	}
 	op, join := "=", opOr
@@ -273,19 +280,15 @@ func (c *checker) in(n *inList) *term {
 	var parts []*term
 	if fixed := slices.DeleteFunc(slices.Clone(list), func(t *term) bool { return t.vars }); len(fixed) > 1 {
 		if t, ok := c.inConstants(n, op, x, fixed); ok {
-			if t == nil {
-				return nil
-			}
 			parts = append(parts, t)
 			list = slices.DeleteFunc(list, func(t *term) bool { return !t.vars })
 		}
 	}
 	for _, e := range list {
-		t := c.operator(op, e.place, n.place, x, e)
-		if t == nil {
+		parts = append(parts, c.fold(c.operator(op, e.place, n.place, x, e)))
+		if parts[len(parts)-1] == nil { // the others would fail for the same reason
 			return nil
 		}
-		parts = append(parts, c.fold(t))
 	}
 	if len(parts) == 1 {
 		return parts[0]
@@ -293,67 +296,35 @@ func (c *checker) in(n *inList) *term {
 	return c.simple(join, n.place, parts...)
 }
 
-// inConstants makes x op any/all (array of the constants), if they have a
+// inConstants creates x op any/all (array of the constants), if they have a
 // common type with x.
 func (c *checker) inConstants(n *inList, op string, x *term, fixed []*term) (*term, bool) {
-	types := []*cdc.Type{x.typ}
-	for _, t := range fixed {
-		types = append(types, t.typ)
-	}
-	common, ok := commonType(types)
+	common, ok := commonType(typesOf(append([]*term{x}, fixed...)))
 	if !ok {
 		return nil, false
 	}
-	elems := make([]*term, len(fixed))
-	for i, t := range fixed {
-		if elems[i] = c.coerce(t, common, implicitCast, ""); elems[i] == nil {
-			return nil, true
-		}
-	}
-	arr := &term{op: opArray, typ: arrayOf(common), typmod: -1, place: n.place, args: elems}
+	arr := newTerm(opArray, arrayOf(common), n.place, c.coerceAll(fixed, common)...)
 	return c.overArray(op, n.place, n.place, x, c.fold(arr), n.not), true
 }
 
 func (c *checker) between(n *between) *term {
 	x, lo, hi := c.check(n.x), c.check(n.lo), c.check(n.hi)
-	if x == nil || lo == nil || hi == nil {
-		return nil
+	inner, join, above, below := opAnd, opOr, ">=", "<="
+	if n.not {
+		inner, join, above, below = opOr, opAnd, "<", ">"
 	}
-	side := func(op string, bound *term) *term {
-		t := c.operator(op, n.place, n.place, x, bound)
-		if t == nil {
-			return nil
-		}
-		return c.fold(t)
-	}
-	pair := func(a, b *term) *term {
-		inner, cmps := opAnd, []string{">=", "<="}
-		if n.not {
-			inner, cmps = opOr, []string{"<", ">"}
-		}
-		l := side(cmps[0], a)
+	pair := func(lo, hi *term) *term {
+		l := c.fold(c.operator(above, n.place, n.place, x, lo))
 		if l == nil { // the other bound would fail for the same reason
 			return nil
 		}
-		r := side(cmps[1], b)
-		if r == nil {
-			return nil
-		}
-		return c.simple(inner, n.place, l, r)
+		return c.simple(inner, n.place, l, c.fold(c.operator(below, n.place, n.place, x, hi)))
 	}
 	t := pair(lo, hi)
 	if t == nil || !n.symmetric {
 		return t
 	}
-	u := pair(hi, lo)
-	if u == nil {
-		return nil
-	}
-	join := opOr
-	if n.not {
-		join = opAnd
-	}
-	return c.simple(join, n.place, c.fold(t), c.fold(u))
+	return c.simple(join, n.place, c.fold(t), c.fold(pair(hi, lo)))
 }
 
 func (c *checker) like(n *like) *term {
@@ -366,30 +337,21 @@ func (c *checker) like(n *like) *term {
 	}
 	x, pattern := c.check(n.x), c.check(n.pattern)
 	if n.escape != nil {
-		pattern = c.callNamed("like_escape", n.place, []*term{pattern, c.check(n.escape)})
-		if pattern != nil {
-			pattern = c.fold(pattern)
-		}
+		pattern = c.fold(c.callNamed("like_escape", n.place, []*term{pattern, c.check(n.escape)}))
 	}
 	return c.operator(op, n.place, n.place, x, pattern)
 }
 
-func (c *checker) quantified(n *quantified) *term {
-	x, arr := c.check(n.x), c.check(n.arr)
+// overArray is make_scalar_array_op.
+func (c *checker) overArray(op string, opPlace, p place, x, arr *term, all bool) *term {
 	if x == nil || arr == nil {
 		return nil
 	}
-	return c.overArray(n.op, n.opPlace, n.place, x, arr, n.all)
-}
-
-// overArray is make_scalar_array_op.
-func (c *checker) overArray(op string, opPlace, p place, x, arr *term, all bool) *term {
 	elem := arr.typ
 	if base := arr.typ.Base(); base.Kind == cdc.KindArray && base.Elem != nil {
 		elem = base.Elem
 	} else if arr.typ.OID != oidUnknown {
-		c.errorAt(arr.place, "use in (...) for a list of values", "ANY and ALL need an array, not %s", typeTitle(arr.typ))
-		return nil
+		return c.errorAt(arr.place, "use in (...) for a list of values", "ANY and ALL need an array, not %s", typeTitle(arr.typ))
 	}
 	cand := c.resolveInfix(op, opPlace, x, &term{typ: elem, place: arr.place})
 	if cand == nil {
@@ -397,22 +359,18 @@ func (c *checker) overArray(op string, opPlace, p place, x, arr *term, all bool)
 	}
 	types, result := concrete(cand, []*cdc.Type{x.typ, elem})
 	if result.OID != oidBool {
-		c.errorAt(p, "", "ANY and ALL need an operator that is boolean")
-		return nil
+		return c.errorAt(p, "", "ANY and ALL need an operator that is boolean")
 	}
-	if x = c.coerce(x, types[0], implicitCast, ""); x == nil {
-		return nil
-	}
-	if arr = c.coerce(arr, arrayOf(types[1]), implicitCast, ""); arr == nil {
+	x = c.coerce(x, types[0], implicitCast, "")
+	arr = c.coerce(arr, arrayOf(types[1]), implicitCast, "")
+	t := c.simple(opQuantified, p, x, arr)
+	if t == nil {
 		return nil
 	}
 	// The operator's own term, for binding its code to the types.
-	one := &term{op: opCall, typ: result, typmod: -1, place: p, args: []*term{x, {op: opBound, typ: types[1], typmod: -1, place: arr.place, args: []*term{arr}}}}
-	impl := c.bindImpl(cand, one, "operator "+op)
-	if impl == nil {
+	one := newTerm(opCall, result, p, x, newTerm(opBound, types[1], arr.place, arr))
+	if t.impl, t.all = c.bindImpl(cand, one, "operator "+op), all; t.impl == nil {
 		return nil
 	}
-	t := c.simple(opQuantified, p, x, arr)
-	t.impl, t.all = impl, all
 	return t
 }

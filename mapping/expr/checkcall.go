@@ -15,22 +15,19 @@ func (c *checker) unary(n *unary) *term {
 		return nil
 	}
 	if isForeign(x.typ) {
-		c.foreign(x)
-		return nil
+		return c.foreign(x)
 	}
 	cand, ambiguous := prefixOperator(n.op, x.typ)
-	if cand == nil {
-		if ambiguous {
-			c.errorAt(n.place, "cast the value", "operator %s is ambiguous here", n.op)
-		} else {
-			c.errorAt(n.place, "", "operator %s is not defined for %s", n.op, typeTitle(x.typ))
-		}
-		return nil
+	switch {
+	case ambiguous:
+		return c.errorAt(n.place, "cast the value", "operator %s is ambiguous here", n.op)
+	case cand == nil:
+		return c.errorAt(n.place, "", "operator %s is not defined for %s", n.op, typeTitle(x.typ))
 	}
 	return c.apply(cand, n.place, "operator "+n.op, []*term{x})
 }
 
-// operator makes l op r.
+// operator creates l op r.
 func (c *checker) operator(op string, opPlace, p place, l, r *term) *term {
 	if l == nil || r == nil {
 		return nil
@@ -42,7 +39,7 @@ func (c *checker) operator(op string, opPlace, p place, l, r *term) *term {
 	return c.apply(cand, p, "operator "+op, []*term{l, r})
 }
 
-// resolveInfix finds the operator or reports why there is none.
+// resolveInfix finds the operator, or reports why none fits.
 func (c *checker) resolveInfix(op string, opPlace place, l, r *term) *candidate {
 	for _, t := range []*term{l, r} {
 		if isForeign(t.typ) {
@@ -63,7 +60,7 @@ func (c *checker) resolveInfix(op string, opPlace place, l, r *term) *candidate 
 	case isComparison(op) && lt == rt:
 		c.errorAt(opPlace, comparisonHint(l.typ), "%s values cannot be compared with %s", lt, op)
 	case isComparison(op):
-		c.errorAt(opPlace, "cast one side", "comparing %s with %s", lt, rt)
+		c.errorAt(opPlace, "cast one side", "%s cannot be compared with %s", lt, rt)
 	default:
 		c.errorAt(opPlace, "cast one side", "operator %s is not defined for %s and %s", op, lt, rt)
 	}
@@ -85,45 +82,25 @@ func isComparison(op string) bool {
 	return false
 }
 
-func (c *checker) foreign(t *term) {
-	c.errorAt(t.place, "use it as it is, in is [not] null, or in changed()", "type %s is not known to the rules", typeTitle(t.typ))
+// foreign refuses a type that the catalogue here does not know.
+func (c *checker) foreign(t *term) *term {
+	return c.errorAt(t.place, "use it as it is, in is [not] null, or in changed()", "type %s is not known to the rules", typeTitle(t.typ))
 }
 
 // concrete is enforce_generic_type_consistency: the candidate's types with the
 // polymorphic ones replaced.
 func concrete(cand *candidate, actual []*cdc.Type) (args []*cdc.Type, result *cdc.Type) {
-	var elem, arr *cdc.Type
-	var compatible []*cdc.Type
-	for i, d := range cand.args {
-		a := actual[i]
-		if a.OID == oidUnknown {
-			continue
-		}
-		switch d.Name {
-		case "anyelement", "anynonarray", "anyenum":
-			elem = a
-		case "anyarray":
-			arr = a.Base()
-			elem = arr.Elem
-		case "anycompatible", "anycompatiblenonarray":
-			compatible = append(compatible, a)
-		case "anycompatiblearray":
-			compatible = append(compatible, a.Base().Elem)
-		}
-	}
-	if len(compatible) > 0 {
-		elem, _ = commonType(compatible)
-	}
+	g, _ := bindGenerics(actual, cand.args) // canCoerce has asked before
 	replace := func(d, a *cdc.Type) *cdc.Type {
 		switch {
 		case !isPolymorphic(d):
 			return d
-		case d.Name == "anyarray" && arr != nil:
-			return arr
-		case strings.HasSuffix(d.Name, "array") && !strings.HasSuffix(d.Name, "nonarray") && elem != nil:
-			return arrayOf(elem)
-		case elem != nil:
-			return elem
+		case d.Name == "anyarray" && g.array != nil:
+			return g.array
+		case strings.HasSuffix(d.Name, "array") && !strings.HasSuffix(d.Name, "nonarray") && g.elem != nil:
+			return arrayOf(g.elem)
+		case g.elem != nil:
+			return g.elem
 		case a != nil && a.OID == oidUnknown:
 			return builtin(oidText)
 		case a != nil:
@@ -137,47 +114,53 @@ func concrete(cand *candidate, actual []*cdc.Type) (args []*cdc.Type, result *cd
 	return args, replace(cand.result, nil)
 }
 
-// apply makes the call of an operator or function; what names it.
+// apply creates the call of an operator or function; what names it.
 func (c *checker) apply(cand *candidate, p place, what string, args []*term) *term {
-	actual := make([]*cdc.Type, len(args))
-	for i, a := range args {
-		actual[i] = a.typ
-	}
-	types, result := concrete(cand, actual)
+	types, result := concrete(cand, typesOf(args))
 	converted := make([]*term, len(args))
 	for i, a := range args {
 		if converted[i] = c.coerce(a, types[i], implicitCast, ""); converted[i] == nil {
 			return nil
 		}
 	}
-	t := &term{op: opCall, typ: result, typmod: -1, place: p, args: converted, vars: anyVars(args), stable: cand.stable}
+	t := newTerm(opCall, result, p, converted...)
+	t.stable = cand.stable
 	if t.impl = c.bindImpl(cand, t, what); t.impl == nil {
 		return nil
 	}
 	return t
 }
 
+func typesOf(terms []*term) []*cdc.Type {
+	types := make([]*cdc.Type, len(terms))
+	for i, t := range terms {
+		types[i] = t.typ
+	}
+	return types
+}
+
 // bindImpl finds the code of a candidate for a call, or refuses it by name.
 func (c *checker) bindImpl(cand *candidate, t *term, what string) *impl {
 	if err := c.collationProblem(t); err != nil {
-		c.errs = append(c.errs, err)
+		c.report(err)
 		return nil
 	}
 	im, ok := implOf(cand)
 	if !ok {
-		var names []string
-		for _, a := range t.args {
-			names = append(names, typeTitle(a.typ))
-		}
-		c.errorAt(t.place, supportedForms(cand), "%s of %s is not supported", what, strings.Join(names, " and "))
+		c.errorAt(t.place, supportedForms(cand), "%s of %s is not supported", what, strings.Join(typeTitles(typesOf(t.args)), " and "))
 		return nil
 	}
+	return c.bound(im, t)
+}
+
+// bound is the code of an implementation for a call, nil when it is refused.
+func (c *checker) bound(im *impl, t *term) *impl {
 	if im.bind == nil {
 		return im
 	}
 	bound, err := im.bind(c, t)
 	if err != nil {
-		c.errs = append(c.errs, err)
+		c.report(err)
 		return nil
 	}
 	return bound
@@ -213,7 +196,7 @@ func typeTitles(types []*cdc.Type) []string {
 	return titles
 }
 
-// call checks a function call and the forms that look like one.
+// call checks a function call and the forms with the syntax of one.
 func (c *checker) call(n *call) *term {
 	name := n.name.text
 	if n.bare {
@@ -226,51 +209,43 @@ func (c *checker) call(n *call) *term {
 		return c.became(n)
 	case "coalesce", "greatest", "least", "nullif":
 		return c.choice(n)
-	}
-	if name == "hmac" {
+	case "hmac":
 		return c.hmac(n)
 	}
 	if f := maskFunctions()[name]; f != nil {
 		return c.mask(n, f)
 	}
-	switch {
-	case pg().functions[name] == nil:
-		c.errorAt(n.name.place, functionHint(name), "function %s is not supported", name)
-		return nil
+	if pg().functions[name] == nil {
+		return c.errorAt(n.name.place, functionHint(name), "function %s is not supported", name)
 	}
-	var args []*term
-	for _, a := range n.args {
-		args = append(args, c.check(a))
+	args := c.checkAll(n.args)
+	if args == nil {
+		return nil
 	}
 	return c.callNamed(name, n.place, args)
 }
 
-// callNamed makes the call of a function of the catalogue.
+// callNamed creates the call of a function of the catalogue.
 func (c *checker) callNamed(name string, p place, args []*term) *term {
-	types := make([]*cdc.Type, len(args))
-	for i, a := range args {
-		if a == nil {
-			return nil
-		}
-		if types[i] = a.typ; isForeign(a.typ) {
-			c.foreign(a)
-			return nil
-		}
+	if slices.Contains(args, nil) {
+		return nil
 	}
+	if i := slices.IndexFunc(args, func(a *term) bool { return isForeign(a.typ) }); i >= 0 {
+		return c.foreign(args[i])
+	}
+	types := typesOf(args)
 	if name == "date" && len(args) == 1 && types[0].OID == oidUnknown { // date('2026-01-01') is a cast
 		return c.coerce(args[0], builtin(oidDate), explicitCast, "")
 	}
 	cand, ambiguous := function(name, types)
-	if cand == nil {
-		sig := fmt.Sprintf("%s(%s)", name, strings.Join(typeTitles(types), ", "))
-		if ambiguous {
-			c.errorAt(p, "cast the arguments", "function %s is ambiguous", sig)
-		} else {
-			c.errorAt(p, "cast the arguments, or check their number", "function %s does not exist", sig)
-		}
-		return nil
+	if cand != nil {
+		return c.apply(cand, p, "function "+name, args)
 	}
-	return c.apply(cand, p, "function "+name, args)
+	sig := fmt.Sprintf("%s(%s)", name, strings.Join(typeTitles(types), ", "))
+	if ambiguous {
+		return c.errorAt(p, "cast the arguments", "function %s is ambiguous", sig)
+	}
+	return c.errorAt(p, "cast the arguments, or check their number", "function %s does not exist", sig)
 }
 
 // functionHint proposes functions with a name like the one written.
@@ -279,7 +254,7 @@ func functionHint(name string) string {
 	names = append(names, maskNames()...)
 	names = slices.DeleteFunc(names, func(n string) bool { return !hasImpl(n) })
 	slices.Sort(names)
-	if near, ok := closest(name, names); ok {
+	if near := closest(name, names); near != "" {
 		return fmt.Sprintf("did you mean %s?", near)
 	}
 	return "functions: " + strings.Join(names, ", ")
@@ -294,9 +269,10 @@ func hasImpl(name string) bool {
 	})
 }
 
-// clock makes current_date and its kin, which are the commit's time.
+// clock creates current_date and the like, which are the commit's time.
 func (c *checker) clock(n *call) *term {
-	now := &term{op: opCall, typ: builtin(oidTimestamptz), typmod: -1, place: n.place, impl: nowImpl(), stable: true}
+	now := newTerm(opCall, builtin(oidTimestamptz), n.place)
+	now.impl, now.stable = nowImpl(), true
 	switch n.name.text {
 	case "current_timestamp":
 		return now
@@ -305,33 +281,25 @@ func (c *checker) clock(n *call) *term {
 	case "localtimestamp":
 		return c.coerce(now, builtin(oidTimestamp), explicitCast, "")
 	}
-	c.errorAt(n.place, "write localtimestamp::time", "%s is not supported", n.name.text)
-	return nil
+	return c.errorAt(n.place, "write localtimestamp::time", "%s is not supported", n.name.text)
 }
 
-// choice makes coalesce, greatest, least and nullif.
+// choice creates coalesce, greatest, least and nullif.
 func (c *checker) choice(n *call) *term {
-	var args []*term
-	for _, a := range n.args {
-		t := c.check(a)
-		if t == nil {
-			return nil
-		}
-		args = append(args, t)
-	}
-	if n.name.text == "nullif" {
+	name := n.name.text
+	args := c.checkAll(n.args)
+	if name == "nullif" {
 		return c.nullIf(n, args)
 	}
-	args = c.unify(strings.ToUpper(n.name.text), n.place, args)
-	if args == nil {
+	if args = c.unify(strings.ToUpper(name), n.place, args); args == nil {
 		return nil
 	}
-	t := &term{op: opCoalesce, typ: args[0].typ, typmod: -1, place: n.place, args: args, vars: anyVars(args)}
-	if n.name.text == "coalesce" {
+	t := newTerm(opCoalesce, args[0].typ, n.place, args...)
+	if name == "coalesce" {
 		return t
 	}
-	t.op, t.all = opExtreme, n.name.text == "greatest"
-	bound := &term{op: opBound, typ: t.typ, typmod: -1, place: n.place, args: args}
+	t.op, t.all = opExtreme, name == "greatest"
+	bound := newTerm(opBound, t.typ, n.place, args...)
 	less := c.operator("<", n.place, n.place, bound, bound)
 	if less == nil {
 		return nil
@@ -340,12 +308,12 @@ func (c *checker) choice(n *call) *term {
 	return t
 }
 
-// unify converts terms to their common type.
+// unify converts terms to their common type; nil after an error.
 func (c *checker) unify(what string, p place, args []*term) []*term {
-	types := make([]*cdc.Type, len(args))
-	for i, a := range args {
-		types[i] = a.typ
+	if len(args) == 0 || slices.Contains(args, nil) {
+		return nil
 	}
+	types := typesOf(args)
 	common, ok := commonType(types)
 	if !ok {
 		var titles []string
@@ -357,89 +325,80 @@ func (c *checker) unify(what string, p place, args []*term) []*term {
 		c.errorAt(p, "cast them to one type", "%s types %s do not match", what, strings.Join(titles, " and "))
 		return nil
 	}
+	if args = c.coerceAll(args, common); slices.Contains(args, nil) {
+		return nil
+	}
+	return args
+}
+
+// coerceAll converts terms to a type that they convert to implicitly.
+func (c *checker) coerceAll(args []*term, to *cdc.Type) []*term {
 	out := make([]*term, len(args))
 	for i, a := range args {
-		if out[i] = c.coerce(a, common, implicitCast, ""); out[i] == nil {
-			return nil
-		}
+		out[i] = c.coerce(a, to, implicitCast, "")
 	}
 	return out
 }
 
 func (c *checker) nullIf(n *call, args []*term) *term {
-	if len(args) != 2 {
-		c.errorAt(n.place, "write nullif(value, what to make null)", "NULLIF takes two arguments")
+	if len(n.args) != 2 {
+		return c.errorAt(n.place, "write nullif(value, what becomes null)", "NULLIF takes two arguments")
+	}
+	if args == nil {
 		return nil
 	}
 	eq := c.operator("=", n.place, n.place, args[0], args[1])
 	if eq == nil {
 		return nil
 	}
-	return &term{op: opNullIf, typ: eq.args[0].typ, typmod: -1, place: n.place, args: eq.args, impl: eq.impl, vars: eq.vars}
+	t := newTerm(opNullIf, eq.args[0].typ, n.place, eq.args...)
+	t.impl = eq.impl
+	return t
 }
 
-// caseExpr makes both forms of case.
+// caseExpr creates both forms of case.
 func (c *checker) caseExpr(n *caseExpr) *term {
-	var subject *term
+	var subject, bound *term
 	if n.arg != nil {
-		if subject = c.check(n.arg); subject == nil {
+		if subject = c.decide(c.check(n.arg)); subject == nil {
 			return nil
 		}
-		if subject = c.decide(subject); subject == nil {
-			return nil
+		if bound = subject; !subject.isConst() {
+			bound = newTerm(opBound, subject.typ, subject.place, subject)
+			bound.typmod = subject.typmod
 		}
 	}
 	other := constant(value{}, builtin(oidUnknown), n.place)
 	if n.other != nil {
-		if other = c.check(n.other); other == nil {
-			return nil
-		}
+		other = c.check(n.other)
 	}
 	conds, results := []*term{}, []*term{other} // the default decides the type first
 	for _, w := range n.whens {
 		cond := c.check(w.cond)
 		if subject != nil && cond != nil {
-			bound := subject
-			if !subject.isConst() {
-				bound = &term{op: opBound, typ: subject.typ, typmod: subject.typmod, place: subject.place, args: []*term{subject}}
-			}
-			if cond = c.operator("=", cond.place, cond.place, bound, cond); cond != nil {
-				cond = c.fold(cond)
-			}
+			cond = c.fold(c.operator("=", cond.place, cond.place, bound, cond))
 		}
-		cond = c.boolean(cond, "the condition of WHEN")
-		result := c.check(w.result)
-		if cond == nil || result == nil {
-			return nil
-		}
-		conds, results = append(conds, cond), append(results, result)
+		conds, results = append(conds, c.boolean(cond, "the condition of WHEN")), append(results, c.check(w.result))
 	}
 	if results = c.unify("CASE", n.place, results); results == nil {
 		return nil
 	}
-	t := &term{op: opCase, typ: results[0].typ, typmod: -1, place: n.place}
+	op, args := opCase, []*term(nil)
 	if subject != nil && !subject.isConst() {
-		t.op, t.args = opSwitch, []*term{subject}
+		op, args = opSwitch, []*term{subject}
 	}
 	for i, cond := range conds {
-		t.args = append(t.args, cond, results[i+1])
+		args = append(args, cond, results[i+1])
 	}
-	t.args = append(t.args, results[0])
-	t.vars = anyVars(t.args)
-	return t
+	return newTerm(op, results[0].typ, n.place, append(args, results[0])...)
 }
 
-// array makes array[...]; want is the type of a cast around it, or nil.
+// array creates array[...]; want is the type of a cast around it, or nil.
 func (c *checker) array(n *arrayExpr, want *cdc.Type) *term {
-	var args []*term
-	for _, e := range n.list {
-		t := c.check(e)
-		if t == nil {
-			return nil
-		}
-		args = append(args, t)
-	}
+	args := c.checkAll(n.list)
 	switch {
+	case args == nil:
+		return nil
 	case want != nil:
 		for i, a := range args {
 			if args[i] = c.coerceExplicit(a.place, a, want.Elem); args[i] == nil {
@@ -447,21 +406,17 @@ func (c *checker) array(n *arrayExpr, want *cdc.Type) *term {
 			}
 		}
 	case len(args) == 0:
-		c.errorAt(n.place, "cast it: array[]::text[]", "the type of an empty array is not known")
-		return nil
+		return c.errorAt(n.place, "cast it: array[]::text[]", "the type of an empty array is not known")
 	default:
 		if args = c.unify("ARRAY", n.place, args); args == nil {
 			return nil
 		}
 		want = arrayOf(args[0].typ)
 	}
-	for _, a := range args {
-		if a.typ.Base().Kind == cdc.KindArray {
-			c.errorAt(n.place, "write it as a string: '{{1,2},{3,4}}'::integer[]", "nested arrays are not supported here")
-			return nil
-		}
+	if slices.ContainsFunc(args, func(a *term) bool { return a.typ.Base().Kind == cdc.KindArray }) {
+		return c.errorAt(n.place, "write it as a string: '{{1,2},{3,4}}'::integer[]", "nested arrays are not supported here")
 	}
-	return &term{op: opArray, typ: want, typmod: -1, place: n.place, args: args, vars: anyVars(args)}
+	return newTerm(opArray, want, n.place, args...)
 }
 
 func (c *checker) subscript(n *subscript) *term {
@@ -472,17 +427,11 @@ func (c *checker) subscript(n *subscript) *term {
 	base := x.typ.Base()
 	switch {
 	case base.OID == oidJSONB:
-		c.errorAt(n.place, "use -> or ->>", "subscripts of jsonb are not supported")
-		return nil
+		return c.errorAt(n.place, "use -> or ->>", "subscripts of jsonb are not supported")
 	case base.Kind != cdc.KindArray || base.Elem == nil:
-		c.errorAt(n.place, "", "%s is not an array", typeTitle(x.typ))
-		return nil
+		return c.errorAt(n.place, "", "%s is not an array", typeTitle(x.typ))
 	case isForeign(base):
-		c.foreign(x)
-		return nil
+		return c.foreign(x)
 	}
-	if index = c.coerce(index, builtin(oidInt4), assignmentCast, "a subscript"); index == nil {
-		return nil
-	}
-	return &term{op: opElement, typ: base.Elem, typmod: -1, place: n.place, args: []*term{x, index}, vars: x.vars || index.vars}
+	return newTerm(opElement, base.Elem, n.place, x, c.coerce(index, builtin(oidInt4), assignmentCast, "a subscript"))
 }

@@ -2,10 +2,13 @@ package expr
 
 import (
 	"fmt"
+	"math"
 	"slices"
+	"strconv"
 	"strings"
 
 	"gancho/cdc"
+	"gancho/internal/strictyaml"
 )
 
 // column resolves old.x, new.x and x.
@@ -14,28 +17,21 @@ func (c *checker) column(n *columnRef) *term {
 	switch {
 	case len(n.path) == 1:
 		if c.isWholeRow(id) {
-			c.errorAt(n.place, "write "+id.text+".column", "%s is a whole row", id.text)
-			return nil
+			return c.errorAt(n.place, "write "+id.text+".column", "%s is a whole row", id.text)
 		}
 		return c.columnOf(n.place, id, c.scope.Delete && !c.scope.Insert && !c.scope.Update, true)
-	case c.lookupOf(n.path[0]) >= 0:
-		return c.lookupColumn(n, c.lookupOf(n.path[0]))
+	case slices.Contains(c.lookupNames(), n.path[0].text):
+		return c.lookupColumn(n)
 	case len(n.path) > 2 || n.path[0].text != "old" && n.path[0].text != "new":
 		hint := "write old.x, new.x or x"
 		if r := c.scope.Relation; r != nil && (n.path[0].text == r.Name || n.path[0].text == r.Schema) {
 			hint = "write new." + quoteIdent(id)
-		} else if near, ok := closest(n.path[0].text, c.lookupNames()); ok {
+		} else if near := closest(n.path[0].text, c.lookupNames()); near != "" {
 			hint = fmt.Sprintf("did you mean %s.%s?", near, quoteIdent(id))
 		}
-		c.errorAt(n.place, hint, "%s is not a row of this rule", quoteIdent(n.path[0]))
-		return nil
+		return c.errorAt(n.place, hint, "%s is not a row of this rule", quoteIdent(n.path[0]))
 	}
 	return c.columnOf(n.place, id, n.path[0].text == "old", false)
-}
-
-// lookupOf returns the lookup of a name, or -1.
-func (c *checker) lookupOf(id ident) int {
-	return slices.IndexFunc(c.scope.Lookups, func(l Lookup) bool { return l.Name == id.text })
 }
 
 func (c *checker) lookupNames() []string {
@@ -46,50 +42,55 @@ func (c *checker) lookupNames() []string {
 	return names
 }
 
-// lookupColumn makes the term of a lookup's column.
-func (c *checker) lookupColumn(n *columnRef, lookup int) *term {
+// lookupColumn creates the term of a lookup's column.
+func (c *checker) lookupColumn(n *columnRef) *term {
+	lookup := slices.Index(c.lookupNames(), n.path[0].text)
 	l := &c.scope.Lookups[lookup]
 	switch {
 	case len(n.path) > 2:
-		c.errorAt(n.place, "write "+l.Name+".column", "%s is a lookup, which has columns only", l.Name)
-		return nil
+		return c.errorAt(n.place, "write "+l.Name+".column", "%s is a lookup, which has columns only", l.Name)
 	case c.scope.Early:
-		c.errorAt(n.place, "use columns of the table here; a lookup can stand in data, tenant and key", "lookup %s is read only after the rule has fired", l.Name)
-		return nil
+		return c.errorAt(n.place, "use columns of the table here; a lookup can be used in data, tenant and key", "lookup %s is read only after the rule has fired", l.Name)
 	}
 	id := n.path[1]
 	i := slices.IndexFunc(l.Columns, func(col cdc.Column) bool { return col.Name == id.text })
 	if i < 0 {
-		c.errorAt(n.place, c.columnHint(&cdc.Relation{Columns: l.Columns}, id), "column %q is not in lookup %s", id.text, l.Name)
-		return nil
+		return c.errorAt(n.place, columnHint(l.Columns, id), "column %q is not in lookup %s", id.text, l.Name)
 	}
 	col := &l.Columns[i]
 	c.lookups = append(c.lookups, LookupColumn{Lookup: lookup, Index: i, Hidden: c.hiding > 0})
 	return &term{op: opColumn, typ: col.Type, typmod: col.TypeMod, place: n.place, column: i, lookup: lookup + 1, name: l.Name + "." + col.Name, vars: true}
 }
 
-// isWholeRow tells a bare old or new, unless it is a column's name.
+// isWholeRow reports a bare old or new that is not a column's name.
 func (c *checker) isWholeRow(id ident) bool {
 	return (id.text == "old" || id.text == "new") && (c.scope.Relation == nil || c.scope.Relation.Column(id.text) < 0)
 }
 
-// columnOf makes the term of a column, if the rule's operations have the row.
+// columnOf creates the term of a column, if the rule's operations have the row.
 func (c *checker) columnOf(p place, id ident, old, bare bool) *term {
-	r := c.scope.Relation
-	if r == nil {
-		c.errorAt(p, "", "there is no table to take columns from")
-		return nil
-	}
-	i := r.Column(id.text)
+	i := c.columnIndex(p, id)
 	if i < 0 {
-		c.errorAt(p, c.columnHint(r, id), "column %q is not in table %s", id.text, r.Name)
 		return nil
 	}
 	if old && !c.scope.Old || !old && !c.scope.New {
-		c.errorAt(p, c.rowHint(old, bare), "%s", c.rowMessage(old))
-		return nil
+		return c.errorAt(p, c.rowHint(old, bare), "%s", c.rowMessage(old))
 	}
 	return c.columnTerm(p, i, old)
+}
+
+// columnIndex finds a column of the table; it is negative after an error.
+func (c *checker) columnIndex(p place, id ident) int {
+	r := c.scope.Relation
+	if r == nil {
+		c.errorAt(p, "", "the expression has no table, so it cannot name columns")
+		return -1
+	}
+	i := r.Column(id.text)
+	if i < 0 {
+		c.errorAt(p, columnHint(r.Columns, id), "column %q is not in table %s", id.text, r.Name)
+	}
+	return i
 }
 
 func (c *checker) columnTerm(p place, i int, old bool) *term {
@@ -129,28 +130,41 @@ func (c *checker) rowHint(old, bare bool) string {
 }
 
 // columnHint proposes the closest column.
-func (c *checker) columnHint(r *cdc.Relation, id ident) string {
-	names := make([]string, len(r.Columns))
-	for i, col := range r.Columns {
+func columnHint(columns []cdc.Column, id ident) string {
+	names := make([]string, len(columns))
+	for i, col := range columns {
 		names[i] = col.Name
 		if strings.EqualFold(col.Name, id.text) {
 			return "quote it to keep its case: " + quoteName(col.Name)
 		}
 	}
-	if near, ok := closest(id.text, names); ok {
+	if near := closest(id.text, names); near != "" {
 		return fmt.Sprintf("did you mean %q?", near)
 	}
 	return "columns: " + strings.Join(names, ", ")
 }
 
+// closest is the name most likely meant: a similar one or, since columns are
+// often written without their suffix, one that begins like what was written.
+func closest(written string, names []string) string {
+	if len(written) > 63 { // longer than PostgreSQL's names, and long to compare
+		return ""
+	}
+	if near := strictyaml.Closest(written, names); near != "" {
+		return near
+	}
+	i := slices.IndexFunc(names, func(name string) bool { return len(written) > 2 && strings.HasPrefix(name, written) })
+	if i < 0 {
+		return ""
+	}
+	return names[i]
+}
+
 // userType finds a type among those of the table's columns.
 func (c *checker) userType(schema, name string) *cdc.Type {
-	var columns []cdc.Column
-	if c.scope.Relation != nil {
-		columns = c.scope.Relation.Columns
-	}
+	columns := slices.Clone(c.columnsOfTable())
 	for _, l := range c.scope.Lookups {
-		columns = append(columns[:len(columns):len(columns)], l.Columns...)
+		columns = append(columns, l.Columns...)
 	}
 	for i := range columns {
 		for t := columns[i].Type; t != nil; t = t.Elem {
@@ -160,6 +174,13 @@ func (c *checker) userType(schema, name string) *cdc.Type {
 		}
 	}
 	return nil
+}
+
+func (c *checker) columnsOfTable() []cdc.Column {
+	if c.scope.Relation == nil {
+		return nil
+	}
+	return c.scope.Relation.Columns
 }
 
 // resolveType finds the type that a cast names, and its modifier.
@@ -192,12 +213,10 @@ func (c *checker) resolveType(n *typeName) (*cdc.Type, int32) {
 func (c *checker) typeHint(n *typeName) string {
 	names := []string{"text", "varchar", "char", "integer", "bigint", "smallint", "numeric", "decimal", "boolean", "date", "timestamp", "timestamptz",
 		"time", "interval", "real", "jsonb", "json", "uuid", "bytea", "money"}
-	if c.scope.Relation != nil {
-		for _, col := range c.scope.Relation.Columns {
-			names = append(names, col.Type.Name)
-		}
+	for _, col := range c.columnsOfTable() {
+		names = append(names, col.Type.Name)
 	}
-	if near, ok := closest(n.name, names); ok {
+	if near := closest(n.name, names); near != "" {
 		return fmt.Sprintf("did you mean %s?", near)
 	}
 	return "use a built-in type, or one of the table's columns"
@@ -210,27 +229,27 @@ func (c *checker) typeModifier(n *typeName, t *cdc.Type) (int32, bool) {
 	}
 	var mods []int
 	for _, s := range n.mods {
-		v := 0
-		for _, d := range s {
-			v = min(v*10+int(d-'0'), 1<<30)
+		v, err := strconv.Atoi(s)
+		if err != nil { // digits only, so too many of them
+			v = math.MaxInt32
 		}
 		mods = append(mods, v)
 	}
-	ok := len(mods) == 1
+	single := len(mods) == 1
 	switch t.OID {
 	case oidVarchar, oidBpchar:
-		if ok && mods[0] >= 1 && mods[0] <= 10485760 {
+		if single && mods[0] >= 1 && mods[0] <= 10485760 {
 			return int32(mods[0]) + 4, true
 		}
 	case oidNumeric:
-		if ok {
+		if single {
 			mods = append(mods, 0)
 		}
 		if len(mods) == 2 && mods[0] >= 1 && mods[0] <= 1000 && mods[1] <= mods[0] {
 			return int32(mods[0]<<16|mods[1]) + 4, true
 		}
 	case oidTimestamp, oidTimestamptz, oidTime, oidInterval:
-		if ok && mods[0] <= 6 {
+		if single && mods[0] <= 6 {
 			return int32(mods[0]), true
 		}
 	default:

@@ -5,6 +5,7 @@ import (
 	"encoding/hex"
 	"slices"
 	"strconv"
+	"sync"
 
 	"gancho/cdc"
 	"gancho/internal/pgtext"
@@ -16,8 +17,8 @@ type codec struct {
 	parse func(m *Machine, s []byte) value
 	// print appends the text form of a known value.
 	print func(m *Machine, dst []byte, v value) []byte
-	// plain: value.s is the text form itself, and parse never fails on what
-	// the server sent.
+	// plain: value.s is the text form itself, and parse never fails on what the
+	// server sends.
 	plain bool
 	// literals: the type's input function is known here, so that strings can
 	// be converted to it.
@@ -30,82 +31,61 @@ func printInt(_ *Machine, dst []byte, v value) []byte { return strconv.AppendInt
 
 func parseText(_ *Machine, s []byte) value { return textValue(s) }
 
+// opaque is the codec of the types that the language does not know.
+var opaque = &codec{parse: parseText, print: printText, plain: true}
+
 // codecOf returns the codec of a type, domains stripped. It is never nil: what
 // the language does not know is kept as text.
 func codecOf(t *cdc.Type) *codec {
 	t = t.Base()
-	switch t.Kind {
-	case cdc.KindEnum:
+	switch {
+	case t.Kind == cdc.KindEnum:
 		return enumCodec(t)
-	case cdc.KindArray:
-		if t.Elem != nil && !isVector(t) { // vectors print otherwise
-			return arrayCodec(t)
-		}
-		return &codec{parse: parseText, print: printText, plain: true}
+	case t.Kind == cdc.KindArray && t.Elem != nil && !isVector(t): // vectors print otherwise
+		return arrayCodec(t)
+	case codecs()[t.OID] != nil:
+		return codecs()[t.OID]
 	}
-	switch t.OID {
-	case oidBool:
-		return &codec{parseBool, printBool, false, true}
-	case oidInt2:
-		return intCodec(16)
-	case oidInt4:
-		return intCodec(32)
-	case oidInt8:
-		return intCodec(64)
-	case oidNumeric:
-		return &codec{parseNumericValue, printNumeric, false, true}
-	case oidFloat8:
-		return &codec{parseFloat8, printFloat8, false, true}
-	case oidFloat4:
-		return &codec{parseFloat4, printFloat4, false, true}
-	case oidMoney:
-		return &codec{parseMoney, printMoney, false, true}
-	case oidText, oidVarchar, oidBpchar:
-		return &codec{parseText, printText, true, true}
-	case oidBytea:
-		return &codec{parseBytea, printBytea, false, true}
-	case oidUUID:
-		return &codec{parseUUID, printText, false, true}
-	case oidInet, oidCIDR:
-		return &codec{parseText, printText, true, true}
-	}
-	return codecOfTime(t)
+	return opaque
 }
 
-func codecOfTime(t *cdc.Type) *codec {
-	switch t.OID {
-	case oidDate:
-		return &codec{func(m *Machine, s []byte) value {
+// codecs are those of the built-in types; they never change.
+var codecs = sync.OnceValue(func() map[uint32]*codec {
+	text := &codec{parseText, printText, true, true}
+	known := func(parse func(m *Machine, s []byte) value, print func(m *Machine, dst []byte, v value) []byte) *codec {
+		return &codec{parse, print, false, true}
+	}
+	integer := func(bits int) *codec {
+		return known(func(m *Machine, s []byte) value { return parseInt(m, s, bits) }, printInt)
+	}
+	float := func(bits int) *codec {
+		return known(func(m *Machine, s []byte) value { return parseFloat(m, s, bits) },
+			func(_ *Machine, dst []byte, v value) []byte { return appendFloat(dst, v.float(), bits) })
+	}
+	return map[uint32]*codec{
+		oidText: text, oidVarchar: text, oidBpchar: text, oidInet: text, oidCIDR: text, oidJSON: text, oidJSONB: text,
+		oidInt2: integer(16), oidInt4: integer(32), oidInt8: integer(64), oidFloat4: float(32), oidFloat8: float(64),
+		oidBool:    known(parseBool, printBool),
+		oidNumeric: known(parseNumericValue, func(_ *Machine, dst []byte, v value) []byte { return appendNumeric(dst, v) }),
+		oidMoney:   known(parseMoney, printMoney),
+		oidBytea:   known(parseBytea, printBytea),
+		oidUUID:    known(parseUUID, printText),
+		oidDate: known(func(m *Machine, s []byte) value {
 			d, err := pgtext.ParseDate(s)
 			return m.wrap(int64(d), err)
-		}, func(_ *Machine, dst []byte, v value) []byte { return pgtext.AppendDate(dst, int32(v.i)) }, false, true}
-	case oidTime:
-		return &codec{func(m *Machine, s []byte) value {
-			return m.wrap(pgtext.ParseTime(s))
-		}, func(_ *Machine, dst []byte, v value) []byte { return pgtext.AppendTime(dst, v.i) }, false, true}
-	case oidTimestamp:
-		return &codec{func(m *Machine, s []byte) value {
-			return m.wrap(pgtext.ParseTimestamp(s))
-		}, func(_ *Machine, dst []byte, v value) []byte { return pgtext.AppendTimestamp(dst, v.i) }, false, true}
-	case oidTimestamptz:
-		return &codec{func(m *Machine, s []byte) value {
-			return m.wrap(pgtext.ParseTimestampTZ(s, m.loc))
-		}, func(m *Machine, dst []byte, v value) []byte {
-			return pgtext.AppendTimestampTZ(dst, v.i, m.loc)
-		}, false, true}
-	case oidInterval:
-		return &codec{func(m *Machine, s []byte) value {
-			return m.intervalResult(pgtext.ParseInterval(s))
-		}, func(_ *Machine, dst []byte, v value) []byte { return pgtext.AppendInterval(dst, interval(v)) }, false, true}
-	case oidJSON:
-		return &codec{parseText, printText, true, true}
-	case oidJSONB:
-		return &codec{parseText, printText, true, true}
+		}, func(_ *Machine, dst []byte, v value) []byte { return pgtext.AppendDate(dst, int32(v.i)) }),
+		oidTime: known(func(m *Machine, s []byte) value { return m.wrap(pgtext.ParseTime(s)) },
+			func(_ *Machine, dst []byte, v value) []byte { return pgtext.AppendTime(dst, v.i) }),
+		oidTimestamp: known(func(m *Machine, s []byte) value { return m.wrap(pgtext.ParseTimestamp(s)) },
+			func(_ *Machine, dst []byte, v value) []byte { return pgtext.AppendTimestamp(dst, v.i) }),
+		oidTimestamptz: known(func(m *Machine, s []byte) value { return m.wrap(pgtext.ParseTimestampTZ(s, m.loc)) },
+			func(m *Machine, dst []byte, v value) []byte { return pgtext.AppendTimestampTZ(dst, v.i, m.loc) }),
+		oidInterval: known(func(m *Machine, s []byte) value { return m.intervalResult(pgtext.ParseInterval(s)) },
+			func(_ *Machine, dst []byte, v value) []byte { return pgtext.AppendInterval(dst, interval(v)) }),
 	}
-	return &codec{parse: parseText, print: printText, plain: true}
-}
+})
 
-// wrap makes a value of a result of pgtext.
+// wrap returns a value for a result of pgtext.
 func (m *Machine) wrap(i int64, err error) value {
 	if err != nil {
 		return m.failWith(err)
@@ -124,12 +104,20 @@ func interval(v value) pgtext.Interval {
 	return pgtext.Interval{Months: v.aux, Days: v.scale, Micros: v.i}
 }
 
+// textCodec is the codec of an argument whose text form a function prints.
+func textCodec(arg *term, t *cdc.Type, hint string) (*codec, *Error) {
+	if isForeign(t) || hasZone(t) {
+		return nil, refusal(arg, "the text form of "+typeTitle(t)+" is not supported", hint)
+	}
+	return codecOf(t), nil
+}
+
 // invalid is PostgreSQL's error for a text that the type's input refuses.
 func (m *Machine) invalid(typ string) value {
 	return m.fail("22P02", "invalid input syntax for type "+typ)
 }
 
-// parseBool takes unique prefixes of true, false, yes, no, on and off, and 1 and 0.
+// parseBool accepts unique prefixes of true, false, yes, no, on and off, and 1 and 0.
 func parseBool(m *Machine, s []byte) value {
 	if len(s) == 1 && (s[0] == 't' || s[0] == 'f') {
 		return boolValue(s[0] == 't')
@@ -156,10 +144,6 @@ func printBool(_ *Machine, dst []byte, v value) []byte {
 
 func trimBlanks(s []byte) []byte { return bytes.Trim(s, " \t\n\r\v\f") }
 
-func intCodec(bits int) *codec {
-	return &codec{func(m *Machine, s []byte) value { return parseInt(m, s, bits) }, printInt, false, true}
-}
-
 func parseInt(m *Machine, s []byte, bits int) value {
 	s = trimBlanks(s)
 	digits := s
@@ -177,7 +161,7 @@ func parseInt(m *Machine, s []byte, bits int) value {
 		if s[0] == '-' {
 			u = -u
 		}
-		if fitInt64(u, bits) {
+		if fitsInt(u, bits) {
 			return intValue(u)
 		}
 	}
@@ -188,7 +172,7 @@ func parseInt(m *Machine, s []byte, bits int) value {
 	return intValue(i)
 }
 
-func fitInt64(i int64, bits int) bool {
+func fitsInt(i int64, bits int) bool {
 	return bits == 64 || i >= -1<<(bits-1) && i < 1<<(bits-1)
 }
 
@@ -203,8 +187,6 @@ func parseNumericValue(m *Machine, s []byte) value {
 	return v
 }
 
-func printNumeric(_ *Machine, dst []byte, v value) []byte { return appendNumeric(dst, v) }
-
 // enumCodec keeps a label with its position, which is its order. A label that
 // was added or renamed since the type was read has the position -1.
 func enumCodec(t *cdc.Type) *codec {
@@ -216,16 +198,17 @@ func enumCodec(t *cdc.Type) *codec {
 
 func parseBytea(m *Machine, s []byte) value {
 	start := len(m.arena)
-	if bytes.HasPrefix(s, []byte(`\x`)) {
-		for hexits := s[2:]; len(hexits) > 0; {
+	if hexits, ok := bytes.CutPrefix(s, []byte(`\x`)); ok {
+		for len(hexits) > 0 {
 			if c := hexits[0]; c == ' ' || c == '\t' || c == '\n' || c == '\r' { // between two pairs
 				hexits = hexits[1:]
 				continue
 			}
-			if len(hexits) < 2 || !isHex(hexits[0]) || !isHex(hexits[1]) {
+			var b [1]byte
+			if _, err := hex.Decode(b[:], hexits[:min(2, len(hexits))]); err != nil {
 				return m.fail("22023", "invalid hexadecimal data")
 			}
-			m.arena = append(m.arena, hexDigit(hexits[0])<<4|hexDigit(hexits[1]))
+			m.arena = append(m.arena, b[0])
 			hexits = hexits[2:]
 		}
 		return m.grown(start)
@@ -247,23 +230,14 @@ func parseBytea(m *Machine, s []byte) value {
 	return m.grown(start)
 }
 
-func hexDigit(c byte) byte {
-	switch {
-	case c >= 'a':
-		return c - 'a' + 10
-	case c >= 'A':
-		return c - 'A' + 10
-	}
-	return c - '0'
-}
-
 func isOctal(c byte) bool { return c >= '0' && c <= '7' }
 
 func printBytea(_ *Machine, dst []byte, v value) []byte {
 	return hex.AppendEncode(append(dst, `\x`...), v.s)
 }
 
-// parseUUID takes every form that PostgreSQL takes, and keeps the one it prints.
+// parseUUID accepts every form that PostgreSQL accepts, and keeps the one that it
+// prints.
 func parseUUID(m *Machine, s []byte) value {
 	if isCanonicalUUID(s) {
 		return textValue(s)

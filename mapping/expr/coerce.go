@@ -1,8 +1,10 @@
 package expr
 
 import (
+	"bytes"
 	"fmt"
 	"slices"
+	"strings"
 	"unicode/utf8"
 
 	"gancho/cdc"
@@ -11,13 +13,14 @@ import (
 // coerce converts a term to a type, as far as the context allows. what names
 // the place in the error; empty: the value itself.
 func (c *checker) coerce(t *term, to *cdc.Type, ctx castContext, what string) *term {
-	if t.typ.OID == to.OID || to.OID == oidAny {
-		if to.OID == oidAny {
-			return c.decide(t)
-		}
+	switch {
+	case t == nil:
+		return nil
+	case to.OID == oidAny:
+		return c.decide(t)
+	case t.typ.OID == to.OID:
 		return t
-	}
-	if t.typ.OID == oidUnknown && t.isConst() {
+	case t.typ.OID == oidUnknown && t.isConst():
 		return c.coerceLiteral(t, to)
 	}
 	kind, row := pathway(t.typ, to, ctx)
@@ -37,8 +40,7 @@ func (c *checker) coerce(t *term, to *cdc.Type, ctx castContext, what string) *t
 		if what == "" {
 			what = "a value"
 		}
-		c.errorAt(t.place, "cast it", "%s of type %s does not become %s by itself", what, typeTitle(t.typ), typeTitle(to))
-		return nil
+		return c.errorAt(t.place, "cast it", "%s of type %s does not become %s automatically", what, typeTitle(t.typ), typeTitle(to))
 	}
 	if r == nil {
 		return nil
@@ -52,64 +54,50 @@ func (c *checker) coerceLiteral(t *term, to *cdc.Type) *term {
 	if t.isNullConst() {
 		return constant(value{}, to, t.place)
 	}
-	codec := codecOf(to)
+	codec, base := codecOf(to), to.Base()
 	if !codec.literals || isForeign(to) {
-		c.errorAt(t.place, "compare its text form: cast the other side to text", "constants of type %s are not supported", typeTitle(to))
-		return nil
+		return c.errorAt(t.place, "compare its text form: cast the other side to text", "constants of type %s are not supported", typeTitle(to))
 	}
-	if to.Base().OID == oidBytea && !c.scope.Settings.utf8() && !isASCII(t.lit.s) {
-		c.errorAt(t.place, `write it in hexadecimal: '\x41'`, "the bytes of text depend on the server's encoding %s, which the rules do not know", c.scope.Settings.Encoding)
-		return nil
+	if base.OID == oidBytea && !c.scope.Settings.utf8() && !isASCII(t.lit.s) {
+		return c.errorAt(t.place, `write it in hexadecimal: '\x41'`, "the bytes of text depend on the server's encoding %s, which the rules do not know", c.scope.Settings.Encoding)
 	}
 	v := codec.parse(c.machine, t.lit.s)
-	if v.state == stateFailed || hasNewLabel(to, v) {
-		c.literalError(t, to)
-		return nil
+	if v.state == stateKnown && (base.OID == oidJSON || base.OID == oidJSONB) {
+		v = jsonLiteral(c.machine, t.lit.s, base.OID == oidJSONB)
 	}
-	if o := to.Base().OID; o == oidJSON || o == oidJSONB {
-		if v = jsonLiteral(c.machine, t.lit.s, o == oidJSONB); v.state == stateFailed {
-			c.literalError(t, to)
-			return nil
-		}
-	}
-	if to.Base().OID == oidInterval && isInfiniteInterval(v) {
-		c.errorAt(t.place, "compare with a long one, such as 1000 years", "infinite intervals are not supported: PostgreSQL has them since 17")
-		return nil
-	}
-	if o := to.Base().OID; o == oidInet || o == oidCIDR {
+	switch {
+	case v.state == stateFailed || hasNewLabel(to, v):
+		return c.literalError(t, base)
+	case base.OID == oidInterval && interval(v).IsInfinite():
+		return c.errorAt(t.place, "compare with a long one, such as 1000 years", infiniteIntervals)
+	case base.OID == oidInet || base.OID == oidCIDR:
 		if _, _, ok := parseInet(t.lit.s); !ok {
-			c.errorAt(t.place, "write an address such as 10.0.0.1 or 10.0.0.0/8", "invalid %s", to.Base().Name)
-			return nil
+			return c.errorAt(t.place, "write an address such as 10.0.0.1 or 10.0.0.0/8", "invalid %s", base.Name)
 		}
 	}
 	return constant(v, to, t.place)
 }
 
+const infiniteIntervals = "infinite intervals are not supported: PostgreSQL has them since 17"
+
 func isASCII(s []byte) bool {
-	for _, c := range s {
-		if c >= utf8.RuneSelf {
-			return false
-		}
-	}
-	return true
+	return bytes.IndexFunc(s, func(r rune) bool { return r >= utf8.RuneSelf }) < 0
 }
 
-func (c *checker) literalError(t *term, to *cdc.Type) {
-	base := to.Base()
-	if base.Kind == cdc.KindEnum {
+func (c *checker) literalError(t *term, base *cdc.Type) *term {
+	switch {
+	case base.Kind == cdc.KindEnum:
 		hint := "labels: " + listLabels(base.Labels)
-		if near, ok := closest(string(t.lit.s), base.Labels); ok {
+		if near := closest(string(t.lit.s), base.Labels); near != "" {
 			hint = fmt.Sprintf("did you mean %q?", near)
 		}
-		c.errorAt(t.place, hint, "%q is not a label of enum %s", t.lit.s, base.Name)
-		return
-	}
-	if hasEnum(base) {
-		c.errorAt(t.place, "labels: "+listLabels(base.Elem.Base().Labels), "the array has what is not a label of enum %s", base.Elem.Base().Name)
-		return
+		return c.errorAt(t.place, hint, "%q is not a label of enum %s", t.lit.s, base.Name)
+	case base.Kind == cdc.KindArray && base.Elem != nil && base.Elem.Base().Kind == cdc.KindEnum:
+		enum := base.Elem.Base()
+		return c.errorAt(t.place, "labels: "+listLabels(enum.Labels), "the array contains a text that is not a label of enum %s", enum.Name)
 	}
 	hint := "write a value of type " + typeTitle(base) + ", or cast the other side"
-	c.errorAt(t.place, hint, "%s", c.machine.err.Message)
+	return c.errorAt(t.place, hint, "%s", c.machine.err.Message)
 }
 
 // hasNewLabel reports whether an enum's label is unknown, in an array too.
@@ -121,36 +109,28 @@ func hasNewLabel(t *cdc.Type, v value) bool {
 	return t.Kind == cdc.KindEnum && v.i < 0
 }
 
-func hasEnum(t *cdc.Type) bool {
-	return t.Kind == cdc.KindArray && t.Elem != nil && t.Elem.Base().Kind == cdc.KindEnum
-}
-
 func listLabels(labels []string) string {
-	s := ""
+	quoted := make([]string, len(labels))
 	for i, l := range labels {
-		if i > 0 {
-			s += ", "
-		}
-		s += quoteLiteral(l)
+		quoted[i] = quoteLiteral(l)
 	}
-	return s
+	return strings.Join(quoted, ", ")
 }
 
 // relabel changes the type of a value that stays as it is.
 func (c *checker) relabel(t *term, to *cdc.Type) *term {
 	from, base := t.typ.Base(), to.Base()
 	if from.OID != base.OID && (!codecOf(from).plain || !codecOf(base).plain) && !sameElements(from, base) {
-		c.errorAt(t.place, "compare with a value of the same type", "%s as %s is not supported", typeTitle(t.typ), typeTitle(to))
-		return nil
+		return c.errorAt(t.place, "compare with a value of the same type", "%s as %s is not supported", typeTitle(t.typ), typeTitle(to))
 	}
 	if t.isConst() {
 		return constant(t.lit, to, t.place)
 	}
-	typmod := int32(-1)
+	r := newTerm(opRelabel, to, t.place, t)
 	if from.OID == base.OID {
-		typmod = t.typmod
+		r.typmod = t.typmod
 	}
-	return &term{op: opRelabel, typ: to, typmod: typmod, place: t.place, args: []*term{t}, vars: t.vars}
+	return r
 }
 
 func sameElements(a, b *cdc.Type) bool {
@@ -160,19 +140,13 @@ func sameElements(a, b *cdc.Type) bool {
 // castFunction applies the function of a cast, such as int8(int4).
 func (c *checker) castFunction(t *term, to *cdc.Type, fn string) *term {
 	from := t.typ.Base()
-	im, ok := castImpls()[fn+"("+from.Name+")"]
+	im, ok := implementations()[fn+"("+from.Name+")"]
 	if !ok {
-		c.errorAt(t.place, "use the value as it is", "casting %s to %s is not supported", typeTitle(from), typeTitle(to))
-		return nil
+		return c.errorAt(t.place, "use the value as it is", "casting %s to %s is not supported", typeTitle(from), typeTitle(to))
 	}
-	r := &term{op: opCall, typ: to, typmod: -1, place: t.place, args: []*term{t}, impl: im, vars: t.vars}
-	if im.bind != nil {
-		bound, err := im.bind(c, r)
-		if err != nil {
-			c.errs = append(c.errs, err)
-			return nil
-		}
-		r.impl = bound
+	r := newTerm(opCall, to, t.place, t)
+	if r.impl = c.bound(im, r); r.impl == nil {
+		return nil
 	}
 	return r
 }
@@ -181,20 +155,18 @@ func (c *checker) castFunction(t *term, to *cdc.Type, fn string) *term {
 func (c *checker) viaText(t *term, to *cdc.Type) *term {
 	switch {
 	case isForeign(t.typ), hasZone(t.typ), t.typ.Base().Kind == cdc.KindComposite:
-		c.errorAt(t.place, "use the value as it is", "the text form of %s is not supported", typeTitle(t.typ))
-		return nil
+		return c.errorAt(t.place, "use the value as it is", "the text form of %s is not supported", typeTitle(t.typ))
 	case to.Base().OID == oidBytea && !c.scope.Settings.utf8():
-		c.errorAt(t.place, "use the text as it is", "the bytes of text depend on the server's encoding %s, which the rules do not know", c.scope.Settings.Encoding)
-		return nil
+		return c.errorAt(t.place, "use the text as it is", "the bytes of text depend on the server's encoding %s, which the rules do not know", c.scope.Settings.Encoding)
 	case !codecOf(to).literals || isForeign(to):
-		c.errorAt(t.place, "use the text as it is", "casting text to %s is not supported", typeTitle(to))
-		return nil
+		return c.errorAt(t.place, "use the text as it is", "casting text to %s is not supported", typeTitle(to))
 	}
-	stable := stableText(t.typ, true) || stableText(to, false)
-	return &term{op: opText, typ: to, typmod: -1, place: t.place, args: []*term{t}, vars: t.vars, stable: stable}
+	r := newTerm(opText, to, t.place, t)
+	r.stable = stableText(t.typ, true) || stableText(to, false)
+	return r
 }
 
-// hasZone tells the opaque types whose text depends on the session's time zone.
+// hasZone reports the opaque types whose text depends on the session's time zone.
 func hasZone(t *cdc.Type) bool {
 	t = t.Base()
 	switch t.Kind {
@@ -208,12 +180,14 @@ func hasZone(t *cdc.Type) bool {
 
 // coerceElements converts an array element by element.
 func (c *checker) coerceElements(t *term, to *cdc.Type, ctx castContext) *term {
-	bound := &term{op: opBound, typ: t.typ.Base().Elem, typmod: -1, place: t.place, vars: true}
+	bound := newTerm(opBound, t.typ.Base().Elem, t.place)
+	bound.vars = true
 	elem := c.coerce(bound, to.Base().Elem, ctx, "an element")
-	if elem == nil {
-		return nil
+	r := newTerm(opElements, to, t.place, t, elem)
+	if r != nil {
+		r.stable = elem.anyStable()
 	}
-	return &term{op: opElements, typ: to, typmod: -1, place: t.place, args: []*term{t, elem}, vars: t.vars, stable: elem.anyStable()}
+	return r
 }
 
 // arrayOf is the array type over an element type.
@@ -229,10 +203,7 @@ func (c *checker) explicitCast(n *cast) *term {
 	to, typmod := c.resolveType(&n.t)
 	var x *term
 	if list, ok := n.x.(*arrayExpr); ok && to != nil && to.Kind == cdc.KindArray {
-		x = c.array(list, to)
-		if x != nil {
-			x = c.fold(x)
-		}
+		x = c.fold(c.array(list, to))
 	} else {
 		x = c.check(n.x)
 	}
@@ -240,8 +211,7 @@ func (c *checker) explicitCast(n *cast) *term {
 		return nil
 	}
 	if to.Kind == cdc.KindDomain && x.typ.OID != to.OID {
-		c.errorAt(n.t.place, "cast to "+typeTitle(to.Base()), "casting to domain %s would need its checks", to.Name)
-		return nil
+		return c.errorAt(n.t.place, "cast to "+typeTitle(to.Base()), "casting to domain %s would need its checks", to.Name)
 	}
 	r := c.coerceExplicit(n.place, x, to)
 	if r == nil || typmod < 0 {
@@ -252,17 +222,16 @@ func (c *checker) explicitCast(n *cast) *term {
 
 func (c *checker) coerceExplicit(p place, x *term, to *cdc.Type) *term {
 	if kind, _ := pathway(x.typ, to, explicitCast); x.typ.OID != oidUnknown && x.typ.OID != to.OID && kind == pathNone {
-		c.errorAt(p, "", "%s cannot be cast to %s", typeTitle(x.typ), typeTitle(to))
-		return nil
+		return c.errorAt(p, "", "%s cannot be cast to %s", typeTitle(x.typ), typeTitle(to))
 	}
-	before := x.place
-	x2 := *x
+	placed := *x
 	if x.typ.OID != oidUnknown {
-		x2.place = p
+		placed.place = p
 	}
-	r := c.coerce(&x2, to, explicitCast, "")
-	if r == &x2 { // nothing to do: the cast only hides the column's modifier
-		r = &term{op: opRelabel, typ: to, typmod: x.typmod, place: before, args: []*term{x}, vars: x.vars}
+	r := c.coerce(&placed, to, explicitCast, "")
+	if r == &placed { // nothing to do: the cast only hides the column's modifier
+		r = newTerm(opRelabel, to, x.place, x)
+		r.typmod = x.typmod
 		return c.fold(r)
 	}
 	return r
@@ -274,10 +243,12 @@ func (c *checker) applyModifier(p place, x *term, typmod int32) *term {
 	if im == nil {
 		return x
 	}
-	return c.fold(&term{op: opCall, typ: x.typ, typmod: typmod, place: p, args: []*term{x}, impl: im, vars: x.vars})
+	r := newTerm(opCall, x.typ, p, x)
+	r.typmod, r.impl = typmod, im
+	return c.fold(r)
 }
 
-// showsZone tells the types that are printed in the session's time zone.
+// showsZone reports the types that are printed in the session's time zone.
 func showsZone(t *cdc.Type) bool {
 	t = t.Base()
 	return t.OID == oidTimestamptz || t.Kind == cdc.KindArray && t.Elem != nil && showsZone(t.Elem)

@@ -1,6 +1,7 @@
 package expr
 
-// collatedColumn finds a column in a term that has a collation of its own.
+// collatedColumn finds a column of the term that has a collation of its own, with
+// preference for a nondeterministic one.
 func (c *checker) collatedColumn(t *term) (column, collation string, deterministic bool) {
 	if c.scope.Collation == nil {
 		return "", "", true

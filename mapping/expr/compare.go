@@ -3,6 +3,7 @@ package expr
 import (
 	"bytes"
 	"math"
+	"slices"
 	"strings"
 
 	"gancho/cdc"
@@ -12,7 +13,7 @@ import (
 // ordering compares two known values of its types.
 type ordering func(m *Machine, a, b value) int
 
-// comparisonImpls makes = <> < <= > >= for every pair of types that PostgreSQL
+// comparisonImpls are = <> < <= > >= for every pair of types that PostgreSQL
 // has them for and that we can order.
 func comparisonImpls() map[string]*impl {
 	all := map[string]*impl{}
@@ -26,18 +27,24 @@ func comparisonImpls() map[string]*impl {
 	return all
 }
 
-// comparison makes one operator, or nil.
+// comparison is the code of one operator, or nil.
 func comparison(op string, l, r *cdc.Type) *impl {
-	equality := op == "=" || op == "<>"
+	isEquality := op == "=" || op == "<>"
 	switch {
 	case l.Name == "anyenum":
 		return enumComparison(compareBy(op, orderInt))
-	case l.Name == "anyarray" && equality:
-		return bound(func(c *checker, t *term) (*impl, *Error) { return arrayEquality(c, t, op == "<>") })
+	case l.Name == "anyarray" && isEquality:
+		return withEquality(func(m *Machine, a, b *array, eq equality) value {
+			r := equalArrays(m, a, b, eq)
+			if r.state == stateKnown && op == "<>" {
+				r.i ^= 1
+			}
+			return r
+		})
 	case l.OID == oidText && r.OID == oidText, l.OID == oidBpchar && r.OID == oidBpchar:
 		return textComparison(op, l.OID == oidBpchar)
 	}
-	if l.OID == r.OID && equality {
+	if l.OID == r.OID && isEquality {
 		switch l.OID {
 		case oidUUID, oidBytea:
 			return equalBytes(op == "<>", bytes.Equal)
@@ -171,7 +178,7 @@ func textComparison(op string, blanks bool) *impl {
 	})
 }
 
-// trimEnd drops blanks at the end, which do not count in a char(n).
+// trimEnd cuts blanks off the end, which do not count in a char(n).
 func trimEnd(s []byte) []byte {
 	for len(s) > 0 && s[len(s)-1] == ' ' {
 		s = s[:len(s)-1]
@@ -179,7 +186,7 @@ func trimEnd(s []byte) []byte {
 	return s
 }
 
-// ordersByCodepoint tells the collations that compare text as bytes of UTF-8.
+// ordersByCodepoint reports the collations that compare text as bytes of UTF-8.
 // In a single-byte encoding C compares the server's bytes, which are in the
 // order of the code points only for ASCII and LATIN1.
 func (s Settings) ordersByCodepoint() bool {
@@ -200,43 +207,20 @@ func (s Settings) ordersByCodepoint() bool {
 	return false
 }
 
-// arrayEquality is array_eq and array_ne: the same shape and equal elements,
-// nulls being equal.
-func arrayEquality(c *checker, t *term, negate bool) (*impl, *Error) {
-	eq, err := elementEquality(c, t)
-	if err != nil {
-		return nil, err
-	}
-	return two(func(m *Machine, a, b value) value {
-		r := equalArrays(m, a.arr, b.arr, eq)
-		if r.state == stateKnown && negate {
-			r.i ^= 1
-		}
-		return r
-	}), nil
-}
-
 // elementEquality is the = of the elements of the first argument's array.
-func elementEquality(c *checker, t *term) (func(m *Machine, a, b value) value, *Error) {
-	elem := &term{op: opBound, typ: t.args[0].typ.Base().Elem, typmod: -1, place: t.place, args: t.args}
-	before := len(c.errs)
-	eq := c.operator("=", t.place, t.place, elem, elem)
-	if eq == nil {
-		err := c.errs[before]
-		c.errs = c.errs[:before]
+func elementEquality(c *checker, t *term) (equality, *Error) {
+	elem := newTerm(opBound, t.args[0].typ.Base().Elem, t.place, t.args...)
+	eq, err := c.attempt(func() *term { return c.operator("=", t.place, t.place, elem, elem) })
+	if err != nil {
 		return nil, err
 	}
 	return eq.impl.two, nil
 }
 
-func equalArrays(m *Machine, a, b *array, eq func(m *Machine, a, b value) value) value {
-	if len(a.dims) != len(b.dims) {
+// equalArrays is array_eq: the same shape and equal elements, nulls being equal.
+func equalArrays(m *Machine, a, b *array, eq equality) value {
+	if !slices.Equal(a.dims, b.dims) || !slices.Equal(a.lower, b.lower) {
 		return boolValue(false)
-	}
-	for i := range a.dims {
-		if a.dims[i] != b.dims[i] || a.lower[i] != b.lower[i] {
-			return boolValue(false)
-		}
 	}
 	for i, x := range a.elems {
 		y := b.elems[i]
@@ -253,5 +237,5 @@ func equalArrays(m *Machine, a, b *array, eq func(m *Machine, a, b value) value)
 	return boolValue(true)
 }
 
-// isInfinite tells the two infinities of a timestamp.
+// isInfinite reports the two infinities of a timestamp.
 func isInfinite(ts int64) bool { return ts == math.MaxInt64 || ts == math.MinInt64 }

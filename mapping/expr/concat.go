@@ -1,6 +1,6 @@
 package expr
 
-// variadicImpl makes the functions that take any number of any type.
+// variadicImpl finds the functions of any number of arguments of any type.
 func variadicImpl(name string) (*impl, bool) {
 	switch name {
 	case "concat":
@@ -24,34 +24,42 @@ func variadicImpl(name string) (*impl, bool) {
 func concatImpl(t *term, separated bool) (*impl, *Error) {
 	codecs := make([]*codec, len(t.args))
 	for i, a := range t.args {
-		if isForeign(a.typ) || hasZone(a.typ) {
-			return nil, refusal(a, "the text form of "+typeTitle(a.typ)+" is not supported", "use the value as it is")
+		var err *Error
+		if codecs[i], err = textCodec(a, a.typ, "use the value as it is"); err != nil {
+			return nil, err
 		}
-		codecs[i] = codecOf(a.typ)
 	}
 	return &impl{lax: true, many: func(m *Machine, args []value) value {
-		var sep []byte
-		first := 0
-		if separated {
-			if args[0].state == stateNull {
-				return value{}
-			}
-			sep, first = args[0].s, 1
+		if !separated {
+			return m.join(args, codecs, nil, value{})
 		}
-		start := len(m.arena)
-		some := false
-		for i, a := range args[first:] {
-			if a.state == stateNull {
-				continue
-			}
-			if some {
-				m.arena = append(m.arena, sep...)
-			}
-			some = true
-			m.arena = codecs[first+i].print(m, m.arena, a)
+		if args[0].state == stateNull {
+			return value{}
 		}
-		return m.grown(start)
+		return m.join(args[1:], codecs[1:], args[0].s, value{})
 	}}, nil
+}
+
+// join writes the text forms with sep between them. Nulls are replaced by null, or
+// left out when that is null too. Values beyond the codecs have the last one.
+func (m *Machine) join(list []value, codecs []*codec, sep []byte, null value) value {
+	start := len(m.arena)
+	some := false
+	for i, v := range list {
+		if v.state == stateNull && null.state == stateNull {
+			continue
+		}
+		if some {
+			m.arena = append(m.arena, sep...)
+		}
+		some = true
+		if v.state == stateNull {
+			m.arena = append(m.arena, null.s...)
+		} else {
+			m.arena = codecs[min(i, len(codecs)-1)].print(m, m.arena, v)
+		}
+	}
+	return m.grown(start)
 }
 
 func countNulls(nulls bool) *impl {

@@ -17,9 +17,9 @@ func TestErrors(t *testing.T) {
 		{"situacoa = 'AT'", `0+8 column "situacoa" is not in table clientes; did you mean "situacao"?`},
 		{"old.nmoe = new.nome", `0+8 column "nmoe" is not in table clientes; did you mean "nome"?`},
 		{"nm_fantasia = 'x'", `0+11 column "nm_fantasia" is not in table clientes; quote it to keep its case: "NM_FANTASIA"`},
-		{"nome = id", `5+1 comparing character varying with integer; cast one side`},
-		{"situacao = 5", `9+1 comparing character with integer; cast one side`},
-		{"valor > true", `6+1 comparing numeric with boolean; cast one side`},
+		{"nome = id", `5+1 character varying cannot be compared with integer; cast one side`},
+		{"situacao = 5", `9+1 character cannot be compared with integer; cast one side`},
+		{"valor > true", `6+1 numeric cannot be compared with boolean; cast one side`},
 		{"id = 'x'", `5+3 invalid input syntax for type integer; write a value of type integer, or cast the other side`},
 		{"sentido = 'SAÍDA'", `10+8 "SAÍDA" is not a label of enum tp_sentido; did you mean "SAIDA"?`},
 		{"nascimento > '31/12/2020'", `13+12 invalid date: write YYYY-MM-DD, such as 2026-01-31; write a value of type date, or cast the other side`},
@@ -51,6 +51,8 @@ func TestErrors(t *testing.T) {
 		{"id = 1 id", `7+2 syntax error at "id"`},
 		{"a < b < c", `6+1 syntax error at "<"; use parentheses: comparisons do not chain`},
 		{"nome = 'x", `7+2 string does not end; close it with '`},
+		{"id between 1 is distinct", `24+1 expression ends too early; write "from" here`},
+		{"id between 1 is distinct x and 2", `25+1 syntax error at "x"; write "from" here`},
 		{"(id, nome) = (1, 'x')", `0+1 row values are not supported; compare the columns one by one`},
 		{"id in (select 1)", `7+6 subqueries are not supported; use a lookup`},
 		{"nome similar to 'x'", `5+7 SIMILAR TO is not supported; use like or ~`},
@@ -68,7 +70,7 @@ func TestErrors(t *testing.T) {
 		{"to_char(valor, nome) = 'x'", `15+4 the format of to_char must be a constant; write it as a 'string'`},
 		{"date_trunc('mnth', cadastro) = cadastro", `11+6 unit "mnth" is not recognized: write one such as year, month, day, hour`},
 		{"cadastro at time zone 'BRT' = now()", `22+5 time zone 'BRT' is not known here; write it as in America/Sao_Paulo, or UTC`},
-		{"situacoa = 1 and nmoe = 2 and id = nome", "0+8 column \"situacoa\" is not in table clientes; did you mean \"situacao\"?\n17+4 column \"nmoe\" is not in table clientes; did you mean \"nome\"?\n33+1 comparing integer with character varying; cast one side"},
+		{"situacoa = 1 and nmoe = 2 and id = nome", "0+8 column \"situacoa\" is not in table clientes; did you mean \"situacao\"?\n17+4 column \"nmoe\" is not in table clientes; did you mean \"nome\"?\n33+1 integer cannot be compared with character varying; cast one side"},
 		{"id", `0+2 the condition must be boolean, not integer; write a comparison`},
 	}
 	for _, c := range cases {
@@ -91,7 +93,7 @@ func TestErrors(t *testing.T) {
 	}
 }
 
-// TestScopes tells which rows a rule's operations have.
+// TestScopes checks which rows a rule's operations have.
 func TestScopes(t *testing.T) {
 	t.Parallel()
 	scope := func(operations string) *expr.Scope {

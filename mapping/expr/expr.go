@@ -43,13 +43,13 @@ type Scope struct {
 	// Early: the expression is evaluated before the lookups are read, so that
 	// naming one is an error.
 	Early bool
-	// Collation tells a column's own collation (pg_attribute.attcollation), when
-	// it is not the database's, and whether it is deterministic
-	// (pg_collation.collisdeterministic); else name is empty. Nil: no column has one.
+	// Collation returns a column's own collation (pg_attribute.attcollation) and
+	// whether it is deterministic (pg_collation.collisdeterministic). The name is
+	// empty when the column has the database's. Nil: every column has it.
 	Collation func(column int) (name string, deterministic bool)
 }
 
-// Lookup is a row that a query finds for a change.
+// Lookup describes the row that a query finds for a change.
 type Lookup struct {
 	Name    string
 	Columns []cdc.Column
@@ -91,8 +91,8 @@ func (e Errors) Unwrap() []error {
 	return list
 }
 
-// UnknownError says that the result depends on a column whose value the server
-// did not send: it is neither a value nor null.
+// UnknownError reports that the result depends on a column whose value the server
+// did not send, so that it is neither a value nor null.
 type UnknownError struct {
 	Column string
 	Old    bool
@@ -111,8 +111,8 @@ func (e *UnknownError) Error() string {
 	return fmt.Sprintf("read %s.%s: the server did not send this column; set REPLICA IDENTITY FULL on the table", row, e.Column)
 }
 
-// EvalError is an error at run time, where PostgreSQL would raise one. It never
-// holds row data.
+// EvalError is an error of evaluation, where PostgreSQL would raise one. It never
+// has row data.
 type EvalError struct {
 	Code    string // the SQLSTATE that PostgreSQL would give
 	Message string
@@ -138,9 +138,8 @@ type LookupColumn struct {
 }
 
 // Expr is a compiled expression. It is immutable: any number of machines may
-// evaluate it at once.
+// evaluate it at the same time.
 type Expr struct {
-	source  node
 	root    *term
 	eval    evalFunc
 	test    testFunc // of a boolean expression
@@ -166,16 +165,12 @@ func compile(src string, s *Scope, mustBeBool bool) (*Expr, error) {
 	}
 	c := &checker{scope: s, machine: NewMachine(s.Settings)}
 	root := c.check(tree)
-	if root != nil {
-		if mustBeBool {
-			root = c.boolean(root, "the condition")
-		} else {
-			root = c.decide(root)
-		}
+	if mustBeBool {
+		root = c.boolean(root, "the condition")
+	} else {
+		root = c.decide(root)
 	}
-	if root != nil {
-		root = c.fold(root)
-	}
+	root = c.fold(root)
 	if len(c.errs) > 0 {
 		slices.SortStableFunc(c.errs, func(a, b *Error) int { return cmp.Compare(a.Offset, b.Offset) })
 		return nil, c.errs
@@ -183,7 +178,7 @@ func compile(src string, s *Scope, mustBeBool bool) (*Expr, error) {
 	if root == nil {
 		return nil, errors.New("check the expression: no result; report this as a bug")
 	}
-	e := &Expr{source: tree, root: root, typ: root.typ, columns: c.columns(), lookups: c.lookups, needOld: c.needOld}
+	e := &Expr{root: root, typ: root.typ, columns: c.columns(), lookups: c.lookups, needOld: c.needOld}
 	e.eval, e.out, e.zoned = generate(root), codecOf(root.typ), showsZone(root.typ)
 	if root.typ.Base().OID == oidBool {
 		e.test = generateBool(root)
@@ -204,7 +199,3 @@ func (e *Expr) Lookups() []LookupColumn { return slices.Clone(e.lookups) }
 
 // NeedsOld reports whether the expression uses values of the old row.
 func (e *Expr) NeedsOld() bool { return e.needOld }
-
-// String returns the expression in a normal form, fully parenthesised, which
-// compiles to the same thing.
-func (e *Expr) String() string { return format(e.source) }

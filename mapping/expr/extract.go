@@ -1,8 +1,6 @@
 package expr
 
 import (
-	"math"
-	"slices"
 	"strings"
 
 	"gancho/internal/pgtext"
@@ -41,23 +39,16 @@ func extractDateAsTimestamp(m *Machine, dst []byte, field string, a value) ([]by
 }
 
 // extractImpl is extract, which yields numeric, or date_part, which yields
-// double precision, of a constant field, which is tried once.
+// double precision, of a constant field, which is tried out when the rule is
+// compiled.
 func extractImpl(f extractor, asFloat bool) *impl {
-	return bound(func(c *checker, t *term) (*impl, *Error) {
-		field, skip, refused := constantText(t, 0, "the field to extract")
-		if refused != nil {
-			return nil, refused
-		}
-		if skip {
-			return never(), nil
-		}
+	return withConstant(0, "the field to extract", constantHint, func(c *checker, t *term, field string) (*impl, *Error) {
 		if _, err := f(c.machine, nil, field, intValue(0)); err != nil {
 			return nil, refusal(t.args[0], c.machine.conversionError(err, 0).Message, "")
 		}
 		finish := func(_ *Machine, v value) value { return v }
 		if asFloat {
-			var ok bool
-			if finish, ok = partAsFloat(strings.ToLower(field), t.args[1].typ.OID == oidInterval); !ok {
+			if finish = partAsFloat(strings.ToLower(field), t.args[1].typ.OID == oidInterval); finish == nil {
 				return nil, refusal(t.args[0], "date_part of "+field+" is not supported", "use extract("+field+" from ...), which is exact")
 			}
 		}
@@ -77,30 +68,31 @@ func extractImpl(f extractor, asFloat bool) *impl {
 	})
 }
 
-// partAsFloat makes date_part's double of extract's numeric. Where fractions
-// are involved, PostgreSQL computes in doubles, so the same steps are taken.
-func partAsFloat(field string, ofInterval bool) (func(m *Machine, v value) value, bool) {
-	switch {
-	case slices.Contains([]string{"year", "quarter", "month", "week", "day", "dow", "isodow", "doy", "hour", "minute", "decade", "century",
-		"millennium", "isoyear", "microseconds"}, field):
-		return func(m *Machine, v value) value { return numericToFloat(m, v, 64) }, true
-	case field == "second":
+// partAsFloat returns date_part's double of extract's numeric; nil when they
+// differ. Where fractions are involved, PostgreSQL computes in doubles, so the
+// same steps are taken.
+func partAsFloat(field string, ofInterval bool) func(m *Machine, v value) value {
+	asFloat := func(m *Machine, v value) value { return numericToFloat(m, v, 64) }
+	inMicros := func(of func(micros value) float64) func(m *Machine, v value) value {
 		return func(m *Machine, v value) value {
 			if v.aux != finite {
-				return numericToFloat(m, v, 64)
+				return asFloat(m, v)
 			}
-			micros := roundNumeric(v, 6, true).i
-			return floatValue(float64(micros/1000000) + float64(micros%1000000)/1000000)
-		}, true
-	case field == "epoch" && !ofInterval:
-		return func(m *Machine, v value) value {
-			if v.aux != finite {
-				return numericToFloat(m, v, 64)
-			}
-			u := roundNumeric(v, 6, true)
-			f, _ := unscaled(u).Float64()
-			return floatValue(f / 1000000)
-		}, true
+			return floatValue(of(roundNumeric(v, 6, true)))
+		}
 	}
-	return func(_ *Machine, _ value) value { return floatValue(math.NaN()) }, false
+	switch field {
+	case "year", "quarter", "month", "week", "day", "dow", "isodow", "doy", "hour", "minute", "decade", "century", "millennium", "isoyear", "microseconds":
+		return asFloat
+	case "second":
+		return inMicros(func(v value) float64 { return float64(v.i/1000000) + float64(v.i%1000000)/1000000 })
+	case "epoch":
+		if !ofInterval {
+			return inMicros(func(v value) float64 {
+				f, _ := unscaled(v).Float64()
+				return f / 1000000
+			})
+		}
+	}
+	return nil
 }

@@ -2,12 +2,13 @@ package expr
 
 import (
 	"bytes"
+	"strings"
 
 	"gancho/cdc"
 )
 
-// tri is a condition's outcome. Conditions are compiled into their own form,
-// because most changes match no rule and a condition is all that they cost.
+// tri is the outcome of a condition. Conditions are compiled into a form of their
+// own, because most changes match no rule and cost nothing else.
 type tri uint8
 
 const (
@@ -133,7 +134,7 @@ func boolLogic(t *term) testFunc {
 	}
 }
 
-// operand is a column that is looked at without parsing it.
+// operand is a column that is read without parsing it.
 type operand struct {
 	side, column int // side 1 is the old row
 	name         string
@@ -160,8 +161,8 @@ func columnOperand(t *term) operand {
 	return operand{t.side(), t.column, t.name}
 }
 
-// read returns the column's datum, which is nil when it has no value; then why
-// says what that makes of the comparison.
+// read returns the column's datum. Without a value it is nil, and why is the
+// outcome of the comparison.
 func (o *operand) read(m *Machine) (d *cdc.Datum, why tri) {
 	d = m.datum(o.side, o.column)
 	switch d.State {
@@ -177,23 +178,38 @@ func (o *operand) read(m *Machine) (d *cdc.Datum, why tri) {
 // textEquality is = or <> of texts; character ignores blanks at the end.
 type textEquality struct{ negate, blanks bool }
 
-// fastComparison compiles = and <> of a text column with a constant or another
-// column.
-func fastComparison(t *term) testFunc {
+func (e textEquality) equal(a, b []byte) bool {
+	if e.blanks {
+		a, b = trimEnd(a), trimEnd(b)
+	}
+	return string(a) == string(b)
+}
+
+// textOperands are a text column and what it is compared with: another column,
+// or a constant that is not null.
+func textOperands(t *term) (a, b operand, constant *value, ok bool) {
 	if t.impl.text == nil {
+		return a, b, nil, false
+	}
+	if a, ok = plainColumn(t.args[0]); !ok {
+		return a, b, nil, false
+	}
+	if c := t.args[1]; c.isConst() && c.lit.state == stateKnown {
+		return a, b, &c.lit, true
+	}
+	b, ok = plainColumn(t.args[1])
+	return a, b, nil, ok
+}
+
+// fastComparison compiles = and <> of textOperands.
+func fastComparison(t *term) testFunc {
+	a, b, constant, ok := textOperands(t)
+	if !ok {
 		return nil
 	}
 	eq := *t.impl.text
-	a, ok := plainColumn(t.args[0])
-	if !ok {
-		return nil
-	}
-	if c := t.args[1]; c.isConst() && c.lit.state == stateKnown {
-		return equalsConstant(a, c.lit.s, eq)
-	}
-	b, ok := plainColumn(t.args[1])
-	if !ok {
-		return nil
+	if constant != nil {
+		return equalsConstant(a, string(constant.s), eq)
 	}
 	return func(m *Machine) tri {
 		x, why := a.read(m)
@@ -208,23 +224,17 @@ func fastComparison(t *term) testFunc {
 	}
 }
 
-func (e textEquality) equal(a, b []byte) bool {
-	if e.blanks {
-		a, b = trimEnd(a), trimEnd(b)
-	}
-	return string(a) == string(b)
-}
-
-func equalsConstant(a operand, want []byte, eq textEquality) testFunc {
-	text := string(want)
+// equalsConstant has its own code for either kind of text: most conditions are of
+// this form.
+func equalsConstant(a operand, want string, eq textEquality) testFunc {
 	if eq.blanks {
-		text = string(trimEnd(want))
+		want = strings.TrimRight(want, " ")
 		return func(m *Machine) tri {
 			d, why := a.read(m)
 			if d == nil {
 				return why
 			}
-			return triOf((string(trimEnd(d.Text)) == text) != eq.negate)
+			return triOf((string(trimEnd(d.Text)) == want) != eq.negate)
 		}
 	}
 	return func(m *Machine) tri {
@@ -232,47 +242,33 @@ func equalsConstant(a operand, want []byte, eq textEquality) testFunc {
 		if d == nil {
 			return why
 		}
-		return triOf((string(d.Text) == text) != eq.negate)
+		return triOf((string(d.Text) == want) != eq.negate)
 	}
 }
 
-// fastDistinct compiles is [not] distinct from of a text column and a constant
-// that is not null, or another column.
+// fastDistinct compiles is [not] distinct from of textOperands.
 func fastDistinct(t *term) testFunc {
-	if t.impl.text == nil {
-		return nil
-	}
-	eq := *t.impl.text
-	a, ok := plainColumn(t.args[0])
+	a, b, constant, ok := textOperands(t)
 	if !ok {
 		return nil
 	}
-	var b operand
-	c := t.args[1]
-	constant := c.isConst() && c.lit.state == stateKnown
-	if !constant {
-		if b, ok = plainColumn(c); !ok {
-			return nil
-		}
-	}
-	same := triOf(t.negate)
+	eq, same := *t.impl.text, triOf(t.negate)
 	return func(m *Machine) tri {
 		x, why := a.read(m)
 		if why == triUnknown {
 			return why
 		}
-		want := c.lit.s
-		if !constant {
-			y, whyNot := b.read(m)
-			if whyNot == triUnknown {
-				return whyNot
-			}
-			if x == nil || y == nil {
-				return triOf((x == nil) == (y == nil)) ^ same ^ 1
-			}
-			want = y.Text
+		if constant != nil {
+			return triOf(x != nil && eq.equal(x.Text, constant.s)) ^ same ^ 1
 		}
-		return triOf(x != nil && eq.equal(x.Text, want)) ^ same ^ 1
+		y, whyNot := b.read(m)
+		switch {
+		case whyNot == triUnknown:
+			return whyNot
+		case x == nil || y == nil:
+			return triOf((x == nil) == (y == nil)) ^ same ^ 1
+		}
+		return triOf(eq.equal(x.Text, y.Text)) ^ same ^ 1
 	}
 }
 
@@ -281,26 +277,24 @@ func fastIn(t *term) testFunc {
 	if t.impl.text == nil || t.impl.text.negate != t.all || !t.args[1].isConst() || t.args[1].lit.state != stateKnown {
 		return nil
 	}
+	elems := t.args[1].lit.arr.elems
 	a, ok := plainColumn(t.args[0])
-	if !ok {
+	if !ok || len(elems) == 0 {
 		return nil
 	}
 	eq := *t.impl.text
 	var list [][]byte
 	otherwise := triOf(t.all)
-	for _, e := range t.args[1].lit.arr.elems {
+	for _, e := range elems {
 		if e.state == stateNull {
 			otherwise = triNull
 			continue
 		}
-		if s := e.s; eq.blanks {
-			list = append(list, trimEnd(s))
-		} else {
-			list = append(list, s)
+		s := e.s
+		if eq.blanks {
+			s = trimEnd(s)
 		}
-	}
-	if len(t.args[1].lit.arr.elems) == 0 {
-		return nil
+		list = append(list, s)
 	}
 	found := triOf(!t.all)
 	return func(m *Machine) tri {

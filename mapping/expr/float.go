@@ -10,10 +10,6 @@ import (
 // Floats are compared and computed as IEEE 754 numbers, as PostgreSQL does; a
 // float4 is kept widened, which is exact.
 
-func parseFloat8(m *Machine, s []byte) value { return parseFloat(m, s, 64) }
-
-func parseFloat4(m *Machine, s []byte) value { return parseFloat(m, s, 32) }
-
 func floatName(bits int) string {
 	if bits == 32 {
 		return "real"
@@ -64,10 +60,6 @@ func specialFloat(s []byte) (float64, bool) {
 	}
 	return 0, false
 }
-
-func printFloat8(_ *Machine, dst []byte, v value) []byte { return appendFloat(dst, v.float(), 64) }
-
-func printFloat4(_ *Machine, dst []byte, v value) []byte { return appendFloat(dst, v.float(), 32) }
 
 // appendFloat writes the shortest digits that read back, as extra_float_digits
 // 1 and above do.

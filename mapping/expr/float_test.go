@@ -20,7 +20,6 @@ import (
 func TestFloatDigits(t *testing.T) {
 	t.Parallel()
 	n := seed(t)
-	t.Logf("GANCHO_SEED=%d", n)
 	r := rand.New(rand.NewPCG(n, 1))
 	var list []float64
 	for e := -1074; e < 1024; e++ {

@@ -108,8 +108,8 @@ func (m *Machine) placed(v value, off int) value {
 	return v
 }
 
-// generateCall compiles a call: arguments from left to right, an error before
-// all, then what is not known, then null.
+// generateCall compiles a call. Arguments are evaluated from left to right; an
+// error has precedence over an unknown value, and that over null.
 func generateCall(t *term) evalFunc {
 	im, off := t.impl, t.off
 	switch {
@@ -196,8 +196,8 @@ func generateTest(t *term) evalFunc {
 	}
 }
 
-// generateRowNull is is [not] null of a composite value: all of its fields are,
-// or none is, whichever is asked.
+// generateRowNull is is [not] null of a composite value: whether all of its fields
+// are null, or all are not.
 func generateRowNull(x evalFunc, negate bool) evalFunc {
 	return func(m *Machine) value {
 		v := x(m)
@@ -261,8 +261,8 @@ func generateCase(t *term) evalFunc {
 	}
 }
 
-// generateExtreme compiles greatest and least: nulls do not count, and of
-// equals the first wins.
+// generateExtreme compiles greatest and least: nulls are ignored, and the first of
+// equal values is kept.
 func generateExtreme(t *term) evalFunc {
 	args, less, greatest := generateAll(t.args), t.impl.two, t.all
 	return func(m *Machine) value {
@@ -291,46 +291,41 @@ func generateExtreme(t *term) evalFunc {
 
 // generateEquality compiles nullif and is [not] distinct from.
 func generateEquality(t *term) evalFunc {
-	a, b, eq, off := generate(t.args[0]), generate(t.args[1]), t.impl.two, t.off
-	equal := func(m *Machine, x, y value) value {
-		if x.state == stateKnown && y.state == stateKnown {
-			return m.placed(eq(m, x, y), off)
+	a, b, eq, off, negate := generate(t.args[0]), generate(t.args[1]), t.impl.two, t.off, t.negate
+	operands := func(m *Machine) (x, y value, s state) {
+		if x = a(m); x.state != stateFailed {
+			y = b(m)
 		}
-		return boolValue(false)
+		return x, y, worse(x.state, y.state)
 	}
 	if t.op == opNullIf {
 		return func(m *Machine) value {
-			x := a(m)
-			if x.state == stateFailed {
+			x, y, s := operands(m)
+			switch {
+			case s > stateKnown:
+				return value{state: s}
+			case s == stateNull:
 				return x
 			}
-			y := b(m)
-			if s := worse(x.state, y.state); s > stateKnown {
-				return value{state: s}
+			r := m.placed(eq(m, x, y), off)
+			switch {
+			case r.isFalse():
+				return x
+			case r.state == stateFailed:
+				return r
 			}
-			if r := equal(m, x, y); r.state != stateKnown || r.i != 0 {
-				if r.state == stateFailed {
-					return r
-				}
-				return value{}
-			}
-			return x
+			return value{}
 		}
 	}
-	negate := t.negate
 	return func(m *Machine) value {
-		x := a(m)
-		if x.state == stateFailed {
-			return x
-		}
-		y := b(m)
-		if s := worse(x.state, y.state); s > stateKnown {
+		x, y, s := operands(m)
+		switch {
+		case s > stateKnown:
 			return value{state: s}
-		}
-		if x.state == stateNull || y.state == stateNull {
+		case s == stateNull:
 			return boolValue((x.state == y.state) == negate)
 		}
-		r := equal(m, x, y)
+		r := m.placed(eq(m, x, y), off)
 		if r.state == stateKnown && !negate {
 			r.i ^= 1
 		}
@@ -420,9 +415,7 @@ func generateText(t *term) evalFunc {
 		}
 		s := v.s
 		if !from.plain {
-			start := len(m.arena)
-			m.arena = from.print(m, m.arena, v)
-			s = m.grown(start).s
+			s = m.appended(from.print(m, m.arena, v)).s
 		}
 		if base == oidJSON || base == oidJSONB {
 			return m.placed(jsonLiteral(m, s, base == oidJSONB), off)
@@ -431,8 +424,8 @@ func generateText(t *term) evalFunc {
 		if r.known() && hasNewLabel(enum, r) {
 			r = m.fail("22P02", "invalid input value for enum "+enum.Name)
 		}
-		if base == oidInterval && r.known() && isInfiniteInterval(r) {
-			r = m.fail("22007", "infinite intervals are not supported: PostgreSQL has them since 17")
+		if base == oidInterval && r.known() && interval(r).IsInfinite() {
+			r = m.fail("22007", infiniteIntervals)
 		}
 		return m.placed(r, off)
 	}

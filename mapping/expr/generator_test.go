@@ -14,7 +14,7 @@ type generated struct {
 	features []string
 }
 
-// generator makes random expressions that PostgreSQL mostly accepts. kinds are
+// generator generates random expressions that PostgreSQL mostly accepts. kinds are
 // its coarse types.
 type generator struct {
 	r    *rand.Rand
@@ -53,13 +53,13 @@ var literalsOf = map[string][]string{
 	"enums": {"'{ENTRADA}'::tp_sentido[]"}, "inet": {"'10.0.0.1'::inet", "'10.0.0.0/8'::inet"},
 }
 
-// template is a form of an expression: $name stands for an operand of a kind.
+// template is a form of an expression: $name is an operand of a kind.
 // The feature is what it shows.
 type template struct{ feature, form string }
 
 func (g *generator) pick(list []string) string { return list[g.r.IntN(len(list))] }
 
-// expression makes one expression of any kind.
+// expression generates one expression of any kind.
 func (g *generator) expression() generated {
 	g.used = map[string]bool{}
 	kinds := []string{"bool", "bool", "bool", "bool", "bool", "bool", "bool", "int", "num", "num", "float", "text", "text", "date", "ts", "tz", "time", "iv", "jsonb", "any", "money", "bytea", "ints", "texts", "json", "enum", "uuid"}
@@ -68,7 +68,7 @@ func (g *generator) expression() generated {
 	return generated{sql, slices.Sorted(maps.Keys(g.used))}
 }
 
-// showing makes one expression that shows a feature at its top.
+// showing generates one expression that shows a feature at its top.
 func (g *generator) showing(feature string) generated {
 	var forms []string
 	for _, kind := range slices.Sorted(maps.Keys(templates)) {
@@ -94,7 +94,7 @@ func (g *generator) known() []string {
 	return slices.Sorted(maps.Keys(all))
 }
 
-// operand makes an expression of a kind, of at most the depth.
+// operand generates an expression of a kind, of at most the depth.
 func (g *generator) operand(kind string, depth int) string {
 	switch kind {
 	case "any": // a value of whatever kind
@@ -122,7 +122,7 @@ func (g *generator) operand(kind string, depth int) string {
 	return g.expand(t.form, depth-1)
 }
 
-// generic makes the forms that every kind has.
+// generic generates the forms that every kind has.
 func (g *generator) generic(kind string, depth int) string {
 	a, b := g.operand(kind, depth-1), g.operand(kind, depth-1)
 	switch g.r.IntN(6) {

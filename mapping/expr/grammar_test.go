@@ -4,19 +4,15 @@ import (
 	"math/rand/v2"
 	"strings"
 	"testing"
-
-	"gancho/mapping/expr"
 )
 
-// TestGrammarDifferential makes sentences without parentheses, right and wrong
-// ones, and wants PostgreSQL's precedence and PostgreSQL's refusals.
+// TestGrammarDifferential generates sentences without parentheses, right and wrong
+// ones, and expects PostgreSQL's precedence and PostgreSQL's refusals.
 func TestGrammarDifferential(t *testing.T) {
 	t.Parallel()
-	n := seed(t)
-	t.Logf("GANCHO_SEED=%d", n)
-	r := rand.New(rand.NewPCG(n, 3))
+	r := rand.New(rand.NewPCG(seed(t), 3))
 	s := openSource(t, "C.UTF-8", r, rowsPerSource)
-	d := &differential{source: s, scope: s.scope(t), machine: expr.NewMachine(s.scope(t).Settings), accepted: map[string]int{}, reasons: map[string]string{}}
+	d := newDifferential(t, s)
 	for range 60 {
 		var batch []generated
 		for range 150 {
@@ -26,7 +22,6 @@ func TestGrammarDifferential(t *testing.T) {
 		}
 		d.run(t, batch)
 	}
-	t.Logf("%d sentences, %d pairs; refused here though PostgreSQL accepts: %d; rejected by both: %d", d.expressions, d.pairs, d.refused, d.rejected)
 	for reason, src := range d.reasons {
 		if !strings.Contains(reason, "every row would fail") && !strings.Contains(reason, "is not supported") {
 			t.Errorf("refused here, accepted by PostgreSQL: %s: %.200s", src, reason)

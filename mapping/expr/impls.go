@@ -27,9 +27,6 @@ func implementations() map[string]*impl {
 	return table.impls
 }
 
-// castImpls are the implementations by cast function and source type.
-func castImpls() map[string]*impl { return implementations() }
-
 func implOf(c *candidate) (*impl, bool) {
 	if c.variadic && len(c.args) > 0 {
 		return variadicImpl(c.name)
@@ -45,7 +42,7 @@ func many(f func(m *Machine, a []value) value) *impl { return &impl{many: f} }
 // same returns the value as it is, under another type.
 func same() *impl { return one(func(_ *Machine, a value) value { return a }) }
 
-// bound is an implementation that is made for each call.
+// bound is an implementation that is created for each call.
 func bound(f func(c *checker, t *term) (*impl, *Error)) *impl { return &impl{bind: f} }
 
 // refusal is an error about a whole term.

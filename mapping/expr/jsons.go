@@ -2,6 +2,7 @@ package expr
 
 import (
 	"bytes"
+	"slices"
 	"strconv"
 
 	"gancho/internal/pgtext"
@@ -10,7 +11,6 @@ import (
 // jsonLiteral is the input function of json, which keeps the text, or of jsonb,
 // which normalises it.
 func jsonLiteral(m *Machine, s []byte, binary bool) value {
-	start := len(m.arena)
 	out, err := pgtext.CanonicalJSONB(m.arena, s)
 	if err != nil {
 		return m.failWith(err)
@@ -18,11 +18,10 @@ func jsonLiteral(m *Machine, s []byte, binary bool) value {
 	if !binary {
 		return textValue(s)
 	}
-	if !m.settings.utf8() && hasWideKey(out[start:]) {
+	if !m.settings.utf8() && hasWideKey(out[len(m.arena):]) {
 		return m.fail("0A000", "jsonb keys with letters beyond ASCII are ordered by their length in encoding "+m.settings.Encoding+", which the rules do not know")
 	}
-	m.arena = out
-	return m.grown(start)
+	return m.appended(out)
 }
 
 // hasWideKey reports whether an object's key has a letter beyond ASCII.
@@ -44,12 +43,12 @@ func hasWideKey(canonical []byte) bool {
 	return false
 }
 
-// jsonImpls makes the operators, functions and casts of json and jsonb.
+// jsonImpls are the operators, functions and casts of json and jsonb.
 func jsonImpls() map[string]*impl {
 	all := map[string]*impl{
 		"jsonb_contains(jsonb,jsonb)":  two(func(m *Machine, a, b value) value { return m.contains(a, b) }),
 		"jsonb_contained(jsonb,jsonb)": two(func(m *Machine, a, b value) value { return m.contains(b, a) }),
-		"jsonb_exists(jsonb,text)":     two(jsonExists),
+		"jsonb_exists(jsonb,text)":     two(func(_ *Machine, a, key value) value { return boolValue(pgtext.JSONExists(a.s, key.s)) }),
 		"jsonb_extract_path(jsonb,_text)": two(func(m *Machine, a, b value) value {
 			return jsonPath(a, b.arr.elems)
 		}),
@@ -78,28 +77,23 @@ func jsonImpls() map[string]*impl {
 		all[t+"_object_field_text("+t+",text)"] = two(func(m *Machine, a, b value) value { return jsonText(m, field(m, a, b)) })
 		all[t+"_array_element_text("+t+",int4)"] = two(func(m *Machine, a, b value) value { return jsonText(m, element(m, a, b)) })
 		all[t+"_typeof("+t+")"] = one(func(m *Machine, a value) value {
-			start := len(m.arena)
-			m.arena = append(m.arena, pgtext.JSONTypeof(a.s)...)
-			return m.grown(start)
+			return m.appended(append(m.arena, pgtext.JSONTypeof(a.s)...))
+		})
+	}
+	number := func(to string, convert func(m *Machine, n value) value) *impl {
+		return one(func(m *Machine, a value) value {
+			n := jsonNumber(m, a, to)
+			if n.state != stateKnown {
+				return n
+			}
+			return convert(m, n)
 		})
 	}
 	for name, bits := range map[string]int{"int2": 16, "int4": 32, "int8": 64} {
-		all[name+"(jsonb)"] = one(func(m *Machine, a value) value {
-			n := jsonNumber(m, a, intName(bits))
-			if n.state != stateKnown {
-				return n
-			}
-			return numericToInt(m, n, bits)
-		})
+		all[name+"(jsonb)"] = number(intName(bits), func(m *Machine, n value) value { return numericToInt(m, n, bits) })
 	}
 	for name, bits := range map[string]int{"float4": 32, "float8": 64} {
-		all[name+"(jsonb)"] = one(func(m *Machine, a value) value {
-			n := jsonNumber(m, a, floatName(bits))
-			if n.state != stateKnown {
-				return n
-			}
-			return numericToFloat(m, n, bits)
-		})
+		all[name+"(jsonb)"] = number(floatName(bits), func(m *Machine, n value) value { return numericToFloat(m, n, bits) })
 	}
 	return all
 }
@@ -127,29 +121,22 @@ func jsonElement(a value, i int64, binary bool) value {
 	return jsonPart(pgtext.JSONIndex(a.s, int(i)))
 }
 
-// jsonText is what ->> makes of what -> found.
+// jsonText turns the result of -> into that of ->>.
 func jsonText(m *Machine, v value) value {
 	if v.state != stateKnown {
 		return v
 	}
-	start := len(m.arena)
 	out, null, err := pgtext.AppendJSONText(m.arena, v.s)
-	if err != nil {
-		return m.failWith(err)
-	}
 	if null {
 		return value{}
 	}
-	m.arena = out
-	return m.grown(start)
+	return m.textResult(out, err)
 }
 
 // jsonPath is jsonb #> path.
 func jsonPath(a value, path []value) value {
-	for _, step := range path {
-		if step.state == stateNull {
-			return value{}
-		}
+	if slices.ContainsFunc(path, func(step value) bool { return step.state == stateNull }) {
+		return value{}
 	}
 	for _, step := range path {
 		switch pgtext.JSONTypeof(a.s) {
@@ -182,60 +169,12 @@ func pathImpl(text bool) *impl {
 	})
 }
 
-// jsonExists is jsonb ? text: a key of an object, or a string of an array.
-func jsonExists(_ *Machine, a, key value) value {
-	same := func(s []byte) bool {
-		if len(s) == 0 || s[0] != '"' {
-			return false
-		}
-		text, _ := pgtext.JSONText(s)
-		return bytes.Equal(text, key.s)
-	}
-	switch pgtext.JSONTypeof(a.s) {
-	case "object":
-		_, ok := pgtext.JSONGet(a.s, key.s)
-		return boolValue(ok)
-	case "array":
-		for i := 0; ; i++ {
-			s, ok := pgtext.JSONIndex(a.s, i)
-			if !ok || same(s) {
-				return boolValue(ok)
-			}
-		}
-	}
-	return boolValue(same(a.s))
-}
-
 // jsonLength counts an array's elements.
 func jsonLength(m *Machine, a value) value {
 	if t := pgtext.JSONTypeof(a.s); t != "array" {
 		return m.fail("22023", "cannot get array length of a JSON "+t)
 	}
-	depth, n, inString, some := 0, 0, false, false
-	for i := 0; i < len(a.s); i++ {
-		switch c := a.s[i]; {
-		case inString:
-			if c == '\\' {
-				i++
-			}
-			inString = c != '"'
-		case c == '"':
-			inString, some = true, true
-		case c == '[' || c == '{':
-			some = some || depth > 0
-			depth++
-		case c == ']' || c == '}':
-			depth--
-		case c == ',' && depth == 1:
-			n++
-		case c > ' ':
-			some = true
-		}
-	}
-	if some {
-		n++
-	}
-	return intValue(int64(n))
+	return intValue(int64(pgtext.JSONLength(a.s)))
 }
 
 func jsonNumber(m *Machine, a value, to string) value {

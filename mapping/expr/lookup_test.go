@@ -51,9 +51,9 @@ func TestLookupColumns(t *testing.T) {
 	}{
 		{"cliente.nme", `column "nme" is not in lookup cliente; did you mean "nome"?`, scope},
 		{"clinte.nome", `clinte is not a row of this rule; did you mean cliente.nome?`, scope},
-		{"cliente.nome = 1", `comparing text with integer`, scope},
+		{"cliente.nome = 1", `text cannot be compared with integer`, scope},
 		{"changed(cliente.nome)", `changed() needs a column`, scope},
-		{"cliente.nome is null", `lookup cliente is read only after the rule has fired; use columns of the table here; a lookup can stand in data, tenant and key`, &early},
+		{"cliente.nome is null", `lookup cliente is read only after the rule has fired; use columns of the table here; a lookup can be used in data, tenant and key`, &early},
 	} {
 		_, err := expr.Compile(c.src, c.scope)
 		if err == nil || len(err.Error()) < len(c.want) || err.Error()[:len(c.want)] != c.want {

@@ -24,7 +24,7 @@ type Machine struct {
 	cells    [sides][]cell
 	arena    []byte // results of text functions, until the next Load
 	args     []value
-	bound    value // what opBound stands for
+	bound    value // the value of opBound
 	err      *EvalError
 	missing  *UnknownError
 	macs     map[string]hash.Hash // by the secret's name
@@ -43,13 +43,14 @@ type cell struct {
 	v    value
 }
 
-// maxArena is what a machine keeps from one change to the next, in bytes.
+// maxArena is the largest arena that a machine keeps from one change to the next,
+// in bytes.
 const maxArena = 1 << 20
 
-// unplaced is the offset of an error whose place its caller knows.
+// unplaced is the offset of an error whose place the caller fills in.
 const unplaced = -1
 
-// NewMachine makes a machine for expressions compiled under the same settings.
+// NewMachine creates a machine for expressions compiled under the same settings.
 func NewMachine(s Settings) *Machine {
 	loc := s.Location
 	if loc == nil {
@@ -58,8 +59,8 @@ func NewMachine(s Settings) *Machine {
 	return &Machine{settings: s, loc: loc}
 }
 
-// Load makes c the change that expressions see. The machine keeps c, and its
-// buffers, until the next call.
+// Load sets the change that expressions are evaluated on. The machine refers to c
+// and its buffers until the next call.
 func (m *Machine) Load(c *cdc.Change) {
 	m.change = c
 	m.rows[0], m.rows[1] = c.New, c.Old
@@ -70,9 +71,9 @@ func (m *Machine) Load(c *cdc.Change) {
 	m.arena = m.arena[:0]
 }
 
-// LoadLookup gives the row of a lookup, by its place in Scope.Lookups, to the
-// expressions about the change that was loaded last. It is called once for each
-// change. The machine keeps the row as Load keeps the change.
+// LoadLookup sets the row of a lookup, by its index in Scope.Lookups, for the
+// change that was loaded last. Call it once for each change. The machine refers to
+// the row as Load refers to the change.
 func (m *Machine) LoadLookup(lookup int, row []cdc.Datum) { m.rows[2+lookup] = row }
 
 // Bool evaluates a boolean expression. When err is not nil, it is an
@@ -124,9 +125,7 @@ func (m *Machine) AppendJSON(dst []byte, e *Expr, o *pgtext.JSONOptions) ([]byte
 	if v.state == stateNull {
 		return append(dst, "null"...), nil
 	}
-	start := len(m.arena)
-	m.arena = e.out.print(m, m.arena, v)
-	return m.json(dst, e, m.arena[start:], o)
+	return m.json(dst, e, m.appended(e.out.print(m, m.arena, v)).s, o)
 }
 
 func (m *Machine) json(dst []byte, e *Expr, text []byte, o *pgtext.JSONOptions) ([]byte, error) {
@@ -177,7 +176,8 @@ func (m *Machine) datum(side, column int) *cdc.Datum {
 	return m.withoutRow(side, column)
 }
 
-// withoutRow knows the identity of a row whose old version was not sent.
+// withoutRow is datum for a row that was not sent: of an old version, the columns
+// of the replica identity are those of the new one.
 func (m *Machine) withoutRow(side, column int) *cdc.Datum {
 	c := m.change
 	if side == 1 && c != nil && c.Old == nil && c.Op == cdc.Update && c.Relation != nil && column < len(c.New) &&
@@ -197,16 +197,31 @@ func (m *Machine) cell(side, column int) *cell {
 	return &cells[column]
 }
 
-// commitTime is the commit timestamp in microseconds since 2000-01-01 UTC.
-func (m *Machine) commitTime() (int64, bool) {
+// now is the commit's time as a timestamp with time zone.
+func (m *Machine) now() value {
 	if m.change == nil || m.change.Tx == nil {
-		return 0, false
+		return m.fail("XX000", "the change has no transaction and so no commit time")
 	}
-	return m.change.Tx.Time.UnixMicro() - epoch2000, true
+	return intValue(m.change.Tx.Time.UnixMicro() - epoch2000)
 }
 
 // epoch2000 is 2000-01-01 in microseconds of Unix time.
 const epoch2000 = 946684800 * 1000000
+
+// appended takes over out, the arena with a text appended, and returns the text.
+func (m *Machine) appended(out []byte) value {
+	start := len(m.arena)
+	m.arena = out
+	return m.grown(start)
+}
+
+// textResult is appended for a function of pgtext that may fail.
+func (m *Machine) textResult(out []byte, err error) value {
+	if err != nil {
+		return m.failWith(err)
+	}
+	return m.appended(out)
+}
 
 // grown is what was appended to the arena since start, as a text.
 func (m *Machine) grown(start int) value {

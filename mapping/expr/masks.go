@@ -11,9 +11,9 @@ import (
 	"slices"
 )
 
-// maskFunctions are Gancho's own functions that take a text and hide what it
-// says. They have no counterpart in PostgreSQL. What does not look like the
-// thing that is to be masked becomes stars alone, whatever it is.
+// maskFunctions are Gancho's own functions that hide a text. They have no
+// counterpart in PostgreSQL. A text that does not have the expected form becomes
+// stars alone.
 func maskFunctions() map[string]func(dst, text []byte) []byte {
 	return map[string]func(dst, text []byte) []byte{
 		"mask_cpf":   func(dst, text []byte) []byte { return appendTaxID(dst, text, "***.***.***-**") },
@@ -29,60 +29,45 @@ func maskNames() []string {
 	return append(slices.Collect(maps.Keys(maskFunctions())), "hmac")
 }
 
-// mask makes a call of one of maskFunctions.
+// mask creates a call of one of maskFunctions.
 func (c *checker) mask(n *call, f func(dst, text []byte) []byte) *term {
 	if len(n.args) != 1 {
-		c.errorAt(n.place, fmt.Sprintf("write %s(column)", n.name.text), "%s() takes one argument", n.name.text)
-		return nil
+		return c.errorAt(n.place, fmt.Sprintf("write %s(column)", n.name.text), "%s() takes one argument", n.name.text)
 	}
-	arg := c.hidden(n)
-	if arg == nil {
-		return nil
-	}
-	return c.textCall(n, arg, func(m *Machine, a value) value {
-		start := len(m.arena)
+	return c.hidingCall(n, func(m *Machine, a value) value {
 		text := bytes.Trim(a.s, " \t\r\n")
 		if len(text) == 0 {
 			return textValue(nil)
 		}
-		m.arena = f(m.arena, text)
-		return m.grown(start)
+		return m.appended(f(m.arena, text))
 	})
 }
 
 // hmac is hmac(text, 'name of a secret'): HMAC-SHA-256 in lower-case hex.
 func (c *checker) hmac(n *call) *term {
 	if len(n.args) != 2 {
-		c.errorAt(n.place, "write hmac(column, 'name of a secret')", "hmac() takes two arguments")
-		return nil
+		return c.errorAt(n.place, "write hmac(column, 'name of a secret')", "hmac() takes two arguments")
 	}
-	arg := c.hidden(n)
 	name, ok := n.args[1].(*literal)
 	if !ok || name.kind != litString {
-		c.errorAt(placeOf(n.args[1]), "write the name as a 'string'", "the secret of hmac() must be named by a constant")
-		return nil
+		c.hidden(n)
+		return c.errorAt(placeOf(n.args[1]), "write the name as a 'string'", "the secret of hmac() must be named by a constant")
 	}
 	key := c.scope.Settings.Secrets[name.text]
 	if len(key) == 0 {
-		c.errorAt(name.place, c.secretHint(name.text), "secret %q is not in privacy.secrets", name.text)
-		return nil
+		c.hidden(n)
+		return c.errorAt(name.place, c.secretHint(name.text), "secret %q is not in privacy.secrets", name.text)
 	}
-	if arg == nil {
-		return nil
-	}
-	return c.textCall(n, arg, func(m *Machine, a value) value {
+	return c.hidingCall(n, func(m *Machine, a value) value {
 		mac := m.mac(name.text, key)
 		_, _ = mac.Write(a.s) // a hash never fails to be written
 		m.digest = mac.Sum(m.digest[:0])
-		start := len(m.arena)
-		m.arena = hex.AppendEncode(m.arena, m.digest)
-		return m.grown(start)
+		return m.appended(hex.AppendEncode(m.arena, m.digest))
 	})
 }
 
 func (c *checker) secretHint(name string) string {
-	names := slices.Sorted(maps.Keys(c.scope.Settings.Secrets))
-	if near, ok := closest(name, names); ok {
+	if near := closest(name, slices.Sorted(maps.Keys(c.scope.Settings.Secrets))); near != "" {
 		return fmt.Sprintf("did you mean '%s'?", near)
 	}
 	return fmt.Sprintf("write privacy: {secrets: {%s: ${GANCHO_HMAC_KEY}}} in the configuration", name)
@@ -97,19 +82,22 @@ func (c *checker) hidden(n *call) *term {
 		return nil
 	}
 	if isForeign(arg.typ) {
-		c.foreign(arg)
-		return nil
+		return c.foreign(arg)
 	}
 	switch arg.typ.Base().OID {
 	case oidText, oidVarchar, oidBpchar, oidUnknown:
 		return c.coerce(arg, builtin(oidText), implicitCast, "")
 	}
-	c.errorAt(arg.place, "cast it, as in "+n.name.text+"(x::text)", "%s() hides text, not %s", n.name.text, typeTitle(arg.typ))
-	return nil
+	return c.errorAt(arg.place, "cast it, as in "+n.name.text+"(x::text)", "%s() hides text, not %s", n.name.text, typeTitle(arg.typ))
 }
 
-func (c *checker) textCall(n *call, arg *term, f func(*Machine, value) value) *term {
-	return &term{op: opCall, typ: builtin(oidText), typmod: -1, place: n.place, args: []*term{arg}, vars: arg.vars, impl: one(f)}
+// hidingCall creates the call of a function that hides its first argument.
+func (c *checker) hidingCall(n *call, f func(*Machine, value) value) *term {
+	t := newTerm(opCall, builtin(oidText), n.place, c.hidden(n))
+	if t != nil {
+		t.impl = one(f)
+	}
+	return t
 }
 
 // mac returns the machine's HMAC of a secret, empty.
@@ -213,8 +201,8 @@ func appendMaskedPhone(dst, text []byte) []byte {
 	return append(append(dst, '-'), digits[len(digits)-4:]...)
 }
 
-// appendLastFour is what may be shown of a card's number: its last four
-// digits. The number may be masked already, with * or x.
+// appendLastFour keeps what may be shown of a card's number: its last four digits.
+// The number may be masked already, with * or x.
 func appendLastFour(dst, text []byte) []byte {
 	const malformed = "****"
 	positions, clear, tail := 0, 0, 0

@@ -1,6 +1,6 @@
 package expr
 
-// numberCastImpls makes the casts among numbers, booleans and money.
+// numberCastImpls are the casts among numbers, booleans and money.
 func numberCastImpls() map[string]*impl {
 	all := map[string]*impl{}
 	sizes := map[string]int{"int2": 16, "int4": 32, "int8": 64}
@@ -46,7 +46,7 @@ func numberCastImpls() map[string]*impl {
 	return all
 }
 
-// numericToFloat goes by the text form, as PostgreSQL does.
+// numericToFloat converts through the text form, as PostgreSQL does.
 func numericToFloat(m *Machine, a value, bits int) value {
 	var buf [64]byte
 	return parseFloat(m, appendNumeric(buf[:0], a), bits)

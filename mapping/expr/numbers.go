@@ -7,7 +7,7 @@ import (
 	"gancho/cdc"
 )
 
-// integerImpls makes the arithmetic of integers of all sizes.
+// integerImpls are the arithmetic of integers of all sizes.
 func integerImpls() map[string]*impl {
 	all := map[string]*impl{}
 	for _, op := range []string{"+", "-", "*", "/", "%"} {
@@ -153,7 +153,7 @@ func moneySum(minus bool) func(m *Machine, a, b value) value {
 	}
 }
 
-// floatImpls makes the arithmetic of real and double precision, which is
+// floatImpls are the arithmetic of real and double precision, which is
 // double as soon as one side is.
 func floatImpls() map[string]*impl {
 	all := map[string]*impl{}

@@ -33,7 +33,8 @@ func numericInt(i int64) value { return value{state: stateKnown, i: i} }
 
 func numericSpecial(aux int32) value { return value{state: stateKnown, aux: aux} }
 
-// numericBig makes a numeric of b, which it keeps, unless it is small.
+// numericBig is the numeric of b at a scale. Unless b is small, the value refers to
+// it.
 func numericBig(b *big.Int, scale int32) value {
 	if b.IsInt64() && b.Int64() != math.MinInt64 {
 		return value{state: stateKnown, i: b.Int64(), scale: scale}
@@ -141,7 +142,7 @@ func parseNumeric(s []byte) (v value, code string) {
 	return shiftNumeric(u, int64(scale), exp)
 }
 
-// shiftNumeric makes u * 10^(exp-scale).
+// shiftNumeric is u * 10^(exp-scale).
 func shiftNumeric(u *big.Int, scale, exp int64) (value, string) {
 	scale -= exp
 	if u.Sign() == 0 && scale < 0 {
@@ -210,7 +211,7 @@ func parseSpecialNumeric(body []byte, neg, signed bool) (value, string) {
 	return numericSpecial(plusInfinity), ""
 }
 
-// splitDecimal takes 12.5e3 apart.
+// splitDecimal splits 12.5e3 into its parts.
 func splitDecimal(s []byte) (digits []byte, scale int, exp int64, ok bool) {
 	mantissa := s
 	if i := bytes.IndexAny(s, "eE"); i >= 0 {

@@ -222,7 +222,7 @@ func fitInt(m *Machine, i int64, bits int) value {
 	return intValue(i)
 }
 
-// numericOfInt makes a numeric of an integer.
+// numericOfInt is the numeric of an integer.
 func numericOfInt(i int64) value {
 	if i == math.MinInt64 {
 		return value{state: stateKnown, big: big.NewInt(i)}
@@ -251,7 +251,8 @@ func numericTypmod(typmod int32) (precision, scale int32) {
 	return t >> 16 & 0xffff, (t&0x7ff ^ 1024) - 1024
 }
 
-// floatToNumeric goes by the 15 (real: 6) digits that every float of that size keeps.
+// floatToNumeric converts the 15 (real: 6) digits that every float of that size
+// keeps.
 func floatToNumeric(f float64, digits int) value {
 	switch {
 	case math.IsNaN(f):

@@ -28,15 +28,15 @@ const (
 // maxDepth bounds nesting, so that no input exhausts the stack.
 const maxDepth = 250
 
-// parser is a precedence climber over gram.y's a_expr and b_expr.
+// parser is a precedence climber over gram.y's a_expr and b_expr. It keeps the
+// first mistake and from then on sees nothing but the end of the source, so that
+// only parse has to ask for mistakes.
 type parser struct {
 	toks  []token
 	pos   int
 	depth int
+	err   *Error
 }
-
-// syntaxError carries a mistake from deep in the grammar up to parse.
-type syntaxError struct{ err *Error }
 
 // parse turns source into a tree. foldAccents is lexer.foldAccents.
 func parse(src string, foldAccents bool) (node, *Error) {
@@ -46,12 +46,12 @@ func parse(src string, foldAccents bool) (node, *Error) {
 		return nil, err
 	}
 	p := &parser{toks: toks}
-	n, fault := p.expr(0)
-	if fault == nil && p.peek().kind != tokEnd {
-		fault = p.unexpected("")
+	n := p.expr(0)
+	if p.peek().kind != tokEnd {
+		p.unexpected("")
 	}
-	if fault != nil {
-		return nil, fault.err
+	if p.err != nil {
+		return nil, p.err
 	}
 	return n, nil
 }
@@ -68,27 +68,23 @@ func (p *parser) next() token {
 	return t
 }
 
-// prevEnd is where the last token taken ends.
-func (p *parser) prevEnd() int {
+// from is the place from off to the end of the last token.
+func (p *parser) from(off int) place {
 	if p.pos == 0 {
-		return 0
+		return place{off, 0}
 	}
-	return p.toks[p.pos-1].end
+	return place{off, p.toks[p.pos-1].end}
 }
 
-func (p *parser) from(off int) place { return place{off, p.prevEnd()} }
-
-func (p *parser) isWord(word string) bool {
-	t := p.peek()
-	return t.kind == tokWord && t.text == word
-}
+func (p *parser) isWord(word string) bool { return p.isWordAt(0, word) }
 
 func (p *parser) isWordAt(n int, word string) bool {
 	t := p.peekAt(n)
 	return t.kind == tokWord && t.text == word
 }
 
-func (p *parser) takeWord(words ...string) bool {
+// acceptWord moves past the words if they are next.
+func (p *parser) acceptWord(words ...string) bool {
 	for i, w := range words {
 		if !p.isWordAt(i, w) {
 			return false
@@ -98,12 +94,15 @@ func (p *parser) takeWord(words ...string) bool {
 	return true
 }
 
-func (p *parser) isPunct(s string) bool {
-	t := p.peek()
+func (p *parser) isPunct(s string) bool { return p.isPunctAt(0, s) }
+
+func (p *parser) isPunctAt(n int, s string) bool {
+	t := p.peekAt(n)
 	return t.kind == tokPunct && t.text == s
 }
 
-func (p *parser) takePunct(s string) bool {
+// acceptPunct moves past the punctuation if it is next.
+func (p *parser) acceptPunct(s string) bool {
 	if !p.isPunct(s) {
 		return false
 	}
@@ -111,107 +110,94 @@ func (p *parser) takePunct(s string) bool {
 	return true
 }
 
-func (p *parser) needPunct(s string) *syntaxError {
-	if p.takePunct(s) {
-		return nil
+func (p *parser) needPunct(s string) {
+	if !p.acceptPunct(s) {
+		p.unexpected(fmt.Sprintf("write %q here", s))
 	}
-	return p.unexpected(fmt.Sprintf("write %q here", s))
 }
 
-func (p *parser) needWord(word string) *syntaxError {
-	if p.takeWord(word) {
-		return nil
+func (p *parser) needWord(word string) {
+	if !p.acceptWord(word) {
+		p.unexpected(fmt.Sprintf("write %q here", word))
 	}
-	return p.unexpected(fmt.Sprintf("write %q here", word))
 }
 
-// unexpected is the error for the token at hand.
-func (p *parser) unexpected(hint string) *syntaxError {
+// unexpected reports the current token. The nil is for the caller to return.
+func (p *parser) unexpected(hint string) node {
 	t := p.peek()
-	if t.kind == tokEnd {
-		if hint == "" {
-			hint = "a value is missing"
-		}
-		return p.fault(t, hint, "expression ends too early")
+	if t.kind != tokEnd {
+		return p.fault(t, hint, "syntax error at %q", t.text)
 	}
-	return p.fault(t, hint, "syntax error at %q", t.text)
+	if hint == "" {
+		hint = "a value is missing"
+	}
+	return p.fault(t, hint, "expression ends too early")
 }
 
-func (p *parser) fault(t token, hint, format string, args ...any) *syntaxError {
-	return &syntaxError{&Error{Offset: t.off, Length: max(t.end-t.off, 1), Message: fmt.Sprintf(format, args...), Hint: hint}}
-}
-
-func (p *parser) enter() *syntaxError {
-	p.depth++
-	if p.depth > maxDepth {
-		return p.fault(p.peek(), "split the rule", "expression nests too deeply")
+// fault keeps a mistake, unless there is one already, and skips the rest of the
+// source. The nil is for the caller to return.
+func (p *parser) fault(t token, hint, format string, args ...any) node {
+	if p.err == nil {
+		p.err = &Error{Offset: t.off, Length: max(t.end-t.off, 1), Message: fmt.Sprintf(format, args...), Hint: hint}
+		p.pos = len(p.toks) - 1
 	}
 	return nil
 }
 
+// enter counts a level of nesting; the function it returns leaves it.
+func (p *parser) enter() (leave func()) {
+	if p.depth++; p.depth > maxDepth {
+		p.fault(p.peek(), "split the rule", "expression nests too deeply")
+	}
+	return func() { p.depth-- }
+}
+
+const chainHint = "use parentheses: comparisons do not chain"
+
 // expr parses an a_expr whose operators all bind at least as tightly as loosest.
-func (p *parser) expr(loosest int) (node, *syntaxError) {
-	if fault := p.enter(); fault != nil {
-		return nil, fault
-	}
-	defer func() { p.depth-- }()
+func (p *parser) expr(loosest int) node {
+	defer p.enter()()
 	start := p.peek().off
-	left, fault := p.prefix(false)
-	if fault != nil {
-		return nil, fault
-	}
+	left := p.prefix(false)
 	for {
 		bind := p.infixBinding()
 		if bind < loosest || bind == 0 {
-			return left, nil
+			return left
 		}
 		var open bool // the operator ends in an operand, so its level counts
-		if left, open, fault = p.infix(start, left, bind); fault != nil {
-			return nil, fault
-		}
+		left, open = p.infix(start, left, bind)
 		if open && bind >= bindIs && bind <= bindRange && p.infixBinding() == bind {
-			return nil, p.unexpected("use parentheses: comparisons do not chain")
+			return p.unexpected(chainHint)
 		}
 	}
 }
 
 // restricted parses a b_expr: the low bound of between, which has no and, or,
 // not, in, like, between.
-func (p *parser) restricted(loosest int) (node, *syntaxError) {
-	if fault := p.enter(); fault != nil {
-		return nil, fault
-	}
-	defer func() { p.depth-- }()
+func (p *parser) restricted(loosest int) node {
+	defer p.enter()()
 	start := p.peek().off
-	left, fault := p.prefix(true)
-	if fault != nil {
-		return nil, fault
-	}
+	left := p.prefix(true)
 	for {
 		bind := p.infixBinding()
 		isDistinct := bind == bindIs && (p.isWordAt(1, "distinct") || p.isWordAt(1, "not") && p.isWordAt(2, "distinct"))
 		ok := bind == bindCompare || bind >= bindOp && bind <= bindPower || isDistinct
 		if !ok || bind < loosest {
-			return left, nil
+			return left
 		}
 		op := p.next()
 		if isDistinct {
-			not := p.takeWord("not")
-			p.pos += 2 // distinct from
-			right, fault := p.restricted(bindIs + 1)
-			if fault != nil {
-				return nil, fault
-			}
+			not := p.acceptWord("not")
+			p.next()
+			p.needWord("from")
+			right := p.restricted(bindIs + 1)
 			left = &distinct{p.from(start), left, right, not}
 		} else {
-			right, fault := p.restricted(bind + 1)
-			if fault != nil {
-				return nil, fault
-			}
+			right := p.restricted(bind + 1)
 			left = &binary{p.from(start), op.text, place{op.off, op.end}, left, right}
 		}
 		if bind <= bindRange && p.infixBinding() == bind {
-			return nil, p.unexpected("use parentheses: comparisons do not chain")
+			return p.unexpected(chainHint)
 		}
 	}
 }
@@ -259,56 +245,48 @@ func (p *parser) infixBinding() int {
 	return 0
 }
 
-// infix parses what follows left. open tells that the form ends in an operand
+// infix parses what follows left. open reports that the form ends in an operand
 // rather than in a keyword or a parenthesis.
-func (p *parser) infix(start int, left node, bind int) (n node, open bool, fault *syntaxError) {
+func (p *parser) infix(start int, left node, bind int) (n node, open bool) {
 	t := p.peek()
-	switch {
-	case bind == bindOr || bind == bindAnd:
+	switch bind {
+	case bindOr, bindAnd:
 		p.next()
-		right, fault := p.expr(bind + 1)
-		return &logic{p.from(start), bind == bindOr, left, right}, true, fault
-	case bind == bindIs:
+		right := p.expr(bind + 1)
+		return &logic{p.from(start), bind == bindOr, left, right}, true
+	case bindIs:
 		return p.isForms(start, left)
-	case bind == bindRange:
+	case bindRange:
 		return p.rangeForms(start, left)
-	case bind == bindAt:
+	case bindAt:
 		p.next()
-		if !p.takeWord("time", "zone") {
-			return nil, false, p.unexpected(`write "at time zone"`)
+		if !p.acceptWord("time", "zone") {
+			return p.unexpected(`write "at time zone"`), false
 		}
-		zone, fault := p.expr(bindAt + 1)
-		return &atZone{p.from(start), left, zone}, true, fault
-	case bind == bindCollate:
-		return nil, false, p.fault(t, "leave it out: equality needs no collation", "COLLATE is not supported")
+		zone := p.expr(bindAt + 1)
+		return &atZone{p.from(start), left, zone}, true
+	case bindCollate:
+		return p.fault(t, "leave it out: equality needs no collation", "COLLATE is not supported"), false
 	}
 	p.next()
 	if bind == bindPostfix {
-		to, fault := p.typeName()
-		return &cast{p.from(start), left, to}, false, fault
+		to := p.typeName()
+		return &cast{p.from(start), left, to}, false
 	}
 	at := place{t.off, t.end}
 	if all, ok := p.quantifier(); ok {
-		arr, fault := p.expr(0)
-		if fault != nil {
-			return nil, false, fault
-		}
-		if fault := p.needPunct(")"); fault != nil {
-			return nil, false, fault
-		}
-		return &quantified{p.from(start), t.text, at, all, left, arr}, false, nil
+		arr := p.expr(0)
+		p.needPunct(")")
+		return &quantified{p.from(start), t.text, at, all, left, arr}, false
 	}
-	right, fault := p.expr(bind + 1)
-	return &binary{p.from(start), t.text, at, left, right}, true, fault
+	right := p.expr(bind + 1)
+	return &binary{p.from(start), t.text, at, left, right}, true
 }
 
-// quantifier takes "any (", "some (" or "all (".
+// quantifier accepts "any (", "some (" or "all (".
 func (p *parser) quantifier() (all, ok bool) {
 	t := p.peek()
-	if t.kind != tokWord || t.text != "any" && t.text != "some" && t.text != "all" {
-		return false, false
-	}
-	if open := p.peekAt(1); open.kind != tokPunct || open.text != "(" {
+	if t.kind != tokWord || t.text != "any" && t.text != "some" && t.text != "all" || !p.isPunctAt(1, "(") {
 		return false, false
 	}
 	p.pos += 2
@@ -316,113 +294,96 @@ func (p *parser) quantifier() (all, ok bool) {
 }
 
 // isForms parses is [not] ..., isnull and notnull.
-func (p *parser) isForms(start int, left node) (node, bool, *syntaxError) {
-	if p.takeWord("isnull") {
-		return &isTest{p.from(start), left, "null", false}, false, nil
+func (p *parser) isForms(start int, left node) (n node, open bool) {
+	word := p.next()
+	if word.text != "is" {
+		return &isTest{p.from(start), left, "null", word.text == "notnull"}, false
 	}
-	if p.takeWord("notnull") {
-		return &isTest{p.from(start), left, "null", true}, false, nil
-	}
-	p.next()
-	not := p.takeWord("not")
-	if p.takeWord("distinct", "from") {
-		right, fault := p.expr(bindIs + 1)
-		return &distinct{p.from(start), left, right, not}, true, fault
+	not := p.acceptWord("not")
+	if p.acceptWord("distinct", "from") {
+		right := p.expr(bindIs + 1)
+		return &distinct{p.from(start), left, right, not}, true
 	}
 	for _, test := range []string{"null", "true", "false", "unknown"} {
-		if p.takeWord(test) {
-			return &isTest{p.from(start), left, test, not}, false, nil
+		if p.acceptWord(test) {
+			return &isTest{p.from(start), left, test, not}, false
 		}
 	}
-	return nil, false, p.unexpected("after is: [not] null, true, false, unknown or distinct from")
+	return p.unexpected("after is: [not] null, true, false, unknown or distinct from"), false
 }
 
 // rangeForms parses [not] between, in, like and ilike.
-func (p *parser) rangeForms(start int, left node) (node, bool, *syntaxError) {
-	not := p.takeWord("not")
-	t := p.next()
-	switch t.text {
+func (p *parser) rangeForms(start int, left node) (n node, open bool) {
+	not := p.acceptWord("not")
+	switch t := p.next(); t.text {
 	case "in":
-		list, fault := p.parenthesised()
-		return &inList{p.from(start), left, list, not}, false, fault
+		list := p.parenthesised()
+		return &inList{p.from(start), left, list, not}, false
 	case "like", "ilike":
-		return p.likeForm(start, left, not, t.text == "ilike")
+		return p.likeForm(start, left, not, t.text == "ilike"), true
 	case "between":
-		return p.betweenForm(start, left, not)
+		return p.betweenForm(start, left, not), true
+	default:
+		return p.fault(t, "use like or ~", "SIMILAR TO is not supported"), false
 	}
-	return nil, false, p.fault(t, "use like or ~", "SIMILAR TO is not supported")
 }
 
-func (p *parser) likeForm(start int, left node, not, ilike bool) (node, bool, *syntaxError) {
-	if all, ok := p.quantifier(); ok {
-		word := "any"
-		if all {
-			word = "all"
+func (p *parser) likeForm(start int, left node, not, ilike bool) node {
+	quantifier := p.peek()
+	if _, ok := p.quantifier(); ok {
+		word := "ANY"
+		if quantifier.text == "all" {
+			word = "ALL"
 		}
-		return nil, false, p.fault(p.toks[p.pos-2], "write one like per pattern", "LIKE %s (...) is not supported", strings.ToUpper(word))
+		return p.fault(quantifier, "write one like per pattern", "LIKE %s (...) is not supported", word)
 	}
-	pattern, fault := p.expr(bindRange + 1)
-	if fault != nil {
-		return nil, false, fault
-	}
+	pattern := p.expr(bindRange + 1)
 	var escape node
-	if p.takeWord("escape") {
-		if escape, fault = p.expr(bindEscape + 1); fault != nil {
-			return nil, false, fault
-		}
+	if p.acceptWord("escape") {
+		escape = p.expr(bindEscape + 1)
 	}
-	return &like{p.from(start), left, pattern, escape, not, ilike}, true, nil
+	return &like{p.from(start), left, pattern, escape, not, ilike}
 }
 
-func (p *parser) betweenForm(start int, left node, not bool) (node, bool, *syntaxError) {
-	symmetric := p.takeWord("symmetric")
+func (p *parser) betweenForm(start int, left node, not bool) node {
+	symmetric := p.acceptWord("symmetric")
 	if !symmetric {
-		p.takeWord("asymmetric")
+		p.acceptWord("asymmetric")
 	}
-	lo, fault := p.restricted(0)
-	if fault != nil {
-		return nil, false, fault
+	lo := p.restricted(0)
+	p.needWord("and")
+	hi := p.expr(bindRange + 1)
+	return &between{p.from(start), left, lo, hi, not, symmetric}
+}
+
+// subquery refuses a subquery where one could begin.
+func (p *parser) subquery() {
+	if p.isWord("select") || p.isWord("with") {
+		p.fault(p.peek(), "use a lookup", "subqueries are not supported")
 	}
-	if fault := p.needWord("and"); fault != nil {
-		return nil, false, fault
-	}
-	hi, fault := p.expr(bindRange + 1)
-	return &between{p.from(start), left, lo, hi, not, symmetric}, true, fault
 }
 
 // parenthesised parses (a, b, ...), at least one.
-func (p *parser) parenthesised() ([]node, *syntaxError) {
-	if fault := p.needPunct("("); fault != nil {
-		return nil, fault
-	}
-	if p.isWord("select") || p.isWord("with") {
-		return nil, p.fault(p.peek(), "use a lookup", "subqueries are not supported")
-	}
-	list, fault := p.exprList()
-	if fault != nil {
-		return nil, fault
-	}
-	return list, p.needPunct(")")
+func (p *parser) parenthesised() []node {
+	p.needPunct("(")
+	p.subquery()
+	list := p.exprList()
+	p.needPunct(")")
+	return list
 }
 
-func (p *parser) exprList() ([]node, *syntaxError) {
-	var list []node
-	for {
-		n, fault := p.expr(0)
-		if fault != nil {
-			return nil, fault
-		}
-		list = append(list, n)
-		if !p.takePunct(",") {
-			return list, nil
-		}
+func (p *parser) exprList() []node {
+	list := []node{p.expr(0)}
+	for p.acceptPunct(",") {
+		list = append(list, p.expr(0))
 	}
+	return list
 }
 
 // prefix parses prefix operators and what they apply to.
-func (p *parser) prefix(restricted bool) (node, *syntaxError) {
+func (p *parser) prefix(restricted bool) node {
 	t := p.peek()
-	operand := func(bind int) (node, *syntaxError) {
+	operand := func(bind int) node {
 		p.next()
 		if restricted {
 			return p.restricted(bind)
@@ -431,28 +392,24 @@ func (p *parser) prefix(restricted bool) (node, *syntaxError) {
 	}
 	switch {
 	case t.kind == tokWord && t.text == "not" && !restricted:
-		x, fault := operand(bindNot)
-		return &negation{p.from(t.off), x}, fault
-	case t.kind == tokOp && (t.text == "-" || t.text == "+"):
-		x, fault := operand(bindMinus)
-		if fault != nil {
-			return nil, fault
-		}
+		x := operand(bindNot)
+		return &negation{p.from(t.off), x}
+	case t.kind != tokOp:
+		return p.postfix()
+	case t.text == "-" || t.text == "+":
+		x := operand(bindMinus)
 		if lit, ok := x.(*literal); ok && t.text == "-" && lit.kind == litNumber {
-			return &literal{p.from(t.off), litNumber, negate(lit.text)}, nil
+			return &literal{p.from(t.off), litNumber, negate(lit.text)}
 		}
-		return &unary{p.from(t.off), t.text, x}, nil
-	case t.kind == tokOp:
-		if infixOnly(t.text) {
-			return nil, p.unexpected("")
-		}
-		x, fault := operand(bindOp + 1)
-		return &unary{p.from(t.off), t.text, x}, fault
+		return &unary{p.from(t.off), t.text, x}
+	case infixOnly(t.text):
+		return p.unexpected("")
 	}
-	return p.postfix()
+	x := operand(bindOp + 1)
+	return &unary{p.from(t.off), t.text, x}
 }
 
-// infixOnly tells the operators that the grammar has no prefix form of.
+// infixOnly reports the operators that have no prefix form in the grammar.
 func infixOnly(op string) bool {
 	switch op {
 	case "<", ">", "=", "<=", ">=", "<>", "*", "/", "%", "^":
@@ -461,8 +418,8 @@ func infixOnly(op string) bool {
 	return false
 }
 
-// negate is gram.y's doNegate: the sign becomes part of the constant, which
-// makes -2147483648 an integer.
+// negate is gram.y's doNegate: the sign becomes part of the constant, so that
+// -2147483648 is an integer.
 func negate(digits string) string {
 	if s, ok := strings.CutPrefix(digits, "-"); ok {
 		return s
@@ -471,33 +428,27 @@ func negate(digits string) string {
 }
 
 // postfix parses an operand with its casts and subscripts.
-func (p *parser) postfix() (node, *syntaxError) {
+func (p *parser) postfix() node {
 	start := p.peek().off
 	inParentheses := p.isPunct("(")
-	n, fault := p.primary()
+	n := p.primary()
 	_, isColumn := n.(*columnRef)
-	indexable := isColumn || inParentheses // the grammar takes no subscript elsewhere
-	for fault == nil {
+	indexable := isColumn || inParentheses // the grammar allows no subscript elsewhere
+	for {
 		switch {
 		case p.peek().kind == tokCast:
 			p.next()
-			var t typeName
-			t, fault = p.typeName()
+			t := p.typeName()
 			n, indexable = &cast{p.from(start), n, t}, false
-		case p.isPunct("[") && indexable:
-			p.next()
-			var index node
-			if index, fault = p.expr(0); fault != nil {
-				break
-			}
+		case indexable && p.acceptPunct("["):
+			index := p.expr(0)
 			if p.isPunct(":") {
-				return nil, p.unexpected("name one element: array slices are not supported")
+				return p.unexpected("name one element: array slices are not supported")
 			}
-			fault = p.needPunct("]")
+			p.needPunct("]")
 			n = &subscript{p.from(start), n, index}
 		default:
-			return n, nil
+			return n
 		}
 	}
-	return nil, fault
 }

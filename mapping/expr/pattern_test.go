@@ -19,22 +19,22 @@ import (
 func TestRegexDifferential(t *testing.T) {
 	t.Parallel()
 	n := seed(t)
-	t.Logf("GANCHO_SEED=%d", n)
 	for _, locale := range []string{"C.UTF-8", "C"} {
-		r := rand.New(rand.NewPCG(n, 2))
-		s := openSource(t, locale, r, rowsPerSource)
-		d := &differential{source: s, scope: s.scope(t), machine: expr.NewMachine(s.scope(t).Settings), accepted: map[string]int{}, reasons: map[string]string{}}
-		for range 15 {
-			var batch []generated
-			for range 100 {
-				batch = append(batch, generated{sql: randomMatch(r)})
+		t.Run(locale, func(t *testing.T) {
+			t.Parallel()
+			r := rand.New(rand.NewPCG(n, 2))
+			d := newDifferential(t, openSource(t, locale, r, rowsPerSource))
+			for range 15 {
+				var batch []generated
+				for range 100 {
+					batch = append(batch, generated{sql: randomMatch(r)})
+				}
+				d.run(t, batch)
 			}
-			d.run(t, batch)
-		}
-		t.Logf("%s: %d patterns; refused here though PostgreSQL accepts: %d; rejected by both: %d", locale, d.expressions, d.refused, d.rejected)
-		if d.refused*2 > d.expressions {
-			t.Errorf("%d of %d patterns were refused: more than half", d.refused, d.expressions)
-		}
+			if d.refused*2 > d.expressions {
+				t.Errorf("%d of %d patterns were refused: more than half", d.refused, d.expressions)
+			}
+		})
 	}
 }
 
@@ -63,44 +63,47 @@ func randomMatch(r *rand.Rand) string {
 func TestCaseMapping(t *testing.T) {
 	t.Parallel()
 	for _, locale := range []string{"C.UTF-8", "C"} {
-		conn := connectPlain(t, pg.Database(t, "template template0 encoding 'UTF8' locale '"+locale+"'"))
-		var all strings.Builder
-		for c := rune(1); c <= unicode.MaxRune; c++ {
-			if c < 0xd800 || c > 0xdfff {
-				all.WriteRune(c)
-			}
-		}
-		text := all.String()
-		scope := &expr.Scope{Relation: &cdc.Relation{Name: "t", Columns: []cdc.Column{{Name: "x", Type: baseType(25, "text"), TypeMod: -1}}}, New: true, Insert: true,
-			Settings: expr.Settings{Collation: locale, CType: locale}}
-		machine := expr.NewMachine(scope.Settings)
-		machine.Load(&cdc.Change{Op: cdc.Insert, New: []cdc.Datum{{State: cdc.Present, Text: []byte(text)}}})
-		for _, f := range []string{"upper", "lower"} {
-			e, err := expr.Compile(f+"(x)", scope)
-			if err != nil {
-				t.Fatal(err)
-			}
-			got, _, err := machine.AppendText(nil, e)
-			if err != nil {
-				t.Fatal(err)
-			}
-			var want string
-			if err := conn.QueryRow(context.Background(), "select "+f+"($1::text)", text).Scan(&want); err != nil {
-				t.Fatal(err)
-			}
-			in, w, g := []rune(text), []rune(want), []rune(string(got))
-			if len(w) != len(g) {
-				t.Fatalf("%s: %d characters, want %d", f, len(g), len(w))
-			}
-			var diff []string
-			for i := range w {
-				if w[i] != g[i] {
-					diff = append(diff, fmt.Sprintf("%s(U+%04X) = U+%04X, want U+%04X", f, in[i], g[i], w[i]))
+		t.Run(locale, func(t *testing.T) {
+			t.Parallel()
+			conn := connectPlain(t, pg.Database(t, "template template0 encoding 'UTF8' locale '"+locale+"'"))
+			var all strings.Builder
+			for c := rune(1); c <= unicode.MaxRune; c++ {
+				if c < 0xd800 || c > 0xdfff {
+					all.WriteRune(c)
 				}
 			}
-			if d := cmp.Diff([]string(nil), diff); d != "" {
-				t.Errorf("%s: %d differences\n%s", locale, len(diff), d[:min(len(d), 3000)])
+			text := all.String()
+			scope := &expr.Scope{Relation: &cdc.Relation{Name: "t", Columns: []cdc.Column{{Name: "x", Type: baseType(25, "text"), TypeMod: -1}}}, New: true, Insert: true,
+				Settings: expr.Settings{Collation: locale, CType: locale}}
+			machine := expr.NewMachine(scope.Settings)
+			machine.Load(&cdc.Change{Op: cdc.Insert, New: []cdc.Datum{{State: cdc.Present, Text: []byte(text)}}})
+			for _, f := range []string{"upper", "lower"} {
+				e, err := expr.Compile(f+"(x)", scope)
+				if err != nil {
+					t.Fatal(err)
+				}
+				got, _, err := machine.AppendText(nil, e)
+				if err != nil {
+					t.Fatal(err)
+				}
+				var want string
+				if err := conn.QueryRow(context.Background(), "select "+f+"($1::text)", text).Scan(&want); err != nil {
+					t.Fatal(err)
+				}
+				in, w, g := []rune(text), []rune(want), []rune(string(got))
+				if len(w) != len(g) {
+					t.Fatalf("%s: %d characters, want %d", f, len(g), len(w))
+				}
+				var diff []string
+				for i := range w {
+					if w[i] != g[i] {
+						diff = append(diff, fmt.Sprintf("%s(U+%04X) = U+%04X, want U+%04X", f, in[i], g[i], w[i]))
+					}
+				}
+				if d := cmp.Diff([]string(nil), diff); d != "" {
+					t.Errorf("%s: %d differences\n%s", locale, len(diff), d[:min(len(d), 3000)])
+				}
 			}
-		}
+		})
 	}
 }

@@ -6,7 +6,7 @@ import (
 	"unicode/utf8"
 )
 
-// patternImpls makes like, ilike and the regular expressions.
+// patternImpls are like, ilike and the regular expressions.
 func patternImpls() map[string]*impl {
 	all := map[string]*impl{"like_escape(text,text)": two(likeEscape)}
 	for _, t := range []string{"text", "bpchar"} {
@@ -87,7 +87,7 @@ type likeResult uint8
 const (
 	likeTrue likeResult = iota
 	likeFalse
-	likeAbort // the text is at its end: a longer match cannot help
+	likeAbort // the text is at its end, so that no later start can match
 	likeBadPattern
 )
 

@@ -3,15 +3,15 @@ package expr
 import "slices"
 
 // primary parses a c_expr without its postfix operators.
-func (p *parser) primary() (node, *syntaxError) {
+func (p *parser) primary() node {
 	t := p.peek()
 	switch t.kind {
 	case tokString:
 		p.next()
-		return &literal{p.from(t.off), litString, t.text}, nil
+		return &literal{p.from(t.off), litString, t.text}
 	case tokInteger, tokNumber:
 		p.next()
-		return &literal{p.from(t.off), litNumber, t.text}, nil
+		return &literal{p.from(t.off), litNumber, t.text}
 	case tokPunct:
 		if t.text == "(" {
 			return p.parentheses()
@@ -21,42 +21,35 @@ func (p *parser) primary() (node, *syntaxError) {
 	case tokQuoted:
 		return p.name()
 	}
-	return nil, p.unexpected("")
+	return p.unexpected("")
 }
 
-func (p *parser) parentheses() (node, *syntaxError) {
+func (p *parser) parentheses() node {
 	open := p.next()
-	if p.isWord("select") || p.isWord("with") {
-		return nil, p.fault(p.peek(), "use a lookup", "subqueries are not supported")
-	}
-	n, fault := p.expr(0)
-	if fault != nil {
-		return nil, fault
-	}
+	p.subquery()
+	n := p.expr(0)
 	if p.isPunct(",") {
-		return nil, p.fault(open, "compare the columns one by one", "row values are not supported")
+		return p.fault(open, "compare the columns one by one", "row values are not supported")
 	}
-	if fault := p.needPunct(")"); fault != nil {
-		return nil, fault
-	}
+	p.needPunct(")")
 	if p.isPunct(".") {
-		return nil, p.fault(p.peek(), "use the whole value", "fields of composite values are not supported")
+		return p.fault(p.peek(), "use the whole value", "fields of composite values are not supported")
 	}
-	return n, nil
+	return n
 }
 
 // wordForms parses what begins with an unquoted word.
-func (p *parser) wordForms(t token) (node, *syntaxError) {
+func (p *parser) wordForms(t token) node {
 	switch t.text {
 	case "null":
 		p.next()
-		return &literal{p.from(t.off), litNull, ""}, nil
+		return &literal{p.from(t.off), litNull, ""}
 	case "true":
 		p.next()
-		return &literal{p.from(t.off), litTrue, ""}, nil
+		return &literal{p.from(t.off), litTrue, ""}
 	case "false":
 		p.next()
-		return &literal{p.from(t.off), litFalse, ""}, nil
+		return &literal{p.from(t.off), litFalse, ""}
 	case "case":
 		return p.caseForm()
 	case "cast":
@@ -66,89 +59,85 @@ func (p *parser) wordForms(t token) (node, *syntaxError) {
 	case "current_date", "current_timestamp", "localtimestamp", "current_time", "localtime":
 		p.next()
 		if p.isPunct("(") {
-			return nil, p.fault(p.peek(), "use date_trunc to drop fractions of a second", "%s takes no precision here", t.text)
+			return p.fault(p.peek(), "use date_trunc to drop fractions of a second", "%s takes no precision here", t.text)
 		}
-		return &call{p.from(t.off), ident{p.from(t.off), t.text, false}, nil, true}, nil
+		return &call{p.from(t.off), ident{p.from(t.off), t.text, false}, nil, true}
 	case "not":
-		return nil, p.unexpected("put parentheses around the negation")
+		return p.unexpected("put parentheses around the negation")
 	}
-	if n, fault := p.typedLiteral(); n != nil || fault != nil {
-		return n, fault
+	if n := p.typedLiteral(); n != nil {
+		return n
 	}
-	if open := p.peekAt(1); open.kind == tokPunct && open.text == "(" {
+	if p.isPunctAt(1, "(") {
 		switch t.text {
 		case "extract", "position", "substring", "trim", "overlay", "coalesce", "greatest", "least", "nullif":
 			return p.keywordCall(t)
 		case "exists":
-			return nil, p.fault(t, "use a lookup", "subqueries are not supported")
+			return p.fault(t, "use a lookup", "subqueries are not supported")
 		}
 	}
 	return p.name()
 }
 
-// typedLiteral parses t 'x', if that is what stands here.
-func (p *parser) typedLiteral() (node, *syntaxError) {
-	start := p.pos
+// typedLiteral parses t 'x'; it returns nil when something else is next.
+func (p *parser) typedLiteral() node {
 	off := p.peek().off
 	var t typeName
 	switch word := p.peek().text; {
 	case isTypeKeyword(word):
-		var fault *syntaxError
-		if t, fault = p.typeName(); fault != nil || t.array || p.peek().kind != tokString {
-			p.pos = start // it may still be a column or a function of that name
-			return nil, nil
+		start := *p
+		if t = p.typeName(); t.array || p.peek().kind != tokString {
+			*p = start // it may still be a column or a function of that name
+			return nil
 		}
 	case p.peekAt(1).kind == tokString && !isReserved(word) && !isColumnKeyword(word):
 		p.next()
 		t = typeName{place: p.from(off), name: word}
 	default:
-		return nil, nil
+		return nil
 	}
 	s := p.next()
 	text := &literal{p.from(s.off), litString, s.text}
-	if t.name == "interval" {
-		if w := p.peek(); w.kind == tokWord && slices.Contains([]string{"year", "month", "day", "hour", "minute", "second"}, w.text) {
-			return nil, p.fault(w, "write the unit in the string: interval '1 day'", "interval fields are not supported")
-		}
+	if w := p.peek(); t.name == "interval" && w.kind == tokWord && slices.Contains([]string{"year", "month", "day", "hour", "minute", "second"}, w.text) {
+		p.fault(w, "write the unit in the string: interval '1 day'", "interval fields are not supported")
 	}
-	return &cast{p.from(off), text, t}, nil
+	return &cast{p.from(off), text, t}
 }
 
 // name parses a column reference or a function call.
-func (p *parser) name() (node, *syntaxError) {
+func (p *parser) name() node {
 	first := p.peek()
-	follow := p.peekAt(1)
-	isCall := follow.kind == tokPunct && follow.text == "("
+	isCall := p.isPunctAt(1, "(")
 	if first.kind == tokWord {
 		switch {
 		case isReserved(first.text), isCall && isColumnKeyword(first.text):
-			return nil, p.unexpected("")
+			return p.unexpected("")
 		case !isCall && isFunctionKeyword(first.text):
-			return nil, p.unexpected(`quote it if it is a column: "` + first.text + `"`)
+			return p.unexpected(`quote it if it is a column: "` + first.text + `"`)
 		}
 	}
 	path := []ident{p.ident()}
-	for p.takePunct(".") {
+	for p.acceptPunct(".") {
 		t := p.peek()
 		if t.kind == tokOp && t.text == "*" {
-			return nil, p.fault(t, "name the columns", "%s.* is not supported", first.text)
+			return p.fault(t, "name the columns", "%s.* is not supported", first.text)
 		}
 		if t.kind != tokWord && t.kind != tokQuoted {
-			return nil, p.unexpected("write a column's name")
+			return p.unexpected("write a column's name")
 		}
 		path = append(path, p.ident())
 	}
 	if !p.isPunct("(") {
-		return &columnRef{p.from(first.off), path}, nil
+		return &columnRef{p.from(first.off), path}
 	}
 	if len(path) == 2 && path[0].text == "pg_catalog" {
 		path = path[1:]
 	}
 	if len(path) > 1 {
-		return nil, p.fault(first, "use PostgreSQL's own functions", "functions of a schema are not supported")
+		return p.fault(first, "use PostgreSQL's own functions", "functions of a schema are not supported")
 	}
-	args, fault := p.callArgs()
-	return &call{p.from(first.off), path[0], args, false}, fault
+	args := p.callArgs()
+	return &call{p.from(first.off), path[0], args, false}
 }
 
 func (p *parser) ident() ident {
@@ -157,236 +146,177 @@ func (p *parser) ident() ident {
 }
 
 // callArgs parses (a, b, ...), perhaps empty.
-func (p *parser) callArgs() ([]node, *syntaxError) {
-	if fault := p.needPunct("("); fault != nil {
-		return nil, fault
-	}
-	if p.takePunct(")") {
-		return nil, nil
+func (p *parser) callArgs() []node {
+	p.needPunct("(")
+	if p.acceptPunct(")") {
+		return nil
 	}
 	switch t := p.peek(); {
 	case t.kind == tokOp && t.text == "*", t.kind == tokWord && (t.text == "distinct" || t.text == "all"):
-		return nil, p.fault(t, "a rule sees one row at a time", "aggregates are not supported")
+		p.fault(t, "a rule sees one row at a time", "aggregates are not supported")
 	case t.kind == tokWord && t.text == "variadic":
-		return nil, p.fault(t, "write the arguments one by one", "VARIADIC is not supported")
+		p.fault(t, "write the arguments one by one", "VARIADIC is not supported")
 	}
-	args, fault := p.exprList()
-	if fault != nil {
-		return nil, fault
-	}
-	return args, p.needPunct(")")
+	args := p.exprList()
+	p.needPunct(")")
+	return args
 }
 
-func (p *parser) caseForm() (node, *syntaxError) {
+func (p *parser) caseForm() node {
 	start := p.next().off
 	n := &caseExpr{}
-	var fault *syntaxError
 	if !p.isWord("when") {
-		if n.arg, fault = p.expr(0); fault != nil {
-			return nil, fault
-		}
+		n.arg = p.expr(0)
 	}
-	for p.takeWord("when") {
+	for p.acceptWord("when") {
 		var w caseWhen
-		if w.cond, fault = p.expr(0); fault != nil {
-			return nil, fault
-		}
-		if fault := p.needWord("then"); fault != nil {
-			return nil, fault
-		}
-		if w.result, fault = p.expr(0); fault != nil {
-			return nil, fault
-		}
+		w.cond = p.expr(0)
+		p.needWord("then")
+		w.result = p.expr(0)
 		n.whens = append(n.whens, w)
 	}
 	if len(n.whens) == 0 {
-		return nil, p.unexpected(`write "when"`)
+		return p.unexpected(`write "when"`)
 	}
-	if p.takeWord("else") {
-		if n.other, fault = p.expr(0); fault != nil {
-			return nil, fault
-		}
+	if p.acceptWord("else") {
+		n.other = p.expr(0)
 	}
-	if fault := p.needWord("end"); fault != nil {
-		return nil, fault
-	}
+	p.needWord("end")
 	n.place = p.from(start)
-	return n, nil
+	return n
 }
 
-func (p *parser) castForm() (node, *syntaxError) {
+func (p *parser) castForm() node {
 	start := p.next().off
-	if fault := p.needPunct("("); fault != nil {
-		return nil, fault
-	}
-	x, fault := p.expr(0)
-	if fault != nil {
-		return nil, fault
-	}
-	if fault := p.needWord("as"); fault != nil {
-		return nil, fault
-	}
-	t, fault := p.typeName()
-	if fault != nil {
-		return nil, fault
-	}
-	fault = p.needPunct(")")
-	return &cast{p.from(start), x, t}, fault
+	p.needPunct("(")
+	x := p.expr(0)
+	p.needWord("as")
+	t := p.typeName()
+	p.needPunct(")")
+	return &cast{p.from(start), x, t}
 }
 
-func (p *parser) arrayForm() (node, *syntaxError) {
+func (p *parser) arrayForm() node {
 	start := p.next().off
 	if p.isPunct("(") {
-		return nil, p.fault(p.peek(), "use a lookup", "subqueries are not supported")
+		return p.fault(p.peek(), "use a lookup", "subqueries are not supported")
 	}
-	if fault := p.needPunct("["); fault != nil {
-		return nil, fault
-	}
+	p.needPunct("[")
 	n := &arrayExpr{}
-	if !p.isPunct("]") {
-		if p.isPunct("[") {
-			return nil, p.fault(p.peek(), "write it as a string: '{{1,2},{3,4}}'::integer[]", "nested arrays are not supported here")
-		}
-		var fault *syntaxError
-		if n.list, fault = p.exprList(); fault != nil {
-			return nil, fault
-		}
+	if p.isPunct("[") {
+		return p.fault(p.peek(), "write it as a string: '{{1,2},{3,4}}'::integer[]", "nested arrays are not supported here")
 	}
-	fault := p.needPunct("]")
+	if !p.isPunct("]") {
+		n.list = p.exprList()
+	}
+	p.needPunct("]")
 	n.place = p.from(start)
-	return n, fault
+	return n
 }
 
 // keywordCall parses the functions that the grammar knows by name.
-func (p *parser) keywordCall(t token) (node, *syntaxError) {
+func (p *parser) keywordCall(t token) node {
 	name := p.ident()
 	p.next() // (
 	var args []node
-	var fault *syntaxError
 	switch t.text {
 	case "extract":
-		args, fault = p.extractArgs()
+		args = p.extractArgs()
 	case "position":
-		args, fault = p.positionArgs()
+		args = p.positionArgs()
 	case "substring":
-		args, fault = p.substringArgs()
+		args = p.substringArgs()
 	case "trim":
-		name.text, args, fault = p.trimArgs()
+		name.text, args = p.trimArgs()
 	case "overlay":
-		args, fault = p.overlayArgs()
+		args = p.overlayArgs()
 	default:
-		args, fault = p.exprList()
+		args = p.exprList()
 	}
-	if fault != nil {
-		return nil, fault
-	}
-	fault = p.needPunct(")")
-	return &call{p.from(t.off), name, args, false}, fault
+	p.needPunct(")")
+	return &call{p.from(t.off), name, args, false}
 }
 
-func (p *parser) extractArgs() ([]node, *syntaxError) {
+func (p *parser) extractArgs() []node {
 	f := p.peek()
 	if f.kind != tokWord && f.kind != tokString && f.kind != tokQuoted {
-		return nil, p.unexpected("write a field: extract(year from dt)")
+		p.unexpected("write a field: extract(year from dt)")
 	}
 	p.next()
 	field := &literal{p.from(f.off), litString, f.text}
-	if fault := p.needWord("from"); fault != nil {
-		return nil, fault
-	}
-	x, fault := p.expr(0)
-	return []node{field, x}, fault
+	p.needWord("from")
+	return []node{field, p.expr(0)}
 }
 
-func (p *parser) positionArgs() ([]node, *syntaxError) {
-	sub, fault := p.restricted(0)
-	if fault != nil {
-		return nil, fault
-	}
-	if fault := p.needWord("in"); fault != nil {
-		return nil, fault
-	}
-	s, fault := p.restricted(0)
-	return []node{s, sub}, fault
+func (p *parser) positionArgs() []node {
+	sub := p.restricted(0)
+	p.needWord("in")
+	return []node{p.restricted(0), sub}
 }
 
-func (p *parser) substringArgs() ([]node, *syntaxError) {
-	args, fault := p.exprList()
-	if fault != nil || len(args) > 1 {
-		return args, fault
+func (p *parser) substringArgs() []node {
+	args := p.exprList()
+	if len(args) > 1 {
+		return args
 	}
 	var from, length node
 	for range 2 {
 		switch {
-		case from == nil && p.takeWord("from"):
-			from, fault = p.expr(0)
-		case length == nil && p.takeWord("for"):
-			length, fault = p.expr(0)
+		case from == nil && p.acceptWord("from"):
+			from = p.expr(0)
+		case length == nil && p.acceptWord("for"):
+			length = p.expr(0)
 		case p.isWord("similar"):
-			return nil, p.unexpected("SIMILAR is not supported: use substring(x from n for m)")
-		}
-		if fault != nil {
-			return nil, fault
+			p.unexpected("SIMILAR is not supported: use substring(x from n for m)")
 		}
 	}
 	if length != nil && from == nil {
-		off, end := args[0].span()
-		from = &literal{place{off, end}, litNumber, "1"}
+		from = &literal{placeOf(args[0]), litNumber, "1"}
 	}
 	for _, n := range []node{from, length} {
 		if n != nil {
 			args = append(args, n)
 		}
 	}
-	return args, nil
+	return args
 }
 
-// trimArgs parses [both | leading | trailing] [chars] from x, which stands for
-// a call of btrim, ltrim or rtrim.
-func (p *parser) trimArgs() (name string, args []node, fault *syntaxError) {
+// trimArgs parses [both | leading | trailing] [chars] from x, which is a call of
+// btrim, ltrim or rtrim.
+func (p *parser) trimArgs() (name string, args []node) {
 	name = "btrim"
 	switch {
-	case p.takeWord("both"):
-	case p.takeWord("leading"):
+	case p.acceptWord("both"):
+	case p.acceptWord("leading"):
 		name = "ltrim"
-	case p.takeWord("trailing"):
+	case p.acceptWord("trailing"):
 		name = "rtrim"
 	}
-	if p.takeWord("from") {
-		args, fault = p.exprList()
-		return name, args, fault
+	if p.acceptWord("from") {
+		return name, p.exprList()
 	}
-	if args, fault = p.exprList(); fault != nil || !p.isWord("from") {
-		return name, args, fault
+	args = p.exprList()
+	if !p.isWord("from") {
+		return name, args
 	}
 	if len(args) > 1 {
-		return name, nil, p.unexpected("")
+		p.unexpected("")
 	}
 	p.next()
-	chars := args[0]
-	if args, fault = p.exprList(); fault != nil {
-		return name, nil, fault
-	}
-	return name, append(args, chars), nil
+	return name, append(p.exprList(), args[0])
 }
 
-func (p *parser) overlayArgs() ([]node, *syntaxError) {
-	args, fault := p.exprList()
-	if fault != nil || len(args) > 1 {
-		return args, fault
+func (p *parser) overlayArgs() []node {
+	args := p.exprList()
+	if len(args) > 1 {
+		return args
 	}
 	for _, word := range []string{"placing", "from", "for"} {
 		if word == "for" && !p.isWord("for") {
 			break
 		}
-		if fault := p.needWord(word); fault != nil {
-			return nil, fault
-		}
-		n, fault := p.expr(0)
-		if fault != nil {
-			return nil, fault
-		}
-		args = append(args, n)
+		p.needWord(word)
+		args = append(args, p.expr(0))
 	}
-	return args, nil
+	return args
 }

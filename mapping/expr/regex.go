@@ -8,20 +8,13 @@ import (
 	"unicode/utf8"
 )
 
-// regexImpl makes ~ and its kin. The pattern must be constant: it is
-// translated once, from PostgreSQL's advanced regular expressions to RE2, and
-// refused where the two differ.
+// regexImpl is ~, ~*, !~ or !~*. The pattern must be constant: it is translated once,
+// from PostgreSQL's advanced regular expressions to RE2, and refused where the
+// two differ.
 func regexImpl(ignoreCase, negate bool) *impl {
-	return bound(func(c *checker, t *term) (*impl, *Error) {
+	return withConstant(1, "the pattern of a regular expression", "use like, or starts_with", func(c *checker, t *term, pattern string) (*impl, *Error) {
 		if err := c.ownCollation(t); err != nil {
 			return nil, err
-		}
-		if t.args[1].isNullConst() {
-			return two(func(*Machine, value, value) value { return value{} }), nil
-		}
-		pattern, ok := t.constText(1)
-		if !ok {
-			return nil, refusal(t.args[1], "the pattern of a regular expression must be a constant", "use like, or starts_with")
 		}
 		tr := translator{rest: pattern, ignoreCase: ignoreCase, settings: c.scope.Settings}
 		re, problem := tr.compile()
@@ -41,7 +34,7 @@ type translator struct {
 	settings   Settings
 	out        strings.Builder
 	problem    string
-	// quantifiable: an atom stands before, so that a quantifier may follow.
+	// quantifiable: the last piece was an atom, so that a quantifier may follow.
 	quantifiable bool
 	branchEmpty  bool
 }
@@ -191,19 +184,21 @@ func (tr *translator) character(r rune) string {
 		return regexp.QuoteMeta(string(r))
 	}
 	var set runeSet
-	tr.addCases(&set, r)
+	tr.addCases(&set, r, r)
 	return set.class(false)
 }
 
-// addCases adds the lower and upper form, as PostgreSQL's allcases does.
-func (tr *translator) addCases(set *runeSet, r rune) {
+// addCases adds the lower and upper forms of a range, as PostgreSQL's allcases does.
+func (tr *translator) addCases(set *runeSet, lo, hi rune) {
 	for _, f := range []func(rune) rune{unicode.ToLower, unicode.ToUpper} {
 		mapping, ok := tr.settings.mapCase(f)
 		if !ok {
-			tr.fail("letters without case depend on the database's locale %s", tr.settings.CType)
+			tr.fail("ignoring case depends on the database's locale %s", tr.settings.CType)
 			return
 		}
-		set.add(mapping(r), mapping(r))
+		for r := lo; r <= hi; r++ {
+			set.add(mapping(r), mapping(r))
+		}
 	}
 }
 
@@ -234,7 +229,7 @@ func (tr *translator) escape() {
 	}
 }
 
-// addEscape adds what \r stands for, in or outside brackets.
+// addEscape adds what the escape of r means, in or outside brackets.
 func (tr *translator) addEscape(set *runeSet, r rune) bool {
 	switch {
 	case r == 'd' || r == 's' || r == 'w':
@@ -276,7 +271,7 @@ func (tr *translator) addClass(set *runeSet, name string) bool {
 		"print": " ~", "punct": "!/:@[`{~", "space": "\t\r  ", "upper": "AZ", "word": "09AZ__az",
 	}[name]
 	if !ok {
-		tr.fail("class %s is not known", name)
+		tr.fail("class %s does not exist", name)
 		return false
 	}
 	for i := 0; i < len(ranges); i += 2 {

@@ -3,7 +3,6 @@ package expr
 import (
 	"fmt"
 	"strings"
-	"unicode"
 	"unicode/utf8"
 )
 
@@ -76,7 +75,7 @@ func (tr *translator) bracketItem(set *runeSet, s string, first bool) string {
 	}
 	if !strings.HasPrefix(rest, "-") || strings.HasPrefix(rest, "-]") {
 		if tr.ignoreCase {
-			tr.addCases(set, lo)
+			tr.addCases(set, lo, lo)
 		} else {
 			set.add(lo, lo)
 		}
@@ -88,7 +87,7 @@ func (tr *translator) bracketItem(set *runeSet, s string, first bool) string {
 	}
 	hi, rest, single := tr.bracketRune(&runeSet{}, rest)
 	if !single || hi < lo {
-		tr.fail("a range in [ ] must go upwards")
+		tr.fail("a range in [ ] must be in ascending order")
 		return rest
 	}
 	tr.addRange(set, lo, hi)
@@ -96,7 +95,7 @@ func (tr *translator) bracketItem(set *runeSet, s string, first bool) string {
 }
 
 // bracketRune reads one character, which may be escaped; a class escape is
-// added at once, and single is false.
+// added immediately, and single is false.
 func (tr *translator) bracketRune(set *runeSet, s string) (r rune, rest string, single bool) {
 	r, n := utf8.DecodeRuneInString(s)
 	if r != '\\' {
@@ -119,30 +118,18 @@ func (tr *translator) bracketRune(set *runeSet, s string) (r rune, rest string, 
 	return 0, rest, false
 }
 
-// maxCaseRange bounds the ranges whose every character is looked at.
+// maxCaseRange bounds the ranges whose every character is added.
 const maxCaseRange = 0x800
 
 // addRange adds a range by code points, and, ignoring case, the other forms of
 // all its characters.
 func (tr *translator) addRange(set *runeSet, lo, hi rune) {
 	set.add(lo, hi)
-	if !tr.ignoreCase {
-		return
-	}
-	if hi-lo > maxCaseRange {
+	switch {
+	case !tr.ignoreCase:
+	case hi-lo > maxCaseRange:
 		tr.fail("the range in [ ] is too wide to ignore case")
-		return
-	}
-	for _, f := range []func(rune) rune{unicode.ToLower, unicode.ToUpper} {
-		mapping, ok := tr.settings.mapCase(f)
-		if !ok {
-			tr.fail("letters without case depend on the database's locale %s", tr.settings.CType)
-			return
-		}
-		for r := lo; r <= hi; r++ {
-			if other := mapping(r); other < lo || other > hi {
-				set.add(other, other)
-			}
-		}
+	default:
+		tr.addCases(set, lo, hi)
 	}
 }

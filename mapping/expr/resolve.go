@@ -2,6 +2,7 @@ package expr
 
 import (
 	"slices"
+	"strings"
 
 	"gancho/cdc"
 )
@@ -10,7 +11,7 @@ import (
 // parse_oper.c, parse_func.c and parse_coerce.c of PostgreSQL 15, on the
 // embedded catalogue. See also "Type Conversion" in its manual.
 
-// castContext is how willingly a value changes its type.
+// castContext says which casts may be applied.
 type castContext byte
 
 const (
@@ -26,9 +27,8 @@ const (
 	pathNone pathKind = iota
 	pathRelabel
 	pathFunction
-	pathArray  // element by element
-	pathViaIO  // by the text form
-	pathDomain // to a domain: has a check that we do not know
+	pathArray // element by element
+	pathViaIO // by the text form
 )
 
 // pathway is find_coercion_pathway.
@@ -60,18 +60,18 @@ func pathway(from, to *cdc.Type, ctx castContext) (pathKind, castRow) {
 	return pathNone, castRow{}
 }
 
-// isVector tells int2vector and oidvector, which are arrays in all but this.
+// isVector reports int2vector and oidvector, which are arrays in all but this.
 func isVector(t *cdc.Type) bool { return t.OID == oidInt2vector || t.OID == oidOidvector }
 
 // canCoerce is can_coerce_type, for implicit casts.
 func canCoerce(from, to []*cdc.Type) bool {
-	generics := false
+	polymorphic := false
 	for i, f := range from {
 		t := to[i]
 		switch {
 		case f.OID == t.OID, t.OID == oidAny:
 		case isPolymorphic(t):
-			generics = true
+			polymorphic = true
 		case f.OID == oidUnknown:
 		default:
 			if kind, _ := pathway(f, t, implicitCast); kind == pathNone {
@@ -79,7 +79,11 @@ func canCoerce(from, to []*cdc.Type) bool {
 			}
 		}
 	}
-	return !generics || consistent(from, to)
+	if !polymorphic {
+		return true
+	}
+	_, ok := bindGenerics(from, to)
+	return ok
 }
 
 func isPolymorphic(t *cdc.Type) bool {
@@ -91,60 +95,65 @@ func isPolymorphic(t *cdc.Type) bool {
 	return false
 }
 
-// consistent is check_generic_arg_consistency, for the polymorphic types that
+// generics is what the arguments say about the polymorphic types.
+type generics struct {
+	elem, array *cdc.Type
+	compatible  []*cdc.Type // of the anycompatible types, which must have a common type
+}
+
+// bindGenerics is check_generic_arg_consistency, for the polymorphic types that
 // our operators and functions have.
-func consistent(actual, declared []*cdc.Type) bool {
-	var elem, array *cdc.Type
-	var compatible []*cdc.Type
+func bindGenerics(actual, declared []*cdc.Type) (g generics, ok bool) {
 	for i, d := range declared {
 		a := actual[i]
-		if a.OID == oidUnknown && isPolymorphic(d) {
+		if a.OID == oidUnknown || !isPolymorphic(d) {
 			continue
 		}
-		base := a.Base()
+		kind := a.Base().Kind
+		switch {
+		case strings.HasSuffix(d.Name, "nonarray"):
+			ok = kind != cdc.KindArray
+		case strings.HasSuffix(d.Name, "array"):
+			ok = kind == cdc.KindArray
+		case strings.HasSuffix(d.Name, "multirange"):
+			ok = kind == cdc.KindMultirange
+		case strings.HasSuffix(d.Name, "range"):
+			ok = kind == cdc.KindRange
+		default:
+			ok = d.Name != "anyenum" || kind == cdc.KindEnum
+		}
+		if !ok {
+			return g, false
+		}
 		switch d.Name {
 		case "anyelement", "anynonarray", "anyenum":
-			if elem != nil && elem.OID != a.OID {
-				return false
+			if g.elem != nil && g.elem.OID != a.OID {
+				return g, false
 			}
-			elem = a
-			if d.Name == "anynonarray" && base.Kind == cdc.KindArray || d.Name == "anyenum" && base.Kind != cdc.KindEnum {
-				return false
-			}
+			g.elem = a
 		case "anyarray":
-			if base.Kind != cdc.KindArray || array != nil && array.OID != base.OID {
-				return false
+			if g.array != nil && g.array.OID != a.Base().OID {
+				return g, false
 			}
-			array = base
+			g.array = a.Base()
 		case "anycompatible", "anycompatiblenonarray":
-			compatible = append(compatible, a)
-			if d.Name == "anycompatiblenonarray" && base.Kind == cdc.KindArray {
-				return false
-			}
+			g.compatible = append(g.compatible, a)
 		case "anycompatiblearray":
-			if base.Kind != cdc.KindArray {
-				return false
-			}
-			compatible = append(compatible, base.Elem)
-		case "anyrange", "anycompatiblerange":
-			if base.Kind != cdc.KindRange {
-				return false
-			}
-		case "anymultirange", "anycompatiblemultirange":
-			if base.Kind != cdc.KindMultirange {
-				return false
-			}
+			g.compatible = append(g.compatible, a.Base().Elem)
 		}
 	}
-	if array != nil && elem != nil && array.Elem.OID != elem.OID {
-		return false
+	if g.array != nil {
+		if g.elem != nil && g.array.Elem.OID != g.elem.OID {
+			return g, false
+		}
+		g.elem = g.array.Elem
 	}
-	if len(compatible) > 0 {
-		if _, ok := commonType(compatible); !ok {
-			return false
+	if len(g.compatible) > 0 {
+		if g.elem, ok = commonType(g.compatible); !ok {
+			return g, false
 		}
 	}
-	return true
+	return g, true
 }
 
 // commonType is select_common_type: what union, case and coalesce agree on. It
@@ -179,11 +188,11 @@ func commonType(types []*cdc.Type) (*cdc.Type, bool) {
 	return best, true
 }
 
-// infixOperator is oper: the operator that the types choose. ambiguous tells
-// no choice from too many.
+// infixOperator is oper: the operator that the types choose. ambiguous says that
+// too many fit, rather than none.
 func infixOperator(op string, l, r *cdc.Type) (c *candidate, ambiguous bool) {
 	all := pg().infix[op]
-	// An unknown literal takes the other side's type first.
+	// An unknown literal is first tried with the other side's type.
 	al, ar, unknown := l, r, false
 	if al.OID == oidUnknown {
 		al, unknown = ar, true
@@ -319,8 +328,8 @@ func (s *selection) mostPreferred() {
 	})
 }
 
-// guessUnknowns decides unknown literals by category: strings win, else the
-// one category that all candidates accept there.
+// guessUnknowns gives unknown literals a category: strings have precedence, else
+// it is the only one that the candidates accept there.
 func (s *selection) guessUnknowns() {
 	kept := s.list
 	for i, have := range s.base {
@@ -353,7 +362,7 @@ func (s *selection) guessUnknowns() {
 	}
 }
 
-// assumeSame takes unknown literals for the type that all known arguments have.
+// assumeSame gives unknown literals the type that all known arguments have.
 func (s *selection) assumeSame() {
 	var known *cdc.Type
 	unknown := 0

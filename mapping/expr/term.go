@@ -25,7 +25,7 @@ const (
 	opCoalesce          // first argument that is not null
 	opExtreme           // greatest or least by impl ("<")
 	opNullIf            // null when impl ("=") holds, else args[0]
-	opDistinct          // not impl ("=") with nulls alike; negate: is not distinct
+	opDistinct          // not impl ("="), two nulls being equal; negate: is not distinct
 	opQuantified        // args[0] impl any or all of args[1]
 	opArray             // a list of elements
 	opElement           // args[0][args[1]]
@@ -52,9 +52,9 @@ type term struct {
 	all    bool   // opQuantified: all, not any; opExtreme: greatest
 	test   string // opTruth; opNull: testDatum or empty
 	name   string // of a column
-	// size counts the terms of the tree, in which between repeats its operands.
+	// size is the number of terms in the tree, where between repeats its operands.
 	size int
-	// stable: PostgreSQL computes it only when it gets there, constant or not.
+	// stable: PostgreSQL evaluates it for each row, even if it is constant.
 	stable bool
 	// vars: the source names a column here, even if folding dropped it.
 	vars bool
@@ -69,10 +69,10 @@ type impl struct {
 	many func(m *Machine, args []value) value
 	// text: this is = or <> of texts, for which there is a shorter way.
 	text *textEquality
-	// lax: the function sees nulls. Else one null argument makes the result null.
+	// lax: the function is called with nulls. Else the result is null with any.
 	lax bool
-	// bind makes the code for a call, whose arguments' types, and values when
-	// constant, it may look at; or refuses.
+	// bind creates the code for a call, from the arguments' types and constant
+	// values, or refuses the call.
 	bind func(c *checker, t *term) (*impl, *Error)
 }
 
@@ -91,29 +91,12 @@ func (t *term) side() int {
 
 func (t *term) isNullConst() bool { return t.op == opConst && t.lit.state == stateNull }
 
-// constText returns the argument's text when it is a constant that is not null.
-func (t *term) constText(arg int) (string, bool) {
-	if arg >= len(t.args) || !t.args[arg].isConst() || t.args[arg].lit.state != stateKnown {
-		return "", false
-	}
-	return string(t.args[arg].lit.s), true
-}
-
 // anyStable reports whether a part of the term is stable.
 func (t *term) anyStable() bool {
 	return t.stable || slices.ContainsFunc(t.args, (*term).anyStable)
 }
 
-func anyVars(list []*term) bool {
-	for _, t := range list {
-		if t.vars {
-			return true
-		}
-	}
-	return false
-}
-
-// constant makes a term of a value, which it copies.
+// constant is the term of a value, whose bytes it copies.
 func constant(v value, typ *cdc.Type, p place) *term {
 	v.s = bytes.Clone(v.s)
 	return &term{op: opConst, typ: typ, typmod: -1, place: p, lit: v}
@@ -123,6 +106,9 @@ func constant(v value, typ *cdc.Type, p place) *term {
 // when a strict function has a constant null, as PostgreSQL's planner does
 // before it evaluates anything. An error in a constant part is reported.
 func (c *checker) fold(t *term) *term {
+	if t == nil {
+		return nil
+	}
 	t.size = 1
 	for _, a := range t.args {
 		t.size += max(a.size, 1)
@@ -145,8 +131,7 @@ func (c *checker) fold(t *term) *term {
 		r = foldCoalesce(t)
 	case opNullIf:
 		if r = c.foldCall(t); t.args[0].isNullConst() || t.args[1].isNullConst() { // nothing equals null
-			r = &term{op: opRelabel, typ: t.typ, typmod: -1, place: t.place, args: t.args[:1]}
-			r = c.foldCall(r)
+			r = c.foldCall(newTerm(opRelabel, t.typ, t.place, t.args[0]))
 		}
 	default:
 		r = c.foldCall(t)
@@ -192,7 +177,7 @@ func (c *checker) foldCall(t *term) *term {
 	return r
 }
 
-// foldCoalesce drops nulls, and what stands after a constant.
+// foldCoalesce drops nulls, and what follows a constant.
 func foldCoalesce(t *term) *term {
 	var kept []*term
 	for _, a := range t.args {
@@ -240,7 +225,7 @@ func foldLogic(t *term) *term {
 		if kept[0].isConst() {
 			return kept[0]
 		}
-		return &term{op: opRelabel, typ: t.typ, typmod: -1, place: t.place, args: kept}
+		return newTerm(opRelabel, t.typ, t.place, kept...)
 	}
 	r := *t
 	r.args = kept

@@ -10,7 +10,7 @@ import (
 	"unicode/utf8"
 )
 
-// textImpls makes the functions that cut, search and measure text. Positions
+// textImpls are the functions that cut, search and measure text. Positions
 // are in characters, from 1.
 func textImpls() map[string]*impl {
 	count := one(func(_ *Machine, a value) value { return intValue(int64(utf8.RuneCount(a.s))) })
@@ -32,11 +32,7 @@ func textImpls() map[string]*impl {
 		return substring(a[0], a[1].i, a[2].i)
 	})
 	all := map[string]*impl{
-		"textcat(text,text)": two(func(m *Machine, a, b value) value {
-			start := len(m.arena)
-			m.arena = append(append(m.arena, a.s...), b.s...)
-			return m.grown(start)
-		}),
+		"textcat(text,text)":           two(func(m *Machine, a, b value) value { return m.appended(append(append(m.arena, a.s...), b.s...)) }),
 		"textanycat(text,anynonarray)": bound(func(c *checker, t *term) (*impl, *Error) { return catAny(c, t, 1) }),
 		"anytextcat(anynonarray,text)": bound(func(c *checker, t *term) (*impl, *Error) { return catAny(c, t, 0) }),
 		"text(bpchar)":                 one(func(_ *Machine, a value) value { return textValue(trimEnd(a.s)) }),
@@ -77,19 +73,16 @@ func serverBytes() *impl {
 
 // catAny is || with one side of another type, which is cast to text.
 func catAny(c *checker, t *term, arg int) (*impl, *Error) {
-	before := len(c.errs)
-	converted := c.coerceExplicit(t.args[arg].place, t.args[arg], builtin(oidText))
-	if converted == nil {
-		err := c.errs[before]
-		c.errs = c.errs[:before]
+	converted, err := c.attempt(func() *term { return c.coerceExplicit(t.args[arg].place, t.args[arg], builtin(oidText)) })
+	if err != nil {
 		return nil, err
 	}
 	t.args[arg] = converted
 	return implementations()["textcat(text,text)"], nil
 }
 
-// substring takes count characters from position start, which may lie before
-// the text; count -1 is to the end.
+// substring is count characters from position start, which may be before the text;
+// count -1 is to the end.
 func substring(a value, start, count int64) value {
 	end := start + count
 	if count < 0 {
@@ -180,7 +173,7 @@ func splitPart(m *Machine, a []value) value {
 	return textValue(field)
 }
 
-// textFormImpls makes the functions that change text.
+// textFormImpls are the functions that change text.
 func textFormImpls() map[string]*impl {
 	all := map[string]*impl{
 		"upper(text)":   caseFunction(unicode.ToUpper),
@@ -216,9 +209,7 @@ func textFormImpls() map[string]*impl {
 
 func md5Hex(m *Machine, a value) value {
 	sum := md5.Sum(a.s)
-	start := len(m.arena)
-	m.arena = hex.AppendEncode(m.arena, sum[:])
-	return m.grown(start)
+	return m.appended(hex.AppendEncode(m.arena, sum[:]))
 }
 
 func trimSides(s []byte, set string, sides [2]bool) []byte {
@@ -232,10 +223,10 @@ func trimSides(s []byte, set string, sides [2]bool) []byte {
 }
 
 const (
-	// maxAlloc is what PostgreSQL allocates at most, in bytes.
+	// maxAlloc is the largest allocation of PostgreSQL, in bytes.
 	maxAlloc = 1<<30 - 1
-	// maxText is what repeat, lpad and rpad make at most, in bytes. PostgreSQL
-	// goes up to maxAlloc; but the bridge's memory is to stay flat.
+	// maxText is the largest result of repeat, lpad and rpad, in bytes. PostgreSQL
+	// allows maxAlloc; the bridge's memory must stay flat.
 	maxText = 64 << 20
 )
 
@@ -265,8 +256,8 @@ func reverse(m *Machine, a value) value {
 	return m.grown(start)
 }
 
-// translate replaces characters of the second text by those at the same place
-// of the third; without one they go.
+// translate replaces characters of the second text by those at the same place of
+// the third, or drops them where it has none.
 func translate(m *Machine, a []value) value {
 	from, to := []rune(string(a[1].s)), []rune(string(a[2].s))
 	start := len(m.arena)
@@ -347,7 +338,8 @@ func (s Settings) caseMapping() caseMapping {
 	return caseSimple
 }
 
-// mapCase makes a mapping of runes the server's.
+// mapCase restricts a mapping of runes to what the server's does; not ok when that
+// is not known.
 func (s Settings) mapCase(f func(rune) rune) (func(rune) rune, bool) {
 	latin1 := !s.utf8()
 	switch s.caseMapping() {
@@ -393,8 +385,8 @@ func (m *Machine) mapRunes(s []byte, f func(rune) rune) value {
 	return m.grown(start)
 }
 
-// initcap is known only where letters are ASCII's: what else is a letter or a
-// digit differs between C libraries.
+// initcap is supported only where letters are ASCII's: which others are letters or
+// digits differs between C libraries.
 func initcap() *impl {
 	return bound(func(c *checker, t *term) (*impl, *Error) {
 		if err := c.ownCollation(t); err != nil {

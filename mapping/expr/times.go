@@ -9,7 +9,7 @@ import (
 
 const microsPerDay = 24 * 3600 * 1000000
 
-// timeImpls makes the arithmetic of dates, times and intervals.
+// timeImpls are the arithmetic of dates, times and intervals.
 func timeImpls() map[string]*impl {
 	all := map[string]*impl{
 		"date_pli(date,int4)":        two(func(m *Machine, a, b value) value { return addDays(m, a.i, b.i) }),
@@ -48,7 +48,7 @@ func timeImpls() map[string]*impl {
 		all[name+"_pl_interval("+name+",interval)"] = two(func(m *Machine, a, b value) value { return add(m, a, interval(b)) })
 		all["interval_pl_"+name+"(interval,"+name+")"] = two(func(m *Machine, a, b value) value { return add(m, b, interval(a)) })
 		all[name+"_mi_interval("+name+",interval)"] = two(func(m *Machine, a, b value) value {
-			if infinite := name == "date" && isInfiniteDate(a.i) || name != "date" && isInfinite(a.i); infinite && !isInfiniteInterval(b) {
+			if infinite := name == "date" && isInfiniteDate(a.i) || name != "date" && isInfinite(a.i); infinite && !interval(b).IsInfinite() {
 				return add(m, a, pgtext.Interval{})
 			}
 			neg, err := interval(b).Neg()
@@ -61,18 +61,18 @@ func timeImpls() map[string]*impl {
 	return all
 }
 
-// timePlus adds the time of an interval to a time of day, which goes round.
+// timePlus adds the time of an interval to a time of day, modulo a day.
 func timePlus(m *Machine, t, i value, sign int64) value {
-	if isInfiniteInterval(i) {
+	if interval(i).IsInfinite() {
 		return m.infiniteInterval()
 	}
 	return timeOfDay(t.i + sign*(i.i%microsPerDay))
 }
 
 // infiniteInterval fails where an infinite interval, which PostgreSQL has since
-// 17, has no meaning, or none that is known here.
+// version 17, has no meaning or one that is not implemented here.
 func (m *Machine) infiniteInterval() value {
-	return m.fail("22008", "infinite interval out of range here")
+	return m.fail("22008", "infinite intervals are not supported here")
 }
 
 // timeOfDay brings a time back into the day.
@@ -84,24 +84,13 @@ func timeOfDay(i int64) value {
 	return intValue(i)
 }
 
-func isInfiniteInterval(v value) bool {
-	return v.aux == math.MaxInt32 && v.scale == math.MaxInt32 && v.i == math.MaxInt64 ||
-		v.aux == math.MinInt32 && v.scale == math.MinInt32 && v.i == math.MinInt64
-}
-
 func isInfiniteDate(d int64) bool { return d == math.MaxInt32 || d == math.MinInt32 }
-
-// The range of dates: 4713-11-24 BC to 5874897-12-31, in days since 2000-01-01.
-const (
-	firstDate = -2451545
-	lastDate  = 2145031948
-)
 
 func addDays(m *Machine, date, days int64) value {
 	if isInfiniteDate(date) {
 		return intValue(date)
 	}
-	if d := date + days; d >= firstDate && d <= lastDate {
+	if d := date + days; d >= pgtext.MinDate && d <= pgtext.MaxDate {
 		return intValue(d)
 	}
 	return m.fail("22008", "date out of range")
@@ -130,7 +119,7 @@ func dateAndTime(m *Machine, date, time value) value {
 func multiplyInterval(m *Machine, a, f value) value {
 	i, factor := interval(a), f.float()
 	outOfRange := func() value { return m.fail("22008", "interval out of range") }
-	if isInfiniteInterval(a) {
+	if i.IsInfinite() {
 		return m.infiniteInterval()
 	}
 	if math.IsNaN(factor) || math.IsInf(factor, 0) {
@@ -167,18 +156,9 @@ func multiplyInterval(m *Machine, a, f value) value {
 // roundMicros is TSROUND.
 func roundMicros(f float64) float64 { return math.RoundToEven(f*1000000) / 1000000 }
 
-// timeCastImpls makes the casts among dates, times and intervals.
+// timeCastImpls are the casts among dates, times and intervals.
 func timeCastImpls() map[string]*impl {
-	toUTC := func(m *Machine, ts int64) value {
-		if isInfinite(ts) {
-			return intValue(ts)
-		}
-		utc := pgtext.LocalToUTC(ts, m.loc)
-		if !validTimestamp(utc) {
-			return m.fail("22008", "timestamp out of range")
-		}
-		return intValue(utc)
-	}
+	toUTC := func(m *Machine, ts int64) value { return m.wrap(pgtext.CheckTimestamp(pgtext.LocalToUTC(ts, m.loc))) }
 	timeOf := func(ts int64) value {
 		if isInfinite(ts) {
 			return value{}
@@ -196,13 +176,13 @@ func timeCastImpls() map[string]*impl {
 			return toUTC(m, ts)
 		}),
 		"timestamptz(timestamp)": one(func(m *Machine, a value) value { return toUTC(m, a.i) }),
-		"timestamp(timestamptz)": one(func(m *Machine, a value) value { return intValue(localTime(m, a)) }),
+		"timestamp(timestamptz)": one(func(m *Machine, a value) value { return intValue(m.localTime(a)) }),
 		"date(timestamp)":        one(func(_ *Machine, a value) value { return date(a.i) }),
-		"date(timestamptz)":      one(func(m *Machine, a value) value { return date(localTime(m, a)) }),
+		"date(timestamptz)":      one(func(m *Machine, a value) value { return date(m.localTime(a)) }),
 		"time(timestamp)":        one(func(_ *Machine, a value) value { return timeOf(a.i) }),
-		"time(timestamptz)":      one(func(m *Machine, a value) value { return timeOf(localTime(m, a)) }),
+		"time(timestamptz)":      one(func(m *Machine, a value) value { return timeOf(m.localTime(a)) }),
 		"time(interval)": one(func(m *Machine, a value) value {
-			if isInfiniteInterval(a) {
+			if interval(a).IsInfinite() {
 				return m.infiniteInterval()
 			}
 			return timeOfDay(a.i)
@@ -211,19 +191,10 @@ func timeCastImpls() map[string]*impl {
 	}
 }
 
-// The range of timestamps: 4713-11-24 BC to 294276-12-31, in microseconds.
-const (
-	firstTimestamp = -211813488000000000
-	endTimestamp   = 9223371331200000000
-)
-
-func validTimestamp(ts int64) bool { return ts >= firstTimestamp && ts < endTimestamp }
-
 // modifierImpl is the length coercion of a type to a modifier, nil when it has
 // none.
 func modifierImpl(t *cdc.Type, typmod int32) *impl {
-	oid := t.Base().OID
-	switch oid {
+	switch t.Base().OID {
 	case oidVarchar:
 		return one(func(_ *Machine, a value) value { return textValue(a.s[:runeOffset(a.s, int64(typmod-4))]) })
 	case oidBpchar:
@@ -236,11 +207,18 @@ func modifierImpl(t *cdc.Type, typmod int32) *impl {
 		})
 	case oidNumeric:
 		return one(func(m *Machine, a value) value { return typmodNumeric(m, a, typmod) })
-	case oidTimestamp, oidTimestamptz, oidTime:
-		return one(func(m *Machine, a value) value { return roundTime(m, a, typmod, oid == oidTime) })
+	case oidTime:
+		return one(func(_ *Machine, a value) value { return intValue(roundUnits(a.i, typmod)) })
+	case oidTimestamp, oidTimestamptz:
+		return one(func(m *Machine, a value) value {
+			if isInfinite(a.i) {
+				return a
+			}
+			return m.wrap(pgtext.CheckTimestamp(roundUnits(a.i, typmod)))
+		})
 	case oidInterval:
 		return one(func(_ *Machine, a value) value {
-			if !isInfiniteInterval(a) {
+			if !interval(a).IsInfinite() {
 				a.i = roundUnits(a.i, typmod)
 			}
 			return a
@@ -249,18 +227,8 @@ func modifierImpl(t *cdc.Type, typmod int32) *impl {
 	return nil
 }
 
-// roundTime rounds to a number of digits of the second, half away from zero.
-func roundTime(m *Machine, a value, digits int32, timeOnly bool) value {
-	if !timeOnly && isInfinite(a.i) {
-		return a
-	}
-	r := roundUnits(a.i, digits)
-	if !timeOnly && !validTimestamp(r) {
-		return m.fail("22008", "timestamp out of range")
-	}
-	return intValue(r)
-}
-
+// roundUnits rounds microseconds to a number of digits of the second, half away
+// from zero.
 func roundUnits(i int64, digits int32) int64 {
 	unit := powersOfTen[6-digits]
 	if i >= 0 {

@@ -3,76 +3,72 @@ package expr
 import "strings"
 
 // typeName parses a type with its modifiers and array bounds.
-func (p *parser) typeName() (typeName, *syntaxError) {
+func (p *parser) typeName() typeName {
 	first := p.peek()
-	if first.kind != tokWord && first.kind != tokQuoted {
-		return typeName{}, p.unexpected("write a type")
-	}
-	if first.kind == tokWord && (isReserved(first.text) || first.text == "setof") {
-		return typeName{}, p.unexpected("write a type")
-	}
-	t := typeName{}
-	var fault *syntaxError
-	if first.kind == tokWord && isTypeKeyword(first.text) {
-		t, fault = p.grammarType()
-	} else {
-		t.name = p.ident().text
-		if p.takePunct(".") {
-			if k := p.peek().kind; k != tokWord && k != tokQuoted {
-				return typeName{}, p.unexpected("write a type")
-			}
-			t.schema, t.name = t.name, p.ident().text
+	var t typeName
+	switch {
+	case first.kind == tokWord && (isReserved(first.text) || first.text == "setof"):
+		p.unexpected("write a type")
+	case first.kind == tokWord && isTypeKeyword(first.text):
+		t = p.grammarType()
+	default:
+		t.name = p.typeIdent()
+		if p.acceptPunct(".") {
+			t.schema, t.name = t.name, p.typeIdent()
 		}
-		t.mods, fault = p.typeMods()
+		t.mods = p.typeMods()
 	}
-	if fault != nil {
-		return typeName{}, fault
-	}
-	fault = p.arrayBounds(&t)
+	p.arrayBounds(&t)
 	t.place = p.from(first.off)
-	return t, fault
+	return t
 }
 
-func (p *parser) arrayBounds(t *typeName) *syntaxError {
-	if p.takeWord("array") {
+func (p *parser) typeIdent() string {
+	if k := p.peek().kind; k != tokWord && k != tokQuoted {
+		p.unexpected("write a type")
+	}
+	return p.ident().text
+}
+
+func (p *parser) arrayBounds(t *typeName) {
+	if p.acceptWord("array") {
 		t.array = true
 		if !p.isPunct("[") {
-			return nil
+			return
 		}
 	}
-	for p.takePunct("[") { // PostgreSQL ignores the number of dimensions and their sizes too
+	for p.acceptPunct("[") { // PostgreSQL ignores the number of dimensions and their sizes too
 		t.array = true
 		if p.peek().kind == tokInteger {
 			p.next()
 		}
-		if fault := p.needPunct("]"); fault != nil {
-			return fault
-		}
+		p.needPunct("]")
 	}
-	return nil
 }
 
 // typeMods parses (n) or (p, s).
-func (p *parser) typeMods() ([]string, *syntaxError) {
-	if !p.takePunct("(") {
-		return nil, nil
+func (p *parser) typeMods() []string {
+	if !p.acceptPunct("(") {
+		return nil
 	}
 	var mods []string
 	for {
-		t := p.next()
-		if t.kind != tokInteger {
-			p.pos--
-			return nil, p.unexpected("write a number")
+		if p.peek().kind != tokInteger {
+			p.unexpected("write a number")
 		}
-		mods = append(mods, t.text)
-		if !p.takePunct(",") {
-			return mods, p.needPunct(")")
+		mods = append(mods, p.next().text)
+		if !p.acceptPunct(",") {
+			p.needPunct(")")
+			return mods
 		}
 	}
 }
 
 // grammarType parses the types that the grammar spells with keywords.
-func (p *parser) grammarType() (t typeName, fault *syntaxError) {
+func (p *parser) grammarType() (t typeName) {
+	if w := p.peek().text; w == "national" || w == "nchar" || w == "bit" {
+		p.unexpected("use text")
+	}
 	word := p.next().text
 	switch word {
 	case "int", "integer":
@@ -87,77 +83,62 @@ func (p *parser) grammarType() (t typeName, fault *syntaxError) {
 		t.name = "bool"
 	case "double":
 		t.name = "float8"
-		fault = p.needWord("precision")
+		p.needWord("precision")
 	case "float":
-		return p.floatType()
+		t.name = p.floatType()
 	case "decimal", "dec", "numeric":
 		t.name = "numeric"
-		t.mods, fault = p.typeMods()
-	case "national", "nchar", "bit":
-		p.pos--
-		fault = p.unexpected("use text")
+		t.mods = p.typeMods()
 	case "character", "char", "varchar":
 		return p.characterType(word)
 	case "timestamp", "time":
-		return p.timeType(word)
+		t.name = word
+		t.mods = p.typeMods()
+		if p.acceptWord("with", "time", "zone") {
+			t.name += "tz"
+		} else {
+			p.acceptWord("without", "time", "zone")
+		}
 	case "interval":
 		t.name = word
-		t.mods, fault = p.typeMods()
+		t.mods = p.typeMods()
 	}
-	return t, fault
+	return t
 }
 
-func (p *parser) floatType() (t typeName, fault *syntaxError) {
+// floatType parses the n of float(n) and returns the name of the type.
+func (p *parser) floatType() string {
 	at := p.peek()
-	mods, fault := p.typeMods()
-	if fault != nil {
-		return t, fault
+	mods := p.typeMods()
+	if len(mods) == 0 {
+		return "float8"
 	}
-	t.name = "float8"
-	if len(mods) > 0 {
-		n := strings.TrimLeft(mods[0], "0")
-		switch {
-		case len(mods) > 1 || n == "" || len(n) > 2 || len(n) == 2 && n > "53":
-			return t, p.fault(at, "write real or double precision", "precision of float must be from 1 to 53")
-		case len(n) == 1 || n <= "24":
-			t.name = "float4"
-		}
+	n := strings.TrimLeft(mods[0], "0")
+	switch {
+	case len(mods) > 1 || n == "" || len(n) > 2 || len(n) == 2 && n > "53":
+		p.fault(at, "write real or double precision", "precision of float must be from 1 to 53")
+	case len(n) == 1 || n <= "24":
+		return "float4"
 	}
-	return t, nil
+	return "float8"
 }
 
-func (p *parser) characterType(word string) (t typeName, fault *syntaxError) {
+func (p *parser) characterType(word string) (t typeName) {
 	t.name = "bpchar"
-	if word == "varchar" || p.takeWord("varying") {
+	if word == "varchar" || p.acceptWord("varying") {
 		t.name = "varchar"
 	}
 	at := p.peek()
-	if t.mods, fault = p.typeMods(); fault != nil {
-		return t, fault
-	}
-	if len(t.mods) > 1 {
-		return t, p.fault(at, "", "one length is enough")
+	if t.mods = p.typeMods(); len(t.mods) > 1 {
+		p.fault(at, "", "a character type has one length")
 	}
 	if t.name == "bpchar" && t.mods == nil {
 		t.mods = []string{"1"} // char alone is char(1)
 	}
-	return t, nil
+	return t
 }
 
-func (p *parser) timeType(word string) (t typeName, fault *syntaxError) {
-	t.name = word
-	if t.mods, fault = p.typeMods(); fault != nil {
-		return t, fault
-	}
-	switch {
-	case p.takeWord("with", "time", "zone"):
-		t.name += "tz"
-	case p.takeWord("without", "time", "zone"):
-	}
-	return t, nil
-}
-
-// isTypeKeyword tells the words that begin a type by grammar rather than by
+// isTypeKeyword reports the words that begin a type by grammar rather than by
 // the catalogue.
 func isTypeKeyword(word string) bool {
 	switch word {

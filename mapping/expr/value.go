@@ -5,7 +5,7 @@ import (
 	"math/big"
 )
 
-// state is what is known of a value at run time.
+// state says whether a value is known at run time.
 type state uint8
 
 const (
