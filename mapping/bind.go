@@ -330,8 +330,8 @@ func large(c cdc.Column) bool {
 // offset is where the use's expression first mentions the column, -1 if it
 // cannot be found.
 func (u use) offset() int {
-	if i := mention(u.text, "old."+u.Name); u.Old && i >= 0 {
+	if i := mention(u.text, "old", u.Name); u.Old && i >= 0 {
 		return i
 	}
-	return mention(u.text, u.Name)
+	return mention(u.text, "", u.Name)
 }

@@ -126,23 +126,3 @@ func joinNames(names []cdc.Name) string {
 	}
 	return strings.Join(texts, ", ")
 }
-
-// mention returns where an expression first names a column, -1 if it does not.
-func mention(text, name string) int {
-	for from := 0; ; {
-		i := strings.Index(strings.ToLower(text[from:]), strings.ToLower(name))
-		if i < 0 {
-			return -1
-		}
-		i += from
-		end := i + len(name)
-		if (i == 0 || !identifierByte(text[i-1])) && (end >= len(text) || !identifierByte(text[end])) {
-			return i
-		}
-		from = i + 1
-	}
-}
-
-func identifierByte(c byte) bool {
-	return c == '_' || c == '$' || c >= 0x80 || '0' <= c && c <= '9' || 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z'
-}

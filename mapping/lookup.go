@@ -74,7 +74,7 @@ func (l *lookup) parse(v strictyaml.Value) {
 	l.value, l.text = v.Resolved(), v.Raw()
 	params, end, fault := parseLookupSQL(l.text)
 	if fault != nil {
-		l.value.ErrorfAt(fault.offset, fault.hint, "%s", fault.message)
+		l.value.ErrorfAt(fault.Offset, fault.Hint, "%s", fault.Message)
 		return
 	}
 	l.params, l.sql = params, l.text[:end]
