@@ -1,20 +1,22 @@
 package strictyaml
 
-import (
-	"strings"
-	"unicode/utf8"
-)
+import "strings"
 
 // Closest returns the candidate that a person most likely meant by name, or
 // "" when none is near: at most a third of the characters may differ, and a
 // difference of case alone always matches.
 func Closest(name string, candidates []string) string {
-	best, bestDistance := "", 1+max(1, utf8.RuneCountInString(name)/3)
+	wanted := []rune(strings.ToLower(name))
+	best, bestDistance := "", 1+max(1, len(wanted)/3)
 	for _, c := range candidates {
 		if strings.EqualFold(c, name) {
 			return c
 		}
-		if d := distance([]rune(strings.ToLower(name)), []rune(strings.ToLower(c))); d < bestDistance {
+		letters := []rune(strings.ToLower(c))
+		if max(len(letters)-len(wanted), len(wanted)-len(letters)) >= bestDistance {
+			continue // a long text is not compared letter by letter
+		}
+		if d := distance(wanted, letters); d < bestDistance {
 			best, bestDistance = c, d
 		}
 	}

@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"gancho/cdc"
+	"gancho/internal/strictyaml"
 )
 
 func (c *checker) unary(n *unary) *term {
@@ -279,7 +280,7 @@ func functionHint(name string) string {
 	names = append(names, maskNames()...)
 	names = slices.DeleteFunc(names, func(n string) bool { return !hasImpl(n) })
 	slices.Sort(names)
-	if near, ok := closest(name, names); ok {
+	if near := strictyaml.Closest(name, names); near != "" {
 		return fmt.Sprintf("did you mean %s?", near)
 	}
 	return "functions: " + strings.Join(names, ", ")
