@@ -125,7 +125,7 @@ func (b *binder) mistake(v strictyaml.Value, offset int, hint, format string, ar
 }
 
 func (b *binder) note(r *rule, t *cdc.Table, fix, format string, args ...any) {
-	b.findings = append(b.findings, Finding{Note, r.place(), t.Relation.TableName(), fmt.Sprintf(format, args...), fix})
+	b.findings = append(b.findings, Finding{r.place(), t.Relation.TableName(), fmt.Sprintf(format, args...), fix})
 }
 
 // table loads a table once. It is nil when there is none.

@@ -78,6 +78,7 @@ func Parse(o Options) (*Rules, error) {
 		rs.rules = append(rs.rules, rules...)
 		errs = append(errs, mistakes...)
 	}
+	errs = append(errs, checkEventTypes(rs.rules)...)
 	if len(rs.rules) == 0 && len(errs) == 0 {
 		errs = append(errs, &strictyaml.Error{File: strings.Join(o.Files, ", "), Message: "there is no rule", Hint: "write one below rules:"})
 	}
@@ -107,8 +108,9 @@ func parseRule(v strictyaml.Value) *rule {
 	var on, previous, data, columns, children, root value
 	v.Map(
 		strictyaml.Required("event", func(v value) { r.event = eventName(v) }),
-		strictyaml.Optional("title", func(v value) { r.title = v.Raw() }),
-		strictyaml.Optional("description", func(v value) { v.Raw() }),
+		strictyaml.Optional("group", func(v value) { r.group = eventText(v) }),
+		strictyaml.Optional("title", func(v value) { r.title = eventText(v) }),
+		strictyaml.Optional("description", func(v value) { r.description = eventText(v) }),
 		strictyaml.Required("table", func(v value) { r.table, r.tableValue = tableName(v), v }),
 		strictyaml.Required("on", func(v value) { on, r.ops = v, operationSet(v) }),
 		strictyaml.Optional("when", func(v value) { r.when = parseExpression(v, "when") }),
@@ -157,6 +159,14 @@ func (r *rule) check(on, previous strictyaml.Value) {
 			}
 		}
 	}
+}
+
+// eventText is a text about the event, for people; not valid after an error.
+func eventText(v strictyaml.Value) strictyaml.Value {
+	if v.Raw() == "" {
+		return strictyaml.Value{}
+	}
+	return v
 }
 
 // operationalPrefix begins the names of the events that Gancho itself raises:

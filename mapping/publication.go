@@ -37,7 +37,7 @@ func (b *boundRule) restrictionFindings(m cdc.Membership) []Finding {
 	again := fmt.Sprintf("BEGIN; %s DROP TABLE %s; %[1]s ADD TABLE %[2]s; COMMIT;", alter, name)
 	var out []Finding
 	if m.Filter != "" {
-		out = append(out, Finding{Note, b.place(), name, fmt.Sprintf("publication %s has a row filter: changes of other rows are never seen", m.Publication), again})
+		out = append(out, Finding{b.place(), name, fmt.Sprintf("publication %s has a row filter: changes of other rows are never seen", m.Publication), again})
 	}
 	var missing []string
 	for column := range b.columns {
@@ -47,7 +47,7 @@ func (b *boundRule) restrictionFindings(m cdc.Membership) []Finding {
 	}
 	if len(missing) > 0 {
 		slices.Sort(missing)
-		out = append(out, Finding{Unpublished, b.place(), name, fmt.Sprintf("publication %s leaves out the columns %s", m.Publication, strings.Join(missing, ", ")), again})
+		out = append(out, Finding{b.place(), name, fmt.Sprintf("publication %s leaves out the columns %s", m.Publication, strings.Join(missing, ", ")), again})
 	}
 	return out
 }

@@ -5,6 +5,7 @@ import (
 	"encoding/hex"
 	"fmt"
 	"hash"
+	"slices"
 	"strings"
 
 	"gancho/cdc"
@@ -16,7 +17,9 @@ type rule struct {
 	value   strictyaml.Value // the rule's place
 	version string
 	event   string
-	title   string
+	// group, title and description are the event's, for people; not valid where
+	// the rule has none.
+	group, title, description strictyaml.Value
 	// table is the name as written; its schema may be empty.
 	table      cdc.Name
 	tableValue strictyaml.Value
@@ -88,12 +91,12 @@ func (s opSet) String() string {
 	return strings.Join(names, " or ")
 }
 
-// fingerprint is a short hash of a rule as it is written, without its title,
-// comments and layout.
+// fingerprint is a short hash of a rule as it is written, without what is for
+// people, comments and layout.
 func fingerprint(v strictyaml.Value) string {
 	h := sha256.New()
 	for _, e := range v.Entries() {
-		if e.Name != "title" && e.Name != "description" {
+		if !slices.Contains([]string{"group", "title", "description"}, e.Name) {
 			writeText(h, e.Name)
 			writeValue(h, e.Value)
 		}

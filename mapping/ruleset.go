@@ -38,21 +38,8 @@ func (r *Rules) Tables() []TableNeed {
 	return c.sorted()
 }
 
-// Severity is how much a finding matters.
-type Severity uint8
-
-// The severities of findings.
-const (
-	// Note: the rules work, and the person should know something.
-	Note Severity = iota
-	// Unpublished: events will be missing until the publication is mended.
-	// Whoever is going to create or extend it can pass over this.
-	Unpublished
-)
-
 // Finding is something about the source that is no mistake in a rule.
 type Finding struct {
-	Severity Severity
 	// Rule is the place of the rule, file:line.
 	Rule  string
 	Table cdc.Name
@@ -104,20 +91,5 @@ func (c needs) sorted() []TableNeed {
 // Findings returns what the person should know about the source.
 func (rs *Ruleset) Findings() []Finding { return slices.Clone(rs.findings) }
 
-// Summary is a rule in short, for listings.
-type Summary struct {
-	Event, Title string
-	Table        cdc.Name
-	On           string // insert or update
-	Rule         string // file:line
-	Version      string
-}
-
-// Summaries lists the rules in file order.
-func (rs *Ruleset) Summaries() []Summary {
-	out := make([]Summary, len(rs.rules))
-	for i, b := range rs.rules {
-		out[i] = Summary{b.event, b.title, b.table.Relation.TableName(), b.ops.String(), b.place(), b.version}
-	}
-	return out
-}
+// Len is the number of rules.
+func (rs *Ruleset) Len() int { return len(rs.rules) }

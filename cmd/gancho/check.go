@@ -42,7 +42,7 @@ file:line:col with what to write instead; the exit code is then 1.`,
 			if err != nil {
 				return err
 			}
-			_, err = fmt.Fprintf(cmd.OutOrStdout(), "%s: %d rules and %d endpoints are in order\n", path, len(rules.Summaries()), len(d.Endpoints))
+			_, err = fmt.Fprintf(cmd.OutOrStdout(), "%s: %d rules and %d endpoints are in order\n", path, rules.Len(), len(d.Endpoints))
 			return err
 		},
 	}

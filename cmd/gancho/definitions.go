@@ -26,7 +26,7 @@ func definitions(c *config.Config) (*bridge.Definitions, error) {
 	if _, err := stateOptions(c); err != nil {
 		return nil, err
 	}
-	return &bridge.Definitions{Rules: rules, Endpoints: endpoints, Catalogue: catalogueOf(rules)}, nil
+	return &bridge.Definitions{Rules: rules, Endpoints: endpoints}, nil
 }
 
 func parseRules(c *config.Config) (*mapping.Rules, error) {

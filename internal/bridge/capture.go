@@ -58,7 +58,7 @@ func (b *bridge) openCapture(ctx context.Context) (*capture, error) {
 		return nil, err
 	}
 	b.Log.Info().Stringer("source", i).Uint16("epoch", epoch).Stringer("confirmed", source.ConfirmedFlush).
-		Bool("slot_created", source.SlotCreated).Int("rules", len(rules.Summaries())).Msg("source prepared")
+		Bool("slot_created", source.SlotCreated).Int("rules", rules.Len()).Msg("source prepared")
 	c.lookup = mapping.NewSource(b.LookupDSN, b.Log)
 	c.mapper = mapping.NewMapper(rules, nil, mapping.WithSource(c.lookup), mapping.WithTransactionMemory(b.TransactionMemory))
 	c.reader = cdc.NewReader(b.Source, source)
@@ -215,7 +215,7 @@ func (c *capture) Begin(tx *cdc.Transaction) error {
 			return err
 		}
 		c.mapper.Swap(next)
-		c.Log.Info().Int("rules", len(next.Summaries())).Msg("rules reloaded")
+		c.Log.Info().Int("rules", next.Len()).Msg("rules reloaded")
 	}
 	c.mapper.Begin(tx)
 	return nil

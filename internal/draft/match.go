@@ -111,7 +111,7 @@ func find(name string, others, candidates []string) (string, sureness) {
 		}
 	}
 	if len(name) >= 6 { // short names are all alike
-		if c := strictyaml.Closest(name, candidates); c != "" && len(c) >= 5 && c[0]|0x20 == name[0]|0x20 {
+		if c := strictyaml.Nearest(name, candidates); c != "" && len(c) >= 5 && c[0]|0x20 == name[0]|0x20 {
 			return c, near
 		}
 	}

@@ -43,7 +43,7 @@ func (v *visitor) rule(rule *yaml.Node) {
 	for i := 0; i+1 < len(rule.Content); i += 2 {
 		n := rule.Content[i+1]
 		switch key := rule.Content[i].Value; key {
-		case "event", "title", "description", "on", "previous", "numbers":
+		case "event", "group", "title", "description", "on", "previous", "numbers":
 		case "table":
 			v.each(n, v.tableName)
 		case "lookup":

@@ -3,9 +3,28 @@ package strictyaml
 import "strings"
 
 // Closest returns the candidate that a person most likely meant by name, or
-// "" when none is near: at most a third of the characters may differ, and a
-// difference of case alone always matches.
+// "" when none is near: the nearest in spelling, else the only one that begins
+// with the name.
 func Closest(name string, candidates []string) string {
+	if c := Nearest(name, candidates); c != "" {
+		return c
+	}
+	longer := ""
+	for _, c := range candidates {
+		if len(name) > 2 && strings.HasPrefix(strings.ToLower(c), strings.ToLower(name)) {
+			if longer != "" {
+				return ""
+			}
+			longer = c
+		}
+	}
+	return longer
+}
+
+// Nearest returns the candidate that is spelt most like name, or "": at most a
+// third of the characters may differ, and a difference of case alone always
+// matches.
+func Nearest(name string, candidates []string) string {
 	wanted := []rune(strings.ToLower(name))
 	best, bestDistance := "", 1+max(1, len(wanted)/3)
 	for _, c := range candidates {
