@@ -38,15 +38,13 @@ type boundRule struct {
 	children  []*boundChild
 	familyKey []string
 	rootKey   []string
-	// needsFull: old values of ordinary columns are needed.
-	needsFull bool
 }
 
 // Bind checks the rules against the source's catalogue and returns them as a
 // Ruleset. The error is a strictyaml.Errors with all mistakes of all files, or
 // that of a query. The connection is only used until Bind returns.
 func (r *Rules) Bind(ctx context.Context, conn *pgx.Conn) (*Ruleset, error) {
-	b := &binder{options: r.options, tables: map[cdc.Name]*cdc.Table{}, sources: map[uint32][]cdc.Name{}, conn: conn, types: cdc.NewTypes()}
+	b := &binder{options: r.options, tables: map[cdc.Name]*cdc.Table{}, viewTables: map[uint32][]cdc.Name{}, conn: conn, types: cdc.NewTypes()}
 	var err error
 	if b.database, err = cdc.LoadSettings(ctx, conn); err != nil {
 		return nil, fmt.Errorf("bind rules: %w", err)
@@ -112,12 +110,12 @@ type binder struct {
 	settings expr.Settings
 	types    *cdc.Types // of the results of lookups
 	// tables are those loaded so far, by the name as written; nil: there is none.
-	tables   map[cdc.Name]*cdc.Table
-	names    []cdc.Name // of all tables, for suggestions; loaded when needed
-	denied   map[uint32]map[string]string
-	sources  map[uint32][]cdc.Name // the tables that a view reads
-	errors   strictyaml.Errors
-	findings []Finding
+	tables     map[cdc.Name]*cdc.Table
+	names      []cdc.Name // of all tables, for suggestions; loaded when needed
+	denied     map[uint32]map[string]string
+	viewTables map[uint32][]cdc.Name // the tables that a view reads
+	errors     strictyaml.Errors
+	findings   []Finding
 }
 
 func (b *binder) mistake(v strictyaml.Value, offset int, hint, format string, args ...any) {
@@ -138,7 +136,7 @@ func (b *binder) table(ctx context.Context, name cdc.Name) (*cdc.Table, error) {
 		t, err = nil, nil
 	}
 	if err == nil && t != nil && (t.Kind == 'v' || t.Kind == 'm') {
-		err = b.loadSources(ctx, t)
+		err = b.loadViewTables(ctx, t)
 	}
 	if err == nil {
 		b.tables[name] = t
@@ -146,23 +144,43 @@ func (b *binder) table(ctx context.Context, name cdc.Name) (*cdc.Table, error) {
 	return t, err
 }
 
-// loadSources finds the tables that a view reads.
-func (b *binder) loadSources(ctx context.Context, view *cdc.Table) error {
-	rows, err := b.conn.Query(ctx, `
+// loadViewTables finds the tables that a view reads.
+func (b *binder) loadViewTables(ctx context.Context, view *cdc.Table) error {
+	var err error
+	b.viewTables[view.Relation.OID], err = queryNames(ctx, b.conn, "read what view "+view.Relation.TableName().String()+" reads", `
 		select distinct n.nspname::text, c.relname::text
 		from pg_catalog.pg_rewrite r
 		join pg_catalog.pg_depend d on d.classid = 'pg_rewrite'::regclass and d.objid = r.oid and d.refclassid = 'pg_class'::regclass
 		join pg_catalog.pg_class c on c.oid = d.refobjid join pg_catalog.pg_namespace n on n.oid = c.relnamespace
 		where r.ev_class = $1 and c.oid <> $1 order by 1, 2`, view.Relation.OID)
+	return err
+}
+
+// queryNames reads names of tables by the oid of one. What names it in an error.
+func queryNames(ctx context.Context, conn *pgx.Conn, what, sql string, oid uint32) ([]cdc.Name, error) {
+	rows, err := conn.Query(ctx, sql, oid)
 	if err != nil {
-		return fmt.Errorf("read what view %s reads: %w", view.Relation.TableName(), err)
+		return nil, fmt.Errorf("%s: %w", what, err)
 	}
 	names, err := pgx.CollectRows(rows, pgx.RowToStructByPos[cdc.Name])
 	if err != nil {
-		return fmt.Errorf("read what view %s reads: %w", view.Relation.TableName(), err)
+		return nil, fmt.Errorf("%s: %w", what, err)
 	}
-	b.sources[view.Relation.OID] = names
-	return nil
+	return names, nil
+}
+
+// existing loads a table that must exist; else it is nil, with a mistake.
+func (b *binder) existing(ctx context.Context, name cdc.Name, mistake func(hint, format string, args ...any) *strictyaml.Error) (*cdc.Table, error) {
+	t, err := b.table(ctx, name)
+	if t != nil || err != nil {
+		return t, err
+	}
+	hint, err := b.closestTable(ctx, name)
+	if err != nil {
+		return nil, err
+	}
+	b.errors = append(b.errors, mistake(hint, "table %s does not exist", name))
+	return nil, nil
 }
 
 // closestTable is a hint for a table that does not exist.
@@ -201,16 +219,11 @@ func (b *binder) closestTable(ctx context.Context, name cdc.Name) (string, error
 func (b *binder) loadDenied(ctx context.Context, deny []denied) error {
 	b.denied = map[uint32]map[string]string{}
 	for _, d := range deny {
-		t, err := b.table(ctx, d.table)
+		t, err := b.existing(ctx, d.table, d.mistake)
 		if err != nil {
 			return err
 		}
 		if t == nil {
-			hint, err := b.closestTable(ctx, d.table)
-			if err != nil {
-				return err
-			}
-			b.errors = append(b.errors, d.mistake(hint, "table %s does not exist", d.table))
 			continue
 		}
 		if t.Relation.Column(d.column) < 0 && t.Generated[d.column] == "" {
@@ -230,20 +243,9 @@ func (b *binder) loadDenied(ctx context.Context, deny []denied) error {
 
 // bind checks one rule. It returns nil when the table cannot be used at all.
 func (b *binder) bind(ctx context.Context, r *rule) (*boundRule, error) {
-	t, err := b.table(ctx, r.table)
-	if err != nil {
+	t, err := b.existing(ctx, r.table, r.tableValue.MistakeHere)
+	if err != nil || t == nil || !b.publishable(r.tableValue, t) {
 		return nil, err
-	}
-	if t == nil {
-		hint, err := b.closestTable(ctx, r.table)
-		if err != nil {
-			return nil, err
-		}
-		b.mistake(r.tableValue, -1, hint, "table %s does not exist", r.table)
-		return nil, nil
-	}
-	if !b.publishable(r.tableValue, t) {
-		return nil, nil
 	}
 	bound := &boundRule{rule: r, table: t, columns: map[string]*cdc.Type{}, denied: map[string]bool{}}
 	if bound.lookups, err = b.lookups(ctx, r, t); err != nil {
@@ -287,8 +289,8 @@ func (b *binder) publishable(place strictyaml.Value, t *cdc.Table) bool {
 	switch {
 	case kinds[t.Kind] != "":
 		hint := "write a rule in the database that holds it"
-		if sources := b.sources[t.Relation.OID]; len(sources) > 0 {
-			hint = fmt.Sprintf("write table: %s, with the view's condition in when", joinNames(sources))
+		if tables := b.viewTables[t.Relation.OID]; len(tables) > 0 {
+			hint = fmt.Sprintf("write table: %s, with the view's condition in when", joinNames(tables))
 		}
 		b.mistake(place, -1, hint, "%s is %s, which has no changes of its own", name, kinds[t.Kind])
 	case t.Persistence == 'u':

@@ -71,15 +71,15 @@ func TestBind(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	need := func(schema, name string, ops ...cdc.Op) mapping.TableNeed {
+	need := func(schema, name string, ops ...cdc.Op) cdc.TableNeed {
 		n := cdc.TableNeed{Schema: schema, Name: name}
 		for _, op := range ops {
 			n.Insert, n.Update = n.Insert || op == cdc.Insert, n.Update || op == cdc.Update
 			n.Delete, n.Truncate = n.Delete || op == cdc.Delete, n.Truncate || op == cdc.Truncate
 		}
-		return mapping.TableNeed{TableNeed: n, OldColumns: name == "clientes"}
+		return n
 	}
-	diff(t, "tables", rs.Tables(), []mapping.TableNeed{
+	diff(t, "tables", rs.Tables(), []cdc.TableNeed{
 		need("loja", "produtos", cdc.Insert, cdc.Truncate),
 		need("public", "TB_FORNECEDOR", cdc.Insert),
 		need("public", "acessos", cdc.Insert),

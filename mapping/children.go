@@ -89,8 +89,8 @@ type family struct {
 	columns []int
 }
 
-// linkOwn links a row with its children.
-func (m *Mapper) linkOwn(f family, n *net, op cdc.Op) error {
+// matchOwn brings a row together with its children.
+func (m *Mapper) matchOwn(f family, n *net, op cdc.Op) error {
 	c := &m.collector
 	row := datums(c.now, n.row(), len(n.plan.relation.Columns))
 	if row != nil {
@@ -104,11 +104,11 @@ func (m *Mapper) linkOwn(f family, n *net, op cdc.Op) error {
 		return c.result(n, n.last, n.side, f.bound.number, 0)
 	}
 	c.scratch = c.reference(append(c.scratch[:0], 0), n)
-	return c.connect(f.bound.number, tagSecond, n.last, n.side, c.scratch)
+	return c.addMatch(f.bound.number, tagSecond, n.last, n.side, c.scratch)
 }
 
-// linkChild links a row with its parent, and with the one that it had.
-func (m *Mapper) linkChild(p *childPlan, n *net, op cdc.Op) error {
+// matchChild brings a row together with its parent, and with the one that it had.
+func (m *Mapper) matchChild(p *childPlan, n *net, op cdc.Op) error {
 	c := &m.collector
 	if p.drift.broken != nil || op == cdc.Update && p.decisive != nil && !n.differs(p.decisive) {
 		return nil //nolint:nilerr // a broken rule has said so
@@ -120,7 +120,7 @@ func (m *Mapper) linkChild(p *childPlan, n *net, op cdc.Op) error {
 		var known bool
 		if c.key, known = appendColumns(c.key, rel, p.columns, c.now); !known {
 			c.key = c.key[:0]
-		} else if err := c.connect(p.number, tagFirst, n.last, n.side, nil); err != nil {
+		} else if err := c.addMatch(p.number, tagFirst, n.last, n.side, nil); err != nil {
 			return err
 		}
 	}
@@ -137,13 +137,13 @@ func (m *Mapper) linkChild(p *childPlan, n *net, op cdc.Op) error {
 		s = sideParent
 	}
 	c.key = former
-	return c.connect(p.number, tagFirst, n.last, s, nil)
+	return c.addMatch(p.number, tagFirst, n.last, s, nil)
 }
 
-// askedOwn handles a parent's own change; that of its children has come before.
-func (m *Mapper) askedOwn(b *boundRule, last uint64, s side, value []byte) error {
+// joinParent handles a parent's own change, which comes behind those of its children.
+func (m *Mapper) joinParent(b *boundRule, last uint64, s side, value []byte) error {
 	c := &m.collector
-	g := &c.link
+	g := &c.joining
 	g.asked = true
 	n := c.dereference(value[1:])
 	op := n.op()
@@ -205,7 +205,7 @@ func (m *Mapper) readParentsOf(ctx context.Context, tx *cdc.Transaction, b *boun
 	keys := slices.Sorted(maps.Keys(wanted))
 	for size := len(keys); len(keys) > 0; {
 		n := min(size, len(keys))
-		err := m.source.persist(ctx, "parents of "+b.event, func() error {
+		err := m.source.retry(ctx, "parents of "+b.event, func() error {
 			err := m.readRows(ctx, tx, b, wanted, keys[:n])
 			if isBroken(err) || isTimeout(err) && n > 1 && ctx.Err() == nil {
 				return fmt.Errorf("%w: %w", errPermanent, err)

@@ -103,24 +103,24 @@ type collector struct {
 	count uint64
 	// changes are all changes of the tables concerned, by row and order.
 	changes sorter
-	// links bring together what rules compare with each other: parents and
+	// matches bring together what rules compare with each other: parents and
 	// children, rows of one collapse key.
-	links sorter
+	matches sorter
 	// results are the rules to apply, by the positions of their events.
 	results sorter
 	plans   []*collectPlan
 	// emptied are the TRUNCATEs of a table.
 	emptied map[*transactionTable][]uint64
 	// rows are the net changes, unless they are too many: then they are only in
-	// links and results.
+	// matches and results.
 	rows []storedRow
 	// current is the number of the one at hand, and slots find them by hash.
 	current int
 	slots   []int32
 	// parents is the number of results whose row must be read from the source.
 	parents int
-	// link is the group of links being joined.
-	link link
+	// joining is the group of matches at hand.
+	joining joining
 	// batch are results of which some wait for rows of the source.
 	batch        []result
 	key, scratch []byte
@@ -132,7 +132,7 @@ func newCollector(memory int64) collector {
 	part := int(memory / 2) //nolint:gosec // bytes of memory
 	c := collector{seed: maphash.MakeSeed(), emptied: map[*transactionTable][]uint64{}}
 	// Once changes are in the file, the other two have its memory.
-	c.changes.limit, c.links.limit, c.results.limit = part, part/2, part/2
+	c.changes.limit, c.matches.limit, c.results.limit = part, part/2, part/2
 	return c
 }
 
@@ -143,7 +143,7 @@ func (c *collector) reset() {
 		return
 	}
 	c.changes.reset()
-	c.links.reset()
+	c.matches.reset()
 	c.results.reset()
 	clear(c.plans)
 	clear(c.emptied)
@@ -321,7 +321,7 @@ func (m *Mapper) inputsOf(dst []byte, r *transactionPlan) ([]byte, bool, *failur
 		var null bool
 		var err error
 		if m.scratch, null, err = m.machine.AppendText(m.scratch[:0], e); err != nil {
-			return dst, false, &failure{source: r.bound.collapse[i], err: err}
+			return dst, false, &failure{expression: r.bound.collapse[i], err: err}
 		}
 		if null {
 			return dst, false, nil

@@ -107,12 +107,8 @@ func newTransactions(t testing.TB, rules string, setup ...string) *source {
 	}
 	t.Cleanup(func() { _ = s.conn.Close(ctx) })
 	s.rules = bind(t, s.conn, mapping.Options{OnSchemaChange: mapping.Park}, rules+endRule)
-	var needs []cdc.TableNeed
-	for _, n := range s.rules.Tables() {
-		needs = append(needs, n.TableNeed)
-	}
 	s.options = cdc.Options{DSN: s.dsn, Slot: "gancho_" + s.conn.Config().Database, Publication: "gancho", Create: true}
-	if s.prep, err = cdc.Prepare(ctx, s.options, needs); err != nil {
+	if s.prep, err = cdc.Prepare(ctx, s.options, s.rules.Tables()); err != nil {
 		t.Fatal(err)
 	}
 	return s

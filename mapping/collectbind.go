@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"slices"
-	"strings"
 
 	"gancho/cdc"
 	"gancho/internal/strictyaml"
@@ -94,17 +93,9 @@ func (b *binder) bindChildren(ctx context.Context, bound *boundRule, c *compiler
 
 // bindChild checks one child table. It returns nil with a mistake.
 func (b *binder) bindChild(ctx context.Context, bound *boundRule, ref *childRef, key []string) (*boundChild, error) {
-	t, err := b.table(ctx, ref.table)
-	if err != nil {
+	t, err := b.existing(ctx, ref.table, ref.tableValue.MistakeHere)
+	if err != nil || t == nil {
 		return nil, err
-	}
-	if t == nil {
-		hint, err := b.closestTable(ctx, ref.table)
-		if err != nil {
-			return nil, err
-		}
-		b.mistake(ref.tableValue, -1, hint, "table %s does not exist", ref.table)
-		return nil, nil
 	}
 	name := t.Relation.TableName()
 	switch {
@@ -152,11 +143,7 @@ func (b *binder) checkChildIdentity(ctx context.Context, child *boundChild, ref 
 	if err != nil || len(without) == 0 {
 		return err
 	}
-	var statements []string
-	for _, n := range without {
-		statements = append(statements, fullStatement(n))
-	}
-	fix := strings.Join(statements, " ") + " (" + fullCost + ")"
+	fix := fullStatements(without) + " (" + fullCost + ")"
 	name := child.table.Relation.TableName()
 	for _, column := range slices.Concat(ref.parent, columnRefsOf(ref.value, child.table.PrimaryKey)) {
 		i := child.table.Relation.Column(column.name)

@@ -108,7 +108,7 @@ func (c *collector) emptiedBetween(t *transactionTable, after, before uint64) bo
 	return slices.ContainsFunc(c.emptied[t], func(at uint64) bool { return after < at && at < before })
 }
 
-// reference is what links and results hold of a net change: the number of one
+// reference is what matches and results hold of a net change: the number of one
 // in memory, or all of it.
 func (c *collector) reference(dst []byte, n *net) []byte {
 	if !c.changes.spilled() {

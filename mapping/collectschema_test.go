@@ -126,10 +126,10 @@ rules:
 `)
 	var got []string
 	for _, n := range rs.Tables() {
-		got = append(got, fmt.Sprintf("%s %v %v %v %v", n.Name, n.Insert, n.Update, n.Delete, n.OldColumns))
+		got = append(got, fmt.Sprintf("%s %v %v %v", n.Name, n.Insert, n.Update, n.Delete))
 	}
 	diff(t, "needs", got, []string{
-		"clientes true true true false", "estoque_movimentos true false false false", "itens true true true false", "pedidos true true true false",
+		"clientes true true true", "estoque_movimentos true false false", "itens true true true", "pedidos true true true",
 	})
 	var notes []string
 	for _, f := range rs.Findings() {

@@ -91,7 +91,7 @@ func checkEventTypes(rules []*rule) strictyaml.Errors {
 				first[id] = text.value
 			case text.value.Raw() != given.Raw():
 				errs = append(errs, text.value.Mistake(-1, "remove one: one rule that has it is enough, and what is special to a rule can be a comment",
-					"event %s has another %s, at %s:%d", r.event, text.key, given.File(), given.Line()))
+					"event %s has another %s, at %s", r.event, text.key, given.Place()))
 			}
 		}
 	}

@@ -237,17 +237,11 @@ func parseExpression(v strictyaml.Value, path string) *expression {
 	return e
 }
 
-// mistakes takes apart what the expression compiler returns.
+// mistakes are those in an error of the expression compiler.
 func mistakes(err error) []*expr.Error {
 	var all expr.Errors
-	var one *expr.Error
-	switch {
-	case err == nil:
-		return nil
-	case errors.As(err, &all):
-		return all
-	case errors.As(err, &one):
-		return []*expr.Error{one}
+	if err != nil && !errors.As(err, &all) {
+		all = expr.Errors{{Message: err.Error()}}
 	}
-	return []*expr.Error{{Message: err.Error()}}
+	return all
 }

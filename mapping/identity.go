@@ -68,7 +68,6 @@ func (b *binder) checkIdentity(ctx context.Context, bound *boundRule, uses []use
 		b.noteLeftOut(bound, uses)
 		return nil
 	}
-	bound.needsFull = true
 	without, err := withoutFull(ctx, b.conn, t)
 	if err != nil || len(without) == 0 {
 		return err
@@ -86,19 +85,11 @@ func withoutFull(ctx context.Context, conn *pgx.Conn, t *cdc.Table) ([]cdc.Name,
 		}
 		return []cdc.Name{t.Relation.TableName()}, nil
 	}
-	rows, err := conn.Query(ctx, `
+	return queryNames(ctx, conn, "read partitions of "+t.Relation.TableName().String(), `
 		select n.nspname::text, c.relname::text
 		from pg_partition_tree($1::oid::regclass) p join pg_catalog.pg_class c on c.oid = p.relid
 		join pg_catalog.pg_namespace n on n.oid = c.relnamespace
 		where c.relreplident <> 'f' and (p.isleaf or p.level = 0) order by p.level, 1, 2`, t.Relation.OID)
-	if err != nil {
-		return nil, fmt.Errorf("read partitions of %s: %w", t.Relation.TableName(), err)
-	}
-	names, err := pgx.CollectRows(rows, pgx.RowToStructByPos[cdc.Name])
-	if err != nil {
-		return nil, fmt.Errorf("read partitions of %s: %w", t.Relation.TableName(), err)
-	}
-	return names, nil
 }
 
 // noteLeftOut tells what a delete's payload will lack.

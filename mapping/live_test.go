@@ -52,10 +52,7 @@ func startLive(t *testing.T, schema, rules string) *live {
 		t.Fatal(err)
 	}
 	rs := bind(t, conn, mapping.Options{OnSchemaChange: mapping.Park}, rules)
-	needs := []cdc.TableNeed{{Name: "mark", Insert: true}}
-	for _, n := range rs.Tables() {
-		needs = append(needs, n.TableNeed)
-	}
+	needs := append(rs.Tables(), cdc.TableNeed{Name: "mark", Insert: true})
 	o := cdc.Options{DSN: dsn, Slot: "live_" + conn.Config().Database, Publication: "gancho", Create: true}
 	source, err := cdc.Prepare(t.Context(), o, needs)
 	if err != nil {

@@ -237,7 +237,7 @@ func (b *binder) prepareLookup(ctx context.Context, l *lookup, types []*cdc.Type
 	if err != nil {
 		return nil, fmt.Errorf("prepare lookup %s: %w", l.name, err)
 	}
-	bound := &boundLookup{lookup: l, batch: batch, place: fmt.Sprintf("%s:%d", l.value.File(), l.value.Line())}
+	bound := &boundLookup{lookup: l, batch: batch, place: l.value.Place()}
 	bound.id = l.cache.String() + " " + batch
 	oids := make([]uint32, len(fields))
 	for i, f := range fields {

@@ -94,7 +94,7 @@ func (m *Mapper) Begin(*cdc.Transaction) { m.collector.reset() }
 // for it to the sink. It may read the source; it then waits until that answers
 // or the context ends.
 func (m *Mapper) Commit(ctx context.Context, tx *cdc.Transaction, sink Sink) error {
-	return m.settle(ctx, tx, sink)
+	return m.applyTransaction(ctx, tx, sink)
 }
 
 // Pending is the number of events and parked changes that Resolve will give to
@@ -205,9 +205,9 @@ func (m *Mapper) plan(rel *cdc.Relation) *tablePlan {
 
 // failure is why a rule could not be applied, and in which part.
 type failure struct {
-	part   string // watch, previous or key, when there is no expression
-	source *expression
-	err    error
+	part       string // watch, previous or key, when there is no expression
+	expression *expression
+	err        error
 }
 
 func (m *Mapper) apply(r *rulePlan, n int, c *cdc.Change, sink Sink) error {
@@ -224,16 +224,16 @@ func (m *Mapper) apply(r *rulePlan, n int, c *cdc.Change, sink Sink) error {
 		return m.park(r, n, c, sink, r.broken.Error())
 	}
 	if r.awaits {
-		return m.wait(r, n, c, sink)
+		return m.suspend(r, n, c, sink)
 	}
 	if failed := m.build(r, n, c); failed != nil {
 		return m.park(r, n, c, sink, failed.reason(r, c.Relation))
 	}
-	return m.give(sink)
+	return m.emit(sink)
 }
 
 // give hands on m.event: to the sink, or behind what is pending.
-func (m *Mapper) give(sink Sink) error {
+func (m *Mapper) emit(sink Sink) error {
 	if len(m.waiting.entries) > 0 {
 		m.waiting.event(&m.event)
 		return nil
@@ -256,7 +256,7 @@ func (m *Mapper) fires(r *rulePlan, c *cdc.Change) (bool, *failure) {
 		value, null, err := m.machine.Bool(r.when)
 		switch {
 		case err != nil:
-			return false, &failure{source: r.bound.when, err: err}
+			return false, &failure{expression: r.bound.when, err: err}
 		case null || !value:
 			return false, nil
 		}
@@ -303,7 +303,7 @@ func (m *Mapper) build(r *rulePlan, n int, c *cdc.Change) *failure {
 	if r.tenant != nil {
 		var err error
 		if m.tenant, _, err = m.machine.AppendText(m.tenant, r.tenant); err != nil {
-			return &failure{source: r.bound.tenant, err: err}
+			return &failure{expression: r.bound.tenant, err: err}
 		}
 		m.tenant = unpadded(m.tenant, r.tenant.Type())
 	}
@@ -340,7 +340,7 @@ func (m *Mapper) orderingKey(r *rulePlan, c *cdc.Change) *failure {
 		var null bool
 		var err error
 		if m.key, null, err = m.machine.AppendText(m.key, r.key); err != nil {
-			return &failure{source: r.bound.key, err: err}
+			return &failure{expression: r.bound.key, err: err}
 		}
 		if !null {
 			m.key = unpadded(m.key, r.key.Type())

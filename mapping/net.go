@@ -82,16 +82,11 @@ func (n *net) identical() bool {
 	if !n.holes {
 		return bytes.Equal(n.old, n.new)
 	}
-	was, now := reader{n.old}, reader{n.new}
-	for range n.plan.relation.Columns {
-		if a, b := was.next(), now.next(); b.State != cdc.Unchanged && (a.State != b.State || !bytes.Equal(a.Text, b.Text)) {
-			return false
-		}
-	}
-	return true
+	return !n.differs(nil)
 }
 
-// differs reports whether one of the columns is not what it was, or may not be.
+// differs reports whether one of the columns, any for nil, is not what it was, or
+// may not be.
 func (n *net) differs(columns []int) bool {
 	if len(n.old) == 0 {
 		return true
@@ -99,7 +94,7 @@ func (n *net) differs(columns []int) bool {
 	was, now := reader{n.old}, reader{n.new}
 	for i := range n.plan.relation.Columns {
 		a, b := was.next(), now.next()
-		if slices.Contains(columns, i) && b.State != cdc.Unchanged && (a.State != b.State || !bytes.Equal(a.Text, b.Text)) {
+		if (columns == nil || slices.Contains(columns, i)) && b.State != cdc.Unchanged && (a.State != b.State || !bytes.Equal(a.Text, b.Text)) {
 			return true
 		}
 	}

@@ -12,8 +12,8 @@ import (
 // reason says what went wrong, where, and what would mend it.
 func (f *failure) reason(r *rulePlan, rel *cdc.Relation) string {
 	part := f.part
-	if f.source != nil {
-		part = f.source.path
+	if f.expression != nil {
+		part = f.expression.path
 	}
 	if unknown, ok := errors.AsType[*expr.UnknownError](f.err); ok {
 		row, why, fix := "new", "which is outside of the replica identity", missingIdentity(rel)
@@ -26,8 +26,8 @@ func (f *failure) reason(r *rulePlan, rel *cdc.Relation) string {
 		return fmt.Sprintf("%s needs %s.%s, %s and was not sent; %s",
 			part, row, cdc.QuoteIdentifier(unknown.Column), why, fix)
 	}
-	if eval, ok := errors.AsType[*expr.EvalError](f.err); ok && f.source != nil {
-		return fmt.Sprintf("%s: evaluate %s: %v", f.source.place(eval.Offset), part, eval)
+	if eval, ok := errors.AsType[*expr.EvalError](f.err); ok && f.expression != nil {
+		return fmt.Sprintf("%s: evaluate %s: %v", f.expression.place(eval.Offset), part, eval)
 	}
 	return fmt.Sprintf("%s: evaluate %s: %v", r.place, part, f.err)
 }

@@ -191,7 +191,7 @@ func (w *waiting) clear() {
 
 // wait makes a change pending that a rule has fired for and that lacks the
 // rows of lookups.
-func (m *Mapper) wait(r *rulePlan, n int, c *cdc.Change, sink Sink) error {
+func (m *Mapper) suspend(r *rulePlan, n int, c *cdc.Change, sink Sink) error {
 	w := &m.waiting
 	start := len(w.asked)
 	for _, l := range r.lookups {

@@ -76,7 +76,8 @@ type node struct {
 	list     bool
 	children []*node
 	leaf     *expr.Expr
-	source   *expression
+	// expression is the leaf as the file has it.
+	expression *expression
 	// inputs are the columns that the leaf depends on. fromRow: there are some,
 	// and it names no old value, so that it has a previous value.
 	inputs  []int
@@ -197,7 +198,7 @@ func (c *compiler) fields(fields []*field, scope *expr.Scope, g group) []*node {
 	for _, f := range fields {
 		n := &node{name: jsonKey(f.name), path: jsonString(f.path), list: f.list}
 		if f.leaf != nil {
-			n.source = f.leaf
+			n.expression = f.leaf
 			n.leaf = c.expression(f.leaf, scope, g, false, use{leaf: true, shown: true})
 			if n.leaf != nil {
 				n.inputs = inputs(n.leaf)
@@ -217,8 +218,8 @@ func (c *compiler) column(ref columnRef, scope *expr.Scope, g group) *node {
 	if i < 0 {
 		return nil
 	}
-	source := &expression{value: ref.value, text: quoted(ref.name), path: "columns." + ref.name}
-	compiled, err := expr.Compile(source.text, scope)
+	named := &expression{value: ref.value, text: quoted(ref.name), path: "columns." + ref.name}
+	compiled, err := expr.Compile(named.text, scope)
 	if err != nil {
 		m := mistakes(err)[0]
 		c.mistakes = append(c.mistakes, ref.value.Mistake(-1, m.Hint, "%s", m.Message))
@@ -226,9 +227,9 @@ func (c *compiler) column(ref columnRef, scope *expr.Scope, g group) *node {
 	}
 	c.uses = append(c.uses, use{
 		Column: expr.Column{Old: g == groupDelete, Index: i, Name: ref.name},
-		value:  ref.value, path: source.path, group: g, leaf: true, shown: true,
+		value:  ref.value, path: named.path, group: g, leaf: true, shown: true,
 	})
-	return &node{name: jsonKey(ref.name), path: jsonString(ref.name), leaf: compiled, source: source, inputs: []int{i}, fromRow: g == groupWrite}
+	return &node{name: jsonKey(ref.name), path: jsonString(ref.name), leaf: compiled, expression: named, inputs: []int{i}, fromRow: g == groupWrite}
 }
 
 // quoted always quotes: a column may be called new, or lookup.

@@ -79,7 +79,7 @@ func (m *Mapper) leaveOut(path string) {
 func appendLeaf(dst []byte, n *node, machine *expr.Machine, o *pgtext.JSONOptions) ([]byte, *failure) {
 	dst, err := machine.AppendJSON(dst, n.leaf, o)
 	if err != nil {
-		return dst, &failure{source: n.source, err: err}
+		return dst, &failure{expression: n.expression, err: err}
 	}
 	return dst, nil
 }

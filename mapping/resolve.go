@@ -73,11 +73,11 @@ func (m *Mapper) lookUp(ctx context.Context, q *query) error {
 	size := len(missing)
 	for len(missing) > 0 {
 		n := min(size, len(missing))
-		err := m.source.persist(ctx, q.lookup.path()+" of "+q.lookup.place, func() error {
+		err := m.source.retry(ctx, q.lookup.path()+" of "+q.lookup.place, func() error {
 			if err := m.visible(ctx); err != nil {
 				return err
 			}
-			err := m.ask(ctx, q, missing[:n])
+			err := m.runLookup(ctx, q, missing[:n])
 			if isTimeout(err) && n > 1 && ctx.Err() == nil {
 				m.source.log.Warn().Str("for", q.lookup.path()+" of "+q.lookup.place).Int("changes", n).
 					Msg("a lookup took too long; trying with fewer changes at once (is there an index?)")
@@ -130,7 +130,7 @@ func (m *Mapper) visible(ctx context.Context) error {
 
 // ask runs a lookup for some sets of arguments. It may be called again after
 // an error.
-func (m *Mapper) ask(ctx context.Context, q *query, sets []int32) error {
+func (m *Mapper) runLookup(ctx context.Context, q *query, sets []int32) error {
 	width := len(q.lookup.arguments())
 	arrays := make([]textArray, width)
 	args := make([][]byte, width)

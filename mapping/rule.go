@@ -39,8 +39,7 @@ type rule struct {
 	numbersAsStrings bool
 }
 
-// place is file:line.
-func (r *rule) place() string { return fmt.Sprintf("%s:%d", r.value.File(), r.value.Line()) }
+func (r *rule) place() string { return r.value.Place() }
 
 // expression is an SQL expression and where it stands.
 type expression struct {

@@ -28,8 +28,8 @@ const (
 	retryWaitMax = 5 * time.Second
 	// networkTime is how long after the statement_timeout an answer may come.
 	networkTime = 10 * time.Second
-	// complainEvery is how often a lasting failure is logged.
-	complainEvery = 30 * time.Second
+	// logEvery is how often a lasting failure is logged.
+	logEvery = 30 * time.Second
 )
 
 // Source reads the source database for what a change does not carry, over a
@@ -150,7 +150,7 @@ func (s *Source) Visible(ctx context.Context, tx *cdc.Transaction) error {
 		return nil
 	}
 	s.queries++
-	began, complained := time.Now(), false
+	began, logged := time.Now(), false
 	for wait := visibleWaitMin; ; wait = min(2*wait, visibleWaitMax) {
 		if err := s.lookOnce(ctx); err != nil {
 			return fmt.Errorf("wait for transaction %d: %w", tx.XID, err)
@@ -158,8 +158,8 @@ func (s *Source) Visible(ctx context.Context, tx *cdc.Transaction) error {
 		if s.seen.has(tx) {
 			return nil
 		}
-		if !complained && time.Since(began) > complainEvery/6 {
-			complained = true
+		if !logged && time.Since(began) > logEvery/6 {
+			logged = true
 			s.log.Warn().Uint32("xid", tx.XID).Stringer("lsn", tx.Commit).Bool("replica", s.standby).
 				Msg("a transaction of the stream is not visible to queries yet; lookups wait for it")
 		}
@@ -257,13 +257,13 @@ func parseSnapshot(text string) (snapshot, error) {
 // persist calls try until it succeeds, the context ends, or its error is one
 // that another try cannot mend. While it does, nothing goes on: an event is
 // late rather than sent without what belongs into it.
-func (s *Source) persist(ctx context.Context, what string, try func() error) error {
-	var complained time.Time
+func (s *Source) retry(ctx context.Context, what string, try func() error) error {
+	var logged time.Time
 	for wait := retryWaitMin; ; wait = min(2*wait, retryWaitMax) {
 		err := try()
 		switch {
 		case err == nil:
-			if !complained.IsZero() {
+			if !logged.IsZero() {
 				s.log.Info().Str("for", what).Msg("the source answers again")
 			}
 			return nil
@@ -272,8 +272,8 @@ func (s *Source) persist(ctx context.Context, what string, try func() error) err
 		case isDataError(err) || errors.Is(err, errPermanent):
 			return err
 		}
-		if time.Since(complained) >= complainEvery {
-			complained = time.Now()
+		if time.Since(logged) >= logEvery {
+			logged = time.Now()
 			s.log.Error().Err(withoutData(err)).Str("for", what).Msg("reading the source failed; capture waits and tries again")
 		}
 		select {

@@ -76,12 +76,8 @@ func TestMapTheStream(t *testing.T) {
 	}
 	t.Cleanup(func() { _ = conn.Close(context.Background()) })
 	rs := bind(t, conn, mapping.Options{Location: saoPaulo(t), OnSchemaChange: mapping.Park}, streamRules)
-	var needs []cdc.TableNeed
-	for _, n := range rs.Tables() {
-		needs = append(needs, n.TableNeed)
-	}
 	o := cdc.Options{DSN: dsn, Slot: "gancho_mapping", Publication: "gancho", Create: true}
-	source, err := cdc.Prepare(ctx, o, needs)
+	source, err := cdc.Prepare(ctx, o, rs.Tables())
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -69,7 +69,7 @@ func checkSource(cmd *cobra.Command, c *config.Config, d *bridge.Definitions) (*
 			return nil, err
 		}
 	}
-	_, err = cdc.Prepare(ctx, cdc.Options{DSN: c.Source.DSN.Reveal(), Slot: c.Source.Slot, Publication: c.Source.Publication}, bridge.Needs(rules))
+	_, err = cdc.Prepare(ctx, cdc.Options{DSN: c.Source.DSN.Reveal(), Slot: c.Source.Slot, Publication: c.Source.Publication}, rules.Tables())
 	if lacks := new(cdc.SetupError); errors.As(err, &lacks) {
 		_, err = fmt.Fprintf(cmd.ErrOrStderr(), "%v\n", lacks)
 	}

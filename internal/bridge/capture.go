@@ -84,20 +84,11 @@ func (c *capture) prepare(ctx context.Context, rules *mapping.Rules) (*mapping.R
 	for _, f := range bound.Findings() {
 		c.Log.Warn().Str("rule", f.Rule).Stringer("table", f.Table).Str("fix", f.Fix).Msg(f.Message)
 	}
-	source, err := retry(ctx, c.Log, "source", func() (*cdc.Source, error) { return cdc.Prepare(ctx, c.Source, Needs(bound)) })
+	source, err := retry(ctx, c.Log, "source", func() (*cdc.Source, error) { return cdc.Prepare(ctx, c.Source, bound.Tables()) })
 	if err != nil {
 		return nil, nil, err
 	}
 	return bound, source, nil
-}
-
-// Needs are the tables of the rules as cdc.Prepare takes them.
-func Needs(rules *mapping.Ruleset) []cdc.TableNeed {
-	var needs []cdc.TableNeed
-	for _, t := range rules.Tables() {
-		needs = append(needs, t.TableNeed)
-	}
-	return needs
 }
 
 // run captures until the context ends or something must be looked at. It then

@@ -55,6 +55,14 @@ func (v Value) Mistake(offset int, hint, format string, args ...any) *Error {
 	return e
 }
 
+// MistakeHere is Mistake at the value's beginning.
+func (v Value) MistakeHere(hint, format string, args ...any) *Error {
+	return v.Mistake(-1, hint, format, args...)
+}
+
+// Place is file:line of the value.
+func (v Value) Place() string { return fmt.Sprintf("%s:%d", v.File(), v.Line()) }
+
 // File is the name of the value's file.
 func (v Value) File() string {
 	if v.doc == nil {

@@ -35,7 +35,7 @@ type result struct {
 }
 
 // settle applies the per-transaction rules to what the transaction did.
-func (m *Mapper) settle(ctx context.Context, tx *cdc.Transaction, sink Sink) error {
+func (m *Mapper) applyTransaction(ctx context.Context, tx *cdc.Transaction, sink Sink) error {
 	c := &m.collector
 	defer c.reset()
 	if len(c.plans) == 0 {
@@ -51,7 +51,7 @@ func (m *Mapper) settle(ctx context.Context, tx *cdc.Transaction, sink Sink) err
 	if err := m.join(); err != nil {
 		return err
 	}
-	return m.conclude(ctx, tx, sink)
+	return m.applyResults(ctx, tx, sink)
 }
 
 // consider finds out which rules a net change concerns. Those that look at no
@@ -60,7 +60,7 @@ func (m *Mapper) consider(tx *cdc.Transaction, n *net) error {
 	c := &m.collector
 	op, identical := n.op(), n.identical()
 	for _, f := range n.plan.families {
-		if err := m.linkOwn(f, n, op); err != nil {
+		if err := m.matchOwn(f, n, op); err != nil {
 			return err
 		}
 	}
@@ -68,7 +68,7 @@ func (m *Mapper) consider(tx *cdc.Transaction, n *net) error {
 		return nil
 	}
 	for i := range n.plan.children {
-		if err := m.linkChild(&n.plan.children[i], n, op); err != nil {
+		if err := m.matchChild(&n.plan.children[i], n, op); err != nil {
 			return err
 		}
 	}
@@ -77,11 +77,11 @@ func (m *Mapper) consider(tx *cdc.Transaction, n *net) error {
 		switch {
 		case r.broken != nil:
 			err = c.result(n, n.last, n.side, r.bound.number, 0)
-		case len(r.bound.children) > 0: // linked above
+		case len(r.bound.children) > 0: // matched above
 		case r.group != nil:
-			err = m.linkGroup(tx, r, n)
+			err = m.matchGroup(tx, r, n)
 		case r.parent != nil:
-			err = m.linkTree(r, n)
+			err = m.matchParent(r, n)
 		default:
 			err = c.result(n, n.last, n.side, r.bound.number, 0)
 		}
@@ -109,7 +109,7 @@ func (c *collector) addResult(last uint64, s side, number int, value []byte) err
 }
 
 // conclude applies rules in the order of their positions.
-func (m *Mapper) conclude(ctx context.Context, tx *cdc.Transaction, sink Sink) error {
+func (m *Mapper) applyResults(ctx context.Context, tx *cdc.Transaction, sink Sink) error {
 	c := &m.collector
 	size := 0
 	err := c.results.each(func(key, value []byte) error {
@@ -182,11 +182,11 @@ func (m *Mapper) applyResult(ctx context.Context, tx *cdc.Transaction, r *result
 	if err := m.apply(&plan.rulePlan, r.number, change, sink); err != nil {
 		return err
 	}
-	return m.relieve(ctx, sink)
+	return m.resolveIfFull(ctx, sink)
 }
 
 // relieve resolves what is pending when that is too much to go on.
-func (m *Mapper) relieve(ctx context.Context, sink Sink) error {
+func (m *Mapper) resolveIfFull(ctx context.Context, sink Sink) error {
 	if !m.Full() {
 		return nil
 	}
