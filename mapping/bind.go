@@ -102,14 +102,14 @@ func languageSettings(ctx context.Context, conn *pgx.Conn, s cdc.Settings, locat
 	return out, nil
 }
 
-// binder collects what is found while rules are bound.
+// binder collects mistakes and findings while rules are bound.
 type binder struct {
 	options  Options
 	conn     *pgx.Conn
 	database cdc.Settings
 	settings expr.Settings
 	types    *cdc.Types // of the results of lookups
-	// tables are those loaded so far, by the name as written; nil: there is none.
+	// tables are those loaded so far, by the name as written; nil: it does not exist.
 	tables     map[cdc.Name]*cdc.Table
 	names      []cdc.Name // of all tables, for suggestions; loaded when needed
 	denied     map[uint32]map[string]string
@@ -126,7 +126,7 @@ func (b *binder) note(r *rule, t *cdc.Table, fix, format string, args ...any) {
 	b.findings = append(b.findings, Finding{r.place(), t.Relation.TableName(), fmt.Sprintf(format, args...), fix})
 }
 
-// table loads a table once. It is nil when there is none.
+// table loads a table once. It is nil when the table does not exist.
 func (b *binder) table(ctx context.Context, name cdc.Name) (*cdc.Table, error) {
 	if t, ok := b.tables[name]; ok {
 		return t, nil
@@ -211,10 +211,10 @@ func (b *binder) closestTable(ctx context.Context, name cdc.Name) (string, error
 	if c := strictyaml.Closest(wanted, candidates); c != "" {
 		return "did you mean " + short[c].String() + "?", nil
 	}
-	return "write schema.table where it is in none of the schemas of search_path", nil
+	return "write schema.table if it is in none of the schemas of search_path", nil
 }
 
-// loadDenied finds the columns of privacy.deny. A name that protects nothing is
+// loadDenied finds the columns of privacy.deny. A name that matches no column is
 // a mistake, because someone relies on it.
 func (b *binder) loadDenied(ctx context.Context, deny []denied) error {
 	b.denied = map[uint32]map[string]string{}
@@ -252,7 +252,7 @@ func (b *binder) bind(ctx context.Context, r *rule) (*boundRule, error) {
 		return nil, err
 	}
 	if len(bound.lookups) < len(r.lookups) {
-		return nil, nil // which every mention of them would repeat
+		return nil, nil // every mention of them would repeat the mistake
 	}
 	c := &compiler{relation: t.Relation, lookups: bound.lookups, settings: b.settings, primaryKey: t.PrimaryKey, collations: t.Collations, generated: t.Generated}
 	for g := range groups {
@@ -305,7 +305,7 @@ func (b *binder) publishable(place strictyaml.Value, t *cdc.Table) bool {
 	return false
 }
 
-// checkUse looks at one column that a part of a rule depends on.
+// checkUse checks one column that a part of a rule depends on.
 func (b *binder) checkUse(bound *boundRule, u use, column cdc.Column) {
 	if u.shown && bound.denied[u.Name] {
 		b.mistake(u.value, u.offset(), "remove it from the rule, or from privacy.deny", "column %q must not be sent: privacy.deny has %s", u.Name, b.denied[bound.table.Relation.OID][u.Name])
@@ -316,7 +316,7 @@ func (b *binder) checkUse(bound *boundRule, u use, column cdc.Column) {
 	}
 	if bound.ops.has(cdc.Update) && !u.leaf && !u.Old && u.group == groupWrite && large(column) && bound.table.Relation.ReplicaIdentity != 'f' {
 		b.note(bound.rule, bound.table, fullStatement(bound.table.Relation.TableName()),
-			"%s uses column %q, whose large values are not sent with an update that leaves them alone: such changes are parked", u.path, u.Name)
+			"%s uses column %q, whose large values are not sent with an update that does not touch them: such changes are parked", u.path, u.Name)
 	}
 }
 

@@ -49,7 +49,7 @@ func parseChildren(v strictyaml.Value) []*childRef {
 
 // boundChild is a child table of a rule, which fits the catalogue.
 type boundChild struct {
-	// boundRule stands for the rule's business with the child's columns.
+	// boundRule is the rule with what it uses of the child table.
 	*boundRule
 	owner         *boundRule
 	parent, watch []string
@@ -111,7 +111,7 @@ func (m *Mapper) matchOwn(f family, n *net, op cdc.Op) error {
 func (m *Mapper) matchChild(p *childPlan, n *net, op cdc.Op) error {
 	c := &m.collector
 	if p.drift.broken != nil || op == cdc.Update && p.decisive != nil && !n.differs(p.decisive) {
-		return nil //nolint:nilerr // a broken rule has said so
+		return nil //nolint:nilerr // a broken rule has been reported
 	}
 	rel := n.plan.relation
 	c.key = c.key[:0]
@@ -199,8 +199,8 @@ func (m *Mapper) readParents(ctx context.Context, tx *cdc.Transaction, batch []r
 	return nil
 }
 
-// readParentsOf reads the parents of one rule in one go, unless the server
-// finds that too much, or a key among them is none that a parent can have.
+// readParentsOf reads the parents of one rule in one go, unless that takes the
+// server too long or no parent can have one of the keys.
 func (m *Mapper) readParentsOf(ctx context.Context, tx *cdc.Transaction, b *boundRule, wanted map[string]*result) error {
 	keys := slices.Sorted(maps.Keys(wanted))
 	for size := len(keys); len(keys) > 0; {
@@ -222,7 +222,7 @@ func (m *Mapper) readParentsOf(ctx context.Context, tx *cdc.Transaction, b *boun
 		case n > 1:
 			size = n / 2
 		case isDataError(err):
-			keys = keys[1:] // out of the range of the parent's column: there is no such parent
+			keys = keys[1:] // outside of the range of the parent's column: no such parent exists
 		default:
 			return err
 		}
@@ -265,7 +265,7 @@ func (m *Mapper) readRows(ctx context.Context, tx *cdc.Transaction, b *boundRule
 	})
 }
 
-// keyTexts takes apart what appendColumns made.
+// keyTexts are the values that appendColumns wrote.
 func keyTexts(key []byte, columns int) [][]byte {
 	out := make([][]byte, columns)
 	r := key

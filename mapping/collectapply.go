@@ -19,7 +19,7 @@ const (
 // What a result says besides its rule and row.
 const (
 	resultChild  = 1 << iota // a child of the row has changed
-	resultParent             // the row is a parent's, which the source has
+	resultParent             // the row is a parent's, to be read from the source
 	resultGroup              // the row's collapse key could not be computed
 )
 
@@ -30,11 +30,11 @@ type result struct {
 	number  int
 	flags   byte
 	about   []byte
-	// row is the parent's, once it was read; nil when it is gone.
+	// row is the parent's, once it has been read; nil when it no longer exists.
 	row []byte
 }
 
-// settle applies the per-transaction rules to what the transaction did.
+// applyTransaction applies the per-transaction rules to what the transaction did.
 func (m *Mapper) applyTransaction(ctx context.Context, tx *cdc.Transaction, sink Sink) error {
 	c := &m.collector
 	defer c.reset()
@@ -54,8 +54,8 @@ func (m *Mapper) applyTransaction(ctx context.Context, tx *cdc.Transaction, sink
 	return m.applyResults(ctx, tx, sink)
 }
 
-// consider finds out which rules a net change concerns. Those that look at no
-// other row are results already.
+// consider finds the rules that a net change concerns. Those that depend on no
+// other row become results.
 func (m *Mapper) consider(tx *cdc.Transaction, n *net) error {
 	c := &m.collector
 	op, identical := n.op(), n.identical()
@@ -108,7 +108,7 @@ func (c *collector) addResult(last uint64, s side, number int, value []byte) err
 	return r.push(start, key)
 }
 
-// conclude applies rules in the order of their positions.
+// applyResults applies rules in the order of their positions.
 func (m *Mapper) applyResults(ctx context.Context, tx *cdc.Transaction, sink Sink) error {
 	c := &m.collector
 	size := 0
@@ -154,7 +154,7 @@ func (m *Mapper) applyBatch(ctx context.Context, tx *cdc.Transaction, sink Sink)
 // applyResult applies one rule to one net change.
 func (m *Mapper) applyResult(ctx context.Context, tx *cdc.Transaction, r *result, sink Sink) error {
 	if err := ctx.Err(); err != nil {
-		return err // a large transaction is not waited for
+		return err // shutdown does not wait for a large transaction
 	}
 	c := &m.collector
 	var n net
@@ -162,7 +162,7 @@ func (m *Mapper) applyResult(ctx context.Context, tx *cdc.Transaction, r *result
 		n = c.dereference(r.about)
 	} else {
 		if r.row == nil {
-			return nil // deleted since, which is an event of its own
+			return nil // deleted since then, which is another event
 		}
 		n = net{plan: m.parentPlan(m.rules.perTransaction[r.number]), before: true, after: true, old: r.row, new: r.row}
 	}
@@ -185,7 +185,7 @@ func (m *Mapper) applyResult(ctx context.Context, tx *cdc.Transaction, r *result
 	return m.resolveIfFull(ctx, sink)
 }
 
-// relieve resolves what is pending when that is too much to go on.
+// resolveIfFull resolves what is pending when no more should be.
 func (m *Mapper) resolveIfFull(ctx context.Context, sink Sink) error {
 	if !m.Full() {
 		return nil

@@ -9,10 +9,10 @@ import (
 	"gancho/internal/strictyaml"
 )
 
-// rowOps are what must be seen of a table to know a transaction's net effect.
+// rowOps are the operations that make up a transaction's net effect.
 func rowOps() opSet { return setOf(cdc.Insert, cdc.Update, cdc.Delete) }
 
-// checkTransaction looks at what the keys of a per-transaction rule say together.
+// checkTransaction checks the keys of a per-transaction rule against each other.
 func (r *rule) checkTransaction(on, children, root strictyaml.Value) {
 	if !r.perTransaction() || r.ops == 0 {
 		return
@@ -31,8 +31,8 @@ func (r *rule) checkTransaction(on, children, root strictyaml.Value) {
 	}
 }
 
-// bindTransaction checks what a per-transaction rule needs of its tables. It
-// comes before the rule's columns are looked at.
+// bindTransaction checks what a per-transaction rule needs of its tables. It adds
+// to the columns that the rule uses, and so comes before those are checked.
 func (b *binder) bindTransaction(ctx context.Context, bound *boundRule, c *compiler) error {
 	if bound.seen = bound.ops; !bound.perTransaction() {
 		return nil
@@ -47,7 +47,7 @@ func (b *binder) bindTransaction(ctx context.Context, bound *boundRule, c *compi
 		}
 	case r.ops != setOf(cdc.Insert) || r.waitsFor() != "collapse":
 		b.mistake(r.tableValue, -1, "add a primary key, or remove "+r.waitsFor(), "%s needs a primary key to tell rows apart, and table %s has none", r.waitsFor(), name)
-		bound.seen = setOf(cdc.Insert) // what else is missing follows from that
+		bound.seen = setOf(cdc.Insert) // so that no mistake follows from this one
 		return nil
 	}
 	grouped := len(r.collapse) > 0 && !r.collapsesRows(t.PrimaryKey)

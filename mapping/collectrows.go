@@ -9,14 +9,14 @@ import (
 	"gancho/cdc"
 )
 
-// each calls yield for every row that the transaction changed, with what came
-// of it in the end, in no particular order.
+// each calls yield with the net change of every row that the transaction changed,
+// in no particular order.
 func (c *collector) each(yield func(*net) error) error {
 	if c.changes.spilled() {
 		return c.eachSpilled(yield)
 	}
-	// In memory a table by hashes is quicker than sorting, and leaves the rows
-	// almost in the order of their last changes.
+	// In memory a hash table is faster than sorting, and leaves the rows almost in
+	// the order of their last changes.
 	size := 1 << bits.Len(uint(2*len(c.changes.records)))
 	c.slots = slices.Grow(c.slots[:0], size)[:size]
 	clear(c.slots)
@@ -82,7 +82,7 @@ func (c *collector) eachSpilled(yield func(*net) error) error {
 	var row []byte
 	err := c.changes.each(func(key, value []byte) error {
 		identity := key[:len(key)-8]
-		piece := c.net(bytes.Clone(value)) // the bytes are there until the next one only
+		piece := c.net(bytes.Clone(value)) // the bytes are valid until the next one
 		if row != nil && bytes.Equal(row, identity) {
 			c.follow(&current, &piece)
 			return nil

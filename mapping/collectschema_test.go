@@ -30,7 +30,7 @@ rules:
     columns: [id]
 `, "insert into cobrancas values (1, 1, 'P', 1)", "insert into cobrancas_itens values (1, 1, 'a', 1)")
 	drift := func(event, table, column string) string {
-		return fmt.Sprintf(`%s parked: RULES apply rule %s: column %q of table public.%s is gone from the stream; `, event, event, column, table)
+		return fmt.Sprintf(`%s parked: RULES apply rule %s: column %q of table public.%s is no longer in the stream; `, event, event, column, table)
 	}
 	s.check(t,
 		`begin; update cobrancas set valor = 2; alter table cobrancas add column extra int default 7; update cobrancas set valor = 3;

@@ -14,15 +14,15 @@ import (
 	"gancho/mapping/expr"
 )
 
-// Policy says what happens to a rule whose columns are gone or have changed
-// their type.
+// Policy says what happens when a column of a rule no longer exists or has another
+// type.
 type Policy uint8
 
 // The policies of source.on_schema_change.
 const (
-	// Stop ends the bridge with the error: nothing is confirmed any more.
+	// Stop ends the bridge with the error: nothing more is confirmed.
 	Stop Policy = iota
-	// Park puts the changes aside that the rule is for.
+	// Park parks the changes that the rule is for.
 	Park
 )
 
@@ -40,7 +40,7 @@ type Options struct {
 	OnSchemaChange Policy
 	// Publication is the one that must have the tables; another one with the
 	// suffix _insert may have tables of which only inserts are read. Empty:
-	// publications are not looked at.
+	// publications are not checked.
 	Publication string
 }
 
@@ -80,7 +80,7 @@ func Parse(o Options) (*Rules, error) {
 	}
 	errs = append(errs, checkEventTypes(rs.rules)...)
 	if len(rs.rules) == 0 && len(errs) == 0 {
-		errs = append(errs, &strictyaml.Error{File: strings.Join(o.Files, ", "), Message: "there is no rule", Hint: "write one below rules:"})
+		errs = append(errs, &strictyaml.Error{File: strings.Join(o.Files, ", "), Message: "the files have no rule", Hint: "write one below rules:"})
 	}
 	if err := errs.Err(); err != nil {
 		return nil, err
@@ -139,7 +139,7 @@ func parseRule(v strictyaml.Value) *rule {
 	return r
 }
 
-// check looks at what the keys say together.
+// check checks the keys against each other.
 func (r *rule) check(on, previous strictyaml.Value) {
 	if !r.ops.has(cdc.Update) && r.ops != 0 {
 		if len(r.watch) > 0 {
@@ -170,7 +170,7 @@ func eventText(v strictyaml.Value) strictyaml.Value {
 }
 
 // operationalPrefix begins the names of the events that Gancho itself raises:
-// gancho.endpoint.paused must not be something that a row can make up.
+// no row change may raise gancho.endpoint.paused.
 const operationalPrefix = "gancho."
 
 func eventName(v strictyaml.Value) string {

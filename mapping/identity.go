@@ -17,14 +17,14 @@ func fullStatement(table cdc.Name) string {
 	return fmt.Sprintf("ALTER TABLE %s REPLICA IDENTITY FULL;", table)
 }
 
-// missingIdentity says what makes the server send the values that it did not.
+// missingIdentity says how to make the server send the values that it did not.
 func missingIdentity(rel *cdc.Relation) string {
 	switch {
 	case rel.Weaker != nil:
 		return fmt.Sprintf("the table has a partition with less replica identity than its own (a new one has the default); run: %s",
 			fullStatements(rel.Weaker))
 	case rel.ReplicaIdentity == 'f':
-		return fmt.Sprintf("%s has REPLICA IDENTITY FULL, so that a partition of it has not; run gancho check, which names it", rel.TableName())
+		return fmt.Sprintf("%s has REPLICA IDENTITY FULL, so one of its partitions does not have it; run gancho check, which names it", rel.TableName())
 	}
 	return "run: " + fullStatement(rel.TableName())
 }
@@ -92,7 +92,7 @@ func withoutFull(ctx context.Context, conn *pgx.Conn, t *cdc.Table) ([]cdc.Name,
 		where c.relreplident <> 'f' and (p.isleaf or p.level = 0) order by p.level, 1, 2`, t.Relation.OID)
 }
 
-// noteLeftOut tells what a delete's payload will lack.
+// noteLeftOut reports what the payload of a deleted row will lack.
 func (b *binder) noteLeftOut(bound *boundRule, uses []use) {
 	t := bound.table
 	if t.Relation.ReplicaIdentity == 'f' {

@@ -481,7 +481,7 @@ func TestLookupHolds(t *testing.T) {
 		t.Fatal(err)
 	}
 	diff(t, "after a cut", l.resolve(l.change("contratos", values{"id": "1", "cliente_id": "2"})), want)
-	for _, message := range []string{"reading the source failed; capture waits and tries again", "SQLSTATE 57014", "the source answers again"} {
+	for _, message := range []string{"reading the source failed; capture waits and retries", "SQLSTATE 57014", "the source is available again"} {
 		if !strings.Contains(l.log.String(), message) {
 			t.Errorf("the log lacks %q:\n%s", message, l.log)
 		}

@@ -9,7 +9,7 @@ import (
 	"gancho/mapping/expr"
 )
 
-// reason says what went wrong, where, and what would mend it.
+// reason says what went wrong, where, and what fixes it.
 func (f *failure) reason(r *rulePlan, rel *cdc.Relation) string {
 	part := f.part
 	if f.expression != nil {
@@ -21,7 +21,7 @@ func (f *failure) reason(r *rulePlan, rel *cdc.Relation) string {
 			row = "old"
 		}
 		if unknown.State == cdc.Unchanged {
-			why = "a large value that the update left alone"
+			why = "a large value that the update did not touch"
 		}
 		return fmt.Sprintf("%s needs %s.%s, %s and was not sent; %s",
 			part, row, cdc.QuoteIdentifier(unknown.Column), why, fix)

@@ -41,7 +41,7 @@ func hiddenColumns(uses []use) map[string]bool {
 // parseDenied reads table.column or schema.table.column.
 func parseDenied(s string) (denied, *strictyaml.Error) {
 	d := denied{text: s}
-	tokens, _ := expr.Tokens(s) // names that are not closed are refused below
+	tokens, _ := expr.Tokens(s) // ParseName refuses a quote that does not end
 	last := -1
 	for _, t := range tokens {
 		if t.Is(".") {

@@ -84,8 +84,8 @@ type node struct {
 	fromRow bool
 }
 
-// compiler compiles rules against a relation. It collects mistakes and uses
-// instead of failing, so that all are known at the end.
+// compiler compiles rules against a relation. It collects all mistakes instead of
+// failing at the first.
 type compiler struct {
 	relation   *cdc.Relation
 	lookups    []*boundLookup
@@ -232,10 +232,10 @@ func (c *compiler) column(ref columnRef, scope *expr.Scope, g group) *node {
 	return &node{name: jsonKey(ref.name), path: jsonString(ref.name), leaf: compiled, expression: named, inputs: []int{i}, fromRow: g == groupWrite}
 }
 
-// quoted always quotes: a column may be called new, or lookup.
+// quoted always quotes: a column may be named new, or lookup.
 func quoted(name string) string { return `"` + strings.ReplaceAll(name, `"`, `""`) + `"` }
 
-// find returns the index of a column that is named by itself, or -1 with a mistake.
+// find returns the index of a column, or -1 with a mistake.
 func (c *compiler) find(ref columnRef) int {
 	i := c.relation.Column(ref.name)
 	switch {
@@ -271,7 +271,7 @@ func (c *compiler) watch(p *program, ref columnRef) {
 	}
 	w := watched{index: i}
 	if !textIsValue(c.relation.Columns[i].Type) {
-		// It is asked for updates only, whatever else the rule is on. A type
+		// It is evaluated for updates only, whatever else the rule is on. A type
 		// without equality, such as json, is refused: then the texts decide.
 		scope := &expr.Scope{Relation: c.relation, Settings: c.settings, Collation: c.collation, Old: true, New: true, Update: true}
 		w.changed, _ = expr.CompileBool("changed("+quoted(ref.name)+")", scope)

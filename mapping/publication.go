@@ -11,9 +11,9 @@ import (
 // insertSuffix names the publication for tables of which only inserts are read.
 const insertSuffix = "_insert"
 
-// publicationFindings tells what the publications hold back of tables that they
-// have. Which tables and operations they lack is cdc.Prepare's business, which
-// knows what is safe to add. An empty name looks at none.
+// publicationFindings reports what row filters and column lists of publications
+// hold back. Missing tables and operations are reported by cdc.Prepare, which
+// knows what is safe to add. With an empty name nothing is checked.
 func publicationFindings(rs *Ruleset, publication string) []Finding {
 	if publication == "" {
 		return nil
@@ -29,7 +29,7 @@ func publicationFindings(rs *Ruleset, publication string) []Finding {
 	return out
 }
 
-// restrictionFindings looks at the row filter and the column list of a membership.
+// restrictionFindings checks the row filter and the column list of a membership.
 func (b *boundRule) restrictionFindings(m cdc.Membership) []Finding {
 	name := b.table.Relation.TableName()
 	alter := "ALTER PUBLICATION " + cdc.QuoteIdentifier(m.Publication)

@@ -12,18 +12,18 @@ import (
 	"gancho/cdc"
 )
 
-// resolve is Resolve when there is something pending.
+// resolve is Resolve when something is pending.
 func (m *Mapper) resolve(ctx context.Context, sink Sink) error {
 	w := &m.waiting
 	if m.source == nil {
-		return errors.New("apply rules with lookup: the mapper has no source; give it one with WithSource")
+		return errors.New("apply rules with lookup: the mapper has no source; add WithSource")
 	}
 	for _, q := range w.queries {
 		if err := m.lookUp(ctx, q); err != nil {
 			return err
 		}
 	}
-	// What the sink gets is complete: nothing of it becomes pending again.
+	// What the sink is given is complete: none of it becomes pending again.
 	entries := w.entries
 	w.entries = nil
 	for i := range entries {
@@ -66,8 +66,8 @@ func (m *Mapper) release(e *entry, sink Sink) error {
 	return sink.Event(&m.event)
 }
 
-// lookUp finds the rows of a query: those that the cache has not, in one go
-// unless the server finds that too much.
+// lookUp finds the rows of a query that are not in the cache, all in one go unless
+// that takes the server too long.
 func (m *Mapper) lookUp(ctx context.Context, q *query) error {
 	missing := m.fromCache(q)
 	size := len(missing)
@@ -80,7 +80,7 @@ func (m *Mapper) lookUp(ctx context.Context, q *query) error {
 			err := m.runLookup(ctx, q, missing[:n])
 			if isTimeout(err) && n > 1 && ctx.Err() == nil {
 				m.source.log.Warn().Str("for", q.lookup.path()+" of "+q.lookup.place).Int("changes", n).
-					Msg("a lookup took too long; trying with fewer changes at once (is there an index?)")
+					Msg("a lookup took too long; it is retried for fewer changes at a time; check that an index serves it")
 				return fmt.Errorf("%w: %w", errPermanent, err)
 			}
 			if isBroken(err) {
@@ -106,7 +106,7 @@ func (m *Mapper) lookUp(ctx context.Context, q *query) error {
 		case n > 1:
 			size = n / 2
 		case isDataError(err):
-			// This one change and no other.
+			// Only this change fails.
 			q.rows[missing[0]] = foundRow{reason: "the query fails: " + withoutData(err).Error()}
 			missing = missing[1:]
 			size = 1
@@ -117,8 +117,8 @@ func (m *Mapper) lookUp(ctx context.Context, q *query) error {
 	return nil
 }
 
-// visible waits for the transactions of all that is pending. Whoever tries
-// again calls it again: another server may answer now.
+// visible waits for the transactions of all that is pending. Every attempt calls
+// it: another server may answer by then.
 func (m *Mapper) visible(ctx context.Context) error {
 	for _, tx := range m.waiting.transactions {
 		if err := m.source.Visible(ctx, tx); err != nil {
@@ -128,8 +128,8 @@ func (m *Mapper) visible(ctx context.Context) error {
 	return nil
 }
 
-// ask runs a lookup for some sets of arguments. It may be called again after
-// an error.
+// runLookup runs a lookup for some sets of arguments. It may be called again
+// after an error.
 func (m *Mapper) runLookup(ctx context.Context, q *query, sets []int32) error {
 	width := len(q.lookup.arguments())
 	arrays := make([]textArray, width)
@@ -181,8 +181,8 @@ func (l *boundLookup) sameResult(fields []pgconn.FieldDescription) error {
 	return nil
 }
 
-// isBroken: the query no longer fits the database. Class 42 is that of syntax
-// errors and names that do not exist; a privilege can be granted meanwhile.
+// isBroken: the query no longer fits the database. Class 42 are syntax errors and
+// names that do not exist; a privilege can still be granted.
 func isBroken(err error) bool {
 	if errors.Is(err, errResult) {
 		return true
@@ -202,7 +202,7 @@ func (l *boundLookup) schemaError(err error) *SchemaError {
 	return &SchemaError{Rule: l.place, Event: l.path(), What: what, Hint: "check the rule and load it again (a restart)"}
 }
 
-// lookupCache has rows of a lookup that asks for it.
+// lookupCache holds the rows of a lookup with cache.
 type lookupCache struct {
 	rows  map[string]cachedRow
 	bytes int
@@ -216,8 +216,8 @@ type cachedRow struct {
 // maxCacheBytes bounds one lookup's cache; a full one is emptied.
 const maxCacheBytes = 16 << 20
 
-// fromCache fills in the rows that the cache has, and returns the sets of
-// arguments of the others.
+// fromCache fills in the cached rows, and returns the sets of arguments of the
+// others.
 func (m *Mapper) fromCache(q *query) []int32 {
 	missing := make([]int32, 0, len(q.rows))
 	cache := m.caches[q.lookup.id]
@@ -239,7 +239,7 @@ func (m *Mapper) cacheKey(q *query, set int32) string {
 	return string(appendKey(nil, q.arguments[int(set)*width:int(set+1)*width]))
 }
 
-// toCache remembers rows, if the lookup wants it.
+// toCache keeps rows if the lookup has a cache.
 func (m *Mapper) toCache(q *query, sets []int32) {
 	if q.lookup.cache == 0 {
 		return

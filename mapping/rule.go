@@ -49,7 +49,7 @@ type expression struct {
 	path string
 }
 
-// columnRef is a column named by itself, as in watch.
+// columnRef is a column that a list such as watch names.
 type columnRef struct {
 	value strictyaml.Value
 	name  string // folded

@@ -22,12 +22,12 @@ func (r *Rules) Tables() []cdc.TableNeed {
 	return c.sorted()
 }
 
-// Finding is something about the source that is no mistake in a rule.
+// Finding is what a person should know about the source, and no mistake in a rule.
 type Finding struct {
 	// Rule is the place of the rule, file:line.
 	Rule  string
 	Table cdc.Name
-	// Message says what is so, Fix which statement or edit would change it.
+	// Message is the fact, Fix the statement or edit that would change it.
 	Message, Fix string
 }
 
@@ -36,7 +36,7 @@ type Ruleset struct {
 	rules   []*boundRule
 	byTable map[cdc.Name][]*boundRule
 	// perTransaction are the rules that wait for the commit, by their numbers;
-	// transactional are the tables that they look at.
+	// transactional are the tables that they depend on.
 	perTransaction []*boundRule
 	transactional  map[cdc.Name]*transactionTable
 	findings       []Finding

@@ -120,7 +120,7 @@ func TestMapTheStream(t *testing.T) {
 		{Type: "fornecedor", Key: "1", Data: `{"VL_ÚLTIMA_COMPRA":12345678901234567890.1234567890}`},
 		{Type: "produtos.zerados", Data: `{"feito":"sim"}`},
 	})
-	if !strings.Contains(parked.Parked, `column "codigo" of table public.clientes is gone from the stream`) {
+	if !strings.Contains(parked.Parked, `column "codigo" of table public.clientes is no longer in the stream`) {
 		t.Errorf("the insert after the drop: %+v", parked)
 	}
 }
