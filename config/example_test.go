@@ -17,6 +17,6 @@ shutdown: 20`
 	// Output:
 	// gancho.yaml:2:16: the environment variable DSN is not set; set it, or write ${DSN:-default}
 	// gancho.yaml:3:44: unknown key "allow_volatil"; did you mean "allow_volatile"?
-	// gancho.yaml:4:9: no rule file matches "nowhere/*.yaml"; it is looked for beside this file
+	// gancho.yaml:4:9: no rule file matches "nowhere/*.yaml"; file names are relative to this file
 	// gancho.yaml:5:11: "20" is not a duration; write a number with its unit, such as 500ms, 30s, 10m, 2h or 1d
 }
