@@ -3,6 +3,7 @@ package mapping
 import (
 	"bytes"
 	"context"
+	"time"
 
 	"gancho/cdc"
 	"gancho/internal/pgtext"
@@ -47,6 +48,7 @@ type Mapper struct {
 	// childChanged: a child of the row at hand has changed, which watch lets pass.
 	childChanged bool
 	caches       map[string]*lookupCache
+	now          func() time.Time // the clock of caches
 	// found are the rows of the lookups of the event at hand.
 	found []foundRow
 
@@ -78,7 +80,7 @@ func WithTransactionMemory(bytes int64) MapperOption {
 // called once for each rule that does not fit a relation of the stream, under
 // either policy.
 func NewMapper(rs *Ruleset, schemaChange func(*SchemaError), options ...MapperOption) *Mapper {
-	m := &Mapper{schemaChange: schemaChange, transactionMemory: defaultTransactionMemory}
+	m := &Mapper{schemaChange: schemaChange, transactionMemory: defaultTransactionMemory, now: time.Now}
 	for _, o := range options {
 		o(m)
 	}

@@ -221,7 +221,7 @@ const maxCacheBytes = 16 << 20
 func (m *Mapper) fromCache(q *query) []int32 {
 	missing := make([]int32, 0, len(q.rows))
 	cache := m.caches[q.lookup.id]
-	now := time.Now()
+	now := m.now()
 	for i := range q.rows {
 		if cache != nil && q.lookup.cache > 0 {
 			if c, ok := cache.rows[m.cacheKey(q, int32(i))]; ok && now.Before(c.expires) {
@@ -249,7 +249,7 @@ func (m *Mapper) toCache(q *query, sets []int32) {
 		cache = &lookupCache{rows: map[string]cachedRow{}}
 		m.caches[q.lookup.id] = cache
 	}
-	expires := time.Now().Add(q.lookup.cache)
+	expires := m.now().Add(q.lookup.cache)
 	for _, set := range sets {
 		key, row := m.cacheKey(q, set), q.rows[set]
 		kept := foundRow{reason: row.reason, done: row.done, row: make([]cdc.Datum, len(row.row))}

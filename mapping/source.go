@@ -46,6 +46,8 @@ type Source struct {
 	// seen is the newest snapshot of this connection.
 	seen    snapshot
 	queries int
+	// paused is called before every wait; tests set it.
+	paused func()
 }
 
 // NewSource returns a reader of the database; nothing is opened yet. The
@@ -161,11 +163,22 @@ func (s *Source) Visible(ctx context.Context, tx *cdc.Transaction) error {
 			s.log.Warn().Uint32("xid", tx.XID).Stringer("lsn", tx.Commit).Bool("replica", s.standby).
 				Msg("a transaction of the stream is not visible to queries yet; lookups wait for it, and the events with them")
 		}
-		select {
-		case <-ctx.Done():
-			return ctx.Err()
-		case <-time.After(wait):
+		if err := s.pause(ctx, wait); err != nil {
+			return err
 		}
+	}
+}
+
+// pause waits between two attempts; its error is the context's.
+func (s *Source) pause(ctx context.Context, d time.Duration) error {
+	if s.paused != nil {
+		s.paused()
+	}
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-time.After(d):
+		return nil
 	}
 }
 
@@ -270,10 +283,8 @@ func (s *Source) retry(ctx context.Context, what string, attempt func() error) e
 			logged = time.Now()
 			s.log.Error().Err(withoutData(err)).Str("for", what).Msg("reading the source failed; capture waits and retries")
 		}
-		select {
-		case <-ctx.Done():
-			return ctx.Err()
-		case <-time.After(wait):
+		if err := s.pause(ctx, wait); err != nil {
+			return err
 		}
 	}
 }
