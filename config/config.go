@@ -107,15 +107,9 @@ type Mapping struct {
 // Privacy names what no payload may hold, and the keys of the hashes that hide values.
 type Privacy struct {
 	// Deny are columns, as table.column or schema.table.column.
-	Deny []Denied
+	Deny []string
 	// Secrets are the keys of the rules' hmac(), by name.
 	Secrets map[string]Secret
-}
-
-// Denied is a column that no payload may hold, and where the file says so.
-type Denied struct {
-	Column string
-	Line   int
 }
 
 // Log is how much is logged.

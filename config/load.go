@@ -168,7 +168,7 @@ func (p *Privacy) decode(v value) {
 				if s != "" && !strings.Contains(s, ".") {
 					item.Errorf("write table.column", "%q names no table", s)
 				}
-				p.Deny = append(p.Deny, Denied{s, item.Line()})
+				p.Deny = append(p.Deny, s)
 			}
 		}),
 		strictyaml.Optional("secrets", func(v value) { p.Secrets = decodeSecrets(v) }),

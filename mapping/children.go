@@ -252,7 +252,7 @@ func (m *Mapper) readRows(ctx context.Context, tx *cdc.Transaction, b *boundRule
 	}
 	sql, columns := parentQuery(b, rel, keys)
 	row := make([]cdc.Datum, len(rel.Columns))
-	return m.source.Query(ctx, sql, args, func(values []cdc.Datum) error {
+	return m.source.Query(ctx, sql, args, nil, func(values []cdc.Datum) error {
 		clear(row)
 		for i, column := range columns {
 			row[column] = values[i]

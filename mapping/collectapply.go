@@ -34,8 +34,10 @@ type result struct {
 	row []byte
 }
 
-// applyTransaction applies the per-transaction rules to what the transaction did.
-func (m *Mapper) applyTransaction(ctx context.Context, tx *cdc.Transaction, sink Sink) error {
+// Commit ends the transaction and gives the sink the events of the rules that
+// waited for it. It may read the source; it then waits until that is available
+// or the context ends.
+func (m *Mapper) Commit(ctx context.Context, tx *cdc.Transaction, sink Sink) error {
 	c := &m.collector
 	defer c.reset()
 	if len(c.plans) == 0 {

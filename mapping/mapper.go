@@ -3,6 +3,7 @@ package mapping
 import (
 	"bytes"
 	"context"
+	"errors"
 	"time"
 
 	"gancho/cdc"
@@ -92,13 +93,6 @@ func NewMapper(rs *Ruleset, schemaChange func(*SchemaError), options ...MapperOp
 // Begin opens a transaction. Every Map until its Commit belongs to it.
 func (m *Mapper) Begin(*cdc.Transaction) { m.collector.reset() }
 
-// Commit ends the transaction and gives the sink the events of the rules that
-// waited for it. It may read the source; it then waits until that is available
-// or the context ends.
-func (m *Mapper) Commit(ctx context.Context, tx *cdc.Transaction, sink Sink) error {
-	return m.applyTransaction(ctx, tx, sink)
-}
-
 // Pending is the number of events and parked changes that Resolve will give to
 // a sink: those that wait for a lookup, and those behind them, because
 // positions in a stream must rise.
@@ -113,11 +107,30 @@ func (m *Mapper) Full() bool {
 // visible, and gives them to the sink in order. While the source is unreachable
 // it retries, until the context ends. It may be called within a transaction.
 func (m *Mapper) Resolve(ctx context.Context, sink Sink) error {
-	if len(m.waiting.entries) == 0 {
-		m.waiting.clear() // a parked change may have left queries
+	w := &m.waiting
+	if len(w.entries) == 0 {
+		w.clear() // a parked change may have left queries
 		return nil
 	}
-	return m.resolve(ctx, sink)
+	if m.source == nil {
+		return errors.New("apply rules with lookup: the mapper has no source; add WithSource")
+	}
+	for _, q := range w.queries {
+		if err := m.lookUp(ctx, q); err != nil {
+			return err
+		}
+	}
+	// What the sink is given is complete: none of it becomes pending again.
+	entries := w.entries
+	w.entries = nil
+	for i := range entries {
+		if err := m.release(&entries[i], sink); err != nil {
+			return err
+		}
+	}
+	w.entries = entries
+	w.clear()
+	return nil
 }
 
 // Reset discards an open transaction and everything pending: the stream starts
@@ -311,7 +324,7 @@ func (m *Mapper) build(r *rulePlan, n int, c *cdc.Change) *failure {
 	}
 	m.unchanged = m.unchanged[:0]
 	var failed *failure
-	if m.data, failed = m.renderPayload(m.data[:0], r); failed != nil {
+	if m.data, failed = m.renderObject(m.data[:0], r.payload, m.options(r)); failed != nil {
 		return failed
 	}
 	e := &m.event

@@ -36,12 +36,8 @@ func (m *Mapper) options(r *rulePlan) *pgtext.JSONOptions {
 	return &m.numbers
 }
 
-// renderPayload appends the payload's JSON and collects in m.unchanged what is
-// left out of it.
-func (m *Mapper) renderPayload(dst []byte, r *rulePlan) ([]byte, *failure) {
-	return m.renderObject(dst, r.payload, m.options(r))
-}
-
+// renderObject appends the JSON of a payload, or of an object in it, and collects
+// in m.unchanged what is left out.
 func (m *Mapper) renderObject(dst []byte, n *node, o *pgtext.JSONOptions) ([]byte, *failure) {
 	dst = append(dst, '{')
 	for _, child := range n.children {

@@ -12,30 +12,6 @@ import (
 	"gancho/cdc"
 )
 
-// resolve is Resolve when something is pending.
-func (m *Mapper) resolve(ctx context.Context, sink Sink) error {
-	w := &m.waiting
-	if m.source == nil {
-		return errors.New("apply rules with lookup: the mapper has no source; add WithSource")
-	}
-	for _, q := range w.queries {
-		if err := m.lookUp(ctx, q); err != nil {
-			return err
-		}
-	}
-	// What the sink is given is complete: none of it becomes pending again.
-	entries := w.entries
-	w.entries = nil
-	for i := range entries {
-		if err := m.release(&entries[i], sink); err != nil {
-			return err
-		}
-	}
-	w.entries = entries
-	w.clear()
-	return nil
-}
-
 // release gives an entry to the sink.
 func (m *Mapper) release(e *entry, sink Sink) error {
 	switch e.kind {
@@ -145,7 +121,7 @@ func (m *Mapper) runLookup(ctx context.Context, q *query, sets []int32) error {
 	for _, set := range sets {
 		q.rows[set] = foundRow{}
 	}
-	return m.source.query(ctx, q.lookup.batch, args, q.lookup.sameResult, func(row []cdc.Datum) error {
+	return m.source.Query(ctx, q.lookup.batch, args, q.lookup.sameResult, func(row []cdc.Datum) error {
 		number, err := strconv.Atoi(string(row[0].Text))
 		if err != nil || number < 1 || number > len(sets) {
 			return fmt.Errorf("read %s: the server numbers a row %q", q.lookup.path(), row[0].Text)
@@ -193,13 +169,10 @@ func isBroken(err error) bool {
 
 // schemaError is the error of a lookup that no longer fits.
 func (l *boundLookup) schemaError(err error) *SchemaError {
-	what := "lookup " + l.name + " no longer fits the database: "
-	if errors.Is(err, errResult) {
-		what += errResult.Error()
-	} else {
-		what += withoutData(err).Error()
+	if !errors.Is(err, errResult) {
+		err = withoutData(err)
 	}
-	return &SchemaError{Rule: l.place, Event: l.path(), What: what, Hint: "check the rule and load it again (a restart)"}
+	return &SchemaError{Rule: l.place, Event: l.path(), What: fmt.Sprintf("lookup %s no longer fits the database: %v", l.name, err), Hint: "check the rule and load it again (a restart)"}
 }
 
 // lookupCache holds the rows of a lookup with cache.

@@ -61,11 +61,12 @@ func droppedHint(b *boundRule, rel *cdc.Relation, name string) string {
 		}
 	}
 	hint := "correct the rule and load it again"
+	renamed := strictyaml.Closest(name, added)
 	if len(added) == 1 {
-		return fmt.Sprintf("it may be %s now; %s", cdc.QuoteIdentifier(added[0]), hint)
+		renamed = added[0]
 	}
-	if closest := strictyaml.Closest(name, added); closest != "" {
-		return fmt.Sprintf("it may be %s now; %s", cdc.QuoteIdentifier(closest), hint)
+	if renamed != "" {
+		hint = fmt.Sprintf("it may be %s now; %s", cdc.QuoteIdentifier(renamed), hint)
 	}
 	return hint
 }

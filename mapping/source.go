@@ -95,16 +95,11 @@ func (s *Source) connect(ctx context.Context) error {
 }
 
 // Query runs one statement in a read-only transaction and calls each for every
-// row of its result. Arguments are text forms, nil is null; their types are
+// row of its result, and described, unless it is nil, with the result's columns
+// before the first one. Arguments are text forms, nil is null; their types are
 // what the statement makes of them. A row's values are valid only until each
-// returns; its error ends the query and is returned.
-func (s *Source) Query(ctx context.Context, sql string, args [][]byte, each func(row []cdc.Datum) error) error {
-	return s.query(ctx, sql, args, func([]pgconn.FieldDescription) error { return nil }, each)
-}
-
-// query is Query, and calls described with the result's columns before the
-// first row.
-func (s *Source) query(ctx context.Context, sql string, args [][]byte, described func([]pgconn.FieldDescription) error, each func(row []cdc.Datum) error) error {
+// returns. An error of described or each ends the query and is returned.
+func (s *Source) Query(ctx context.Context, sql string, args [][]byte, described func([]pgconn.FieldDescription) error, each func(row []cdc.Datum) error) error {
 	s.queries++
 	if err := s.connect(ctx); err != nil {
 		return fmt.Errorf("query the source: %w", err)
@@ -116,10 +111,10 @@ func (s *Source) query(ctx context.Context, sql string, args [][]byte, described
 	var stopped error
 	first := true
 	for rows.NextRow() {
-		if first {
-			first = false
+		if first && described != nil {
 			stopped = described(rows.FieldDescriptions())
 		}
+		first = false
 		if stopped != nil {
 			continue // read to the end, so that the connection can be used again
 		}
