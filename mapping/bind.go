@@ -29,11 +29,11 @@ type boundRule struct {
 	// parked row must not show them either.
 	hidden  map[string]bool
 	lookups []*boundLookup
-	// seen are the operations that the stream must have of the table.
+	// seen are the operations of the table that must be published.
 	seen opSet
-	// Of a per-transaction rule: its number among those; the tables whose
-	// changes are the row's, and the columns that they refer to; the columns that
-	// root_only refers to.
+	// Of a per-transaction rule: number counts those rules; children are the tables
+	// whose changes count as changes of the row, familyKey the columns that they
+	// refer to; rootKey are the columns that root_only refers to.
 	number    int
 	children  []*boundChild
 	familyKey []string
@@ -169,7 +169,7 @@ func queryNames(ctx context.Context, conn *pgx.Conn, what, sql string, oid uint3
 	return names, nil
 }
 
-// existing loads a table that must exist; else it is nil, with a mistake.
+// existing loads a table that must exist. It returns nil, with a mistake, if it does not.
 func (b *binder) existing(ctx context.Context, name cdc.Name, mistake func(hint, format string, args ...any) *strictyaml.Error) (*cdc.Table, error) {
 	t, err := b.table(ctx, name)
 	if t != nil || err != nil {

@@ -122,7 +122,7 @@ func (m *Mapper) joinAsking(last uint64, s side, value []byte) error {
 		return m.joinParent(b, last, s, value)
 	case b.rootOnly != nil:
 		if g.found {
-			return nil // the parent goes with it
+			return nil // the parent is deleted too
 		}
 		return c.addResult(last, s, g.number, value)
 	}
@@ -153,14 +153,14 @@ func (m *Mapper) endGroup() error {
 	return c.addResult(g.last, g.side, g.number, g.value)
 }
 
-// matchGroup brings together the rows of one collapse key. Of those that the rule fires
-// for, the last one makes the event.
+// matchGroup brings together the rows of one collapse key. Of those that the rule
+// fires for, the last one makes the event.
 func (m *Mapper) matchGroup(tx *cdc.Transaction, r *transactionPlan, n *net) error {
 	c := &m.collector
 	m.load(c.as(n, tx, n.last))
 	fires, failed := m.fires(&r.rulePlan, &c.change)
 	switch {
-	case failed != nil: // a result of its own, which parks it
+	case failed != nil: // applying the result parks the change
 		return c.result(n, n.last, n.side, r.bound.number, 0)
 	case !fires:
 		return nil

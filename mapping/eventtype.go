@@ -28,7 +28,7 @@ type EventRule struct {
 	Version string   `json:"version"` // of the rule's text
 }
 
-// Each returns what of says of each of the rules, every text once.
+// Each collects texts of the rules that make the event, each text once.
 func (e *EventType) Each(of func(*EventRule) []string) []string {
 	var out []string
 	for i := range e.Rules {

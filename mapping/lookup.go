@@ -91,11 +91,11 @@ type boundLookup struct {
 	columns []cdc.Column
 	// id is the same for lookups that may share their rows.
 	id string
-	// origins are the columns of tables that the result's are, where they are.
+	// origins are, for each column of the result, the table's column that it is.
 	origins []columnOrigin
 }
 
-// columnOrigin is a column of a table: the zero value is none.
+// columnOrigin is a column of a table; the zero value stands for no column.
 type columnOrigin struct {
 	table     uint32 // pg_class.oid
 	attribute uint16 // pg_attribute.attnum

@@ -13,7 +13,7 @@ import (
 // denyLookup refuses a lookup that shows a column of privacy.deny: where the
 // server says that a column of the result is one, and where the query names one
 // in a select list, inside of a function or a subquery too. What a view or a
-// function of the database shows is not seen.
+// function of the database shows is not checked.
 func (b *binder) denyLookup(ctx context.Context, l *boundLookup, on *cdc.Table) error {
 	if len(b.denied) == 0 {
 		return nil
@@ -51,7 +51,7 @@ func (b *binder) attribute(ctx context.Context, o columnOrigin) (string, error) 
 	return name, nil
 }
 
-// lookupNames looks at the names in the select lists of a lookup.
+// lookupNames checks the names in the select lists of a lookup.
 type lookupNames struct {
 	*binder
 	lookup *boundLookup

@@ -57,8 +57,8 @@ func (n *net) then(next *net) {
 		n.plan = next.plan
 	}
 	if n.before && len(n.old) == 0 {
-		// An update sends no old row while the replica identity stays the same, and
-		// this one has only that.
+		// An update that does not change the replica identity sends no old row; a
+		// later change sends at least the identity.
 		n.old = next.old
 	}
 	if next.holes && n.after && next.after {

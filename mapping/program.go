@@ -247,8 +247,8 @@ func (c *compiler) find(ref columnRef) int {
 	return i
 }
 
-// generatedMistake: the stream has no generated columns before PostgreSQL 18,
-// nor there unless the publication says so.
+// generatedMistake: the stream has no generated columns before PostgreSQL 18, and
+// from then on only if the publication says so.
 func generatedMistake(v strictyaml.Value, offset int, name, formula string) *strictyaml.Error {
 	return v.Mistake(offset, "write its formula in data: "+formula, "column %q is generated, and the stream does not carry generated columns", name)
 }

@@ -100,8 +100,8 @@ func appendTree(dst []byte, n *node, machine *expr.Machine, o *pgtext.JSONOption
 	return append(dst, closing), nil
 }
 
-// renderPrevious appends the object of what the payload showed before, where
-// that was something else.
+// renderPrevious appends the object of what the payload showed before, where it
+// differs.
 func (m *Mapper) renderPrevious(dst []byte, r *rulePlan, c *cdc.Change) ([]byte, *failure) {
 	if !m.beforeLoaded {
 		if c.Old == nil {
@@ -142,8 +142,8 @@ func (m *Mapper) previousObject(dst []byte, n *node, c *cdc.Change, o *pgtext.JS
 	return append(dst, '}'), nil
 }
 
-// previousValue appends what a leaf or list was, and reports whether it is
-// something else now. What is not known now was not changed.
+// previousValue appends the former value of a leaf or list, and reports whether it
+// differs from the present one. A value that is not known now has not changed.
 func (m *Mapper) previousValue(dst []byte, n *node, c *cdc.Change, o *pgtext.JSONOptions) ([]byte, bool, *failure) {
 	if !n.changes(c) {
 		return dst, false, nil

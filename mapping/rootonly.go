@@ -47,12 +47,12 @@ func (m *Mapper) matchParent(r *transactionPlan, n *net) error {
 	}
 	for _, i := range r.parent {
 		if c.before != nil && !c.before[i].Known() {
-			// The parent is not known: the rule's own reading of the row says why.
+			// The parent is not known: applying the rule parks the change, with the reason.
 			return c.result(n, n.last, n.side, r.bound.number, 0)
 		}
 	}
 	if c.key, known = appendColumns(c.key[:0], rel, r.parent, c.before); !known {
-		return c.result(n, n.last, n.side, r.bound.number, 0) // it has none
+		return c.result(n, n.last, n.side, r.bound.number, 0) // it has no parent
 	}
 	c.scratch = c.reference(append(c.scratch[:0], 0), n)
 	return c.addMatch(r.bound.number, tagSecond, n.last, n.side, c.scratch)
@@ -84,7 +84,7 @@ func (b *binder) bindRootOnly(bound *boundRule, c *compiler) {
 	}
 }
 
-// joinColumn finds a column that rows are brought together by.
+// joinColumn finds a column by which rows are matched.
 func (c *compiler) joinColumn(ref columnRef, path string, g group) int {
 	i := c.find(ref)
 	if i >= 0 {

@@ -28,7 +28,7 @@ type rule struct {
 	tenant     *expression
 	key        *expression
 	columns    []columnRef
-	data       *field // nil when there is none
+	data       *field // nil without data
 	watch      []columnRef
 	lookups    []*lookup
 	collapse   []*expression

@@ -15,7 +15,7 @@ type SchemaError struct {
 	Rule   string // file:line
 	Event  string
 	Table  cdc.Name
-	Column string // empty when no single column is to blame
+	Column string // empty when it is no single column
 	What   string // no longer exists
 	Hint   string
 }
