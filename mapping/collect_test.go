@@ -374,7 +374,7 @@ rules:
 	)
 }
 
-// One transaction of 20,000 rows, in memory and through the temporary file, and
+// One transaction of 6,000 rows, in memory and through the temporary file, and
 // again after a restart: always the same events with the same positions.
 func TestTransactionMemory(t *testing.T) {
 	t.Parallel()
