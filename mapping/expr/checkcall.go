@@ -7,7 +7,6 @@ import (
 	"strings"
 
 	"gancho/cdc"
-	"gancho/internal/strictyaml"
 )
 
 func (c *checker) unary(n *unary) *term {
@@ -280,7 +279,7 @@ func functionHint(name string) string {
 	names = append(names, maskNames()...)
 	names = slices.DeleteFunc(names, func(n string) bool { return !hasImpl(n) })
 	slices.Sort(names)
-	if near := strictyaml.Closest(name, names); near != "" {
+	if near, ok := closest(name, names); ok {
 		return fmt.Sprintf("did you mean %s?", near)
 	}
 	return "functions: " + strings.Join(names, ", ")

@@ -6,7 +6,6 @@ import (
 	"strings"
 
 	"gancho/cdc"
-	"gancho/internal/strictyaml"
 )
 
 // column resolves old.x, new.x and x.
@@ -25,7 +24,7 @@ func (c *checker) column(n *columnRef) *term {
 		hint := "write old.x, new.x or x"
 		if r := c.scope.Relation; r != nil && (n.path[0].text == r.Name || n.path[0].text == r.Schema) {
 			hint = "write new." + quoteIdent(id)
-		} else if near := strictyaml.Closest(n.path[0].text, c.lookupNames()); near != "" {
+		} else if near, ok := closest(n.path[0].text, c.lookupNames()); ok {
 			hint = fmt.Sprintf("did you mean %s.%s?", near, quoteIdent(id))
 		}
 		c.errorAt(n.place, hint, "%s is not a row of this rule", quoteIdent(n.path[0]))
@@ -138,7 +137,7 @@ func (c *checker) columnHint(r *cdc.Relation, id ident) string {
 			return "quote it to keep its case: " + quoteName(col.Name)
 		}
 	}
-	if near := strictyaml.Closest(id.text, names); near != "" {
+	if near, ok := closest(id.text, names); ok {
 		return fmt.Sprintf("did you mean %q?", near)
 	}
 	return "columns: " + strings.Join(names, ", ")
@@ -198,7 +197,7 @@ func (c *checker) typeHint(n *typeName) string {
 			names = append(names, col.Type.Name)
 		}
 	}
-	if near := strictyaml.Closest(n.name, names); near != "" {
+	if near, ok := closest(n.name, names); ok {
 		return fmt.Sprintf("did you mean %s?", near)
 	}
 	return "use a built-in type, or one of the table's columns"

@@ -6,7 +6,6 @@ import (
 	"unicode/utf8"
 
 	"gancho/cdc"
-	"gancho/internal/strictyaml"
 )
 
 // coerce converts a term to a type, as far as the context allows. what names
@@ -99,7 +98,7 @@ func (c *checker) literalError(t *term, to *cdc.Type) {
 	base := to.Base()
 	if base.Kind == cdc.KindEnum {
 		hint := "labels: " + listLabels(base.Labels)
-		if near := strictyaml.Closest(string(t.lit.s), base.Labels); near != "" {
+		if near, ok := closest(string(t.lit.s), base.Labels); ok {
 			hint = fmt.Sprintf("did you mean %q?", near)
 		}
 		c.errorAt(t.place, hint, "%q is not a label of enum %s", t.lit.s, base.Name)

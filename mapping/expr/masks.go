@@ -9,8 +9,6 @@ import (
 	"hash"
 	"maps"
 	"slices"
-
-	"gancho/internal/strictyaml"
 )
 
 // maskFunctions are Gancho's own functions that take a text and hide what it
@@ -84,7 +82,7 @@ func (c *checker) hmac(n *call) *term {
 
 func (c *checker) secretHint(name string) string {
 	names := slices.Sorted(maps.Keys(c.scope.Settings.Secrets))
-	if near := strictyaml.Closest(name, names); near != "" {
+	if near, ok := closest(name, names); ok {
 		return fmt.Sprintf("did you mean '%s'?", near)
 	}
 	return fmt.Sprintf("write privacy: {secrets: {%s: ${GANCHO_HMAC_KEY}}} in the configuration", name)
