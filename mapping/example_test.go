@@ -17,13 +17,13 @@ import (
 type printer struct{}
 
 func (printer) Event(e *mapping.Event) error {
-	fmt.Printf("%s, tenant %s, key %s: %s before: %s\n", e.Type, e.Tenant, e.Key, e.Data, e.Previous)
-	return nil
+	_, err := fmt.Fprintf(os.Stdout, "%s, tenant %s, key %s: %s before: %s\n", e.Type, e.Tenant, e.Key, e.Data, e.Previous)
+	return err
 }
 
 func (printer) Park(p *mapping.Parked) error {
-	fmt.Println("parked:", p.Reason)
-	return nil
+	_, err := fmt.Fprintln(os.Stdout, "parked:", p.Reason)
+	return err
 }
 
 // ruleFile writes a rule file and returns its name and how to remove it.

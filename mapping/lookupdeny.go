@@ -63,17 +63,13 @@ type lookupNames struct {
 }
 
 func (q *lookupNames) check(ctx context.Context) error {
-	tokens, fault := expr.Tokens(q.lookup.sql)
-	if fault != nil {
-		return nil // Parse has refused it
-	}
-	q.tokens = tokens
+	q.tokens, _ = expr.Tokens(q.lookup.sql) // Parse has refused what has an error
 	if err := q.findTables(ctx); err != nil {
 		return err
 	}
 	// Whether what is named is shown, for each parenthesis that is open.
 	shows := []bool{false}
-	for i, t := range tokens {
+	for i, t := range q.tokens {
 		top := len(shows) - 1
 		switch {
 		case t.Is("("):
