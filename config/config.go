@@ -17,30 +17,30 @@ type Config struct {
 	// in the order of the patterns and then of their names.
 	Rules     []string
 	Endpoints []Endpoint
-	// Shutdown is how long requests in flight may take to end when the bridge
-	// is told to stop.
+	// Shutdown is how long requests in flight may still take once the bridge is
+	// to stop.
 	Shutdown time.Duration
 }
 
 // Source is the legacy database.
 type Source struct {
 	DSN Secret
-	// LookupDSN is where rules look up what changes do not carry, such as a
-	// replica; empty: at DSN.
+	// LookupDSN is the database for the rules' lookups, such as a replica; empty:
+	// DSN.
 	LookupDSN   Secret
 	Slot        string
 	Publication string
 	// Location is the time zone of the source's timestamps without time zone.
 	Location *time.Location
-	// OnSchemaChange says what happens when a column that a rule uses is gone
-	// or has changed its type: stop or park.
+	// OnSchemaChange says what happens when a column that a rule uses no longer
+	// exists or has another type: stop or park.
 	OnSchemaChange string
-	// LagWarning is the WAL held for the slot, in bytes, above which operators
-	// are told.
+	// LagWarning is the WAL held for the slot, in bytes, above which a warning is
+	// logged.
 	LagWarning int64
 }
 
-// Queue is the Redis that holds the events until they are delivered: one of
+// Queue is the Redis that holds events until they are delivered: exactly one of
 // Redis, Sentinel and Cluster is set.
 type Queue struct {
 	Redis    Secret
@@ -51,9 +51,9 @@ type Queue struct {
 	AllowVolatile bool
 }
 
-// Sentinel is how the sentinels are found that know the Redis.
+// Sentinel is how to find the sentinels that know the Redis.
 type Sentinel struct {
-	Master    string   // the name under which they watch it
+	Master    string   // the name under which they monitor it
 	Addresses []string // host:port
 	// User and Password are those of Redis itself.
 	User             string
@@ -64,7 +64,7 @@ type Sentinel struct {
 	TLS              bool
 }
 
-// Cluster is how a Redis Cluster is found.
+// Cluster is how to find a Redis Cluster.
 type Cluster struct {
 	Addresses []string // host:port, of some of its nodes
 	User      string
@@ -73,23 +73,23 @@ type Cluster struct {
 }
 
 // State is where Gancho keeps its own tables: endpoints, secrets, dead letters,
-// the delivery log. Without a key there is no state, and all that it is for is off.
+// the delivery log. Without a key there is no state, and none of these.
 type State struct {
 	// DSN is empty when the file has none, which stands for the source.
 	DSN Secret
 	// Key encrypts what is stored; several, with ids, while one is replaced.
-	// Its form is checked by whoever uses it, who finds its place in KeyLine.
+	// Its user checks its form and reports a mistake at KeyLine.
 	Key     Secret
 	KeyLine int
-	// KeepEvents is how long events are kept for resends after their commit, 0:
-	// not at all. The default is for a database of Gancho's own: in the source's,
-	// whose disk is not Gancho's, none are kept unless the file says so.
+	// KeepEvents is how long events are kept for resends after their commit; 0:
+	// not at all, which is the default in the source's own database, whose disk is
+	// not Gancho's.
 	KeepEvents time.Duration
-	// KeepLog is how long the delivery log is kept, 0: there is none.
+	// KeepLog is how long the delivery log is kept; 0: none is written.
 	KeepLog time.Duration
 }
 
-// On reports whether there is a state.
+// On reports whether Gancho has state.
 func (s *State) On() bool { return s.Key != "" }
 
 // HTTP is the bridge's own server, for health and metrics.
@@ -104,18 +104,12 @@ type Mapping struct {
 	TransactionMemory int64
 }
 
-// Privacy names what no payload may hold, and the keys of what hides values.
+// Privacy names what no payload may hold, and the keys of the hashes that hide values.
 type Privacy struct {
 	// Deny are columns, as table.column or schema.table.column.
-	Deny []Denied
+	Deny []string
 	// Secrets are the keys of the rules' hmac(), by name.
 	Secrets map[string]Secret
-}
-
-// Denied is a column that no payload may hold, and where the file says so.
-type Denied struct {
-	Column string
-	Line   int
 }
 
 // Log is how much is logged.

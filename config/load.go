@@ -83,7 +83,7 @@ func slotName(v value) string {
 	return s
 }
 
-// publicationName leaves room for the suffix of the publication of inserts.
+// publicationName leaves room for the suffix of the publication of inserts (_insert).
 func publicationName(v value) string {
 	s := v.Text()
 	if len(s) > 56 || strings.ContainsAny(s, "\x00\n\r\"',") {
@@ -168,15 +168,15 @@ func (p *Privacy) decode(v value) {
 				if s != "" && !strings.Contains(s, ".") {
 					item.Errorf("write table.column", "%q names no table", s)
 				}
-				p.Deny = append(p.Deny, Denied{s, item.Line()})
+				p.Deny = append(p.Deny, s)
 			}
 		}),
 		strictyaml.Optional("secrets", func(v value) { p.Secrets = decodeSecrets(v) }),
 	)
 }
 
-// minKey is the least number of bytes of a key of hmac(): who finds a short
-// one by trying has all the values behind the hashes.
+// minKey is the least number of bytes of a key of hmac(): a short one can be found
+// by brute force, and with it the values behind the hashes.
 const minKey = 16
 
 func decodeSecrets(v value) map[string]Secret {
@@ -218,7 +218,7 @@ func ruleFiles(v value) []string {
 		case err != nil:
 			item.Errorf("write such as rules/*.yaml", "%q is not a file name pattern", item.Text())
 		case len(matches) == 0:
-			item.Errorf("it is looked for beside this file", "no rule file matches %q", item.Text())
+			item.Errorf("file names are relative to this file", "no rule file matches %q", item.Text())
 		}
 		for _, m := range matches {
 			if !slices.Contains(files, m) {

@@ -29,24 +29,22 @@ type boundRule struct {
 	// parked row must not show them either.
 	hidden  map[string]bool
 	lookups []*boundLookup
-	// seen are the operations that the stream must have of the table.
+	// seen are the operations of the table that must be published.
 	seen opSet
-	// Of a per-transaction rule: its number among those; the tables whose
-	// changes are the row's, and the columns that they refer to; the columns that
-	// root_only refers to.
+	// Of a per-transaction rule: number counts those rules; children are the tables
+	// whose changes count as changes of the row, familyKey the columns that they
+	// refer to; rootKey are the columns that root_only refers to.
 	number    int
 	children  []*boundChild
 	familyKey []string
 	rootKey   []string
-	// needsFull: old values of ordinary columns are needed.
-	needsFull bool
 }
 
 // Bind checks the rules against the source's catalogue and returns them as a
 // Ruleset. The error is a strictyaml.Errors with all mistakes of all files, or
 // that of a query. The connection is only used until Bind returns.
 func (r *Rules) Bind(ctx context.Context, conn *pgx.Conn) (*Ruleset, error) {
-	b := &binder{options: r.options, tables: map[cdc.Name]*cdc.Table{}, sources: map[uint32][]cdc.Name{}, conn: conn, types: cdc.NewTypes()}
+	b := &binder{options: r.options, tables: map[cdc.Name]*cdc.Table{}, viewTables: map[uint32][]cdc.Name{}, conn: conn, types: cdc.NewTypes()}
 	var err error
 	if b.database, err = cdc.LoadSettings(ctx, conn); err != nil {
 		return nil, fmt.Errorf("bind rules: %w", err)
@@ -104,20 +102,20 @@ func languageSettings(ctx context.Context, conn *pgx.Conn, s cdc.Settings, locat
 	return out, nil
 }
 
-// binder collects what is found while rules are bound.
+// binder collects mistakes and findings while rules are bound.
 type binder struct {
 	options  Options
 	conn     *pgx.Conn
 	database cdc.Settings
 	settings expr.Settings
 	types    *cdc.Types // of the results of lookups
-	// tables are those loaded so far, by the name as written; nil: there is none.
-	tables   map[cdc.Name]*cdc.Table
-	names    []cdc.Name // of all tables, for suggestions; loaded when needed
-	denied   map[uint32]map[string]string
-	sources  map[uint32][]cdc.Name // the tables that a view reads
-	errors   strictyaml.Errors
-	findings []Finding
+	// tables are those loaded so far, by the name as written; nil: it does not exist.
+	tables     map[cdc.Name]*cdc.Table
+	names      []cdc.Name // of all tables, for suggestions; loaded when needed
+	denied     map[uint32]map[string]string
+	viewTables map[uint32][]cdc.Name // the tables that a view reads
+	errors     strictyaml.Errors
+	findings   []Finding
 }
 
 func (b *binder) mistake(v strictyaml.Value, offset int, hint, format string, args ...any) {
@@ -125,10 +123,10 @@ func (b *binder) mistake(v strictyaml.Value, offset int, hint, format string, ar
 }
 
 func (b *binder) note(r *rule, t *cdc.Table, fix, format string, args ...any) {
-	b.findings = append(b.findings, Finding{Note, r.place(), t.Relation.TableName(), fmt.Sprintf(format, args...), fix})
+	b.findings = append(b.findings, Finding{r.place(), t.Relation.TableName(), fmt.Sprintf(format, args...), fix})
 }
 
-// table loads a table once. It is nil when there is none.
+// table loads a table once. It is nil when the table does not exist.
 func (b *binder) table(ctx context.Context, name cdc.Name) (*cdc.Table, error) {
 	if t, ok := b.tables[name]; ok {
 		return t, nil
@@ -138,7 +136,7 @@ func (b *binder) table(ctx context.Context, name cdc.Name) (*cdc.Table, error) {
 		t, err = nil, nil
 	}
 	if err == nil && t != nil && (t.Kind == 'v' || t.Kind == 'm') {
-		err = b.loadSources(ctx, t)
+		err = b.loadViewTables(ctx, t)
 	}
 	if err == nil {
 		b.tables[name] = t
@@ -146,23 +144,43 @@ func (b *binder) table(ctx context.Context, name cdc.Name) (*cdc.Table, error) {
 	return t, err
 }
 
-// loadSources finds the tables that a view reads.
-func (b *binder) loadSources(ctx context.Context, view *cdc.Table) error {
-	rows, err := b.conn.Query(ctx, `
+// loadViewTables finds the tables that a view reads.
+func (b *binder) loadViewTables(ctx context.Context, view *cdc.Table) error {
+	var err error
+	b.viewTables[view.Relation.OID], err = queryNames(ctx, b.conn, "read what view "+view.Relation.TableName().String()+" reads", `
 		select distinct n.nspname::text, c.relname::text
 		from pg_catalog.pg_rewrite r
 		join pg_catalog.pg_depend d on d.classid = 'pg_rewrite'::regclass and d.objid = r.oid and d.refclassid = 'pg_class'::regclass
 		join pg_catalog.pg_class c on c.oid = d.refobjid join pg_catalog.pg_namespace n on n.oid = c.relnamespace
 		where r.ev_class = $1 and c.oid <> $1 order by 1, 2`, view.Relation.OID)
+	return err
+}
+
+// queryNames reads names of tables by the oid of one. What names it in an error.
+func queryNames(ctx context.Context, conn *pgx.Conn, what, sql string, oid uint32) ([]cdc.Name, error) {
+	rows, err := conn.Query(ctx, sql, oid)
 	if err != nil {
-		return fmt.Errorf("read what view %s reads: %w", view.Relation.TableName(), err)
+		return nil, fmt.Errorf("%s: %w", what, err)
 	}
 	names, err := pgx.CollectRows(rows, pgx.RowToStructByPos[cdc.Name])
 	if err != nil {
-		return fmt.Errorf("read what view %s reads: %w", view.Relation.TableName(), err)
+		return nil, fmt.Errorf("%s: %w", what, err)
 	}
-	b.sources[view.Relation.OID] = names
-	return nil
+	return names, nil
+}
+
+// existing loads a table that must exist. It returns nil, with a mistake, if it does not.
+func (b *binder) existing(ctx context.Context, name cdc.Name, mistake func(hint, format string, args ...any) *strictyaml.Error) (*cdc.Table, error) {
+	t, err := b.table(ctx, name)
+	if t != nil || err != nil {
+		return t, err
+	}
+	hint, err := b.closestTable(ctx, name)
+	if err != nil {
+		return nil, err
+	}
+	b.errors = append(b.errors, mistake(hint, "table %s does not exist", name))
+	return nil, nil
 }
 
 // closestTable is a hint for a table that does not exist.
@@ -193,24 +211,19 @@ func (b *binder) closestTable(ctx context.Context, name cdc.Name) (string, error
 	if c := strictyaml.Closest(wanted, candidates); c != "" {
 		return "did you mean " + short[c].String() + "?", nil
 	}
-	return "write schema.table where it is in none of the schemas of search_path", nil
+	return "write schema.table if it is in none of the schemas of search_path", nil
 }
 
-// loadDenied finds the columns of privacy.deny. A name that protects nothing is
+// loadDenied finds the columns of privacy.deny. A name that matches no column is
 // a mistake, because someone relies on it.
 func (b *binder) loadDenied(ctx context.Context, deny []denied) error {
 	b.denied = map[uint32]map[string]string{}
 	for _, d := range deny {
-		t, err := b.table(ctx, d.table)
+		t, err := b.existing(ctx, d.table, d.mistake)
 		if err != nil {
 			return err
 		}
 		if t == nil {
-			hint, err := b.closestTable(ctx, d.table)
-			if err != nil {
-				return err
-			}
-			b.errors = append(b.errors, d.mistake(hint, "table %s does not exist", d.table))
 			continue
 		}
 		if t.Relation.Column(d.column) < 0 && t.Generated[d.column] == "" {
@@ -230,27 +243,16 @@ func (b *binder) loadDenied(ctx context.Context, deny []denied) error {
 
 // bind checks one rule. It returns nil when the table cannot be used at all.
 func (b *binder) bind(ctx context.Context, r *rule) (*boundRule, error) {
-	t, err := b.table(ctx, r.table)
-	if err != nil {
+	t, err := b.existing(ctx, r.table, r.tableValue.MistakeHere)
+	if err != nil || t == nil || !b.publishable(r.tableValue, t) {
 		return nil, err
-	}
-	if t == nil {
-		hint, err := b.closestTable(ctx, r.table)
-		if err != nil {
-			return nil, err
-		}
-		b.mistake(r.tableValue, -1, hint, "table %s does not exist", r.table)
-		return nil, nil
-	}
-	if !b.publishable(r.tableValue, t) {
-		return nil, nil
 	}
 	bound := &boundRule{rule: r, table: t, columns: map[string]*cdc.Type{}, denied: map[string]bool{}}
 	if bound.lookups, err = b.lookups(ctx, r, t); err != nil {
 		return nil, err
 	}
 	if len(bound.lookups) < len(r.lookups) {
-		return nil, nil // which every mention of them would repeat
+		return nil, nil // every mention of them would repeat the mistake
 	}
 	c := &compiler{relation: t.Relation, lookups: bound.lookups, settings: b.settings, primaryKey: t.PrimaryKey, collations: t.Collations, generated: t.Generated}
 	for g := range groups {
@@ -283,7 +285,7 @@ func (b *binder) bind(ctx context.Context, r *rule) (*boundRule, error) {
 // publishable: the stream can carry the table's changes.
 func (b *binder) publishable(place strictyaml.Value, t *cdc.Table) bool {
 	problem, hint := t.Unpublishable()
-	if sources := b.sources[t.Relation.OID]; len(sources) > 0 {
+	if sources := b.viewTables[t.Relation.OID]; len(sources) > 0 {
 		hint = fmt.Sprintf("write table: %s, with the view's condition in when", joinNames(sources))
 	}
 	switch {
@@ -297,7 +299,7 @@ func (b *binder) publishable(place strictyaml.Value, t *cdc.Table) bool {
 	return false
 }
 
-// checkUse looks at one column that a part of a rule depends on.
+// checkUse checks one column that a part of a rule depends on.
 func (b *binder) checkUse(bound *boundRule, u use, column cdc.Column) {
 	if u.shown && bound.denied[u.Name] {
 		b.mistake(u.value, u.offset(), "remove it from the rule, or from privacy.deny", "column %q must not be sent: privacy.deny has %s", u.Name, b.denied[bound.table.Relation.OID][u.Name])
@@ -308,7 +310,7 @@ func (b *binder) checkUse(bound *boundRule, u use, column cdc.Column) {
 	}
 	if bound.ops.has(cdc.Update) && !u.leaf && !u.Old && u.group == groupWrite && large(column) && bound.table.Relation.ReplicaIdentity != 'f' {
 		b.note(bound.rule, bound.table, fullStatement(bound.table.Relation.TableName()),
-			"%s uses column %q, whose large values are not sent with an update that leaves them alone: such changes are parked", u.path, u.Name)
+			"%s uses column %q, whose large values are not sent with an update that does not touch them: such changes are parked", u.path, u.Name)
 	}
 }
 
@@ -324,8 +326,8 @@ func large(c cdc.Column) bool {
 // offset is where the use's expression first mentions the column, -1 if it
 // cannot be found.
 func (u use) offset() int {
-	if i := mention(u.text, "old."+u.Name); u.Old && i >= 0 {
+	if i := mention(u.text, "old", u.Name); u.Old && i >= 0 {
 		return i
 	}
-	return mention(u.text, u.Name)
+	return mention(u.text, "", u.Name)
 }

@@ -3,7 +3,6 @@ package mapping_test
 import (
 	"context"
 	"fmt"
-	"strings"
 	"testing"
 
 	"gancho/cdc"
@@ -56,7 +55,7 @@ rules:
 func findings(rs *mapping.Ruleset) []string {
 	var out []string
 	for _, f := range rs.Findings() {
-		out = append(out, fmt.Sprintf("%d %s: %s; %s", f.Severity, f.Table, f.Message, f.Fix))
+		out = append(out, fmt.Sprintf("%s: %s; %s", f.Table, f.Message, f.Fix))
 	}
 	return out
 }
@@ -72,15 +71,15 @@ func TestBind(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	need := func(schema, name string, ops ...cdc.Op) mapping.TableNeed {
+	need := func(schema, name string, ops ...cdc.Op) cdc.TableNeed {
 		n := cdc.TableNeed{Schema: schema, Name: name}
 		for _, op := range ops {
 			n.Insert, n.Update = n.Insert || op == cdc.Insert, n.Update || op == cdc.Update
 			n.Delete, n.Truncate = n.Delete || op == cdc.Delete, n.Truncate || op == cdc.Truncate
 		}
-		return mapping.TableNeed{TableNeed: n, OldColumns: name == "clientes"}
+		return n
 	}
-	diff(t, "tables", rs.Tables(), []mapping.TableNeed{
+	diff(t, "tables", rs.Tables(), []cdc.TableNeed{
 		need("loja", "produtos", cdc.Insert, cdc.Truncate),
 		need("public", "TB_FORNECEDOR", cdc.Insert),
 		need("public", "acessos", cdc.Insert),
@@ -90,18 +89,10 @@ func TestBind(t *testing.T) {
 		need("public", "pedidos", cdc.Delete),
 	})
 	diff(t, "findings", findings(rs), []string{
-		"0 public.pedidos: a deleted row is sent without total: the payload will lack what depends on it, named in unchanged; ALTER TABLE public.pedidos REPLICA IDENTITY FULL; (it raises the WAL of the table's updates and deletes by about 40 %)",
-		`0 public.contratos: when uses column "observacao", whose large values are not sent with an update that leaves them alone: such changes are parked; ALTER TABLE public.contratos REPLICA IDENTITY FULL;`,
-		"0 public.estoque_movimentos: the table has no primary key, so that all events of the rule wait for each other; write key: with what must stay in order",
+		"public.pedidos: a deleted row is sent without total: the payload will lack what depends on it, named in unchanged; ALTER TABLE public.pedidos REPLICA IDENTITY FULL; (it raises the WAL of the table's updates and deletes by about 40 %)",
+		`public.contratos: when uses column "observacao", whose large values are not sent with an update that does not touch them: such changes are parked; ALTER TABLE public.contratos REPLICA IDENTITY FULL;`,
+		"public.estoque_movimentos: the table has no primary key, so that all events of the rule wait for each other; write key: with what must stay in order",
 	})
-	s := rs.Summaries()[0]
-	s.Rule = s.Rule[strings.LastIndex(s.Rule, "/")+1:]
-	diff(t, "summary", s, mapping.Summary{
-		Event: "cliente.atualizado", Title: "Cliente atualizado", Table: cdc.Name{Schema: "public", Name: "clientes"}, On: "update", Rule: "rules.yaml:3", Version: s.Version,
-	})
-	if len(s.Version) != 12 {
-		t.Errorf("the version is %q", s.Version)
-	}
 }
 
 func TestBindLooksAtPublications(t *testing.T) {
@@ -120,7 +111,7 @@ rules:
   - {event: e, table: pedidos, on: insert, columns: [id]}
 `)
 	diff(t, "findings", findings(rs)[1:], []string{
-		"1 public.clientes: publication gancho leaves out the columns email; BEGIN; ALTER PUBLICATION gancho DROP TABLE public.clientes; ALTER PUBLICATION gancho ADD TABLE public.clientes; COMMIT;",
-		"0 public.contratos: publication gancho has a row filter: changes of other rows are never seen; BEGIN; ALTER PUBLICATION gancho DROP TABLE public.contratos; ALTER PUBLICATION gancho ADD TABLE public.contratos; COMMIT;",
+		"public.clientes: publication gancho leaves out the columns email; BEGIN; ALTER PUBLICATION gancho DROP TABLE public.clientes; ALTER PUBLICATION gancho ADD TABLE public.clientes; COMMIT;",
+		"public.contratos: publication gancho has a row filter: changes of other rows are never seen; BEGIN; ALTER PUBLICATION gancho DROP TABLE public.contratos; ALTER PUBLICATION gancho ADD TABLE public.contratos; COMMIT;",
 	})
 }

@@ -49,7 +49,7 @@ func parseChildren(v strictyaml.Value) []*childRef {
 
 // boundChild is a child table of a rule, which fits the catalogue.
 type boundChild struct {
-	// boundRule stands for the rule's business with the child's columns.
+	// boundRule is the rule with what it uses of the child table.
 	*boundRule
 	owner         *boundRule
 	parent, watch []string
@@ -89,8 +89,8 @@ type family struct {
 	columns []int
 }
 
-// linkOwn links a row with its children.
-func (m *Mapper) linkOwn(f family, n *net, op cdc.Op) error {
+// matchOwn brings a row together with its children.
+func (m *Mapper) matchOwn(f family, n *net, op cdc.Op) error {
 	c := &m.collector
 	row := datums(c.now, n.row(), len(n.plan.relation.Columns))
 	if row != nil {
@@ -104,14 +104,14 @@ func (m *Mapper) linkOwn(f family, n *net, op cdc.Op) error {
 		return c.result(n, n.last, n.side, f.bound.number, 0)
 	}
 	c.scratch = c.reference(append(c.scratch[:0], 0), n)
-	return c.connect(f.bound.number, tagSecond, n.last, n.side, c.scratch)
+	return c.addMatch(f.bound.number, tagSecond, n.last, n.side, c.scratch)
 }
 
-// linkChild links a row with its parent, and with the one that it had.
-func (m *Mapper) linkChild(p *childPlan, n *net, op cdc.Op) error {
+// matchChild brings a row together with its parent, and with the one that it had.
+func (m *Mapper) matchChild(p *childPlan, n *net, op cdc.Op) error {
 	c := &m.collector
 	if p.drift.broken != nil || op == cdc.Update && p.decisive != nil && !n.differs(p.decisive) {
-		return nil //nolint:nilerr // a broken rule has said so
+		return nil //nolint:nilerr // a broken rule has been reported
 	}
 	rel := n.plan.relation
 	c.key = c.key[:0]
@@ -120,7 +120,7 @@ func (m *Mapper) linkChild(p *childPlan, n *net, op cdc.Op) error {
 		var known bool
 		if c.key, known = appendColumns(c.key, rel, p.columns, c.now); !known {
 			c.key = c.key[:0]
-		} else if err := c.connect(p.number, tagFirst, n.last, n.side, nil); err != nil {
+		} else if err := c.addMatch(p.number, tagFirst, n.last, n.side, nil); err != nil {
 			return err
 		}
 	}
@@ -137,13 +137,13 @@ func (m *Mapper) linkChild(p *childPlan, n *net, op cdc.Op) error {
 		s = sideParent
 	}
 	c.key = former
-	return c.connect(p.number, tagFirst, n.last, s, nil)
+	return c.addMatch(p.number, tagFirst, n.last, s, nil)
 }
 
-// askedOwn handles a parent's own change; that of its children has come before.
-func (m *Mapper) askedOwn(b *boundRule, last uint64, s side, value []byte) error {
+// joinParent handles a parent's own change, which comes behind those of its children.
+func (m *Mapper) joinParent(b *boundRule, last uint64, s side, value []byte) error {
 	c := &m.collector
-	g := &c.link
+	g := &c.joining
 	g.asked = true
 	n := c.dereference(value[1:])
 	op := n.op()
@@ -199,13 +199,13 @@ func (m *Mapper) readParents(ctx context.Context, tx *cdc.Transaction, batch []r
 	return nil
 }
 
-// readParentsOf reads the parents of one rule in one go, unless the server
-// finds that too much, or a key among them is none that a parent can have.
+// readParentsOf reads the parents of one rule in one go, unless that takes the
+// server too long or no parent can have one of the keys.
 func (m *Mapper) readParentsOf(ctx context.Context, tx *cdc.Transaction, b *boundRule, wanted map[string]*result) error {
 	keys := slices.Sorted(maps.Keys(wanted))
 	for size := len(keys); len(keys) > 0; {
 		n := min(size, len(keys))
-		err := m.source.persist(ctx, "parents of "+b.event, func() error {
+		err := m.source.retry(ctx, "parents of "+b.event, func() error {
 			err := m.readRows(ctx, tx, b, wanted, keys[:n])
 			if isBroken(err) || cdc.FaultOf(err) == cdc.FaultTimeout && n > 1 && ctx.Err() == nil {
 				return fmt.Errorf("%w: %w", errPermanent, err)
@@ -222,7 +222,7 @@ func (m *Mapper) readParentsOf(ctx context.Context, tx *cdc.Transaction, b *boun
 		case n > 1:
 			size = n / 2
 		case cdc.FaultOf(err) == cdc.FaultValue:
-			keys = keys[1:] // out of the range of the parent's column: there is no such parent
+			keys = keys[1:] // outside of the range of the parent's column: no such parent exists
 		default:
 			return err
 		}
@@ -252,7 +252,7 @@ func (m *Mapper) readRows(ctx context.Context, tx *cdc.Transaction, b *boundRule
 	}
 	sql, columns := parentQuery(b, rel, keys)
 	row := make([]cdc.Datum, len(rel.Columns))
-	return m.source.Query(ctx, sql, args, func(values []cdc.Datum) error {
+	return m.source.Query(ctx, sql, args, nil, func(values []cdc.Datum) error {
 		clear(row)
 		for i, column := range columns {
 			row[column] = values[i]
@@ -265,7 +265,7 @@ func (m *Mapper) readRows(ctx context.Context, tx *cdc.Transaction, b *boundRule
 	})
 }
 
-// keyTexts takes apart what appendColumns made.
+// keyTexts are the values that appendColumns wrote.
 func keyTexts(key []byte, columns int) [][]byte {
 	out := make([][]byte, columns)
 	r := key

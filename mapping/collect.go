@@ -10,15 +10,15 @@ import (
 	"gancho/mapping/expr"
 )
 
-// transactionTable is a table of which changes wait for the commit: rules are
-// applied to what a transaction did to a row in the end, or to a row's parent.
+// transactionTable is a table whose changes wait for the commit: rules are applied
+// to the net effect of a transaction on a row, or on a row's parent.
 type transactionTable struct {
 	primaryKey []string
 	children   []*boundChild // the rules for whose tables it is a child
 }
 
-// collectPlan is what a Mapper does with the changes of such a table, as the
-// stream describes it.
+// collectPlan is how a Mapper handles the changes of such a table, as the stream
+// describes it.
 type collectPlan struct {
 	table    *transactionTable
 	relation *cdc.Relation
@@ -34,7 +34,7 @@ type collectPlan struct {
 // transactionPlan is a per-transaction rule compiled for one operation.
 type transactionPlan struct {
 	rulePlan
-	// parent and key are the columns of root_only; nil when there is none.
+	// parent and key are the columns of root_only; nil without it.
 	parent, key []int
 }
 
@@ -83,7 +83,7 @@ func (p *collectPlan) rule(op cdc.Op, number int) *transactionPlan {
 	return nil
 }
 
-// columnIndexes returns the places of columns; nil when one is not there.
+// columnIndexes returns the indexes of columns; nil when one does not exist.
 func columnIndexes(rel *cdc.Relation, names []string) []int {
 	var out []int
 	for _, name := range names {
@@ -103,24 +103,24 @@ type collector struct {
 	count uint64
 	// changes are all changes of the tables concerned, by row and order.
 	changes sorter
-	// links bring together what rules compare with each other: parents and
+	// matches bring together what rules compare with each other: parents and
 	// children, rows of one collapse key.
-	links sorter
+	matches sorter
 	// results are the rules to apply, by the positions of their events.
 	results sorter
 	plans   []*collectPlan
 	// emptied are the TRUNCATEs of a table.
 	emptied map[*transactionTable][]uint64
 	// rows are the net changes, unless they are too many: then they are only in
-	// links and results.
+	// matches and results.
 	rows []storedRow
 	// current is the number of the one at hand, and slots find them by hash.
 	current int
 	slots   []int32
 	// parents is the number of results whose row must be read from the source.
 	parents int
-	// link is the group of links being joined.
-	link link
+	// joining is the group of matches at hand.
+	joining joining
 	// batch are results of which some wait for rows of the source.
 	batch        []result
 	key, scratch []byte
@@ -131,19 +131,19 @@ type collector struct {
 func newCollector(memory int64) collector {
 	part := int(memory / 2) //nolint:gosec // bytes of memory
 	c := collector{seed: maphash.MakeSeed(), emptied: map[*transactionTable][]uint64{}}
-	// Once changes are in the file, the other two have its memory.
-	c.changes.limit, c.links.limit, c.results.limit = part, part/2, part/2
+	// Once changes are in the file, the other two use their memory.
+	c.changes.limit, c.matches.limit, c.results.limit = part, part/2, part/2
 	return c
 }
 
-// reset forgets the transaction.
+// reset discards the transaction.
 func (c *collector) reset() {
 	c.count, c.parents = 0, 0
 	if len(c.plans) == 0 {
 		return
 	}
 	c.changes.reset()
-	c.links.reset()
+	c.matches.reset()
 	c.results.reset()
 	clear(c.plans)
 	clear(c.emptied)
@@ -181,7 +181,7 @@ const (
 	flagSide // the first of the bits of the side
 )
 
-// collect puts a change aside for the commit.
+// collect stores a change until the commit.
 func (c *collector) collect(p *collectPlan, change *cdc.Change) error {
 	n := net{plan: p, last: change.Ordinal}
 	switch change.Op {
@@ -200,15 +200,15 @@ func (c *collector) collect(p *collectPlan, change *cdc.Change) error {
 	if !c.keyChanged(p, change) {
 		return c.put(&n, change, change.New)
 	}
-	// As for the row's readers, one is gone and another has come.
-	gone, come := *change, *change
-	gone.New, come.Old = nil, nil
+	// To a receiver one row is deleted and another inserted.
+	deleted, inserted := *change, *change
+	deleted.New, inserted.Old = nil, nil
 	n.after, n.side = false, sideKey
-	if err := c.put(&n, &gone, change.Old); err != nil {
+	if err := c.put(&n, &deleted, change.Old); err != nil {
 		return err
 	}
 	n.before, n.after, n.side = false, true, sideRow
-	return c.put(&n, &come, change.New)
+	return c.put(&n, &inserted, change.New)
 }
 
 // keyChanged reports whether an update gave the row another primary key.
@@ -281,7 +281,7 @@ func (c *collector) appendNet(dst []byte, n *net) []byte {
 	return append(binary.AppendUvarint(dst, uint64(len(n.old))), n.old...)
 }
 
-// net reads what appendNet and a new row made.
+// net reads what appendNet wrote, with the new row behind it.
 func (c *collector) net(src []byte) net {
 	flags := src[0]
 	src = src[1:]
@@ -298,7 +298,7 @@ func (c *collector) net(src []byte) net {
 	return n
 }
 
-// collect puts a change aside for the per-transaction rules.
+// collect stores a change for the per-transaction rules.
 func (m *Mapper) collect(plan *tablePlan, c *cdc.Change, sink Sink) error {
 	p := plan.collects
 	if p.broken != nil && c.Op != cdc.Truncate {
@@ -321,7 +321,7 @@ func (m *Mapper) inputsOf(dst []byte, r *transactionPlan) ([]byte, bool, *failur
 		var null bool
 		var err error
 		if m.scratch, null, err = m.machine.AppendText(m.scratch[:0], e); err != nil {
-			return dst, false, &failure{source: r.bound.collapse[i], err: err}
+			return dst, false, &failure{expression: r.bound.collapse[i], err: err}
 		}
 		if null {
 			return dst, false, nil
@@ -349,7 +349,7 @@ func (c *compiler) grouped(r *rule, scope *expr.Scope, g group) []*expr.Expr {
 	return out
 }
 
-// addTransactional notes a per-transaction rule and the tables that it looks at.
+// addTransactional adds a per-transaction rule and the tables that it depends on.
 // It reports false when there are too many.
 func (rs *Ruleset) addTransactional(b *boundRule) bool {
 	if !b.perTransaction() {
@@ -373,7 +373,7 @@ func (rs *Ruleset) transactionTable(b *boundRule) *transactionTable {
 	return rs.transactional[name]
 }
 
-// withChildren lists the rules, and what they are to the tables of children.
+// withChildren lists the rules, and for each child table the part of its rule.
 func (rs *Ruleset) withChildren() []*boundRule {
 	var out []*boundRule
 	for _, b := range rs.rules {

@@ -4,16 +4,15 @@ import (
 	"context"
 	"fmt"
 	"slices"
-	"strings"
 
 	"gancho/cdc"
 	"gancho/internal/strictyaml"
 )
 
-// rowOps are what must be seen of a table to know a transaction's net effect.
+// rowOps are the operations that make up a transaction's net effect.
 func rowOps() opSet { return setOf(cdc.Insert, cdc.Update, cdc.Delete) }
 
-// checkTransaction looks at what the keys of a per-transaction rule say together.
+// checkTransaction checks the keys of a per-transaction rule against each other.
 func (r *rule) checkTransaction(on, children, root strictyaml.Value) {
 	if !r.perTransaction() || r.ops == 0 {
 		return
@@ -32,8 +31,8 @@ func (r *rule) checkTransaction(on, children, root strictyaml.Value) {
 	}
 }
 
-// bindTransaction checks what a per-transaction rule needs of its tables. It
-// comes before the rule's columns are looked at.
+// bindTransaction checks what a per-transaction rule needs of its tables. It adds
+// to the columns that the rule uses, and so comes before those are checked.
 func (b *binder) bindTransaction(ctx context.Context, bound *boundRule, c *compiler) error {
 	if bound.seen = bound.ops; !bound.perTransaction() {
 		return nil
@@ -48,7 +47,7 @@ func (b *binder) bindTransaction(ctx context.Context, bound *boundRule, c *compi
 		}
 	case r.ops != setOf(cdc.Insert) || r.waitsFor() != "collapse":
 		b.mistake(r.tableValue, -1, "add a primary key, or remove "+r.waitsFor(), "%s needs a primary key to tell rows apart, and table %s has none", r.waitsFor(), name)
-		bound.seen = setOf(cdc.Insert) // what else is missing follows from that
+		bound.seen = setOf(cdc.Insert) // so that no mistake follows from this one
 		return nil
 	}
 	grouped := len(r.collapse) > 0 && !r.collapsesRows(t.PrimaryKey)
@@ -94,17 +93,9 @@ func (b *binder) bindChildren(ctx context.Context, bound *boundRule, c *compiler
 
 // bindChild checks one child table. It returns nil with a mistake.
 func (b *binder) bindChild(ctx context.Context, bound *boundRule, ref *childRef, key []string) (*boundChild, error) {
-	t, err := b.table(ctx, ref.table)
-	if err != nil {
+	t, err := b.existing(ctx, ref.table, ref.tableValue.MistakeHere)
+	if err != nil || t == nil {
 		return nil, err
-	}
-	if t == nil {
-		hint, err := b.closestTable(ctx, ref.table)
-		if err != nil {
-			return nil, err
-		}
-		b.mistake(ref.tableValue, -1, hint, "table %s does not exist", ref.table)
-		return nil, nil
 	}
 	name := t.Relation.TableName()
 	switch {
@@ -152,11 +143,7 @@ func (b *binder) checkChildIdentity(ctx context.Context, child *boundChild, ref 
 	if err != nil || len(without) == 0 {
 		return err
 	}
-	var statements []string
-	for _, n := range without {
-		statements = append(statements, fullStatement(n))
-	}
-	fix := strings.Join(statements, " ") + " (" + fullCost + ")"
+	fix := fullStatements(without) + " (" + fullCost + ")"
 	name := child.table.Relation.TableName()
 	for _, column := range slices.Concat(ref.parent, columnRefsOf(ref.value, child.table.PrimaryKey)) {
 		i := child.table.Relation.Column(column.name)

@@ -9,14 +9,14 @@ import (
 	"gancho/cdc"
 )
 
-// each calls yield for every row that the transaction changed, with what came
-// of it in the end, in no particular order.
+// each calls yield with the net change of every row that the transaction changed,
+// in no particular order.
 func (c *collector) each(yield func(*net) error) error {
 	if c.changes.spilled() {
 		return c.eachSpilled(yield)
 	}
-	// In memory a table by hashes is quicker than sorting, and leaves the rows
-	// almost in the order of their last changes.
+	// In memory a hash table is faster than sorting, and leaves the rows almost in
+	// the order of their last changes.
 	size := 1 << bits.Len(uint(2*len(c.changes.records)))
 	c.slots = slices.Grow(c.slots[:0], size)[:size]
 	clear(c.slots)
@@ -82,7 +82,7 @@ func (c *collector) eachSpilled(yield func(*net) error) error {
 	var row []byte
 	err := c.changes.each(func(key, value []byte) error {
 		identity := key[:len(key)-8]
-		piece := c.net(bytes.Clone(value)) // the bytes are there until the next one only
+		piece := c.net(bytes.Clone(value)) // the bytes are valid until the next one
 		if row != nil && bytes.Equal(row, identity) {
 			c.follow(&current, &piece)
 			return nil
@@ -108,7 +108,7 @@ func (c *collector) emptiedBetween(t *transactionTable, after, before uint64) bo
 	return slices.ContainsFunc(c.emptied[t], func(at uint64) bool { return after < at && at < before })
 }
 
-// reference is what links and results hold of a net change: the number of one
+// reference is what matches and results hold of a net change: the number of one
 // in memory, or all of it.
 func (c *collector) reference(dst []byte, n *net) []byte {
 	if !c.changes.spilled() {

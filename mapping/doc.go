@@ -1,12 +1,12 @@
 // Package mapping turns row changes into events by rules written in SQL
 // expressions.
 //
-// The way of a rule: Parse reads the files and needs no database; Rules.Bind
-// checks every name and expression against the source's catalogue and makes a
-// Ruleset, immutable and safe for any number of goroutines; a Mapper, one per
-// goroutine, applies it to the changes of the stream. Both stages report all
-// mistakes of all files at once, each with file, line, column and a hint; a
-// reload is Parse and Bind again and then Mapper.Swap, all or nothing.
+// Parse reads rule files and needs no database. Rules.Bind checks every name and
+// expression against the source's catalogue and returns a Ruleset, immutable and
+// safe for any number of goroutines. A Mapper, one per goroutine, applies it to
+// the changes of the stream. Parse and Bind report all mistakes of all files
+// together, each with file, line, column and a hint. A reload is Parse and Bind
+// again and then Mapper.Swap, all or nothing.
 //
 // # What a rule fires on
 //
@@ -39,40 +39,43 @@
 // commit timestamp, so that a replay gives the same event.
 //
 // Columns in privacy.deny cannot be named in data, columns, key or tenant. They
-// can in when and watch, which decide and do not show; where such a change is
-// parked, the parked row is without them.
+// can in when and watch, which decide and do not show; a parked row is without them.
+//
+// Several rules may make one event. Its group, title and description are the
+// event's: two different ones are a mistake.
 //
 // # What a rule looks up
 //
-// A lookup is a query over columns of the change, whose row the payload, the
-// key and the tenant may show. The server prepares it when rules are bound,
-// read-only. A change that needs one becomes pending, and all events after it
-// wait behind it, because positions rise. Mapper.Resolve waits until the
-// transactions of what is pending are visible to queries, runs each query once
-// for all of it, and gives everything on in order. A lookup so never sees a
-// state from before its own commit; it may see a later one, and a replay shows
-// that of its time. Without cache every row is read anew.
+// A lookup is a query over columns of the change. The payload, the key and the
+// tenant may show the row that it finds. The server prepares it when rules are
+// bound, read-only. A change that needs one becomes pending, and so do all events
+// after it, because positions must rise. Mapper.Resolve waits until the
+// transactions of what is pending are visible to queries, runs each query once for
+// all of it, and gives everything to the sink in order. So a lookup never sees a
+// state from before its own commit. It may see a later one, and a replay shows the
+// state at the time of the replay. Without cache every row is read again.
 //
-// No row is a row of nulls. More than one row, and an error of the query for
-// one change's values, park that change. A query that is not answered holds
-// everything until it is: an event is late rather than sent without. One that
-// no longer fits its tables is a SchemaError, from Resolve.
+// No row is a row of nulls. More than one row, and an error of the query for one
+// change's values, park that change. While a query is not answered, everything
+// waits: an event is late rather than sent without its values. A query that no
+// longer fits its tables is a SchemaError, from Resolve.
 //
 // # Rules about transactions
 //
 // A rule with collapse, children or root_only waits for the commit and is applied
-// to what came of each row, told apart by the primary key: an insert and updates
-// are an insert, a delete and an insert an update, an insert and a delete nothing,
-// and so is a row that is what it was. A changed primary key is a delete and an
-// insert. A TRUNCATE takes away what the transaction had done before.
+// to the net change of each row, as identified by its primary key. An insert and
+// updates are an insert, a delete and an insert an update; an insert and a delete
+// are nothing, and so is an update to the same values. A changed primary key is a
+// delete and an insert. A TRUNCATE undoes what the transaction had done before.
 //
-// collapse by other than the primary key makes one event of the rows with one
-// key that the rule fires for: that of the last one. A null key belongs to no
-// other. children count as an update of their parent, which watch lets pass; a
-// parent that was inserted or deleted as well is only that, and the row of one
-// that was not touched is read from the source after the commit: if it is gone,
-// its deletion is an event of another transaction. root_only is silent for a
-// deleted row whose parent is deleted in the transaction, whatever the order.
+// collapse by other columns than the primary key makes one event of the rows with
+// the same key for which the rule fires: that of the last one. Rows with a null
+// key are not grouped. A change of children is an update of their parent, which
+// watch lets pass; a parent that was also inserted or deleted is only that. The
+// row of a parent that the transaction did not touch is read from the source after
+// the commit: if it does not exist, another transaction has deleted it and makes
+// that event. root_only is silent for a deleted row whose parent is deleted in the
+// transaction, whatever the order.
 //
 // Events of these rules come behind those of the transaction's changes. Their
 // ordinal is the number of all its changes plus that of the row's last change
@@ -85,19 +88,19 @@
 //
 // What cannot be computed is parked, never dropped and never guessed: a run-time
 // error of an expression, or a condition, key or tenant (or the old row for
-// watch and previous) that depends on a value that was not sent. Other rules go
-// on. A column that a rule uses and that is gone or has changed its type is a
-// SchemaError: under the policy Stop, Map returns it at the first change that
-// the rule is for; under Park those changes are parked until rules are loaded
-// that fit. The Mapper judges by the stream's own description of the table,
-// which for a backlog is that of its time. New columns, and other lengths of
-// the same type, are fine.
+// watch and previous) that depends on a value that was not sent. Other rules
+// continue. When a column that a rule uses no longer exists or has another type,
+// that is a SchemaError: under the policy Stop, Map returns it at the first change
+// that the rule is for; under Park those changes are parked until rules are loaded
+// that fit. The Mapper judges by the stream's own description of the table, which
+// in a backlog is that of its time. New columns, and other lengths of the same
+// type, are fine.
 //
 // A partition that sends less of old rows than its table (cdc.Relation.Weaker)
 // makes the null old values of all partitions unknown, and so parks what depends
-// on them. A label that the relation's enum does not have makes Map ask for the
-// types anew (cdc.ErrStaleTypes); one that is unknown even then is parked where
-// a rule compares it.
+// on them. For a label that the relation's enum does not have, Map asks once for
+// the types to be read again (cdc.ErrStaleTypes); if it is still unknown, changes
+// are parked where a rule compares it.
 //
 // Errors and reasons never hold row data.
 package mapping

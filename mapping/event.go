@@ -32,8 +32,8 @@ type Event struct {
 }
 
 // Parked is a change that a rule could not be applied to. It goes to the dead
-// letters with its position: a run-time error never stops other rules and
-// never vanishes. Row values are only those of columns that the rule names.
+// letters with its position: a run-time error neither stops other rules nor gets
+// lost. Row values are only those of columns that the rule names.
 type Parked struct {
 	cdc.Position
 	N      int // as in Event: the number that the event would have had

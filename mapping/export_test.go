@@ -1,6 +1,17 @@
 package mapping
 
-import "gancho/cdc"
+import (
+	"time"
+
+	"gancho/cdc"
+)
+
+// SetClock gives the caches of lookups another clock.
+func (m *Mapper) SetClock(now func() time.Time) { m.now = now }
+
+// OnPause calls a function whenever the source waits for a transaction, or for
+// another attempt. It must not be called while the source is in use.
+func (s *Source) OnPause(f func()) { s.paused = f }
 
 // VisibleIn reports whether queries under a snapshot, as text, see a
 // transaction.

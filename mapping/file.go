@@ -14,15 +14,15 @@ import (
 	"gancho/mapping/expr"
 )
 
-// Policy says what happens to a rule whose columns are gone or have changed
-// their type.
+// Policy says what happens when a column of a rule no longer exists or has another
+// type.
 type Policy uint8
 
 // The policies of source.on_schema_change.
 const (
-	// Stop ends the bridge with the error: nothing is confirmed any more.
+	// Stop ends the bridge with the error: nothing more is confirmed.
 	Stop Policy = iota
-	// Park puts the changes aside that the rule is for.
+	// Park parks the changes that the rule is for.
 	Park
 )
 
@@ -40,7 +40,7 @@ type Options struct {
 	OnSchemaChange Policy
 	// Publication is the one that must have the tables; another one with the
 	// suffix _insert may have tables of which only inserts are read. Empty:
-	// publications are not looked at.
+	// publications are not checked.
 	Publication string
 }
 
@@ -78,8 +78,9 @@ func Parse(o Options) (*Rules, error) {
 		rs.rules = append(rs.rules, rules...)
 		errs = append(errs, mistakes...)
 	}
+	errs = append(errs, checkEventTypes(rs.rules)...)
 	if len(rs.rules) == 0 && len(errs) == 0 {
-		errs = append(errs, &strictyaml.Error{File: strings.Join(o.Files, ", "), Message: "there is no rule", Hint: "write one below rules:"})
+		errs = append(errs, &strictyaml.Error{File: strings.Join(o.Files, ", "), Message: "the files have no rule", Hint: "write one below rules:"})
 	}
 	if err := errs.Err(); err != nil {
 		return nil, err
@@ -107,8 +108,9 @@ func parseRule(v strictyaml.Value) *rule {
 	var on, previous, data, columns, children, root value
 	v.Map(
 		strictyaml.Required("event", func(v value) { r.event = eventName(v) }),
-		strictyaml.Optional("title", func(v value) { r.title = v.Raw() }),
-		strictyaml.Optional("description", func(v value) { v.Raw() }),
+		strictyaml.Optional("group", func(v value) { r.group = eventText(v) }),
+		strictyaml.Optional("title", func(v value) { r.title = eventText(v) }),
+		strictyaml.Optional("description", func(v value) { r.description = eventText(v) }),
 		strictyaml.Required("table", func(v value) { r.table, r.tableValue = tableName(v), v }),
 		strictyaml.Required("on", func(v value) { on, r.ops = v, operationSet(v) }),
 		strictyaml.Optional("when", func(v value) { r.when = parseExpression(v, "when") }),
@@ -137,7 +139,7 @@ func parseRule(v strictyaml.Value) *rule {
 	return r
 }
 
-// check looks at what the keys say together.
+// check checks the keys against each other.
 func (r *rule) check(on, previous strictyaml.Value) {
 	if !r.ops.has(cdc.Update) && r.ops != 0 {
 		if len(r.watch) > 0 {
@@ -159,8 +161,16 @@ func (r *rule) check(on, previous strictyaml.Value) {
 	}
 }
 
+// eventText is a text about the event, for people; not valid after an error.
+func eventText(v strictyaml.Value) strictyaml.Value {
+	if v.Raw() == "" {
+		return strictyaml.Value{}
+	}
+	return v
+}
+
 // operationalPrefix begins the names of the events that Gancho itself raises:
-// gancho.endpoint.paused must not be something that a row can make up.
+// no row change may raise gancho.endpoint.paused.
 const operationalPrefix = "gancho."
 
 func eventName(v strictyaml.Value) string {
@@ -227,17 +237,11 @@ func parseExpression(v strictyaml.Value, path string) *expression {
 	return e
 }
 
-// mistakes takes apart what the expression compiler returns.
+// mistakes are those in an error of the expression compiler.
 func mistakes(err error) []*expr.Error {
 	var all expr.Errors
-	var one *expr.Error
-	switch {
-	case err == nil:
-		return nil
-	case errors.As(err, &all):
-		return all
-	case errors.As(err, &one):
-		return []*expr.Error{one}
+	if err != nil && !errors.As(err, &all) {
+		all = expr.Errors{{Message: err.Error()}}
 	}
-	return []*expr.Error{{Message: err.Error()}}
+	return all
 }

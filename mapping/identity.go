@@ -17,14 +17,14 @@ func fullStatement(table cdc.Name) string {
 	return fmt.Sprintf("ALTER TABLE %s REPLICA IDENTITY FULL;", table)
 }
 
-// missingIdentity says what makes the server send the values that it did not.
+// missingIdentity says how to make the server send the values that it did not.
 func missingIdentity(rel *cdc.Relation) string {
 	switch {
 	case rel.Weaker != nil:
 		return fmt.Sprintf("the table has a partition with less replica identity than its own (a new one has the default); run: %s",
 			fullStatements(rel.Weaker))
 	case rel.ReplicaIdentity == 'f':
-		return fmt.Sprintf("%s has REPLICA IDENTITY FULL, so that a partition of it has not; run gancho check, which names it", rel.TableName())
+		return fmt.Sprintf("%s has REPLICA IDENTITY FULL, so one of its partitions does not have it; run gancho check, which names it", rel.TableName())
 	}
 	return "run: " + fullStatement(rel.TableName())
 }
@@ -68,7 +68,6 @@ func (b *binder) checkIdentity(ctx context.Context, bound *boundRule, uses []use
 		b.noteLeftOut(bound, uses)
 		return nil
 	}
-	bound.needsFull = true
 	without, err := withoutFull(ctx, b.conn, t)
 	if err != nil || len(without) == 0 {
 		return err
@@ -86,22 +85,14 @@ func withoutFull(ctx context.Context, conn *pgx.Conn, t *cdc.Table) ([]cdc.Name,
 		}
 		return []cdc.Name{t.Relation.TableName()}, nil
 	}
-	rows, err := conn.Query(ctx, `
+	return queryNames(ctx, conn, "read partitions of "+t.Relation.TableName().String(), `
 		select n.nspname::text, c.relname::text
 		from pg_partition_tree($1::oid::regclass) p join pg_catalog.pg_class c on c.oid = p.relid
 		join pg_catalog.pg_namespace n on n.oid = c.relnamespace
 		where c.relreplident <> 'f' and (p.isleaf or p.level = 0) order by p.level, 1, 2`, t.Relation.OID)
-	if err != nil {
-		return nil, fmt.Errorf("read partitions of %s: %w", t.Relation.TableName(), err)
-	}
-	names, err := pgx.CollectRows(rows, pgx.RowToStructByPos[cdc.Name])
-	if err != nil {
-		return nil, fmt.Errorf("read partitions of %s: %w", t.Relation.TableName(), err)
-	}
-	return names, nil
 }
 
-// noteLeftOut tells what a delete's payload will lack.
+// noteLeftOut reports what the payload of a deleted row will lack.
 func (b *binder) noteLeftOut(bound *boundRule, uses []use) {
 	t := bound.table
 	if t.Relation.ReplicaIdentity == 'f' {
@@ -125,24 +116,4 @@ func joinNames(names []cdc.Name) string {
 		texts[i] = n.String()
 	}
 	return strings.Join(texts, ", ")
-}
-
-// mention returns where an expression first names a column, -1 if it does not.
-func mention(text, name string) int {
-	for from := 0; ; {
-		i := strings.Index(strings.ToLower(text[from:]), strings.ToLower(name))
-		if i < 0 {
-			return -1
-		}
-		i += from
-		end := i + len(name)
-		if (i == 0 || !identifierByte(text[i-1])) && (end >= len(text) || !identifierByte(text[end])) {
-			return i
-		}
-		from = i + 1
-	}
-}
-
-func identifierByte(c byte) bool {
-	return c == '_' || c == '$' || c >= 0x80 || '0' <= c && c <= '9' || 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z'
 }

@@ -7,9 +7,9 @@ import (
 	"gancho/cdc"
 )
 
-// ALTER TYPE ... ADD VALUE and RENAME VALUE change an enum without a word in
+// ALTER TYPE ... ADD VALUE and RENAME VALUE change an enum without a message in
 // the stream, so that the relation's labels are those of its last description.
-// A label that is not among them makes the reader look into the catalogue.
+// A label that is not among them makes the reader read the catalogue again.
 
 // label is a label of an enum that the relation did not know.
 type label struct {
@@ -61,8 +61,8 @@ func (m *Mapper) outdated(rel *cdc.Relation) bool {
 	return false
 }
 
-// newLabel reports whether a row has a label that the relation does not know
-// and that the catalogue was not asked about.
+// newLabel reports whether a row has a label that the relation does not know and
+// for which the catalogue was not read yet.
 func (m *Mapper) newLabel(plan *tablePlan, c *cdc.Change) bool {
 	for _, i := range plan.enums {
 		t := plan.relation.Columns[i].Type
@@ -86,7 +86,7 @@ func (m *Mapper) unknownLabel(t *cdc.Type, d cdc.Datum) bool {
 	return asked
 }
 
-// isNew reports whether the label is not known, for the first time.
+// isNew reports, once for each label, that it is not known.
 func (m *Mapper) isNew(enum *cdc.Type, text []byte) bool {
 	for _, l := range enum.Labels {
 		if l == string(text) {

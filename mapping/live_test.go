@@ -52,10 +52,7 @@ func startLive(t *testing.T, schema, rules string) *live {
 		t.Fatal(err)
 	}
 	rs := bind(t, conn, mapping.Options{OnSchemaChange: mapping.Park}, rules)
-	needs := []cdc.TableNeed{{Name: "mark", Insert: true}}
-	for _, n := range rs.Tables() {
-		needs = append(needs, n.TableNeed)
-	}
+	needs := append(rs.Tables(), cdc.TableNeed{Name: "mark", Insert: true})
 	o := cdc.Options{DSN: dsn, Slot: "live_" + conn.Config().Database, Publication: "gancho", Create: true}
 	source, err := cdc.Prepare(t.Context(), o, needs)
 	if err != nil {
@@ -139,7 +136,7 @@ rules:
 		parked(4, "vista", "watch needs old.valor", `{"new":{"id":"1","dia":"2026-01-05","valor":null},"old":{"id":"1","dia":"2026-01-05"}}`),
 		{N: 0, Type: "removida", Key: "1,2026-01-05", Data: `{"id":1}`},
 	})
-	diff(t, "mended", l.do("alter table cob2 replica identity full", "insert into cob values (5, '2026-02-05', 'A', null)", "update cob set status = 'L', valor = 9", "delete from cob"), []got{
+	diff(t, "altered", l.do("alter table cob2 replica identity full", "insert into cob values (5, '2026-02-05', 'A', null)", "update cob set status = 'L', valor = 9", "delete from cob"), []got{
 		{N: 0, Type: "liquidada", Key: "5,2026-02-05", Data: `{"id":5}`},
 		{N: 1, Type: "mudou", Key: "5,2026-02-05", Data: `{"id":5}`},
 		{N: 3, Type: "antes", Key: "5,2026-02-05", Data: `{"id":5,"valor":9}`, Previous: `{"valor":null}`},

@@ -18,20 +18,20 @@ import (
 	"gancho/mapping/expr"
 )
 
-// lookup is a query for a row from elsewhere, as a rule's file has it.
+// lookup is a query for a row of other tables, as a rule's file has it.
 type lookup struct {
 	name string
 	// value is the query's place; text is its text, and sql what of it is the query.
 	value     strictyaml.Value
 	text, sql string
 	params    []sqlParam
-	// cache is how old a row may be that is used again; 0: none is.
+	// cache is the age up to which a row is used again; 0: it never is.
 	cache time.Duration
 }
 
 func (l *lookup) path() string { return "lookup." + l.name }
 
-// maxCache bounds lookup.cache: older rows would surprise anybody.
+// maxCache bounds lookup.cache: nobody expects older rows.
 const maxCache = 24 * time.Hour
 
 // parseLookups reads {name: select ..., name: {sql: select ..., cache: 30s}}.
@@ -44,7 +44,7 @@ func parseLookups(v strictyaml.Value) []*lookup {
 	for _, e := range v.Entries() {
 		l := &lookup{name: e.Name}
 		if !lookupName(l.name) {
-			e.Key.Errorf("write lower-case letters, digits and _; old and new are taken", "%q cannot be the name of a lookup", l.name)
+			e.Key.Errorf("write lower-case letters, digits and _; old and new are reserved", "%q cannot be the name of a lookup", l.name)
 		}
 		if e.Value.IsMap() {
 			e.Value.Map(
@@ -74,7 +74,7 @@ func (l *lookup) parse(v strictyaml.Value) {
 	l.value, l.text = v.Resolved(), v.Raw()
 	params, end, fault := parseLookupSQL(l.text)
 	if fault != nil {
-		l.value.ErrorfAt(fault.offset, fault.hint, "%s", fault.message)
+		l.value.ErrorfAt(fault.Offset, fault.Hint, "%s", fault.Message)
 		return
 	}
 	l.params, l.sql = params, l.text[:end]
@@ -91,20 +91,20 @@ type boundLookup struct {
 	columns []cdc.Column
 	// id is the same for lookups that may share their rows.
 	id string
-	// origins are the columns of tables that the result's are, where they are.
+	// origins are, for each column of the result, the table's column that it is.
 	origins []columnOrigin
 }
 
-// columnOrigin is a column of a table: the zero value is none.
+// columnOrigin is a column of a table; the zero value stands for no column.
 type columnOrigin struct {
 	table     uint32 // pg_class.oid
 	attribute uint16 // pg_attribute.attnum
 }
 
-// piece is a part of a batch's text that stands in the lookup's own.
+// piece is a part of a batch's text that is copied from the lookup's.
 type piece struct{ at, from, to int }
 
-// argument names a column of the change, once for all that mention it.
+// arguments are the columns of the change that the query names, each once.
 func (l *lookup) arguments() []sqlParam {
 	var out []sqlParam
 	for _, p := range l.params {
@@ -158,8 +158,7 @@ func (l *lookup) batchSQL(types []*cdc.Type) (string, []piece) {
 	return b.String(), pieces
 }
 
-// offset is where a byte of a batch's text stands in the lookup's own, -1 when
-// it does not.
+// offset is where a byte of a batch's text stands in the lookup's, -1 if in none.
 func offset(pieces []piece, at int) int {
 	found := -1
 	for _, p := range pieces {
@@ -237,7 +236,7 @@ func (b *binder) prepareLookup(ctx context.Context, l *lookup, types []*cdc.Type
 	if err != nil {
 		return nil, fmt.Errorf("prepare lookup %s: %w", l.name, err)
 	}
-	bound := &boundLookup{lookup: l, batch: batch, place: fmt.Sprintf("%s:%d", l.value.File(), l.value.Line())}
+	bound := &boundLookup{lookup: l, batch: batch, place: l.value.Place()}
 	bound.id = l.cache.String() + " " + batch
 	oids := make([]uint32, len(fields))
 	for i, f := range fields {
@@ -257,8 +256,8 @@ func (b *binder) prepareLookup(ctx context.Context, l *lookup, types []*cdc.Type
 	return bound, nil
 }
 
-// describe prepares a batch and runs it for no change at all, which is when the
-// server checks privileges, and that nothing is written or locked.
+// describe prepares a batch and runs it for no change: only then does the server
+// check privileges, and that nothing is written or locked.
 func describe(ctx context.Context, conn *pgx.Conn, batch string, arguments int) ([]pgconn.FieldDescription, error) {
 	tx, err := conn.BeginTx(ctx, pgx.TxOptions{AccessMode: pgx.ReadOnly})
 	if err != nil {

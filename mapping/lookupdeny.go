@@ -5,15 +5,15 @@ import (
 	"fmt"
 	"maps"
 	"slices"
-	"strings"
 
 	"gancho/cdc"
+	"gancho/mapping/expr"
 )
 
 // denyLookup refuses a lookup that shows a column of privacy.deny: where the
 // server says that a column of the result is one, and where the query names one
 // in a select list, inside of a function or a subquery too. What a view or a
-// function of the database shows is not seen.
+// function of the database shows is not checked.
 func (b *binder) denyLookup(ctx context.Context, l *boundLookup, on *cdc.Table) error {
 	if len(b.denied) == 0 {
 		return nil
@@ -30,7 +30,7 @@ func (b *binder) denyLookup(ctx context.Context, l *boundLookup, on *cdc.Table) 
 		}
 		if text := of[column]; text != "" && !shown[text] {
 			shown[text] = true
-			b.denyMistake(l, mention(l.sql, column), column, text)
+			b.denyMistake(l, mention(l.sql, "", column), column, text)
 		}
 	}
 	q := lookupNames{binder: b, lookup: l, on: on, shown: shown}
@@ -51,58 +51,37 @@ func (b *binder) attribute(ctx context.Context, o columnOrigin) (string, error) 
 	return name, nil
 }
 
-// lookupNames looks at the names in the select lists of a lookup.
+// lookupNames checks the names in the select lists of a lookup.
 type lookupNames struct {
 	*binder
 	lookup *boundLookup
 	on     *cdc.Table // the rule's
 	shown  map[string]bool
-	tokens []sqlToken
+	tokens expr.TokenList
 	// tables are those behind from and join, by alias and name.
 	tables map[string]*cdc.Table
 }
 
-// word is a token's text, folded as SQL folds it; "" outside of the query.
-func (q *lookupNames) word(i int) string {
-	if i < 0 || i >= len(q.tokens) {
-		return ""
-	}
-	t := q.tokens[i]
-	text := q.lookup.sql[t.start:t.end]
-	if t.kind == sqlQuoted {
-		return strings.ReplaceAll(text[1:len(text)-1], `""`, `"`)
-	}
-	return strings.ToLower(text)
-}
-
-func (q *lookupNames) named(i int) bool {
-	return i >= 0 && i < len(q.tokens) && (q.tokens[i].kind == sqlWord || q.tokens[i].kind == sqlQuoted)
-}
-
 func (q *lookupNames) check(ctx context.Context) error {
-	tokens, fault := scanSQL(q.lookup.sql)
-	if fault != nil {
-		return nil // Parse has refused it
-	}
-	q.tokens = tokens
+	q.tokens, _ = expr.Tokens(q.lookup.sql) // Parse has refused what has an error
 	if err := q.findTables(ctx); err != nil {
 		return err
 	}
 	// Whether what is named is shown, for each parenthesis that is open.
 	shows := []bool{false}
-	for i, t := range tokens {
+	for i, t := range q.tokens {
 		top := len(shows) - 1
-		switch word := q.word(i); {
-		case t.kind == sqlSymbol && word == "(":
+		switch {
+		case t.Is("("):
 			shows = append(shows, shows[top])
-		case t.kind == sqlSymbol && word == ")" && top > 0:
+		case t.Is(")") && top > 0:
 			shows = shows[:top]
-		case t.kind == sqlWord && word == "select":
+		case t.Is("select"):
 			shows[top] = true
-		case t.kind == sqlWord && slices.Contains([]string{"from", "where", "group", "having", "order", "limit", "offset", "filter", "on"}, word):
+		case slices.ContainsFunc([]string{"from", "where", "group", "having", "order", "limit", "offset", "filter", "on"}, t.Is):
 			shows[top] = false
 		case shows[top]:
-			q.look(i)
+			q.checkShown(i)
 		}
 	}
 	return nil
@@ -112,58 +91,59 @@ func (q *lookupNames) check(ctx context.Context) error {
 // skipped: a subquery, a function, a common table expression.
 func (q *lookupNames) findTables(ctx context.Context) error {
 	q.tables = map[string]*cdc.Table{}
-	for i := range q.tokens {
-		if before := q.word(i - 1); !q.named(i) || before != "from" && before != "join" && before != "only" {
+	for i, t := range q.tokens {
+		before := q.tokens.At(i - 1)
+		if !t.IsName() || !before.Is("from") && !before.Is("join") && !before.Is("only") {
 			continue
 		}
-		name, next := cdc.Name{Name: q.word(i)}, i+1
-		if q.word(next) == "." && q.named(next+1) {
-			name, next = cdc.Name{Schema: name.Name, Name: q.word(next + 1)}, next+2
+		name, next := cdc.Name{Name: t.Text}, i+1
+		if q.tokens.At(next).Is(".") && q.tokens.At(next+1).IsName() {
+			name, next = cdc.Name{Schema: name.Name, Name: q.tokens.At(next + 1).Text}, next+2
 		}
-		t, err := q.table(ctx, name)
+		found, err := q.table(ctx, name)
 		if err != nil {
 			return err
 		}
-		if t == nil {
+		if found == nil {
 			continue
 		}
-		q.tables[name.Name] = t
-		if q.word(next) == "as" {
+		q.tables[name.Name] = found
+		if q.tokens.At(next).Is("as") {
 			next++
 		}
-		if q.named(next) {
-			q.tables[q.word(next)] = t
+		if alias := q.tokens.At(next); alias.IsName() {
+			q.tables[alias.Text] = found
 		}
 	}
 	return nil
 }
 
-// look checks one token of a select list.
-func (q *lookupNames) look(i int) {
-	word, before, after := q.word(i), q.word(i-1), q.word(i+1)
+// checkShown checks one token of a select list.
+func (q *lookupNames) checkShown(i int) {
+	t, before, after := q.tokens.At(i), q.tokens.At(i-1), q.tokens.At(i+1)
 	switch {
-	case word == "*" && q.tokens[i].kind == sqlSymbol:
+	case t.Is("*"):
 		q.star(i, before)
-	case !q.named(i) || after == "." || before == "as" && q.tokens[i-1].kind == sqlWord:
-	case before == "." && slices.Contains([]string{"new", "old"}, q.word(i-2)):
-		q.deny(i, q.on, word)
-	case before == ".":
-		q.deny(i, q.tables[q.word(i-2)], word)
-	case q.tables[word] != nil && after != "(":
-		q.wholeRow(i, q.tables[word])
+	case !t.IsName() || after.Is(".") || before.Is("as"):
+	case before.Is(".") && (q.tokens.At(i-2).Is("new") || q.tokens.At(i-2).Is("old")):
+		q.deny(i, q.on, t.Text)
+	case before.Is("."):
+		q.deny(i, q.tables[q.tokens.At(i-2).Text], t.Text)
+	case q.tables[t.Text] != nil && !after.Is("("):
+		q.wholeRow(i, q.tables[t.Text])
 	default:
-		for _, t := range q.tables {
-			q.deny(i, t, word)
+		for _, table := range q.tables {
+			q.deny(i, table, t.Text)
 		}
 	}
 }
 
 // star is * or t.* in a select list; in count(*) and 2 * 3 it is neither.
-func (q *lookupNames) star(i int, before string) {
+func (q *lookupNames) star(i int, before expr.Token) {
 	switch {
-	case before == ".":
-		q.wholeRow(i, q.tables[q.word(i-2)])
-	case before == "select" || before == ",":
+	case before.Is("."):
+		q.wholeRow(i, q.tables[q.tokens.At(i-2).Text])
+	case before.Is("select") || before.Is(","):
 		for _, t := range q.tables {
 			q.wholeRow(i, t)
 		}
@@ -179,7 +159,7 @@ func (q *lookupNames) deny(i int, t *cdc.Table, column string) {
 		return
 	}
 	q.shown[text] = true
-	q.denyMistake(q.lookup, q.tokens[i].start, column, text)
+	q.denyMistake(q.lookup, q.tokens[i].Start, column, text)
 }
 
 func (q *lookupNames) wholeRow(i int, t *cdc.Table) {

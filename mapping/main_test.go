@@ -1,21 +1,34 @@
 package mapping_test
 
 import (
+	"cmp"
 	"context"
 	"flag"
 	"os"
+	"strconv"
 	"testing"
 
-	"github.com/google/go-cmp/cmp"
+	gocmp "github.com/google/go-cmp/cmp"
 	"github.com/jackc/pgx/v5"
 
 	"gancho/internal/testservers"
 )
 
 var (
-	update = flag.Bool("update", false, "write the golden files anew")
+	update = flag.Bool("update", false, "write the golden files")
 	pg     *testservers.Postgres
 )
+
+// seed is that of random tests: fixed, unless GANCHO_TEST_SEED has another.
+func seed(t *testing.T) uint64 {
+	t.Helper()
+	text := cmp.Or(os.Getenv("GANCHO_TEST_SEED"), "1")
+	n, err := strconv.ParseUint(text, 10, 64)
+	if err != nil {
+		t.Fatalf("GANCHO_TEST_SEED: %v", err)
+	}
+	return n
+}
 
 func TestMain(m *testing.M) { os.Exit(testservers.Main(m, &pg)) }
 
@@ -76,7 +89,7 @@ func golden(t *testing.T, file, got string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if diff := cmp.Diff(string(want), got); diff != "" {
-		t.Errorf("-want +got; go test ./mapping -update writes it anew:\n%s", diff)
+	if diff := gocmp.Diff(string(want), got); diff != "" {
+		t.Errorf("-want +got; go test ./mapping -update writes it:\n%s", diff)
 	}
 }

@@ -3,14 +3,16 @@ package mapping
 import (
 	"bytes"
 	"context"
+	"errors"
+	"time"
 
 	"gancho/cdc"
 	"gancho/internal/pgtext"
 	"gancho/mapping/expr"
 )
 
-// Sink takes what a Mapper makes of a change. What it is given is valid only
-// until it returns. Its errors end Map and come back from it as they are.
+// Sink receives what a Mapper makes of a change. Its arguments are valid only
+// until it returns. Its errors end Map, which returns them unchanged.
 type Sink interface {
 	Event(*Event) error
 	Park(*Parked) error
@@ -27,9 +29,9 @@ type Mapper struct {
 	// plans by OID: a table has one relation at a time.
 	plans map[uint32]*tablePlan
 	last  *tablePlan
-	// compared are the tables, by OID, whose types were compared with those of
-	// the rules, reread the labels that the catalogue was asked about, since the
-	// rules came.
+	// Since the rules were loaded: compared are the tables, by OID, whose types
+	// were compared with those of the rules, and reread the labels for which the
+	// catalogue was read.
 	compared map[uint32]bool
 	reread   map[label]bool
 
@@ -42,11 +44,12 @@ type Mapper struct {
 	strings      pgtext.JSONOptions // numbers as strings
 
 	waiting waiting
-	// collector has what waits for the commit of the open transaction.
+	// collector holds what waits for the commit of the open transaction.
 	collector collector
 	// childChanged: a child of the row at hand has changed, which watch lets pass.
 	childChanged bool
 	caches       map[string]*lookupCache
+	now          func() time.Time // the clock of caches
 	// found are the rows of the lookups of the event at hand.
 	found []foundRow
 
@@ -57,7 +60,7 @@ type Mapper struct {
 	argument                                             []cdc.Datum
 }
 
-// MapperOption is something that a Mapper has besides its rules.
+// MapperOption sets what a Mapper uses besides its rules.
 type MapperOption func(*Mapper)
 
 // WithSource lets the Mapper read what changes do not carry. Rules with lookup
@@ -75,10 +78,10 @@ func WithTransactionMemory(bytes int64) MapperOption {
 }
 
 // NewMapper returns a Mapper for the rules. The function, which may be nil, is
-// told once of each rule that does not fit a relation of the stream, under
+// called once for each rule that does not fit a relation of the stream, under
 // either policy.
 func NewMapper(rs *Ruleset, schemaChange func(*SchemaError), options ...MapperOption) *Mapper {
-	m := &Mapper{schemaChange: schemaChange, transactionMemory: defaultTransactionMemory}
+	m := &Mapper{schemaChange: schemaChange, transactionMemory: defaultTransactionMemory, now: time.Now}
 	for _, o := range options {
 		o(m)
 	}
@@ -89,13 +92,6 @@ func NewMapper(rs *Ruleset, schemaChange func(*SchemaError), options ...MapperOp
 
 // Begin opens a transaction. Every Map until its Commit belongs to it.
 func (m *Mapper) Begin(*cdc.Transaction) { m.collector.reset() }
-
-// Commit closes the transaction and gives the events of the rules that waited
-// for it to the sink. It may read the source; it then waits until that answers
-// or the context ends.
-func (m *Mapper) Commit(ctx context.Context, tx *cdc.Transaction, sink Sink) error {
-	return m.settle(ctx, tx, sink)
-}
 
 // Pending is the number of events and parked changes that Resolve will give to
 // a sink: those that wait for a lookup, and those behind them, because
@@ -108,27 +104,44 @@ func (m *Mapper) Full() bool {
 }
 
 // Resolve reads what the pending events wait for, once their transactions are
-// visible, and gives them to the sink in order. When the source does not
-// answer, it waits until it does or the context ends. It may be called within a
-// transaction.
+// visible, and gives them to the sink in order. While the source is unreachable
+// it retries, until the context ends. It may be called within a transaction.
 func (m *Mapper) Resolve(ctx context.Context, sink Sink) error {
-	if len(m.waiting.entries) == 0 {
-		m.waiting.clear() // a parked change may have left what it had asked for
+	w := &m.waiting
+	if len(w.entries) == 0 {
+		w.clear() // a parked change may have left queries
 		return nil
 	}
-	return m.resolve(ctx, sink)
+	if m.source == nil {
+		return errors.New("apply rules with lookup: the mapper has no source; add WithSource")
+	}
+	for _, q := range w.queries {
+		if err := m.lookUp(ctx, q); err != nil {
+			return err
+		}
+	}
+	// What the sink is given is complete: none of it becomes pending again.
+	entries := w.entries
+	w.entries = nil
+	for i := range entries {
+		if err := m.release(&entries[i], sink); err != nil {
+			return err
+		}
+	}
+	w.entries = entries
+	w.clear()
+	return nil
 }
 
-// Reset forgets an open transaction and everything pending: the stream starts
+// Reset discards an open transaction and everything pending: the stream starts
 // again before them.
 func (m *Mapper) Reset() {
 	m.waiting.clear()
 	m.collector.reset()
 }
 
-// Swap makes the Mapper go on with other rules. Between two changes of one
-// transaction it would split the transaction's events between the two; nothing
-// may be pending.
+// Swap replaces the rules. It must not be called within a transaction, whose
+// events would be split between the two, nor while anything is pending.
 func (m *Mapper) Swap(rs *Ruleset) {
 	m.rules = rs
 	m.collector.reset()
@@ -142,12 +155,11 @@ func (m *Mapper) Swap(rs *Ruleset) {
 }
 
 // Map gives the events of a change, and what had to be parked, to the sink, in
-// the order of the rules; those that look at whole transactions give theirs at
-// Commit. It returns a *SchemaError under the policy Stop,
-// cdc.ErrStaleTypes before anything was given to the sink when an enum seems to
-// have labels that the change's relation does not know, once for each label,
-// what the sink returns, or that there is no room for a large transaction's
-// temporary file.
+// the order of the rules; the events of rules about whole transactions come at
+// Commit. Its errors are a *SchemaError under the policy Stop; cdc.ErrStaleTypes,
+// before anything is given to the sink, for an enum's label that the relation does
+// not know, once for each label; the sink's; and that the temporary file of a
+// large transaction cannot be written.
 func (m *Mapper) Map(c *cdc.Change, sink Sink) error {
 	m.collector.count = c.Ordinal + 1
 	plan := m.plan(c.Relation)
@@ -175,11 +187,11 @@ func (m *Mapper) Map(c *cdc.Change, sink Sink) error {
 	if plan.collects == nil {
 		return nil
 	}
-	// Last, because what it parks comes after the rules in number.
+	// Last, because the numbers of what it parks follow those of the rules.
 	return m.collect(plan, c, sink)
 }
 
-// load makes c the change that rules see.
+// load makes c the change that expressions see.
 func (m *Mapper) load(c *cdc.Change) {
 	m.machine.Load(c)
 	m.beforeLoaded = false
@@ -205,9 +217,9 @@ func (m *Mapper) plan(rel *cdc.Relation) *tablePlan {
 
 // failure is why a rule could not be applied, and in which part.
 type failure struct {
-	part   string // watch, previous or key, when there is no expression
-	source *expression
-	err    error
+	part       string // watch, previous or key, when there is no expression
+	expression *expression
+	err        error
 }
 
 func (m *Mapper) apply(r *rulePlan, n int, c *cdc.Change, sink Sink) error {
@@ -224,16 +236,16 @@ func (m *Mapper) apply(r *rulePlan, n int, c *cdc.Change, sink Sink) error {
 		return m.park(r, n, c, sink, r.broken.Error())
 	}
 	if r.awaits {
-		return m.wait(r, n, c, sink)
+		return m.suspend(r, n, c, sink)
 	}
 	if failed := m.build(r, n, c); failed != nil {
 		return m.park(r, n, c, sink, failed.reason(r, c.Relation))
 	}
-	return m.give(sink)
+	return m.emit(sink)
 }
 
-// give hands on m.event: to the sink, or behind what is pending.
-func (m *Mapper) give(sink Sink) error {
+// emit gives m.event to the sink, or puts it behind what is pending.
+func (m *Mapper) emit(sink Sink) error {
 	if len(m.waiting.entries) > 0 {
 		m.waiting.event(&m.event)
 		return nil
@@ -256,7 +268,7 @@ func (m *Mapper) fires(r *rulePlan, c *cdc.Change) (bool, *failure) {
 		value, null, err := m.machine.Bool(r.when)
 		switch {
 		case err != nil:
-			return false, &failure{source: r.bound.when, err: err}
+			return false, &failure{expression: r.bound.when, err: err}
 		case null || !value:
 			return false, nil
 		}
@@ -297,13 +309,13 @@ func (m *Mapper) changed(r *rulePlan, c *cdc.Change) (bool, *failure) {
 	return false, unknown
 }
 
-// build makes m.event.
+// build fills in m.event.
 func (m *Mapper) build(r *rulePlan, n int, c *cdc.Change) *failure {
 	m.tenant = m.tenant[:0]
 	if r.tenant != nil {
 		var err error
 		if m.tenant, _, err = m.machine.AppendText(m.tenant, r.tenant); err != nil {
-			return &failure{source: r.bound.tenant, err: err}
+			return &failure{expression: r.bound.tenant, err: err}
 		}
 		m.tenant = unpadded(m.tenant, r.tenant.Type())
 	}
@@ -312,7 +324,7 @@ func (m *Mapper) build(r *rulePlan, n int, c *cdc.Change) *failure {
 	}
 	m.unchanged = m.unchanged[:0]
 	var failed *failure
-	if m.data, failed = m.renderPayload(m.data[:0], r); failed != nil {
+	if m.data, failed = m.renderObject(m.data[:0], r.payload, m.options(r)); failed != nil {
 		return failed
 	}
 	e := &m.event
@@ -333,14 +345,14 @@ func (m *Mapper) build(r *rulePlan, n int, c *cdc.Change) *failure {
 	return nil
 }
 
-// orderingKey makes m.key: the rule's, or the primary key.
+// orderingKey fills in m.key: the rule's, or the primary key.
 func (m *Mapper) orderingKey(r *rulePlan, c *cdc.Change) *failure {
 	m.key = m.key[:0]
 	if r.key != nil {
 		var null bool
 		var err error
 		if m.key, null, err = m.machine.AppendText(m.key, r.key); err != nil {
-			return &failure{source: r.bound.key, err: err}
+			return &failure{expression: r.bound.key, err: err}
 		}
 		if !null {
 			m.key = unpadded(m.key, r.key.Type())

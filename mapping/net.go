@@ -8,8 +8,7 @@ import (
 	"gancho/cdc"
 )
 
-// net is what a transaction did to one row in the end: what several changes of
-// the row come to.
+// net is the net effect of a transaction on one row.
 type net struct {
 	plan *collectPlan
 	// before and after: the row was there before the transaction, and is after it.
@@ -24,22 +23,21 @@ type net struct {
 	holes bool
 }
 
-// side tells apart the rows that one change is the last of: that of its key, and
-// the ones that it took leave of. Positions depend on it, for an event's
-// position must be its own.
+// side tells apart the rows for which one change is the last: its own, and those
+// that it ended. Positions depend on it, so that no two events share one.
 type side byte
 
 const (
 	sideRow    side = iota // the changed row itself
 	sideKey                // a row that the change ended by giving it another key
-	sideParent             // a parent that the change took a child from
+	sideParent             // a parent that lost a child by the change
 )
 
-// ordinal is the place in the transaction of an event about what a change was
-// the last of: behind all changes, which are the given number.
+// ordinal is the ordinal of an event about a row whose last change is given: behind
+// those of all changes of the transaction.
 func (s side) ordinal(changes, last uint64) uint64 { return (1+uint64(s))*changes + last }
 
-// op is the change that has the same effect, 0 when there is none.
+// op is the operation with the same effect, 0 for none.
 func (n *net) op() cdc.Op {
 	switch {
 	case n.before && n.after:
@@ -59,8 +57,8 @@ func (n *net) then(next *net) {
 		n.plan = next.plan
 	}
 	if n.before && len(n.old) == 0 {
-		// An update sends no old row while the replica identity stays the same, and
-		// this one has only that.
+		// An update that does not change the replica identity sends no old row; a
+		// later change sends at least the identity.
 		n.old = next.old
 	}
 	if next.holes && n.after && next.after {
@@ -70,11 +68,11 @@ func (n *net) then(next *net) {
 	n.last, n.side = next.last, next.side
 }
 
-// emptied says that a TRUNCATE took the row away.
+// emptied adds a TRUNCATE.
 func (n *net) emptied() { n.after, n.new, n.holes = false, nil, false }
 
-// identical reports whether the row is what it was. What was not sent, because
-// no change touched it, is the same; what is not known to be the same is not.
+// identical reports whether the row is known to be as before. What was not sent,
+// because no change touched it, is the same.
 func (n *net) identical() bool {
 	if !n.before || !n.after || len(n.old) == 0 {
 		return false
@@ -82,16 +80,11 @@ func (n *net) identical() bool {
 	if !n.holes {
 		return bytes.Equal(n.old, n.new)
 	}
-	was, now := reader{n.old}, reader{n.new}
-	for range n.plan.relation.Columns {
-		if a, b := was.next(), now.next(); b.State != cdc.Unchanged && (a.State != b.State || !bytes.Equal(a.Text, b.Text)) {
-			return false
-		}
-	}
-	return true
+	return !n.differs(nil)
 }
 
-// differs reports whether one of the columns is not what it was, or may not be.
+// differs reports whether one of the columns, any for nil, has or may have another
+// value than before.
 func (n *net) differs(columns []int) bool {
 	if len(n.old) == 0 {
 		return true
@@ -99,7 +92,7 @@ func (n *net) differs(columns []int) bool {
 	was, now := reader{n.old}, reader{n.new}
 	for i := range n.plan.relation.Columns {
 		a, b := was.next(), now.next()
-		if slices.Contains(columns, i) && b.State != cdc.Unchanged && (a.State != b.State || !bytes.Equal(a.Text, b.Text)) {
+		if (columns == nil || slices.Contains(columns, i)) && b.State != cdc.Unchanged && (a.State != b.State || !bytes.Equal(a.Text, b.Text)) {
 			return true
 		}
 	}
@@ -154,7 +147,7 @@ func (r *reader) next() cdc.Datum {
 	return d
 }
 
-// datums takes a row apart; nil when there is none.
+// datums are the values of a row, nil for no row.
 func datums(dst []cdc.Datum, row []byte, columns int) []cdc.Datum {
 	if len(row) == 0 {
 		return nil
@@ -167,7 +160,7 @@ func datums(dst []cdc.Datum, row []byte, columns int) []cdc.Datum {
 	return dst
 }
 
-// filled returns the row with what was not sent in it taken from the row before.
+// filled returns the row with values that were not sent copied from the row before.
 func filled(row, before []byte, columns int) (out []byte, holes bool) {
 	now, was := datums(nil, row, columns), datums(nil, before, columns)
 	for i := range now {
@@ -178,8 +171,8 @@ func filled(row, before []byte, columns int) (out []byte, holes bool) {
 	return appendDatums(nil, now)
 }
 
-// moved brings a row from one description of its table to a newer one, which
-// may come within a transaction. What was not there is missing.
+// moved converts a row to a newer description of its table, which may arrive
+// within a transaction. A new column is missing.
 func moved(row []byte, from, to *cdc.Relation) []byte {
 	was := datums(nil, row, len(from.Columns))
 	if was == nil || from == to {

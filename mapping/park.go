@@ -9,11 +9,11 @@ import (
 	"gancho/mapping/expr"
 )
 
-// reason says what went wrong, where, and what would mend it.
+// reason says what went wrong, where, and what fixes it.
 func (f *failure) reason(r *rulePlan, rel *cdc.Relation) string {
 	part := f.part
-	if f.source != nil {
-		part = f.source.path
+	if f.expression != nil {
+		part = f.expression.path
 	}
 	if unknown, ok := errors.AsType[*expr.UnknownError](f.err); ok {
 		row, why, fix := "new", "which is outside of the replica identity", missingIdentity(rel)
@@ -21,13 +21,13 @@ func (f *failure) reason(r *rulePlan, rel *cdc.Relation) string {
 			row = "old"
 		}
 		if unknown.State == cdc.Unchanged {
-			why = "a large value that the update left alone"
+			why = "a large value that the update did not touch"
 		}
 		return fmt.Sprintf("%s needs %s.%s, %s and was not sent; %s",
 			part, row, cdc.QuoteIdentifier(unknown.Column), why, fix)
 	}
-	if eval, ok := errors.AsType[*expr.EvalError](f.err); ok && f.source != nil {
-		return fmt.Sprintf("%s: evaluate %s: %v", f.source.place(eval.Offset), part, eval)
+	if eval, ok := errors.AsType[*expr.EvalError](f.err); ok && f.expression != nil {
+		return fmt.Sprintf("%s: evaluate %s: %v", f.expression.place(eval.Offset), part, eval)
 	}
 	return fmt.Sprintf("%s: evaluate %s: %v", r.place, part, f.err)
 }

@@ -76,7 +76,7 @@ func columnRefs(v strictyaml.Value, what string) []columnRef {
 			continue
 		}
 		if text == "*" {
-			item.Errorf("name each column: one that is added later must not be sent by itself", "%s cannot be *", what)
+			item.Errorf("name each column: one that is added later must not be sent automatically", "%s cannot be *", what)
 			continue
 		}
 		name, err := cdc.ParseName(text)

@@ -7,11 +7,11 @@ import (
 )
 
 const (
-	// maxPending and maxPendingBytes are how many entries, and bytes of theirs,
-	// are worth a Resolve in the middle of a transaction.
+	// maxPending and maxPendingBytes are the entries, and their bytes, from which on
+	// Full asks for a Resolve within a transaction.
 	maxPending      = 1000
 	maxPendingBytes = 1 << 20
-	// keepPending is how many bytes stay allocated from one Resolve to the next.
+	// keepPending is how many bytes stay allocated between two calls of Resolve.
 	keepPending = 4 << 20
 )
 
@@ -19,8 +19,8 @@ const (
 // everything, and reuses its memory.
 type waiting struct {
 	entries []entry
-	// text and datums are what entries refer to. They only grow until clear:
-	// when one is moved, those who refer to its old place keep that.
+	// text and datums are what entries refer to. They only grow until clear: when
+	// one is reallocated, earlier entries keep its old array.
 	text   []byte
 	datums []cdc.Datum
 	asked  []int32
@@ -47,7 +47,7 @@ type entryKind uint8
 
 const (
 	entryEvent   entryKind = iota // complete, and behind what is not
-	entryParked                   // as well
+	entryParked                   // complete as well
 	entryWaiting                  // an event that lacks lookups
 )
 
@@ -63,7 +63,7 @@ type query struct {
 // foundRow is what a lookup found.
 type foundRow struct {
 	row []cdc.Datum
-	// reason is why there is none, without row data.
+	// reason is why there is no row, without row data.
 	reason string
 	done   bool
 }
@@ -165,7 +165,7 @@ func (w *waiting) set(q *query, arguments []cdc.Datum) int32 {
 	return i
 }
 
-// appendKey makes equal bytes of equal arguments only.
+// appendKey appends the arguments so that only equal ones give equal bytes.
 func appendKey(dst []byte, arguments []cdc.Datum) []byte {
 	for _, d := range arguments {
 		dst = append(dst, byte(d.State))
@@ -177,7 +177,7 @@ func appendKey(dst []byte, arguments []cdc.Datum) []byte {
 	return dst
 }
 
-// clear forgets everything.
+// clear discards everything.
 func (w *waiting) clear() {
 	clear(w.entries) // what they refer to
 	if cap(w.text) > keepPending {
@@ -189,9 +189,9 @@ func (w *waiting) clear() {
 	clear(w.byID)
 }
 
-// wait makes a change pending that a rule has fired for and that lacks the
-// rows of lookups.
-func (m *Mapper) wait(r *rulePlan, n int, c *cdc.Change, sink Sink) error {
+// suspend makes a change pending for which a rule has fired and lookups must be
+// read.
+func (m *Mapper) suspend(r *rulePlan, n int, c *cdc.Change, sink Sink) error {
 	w := &m.waiting
 	start := len(w.asked)
 	for _, l := range r.lookups {

@@ -6,6 +6,7 @@ import (
 
 	"gancho/cdc"
 	"gancho/internal/strictyaml"
+	"gancho/mapping/expr"
 )
 
 // denied is a column that no payload may hold.
@@ -40,13 +41,11 @@ func hiddenColumns(uses []use) map[string]bool {
 // parseDenied reads table.column or schema.table.column.
 func parseDenied(s string) (denied, *strictyaml.Error) {
 	d := denied{text: s}
-	quoted, last := false, -1
-	for i := range len(s) {
-		switch {
-		case s[i] == '"':
-			quoted = !quoted
-		case s[i] == '.' && !quoted:
-			last = i
+	tokens, _ := expr.Tokens(s) // ParseName refuses a quote that does not end
+	last := -1
+	for _, t := range tokens {
+		if t.Is(".") {
+			last = t.Start
 		}
 	}
 	if last < 0 {

@@ -76,15 +76,16 @@ type node struct {
 	list     bool
 	children []*node
 	leaf     *expr.Expr
-	source   *expression
+	// expression is the leaf as the file has it.
+	expression *expression
 	// inputs are the columns that the leaf depends on. fromRow: there are some,
 	// and it names no old value, so that it has a previous value.
 	inputs  []int
 	fromRow bool
 }
 
-// compiler compiles rules against a relation. It collects mistakes and uses
-// instead of failing, so that all are known at the end.
+// compiler compiles rules against a relation. It collects all mistakes instead of
+// failing at the first.
 type compiler struct {
 	relation   *cdc.Relation
 	lookups    []*boundLookup
@@ -197,7 +198,7 @@ func (c *compiler) fields(fields []*field, scope *expr.Scope, g group) []*node {
 	for _, f := range fields {
 		n := &node{name: jsonKey(f.name), path: jsonString(f.path), list: f.list}
 		if f.leaf != nil {
-			n.source = f.leaf
+			n.expression = f.leaf
 			n.leaf = c.expression(f.leaf, scope, g, false, use{leaf: true, shown: true})
 			if n.leaf != nil {
 				n.inputs = inputs(n.leaf)
@@ -217,8 +218,8 @@ func (c *compiler) column(ref columnRef, scope *expr.Scope, g group) *node {
 	if i < 0 {
 		return nil
 	}
-	source := &expression{value: ref.value, text: quoted(ref.name), path: "columns." + ref.name}
-	compiled, err := expr.Compile(source.text, scope)
+	named := &expression{value: ref.value, text: quoted(ref.name), path: "columns." + ref.name}
+	compiled, err := expr.Compile(named.text, scope)
 	if err != nil {
 		m := mistakes(err)[0]
 		c.mistakes = append(c.mistakes, ref.value.Mistake(-1, m.Hint, "%s", m.Message))
@@ -226,15 +227,15 @@ func (c *compiler) column(ref columnRef, scope *expr.Scope, g group) *node {
 	}
 	c.uses = append(c.uses, use{
 		Column: expr.Column{Old: g == groupDelete, Index: i, Name: ref.name},
-		value:  ref.value, path: source.path, group: g, leaf: true, shown: true,
+		value:  ref.value, path: named.path, group: g, leaf: true, shown: true,
 	})
-	return &node{name: jsonKey(ref.name), path: jsonString(ref.name), leaf: compiled, source: source, inputs: []int{i}, fromRow: g == groupWrite}
+	return &node{name: jsonKey(ref.name), path: jsonString(ref.name), leaf: compiled, expression: named, inputs: []int{i}, fromRow: g == groupWrite}
 }
 
-// quoted always quotes: a column may be called new, or lookup.
+// quoted always quotes: a column may be named new, or lookup.
 func quoted(name string) string { return `"` + strings.ReplaceAll(name, `"`, `""`) + `"` }
 
-// find returns the index of a column that is named by itself, or -1 with a mistake.
+// find returns the index of a column, or -1 with a mistake.
 func (c *compiler) find(ref columnRef) int {
 	i := c.relation.Column(ref.name)
 	switch {
@@ -246,8 +247,8 @@ func (c *compiler) find(ref columnRef) int {
 	return i
 }
 
-// generatedMistake: the stream has no generated columns before PostgreSQL 18,
-// nor there unless the publication says so.
+// generatedMistake: the stream has no generated columns before PostgreSQL 18, and
+// from then on only if the publication says so.
 func generatedMistake(v strictyaml.Value, offset int, name, formula string) *strictyaml.Error {
 	return v.Mistake(offset, "write its formula in data: "+formula, "column %q is generated, and the stream does not carry generated columns", name)
 }
@@ -270,7 +271,7 @@ func (c *compiler) watch(p *program, ref columnRef) {
 	}
 	w := watched{index: i}
 	if !textIsValue(c.relation.Columns[i].Type) {
-		// It is asked for updates only, whatever else the rule is on. A type
+		// It is evaluated for updates only, whatever else the rule is on. A type
 		// without equality, such as json, is refused: then the texts decide.
 		scope := &expr.Scope{Relation: c.relation, Settings: c.settings, Collation: c.collation, Old: true, New: true, Update: true}
 		w.changed, _ = expr.CompileBool("changed("+quoted(ref.name)+")", scope)

@@ -8,9 +8,9 @@ import (
 	"gancho/cdc"
 )
 
-// publicationFindings tells what the publications hold back of tables that they
-// have. Which tables and operations they lack is cdc.Prepare's business, which
-// knows what is safe to add. An empty name looks at none.
+// publicationFindings reports what row filters and column lists of publications
+// hold back. Missing tables and operations are reported by cdc.Prepare, which
+// knows what is safe to add. With an empty name nothing is checked.
 func publicationFindings(rs *Ruleset, publication string) []Finding {
 	if publication == "" {
 		return nil
@@ -26,7 +26,7 @@ func publicationFindings(rs *Ruleset, publication string) []Finding {
 	return out
 }
 
-// restrictionFindings looks at the row filter and the column list of a membership.
+// restrictionFindings checks the row filter and the column list of a membership.
 func (b *boundRule) restrictionFindings(m cdc.Membership) []Finding {
 	name := b.table.Relation.TableName()
 	alter := "ALTER PUBLICATION " + cdc.QuoteIdentifier(m.Publication)
@@ -34,7 +34,7 @@ func (b *boundRule) restrictionFindings(m cdc.Membership) []Finding {
 	again := fmt.Sprintf("BEGIN; %s DROP TABLE %s; %[1]s ADD TABLE %[2]s; COMMIT;", alter, name)
 	var out []Finding
 	if m.Filter != "" {
-		out = append(out, Finding{Note, b.place(), name, fmt.Sprintf("publication %s has a row filter: changes of other rows are never seen", m.Publication), again})
+		out = append(out, Finding{b.place(), name, fmt.Sprintf("publication %s has a row filter: changes of other rows are never seen", m.Publication), again})
 	}
 	var missing []string
 	for column := range b.columns {
@@ -44,7 +44,7 @@ func (b *boundRule) restrictionFindings(m cdc.Membership) []Finding {
 	}
 	if len(missing) > 0 {
 		slices.Sort(missing)
-		out = append(out, Finding{Unpublished, b.place(), name, fmt.Sprintf("publication %s leaves out the columns %s", m.Publication, strings.Join(missing, ", ")), again})
+		out = append(out, Finding{b.place(), name, fmt.Sprintf("publication %s leaves out the columns %s", m.Publication, strings.Join(missing, ", ")), again})
 	}
 	return out
 }

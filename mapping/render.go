@@ -36,12 +36,8 @@ func (m *Mapper) options(r *rulePlan) *pgtext.JSONOptions {
 	return &m.numbers
 }
 
-// renderPayload appends the payload's JSON and collects in m.unchanged what is
-// left out of it.
-func (m *Mapper) renderPayload(dst []byte, r *rulePlan) ([]byte, *failure) {
-	return m.renderObject(dst, r.payload, m.options(r))
-}
-
+// renderObject appends the JSON of a payload, or of an object in it, and collects
+// in m.unchanged what is left out.
 func (m *Mapper) renderObject(dst []byte, n *node, o *pgtext.JSONOptions) ([]byte, *failure) {
 	dst = append(dst, '{')
 	for _, child := range n.children {
@@ -79,7 +75,7 @@ func (m *Mapper) leaveOut(path string) {
 func appendLeaf(dst []byte, n *node, machine *expr.Machine, o *pgtext.JSONOptions) ([]byte, *failure) {
 	dst, err := machine.AppendJSON(dst, n.leaf, o)
 	if err != nil {
-		return dst, &failure{source: n.source, err: err}
+		return dst, &failure{expression: n.expression, err: err}
 	}
 	return dst, nil
 }
@@ -104,8 +100,8 @@ func appendTree(dst []byte, n *node, machine *expr.Machine, o *pgtext.JSONOption
 	return append(dst, closing), nil
 }
 
-// renderPrevious appends the object of what the payload showed before, where
-// that was something else.
+// renderPrevious appends the object of what the payload showed before, where it
+// differs.
 func (m *Mapper) renderPrevious(dst []byte, r *rulePlan, c *cdc.Change) ([]byte, *failure) {
 	if !m.beforeLoaded {
 		if c.Old == nil {
@@ -146,8 +142,8 @@ func (m *Mapper) previousObject(dst []byte, n *node, c *cdc.Change, o *pgtext.JS
 	return append(dst, '}'), nil
 }
 
-// previousValue appends what a leaf or list was, and reports whether it is
-// something else now. What is not known now was not changed.
+// previousValue appends the former value of a leaf or list, and reports whether it
+// differs from the present one. A value that is not known now has not changed.
 func (m *Mapper) previousValue(dst []byte, n *node, c *cdc.Change, o *pgtext.JSONOptions) ([]byte, bool, *failure) {
 	if !n.changes(c) {
 		return dst, false, nil

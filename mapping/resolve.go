@@ -12,30 +12,6 @@ import (
 	"gancho/cdc"
 )
 
-// resolve is Resolve when there is something pending.
-func (m *Mapper) resolve(ctx context.Context, sink Sink) error {
-	w := &m.waiting
-	if m.source == nil {
-		return errors.New("apply rules with lookup: the mapper has no source; give it one with WithSource")
-	}
-	for _, q := range w.queries {
-		if err := m.lookUp(ctx, q); err != nil {
-			return err
-		}
-	}
-	// What the sink gets is complete: nothing of it becomes pending again.
-	entries := w.entries
-	w.entries = nil
-	for i := range entries {
-		if err := m.release(&entries[i], sink); err != nil {
-			return err
-		}
-	}
-	w.entries = entries
-	w.clear()
-	return nil
-}
-
 // release gives an entry to the sink.
 func (m *Mapper) release(e *entry, sink Sink) error {
 	switch e.kind {
@@ -66,21 +42,21 @@ func (m *Mapper) release(e *entry, sink Sink) error {
 	return sink.Event(&m.event)
 }
 
-// lookUp finds the rows of a query: those that the cache has not, in one go
-// unless the server finds that too much.
+// lookUp finds the rows of a query that are not in the cache, all in one go unless
+// that takes the server too long.
 func (m *Mapper) lookUp(ctx context.Context, q *query) error {
 	missing := m.fromCache(q)
 	size := len(missing)
 	for len(missing) > 0 {
 		n := min(size, len(missing))
-		err := m.source.persist(ctx, q.lookup.path()+" of "+q.lookup.place, func() error {
+		err := m.source.retry(ctx, q.lookup.path()+" of "+q.lookup.place, func() error {
 			if err := m.visible(ctx); err != nil {
 				return err
 			}
-			err := m.ask(ctx, q, missing[:n])
+			err := m.runLookup(ctx, q, missing[:n])
 			if cdc.FaultOf(err) == cdc.FaultTimeout && n > 1 && ctx.Err() == nil {
 				m.source.log.Warn().Str("for", q.lookup.path()+" of "+q.lookup.place).Int("changes", n).
-					Msg("a lookup took too long; trying with fewer changes at once (is there an index?)")
+					Msg("a lookup took too long; it is retried for fewer changes at a time; check that an index serves it")
 				return fmt.Errorf("%w: %w", errPermanent, err)
 			}
 			if isBroken(err) {
@@ -106,7 +82,7 @@ func (m *Mapper) lookUp(ctx context.Context, q *query) error {
 		case n > 1:
 			size = n / 2
 		case cdc.FaultOf(err) == cdc.FaultValue:
-			// This one change and no other.
+			// Only this change fails.
 			q.rows[missing[0]] = foundRow{reason: "the query fails: " + withoutData(err).Error()}
 			missing = missing[1:]
 			size = 1
@@ -117,8 +93,8 @@ func (m *Mapper) lookUp(ctx context.Context, q *query) error {
 	return nil
 }
 
-// visible waits for the transactions of all that is pending. Whoever tries
-// again calls it again: another server may answer now.
+// visible waits for the transactions of all that is pending. Every attempt calls
+// it: another server may answer by then.
 func (m *Mapper) visible(ctx context.Context) error {
 	for _, tx := range m.waiting.transactions {
 		if err := m.source.Visible(ctx, tx); err != nil {
@@ -128,9 +104,9 @@ func (m *Mapper) visible(ctx context.Context) error {
 	return nil
 }
 
-// ask runs a lookup for some sets of arguments. It may be called again after
-// an error.
-func (m *Mapper) ask(ctx context.Context, q *query, sets []int32) error {
+// runLookup runs a lookup for some sets of arguments. It may be called again
+// after an error.
+func (m *Mapper) runLookup(ctx context.Context, q *query, sets []int32) error {
 	width := len(q.lookup.arguments())
 	arrays := make([]textArray, width)
 	args := make([][]byte, width)
@@ -145,7 +121,7 @@ func (m *Mapper) ask(ctx context.Context, q *query, sets []int32) error {
 	for _, set := range sets {
 		q.rows[set] = foundRow{}
 	}
-	return m.source.query(ctx, q.lookup.batch, args, q.lookup.sameResult, func(row []cdc.Datum) error {
+	return m.source.Query(ctx, q.lookup.batch, args, q.lookup.sameResult, func(row []cdc.Datum) error {
 		number, err := strconv.Atoi(string(row[0].Text))
 		if err != nil || number < 1 || number > len(sets) {
 			return fmt.Errorf("read %s: the server numbers a row %q", q.lookup.path(), row[0].Text)
@@ -188,16 +164,13 @@ func isBroken(err error) bool {
 
 // schemaError is the error of a lookup that no longer fits.
 func (l *boundLookup) schemaError(err error) *SchemaError {
-	what := "lookup " + l.name + " no longer fits the database: "
-	if errors.Is(err, errResult) {
-		what += errResult.Error()
-	} else {
-		what += withoutData(err).Error()
+	if !errors.Is(err, errResult) {
+		err = withoutData(err)
 	}
-	return &SchemaError{Rule: l.place, Event: l.path(), What: what, Hint: "check the rule and load it again (a restart)"}
+	return &SchemaError{Rule: l.place, Event: l.path(), What: fmt.Sprintf("lookup %s no longer fits the database: %v", l.name, err), Hint: "check the rule and load it again (a restart)"}
 }
 
-// lookupCache has rows of a lookup that asks for it.
+// lookupCache holds the rows of a lookup with cache.
 type lookupCache struct {
 	rows  map[string]cachedRow
 	bytes int
@@ -211,12 +184,12 @@ type cachedRow struct {
 // maxCacheBytes bounds one lookup's cache; a full one is emptied.
 const maxCacheBytes = 16 << 20
 
-// fromCache fills in the rows that the cache has, and returns the sets of
-// arguments of the others.
+// fromCache fills in the cached rows, and returns the sets of arguments of the
+// others.
 func (m *Mapper) fromCache(q *query) []int32 {
 	missing := make([]int32, 0, len(q.rows))
 	cache := m.caches[q.lookup.id]
-	now := time.Now()
+	now := m.now()
 	for i := range q.rows {
 		if cache != nil && q.lookup.cache > 0 {
 			if c, ok := cache.rows[m.cacheKey(q, int32(i))]; ok && now.Before(c.expires) {
@@ -234,7 +207,7 @@ func (m *Mapper) cacheKey(q *query, set int32) string {
 	return string(appendKey(nil, q.arguments[int(set)*width:int(set+1)*width]))
 }
 
-// toCache remembers rows, if the lookup wants it.
+// toCache keeps rows if the lookup has a cache.
 func (m *Mapper) toCache(q *query, sets []int32) {
 	if q.lookup.cache == 0 {
 		return
@@ -244,7 +217,7 @@ func (m *Mapper) toCache(q *query, sets []int32) {
 		cache = &lookupCache{rows: map[string]cachedRow{}}
 		m.caches[q.lookup.id] = cache
 	}
-	expires := time.Now().Add(q.lookup.cache)
+	expires := m.now().Add(q.lookup.cache)
 	for _, set := range sets {
 		key, row := m.cacheKey(q, set), q.rows[set]
 		kept := foundRow{reason: row.reason, done: row.done, row: make([]cdc.Datum, len(row.row))}

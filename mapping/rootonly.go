@@ -34,28 +34,28 @@ func names(refs []columnRef) []string {
 	return out
 }
 
-// linkTree links a deleted row with its parent, and with its children.
-func (m *Mapper) linkTree(r *transactionPlan, n *net) error {
+// matchParent brings a deleted row together with its parent and its children.
+func (m *Mapper) matchParent(r *transactionPlan, n *net) error {
 	c := &m.collector
 	rel := n.plan.relation
 	c.before = datums(c.before, n.old, len(rel.Columns))
 	var known bool
 	if c.key, known = appendColumns(c.key[:0], rel, r.key, c.before); known {
-		if err := c.connect(r.bound.number, tagFirst, n.last, n.side, nil); err != nil {
+		if err := c.addMatch(r.bound.number, tagFirst, n.last, n.side, nil); err != nil {
 			return err
 		}
 	}
 	for _, i := range r.parent {
 		if c.before != nil && !c.before[i].Known() {
-			// The parent is not known: the rule's own reading of the row says why.
+			// The parent is not known: applying the rule parks the change, with the reason.
 			return c.result(n, n.last, n.side, r.bound.number, 0)
 		}
 	}
 	if c.key, known = appendColumns(c.key[:0], rel, r.parent, c.before); !known {
-		return c.result(n, n.last, n.side, r.bound.number, 0) // it has none
+		return c.result(n, n.last, n.side, r.bound.number, 0) // it has no parent
 	}
 	c.scratch = c.reference(append(c.scratch[:0], 0), n)
-	return c.connect(r.bound.number, tagSecond, n.last, n.side, c.scratch)
+	return c.addMatch(r.bound.number, tagSecond, n.last, n.side, c.scratch)
 }
 
 // bindRootOnly checks the columns of root_only.
@@ -68,9 +68,7 @@ func (b *binder) bindRootOnly(bound *boundRule, c *compiler) {
 	keys := o.key
 	if len(keys) == 0 {
 		bound.rootKey = bound.table.PrimaryKey
-		for _, name := range bound.rootKey {
-			keys = append(keys, columnRef{o.value, name})
-		}
+		keys = columnRefsOf(o.value, bound.rootKey)
 	}
 	if len(keys) != len(o.parent) {
 		b.mistake(o.value, -1, "write root_only: {parent: [...], key: [...]} with as many columns on both sides",
@@ -86,7 +84,7 @@ func (b *binder) bindRootOnly(bound *boundRule, c *compiler) {
 	}
 }
 
-// joinColumn finds a column that rows are brought together by.
+// joinColumn finds a column by which rows are matched.
 func (c *compiler) joinColumn(ref columnRef, path string, g group) int {
 	i := c.find(ref)
 	if i >= 0 {

@@ -5,6 +5,7 @@ import (
 	"encoding/hex"
 	"fmt"
 	"hash"
+	"slices"
 	"strings"
 
 	"gancho/cdc"
@@ -16,7 +17,9 @@ type rule struct {
 	value   strictyaml.Value // the rule's place
 	version string
 	event   string
-	title   string
+	// group, title and description are the event's, for people; not valid where
+	// the rule has none.
+	group, title, description strictyaml.Value
 	// table is the name as written; its schema may be empty.
 	table      cdc.Name
 	tableValue strictyaml.Value
@@ -25,7 +28,7 @@ type rule struct {
 	tenant     *expression
 	key        *expression
 	columns    []columnRef
-	data       *field // nil when there is none
+	data       *field // nil without data
 	watch      []columnRef
 	lookups    []*lookup
 	collapse   []*expression
@@ -36,8 +39,7 @@ type rule struct {
 	numbersAsStrings bool
 }
 
-// place is file:line.
-func (r *rule) place() string { return fmt.Sprintf("%s:%d", r.value.File(), r.value.Line()) }
+func (r *rule) place() string { return r.value.Place() }
 
 // expression is an SQL expression and where it stands.
 type expression struct {
@@ -47,7 +49,7 @@ type expression struct {
 	path string
 }
 
-// columnRef is a column named by itself, as in watch.
+// columnRef is a column that a list such as watch names.
 type columnRef struct {
 	value strictyaml.Value
 	name  string // folded
@@ -88,12 +90,12 @@ func (s opSet) String() string {
 	return strings.Join(names, " or ")
 }
 
-// fingerprint is a short hash of a rule as it is written, without its title,
-// comments and layout.
+// fingerprint is a short hash of a rule as it is written, without what is for
+// people, comments and layout.
 func fingerprint(v strictyaml.Value) string {
 	h := sha256.New()
 	for _, e := range v.Entries() {
-		if e.Name != "title" && e.Name != "description" {
+		if !slices.Contains([]string{"group", "title", "description"}, e.Name) {
 			writeText(h, e.Name)
 			writeValue(h, e.Value)
 		}

@@ -8,55 +8,26 @@ import (
 	"gancho/mapping/expr"
 )
 
-// TableNeed is what rules need of a table: what the publication must publish,
-// and whether the old rows must be sent whole.
-type TableNeed struct {
-	cdc.TableNeed
-	// OldColumns: a rule uses old values of ordinary columns, which the stream
-	// has only under REPLICA IDENTITY FULL. Known after Bind.
-	OldColumns bool
-}
-
-func (n *TableNeed) add(ops opSet) {
-	n.Insert = n.Insert || ops.has(cdc.Insert)
-	n.Update = n.Update || ops.has(cdc.Update)
-	n.Delete = n.Delete || ops.has(cdc.Delete)
-	n.Truncate = n.Truncate || ops.has(cdc.Truncate)
-}
-
-// Tables returns what the rules need of each table, by the names as they are
-// written, sorted. What rules with collapse, children or root_only need besides
-// their own operations is known after Bind.
-func (r *Rules) Tables() []TableNeed {
+// Tables returns what the publication must publish of each table, by the names
+// as they are written, sorted. What rules with collapse, children or root_only
+// need besides their own operations is known after Bind.
+func (r *Rules) Tables() []cdc.TableNeed {
 	var c needs
 	for _, r := range r.rules {
-		c.add(r.table, r.ops, false)
+		c.add(r.table, r.ops)
 		for _, child := range r.children {
-			c.add(child.table, rowOps(), false)
+			c.add(child.table, rowOps())
 		}
 	}
 	return c.sorted()
 }
 
-// Severity is how much a finding matters.
-type Severity uint8
-
-// The severities of findings.
-const (
-	// Note: the rules work, and the person should know something.
-	Note Severity = iota
-	// Unpublished: events will be missing until the publication is mended.
-	// Whoever is going to create or extend it can pass over this.
-	Unpublished
-)
-
-// Finding is something about the source that is no mistake in a rule.
+// Finding is what a person should know about the source, and no mistake in a rule.
 type Finding struct {
-	Severity Severity
 	// Rule is the place of the rule, file:line.
 	Rule  string
 	Table cdc.Name
-	// Message says what is so, Fix which statement or edit would change it.
+	// Message is the fact, Fix the statement or edit that would change it.
 	Message, Fix string
 }
 
@@ -65,7 +36,7 @@ type Ruleset struct {
 	rules   []*boundRule
 	byTable map[cdc.Name][]*boundRule
 	// perTransaction are the rules that wait for the commit, by their numbers;
-	// transactional are the tables that they look at.
+	// transactional are the tables that they depend on.
 	perTransaction []*boundRule
 	transactional  map[cdc.Name]*transactionTable
 	findings       []Finding
@@ -73,29 +44,33 @@ type Ruleset struct {
 	policy         Policy
 }
 
-// Tables returns what the rules need of each table, by resolved names, sorted.
-func (rs *Ruleset) Tables() []TableNeed {
+// Tables returns what the publication must publish of each table, by resolved
+// names, sorted.
+func (rs *Ruleset) Tables() []cdc.TableNeed {
 	var c needs
 	for _, b := range rs.withChildren() {
-		c.add(b.table.Relation.TableName(), b.seen, b.needsFull)
+		c.add(b.table.Relation.TableName(), b.seen)
 	}
 	return c.sorted()
 }
 
 // needs collects what is needed of tables.
-type needs []TableNeed
+type needs []cdc.TableNeed
 
-func (c *needs) add(name cdc.Name, ops opSet, full bool) {
-	i := slices.IndexFunc(*c, func(n TableNeed) bool { return n.Schema == name.Schema && n.Name == name.Name })
+func (c *needs) add(name cdc.Name, ops opSet) {
+	i := slices.IndexFunc(*c, func(n cdc.TableNeed) bool { return n.Schema == name.Schema && n.Name == name.Name })
 	if i < 0 {
-		i, *c = len(*c), append(*c, TableNeed{TableNeed: cdc.TableNeed{Schema: name.Schema, Name: name.Name}})
+		i, *c = len(*c), append(*c, cdc.TableNeed{Schema: name.Schema, Name: name.Name})
 	}
-	(*c)[i].add(ops)
-	(*c)[i].OldColumns = (*c)[i].OldColumns || full
+	n := &(*c)[i]
+	n.Insert = n.Insert || ops.has(cdc.Insert)
+	n.Update = n.Update || ops.has(cdc.Update)
+	n.Delete = n.Delete || ops.has(cdc.Delete)
+	n.Truncate = n.Truncate || ops.has(cdc.Truncate)
 }
 
-func (c needs) sorted() []TableNeed {
-	slices.SortFunc(c, func(a, b TableNeed) int {
+func (c needs) sorted() []cdc.TableNeed {
+	slices.SortFunc(c, func(a, b cdc.TableNeed) int {
 		return cmp.Or(cmp.Compare(a.Schema, b.Schema), cmp.Compare(a.Name, b.Name))
 	})
 	return c
@@ -104,20 +79,5 @@ func (c needs) sorted() []TableNeed {
 // Findings returns what the person should know about the source.
 func (rs *Ruleset) Findings() []Finding { return slices.Clone(rs.findings) }
 
-// Summary is a rule in short, for listings.
-type Summary struct {
-	Event, Title string
-	Table        cdc.Name
-	On           string // insert or update
-	Rule         string // file:line
-	Version      string
-}
-
-// Summaries lists the rules in file order.
-func (rs *Ruleset) Summaries() []Summary {
-	out := make([]Summary, len(rs.rules))
-	for i, b := range rs.rules {
-		out[i] = Summary{b.event, b.title, b.table.Relation.TableName(), b.ops.String(), b.place(), b.version}
-	}
-	return out
-}
+// Len is the number of rules.
+func (rs *Ruleset) Len() int { return len(rs.rules) }

@@ -10,13 +10,13 @@ import (
 )
 
 // SchemaError says that a rule no longer fits its table as the stream describes
-// it: a column that it uses is gone, was renamed, or has changed its type.
+// it: a column that it uses was dropped or renamed, or has another type.
 type SchemaError struct {
 	Rule   string // file:line
 	Event  string
 	Table  cdc.Name
-	Column string // empty when no single column is to blame
-	What   string // is gone
+	Column string // empty when it is no single column
+	What   string // no longer exists
 	Hint   string
 }
 
@@ -41,7 +41,7 @@ func (b *boundRule) differences(rel *cdc.Relation) []*SchemaError {
 		bound := b.columns[name].Base()
 		i := rel.Column(name)
 		if i < 0 {
-			out = append(out, b.schemaError(rel, name, "is gone from the stream", goneHint(b, rel, name)))
+			out = append(out, b.schemaError(rel, name, "is no longer in the stream", droppedHint(b, rel, name)))
 			continue
 		}
 		if now := rel.Columns[i].Type.Base(); now.OID != bound.OID {
@@ -52,8 +52,8 @@ func (b *boundRule) differences(rel *cdc.Relation) []*SchemaError {
 	return out
 }
 
-// goneHint guesses a renamed column: one that the table did not have before.
-func goneHint(b *boundRule, rel *cdc.Relation, name string) string {
+// droppedHint guesses a renamed column: one that the table did not have before.
+func droppedHint(b *boundRule, rel *cdc.Relation, name string) string {
 	var added []string
 	for _, c := range rel.Columns {
 		if b.table.Relation.Column(c.Name) < 0 && c.Type.Base().OID == b.columns[name].Base().OID {
@@ -61,11 +61,12 @@ func goneHint(b *boundRule, rel *cdc.Relation, name string) string {
 		}
 	}
 	hint := "correct the rule and load it again"
+	renamed := strictyaml.Closest(name, added)
 	if len(added) == 1 {
-		return fmt.Sprintf("it may be %s now; %s", cdc.QuoteIdentifier(added[0]), hint)
+		renamed = added[0]
 	}
-	if closest := strictyaml.Closest(name, added); closest != "" {
-		return fmt.Sprintf("it may be %s now; %s", cdc.QuoteIdentifier(closest), hint)
+	if renamed != "" {
+		hint = fmt.Sprintf("it may be %s now; %s", cdc.QuoteIdentifier(renamed), hint)
 	}
 	return hint
 }

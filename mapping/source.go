@@ -19,22 +19,21 @@ const (
 	// queryTimeout is the statement_timeout of the source's session, unless the
 	// DSN, the role or the database sets one.
 	queryTimeout = 30 * time.Second
-	// visibleWaitMin and visibleWaitMax bound the time between two looks for a
-	// transaction that is not visible yet.
+	// visibleWaitMin and visibleWaitMax bound the time between two checks whether
+	// a transaction is visible.
 	visibleWaitMin = time.Millisecond
 	visibleWaitMax = 50 * time.Millisecond
-	// retryWaitMin and retryWaitMax bound the time between two tries of what failed.
+	// retryWaitMin and retryWaitMax bound the backoff between two attempts.
 	retryWaitMin = 100 * time.Millisecond
 	retryWaitMax = 5 * time.Second
-	// networkTime is how long after the statement_timeout an answer may come.
+	// networkTime is how long after the statement_timeout an answer may arrive.
 	networkTime = 10 * time.Second
-	// complainEvery is how often a lasting failure is logged.
-	complainEvery = 30 * time.Second
+	// logEvery is how often a lasting failure is logged.
+	logEvery = 30 * time.Second
 )
 
 // Source reads the source database for what a change does not carry, over a
-// connection of its own: opened at the first use, opened again after it was
-// lost. Its session is read-only, and its values have the text forms of the
+// connection of its own, opened at the first use and again after it is lost. Its session is read-only, and its values have the text forms of the
 // stream. It belongs to one goroutine.
 type Source struct {
 	dsn  string
@@ -47,6 +46,8 @@ type Source struct {
 	// seen is the newest snapshot of this connection.
 	seen    snapshot
 	queries int
+	// paused is called before every wait; tests set it.
+	paused func()
 }
 
 // NewSource returns a reader of the database; nothing is opened yet. The
@@ -56,13 +57,12 @@ func NewSource(dsn string, log zerolog.Logger) *Source { return &Source{dsn: dsn
 // Close closes the connection. The Source may be used again.
 func (s *Source) Close(ctx context.Context) {
 	if s.conn != nil {
-		_ = s.conn.Close(context.WithoutCancel(ctx)) // nothing is under way
+		_ = s.conn.Close(context.WithoutCancel(ctx)) // nothing is in flight
 		s.conn = nil
 	}
 }
 
-// Queries is the number of queries so far, of those that wait for a transaction
-// only one each.
+// Queries is the number of queries so far; waiting for a transaction counts as one.
 func (s *Source) Queries() int { return s.queries }
 
 // connect opens the connection unless it is open.
@@ -77,6 +77,8 @@ func (s *Source) connect(ctx context.Context) error {
 		return err
 	}
 	s.seen = snapshot{}
+	// As cdc's own session, but with the role's search_path, by which the lookups'
+	// SQL finds its tables.
 	var timeout int64
 	err = conn.QueryRow(ctx, `
 		select pg_is_in_recovery(), (extract(epoch from s.timeout::interval) * 1000)::bigint from (select
@@ -92,16 +94,11 @@ func (s *Source) connect(ctx context.Context) error {
 }
 
 // Query runs one statement in a read-only transaction and calls each for every
-// row of its result. Arguments are text forms, nil is null; their types are
+// row of its result, and described, unless it is nil, with the result's columns
+// before the first one. Arguments are text forms, nil is null; their types are
 // what the statement makes of them. A row's values are valid only until each
-// returns; its error ends the query and is returned.
-func (s *Source) Query(ctx context.Context, sql string, args [][]byte, each func(row []cdc.Datum) error) error {
-	return s.query(ctx, sql, args, func([]pgconn.FieldDescription) error { return nil }, each)
-}
-
-// query is Query, and calls described with the result's columns before the
-// first row.
-func (s *Source) query(ctx context.Context, sql string, args [][]byte, described func([]pgconn.FieldDescription) error, each func(row []cdc.Datum) error) error {
+// returns. An error of described or each ends the query and is returned.
+func (s *Source) Query(ctx context.Context, sql string, args [][]byte, described func([]pgconn.FieldDescription) error, each func(row []cdc.Datum) error) error {
 	s.queries++
 	if err := s.connect(ctx); err != nil {
 		return fmt.Errorf("query the source: %w", err)
@@ -113,12 +110,12 @@ func (s *Source) query(ctx context.Context, sql string, args [][]byte, described
 	var stopped error
 	first := true
 	for rows.NextRow() {
-		if first {
-			first = false
+		if first && described != nil {
 			stopped = described(rows.FieldDescriptions())
 		}
+		first = false
 		if stopped != nil {
-			continue // to the end, for the connection's sake
+			continue // read to the end, so that the connection can be used again
 		}
 		row = row[:0]
 		for _, text := range rows.Values() {
@@ -147,35 +144,42 @@ func (s *Source) Visible(ctx context.Context, tx *cdc.Transaction) error {
 		return nil
 	}
 	s.queries++
-	began, complained := time.Now(), false
+	began, logged := time.Now(), false
 	for wait := visibleWaitMin; ; wait = min(2*wait, visibleWaitMax) {
-		if err := s.lookOnce(ctx); err != nil {
+		if err := s.refresh(ctx); err != nil {
 			return fmt.Errorf("wait for transaction %d: %w", tx.XID, err)
 		}
 		if s.seen.has(tx) {
 			return nil
 		}
-		if !complained && time.Since(began) > complainEvery/6 {
-			complained = true
+		if !logged && time.Since(began) > logEvery/6 {
+			logged = true
 			s.log.Warn().Uint32("xid", tx.XID).Stringer("lsn", tx.Commit).Bool("replica", s.standby).
-				Msg("a transaction of the stream is not visible to queries yet; lookups wait for it")
+				Msg("a transaction of the stream is not visible to queries yet; lookups wait for it, and the events with them")
 		}
-		select {
-		case <-ctx.Done():
-			return ctx.Err()
-		case <-time.After(wait):
+		if err := s.pause(ctx, wait); err != nil {
+			return err
 		}
 	}
 }
 
-func (s *Source) lookOnce(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, s.limit)
-	defer cancel()
-	return s.look(ctx)
+// pause waits between two attempts; its error is the context's.
+func (s *Source) pause(ctx context.Context, d time.Duration) error {
+	if s.paused != nil {
+		s.paused()
+	}
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-time.After(d):
+		return nil
+	}
 }
 
-// look takes a new snapshot.
-func (s *Source) look(ctx context.Context) error {
+// refresh reads what queries see now into s.seen.
+func (s *Source) refresh(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, s.limit)
+	defer cancel()
 	if s.standby {
 		var replayed *string
 		err := s.conn.QueryRow(ctx, "select pg_last_wal_replay_lsn()::text from (select 1) s where pg_is_in_recovery()").Scan(&replayed)
@@ -251,17 +255,17 @@ func parseSnapshot(text string) (snapshot, error) {
 	return s, nil
 }
 
-// persist calls try until it succeeds, the context ends, or its error is one
-// that another try cannot mend. While it does, nothing goes on: an event is
-// late rather than sent without what belongs into it.
-func (s *Source) persist(ctx context.Context, what string, try func() error) error {
-	var complained time.Time
+// retry calls attempt until it succeeds, the context ends, or its error is one
+// that another attempt cannot fix. Capture waits meanwhile: an event is late
+// rather than sent without its values.
+func (s *Source) retry(ctx context.Context, what string, attempt func() error) error {
+	var logged time.Time
 	for wait := retryWaitMin; ; wait = min(2*wait, retryWaitMax) {
-		err := try()
+		err := attempt()
 		switch {
 		case err == nil:
-			if !complained.IsZero() {
-				s.log.Info().Str("for", what).Msg("the source answers again")
+			if !logged.IsZero() {
+				s.log.Info().Str("for", what).Msg("the source is available again")
 			}
 			return nil
 		case ctx.Err() != nil:
@@ -269,20 +273,18 @@ func (s *Source) persist(ctx context.Context, what string, try func() error) err
 		case cdc.FaultOf(err) == cdc.FaultValue || errors.Is(err, errPermanent):
 			return err
 		}
-		if time.Since(complained) >= complainEvery {
-			complained = time.Now()
-			s.log.Error().Err(withoutData(err)).Str("for", what).Msg("reading the source failed; capture waits and tries again")
+		if time.Since(logged) >= logEvery {
+			logged = time.Now()
+			s.log.Error().Err(withoutData(err)).Str("for", what).Msg("reading the source failed; capture waits and retries")
 		}
-		select {
-		case <-ctx.Done():
-			return ctx.Err()
-		case <-time.After(wait):
+		if err := s.pause(ctx, wait); err != nil {
+			return err
 		}
 	}
 }
 
-// errPermanent is wrapped by errors of ours that no other try can mend.
-var errPermanent = errors.New("cannot be mended by another try")
+// errPermanent is wrapped by errors that another attempt cannot fix.
+var errPermanent = errors.New("another attempt cannot fix it")
 
 // withoutData keeps of a server's error what holds no row data: messages of
 // data errors quote values.

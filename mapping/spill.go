@@ -70,8 +70,8 @@ func (s *sorter) sort() {
 	})
 }
 
-// spill writes what is in memory as a run. The file has no name any more, so
-// that nothing is left of it whatever happens.
+// spill writes what is in memory as a run. The file's name is removed immediately,
+// so that the file disappears with the process.
 func (s *sorter) spill() error {
 	if s.file == nil {
 		file, err := os.CreateTemp("", "gancho-transaction-*")
@@ -156,7 +156,7 @@ func (s *sorter) eachSpilled(yield func(key, value []byte) error) error {
 	return nil
 }
 
-// reset forgets all records.
+// reset discards all records.
 func (s *sorter) reset() {
 	if s.file != nil {
 		_ = s.file.Close() // it has no name and no reader
@@ -179,7 +179,7 @@ type runReader struct {
 	key  int
 }
 
-// next reads a record; io.EOF says that there is none.
+// next reads a record; its error is io.EOF after the last one.
 func (r *runReader) next() error {
 	key, err := binary.ReadUvarint(r.from)
 	if err != nil {

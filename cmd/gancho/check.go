@@ -42,7 +42,7 @@ file:line:col with what to write instead; the exit code is then 1.`,
 			if err != nil {
 				return err
 			}
-			_, err = fmt.Fprintf(cmd.OutOrStdout(), "%s: %d rules and %d endpoints are in order\n", path, len(rules.Summaries()), len(d.Endpoints))
+			_, err = fmt.Fprintf(cmd.OutOrStdout(), "%s: %d rules and %d endpoints are in order\n", path, rules.Len(), len(d.Endpoints))
 			return err
 		},
 	}
@@ -69,7 +69,7 @@ func checkSource(cmd *cobra.Command, c *config.Config, d *bridge.Definitions) (*
 			return nil, err
 		}
 	}
-	_, err = cdc.Prepare(ctx, cdc.Options{DSN: c.Source.DSN.Reveal(), Slot: c.Source.Slot, Publication: c.Source.Publication}, bridge.Needs(rules))
+	_, err = cdc.Prepare(ctx, cdc.Options{DSN: c.Source.DSN.Reveal(), Slot: c.Source.Slot, Publication: c.Source.Publication}, rules.Tables())
 	if lacks := new(cdc.SetupError); errors.As(err, &lacks) {
 		_, err = fmt.Fprintf(cmd.ErrOrStderr(), "%v\n", lacks)
 	}

@@ -5,9 +5,12 @@ import (
 	"context"
 	"os"
 	"path/filepath"
+	"regexp"
+	"slices"
 	"strings"
 	"testing"
 
+	"github.com/google/go-cmp/cmp"
 	"github.com/jackc/pgx/v5"
 
 	main "gancho/cmd/gancho"
@@ -47,6 +50,31 @@ func TestCommandLine(t *testing.T) {
 				t.Errorf("exit %d, stdout %q, stderr %q; want %d, %q, %q", code, tail(stdout, 300), stderr, c.code, c.stdout, c.stderr)
 			}
 		})
+	}
+}
+
+// TestEvents: one line for each event, whatever the number of its rules.
+func TestEvents(t *testing.T) {
+	t.Parallel()
+	rules, err := filepath.Abs("../../internal/presets/*.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	file := filepath.Join(t.TempDir(), "gancho.yaml")
+	text := "source: {dsn: 'postgres://127.0.0.1:1/legado'}\nqueue: {redis: 'redis://127.0.0.1:1'}\nrules: ['" + rules + "']\n"
+	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	code, stdout, stderr := command(t, "events", "--config", file)
+	lines := strings.Split(strings.TrimSpace(stdout), "\n")
+	if code != 0 || len(lines) != 1+44 {
+		t.Fatalf("exit %d and %d lines, want 0 and the header with the 44 events of the presets\n%s%s", code, len(lines), stdout, stderr)
+	}
+	i := slices.IndexFunc(lines, func(line string) bool { return strings.HasPrefix(line, "pedido.removido ") })
+	want := []string{"pedido.removido", "Pedidos", "pedidos", "delete or update", "id,numero,status,cliente_id,total", "iset.yaml:86,iset.yaml:95", "Pedido removido"}
+	got := regexp.MustCompile(" {2,}").Split(strings.ReplaceAll(lines[max(i, 0)], filepath.Dir(rules)+"/", ""), -1)
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("-want +got\n%s", diff)
 	}
 }
 

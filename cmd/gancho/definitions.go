@@ -27,7 +27,7 @@ func definitions(c *config.Config) (*bridge.Definitions, error) {
 	if _, err := stateOptions(c); err != nil {
 		return nil, err
 	}
-	return &bridge.Definitions{Rules: rules, Endpoints: endpoints, Catalogue: catalogueOf(rules)}, nil
+	return &bridge.Definitions{Rules: rules, Endpoints: endpoints}, nil
 }
 
 func parseRules(c *config.Config) (*mapping.Rules, error) {
@@ -35,15 +35,11 @@ func parseRules(c *config.Config) (*mapping.Rules, error) {
 	if c.Source.OnSchemaChange == "park" {
 		policy = mapping.Park
 	}
-	deny := make([]string, len(c.Privacy.Deny))
-	for i, d := range c.Privacy.Deny {
-		deny[i] = d.Column
-	}
 	secrets := map[string][]byte{}
 	for name, secret := range c.Privacy.Secrets {
 		secrets[name] = []byte(secret.Reveal())
 	}
-	return mapping.Parse(mapping.Options{Files: c.Rules, Deny: deny, Secrets: secrets, Location: c.Source.Location, OnSchemaChange: policy, Publication: c.Source.Publication})
+	return mapping.Parse(mapping.Options{Files: c.Rules, Deny: c.Privacy.Deny, Secrets: secrets, Location: c.Source.Location, OnSchemaChange: policy, Publication: c.Source.Publication})
 }
 
 // stateOptions say where Gancho's own database is; nil: the configuration has

@@ -7,6 +7,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"gancho/internal/control"
+	"gancho/mapping"
 )
 
 func newEventsCommand() *cobra.Command {
@@ -19,17 +20,21 @@ func newEventsCommand() *cobra.Command {
 				if err != nil {
 					return err
 				}
-				s.Catalogue = func() []control.EventType { return catalogueOf(rules) }
+				s.Catalogue = rules.EventTypes
 				events, err := s.EventTypes(ctx, s.actor)
 				if err != nil {
 					return err
 				}
 				if s.json {
-					return s.print(control.Page[control.EventType]{Items: events})
+					return s.print(control.Page[mapping.EventType]{Items: events})
 				}
-				t := newTable(s.cmd.OutOrStdout(), "EVENT", "TABLE", "ON", "FIELDS", "RULE", "TITLE")
+				t := newTable(s.cmd.OutOrStdout(), "EVENT", "GROUP", "TABLE", "ON", "FIELDS", "RULE", "TITLE")
 				for _, e := range events {
-					t.row(e.Event, e.Table, e.On, strings.Join(e.Fields, ","), e.Rule, orDash(e.Title))
+					tables := e.Each(func(r *mapping.EventRule) []string { return []string{r.Table} })
+					operations := e.Each(func(r *mapping.EventRule) []string { return strings.Split(r.On, " or ") })
+					fields := e.Each(func(r *mapping.EventRule) []string { return r.Fields })
+					places := e.Each(func(r *mapping.EventRule) []string { return []string{r.Place} })
+					t.row(e.Name, orDash(e.Group), strings.Join(tables, ","), strings.Join(operations, " or "), strings.Join(fields, ","), strings.Join(places, ","), orDash(e.Title))
 				}
 				return t.end()
 			})

@@ -182,7 +182,7 @@ func (r *initReport) text(dir string) string {
 		title string
 		lines []string
 	}{
-		{"taken for others; confirm them in the rule files:", r.guesses},
+		{"used as others; confirm them in the rule files:", r.guesses},
 		{"not found:", r.missing},
 		{"commented out:", r.out},
 		{"run in the source database, before the rules can see old values:", r.statements},

@@ -75,8 +75,8 @@ func TestInitOnAnotherSchema(t *testing.T) {
 		t.Fatalf("exit %d: %s", code, stderr)
 	}
 	for _, part := range []string{
-		`table public."TB_DESPESAS" is taken for despesas`, `column situacao of public."TB_DESPESAS" is taken for status`,
-		`table loja.produto is taken for produtos`, `column "Descrição" of loja.produto is taken for descricao`,
+		`table public."TB_DESPESAS" is used as despesas`, `column situacao of public."TB_DESPESAS" is used as status`,
+		`table loja.produto is used as produtos`, `column "Descrição" of loja.produto is used as descricao`,
 		"not found:\n", "table clientes, or one like it, is not in the database",
 		"commented out:\n", "rules/superlogica.yaml: cliente.novo: table clientes",
 		`ALTER TABLE public."TB_DESPESAS" REPLICA IDENTITY FULL;`,
@@ -86,7 +86,7 @@ func TestInitOnAnotherSchema(t *testing.T) {
 		}
 	}
 	rules := mustRead(t, filepath.Join(dir, "rules", "superlogica.yaml"))
-	for _, part := range []string{"table: '\"TB_DESPESAS\"'", "old.situacao = 'P' and new.situacao = 'L'", "table: loja.produto", "  # Commented out: table clientes, or one like it, is not in the database.\n", "\n  # - event: cliente.novo\n  #   title: Cliente novo\n"} {
+	for _, part := range []string{"table: '\"TB_DESPESAS\"'", "old.situacao = 'P' and new.situacao = 'L'", "table: loja.produto", "  # Commented out: table clientes, or one like it, is not in the database.\n", "\n  # - event: cliente.novo\n  #   group: Clientes\n  #   title: Cliente novo\n"} {
 		if !strings.Contains(rules, part) {
 			t.Errorf("the rules do not have %q:\n%s", part, rules)
 		}

@@ -54,7 +54,7 @@ insert into clientes select i, 'Cliente ' || i from generate_series(1, 100) i`)
 	}
 	w.exec("insert into cobrancas select i, i from generate_series(2, 50) i")
 	w.exec("insert into avisos values (1)")
-	b.waitLog("reading the source failed; capture waits and tries again")
+	b.waitLog("reading the source failed; capture waits and retries")
 	b.kill()
 	// Binding the rules needs the table, too: what is tested is a cut in the middle.
 	if err := tx.Commit(ctx); err != nil {
@@ -71,7 +71,7 @@ insert into clientes select i, 'Cliente ' || i from generate_series(1, 100) i`)
 	}
 	w.exec("insert into cobrancas select i, i from generate_series(51, 100) i")
 	w.exec("insert into avisos values (2)")
-	b.waitLog("reading the source failed; capture waits and tries again")
+	b.waitLog("reading the source failed; capture waits and retries")
 	w.redis.Kill()
 	if err := w.redis.Start(); err != nil {
 		t.Fatal(err)

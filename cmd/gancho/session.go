@@ -75,7 +75,7 @@ func (f *sessionFlags) open(cmd *cobra.Command, needs parts) (_ *session, err er
 	o := control.Options{
 		Parse: specOf, Version: version,
 		File:      func() []control.FileEndpoint { return files },
-		Catalogue: func() []control.EventType { return nil },
+		Catalogue: func() []mapping.EventType { return nil },
 	}
 	if needs&withStore != 0 && c.State.On() {
 		if o.Store, err = s.openStore(cmd.Context()); err != nil {
@@ -140,17 +140,6 @@ func (s *session) slot(ctx context.Context) (control.Slot, error) {
 	return control.Slot{
 		Name: s.config.Source.Slot, Active: lag.Active, UnconfirmedBytes: lag.UnconfirmedBytes, HeldBytes: lag.HeldBytes, WALStatus: lag.WALStatus,
 	}, nil
-}
-
-// catalogueOf are the events that the rules make, for control.
-func catalogueOf(rules *mapping.Rules) []control.EventType {
-	var out []control.EventType
-	for _, e := range rules.Catalogue() {
-		out = append(out, control.EventType{
-			Event: e.Event, Title: e.Title, Rule: e.Rule, Table: e.Table.String(), On: e.On, Fields: e.Fields, Version: e.Version,
-		})
-	}
-	return out
 }
 
 // osUser is who sits at the command line, for the audit log.

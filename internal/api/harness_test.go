@@ -25,6 +25,7 @@ import (
 	"gancho/internal/control"
 	"gancho/internal/state"
 	"gancho/internal/testservers"
+	"gancho/mapping"
 	"gancho/migrations"
 )
 
@@ -86,8 +87,8 @@ func newWorld(t *testing.T) *world {
 	w.serve(log, control.Options{
 		Store: w.store, Queue: w.queue, Sender: sender, Parse: parse, Version: "test",
 		File: func() []control.FileEndpoint { return w.files },
-		Catalogue: func() []control.EventType {
-			return []control.EventType{{Event: "cobranca.paga", Rule: "rules/a.yaml:3", Table: "public.cobrancas", On: "update", Version: "1"}}
+		Catalogue: func() []mapping.EventType {
+			return []mapping.EventType{{Name: "cobranca.paga", Rules: []mapping.EventRule{{Place: "rules/a.yaml:3", Table: "public.cobrancas", On: "update", Version: "1"}}}}
 		},
 	})
 	for _, token := range []state.Token{

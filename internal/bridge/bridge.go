@@ -30,8 +30,6 @@ type Definitions struct {
 	Rules *mapping.Rules
 	// Endpoints are those of the file.
 	Endpoints []control.FileEndpoint
-	// Catalogue are the events that the rules make.
-	Catalogue []control.EventType
 }
 
 // StateOptions are what the bridge needs of Gancho's own database.

@@ -58,7 +58,7 @@ func (b *bridge) openCapture(ctx context.Context) (*capture, error) {
 		return nil, err
 	}
 	b.Log.Info().Stringer("source", i).Uint16("epoch", epoch).Stringer("confirmed", source.ConfirmedFlush).
-		Bool("slot_created", source.SlotCreated).Int("rules", len(rules.Summaries())).Msg("source prepared")
+		Bool("slot_created", source.SlotCreated).Int("rules", rules.Len()).Msg("source prepared")
 	c.lookup = mapping.NewSource(b.LookupDSN, b.Log)
 	c.mapper = mapping.NewMapper(rules, nil, mapping.WithSource(c.lookup), mapping.WithTransactionMemory(b.TransactionMemory))
 	c.reader = cdc.NewReader(b.Source, source)
@@ -84,20 +84,11 @@ func (c *capture) prepare(ctx context.Context, rules *mapping.Rules) (*mapping.R
 	for _, f := range bound.Findings() {
 		c.Log.Warn().Str("rule", f.Rule).Stringer("table", f.Table).Str("fix", f.Fix).Msg(f.Message)
 	}
-	source, err := retry(ctx, c.Log, "source", func() (*cdc.Source, error) { return cdc.Prepare(ctx, c.Source, Needs(bound)) })
+	source, err := retry(ctx, c.Log, "source", func() (*cdc.Source, error) { return cdc.Prepare(ctx, c.Source, bound.Tables()) })
 	if err != nil {
 		return nil, nil, err
 	}
 	return bound, source, nil
-}
-
-// Needs are the tables of the rules as cdc.Prepare takes them.
-func Needs(rules *mapping.Ruleset) []cdc.TableNeed {
-	var needs []cdc.TableNeed
-	for _, t := range rules.Tables() {
-		needs = append(needs, t.TableNeed)
-	}
-	return needs
 }
 
 // run captures until the context ends or a person has to act. It then
@@ -215,7 +206,7 @@ func (c *capture) Begin(tx *cdc.Transaction) error {
 			return err
 		}
 		c.mapper.Swap(next)
-		c.Log.Info().Int("rules", len(next.Summaries())).Msg("rules reloaded")
+		c.Log.Info().Int("rules", next.Len()).Msg("rules reloaded")
 	}
 	c.mapper.Begin(tx)
 	return nil

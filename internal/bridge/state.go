@@ -11,6 +11,7 @@ import (
 	"gancho/internal/api"
 	"gancho/internal/control"
 	"gancho/internal/state"
+	"gancho/mapping"
 	"gancho/migrations"
 )
 
@@ -71,7 +72,7 @@ func (b *bridge) api() http.Handler {
 	}
 	service := control.New(control.Options{
 		Store: b.store, Queue: b.queue, Sender: b.sender, Parse: b.Parse, File: b.roster.fromFile,
-		Catalogue: func() []control.EventType { return b.definitionsNow().Catalogue },
+		Catalogue: func() []mapping.EventType { return b.definitionsNow().Rules.EventTypes() },
 		Slot:      b.slot, Version: b.Version,
 	})
 	return api.New(api.Options{Control: service, Authenticate: b.store.Authenticate, Logger: b.Log, Version: b.Version})

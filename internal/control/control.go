@@ -9,6 +9,7 @@ import (
 	"gancho/delivery/queue"
 	"gancho/delivery/webhook"
 	"gancho/internal/state"
+	"gancho/mapping"
 )
 
 // Actor is who asks. The command line is {cli:<user>, Admin, ""}, a token
@@ -41,18 +42,6 @@ type Parse func(origin string, document []byte) (Spec, error)
 // FileEndpoint is an endpoint of gancho.yaml.
 type FileEndpoint struct {
 	Spec
-}
-
-// EventType is an event that the rules can make.
-type EventType struct {
-	Event string `json:"event"`
-	Title string `json:"title,omitempty"`
-	Rule  string `json:"rule"` // file:line
-	Table string `json:"table"`
-	On    string `json:"on"` // insert, update, delete, truncate
-	// Fields are the names at the top of its data, where the rule says them.
-	Fields  []string `json:"fields,omitempty"`
-	Version string   `json:"version"` // of the rule's text
 }
 
 // Slot is how the capture stands at the source.
@@ -92,7 +81,7 @@ type Options struct {
 	// File returns the endpoints of gancho.yaml as they are now.
 	File func() []FileEndpoint
 	// Catalogue returns the events that the rules make, in the rules' order.
-	Catalogue func() []EventType
+	Catalogue func() []mapping.EventType
 	// Slot returns how the capture stands. It may take as long as the source does.
 	Slot    func(ctx context.Context) (Slot, error)
 	Version string

@@ -20,6 +20,7 @@ import (
 	"gancho/internal/control"
 	"gancho/internal/state"
 	"gancho/internal/testservers"
+	"gancho/mapping"
 	"gancho/migrations"
 )
 
@@ -74,7 +75,7 @@ func newGym(t *testing.T) *gym {
 	files := []control.FileEndpoint{g.file("arquivo", ""), g.file("arquivo-um", "tenants: [1]")}
 	g.Service = control.New(control.Options{
 		Store: store, Queue: queue, Sender: sender, Parse: parse, File: func() []control.FileEndpoint { return files },
-		Catalogue: func() []control.EventType { return []control.EventType{{Event: "cobranca.paga"}} },
+		Catalogue: func() []mapping.EventType { return []mapping.EventType{{Name: "cobranca.paga"}} },
 		Slot:      func(context.Context) (control.Slot, error) { return control.Slot{Name: "gancho"}, nil },
 		Version:   "test",
 	})

@@ -7,6 +7,7 @@ import (
 	"gancho/delivery/endpoint"
 	"gancho/delivery/queue"
 	"gancho/internal/state"
+	"gancho/mapping"
 )
 
 // live adds to the views how the endpoints stand in the queue, in one round
@@ -127,12 +128,12 @@ func (s *Service) openJobs(ctx context.Context, a Actor) ([]JobView, error) {
 }
 
 // EventTypes lists the events that the rules make. Needs Viewer.
-func (s *Service) EventTypes(_ context.Context, a Actor) ([]EventType, error) {
+func (s *Service) EventTypes(_ context.Context, a Actor) ([]mapping.EventType, error) {
 	if err := a.may(state.Viewer); err != nil {
 		return nil, err
 	}
 	if s.Catalogue == nil {
-		return []EventType{}, nil
+		return []mapping.EventType{}, nil
 	}
 	return s.Catalogue(), nil
 }

@@ -7,8 +7,8 @@ import (
 	"go.yaml.in/yaml/v4"
 )
 
-// commentOut turns a rule into a comment with the reasons above it. What later
-// rules refer to in it (&name) moves to the first of them.
+// commentOut turns a rule into a comment with the reasons above it. An anchor in
+// it (&name) that later rules refer to moves to the first of them.
 func (f *ruleFile) commentOut(i int, reasons []string) string {
 	first, last := f.block(i)
 	start, end := f.lines[first-1], f.lineEnd(last)

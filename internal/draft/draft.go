@@ -31,8 +31,8 @@ type Draft struct {
 	// Rules counts all rules of the preset, Out are those commented out.
 	Rules int
 	Out   []Out
-	// Statements are what a DBA has to run before the rules that are left are
-	// in order, each with a semicolon.
+	// Statements are what a DBA has to run before the rest of the rules is in
+	// order, each with a semicolon.
 	Statements []string
 }
 
@@ -42,8 +42,8 @@ type Out struct {
 	Reasons []string
 }
 
-// New reads the catalogue. The connection is used until the last draft is made;
-// of the options, Files and Deny are not used.
+// New reads the catalogue. The Drafter uses the connection, and the options but
+// for Files and Deny, for every draft.
 func New(ctx context.Context, conn *pgx.Conn, o mapping.Options) (*Drafter, error) {
 	tables, err := loadTables(ctx, conn)
 	if err != nil {
@@ -54,7 +54,7 @@ func New(ctx context.Context, conn *pgx.Conn, o mapping.Options) (*Drafter, erro
 	return &Drafter{conn, o, &placement{parseSchema(schema), tables, map[string]*placed{}}}, nil
 }
 
-// Guesses says, a sentence each, what was found under another name.
+// Guesses are sentences about what was found under another name.
 func (d *Drafter) Guesses() []string {
 	how := map[sureness]string{folded: "by its words", synonym: "as another word for it", near: "as the nearest spelling"}
 	var out []string
@@ -64,16 +64,16 @@ func (d *Drafter) Guesses() []string {
 			continue
 		}
 		if found.sure > same {
-			out = append(out, fmt.Sprintf("table %s is taken for %s, %s", found.table.Name, name, how[found.sure]))
+			out = append(out, fmt.Sprintf("table %s is used as %s, %s", found.table.Name, name, how[found.sure]))
 		}
 		for _, column := range slices.Sorted(maps.Keys(found.guessed)) {
-			out = append(out, fmt.Sprintf("column %s of %s is taken for %s, %s", found.column(column), found.table.Name, column, how[found.guessed[column]]))
+			out = append(out, fmt.Sprintf("column %s of %s is used as %s, %s", found.column(column), found.table.Name, column, how[found.guessed[column]]))
 		}
 	}
 	return out
 }
 
-// Missing says, a sentence each, which tables were not found.
+// Missing are sentences about the tables that were not found.
 func (d *Drafter) Missing() []string {
 	var out []string
 	for _, name := range slices.Sorted(maps.Keys(d.placement.found)) {
@@ -84,7 +84,8 @@ func (d *Drafter) Missing() []string {
 	return out
 }
 
-// Draft adapts a rule file.
+// Draft adapts a rule file. The error is one of the file's syntax or of a query;
+// rules that do not fit are in the result.
 func (d *Drafter) Draft(ctx context.Context, name string, text []byte) (*Draft, error) {
 	f, err := parseFile(name, string(text))
 	if err != nil {
@@ -99,7 +100,7 @@ func (d *Drafter) Draft(ctx context.Context, name string, text []byte) (*Draft, 
 		return nil, err
 	}
 	for {
-		reasons, err := d.try(ctx, f, out)
+		reasons, err := d.check(ctx, f, out)
 		if err != nil {
 			return nil, err
 		}
@@ -137,21 +138,21 @@ var (
 	commented         = regexp.MustCompile(`^(run|add a primary key, or run): `)
 )
 
-// try binds the rules as gancho check does. It returns the reasons for which
-// rules do not fit, nil when what is left is in order but for statements.
-func (d *Drafter) try(ctx context.Context, f *ruleFile, out *Draft) ([][]string, error) {
+// check binds the rules as gancho check does. It returns the reasons for which
+// rules do not fit, nil when the rest is in order but for statements.
+func (d *Drafter) check(ctx context.Context, f *ruleFile, out *Draft) ([][]string, error) {
 	if len(f.rules) == 0 {
 		return nil, nil
 	}
 	dir, err := os.MkdirTemp("", "gancho-init")
 	if err != nil {
-		return nil, fmt.Errorf("try rules: %w", err)
+		return nil, fmt.Errorf("check drafted rules: %w", err)
 	}
 	defer func() { _ = os.RemoveAll(dir) }()
 	o := d.options
 	o.Files = []string{filepath.Join(dir, f.name)}
 	if err := os.WriteFile(o.Files[0], []byte(f.text), 0o600); err != nil {
-		return nil, fmt.Errorf("try rules: %w", err)
+		return nil, fmt.Errorf("check drafted rules: %w", err)
 	}
 	rules, err := mapping.Parse(o)
 	if err == nil {

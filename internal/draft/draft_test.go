@@ -288,8 +288,8 @@ rules:
 	if diff := cmp.Diff([]string{"table despesas, or one like it, is not in the database"}, d.Missing()); diff != "" {
 		t.Errorf("missing: -want +got\n%s", diff)
 	}
-	if guesses := strings.Join(d.Guesses(), "\n"); !strings.Contains(guesses, `table public."Cliente" is taken for clientes, by its words`) ||
-		!strings.Contains(guesses, `column codigo of public."Cliente" is taken for id, as another word for it`) {
+	if guesses := strings.Join(d.Guesses(), "\n"); !strings.Contains(guesses, `table public."Cliente" is used as clientes, by its words`) ||
+		!strings.Contains(guesses, `column codigo of public."Cliente" is used as id, as another word for it`) {
 		t.Errorf("the guesses are\n%s", guesses)
 	}
 	if _, err := conn.Exec(context.Background(), strings.Join(got.Statements, "")); err != nil {

@@ -71,7 +71,7 @@ func singular(w string) string {
 	return w
 }
 
-// otherTables and otherColumns are what others call the same, as words() has them.
+// otherTables and otherColumns are the names that others use, as words() has them.
 func otherTables() map[string][]string {
 	return map[string][]string{
 		"clientes": {"aluno", "associado", "assinante", "customer", "pessoa", "sacado"}, "empresas": {"filial", "unidade", "loja", "academia"},
@@ -110,8 +110,8 @@ func find(name string, others, candidates []string) (string, sureness) {
 			return candidates[i], sureness(s)
 		}
 	}
-	if len(name) >= 6 { // short names are all alike
-		if c := strictyaml.Closest(name, candidates); c != "" && len(c) >= 5 && c[0]|0x20 == name[0]|0x20 {
+	if len(name) >= 6 { // any two short names are near
+		if c := strictyaml.Nearest(name, candidates); c != "" && len(c) >= 5 && c[0]|0x20 == name[0]|0x20 {
 			return c, near
 		}
 	}

@@ -8,15 +8,15 @@ import (
 	"gancho/cdc"
 )
 
-// placement says where the expected tables are in the database at hand.
+// placement maps the expected tables to those of the database at hand.
 type placement struct {
 	expected expected
 	tables   []*table
-	found    map[string]*placed // by the expected table; nil: it is not there
+	found    map[string]*placed // by the expected table; nil: it was not found
 }
 
-// placed is an expected table with its columns, by the expected names; a column
-// that is not there is not in it.
+// placed is an expected table that was found, with its columns by the expected
+// names, without those that were not found.
 type placed struct {
 	table   *table
 	sure    sureness
@@ -24,7 +24,7 @@ type placed struct {
 	guessed map[string]sureness
 }
 
-// of places a table once.
+// of looks for a table once.
 func (p *placement) of(name string) *placed {
 	if found, ok := p.found[name]; ok {
 		return found
@@ -36,7 +36,7 @@ func (p *placement) of(name string) *placed {
 			continue
 		}
 		candidate := p.columns(name, t, sure)
-		// A table of another name is the same only if it looks the same.
+		// A table of another name is the same only if most of its columns are.
 		if sure > folded && 2*len(candidate.columns) < len(p.expected[name]) {
 			continue
 		}
@@ -52,8 +52,8 @@ func better(a, b *placed) bool {
 	return cmp.Or(cmp.Compare(b.sure, a.sure), cmp.Compare(len(a.columns), len(b.columns))) > 0
 }
 
-// columns places a table's columns, the sure ones first, so that a guess never
-// takes a column that is another's.
+// columns looks for a table's columns, the sure ones first, so that a guess never
+// uses a column that is surely another one.
 func (p *placement) columns(name string, t *table, sure sureness) *placed {
 	out := &placed{table: t, sure: sure, columns: map[string]string{}, guessed: map[string]sureness{}}
 	free := slices.Clone(t.columns)
@@ -80,7 +80,7 @@ func (p *placement) columns(name string, t *table, sure sureness) *placed {
 	return out
 }
 
-// missing says that a table is not there.
+// missingTable says that a table was not found.
 func missingTable(name string) string {
 	return fmt.Sprintf("table %s, or one like it, is not in the database", name)
 }
@@ -89,7 +89,7 @@ func (f *placed) missingColumn(expectedTable, column string) string {
 	return fmt.Sprintf("column %s of table %s, or one like it, is not in %s", column, expectedTable, f.table.Name)
 }
 
-// column returns the actual name as SQL has it, or "" when there is none.
+// column returns the actual name as SQL has it, or "" without one.
 func (f *placed) column(name string) string {
 	if actual := f.columns[name]; actual != "" {
 		return cdc.QuoteIdentifier(actual)

@@ -1,6 +1,11 @@
 package draft
 
-import "slices"
+import (
+	"slices"
+	"strings"
+
+	"gancho/mapping/expr"
+)
 
 // renamer rewrites the names in the SQL of one rule.
 type renamer struct {
@@ -36,114 +41,138 @@ func (r *renamer) expects(table, column string) bool {
 
 // expression rewrites the columns of an expression of the rule.
 func (r *renamer) expression(sql string) string {
-	list := tokens(sql)
+	list := split(sql)
 	var edits []edit
 	for i, t := range list {
-		if t.kind != identifier || !r.expects(r.table, t.text) || at(list, i+1) == "(" || at(list, i+1) == "." || at(list, i-1) == ":" {
+		if !isColumn(list, i) || !r.expects(r.table, t.Text) || list.At(i-1).Is("::") {
 			continue
 		}
-		if at(list, i-1) == "." && at(list, i-2) != "new" && at(list, i-2) != "old" {
+		if list.At(i-1).Is(".") && !isRow(list.At(i-2)) {
 			continue // of a lookup
 		}
-		edits = append(edits, edit{t.start, t.end, r.column(r.table, t.text)})
+		edits = append(edits, edit{t.Start, t.End, r.column(r.table, t.Text)})
 	}
 	return applied(sql, edits)
-}
-
-// at is a token's text, "" outside of the list.
-func at(list []token, i int) string {
-	if i < 0 || i >= len(list) {
-		return ""
-	}
-	return list[i].text
 }
 
 // query rewrites the tables and columns of a lookup. A column of the result
 // that changes its name keeps the one that the rule knows it by.
 func (r *renamer) query(sql string) string {
-	list := tokens(sql)
-	aliases, order, edits := r.sources(list)
+	list := split(sql)
+	aliases, order, edits := r.fromClause(list)
 	output := outputs(list)
 	for i, t := range list {
-		if t.kind != identifier || at(list, i+1) == "(" || at(list, i+1) == "." || at(list, i-1) == "as" || slices.ContainsFunc(edits, func(e edit) bool { return e.start == t.start }) {
+		if !isColumn(list, i) || list.At(i-1).Is("as") || slices.ContainsFunc(edits, func(e edit) bool { return e.start == t.Start }) {
 			continue
 		}
 		table := ""
 		switch {
-		case at(list, i-1) == ".":
-			qualifier := at(list, i-2)
-			table = aliases[qualifier]
-			if qualifier == "new" || qualifier == "old" {
-				table = r.table
-			}
+		case list.At(i-1).Is(".") && isRow(list.At(i-2)):
+			table = r.table
+		case list.At(i - 1).Is("."):
+			table = aliases[list.At(i-2).Text]
 		default:
-			if j := slices.IndexFunc(order, func(table string) bool { return r.expects(table, t.text) }); j >= 0 {
+			if j := slices.IndexFunc(order, func(table string) bool { return r.expects(table, t.Text) }); j >= 0 {
 				table = order[j]
 			}
 		}
-		if table == "" || !r.expects(table, t.text) {
+		if table == "" || !r.expects(table, t.Text) {
 			continue
 		}
-		name := r.column(table, t.text)
-		if name != t.text && output[i] {
-			name += " as " + t.text
+		name := r.column(table, t.Text)
+		if name != t.Text && output[i] {
+			name += " as " + t.Text
 		}
-		edits = append(edits, edit{t.start, t.end, name})
+		edits = append(edits, edit{t.Start, t.End, name})
 	}
 	slices.SortFunc(edits, func(a, b edit) int { return a.start - b.start })
 	return applied(sql, edits)
 }
 
-// sources finds the tables behind from and join: by alias, in their order, and
-// the edits of their names.
-func (r *renamer) sources(list []token) (aliases map[string]string, order []string, edits []edit) {
+// fromClause finds the tables behind from and join: by alias, in their order,
+// and the edits of their names.
+func (r *renamer) fromClause(list expr.TokenList) (aliases map[string]string, order []string, edits []edit) {
 	aliases = map[string]string{}
 	for i, t := range list {
-		if before := at(list, i-1); t.kind != identifier || before != "from" && before != "join" || r.expected[t.text] == nil {
+		if before := list.At(i - 1); t.Kind != expr.TokenWord || !before.Is("from") && !before.Is("join") || r.expected[t.Text] == nil {
 			continue
 		}
-		aliases[t.text] = t.text
-		order = append(order, t.text)
+		aliases[t.Text] = t.Text
+		order = append(order, t.Text)
 		next := i + 1
-		if at(list, next) == "as" {
+		if list.At(next).Is("as") {
 			next++
 		}
-		aliased := next < len(list) && list[next].kind == identifier && !slices.Contains([]string{"where", "on", "join", "left", "inner", "cross", "group", "order", "limit"}, list[next].text)
+		alias := list.At(next)
+		aliased := alias.Kind == expr.TokenWord && !slices.Contains([]string{"where", "on", "join", "left", "inner", "cross", "group", "order", "limit"}, alias.Text)
 		if aliased {
-			aliases[list[next].text] = t.text
+			aliases[alias.Text] = t.Text
 		}
-		found := r.of(t.text)
+		found := r.of(t.Text)
 		if found == nil {
-			r.missing(missingTable(t.text))
+			r.missing(missingTable(t.Text))
 			continue
 		}
 		name := found.table.written()
-		if name != t.text && !aliased { // columns may be qualified by it
-			name += " as " + t.text
+		if name != t.Text && !aliased { // columns may be qualified by it
+			name += " as " + t.Text
 		}
-		edits = append(edits, edit{t.start, t.end, name})
+		edits = append(edits, edit{t.Start, t.End, name})
 	}
 	return aliases, order, edits
 }
 
 // outputs are the columns that stand alone in the select list.
-func outputs(list []token) map[int]bool {
+func outputs(list expr.TokenList) map[int]bool {
 	out := map[int]bool{}
 	depth, start := 0, 1
 	for i, t := range list {
 		switch {
-		case t.text == "(":
+		case t.Is("("):
 			depth++
-		case t.text == ")":
+		case t.Is(")"):
 			depth--
-		case depth == 0 && (t.text == "," || t.text == "from"):
-			if i-start == 1 || i-start == 3 && list[start+1].text == "." {
+		case depth == 0 && (t.Is(",") || t.Is("from")):
+			if i-start == 1 || i-start == 3 && list[start+1].Is(".") {
 				out[i-1] = true
 			}
-			if start = i + 1; t.text == "from" {
+			if start = i + 1; t.Is("from") {
 				return out
 			}
 		}
 	}
 	return out
+}
+
+// split splits SQL up to what PostgreSQL would refuse: binding the draft reports it.
+func split(sql string) expr.TokenList {
+	list, _ := expr.Tokens(sql)
+	return list
+}
+
+// isColumn reports whether a token can be the name of a column.
+func isColumn(list expr.TokenList, i int) bool {
+	return list[i].Kind == expr.TokenWord && !list.At(i+1).Is("(") && !list.At(i+1).Is(".")
+}
+
+// isRow reports whether a token names a row of the change.
+func isRow(t expr.Token) bool { return t.Is("new") || t.Is("old") }
+
+// edit replaces a part of a text.
+type edit struct {
+	start, end int
+	text       string
+}
+
+// applied makes edits that are in order and do not overlap.
+func applied(text string, edits []edit) string {
+	var b strings.Builder
+	last := 0
+	for _, e := range edits {
+		b.WriteString(text[last:e.start])
+		b.WriteString(e.text)
+		last = e.end
+	}
+	b.WriteString(text[last:])
+	return b.String()
 }

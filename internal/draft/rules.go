@@ -10,7 +10,7 @@ import (
 )
 
 // adapt rewrites the names of a file to those of the database. It returns the
-// text, and for each rule what could not be placed.
+// text, and for each rule which names were not found.
 func (p *placement) adapt(f *ruleFile) (text string, reasons [][]string) {
 	var edits []edit
 	for _, rule := range f.rules {
@@ -43,13 +43,13 @@ func (v *visitor) rule(rule *yaml.Node) {
 	for i := 0; i+1 < len(rule.Content); i += 2 {
 		n := rule.Content[i+1]
 		switch key := rule.Content[i].Value; key {
-		case "event", "title", "description", "on", "previous", "numbers":
+		case "event", "group", "title", "description", "on", "previous", "numbers":
 		case "table":
 			v.each(n, v.tableName)
 		case "lookup":
 			v.each(n, func(s string) string {
 				if !strings.Contains(strings.ToLower(s), "select") {
-					return s // the time of a cache
+					return s // the duration of a cache
 				}
 				return v.query(s)
 			})
@@ -89,7 +89,7 @@ func (v *visitor) children(n *yaml.Node) {
 	}
 }
 
-// each gives every scalar below a node another text. Keys of mappings are ours.
+// each rewrites every scalar below a node. Keys of mappings are no names of the database.
 func (v *visitor) each(n *yaml.Node, change func(string) string) {
 	switch n.Kind {
 	case yaml.AliasNode:

@@ -3,9 +3,7 @@ package draft
 import (
 	"context"
 	"fmt"
-	"regexp"
 	"slices"
-	"strings"
 
 	"github.com/jackc/pgx/v5"
 
@@ -15,42 +13,29 @@ import (
 // expected are the tables that presets are written for, with their columns.
 type expected map[string][]string
 
-var createTable = regexp.MustCompile(`(?is)\bCREATE\s+(?:UNLOGGED\s+)?TABLE\s+([a-z_]+)\s*\(`)
-
 // parseSchema reads the CREATE TABLE statements of a script. It is enough for
-// the legacy schema, whose names are plain.
+// the legacy schema, whose names are plain and whose constraints begin in upper case.
 func parseSchema(script string) expected {
-	script = regexp.MustCompile(`--[^\n]*`).ReplaceAllString(script, "")
 	tables := expected{}
-	for _, m := range createTable.FindAllStringSubmatchIndex(script, -1) {
-		name := script[m[2]:m[3]]
-		for _, part := range topLevel(script[m[1]:]) {
-			word, _, _ := strings.Cut(strings.TrimSpace(part), " ")
-			if word != "" && word == strings.ToLower(word) { // else a constraint
-				tables[name] = append(tables[name], word)
+	list := split(script)
+	for i := range list {
+		if !list.At(i-1).Is("table") || !list.At(i-2).Is("create") && !list.At(i-2).Is("unlogged") || !list.At(i+1).Is("(") {
+			continue
+		}
+		name, depth := list[i].Text, 1
+		for j := i + 2; j < len(list) && depth > 0; j++ {
+			t := list[j]
+			switch {
+			case t.Is("("):
+				depth++
+			case t.Is(")"):
+				depth--
+			case depth == 1 && (j == i+2 || list[j-1].Is(",")) && t.Text == script[t.Start:t.End]:
+				tables[name] = append(tables[name], t.Text)
 			}
 		}
 	}
 	return tables
-}
-
-// topLevel splits what stands before the closing parenthesis at its commas.
-func topLevel(s string) []string {
-	var parts []string
-	depth, start := 0, 0
-	for i, c := range s {
-		switch {
-		case c == '(':
-			depth++
-		case c == ')' && depth == 0:
-			return append(parts, s[start:i])
-		case c == ')':
-			depth--
-		case c == ',' && depth == 0:
-			parts, start = append(parts, s[start:i]), i+1
-		}
-	}
-	return parts
 }
 
 // table is a table of the database at hand.

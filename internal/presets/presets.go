@@ -32,7 +32,7 @@ func Names() []string {
 // superlogica.yaml. The texts are the caller's own.
 func Files(name string) (map[string][]byte, error) {
 	if !slices.Contains(Names(), name) {
-		return nil, fmt.Errorf("find preset %q: there is none; write one of %s", name, strings.Join(Names(), ", "))
+		return nil, fmt.Errorf("find preset %q: it does not exist; write one of %s", name, strings.Join(Names(), ", "))
 	}
 	text, err := files.ReadFile(name + ".yaml")
 	if err != nil {

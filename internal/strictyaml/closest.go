@@ -1,20 +1,41 @@
 package strictyaml
 
-import (
-	"strings"
-	"unicode/utf8"
-)
+import "strings"
 
 // Closest returns the candidate that a person most likely meant by name, or
-// "" when none is near: at most a third of the characters may differ, and a
-// difference of case alone always matches.
+// "" when none is near: the nearest in spelling, else the only one that begins
+// with the name.
 func Closest(name string, candidates []string) string {
-	best, bestDistance := "", 1+max(1, utf8.RuneCountInString(name)/3)
+	if c := Nearest(name, candidates); c != "" {
+		return c
+	}
+	longer := ""
+	for _, c := range candidates {
+		if len(name) > 2 && strings.HasPrefix(strings.ToLower(c), strings.ToLower(name)) {
+			if longer != "" {
+				return ""
+			}
+			longer = c
+		}
+	}
+	return longer
+}
+
+// Nearest returns the candidate that is spelt most like name, or "": at most a
+// third of the characters may differ, and a difference of case alone always
+// matches.
+func Nearest(name string, candidates []string) string {
+	wanted := []rune(strings.ToLower(name))
+	best, bestDistance := "", 1+max(1, len(wanted)/3)
 	for _, c := range candidates {
 		if strings.EqualFold(c, name) {
 			return c
 		}
-		if d := distance([]rune(strings.ToLower(name)), []rune(strings.ToLower(c))); d < bestDistance {
+		letters := []rune(strings.ToLower(c))
+		if max(len(letters)-len(wanted), len(wanted)-len(letters)) >= bestDistance {
+			continue // a long text is not compared letter by letter
+		}
+		if d := distance(wanted, letters); d < bestDistance {
 			best, bestDistance = c, d
 		}
 	}

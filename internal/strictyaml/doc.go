@@ -1,10 +1,12 @@
-// Package strictyaml reads YAML files that people write, and tells them
-// everything that is wrong at once.
+// Package strictyaml reads YAML files that people write, and reports everything
+// that is wrong with one together.
 //
-// A Document is one parsed file. It is taken apart through Value, whose methods
-// never fail: they record an Error with file, line and column in the document
-// and return a zero value, so that one pass finds every mistake. The caller
-// asks Document.Errors at the end; a result is usable only if there are none.
+// A Document is one parsed file. It is read through Value, whose methods never
+// fail: they record an Error with file, line and column in the document and
+// return a zero value, so that one pass finds every mistake. The caller checks
+// Document.Errors at the end; what was read is usable only if there are none.
+// Error is the one type of a mistake with a place in a file, for every package
+// that reads such files.
 //
 // What YAML allows and people do not expect is refused: unknown and duplicate
 // keys, yes/no booleans, octal numbers, values left empty, several documents in

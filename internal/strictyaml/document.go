@@ -77,7 +77,7 @@ func (d *Document) Errors() Errors { return d.errors }
 // Name is the name given to Parse.
 func (d *Document) Name() string { return d.name }
 
-// Add records a mistake of the file as a whole.
+// Add records a mistake of the whole file.
 func (d *Document) Add(hint, format string, args ...any) { d.errorAt(0, 0, hint, format, args...) }
 
 func (d *Document) errorAt(line, col int, hint, format string, args ...any) {
@@ -121,7 +121,7 @@ func (d *Document) syntax(err error) {
 	message := load.Message
 	if load.ContextMsg != "" {
 		message += " " + load.ContextMsg
-		// An open quote or bracket is noticed far behind the place to mend.
+		// An open quote or bracket is noticed far behind the place to fix.
 		if strings.Contains(message, "end of stream") || strings.Contains(message, "flow ") {
 			mark = load.ContextMark
 		}

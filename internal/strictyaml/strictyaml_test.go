@@ -151,7 +151,7 @@ func TestClosest(t *testing.T) {
 	candidates := []string{"situacao", "status", "empresa_id", "id", "dt_liquidacao"}
 	for name, want := range map[string]string{
 		"situaçao": "situacao", "sitaucao": "situacao", "STATUS": "status", "empresaid": "empresa_id", "ID": "id",
-		"di": "id", "dt_liquidaco": "dt_liquidacao", "valor": "", "": "",
+		"di": "id", "dt_liquidaco": "dt_liquidacao", "valor": "", "": "", "empresa": "empresa_id", "dt": "", "s": "",
 	} {
 		if got := strictyaml.Closest(name, candidates); got != want {
 			t.Errorf("Closest(%q) = %q, want %q", name, got, want)

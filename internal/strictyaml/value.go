@@ -42,8 +42,8 @@ func (v Value) ErrorfAt(offset int, hint, format string, args ...any) {
 }
 
 // Mistake returns an Error at a byte offset in the value's text without
-// recording it: for what is found long after the file was read. A negative
-// offset stands for the value's beginning, with its quotes.
+// recording it: for what is found after the file was read. A negative offset
+// stands for the value's beginning, with its quotes.
 func (v Value) Mistake(offset int, hint, format string, args ...any) *Error {
 	e := &Error{File: v.File(), Hint: hint, Message: fmt.Sprintf(format, args...)}
 	switch {
@@ -54,6 +54,14 @@ func (v Value) Mistake(offset int, hint, format string, args ...any) *Error {
 	}
 	return e
 }
+
+// MistakeHere is Mistake at the value's beginning.
+func (v Value) MistakeHere(hint, format string, args ...any) *Error {
+	return v.Mistake(-1, hint, format, args...)
+}
+
+// Place is file:line of the value.
+func (v Value) Place() string { return fmt.Sprintf("%s:%d", v.File(), v.Line()) }
 
 // File is the name of the value's file.
 func (v Value) File() string {
@@ -143,7 +151,7 @@ func Required(name string, decode func(Value)) Field {
 // Optional is a key that may be there.
 func Optional(name string, decode func(Value)) Field { return Field{name: name, decode: decode} }
 
-// Refused is a key that is known and not accepted: the message says why.
+// Refused is a known key that is not accepted; the message says why.
 func Refused(name, message, hint string) Field {
 	return Field{name: name, refusal: message, hint: hint}
 }

@@ -20,6 +20,7 @@ const (
 	tokOp     // an operator, also + - * / % ^ < > =
 	tokPunct  // ( ) [ ] , . : ;
 	tokCast   // ::
+	tokParam  // $1, in a statement only
 )
 
 type token struct {
@@ -28,12 +29,66 @@ type token struct {
 	off, end int    // in the source
 }
 
-// lexer splits an expression as PostgreSQL's scan.l does, with
-// standard_conforming_strings on.
+// lexer splits SQL as PostgreSQL's scan.l does, with standard_conforming_strings
+// on: https://www.postgresql.org/docs/current/sql-syntax-lexical.html
 type lexer struct {
 	src         string
 	pos         int
 	foldAccents bool // the server folds accented letters of identifiers too
+	// statement: the text is SQL that the server will read, so that what
+	// expressions may not have is split all the same, and literals stay as written.
+	statement bool
+}
+
+// Token is a piece of an SQL statement.
+type Token struct {
+	Kind TokenKind
+	// Text is a name as SQL folds it, without its quotes, or another token as written.
+	Text       string
+	Start, End int // in bytes
+}
+
+// TokenKind tells apart the tokens that may be names.
+type TokenKind uint8
+
+// The kinds of tokens.
+const (
+	TokenOther     TokenKind = iota // a literal, an operator, punctuation
+	TokenWord                       // a name or keyword without quotes
+	TokenQuoted                     // "a name"
+	TokenParameter                  // $1
+)
+
+// Is reports whether the token is the word in lower case, or the operator or
+// punctuation.
+func (t Token) Is(text string) bool { return t.Kind != TokenQuoted && t.Text == text }
+
+// IsName reports whether the token can be the name of something.
+func (t Token) IsName() bool { return t.Kind == TokenWord || t.Kind == TokenQuoted }
+
+// TokenList are the tokens of a text, in order.
+type TokenList []Token
+
+// At returns a token, the zero Token outside of the list.
+func (l TokenList) At(i int) Token {
+	if i < 0 || i >= len(l) {
+		return Token{}
+	}
+	return l[i]
+}
+
+// Tokens splits an SQL statement. With an error come the tokens before it.
+func Tokens(sql string) (TokenList, *Error) {
+	kinds := map[tokenKind]TokenKind{tokWord: TokenWord, tokQuoted: TokenQuoted, tokParam: TokenParameter}
+	l := lexer{src: sql, foldAccents: true, statement: true}
+	var list TokenList
+	for {
+		t, err := l.next()
+		if err != nil || t.kind == tokEnd {
+			return list, err
+		}
+		list = append(list, Token{kinds[t.kind], t.text, t.off, t.end})
+	}
 }
 
 const maxSource = 64 << 10
@@ -105,11 +160,38 @@ func (l *lexer) next() (token, *Error) {
 		return token{tokPunct, l.src[start:l.pos], start, l.pos}, nil
 	case isOpChar(c):
 		return l.operator(start), nil
+	case c == '$' && l.statement:
+		return l.dollar(start)
 	case c == '$':
 		return token{}, l.errorf(start, start+1, "write the value as a 'string' or a number", "parameters and dollar quotes are not supported")
 	}
 	r, n := utf8.DecodeRuneInString(l.src[start:])
+	if l.statement {
+		l.pos += n
+		return token{tokPunct, l.src[start:l.pos], start, l.pos}, nil
+	}
 	return token{}, l.errorf(start, start+n, "remove it", "unexpected character %q", r)
+}
+
+// dollar reads $1, $$text$$ or $tag$text$tag$ of a statement.
+func (l *lexer) dollar(start int) (token, *Error) {
+	l.pos++
+	l.digits(len(l.src), func(c byte) bool { return isIdentStart(c) || isDigit(c) })
+	switch name := l.src[start+1 : l.pos]; {
+	case name != "" && isDigit(name[0]):
+		return token{tokParam, l.src[start:l.pos], start, l.pos}, nil
+	case l.pos == len(l.src) || l.src[l.pos] != '$':
+		l.pos = start + 1
+		return token{tokPunct, "$", start, l.pos}, nil
+	}
+	l.pos++
+	tag := l.src[start:l.pos]
+	n := strings.Index(l.src[l.pos:], tag)
+	if n < 0 {
+		return token{}, l.errorf(start, len(l.src), "close it with "+tag, "string does not end")
+	}
+	l.pos += n + len(tag)
+	return token{tokString, l.src[start:l.pos], start, l.pos}, nil
 }
 
 // skipSpace passes over blanks and comments and reports whether a line ended.
@@ -178,6 +260,9 @@ func (l *lexer) stringLiteral(start int, escapes bool) (token, *Error) {
 			break
 		}
 	}
+	if l.statement {
+		return token{tokString, l.src[start:l.pos], start, l.pos}, nil
+	}
 	if !utf8.ValidString(b.String()) || strings.IndexByte(b.String(), 0) >= 0 {
 		return token{}, l.errorf(start, l.pos, "write \\u escapes for characters", "escapes in the string make no valid UTF-8 text")
 	}
@@ -195,6 +280,8 @@ func (l *lexer) stringBody(b *strings.Builder, start int, escapes bool) *Error {
 		case c == '\'':
 			l.pos++
 			return nil
+		case c == '\\' && escapes && l.statement:
+			l.pos = min(l.pos+2, len(l.src))
 		case c == '\\' && escapes:
 			if err := l.escape(b); err != nil {
 				return err
@@ -286,10 +373,14 @@ func (l *lexer) word(start int) (token, *Error) {
 		l.pos++
 	}
 	raw := l.src[start:l.pos]
-	if l.pos < len(l.src) && l.src[l.pos] == '\'' && len(raw) == 1 {
+	quoted := l.pos < len(l.src) && l.src[l.pos] == '\''
+	switch {
+	case quoted && (raw == "e" || raw == "E"):
+		return l.stringLiteral(start, true)
+	case l.statement:
+		return token{tokWord, l.fold(raw), start, l.pos}, nil
+	case quoted && len(raw) == 1:
 		switch raw[0] {
-		case 'e', 'E':
-			return l.stringLiteral(start, true)
 		case 'b', 'B', 'x', 'X':
 			return token{}, l.errorf(start, l.pos+1, "compare with a number or a text", "bit strings are not supported")
 		case 'n', 'N':
@@ -334,7 +425,7 @@ func (l *lexer) number(start int) (token, *Error) {
 			kind = tokNumber
 		}
 	}
-	if l.pos < len(l.src) && isIdentPart(l.src[l.pos]) {
+	if l.pos < len(l.src) && isIdentPart(l.src[l.pos]) && !l.statement {
 		for l.pos < len(l.src) && isIdentPart(l.src[l.pos]) {
 			l.pos++
 		}

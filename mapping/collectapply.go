@@ -19,7 +19,7 @@ const (
 // What a result says besides its rule and row.
 const (
 	resultChild  = 1 << iota // a child of the row has changed
-	resultParent             // the row is a parent's, which the source has
+	resultParent             // the row is a parent's, to be read from the source
 	resultGroup              // the row's collapse key could not be computed
 )
 
@@ -30,12 +30,14 @@ type result struct {
 	number  int
 	flags   byte
 	about   []byte
-	// row is the parent's, once it was read; nil when it is gone.
+	// row is the parent's, once it has been read; nil when it no longer exists.
 	row []byte
 }
 
-// settle applies the per-transaction rules to what the transaction did.
-func (m *Mapper) settle(ctx context.Context, tx *cdc.Transaction, sink Sink) error {
+// Commit ends the transaction and gives the sink the events of the rules that
+// waited for it. It may read the source; it then waits until that is available
+// or the context ends.
+func (m *Mapper) Commit(ctx context.Context, tx *cdc.Transaction, sink Sink) error {
 	c := &m.collector
 	defer c.reset()
 	if len(c.plans) == 0 {
@@ -51,16 +53,16 @@ func (m *Mapper) settle(ctx context.Context, tx *cdc.Transaction, sink Sink) err
 	if err := m.join(); err != nil {
 		return err
 	}
-	return m.conclude(ctx, tx, sink)
+	return m.applyResults(ctx, tx, sink)
 }
 
-// consider finds out which rules a net change concerns. Those that look at no
-// other row are results already.
+// consider finds the rules that a net change concerns. Those that depend on no
+// other row become results.
 func (m *Mapper) consider(tx *cdc.Transaction, n *net) error {
 	c := &m.collector
 	op, identical := n.op(), n.identical()
 	for _, f := range n.plan.families {
-		if err := m.linkOwn(f, n, op); err != nil {
+		if err := m.matchOwn(f, n, op); err != nil {
 			return err
 		}
 	}
@@ -68,7 +70,7 @@ func (m *Mapper) consider(tx *cdc.Transaction, n *net) error {
 		return nil
 	}
 	for i := range n.plan.children {
-		if err := m.linkChild(&n.plan.children[i], n, op); err != nil {
+		if err := m.matchChild(&n.plan.children[i], n, op); err != nil {
 			return err
 		}
 	}
@@ -77,11 +79,11 @@ func (m *Mapper) consider(tx *cdc.Transaction, n *net) error {
 		switch {
 		case r.broken != nil:
 			err = c.result(n, n.last, n.side, r.bound.number, 0)
-		case len(r.bound.children) > 0: // linked above
+		case len(r.bound.children) > 0: // matched above
 		case r.group != nil:
-			err = m.linkGroup(tx, r, n)
+			err = m.matchGroup(tx, r, n)
 		case r.parent != nil:
-			err = m.linkTree(r, n)
+			err = m.matchParent(r, n)
 		default:
 			err = c.result(n, n.last, n.side, r.bound.number, 0)
 		}
@@ -108,8 +110,8 @@ func (c *collector) addResult(last uint64, s side, number int, value []byte) err
 	return r.push(start, key)
 }
 
-// conclude applies rules in the order of their positions.
-func (m *Mapper) conclude(ctx context.Context, tx *cdc.Transaction, sink Sink) error {
+// applyResults applies rules in the order of their positions.
+func (m *Mapper) applyResults(ctx context.Context, tx *cdc.Transaction, sink Sink) error {
 	c := &m.collector
 	size := 0
 	err := c.results.each(func(key, value []byte) error {
@@ -154,7 +156,7 @@ func (m *Mapper) applyBatch(ctx context.Context, tx *cdc.Transaction, sink Sink)
 // applyResult applies one rule to one net change.
 func (m *Mapper) applyResult(ctx context.Context, tx *cdc.Transaction, r *result, sink Sink) error {
 	if err := ctx.Err(); err != nil {
-		return err // a large transaction is not waited for
+		return err // shutdown does not wait for a large transaction
 	}
 	c := &m.collector
 	var n net
@@ -162,7 +164,7 @@ func (m *Mapper) applyResult(ctx context.Context, tx *cdc.Transaction, r *result
 		n = c.dereference(r.about)
 	} else {
 		if r.row == nil {
-			return nil // deleted since, which is an event of its own
+			return nil // deleted since then, which is another event
 		}
 		n = net{plan: m.parentPlan(m.rules.perTransaction[r.number]), before: true, after: true, old: r.row, new: r.row}
 	}
@@ -182,11 +184,11 @@ func (m *Mapper) applyResult(ctx context.Context, tx *cdc.Transaction, r *result
 	if err := m.apply(&plan.rulePlan, r.number, change, sink); err != nil {
 		return err
 	}
-	return m.relieve(ctx, sink)
+	return m.resolveIfFull(ctx, sink)
 }
 
-// relieve resolves what is pending when that is too much to go on.
-func (m *Mapper) relieve(ctx context.Context, sink Sink) error {
+// resolveIfFull resolves what is pending when no more should be.
+func (m *Mapper) resolveIfFull(ctx context.Context, sink Sink) error {
 	if !m.Full() {
 		return nil
 	}

@@ -51,17 +51,17 @@ func (r *rule) collapsesRows(primaryKey []string) bool {
 	return len(primaryKey) > 0 && !slices.ContainsFunc(primaryKey, func(c string) bool { return !slices.Contains(named, c) })
 }
 
-// The parts of a link, which is two rows' way to each other: its key is rule,
-// common key, tag, time and side.
+// A match is one side of two rows that have a key in common, such as a parent
+// and its child. Its own key is rule, common key, tag, time and side.
 const (
 	tagFirst  = 0 // children, and the keys of deleted rows
 	tagSecond = 1 // the rows that ask for them
 
-	linkTail = 1 + 8 + 1
+	matchTail = 1 + 8 + 1
 )
 
-// link is a group of links while it is read: those with one common key.
-type link struct {
+// joining is the state while matches with one common key are read.
+type joining struct {
 	started bool
 	number  int
 	key     []byte // rule and common key
@@ -74,9 +74,9 @@ type link struct {
 	value []byte
 }
 
-// connect adds a link of a rule. The common key is in c.key.
-func (c *collector) connect(number int, tag byte, last uint64, s side, value []byte) error {
-	l := &c.links
+// addMatch adds a match of a rule. The common key is in c.key.
+func (c *collector) addMatch(number int, tag byte, last uint64, s side, value []byte) error {
+	l := &c.matches
 	start := len(l.arena)
 	l.arena = binary.BigEndian.AppendUint16(l.arena, uint16(number)) //nolint:gosec // bounded when rules are bound
 	l.arena = append(append(l.arena, c.key...), tag)
@@ -86,44 +86,43 @@ func (c *collector) connect(number int, tag byte, last uint64, s side, value []b
 	return l.push(start, key)
 }
 
-// join turns links into results.
+// join turns matches into results.
 func (m *Mapper) join() error {
 	c := &m.collector
-	g := &c.link
+	g := &c.joining
 	g.started = false
-	err := c.links.each(func(key, value []byte) error {
-		common, tail := key[:len(key)-linkTail], key[len(key)-linkTail:]
+	err := c.matches.each(func(key, value []byte) error {
+		common, tail := key[:len(key)-matchTail], key[len(key)-matchTail:]
 		if !g.started || !bytes.Equal(common, g.key) {
-			if err := m.joined(); err != nil {
+			if err := m.endGroup(); err != nil {
 				return err
 			}
-			*g = link{started: true, number: int(binary.BigEndian.Uint16(key)), key: append(g.key[:0], common...), value: g.value[:0]}
+			*g = joining{started: true, number: int(binary.BigEndian.Uint16(key)), key: append(g.key[:0], common...), value: g.value[:0]}
 		}
 		last, s := binary.BigEndian.Uint64(tail[1:]), side(tail[9])
 		if tail[0] == tagFirst {
 			g.found, g.last, g.side = true, last, s
 			return nil
 		}
-		return m.asked(last, s, value)
+		return m.joinAsking(last, s, value)
 	})
 	if err != nil {
 		return err
 	}
-	return m.joined()
+	return m.endGroup()
 }
 
-// asked handles a row that asks for others of its group; what there is of them
-// has come before.
-func (m *Mapper) asked(last uint64, s side, value []byte) error {
+// joinAsking handles a row that asks for others of its group, which come before it.
+func (m *Mapper) joinAsking(last uint64, s side, value []byte) error {
 	c := &m.collector
-	g := &c.link
+	g := &c.joining
 	b := m.rules.perTransaction[g.number]
 	switch {
 	case len(b.children) > 0:
-		return m.askedOwn(b, last, s, value)
+		return m.joinParent(b, last, s, value)
 	case b.rootOnly != nil:
 		if g.found {
-			return nil // the parent goes with it
+			return nil // the parent is deleted too
 		}
 		return c.addResult(last, s, g.number, value)
 	}
@@ -133,10 +132,10 @@ func (m *Mapper) asked(last uint64, s side, value []byte) error {
 	return nil
 }
 
-// joined ends a group.
-func (m *Mapper) joined() error {
+// endGroup adds the result of a whole group.
+func (m *Mapper) endGroup() error {
 	c := &m.collector
-	g := &c.link
+	g := &c.joining
 	if !g.started {
 		return nil
 	}
@@ -154,14 +153,14 @@ func (m *Mapper) joined() error {
 	return c.addResult(g.last, g.side, g.number, g.value)
 }
 
-// linkGroup links the rows of one collapse key. Of those that the rule fires
-// for, the last one makes the event.
-func (m *Mapper) linkGroup(tx *cdc.Transaction, r *transactionPlan, n *net) error {
+// matchGroup brings together the rows of one collapse key. Of those that the rule
+// fires for, the last one makes the event.
+func (m *Mapper) matchGroup(tx *cdc.Transaction, r *transactionPlan, n *net) error {
 	c := &m.collector
 	m.load(c.as(n, tx, n.last))
 	fires, failed := m.fires(&r.rulePlan, &c.change)
 	switch {
-	case failed != nil: // a result of its own, which parks it
+	case failed != nil: // applying the result parks the change
 		return c.result(n, n.last, n.side, r.bound.number, 0)
 	case !fires:
 		return nil
@@ -176,5 +175,5 @@ func (m *Mapper) linkGroup(tx *cdc.Transaction, r *transactionPlan, n *net) erro
 		return c.result(n, n.last, n.side, r.bound.number, flags)
 	}
 	c.scratch = c.reference(append(c.scratch[:0], 0), n)
-	return c.connect(r.bound.number, tagSecond, n.last, n.side, c.scratch)
+	return c.addMatch(r.bound.number, tagSecond, n.last, n.side, c.scratch)
 }
