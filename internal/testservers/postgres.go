@@ -34,7 +34,7 @@ type Postgres struct {
 	dir, bin  string
 	port      int
 	user      *syscall.Credential
-	process   *process
+	process   *Process
 	databases atomic.Int64
 }
 
@@ -127,7 +127,7 @@ func (p *Postgres) Start() error {
 			}
 			cmd := exec.Command(filepath.Join(p.bin, "postgres"), "-D", p.data())
 			cmd.Dir, cmd.Stdout, cmd.Stderr = p.dir, logfile, logfile
-			p.process, err = startProcess(cmd, syscall.SIGQUIT, p.user)
+			p.process, err = StartProcess(cmd, syscall.SIGQUIT, p.user)
 			_ = logfile.Close()
 			if err != nil {
 				return err
@@ -155,11 +155,11 @@ func (p *Postgres) Stop(mode string) {
 	if mode == "immediate" {
 		sig = syscall.SIGQUIT
 	}
-	p.process.signal(sig)
+	p.process.Signal(sig)
 }
 
 // Kill kills the postmaster with SIGKILL.
-func (p *Postgres) Kill() { p.process.signal(syscall.SIGKILL) }
+func (p *Postgres) Kill() { p.process.Signal(syscall.SIGKILL) }
 
 // Port is the TCP port on 127.0.0.1.
 func (p *Postgres) Port() int { return p.port }
@@ -186,7 +186,7 @@ func (p *Postgres) Log() string {
 
 // Close stops the server and removes its directory. It may be called twice.
 func (p *Postgres) Close() {
-	p.process.signal(syscall.SIGQUIT)
+	p.process.Signal(syscall.SIGQUIT)
 	_ = os.RemoveAll(p.dir) // a temporary directory: nothing to tell
 }
 

@@ -30,7 +30,7 @@ type Redis struct {
 	// sentinel makes it a sentinel.
 	conf     string
 	sentinel bool
-	process  *process
+	process  *Process
 }
 
 // StartRedis starts a server and waits until it answers. Close removes it.
@@ -93,7 +93,7 @@ func (r *Redis) Start() error {
 	cmd := exec.Command(r.bin, args...)
 	cmd.Dir = r.dir
 	var err error
-	if r.process, err = startProcess(cmd, syscall.SIGKILL, nil); err != nil {
+	if r.process, err = StartProcess(cmd, syscall.SIGKILL, nil); err != nil {
 		return err
 	}
 	client := redis.NewClient(&redis.Options{Addr: r.Addr(), MaxRetries: -1})
@@ -116,10 +116,10 @@ func (r *Redis) Start() error {
 func (r *Redis) Set(name, value string) { r.settings[name] = value }
 
 // Kill kills the server with SIGKILL. Start brings it back on its data.
-func (r *Redis) Kill() { r.process.signal(syscall.SIGKILL) }
+func (r *Redis) Kill() { r.process.Signal(syscall.SIGKILL) }
 
 // Stop shuts the server down in order.
-func (r *Redis) Stop() { r.process.signal(syscall.SIGTERM) }
+func (r *Redis) Stop() { r.process.Signal(syscall.SIGTERM) }
 
 // Signal sends a signal (SIGSTOP, SIGCONT) without waiting for anything.
 func (r *Redis) Signal(sig syscall.Signal) error { return r.process.cmd.Process.Signal(sig) }
@@ -147,7 +147,7 @@ func (r *Redis) Log() string {
 
 // Close kills the server and removes its data. It may be called twice.
 func (r *Redis) Close() {
-	r.process.signal(syscall.SIGKILL)
+	r.process.Signal(syscall.SIGKILL)
 	_ = os.RemoveAll(r.dir) // a temporary directory: nothing to tell
 }
 
