@@ -2,6 +2,7 @@ package testservers
 
 import (
 	"context"
+	"flag"
 	"fmt"
 	"net/url"
 	"os"
@@ -249,6 +250,10 @@ func (p *Postgres) drop(t testing.TB, name string) {
 // Main starts a PostgreSQL server for a test binary, runs its tests, and
 // stops the server. Use it as: func TestMain(m *testing.M) { os.Exit(testservers.Main(m, &pg)) }
 func Main(m *testing.M, server **Postgres) int {
+	flag.Parse()
+	if list := flag.Lookup("test.list"); list != nil && list.Value.String() != "" {
+		return m.Run() // it runs no test
+	}
 	p, err := StartPostgres(PostgresOptions{})
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)

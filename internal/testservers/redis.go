@@ -1,6 +1,7 @@
 package testservers
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"maps"
@@ -56,9 +57,10 @@ func newRedis(settings map[string]string) (*Redis, error) {
 		"maxmemory-policy": "noeviction", "daemonize": "no",
 	}}
 	maps.Copy(r.settings, settings)
+	name := cmp.Or(os.Getenv("GANCHO_TEST_REDIS_SERVER"), "redis-server")
 	var err error
-	if r.bin, err = exec.LookPath("redis-server"); err != nil {
-		return nil, fmt.Errorf("redis-server is missing; install it: apt-get install redis-server")
+	if r.bin, err = exec.LookPath(name); err != nil {
+		return nil, fmt.Errorf("%s is missing; install it: make deps", name)
 	}
 	if r.dir, err = os.MkdirTemp("", "gancho-redis-"); err != nil {
 		return nil, err
