@@ -18,6 +18,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"gancho/internal/demo"
+	"gancho/internal/receiver"
 )
 
 // The exit codes are those of gancho.
@@ -35,8 +36,8 @@ func main() {
 type usageError struct{ error }
 
 // Main runs the command line and returns its exit code: 0 done, 1 failed, 2
-// wrong usage. The first SIGINT or SIGTERM ends the traffic, so that what is on
-// its way arrives; the second kills the process. The bridge is the gancho
+// wrong usage. The first SIGINT or SIGTERM ends the traffic, so that what is in
+// flight arrives; the second kills the process. The bridge is the gancho
 // beside this program, unless another one is given.
 func Main(ctx context.Context, args []string, stdout, stderr io.Writer, bridge func(context.Context, string) error) int {
 	ctx, stop := signal.NotifyContext(ctx, os.Interrupt, syscall.SIGTERM)
@@ -97,11 +98,11 @@ Nothing is left behind, at the end of --for or after Ctrl-C.`,
 			if !cmd.Flags().Changed("seed") {
 				o.Seed = rand.Uint64N(1_000_000)
 			}
-			// A reader that goes away (gancho-demo | head) ends the demo, not the process.
+			// A closed pipe (gancho-demo | head) ends the demo, not the process.
 			ctx, stop := signal.NotifyContext(cmd.Context(), syscall.SIGPIPE)
 			defer stop()
 			o.Out, o.Bridge = cmd.OutOrStdout(), bridge
-			o.Color = showsColor(o.Out)
+			o.Color = receiver.ShowsColor(o.Out)
 			if o.Bridge == nil {
 				path, err := demo.FindCommand()
 				if err != nil {
@@ -120,15 +121,4 @@ Nothing is left behind, at the end of --for or after Ctrl-C.`,
 	cmd.Flags().Uint64Var(&o.Seed, "seed", 0, "what decides the traffic; without it, another one each time")
 	cmd.Flags().BoolVar(&tour, "tour", false, "play each event of the presets once")
 	return cmd
-}
-
-// showsColor reports whether out is a terminal whose user has not turned
-// colours off (https://no-color.org).
-func showsColor(out io.Writer) bool {
-	f, ok := out.(*os.File)
-	if !ok || os.Getenv("NO_COLOR") != "" || os.Getenv("TERM") == "dumb" {
-		return false
-	}
-	info, err := f.Stat()
-	return err == nil && info.Mode()&os.ModeCharDevice != 0
 }

@@ -19,7 +19,7 @@ var errEnded = errors.New("the bridge ended before the demo did")
 // Command returns an Options.Bridge that runs the command at path as a process
 // of its own, which writes its log to stderr and creates the slot and the
 // publication. The process outlives a Ctrl-C in the terminal, so that what is
-// on its way arrives, and on Linux ends with this process in any case.
+// in flight arrives, and on Linux ends with this process in any case.
 func Command(path string, stderr io.Writer) func(ctx context.Context, configFile string) error {
 	return func(ctx context.Context, configFile string) error {
 		cmd := exec.Command(path, "run", "--create", "--config", configFile)

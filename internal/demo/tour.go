@@ -13,6 +13,7 @@ import (
 
 	"gancho/delivery"
 	"gancho/internal/presets"
+	"gancho/internal/receiver"
 )
 
 // tourRunes is how much of a statement or a payload a line of the tour shows.
@@ -170,7 +171,7 @@ func (t *tour) cause(ctx context.Context, conn *pgx.Conn, s Scene, step Step) er
 		return err
 	}
 	t.screen.line(fmt.Sprintf("%3d  %s  %s", s.Number, t.screen.paint("36", fmt.Sprintf("%-27s", step.Event)), s.Title))
-	t.screen.line("       " + cut(oneLine(step.SQL), tourRunes))
+	t.screen.line("       " + receiver.Clip(oneLine(step.SQL), tourRunes))
 	patience := time.NewTimer(cmp.Or(t.options.Patience, defaultPatience))
 	defer patience.Stop()
 	for {
@@ -188,7 +189,7 @@ func (t *tour) cause(ctx context.Context, conn *pgx.Conn, s Scene, step Step) er
 			if a.Invalid != nil {
 				return fmt.Errorf("verify %s: %w", a.Type, a.Invalid)
 			}
-			t.screen.line(fmt.Sprintf("       %s %s %s", t.screen.paint("32", "→ "+short(a.Delay)), t.screen.paint("2", "empresa "+a.Tenant), cut(string(a.Data), tourRunes-20)))
+			t.screen.line(fmt.Sprintf("       %s %s %s", t.screen.paint("32", "→ "+receiver.Short(a.Delay)), t.screen.paint("2", "empresa "+a.Tenant), receiver.Clip(string(a.Data), tourRunes-20)))
 			return nil
 		}
 	}

@@ -21,7 +21,7 @@ import (
 // startTimeout is how long a server may take until it answers.
 const startTimeout = 60 * time.Second
 
-// PostgresOptions are what a test may want different.
+// PostgresOptions are what a test may change.
 type PostgresOptions struct {
 	// Settings are added to postgresql.conf, and win over the defaults.
 	Settings map[string]string
@@ -39,7 +39,7 @@ type Postgres struct {
 	databases atomic.Int64
 }
 
-// StartPostgres makes a cluster in a temporary directory, starts it, and waits
+// StartPostgres creates a cluster in a temporary directory, starts it, and waits
 // until it answers. Close removes it.
 func StartPostgres(o PostgresOptions) (_ *Postgres, err error) {
 	p := &Postgres{bin: o.Bin}
@@ -120,8 +120,8 @@ func (p *Postgres) Start() error {
 	deadline := time.Now().Add(startTimeout)
 	for {
 		if !p.process.running() {
-			// A killed postmaster's children may hold the shared memory for a
-			// moment, in which a new one refuses to start: try again.
+			// A new postmaster refuses to start while a killed one's children
+			// still hold the shared memory: try again.
 			logfile, err := os.OpenFile(filepath.Join(p.dir, "log"), os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o600)
 			if err != nil {
 				return err
@@ -150,7 +150,7 @@ func (p *Postgres) Start() error {
 }
 
 // Stop shuts the server down in the given mode: fast (disconnecting clients)
-// or immediate (like a crash). It returns when the server is gone.
+// or immediate (like a crash). It returns when the server has ended.
 func (p *Postgres) Stop(mode string) {
 	sig := syscall.SIGINT
 	if mode == "immediate" {
@@ -188,7 +188,7 @@ func (p *Postgres) Log() string {
 // Close stops the server and removes its directory. It may be called twice.
 func (p *Postgres) Close() {
 	p.process.Signal(syscall.SIGQUIT)
-	_ = os.RemoveAll(p.dir) // a temporary directory: nothing to tell
+	_ = os.RemoveAll(p.dir) // a temporary directory: nobody needs the error
 }
 
 // Exec runs statements, written in UTF-8, on a database, for setting up.
@@ -202,7 +202,7 @@ func (p *Postgres) Exec(ctx context.Context, database, sql string) error {
 	return err
 }
 
-// Database makes a fresh database for the test, runs the statements in it, and
+// Database creates a database for the test, runs the statements in it, and
 // returns its DSN. It is dropped, with its slots, when the test ends. The
 // options are those of CREATE DATABASE, such as "template template0 encoding
 // 'LATIN1' locale 'C'"; empty: UTF8 with C.UTF-8.
@@ -230,7 +230,7 @@ func (p *Postgres) drop(t testing.TB, name string) {
 		return // the test stopped the server
 	}
 	defer func() { _ = conn.Close(ctx) }()
-	// A walsender that was told to go needs a moment to release its slot.
+	// A terminated walsender needs a moment to release its slot.
 	for range 100 {
 		_, err = conn.Exec(ctx, `select pg_terminate_backend(active_pid) from pg_replication_slots where database = $1 and active`, name)
 		if err == nil {
@@ -250,6 +250,11 @@ func (p *Postgres) drop(t testing.TB, name string) {
 // Main starts a PostgreSQL server for a test binary, runs its tests, and
 // stops the server. Use it as: func TestMain(m *testing.M) { os.Exit(testservers.Main(m, &pg)) }
 func Main(m *testing.M, server **Postgres) int {
+	// Tests wait for servers more than they compute; -parallel wins over this.
+	if err := flag.Set("test.parallel", "6"); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
 	flag.Parse()
 	if list := flag.Lookup("test.list"); list != nil && list.Value.String() != "" {
 		return m.Run() // it runs no test
@@ -264,5 +269,6 @@ func Main(m *testing.M, server **Postgres) int {
 	return m.Run()
 }
 
-// pause waits a little between two looks at a server that tells nobody when it is ready.
+// pause waits a little between two questions to a server that does not announce
+// when it is ready.
 func pause() { <-time.After(20 * time.Millisecond) }

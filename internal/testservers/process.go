@@ -73,7 +73,13 @@ func (p *Process) Signal(sig syscall.Signal) {
 	<-p.done
 }
 
-// freePort returns a TCP port of the loopback interface that nobody listens on.
+// FreeAddress returns a host:port of the loopback interface that is free now.
+func FreeAddress() (string, error) {
+	port, err := freePort()
+	return net127(port), err
+}
+
+// freePort returns a TCP port of the loopback interface that is free now.
 func freePort() (int, error) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {

@@ -15,7 +15,7 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// RedisOptions are what a test may want different.
+// RedisOptions are what a test may change.
 type RedisOptions struct {
 	// Settings are given on the command line, and win over the defaults:
 	// appendonly yes, appendfsync everysec, maxmemory-policy noeviction, no snapshots.
@@ -28,8 +28,8 @@ type Redis struct {
 	port     int
 	settings map[string]string
 	// conf is a configuration file, which the server may rewrite; empty: none.
-	// sentinel makes it a sentinel.
-	conf     string
+	conf string
+	// sentinel runs the server as a sentinel.
 	sentinel bool
 	process  *Process
 }
@@ -50,7 +50,7 @@ func StartRedis(o RedisOptions) (*Redis, error) {
 	return r, nil
 }
 
-// newRedis is a server that has its directory and no port.
+// newRedis returns a server with a directory and without a port, not started.
 func newRedis(settings map[string]string) (*Redis, error) {
 	r := &Redis{settings: map[string]string{
 		"bind": "127.0.0.1", "save": "", "appendonly": "yes", "appendfsync": "everysec",
@@ -68,7 +68,7 @@ func newRedis(settings map[string]string) (*Redis, error) {
 	return r, nil
 }
 
-// first starts a server for the first time, or removes it.
+// first starts a server for the first time, and removes it if that fails.
 func (r *Redis) first() error {
 	if err := r.Start(); err != nil {
 		err = fmt.Errorf("%w\n%s", err, r.Log())
@@ -120,7 +120,7 @@ func (r *Redis) Set(name, value string) { r.settings[name] = value }
 // Kill kills the server with SIGKILL. Start brings it back on its data.
 func (r *Redis) Kill() { r.process.Signal(syscall.SIGKILL) }
 
-// Stop shuts the server down in order.
+// Stop shuts the server down: it saves what it has to save.
 func (r *Redis) Stop() { r.process.Signal(syscall.SIGTERM) }
 
 // Signal sends a signal (SIGSTOP, SIGCONT) without waiting for anything.
@@ -150,7 +150,7 @@ func (r *Redis) Log() string {
 // Close kills the server and removes its data. It may be called twice.
 func (r *Redis) Close() {
 	r.process.Signal(syscall.SIGKILL)
-	_ = os.RemoveAll(r.dir) // a temporary directory: nothing to tell
+	_ = os.RemoveAll(r.dir) // a temporary directory: nobody needs the error
 }
 
 // infoOf returns a section of a server's INFO.
