@@ -38,6 +38,14 @@ func TestMain(m *testing.M) {
 	os.Exit(testservers.Main(m, &pg))
 }
 
+// commandEnv is the environment of this binary as the command. The race detector
+// holds every process that ends for a second, in case a goroutine that is left
+// races; a tenth of that is enough for one that is about to.
+func commandEnv(more ...string) []string {
+	env := append(os.Environ(), asGancho+"=1", "GORACE=atexit_sleep_ms=100 "+os.Getenv("GORACE"))
+	return append(env, more...)
+}
+
 // secret signs in every test that does not look at signatures.
 const secret = "whsec_dGVzdGUtc2VjcmV0by1kZS0zMi1ieXRlcy1nYW5jaG8="
 
@@ -186,7 +194,7 @@ func (w *world) startCommand(path string, args ...string) *bridge {
 	w.t.Helper()
 	b := &bridge{t: w.t, line: make(chan struct{}, 1), done: make(chan struct{})}
 	b.cmd = exec.Command(path, args...)
-	b.cmd.Env = append(os.Environ(), asGancho+"=1")
+	b.cmd.Env = commandEnv()
 	b.cmd.Dir = w.dir
 	b.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	stderr, stdin := io.Pipe()
