@@ -178,14 +178,20 @@ func TestCommitToArrivalWithinTheProcess(t *testing.T) {
 	q := openQueue(t, r, ep)
 	sink := newReceiver()
 	dispatch(t, q, sink, delivery.DispatcherOptions{Lease: time.Hour}, ep)
-	var total time.Duration
+	var appends, arrivals time.Duration
 	for i := range 50 {
 		start := time.Now()
 		appendEvents(t, q, i, i+1, 1, keyModulo(50))
+		appends += time.Since(start)
 		all := sink.distinct(t, i+1)
-		total += all[i].at.Sub(start)
+		arrivals += all[i].at.Sub(start)
 	}
-	t.Logf("append to arrival: %s on average", total/50)
+	// A delivery is a read of Redis after the append. A wait for anything else,
+	// such as a poll, would be many times an append.
+	const ratio = 20
+	if arrivals > ratio*appends {
+		t.Errorf("arrivals take %s on average, more than %d times an append's %s", arrivals/50, ratio, appends/50)
+	}
 }
 
 // An endpoint that the other processes do not know is delivered to, even by a
