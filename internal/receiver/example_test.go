@@ -2,6 +2,7 @@ package receiver_test
 
 import (
 	"fmt"
+	"net/http"
 	"net/http/httptest"
 	"strings"
 
@@ -16,7 +17,7 @@ func ExampleReceiver() {
 	}})
 	const body = `{"id":"a-1","type":"cobranca.liquidada","tenant":"1","timestamp":"2026-11-20T15:00:00Z","sequence":"7","data":{"id":42}}`
 	for range 2 {
-		request := httptest.NewRequest("POST", "/hooks", strings.NewReader(body))
+		request := httptest.NewRequest(http.MethodPost, "/hooks", strings.NewReader(body))
 		request.Header.Set("webhook-id", "a-1")
 		answer := httptest.NewRecorder()
 		r.ServeHTTP(answer, request)
