@@ -54,11 +54,11 @@ $(GOLANGCI):
 
 .PHONY: fuzz
 fuzz: deps ## Run every fuzz target for FUZZTIME (10s) each
-	@set -e; list=$$($(GO) test -list '^Fuzz' $(PKG)); \
-	echo "$$list" | awk '/^Fuzz/ { f[n++] = $$1 } /^ok/ { for (i = 0; i < n; i++) print $$2, f[i]; n = 0 }' | \
-	while read -r pkg target; do \
-		echo "== $$pkg $$target"; \
-		$(GO) test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) "$$pkg" </dev/null; \
+	@set -e; $(GO) list -f '{{.Dir}}' $(PKG) | while read -r dir; do \
+		for target in $$(grep -ho '^func Fuzz[A-Za-z0-9]*' "$$dir"/*_test.go 2>/dev/null | cut -c6-); do \
+			echo "== $$dir $$target"; \
+			$(GO) test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) "$$dir" </dev/null; \
+		done; \
 	done
 
 .PHONY: bench

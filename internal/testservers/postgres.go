@@ -255,10 +255,6 @@ func Main(m *testing.M, server **Postgres) int {
 		fmt.Fprintln(os.Stderr, err)
 		return 1
 	}
-	flag.Parse()
-	if list := flag.Lookup("test.list"); list != nil && list.Value.String() != "" {
-		return m.Run() // it runs no test
-	}
 	// PostgreSQL 14 sends empty transactions, too: autovacuum's would come
 	// between a test's own.
 	p, err := StartPostgres(PostgresOptions{Settings: map[string]string{"autovacuum": "off"}})
