@@ -412,17 +412,24 @@ func (r *receiver) waitFor(timeout time.Duration, what string, cond func([]arriv
 	}
 }
 
-// waitCount waits for n distinct webhooks.
+// waitCount waits for n distinct webhooks, as long as they keep coming.
 func (r *receiver) waitCount(n int) []arrival {
 	r.t.Helper()
 	seen := map[string]bool{}
-	from := 0
-	return r.waitFor(120*time.Second, fmt.Sprintf("%d distinct webhooks", n), func(all []arrival) bool {
+	for from := 0; ; {
+		all, grew := r.snapshot()
 		for ; from < len(all); from++ {
 			seen[all[from].id] = true
 		}
-		return len(seen) >= n
-	})
+		if len(seen) >= n {
+			return all
+		}
+		select {
+		case <-grew:
+		case <-time.After(60 * time.Second):
+			r.t.Fatalf("no webhook for a minute: %d of %d distinct ones arrived", len(seen), n)
+		}
+	}
 }
 
 // url is the receiver's address.

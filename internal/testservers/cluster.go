@@ -62,7 +62,8 @@ func StartCluster(o ClusterOptions) (_ *Cluster, err error) {
 	return c, c.join(ctx)
 }
 
-// startNodes starts servers on ports whose cluster bus, 10000 above, is free, too.
+// startNodes starts Redis servers on ports whose cluster bus, 10000 above, is
+// free, too.
 func startNodes(n int, settings map[string]string) ([]*Redis, error) {
 	nodes := make([]*Redis, n)
 	var group errgroup.Group
@@ -114,7 +115,7 @@ func quietPort() (int, error) {
 			return port, nil
 		}
 	}
-	return 0, errors.New("find a free port for a node of a cluster: all that were tried are taken")
+	return 0, errors.New("find a free port: all that were tried are taken")
 }
 
 func listens(port int) bool {

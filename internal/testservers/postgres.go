@@ -51,7 +51,7 @@ func StartPostgres(o PostgresOptions) (_ *Postgres, err error) {
 	if p.user, err = postgresUser(); err != nil {
 		return nil, err
 	}
-	if p.port, err = freePort(); err != nil {
+	if p.port, err = quietPort(); err != nil {
 		return nil, err
 	}
 	if p.dir, err = os.MkdirTemp("", "gancho-pg-"); err != nil {

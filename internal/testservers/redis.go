@@ -36,18 +36,8 @@ type Redis struct {
 
 // StartRedis starts a server and waits until it answers. Close removes it.
 func StartRedis(o RedisOptions) (*Redis, error) {
-	r, err := newRedis(o.Settings)
-	if err != nil {
-		return nil, err
-	}
-	if r.port, err = freePort(); err != nil {
-		r.Close()
-		return nil, err
-	}
-	if err := r.first(); err != nil {
-		return nil, err
-	}
-	return r, nil
+	nodes, err := startNodes(1, o.Settings)
+	return nodes[0], err
 }
 
 // newRedis returns a server with a directory and without a port, not started.
