@@ -1,5 +1,5 @@
-# Gancho in an image: the static binary on a small Debian (bash is there for health checks), as a user without rights.
-# The time zones are in the binary. Both images can be others, hand-made ones too:
+# Gancho in an image: the static binary on a small Debian (bash is there for health checks), as an unprivileged user.
+# The time zones are in the binary. Other images will do, such as those of deploy/images.sh:
 #   docker build --build-arg BUILD_IMAGE=... --build-arg BASE_IMAGE=... .
 ARG BUILD_IMAGE=golang:1.26-bookworm
 ARG BASE_IMAGE=debian:bookworm-slim

@@ -1,5 +1,5 @@
 # Everything that people and machines do with this repository; `make` alone lists it.
-# Needs Go (the version of go.mod) and make; the servers and the C compiler are installed by `make deps`.
+# Needs Go (the version of go.mod) and make; what the tests need beside it is installed by `make deps`.
 
 SHELL       := /bin/sh
 GO          ?= go
@@ -8,40 +8,57 @@ FOR         ?=
 FUZZTIME    ?= 10s
 PKG         ?= ./...
 TESTFLAGS   ?=
+SERVERS     ?=
 # Pinned, so that the same tree gets the same findings everywhere.
-GOLANGCI    := github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
+LINTVERSION := v2.15.0
+# Outside the tree, so that a clean checkout does not compile it again.
+CACHE       := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/gancho
+GOLANGCI    := $(CACHE)/golangci-lint-$(LINTVERSION)/golangci-lint
 GOVULNCHECK := golang.org/x/vuln/cmd/govulncheck@v1.8.0
 
 .DEFAULT_GOAL := help
 
 .PHONY: help
 help: ## List the targets
-	@awk 'BEGIN { FS = ":.*## " } /^[a-z-]+:.*## / { printf "  %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk 'BEGIN { FS = ":.*## " } /^[a-z-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: deps
-deps: ## Install what is missing: PostgreSQL, Redis, a C compiler for the race detector
-	@.ci/deps postgresql redis gcc
+deps: ## Install what is missing: PostgreSQL, Redis, a C compiler for the race detector, receivers' languages
+	@.ci/deps postgresql redis gcc node python php npm-packages
 
 .PHONY: build
-build: ## Build the static binary bin/gancho
-	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '-s -w -X main.version=$(VERSION)' -o bin/gancho ./cmd/gancho
+build: ## Build the static binary bin/gancho, and bin/gancho-demo beside it
+	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '-s -w -X main.version=$(VERSION)' -o bin/ ./cmd/gancho ./cmd/gancho-demo
+
+.PHONY: build-all
+build-all: build ## Build for Linux, and see that macOS and Windows build too
+	CGO_ENABLED=0 GOOS=darwin $(GO) build -o /dev/null ./cmd/gancho
+	CGO_ENABLED=0 GOOS=darwin $(GO) build -o /dev/null ./cmd/gancho-demo
+	CGO_ENABLED=0 GOOS=windows $(GO) build -o /dev/null ./cmd/gancho
 
 .PHONY: test
 test: deps ## Vet and test everything with the race detector (PKG=./cdc TESTFLAGS='-run Slot')
 	$(GO) vet $(PKG)
 	CGO_ENABLED=1 $(GO) test -race -timeout 15m $(TESTFLAGS) $(PKG)
 
+.PHONY: test-matrix
+test-matrix: deps ## Test on PostgreSQL 14 to 18, Redis 7 and 8, Valkey 9 (SERVERS='18 redis8'), installed in a cache
+	@.ci/matrix $(SERVERS)
+
 .PHONY: lint
-lint: ## Run golangci-lint, import boundaries included (the first run compiles it: minutes)
-	$(GO) run $(GOLANGCI) run
+lint: $(GOLANGCI) ## Run golangci-lint, import boundaries included (the first run compiles it: minutes)
+	$(GOLANGCI) run
+
+$(GOLANGCI):
+	GOFLAGS= GOBIN=$(@D) $(GO) install github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(LINTVERSION)
 
 .PHONY: fuzz
 fuzz: deps ## Run every fuzz target for FUZZTIME (10s) each
-	@set -e; list=$$($(GO) test -list '^Fuzz' $(PKG)); \
-	echo "$$list" | awk '/^Fuzz/ { f[n++] = $$1 } /^ok/ { for (i = 0; i < n; i++) print $$2, f[i]; n = 0 }' | \
-	while read -r pkg target; do \
-		echo "== $$pkg $$target"; \
-		$(GO) test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) "$$pkg" </dev/null; \
+	@set -e; $(GO) list -f '{{.Dir}}' $(PKG) | while read -r dir; do \
+		for target in $$(grep -ho '^func Fuzz[A-Za-z0-9]*' "$$dir"/*_test.go 2>/dev/null | cut -c6-); do \
+			echo "== $$dir $$target"; \
+			$(GO) test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) "$$dir" </dev/null; \
+		done; \
 	done
 
 .PHONY: bench
@@ -54,13 +71,13 @@ microbench: deps ## Run every package's own benchmarks
 	$(GO) test -run '^$$' -bench . -benchmem $(TESTFLAGS) $(PKG)
 
 .PHONY: demo
-demo: ## Build, install what is missing, and watch webhooks arrive (FOR=30s ends it by itself)
+demo: ## Build, install what is missing, and watch webhooks arrive (FOR=30s ends it)
 	@.ci/deps postgresql redis
 	@$(MAKE) --no-print-directory build
-	@bin/gancho demo $(if $(FOR),--for $(FOR))
+	@bin/gancho-demo $(if $(FOR),--for $(FOR))
 
 .PHONY: vuln
-vuln: ## Look the dependencies up in Go's vulnerability database
+vuln: ## Look up the dependencies in Go's vulnerability database
 	$(GO) run $(GOVULNCHECK) ./...
 
 .PHONY: tidy

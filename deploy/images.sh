@@ -1,5 +1,5 @@
 #!/bin/sh
-# Hand-made images for docker-compose.yml, where none can be pulled: Debian by debootstrap, PostgreSQL and Redis from its
+# Builds the images of docker-compose.yml where none can be pulled: Debian by debootstrap, PostgreSQL and Redis from its
 # packages, Go and the trusted certificate authorities from this machine. As root, with debootstrap and docker:
 #
 #   MIRROR=<a Debian mirror's URL> deploy/images.sh

@@ -3,6 +3,7 @@ package mapping_test
 import (
 	"context"
 	"fmt"
+	"strings"
 	"testing"
 
 	"gancho/cdc"
@@ -97,6 +98,9 @@ func TestBind(t *testing.T) {
 
 func TestBindLooksAtPublications(t *testing.T) {
 	t.Parallel()
+	if strings.HasPrefix(serverVersion(t), "14") {
+		t.Skip("column lists and row filters begin with PostgreSQL 15")
+	}
 	conn := connect(t,
 		"create publication gancho for table clientes (id, empresa_id, nome), acessos, contratos where (id > 5) with (publish = 'insert, update')",
 		"create publication gancho_insert for table estoque_movimentos with (publish = 'insert')",

@@ -77,6 +77,20 @@ func connect(t testing.TB, statements ...string) *pgx.Conn {
 	return conn
 }
 
+// serverVersion is such as 15.13.
+func serverVersion(t testing.TB) (version string) {
+	t.Helper()
+	conn, err := pgx.Connect(context.Background(), pg.DSN("postgres"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = conn.Close(context.Background()) }()
+	if err := conn.QueryRow(context.Background(), "show server_version").Scan(&version); err != nil {
+		t.Fatal(err)
+	}
+	return version
+}
+
 // golden compares with a golden file, or writes it with -update.
 func golden(t *testing.T, file, got string) {
 	t.Helper()

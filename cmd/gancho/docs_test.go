@@ -97,7 +97,7 @@ func (s *session) shell() func(line string) ([]byte, error) {
 		defer cancel()
 		cmd := exec.CommandContext(ctx, "sh", "-c", line)
 		cmd.Dir = s.dir
-		cmd.Env = append(os.Environ(), asGancho+"=1", "PATH="+bin+":"+os.Getenv("PATH"), "ERP_KEY=chave-do-erp")
+		cmd.Env = commandEnv("PATH="+bin+":"+os.Getenv("PATH"), "ERP_KEY=chave-do-erp")
 		return cmd.CombinedOutput()
 	}
 }

@@ -219,7 +219,9 @@ func (p *presetWorld) scene(s demo.Scene, fired map[[2]string]bool) {
 	silent, announced := 0, map[string]bool{}
 	for _, step := range s.Steps {
 		hooks := ofPresets(p.play(step.SQL...))
-		of := func(h sentEvent) bool { return slices.Contains(s.Events, h.event) }
+		of := func(h sentEvent) bool {
+			return h.event == step.Event || step.Kind != demo.When && slices.Contains(s.Events, h.event)
+		}
 		if step.Kind == demo.Given {
 			continue
 		}
@@ -227,7 +229,7 @@ func (p *presetWorld) scene(s demo.Scene, fired map[[2]string]bool) {
 			strings.ReplaceAll(strings.Join(step.SQL, ";\n"), "\n", "\n  "))
 		switch n := len(slices.DeleteFunc(slices.Clone(hooks), func(h sentEvent) bool { return !of(h) })); {
 		case step.Kind == demo.When && n != 1:
-			p.t.Errorf("%d webhooks %v, want 1, of:\n%s", n, s.Events, strings.Join(step.SQL, ";\n"))
+			p.t.Errorf("%d webhooks %s, want 1, of:\n%s", n, step.Event, strings.Join(step.SQL, ";\n"))
 		case step.Kind == demo.Silent && n > 0:
 			p.t.Errorf("%d webhooks %v, want none, of %s:\n%s", n, s.Events, step.Why, strings.Join(step.SQL, ";\n"))
 		}

@@ -38,11 +38,8 @@ func TestSlowAndDeadEndpointsDelayNoOther(t *testing.T) {
 	// 3,000 events at 16 in flight and 2 s each would take 375 s.
 	slowOnes, _ := slow.snapshot()
 	t.Logf("healthy endpoint: %d events in %v; slow endpoint: %d meanwhile", rows, took.Round(time.Millisecond), len(slowOnes))
-	if len(slowOnes) >= rows {
-		t.Error("the slow endpoint was not slow: the test proves nothing")
-	}
-	if took > 20*time.Second {
-		t.Errorf("the healthy endpoint took %v", took)
+	if 10*len(slowOnes) >= rows {
+		t.Errorf("the healthy endpoint got %d events while the slow one got %d: less than ten times as many", rows, len(slowOnes))
 	}
 	close(release)
 	b.stop()

@@ -88,7 +88,6 @@ func newRootCommand() *cobra.Command {
 		newListenCommand(),
 		newMigrateCommand(),
 		newSecretsCommand(),
-		newDemoCommand(runBridge),
 		newVersionCommand(),
 	)
 	return root
@@ -114,6 +113,9 @@ func flagError(cmd *cobra.Command, err error) error {
 func noArguments(cmd *cobra.Command, args []string) error {
 	if len(args) == 0 {
 		return nil
+	}
+	if args[0] == "demo" {
+		return usageError{errors.New("the demo is a program of its own: gancho-demo, or make demo in the source tree")}
 	}
 	if s := cmd.Root().SuggestionsFor(args[0]); len(s) > 0 {
 		return usageError{fmt.Errorf("unknown command %q; did you mean %q?", args[0], s[0])}

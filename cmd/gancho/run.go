@@ -72,12 +72,6 @@ const (
 	onlyDeliver = "deliver"
 )
 
-// runBridge runs the bridge as the demo does: everything, creating what is missing.
-func runBridge(ctx context.Context, configFile string) error {
-	f := runFlags{config: configFile, create: true}
-	return f.run(ctx, os.Stderr)
-}
-
 func (f *runFlags) run(ctx context.Context, stderr io.Writer) error {
 	c, err := config.Load(f.config, os.LookupEnv)
 	if err != nil {

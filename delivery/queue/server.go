@@ -21,7 +21,7 @@ type durability uint8
 const (
 	durableAtReply durability = iota + 1 // appendfsync always, or volatile and accepted
 	durableByWait                        // WAITAOF
-	durableByAge                         // everysec before 7.2: older than durableAge, and not restarted since
+	durableByAge                         // everysec without a WAITAOF to trust: older than durableAge, and not restarted since
 )
 
 // durableAge is how old a reply under appendfsync everysec has to be: Redis
@@ -136,8 +136,10 @@ func (q *Queue) checkPersistence(ctx context.Context, addr string, got info, vol
 	if got["aof_enabled"] != "1" {
 		return s, q.acceptVolatile(volatile, &SettingError{"appendonly", "no", "run CONFIG SET appendonly yes, and set it in redis.conf" + accept})
 	}
-	major, minor, _ := version(got["redis_version"])
-	waits := major > 7 || major == 7 && minor >= 2
+	// WAITAOF came with 7.2, and answers before the fsync under everysec there and
+	// in Valkey, whose redis_version is 7.2.4.
+	major, _, _ := version(got["redis_version"])
+	waits := major >= 8 && got["valkey_version"] == ""
 	server := q.nodes.at(addr)
 	config, err := server.ConfigGet(ctx, "appendfsync").Result()
 	if err == nil {
@@ -152,7 +154,7 @@ func (q *Queue) checkPersistence(ctx context.Context, addr string, got info, vol
 		q.log.Info().Str("cause", err.Error()).Msg("redis does not show its configuration: durability is taken from WAITAOF alone")
 		s.mode = durableByWait
 	case err != nil:
-		return s, q.acceptVolatile(volatile, &SettingError{"appendfsync", "unknown, because CONFIG is forbidden", "allow the user CONFIG GET, use Redis 7.2 or newer" + accept})
+		return s, q.acceptVolatile(volatile, &SettingError{"appendfsync", "unknown, because CONFIG is forbidden", "allow the user CONFIG GET, use Redis 8 or newer" + accept})
 	case fsync == "always":
 	case fsync == "everysec" && waits:
 		s.mode = durableByWait

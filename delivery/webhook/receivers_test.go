@@ -149,7 +149,7 @@ func TestDocumentedReceivers(t *testing.T) {
 		t.Run(c.heading, func(t *testing.T) {
 			t.Parallel()
 			if _, err := exec.LookPath(c.runtime); err != nil {
-				t.Skip(c.runtime + " is not installed")
+				t.Fatal(c.runtime + " is not installed; run make deps")
 			}
 			dir := t.TempDir()
 			if err := os.WriteFile(filepath.Join(dir, c.file), []byte(documented(t, c.heading)), 0o600); err != nil {

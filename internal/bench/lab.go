@@ -25,7 +25,7 @@ const (
 		numero varchar(20), total numeric(12,2), desconto numeric(12,2), criado_em timestamp default localtimestamp, observacao text)`
 	insert = `insert into pedidos (empresa_id, cliente_id, status, numero, total, desconto, observacao)
 		select 1, i %% 1000, '10', 'P' || i, i * 1.01, 0.5, 'entregar na portaria' from generate_series(1, %d) i`
-	// insertLoop is one transaction per row, made on the server.
+	// insertLoop is one transaction per row, run on the server.
 	insertLoop = `do $$ begin for i in 1..%d loop insert into pedidos (empresa_id, cliente_id, status, numero, total, desconto, observacao)
 		values (1, i %% 1000, '10', 'P' || i, i * 1.01, 0.5, 'entregar na portaria'); commit; end loop; end $$`
 	// plainRules stream row by row.
@@ -143,7 +143,7 @@ func (l *lab) freshRedis(ctx context.Context) (err error) {
 
 func (l *lab) client() *redis.Client { return redis.NewClient(&redis.Options{Addr: l.redis.Addr()}) }
 
-// record makes a slot, runs the statement, and returns the position after it:
+// record creates a slot, runs the statement, and returns the position after it:
 // copies of the slot then see just what the statement wrote.
 func (l *lab) record(ctx context.Context, sql string) (end string, err error) {
 	if _, err := l.conn.Exec(ctx, "truncate pedidos"); err != nil {
@@ -158,7 +158,7 @@ func (l *lab) record(ctx context.Context, sql string) (end string, err error) {
 	return end, l.conn.QueryRow(ctx, "select pg_current_wal_lsn()::text").Scan(&end)
 }
 
-// forget drops the slot that record made.
+// forget drops the slot that record created.
 func (l *lab) forget(ctx context.Context) error {
 	_, err := l.conn.Exec(ctx, "select pg_drop_replication_slot($1)", masterSlot)
 	return err
@@ -242,12 +242,12 @@ func (p *process) waitLine(text string) (string, error) {
 	return "", fmt.Errorf("%s ended before it said %q:\n%s", filepath.Base(p.cmd.Path), text, strings.Join(seen, "\n"))
 }
 
-// stop ends the process and waits until it is gone.
+// stop ends the process and waits until it has ended.
 func (p *process) stop() error {
 	if err := p.cmd.Process.Signal(syscall.SIGTERM); err != nil {
 		return err
 	}
-	for range p.lines { // what it says while it ends is of no interest
+	for range p.lines { // nobody reads what it says while it ends
 	}
 	return p.cmd.Wait()
 }

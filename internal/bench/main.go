@@ -1,6 +1,6 @@
 // Command bench measures the bridge against a limit taken in the same run, and
 // prints a table: what is measured, the figure, the limit, their ratio, and
-// what is to be reached. It starts private servers and ends by itself.
+// what is to be reached. It starts private servers, and stops them at its end.
 //
 // The command under test runs as a process of its own, as do PostgreSQL, Redis
 // and the receiver: everything shares this machine's cores, as it would where

@@ -77,7 +77,7 @@ func (l *lab) compareRules(ctx context.Context, rules string) (figures, limits [
 	return figures, limits, l.forget(ctx)
 }
 
-// capture compares the bridge, appending to a queue that nobody reads, with
+// capture compares the bridge, appending to a queue without a reader, with
 // pg_recvlogical on copies of one slot.
 func (l *lab) capture(ctx context.Context, sql string, n int) (r row, err error) {
 	// A statement list would be one transaction: run each on its own.

@@ -18,7 +18,7 @@ import (
 type tally struct {
 	Count       int
 	First, Last time.Time
-	// P50 and P99 are from the commit, as the event tells it, to the arrival.
+	// P50 and P99 are from the commit, as the event states it, to the arrival.
 	P50, P99 time.Duration
 }
 
@@ -49,7 +49,7 @@ func beReceiver(ctx context.Context, delay string) error {
 		c.tally, c.waits = tally{}, c.waits[:0]
 	})
 	mux.HandleFunc("GET /tally", func(w http.ResponseWriter, _ *http.Request) {
-		_ = json.NewEncoder(w).Encode(c.sum()) // the asker went away: nobody to tell
+		_ = json.NewEncoder(w).Encode(c.sum()) // the client has disconnected
 	})
 	server := &http.Server{Handler: mux, ReadHeaderTimeout: time.Minute}
 	defer context.AfterFunc(ctx, func() { _ = server.Close() })()

@@ -40,7 +40,7 @@ func Acts() []Act {
 func Entry() Act { return Act{"entry", 28, (*Traffic).entry} }
 
 func (t *Traffic) entry(ctx context.Context) error {
-	if t.rng.IntN(25) == 0 { // let in by hand at the reception: nobody knows whom
+	if t.rng.IntN(25) == 0 { // the receptionist opens the gate: the row names no client
 		return t.exec(ctx, `insert into acessos (empresa_id, dt_acesso, sentido, coletor, meio, liberado)
 			values (1, localtimestamp, 'ENTRADA', 'CAT01', 'M', true)`)
 	}

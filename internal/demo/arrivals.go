@@ -8,6 +8,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"gancho/internal/receiver"
 )
 
 // arrival is one webhook as a receiver got it.
@@ -19,14 +21,14 @@ type arrival struct {
 	At        time.Time
 	Delay     time.Duration // since the commit
 	Data      []byte        // JSON
-	Duplicate bool          // its webhook-id came before
-	Invalid   error         // why its signature does not hold
+	Duplicate bool          // its webhook-id has arrived before
+	Invalid   error         // why its signature is not valid
 }
 
-// arrivals counts what came to one endpoint and checks its order. Its methods
+// arrivals counts what arrived at one endpoint and checks its order. Its methods
 // may be called by any goroutine.
 type arrivals struct {
-	changed chan struct{} // holds a token when something has come
+	changed chan struct{} // holds a token when something has arrived
 
 	mu         sync.Mutex
 	counts     Counts // first deliveries
@@ -34,9 +36,9 @@ type arrivals struct {
 	invalid    int
 	unordered  int
 	unreadable int
-	last       map[string]string // ordering key to the sequence of its last first delivery
-	latencies  Latencies         // of all but bulkEvent
-	bulk       Latencies         // of bulkEvent
+	last       map[string]string  // ordering key to the sequence of its last first delivery
+	latencies  receiver.Latencies // of all but bulkEvent
+	bulk       receiver.Latencies // of bulkEvent
 }
 
 func newArrivals() *arrivals {
@@ -97,15 +99,15 @@ func orderingKey(a *arrival) (string, error) {
 	return a.Tenant + "/" + kind + "/" + id.String(), nil
 }
 
-// total is how many first deliveries have come.
+// total is how many first deliveries have arrived.
 func (r *arrivals) total() int {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return r.counts.Total()
 }
 
-// wait returns when so many first deliveries have come, when none has come for
-// the given time, or when the context is done.
+// wait returns when that many first deliveries have arrived, when none has
+// arrived for the given time, or when the context is done.
 func (r *arrivals) wait(ctx context.Context, total int, patience time.Duration) {
 	timer := time.NewTimer(patience)
 	defer timer.Stop()

@@ -27,7 +27,7 @@ func (t *Traffic) recalculate(ctx context.Context) error {
 	if err := t.exec(ctx, `update clientes set limite_credito = limite_credito where ativo = 'S'`); err != nil {
 		return err
 	}
-	t.tell(fmt.Sprintf("a job saves %d clients without changing what any rule watches: no webhook", t.pending.Rows-before))
+	t.report(fmt.Sprintf("a job saves %d clients without changing what any rule watches: no webhook", t.pending.Rows-before))
 	return nil
 }
 
@@ -48,6 +48,6 @@ func (t *Traffic) overdue(ctx context.Context) error {
 		return nil
 	})
 	t.pending.Rows += int64(total)
-	t.tell(fmt.Sprintf("a job marks %d clients as overdue or paid up in one transaction: a webhook each", total))
+	t.report(fmt.Sprintf("a job marks %d clients as overdue or paid up in one transaction: a webhook each", total))
 	return err
 }

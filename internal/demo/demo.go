@@ -16,7 +16,7 @@ const (
 	defaultPatience = 20 * time.Second
 )
 
-// Options are what a demo may want different.
+// Options are how a demo is played.
 type Options struct {
 	// Out gets what there is to see.
 	Out io.Writer
@@ -30,13 +30,13 @@ type Options struct {
 	// ended; 0: 20 s. A bridge that is at work needs milliseconds.
 	Patience time.Duration
 	// Bridge runs the bridge with a configuration file until the context is
-	// done, then drains it and returns nil. It makes the slot and the
-	// publication that are missing.
+	// done, then drains it and returns nil. It creates the slot and the
+	// publication. Command returns one.
 	Bridge func(ctx context.Context, configFile string) error
 }
 
-// Run plays the demo. When the context is done, the traffic ends, what is on
-// its way arrives, and the summary is printed, as at the end of Options.For.
+// Run plays the demo. When the context is done, the traffic ends, what is in
+// flight arrives, and the summary is printed, as at the end of Options.For.
 // The error says what did not start, or in what way the webhooks that arrived
 // are not those that the traffic caused.
 func Run(ctx context.Context, o Options) error {
@@ -80,7 +80,7 @@ func perform(ctx context.Context, o Options, st *stage, s *screen) (_ *report, e
 		return nil, err
 	}
 
-	// The bridge outlives the context: what is on its way shall arrive.
+	// The bridge outlives the context, so that what is in flight arrives.
 	b, ended := startBridge(context.WithoutCancel(ctx), o.Bridge, file)
 	defer func() { err = errors.Join(err, b.stop()) }()
 	view := newBridgeView(st.listen)
@@ -112,7 +112,7 @@ func perform(ctx context.Context, o Options, st *stage, s *screen) (_ *report, e
 }
 
 // play plays the traffic until its time is over or one of the contexts is done:
-// that of the demo, or the one that tells of the bridge's end.
+// the demo's own, or the one that ends with the bridge.
 func (r *report) play(ctx, ended context.Context, o Options, st *stage, s *screen) error {
 	conn, err := st.connect(context.WithoutCancel(ctx))
 	if err != nil {
@@ -127,7 +127,7 @@ func (r *report) play(ctx, ended context.Context, o Options, st *stage, s *scree
 	start := time.Now()
 	err = traffic.Play(either(ctx, ended), o.For)
 	r.played = time.Since(start)
-	s.say("the working day is over; waiting for what is on its way")
+	s.say("the working day is over; waiting for what is in flight")
 	r.traffic = traffic.Sum()
 	return errors.Join(err, conn.Close(context.WithoutCancel(ctx)))
 }

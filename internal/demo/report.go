@@ -6,6 +6,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"gancho/internal/receiver"
 )
 
 // report is what the demo found, by every count that it has.
@@ -26,7 +28,7 @@ func (r *report) print(s *screen) {
 	}
 	var duplicates, unordered, invalid, delivered int
 	var by []string
-	var latencies, bulk Latencies
+	var latencies, bulk receiver.Latencies
 	for _, e := range r.subscribers {
 		a := r.arrivals[e.Name]
 		duplicates, unordered, invalid = duplicates+a.duplicates, unordered+a.unordered, invalid+a.invalid
@@ -36,16 +38,16 @@ func (r *report) print(s *screen) {
 		by = append(by, fmt.Sprintf("%s %s", e.Name, thousands(a.counts.Total())))
 	}
 	s.print("")
-	line("traffic", "%s transactions, %s rows written, in %s", thousands(r.traffic.Transactions), thousands(int(r.traffic.Rows)), short(r.played))
+	line("traffic", "%s transactions, %s rows written, in %s", thousands(r.traffic.Transactions), thousands(int(r.traffic.Rows)), receiver.Short(r.played))
 	line("changes read", "%8s", thousands(r.bridge.changes))
 	line("events matched", "%8s", thousands(total(r.bridge.events)))
 	line("webhooks delivered", "%8s  (%s)", thousands(delivered), strings.Join(by, ", "))
 	line("duplicates", "%8s", thousands(duplicates))
 	line("order violations", "%8s", thousands(unordered))
 	line("bad signatures", "%8s", thousands(invalid))
-	line("commit to arrival", "p50 %s, p99 %s, longest %s", short(latencies.Quantile(.5)), short(latencies.Quantile(.99)), short(latencies.Longest()))
-	if bulk.n > 0 {
-		line("  of a bulk update", "p50 %s, last %s: thousands of events of one commit", short(bulk.Quantile(.5)), short(bulk.Longest()))
+	line("commit to arrival", "p50 %s, p99 %s, longest %s", receiver.Short(latencies.Quantile(.5)), receiver.Short(latencies.Quantile(.99)), receiver.Short(latencies.Longest()))
+	if bulk.Count() > 0 {
+		line("  of a bulk update", "p50 %s, last %s: thousands of events of one commit", receiver.Short(bulk.Quantile(.5)), receiver.Short(bulk.Longest()))
 	}
 	s.print("")
 }

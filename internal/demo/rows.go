@@ -13,8 +13,8 @@ import (
 //go:embed rows.sql
 var rows string
 
-// Load makes the legacy database in an empty one: schema, seed, the demo's
-// rows, and what a DBA sets for Gancho.
+// Load fills an empty database with the legacy system's: schema, seed, the demo's
+// rows, and what a DBA sets up for Gancho.
 func Load(ctx context.Context, conn *pgx.Conn) error { return load(ctx, conn, rows) }
 
 // loadSeed is Load without the demo's rows, whose ids are those of the scenes.

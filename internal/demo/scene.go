@@ -11,8 +11,9 @@ import (
 //go:embed scenes/*.sql
 var sceneFiles embed.FS
 
-// Scene is the story of one of the forty events: what a legacy application runs
-// to cause it, and what it runs that is nearly the same and causes nothing.
+// Scene is the story of one line of the vendors' lists of events: what a legacy
+// application runs to cause its events, and what it runs that is nearly the
+// same and causes nothing.
 type Scene struct {
 	Number int // in EVENTS.md, from 1
 	// Events are the names of the webhooks: most scenes have one, a vendor's
@@ -26,6 +27,8 @@ type Scene struct {
 // connection; those between begin and commit are one transaction.
 type Step struct {
 	Kind StepKind
+	// Event is the one of the scene's events that a When causes.
+	Event string
 	// Why says what is special about the step; empty for the first When.
 	Why string
 	SQL []string
@@ -37,7 +40,7 @@ type StepKind string
 // The kinds of steps.
 const (
 	Given  StepKind = "given"  // rows that the scene needs
-	When   StepKind = "when"   // causes at least one of the scene's events
+	When   StepKind = "when"   // causes one of the scene's events
 	Silent StepKind = "silent" // causes none of them
 )
 
@@ -65,8 +68,9 @@ func Scenes() ([]Scene, error) {
 }
 
 // parseScenes reads a file. A line "-- # 7 event ...: vendor, title" begins a
-// scene, "-- when", "-- given" and "-- silent: why" a step of it; a statement
-// ends with a semicolon at the end of a line.
+// scene, "-- when", "-- given" and "-- silent: why" a step of it; "-- when event"
+// names the event where it is not the scene's first. A statement ends with a
+// semicolon at the end of a line.
 func parseScenes(text string) ([]Scene, error) {
 	var scenes []Scene
 	var statement strings.Builder
@@ -88,11 +92,9 @@ func parseScenes(text string) ([]Scene, error) {
 		case scene == nil:
 			err = fmt.Errorf("no scene has begun")
 		case isComment:
-			kind, why, _ := strings.Cut(comment, ": ")
-			if !slices.Contains([]StepKind{Given, When, Silent}, StepKind(kind)) {
-				err = fmt.Errorf("%q is no kind of step", kind)
-			}
-			scene.Steps = append(scene.Steps, Step{Kind: StepKind(kind), Why: why})
+			var step Step
+			step, err = parseStep(comment, scene.Events)
+			scene.Steps = append(scene.Steps, step)
 		case len(scene.Steps) == 0:
 			err = fmt.Errorf("no step has begun")
 		default:
@@ -121,6 +123,24 @@ func parseHeading(text string) (s Scene, err error) {
 	s.Vendor, s.Title, _ = strings.Cut(rest, ", ")
 	if s.Number, err = strconv.Atoi(names[0]); err != nil {
 		return s, fmt.Errorf("read the scene's number: %w", err)
+	}
+	return s, nil
+}
+
+// parseStep reads "when", "when pedido.alterado: only the items" or
+// "silent: a touch", in a scene with the given events.
+func parseStep(text string, events []string) (Step, error) {
+	head, why, _ := strings.Cut(text, ": ")
+	kind, event, named := strings.Cut(head, " ")
+	s := Step{Kind: StepKind(kind), Event: event, Why: why}
+	if !slices.Contains([]StepKind{Given, When, Silent}, s.Kind) {
+		return s, fmt.Errorf("%q is no kind of step", kind)
+	}
+	if s.Kind == When && !named {
+		s.Event = events[0]
+	}
+	if (named || s.Kind == When) && (s.Kind != When || !slices.Contains(events, s.Event)) {
+		return s, fmt.Errorf("%q names an event that is not the scene's", text)
 	}
 	return s, nil
 }

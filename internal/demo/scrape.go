@@ -11,7 +11,7 @@ import (
 	"time"
 )
 
-// bridgeView is what the bridge's own HTTP server says.
+// bridgeView reads the bridge's own HTTP server.
 type bridgeView struct {
 	client *http.Client
 	addr   string
@@ -25,7 +25,7 @@ func (v *bridgeView) close() { v.client.CloseIdleConnections() }
 
 // waitReady returns when /readyz answers 200, or the context is done.
 func (v *bridgeView) waitReady(ctx context.Context) error {
-	// The bridge tells nobody else when it is ready, so it is asked.
+	// The bridge announces nowhere else that it is ready.
 	ask := time.NewTicker(20 * time.Millisecond)
 	defer ask.Stop()
 	for {

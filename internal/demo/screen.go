@@ -8,7 +8,8 @@ import (
 	"strings"
 	"sync"
 	"time"
-	"unicode/utf8"
+
+	"gancho/internal/receiver"
 )
 
 const (
@@ -64,7 +65,7 @@ func (s *screen) webhook(a *arrival) {
 	s.print(fmt.Sprintf("%s  %-14s  %s  %s  %s  %s",
 		s.paint("2", a.At.Format("15:04:05.000")), a.Endpoint,
 		s.paint("36", fmt.Sprintf("%-21s", a.Type)), s.paint("2", "empresa "+a.Tenant),
-		s.paint("32", fmt.Sprintf("%9s", short(a.Delay))), preview(a.Data)))
+		s.paint("32", fmt.Sprintf("%9s", receiver.Short(a.Delay))), receiver.Clip(string(a.Data), previewRunes)))
 }
 
 // endWindow prints how many webhooks the window did not show.
@@ -97,7 +98,7 @@ func (s *screen) flush() {
 	s.shown, s.window = 0, nil
 }
 
-// print writes a line. Where nobody reads, there is nobody to tell.
+// print writes a line. An error means that nobody reads, so nobody would read of it.
 func (s *screen) print(line string) { _, _ = fmt.Fprintln(s.out, line) }
 
 func (s *screen) paint(code, text string) string {
@@ -105,29 +106,6 @@ func (s *screen) paint(code, text string) string {
 		return text
 	}
 	return "\x1b[" + code + "m" + text + "\x1b[0m"
-}
-
-// preview is the beginning of a payload.
-func preview(data []byte) string { return cut(string(data), previewRunes) }
-
-// cut shortens a text to so many runes.
-func cut(text string, runes int) string {
-	if utf8.RuneCountInString(text) <= runes {
-		return text
-	}
-	return string([]rune(text)[:runes-1]) + "…"
-}
-
-// short prints a duration with as many digits as are of use.
-func short(d time.Duration) string {
-	switch {
-	case d < 10*time.Millisecond:
-		return d.Round(10 * time.Microsecond).String()
-	case d < time.Second:
-		return d.Round(100 * time.Microsecond).String()
-	default:
-		return d.Round(10 * time.Millisecond).String()
-	}
 }
 
 // thousands prints a number with separators.

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"net"
 	"os"
 	"path"
 	"path/filepath"
@@ -23,11 +22,11 @@ var ruleFiles embed.FS
 //go:embed gancho.yaml.tmpl
 var configuration string
 
-// database is the legacy system's. Its settings are the ones that a Brazilian
-// system of twenty years has, and that must not show in what is sent.
+// database is the legacy system's. It has the settings of a Brazilian system
+// that is twenty years old, which must not show in what is sent.
 const database = "legado"
 
-// stage is what the demo plays on: the servers, the legacy database and the
+// stage is where the demo is played: the servers, the legacy database and the
 // directory with the bridge's files.
 type stage struct {
 	postgres *testservers.Postgres
@@ -45,7 +44,7 @@ func newStage(ctx context.Context, load func(context.Context, *pgx.Conn) error) 
 		}
 	}()
 	if s.dir, err = os.MkdirTemp("", "gancho-demo-"); err != nil {
-		return nil, fmt.Errorf("make the demo's directory: %w", err)
+		return nil, fmt.Errorf("create the demo's directory: %w", err)
 	}
 	if s.postgres, err = testservers.StartPostgres(testservers.PostgresOptions{}); err != nil {
 		return nil, fmt.Errorf("start PostgreSQL: %w", err)
@@ -53,7 +52,7 @@ func newStage(ctx context.Context, load func(context.Context, *pgx.Conn) error) 
 	if s.redis, err = testservers.StartRedis(testservers.RedisOptions{}); err != nil {
 		return nil, fmt.Errorf("start Redis: %w", err)
 	}
-	if s.listen, err = freeAddress(); err != nil {
+	if s.listen, err = testservers.FreeAddress(); err != nil {
 		return nil, err
 	}
 	if err := s.postgres.Exec(ctx, "postgres", "create database "+database); err != nil {
@@ -151,13 +150,4 @@ func (s *stage) Close() error {
 		return fmt.Errorf("remove the demo's directory: %w", err)
 	}
 	return nil
-}
-
-// freeAddress is an address of the loopback interface that nobody listens on.
-func freeAddress() (string, error) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return "", fmt.Errorf("find a free port: %w", err)
-	}
-	return l.Addr().String(), l.Close()
 }

@@ -13,12 +13,13 @@ import (
 
 	"gancho/delivery/endpoint"
 	"gancho/internal/presets"
+	"gancho/internal/receiver"
 )
 
 // tourRunes is how much of a statement or a payload a line of the tour shows.
 const tourRunes = 112
 
-// Tour plays each of the forty events once, on the legacy database with the
+// Tour plays each event of the presets once, on the legacy database with the
 // rules of all presets, and prints a table: the event, the SQL that caused it,
 // the webhook that arrived. Of Options it uses Out, Color, Patience and Bridge.
 // The error says what did not start, or which webhooks did not come.
@@ -43,9 +44,9 @@ func Tour(ctx context.Context, o Options) error {
 		return err
 	}
 	if len(t.missing) > 0 {
-		return fmt.Errorf("%d of %d events did not arrive: %s", len(t.missing), len(scenes), strings.Join(t.missing, ", "))
+		return fmt.Errorf("%d of %d events did not arrive: %s", len(t.missing), t.played, strings.Join(t.missing, ", "))
 	}
-	s.say("all %d events arrived, each signed", len(scenes))
+	s.say("all %d events arrived, each signed", t.played)
 	return nil
 }
 
@@ -55,6 +56,7 @@ type tour struct {
 	screen   *screen
 	stage    *stage
 	arrivals chan arrival
+	played   int
 	missing  []string
 }
 
@@ -87,7 +89,7 @@ func (t *tour) run(ctx context.Context, scenes []Scene) (err error) {
 	rc, err := newReceivers(c.subscribers, func(a *arrival) {
 		select {
 		case t.arrivals <- *a:
-		case <-over.Done(): // nobody looks any more
+		case <-over.Done(): // nobody reads any more
 		}
 	})
 	if err != nil {
@@ -121,7 +123,7 @@ func (t *tour) run(ctx context.Context, scenes []Scene) (err error) {
 	return errors.Join(err, conn.Close(context.WithoutCancel(ctx)))
 }
 
-// play plays the scenes up to their first webhook.
+// play plays each scene up to the webhook of its last event.
 func (t *tour) play(ctx context.Context, conn *pgx.Conn, scenes []Scene) error {
 	t.screen.say("the tour begins: the event, the SQL that causes it, the webhook that arrives")
 	vendor := ""
@@ -130,37 +132,46 @@ func (t *tour) play(ctx context.Context, conn *pgx.Conn, scenes []Scene) error {
 			vendor = s.Vendor
 			t.screen.line("\n" + t.screen.paint("1", vendor))
 		}
-		first := slices.IndexFunc(s.Steps, func(step Step) bool { return step.Kind == When })
-		if first < 0 {
-			return fmt.Errorf("scene %d causes nothing", s.Number)
-		}
-		var given []string
-		for _, step := range s.Steps[:first] {
-			if step.Kind == Given {
-				given = append(given, step.SQL...)
-			}
-		}
-		if err := execute(ctx, conn, given); err != nil {
-			return fmt.Errorf("play scene %d: %w", s.Number, err)
-		}
-		if err := t.cause(ctx, conn, s, s.Steps[first].SQL); err != nil {
+		if err := t.scene(ctx, conn, s); err != nil {
 			return fmt.Errorf("play scene %d: %w", s.Number, err)
 		}
 	}
 	return nil
 }
 
-// cause runs the statements and prints them with their webhook.
-func (t *tour) cause(ctx context.Context, conn *pgx.Conn, s Scene, statements []string) error {
+// scene shows the first step that causes each of the scene's events, and runs
+// what lies before it without a word.
+func (t *tour) scene(ctx context.Context, conn *pgx.Conn, s Scene) error {
+	shown := map[string]bool{}
+	for _, step := range s.Steps {
+		var err error
+		switch {
+		case len(shown) == len(s.Events) || step.Kind == Silent:
+		case step.Kind == When && !shown[step.Event]:
+			shown[step.Event] = true
+			err = t.cause(ctx, conn, s, step)
+		default:
+			err = execute(ctx, conn, step.SQL)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// cause runs the step's statements and prints them with their webhook.
+func (t *tour) cause(ctx context.Context, conn *pgx.Conn, s Scene, step Step) error {
+	t.played++
 	var before string // in the form of arrival.commit
 	if err := conn.QueryRow(ctx, "select lpad(to_hex((pg_current_wal_insert_lsn() - '0/0'::pg_lsn)::bigint), 16, '0')").Scan(&before); err != nil {
 		return err
 	}
-	if err := execute(ctx, conn, statements); err != nil {
+	if err := execute(ctx, conn, step.SQL); err != nil {
 		return err
 	}
-	t.screen.line(fmt.Sprintf("%3d  %s  %s", s.Number, t.screen.paint("36", fmt.Sprintf("%-27s", s.Events[0])), s.Title))
-	t.screen.line("       " + cut(oneLine(statements), tourRunes))
+	t.screen.line(fmt.Sprintf("%3d  %s  %s", s.Number, t.screen.paint("36", fmt.Sprintf("%-27s", step.Event)), s.Title))
+	t.screen.line("       " + receiver.Clip(oneLine(step.SQL), tourRunes))
 	patience := time.NewTimer(cmp.Or(t.options.Patience, defaultPatience))
 	defer patience.Stop()
 	for {
@@ -168,17 +179,17 @@ func (t *tour) cause(ctx context.Context, conn *pgx.Conn, s Scene, statements []
 		case <-ctx.Done():
 			return context.Cause(ctx)
 		case <-patience.C:
-			t.missing = append(t.missing, s.Events[0])
+			t.missing = append(t.missing, step.Event)
 			t.screen.line("       " + t.screen.paint("31", "nothing arrived"))
 			return nil
 		case a := <-t.arrivals:
-			if a.Type != s.Events[0] || a.commit() < before {
+			if a.Type != step.Event || a.commit() < before {
 				continue // of another rule, or of rows that the scene needs
 			}
 			if a.Invalid != nil {
 				return fmt.Errorf("verify %s: %w", a.Type, a.Invalid)
 			}
-			t.screen.line(fmt.Sprintf("       %s %s %s", t.screen.paint("32", "→ "+short(a.Delay)), t.screen.paint("2", "empresa "+a.Tenant), cut(string(a.Data), tourRunes-20)))
+			t.screen.line(fmt.Sprintf("       %s %s %s", t.screen.paint("32", "→ "+receiver.Short(a.Delay)), t.screen.paint("2", "empresa "+a.Tenant), receiver.Clip(string(a.Data), tourRunes-20)))
 			return nil
 		}
 	}

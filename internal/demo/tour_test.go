@@ -4,21 +4,29 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"net/http"
 	"os"
+	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
+
 	"gancho/config"
 	"gancho/internal/demo"
+	"gancho/internal/presets"
+	"gancho/mapping"
 )
 
 // A bridge that is ready and delivers nothing is found out, event by event.
 func TestTourFailsWhenWebhooksAreMissing(t *testing.T) {
 	t.Parallel()
+	total := len(presetEvents(t))
 	var out bytes.Buffer
 	err := demo.Tour(context.Background(), demo.Options{
 		Out: &out, Patience: time.Millisecond,
@@ -42,11 +50,11 @@ func TestTourFailsWhenWebhooksAreMissing(t *testing.T) {
 			return nil
 		},
 	})
-	if err == nil || !strings.HasPrefix(err.Error(), "40 of 40 events did not arrive: notificarCadastro, notificarContrato, ") {
+	if err == nil || !strings.HasPrefix(err.Error(), fmt.Sprintf("%[1]d of %[1]d events did not arrive: notificarCadastro, notificarContrato, ", total)) {
 		t.Errorf("Tour returns %v", err)
 	}
-	if n := strings.Count(out.String(), "nothing arrived"); n != 40 {
-		t.Errorf("%d of 40 are shown as missing:\n%s", n, out.String())
+	if n := strings.Count(out.String(), "nothing arrived"); n != total {
+		t.Errorf("%d of %d are shown as missing:\n%s", n, total, out.String())
 	}
 }
 
@@ -57,6 +65,57 @@ func TestTourReturnsTheBridgesError(t *testing.T) {
 	err := demo.Tour(context.Background(), demo.Options{Out: io.Discard, Bridge: func(context.Context, string) error { return refused }})
 	if !errors.Is(err, refused) || strings.Contains(err.Error(), "\n") {
 		t.Errorf("Tour returns %v, want the bridge's error", err)
+	}
+}
+
+// presetEvents are the names of the events of all presets' rules, sorted.
+func presetEvents(t *testing.T) []string {
+	t.Helper()
+	dir := t.TempDir()
+	var paths []string
+	for _, preset := range presets.Names() {
+		files, err := presets.Files(preset)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for name, text := range files {
+			path := filepath.Join(dir, name)
+			if err := os.WriteFile(path, text, 0o600); err != nil {
+				t.Fatal(err)
+			}
+			paths = append(paths, path)
+		}
+	}
+	rules, err := mapping.Parse(mapping.Options{Files: paths})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var events []string
+	for _, e := range rules.EventTypes() {
+		events = append(events, e.Name)
+	}
+	slices.Sort(events)
+	return events
+}
+
+// TestTourPlaysEveryEventOfThePresets: a new event needs a scene.
+func TestTourPlaysEveryEventOfThePresets(t *testing.T) {
+	t.Parallel()
+	scenes, err := demo.Scenes()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var played []string
+	for _, s := range scenes {
+		for _, step := range s.Steps {
+			if step.Kind == demo.When {
+				played = append(played, step.Event)
+			}
+		}
+	}
+	slices.Sort(played)
+	if diff := cmp.Diff(presetEvents(t), slices.Compact(played)); diff != "" {
+		t.Errorf("events (-of the presets +of the scenes' steps):\n%s", diff)
 	}
 }
 

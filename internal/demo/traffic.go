@@ -19,9 +19,9 @@ const actTimeout = time.Minute
 // committed transactions must cause. Its methods, Sum apart, are one
 // goroutine's.
 type Traffic struct {
-	conn *pgx.Conn
-	rng  *rand.Rand
-	tell func(string)
+	conn   *pgx.Conn
+	rng    *rand.Rand
+	report func(string)
 
 	tx      pgx.Tx // the transaction of the present act
 	pending Sum    // what it adds when it commits
@@ -44,10 +44,10 @@ type Sum struct {
 
 // NewTraffic returns traffic for a database with the legacy schema, its seed
 // and the demo's rows. The connection stays the caller's. The seed decides the
-// choices; tell is called with a line for people about what is worth one.
-func NewTraffic(conn *pgx.Conn, seed uint64, tell func(string)) *Traffic {
+// choices; report is called with a line for people about each bulk update.
+func NewTraffic(conn *pgx.Conn, seed uint64, report func(string)) *Traffic {
 	return &Traffic{
-		conn: conn, rng: rand.New(rand.NewPCG(seed, seed)), tell: tell,
+		conn: conn, rng: rand.New(rand.NewPCG(seed, seed)), report: report,
 		sum: Sum{Events: Counts{}},
 	}
 }
@@ -66,7 +66,7 @@ func (t *Traffic) Sum() Sum {
 var errNothing = errors.New("no such row")
 
 // errRollback ends an act with a rollback, as an application does when a user
-// thinks better of it.
+// cancels.
 var errRollback = errors.New("rolled back on purpose")
 
 // Do plays one act in a transaction. The transaction is finished even when the
@@ -207,7 +207,7 @@ func (t *Traffic) get(ctx context.Context, to []any, sql string, args ...any) er
 	return nil
 }
 
-// find reads one row; errNothing when there is none.
+// find reads one row; errNothing if it does not exist.
 func (t *Traffic) find(ctx context.Context, to []any, sql string, args ...any) error {
 	err := t.tx.QueryRow(ctx, sql, args...).Scan(to...)
 	if errors.Is(err, pgx.ErrNoRows) {

@@ -86,8 +86,8 @@ func TestTrafficExpectsWhatTriggersSee(t *testing.T) {
 	if _, err := conn.Exec(ctx, triggers); err != nil {
 		t.Fatal(err)
 	}
-	var told []string
-	traffic := demo.NewTraffic(conn, 1, func(line string) { told = append(told, line) })
+	var lines []string
+	traffic := demo.NewTraffic(conn, 1, func(line string) { lines = append(lines, line) })
 	const rounds = 30
 	for range rounds {
 		for _, a := range demo.Acts() {
@@ -112,8 +112,8 @@ func TestTrafficExpectsWhatTriggersSee(t *testing.T) {
 	if events["cliente.inadimplencia"] < 2000 {
 		t.Errorf("the bulk update causes %d events, want thousands", events["cliente.inadimplencia"])
 	}
-	if len(told) != len(demo.Bulk()) {
-		t.Errorf("told %q, want a line per bulk update", told)
+	if len(lines) != len(demo.Bulk()) {
+		t.Errorf("reported %q, want a line per bulk update", lines)
 	}
 	// A roll-back in each round, and acts that found no row, are not counted.
 	if most := rounds*(len(demo.Acts())-1) + len(demo.Bulk()); sum.Transactions > most || sum.Transactions < most*9/10 {
@@ -130,7 +130,7 @@ func TestTrafficEndsBetweenTransactions(t *testing.T) {
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
-	// The bulk updates come in the first seconds of so short a day, and tell.
+	// The bulk updates come in the first seconds of so short a day, and report it.
 	traffic := demo.NewTraffic(conn, 2, func(string) { cancel() })
 	if err := traffic.Play(ctx, 3*time.Second); err != nil {
 		t.Fatal(err)

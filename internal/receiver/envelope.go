@@ -26,15 +26,15 @@ type envelope struct {
 	list int    // how many the request has a list of; 0: it has none
 }
 
-// event is one that arrived, and the row that it is about: nothing where that
-// cannot be told.
+// event is one that arrived, and the row that it is about: empty where that
+// is not known.
 type event struct {
 	Delivery
 	row string
 }
 
 // read returns the events of a request: one, or those of its list. A body that
-// is in no known format, or does not have the request's own id, is taken as
+// is in no known format, or has another id than the request, is read as
 // bare: data alone.
 func read(header http.Header, body []byte, arrived time.Time) []event {
 	all := parse(header, body)
@@ -140,7 +140,7 @@ func binaryEnvelope(header http.Header, body []byte) envelope {
 	return e
 }
 
-// row tells the row that the event is about.
+// row names the row that the event is about.
 func row(d *Delivery) string {
 	var data struct {
 		ID json.RawMessage `json:"id"`

@@ -80,7 +80,7 @@ func plant(tree map[string]any, path []string, value string) {
 	tree[path[0]] = value
 }
 
-// lists makes lists of what has the keys of one: 0, 1, and so on.
+// lists turns what has the keys of a list (0, 1, and so on) into one.
 func lists(v any) any {
 	tree, ok := v.(map[string]any)
 	if !ok {

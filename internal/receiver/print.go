@@ -29,11 +29,11 @@ func Print(w io.Writer, d Delivery) error {
 	}
 	delay := ""
 	if !d.Timestamp.IsZero() {
-		delay = short(d.CommitToArrival)
+		delay = Short(d.CommitToArrival)
 	}
 	_, err := fmt.Fprintf(w, "%s  %s%d%s  %9s  %s%-28s%s  %-6s  %s%s  %s%s%s\n",
 		d.Arrived.Format("15:04:05.000"), status, d.Status, p.reset, delay, p.bold, printable(name), p.reset,
-		printable(d.Tenant), notes(&d, p), printable(d.ID), p.dim, clip(printable(string(d.Data))), p.reset)
+		printable(d.Tenant), notes(&d, p), printable(d.ID), p.dim, Clip(printable(string(d.Data)), maxShown), p.reset)
 	return err
 }
 
@@ -123,10 +123,10 @@ func printable(s string) string {
 	}, s)
 }
 
-func clip(s string) string {
-	n := 0
+// Clip shortens a text to so many characters and an ellipsis.
+func Clip(s string, n int) string {
 	for i := range s {
-		if n++; n > maxShown {
+		if n--; n < 0 {
 			return s[:i] + "…"
 		}
 	}
@@ -137,12 +137,19 @@ func clip(s string) string {
 type colours struct{ green, red, yellow, bold, dim, reset string }
 
 func palette(w io.Writer) colours {
-	file, ok := w.(*os.File)
-	if !ok || os.Getenv("NO_COLOR") != "" {
-		return colours{}
-	}
-	if info, err := file.Stat(); err != nil || info.Mode()&os.ModeCharDevice == 0 {
+	if !ShowsColor(w) {
 		return colours{}
 	}
 	return colours{green: "\x1b[32m", red: "\x1b[31m", yellow: "\x1b[33m", bold: "\x1b[1m", dim: "\x1b[2m", reset: "\x1b[0m"}
+}
+
+// ShowsColor reports whether w is a terminal whose user has not turned colours
+// off (https://no-color.org).
+func ShowsColor(w io.Writer) bool {
+	file, ok := w.(*os.File)
+	if !ok || os.Getenv("NO_COLOR") != "" || os.Getenv("TERM") == "dumb" {
+		return false
+	}
+	info, err := file.Stat()
+	return err == nil && info.Mode()&os.ModeCharDevice != 0
 }

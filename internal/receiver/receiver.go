@@ -66,7 +66,7 @@ type Delivery struct {
 	// Duplicate: the id had been accepted before. A repeat after a failure is none.
 	Duplicate bool
 	// OutOfOrder: on its first arrival, the event was older than one that had
-	// been accepted for the same row, and is no replay. A row is told by tenant, the type up to
+	// been accepted for the same row, and is no replay. A row is known by its tenant, the type up to
 	// its last dot and data.id; without data.id nothing is noticed.
 	OutOfOrder bool
 	// Status is the answer.
@@ -131,7 +131,7 @@ func (r *Receiver) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 		if errors.As(err, &large) {
 			http.Error(w, fmt.Sprintf("the body has more than %d bytes", large.Limit), http.StatusRequestEntityTooLarge)
 		}
-		return // else the sender has gone
+		return // otherwise the sender has disconnected
 	}
 	verified := r.verify(req.Header, body, arrived)
 	status, events := r.status(verified), read(req.Header, body, arrived)
@@ -141,7 +141,7 @@ func (r *Receiver) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 		r.arrive(&events[i])
 	}
 	if !wait(req, r.options.Delay) {
-		return // the sender has given up: this is not accepted
+		return // the sender has disconnected: this is not accepted
 	}
 	for i := range events {
 		if events[i].Accepted() {
@@ -150,7 +150,7 @@ func (r *Receiver) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 	}
 	w.WriteHeader(status)
 	if status == r.options.Status {
-		_, _ = io.WriteString(w, r.options.Answer) // fails where the status has no body, or the sender has gone
+		_, _ = io.WriteString(w, r.options.Answer) // fails where the status has no body, or the sender has disconnected
 	}
 }
 

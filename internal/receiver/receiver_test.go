@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/netip"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -65,7 +66,7 @@ func secret(t *testing.T) []endpoint.Secret {
 	return []endpoint.Secret{endpoint.GenerateSecret()}
 }
 
-// In every format it is told what the event is, and which row it is about.
+// Every format says what the event is, and which row it is about.
 func TestReadsEveryFormat(t *testing.T) {
 	t.Parallel()
 	const data, form = `{"id": 42, "nome": "Ação & <filhos>", "itens": [{"a": null}, []]}`, `{"id":"42","itens":[{"a":""}],"nome":"Ação & <filhos>"}`
@@ -112,7 +113,7 @@ func TestReadsBare(t *testing.T) {
 	}
 }
 
-// The events of a list are told one by one, and repeats by their own ids.
+// The events of a list are reported one by one, and repeats by their own ids.
 func TestReadsLists(t *testing.T) {
 	t.Parallel()
 	for _, format := range []endpoint.Format{endpoint.FormatStandard, endpoint.FormatCloudEvents} {
@@ -147,7 +148,7 @@ func TestReadsLists(t *testing.T) {
 	}
 }
 
-// What no sender of ours sends is taken as it is.
+// What our sender never sends is kept as it is.
 func TestReadsWhatIsBroken(t *testing.T) {
 	t.Parallel()
 	const whole = `{"id":"a","type":"x.y","timestamp":"2026-01-01T00:00:00Z","data":1}`
@@ -198,7 +199,7 @@ func TestRepeatsAndOrder(t *testing.T) {
 		{event(5, "pedido.criado", "1", "10"), 1, false, false},
 		{event(5, "pedido.criado", "1", "10"), 2, true, false},
 		{event(4, "pedido.alterado", "1", "10"), 1, false, true}, // same row, older
-		{event(4, "pedido.alterado", "1", "10"), 2, true, false}, // told once
+		{event(4, "pedido.alterado", "1", "10"), 2, true, false}, // reported once
 		{event(3, "pedido.alterado", "1", "11"), 1, false, false},
 		{event(2, "pedido.alterado", "2", "10"), 1, false, false},
 		{event(1, "cliente.novo", "1", "10"), 1, false, false},
@@ -273,7 +274,7 @@ func TestDelay(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	ended := make(chan webhook.Outcome)
 	go func() { ended <- w.sender.Send(ctx, w.endpoint, event(1, "a.b", "", "1")) }()
-	<-w.got // it is told of before the answer
+	<-w.got // Handle is called before the answer
 	cancel()
 	if o := <-ended; o.Class != webhook.ClassCanceled {
 		t.Error(o.Class)
@@ -432,5 +433,33 @@ func TestAnswer(t *testing.T) {
 	w.endpoint.Success = endpoint.Success{Body: `"status":200`}
 	if o, _ := w.send(event(6, "pedido.criado", "1", "10")); o.Status != 500 || strings.Contains(string(o.Answer), "200") {
 		t.Errorf("a failure answers %d %q", o.Status, o.Answer)
+	}
+}
+
+// Latencies keep quantiles to the width of their buckets.
+func TestLatencies(t *testing.T) {
+	t.Parallel()
+	var l receiver.Latencies
+	if got := l.Quantile(.5); got != 0 {
+		t.Errorf("median of nothing is %s", got)
+	}
+	var all []time.Duration
+	var parts [2]receiver.Latencies
+	for i := range 1000 {
+		d := time.Duration(i*i) * time.Microsecond
+		all = append(all, d)
+		parts[i%2].Add(d)
+	}
+	l.Merge(&parts[0])
+	l.Merge(&parts[1])
+	slices.Sort(all)
+	for _, q := range []float64{.1, .5, .9, .99, 1} {
+		want := all[int(q*float64(len(all)))-1]
+		if got := l.Quantile(q); got < want || float64(got) > float64(want)*1.05 {
+			t.Errorf("quantile %g is %s, want %s to 5 %% more", q, got, want)
+		}
+	}
+	if got := l.Longest(); got != all[len(all)-1] {
+		t.Errorf("longest is %s, want %s", got, all[len(all)-1])
 	}
 }

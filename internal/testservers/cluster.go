@@ -17,16 +17,15 @@ import (
 // clusterSlots is how many slots a Redis Cluster has.
 const clusterSlots = 16384
 
-// nodeTimeout is after how long a node of a cluster is taken for dead: short,
-// and long enough for a busy machine.
+// nodeTimeout is how long a node of a cluster may be silent before it counts as
+// failed: short, and long enough for a busy machine.
 const nodeTimeout = 1500 * time.Millisecond
 
-// ClusterOptions are the size of a cluster, and what a test wants different of
-// its nodes.
+// ClusterOptions are the size of a cluster and the settings of its nodes.
 type ClusterOptions struct {
-	Masters  int // 0: three
-	Replicas int // of each master
-	Settings map[string]string
+	Masters  int               // 0: three
+	Replicas int               // of each master
+	Settings map[string]string // as in RedisOptions
 }
 
 // Cluster is a private Redis Cluster.
@@ -35,8 +34,8 @@ type Cluster struct {
 	masters int
 }
 
-// StartCluster starts a cluster and waits until all of it agrees that it is
-// one, with its replicas in step. Close removes it.
+// StartCluster starts a cluster and waits until all nodes report it complete
+// and all replicas are in sync. Close removes it.
 func StartCluster(o ClusterOptions) (_ *Cluster, err error) {
 	if o.Masters == 0 {
 		o.Masters = 3
@@ -63,13 +62,14 @@ func StartCluster(o ClusterOptions) (_ *Cluster, err error) {
 	return c, c.join(ctx)
 }
 
-// startNodes starts servers on ports whose cluster bus, 10000 above, is free, too.
+// startNodes starts Redis servers on ports whose cluster bus, 10000 above, is
+// free, too.
 func startNodes(n int, settings map[string]string) ([]*Redis, error) {
 	nodes := make([]*Redis, n)
 	var group errgroup.Group
 	for i := range nodes {
 		group.Go(func() error {
-			const attempts = 5 // somebody may take a port between our look and the server's
+			const attempts = 5 // another process may take a port between our check and the server's start
 			for attempt := 1; ; attempt++ {
 				r, err := newRedis(settings)
 				if err != nil {
@@ -104,9 +104,9 @@ func startNodes(n int, settings map[string]string) ([]*Redis, error) {
 // busOffset is the distance of a node's cluster bus from its port.
 const busOffset = 10000
 
-// quietPort returns a port that is free now, with its bus, and below those
-// that the kernel gives to outgoing connections, so that it stays free while
-// its server is down.
+// quietPort returns a port that is free now, as is its bus, and below those that
+// the kernel gives to outgoing connections, so that it stays free while its
+// server is down.
 func quietPort() (int, error) {
 	const lowest, highest = 10000, 22000
 	for range 1000 {
@@ -115,7 +115,7 @@ func quietPort() (int, error) {
 			return port, nil
 		}
 	}
-	return 0, errors.New("find a free port for a node of a cluster: none")
+	return 0, errors.New("find a free port: all that were tried are taken")
 }
 
 func listens(port int) bool {
@@ -126,7 +126,7 @@ func listens(port int) bool {
 	return l.Close() == nil
 }
 
-// join makes a cluster of the nodes.
+// join joins the nodes into a cluster.
 func (c *Cluster) join(ctx context.Context) error {
 	clients := make([]*redis.Client, len(c.nodes))
 	ids := make([]string, len(c.nodes))
@@ -147,7 +147,7 @@ func (c *Cluster) join(ctx context.Context) error {
 			}
 		}
 	}
-	// Everybody is introduced to everybody: gossip alone takes seconds.
+	// Every node meets every other: gossip alone takes seconds.
 	for i := range clients {
 		for j := range c.nodes {
 			if i == j {
@@ -166,15 +166,15 @@ func (c *Cluster) join(ctx context.Context) error {
 		}
 	}
 	for i := range clients {
-		if err := await(ctx, func() error { return c.settled(ctx, clients[i], i >= c.masters) }); err != nil {
+		if err := await(ctx, func() error { return c.incomplete(ctx, clients[i], i >= c.masters) }); err != nil {
 			return fmt.Errorf("node %d: %w", i, err)
 		}
 	}
 	return nil
 }
 
-// settled returns what a node still waits for.
-func (c *Cluster) settled(ctx context.Context, node *redis.Client, replica bool) error {
+// incomplete returns what a node still waits for.
+func (c *Cluster) incomplete(ctx context.Context, node *redis.Client, replica bool) error {
 	state, err := node.ClusterInfo(ctx).Result()
 	if err != nil {
 		return err
@@ -194,7 +194,7 @@ func (c *Cluster) settled(ctx context.Context, node *redis.Client, replica bool)
 	}
 	replication, err := node.Info(ctx, "replication").Result()
 	if err == nil && !strings.Contains(replication, "master_link_status:up") {
-		err = errors.New("the replica is not in step")
+		err = errors.New("the replica is not in sync")
 	}
 	return err
 }
@@ -233,8 +233,8 @@ func (c *Cluster) ReplicaOf(master *Redis) *Redis {
 	return nil
 }
 
-// Owner returns the node that is the master of the key's slot, as a living
-// node sees it.
+// Owner returns the master of the key's slot, as the first running node that
+// answers sees it.
 func (c *Cluster) Owner(ctx context.Context, key string) (*Redis, error) {
 	var last error
 	for _, node := range c.nodes {
@@ -271,11 +271,11 @@ func (c *Cluster) ownerAt(ctx context.Context, node *Redis, key string) (*Redis,
 			}
 		}
 	}
-	return nil, fmt.Errorf("nobody has slot %d", slot)
+	return nil, fmt.Errorf("no node has slot %d", slot)
 }
 
 // MoveSlot moves the key's slot, with all keys in it, to another master, as
-// redis-cli does. It returns when every master knows.
+// redis-cli does. It returns when every master knows of it.
 func (c *Cluster) MoveSlot(ctx context.Context, key string, to *Redis) error {
 	from, err := c.Owner(ctx, key)
 	if err != nil {

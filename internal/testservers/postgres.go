@@ -2,6 +2,7 @@ package testservers
 
 import (
 	"context"
+	"flag"
 	"fmt"
 	"net/url"
 	"os"
@@ -20,7 +21,7 @@ import (
 // startTimeout is how long a server may take until it answers.
 const startTimeout = 60 * time.Second
 
-// PostgresOptions are what a test may want different.
+// PostgresOptions are what a test may change.
 type PostgresOptions struct {
 	// Settings are added to postgresql.conf, and win over the defaults.
 	Settings map[string]string
@@ -34,11 +35,11 @@ type Postgres struct {
 	dir, bin  string
 	port      int
 	user      *syscall.Credential
-	process   *process
+	process   *Process
 	databases atomic.Int64
 }
 
-// StartPostgres makes a cluster in a temporary directory, starts it, and waits
+// StartPostgres creates a cluster in a temporary directory, starts it, and waits
 // until it answers. Close removes it.
 func StartPostgres(o PostgresOptions) (_ *Postgres, err error) {
 	p := &Postgres{bin: o.Bin}
@@ -50,7 +51,7 @@ func StartPostgres(o PostgresOptions) (_ *Postgres, err error) {
 	if p.user, err = postgresUser(); err != nil {
 		return nil, err
 	}
-	if p.port, err = freePort(); err != nil {
+	if p.port, err = quietPort(); err != nil {
 		return nil, err
 	}
 	if p.dir, err = os.MkdirTemp("", "gancho-pg-"); err != nil {
@@ -119,15 +120,15 @@ func (p *Postgres) Start() error {
 	deadline := time.Now().Add(startTimeout)
 	for {
 		if !p.process.running() {
-			// A killed postmaster's children may hold the shared memory for a
-			// moment, in which a new one refuses to start: try again.
+			// A new postmaster refuses to start while a killed one's children
+			// still hold the shared memory: try again.
 			logfile, err := os.OpenFile(filepath.Join(p.dir, "log"), os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o600)
 			if err != nil {
 				return err
 			}
 			cmd := exec.Command(filepath.Join(p.bin, "postgres"), "-D", p.data())
 			cmd.Dir, cmd.Stdout, cmd.Stderr = p.dir, logfile, logfile
-			p.process, err = startProcess(cmd, syscall.SIGQUIT, p.user)
+			p.process, err = StartProcess(cmd, syscall.SIGQUIT, p.user)
 			_ = logfile.Close()
 			if err != nil {
 				return err
@@ -149,17 +150,17 @@ func (p *Postgres) Start() error {
 }
 
 // Stop shuts the server down in the given mode: fast (disconnecting clients)
-// or immediate (like a crash). It returns when the server is gone.
+// or immediate (like a crash). It returns when the server has ended.
 func (p *Postgres) Stop(mode string) {
 	sig := syscall.SIGINT
 	if mode == "immediate" {
 		sig = syscall.SIGQUIT
 	}
-	p.process.signal(sig)
+	p.process.Signal(sig)
 }
 
 // Kill kills the postmaster with SIGKILL.
-func (p *Postgres) Kill() { p.process.signal(syscall.SIGKILL) }
+func (p *Postgres) Kill() { p.process.Signal(syscall.SIGKILL) }
 
 // Port is the TCP port on 127.0.0.1.
 func (p *Postgres) Port() int { return p.port }
@@ -186,8 +187,8 @@ func (p *Postgres) Log() string {
 
 // Close stops the server and removes its directory. It may be called twice.
 func (p *Postgres) Close() {
-	p.process.signal(syscall.SIGQUIT)
-	_ = os.RemoveAll(p.dir) // a temporary directory: nothing to tell
+	p.process.Signal(syscall.SIGQUIT)
+	_ = os.RemoveAll(p.dir) // a temporary directory: nobody needs the error
 }
 
 // Exec runs statements, written in UTF-8, on a database, for setting up.
@@ -201,7 +202,7 @@ func (p *Postgres) Exec(ctx context.Context, database, sql string) error {
 	return err
 }
 
-// Database makes a fresh database for the test, runs the statements in it, and
+// Database creates a database for the test, runs the statements in it, and
 // returns its DSN. It is dropped, with its slots, when the test ends. The
 // options are those of CREATE DATABASE, such as "template template0 encoding
 // 'LATIN1' locale 'C'"; empty: UTF8 with C.UTF-8.
@@ -229,7 +230,7 @@ func (p *Postgres) drop(t testing.TB, name string) {
 		return // the test stopped the server
 	}
 	defer func() { _ = conn.Close(ctx) }()
-	// A walsender that was told to go needs a moment to release its slot.
+	// A terminated walsender needs a moment to release its slot.
 	for range 100 {
 		_, err = conn.Exec(ctx, `select pg_terminate_backend(active_pid) from pg_replication_slots where database = $1 and active`, name)
 		if err == nil {
@@ -249,7 +250,14 @@ func (p *Postgres) drop(t testing.TB, name string) {
 // Main starts a PostgreSQL server for a test binary, runs its tests, and
 // stops the server. Use it as: func TestMain(m *testing.M) { os.Exit(testservers.Main(m, &pg)) }
 func Main(m *testing.M, server **Postgres) int {
-	p, err := StartPostgres(PostgresOptions{})
+	// Tests wait for servers more than they compute; -parallel wins over this.
+	if err := flag.Set("test.parallel", "6"); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	// PostgreSQL 14 sends empty transactions, too: autovacuum's would come
+	// between a test's own.
+	p, err := StartPostgres(PostgresOptions{Settings: map[string]string{"autovacuum": "off"}})
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		return 1
@@ -259,5 +267,6 @@ func Main(m *testing.M, server **Postgres) int {
 	return m.Run()
 }
 
-// pause waits a little between two looks at a server that tells nobody when it is ready.
+// pause waits a little between two questions to a server that does not announce
+// when it is ready.
 func pause() { <-time.After(20 * time.Millisecond) }

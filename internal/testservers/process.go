@@ -13,18 +13,20 @@ import (
 	"syscall"
 )
 
-// process is a child that dies with this process.
-type process struct {
+// Process is a child that ends with this process.
+type Process struct {
 	cmd  *exec.Cmd
 	done chan struct{} // closed when the child has been reaped
+	err  error         // how it ended; to be read when done is closed
 }
 
-// startProcess starts the command so that the kernel kills it with deathSignal
-// when this process ends, however it ends. The signal is tied to the thread
-// that forks, so a thread is kept for the child's whole life.
-func startProcess(cmd *exec.Cmd, deathSignal syscall.Signal, credential *syscall.Credential) (*process, error) {
-	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: deathSignal, Credential: credential, Setpgid: true}
-	p := &process{cmd: cmd, done: make(chan struct{})}
+// StartProcess starts the command in a process group of its own. On Linux the
+// kernel sends it deathSignal when this process ends, however it ends: the
+// signal is tied to the thread that forks, so a thread is kept for the child's
+// whole life. A nil credential is this process's own user.
+func StartProcess(cmd *exec.Cmd, deathSignal syscall.Signal, credential *syscall.Credential) (*Process, error) {
+	cmd.SysProcAttr = childAttr(deathSignal, credential)
+	p := &Process{cmd: cmd, done: make(chan struct{})}
 	started := make(chan error)
 	go func() {
 		runtime.LockOSThread()
@@ -34,7 +36,7 @@ func startProcess(cmd *exec.Cmd, deathSignal syscall.Signal, credential *syscall
 		if err != nil {
 			return
 		}
-		_ = cmd.Wait() // how it ended is the caller's business: it asked for it
+		p.err = cmd.Wait()
 		close(p.done)
 	}()
 	if err := <-started; err != nil {
@@ -43,7 +45,13 @@ func startProcess(cmd *exec.Cmd, deathSignal syscall.Signal, credential *syscall
 	return p, nil
 }
 
-func (p *process) running() bool {
+// Done is closed when the child has ended.
+func (p *Process) Done() <-chan struct{} { return p.done }
+
+// Err is what exec.Cmd.Wait returned. Call it when Done is closed.
+func (p *Process) Err() error { return p.err }
+
+func (p *Process) running() bool {
 	if p == nil {
 		return false
 	}
@@ -55,16 +63,23 @@ func (p *process) running() bool {
 	}
 }
 
-// signal sends the signal and waits until the child is gone.
-func (p *process) signal(sig syscall.Signal) {
+// Signal sends the signal and waits until the child has ended. On a nil or
+// ended process it does nothing.
+func (p *Process) Signal(sig syscall.Signal) {
 	if !p.running() {
 		return
 	}
-	_ = p.cmd.Process.Signal(sig) // an error means that it is gone already
+	_ = p.cmd.Process.Signal(sig) // an error means that it has ended already
 	<-p.done
 }
 
-// freePort returns a TCP port of the loopback interface that nobody listens on.
+// FreeAddress returns a host:port of the loopback interface that is free now.
+func FreeAddress() (string, error) {
+	port, err := freePort()
+	return net127(port), err
+}
+
+// freePort returns a TCP port of the loopback interface that is free now.
 func freePort() (int, error) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {

@@ -1,6 +1,7 @@
 package testservers
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"maps"
@@ -14,7 +15,7 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// RedisOptions are what a test may want different.
+// RedisOptions are what a test may change.
 type RedisOptions struct {
 	// Settings are given on the command line, and win over the defaults:
 	// appendonly yes, appendfsync everysec, maxmemory-policy noeviction, no snapshots.
@@ -27,38 +28,29 @@ type Redis struct {
 	port     int
 	settings map[string]string
 	// conf is a configuration file, which the server may rewrite; empty: none.
-	// sentinel makes it a sentinel.
-	conf     string
+	conf string
+	// sentinel runs the server as a sentinel.
 	sentinel bool
-	process  *process
+	process  *Process
 }
 
 // StartRedis starts a server and waits until it answers. Close removes it.
 func StartRedis(o RedisOptions) (*Redis, error) {
-	r, err := newRedis(o.Settings)
-	if err != nil {
-		return nil, err
-	}
-	if r.port, err = freePort(); err != nil {
-		r.Close()
-		return nil, err
-	}
-	if err := r.first(); err != nil {
-		return nil, err
-	}
-	return r, nil
+	nodes, err := startNodes(1, o.Settings)
+	return nodes[0], err
 }
 
-// newRedis is a server that has its directory and no port.
+// newRedis returns a server with a directory and without a port, not started.
 func newRedis(settings map[string]string) (*Redis, error) {
 	r := &Redis{settings: map[string]string{
 		"bind": "127.0.0.1", "save": "", "appendonly": "yes", "appendfsync": "everysec",
 		"maxmemory-policy": "noeviction", "daemonize": "no",
 	}}
 	maps.Copy(r.settings, settings)
+	name := cmp.Or(os.Getenv("GANCHO_TEST_REDIS_SERVER"), "redis-server")
 	var err error
-	if r.bin, err = exec.LookPath("redis-server"); err != nil {
-		return nil, fmt.Errorf("redis-server is missing; install it: apt-get install redis-server")
+	if r.bin, err = exec.LookPath(name); err != nil {
+		return nil, fmt.Errorf("%s is missing; install it: make deps", name)
 	}
 	if r.dir, err = os.MkdirTemp("", "gancho-redis-"); err != nil {
 		return nil, err
@@ -66,7 +58,7 @@ func newRedis(settings map[string]string) (*Redis, error) {
 	return r, nil
 }
 
-// first starts a server for the first time, or removes it.
+// first starts a server for the first time, and removes it if that fails.
 func (r *Redis) first() error {
 	if err := r.Start(); err != nil {
 		err = fmt.Errorf("%w\n%s", err, r.Log())
@@ -93,7 +85,7 @@ func (r *Redis) Start() error {
 	cmd := exec.Command(r.bin, args...)
 	cmd.Dir = r.dir
 	var err error
-	if r.process, err = startProcess(cmd, syscall.SIGKILL, nil); err != nil {
+	if r.process, err = StartProcess(cmd, syscall.SIGKILL, nil); err != nil {
 		return err
 	}
 	client := redis.NewClient(&redis.Options{Addr: r.Addr(), MaxRetries: -1})
@@ -116,10 +108,10 @@ func (r *Redis) Start() error {
 func (r *Redis) Set(name, value string) { r.settings[name] = value }
 
 // Kill kills the server with SIGKILL. Start brings it back on its data.
-func (r *Redis) Kill() { r.process.signal(syscall.SIGKILL) }
+func (r *Redis) Kill() { r.process.Signal(syscall.SIGKILL) }
 
-// Stop shuts the server down in order.
-func (r *Redis) Stop() { r.process.signal(syscall.SIGTERM) }
+// Stop shuts the server down: it saves what it has to save.
+func (r *Redis) Stop() { r.process.Signal(syscall.SIGTERM) }
 
 // Signal sends a signal (SIGSTOP, SIGCONT) without waiting for anything.
 func (r *Redis) Signal(sig syscall.Signal) error { return r.process.cmd.Process.Signal(sig) }
@@ -147,8 +139,8 @@ func (r *Redis) Log() string {
 
 // Close kills the server and removes its data. It may be called twice.
 func (r *Redis) Close() {
-	r.process.signal(syscall.SIGKILL)
-	_ = os.RemoveAll(r.dir) // a temporary directory: nothing to tell
+	r.process.Signal(syscall.SIGKILL)
+	_ = os.RemoveAll(r.dir) // a temporary directory: nobody needs the error
 }
 
 // infoOf returns a section of a server's INFO.

@@ -19,15 +19,14 @@ const MasterName = "mymaster"
 // sentinelCount is how many sentinels watch; two of them decide.
 const sentinelCount = 3
 
-// downAfter is after how long a master is taken for dead: short, and long
-// enough for a busy machine.
+// downAfter is how long a master may be silent before it counts as failed:
+// short, and long enough for a busy machine.
 const downAfter = time.Second
 
-// SentinelOptions are the number of replicas, and what a test wants different
-// of the servers.
+// SentinelOptions are the number of replicas and the settings of the servers.
 type SentinelOptions struct {
-	Replicas int // 0: two
-	Settings map[string]string
+	Replicas int               // 0: two
+	Settings map[string]string // as in RedisOptions
 }
 
 // Sentinel is a private Redis with replicas, and three sentinels over them.
@@ -66,24 +65,24 @@ func StartSentinel(o SentinelOptions) (_ *Sentinel, err error) {
 			return nil, err
 		}
 	}
-	if err := s.replicating(ctx); err != nil {
+	if err := s.awaitReplicas(ctx); err != nil {
 		return nil, err
 	}
 	if err := s.watch(); err != nil {
 		return nil, err
 	}
-	return s, await(ctx, func() error { return s.settled(ctx) })
+	return s, await(ctx, func() error { return s.incomplete(ctx) })
 }
 
-// replicating waits until the replicas are in step.
-func (s *Sentinel) replicating(ctx context.Context) error {
+// awaitReplicas waits until the replicas are in sync.
+func (s *Sentinel) awaitReplicas(ctx context.Context) error {
 	for _, r := range s.nodes[1:] {
 		client := r.client()
 		defer func() { _ = client.Close() }()
 		if err := await(ctx, func() error {
 			v, err := infoOf(ctx, client, "replication")
 			if err == nil && v["master_link_status"] != "up" {
-				err = errors.New("a replica is not in step")
+				err = errors.New("a replica is not in sync")
 			}
 			return err
 		}); err != nil {
@@ -116,23 +115,23 @@ func (s *Sentinel) watch() error {
 			if err := r.first(); err != nil {
 				return err
 			}
-			return s.hurry(r)
+			return s.speedUp(r)
 		})
 	}
 	return group.Wait()
 }
 
-// hurry makes a sentinel look more often than it does by default, and keeps it
-// from taking a busy machine for a clock that jumps.
-func (s *Sentinel) hurry(r *Redis) error {
+// speedUp makes a sentinel check more often than it does by default, and keeps
+// it from mistaking a busy machine for a clock that jumps.
+func (s *Sentinel) speedUp(r *Redis) error {
 	client := r.client()
 	defer func() { _ = client.Close() }()
 	return client.Do(context.Background(), "SENTINEL", "DEBUG",
 		"info-period", 500, "publish-period", 500, "ask-period", 500, "tilt-trigger", 60_000).Err()
 }
 
-// settled returns what the sentinels still wait for.
-func (s *Sentinel) settled(ctx context.Context) error {
+// incomplete returns what the sentinels still wait for.
+func (s *Sentinel) incomplete(ctx context.Context) error {
 	for _, r := range s.sentinels {
 		client := redis.NewSentinelClient(&redis.Options{Addr: r.Addr(), MaxRetries: -1, DisableIdentity: true})
 		state, err := client.Master(ctx, MasterName).Result()
@@ -166,7 +165,7 @@ func (s *Sentinel) Sentinels() []*Redis { return s.sentinels }
 
 // Master returns the server that the sentinels name now.
 func (s *Sentinel) Master(ctx context.Context) (*Redis, error) {
-	last := errors.New("no sentinel runs")
+	last := errors.New("no sentinel is running")
 	for _, r := range s.sentinels {
 		if !r.process.running() {
 			continue

@@ -28,13 +28,13 @@ begin;
 insert into itens_pedido values (33002, 1, 1, 1, 199.90);
 update pedidos set status = '10' where id = 33002;
 commit;
--- when: an item is taken out
+-- when pedido.alterado: an item is taken out
 begin;
 delete from itens_pedido where pedido_id = 33001;
 insert into itens_pedido values (33001, 1, 1, 1, 199.90);
 update pedidos set subtotal = 199.90, total = 214.90 where id = 33001;
 commit;
--- when: only the items
+-- when pedido.alterado: only the items
 update itens_pedido set quantidade = 2 where pedido_id = 33001 and seq = 1;
 -- silent: the items are deleted and inserted again as they were
 begin;
@@ -74,7 +74,7 @@ update pedidos set excluido_em = null where id = 34002;
 -- when
 insert into produtos (id, empresa_id, codigo, descricao, descricao_html, preco, ncm, peso_kg)
   values (35001, 1, 'BARRA', 'Barra de proteína', '<p>Sabor <b>coco</b></p>', 9.90, '18063210', 0.045);
--- when: another price
+-- when produto.alterado: another price
 update produtos set preco = 8.50, preco_promocional = 7.99 where id = 35001;
 -- silent: a service
 insert into produtos (id, empresa_id, codigo, tipo, descricao, preco) values (35002, 1, 'PERSONAL', 'S', 'Personal', 100);
@@ -109,7 +109,7 @@ insert into produtos (id, empresa_id, codigo, descricao, preco) values (37001, 1
 insert into estoque values (1, 37001, '001', 10, 0);
 -- when
 insert into estoque_movimentos values (1, 37001, '001', 'S', 'P', 'P37001', 2, 8, '2025-11-05 10:00', 'loja');
--- when: the balance
+-- when produto.saldo_alterado: the balance
 update estoque set quantidade = 8 where produto_id = 37001;
 -- silent: a reservation
 update estoque set reservado = 3 where produto_id = 37001;
@@ -128,9 +128,9 @@ commit;
 insert into categorias (id, empresa_id, nome, caminho) values (38001, 1, 'Roupas', 'Roupas'), (38002, 1, 'Acessórios', 'Acessórios');
 -- when
 insert into categorias (id, empresa_id, categoria_pai_id, nome, caminho, ordem) values (38003, 1, 38001, 'Camisetas', 'Roupas/Camisetas', 1);
--- when: moved below another
+-- when categoria.alterada: moved below another
 update categorias set categoria_pai_id = 38002, caminho = 'Acessórios/Camisetas' where id = 38003;
--- when: renamed, and the paths of its descendants with it
+-- when categoria.alterada: renamed, and the paths of its descendants with it
 begin;
 update categorias set nome = 'Complementos', caminho = 'Complementos' where id = 38002;
 update categorias set caminho = 'Complementos/Camisetas' where id = 38003;

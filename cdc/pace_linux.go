@@ -93,7 +93,7 @@ func (c *pacedConn) wait(b []byte) (int, error) {
 	case err != nil || waited > quietWait:
 		c.leave()
 	case c.crowd || c.reads >= crowdedReads:
-		// Where the option does not exist there is no crowd.
+		// Where the socket refuses the option there is no crowd.
 		c.crowd = c.wakeAt(gatherSize) == nil
 	case waited > crowdedWait:
 		c.reads = max(0, c.reads-crowdedReads/8)
