@@ -16,12 +16,12 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	main "gancho/cmd/gancho"
 	"gancho/delivery/endpoint"
 	"gancho/delivery/queue"
 	"gancho/delivery/webhook"
 	"gancho/internal/control"
 	"gancho/internal/testservers"
+	main "gancho/cmd/gancho"
 )
 
 // stateKey encrypts in every test that does not look at keys.
@@ -236,7 +236,7 @@ func TestEndpointsTest(t *testing.T) {
 	}
 	bad.Store(true)
 	code, stdout, stderr := s.gancho("endpoints", "test", "crm", "--json")
-	var x control.ExchangeView
+	var x webhook.Exchange
 	if err := json.Unmarshal([]byte(stdout), &x); err != nil || code != 1 || x.Answer == nil || x.Answer.Status != http.StatusTeapot || x.Outcome != "refused" {
 		t.Errorf("exit %d, %v\n%s%s", code, err, stdout, stderr)
 	}

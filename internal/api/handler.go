@@ -65,8 +65,8 @@ type handler struct {
 // route is a method of a path.
 type route struct {
 	method, path string
-	// role is what the token has to have; "" of elsewhere: any. The control decides; that it is looked
-	// at here, too, spares reading the body.
+	// role is the one that the token needs; "" of elsewhere: any. The control
+	// decides; checking it here, too, saves reading the body.
 	role state.Role
 	// query are the parameters it takes, with [] those that may be repeated.
 	query []string
@@ -74,7 +74,7 @@ type route struct {
 	media []string
 	// open needs no token; slow may take long.
 	open, slow bool
-	handle     func(*call) (answer, error)
+	handle     handle
 }
 
 // call is a request on its way through its route.

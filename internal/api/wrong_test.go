@@ -11,7 +11,7 @@ import (
 	"testing"
 
 	"gancho/internal/api"
-	"gancho/internal/control"
+	"gancho/internal/state"
 )
 
 // Wrong input to every path: a problem that says what is wrong, and nothing
@@ -22,7 +22,7 @@ func TestWrongInput(t *testing.T) {
 	w.addEndpoint("crm", "")
 	dead := w.addDead("crm", "", 2)
 	w.addKept("", 2)
-	job := must[control.JobView](w, http.StatusAccepted, "POST", "/resends", "root", `{"endpoint":"crm","filter":{"key":"key-1"}}`)
+	job := must[state.Job](w, http.StatusAccepted, "POST", "/resends", "root", `{"endpoint":"crm","filter":{"key":"key-1"}}`)
 	jobPath, deadPath := fmt.Sprintf("/resends/%d", job.ID), fmt.Sprintf("/dead-letters/%d", dead[0].ID)
 	cursor := must[items[object]](w, http.StatusOK, "GET", "/dead-letters?limit=1", "root", "").Next
 	before := w.snapshot()

@@ -302,7 +302,7 @@ func TestTokensOfATenant(t *testing.T) {
 	if err != nil || made.Tenant != "1" {
 		t.Fatalf("%+v, %v", made, err)
 	}
-	if token, err := g.Store.Authenticate(ctx, made.Token); err != nil || token.Tenant != "1" || token.Role != state.Viewer {
+	if token, err := g.Store.Authenticate(ctx, made.Text); err != nil || token.Tenant != "1" || token.Role != state.Viewer {
 		t.Errorf("%+v, %v", token, err)
 	}
 	for _, n := range []control.NewToken{{Role: state.Viewer}, {Name: "Com Espaço", Role: state.Viewer}, {Name: "x", Role: "root"},

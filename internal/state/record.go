@@ -82,55 +82,43 @@ const (
 
 // Token is an API token. Its text is shown once; what is kept is its SHA-256.
 type Token struct {
-	ID   int64
-	Name string
-	Role Role
+	ID   int64  `json:"-"`
+	Name string `json:"name"`
+	Role Role   `json:"role"`
 	// Tenant limits it to one tenant's endpoints and events; empty: all.
-	Tenant                     string
-	Created, LastUsed, Expires time.Time // zero: not used yet, never
-	CreatedBy                  string
+	Tenant    string    `json:"tenant,omitempty"`
+	Created   time.Time `json:"created"`
+	CreatedBy string    `json:"created_by"`
+	LastUsed  time.Time `json:"last_used,omitzero"` // zero: not yet
+	Expires   time.Time `json:"expires,omitzero"`   // zero: never
 }
 
 // Change is an entry of the audit log.
 type Change struct {
-	ID     int64
-	Time   time.Time
-	Actor  string // token:<name>, cli:<user>, bridge
-	Tenant string // of what was changed; empty: not one tenant's
-	Action string // endpoint.add, endpoint.edit, secret.rotate, dead.drop, ...
-	Object string // endpoint/crm-centro
+	ID     int64     `json:"id"`
+	Time   time.Time `json:"time"`
+	Actor  string    `json:"actor"`            // token:<name>, cli:<user>, bridge
+	Tenant string    `json:"tenant,omitempty"` // of what was changed; empty: not one tenant's
+	Action string    `json:"action"`           // endpoint.add, endpoint.edit, secret.rotate, dead.drop, ...
+	Object string    `json:"object"`           // endpoint/crm-centro
 	// Before and After are JSON without secrets; null: there was or is nothing.
-	Before, After json.RawMessage
+	Before json.RawMessage `json:"before,omitempty"`
+	After  json.RawMessage `json:"after,omitempty"`
 }
 
-// Attempt is a row of the delivery log: who was sent what, when, with which answer.
-type Attempt struct {
-	Time      time.Time // when it ended
-	Endpoint  string
-	Entry     string // makes the row unique together with Endpoint and Time
-	WebhookID string
-	Event     string
-	Tenant    string
-	Key       string
-	Committed time.Time
-	Number    int // from 1
-	Outcome   string
-	Class     string
-	Status    int // 0: none came
-	Error     string
-	Duration  time.Duration
-	Replay    bool
-}
+// Attempt is a row of the delivery log: what the queue's log has, kept.
+type Attempt = queue.LogRecord
 
 // KeptEvent is an event whose body is kept for resends.
 type KeptEvent struct {
 	webhook.Message
 }
 
-// DeadLetter is an event that was given up, with its body.
+// DeadLetter is an event that no attempt has delivered, with its body. JSON has
+// it without the body.
 type DeadLetter struct {
-	ID       int64
-	Endpoint string
+	ID       int64  `json:"id"`
+	Endpoint string `json:"endpoint"`
 	queue.DeadEvent
 }
 
@@ -173,20 +161,23 @@ type Filter struct {
 // Job sends kept events or dead letters again. Whoever runs it goes on where
 // it stopped.
 type Job struct {
-	ID                         int64
-	Kind                       JobKind
-	Endpoint                   string // where to
-	Filter                     Filter
-	Rate                       float64 // events a second; 0: no limit
-	State                      JobState
-	Total                      int64 // counted when it was made
-	Sent                       int64
-	Tenant                     string // of who made it; empty: all
-	Error                      string // why it failed
-	Actor                      string
-	Created, Started, Finished time.Time
+	ID       int64     `json:"id,omitempty"` // 0: a dry run, which only counts
+	Kind     JobKind   `json:"kind"`
+	Endpoint string    `json:"endpoint"` // where to
+	Filter   Filter    `json:"filter"`
+	Rate     float64   `json:"rate,omitempty"` // events a second; 0: no limit
+	State    JobState  `json:"state,omitempty"`
+	Total    int64     `json:"total"` // counted when it was created
+	Sent     int64     `json:"sent"`
+	Tenant   string    `json:"tenant,omitempty"` // of who created it; empty: all
+	Error    string    `json:"error,omitempty"`  // why it failed
+	Actor    string    `json:"actor,omitempty"`
+	Created  time.Time `json:"created,omitzero"`
+	Started  time.Time `json:"started,omitzero"`
+	Finished time.Time `json:"finished,omitzero"`
+	DryRun   bool      `json:"dry_run,omitempty"` // it was counted, and not stored
 	// Cursor is where it goes on; the store's own.
-	Cursor string
+	Cursor string `json:"-"`
 
 	claim claim
 }
