@@ -13,11 +13,11 @@ import (
 	"github.com/jackc/pgx/v5"
 	"golang.org/x/sys/unix"
 
+	main "gancho/cmd/gancho"
 	"gancho/delivery/queue"
 	"gancho/delivery/webhook"
 	"gancho/internal/control"
 	"gancho/internal/state"
-	main "gancho/cmd/gancho"
 )
 
 // store is the session's store, for what no command does.
@@ -65,7 +65,7 @@ func TestDeadSession(t *testing.T) {
 		page := decoded[control.Page[state.DeadLetter]](s, append([]string{"dead", "list"}, args...)...)
 		var got []string
 		for _, d := range page.Items {
-			got = append(got, d.Endpoint+"/"+d.WebhookID)
+			got = append(got, d.Endpoint+"/"+d.Message.ID)
 		}
 		return strings.Join(got, " ")
 	}
@@ -120,7 +120,7 @@ func TestDeadSession(t *testing.T) {
 		t.Errorf("resend show:\n%s", out)
 	}
 	s.ok("resend", "cancel", job)
-	s.fails(1, "is over", "resend", "cancel", job)
+	s.fails(1, "has ended already", "resend", "cancel", job)
 
 	// Dropping.
 	if out := s.ok("dead", "drop", "--endpoint", "sumido", "--yes"); !strings.Contains(out, "1 dead letter dropped") {
@@ -149,7 +149,7 @@ func TestDeadDropAsks(t *testing.T) {
 	}{
 		{"\n", "that is not the number", 1, 2},
 		{"y\n", "that is not the number", 1, 2},
-		{"2\n", "Type the number to go on", 0, 0},
+		{"2\n", "Type the number to confirm", 0, 0},
 	} {
 		person, program := terminal(t)
 		if _, err := person.WriteString(c.typed); err != nil {
@@ -495,7 +495,7 @@ func TestStatus(t *testing.T) {
 	s.ok("endpoints", "add", "crm-com-um-nome-muito-comprido-de-uma-unidade-do-interior", "--url", "https://crm.example.com/"+strings.Repeat("caminho/", 20))
 	s.leave("sumido")
 	out := s.ok("status")
-	for _, part := range []string{"1 event of endpoint sumido, which is gone; add it again", "endpoints remove sumido --drop-queue", s.slot() + ", nobody reads it", "queue           answers", "state           answers", "do-arquivo", "active"} {
+	for _, part := range []string{"1 event of endpoint sumido, which no longer exists; add it again", "endpoints remove sumido --drop-queue", s.slot() + ", not read by any process", "queue           answers", "state           answers", "do-arquivo", "active"} {
 		if !strings.Contains(out, part) {
 			t.Errorf("the status lacks %q:\n%s", part, out)
 		}

@@ -37,11 +37,12 @@ func (c *call) dropDead() (answer, error) {
 }
 
 func (c *call) redrive() (answer, error) {
-	var r control.Redrive
-	if err := c.decode(filterMember(&r.Filter, true), allMember(&r.All), rateMember(&r.Rate), dryRunMember(&r.DryRun)); err != nil {
+	var r state.Job
+	var all bool
+	if err := c.decode(filterMember(&r.Filter, true), allMember(&all), rateMember(&r.Rate), dryRunMember(&r.DryRun)); err != nil {
 		return answer{}, err
 	}
-	a, err := list(c.control.CreateRedrive(c.ctx, c.actor, r))
+	a, err := list(c.control.CreateRedrive(c.ctx, c.actor, r, all))
 	if !r.DryRun {
 		a.status = http.StatusAccepted
 	}
@@ -49,7 +50,7 @@ func (c *call) redrive() (answer, error) {
 }
 
 func (c *call) resend() (answer, error) {
-	var r control.Resend
+	var r state.Job
 	err := c.decode(
 		member{name: "endpoint", into: &r.Endpoint, expects: "the name of the endpoint that is to receive them", required: true},
 		filterMember(&r.Filter, false), rateMember(&r.Rate), dryRunMember(&r.DryRun))
@@ -66,7 +67,7 @@ func (c *call) resend() (answer, error) {
 func (c *call) cancelJob() (answer, error) {
 	a, err := numbered((*control.Service).CancelJob)(c)
 	if errors.Is(err, state.ErrConflict) {
-		err = &problem{kind: kindConflict, Detail: "The job has ended already: there is nothing to cancel."}
+		err = &problem{kind: kindConflict, Detail: "The job has ended already, and cannot be canceled."}
 	}
 	return a, err
 }

@@ -20,6 +20,14 @@ func list[T any](items []T, err error) (answer, error) {
 	return answer{body: control.Page[T]{Items: items}}, err
 }
 
+// shown handles what is read as a whole.
+func shown[T any](read func(*control.Service, context.Context, control.Actor) (T, error)) handle {
+	return func(c *call) (answer, error) {
+		view, err := read(c.control, c.ctx, c.actor)
+		return answer{body: view}, err
+	}
+}
+
 // whole handles a list without pages.
 func whole[T any](read func(*control.Service, context.Context, control.Actor) ([]T, error)) handle {
 	return func(c *call) (answer, error) { return list(read(c.control, c.ctx, c.actor)) }

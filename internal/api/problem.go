@@ -80,7 +80,7 @@ func notFound() *problem {
 	return &problem{kind: kindNotFound, Detail: "Nothing with that name or number exists, or not for this token."}
 }
 
-// changed: the version in If-Match is not that of what is there.
+// changed: the version in If-Match is not the present one.
 func changed() *problem {
 	return &problem{kind: kindChanged, Detail: "If-Match names another version than the present one. Read it again, and repeat the change on that version."}
 }

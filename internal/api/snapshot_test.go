@@ -8,7 +8,6 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/jackc/pgx/v5"
 	"github.com/redis/go-redis/v9"
-
 )
 
 // snapshot is all that is stored, in PostgreSQL and in Redis, except when

@@ -3,11 +3,11 @@ package api
 import (
 	"net/http"
 
-	"gancho/internal/control"
+	"gancho/internal/state"
 )
 
 func (c *call) createToken() (answer, error) {
-	var n control.NewToken
+	var n state.Token
 	err := c.decode(
 		member{name: "name", into: &n.Name, expects: "a text", required: true},
 		member{name: "role", into: &n.Role, expects: "viewer, operator or admin", required: true},

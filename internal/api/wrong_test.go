@@ -156,7 +156,7 @@ func TestWrongInput(t *testing.T) {
 		{"GET", "/tokens?x=1", "", 400, "x", "", ""},
 		{"POST", "/tokens", `{}`, 400, "/name", `"name" is missing`, ""},
 		{"POST", "/tokens", `{"name":"x"}`, 400, "/role", `"role" is missing`, ""},
-		{"POST", "/tokens", `{"name":"x","role":"king"}`, 400, "/role", "there is no such role", ""},
+		{"POST", "/tokens", `{"name":"x","role":"king"}`, 400, "/role", "this role does not exist", ""},
 		{"POST", "/tokens", `{"name":"X Y","role":"viewer"}`, 400, "/name", "", ""},
 		{"POST", "/tokens", `{"name":"x","role":"viewer","tenant":1}`, 400, "/tenant", "a text", ""},
 		{"POST", "/tokens", `{"name":"x","role":"viewer","expires":"2020-01-01T00:00:00Z"}`, 400, "/expires", "expired already", ""},

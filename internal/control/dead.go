@@ -69,8 +69,8 @@ func (s *Service) CountDead(ctx context.Context, a Actor, f state.Filter) (int64
 	return store.CountDead(ctx, f)
 }
 
-// DropDead deletes the dead letters that the filter chooses, for good, and
-// returns how many there were. A filter that chooses all has to say so: all.
+// DropDead deletes the dead letters that the filter chooses permanently,
+// and returns how many. A filter that chooses everything has to say so: all.
 // Needs Admin.
 func (s *Service) DropDead(ctx context.Context, a Actor, f state.Filter, all bool) (int64, error) {
 	store, err := s.stored(a, state.Admin)
@@ -86,7 +86,7 @@ func (s *Service) DropDead(ctx context.Context, a Actor, f state.Filter, all boo
 	return store.DropDead(ctx, a.Name, f)
 }
 
-// checkChoice refuses a filter that chooses everything by saying nothing.
+// checkChoice refuses an empty filter, which would choose everything.
 func checkChoice(f state.Filter, all bool) error {
 	empty := len(f.IDs) == 0 && len(f.Webhooks) == 0 && f.Endpoint == "" && f.Tenant == nil && f.Key == "" && len(f.Events) == 0 &&
 		f.From.IsZero() && f.To.IsZero()
@@ -96,8 +96,8 @@ func checkChoice(f state.Filter, all bool) error {
 	return nil
 }
 
-// jsonOf is a stored body for a view: nil when there is none, a JSON string
-// when it is not JSON.
+// jsonOf is a stored body as JSON: nil when it is empty, a JSON string when it
+// is not JSON.
 func jsonOf(body []byte) json.RawMessage {
 	if len(body) == 0 {
 		return nil

@@ -29,7 +29,7 @@ func (s *Service) Deliveries(ctx context.Context, a Actor, f state.Filter, curso
 		return none, err
 	}
 	if f.Outcome != "" && !slices.Contains(Outcomes(), f.Outcome) {
-		return none, invalid("/outcome", "write one of "+strings.Join(Outcomes(), ", "), "there is no outcome %q", f.Outcome)
+		return none, invalid("/outcome", "write one of "+strings.Join(Outcomes(), ", "), "the outcome %q does not exist", f.Outcome)
 	}
 	if f, err = a.scope(f); err != nil {
 		return none, err

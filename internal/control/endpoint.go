@@ -260,7 +260,7 @@ type Edit struct {
 	// Origin is what mistakes in the patch are reported under.
 	Origin string
 	// Patch is a JSON merge patch (RFC 7396) on the endpoint's document; a value
-	// *** in it keeps what is there.
+	// *** in it keeps the present one.
 	Patch json.RawMessage
 	// Version is the version that the patch is for; 0: any.
 	Version int64

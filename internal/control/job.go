@@ -8,30 +8,12 @@ import (
 	"gancho/internal/state"
 )
 
-// Redrive asks to send dead letters again, to the endpoints they are of.
-type Redrive struct {
-	Filter state.Filter `json:"filter"`
-	// All has to be set when the filter chooses everything.
-	All bool `json:"all,omitempty"`
-	// Rate is the most events a second; 0: no limit.
-	Rate float64 `json:"rate,omitempty"`
-	// DryRun counts, and changes nothing.
-	DryRun bool `json:"dry_run,omitempty"`
-}
-
-// Resend asks to send kept events again to one endpoint.
-type Resend struct {
-	Endpoint string       `json:"endpoint"`
-	Filter   state.Filter `json:"filter"`
-	Rate     float64      `json:"rate,omitempty"`
-	DryRun   bool         `json:"dry_run,omitempty"`
-}
-
-// CreateRedrive creates a job for each endpoint that has dead letters that the
-// filter chooses. Dead letters of tenants that are not the endpoint's are left
-// out: they may be from an earlier endpoint of that name. A dead letter is
-// deleted when it is queued again. Needs Operator.
-func (s *Service) CreateRedrive(ctx context.Context, a Actor, r Redrive) ([]state.Job, error) {
+// CreateRedrive creates a job of r's Rate, or with DryRun only counts, for each
+// endpoint that has dead letters that r's Filter chooses; one that chooses
+// everything has to say so: all. Dead letters of tenants that are not the
+// endpoint's are left out: they may be from an earlier endpoint of that name. A
+// dead letter is deleted when it is queued again. Needs Operator.
+func (s *Service) CreateRedrive(ctx context.Context, a Actor, r state.Job, all bool) ([]state.Job, error) {
 	store, err := s.stored(a, state.Operator)
 	if err != nil {
 		return nil, err
@@ -39,7 +21,7 @@ func (s *Service) CreateRedrive(ctx context.Context, a Actor, r Redrive) ([]stat
 	if err := checkRate(r.Rate); err != nil {
 		return nil, err
 	}
-	if err := checkChoice(r.Filter, r.All); err != nil {
+	if err := checkChoice(r.Filter, all); err != nil {
 		return nil, err
 	}
 	f, err := s.deadFilter(a, r.Filter)
@@ -60,8 +42,8 @@ func (s *Service) CreateRedrive(ctx context.Context, a Actor, r Redrive) ([]stat
 		if n == 0 {
 			continue
 		}
-		j := state.Job{Kind: state.Redrive, Endpoint: f.Endpoint, Filter: f, Rate: r.Rate, Total: n, Tenant: a.Tenant}
-		if j, err = s.createJob(ctx, a, j, r.DryRun); err != nil {
+		j := state.Job{Kind: state.Redrive, Endpoint: f.Endpoint, Filter: f, Rate: r.Rate, DryRun: r.DryRun, Total: n, Tenant: a.Tenant}
+		if j, err = s.createJob(ctx, a, j); err != nil {
 			return jobs, err
 		}
 		jobs = append(jobs, j)
@@ -89,9 +71,10 @@ func (s *Service) redriveTargets(ctx context.Context, a Actor, f state.Filter) (
 	return slices.DeleteFunc(known, func(e found) bool { return dead[e.Name] == 0 }), nil
 }
 
-// CreateResend creates a job that sends kept events of the endpoint's tenants
-// to it again. Needs Operator.
-func (s *Service) CreateResend(ctx context.Context, a Actor, r Resend) (state.Job, error) {
+// CreateResend creates a job of r's Rate, or with DryRun only counts, that sends
+// kept events of the endpoint's tenants that r's Filter chooses to r's Endpoint
+// again. Needs Operator.
+func (s *Service) CreateResend(ctx context.Context, a Actor, r state.Job) (state.Job, error) {
 	store, err := s.stored(a, state.Operator)
 	if err != nil {
 		return state.Job{}, err
@@ -123,22 +106,21 @@ func (s *Service) CreateResend(ctx context.Context, a Actor, r Resend) (state.Jo
 	if len(f.Events) == 0 {
 		f.Events = d.Events
 	}
-	j := state.Job{Kind: state.Resend, Endpoint: r.Endpoint, Filter: f, Rate: r.Rate, Tenant: a.Tenant}
+	j := state.Job{Kind: state.Resend, Endpoint: r.Endpoint, Filter: f, Rate: r.Rate, DryRun: r.DryRun, Tenant: a.Tenant}
 	if j.Total, err = store.CountEvents(ctx, f); err != nil {
 		return state.Job{}, err
 	}
-	return s.createJob(ctx, a, j, r.DryRun)
+	return s.createJob(ctx, a, j)
 }
 
-func (s *Service) createJob(ctx context.Context, a Actor, j state.Job, dryRun bool) (state.Job, error) {
-	if dryRun {
-		j.DryRun = true
+func (s *Service) createJob(ctx context.Context, a Actor, j state.Job) (state.Job, error) {
+	if j.DryRun {
 		return j, nil
 	}
 	return s.Store.CreateJob(ctx, a.Name, j)
 }
 
-// checkRate refuses what is no number of events a second.
+// checkRate refuses a number that is not a rate.
 func checkRate(r float64) error {
 	if r < 0 || math.IsNaN(r) || math.IsInf(r, 0) {
 		return invalid("/rate", "write the most events a second, or leave it out", "%v is not a rate", r)

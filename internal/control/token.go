@@ -9,15 +9,6 @@ import (
 	"gancho/internal/state"
 )
 
-// NewToken is an API token to be created.
-type NewToken struct {
-	Name string     `json:"name"`
-	Role state.Role `json:"role"`
-	// Tenant limits it to one tenant; empty: the actor's own limit.
-	Tenant  string    `json:"tenant,omitempty"`
-	Expires time.Time `json:"expires,omitzero"` // zero: never
-}
-
 // maxTokenName bounds a token's name, in bytes.
 const maxTokenName = 63
 
@@ -27,9 +18,10 @@ type CreatedToken struct {
 	Text string `json:"token"`
 }
 
-// CreateToken creates a token. Its text is in the answer, this once. A tenant's
-// token creates tokens of its tenant only. Needs Admin.
-func (s *Service) CreateToken(ctx context.Context, a Actor, n NewToken) (CreatedToken, error) {
+// CreateToken creates a token of n's Name, Role, Tenant and Expires. Its text is
+// in the answer, this once. A tenant's token creates tokens of its tenant only,
+// which is also the tenant when none is named. Needs Admin.
+func (s *Service) CreateToken(ctx context.Context, a Actor, n state.Token) (CreatedToken, error) {
 	store, err := s.stored(a, state.Admin)
 	if err != nil {
 		return CreatedToken{}, err
@@ -56,7 +48,7 @@ func (s *Service) CreateToken(ctx context.Context, a Actor, n NewToken) (Created
 	if problems != nil {
 		return CreatedToken{}, &InvalidError{Problems: problems}
 	}
-	t, text, err := store.CreateToken(ctx, a.Name, state.Token{Name: n.Name, Role: n.Role, Tenant: n.Tenant, Expires: n.Expires, CreatedBy: a.Name})
+	t, text, err := store.CreateToken(ctx, a.Name, n)
 	if err != nil {
 		return CreatedToken{}, err
 	}
