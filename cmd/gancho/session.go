@@ -147,7 +147,7 @@ func (s *session) connectQueue(ctx context.Context) (*queue.Queue, error) {
 	return queue, nil
 }
 
-// slot asks the source how the capture stands.
+// slot reads the slot at the source.
 func (s *session) slot(ctx context.Context) (control.Slot, error) {
 	conn, err := cdc.Connect(ctx, s.config.Source.DSN.Reveal())
 	if err != nil {

@@ -152,7 +152,7 @@ func TestFileEndpoint(t *testing.T) {
 	}
 }
 
-// Of many who change the same version at once, one does.
+// Of many concurrent changes of the same version, one succeeds.
 func TestOneWins(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)

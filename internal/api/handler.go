@@ -134,7 +134,7 @@ func (h *handler) serve(rt *route) http.Handler {
 	})
 }
 
-// run checks a request from the outside in, and lets its route answer.
+// run checks a request from the outside in, and then calls its route.
 func (c *call) run(w http.ResponseWriter, rt *route) (a answer, err error) {
 	defer func() {
 		if p := recover(); p != nil {

@@ -102,7 +102,7 @@ func with(path string, parameters ...string) string {
 	return path
 }
 
-// park adds changes that no event could be made of, as the capture does.
+// park adds parked changes, as the capture does.
 func (w *world) park(n int) {
 	w.t.Helper()
 	ctx := w.t.Context()

@@ -214,7 +214,7 @@ func TestWrongInput(t *testing.T) {
 	}
 }
 
-// Everything that is wrong is told at once.
+// Every mistake is reported in one answer.
 func TestAllMistakesAtOnce(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)

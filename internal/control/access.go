@@ -45,7 +45,7 @@ func (s *Service) stored(a Actor, needs state.Role) (*state.Store, error) {
 	return s.Store, nil
 }
 
-// found is an endpoint that the actor may know of.
+// found is an endpoint that the actor may see.
 type found struct {
 	state.Endpoint
 	// file is the endpoint when gancho.yaml declares it; nil: the store does.

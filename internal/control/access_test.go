@@ -159,7 +159,7 @@ func TestAccess(t *testing.T) {
 	}
 }
 
-// TestTenantSeesItsOwn looks at every list as each of two tenants.
+// TestTenantSeesItsOwn reads every list as each of two tenants.
 func TestTenantSeesItsOwn(t *testing.T) {
 	t.Parallel()
 	g := newGym(t)

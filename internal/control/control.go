@@ -83,7 +83,7 @@ type Options struct {
 	File func() []FileEndpoint
 	// Catalogue returns the events that the rules make, in the rules' order.
 	Catalogue func() []EventType
-	// Slot returns how the capture stands. It may take as long as the source does.
+	// Slot reads the slot at the source, which may take long to answer.
 	Slot    func(ctx context.Context) (Slot, error)
 	Version string
 }

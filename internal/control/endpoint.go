@@ -54,7 +54,7 @@ func (s *Service) Endpoint(ctx context.Context, a Actor, name string) (EndpointV
 	return view[0], s.addLive(ctx, view)
 }
 
-// views are the endpoints that the actor may know of, by name, without Live.
+// views are the endpoints that the actor may see, by name, without Live.
 func (s *Service) views(ctx context.Context, a Actor) ([]EndpointView, error) {
 	known, err := s.known(ctx, a)
 	if err != nil {
@@ -67,7 +67,7 @@ func (s *Service) views(ctx context.Context, a Actor) ([]EndpointView, error) {
 	return views, nil
 }
 
-// known are the endpoints that the actor may know of, by name.
+// known are the endpoints that the actor may see, by name.
 func (s *Service) known(ctx context.Context, a Actor) ([]found, error) {
 	var known []found
 	inFile := map[string]bool{}
