@@ -128,7 +128,7 @@ func (h *handler) serve(rt *route) http.Handler {
 		c := &call{handler: h, ctx: ctx, http: r}
 		a, err := c.run(w, rt)
 		status := c.reply(w, a, err)
-		// Neither path nor query: they may hold what somebody looked for.
+		// Neither path nor query: they may have names and keys that were searched for.
 		h.log.Debug().Str("method", r.Method).Str("route", root+rt.path).Int("status", status).
 			Str("actor", c.actor.Name).Dur("took", time.Since(started)).Msg("api request answered")
 	})

@@ -66,7 +66,7 @@ type Slot struct {
 	WALStatus        string `json:"wal_status"`
 }
 
-// The bounds of [Rotation.Overlap], and what it is where nobody says.
+// The default and the bound of [Rotation.Overlap].
 const (
 	DefaultOverlap = 24 * time.Hour
 	MaxOverlap     = 90 * 24 * time.Hour
