@@ -31,31 +31,20 @@ on the schema.`,
 		if err := needState(c); err != nil {
 			return err
 		}
+		migrate, what := migrations.Apply, "applied"
 		if dryRun {
-			return listMigrations(cmd, c)
+			migrate, what = migrations.Pending, "to be applied"
 		}
-		return applyMigrations(cmd, c)
+		steps, err := migrate(cmd.Context(), stateDSN(c))
+		if len(steps) > 0 || err == nil { // those before the one that failed
+			if err := printSteps(cmd, what, steps); err != nil {
+				return err
+			}
+		}
+		return migrateHint(c, err)
 	})
 	cmd.Flags().BoolVar(&dryRun, "dry-run", false, "print the steps to be applied, and change nothing")
 	return cmd
-}
-
-func listMigrations(cmd *cobra.Command, c *config.Config) error {
-	pending, err := migrations.Pending(cmd.Context(), stateDSN(c))
-	if err != nil {
-		return migrateHint(c, err)
-	}
-	return printSteps(cmd, "to be applied", pending)
-}
-
-func applyMigrations(cmd *cobra.Command, c *config.Config) error {
-	applied, err := migrations.Apply(cmd.Context(), stateDSN(c))
-	if len(applied) > 0 || err == nil {
-		if err := printSteps(cmd, "applied", applied); err != nil {
-			return err
-		}
-	}
-	return migrateHint(c, err)
 }
 
 func printSteps(cmd *cobra.Command, what string, steps []string) error {
