@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
 
 	"github.com/spf13/cobra"
 
@@ -15,44 +14,36 @@ import (
 )
 
 func newCheckCommand() *cobra.Command {
-	var path string
 	var offline bool
-	cmd := &cobra.Command{
+	cmd := onConfig(&cobra.Command{
 		Use:   "check",
 		Short: "Validate the configuration and the rules against the live catalogue",
 		Long: `Validate the configuration, the rule files and every expression in them against
 the source's catalogue. Nothing is changed anywhere. Every mistake is printed as
 file:line:col with what to write instead; the exit code is then 1.`,
-		Args: noArguments,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			c, err := config.Load(path, os.LookupEnv)
-			if err != nil {
-				return err
-			}
-			d, err := definitions(c)
-			if err != nil {
-				return err
-			}
-			if offline {
-				_, err = fmt.Fprintf(cmd.OutOrStdout(), "%s: rules for %d tables and %d endpoints read; not checked against the source (--offline)\n",
-					path, len(d.Rules.Tables()), len(d.Endpoints))
-				return err
-			}
-			rules, err := checkSource(cmd, c, d)
-			if err != nil {
-				return err
-			}
-			_, err = fmt.Fprintf(cmd.OutOrStdout(), "%s: %d rules and %d endpoints are in order\n", path, rules.Len(), len(d.Endpoints))
+	}, func(cmd *cobra.Command, c *config.Config) error {
+		d, err := definitions(c)
+		if err != nil {
 			return err
-		},
-	}
-	cmd.Flags().StringVarP(&path, "config", "c", "gancho.yaml", "configuration `file`")
+		}
+		if offline {
+			_, err = fmt.Fprintf(cmd.OutOrStdout(), "%s: rules for %d tables and %d endpoints read; not checked against the source (--offline)\n",
+				c.File, len(d.Rules.Tables()), len(d.Endpoints))
+			return err
+		}
+		rules, err := checkSource(cmd, c, d)
+		if err != nil {
+			return err
+		}
+		_, err = fmt.Fprintf(cmd.OutOrStdout(), "%s: %d rules and %d endpoints are valid\n", c.File, rules.Len(), len(d.Endpoints))
+		return err
+	})
 	cmd.Flags().BoolVar(&offline, "offline", false, "check the files alone, without the source")
 	return cmd
 }
 
-// checkSource binds the rules to the source's catalogue, and prints what the
-// source still lacks for the bridge to run.
+// checkSource binds the rules to the source's catalogue, and prints what is
+// missing in the source for the bridge to run.
 func checkSource(cmd *cobra.Command, c *config.Config, d *bridge.Definitions) (*mapping.Ruleset, error) {
 	ctx := cmd.Context()
 	conn, err := cdc.Connect(ctx, c.Source.DSN.Reveal())

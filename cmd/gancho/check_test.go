@@ -11,7 +11,7 @@ import (
 )
 
 // TestCheckTables: a table that cannot serve its rule says so, with the
-// statement that mends it. Where that is SQL, it is run, and check is satisfied.
+// statement that fixes it. Where that is SQL, it is run, and check is satisfied.
 func TestCheckTables(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct {
@@ -20,8 +20,8 @@ func TestCheckTables(t *testing.T) {
 		// code is what check exits with; a publication is made by run --create.
 		code int
 		want string // what it says
-		// mend is the statement that it says; empty: the rule is to be edited.
-		mend string
+		// fix is the statement that it says; empty: the rule is to be edited.
+		fix string
 		// rest is the rule after that edit, or the statement with what only a
 		// person knows filled in.
 		rest string
@@ -146,17 +146,17 @@ func TestCheckTables(t *testing.T) {
 				return code, stdout + stderr
 			}
 			code, said := check(c.rule)
-			if code != c.code || !strings.Contains(said, c.want) || !strings.Contains(said, c.mend) {
-				t.Fatalf("exit %d, want %d with %q and %q:\n%s", code, c.code, c.want, c.mend, said)
+			if code != c.code || !strings.Contains(said, c.want) || !strings.Contains(said, c.fix) {
+				t.Fatalf("exit %d, want %d with %q and %q:\n%s", code, c.code, c.want, c.fix, said)
 			}
 			rule := c.rule
 			switch {
-			case c.mend == "":
+			case c.fix == "":
 				rule = c.rest
 			case c.rest != "":
-				mend(t, dsn, c.rest)
+				fix(t, dsn, c.rest)
 			default:
-				mend(t, dsn, c.mend)
+				fix(t, dsn, c.fix)
 			}
 			if code, said = check(rule); code != 0 || strings.Contains(said, c.want) {
 				t.Errorf("after it, exit %d:\n%s", code, said)
@@ -165,7 +165,7 @@ func TestCheckTables(t *testing.T) {
 	}
 }
 
-func mend(t *testing.T, dsn, statements string) {
+func fix(t *testing.T, dsn, statements string) {
 	t.Helper()
 	conn, err := pgx.Connect(context.Background(), dsn)
 	if err != nil {

@@ -84,10 +84,10 @@ func TestCheck(t *testing.T) {
 	w.endpoint("a", "http://127.0.0.1:9")
 	w.rules = driftRules
 	code, stdout, stderr := command(t, "check", "--config", w.write())
-	if code != 0 || !strings.Contains(stdout, "2 rules and 1 endpoints are in order") {
+	if code != 0 || !strings.Contains(stdout, "2 rules and 1 endpoints are valid") {
 		t.Errorf("exit %d\n%s%s", code, stdout, stderr)
 	}
-	// Every mistake of every rule at once, each with its place.
+	// Every mistake of every rule in one run, each with its place.
 	w.rules = `rules:
   - event: ficha.valor
     table: fichas
@@ -194,7 +194,7 @@ func TestRefusals(t *testing.T) {
 }
 
 // TestSourceChanged recreates the slot behind the bridge's back: it says so
-// and goes on only when told to, with everything delivered under a new epoch.
+// and continues only when told to, with everything delivered under a new epoch.
 func TestSourceChanged(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, testservers.RedisOptions{}, loadTable)

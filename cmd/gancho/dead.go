@@ -13,15 +13,16 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"gancho/delivery/queue"
 	"gancho/internal/control"
 	"gancho/internal/state"
 )
 
 func newDeadCommand() *cobra.Command {
 	var f sessionFlags
-	cmd := group("dead", "Look after the events that were given up", `Dead letters are events that were given up: every attempt of the schedule failed, or
-the receiver refused them. They wait in the state database until somebody sends them
-again (redrive) or drops them.`)
+	cmd := group("dead", "Manage dead letters", `A dead letter is an event that is no longer attempted: every attempt of the schedule
+failed, or the receiver refused it. Dead letters wait in the state database until
+somebody sends them again (redrive) or drops them.`)
 	f.register(cmd)
 	cmd.AddCommand(newDeadListCommand(&f), newDeadShowCommand(&f), newDeadRedriveCommand(&f), newDeadDropCommand(&f))
 	return cmd
@@ -31,66 +32,49 @@ func newDeadListCommand(f *sessionFlags) *cobra.Command {
 	var filter filterFlags
 	var page pageFlags
 	var parked bool
+	letters := listed[state.DeadLetter]{
+		needs:   withStore,
+		open:    filtered(filter.read, (*control.Service).DeadLetters),
+		heading: []string{"NUMBER", "LAST ATTEMPT", "ENDPOINT", "EVENT", "TENANT", "KEY", "ATTEMPTS", "STATUS", "ID", "REASON"},
+		row: func(d *state.DeadLetter) []string {
+			return []string{
+				strconv.FormatInt(d.ID, 10), clock(d.Last), d.Endpoint, d.Type, orDash(d.Tenant), orDash(d.Key), strconv.Itoa(d.Attempts),
+				count(int64(d.Status)), d.Message.ID, d.Reason,
+			}
+		},
+		none: "no dead letter matches",
+	}
 	cmd := &cobra.Command{
 		Use: "list", Short: "List dead letters, the oldest first", Args: noArguments,
 		Long: `List dead letters, the oldest first, without their bodies.
-With --parked list the changes that no event could be made of instead: they are the
-capture's own dead letters, in Redis, and say what to mend in a rule.`,
+With --parked list the parked changes instead: row changes of which no event could be
+made. They are kept in Redis, and their reason says what to fix in a rule.`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			if err := page.check(cmd); err != nil {
-				return err
+			if !parked {
+				return letters.run(f, cmd, &page)
 			}
-			if parked {
-				return f.listParked(cmd, page)
+			if flag := filter.given(); flag != "" {
+				return usageError{fmt.Errorf("--parked cannot be combined with --%s; leave one out", flag)}
 			}
-			return f.run(cmd, withStore, func(ctx context.Context, s *session) error {
-				chosen, err := filter.filter(cmd, s.config.Source.Location)
-				if err != nil {
-					return err
-				}
-				return listed[control.DeadView]{
-					fetch: func(cursor string, n int) (control.Page[control.DeadView], error) {
-						return s.DeadLetters(ctx, s.actor, chosen, cursor, n)
-					},
-					heading: []string{"NUMBER", "LAST TRY", "ENDPOINT", "EVENT", "TENANT", "KEY", "TRIES", "STATUS", "ID", "REASON"},
-					row:     deadRow,
-					none:    "there are no such dead letters",
-				}.print(s, page)
-			})
+			return parkedChanges().run(f, cmd, &page)
 		},
 	}
-	filter.register(cmd, "dead letters")
-	filter.registerEndpoint(cmd, "dead letters of this `endpoint`")
+	filter.register(cmd, "dead letters", "dead letters of this `endpoint`")
 	page.register(cmd)
-	cmd.Flags().BoolVar(&parked, "parked", false, "list the changes that no event could be made of")
+	cmd.Flags().BoolVar(&parked, "parked", false, "list the parked changes, of which no event could be made")
 	return cmd
 }
 
-func deadRow(d control.DeadView) []string {
-	return []string{
-		strconv.FormatInt(d.ID, 10), clock(d.Last), d.Endpoint, d.Event, orDash(d.Tenant), orDash(d.Key), strconv.Itoa(d.Attempts),
-		count(int64(d.Status)), d.WebhookID, d.Reason,
+func parkedChanges() *listed[queue.ParkedChange] {
+	return &listed[queue.ParkedChange]{
+		needs:   withQueue,
+		open:    paged((*control.Service).Parked),
+		heading: []string{"POSITION", "TIME", "TABLE", "ON", "EVENT", "RULE", "REASON"},
+		row: func(p *queue.ParkedChange) []string {
+			return []string{p.ID.String(), clock(p.Time), p.Table, p.Operation, orDash(p.Type), p.Rule, p.Reason}
+		},
+		none: "no change is parked",
 	}
-}
-
-func (f *sessionFlags) listParked(cmd *cobra.Command, page pageFlags) error {
-	for _, flag := range []string{"id", "tenant", "key", "event", "from", "to", "endpoint"} {
-		if cmd.Flags().Changed(flag) {
-			return usageError{fmt.Errorf("--parked cannot be combined with --%s; leave one out", flag)}
-		}
-	}
-	return f.run(cmd, withQueue, func(ctx context.Context, s *session) error {
-		return listed[control.ParkedView]{
-			fetch: func(cursor string, n int) (control.Page[control.ParkedView], error) {
-				return s.Parked(ctx, s.actor, cursor, n)
-			},
-			heading: []string{"POSITION", "TIME", "TABLE", "ON", "EVENT", "RULE", "REASON"},
-			row: func(p control.ParkedView) []string {
-				return []string{p.ID, clock(p.Time), p.Table, p.Operation, orDash(p.Event), p.Rule, p.Reason}
-			},
-			none: "no change is parked",
-		}.print(s, page)
-	})
 }
 
 func newDeadShowCommand(f *sessionFlags) *cobra.Command {
@@ -104,7 +88,7 @@ func newDeadShowCommand(f *sessionFlags) *cobra.Command {
 			return f.run(cmd, withStore, func(ctx context.Context, s *session) error {
 				d, err := s.DeadLetter(ctx, s.actor, id)
 				if err != nil {
-					return missing(err, "there is no dead letter %d; gancho dead list shows those there are", id)
+					return missing(err, "dead letter %d does not exist; see gancho dead list", id)
 				}
 				if s.json {
 					return s.print(d)
@@ -118,13 +102,13 @@ func newDeadShowCommand(f *sessionFlags) *cobra.Command {
 func (s *session) showDead(d control.DeadDetail) error {
 	t := newTable(s.cmd.OutOrStdout(), "number", strconv.FormatInt(d.ID, 10))
 	t.row("endpoint", d.Endpoint)
-	t.row("event", d.Event)
-	t.row("webhook-id", d.WebhookID)
+	t.row("event", d.Type)
+	t.row("webhook-id", d.Message.ID)
 	t.row("tenant", orDash(d.Tenant))
 	t.row("key", orDash(d.Key))
-	t.row("committed", clock(d.Committed))
+	t.row("committed", clock(d.Time))
 	t.row("reason", d.Reason)
-	t.row("tries", fmt.Sprintf("%d, from %s to %s", d.Attempts, clock(d.First), clock(d.Last)))
+	t.row("attempts", fmt.Sprintf("%d, from %s to %s", d.Attempts, clock(d.First), clock(d.Last)))
 	t.row("last answer", fmt.Sprintf("%s (%s): %s", count(int64(d.Status)), orDash(d.Class), orDash(d.Error)))
 	if err := t.end(); err != nil {
 		return err
@@ -145,8 +129,7 @@ func (s *session) showDead(d control.DeadDetail) error {
 		out.WriteString("answer:\n")
 		bodyLines(&out, "< ", d.Answer)
 	}
-	_, err := io.WriteString(s.cmd.OutOrStdout(), out.String())
-	return err
+	return s.say("%s", out.String())
 }
 
 // indented is a JSON text laid out for people.
@@ -158,54 +141,43 @@ func indented(body json.RawMessage) string {
 	return out.String()
 }
 
-// deadChoice is what redrive and drop work on.
+// deadChoice chooses the dead letters that redrive and drop work on.
 type deadChoice struct {
 	filterFlags
+	ids []int64
 	all bool
 }
 
 func (c *deadChoice) register(cmd *cobra.Command) {
-	c.filterFlags.register(cmd, "dead letters")
-	c.registerEndpoint(cmd, "dead letters of this `endpoint`")
+	c.filterFlags.register(cmd, "dead letters", "dead letters of this `endpoint`")
 	cmd.Flags().BoolVar(&c.all, "all", false, "all dead letters")
 }
 
-// choose reads the numbers and flags, of which there has to be one.
-func (c *deadChoice) choose(cmd *cobra.Command, args []string, s *session) (state.Filter, error) {
-	f, err := c.filter(cmd, s.config.Source.Location)
-	if err != nil {
-		return f, err
-	}
-	f.IDs, err = rowIDs(args)
+// filter is what the numbers and flags choose.
+func (c *deadChoice) filter(s *session) (state.Filter, error) {
+	f, err := c.read(s)
+	f.IDs = c.ids
 	return f, err
 }
 
-// check refuses, before anything is opened, a choice that is none.
-func (c *deadChoice) check(cmd *cobra.Command, args []string) error {
-	given := len(args) > 0
-	for _, flag := range []string{"id", "endpoint", "tenant", "key", "event", "from", "to"} {
-		given = given || cmd.Flags().Changed(flag)
-	}
+// check reads the numbers, and refuses, before anything is connected, a choice
+// of nothing.
+func (c *deadChoice) check(args []string) error {
+	given := len(args) > 0 || c.given() != ""
 	switch {
 	case given && c.all:
 		return usageError{errors.New("--all chooses all dead letters; leave out --all, or the rest")}
 	case !given && !c.all:
 		return usageError{errors.New("say which dead letters: their numbers, or --id, --endpoint, --key, --event, --tenant, --from, --to, or --all")}
 	}
-	_, err := rowIDs(args)
-	return err
-}
-
-func rowIDs(args []string) ([]int64, error) {
-	ids := make([]int64, 0, len(args))
 	for _, arg := range args {
 		id, err := rowID("dead letter", arg)
 		if err != nil {
-			return nil, err
+			return err
 		}
-		ids = append(ids, id)
+		c.ids = append(c.ids, id)
 	}
-	return ids, nil
+	return nil
 }
 
 func newDeadRedriveCommand(f *sessionFlags) *cobra.Command {
@@ -214,25 +186,25 @@ func newDeadRedriveCommand(f *sessionFlags) *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "redrive [NUMBER...]", Short: "Send dead letters again",
 		Long: `Send dead letters again to the endpoints they are of, as a job that the running
-bridge works off and that survives its restarts. They keep their webhook-id and carry
-the header webhook-replay: true. A dead letter is gone once it is queued again; if it
-fails again it comes back under a new number.`,
+bridge carries out and that survives its restarts. They keep their webhook-id and carry
+the header webhook-replay: true. A dead letter is deleted when it is queued again; if
+it fails again it is stored under a new number.`,
 		Example: "  gancho dead redrive 17 18\n  gancho dead redrive --endpoint crm-centro --rate 50/s --wait\n  gancho dead redrive --all --dry-run",
 		Args:    cobra.ArbitraryArgs,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			r, err := job.rate()
-			if err == nil {
-				err = choice.check(cmd, args)
-			}
 			if err != nil {
 				return err
 			}
+			if err := choice.check(args); err != nil {
+				return err
+			}
 			return f.run(cmd, withStore, func(ctx context.Context, s *session) error {
-				chosen, err := choice.choose(cmd, args, s)
+				chosen, err := choice.filter(s)
 				if err != nil {
 					return err
 				}
-				jobs, err := s.CreateRedrive(ctx, s.actor, control.Redrive{Filter: chosen, All: choice.all, Rate: r, DryRun: job.dryRun})
+				jobs, err := s.CreateRedrive(ctx, s.actor, state.Job{Filter: chosen, Rate: r, DryRun: job.dryRun}, choice.all)
 				if err != nil {
 					return noEndpoint(err, chosen.Endpoint)
 				}
@@ -249,20 +221,20 @@ func newDeadDropCommand(f *sessionFlags) *cobra.Command {
 	var choice deadChoice
 	var yes bool
 	cmd := &cobra.Command{
-		Use: "drop [NUMBER...]", Short: "Delete dead letters for good",
-		Long: `Delete dead letters for good. On a terminal the number of them has to be typed;
-elsewhere --yes is needed.`,
+		Use: "drop [NUMBER...]", Short: "Delete dead letters permanently",
+		Long: `Delete dead letters permanently. On a terminal their number has to be typed to
+confirm; elsewhere --yes is needed.`,
 		Example: "  gancho dead drop 17 18 --yes\n  gancho dead drop --endpoint old-crm",
 		Args:    cobra.ArbitraryArgs,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			if err := choice.check(cmd, args); err != nil {
+			if err := choice.check(args); err != nil {
 				return err
 			}
 			if !yes && !isTerminal(cmd.InOrStdin()) {
 				return usageError{errors.New("dropping cannot be undone; add --yes")}
 			}
 			return f.run(cmd, withStore, func(ctx context.Context, s *session) error {
-				chosen, err := choice.choose(cmd, args, s)
+				chosen, err := choice.filter(s)
 				if err != nil {
 					return err
 				}
@@ -275,10 +247,7 @@ elsewhere --yes is needed.`,
 				if err != nil {
 					return err
 				}
-				if s.json {
-					return s.print(map[string]int64{"dropped": n})
-				}
-				return s.say("%s dropped\n", plural(n, "dead letter", "dead letters"))
+				return s.result(map[string]int64{"dropped": n}, "%s dropped\n", plural(n, "dead letter", "dead letters"))
 			})
 		},
 	}
@@ -287,16 +256,16 @@ elsewhere --yes is needed.`,
 	return cmd
 }
 
-// confirmDrop asks a person for the number of what is to be deleted.
+// confirmDrop asks a person to type how many dead letters are to be deleted.
 func (s *session) confirmDrop(ctx context.Context, f state.Filter) (bool, error) {
 	n, err := s.CountDead(ctx, s.actor, f)
 	if err != nil {
 		return false, err
 	}
 	if n == 0 {
-		return false, s.say("there are no such dead letters\n")
+		return false, s.say("no dead letter matches\n")
 	}
-	if _, err := fmt.Fprintf(s.cmd.ErrOrStderr(), "%s will be deleted for good. Type the number to go on: ", plural(n, "dead letter", "dead letters")); err != nil {
+	if _, err := fmt.Fprintf(s.cmd.ErrOrStderr(), "%s will be deleted permanently. Type the number to confirm: ", plural(n, "dead letter", "dead letters")); err != nil {
 		return false, err
 	}
 	answer, err := bufio.NewReader(s.cmd.InOrStdin()).ReadString('\n')

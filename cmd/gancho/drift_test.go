@@ -55,9 +55,9 @@ func TestDriftThatNoRuleUses(t *testing.T) {
 	b.stop()
 }
 
-// TestDriftStops: under the default policy a rule whose column is gone stops
+// TestDriftStops: under the default policy a rule whose column was dropped stops
 // the bridge with an error that names it; nothing is sent as null, and nothing
-// is lost once the rule is mended.
+// is lost once the rule is fixed.
 func TestDriftStops(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct{ alter, column, mended string }{
@@ -91,7 +91,7 @@ func TestDriftStops(t *testing.T) {
 }
 
 // TestDriftParks: under the policy park the broken rule's changes wait in the
-// dead letters and the other rule goes on.
+// dead letters and the other rule continues.
 func TestDriftParks(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, testservers.RedisOptions{}, driftTable)

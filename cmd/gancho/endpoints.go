@@ -10,6 +10,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"gancho/delivery/queue"
 	"gancho/internal/control"
 	"gancho/internal/state"
 	"gancho/internal/strictyaml"
@@ -17,18 +18,32 @@ import (
 
 func newEndpointsCommand() *cobra.Command {
 	var f sessionFlags
-	cmd := group("endpoints", "Look after the endpoints that receive events", `Endpoints are in gancho.yaml or in the state database. Those of the database are
-added and changed here, take effect in every running bridge within a second, and
-need state.key in gancho.yaml; those of the file are shown, tested and activated.`)
+	cmd := group("endpoints", "Manage endpoints", `An endpoint receives events. It is in gancho.yaml or in the state database. Those of
+the database are added and changed here, take effect in every running bridge within a
+second, and need state.key in gancho.yaml; those of the file can be shown, tested and
+activated.`)
 	f.register(cmd)
 	cmd.AddCommand(
 		newEndpointsListCommand(&f), newEndpointsShowCommand(&f), newEndpointsAddCommand(&f), newEndpointsEditCommand(&f),
-		newEndpointsStateCommand(&f, "activate", "Send to an endpoint again, also after it was paused by itself",
-			"Activate an endpoint that is paused or inactive, or that was paused by itself (an\nanswer 410, days of failures, on_exhausted: pause). Events that block their key\n(on_exhausted: block) get one more attempt.", withStore|withQueue, activate),
-		newEndpointsStateCommand(&f, "pause", "Keep an endpoint's events in its queue until it is activated",
-			"Pause an endpoint: its events are queued, and not sent.", withStore, pause),
-		newEndpointsStateCommand(&f, "deactivate", "Queue nothing more for an endpoint",
-			"Deactivate an endpoint: what is committed from now on never reaches it. What is\nqueued stays, and is not sent. To lose nothing, pause it instead.", withStore, deactivate),
+		stateChange{
+			use: "activate", short: "Send to an endpoint again, also after it was suspended automatically",
+			long: `Activate an endpoint that is paused or inactive, or that was suspended automatically
+(an answer 410, days of failures, on_exhausted: pause). Events that block their key
+(on_exhausted: block) get one more attempt.`,
+			result: "is active", needs: withStore | withQueue, change: (*control.Service).Activate,
+		}.command(&f),
+		stateChange{
+			use: "pause", short: "Keep an endpoint's events in its queue until it is activated",
+			long:   "Pause an endpoint: its events are queued, and not sent.",
+			result: "is paused; its events are queued until: gancho endpoints activate %s", needs: withStore, change: (*control.Service).Pause,
+		}.command(&f),
+		stateChange{
+			use: "deactivate", short: "Queue nothing more for an endpoint",
+			long: `Deactivate an endpoint: events committed from now on never reach it. Queued events
+stay, and are not sent. To lose nothing, pause it instead.`,
+			result: "is inactive; events committed from now on are not queued for it; they can be sent later only if they are kept for resends",
+			needs:  withStore, change: (*control.Service).Deactivate,
+		}.command(&f),
 		newEndpointsRotateCommand(&f), newEndpointsTestCommand(&f), newEndpointsRemoveCommand(&f),
 	)
 	return cmd
@@ -39,21 +54,27 @@ func group(use, short, long string) *cobra.Command {
 	return &cobra.Command{Use: use, Short: short, Long: long, Args: noSubcommand, RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() }}
 }
 
-// noSubcommand refuses what is not the name of a command below cmd.
+// noSubcommand refuses an argument that is not the name of a command below cmd.
 func noSubcommand(cmd *cobra.Command, args []string) error {
 	if len(args) == 0 {
 		return nil
 	}
+	names := commandNames(cmd)
+	if s := strictyaml.Closest(args[0], names); s != "" {
+		return usageError{fmt.Errorf("unknown command %q for %q; did you mean %q?", args[0], cmd.CommandPath(), s)}
+	}
+	return usageError{fmt.Errorf("unknown command %q for %q; there are %s", args[0], cmd.CommandPath(), strings.Join(names, ", "))}
+}
+
+// commandNames are the names of the commands below cmd.
+func commandNames(cmd *cobra.Command) []string {
 	var names []string
 	for _, c := range cmd.Commands() {
 		if c.IsAvailableCommand() {
 			names = append(names, c.Name())
 		}
 	}
-	if s := strictyaml.Closest(args[0], names); s != "" {
-		return usageError{fmt.Errorf("unknown command %q for %q; did you mean %q?", args[0], cmd.CommandPath(), s)}
-	}
-	return usageError{fmt.Errorf("unknown command %q for %q; there are %s", args[0], cmd.CommandPath(), strings.Join(names, ", "))}
+	return names
 }
 
 // oneName is the name of one thing, as the only argument.
@@ -69,28 +90,27 @@ func oneName(what string) cobra.PositionalArgs {
 	}
 }
 
-// noEndpoint says that there is no such endpoint.
+// onEndpoint runs a command whose only argument is the name of an endpoint.
+func (f *sessionFlags) onEndpoint(needs parts, do func(ctx context.Context, s *session, name string) error) func(*cobra.Command, []string) error {
+	return func(cmd *cobra.Command, args []string) error {
+		return f.run(cmd, needs, func(ctx context.Context, s *session) error { return noEndpoint(do(ctx, s, args[0]), args[0]) })
+	}
+}
+
+// noEndpoint explains an endpoint that does not exist.
 func noEndpoint(err error, name string) error {
-	return missing(err, "there is no endpoint %q; gancho endpoints list shows those there are", name)
+	return missing(err, "endpoint %q does not exist; see gancho endpoints list", name)
 }
 
 func newEndpointsListCommand(f *sessionFlags) *cobra.Command {
 	return &cobra.Command{
 		Use: "list", Short: "List the endpoints with their states and backlogs", Args: noArguments,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			return f.run(cmd, withStore|withQueue, func(ctx context.Context, s *session) error {
-				all, err := s.endpoints(ctx)
-				if err != nil {
-					return err
-				}
-				if s.json {
-					return s.print(control.Page[control.EndpointView]{Items: all})
-				}
-				if len(all) == 0 {
-					return s.say("there are no endpoints; add one with gancho endpoints add, or write it into %s\n", s.config.File)
-				}
-				return s.endpointTable(all, time.Now())
-			})
+			all := endpointColumns(time.Now())
+			all.needs = withStore | withQueue
+			all.open = whole((*session).endpoints)
+			all.none = "there are no endpoints; add one with gancho endpoints add, or write it into " + f.config
+			return all.run(f, cmd, &pageFlags{})
 		},
 	}
 }
@@ -110,37 +130,39 @@ func (s *session) endpoints(ctx context.Context) ([]control.EndpointView, error)
 	}
 }
 
-func (s *session) endpointTable(all []control.EndpointView, now time.Time) error {
-	t := newTable(s.cmd.OutOrStdout(), "NAME", "STATE", "QUEUED", "OLDEST", "RETRYING", "AGAIN", "DEAD", "FROM", "URL")
-	for _, e := range all {
-		if e.Live == nil { // the queue could not be asked
-			t.row(e.Name, standing(e, live(e))+"?", "?", "?", "?", "?", "?", e.From, setting(e, "url"))
-			continue
-		}
-		l := live(e)
-		t.row(e.Name, standing(e, l), count(l.Queued), age(l.Oldest, now), count(l.Retrying+l.Blocked), count(l.Replays), count(l.Dead), e.From, setting(e, "url"))
+func endpointColumns(now time.Time) *listed[control.EndpointView] {
+	return &listed[control.EndpointView]{
+		heading: []string{"NAME", "STATE", "QUEUED", "OLDEST", "RETRYING", "RESENDS", "DEAD", "FROM", "URL"},
+		row: func(e *control.EndpointView) []string {
+			l := live(e)
+			if e.Live == nil { // the queue could not be read
+				return []string{e.Name, standing(e, l) + "?", "?", "?", "?", "?", "?", e.From, setting(e, "url")}
+			}
+			return []string{
+				e.Name, standing(e, l), count(l.Backlog), age(l.Oldest, now), count(l.Retrying + l.Blocked), count(l.Replays), count(l.Dead), e.From, setting(e, "url"),
+			}
+		},
 	}
-	return t.end()
 }
 
-// live is how an endpoint stands, also when the queue could not be asked.
-func live(e control.EndpointView) control.LiveView {
+// live is what the queue holds of an endpoint; nothing when it could not be read.
+func live(e *control.EndpointView) queue.Stats {
 	if e.Live == nil {
-		return control.LiveView{}
+		return queue.Stats{}
 	}
 	return *e.Live
 }
 
 // standing is an endpoint's state in a word or two.
-func standing(e control.EndpointView, l control.LiveView) string {
+func standing(e *control.EndpointView, l queue.Stats) string {
 	switch {
 	case e.Problem != "":
 		return "unusable"
 	case e.State != "active":
 		return e.State
-	case l.Paused != "":
+	case l.Reason != "":
 		return "suspended"
-	case l.Held.After(time.Now()):
+	case l.Until.After(time.Now()):
 		return "held"
 	case !l.Failing.IsZero():
 		return "failing"
@@ -151,7 +173,7 @@ func standing(e control.EndpointView, l control.LiveView) string {
 }
 
 // setting is a text of the endpoint's settings.
-func setting(e control.EndpointView, key string) string {
+func setting(e *control.EndpointView, key string) string {
 	var settings map[string]json.RawMessage
 	var text string
 	if json.Unmarshal(e.Settings, &settings) != nil || json.Unmarshal(settings[key], &text) != nil {
@@ -163,18 +185,16 @@ func setting(e control.EndpointView, key string) string {
 func newEndpointsShowCommand(f *sessionFlags) *cobra.Command {
 	return &cobra.Command{
 		Use: "show NAME", Short: "Show an endpoint's settings, keys and state", Args: oneName("endpoint"),
-		RunE: func(cmd *cobra.Command, args []string) error {
-			return f.run(cmd, withStore|withQueue, func(ctx context.Context, s *session) error {
-				e, err := s.Endpoint(ctx, s.actor, args[0])
-				if err != nil {
-					return noEndpoint(err, args[0])
-				}
-				if s.json {
-					return s.print(e)
-				}
-				return s.showEndpoint(e, time.Now())
-			})
-		},
+		RunE: f.onEndpoint(withStore|withQueue, func(ctx context.Context, s *session, name string) error {
+			e, err := s.Endpoint(ctx, s.actor, name)
+			switch {
+			case err != nil:
+				return err
+			case s.json:
+				return s.print(e)
+			}
+			return s.showEndpoint(&e, time.Now())
+		}),
 	}
 }
 
@@ -184,8 +204,8 @@ func newEndpointsAddCommand(f *sessionFlags) *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "add [NAME]", Short: "Add an endpoint",
 		Long: `Add an endpoint to the state database. Its settings come from flags, from a file
-with the keys of an endpoint in gancho.yaml, or from both. A signing secret is made
-and shown once, unless one is given.`,
+with the keys of an endpoint in gancho.yaml, or from both. A signing secret is
+generated and shown once, unless one is given.`,
 		Example: `  gancho endpoints add crm-centro --url https://crm.example.com/hooks --events 'cobranca.*' --tenants 1
   gancho endpoints add crm-norte --file crm.yaml --secret-env CRM_SECRET
   gancho endpoints add cobranca --style superlogica --url https://erp.example.com/hook --extra 'validationtoken=${TOKEN}'`,
@@ -208,7 +228,7 @@ and shown once, unless one is given.`,
 	return cmd
 }
 
-// newEndpoint is what the command line wants added.
+// newEndpoint is the endpoint that the command line describes.
 func newEndpoint(cmd *cobra.Command, args []string, settings *settingFlags, secrets *secretFlags) (control.NewEndpoint, error) {
 	n := control.NewEndpoint{Ed25519: secrets.ed25519}
 	if len(args) > 0 {
@@ -236,25 +256,19 @@ func (s *session) add(ctx context.Context, n control.NewEndpoint) error {
 	if err != nil {
 		return err
 	}
-	if s.json {
-		return s.print(view)
-	}
 	name := view.Endpoint.Name
-	if err := s.say("endpoint %s added (%s)\n", name, view.Endpoint.State); err != nil {
-		return err
-	}
-	return errors.Join(s.showSecret(view), s.say("test it: gancho endpoints test %s\n", name))
+	return s.result(view, "endpoint %s added (%s)\n%stest it: gancho endpoints test %s\n", name, view.Endpoint.State, secretText(&view), name)
 }
 
-// showSecret prints a key that was made, the only time.
-func (s *session) showSecret(view control.CreatedView) error {
-	if view.Secret == "" {
-		return nil
+// secretText shows a key that was generated, the only time.
+func secretText(view *control.CreatedView) string {
+	switch {
+	case view.Secret == "":
+		return ""
+	case view.Public != "":
+		return fmt.Sprintf("signing key (shown this once; keep it if you move the endpoint): %s\npublic key, for the receiver: %s\n", view.Secret, view.Public)
 	}
-	if view.Public != "" {
-		return s.say("signing key (shown this once; keep it if you move the endpoint): %s\npublic key, for the receiver: %s\n", view.Secret, view.Public)
-	}
-	return s.say("secret (shown this once; give it to the receiver): %s\n", view.Secret)
+	return fmt.Sprintf("secret (shown this once; give it to the receiver): %s\n", view.Secret)
 }
 
 func newEndpointsEditCommand(f *sessionFlags) *cobra.Command {
@@ -264,7 +278,7 @@ func newEndpointsEditCommand(f *sessionFlags) *cobra.Command {
 		Use: "edit NAME", Short: "Change an endpoint's settings",
 		Long: `Change settings of an endpoint; those that are not named stay. A value null removes
 a setting (--set rate=null), and *** keeps a secret that is there. With --file the
-settings of the file are laid over those there are. The name, the state and the
+settings of the file are merged into the present ones. The name, the state and the
 secrets have commands of their own.`,
 		Example: `  gancho endpoints edit crm-centro --rate 20/s
   gancho endpoints edit crm-centro --set 'retry=[5s, 1m, 10m]' --set rate=null`,
@@ -278,61 +292,43 @@ secrets have commands of their own.`,
 				return usageError{errors.New("nothing to change; name settings, such as --rate 20/s, or --file")}
 			}
 			if version < 0 {
-				return usageError{fmt.Errorf("--version %d is not one; take it from gancho endpoints show", version)}
+				return usageError{fmt.Errorf("--version %d is not a version; take it from gancho endpoints show", version)}
 			}
 			return f.run(cmd, withStore, func(ctx context.Context, s *session) error {
 				e, err := s.EditEndpoint(ctx, s.actor, args[0], control.Edit{Origin: origin, Patch: patch, Version: version})
 				if errors.Is(err, state.ErrConflict) {
-					return fmt.Errorf("the endpoint %q has been changed meanwhile; look at it with gancho endpoints show %s, and edit it again", args[0], args[0])
+					return fmt.Errorf("endpoint %q was changed in the meantime; see gancho endpoints show %s, and edit it again", args[0], args[0])
 				}
 				if err != nil {
 					return noEndpoint(err, args[0])
 				}
-				if s.json {
-					return s.print(e)
-				}
-				return s.say("endpoint %s changed (version %d)\n", e.Name, e.Version)
+				return s.result(e, "endpoint %s changed (version %d)\n", e.Name, e.Version)
 			})
 		},
 	}
 	settings.register(cmd)
-	cmd.Flags().Int64Var(&version, "version", 0, "refuse if the endpoint is not at this `version` any more")
+	cmd.Flags().Int64Var(&version, "version", 0, "refuse unless the endpoint has this `version`")
 	return cmd
 }
 
-// stateChange puts an endpoint into a state and says what that means.
-type stateChange func(ctx context.Context, s *session, name string) (control.EndpointView, string, error)
-
-func activate(ctx context.Context, s *session, name string) (control.EndpointView, string, error) {
-	e, err := s.Activate(ctx, s.actor, name)
-	return e, "is active", err
+// stateChange is a command that changes the state of an endpoint. result says
+// what that means; a %s in it is the endpoint's name.
+type stateChange struct {
+	use, short, long, result string
+	needs                    parts
+	change                   func(*control.Service, context.Context, control.Actor, string) (control.EndpointView, error)
 }
 
-func pause(ctx context.Context, s *session, name string) (control.EndpointView, string, error) {
-	e, err := s.Pause(ctx, s.actor, name)
-	return e, "is paused; its events are queued until: gancho endpoints activate " + name, err
-}
-
-func deactivate(ctx context.Context, s *session, name string) (control.EndpointView, string, error) {
-	e, err := s.Deactivate(ctx, s.actor, name)
-	return e, "is inactive; events of now are not queued for it, and cannot be had later unless they are kept for resends", err
-}
-
-func newEndpointsStateCommand(f *sessionFlags, use, short, long string, needs parts, change stateChange) *cobra.Command {
+func (c stateChange) command(f *sessionFlags) *cobra.Command {
 	return &cobra.Command{
-		Use: use + " NAME", Short: short, Long: long, Args: oneName("endpoint"),
-		RunE: func(cmd *cobra.Command, args []string) error {
-			return f.run(cmd, needs, func(ctx context.Context, s *session) error {
-				e, what, err := change(ctx, s, args[0])
-				if err != nil {
-					return noEndpoint(err, args[0])
-				}
-				if s.json {
-					return s.print(e)
-				}
-				return s.say("endpoint %s %s\n", e.Name, what)
-			})
-		},
+		Use: c.use + " NAME", Short: c.short, Long: c.long, Args: oneName("endpoint"),
+		RunE: f.onEndpoint(c.needs, func(ctx context.Context, s *session, name string) error {
+			e, err := c.change(s.Service, ctx, s.actor, name)
+			if err != nil {
+				return err
+			}
+			return s.result(e, "endpoint %s %s\n", name, strings.ReplaceAll(c.result, "%s", name))
+		}),
 	}
 }
 
@@ -341,16 +337,16 @@ func newEndpointsRotateCommand(f *sessionFlags) *cobra.Command {
 	var overlap string
 	cmd := &cobra.Command{
 		Use: "rotate NAME", Short: "Give an endpoint a new signing secret",
-		Long: `Give an endpoint a new signing secret. For the overlap each request carries a
-signature of the new one and of the old ones, so that the receiver can change over
-at any time within it.`,
-		Example: "  gancho endpoints rotate crm-centro\n  gancho endpoints rotate crm-centro --overlap 0   # the old secret is known to somebody",
+		Long: `Give an endpoint a new signing secret. During the overlap each request carries
+signatures of the new secret and of the old ones, so that the receiver can switch at
+any time within it.`,
+		Example: "  gancho endpoints rotate crm-centro\n  gancho endpoints rotate crm-centro --overlap 0   # the old secret has leaked",
 		Args:    oneName("endpoint"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			r := control.Rotation{Ed25519: secrets.ed25519}
 			var err error
 			if overlap != "0" {
-				if r.Overlap, err = scalar("--overlap", overlap, func(v strictyaml.Value) time.Duration { return v.Duration(0, control.MaxOverlap) }); err != nil {
+				if r.Overlap, err = scalar("--overlap", overlap, nil, func(v strictyaml.Value) time.Duration { return v.Duration(0, control.MaxOverlap) }); err != nil {
 					return err
 				}
 			}
@@ -361,7 +357,7 @@ at any time within it.`,
 		},
 	}
 	secrets.register(cmd)
-	cmd.Flags().StringVar(&overlap, "overlap", "24h", "how long the old secrets sign beside the new one, as a `duration`; 0: they stop at once")
+	cmd.Flags().StringVar(&overlap, "overlap", "24h", "how long the old secrets sign beside the new one, as a `duration`; 0: they stop immediately")
 	return cmd
 }
 
@@ -370,14 +366,11 @@ func (s *session) rotate(ctx context.Context, name string, r control.Rotation) e
 	if err != nil {
 		return noEndpoint(err, name)
 	}
-	if s.json {
-		return s.print(view)
-	}
 	until := "the old secret has stopped signing"
 	if !view.Until.IsZero() {
 		until = "the old secret signs beside it until " + clock(view.Until)
 	}
-	return errors.Join(s.say("endpoint %s has a new secret; %s\n", name, until), s.showSecret(view))
+	return s.result(view, "endpoint %s has a new secret; %s\n%s", name, until, secretText(&view))
 }
 
 func newEndpointsRemoveCommand(f *sessionFlags) *cobra.Command {
@@ -387,24 +380,19 @@ func newEndpointsRemoveCommand(f *sessionFlags) *cobra.Command {
 		Long: `Remove an endpoint and its secrets. Its queue is kept, unless --drop-queue: then the
 running bridge deletes it. Dead letters and the delivery log stay in any case.`,
 		Args: oneName("endpoint"),
-		RunE: func(cmd *cobra.Command, args []string) error {
-			return f.run(cmd, withStore|withQueue, func(ctx context.Context, s *session) error {
-				r, err := s.Remove(ctx, s.actor, args[0], drop)
-				if err != nil {
-					return noEndpoint(err, args[0])
-				}
-				if s.json {
-					return s.print(r)
-				}
-				return s.say("%s\n", removed(r))
-			})
-		},
+		RunE: f.onEndpoint(withStore|withQueue, func(ctx context.Context, s *session, name string) error {
+			r, err := s.Remove(ctx, s.actor, name, drop)
+			if err != nil {
+				return err
+			}
+			return s.result(r, "%s\n", removed(r))
+		}),
 	}
-	cmd.Flags().BoolVar(&drop, "drop-queue", false, "delete its queued events, too")
+	cmd.Flags().BoolVar(&drop, "drop-queue", false, "also delete its queued events")
 	return cmd
 }
 
-// removed says what is left of an endpoint, and how to get rid of it.
+// removed says what is kept of an endpoint, and how to delete that.
 func removed(r control.RemovedView) string {
 	text := "endpoint " + r.Name + " removed"
 	if r.Orphaned {

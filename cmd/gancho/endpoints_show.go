@@ -1,23 +1,23 @@
 package main
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
+	"maps"
 	"slices"
 	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
 
+	"gancho/delivery/webhook"
 	"gancho/internal/control"
 )
 
 // showEndpoint prints an endpoint for people.
-func (s *session) showEndpoint(e control.EndpointView, now time.Time) error {
+func (s *session) showEndpoint(e *control.EndpointView, now time.Time) error {
 	l := live(e)
 	t := newTable(s.cmd.OutOrStdout(), "name", e.Name)
 	t.row("state", standing(e, l))
@@ -25,10 +25,10 @@ func (s *session) showEndpoint(e control.EndpointView, now time.Time) error {
 		t.row("problem", e.Problem)
 	}
 	switch {
-	case l.Paused != "":
-		t.row("suspended", clock(l.Since)+": "+l.Paused)
-	case l.Held.After(now):
-		t.row("held until", clock(l.Held)+", as its receiver asked")
+	case l.Reason != "":
+		t.row("suspended", clock(l.Since)+": "+l.Reason)
+	case l.Until.After(now):
+		t.row("held until", clock(l.Until)+", as its receiver asked")
 	}
 	if !l.Failing.IsZero() {
 		t.row("failing since", clock(l.Failing))
@@ -41,17 +41,17 @@ func (s *session) showEndpoint(e control.EndpointView, now time.Time) error {
 	if e.Version > 0 {
 		t.row("version", fmt.Sprintf("%d, of %s", e.Version, clock(e.Updated)))
 	}
-	t.row("queued", fmt.Sprintf("%d, the oldest %s", l.Queued, orNone(l.Queued, age(l.Oldest, now)+" old")))
+	t.row("queued", fmt.Sprintf("%d, the oldest %s", l.Backlog, orNone(l.Backlog, age(l.Oldest, now)+" old")))
 	t.row("retrying", fmt.Sprintf("%d, and %d blocked", l.Retrying, l.Blocked))
-	t.row("sent again", fmt.Sprint(l.Replays))
+	t.row("resends", fmt.Sprint(l.Replays))
 	t.row("dead letters", fmt.Sprint(l.Dead))
 	delivering := "by a running bridge"
-	if !l.Delivering {
-		delivering = "by nobody: no bridge is running, or it is starting"
+	if !l.Owned {
+		delivering = "by no process: no bridge is running, or it is starting"
 	}
 	t.row("delivered", delivering)
-	if l.LogWaiting > 0 || l.LogLost > 0 {
-		t.row("delivery log", fmt.Sprintf("%s still to be written, %d lost", plural(l.LogWaiting, "attempt", "attempts"), l.LogLost))
+	if l.LogRecords > 0 || l.LogLost > 0 {
+		t.row("delivery log", fmt.Sprintf("%s not written yet, %d lost", plural(l.LogRecords, "attempt", "attempts"), l.LogLost))
 	}
 	for _, k := range e.Keys {
 		t.row("key", keyText(k))
@@ -66,7 +66,7 @@ func orNone(n int64, text string) string {
 	return text
 }
 
-// keyText is a signing key for people, without what signs.
+// keyText is a signing key for people, without its secret part.
 func keyText(k control.KeyView) string {
 	parts := []string{k.Kind}
 	if k.Public != "" {
@@ -88,22 +88,11 @@ func (s *session) settingsText(settings json.RawMessage) error {
 	if err := json.Unmarshal(settings, &keys); err != nil {
 		return fmt.Errorf("read the endpoint's settings: %w", err)
 	}
-	var out bytes.Buffer
-	out.WriteString("settings:\n")
-	for _, key := range sortedKeys(keys) {
+	var out strings.Builder
+	for _, key := range slices.Sorted(maps.Keys(keys)) {
 		fmt.Fprintf(&out, "  %s: %s\n", key, keys[key])
 	}
-	_, err := s.cmd.OutOrStdout().Write(out.Bytes())
-	return err
-}
-
-func sortedKeys[T any](m map[string]T) []string {
-	keys := make([]string, 0, len(m))
-	for k := range m {
-		keys = append(keys, k)
-	}
-	slices.Sort(keys)
-	return keys
+	return s.say("settings:\n%s", out.String())
 }
 
 func newEndpointsTestCommand(f *sessionFlags) *cobra.Command {
@@ -113,35 +102,29 @@ func newEndpointsTestCommand(f *sessionFlags) *cobra.Command {
 request, the answer and how long it took. The queue is not touched. The exit code is
 1 when the answer would not count as delivered.`,
 		Args: oneName("endpoint"),
-		RunE: func(cmd *cobra.Command, args []string) error {
-			return f.run(cmd, withStore|withSender, func(ctx context.Context, s *session) error {
-				x, err := s.Test(ctx, s.actor, args[0])
-				if err != nil {
-					return noEndpoint(err, args[0])
-				}
-				if s.json {
-					err = s.print(x)
-				} else {
-					err = showExchange(s.cmd.OutOrStdout(), x)
-				}
-				if x.Outcome != "delivered" {
-					err = errors.Join(err, fmt.Errorf("the ping to endpoint %q failed (%s): %s", args[0], x.Class, x.Error))
-				}
+		RunE: f.onEndpoint(withStore|withSender, func(ctx context.Context, s *session, name string) error {
+			x, err := s.Test(ctx, s.actor, name)
+			if err != nil {
 				return err
-			})
-		},
+			}
+			err = s.result(x, "%s", exchangeText(&x))
+			if x.Outcome != "delivered" {
+				err = errors.Join(err, fmt.Errorf("the ping to endpoint %q failed (%s): %s", name, x.Class, x.Error))
+			}
+			return err
+		}),
 	}
 }
 
-// showExchange prints a request and its answer as they went over the wire.
-func showExchange(w io.Writer, x control.ExchangeView) error {
+// exchangeText is a request and its answer as they were sent.
+func exchangeText(x *webhook.Exchange) string {
 	var out strings.Builder
 	fmt.Fprintf(&out, "> %s %s\n", x.Request.Method, printable(x.Request.URL))
-	headerLines(&out, "> ", x.Request.Headers)
+	headerLines(&out, "> ", x.Request.Header)
 	bodyLines(&out, "> ", x.Request.Body)
 	if x.Answer != nil {
 		fmt.Fprintf(&out, "< %s %d\n", orDash(x.Protocol), x.Answer.Status)
-		headerLines(&out, "< ", x.Answer.Headers)
+		headerLines(&out, "< ", x.Answer.Header)
 		bodyLines(&out, "< ", x.Answer.Body)
 	}
 	if x.Error != "" {
@@ -156,19 +139,18 @@ func showExchange(w io.Writer, x control.ExchangeView) error {
 	fmt.Fprintf(&out, "%s: %s\n", x.Outcome, orDash(way))
 	fmt.Fprintf(&out, "dns %s, connect %s, tls %s, first byte %s, total %s\n",
 		ms(x.Timing.DNS), ms(x.Timing.Connect), ms(x.Timing.TLS), ms(x.Timing.FirstByte), ms(x.Timing.Total))
-	_, err := io.WriteString(w, out.String())
-	return err
+	return out.String()
 }
 
-func ms(v float64) string {
+func ms(v webhook.Milliseconds) string {
 	if v == 0 {
 		return "-"
 	}
-	return fmt.Sprintf("%.1f ms", v)
+	return fmt.Sprintf("%.1f ms", v.Float())
 }
 
 func headerLines(out *strings.Builder, mark string, headers map[string][]string) {
-	for _, name := range sortedKeys(headers) {
+	for _, name := range slices.Sorted(maps.Keys(headers)) {
 		for _, value := range headers[name] {
 			fmt.Fprintf(out, "%s%s: %s\n", mark, strings.ToLower(printable(name)), printable(value))
 		}

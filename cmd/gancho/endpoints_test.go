@@ -128,7 +128,7 @@ func TestEndpointsSession(t *testing.T) {
 	if e.Version != 2 || !strings.Contains(string(e.Settings), `"20/s"`) || strings.Contains(string(e.Settings), "retry") || strings.Contains(string(e.Settings), "X-Home") {
 		t.Errorf("after the edit: version %d, %s", e.Version, e.Settings)
 	}
-	s.fails(1, "changed meanwhile", "endpoints", "edit", "crm-centro", "--rate", "5/s", "--version", "1")
+	s.fails(1, "was changed in the meantime", "endpoints", "edit", "crm-centro", "--rate", "5/s", "--version", "1")
 
 	// A file's mistakes have its lines.
 	file := s.file("crm.yaml", "url: https://crm.example.com\nconcurency: 4\n")
@@ -184,7 +184,7 @@ func TestEndpointsSession(t *testing.T) {
 	s.ok("endpoints", "activate", "do-arquivo")
 
 	s.ok("endpoints", "remove", "crm-sul")
-	s.fails(2, `there is no endpoint "crm-sul"`, "endpoints", "show", "crm-sul")
+	s.fails(2, `endpoint "crm-sul" does not exist`, "endpoints", "show", "crm-sul")
 }
 
 // file writes a file into the world's directory.
@@ -236,7 +236,7 @@ func TestEndpointsTest(t *testing.T) {
 	}
 	bad.Store(true)
 	code, stdout, stderr := s.gancho("endpoints", "test", "crm", "--json")
-	var x control.ExchangeView
+	var x webhook.Exchange
 	if err := json.Unmarshal([]byte(stdout), &x); err != nil || code != 1 || x.Answer == nil || x.Answer.Status != http.StatusTeapot || x.Outcome != "refused" {
 		t.Errorf("exit %d, %v\n%s%s", code, err, stdout, stderr)
 	}
@@ -260,14 +260,14 @@ func TestEndpointsSuspended(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if e := decoded[control.EndpointView](s, "endpoints", "show", name); e.Live == nil || e.Live.Paused == "" || e.Live.Since.IsZero() {
+		if e := decoded[control.EndpointView](s, "endpoints", "show", name); e.Live == nil || e.Live.Reason == "" || e.Live.Since.IsZero() {
 			t.Errorf("%s: %+v", name, e.Live)
 		}
 		if out := s.ok("endpoints", "list"); !strings.Contains(out, "suspended") {
 			t.Errorf("the list does not say that %s is suspended:\n%s", name, out)
 		}
 		s.ok("endpoints", "activate", name)
-		if e := decoded[control.EndpointView](s, "endpoints", "show", name); e.Live.Paused != "" {
+		if e := decoded[control.EndpointView](s, "endpoints", "show", name); e.Live.Reason != "" {
 			t.Errorf("%s is still suspended", name)
 		}
 	}
@@ -289,11 +289,11 @@ func TestEndpointsRemoved(t *testing.T) {
 	if !strings.Contains(out, "1 queued event") || !strings.Contains(out, "gancho endpoints remove crm --drop-queue") {
 		t.Errorf("remove printed\n%s", out)
 	}
-	s.fails(2, `there is no endpoint "crm"`, "endpoints", "remove", "crm")
+	s.fails(2, `endpoint "crm" does not exist`, "endpoints", "remove", "crm")
 	if out := s.ok("endpoints", "remove", "crm", "--drop-queue"); !strings.Contains(out, "removed before") {
 		t.Errorf("remove --drop-queue printed\n%s", out)
 	}
-	s.fails(2, `there is no endpoint "nunca"`, "endpoints", "remove", "nunca", "--drop-queue")
+	s.fails(2, `endpoint "nunca" does not exist`, "endpoints", "remove", "nunca", "--drop-queue")
 	s.fails(1, "not dropped yet", "endpoints", "add", "crm", "--url", "https://crm.example.com")
 }
 

@@ -55,7 +55,7 @@ func complete(t *testing.T, l *load, receivers []*receiver) {
 	}
 }
 
-// until waits for what a server tells nobody of.
+// until waits for a condition that no server reports.
 func until(t *testing.T, what string, ok func() bool) {
 	t.Helper()
 	deadline := time.After(60 * time.Second)
@@ -70,7 +70,7 @@ func until(t *testing.T, what string, ok func() bool) {
 	}
 }
 
-// Masters die for good and their replicas take over; so does a bridge.
+// Masters die and their replicas are promoted; a second bridge takes over, too.
 func TestClusterFailover(t *testing.T) {
 	t.Parallel()
 	w, c := clusterWorld(t, 1, loadTable)

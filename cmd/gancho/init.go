@@ -34,9 +34,9 @@ func newInitCommand() *cobra.Command {
 		Use:   "init",
 		Short: "Draft gancho.yaml and rules from a preset",
 		Long: `Write a commented gancho.yaml and a rule file for each preset, to be edited.
-With --dsn the tables and columns of the presets are looked for in that database:
-what has another name is rewritten and listed for confirmation, a rule for which
-something is missing is commented out with the reason. Nothing is written to the
+With --dsn the tables and columns of the presets are searched for in that database:
+names that differ are rewritten and listed for confirmation, and a rule whose tables
+or columns are not found is commented out with the reason. Nothing is written to the
 database, and no existing file is overwritten.
 
 Presets: ` + strings.Join(presets.Names(), ", ") + `.`,
@@ -96,24 +96,24 @@ func (f *initFlags) files() (map[string]string, error) {
 	return out, nil
 }
 
-// refuseExisting looks at all files before the first one is written.
+// refuseExisting checks all files before the first one is written.
 func (f *initFlags) refuseExisting(files map[string]string) error {
 	for _, name := range append(slices.Sorted(maps.Keys(files)), "gancho.yaml") {
 		path := filepath.Join(f.dir, name)
 		if _, err := os.Lstat(path); err == nil {
 			return fmt.Errorf("%s exists already, and nothing was written; move it away, or name another directory with --dir", path)
 		} else if !errors.Is(err, fs.ErrNotExist) {
-			return fmt.Errorf("look for %s: %w", path, err)
+			return fmt.Errorf("check that %s does not exist: %w", path, err)
 		}
 	}
 	return nil
 }
 
-// writeNew never overwrites. The configuration may come to hold secrets, so
-// that others may not read it.
+// writeNew never overwrites. Others may not read the file: secrets may be added
+// to the configuration later.
 func writeNew(path, text string) error {
 	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
-		return fmt.Errorf("make the directory of %s: %w", path, err)
+		return fmt.Errorf("create the directory of %s: %w", path, err)
 	}
 	file, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
 	if err != nil {
@@ -129,7 +129,7 @@ func writeNew(path, text string) error {
 	return nil
 }
 
-// initReport is what init tells in the end.
+// initReport is what init prints at the end.
 type initReport struct {
 	written    []string
 	rules      map[string]string // how many, by file
@@ -182,10 +182,10 @@ func (r *initReport) text(dir string) string {
 		title string
 		lines []string
 	}{
-		{"used as others; confirm them in the rule files:", r.guesses},
+		{"guessed under other names; confirm them in the rule files:", r.guesses},
 		{"not found:", r.missing},
 		{"commented out:", r.out},
-		{"run in the source database, before the rules can see old values:", r.statements},
+		{"to run in the source database, so that the rules see old values:", r.statements},
 	} {
 		if len(part.lines) > 0 {
 			b.WriteString("\n" + part.title + "\n  " + strings.Join(part.lines, "\n  ") + "\n")
@@ -199,7 +199,7 @@ func (r *initReport) text(dir string) string {
 const templateTimezone = "America/Sao_Paulo"
 
 // configTemplate is the gancho.yaml that init writes.
-const configTemplate = `# Gancho: what to read, where to queue, whom to tell. Everything that can stand here is in docs/configuration.md.
+const configTemplate = `# Gancho: what to read, where to queue, where to deliver. All keys are in docs/configuration.md.
 # ${NAME} is an environment variable, ${NAME:-default} one with a default.
 
 source:
@@ -207,7 +207,7 @@ source:
   slot: gancho
   publication: gancho
   timezone: ` + templateTimezone + `         # of the database's timestamps without time zone
-  # on_schema_change: stop            # or park: what to do when a column that a rule uses is gone
+  # on_schema_change: stop            # or park: what to do when a column that a rule uses no longer exists
 
 queue:
   redis: ${GANCHO_REDIS_URL:-redis://127.0.0.1:6379/0}
@@ -216,20 +216,20 @@ http:
   listen: 127.0.0.1:8620              # /healthz, /readyz, /metrics; with state.key the API, too
 
 # Endpoints as data (gancho endpoints add), the log of deliveries, resends and the API: docs/delivery.md.
-# Kept in the schema gancho, which gancho migrate makes.
+# Stored in the schema gancho, which gancho migrate creates.
 # state:
-#   key: ${GANCHO_STATE_KEY}          # make one with: gancho secrets generate-key
-#   dsn: ${GANCHO_STATE_DSN}          # a database of its own; absent: the schema is made in the source
-#   keep_events: 7d                   # bodies, for resends; absent: 7d with a dsn of its own, none without
+#   key: ${GANCHO_STATE_KEY}          # create one with: gancho secrets generate-key
+#   dsn: ${GANCHO_STATE_DSN}          # a separate database; absent: the schema is created in the source
+#   keep_events: 7d                   # bodies, for resends; absent: 7d with a dsn here, none without
 
-# What no payload may hold, and the keys of hmac() in rules.
+# Columns that no payload may have, and the keys of hmac() in rules.
 # privacy:
 #   deny: [clientes.foto, clientes.biometria]
 #   secrets: {cpf: "${GANCHO_CPF_KEY}"}
 
 rules: [rules/*.yaml]
 
-# Whom to tell. Without an endpoint nothing is queued. Its other keys (format, headers, batch, success, retry, rate, tls, proxy
+# Where to deliver. Without an endpoint nothing is queued. Its other keys (format, headers, batch, success, retry, rate, tls, proxy
 # and more) are in docs/configuration.md, under "Keys of an endpoint".
 endpoints: []
 #  - name: crm

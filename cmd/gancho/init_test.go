@@ -54,7 +54,7 @@ func TestInitOnTheLegacySchema(t *testing.T) {
 func checkPasses(t *testing.T, dir string) {
 	t.Helper()
 	code, stdout, stderr := command(t, "check", "--config", filepath.Join(dir, "gancho.yaml"))
-	if code != 0 || !strings.Contains(stdout, "are in order") {
+	if code != 0 || !strings.Contains(stdout, "are valid") {
 		t.Errorf("check exits %d\n%s%s", code, stdout, stderr)
 	}
 }
@@ -97,7 +97,7 @@ func TestInitOnAnotherSchema(t *testing.T) {
 	if code != 1 {
 		t.Errorf("check exits %d before the statements are run", code)
 	}
-	_, after, _ := strings.Cut(stdout, "run in the source database, before the rules can see old values:\n")
+	_, after, _ := strings.Cut(stdout, "to run in the source database, so that the rules see old values:\n")
 	statements, _, _ := strings.Cut(after, "\n\n")
 	conn, err := pgx.Connect(context.Background(), dsn)
 	if err != nil {

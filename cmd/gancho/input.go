@@ -1,10 +1,12 @@
 package main
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -17,16 +19,23 @@ import (
 )
 
 // scalar reads a flag's text as the configuration reads a value, with the same
-// messages.
-func scalar[T any](flag, text string, read func(strictyaml.Value) T) (T, error) {
-	d := strictyaml.Parse(flag, []byte(strconv.Quote(text)), nil)
+// messages. ${VARIABLES} are replaced when there is a lookup.
+func scalar[T any](flag, text string, lookup func(string) (string, bool), read func(strictyaml.Value) T) (T, error) {
+	quoted, _ := json.Marshal(text) // a string
+	d := strictyaml.Parse(flag, quoted, lookup)
 	v := read(d.Root())
-	if mistakes := d.Errors(); len(mistakes) > 0 {
-		m := mistakes[0]
-		m.Line = 0 // it has only one
-		return v, usageError{m}
+	return v, firstMistake(d)
+}
+
+// firstMistake is the first mistake in a text of one line, without the line.
+func firstMistake(d *strictyaml.Document) error {
+	mistakes := d.Errors()
+	if len(mistakes) == 0 {
+		return nil
 	}
-	return v, nil
+	m := mistakes[0]
+	m.Line = 0
+	return usageError{m}
 }
 
 // moment reads a time: RFC 3339, a day or a minute in the source's time zone,
@@ -44,89 +53,84 @@ func moment(flag, text string, zone *time.Location, now time.Time) (time.Time, e
 		}
 	}
 	const ever = 100 * 365 * 24 * time.Hour
-	back, err := scalar(flag, text, func(v strictyaml.Value) time.Duration { return v.Duration(0, ever) })
+	back, err := scalar(flag, text, nil, func(v strictyaml.Value) time.Duration { return v.Duration(0, ever) })
 	if err != nil {
 		return time.Time{}, usageError{fmt.Errorf("%s %q is not a time; write 2026-11-21T08:00:00-03:00, 2026-11-21, %q, or how long ago, such as 2h", flag, text, "2026-11-21 08:00")}
 	}
 	return now.Add(-back), nil
 }
 
+// spanFlags choose a span of time.
+type spanFlags struct {
+	from, to string
+}
+
+func (f *spanFlags) register(cmd *cobra.Command) {
+	cmd.Flags().StringVar(&f.from, "from", "", "from this `time` on: RFC 3339, a date, or how long ago (2h)")
+	cmd.Flags().StringVar(&f.to, "to", "", "before this `time`")
+}
+
+func (f *spanFlags) read(zone *time.Location) (from, to time.Time, err error) {
+	now := time.Now()
+	if from, err = moment("--from", f.from, zone, now); err != nil {
+		return from, to, err
+	}
+	to, err = moment("--to", f.to, zone, now)
+	return from, to, err
+}
+
 // filterFlags choose events, dead letters or attempts.
 type filterFlags struct {
+	spanFlags
 	webhooks []string
 	endpoint string
 	tenant   string
 	key      string
 	events   []string
-	from, to string
+	outcome  string
+	cmd      *cobra.Command
 }
 
-// register adds the flags; what names what is chosen.
-func (f *filterFlags) register(cmd *cobra.Command, what string) {
+// register adds the flags; what names the things to choose from, endpoint says
+// what --endpoint is for.
+func (f *filterFlags) register(cmd *cobra.Command, what, endpoint string) {
+	f.cmd = cmd
+	f.spanFlags.register(cmd)
 	flags := cmd.Flags()
 	flags.StringSliceVar(&f.webhooks, "id", nil, "`webhook-id` of "+what+"; several with commas")
 	flags.StringVar(&f.tenant, "tenant", "", what+" of the `tenant`; empty (--tenant=): of none")
 	flags.StringVar(&f.key, "key", "", what+" about the ordering `key`")
 	flags.StringSliceVar(&f.events, "event", nil, what+" of these events, as `patterns` such as cobranca.*")
-	flags.StringVar(&f.from, "from", "", "from this `time` on: RFC 3339, a date, or how long ago (2h)")
-	flags.StringVar(&f.to, "to", "", "before this `time`")
+	flags.StringVarP(&f.endpoint, "endpoint", "e", "", endpoint)
 }
 
-// registerEndpoint adds the flag for the endpoint.
-func (f *filterFlags) registerEndpoint(cmd *cobra.Command, use string) {
-	cmd.Flags().StringVarP(&f.endpoint, "endpoint", "e", "", use)
+// given is the first of the flags that is given; "": none.
+func (f *filterFlags) given(except ...string) string {
+	for _, flag := range []string{"id", "endpoint", "tenant", "key", "event", "from", "to"} {
+		if f.cmd.Flags().Changed(flag) && !slices.Contains(except, flag) {
+			return flag
+		}
+	}
+	return ""
 }
 
-// filter reads the flags.
-func (f *filterFlags) filter(cmd *cobra.Command, zone *time.Location) (state.Filter, error) {
-	out := state.Filter{Webhooks: f.webhooks, Endpoint: f.endpoint, Key: f.key, Events: f.events}
+// read reads the flags; times are in the time zone of the session's source.
+func (f *filterFlags) read(s *session) (state.Filter, error) {
+	out := state.Filter{Webhooks: f.webhooks, Endpoint: f.endpoint, Key: f.key, Events: f.events, Outcome: f.outcome}
 	for _, flag := range []string{"endpoint", "key"} {
-		if x := cmd.Flags().Lookup(flag); x != nil && x.Changed && x.Value.String() == "" {
+		if f.cmd.Flags().Changed(flag) && f.cmd.Flags().Lookup(flag).Value.String() == "" {
 			return out, usageError{fmt.Errorf("--%s is empty; give it a value or leave it out", flag)}
 		}
 	}
-	for _, list := range [][]string{f.webhooks, f.events} {
-		for _, text := range list {
-			if strings.TrimSpace(text) == "" {
-				return out, usageError{errors.New("--id or --event has an empty entry; remove it")}
-			}
-		}
+	if slices.ContainsFunc(slices.Concat(f.webhooks, f.events), func(text string) bool { return strings.TrimSpace(text) == "" }) {
+		return out, usageError{errors.New("--id or --event has an empty entry; remove it")}
 	}
-	if cmd.Flags().Changed("tenant") {
+	if f.cmd.Flags().Changed("tenant") {
 		out.Tenant = &f.tenant
 	}
-	now := time.Now()
 	var err error
-	if out.From, err = moment("--from", f.from, zone, now); err != nil {
-		return out, err
-	}
-	out.To, err = moment("--to", f.to, zone, now)
+	out.From, out.To, err = f.spanFlags.read(s.config.Source.Location)
 	return out, err
-}
-
-// pageFlags choose a part of a list.
-type pageFlags struct {
-	limit  int
-	cursor string
-	all    bool
-}
-
-func (f *pageFlags) register(cmd *cobra.Command) {
-	flags := cmd.Flags()
-	flags.IntVar(&f.limit, "limit", 50, "the most to print, up to 500")
-	flags.StringVar(&f.cursor, "cursor", "", "go on where the page before ended")
-	flags.BoolVar(&f.all, "all", false, "print all there are, as they are read; with --json a document in each line")
-}
-
-// check refuses what excludes each other.
-func (f *pageFlags) check(cmd *cobra.Command) error {
-	switch {
-	case f.all && cmd.Flags().Changed("limit"):
-		return usageError{errors.New("--all prints all there are; leave out --limit")}
-	case f.limit < 1 || f.limit > 500:
-		return usageError{fmt.Errorf("--limit is %d; write a number from 1 to 500, or --all", f.limit)}
-	}
-	return nil
 }
 
 // rowID reads the number of a dead letter or a job.
@@ -143,7 +147,7 @@ func rate(text string) (float64, error) {
 	if text == "" {
 		return 0, nil
 	}
-	return scalar("--rate", text, strictyaml.Value.Rate)
+	return scalar("--rate", text, nil, strictyaml.Value.Rate)
 }
 
 // secretFlags say where a signing key comes from: never from the command line,
@@ -155,23 +159,17 @@ type secretFlags struct {
 
 func (f *secretFlags) register(cmd *cobra.Command) {
 	flags := cmd.Flags()
-	flags.StringVar(&f.file, "secret-file", "", "`file` with the signing secret, - for the standard input (default: one is made and shown once)")
+	flags.StringVar(&f.file, "secret-file", "", "`file` with the signing secret, - for the standard input (default: one is generated and shown once)")
 	flags.StringVar(&f.env, "secret-env", "", "`name` of the environment variable with the signing secret")
-	flags.BoolVar(&f.ed25519, "ed25519", false, "make an ed25519 key (v1a), whose public half receivers verify with")
+	flags.BoolVar(&f.ed25519, "ed25519", false, "generate an ed25519 key (v1a); receivers verify with its public half")
 }
 
 // maxSecretFile bounds what is read of a secret's file, in bytes.
 const maxSecretFile = 64 << 10
 
-// read returns the secret that the flags name, nil when one is to be made.
+// read returns the secret that the flags name, nil when one is to be generated.
 func (f *secretFlags) read(stdin io.Reader) (*endpoint.Secret, error) {
-	given := 0
-	for _, yes := range []bool{f.file != "", f.env != "", f.ed25519} {
-		if yes {
-			given++
-		}
-	}
-	if given > 1 {
+	if f.file != "" && f.env != "" || f.ed25519 && (f.file != "" || f.env != "") {
 		return nil, usageError{errors.New("--secret-file, --secret-env and --ed25519 exclude each other; keep one")}
 	}
 	var text, from string

@@ -62,10 +62,10 @@ func TestDeadSession(t *testing.T) {
 	}
 	list := func(args ...string) string {
 		t.Helper()
-		page := decoded[control.Page[control.DeadView]](s, append([]string{"dead", "list"}, args...)...)
+		page := decoded[control.Page[state.DeadLetter]](s, append([]string{"dead", "list"}, args...)...)
 		var got []string
 		for _, d := range page.Items {
-			got = append(got, d.Endpoint+"/"+d.WebhookID)
+			got = append(got, d.Endpoint+"/"+d.Message.ID)
 		}
 		return strings.Join(got, " ")
 	}
@@ -104,14 +104,14 @@ func TestDeadSession(t *testing.T) {
 	}
 
 	// A dry run counts; a redrive makes a job for each endpoint that exists.
-	dry := decoded[control.Page[control.JobView]](s, "dead", "redrive", "--all", "--dry-run")
+	dry := decoded[control.Page[state.Job]](s, "dead", "redrive", "--all", "--dry-run")
 	if len(dry.Items) != 2 || !dry.Items[0].DryRun || dry.Items[0].Total+dry.Items[1].Total != 3 {
 		t.Errorf("dry run %+v", dry.Items)
 	}
-	if jobs := decoded[control.Page[control.JobView]](s, "resend", "list"); len(jobs.Items) != 0 {
+	if jobs := decoded[control.Page[state.Job]](s, "resend", "list"); len(jobs.Items) != 0 {
 		t.Errorf("a dry run made jobs: %+v", jobs.Items)
 	}
-	made := decoded[control.Page[control.JobView]](s, "dead", "redrive", "1", "2", "--rate", "50/s")
+	made := decoded[control.Page[state.Job]](s, "dead", "redrive", "1", "2", "--rate", "50/s")
 	if len(made.Items) != 1 || made.Items[0].Total != 2 || made.Items[0].Endpoint != "crm" || made.Items[0].Rate != 50 {
 		t.Fatalf("redrive %+v", made.Items)
 	}
@@ -120,7 +120,7 @@ func TestDeadSession(t *testing.T) {
 		t.Errorf("resend show:\n%s", out)
 	}
 	s.ok("resend", "cancel", job)
-	s.fails(1, "is over", "resend", "cancel", job)
+	s.fails(1, "has ended already", "resend", "cancel", job)
 
 	// Dropping.
 	if out := s.ok("dead", "drop", "--endpoint", "sumido", "--yes"); !strings.Contains(out, "1 dead letter dropped") {
@@ -149,7 +149,7 @@ func TestDeadDropAsks(t *testing.T) {
 	}{
 		{"\n", "that is not the number", 1, 2},
 		{"y\n", "that is not the number", 1, 2},
-		{"2\n", "Type the number to go on", 0, 0},
+		{"2\n", "Type the number to confirm", 0, 0},
 	} {
 		person, program := terminal(t)
 		if _, err := person.WriteString(c.typed); err != nil {
@@ -160,7 +160,7 @@ func TestDeadDropAsks(t *testing.T) {
 		if code != c.code || !strings.Contains(errs.String(), c.said) {
 			t.Errorf("%q: exit %d, want %d and %q\n%s%s", c.typed, code, c.code, c.said, out.String(), errs.String())
 		}
-		if left := decoded[control.Page[control.DeadView]](s, "dead", "list"); len(left.Items) != c.left {
+		if left := decoded[control.Page[state.DeadLetter]](s, "dead", "list"); len(left.Items) != c.left {
 			t.Errorf("%q: %d are left, want %d", c.typed, len(left.Items), c.left)
 		}
 	}
@@ -201,7 +201,7 @@ func TestParkedList(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	page := decoded[control.Page[control.ParkedView]](s, "dead", "list", "--parked")
+	page := decoded[control.Page[queue.ParkedChange]](s, "dead", "list", "--parked")
 	if len(page.Items) != 1 || page.Items[0].Reason != "division by zero" || string(page.Items[0].Row) == "" || page.Items[0].Rule != "rules.yaml:3" {
 		t.Errorf("%+v", page.Items)
 	}
@@ -327,7 +327,7 @@ func TestDeliveries(t *testing.T) {
 	for i := range rows {
 		rows[i] = state.Attempt{
 			Time: at.Add(time.Duration(i) * time.Minute), Endpoint: []string{"crm", "erp"}[i%2], Entry: fmt.Sprint(i), WebhookID: fmt.Sprintf("w%d", i), Event: "cobranca.paga",
-			Tenant: "1", Key: fmt.Sprint(i % 10), Committed: at, Number: 1, Outcome: "delivered", Class: webhook.ClassOK, Status: 200, Duration: 12 * time.Millisecond,
+			Tenant: "1", Key: fmt.Sprint(i % 10), Committed: at, Number: 1, Outcome: "delivered", Class: webhook.ClassOK, Status: 200, Duration: webhook.Milliseconds(12 * time.Millisecond),
 		}
 	}
 	rows[7].Outcome, rows[7].Status, rows[7].Class, rows[7].Error = "retry", 503, webhook.ClassStatus, "post to https://crm.example.com: answered 503\nService Unavailable"
@@ -357,7 +357,7 @@ func TestDeliveries(t *testing.T) {
 		if cursor != "" {
 			args = append(args, "--cursor", cursor)
 		}
-		page := decoded[control.Page[control.DeliveryView]](s, args...)
+		page := decoded[control.Page[state.Attempt]](s, args...)
 		for i, d := range page.Items {
 			if seen[d.WebhookID] || i > 0 && d.Time.After(page.Items[i-1].Time) {
 				t.Errorf("%s comes twice, or out of order", d.WebhookID)
@@ -405,7 +405,7 @@ func TestResendSession(t *testing.T) {
 		"--to 2h":                        0,
 	} {
 		out := s.ok(append([]string{"resend", "--endpoint", "crm", "--dry-run", "--json"}, strings.Fields(args)...)...)
-		var page control.Page[control.JobView]
+		var page control.Page[state.Job]
 		if err := json.Unmarshal([]byte(out), &page); err != nil || len(page.Items) != 1 || page.Items[0].Total != want || !page.Items[0].DryRun {
 			t.Errorf("resend %s: %v, want %d\n%s", args, err, want, out)
 		}
@@ -457,18 +457,18 @@ func TestTokensAndAudit(t *testing.T) {
 	t.Parallel()
 	s := newSession(t)
 	made := decoded[control.CreatedToken](s, "tokens", "create", "unidade-1", "--role", "operator", "--tenant", "1", "--expires", "90d")
-	if !strings.HasPrefix(made.Token, "gancho_") || made.Tenant != "1" || time.Until(made.Expires) < 89*24*time.Hour {
+	if !strings.HasPrefix(made.Text, "gancho_") || made.Tenant != "1" || time.Until(made.Expires) < 89*24*time.Hour {
 		t.Errorf("%+v", made)
 	}
-	if token, err := s.store().Authenticate(context.Background(), made.Token); err != nil || token.Name != "unidade-1" {
+	if token, err := s.store().Authenticate(context.Background(), made.Text); err != nil || token.Name != "unidade-1" {
 		t.Errorf("%+v, %v", token, err)
 	}
 	list := s.ok("tokens", "list") + s.ok("tokens", "list", "--json")
-	if !strings.Contains(list, "unidade-1") || strings.Contains(list, made.Token) {
+	if !strings.Contains(list, "unidade-1") || strings.Contains(list, made.Text) {
 		t.Errorf("the list:\n%s", list)
 	}
 	s.ok("tokens", "revoke", "unidade-1")
-	if _, err := s.store().Authenticate(context.Background(), made.Token); err == nil {
+	if _, err := s.store().Authenticate(context.Background(), made.Text); err == nil {
 		t.Error("a revoked token is still good")
 	}
 	log := s.ok("audit", "--all", "--json")
@@ -477,7 +477,7 @@ func TestTokensAndAudit(t *testing.T) {
 			t.Errorf("the audit log lacks %s:\n%s", part, log)
 		}
 	}
-	if strings.Contains(log, made.Token) {
+	if strings.Contains(log, made.Text) {
 		t.Error("the audit log shows a token")
 	}
 	if out := s.ok("audit", "--action", "token.revoke", "--from", "1h"); strings.Count(out, "\n") != 2 {
@@ -510,7 +510,7 @@ func TestStatus(t *testing.T) {
 	s.ok("endpoints", "add", "crm-com-um-nome-muito-comprido-de-uma-unidade-do-interior", "--url", "https://crm.example.com/"+strings.Repeat("caminho/", 20))
 	s.leave("sumido")
 	out := s.ok("status")
-	for _, part := range []string{"1 event of endpoint sumido, which is gone; add it again", "endpoints remove sumido --drop-queue", s.slot() + ", nobody reads it", "queue           answers", "state           answers", "do-arquivo", "active"} {
+	for _, part := range []string{"1 event of endpoint sumido, which no longer exists; add it again", "endpoints remove sumido --drop-queue", s.slot() + ", not read by any process", "queue           answers", "state           answers", "do-arquivo", "active"} {
 		if !strings.Contains(out, part) {
 			t.Errorf("the status lacks %q:\n%s", part, out)
 		}

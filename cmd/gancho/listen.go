@@ -17,7 +17,7 @@ import (
 	"gancho/internal/receiver"
 )
 
-// listenDrain is how long answers under way may take after the first signal.
+// listenDrain is how long answers in flight may take after the first signal.
 const listenDrain = 5 * time.Second
 
 // secretVariable holds secrets for gancho listen, separated by spaces.
@@ -41,7 +41,7 @@ func newListenCommand() *cobra.Command {
 		Short: "Receive webhooks, verify their signatures and print them",
 		Long: "Listen receives webhooks on any path, verifies their Standard Webhooks signatures and prints one\n" +
 			"line for each event: time, answer, delay from commit to arrival, event, tenant, id, data.\n" +
-			"It tells a summary at the end, on Ctrl-C.",
+			"It prints a summary at the end, on Ctrl-C.",
 		Example: "  gancho listen --secret whsec_...\n" +
 			"  gancho listen --json | jq .body.data\n" +
 			"  gancho listen --fail-rate 0.1 --delay 200ms   # to see retries",
@@ -120,8 +120,8 @@ func (f *listenFlags) run(cmd *cobra.Command) error {
 	return err
 }
 
-// serve answers on the listener until ctx ends, then lets the answers under
-// way finish for listenDrain.
+// serve answers on the listener until ctx ends, and then waits up to listenDrain
+// for answers in flight.
 func serve(ctx context.Context, listener net.Listener, handler http.Handler) error {
 	server := &http.Server{Handler: handler, ReadHeaderTimeout: 10 * time.Second, IdleTimeout: 2 * time.Minute}
 	group, ctx := errgroup.WithContext(ctx)
@@ -136,7 +136,7 @@ func serve(ctx context.Context, listener net.Listener, handler http.Handler) err
 		drain, cancel := context.WithTimeout(context.WithoutCancel(ctx), listenDrain)
 		defer cancel()
 		if server.Shutdown(drain) != nil {
-			return server.Close() // answers that take longer are cut: that is what a second signal would do
+			return server.Close() // cuts answers that take longer, as a second signal would
 		}
 		return nil
 	})

@@ -25,7 +25,7 @@ const (
 )
 
 // load writes numbered rows from several sessions until stop is called. A
-// session whose connection is cut looks up how far it got and goes on: a
+// session whose connection is cut looks up how far it got and continues: a
 // commit whose answer was lost may or may not have happened.
 type load struct {
 	t       *testing.T

@@ -1,5 +1,6 @@
 // Command gancho adds webhooks to a system that has none: it reads the
-// system's PostgreSQL replication stream and delivers what rules make of it.
+// system's PostgreSQL replication stream, makes events of row changes by rules,
+// and delivers them.
 package main
 
 import (
@@ -29,17 +30,17 @@ func main() {
 	os.Exit(Main(context.Background(), os.Args[1:], os.Stdin, os.Stdout, os.Stderr))
 }
 
-// usageError is a mistake on the command line, as opposed to a failure of what
-// was asked for.
+// usageError is a mistake on the command line, as opposed to a failure of the
+// command.
 type usageError struct{ error }
 
 // Main runs the command line and returns its exit code: 0 done, 1 failed, 2
 // wrong usage. The first SIGINT or SIGTERM cancels the command's context, so
-// that it drains; the second kills the process.
+// that it drains; a second one kills the process.
 func Main(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	ctx, stop := signal.NotifyContext(ctx, os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	// Once the first signal is taken, hand the next one back to the runtime.
+	// After the first signal, let the runtime handle the next one.
 	defer context.AfterFunc(ctx, stop)()
 
 	root := newRootCommand()
@@ -63,14 +64,13 @@ func Main(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io
 
 func newRootCommand() *cobra.Command {
 	root := &cobra.Command{
-		Use:                        "gancho",
-		Short:                      "Webhooks for a system that has none",
-		Long:                       "Gancho reads a PostgreSQL database's logical replication stream, turns row changes into\nevents by rules written in SQL expressions, and delivers them as signed webhooks.",
-		SilenceErrors:              true,
-		SilenceUsage:               true,
-		SuggestionsMinimumDistance: 2,
-		Args:                       noArguments,
-		RunE:                       func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+		Use:           "gancho",
+		Short:         "Webhooks for a system that has none",
+		Long:          "Gancho reads a PostgreSQL database's logical replication stream, turns row changes into\nevents by rules written in SQL expressions, and delivers them as signed webhooks.",
+		SilenceErrors: true,
+		SilenceUsage:  true,
+		Args:          noArguments,
+		RunE:          func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	root.SetFlagErrorFunc(flagError)
 	root.AddCommand(
@@ -93,8 +93,7 @@ func newRootCommand() *cobra.Command {
 	return root
 }
 
-// flagError is wrong usage, with the closest flag's name when there is none by
-// the name that was written.
+// flagError is wrong usage, with the closest name when the flag does not exist.
 func flagError(cmd *cobra.Command, err error) error {
 	var unknown *pflag.NotExistError
 	if !errors.As(err, &unknown) || unknown.GetSpecifiedShortnames() != "" {
@@ -109,7 +108,7 @@ func flagError(cmd *cobra.Command, err error) error {
 }
 
 // noArguments refuses positional arguments as wrong usage, with the closest
-// command's name when the argument looks like a misspelt one.
+// command's name when the argument looks like a misspelt command.
 func noArguments(cmd *cobra.Command, args []string) error {
 	if len(args) == 0 {
 		return nil
@@ -117,8 +116,8 @@ func noArguments(cmd *cobra.Command, args []string) error {
 	if args[0] == "demo" {
 		return usageError{errors.New("the demo is a program of its own: gancho-demo, or make demo in the source tree")}
 	}
-	if s := cmd.Root().SuggestionsFor(args[0]); len(s) > 0 {
-		return usageError{fmt.Errorf("unknown command %q; did you mean %q?", args[0], s[0])}
+	if s := strictyaml.Closest(args[0], commandNames(cmd.Root())); s != "" {
+		return usageError{fmt.Errorf("unknown command %q; did you mean %q?", args[0], s)}
 	}
 	return usageError{fmt.Errorf("unexpected argument %q for %q", args[0], cmd.CommandPath())}
 }

@@ -5,68 +5,46 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
 
 	"github.com/rs/zerolog"
 	"github.com/spf13/cobra"
 
 	"gancho/config"
+	"gancho/internal/control"
 	"gancho/internal/state"
 	"gancho/migrations"
 )
 
 func newMigrateCommand() *cobra.Command {
-	var path string
 	var dryRun bool
-	cmd := &cobra.Command{
+	cmd := onConfig(&cobra.Command{
 		Use:   "migrate",
 		Short: "Bring Gancho's own tables up to date",
 		Long: `Bring Gancho's own tables up to date: the schema gancho in the database of
-state.dsn, or of source.dsn without it. Nothing outside of the schema is touched.
-It may run beside a bridge, and several times at once; gancho run --create does
-the same at its start.
+state.dsn, or of source.dsn without it. Nothing outside the schema is changed.
+It may run beside a bridge, and several times concurrently; gancho run --create
+does the same when it starts.
 
-The role needs CREATE on the database or, when the schema gancho is there
-already, on the schema.`,
-		Args: noArguments,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			c, err := config.Load(path, os.LookupEnv)
-			if err != nil {
-				return err
-			}
-			if err := needState(c); err != nil {
-				return err
-			}
-			if dryRun {
-				return listMigrations(cmd, c)
-			}
-			return applyMigrations(cmd, c)
-		},
-	}
-	cmd.Flags().StringVarP(&path, "config", "c", "gancho.yaml", "configuration `file`")
-	cmd.Flags().BoolVar(&dryRun, "dry-run", false, "print what would be applied, and change nothing")
-	return cmd
-}
-
-func listMigrations(cmd *cobra.Command, c *config.Config) error {
-	pending, err := migrations.Pending(cmd.Context(), stateDSN(c))
-	if err != nil {
-		return migrateHint(c, err)
-	}
-	return printSteps(cmd, "to be applied", pending)
-}
-
-func applyMigrations(cmd *cobra.Command, c *config.Config) error {
-	applied, err := migrations.Apply(cmd.Context(), stateDSN(c))
-	if len(applied) > 0 || err == nil {
-		if err := printSteps(cmd, "applied", applied); err != nil {
+The role needs CREATE on the database or, when the schema gancho exists already,
+on the schema.`,
+	}, func(cmd *cobra.Command, c *config.Config) error {
+		if err := needState(c); err != nil {
 			return err
 		}
-	}
-	if err != nil {
+		migrate, what := migrations.Apply, "applied"
+		if dryRun {
+			migrate, what = migrations.Pending, "to be applied"
+		}
+		steps, err := migrate(cmd.Context(), stateDSN(c))
+		if len(steps) > 0 || err == nil { // those before the one that failed
+			if err := printSteps(cmd, what, steps); err != nil {
+				return err
+			}
+		}
 		return migrateHint(c, err)
-	}
-	return nil
+	})
+	cmd.Flags().BoolVar(&dryRun, "dry-run", false, "print the steps to be applied, and change nothing")
+	return cmd
 }
 
 func printSteps(cmd *cobra.Command, what string, steps []string) error {
@@ -84,7 +62,7 @@ func printSteps(cmd *cobra.Command, what string, steps []string) error {
 
 // migrateHint says where the database is that an error is about.
 func migrateHint(c *config.Config, err error) error {
-	if errors.Is(err, migrations.ErrNewer) {
+	if err == nil || errors.Is(err, migrations.ErrNewer) {
 		return err
 	}
 	return fmt.Errorf("%w; it is the database of %s in %s", err, stateKey(c), c.File)
@@ -106,16 +84,16 @@ func needState(c *config.Config) error {
 	if c.State.On() {
 		return nil
 	}
-	return fmt.Errorf("%s has no state.key, without which Gancho keeps nothing in a database; make a key with gancho secrets generate-key, and add state: {key: '${GANCHO_STATE_KEY}'}", c.File)
+	return fmt.Errorf("%s: %w", c.File, control.ErrNoState)
 }
 
 // openState connects to Gancho's own tables. The caller closes the store.
-func openState(ctx context.Context, c *config.Config, logger zerolog.Logger) (*state.Store, error) {
-	keys, err := state.ParseKeys(c.State.Key.Reveal())
+func openState(ctx context.Context, c *config.Config) (*state.Store, error) {
+	o, err := stateOptions(c)
 	if err != nil {
-		return nil, fmt.Errorf("%s:%d: state.key: %w", c.File, c.State.KeyLine, err)
+		return nil, err
 	}
-	store, err := state.Open(ctx, state.Options{DSN: stateDSN(c), Keyring: keys, Logger: logger})
+	store, err := state.Open(ctx, state.Options{DSN: o.DSN, Keyring: o.Keyring, Logger: zerolog.Nop()})
 	if err != nil {
 		return nil, fmt.Errorf("open the state in the database of %s: %w", stateKey(c), err)
 	}

@@ -83,7 +83,8 @@ func TestMigrateElsewhere(t *testing.T) {
 func adviceHolds(t *testing.T, dsn, without string) {
 	t.Helper()
 	_, _, refusal := command(t, "migrate", "--config", without)
-	_, advice, _ := strings.Cut(strings.TrimSpace(refusal), "and add ")
+	_, advice, _ := strings.Cut(refusal, "add ")
+	advice, _, _ = strings.Cut(advice, ", and run ")
 	with := filepath.Join(filepath.Dir(stateFile(t, dsn)), "with.yaml")
 	text := mustRead(t, without) + strings.ReplaceAll(advice, "${GANCHO_STATE_KEY}", stateKey) + "\n"
 	if err := os.WriteFile(with, []byte(text), 0o600); err != nil {

@@ -68,8 +68,8 @@ func longestGap(all []arrival) (longest time.Duration) {
 }
 
 // TestDeliverersUnderLoad has three processes deliver to six endpoints. One is
-// killed, one is stopped for longer than its lease and goes on, and another is
-// started: every endpoint goes on within the lease, everything arrives, and the
+// killed, one is stopped for longer than its lease and continues, and another is
+// started: every endpoint continues within the lease, everything arrives, and the
 // first deliveries of each key are in order.
 func TestDeliverersUnderLoad(t *testing.T) {
 	t.Parallel()
@@ -130,7 +130,7 @@ func TestDeliverersUnderLoad(t *testing.T) {
 
 // TestStoppedDelivererCannotAcknowledge stops a process while a receiver has
 // its request. Another process takes over and sends the event again, which the
-// receiver refuses this time. Then the first process goes on and gets the
+// receiver refuses this time. Then the first process continues and gets the
 // success that it had waited for: were it to acknowledge the event now, the
 // event would not come a third time, and the one behind it too early.
 func TestStoppedDelivererCannotAcknowledge(t *testing.T) {

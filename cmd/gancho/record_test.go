@@ -358,7 +358,7 @@ func TestRemove(t *testing.T) {
 }
 
 // TestDropBeforeRemoval: a bridge that sees that a queue is to be dropped before
-// it has applied that the endpoint is gone drops it nevertheless.
+// it has applied that the endpoint was removed drops it nevertheless.
 func TestDropBeforeRemoval(t *testing.T) {
 	t.Parallel()
 	s := newStateful(t, pg, nil, loadTable)

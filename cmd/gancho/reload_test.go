@@ -98,8 +98,8 @@ func TestFullQueue(t *testing.T) {
 	b.stop()
 }
 
-// TestReloadResumes: an endpoint that answered 410 is paused, tells so, and
-// goes on after a reload with everything that was kept.
+// TestReloadResumes: an endpoint that answered 410 is suspended, announces it, and
+// continues after a reload with everything that was kept.
 func TestReloadResumes(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, testservers.RedisOptions{}, loadTable)

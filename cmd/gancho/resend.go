@@ -13,7 +13,7 @@ import (
 	"gancho/internal/state"
 )
 
-// jobFlags are those of commands that make a job.
+// jobFlags are those of commands that create a job.
 type jobFlags struct {
 	perSecond string
 	dryRun    bool
@@ -29,7 +29,7 @@ func (f *jobFlags) register(cmd *cobra.Command) {
 
 func (f *jobFlags) rate() (float64, error) {
 	if f.dryRun && f.wait {
-		return 0, usageError{errors.New("--dry-run makes no job to --wait for; leave one out")}
+		return 0, usageError{errors.New("--dry-run creates no job to --wait for; leave one out")}
 	}
 	return rate(f.perSecond)
 }
@@ -40,10 +40,10 @@ func newResendCommand() *cobra.Command {
 	var job jobFlags
 	cmd := &cobra.Command{
 		Use: "resend --endpoint NAME", Short: "Send kept events again",
-		Long: `Send events again to an endpoint, as a job that the running bridge works off and that
+		Long: `Send events again to an endpoint, as a job that the running bridge carries out and that
 survives its restarts: by webhook-id, by ordering key, by name, by commit time. They
-keep their webhook-id and carry the header webhook-replay: true, and do not wait for
-first deliveries nor hold them up.
+keep their webhook-id and carry the header webhook-replay: true; they neither wait for
+first deliveries nor delay them.
 
 Events are kept for state.keep_events after they were delivered; an endpoint is sent
 only those of its tenants, and, unless --event is given, of its event patterns.`,
@@ -52,52 +52,47 @@ only those of its tenants, and, unless --event is given, of its event patterns.`
   gancho resend --endpoint crm-norte --event 'cobranca.*' --from 2h --rate 100/s`,
 		Args: noSubcommand,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			r, err := checkResend(cmd, &filter, &job)
+			r, err := checkResend(&filter, &job)
 			if err != nil {
 				return err
 			}
 			return f.run(cmd, withStore, func(ctx context.Context, s *session) error {
-				chosen, err := filter.filter(cmd, s.config.Source.Location)
+				chosen, err := filter.read(s)
 				if err != nil {
 					return err
 				}
 				chosen.Endpoint = ""
-				j, err := s.resend(ctx, control.Resend{Endpoint: filter.endpoint, Filter: chosen, Rate: r, DryRun: job.dryRun})
+				j, err := s.resend(ctx, state.Job{Endpoint: filter.endpoint, Filter: chosen, Rate: r, DryRun: job.dryRun})
 				if err != nil {
 					return noEndpoint(err, filter.endpoint)
 				}
 				if j.Total == 0 && !s.json {
-					return s.say("no kept event fits; %s\n", s.kept())
+					return s.say("no kept event matches; %s\n", s.kept())
 				}
-				return s.follow(ctx, []control.JobView{j}, job.wait)
+				return s.follow(ctx, []state.Job{j}, job.wait)
 			})
 		},
 	}
 	f.register(cmd)
-	filter.register(cmd, "events")
-	filter.registerEndpoint(cmd, "the `endpoint` to send to")
+	filter.register(cmd, "events", "the `endpoint` to send to")
 	job.register(cmd)
 	cmd.AddCommand(newResendListCommand(&f), newResendShowCommand(&f), newResendCancelCommand(&f))
 	return cmd
 }
 
-// checkResend refuses, before anything is opened, what cannot be meant.
-func checkResend(cmd *cobra.Command, filter *filterFlags, job *jobFlags) (float64, error) {
+// checkResend refuses, before anything is connected, what cannot be meant.
+func checkResend(filter *filterFlags, job *jobFlags) (float64, error) {
 	if filter.endpoint == "" {
 		return 0, usageError{errors.New("--endpoint is missing; name the endpoint that is to receive the events")}
 	}
-	given := false
-	for _, flag := range []string{"id", "tenant", "key", "event", "from", "to"} {
-		given = given || cmd.Flags().Changed(flag)
-	}
-	if !given {
+	if filter.given("endpoint") == "" {
 		return 0, usageError{errors.New("say which events: --id, --key, --event, --tenant, --from or --to")}
 	}
 	return job.rate()
 }
 
-// resend makes a job, unless there is nothing for it to do.
-func (s *session) resend(ctx context.Context, r control.Resend) (control.JobView, error) {
+// resend creates a job, unless there is nothing for it to do.
+func (s *session) resend(ctx context.Context, r state.Job) (state.Job, error) {
 	count := r
 	count.DryRun = true
 	j, err := s.CreateResend(ctx, s.actor, count)
@@ -110,13 +105,13 @@ func (s *session) resend(ctx context.Context, r control.Resend) (control.JobView
 // kept says for how long events are kept.
 func (s *session) kept() string {
 	if s.config.State.KeepEvents == 0 {
-		return "events are not kept here: set state.keep_events in " + s.config.File + ", for those to come"
+		return "events are not kept: set state.keep_events in " + s.config.File + " to keep those to come"
 	}
 	return fmt.Sprintf("events are kept for %s after their commit (state.keep_events)", lasted(s.config.State.KeepEvents))
 }
 
-// follow tells of jobs that were made, and waits for their end if told to.
-func (s *session) follow(ctx context.Context, jobs []control.JobView, wait bool) error {
+// follow reports jobs that were created, and waits for their end if told to.
+func (s *session) follow(ctx context.Context, jobs []state.Job, wait bool) error {
 	if wait {
 		for i := range jobs {
 			var err error
@@ -126,13 +121,13 @@ func (s *session) follow(ctx context.Context, jobs []control.JobView, wait bool)
 		}
 	}
 	if s.json {
-		if err := s.print(control.Page[control.JobView]{Items: jobs}); err != nil {
+		if err := s.print(control.Page[state.Job]{Items: jobs}); err != nil {
 			return err
 		}
 		return failedJobs(jobs)
 	}
 	if len(jobs) == 0 {
-		return s.say("there is nothing to send\n")
+		return s.say("nothing to send\n")
 	}
 	for _, j := range jobs {
 		if err := s.say("%s\n", jobText(j)); err != nil {
@@ -142,7 +137,7 @@ func (s *session) follow(ctx context.Context, jobs []control.JobView, wait bool)
 	return failedJobs(jobs)
 }
 
-func jobText(j control.JobView) string {
+func jobText(j state.Job) string {
 	events := plural(j.Total, "event", "events")
 	switch {
 	case j.DryRun:
@@ -157,8 +152,8 @@ func jobText(j control.JobView) string {
 	return text
 }
 
-// failedJobs makes an error of jobs that have not done what they were for.
-func failedJobs(jobs []control.JobView) error {
+// failedJobs is an error when a job has failed or was canceled.
+func failedJobs(jobs []state.Job) error {
 	for _, j := range jobs {
 		if j.State == state.Failed || j.State == state.Canceled {
 			return fmt.Errorf("job %d has %s", j.ID, map[state.JobState]string{state.Failed: "failed", state.Canceled: "been canceled"}[j.State])
@@ -167,12 +162,12 @@ func failedJobs(jobs []control.JobView) error {
 	return nil
 }
 
-// followEvery is how often a job is looked at.
-const followEvery = 300 * time.Millisecond
+// followInterval is how often a job that is followed is read.
+const followInterval = 300 * time.Millisecond
 
-// await looks at a job until it has ended.
-func (s *session) await(ctx context.Context, j control.JobView) (control.JobView, error) {
-	tick := time.NewTicker(followEvery)
+// await reads a job until it has ended.
+func (s *session) await(ctx context.Context, j state.Job) (state.Job, error) {
+	tick := time.NewTicker(followInterval)
 	defer tick.Stop()
 	shows := isTerminal(s.cmd.ErrOrStderr())
 	for {
@@ -191,7 +186,7 @@ func (s *session) await(ctx context.Context, j control.JobView) (control.JobView
 		}
 		select {
 		case <-ctx.Done():
-			return j, fmt.Errorf("stopped waiting for job %d, which goes on; see gancho resend show %d", j.ID, j.ID)
+			return j, fmt.Errorf("stopped waiting for job %d, which continues; see gancho resend show %d", j.ID, j.ID)
 		case <-tick.C:
 		}
 	}
@@ -199,41 +194,32 @@ func (s *session) await(ctx context.Context, j control.JobView) (control.JobView
 
 func newResendListCommand(f *sessionFlags) *cobra.Command {
 	var page pageFlags
+	jobs := listed[state.Job]{
+		needs:   withStore,
+		open:    paged((*control.Service).Jobs),
+		heading: []string{"JOB", "KIND", "ENDPOINT", "STATE", "SENT", "OF", "CREATED", "BY", "ERROR"},
+		row: func(j *state.Job) []string {
+			return []string{
+				strconv.FormatInt(j.ID, 10), string(j.Kind), j.Endpoint, string(j.State), strconv.FormatInt(j.Sent, 10), strconv.FormatInt(j.Total, 10),
+				clock(j.Created), j.Actor, orDash(j.Error),
+			}
+		},
+		none: "there are no jobs",
+	}
 	cmd := &cobra.Command{
 		Use: "list", Short: "List resends and redrives, the newest first", Args: noArguments,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			if err := page.check(cmd); err != nil {
-				return err
-			}
-			return f.run(cmd, withStore, func(ctx context.Context, s *session) error {
-				return listed[control.JobView]{
-					fetch: func(cursor string, n int) (control.Page[control.JobView], error) {
-						return s.Jobs(ctx, s.actor, cursor, n)
-					},
-					heading: []string{"JOB", "KIND", "ENDPOINT", "STATE", "SENT", "OF", "CREATED", "BY", "ERROR"},
-					row:     jobRow,
-					none:    "there are no jobs",
-				}.print(s, page)
-			})
-		},
+		RunE: func(cmd *cobra.Command, _ []string) error { return jobs.run(f, cmd, &page) },
 	}
 	page.register(cmd)
 	return cmd
 }
 
-func jobRow(j control.JobView) []string {
-	return []string{
-		strconv.FormatInt(j.ID, 10), string(j.Kind), j.Endpoint, string(j.State), strconv.FormatInt(j.Sent, 10), strconv.FormatInt(j.Total, 10),
-		clock(j.Created), j.Actor, orDash(j.Error),
-	}
-}
-
 func newResendShowCommand(f *sessionFlags) *cobra.Command {
 	var wait bool
 	cmd := &cobra.Command{
-		Use: "show JOB", Short: "Show how far a resend or redrive is", Args: oneName("job"),
+		Use: "show JOB", Short: "Show the progress of a resend or redrive", Args: oneName("job"),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return f.jobCommand(cmd, args[0], func(ctx context.Context, s *session, id int64) (control.JobView, error) {
+			return f.jobCommand(cmd, args[0], func(ctx context.Context, s *session, id int64) (state.Job, error) {
 				j, err := s.Job(ctx, s.actor, id)
 				if err == nil && wait {
 					return s.await(ctx, j)
@@ -250,7 +236,7 @@ func newResendCancelCommand(f *sessionFlags) *cobra.Command {
 	return &cobra.Command{
 		Use: "cancel JOB", Short: "Stop a resend or redrive; what it has queued stays queued", Args: oneName("job"),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return f.jobCommand(cmd, args[0], func(ctx context.Context, s *session, id int64) (control.JobView, error) {
+			return f.jobCommand(cmd, args[0], func(ctx context.Context, s *session, id int64) (state.Job, error) {
 				return s.CancelJob(ctx, s.actor, id)
 			})
 		},
@@ -258,7 +244,7 @@ func newResendCancelCommand(f *sessionFlags) *cobra.Command {
 }
 
 // jobCommand does something with one job and prints it.
-func (f *sessionFlags) jobCommand(cmd *cobra.Command, text string, do func(context.Context, *session, int64) (control.JobView, error)) error {
+func (f *sessionFlags) jobCommand(cmd *cobra.Command, text string, do func(context.Context, *session, int64) (state.Job, error)) error {
 	id, err := rowID("job", text)
 	if err != nil {
 		return err
@@ -266,14 +252,11 @@ func (f *sessionFlags) jobCommand(cmd *cobra.Command, text string, do func(conte
 	return f.run(cmd, withStore, func(ctx context.Context, s *session) error {
 		j, err := do(ctx, s, id)
 		if errors.Is(err, state.ErrConflict) {
-			return fmt.Errorf("job %d is over; gancho resend show %d says how", id, id)
+			return fmt.Errorf("job %d has ended already; see gancho resend show %d", id, id)
 		}
 		if err != nil {
-			return missing(err, "there is no job %d; gancho resend list shows those there are", id)
+			return missing(err, "job %d does not exist; see gancho resend list", id)
 		}
-		if s.json {
-			return s.print(j)
-		}
-		return s.say("%s\n", jobText(j))
+		return s.result(j, "%s\n", jobText(j))
 	})
 }

@@ -36,10 +36,10 @@ func newRunCommand() *cobra.Command {
 		Use:   "run",
 		Short: "Run the bridge: capture changes and deliver webhooks",
 		Long: `Run the bridge until SIGINT or SIGTERM, which drains requests in flight; a second signal kills it.
-SIGHUP reads the configuration's rules and endpoints again, all or nothing.
+SIGHUP reloads the configuration's rules and endpoints, all or nothing.
 
 A second process on the same slot waits and takes over when the first ends;
-meanwhile both deliver. With --only deliver a process adds delivery alone.`,
+meanwhile both deliver. A process with --only deliver delivers, and captures nothing.`,
 		Args: noArguments,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			switch f.only {
@@ -56,10 +56,10 @@ meanwhile both deliver. With --only deliver a process adds delivery alone.`,
 		},
 	}
 	flags := cmd.Flags()
-	flags.StringVarP(&f.config, "config", "c", "gancho.yaml", "configuration `file`")
-	flags.BoolVar(&f.create, "create", false, "create the slot and the publication, or add tables to it, where they are missing")
+	registerConfig(flags, &f.config)
+	flags.BoolVar(&f.create, "create", false, "create the slot and the publication when they are missing, and add missing tables to it")
 	flags.BoolVar(&f.acceptSource, "accept-source", false, "accept that the source is another server or the slot was recreated (positions start a new epoch)")
-	flags.StringVar(&f.only, "only", "", "run one half: capture or deliver")
+	flags.StringVar(&f.only, "only", "", "run one part: capture or deliver")
 	flags.StringVar(&f.cpuProfile, "cpuprofile", "", "write a CPU profile to the `file`")
 	if err := flags.MarkHidden("cpuprofile"); err != nil {
 		panic(err) // the flag is defined above
@@ -109,7 +109,7 @@ func (f *runFlags) run(ctx context.Context, stderr io.Writer) error {
 		Parse:             specOf,
 		Reload:            hangup,
 		Load: func() (*bridge.Definitions, error) {
-			// Read again: at a reload the file is another one.
+			// Not c: at a reload the file has changed.
 			c, err := config.Load(f.config, os.LookupEnv)
 			if err != nil {
 				return nil, err
@@ -147,8 +147,8 @@ func newLogger(w io.Writer, level string) (zerolog.Logger, error) {
 	return zerolog.New(w).Level(l).With().Timestamp().Logger(), nil
 }
 
-// redisLog takes what the Redis library would print to stderr by itself: what
-// matters of it comes back as errors.
+// redisLog receives what the Redis library would print to stderr; what matters
+// of it is also returned as errors.
 type redisLog struct{ zerolog.Logger }
 
 // Printf implements the library's logger.
@@ -171,6 +171,6 @@ func startProfile(path string) (stop func(), err error) {
 	}
 	return func() {
 		pprof.StopCPUProfile()
-		_ = f.Close() // a profile that is cut short says so when it is read
+		_ = f.Close() // a truncated profile is an error to its reader
 	}, nil
 }

@@ -4,10 +4,8 @@ import (
 	"crypto/rand"
 	"encoding/hex"
 	"fmt"
-	"os"
 	"time"
 
-	"github.com/rs/zerolog"
 	"github.com/spf13/cobra"
 
 	"gancho/config"
@@ -15,15 +13,15 @@ import (
 )
 
 func newSecretsCommand() *cobra.Command {
-	cmd := group("secrets", "Make and replace the key that encrypts what is stored",
-		`Make and replace state.key, which encrypts the settings and signing keys of stored endpoints.
+	cmd := group("secrets", "Create and replace the key that encrypts the stored endpoints",
+		`Create and replace state.key, which encrypts the settings and signing keys of stored endpoints.
 
 state.key is <id>:<base64 of 32 bytes>. To replace it:
-  1. put a new one (gancho secrets generate-key) BEHIND the present one, separated
+  1. put a new key (gancho secrets generate-key) BEHIND the present one, separated
      by a comma, and restart every gancho process: all can then read both;
   2. put it in FRONT and restart again: from now on it encrypts;
-  3. gancho secrets rekey encrypts again what has the old one;
-  4. remove the old one.`)
+  3. run gancho secrets rekey, which encrypts again what the old key has encrypted;
+  4. remove the old key.`)
 	cmd.AddCommand(newGenerateKeyCommand(), newRekeyCommand())
 	return cmd
 }
@@ -33,7 +31,7 @@ func newGenerateKeyCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "generate-key",
 		Short: "Print a new key for state.key",
-		Long:  "Print a new key for state.key, as <id>:<base64 of 32 random bytes>. It is kept nowhere else.",
+		Long:  "Print a new key for state.key, as <id>:<base64 of 32 random bytes>. It is stored nowhere.",
 		Args:  noArguments,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if !cmd.Flags().Changed("id") {
@@ -47,11 +45,11 @@ func newGenerateKeyCommand() *cobra.Command {
 			return err
 		},
 	}
-	cmd.Flags().StringVar(&id, "id", "", "the key's `id`, no secret: it is stored with everything that the key encrypts (default: the date and four random digits)")
+	cmd.Flags().StringVar(&id, "id", "", "the key's `id`, which is not secret: it is stored with everything that the key encrypts (default: the date and four random digits)")
 	return cmd
 }
 
-// newKeyID tells keys apart, and people how old a key is.
+// newKeyID is an id that distinguishes keys, and shows how old a key is.
 func newKeyID(now time.Time) string {
 	random := make([]byte, 2)
 	_, _ = rand.Read(random) // never fails
@@ -59,31 +57,20 @@ func newKeyID(now time.Time) string {
 }
 
 func newRekeyCommand() *cobra.Command {
-	var path string
-	cmd := &cobra.Command{
+	return onConfig(&cobra.Command{
 		Use:   "rekey",
 		Short: "Encrypt everything with the first key of state.key",
 		Long: `Encrypt everything that is stored with the first key of state.key, in one
-transaction: when anything cannot be decrypted, nothing is changed. Afterwards the
-other keys may be removed, once no process has the old order of keys any more.`,
-		Args: noArguments,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			c, err := config.Load(path, os.LookupEnv)
-			if err != nil {
-				return err
-			}
-			return rekey(cmd, c)
-		},
-	}
-	cmd.Flags().StringVarP(&path, "config", "c", "gancho.yaml", "configuration `file`")
-	return cmd
+transaction: when a value cannot be decrypted, nothing is changed. Afterwards the
+other keys may be removed, once no process uses the old order of keys.`,
+	}, rekey)
 }
 
 func rekey(cmd *cobra.Command, c *config.Config) error {
 	if err := needState(c); err != nil {
 		return err
 	}
-	store, err := openState(cmd.Context(), c, zerolog.Nop())
+	store, err := openState(cmd.Context(), c)
 	if err != nil {
 		return err
 	}

@@ -13,6 +13,7 @@ import (
 	"github.com/redis/go-redis/v9"
 	"github.com/rs/zerolog"
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"gancho/cdc"
 	"gancho/config"
@@ -23,14 +24,34 @@ import (
 	"gancho/mapping"
 )
 
-// sessionFlags are those of every command that works on what Gancho keeps.
+// sessionFlags are those of every command that works on what Gancho stores.
 type sessionFlags struct {
 	config string
 	json   bool
 }
 
+// registerConfig adds the flag for the configuration file.
+func registerConfig(flags *pflag.FlagSet, path *string) {
+	flags.StringVarP(path, "config", "c", "gancho.yaml", "configuration `file`")
+}
+
+// onConfig makes cmd a command that only needs the configuration.
+func onConfig(cmd *cobra.Command, run func(*cobra.Command, *config.Config) error) *cobra.Command {
+	var path string
+	registerConfig(cmd.Flags(), &path)
+	cmd.Args = noArguments
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		c, err := config.Load(path, os.LookupEnv)
+		if err != nil {
+			return err
+		}
+		return run(cmd, c)
+	}
+	return cmd
+}
+
 func (f *sessionFlags) register(cmd *cobra.Command) {
-	cmd.PersistentFlags().StringVarP(&f.config, "config", "c", "gancho.yaml", "configuration `file`")
+	registerConfig(cmd.PersistentFlags(), &f.config)
 	cmd.PersistentFlags().BoolVar(&f.json, "json", false, "print JSON, for scripts")
 }
 
@@ -41,23 +62,23 @@ const (
 	withStore  parts = 1 << iota // PostgreSQL, where there is a state.key
 	withQueue                    // Redis
 	withSender                   // to send a test
-	withSlot                     // to look at the source
+	withSlot                     // to read the slot at the source
 )
 
 // session is what a command works with.
 type session struct {
 	*control.Service
-	actor  control.Actor
-	config *config.Config
-	cmd    *cobra.Command
-	json   bool
-	close  []func()
-	failed []failure // what could not be opened, for status
+	actor   control.Actor
+	config  *config.Config
+	cmd     *cobra.Command
+	json    bool
+	closers []func()
+	failed  []failure // what could not be connected, for status
 }
 
-// open reads the configuration and connects to what the command needs. The
-// caller ends the session.
-func (f *sessionFlags) open(cmd *cobra.Command, needs parts) (_ *session, err error) {
+// connect reads the configuration and connects to what the command needs. The
+// caller closes the session.
+func (f *sessionFlags) connect(cmd *cobra.Command, needs parts) (_ *session, err error) {
 	c, err := config.Load(f.config, os.LookupEnv)
 	if err != nil {
 		return nil, err
@@ -69,7 +90,7 @@ func (f *sessionFlags) open(cmd *cobra.Command, needs parts) (_ *session, err er
 	s := &session{actor: control.Actor{Name: "cli:" + osUser(), Role: state.Admin}, config: c, cmd: cmd, json: f.json}
 	defer func() {
 		if err != nil {
-			s.end()
+			s.close()
 		}
 	}()
 	o := control.Options{
@@ -78,18 +99,18 @@ func (f *sessionFlags) open(cmd *cobra.Command, needs parts) (_ *session, err er
 		Catalogue: func() []mapping.EventType { return nil },
 	}
 	if needs&withStore != 0 && c.State.On() {
-		if o.Store, err = s.openStore(cmd.Context()); err != nil {
+		if o.Store, err = s.connectStore(cmd.Context()); err != nil {
 			return nil, err
 		}
 	}
 	if needs&withQueue != 0 {
-		if o.Queue, err = s.openQueue(cmd.Context()); err != nil {
+		if o.Queue, err = s.connectQueue(cmd.Context()); err != nil {
 			return nil, err
 		}
 	}
 	if needs&withSender != 0 {
 		o.Sender = webhook.NewSender(webhook.Options{Version: version, Logger: zerolog.Nop()})
-		s.close = append(s.close, o.Sender.Close)
+		s.closers = append(s.closers, o.Sender.Close)
 	}
 	if needs&withSlot != 0 {
 		o.Slot = s.slot
@@ -98,23 +119,23 @@ func (f *sessionFlags) open(cmd *cobra.Command, needs parts) (_ *session, err er
 	return s, nil
 }
 
-// end releases the connections.
-func (s *session) end() {
-	for _, c := range s.close {
+// close closes the connections.
+func (s *session) close() {
+	for _, c := range s.closers {
 		c()
 	}
 }
 
-func (s *session) openStore(ctx context.Context) (*state.Store, error) {
-	store, err := openState(ctx, s.config, zerolog.Nop())
+func (s *session) connectStore(ctx context.Context) (*state.Store, error) {
+	store, err := openState(ctx, s.config)
 	if err != nil {
 		return nil, err
 	}
-	s.close = append(s.close, store.Close)
+	s.closers = append(s.closers, store.Close)
 	return store, nil
 }
 
-func (s *session) openQueue(ctx context.Context) (*queue.Queue, error) {
+func (s *session) connectQueue(ctx context.Context) (*queue.Queue, error) {
 	redis.SetLogger(redisLog{zerolog.Nop()})
 	o := queueOptions(&s.config.Queue)
 	o.Logger = zerolog.Nop()
@@ -122,11 +143,11 @@ func (s *session) openQueue(ctx context.Context) (*queue.Queue, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open the queue: %w", err)
 	}
-	s.close = append(s.close, func() { _ = queue.Close() }) // all that was sent has been answered
+	s.closers = append(s.closers, func() { _ = queue.Close() }) // all that was sent has been answered
 	return queue, nil
 }
 
-// slot asks the source how the capture stands.
+// slot reads the slot at the source.
 func (s *session) slot(ctx context.Context) (control.Slot, error) {
 	conn, err := cdc.Connect(ctx, s.config.Source.DSN.Reveal())
 	if err != nil {
@@ -150,11 +171,11 @@ func osUser() string {
 	return "unknown"
 }
 
-// run opens a session, calls do, and says what a person can do about its error.
+// run connects a session, calls do, and says what a person can do about its error.
 func (f *sessionFlags) run(cmd *cobra.Command, needs parts, do func(context.Context, *session) error) error {
-	s, err := f.open(cmd, needs)
+	s, err := f.connect(cmd, needs)
 	if err == nil {
-		defer s.end()
+		defer s.close()
 		err = do(cmd.Context(), s)
 	}
 	return explain(err)
@@ -181,7 +202,7 @@ func oneLine(err error, hint string) error {
 	return fmt.Errorf("%s; %s", strings.Join(strings.Fields(err.Error()), " "), hint)
 }
 
-// missing says of what there is nothing; other errors stay as they are.
+// missing explains what does not exist; other errors stay as they are.
 func missing(err error, format string, args ...any) error {
 	if errors.Is(err, state.ErrNotFound) {
 		return usageError{fmt.Errorf(format, args...)}
@@ -197,11 +218,19 @@ func (s *session) print(v any) error {
 	return e.Encode(v)
 }
 
-// line writes one of a stream of documents.
-func (s *session) line(v any) error {
+// printLine writes one document of several, each in its line.
+func (s *session) printLine(v any) error {
 	e := json.NewEncoder(s.cmd.OutOrStdout())
 	e.SetEscapeHTML(false)
 	return e.Encode(v)
+}
+
+// result writes a document with --json, and a text for people otherwise.
+func (s *session) result(document any, format string, args ...any) error {
+	if s.json {
+		return s.print(document)
+	}
+	return s.say(format, args...)
 }
 
 // say writes a text for people.

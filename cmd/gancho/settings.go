@@ -5,61 +5,54 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"strconv"
 	"strings"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"gancho/internal/strictyaml"
 )
 
-// settingFlags are an endpoint's settings on the command line. What they name
-// is checked where all documents are.
+// settingFlags are an endpoint's settings on the command line. Their values are
+// checked with the whole document.
 type settingFlags struct {
-	file         string
-	set          []string
-	url          string
-	events       []string
-	tenants      []string
-	format       string
-	style        string
-	headers      []string
-	extra        []string
-	concurrency  string
-	order        string
-	rate         string
-	timeout      string
-	allowHTTP    bool
-	allowPrivate []string
+	file    string
+	set     []string
+	headers []string
+	extra   []string
+	// keys are the flags that are a setting's key with - for _.
+	keys pflag.FlagSet
 }
 
 func (f *settingFlags) register(cmd *cobra.Command) {
+	keys := &f.keys
+	keys.String("url", "", "`URL` that events are posted to")
+	keys.StringSlice("events", nil, "`patterns` of the events that it gets, such as cobranca.*,cliente.novo (default: all)")
+	keys.StringSlice("tenants", nil, "`tenants` whose events it gets (default: all)")
+	keys.String("format", "", "standard, bare, cloudevents, cloudevents-binary or form")
+	keys.String("style", "", "settings for a known kind of receiver: superlogica")
+	keys.String("concurrency", "", "the most requests in flight, as a `number`")
+	keys.String("order", "", "key, endpoint or none")
+	keys.String("rate", "", "the most requests, such as `50/s`")
+	keys.String("timeout", "", "`timeout` of a request, such as 15s")
+	keys.Bool("allow-http", false, "accept a url without TLS")
+	keys.StringSlice("allow-private", nil, "private `networks` that it may be in, such as 10.1.0.0/16")
 	flags := cmd.Flags()
+	flags.AddFlagSet(keys)
 	flags.StringVarP(&f.file, "file", "f", "", "`file` with settings, in YAML or JSON, with the keys of an endpoint in gancho.yaml; - for the standard input")
 	flags.StringArrayVar(&f.set, "set", nil, "any setting as `key=YAML`, such as batch.max=100 or retry=[5s, 1m]; again for more")
-	flags.StringVar(&f.url, "url", "", "`URL` that events are posted to")
-	flags.StringSliceVar(&f.events, "events", nil, "`patterns` of the events that it gets, such as cobranca.*,cliente.novo (default: all)")
-	flags.StringSliceVar(&f.tenants, "tenants", nil, "`tenants` whose events it gets (default: all)")
-	flags.StringVar(&f.format, "format", "", "standard, bare, cloudevents, cloudevents-binary or form")
-	flags.StringVar(&f.style, "style", "", "settings of a known kind of receiver: superlogica")
 	flags.StringArrayVar(&f.headers, "header", nil, "`'Name: value'` added to each request; '${VARIABLE}' in single quotes reads the environment")
 	flags.StringArrayVar(&f.extra, "extra", nil, "`name=value` added to each body; ${VARIABLE} as in --header")
-	flags.StringVar(&f.concurrency, "concurrency", "", "the most requests at once, as a `number`")
-	flags.StringVar(&f.order, "order", "", "key, endpoint or none")
-	flags.StringVar(&f.rate, "rate", "", "the most requests, such as `50/s`")
-	flags.StringVar(&f.timeout, "timeout", "", "`time` limit of a request, such as 15s")
-	flags.BoolVar(&f.allowHTTP, "allow-http", false, "accept a url without TLS")
-	flags.StringSliceVar(&f.allowPrivate, "allow-private", nil, "private `networks` that it may be in, such as 10.1.0.0/16")
 }
 
 // maxDocument bounds the file of settings, in bytes.
 const maxDocument = 1 << 20
 
-// document returns the settings and what mistakes in them are reported under.
-// With asIs a file that stands alone is returned as it is, so that mistakes
-// have its lines; otherwise the flags are laid over the file, and it is JSON.
+// document returns the settings, and the origin that mistakes in them are
+// reported under. With asIs a file without flags is returned unchanged, so that
+// mistakes have its lines; otherwise the flags are merged into it, as JSON.
 func (f *settingFlags) document(cmd *cobra.Command, asIs bool) (origin string, document []byte, err error) {
-	flags, err := f.patch(cmd)
+	flags, err := f.patch()
 	if err != nil {
 		return "", nil, err
 	}
@@ -123,30 +116,20 @@ func overlay(settings map[string]any, key string, value any) {
 	}
 }
 
-// patch is what the flags, without the file, say: a merge patch.
-func (f *settingFlags) patch(cmd *cobra.Command) (map[string]any, error) {
+// patch is the flags, without the file, as a merge patch.
+func (f *settingFlags) patch() (map[string]any, error) {
 	out := map[string]any{}
-	text := func(flag, key, value string) {
-		if cmd.Flags().Changed(flag) {
-			out[key] = value
+	f.keys.VisitAll(func(flag *pflag.Flag) {
+		key := strings.ReplaceAll(flag.Name, "-", "_")
+		list, isList := flag.Value.(pflag.SliceValue)
+		switch {
+		case !flag.Changed:
+		case isList:
+			out[key] = list.GetSlice()
+		default:
+			out[key] = flag.Value.String()
 		}
-	}
-	list := func(flag, key string, values []string) {
-		if cmd.Flags().Changed(flag) {
-			out[key] = values
-		}
-	}
-	text("url", "url", f.url)
-	list("events", "events", f.events)
-	list("tenants", "tenants", f.tenants)
-	text("format", "format", f.format)
-	text("style", "style", f.style)
-	text("concurrency", "concurrency", f.concurrency)
-	text("order", "order", f.order)
-	text("rate", "rate", f.rate)
-	text("timeout", "timeout", f.timeout)
-	text("allow-http", "allow_http", strconv.FormatBool(f.allowHTTP))
-	list("allow-private", "allow_private", f.allowPrivate)
+	})
 	if err := pairs(out, "headers", "--header", ":", f.headers); err != nil {
 		return nil, err
 	}
@@ -165,7 +148,7 @@ func pairs(out map[string]any, key, flag, separator string, entries []string) er
 		if !ok || name == "" {
 			return usageError{fmt.Errorf("%s: write 'name%svalue'", flag, separator)} // it may hold a secret: not repeated
 		}
-		expanded, err := fromEnvironment(flag+" "+name, strings.TrimSpace(value))
+		expanded, err := scalar(flag+" "+name, strings.TrimSpace(value), os.LookupEnv, strictyaml.Value.Text)
 		if err != nil {
 			return err
 		}
@@ -175,22 +158,6 @@ func pairs(out map[string]any, key, flag, separator string, entries []string) er
 		out[key] = values
 	}
 	return nil
-}
-
-// fromEnvironment replaces ${VARIABLES} as gancho.yaml does.
-func fromEnvironment(origin, text string) (string, error) {
-	quoted, err := json.Marshal(text)
-	if err != nil {
-		return "", err
-	}
-	d := strictyaml.Parse(origin, quoted, os.LookupEnv)
-	value := d.Root().Text()
-	if mistakes := d.Errors(); len(mistakes) > 0 {
-		m := mistakes[0]
-		m.Line = 0
-		return "", usageError{m}
-	}
-	return value, nil
 }
 
 // setEach applies the --set flags in their order.
@@ -204,8 +171,7 @@ func (f *settingFlags) setEach(out map[string]any) error {
 		if !ok {
 			return usageError{errors.New("--set: write key=YAML, such as --set rate=50/s or --set batch.max=100")}
 		}
-		switch keys[0] {
-		case "secret", "secrets":
+		if keys[0] == "secret" || keys[0] == "secrets" {
 			return usageError{errors.New("--set: a secret on the command line can be seen by others; use --secret-file or --secret-env")}
 		}
 		d := strictyaml.Parse("--set "+path, []byte(text), os.LookupEnv)
@@ -213,10 +179,8 @@ func (f *settingFlags) setEach(out map[string]any) error {
 			return usageError{fmt.Errorf("--set %s: the value is empty; write null to remove the setting", path)}
 		}
 		tree := d.Root().JSON()
-		if mistakes := d.Errors(); len(mistakes) > 0 {
-			m := mistakes[0]
-			m.Line = 0
-			return usageError{m}
+		if err := firstMistake(d); err != nil {
+			return err
 		}
 		var value any
 		if err := json.Unmarshal(tree, &value); err != nil {

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 	"time"
 
@@ -17,14 +19,14 @@ func newStatusCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "status", Short: "Show the slot, the endpoints' backlogs and the jobs at a glance", Args: noArguments,
 		Long: `Show the slot's lag and the WAL that the source holds for it, each endpoint's state and
-backlog, and the jobs that run. What does not answer is said, the rest is shown; the
-exit code is then 1.`,
+backlog, and the jobs that run. When a part does not answer, its error is shown beside
+the others, and the exit code is 1.`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			s, err := f.openWhole(cmd)
+			s, err := f.connectAll(cmd)
 			if err != nil {
 				return explain(err)
 			}
-			defer s.end()
+			defer s.close()
 			return explain(s.status(cmd.Context()))
 		},
 	}
@@ -32,25 +34,25 @@ exit code is then 1.`,
 	return cmd
 }
 
-// openWhole opens everything, and does without what cannot be opened: status is
-// asked when something is wrong.
-func (f *sessionFlags) openWhole(cmd *cobra.Command) (*session, error) {
-	s, err := f.open(cmd, withSlot)
+// connectAll connects to everything that is reachable, and notes the rest:
+// status is asked for when something is wrong.
+func (f *sessionFlags) connectAll(cmd *cobra.Command) (*session, error) {
+	s, err := f.connect(cmd, withSlot)
 	if err != nil {
 		return nil, err
 	}
 	if s.config.State.On() {
-		if s.Store, err = s.openStore(cmd.Context()); err != nil {
+		if s.Store, err = s.connectStore(cmd.Context()); err != nil {
 			s.failed = append(s.failed, failure{"state", err})
 		}
 	}
-	if s.Queue, err = s.openQueue(cmd.Context()); err != nil {
+	if s.Queue, err = s.connectQueue(cmd.Context()); err != nil {
 		s.failed = append(s.failed, failure{"queue", err})
 	}
 	return s, nil
 }
 
-// failure is a part that could not be opened.
+// failure is a part that could not be connected.
 type failure struct {
 	part string
 	err  error
@@ -64,7 +66,7 @@ func (s *session) status(ctx context.Context) error {
 	for _, f := range s.failed {
 		v.Errors[f.part] = explain(f.err).Error()
 		if f.part == "state" {
-			v.Orphans = nil // its endpoints are not known: their queues are nobody's only from here
+			v.Orphans = nil // the store's endpoints are not known: their queues only seem to be orphans
 		}
 	}
 	if s.json {
@@ -73,7 +75,7 @@ func (s *session) status(ctx context.Context) error {
 		err = s.statusText(v)
 	}
 	if len(v.Errors) > 0 {
-		err = errors.Join(err, fmt.Errorf("there is no answer from: %s", strings.Join(sortedKeys(v.Errors), ", ")))
+		err = errors.Join(err, fmt.Errorf("no answer from: %s", strings.Join(slices.Sorted(maps.Keys(v.Errors)), ", ")))
 	}
 	return err
 }
@@ -84,7 +86,7 @@ func (s *session) statusText(v control.StatusView) error {
 	case v.Slot == nil:
 		t.row("slot", "unknown: "+strings.Join(strings.Fields(v.Errors["slot"]), " ")) // pgconn's errors have lines
 	default:
-		reads := "nobody reads it"
+		reads := "not read by any process"
 		if v.Slot.Active {
 			reads = "read"
 		}
@@ -100,8 +102,8 @@ func (s *session) statusText(v control.StatusView) error {
 		t.row(part, text)
 	}
 	t.row("parked changes", count(v.Parked))
-	for _, name := range sortedKeys(v.Orphans) {
-		text := plural(v.Orphans[name], "event", "events") + " of endpoint " + name + ", which is gone; add it again"
+	for _, name := range slices.Sorted(maps.Keys(v.Orphans)) {
+		text := plural(v.Orphans[name], "event", "events") + " of endpoint " + name + ", which no longer exists; add it again"
 		if s.Store != nil {
 			text += ", or drop them: gancho endpoints remove " + name + " --drop-queue"
 		}
@@ -116,7 +118,7 @@ func (s *session) statusText(v control.StatusView) error {
 	if err := s.say("\n"); err != nil {
 		return err
 	}
-	return s.endpointTable(v.Endpoints, time.Now())
+	return endpointColumns(time.Now()).write(s, &pageFlags{}, control.Page[control.EndpointView]{Items: v.Endpoints}, true)
 }
 
 // size prints a number of bytes.

@@ -10,8 +10,8 @@ import (
 	"unicode"
 )
 
-// table prints rows under a heading, in columns as wide as they have to be.
-// Nothing is cut: what is too long for a screen is still one row for grep.
+// table prints rows under a heading, in columns as wide as their cells. Nothing
+// is cut: a row that is longer than the screen is still one line for grep.
 type table struct {
 	w *tabwriter.Writer
 }
@@ -24,8 +24,8 @@ func newTable(out io.Writer, heading ...string) *table {
 	return t
 }
 
-// row adds a row. Cells hold what receivers and databases sent: a control
-// character would break the table, or speak to the terminal.
+// row adds a row. Cells have texts from receivers and databases: a control
+// character would break the table, or control the terminal.
 func (t *table) row(cells ...string) {
 	shown := make([]string, len(cells))
 	for i, c := range cells {
@@ -37,7 +37,7 @@ func (t *table) row(cells ...string) {
 // end prints the table.
 func (t *table) end() error { return t.w.Flush() }
 
-// printable replaces characters that are not for showing.
+// printable replaces characters that cannot be shown.
 func printable(s string) string {
 	if !strings.ContainsFunc(s, unprintable) {
 		return s
@@ -85,7 +85,7 @@ func lasted(d time.Duration) string {
 	return big + small
 }
 
-// count prints a number, and nothing much for none.
+// count prints a number; - for 0.
 func count(n int64) string {
 	if n == 0 {
 		return "-"
@@ -93,7 +93,7 @@ func count(n int64) string {
 	return strconv.FormatInt(n, 10)
 }
 
-// orDash is what stands in a table for an empty text.
+// orDash prints a text; - for an empty one.
 func orDash(s string) string {
 	if s == "" {
 		return "-"

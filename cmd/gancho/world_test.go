@@ -183,7 +183,7 @@ type bridge struct {
 	err  error
 }
 
-// start runs gancho and returns at once; use waitLog for what it must reach.
+// start runs gancho and returns immediately; use waitLog for what it must reach.
 func (w *world) start(args ...string) *bridge {
 	w.t.Helper()
 	return w.startCommand(os.Args[0], args...)
@@ -343,7 +343,7 @@ type arrival struct {
 // field returns a field of data as its JSON text, without quotes for a string.
 func (a arrival) field(name string) string { return strings.Trim(string(a.data[name]), `"`) }
 
-// receiver collects webhooks. answer decides the response; nil: 204 at once.
+// receiver collects webhooks. answer decides the response; nil: 204 immediately.
 type receiver struct {
 	t      *testing.T
 	server *httptest.Server

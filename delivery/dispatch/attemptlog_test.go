@@ -66,7 +66,7 @@ func TestAttemptsAreLogged(t *testing.T) {
 	var want []queue.LogRecord
 	record := func(m webhook.Message, number, status int, outcome string) {
 		l := queue.LogRecord{
-			WebhookID: m.ID, Event: m.Type, Tenant: m.Tenant, Key: m.Key, Committed: m.Time, Number: number,
+			Endpoint: "a", WebhookID: m.ID, Event: m.Type, Tenant: m.Tenant, Key: m.Key, Committed: m.Time, Number: number,
 			Outcome: outcome, Class: webhook.ClassStatus, Status: status, Duration: 1234567, Replay: m.Replay,
 			Error: "post to https://x: \"503\"\n\ufffd",
 		}

@@ -434,7 +434,7 @@ func TestHasten(t *testing.T) {
 	queuetest.AppendEvents(t, q, 0, 20, 20, queuetest.KeyModulo(5))
 	queuetest.Eventually(t, "the failures", func() bool {
 		s, err := q.Stats(t.Context(), []string{"a"})
-		return err == nil && s[0].Failed == 5
+		return err == nil && s[0].Retrying == 5
 	})
 	if resumed, err := q.Resume(t.Context(), "a"); resumed || err != nil {
 		t.Errorf("resumed: %v, %v; nothing is paused or blocked", resumed, err)

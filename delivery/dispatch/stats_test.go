@@ -51,7 +51,7 @@ func TestStats(t *testing.T) {
 		{Endpoint: "idle", Owned: true},
 		{Endpoint: "queued", Owned: true, Backlog: 5, Oldest: queuetest.Event(0, "").Time, Replays: 7},
 		{Endpoint: "gone", Owned: true, Backlog: 5, Oldest: queuetest.Event(0, "").Time, Suspension: queue.Suspension{Reason: "the receiver answered 410 Gone"}},
-		{Endpoint: "blocked", Owned: true, Backlog: 1, Oldest: queuetest.Event(3, "").Time, Failed: 1, Blocked: 1, LogRecords: 5},
+		{Endpoint: "blocked", Owned: true, Backlog: 1, Oldest: queuetest.Event(3, "").Time, Blocked: 1, LogRecords: 5},
 		{Endpoint: "dead", Owned: true, Dead: 1, LogRecords: 5},
 		{Endpoint: "unknown"},
 	}

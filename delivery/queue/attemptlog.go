@@ -26,26 +26,30 @@ const (
 	logBytes   = 64 << 20
 )
 
-// LogRecord is one attempt, as the log tells of it.
+// LogRecord is one attempt, as the delivery log has it: who was sent what, when,
+// with which answer.
 type LogRecord struct {
-	Time      time.Time // when it ended
-	Entry     string    // the event's place in its stream: with Time it makes the record unique in its endpoint
-	WebhookID string
-	Event     string
-	Tenant    string
-	Key       string
-	Committed time.Time
-	Number    int    // from 1; a probe of a dead endpoint does not count up
-	Outcome   string // delivered, retry, gone, refused; OutcomeDead
-	Class     string
-	Status    int    // 0: none came
-	Error     string // empty when delivered
-	Duration  time.Duration
-	Replay    bool
+	Time     time.Time `json:"time"` // when it ended
+	Endpoint string    `json:"endpoint"`
+	// Entry is the event's place in its stream: with Endpoint, Time and Number it
+	// makes the record unique.
+	Entry     string               `json:"-"`
+	WebhookID string               `json:"webhook_id"`
+	Event     string               `json:"event"`
+	Tenant    string               `json:"tenant,omitempty"`
+	Key       string               `json:"key,omitempty"`
+	Committed time.Time            `json:"committed"`
+	Number    int                  `json:"attempt"` // from 1; a probe of a dead endpoint does not count up
+	Outcome   string               `json:"outcome"` // delivered, retry, gone, refused; OutcomeDead
+	Class     string               `json:"class"`
+	Status    int                  `json:"status,omitempty"` // 0: none came
+	Error     string               `json:"error,omitempty"`  // empty when delivered
+	Duration  webhook.Milliseconds `json:"duration_ms"`
+	Replay    bool                 `json:"replay,omitempty"`
 	// Kept is the event itself, if DispatcherOptions.KeepEvents is set and this
 	// attempt was its last: delivered or dead. It is nil for what comes from the
-	// side stream.
-	Kept *webhook.Message
+	// side stream, and in records that were stored.
+	Kept *webhook.Message `json:"-"`
 }
 
 // LogEntry is what one acknowledgement has put into the log.
@@ -66,7 +70,7 @@ func (q *Queue) Log(ctx context.Context, endpoint string, n int64) ([]LogEntry, 
 		text, _ := e.Values["b"].(string)
 		out[i].ID = e.ID
 		for line := range strings.Lines(text) {
-			r, err := q.parseRecord(ctx, line)
+			r, err := q.parseRecord(ctx, endpoint, line)
 			if err != nil {
 				return nil, fmt.Errorf("read the log of endpoint %q: entry %s: %w", endpoint, e.ID, err)
 			}
@@ -216,7 +220,7 @@ type logLine struct {
 	Unchanged64 []byte `json:"unchanged64"`
 }
 
-func (q *Queue) parseRecord(ctx context.Context, line string) (LogRecord, error) {
+func (q *Queue) parseRecord(ctx context.Context, endpoint, line string) (LogRecord, error) {
 	var l logLine
 	if err := json.Unmarshal([]byte(line), &l); err != nil {
 		return LogRecord{}, fmt.Errorf("parse record: %w", err)
@@ -230,9 +234,9 @@ func (q *Queue) parseRecord(ctx context.Context, line string) (LogRecord, error)
 		return LogRecord{}, err
 	}
 	r := LogRecord{
-		Time: time.UnixMicro(l.At).UTC(), Entry: l.Entry, WebhookID: m.ID, Event: l.Type, Tenant: l.Tenant, Key: l.Key,
+		Time: time.UnixMicro(l.At).UTC(), Endpoint: endpoint, Entry: l.Entry, WebhookID: m.ID, Event: l.Type, Tenant: l.Tenant, Key: l.Key,
 		Committed: m.Time, Number: l.Number, Outcome: l.Outcome, Class: l.Class, Status: l.Status, Error: l.Error,
-		Duration: l.Took, Replay: l.Replay,
+		Duration: webhook.Milliseconds(l.Took), Replay: l.Replay,
 	}
 	if l.Version == nil {
 		return r, nil

@@ -14,17 +14,19 @@ import (
 // DeadEvent is an event that was given up.
 type DeadEvent struct {
 	// Handle identifies the dead letter within its endpoint; handles rise with time.
-	Handle string
+	Handle string `json:"-"`
 	webhook.Message
-	Reason string
+	Reason string `json:"reason"`
 	// Attempts failed, from First to Last.
-	Attempts    int
-	First, Last time.Time
+	Attempts int       `json:"attempts"`
+	First    time.Time `json:"first"`
+	Last     time.Time `json:"last"`
 	// Status, Class, Error and Answer (its start) are the last attempt's.
 	// Answer may hold what the receiver echoed.
-	Status       int
-	Class, Error string
-	Answer       string
+	Status int    `json:"status,omitempty"`
+	Class  string `json:"class,omitempty"`
+	Error  string `json:"error,omitempty"`
+	Answer string `json:"answer,omitempty"`
 }
 
 // DeadCount returns how many dead letters the endpoint has.
@@ -106,10 +108,15 @@ func (q *Queue) deadLetter(ctx context.Context, e redis.XMessage) (DeadEvent, er
 
 // ParkedChange is a change that no event could be made of.
 type ParkedChange struct {
-	ID                                   ID
-	Type, Rule, Table, Operation, Reason string
-	Time                                 time.Time // the commit's
-	Row                                  []byte    // JSON, the columns that the rule names
+	ID        ID        `json:"id"`
+	Type      string    `json:"event,omitempty"`
+	Rule      string    `json:"rule"`
+	Table     string    `json:"table"`
+	Operation string    `json:"operation"`
+	Reason    string    `json:"reason"`
+	Time      time.Time `json:"time"` // the commit's
+	// Row has the columns that the rule names.
+	Row json.RawMessage `json:"row,omitempty"`
 }
 
 // ParkedCount returns how many changes are parked.

@@ -64,6 +64,15 @@ func ParseID(s string) (ID, error) {
 // String returns the id as Redis writes it.
 func (id ID) String() string { return string(id.append(make([]byte, 0, 41))) }
 
+// MarshalText writes it as String does.
+func (id ID) MarshalText() ([]byte, error) { return id.append(nil), nil }
+
+// UnmarshalText reads what MarshalText wrote.
+func (id *ID) UnmarshalText(text []byte) (err error) {
+	*id, err = ParseID(string(text))
+	return err
+}
+
 func (id ID) append(dst []byte) []byte {
 	dst = strconv.AppendUint(dst, id.hi, 10)
 	dst = append(dst, '-')

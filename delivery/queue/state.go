@@ -15,10 +15,10 @@ import (
 // Suspension says why an endpoint that is configured as active gets nothing.
 type Suspension struct {
 	// Reason is empty when the endpoint is not suspended.
-	Reason string
-	Since  time.Time
+	Reason string    `json:"paused,omitempty"`
+	Since  time.Time `json:"since,omitzero"`
 	// Until: the receiver has asked for a pause up to then.
-	Until time.Time
+	Until time.Time `json:"held_until,omitzero"`
 }
 
 // Suspended returns whether the endpoint was paused by itself: because of an

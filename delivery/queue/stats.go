@@ -12,32 +12,35 @@ import (
 
 // Stats is what the queue holds of one endpoint.
 type Stats struct {
-	Endpoint string
+	Endpoint string `json:"-"`
 	// Backlog is how many events wait, those in flight included, and Oldest when
 	// the first of them was committed (zero when none waits).
-	Backlog int64
-	Oldest  time.Time
+	Backlog int64     `json:"queued"`
+	Oldest  time.Time `json:"oldest,omitzero"`
 	// Replays is how many entries of the side stream wait: events to be sent
 	// again, and operational events.
-	Replays int64
-	// Failed is how many of both have failed and wait for another attempt;
-	// Blocked of them wait for somebody to act (on_exhausted: block).
-	Failed, Blocked int64
+	Replays int64 `json:"replays,omitempty"`
+	// Retrying is how many of both have failed and wait for another attempt,
+	// Blocked how many wait for somebody to act (on_exhausted: block).
+	Retrying int64 `json:"retrying,omitempty"`
+	Blocked  int64 `json:"blocked,omitempty"`
 	// Dead is how many dead letters have not been stored elsewhere yet.
-	Dead int64
+	Dead int64 `json:"dead,omitempty"`
 	Suspension
 	// Failing is since when every attempt has failed; zero: the last succeeded,
 	// or there was none.
-	Failing time.Time
+	Failing time.Time `json:"failing_since,omitzero"`
 	// Down is since when only probes are sent, because every event fails; zero:
 	// they are not.
-	Down time.Time
+	Down time.Time `json:"-"`
+	// Owned: a process delivers to it.
+	Owned bool `json:"delivering"`
 	// LogEntries and LogRecords are what waits in the log of attempts, in
 	// entries and attempts; LogLost is how many attempts were never stored,
 	// because too many waited.
-	LogEntries, LogRecords, LogLost int64
-	// Owned: a process delivers to it.
-	Owned bool
+	LogEntries int64 `json:"-"`
+	LogRecords int64 `json:"log_waiting,omitempty"`
+	LogLost    int64 `json:"log_lost,omitempty"`
 }
 
 // statsScript gathers what Redis holds of an endpoint, without any payload.
@@ -86,7 +89,7 @@ func statsOf(endpoint string, fields []any) (Stats, error) {
 	text := func(i int) string { s, _ := fields[i].(string); return s }
 	number := func(i int) int64 { n, _ := strconv.ParseInt(text(i), 10, 64); return n } // what is not there is 0
 	s := Stats{
-		Endpoint: endpoint, Backlog: count(0), Replays: count(2), Failed: count(3), Blocked: count(4), Dead: count(5),
+		Endpoint: endpoint, Backlog: count(0), Replays: count(2), Retrying: count(3) - count(4), Blocked: count(4), Dead: count(5),
 		LogEntries: count(6), Owned: count(7) == 1, Suspension: suspensionOf(text(8), text(9), text(10)),
 		Failing: parseHold(text(11)), Down: parseHold(text(12)), LogRecords: number(13), LogLost: number(14),
 	}

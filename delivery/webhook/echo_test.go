@@ -31,7 +31,7 @@ func TestEchoedSecretsAreHidden(t *testing.T) {
 	t.Cleanup(sender.Close)
 	m := &webhook.Message{ID: "1", Type: "a.b", Data: []byte(`{}`)}
 	probe := sender.Probe(t.Context(), ep, m)
-	answers := string(probe.Outcome.Answer) + probe.AnswerHeader.Get("X-Echo") + string(sender.Send(t.Context(), ep, m).Answer)
+	answers := probe.Answer.Body + probe.Answer.Header.Get("X-Echo") + string(sender.Send(t.Context(), ep, m).Answer)
 	for _, secret := range []string{"in the query", "in+the+query", "only-a-token", "in the header", "in-the-authorization", `in "the" body`, `in \"the\" body`} {
 		if strings.Contains(answers, secret) {
 			t.Errorf("the answers hold %q:\n%s", secret, answers)

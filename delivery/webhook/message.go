@@ -5,23 +5,25 @@ import "time"
 // Message is one event on its way to one endpoint.
 type Message struct {
 	// ID is the webhook-id: the same over every attempt, restart and resend.
-	ID string
+	ID string `json:"webhook_id"`
 	// Type is the event's name.
-	Type string
+	Type string `json:"event"`
 	// Tenant is empty when the rule has none.
-	Tenant string
+	Tenant string `json:"tenant,omitempty"`
 	// Key is the ordering key within the tenant. It is not sent.
-	Key string
+	Key string `json:"key,omitempty"`
 	// Time is the commit's.
-	Time time.Time
+	Time time.Time `json:"committed"`
 	// Sequence rises with commit order; a receiver compares it as text.
-	Sequence string
+	Sequence string `json:"sequence,omitempty"`
 	// Data is a JSON value, Previous an object or nil, Unchanged an array or nil.
-	Data, Previous, Unchanged []byte
+	Data      []byte `json:"-"`
+	Previous  []byte `json:"-"`
+	Unchanged []byte `json:"-"`
 	// Version identifies the rule's text. It is not sent.
-	Version string
+	Version string `json:"rule_version,omitempty"`
 	// Replay: it is sent again on somebody's demand, with webhook-replay: true.
-	Replay bool
+	Replay bool `json:"-"`
 }
 
 // SourceDigits is the length of the source in a webhook-id of an event of the

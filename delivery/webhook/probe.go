@@ -3,6 +3,7 @@ package webhook
 import (
 	"context"
 	"crypto/tls"
+	"encoding/json"
 	"maps"
 	"net/http"
 	"net/http/httptrace"
@@ -19,36 +20,65 @@ import (
 const masked = "***"
 
 // Exchange is a request as it was sent, what came back, and how long it took,
-// for people to look at. It holds no secret of the endpoint, and the message's
-// data.
+// for people to read; its JSON is what the API and the commands print. It holds
+// no secret of the endpoint, and the message's data.
 type Exchange struct {
-	Method string
+	Request ExchangeRequest `json:"request"`
+	// Answer is nil when none came.
+	Answer *ExchangeAnswer `json:"answer,omitempty"`
+	// Outcome, Class and Error are those that a delivery would have had.
+	Outcome  string `json:"outcome"` // delivered, retry, refused, gone
+	Class    string `json:"class"`
+	Error    string `json:"error,omitempty"`
+	Address  string `json:"address,omitempty"`  // connected to: the proxy's, if there is one; empty: none was
+	Proxy    string `json:"proxy,omitempty"`    // the proxy's host and port; empty: none
+	Protocol string `json:"protocol,omitempty"` // the answer's version of HTTP, such as HTTP/2.0
+	TLS      string `json:"tls,omitempty"`      // the connection's version of TLS, such as TLS 1.3; empty: none
+	Timing   Timing `json:"timing"`
+}
+
+// ExchangeRequest is a request without what is secret in it.
+type ExchangeRequest struct {
+	Method string `json:"method"`
 	// URL is without user and with *** for each value of its query.
-	URL string
-	// Header are the request's, signature included; the values of those that
-	// the endpoint's settings add are ***.
-	Header http.Header
-	// Body is the request's; the values of Endpoint.Extra in it are ***.
-	Body []byte
-	// Outcome is what a delivery would have made of it. Outcome.Answer is the
-	// start of the answer's body.
-	Outcome Outcome
-	// AnswerHeader is nil when no answer came.
-	AnswerHeader http.Header
-	Remote       string // the address connected to: the proxy's, if there is one; empty: none was
-	Proxy        string // the proxy's host and port; empty: none
-	HTTP         string // the answer's version of HTTP, such as HTTP/2.0
-	TLS          string // the connection's version of TLS, such as TLS 1.3; empty: none
-	Timing       Timing
+	URL string `json:"url"`
+	// Header has the signature; the values that the endpoint's settings add are ***.
+	Header http.Header `json:"headers"`
+	// Body has *** for the values of Endpoint.Extra.
+	Body string `json:"body"`
+}
+
+// ExchangeAnswer is an answer; Body is its start, at most 16 KiB.
+type ExchangeAnswer struct {
+	Status int         `json:"status"`
+	Header http.Header `json:"headers"`
+	Body   string      `json:"body,omitempty"`
 }
 
 // Timing is how long the steps of an exchange took; 0: it did not get there.
 type Timing struct {
-	DNS       time.Duration
-	Connect   time.Duration // TCP, and the proxy's CONNECT
-	TLS       time.Duration
-	FirstByte time.Duration // from when the connection was there to the answer's first byte
-	Total     time.Duration // of everything, the answer's body included
+	DNS       Milliseconds `json:"dns_ms,omitempty"`
+	Connect   Milliseconds `json:"connect_ms,omitempty"` // TCP, and the proxy's CONNECT
+	TLS       Milliseconds `json:"tls_ms,omitempty"`
+	FirstByte Milliseconds `json:"first_byte_ms,omitempty"` // from when the connection was established to the answer's first byte
+	Total     Milliseconds `json:"total_ms"`                // of everything, the answer's body included
+}
+
+// Milliseconds is a duration that is a number of milliseconds in JSON.
+type Milliseconds time.Duration
+
+// Float returns the number of milliseconds.
+func (m Milliseconds) Float() float64 { return float64(m) / float64(time.Millisecond) }
+
+// MarshalJSON writes the number.
+func (m Milliseconds) MarshalJSON() ([]byte, error) { return json.Marshal(m.Float()) }
+
+// UnmarshalJSON reads what MarshalJSON wrote.
+func (m *Milliseconds) UnmarshalJSON(text []byte) error {
+	var n float64
+	err := json.Unmarshal(text, &n)
+	*m = Milliseconds(n * float64(time.Millisecond))
+	return err
 }
 
 // Probe is Send over a connection of its own, so that every step is seen, with
@@ -57,7 +87,9 @@ func (s *Sender) Probe(ctx context.Context, ep *endpoint.Endpoint, m *Message) E
 	start := time.Now()
 	t, ms, list := s.target(ep), []*Message{m}, ep.Batch.Max > 1
 	if err := t.usable(ep, ms, list); err != nil {
-		return Exchange{Outcome: Outcome{Kind: Retry, Class: ClassConfig, Err: err, Duration: time.Since(start)}}
+		nothing := Exchange{Request: ExchangeRequest{Header: http.Header{}}}
+		nothing.end(Outcome{Kind: Retry, Class: ClassConfig, Err: err}, time.Since(start))
+		return nothing
 	}
 	limited, cancel := context.WithTimeout(ctx, t.timeout)
 	defer cancel()
@@ -68,28 +100,38 @@ func (s *Sender) Probe(ctx context.Context, ep *endpoint.Endpoint, m *Message) E
 	transport := t.transport.Clone()
 	defer transport.CloseIdleConnections()
 	o, header, version := t.exchange(ctx, transport, req)
-	o.Duration = time.Since(start)
-	shown.Outcome, shown.HTTP = o, version
+	total := time.Since(start)
 	if header != nil {
-		shown.AnswerHeader = t.echo.header(header)
+		shown.Answer = &ExchangeAnswer{Status: o.Status, Header: t.echo.header(header), Body: string(o.Answer)}
 	}
-	trace.report(&shown, o.Duration)
+	shown.Protocol = version
+	trace.report(&shown)
+	shown.end(o, total)
 	return shown
+}
+
+// end adds how the attempt ended.
+func (e *Exchange) end(o Outcome, total time.Duration) {
+	e.Outcome, e.Class, e.Timing.Total = o.Kind.String(), o.Class, Milliseconds(total)
+	if o.Err != nil {
+		e.Error = o.Err.Error()
+	}
 }
 
 // shown is the request without what is secret.
 func (t *target) shown(ep *endpoint.Endpoint, req *http.Request, body []byte, ms []*Message, list bool) Exchange {
-	e := Exchange{Method: req.Method, URL: shownURL(req.URL), Header: maps.Clone(req.Header), Body: body}
-	e.Header["Host"] = []string{req.Host}
-	e.Header["Content-Length"] = []string{strconv.Itoa(len(body))}
-	if len(e.Header["Idempotency-Key"]) == 0 {
-		delete(e.Header, "Idempotency-Key") // a mark for net/http
+	header := maps.Clone(req.Header)
+	e := Exchange{Request: ExchangeRequest{Method: req.Method, URL: shownURL(req.URL), Header: header, Body: string(body)}}
+	header["Host"] = []string{req.Host}
+	header["Content-Length"] = []string{strconv.Itoa(len(body))}
+	if len(header["Idempotency-Key"]) == 0 {
+		delete(header, "Idempotency-Key") // a mark for net/http
 	}
 	for name := range ep.Headers {
-		e.Header.Set(name, masked)
+		header.Set(name, masked)
 	}
-	if e.Header.Get("Authorization") != "" {
-		e.Header.Set("Authorization", masked)
+	if header.Get("Authorization") != "" {
+		header.Set("Authorization", masked)
 	}
 	if u, err := ep.ProxyURL(); err == nil && u != nil {
 		e.Proxy = endpoint.ProxyAddress(u)
@@ -102,14 +144,14 @@ func (t *target) shown(ep *endpoint.Endpoint, req *http.Request, body []byte, ms
 	for name := range ep.Extra {
 		hidden.Extra[name] = masked
 		if ep.Format == endpoint.FormatCloudEventsBinary {
-			e.Header.Set("Ce-"+name, masked)
+			header.Set("Ce-"+name, masked)
 		}
 	}
 	shape := newShape(&hidden)
 	if list {
-		e.Body = shape.appendList(nil, ms)
+		e.Request.Body = string(shape.appendList(nil, ms))
 	} else {
-		e.Body = shape.appendBody(nil, ms[0])
+		e.Request.Body = string(shape.appendBody(nil, ms[0]))
 	}
 	return e
 }
@@ -178,25 +220,24 @@ func (p *probe) hooks() *httptrace.ClientTrace {
 }
 
 // report writes what was noted.
-func (p *probe) report(e *Exchange, total time.Duration) {
+func (p *probe) report(e *Exchange) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	between := func(from, to time.Time) time.Duration {
+	between := func(from, to time.Time) Milliseconds {
 		if from.IsZero() || to.IsZero() {
 			return 0
 		}
-		return max(to.Sub(from), 0)
+		return Milliseconds(max(to.Sub(from), 0))
 	}
 	connected := p.tlsStart
 	if connected.IsZero() {
 		connected = p.connected
 	}
-	e.Remote, e.TLS = p.remote, p.tls
+	e.Address, e.TLS = p.remote, p.tls
 	e.Timing = Timing{
 		DNS:       between(p.dnsStart, p.dnsDone),
 		Connect:   between(p.connectStart, connected),
 		TLS:       between(p.tlsStart, p.tlsDone),
 		FirstByte: between(p.connected, p.firstByte),
-		Total:     total,
 	}
 }

@@ -16,8 +16,8 @@ import (
 
 const (
 	// failureRate and failureBurst are how many requests without a valid token
-	// an address may make. A token cannot be guessed at any rate; what is spared
-	// is the state database, which each look-up asks.
+	// an address may make. A token cannot be guessed at any rate; the limit
+	// protects the state database, which every lookup queries.
 	failureRate  = rate.Limit(2)
 	failureBurst = 20
 	// rememberedAddresses and rememberedTokens bound what the gate keeps in memory.
@@ -27,11 +27,11 @@ const (
 	maxToken = 256
 )
 
-// gate lets those in who have a token, and slows down those who keep trying
+// gate admits requests with a token, and slows down addresses that keep trying
 // without one.
 //
 // An address is often not a person: behind a reverse proxy all share one. So a
-// token that was valid lately is looked up even while its address is slowed down.
+// token that was valid recently is looked up even while its address is slowed down.
 type gate struct {
 	authenticate func(context.Context, string) (state.Token, error)
 
@@ -48,8 +48,8 @@ func newGate(authenticate func(context.Context, string) (state.Token, error)) *g
 	}
 }
 
-// admit returns the request's token. Its errors are a *problem, or what the
-// state database had against the look-up.
+// admit returns the request's token. Its errors are a *problem, or the
+// error of the lookup in the state database.
 func (g *gate) admit(ctx context.Context, r *http.Request) (state.Token, error) {
 	from := network(r.RemoteAddr)
 	text, ok := bearer(r)
@@ -129,11 +129,11 @@ func network(remote string) netip.Prefix {
 
 func unauthorized(given bool) *problem {
 	p := &problem{
-		kind: kindUnauthorized, Detail: "The request has no token. Send the header Authorization: Bearer gancho_...; make a token with: gancho tokens create.",
+		kind: kindUnauthorized, Detail: "The request has no token. Send the header Authorization: Bearer gancho_...; create a token with: gancho tokens create.",
 		header: http.Header{"Www-Authenticate": {`Bearer realm="gancho"`}},
 	}
 	if given {
-		p.Detail = "The token is not valid: it is misspelt, has expired, or was revoked. Make another with: gancho tokens create."
+		p.Detail = "The token is not valid: it is misspelt, has expired, or was revoked. Create another with: gancho tokens create."
 		p.header = http.Header{"Www-Authenticate": {`Bearer realm="gancho", error="invalid_token"`}}
 	}
 	return p

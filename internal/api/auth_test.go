@@ -121,7 +121,7 @@ func TestFailuresCountPerNetwork(t *testing.T) {
 }
 
 // What the gate remembers is bounded, however many addresses and tokens come.
-// It runs alone, because it looks at the whole heap.
+// It runs alone, because it measures the whole heap.
 func TestGateIsBounded(t *testing.T) {
 	h := handler(func(context.Context, string) (state.Token, error) { return state.Token{}, state.ErrNotFound })
 	fill := func(from, n int) uint64 {

@@ -13,6 +13,7 @@ import (
 	"time"
 	"unicode/utf8"
 
+	"gancho/internal/control"
 	"gancho/internal/strictyaml"
 )
 
@@ -37,13 +38,13 @@ func readBody(w http.ResponseWriter, r *http.Request, media []string) ([]byte, e
 	case errors.As(err, &large):
 		return nil, &problem{kind: kindTooLarge, Detail: fmt.Sprintf("The body has more than %d bytes.", large.Limit)}
 	case err != nil:
-		return nil, invalid(mistake{Message: "the body ended before it was complete"})
+		return nil, invalid(control.Problem{Message: "the body ended before it was complete"})
 	}
 	if len(bytes.TrimSpace(src)) == 0 {
 		return nil, nil
 	}
 	if len(media) == 0 {
-		return nil, invalid(mistake{Message: "this request takes no body", Hint: "leave it out"})
+		return nil, invalid(control.Problem{Message: "this request takes no body", Hint: "leave it out"})
 	}
 	if err := checkMedia(r.Header, media); err != nil {
 		return nil, err
@@ -71,11 +72,11 @@ func checkMedia(header http.Header, media []string) error {
 // PostgreSQL cannot keep in a text.
 func checkJSON(src []byte) error {
 	if !utf8.Valid(src) {
-		return invalid(mistake{Message: "the body is not UTF-8"})
+		return invalid(control.Problem{Message: "the body is not UTF-8"})
 	}
 	var value json.RawMessage
 	if err := json.Unmarshal(src, &value); err != nil {
-		m := mistake{Message: "the body is not JSON: " + err.Error()}
+		m := control.Problem{Message: "the body is not JSON: " + err.Error()}
 		var syntax *json.SyntaxError
 		if errors.As(err, &syntax) {
 			m.Line, m.Column = place(src, syntax.Offset)
@@ -83,10 +84,10 @@ func checkJSON(src []byte) error {
 		return invalid(m)
 	}
 	tokens := json.NewDecoder(bytes.NewReader(src))
-	// It ends with io.EOF: the text has been read once without a mistake.
+	// It ends with io.EOF: the whole text was valid above.
 	for t, err := tokens.Token(); err == nil; t, err = tokens.Token() {
 		if text, ok := t.(string); ok && strings.ContainsRune(text, 0) {
-			m := mistake{Message: `a text holds the character \u0000`, Hint: "remove it"}
+			m := control.Problem{Message: `a text holds the character \u0000`, Hint: "remove it"}
 			m.Line, m.Column = place(src, tokens.InputOffset())
 			return invalid(m)
 		}
@@ -114,19 +115,27 @@ type member struct {
 	required, blank bool
 }
 
+// decode reads the request's body, an object with these members.
+func (c *call) decode(members ...member) error {
+	if mistakes := decodeObject("", c.body, members...); len(mistakes) > 0 {
+		return invalid(mistakes...)
+	}
+	return nil
+}
+
 // decodeObject reads a JSON object that has no other keys than these, and
 // reports everything that is wrong with it, under the pointer at. An empty src
 // is an object without keys.
-func decodeObject(at string, src []byte, members ...member) []mistake {
-	var mistakes []mistake
+func decodeObject(at string, src []byte, members ...member) []control.Problem {
+	var mistakes []control.Problem
 	given := map[string]bool{}
 	if len(src) > 0 {
 		decoder := json.NewDecoder(bytes.NewReader(src))
 		if start, err := decoder.Token(); err != nil || start != json.Delim('{') {
-			return []mistake{{Pointer: at, Message: "this has to be a JSON object", Hint: keys(members)}}
+			return []control.Problem{{Pointer: at, Message: "this has to be a JSON object", Hint: keys(members)}}
 		}
 		for decoder.More() {
-			// readBody has seen that it is JSON: nothing fails.
+			// readBody has checked that it is JSON: nothing fails.
 			key, _ := decoder.Token()
 			name, _ := key.(string)
 			var raw json.RawMessage
@@ -140,27 +149,27 @@ func decodeObject(at string, src []byte, members ...member) []mistake {
 	}
 	for _, m := range members {
 		if m.required && !given[m.name] {
-			mistakes = append(mistakes, mistake{Pointer: below(at, m.name), Message: fmt.Sprintf("%q is missing", m.name), Hint: "it is " + m.expects})
+			mistakes = append(mistakes, control.Problem{Pointer: below(at, m.name), Message: fmt.Sprintf("%q is missing", m.name), Hint: "it is " + m.expects})
 		}
 	}
 	return mistakes
 }
 
-func decodeMember(at, name string, raw json.RawMessage, twice bool, members []member) []mistake {
+func decodeMember(at, name string, raw json.RawMessage, twice bool, members []member) []control.Problem {
 	i := slices.IndexFunc(members, func(m member) bool { return m.name == name })
 	switch {
 	case i < 0:
-		return []mistake{{Pointer: below(at, name), Message: fmt.Sprintf("%q is not known here", name), Hint: suggest(name, names(members))}}
+		return []control.Problem{{Pointer: below(at, name), Message: fmt.Sprintf("%q is not known here", name), Hint: suggest(name, names(members))}}
 	case twice:
-		return []mistake{{Pointer: below(at, name), Message: fmt.Sprintf("%q is given twice", name), Hint: "remove one"}}
+		return []control.Problem{{Pointer: below(at, name), Message: fmt.Sprintf("%q is given twice", name), Hint: "remove one"}}
 	case string(raw) == "null":
-		return []mistake{{Pointer: below(at, name), Message: fmt.Sprintf("%q has to be %s", name, members[i].expects), Hint: "or leave it out"}}
+		return []control.Problem{{Pointer: below(at, name), Message: fmt.Sprintf("%q has to be %s", name, members[i].expects), Hint: "or leave it out"}}
 	case !members[i].blank && (string(raw) == `""` || string(raw) == "[]"):
-		return []mistake{{Pointer: below(at, name), Message: fmt.Sprintf("%q is empty", name), Hint: "leave it out"}}
+		return []control.Problem{{Pointer: below(at, name), Message: fmt.Sprintf("%q is empty", name), Hint: "leave it out"}}
 	case members[i].members != nil:
 		return decodeObject(below(at, name), raw, members[i].members...)
 	case json.Unmarshal(raw, members[i].into) != nil:
-		return []mistake{{Pointer: below(at, name), Message: fmt.Sprintf("%q has to be %s", name, members[i].expects)}}
+		return []control.Problem{{Pointer: below(at, name), Message: fmt.Sprintf("%q has to be %s", name, members[i].expects)}}
 	}
 	return nil
 }

@@ -11,7 +11,7 @@ import (
 	"testing"
 
 	"gancho/internal/api"
-	"gancho/internal/control"
+	"gancho/internal/state"
 )
 
 // The examples of docs/api.md work, one after the other, as they are written.
@@ -42,7 +42,7 @@ func TestDocumentedExamples(t *testing.T) {
 	if a := w.do("GET", "/endpoints/crm-centro", "root", ""); a.status != http.StatusNotFound {
 		t.Errorf("the endpoint is still there: %d", a.status)
 	}
-	changes := must[items[control.ChangeView]](w, http.StatusOK, "GET", "/audit?object=endpoint/crm-centro&limit=500", "root", "").Items
+	changes := must[items[state.Change]](w, http.StatusOK, "GET", "/audit?object=endpoint/crm-centro&limit=500", "root", "").Items
 	var actions []string
 	for _, c := range changes {
 		actions = append(actions, c.Action)

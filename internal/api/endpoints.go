@@ -4,7 +4,6 @@ import (
 	"context"
 	"net/http"
 	"strconv"
-	"time"
 
 	"gancho/delivery/endpoint"
 	"gancho/internal/control"
@@ -12,21 +11,8 @@ import (
 	"gancho/internal/strictyaml"
 )
 
-const (
-	// mediaPatch is the type of a merge patch (RFC 7396).
-	mediaPatch = "application/merge-patch+json"
-	// maxOverlap bounds how long two signing keys may sign side by side.
-	maxOverlap = 90 * 24 * time.Hour
-)
-
-func (c *call) listEndpoints() (answer, error) {
-	cursor, limit := c.query.cursor("endpoints"), c.query.limit()
-	if err := c.query.err(); err != nil {
-		return answer{}, err
-	}
-	p, err := c.control.Endpoints(c.ctx, c.actor, cursor, limit)
-	return paged("endpoints", p, err)
-}
+// mediaPatch is the type of a merge patch (RFC 7396).
+const mediaPatch = "application/merge-patch+json"
 
 func (c *call) showEndpoint() (answer, error) {
 	return endpointReply(c.control.Endpoint(c.ctx, c.actor, c.name()))
@@ -77,17 +63,14 @@ func (c *call) removeEndpoint() (answer, error) {
 	return answer{body: view}, err
 }
 
-func (c *call) activateEndpoint() (answer, error) { return c.switchTo(c.control.Activate) }
-
-func (c *call) pauseEndpoint() (answer, error) { return c.switchTo(c.control.Pause) }
-
-func (c *call) deactivateEndpoint() (answer, error) { return c.switchTo(c.control.Deactivate) }
-
-func (c *call) switchTo(to func(context.Context, control.Actor, string) (control.EndpointView, error)) (answer, error) {
-	if err := c.precondition(); err != nil {
-		return answer{}, err
+// switching handles what changes the state of an endpoint.
+func switching(to func(*control.Service, context.Context, control.Actor, string) (control.EndpointView, error)) handle {
+	return func(c *call) (answer, error) {
+		if err := c.precondition(); err != nil {
+			return answer{}, err
+		}
+		return endpointReply(to(c.control, c.ctx, c.actor, c.name()))
 	}
-	return endpointReply(to(c.ctx, c.actor, c.name()))
 }
 
 func (c *call) rotateSecret() (answer, error) {
@@ -100,18 +83,18 @@ func (c *call) rotateSecret() (answer, error) {
 	if secret != "" {
 		s, err := endpoint.ParseSecret(secret)
 		if err != nil {
-			mistakes = append(mistakes, mistake{Pointer: "/secret", Message: err.Error()})
+			mistakes = append(mistakes, control.Problem{Pointer: "/secret", Message: err.Error()})
 		}
 		if rotation.Ed25519 {
-			mistakes = append(mistakes, mistake{Pointer: "/ed25519", Message: "the secret given is of a kind already", Hint: "leave ed25519 out, or the secret"})
+			mistakes = append(mistakes, control.Problem{Pointer: "/ed25519", Message: "the given secret has its own kind", Hint: "leave out ed25519, or the secret"})
 		}
 		rotation.Secret = &s
 	}
 	if overlap != "" {
 		d := strictyaml.Parse("", []byte(strconv.Quote(overlap)), nil)
-		rotation.Overlap = d.Root().Duration(0, maxOverlap)
+		rotation.Overlap = d.Root().Duration(0, control.MaxOverlap)
 		for _, e := range d.Errors() {
-			mistakes = append(mistakes, mistake{Pointer: "/overlap", Message: e.Message, Hint: e.Hint})
+			mistakes = append(mistakes, control.Problem{Pointer: "/overlap", Message: e.Message, Hint: e.Hint})
 		}
 	}
 	if len(mistakes) > 0 {
@@ -134,8 +117,9 @@ func endpointReply(view control.EndpointView, err error) (answer, error) {
 	return answer{body: view, version: view.Version}, err
 }
 
-// precondition holds the endpoint against If-Match, for what the control does
-// whatever the version: somebody else may still be faster, as without If-Match.
+// precondition compares the endpoint's version with If-Match, for operations of
+// the control that take no version: between the two somebody else may still
+// change it, as without If-Match.
 func (c *call) precondition() error {
 	version, err := c.ifMatch()
 	if err != nil || version == 0 {
@@ -149,4 +133,12 @@ func (c *call) precondition() error {
 		return state.ErrConflict
 	}
 	return nil
+}
+
+// needBody refuses a request without a body.
+func (c *call) needBody(what string) error {
+	if len(c.body) > 0 {
+		return nil
+	}
+	return invalid(control.Problem{Message: "the body is missing", Hint: "it is " + what + " as a JSON object"})
 }

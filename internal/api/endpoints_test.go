@@ -9,7 +9,9 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"gancho/delivery/webhook"
 	"gancho/internal/control"
+	"gancho/internal/state"
 )
 
 // An endpoint's life, from its birth to its removal, and what the audit log
@@ -61,7 +63,7 @@ func TestEndpointLife(t *testing.T) {
 		t.Errorf("after the removal: %d", a.status)
 	}
 	var actions []string
-	for _, c := range must[items[control.ChangeView]](w, http.StatusOK, "GET", "/audit?object=endpoint/crm", "eyes", "").Items {
+	for _, c := range must[items[state.Change]](w, http.StatusOK, "GET", "/audit?object=endpoint/crm", "eyes", "").Items {
 		actions = append(actions, c.Actor+" "+c.Action)
 		if c.Time.IsZero() || c.Before == nil && c.After == nil {
 			t.Errorf("the change has no time, or neither before nor after: %+v", c)
@@ -144,13 +146,13 @@ func TestFileEndpoint(t *testing.T) {
 	if a := w.do("POST", "/endpoints/fixed/activate", "hands", ""); a.status != http.StatusOK {
 		t.Errorf("activate: %d: %s", a.status, a.body)
 	}
-	x := must[control.ExchangeView](w, http.StatusOK, "POST", "/endpoints/fixed/test", "hands", "")
-	if x.Answer == nil || x.Answer.Status != http.StatusTeapot || x.Outcome != "refused" || len(x.Request.Headers["Webhook-Signature"]) == 0 {
+	x := must[webhook.Exchange](w, http.StatusOK, "POST", "/endpoints/fixed/test", "hands", "")
+	if x.Answer == nil || x.Answer.Status != http.StatusTeapot || x.Outcome != "refused" || len(x.Request.Header["Webhook-Signature"]) == 0 {
 		t.Errorf("the exchange is %+v", x)
 	}
 }
 
-// Of many who change the same version at once, one does.
+// Of many concurrent changes of the same version, one succeeds.
 func TestOneWins(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)

@@ -3,37 +3,11 @@ package api
 import (
 	"errors"
 	"net/http"
+	"strconv"
 
 	"gancho/internal/control"
 	"gancho/internal/state"
 )
-
-func (c *call) listDeliveries() (answer, error) {
-	filter, cursor, limit := c.query.filter(), c.query.cursor("deliveries"), c.query.limit()
-	if err := c.query.err(); err != nil {
-		return answer{}, err
-	}
-	p, err := c.control.Deliveries(c.ctx, c.actor, filter, cursor, limit)
-	return paged("deliveries", p, err)
-}
-
-func (c *call) listDead() (answer, error) {
-	filter, cursor, limit := c.query.filter(), c.query.cursor("dead"), c.query.limit()
-	if err := c.query.err(); err != nil {
-		return answer{}, err
-	}
-	p, err := c.control.DeadLetters(c.ctx, c.actor, filter, cursor, limit)
-	return paged("dead", p, err)
-}
-
-func (c *call) showDead() (answer, error) {
-	id, err := c.number()
-	if err != nil {
-		return answer{}, err
-	}
-	view, err := c.control.DeadLetter(c.ctx, c.actor, id)
-	return answer{body: view}, err
-}
 
 func (c *call) dropOneDead() (answer, error) {
 	id, err := c.number()
@@ -47,7 +21,7 @@ func (c *call) dropOneDead() (answer, error) {
 	return answer{}, err
 }
 
-// dropped says how many dead letters are gone.
+// dropped says how many dead letters were deleted.
 type dropped struct {
 	Dropped int64 `json:"dropped"`
 }
@@ -55,22 +29,20 @@ type dropped struct {
 func (c *call) dropDead() (answer, error) {
 	var filter state.Filter
 	var all bool
-	mistakes := decodeObject("", c.body, filterMember(&filter, true), allMember(&all))
-	if len(mistakes) > 0 {
-		return answer{}, invalid(mistakes...)
+	if err := c.decode(filterMember(&filter, true), allMember(&all)); err != nil {
+		return answer{}, err
 	}
 	n, err := c.control.DropDead(c.ctx, c.actor, filter, all)
 	return answer{body: dropped{n}}, err
 }
 
 func (c *call) redrive() (answer, error) {
-	var r control.Redrive
-	mistakes := decodeObject("", c.body, filterMember(&r.Filter, true), allMember(&r.All), rateMember(&r.Rate), dryRunMember(&r.DryRun))
-	if len(mistakes) > 0 {
-		return answer{}, invalid(mistakes...)
+	var r state.Job
+	var all bool
+	if err := c.decode(filterMember(&r.Filter, true), allMember(&all), rateMember(&r.Rate), dryRunMember(&r.DryRun)); err != nil {
+		return answer{}, err
 	}
-	jobs, err := c.control.CreateRedrive(c.ctx, c.actor, r)
-	a, err := list(jobs, err)
+	a, err := list(c.control.CreateRedrive(c.ctx, c.actor, r, all))
 	if !r.DryRun {
 		a.status = http.StatusAccepted
 	}
@@ -78,18 +50,26 @@ func (c *call) redrive() (answer, error) {
 }
 
 func (c *call) resend() (answer, error) {
-	var r control.Resend
-	mistakes := decodeObject("", c.body,
+	var r state.Job
+	err := c.decode(
 		member{name: "endpoint", into: &r.Endpoint, expects: "the name of the endpoint that is to receive them", required: true},
 		filterMember(&r.Filter, false), rateMember(&r.Rate), dryRunMember(&r.DryRun))
-	if len(mistakes) > 0 {
-		return answer{}, invalid(mistakes...)
+	if err != nil {
+		return answer{}, err
 	}
 	job, err := c.control.CreateResend(c.ctx, c.actor, r)
 	if err != nil || r.DryRun {
 		return answer{body: job}, err
 	}
-	return answer{status: http.StatusAccepted, body: job, location: jobPath(job.ID)}, nil
+	return answer{status: http.StatusAccepted, body: job, location: root + "/resends/" + strconv.FormatInt(job.ID, 10)}, nil
+}
+
+func (c *call) cancelJob() (answer, error) {
+	a, err := numbered((*control.Service).CancelJob)(c)
+	if errors.Is(err, state.ErrConflict) {
+		err = &problem{kind: kindConflict, Detail: "The job has ended already, and cannot be canceled."}
+	}
+	return a, err
 }
 
 func allMember(into *bool) member {
@@ -102,43 +82,4 @@ func rateMember(into *float64) member {
 
 func dryRunMember(into *bool) member {
 	return member{name: "dry_run", into: into, expects: "true or false"}
-}
-
-func (c *call) listParked() (answer, error) {
-	cursor, limit := c.query.cursor("parked"), c.query.limit()
-	if err := c.query.err(); err != nil {
-		return answer{}, err
-	}
-	p, err := c.control.Parked(c.ctx, c.actor, cursor, limit)
-	return paged("parked", p, err)
-}
-
-func (c *call) listJobs() (answer, error) {
-	cursor, limit := c.query.cursor("resends"), c.query.limit()
-	if err := c.query.err(); err != nil {
-		return answer{}, err
-	}
-	p, err := c.control.Jobs(c.ctx, c.actor, cursor, limit)
-	return paged("resends", p, err)
-}
-
-func (c *call) showJob() (answer, error) {
-	id, err := c.number()
-	if err != nil {
-		return answer{}, err
-	}
-	job, err := c.control.Job(c.ctx, c.actor, id)
-	return answer{body: job}, err
-}
-
-func (c *call) cancelJob() (answer, error) {
-	id, err := c.number()
-	if err != nil {
-		return answer{}, err
-	}
-	job, err := c.control.CancelJob(c.ctx, c.actor, id)
-	if errors.Is(err, state.ErrConflict) {
-		return answer{}, &problem{kind: kindConflict, Detail: "It has ended already: there is nothing to cancel."}
-	}
-	return answer{body: job}, err
 }

@@ -14,6 +14,11 @@ func (q *query) filter() state.Filter {
 	}
 }
 
+// auditFilter is what the parameters object, action, from and to choose.
+func (q *query) auditFilter() state.AuditFilter {
+	return state.AuditFilter{Object: q.text("object"), Action: q.text("action"), From: q.time("from"), To: q.time("to")}
+}
+
 // filterMember is the key "filter" of a body that chooses events, or dead
 // letters, which have more to choose by.
 func filterMember(f *state.Filter, dead bool) member {

@@ -65,8 +65,8 @@ type handler struct {
 // route is a method of a path.
 type route struct {
 	method, path string
-	// role is what the token has to have; "" of elsewhere: any. The control decides; that it is looked
-	// at here, too, spares reading the body.
+	// role is the one that the token needs; "" of elsewhere: any. The control
+	// decides; checking it here, too, saves reading the body.
 	role state.Role
 	// query are the parameters it takes, with [] those that may be repeated.
 	query []string
@@ -74,7 +74,7 @@ type route struct {
 	media []string
 	// open needs no token; slow may take long.
 	open, slow bool
-	handle     func(*call) (answer, error)
+	handle     handle
 }
 
 // call is a request on its way through its route.
@@ -128,13 +128,13 @@ func (h *handler) serve(rt *route) http.Handler {
 		c := &call{handler: h, ctx: ctx, http: r}
 		a, err := c.run(w, rt)
 		status := c.reply(w, a, err)
-		// Neither path nor query: they may hold what somebody looked for.
+		// Neither path nor query: they may have names and keys that were searched for.
 		h.log.Debug().Str("method", r.Method).Str("route", root+rt.path).Int("status", status).
 			Str("actor", c.actor.Name).Dur("took", time.Since(started)).Msg("api request answered")
 	})
 }
 
-// run checks a request from the outside in, and lets its route answer.
+// run checks a request from the outside in, and then calls its route.
 func (c *call) run(w http.ResponseWriter, rt *route) (a answer, err error) {
 	defer func() {
 		if p := recover(); p != nil {

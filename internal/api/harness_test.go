@@ -273,7 +273,7 @@ func (w *world) addEndpoint(name, tenant string) control.CreatedView {
 }
 
 // addDead stores dead letters of an endpoint.
-func (w *world) addDead(endpoint, tenant string, n int) []control.DeadView {
+func (w *world) addDead(endpoint, tenant string, n int) []state.DeadLetter {
 	w.t.Helper()
 	now := time.Now().UTC().Truncate(time.Microsecond)
 	dead := make([]state.DeadLetter, n)
@@ -286,7 +286,7 @@ func (w *world) addDead(endpoint, tenant string, n int) []control.DeadView {
 	if err := w.store.WriteDead(w.t.Context(), dead); err != nil {
 		w.t.Fatal(err)
 	}
-	return must[items[control.DeadView]](w, http.StatusOK, "GET", "/dead-letters?limit=500&endpoint="+endpoint, "root", "").Items
+	return must[items[state.DeadLetter]](w, http.StatusOK, "GET", "/dead-letters?limit=500&endpoint="+endpoint, "root", "").Items
 }
 
 // addAttempts stores attempts of an endpoint, a second apart.
@@ -298,7 +298,7 @@ func (w *world) addAttempts(endpoint, tenant string, n int) {
 		m := message(endpoint, tenant, i, now)
 		rows[i] = state.Attempt{
 			Time: now.Add(-time.Duration(i) * time.Second), Endpoint: endpoint, Entry: fmt.Sprint(i), WebhookID: m.ID, Event: m.Type, Tenant: tenant,
-			Key: m.Key, Committed: now, Number: 1, Outcome: "delivered", Class: webhook.ClassOK, Status: 200, Duration: 3 * time.Millisecond,
+			Key: m.Key, Committed: now, Number: 1, Outcome: "delivered", Class: webhook.ClassOK, Status: 200, Duration: webhook.Milliseconds(3 * time.Millisecond),
 		}
 	}
 	if err := w.store.WriteAttempts(w.t.Context(), rows); err != nil {

@@ -247,7 +247,7 @@ func TestDescriptionIsServed(t *testing.T) {
 	}
 }
 
-// The roles of the table are the control's own: what the edge lets through, the
+// The roles of the table are the control's own: what the edge admits, the
 // control does not refuse, and the reverse.
 func TestRoles(t *testing.T) {
 	t.Parallel()
@@ -273,7 +273,7 @@ func TestRoles(t *testing.T) {
 		}
 	}
 	w.unchanged(before, "what roles may")
-	// The control by itself, behind the edge.
+	// The control alone, behind the edge.
 	service := control.New(control.Options{Store: w.store, Queue: w.queue, Parse: parse})
 	if _, err := service.AddEndpoint(t.Context(), control.Actor{Name: "x", Role: "operator"}, control.NewEndpoint{Name: "x", Document: []byte(`{"url":"https://a.example"}`)}); err == nil {
 		t.Error("the control lets an operator add endpoints")

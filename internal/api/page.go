@@ -1,6 +1,7 @@
 package api
 
 import (
+	"context"
 	"encoding/base64"
 	"strconv"
 	"strings"
@@ -8,35 +9,56 @@ import (
 	"gancho/internal/control"
 )
 
-// page is a list's answer.
-type page[T any] struct {
-	Items []T    `json:"items"`
-	Next  string `json:"next,omitempty"`
-}
+// handle answers a request of a route.
+type handle func(*call) (answer, error)
 
-// list is the answer of what is never so long that it needs pages.
+// list is the answer of a list that is never so long that it needs pages.
 func list[T any](items []T, err error) (answer, error) {
-	if err != nil {
-		return answer{}, err
-	}
 	if items == nil {
 		items = []T{}
 	}
-	return answer{body: page[T]{Items: items}}, nil
+	return answer{body: control.Page[T]{Items: items}}, err
 }
 
-// paged answers with a page whose cursor is bound to the list, so that the
-// cursor of another list is refused, and nobody takes it for something that
-// can be computed.
-func paged[T any](name string, p control.Page[T], err error) (answer, error) {
-	if err != nil {
-		return answer{}, err
+// shown handles what is read as a whole.
+func shown[T any](read func(*control.Service, context.Context, control.Actor) (T, error)) handle {
+	return func(c *call) (answer, error) {
+		view, err := read(c.control, c.ctx, c.actor)
+		return answer{body: view}, err
 	}
-	out := page[T]{Items: p.Items}
-	if p.Next != "" {
-		out.Next = base64.RawURLEncoding.EncodeToString([]byte(name + ":" + p.Next))
+}
+
+// whole handles a list without pages.
+func whole[T any](read func(*control.Service, context.Context, control.Actor) ([]T, error)) handle {
+	return func(c *call) (answer, error) { return list(read(c.control, c.ctx, c.actor)) }
+}
+
+// paged handles a list in pages.
+func paged[T any](name string, read func(*control.Service, context.Context, control.Actor, string, int) (control.Page[T], error)) handle {
+	type all struct{}
+	return filtered(name, func(*query) all { return all{} },
+		func(s *control.Service, ctx context.Context, a control.Actor, _ all, cursor string, limit int) (control.Page[T], error) {
+			return read(s, ctx, a, cursor, limit)
+		})
+}
+
+// filtered handles a list in pages of what a filter chooses. Its cursors are
+// bound to the list's name, so that the cursor of another list is refused, and
+// nobody takes it for a value that can be computed.
+func filtered[F, T any](name string, choose func(*query) F,
+	read func(*control.Service, context.Context, control.Actor, F, string, int) (control.Page[T], error),
+) handle {
+	return func(c *call) (answer, error) {
+		filter, cursor, limit := choose(c.query), c.query.cursor(name), c.query.limit()
+		if err := c.query.err(); err != nil {
+			return answer{}, err
+		}
+		page, err := read(c.control, c.ctx, c.actor, filter, cursor, limit)
+		if page.Next != "" {
+			page.Next = base64.RawURLEncoding.EncodeToString([]byte(name + ":" + page.Next))
+		}
+		return answer{body: page}, err
 	}
-	return answer{body: out}, nil
 }
 
 // cursor is the control's cursor in the parameter of that name.
@@ -47,16 +69,25 @@ func (q *query) cursor(list string) string {
 	text, err := base64.RawURLEncoding.DecodeString(q.values.Get("cursor"))
 	name, cursor, ok := strings.Cut(string(text), ":")
 	if err != nil || !ok || name != list || cursor == "" || !isText(cursor) {
-		q.wrong("cursor", "take next of the page before as it is, or leave it out to begin", "the parameter %q is not a cursor of this list", "cursor")
+		q.wrong("cursor", "use the next of the previous page, unchanged, or leave it out to begin", "the parameter %q is not a cursor of this list", "cursor")
 		return ""
 	}
 	return cursor
 }
 
-// name is the path's {name}.
-func (c *call) name() string { return c.http.PathValue("name") }
+// numbered handles what is done with the path's {id}.
+func numbered[T any](do func(*control.Service, context.Context, control.Actor, int64) (T, error)) handle {
+	return func(c *call) (answer, error) {
+		id, err := c.number()
+		if err != nil {
+			return answer{}, err
+		}
+		view, err := do(c.control, c.ctx, c.actor, id)
+		return answer{body: view}, err
+	}
+}
 
-// number is the path's {id}. What is no number names nothing.
+// number is the path's {id}. Nothing has a number that is none.
 func (c *call) number() (int64, error) {
 	id, err := strconv.ParseInt(c.http.PathValue("id"), 10, 64)
 	if err != nil || id < 1 {
@@ -65,12 +96,5 @@ func (c *call) number() (int64, error) {
 	return id, nil
 }
 
-func jobPath(id int64) string { return root + "/resends/" + strconv.FormatInt(id, 10) }
-
-// needBody refuses a request without a body.
-func (c *call) needBody(what string) error {
-	if len(c.body) > 0 {
-		return nil
-	}
-	return invalid(mistake{Message: "the body is missing", Hint: "it is " + what + " as a JSON object"})
-}
+// name is the path's {name}.
+func (c *call) name() string { return c.http.PathValue("name") }

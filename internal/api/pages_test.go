@@ -11,6 +11,7 @@ import (
 	"gancho/cdc"
 	"gancho/delivery/queue"
 	"gancho/internal/control"
+	"gancho/internal/state"
 	"gancho/mapping"
 )
 
@@ -101,7 +102,7 @@ func with(path string, parameters ...string) string {
 	return path
 }
 
-// park adds changes that no event could be made of, as the capture does.
+// park adds parked changes, as the capture does.
 func (w *world) park(n int) {
 	w.t.Helper()
 	ctx := w.t.Context()
@@ -133,21 +134,21 @@ func TestDeadLetters(t *testing.T) {
 	dead := w.addDead("crm", "1", 5)
 	w.addDead("erp", "2", 2)
 	detail := must[control.DeadDetail](w, http.StatusOK, "GET", fmt.Sprintf("/dead-letters/%d", dead[0].ID), "eyes", "")
-	if detail.WebhookID != "crm-0" || detail.Answer != "oops" || len(detail.Data) == 0 {
+	if detail.Message.ID != "crm-0" || detail.Answer != "oops" || len(detail.Data) == 0 {
 		t.Errorf("the dead letter is %+v", detail)
 	}
 	if raw := w.do("GET", fmt.Sprintf("/dead-letters/%d", dead[0].ID), "eyes", ""); !strings.Contains(string(raw.body), "10.50") || !strings.Contains(string(raw.body), "12345678901234567890") {
 		t.Errorf("the numbers are not as they were: %s", raw.body)
 	}
-	count := must[items[control.JobView]](w, http.StatusOK, "POST", "/dead-letters/redrive", "hands", `{"all":true,"dry_run":true}`).Items
+	count := must[items[state.Job]](w, http.StatusOK, "POST", "/dead-letters/redrive", "hands", `{"all":true,"dry_run":true}`).Items
 	if len(count) != 2 || count[0].Total != 5 || count[1].Total != 2 || count[0].ID != 0 {
 		t.Errorf("the dry run counts %+v", count)
 	}
-	jobs := must[items[control.JobView]](w, http.StatusAccepted, "POST", "/dead-letters/redrive", "hands", `{"filter":{"endpoint":"crm","key":"key-1"},"rate":2.5}`).Items
+	jobs := must[items[state.Job]](w, http.StatusAccepted, "POST", "/dead-letters/redrive", "hands", `{"filter":{"endpoint":"crm","key":"key-1"},"rate":2.5}`).Items
 	if len(jobs) != 1 || jobs[0].Total != 1 || jobs[0].Rate != 2.5 || jobs[0].State != "queued" || jobs[0].Actor != "token:hands" {
 		t.Errorf("the jobs are %+v", jobs)
 	}
-	canceled := must[control.JobView](w, http.StatusOK, "POST", fmt.Sprintf("/resends/%d/cancel", jobs[0].ID), "hands", "")
+	canceled := must[state.Job](w, http.StatusOK, "POST", fmt.Sprintf("/resends/%d/cancel", jobs[0].ID), "hands", "")
 	if canceled.State != "canceled" {
 		t.Errorf("the job is %+v", canceled)
 	}
@@ -165,7 +166,7 @@ func TestDeadLetters(t *testing.T) {
 		t.Errorf("%d were dropped, not 2", got.Dropped)
 	}
 	var actions []string
-	for _, c := range must[items[control.ChangeView]](w, http.StatusOK, "GET", "/audit?limit=5", "eyes", "").Items {
+	for _, c := range must[items[state.Change]](w, http.StatusOK, "GET", "/audit?limit=5", "eyes", "").Items {
 		actions = append(actions, c.Action+" by "+c.Actor)
 	}
 	want := []string{"dead.drop by token:root", "dead.drop by token:root", "dead.drop by token:root", "redrive.cancel by token:hands", "redrive.create by token:hands"}

@@ -2,25 +2,22 @@ package api
 
 import (
 	"fmt"
+	"maps"
 	"net/url"
 	"slices"
 	"strconv"
 	"strings"
 	"time"
-)
 
-// The bounds of a page.
-const (
-	defaultLimit = 50
-	maxLimit     = 500
+	"gancho/internal/control"
 )
 
 // query is the parameters of a request. Its methods never fail: they note what
 // is wrong and return a zero value, so that one pass finds every mistake. err
-// tells them in the end.
+// reports all of them.
 type query struct {
 	values   url.Values
-	mistakes []mistake
+	mistakes []control.Problem
 }
 
 // parseQuery reads the parameters, of which no others than these are allowed,
@@ -36,7 +33,7 @@ func parseQuery(raw string, allowed []string) *query {
 	for i := range allowed {
 		plain[i] = strings.TrimSuffix(allowed[i], "[]")
 	}
-	for _, name := range sorted(values) {
+	for _, name := range slices.Sorted(maps.Keys(values)) {
 		switch {
 		case !slices.Contains(plain, name):
 			q.wrong(name, suggest(name, plain), "the parameter %q is not known here", name)
@@ -45,24 +42,15 @@ func parseQuery(raw string, allowed []string) *query {
 		case slices.ContainsFunc(values[name], func(s string) bool { return !isText(s) }):
 			q.wrong(name, "", "the parameter %q is not text in UTF-8", name)
 		case name != "tenant" && slices.Contains(values[name], ""):
-			// What chooses would choose all.
+			// An empty filter would choose everything.
 			q.wrong(name, "leave it out", "the parameter %q is empty", name)
 		}
 	}
 	return q
 }
 
-func sorted(values url.Values) []string {
-	names := make([]string, 0, len(values))
-	for name := range values {
-		names = append(names, name)
-	}
-	slices.Sort(names)
-	return names
-}
-
 func (q *query) wrong(name, hint, format string, args ...any) {
-	q.mistakes = append(q.mistakes, mistake{Parameter: name, Message: fmt.Sprintf(format, args...), Hint: hint})
+	q.mistakes = append(q.mistakes, control.Problem{Parameter: name, Message: fmt.Sprintf(format, args...), Hint: hint})
 }
 
 // err is a *problem when anything is wrong.
@@ -115,15 +103,14 @@ func (q *query) time(name string) time.Time {
 	return t
 }
 
+// limit is 0 when the parameter is absent: the control's default.
 func (q *query) limit() int {
-	text := q.values.Get("limit")
 	if !q.values.Has("limit") {
-		return defaultLimit
+		return 0
 	}
-	n, err := strconv.Atoi(text)
-	if err != nil || n < 1 || n > maxLimit {
-		q.wrong("limit", "", "the parameter %q has to be a number from 1 to %d", "limit", maxLimit)
-		return defaultLimit
+	n, err := strconv.Atoi(q.values.Get("limit"))
+	if err != nil || n < 1 || n > control.MaxPage {
+		q.wrong("limit", "", "the parameter %q has to be a number from 1 to %d", "limit", control.MaxPage)
 	}
 	return n
 }

@@ -11,7 +11,7 @@ func newRecent[K comparable, V any](n int) *recent[K, V] {
 	return &recent[K, V]{n: n, young: map[K]V{}}
 }
 
-// get keeps what is asked for: it counts as put.
+// get counts as a put of a key that is found.
 func (r *recent[K, V]) get(key K) (V, bool) {
 	if v, ok := r.young[key]; ok {
 		return v, true

@@ -60,7 +60,7 @@ func (c *call) reply(w http.ResponseWriter, a answer, err error) int {
 	header.Set("Content-Type", media)
 	header.Set("Content-Length", strconv.Itoa(len(body)))
 	w.WriteHeader(status)
-	_, _ = w.Write(body) // the client went away: nobody to tell
+	_, _ = w.Write(body) // an error means that the client has gone
 	return status
 }
 

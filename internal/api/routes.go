@@ -4,6 +4,7 @@ import (
 	"net/http"
 	"slices"
 
+	"gancho/internal/control"
 	"gancho/internal/state"
 )
 
@@ -22,32 +23,32 @@ func routes() []route {
 	)
 	return []route{
 		{method: get, path: "/openapi.json", open: true, handle: (*call).openAPI},
-		{method: get, path: "/endpoints", role: viewer, query: pages, handle: (*call).listEndpoints},
+		{method: get, path: "/endpoints", role: viewer, query: pages, handle: paged("endpoints", (*control.Service).Endpoints)},
 		{method: post, path: "/endpoints", role: admin, query: []string{"ed25519"}, media: jsonBody, handle: (*call).addEndpoint},
 		{method: get, path: "/endpoints/{name}", role: viewer, handle: (*call).showEndpoint},
 		{method: patch, path: "/endpoints/{name}", role: admin, media: patchBody, handle: (*call).editEndpoint},
 		{method: remove, path: "/endpoints/{name}", role: admin, query: []string{"drop_queue"}, handle: (*call).removeEndpoint},
-		{method: post, path: "/endpoints/{name}/activate", role: operator, handle: (*call).activateEndpoint},
-		{method: post, path: "/endpoints/{name}/pause", role: operator, handle: (*call).pauseEndpoint},
-		{method: post, path: "/endpoints/{name}/deactivate", role: admin, handle: (*call).deactivateEndpoint},
+		{method: post, path: "/endpoints/{name}/activate", role: operator, handle: switching((*control.Service).Activate)},
+		{method: post, path: "/endpoints/{name}/pause", role: operator, handle: switching((*control.Service).Pause)},
+		{method: post, path: "/endpoints/{name}/deactivate", role: admin, handle: switching((*control.Service).Deactivate)},
 		{method: post, path: "/endpoints/{name}/rotate", role: admin, media: jsonBody, handle: (*call).rotateSecret},
 		{method: post, path: "/endpoints/{name}/test", role: operator, slow: true, handle: (*call).testEndpoint},
 		{method: get, path: "/endpoints/{name}/keys", role: viewer, handle: (*call).listKeys},
-		{method: get, path: "/deliveries", role: viewer, query: slices.Concat(filterQuery, []string{"outcome"}, pages), handle: (*call).listDeliveries},
-		{method: get, path: "/dead-letters", role: viewer, query: slices.Concat(filterQuery, pages), handle: (*call).listDead},
-		{method: get, path: "/dead-letters/{id}", role: viewer, handle: (*call).showDead},
+		{method: get, path: "/deliveries", role: viewer, query: slices.Concat(filterQuery, []string{"outcome"}, pages), handle: filtered("deliveries", (*query).filter, (*control.Service).Deliveries)},
+		{method: get, path: "/dead-letters", role: viewer, query: slices.Concat(filterQuery, pages), handle: filtered("dead", (*query).filter, (*control.Service).DeadLetters)},
+		{method: get, path: "/dead-letters/{id}", role: viewer, handle: numbered((*control.Service).DeadLetter)},
 		{method: remove, path: "/dead-letters/{id}", role: admin, handle: (*call).dropOneDead},
 		{method: post, path: "/dead-letters/redrive", role: operator, slow: true, media: jsonBody, handle: (*call).redrive},
 		{method: post, path: "/dead-letters/drop", role: admin, slow: true, media: jsonBody, handle: (*call).dropDead},
-		{method: get, path: "/parked", role: viewer, query: pages, handle: (*call).listParked},
-		{method: get, path: "/resends", role: viewer, query: pages, handle: (*call).listJobs},
+		{method: get, path: "/parked", role: viewer, query: pages, handle: paged("parked", (*control.Service).Parked)},
+		{method: get, path: "/resends", role: viewer, query: pages, handle: paged("resends", (*control.Service).Jobs)},
 		{method: post, path: "/resends", role: operator, slow: true, media: jsonBody, handle: (*call).resend},
-		{method: get, path: "/resends/{id}", role: viewer, handle: (*call).showJob},
+		{method: get, path: "/resends/{id}", role: viewer, handle: numbered((*control.Service).Job)},
 		{method: post, path: "/resends/{id}/cancel", role: operator, handle: (*call).cancelJob},
-		{method: get, path: "/event-types", role: viewer, handle: (*call).listEventTypes},
-		{method: get, path: "/status", role: viewer, handle: (*call).showStatus},
-		{method: get, path: "/audit", role: viewer, query: slices.Concat([]string{"object", "action", "from", "to"}, pages), handle: (*call).listChanges},
-		{method: get, path: "/tokens", role: admin, handle: (*call).listTokens},
+		{method: get, path: "/event-types", role: viewer, handle: whole((*control.Service).EventTypes)},
+		{method: get, path: "/status", role: viewer, handle: shown((*control.Service).Status)},
+		{method: get, path: "/audit", role: viewer, query: slices.Concat([]string{"object", "action", "from", "to"}, pages), handle: filtered("audit", (*query).auditFilter, (*control.Service).Audit)},
+		{method: get, path: "/tokens", role: admin, handle: whole((*control.Service).Tokens)},
 		{method: post, path: "/tokens", role: admin, media: jsonBody, handle: (*call).createToken},
 		{method: remove, path: "/tokens/{name}", role: admin, handle: (*call).revokeToken},
 	}

@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"gancho/delivery/endpoint"
+	"gancho/delivery/webhook"
 	"gancho/internal/api"
 	"gancho/internal/control"
 )
@@ -84,7 +85,7 @@ func TestNoSecrets(t *testing.T) {
 			}
 		}
 	}
-	x := must[control.ExchangeView](w, http.StatusOK, "POST", "/endpoints/echo/test", "hands", "")
+	x := must[webhook.Exchange](w, http.StatusOK, "POST", "/endpoints/echo/test", "hands", "")
 	if x.Answer == nil || !strings.Contains(x.Answer.Body, "webhook-id") && !strings.Contains(x.Answer.Body, "Webhook-Id") {
 		t.Fatalf("the receiver has not echoed the request: %+v", x)
 	}
@@ -164,7 +165,7 @@ func TestSecretsAreShownOnce(t *testing.T) {
 		made = append(made, must[control.CreatedView](w, http.StatusOK, "POST", "/endpoints/crm/rotate", "root", body).Secret)
 	}
 	token := must[control.CreatedToken](w, http.StatusCreated, "POST", "/tokens", "root", `{"name":"x","role":"viewer"}`)
-	made = append(made, token.Token)
+	made = append(made, token.Text)
 	given := endpoint.GenerateSecret()
 	if a := w.do("POST", "/endpoints/crm/rotate", "root", fmt.Sprintf(`{"secret":%q}`, given.Reveal())); strings.Contains(string(a.body), given.Reveal()) {
 		t.Error("a secret that was given is shown")

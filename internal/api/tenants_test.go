@@ -8,6 +8,7 @@ import (
 
 	"gancho/internal/api"
 	"gancho/internal/control"
+	"gancho/internal/state"
 )
 
 // attempt is a request of another tenant's token.
@@ -41,8 +42,8 @@ func TestTenants(t *testing.T) {
 	dead := w.addDead("mark-one", "1", 2)
 	untenanted := w.addDead("mark-all", "", 1)
 	w.addKept("1", 3)
-	job := must[items[control.JobView]](w, http.StatusAccepted, "POST", "/dead-letters/redrive", "admin-1", fmt.Sprintf(`{"filter":{"ids":[%d]}}`, dead[0].ID)).Items[0]
-	global := must[control.JobView](w, http.StatusAccepted, "POST", "/resends", "root", `{"endpoint":"mark-all","filter":{"key":"mark-key"}}`)
+	job := must[items[state.Job]](w, http.StatusAccepted, "POST", "/dead-letters/redrive", "admin-1", fmt.Sprintf(`{"filter":{"ids":[%d]}}`, dead[0].ID)).Items[0]
+	global := must[state.Job](w, http.StatusAccepted, "POST", "/resends", "root", `{"endpoint":"mark-all","filter":{"key":"mark-key"}}`)
 
 	endpoints := []string{"mark-one", "mark-all", "mark-both", "mark-file"}
 	ids := []string{fmt.Sprint(dead[1].ID), fmt.Sprint(untenanted[0].ID)}
@@ -173,16 +174,16 @@ func TestTenantsOwn(t *testing.T) {
 	}
 	must[object](w, http.StatusOK, "GET", fmt.Sprintf("/dead-letters/%d", dead[0].ID), "eyes-1", "")
 	must[object](w, http.StatusNoContent, "DELETE", fmt.Sprintf("/dead-letters/%d", dead[0].ID), "admin-1", "")
-	resend := must[control.JobView](w, http.StatusAccepted, "POST", "/resends", "admin-1", `{"endpoint":"own","filter":{"events":["cobranca.*"]}}`)
+	resend := must[state.Job](w, http.StatusAccepted, "POST", "/resends", "admin-1", `{"endpoint":"own","filter":{"events":["cobranca.*"]}}`)
 	if resend.Total != 3 {
 		t.Errorf("the resend is %+v", resend)
 	}
 	must[object](w, http.StatusOK, "POST", fmt.Sprintf("/resends/%d/cancel", resend.ID), "admin-1", "")
 	made := must[control.CreatedToken](w, http.StatusCreated, "POST", "/tokens", "admin-1", `{"name":"mine","role":"viewer"}`)
 	if made.Tenant != "1" {
-		t.Errorf("the tenant's token made the token %+v", made.TokenView)
+		t.Errorf("the tenant's token made the token %+v", made.Token)
 	}
-	w.tokens["mine"] = made.Token
+	w.tokens["mine"] = made.Text
 	must[object](w, http.StatusOK, "GET", "/endpoints/own", "mine", "")
 	must[object](w, http.StatusNoContent, "DELETE", "/tokens/mine", "admin-1", "")
 	if a := w.do("GET", "/endpoints/own", "mine", ""); a.status != http.StatusUnauthorized {

@@ -11,7 +11,7 @@ import (
 	"testing"
 
 	"gancho/internal/api"
-	"gancho/internal/control"
+	"gancho/internal/state"
 )
 
 // Wrong input to every path: a problem that says what is wrong, and nothing
@@ -22,7 +22,7 @@ func TestWrongInput(t *testing.T) {
 	w.addEndpoint("crm", "")
 	dead := w.addDead("crm", "", 2)
 	w.addKept("", 2)
-	job := must[control.JobView](w, http.StatusAccepted, "POST", "/resends", "root", `{"endpoint":"crm","filter":{"key":"key-1"}}`)
+	job := must[state.Job](w, http.StatusAccepted, "POST", "/resends", "root", `{"endpoint":"crm","filter":{"key":"key-1"}}`)
 	jobPath, deadPath := fmt.Sprintf("/resends/%d", job.ID), fmt.Sprintf("/dead-letters/%d", dead[0].ID)
 	cursor := must[items[object]](w, http.StatusOK, "GET", "/dead-letters?limit=1", "root", "").Next
 	before := w.snapshot()
@@ -156,7 +156,7 @@ func TestWrongInput(t *testing.T) {
 		{"GET", "/tokens?x=1", "", 400, "x", "", ""},
 		{"POST", "/tokens", `{}`, 400, "/name", `"name" is missing`, ""},
 		{"POST", "/tokens", `{"name":"x"}`, 400, "/role", `"role" is missing`, ""},
-		{"POST", "/tokens", `{"name":"x","role":"king"}`, 400, "/role", "there is no such role", ""},
+		{"POST", "/tokens", `{"name":"x","role":"king"}`, 400, "/role", "this role does not exist", ""},
 		{"POST", "/tokens", `{"name":"X Y","role":"viewer"}`, 400, "/name", "", ""},
 		{"POST", "/tokens", `{"name":"x","role":"viewer","tenant":1}`, 400, "/tenant", "a text", ""},
 		{"POST", "/tokens", `{"name":"x","role":"viewer","expires":"2020-01-01T00:00:00Z"}`, 400, "/expires", "expired already", ""},
@@ -214,7 +214,7 @@ func TestWrongInput(t *testing.T) {
 	}
 }
 
-// Everything that is wrong is told at once.
+// Every mistake is reported in one answer.
 func TestAllMistakesAtOnce(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)

@@ -47,7 +47,7 @@ func newQueueGauges() *queueGauges {
 	add(gauge, "replay_backlog_events", "Events queued to be sent to an endpoint again, and operational events.",
 		func(s *endpointStats) float64 { return float64(s.Replays) })
 	add(gauge, "retrying_events", "Events of an endpoint that have failed and wait for another attempt, blocked ones included.",
-		func(s *endpointStats) float64 { return float64(s.Failed) })
+		func(s *endpointStats) float64 { return float64(s.Retrying + s.Blocked) })
 	add(gauge, "dead_letters", "Events in an endpoint's dead letters in Redis.",
 		func(s *endpointStats) float64 { return float64(s.Dead) })
 	add(gauge, "endpoint_paused", "1 while an endpoint's events are kept and not sent: paused by a person, or suspended automatically (an answer 410, on_exhausted, pause_after).",

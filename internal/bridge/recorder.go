@@ -252,11 +252,9 @@ func (b *recordBatch) add(endpoint string, entries []queue.LogEntry) {
 		b.trim[endpoint] = append(b.trim[endpoint], entries[i].ID)
 		for _, l := range entries[i].Records {
 			if b.State.KeepLog > 0 {
-				b.attempts = append(b.attempts, state.Attempt{
-					Time: l.Time, Endpoint: endpoint, Entry: l.Entry, WebhookID: l.WebhookID, Event: l.Event, Tenant: l.Tenant, Key: l.Key,
-					Committed: l.Committed, Number: l.Number, Outcome: l.Outcome, Class: l.Class, Status: l.Status, Error: l.Error,
-					Duration: l.Duration, Replay: l.Replay,
-				})
+				row := l
+				row.Kept = nil // its body is let go of with the events
+				b.attempts = append(b.attempts, row)
 			}
 			if l.Kept != nil && b.State.KeepEvents > 0 {
 				b.events = append(b.events, state.KeptEvent{Message: *l.Kept})

@@ -21,8 +21,8 @@ func (a Actor) sees(tenants []string) bool {
 	return a.Tenant == "" || len(tenants) == 1 && tenants[0] == a.Tenant
 }
 
-// scope limits a filter to the actor's rows. A filter for another tenant's is
-// an answer without rows, which is what it would be if there were none.
+// scope limits a filter to the actor's rows. A filter for another tenant's rows
+// is state.ErrNotFound, as if there were no such tenant.
 func (a Actor) scope(f state.Filter) (state.Filter, error) {
 	if a.Tenant == "" {
 		return f, nil
@@ -34,7 +34,7 @@ func (a Actor) scope(f state.Filter) (state.Filter, error) {
 	return f, nil
 }
 
-// stored returns the store, if there is one.
+// stored returns the store when the actor's role covers what is needed.
 func (s *Service) stored(a Actor, needs state.Role) (*state.Store, error) {
 	if err := a.may(needs); err != nil {
 		return nil, err
@@ -45,28 +45,24 @@ func (s *Service) stored(a Actor, needs state.Role) (*state.Store, error) {
 	return s.Store, nil
 }
 
-// found is an endpoint that the actor may know of, of the file or the store.
+// found is an endpoint that the actor may see.
 type found struct {
-	file   *FileEndpoint
-	stored *state.Endpoint
+	state.Endpoint
+	// file is the endpoint when gancho.yaml declares it; nil: the store does.
+	file *endpoint.Endpoint
 }
 
-func (f found) name() string {
-	if f.file != nil {
-		return f.file.Endpoint.Name
+func ofFile(f FileEndpoint) found {
+	e := &f.Endpoint
+	out := found{file: e, Endpoint: state.Endpoint{Name: e.Name, Tenants: e.Tenants, State: e.State, Document: f.Document, Public: f.Public}}
+	for _, k := range e.Secrets {
+		out.Secrets = append(out.Secrets, state.Secret{Secret: k, PublicKey: k.Public()})
 	}
-	return f.stored.Name
+	return out
 }
 
-// tenants are those whose events it may have; none: all.
-func (f found) tenants() []string {
-	if f.file != nil {
-		return f.file.Endpoint.Tenants
-	}
-	return f.stored.Tenants
-}
-
-// find looks an endpoint up, the file's first, because that is the one in use.
+// find returns an endpoint by name, the file's first, because that is the one
+// in use.
 func (s *Service) find(ctx context.Context, a Actor, name string) (found, error) {
 	for _, f := range s.files() {
 		if f.Endpoint.Name != name {
@@ -75,7 +71,7 @@ func (s *Service) find(ctx context.Context, a Actor, name string) (found, error)
 		if !a.sees(f.Endpoint.Tenants) {
 			return found{}, state.ErrNotFound
 		}
-		return found{file: &f}, nil
+		return ofFile(f), nil
 	}
 	if s.Store == nil {
 		return found{}, state.ErrNotFound
@@ -90,19 +86,16 @@ func (s *Service) find(ctx context.Context, a Actor, name string) (found, error)
 	case err != nil:
 		return found{}, err
 	}
-	return found{stored: &e}, nil
+	return found{Endpoint: e}, nil
 }
 
-// findStored is find for a change, which a file's endpoint does not take.
-func (s *Service) findStored(ctx context.Context, a Actor, name string) (*state.Endpoint, error) {
+// findStored is find for a change: a file's endpoint is a *ReadOnlyError.
+func (s *Service) findStored(ctx context.Context, a Actor, name string) (state.Endpoint, error) {
 	e, err := s.find(ctx, a, name)
-	switch {
-	case err != nil:
-		return nil, err
-	case e.file != nil:
-		return nil, &ReadOnlyError{Endpoint: name}
+	if err == nil && e.file != nil {
+		err = &ReadOnlyError{Endpoint: name}
 	}
-	return e.stored, nil
+	return e.Endpoint, err
 }
 
 func (s *Service) files() []FileEndpoint {
@@ -112,19 +105,19 @@ func (s *Service) files() []FileEndpoint {
 	return s.File()
 }
 
-// delivered is the endpoint as delivery takes it.
+// delivered is the endpoint as delivery needs it.
 func (s *Service) delivered(e found) (endpoint.Endpoint, error) {
 	if e.file != nil {
-		return e.file.Endpoint, nil
+		return *e.file, nil
 	}
-	spec, err := s.Parse("endpoint "+e.stored.Name, e.stored.Document)
+	spec, err := s.Parse("endpoint "+e.Name, e.Document)
 	if err != nil {
 		return endpoint.Endpoint{}, err
 	}
 	d := spec.Endpoint
-	d.Name, d.State = e.stored.Name, e.stored.State
+	d.Name, d.State = e.Name, e.State
 	d.Secrets = nil
-	for _, k := range e.stored.Secrets {
+	for _, k := range e.Secrets {
 		d.Secrets = append(d.Secrets, k.Secret)
 	}
 	return d, nil

@@ -73,10 +73,10 @@ func operations() map[string]operation {
 			return err
 		}},
 		"CreateRedrive": {state.Operator, true, false, func(ctx context.Context, g *gym, a control.Actor) error {
-			return drop(g.CreateRedrive(ctx, a, control.Redrive{Filter: state.Filter{Endpoint: "um"}}))
+			return drop(g.CreateRedrive(ctx, a, state.Job{Filter: state.Filter{Endpoint: "um"}}, false))
 		}},
 		"CreateResend": {state.Operator, true, false, func(ctx context.Context, g *gym, a control.Actor) error {
-			return drop(g.CreateResend(ctx, a, control.Resend{Endpoint: "um", Filter: state.Filter{Key: "7"}}))
+			return drop(g.CreateResend(ctx, a, state.Job{Endpoint: "um", Filter: state.Filter{Key: "7"}}))
 		}},
 		"Jobs": {state.Viewer, false, false, func(ctx context.Context, g *gym, a control.Actor) error { return drop(g.Jobs(ctx, a, "", 0)) }},
 		"Job":  {state.Viewer, true, false, func(ctx context.Context, g *gym, a control.Actor) error { return drop(g.Job(ctx, a, g.job())) }},
@@ -87,14 +87,14 @@ func operations() map[string]operation {
 		"EventTypes": {state.Viewer, false, false, func(ctx context.Context, g *gym, a control.Actor) error { return drop(g.EventTypes(ctx, a)) }},
 		"Status":     {state.Viewer, false, false, func(ctx context.Context, g *gym, a control.Actor) error { return drop(g.Status(ctx, a)) }},
 		"Audit": {state.Viewer, false, false, func(ctx context.Context, g *gym, a control.Actor) error {
-			return drop(g.Audit(ctx, a, control.AuditFilter{}, "", 0))
+			return drop(g.Audit(ctx, a, state.AuditFilter{}, "", 0))
 		}},
 		"Tokens": {state.Admin, false, false, func(ctx context.Context, g *gym, a control.Actor) error { return drop(g.Tokens(ctx, a)) }},
 		"CreateToken": {state.Admin, false, false, func(ctx context.Context, g *gym, a control.Actor) error {
-			return drop(g.CreateToken(ctx, a, control.NewToken{Name: g.name(), Role: state.Viewer}))
+			return drop(g.CreateToken(ctx, a, state.Token{Name: g.name(), Role: state.Viewer}))
 		}},
 		"RevokeToken": {state.Admin, true, false, func(ctx context.Context, g *gym, a control.Actor) error {
-			t, err := g.CreateToken(ctx, root, control.NewToken{Name: g.name(), Role: state.Viewer, Tenant: "1"})
+			t, err := g.CreateToken(ctx, root, state.Token{Name: g.name(), Role: state.Viewer, Tenant: "1"})
 			if err != nil {
 				return err
 			}
@@ -107,7 +107,7 @@ func operations() map[string]operation {
 func (g *gym) job() int64 {
 	g.t.Helper()
 	a := control.Actor{Name: "token:um", Role: state.Operator, Tenant: "1"}
-	j, err := g.CreateResend(context.Background(), a, control.Resend{Endpoint: "um", Filter: state.Filter{Key: "7"}})
+	j, err := g.CreateResend(context.Background(), a, state.Job{Endpoint: "um", Filter: state.Filter{Key: "7"}})
 	if err != nil {
 		g.t.Fatal(err)
 	}
@@ -159,7 +159,7 @@ func TestAccess(t *testing.T) {
 	}
 }
 
-// TestTenantSeesItsOwn looks at every list as each of two tenants.
+// TestTenantSeesItsOwn reads every list as each of two tenants.
 func TestTenantSeesItsOwn(t *testing.T) {
 	t.Parallel()
 	g := newGym(t)
@@ -169,11 +169,11 @@ func TestTenantSeesItsOwn(t *testing.T) {
 		g.attempt("todos", tenant, "7", now)
 		g.dead("todos", tenant)
 		a := control.Actor{Name: "token:" + tenant, Role: state.Admin, Tenant: tenant}
-		if _, err := g.CreateToken(ctx, a, control.NewToken{Name: "chave" + tenant, Role: state.Viewer}); err != nil {
+		if _, err := g.CreateToken(ctx, a, state.Token{Name: "chave" + tenant, Role: state.Viewer}); err != nil {
 			t.Fatal(err)
 		}
 		endpoint := map[string]string{"1": "um", "2": "dois", "": "todos"}[tenant]
-		if _, err := g.CreateResend(ctx, a, control.Resend{Endpoint: endpoint, Filter: state.Filter{Key: "7"}}); err != nil {
+		if _, err := g.CreateResend(ctx, a, state.Job{Endpoint: endpoint, Filter: state.Filter{Key: "7"}}); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -205,7 +205,7 @@ func TestTenantSeesItsOwn(t *testing.T) {
 	if err != nil || len(tokens) != 1 || tokens[0].Name != "chave1" {
 		t.Errorf("tokens %+v, %v", tokens, err)
 	}
-	changes, err := g.Audit(ctx, one, control.AuditFilter{}, "", 0)
+	changes, err := g.Audit(ctx, one, state.AuditFilter{}, "", 0)
 	if err != nil || len(changes.Items) == 0 {
 		t.Errorf("audit %+v, %v", changes, err)
 	}
@@ -227,8 +227,8 @@ func TestTenantSeesItsOwn(t *testing.T) {
 		"deliveries":   second(g.Deliveries(ctx, one, state.Filter{Tenant: &other}, "", 0)),
 		"dead letters": second(g.DeadLetters(ctx, one, state.Filter{Tenant: &other}, "", 0)),
 		"drop":         second(g.DropDead(ctx, one, state.Filter{Tenant: &other}, false)),
-		"redrive":      second(g.CreateRedrive(ctx, one, control.Redrive{Filter: state.Filter{Tenant: &other}})),
-		"resend":       second(g.CreateResend(ctx, one, control.Resend{Endpoint: "um", Filter: state.Filter{Tenant: &other}})),
+		"redrive":      second(g.CreateRedrive(ctx, one, state.Job{Filter: state.Filter{Tenant: &other}}, false)),
+		"resend":       second(g.CreateResend(ctx, one, state.Job{Endpoint: "um", Filter: state.Filter{Tenant: &other}})),
 	} {
 		if !errors.Is(err, state.ErrNotFound) {
 			t.Errorf("%s of another tenant: %v, want not found", name, err)
@@ -295,23 +295,23 @@ func TestTokensOfATenant(t *testing.T) {
 	ctx := context.Background()
 	one := control.Actor{Name: "token:1", Role: state.Admin, Tenant: "1"}
 	var invalid *control.InvalidError
-	if _, err := g.CreateToken(ctx, one, control.NewToken{Name: "outro", Role: state.Viewer, Tenant: "2"}); !errors.As(err, &invalid) {
+	if _, err := g.CreateToken(ctx, one, state.Token{Name: "outro", Role: state.Viewer, Tenant: "2"}); !errors.As(err, &invalid) {
 		t.Errorf("a token of tenant 2: %v, want a refusal", err)
 	}
-	made, err := g.CreateToken(ctx, one, control.NewToken{Name: "meu", Role: state.Viewer})
+	made, err := g.CreateToken(ctx, one, state.Token{Name: "meu", Role: state.Viewer})
 	if err != nil || made.Tenant != "1" {
 		t.Fatalf("%+v, %v", made, err)
 	}
-	if token, err := g.Store.Authenticate(ctx, made.Token); err != nil || token.Tenant != "1" || token.Role != state.Viewer {
+	if token, err := g.Store.Authenticate(ctx, made.Text); err != nil || token.Tenant != "1" || token.Role != state.Viewer {
 		t.Errorf("%+v, %v", token, err)
 	}
-	for _, n := range []control.NewToken{{Role: state.Viewer}, {Name: "Com Espaço", Role: state.Viewer}, {Name: "x", Role: "root"},
+	for _, n := range []state.Token{{Role: state.Viewer}, {Name: "Com Espaço", Role: state.Viewer}, {Name: "x", Role: "root"},
 		{Name: "x", Role: state.Viewer, Expires: time.Now().Add(-time.Hour)}} {
 		if _, err := g.CreateToken(ctx, root, n); !errors.As(err, &invalid) {
 			t.Errorf("%+v: %v, want a refusal", n, err)
 		}
 	}
-	if _, err := g.CreateToken(ctx, root, control.NewToken{Name: "meu", Role: state.Viewer}); !errors.Is(err, state.ErrConflict) {
+	if _, err := g.CreateToken(ctx, root, state.Token{Name: "meu", Role: state.Viewer}); !errors.Is(err, state.ErrConflict) {
 		t.Errorf("a second token of the name: %v, want a conflict", err)
 	}
 }

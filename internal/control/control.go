@@ -55,23 +55,13 @@ type Slot struct {
 	WALStatus        string `json:"wal_status"`
 }
 
-// Page is a part of a list. Next, when there is more, is the cursor of what follows.
-type Page[T any] struct {
-	Items []T    `json:"items"`
-	Next  string `json:"next,omitempty"`
-}
-
-// MaxPage is the most items in a page; a smaller limit of 0 means DefaultPage.
+// The default and the bound of [Rotation.Overlap].
 const (
-	MaxPage     = 500
-	DefaultPage = 50
+	DefaultOverlap = 24 * time.Hour
+	MaxOverlap     = 90 * 24 * time.Hour
 )
 
-// DefaultOverlap is how long the old secret signs beside a new one.
-const DefaultOverlap = 24 * time.Hour
-
-// Options are what New needs. What is nil is not there: the operations that
-// need it say so.
+// Options are what New needs. Operations that need what is nil return an error.
 type Options struct {
 	Store *state.Store // nil: no state.key
 	Queue *queue.Queue
@@ -82,7 +72,7 @@ type Options struct {
 	File func() []FileEndpoint
 	// Catalogue returns the events that the rules make, in the rules' order.
 	Catalogue func() []mapping.EventType
-	// Slot returns how the capture stands. It may take as long as the source does.
+	// Slot reads the slot at the source, which may take long to answer.
 	Slot    func(ctx context.Context) (Slot, error)
 	Version string
 }

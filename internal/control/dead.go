@@ -9,26 +9,25 @@ import (
 )
 
 // DeadLetters lists the dead letters that the filter chooses, the oldest
-// first. Needs Viewer.
-func (s *Service) DeadLetters(ctx context.Context, a Actor, f state.Filter, cursor string, limit int) (Page[DeadView], error) {
-	none := Page[DeadView]{Items: []DeadView{}}
-	store, n, after, err := s.numberedPage(a, cursor, limit)
-	if err != nil {
-		return none, err
+// first, without what only DeadLetter shows. Needs Viewer.
+func (s *Service) DeadLetters(ctx context.Context, a Actor, f state.Filter, cursor string, limit int) (Page[state.DeadLetter], error) {
+	page, err := numbered(s, a, cursor, limit, func(d *state.DeadLetter) int64 { return d.ID }, func(store *state.Store, after int64, n int) ([]state.DeadLetter, error) {
+		f, err := s.deadFilter(a, f)
+		if err != nil {
+			return nil, err
+		}
+		return store.DeadLetters(ctx, f, after, n)
+	})
+	for i := range page.Items {
+		d := &page.Items[i]
+		d.Data, d.Previous, d.Unchanged, d.Sequence, d.Version, d.Answer = nil, nil, nil, "", "", ""
 	}
-	if f, err = s.deadFilter(a, f); err != nil {
-		return none, err
-	}
-	rows, err := store.DeadLetters(ctx, f, after, n+1)
-	if err != nil {
-		return none, err
-	}
-	return cut(rows, n, deadView, func(d state.DeadLetter) int64 { return d.ID }), nil
+	return page, err
 }
 
 // deadFilter checks a filter and limits it to the actor's rows.
 func (s *Service) deadFilter(a Actor, f state.Filter) (state.Filter, error) {
-	if err := span(f); err != nil {
+	if err := checkSpan(f.From, f.To); err != nil {
 		return f, err
 	}
 	if f.Outcome != "" {
@@ -47,10 +46,15 @@ func (s *Service) DeadLetter(ctx context.Context, a Actor, id int64) (DeadDetail
 	if err != nil {
 		return DeadDetail{}, err
 	}
-	return DeadDetail{
-		DeadView: deadView(d), Sequence: d.Sequence, Version: d.Version, Answer: d.Answer,
-		Data: jsonOf(d.Data), Previous: jsonOf(d.Previous), Unchanged: jsonOf(d.Unchanged),
-	}, nil
+	return DeadDetail{DeadLetter: d, Data: jsonOf(d.Data), Previous: jsonOf(d.Previous), Unchanged: jsonOf(d.Unchanged)}, nil
+}
+
+// DeadDetail is a dead letter with its body.
+type DeadDetail struct {
+	state.DeadLetter
+	Data      json.RawMessage `json:"data"`
+	Previous  json.RawMessage `json:"previous,omitempty"`
+	Unchanged json.RawMessage `json:"unchanged,omitempty"`
 }
 
 // CountDead returns how many dead letters the filter chooses. Needs Viewer.
@@ -65,15 +69,15 @@ func (s *Service) CountDead(ctx context.Context, a Actor, f state.Filter) (int64
 	return store.CountDead(ctx, f)
 }
 
-// DropDead deletes the dead letters that the filter chooses, for good, and
-// returns how many there were. A filter that chooses all has to say so: all.
+// DropDead deletes the dead letters that the filter chooses permanently,
+// and returns how many. A filter that chooses everything has to say so: all.
 // Needs Admin.
 func (s *Service) DropDead(ctx context.Context, a Actor, f state.Filter, all bool) (int64, error) {
 	store, err := s.stored(a, state.Admin)
 	if err != nil {
 		return 0, err
 	}
-	if err := chosen(f, all); err != nil {
+	if err := checkChoice(f, all); err != nil {
 		return 0, err
 	}
 	if f, err = s.deadFilter(a, f); err != nil {
@@ -82,8 +86,8 @@ func (s *Service) DropDead(ctx context.Context, a Actor, f state.Filter, all boo
 	return store.DropDead(ctx, a.Name, f)
 }
 
-// chosen refuses a filter that chooses everything by saying nothing.
-func chosen(f state.Filter, all bool) error {
+// checkChoice refuses an empty filter, which would choose everything.
+func checkChoice(f state.Filter, all bool) error {
 	empty := len(f.IDs) == 0 && len(f.Webhooks) == 0 && f.Endpoint == "" && f.Tenant == nil && f.Key == "" && len(f.Events) == 0 &&
 		f.From.IsZero() && f.To.IsZero()
 	if empty && !all {
@@ -92,15 +96,8 @@ func chosen(f state.Filter, all bool) error {
 	return nil
 }
 
-func deadView(d state.DeadLetter) DeadView {
-	return DeadView{
-		ID: d.ID, Endpoint: d.Endpoint, WebhookID: d.Message.ID, Event: d.Type, Tenant: d.Tenant, Key: d.Key, Committed: d.Time,
-		Reason: d.Reason, Attempts: d.Attempts, First: d.First, Last: d.Last, Status: d.Status, Class: d.Class, Error: d.Error,
-	}
-}
-
-// jsonOf is a stored body for a view: nil when there is none, a JSON string
-// when it is not JSON.
+// jsonOf is a stored body as JSON: nil when it is empty, a JSON string when it
+// is not JSON.
 func jsonOf(body []byte) json.RawMessage {
 	if len(body) == 0 {
 		return nil
@@ -112,37 +109,32 @@ func jsonOf(body []byte) json.RawMessage {
 	return text
 }
 
-// Parked lists the changes that no event could be made of, in commit order.
-// They belong to no tenant. Needs Viewer.
-func (s *Service) Parked(ctx context.Context, a Actor, cursor string, limit int) (Page[ParkedView], error) {
-	page := Page[ParkedView]{Items: []ParkedView{}}
+// Parked lists the parked changes, of which no event could be made, in commit
+// order. They belong to no tenant. Needs Viewer.
+func (s *Service) Parked(ctx context.Context, a Actor, cursor string, limit int) (Page[queue.ParkedChange], error) {
+	none := Page[queue.ParkedChange]{Items: []queue.ParkedChange{}}
 	if err := a.may(state.Viewer); err != nil {
-		return page, err
+		return none, err
 	}
 	if a.Tenant != "" {
-		return page, state.ErrNotFound
+		return none, state.ErrNotFound
 	}
 	n, err := pageSize(limit)
 	if err != nil {
-		return page, err
+		return none, err
 	}
 	var after queue.ID
 	if cursor != "" {
 		if after, err = queue.ParseID(cursor); err != nil {
-			return page, invalid("/cursor", "take the next of the page before, as it is", "the cursor is not one of this list")
+			return none, badCursor()
 		}
 	}
 	rows, err := s.Queue.Parked(ctx, after, int64(n)+1)
 	if err != nil {
-		return page, err
+		return none, err
 	}
-	for _, p := range rows[:min(len(rows), n)] {
-		page.Items = append(page.Items, ParkedView{
-			ID: p.ID.String(), Event: p.Type, Rule: p.Rule, Table: p.Table, Operation: p.Operation, Reason: p.Reason, Time: p.Time, Row: jsonOf(p.Row),
-		})
+	for i := range rows {
+		rows[i].Row = jsonOf(rows[i].Row)
 	}
-	if len(rows) > n {
-		page.Next = page.Items[n-1].ID
-	}
-	return page, nil
+	return cut(rows, n, func(p *queue.ParkedChange) string { return p.ID.String() }), nil
 }

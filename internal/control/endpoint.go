@@ -18,7 +18,7 @@ const (
 )
 
 // Endpoints lists the endpoints by name, those of the file and the store, from
-// the one after the cursor on, with how they stand in the queue.
+// the one after the cursor on, with what the queue holds of them. Needs Viewer.
 func (s *Service) Endpoints(ctx context.Context, a Actor, cursor string, limit int) (Page[EndpointView], error) {
 	if err := a.may(state.Viewer); err != nil {
 		return Page[EndpointView]{}, err
@@ -27,7 +27,7 @@ func (s *Service) Endpoints(ctx context.Context, a Actor, cursor string, limit i
 	if err != nil {
 		return Page[EndpointView]{}, err
 	}
-	all, err := s.all(ctx, a)
+	all, err := s.views(ctx, a)
 	if err != nil {
 		return Page[EndpointView]{}, err
 	}
@@ -37,15 +37,11 @@ func (s *Service) Endpoints(ctx context.Context, a Actor, cursor string, limit i
 		}
 		return strings.Compare(e.Name, name)
 	})
-	page := Page[EndpointView]{Items: all[first:]}
-	if len(page.Items) > n {
-		page.Items = page.Items[:n:n]
-		page.Next = page.Items[n-1].Name
-	}
-	return page, s.live(ctx, page.Items)
+	page := cut(all[first:], n, func(e *EndpointView) string { return e.Name })
+	return page, s.addLive(ctx, page.Items)
 }
 
-// Endpoint returns one endpoint with how it stands in the queue.
+// Endpoint returns one endpoint with what the queue holds of it. Needs Viewer.
 func (s *Service) Endpoint(ctx context.Context, a Actor, name string) (EndpointView, error) {
 	if err := a.may(state.Viewer); err != nil {
 		return EndpointView{}, err
@@ -55,11 +51,11 @@ func (s *Service) Endpoint(ctx context.Context, a Actor, name string) (EndpointV
 		return EndpointView{}, err
 	}
 	view := []EndpointView{e.view()}
-	return view[0], s.live(ctx, view)
+	return view[0], s.addLive(ctx, view)
 }
 
-// all are the endpoints that the actor may know of, by name, without how they stand.
-func (s *Service) all(ctx context.Context, a Actor) ([]EndpointView, error) {
+// views are the endpoints that the actor may see, by name, without Live.
+func (s *Service) views(ctx context.Context, a Actor) ([]EndpointView, error) {
 	known, err := s.known(ctx, a)
 	if err != nil {
 		return nil, err
@@ -71,14 +67,14 @@ func (s *Service) all(ctx context.Context, a Actor) ([]EndpointView, error) {
 	return views, nil
 }
 
-// known are the endpoints that the actor may know of, by name.
+// known are the endpoints that the actor may see, by name.
 func (s *Service) known(ctx context.Context, a Actor) ([]found, error) {
 	var known []found
 	inFile := map[string]bool{}
 	for _, f := range s.files() {
 		inFile[f.Endpoint.Name] = true
 		if a.sees(f.Endpoint.Tenants) {
-			known = append(known, found{file: &f})
+			known = append(known, ofFile(f))
 		}
 	}
 	if s.Store != nil {
@@ -89,45 +85,34 @@ func (s *Service) known(ctx context.Context, a Actor) ([]found, error) {
 		}
 		for _, e := range stored {
 			if !inFile[e.Name] && a.sees(e.Tenants) {
-				known = append(known, found{stored: &e})
+				known = append(known, found{Endpoint: e})
 			}
 		}
 	}
-	slices.SortFunc(known, func(a, b found) int { return strings.Compare(a.name(), b.name()) })
+	slices.SortFunc(known, func(a, b found) int { return strings.Compare(a.Name, b.Name) })
 	return known, nil
 }
 
+// view is the endpoint without its secrets.
 func (f found) view() EndpointView {
-	if f.file != nil {
-		e := f.file.Endpoint
-		v := EndpointView{Name: e.Name, From: FromFile, State: e.State.String(), Settings: f.file.Public, Keys: []KeyView{}}
-		for _, k := range e.Secrets {
-			v.Keys = append(v.Keys, KeyView{Kind: kindOf(k.Public()), Public: k.Public()})
-		}
-		return v
-	}
-	return storedView(*f.stored)
-}
-
-func storedView(e state.Endpoint) EndpointView {
 	v := EndpointView{
-		Name: e.Name, From: FromStore, State: e.State.String(), Settings: e.Public, Keys: []KeyView{},
-		Version: e.Version, Created: e.Created, Updated: e.Updated,
+		Name: f.Name, From: FromStore, State: f.State.String(), Settings: f.Public, Keys: []KeyView{},
+		Version: f.Version, Created: f.Created, Updated: f.Updated,
 	}
-	if e.Document == nil {
+	switch {
+	case f.file != nil:
+		v.From = FromFile
+	case f.Document == nil:
 		v.Problem = "its settings cannot be decrypted with the keys of state.key"
 	}
-	for _, k := range e.Secrets {
-		v.Keys = append(v.Keys, KeyView{ID: k.ID, Kind: kindOf(k.PublicKey), Public: k.PublicKey, Created: k.Created, Expires: k.Expires})
+	for _, k := range f.Secrets {
+		kind := "hmac"
+		if k.PublicKey != "" {
+			kind = "ed25519"
+		}
+		v.Keys = append(v.Keys, KeyView{ID: k.ID, Kind: kind, Public: k.PublicKey, Created: k.Created, Expires: k.Expires})
 	}
 	return v
-}
-
-func kindOf(public string) string {
-	if public != "" {
-		return "ed25519"
-	}
-	return "hmac"
 }
 
 // NewEndpoint is an endpoint to be added.
@@ -139,14 +124,13 @@ type NewEndpoint struct {
 	// Document is JSON or YAML; see Parse. It may hold secret or secrets.
 	Document []byte
 	// Secrets sign instead of the document's, the newest first. With neither a
-	// key is made.
+	// key is generated: an ed25519 one when Ed25519 is set.
 	Secrets []endpoint.Secret
-	// Ed25519 makes the key that is made an ed25519 one.
 	Ed25519 bool
 }
 
-// AddEndpoint stores a new endpoint. The answer holds its signing key when one
-// was made, this once. Needs Admin.
+// AddEndpoint stores a new endpoint. The answer has its signing key when it was
+// generated, this once. Needs Admin.
 func (s *Service) AddEndpoint(ctx context.Context, a Actor, n NewEndpoint) (CreatedView, error) {
 	store, err := s.stored(a, state.Admin)
 	if err != nil {
@@ -175,8 +159,7 @@ func (s *Service) AddEndpoint(ctx context.Context, a Actor, n NewEndpoint) (Crea
 	}
 	var view CreatedView
 	if len(secrets) == 0 {
-		made := makeSecret(n.Ed25519)
-		secrets, view.Secret, view.Public = []endpoint.Secret{made}, made.Reveal(), made.Public()
+		secrets = []endpoint.Secret{view.generate(n.Ed25519)}
 	}
 	added, err := store.AddEndpoint(ctx, a.Name, state.Endpoint{
 		Name: name, Tenants: spec.Endpoint.Tenants, State: spec.Endpoint.State, Document: spec.Document, Public: spec.Public,
@@ -189,15 +172,15 @@ func (s *Service) AddEndpoint(ctx context.Context, a Actor, n NewEndpoint) (Crea
 	if err != nil {
 		return CreatedView{}, err
 	}
-	view.Endpoint = storedView(added)
+	view.Endpoint = found{Endpoint: added}.view()
 	return view, nil
 }
 
-// vacant refuses a tenant the name of an endpoint that is gone and has left its
-// queue behind: what waits there may be another tenant's, and would be sent.
+// vacant refuses a tenant the name of an endpoint that was removed and whose
+// queue was kept: its events may be another tenant's, and would be sent.
 func (s *Service) vacant(ctx context.Context, a Actor, name string) error {
 	if a.Tenant == "" {
-		return nil // who sees everything may mean to go on with it
+		return nil // an actor that sees everything may want to continue with that queue
 	}
 	stats, err := s.Queue.Stats(ctx, []string{name})
 	if err != nil {
@@ -209,11 +192,11 @@ func (s *Service) vacant(ctx context.Context, a Actor, name string) error {
 	return nil
 }
 
-// named gives the document the name from beside it, and refuses two.
+// named adds NewEndpoint.Name to a document without a name, and refuses two names.
 func (s *Service) named(n NewEndpoint, spec Spec) (Spec, error) {
 	switch {
 	case spec.Endpoint.Name == "" && n.Name == "":
-		return Spec{}, invalid("/name", "write such as crm-centro", "the endpoint has no name")
+		return Spec{}, invalid("/name", "write one such as crm-centro", "the endpoint has no name")
 	case n.Name == "" || n.Name == spec.Endpoint.Name:
 		return spec, nil
 	case spec.Endpoint.Name != "":
@@ -227,8 +210,8 @@ func (s *Service) named(n NewEndpoint, spec Spec) (Spec, error) {
 	return s.with(spec, "name", name)
 }
 
-// owned holds a tenant's endpoint to its tenant, and to what the tenant may
-// set: before is the endpoint as it was, nil when it is new.
+// owned limits an endpoint of a tenant's actor to its tenant, and to the settings
+// that a tenant may choose: before is the endpoint as it was, nil when it is new.
 func (s *Service) owned(a Actor, spec Spec, before *endpoint.Endpoint) (Spec, error) {
 	if a.Tenant == "" {
 		return spec, nil
@@ -248,9 +231,9 @@ func (s *Service) owned(a Actor, spec Spec, before *endpoint.Endpoint) (Spec, er
 	return spec, reserved(&spec.Endpoint, before)
 }
 
-// reserved refuses what opens the operator's own network or shows events to
-// those on the way. Where an operator has set one of these for the tenant, it
-// holds for that URL only.
+// reserved refuses settings that open the operator's own network, or show
+// events to others on the network path. Where an operator has set one of these
+// for the tenant, it holds for that URL only.
 func reserved(e, before *endpoint.Endpoint) error {
 	if before == nil {
 		before = &endpoint.Endpoint{URL: e.URL}
@@ -277,14 +260,14 @@ type Edit struct {
 	// Origin is what mistakes in the patch are reported under.
 	Origin string
 	// Patch is a JSON merge patch (RFC 7396) on the endpoint's document; a value
-	// *** in it keeps what is there.
+	// *** in it keeps the present one.
 	Patch json.RawMessage
-	// Version is the version that the patch was made for; 0: whatever it is.
+	// Version is the version that the patch is for; 0: any.
 	Version int64
 }
 
 // EditEndpoint changes an endpoint's settings. The error is state.ErrConflict
-// when its version is not the patch's any more. Needs Admin.
+// when the endpoint no longer has the version that the patch is for. Needs Admin.
 func (s *Service) EditEndpoint(ctx context.Context, a Actor, name string, edit Edit) (EndpointView, error) {
 	store, err := s.stored(a, state.Admin)
 	if err != nil {
@@ -297,11 +280,11 @@ func (s *Service) EditEndpoint(ctx context.Context, a Actor, name string, edit E
 	if edit.Version != 0 && edit.Version != e.Version {
 		return EndpointView{}, state.ErrConflict
 	}
-	before, err := s.delivered(found{stored: e})
+	before, err := s.delivered(found{Endpoint: e})
 	if err != nil {
 		return EndpointView{}, err
 	}
-	merged, err := patched(e, edit.Patch)
+	merged, err := patched(&e, edit.Patch)
 	if err != nil {
 		return EndpointView{}, err
 	}
@@ -313,9 +296,9 @@ func (s *Service) EditEndpoint(ctx context.Context, a Actor, name string, edit E
 		return EndpointView{}, err
 	}
 	e.Tenants, e.Document, e.Public = spec.Endpoint.Tenants, spec.Document, spec.Public
-	updated, err := store.UpdateEndpoint(ctx, a.Name, *e)
+	updated, err := store.UpdateEndpoint(ctx, a.Name, e)
 	if err != nil {
 		return EndpointView{}, err
 	}
-	return storedView(updated), nil
+	return found{Endpoint: updated}.view(), nil
 }

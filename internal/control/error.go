@@ -8,8 +8,8 @@ import (
 	"gancho/internal/state"
 )
 
-// ErrNoState is the answer of what needs the state database where there is none.
-var ErrNoState = errors.New("gancho.yaml has no state.key, without which Gancho keeps nothing in a database; make a key with gancho secrets generate-key, add state: {key: ...}, and run gancho migrate")
+// ErrNoState is the error of operations that need the state database, without one.
+var ErrNoState = errors.New("the configuration has no state.key, without which Gancho stores nothing in a database; create a key with gancho secrets generate-key, add state: {key: '${GANCHO_STATE_KEY}'}, and run gancho migrate")
 
 // ForbiddenError reports an operation that the actor's role does not allow.
 type ForbiddenError struct {
@@ -31,34 +31,44 @@ func (e *ReadOnlyError) Error() string {
 	return fmt.Sprintf("the endpoint %q is in gancho.yaml and can only be changed there; edit the file and reload the bridge (SIGHUP)", e.Endpoint)
 }
 
-// TakenError reports a name that an endpoint has already. It is a state.ErrConflict.
+// TakenError reports a name that another endpoint has. It is a state.ErrConflict.
 type TakenError struct {
 	Name string
 }
 
 // Error names it.
-func (e *TakenError) Error() string { return fmt.Sprintf("there is an endpoint %q already", e.Name) }
+func (e *TakenError) Error() string { return fmt.Sprintf("an endpoint %q exists already", e.Name) }
 
 // Unwrap makes it a conflict.
 func (e *TakenError) Unwrap() error { return state.ErrConflict }
 
-// InvalidError reports everything that is wrong with what was asked for.
+// InvalidError reports everything that is wrong with a request.
 type InvalidError struct {
 	// Origin is what the places are in: a file's name, or "".
 	Origin   string
 	Problems []Problem
 }
 
-// Problem is one mistake.
+// Problem is one mistake. Its place is whichever is known of these.
 type Problem struct {
-	// Line and Column, from 1, are the place in the document as it was given;
-	// 0 when it was made of several.
-	Line   int `json:"line,omitempty"`
-	Column int `json:"column,omitempty"`
-	// Pointer is the place as a JSON pointer (RFC 6901), such as /retry/2.
-	Pointer string `json:"pointer,omitempty"`
+	// Pointer is a JSON pointer (RFC 6901) such as /retry/2, Parameter the name of
+	// a parameter of an HTTP query.
+	Pointer   string `json:"pointer,omitempty"`
+	Parameter string `json:"parameter,omitempty"`
+	// Line and Column, from 1, are in the document as it was given; 0 when it was
+	// merged from several.
+	Line    int    `json:"line,omitempty"`
+	Column  int    `json:"column,omitempty"`
 	Message string `json:"message"`
 	Hint    string `json:"hint,omitempty"`
+}
+
+// Text is the mistake without its place: what is wrong, and what to write instead.
+func (p *Problem) Text() string {
+	if p.Hint == "" {
+		return p.Message
+	}
+	return p.Message + "; " + p.Hint
 }
 
 // Error has a line for each mistake: where, what, and what to write instead.
@@ -72,11 +82,7 @@ func (e *InvalidError) Error() string {
 		case p.Pointer != "":
 			fmt.Fprintf(&b, "%s: ", strings.ReplaceAll(strings.TrimPrefix(p.Pointer, "/"), "/", "."))
 		}
-		b.WriteString(p.Message)
-		if p.Hint != "" {
-			b.WriteString("; " + p.Hint)
-		}
-		lines[i] = b.String()
+		lines[i] = b.String() + p.Text()
 	}
 	return strings.Join(lines, "\n")
 }

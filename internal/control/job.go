@@ -2,58 +2,39 @@ package control
 
 import (
 	"context"
-	"fmt"
 	"math"
 	"slices"
 
 	"gancho/internal/state"
 )
 
-// Redrive is a wish to send dead letters again, to the endpoints they are of.
-type Redrive struct {
-	Filter state.Filter `json:"filter"`
-	// All has to be set when the filter chooses everything.
-	All bool `json:"all,omitempty"`
-	// Rate is the most events a second; 0: no limit.
-	Rate float64 `json:"rate,omitempty"`
-	// DryRun counts, and changes nothing.
-	DryRun bool `json:"dry_run,omitempty"`
-}
-
-// Resend is a wish to send kept events again to one endpoint.
-type Resend struct {
-	Endpoint string       `json:"endpoint"`
-	Filter   state.Filter `json:"filter"`
-	Rate     float64      `json:"rate,omitempty"`
-	DryRun   bool         `json:"dry_run,omitempty"`
-}
-
-// CreateRedrive makes a job for each endpoint that has dead letters of the
-// filter's choice, of those only that it may have by its tenants: they may be
-// left from another endpoint of its name. A dead letter is gone once it is
-// queued again. Needs Operator.
-func (s *Service) CreateRedrive(ctx context.Context, a Actor, r Redrive) ([]JobView, error) {
+// CreateRedrive creates a job of r's Rate, or with DryRun only counts, for each
+// endpoint that has dead letters that r's Filter chooses; one that chooses
+// everything has to say so: all. Dead letters of tenants that are not the
+// endpoint's are left out: they may be from an earlier endpoint of that name. A
+// dead letter is deleted when it is queued again. Needs Operator.
+func (s *Service) CreateRedrive(ctx context.Context, a Actor, r state.Job, all bool) ([]state.Job, error) {
 	store, err := s.stored(a, state.Operator)
 	if err != nil {
 		return nil, err
 	}
-	if err := rate(r.Rate); err != nil {
+	if err := checkRate(r.Rate); err != nil {
 		return nil, err
 	}
-	if err := chosen(r.Filter, r.All); err != nil {
+	if err := checkChoice(r.Filter, all); err != nil {
 		return nil, err
 	}
 	f, err := s.deadFilter(a, r.Filter)
 	if err != nil {
 		return nil, err
 	}
-	endpoints, err := s.redriven(ctx, a, f)
+	endpoints, err := s.redriveTargets(ctx, a, f)
 	if err != nil {
 		return nil, err
 	}
-	jobs := []JobView{}
+	jobs := []state.Job{}
 	for _, e := range endpoints {
-		f.Endpoint, f.Tenants = e.name(), e.tenants()
+		f.Endpoint, f.Tenants = e.Name, e.Tenants
 		n, err := store.CountDead(ctx, f)
 		if err != nil {
 			return jobs, err
@@ -61,18 +42,17 @@ func (s *Service) CreateRedrive(ctx context.Context, a Actor, r Redrive) ([]JobV
 		if n == 0 {
 			continue
 		}
-		j := state.Job{Kind: state.Redrive, Endpoint: f.Endpoint, Filter: f, Rate: r.Rate, Total: n, Tenant: a.Tenant}
-		view, err := s.create(ctx, a, j, r.DryRun)
-		if err != nil {
+		j := state.Job{Kind: state.Redrive, Endpoint: f.Endpoint, Filter: f, Rate: r.Rate, DryRun: r.DryRun, Total: n, Tenant: a.Tenant}
+		if j, err = s.createJob(ctx, a, j); err != nil {
 			return jobs, err
 		}
-		jobs = append(jobs, view)
+		jobs = append(jobs, j)
 	}
 	return jobs, nil
 }
 
-// redriven are the endpoints whose dead letters the filter may choose.
-func (s *Service) redriven(ctx context.Context, a Actor, f state.Filter) ([]found, error) {
+// redriveTargets are the endpoints whose dead letters the filter may choose.
+func (s *Service) redriveTargets(ctx context.Context, a Actor, f state.Filter) ([]found, error) {
 	if f.Endpoint != "" {
 		e, err := s.find(ctx, a, f.Endpoint)
 		if err != nil {
@@ -88,65 +68,60 @@ func (s *Service) redriven(ctx context.Context, a Actor, f state.Filter) ([]foun
 	if err != nil {
 		return nil, err
 	}
-	return slices.DeleteFunc(known, func(e found) bool { return dead[e.name()] == 0 }), nil
+	return slices.DeleteFunc(known, func(e found) bool { return dead[e.Name] == 0 }), nil
 }
 
-// CreateResend makes a job that sends kept events again to an endpoint, of
-// those only that it may have by its tenants. Needs Operator.
-func (s *Service) CreateResend(ctx context.Context, a Actor, r Resend) (JobView, error) {
+// CreateResend creates a job of r's Rate, or with DryRun only counts, that sends
+// kept events of the endpoint's tenants that r's Filter chooses to r's Endpoint
+// again. Needs Operator.
+func (s *Service) CreateResend(ctx context.Context, a Actor, r state.Job) (state.Job, error) {
 	store, err := s.stored(a, state.Operator)
 	if err != nil {
-		return JobView{}, err
+		return state.Job{}, err
 	}
 	f := r.Filter
 	switch {
 	case r.Endpoint == "":
-		return JobView{}, invalid("/endpoint", "name the endpoint that is to receive them", "no endpoint is named")
+		return state.Job{}, invalid("/endpoint", "name the endpoint that is to receive them", "no endpoint is named")
 	case f.Endpoint != "" || len(f.IDs) > 0 || f.Outcome != "":
-		return JobView{}, invalid("/filter", "choose by webhook_ids, tenant, key, events, from and to", "kept events have no endpoint, ids or outcome")
+		return state.Job{}, invalid("/filter", "choose by webhook_ids, tenant, key, events, from and to", "kept events have no endpoint, ids or outcome")
 	}
-	for _, err := range []error{rate(r.Rate), chosen(f, false), span(f)} {
+	for _, err := range []error{checkRate(r.Rate), checkChoice(f, false), checkSpan(f.From, f.To)} {
 		if err != nil {
-			return JobView{}, err
+			return state.Job{}, err
 		}
 	}
 	e, err := s.find(ctx, a, r.Endpoint)
 	if err != nil {
-		return JobView{}, err
+		return state.Job{}, err
 	}
 	d, err := s.delivered(e)
 	if err != nil {
-		return JobView{}, err
+		return state.Job{}, err
 	}
 	if f, err = a.scope(f); err != nil {
-		return JobView{}, err
+		return state.Job{}, err
 	}
 	f.Tenants = d.Tenants
 	if len(f.Events) == 0 {
 		f.Events = d.Events
 	}
-	j := state.Job{Kind: state.Resend, Endpoint: r.Endpoint, Filter: f, Rate: r.Rate, Tenant: a.Tenant}
+	j := state.Job{Kind: state.Resend, Endpoint: r.Endpoint, Filter: f, Rate: r.Rate, DryRun: r.DryRun, Tenant: a.Tenant}
 	if j.Total, err = store.CountEvents(ctx, f); err != nil {
-		return JobView{}, err
+		return state.Job{}, err
 	}
-	return s.create(ctx, a, j, r.DryRun)
+	return s.createJob(ctx, a, j)
 }
 
-func (s *Service) create(ctx context.Context, a Actor, j state.Job, dryRun bool) (JobView, error) {
-	if dryRun {
-		view := jobView(j)
-		view.DryRun = true
-		return view, nil
+func (s *Service) createJob(ctx context.Context, a Actor, j state.Job) (state.Job, error) {
+	if j.DryRun {
+		return j, nil
 	}
-	j, err := s.Store.CreateJob(ctx, a.Name, j)
-	if err != nil {
-		return JobView{}, fmt.Errorf("create the job for endpoint %q: %w", j.Endpoint, err)
-	}
-	return jobView(j), nil
+	return s.Store.CreateJob(ctx, a.Name, j)
 }
 
-// rate refuses what is no number of events a second.
-func rate(r float64) error {
+// checkRate refuses a number that is not a rate.
+func checkRate(r float64) error {
 	if r < 0 || math.IsNaN(r) || math.IsInf(r, 0) {
 		return invalid("/rate", "write the most events a second, or leave it out", "%v is not a rate", r)
 	}
@@ -154,49 +129,27 @@ func rate(r float64) error {
 }
 
 // Jobs lists resends and redrives, the newest first. Needs Viewer.
-func (s *Service) Jobs(ctx context.Context, a Actor, cursor string, limit int) (Page[JobView], error) {
-	none := Page[JobView]{Items: []JobView{}}
-	store, n, before, err := s.numberedPage(a, cursor, limit)
-	if err != nil {
-		return none, err
-	}
-	rows, err := store.Jobs(ctx, a.Tenant, before, n+1)
-	if err != nil {
-		return none, err
-	}
-	return cut(rows, n, jobView, func(j state.Job) int64 { return j.ID }), nil
+func (s *Service) Jobs(ctx context.Context, a Actor, cursor string, limit int) (Page[state.Job], error) {
+	return numbered(s, a, cursor, limit, func(j *state.Job) int64 { return j.ID }, func(store *state.Store, before int64, n int) ([]state.Job, error) {
+		return store.Jobs(ctx, a.Tenant, before, n)
+	})
 }
 
 // Job returns a resend or redrive. Needs Viewer.
-func (s *Service) Job(ctx context.Context, a Actor, id int64) (JobView, error) {
+func (s *Service) Job(ctx context.Context, a Actor, id int64) (state.Job, error) {
 	store, err := s.stored(a, state.Viewer)
 	if err != nil {
-		return JobView{}, err
+		return state.Job{}, err
 	}
-	j, err := store.Job(ctx, id, a.Tenant)
-	if err != nil {
-		return JobView{}, err
-	}
-	return jobView(j), nil
+	return store.Job(ctx, id, a.Tenant)
 }
 
 // CancelJob stops a resend or redrive; what it has queued stays queued. Needs
 // Operator.
-func (s *Service) CancelJob(ctx context.Context, a Actor, id int64) (JobView, error) {
+func (s *Service) CancelJob(ctx context.Context, a Actor, id int64) (state.Job, error) {
 	store, err := s.stored(a, state.Operator)
 	if err != nil {
-		return JobView{}, err
+		return state.Job{}, err
 	}
-	j, err := store.CancelJob(ctx, a.Name, id, a.Tenant)
-	if err != nil {
-		return JobView{}, err
-	}
-	return jobView(j), nil
-}
-
-func jobView(j state.Job) JobView {
-	return JobView{
-		ID: j.ID, Kind: j.Kind, Endpoint: j.Endpoint, Filter: j.Filter, Rate: j.Rate, State: j.State, Total: j.Total, Sent: j.Sent,
-		Tenant: j.Tenant, Error: j.Error, Actor: j.Actor, Created: j.Created, Started: j.Started, Finished: j.Finished,
-	}
+	return store.CancelJob(ctx, a.Name, id, a.Tenant)
 }

@@ -6,6 +6,18 @@ import (
 	"gancho/internal/state"
 )
 
+// Page is a part of a list. Next, when there is more, is the cursor of what follows.
+type Page[T any] struct {
+	Items []T    `json:"items"`
+	Next  string `json:"next,omitempty"`
+}
+
+// MaxPage is the most items in a page; a limit of 0 means DefaultPage.
+const (
+	MaxPage     = 500
+	DefaultPage = 50
+)
+
 // pageSize is how many items a page of the limit has.
 func pageSize(limit int) (int, error) {
 	switch {
@@ -17,39 +29,44 @@ func pageSize(limit int) (int, error) {
 	return limit, nil
 }
 
-// numbered reads a cursor that is a row's number; empty: the list's beginning.
-func numbered(cursor string) (int64, error) {
-	if cursor == "" {
-		return 0, nil
-	}
-	n, err := strconv.ParseInt(cursor, 10, 64)
-	if err != nil || n < 1 {
-		return 0, invalid("/cursor", "take the next of the page before, as it is", "the cursor is not one of this list")
-	}
-	return n, nil
+// badCursor refuses a cursor that the list has not returned.
+func badCursor() error {
+	return invalid("/cursor", "use the next of the previous page, unchanged", "the cursor is not one of this list")
 }
 
-// numberedPage reads what lists by row numbers are asked with: the store, if the
-// actor may look, the most items, and the row to go on from.
-func (s *Service) numberedPage(a Actor, cursor string, limit int) (store *state.Store, n int, from int64, err error) {
-	if store, err = s.stored(a, state.Viewer); err != nil {
-		return nil, 0, 0, err
+// numbered reads a page of a list of the store whose cursor is the number of
+// the page's last row. read returns up to n rows after the one numbered from;
+// 0: from the beginning. Needs Viewer.
+func numbered[T any](s *Service, a Actor, cursor string, limit int, id func(*T) int64, read func(store *state.Store, from int64, n int) ([]T, error)) (Page[T], error) {
+	none := Page[T]{Items: []T{}}
+	store, err := s.stored(a, state.Viewer)
+	if err != nil {
+		return none, err
 	}
-	if n, err = pageSize(limit); err != nil {
-		return nil, 0, 0, err
+	n, err := pageSize(limit)
+	if err != nil {
+		return none, err
 	}
-	from, err = numbered(cursor)
-	return store, n, from, err
+	var from int64
+	if cursor != "" {
+		if from, err = strconv.ParseInt(cursor, 10, 64); err != nil || from < 1 {
+			return none, badCursor()
+		}
+	}
+	rows, err := read(store, from, n+1)
+	if err != nil {
+		return none, err
+	}
+	return cut(rows, n, func(row *T) string { return strconv.FormatInt(id(row), 10) }), nil
 }
 
-// cut makes a page of up to n+1 rows, so that a last page is known to be one.
-func cut[T, V any](rows []T, n int, view func(T) V, id func(T) int64) Page[V] {
-	page := Page[V]{Items: make([]V, 0, min(len(rows), n))}
-	for _, r := range rows[:min(len(rows), n)] {
-		page.Items = append(page.Items, view(r))
+// cut makes a page of up to n+1 rows: the last one only shows that there are more.
+func cut[T any](rows []T, n int, cursor func(*T) string) Page[T] {
+	if rows == nil {
+		rows = []T{}
 	}
-	if len(rows) > n {
-		page.Next = strconv.FormatInt(id(rows[n-1]), 10)
+	if len(rows) <= n {
+		return Page[T]{Items: rows}
 	}
-	return page
+	return Page[T]{Items: rows[:n:n], Next: cursor(&rows[n-1])}
 }

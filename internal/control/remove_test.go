@@ -59,7 +59,7 @@ func TestRemoveAndDrop(t *testing.T) {
 	if _, err := g.Remove(ctx, root, "arquivo", true); !errors.As(err, &readOnly) {
 		t.Errorf("the file's endpoint: %v", err)
 	}
-	changes, err := g.Audit(ctx, root, control.AuditFilter{Object: "endpoint/um"}, "", 0)
+	changes, err := g.Audit(ctx, root, state.AuditFilter{Object: "endpoint/um"}, "", 0)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -109,9 +109,9 @@ func TestRedriveOfMany(t *testing.T) {
 	g.dead("arquivo", "")
 	g.dead("sumido", "")
 	one := control.Actor{Name: "token:1", Role: state.Operator, Tenant: "1"}
-	jobs := func(a control.Actor, r control.Redrive) map[string]int64 {
+	jobs := func(a control.Actor, r state.Job, all bool) map[string]int64 {
 		t.Helper()
-		made, err := g.CreateRedrive(ctx, a, r)
+		made, err := g.CreateRedrive(ctx, a, r, all)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -121,29 +121,29 @@ func TestRedriveOfMany(t *testing.T) {
 		}
 		return out
 	}
-	if got := jobs(root, control.Redrive{All: true, DryRun: true}); len(got) != 2 || got["um"] != 2 || got["arquivo"] != 1 {
+	if got := jobs(root, state.Job{DryRun: true}, true); len(got) != 2 || got["um"] != 2 || got["arquivo"] != 1 {
 		t.Errorf("all: %v", got)
 	}
-	if got := jobs(root, control.Redrive{Filter: state.Filter{IDs: []int64{first}}}); len(got) != 1 || got["um"] != 1 {
+	if got := jobs(root, state.Job{Filter: state.Filter{IDs: []int64{first}}}, false); len(got) != 1 || got["um"] != 1 {
 		t.Errorf("one: %v", got)
 	}
-	if got := jobs(one, control.Redrive{All: true}); len(got) != 1 || got["um"] != 2 {
+	if got := jobs(one, state.Job{}, true); len(got) != 1 || got["um"] != 2 {
 		t.Errorf("all of tenant 1: %v", got)
 	}
 	// Left from another endpoint of the name, of which um must not learn.
 	g.dead("um", "2")
-	for _, r := range []control.Redrive{{All: true, DryRun: true}, {Filter: state.Filter{Endpoint: "um"}, DryRun: true}} {
-		if got := jobs(root, r); got["um"] != 2 {
+	for _, f := range []state.Filter{{}, {Endpoint: "um"}} {
+		if got := jobs(root, state.Job{Filter: f, DryRun: true}, true); got["um"] != 2 {
 			t.Errorf("with another tenant's: %v", got)
 		}
 	}
 	var invalid *control.InvalidError
-	for _, r := range []control.Redrive{{}, {All: true, Rate: -1}, {Filter: state.Filter{Outcome: "dead"}}} {
-		if _, err := g.CreateRedrive(ctx, root, r); !errors.As(err, &invalid) {
+	for _, r := range []state.Job{{}, {Filter: state.Filter{Key: "1"}, Rate: -1}, {Filter: state.Filter{Outcome: "dead"}}} {
+		if _, err := g.CreateRedrive(ctx, root, r, false); !errors.As(err, &invalid) {
 			t.Errorf("%+v: %v, want a refusal", r, err)
 		}
 	}
-	for _, r := range []control.Resend{
+	for _, r := range []state.Job{
 		{Filter: state.Filter{Key: "1"}}, {Endpoint: "um"}, {Endpoint: "um", Filter: state.Filter{IDs: []int64{1}}},
 		{Endpoint: "um", Filter: state.Filter{From: time.Now(), To: time.Now().Add(-time.Hour)}},
 	} {

@@ -2,17 +2,17 @@ package control
 
 import (
 	"context"
+	"slices"
 	"time"
 
 	"gancho/delivery/endpoint"
-	"gancho/delivery/queue"
 	"gancho/internal/state"
 	"gancho/mapping"
 )
 
-// live adds to the views how the endpoints stand in the queue, in one round
+// addLive adds to the views what the queue holds of the endpoints, in one round
 // trip, and how many dead letters the store has of them.
-func (s *Service) live(ctx context.Context, views []EndpointView) error {
+func (s *Service) addLive(ctx context.Context, views []EndpointView) error {
 	if len(views) == 0 {
 		return nil
 	}
@@ -24,19 +24,19 @@ func (s *Service) live(ctx context.Context, views []EndpointView) error {
 	if err != nil {
 		return err
 	}
-	dead, err := s.dead(ctx, names)
+	dead, err := s.countDead(ctx, names)
 	if err != nil {
 		return err
 	}
-	for i, q := range stats {
-		views[i].Live = liveView(q)
-		views[i].Live.Dead += dead[views[i].Name]
+	for i := range stats {
+		stats[i].Dead += dead[names[i]]
+		views[i].Live = &stats[i]
 	}
 	return nil
 }
 
-// dead counts the dead letters in the store.
-func (s *Service) dead(ctx context.Context, names []string) (map[string]int64, error) {
+// countDead counts the dead letters in the store.
+func (s *Service) countDead(ctx context.Context, names []string) (map[string]int64, error) {
 	switch {
 	case s.Store == nil:
 		return nil, nil
@@ -47,19 +47,12 @@ func (s *Service) dead(ctx context.Context, names []string) (map[string]int64, e
 	return map[string]int64{names[0]: n}, err
 }
 
-func liveView(q queue.Stats) *LiveView {
-	return &LiveView{
-		Queued: q.Backlog, Oldest: q.Oldest, Replays: q.Replays, Retrying: q.Failed - q.Blocked, Blocked: q.Blocked, Dead: q.Dead,
-		Paused: q.Reason, Since: q.Since, Held: q.Until, Failing: q.Failing, Delivering: q.Owned, LogWaiting: q.LogRecords, LogLost: q.LogLost,
-	}
-}
+// slotTimeout is how long Status waits for the source.
+const slotTimeout = 3 * time.Second
 
-// slotPatience is how long Status waits for the source.
-const slotPatience = 3 * time.Second
-
-// Status tells everything at a glance. What does not answer is in its Errors,
-// and the rest is there. A tenant's token sees its own endpoints and jobs.
-// Needs Viewer.
+// Status returns everything at a glance. The errors of parts that are
+// unreachable are in its Errors, beside the parts that are not. A tenant's token
+// sees its own endpoints and jobs. Needs Viewer.
 func (s *Service) Status(ctx context.Context, a Actor) (StatusView, error) {
 	if err := a.may(state.Viewer); err != nil {
 		return StatusView{}, err
@@ -68,19 +61,19 @@ func (s *Service) Status(ctx context.Context, a Actor) (StatusView, error) {
 	note := func(part string, err error) bool {
 		switch {
 		case err != nil && a.Tenant != "":
-			v.Errors[part] = "it does not answer" // the whole of it names servers
+			v.Errors[part] = "it does not answer" // the error itself names servers
 		case err != nil:
 			v.Errors[part] = err.Error()
 		}
 		return err == nil
 	}
 	var err error
-	if v.Endpoints, err = s.all(ctx, a); note("state", err) {
+	if v.Endpoints, err = s.views(ctx, a); note("state", err) {
 		if s.Queue != nil {
-			note("queue", s.live(ctx, v.Endpoints))
+			note("queue", s.addLive(ctx, v.Endpoints))
 		}
 		if s.Store != nil {
-			v.Jobs, err = s.openJobs(ctx, a)
+			v.Jobs, err = s.unfinishedJobs(ctx, a)
 			note("state", err)
 		}
 	}
@@ -95,7 +88,7 @@ func (s *Service) Status(ctx context.Context, a Actor) (StatusView, error) {
 		}
 	}
 	if s.Slot != nil {
-		ctx, cancel := context.WithTimeout(ctx, slotPatience)
+		ctx, cancel := context.WithTimeout(ctx, slotTimeout)
 		defer cancel()
 		if slot, err := s.Slot(ctx); note("slot", err) {
 			v.Slot = &slot
@@ -112,19 +105,13 @@ func (s *Service) orphans(ctx context.Context, views []EndpointView) (map[string
 	return s.Queue.Orphans(ctx, known)
 }
 
-// openJobs are the jobs that have not ended, among the newest.
-func (s *Service) openJobs(ctx context.Context, a Actor) ([]JobView, error) {
+// unfinishedJobs are the jobs that have not ended, among the newest.
+func (s *Service) unfinishedJobs(ctx context.Context, a Actor) ([]state.Job, error) {
 	jobs, err := s.Store.Jobs(ctx, a.Tenant, 0, MaxPage)
 	if err != nil {
 		return nil, err
 	}
-	var open []JobView
-	for _, j := range jobs {
-		if j.State == state.Queued || j.State == state.Running {
-			open = append(open, jobView(j))
-		}
-	}
-	return open, nil
+	return slices.DeleteFunc(jobs, func(j state.Job) bool { return j.State != state.Queued && j.State != state.Running }), nil
 }
 
 // EventTypes lists the events that the rules make. Needs Viewer.

@@ -9,9 +9,10 @@ import (
 	"gancho/internal/state"
 )
 
-// Activate lets an endpoint be queued for and sent to, also after it was paused
-// by itself, and gives its failed events one more attempt at once. It works for
-// an endpoint of the file that is active there. Needs Operator.
+// Activate queues for an endpoint and sends to it again, also after it was
+// suspended automatically, and gives its failed events one more attempt
+// immediately. It works for an endpoint of the file that is active there. Needs
+// Operator.
 func (s *Service) Activate(ctx context.Context, a Actor, name string) (EndpointView, error) {
 	if err := a.may(state.Operator); err != nil {
 		return EndpointView{}, err
@@ -22,29 +23,27 @@ func (s *Service) Activate(ctx context.Context, a Actor, name string) (EndpointV
 	}
 	switch {
 	case e.file == nil:
-		stored, err := s.Store.SetEndpointState(ctx, a.Name, name, endpoint.Active)
-		if err != nil {
+		if e.Endpoint, err = s.Store.SetEndpointState(ctx, a.Name, name, endpoint.Active); err != nil {
 			return EndpointView{}, err
 		}
-		e.stored = &stored
-	case e.file.Endpoint.State != endpoint.Active:
+	case e.State != endpoint.Active:
 		return EndpointView{}, &ReadOnlyError{Endpoint: name}
 	}
 	resumed, err := s.Queue.Resume(ctx, name)
 	if err != nil {
 		return EndpointView{}, err
 	}
-	// Whoever activates an endpoint says that it is mended: what has failed does
-	// not wait for its step, which may be a day away.
+	// Who activates an endpoint says that it is fixed: failed events do not wait
+	// for the next step of their schedule, which may be a day away.
 	hastened, err := s.Queue.Hasten(ctx, name)
 	if err != nil {
 		return EndpointView{}, err
 	}
 	if (resumed || hastened > 0) && e.file != nil && s.Store != nil {
-		// The store's own endpoints have theirs from SetEndpointState.
+		// For the store's endpoints SetEndpointState writes the entry.
 		c := state.Change{Actor: a.Name, Action: "endpoint.activate", Object: "endpoint/" + name}
-		if t := e.file.Endpoint.Tenants; len(t) == 1 {
-			c.Tenant = t[0]
+		if len(e.Tenants) == 1 {
+			c.Tenant = e.Tenants[0]
 		}
 		if err := s.Store.Record(ctx, c); err != nil {
 			return EndpointView{}, err
@@ -58,8 +57,8 @@ func (s *Service) Pause(ctx context.Context, a Actor, name string) (EndpointView
 	return s.setState(ctx, a, state.Operator, name, endpoint.Paused)
 }
 
-// Deactivate queues nothing more for an endpoint: what is committed from now on
-// never reaches it. What is queued stays, and is not sent. Needs Admin.
+// Deactivate queues nothing more for an endpoint: events committed from now on
+// never reach it. Queued events stay, and are not sent. Needs Admin.
 func (s *Service) Deactivate(ctx context.Context, a Actor, name string) (EndpointView, error) {
 	return s.setState(ctx, a, state.Admin, name, endpoint.Inactive)
 }
@@ -75,24 +74,22 @@ func (s *Service) setState(ctx context.Context, a Actor, needs state.Role, name 
 	if err != nil {
 		return EndpointView{}, err
 	}
-	return storedView(e), nil
+	return found{Endpoint: e}.view(), nil
 }
 
 // Rotation is a new signing key for an endpoint.
 type Rotation struct {
-	// Secret is the new key; nil: one is made.
-	Secret *endpoint.Secret
-	// Ed25519 makes the key that is made an ed25519 one.
+	// Secret is the new key; nil: one is generated, an ed25519 one when Ed25519 is
+	// set.
+	Secret  *endpoint.Secret
 	Ed25519 bool
-	// Overlap is how long the keys before it sign beside it; 0: they stop at once.
+	// Overlap is how long the keys before it sign beside it, up to MaxOverlap; 0:
+	// they stop immediately.
 	Overlap time.Duration
 }
 
-// MaxOverlap bounds Rotation.Overlap.
-const MaxOverlap = 90 * 24 * time.Hour
-
-// Rotate gives an endpoint a new signing key. The answer holds the key when it
-// was made, this once. Needs Admin.
+// Rotate gives an endpoint a new signing key. The answer has the key when it was
+// generated, this once. Needs Admin.
 func (s *Service) Rotate(ctx context.Context, a Actor, name string, r Rotation) (CreatedView, error) {
 	store, err := s.stored(a, state.Admin)
 	if err != nil {
@@ -102,19 +99,18 @@ func (s *Service) Rotate(ctx context.Context, a Actor, name string, r Rotation) 
 		return CreatedView{}, err
 	}
 	if r.Overlap < 0 || r.Overlap > MaxOverlap {
-		return CreatedView{}, invalid("/overlap", "write a duration such as 24h, or 0 to stop the old key at once", "the overlap must be from 0 to %d days", MaxOverlap/(24*time.Hour))
+		return CreatedView{}, invalid("/overlap", "write a duration such as 24h, or 0 to stop the old key immediately", "the overlap must be from 0 to %d days", MaxOverlap/(24*time.Hour))
 	}
 	var view CreatedView
 	key := r.Secret
 	if key == nil {
-		made := makeSecret(r.Ed25519)
-		key, view.Secret, view.Public = &made, made.Reveal(), made.Public()
+		key = new(view.generate(r.Ed25519))
 	}
 	e, err := store.RotateSecret(ctx, a.Name, name, *key, r.Overlap)
 	if err != nil {
 		return CreatedView{}, err
 	}
-	view.Endpoint = storedView(e)
+	view.Endpoint = found{Endpoint: e}.view()
 	for _, k := range e.Secrets {
 		if k.Expires.After(view.Until) {
 			view.Until = k.Expires
@@ -124,8 +120,8 @@ func (s *Service) Rotate(ctx context.Context, a Actor, name string, r Rotation) 
 }
 
 // Remove deletes an endpoint and its keys. Its queue is kept, unless dropQueue:
-// then a bridge deletes it once nothing is routed there any more. With dropQueue
-// it also takes an endpoint that is gone, and whose queue was kept. Needs Admin.
+// then a bridge deletes it once no event is routed there any more. dropQueue also
+// deletes the queue of an endpoint that was removed before. Needs Admin.
 func (s *Service) Remove(ctx context.Context, a Actor, name string, dropQueue bool) (RemovedView, error) {
 	store, err := s.stored(a, state.Admin)
 	if err != nil {
@@ -135,7 +131,7 @@ func (s *Service) Remove(ctx context.Context, a Actor, name string, dropQueue bo
 	_, err = s.findStored(ctx, a, name)
 	view.Orphaned = errors.Is(err, state.ErrNotFound) && dropQueue && a.Tenant == ""
 	var sealed *state.KeyError
-	unreadable := errors.As(err, &sealed) && a.Tenant == "" // what can still be done with it
+	unreadable := errors.As(err, &sealed) && a.Tenant == "" // it can still be removed
 	if err != nil && !view.Orphaned && !unreadable {
 		return RemovedView{}, err
 	}

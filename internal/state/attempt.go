@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+
+	"gancho/delivery/webhook"
 )
 
 const attemptColumns = `time, endpoint, entry, number, webhook_id, event, tenant, key, committed, outcome, class, status, error, micros, replay`
@@ -24,7 +26,7 @@ func (s *Store) WriteAttempts(ctx context.Context, rows []Attempt) error {
 		a, enc := &rows[i], s.text.encode
 		return []any{
 			a.Time, enc(a.Endpoint), enc(a.Entry), int32(a.Number), enc(a.WebhookID), enc(a.Event), enc(a.Tenant), enc(a.Key), a.Committed,
-			enc(a.Outcome), enc(a.Class), int32(a.Status), enc(a.Error), a.Duration.Microseconds(), a.Replay,
+			enc(a.Outcome), enc(a.Class), int32(a.Status), enc(a.Error), time.Duration(a.Duration).Microseconds(), a.Replay,
 		}
 	})
 }
@@ -92,7 +94,7 @@ func scanAttempt(row pgx.CollectableRow) (Attempt, error) {
 	var micros int64
 	err := row.Scan(&a.Time, &a.Endpoint, &a.Entry, &a.Number, &a.WebhookID, &a.Event, &a.Tenant, &a.Key, &a.Committed,
 		&a.Outcome, &a.Class, &a.Status, &a.Error, &micros, &a.Replay)
-	a.Duration = time.Duration(micros) * time.Microsecond
+	a.Duration = webhook.Milliseconds(time.Duration(micros) * time.Microsecond)
 	a.Time, a.Committed = a.Time.UTC(), a.Committed.UTC()
 	decodeIn(&a.Endpoint, &a.Entry, &a.WebhookID, &a.Event, &a.Tenant, &a.Key, &a.Outcome, &a.Class, &a.Error)
 	return a, err

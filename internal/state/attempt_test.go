@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"gancho/delivery/webhook"
 	"gancho/internal/state"
 )
 
@@ -15,7 +16,7 @@ func attempt(endpoint string, n int) state.Attempt {
 	return state.Attempt{
 		Time: noon.Add(time.Duration(n) * time.Second), Endpoint: endpoint, Entry: fmt.Sprintf("45-%d", n),
 		WebhookID: fmt.Sprintf("abc-%04d", n), Event: "cobranca.liquidada", Tenant: "1", Key: fmt.Sprint(n % 10),
-		Committed: noon.Add(-time.Minute), Number: 1, Outcome: "delivered", Class: "ok", Status: 200, Duration: 12345 * time.Microsecond,
+		Committed: noon.Add(-time.Minute), Number: 1, Outcome: "delivered", Class: "ok", Status: 200, Duration: webhook.Milliseconds(12345 * time.Microsecond),
 	}
 }
 

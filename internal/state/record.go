@@ -94,34 +94,19 @@ type Change struct {
 	After  json.RawMessage `json:"after,omitempty"`
 }
 
-// Attempt is a row of the delivery log: who was sent what, when, with which answer.
-type Attempt struct {
-	Time      time.Time // when it ended
-	Endpoint  string
-	Entry     string // makes the row unique together with Endpoint and Time
-	WebhookID string
-	Event     string
-	Tenant    string
-	Key       string
-	Committed time.Time
-	Number    int // from 1
-	Outcome   string
-	Class     string
-	Status    int // 0: none came
-	Error     string
-	Duration  time.Duration
-	Replay    bool
-}
+// Attempt is a row of the delivery log: what the queue's log has, kept.
+type Attempt = queue.LogRecord
 
 // KeptEvent is an event whose body is kept for resends.
 type KeptEvent struct {
 	webhook.Message
 }
 
-// DeadLetter is an event that was given up, with its body.
+// DeadLetter is an event that no attempt has delivered, with its body. JSON has
+// it without the body.
 type DeadLetter struct {
-	ID       int64
-	Endpoint string
+	ID       int64  `json:"id"`
+	Endpoint string `json:"endpoint"`
 	queue.DeadEvent
 }
 

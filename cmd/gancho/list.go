@@ -1,0 +1,144 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/spf13/cobra"
+
+	"gancho/internal/control"
+)
+
+// listed is a list that a command prints, as a table or as JSON.
+type listed[T any] struct {
+	needs parts
+	// open reads the command's flags and returns what reads the list's pages.
+	open    func(*session) (pageReader[T], error)
+	heading []string
+	row     func(*T) []string
+	none    string // is printed for an empty list
+}
+
+// pageReader returns up to n items from a cursor on.
+type pageReader[T any] func(ctx context.Context, cursor string, n int) (control.Page[T], error)
+
+// whole reads a list that has no pages.
+func whole[T any](read func(*session, context.Context) ([]T, error)) func(*session) (pageReader[T], error) {
+	return func(s *session) (pageReader[T], error) {
+		return func(ctx context.Context, _ string, _ int) (control.Page[T], error) {
+			items, err := read(s, ctx)
+			return control.Page[T]{Items: items}, err
+		}, nil
+	}
+}
+
+// paged reads a list in pages.
+func paged[T any](read func(*control.Service, context.Context, control.Actor, string, int) (control.Page[T], error)) func(*session) (pageReader[T], error) {
+	return func(s *session) (pageReader[T], error) {
+		return func(ctx context.Context, cursor string, n int) (control.Page[T], error) {
+			return read(s.Service, ctx, s.actor, cursor, n)
+		}, nil
+	}
+}
+
+// filtered reads, in pages, what the filter in the flags chooses.
+func filtered[F, T any](flags func(*session) (F, error),
+	read func(*control.Service, context.Context, control.Actor, F, string, int) (control.Page[T], error),
+) func(*session) (pageReader[T], error) {
+	return func(s *session) (pageReader[T], error) {
+		filter, err := flags(s)
+		return func(ctx context.Context, cursor string, n int) (control.Page[T], error) {
+			return read(s.Service, ctx, s.actor, filter, cursor, n)
+		}, err
+	}
+}
+
+// run prints a page of the list, or all of them, however many there are.
+func (l *listed[T]) run(f *sessionFlags, cmd *cobra.Command, p *pageFlags) error {
+	if err := p.check(cmd); err != nil {
+		return err
+	}
+	return f.run(cmd, l.needs, func(ctx context.Context, s *session) error {
+		read, err := l.open(s)
+		if err != nil {
+			return err
+		}
+		n := p.limit
+		if p.all {
+			n = control.MaxPage
+		}
+		for cursor, first := p.cursor, true; ; first = false {
+			page, err := read(ctx, cursor, n)
+			if err != nil {
+				return err
+			}
+			if err := l.write(s, p, page, first); err != nil {
+				return err
+			}
+			if cursor = page.Next; !p.all || cursor == "" {
+				return s.hintMore(p, cursor)
+			}
+		}
+	})
+}
+
+func (l *listed[T]) write(s *session, p *pageFlags, page control.Page[T], first bool) error {
+	switch {
+	case s.json && !p.all:
+		return s.print(page)
+	case s.json:
+		for _, item := range page.Items {
+			if err := s.printLine(item); err != nil {
+				return err
+			}
+		}
+		return nil
+	case len(page.Items) == 0 && first:
+		return s.say("%s\n", l.none)
+	}
+	// Each page has its own column widths: common ones would wait for the last row.
+	t := newTable(s.cmd.OutOrStdout())
+	if first {
+		t.row(l.heading...)
+	}
+	for i := range page.Items {
+		t.row(l.row(&page.Items[i])...)
+	}
+	return t.end()
+}
+
+// hintMore says how to see the pages after this one.
+func (s *session) hintMore(p *pageFlags, cursor string) error {
+	if cursor == "" || p.all || s.json {
+		return nil
+	}
+	_, err := fmt.Fprintf(s.cmd.ErrOrStderr(), "there are more: add --cursor %s, or --all\n", cursor)
+	return err
+}
+
+// pageFlags choose a part of a list; the zero value is a list's first page.
+type pageFlags struct {
+	limit  int
+	cursor string
+	all    bool
+}
+
+func (f *pageFlags) register(cmd *cobra.Command) {
+	flags := cmd.Flags()
+	flags.IntVar(&f.limit, "limit", control.DefaultPage, fmt.Sprintf("the most to print, up to %d", control.MaxPage))
+	flags.StringVar(&f.cursor, "cursor", "", "continue where the previous page ended")
+	flags.BoolVar(&f.all, "all", false, "print all of them, as they are read; with --json one document in each line")
+}
+
+// check refuses flags that exclude each other.
+func (f *pageFlags) check(cmd *cobra.Command) error {
+	given := cmd.Flags().Changed("limit")
+	switch {
+	case f.all && given:
+		return usageError{errors.New("--all prints all of them; leave out --limit")}
+	case given && (f.limit < 1 || f.limit > control.MaxPage):
+		return usageError{fmt.Errorf("--limit is %d; write a number from 1 to %d, or --all", f.limit, control.MaxPage)}
+	}
+	return nil
+}
