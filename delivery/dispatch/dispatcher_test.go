@@ -298,7 +298,7 @@ func TestRetriesAreDurable(t *testing.T) {
 	observe := func(a dispatch.Attempt) {
 		mu.Lock()
 		defer mu.Unlock()
-		numbers = append(numbers, a.Attempt)
+		numbers = append(numbers, a.Number)
 	}
 	_, stop = startDispatcher(t, queuetest.OpenOnly(t, r), sink, dispatch.Options{Observe: observe}, ep)
 	all := sink.until(t, "the third attempt", func(all []arrival) bool { return len(all) >= 3 })

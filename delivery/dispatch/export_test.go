@@ -4,7 +4,7 @@ package dispatch
 func (d *Dispatcher) Loaded() (n int) {
 	for _, c := range d.owned() {
 		c.mu.Lock()
-		if c.loaded && c.main.tail && c.side.tail {
+		if c.reading.loaded && c.reading.main.end && c.reading.side.end {
 			n++
 		}
 		c.mu.Unlock()
@@ -16,7 +16,7 @@ func (d *Dispatcher) Loaded() (n int) {
 func (d *Dispatcher) Skipping() (n int) {
 	for _, c := range d.owned() {
 		c.mu.Lock()
-		n += len(c.skip)
+		n += len(c.reading.skip)
 		c.mu.Unlock()
 	}
 	return n

@@ -258,7 +258,7 @@ func TestFailedListIsSentAgainAsItIs(t *testing.T) {
 	}
 	pass(t, rc, "a", 2*time.Hour)
 	var log []int
-	observe := func(a dispatch.Attempt) { log = append(log, a.Attempt) }
+	observe := func(a dispatch.Attempt) { log = append(log, a.Number) }
 	sink.answerList = nil
 	_, stop = startDispatcher(t, queuetest.OpenOnly(t, r), sink, dispatch.Options{Observe: observe}, ep)
 	queuetest.Drained(t, q, "a")

@@ -170,11 +170,11 @@ func TestOutcomes(t *testing.T) {
 		"schedule": {
 			ep: endpoint.Endpoint{PauseAfter: -1}, n: 11, dead: "no success in 11 attempts",
 			steps: steps(down, 5*second, 30*second, 2*minute, 10*minute, 30*minute, hour, 3*hour, 6*hour, 12*hour, 24*hour, 0),
-			log:   append([]string{"given up: the event went to the dead letters: no success in 11 attempts"}, failed(1)...),
+			log:   append([]string{"event moved to the dead letters: no success in 11 attempts"}, failed(1)...),
 		},
 		"refused": {
 			n: 4, dead: "the receiver has refused it: no success in 4 attempts", steps: steps(wrong, 10*second, minute, 10*minute, 0),
-			log: []string{"given up: the event went to the dead letters: the receiver has refused it: no success in 4 attempts", "delivery attempted: refused"},
+			log: []string{"event moved to the dead letters: the receiver has refused it: no success in 4 attempts", "delivery attempted: refused"},
 		},
 		"each kind on its schedule": {
 			n: 7, dead: "the receiver has refused it: no success in 7 attempts",
@@ -205,7 +205,7 @@ func TestOutcomes(t *testing.T) {
 		"abort of a success": {steps: []step{{wishing(delivered(), webhook.WishAbort), 0}}},
 		"gone": {
 			steps: []step{{gone, 0}}, paused: "the receiver answered 410 Gone",
-			log: []string{"endpoint paused: its events are kept until it is unpaused: the receiver answered 410 Gone", "delivery attempted: gone"},
+			log: []string{"endpoint suspended: its events are kept until somebody resumes it: the receiver answered 410 Gone", "delivery attempted: gone"},
 		},
 		"gone, and abort":   {n: 1, steps: []step{{wishing(gone, webhook.WishAbort), 0}}, paused: "the receiver answered 410 Gone", dead: "the receiver asked not to repeat it (webhook-delivery: abort)"},
 		"pause":             {n: 1, steps: []step{{wishing(down, webhook.WishPause), 5 * second}}, paused: "the receiver asked for it (webhook-delivery: pause)"},
