@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -20,13 +21,10 @@ import (
 	"gancho/internal/testservers"
 )
 
-func startCluster(t testing.TB, replicas int, settings ...string) *testservers.Cluster {
+// startCluster starts a cluster whose answers are durable.
+func startCluster(t testing.TB, replicas int) *testservers.Cluster {
 	t.Helper()
-	o := testservers.ClusterOptions{Replicas: replicas, Settings: map[string]string{}}
-	for i := 0; i < len(settings); i += 2 {
-		o.Settings[settings[i]] = settings[i+1]
-	}
-	c, err := testservers.StartCluster(o)
+	c, err := testservers.StartCluster(testservers.ClusterOptions{Replicas: replicas, Settings: map[string]string{"appendfsync": "always"}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -82,6 +80,35 @@ func owner(t testing.TB, c *testservers.Cluster, key string) *testservers.Redis 
 		t.Fatal(err)
 	}
 	return r
+}
+
+// inspected waits until the queue has asked a server n times how it is.
+func inspected(t testing.TB, r *testservers.Redis, n int) {
+	t.Helper()
+	c := queuetest.Client(t, r)
+	first, own := 0, 0
+	queuetest.Eventually(t, "the server to be inspected", func() bool {
+		calls := commandCalls(t, c, "info") - own // before this one
+		own++
+		if first == 0 {
+			first = calls
+		}
+		return calls-first >= n
+	})
+}
+
+// commandCalls is how often a server has run a command.
+func commandCalls(t testing.TB, c *redis.Client, command string) int {
+	t.Helper()
+	stats, _, _ := strings.Cut(strings.TrimPrefix(c.InfoMap(t.Context(), "commandstats").Item("Commandstats", "cmdstat_"+command), "calls="), ",")
+	if stats == "" {
+		return 0
+	}
+	n, err := strconv.Atoi(stats)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return n
 }
 
 // spread are endpoints of which each of the nodes has some.
@@ -359,7 +386,7 @@ func TestClusterFailoverLosesTheTail(t *testing.T) {
 	second, stopSecond := startCapture(t, q, total, total)
 	second.after(t, total)
 	sink.distinct(t, total*len(eps))
-	<-time.After(3 * time.Second) // longer than a position needs under everysec
+	inspected(t, master, 20)
 	if n := second.confirmed.Newest(); n > queuetest.LSN(safe-1) {
 		t.Errorf("confirmed %x, which a replica does not have", n)
 	}

@@ -21,8 +21,8 @@ import (
 	"gancho/internal/testservers"
 )
 
-// capture plays the capture's part: it appends events in batches, holds on
-// while Redis is away, and rewinds to the confirmed position after a restart.
+// capture plays the capture's part: it appends events in batches, waits
+// while Redis is unreachable, and rewinds to the confirmed position after a restart.
 type capture struct {
 	q         *queue.Queue
 	total     int
@@ -46,7 +46,7 @@ func (c *capture) run(ctx context.Context, t *testing.T) {
 		cancel()
 		running.Wait()
 		for ctx.Err() == nil && c.q.AcceptRestart(ctx) != nil {
-			wait(ctx)
+			queue.Pause(ctx, retryEvery)
 		}
 		from = 0
 		if n := c.confirmed.Newest(); n > 0 {
@@ -75,7 +75,7 @@ func (c *capture) appendFrom(ctx context.Context, t *testing.T, from int, restar
 			if errors.Is(err, queue.ErrRestarted) || ctx.Err() != nil {
 				return
 			}
-			wait(ctx)
+			queue.Pause(ctx, retryEvery)
 		}
 		c.q.Appended(queuetest.LSN(i - 1))
 		c.pass(i)
@@ -86,12 +86,8 @@ func (c *capture) appendFrom(ctx context.Context, t *testing.T, from int, restar
 	}
 }
 
-func wait(ctx context.Context) {
-	select {
-	case <-time.After(5 * time.Millisecond):
-	case <-ctx.Done():
-	}
-}
+// retryEvery is how often the capture retries.
+const retryEvery = 5 * time.Millisecond
 
 // startCapture appends total events. The marks are what after may be called with.
 func startCapture(t *testing.T, q *queue.Queue, total int, marks ...int) (c *capture, stop func()) {
@@ -133,7 +129,7 @@ func (c *capture) after(t *testing.T, n int) {
 
 func TestRedisKilledUnderLoad(t *testing.T) {
 	t.Parallel()
-	r := queuetest.StartRedis(t)
+	r := queuetest.StartRedis(t, "appendfsync", "always")
 	ep := endpoint.Endpoint{Name: "a", Retry: ms(1, 1, 1, 1, 1, 1, 1)}
 	q := queuetest.Open(t, r, ep)
 	sink := newReceiver()
@@ -251,12 +247,11 @@ func TestRedisAwayWhileDelivering(t *testing.T) {
 		return delivered()
 	}
 	queuetest.AppendEvents(t, q, 0, 100, 100, queuetest.KeyModulo(10))
-	_, stop := startDispatcher(t, q, sink, dispatch.Options{Lease: time.Second}, ep)
+	d, stop := startDispatcher(t, q, sink, dispatch.Options{Lease: 500 * time.Millisecond}, ep)
 	sink.until(t, "requests in flight", func(all []arrival) bool { return len(all) == 4 })
 	r.Kill()
 	close(finish)
-	// Longer than the lease: nothing may be started then.
-	<-time.After(1500 * time.Millisecond)
+	queuetest.Eventually(t, "the lease to expire", d.Expired) // nothing may be started then
 	if err := r.Start(); err != nil {
 		t.Fatal(err)
 	}

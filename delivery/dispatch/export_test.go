@@ -1,5 +1,7 @@
 package dispatch
 
+import "time"
+
 // Loaded is how many endpoints this process has and has read to their ends.
 func (d *Dispatcher) Loaded() (n int) {
 	for _, c := range d.owned() {
@@ -20,4 +22,17 @@ func (d *Dispatcher) Skipping() (n int) {
 		c.mu.Unlock()
 	}
 	return n
+}
+
+// Expired reports whether the process's leases have expired.
+func (d *Dispatcher) Expired() bool {
+	for _, c := range d.owned() {
+		c.mu.Lock()
+		until := c.lease.until
+		c.mu.Unlock()
+		if time.Now().Before(until) {
+			return false
+		}
+	}
+	return true
 }

@@ -100,6 +100,16 @@ func (r *receiver) SendList(ctx context.Context, ep *endpoint.Endpoint, ms []*we
 	return o
 }
 
+// count is the number of requests.
+func (r *receiver) count() (n int) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, attempts := range r.attempts {
+		n += attempts
+	}
+	return n + len(r.lists)
+}
+
 func delivered() webhook.Outcome {
 	return webhook.Outcome{Kind: webhook.Delivered, Status: 204, Class: webhook.ClassOK}
 }

@@ -40,7 +40,7 @@ const (
 	crowdDead    = 50
 	crowdIdle    = 900
 	// Events to each endpoint that gets some, and to each dead one before.
-	crowdRounds   = 20
+	crowdRounds   = 10
 	crowdFailures = 20
 )
 

@@ -131,22 +131,24 @@ func TestRecoveryFromAnOutageIsTold(t *testing.T) {
 // listens, holds nothing up and is not kept in memory.
 func TestDeadLettersAreTold(t *testing.T) {
 	t.Parallel()
+	const flood = 2000
 	r := queuetest.StartRedis(t)
 	ep := endpoint.Endpoint{Name: "a", Retry: ms(), PauseAfter: -1}
 	q := queuetest.Open(t, r, ep)
 	queuetest.AppendEvents(t, q, 0, 1, 1, queuetest.KeyModulo(1))
 	sink := newReceiver()
 	sink.answer = func(context.Context, *endpoint.Endpoint, *webhook.Message, int) webhook.Outcome { return status(404) }
-	told, listen := &notified{}, make(chan struct{})
+	told, called, listen := &notified{}, make(chan struct{}, flood), make(chan struct{})
 	notify := func(ctx context.Context, n dispatch.Notice) error {
 		if dead, err := q.DeadCount(ctx, "a"); err != nil || dead == 0 {
 			t.Errorf("told of a dead letter when there were %d, %v", dead, err)
 		}
+		called <- struct{}{}
 		<-listen
 		return told.notify(ctx, n)
 	}
 	startDispatcher(t, q, sink, dispatch.Options{Notify: notify}, ep)
-	const flood = 2000
+	queuetest.Eventually(t, "the first notice", func() bool { return len(called) > 0 })
 	queuetest.AppendEvents(t, q, 1, flood, 100, queuetest.KeyModulo(50))
 	queuetest.Drained(t, q, "a")
 	close(listen)

@@ -17,7 +17,7 @@ import (
 
 func startSentinel(t testing.TB, settings ...string) *testservers.Sentinel {
 	t.Helper()
-	o := testservers.SentinelOptions{Settings: map[string]string{}}
+	o := testservers.SentinelOptions{Settings: map[string]string{"appendfsync": "always"}}
 	for i := 0; i < len(settings); i += 2 {
 		o.Settings[settings[i]] = settings[i+1]
 	}
@@ -112,8 +112,7 @@ func TestSentinelFailoverLosesTheTail(t *testing.T) {
 	second, stopSecond := startCapture(t, q, total, total)
 	second.after(t, total)
 	sink.until(t, "all at the open endpoint", func(all []arrival) bool { return len(all) >= total })
-	// Longer than a position needs under everysec: the replicas do not have it.
-	<-time.After(3 * time.Second)
+	inspected(t, master, 20)
 	if n := second.confirmed.Newest(); n > queuetest.LSN(safe-1) {
 		t.Errorf("confirmed %x, which no replica has", n)
 	}
