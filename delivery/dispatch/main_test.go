@@ -19,7 +19,7 @@ import (
 func TestMain(m *testing.M) {
 	redis.SetLogger(quiet{})
 	// These tests wait for servers and for schedules more than they compute.
-	if err := flag.Set("test.parallel", "16"); err != nil {
+	if err := flag.Set("test.parallel", "10"); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
 	}
