@@ -45,7 +45,7 @@ func statsOf(t testing.TB, q *queue.Queue, endpoint string) queue.Stats {
 	return all[0]
 }
 
-// The log tells of every attempt what was sent, when, and what came of it.
+// The log has of every attempt what was sent, when, and its outcome.
 func TestAttemptsAreLogged(t *testing.T) {
 	t.Parallel()
 	r := queuetest.StartRedis(t)
@@ -145,7 +145,7 @@ func TestAttemptsAreLogged(t *testing.T) {
 	}
 }
 
-// A log that nobody takes over is bounded: the oldest go, and are counted.
+// A log that nobody trims is bounded: the oldest entries are dropped, and counted.
 func TestLogIsBounded(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct {
@@ -196,7 +196,7 @@ func TestAcknowledgingIntoAFullRedis(t *testing.T) {
 	r := queuetest.StartRedis(t)
 	ep := endpoint.Endpoint{Name: "a", Retry: ms(1)}
 	q := queuetest.Open(t, r, ep)
-	const events = 20_000
+	const events = 8_000
 	queuetest.AppendEvents(t, q, 0, events, 500, queuetest.KeyModulo(100))
 	client := queuetest.Client(t, r)
 	full := func() int64 {

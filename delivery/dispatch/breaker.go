@@ -92,11 +92,10 @@ func (b *breaker) oldest() bool { return b.probes%2 == 0 }
 
 // probeFailed puts the next probe off.
 func (b *breaker) probeFailed(now time.Time) {
-	b.probing = false
 	b.probes++
 	b.wait = min(2*b.wait, probeLast)
 	b.next = now.Add(b.wait)
 }
 
-// probeLost lets another probe through: this one has shown nothing.
-func (b *breaker) probeLost() { b.probing = false }
+// probeEnded lets another probe through.
+func (b *breaker) probeEnded() { b.probing = false }

@@ -236,8 +236,8 @@ func TestClusterNodeKilled(t *testing.T) {
 	q := openCluster(t, c, eps...)
 	sink := newReceiver()
 	_, stop := startDispatcher(t, q, sink, dispatch.Options{Lease: 2 * time.Second}, eps...)
-	const total, kills = 3000, 3
-	capture, stopCapture := startCapture(t, q, total, 750, 1500, 2250)
+	const total, kills = 1200, 3
+	capture, stopCapture := startCapture(t, q, total, 300, 600, 900)
 	for k := range kills {
 		capture.after(t, (k+1)*total/(kills+1))
 		node := c.Nodes()[k]
@@ -267,8 +267,8 @@ func TestClusterFailover(t *testing.T) {
 	q := openCluster(t, c, eps...)
 	sink := newReceiver()
 	_, stop := startDispatcher(t, q, sink, dispatch.Options{Lease: 2 * time.Second}, eps...)
-	const total = 3000
-	capture, stopCapture := startCapture(t, q, total, 1000, 2000)
+	const total = 1200
+	capture, stopCapture := startCapture(t, q, total, 400, 800)
 	var killed *testservers.Redis
 	for k, key := range []string{"gancho:{e0}:q", "gancho:source"} {
 		capture.after(t, (k+1)*total/3)
@@ -301,10 +301,10 @@ func TestClusterSlotsMove(t *testing.T) {
 	q := openCluster(t, c, eps...)
 	sink := newReceiver()
 	_, stop := startDispatcher(t, q, sink, dispatch.Options{Lease: 2 * time.Second}, eps...)
-	const total = 3000
-	capture, stopCapture := startCapture(t, q, total, 500, 1000, 1500, 2000)
+	const total = 1500
+	capture, stopCapture := startCapture(t, q, total, 250, 500, 750, 1000)
 	for k := range 4 {
-		capture.after(t, (k+1)*500)
+		capture.after(t, (k+1)*250)
 		key := fmt.Sprintf("gancho:{e%d}:q", k%2)
 		from := owner(t, c, key)
 		for _, to := range c.Nodes() {
@@ -340,7 +340,7 @@ func TestOpenClusterThatIsNone(t *testing.T) {
 	}
 	_, err = queue.Open(t.Context(), queue.Options{Cluster: &queue.ClusterOptions{Addresses: []string{node.Addr()}}, Logger: queuetest.Logger(t)})
 	if !errors.Is(err, queue.ErrUnreachable) || !strings.Contains(err.Error(), "0 of 16384 slots") {
-		t.Errorf("got %v, want ErrUnreachable that tells of the slots", err)
+		t.Errorf("got %v, want ErrUnreachable that names the slots", err)
 	}
 	node.Kill()
 	_, err = queue.Open(t.Context(), queue.Options{Cluster: &queue.ClusterOptions{Addresses: []string{node.Addr()}}, Logger: queuetest.Logger(t)})
@@ -405,7 +405,7 @@ func TestClusterFailoverLosesTheTail(t *testing.T) {
 	t.Logf("%d repeats, %d rewinds", checkOrder(t, sink.list()), second.rewinds)
 }
 
-// The streams tell the epoch, on whatever node they are.
+// The epoch is found in the streams, on whatever node they are.
 func testClusterClaim(t *testing.T, c *testservers.Cluster) {
 	t.Helper()
 	eps := spread(t, c, 6)

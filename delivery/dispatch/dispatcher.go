@@ -1,6 +1,7 @@
 package dispatch
 
 import (
+	"cmp"
 	"context"
 	"reflect"
 	"sync"
@@ -89,22 +90,16 @@ type Dispatcher struct {
 // New returns a dispatcher of the queue's events to the endpoints. One
 // dispatcher per Queue may run.
 func New(q *queue.Queue, s sender, endpoints []endpoint.Endpoint, o Options) *Dispatcher {
-	setDefault(&o.Lease, DefaultLease)
-	setDefault(&o.DrainTimeout, DefaultDrainTimeout)
-	setDefault(&o.WindowEvents, DefaultWindowEvents)
-	setDefault(&o.WindowBytes, DefaultWindowBytes)
+	o.Lease = cmp.Or(max(o.Lease, 0), DefaultLease)
+	o.DrainTimeout = cmp.Or(max(o.DrainTimeout, 0), DefaultDrainTimeout)
+	o.WindowEvents = cmp.Or(max(o.WindowEvents, 0), DefaultWindowEvents)
+	o.WindowBytes = cmp.Or(max(o.WindowBytes, 0), DefaultWindowBytes)
 	d := &Dispatcher{
 		worker: q.Worker(), sender: s, o: o, log: o.Logger, rescan: make(chan struct{}, 1),
 		endpoints: map[string]*endpoint.Endpoint{}, couriers: map[string]*courier{}, retiring: map[string]bool{}, unowned: map[string]time.Time{},
 	}
 	d.Update(endpoints)
 	return d
-}
-
-func setDefault[T ~int | ~int64](v *T, d T) {
-	if *v <= 0 {
-		*v = d
-	}
 }
 
 // Run delivers until the context ends. Then it starts nothing new, lets the

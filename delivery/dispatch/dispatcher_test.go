@@ -148,8 +148,8 @@ func TestFailingKeyDelaysNoOther(t *testing.T) {
 		return delivered()
 	}
 	// Far more events of the failing key than the window holds come first.
-	queuetest.AppendEvents(t, q, 0, 5000, 500, func(int) string { return "bad" })
-	queuetest.AppendEvents(t, q, 5000, 5100, 50, queuetest.KeyModulo(5))
+	queuetest.AppendEvents(t, q, 0, 2000, 500, func(int) string { return "bad" })
+	queuetest.AppendEvents(t, q, 2000, 2100, 50, queuetest.KeyModulo(5))
 	startDispatcher(t, q, sink, dispatch.Options{WindowEvents: 64}, ep)
 	all := sink.distinct(t, 101)
 	if len(all) != 101 {
@@ -157,7 +157,7 @@ func TestFailingKeyDelaysNoOther(t *testing.T) {
 	}
 	queuetest.Eventually(t, "the others to be done", func() bool {
 		n, _, err := q.Backlog(t.Context(), "a")
-		return err == nil && n == 5000
+		return err == nil && n == 2000
 	})
 }
 
@@ -232,7 +232,7 @@ func TestBreakerProbesAndCloses(t *testing.T) {
 	sink.distinct(t, 300)
 	queuetest.Drained(t, q, "a")
 	checkOrder(t, sink.arrivals)
-	// With one repeat each, nothing may have been given up while it was down.
+	// With one retry each, no event may have been exhausted while it was down.
 	if n, err := q.DeadCount(t.Context(), "a"); n != 0 || err != nil {
 		t.Errorf("%d dead letters, %v, want none: open time uses no attempts up", n, err)
 	}
@@ -361,7 +361,7 @@ func TestGonePausesUntilUnpaused(t *testing.T) {
 		return err == nil && strings.Contains(s.Reason, "410") && !s.Since.IsZero()
 	})
 	stop()
-	// The pause outlives the process, and ends in every process at once.
+	// The suspension outlives the process, and ends in every process immediately.
 	_, stop = startDispatcher(t, queuetest.OpenOnly(t, r), sink, dispatch.Options{Lease: time.Hour}, ep)
 	queuetest.Eventually(t, "the lease", func() bool { return queuetest.Client(t, r).Exists(t.Context(), "gancho:{a}:lease").Val() == 1 })
 	if len(sink.arrivals) != 1 {

@@ -24,7 +24,8 @@ func (h *health) failed(now time.Time) {
 	}
 }
 
-// failingSince returns since when every attempt has failed, if for limit or more.
+// failingSince returns since when every attempt has failed, and whether that is
+// for limit or longer: then the endpoint is suspended, and no event is exhausted.
 func (h *health) failingSince(now time.Time, limit time.Duration) (time.Time, bool) {
 	since := time.UnixMilli(h.Failing).UTC()
 	return since, h.Failing != 0 && limit > 0 && now.Sub(since) >= limit
@@ -163,11 +164,4 @@ func (c *courier) holdLocked(now, until time.Time) {
 	}
 	c.writing.results.Hold(c.suspension.until)
 	c.log.Info().Str("endpoint", c.name).Time("until", c.suspension.until).Msg("endpoint asked for a pause: nothing is sent until then")
-}
-
-// failsForGoodLocked reports whether every attempt has failed for as long as it
-// may. Then the endpoint is suspended, and no event becomes a dead letter.
-func (c *courier) failsForGoodLocked(now time.Time) bool {
-	_, forGood := c.health.failingSince(now, c.ep.PauseAfter)
-	return forGood
 }

@@ -81,8 +81,7 @@ func (r *receiver) list() []arrival {
 	return r.arrivals
 }
 
-// A process that is cut off from Redis stands for one that is stopped and
-// comes back: what it does then is refused.
+// A stale owner, one that was stopped and comes back: what it writes is refused.
 func TestFenceKeepsLateResultsOut(t *testing.T) {
 	t.Parallel()
 	r := queuetest.StartRedis(t)
@@ -156,7 +155,7 @@ func TestTakeOverFromTheDead(t *testing.T) {
 	}
 }
 
-// Appending in one process wakes the deliverers of another at once.
+// Appending in one process wakes the couriers of another immediately.
 func TestOtherProcessesAreWoken(t *testing.T) {
 	t.Parallel()
 	r := queuetest.StartRedis(t)

@@ -222,11 +222,5 @@ func (c *courier) splitListLocked(j *job, a queue.Attempts, wait time.Duration, 
 	j.lane.plan.split(j.size(), a)
 	c.log.Warn().Str("endpoint", c.name).Int("events", j.size()).Int("attempts", a.N).Str("why", why).
 		Msg("list cut in halves, to find the event at fault")
-	c.delayJobLocked(j, a.Due)
-}
-
-// firstWait is the backoff before the halves of an exhausted list.
-func firstWait(ep *endpoint.Endpoint) time.Duration {
-	d, _ := nextWait(ep, &queue.Attempts{N: 1})
-	return d
+	c.delayLaneLocked(j.lane, a.Due)
 }

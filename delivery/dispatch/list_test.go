@@ -148,7 +148,7 @@ func TestListIsCutToFindTheEventAtFault(t *testing.T) {
 				t.Fatalf("%d dead letters, %v, want 1", len(dead), err)
 			}
 			if d := dead[0]; number(d.ID) != 5 || d.Attempts != c.attempts || d.Reason != c.reason {
-				t.Errorf("gave up event %d after %d attempts: %q; want event 5 after %d: %q", number(d.ID), d.Attempts, d.Reason, c.attempts, c.reason)
+				t.Errorf("event %d is dead after %d attempts: %q; want event 5 after %d: %q", number(d.ID), d.Attempts, d.Reason, c.attempts, c.reason)
 			}
 			if n := queuetest.Client(t, r).Exists(t.Context(), "gancho:{a}:rt", "gancho:{a}:at").Val(); n != 0 {
 				t.Error("attempts of events that are done are still kept")
@@ -192,7 +192,7 @@ func TestListIsBoundedByItsBytes(t *testing.T) {
 	r := queuetest.StartRedis(t)
 	ep := endpoint.Endpoint{Name: "a", Batch: endpoint.Batching{Max: 1000}, Retry: ms(1)}
 	q := queuetest.Open(t, r, ep)
-	const size, total = 40_000, 1000
+	const size, total = 40_000, 300
 	b := q.NewBatch()
 	for i := range total {
 		ev := queuetest.Event(i, "k")
@@ -315,10 +315,10 @@ func TestRedisKilledWhileListsAreDelivered(t *testing.T) {
 		return delivered()
 	}
 	_, stop := startDispatcher(t, q, sink, dispatch.Options{Lease: 2 * time.Second}, ep)
-	const total, kills = 4000, 2
-	c, stopCapture := startCapture(t, q, total, 1300, 2600)
+	const total, kills = 1800, 2
+	c, stopCapture := startCapture(t, q, total, 600, 1200)
 	for k := range kills {
-		c.after(t, 1300*(k+1))
+		c.after(t, 600*(k+1))
 		r.Kill()
 		if err := r.Start(); err != nil {
 			t.Fatal(err)

@@ -52,7 +52,7 @@ func random(t testing.TB) *rand.Rand {
 	return rand.New(rand.NewPCG(seed, 1))
 }
 
-// quiet drops what go-redis tells of connections that tests cut.
+// quiet drops what go-redis logs of connections that tests cut.
 type quiet struct{}
 
 func (quiet) Printf(context.Context, string, ...any) {}

@@ -97,8 +97,8 @@ func (m *model) calm() {
 }
 
 // Whatever the receiver answers, and while settings and owners change and
-// events are sent again beside new ones, each event is taken or given up, once,
-// in the order of its key; and the log says the same.
+// events are sent again beside new ones, each event is delivered or becomes a
+// dead letter, once, in the order of its key; and the log says the same.
 func TestEveryEventHasOneEnd(t *testing.T) {
 	t.Parallel()
 	r := queuetest.StartRedis(t)

@@ -44,6 +44,6 @@ func TestNoticesOfDeadLettersWaitForRedis(t *testing.T) {
 	off := newNoticeQueue(false)
 	off.expectDead(at(t, 1), Notice{})
 	if off.add(Notice{Kind: NoticePaused}); len(off.waiting)+len(off.unwritten) != 0 {
-		t.Error("notices are kept that nobody wants")
+		t.Error("notices are kept without a Notify")
 	}
 }

@@ -16,21 +16,24 @@ func (c *courier) applyOutcomeLocked(j *job, o *webhook.Outcome, now time.Time) 
 	if j.again && j.err == nil {
 		c.reading.failures = 0
 	}
+	if j.probe {
+		c.breaker.probeEnded()
+	}
 	switch {
 	case j.msg == nil && j.err != nil:
 		c.readFailedLocked(j.err, now)
-		c.requeueUnsentLocked(j)
+		c.lanes.requeue(j.lane)
 		return 0
 	case j.msg == nil:
 		c.dropMissingLocked(j)
 		return 0
 	case o.Class == webhook.ClassCanceled: // this process stops
-		c.requeueUnsentLocked(j)
+		c.lanes.requeue(j.lane)
 		return 0
 	}
 	number, dead := j.prior.N+1, len(c.writing.results.Dead)
 	if o.Kind == webhook.Delivered {
-		c.endpointAnsweredLocked(j, now)
+		c.endpointAnsweredLocked(now)
 		c.acknowledgeLocked(j)
 		c.applySuccessLocked()
 	} else {
@@ -62,24 +65,12 @@ func (c *courier) suspendAfterLocked(o *webhook.Outcome, now time.Time) {
 	}
 }
 
-// requeueUnsentLocked has a job's events sent later that were not sent.
-func (c *courier) requeueUnsentLocked(j *job) {
-	if j.probe {
-		c.breaker.probeLost()
-	}
-	c.lanes.requeue(j.lane)
-}
-
 // dropMissingLocked removes events from memory that are no longer in their
 // stream: somebody deleted them, or Redis has lost them. Lost ones are appended
 // again, at a place that may have been read already; so they must not be deleted.
 func (c *courier) dropMissingLocked(j *job) {
-	if j.probe {
-		c.breaker.probeLost()
-	}
 	for id := range j.events {
-		_, failed := c.failures[id]
-		c.forgetLocked(id, failed)
+		c.forgetLocked(id)
 	}
 	c.lanes.advance(j.lane, j.size())
 	c.startWritingLocked()
@@ -88,8 +79,8 @@ func (c *courier) dropMissingLocked(j *job) {
 	}
 }
 
-func (c *courier) forgetLocked(id queue.ID, failed bool) {
-	if failed {
+func (c *courier) forgetLocked(id queue.ID) {
+	if _, failed := c.failures[id]; failed {
 		delete(c.failures, id)
 		c.writing.results.Forgotten = append(c.writing.results.Forgotten, id)
 	}
@@ -102,7 +93,7 @@ func (c *courier) acknowledgeLocked(j *job) {
 		_, failed := c.failures[id]
 		switch {
 		case m == nil:
-			c.forgetLocked(id, failed)
+			c.forgetLocked(id)
 			continue
 		case failed:
 			delete(c.failures, id)
@@ -124,10 +115,7 @@ func (c *courier) applySuccessLocked() {
 }
 
 // endpointAnsweredLocked closes the breaker.
-func (c *courier) endpointAnsweredLocked(j *job, now time.Time) {
-	if j.probe {
-		c.breaker.probeLost()
-	}
+func (c *courier) endpointAnsweredLocked(now time.Time) {
 	if !c.breaker.answered() {
 		return
 	}
@@ -168,7 +156,7 @@ func (c *courier) applyFailureLocked(j *job, o *webhook.Outcome, now time.Time) 
 	if endpointFailure(o) {
 		probe = c.endpointFailedLocked(j, now)
 	} else {
-		c.endpointAnsweredLocked(j, now)
+		c.endpointAnsweredLocked(now)
 	}
 	a := j.prior.After(o, now, c.health.IdledFor(now))
 	switch several := j.size() > 1; {
@@ -188,9 +176,10 @@ func (c *courier) applyFailureLocked(j *job, o *webhook.Outcome, now time.Time) 
 // retryLocked has the job's events sent again when their schedule says so.
 func (c *courier) retryLocked(j *job, a queue.Attempts, now time.Time) {
 	why := c.scheduleLocked(&a, now)
-	if why != "" && !c.failsForGoodLocked(now) {
+	if _, forGood := c.health.failingSince(now, c.ep.PauseAfter); why != "" && !forGood {
 		if j.size() > 1 {
-			c.splitListLocked(j, a, firstWait(c.ep), why, now)
+			first, _ := nextWait(c.ep, &queue.Attempts{N: 1})
+			c.splitListLocked(j, a, first, why, now)
 		} else {
 			c.exhaustLocked(j, a, why, now)
 		}
@@ -203,12 +192,7 @@ func (c *courier) retryLocked(j *job, a queue.Attempts, now time.Time) {
 		j.lane.plan.fix(j.size())
 	}
 	c.keepAttemptsLocked(j, a)
-	c.delayJobLocked(j, a.Due)
-}
-
-func (c *courier) delayJobLocked(j *job, due time.Time) {
-	c.lanes.delay(j.lane, due)
-	c.alarm.set(due)
+	c.delayLaneLocked(j.lane, a.Due)
 }
 
 // keepAttemptsLocked keeps a failed event's attempts, here and in Redis.

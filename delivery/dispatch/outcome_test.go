@@ -136,9 +136,9 @@ type step struct {
 	wait   time.Duration
 }
 
-// What is answered, and what comes of it: when the event is sent again, where it
+// What is answered, and what it means: when the event is sent again, where it
 // ends, and what the log says. Each attempt is made by another process, after
-// the time that the one before has written down.
+// the time that the one before has written.
 func TestOutcomes(t *testing.T) {
 	t.Parallel()
 	const second, minute, hour = time.Second, time.Minute, time.Hour
@@ -235,7 +235,7 @@ func TestOutcomes(t *testing.T) {
 				log = &journal{}
 				_, stop := dispatchInto(t, log, queuetest.OpenOnly(t, r), sink, dispatch.Options{}, c.ep)
 				sink.until(t, fmt.Sprintf("attempt %d", i+1), func(all []arrival) bool { return len(all) == 1 })
-				stop() // writes down what came of it
+				stop() // acknowledges it
 				if s.wait == 0 {
 					break
 				}
@@ -262,7 +262,7 @@ func TestOutcomes(t *testing.T) {
 	}
 }
 
-// checkEnd looks at where the only event has ended.
+// checkEnd checks where the only event has ended.
 func checkEnd(t *testing.T, q *queue.Queue, rc *redis.Client, reason, paused string, blocked bool, n int) {
 	t.Helper()
 	dead, err := q.Dead(t.Context(), "a", "", 10)

@@ -22,6 +22,10 @@ const leaseMargin = 10
 // returned: somebody may have resumed its endpoint just now.
 const rescanAfter = 250 * time.Millisecond
 
+// acquireMany is how many leases are acquired at once: between two calls,
+// nobody waits long for Redis.
+const acquireMany = 256
+
 // own acquires, renews and gives back leases until the context ends.
 func (d *Dispatcher) own(ctx, background context.Context) {
 	joined, failures := false, 0
@@ -172,48 +176,35 @@ func (d *Dispatcher) acquireFree(ctx, background context.Context, wanted []strin
 		return nil
 	}
 	free, failure := d.worker.Free(ctx, missing)
+	now := time.Now()
 	var unowned []string
 	for i, name := range missing {
-		if free[i] {
-			unowned = append(unowned, name)
-		} else {
+		if !free[i] {
 			delete(d.unowned, name)
+			continue
 		}
+		if _, known := d.unowned[name]; !known {
+			d.unowned[name] = now
+		}
+		unowned = append(unowned, name)
 	}
 	for len(unowned) > 0 {
-		var chosen []string
-		chosen, unowned = d.choose(unowned, room)
-		acquired, err := d.acquire(ctx, background, chosen, room <= 0)
+		n, adopted := min(len(unowned), acquireMany), room <= 0
+		if !adopted {
+			n = min(n, room)
+		}
+		chosen := unowned[:n]
+		unowned = unowned[n:]
+		if adopted {
+			// The others may not know the endpoint: what no process wants is acquired
+			// by one that has its share, too, but after the others have had time.
+			chosen = slices.DeleteFunc(chosen, func(name string) bool { return time.Since(d.unowned[name]) < d.o.Lease })
+		}
+		acquired, err := d.acquire(ctx, background, chosen, adopted)
 		failure = cmp.Or(failure, err) // the others may be on another server
 		room -= acquired
 	}
 	return failure
-}
-
-// acquireMany is how many leases are acquired at once: between two calls,
-// nobody waits long for Redis.
-const acquireMany = 256
-
-// choose returns which of the endpoints that no process has are to be acquired
-// now, all of them within this process's share or all beyond it, and the rest,
-// to be chosen from when it is known how many of them this process has got.
-func (d *Dispatcher) choose(unowned []string, room int) (chosen, rest []string) {
-	for i, name := range unowned {
-		if len(chosen) == acquireMany || room > 0 && len(chosen) == room {
-			return chosen, unowned[i:]
-		}
-		since, known := d.unowned[name]
-		if !known {
-			since = time.Now()
-			d.unowned[name] = since
-		}
-		// The others may not know the endpoint: what no process wants is acquired
-		// by one that has its share, too, but after the others have had time.
-		if room > 0 || time.Since(since) >= d.o.Lease {
-			chosen = append(chosen, name)
-		}
-	}
-	return chosen, nil
 }
 
 // acquire acquires endpoints, starts their couriers, and returns how many it has

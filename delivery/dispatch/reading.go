@@ -217,13 +217,16 @@ func (c *courier) startReadingLocked(now time.Time) {
 func (c *courier) read(ctx context.Context) {
 	generation := c.owner.Generation() // before anything is read
 	c.mu.Lock()
-	defer c.mu.Unlock()
+	defer func() {
+		c.reading.active = false
+		c.mu.Unlock()
+	}()
 	if !c.reading.loaded {
 		c.mu.Unlock()
 		condition, failures, err := c.owner.Load(ctx)
 		c.mu.Lock()
 		if err != nil {
-			c.endReadingLocked(err)
+			c.readFailedLocked(err, time.Now())
 			return
 		}
 		c.reading.loaded, c.reading.generation, c.failures = true, generation, failures
@@ -234,7 +237,6 @@ func (c *courier) read(ctx context.Context) {
 		c.reloadAfterRestartLocked()
 		f := c.readableLocked()
 		if f == nil {
-			c.endReadingLocked(nil)
 			return
 		}
 		after, generation := c.reading.beginPage(f)
@@ -244,20 +246,13 @@ func (c *courier) read(ctx context.Context) {
 		c.mu.Lock()
 		c.reading.page = nil
 		if err != nil {
-			c.endReadingLocked(err)
+			c.readFailedLocked(err, time.Now())
 			return
 		}
 		c.reading.failures = 0
 		if !c.reloadAfterRestartLocked() && c.reading.generation == generation && f.cursor == after {
 			c.admitPageLocked(f, page, end)
 		}
-	}
-}
-
-func (c *courier) endReadingLocked(err error) {
-	c.reading.active = false
-	if err != nil {
-		c.readFailedLocked(err, time.Now())
 	}
 }
 

@@ -74,7 +74,7 @@ func TestReadingRetries(t *testing.T) {
 	t.Parallel()
 	r, now := newReading(), time.Now()
 	if !r.failed(now) || r.failed(now) {
-		t.Error("the first failure of two is not told from the second")
+		t.Error("only the first of two failures is the first")
 	}
 	if want := now.Add(queue.Backoff(2)); !r.retryAt.Equal(want) {
 		t.Errorf("retry at %s, want %s", r.retryAt, want)

@@ -86,7 +86,7 @@ func noReplays(t testing.TB, q *queue.Queue, endpoint string) {
 	})
 }
 
-// A replay arrives as it was, marked, at once, from this process and another.
+// A replay arrives as it was, marked, immediately, from this process and another.
 func TestReplayArrivesAsItWas(t *testing.T) {
 	t.Parallel()
 	r := queuetest.StartRedis(t)
@@ -112,7 +112,7 @@ func TestReplayArrivesAsItWas(t *testing.T) {
 		}
 		m.Replay = true
 		want = append(want, m)
-		sink.distinct(t, i+1) // the next look is an hour away
+		sink.distinct(t, i+1) // the next renewal is in an hour
 	}
 	noReplays(t, q, "a")
 	if diff := cmp.Diff(want, got.all()); diff != "" {
@@ -188,8 +188,8 @@ func TestReplayAndFirstDeliveryOfAKeyAreApart(t *testing.T) {
 	}
 }
 
-// What is kept of a failed replay outlives the process; given up, it is a dead
-// letter with the webhook-id that it came with.
+// What is kept of a failed replay outlives the process; exhausted, it is a dead
+// letter with its own webhook-id.
 func TestFailedReplayIsRetriedAndGivenUp(t *testing.T) {
 	t.Parallel()
 	r := queuetest.StartRedis(t)
@@ -239,7 +239,7 @@ func TestFailedReplayIsRetriedAndGivenUp(t *testing.T) {
 }
 
 // However many replays there are, and however slow the receiver is, they take
-// at most half of the requests, and a new event goes out at once.
+// at most half of the requests, and a new event is sent immediately.
 func TestReplaysLeaveRoom(t *testing.T) {
 	t.Parallel()
 	r := queuetest.StartRedis(t)
@@ -471,7 +471,7 @@ func TestReplayDurably(t *testing.T) {
 		t.Fatal(err)
 	}
 	if waits := major > 7 || major == 7 && minor >= 2; !waits && took < 2*time.Second {
-		t.Errorf("a server that syncs each second and cannot tell has been trusted after %s", took)
+		t.Errorf("a server that syncs each second, without WAITAOF, was trusted after %s", took)
 	}
 
 	// The power goes before it is on the disk.

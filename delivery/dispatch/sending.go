@@ -224,10 +224,14 @@ func (c *courier) delayLocked(l *lane, now time.Time) bool {
 	case a.Blocked:
 		c.lanes.block(l)
 	default:
-		c.lanes.delay(l, a.Due)
-		c.alarm.set(a.Due)
+		c.delayLaneLocked(l, a.Due)
 	}
 	return true
+}
+
+func (c *courier) delayLaneLocked(l *lane, due time.Time) {
+	c.lanes.delay(l, due)
+	c.alarm.set(due)
 }
 
 // observe logs an attempt and reports it. It is called without mu.

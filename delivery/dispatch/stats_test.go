@@ -84,7 +84,7 @@ func TestStats(t *testing.T) {
 	}
 }
 
-// One round trip tells of a thousand endpoints.
+// One round trip is enough for a thousand endpoints.
 func TestStatsOfAThousandEndpoints(t *testing.T) {
 	t.Parallel()
 	r := queuetest.StartRedis(t)
@@ -116,7 +116,7 @@ func TestStatsOfAThousandEndpoints(t *testing.T) {
 		t.Error("some endpoints have another backlog than 3")
 	}
 	t.Logf("%s, %d reads by Redis", took, reads)
-	if reads > 100 { // a read takes up to 16 KiB or more of what was sent at once
+	if reads > 100 { // a read takes up to 16 KiB or more of what was sent together
 		t.Errorf("Redis has read %d times from its connections: not one round trip", reads)
 	}
 }
@@ -173,7 +173,7 @@ func TestDrop(t *testing.T) {
 		t.Errorf("drop again: %v", err)
 	}
 
-	// An endpoint of the same name starts anew.
+	// An endpoint of the same name starts empty.
 	eps := []endpoint.Endpoint{{Name: "a"}, gone}
 	q.Update(eps)
 	d.Update(eps)

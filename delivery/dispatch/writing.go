@@ -53,14 +53,13 @@ func (c *courier) startWritingLocked() {
 // write writes results until there are none, however long Redis is unreachable:
 // what was delivered is not sent again while this process lives.
 func (c *courier) write(ctx context.Context) {
-	for failures := 0; c.nextResults(); {
+	for failures := 0; failures > 0 || c.nextResults(); {
 		owned, err := c.owner.Write(ctx, &c.writing.outgoing)
-		for err != nil {
-			failures++
-			if !c.retryWrite(ctx, failures, err) {
+		if err != nil {
+			if failures++; !c.retryWrite(ctx, failures, err) {
 				return
 			}
-			owned, err = c.owner.Write(ctx, &c.writing.outgoing)
+			continue
 		}
 		if failures > 0 {
 			c.log.Info().Str("endpoint", c.name).Msg("deliveries are acknowledged again")
