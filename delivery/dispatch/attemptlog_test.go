@@ -196,7 +196,7 @@ func TestAcknowledgingIntoAFullRedis(t *testing.T) {
 	r := queuetest.StartRedis(t)
 	ep := endpoint.Endpoint{Name: "a", Retry: ms(1)}
 	q := queuetest.Open(t, r, ep)
-	const events = 8_000
+	const events = 20_000
 	queuetest.AppendEvents(t, q, 0, events, 500, queuetest.KeyModulo(100))
 	client := queuetest.Client(t, r)
 	full := func() int64 {

@@ -21,10 +21,9 @@ import (
 	"gancho/internal/testservers"
 )
 
-// startCluster starts a cluster whose answers are durable.
 func startCluster(t testing.TB, replicas int) *testservers.Cluster {
 	t.Helper()
-	c, err := testservers.StartCluster(testservers.ClusterOptions{Replicas: replicas, Settings: map[string]string{"appendfsync": "always"}})
+	c, err := testservers.StartCluster(testservers.ClusterOptions{Replicas: replicas})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -237,7 +236,7 @@ func TestClusterNodeKilled(t *testing.T) {
 	sink := newReceiver()
 	_, stop := startDispatcher(t, q, sink, dispatch.Options{Lease: 2 * time.Second}, eps...)
 	const total, kills = 1200, 3
-	capture, stopCapture := startCapture(t, q, total, 300, 600, 900)
+	capture, stopCapture := startCapture(t, q, nil, total, 300, 600, 900)
 	for k := range kills {
 		capture.after(t, (k+1)*total/(kills+1))
 		node := c.Nodes()[k]
@@ -268,7 +267,7 @@ func TestClusterFailover(t *testing.T) {
 	sink := newReceiver()
 	_, stop := startDispatcher(t, q, sink, dispatch.Options{Lease: 2 * time.Second}, eps...)
 	const total = 1200
-	capture, stopCapture := startCapture(t, q, total, 400, 800)
+	capture, stopCapture := startCapture(t, q, nil, total, 400, 800)
 	var killed *testservers.Redis
 	for k, key := range []string{"gancho:{e0}:q", "gancho:source"} {
 		capture.after(t, (k+1)*total/3)
@@ -302,7 +301,7 @@ func TestClusterSlotsMove(t *testing.T) {
 	sink := newReceiver()
 	_, stop := startDispatcher(t, q, sink, dispatch.Options{Lease: 2 * time.Second}, eps...)
 	const total = 1500
-	capture, stopCapture := startCapture(t, q, total, 250, 500, 750, 1000)
+	capture, stopCapture := startCapture(t, q, nil, total, 250, 500, 750, 1000)
 	for k := range 4 {
 		capture.after(t, (k+1)*250)
 		key := fmt.Sprintf("gancho:{e%d}:q", k%2)
@@ -377,13 +376,13 @@ func TestClusterFailoverLosesTheTail(t *testing.T) {
 	sink := newReceiver()
 	_, stop := startDispatcher(t, q, sink, dispatch.Options{Lease: 2 * time.Second}, eps...)
 	const total, safe = 1000, 500
-	first, stopFirst := startCapture(t, q, safe, safe)
+	first, stopFirst := startCapture(t, q, nil, safe, safe)
 	queuetest.Eventually(t, "the first half to be confirmed", func() bool { return first.confirmed.Newest() == queuetest.LSN(safe-1) })
 	stopFirst()
 	master := owner(t, c, "gancho:{e0}:q")
 	replica := c.ReplicaOf(master)
 	signal(t, syscall.SIGSTOP, replica)
-	second, stopSecond := startCapture(t, q, total, total)
+	second, stopSecond := startCapture(t, q, nil, total, total)
 	second.after(t, total)
 	sink.distinct(t, total*len(eps))
 	inspected(t, master, 20)

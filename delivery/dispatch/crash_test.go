@@ -28,6 +28,8 @@ type capture struct {
 	total     int
 	confirmed queuetest.Confirmations
 	rewinds   int
+	aof       *testservers.Redis // nil: nobody cuts its AOF
+	durable   atomic.Int64       // how long the AOF was at the last confirmation, or longer
 	marks     map[int]chan struct{} // closed when so many events have been appended
 }
 
@@ -38,7 +40,7 @@ func (c *capture) run(ctx context.Context, t *testing.T) {
 		restarted := make(chan struct{})
 		var running sync.WaitGroup
 		running.Go(func() {
-			if err := c.q.RunDurable(durable, c.confirmed.Add); errors.Is(err, queue.ErrRestarted) {
+			if err := c.q.RunDurable(durable, c.confirm); errors.Is(err, queue.ErrRestarted) {
 				close(restarted)
 			}
 		})
@@ -53,6 +55,15 @@ func (c *capture) run(ctx context.Context, t *testing.T) {
 			from = int(n-queuetest.LSN(0))/0x100 + 1
 		}
 	}
+}
+
+func (c *capture) confirm(lsn uint64) {
+	if c.aof != nil {
+		if _, size, err := aofOf(c.aof); err == nil {
+			c.durable.Store(size)
+		}
+	}
+	c.confirmed.Add(lsn)
 }
 
 // appendFrom returns when Redis was restarted, or when the context ends.
@@ -90,9 +101,10 @@ func (c *capture) appendFrom(ctx context.Context, t *testing.T, from int, restar
 const retryEvery = 5 * time.Millisecond
 
 // startCapture appends total events. The marks are what after may be called with.
-func startCapture(t *testing.T, q *queue.Queue, total int, marks ...int) (c *capture, stop func()) {
+// aof is the server whose AOF will be cut, if any.
+func startCapture(t *testing.T, q *queue.Queue, aof *testservers.Redis, total int, marks ...int) (c *capture, stop func()) {
 	t.Helper()
-	c = &capture{q: q, total: total, marks: map[int]chan struct{}{}}
+	c = &capture{q: q, aof: aof, total: total, marks: map[int]chan struct{}{}}
 	for _, n := range marks {
 		c.marks[n] = make(chan struct{})
 	}
@@ -129,7 +141,7 @@ func (c *capture) after(t *testing.T, n int) {
 
 func TestRedisKilledUnderLoad(t *testing.T) {
 	t.Parallel()
-	r := queuetest.StartRedis(t, "appendfsync", "always")
+	r := queuetest.StartRedis(t)
 	ep := endpoint.Endpoint{Name: "a", Retry: ms(1, 1, 1, 1, 1, 1, 1)}
 	q := queuetest.Open(t, r, ep)
 	sink := newReceiver()
@@ -143,7 +155,7 @@ func TestRedisKilledUnderLoad(t *testing.T) {
 	}
 	_, stop := startDispatcher(t, q, sink, dispatch.Options{Lease: 2 * time.Second}, ep)
 	const total, kills = 4000, 4
-	c, stopCapture := startCapture(t, q, total, 800, 1600, 2400, 3200)
+	c, stopCapture := startCapture(t, q, nil, total, 800, 1600, 2400, 3200)
 	for k := range kills {
 		c.after(t, (k+1)*total/(kills+1))
 		r.Kill()
@@ -165,18 +177,28 @@ func TestRedisKilledUnderLoad(t *testing.T) {
 	}
 }
 
-// truncateAOF cuts what Redis has written last.
-func truncateAOF(t *testing.T, r *testservers.Redis, keep float64) {
-	t.Helper()
+// aofOf returns the file that Redis appends to, and its size.
+func aofOf(r *testservers.Redis) (name string, size int64, err error) {
 	files, err := filepath.Glob(filepath.Join(r.Dir(), "appendonlydir", "*.incr.aof"))
 	if err != nil || len(files) != 1 {
-		t.Fatalf("found AOF files %v, %v", files, err)
+		return "", 0, fmt.Errorf("found AOF files %v, %v", files, err)
 	}
 	st, err := os.Stat(files[0])
 	if err != nil {
+		return "", 0, err
+	}
+	return files[0], st.Size(), nil
+}
+
+// truncateAOF cuts what Redis has written last, but nothing of the first bytes
+// that are durable.
+func truncateAOF(t *testing.T, r *testservers.Redis, keep float64, durable int64) {
+	t.Helper()
+	name, size, err := aofOf(r)
+	if err != nil {
 		t.Fatal(err)
 	}
-	if err := os.Truncate(files[0], int64(float64(st.Size())*keep)); err != nil {
+	if err := os.Truncate(name, max(durable, int64(float64(size)*keep))); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -204,10 +226,10 @@ func TestLostTailOfAOF(t *testing.T) {
 			}
 			d, stop := startDispatcher(t, q, sink, dispatch.Options{Lease: 2 * time.Second}, eps...)
 			const total = 2000
-			c, stopCapture := startCapture(t, q, total, total/2)
+			c, stopCapture := startCapture(t, q, r, total, total/2)
 			c.after(t, total/2)
 			r.Kill()
-			truncateAOF(t, r, keep)
+			truncateAOF(t, r, keep, c.durable.Load())
 			if err := r.Start(); err != nil {
 				t.Fatal(err)
 			}

@@ -316,7 +316,7 @@ func TestRedisKilledWhileListsAreDelivered(t *testing.T) {
 	}
 	_, stop := startDispatcher(t, q, sink, dispatch.Options{Lease: 2 * time.Second}, ep)
 	const total, kills = 1800, 2
-	c, stopCapture := startCapture(t, q, total, 600, 1200)
+	c, stopCapture := startCapture(t, q, nil, total, 600, 1200)
 	for k := range kills {
 		c.after(t, 600*(k+1))
 		r.Kill()

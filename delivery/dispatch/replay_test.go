@@ -479,7 +479,7 @@ func TestReplayDurably(t *testing.T) {
 	go func() { failed <- q.ReplayDurably(t.Context(), "b", keptFrom(t, 10, 20, queuetest.KeyModulo(3))) }()
 	queuetest.Eventually(t, "the append", func() bool { n, _ := q.ReplayBacklog(t.Context(), "b"); return n == 10 })
 	r.Kill()
-	truncateAOF(t, r, 0.5)
+	truncateAOF(t, r, 0.5, 0)
 	if err := r.Start(); err != nil {
 		t.Fatal(err)
 	}

@@ -17,7 +17,7 @@ import (
 
 func startSentinel(t testing.TB, settings ...string) *testservers.Sentinel {
 	t.Helper()
-	o := testservers.SentinelOptions{Settings: map[string]string{"appendfsync": "always"}}
+	o := testservers.SentinelOptions{Settings: map[string]string{}}
 	for i := 0; i < len(settings); i += 2 {
 		o.Settings[settings[i]] = settings[i+1]
 	}
@@ -65,7 +65,7 @@ func TestSentinelFailover(t *testing.T) {
 	sink := newReceiver()
 	_, stop := startDispatcher(t, q, sink, dispatch.Options{Lease: 2 * time.Second}, ep)
 	const total = 3000
-	c, stopCapture := startCapture(t, q, total, 1000, 2000)
+	c, stopCapture := startCapture(t, q, nil, total, 1000, 2000)
 	for k := range 2 {
 		c.after(t, (k+1)*total/3)
 		before := masterOf(t, s)
@@ -97,7 +97,7 @@ func TestSentinelFailoverLosesTheTail(t *testing.T) {
 	sink := newReceiver()
 	d, stop := startDispatcher(t, q, sink, dispatch.Options{Lease: 2 * time.Second}, held, open)
 	const total, safe = 1000, 500
-	first, stopFirst := startCapture(t, q, safe, safe)
+	first, stopFirst := startCapture(t, q, nil, safe, safe)
 	first.after(t, safe)
 	queuetest.Eventually(t, "the first half to be confirmed", func() bool { return first.confirmed.Newest() == queuetest.LSN(safe-1) })
 	stopFirst()
@@ -109,7 +109,7 @@ func TestSentinelFailoverLosesTheTail(t *testing.T) {
 		}
 	}
 	signal(t, syscall.SIGSTOP, replicas...)
-	second, stopSecond := startCapture(t, q, total, total)
+	second, stopSecond := startCapture(t, q, nil, total, total)
 	second.after(t, total)
 	sink.until(t, "all at the open endpoint", func(all []arrival) bool { return len(all) >= total })
 	inspected(t, master, 20)
