@@ -28,8 +28,8 @@ type capture struct {
 	total     int
 	confirmed queuetest.Confirmations
 	rewinds   int
-	aof       *testservers.Redis // nil: nobody cuts its AOF
-	durable   atomic.Int64       // how long the AOF was at the last confirmation, or longer
+	aof       *testservers.Redis    // nil: nobody cuts its AOF
+	durable   atomic.Int64          // how long the AOF was at the last confirmation, or longer
 	marks     map[int]chan struct{} // closed when so many events have been appended
 }
 
