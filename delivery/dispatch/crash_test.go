@@ -180,8 +180,11 @@ func TestRedisKilledUnderLoad(t *testing.T) {
 // aofOf returns the file that Redis appends to, and its size.
 func aofOf(r *testservers.Redis) (name string, size int64, err error) {
 	files, err := filepath.Glob(filepath.Join(r.Dir(), "appendonlydir", "*.incr.aof"))
-	if err != nil || len(files) != 1 {
-		return "", 0, fmt.Errorf("found AOF files %v, %v", files, err)
+	if err != nil {
+		return "", 0, err
+	}
+	if len(files) != 1 {
+		return "", 0, fmt.Errorf("found AOF files %v", files)
 	}
 	st, err := os.Stat(files[0])
 	if err != nil {
