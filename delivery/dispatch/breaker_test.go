@@ -61,7 +61,7 @@ func TestWhatOpensTheBreaker(t *testing.T) {
 			if c.opens {
 				queuetest.Eventually(t, "the breaker to open", open)
 				stop()
-				if n := len(sink.arrivals); n > 12 {
+				if n := len(sink.list()); n > 12 {
 					t.Errorf("%d attempts, want 10 and a probe", n)
 				}
 				return
@@ -95,10 +95,10 @@ func TestProbesAreTheOldestEventAndOthers(t *testing.T) {
 	_, stop = startDispatcher(t, queuetest.OpenOnly(t, r), again, dispatch.Options{}, ep)
 	again.until(t, "two probes", func(all []arrival) bool { return len(all) == 2 })
 	stop()
-	if got, want := events(sink.arrivals), append(upTo(0, 10), 10); !slices.Equal(got, want) {
+	if got, want := events(sink.list()), append(upTo(0, 10), 10); !slices.Equal(got, want) {
 		t.Errorf("first %v, want %v", got, want)
 	}
-	if got, want := events(again.arrivals), []int{10, 11}; !slices.Equal(got, want) {
+	if got, want := events(again.list()), []int{10, 11}; !slices.Equal(got, want) {
 		t.Errorf("after the move %v, want %v", got, want)
 	}
 	// Probes are no attempts, and the breaker was never closed.
@@ -128,10 +128,10 @@ func TestPoisonousEventDoesNotKeepTheBreakerOpen(t *testing.T) {
 	sink.distinct(t, 30)
 	queuetest.Eventually(t, "the others to be done", func() bool { n, _, err := q.Backlog(t.Context(), "a"); return err == nil && n == 11 })
 	stop()
-	if got, want := events(sink.arrivals)[:12], append(upTo(0, 11), 11); !slices.Equal(got, want) {
+	if got, want := events(sink.list())[:12], append(upTo(0, 11), 11); !slices.Equal(got, want) {
 		t.Errorf("first %v, want %v", got, want)
 	}
-	if n := sink.attempts["a"+sink.arrivals[10].id]; n != 2 {
+	if n := sink.attemptsOf("a", sink.list()[10].id); n != 2 {
 		t.Errorf("event 10 was sent %d times, want twice: as a probe, and as itself", n)
 	}
 	if open := queuetest.Client(t, r).HGet(t.Context(), "gancho:{a}:state", "open").Val(); open != "" {

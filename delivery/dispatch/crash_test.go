@@ -170,7 +170,7 @@ func TestRedisKilledUnderLoad(t *testing.T) {
 	if c.rewinds == 0 {
 		t.Error("the capture never noticed a restart")
 	}
-	repeats := checkOrder(t, sink.arrivals) - int(failed.Load())
+	repeats := checkOrder(t, sink.list()) - int(failed.Load())
 	t.Logf("%d repeats in %d kills, %d rewinds", repeats, kills, c.rewinds)
 	if limit := kills * endpoint.DefaultConcurrency; repeats > limit {
 		t.Errorf("%d repeats, want at most %d", repeats, limit)
@@ -261,7 +261,7 @@ func TestLostTailOfAOF(t *testing.T) {
 			queuetest.Drained(t, q, "down")
 			stopCapture()
 			stop()
-			t.Logf("%d repeats, %d rewinds", checkOrder(t, sink.arrivals), c.rewinds)
+			t.Logf("%d repeats, %d rewinds", checkOrder(t, sink.list()), c.rewinds)
 		})
 	}
 }
@@ -291,7 +291,7 @@ func TestRedisUnreachableWhileDelivering(t *testing.T) {
 	sink.distinct(t, 100)
 	queuetest.Drained(t, q, "a")
 	stop()
-	if n := checkOrder(t, sink.arrivals); n != 0 {
+	if n := checkOrder(t, sink.list()); n != 0 {
 		t.Errorf("%d repeats, want none", n)
 	}
 }

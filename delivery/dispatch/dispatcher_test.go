@@ -42,10 +42,10 @@ func TestDelivery(t *testing.T) {
 	for _, ep := range eps {
 		queuetest.Drained(t, q, ep.Name)
 	}
-	if p := sink.peak["b"]; p > 3 {
+	if p := sink.peakOf("b"); p > 3 {
 		t.Errorf("%d requests in flight, want at most 3", p)
 	}
-	if p := sink.peak["c"]; p != 1 {
+	if p := sink.peakOf("c"); p != 1 {
 		t.Errorf("%d requests in flight, want 1", p)
 	}
 }
@@ -132,7 +132,7 @@ func TestOrderUnderRandomFailures(t *testing.T) {
 	sink.distinct(t, 600)
 	queuetest.Drained(t, q, "a")
 	stop()
-	checkOrder(t, sink.arrivals)
+	checkOrder(t, sink.list())
 }
 
 func TestFailingKeyDelaysNoOther(t *testing.T) {
@@ -191,7 +191,7 @@ func TestSlowAndDeadEndpointsDelayNoOther(t *testing.T) {
 	queuetest.Drained(t, q, "good")
 	// The breaker keeps the dead endpoint from being called for each event.
 	n := 0
-	for _, a := range sink.arrivals {
+	for _, a := range sink.list() {
 		if a.endpoint == "dead" {
 			n++
 		}
@@ -231,7 +231,7 @@ func TestBreakerProbesAndCloses(t *testing.T) {
 	mu.Unlock()
 	sink.distinct(t, 300)
 	queuetest.Drained(t, q, "a")
-	checkOrder(t, sink.arrivals)
+	checkOrder(t, sink.list())
 	// With one retry each, no event may have been exhausted while it was down.
 	if n, err := q.DeadCount(t.Context(), "a"); n != 0 || err != nil {
 		t.Errorf("%d dead letters, %v, want none: open time uses no attempts up", n, err)
@@ -260,13 +260,13 @@ func TestExhaustedEventsBecomeDeadLetters(t *testing.T) {
 	}
 	d := dead[0]
 	if d.Attempts != 3 || d.Status != 422 || d.Answer != "no" || string(d.Data) != `{"id":3,"key":"k0"}` || d.Key != "k0" || d.Reason == "" ||
-		d.First.IsZero() || d.Last.Before(d.First) || d.ID != sink.arrivals[3].id {
+		d.First.IsZero() || d.Last.Before(d.First) || d.ID != sink.list()[3].id {
 		t.Errorf("got %+v", d)
 	}
 	if rest, err := q.Dead(t.Context(), "a", d.Handle, 10); len(rest) != 0 || err != nil {
 		t.Errorf("%d after the last, %v", len(rest), err)
 	}
-	checkOrder(t, sink.arrivals)
+	checkOrder(t, sink.list())
 	c := queuetest.Client(t, r)
 	if n := c.Exists(t.Context(), "gancho:{a}:rt", "gancho:{a}:at").Val(); n != 0 {
 		t.Error("attempts of events that are done are still kept")
@@ -309,7 +309,7 @@ func TestRetriesAreDurable(t *testing.T) {
 	if want := []int{3, 1, 2, 3, 1, 2, 3}; !slices.Equal(numbers, want) {
 		t.Errorf("attempts numbered %v, want %v", numbers, want)
 	}
-	checkOrder(t, sink.arrivals)
+	checkOrder(t, sink.list())
 }
 
 func TestRetryAfterHoldsTheEndpoint(t *testing.T) {
@@ -364,8 +364,8 @@ func TestGonePausesUntilUnpaused(t *testing.T) {
 	// The suspension outlives the process, and ends in every process immediately.
 	_, stop = startDispatcher(t, queuetest.OpenOnly(t, r), sink, dispatch.Options{Lease: time.Hour}, ep)
 	queuetest.Eventually(t, "the lease", func() bool { return queuetest.Client(t, r).Exists(t.Context(), "gancho:{a}:lease").Val() == 1 })
-	if len(sink.arrivals) != 1 {
-		t.Errorf("%d attempts while paused, want 1", len(sink.arrivals))
+	if len(sink.list()) != 1 {
+		t.Errorf("%d attempts while paused, want 1", len(sink.list()))
 	}
 	if err := q.Unpause(t.Context(), "a"); err != nil {
 		t.Fatal(err)
@@ -411,7 +411,7 @@ func TestExhaustedMayBlockOrPause(t *testing.T) {
 	}
 	queuetest.Drained(t, q, "block")
 	queuetest.Drained(t, q, "pause")
-	checkOrder(t, sink.arrivals)
+	checkOrder(t, sink.list())
 }
 
 // Whoever fixes a receiver does not wait for the next step of the schedule,
@@ -443,7 +443,7 @@ func TestHasten(t *testing.T) {
 		t.Errorf("hastened %d, %v, want 5", n, err)
 	}
 	queuetest.Drained(t, q, "a")
-	checkOrder(t, sink.arrivals)
+	checkOrder(t, sink.list())
 }
 
 func TestUpdate(t *testing.T) {
@@ -457,7 +457,7 @@ func TestUpdate(t *testing.T) {
 	c := queuetest.Client(t, r)
 	owned := func() bool { return c.Exists(t.Context(), "gancho:{a}:lease").Val() == 1 }
 	queuetest.Eventually(t, "the lease", owned)
-	if len(sink.arrivals) != 0 {
+	if len(sink.list()) != 0 {
 		t.Fatal("a paused endpoint got events")
 	}
 	d.Update([]endpoint.Endpoint{ep(endpoint.Active)})
@@ -479,7 +479,7 @@ func TestUpdate(t *testing.T) {
 	q.Update(again)
 	queuetest.AppendEvents(t, q, 12, 22, 10, queuetest.KeyModulo(3))
 	sink.distinct(t, 10+2*10)
-	checkOrder(t, sink.arrivals)
+	checkOrder(t, sink.list())
 }
 
 // An endpoint with a rate gets what the rate allows, here one request an hour,
@@ -525,8 +525,8 @@ func TestDrain(t *testing.T) {
 	queuetest.Eventually(t, "the drain to begin", func() bool { return !d.Owns("a") })
 	close(finish)
 	<-stopped
-	if len(sink.arrivals) != 5 {
-		t.Errorf("%d requests, want none after the end", len(sink.arrivals))
+	if len(sink.list()) != 5 {
+		t.Errorf("%d requests, want none after the end", len(sink.list()))
 	}
 	if n, _, err := q.Backlog(t.Context(), "a"); n != 16 || err != nil {
 		t.Errorf("%d events left, %v, want 16: four were acknowledged", n, err)

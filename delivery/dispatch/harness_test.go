@@ -110,6 +110,19 @@ func (r *receiver) count() (n int) {
 	return n + len(r.lists)
 }
 
+// peakOf is the most requests that were in flight to an endpoint.
+func (r *receiver) peakOf(endpoint string) int {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.peak[endpoint]
+}
+
+func (r *receiver) attemptsOf(endpoint, id string) int {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.attempts[endpoint+id]
+}
+
 func delivered() webhook.Outcome {
 	return webhook.Outcome{Kind: webhook.Delivered, Status: 204, Class: webhook.ClassOK}
 }

@@ -65,11 +65,11 @@ func TestListsOfWhatIsThere(t *testing.T) {
 	queuetest.Drained(t, q, "a")
 	stop()
 	want := [][]int{upTo(0, 50), upTo(50, 100), upTo(100, 150), upTo(150, 200), upTo(200, 220)}
-	if diff := cmp.Diff(want, numbers(sink.lists)); diff != "" {
+	if diff := cmp.Diff(want, numbers(sink.requests())); diff != "" {
 		t.Error(diff)
 	}
-	if sink.peak["a"] != 1 {
-		t.Errorf("%d requests in flight, want 1", sink.peak["a"])
+	if sink.peakOf("a") != 1 {
+		t.Errorf("%d requests in flight, want 1", sink.peakOf("a"))
 	}
 }
 
@@ -140,7 +140,7 @@ func TestListIsCutToFindTheEventAtFault(t *testing.T) {
 			sink.distinct(t, 7)
 			queuetest.Drained(t, q, "a")
 			stop()
-			if diff := cmp.Diff(c.lists, numbers(sink.lists)); diff != "" {
+			if diff := cmp.Diff(c.lists, numbers(sink.requests())); diff != "" {
 				t.Error(diff)
 			}
 			dead, err := q.Dead(t.Context(), "a", "", 10)
@@ -227,7 +227,7 @@ func TestListIsBoundedByItsBytes(t *testing.T) {
 	if limit := dispatch.DefaultWindowBytes / 2; largest > limit || largest < limit/2 {
 		t.Errorf("the largest list had %d bytes, want at most %d, and half of that", largest, limit)
 	}
-	checkOrder(t, sink.arrivals)
+	checkOrder(t, sink.list())
 }
 
 // A list that has failed is sent again as it is, and its first event carries
@@ -261,7 +261,7 @@ func TestFailedListIsSentAgainAsItIs(t *testing.T) {
 	_, stop = startDispatcher(t, queuetest.OpenOnly(t, r), sink, dispatch.Options{Observe: observe}, ep)
 	queuetest.Drained(t, q, "a")
 	stop()
-	if diff := cmp.Diff([][]int{upTo(0, 5), upTo(0, 5), upTo(0, 8)}, numbers(sink.lists)); diff != "" {
+	if diff := cmp.Diff([][]int{upTo(0, 5), upTo(0, 5), upTo(0, 8)}, numbers(sink.requests())); diff != "" {
 		t.Error(diff)
 	}
 	if want := []int{3, 3, 3, 3, 3, 3, 3, 3}; !slices.Equal(log, want) {
@@ -328,7 +328,7 @@ func TestRedisKilledWhileListsAreDelivered(t *testing.T) {
 	queuetest.Drained(t, q, "a")
 	stopCapture()
 	stop()
-	if repeats := checkOrder(t, sink.arrivals); repeats > kills*ep.Batch.Max {
+	if repeats := checkOrder(t, sink.list()); repeats > kills*ep.Batch.Max {
 		t.Errorf("%d repeats, want at most %d", repeats, kills*ep.Batch.Max)
 	}
 }

@@ -269,8 +269,8 @@ func TestReplaysLeaveRoom(t *testing.T) {
 	sink.distinct(t, 450)
 	noReplays(t, q, "a")
 	stop()
-	if sink.peak["a"] > 4 {
-		t.Errorf("%d requests in flight, want at most 4", sink.peak["a"])
+	if sink.peakOf("a") > 4 {
+		t.Errorf("%d requests in flight, want at most 4", sink.peakOf("a"))
 	}
 }
 
