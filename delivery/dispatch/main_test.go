@@ -18,8 +18,9 @@ import (
 
 func TestMain(m *testing.M) {
 	redis.SetLogger(quiet{})
-	// These tests wait for servers and for schedules more than they compute.
-	if err := flag.Set("test.parallel", "10"); err != nil {
+	// These tests wait for servers and for schedules more than they compute. Those
+	// of failovers wait longest: their files come early, so that they start early.
+	if err := flag.Set("test.parallel", "14"); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
 	}
