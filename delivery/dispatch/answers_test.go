@@ -23,7 +23,7 @@ import (
 	"gancho/delivery/webhook"
 )
 
-// played is an answer that a receiver plays, and what comes of it.
+// played is an answer that a receiver plays, and what it means.
 type played struct {
 	name  string
 	serve http.HandlerFunc
@@ -45,10 +45,16 @@ func says(status int, header ...string) http.HandlerFunc {
 	}
 }
 
+// The waits of the schedules: too long for a second attempt in the test.
+const (
+	retryPlayed   = time.Hour
+	refusalPlayed = 2 * time.Hour
+)
+
 // answers are of every kind that there is.
 func answers(t *testing.T, end <-chan struct{}) []played {
 	t.Helper()
-	const retry, refusal = 5 * time.Second, 10 * time.Second
+	const retry, refusal = retryPlayed, refusalPlayed
 	var out []played
 	for _, s := range []int{200, 201, 202, 204, 206, 299} {
 		out = append(out, played{name: fmt.Sprint(s), serve: says(s), outcome: "delivered", class: webhook.ClassOK, status: s})
@@ -67,12 +73,12 @@ func answers(t *testing.T, end <-chan struct{}) []played {
 	const asked = "the receiver asked for it (webhook-delivery: pause)"
 	out = append(out,
 		played{name: "410", serve: says(410), outcome: "gone", class: webhook.ClassStatus, status: 410, paused: "the receiver answered 410 Gone"},
-		played{name: "retry-after", serve: says(503, "Retry-After", "120"), outcome: "retry", class: webhook.ClassStatus, status: 503, wait: 2 * time.Minute},
-		played{name: "retry-after-date", serve: in(429, time.Hour), outcome: "retry", class: webhook.ClassStatus, status: 429, wait: time.Hour},
+		played{name: "retry-after", serve: says(503, "Retry-After", "7200"), outcome: "retry", class: webhook.ClassStatus, status: 503, wait: 2 * time.Hour},
+		played{name: "retry-after-date", serve: in(429, 3*time.Hour), outcome: "retry", class: webhook.ClassStatus, status: 429, wait: 3 * time.Hour},
 		played{name: "retry-after-days", serve: says(429, "Retry-After", "1000000"), outcome: "retry", class: webhook.ClassStatus, status: 429, wait: 24 * time.Hour},
 		played{name: "retry-after-past", serve: in(503, -time.Hour), outcome: "retry", class: webhook.ClassStatus, status: 503, wait: retry},
 		played{name: "retry-after-nonsense", serve: says(503, "Retry-After", "soon"), outcome: "retry", class: webhook.ClassStatus, status: 503, wait: retry},
-		played{name: "retry-after-500", serve: says(500, "Retry-After", "120"), outcome: "retry", class: webhook.ClassStatus, status: 500, wait: retry},
+		played{name: "retry-after-500", serve: says(500, "Retry-After", "7200"), outcome: "retry", class: webhook.ClassStatus, status: 500, wait: retry},
 		played{name: "pause-200", serve: says(200, "Webhook-Delivery", "pause"), outcome: "delivered", class: webhook.ClassOK, status: 200, paused: asked},
 		played{name: "pause-500", serve: says(500, "webhook-delivery", " PAUSE "), outcome: "retry", class: webhook.ClassStatus, status: 500, wait: retry, paused: asked},
 		played{name: "pause-404", serve: says(404, "webhook-delivery", "pause"), outcome: "refused", class: webhook.ClassStatus, status: 404, wait: refusal, paused: asked},
@@ -88,7 +94,7 @@ func answers(t *testing.T, end <-chan struct{}) []played {
 // oddAnswers are those that are not a status and headers alone.
 func oddAnswers(t *testing.T, end <-chan struct{}) []played {
 	t.Helper()
-	const retry = 5 * time.Second
+	const retry = retryPlayed
 	wait := func(r *http.Request) {
 		select {
 		case <-r.Context().Done():
@@ -163,7 +169,7 @@ type zeros struct{}
 func (zeros) Read(p []byte) (int, error) { clear(p); return len(p), nil }
 
 // Everything that a receiver can do, over HTTP: what the log says of it, and
-// what comes of the event and the endpoint.
+// what it means for the event and the endpoint.
 func TestAnswersOverHTTP(t *testing.T) {
 	t.Parallel()
 	end := make(chan struct{})
@@ -183,7 +189,7 @@ func TestAnswersOverHTTP(t *testing.T) {
 	for i, p := range all {
 		eps[i] = endpoint.Endpoint{
 			Name: p.name, URL: server.URL + "/" + p.name, AllowHTTP: true, AllowPrivate: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")},
-			Timeout: 20 * time.Second,
+			Timeout: 20 * time.Second, Retry: []time.Duration{retryPlayed}, RetryRefused: []time.Duration{refusalPlayed},
 		}
 		if p.change != nil {
 			p.change(&eps[i])

@@ -45,7 +45,7 @@ func statsOf(t testing.TB, q *queue.Queue, endpoint string) queue.Stats {
 	return all[0]
 }
 
-// The log tells of every attempt what was sent, when, and what came of it.
+// The log has of every attempt what was sent, when, and its outcome.
 func TestAttemptsAreLogged(t *testing.T) {
 	t.Parallel()
 	r := queuetest.StartRedis(t)
@@ -145,7 +145,7 @@ func TestAttemptsAreLogged(t *testing.T) {
 	}
 }
 
-// A log that nobody takes over is bounded: the oldest go, and are counted.
+// A log that nobody trims is bounded: the oldest entries are dropped, and counted.
 func TestLogIsBounded(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct {

@@ -8,24 +8,24 @@ import (
 
 // The breaker's measures.
 const (
-	breakerFailures = 10 // in a row, none between that the endpoint answered,
-	breakerKeys     = 3  // over at least so many lanes: a few failing keys open nothing
+	breakerFailures = 10 // in a row, with no answer of the endpoint between them,
+	breakerKeys     = 3  // under at least so many keys: a few failing keys open nothing
 	probeFirst      = time.Second
 	probeLast       = 60 * time.Second
-	outage          = time.Minute // of an endpoint that was down for so long, the recovery is told
+	outage          = time.Minute // the recovery of an endpoint that was down for so long is worth a notice
 )
 
-// breaker keeps a dead endpoint from being called for each of its events. It
-// opens after failures of the endpoint as a whole, and then lets one event
-// through at a time, first after a second, then after twice as long each time.
+// breaker keeps an endpoint that is down from getting a request for each of its
+// events. It opens after failures of the endpoint as a whole, and then lets one
+// probe through at a time, first after a second, then after twice as long each
+// time.
 //
 // The first probe is the oldest event that is due, and so is every second one
-// after it; those between are others in turn, so that one event that the
-// receiver breaks over cannot keep the breaker open. A failed probe is no
-// attempt of its event, and the time that the breaker is open is no event's age.
+// after it; those between are the others in turn, so that one event that breaks
+// the receiver cannot keep the breaker open. A failed probe is no attempt of its
+// event, and the time that the breaker is open is no event's age.
 //
-// A receiver that answers closes it, whatever the answer is but a 5xx. It is
-// guarded by its owner's mutex.
+// Any answer but a 5xx closes it. Guarded by its courier's mutex.
 type breaker struct {
 	failures int
 	keys     [breakerKeys]uint64
@@ -33,7 +33,7 @@ type breaker struct {
 	open     bool
 	probing  bool
 	probes   int       // that have failed
-	next     time.Time // when open: the time of the next probe
+	next     time.Time // of the next probe, when open
 	wait     time.Duration
 }
 
@@ -49,7 +49,7 @@ func endpointFailure(o *webhook.Outcome) bool {
 	return true
 }
 
-// failed notes a failure and reports whether it opened the breaker.
+// failed counts a failure and reports whether it opened the breaker.
 func (b *breaker) failed(now time.Time, key uint64) bool {
 	if b.open {
 		return false
@@ -81,8 +81,8 @@ func (b *breaker) answered() bool {
 // due reports whether an open breaker lets an event through now.
 func (b *breaker) due(now time.Time) bool { return !b.probing && !now.Before(b.next) }
 
-// restore opens the breaker as an owner before has left it, or lets a probe
-// through at once.
+// restore opens the breaker, as the last owner has left it, with a probe due
+// immediately.
 func (b *breaker) restore(now time.Time) {
 	*b = breaker{open: true, probing: b.probing, next: now, wait: probeFirst / 2}
 }
@@ -92,11 +92,10 @@ func (b *breaker) oldest() bool { return b.probes%2 == 0 }
 
 // probeFailed puts the next probe off.
 func (b *breaker) probeFailed(now time.Time) {
-	b.probing = false
 	b.probes++
 	b.wait = min(2*b.wait, probeLast)
 	b.next = now.Add(b.wait)
 }
 
-// probeLost lets another probe through: this one said nothing.
-func (b *breaker) probeLost() { b.probing = false }
+// probeEnded lets another probe through.
+func (b *breaker) probeEnded() { b.probing = false }

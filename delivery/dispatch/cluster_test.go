@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -20,13 +21,9 @@ import (
 	"gancho/internal/testservers"
 )
 
-func startCluster(t testing.TB, replicas int, settings ...string) *testservers.Cluster {
+func startCluster(t testing.TB, replicas int) *testservers.Cluster {
 	t.Helper()
-	o := testservers.ClusterOptions{Replicas: replicas, Settings: map[string]string{}}
-	for i := 0; i < len(settings); i += 2 {
-		o.Settings[settings[i]] = settings[i+1]
-	}
-	c, err := testservers.StartCluster(o)
+	c, err := testservers.StartCluster(testservers.ClusterOptions{Replicas: replicas})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -82,6 +79,35 @@ func owner(t testing.TB, c *testservers.Cluster, key string) *testservers.Redis 
 		t.Fatal(err)
 	}
 	return r
+}
+
+// inspected waits until the queue has asked a server n times how it is.
+func inspected(t testing.TB, r *testservers.Redis, n int) {
+	t.Helper()
+	c := queuetest.Client(t, r)
+	first, own := 0, 0
+	queuetest.Eventually(t, "the server to be inspected", func() bool {
+		calls := commandCalls(t, c, "info") - own // before this one
+		own++
+		if first == 0 {
+			first = calls
+		}
+		return calls-first >= n
+	})
+}
+
+// commandCalls is how often a server has run a command.
+func commandCalls(t testing.TB, c *redis.Client, command string) int {
+	t.Helper()
+	stats, _, _ := strings.Cut(strings.TrimPrefix(c.InfoMap(t.Context(), "commandstats").Item("Commandstats", "cmdstat_"+command), "calls="), ",")
+	if stats == "" {
+		return 0
+	}
+	n, err := strconv.Atoi(stats)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return n
 }
 
 // spread are endpoints of which each of the nodes has some.
@@ -209,8 +235,8 @@ func TestClusterNodeKilled(t *testing.T) {
 	q := openCluster(t, c, eps...)
 	sink := newReceiver()
 	_, stop := startDispatcher(t, q, sink, dispatch.Options{Lease: 2 * time.Second}, eps...)
-	const total, kills = 3000, 3
-	capture, stopCapture := startCapture(t, q, total, 750, 1500, 2250)
+	const total, kills = 1200, 3
+	capture, stopCapture := startCapture(t, q, nil, total, 300, 600, 900)
 	for k := range kills {
 		capture.after(t, (k+1)*total/(kills+1))
 		node := c.Nodes()[k]
@@ -240,8 +266,8 @@ func TestClusterFailover(t *testing.T) {
 	q := openCluster(t, c, eps...)
 	sink := newReceiver()
 	_, stop := startDispatcher(t, q, sink, dispatch.Options{Lease: 2 * time.Second}, eps...)
-	const total = 3000
-	capture, stopCapture := startCapture(t, q, total, 1000, 2000)
+	const total = 1200
+	capture, stopCapture := startCapture(t, q, nil, total, 400, 800)
 	var killed *testservers.Redis
 	for k, key := range []string{"gancho:{e0}:q", "gancho:source"} {
 		capture.after(t, (k+1)*total/3)
@@ -274,10 +300,10 @@ func TestClusterSlotsMove(t *testing.T) {
 	q := openCluster(t, c, eps...)
 	sink := newReceiver()
 	_, stop := startDispatcher(t, q, sink, dispatch.Options{Lease: 2 * time.Second}, eps...)
-	const total = 3000
-	capture, stopCapture := startCapture(t, q, total, 500, 1000, 1500, 2000)
+	const total = 1500
+	capture, stopCapture := startCapture(t, q, nil, total, 250, 500, 750, 1000)
 	for k := range 4 {
-		capture.after(t, (k+1)*500)
+		capture.after(t, (k+1)*250)
 		key := fmt.Sprintf("gancho:{e%d}:q", k%2)
 		from := owner(t, c, key)
 		for _, to := range c.Nodes() {
@@ -313,7 +339,7 @@ func TestOpenClusterThatIsNone(t *testing.T) {
 	}
 	_, err = queue.Open(t.Context(), queue.Options{Cluster: &queue.ClusterOptions{Addresses: []string{node.Addr()}}, Logger: queuetest.Logger(t)})
 	if !errors.Is(err, queue.ErrUnreachable) || !strings.Contains(err.Error(), "0 of 16384 slots") {
-		t.Errorf("got %v, want ErrUnreachable that tells of the slots", err)
+		t.Errorf("got %v, want ErrUnreachable that names the slots", err)
 	}
 	node.Kill()
 	_, err = queue.Open(t.Context(), queue.Options{Cluster: &queue.ClusterOptions{Addresses: []string{node.Addr()}}, Logger: queuetest.Logger(t)})
@@ -350,16 +376,16 @@ func TestClusterFailoverLosesTheTail(t *testing.T) {
 	sink := newReceiver()
 	_, stop := startDispatcher(t, q, sink, dispatch.Options{Lease: 2 * time.Second}, eps...)
 	const total, safe = 1000, 500
-	first, stopFirst := startCapture(t, q, safe, safe)
+	first, stopFirst := startCapture(t, q, nil, safe, safe)
 	queuetest.Eventually(t, "the first half to be confirmed", func() bool { return first.confirmed.Newest() == queuetest.LSN(safe-1) })
 	stopFirst()
 	master := owner(t, c, "gancho:{e0}:q")
 	replica := c.ReplicaOf(master)
 	signal(t, syscall.SIGSTOP, replica)
-	second, stopSecond := startCapture(t, q, total, total)
+	second, stopSecond := startCapture(t, q, nil, total, total)
 	second.after(t, total)
 	sink.distinct(t, total*len(eps))
-	<-time.After(3 * time.Second) // longer than a position needs under everysec
+	inspected(t, master, 20)
 	if n := second.confirmed.Newest(); n > queuetest.LSN(safe-1) {
 		t.Errorf("confirmed %x, which a replica does not have", n)
 	}
@@ -378,7 +404,7 @@ func TestClusterFailoverLosesTheTail(t *testing.T) {
 	t.Logf("%d repeats, %d rewinds", checkOrder(t, sink.list()), second.rewinds)
 }
 
-// The streams tell the epoch, on whatever node they are.
+// The epoch is found in the streams, on whatever node they are.
 func testClusterClaim(t *testing.T, c *testservers.Cluster) {
 	t.Helper()
 	eps := spread(t, c, 6)

@@ -2,26 +2,26 @@ package dispatch
 
 import (
 	"context"
-	"math"
 	"sync"
 	"time"
 
 	"gancho/delivery/endpoint"
 	"gancho/delivery/queue"
-	"gancho/delivery/webhook"
 
 	"github.com/rs/zerolog"
-	"golang.org/x/time/rate"
 )
 
 // courier delivers one endpoint's events while this process has its lease.
 //
 // It has no goroutine of its own: whatever makes work for it (an append, an
 // answer, a timer) starts the goroutines that the work takes, which end with
-// it. There are up to `concurrency` workers, one reader and one writer.
+// it. There are up to `concurrency` workers, and one that reads, one that writes
+// and one that sends notices.
 //
-// Everything below mu is guarded by it; no call to Redis or to an endpoint is
-// made while it is held.
+// Its parts do not know each other; each keeps the invariant that its type
+// states, and the courier joins them. Everything from mu on is guarded by mu,
+// which the caller of a method named xxxLocked holds. No call to Redis or to an
+// endpoint is made while it is held.
 type courier struct {
 	name   string
 	owner  *queue.Owner
@@ -35,94 +35,52 @@ type courier struct {
 	abort, abandon     context.CancelFunc // end requests, and acknowledgements
 	running            sync.WaitGroup
 
-	mu      sync.Mutex
-	ep      *endpoint.Endpoint
-	limiter *rate.Limiter // nil: no limit
-	lanes   laneSet
-	breaker breaker
-	retries map[queue.ID]queue.Attempts // of the events that have failed
-	notices notices
-
-	// Reading.
-	main, side feed
-	reading    bool
-	page       *feed // whose page is on its way; nil: none is
-	loaded     bool
-	generation uint64
-	restarts   int // of Redis, that this courier has seen
-	// After a restart of Redis, until the cursor is where it was: the events
-	// that are in memory, or (true) delivered.
-	skip         map[queue.ID]bool
-	recent       recentIDs
-	readFailures int
-
-	// Sending.
-	workers, starting int
-	leaseUntil        time.Time
-	closing, lost     bool
-	adopted           bool // beyond this process's share
-	paused            string
-	pausedAt          time.Time
-	hold              time.Time // asked for by the receiver
-	health            queue.Health
-	stall             time.Time // Redis does not answer
-	unblock           string    // the state's count when it was read last
-
-	// Writing.
-	results, outgoing queue.Results // gathered, and on their way
-	healthKept        queue.Health  // as it was written last
-	writing           bool
-	// stateChanges counts the changes made here of what Redis keeps of the
-	// endpoint's state, so that an older answer undoes none.
-	stateChanges int
-
-	timer   *time.Timer
-	timerAt time.Time
+	mu         sync.Mutex
+	ep         *endpoint.Endpoint
+	lease      lease
+	alarm      alarm
+	reading    reading
+	lanes      laneSet
+	sending    sending
+	failures   failures
+	breaker    breaker
+	suspension suspension
+	health     health
+	notices    noticeQueue
+	writing    writing
 }
 
-// feed is one of the endpoint's streams, as far as it has been read.
-type feed struct {
-	side   bool
-	cursor queue.ID // everything up to it has been seen
-	tail   bool     // nothing is known to come after it
-	again  bool     // something came while a page was on its way
-	seen   queue.ID // where cursor was when Redis was restarted
+// lease is how long this process may deliver the endpoint: nothing is started
+// after until, nor once it is closing. A lease that is lost is closing, too.
+// Guarded by its courier's mutex.
+type lease struct {
+	until         time.Time
+	closing, lost bool
+	adopted       bool // beyond this process's share
 }
 
-// job is one event on its way through a worker.
-type job struct {
-	lane  *lane
-	id    queue.ID
-	msg   *webhook.Message // nil: to be read again; of a list, its first
-	list  *list            // nil: the endpoint takes single events
-	ep    *endpoint.Endpoint
-	probe bool
-	prior queue.Attempts
-	again bool  // it was read again
-	err   error // of that
-}
-
-// sideShare is the most requests in flight for events of the side stream.
-func (c *courier) sideShare() int { return max(1, c.ep.Concurrency/2) }
-
-// configure sets what comes from the configuration. Call it with mu held.
-func (c *courier) configure(ep *endpoint.Endpoint) {
-	c.ep = ep
-	c.limiter = nil
-	if ep.Rate > 0 {
-		const window = 100 // burst: what a hundredth of a second allows
-		c.limiter = rate.NewLimiter(rate.Limit(ep.Rate), max(1, int(math.Ceil(ep.Rate/window))))
+func newCourier(background context.Context, d *Dispatcher, ep *endpoint.Endpoint, owner *queue.Owner, l lease) *courier {
+	requests, abort := context.WithCancel(background)
+	writes, abandon := context.WithCancel(background)
+	c := &courier{
+		name: ep.Name, owner: owner, sender: d.sender, o: &d.o, log: d.log, abort: abort, abandon: abandon, ep: ep, lease: l,
+		reading: newReading(), lanes: newLaneSet(ep.Order), failures: failures{}, notices: newNoticeQueue(d.o.Notify != nil),
 	}
+	c.spawn = func(f func(context.Context)) { c.running.Go(func() { f(requests) }) }
+	c.spawnWriter = func(f func(context.Context)) { c.running.Go(func() { f(writes) }) }
+	c.alarm = newAlarm(c.ring)
+	c.sending.setRate(ep.Rate)
+	return c
 }
 
-// start begins with loading what Redis keeps of the endpoint.
+// start begins with what Redis keeps of the endpoint.
 func (c *courier) start() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.startRead(time.Now())
+	c.startReadingLocked(time.Now())
 }
 
-// update takes a changed configuration over.
+// update adopts a changed configuration.
 func (c *courier) update(ep *endpoint.Endpoint) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -131,244 +89,128 @@ func (c *courier) update(ep *endpoint.Endpoint) {
 	}
 	now := time.Now()
 	activated := c.ep.State != endpoint.Active && ep.State == endpoint.Active
-	c.configure(ep)
-	if c.loaded {
+	c.ep = ep
+	c.sending.setRate(ep.Rate)
+	if c.reading.loaded {
 		if activated {
-			c.goOn(now)
+			c.startAfreshLocked(now)
 		}
-		c.idle(now)
-		c.refit(now)
-		c.startWrite()
+		c.trackStandstillLocked(now)
+		c.refitFailuresLocked(now)
+		c.startWritingLocked()
 	}
-	c.resume(now)
+	c.resumeLocked(now)
 }
 
-// resume starts whatever can go on. Call it with mu held.
-func (c *courier) resume(now time.Time) {
-	if c.closing {
-		return
-	}
-	if due := c.lanes.release(now); !due.IsZero() {
-		c.arm(due)
-	}
-	c.startRead(now)
-	c.startWorkers()
-	c.startTelling(now)
-}
-
-// arm makes sure that resume is called at a time. Call it with mu held.
-func (c *courier) arm(at time.Time) {
-	if c.closing { // the timer would keep the courier in memory
-		return
-	}
-	if c.timerAt.IsZero() || at.Before(c.timerAt) {
-		c.timerAt = at
-		c.timer.Reset(time.Until(at))
-	}
-}
-
-// tick is the timer's function.
-func (c *courier) tick() {
+// ring is the alarm's function.
+func (c *courier) ring() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.timerAt = time.Time{}
-	c.resume(time.Now())
+	c.alarm.rang()
+	c.resumeLocked(time.Now())
 }
 
-// stopped reports whether nothing may be sent or read now for a reason that
-// an event from outside ends. Call it with mu held.
-func (c *courier) stopped() bool {
-	return c.closing || c.lost || !c.loaded || c.paused != "" || c.ep.State != endpoint.Active
-}
-
-// startWorkers starts a worker for each lane that is ready, as far as
-// concurrency allows. Call it with mu held.
-func (c *courier) startWorkers() {
-	if c.stopped() {
+// resumeLocked starts whatever can go on.
+func (c *courier) resumeLocked(now time.Time) {
+	if c.lease.closing {
 		return
 	}
-	n := min(c.lanes.sendable(c.sideShare())-c.starting, c.ep.Concurrency-c.workers)
-	if c.breaker.open {
-		n = min(n, 1)
+	if due := c.lanes.releaseDue(now); !due.IsZero() {
+		c.alarm.set(due)
 	}
-	for range n {
-		c.workers++
-		c.starting++
-		c.spawn(c.work)
-	}
+	c.startReadingLocked(now)
+	c.startWorkersLocked()
+	c.startNotifyingLocked(now)
 }
 
-// work sends events until there is none to send.
-func (c *courier) work(ctx context.Context) {
+// haltedLocked reports whether nothing may be sent or read now for a reason that
+// an event from outside ends.
+func (c *courier) haltedLocked() bool {
+	return c.lease.closing || !c.reading.loaded || c.suspension.reason != "" || c.ep.State != endpoint.Active
+}
+
+// renewal returns this courier's part of a renewal, and the number of changes
+// of the endpoint's state that the answer will include; -1: the answer may be
+// older than what is being written.
+func (c *courier) renewal() (queue.Renewal, int) {
 	c.mu.Lock()
-	c.starting--
-	j, ok := c.next(time.Now())
-	c.mu.Unlock()
-	for ok {
-		o := c.attempt(ctx, &j)
-		now := time.Now()
-		c.mu.Lock()
-		attempt := c.settle(&j, &o, now)
-		done := j
-		j, ok = c.next(now)
-		c.mu.Unlock()
-		if attempt > 0 {
-			c.observe(&done, &o, attempt, now)
-		}
+	defer c.mu.Unlock()
+	changes := c.suspension.changes
+	if c.writing.active || !c.writing.results.Empty() {
+		changes = -1
 	}
+	return queue.Renewal{Owner: c.owner, Main: c.reading.main.cursor, Side: c.reading.side.cursor}, changes
 }
 
-// attempt sends what the job is about, which may have to be read again first.
-func (c *courier) attempt(ctx context.Context, j *job) webhook.Outcome {
-	if j.list != nil {
-		return c.sendList(ctx, j)
+// applyStanding adopts what a renewal of the lease has returned. It reports
+// false if the state is to be asked for again: what is being loaded or written
+// meanwhile may be older or newer.
+func (c *courier) applyStanding(s queue.Standing, changes int, until time.Time) (applied bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if !s.Owned {
+		c.loseLeaseLocked("it has expired, and another process has acquired the endpoint")
+		return true
 	}
-	if j.msg == nil {
-		j.again = true
-		if j.msg, j.err = c.owner.Fetch(ctx, j.id); j.msg == nil {
-			return webhook.Outcome{}
-		}
-	}
-	return c.sender.Send(ctx, j.ep, j.msg)
-}
-
-// next takes the next event to send; false: the worker ends. Call it with mu held.
-func (c *courier) next(now time.Time) (job, bool) {
-	c.startRead(now) // there may be room now
-	l := c.nextLane(now)
-	if l == nil {
-		c.workers--
-		return job{}, false
-	}
-	j := job{lane: l, id: l.first(), ep: c.ep, probe: c.breaker.open}
-	if j.probe {
-		c.breaker.probing = true
-	}
-	known := false
-	if len(c.retries) > 0 {
-		j.prior, known = c.retries[j.id]
-	}
-	if !known && l.listing != nil && len(l.listing.parts) > 0 {
-		j.prior = l.listing.parts[0].prior
-	}
-	if takesLists(c.ep) {
-		c.form(&j)
-	} else {
-		j.msg = l.body()
-	}
-	return j, true
-}
-
-// nextLane takes the next lane that may be sent from, or returns nil. What
-// only time changes is looked at again when its time has come. Call it with mu
-// held.
-func (c *courier) nextLane(now time.Time) *lane {
-	if c.stopped() || c.workers > c.ep.Concurrency || !now.Before(c.leaseUntil) {
-		return nil // what ends this starts workers
-	}
-	for _, until := range [...]time.Time{c.hold, c.stall} {
-		if now.Before(until) {
-			c.arm(until)
-			return nil
-		}
-	}
-	if c.breaker.open && !c.breaker.due(now) {
-		if !c.breaker.probing {
-			c.arm(c.breaker.next)
-		}
-		return nil
-	}
-	l := c.pick(now)
-	if l != nil && c.gathers(l, now) {
-		waits := l
-		l = c.pick(now) // the side stream's
-		c.lanes.putBack(waits)
-	}
-	if l == nil || c.limiter == nil {
-		return l
-	}
-	r := c.limiter.ReserveN(now, 1)
-	if d := r.DelayFrom(now); d > 0 {
-		r.CancelAt(now)
-		c.arm(now.Add(d))
-		c.lanes.putBack(l)
-		return nil
-	}
-	return l
-}
-
-// pick takes the lane whose turn it is, of those that do not wait for a retry.
-// Call it with mu held.
-func (c *courier) pick(now time.Time) *lane {
-	if c.breaker.open && c.breaker.oldest() {
-		c.lanes.sift(func(l *lane) bool { return c.heldBack(l, now) })
-		return c.lanes.takeOldest(c.sideShare())
-	}
-	l := c.lanes.take(c.sideShare())
-	for l != nil && c.heldBack(l, now) {
-		l = c.lanes.take(c.sideShare())
-	}
-	return l
-}
-
-// heldBack makes a lane wait whose first event has failed before and is not
-// due. Call it with mu held.
-func (c *courier) heldBack(l *lane, now time.Time) bool {
-	if len(c.retries) == 0 {
-		return false
-	}
-	a, failed := c.retries[l.first()]
+	now := time.Now()
+	c.lease.until = until
 	switch {
-	case !failed || !a.Blocked && !now.Before(a.Due):
+	case c.lease.closing: // the next owner acts on what is new
+		return true
+	case !c.reading.loaded:
+		c.resumeLocked(now)
 		return false
-	case a.Blocked:
-		c.lanes.block(l)
-	default:
-		c.lanes.hold(l, a.Due)
-		c.arm(a.Due)
 	}
-	return true
+	c.reloadAfterRestartLocked()
+	if changes == c.suspension.changes && c.suspension.adopt(&s) {
+		c.log.Info().Str("endpoint", c.name).Msg("endpoint resumed")
+		c.startAfreshLocked(now)
+		c.trackStandstillLocked(now)
+		c.startWritingLocked()
+	}
+	if s.Unblock != c.suspension.unblock { // no courier writes it, so it is never too old for one that writes
+		c.suspension.unblock = s.Unblock
+		c.failures.hasten(now)
+		c.lanes.reschedule(func(queue.ID) (due time.Time, blocked bool) { return now, false })
+	}
+	c.reading.main.end = c.reading.main.end && !s.More
+	c.reading.side.end = c.reading.side.end && !s.MoreAside
+	applied = c.suspension.equals(&s)
+	c.resumeLocked(now)
+	return applied
 }
 
-// observe tells of an attempt. It is called without mu.
-func (c *courier) observe(j *job, o *webhook.Outcome, attempt int, now time.Time) {
-	level := zerolog.DebugLevel
-	if o.Kind != webhook.Delivered {
-		level = zerolog.WarnLevel
-	}
-	e := c.log.WithLevel(level).Err(o.Err).Str("endpoint", c.name).Str("event", j.msg.Type).Str("webhook_id", j.msg.ID).Int("attempt", attempt).
-		Stringer("outcome", o.Kind).Int("status", o.Status).Str("class", o.Class).Dur("duration_ms", o.Duration).Bool("probe", j.probe)
-	if j.list != nil {
-		e.Int("events", len(j.list.ids)) // the first of which was named
-	}
-	e.Msg("delivery attempted")
-	if c.o.Observe == nil {
+// loseLeaseLocked stops everything: the endpoint is another process's.
+func (c *courier) loseLeaseLocked(why string) {
+	if c.lease.lost {
 		return
 	}
-	messages := []*webhook.Message{j.msg}
-	if j.list != nil {
-		messages = j.messages()
+	if !c.lease.closing {
+		c.log.Warn().Str("endpoint", c.name).Str("why", why).Msg("lease lost: this process delivers to the endpoint no more")
 	}
-	for _, m := range messages {
-		c.o.Observe(Attempt{Endpoint: c.name, Type: m.Type, ID: m.ID, Outcome: *o, Attempt: attempt, CommitToDelivered: now.Sub(m.Time)})
-	}
+	c.lease.lost, c.lease.closing = true, true
+	c.alarm.stop()
+	c.abort()
 }
 
-// recentIDs are the events that were delivered last, so that one whose
-// acknowledgement Redis has lost is not sent again.
-type recentIDs struct {
-	ids  []queue.ID
-	next int
+// close lets the requests in flight finish, and starts no more.
+func (c *courier) close() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.lease.closing = true
+	c.alarm.stop()
 }
 
-// recentLimit bounds them: 64 KiB for each busy endpoint.
-const recentLimit = 4096
+// owns reports whether the lease is held and not being given back.
+func (c *courier) owns() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return !c.lease.closing
+}
 
-func (r *recentIDs) add(id queue.ID) {
-	if len(r.ids) < recentLimit {
-		r.ids = append(r.ids, id)
-		return
-	}
-	r.ids[r.next] = id
-	r.next = (r.next + 1) % recentLimit
+// setAdopted says whether the endpoint is beyond this process's share.
+func (c *courier) setAdopted(adopted bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.lease.adopted = adopted
 }

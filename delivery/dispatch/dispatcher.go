@@ -1,6 +1,7 @@
 package dispatch
 
 import (
+	"cmp"
 	"context"
 	"reflect"
 	"sync"
@@ -13,7 +14,7 @@ import (
 	"github.com/rs/zerolog"
 )
 
-// Defaults of DispatcherOptions.
+// Defaults of Options.
 const (
 	DefaultLease        = 10 * time.Second
 	DefaultDrainTimeout = 20 * time.Second
@@ -21,90 +22,90 @@ const (
 	DefaultWindowBytes  = 1 << 20
 )
 
-// DispatcherOptions are how a Dispatcher works; zero values are the defaults.
+// Options are how a Dispatcher works; zero values are the defaults.
 type Options struct {
 	// Lease is how long after a process's death its endpoints stay its own. It
-	// is renewed at a third of it.
+	// is renewed at a third of that.
 	Lease time.Duration
-	// DrainTimeout is how long requests in flight may take when Run ends.
+	// DrainTimeout is how long requests in flight may take at shutdown.
 	DrainTimeout time.Duration
-	// WindowEvents and WindowBytes bound what is kept in memory of each
-	// endpoint's backlog, in flight included, but for one event that may be
-	// larger: large events are sent few at a time. The number is at least four
-	// times the endpoint's concurrency.
+	// WindowEvents and WindowBytes bound what is in memory of each endpoint's
+	// backlog, events in flight included, except one event that may be larger:
+	// large events are sent few at a time. The number is at least four times the
+	// endpoint's concurrency.
 	WindowEvents, WindowBytes int
-	// Log puts a record of each attempt into the endpoint's log in Redis
+	// Log adds a record of each attempt to the endpoint's log in Redis
 	// (Queue.Log), from where it is to be stored and trimmed. With KeepEvents,
-	// the record of an event's last attempt carries the event.
+	// the record of an event's last attempt contains the event.
 	Log, KeepEvents bool
 	// Observe, when not nil, is called after each attempt, by many goroutines.
 	Observe func(Attempt)
 	// Notify, when not nil, is called with what somebody should know of an
-	// endpoint, in order for each endpoint, and again after an error. It may take
-	// its time: deliveries do not wait for it. Its context ends with the courier.
+	// endpoint, in order for each endpoint, and again after an error. Deliveries
+	// do not wait for it. Its context ends when the endpoint's lease is given back.
 	Notify func(context.Context, Notice) error
 	Logger zerolog.Logger
 }
 
-// Attempt is one attempt to deliver an event.
+// Attempt is one attempt to deliver an event: what was sent, and its outcome.
 type Attempt struct {
-	Endpoint, Type, ID string
-	Outcome            webhook.Outcome
-	Attempt            int // from 1; a probe of a dead endpoint does not count up
-	// CommitToDelivered is the time from the commit to the answer.
-	CommitToDelivered time.Duration
+	Endpoint string
+	Message  *webhook.Message // not to be changed
+	Outcome  webhook.Outcome
+	Number   int       // from 1; a probe has the number of the attempt that follows
+	Ended    time.Time // when the outcome was known
 }
 
-// sender makes one attempt, with one message or a list of them: *Sender does.
+// CommitToDelivered is the time from the commit to the outcome.
+func (a *Attempt) CommitToDelivered() time.Duration { return a.Ended.Sub(a.Message.Time) }
+
+// sender makes one request, with one message or a list: *webhook.Sender does.
 type sender interface {
 	Send(ctx context.Context, ep *endpoint.Endpoint, m *webhook.Message) webhook.Outcome
 	SendList(ctx context.Context, ep *endpoint.Endpoint, ms []*webhook.Message) webhook.Outcome
 }
 
-// Dispatcher sends the queue's events to those endpoints whose lease this
-// process holds. Several processes share the endpoints of one queue.
+// Dispatcher delivers the queue's events to the endpoints whose leases this
+// process has. Several processes share the endpoints of one queue. Its methods
+// may be called concurrently.
 type Dispatcher struct {
 	worker *queue.Worker
 	sender sender
 	o      Options
 	log    zerolog.Logger
-	kick   chan struct{}
+	rescan chan struct{} // has the leases renewed and balanced now
 
 	mu        sync.RWMutex
 	endpoints map[string]*endpoint.Endpoint
-	couriers  map[string]*courier  // with a lease, or finishing
-	retiring  map[string]bool      // those that are finishing
-	unowned   map[string]time.Time // since when nobody was seen to have it
-	processes int                  // that were alive at the last look
-	unlearned bool                 // a courier could not take over what the last look has told
+	couriers  map[string]*courier // with a lease, or finishing
+	retiring  map[string]bool     // those that are finishing
+
+	// Of the goroutine in own.
+	unowned   map[string]time.Time // since when no process was seen to have it
+	processes int                  // that were alive at the last rescan
+	outdated  bool                 // a courier could not adopt what the last renewal has returned
 	running   sync.WaitGroup       // retirements
 }
 
-// NewDispatcher returns a dispatcher of the queue's events to the endpoints.
-// One dispatcher per Queue may run.
+// New returns a dispatcher of the queue's events to the endpoints. One
+// dispatcher per Queue may run.
 func New(q *queue.Queue, s sender, endpoints []endpoint.Endpoint, o Options) *Dispatcher {
-	setDefault(&o.Lease, DefaultLease)
-	setDefault(&o.DrainTimeout, DefaultDrainTimeout)
-	setDefault(&o.WindowEvents, DefaultWindowEvents)
-	setDefault(&o.WindowBytes, DefaultWindowBytes)
+	o.Lease = cmp.Or(max(o.Lease, 0), DefaultLease)
+	o.DrainTimeout = cmp.Or(max(o.DrainTimeout, 0), DefaultDrainTimeout)
+	o.WindowEvents = cmp.Or(max(o.WindowEvents, 0), DefaultWindowEvents)
+	o.WindowBytes = cmp.Or(max(o.WindowBytes, 0), DefaultWindowBytes)
 	d := &Dispatcher{
-		worker: q.Worker(), sender: s, o: o, log: o.Logger, kick: make(chan struct{}, 1),
+		worker: q.Worker(), sender: s, o: o, log: o.Logger, rescan: make(chan struct{}, 1),
 		endpoints: map[string]*endpoint.Endpoint{}, couriers: map[string]*courier{}, retiring: map[string]bool{}, unowned: map[string]time.Time{},
 	}
 	d.Update(endpoints)
 	return d
 }
 
-func setDefault[T ~int | ~int64](v *T, d T) {
-	if *v <= 0 {
-		*v = d
-	}
-}
-
 // Run delivers until the context ends. Then it starts nothing new, lets the
-// requests in flight finish for up to DrainTimeout, writes down what they came
-// to, gives its leases back, and returns nil. While Redis does not answer, it
-// waits. Run it once.
+// requests in flight finish for up to DrainTimeout, acknowledges their events,
+// gives its leases back, and returns nil. While Redis is unreachable, it waits.
+// Call it once.
 func (d *Dispatcher) Run(ctx context.Context) error {
 	background := context.WithoutCancel(ctx)
 	defer d.worker.Attach(d)()
@@ -120,12 +121,12 @@ func (d *Dispatcher) Run(ctx context.Context) error {
 	bye, cancel := context.WithTimeout(background, leaveTimeout)
 	defer cancel()
 	if err := d.worker.Leave(bye); err != nil {
-		d.log.Warn().Err(err).Msg("other processes learn of the end of this one only when its leases expire")
+		d.log.Warn().Err(err).Msg("process not unregistered: the others get its endpoints when the leases expire")
 	}
 	return nil
 }
 
-// Update takes changed endpoints over, at once.
+// Update adopts changed endpoints immediately.
 func (d *Dispatcher) Update(endpoints []endpoint.Endpoint) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -133,7 +134,7 @@ func (d *Dispatcher) Update(endpoints []endpoint.Endpoint) {
 	for i := range endpoints {
 		ep := endpoints[i].WithDefaults()
 		next[ep.Name] = &ep
-		// A Sender knows endpoints by their address.
+		// A sender knows endpoints by their address.
 		if old := d.endpoints[ep.Name]; old != nil && reflect.DeepEqual(*old, ep) {
 			next[ep.Name] = old
 		}
@@ -144,22 +145,21 @@ func (d *Dispatcher) Update(endpoints []endpoint.Endpoint) {
 			c.update(ep)
 		}
 	}
-	d.look()
+	d.rescanLeases()
 }
 
-// wake has the endpoint's new events read; no endpoint: looks at everything.
+// wake has the endpoint's new events read, or all leases renewed and balanced.
 func (d *Dispatcher) wake(endpoint string, side bool) {
 	if endpoint == queue.WakeAll {
-		d.look()
+		d.rescanLeases()
 	} else if c := d.courier(endpoint); c != nil {
 		c.wake(side)
 	}
 }
 
-// look makes the owner look at everything now.
-func (d *Dispatcher) look() {
+func (d *Dispatcher) rescanLeases() {
 	select {
-	case d.kick <- struct{}{}:
+	case d.rescan <- struct{}{}:
 	default:
 	}
 }
@@ -173,17 +173,17 @@ func (d *Dispatcher) courier(name string) *courier {
 // Owns reports whether this process delivers to the endpoint.
 func (d *Dispatcher) Owns(endpoint string) bool {
 	c := d.courier(endpoint)
-	return c != nil && c.holds()
+	return c != nil && c.owns()
 }
 
-// Offer hands over what this process has appended to an endpoint's stream.
+// Offer admits what this process has appended to an endpoint's stream.
 func (d *Dispatcher) Offer(a *queue.Appended) {
 	if c := d.courier(a.Endpoint); c != nil {
 		c.offer(a)
 	}
 }
 
-// Owned are the endpoints that this process delivers to, by name.
+// Owned returns the names of the endpoints that this process delivers to, sorted.
 func (d *Dispatcher) Owned() []string {
 	couriers := d.owned()
 	names := make([]string, len(couriers))

@@ -1,10 +1,12 @@
 package dispatch
 
+import "time"
+
 // Loaded is how many endpoints this process has and has read to their ends.
 func (d *Dispatcher) Loaded() (n int) {
 	for _, c := range d.owned() {
 		c.mu.Lock()
-		if c.loaded && c.main.tail && c.side.tail {
+		if c.reading.loaded && c.reading.main.end && c.reading.side.end {
 			n++
 		}
 		c.mu.Unlock()
@@ -16,8 +18,21 @@ func (d *Dispatcher) Loaded() (n int) {
 func (d *Dispatcher) Skipping() (n int) {
 	for _, c := range d.owned() {
 		c.mu.Lock()
-		n += len(c.skip)
+		n += len(c.reading.skip)
 		c.mu.Unlock()
 	}
 	return n
+}
+
+// Expired reports whether the process's leases have expired.
+func (d *Dispatcher) Expired() bool {
+	for _, c := range d.owned() {
+		c.mu.Lock()
+		until := c.lease.until
+		c.mu.Unlock()
+		if time.Now().Before(until) {
+			return false
+		}
+	}
+	return true
 }

@@ -100,6 +100,29 @@ func (r *receiver) SendList(ctx context.Context, ep *endpoint.Endpoint, ms []*we
 	return o
 }
 
+// count is the number of requests.
+func (r *receiver) count() (n int) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, attempts := range r.attempts {
+		n += attempts
+	}
+	return n + len(r.lists)
+}
+
+// peakOf is the most requests that were in flight to an endpoint.
+func (r *receiver) peakOf(endpoint string) int {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.peak[endpoint]
+}
+
+func (r *receiver) attemptsOf(endpoint, id string) int {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.attempts[endpoint+id]
+}
+
 func delivered() webhook.Outcome {
 	return webhook.Outcome{Kind: webhook.Delivered, Status: 204, Class: webhook.ClassOK}
 }

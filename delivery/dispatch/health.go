@@ -7,102 +7,161 @@ import (
 	"gancho/delivery/queue"
 )
 
-// takeOver goes on where the endpoint's last owner stopped. Call it with mu held.
-func (c *courier) takeOver(s *queue.Condition, now time.Time) {
-	c.paused, c.hold, c.unblock, c.pausedAt = s.Paused, s.Hold, s.Unblock, s.Since.UTC()
-	c.health, c.healthKept = s.Health, s.Health
+// health is how the endpoint fares, and what of it Redis has for the next owner.
+// Times are in ms since 1970; 0: none. The clock of the time that is no event's
+// age (Idle, Idling) never goes back. Guarded by its courier's mutex.
+type health struct {
+	queue.Health
+	saved queue.Health // as it was written last
+}
+
+// unsaved differs from any health: it has to be written.
+var unsaved = queue.Health{Failing: -1}
+
+func (h *health) failed(now time.Time) {
+	if h.Failing == 0 {
+		h.Failing = now.UnixMilli()
+	}
+}
+
+// failingSince returns since when every attempt has failed, and whether that is
+// for limit or longer: then the endpoint is suspended, and no event is exhausted.
+func (h *health) failingSince(now time.Time, limit time.Duration) (time.Time, bool) {
+	since := time.UnixMilli(h.Failing).UTC()
+	return since, h.Failing != 0 && limit > 0 && now.Sub(since) >= limit
+}
+
+// reached notes that the endpoint answers, after its breaker was open; notice:
+// its recovery from an outage is worth a notice.
+func (h *health) reached(now time.Time, notice bool) {
+	if notice && h.Trouble == 0 && now.Sub(time.UnixMilli(h.Open)) >= outage {
+		h.Trouble = h.Open
+	}
+	h.Open = 0
+}
+
+// trackStandstill starts or stops the clock of the time that is no event's age.
+func (h *health) trackStandstill(still bool, now time.Time) {
+	switch {
+	case still && h.Idling == 0:
+		h.Idling = now.UnixMilli()
+	case !still && h.Idling != 0:
+		h.Idle, h.Idling = h.IdledFor(now), 0
+	}
+}
+
+// suspension is the part of the endpoint's state in Redis that the owner and
+// others write: why nothing is sent. changes counts the owner's own changes, so
+// that an older answer of Redis undoes none. Guarded by its courier's mutex.
+type suspension struct {
+	reason  string // empty: the endpoint is not suspended
+	since   time.Time
+	until   time.Time // the receiver has asked for a pause up to then
+	unblock string    // how often failed events were hastened
+	changes int
+}
+
+// adopt takes the state that Redis has, and reports whether it ends a suspension.
+func (s *suspension) adopt(r *queue.Standing) (resumed bool) {
+	resumed = s.reason != "" && r.Paused == ""
+	s.reason, s.until = r.Paused, r.Hold
+	return resumed
+}
+
+func (s *suspension) equals(r *queue.Standing) bool {
+	return s.reason == r.Paused && s.until.Equal(r.Hold) && s.unblock == r.Unblock
+}
+
+// suspend keeps a reason, and reports false if there is one already.
+func (s *suspension) suspend(reason string, now time.Time) bool {
+	if s.reason != "" {
+		return false
+	}
+	s.reason, s.since = reason, time.UnixMilli(now.UnixMilli()).UTC()
+	s.changes++
+	return true
+}
+
+// maxHold is the longest pause that a receiver may ask for.
+const maxHold = 24 * time.Hour
+
+// hold keeps a pause that the receiver has asked for, and reports false if a
+// longer one is kept already.
+func (s *suspension) hold(now, until time.Time) bool {
+	if latest := now.Add(maxHold); until.After(latest) {
+		until = latest
+	}
+	if !until.After(s.until) {
+		return false
+	}
+	s.until = until
+	s.changes++
+	return true
+}
+
+// restoreLocked starts where the endpoint's last owner stopped.
+func (c *courier) restoreLocked(s *queue.Condition, now time.Time) {
+	c.suspension = suspension{reason: s.Paused, since: s.Since.UTC(), until: s.Hold, unblock: s.Unblock, changes: c.suspension.changes}
+	c.health = health{s.Health, s.Health}
 	if c.health.Open != 0 && c.lanes.order != endpoint.OrderEndpoint {
 		c.breaker.restore(now)
 	} else {
 		c.health.Open = 0
 	}
-	if c.health.Idling != 0 && !c.standsStill() {
-		c.goOn(now) // somebody has let it go on while nobody had it
+	if c.health.Idling != 0 && !c.standsStillLocked() {
+		c.startAfreshLocked(now) // somebody has resumed it while nobody had it
 	}
-	c.idle(now)
-	c.refit(now)
-	if c.paused != "" {
-		c.log.Warn().Str("endpoint", c.name).Str("reason", c.paused).Msg("endpoint is paused")
-		if c.health.Noticed != c.pausedAt.UnixMilli() {
-			c.tell(Notice{Kind: NoticePaused, Endpoint: c.name, Reason: c.paused, Since: c.pausedAt})
-		}
+	c.trackStandstillLocked(now)
+	c.refitFailuresLocked(now)
+	if c.suspension.reason == "" {
+		return
 	}
-}
-
-// standsStill reports whether events of the endpoint do not grow older now.
-func (c *courier) standsStill() bool {
-	return c.paused != "" || c.ep.State != endpoint.Active || c.breaker.open
-}
-
-// idle starts or stops the clock of the time that is no event's age. It is
-// called whenever standsStill may have changed, with mu held.
-func (c *courier) idle(now time.Time) {
-	switch still := c.standsStill(); {
-	case still && c.health.Idling == 0:
-		c.health.Idling = now.UnixMilli()
-	case !still && c.health.Idling != 0:
-		c.health.Idle, c.health.Idling = c.health.IdledFor(now), 0
+	c.log.Warn().Str("endpoint", c.name).Str("reason", c.suspension.reason).Msg("endpoint is suspended: its events are kept until somebody resumes it")
+	if c.health.Noticed != c.suspension.since.UnixMilli() {
+		c.notifyLocked(Notice{Kind: NoticePaused, Endpoint: c.name, Reason: c.suspension.reason, Since: c.suspension.since})
 	}
 }
 
-// goOn gives an endpoint that somebody has let go on a new start: it is called
-// at once, and has the whole of PauseAfter again. Call it with mu held.
-func (c *courier) goOn(now time.Time) {
+// standsStillLocked reports whether events of the endpoint do not grow older now.
+func (c *courier) standsStillLocked() bool {
+	return c.suspension.reason != "" || c.ep.State != endpoint.Active || c.breaker.open
+}
+
+// trackStandstillLocked is called whenever standsStillLocked may have changed.
+func (c *courier) trackStandstillLocked(now time.Time) {
+	c.health.trackStandstill(c.standsStillLocked(), now)
+}
+
+// startAfreshLocked forgets how an endpoint fared before somebody resumed it: it
+// gets a request immediately, and has the whole of PauseAfter again.
+func (c *courier) startAfreshLocked(now time.Time) {
 	c.health.Failing = 0
 	if c.breaker.open {
 		c.breaker.restore(now)
 	}
 }
 
-// keepHealth adds what has changed of the endpoint's health to what is written
-// next: in batches, because an endpoint that fails every second time changes
-// it with each answer. Call it with mu held.
-func (c *courier) keepHealth() {
-	if c.health != c.healthKept {
-		c.results.SetHealth(&c.health)
-		c.healthKept = c.health
-	}
-}
-
-// pause lets the endpoint have nothing until somebody lets it go on. Its events
-// are kept. Call it with mu held.
-func (c *courier) pause(reason string, now time.Time) {
-	if c.paused != "" {
+// suspendLocked has nothing be sent until somebody resumes the endpoint. Its
+// events are kept.
+func (c *courier) suspendLocked(reason string, now time.Time) {
+	if !c.suspension.suspend(reason, now) {
 		return
 	}
-	c.paused, c.pausedAt = reason, time.UnixMilli(now.UnixMilli()).UTC()
-	c.stateChanges++
-	c.results.Pause(reason, now)
-	if c.health.Trouble == 0 && c.o.Notify != nil {
+	c.writing.results.Pause(reason, now)
+	if c.health.Trouble == 0 && c.notices.wanted {
 		c.health.Trouble = now.UnixMilli()
 	}
-	c.idle(now)
-	c.log.Error().Str("endpoint", c.name).Str("reason", reason).Msg("endpoint paused: its events are kept until it is unpaused")
-	c.tell(Notice{Kind: NoticePaused, Endpoint: c.name, Reason: reason, Since: c.pausedAt})
-	for _, l := range c.lanes.lanes {
-		c.lanes.dropBodies(l)
-	}
+	c.trackStandstillLocked(now)
+	c.log.Error().Str("endpoint", c.name).Str("reason", reason).Msg("endpoint suspended: its events are kept until somebody resumes it")
+	c.notifyLocked(Notice{Kind: NoticePaused, Endpoint: c.name, Reason: reason, Since: c.suspension.since})
+	c.lanes.dropEveryBody()
 }
 
-// succeeded notes that the endpoint has taken an event. Call it with mu held.
-func (c *courier) succeeded() {
-	c.health.Failing = 0
-	if c.health.Trouble != 0 && c.paused == "" {
-		c.tell(Notice{Kind: NoticeRecovered, Endpoint: c.name, Since: time.UnixMilli(c.health.Trouble).UTC()})
+// holdLocked has nothing be sent for a while, because the receiver asked for it.
+func (c *courier) holdLocked(now, until time.Time) {
+	if !c.suspension.hold(now, until) {
+		return
 	}
-}
-
-// failedFor is how long every attempt has failed. Call it with mu held.
-func (c *courier) failedFor(now time.Time) time.Duration {
-	if c.health.Failing == 0 {
-		return 0
-	}
-	return now.Sub(time.UnixMilli(c.health.Failing))
-}
-
-// failsForGood reports whether every attempt has failed for as long as it may
-// take. Then the endpoint is paused, and no event is given up. Call it with mu held.
-func (c *courier) failsForGood(now time.Time) bool {
-	limit := c.ep.PauseAfter
-	return limit > 0 && c.failedFor(now) >= limit
+	c.writing.results.Hold(c.suspension.until)
+	c.log.Info().Str("endpoint", c.name).Time("until", c.suspension.until).Msg("endpoint asked for a pause: nothing is sent until then")
 }

@@ -4,7 +4,9 @@ import (
 	"context"
 	"flag"
 	"fmt"
+	"math/rand/v2"
 	"os"
+	"strconv"
 	"testing"
 	"time"
 
@@ -16,8 +18,9 @@ import (
 
 func TestMain(m *testing.M) {
 	redis.SetLogger(quiet{})
-	// These tests wait for servers and for schedules more than they compute.
-	if err := flag.Set("test.parallel", "6"); err != nil {
+	// These tests wait for servers and for schedules more than they compute. Those
+	// of failovers wait longest: their files come early, so that they start early.
+	if err := flag.Set("test.parallel", "14"); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
 	}
@@ -35,7 +38,22 @@ func TestMain(m *testing.M) {
 	os.Exit(code)
 }
 
-// quiet drops what go-redis tells of connections that tests cut.
+// random is the same in every run, so that a failure can be repeated;
+// GANCHO_TEST_SEED sets another.
+func random(t testing.TB) *rand.Rand {
+	t.Helper()
+	seed := uint64(1)
+	if text := os.Getenv("GANCHO_TEST_SEED"); text != "" {
+		var err error
+		if seed, err = strconv.ParseUint(text, 10, 64); err != nil {
+			t.Fatalf("GANCHO_TEST_SEED: %v", err)
+		}
+	}
+	t.Logf("GANCHO_TEST_SEED=%d", seed)
+	return rand.New(rand.NewPCG(seed, 1))
+}
+
+// quiet drops what go-redis logs of connections that tests cut.
 type quiet struct{}
 
 func (quiet) Printf(context.Context, string, ...any) {}

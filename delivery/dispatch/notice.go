@@ -13,138 +13,157 @@ type NoticeKind string
 
 // The kinds of notices.
 const (
-	// NoticePaused: the endpoint was paused by itself; its events are kept.
+	// NoticePaused: the endpoint was suspended; its events are kept.
 	NoticePaused NoticeKind = "paused"
-	// NoticeRecovered: the first success after the endpoint was paused by
-	// itself, or after the breaker had been open for more than a minute.
+	// NoticeRecovered: the first success after the endpoint was suspended, or
+	// after the breaker had been open for a minute or more.
 	NoticeRecovered NoticeKind = "recovered"
-	// NoticeDeadLetter: an event was given up.
+	// NoticeDeadLetter: an event became a dead letter.
 	NoticeDeadLetter NoticeKind = "dead_letter"
 )
 
 // Notice is something that somebody should know of an endpoint.
 //
-// Paused and recovered are told at least once: what Redis keeps of the endpoint
-// says whether they have been, and whoever owns it next tells them otherwise.
-// Dead letters are told once they are among the dead letters, and not again
-// when the process ends before; of a flood, not all are (the dead letters
-// themselves are all there).
+// Paused and recovered are sent at least once: what Redis keeps of the endpoint
+// says whether they have been, and otherwise its next owner sends them. Dead
+// letters are announced when Redis has them, and not again if the process ends
+// before; of a flood, not all are (the dead letters themselves are all kept).
 type Notice struct {
 	Kind     NoticeKind
 	Endpoint string
-	// Reason says why the endpoint is paused, or why the event was given up.
+	// Reason says why the endpoint is suspended, or why the event is a dead letter.
 	Reason string
-	// Since is when the endpoint was paused, or since when it had not answered.
-	// Of a dead letter: when the event was given up.
+	// Since is when the endpoint was suspended, or since when it had not answered.
+	// Of a dead letter: when the event became one.
 	Since time.Time
 	// Event, WebhookID and Tenant are the dead letter's, and Attempts how often
-	// it was sent.
+	// it was sent. Its body is not kept for the notice.
 	Event, WebhookID, Tenant string
 	Attempts                 int
 }
 
-// maxOwed bounds the notices of one endpoint that wait for being told.
-const maxOwed = 256
+// maxNotices bounds the notices of one endpoint that wait.
+const maxNotices = 256
 
-// notices are those of one courier that have not been told yet, the oldest
-// first. They are guarded by its mutex.
-type notices struct {
-	owed     []Notice
-	burials  map[queue.ID]Notice // to be told once Redis has the dead letters
-	telling  bool
-	failures int
-	next     time.Time // after a failure
-	dropped  int       // dead letters, since the last that was told
+// noticeQueue is the notices of one courier that were not sent, the oldest first.
+// At most one goroutine sends them; until it succeeds, the first one stays.
+// Guarded by its courier's mutex.
+type noticeQueue struct {
+	wanted    bool
+	waiting   []Notice
+	unwritten map[queue.ID]Notice // of dead letters, until Redis has them
+	active    bool                // a goroutine sends
+	failures  int                 // in a row
+	retryAt   time.Time           // after a failure
+	dropped   int                 // dead letters, since a notice was sent last
 }
 
-// tell has a notice told, in its turn. Call it with mu held.
-func (c *courier) tell(n Notice) {
-	owed := &c.notices
+func newNoticeQueue(wanted bool) noticeQueue {
+	return noticeQueue{wanted: wanted, unwritten: map[queue.ID]Notice{}}
+}
+
+// add queues a notice, unless it is one too many.
+func (q *noticeQueue) add(n Notice) {
 	switch {
-	case c.o.Notify == nil:
-		return
-	case n.Kind == NoticeDeadLetter && len(owed.owed) >= maxOwed:
-		owed.dropped++
-		return
-	case n.Kind == NoticeRecovered && slices.ContainsFunc(owed.owed, func(o Notice) bool { return o.Kind == NoticeRecovered }):
-		return
+	case !q.wanted:
+	case n.Kind == NoticeDeadLetter && len(q.waiting) >= maxNotices:
+		q.dropped++
+	case n.Kind == NoticeRecovered && slices.ContainsFunc(q.waiting, func(w Notice) bool { return w.Kind == NoticeRecovered }):
+	default:
+		q.waiting = append(q.waiting, n)
 	}
-	owed.owed = append(owed.owed, n)
-	c.startTelling(time.Now())
 }
 
-// startTelling starts telling what is to be told, unless that is under way.
-// Call it with mu held.
-func (c *courier) startTelling(now time.Time) {
-	owed := &c.notices
-	if owed.telling || c.lost || len(owed.owed) == 0 {
-		return
+// expectDead keeps the notice of a dead letter until Redis has it.
+func (q *noticeQueue) expectDead(id queue.ID, n Notice) {
+	if q.wanted {
+		q.unwritten[id] = n
 	}
-	if now.Before(owed.next) {
-		c.arm(owed.next)
-		return
-	}
-	owed.telling = true
-	c.spawn(c.tellAll)
 }
 
-// tellAll tells notices until there are none, or one could not be told.
-func (c *courier) tellAll(ctx context.Context) {
-	for {
-		c.mu.Lock()
-		owed := &c.notices
-		if c.lost || len(owed.owed) == 0 {
-			owed.telling = false
-			c.mu.Unlock()
-			return
-		}
-		n := owed.owed[0]
+func (q *noticeQueue) confirmDead(id queue.ID) (n Notice, ok bool) {
+	n, ok = q.unwritten[id]
+	delete(q.unwritten, id)
+	return n, ok
+}
+
+// sent removes the first notice, and returns how many dead letters were dropped.
+func (q *noticeQueue) sent() (dropped int) {
+	q.waiting = q.waiting[1:]
+	dropped, q.failures, q.dropped = q.dropped, 0, 0
+	return dropped
+}
+
+// failed puts the first notice off, and reports whether that is the first failure
+// in a row.
+func (q *noticeQueue) failed(now time.Time) (first bool) {
+	q.active = false
+	q.failures++
+	q.retryAt = now.Add(queue.Backoff(q.failures))
+	return q.failures == 1
+}
+
+func (c *courier) notifyLocked(n Notice) {
+	c.notices.add(n)
+	c.startNotifyingLocked(time.Now())
+}
+
+// startNotifyingLocked starts sending notices, unless a goroutine does.
+func (c *courier) startNotifyingLocked(now time.Time) {
+	if c.notices.active || c.lease.lost || len(c.notices.waiting) == 0 {
+		return
+	}
+	if now.Before(c.notices.retryAt) {
+		c.alarm.set(c.notices.retryAt)
+		return
+	}
+	c.notices.active = true
+	c.spawn(c.sendNotices)
+}
+
+// sendNotices sends notices until there are none, or one could not be sent.
+func (c *courier) sendNotices(ctx context.Context) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for !c.lease.lost && len(c.notices.waiting) > 0 {
+		n := c.notices.waiting[0]
 		c.mu.Unlock()
 		err := c.o.Notify(ctx, n)
 		c.mu.Lock()
 		if err != nil {
-			c.tellingFailed(err)
-			c.mu.Unlock()
+			c.noticeFailedLocked(err)
 			return
 		}
-		c.told(n)
-		c.mu.Unlock()
+		c.noticeSentLocked(n)
 	}
+	c.notices.active = false
 }
 
-// tellingFailed ends telling for a while. An owner that is closing leaves what
-// is left to the next, who finds in Redis what was not told.
-func (c *courier) tellingFailed(err error) {
-	owed := &c.notices
-	owed.telling = false
-	owed.failures++
-	if owed.failures == 1 && !c.closing {
-		c.log.Warn().Err(err).Str("endpoint", c.name).Msg("a notice about the endpoint cannot be passed on now: trying again")
-	}
-	owed.next = time.Now().Add(queue.Backoff(owed.failures))
-	if c.closing {
-		owed.owed = nil
+// noticeFailedLocked tries again later. An owner that is closing leaves the rest
+// to the next one, which finds in Redis what was not sent.
+func (c *courier) noticeFailedLocked(err error) {
+	first := c.notices.failed(time.Now())
+	if c.lease.closing {
+		c.notices.waiting = nil
 		return
 	}
-	c.arm(owed.next)
+	if first {
+		c.log.Warn().Err(err).Str("endpoint", c.name).Msg("notice about the endpoint not sent: trying again")
+	}
+	c.alarm.set(c.notices.retryAt)
 }
 
-// told notes that the first notice has been told.
-func (c *courier) told(n Notice) {
-	owed := &c.notices
-	owed.owed = owed.owed[1:]
-	owed.failures = 0
+func (c *courier) noticeSentLocked(n Notice) {
 	switch n.Kind {
 	case NoticePaused:
 		c.health.Noticed = n.Since.UnixMilli()
 	case NoticeRecovered:
-		if c.health.Trouble = 0; c.paused != "" { // in the meantime
-			c.health.Trouble = c.pausedAt.UnixMilli()
+		if c.health.Trouble = 0; c.suspension.reason != "" { // since
+			c.health.Trouble = c.suspension.since.UnixMilli()
 		}
 	}
-	if owed.dropped > 0 {
-		c.log.Warn().Str("endpoint", c.name).Int("dead_letters", owed.dropped).Msg("too many dead letters at once: not all were announced")
-		owed.dropped = 0
+	if dropped := c.notices.sent(); dropped > 0 {
+		c.log.Warn().Str("endpoint", c.name).Int("dead_letters", dropped).Msg("too many dead letters at a time: not all were announced")
 	}
-	c.startWrite()
+	c.startWritingLocked()
 }

@@ -21,7 +21,7 @@ import (
 type notified struct {
 	mu  sync.Mutex
 	all []dispatch.Notice
-	err error // what Notify returns; then nothing was told
+	err error // what Notify returns; then nothing was sent
 }
 
 func (n *notified) notify(_ context.Context, notice dispatch.Notice) error {
@@ -46,9 +46,9 @@ func (n *notified) until(t *testing.T, what string, many int) []dispatch.Notice 
 	return n.list()
 }
 
-// A pause is told by whoever owns the endpoint until it has been, and then by
-// nobody, and so is the recovery.
-func TestPauseAndRecoveryAreTold(t *testing.T) {
+// The notice of a suspension is sent by the endpoint's owners until one of them
+// succeeds, and then no more, and so is that of the recovery.
+func TestSuspensionAndRecoveryAreAnnounced(t *testing.T) {
 	t.Parallel()
 	r := queuetest.StartRedis(t)
 	ep := endpoint.Endpoint{Name: "a"}
@@ -59,8 +59,8 @@ func TestPauseAndRecoveryAreTold(t *testing.T) {
 	gone.answer = func(context.Context, *endpoint.Endpoint, *webhook.Message, int) webhook.Outcome {
 		return answer(410, webhook.Gone)
 	}
-	// The first owner cannot tell anybody.
-	mute := &notified{err: errors.New("away")}
+	// The first owner cannot send it.
+	mute := &notified{err: errors.New("unreachable")}
 	_, stop := startDispatcher(t, q, gone, dispatch.Options{Notify: mute.notify}, ep)
 	queuetest.Eventually(t, "the pause", func() bool { s, err := q.Suspended(t.Context(), "a"); return err == nil && s.Reason != "" })
 	stop()
@@ -71,13 +71,13 @@ func TestPauseAndRecoveryAreTold(t *testing.T) {
 	paused := dispatch.Notice{Kind: dispatch.NoticePaused, Endpoint: "a", Reason: "the receiver answered 410 Gone", Since: s.Since}
 	told := &notified{}
 	_, stop = startDispatcher(t, queuetest.OpenOnly(t, r), gone, dispatch.Options{Notify: told.notify}, ep)
-	if diff := cmp.Diff([]dispatch.Notice{paused}, told.until(t, "the pause to be told", 1)); diff != "" {
+	if diff := cmp.Diff([]dispatch.Notice{paused}, told.until(t, "the notice of the suspension", 1)); diff != "" {
 		t.Error(diff)
 	}
-	queuetest.Eventually(t, "that to be noted", func() bool { return rc.HGet(t.Context(), "gancho:{a}:state", "noticed").Val() != "" })
+	queuetest.Eventually(t, "that to be written", func() bool { return rc.HGet(t.Context(), "gancho:{a}:state", "noticed").Val() != "" })
 	stop()
 
-	// It is not told again, and the recovery is with the first success.
+	// It is not sent again, and the recovery is announced with the first success.
 	if err := q.Unpause(t.Context(), "a"); err != nil {
 		t.Fatal(err)
 	}
@@ -86,7 +86,7 @@ func TestPauseAndRecoveryAreTold(t *testing.T) {
 	_, stop = startDispatcher(t, queuetest.OpenOnly(t, r), sink, dispatch.Options{Notify: again.notify}, ep)
 	queuetest.Drained(t, q, "a")
 	recovered := dispatch.Notice{Kind: dispatch.NoticeRecovered, Endpoint: "a", Since: s.Since}
-	if diff := cmp.Diff([]dispatch.Notice{recovered}, again.until(t, "the recovery to be told", 1)); diff != "" {
+	if diff := cmp.Diff([]dispatch.Notice{recovered}, again.until(t, "the notice of the recovery", 1)); diff != "" {
 		t.Error(diff)
 	}
 	stop()
@@ -96,12 +96,12 @@ func TestPauseAndRecoveryAreTold(t *testing.T) {
 	queuetest.Drained(t, q, "a")
 	stop()
 	if all := append(again.list()[1:], last.list()...); len(all) != 0 {
-		t.Errorf("told again: %+v", all)
+		t.Errorf("sent again: %+v", all)
 	}
 }
 
-// An outage of less than a minute is nobody's business.
-func TestRecoveryFromAnOutageIsTold(t *testing.T) {
+// The recovery from an outage of less than a minute needs no notice.
+func TestRecoveryFromAnOutageIsAnnounced(t *testing.T) {
 	t.Parallel()
 	for _, outage := range []time.Duration{30 * time.Second, 2 * time.Minute} {
 		t.Run(outage.String(), func(t *testing.T) {
@@ -127,26 +127,28 @@ func TestRecoveryFromAnOutageIsTold(t *testing.T) {
 	}
 }
 
-// Dead letters are told once they are there. A flood of them, while nobody
-// listens, holds nothing up and is not kept in memory.
-func TestDeadLettersAreTold(t *testing.T) {
+// Dead letters are announced once Redis has them. A flood of them, while nobody
+// listens, delays nothing and is not kept in memory.
+func TestDeadLettersAreAnnounced(t *testing.T) {
 	t.Parallel()
+	const flood = 800
 	r := queuetest.StartRedis(t)
 	ep := endpoint.Endpoint{Name: "a", Retry: ms(), PauseAfter: -1}
 	q := queuetest.Open(t, r, ep)
 	queuetest.AppendEvents(t, q, 0, 1, 1, queuetest.KeyModulo(1))
 	sink := newReceiver()
 	sink.answer = func(context.Context, *endpoint.Endpoint, *webhook.Message, int) webhook.Outcome { return status(404) }
-	told, listen := &notified{}, make(chan struct{})
+	told, called, listen := &notified{}, make(chan struct{}, flood), make(chan struct{})
 	notify := func(ctx context.Context, n dispatch.Notice) error {
 		if dead, err := q.DeadCount(ctx, "a"); err != nil || dead == 0 {
-			t.Errorf("told of a dead letter when there were %d, %v", dead, err)
+			t.Errorf("a dead letter was announced when there were %d, %v", dead, err)
 		}
+		called <- struct{}{}
 		<-listen
 		return told.notify(ctx, n)
 	}
 	startDispatcher(t, q, sink, dispatch.Options{Notify: notify}, ep)
-	const flood = 2000
+	queuetest.Eventually(t, "the first notice", func() bool { return len(called) > 0 })
 	queuetest.AppendEvents(t, q, 1, flood, 100, queuetest.KeyModulo(50))
 	queuetest.Drained(t, q, "a")
 	close(listen)
@@ -158,10 +160,10 @@ func TestDeadLettersAreTold(t *testing.T) {
 	if diff := cmp.Diff(want, first, cmpopts.IgnoreFields(dispatch.Notice{}, "Since")); diff != "" || time.Since(first.Since) > time.Minute {
 		t.Errorf("since %s %s", first.Since, diff)
 	}
-	// What waited is told; only then there is room for sure.
+	// What waited is sent; only then there is room for sure.
 	told.until(t, "all that were kept", 256)
 	queuetest.AppendEvents(t, q, flood, flood+1, 1, queuetest.KeyModulo(1))
-	queuetest.Eventually(t, "the last one to be told of", func() bool { all := told.list(); return number(all[len(all)-1].WebhookID) == flood })
+	queuetest.Eventually(t, "the notice of the last one", func() bool { all := told.list(); return number(all[len(all)-1].WebhookID) == flood })
 	if n := len(told.list()); n > 300 {
 		t.Errorf("%d notices were kept of %d dead letters", n, flood)
 	}

@@ -36,7 +36,7 @@ func heap() int64 {
 	return int64(m.HeapAlloc + m.StackInuse)
 }
 
-// An idle endpoint costs less than 8 KB, and a thousand are taken over at once.
+// An idle endpoint costs less than 8 KB, and thousands are acquired together.
 func TestIdleEndpointsAreCheap(t *testing.T) {
 	for _, n := range []int{1000, 5000} {
 		t.Run(fmt.Sprint(n), func(t *testing.T) {

@@ -2,7 +2,6 @@ package dispatch_test
 
 import (
 	"context"
-	"math/rand/v2"
 	"sync"
 	"testing"
 	"time"
@@ -90,9 +89,7 @@ func TestEverythingChangesUnderLoad(t *testing.T) {
 			settings[i].Retry = ms(2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2)
 		}
 	}
-	seed := rand.Uint64()
-	t.Logf("seed %d", seed)
-	random := rand.New(rand.NewPCG(seed, 1))
+	random := random(t)
 	q := queuetest.Open(t, r, settings[0])
 	var mu sync.Mutex
 	taken, last := map[string]int{}, map[string]string{}

@@ -160,6 +160,6 @@ func (l *lagClock) age(now time.Time) time.Duration {
 func (m *metrics) attempt(a dispatch.Attempt) {
 	m.attempts.WithLabelValues(a.Endpoint, a.Outcome.Class).Inc()
 	if a.Outcome.Kind == webhook.Delivered {
-		m.latency.WithLabelValues(a.Endpoint).Observe(a.CommitToDelivered.Seconds())
+		m.latency.WithLabelValues(a.Endpoint).Observe(a.CommitToDelivered().Seconds())
 	}
 }

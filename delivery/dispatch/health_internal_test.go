@@ -1,0 +1,86 @@
+package dispatch
+
+import (
+	"testing"
+	"time"
+
+	"gancho/delivery/queue"
+)
+
+func TestHealthClockNeverGoesBack(t *testing.T) {
+	t.Parallel()
+	var h health
+	now := time.UnixMilli(1_000_000)
+	after := func(d time.Duration) time.Time { return now.Add(d) }
+	h.trackStandstill(true, now)
+	h.trackStandstill(true, after(time.Second))
+	if idle := h.IdledFor(after(2 * time.Second)); idle != 2000 {
+		t.Errorf("stood still for %d ms, want 2000", idle)
+	}
+	h.trackStandstill(false, after(3*time.Second))
+	h.trackStandstill(false, after(4*time.Second))
+	h.trackStandstill(true, after(10*time.Second))
+	if idle := h.IdledFor(after(11 * time.Second)); idle != 4000 {
+		t.Errorf("stood still for %d ms, want 4000", idle)
+	}
+	if idle := h.IdledFor(after(5 * time.Second)); idle < 3000 { // the wall clock was set back
+		t.Errorf("stood still for %d ms, want 3000 or more", idle)
+	}
+}
+
+func TestHealthFailing(t *testing.T) {
+	t.Parallel()
+	var h health
+	start := time.UnixMilli(1_000_000)
+	if _, forGood := h.failingSince(start, time.Hour); forGood {
+		t.Error("an endpoint that has not failed fails for good")
+	}
+	h.failed(start)
+	h.failed(start.Add(time.Minute))
+	for _, c := range []struct {
+		after, limit time.Duration
+		want         bool
+	}{{time.Hour - 1, time.Hour, false}, {time.Hour, time.Hour, true}, {time.Hour, -1, false}} {
+		since, forGood := h.failingSince(start.Add(c.after), c.limit)
+		if forGood != c.want || !since.Equal(start) {
+			t.Errorf("after %s of %s: %t, since %s", c.after, c.limit, forGood, since)
+		}
+	}
+}
+
+// Only the recovery from an outage is worth a notice.
+func TestHealthReached(t *testing.T) {
+	t.Parallel()
+	open := time.UnixMilli(1_000_000)
+	for _, c := range []struct {
+		down   time.Duration
+		notice bool
+		want   int64
+	}{{outage - time.Millisecond, true, 0}, {outage, true, open.UnixMilli()}, {outage, false, 0}} {
+		h := health{Health: queue.Health{Open: open.UnixMilli()}}
+		if h.reached(open.Add(c.down), c.notice); h.Trouble != c.want || h.Open != 0 {
+			t.Errorf("down for %s, notice %t: trouble since %d, open since %d; want %d and 0", c.down, c.notice, h.Trouble, h.Open, c.want)
+		}
+	}
+}
+
+func TestSuspension(t *testing.T) {
+	t.Parallel()
+	var s suspension
+	now := time.UnixMilli(1_000_000)
+	if !s.suspend("one", now) || s.suspend("two", now) || s.reason != "one" || s.changes != 1 {
+		t.Errorf("suspended because of %q, %d changes; want the first reason", s.reason, s.changes)
+	}
+	if !s.hold(now, now.Add(48*time.Hour)) || !s.until.Equal(now.Add(maxHold)) {
+		t.Errorf("holds until %s, want a day at most", s.until)
+	}
+	if s.hold(now, now.Add(time.Minute)) || s.changes != 2 {
+		t.Errorf("a shorter pause counts, %d changes", s.changes)
+	}
+	if s.adopt(&queue.Standing{Paused: "three"}) {
+		t.Error("another reason resumes the endpoint")
+	}
+	if !s.adopt(&queue.Standing{}) || !s.equals(&queue.Standing{}) || s.changes != 2 {
+		t.Errorf("after a resume: %+v", s)
+	}
+}

@@ -1,0 +1,321 @@
+package dispatch
+
+import (
+	"container/heap"
+	"hash/maphash"
+	"slices"
+	"time"
+
+	"gancho/delivery/endpoint"
+	"gancho/delivery/queue"
+	"gancho/delivery/webhook"
+)
+
+// laneSet is the lanes of one endpoint. A lane is in one of the queues when it
+// is ready, in delayed when it waits for a retry, and in none when it is busy or
+// blocked. The tallies count what the lanes hold. Guarded by its courier's mutex.
+type laneSet struct {
+	order   endpoint.Order
+	seed    maphash.Seed
+	lanes   map[uint64]*lane
+	ready   laneQueue // of the main stream
+	aside   laneQueue // of the side stream
+	delayed laneHeap
+	free    []*lane
+
+	main, side tally
+	sideBusy   int  // busy lanes of the side stream
+	sideTurn   bool // the side stream is next when both have lanes ready
+}
+
+// tally is what the lanes of one stream hold.
+type tally struct{ lanes, events, bodies, bodyBytes int }
+
+func (s *laneSet) tally(side bool) *tally {
+	if side {
+		return &s.side
+	}
+	return &s.main
+}
+
+func newLaneSet(order endpoint.Order) laneSet {
+	return laneSet{order: order, seed: maphash.MakeSeed(), lanes: map[uint64]*lane{}}
+}
+
+// sideLane is the bit that the lanes of the side stream have in their keys.
+const sideLane = 1 << 63
+
+// keyOf returns the lane of an event. Two ordering keys with the same 63-bit
+// hash share a lane: their events are sent one after the other, in order still.
+func (s *laneSet) keyOf(id queue.ID, m *webhook.Message) uint64 {
+	key := s.hash(id, m) &^ sideLane
+	if id.FromSide() {
+		key |= sideLane
+	}
+	return key
+}
+
+func (s *laneSet) hash(id queue.ID, m *webhook.Message) uint64 {
+	switch s.order {
+	case endpoint.OrderEndpoint:
+		return 0
+	case endpoint.OrderNone:
+		return id.Scatter()
+	}
+	var h maphash.Hash
+	h.SetSeed(s.seed)
+	_, _ = h.WriteString(m.Tenant)
+	_ = h.WriteByte(0)
+	_, _ = h.WriteString(m.Key)
+	return h.Sum64()
+}
+
+// add appends the event to its lane.
+func (s *laneSet) add(id queue.ID, m *webhook.Message) {
+	key := s.keyOf(id, m)
+	l, known := s.lanes[key]
+	if !known {
+		l = s.newLane(key)
+	}
+	delayed := l.state == laneWaiting || l.state == laneBlocked
+	t := s.tally(l.side)
+	if !delayed && len(l.bodies) == l.waiting() {
+		l.bodies = append(l.bodies, m)
+		t.bodies++
+		t.bodyBytes += sizeOf(m)
+	}
+	l.ids = append(l.ids, id)
+	t.events++
+	if !known {
+		s.push(l)
+	}
+}
+
+// push makes a lane ready, behind the others.
+func (s *laneSet) push(l *lane) {
+	l.state = laneReady
+	s.queue(l).push(l)
+}
+
+func (s *laneSet) queue(l *lane) *laneQueue {
+	if l.side {
+		return &s.aside
+	}
+	return &s.ready
+}
+
+func (s *laneSet) newLane(key uint64) *lane {
+	var l *lane
+	if n := len(s.free); n > 0 {
+		l, s.free = s.free[n-1], s.free[:n-1]
+	} else {
+		l = &lane{}
+	}
+	l.key, l.side = key, key&sideLane != 0
+	s.lanes[key] = l
+	s.tally(l.side).lanes++
+	return l
+}
+
+// sendable is how many lanes can become busy now.
+func (s *laneSet) sendable(sideShare int) int {
+	return s.ready.len() + max(0, min(s.aside.len(), sideShare-s.sideBusy))
+}
+
+// next makes the next ready lane busy and returns it, or nil. At most sideShare
+// lanes of the side stream are busy at a time: however much is sent again, there
+// is room for new events. When both streams have lanes ready, they take turns.
+func (s *laneSet) next(sideShare int) *lane {
+	from := &s.ready
+	if s.aside.len() > 0 && s.sideBusy < sideShare && (s.sideTurn || from.len() == 0) {
+		from = &s.aside
+	}
+	return s.markBusy(from.pop())
+}
+
+// nextOldest is next for the lane whose first event was committed first. Lanes
+// of the side stream come after all others.
+func (s *laneSet) nextOldest(sideShare int) *lane {
+	if s.ready.len() > 0 {
+		return s.markBusy(s.ready.popOldest())
+	}
+	if s.sideBusy < sideShare {
+		return s.markBusy(s.aside.popOldest())
+	}
+	return nil
+}
+
+// filterReady removes the ready lanes that the function has moved elsewhere.
+func (s *laneSet) filterReady(moved func(*lane) bool) {
+	for _, q := range [...]*laneQueue{&s.ready, &s.aside} {
+		q.lanes, q.head = slices.DeleteFunc(slices.Delete(q.lanes, 0, q.head), moved), 0
+	}
+}
+
+func (s *laneSet) markBusy(l *lane) *lane {
+	if l == nil {
+		return nil
+	}
+	s.sideTurn = !l.side
+	l.state = laneBusy
+	if l.side {
+		s.sideBusy++
+	}
+	return l
+}
+
+// unmarkBusy precedes any other state of a lane that may be busy.
+func (s *laneSet) unmarkBusy(l *lane) {
+	if l.side && l.state == laneBusy {
+		s.sideBusy--
+	}
+}
+
+// advance removes the first n events, which are done, of a busy lane.
+func (s *laneSet) advance(l *lane, n int) {
+	s.unmarkBusy(l)
+	s.dropBodies(l, n)
+	clear(l.ids[l.head : l.head+n])
+	l.head += n
+	s.tally(l.side).events -= n
+	if l.plan != nil {
+		l.plan.advance(n)
+	}
+	if l.head == len(l.ids) {
+		s.remove(l)
+		return
+	}
+	if l.head >= 32 && l.head > len(l.ids)/2 {
+		l.ids = l.ids[:copy(l.ids, l.ids[l.head:])]
+		l.head = 0
+	}
+	s.push(l)
+}
+
+func (s *laneSet) remove(l *lane) {
+	s.unlink(l)
+	const keep = 256
+	if len(s.free) < keep && cap(l.ids) <= keep {
+		clear(l.bodies[:cap(l.bodies)])
+		*l = lane{ids: l.ids[:0], bodies: l.bodies[:0]}
+		s.free = append(s.free, l)
+	}
+}
+
+func (s *laneSet) unlink(l *lane) {
+	delete(s.lanes, l.key)
+	s.tally(l.side).lanes--
+}
+
+// dropBodies releases the first n bodies of a lane.
+func (s *laneSet) dropBodies(l *lane, n int) {
+	n = min(n, len(l.bodies))
+	t := s.tally(l.side)
+	for _, m := range l.bodies[:n] {
+		t.bodies--
+		t.bodyBytes -= sizeOf(m)
+	}
+	// What lies before a slice's start is lost to append; lanes with a long
+	// tail of bodies are few, and move a window's worth at the most.
+	rest := copy(l.bodies, l.bodies[n:])
+	clear(l.bodies[rest:])
+	l.bodies = l.bodies[:rest]
+}
+
+// dropAllBodies releases the bodies of a lane that is not sent from soon.
+func (s *laneSet) dropAllBodies(l *lane) {
+	s.dropBodies(l, len(l.bodies))
+	l.bodies = nil
+}
+
+// dropEveryBody releases the bodies of all lanes.
+func (s *laneSet) dropEveryBody() {
+	for _, l := range s.lanes {
+		s.dropAllBodies(l)
+	}
+}
+
+// requeue makes a busy or blocked lane ready, behind the others: its first
+// event is to be sent again.
+func (s *laneSet) requeue(l *lane) {
+	s.unmarkBusy(l)
+	s.push(l)
+}
+
+// putBack undoes next.
+func (s *laneSet) putBack(l *lane) {
+	s.unmarkBusy(l)
+	l.state = laneReady
+	s.queue(l).putBack(l)
+	s.sideTurn = l.side
+}
+
+// delay makes a lane that is in no queue wait until due.
+func (s *laneSet) delay(l *lane, due time.Time) {
+	s.unmarkBusy(l)
+	l.state, l.due = laneWaiting, due
+	s.dropAllBodies(l)
+	heap.Push(&s.delayed, l)
+}
+
+// block makes a lane that is in no queue wait for a person to act.
+func (s *laneSet) block(l *lane) {
+	s.unmarkBusy(l)
+	l.state = laneBlocked
+	s.dropAllBodies(l)
+}
+
+// releaseDue makes the lanes ready whose retry is due, and returns when the next
+// one is due (zero: none waits).
+func (s *laneSet) releaseDue(now time.Time) time.Time {
+	for len(s.delayed) > 0 {
+		if l := s.delayed[0]; l.due.After(now) {
+			return l.due
+		}
+		l, _ := heap.Pop(&s.delayed).(*lane)
+		s.push(l)
+	}
+	return time.Time{}
+}
+
+// reschedule sets when waiting lanes are due, and makes blocked ones ready, as
+// the function says of their first events.
+func (s *laneSet) reschedule(of func(first queue.ID) (due time.Time, blocked bool)) {
+	for _, l := range s.lanes {
+		switch due, blocked := of(l.first()); {
+		case l.state == laneWaiting:
+			l.due = due
+		case l.state == laneBlocked && !blocked:
+			s.requeue(l)
+		}
+	}
+	heap.Init(&s.delayed)
+}
+
+// keepInFlight drops everything but the events in flight.
+func (s *laneSet) keepInFlight() {
+	s.ready, s.aside, s.delayed = laneQueue{}, laneQueue{}, nil
+	for _, l := range s.lanes {
+		s.dropAllBodies(l)
+		if l.state != laneBusy {
+			s.tally(l.side).events -= l.waiting()
+			s.unlink(l)
+			continue
+		}
+		inFlight := 1
+		if l.plan != nil {
+			inFlight = max(1, l.plan.inFlight)
+			l.plan.parts = nil // they count events that Redis may have lost
+		}
+		s.tally(l.side).events -= l.waiting() - inFlight
+		l.ids = l.ids[:l.head+inFlight]
+	}
+}
+
+// messageOverhead is about what a message without payload takes in memory.
+const messageOverhead = 512
+
+// sizeOf is what a body counts against the window, in bytes.
+func sizeOf(m *webhook.Message) int {
+	return messageOverhead + len(m.Data) + len(m.Previous) + len(m.Unchanged) + len(m.Key) + len(m.Tenant)
+}

@@ -1,0 +1,238 @@
+package dispatch
+
+import (
+	"net/http"
+	"time"
+
+	"gancho/delivery/endpoint"
+	"gancho/delivery/queue"
+	"gancho/delivery/webhook"
+)
+
+// applyOutcomeLocked does what the job's answer, or the lack of one, means for
+// its events and for the endpoint. It returns the attempt's number, from 1; 0:
+// there was no attempt.
+func (c *courier) applyOutcomeLocked(j *job, o *webhook.Outcome, now time.Time) int {
+	if j.again && j.err == nil {
+		c.reading.failures = 0
+	}
+	if j.probe {
+		c.breaker.probeEnded()
+	}
+	switch {
+	case j.msg == nil && j.err != nil:
+		c.readFailedLocked(j.err, now)
+		c.lanes.requeue(j.lane)
+		return 0
+	case j.msg == nil:
+		c.dropMissingLocked(j)
+		return 0
+	case o.Class == webhook.ClassCanceled: // this process stops
+		c.lanes.requeue(j.lane)
+		return 0
+	}
+	number, dead := j.prior.N+1, len(c.writing.results.Dead)
+	if o.Kind == webhook.Delivered {
+		c.endpointAnsweredLocked(now)
+		c.acknowledgeLocked(j)
+		c.applySuccessLocked()
+	} else {
+		c.health.failed(now)
+		c.applyFailureLocked(j, o, now)
+	}
+	c.suspendAfterLocked(o, now)
+	if c.o.Log {
+		for id, m := range j.events {
+			if m != nil {
+				c.writing.results.Record(id, m, o, number, len(c.writing.results.Dead) > dead, c.o.KeepEvents, now)
+			}
+		}
+	}
+	c.startWritingLocked()
+	return number
+}
+
+// suspendAfterLocked suspends the endpoint if the outcome, or all of them for
+// too long, ask for it.
+func (c *courier) suspendAfterLocked(o *webhook.Outcome, now time.Time) {
+	switch since, forGood := c.health.failingSince(now, c.ep.PauseAfter); {
+	case o.Kind == webhook.Gone:
+		c.suspendLocked("the receiver answered 410 Gone", now)
+	case o.Wish == webhook.WishPause:
+		c.suspendLocked("the receiver asked for it (webhook-delivery: pause)", now)
+	case forGood:
+		c.suspendLocked("every attempt has failed since "+since.Format(time.RFC3339), now)
+	}
+}
+
+// dropMissingLocked removes events from memory that are no longer in their
+// stream: somebody deleted them, or Redis has lost them. Lost ones are appended
+// again, at a place that may have been read already; so they must not be deleted.
+func (c *courier) dropMissingLocked(j *job) {
+	for id := range j.events {
+		c.forgetLocked(id)
+	}
+	c.lanes.advance(j.lane, j.size())
+	c.startWritingLocked()
+	if !c.reloadAfterRestartLocked() && c.reading.restarted {
+		c.reloadLocked()
+	}
+}
+
+func (c *courier) forgetLocked(id queue.ID) {
+	if _, failed := c.failures[id]; failed {
+		delete(c.failures, id)
+		c.writing.results.Forgotten = append(c.writing.results.Forgotten, id)
+	}
+	delete(c.reading.skip, id)
+}
+
+// acknowledgeLocked removes events that were delivered.
+func (c *courier) acknowledgeLocked(j *job) {
+	for id, m := range j.events {
+		_, failed := c.failures[id]
+		switch {
+		case m == nil:
+			c.forgetLocked(id)
+			continue
+		case failed:
+			delete(c.failures, id)
+			c.writing.results.Clean = append(c.writing.results.Clean, id)
+		default:
+			c.writing.results.Done = append(c.writing.results.Done, id)
+		}
+		c.reading.delivered(id)
+	}
+	c.lanes.advance(j.lane, j.size())
+}
+
+// applySuccessLocked ends what is known of the endpoint's failures.
+func (c *courier) applySuccessLocked() {
+	c.health.Failing = 0
+	if c.health.Trouble != 0 && c.suspension.reason == "" {
+		c.notifyLocked(Notice{Kind: NoticeRecovered, Endpoint: c.name, Since: time.UnixMilli(c.health.Trouble).UTC()})
+	}
+}
+
+// endpointAnsweredLocked closes the breaker.
+func (c *courier) endpointAnsweredLocked(now time.Time) {
+	if !c.breaker.answered() {
+		return
+	}
+	c.health.reached(now, c.notices.wanted)
+	c.trackStandstillLocked(now)
+	c.log.Info().Str("endpoint", c.name).Msg("endpoint answers again")
+	c.startWorkersLocked()
+}
+
+// endpointFailedLocked counts a failure of the endpoint as a whole, and reports
+// whether it was that of a probe.
+func (c *courier) endpointFailedLocked(j *job, now time.Time) (probe bool) {
+	switch {
+	case j.probe && c.breaker.open:
+		c.breaker.probeFailed(now)
+		c.alarm.set(c.breaker.next)
+		return true
+	case c.breaker.failed(now, j.lane.key):
+		c.health.Open = now.UnixMilli()
+		c.trackStandstillLocked(now)
+		c.log.Warn().Str("endpoint", c.name).Dur("probe_in_ms", c.breaker.wait).
+			Msg("endpoint fails for all of its events: only probes are sent until it answers")
+		c.lanes.dropEveryBody()
+		c.alarm.set(c.breaker.next)
+	}
+	return false
+}
+
+// aborted is the reason of a dead letter.
+const aborted = "the receiver asked not to repeat it (webhook-delivery: abort)"
+
+// applyFailureLocked schedules the retry of a job's events, or ends them.
+func (c *courier) applyFailureLocked(j *job, o *webhook.Outcome, now time.Time) {
+	if o.RetryAfter > 0 && (o.Status == http.StatusTooManyRequests || o.Status == http.StatusServiceUnavailable) {
+		c.holdLocked(now, now.Add(o.RetryAfter))
+	}
+	probe := false
+	if endpointFailure(o) {
+		probe = c.endpointFailedLocked(j, now)
+	} else {
+		c.endpointAnsweredLocked(now)
+	}
+	a := j.prior.After(o, now, c.health.IdledFor(now))
+	switch several := j.size() > 1; {
+	case o.Wish == webhook.WishAbort && several:
+		c.splitListLocked(j, a.OffSchedule(j.prior), 0, aborted, now)
+	case o.Wish == webhook.WishAbort:
+		c.deadLetterLocked(j, a, aborted, now)
+	case o.Kind == webhook.Gone || probe:
+		c.lanes.requeue(j.lane) // that is no attempt of the event
+	case o.Kind == webhook.Refused && several:
+		c.splitListLocked(j, a.OffSchedule(j.prior), 0, "the receiver has refused it", now)
+	default:
+		c.retryLocked(j, a, now)
+	}
+}
+
+// retryLocked has the job's events sent again when their schedule says so.
+func (c *courier) retryLocked(j *job, a queue.Attempts, now time.Time) {
+	why := c.scheduleLocked(&a, now)
+	if _, forGood := c.health.failingSince(now, c.ep.PauseAfter); why != "" && !forGood {
+		if j.size() > 1 {
+			first, _ := nextWait(c.ep, &queue.Attempts{N: 1})
+			c.splitListLocked(j, a, first, why, now)
+		} else {
+			c.exhaustLocked(j, a, why, now)
+		}
+		return
+	}
+	if why != "" { // the endpoint is suspended: one more attempt when it resumes
+		a.Due = now
+	}
+	if j.list != nil {
+		j.lane.plan.fix(j.size())
+	}
+	c.keepAttemptsLocked(j, a)
+	c.delayLaneLocked(j.lane, a.Due)
+}
+
+// keepAttemptsLocked keeps a failed event's attempts, here and in Redis.
+func (c *courier) keepAttemptsLocked(j *job, a queue.Attempts) {
+	c.failures.keep(j.id, a)
+	c.writing.results.Retries = append(c.writing.results.Retries, queue.RetryResult{ID: j.id, Attempts: a})
+}
+
+// exhaustLocked does what the endpoint wants done with an event whose last
+// attempt has failed.
+func (c *courier) exhaustLocked(j *job, a queue.Attempts, why string, now time.Time) {
+	switch c.ep.OnExhausted {
+	case endpoint.Block:
+		a.Blocked = true
+		c.keepAttemptsLocked(j, a)
+		c.lanes.block(j.lane)
+		c.logEnd(j, &a, why, "attempts exhausted: the event's key is blocked")
+	case endpoint.Pause:
+		a.Due = now // one more attempt when the endpoint resumes
+		c.keepAttemptsLocked(j, a)
+		c.lanes.requeue(j.lane)
+		c.logEnd(j, &a, why, "attempts exhausted: the endpoint is suspended")
+		c.suspendLocked("an event's attempts were exhausted: "+j.msg.ID, now)
+	default:
+		c.deadLetterLocked(j, a, why, now)
+	}
+}
+
+// deadLetterLocked makes the event a dead letter, and its lane goes on.
+func (c *courier) deadLetterLocked(j *job, a queue.Attempts, why string, now time.Time) {
+	delete(c.failures, j.id)
+	c.notices.expectDead(j.id, Notice{
+		Kind: NoticeDeadLetter, Endpoint: c.name, Reason: why, Since: now.UTC(),
+		Event: j.msg.Type, WebhookID: j.msg.ID, Tenant: j.msg.Tenant, Attempts: a.N,
+	})
+	c.writing.results.Dead = append(c.writing.results.Dead, queue.DeadResult{ID: j.id, Reason: why, Attempts: a})
+	c.lanes.advance(j.lane, 1)
+	c.logEnd(j, &a, why, "event moved to the dead letters")
+}
+
+func (c *courier) logEnd(j *job, a *queue.Attempts, why, what string) {
+	c.log.Error().Str("endpoint", c.name).Str("event", j.msg.Type).Str("webhook_id", j.msg.ID).Int("attempts", a.N).Str("why", why).Msg(what)
+}

@@ -1,0 +1,335 @@
+package dispatch
+
+import (
+	"context"
+	"time"
+
+	"gancho/delivery/queue"
+)
+
+// reading is how far the endpoint's streams have been read. Every event up to a
+// feed's cursor is in a lane or done. After a restart of Redis the cursors start
+// again, and until they are where they were, skip names the events that are in
+// memory or done. Guarded by its courier's mutex.
+type reading struct {
+	main, side feed
+	active     bool  // a goroutine reads
+	page       *feed // whose page is being read; nil: none
+	loaded     bool  // what Redis keeps of the endpoint is known
+	generation uint64
+	restarted  bool              // the generation has risen since the lease was acquired
+	skip       map[queue.ID]bool // true: delivered; nil: there was no restart, or it is over
+	recent     recentIDs         // so that an event whose acknowledgement Redis has lost is not sent again
+	failures   int               // of Redis, in a row
+	retryAt    time.Time         // Redis is not asked before
+}
+
+// feed is one of the endpoint's streams, as far as it has been read.
+type feed struct {
+	side   bool
+	part   int      // its share of the window is one part in so many
+	cursor queue.ID // of the last event that was read
+	end    bool     // no event is known to follow
+	again  bool     // an event was appended while a page was being read
+	target queue.ID // where the cursor was when Redis was restarted
+}
+
+// sidePart is the part of the main stream's window that the side stream has
+// besides: what is sent again is in no hurry.
+const sidePart = 4
+
+func newReading() reading {
+	return reading{main: feed{part: 1}, side: feed{side: true, part: sidePart}}
+}
+
+func (r *reading) feed(side bool) *feed {
+	if side {
+		return &r.side
+	}
+	return &r.main
+}
+
+// markUnread notes that an event may follow the cursor.
+func (r *reading) markUnread(f *feed) { f.end, f.again = false, r.page == f }
+
+// beginPage returns where the next page starts, and the generation before it.
+func (r *reading) beginPage(f *feed) (after queue.ID, generation uint64) {
+	r.page, f.again = f, false
+	return f.cursor, r.generation
+}
+
+// follows reports whether what was appended comes right after what was read, so
+// that it need not be read.
+func (r *reading) follows(f *feed, a *queue.Appended) bool {
+	return f.end && r.page != f && r.skip == nil && a.Follows(f.cursor)
+}
+
+// pass moves the cursor to an event. It reports whether the event is to be
+// delivered; lost: it was delivered, and Redis has lost the acknowledgement.
+func (r *reading) pass(f *feed, id queue.ID) (deliver, lost bool) {
+	f.cursor = id
+	delivered, known := r.skip[id]
+	return !known, delivered
+}
+
+// endPage notes that a page has been passed; end: no event followed it.
+func (r *reading) endPage(f *feed, end bool) {
+	if end && !f.again {
+		f.end = true
+	}
+	if end && f.side {
+		f.target = queue.ID{} // nothing is appended to it again at an older place
+	}
+	if r.skip != nil && r.main.cursor.Compare(r.main.target) >= 0 && r.side.cursor.Compare(r.side.target) >= 0 {
+		r.skip = nil // from here on events are new
+	}
+}
+
+// rewind starts both streams again.
+func (r *reading) rewind() {
+	for _, f := range [...]*feed{&r.main, &r.side} {
+		if f.cursor.Compare(f.target) > 0 {
+			f.target = f.cursor
+		}
+		f.cursor = queue.ID{}
+		r.markUnread(f)
+	}
+	r.skip = map[queue.ID]bool{}
+	for _, id := range r.recent.ids {
+		r.skip[id] = true
+	}
+}
+
+func (r *reading) delivered(id queue.ID) {
+	r.recent.add(id)
+	if r.skip != nil {
+		r.skip[id] = true
+	}
+}
+
+// failed puts the next call of Redis off, and reports whether this is the first
+// failure in a row.
+func (r *reading) failed(now time.Time) (first bool) {
+	r.failures++
+	r.retryAt = now.Add(queue.Backoff(r.failures))
+	return r.failures == 1
+}
+
+// recentIDs are the events that were delivered last.
+type recentIDs struct {
+	ids  []queue.ID
+	next int
+}
+
+// recentLimit bounds them: 64 KiB for each busy endpoint.
+const recentLimit = 4096
+
+func (r *recentIDs) add(id queue.ID) {
+	if len(r.ids) < recentLimit {
+		r.ids = append(r.ids, id)
+		return
+	}
+	r.ids[r.next] = id
+	r.next = (r.next + 1) % recentLimit
+}
+
+// What an endpoint keeps in memory of events that wait behind failing ones: so
+// many of them, 16 bytes each, under so many keys, some hundred bytes each.
+// Beyond that nothing more of the endpoint is read, events of other keys
+// included, until some are done.
+const (
+	maxWaiting = 1 << 20
+	maxLanes   = 1 << 16
+)
+
+// pageEntries is the most entries read at once, and windowPerRequest the least
+// events in memory for each request in flight.
+const (
+	pageEntries      = 256
+	windowPerRequest = 4
+)
+
+// windowLocked is how many bodies, and how many bytes of them, may be in memory
+// of a stream: never so few that concurrency, or two lists, could not be reached.
+func (c *courier) windowLocked(f *feed) (events, bytes int) {
+	lists := 0
+	if takesLists(c.ep) {
+		lists = 2 * c.ep.Batch.Max // the next one is read meanwhile
+	}
+	return max(c.o.WindowEvents, windowPerRequest*c.ep.Concurrency, lists) / f.part, (c.o.WindowBytes + lists*messageOverhead) / f.part
+}
+
+// budgetLocked is how many events, and bytes, may be read of a stream now.
+func (c *courier) budgetLocked(f *feed) (events, bytes int) {
+	events, bytes = c.windowLocked(f)
+	t := c.lanes.tally(f.side)
+	return events - t.bodies, bytes - t.bodyBytes
+}
+
+// roomLocked reports whether a page of the stream is worth a call of Redis.
+func (c *courier) roomLocked(f *feed) bool {
+	events, bytes := c.windowLocked(f)
+	t := c.lanes.tally(f.side)
+	return t.bodies < events/2 && t.bodyBytes < bytes/2 && t.events < maxWaiting/f.part && t.lanes < maxLanes/f.part
+}
+
+// readableLocked returns the stream of which a page should be read, or nil. An
+// endpoint that gets nothing now needs nothing in memory, except its next probe.
+func (c *courier) readableLocked() *feed {
+	if c.haltedLocked() || c.breaker.open && c.lanes.ready.len()+c.lanes.aside.len() > 0 {
+		return nil
+	}
+	for _, f := range [...]*feed{&c.reading.main, &c.reading.side} {
+		if !f.end && c.roomLocked(f) {
+			return f
+		}
+	}
+	return nil
+}
+
+// wake notes that there may be new events in one of the streams.
+func (c *courier) wake(side bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.expectMoreLocked(c.reading.feed(side), time.Now())
+}
+
+func (c *courier) expectMoreLocked(f *feed, now time.Time) {
+	c.reading.markUnread(f)
+	c.startReadingLocked(now)
+}
+
+// startReadingLocked starts the reader if there is something to read and room
+// for it.
+func (c *courier) startReadingLocked(now time.Time) {
+	if c.reading.active || c.lease.closing || c.reading.loaded && c.readableLocked() == nil {
+		return
+	}
+	if now.Before(c.reading.retryAt) {
+		c.alarm.set(c.reading.retryAt)
+		return
+	}
+	c.reading.active = true
+	c.spawn(c.read)
+}
+
+// read reads pages until there is nothing to read, no room, or an error.
+func (c *courier) read(ctx context.Context) {
+	generation := c.owner.Generation() // before anything is read
+	c.mu.Lock()
+	defer func() {
+		c.reading.active = false
+		c.mu.Unlock()
+	}()
+	if !c.reading.loaded {
+		c.mu.Unlock()
+		condition, failures, err := c.owner.Load(ctx)
+		c.mu.Lock()
+		if err != nil {
+			c.readFailedLocked(err, time.Now())
+			return
+		}
+		c.reading.loaded, c.reading.generation, c.failures = true, generation, failures
+		c.restoreLocked(&condition, time.Now())
+		c.startWritingLocked()
+	}
+	for {
+		c.reloadAfterRestartLocked()
+		f := c.readableLocked()
+		if f == nil {
+			return
+		}
+		after, generation := c.reading.beginPage(f)
+		events, bytes := c.budgetLocked(f)
+		c.mu.Unlock()
+		page, end, err := c.owner.Read(ctx, f.side, after, min(pageEntries, events), bytes)
+		c.mu.Lock()
+		c.reading.page = nil
+		if err != nil {
+			c.readFailedLocked(err, time.Now())
+			return
+		}
+		c.reading.failures = 0
+		if !c.reloadAfterRestartLocked() && c.reading.generation == generation && f.cursor == after {
+			c.admitPageLocked(f, page, end)
+		}
+	}
+}
+
+// readFailedLocked has Redis asked again later.
+func (c *courier) readFailedLocked(err error, now time.Time) {
+	if c.reading.failed(now) && !c.lease.closing {
+		c.log.Warn().Err(err).Str("endpoint", c.name).Msg("events not read: trying again")
+	}
+	c.alarm.set(c.reading.retryAt)
+}
+
+// admitPageLocked adds a page's events to their lanes.
+func (c *courier) admitPageLocked(f *feed, page []queue.Entry, end bool) {
+	for _, e := range page {
+		deliver, lost := c.reading.pass(f, e.ID)
+		if deliver {
+			c.lanes.add(e.ID, e.Msg)
+		} else if lost {
+			c.writing.results.Done = append(c.writing.results.Done, e.ID)
+		}
+	}
+	c.reading.endPage(f, end)
+	c.startWritingLocked()
+	c.resumeLocked(time.Now())
+}
+
+// reloadAfterRestartLocked reloads if Redis was restarted, and reports whether
+// it was. Call it with an answer of Redis at hand: one that came after the
+// restart came over a new connection, which has noted it.
+func (c *courier) reloadAfterRestartLocked() bool {
+	g := c.owner.Generation()
+	if !c.reading.loaded || g == c.reading.generation {
+		return false
+	}
+	c.reading.generation, c.reading.restarted = g, true
+	c.log.Info().Str("endpoint", c.name).Msg("redis was restarted: the endpoint's events are read again")
+	c.reloadLocked()
+	return true
+}
+
+// reloadLocked drops the events in memory and reads the streams again from their
+// start: Redis may have lost entries, which will be appended again, and
+// deletions. Events in flight, and those delivered a moment ago, are not sent
+// again, even if they are appended again much later. Order is kept, because
+// whatever is sent again was sent before.
+func (c *courier) reloadLocked() {
+	c.lanes.keepInFlight()
+	c.health.saved = unsaved // Redis may have lost it
+	c.reading.rewind()
+	c.writing.markKnown(c.reading.skip)
+	for _, l := range c.lanes.lanes {
+		for _, id := range l.ids[l.head:] { // in flight
+			c.reading.skip[id] = false
+		}
+	}
+	c.resumeLocked(time.Now())
+}
+
+// offer admits what was appended for this endpoint without a detour through
+// Redis, if the courier has read everything before it. Otherwise it is read.
+func (c *courier) offer(a *queue.Appended) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	now := time.Now()
+	f := c.reading.feed(a.Side)
+	direct := !c.haltedLocked() && !c.breaker.open && c.reading.follows(f, a) && c.roomLocked(f) && c.owner.Generation() == c.reading.generation
+	if !direct {
+		c.expectMoreLocked(f, now)
+		return
+	}
+	for id, m := range a.Events() {
+		if events, bytes := c.budgetLocked(f); events <= 0 || bytes <= 0 {
+			c.expectMoreLocked(f, now)
+			break
+		}
+		f.cursor = id
+		c.lanes.add(id, m)
+	}
+	c.startWorkersLocked()
+}

@@ -1,0 +1,93 @@
+package dispatch
+
+import (
+	"testing"
+	"time"
+
+	"gancho/cdc"
+	"gancho/delivery/queue"
+)
+
+// at returns the id of the n-th event of a test.
+func at(t *testing.T, n int) queue.ID {
+	t.Helper()
+	id, err := queue.NewID(1, cdc.Position{Commit: cdc.LSN(n)}, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return id
+}
+
+func TestReadingAfterARestart(t *testing.T) {
+	t.Parallel()
+	r := newReading()
+	for n := 1; n <= 5; n++ {
+		if deliver, lost := r.pass(&r.main, at(t, n)); !deliver || lost {
+			t.Fatalf("event %d: deliver %t, lost %t; want a new one to be delivered", n, deliver, lost)
+		}
+	}
+	r.endPage(&r.main, true)
+	r.delivered(at(t, 2))
+	r.rewind()
+	r.skip[at(t, 4)] = false // in flight
+	if r.main.end || !r.main.cursor.IsZero() {
+		t.Fatalf("rewound to %s, end %t", r.main.cursor, r.main.end)
+	}
+	// 1 was not done, 2 was and Redis has lost that, 3 was lost, 4 is in flight.
+	for _, c := range []struct {
+		n             int
+		deliver, lost bool
+	}{{1, true, false}, {2, false, true}, {4, false, false}} {
+		if deliver, lost := r.pass(&r.main, at(t, c.n)); deliver != c.deliver || lost != c.lost {
+			t.Errorf("event %d: deliver %t, lost %t; want %t, %t", c.n, deliver, lost, c.deliver, c.lost)
+		}
+	}
+	r.endPage(&r.side, true)
+	r.endPage(&r.main, true)
+	if r.skip == nil {
+		t.Error("the restart is over before the cursor is where it was")
+	}
+	r.pass(&r.main, at(t, 5))
+	if r.endPage(&r.main, true); r.skip != nil {
+		t.Error("the restart is not over")
+	}
+}
+
+// An event that is appended while a page is being read may not be in it.
+func TestReadingIsNotAtTheEndWhenSomethingCame(t *testing.T) {
+	t.Parallel()
+	r := newReading()
+	r.beginPage(&r.main)
+	r.markUnread(&r.main)
+	if r.endPage(&r.main, true); r.main.end {
+		t.Error("the stream counts as read to its end")
+	}
+	r.page = nil
+	r.beginPage(&r.main)
+	r.markUnread(&r.side)
+	if r.endPage(&r.main, true); !r.main.end || r.side.end {
+		t.Errorf("main end %t, side end %t; want the main one only", r.main.end, r.side.end)
+	}
+}
+
+func TestReadingRetries(t *testing.T) {
+	t.Parallel()
+	r, now := newReading(), time.Now()
+	if !r.failed(now) || r.failed(now) {
+		t.Error("only the first of two failures is the first")
+	}
+	if want := now.Add(queue.Backoff(2)); !r.retryAt.Equal(want) {
+		t.Errorf("retry at %s, want %s", r.retryAt, want)
+	}
+}
+
+func TestRecentIDsAreBounded(t *testing.T) {
+	t.Parallel()
+	var r recentIDs
+	for n := 1; n <= recentLimit+2; n++ {
+		r.add(at(t, n))
+	}
+	if len(r.ids) != recentLimit || r.ids[0] != at(t, recentLimit+1) || r.ids[2] != at(t, 3) {
+		t.Errorf("%d ids, the first %s, the third %s", len(r.ids), r.ids[0], r.ids[2])
+	}
+}

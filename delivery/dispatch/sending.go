@@ -1,0 +1,257 @@
+package dispatch
+
+import (
+	"context"
+	"math"
+	"time"
+
+	"gancho/delivery/endpoint"
+	"gancho/delivery/queue"
+	"gancho/delivery/webhook"
+
+	"github.com/rs/zerolog"
+	"golang.org/x/time/rate"
+)
+
+// sending is the endpoint's workers, and its rate. Each worker that is starting
+// will ask for one of the ready lanes, so that no two are started for the same.
+// Guarded by its courier's mutex.
+type sending struct {
+	workers, starting int           // those that are starting are workers, too
+	limiter           *rate.Limiter // nil: no limit
+}
+
+func (s *sending) setRate(perSecond float64) {
+	s.limiter = nil
+	if perSecond > 0 {
+		const window = 100 // burst: what a hundredth of a second allows
+		s.limiter = rate.NewLimiter(rate.Limit(perSecond), max(1, int(math.Ceil(perSecond/window))))
+	}
+}
+
+// startable is how many workers to start for the lanes that can be sent from.
+func (s *sending) startable(sendable, concurrency int) int {
+	return min(sendable-s.starting, concurrency-s.workers)
+}
+
+// reserve takes a request off the rate, or returns how long there is none.
+func (s *sending) reserve(now time.Time) (wait time.Duration) {
+	if s.limiter == nil {
+		return 0
+	}
+	r := s.limiter.ReserveN(now, 1)
+	if wait = r.DelayFrom(now); wait > 0 {
+		r.CancelAt(now)
+	}
+	return wait
+}
+
+// job is one request on its way through a worker: for one event, or a list.
+type job struct {
+	lane  *lane
+	id    queue.ID
+	msg   *webhook.Message // nil: to be read again; of a list, its first
+	list  *list            // nil: the endpoint takes single events
+	ep    *endpoint.Endpoint
+	probe bool
+	prior queue.Attempts
+	again bool  // it was read again
+	err   error // of that
+}
+
+// events yields the job's events; the message of one that was not found in its
+// stream is nil.
+func (j *job) events(yield func(queue.ID, *webhook.Message) bool) {
+	if j.list == nil {
+		yield(j.id, j.msg)
+		return
+	}
+	for i, id := range j.list.ids {
+		if !yield(id, j.list.msgs[i]) {
+			return
+		}
+	}
+}
+
+// size is the number of the job's events.
+func (j *job) size() int {
+	if j.list == nil {
+		return 1
+	}
+	return len(j.list.ids)
+}
+
+// sideShareLocked is the most requests in flight for events of the side stream.
+func (c *courier) sideShareLocked() int { return max(1, c.ep.Concurrency/2) }
+
+// startWorkersLocked starts a worker for each lane that is ready, as far as
+// concurrency allows.
+func (c *courier) startWorkersLocked() {
+	if c.haltedLocked() {
+		return
+	}
+	n := c.sending.startable(c.lanes.sendable(c.sideShareLocked()), c.ep.Concurrency)
+	if c.breaker.open {
+		n = min(n, 1)
+	}
+	for range n {
+		c.sending.workers++
+		c.sending.starting++
+		c.spawn(c.work)
+	}
+}
+
+// work sends events until there is none to send.
+func (c *courier) work(ctx context.Context) {
+	c.mu.Lock()
+	c.sending.starting--
+	j, ok := c.nextJobLocked(time.Now())
+	c.mu.Unlock()
+	for ok {
+		o := c.attempt(ctx, &j)
+		now := time.Now()
+		c.mu.Lock()
+		number := c.applyOutcomeLocked(&j, &o, now)
+		done := j
+		j, ok = c.nextJobLocked(now)
+		c.mu.Unlock()
+		if number > 0 {
+			c.observe(&done, &o, number, now)
+		}
+	}
+}
+
+// attempt makes the job's request, whose events may have to be read again first.
+func (c *courier) attempt(ctx context.Context, j *job) webhook.Outcome {
+	if j.list != nil {
+		return c.sendList(ctx, j)
+	}
+	if j.msg == nil {
+		j.again = true
+		if j.msg, j.err = c.owner.Fetch(ctx, j.id); j.msg == nil {
+			return webhook.Outcome{}
+		}
+	}
+	return c.sender.Send(ctx, j.ep, j.msg)
+}
+
+// nextJobLocked returns what to send next; false: the worker ends.
+func (c *courier) nextJobLocked(now time.Time) (job, bool) {
+	c.startReadingLocked(now) // there may be room now
+	l := c.nextLaneLocked(now)
+	if l == nil {
+		c.sending.workers--
+		return job{}, false
+	}
+	j := job{lane: l, id: l.first(), ep: c.ep, probe: c.breaker.open}
+	if j.probe {
+		c.breaker.probing = true
+	}
+	known := false
+	if len(c.failures) > 0 {
+		j.prior, known = c.failures[j.id]
+	}
+	if !known && l.plan.fixed() {
+		j.prior = l.plan.parts[0].prior
+	}
+	if takesLists(c.ep) {
+		j.list = l.nextList(c.ep.Batch.Max)
+	} else {
+		j.msg = l.body()
+	}
+	return j, true
+}
+
+// nextLaneLocked returns the next lane that may be sent from, now busy, or nil.
+// If only time has to pass, the alarm is set.
+func (c *courier) nextLaneLocked(now time.Time) *lane {
+	if c.haltedLocked() || c.sending.workers > c.ep.Concurrency || !now.Before(c.lease.until) {
+		return nil // what ends this starts workers
+	}
+	for _, until := range [...]time.Time{c.suspension.until, c.reading.retryAt} {
+		if now.Before(until) {
+			c.alarm.set(until)
+			return nil
+		}
+	}
+	if c.breaker.open && !c.breaker.due(now) {
+		if !c.breaker.probing {
+			c.alarm.set(c.breaker.next)
+		}
+		return nil
+	}
+	l := c.pickLaneLocked(now)
+	if l != nil && c.waitsForMoreLocked(l, now) {
+		waiting := l
+		l = c.pickLaneLocked(now) // the side stream's
+		c.lanes.putBack(waiting)
+	}
+	if l == nil {
+		return nil
+	}
+	if wait := c.sending.reserve(now); wait > 0 {
+		c.alarm.set(now.Add(wait))
+		c.lanes.putBack(l)
+		return nil
+	}
+	return l
+}
+
+// pickLaneLocked makes the lane busy whose turn it is, of those that do not wait
+// for a retry.
+func (c *courier) pickLaneLocked(now time.Time) *lane {
+	if c.breaker.open && c.breaker.oldest() {
+		c.lanes.filterReady(func(l *lane) bool { return c.delayLocked(l, now) })
+		return c.lanes.nextOldest(c.sideShareLocked())
+	}
+	l := c.lanes.next(c.sideShareLocked())
+	for l != nil && c.delayLocked(l, now) {
+		l = c.lanes.next(c.sideShareLocked())
+	}
+	return l
+}
+
+// delayLocked makes a lane wait whose first event has failed before and is not
+// due, and reports whether it does.
+func (c *courier) delayLocked(l *lane, now time.Time) bool {
+	if len(c.failures) == 0 {
+		return false
+	}
+	a, failed := c.failures[l.first()]
+	switch {
+	case !failed || !a.Blocked && !now.Before(a.Due):
+		return false
+	case a.Blocked:
+		c.lanes.block(l)
+	default:
+		c.delayLaneLocked(l, a.Due)
+	}
+	return true
+}
+
+func (c *courier) delayLaneLocked(l *lane, due time.Time) {
+	c.lanes.delay(l, due)
+	c.alarm.set(due)
+}
+
+// observe logs an attempt and reports it. It is called without mu.
+func (c *courier) observe(j *job, o *webhook.Outcome, number int, now time.Time) {
+	level := zerolog.DebugLevel
+	if o.Kind != webhook.Delivered {
+		level = zerolog.WarnLevel
+	}
+	e := c.log.WithLevel(level).Err(o.Err).Str("endpoint", c.name).Str("event", j.msg.Type).Str("webhook_id", j.msg.ID).Int("attempt", number).
+		Stringer("outcome", o.Kind).Int("status", o.Status).Str("class", o.Class).Dur("duration_ms", o.Duration).Bool("probe", j.probe)
+	if j.list != nil {
+		e.Int("events", j.size()) // the first of which was named
+	}
+	e.Msg("delivery attempted")
+	if c.o.Observe == nil {
+		return
+	}
+	for _, m := range j.events {
+		if m != nil {
+			c.o.Observe(Attempt{Endpoint: c.name, Message: m, Outcome: *o, Number: number, Ended: now})
+		}
+	}
+}

@@ -1,0 +1,128 @@
+package dispatch
+
+import (
+	"context"
+	"time"
+
+	"gancho/delivery/queue"
+)
+
+// writing is the results that Redis does not have. While a goroutine writes the
+// outgoing ones, and however long Redis is unreachable, new ones gather in
+// results. Guarded by its courier's mutex, except that outgoing is the writer's
+// while it is active.
+type writing struct {
+	results, outgoing queue.Results
+	active            bool
+}
+
+// next makes the results that have gathered the outgoing ones. Without any, the
+// writer ends.
+func (w *writing) next() bool {
+	w.active = !w.results.Empty()
+	if w.active {
+		w.outgoing, w.results = w.results, w.outgoing
+	}
+	return w.active
+}
+
+// markKnown adds the events whose results are not written to those that are not
+// sent again: true for the delivered ones.
+func (w *writing) markKnown(skip map[queue.ID]bool) {
+	w.results.Mark(skip)
+	w.outgoing.Mark(skip)
+}
+
+// Under load, results gather for a moment, unless there are many already: a call
+// of Redis for each event would cost more than the event's way into the queue.
+// The first after a quiet time is written immediately.
+const (
+	gatherFor  = time.Millisecond
+	gatherMany = 64
+)
+
+// startWritingLocked writes results, unless a goroutine does.
+func (c *courier) startWritingLocked() {
+	if c.writing.active || c.lease.lost || c.writing.results.Empty() && c.health.Health == c.health.saved {
+		return
+	}
+	c.writing.active = true
+	c.spawnWriter(c.write)
+}
+
+// write writes results until there are none, however long Redis is unreachable:
+// what was delivered is not sent again while this process lives.
+func (c *courier) write(ctx context.Context) {
+	for failures := 0; failures > 0 || c.nextResults(); {
+		owned, err := c.owner.Write(ctx, &c.writing.outgoing)
+		if err != nil {
+			if failures++; !c.retryWrite(ctx, failures, err) {
+				return
+			}
+			continue
+		}
+		if failures > 0 {
+			c.log.Info().Str("endpoint", c.name).Msg("deliveries are acknowledged again")
+		}
+		failures = 0
+		if c.applyWritten(owned) {
+			queue.Pause(ctx, gatherFor)
+		}
+	}
+}
+
+// nextResults returns whether there is anything to write. Health is written with
+// the results, in batches, because an endpoint that fails every second time
+// changes it with each answer.
+func (c *courier) nextResults() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.health.Health != c.health.saved {
+		c.writing.results.SetHealth(&c.health.Health)
+		c.health.saved = c.health.Health
+	}
+	if c.lease.lost {
+		c.writing.active = false
+		return false
+	}
+	return c.writing.next()
+}
+
+// retryWrite waits, and reports whether to try again.
+func (c *courier) retryWrite(ctx context.Context, failures int, err error) bool {
+	if failures == 1 {
+		c.log.Warn().Err(err).Str("endpoint", c.name).Msg("deliveries not acknowledged: trying again")
+	}
+	waited := queue.Pause(ctx, queue.Backoff(failures))
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if waited {
+		return !c.lease.lost
+	}
+	c.log.Warn().Str("endpoint", c.name).Int("events", c.writing.outgoing.Len()+c.writing.results.Len()).
+		Msg("redis unreachable at shutdown; the results of these deliveries were not saved, they will be sent again")
+	c.writing.active = false
+	return false
+}
+
+// applyWritten applies what Redis answered to a write, and reports whether to let
+// more results gather.
+func (c *courier) applyWritten(owned bool) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if !owned {
+		c.loseLeaseLocked("another process has it")
+		return false
+	}
+	out := &c.writing.outgoing
+	for i := range out.Dead { // one that Redis loses comes again
+		id := out.Dead[i].ID
+		delete(c.reading.skip, id)
+		if n, ok := c.notices.confirmDead(id); ok {
+			c.notifyLocked(n)
+		}
+	}
+	out.Reset()
+	c.reloadAfterRestartLocked()
+	return !c.lease.closing && c.writing.results.Len() < gatherMany && !c.writing.results.ChangesState()
+}
