@@ -292,6 +292,10 @@ func (c *courier) learn(s queue.Standing, changes int, until time.Time) (learned
 		return false
 	}
 	c.checkGeneration()
+	if !s.Inspected { // nothing has changed that somebody would have been told of
+		c.resume(now)
+		return true
+	}
 	if changes == c.stateChanges {
 		c.learnState(s)
 	}

@@ -81,7 +81,7 @@ func TestListWaitsForMore(t *testing.T) {
 	q := queuetest.Open(t, r, ep)
 	sink := newReceiver()
 	startDispatcher(t, q, sink, dispatch.Options{}, ep)
-	queuetest.Eventually(t, "the lease", func() bool { return queuetest.Client(t, r).Exists(t.Context(), "gancho:{a}:lease").Val() == 1 })
+	queuetest.Eventually(t, "the lease", func() bool { return queuetest.Owned(t, q, "a") })
 	start := time.Now()
 	queuetest.AppendEvents(t, q, 0, 3, 1, queuetest.KeyModulo(3)) // not enough for a list: it waits
 	sink.distinct(t, 3)

@@ -62,9 +62,9 @@ func TestPauseAndRecoveryAreTold(t *testing.T) {
 	// The first owner cannot tell anybody.
 	mute := &notified{err: errors.New("away")}
 	_, stop := startDispatcher(t, q, gone, dispatch.Options{Notify: mute.notify}, ep)
-	queuetest.Eventually(t, "the pause", func() bool { s, err := q.Suspended(t.Context(), "a"); return err == nil && s.Reason != "" })
+	queuetest.Eventually(t, "the pause", func() bool { s, err := queuetest.Suspended(t.Context(), q, "a"); return err == nil && s.Reason != "" })
 	stop()
-	s, err := q.Suspended(t.Context(), "a")
+	s, err := queuetest.Suspended(t.Context(), q, "a")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -139,7 +139,7 @@ func TestDeadLettersAreTold(t *testing.T) {
 	sink.answer = func(context.Context, *endpoint.Endpoint, *webhook.Message, int) webhook.Outcome { return status(404) }
 	told, listen := &notified{}, make(chan struct{})
 	notify := func(ctx context.Context, n dispatch.Notice) error {
-		if dead, err := q.DeadCount(ctx, "a"); err != nil || dead == 0 {
+		if dead, err := queuetest.DeadCount(ctx, q, "a"); err != nil || dead == 0 {
 			t.Errorf("told of a dead letter when there were %d, %v", dead, err)
 		}
 		<-listen

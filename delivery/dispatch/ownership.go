@@ -94,9 +94,10 @@ func (d *Dispatcher) renew(ctx context.Context) error {
 	for i, c := range couriers {
 		renewals[i], changes[i] = c.renewal()
 	}
+	inspect := d.unlearned
 	d.unlearned = false
 	until := d.leaseUntil()
-	standings, err := d.worker.Renew(ctx, d.o.Lease, renewals)
+	standings, err := d.worker.Renew(ctx, d.o.Lease, renewals, inspect)
 	for i, c := range couriers {
 		if standings[i].Err == nil {
 			d.unlearned = !c.learn(standings[i], changes[i], until) || d.unlearned

@@ -207,7 +207,7 @@ func TestDropKeepsAStoppedOwnerOut(t *testing.T) {
 	queuetest.AppendEvents(t, q, 0, 1, 1, queuetest.KeyModulo(1))
 	_, stop := startDispatcher(t, q, sink, dispatch.Options{Lease: time.Hour, Log: true}, ep)
 	sink.until(t, "the request", func(all []arrival) bool { return len(all) == 1 })
-	if err := client.Del(t.Context(), "gancho:{a}:lease").Err(); err != nil { // it has expired
+	if err := client.Del(t.Context(), "gancho:leases").Err(); err != nil { // it has expired
 		t.Fatal(err)
 	}
 	if err := q.Drop(t.Context(), "a"); err != nil {

@@ -11,22 +11,25 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// Results are what deliveries came to and Redis does not know yet.
+// Results are outcomes of deliveries that Redis does not know yet. They belong to
+// one goroutine at a time.
 type Results struct {
 	Done      []ID // delivered
-	Clean     []ID // delivered, with something kept in rt and at
-	Forgotten []ID // in their stream no more, with something kept
+	Clean     []ID // delivered, after failures, whose attempts are kept in rt and at
+	Forgotten []ID // no longer in their stream, though their attempts are kept
 	Retries   []RetryResult
 	Dead      []DeadResult
 	state     []any // fields and values of the endpoint's state
 	log       attemptLog
 }
 
+// RetryResult is an event that failed and is to be sent again.
 type RetryResult struct {
 	ID ID
 	Attempts
 }
 
+// DeadResult is an event that becomes a dead letter.
 type DeadResult struct {
 	ID     ID
 	Reason string
@@ -38,8 +41,10 @@ func (r *Results) Len() int {
 	return len(r.Done) + len(r.Clean) + len(r.Forgotten) + len(r.Retries) + len(r.Dead)
 }
 
+// Empty reports whether there is nothing to write.
 func (r *Results) Empty() bool { return r.Len()+len(r.state)+r.log.records == 0 }
 
+// Reset empties the results, and keeps their memory.
 func (r *Results) Reset() {
 	clear(r.Retries)
 	clear(r.Dead)
@@ -73,7 +78,8 @@ func (r *Results) SetHealth(h *Health) {
 // ChangesState reports whether the endpoint's state is among the results.
 func (r *Results) ChangesState() bool { return len(r.state) > 0 }
 
-// Record adds an attempt to the log; keep: with the event, if it was its last.
+// Record adds an attempt, which ended now, to the endpoint's log. dead: the event
+// becomes a dead letter; keep: with the event, if the attempt was its last.
 func (r *Results) Record(id ID, m *webhook.Message, o *webhook.Outcome, number int, dead, keep bool, now time.Time) {
 	r.log.add(id, m, o, number, dead, keep, now)
 }
@@ -170,11 +176,12 @@ const (
 	ackSide = 7
 )
 
-// write writes the results. It returns false when somebody else owns the
+// Write writes the results. It returns false when somebody else owns the
 // endpoint now, and nothing was written.
-func (q *Queue) write(ctx context.Context, endpoint, claim string, r *Results) (bool, error) {
+func (o *Owner) Write(ctx context.Context, r *Results) (bool, error) {
+	q, endpoint := o.q, o.endpoint
 	args := make([]any, 0, 12+len(r.Done)+2*len(r.Clean)+len(r.Forgotten)+3*len(r.Retries)+4*len(r.Dead)+len(r.state))
-	args = append(args, claim, r.log.records, r.log.lines, logRecords, logBytes, len(r.Retries))
+	args = append(args, o.claim, r.log.records, r.log.lines, logRecords, logBytes, len(r.Retries))
 	for i := range r.Retries {
 		args = append(args, r.Retries[i].ID.String(), r.Retries[i].score(), r.Retries[i].marshal())
 	}

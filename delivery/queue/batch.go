@@ -75,7 +75,7 @@ func (b *Batch) Reset() {
 // after the one before.
 func (b *Batch) Add(ev *mapping.Event) (int, error) {
 	r := b.q.routes.Load()
-	matched := r.router.Match(ev.Type, ev.Tenant)
+	matched := r.router.match(ev.Type, ev.Tenant)
 	if len(matched) == 0 {
 		return 0, nil
 	}
@@ -106,12 +106,12 @@ func (b *Batch) Park(p *mapping.Parked) error {
 	rec.text, rec.micros = b.identify(id, p.Time)
 	rec.data = b.put(p.Row)
 	b.records = append(b.records, rec)
-	b.destinations = append(b.destinations, destination{len(b.records) - 1, b.q.parkedStream})
+	b.destinations = append(b.destinations, destination{len(b.records) - 1, b.q.appender.parked})
 	return nil
 }
 
 func (b *Batch) next(last *ID, build func(epoch uint16) (ID, error)) (ID, error) {
-	c := b.q.source.Load()
+	c := b.q.sources.current.Load()
 	if c == nil {
 		return ID{}, errNotClaimed
 	}

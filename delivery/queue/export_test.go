@@ -3,6 +3,8 @@ package queue
 import (
 	"time"
 
+	"gancho/delivery/endpoint"
+
 	"github.com/rs/zerolog"
 )
 
@@ -10,7 +12,13 @@ import (
 const MaxRoutes = maxRoutes
 
 // Size is how many lists the router remembers.
-func (r *Router) Size() int { return r.size }
+func (r *router) Size() int { return r.size }
+
+// NewRouter is newRouter.
+func NewRouter(eps []endpoint.Endpoint) *router { return newRouter(eps) }
+
+// Match is match.
+func (r *router) Match(eventType string, tenant []byte) []int { return r.match(eventType, tenant) }
 
 // SlotOf is the cluster slot of a key.
 func SlotOf(key string) uint16 { return slotOf(key) }
@@ -28,10 +36,10 @@ func (s *Standby) CaughtUp(told map[string]string, offset int64, now time.Time) 
 	return s.s.caughtUp(told, offset, now)
 }
 
-// Tell looks at what INFO says, and logs what somebody has to know.
-func (s *Standby) Tell(log *zerolog.Logger, told map[string]string, offset int64, now time.Time) {
+// Report logs what somebody has to know.
+func (s *Standby) Report(log *zerolog.Logger, told map[string]string, offset int64, now time.Time) {
 	before := s.s.most
-	s.s.tell(log, "m", told, before, s.s.caughtUp(told, offset, now), now)
+	s.s.report(log, "m", told, before, s.s.caughtUp(told, offset, now), now)
 }
 
 // After is what is known of a master without replicas, at an address, where

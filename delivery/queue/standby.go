@@ -27,7 +27,7 @@ type standby struct {
 	most     int       // that were in step at once, of late
 	fewer    time.Time // since when it has been fewer; zero: it has not
 	waits    time.Time // since when positions have been waiting for it; zero: they have not
-	told     bool      // that they wait
+	reported bool      // that they wait
 }
 
 // standbyGrace is longer than sentinels and clusters take for a failover.
@@ -38,12 +38,12 @@ func (q *Queue) newStandby(ctx context.Context, addr string, masters []string, g
 	if q.sentinel != nil {
 		s.at = q.sentinel.last()
 	}
-	s.inherit(slices.Collect(maps.Values(q.standbys)), masters, time.Now())
-	config, err := q.nodes.at(addr).ConfigGet(ctx, "min-replicas-to-write").Result()
+	s.inherit(slices.Collect(maps.Values(q.confirmer.standbys)), masters, time.Now())
+	config, err := q.nodes.to(addr).ConfigGet(ctx, "min-replicas-to-write").Result()
 	if err == nil { // one who may not read the configuration waits for those that there are
 		s.required, _ = strconv.Atoi(config["min-replicas-to-write"])
 	}
-	if s.most == 0 && q.moves() {
+	if s.most == 0 && q.promotable() {
 		q.log.Warn().Str("master", q.nameOf(addr)).
 			Msg("this master has no replica in step: positions are confirmed when they are on its own disk, as with a single server")
 	}
@@ -117,23 +117,23 @@ func (s *standby) caughtUp(got info, offset int64, now time.Time) bool {
 	return len(offsets) >= max(s.most, s.required)
 }
 
-// tell logs what a look at the replicas has come to, when somebody has to know
-// of it: nothing else says why the source holds its WAL.
-func (s *standby) tell(log *zerolog.Logger, master string, got info, before int, caughtUp bool, now time.Time) {
+// report logs how the replicas stand, when somebody has to know of it: nothing
+// else says why the source holds its WAL.
+func (s *standby) report(log *zerolog.Logger, master string, got info, before int, caughtUp bool, now time.Time) {
 	if s.most < before {
 		log.Warn().Str("master", master).Int("replicas", s.most).Int("before", before).
-			Msg("a replica has been away for too long and is not waited for any more: what it lacks is lost if it is promoted")
+			Msg("a replica was unreachable for too long and is not waited for any more: what it lacks is lost if it is promoted")
 	}
 	switch {
-	case caughtUp && s.told:
+	case caughtUp && s.reported:
 		log.Info().Str("master", master).Msg("the replicas have caught up: positions are confirmed again")
 		fallthrough
 	case caughtUp:
-		s.waits, s.told = time.Time{}, false
+		s.waits, s.reported = time.Time{}, false
 	case s.waits.IsZero():
 		s.waits = now
-	case !s.told && now.Sub(s.waits) > standbyGrace:
-		s.told = true
+	case !s.reported && now.Sub(s.waits) > standbyGrace:
+		s.reported = true
 		log.Warn().Str("master", master).Int("in_step", len(replicaOffsets(got))).Int("awaited", max(s.most, s.required)).
 			Msg("positions wait for replicas, and the slot holds its WAL: see INFO replication, and min-replicas-to-write")
 	}

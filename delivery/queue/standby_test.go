@@ -127,7 +127,7 @@ func TestWaitingForReplicasIsTold(t *testing.T) {
 		{141 * time.Second, told(100), ""},
 	} {
 		out.Reset()
-		s.Tell(&log, step.told, 100, start.Add(step.after))
+		s.Report(&log, step.told, 100, start.Add(step.after))
 		if got := out.String(); (got == "") != (step.want == "") || !strings.Contains(got, step.want) {
 			t.Errorf("after %s: logged %q, want %q", step.after, got, step.want)
 		}

@@ -4,10 +4,7 @@ import (
 	"context"
 	"fmt"
 	"strconv"
-	"strings"
 	"time"
-
-	"gancho/delivery/endpoint"
 
 	"github.com/redis/go-redis/v9"
 )
@@ -37,9 +34,9 @@ func (q *Queue) Suspended(ctx context.Context, endpoint string) (Suspension, err
 func suspensionOf(paused, since, hold string) Suspension {
 	s := Suspension{Reason: paused}
 	if s.Reason != "" {
-		s.Since = parseHold(since)
+		s.Since = parseMillis(since)
 	}
-	if until := parseHold(hold); until.After(time.Now()) {
+	if until := parseMillis(hold); until.After(time.Now()) {
 		s.Until = until
 	}
 	return s
@@ -105,34 +102,6 @@ func (q *Queue) Resume(ctx context.Context, endpoint string) (bool, error) {
 	return s.Reason != "" || n > 0, err
 }
 
-// Orphans returns the endpoints that have queued events and are not among the
-// given ones, with the number of those events.
-func (q *Queue) Orphans(ctx context.Context, known []endpoint.Endpoint) (map[string]int64, error) {
-	names := map[string]bool{}
-	for i := range known {
-		names[known[i].Name] = true
-	}
-	orphans := map[string]int64{}
-	err := q.scan(ctx, escapeGlob(q.keys.prefix)+":{*}:q", func(key string) error {
-		name := strings.TrimSuffix(strings.TrimPrefix(key, q.keys.prefix+":{"), "}:q")
-		if names[name] {
-			return nil
-		}
-		n, err := q.client.XLen(ctx, key).Result()
-		if err != nil {
-			return fmt.Errorf("read queue of endpoint %q: %w", name, unreachable(err))
-		}
-		if n > 0 {
-			orphans[name] = n
-		}
-		return nil
-	})
-	if err != nil {
-		return nil, fmt.Errorf("list queues: %w", unreachable(err))
-	}
-	return orphans, nil
-}
-
 // Health is what Redis keeps of how an endpoint fares, beside why it is paused:
 // its next owner goes on where this one stopped. Times are in ms since 1970;
 // 0: none.
@@ -168,8 +137,8 @@ type Condition struct {
 	Health
 }
 
-// loadState reads the endpoint's state, of which renewScript tells a part later.
-func (q *Queue) loadState(ctx context.Context, endpoint string) (Condition, error) {
+// loadCondition reads the endpoint's state, of which inspectScript returns a part later.
+func (q *Queue) loadCondition(ctx context.Context, endpoint string) (Condition, error) {
 	fields := append([]string{"paused", "hold", "unblock", "since"}, healthFields[:]...)
 	v, err := q.client.HMGet(ctx, q.keys.state(endpoint), fields...).Result()
 	if err != nil {
@@ -177,8 +146,8 @@ func (q *Queue) loadState(ctx context.Context, endpoint string) (Condition, erro
 	}
 	text := func(i int) string { s, _ := v[i].(string); return s }
 	c := Condition{
-		Standing: Standing{Owned: true, More: true, MoreAside: true, Paused: text(0), Hold: parseHold(text(1)), Unblock: text(2)},
-		Since:    parseHold(text(3)),
+		Standing: Standing{Owned: true, Inspected: true, More: true, MoreAside: true, Paused: text(0), Hold: parseMillis(text(1)), Unblock: text(2)},
+		Since:    parseMillis(text(3)),
 	}
 	for i, value := range c.Health.values() {
 		if n, err := strconv.ParseInt(text(4+i), 10, 64); err == nil {
