@@ -221,7 +221,7 @@ func TestFailingForTooLongPauses(t *testing.T) {
 		t.Errorf("failing since %q, want since the first attempt", first)
 	}
 	// It fails still: it has the whole time again.
-	if err := q.Unpause(t.Context(), "a"); err != nil {
+	if _, err := q.Resume(t.Context(), "a"); err != nil {
 		t.Fatal(err)
 	}
 	n := len(sink.list())

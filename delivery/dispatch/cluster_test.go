@@ -129,7 +129,7 @@ func testClusterDelivers(t *testing.T, c *testservers.Cluster) {
 	if len(orphans) != 0 || err != nil {
 		t.Errorf("orphans %v, %v", orphans, err)
 	}
-	if err := q.Unpause(t.Context(), eps[0].Name); err != nil {
+	if _, err := q.Resume(t.Context(), eps[0].Name); err != nil {
 		t.Error(err)
 	}
 	if _, err := q.Hasten(t.Context(), eps[1].Name); err != nil {

@@ -368,7 +368,7 @@ func TestGonePausesUntilUnpaused(t *testing.T) {
 	if len(sink.arrivals) != 1 {
 		t.Errorf("%d attempts while paused, want 1", len(sink.arrivals))
 	}
-	if err := q.Unpause(t.Context(), "a"); err != nil {
+	if _, err := q.Resume(t.Context(), "a"); err != nil {
 		t.Fatal(err)
 	}
 	sink.until(t, "the repeat", func(all []arrival) bool { return len(all) == 2 })
@@ -400,14 +400,17 @@ func TestExhaustedMayBlockOrPause(t *testing.T) {
 		return n
 	}
 	queuetest.Eventually(t, "the other key", func() bool { return left("block") == 10 })
-	queuetest.Eventually(t, "the pause", func() bool { s, err := queuetest.Suspended(t.Context(), q, "pause"); return err == nil && s.Reason != "" })
+	queuetest.Eventually(t, "the pause", func() bool {
+		s, err := queuetest.Suspended(t.Context(), q, "pause")
+		return err == nil && s.Reason != ""
+	})
 	if n := left("pause"); n != 20 {
 		t.Errorf("%d events left at the paused endpoint, want 20", n)
 	}
 	if n, err := q.Hasten(t.Context(), "block"); n != 1 || err != nil {
 		t.Errorf("unblocked %d, %v, want 1", n, err)
 	}
-	if err := q.Unpause(t.Context(), "pause"); err != nil {
+	if _, err := q.Resume(t.Context(), "pause"); err != nil {
 		t.Fatal(err)
 	}
 	queuetest.Drained(t, q, "block")

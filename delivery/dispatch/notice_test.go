@@ -78,7 +78,7 @@ func TestPauseAndRecoveryAreTold(t *testing.T) {
 	stop()
 
 	// It is not told again, and the recovery is with the first success.
-	if err := q.Unpause(t.Context(), "a"); err != nil {
+	if _, err := q.Resume(t.Context(), "a"); err != nil {
 		t.Fatal(err)
 	}
 	again := &notified{}

@@ -2,11 +2,8 @@ package queue
 
 import (
 	"context"
-	"fmt"
 	"strconv"
 	"time"
-
-	"gancho/delivery/webhook"
 
 	"github.com/redis/go-redis/v9"
 )
@@ -78,14 +75,8 @@ func (r *Results) SetHealth(h *Health) {
 // ChangesState reports whether the endpoint's state is among the results.
 func (r *Results) ChangesState() bool { return len(r.state) > 0 }
 
-// Record adds an attempt, which ended now, to the endpoint's log. dead: the event
-// becomes a dead letter; keep: with the event, if the attempt was its last.
-func (r *Results) Record(id ID, m *webhook.Message, o *webhook.Outcome, number int, dead, keep bool, now time.Time) {
-	r.log.add(id, m, o, number, dead, keep, now)
-}
-
-// Mark sets true for events that were delivered, and false for those that are
-// not to be sent again either.
+// Mark sets true for events that were delivered, and false for those that became
+// dead letters.
 func (r *Results) Mark(of map[ID]bool) {
 	for _, id := range r.Done {
 		of[id] = true
@@ -208,10 +199,7 @@ func (o *Owner) Write(ctx context.Context, r *Results) (bool, error) {
 		k.side(endpoint), k.log(endpoint),
 	}
 	owned, err := ackScript.Run(ctx, q.client, keys, args...).Int()
-	if err != nil {
-		return false, fmt.Errorf("acknowledge events of endpoint %q: %w", endpoint, unreachable(err))
-	}
-	return owned == 1, nil
+	return owned == 1, annotate(err, "acknowledge events of endpoint %q", endpoint)
 }
 
 // appendIDs appends those of one of the streams, after their number.

@@ -167,9 +167,9 @@ func (a *appender) prepareLocked(b *Batch) []*stream {
 		}
 		s.next = rec.id
 		s.batch = append(s.batch, t.record)
-		if rec.parked != nil {
-			a.commands.add("XADD", s.key, b.bytes(rec.text), "t", rec.typ, "r", rec.rule, "c", b.bytes(rec.micros),
-				"table", rec.parked.table, "op", rec.parked.op, "reason", rec.parked.reason, "row", b.bytes(rec.data))
+		if p := rec.parked; p != nil {
+			a.commands.add("XADD", s.key, b.bytes(rec.text), "t", p.Type, "r", p.Rule, "c", b.bytes(rec.micros),
+				"table", p.Table, "op", p.Op.String(), "reason", p.Reason, "row", b.bytes(rec.data))
 			continue
 		}
 		a.commands.addEvent(s.key, b, rec)
@@ -242,8 +242,9 @@ func refusedAsKnown(err error) bool {
 	return strings.Contains(err.Error(), "equal or smaller than the target stream")
 }
 
-// appendError says what an append that was refused means. A transaction is
-// refused in general terms; why is with those commands that were not queued.
+// appendError says what an append that was refused means; nil stays nil. A
+// transaction is refused in general terms; why is with those commands that were
+// not queued.
 func appendError(commands []redis.Cmder, err error) error {
 	for _, c := range commands {
 		cause := c.Err()

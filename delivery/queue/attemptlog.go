@@ -15,37 +15,37 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// OutcomeDead is LogRecord.Outcome of the attempt after which an event was
-// given up. The other outcomes are what OutcomeKind.String returns.
+// OutcomeDead is LogRecord.Outcome of the attempt after which an event became a
+// dead letter. The other outcomes are what OutcomeKind.String returns.
 const OutcomeDead = "dead"
 
 // The bounds of an endpoint's log in Redis, beyond which its oldest entries
-// are lost. A log that is stored and trimmed every second stays far below.
+// are lost. A log that is stored and trimmed every second stays far below them.
 const (
 	logRecords = 200_000
 	logBytes   = 64 << 20
 )
 
-// LogRecord is one attempt, as the log tells of it.
+// LogRecord is one attempt, as an endpoint's log has it: Results.Record writes
+// the names that stand behind the fields.
 type LogRecord struct {
-	Time      time.Time // when it ended
-	Entry     string    // the event's place in its stream: with Time it makes the record unique in its endpoint
-	WebhookID string
-	Event     string
-	Tenant    string
-	Key       string
-	Committed time.Time
-	Number    int    // from 1; a probe of a dead endpoint does not count up
-	Outcome   string // delivered, retry, gone, refused; OutcomeDead
-	Class     string
-	Status    int    // 0: none came
-	Error     string // empty when delivered
-	Duration  time.Duration
-	Replay    bool
-	// Kept is the event itself, if DispatcherOptions.KeepEvents is set and this
-	// attempt was its last: delivered or dead. It is nil for what comes from the
-	// side stream.
-	Kept *webhook.Message
+	Time      time.Time     `json:"-"` // when it ended
+	Entry     string        `json:"e"` // the event's place in its stream: with Time it makes the record unique in its endpoint
+	WebhookID string        `json:"w"`
+	Event     string        `json:"t"`
+	Tenant    string        `json:"n"`
+	Key       string        `json:"k"`
+	Committed time.Time     `json:"-"`
+	Number    int           `json:"i"` // from 1; a probe of a dead endpoint does not count up
+	Outcome   string        `json:"o"` // delivered, retry, gone, refused; OutcomeDead
+	Class     string        `json:"class"`
+	Status    int           `json:"s"`     // 0: there was no answer
+	Error     string        `json:"error"` // empty when delivered
+	Duration  time.Duration `json:"took"`
+	Replay    bool          `json:"r"`
+	// Kept is the event itself, if it was to be kept and this attempt was its last:
+	// delivered or dead. It is nil for what comes from the side stream.
+	Kept *webhook.Message `json:"-"`
 }
 
 // LogEntry is what one acknowledgement has put into the log.
@@ -55,7 +55,7 @@ type LogEntry struct {
 }
 
 // Log returns up to n entries of the endpoint's log of attempts, the oldest
-// first. There are some only if dispatchers write them (DispatcherOptions.Log).
+// first. There are some only if dispatchers record attempts.
 func (q *Queue) Log(ctx context.Context, endpoint string, n int64) ([]LogEntry, error) {
 	page, err := q.page(ctx, q.keys.log(endpoint), "", n)
 	if err != nil {
@@ -103,10 +103,7 @@ func (q *Queue) TrimLog(ctx context.Context, endpoint string, ids ...string) err
 		args[i] = id
 	}
 	err := trimLogScript.Run(ctx, q.client, []string{q.keys.log(endpoint), q.keys.state(endpoint)}, args...).Err()
-	if err != nil {
-		return fmt.Errorf("trim the log of endpoint %q: %w", endpoint, unreachable(err))
-	}
-	return nil
+	return annotate(err, "trim the log of endpoint %q", endpoint)
 }
 
 // attemptLog is the records that go into the log with the next acknowledgement.
@@ -123,11 +120,14 @@ func (l *attemptLog) reset() {
 	l.records, l.lines = 0, l.lines[:0]
 }
 
-// add appends the record of an attempt. It is written by hand, without what
-// can be told from the rest, because the courier's lock is held meanwhile, and
-// because it goes through Redis and its append-only file.
-func (l *attemptLog) add(id ID, m *webhook.Message, o *webhook.Outcome, number int, dead, keep bool, now time.Time) {
-	b := strconv.AppendInt(append(l.lines, `{"at":`...), now.UnixMicro(), 10)
+// Record adds an attempt, which ended now, to the endpoint's log. dead: the event
+// becomes a dead letter; keep: with the event, if the attempt was its last.
+//
+// It is written by hand, without what follows from the rest, because the
+// courier's lock is held meanwhile, and because it goes through Redis and its
+// append-only file.
+func (r *Results) Record(id ID, m *webhook.Message, o *webhook.Outcome, number int, dead, keep bool, now time.Time) {
+	b := strconv.AppendInt(append(r.log.lines, `{"at":`...), now.UnixMicro(), 10)
 	b = append(id.append(append(b, `,"e":"`...)), '"')
 	if id.FromSide() {
 		b = webhook.AppendString(append(b, `,"w":`...), m.ID)
@@ -158,8 +158,8 @@ func (l *attemptLog) add(id ID, m *webhook.Message, o *webhook.Outcome, number i
 		b = appendExact(b, "unchanged", m.Unchanged)
 	}
 	b = append(b, '}', '\n')
-	l.lines = b
-	l.records++
+	r.log.lines = b
+	r.log.records++
 }
 
 func appendText(dst []byte, name, value string) []byte {
@@ -190,34 +190,21 @@ func appendExact(dst []byte, name string, value []byte) []byte {
 	return append(base64.StdEncoding.AppendEncode(dst, value), '"')
 }
 
-// logLine is a record as add writes it.
-type logLine struct {
-	At        int64         `json:"at"`
-	Entry     string        `json:"e"`
-	Webhook   string        `json:"w"` // of an entry of the side stream
-	Type      string        `json:"t"`
-	Tenant    string        `json:"n"`
-	Key       string        `json:"k"`
-	Committed int64         `json:"c"`
-	Number    int           `json:"i"`
-	Status    int           `json:"s"`
-	Took      time.Duration `json:"took"`
-	Outcome   string        `json:"o"`
-	Class     string        `json:"class"`
-	Error     string        `json:"error"`
-	Replay    bool          `json:"r"`
-	Version   *string       `json:"v"` // there is one when the event is there
-	Data      *string       `json:"data"`
-	Previous  *string       `json:"previous"`
-	Unchanged *string       `json:"unchanged"`
-	// In place of the three, when they are not UTF-8.
-	Data64      []byte `json:"data64"`
-	Previous64  []byte `json:"previous64"`
-	Unchanged64 []byte `json:"unchanged64"`
-}
-
+// parseRecord reads what Results.Record wrote.
 func (q *Queue) parseRecord(ctx context.Context, line string) (LogRecord, error) {
-	var l logLine
+	l := struct {
+		LogRecord
+		At        int64   `json:"at"`
+		Committed int64   `json:"c"`
+		Version   *string `json:"v"` // there is one when the event is there
+		Data      *string `json:"data"`
+		Previous  *string `json:"previous"`
+		Unchanged *string `json:"unchanged"`
+		// In place of the three, when they are not UTF-8.
+		Data64      []byte `json:"data64"`
+		Previous64  []byte `json:"previous64"`
+		Unchanged64 []byte `json:"unchanged64"`
+	}{}
 	if err := json.Unmarshal([]byte(line), &l); err != nil {
 		return LogRecord{}, fmt.Errorf("parse record: %w", err)
 	}
@@ -225,15 +212,13 @@ func (q *Queue) parseRecord(ctx context.Context, line string) (LogRecord, error)
 	if err != nil {
 		return LogRecord{}, err
 	}
-	m := webhook.Message{ID: l.Webhook, Type: l.Type, Tenant: l.Tenant, Key: l.Key, Time: time.UnixMicro(l.Committed).UTC()}
+	r := l.LogRecord
+	r.Time, r.Committed = time.UnixMicro(l.At).UTC(), time.UnixMicro(l.Committed).UTC()
+	m := webhook.Message{ID: r.WebhookID, Type: r.Event, Tenant: r.Tenant, Key: r.Key, Time: r.Committed}
 	if err := q.identify(ctx, id, &m); err != nil {
 		return LogRecord{}, err
 	}
-	r := LogRecord{
-		Time: time.UnixMicro(l.At).UTC(), Entry: l.Entry, WebhookID: m.ID, Event: l.Type, Tenant: l.Tenant, Key: l.Key,
-		Committed: m.Time, Number: l.Number, Outcome: l.Outcome, Class: l.Class, Status: l.Status, Error: l.Error,
-		Duration: l.Took, Replay: l.Replay,
-	}
+	r.WebhookID = m.ID
 	if l.Version == nil {
 		return r, nil
 	}

@@ -27,19 +27,17 @@ type span struct{ from, to int }
 
 // record is an event, or a parked change, in the batch's buffer.
 type record struct {
-	id                 ID
-	text               span // the id's
-	typ, version, rule string
-	tenant, key        span
-	time               time.Time
-	micros             span // the time's, as text
-	data               span // a parked change: its row
-	previous           span
-	unchanged          span
-	parked             *parkedDetail
+	id           ID
+	text         span // the id's
+	typ, version string
+	tenant, key  span
+	time         time.Time
+	micros       span // the time's, as text
+	data         span // a parked change: its row
+	previous     span
+	unchanged    span
+	parked       *mapping.Parked // without its row; nil: an event
 }
-
-type parkedDetail struct{ table, op, reason string }
 
 // destination is one append: a record to a stream.
 type destination struct {
@@ -83,7 +81,7 @@ func (b *Batch) Add(ev *mapping.Event) (int, error) {
 	if err != nil {
 		return 0, fmt.Errorf("add event %s: %w", ev.Type, err)
 	}
-	rec := record{id: id, typ: ev.Type, version: ev.Version, rule: ev.Rule, time: ev.Time}
+	rec := record{id: id, typ: ev.Type, version: ev.Version, time: ev.Time}
 	rec.text, rec.micros = b.identify(id, ev.Time)
 	rec.tenant, rec.key = b.put(ev.Tenant), b.put(ev.Key)
 	rec.data, rec.previous, rec.unchanged = b.put(ev.Data), b.put(ev.Previous), b.put(ev.Unchanged)
@@ -101,8 +99,9 @@ func (b *Batch) Park(p *mapping.Parked) error {
 	if err != nil {
 		return fmt.Errorf("park change of %s: %w", p.Table, err)
 	}
-	rec := record{id: id, typ: p.Type, rule: p.Rule, time: p.Time,
-		parked: &parkedDetail{table: p.Table, op: p.Op.String(), reason: p.Reason}}
+	parked := *p
+	parked.Row = nil
+	rec := record{id: id, parked: &parked}
 	rec.text, rec.micros = b.identify(id, p.Time)
 	rec.data = b.put(p.Row)
 	b.records = append(b.records, rec)

@@ -4,36 +4,22 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"time"
 
+	"gancho/cdc"
 	"gancho/delivery/webhook"
+	"gancho/mapping"
 
 	"github.com/redis/go-redis/v9"
 )
 
-// DeadEvent is an event that was given up.
+// DeadEvent is a dead letter: an event of which no further attempt is made.
 type DeadEvent struct {
 	// Handle identifies the dead letter within its endpoint; handles rise with time.
 	Handle string
 	webhook.Message
-	Reason string
-	// Attempts failed, from First to Last.
-	Attempts    int
-	First, Last time.Time
-	// Status, Class, Error and Answer (its start) are the last attempt's.
-	// Answer may hold what the receiver echoed.
-	Status       int
-	Class, Error string
-	Answer       string
-}
-
-// DeadCount returns how many dead letters the endpoint has.
-func (q *Queue) DeadCount(ctx context.Context, endpoint string) (int64, error) {
-	n, err := q.client.XLen(ctx, q.keys.dead(endpoint)).Result()
-	if err != nil {
-		return 0, fmt.Errorf("count dead letters of endpoint %q: %w", endpoint, unreachable(err))
-	}
-	return n, nil
+	Reason   string
+	Attempts int // that failed
+	Failures
 }
 
 // Dead returns up to n dead letters of the endpoint, the oldest first, that
@@ -60,10 +46,7 @@ func (q *Queue) TrimDead(ctx context.Context, endpoint string, handles ...string
 	if len(handles) == 0 {
 		return nil
 	}
-	if err := q.client.XDel(ctx, q.keys.dead(endpoint), handles...).Err(); err != nil {
-		return fmt.Errorf("trim dead letters of endpoint %q: %w", endpoint, unreachable(err))
-	}
-	return nil
+	return annotate(q.client.XDel(ctx, q.keys.dead(endpoint), handles...).Err(), "trim dead letters of endpoint %q", endpoint)
 }
 
 func (q *Queue) page(ctx context.Context, key, after string, n int64) ([]redis.XMessage, error) {
@@ -89,10 +72,7 @@ func (q *Queue) deadLetter(ctx context.Context, e redis.XMessage) (DeadEvent, er
 	if err := json.Unmarshal([]byte(state), &a); err != nil {
 		return DeadEvent{}, fmt.Errorf("parse attempts: %w", err)
 	}
-	d := DeadEvent{
-		Handle: e.ID, Attempts: a.N, First: a.First, Last: a.Last,
-		Status: a.Status, Class: a.Class, Error: a.Error, Answer: a.Answer,
-	}
+	d := DeadEvent{Handle: e.ID, Attempts: a.N, Failures: a.Failures}
 	d.Reason, _ = e.Values["reason"].(string)
 	fields := make([]any, 0, 2*len(e.Values))
 	for k, v := range e.Values {
@@ -104,21 +84,16 @@ func (q *Queue) deadLetter(ctx context.Context, e redis.XMessage) (DeadEvent, er
 	return d, q.identify(ctx, id, &d.Message)
 }
 
-// ParkedChange is a change that no event could be made of.
+// ParkedChange is a change that no event could be made of. Its Row is JSON.
 type ParkedChange struct {
-	ID                                   ID
-	Type, Rule, Table, Operation, Reason string
-	Time                                 time.Time // the commit's
-	Row                                  []byte    // JSON, the columns that the rule names
+	ID ID
+	mapping.Parked
 }
 
 // ParkedCount returns how many changes are parked.
 func (q *Queue) ParkedCount(ctx context.Context) (int64, error) {
 	n, err := q.client.XLen(ctx, q.keys.parked()).Result()
-	if err != nil {
-		return 0, fmt.Errorf("count parked changes: %w", unreachable(err))
-	}
-	return n, nil
+	return n, annotate(err, "count parked changes")
 }
 
 // Parked returns up to n parked changes in commit order that come after an id;
@@ -134,17 +109,28 @@ func (q *Queue) Parked(ctx context.Context, after ID, n int64) ([]ParkedChange, 
 	}
 	out := make([]ParkedChange, 0, len(entries))
 	for _, e := range entries {
-		p := ParkedChange{}
-		if p.ID, err = ParseID(e.ID); err != nil {
-			return nil, fmt.Errorf("read parked changes: %w", err)
-		}
 		field := func(name string) string { s, _ := e.Values[name].(string); return s }
-		p.Type, p.Rule, p.Table, p.Operation, p.Reason = field("t"), field("r"), field("table"), field("op"), field("reason")
-		p.Row = []byte(field("row"))
-		if p.Time, err = parseMicros(field("c")); err != nil {
+		p := ParkedChange{Parked: mapping.Parked{
+			Type: field("t"), Rule: field("r"), Table: field("table"), Op: parseOp(field("op")), Reason: field("reason"), Row: []byte(field("row")),
+		}}
+		if p.ID, err = ParseID(e.ID); err == nil {
+			p.Time, err = parseMicros(field("c"))
+		}
+		if err != nil {
 			return nil, fmt.Errorf("read parked change %s: %w", e.ID, err)
 		}
+		p.Position, p.N = p.ID.Position(), p.ID.N()
 		out = append(out, p)
 	}
 	return out, nil
+}
+
+// parseOp reads what Op.String wrote.
+func parseOp(name string) cdc.Op {
+	for _, op := range []cdc.Op{cdc.Insert, cdc.Update, cdc.Delete, cdc.Truncate} {
+		if op.String() == name {
+			return op
+		}
+	}
+	return 0
 }

@@ -225,7 +225,7 @@ func (w *durableWork) inspectMaster(ctx context.Context, addr string) (info, err
 	}
 	if err != nil {
 		q.suspectCluster(ctx, err)
-		return nil, fmt.Errorf("check durability: %w", unreachable(err))
+		return nil, annotate(err, "check durability")
 	}
 	return got, nil
 }
@@ -242,7 +242,7 @@ func (w *durableWork) inspectMasters(ctx context.Context) (map[string]info, erro
 	}
 	masters, err := q.masters(ctx)
 	if err != nil {
-		return nil, fmt.Errorf("check durability: %w", unreachable(err))
+		return nil, annotate(err, "check durability")
 	}
 	if len(masters) != len(*q.servers.accepted.Load()) {
 		return nil, ErrRestarted
@@ -337,7 +337,7 @@ func (q *Queue) recordPosition(ctx context.Context, lsn uint64) error {
 	switch {
 	case err != nil:
 		q.suspectCluster(ctx, err)
-		return fmt.Errorf("record position: %w", unreachable(err))
+		return annotate(err, "record position")
 	case written == 0:
 		return errClaimLost
 	case q.confirmer.mode != durableByWait:
@@ -350,7 +350,7 @@ func (q *Queue) recordPosition(ctx context.Context, lsn uint64) error {
 func awaitAOF(ctx context.Context, conn *redis.Conn) error {
 	reply, err := conn.Do(ctx, "WAITAOF", 1, 0, waitDurable.Milliseconds()).Slice()
 	if err != nil {
-		return fmt.Errorf("wait for the AOF: %w", unreachable(err))
+		return annotate(err, "wait for the AOF")
 	}
 	if synced, _ := reply[0].(int64); synced < 1 {
 		return fmt.Errorf("wait for the AOF: not synced within %s; see Redis's log and its disk", waitDurable)
@@ -372,7 +372,7 @@ func (q *Queue) AcceptRestart(ctx context.Context) error {
 		return fmt.Errorf("accept restarted redis: %w", err)
 	}
 	if err := q.restoreSource(ctx); err != nil {
-		return fmt.Errorf("accept restarted redis: %w", unreachable(err))
+		return annotate(err, "accept restarted redis")
 	}
 	q.confirmer.appended.Store(0)
 	masters := q.servers.masters()

@@ -160,22 +160,18 @@ func (q *Queue) leasesOf(endpoint string) string {
 // each of the endpoints that it has got, and nil for the others: of those whose
 // server does not answer, none. The error is the first of them.
 func (w *Worker) Acquire(ctx context.Context, ttl time.Duration, endpoints []string) ([]*Owner, error) {
-	owners := make([]*Owner, len(endpoints))
+	owners, calls := make([]*Owner, len(endpoints)), make([]scriptCall, len(endpoints))
 	for i, name := range endpoints {
 		w.claims++
 		owners[i] = &Owner{q: w.q, endpoint: name, claim: fmt.Sprintf("%s-%d", w.process, w.claims)}
+		keys := []string{w.q.leasesOf(name), w.q.keys.fence(name), w.q.keys.lease(name)}
+		calls[i] = scriptCall{acquireScript, keys, []any{owners[i].claim, ttl.Milliseconds()}}
 	}
-	replies := w.q.runEach(ctx, acquireScript, len(owners), func(i int) ([]string, []any) {
-		name := endpoints[i]
-		return []string{w.q.leasesOf(name), w.q.keys.fence(name), w.q.keys.lease(name)}, []any{owners[i].claim, ttl.Milliseconds()}
-	})
 	var first error
-	for i, reply := range replies {
+	for i, reply := range w.q.runScripts(ctx, calls) {
 		got, err := reply.Int()
-		if err != nil {
-			first = cmp.Or(first, fmt.Errorf("acquire endpoint %q: %w", endpoints[i], unreachable(err)))
-		}
-		if err != nil || got != 1 {
+		first = cmp.Or(first, annotate(err, "acquire endpoint %q", endpoints[i]))
+		if got != 1 {
 			owners[i] = nil
 		}
 	}
@@ -185,33 +181,33 @@ func (w *Worker) Acquire(ctx context.Context, ttl time.Duration, endpoints []str
 // Free reports, for each endpoint, whether nobody is known to have its lease.
 // With an error it reports those endpoints whose server has answered.
 func (w *Worker) Free(ctx context.Context, endpoints []string) ([]bool, error) {
-	free, err := w.q.free(ctx, endpoints)
-	if err != nil {
-		return free, fmt.Errorf("find free endpoints: %w", err)
-	}
-	return free, nil
+	groups, calls := w.q.freeCalls(endpoints)
+	return freeOf(groups, w.q.runScripts(ctx, calls), len(endpoints))
 }
 
-func (q *Queue) free(ctx context.Context, endpoints []string) ([]bool, error) {
+func (q *Queue) freeCalls(endpoints []string) ([]leaseGroup, []scriptCall) {
 	groups := q.leaseGroups(len(endpoints), func(i int) string { return endpoints[i] })
-	replies := q.runEach(ctx, freeScript, len(groups), func(g int) ([]string, []any) {
-		keys, old := []string{groups[g].key}, []string(nil)
-		for _, i := range groups[g].of {
+	calls := make([]scriptCall, len(groups))
+	for g, group := range groups {
+		keys, old := []string{group.key}, []string(nil)
+		for _, i := range group.of {
 			keys = append(keys, q.keys.fence(endpoints[i]))
 			old = append(old, q.keys.lease(endpoints[i]))
 		}
-		return append(keys, old...), nil
-	})
-	out := make([]bool, len(endpoints))
+		calls[g] = scriptCall{script: freeScript, keys: append(keys, old...)}
+	}
+	return groups, calls
+}
+
+// freeOf reads the replies of freeCalls for n endpoints.
+func freeOf(groups []leaseGroup, replies []*redis.Cmd, n int) ([]bool, error) {
+	out := make([]bool, n)
 	var first error
 	for g, reply := range replies {
 		free, err := reply.BoolSlice()
-		if err != nil {
-			first = cmp.Or(first, unreachable(err))
-			continue
-		}
-		for at, i := range groups[g].of {
-			out[i] = free[at]
+		first = cmp.Or(first, annotate(err, "read leases"))
+		for at, isFree := range free {
+			out[groups[g].of[at]] = isFree
 		}
 	}
 	return out, first
@@ -266,28 +262,27 @@ func (w *Worker) Renew(ctx context.Context, ttl time.Duration, of []Renewal, ins
 // extend extends leases, and returns those groups of which not all were in their
 // set. What could not be asked is in the standings.
 func (w *Worker) extend(ctx context.Context, ttl time.Duration, of []Renewal, out []Standing, groups []leaseGroup) (rest []leaseGroup, first error) {
-	members := func(g int) (members []any) {
-		for _, i := range groups[g].of {
-			members = append(members, of[i].Owner.claim)
+	calls := make([]scriptCall, len(groups))
+	for g, group := range groups {
+		args := []any{ttl.Milliseconds()}
+		for _, i := range group.of {
+			args = append(args, of[i].Owner.claim)
 		}
-		if g == 0 && w.q.cluster == nil {
-			members = append(members, w.process)
+		if group.key == w.q.keys.leases() && g == 0 {
+			args = append(args, w.process)
 		}
-		return members
+		calls[g] = scriptCall{extendScript, []string{group.key}, args}
 	}
-	replies := w.q.runEach(ctx, extendScript, len(groups), func(g int) ([]string, []any) {
-		return []string{groups[g].key}, append([]any{ttl.Milliseconds()}, members(g)...)
-	})
-	for g, reply := range replies {
+	for g, reply := range w.q.runScripts(ctx, calls) {
 		n, err := reply.Int()
-		if err != nil {
-			err = fmt.Errorf("renew leases: %w", unreachable(err))
-			first = cmp.Or(first, err)
-		} else if n != len(members(g)) {
+		err = annotate(err, "renew leases")
+		first = cmp.Or(first, err)
+		members := len(calls[g].args) - 1
+		if err == nil && n != members {
 			rest = append(rest, groups[g])
 			continue
 		}
-		if err == nil && g == 0 && w.q.cluster == nil {
+		if err == nil && members > len(groups[g].of) {
 			w.extended = time.Now()
 		}
 		for _, i := range groups[g].of {
@@ -297,25 +292,23 @@ func (w *Worker) extend(ctx context.Context, ttl time.Duration, of []Renewal, ou
 	return rest, first
 }
 
-func (w *Worker) inspect(ctx context.Context, ttl time.Duration, of []Renewal, out []Standing, groups []leaseGroup) error {
-	k := w.q.keys
-	replies := w.q.runEach(ctx, inspectScript, len(groups), func(g int) ([]string, []any) {
-		keys, more, args := []string{groups[g].key}, []string(nil), []any{ttl.Milliseconds()}
-		for _, i := range groups[g].of {
+// inspect renews the leases of the groups and reads the rest of the standings.
+func (w *Worker) inspect(ctx context.Context, ttl time.Duration, of []Renewal, out []Standing, groups []leaseGroup) (first error) {
+	k, calls := w.q.keys, make([]scriptCall, len(groups))
+	for g, group := range groups {
+		keys, more, args := []string{group.key}, []string(nil), []any{ttl.Milliseconds()}
+		for _, i := range group.of {
 			name := of[i].Owner.endpoint
 			keys = append(keys, k.fence(name))
 			more = append(more, k.events(name), k.side(name), k.state(name))
 			args = append(args, of[i].Owner.claim, from(of[i].Main), from(of[i].Side))
 		}
-		return append(keys, more...), args
-	})
-	var first error
-	for g, reply := range replies {
+		calls[g] = scriptCall{inspectScript, append(keys, more...), args}
+	}
+	for g, reply := range w.q.runScripts(ctx, calls) {
 		standings, err := reply.Slice()
-		if err != nil {
-			err = fmt.Errorf("renew leases: %w", unreachable(err))
-			first = cmp.Or(first, err)
-		}
+		err = annotate(err, "renew leases")
+		first = cmp.Or(first, err)
 		for at, i := range groups[g].of {
 			if out[i].Err = err; err == nil {
 				fields, _ := standings[at].([]any)
@@ -367,7 +360,7 @@ func (w *Worker) Heartbeat(ctx context.Context, ttl time.Duration) (processes in
 	}
 	n, err := countScript.Run(ctx, w.q.client, keys, ttl.Milliseconds(), w.process).Int()
 	if err != nil {
-		return 0, fmt.Errorf("register process: %w", unreachable(err))
+		return 0, annotate(err, "register process")
 	}
 	w.counted, w.processes = now, max(n, 1)
 	return w.processes, nil

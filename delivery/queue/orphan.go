@@ -3,7 +3,6 @@ package queue
 import (
 	"context"
 	"errors"
-	"fmt"
 	"slices"
 	"strings"
 	"time"
@@ -17,10 +16,7 @@ import (
 // Redis, before anything is appended to their streams.
 func (q *Queue) register(ctx context.Context, endpoints ...any) error {
 	cmd := q.client.SAdd(ctx, q.keys.endpoints(), endpoints...)
-	if err := cmd.Err(); err != nil {
-		return appendError([]redis.Cmder{cmd}, err)
-	}
-	return nil
+	return appendError([]redis.Cmder{cmd}, cmd.Err())
 }
 
 // EndpointNames returns the names, in order, of all endpoints that have
@@ -30,36 +26,29 @@ func (q *Queue) register(ctx context.Context, endpoints ...any) error {
 func (q *Queue) EndpointNames(ctx context.Context) ([]string, error) {
 	if !q.scanned.Load() {
 		if err := q.registerFound(ctx); err != nil {
-			return nil, fmt.Errorf("list endpoints in redis: %w", unreachable(err))
+			return nil, annotate(err, "list endpoints in redis")
 		}
 		q.scanned.Store(true)
 	}
 	names, err := q.client.SMembers(ctx, q.keys.endpoints()).Result()
-	if err != nil {
-		return nil, fmt.Errorf("list endpoints in redis: %w", unreachable(err))
-	}
 	slices.Sort(names)
-	return names, nil
+	return names, annotate(err, "list endpoints in redis")
 }
 
 // registerFound registers the endpoints whose streams there are.
 func (q *Queue) registerFound(ctx context.Context) error {
-	found := map[string]bool{}
+	var found []any // some of them more than once
 	err := q.scan(ctx, escapeGlob(q.keys.prefix)+":{*}:*", func(key string) error {
 		name, what, _ := strings.Cut(strings.TrimPrefix(key, q.keys.prefix+":{"), "}:")
 		if slices.Contains([]string{"q", "x", "log", "dead"}, what) {
-			found[name] = true
+			found = append(found, name)
 		}
 		return nil
 	})
 	if err != nil || len(found) == 0 {
 		return err
 	}
-	names := make([]any, 0, len(found))
-	for name := range found {
-		names = append(names, name)
-	}
-	return q.register(ctx, names...)
+	return q.register(ctx, found...)
 }
 
 // Orphans returns the endpoints that have queued events and are not among the
@@ -82,7 +71,7 @@ func (q *Queue) Orphans(ctx context.Context, known []endpoint.Endpoint) (map[str
 	}
 	replies, err := pipe.Exec(ctx)
 	if err != nil {
-		return nil, fmt.Errorf("count orphaned events: %w", unreachable(err))
+		return nil, annotate(err, "count orphaned events")
 	}
 	for i, reply := range replies {
 		if n := reply.(*redis.IntCmd).Val(); n > 0 {
@@ -128,8 +117,5 @@ func (q *Queue) Drop(ctx context.Context, endpoint string) error {
 		q.appender.forgetRegistered()
 		err = q.client.SRem(ctx, k.endpoints(), endpoint).Err()
 	}
-	if err != nil {
-		return fmt.Errorf("drop the queue of endpoint %q: %w", endpoint, unreachable(err))
-	}
-	return nil
+	return annotate(err, "drop the queue of endpoint %q", endpoint)
 }

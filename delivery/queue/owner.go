@@ -2,7 +2,6 @@ package queue
 
 import (
 	"context"
-	"fmt"
 )
 
 // Owner is the handle of whoever has an endpoint's lease: what it reads, and
@@ -35,8 +34,5 @@ func (o *Owner) Release(ctx context.Context) error {
 	if err == nil {
 		err = o.q.client.Publish(ctx, o.q.keys.wake(), WakeAll).Err()
 	}
-	if err != nil {
-		return fmt.Errorf("release endpoint %q: %w", o.endpoint, unreachable(err))
-	}
-	return nil
+	return annotate(err, "release endpoint %q", o.endpoint)
 }

@@ -159,10 +159,7 @@ func (q *Queue) Ping(ctx context.Context) error {
 	for i := 0; err == nil && i < len(masters); i++ {
 		err = q.nodes.to(masters[i]).Ping(ctx).Err()
 	}
-	if err != nil {
-		return fmt.Errorf("ping redis: %w", unreachable(err))
-	}
-	return nil
+	return annotate(err, "ping redis")
 }
 
 // keyspace names the keys. All keys of an endpoint share a hash tag, so that

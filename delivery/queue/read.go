@@ -52,7 +52,7 @@ func (o *Owner) Read(ctx context.Context, side bool, after ID, count, budget int
 	}
 	reply, err := readScript.Run(ctx, q.client, []string{key}, from(after), count, budget).Slice()
 	if err != nil {
-		return nil, false, fmt.Errorf("read events of endpoint %q: %w", endpoint, unreachable(err))
+		return nil, false, annotate(err, "read events of endpoint %q", endpoint)
 	}
 	last, _ := reply[0].(int64)
 	page = make([]Entry, 0, len(reply)-1)
@@ -85,10 +85,7 @@ func (o *Owner) Fetch(ctx context.Context, id ID) (*webhook.Message, error) {
 	if err == nil {
 		e, err = q.decode(ctx, reply[0])
 	}
-	if err != nil {
-		return nil, fmt.Errorf("read event %s of endpoint %q: %w", text, endpoint, unreachable(err))
-	}
-	return e.Msg, nil
+	return e.Msg, annotate(err, "read event %s of endpoint %q", text, endpoint)
 }
 
 var errEntry = errors.New("an entry is not one that Gancho has written; another program uses the same keys, give it another queue.prefix")

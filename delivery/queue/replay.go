@@ -37,10 +37,7 @@ func (k keyspace) stream(endpoint string, id ID) string {
 // When it returns, Redis has the events, and may not have synced them to its
 // disk: see ReplayDurably.
 func (q *Queue) Replay(ctx context.Context, endpoint string, messages []webhook.Message) error {
-	if err := q.appendSide(ctx, q.client, endpoint, messages, true); err != nil {
-		return fmt.Errorf("queue %d events for endpoint %q again: %w", len(messages), endpoint, err)
-	}
-	return nil
+	return annotate(q.appendSide(ctx, q.client, endpoint, messages, true), "queue %d events for endpoint %q again", len(messages), endpoint)
 }
 
 // ReplayDurably is Replay that returns when the events are on Redis's disk and
@@ -49,22 +46,19 @@ func (q *Queue) Replay(ctx context.Context, endpoint string, messages []webhook.
 // It returns ErrUnreachable, too, when Redis was restarted meanwhile or another
 // took its place: then the events may be lost, and are to be queued again.
 func (q *Queue) ReplayDurably(ctx context.Context, endpoint string, messages []webhook.Message) error {
-	if err := q.appendDurably(ctx, endpoint, messages); err != nil {
-		return fmt.Errorf("queue %d events for endpoint %q again: %w", len(messages), endpoint, err)
-	}
-	return nil
+	return annotate(q.appendDurably(ctx, endpoint, messages), "queue %d events for endpoint %q again", len(messages), endpoint)
 }
 
 func (q *Queue) appendDurably(ctx context.Context, endpoint string, messages []webhook.Message) error {
 	addr, err := q.masterOf(ctx, q.keys.side(endpoint))
 	if err != nil {
-		return unreachable(err)
+		return err
 	}
 	conn := q.nodes.to(addr).Conn() // one connection: WAITAOF is about its own writes
 	defer func() { _ = conn.Close() }()
 	before, err := serverInfo(ctx, conn, "server", "replication")
 	if err != nil {
-		return unreachable(err)
+		return err
 	}
 	if err := q.appendSide(ctx, conn, endpoint, messages, true); err != nil {
 		return err
@@ -79,7 +73,7 @@ func (q *Queue) appendDurably(ctx context.Context, endpoint string, messages []w
 	for {
 		got, err := serverInfo(ctx, q.nodes.to(addr), "server", "replication", "persistence")
 		if err != nil {
-			return unreachable(err)
+			return err
 		}
 		if q.servers.of(got) != q.servers.of(before) {
 			return fmt.Errorf("%w: it was restarted or replaced before the events were on its disk", ErrUnreachable)
@@ -117,10 +111,7 @@ func (q *Queue) safe(got info, offset int64, since time.Time) (bool, error) {
 // events to be sent again, and operational events.
 func (q *Queue) ReplayBacklog(ctx context.Context, endpoint string) (int64, error) {
 	n, err := q.client.XLen(ctx, q.keys.side(endpoint)).Result()
-	if err != nil {
-		return 0, fmt.Errorf("count the replays of endpoint %q: %w", endpoint, unreachable(err))
-	}
-	return n, nil
+	return n, annotate(err, "count the replays of endpoint %q", endpoint)
 }
 
 // Announce queues an event of Gancho's own for each of the endpoints, which

@@ -156,7 +156,7 @@ func (q *Queue) checkPersistence(ctx context.Context, addr string, got info) (pe
 	}
 	switch fsync := config["appendfsync"]; {
 	case err != nil && !isReply(err):
-		return s, fmt.Errorf("open queue: read appendfsync: %w", unreachable(err))
+		return s, annotate(err, "open queue: read appendfsync")
 	case err != nil && waits && q.cluster == nil:
 		q.log.Info().Str("cause", err.Error()).Msg("redis does not show its configuration: durability is taken from WAITAOF alone")
 		s.mode = durableByWait
@@ -221,6 +221,38 @@ func Pause(ctx context.Context, d time.Duration) bool {
 	}
 }
 
+// scriptCall is a script with the keys of one endpoint, or, but in a cluster, of
+// several.
+type scriptCall struct {
+	script *redis.Script
+	keys   []string
+	args   []any
+}
+
+// runScripts runs scripts in one pipeline. Those that a server does not know
+// yet are sent in a second one. Each reply has its own error: of several servers,
+// one may be unreachable.
+func (q *Queue) runScripts(ctx context.Context, calls []scriptCall) []*redis.Cmd {
+	pipe := q.client.Pipeline()
+	replies := make([]*redis.Cmd, len(calls))
+	for i, c := range calls {
+		replies[i] = c.script.EvalSha(ctx, pipe, c.keys, c.args...)
+	}
+	if _, err := pipe.Exec(ctx); err == nil {
+		return replies
+	}
+	unknown := q.client.Pipeline()
+	for i, c := range calls {
+		if err := replies[i].Err(); err != nil && strings.HasPrefix(err.Error(), "NOSCRIPT") {
+			replies[i] = c.script.Eval(ctx, unknown, c.keys, c.args...)
+		}
+	}
+	if unknown.Len() > 0 {
+		_, _ = unknown.Exec(ctx) // each reply has its error
+	}
+	return replies
+}
+
 func version(s string) (major, minor int, ok bool) {
 	a, rest, _ := strings.Cut(s, ".")
 	b, _, _ := strings.Cut(rest, ".")
@@ -256,6 +288,14 @@ func unreachable(err error) error {
 		return fmt.Errorf("%w: %w", ErrUnreachable, err)
 	}
 	return err
+}
+
+// annotate says what failed, and marks the error as unreachable does; nil stays nil.
+func annotate(err error, format string, args ...any) error {
+	if err == nil {
+		return nil
+	}
+	return fmt.Errorf(format+": %w", append(args, unreachable(err))...)
 }
 
 // isWayError reports whether the error is one that unreachable marks.

@@ -85,13 +85,13 @@ func (q *Queue) Claim(ctx context.Context, s Source, accept bool) (uint16, error
 	defer q.sources.mu.Unlock()
 	old, err := q.sources.readLocked(ctx)
 	if err != nil {
-		return 0, fmt.Errorf("claim queue: %w", unreachable(err))
+		return 0, annotate(err, "claim queue")
 	}
 	next := &sourceRecord{Source: s, confirmed: s.ConfirmedFlush}
 	switch old {
 	case nil:
 		if next.epoch, err = q.firstEpoch(ctx); err != nil {
-			return 0, fmt.Errorf("claim queue: %w", unreachable(err))
+			return 0, annotate(err, "claim queue")
 		}
 		if !s.SlotCreated {
 			q.log.Warn().Str("slot", s.Slot).Stringer("confirmed", cdc.LSN(s.ConfirmedFlush)).
@@ -113,7 +113,7 @@ func (q *Queue) Claim(ctx context.Context, s Source, accept bool) (uint16, error
 		return 0, fmt.Errorf("claim queue: the source has changed %d times, which is all that fits; start with an empty Redis", maxEpoch)
 	}
 	if err := q.sources.write(ctx, old, next); err != nil {
-		return 0, fmt.Errorf("claim queue: %w", unreachable(err))
+		return 0, annotate(err, "claim queue")
 	}
 	q.sources.claimed = next
 	q.sources.names[next.epoch] = s.id()

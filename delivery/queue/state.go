@@ -2,7 +2,6 @@ package queue
 
 import (
 	"context"
-	"fmt"
 	"strconv"
 	"time"
 
@@ -18,19 +17,6 @@ type Suspension struct {
 	Until time.Time
 }
 
-// Suspended returns whether the endpoint was paused by itself: because of an
-// answer 410, of a receiver that asked for it, of an exhausted event, or of
-// having failed for too long. It also returns until when the receiver has asked
-// for nothing to be sent.
-func (q *Queue) Suspended(ctx context.Context, endpoint string) (Suspension, error) {
-	v, err := q.client.HMGet(ctx, q.keys.state(endpoint), "paused", "since", "hold").Result()
-	if err != nil {
-		return Suspension{}, fmt.Errorf("read state of endpoint %q: %w", endpoint, unreachable(err))
-	}
-	text := func(i int) string { s, _ := v[i].(string); return s }
-	return suspensionOf(text(0), text(1), text(2)), nil
-}
-
 func suspensionOf(paused, since, hold string) Suspension {
 	s := Suspension{Reason: paused}
 	if s.Reason != "" {
@@ -42,21 +28,9 @@ func suspensionOf(paused, since, hold string) Suspension {
 	return s
 }
 
-// Unpause lets an endpoint that was paused by itself go on, at once in every
-// process. Its events were kept, and it has the whole of PauseAfter again.
-func (q *Queue) Unpause(ctx context.Context, endpoint string) error {
-	pipe := q.client.TxPipeline()
-	pipe.HDel(ctx, q.keys.state(endpoint), "paused", "since", "hold", "failing")
-	pipe.Publish(ctx, q.keys.wake(), WakeAll)
-	if _, err := pipe.Exec(ctx); err != nil {
-		return fmt.Errorf("unpause endpoint %q: %w", endpoint, unreachable(err))
-	}
-	return nil
-}
-
-// hastenScript makes failed events due, for the next owner, and tells the
-// present one; with 0 only when one of them blocks its key. There are no more
-// of them than an endpoint has lanes.
+// hastenScript makes failed events due, for the next owner, and has the present
+// one do so; with 0 only when one of them blocks its key. There are no more of
+// them than an endpoint has lanes.
 var hastenScript = redis.NewScript(`
 if ARGV[1] == '0' and redis.call('ZCOUNT', KEYS[1], '+inf', '+inf') == 0 then return 0 end
 local ids = redis.call('ZRANGE', KEYS[1], 0, -1)
@@ -67,39 +41,36 @@ return #ids`)
 // Hasten gives every event that has failed one more attempt now, those that
 // block their key (on_exhausted: block) too, and returns how many there were.
 func (q *Queue) Hasten(ctx context.Context, endpoint string) (int, error) {
-	return q.hasten(ctx, endpoint, true)
+	return q.hasten(ctx, endpoint, 1)
 }
 
-func (q *Queue) hasten(ctx context.Context, endpoint string, always bool) (int, error) {
-	when := 0
-	if always {
-		when = 1
-	}
-	n, err := hastenScript.Run(ctx, q.client, []string{q.keys.due(endpoint), q.keys.state(endpoint)}, when).Int()
+func (q *Queue) hasten(ctx context.Context, endpoint string, always int) (int, error) {
+	n, err := hastenScript.Run(ctx, q.client, []string{q.keys.due(endpoint), q.keys.state(endpoint)}, always).Int()
 	if err == nil && n > 0 {
 		err = q.client.Publish(ctx, q.keys.wake(), WakeAll).Err()
 	}
-	if err != nil {
-		return n, fmt.Errorf("hasten events of endpoint %q: %w", endpoint, unreachable(err))
-	}
-	return n, nil
+	return n, annotate(err, "hasten events of endpoint %q", endpoint)
 }
 
-// Resume lets an endpoint go on that was paused by itself or has events that
-// block their keys, and gives its failed events one more attempt. It reports
-// whether there was anything to resume.
+// Resume resumes an endpoint that was paused automatically or has events that
+// block their keys, immediately in every process, and gives its failed events
+// one more attempt. Its events were kept, and it has the whole of PauseAfter
+// again. It reports whether there was anything to resume.
 func (q *Queue) Resume(ctx context.Context, endpoint string) (bool, error) {
-	s, err := q.Suspended(ctx, endpoint)
+	paused, err := q.client.HExists(ctx, q.keys.state(endpoint), "paused").Result()
+	always := 0
+	if err == nil && paused {
+		always = 1
+		pipe := q.client.TxPipeline()
+		pipe.HDel(ctx, q.keys.state(endpoint), "paused", "since", "hold", "failing")
+		pipe.Publish(ctx, q.keys.wake(), WakeAll)
+		_, err = pipe.Exec(ctx)
+	}
 	if err != nil {
-		return false, err
+		return false, annotate(err, "resume endpoint %q", endpoint)
 	}
-	if s.Reason != "" {
-		if err := q.Unpause(ctx, endpoint); err != nil {
-			return false, err
-		}
-	}
-	n, err := q.hasten(ctx, endpoint, s.Reason != "")
-	return s.Reason != "" || n > 0, err
+	n, err := q.hasten(ctx, endpoint, always)
+	return paused || n > 0, err
 }
 
 // Health is what Redis keeps of how an endpoint fares, beside why it is paused:
@@ -108,8 +79,8 @@ func (q *Queue) Resume(ctx context.Context, endpoint string) (bool, error) {
 type Health struct {
 	Failing int64 // since when every attempt has failed
 	Open    int64 // since when the breaker is open
-	Trouble int64 // since when it had not answered, while its recovery is to be told
-	Noticed int64 // the beginning of the pause that was told of last
+	Trouble int64 // since when it has not answered, until its recovery is reported
+	Noticed int64 // the beginning of the pause that was reported last
 	Idle    int64 // how long, in ms, it has stood still before idling
 	Idling  int64 // since when it stands still: paused, or its breaker open
 }
@@ -142,7 +113,7 @@ func (q *Queue) loadCondition(ctx context.Context, endpoint string) (Condition, 
 	fields := append([]string{"paused", "hold", "unblock", "since"}, healthFields[:]...)
 	v, err := q.client.HMGet(ctx, q.keys.state(endpoint), fields...).Result()
 	if err != nil {
-		return Condition{}, fmt.Errorf("read state of endpoint %q: %w", endpoint, unreachable(err))
+		return Condition{}, annotate(err, "read state of endpoint %q", endpoint)
 	}
 	text := func(i int) string { s, _ := v[i].(string); return s }
 	c := Condition{

@@ -2,9 +2,7 @@ package queue
 
 import (
 	"context"
-	"fmt"
 	"strconv"
-	"strings"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -58,27 +56,32 @@ if s[6] ~= '' and s[6] ~= '0' then entries = redis.call('XLEN', KEYS[6]) end
 return {n, oldest, redis.call('XLEN', KEYS[2]), failed, blocked, redis.call('XLEN', KEYS[4]), entries, unpack(s)}`)
 
 // Stats returns what the queue holds of each of the endpoints, in their order,
-// in two round trips.
+// in one round trip.
 func (q *Queue) Stats(ctx context.Context, endpoints []string) ([]Stats, error) {
 	if len(endpoints) == 0 {
 		return nil, nil
 	}
-	replies := q.runEach(ctx, statsScript, len(endpoints), func(i int) ([]string, []any) {
-		k, name := q.keys, endpoints[i]
-		return []string{k.events(name), k.side(name), k.due(name), k.dead(name), k.state(name), k.log(name)}, nil
-	})
-	free, err := q.free(ctx, endpoints)
-	if err != nil {
-		return nil, fmt.Errorf("read leases: %w", err)
+	calls := make([]scriptCall, len(endpoints))
+	for i, name := range endpoints {
+		k := q.keys
+		calls[i] = scriptCall{script: statsScript, keys: []string{
+			k.events(name), k.side(name), k.due(name), k.dead(name), k.state(name), k.log(name),
+		}}
 	}
+	groups, leases := q.freeCalls(endpoints)
+	replies := q.runScripts(ctx, append(calls, leases...))
+	free, err := freeOf(groups, replies[len(calls):], len(endpoints))
 	out := make([]Stats, len(endpoints))
-	for i, reply := range replies {
-		fields, err := reply.Slice()
+	for i, reply := range replies[:len(calls)] {
+		var fields []any
+		if err == nil {
+			fields, err = reply.Slice()
+		}
 		if err == nil {
 			out[i], err = statsOf(endpoints[i], fields, !free[i])
 		}
 		if err != nil {
-			return nil, fmt.Errorf("read the queue of endpoint %q: %w", endpoints[i], unreachable(err))
+			return nil, annotate(err, "read the queue of endpoint %q", endpoints[i])
 		}
 	}
 	return out, nil
@@ -101,31 +104,4 @@ func statsOf(endpoint string, fields []any, owned bool) (Stats, error) {
 		s.Oldest, err = parseMicros(text(1))
 	}
 	return s, err
-}
-
-// runEach runs a script n times in one pipeline, each time with the keys of one
-// endpoint. A server that does not know the script yet is sent its text in a
-// second one. Each reply says what went wrong with it: of several servers, one
-// may be away.
-func (q *Queue) runEach(ctx context.Context, script *redis.Script, n int, call func(i int) (keys []string, args []any)) []*redis.Cmd {
-	pipe := q.client.Pipeline()
-	replies := make([]*redis.Cmd, n)
-	for i := range n {
-		keys, args := call(i)
-		replies[i] = script.EvalSha(ctx, pipe, keys, args...)
-	}
-	if _, err := pipe.Exec(ctx); err == nil {
-		return replies
-	}
-	unknown := q.client.Pipeline()
-	for i := range n {
-		if err := replies[i].Err(); err != nil && strings.HasPrefix(err.Error(), "NOSCRIPT") {
-			keys, args := call(i)
-			replies[i] = script.Eval(ctx, unknown, keys, args...)
-		}
-	}
-	if unknown.Len() > 0 {
-		_, _ = unknown.Exec(ctx) // the replies tell
-	}
-	return replies
 }

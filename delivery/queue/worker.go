@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto/rand"
 	"encoding/hex"
-	"fmt"
 	"iter"
 	"strings"
 	"sync/atomic"
@@ -120,16 +119,13 @@ const WakeAll = ""
 
 // WakeAll has the other processes inspect all leases now.
 func (w *Worker) WakeAll(ctx context.Context) error {
-	if err := w.q.client.Publish(ctx, w.q.keys.wake(), WakeAll).Err(); err != nil {
-		return fmt.Errorf("wake the other processes: %w", unreachable(err))
-	}
-	return nil
+	return annotate(w.q.client.Publish(ctx, w.q.keys.wake(), WakeAll).Err(), "wake the other processes")
 }
 
 // Leave unregisters the process and wakes the others, who take its endpoints.
 func (w *Worker) Leave(ctx context.Context) error {
 	if err := w.q.client.ZRem(ctx, w.q.keys.leases(), w.process).Err(); err != nil {
-		return fmt.Errorf("unregister process: %w", unreachable(err))
+		return annotate(err, "unregister process")
 	}
 	return w.WakeAll(ctx)
 }

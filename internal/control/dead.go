@@ -138,7 +138,7 @@ func (s *Service) Parked(ctx context.Context, a Actor, cursor string, limit int)
 	}
 	for _, p := range rows[:min(len(rows), n)] {
 		page.Items = append(page.Items, ParkedView{
-			ID: p.ID.String(), Event: p.Type, Rule: p.Rule, Table: p.Table, Operation: p.Operation, Reason: p.Reason, Time: p.Time, Row: jsonOf(p.Row),
+			ID: p.ID.String(), Event: p.Type, Rule: p.Rule, Table: p.Table, Operation: p.Op.String(), Reason: p.Reason, Time: p.Time, Row: jsonOf(p.Row),
 		})
 	}
 	if len(rows) > n {
