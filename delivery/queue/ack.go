@@ -94,7 +94,7 @@ func (r *Results) Mark(of map[ID]bool) {
 //
 // Its first write is one that Redis allows when it is full, and that changes
 // nothing: a script that has written may go on writing. Without it, the state
-// of a failed event could not be kept just when deliveries have to make room.
+// of a failed event could not be kept at the very time when deliveries have to make room.
 //
 // A retry that is followed by a success comes in the same call or an earlier
 // one, so retries are written first.

@@ -87,7 +87,7 @@ func (a *appender) forgetRegistered() {
 // ErrUnreachable or another. Then nothing of it has been appended, or, in a
 // cluster, to some streams all and to the others nothing. All but ErrRestarted
 // are to be answered by appending the same batch again, and never by going on
-// to the next: once a newer event is in a stream, an older one is refused for ever.
+// to the next: once a newer event is in a stream, Redis never accepts an older one.
 //
 // The batch is one MULTI/EXEC, or one for each slot, so a server that is full refuses it as a whole
 // when the first command is queued, and a connection that breaks inside leaves
@@ -97,7 +97,7 @@ func (a *appender) forgetRegistered() {
 // After a lost answer the batch may have been executed, or be executed still,
 // out of the old connection's buffer. Appending it again is safe either way:
 // ids only rise, so whichever comes second is refused entry by entry as
-// already there, and so is all of it when newer batches came between.
+// already there, and so is all of it when newer batches came in between.
 func (q *Queue) Append(ctx context.Context, b *Batch) error {
 	if len(b.destinations) == 0 {
 		return nil

@@ -19,7 +19,7 @@ type section struct {
 
 // recheckAfter is how long a connection to a node of a cluster is trusted. A
 // node that is demoted keeps its connections; it refuses writes then, but when
-// it is promoted again, without what it had been given last, it takes them. No
+// it is promoted again, without what it had been given last, it accepts them. No
 // failover is there and back in so short a time.
 const recheckAfter = time.Second
 
@@ -105,7 +105,7 @@ func (q *Queue) sendSections(ctx context.Context, addr string, sections []*secti
 		}
 		_ = pipe.Process(ctx, s.commands[0])
 	}
-	_, _ = pipe.Exec(ctx) // each command says what became of it
+	_, _ = pipe.Exec(ctx) // each command has its error
 	for i, s := range sections {
 		entries, failure := s.outcome(ends[i])
 		refused = append(refused, entries...)
@@ -116,8 +116,8 @@ func (q *Queue) sendSections(ctx context.Context, addr string, sections []*secti
 	return refused, err
 }
 
-// outcome reads what became of a section whose EXEC is given; nil: it is a
-// single command.
+// outcome reads the replies to a section whose EXEC is given; nil: it is a single
+// command.
 func (s *section) outcome(exec *redis.Cmd) (refused []int, err error) {
 	if exec == nil {
 		switch err := s.commands[0].Err(); {

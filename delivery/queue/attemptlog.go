@@ -37,7 +37,7 @@ type LogRecord struct {
 	Key       string        `json:"k"`
 	Committed time.Time     `json:"-"`
 	Number    int           `json:"i"` // from 1; a probe of a dead endpoint does not count up
-	Outcome   string        `json:"o"` // delivered, retry, gone, refused; OutcomeDead
+	Outcome   string        `json:"o"` // delivered, retry, gone, refused, or OutcomeDead
 	Class     string        `json:"class"`
 	Status    int           `json:"s"`     // 0: there was no answer
 	Error     string        `json:"error"` // empty when delivered
@@ -76,7 +76,7 @@ func (q *Queue) Log(ctx context.Context, endpoint string, n int64) ([]LogEntry, 
 	return out, nil
 }
 
-// trimLogScript deletes entries, and takes them off the log's measures.
+// trimLogScript deletes entries, and subtracts them from the log's size.
 var trimLogScript = redis.NewScript(`
 local records, bytes = 0, 0
 for i = 1, #ARGV do

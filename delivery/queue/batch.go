@@ -18,7 +18,7 @@ type Batch struct {
 	buf          []byte // what the spans of records point into
 	records      []record
 	destinations []destination
-	// Ids have to rise, or Redis would take an event for a duplicate.
+	// Ids have to rise, or Redis would refuse an event as a duplicate.
 	lastEvent, lastParked ID
 }
 
@@ -58,7 +58,7 @@ func (b *Batch) Bytes() int { return len(b.buf) }
 
 // Reset empties the batch.
 func (b *Batch) Reset() {
-	const keep = 4 << 20 // a single huge event does not stay in memory for ever
+	const keep = 4 << 20 // a single huge event does not stay in memory
 	if cap(b.buf) > keep {
 		b.buf = nil
 	}
@@ -92,8 +92,7 @@ func (b *Batch) Add(ev *mapping.Event) (int, error) {
 	return len(matched), nil
 }
 
-// Park adds a change that no event could be made of to the capture's dead
-// letters. Parking it again, after a rewind, is harmless.
+// Park adds a change that no event could be made of to the parked changes. Parking it again, after a rewind, is harmless.
 func (b *Batch) Park(p *mapping.Parked) error {
 	id, err := b.next(&b.lastParked, func(epoch uint16) (ID, error) { return NewID(epoch, p.Position, p.N) })
 	if err != nil {

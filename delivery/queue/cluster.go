@@ -38,38 +38,38 @@ func slotOf(key string) uint16 {
 	return crc % slotCount
 }
 
-// cluster knows which master of a cluster has which slot, as the cluster's nodes
-// tell it. Of different answers, as while it is cut in two, that of the newest
+// cluster knows which master of a Redis Cluster has which slot, by what its nodes
+// answer. Of different answers, as while it is cut in two, that of the newest
 // epoch counts, and none of a node that is not in touch with the majority.
 type cluster struct {
 	seeds []string
 	conns *connections // to any node, be it a replica
 
-	view atomic.Pointer[clusterView] // nil before the first look
+	view atomic.Pointer[clusterView] // nil before the nodes were asked
 
-	mu        sync.Mutex // whoever looks has it
+	mu        sync.Mutex // held by whoever asks the nodes
 	refreshed time.Time  // when that was
 }
 
 // clusterView is never changed.
 type clusterView struct {
 	epoch   uint64
-	owners  [slotCount]string // addresses; empty: nobody
+	owners  [slotCount]string // addresses; empty: none
 	masters []string          // those that have slots, sorted
 	nodes   []string          // all that were named
-	missing int               // slots that nobody has
+	missing int               // slots that no node has
 }
 
-// Pauses between looks at the cluster: when something was wrong, and else.
+// How old a view may be: when something was wrong, and otherwise.
 const (
 	clusterSuspicion = 50 * time.Millisecond
 	clusterAge       = time.Second
-	// clusterTimeout bounds one look: a node that hangs must not hide what the
+	// clusterTimeout bounds one question: a node that hangs must not hide what the
 	// others say.
 	clusterTimeout = 2 * time.Second
 )
 
-// current returns the view after a look that is at most so old.
+// current returns a view that is at most so old.
 func (c *cluster) current(ctx context.Context, age time.Duration) (*clusterView, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -83,13 +83,13 @@ func (c *cluster) current(ctx context.Context, age time.Duration) (*clusterView,
 	}
 	c.refreshed = time.Now()
 	if old != nil && view.epoch < old.epoch {
-		return old, nil // those who know more do not answer now
+		return old, nil // the nodes that know more do not answer now
 	}
 	c.view.Store(view)
 	return view, nil
 }
 
-// known is the view without a look, if there is one.
+// known is the view that there is, or the first.
 func (c *cluster) known(ctx context.Context) (*clusterView, error) {
 	if view := c.view.Load(); view != nil {
 		return view, nil
@@ -109,13 +109,13 @@ func (c *cluster) owner(ctx context.Context, slot uint16) (string, error) {
 	return view.owners[slot], nil
 }
 
-// suspect looks again, unless somebody has just done so: an answer was one of
+// suspect asks the nodes again, unless that was just done: an answer was one of
 // a node that is not the slot's master, or there was none.
 func (c *cluster) suspect(ctx context.Context) {
-	_, _ = c.current(ctx, clusterSuspicion) // who asks next sees what is wrong
+	_, _ = c.current(ctx, clusterSuspicion) // the next caller sees the error
 }
 
-// look asks all nodes at once.
+// read asks all nodes in parallel.
 func (c *cluster) read(ctx context.Context, old *clusterView) (*clusterView, error) {
 	ctx, cancel := context.WithTimeout(ctx, clusterTimeout)
 	defer cancel()
@@ -143,7 +143,7 @@ func (c *cluster) read(ctx context.Context, old *clusterView) (*clusterView, err
 	for _, err := range errs {
 		var setting *SettingError
 		if errors.As(err, &setting) || isReply(err) && !errors.Is(err, ErrUnreachable) {
-			return nil, err // that somebody has to look at
+			return nil, err // that an operator has to fix
 		}
 	}
 	return nil, fmt.Errorf("ask the cluster's nodes: %w", errs[0])
@@ -152,19 +152,19 @@ func (c *cluster) read(ctx context.Context, old *clusterView) (*clusterView, err
 // askNode asks one node.
 func askNode(ctx context.Context, node *redis.Client) (*clusterView, error) {
 	pipe := node.Pipeline()
-	state, slots := pipe.ClusterInfo(ctx), pipe.ClusterSlots(ctx)
+	text, slots := pipe.ClusterInfo(ctx), pipe.ClusterSlots(ctx)
 	if _, err := pipe.Exec(ctx); err != nil {
 		if isReply(err) && strings.Contains(err.Error(), "cluster support disabled") {
 			return nil, &SettingError{"cluster-enabled", "no", "this Redis is no cluster: give its address as queue.redis"}
 		}
 		return nil, unreachable(err)
 	}
-	told := parseInfo(state.Val())
-	if told["cluster_state"] != "ok" {
-		return nil, fmt.Errorf("%w: a node says that the cluster is down: %s of %d slots are served", ErrUnreachable, told["cluster_slots_ok"], slotCount)
+	state := parseInfo(text.Val())
+	if state["cluster_state"] != "ok" {
+		return nil, fmt.Errorf("%w: a node says that the cluster is down: %s of %d slots are served", ErrUnreachable, state["cluster_slots_ok"], slotCount)
 	}
 	view := &clusterView{missing: slotCount}
-	view.epoch, _ = strconv.ParseUint(told["cluster_current_epoch"], 10, 64) // an older one counts less
+	view.epoch, _ = strconv.ParseUint(state["cluster_current_epoch"], 10, 64) // an older one counts less
 	for _, part := range slots.Val() {
 		if len(part.Nodes) == 0 {
 			continue

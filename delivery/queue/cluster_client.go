@@ -14,8 +14,8 @@ import (
 // newClusterClient returns a client whose commands go to the masters that
 // their keys are on. It is go-redis' plain client with what it does replaced:
 // go-redis' own cluster client keeps connections to replicas, on which nobody
-// would notice that they were promoted; it repeats commands by itself; and it
-// learns of changes in the background, later than we have to.
+// would notice that they were promoted; it repeats commands automatically; and
+// it learns of changes in the background, later than we have to.
 func newClusterClient(of *cluster, nodes *connections) *redis.Client {
 	c := redis.NewClient(&redis.Options{Addr: "cluster", MaxRetries: -1, PipelinePoolSize: -1, DisableIdentity: true, ContextTimeoutEnabled: true})
 	c.AddHook(&clusterHook{of, nodes})
@@ -62,7 +62,7 @@ func (h *clusterHook) follow(ctx context.Context, cmd redis.Cmder, err error) er
 		if asking {
 			pipe := h.nodes.to(addr).Pipeline()
 			_ = pipe.BatchProcess(ctx, redis.NewStatusCmd(ctx, "ASKING"), cmd) // it only queues
-			_, _ = pipe.Exec(ctx)                                              // which the command tells
+			_, _ = pipe.Exec(ctx)                                              // the command has its error
 			err = cmd.Err()
 			continue
 		}

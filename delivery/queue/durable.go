@@ -35,8 +35,8 @@ const (
 	recordEvery  = 250 * time.Millisecond // between two records that wait
 	retryDurable = 500 * time.Millisecond // after an error
 	waitDurable  = 10 * time.Second       // the longest WAITAOF
-	// standbyEvery is between two looks for replicas where there were none: one
-	// that has come since is not in step yet, and cannot be promoted.
+	// standbyEvery is how often a server without replicas is asked whether it has
+	// one: a new one is not in sync yet, and cannot be promoted.
 	standbyEvery = time.Second
 )
 

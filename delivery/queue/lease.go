@@ -224,7 +224,7 @@ type Standing struct {
 
 	Paused  string    // why; empty: it is not
 	Hold    time.Time // nothing is to be sent before
-	Unblock string    // differs from the last when failed events were made due
+	Unblock string    // changes when failed events were made due
 }
 
 // Renewal is one owner's part of a renewal.
@@ -341,7 +341,7 @@ func parseMillis(s string) time.Time {
 }
 
 // Heartbeat keeps the process registered for a time, and returns how many
-// processes are. They are counted anew when there were others, when somebody has
+// processes are. They are counted again when there were others, when somebody has
 // asked for it (WakeAll), as one that joins or leaves does, and from time to time.
 // It also inspects all masters, where they may change: see inspectMasters.
 func (w *Worker) Heartbeat(ctx context.Context, ttl time.Duration) (processes int, err error) {

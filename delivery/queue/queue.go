@@ -103,7 +103,7 @@ type Queue struct {
 
 	routes  atomic.Pointer[routes]
 	local   atomic.Pointer[deliverer] // what delivers in this process, if anything
-	scanned atomic.Bool               // EndpointNames has looked for what older versions left
+	scanned atomic.Bool               // EndpointNames has searched for what older versions left
 }
 
 // Open connects to Redis and checks that it, or each master of a cluster,

@@ -116,7 +116,7 @@ func (q *Queue) ReplayBacklog(ctx context.Context, endpoint string) (int64, erro
 
 // Announce queues an event of Gancho's own for each of the endpoints, which
 // Subscribed has chosen. Its ID is the webhook-id; its Sequence, when empty,
-// will be made of the time at which it was queued. An error names the first
+// is made of the time at which it was queued. An error names the first
 // endpoint for which it was not queued; for those before it, it was.
 func (q *Queue) Announce(ctx context.Context, endpoints []string, m webhook.Message) error {
 	for _, name := range endpoints {

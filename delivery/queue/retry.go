@@ -88,7 +88,7 @@ func (a Attempts) marshal() string {
 	return string(b)
 }
 
-// loadPage is how many retries are loaded at once.
+// loadPage is how many retries are loaded with one command.
 const loadPage = 1000
 
 // loadRetries reads what the endpoint's failed events wait for.

@@ -109,7 +109,7 @@ const OperationalPrefix = "gancho."
 // Subscribed returns the names of the endpoints that get an operational event:
 // those with a pattern that covers it and itself begins with OperationalPrefix.
 // An endpoint that takes everything has not asked for these. The tenants are
-// those that the event tells of; an endpoint that is limited to tenants gets it
+// those that the event is about; an endpoint that is limited to tenants gets it
 // only if they are all among its own. Inactive endpoints get nothing.
 func Subscribed(endpoints []endpoint.Endpoint, eventType string, tenants ...string) []string {
 	var out []string

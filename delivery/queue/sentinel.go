@@ -130,7 +130,7 @@ func (s *sentinel) last() string {
 }
 
 // choose returns the address that counts, and remembers it. A few sentinels
-// that know of an older configuration than was heard of already have missed a
+// that know an older configuration than one that is known already have missed a
 // failover, and would lead back to the master before it; if most of them do,
 // the master was made known to them again, which begins with an old one.
 func (s *sentinel) choose(answers []answer) (string, error) {

@@ -21,7 +21,7 @@ import (
 type Source struct {
 	SystemID, Database, Slot string
 	Timeline                 int32
-	// SlotCreated: the slot was made just now.
+	// SlotCreated: the slot was created just now.
 	SlotCreated bool
 	// ConfirmedFlush is the slot's, Current the end of the server's WAL; both
 	// are LSNs in bytes.
@@ -35,7 +35,7 @@ func (s Source) id() string {
 }
 
 // SourceChangedError reports that the queue was filled from elsewhere, so that
-// positions may have gone back, and changes may lie between that nobody read.
+// positions may have gone back, and changes in between may never have been read.
 type SourceChangedError struct {
 	Changes []string // what is different, for people
 }
@@ -48,7 +48,7 @@ func (e *SourceChangedError) Error() string {
 
 // sourceRecord is the identity of the queue's source, kept beside it. There is
 // one per queue, not one per source: a stream takes ids of one source only,
-// and a changed system has to be recognised, not to be taken for a new one.
+// and a changed system has to be recognised, not mistaken for a new one.
 type sourceRecord struct {
 	Source
 	epoch     uint16

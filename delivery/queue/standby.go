@@ -16,15 +16,15 @@ import (
 // yet. So nothing is confirmed before every replica that may be promoted has
 // it, and as many as min-replicas-to-write demands.
 //
-// A replica that is gone may be on the other side of a network that is cut in
+// An unreachable replica may be on the other side of a network that is cut in
 // two, and be promoted there. It is waited for as long as that usually takes
 // (standbyGrace); then it counts as lost, or a replica that does not come back
-// would hold up the source's WAL for ever. With min-replicas-to-write it never
+// would hold the source's WAL for ever. With min-replicas-to-write it never
 // counts as lost.
 type standby struct {
 	at       string    // the master's address; empty: it does not change
 	required int       // min-replicas-to-write
-	most     int       // that were in step at once, of late
+	most     int       // that were in sync at the same time, recently
 	fewer    time.Time // since when it has been fewer; zero: it has not
 	waits    time.Time // since when positions have been waiting for it; zero: they have not
 	reported bool      // that they wait
@@ -45,7 +45,7 @@ func (q *Queue) newStandby(ctx context.Context, addr string, masters []string, g
 	}
 	if s.most == 0 && q.promotable() {
 		q.log.Warn().Str("master", q.nameOf(addr)).
-			Msg("this master has no replica in step: positions are confirmed when they are on its own disk, as with a single server")
+			Msg("this master has no replica in sync: positions are confirmed when they are on its own disk, as with a single server")
 	}
 	return s
 }
@@ -79,7 +79,7 @@ func (q *Queue) nameOf(addr string) string {
 	return addr
 }
 
-// replicaOffsets are those of the replicas that are in step.
+// replicaOffsets are those of the replicas that are in sync.
 func replicaOffsets(got info) []int64 {
 	var out []int64
 	for i := 0; ; i++ {
@@ -134,7 +134,7 @@ func (s *standby) report(log *zerolog.Logger, master string, got info, before in
 		s.waits = now
 	case !s.reported && now.Sub(s.waits) > standbyGrace:
 		s.reported = true
-		log.Warn().Str("master", master).Int("in_step", len(replicaOffsets(got))).Int("awaited", max(s.most, s.required)).
+		log.Warn().Str("master", master).Int("in_sync", len(replicaOffsets(got))).Int("awaited", max(s.most, s.required)).
 			Msg("positions wait for replicas, and the slot holds its WAL: see INFO replication, and min-replicas-to-write")
 	}
 }

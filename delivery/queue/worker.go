@@ -62,7 +62,7 @@ type Worker struct {
 	process string // unique
 	claims  int
 
-	wakes     atomic.Uint64 // how often Listen was told to inspect everything
+	wakes     atomic.Uint64 // how often Listen was asked to inspect everything
 	inspected inspection    // of the endpoints
 	counted   inspection    // of the processes
 	processes int           // that were alive then
@@ -70,7 +70,7 @@ type Worker struct {
 }
 
 // inspectEvery is after how many times a lease's length everything is
-// inspected that notifications tell of.
+// inspected that notifications usually report.
 const inspectEvery = 6
 
 // inspection is when something was last read from Redis, and what was known then.

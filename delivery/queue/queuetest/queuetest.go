@@ -5,6 +5,8 @@ package queuetest
 import (
 	"context"
 	"fmt"
+	"strconv"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -175,6 +177,28 @@ func Owned(t testing.TB, q *queue.Queue, endpoint string) bool {
 	t.Helper()
 	s, err := stats(t.Context(), q, endpoint)
 	return err == nil && s.Owned
+}
+
+// Calls are how often the server has executed each command since it was
+// started, those of scripts included.
+func Calls(t testing.TB, r *testservers.Redis) map[string]int {
+	t.Helper()
+	c := redis.NewClient(&redis.Options{Addr: r.Addr(), MaxRetries: -1, DisableIdentity: true})
+	defer func() { _ = c.Close() }()
+	text, err := c.Info(t.Context(), "commandstats").Result()
+	if err != nil {
+		t.Fatal(err)
+	}
+	out := map[string]int{}
+	for line := range strings.Lines(text) {
+		if name, rest, ok := strings.Cut(strings.TrimPrefix(line, "cmdstat_"), ":calls="); ok {
+			n, _, _ := strings.Cut(rest, ",")
+			if out[name], err = strconv.Atoi(n); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	return out
 }
 
 // Confirmations are what RunDurable has confirmed.
