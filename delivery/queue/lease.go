@@ -30,10 +30,12 @@ import (
 // The scripts write something that a full Redis allows first, for the reason
 // that ackScript gives.
 
-// luaNow begins scripts that compare times.
+// luaNow begins scripts that compare times. These have fractions of a
+// millisecond: two extensions in the same one would look as if the second had
+// changed nothing.
 const luaNow = `
 local t = redis.call('TIME')
-local now = t[1] * 1000 + math.floor(t[2] / 1000)
+local now = t[1] * 1000 + t[2] / 1000
 `
 
 // acquireScript takes the lease when nobody has it.

@@ -31,7 +31,7 @@ func TestEndpointNames(t *testing.T) {
 		}
 	}
 	names("a", "b", "dead", "logged", "old")
-	scans := queuetest.Calls(t, r)["scan"]
+	scans := queuetest.Calls(t, c)["scan"]
 	if err := q.Replay(t.Context(), "side", []webhook.Message{{ID: "evt_1", Type: "x.y"}}); err != nil {
 		t.Fatal(err)
 	}
@@ -46,7 +46,7 @@ func TestEndpointNames(t *testing.T) {
 	names("a", "dead", "logged", "old", "side")
 	queuetest.AppendEvents(t, q, 4, 5, 2, queuetest.KeyModulo(1)) // it was added again
 	names("a", "b", "dead", "logged", "old", "side")
-	if n := queuetest.Calls(t, r)["scan"]; n != scans {
+	if n := queuetest.Calls(t, c)["scan"]; n != scans {
 		t.Errorf("%d scans more, want none", n-scans)
 	}
 }

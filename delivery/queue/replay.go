@@ -42,7 +42,8 @@ func (q *Queue) Replay(ctx context.Context, endpoint string, messages []webhook.
 
 // ReplayDurably is Replay that returns when the events are on Redis's disk and
 // with its replicas: for events whose only other copy is to be deleted. It takes
-// up to a second, with Redis before 7.2 two and more; they are sent meanwhile.
+// up to a second, two and more where WAITAOF is not to be trusted; they are sent
+// meanwhile.
 // It returns ErrUnreachable, too, when Redis was restarted meanwhile or another
 // took its place: then the events may be lost, and are to be queued again.
 func (q *Queue) ReplayDurably(ctx context.Context, endpoint string, messages []webhook.Message) error {

@@ -21,7 +21,7 @@ type durability uint8
 const (
 	durableAtReply durability = iota + 1 // appendfsync always, or volatile and accepted
 	durableByWait                        // WAITAOF
-	durableByAge                         // everysec before 7.2: older than durableAge, and not restarted since
+	durableByAge                         // everysec without a WAITAOF to trust: older than durableAge, and not restarted since
 )
 
 // durableAge is how old a reply under appendfsync everysec has to be: Redis
@@ -145,8 +145,10 @@ func (q *Queue) checkPersistence(ctx context.Context, addr string, got info) (pe
 	if got["aof_enabled"] != "1" {
 		return s, q.acceptVolatile(&SettingError{"appendonly", "no", "run CONFIG SET appendonly yes, and set it in redis.conf" + accept})
 	}
-	major, minor, _ := version(got["redis_version"])
-	waits := major > 7 || major == 7 && minor >= 2
+	// WAITAOF came with 7.2, and answers before the fsync under everysec there and
+	// in Valkey, whose redis_version is 7.2.4.
+	major, _, _ := version(got["redis_version"])
+	waits := major >= 8 && got["valkey_version"] == ""
 	server := q.nodes.to(addr)
 	config, err := server.ConfigGet(ctx, "appendfsync").Result()
 	if err == nil {
@@ -161,7 +163,7 @@ func (q *Queue) checkPersistence(ctx context.Context, addr string, got info) (pe
 		q.log.Info().Str("cause", err.Error()).Msg("redis does not show its configuration: durability is taken from WAITAOF alone")
 		s.mode = durableByWait
 	case err != nil:
-		return s, q.acceptVolatile(&SettingError{"appendfsync", "unknown, because CONFIG is forbidden", "allow the user CONFIG GET, use Redis 7.2 or newer" + accept})
+		return s, q.acceptVolatile(&SettingError{"appendfsync", "unknown, because CONFIG is forbidden", "allow the user CONFIG GET, use Redis 8 or newer" + accept})
 	case fsync == "always":
 	case fsync == "everysec" && waits:
 		s.mode = durableByWait

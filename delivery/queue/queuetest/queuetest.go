@@ -181,10 +181,8 @@ func Owned(t testing.TB, q *queue.Queue, endpoint string) bool {
 
 // Calls are how often the server has executed each command since it was
 // started, those of scripts included.
-func Calls(t testing.TB, r *testservers.Redis) map[string]int {
+func Calls(t testing.TB, c *redis.Client) map[string]int {
 	t.Helper()
-	c := redis.NewClient(&redis.Options{Addr: r.Addr(), MaxRetries: -1, DisableIdentity: true})
-	defer func() { _ = c.Close() }()
 	text, err := c.Info(t.Context(), "commandstats").Result()
 	if err != nil {
 		t.Fatal(err)
