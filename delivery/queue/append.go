@@ -89,9 +89,9 @@ func (a *appender) forgetRegistered() {
 // are to be answered by appending the same batch again, and never by going on
 // to the next: once a newer event is in a stream, Redis never accepts an older one.
 //
-// The batch is one MULTI/EXEC, or one for each slot, so a server that is full refuses it as a whole
-// when the first command is queued, and a connection that breaks inside leaves
-// nothing. (A Lua script does the same; measured, it costs as much in sum and
+// The batch is one MULTI/EXEC, or one for each slot, so a server that is full
+// refuses it as a whole when the first command is queued, and a connection that
+// breaks inside leaves nothing. (A Lua script does the same; measured, it costs as much in sum and
 // a third more in Redis, which is the part that endpoints share.)
 //
 // After a lost answer the batch may have been executed, or be executed still,
@@ -130,7 +130,7 @@ func (q *Queue) Append(ctx context.Context, b *Batch) error {
 		}
 	}
 	// An endpoint that was given to another process meanwhile has got none of it.
-	q.wakeOthers(ctx, q.ownedElsewhere(touched))
+	q.wakeOthers(ctx, q.client, q.ownedElsewhere(touched))
 	return nil
 }
 
@@ -227,11 +227,11 @@ func (q *Queue) ownedElsewhere(touched []*stream) string {
 
 // wakeOthers wakes owners in other processes. That it could not be done is no
 // error: they inspect their streams from time to time.
-func (q *Queue) wakeOthers(ctx context.Context, names string) {
+func (q *Queue) wakeOthers(ctx context.Context, server redis.Cmdable, names string) {
 	if names == "" {
 		return
 	}
-	if err := q.client.Publish(ctx, q.keys.wake(), names).Err(); err != nil {
+	if err := server.Publish(ctx, q.keys.wake(), names).Err(); err != nil {
 		q.log.Debug().Err(err).Msg("other processes were not woken: they find the new events when they inspect their streams")
 	}
 }

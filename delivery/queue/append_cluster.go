@@ -56,7 +56,10 @@ func (q *Queue) executeInSlots(ctx context.Context, b *Batch, touched []*stream)
 		q.suspectCluster(ctx, err)
 		return err
 	}
-	q.wakeOthers(ctx, q.ownedElsewhere(touched))
+	for addr := range parts { // one that has just answered
+		q.wakeOthers(ctx, q.appender.conns.to(addr), q.ownedElsewhere(touched))
+		break
+	}
 	return nil
 }
 

@@ -22,8 +22,8 @@ type confirmer struct {
 
 	// What follows changes in Open and AcceptRestart only.
 	mode      durability
-	strictAOF bool                // no-appendfsync-on-rewrite is on
-	standbys  map[string]*standby // each master's replicas; RunDurable's own
+	strictAOF bool                 // no-appendfsync-on-rewrite is on
+	replicas  map[string]*replicas // each master's replicas; RunDurable's own
 
 	appended  atomic.Uint64 // an LSN
 	confirmed atomic.Uint64 // to the source, in this process
@@ -35,9 +35,9 @@ const (
 	recordEvery  = 250 * time.Millisecond // between two records that wait
 	retryDurable = 500 * time.Millisecond // after an error
 	waitDurable  = 10 * time.Second       // the longest WAITAOF
-	// standbyEvery is how often a server without replicas is asked whether it has
+	// replicaCheckEvery is how often a server without replicas is asked whether it has
 	// one: a new one is not in sync yet, and cannot be promoted.
-	standbyEvery = time.Second
+	replicaCheckEvery = time.Second
 )
 
 // Appended says that every event of every transaction up to lsn, an LSN in
@@ -173,14 +173,14 @@ func (w *durableWork) durableWhenRecorded(ctx context.Context) (bool, error) {
 	if c.mode == durableByAge || w.q.cluster != nil || len(w.recorded) > 0 {
 		return false, nil
 	}
-	if time.Since(w.alone) < standbyEvery {
+	if time.Since(w.alone) < replicaCheckEvery {
 		return true, nil
 	}
 	got, err := w.inspectMaster(ctx, "")
 	if err != nil {
 		return false, err
 	}
-	if !c.standbys[""].alone(got) {
+	if !c.replicas[""].alone(got) {
 		return false, nil
 	}
 	w.alone = time.Now()
@@ -283,7 +283,7 @@ func (w *durableWork) durable(p *recordedPosition, masters map[string]info) (boo
 			}
 			all = all && synced
 		}
-		s := q.confirmer.standbys[addr]
+		s := q.confirmer.replicas[addr]
 		before, caughtUp := s.most, s.caughtUp(got, p.offsets[addr], now)
 		s.report(&q.log, q.nameOf(addr), got, before, caughtUp, now)
 		all = all && caughtUp

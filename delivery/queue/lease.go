@@ -241,7 +241,7 @@ type Renewal struct {
 // them. The endpoints are inspected when the caller says so, when somebody has
 // asked for it (WakeAll), and from time to time.
 func (w *Worker) Renew(ctx context.Context, ttl time.Duration, of []Renewal, inspect bool) ([]Standing, error) {
-	now := w.now()
+	now := w.begin()
 	groups := w.q.leaseGroups(len(of), func(i int) string { return of[i].Owner.endpoint })
 	out := make([]Standing, len(of))
 	all := inspect || w.inspected.stale(now, ttl)
@@ -249,8 +249,8 @@ func (w *Worker) Renew(ctx context.Context, ttl time.Duration, of []Renewal, ins
 	if !all {
 		groups, err = w.extend(ctx, ttl, of, out, groups)
 	}
-	if err == nil && len(groups) > 0 {
-		err = w.inspect(ctx, ttl, of, out, groups)
+	if len(groups) > 0 {
+		err = cmp.Or(err, w.inspect(ctx, ttl, of, out, groups))
 	}
 	switch {
 	case err != nil:
@@ -350,7 +350,7 @@ func (w *Worker) Heartbeat(ctx context.Context, ttl time.Duration) (processes in
 	if err := w.q.inspectMasters(ctx); err != nil {
 		return 0, err
 	}
-	now, keys := w.now(), []string{w.q.keys.leases()}
+	now, keys := w.begin(), []string{w.q.keys.leases()}
 	if w.processes == 1 && !w.counted.stale(now, ttl) {
 		if now.at.Sub(w.extended) < ttl/6 { // a renewal has just done it
 			return 1, nil

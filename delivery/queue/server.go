@@ -86,7 +86,7 @@ func (q *Queue) checkServers(ctx context.Context) error {
 		}
 		masters = view.masters
 	}
-	accepted, standbys := map[string]string{}, map[string]*standby{}
+	accepted, known := map[string]string{}, map[string]*replicas{}
 	mode, strict := durableAtReply, false
 	for _, addr := range masters {
 		got, err := q.awaitLoaded(ctx, addr)
@@ -103,12 +103,12 @@ func (q *Queue) checkServers(ctx context.Context) error {
 		accepted[addr] = q.servers.of(got)
 		q.servers.observe(addr, accepted[addr])
 		mode, strict = max(mode, s.mode), strict || s.strictAOF
-		standbys[addr] = q.newStandby(ctx, addr, masters, got)
+		known[addr] = q.newReplicas(ctx, addr, masters, got)
 	}
 	if mode == durableByWait && q.cluster != nil {
 		mode = durableByAge // WAITAOF is about what its own connection has written, and that is on one node
 	}
-	q.confirmer.mode, q.confirmer.strictAOF, q.confirmer.standbys = mode, strict, standbys
+	q.confirmer.mode, q.confirmer.strictAOF, q.confirmer.replicas = mode, strict, known
 	q.servers.accepted.Store(&accepted)
 	return nil
 }

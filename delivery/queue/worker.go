@@ -80,8 +80,8 @@ type inspection struct {
 	generation uint64
 }
 
-// now is an inspection that begins.
-func (w *Worker) now() inspection {
+// begin returns an inspection that begins now.
+func (w *Worker) begin() inspection {
 	return inspection{at: time.Now(), wakes: w.wakes.Load(), generation: w.q.servers.generations.Load()}
 }
 
