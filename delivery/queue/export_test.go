@@ -14,8 +14,11 @@ const MaxRoutes = maxRoutes
 // Size is how many lists the router remembers.
 func (r *router) Size() int { return r.size }
 
+// Router is router.
+type Router = router
+
 // NewRouter is newRouter.
-func NewRouter(eps []endpoint.Endpoint) *router { return newRouter(eps) }
+func NewRouter(eps []endpoint.Endpoint) *Router { return newRouter(eps) }
 
 // Match is match.
 func (r *router) Match(eventType string, tenant []byte) []int { return r.match(eventType, tenant) }
