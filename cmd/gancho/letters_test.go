@@ -38,8 +38,9 @@ func (s *session) store() *state.Store {
 // letter is a dead letter of a charge.
 func letter(endpoint, tenant, key, id string, at time.Time) state.DeadLetter {
 	return state.DeadLetter{Endpoint: endpoint, DeadEvent: queue.DeadEvent{
-		Handle: id, Reason: "refused by the receiver: 422", Attempts: 4, First: at, Last: at.Add(time.Minute), Status: 422, Class: webhook.ClassStatus,
-		Error: "post to https://crm.example.com: answered 422 Unprocessable Entity", Answer: "CPF inv\u00e1lido\x1b[2J",
+		Handle: id, Reason: "refused by the receiver: 422", Attempts: 4,
+		Failures: queue.Failures{First: at, Last: at.Add(time.Minute), Status: 422, Class: webhook.ClassStatus,
+			Error: "post to https://crm.example.com: answered 422 Unprocessable Entity", Answer: "CPF inv\u00e1lido\x1b[2J"},
 		Message: webhook.Message{
 			ID: id, Type: "cobranca.paga", Tenant: tenant, Key: key, Time: at, Sequence: "00000001", Data: []byte(`{"id":4711,"valor":"99.90"}`),
 			Previous: []byte(`{"paga":false}`),

@@ -126,7 +126,7 @@ func TestPoisonousEventDoesNotKeepTheBreakerOpen(t *testing.T) {
 	}
 	_, stop := startDispatcher(t, q, sink, dispatch.Options{}, ep)
 	sink.distinct(t, 30)
-	queuetest.Eventually(t, "the others to be done", func() bool { n, _, err := q.Backlog(t.Context(), "a"); return err == nil && n == 11 })
+	queuetest.Eventually(t, "the others to be done", func() bool { n, _, err := queuetest.Backlog(t.Context(), q, "a"); return err == nil && n == 11 })
 	stop()
 	if got, want := events(sink.list())[:12], append(upTo(0, 11), 11); !slices.Equal(got, want) {
 		t.Errorf("first %v, want %v", got, want)
@@ -175,7 +175,7 @@ func TestAgeStandsStillWithTheEndpoint(t *testing.T) {
 			_, stop = startDispatcher(t, queuetest.OpenOnly(t, r), sink, dispatch.Options{}, ep)
 			sink.until(t, "the second attempt", func(all []arrival) bool { return len(all) == 2 })
 			stop()
-			if n, err := q.DeadCount(t.Context(), "a"); err != nil || (n == 1) != c.dead {
+			if n, err := queuetest.DeadCount(t.Context(), q, "a"); err != nil || (n == 1) != c.dead {
 				t.Errorf("%d dead letters, %v; want one: %t", n, err, c.dead)
 			}
 		})
@@ -201,7 +201,7 @@ func TestFailingForTooLongPauses(t *testing.T) {
 	start := time.Now()
 	_, stop := startDispatcher(t, q, sink, dispatch.Options{}, ep)
 	paused := func() string {
-		s, err := q.Suspended(t.Context(), "a")
+		s, err := queuetest.Suspended(t.Context(), q, "a")
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -219,7 +219,7 @@ func TestFailingForTooLongPauses(t *testing.T) {
 		t.Errorf("started at %s, failing since %q, %v, paused at %s: want %s or more between the last two", start, first, err, s.Since, ep.PauseAfter)
 	}
 	// It fails still: it has the whole time again.
-	if err := q.Unpause(t.Context(), "a"); err != nil {
+	if _, err := q.Resume(t.Context(), "a"); err != nil {
 		t.Fatal(err)
 	}
 	n := len(sink.list())
@@ -235,7 +235,7 @@ func TestFailingForTooLongPauses(t *testing.T) {
 	startDispatcher(t, queuetest.OpenOnly(t, r), sink, dispatch.Options{}, ep)
 	queuetest.Drained(t, q, "a")
 	queuetest.Eventually(t, "the failing to end", func() bool { return rc.HGet(t.Context(), "gancho:{a}:state", "failing").Val() == "" })
-	if n, err := q.DeadCount(t.Context(), "a"); n != 0 || err != nil {
+	if n, err := queuetest.DeadCount(t.Context(), q, "a"); n != 0 || err != nil {
 		t.Errorf("%d dead letters, %v, want none", n, err)
 	}
 }

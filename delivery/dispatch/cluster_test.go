@@ -147,7 +147,7 @@ func testClusterDelivers(t *testing.T, c *testservers.Cluster) {
 	// Appending all of it again changes nothing.
 	queuetest.AppendEvents(t, q, 0, total, 300, queuetest.KeyModulo(17))
 	for _, ep := range eps {
-		if n, _, err := q.Backlog(t.Context(), ep.Name); n != 0 || err != nil {
+		if n, _, err := queuetest.Backlog(t.Context(), q, ep.Name); n != 0 || err != nil {
 			t.Errorf("%s: %d events, %v", ep.Name, n, err)
 		}
 	}
@@ -155,7 +155,7 @@ func testClusterDelivers(t *testing.T, c *testservers.Cluster) {
 	if len(orphans) != 0 || err != nil {
 		t.Errorf("orphans %v, %v", orphans, err)
 	}
-	if err := q.Unpause(t.Context(), eps[0].Name); err != nil {
+	if _, err := q.Resume(t.Context(), eps[0].Name); err != nil {
 		t.Error(err)
 	}
 	if _, err := q.Hasten(t.Context(), eps[1].Name); err != nil {
@@ -221,7 +221,7 @@ func testClusterFull(t *testing.T, c *testservers.Cluster) {
 		t.Fatal(err)
 	}
 	for _, ep := range eps {
-		if n, _, err := q.Backlog(t.Context(), ep.Name); n != 10 || err != nil {
+		if n, _, err := queuetest.Backlog(t.Context(), q, ep.Name); n != 10 || err != nil {
 			t.Errorf("%s: %d events, %v, want 10", ep.Name, n, err)
 		}
 	}

@@ -162,6 +162,10 @@ func (c *courier) applyStanding(s queue.Standing, changes int, until time.Time) 
 		return false
 	}
 	c.reloadAfterRestartLocked()
+	if !s.Inspected { // nothing has changed that somebody would have been woken for
+		c.resumeLocked(now)
+		return true
+	}
 	if changes == c.suspension.changes && c.suspension.adopt(&s) {
 		c.log.Info().Str("endpoint", c.name).Msg("endpoint resumed")
 		c.startAfreshLocked(now)

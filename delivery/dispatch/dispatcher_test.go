@@ -156,7 +156,7 @@ func TestFailingKeyDelaysNoOther(t *testing.T) {
 		t.Errorf("%d arrivals, want 101: one of the failing key", len(all))
 	}
 	queuetest.Eventually(t, "the others to be done", func() bool {
-		n, _, err := q.Backlog(t.Context(), "a")
+		n, _, err := queuetest.Backlog(t.Context(), q, "a")
 		return err == nil && n == 2000
 	})
 }
@@ -233,7 +233,7 @@ func TestBreakerProbesAndCloses(t *testing.T) {
 	queuetest.Drained(t, q, "a")
 	checkOrder(t, sink.list())
 	// With one retry each, no event may have been exhausted while it was down.
-	if n, err := q.DeadCount(t.Context(), "a"); n != 0 || err != nil {
+	if n, err := queuetest.DeadCount(t.Context(), q, "a"); n != 0 || err != nil {
 		t.Errorf("%d dead letters, %v, want none: open time uses no attempts up", n, err)
 	}
 }
@@ -331,7 +331,7 @@ func TestRetryAfterHoldsTheEndpoint(t *testing.T) {
 	_, stop := startDispatcher(t, q, sink, dispatch.Options{}, ep)
 	sink.until(t, "the first", func(all []arrival) bool { return len(all) == 1 })
 	queuetest.Eventually(t, "the pause to be kept", func() bool {
-		s, err := q.Suspended(t.Context(), "a")
+		s, err := queuetest.Suspended(t.Context(), q, "a")
 		return err == nil && !s.Until.IsZero()
 	})
 	stop() // the pause outlives the process
@@ -357,17 +357,17 @@ func TestGonePausesUntilUnpaused(t *testing.T) {
 	queuetest.AppendEvents(t, q, 0, 1, 1, queuetest.KeyModulo(1))
 	_, stop := startDispatcher(t, q, sink, dispatch.Options{}, ep)
 	queuetest.Eventually(t, "the pause", func() bool {
-		s, err := q.Suspended(t.Context(), "a")
+		s, err := queuetest.Suspended(t.Context(), q, "a")
 		return err == nil && strings.Contains(s.Reason, "410") && !s.Since.IsZero()
 	})
 	stop()
 	// The suspension outlives the process, and ends in every process immediately.
 	_, stop = startDispatcher(t, queuetest.OpenOnly(t, r), sink, dispatch.Options{Lease: time.Hour}, ep)
-	queuetest.Eventually(t, "the lease", func() bool { return queuetest.Client(t, r).Exists(t.Context(), "gancho:{a}:lease").Val() == 1 })
+	queuetest.Eventually(t, "the lease", func() bool { return queuetest.Owned(t, q, "a") })
 	if len(sink.list()) != 1 {
 		t.Errorf("%d attempts while paused, want 1", len(sink.list()))
 	}
-	if err := q.Unpause(t.Context(), "a"); err != nil {
+	if _, err := q.Resume(t.Context(), "a"); err != nil {
 		t.Fatal(err)
 	}
 	sink.until(t, "the repeat", func(all []arrival) bool { return len(all) == 2 })
@@ -392,21 +392,24 @@ func TestExhaustedMayBlockOrPause(t *testing.T) {
 	startDispatcher(t, q, sink, dispatch.Options{Lease: time.Second}, eps...)
 	queuetest.AppendEvents(t, q, 0, 20, 20, queuetest.KeyModulo(2))
 	left := func(name string) int64 {
-		n, _, err := q.Backlog(t.Context(), name)
+		n, _, err := queuetest.Backlog(t.Context(), q, name)
 		if err != nil {
 			t.Fatal(err)
 		}
 		return n
 	}
 	queuetest.Eventually(t, "the other key", func() bool { return left("block") == 10 })
-	queuetest.Eventually(t, "the pause", func() bool { s, err := q.Suspended(t.Context(), "pause"); return err == nil && s.Reason != "" })
+	queuetest.Eventually(t, "the pause", func() bool {
+		s, err := queuetest.Suspended(t.Context(), q, "pause")
+		return err == nil && s.Reason != ""
+	})
 	if n := left("pause"); n != 20 {
 		t.Errorf("%d events left at the paused endpoint, want 20", n)
 	}
 	if n, err := q.Hasten(t.Context(), "block"); n != 1 || err != nil {
 		t.Errorf("unblocked %d, %v, want 1", n, err)
 	}
-	if err := q.Unpause(t.Context(), "pause"); err != nil {
+	if _, err := q.Resume(t.Context(), "pause"); err != nil {
 		t.Fatal(err)
 	}
 	queuetest.Drained(t, q, "block")
@@ -454,9 +457,7 @@ func TestUpdate(t *testing.T) {
 	sink := newReceiver()
 	d, _ := startDispatcher(t, q, sink, dispatch.Options{Lease: time.Hour}, ep(endpoint.Paused))
 	queuetest.AppendEvents(t, q, 0, 10, 10, queuetest.KeyModulo(1))
-	c := queuetest.Client(t, r)
-	owned := func() bool { return c.Exists(t.Context(), "gancho:{a}:lease").Val() == 1 }
-	queuetest.Eventually(t, "the lease", owned)
+	queuetest.Eventually(t, "the lease", func() bool { return queuetest.Owned(t, q, "a") })
 	if len(sink.list()) != 0 {
 		t.Fatal("a paused endpoint got events")
 	}
@@ -467,7 +468,7 @@ func TestUpdate(t *testing.T) {
 	// Inactive: nothing is queued, nothing is sent, nobody owns it.
 	d.Update([]endpoint.Endpoint{ep(endpoint.Inactive)})
 	q.Update([]endpoint.Endpoint{ep(endpoint.Inactive)})
-	queuetest.Eventually(t, "the lease to be given back", func() bool { return !owned() })
+	queuetest.Eventually(t, "the lease to be given back", func() bool { return !queuetest.Owned(t, q, "a") })
 	b := q.NewBatch()
 	if n, err := b.Add(queuetest.Event(11, "k")); n != 0 || err != nil {
 		t.Errorf("%d endpoints, %v, want 0", n, err)
@@ -528,11 +529,11 @@ func TestDrain(t *testing.T) {
 	if len(sink.list()) != 5 {
 		t.Errorf("%d requests, want none after the end", len(sink.list()))
 	}
-	if n, _, err := q.Backlog(t.Context(), "a"); n != 16 || err != nil {
+	if n, _, err := queuetest.Backlog(t.Context(), q, "a"); n != 16 || err != nil {
 		t.Errorf("%d events left, %v, want 16: four were acknowledged", n, err)
 	}
 	c := queuetest.Client(t, r)
-	if n := c.Exists(t.Context(), "gancho:{a}:lease", "gancho:{a}:rt").Val(); n != 0 {
+	if n := c.Exists(t.Context(), "gancho:leases", "gancho:{a}:rt").Val(); n != 0 {
 		t.Error("a lease, or an attempt that we broke off, was left")
 	}
 }
@@ -556,7 +557,7 @@ func TestFullRedisStillDelivers(t *testing.T) {
 	startDispatcher(t, q, sink, dispatch.Options{}, ep)
 	sink.distinct(t, 200)
 	queuetest.Drained(t, q, "a")
-	if n, err := q.DeadCount(t.Context(), "a"); n != 10 || err != nil {
+	if n, err := queuetest.DeadCount(t.Context(), q, "a"); n != 10 || err != nil {
 		t.Errorf("%d dead letters, %v, want 10", n, err)
 	}
 }

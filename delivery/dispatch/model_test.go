@@ -148,7 +148,7 @@ func TestEveryEventHasOneEnd(t *testing.T) {
 		if _, err := q.Resume(t.Context(), "a"); err != nil {
 			t.Fatal(err)
 		}
-		n, _, err := q.Backlog(t.Context(), "a")
+		n, _, err := queuetest.Backlog(t.Context(), q, "a")
 		again, err2 := q.ReplayBacklog(t.Context(), "a")
 		return err == nil && err2 == nil && n+again == 0
 	}

@@ -62,9 +62,9 @@ func TestSuspensionAndRecoveryAreAnnounced(t *testing.T) {
 	// The first owner cannot send it.
 	mute := &notified{err: errors.New("unreachable")}
 	_, stop := startDispatcher(t, q, gone, dispatch.Options{Notify: mute.notify}, ep)
-	queuetest.Eventually(t, "the pause", func() bool { s, err := q.Suspended(t.Context(), "a"); return err == nil && s.Reason != "" })
+	queuetest.Eventually(t, "the pause", func() bool { s, err := queuetest.Suspended(t.Context(), q, "a"); return err == nil && s.Reason != "" })
 	stop()
-	s, err := q.Suspended(t.Context(), "a")
+	s, err := queuetest.Suspended(t.Context(), q, "a")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -78,7 +78,7 @@ func TestSuspensionAndRecoveryAreAnnounced(t *testing.T) {
 	stop()
 
 	// It is not sent again, and the recovery is announced with the first success.
-	if err := q.Unpause(t.Context(), "a"); err != nil {
+	if _, err := q.Resume(t.Context(), "a"); err != nil {
 		t.Fatal(err)
 	}
 	again := &notified{}
@@ -140,7 +140,7 @@ func TestDeadLettersAreAnnounced(t *testing.T) {
 	sink.answer = func(context.Context, *endpoint.Endpoint, *webhook.Message, int) webhook.Outcome { return status(404) }
 	told, called, listen := &notified{}, make(chan struct{}, flood), make(chan struct{})
 	notify := func(ctx context.Context, n dispatch.Notice) error {
-		if dead, err := q.DeadCount(ctx, "a"); err != nil || dead == 0 {
+		if dead, err := queuetest.DeadCount(ctx, q, "a"); err != nil || dead == 0 {
 			t.Errorf("a dead letter was announced when there were %d, %v", dead, err)
 		}
 		called <- struct{}{}

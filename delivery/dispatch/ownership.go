@@ -98,9 +98,10 @@ func (d *Dispatcher) renew(ctx context.Context) error {
 	for i, c := range couriers {
 		renewals[i], changes[i] = c.renewal()
 	}
+	inspect := d.outdated
 	d.outdated = false
 	until := d.leaseUntil()
-	standings, err := d.worker.Renew(ctx, d.o.Lease, renewals)
+	standings, err := d.worker.Renew(ctx, d.o.Lease, renewals, inspect)
 	for i, c := range couriers {
 		if standings[i].Err == nil {
 			d.outdated = !c.applyStanding(standings[i], changes[i], until) || d.outdated

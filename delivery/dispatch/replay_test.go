@@ -97,7 +97,7 @@ func TestReplayArrivesAsItWas(t *testing.T) {
 	startDispatcher(t, q, sink, dispatch.Options{Lease: time.Hour}, ep)
 	c := queuetest.Client(t, r)
 	queuetest.Eventually(t, "the subscription", func() bool { return c.PubSubNumSub(t.Context(), "gancho:wake").Val()["gancho:wake"] == 1 })
-	queuetest.Eventually(t, "the lease", func() bool { return c.Exists(t.Context(), "gancho:{a}:lease").Val() == 1 })
+	queuetest.Eventually(t, "the lease", func() bool { return queuetest.Owned(t, q, "a") })
 
 	other := queuetest.OpenOnly(t, r)
 	var want []webhook.Message
@@ -212,7 +212,7 @@ func TestFailedReplayIsRetriedAndGivenUp(t *testing.T) {
 		return status(500)
 	}
 	startDispatcher(t, q, second, dispatch.Options{}, ep)
-	queuetest.Eventually(t, "a dead letter", func() bool { n, _ := q.DeadCount(t.Context(), "a"); return n == 1 })
+	queuetest.Eventually(t, "a dead letter", func() bool { n, _ := queuetest.DeadCount(t.Context(), q, "a"); return n == 1 })
 	noReplays(t, q, "a")
 	dead, err := q.Dead(t.Context(), "a", "", 10)
 	if err != nil {
@@ -233,7 +233,7 @@ func TestFailedReplayIsRetriedAndGivenUp(t *testing.T) {
 	if err := q.TrimDead(t.Context(), "a", dead[0].Handle); err != nil {
 		t.Fatal(err)
 	}
-	if n, _ := q.DeadCount(t.Context(), "a"); n != 0 {
+	if n, _ := queuetest.DeadCount(t.Context(), q, "a"); n != 0 {
 		t.Errorf("%d dead letters after trimming, want none", n)
 	}
 }

@@ -45,7 +45,7 @@ func TestIdleEndpointsAreCheap(t *testing.T) {
 			client := queuetest.Client(t, r)
 			sink := newReceiver()
 			d, _ := startDispatcher(t, q, sink, dispatch.Options{Log: true, KeepEvents: true})
-			queuetest.Eventually(t, "the dispatcher", func() bool { return client.Exists(t.Context(), "gancho:workers").Val() == 1 })
+			queuetest.Eventually(t, "the dispatcher", func() bool { return client.Exists(t.Context(), "gancho:leases").Val() == 1 })
 			before, goroutines := heap(), runtime.NumGoroutine()
 			eps := configured(n)
 			start := time.Now()

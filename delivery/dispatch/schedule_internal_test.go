@@ -21,18 +21,18 @@ func TestFailuresRefit(t *testing.T) {
 		idle int64
 		want queue.Attempts
 	}{
-		"shorter": {queue.Attempts{N: 1, First: last, Last: last, Due: now.Add(2 * time.Hour)}, one, 0, queue.Attempts{Due: last.Add(12 * time.Minute)}},
-		"longer":  {queue.Attempts{N: 1, First: last, Last: last, Due: now.Add(time.Minute)}, one, 0, queue.Attempts{Due: now.Add(time.Minute)}},
+		"shorter": {queue.Attempts{N: 1, Failures: queue.Failures{First: last, Last: last}, Due: now.Add(2 * time.Hour)}, one, 0, queue.Attempts{Due: last.Add(12 * time.Minute)}},
+		"longer":  {queue.Attempts{N: 1, Failures: queue.Failures{First: last, Last: last}, Due: now.Add(time.Minute)}, one, 0, queue.Attempts{Due: now.Add(time.Minute)}},
 		"age": {
-			queue.Attempts{N: 1, First: now.Add(-55 * time.Minute), Last: now, Due: now.Add(2 * time.Hour)}, one, 0,
+			queue.Attempts{N: 1, Failures: queue.Failures{First: now.Add(-55 * time.Minute), Last: now}, Due: now.Add(2 * time.Hour)}, one, 0,
 			queue.Attempts{Due: now.Add(5 * time.Minute)},
 		},
 		"age that stood still": {
-			queue.Attempts{N: 1, First: now.Add(-55 * time.Minute), Last: now, Due: now.Add(2 * time.Hour)}, one, 60_000,
+			queue.Attempts{N: 1, Failures: queue.Failures{First: now.Add(-55 * time.Minute), Last: now}, Due: now.Add(2 * time.Hour)}, one, 60_000,
 			queue.Attempts{Due: now.Add(6 * time.Minute)},
 		},
-		"blocks no more": {queue.Attempts{N: 1, Last: last, Blocked: true}, one, 0, queue.Attempts{Due: now}},
-		"blocks":         {queue.Attempts{N: 1, Last: last, Blocked: true}, endpoint.Endpoint{OnExhausted: endpoint.Block}, 0, queue.Attempts{Blocked: true}},
+		"blocks no more": {queue.Attempts{N: 1, Failures: queue.Failures{Last: last}, Blocked: true}, one, 0, queue.Attempts{Due: now}},
+		"blocks":         {queue.Attempts{N: 1, Failures: queue.Failures{Last: last}, Blocked: true}, endpoint.Endpoint{OnExhausted: endpoint.Block}, 0, queue.Attempts{Blocked: true}},
 	} {
 		f := failures{at(t, 1): c.a}
 		f.refit(&c.ep, c.idle, now)
@@ -45,7 +45,7 @@ func TestFailuresRefit(t *testing.T) {
 func TestFailuresKeepAndHasten(t *testing.T) {
 	t.Parallel()
 	now, f := time.Now(), failures{}
-	f.keep(at(t, 1), queue.Attempts{N: 1, Answer: "no", Error: "no", Due: now.Add(time.Hour)})
+	f.keep(at(t, 1), queue.Attempts{N: 1, Failures: queue.Failures{Answer: "no", Error: "no"}, Due: now.Add(time.Hour)})
 	f.keep(at(t, 2), queue.Attempts{N: 1, Blocked: true})
 	f.keep(at(t, 3), queue.Attempts{N: 1, Due: now.Add(-time.Hour)})
 	f.hasten(now)

@@ -208,7 +208,7 @@ func TestDropKeepsAStoppedOwnerOut(t *testing.T) {
 	_, stop := startDispatcher(t, q, sink, dispatch.Options{Lease: time.Hour, Log: true}, ep)
 	sink.until(t, "the request", func(all []arrival) bool { return len(all) == 1 })
 	queuetest.Eventually(t, "the drop", func() bool {
-		client.Del(t.Context(), "gancho:{a}:lease") // it has expired; a renewal may be under way
+		client.Del(t.Context(), "gancho:leases") // it has expired; a renewal may be under way
 		err := q.Drop(t.Context(), "a")
 		if err != nil && !errors.Is(err, queue.ErrBusy) {
 			t.Fatal(err)

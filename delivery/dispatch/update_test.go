@@ -56,7 +56,7 @@ func TestWhatWaitsFollowsChangedSettings(t *testing.T) {
 					d.Update([]endpoint.Endpoint{after})
 				}
 				queuetest.Drained(t, q, "a")
-				if n, err := q.DeadCount(t.Context(), "a"); n != c.dead || err != nil {
+				if n, err := queuetest.DeadCount(t.Context(), q, "a"); n != c.dead || err != nil {
 					t.Errorf("%d dead letters, %v, want %d", n, err, c.dead)
 				}
 				if after.Batch.Max > 0 && len(sink.requests()) != 1 {
@@ -138,7 +138,7 @@ func TestEverythingChangesUnderLoad(t *testing.T) {
 			t.Errorf("%s was taken %d times", id, n)
 		}
 	}
-	if n, err := q.DeadCount(t.Context(), "a"); err != nil || len(taken) != total || n != 0 {
+	if n, err := queuetest.DeadCount(t.Context(), q, "a"); err != nil || len(taken) != total || n != 0 {
 		t.Errorf("%d events taken, %d dead letters, %v; want %d and none", len(taken), n, err, total)
 	}
 }

@@ -2,31 +2,31 @@ package queue
 
 import (
 	"context"
-	"fmt"
 	"strconv"
 	"time"
-
-	"gancho/delivery/webhook"
 
 	"github.com/redis/go-redis/v9"
 )
 
-// Results are what deliveries came to and Redis does not know yet.
+// Results are outcomes of deliveries that Redis does not know yet. They belong to
+// one goroutine at a time.
 type Results struct {
 	Done      []ID // delivered
-	Clean     []ID // delivered, with something kept in rt and at
-	Forgotten []ID // in their stream no more, with something kept
+	Clean     []ID // delivered, after failures, whose attempts are kept in rt and at
+	Forgotten []ID // no longer in their stream, though their attempts are kept
 	Retries   []RetryResult
 	Dead      []DeadResult
 	state     []any // fields and values of the endpoint's state
 	log       attemptLog
 }
 
+// RetryResult is an event that failed and is to be sent again.
 type RetryResult struct {
 	ID ID
 	Attempts
 }
 
+// DeadResult is an event that becomes a dead letter.
 type DeadResult struct {
 	ID     ID
 	Reason string
@@ -38,8 +38,10 @@ func (r *Results) Len() int {
 	return len(r.Done) + len(r.Clean) + len(r.Forgotten) + len(r.Retries) + len(r.Dead)
 }
 
+// Empty reports whether there is nothing to write.
 func (r *Results) Empty() bool { return r.Len()+len(r.state)+r.log.records == 0 }
 
+// Reset empties the results, and keeps their memory.
 func (r *Results) Reset() {
 	clear(r.Retries)
 	clear(r.Dead)
@@ -73,13 +75,8 @@ func (r *Results) SetHealth(h *Health) {
 // ChangesState reports whether the endpoint's state is among the results.
 func (r *Results) ChangesState() bool { return len(r.state) > 0 }
 
-// Record adds an attempt to the log; keep: with the event, if it was its last.
-func (r *Results) Record(id ID, m *webhook.Message, o *webhook.Outcome, number int, dead, keep bool, now time.Time) {
-	r.log.add(id, m, o, number, dead, keep, now)
-}
-
-// Mark sets true for events that were delivered, and false for those that are
-// not to be sent again either.
+// Mark sets true for events that were delivered, and false for those that became
+// dead letters.
 func (r *Results) Mark(of map[ID]bool) {
 	for _, id := range r.Done {
 		of[id] = true
@@ -97,7 +94,7 @@ func (r *Results) Mark(of map[ID]bool) {
 //
 // Its first write is one that Redis allows when it is full, and that changes
 // nothing: a script that has written may go on writing. Without it, the state
-// of a failed event could not be kept just when deliveries have to make room.
+// of a failed event could not be kept at the very time when deliveries have to make room.
 //
 // A retry that is followed by a success comes in the same call or an earlier
 // one, so retries are written first.
@@ -170,11 +167,12 @@ const (
 	ackSide = 7
 )
 
-// write writes the results. It returns false when somebody else owns the
+// Write writes the results. It returns false when somebody else owns the
 // endpoint now, and nothing was written.
-func (q *Queue) write(ctx context.Context, endpoint, claim string, r *Results) (bool, error) {
+func (o *Owner) Write(ctx context.Context, r *Results) (bool, error) {
+	q, endpoint := o.q, o.endpoint
 	args := make([]any, 0, 12+len(r.Done)+2*len(r.Clean)+len(r.Forgotten)+3*len(r.Retries)+4*len(r.Dead)+len(r.state))
-	args = append(args, claim, r.log.records, r.log.lines, logRecords, logBytes, len(r.Retries))
+	args = append(args, o.claim, r.log.records, r.log.lines, logRecords, logBytes, len(r.Retries))
 	for i := range r.Retries {
 		args = append(args, r.Retries[i].ID.String(), r.Retries[i].score(), r.Retries[i].marshal())
 	}
@@ -201,10 +199,7 @@ func (q *Queue) write(ctx context.Context, endpoint, claim string, r *Results) (
 		k.side(endpoint), k.log(endpoint),
 	}
 	owned, err := ackScript.Run(ctx, q.client, keys, args...).Int()
-	if err != nil {
-		return false, fmt.Errorf("acknowledge events of endpoint %q: %w", endpoint, unreachable(err))
-	}
-	return owned == 1, nil
+	return owned == 1, annotate(err, "acknowledge events of endpoint %q", endpoint)
 }
 
 // appendIDs appends those of one of the streams, after their number.

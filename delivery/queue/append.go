@@ -5,22 +5,42 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"sync"
+	"time"
 
 	"github.com/redis/go-redis/v9"
 )
 
 var errNotClaimed = errors.New("the queue has not been claimed; call Claim first")
 
-// stream is one stream that Append writes.
+// appender is what Append works with.
+type appender struct {
+	// conns has one connection to each master; they refuse to talk to a server of
+	// another identity than the one that was accepted.
+	conns  *connections
+	parked *stream // takes what no event could be made of
+
+	mu       sync.Mutex           // held by Append and AcceptRestart
+	checked  map[string]time.Time // when a master's identity was checked, by address; guarded by mu
+	commands commandPool          // guarded by mu
+
+	streamsMu sync.Mutex
+	streams   map[string]*stream // by endpoint; guarded by streamsMu
+}
+
+// stream is one stream that Append writes. What changes is guarded by the
+// appender's mu.
 type stream struct {
 	endpoint string // empty: the parked changes
 	key      string
 	slot     uint16 // of a cluster
 	// last is the newest id that this process has appended since it last
-	// accepted the server; zero: unknown. It is guarded by appendMu.
-	last ID
-	// Of the batch that is being appended, guarded by appendMu:
+	// accepted the server; zero: unknown.
+	last       ID
+	registered bool // the endpoint's name is among EndpointNames
+	// Of the batch that is being appended:
 	touched    bool
+	published  bool  // for owners in other processes
 	batch      []int // indices of its records
 	refused    int   // as already there
 	prev, next ID
@@ -30,65 +50,115 @@ func newStream(endpoint, key string) *stream {
 	return &stream{endpoint: endpoint, key: key, slot: slotOf(key)}
 }
 
-func (q *Queue) stream(endpoint string) *stream {
-	q.streamMu.Lock()
-	defer q.streamMu.Unlock()
-	s, ok := q.streams[endpoint]
+func (a *appender) stream(endpoint, key string) *stream {
+	a.streamsMu.Lock()
+	defer a.streamsMu.Unlock()
+	s, ok := a.streams[endpoint]
 	if !ok {
-		s = newStream(endpoint, q.keys.events(endpoint))
-		q.streams[endpoint] = s
+		s = newStream(endpoint, key)
+		a.streams[endpoint] = s
 	}
 	return s
+}
+
+// restartLocked forgets what was known of servers that were restarted.
+func (a *appender) restartLocked(masters []string) {
+	a.conns.keep(masters)
+	clear(a.checked)
+	a.streamsMu.Lock()
+	defer a.streamsMu.Unlock()
+	for _, s := range a.streams {
+		s.last, s.registered = ID{}, false
+	}
+}
+
+// forgetRegistered has the endpoints' names registered again: one was removed.
+func (a *appender) forgetRegistered() {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.streamsMu.Lock()
+	defer a.streamsMu.Unlock()
+	for _, s := range a.streams {
+		s.registered = false
+	}
 }
 
 // Append appends all of the batch, or returns an error: ErrRestarted, ErrFull,
 // ErrUnreachable or another. Then nothing of it has been appended, or, in a
 // cluster, to some streams all and to the others nothing. All but ErrRestarted
 // are to be answered by appending the same batch again, and never by going on
-// to the next: once a newer event is in a stream, an older one is refused for ever.
+// to the next: once a newer event is in a stream, Redis never accepts an older one.
 //
-// The batch is one MULTI/EXEC, or one for each slot, so a server that is full refuses it as a whole
-// when the first command is queued, and a connection that breaks inside leaves
-// nothing. (A Lua script does the same; measured, it costs as much in sum and
+// The batch is one MULTI/EXEC, or one for each slot, so a server that is full
+// refuses it as a whole when the first command is queued, and a connection that
+// breaks inside leaves nothing. (A Lua script does the same; measured, it costs as much in sum and
 // a third more in Redis, which is the part that endpoints share.)
 //
 // After a lost answer the batch may have been executed, or be executed still,
 // out of the old connection's buffer. Appending it again is safe either way:
 // ids only rise, so whichever comes second is refused entry by entry as
-// already there, and so is all of it when newer batches came between.
+// already there, and so is all of it when newer batches came in between.
 func (q *Queue) Append(ctx context.Context, b *Batch) error {
 	if len(b.destinations) == 0 {
 		return nil
 	}
-	q.appendMu.Lock()
-	defer q.appendMu.Unlock()
-	touched := q.prepare(b) //nolint:contextcheck // pooled commands outlive the call; go-redis takes the context from Process
+	a := &q.appender
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	touched := a.prepareLocked(b) //nolint:contextcheck // pooled commands outlive the call; go-redis takes the context from Process
 	defer func() {
 		for _, s := range touched {
-			s.touched = false
+			s.touched, s.published = false, false
 		}
 	}()
 	execute := q.execute
-	if q.ring != nil {
+	if q.cluster != nil {
 		execute = q.executeInSlots
 	}
-	if err := execute(ctx, b, touched); err != nil {
+	err := q.registerStreams(ctx, touched)
+	if err == nil {
+		err = execute(ctx, b, touched)
+	}
+	if err != nil {
 		return fmt.Errorf("append %d events: %w", len(b.destinations), err)
 	}
 	local := q.local.Load()
 	for _, s := range touched {
 		s.last = s.next
 		if local != nil && s.endpoint != "" {
-			(*local).Offer(&Appended{Endpoint: s.endpoint, stream: s, batch: b, source: q.source.Load().source})
+			(*local).Offer(&Appended{Endpoint: s.endpoint, stream: s, batch: b, source: q.sources.current.Load().source})
 		}
+	}
+	// An endpoint that was given to another process meanwhile has got none of it.
+	q.wakeOthers(ctx, q.client, q.ownedElsewhere(touched))
+	return nil
+}
+
+// registerStreams registers the names of those endpoints that get the first
+// events from this process.
+func (q *Queue) registerStreams(ctx context.Context, touched []*stream) error {
+	var names []any
+	for _, s := range touched {
+		if s.endpoint != "" && !s.registered {
+			names = append(names, s.endpoint)
+		}
+	}
+	if len(names) == 0 {
+		return nil
+	}
+	if err := q.register(ctx, names...); err != nil {
+		return err
+	}
+	for _, s := range touched {
+		s.registered = true
 	}
 	return nil
 }
 
-// prepare builds the commands, and returns the streams that they touch.
-func (q *Queue) prepare(b *Batch) []*stream {
-	touched := q.commands.touched[:0]
-	q.commands.reset()
+// prepareLocked builds the commands, and returns the streams that they touch.
+func (a *appender) prepareLocked(b *Batch) []*stream {
+	touched := a.commands.touched[:0]
+	a.commands.reset()
 	for _, t := range b.destinations {
 		s, rec := t.stream, &b.records[t.record]
 		if !s.touched {
@@ -97,28 +167,29 @@ func (q *Queue) prepare(b *Batch) []*stream {
 		}
 		s.next = rec.id
 		s.batch = append(s.batch, t.record)
-		if rec.parked != nil {
-			q.commands.add("XADD", s.key, b.bytes(rec.text), "t", rec.typ, "r", rec.rule, "c", b.bytes(rec.micros),
-				"table", rec.parked.table, "op", rec.parked.op, "reason", rec.parked.reason, "row", b.bytes(rec.data))
+		if p := rec.parked; p != nil {
+			a.commands.add("XADD", s.key, b.bytes(rec.text), "t", p.Type, "r", p.Rule, "c", b.bytes(rec.micros),
+				"table", p.Table, "op", p.Op.String(), "reason", p.Reason, "row", b.bytes(rec.data))
 			continue
 		}
-		q.commands.addEvent(s.key, b, rec)
+		a.commands.addEvent(s.key, b, rec)
 	}
-	q.commands.touched = touched
+	a.commands.touched = touched
 	return touched
 }
 
 func (q *Queue) execute(ctx context.Context, b *Batch, touched []*stream) error {
-	added := q.commands.used
-	if names := q.elsewhere(touched); names != "" {
-		q.commands.queue = append(q.commands.queue, redis.NewCmd(ctx, "PUBLISH", q.keys.wake(), names))
+	pool, server := &q.appender.commands, q.appender.conns.to("")
+	added := len(pool.queue)
+	if names := q.ownedElsewhere(touched); names != "" {
+		pool.queue = append(pool.queue, redis.NewCmd(ctx, "PUBLISH", q.keys.wake(), names))
 	}
-	commands := q.commands.list()
+	commands := pool.queue
 	var err error
 	if len(commands) == 1 {
-		err = q.writer.at("").Process(ctx, commands[0])
+		err = server.Process(ctx, commands[0])
 	} else {
-		tx := q.writer.at("").TxPipeline()
+		tx := server.TxPipeline()
 		_ = tx.BatchProcess(ctx, commands...) // it only queues
 		_, err = tx.Exec(ctx)
 	}
@@ -139,17 +210,30 @@ func (q *Queue) execute(ctx context.Context, b *Batch, touched []*stream) error 
 	return nil
 }
 
-// elsewhere names, one per line, the endpoints that this process does not
-// deliver to: those who do are told. Nobody is told what they know already.
-func (q *Queue) elsewhere(touched []*stream) string {
+// ownedElsewhere names, one per line, the endpoints that this process does not
+// deliver to and that have not been published for this batch yet: their owners
+// are to be woken.
+func (q *Queue) ownedElsewhere(touched []*stream) string {
 	local := q.local.Load()
 	var names []string
 	for _, s := range touched {
-		if s.endpoint != "" && (local == nil || !(*local).Owns(s.endpoint)) {
+		if s.endpoint != "" && !s.published && (local == nil || !(*local).Owns(s.endpoint)) {
+			s.published = true
 			names = append(names, s.endpoint)
 		}
 	}
 	return strings.Join(names, "\n")
+}
+
+// wakeOthers wakes owners in other processes. That it could not be done is no
+// error: they inspect their streams from time to time.
+func (q *Queue) wakeOthers(ctx context.Context, server redis.Cmdable, names string) {
+	if names == "" {
+		return
+	}
+	if err := server.Publish(ctx, q.keys.wake(), names).Err(); err != nil {
+		q.log.Debug().Err(err).Msg("other processes were not woken: they find the new events when they inspect their streams")
+	}
 }
 
 // refusedAsKnown reports whether Redis has refused an entry because its id is
@@ -158,8 +242,9 @@ func refusedAsKnown(err error) bool {
 	return strings.Contains(err.Error(), "equal or smaller than the target stream")
 }
 
-// appendError says what an append that was refused means. A transaction is
-// refused in general terms; why is with those commands that were not queued.
+// appendError says what an append that was refused means; nil stays nil. A
+// transaction is refused in general terms; why is with those commands that were
+// not queued.
 func appendError(commands []redis.Cmder, err error) error {
 	for _, c := range commands {
 		cause := c.Err()
@@ -187,7 +272,6 @@ type commandPool struct {
 	events  [4][]*eventCommand // by which of previous and unchanged there are
 	taken   [4]int
 	queue   []redis.Cmder
-	used    int
 	touched []*stream
 }
 
@@ -200,14 +284,11 @@ type eventCommand struct {
 
 func (p *commandPool) reset() {
 	clear(p.queue)
-	p.taken, p.queue, p.used = [4]int{}, p.queue[:0], 0
+	p.taken, p.queue = [4]int{}, p.queue[:0]
 }
-
-func (p *commandPool) list() []redis.Cmder { return p.queue }
 
 func (p *commandPool) add(args ...any) {
 	p.queue = append(p.queue, redis.NewCmd(context.Background(), args...))
-	p.used++
 }
 
 func (p *commandPool) addEvent(key string, b *Batch, rec *record) {
@@ -231,7 +312,6 @@ func (p *commandPool) addEvent(key string, b *Batch, rec *record) {
 	c.data.b, c.previous.b, c.absent.b = b.bytes(rec.data), b.bytes(rec.previous), b.bytes(rec.unchanged)
 	c.cmd.SetErr(nil)
 	p.queue = append(p.queue, c.cmd)
-	p.used++
 }
 
 func newEventCommand(kind int) *eventCommand {

@@ -15,12 +15,12 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// OutcomeDead is LogRecord.Outcome of the attempt after which an event was
-// given up. The other outcomes are what OutcomeKind.String returns.
+// OutcomeDead is LogRecord.Outcome of the attempt after which an event became a
+// dead letter. The other outcomes are what OutcomeKind.String returns.
 const OutcomeDead = "dead"
 
 // The bounds of an endpoint's log in Redis, beyond which its oldest entries
-// are lost. A log that is stored and trimmed every second stays far below.
+// are lost. A log that is stored and trimmed every second stays far below them.
 const (
 	logRecords = 200_000
 	logBytes   = 64 << 20
@@ -46,7 +46,7 @@ type LogRecord struct {
 	Error     string               `json:"error,omitempty"`  // empty when delivered
 	Duration  webhook.Milliseconds `json:"duration_ms"`
 	Replay    bool                 `json:"replay,omitempty"`
-	// Kept is the event itself, if DispatcherOptions.KeepEvents is set and this
+	// Kept is the event itself, if dispatch.Options.KeepEvents is set and this
 	// attempt was its last: delivered or dead. It is nil for what comes from the
 	// side stream, and in records that were stored.
 	Kept *webhook.Message `json:"-"`
@@ -59,7 +59,7 @@ type LogEntry struct {
 }
 
 // Log returns up to n entries of the endpoint's log of attempts, the oldest
-// first. There are some only if dispatchers write them (DispatcherOptions.Log).
+// first. There are some only if dispatchers record attempts.
 func (q *Queue) Log(ctx context.Context, endpoint string, n int64) ([]LogEntry, error) {
 	page, err := q.page(ctx, q.keys.log(endpoint), "", n)
 	if err != nil {
@@ -80,7 +80,7 @@ func (q *Queue) Log(ctx context.Context, endpoint string, n int64) ([]LogEntry, 
 	return out, nil
 }
 
-// trimLogScript deletes entries, and takes them off the log's measures.
+// trimLogScript deletes entries, and subtracts them from the log's size.
 var trimLogScript = redis.NewScript(`
 local records, bytes = 0, 0
 for i = 1, #ARGV do
@@ -107,10 +107,7 @@ func (q *Queue) TrimLog(ctx context.Context, endpoint string, ids ...string) err
 		args[i] = id
 	}
 	err := trimLogScript.Run(ctx, q.client, []string{q.keys.log(endpoint), q.keys.state(endpoint)}, args...).Err()
-	if err != nil {
-		return fmt.Errorf("trim the log of endpoint %q: %w", endpoint, unreachable(err))
-	}
-	return nil
+	return annotate(err, "trim the log of endpoint %q", endpoint)
 }
 
 // attemptLog is the records that go into the log with the next acknowledgement.
@@ -127,11 +124,14 @@ func (l *attemptLog) reset() {
 	l.records, l.lines = 0, l.lines[:0]
 }
 
-// add appends the record of an attempt. It is written by hand, without what
-// can be told from the rest, because the courier's lock is held meanwhile, and
-// because it goes through Redis and its append-only file.
-func (l *attemptLog) add(id ID, m *webhook.Message, o *webhook.Outcome, number int, dead, keep bool, now time.Time) {
-	b := strconv.AppendInt(append(l.lines, `{"at":`...), now.UnixMicro(), 10)
+// Record adds an attempt, which ended now, to the endpoint's log. dead: the event
+// becomes a dead letter; keep: with the event, if the attempt was its last.
+//
+// It is written by hand, without what follows from the rest, because the
+// courier's lock is held meanwhile, and because it goes through Redis and its
+// append-only file.
+func (r *Results) Record(id ID, m *webhook.Message, o *webhook.Outcome, number int, dead, keep bool, now time.Time) {
+	b := strconv.AppendInt(append(r.log.lines, `{"at":`...), now.UnixMicro(), 10)
 	b = append(id.append(append(b, `,"e":"`...)), '"')
 	if id.FromSide() {
 		b = webhook.AppendString(append(b, `,"w":`...), m.ID)
@@ -162,8 +162,8 @@ func (l *attemptLog) add(id ID, m *webhook.Message, o *webhook.Outcome, number i
 		b = appendExact(b, "unchanged", m.Unchanged)
 	}
 	b = append(b, '}', '\n')
-	l.lines = b
-	l.records++
+	r.log.lines = b
+	r.log.records++
 }
 
 func appendText(dst []byte, name, value string) []byte {
@@ -194,7 +194,7 @@ func appendExact(dst []byte, name string, value []byte) []byte {
 	return append(base64.StdEncoding.AppendEncode(dst, value), '"')
 }
 
-// logLine is a record as add writes it.
+// logLine is a record as Results.Record writes it.
 type logLine struct {
 	At        int64         `json:"at"`
 	Entry     string        `json:"e"`

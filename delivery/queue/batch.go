@@ -18,7 +18,7 @@ type Batch struct {
 	buf          []byte // what the spans of records point into
 	records      []record
 	destinations []destination
-	// Ids have to rise, or Redis would take an event for a duplicate.
+	// Ids have to rise, or Redis would refuse an event as a duplicate.
 	lastEvent, lastParked ID
 }
 
@@ -27,19 +27,17 @@ type span struct{ from, to int }
 
 // record is an event, or a parked change, in the batch's buffer.
 type record struct {
-	id                 ID
-	text               span // the id's
-	typ, version, rule string
-	tenant, key        span
-	time               time.Time
-	micros             span // the time's, as text
-	data               span // a parked change: its row
-	previous           span
-	unchanged          span
-	parked             *parkedDetail
+	id           ID
+	text         span // the id's
+	typ, version string
+	tenant, key  span
+	time         time.Time
+	micros       span // the time's, as text
+	data         span // a parked change: its row
+	previous     span
+	unchanged    span
+	parked       *mapping.Parked // without its row; nil: an event
 }
-
-type parkedDetail struct{ table, op, reason string }
 
 // destination is one append: a record to a stream.
 type destination struct {
@@ -60,7 +58,7 @@ func (b *Batch) Bytes() int { return len(b.buf) }
 
 // Reset empties the batch.
 func (b *Batch) Reset() {
-	const keep = 4 << 20 // a single huge event does not stay in memory for ever
+	const keep = 4 << 20 // a single huge event does not stay in memory
 	if cap(b.buf) > keep {
 		b.buf = nil
 	}
@@ -75,7 +73,7 @@ func (b *Batch) Reset() {
 // after the one before.
 func (b *Batch) Add(ev *mapping.Event) (int, error) {
 	r := b.q.routes.Load()
-	matched := r.router.Match(ev.Type, ev.Tenant)
+	matched := r.router.match(ev.Type, ev.Tenant)
 	if len(matched) == 0 {
 		return 0, nil
 	}
@@ -83,7 +81,7 @@ func (b *Batch) Add(ev *mapping.Event) (int, error) {
 	if err != nil {
 		return 0, fmt.Errorf("add event %s: %w", ev.Type, err)
 	}
-	rec := record{id: id, typ: ev.Type, version: ev.Version, rule: ev.Rule, time: ev.Time}
+	rec := record{id: id, typ: ev.Type, version: ev.Version, time: ev.Time}
 	rec.text, rec.micros = b.identify(id, ev.Time)
 	rec.tenant, rec.key = b.put(ev.Tenant), b.put(ev.Key)
 	rec.data, rec.previous, rec.unchanged = b.put(ev.Data), b.put(ev.Previous), b.put(ev.Unchanged)
@@ -94,24 +92,24 @@ func (b *Batch) Add(ev *mapping.Event) (int, error) {
 	return len(matched), nil
 }
 
-// Park adds a change that no event could be made of to the capture's dead
-// letters. Parking it again, after a rewind, is harmless.
+// Park adds a change that no event could be made of to the parked changes. Parking it again, after a rewind, is harmless.
 func (b *Batch) Park(p *mapping.Parked) error {
 	id, err := b.next(&b.lastParked, func(epoch uint16) (ID, error) { return NewID(epoch, p.Position, p.N) })
 	if err != nil {
 		return fmt.Errorf("park change of %s: %w", p.Table, err)
 	}
-	rec := record{id: id, typ: p.Type, rule: p.Rule, time: p.Time,
-		parked: &parkedDetail{table: p.Table, op: p.Op.String(), reason: p.Reason}}
+	parked := *p
+	parked.Row = nil
+	rec := record{id: id, parked: &parked}
 	rec.text, rec.micros = b.identify(id, p.Time)
 	rec.data = b.put(p.Row)
 	b.records = append(b.records, rec)
-	b.destinations = append(b.destinations, destination{len(b.records) - 1, b.q.parkedStream})
+	b.destinations = append(b.destinations, destination{len(b.records) - 1, b.q.appender.parked})
 	return nil
 }
 
 func (b *Batch) next(last *ID, build func(epoch uint16) (ID, error)) (ID, error) {
-	c := b.q.source.Load()
+	c := b.q.sources.current.Load()
 	if c == nil {
 		return ID{}, errNotClaimed
 	}

@@ -4,205 +4,182 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
+	"slices"
+	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
+	"time"
 
 	"github.com/redis/go-redis/v9"
 )
 
-// newClusterClient returns a client whose commands go to the masters that
-// their keys are on. It is go-redis' plain client with what it does replaced:
-// go-redis' own cluster client keeps connections to replicas, on which nobody
-// would notice that they were promoted; it repeats commands by itself; and it
-// learns of changes in the background, later than we have to.
-func newClusterClient(r *ring, nodes *link) *redis.Client {
-	c := redis.NewClient(&redis.Options{Addr: "cluster", MaxRetries: -1, PipelinePoolSize: -1, DisableIdentity: true, ContextTimeoutEnabled: true})
-	c.AddHook(&clusterHook{r, nodes})
-	return c
-}
+// slotCount is how many slots a Redis Cluster has.
+const slotCount = 16384
 
-// clusterHook sends commands where they belong.
-type clusterHook struct {
-	ring  *ring
-	nodes *link
-}
-
-// maxRedirects is how often a command follows a slot that has moved.
-const maxRedirects = 3
-
-// DialHook implements redis.Hook: this client has no connections of its own.
-func (h *clusterHook) DialHook(redis.DialHook) redis.DialHook {
-	return func(context.Context, string, string) (net.Conn, error) {
-		return nil, errors.New("connect to a cluster: a command is not one that is sent to a node by its key")
-	}
-}
-
-// ProcessHook implements redis.Hook.
-func (h *clusterHook) ProcessHook(redis.ProcessHook) redis.ProcessHook {
-	return func(ctx context.Context, cmd redis.Cmder) error {
-		addr, err := h.ring.owner(ctx, slotOfCommand(cmd))
-		if err != nil {
-			cmd.SetErr(err)
-			return err
+// slotOf returns the slot of a key: https://redis.io/docs/latest/operate/oss_and_stack/reference/cluster-spec/#hash-tags
+func slotOf(key string) uint16 {
+	if open := strings.IndexByte(key, '{'); open >= 0 {
+		if tag, _, ok := strings.Cut(key[open+1:], "}"); ok && tag != "" {
+			key = tag
 		}
-		err = h.nodes.at(addr).Process(ctx, cmd)
-		return h.follow(ctx, cmd, err)
 	}
-}
-
-// follow repeats a command that was not executed, because it is to be asked of
-// another node.
-func (h *clusterHook) follow(ctx context.Context, cmd redis.Cmder, err error) error {
-	for range maxRedirects {
-		addr, asking, moved := redirection(err)
-		if !moved {
-			break
-		}
-		if asking {
-			pipe := h.nodes.at(addr).Pipeline()
-			_ = pipe.BatchProcess(ctx, redis.NewStatusCmd(ctx, "ASKING"), cmd) // it only queues
-			_, _ = pipe.Exec(ctx)                                              // which the command tells
-			err = cmd.Err()
-			continue
-		}
-		h.ring.suspect(ctx)
-		err = h.nodes.at(addr).Process(ctx, cmd)
-	}
-	if isWayError(err) {
-		h.ring.suspect(ctx)
-	}
-	return err
-}
-
-// ProcessPipelineHook implements redis.Hook, for pipelines and transactions.
-func (h *clusterHook) ProcessPipelineHook(redis.ProcessPipelineHook) redis.ProcessPipelineHook {
-	return func(ctx context.Context, commands []redis.Cmder) error {
-		if n := len(commands); n > 1 && strings.EqualFold(commands[0].Name(), "multi") {
-			return h.transaction(ctx, commands[1:n-1])
-		}
-		parts := map[string][]redis.Cmder{}
-		for _, cmd := range commands {
-			addr, err := h.ring.owner(ctx, slotOfCommand(cmd))
-			if err != nil {
-				cmd.SetErr(err)
-				continue
+	var crc uint16 // CRC-16/XMODEM
+	for i := range len(key) {
+		crc ^= uint16(key[i]) << 8
+		for range 8 {
+			carry := crc&0x8000 != 0
+			crc <<= 1
+			if carry {
+				crc ^= 0x1021
 			}
-			parts[addr] = append(parts[addr], cmd)
 		}
-		var sent sync.WaitGroup
-		for addr, part := range parts {
-			sent.Go(func() { h.pipeline(ctx, addr, part) })
-		}
-		sent.Wait()
-		return firstError(commands)
 	}
+	return crc % slotCount
 }
 
-// pipeline sends one node its part. What went wrong is with the commands.
-func (h *clusterHook) pipeline(ctx context.Context, addr string, part []redis.Cmder) {
-	pipe := h.nodes.at(addr).Pipeline()
-	_ = pipe.BatchProcess(ctx, part...) // it only queues
-	if _, err := pipe.Exec(ctx); err == nil {
-		return
-	}
-	for _, cmd := range part {
-		err := cmd.Err()
-		if _, _, moved := redirection(err); moved {
-			err = h.follow(ctx, cmd, err)
-			cmd.SetErr(err)
-		}
-		if isWayError(err) {
-			h.ring.suspect(ctx)
-			return // the others have failed in the same way
-		}
-	}
+// cluster knows which master of a Redis Cluster has which slot, by what its nodes
+// answer. Of different answers, as while it is cut in two, that of the newest
+// epoch counts, and none of a node that is not in touch with the majority.
+type cluster struct {
+	seeds []string
+	conns *connections // to any node, be it a replica
+
+	view atomic.Pointer[clusterView] // nil before the nodes were asked
+
+	mu        sync.Mutex // held by whoever asks the nodes
+	refreshed time.Time  // when that was
 }
 
-// transaction sends commands of one slot. It follows no redirection: whoever
-// has it repeated finds the slot's new place.
-func (h *clusterHook) transaction(ctx context.Context, commands []redis.Cmder) error {
-	slot, found := uint16(0), false
-	for _, cmd := range commands {
-		key, ok := keyOf(cmd)
-		if !ok {
+// clusterView is never changed.
+type clusterView struct {
+	epoch   uint64
+	owners  [slotCount]string // addresses; empty: none
+	masters []string          // those that have slots, sorted
+	nodes   []string          // all that were named
+	missing int               // slots that no node has
+}
+
+// How old a view may be: when something was wrong, and otherwise.
+const (
+	clusterSuspicion = 50 * time.Millisecond
+	clusterAge       = time.Second
+	// clusterTimeout bounds one question: a node that hangs must not hide what the
+	// others say.
+	clusterTimeout = 2 * time.Second
+)
+
+// current returns a view that is at most so old.
+func (c *cluster) current(ctx context.Context, age time.Duration) (*clusterView, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	old := c.view.Load()
+	if old != nil && time.Since(c.refreshed) < age {
+		return old, nil
+	}
+	view, err := c.read(ctx, old)
+	if err != nil {
+		return nil, err
+	}
+	c.refreshed = time.Now()
+	if old != nil && view.epoch < old.epoch {
+		return old, nil // the nodes that know more do not answer now
+	}
+	c.view.Store(view)
+	return view, nil
+}
+
+// known is the view that there is, or the first.
+func (c *cluster) known(ctx context.Context) (*clusterView, error) {
+	if view := c.view.Load(); view != nil {
+		return view, nil
+	}
+	return c.current(ctx, 0)
+}
+
+// owner returns the address of the slot's master, as known.
+func (c *cluster) owner(ctx context.Context, slot uint16) (string, error) {
+	view, err := c.known(ctx)
+	if err != nil {
+		return "", err
+	}
+	if view.owners[slot] == "" {
+		return "", fmt.Errorf("%w: no node of the cluster has slot %d", ErrUnreachable, slot)
+	}
+	return view.owners[slot], nil
+}
+
+// suspect asks the nodes again, unless that was just done: an answer was one of
+// a node that is not the slot's master, or there was none.
+func (c *cluster) suspect(ctx context.Context) {
+	_, _ = c.current(ctx, clusterSuspicion) // the next caller sees the error
+}
+
+// read asks all nodes in parallel.
+func (c *cluster) read(ctx context.Context, old *clusterView) (*clusterView, error) {
+	ctx, cancel := context.WithTimeout(ctx, clusterTimeout)
+	defer cancel()
+	addresses := slices.Clone(c.seeds)
+	if old != nil {
+		addresses = append(addresses, old.nodes...)
+	}
+	slices.Sort(addresses)
+	addresses = slices.Compact(addresses)
+	views, errs := make([]*clusterView, len(addresses)), make([]error, len(addresses))
+	var asked sync.WaitGroup
+	for i, addr := range addresses {
+		asked.Go(func() { views[i], errs[i] = askNode(ctx, c.conns.to(addr)) })
+	}
+	asked.Wait()
+	var best *clusterView
+	for _, v := range views {
+		if v != nil && (best == nil || v.epoch > best.epoch) {
+			best = v
+		}
+	}
+	if best != nil {
+		return best, nil
+	}
+	for _, err := range errs {
+		var setting *SettingError
+		if errors.As(err, &setting) || isReply(err) && !errors.Is(err, ErrUnreachable) {
+			return nil, err // that an operator has to fix
+		}
+	}
+	return nil, fmt.Errorf("ask the cluster's nodes: %w", errs[0])
+}
+
+// askNode asks one node.
+func askNode(ctx context.Context, node *redis.Client) (*clusterView, error) {
+	pipe := node.Pipeline()
+	text, slots := pipe.ClusterInfo(ctx), pipe.ClusterSlots(ctx)
+	if _, err := pipe.Exec(ctx); err != nil {
+		if isReply(err) && strings.Contains(err.Error(), "cluster support disabled") {
+			return nil, &SettingError{"cluster-enabled", "no", "this Redis is no cluster: give its address as queue.redis"}
+		}
+		return nil, unreachable(err)
+	}
+	state := parseInfo(text.Val())
+	if state["cluster_state"] != "ok" {
+		return nil, fmt.Errorf("%w: a node says that the cluster is down: %s of %d slots are served", ErrUnreachable, state["cluster_slots_ok"], slotCount)
+	}
+	view := &clusterView{missing: slotCount}
+	view.epoch, _ = strconv.ParseUint(state["cluster_current_epoch"], 10, 64) // an older one counts less
+	for _, part := range slots.Val() {
+		if len(part.Nodes) == 0 {
 			continue
 		}
-		if s := slotOf(key); found && s != slot {
-			err := fmt.Errorf("execute a transaction: its keys are of different slots")
-			commands[0].SetErr(err)
-			return err
+		for _, n := range part.Nodes {
+			view.nodes = append(view.nodes, n.Addr)
 		}
-		slot, found = slotOf(key), true
-	}
-	addr, err := h.ring.owner(ctx, slot)
-	if err != nil {
-		commands[0].SetErr(err)
-		return err
-	}
-	tx := h.nodes.at(addr).TxPipeline()
-	_ = tx.BatchProcess(ctx, commands...) // it only queues
-	_, err = tx.Exec(ctx)
-	if _, _, moved := redirection(firstError(commands)); err != nil && (moved || isWayError(err)) {
-		h.ring.suspect(ctx)
-	}
-	return err
-}
-
-func firstError(commands []redis.Cmder) error {
-	for _, cmd := range commands {
-		if err := cmd.Err(); err != nil {
-			return err
+		master := part.Nodes[0].Addr
+		view.masters = append(view.masters, master)
+		for slot := max(part.Start, 0); slot <= min(part.End, slotCount-1); slot++ {
+			view.owners[slot] = master
+			view.missing--
 		}
 	}
-	return nil
-}
-
-// redirection reports where a node says that a slot is.
-func redirection(err error) (addr string, asking, moved bool) {
-	if err == nil || !isReply(err) {
-		return "", false, false
-	}
-	what, rest, _ := strings.Cut(err.Error(), " ")
-	if what != "MOVED" && what != "ASK" {
-		return "", false, false
-	}
-	_, addr, _ = strings.Cut(rest, " ")
-	colon := strings.LastIndexByte(addr, ':')
-	if colon <= 0 { // it does not know its host
-		return "", false, false
-	}
-	return net.JoinHostPort(addr[:colon], addr[colon+1:]), what == "ASK", true
-}
-
-// slotOfCommand is the slot of a command's key; of one without a key, any that
-// is always the same.
-func slotOfCommand(cmd redis.Cmder) uint16 {
-	key, _ := keyOf(cmd)
-	return slotOf(key)
-}
-
-// keyOf returns a command's first key. It knows the commands that this package
-// uses: https://redis.io/docs/latest/develop/reference/key-specs/
-func keyOf(cmd redis.Cmder) (string, bool) {
-	args := cmd.Args()
-	at := 1
-	switch strings.ToLower(cmd.Name()) {
-	case "ping", "publish", "info", "script", "config", "wait", "time":
-		return "", false
-	case "eval", "evalsha":
-		at = 3
-	case "xinfo":
-		at = 2
-	}
-	if at >= len(args) {
-		return "", false
-	}
-	switch key := args[at].(type) {
-	case string:
-		return key, true
-	case *string:
-		return *key, true
-	}
-	return "", false
+	slices.Sort(view.masters)
+	view.masters = slices.Compact(view.masters)
+	return view, nil
 }

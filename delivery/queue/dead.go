@@ -11,31 +11,14 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// DeadEvent is an event that was given up.
+// DeadEvent is a dead letter: an event of which no further attempt is made.
 type DeadEvent struct {
 	// Handle identifies the dead letter within its endpoint; handles rise with time.
 	Handle string `json:"-"`
 	webhook.Message
-	Reason string `json:"reason"`
-	// Attempts failed, from First to Last.
-	Attempts int       `json:"attempts"`
-	First    time.Time `json:"first"`
-	Last     time.Time `json:"last"`
-	// Status, Class, Error and Answer (its start) are the last attempt's.
-	// Answer may hold what the receiver echoed.
-	Status int    `json:"status,omitempty"`
-	Class  string `json:"class,omitempty"`
-	Error  string `json:"error,omitempty"`
-	Answer string `json:"answer,omitempty"`
-}
-
-// DeadCount returns how many dead letters the endpoint has.
-func (q *Queue) DeadCount(ctx context.Context, endpoint string) (int64, error) {
-	n, err := q.client.XLen(ctx, q.keys.dead(endpoint)).Result()
-	if err != nil {
-		return 0, fmt.Errorf("count dead letters of endpoint %q: %w", endpoint, unreachable(err))
-	}
-	return n, nil
+	Reason   string `json:"reason"`
+	Attempts int    `json:"attempts"` // that failed
+	Failures
 }
 
 // Dead returns up to n dead letters of the endpoint, the oldest first, that
@@ -62,10 +45,7 @@ func (q *Queue) TrimDead(ctx context.Context, endpoint string, handles ...string
 	if len(handles) == 0 {
 		return nil
 	}
-	if err := q.client.XDel(ctx, q.keys.dead(endpoint), handles...).Err(); err != nil {
-		return fmt.Errorf("trim dead letters of endpoint %q: %w", endpoint, unreachable(err))
-	}
-	return nil
+	return annotate(q.client.XDel(ctx, q.keys.dead(endpoint), handles...).Err(), "trim dead letters of endpoint %q", endpoint)
 }
 
 func (q *Queue) page(ctx context.Context, key, after string, n int64) ([]redis.XMessage, error) {
@@ -91,10 +71,7 @@ func (q *Queue) deadLetter(ctx context.Context, e redis.XMessage) (DeadEvent, er
 	if err := json.Unmarshal([]byte(state), &a); err != nil {
 		return DeadEvent{}, fmt.Errorf("parse attempts: %w", err)
 	}
-	d := DeadEvent{
-		Handle: e.ID, Attempts: a.N, First: a.First, Last: a.Last,
-		Status: a.Status, Class: a.Class, Error: a.Error, Answer: a.Answer,
-	}
+	d := DeadEvent{Handle: e.ID, Attempts: a.N, Failures: a.Failures}
 	d.Reason, _ = e.Values["reason"].(string)
 	fields := make([]any, 0, 2*len(e.Values))
 	for k, v := range e.Values {
@@ -106,7 +83,7 @@ func (q *Queue) deadLetter(ctx context.Context, e redis.XMessage) (DeadEvent, er
 	return d, q.identify(ctx, id, &d.Message)
 }
 
-// ParkedChange is a change that no event could be made of.
+// ParkedChange is a change that no event could be made of. Its Row is JSON.
 type ParkedChange struct {
 	ID        ID        `json:"id"`
 	Type      string    `json:"event,omitempty"`
@@ -122,10 +99,7 @@ type ParkedChange struct {
 // ParkedCount returns how many changes are parked.
 func (q *Queue) ParkedCount(ctx context.Context) (int64, error) {
 	n, err := q.client.XLen(ctx, q.keys.parked()).Result()
-	if err != nil {
-		return 0, fmt.Errorf("count parked changes: %w", unreachable(err))
-	}
-	return n, nil
+	return n, annotate(err, "count parked changes")
 }
 
 // Parked returns up to n parked changes in commit order that come after an id;
@@ -141,14 +115,14 @@ func (q *Queue) Parked(ctx context.Context, after ID, n int64) ([]ParkedChange, 
 	}
 	out := make([]ParkedChange, 0, len(entries))
 	for _, e := range entries {
-		p := ParkedChange{}
-		if p.ID, err = ParseID(e.ID); err != nil {
-			return nil, fmt.Errorf("read parked changes: %w", err)
-		}
 		field := func(name string) string { s, _ := e.Values[name].(string); return s }
-		p.Type, p.Rule, p.Table, p.Operation, p.Reason = field("t"), field("r"), field("table"), field("op"), field("reason")
-		p.Row = []byte(field("row"))
-		if p.Time, err = parseMicros(field("c")); err != nil {
+		p := ParkedChange{
+			Type: field("t"), Rule: field("r"), Table: field("table"), Operation: field("op"), Reason: field("reason"), Row: []byte(field("row")),
+		}
+		if p.ID, err = ParseID(e.ID); err == nil {
+			p.Time, err = parseMicros(field("c"))
+		}
+		if err != nil {
 			return nil, fmt.Errorf("read parked change %s: %w", e.ID, err)
 		}
 		out = append(out, p)

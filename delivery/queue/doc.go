@@ -1,32 +1,41 @@
 // Package queue keeps events between capture and delivery in Redis: one stream
 // per endpoint, whose owner reads it and acknowledges what was delivered.
 //
-// Each endpoint has a stream, whose entry ids are the events' positions in the
-// WAL (ID). Redis refuses an id at or below the stream's last one, so appending
-// a transaction again is harmless, and appending beyond a gap is fatal: what is
+// # Guarantees
+//
+// The ids of an endpoint's stream are the events' positions in the WAL (ID).
+// Redis refuses an id at or below the stream's last one, so appending a
+// transaction again is harmless, and appending beyond a gap is fatal: what is
 // in the gap could never be appended. Three rules follow. A batch is appended
 // to a stream as a whole or not at all. The next batch waits until it has been
-// appended to all of its streams. And nothing is appended over a connection to
-// a server that may have lost the end of what was appended, which its changed
-// identity tells (ErrRestarted), until the capture has gone back to the
-// confirmed position.
+// appended to all of its streams. And nothing is appended to a server that may
+// have lost the end of what was appended, which is known by its changed identity
+// (ErrRestarted), until the capture has been rewound to the confirmed position.
 //
 // A position is confirmed to the source only when every event up to it is on
-// Redis's disk, and with the replicas that may be promoted (RunDurable). The queue belongs to one source (Claim): another
-// source's positions would not rise.
+// Redis's disk, and with the replicas that may be promoted (RunDurable). The
+// queue belongs to one source (Claim): another source's positions would not rise.
 //
 // Nothing is ever trimmed. A full Redis refuses batches (ErrFull), which holds
 // the capture up, and still lets deliveries make room.
 //
+// # Servers
+//
 // Redis may be one server, one that Sentinel names, or a Cluster. A promoted
 // replica is a server that may have lost the end; so is, of a Cluster, any
 // master that is not one of those that were accepted. In a Cluster a batch is
-// one transaction for each slot, and is repeated until all have succeeded; a
-// master that is away holds the capture up until it is back or replaced, and
+// one transaction for each slot, and is repeated until all have succeeded; an
+// unreachable master holds the capture up until it is reachable or replaced, and
 // deliveries from the others go on.
+//
+// # Ownership
 //
 // An endpoint's owner is the process that has its lease. It works through an
 // Owner, whose claim is the fencing token: a stale owner writes nothing.
+//
+// A quiet process sends one script each time that it renews its leases, however
+// many they are. It is woken by what other processes publish, and inspects its
+// streams for itself once in inspectEvery leases, in case that was lost.
 //
 // # Keys
 //
@@ -40,14 +49,17 @@
 //	gancho:{<endpoint>}:log    stream   attempts that are not stored yet: n how many, b JSON, one per line
 //	gancho:{<endpoint>}:rt     zset     failed events by the time, in ms, of their next attempt
 //	gancho:{<endpoint>}:at     hash     failed events' attempts, JSON
-//	gancho:{<endpoint>}:dead   stream   events given up: id, reason, attempts, and the event's fields
+//	gancho:{<endpoint>}:dead   stream   dead letters: id, reason, attempts, and the event's fields
 //	gancho:{<endpoint>}:state  hash     paused (why), since, hold, unblock, log_records, log_bytes, log_lost; and,
 //	                                    in ms: failing, open, idling, trouble and noticed since, idle for
-//	gancho:{<endpoint>}:lease  string   its owner's claim, expires
 //	gancho:{<endpoint>}:fence  string   the last owner's claim
+//	gancho:{<endpoint>}:leases zset     in a Cluster: the owner's claim by the time, in ms, at which it expires
+//	gancho:{<endpoint>}:lease  string   an owner's claim, of a version before leases
+//	gancho:leases              zset     delivering processes and, but in a Cluster, all owners' claims, by the
+//	                                    time, in ms, at which they expire
+//	gancho:endpoints           set      names of endpoints that have, or had, a key of their own
 //	gancho:source              hash     the source's identity, epoch and recorded position
 //	gancho:parked              stream   changes that no event could be made of
-//	gancho:workers             zset     delivering processes by the time they were heard of
 //	gancho:wake                channel  names of endpoints with new events (in x: NUL behind the name),
-//	                                    for other processes
+//	                                    for other processes; empty: inspect everything
 package queue

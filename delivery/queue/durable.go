@@ -4,8 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"maps"
-	"slices"
 	"strconv"
 	"sync/atomic"
 	"time"
@@ -15,10 +13,20 @@ import (
 	"gancho/cdc"
 )
 
-// positions are how far the capture has appended.
-type positions struct {
+// confirmer is what RunDurable works with: how far the capture has appended,
+// and what it takes for that to be durable.
+type confirmer struct {
+	// conns has one connection to each master; they refuse to talk to a server of
+	// another identity than the one that was accepted.
+	conns *connections
+
+	// What follows changes in Open and AcceptRestart only.
+	mode      durability
+	strictAOF bool                 // no-appendfsync-on-rewrite is on
+	replicas  map[string]*replicas // each master's replicas; RunDurable's own
+
+	appended  atomic.Uint64 // an LSN
 	confirmed atomic.Uint64 // to the source, in this process
-	appended  atomic.Uint64
 	changed   chan struct{} // holds one signal
 }
 
@@ -27,21 +35,22 @@ const (
 	recordEvery  = 250 * time.Millisecond // between two records that wait
 	retryDurable = 500 * time.Millisecond // after an error
 	waitDurable  = 10 * time.Second       // the longest WAITAOF
-	// standbyEvery is between two looks for replicas where there were none: one
-	// that has come since is not in step yet, and cannot be promoted.
-	standbyEvery = time.Second
+	// replicaCheckEvery is how often a server without replicas is asked whether it has
+	// one: a new one is not in sync yet, and cannot be promoted.
+	replicaCheckEvery = time.Second
 )
 
 // Appended says that every event of every transaction up to lsn, an LSN in
 // bytes, has been appended: Append has returned nil for them, or no endpoint
 // wanted them. Positions do not go back, except after AcceptRestart.
 func (q *Queue) Appended(lsn uint64) {
-	if lsn <= q.positions.appended.Load() {
+	c := &q.confirmer
+	if lsn <= c.appended.Load() {
 		return
 	}
-	q.positions.appended.Store(lsn)
+	c.appended.Store(lsn)
 	select {
-	case q.positions.changed <- struct{}{}:
+	case c.changed <- struct{}{}:
 	default:
 	}
 }
@@ -50,11 +59,11 @@ func (q *Queue) Appended(lsn uint64) {
 // positions up to which everything that was Appended is on the disk of each
 // master that has any of it, and with the replicas that may be promoted in its
 // place. Each is written to the source's record first, and that record is as
-// safe: so the slot never stands beyond the record, and a slot that was made
-// anew is recognised by it.
+// safe: so the slot never stands beyond the record, and a slot that was
+// recreated is recognised by it. Without new positions it sends nothing.
 //
 // It returns nil when the context ends, and ErrRestarted when what had been
-// appended may be gone; after AcceptRestart it may be run again. Other errors
+// appended may be lost; after AcceptRestart it may be run again. Other errors
 // of Redis are logged and the work is repeated.
 func (q *Queue) RunDurable(ctx context.Context, confirm func(lsn uint64)) error {
 	w := durableWork{q: q, confirm: confirm}
@@ -76,72 +85,76 @@ func (q *Queue) RunDurable(ctx context.Context, confirm func(lsn uint64)) error 
 		if failing = err != nil; failing {
 			wait = retryDurable
 		}
-		if !q.await(ctx, wait) {
+		if !q.confirmer.await(ctx, wait) {
 			return nil
 		}
 	}
 }
 
-// await waits for a new position, or for the time when it is not negative.
-func (q *Queue) await(ctx context.Context, d time.Duration) bool {
-	var timer <-chan time.Time
-	changed := q.positions.changed
+// await waits for a new position, or for the time when it is not negative. It
+// reports false when the context ended first.
+func (c *confirmer) await(ctx context.Context, d time.Duration) bool {
 	if d >= 0 {
-		t := time.NewTimer(d)
-		defer t.Stop()
-		timer, changed = t.C, nil
+		return Pause(ctx, d)
 	}
 	select {
-	case <-changed:
-	case <-timer:
+	case <-c.changed:
+		return true
 	case <-ctx.Done():
 		return false
 	}
-	return true
+}
+
+// recordedPosition was recorded and is not known to be durable.
+type recordedPosition struct {
+	lsn uint64
+	at  time.Time
+	// offsets are how far each master's replication was then, by address:
+	// everything that had been appended is before them.
+	offsets map[string]int64
 }
 
 // durableWork is the state of one RunDurable.
 type durableWork struct {
 	q         *Queue
 	confirm   func(lsn uint64)
-	aging     []pending
+	recorded  []recordedPosition
 	confirmed uint64
-	looked    time.Time // when a single server had no replicas
+	alone     time.Time // when a single server was last seen without replicas
 }
 
-// advance does what can be done now, and says how long to wait before the
+// advance does what can be done now, and returns how long to wait before the
 // next time; negative: until a position is appended.
 func (w *durableWork) advance(ctx context.Context) (time.Duration, error) {
-	q := w.q
-	if err := w.settle(ctx); err != nil {
+	if err := w.confirmDurable(ctx); err != nil {
 		return 0, err
 	}
-	lsn, newest := q.positions.appended.Load(), w.confirmed
-	if n := len(w.aging); n > 0 {
-		newest = w.aging[n-1].lsn
+	lsn, newest := w.q.confirmer.appended.Load(), w.confirmed
+	if n := len(w.recorded); n > 0 {
+		newest = w.recorded[n-1].lsn
 	}
 	if lsn > newest {
-		if err := q.recordPosition(ctx, lsn); err != nil {
+		if err := w.q.recordPosition(ctx, lsn); err != nil {
 			return 0, err
 		}
-		simple, err := w.simple(ctx)
+		immediately, err := w.durableWhenRecorded(ctx)
 		if err != nil {
 			return 0, err
 		}
-		if simple {
+		if immediately {
 			w.confirmUpTo(lsn)
 			return -1, nil
 		}
-		marks, err := q.marks(ctx)
+		offsets, err := w.replicationOffsets(ctx)
 		if err != nil {
 			return 0, err
 		}
-		w.aging = append(w.aging, pending{lsn, time.Now(), marks})
-		if err := w.settle(ctx); err != nil {
+		w.recorded = append(w.recorded, recordedPosition{lsn, time.Now(), offsets})
+		if err := w.confirmDurable(ctx); err != nil {
 			return 0, err
 		}
 	}
-	if len(w.aging) > 0 {
+	if len(w.recorded) > 0 {
 		return recordEvery, nil
 	}
 	return -1, nil
@@ -149,57 +162,148 @@ func (w *durableWork) advance(ctx context.Context) (time.Duration, error) {
 
 func (w *durableWork) confirmUpTo(lsn uint64) {
 	w.confirmed = lsn
-	w.q.positions.confirmed.Store(lsn)
+	w.q.confirmer.confirmed.Store(lsn)
 	w.confirm(lsn)
 }
 
-// simple reports whether a record that was written is durable: on a single
-// server without replicas, whose answer says so.
-func (w *durableWork) simple(ctx context.Context) (bool, error) {
-	q := w.q
-	if q.mode == durableByAge || q.ring != nil || len(w.aging) > 0 {
+// durableWhenRecorded reports whether a record that was written is durable: on
+// a single server without replicas, whose answer says so.
+func (w *durableWork) durableWhenRecorded(ctx context.Context) (bool, error) {
+	c := &w.q.confirmer
+	if c.mode == durableByAge || w.q.cluster != nil || len(w.recorded) > 0 {
 		return false, nil
 	}
-	if time.Since(w.looked) < standbyEvery {
+	if time.Since(w.alone) < replicaCheckEvery {
 		return true, nil
 	}
-	got, err := q.look(ctx, "")
+	got, err := w.inspectMaster(ctx, "")
 	if err != nil {
 		return false, err
 	}
-	if !q.standbys[""].alone(got) {
+	if !c.replicas[""].alone(got) {
 		return false, nil
 	}
-	w.looked = time.Now()
+	w.alone = time.Now()
 	return true, nil
 }
 
-// settle confirms the newest position that is durable everywhere.
-func (w *durableWork) settle(ctx context.Context) error {
+// confirmDurable confirms the newest position that is durable everywhere.
+func (w *durableWork) confirmDurable(ctx context.Context) error {
 	n := 0
-	for n < len(w.aging) && (w.q.mode != durableByAge || time.Since(w.aging[n].recorded) > durableAge) {
+	for n < len(w.recorded) && (w.q.confirmer.mode != durableByAge || time.Since(w.recorded[n].at) > durableAge) {
 		n++
 	}
 	if n == 0 {
 		return nil
 	}
-	told, err := w.q.lookAtAll(ctx)
+	masters, err := w.inspectMasters(ctx)
 	if err != nil {
 		return err
 	}
 	for ; n > 0; n-- {
-		durable, err := w.q.durable(&w.aging[n-1], told)
+		durable, err := w.durable(&w.recorded[n-1], masters)
 		if err != nil {
 			return err
 		}
 		if durable {
-			lsn := w.aging[n-1].lsn
-			w.aging = append(w.aging[:0], w.aging[n:]...)
+			lsn := w.recorded[n-1].lsn
+			w.recorded = append(w.recorded[:0], w.recorded[n:]...)
 			w.confirmUpTo(lsn)
 			return nil
 		}
 	}
 	return nil
+}
+
+// inspectMaster asks one master how it stands. Another than the one that was
+// appended to is ErrRestarted.
+func (w *durableWork) inspectMaster(ctx context.Context, addr string) (info, error) {
+	q := w.q
+	got, err := serverInfo(ctx, q.confirmer.conns.to(addr), "server", "persistence", "replication")
+	if err == nil {
+		err = q.servers.recognise(addr, got)
+	}
+	if err != nil {
+		q.suspectCluster(ctx, err)
+		return nil, annotate(err, "check durability")
+	}
+	return got, nil
+}
+
+// inspectMasters asks all masters. That they are not those that were accepted,
+// one more or one less, is ErrRestarted: what was appended may have moved with
+// its slots.
+func (w *durableWork) inspectMasters(ctx context.Context) (map[string]info, error) {
+	q := w.q
+	if q.sentinel != nil {
+		if err := q.sentinel.refresh(ctx); err != nil {
+			return nil, fmt.Errorf("check durability: %w", err)
+		}
+	}
+	masters, err := q.masters(ctx)
+	if err != nil {
+		return nil, annotate(err, "check durability")
+	}
+	if len(masters) != len(*q.servers.accepted.Load()) {
+		return nil, ErrRestarted
+	}
+	all := make(map[string]info, len(masters))
+	for _, addr := range masters {
+		if all[addr], err = w.inspectMaster(ctx, addr); err != nil {
+			return nil, err
+		}
+	}
+	return all, nil
+}
+
+// replicationOffsets returns how far each master's replication is.
+func (w *durableWork) replicationOffsets(ctx context.Context) (map[string]int64, error) {
+	masters, err := w.inspectMasters(ctx)
+	if err != nil {
+		return nil, err
+	}
+	offsets := make(map[string]int64, len(masters))
+	for addr, got := range masters {
+		if offsets[addr], err = got.replicationOffset(); err != nil {
+			return nil, fmt.Errorf("check durability: %w", err)
+		}
+	}
+	return offsets, nil
+}
+
+// durable reports whether a position is on the disk of every master, by what
+// they have just answered, and with their replicas.
+func (w *durableWork) durable(p *recordedPosition, masters map[string]info) (bool, error) {
+	q, now, all := w.q, time.Now(), true
+	for addr, got := range masters {
+		if q.confirmer.mode == durableByAge {
+			synced, err := q.synced(got)
+			if err != nil {
+				return false, err
+			}
+			all = all && synced
+		}
+		s := q.confirmer.replicas[addr]
+		before, caughtUp := s.most, s.caughtUp(got, p.offsets[addr], now)
+		s.report(&q.log, q.nameOf(addr), got, before, caughtUp, now)
+		all = all && caughtUp
+	}
+	return all, nil
+}
+
+// synced reports whether a server has no write outstanding.
+func (q *Queue) synced(got info) (bool, error) {
+	if got["aof_enabled"] != "1" {
+		if q.volatile {
+			return true, nil
+		}
+		return false, &SettingError{"appendonly", "no", "run CONFIG SET appendonly yes: until then nothing is confirmed to the source"}
+	}
+	if got["aof_last_write_status"] != "ok" {
+		return false, errors.New("check durability: redis cannot write its AOF; see its log and its disk")
+	}
+	rewriting := got["aof_rewrite_in_progress"] == "1" || got["rdb_bgsave_in_progress"] == "1"
+	return got["aof_pending_bio_fsync"] == "0" && !(q.confirmer.strictAOF && rewriting), nil
 }
 
 var errClaimLost = errors.New("another process has claimed the queue with a newer epoch; this one has to stop")
@@ -208,17 +312,18 @@ var errClaimLost = errors.New("another process has claimed the queue with a newe
 // WAITAOF waits for the last write of its own connection. Lua's numbers hold
 // every LSN below 2^52 exactly.
 var recordScript = redis.NewScript(`
-if redis.call('HGET', KEYS[1], 'epoch') ~= ARGV[1] then return 0 end
-local old = redis.call('HGET', KEYS[1], 'confirmed')
-if tonumber(old) > tonumber(ARGV[2]) then redis.call('HSET', KEYS[1], 'confirmed', old)
-else redis.call('HSET', KEYS[1], 'confirmed', ARGV[2]) end
+local record = redis.call('HMGET', KEYS[1], 'epoch', 'confirmed')
+if record[1] ~= ARGV[1] then return 0 end
+local newest = ARGV[2]
+if tonumber(record[2]) > tonumber(newest) then newest = record[2] end
+redis.call('HSET', KEYS[1], 'confirmed', newest)
 return 1`)
 
 // recordPosition writes the position into the source's record, on a server
-// with the accepted run id. Under WAITAOF it returns when the record, and
-// with it everything that was appended before, is on the disk.
+// that was accepted. Under WAITAOF it returns when the record, and with it
+// everything that was appended before, is on the disk.
 func (q *Queue) recordPosition(ctx context.Context, lsn uint64) error {
-	c := q.source.Load()
+	c := q.sources.current.Load()
 	if c == nil {
 		return errNotClaimed
 	}
@@ -226,18 +331,16 @@ func (q *Queue) recordPosition(ctx context.Context, lsn uint64) error {
 	if err != nil {
 		return fmt.Errorf("record position: %w", err)
 	}
-	conn := q.record.at(addr).Conn() // one connection: WAITAOF is about its own writes
+	conn := q.confirmer.conns.to(addr).Conn() // one connection: WAITAOF is about its own writes
 	defer func() { _ = conn.Close() }()
 	written, err := recordScript.Run(ctx, conn, []string{q.keys.source()}, int(c.epoch), strconv.FormatUint(lsn, 10)).Int()
 	switch {
 	case err != nil:
-		if q.ring != nil && isWayError(err) {
-			q.ring.suspect(ctx)
-		}
-		return fmt.Errorf("record position: %w", unreachable(err))
+		q.suspectCluster(ctx, err)
+		return annotate(err, "record position")
 	case written == 0:
 		return errClaimLost
-	case q.mode != durableByWait:
+	case q.confirmer.mode != durableByWait:
 		return nil
 	}
 	return awaitAOF(ctx, conn)
@@ -247,7 +350,7 @@ func (q *Queue) recordPosition(ctx context.Context, lsn uint64) error {
 func awaitAOF(ctx context.Context, conn *redis.Conn) error {
 	reply, err := conn.Do(ctx, "WAITAOF", 1, 0, waitDurable.Milliseconds()).Slice()
 	if err != nil {
-		return fmt.Errorf("wait for the AOF: %w", unreachable(err))
+		return annotate(err, "wait for the AOF")
 	}
 	if synced, _ := reply[0].(int64); synced < 1 {
 		return fmt.Errorf("wait for the AOF: not synced within %s; see Redis's log and its disk", waitDurable)
@@ -255,58 +358,52 @@ func awaitAOF(ctx context.Context, conn *redis.Conn) error {
 	return nil
 }
 
-// AcceptRestart goes on with the server as it is now. Call it after
+// AcceptRestart goes on with the servers as they are now. Call it after
 // ErrRestarted, while neither Append nor RunDurable runs, with the capture
 // rewound to the confirmed position: everything after that is appended again,
-// and what had survived is refused as already there.
+// and what had survived is refused as already there. Errors are those of Open.
 func (q *Queue) AcceptRestart(ctx context.Context) error {
-	q.appendMu.Lock()
-	defer q.appendMu.Unlock()
-	// It may have come back with other settings, too. What is accepted first is
-	// what the source's record is looked for on: should that change, too, the
-	// next append tells.
-	if err := q.check(ctx, q.volatile); err != nil {
+	q.appender.mu.Lock()
+	defer q.appender.mu.Unlock()
+	// It may have come back with other settings, too. The servers are accepted
+	// first, and the source's record is looked for on them: should they change
+	// again in between, the next append returns ErrRestarted.
+	if err := q.checkServers(ctx); err != nil {
 		return fmt.Errorf("accept restarted redis: %w", err)
 	}
 	if err := q.restoreSource(ctx); err != nil {
-		return err
+		return annotate(err, "accept restarted redis")
 	}
-	q.positions.appended.Store(0)
-	masters := slices.Collect(maps.Keys(*q.accepted.Load()))
-	q.writer.keep(masters)
-	q.record.keep(masters)
-	clear(q.checked)
-	q.streamMu.Lock()
-	defer q.streamMu.Unlock()
-	for _, s := range q.streams {
-		s.last = ID{}
-	}
+	q.confirmer.appended.Store(0)
+	masters := q.servers.masters()
+	q.confirmer.conns.keep(masters)
+	q.appender.restartLocked(masters)
 	return nil
 }
 
-// restoreSource writes the source's record again, if it was lost with the tail.
+// restoreSource writes the source's record again, if it was lost with the end
+// of the AOF.
 func (q *Queue) restoreSource(ctx context.Context) error {
-	q.sourceMu.Lock()
-	defer q.sourceMu.Unlock()
-	if q.claimed == nil {
+	s := &q.sources
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.claimed == nil {
 		return nil
 	}
-	found, err := q.readSource(ctx)
-	if err == nil {
-		if confirmed := q.positions.confirmed.Load(); confirmed > 0 && (found == nil || found.confirmed < confirmed) {
-			q.log.Error().Stringer("confirmed", cdc.LSN(confirmed)).
-				Msg("redis came back without what it had written to its disk: events that were queued and confirmed to the source are lost; " +
-					"restore redis's data, or send those changes by hand")
-		}
-		switch {
-		case found != nil && found.epoch > q.claimed.epoch:
-			return fmt.Errorf("accept restarted redis: %w", errClaimLost)
-		case found == nil || found.epoch < q.claimed.epoch:
-			err = q.writeSource(ctx, found, q.claimed)
-		}
-	}
+	found, err := s.readLocked(ctx)
 	if err != nil {
-		return fmt.Errorf("accept restarted redis: %w", unreachable(err))
+		return err
+	}
+	if confirmed := q.confirmer.confirmed.Load(); confirmed > 0 && (found == nil || found.confirmed < confirmed) {
+		q.log.Error().Stringer("confirmed", cdc.LSN(confirmed)).
+			Msg("redis came back without what it had written to its disk: events that were queued and confirmed to the source are lost; " +
+				"restore redis's data, or send those changes by hand")
+	}
+	switch {
+	case found == nil || found.epoch < s.claimed.epoch:
+		return s.write(ctx, found, s.claimed)
+	case found.epoch > s.claimed.epoch:
+		return errClaimLost
 	}
 	return nil
 }

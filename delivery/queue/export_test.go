@@ -3,6 +3,8 @@ package queue
 import (
 	"time"
 
+	"gancho/delivery/endpoint"
+
 	"github.com/rs/zerolog"
 )
 
@@ -10,38 +12,47 @@ import (
 const MaxRoutes = maxRoutes
 
 // Size is how many lists the router remembers.
-func (r *Router) Size() int { return r.size }
+func (r *router) Size() int { return r.size }
+
+// Router is router.
+type Router = router
+
+// NewRouter is newRouter.
+func NewRouter(eps []endpoint.Endpoint) *Router { return newRouter(eps) }
+
+// Match is match.
+func (r *router) Match(eventType string, tenant []byte) []int { return r.match(eventType, tenant) }
 
 // SlotOf is the cluster slot of a key.
 func SlotOf(key string) uint16 { return slotOf(key) }
 
-// Standby is what a queue knows of a master's replicas.
-type Standby struct{ s standby }
+// Replicas is what a queue knows of a master's replicas.
+type Replicas struct{ s replicas }
 
-// NewStandby is of a master with a min-replicas-to-write and some replicas in step.
-func NewStandby(required, most int) *Standby {
-	return &Standby{standby{required: required, most: most}}
+// NewReplicas is of a master with a min-replicas-to-write and some replicas in step.
+func NewReplicas(required, most int) *Replicas {
+	return &Replicas{replicas{required: required, most: most}}
 }
 
 // CaughtUp is whether a position may be confirmed, by what INFO says.
-func (s *Standby) CaughtUp(told map[string]string, offset int64, now time.Time) bool {
+func (s *Replicas) CaughtUp(told map[string]string, offset int64, now time.Time) bool {
 	return s.s.caughtUp(told, offset, now)
 }
 
-// Tell looks at what INFO says, and logs what somebody has to know.
-func (s *Standby) Tell(log *zerolog.Logger, told map[string]string, offset int64, now time.Time) {
+// Report logs what somebody has to know.
+func (s *Replicas) Report(log *zerolog.Logger, told map[string]string, offset int64, now time.Time) {
 	before := s.s.most
-	s.s.tell(log, "m", told, before, s.s.caughtUp(told, offset, now), now)
+	s.s.report(log, "m", told, before, s.s.caughtUp(told, offset, now), now)
 }
 
 // After is what is known of a master without replicas, at an address, where
 // those were the masters before.
-func After(at string, masters []string, now time.Time, before map[string]int) *Standby {
-	var old []*standby
+func After(at string, masters []string, now time.Time, before map[string]int) *Replicas {
+	var old []*replicas
 	for addr, most := range before {
-		old = append(old, &standby{at: addr, most: most})
+		old = append(old, &replicas{of: addr, most: most})
 	}
-	s := &Standby{standby{at: at}}
+	s := &Replicas{replicas{of: at}}
 	s.s.inherit(old, masters, now)
 	return s
 }

@@ -3,88 +3,103 @@ package queue
 import (
 	"context"
 	"fmt"
+	"maps"
+	"slices"
+	"sync"
+	"sync/atomic"
 
 	"github.com/redis/go-redis/v9"
 )
 
-// identity tells one history of a server's data from another. The run id
-// changes with each restart. Where replicas may be promoted, the replication id
-// belongs to it: a server that was demoted for a while, and has lost something
-// by that, comes back with the run id that it had.
-func (q *Queue) identity(got info) string {
-	if q.ring == nil && q.sentinel == nil {
+// identities are which servers the queue works with: those whose data it goes
+// on from, and those that it has met since.
+type identities struct {
+	promotable bool // a replica may take a master's place
+
+	accepted    atomic.Pointer[map[string]string] // by address; nil before the first are
+	generations atomic.Uint64                     // how often another server was met
+	mu          sync.Mutex
+	observed    map[string]string // the last that were met, by address; guarded by mu
+}
+
+// of tells one history of a server's data from another. The run id changes
+// with each restart. Where replicas may be promoted, the replication id belongs
+// to it: a server that was demoted for a while, and has lost something by that,
+// comes back with the run id that it had.
+func (s *identities) of(got info) string {
+	if !s.promotable {
 		return got["run_id"]
 	}
 	return got["run_id"] + "/" + got["master_replid"]
 }
 
-// errReplica: who was a master is one no more, or not yet.
+// errReplica: what was a master no longer is one, or is not one yet.
 var errReplica = fmt.Errorf("%w: the server is a replica; a failover is under way", ErrUnreachable)
 
 // refuseRestarted runs on each new connection that appends, before its first
 // command: were newer events appended after a restart, or a failover, that lost
 // older ones, Redis would refuse the older ones for ever, as "equal or smaller".
-func (q *Queue) refuseRestarted(ctx context.Context, addr string, cn *redis.Conn) error {
+func (s *identities) refuseRestarted(ctx context.Context, addr string, cn *redis.Conn) error {
 	got, err := serverInfo(ctx, cn, "server", "replication")
 	if err != nil {
 		return err
 	}
-	return q.recognise(addr, got)
+	return s.recognise(addr, got)
 }
 
 // recognise returns ErrRestarted when the server is not the one that was
 // accepted under its address.
-func (q *Queue) recognise(addr string, got info) error {
-	if q.moves() && got["role"] == "slave" {
+func (s *identities) recognise(addr string, got info) error {
+	if s.promotable && got["role"] == "slave" {
 		return errReplica
 	}
-	accepted := q.accepted.Load()
-	if accepted == nil || (*accepted)[addr] != q.identity(got) {
+	accepted := s.accepted.Load()
+	if accepted == nil || (*accepted)[addr] != s.of(got) {
 		return ErrRestarted
 	}
 	return nil
 }
 
-// moves reports whether masters change by themselves.
-func (q *Queue) moves() bool { return q.ring != nil || q.sentinel != nil }
+// masters are the addresses of the servers that were accepted.
+func (s *identities) masters() []string { return slices.Collect(maps.Keys(*s.accepted.Load())) }
 
 // noteIdentity runs on each new connection that delivers. A restart cuts all
 // connections, so whoever talks to Redis after one sees generations changed
 // by the time it has its answer. The same is true of a failover to a server
-// that is not known yet; what it leaves out, attend finds.
-func (q *Queue) noteIdentity(ctx context.Context, addr string, cn *redis.Conn) error {
+// that is not known yet; what this misses, inspectMasters finds.
+func (s *identities) noteIdentity(ctx context.Context, addr string, cn *redis.Conn) error {
 	got, err := serverInfo(ctx, cn, "server", "replication")
 	if err != nil {
 		return err
 	}
-	if q.moves() && got["role"] == "slave" {
+	if s.promotable && got["role"] == "slave" {
 		return errReplica // its connections would outlive its promotion
 	}
-	q.observe(addr, q.identity(got))
+	s.observe(addr, s.of(got))
 	return nil
 }
 
 // observe counts a generation when the server is new.
-func (q *Queue) observe(addr, identity string) {
-	q.observedMu.Lock()
-	defer q.observedMu.Unlock()
-	old, known := q.observed[addr]
-	q.observed[addr] = identity
-	if known && old != identity || !known && q.accepted.Load() != nil {
-		q.generations.Add(1)
+func (s *identities) observe(addr, identity string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	old, known := s.observed[addr]
+	s.observed[addr] = identity
+	if known && old != identity || !known && s.accepted.Load() != nil {
+		s.generations.Add(1)
 	}
 }
 
-// attend looks at all masters through the connections that there are: a
-// master of a cluster may have been demoted and promoted again, and have lost
-// something, without one being cut. It has Sentinel's connections cut that lead
-// to the wrong server.
-func (q *Queue) attend(ctx context.Context) error {
-	if !q.moves() {
+// inspectMasters asks all masters who they are, through the connections that
+// there are: a master of a cluster may have been demoted and promoted again, and
+// have lost something, without one being cut. It has Sentinel's connections cut
+// that lead to the wrong server. Of a single server a restart cuts them all.
+func (q *Queue) inspectMasters(ctx context.Context) error {
+	if !q.promotable() {
 		return nil
 	}
 	if q.sentinel != nil {
-		if err := q.sentinel.watch(ctx); err != nil {
+		if err := q.sentinel.refresh(ctx); err != nil {
 			return err
 		}
 	}
@@ -93,12 +108,12 @@ func (q *Queue) attend(ctx context.Context) error {
 		return err
 	}
 	for _, addr := range masters {
-		got, err := serverInfo(ctx, q.nodes.at(addr), "server", "replication")
+		got, err := serverInfo(ctx, q.nodes.to(addr), "server", "replication")
 		if err != nil {
 			return unreachable(err)
 		}
 		if got["role"] != "slave" {
-			q.observe(addr, q.identity(got))
+			q.servers.observe(addr, q.servers.of(got))
 		}
 	}
 	return nil

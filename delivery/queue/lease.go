@@ -1,124 +1,232 @@
 package queue
 
 import (
+	"cmp"
 	"context"
 	"fmt"
+	"slices"
 	"strconv"
 	"time"
 
 	"github.com/redis/go-redis/v9"
 )
 
-// An endpoint belongs to the process whose claim is in the key `lease`, which
-// expires, and in the key `fence`, which does not: a claim is unique, and
-// whoever writes results shows that the fence is still its own. Comparing
-// claims, rather than counting tokens up, holds even when Redis loses its last
-// second, and with it the newest count.
+// An endpoint belongs to the process whose claim is in the key `fence`, for as
+// long as that claim's score in the sorted set `leases`, the time in ms at which
+// it expires by Redis's clock, is not past. A claim is unique, and whoever writes
+// results shows that the fence is still its own. Comparing claims, rather than
+// counting tokens up, holds even when Redis loses its last second, and with it
+// the newest count.
 //
-// The scripts write something that changes nothing first, for the reason that
-// ackScript gives.
+// One sorted set has all claims of a server, so one ZADD renews all leases of a
+// process, however many they are; a key that expires for each endpoint took a
+// command for each. (In a cluster an endpoint has a set of its own, because a
+// script's keys are of one slot.) The same set has the processes, as members
+// without a hyphen.
+//
+// Versions before this one had a key `lease` for each endpoint; while one is
+// there, the endpoint is not free.
+//
+// The scripts write something that a full Redis allows first, for the reason
+// that ackScript gives.
+
+// luaNow begins scripts that compare times. These have fractions of a
+// millisecond: two extensions in the same one would look as if the second had
+// changed nothing.
+const luaNow = `
+local t = redis.call('TIME')
+local now = t[1] * 1000 + t[2] / 1000
+`
 
 // acquireScript takes the lease when nobody has it.
-var acquireScript = redis.NewScript(`
-redis.call('XDEL', KEYS[3], '0-0')
-if not redis.call('SET', KEYS[1], ARGV[1], 'NX', 'PX', ARGV[2]) then return 0 end
+var acquireScript = redis.NewScript(luaNow + `
+local last = redis.call('GET', KEYS[2])
+local expires = last and redis.call('ZSCORE', KEYS[1], last)
+if expires and tonumber(expires) > now or redis.call('EXISTS', KEYS[3]) == 1 then return 0 end
+redis.call('ZREM', KEYS[1], last or '')
+redis.call('ZADD', KEYS[1], now + ARGV[2], ARGV[1])
 redis.call('SET', KEYS[2], ARGV[1])
 return 1`)
 
-// renewScript extends the lease, even one that has expired when nobody has
-// taken it since. It also tells what the owner has to know from time to time:
-// whether there are entries after its cursors, and the endpoint's state.
-var renewScript = redis.NewScript(`
-redis.call('XDEL', KEYS[3], '0-0')
-local lease, fence = redis.call('GET', KEYS[1]), redis.call('GET', KEYS[2])
-if lease ~= ARGV[1] and (lease or (fence and fence ~= ARGV[1])) then return {0} end
-redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
-if fence ~= ARGV[1] then redis.call('SET', KEYS[2], ARGV[1]) end
-local more = #redis.call('XRANGE', KEYS[3], ARGV[3], '+', 'COUNT', 1)
-local aside = #redis.call('XRANGE', KEYS[5], ARGV[4], '+', 'COUNT', 1)
-local state = redis.call('HMGET', KEYS[4], 'paused', 'hold', 'unblock')
-return {1, more, aside, state[1] or '', state[2] or '', state[3] or ''}`)
+// extendScript extends those leases that are in the set, even expired ones when
+// nobody has taken them since, and returns how many they are. Nothing else runs
+// in a quiet process, so it calls as little as possible.
+var extendScript = redis.NewScript(luaNow + `
+local args = {}
+for i = 2, #ARGV do
+  args[2 * i - 3], args[2 * i - 2] = now + ARGV[1], ARGV[i]
+end
+local n = redis.pcall('ZADD', KEYS[1], 'XX', 'CH', unpack(args))
+if type(n) == 'table' then
+  redis.call('ZREM', KEYS[1], '')
+  n = redis.call('ZADD', KEYS[1], 'XX', 'CH', unpack(args))
+end
+return n`)
+
+// inspectScript renews the leases of several endpoints, and reads what their
+// owners have to know: whether there are entries after their cursors, and the
+// endpoints' states. A lease that has left the set is restored when the fence is
+// still the owner's, or was lost.
+//
+// Keys: the set, the fences, and of each endpoint its streams and its state.
+var inspectScript = redis.NewScript(luaNow + `
+redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', now)
+local n, args, out = (#KEYS - 1) / 4, {}, {}
+local fences = redis.call('MGET', unpack(KEYS, 2, n + 1))
+for i = 1, n do
+  local claim, key = ARGV[3 * i - 1], n + 3 * i - 1
+  if fences[i] and fences[i] ~= claim then
+    redis.call('ZREM', KEYS[1], claim)
+    out[i] = {0}
+  else
+    if not fences[i] then redis.call('SET', KEYS[i + 1], claim) end
+    args[#args + 1] = now + ARGV[1]
+    args[#args + 1] = claim
+    local state = redis.call('HMGET', KEYS[key + 2], 'paused', 'hold', 'unblock')
+    out[i] = {1, #redis.call('XRANGE', KEYS[key], ARGV[3 * i], '+', 'COUNT', 1),
+      #redis.call('XRANGE', KEYS[key + 1], ARGV[3 * i + 1], '+', 'COUNT', 1), state[1] or '', state[2] or '', state[3] or ''}
+  end
+end
+if #args > 0 then redis.call('ZADD', KEYS[1], unpack(args)) end
+return out`)
 
 // releaseScript gives the lease back. The fence goes too, or a renewal that is
 // on its way would take the lease again.
 var releaseScript = redis.NewScript(`
-if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end
-redis.call('DEL', KEYS[1])
-redis.call('SET', KEYS[2], 'released')
+redis.call('ZREM', KEYS[1], ARGV[1])
+if redis.call('GET', KEYS[2]) == ARGV[1] then redis.call('SET', KEYS[2], 'released') end
 return 1`)
 
-// heartbeatScript registers the process, forgets those not heard of for a
-// lease's time, and returns how many are alive. The clock is Redis's.
-var heartbeatScript = redis.NewScript(`
-local t = redis.call('TIME')
-local now = t[1] * 1000 + math.floor(t[2] / 1000)
-redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', now - ARGV[2])
-redis.call('ZADD', KEYS[1], now, ARGV[1])
-return redis.call('ZCARD', KEYS[1])`)
+// freeScript returns, for each endpoint, 1 when nobody has its lease. Keys: the
+// set, the fences, and the leases of older versions.
+var freeScript = redis.NewScript(luaNow + `
+local n, out = (#KEYS - 1) / 2, {}
+local claims = redis.call('MGET', unpack(KEYS, 2, n + 1))
+for i = 1, n do claims[i] = claims[i] or '' end
+local expires = redis.call('ZMSCORE', KEYS[1], unpack(claims))
+local old = redis.call('MGET', unpack(KEYS, n + 2))
+for i = 1, n do
+  out[i] = 1
+  if old[i] or expires[i] and tonumber(expires[i]) > now then out[i] = 0 end
+end
+return out`)
 
-func (q *Queue) leaseKeys(endpoint string) []string {
-	return []string{q.keys.lease(endpoint), q.keys.fence(endpoint), q.keys.events(endpoint), q.keys.state(endpoint), q.keys.side(endpoint)}
+// countScript registers the process, forgets what has expired, and returns how
+// many processes are alive.
+var countScript = redis.NewScript(luaNow + `
+redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', now)
+redis.call('ZADD', KEYS[1], now + ARGV[1], ARGV[2])
+local n = 0
+for _, member in ipairs(redis.call('ZRANGE', KEYS[1], 0, -1)) do
+  if not string.find(member, '-', 1, true) then n = n + 1 end
+end
+return n`)
+
+// leaseGroup is endpoints whose leases are in one set, by their places in a list.
+type leaseGroup struct {
+	key string
+	of  []int
 }
 
-// briefly bounds calls that go to several servers: one that hangs must not
-// cost the leases on the others, which are renewed in time with both bounds.
-func (q *Queue) briefly(ctx context.Context, d time.Duration) (context.Context, context.CancelFunc) {
-	if q.ring == nil {
-		return ctx, func() {}
+// leaseGroupMost bounds what one script does while nothing else is served.
+const leaseGroupMost = 256
+
+// leaseGroups divides endpoints into those that one script may work on.
+func (q *Queue) leaseGroups(n int, endpoint func(i int) string) []leaseGroup {
+	all := make([]int, n)
+	for i := range all {
+		all[i] = i
 	}
-	return context.WithTimeout(ctx, max(d, time.Second))
+	var groups []leaseGroup
+	if q.cluster == nil {
+		for part := range slices.Chunk(all, leaseGroupMost) {
+			groups = append(groups, leaseGroup{q.keys.leases(), part})
+		}
+		return groups
+	}
+	for i := range all {
+		groups = append(groups, leaseGroup{q.leasesOf(endpoint(i)), all[i : i+1]})
+	}
+	return groups
 }
 
-// acquire takes leases in one round trip, and returns those owners whose it has
-// got, in their places; of those whose server does not answer, none. The error
-// is the first of them.
-func (q *Queue) acquire(ctx context.Context, ttl time.Duration, of []*Owner) ([]*Owner, error) {
-	replies := q.runEach(ctx, acquireScript, len(of), func(i int) ([]string, []any) {
-		return q.leaseKeys(of[i].endpoint), []any{of[i].claim, ttl.Milliseconds()}
-	})
-	out := make([]*Owner, len(of))
+// leasesOf is the key of the set that has the endpoint's lease.
+func (q *Queue) leasesOf(endpoint string) string {
+	if q.cluster == nil {
+		return q.keys.leases()
+	}
+	return q.keys.of(endpoint, "leases")
+}
+
+// Acquire takes leases for a time, in one round trip, and returns an owner for
+// each of the endpoints that it has got, and nil for the others: of those whose
+// server does not answer, none. The error is the first of them.
+func (w *Worker) Acquire(ctx context.Context, ttl time.Duration, endpoints []string) ([]*Owner, error) {
+	owners, calls := make([]*Owner, len(endpoints)), make([]scriptCall, len(endpoints))
+	for i, name := range endpoints {
+		w.claims++
+		owners[i] = &Owner{q: w.q, endpoint: name, claim: fmt.Sprintf("%s-%d", w.process, w.claims)}
+		keys := []string{w.q.leasesOf(name), w.q.keys.fence(name), w.q.keys.lease(name)}
+		calls[i] = scriptCall{acquireScript, keys, []any{owners[i].claim, ttl.Milliseconds()}}
+	}
 	var first error
-	for i, reply := range replies {
+	for i, reply := range w.q.runScripts(ctx, calls) {
 		got, err := reply.Int()
-		if err != nil && first == nil {
-			first = fmt.Errorf("acquire endpoint %q: %w", of[i].endpoint, unreachable(err))
+		first = cmp.Or(first, annotate(err, "acquire endpoint %q", endpoints[i]))
+		if got != 1 {
+			owners[i] = nil
 		}
-		if err == nil && got == 1 {
-			out[i] = of[i]
+	}
+	return owners, first
+}
+
+// Free reports, for each endpoint, whether nobody is known to have its lease.
+// With an error it reports those endpoints whose server has answered.
+func (w *Worker) Free(ctx context.Context, endpoints []string) ([]bool, error) {
+	groups, calls := w.q.freeCalls(endpoints)
+	return freeOf(groups, w.q.runScripts(ctx, calls), len(endpoints))
+}
+
+func (q *Queue) freeCalls(endpoints []string) ([]leaseGroup, []scriptCall) {
+	groups := q.leaseGroups(len(endpoints), func(i int) string { return endpoints[i] })
+	calls := make([]scriptCall, len(groups))
+	for g, group := range groups {
+		keys, old := []string{group.key}, []string(nil)
+		for _, i := range group.of {
+			keys = append(keys, q.keys.fence(endpoints[i]))
+			old = append(old, q.keys.lease(endpoints[i]))
+		}
+		calls[g] = scriptCall{script: freeScript, keys: append(keys, old...)}
+	}
+	return groups, calls
+}
+
+// freeOf reads the replies of freeCalls for n endpoints.
+func freeOf(groups []leaseGroup, replies []*redis.Cmd, n int) ([]bool, error) {
+	out := make([]bool, n)
+	var first error
+	for g, reply := range replies {
+		free, err := reply.BoolSlice()
+		first = cmp.Or(first, annotate(err, "read leases"))
+		for at, isFree := range free {
+			out[groups[g].of[at]] = isFree
 		}
 	}
 	return out, first
-}
-
-// free reports, for each endpoint, whether nobody is known to have its lease.
-// With an error it tells of those endpoints whose server has answered.
-func (q *Queue) free(ctx context.Context, endpoints []string) ([]bool, error) {
-	pipe := q.client.Pipeline()
-	replies := make([]*redis.IntCmd, len(endpoints))
-	for i, name := range endpoints {
-		replies[i] = pipe.Exists(ctx, q.keys.lease(name))
-	}
-	_, err := pipe.Exec(ctx)
-	out := make([]bool, len(endpoints))
-	for i := range replies {
-		out[i] = replies[i].Err() == nil && replies[i].Val() == 0
-	}
-	if err != nil {
-		return out, fmt.Errorf("look for free endpoints: %w", unreachable(err))
-	}
-	return out, nil
 }
 
 // Standing is what an owner learns when it renews its lease.
 type Standing struct {
 	Err   error // it is not known
 	Owned bool
+	// Inspected: what follows was read. A renewal usually extends the lease only.
+	Inspected bool
 	// There are entries after the cursors, in the main and the side stream.
 	More, MoreAside bool
 
-	Paused  string
-	Hold    time.Time
-	Unblock string
+	Paused  string    // why; empty: it is not
+	Hold    time.Time // nothing is to be sent before
+	Unblock string    // changes when failed events were made due
 }
 
 // Renewal is one owner's part of a renewal.
@@ -127,46 +235,106 @@ type Renewal struct {
 	Main, Side ID // cursors
 }
 
-// renew renews leases in one round trip. Of several servers one may be away:
-// the leases that are on it come back with its error; those on the others are
-// renewed. The error that is returned is the first of them.
-func (q *Queue) renew(ctx context.Context, ttl time.Duration, of []Renewal) ([]Standing, error) {
-	replies := q.runEach(ctx, renewScript, len(of), func(i int) ([]string, []any) {
-		r := &of[i]
-		return q.leaseKeys(r.Owner.endpoint), []any{r.Owner.claim, ttl.Milliseconds(), from(r.Main), from(r.Side)}
-	})
+// Renew renews leases for a time, in one round trip, or two. Of several servers
+// one may be unreachable: the leases that are on it come back with its error;
+// those on the others are renewed. The error that is returned is the first of
+// them. The endpoints are inspected when the caller says so, when somebody has
+// asked for it (WakeAll), and from time to time.
+func (w *Worker) Renew(ctx context.Context, ttl time.Duration, of []Renewal, inspect bool) ([]Standing, error) {
+	now := w.begin()
+	groups := w.q.leaseGroups(len(of), func(i int) string { return of[i].Owner.endpoint })
 	out := make([]Standing, len(of))
-	var first error
-	for i, reply := range replies {
-		fields, err := reply.Slice()
-		if err != nil {
-			out[i].Err = fmt.Errorf("renew leases: %w", unreachable(err))
-			if first == nil {
-				first = out[i].Err
-			}
+	all := inspect || w.inspected.stale(now, ttl)
+	var err error
+	if !all {
+		groups, err = w.extend(ctx, ttl, of, out, groups)
+	}
+	if len(groups) > 0 {
+		err = cmp.Or(err, w.inspect(ctx, ttl, of, out, groups))
+	}
+	switch {
+	case err != nil:
+		w.inspected = inspection{} // again with the next renewal
+	case all:
+		w.inspected = now
+	}
+	return out, err
+}
+
+// extend extends leases, and returns those groups of which not all were in their
+// set. What could not be asked is in the standings.
+func (w *Worker) extend(ctx context.Context, ttl time.Duration, of []Renewal, out []Standing, groups []leaseGroup) (rest []leaseGroup, first error) {
+	calls := make([]scriptCall, len(groups))
+	for g, group := range groups {
+		args := []any{ttl.Milliseconds()}
+		for _, i := range group.of {
+			args = append(args, of[i].Owner.claim)
+		}
+		if group.key == w.q.keys.leases() && g == 0 {
+			args = append(args, w.process)
+		}
+		calls[g] = scriptCall{extendScript, []string{group.key}, args}
+	}
+	for g, reply := range w.q.runScripts(ctx, calls) {
+		n, err := reply.Int()
+		err = annotate(err, "renew leases")
+		first = cmp.Or(first, err)
+		members := len(calls[g].args) - 1
+		if err == nil && n != members {
+			rest = append(rest, groups[g])
 			continue
 		}
-		out[i] = standingOf(fields)
+		if err == nil && members > len(groups[g].of) {
+			w.extended = time.Now()
+		}
+		for _, i := range groups[g].of {
+			out[i] = Standing{Err: err, Owned: err == nil}
+		}
 	}
-	return out, first
+	return rest, first
+}
+
+// inspect renews the leases of the groups and reads the rest of the standings.
+func (w *Worker) inspect(ctx context.Context, ttl time.Duration, of []Renewal, out []Standing, groups []leaseGroup) (first error) {
+	k, calls := w.q.keys, make([]scriptCall, len(groups))
+	for g, group := range groups {
+		keys, more, args := []string{group.key}, []string(nil), []any{ttl.Milliseconds()}
+		for _, i := range group.of {
+			name := of[i].Owner.endpoint
+			keys = append(keys, k.fence(name))
+			more = append(more, k.events(name), k.side(name), k.state(name))
+			args = append(args, of[i].Owner.claim, from(of[i].Main), from(of[i].Side))
+		}
+		calls[g] = scriptCall{inspectScript, append(keys, more...), args}
+	}
+	for g, reply := range w.q.runScripts(ctx, calls) {
+		standings, err := reply.Slice()
+		err = annotate(err, "renew leases")
+		first = cmp.Or(first, err)
+		for at, i := range groups[g].of {
+			if out[i].Err = err; err == nil {
+				fields, _ := standings[at].([]any)
+				out[i] = standingOf(fields)
+			}
+		}
+	}
+	return first
 }
 
 func standingOf(fields []any) Standing {
-	if owned, _ := fields[0].(int64); owned != 1 || len(fields) < 6 {
+	if len(fields) < 6 {
 		return Standing{}
 	}
-	more, _ := fields[1].(int64)
-	aside, _ := fields[2].(int64)
-	s := Standing{Owned: true, More: more > 0, MoreAside: aside > 0}
-	s.Paused, _ = fields[3].(string)
-	hold, _ := fields[4].(string)
-	s.Hold = parseHold(hold)
-	s.Unblock, _ = fields[5].(string)
-	return s
+	number := func(i int) int64 { n, _ := fields[i].(int64); return n }
+	text := func(i int) string { s, _ := fields[i].(string); return s }
+	return Standing{
+		Owned: number(0) == 1, Inspected: true, More: number(1) > 0, MoreAside: number(2) > 0,
+		Paused: text(3), Hold: parseMillis(text(4)), Unblock: text(5),
+	}
 }
 
-// parseHold reads a time in milliseconds; anything else holds nothing.
-func parseHold(s string) time.Time {
+// parseMillis reads a time in ms since 1970; anything else is the zero time.
+func parseMillis(s string) time.Time {
 	ms, err := strconv.ParseInt(s, 10, 64)
 	if err != nil {
 		return time.Time{}
@@ -174,41 +342,28 @@ func parseHold(s string) time.Time {
 	return time.UnixMilli(ms)
 }
 
-func (q *Queue) release(ctx context.Context, endpoint, claim string) error {
-	if err := releaseScript.Run(ctx, q.client, q.leaseKeys(endpoint)[:2], claim).Err(); err != nil {
-		return fmt.Errorf("release endpoint %q: %w", endpoint, unreachable(err))
+// Heartbeat keeps the process registered for a time, and returns how many
+// processes are. They are counted again when there were others, when somebody has
+// asked for it (WakeAll), as one that joins or leaves does, and from time to time.
+// It also inspects all masters, where they may change: see inspectMasters.
+func (w *Worker) Heartbeat(ctx context.Context, ttl time.Duration) (processes int, err error) {
+	if err := w.q.inspectMasters(ctx); err != nil {
+		return 0, err
 	}
-	return nil
-}
-
-// heartbeat says that the process lives and returns how many do.
-func (q *Queue) heartbeat(ctx context.Context, process string, ttl time.Duration) (int, error) {
-	n, err := heartbeatScript.Run(ctx, q.client, []string{q.keys.workers()}, process, ttl.Milliseconds()).Int()
+	now, keys := w.begin(), []string{w.q.keys.leases()}
+	if w.processes == 1 && !w.counted.stale(now, ttl) {
+		if now.at.Sub(w.extended) < ttl/6 { // a renewal has just done it
+			return 1, nil
+		}
+		n, err := extendScript.Run(ctx, w.q.client, keys, ttl.Milliseconds(), w.process).Int()
+		if err == nil && n == 1 {
+			return 1, nil
+		}
+	}
+	n, err := countScript.Run(ctx, w.q.client, keys, ttl.Milliseconds(), w.process).Int()
 	if err != nil {
-		return 0, fmt.Errorf("register process: %w", unreachable(err))
+		return 0, annotate(err, "register process")
 	}
-	return max(n, 1), nil
-}
-
-// WakeAll is what is published when owners should look at everything again;
-// else it is the names of endpoints that have new events, one per line.
-const WakeAll = ""
-
-func (q *Queue) tellAll(ctx context.Context) error {
-	if err := q.client.Publish(ctx, q.keys.wake(), WakeAll).Err(); err != nil {
-		return fmt.Errorf("tell the other processes: %w", unreachable(err))
-	}
-	return nil
-}
-
-// leave unregisters the process and tells the others, who take its endpoints.
-func (q *Queue) leave(ctx context.Context, process string) error {
-	err := q.client.ZRem(ctx, q.keys.workers(), process).Err()
-	if err == nil {
-		err = q.client.Publish(ctx, q.keys.wake(), WakeAll).Err()
-	}
-	if err != nil {
-		return fmt.Errorf("unregister process: %w", unreachable(err))
-	}
-	return nil
+	w.counted, w.processes = now, max(n, 1)
+	return w.processes, nil
 }

@@ -132,7 +132,7 @@ func TestOpenWithoutConfig(t *testing.T) {
 	if err == nil {
 		t.Cleanup(func() { _ = q.Close() })
 	}
-	if trustsWAITAOF(t, r) {
+	if trustsWaitAOF(t, r) {
 		if err != nil {
 			t.Errorf("got %v, want WAITAOF to be enough", err)
 		}
@@ -192,7 +192,7 @@ func TestClaim(t *testing.T) {
 		{"other timeline", changed(func(s *queue.Source) { s.Timeline = 2 }), false, 0, "timeline was 1 and is 2"},
 		{"other database", changed(func(s *queue.Source) { s.Database = "loja" }), false, 0, `database was "academia" and is "loja"`},
 		{"other slot", changed(func(s *queue.Source) { s.Slot = "b" }), false, 0, `slot was "gancho" and is "b"`},
-		{"slot made anew", changed(func(s *queue.Source) { s.SlotCreated = true }), false, 0, `slot "gancho" was made anew at 0/1000`},
+		{"slot made anew", changed(func(s *queue.Source) { s.SlotCreated = true }), false, 0, `slot "gancho" was recreated at 0/1000`},
 		{"slot moved on", changed(func(s *queue.Source) { s.ConfirmedFlush = 0x1001 }), false, 0, `slot "gancho" stands at 0/1001, beyond 0/1000`},
 		{"accepted", changed(func(s *queue.Source) { s.ConfirmedFlush = 0x5000; s.SlotCreated = true }), true, 2, ""},
 		{"after that", changed(func(s *queue.Source) { s.ConfirmedFlush = 0x5000 }), false, 2, ""},
@@ -316,9 +316,7 @@ func checkParked(t *testing.T, q *queue.Queue, p *mapping.Parked) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := []queue.ParkedChange{{
-		ID: id, Type: p.Type, Rule: p.Rule, Table: p.Table, Operation: "update", Reason: p.Reason, Time: p.Time, Row: p.Row,
-	}}
+	want := []queue.ParkedChange{{ID: id, Parked: *p}}
 	if diff := cmp.Diff(want, all, cmp.Comparer(func(a, b queue.ID) bool { return a == b })); diff != "" {
 		t.Error(diff)
 	}
@@ -372,11 +370,11 @@ func TestBacklog(t *testing.T) {
 	t.Parallel()
 	r := queuetest.StartRedis(t)
 	q := queuetest.Open(t, r, endpoint.Endpoint{Name: "a"})
-	if n, at, err := q.Backlog(t.Context(), "a"); n != 0 || !at.IsZero() || err != nil {
+	if n, at, err := queuetest.Backlog(t.Context(), q, "a"); n != 0 || !at.IsZero() || err != nil {
 		t.Errorf("got %d, %v, %v", n, at, err)
 	}
 	queuetest.AppendEvents(t, q, 3, 10, 4, queuetest.KeyModulo(2))
-	if n, at, err := q.Backlog(t.Context(), "a"); n != 7 || !at.Equal(queuetest.Event(3, "").Time) || err != nil {
+	if n, at, err := queuetest.Backlog(t.Context(), q, "a"); n != 7 || !at.Equal(queuetest.Event(3, "").Time) || err != nil {
 		t.Errorf("got %d, %v, %v", n, at, err)
 	}
 }

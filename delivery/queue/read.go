@@ -42,12 +42,17 @@ while n < count and bytes < budget do
 end
 return out`)
 
-// read returns the entries of one of an endpoint's streams that come after an
+// Read returns the entries of one of the endpoint's streams that come after an
 // id, at most count of them, and about budget bytes; end: there are no more.
-func (q *Queue) read(ctx context.Context, endpoint, key string, after ID, count, budget int) (page []Entry, end bool, err error) {
+func (o *Owner) Read(ctx context.Context, side bool, after ID, count, budget int) (page []Entry, end bool, err error) {
+	q, endpoint := o.q, o.endpoint
+	key := q.keys.events(endpoint)
+	if side {
+		key = q.keys.side(endpoint)
+	}
 	reply, err := readScript.Run(ctx, q.client, []string{key}, from(after), count, budget).Slice()
 	if err != nil {
-		return nil, false, fmt.Errorf("read events of endpoint %q: %w", endpoint, unreachable(err))
+		return nil, false, annotate(err, "read events of endpoint %q", endpoint)
 	}
 	last, _ := reply[0].(int64)
 	page = make([]Entry, 0, len(reply)-1)
@@ -69,9 +74,9 @@ func from(id ID) string {
 	return "(" + id.String()
 }
 
-// fetch reads one event again. It returns nil when the event is gone.
-func (q *Queue) fetch(ctx context.Context, endpoint string, id ID) (*webhook.Message, error) {
-	text := id.String()
+// Fetch reads one event again. It returns nil when the event does not exist any more.
+func (o *Owner) Fetch(ctx context.Context, id ID) (*webhook.Message, error) {
+	q, endpoint, text := o.q, o.endpoint, id.String()
 	reply, err := q.client.Do(ctx, "XRANGE", q.keys.stream(endpoint, id), text, text).Slice()
 	if err == nil && len(reply) == 0 {
 		return nil, nil
@@ -80,10 +85,7 @@ func (q *Queue) fetch(ctx context.Context, endpoint string, id ID) (*webhook.Mes
 	if err == nil {
 		e, err = q.decode(ctx, reply[0])
 	}
-	if err != nil {
-		return nil, fmt.Errorf("read event %s of endpoint %q: %w", text, endpoint, unreachable(err))
-	}
-	return e.Msg, nil
+	return e.Msg, annotate(err, "read event %s of endpoint %q", text, endpoint)
 }
 
 var errEntry = errors.New("an entry is not one that Gancho has written; another program uses the same keys, give it another queue.prefix")
@@ -121,7 +123,7 @@ func (q *Queue) identify(ctx context.Context, id ID, m *webhook.Message) error {
 		}
 		return nil
 	}
-	source, err := q.sourceOf(ctx, id.Epoch())
+	source, err := q.sources.of(ctx, id.Epoch())
 	if err != nil {
 		return err
 	}

@@ -31,65 +31,60 @@ func (k keyspace) stream(endpoint string, id ID) string {
 // that they have and the header webhook-replay. It queues all of them or, with
 // an error (ErrFull, ErrUnreachable or another), none; after a lost answer they
 // may be queued nevertheless, so that repeating the call sends them twice.
-// Whoever delivers the endpoint is told. A few hundred at a time hold Redis up
+// Whoever delivers to the endpoint is woken. A few hundred at a time hold Redis up
 // least.
 //
 // When it returns, Redis has the events, and may not have synced them to its
 // disk: see ReplayDurably.
 func (q *Queue) Replay(ctx context.Context, endpoint string, messages []webhook.Message) error {
-	if err := q.appendSide(ctx, q.client, endpoint, messages, true); err != nil {
-		return fmt.Errorf("queue %d events for endpoint %q again: %w", len(messages), endpoint, err)
-	}
-	return nil
+	return annotate(q.appendSide(ctx, q.client, endpoint, messages, true), "queue %d events for endpoint %q again", len(messages), endpoint)
 }
 
 // ReplayDurably is Replay that returns when the events are on Redis's disk and
 // with its replicas: for events whose only other copy is to be deleted. It takes
-// up to a second, two and more where WAITAOF is not to be trusted; they are sent meanwhile.
+// up to a second, two and more where WAITAOF is not to be trusted; they are sent
+// meanwhile.
 // It returns ErrUnreachable, too, when Redis was restarted meanwhile or another
 // took its place: then the events may be lost, and are to be queued again.
 func (q *Queue) ReplayDurably(ctx context.Context, endpoint string, messages []webhook.Message) error {
-	if err := q.appendDurably(ctx, endpoint, messages); err != nil {
-		return fmt.Errorf("queue %d events for endpoint %q again: %w", len(messages), endpoint, err)
-	}
-	return nil
+	return annotate(q.appendDurably(ctx, endpoint, messages), "queue %d events for endpoint %q again", len(messages), endpoint)
 }
 
 func (q *Queue) appendDurably(ctx context.Context, endpoint string, messages []webhook.Message) error {
 	addr, err := q.masterOf(ctx, q.keys.side(endpoint))
 	if err != nil {
-		return unreachable(err)
+		return err
 	}
-	conn := q.nodes.at(addr).Conn() // one connection: WAITAOF is about its own writes
+	conn := q.nodes.to(addr).Conn() // one connection: WAITAOF is about its own writes
 	defer func() { _ = conn.Close() }()
 	before, err := serverInfo(ctx, conn, "server", "replication")
 	if err != nil {
-		return unreachable(err)
+		return err
 	}
 	if err := q.appendSide(ctx, conn, endpoint, messages, true); err != nil {
 		return err
 	}
 	since := time.Now()
-	if q.mode == durableByWait {
+	if q.confirmer.mode == durableByWait {
 		if err := awaitAOF(ctx, conn); err != nil {
 			return err
 		}
 	}
-	mark := int64(-1)
+	offset := int64(-1)
 	for {
-		got, err := serverInfo(ctx, q.nodes.at(addr), "server", "replication", "persistence")
+		got, err := serverInfo(ctx, q.nodes.to(addr), "server", "replication", "persistence")
 		if err != nil {
-			return unreachable(err)
+			return err
 		}
-		if q.identity(got) != q.identity(before) {
+		if q.servers.of(got) != q.servers.of(before) {
 			return fmt.Errorf("%w: it was restarted or replaced before the events were on its disk", ErrUnreachable)
 		}
-		if mark < 0 {
-			if mark, err = strconv.ParseInt(got["master_repl_offset"], 10, 64); err != nil {
-				return fmt.Errorf("parse master_repl_offset: %w", err)
+		if offset < 0 {
+			if offset, err = got.replicationOffset(); err != nil {
+				return err
 			}
 		}
-		if done, err := q.safe(got, mark, since); err != nil || done {
+		if done, err := q.safe(got, offset, since); err != nil || done {
 			return err
 		}
 		if !Pause(ctx, recordEvery) {
@@ -106,7 +101,7 @@ func (q *Queue) safe(got info, offset int64, since time.Time) (bool, error) {
 			return false, nil
 		}
 	}
-	if q.mode != durableByAge {
+	if q.confirmer.mode != durableByAge {
 		return true, nil
 	}
 	synced, err := q.synced(got)
@@ -117,16 +112,13 @@ func (q *Queue) safe(got info, offset int64, since time.Time) (bool, error) {
 // events to be sent again, and operational events.
 func (q *Queue) ReplayBacklog(ctx context.Context, endpoint string) (int64, error) {
 	n, err := q.client.XLen(ctx, q.keys.side(endpoint)).Result()
-	if err != nil {
-		return 0, fmt.Errorf("count the replays of endpoint %q: %w", endpoint, unreachable(err))
-	}
-	return n, nil
+	return n, annotate(err, "count the replays of endpoint %q", endpoint)
 }
 
 // Announce queues an event of Gancho's own for each of the endpoints, which
 // Subscribed has chosen. Its ID is the webhook-id; its Sequence, when empty,
-// will be made of the time at which it was queued. An error names the first
-// endpoint that could not be told; those before it have been.
+// is made of the time at which it was queued. An error names the first
+// endpoint for which it was not queued; for those before it, it was.
 func (q *Queue) Announce(ctx context.Context, endpoints []string, m webhook.Message) error {
 	for _, name := range endpoints {
 		if err := q.appendSide(ctx, q.client, name, []webhook.Message{m}, false); err != nil {
@@ -142,6 +134,9 @@ type transactor interface{ TxPipeline() redis.Pipeliner }
 func (q *Queue) appendSide(ctx context.Context, to transactor, endpoint string, messages []webhook.Message, replay bool) error {
 	if len(messages) == 0 {
 		return nil
+	}
+	if err := q.register(ctx, endpoint); err != nil {
+		return err
 	}
 	key := q.keys.side(endpoint)
 	commands := make([]redis.Cmder, len(messages))
@@ -193,14 +188,14 @@ func sequenceOf(webhookID string) string {
 // side streams, in what is published.
 const sideMark = "\x00"
 
-// wakeSide tells whoever delivers to the endpoint of new entries. That it
-// could not be told is no error: it looks for itself with each renewal.
+// wakeSide wakes whoever delivers to the endpoint. That it could not be woken is
+// no error: it inspects its streams from time to time.
 func (q *Queue) wakeSide(ctx context.Context, endpoint string) {
 	if local := q.local.Load(); local != nil && (*local).Owns(endpoint) {
 		(*local).Offer(&Appended{Endpoint: endpoint, Side: true})
 		return
 	}
 	if err := q.client.Publish(ctx, q.keys.wake(), endpoint+sideMark).Err(); err != nil {
-		q.log.Debug().Err(err).Str("endpoint", endpoint).Msg("the endpoint's owner learns of new events only when it renews its lease")
+		q.log.Debug().Err(err).Str("endpoint", endpoint).Msg("the endpoint's owner was not woken: it finds the new events when it inspects its streams")
 	}
 }

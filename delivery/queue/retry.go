@@ -22,17 +22,22 @@ type Attempts struct {
 	Apart   int  `json:"apart,omitempty"`
 	Wrong   bool `json:"wrong,omitempty"` // the last was a refusal
 
-	First time.Time `json:"first"` // the first failure
-	Last  time.Time `json:"last"`
+	Failures
 	// Idle is how long, in ms, the endpoint had stood still at the first failure.
-	Idle   int64  `json:"idle,omitempty"`
-	Status int    `json:"status,omitempty"`
-	Class  string `json:"class"`
-	Error  string `json:"error,omitempty"`
-	Answer string `json:"answer,omitempty"` // its start
+	Idle int64 `json:"idle,omitempty"`
 
 	Due     time.Time // in the sorted set `rt`
 	Blocked bool      // due never
+}
+
+// Failures are when attempts have failed, and how the last did.
+type Failures struct {
+	First  time.Time `json:"first"`
+	Last   time.Time `json:"last"`
+	Status int       `json:"status,omitempty"` // 0: there was no answer
+	Class  string    `json:"class,omitempty"`
+	Error  string    `json:"error,omitempty"`
+	Answer string    `json:"answer,omitempty"` // its start; it may hold what the receiver echoed
 }
 
 // keptAnswer is how much of a failed attempt's answer is kept, in bytes.
@@ -77,13 +82,13 @@ func (a Attempts) score() string {
 // marshal returns the hash's form.
 func (a Attempts) marshal() string {
 	b, err := json.Marshal(a)
-	if err != nil { // a year beyond 9999 in a clock gone mad
+	if err != nil { // a year beyond 9999, of a clock that is wrong
 		return `{"n":` + strconv.Itoa(a.N) + `}`
 	}
 	return string(b)
 }
 
-// loadPage is how many retries are loaded at once.
+// loadPage is how many retries are loaded with one command.
 const loadPage = 1000
 
 // loadRetries reads what the endpoint's failed events wait for.
@@ -95,7 +100,7 @@ func (q *Queue) loadRetries(ctx context.Context, endpoint string) (map[ID]Attemp
 			err = q.loadAttempts(ctx, endpoint, page, out)
 		}
 		if err != nil {
-			return nil, fmt.Errorf("load retries of endpoint %q: %w", endpoint, unreachable(err))
+			return nil, annotate(err, "load retries of endpoint %q", endpoint)
 		}
 		if len(page) < loadPage {
 			return out, nil

@@ -11,12 +11,19 @@ import (
 // forgotten and worked out again.
 const maxRoutes = 1 << 16
 
-// Router says which endpoints get an event. It remembers its answers, and one
+// router says which endpoints get an event. It remembers its answers, and one
 // that it remembers costs no allocation. It belongs to one goroutine.
-type Router struct {
+type router struct {
 	endpoints []endpoint.Endpoint
 	types     map[string]*route
 	size      int // lists remembered
+}
+
+// routes are the endpoints as Add sees them. The router belongs to the
+// goroutine that builds batches.
+type routes struct {
+	router  *router
+	streams []*stream // by the router's index
 }
 
 // route is what the router knows of an event's name.
@@ -27,16 +34,16 @@ type route struct {
 	byTenant map[string][]int
 }
 
-// NewRouter returns a router over the endpoints. Inactive ones get nothing,
+// newRouter returns a router over the endpoints. Inactive ones get nothing,
 // paused ones do.
-func NewRouter(eps []endpoint.Endpoint) *Router {
-	return &Router{endpoints: slices.Clone(eps), types: map[string]*route{}}
+func newRouter(eps []endpoint.Endpoint) *router {
+	return &router{endpoints: slices.Clone(eps), types: map[string]*route{}}
 }
 
-// Match returns the indices, in NewRouter's slice, of the endpoints that get
+// match returns the indices, in newRouter's slice, of the endpoints that get
 // the event, in order. An event without a tenant goes only to endpoints that
 // take all tenants. The slice is the router's: it is not to be changed.
-func (r *Router) Match(eventType string, tenant []byte) []int {
+func (r *router) match(eventType string, tenant []byte) []int {
 	known, ok := r.types[eventType]
 	if !ok {
 		known = r.route(eventType)
@@ -50,7 +57,7 @@ func (r *Router) Match(eventType string, tenant []byte) []int {
 	return r.narrow(eventType, known, string(tenant))
 }
 
-func (r *Router) route(eventType string) *route {
+func (r *router) route(eventType string) *route {
 	r.makeRoom()
 	known := &route{}
 	for i := range r.endpoints {
@@ -68,7 +75,7 @@ func (r *Router) route(eventType string) *route {
 	return known
 }
 
-func (r *Router) narrow(eventType string, known *route, tenant string) []int {
+func (r *router) narrow(eventType string, known *route, tenant string) []int {
 	if r.makeRoom() {
 		r.types[eventType] = known
 		clear(known.byTenant)
@@ -86,7 +93,7 @@ func (r *Router) narrow(eventType string, known *route, tenant string) []int {
 }
 
 // makeRoom reports whether it has forgotten everything.
-func (r *Router) makeRoom() bool {
+func (r *router) makeRoom() bool {
 	if r.size < maxRoutes {
 		return false
 	}
@@ -96,13 +103,13 @@ func (r *Router) makeRoom() bool {
 }
 
 // OperationalPrefix begins the names of Gancho's own events. Rules cannot make
-// one, and Router routes none.
+// one, and none is routed by them.
 const OperationalPrefix = "gancho."
 
 // Subscribed returns the names of the endpoints that get an operational event:
 // those with a pattern that covers it and itself begins with OperationalPrefix.
 // An endpoint that takes everything has not asked for these. The tenants are
-// those that the event tells of; an endpoint that is limited to tenants gets it
+// those that the event is about; an endpoint that is limited to tenants gets it
 // only if they are all among its own. Inactive endpoints get nothing.
 func Subscribed(endpoints []endpoint.Endpoint, eventType string, tenants ...string) []string {
 	var out []string

@@ -23,11 +23,11 @@ type sentinel struct {
 	tls       *tls.Config
 	sentinels []*redis.Client
 
-	mu     sync.Mutex
-	looked time.Time // when they were asked last
-	named  string    // what they said
-	epoch  uint64    // of what they said, the newest
-	conns  map[*sentinelConn]struct{}
+	mu    sync.Mutex
+	asked time.Time // when, the last time
+	named string    // what they answered
+	epoch uint64    // of their answers, the newest
+	conns map[*sentinelConn]struct{}
 }
 
 // sentinelConn is a connection to a server that the sentinels have named.
@@ -84,11 +84,11 @@ func (s *sentinel) master(ctx context.Context) (string, error) {
 	ctx, cancel := context.WithTimeout(ctx, sentinelTimeout)
 	defer cancel()
 	answers := make([]answer, len(s.sentinels))
-	var asked sync.WaitGroup
+	var asking sync.WaitGroup
 	for i, c := range s.sentinels {
-		asked.Go(func() { answers[i] = s.ask(ctx, c) })
+		asking.Go(func() { answers[i] = s.ask(ctx, c) })
 	}
-	asked.Wait()
+	asking.Wait()
 	best, err := s.choose(answers)
 	if err != nil {
 		return "", fmt.Errorf("ask the sentinels for %q: %w", s.name, err)
@@ -107,13 +107,13 @@ func (s *sentinel) master(ctx context.Context) (string, error) {
 	return best, nil
 }
 
-// sentinelAge is between two looks at whether the master is another.
+// sentinelAge is how long the sentinels' answer is relied on.
 const sentinelAge = time.Second
 
-// watch asks again when that was not done a moment ago.
-func (s *sentinel) watch(ctx context.Context) error {
+// refresh asks again when that was not done a moment ago.
+func (s *sentinel) refresh(ctx context.Context) error {
 	s.mu.Lock()
-	fresh := time.Since(s.looked) < sentinelAge
+	fresh := time.Since(s.asked) < sentinelAge
 	s.mu.Unlock()
 	if fresh {
 		return nil
@@ -122,7 +122,7 @@ func (s *sentinel) watch(ctx context.Context) error {
 	return unreachable(err)
 }
 
-// last is the address that they have named last.
+// last is the address that they named the last time.
 func (s *sentinel) last() string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -130,9 +130,9 @@ func (s *sentinel) last() string {
 }
 
 // choose returns the address that counts, and remembers it. A few sentinels
-// that know of an older configuration than was heard of already have missed a
-// failover, and would lead back to the master before it; most of them have had
-// the master made known to them anew, which begins with an old one.
+// that know an older configuration than one that is known already have missed a
+// failover, and would lead back to the master before it; if most of them do,
+// the master was made known to them again, which begins with an old one.
 func (s *sentinel) choose(answers []answer) (string, error) {
 	best, err := best(answers)
 	if err != nil {
@@ -149,7 +149,7 @@ func (s *sentinel) choose(answers []answer) (string, error) {
 	if best.epoch < s.epoch && 2*answered <= len(answers) {
 		return "", fmt.Errorf("%w: only sentinels answer that have missed the last failover; see that the others run", ErrUnreachable)
 	}
-	s.looked, s.named, s.epoch = time.Now(), best.addr, best.epoch
+	s.asked, s.named, s.epoch = time.Now(), best.addr, best.epoch
 	return best.addr, nil
 }
 

@@ -28,7 +28,7 @@ const (
 // syncs each second, and lets a slow disk hold a write up by two.
 const durableAge = 2 * time.Second
 
-// info is what INFO told.
+// info is what INFO has answered.
 type info map[string]string
 
 func parseInfo(text string) info {
@@ -43,6 +43,15 @@ func (i info) add(text string) {
 			i[k] = v
 		}
 	}
+}
+
+// replicationOffset is how far the server's replication is, in bytes.
+func (i info) replicationOffset() (int64, error) {
+	n, err := strconv.ParseInt(i["master_repl_offset"], 10, 64)
+	if err != nil {
+		return 0, fmt.Errorf("parse master_repl_offset: %w", err)
+	}
+	return n, nil
 }
 
 // serverInfo reads sections of INFO in one round trip. (Before Redis 7 the
@@ -63,12 +72,12 @@ func serverInfo(ctx context.Context, c redis.Cmdable, sections ...string) (info,
 	return out, nil
 }
 
-// check reads the settings of every master, waiting while one loads its data,
-// and accepts them as those that are appended to.
-func (q *Queue) check(ctx context.Context, volatile bool) error {
+// checkServers reads the settings of every master, waiting while one loads its
+// data, and accepts them as those that are appended to.
+func (q *Queue) checkServers(ctx context.Context) error {
 	masters := []string{""}
-	if q.ring != nil {
-		view, err := q.ring.current(ctx, 0)
+	if q.cluster != nil {
+		view, err := q.cluster.current(ctx, 0)
 		if err != nil {
 			return fmt.Errorf("open queue: %w", err)
 		}
@@ -77,7 +86,7 @@ func (q *Queue) check(ctx context.Context, volatile bool) error {
 		}
 		masters = view.masters
 	}
-	accepted, standbys := map[string]string{}, map[string]*standby{}
+	accepted, known := map[string]string{}, map[string]*replicas{}
 	mode, strict := durableAtReply, false
 	for _, addr := range masters {
 		got, err := q.awaitLoaded(ctx, addr)
@@ -87,24 +96,24 @@ func (q *Queue) check(ctx context.Context, volatile bool) error {
 		if err := q.checkServer(got); err != nil {
 			return err
 		}
-		s, err := q.checkPersistence(ctx, addr, got, volatile)
+		s, err := q.checkPersistence(ctx, addr, got)
 		if err != nil {
 			return err
 		}
-		accepted[addr] = q.identity(got)
-		q.observe(addr, accepted[addr])
+		accepted[addr] = q.servers.of(got)
+		q.servers.observe(addr, accepted[addr])
 		mode, strict = max(mode, s.mode), strict || s.strictAOF
-		standbys[addr] = q.newStandby(ctx, addr, masters, got)
+		known[addr] = q.newReplicas(ctx, addr, masters, got)
 	}
-	if mode == durableByWait && q.ring != nil {
+	if mode == durableByWait && q.cluster != nil {
 		mode = durableByAge // WAITAOF is about what its own connection has written, and that is on one node
 	}
-	q.mode, q.strictAOF, q.standbys = mode, strict, standbys
-	q.accepted.Store(&accepted)
+	q.confirmer.mode, q.confirmer.strictAOF, q.confirmer.replicas = mode, strict, known
+	q.servers.accepted.Store(&accepted)
 	return nil
 }
 
-// checkServer refuses what no setting of its persistence can make good.
+// checkServer refuses what no persistence can compensate.
 func (q *Queue) checkServer(got info) error {
 	major, minor, ok := version(got["redis_version"])
 	if !ok || major < 6 || major == 6 && minor < 2 {
@@ -114,11 +123,11 @@ func (q *Queue) checkServer(got info) error {
 		return &SettingError{"maxmemory-policy", p, "run CONFIG SET maxmemory-policy noeviction, and set it in redis.conf"}
 	}
 	switch {
-	case got["role"] == "slave" && q.moves():
+	case got["role"] == "slave" && q.promotable():
 		return fmt.Errorf("open queue: %w", errReplica)
 	case got["role"] == "slave":
 		return &SettingError{"role", "replica", "give the address of the primary, or of its sentinels (queue.sentinel)"}
-	case got["cluster_enabled"] == "1" && q.ring == nil:
+	case got["cluster_enabled"] == "1" && q.cluster == nil:
 		return &SettingError{"cluster-enabled", "yes", "give the nodes' addresses as queue.cluster: of one node only, events of other slots would be refused"}
 	}
 	return nil
@@ -130,17 +139,17 @@ type persistence struct {
 	strictAOF bool // no-appendfsync-on-rewrite is on
 }
 
-func (q *Queue) checkPersistence(ctx context.Context, addr string, got info, volatile bool) (persistence, error) {
+func (q *Queue) checkPersistence(ctx context.Context, addr string, got info) (persistence, error) {
 	const accept = ", or set queue.allow_volatile: true to accept the loss"
 	s := persistence{mode: durableAtReply}
 	if got["aof_enabled"] != "1" {
-		return s, q.acceptVolatile(volatile, &SettingError{"appendonly", "no", "run CONFIG SET appendonly yes, and set it in redis.conf" + accept})
+		return s, q.acceptVolatile(&SettingError{"appendonly", "no", "run CONFIG SET appendonly yes, and set it in redis.conf" + accept})
 	}
 	// WAITAOF came with 7.2, and answers before the fsync under everysec there and
 	// in Valkey, whose redis_version is 7.2.4.
 	major, _, _ := version(got["redis_version"])
 	waits := major >= 8 && got["valkey_version"] == ""
-	server := q.nodes.at(addr)
+	server := q.nodes.to(addr)
 	config, err := server.ConfigGet(ctx, "appendfsync").Result()
 	if err == nil {
 		var rewrite map[string]string
@@ -149,25 +158,25 @@ func (q *Queue) checkPersistence(ctx context.Context, addr string, got info, vol
 	}
 	switch fsync := config["appendfsync"]; {
 	case err != nil && !isReply(err):
-		return s, fmt.Errorf("open queue: read appendfsync: %w", unreachable(err))
-	case err != nil && waits && q.ring == nil:
+		return s, annotate(err, "open queue: read appendfsync")
+	case err != nil && waits && q.cluster == nil:
 		q.log.Info().Str("cause", err.Error()).Msg("redis does not show its configuration: durability is taken from WAITAOF alone")
 		s.mode = durableByWait
 	case err != nil:
-		return s, q.acceptVolatile(volatile, &SettingError{"appendfsync", "unknown, because CONFIG is forbidden", "allow the user CONFIG GET, use Redis 8 or newer" + accept})
+		return s, q.acceptVolatile(&SettingError{"appendfsync", "unknown, because CONFIG is forbidden", "allow the user CONFIG GET, use Redis 8 or newer" + accept})
 	case fsync == "always":
 	case fsync == "everysec" && waits:
 		s.mode = durableByWait
 	case fsync == "everysec":
 		s.mode = durableByAge
 	default:
-		return s, q.acceptVolatile(volatile, &SettingError{"appendfsync", fsync, "run CONFIG SET appendfsync everysec, and set it in redis.conf" + accept})
+		return s, q.acceptVolatile(&SettingError{"appendfsync", fsync, "run CONFIG SET appendfsync everysec, and set it in redis.conf" + accept})
 	}
 	return s, nil
 }
 
-func (q *Queue) acceptVolatile(accepted bool, refusal *SettingError) error {
-	if !accepted {
+func (q *Queue) acceptVolatile(refusal *SettingError) error {
+	if !q.volatile {
 		return refusal
 	}
 	q.log.Warn().Str("setting", refusal.Setting).Str("value", refusal.Value).
@@ -176,15 +185,15 @@ func (q *Queue) acceptVolatile(accepted bool, refusal *SettingError) error {
 }
 
 func (q *Queue) awaitLoaded(ctx context.Context, addr string) (info, error) {
-	for said := false; ; said = true {
-		got, err := serverInfo(ctx, q.nodes.at(addr), "server", "persistence", "memory", "replication", "cluster")
+	for logged := false; ; logged = true {
+		got, err := serverInfo(ctx, q.nodes.to(addr), "server", "persistence", "memory", "replication", "cluster")
 		if err == nil && got["loading"] != "1" {
 			return got, nil
 		}
 		if err != nil && !strings.HasPrefix(err.Error(), "LOADING") {
 			return nil, unreachable(err)
 		}
-		if !said {
+		if !logged {
 			q.log.Info().Msg("redis is loading its data: waiting")
 		}
 		if !Pause(ctx, loadingPause) {
@@ -193,7 +202,7 @@ func (q *Queue) awaitLoaded(ctx context.Context, addr string) (info, error) {
 	}
 }
 
-// loadingPause is the time between two looks at a server that is loading.
+// loadingPause is the time between two inspections of a server that is loading.
 const loadingPause = 200 * time.Millisecond
 
 // Backoff is the wait after the n-th failure of Redis in a row.
@@ -212,6 +221,38 @@ func Pause(ctx context.Context, d time.Duration) bool {
 	case <-ctx.Done():
 		return false
 	}
+}
+
+// scriptCall is a script with the keys of one endpoint, or, but in a cluster, of
+// several.
+type scriptCall struct {
+	script *redis.Script
+	keys   []string
+	args   []any
+}
+
+// runScripts runs scripts in one pipeline. Those that a server does not know
+// yet are sent in a second one. Each reply has its own error: of several servers,
+// one may be unreachable.
+func (q *Queue) runScripts(ctx context.Context, calls []scriptCall) []*redis.Cmd {
+	pipe := q.client.Pipeline()
+	replies := make([]*redis.Cmd, len(calls))
+	for i, c := range calls {
+		replies[i] = c.script.EvalSha(ctx, pipe, c.keys, c.args...)
+	}
+	if _, err := pipe.Exec(ctx); err == nil {
+		return replies
+	}
+	unknown := q.client.Pipeline()
+	for i, c := range calls {
+		if err := replies[i].Err(); err != nil && strings.HasPrefix(err.Error(), "NOSCRIPT") {
+			replies[i] = c.script.Eval(ctx, unknown, c.keys, c.args...)
+		}
+	}
+	if unknown.Len() > 0 {
+		_, _ = unknown.Exec(ctx) // each reply has its error
+	}
+	return replies
 }
 
 func version(s string) (major, minor int, ok bool) {
@@ -249,6 +290,14 @@ func unreachable(err error) error {
 		return fmt.Errorf("%w: %w", ErrUnreachable, err)
 	}
 	return err
+}
+
+// annotate says what failed, and marks the error as unreachable does; nil stays nil.
+func annotate(err error, format string, args ...any) error {
+	if err == nil {
+		return nil
+	}
+	return fmt.Errorf(format+": %w", append(args, unreachable(err))...)
 }
 
 // isWayError reports whether the error is one that unreachable marks.

@@ -8,6 +8,8 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
+	"sync"
+	"sync/atomic"
 
 	"github.com/redis/go-redis/v9"
 
@@ -19,7 +21,7 @@ import (
 type Source struct {
 	SystemID, Database, Slot string
 	Timeline                 int32
-	// SlotCreated: the slot was made just now.
+	// SlotCreated: the slot was created just now.
 	SlotCreated bool
 	// ConfirmedFlush is the slot's, Current the end of the server's WAL; both
 	// are LSNs in bytes.
@@ -33,7 +35,7 @@ func (s Source) id() string {
 }
 
 // SourceChangedError reports that the queue was filled from elsewhere, so that
-// positions may have gone back, and changes may lie between that nobody read.
+// positions may have gone back, and changes in between may never have been read.
 type SourceChangedError struct {
 	Changes []string // what is different, for people
 }
@@ -46,31 +48,50 @@ func (e *SourceChangedError) Error() string {
 
 // sourceRecord is the identity of the queue's source, kept beside it. There is
 // one per queue, not one per source: a stream takes ids of one source only,
-// and a changed system has to be recognised, not to be taken for a new one.
+// and a changed system has to be recognised, not mistaken for a new one.
 type sourceRecord struct {
 	Source
 	epoch     uint16
 	confirmed uint64
 }
 
+// sources are where the queue's events come from, now and in former epochs.
+type sources struct {
+	client redis.UniversalClient
+	key    string // of the record
+
+	current atomic.Pointer[claim] // nil before Claim
+
+	mu      sync.Mutex
+	claimed *sourceRecord     // nil before Claim; guarded by mu
+	names   map[uint16]string // by epoch; guarded by mu
+}
+
+// claim is what identifies events of this process's capture.
+type claim struct {
+	epoch  uint16
+	source string
+}
+
 // Claim says whose events will be appended, and returns the epoch that they
 // get: 1 at the first time, the same as before for the same source. For
-// another system, timeline, database or slot, a slot that was made anew, or one
-// that was moved on by somebody else, it returns a *SourceChangedError, unless
+// another system, timeline, database or slot, a slot that was recreated, or one
+// that somebody else has moved on, it returns a *SourceChangedError, unless
 // accept is set: then the epoch rises by one. Call it after the slot has been
-// found or made and before the first Append.
+// found or created and before the first Append.
 func (q *Queue) Claim(ctx context.Context, s Source, accept bool) (uint16, error) {
-	q.sourceMu.Lock()
-	defer q.sourceMu.Unlock()
-	old, err := q.readSource(ctx)
+	q.appender.forgetRegistered() // another process may have captured, and dropped queues, since
+	q.sources.mu.Lock()
+	defer q.sources.mu.Unlock()
+	old, err := q.sources.readLocked(ctx)
 	if err != nil {
-		return 0, fmt.Errorf("claim queue: %w", unreachable(err))
+		return 0, annotate(err, "claim queue")
 	}
 	next := &sourceRecord{Source: s, confirmed: s.ConfirmedFlush}
 	switch old {
 	case nil:
 		if next.epoch, err = q.firstEpoch(ctx); err != nil {
-			return 0, fmt.Errorf("claim queue: %w", unreachable(err))
+			return 0, annotate(err, "claim queue")
 		}
 		if !s.SlotCreated {
 			q.log.Warn().Str("slot", s.Slot).Stringer("confirmed", cdc.LSN(s.ConfirmedFlush)).
@@ -91,12 +112,12 @@ func (q *Queue) Claim(ctx context.Context, s Source, accept bool) (uint16, error
 	if next.epoch > maxEpoch {
 		return 0, fmt.Errorf("claim queue: the source has changed %d times, which is all that fits; start with an empty Redis", maxEpoch)
 	}
-	if err := q.writeSource(ctx, old, next); err != nil {
-		return 0, fmt.Errorf("claim queue: %w", unreachable(err))
+	if err := q.sources.write(ctx, old, next); err != nil {
+		return 0, annotate(err, "claim queue")
 	}
-	q.claimed = next
-	q.sources[next.epoch] = s.id()
-	q.source.Store(&claim{epoch: next.epoch, source: s.id()})
+	q.sources.claimed = next
+	q.sources.names[next.epoch] = s.id()
+	q.sources.current.Store(&claim{epoch: next.epoch, source: s.id()})
 	return next.epoch, nil
 }
 
@@ -114,7 +135,7 @@ func (r *sourceRecord) changes(s Source) []string {
 	differs("timeline", strconv.Itoa(int(r.Timeline)), strconv.Itoa(int(s.Timeline)))
 	switch {
 	case s.SlotCreated:
-		out = append(out, fmt.Sprintf("slot %q was made anew at %s, and the queue's source had been read up to %s",
+		out = append(out, fmt.Sprintf("slot %q was recreated at %s, and the queue's source had been read up to %s",
 			s.Slot, cdc.LSN(s.ConfirmedFlush), cdc.LSN(r.confirmed)))
 	case s.Current > 0 && s.Current < r.confirmed:
 		// It would write its next changes under positions that are in use.
@@ -122,14 +143,14 @@ func (r *sourceRecord) changes(s Source) []string {
 			cdc.LSN(s.Current), cdc.LSN(r.confirmed)))
 	case s.ConfirmedFlush > r.confirmed:
 		// We record a position before we confirm it, so it was not us.
-		out = append(out, fmt.Sprintf("slot %q stands at %s, beyond %s where we left it: it was made anew, or somebody else has read from it",
+		out = append(out, fmt.Sprintf("slot %q stands at %s, beyond %s where we left it: it was recreated, or somebody else has read from it",
 			s.Slot, cdc.LSN(s.ConfirmedFlush), cdc.LSN(r.confirmed)))
 	}
 	return out
 }
 
-func (q *Queue) readSource(ctx context.Context) (*sourceRecord, error) {
-	fields, err := q.client.HGetAll(ctx, q.keys.source()).Result()
+func (s *sources) readLocked(ctx context.Context) (*sourceRecord, error) {
+	fields, err := s.client.HGetAll(ctx, s.key).Result()
 	if err != nil || fields["epoch"] == "" {
 		return nil, err
 	}
@@ -137,15 +158,15 @@ func (q *Queue) readSource(ctx context.Context) (*sourceRecord, error) {
 	epoch, err2 := strconv.ParseUint(fields["epoch"], 10, 16)
 	confirmed, err3 := strconv.ParseUint(fields["confirmed"], 10, 64)
 	if err := errors.Join(err1, err2, err3); err != nil {
-		return nil, fmt.Errorf("read %s: %w", q.keys.source(), err)
+		return nil, fmt.Errorf("read %s: %w", s.key, err)
 	}
 	for name, source := range fields {
 		if e, ok := strings.CutPrefix(name, "id:"); ok {
 			n, err := strconv.ParseUint(e, 10, 16)
 			if err != nil {
-				return nil, fmt.Errorf("read %s: %w", q.keys.source(), err)
+				return nil, fmt.Errorf("read %s: %w", s.key, err)
 			}
-			q.sources[uint16(n)] = source
+			s.names[uint16(n)] = source
 		}
 	}
 	return &sourceRecord{
@@ -165,12 +186,12 @@ redis.call('HSET', KEYS[1], 'system', ARGV[2], 'database', ARGV[3], 'slot', ARGV
 if epoch ~= ARGV[6] then redis.call('HSET', KEYS[1], 'confirmed', ARGV[8]) end
 return 1`)
 
-func (q *Queue) writeSource(ctx context.Context, old, next *sourceRecord) error {
+func (s *sources) write(ctx context.Context, old, next *sourceRecord) error {
 	expected := ""
 	if old != nil {
 		expected = strconv.Itoa(int(old.epoch))
 	}
-	written, err := writeSourceScript.Run(ctx, q.client, []string{q.keys.source()}, expected,
+	written, err := writeSourceScript.Run(ctx, s.client, []string{s.key}, expected,
 		next.SystemID, next.Database, next.Slot, int(next.Timeline), int(next.epoch), next.id(),
 		strconv.FormatUint(next.confirmed, 10)).Int()
 	if err == nil && written == 0 {
@@ -184,7 +205,7 @@ func (q *Queue) writeSource(ctx context.Context, old, next *sourceRecord) error 
 // look like a duplicate.
 func (q *Queue) firstEpoch(ctx context.Context) (uint16, error) {
 	newest := uint16(0)
-	look := func(key string) error {
+	read := func(key string) error {
 		s, err := q.client.XInfoStream(ctx, key).Result()
 		if err != nil {
 			if isReply(err) && !isWayError(err) {
@@ -196,10 +217,10 @@ func (q *Queue) firstEpoch(ctx context.Context) (uint16, error) {
 		newest = max(newest, id.Epoch())
 		return err
 	}
-	if err := look(q.keys.parked()); err != nil {
+	if err := read(q.keys.parked()); err != nil {
 		return 0, err
 	}
-	err := q.scan(ctx, escapeGlob(q.keys.prefix)+":{*}:q", look)
+	err := q.scan(ctx, escapeGlob(q.keys.prefix)+":{*}:q", read)
 	return newest + 1, err
 }
 
@@ -208,22 +229,22 @@ func escapeGlob(s string) string {
 	return strings.NewReplacer(`\`, `\\`, `*`, `\*`, `?`, `\?`, `[`, `\[`).Replace(s)
 }
 
-// sourceOf returns the source of an epoch's events. A worker that captures
+// of returns the source of an epoch's events. A worker that captures
 // nothing learns it from the record.
-func (q *Queue) sourceOf(ctx context.Context, epoch uint16) (string, error) {
-	if c := q.source.Load(); c != nil && c.epoch == epoch {
+func (s *sources) of(ctx context.Context, epoch uint16) (string, error) {
+	if c := s.current.Load(); c != nil && c.epoch == epoch {
 		return c.source, nil
 	}
-	q.sourceMu.Lock()
-	defer q.sourceMu.Unlock()
-	if s, ok := q.sources[epoch]; ok {
-		return s, nil
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if name, ok := s.names[epoch]; ok {
+		return name, nil
 	}
-	if _, err := q.readSource(ctx); err != nil {
+	if _, err := s.readLocked(ctx); err != nil {
 		return "", err
 	}
-	if s, ok := q.sources[epoch]; ok {
-		return s, nil
+	if name, ok := s.names[epoch]; ok {
+		return name, nil
 	}
-	return "", fmt.Errorf("read %s: epoch %d is not in it, so the webhook-ids of its events are unknown; start the capture once", q.keys.source(), epoch)
+	return "", fmt.Errorf("read %s: epoch %d is not in it, so the webhook-ids of its events are unknown; start the capture once", s.key, epoch)
 }

@@ -2,12 +2,8 @@ package queue
 
 import (
 	"context"
-	"fmt"
 	"strconv"
-	"strings"
 	"time"
-
-	"gancho/delivery/endpoint"
 
 	"github.com/redis/go-redis/v9"
 )
@@ -21,45 +17,20 @@ type Suspension struct {
 	Until time.Time `json:"held_until,omitzero"`
 }
 
-// Suspended returns whether the endpoint was paused by itself: because of an
-// answer 410, of a receiver that asked for it, of an exhausted event, or of
-// having failed for too long. It also returns until when the receiver has asked
-// for nothing to be sent.
-func (q *Queue) Suspended(ctx context.Context, endpoint string) (Suspension, error) {
-	v, err := q.client.HMGet(ctx, q.keys.state(endpoint), "paused", "since", "hold").Result()
-	if err != nil {
-		return Suspension{}, fmt.Errorf("read state of endpoint %q: %w", endpoint, unreachable(err))
-	}
-	text := func(i int) string { s, _ := v[i].(string); return s }
-	return suspensionOf(text(0), text(1), text(2)), nil
-}
-
 func suspensionOf(paused, since, hold string) Suspension {
 	s := Suspension{Reason: paused}
 	if s.Reason != "" {
-		s.Since = parseHold(since)
+		s.Since = parseMillis(since)
 	}
-	if until := parseHold(hold); until.After(time.Now()) {
+	if until := parseMillis(hold); until.After(time.Now()) {
 		s.Until = until
 	}
 	return s
 }
 
-// Unpause lets an endpoint that was paused by itself go on, at once in every
-// process. Its events were kept, and it has the whole of PauseAfter again.
-func (q *Queue) Unpause(ctx context.Context, endpoint string) error {
-	pipe := q.client.TxPipeline()
-	pipe.HDel(ctx, q.keys.state(endpoint), "paused", "since", "hold", "failing")
-	pipe.Publish(ctx, q.keys.wake(), WakeAll)
-	if _, err := pipe.Exec(ctx); err != nil {
-		return fmt.Errorf("unpause endpoint %q: %w", endpoint, unreachable(err))
-	}
-	return nil
-}
-
-// hastenScript makes failed events due, for the next owner, and tells the
-// present one; with 0 only when one of them blocks its key. There are no more
-// of them than an endpoint has lanes.
+// hastenScript makes failed events due, for the next owner, and has the present
+// one do so; with 0 only when one of them blocks its key. There are no more of
+// them than an endpoint has lanes.
 var hastenScript = redis.NewScript(`
 if ARGV[1] == '0' and redis.call('ZCOUNT', KEYS[1], '+inf', '+inf') == 0 then return 0 end
 local ids = redis.call('ZRANGE', KEYS[1], 0, -1)
@@ -70,67 +41,36 @@ return #ids`)
 // Hasten gives every event that has failed one more attempt now, those that
 // block their key (on_exhausted: block) too, and returns how many there were.
 func (q *Queue) Hasten(ctx context.Context, endpoint string) (int, error) {
-	return q.hasten(ctx, endpoint, true)
+	return q.hasten(ctx, endpoint, 1)
 }
 
-func (q *Queue) hasten(ctx context.Context, endpoint string, always bool) (int, error) {
-	when := 0
-	if always {
-		when = 1
-	}
-	n, err := hastenScript.Run(ctx, q.client, []string{q.keys.due(endpoint), q.keys.state(endpoint)}, when).Int()
+func (q *Queue) hasten(ctx context.Context, endpoint string, always int) (int, error) {
+	n, err := hastenScript.Run(ctx, q.client, []string{q.keys.due(endpoint), q.keys.state(endpoint)}, always).Int()
 	if err == nil && n > 0 {
 		err = q.client.Publish(ctx, q.keys.wake(), WakeAll).Err()
 	}
-	if err != nil {
-		return n, fmt.Errorf("hasten events of endpoint %q: %w", endpoint, unreachable(err))
-	}
-	return n, nil
+	return n, annotate(err, "hasten events of endpoint %q", endpoint)
 }
 
-// Resume lets an endpoint go on that was paused by itself or has events that
-// block their keys, and gives its failed events one more attempt. It reports
-// whether there was anything to resume.
+// Resume resumes an endpoint that was paused automatically or has events that
+// block their keys, immediately in every process, and gives its failed events
+// one more attempt. Its events were kept, and it has the whole of PauseAfter
+// again. It reports whether there was anything to resume.
 func (q *Queue) Resume(ctx context.Context, endpoint string) (bool, error) {
-	s, err := q.Suspended(ctx, endpoint)
+	paused, err := q.client.HExists(ctx, q.keys.state(endpoint), "paused").Result()
+	always := 0
+	if err == nil && paused {
+		always = 1
+		pipe := q.client.TxPipeline()
+		pipe.HDel(ctx, q.keys.state(endpoint), "paused", "since", "hold", "failing")
+		pipe.Publish(ctx, q.keys.wake(), WakeAll)
+		_, err = pipe.Exec(ctx)
+	}
 	if err != nil {
-		return false, err
+		return false, annotate(err, "resume endpoint %q", endpoint)
 	}
-	if s.Reason != "" {
-		if err := q.Unpause(ctx, endpoint); err != nil {
-			return false, err
-		}
-	}
-	n, err := q.hasten(ctx, endpoint, s.Reason != "")
-	return s.Reason != "" || n > 0, err
-}
-
-// Orphans returns the endpoints that have queued events and are not among the
-// given ones, with the number of those events.
-func (q *Queue) Orphans(ctx context.Context, known []endpoint.Endpoint) (map[string]int64, error) {
-	names := map[string]bool{}
-	for i := range known {
-		names[known[i].Name] = true
-	}
-	orphans := map[string]int64{}
-	err := q.scan(ctx, escapeGlob(q.keys.prefix)+":{*}:q", func(key string) error {
-		name := strings.TrimSuffix(strings.TrimPrefix(key, q.keys.prefix+":{"), "}:q")
-		if names[name] {
-			return nil
-		}
-		n, err := q.client.XLen(ctx, key).Result()
-		if err != nil {
-			return fmt.Errorf("read queue of endpoint %q: %w", name, unreachable(err))
-		}
-		if n > 0 {
-			orphans[name] = n
-		}
-		return nil
-	})
-	if err != nil {
-		return nil, fmt.Errorf("list queues: %w", unreachable(err))
-	}
-	return orphans, nil
+	n, err := q.hasten(ctx, endpoint, always)
+	return paused || n > 0, err
 }
 
 // Health is what Redis keeps of how an endpoint fares, beside why it is paused:
@@ -139,8 +79,8 @@ func (q *Queue) Orphans(ctx context.Context, known []endpoint.Endpoint) (map[str
 type Health struct {
 	Failing int64 // since when every attempt has failed
 	Open    int64 // since when the breaker is open
-	Trouble int64 // since when it had not answered, while its recovery is to be told
-	Noticed int64 // the beginning of the pause that was told of last
+	Trouble int64 // since when it has not answered, until its recovery is reported
+	Noticed int64 // the beginning of the pause that was reported last
 	Idle    int64 // how long, in ms, it has stood still before idling
 	Idling  int64 // since when it stands still: paused, or its breaker open
 }
@@ -168,17 +108,17 @@ type Condition struct {
 	Health
 }
 
-// loadState reads the endpoint's state, of which renewScript tells a part later.
-func (q *Queue) loadState(ctx context.Context, endpoint string) (Condition, error) {
+// loadCondition reads the endpoint's state, of which inspectScript returns a part later.
+func (q *Queue) loadCondition(ctx context.Context, endpoint string) (Condition, error) {
 	fields := append([]string{"paused", "hold", "unblock", "since"}, healthFields[:]...)
 	v, err := q.client.HMGet(ctx, q.keys.state(endpoint), fields...).Result()
 	if err != nil {
-		return Condition{}, fmt.Errorf("read state of endpoint %q: %w", endpoint, unreachable(err))
+		return Condition{}, annotate(err, "read state of endpoint %q", endpoint)
 	}
 	text := func(i int) string { s, _ := v[i].(string); return s }
 	c := Condition{
-		Standing: Standing{Owned: true, More: true, MoreAside: true, Paused: text(0), Hold: parseHold(text(1)), Unblock: text(2)},
-		Since:    parseHold(text(3)),
+		Standing: Standing{Owned: true, Inspected: true, More: true, MoreAside: true, Paused: text(0), Hold: parseMillis(text(1)), Unblock: text(2)},
+		Since:    parseMillis(text(3)),
 	}
 	for i, value := range c.Health.values() {
 		if n, err := strconv.ParseInt(text(4+i), 10, 64); err == nil {

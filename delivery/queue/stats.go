@@ -2,9 +2,7 @@ package queue
 
 import (
 	"context"
-	"fmt"
 	"strconv"
-	"strings"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -55,8 +53,10 @@ if n > 0 then
 end
 local s = redis.call('HMGET', KEYS[5], 'paused', 'since', 'hold', 'failing', 'open', 'log_records', 'log_lost')
 for i = 1, 7 do s[i] = s[i] or '' end
-return {n, oldest, redis.call('XLEN', KEYS[2]), redis.call('ZCARD', KEYS[3]), redis.call('ZCOUNT', KEYS[3], '+inf', '+inf'),
-  redis.call('XLEN', KEYS[4]), redis.call('XLEN', KEYS[6]), redis.call('EXISTS', KEYS[7]), unpack(s)}`)
+local failed, blocked, entries = redis.call('ZCARD', KEYS[3]), 0, 0
+if failed > 0 then blocked = redis.call('ZCOUNT', KEYS[3], '+inf', '+inf') end
+if s[6] ~= '' and s[6] ~= '0' then entries = redis.call('XLEN', KEYS[6]) end
+return {n, oldest, redis.call('XLEN', KEYS[2]), failed, blocked, redis.call('XLEN', KEYS[4]), entries, unpack(s)}`)
 
 // Stats returns what the queue holds of each of the endpoints, in their order,
 // in one round trip.
@@ -64,25 +64,34 @@ func (q *Queue) Stats(ctx context.Context, endpoints []string) ([]Stats, error) 
 	if len(endpoints) == 0 {
 		return nil, nil
 	}
-	replies := q.runEach(ctx, statsScript, len(endpoints), func(i int) ([]string, []any) {
-		k, name := q.keys, endpoints[i]
-		return []string{k.events(name), k.side(name), k.due(name), k.dead(name), k.state(name), k.log(name), k.lease(name)}, nil
-	})
+	calls := make([]scriptCall, len(endpoints))
+	for i, name := range endpoints {
+		k := q.keys
+		calls[i] = scriptCall{script: statsScript, keys: []string{
+			k.events(name), k.side(name), k.due(name), k.dead(name), k.state(name), k.log(name),
+		}}
+	}
+	groups, leases := q.freeCalls(endpoints)
+	replies := q.runScripts(ctx, append(calls, leases...))
+	free, err := freeOf(groups, replies[len(calls):], len(endpoints))
 	out := make([]Stats, len(endpoints))
-	for i, reply := range replies {
-		fields, err := reply.Slice()
+	for i, reply := range replies[:len(calls)] {
+		var fields []any
 		if err == nil {
-			out[i], err = statsOf(endpoints[i], fields)
+			fields, err = reply.Slice()
+		}
+		if err == nil {
+			out[i], err = statsOf(endpoints[i], fields, !free[i])
 		}
 		if err != nil {
-			return nil, fmt.Errorf("read the queue of endpoint %q: %w", endpoints[i], unreachable(err))
+			return nil, annotate(err, "read the queue of endpoint %q", endpoints[i])
 		}
 	}
 	return out, nil
 }
 
-func statsOf(endpoint string, fields []any) (Stats, error) {
-	if len(fields) != 15 {
+func statsOf(endpoint string, fields []any, owned bool) (Stats, error) {
+	if len(fields) != 14 {
 		return Stats{}, errEntry
 	}
 	count := func(i int) int64 { n, _ := fields[i].(int64); return n }
@@ -90,39 +99,12 @@ func statsOf(endpoint string, fields []any) (Stats, error) {
 	number := func(i int) int64 { n, _ := strconv.ParseInt(text(i), 10, 64); return n } // what is not there is 0
 	s := Stats{
 		Endpoint: endpoint, Backlog: count(0), Replays: count(2), Retrying: count(3) - count(4), Blocked: count(4), Dead: count(5),
-		LogEntries: count(6), Owned: count(7) == 1, Suspension: suspensionOf(text(8), text(9), text(10)),
-		Failing: parseHold(text(11)), Down: parseHold(text(12)), LogRecords: number(13), LogLost: number(14),
+		LogEntries: count(6), Owned: owned, Suspension: suspensionOf(text(7), text(8), text(9)),
+		Failing: parseMillis(text(10)), Down: parseMillis(text(11)), LogRecords: number(12), LogLost: number(13),
 	}
 	var err error
 	if text(1) != "" {
 		s.Oldest, err = parseMicros(text(1))
 	}
 	return s, err
-}
-
-// runEach runs a script n times in one pipeline, each time with the keys of one
-// endpoint. A server that does not know the script yet is sent its text in a
-// second one. Each reply says what went wrong with it: of several servers, one
-// may be away.
-func (q *Queue) runEach(ctx context.Context, script *redis.Script, n int, call func(i int) (keys []string, args []any)) []*redis.Cmd {
-	pipe := q.client.Pipeline()
-	replies := make([]*redis.Cmd, n)
-	for i := range n {
-		keys, args := call(i)
-		replies[i] = script.EvalSha(ctx, pipe, keys, args...)
-	}
-	if _, err := pipe.Exec(ctx); err == nil {
-		return replies
-	}
-	unknown := q.client.Pipeline()
-	for i := range n {
-		if err := replies[i].Err(); err != nil && strings.HasPrefix(err.Error(), "NOSCRIPT") {
-			keys, args := call(i)
-			replies[i] = script.Eval(ctx, unknown, keys, args...)
-		}
-	}
-	if unknown.Len() > 0 {
-		_, _ = unknown.Exec(ctx) // the replies tell
-	}
-	return replies
 }

@@ -279,8 +279,8 @@ func (w *world) addDead(endpoint, tenant string, n int) []state.DeadLetter {
 	dead := make([]state.DeadLetter, n)
 	for i := range dead {
 		dead[i] = state.DeadLetter{Endpoint: endpoint, DeadEvent: queue.DeadEvent{
-			Handle: fmt.Sprintf("%d-%d", now.UnixMilli(), i), Reason: "attempts", Attempts: 3, First: now, Last: now,
-			Message: message(endpoint, tenant, i, now), Status: 500, Class: webhook.ClassStatus, Error: "status 500", Answer: "oops",
+			Handle: fmt.Sprintf("%d-%d", now.UnixMilli(), i), Reason: "attempts", Attempts: 3, Message: message(endpoint, tenant, i, now),
+			Failures: queue.Failures{First: now, Last: now, Status: 500, Class: webhook.ClassStatus, Error: "status 500", Answer: "oops"},
 		}}
 	}
 	if err := w.store.WriteDead(w.t.Context(), dead); err != nil {

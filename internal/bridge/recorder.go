@@ -115,7 +115,7 @@ func (r *recorder) sweep(ctx context.Context) {
 	names := slices.Collect(maps.Keys(mine))
 	captures := r.capture != nil && r.capture.started.Load()
 	if captures {
-		leftovers, err := r.queue.Leftovers(ctx)
+		leftovers, err := r.queue.EndpointNames(ctx)
 		if err != nil {
 			return // Redis is unreachable, which others log
 		}

@@ -12,6 +12,7 @@ import (
 	"gancho/cdc"
 	"gancho/delivery/endpoint"
 	"gancho/delivery/queue"
+	"gancho/delivery/queue/queuetest"
 	"gancho/internal/bridge"
 	"gancho/internal/testservers"
 	"gancho/mapping"
@@ -58,7 +59,7 @@ func TestStageSettles(t *testing.T) {
 	}
 	backlog := func() int64 {
 		t.Helper()
-		got, _, err := q.Backlog(ctx, "crm")
+		got, _, err := queuetest.Backlog(ctx, q, "crm")
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -121,8 +121,9 @@ func (g *gym) dead(endpoint, tenant string) int64 {
 	handle := g.name()
 	now := time.Now()
 	d := state.DeadLetter{Endpoint: endpoint, DeadEvent: queue.DeadEvent{
-		Handle: handle, Reason: "refused", Attempts: 3, First: now, Last: now, Status: 400, Class: webhook.ClassStatus,
-		Message: webhook.Message{ID: handle, Type: "cobranca.paga", Tenant: tenant, Key: "7", Time: now, Sequence: "1", Data: []byte(`{"id":1}`)},
+		Handle: handle, Reason: "refused", Attempts: 3,
+		Failures: queue.Failures{First: now, Last: now, Status: 400, Class: webhook.ClassStatus},
+		Message:  webhook.Message{ID: handle, Type: "cobranca.paga", Tenant: tenant, Key: "7", Time: now, Sequence: "1", Data: []byte(`{"id":1}`)},
 	}}
 	if err := g.Store.WriteDead(ctx, []state.DeadLetter{d}); err != nil {
 		g.t.Fatal(err)

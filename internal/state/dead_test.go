@@ -25,7 +25,7 @@ func event(n int) state.KeptEvent { return state.KeptEvent{Message: message(n)} 
 func deadLetter(endpoint string, n int) state.DeadLetter {
 	return state.DeadLetter{Endpoint: endpoint, DeadEvent: queue.DeadEvent{
 		Handle: fmt.Sprintf("17000000%05d-0", n), Message: message(n), Reason: "exhausted", Attempts: 11,
-		First: noon, Last: noon.Add(time.Hour), Status: 500, Class: "status", Error: "answered 500", Answer: "não sei",
+		Failures: queue.Failures{First: noon, Last: noon.Add(time.Hour), Status: 500, Class: "status", Error: "answered 500", Answer: "não sei"},
 	}}
 }
 

@@ -5,6 +5,8 @@ package queuetest
 import (
 	"context"
 	"fmt"
+	"strconv"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -19,9 +21,10 @@ import (
 	"gancho/mapping"
 )
 
-// Patience is how long a test waits for what has to happen.
+// Patience is how long a test waits for what has to happen before it fails.
 const Patience = 30 * time.Second
 
+// StartRedis starts a server for the test, with settings as names and values.
 func StartRedis(t testing.TB, settings ...string) *testservers.Redis {
 	t.Helper()
 	o := testservers.RedisOptions{Settings: map[string]string{}}
@@ -36,6 +39,7 @@ func StartRedis(t testing.TB, settings ...string) *testservers.Redis {
 	return r
 }
 
+// Client returns a client of the server, which the test's end closes.
 func Client(t testing.TB, r *testservers.Redis) *redis.Client {
 	t.Helper()
 	c := redis.NewClient(&redis.Options{Addr: r.Addr(), MaxRetries: -1, DisableIdentity: true})
@@ -53,6 +57,7 @@ func Open(t testing.TB, r *testservers.Redis, endpoints ...endpoint.Endpoint) *q
 	return q
 }
 
+// OpenOnly opens the queue without claiming it, as another process does.
 func OpenOnly(t testing.TB, r *testservers.Redis, endpoints ...endpoint.Endpoint) *queue.Queue {
 	t.Helper()
 	q, err := queue.Open(t.Context(), queue.Options{URL: r.URL(), Endpoints: endpoints, Logger: Logger(t)})
@@ -67,10 +72,12 @@ func OpenOnly(t testing.TB, r *testservers.Redis, endpoints ...endpoint.Endpoint
 	return q
 }
 
+// Source is the usual source.
 func Source() queue.Source {
 	return queue.Source{SystemID: "7300000000000000001", Database: "academia", Slot: "gancho", Timeline: 1, ConfirmedFlush: 0x1000}
 }
 
+// Logger logs to the test when it is verbose.
 func Logger(t testing.TB) zerolog.Logger {
 	t.Helper()
 	if testing.Verbose() {
@@ -90,6 +97,7 @@ func Event(i int, key string) *mapping.Event {
 	}
 }
 
+// LSN is the commit LSN of the i-th event, in bytes.
 func LSN(i int) uint64 { return uint64(0x2000 + 0x100*i) }
 
 // AppendEvents appends events from..to (excluded) in batches of the size, and
@@ -110,9 +118,10 @@ func AppendEvents(t testing.TB, q *queue.Queue, from, to, size int, key func(int
 	}
 }
 
+// KeyModulo spreads events over n keys.
 func KeyModulo(n int) func(int) string { return func(i int) string { return fmt.Sprint("k", i%n) } }
 
-// Eventually waits for what Redis tells nobody of.
+// Eventually waits for what Redis notifies nobody of.
 func Eventually(t testing.TB, what string, ok func() bool) {
 	t.Helper()
 	deadline := time.After(Patience)
@@ -131,9 +140,63 @@ func Eventually(t testing.TB, what string, ok func() bool) {
 func Drained(t testing.TB, q *queue.Queue, endpoint string) {
 	t.Helper()
 	Eventually(t, "an empty stream of "+endpoint, func() bool {
-		n, _, err := q.Backlog(t.Context(), endpoint)
+		n, _, err := Backlog(t.Context(), q, endpoint)
 		return err == nil && n == 0
 	})
+}
+
+func stats(ctx context.Context, q *queue.Queue, endpoint string) (queue.Stats, error) {
+	all, err := q.Stats(ctx, []string{endpoint})
+	if err != nil {
+		return queue.Stats{}, err
+	}
+	return all[0], nil
+}
+
+// Backlog returns how many events wait for the endpoint, those in flight
+// included, and when the oldest of them was committed.
+func Backlog(ctx context.Context, q *queue.Queue, endpoint string) (n int64, oldest time.Time, err error) {
+	s, err := stats(ctx, q, endpoint)
+	return s.Backlog, s.Oldest, err
+}
+
+// DeadCount returns how many dead letters of the endpoint are in Redis.
+func DeadCount(ctx context.Context, q *queue.Queue, endpoint string) (int64, error) {
+	s, err := stats(ctx, q, endpoint)
+	return s.Dead, err
+}
+
+// Suspended returns whether the endpoint was paused automatically.
+func Suspended(ctx context.Context, q *queue.Queue, endpoint string) (queue.Suspension, error) {
+	s, err := stats(ctx, q, endpoint)
+	return s.Suspension, err
+}
+
+// Owned reports whether a process has the endpoint's lease.
+func Owned(t testing.TB, q *queue.Queue, endpoint string) bool {
+	t.Helper()
+	s, err := stats(t.Context(), q, endpoint)
+	return err == nil && s.Owned
+}
+
+// Calls are how often the server has executed each command since it was
+// started, those of scripts included.
+func Calls(t testing.TB, c *redis.Client) map[string]int {
+	t.Helper()
+	text, err := c.Info(t.Context(), "commandstats").Result()
+	if err != nil {
+		t.Fatal(err)
+	}
+	out := map[string]int{}
+	for line := range strings.Lines(text) {
+		if name, rest, ok := strings.Cut(strings.TrimPrefix(line, "cmdstat_"), ":calls="); ok {
+			n, _, _ := strings.Cut(rest, ",")
+			if out[name], err = strconv.Atoi(n); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	return out
 }
 
 // Confirmations are what RunDurable has confirmed.
@@ -142,12 +205,14 @@ type Confirmations struct {
 	list []uint64
 }
 
+// Add is the function that RunDurable calls.
 func (c *Confirmations) Add(lsn uint64) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.list = append(c.list, lsn)
 }
 
+// Newest is the last position that was confirmed, or 0.
 func (c *Confirmations) Newest() uint64 {
 	c.mu.Lock()
 	defer c.mu.Unlock()

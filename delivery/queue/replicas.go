@@ -11,41 +11,41 @@ import (
 	"github.com/rs/zerolog"
 )
 
-// standby is what is known of a master's replicas. Replication is
+// replicas is what is known of one master's replicas. Replication is
 // asynchronous: a replica that is promoted lacks what its master had not sent
 // yet. So nothing is confirmed before every replica that may be promoted has
 // it, and as many as min-replicas-to-write demands.
 //
-// A replica that is gone may be on the other side of a network that is cut in
+// An unreachable replica may be on the other side of a network that is cut in
 // two, and be promoted there. It is waited for as long as that usually takes
-// (standbyGrace); then it counts as lost, or a replica that does not come back
-// would hold up the source's WAL for ever. With min-replicas-to-write it never
+// (replicaGrace); then it counts as lost, or a replica that does not come back
+// would hold the source's WAL for ever. With min-replicas-to-write it never
 // counts as lost.
-type standby struct {
-	at       string    // the master's address; empty: it does not change
+type replicas struct {
+	of       string    // the master's address; empty: it does not change
 	required int       // min-replicas-to-write
-	most     int       // that were in step at once, of late
+	most     int       // that were in sync at the same time, recently
 	fewer    time.Time // since when it has been fewer; zero: it has not
 	waits    time.Time // since when positions have been waiting for it; zero: they have not
-	told     bool      // that they wait
+	reported bool      // that they wait
 }
 
-// standbyGrace is longer than sentinels and clusters take for a failover.
-const standbyGrace = time.Minute
+// replicaGrace is longer than sentinels and clusters take for a failover.
+const replicaGrace = time.Minute
 
-func (q *Queue) newStandby(ctx context.Context, addr string, masters []string, got info) *standby {
-	s := &standby{at: addr, most: len(replicaOffsets(got))}
+func (q *Queue) newReplicas(ctx context.Context, addr string, masters []string, got info) *replicas {
+	s := &replicas{of: addr, most: len(replicaOffsets(got))}
 	if q.sentinel != nil {
-		s.at = q.sentinel.last()
+		s.of = q.sentinel.last()
 	}
-	s.inherit(slices.Collect(maps.Values(q.standbys)), masters, time.Now())
-	config, err := q.nodes.at(addr).ConfigGet(ctx, "min-replicas-to-write").Result()
+	s.inherit(slices.Collect(maps.Values(q.confirmer.replicas)), masters, time.Now())
+	config, err := q.nodes.to(addr).ConfigGet(ctx, "min-replicas-to-write").Result()
 	if err == nil { // one who may not read the configuration waits for those that there are
 		s.required, _ = strconv.Atoi(config["min-replicas-to-write"])
 	}
-	if s.most == 0 && q.moves() {
+	if s.most == 0 && q.promotable() {
 		q.log.Warn().Str("master", q.nameOf(addr)).
-			Msg("this master has no replica in step: positions are confirmed when they are on its own disk, as with a single server")
+			Msg("this master has no replica in sync: positions are confirmed when they are on its own disk, as with a single server")
 	}
 	return s
 }
@@ -53,13 +53,13 @@ func (q *Queue) newStandby(ctx context.Context, addr string, masters []string, g
 // inherit takes over how many replicas there were before a restart or a
 // failover: those that have not come back yet may still be promoted. A new
 // master was one of its predecessor's.
-func (s *standby) inherit(before []*standby, masters []string, now time.Time) {
+func (s *replicas) inherit(before []*replicas, masters []string, now time.Time) {
 	known := 0
 	for _, old := range before {
 		switch {
-		case old.at == s.at:
+		case old.of == s.of:
 			known = max(known, old.most)
-		case !slices.Contains(masters, old.at):
+		case !slices.Contains(masters, old.of):
 			known = max(known, old.most-1)
 		}
 	}
@@ -79,7 +79,7 @@ func (q *Queue) nameOf(addr string) string {
 	return addr
 }
 
-// replicaOffsets are those of the replicas that are in step.
+// replicaOffsets are those of the replicas that are in sync.
 func replicaOffsets(got info) []int64 {
 	var out []int64
 	for i := 0; ; i++ {
@@ -101,10 +101,10 @@ func replicaOffsets(got info) []int64 {
 
 // caughtUp reports whether the replicas that have to have everything up to the
 // offset have it. The master's own INFO is the witness.
-func (s *standby) caughtUp(got info, offset int64, now time.Time) bool {
+func (s *replicas) caughtUp(got info, offset int64, now time.Time) bool {
 	offsets := replicaOffsets(got)
 	switch {
-	case len(offsets) >= s.most, !s.fewer.IsZero() && now.Sub(s.fewer) > standbyGrace:
+	case len(offsets) >= s.most, !s.fewer.IsZero() && now.Sub(s.fewer) > replicaGrace:
 		s.most, s.fewer = len(offsets), time.Time{}
 	case s.fewer.IsZero():
 		s.fewer = now
@@ -117,29 +117,29 @@ func (s *standby) caughtUp(got info, offset int64, now time.Time) bool {
 	return len(offsets) >= max(s.most, s.required)
 }
 
-// tell logs what a look at the replicas has come to, when somebody has to know
-// of it: nothing else says why the source holds its WAL.
-func (s *standby) tell(log *zerolog.Logger, master string, got info, before int, caughtUp bool, now time.Time) {
+// report logs how the replicas stand, when somebody has to know of it: nothing
+// else says why the source holds its WAL.
+func (s *replicas) report(log *zerolog.Logger, master string, got info, before int, caughtUp bool, now time.Time) {
 	if s.most < before {
 		log.Warn().Str("master", master).Int("replicas", s.most).Int("before", before).
-			Msg("a replica has been away for too long and is not waited for any more: what it lacks is lost if it is promoted")
+			Msg("a replica was unreachable for too long and is not waited for any more: what it lacks is lost if it is promoted")
 	}
 	switch {
-	case caughtUp && s.told:
+	case caughtUp && s.reported:
 		log.Info().Str("master", master).Msg("the replicas have caught up: positions are confirmed again")
 		fallthrough
 	case caughtUp:
-		s.waits, s.told = time.Time{}, false
+		s.waits, s.reported = time.Time{}, false
 	case s.waits.IsZero():
 		s.waits = now
-	case !s.told && now.Sub(s.waits) > standbyGrace:
-		s.told = true
-		log.Warn().Str("master", master).Int("in_step", len(replicaOffsets(got))).Int("awaited", max(s.most, s.required)).
+	case !s.reported && now.Sub(s.waits) > replicaGrace:
+		s.reported = true
+		log.Warn().Str("master", master).Int("in_sync", len(replicaOffsets(got))).Int("awaited", max(s.most, s.required)).
 			Msg("positions wait for replicas, and the slot holds its WAL: see INFO replication, and min-replicas-to-write")
 	}
 }
 
 // alone reports that there are no replicas, and that none is waited for.
-func (s *standby) alone(got info) bool {
+func (s *replicas) alone(got info) bool {
 	return s.most == 0 && s.required == 0 && got["connected_slaves"] == "0"
 }

@@ -39,7 +39,7 @@ func TestReplicasThatHaveToCatchUp(t *testing.T) {
 		"fewer than required": {2, 1, told(100), false},
 		"as required":         {2, 2, told(100, 100), true},
 	} {
-		if got := queue.NewStandby(c.required, c.most).CaughtUp(c.told, 100, time.Now()); got != c.want {
+		if got := queue.NewReplicas(c.required, c.most).CaughtUp(c.told, 100, time.Now()); got != c.want {
 			t.Errorf("%s: caught up %v, want %v", name, got, c.want)
 		}
 	}
@@ -50,7 +50,7 @@ func TestReplicaThatIsGone(t *testing.T) {
 	t.Parallel()
 	start := time.Now()
 	at := func(d time.Duration) time.Time { return start.Add(d) }
-	s := queue.NewStandby(0, 1)
+	s := queue.NewReplicas(0, 1)
 	for _, step := range []struct {
 		after time.Duration
 		told  map[string]string
@@ -68,7 +68,7 @@ func TestReplicaThatIsGone(t *testing.T) {
 			t.Errorf("after %s: caught up %v, want %v", step.after, got, step.want)
 		}
 	}
-	required := queue.NewStandby(1, 1)
+	required := queue.NewReplicas(1, 1)
 	for _, after := range []time.Duration{0, time.Hour, 24 * time.Hour} {
 		if required.CaughtUp(told(), 100, at(after)) {
 			t.Errorf("after %s: caught up without the replica that min-replicas-to-write demands", after)
@@ -109,7 +109,7 @@ func TestWaitingForReplicasIsTold(t *testing.T) {
 	t.Parallel()
 	var out bytes.Buffer
 	log, start := zerolog.New(&out), time.Now()
-	s := queue.NewStandby(0, 2)
+	s := queue.NewReplicas(0, 2)
 	for _, step := range []struct {
 		after time.Duration
 		told  map[string]string
@@ -127,7 +127,7 @@ func TestWaitingForReplicasIsTold(t *testing.T) {
 		{141 * time.Second, told(100), ""},
 	} {
 		out.Reset()
-		s.Tell(&log, step.told, 100, start.Add(step.after))
+		s.Report(&log, step.told, 100, start.Add(step.after))
 		if got := out.String(); (got == "") != (step.want == "") || !strings.Contains(got, step.want) {
 			t.Errorf("after %s: logged %q, want %q", step.after, got, step.want)
 		}

@@ -33,13 +33,13 @@ type ID struct{ hi, lo uint64 }
 func NewID(epoch uint16, p cdc.Position, n int) (ID, error) {
 	switch {
 	case epoch == 0 || epoch > maxEpoch:
-		return ID{}, fmt.Errorf("make event id: epoch %d is outside 1 to %d", epoch, maxEpoch)
+		return ID{}, fmt.Errorf("create event id: epoch %d is outside 1 to %d", epoch, maxEpoch)
 	case p.Commit == 0 || uint64(p.Commit) >= 1<<lsnBits:
-		return ID{}, fmt.Errorf("make event id: commit LSN %s does not fit in %d bits; a source that has written that much WAL is not supported", p.Commit, lsnBits)
+		return ID{}, fmt.Errorf("create event id: commit LSN %s does not fit in %d bits; a source that has written that much WAL is not supported", p.Commit, lsnBits)
 	case p.Ordinal >= 1<<ordinalBits:
-		return ID{}, fmt.Errorf("make event id: change %d of its transaction does not fit in %d bits", p.Ordinal, ordinalBits)
+		return ID{}, fmt.Errorf("create event id: change %d of its transaction does not fit in %d bits", p.Ordinal, ordinalBits)
 	case n < 0 || n >= 1<<nBits:
-		return ID{}, fmt.Errorf("make event id: event %d of its change does not fit in %d bits; split the rules of this table", n, nBits)
+		return ID{}, fmt.Errorf("create event id: event %d of its change does not fit in %d bits; split the rules of this table", n, nBits)
 	}
 	return ID{hi: uint64(epoch)<<lsnBits | uint64(p.Commit), lo: p.Ordinal<<nBits | uint64(n)}, nil
 }

@@ -19,7 +19,7 @@ type section struct {
 
 // recheckAfter is how long a connection to a node of a cluster is trusted. A
 // node that is demoted keeps its connections; it refuses writes then, but when
-// it is promoted again, without what it had been given last, it takes them. No
+// it is promoted again, without what it had been given last, it accepts them. No
 // failover is there and back in so short a time.
 const recheckAfter = time.Second
 
@@ -34,9 +34,9 @@ func (q *Queue) executeInSlots(ctx context.Context, b *Batch, touched []*stream)
 	var mu sync.Mutex // guards err, and the streams' counts of refused entries
 	var sent sync.WaitGroup
 	for addr, sections := range parts {
-		recheck := time.Since(q.checked[addr]) > recheckAfter
+		recheck := time.Since(q.appender.checked[addr]) > recheckAfter
 		if recheck {
-			q.checked[addr] = time.Now()
+			q.appender.checked[addr] = time.Now()
 		}
 		sent.Go(func() {
 			refused, failure := q.sendSections(ctx, addr, sections, recheck)
@@ -52,17 +52,13 @@ func (q *Queue) executeInSlots(ctx context.Context, b *Batch, touched []*stream)
 	}
 	sent.Wait()
 	if err != nil {
-		clear(q.checked)
-		if isWayError(err) {
-			q.ring.suspect(ctx)
-		}
+		clear(q.appender.checked)
+		q.suspectCluster(ctx, err)
 		return err
 	}
-	if names := q.elsewhere(touched); names != "" {
-		for addr := range parts { // one that has just answered
-			q.wakeElsewhere(ctx, addr, names)
-			break
-		}
+	for addr := range parts { // one that has just answered
+		q.wakeOthers(ctx, q.appender.conns.to(addr), q.ownedElsewhere(touched))
+		break
 	}
 	return nil
 }
@@ -70,11 +66,11 @@ func (q *Queue) executeInSlots(ctx context.Context, b *Batch, touched []*stream)
 // divide sorts the batch's commands by node and slot.
 func (q *Queue) divide(ctx context.Context, b *Batch) (map[string][]*section, error) {
 	parts, bySlot := map[string][]*section{}, map[uint16]*section{}
-	for i, cmd := range q.commands.list() {
+	for i, cmd := range q.appender.commands.queue {
 		slot := b.destinations[i].stream.slot
 		s := bySlot[slot]
 		if s == nil {
-			addr, err := q.ring.owner(ctx, slot)
+			addr, err := q.cluster.owner(ctx, slot)
 			if err != nil {
 				return nil, err
 			}
@@ -91,11 +87,11 @@ func (q *Queue) divide(ctx context.Context, b *Batch) (map[string][]*section, er
 // sendSections writes one node's sections in one go, and returns which of
 // their entries were there already.
 func (q *Queue) sendSections(ctx context.Context, addr string, sections []*section, recheck bool) (refused []int, err error) {
-	node := q.writer.at(addr)
+	node := q.appender.conns.to(addr)
 	if recheck {
 		got, err := serverInfo(ctx, node, "server", "replication")
 		if err == nil {
-			err = q.recognise(addr, got)
+			err = q.servers.recognise(addr, got)
 		}
 		if err != nil {
 			return nil, unreachable(err)
@@ -112,7 +108,7 @@ func (q *Queue) sendSections(ctx context.Context, addr string, sections []*secti
 		}
 		_ = pipe.Process(ctx, s.commands[0])
 	}
-	_, _ = pipe.Exec(ctx) // each command says what became of it
+	_, _ = pipe.Exec(ctx) // each command has its error
 	for i, s := range sections {
 		entries, failure := s.outcome(ends[i])
 		refused = append(refused, entries...)
@@ -123,8 +119,8 @@ func (q *Queue) sendSections(ctx context.Context, addr string, sections []*secti
 	return refused, err
 }
 
-// outcome reads what became of a section whose EXEC is given; nil: it is a
-// single command.
+// outcome reads the replies to a section whose EXEC is given; nil: it is a single
+// command.
 func (s *section) outcome(exec *redis.Cmd) (refused []int, err error) {
 	if exec == nil {
 		switch err := s.commands[0].Err(); {
@@ -151,12 +147,4 @@ func (s *section) outcome(exec *redis.Cmd) (refused []int, err error) {
 		}
 	}
 	return refused, nil
-}
-
-// wakeElsewhere tells the owners in other processes. That it could not be done
-// is no error: they look for themselves with each renewal.
-func (q *Queue) wakeElsewhere(ctx context.Context, addr, names string) {
-	if err := q.writer.at(addr).Publish(ctx, q.keys.wake(), names).Err(); err != nil {
-		q.log.Debug().Err(err).Msg("other processes learn of new events only when they renew their leases")
-	}
 }

@@ -12,9 +12,9 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// link is the connections for one purpose: to the one server, whose address is
+// connections are those for one purpose: to the one server, whose address is
 // then "", or to each node of a cluster.
-type link struct {
+type connections struct {
 	options redis.Options // without an address, for a cluster
 	// greet runs on each new connection, before its first command.
 	greet func(ctx context.Context, addr string, cn *redis.Conn) error
@@ -23,47 +23,47 @@ type link struct {
 	clients map[string]*redis.Client
 }
 
-func newLink(options redis.Options, greet func(context.Context, string, *redis.Conn) error) *link {
-	return &link{options: options, greet: greet, clients: map[string]*redis.Client{}}
+func newConnections(options redis.Options, greet func(context.Context, string, *redis.Conn) error) *connections {
+	return &connections{options: options, greet: greet, clients: map[string]*redis.Client{}}
 }
 
-// at returns the connections to an address.
-func (l *link) at(addr string) *redis.Client {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	c := l.clients[addr]
-	if c == nil {
-		o := l.options
+// to returns the connections to an address.
+func (c *connections) to(addr string) *redis.Client {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	client := c.clients[addr]
+	if client == nil {
+		o := c.options
 		if addr != "" {
 			o.Addr = addr
 		}
-		if l.greet != nil {
-			o.OnConnect = func(ctx context.Context, cn *redis.Conn) error { return l.greet(ctx, addr, cn) }
+		if c.greet != nil {
+			o.OnConnect = func(ctx context.Context, cn *redis.Conn) error { return c.greet(ctx, addr, cn) }
 		}
-		c = redis.NewClient(&o)
-		l.clients[addr] = c
+		client = redis.NewClient(&o)
+		c.clients[addr] = client
 	}
-	return c
+	return client
 }
 
 // keep closes the connections to other addresses. Nobody may be using them.
-func (l *link) keep(addresses []string) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	for addr, c := range l.clients {
+func (c *connections) keep(addresses []string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for addr, client := range c.clients {
 		if !slices.Contains(addresses, addr) {
-			_ = c.Close() // to a node that is none any more
-			delete(l.clients, addr)
+			_ = client.Close() // to a node that is none any more
+			delete(c.clients, addr)
 		}
 	}
 }
 
-func (l *link) close() error {
-	l.mu.Lock()
-	defer l.mu.Unlock()
+func (c *connections) close() error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
 	var problems []error
-	for _, addr := range slices.Sorted(maps.Keys(l.clients)) {
-		problems = append(problems, l.clients[addr].Close())
+	for _, addr := range slices.Sorted(maps.Keys(c.clients)) {
+		problems = append(problems, c.clients[addr].Close())
 	}
 	return errors.Join(problems...)
 }
@@ -74,7 +74,7 @@ const (
 	appendTimeout  = 30 * time.Second
 )
 
-// connect makes the links; nothing is connected to yet.
+// connect prepares the connections; nothing is sent yet.
 func (q *Queue) connect(o *Options) error {
 	base, err := q.locate(o)
 	if err != nil {
@@ -92,24 +92,24 @@ func (q *Queue) connect(o *Options) error {
 
 	one := base
 	one.PoolSize, one.ReadTimeout, one.WriteTimeout = 1, appendTimeout, appendTimeout
-	q.writer = newLink(one, q.refuseRestarted)
+	q.appender.conns = newConnections(one, q.servers.refuseRestarted)
 
 	record := base
 	record.PoolSize = 1
 	record.ReadTimeout = appendTimeout // WAITAOF blocks
-	q.record = newLink(record, q.refuseRestarted)
+	q.confirmer.conns = newConnections(record, q.servers.refuseRestarted)
 
 	many := base
 	many.PoolSize = 16
-	q.nodes = newLink(many, q.noteIdentity)
-	if q.ring == nil {
-		q.client = q.nodes.at("")
+	q.nodes = newConnections(many, q.servers.noteIdentity)
+	if q.cluster == nil {
+		q.client = q.nodes.to("")
 		return nil
 	}
-	ask := base
-	ask.PoolSize = 1
-	q.ring.ask = newLink(ask, nil)
-	q.client = newClusterClient(q.ring, q.nodes)
+	one = base
+	one.PoolSize = 1
+	q.cluster.conns = newConnections(one, nil)
+	q.client = newClusterClient(q.cluster, q.nodes)
 	return nil
 }
 
@@ -131,7 +131,7 @@ func (q *Queue) locate(o *Options) (redis.Options, error) {
 		s.Dialer = q.sentinel.dial
 		return s, nil
 	case o.Cluster != nil:
-		q.ring = &ring{seeds: o.Cluster.Addresses}
+		q.cluster = &cluster{seeds: o.Cluster.Addresses}
 		return redis.Options{Username: o.Cluster.User, Password: o.Cluster.Password, TLSConfig: tlsConfig(o.Cluster.TLS)}, nil
 	}
 	options, err := redis.ParseURL(o.URL)
@@ -151,10 +151,10 @@ func tlsConfig(on bool) *tls.Config {
 
 // masters lists the addresses of the servers that the keys are on.
 func (q *Queue) masters(ctx context.Context) ([]string, error) {
-	if q.ring == nil {
+	if q.cluster == nil {
 		return []string{""}, nil
 	}
-	view, err := q.ring.current(ctx, ringAge)
+	view, err := q.cluster.current(ctx, clusterAge)
 	if err != nil {
 		return nil, err
 	}
@@ -163,10 +163,18 @@ func (q *Queue) masters(ctx context.Context) ([]string, error) {
 
 // masterOf returns the address of the server that the key is on.
 func (q *Queue) masterOf(ctx context.Context, key string) (string, error) {
-	if q.ring == nil {
+	if q.cluster == nil {
 		return "", nil
 	}
-	return q.ring.owner(ctx, slotOf(key))
+	return q.cluster.owner(ctx, slotOf(key))
+}
+
+// suspectCluster has the cluster's nodes asked again when an error may come of
+// their having changed.
+func (q *Queue) suspectCluster(ctx context.Context, err error) {
+	if q.cluster != nil && isWayError(err) {
+		q.cluster.suspect(ctx)
+	}
 }
 
 // scan calls f for every key that matches the pattern, on every master. A key
@@ -178,7 +186,7 @@ func (q *Queue) scan(ctx context.Context, pattern string, f func(key string) err
 		return err
 	}
 	for _, addr := range masters {
-		keys := q.nodes.at(addr).Scan(ctx, 0, pattern, page).Iterator()
+		keys := q.nodes.to(addr).Scan(ctx, 0, pattern, page).Iterator()
 		for keys.Next(ctx) {
 			if err := f(keys.Val()); err != nil {
 				return err
@@ -198,5 +206,5 @@ func (q *Queue) subscribe(ctx context.Context) (*redis.PubSub, error) {
 	if err != nil {
 		return nil, err
 	}
-	return q.nodes.at(addr).Subscribe(ctx, q.keys.wake()), nil
+	return q.nodes.to(addr).Subscribe(ctx, q.keys.wake()), nil
 }
