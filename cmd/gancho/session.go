@@ -16,6 +16,7 @@ import (
 
 	"gancho/cdc"
 	"gancho/config"
+	"gancho/delivery/endpoint"
 	"gancho/delivery/queue"
 	"gancho/delivery/webhook"
 	"gancho/internal/control"
@@ -62,10 +63,6 @@ func (f *sessionFlags) open(cmd *cobra.Command, needs parts) (_ *session, err er
 	if err != nil {
 		return nil, err
 	}
-	files, err := fileEndpoints(c)
-	if err != nil {
-		return nil, err
-	}
 	s := &session{actor: control.Actor{Name: "cli:" + osUser(), Role: state.Admin}, config: c, cmd: cmd, json: f.json}
 	defer func() {
 		if err != nil {
@@ -73,8 +70,8 @@ func (f *sessionFlags) open(cmd *cobra.Command, needs parts) (_ *session, err er
 		}
 	}()
 	o := control.Options{
-		Parse: specOf, Version: version,
-		File:      func() []control.FileEndpoint { return files },
+		Version:   version,
+		File:      func() []endpoint.Endpoint { return c.Endpoints },
 		Catalogue: func() []control.EventType { return nil },
 	}
 	if needs&withStore != 0 && c.State.On() {

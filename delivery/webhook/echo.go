@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"encoding/json"
 	"html"
-	"maps"
 	"net/http"
 	"net/url"
 	"slices"
@@ -12,6 +11,7 @@ import (
 	"strings"
 
 	"gancho/delivery/endpoint"
+	"gancho/internal/jsontext"
 )
 
 // minEcho is the shortest value that is looked for in answers, in bytes: shorter
@@ -28,7 +28,12 @@ type echo struct {
 // newEcho looks for the values of headers, extra fields and the URL's query,
 // and for its user and password.
 func newEcho(ep *endpoint.Endpoint) echo {
-	values := slices.Concat(slices.Collect(maps.Values(ep.Headers)), slices.Collect(maps.Values(ep.Extra)))
+	var values []string
+	for _, settings := range []map[string]endpoint.Hidden{ep.Headers, ep.Extra} {
+		for _, v := range settings {
+			values = append(values, v.Reveal())
+		}
+	}
 	if u, err := url.Parse(ep.URL); err == nil {
 		for name, given := range u.Query() {
 			values = append(values, given...)
@@ -62,7 +67,7 @@ func newEcho(ep *endpoint.Endpoint) echo {
 	slices.SortFunc(forms, func(a, b string) int { return cmp.Or(len(b)-len(a), strings.Compare(a, b)) })
 	var pairs []string
 	for _, s := range slices.Compact(forms) {
-		pairs = append(pairs, s, masked)
+		pairs = append(pairs, s, endpoint.Masked)
 	}
 	return echo{strings.NewReplacer(pairs...)}
 }
@@ -70,7 +75,7 @@ func newEcho(ep *endpoint.Endpoint) echo {
 // escapes returns s as it is, as URLs and forms have it, as the JSON of various
 // languages does (PHP's has \/ for /), and as HTML does.
 func escapes(s string) []string {
-	quoted := string(AppendString(nil, s))
+	quoted := string(jsontext.AppendString(nil, s))
 	plain, ascii, web := quoted[1:len(quoted)-1], strconv.QuoteToASCII(s), html.EscapeString(s)
 	ascii = ascii[1 : len(ascii)-1]
 	form := url.QueryEscape(s)

@@ -24,8 +24,8 @@ func TestEchoedSecretsAreHidden(t *testing.T) {
 	t.Cleanup(server.Close)
 	ep := &endpoint.Endpoint{
 		Name: "crm", URL: server.URL + "/hooks?token=in+the+query&only-a-token", AllowHTTP: true, AllowPrivate: loopback,
-		Headers: map[string]string{"X-Api-Key": "in the header", "Authorization": "Bearer in-the-authorization", "X-Short": "sorry"},
-		Extra:   map[string]string{"validationtoken": `in "the" body`},
+		Headers: map[string]endpoint.Hidden{"X-Api-Key": "in the header", "Authorization": "Bearer in-the-authorization", "X-Short": "sorry"},
+		Extra:   map[string]endpoint.Hidden{"validationtoken": `in "the" body`},
 	}
 	sender := webhook.NewSender(webhook.Options{Version: "test"})
 	t.Cleanup(sender.Close)
@@ -59,7 +59,7 @@ func TestEchoesAreHiddenHoweverEscaped(t *testing.T) {
 	t.Cleanup(server.Close)
 	ep := &endpoint.Endpoint{
 		Name: "crm", URL: server.URL + "/hooks?%zz-token", AllowHTTP: true, AllowPrivate: loopback,
-		Extra: map[string]string{"token": token}, Headers: map[string]string{"X-Key": accented},
+		Extra: map[string]endpoint.Hidden{"token": token}, Headers: map[string]endpoint.Hidden{"X-Key": accented},
 	}
 	sender := webhook.NewSender(webhook.Options{Version: "test"})
 	t.Cleanup(sender.Close)

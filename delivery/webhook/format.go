@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"gancho/delivery/endpoint"
+	"gancho/internal/jsontext"
 )
 
 // timeLayout is RFC 3339 with the microseconds that PostgreSQL keeps.
@@ -25,11 +26,11 @@ func newShape(ep *endpoint.Endpoint) shape {
 	f := shape{format: ep.Format, strings: ep.StringNumbers}
 	for _, name := range slices.Sorted(maps.Keys(ep.Extra)) {
 		if f.format == endpoint.FormatForm {
-			f.extra = appendFormField(f.extra, name, ep.Extra[name])
+			f.extra = appendFormField(f.extra, name, ep.Extra[name].Reveal())
 			continue
 		}
-		f.extra = AppendString(append(f.extra, ','), name)
-		f.extra = AppendString(append(f.extra, ':'), ep.Extra[name])
+		f.extra = jsontext.AppendString(append(f.extra, ','), name)
+		f.extra = jsontext.AppendString(append(f.extra, ':'), ep.Extra[name].Reveal())
 	}
 	return f
 }
@@ -79,18 +80,18 @@ func (f *shape) appendBody(dst []byte, m *Message) []byte {
 }
 
 func (f *shape) appendStandard(dst []byte, m *Message) []byte {
-	dst = AppendString(append(dst, `{"type":`...), m.Type)
+	dst = jsontext.AppendString(append(dst, `{"type":`...), m.Type)
 	dst = append(dst, `,"timestamp":"`...)
 	dst = m.Time.In(time.UTC).AppendFormat(dst, timeLayout)
-	dst = AppendString(append(dst, `","id":`...), m.ID)
+	dst = jsontext.AppendString(append(dst, `","id":`...), m.ID)
 	dst = append(dst, `,"tenant":`...)
 	if m.Tenant == "" {
 		dst = append(dst, "null"...)
 	} else {
-		dst = AppendString(dst, m.Tenant)
+		dst = jsontext.AppendString(dst, m.Tenant)
 	}
 	// A string: it may have more digits than a receiver's float64 holds.
-	dst = AppendString(append(dst, `,"sequence":`...), m.Sequence)
+	dst = jsontext.AppendString(append(dst, `,"sequence":`...), m.Sequence)
 	dst = append(dst, f.extra...)
 	dst = f.appendValue(append(dst, `,"data":`...), m.Data)
 	if len(m.Previous) > 0 {

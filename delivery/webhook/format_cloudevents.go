@@ -8,6 +8,7 @@ import (
 	"unicode/utf8"
 
 	"gancho/delivery/endpoint"
+	"gancho/internal/jsontext"
 )
 
 // CloudEvents 1.0: https://github.com/cloudevents/spec/blob/v1.0.2/cloudevents/spec.md
@@ -21,23 +22,23 @@ const operationalPrefix = "gancho."
 // appendCloudEvent appends the event in structured form.
 // https://github.com/cloudevents/spec/blob/v1.0.2/cloudevents/formats/json-format.md
 func (f *shape) appendCloudEvent(dst []byte, m *Message) []byte {
-	dst = AppendString(append(dst, `{"specversion":"1.0","id":`...), m.ID)
-	dst = AppendString(append(dst, `,"source":`...), cloudSource(m))
-	dst = AppendString(append(dst, `,"type":`...), attribute(m.Type))
+	dst = jsontext.AppendString(append(dst, `{"specversion":"1.0","id":`...), m.ID)
+	dst = jsontext.AppendString(append(dst, `,"source":`...), cloudSource(m))
+	dst = jsontext.AppendString(append(dst, `,"type":`...), attribute(m.Type))
 	dst = append(dst, `,"time":"`...)
 	dst = m.Time.In(time.UTC).AppendFormat(dst, timeLayout)
 	dst = append(dst, `","datacontenttype":"application/json"`...)
 	if m.Sequence != "" {
-		dst = AppendString(append(dst, `,"sequence":`...), m.Sequence)
+		dst = jsontext.AppendString(append(dst, `,"sequence":`...), m.Sequence)
 	}
 	if m.Tenant != "" {
-		dst = AppendString(append(dst, `,"tenant":`...), attribute(m.Tenant))
+		dst = jsontext.AppendString(append(dst, `,"tenant":`...), attribute(m.Tenant))
 	}
 	if len(m.Previous) > 0 {
-		dst = AppendString(append(dst, `,"previous":`...), f.jsonAttribute(m.Previous))
+		dst = jsontext.AppendString(append(dst, `,"previous":`...), f.jsonAttribute(m.Previous))
 	}
 	if len(m.Unchanged) > 0 {
-		dst = AppendString(append(dst, `,"unchanged":`...), f.jsonAttribute(m.Unchanged))
+		dst = jsontext.AppendString(append(dst, `,"unchanged":`...), f.jsonAttribute(m.Unchanged))
 	}
 	dst = append(dst, f.extra...)
 	dst = f.appendValue(append(dst, `,"data":`...), m.Data)
@@ -66,7 +67,7 @@ func (f *shape) setCloudHeaders(h http.Header, m *Message) {
 func setStaticCloudHeaders(h http.Header, ep *endpoint.Endpoint) {
 	h.Set("Ce-Specversion", "1.0")
 	for name, value := range ep.Extra {
-		h.Set("Ce-"+name, percentEncoded(value))
+		h.Set("Ce-"+name, percentEncoded(value.Reveal()))
 	}
 }
 

@@ -8,15 +8,11 @@ import (
 	"net/http/httptrace"
 	"net/url"
 	"strconv"
-	"strings"
 	"sync"
 	"time"
 
 	"gancho/delivery/endpoint"
 )
-
-// masked stands for what is secret.
-const masked = "***"
 
 // Exchange is a request as it was sent, what came back, and how long it took,
 // for people to look at. It holds no secret of the endpoint, and the message's
@@ -86,10 +82,10 @@ func (t *target) shown(ep *endpoint.Endpoint, req *http.Request, body []byte, ms
 		delete(e.Header, "Idempotency-Key") // a mark for net/http
 	}
 	for name := range ep.Headers {
-		e.Header.Set(name, masked)
+		e.Header.Set(name, endpoint.Masked)
 	}
 	if e.Header.Get("Authorization") != "" {
-		e.Header.Set("Authorization", masked)
+		e.Header.Set("Authorization", endpoint.Masked)
 	}
 	if u, err := ep.ProxyURL(); err == nil && u != nil {
 		e.Proxy = endpoint.ProxyAddress(u)
@@ -98,11 +94,11 @@ func (t *target) shown(ep *endpoint.Endpoint, req *http.Request, body []byte, ms
 		return e
 	}
 	hidden := *ep
-	hidden.Extra = make(map[string]string, len(ep.Extra))
+	hidden.Extra = make(map[string]endpoint.Hidden, len(ep.Extra))
 	for name := range ep.Extra {
-		hidden.Extra[name] = masked
+		hidden.Extra[name] = endpoint.Masked
 		if ep.Format == endpoint.FormatCloudEventsBinary {
-			e.Header.Set("Ce-"+name, masked)
+			e.Header.Set("Ce-"+name, endpoint.Masked)
 		}
 	}
 	shape := newShape(&hidden)
@@ -114,19 +110,10 @@ func (t *target) shown(ep *endpoint.Endpoint, req *http.Request, body []byte, ms
 	return e
 }
 
-// shownURL hides what stands behind each name in the query, and what has no
-// name: it may be a token as a whole.
+// shownURL hides the values of the URL's query.
 func shownURL(u *url.URL) string {
 	clean := *u
-	parts := strings.Split(u.RawQuery, "&")
-	for i, part := range parts {
-		if name, _, ok := strings.Cut(part, "="); ok {
-			parts[i] = name + "=" + masked
-		} else if part != "" {
-			parts[i] = masked
-		}
-	}
-	clean.RawQuery = strings.Join(parts, "&")
+	clean.RawQuery = endpoint.MaskQuery(u.RawQuery)
 	return clean.String()
 }
 

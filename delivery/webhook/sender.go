@@ -6,7 +6,6 @@ import (
 	"crypto/sha256"
 	"crypto/x509"
 	"encoding/hex"
-	"errors"
 	"fmt"
 	"io"
 	"maps"
@@ -149,11 +148,9 @@ func (t *target) usable(ep *endpoint.Endpoint, ms []*Message, list bool) error {
 	case t.err != nil:
 		return t.err
 	case len(ms) == 0:
-		return fmt.Errorf("endpoint %q: %w", ep.Name, errors.New("the list to be sent is empty"))
-	case list:
-		if err := (endpoint.Batching{Max: 2}).Check(ep.Format); err != nil {
-			return fmt.Errorf("endpoint %q: %w", ep.Name, err)
-		}
+		return fmt.Errorf("endpoint %q: the list to be sent is empty", ep.Name)
+	case list && !ep.Format.HasLists():
+		return fmt.Errorf("endpoint %q: the format %s has no lists; send the events one by one", ep.Name, ep.Format)
 	}
 	return nil
 }

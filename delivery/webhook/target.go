@@ -61,7 +61,7 @@ func staticHeader(ep *endpoint.Endpoint, version string, user *url.Userinfo) htt
 		h.Set("Authorization", "Basic "+basicCredentials(user))
 	}
 	for name, value := range ep.Headers {
-		h.Set(name, value)
+		h.Set(name, value.Reveal())
 	}
 	if ep.Format == endpoint.FormatCloudEventsBinary {
 		setStaticCloudHeaders(h, ep)

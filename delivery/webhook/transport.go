@@ -1,7 +1,6 @@
 package webhook
 
 import (
-	"bytes"
 	"context"
 	"crypto/sha256"
 	"crypto/tls"
@@ -9,6 +8,7 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"strings"
 	"time"
 
 	"gancho/delivery/endpoint"
@@ -94,8 +94,8 @@ func (s *Sender) connector(ep *endpoint.Endpoint) (func(ctx context.Context, net
 // proxy.
 func poolOf(ep *endpoint.Endpoint, g guard) string {
 	hash := sha256.New()
-	for _, part := range [][]byte{ep.TLS.CA, ep.TLS.Certificate, ep.TLS.Key, []byte(ep.Proxy)} {
-		sum := sha256.Sum256(bytes.TrimSpace(part))
+	for _, part := range []string{ep.TLS.CA, ep.TLS.Certificate, ep.TLS.Key.Reveal(), ep.Proxy.Reveal()} {
+		sum := sha256.Sum256([]byte(strings.TrimSpace(part)))
 		hash.Write(sum[:])
 	}
 	return g.key() + hex.EncodeToString(hash.Sum(nil))

@@ -165,7 +165,7 @@ func (t *target) failed(ctx, limited context.Context, answer *http.Response, err
 // classOf sorts an error of the transport.
 func classOf(err error) string {
 	var proxy *ProxyError
-	var refused *RefusedAddressError
+	var refused *endpoint.RefusedAddressError
 	var dns *net.DNSError
 	var network net.Error
 	switch {
@@ -246,7 +246,7 @@ func reason(class string, err error) string {
 	if errors.As(err, &proxy) {
 		return proxy.Error()
 	}
-	var refused *RefusedAddressError
+	var refused *endpoint.RefusedAddressError
 	if errors.As(err, &refused) {
 		return refused.Error()
 	}

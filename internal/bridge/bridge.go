@@ -29,7 +29,7 @@ import (
 type Definitions struct {
 	Rules *mapping.Rules
 	// Endpoints are those of the file.
-	Endpoints []control.FileEndpoint
+	Endpoints []endpoint.Endpoint
 	// Catalogue are the events that the rules make.
 	Catalogue []control.EventType
 }
@@ -65,8 +65,6 @@ type Options struct {
 	// State is nil when there is none: then the endpoints are those of the file,
 	// dead letters stay in Redis, and there is no log and no API.
 	State *StateOptions
-	// Parse reads the documents of stored endpoints.
-	Parse control.Parse
 	// Load reads the definitions: once at the start, and at every Reload.
 	Load   func() (*Definitions, error)
 	Reload <-chan os.Signal
@@ -126,7 +124,7 @@ type bridge struct {
 func newBridge(o Options, d *Definitions) *bridge {
 	b := &bridge{
 		Options: o, definitions: d, metrics: newMetrics(), health: &health{delivers: o.Deliver, captures: o.Capture},
-		roster: newRoster(o.Parse, o.Log), drops: make(chan struct{}, 1),
+		roster: newRoster(o.Log), drops: make(chan struct{}, 1),
 		stateComplaint: complaint{
 			log: o.Log, failed: "state database does not answer; endpoints stay as they are, and deliveries go on", again: "state database answers again",
 		},

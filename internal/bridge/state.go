@@ -70,7 +70,7 @@ func (b *bridge) api() http.Handler {
 		return nil
 	}
 	service := control.New(control.Options{
-		Store: b.store, Queue: b.queue, Sender: b.sender, Parse: b.Parse, File: b.roster.fromFile,
+		Store: b.store, Queue: b.queue, Sender: b.sender, File: b.roster.fromFile,
 		Catalogue: func() []control.EventType { return b.definitionsNow().Catalogue },
 		Slot:      b.slot, Version: b.Version,
 	})

@@ -47,13 +47,13 @@ func (s *Service) stored(a Actor, needs state.Role) (*state.Store, error) {
 
 // found is an endpoint that the actor may know of, of the file or the store.
 type found struct {
-	file   *FileEndpoint
+	file   *endpoint.Endpoint
 	stored *state.Endpoint
 }
 
 func (f found) name() string {
 	if f.file != nil {
-		return f.file.Endpoint.Name
+		return f.file.Name
 	}
 	return f.stored.Name
 }
@@ -61,7 +61,7 @@ func (f found) name() string {
 // tenants are those whose events it may have; none: all.
 func (f found) tenants() []string {
 	if f.file != nil {
-		return f.file.Endpoint.Tenants
+		return f.file.Tenants
 	}
 	return f.stored.Tenants
 }
@@ -69,10 +69,10 @@ func (f found) tenants() []string {
 // find looks an endpoint up, the file's first, because that is the one in use.
 func (s *Service) find(ctx context.Context, a Actor, name string) (found, error) {
 	for _, f := range s.files() {
-		if f.Endpoint.Name != name {
+		if f.Name != name {
 			continue
 		}
-		if !a.sees(f.Endpoint.Tenants) {
+		if !a.sees(f.Tenants) {
 			return found{}, state.ErrNotFound
 		}
 		return found{file: &f}, nil
@@ -105,7 +105,7 @@ func (s *Service) findStored(ctx context.Context, a Actor, name string) (*state.
 	return e.stored, nil
 }
 
-func (s *Service) files() []FileEndpoint {
+func (s *Service) files() []endpoint.Endpoint {
 	if s.File == nil {
 		return nil
 	}
@@ -115,13 +115,12 @@ func (s *Service) files() []FileEndpoint {
 // delivered is the endpoint as delivery takes it.
 func (s *Service) delivered(e found) (endpoint.Endpoint, error) {
 	if e.file != nil {
-		return e.file.Endpoint, nil
+		return *e.file, nil
 	}
-	spec, err := s.Parse("endpoint "+e.stored.Name, e.stored.Document)
+	d, err := endpoint.Parse("endpoint "+e.stored.Name, e.stored.Document)
 	if err != nil {
 		return endpoint.Endpoint{}, err
 	}
-	d := spec.Endpoint
 	d.Name, d.State = e.stored.Name, e.stored.State
 	d.Secrets = nil
 	for _, k := range e.stored.Secrets {

@@ -76,8 +76,8 @@ func (s *Service) known(ctx context.Context, a Actor) ([]found, error) {
 	var known []found
 	inFile := map[string]bool{}
 	for _, f := range s.files() {
-		inFile[f.Endpoint.Name] = true
-		if a.sees(f.Endpoint.Tenants) {
+		inFile[f.Name] = true
+		if a.sees(f.Tenants) {
 			known = append(known, found{file: &f})
 		}
 	}
@@ -99,8 +99,8 @@ func (s *Service) known(ctx context.Context, a Actor) ([]found, error) {
 
 func (f found) view() EndpointView {
 	if f.file != nil {
-		e := f.file.Endpoint
-		v := EndpointView{Name: e.Name, From: FromFile, State: e.State.String(), Settings: f.file.Public, Keys: []KeyView{}}
+		e := f.file
+		v := EndpointView{Name: e.Name, From: FromFile, State: e.State.String(), Settings: e.Public(), Keys: []KeyView{}}
 		for _, k := range e.Secrets {
 			v.Keys = append(v.Keys, KeyView{Kind: kindOf(k.Public()), Public: k.Public()})
 		}
@@ -136,7 +136,7 @@ type NewEndpoint struct {
 	Origin string
 	// Name is the endpoint's name when the document has none.
 	Name string
-	// Document is JSON or YAML; see Parse. It may hold secret or secrets.
+	// Document is JSON or YAML; see endpoint.Parse. It may hold secret or secrets.
 	Document []byte
 	// Secrets sign instead of the document's, the newest first. With neither a
 	// key is made.
@@ -152,18 +152,18 @@ func (s *Service) AddEndpoint(ctx context.Context, a Actor, n NewEndpoint) (Crea
 	if err != nil {
 		return CreatedView{}, err
 	}
-	spec, err := s.parse(n.Origin, n.Document)
+	ep, err := parse(n.Origin, n.Document)
 	if err != nil {
 		return CreatedView{}, err
 	}
-	if spec, err = s.named(n, spec); err != nil {
+	if ep, err = named(n, ep); err != nil {
 		return CreatedView{}, err
 	}
-	if spec, err = s.owned(a, spec, nil); err != nil {
+	if ep, err = a.owned(ep, nil); err != nil {
 		return CreatedView{}, err
 	}
-	name := spec.Endpoint.Name
-	if slices.ContainsFunc(s.files(), func(f FileEndpoint) bool { return f.Endpoint.Name == name }) {
+	name := ep.Name
+	if slices.ContainsFunc(s.files(), func(f endpoint.Endpoint) bool { return f.Name == name }) {
 		return CreatedView{}, &TakenError{Name: name}
 	}
 	if err := s.vacant(ctx, a, name); err != nil {
@@ -171,7 +171,7 @@ func (s *Service) AddEndpoint(ctx context.Context, a Actor, n NewEndpoint) (Crea
 	}
 	secrets := n.Secrets
 	if len(secrets) == 0 {
-		secrets = spec.Endpoint.Secrets
+		secrets = ep.Secrets
 	}
 	var view CreatedView
 	if len(secrets) == 0 {
@@ -179,7 +179,7 @@ func (s *Service) AddEndpoint(ctx context.Context, a Actor, n NewEndpoint) (Crea
 		secrets, view.Secret, view.Public = []endpoint.Secret{made}, made.Reveal(), made.Public()
 	}
 	added, err := store.AddEndpoint(ctx, a.Name, state.Endpoint{
-		Name: name, Tenants: spec.Endpoint.Tenants, State: spec.Endpoint.State, Document: spec.Document, Public: spec.Public,
+		Name: name, Tenants: ep.Tenants, State: ep.State, Document: ep.Document(), Public: ep.Public(),
 	}, secrets)
 	if errors.Is(err, state.ErrConflict) {
 		if _, there := store.Endpoint(ctx, name); !errors.Is(there, state.ErrNotFound) {
@@ -210,42 +210,42 @@ func (s *Service) vacant(ctx context.Context, a Actor, name string) error {
 }
 
 // named gives the document the name from beside it, and refuses two.
-func (s *Service) named(n NewEndpoint, spec Spec) (Spec, error) {
+func named(n NewEndpoint, ep endpoint.Endpoint) (endpoint.Endpoint, error) {
 	switch {
-	case spec.Endpoint.Name == "" && n.Name == "":
-		return Spec{}, invalid("/name", "write such as crm-centro", "the endpoint has no name")
-	case n.Name == "" || n.Name == spec.Endpoint.Name:
-		return spec, nil
-	case spec.Endpoint.Name != "":
-		return Spec{}, invalid("/name", "leave one out", "the endpoint has two names, %q and %q", n.Name, spec.Endpoint.Name)
+	case ep.Name == "" && n.Name == "":
+		return endpoint.Endpoint{}, invalid("/name", "write such as crm-centro", "the endpoint has no name")
+	case n.Name == "" || n.Name == ep.Name:
+		return ep, nil
+	case ep.Name != "":
+		return endpoint.Endpoint{}, invalid("/name", "leave one out", "the endpoint has two names, %q and %q", n.Name, ep.Name)
 	}
 	// The name's own rules are the document's.
 	name, err := json.Marshal(n.Name)
 	if err != nil {
-		return Spec{}, err
+		return endpoint.Endpoint{}, err
 	}
-	return s.with(spec, "name", name)
+	return with(ep, "name", name)
 }
 
 // owned holds a tenant's endpoint to its tenant, and to what the tenant may
 // set: before is the endpoint as it was, nil when it is new.
-func (s *Service) owned(a Actor, spec Spec, before *endpoint.Endpoint) (Spec, error) {
+func (a Actor) owned(ep endpoint.Endpoint, before *endpoint.Endpoint) (endpoint.Endpoint, error) {
 	if a.Tenant == "" {
-		return spec, nil
+		return ep, nil
 	}
-	if t := spec.Endpoint.Tenants; len(t) > 0 && !a.sees(t) {
-		return Spec{}, invalid("/tenants", "leave tenants out", "this token is for the tenant %q, whose events its endpoints get", a.Tenant)
+	if t := ep.Tenants; len(t) > 0 && !a.sees(t) {
+		return endpoint.Endpoint{}, invalid("/tenants", "leave tenants out", "this token is for the tenant %q, whose events its endpoints get", a.Tenant)
 	}
-	if len(spec.Endpoint.Tenants) == 0 {
+	if len(ep.Tenants) == 0 {
 		tenants, err := json.Marshal([]string{a.Tenant})
 		if err != nil {
-			return Spec{}, err
+			return endpoint.Endpoint{}, err
 		}
-		if spec, err = s.with(spec, "tenants", tenants); err != nil {
-			return Spec{}, err
+		if ep, err = with(ep, "tenants", tenants); err != nil {
+			return endpoint.Endpoint{}, err
 		}
 	}
-	return spec, reserved(&spec.Endpoint, before)
+	return ep, reserved(&ep, before)
 }
 
 // reserved refuses what opens the operator's own network or shows events to
@@ -305,14 +305,14 @@ func (s *Service) EditEndpoint(ctx context.Context, a Actor, name string, edit E
 	if err != nil {
 		return EndpointView{}, err
 	}
-	spec, err := s.parseMerged(merged)
+	ep, err := parseMerged(merged)
 	if err != nil {
 		return EndpointView{}, err
 	}
-	if spec, err = s.owned(a, spec, &before); err != nil {
+	if ep, err = a.owned(ep, &before); err != nil {
 		return EndpointView{}, err
 	}
-	e.Tenants, e.Document, e.Public = spec.Endpoint.Tenants, spec.Document, spec.Public
+	e.Tenants, e.Document, e.Public = ep.Tenants, ep.Document(), ep.Public()
 	updated, err := store.UpdateEndpoint(ctx, a.Name, *e)
 	if err != nil {
 		return EndpointView{}, err

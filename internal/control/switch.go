@@ -27,7 +27,7 @@ func (s *Service) Activate(ctx context.Context, a Actor, name string) (EndpointV
 			return EndpointView{}, err
 		}
 		e.stored = &stored
-	case e.file.Endpoint.State != endpoint.Active:
+	case e.file.State != endpoint.Active:
 		return EndpointView{}, &ReadOnlyError{Endpoint: name}
 	}
 	resumed, err := s.Queue.Resume(ctx, name)
@@ -43,7 +43,7 @@ func (s *Service) Activate(ctx context.Context, a Actor, name string) (EndpointV
 	if (resumed || hastened > 0) && e.file != nil && s.Store != nil {
 		// The store's own endpoints have theirs from SetEndpointState.
 		c := state.Change{Actor: a.Name, Action: "endpoint.activate", Object: "endpoint/" + name}
-		if t := e.file.Endpoint.Tenants; len(t) == 1 {
+		if t := e.file.Tenants; len(t) == 1 {
 			c.Tenant = t[0]
 		}
 		if err := s.Store.Record(ctx, c); err != nil {

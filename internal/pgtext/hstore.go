@@ -1,5 +1,7 @@
 package pgtext
 
+import "gancho/internal/jsontext"
+
 var errHstoreSyntax = &Error{Code: codeTextSyntax, Message: "malformed hstore"}
 
 // appendHstore writes hstore's output form ("a"=>"1", "b"=>NULL) as an object
@@ -54,11 +56,11 @@ func (p *hstoreParser) appendString(dst []byte) ([]byte, bool) {
 	for ; p.i < len(p.s); p.i++ {
 		switch p.s[p.i] {
 		case '"':
-			dst = appendEscaped(dst, p.s[start:p.i], true)
+			dst = jsontext.AppendEscaped(dst, p.s[start:p.i], true)
 			p.i++
 			return append(dst, '"'), true
 		case '\\':
-			dst = appendEscaped(dst, p.s[start:p.i], true)
+			dst = jsontext.AppendEscaped(dst, p.s[start:p.i], true)
 			p.i++
 			start = p.i // the escaped byte (a quote or a backslash) begins the next piece
 		}

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"gancho/cdc"
+	"gancho/internal/jsontext"
 )
 
 // JSONOptions say how values are written. It remembers time zone periods and
@@ -79,7 +80,7 @@ func (o *JSONOptions) appendValue(dst []byte, t *cdc.Type, text []byte) ([]byte,
 	case oidBool:
 		return appendBool(dst, text)
 	case oidBPChar:
-		return AppendJSONString(dst, bytes.TrimRight(text, " ")), nil
+		return jsontext.AppendString(dst, bytes.TrimRight(text, " ")), nil
 	case oidTimestamp:
 		return o.appendTimestamp(dst, text)
 	case oidTimestampTZ:
@@ -89,7 +90,7 @@ func (o *JSONOptions) appendValue(dst []byte, t *cdc.Type, text []byte) ([]byte,
 	case oidBytea:
 		return appendBase64(dst, text)
 	case oidInt2Vector, oidOIDVector: // arrays in the catalogue, but not in their text
-		return AppendJSONString(dst, text), nil
+		return jsontext.AppendString(dst, text), nil
 	}
 	switch {
 	case t.Kind == cdc.KindArray && t.Elem != nil:
@@ -99,7 +100,7 @@ func (o *JSONOptions) appendValue(dst []byte, t *cdc.Type, text []byte) ([]byte,
 	case t.Kind == cdc.KindBase && t.Name == "hstore":
 		return appendHstore(dst, text)
 	}
-	return AppendJSONString(dst, text), nil
+	return jsontext.AppendString(dst, text), nil
 }
 
 // appendNumber keeps the digits. NaN and the infinities have no JSON number.
@@ -260,7 +261,7 @@ func appendKey(dst []byte, name string) []byte {
 	dst = append(dst, '"')
 	for i := range len(name) {
 		if c := name[i]; c < ' ' || c == '"' || c == '\\' || c >= 0x80 {
-			dst = appendEscaped(dst, []byte(name), true)
+			dst = jsontext.AppendEscaped(dst, name, true)
 			return append(dst, '"', ':')
 		}
 	}

@@ -1,44 +1,16 @@
-package config
+package endpoint
 
 import (
 	"bytes"
 	"encoding/json"
 	"fmt"
-	"net/url"
 	"slices"
 	"strconv"
 	"strings"
 	"time"
 	"unicode/utf16"
 	"unicode/utf8"
-
-	"gancho/internal/strictyaml"
 )
-
-// ParseEndpoint reads one endpoint from a document in JSON or YAML, with the
-// keys of an endpoint in gancho.yaml. Only the url is required: name, state and
-// secrets may come from elsewhere. Environment variables and files are not
-// looked at. The origin names the document in the errors, which are those of
-// Load.
-func ParseEndpoint(origin string, src []byte) (Endpoint, error) {
-	if json.Valid(src) {
-		src = asYAML(src)
-	}
-	d := strictyaml.Parse(origin, src, nil)
-	e := defaultEndpoint()
-	root := d.Root()
-	if !root.Valid() && len(d.Errors()) == 0 {
-		d.Add("it needs at least the url", "the document is empty")
-	}
-	if root.Valid() {
-		e.Line = root.Line()
-		e.decode(root, "")
-	}
-	if err := d.Errors().Err(); err != nil {
-		return Endpoint{}, err
-	}
-	return e, nil
-}
 
 // asYAML writes JSON so that a YAML parser reads the same. JSON leaves some
 // characters as they are that YAML takes as line breaks or refuses, and escapes
@@ -79,42 +51,41 @@ func escaped(b []byte) rune {
 
 // Document returns the settings as canonical JSON: what differs from the
 // defaults, in the order of the keys' names, with its secrets in clear and
-// without name, state and signing secrets. ParseEndpoint reads it back.
+// without name, state and signing secrets. Parse reads it back.
 func (e *Endpoint) Document() json.RawMessage {
-	return e.encode(Secret.Reveal, e.URL, e.Proxy.Reveal())
+	return e.encode(Hidden.Reveal, e.URL, e.Proxy.Reveal())
 }
 
 // Public returns Document with *** for what is secret: the values of headers,
 // extra fields and of the URL's query, the TLS key, the proxy's password.
 func (e *Endpoint) Public() json.RawMessage {
-	return e.encode(Secret.String, hideQuery(e.URL), hidePassword(e.Proxy.Reveal()))
+	return e.encode(Hidden.String, maskQuery(e.URL), maskPassword(e.Proxy.Reveal()))
 }
 
-func (e *Endpoint) encode(show func(Secret) string, address, proxy string) json.RawMessage {
-	base := defaultEndpoint()
+func (e *Endpoint) encode(show func(Hidden) string, address, proxy string) json.RawMessage {
+	full := e.WithDefaults()
+	base := Endpoint{Batch: e.Batch}
 	base.setStyle(e.Style)
-	if e.Batch.Max > 0 {
-		base.Order = "endpoint"
-	}
+	base = base.WithDefaults()
 	d := document{}
 	d.add("url", address, true)
 	d.add("tenants", e.Tenants, len(e.Tenants) > 0)
 	d.add("events", e.Events, len(e.Events) > 0)
 	d.add("headers", texts(e.Headers, show), len(e.Headers) > 0)
 	d.add("style", e.Style, e.Style != "")
-	d.add("format", e.Format, e.Format != base.Format)
+	d.add("format", e.Format.String(), e.Format != base.Format)
 	d.add("extra", texts(e.Extra, show), len(e.Extra) > 0)
-	d.add("numbers", e.Numbers, e.Numbers != base.Numbers)
-	d.add("batch", e.Batch.document(), e.Batch.Max > 0)
+	d.add("numbers", "string", e.StringNumbers)
+	d.add("batch", e.Batch.document(), e.Batch.Max > 1)
 	d.add("success", e.Success.document(), !e.Success.equal(base.Success))
-	d.add("order", e.Order, e.Order != base.Order)
-	d.add("on_exhausted", e.OnExhausted, e.OnExhausted != base.OnExhausted)
-	d.add("concurrency", e.Concurrency, e.Concurrency != base.Concurrency)
-	d.add("timeout", durationText(e.Timeout), e.Timeout != base.Timeout)
-	d.add("retry", durationTexts(e.Retry), !slices.Equal(e.Retry, base.Retry))
-	d.add("retry_refused", durationTexts(e.RetryRefused), !slices.Equal(e.RetryRefused, base.RetryRefused))
-	d.add("max_age", durationText(e.MaxAge), e.MaxAge != base.MaxAge)
-	d.add("pause_after", durationText(e.PauseAfter), e.PauseAfter != base.PauseAfter)
+	d.add("order", full.Order.String(), full.Order != base.Order)
+	d.add("on_exhausted", e.OnExhausted.String(), e.OnExhausted != base.OnExhausted)
+	d.add("concurrency", full.Concurrency, full.Concurrency != base.Concurrency)
+	d.add("timeout", durationText(full.Timeout), full.Timeout != base.Timeout)
+	d.add("retry", durationTexts(full.Retry), !slices.Equal(full.Retry, base.Retry))
+	d.add("retry_refused", durationTexts(full.RetryRefused), !slices.Equal(full.RetryRefused, base.RetryRefused))
+	d.add("max_age", durationText(full.MaxAge), full.MaxAge != base.MaxAge)
+	d.add("pause_after", durationText(full.PauseAfter), full.PauseAfter != base.PauseAfter)
 	d.add("rate", strconv.FormatFloat(e.Rate, 'g', -1, 64)+"/s", e.Rate != 0)
 	d.add("allow_private", e.AllowPrivate, len(e.AllowPrivate) > 0)
 	d.add("allow_http", e.AllowHTTP, e.AllowHTTP)
@@ -132,7 +103,7 @@ func (d document) add(key string, v any, differs bool) {
 	}
 }
 
-// json encodes the document so that ParseEndpoint reads the same.
+// json encodes the document so that Parse reads the same.
 func (d document) json() json.RawMessage {
 	var out bytes.Buffer
 	encoder := json.NewEncoder(&out)
@@ -143,36 +114,14 @@ func (d document) json() json.RawMessage {
 	return asYAML(bytes.TrimSpace(out.Bytes()))
 }
 
-func (b Batch) document() document {
+func (b Batching) document() document {
 	d := document{"max": b.Max}
 	d.add("wait", durationText(b.Wait), b.Wait > 0)
 	d.add("per", "transaction", b.PerTransaction)
 	return d
 }
 
-func (s Success) document() document {
-	status := make([]string, len(s.Status))
-	for i, r := range s.Status {
-		status[i] = strconv.Itoa(r[0])
-		if r[1] != r[0] {
-			status[i] += "-" + strconv.Itoa(r[1])
-		}
-	}
-	d := document{}
-	d.add("status", status, len(status) > 0)
-	d.add("body", s.Body, s.Body != "")
-	return d
-}
-
-func (t TLS) document(show func(Secret) string) document {
-	d := document{}
-	d.add("ca", t.CA, t.CA != "")
-	d.add("certificate", t.Certificate, t.Certificate != "")
-	d.add("key", show(t.Key), t.Key != "")
-	return d
-}
-
-func texts(m map[string]Secret, show func(Secret) string) map[string]string {
+func texts(m map[string]Hidden, show func(Hidden) string) map[string]string {
 	out := make(map[string]string, len(m))
 	for k, v := range m {
 		out[k] = show(v)
@@ -205,35 +154,4 @@ func durationText(d time.Duration) string {
 		s = strings.TrimSuffix(s, "0m")
 	}
 	return s
-}
-
-// hideQuery replaces the values of a URL's query.
-func hideQuery(address string) string {
-	base, query, ok := strings.Cut(address, "?")
-	if !ok || query == "" {
-		return address
-	}
-	parts := strings.Split(query, "&")
-	for i, part := range parts {
-		if name, _, ok := strings.Cut(part, "="); ok {
-			parts[i] = name + "=" + hidden
-		} else if part != "" {
-			parts[i] = hidden
-		}
-	}
-	return base + "?" + strings.Join(parts, "&")
-}
-
-// hidePassword replaces the password of a proxy's URL.
-func hidePassword(proxy string) string {
-	u, err := url.Parse(proxy)
-	if err != nil {
-		return hidden
-	}
-	if _, ok := u.User.Password(); !ok {
-		return proxy
-	}
-	user := url.User(u.User.Username()).String()
-	u.User = nil
-	return strings.Replace(u.String(), "://", "://"+user+":"+hidden+"@", 1)
 }

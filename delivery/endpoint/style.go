@@ -1,13 +1,11 @@
-package config
-
-import "slices"
+package endpoint
 
 // superlogica is the style of receivers that were written for Superlógica's
 // webhooks: they read a form with data[...] and a field validationtoken, and
-// answer 200 to everything, with what came of it in the body.
+// answer 200 to everything, with the result in the body.
 const superlogica = "superlogica"
 
-// successBody is the answer of such a receiver that has taken the event:
+// successBody is the answer of such a receiver that has accepted the event:
 // {"status":200}, with the number quoted by some.
 const successBody = `"status"\s*:\s*"?200"?\b`
 
@@ -26,7 +24,7 @@ func (e *Endpoint) decodeStyle(v value) {
 func (e *Endpoint) setStyle(name string) {
 	e.Style = name
 	if name == superlogica {
-		e.Format = "form"
+		e.Format = FormatForm
 		e.Success = Success{Status: [][2]int{{200, 200}}, Body: successBody}
 	}
 }
@@ -38,6 +36,3 @@ func (e *Endpoint) checkStyle(v value) {
 	}
 	v.Errorf("write extra: {validationtoken: ...}, with the token that the receiver expects", "the style superlogica needs a validationtoken")
 }
-
-// equal reports whether both count the same answers as delivered.
-func (s Success) equal(o Success) bool { return slices.Equal(s.Status, o.Status) && s.Body == o.Body }

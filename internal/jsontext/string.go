@@ -1,26 +1,25 @@
-package pgtext
+// Package jsontext writes JSON strings: those of the events' data, and of the
+// envelopes around it.
+package jsontext
 
-import (
-	"encoding/binary"
-	"unicode/utf8"
-)
+import "unicode/utf8"
 
 const hexDigits = "0123456789abcdef"
 
-// AppendJSONString appends s as a JSON string (RFC 8259): control characters,
-// quotes and backslashes escaped, the rest as it is, except U+2028 and U+2029,
-// which old JavaScript takes for line ends, and bytes that are not UTF-8, which
-// become U+FFFD.
-func AppendJSONString(dst, s []byte) []byte {
+// AppendString appends s as a JSON string (RFC 8259): control characters, quotes
+// and backslashes escaped, the rest as it is, except U+2028 and U+2029, which
+// old JavaScript takes for line ends, and bytes that are not UTF-8, which become
+// U+FFFD: JSON has no place for them.
+func AppendString[T string | []byte](dst []byte, s T) []byte {
 	dst = append(dst, '"')
-	dst = appendEscaped(dst, s, true)
+	dst = AppendEscaped(dst, s, true)
 	return append(dst, '"')
 }
 
-// appendEscaped appends what stands between the quotes. Without strict it
-// leaves U+2028, U+2029 and invalid bytes alone, as PostgreSQL does.
-func appendEscaped(dst, s []byte, strict bool) []byte {
-	start, i := 0, plainPrefix(s)
+// AppendEscaped appends what stands between the quotes. Without strict it leaves
+// U+2028, U+2029 and invalid bytes alone, as PostgreSQL does.
+func AppendEscaped[T string | []byte](dst []byte, s T, strict bool) []byte {
+	start, i := 0, PlainPrefix(s)
 	for i < len(s) {
 		c := s[i]
 		switch {
@@ -36,7 +35,7 @@ func appendEscaped(dst, s []byte, strict bool) []byte {
 		}
 		r, n := rune(c), 1
 		if c >= utf8.RuneSelf {
-			r, n = utf8.DecodeRune(s[i:])
+			r, n = utf8.DecodeRuneInString(string(s[i:min(i+utf8.UTFMax, len(s))]))
 			if r != '\u2028' && r != '\u2029' && (r != utf8.RuneError || n > 1) {
 				i += n
 				continue
@@ -50,13 +49,15 @@ func appendEscaped(dst, s []byte, strict bool) []byte {
 	return append(dst, s[start:]...)
 }
 
-// plainPrefix returns the length of a prefix of s, in whole words of eight
+// PlainPrefix returns the length of a prefix of s, in whole words of eight
 // bytes, that needs no escape and is ASCII.
-func plainPrefix(s []byte) int {
+func PlainPrefix[T string | []byte](s T) int {
 	const ones, highs = 0x0101010101010101, 0x8080808080808080
 	i := 0
 	for ; i+8 <= len(s); i += 8 {
-		w := binary.LittleEndian.Uint64(s[i:])
+		// The compiler makes one load of this, as it does of binary.LittleEndian.Uint64.
+		w := uint64(s[i]) | uint64(s[i+1])<<8 | uint64(s[i+2])<<16 | uint64(s[i+3])<<24 |
+			uint64(s[i+4])<<32 | uint64(s[i+5])<<40 | uint64(s[i+6])<<48 | uint64(s[i+7])<<56
 		quote := w ^ '"'*ones
 		slash := w ^ '\\'*ones
 		// A byte's high bit is set where it is not ASCII, below a blank, or

@@ -1,25 +1,23 @@
-package config_test
+package endpoint_test
 
 import (
 	"encoding/json"
 	"net/netip"
-	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
 
-	"gancho/config"
+	"gancho/delivery/endpoint"
 	"gancho/internal/strictyaml"
 )
 
-// same compares endpoints as documents do: name, state, signing secrets and the
-// line are not in them.
+// same compares endpoints as documents do: name, state and signing secrets are
+// not in them.
 var same = cmp.Options{
-	cmpopts.IgnoreFields(config.Endpoint{}, "Line", "Name", "State", "Secrets"), cmpopts.EquateEmpty(), cmpopts.EquateComparable(netip.Prefix{}),
-	cmp.Comparer(func(a, b config.Secret) bool { return a.Reveal() == b.Reveal() }),
+	cmpopts.IgnoreFields(endpoint.Endpoint{}, "Name", "State", "Secrets"), cmpopts.EquateEmpty(), cmpopts.EquateComparable(netip.Prefix{}),
+	cmp.Comparer(func(a, b endpoint.Hidden) bool { return a.Reveal() == b.Reveal() }),
 }
 
 func TestDocument(t *testing.T) {
@@ -46,7 +44,7 @@ func TestDocument(t *testing.T) {
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
-			e, err := config.ParseEndpoint("body", []byte(test.src))
+			e, err := endpoint.Parse("body", []byte(test.src))
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -67,13 +65,13 @@ func TestDocument(t *testing.T) {
 // the files' contents in them.
 func TestDocumentOfFile(t *testing.T) {
 	t.Parallel()
-	for _, file := range []string{"testdata/valid_full.yaml", "testdata/valid_endpoints.yaml"} {
-		c, err := config.Load(file, env)
-		if err != nil {
-			t.Fatal(err)
+	for _, file := range []string{"../../config/testdata/valid_full.yaml", "testdata/valid_endpoints.yaml"} {
+		list, err := listOf(t, file)
+		if err != nil || len(list) == 0 {
+			t.Fatal(list, err)
 		}
-		for _, e := range c.Endpoints {
-			again, err := config.ParseEndpoint(e.Name, e.Document())
+		for _, e := range list {
+			again, err := endpoint.Parse(e.Name, e.Document())
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -90,19 +88,12 @@ func TestDocumentOfFile(t *testing.T) {
 // One file with certificate and key, as many servers want it, shows no key.
 func TestDocumentShowsNoKeyOfACertificate(t *testing.T) {
 	t.Parallel()
-	var both string
-	for _, name := range []string{"key", "certificate"} {
-		pem, err := os.ReadFile(filepath.Join("testdata/tls", name+".pem"))
-		if err != nil {
-			t.Fatal(err)
-		}
-		both += string(pem)
-	}
+	both := pemFile(t, "key") + pemFile(t, "certificate")
 	src, err := json.Marshal(map[string]any{"url": "https://x.com", "tls": map[string]any{"certificate": both, "key": both}})
 	if err != nil {
 		t.Fatal(err)
 	}
-	e, err := config.ParseEndpoint("body", src)
+	e, err := endpoint.Parse("body", src)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -113,7 +104,7 @@ func TestDocumentShowsNoKeyOfACertificate(t *testing.T) {
 
 // A document's mistakes have their places, and it reads neither files nor
 // environment variables.
-func TestParseEndpointErrors(t *testing.T) {
+func TestParseErrors(t *testing.T) {
 	t.Parallel()
 	for src, want := range map[string]string{
 		"":   "body: the document is empty; it needs at least the url",
@@ -126,7 +117,7 @@ func TestParseEndpointErrors(t *testing.T) {
 		`{"url": "https://x.com", "rate": null}`:                   `body:1:26: "rate" is empty; give it a value or remove the key`,
 		`{"url": "http://x.com"}`:                                  `body:1:9: the url is not https; write https, or allow_http: true if everyone on the way may read and change the events`,
 	} {
-		_, err := config.ParseEndpoint("body", []byte(src))
+		_, err := endpoint.Parse("body", []byte(src))
 		if err == nil {
 			t.Errorf("%s is accepted", src)
 			continue
@@ -135,21 +126,14 @@ func TestParseEndpointErrors(t *testing.T) {
 			t.Errorf("%s -want +got:\n%s", src, diff)
 		}
 	}
-	e, err := config.ParseEndpoint("body", []byte(`{"url": "https://x.com", "headers": {"A": "${HOME}"}}`))
+	e, err := endpoint.Parse("body", []byte(`{"url": "https://x.com", "headers": {"A": "${HOME}"}}`))
 	if err != nil || e.Headers["A"].Reveal() != "${HOME}" {
 		t.Errorf("a variable became %v, %v", e.Headers, err)
 	}
 }
 
-func FuzzParseEndpoint(f *testing.F) {
-	pair := map[string]any{}
-	for _, name := range []string{"certificate", "key"} {
-		pem, err := os.ReadFile(filepath.Join("testdata/tls", name+".pem"))
-		if err != nil {
-			f.Fatal(err)
-		}
-		pair[name] = string(pem)
-	}
+func FuzzParse(f *testing.F) {
+	pair := map[string]any{"certificate": pemFile(f, "certificate"), "key": pemFile(f, "key")}
 	tls, err := json.Marshal(map[string]any{"url": "https://x.com", "tls": pair})
 	if err != nil {
 		f.Fatal(err)
@@ -165,7 +149,7 @@ func FuzzParseEndpoint(f *testing.F) {
 		f.Add([]byte(src))
 	}
 	f.Fuzz(func(t *testing.T, src []byte) {
-		e, err := config.ParseEndpoint("fuzz", src)
+		e, err := endpoint.Parse("fuzz", src)
 		if err != nil {
 			if _, ok := err.(strictyaml.Errors); !ok { //nolint:errorlint // it must be the type itself
 				t.Errorf("an error without its place: %v", err)
@@ -173,7 +157,7 @@ func FuzzParseEndpoint(f *testing.F) {
 			return
 		}
 		document := e.Document()
-		again, err := config.ParseEndpoint("document", document)
+		again, err := endpoint.Parse("document", document)
 		if err != nil {
 			t.Fatalf("its document %q is refused: %v", document, err)
 		}
