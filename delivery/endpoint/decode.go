@@ -65,7 +65,11 @@ func decode(v value, dir string) Endpoint {
 	}
 	e.decodeStyle(v)
 	v.Map(
-		name("name", func(v value) { e.Name = decodeName(v) }),
+		name("name", func(v value) {
+			if e.Name = v.Text(); e.Name != "" {
+				CheckName(e.Name).at(v)
+			}
+		}),
 		strictyaml.Required("url", func(v value) { address = v }),
 		strictyaml.Optional("tenants", func(v value) { e.Tenants = nonEmpty(v, "tenants") }),
 		strictyaml.Optional("events", func(v value) { e.Events = decodeEvents(v) }),
@@ -144,17 +148,14 @@ func nonEmpty(v value, name string) []string {
 	return texts
 }
 
-// decodeName: the name is part of Redis keys, logs and metrics.
-func decodeName(v value) string {
-	s := v.Text()
-	if s == "" {
-		return ""
-	}
+// CheckName returns what is wrong with an endpoint's name, or nil. It is part of
+// Redis keys, logs and metrics.
+func CheckName(name string) *Mistake {
 	const first = "abcdefghijklmnopqrstuvwxyz0123456789"
-	if len(s) > maxName || !strings.Contains(first, s[:1]) || strings.Trim(s, first+"-_") != "" {
-		v.Errorf("use lower-case letters, digits, - and _, such as crm-centro", "%q cannot be the name of an endpoint", s)
+	if name == "" || len(name) > maxName || !strings.Contains(first, name[:1]) || strings.Trim(name, first+"-_") != "" {
+		return mistakef("use lower-case letters, digits, - and _, such as crm-centro", "%q cannot be the name of an endpoint", name)
 	}
-	return s
+	return nil
 }
 
 func decodeEvents(v value) []string {

@@ -6,10 +6,11 @@ import (
 	"fmt"
 	"slices"
 	"strconv"
-	"strings"
 	"time"
 	"unicode/utf16"
 	"unicode/utf8"
+
+	"gancho/internal/strictyaml"
 )
 
 // asYAML writes JSON so that a YAML parser reads the same. JSON leaves some
@@ -59,7 +60,7 @@ func (e *Endpoint) Document() json.RawMessage {
 // Public returns Document with *** for what is secret: the values of headers,
 // extra fields and of the URL's query, the TLS key, the proxy's password.
 func (e *Endpoint) Public() json.RawMessage {
-	return e.encode(Hidden.String, maskQuery(e.URL), maskPassword(e.Proxy.Reveal()))
+	return e.encode(Hidden.String, MaskQuery(e.URL), maskPassword(e.Proxy.Reveal()))
 }
 
 func (e *Endpoint) encode(show func(Hidden) string, address, proxy string) json.RawMessage {
@@ -137,21 +138,9 @@ func durationTexts(ds []time.Duration) []string {
 	return out
 }
 
-// durationText writes a duration as people do: 3d, 2h, 1m30s.
 func durationText(d time.Duration) string {
-	const day = 24 * time.Hour
-	switch {
-	case d < 0:
+	if d < 0 {
 		return never
-	case d >= day && d%day == 0:
-		return strconv.FormatInt(int64(d/day), 10) + "d"
 	}
-	s := d.String()
-	if strings.HasSuffix(s, "m0s") {
-		s = strings.TrimSuffix(s, "0s")
-	}
-	if strings.HasSuffix(s, "h0m") {
-		s = strings.TrimSuffix(s, "0m")
-	}
-	return s
+	return strictyaml.DurationText(d)
 }

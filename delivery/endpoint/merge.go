@@ -13,12 +13,11 @@ import (
 func Merge(document, patch map[string]any) []*Mistake {
 	var m merger
 	m.merge("", document, patch)
-	return m.mistakes
+	return m
 }
 
-type merger struct {
-	mistakes []*Mistake
-}
+// merger collects the mistakes of a merge.
+type merger []*Mistake
 
 // merge is MergePatch of RFC 7396, section 2. The target is changed.
 func (m *merger) merge(pointer string, target, patch any) any {
@@ -61,22 +60,17 @@ func (m *merger) value(pointer string, before, v any) any {
 	}
 	missing := mistakef("write the value itself", "%s stands for the value that is there, and none is", Masked)
 	missing.Pointer = pointer
-	m.mistakes = append(m.mistakes, missing)
+	*m = append(*m, missing)
 	return v
-}
-
-// maskQuery replaces the values of a URL's query.
-func maskQuery(address string) string {
-	base, query, ok := strings.Cut(address, "?")
-	if !ok || query == "" {
-		return address
-	}
-	return base + "?" + MaskQuery(query)
 }
 
 // MaskQuery replaces what stands behind each name in a URL's query, and what has
 // no name: it may be a token as a whole.
-func MaskQuery(query string) string {
+func MaskQuery(address string) string {
+	base, query, ok := strings.Cut(address, "?")
+	if !ok {
+		return address
+	}
 	parts := strings.Split(query, "&")
 	for i, part := range parts {
 		if name, _, ok := strings.Cut(part, "="); ok {
@@ -85,7 +79,7 @@ func MaskQuery(query string) string {
 			parts[i] = Masked
 		}
 	}
-	return strings.Join(parts, "&")
+	return base + "?" + strings.Join(parts, "&")
 }
 
 // maskPassword replaces the password of a proxy's URL.

@@ -6,7 +6,6 @@ import (
 	"maps"
 	"net/http"
 	"net/http/httptrace"
-	"net/url"
 	"strconv"
 	"sync"
 	"time"
@@ -75,7 +74,7 @@ func (s *Sender) Probe(ctx context.Context, ep *endpoint.Endpoint, m *Message) E
 
 // shown is the request without what is secret.
 func (t *target) shown(ep *endpoint.Endpoint, req *http.Request, body []byte, ms []*Message, list bool) Exchange {
-	e := Exchange{Method: req.Method, URL: shownURL(req.URL), Header: maps.Clone(req.Header), Body: body}
+	e := Exchange{Method: req.Method, URL: endpoint.MaskQuery(req.URL.String()), Header: maps.Clone(req.Header), Body: body}
 	e.Header["Host"] = []string{req.Host}
 	e.Header["Content-Length"] = []string{strconv.Itoa(len(body))}
 	if len(e.Header["Idempotency-Key"]) == 0 {
@@ -108,13 +107,6 @@ func (t *target) shown(ep *endpoint.Endpoint, req *http.Request, body []byte, ms
 		e.Body = shape.appendBody(nil, ms[0])
 	}
 	return e
-}
-
-// shownURL hides the values of the URL's query.
-func shownURL(u *url.URL) string {
-	clean := *u
-	clean.RawQuery = endpoint.MaskQuery(u.RawQuery)
-	return clean.String()
 }
 
 // probe notes when the steps happen. net/http may go on with a connection when

@@ -32,28 +32,6 @@ func parseMerged(document []byte) (endpoint.Endpoint, error) {
 	return ep, nil
 }
 
-// with sets one more key of an endpoint's document.
-func with(ep endpoint.Endpoint, key string, value json.RawMessage) (endpoint.Endpoint, error) {
-	keys := map[string]json.RawMessage{}
-	if err := json.Unmarshal(ep.Document(), &keys); err != nil {
-		return endpoint.Endpoint{}, fmt.Errorf("read the endpoint's document: %w", err)
-	}
-	keys[key] = value
-	if key != "name" {
-		keys["name"], _ = json.Marshal(ep.Name) // a string
-	}
-	document, err := json.Marshal(keys)
-	if err != nil {
-		return endpoint.Endpoint{}, err
-	}
-	more, err := parseMerged(document)
-	if err != nil {
-		return endpoint.Endpoint{}, err
-	}
-	more.State, more.Secrets = ep.State, ep.Secrets
-	return more, nil
-}
-
 // invalidDocument makes an InvalidError of what endpoint.Parse said.
 func invalidDocument(origin string, document []byte, err error, placed bool) error {
 	out := &InvalidError{Origin: origin}

@@ -219,12 +219,11 @@ func named(n NewEndpoint, ep endpoint.Endpoint) (endpoint.Endpoint, error) {
 	case ep.Name != "":
 		return endpoint.Endpoint{}, invalid("/name", "leave one out", "the endpoint has two names, %q and %q", n.Name, ep.Name)
 	}
-	// The name's own rules are the document's.
-	name, err := json.Marshal(n.Name)
-	if err != nil {
-		return endpoint.Endpoint{}, err
+	if m := endpoint.CheckName(n.Name); m != nil {
+		return endpoint.Endpoint{}, invalid("/name", m.Hint, "%s", m.Message)
 	}
-	return with(ep, "name", name)
+	ep.Name = n.Name
+	return ep, nil
 }
 
 // owned holds a tenant's endpoint to its tenant, and to what the tenant may
@@ -237,13 +236,7 @@ func (a Actor) owned(ep endpoint.Endpoint, before *endpoint.Endpoint) (endpoint.
 		return endpoint.Endpoint{}, invalid("/tenants", "leave tenants out", "this token is for the tenant %q, whose events its endpoints get", a.Tenant)
 	}
 	if len(ep.Tenants) == 0 {
-		tenants, err := json.Marshal([]string{a.Tenant})
-		if err != nil {
-			return endpoint.Endpoint{}, err
-		}
-		if ep, err = with(ep, "tenants", tenants); err != nil {
-			return endpoint.Endpoint{}, err
-		}
+		ep.Tenants = []string{a.Tenant}
 	}
 	return ep, reserved(&ep, before)
 }
