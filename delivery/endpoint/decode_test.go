@@ -99,7 +99,7 @@ func TestPlacesOfMistakes(t *testing.T) {
 		`{"url": "https://x.com", "format": "cloudevents-binary", "headers": {"ce-loja": "1"}}`:   `e:1:70: the header Ce-Loja is an attribute of the event in the format cloudevents-binary; write it in extra, without ce-`,
 		`{"url": "https://x.com", "format": "form", "extra": {" data[a]": "1"}}`:                  `e:1:54: the field data is set by Gancho; give it another name`,
 		`{"url": "https://x.com", "format": "cloudevents", "extra": {"loja": "a\nb"}}`:            `e:1:69: the value of the extra field loja has a control character, which CloudEvents does not allow; remove it`,
-		`{"url": "https://192.0.2.1"}`:                                                 `e:1:9: the url leads to 192.0.2.1, which is in 192.0.2.0/24 (documentation); write allow_private: [192.0.2.1/32] if that is meant`,
+		`{"url": "https://192.0.2.1"}`:                                                 `e:1:9: the url leads to the private address 192.0.2.1 (192.0.2.0/24: documentation); write allow_private: [192.0.2.1/32] if that is meant`,
 		`{"url": "https://x.com", "batch": {"max": 1001}}`:                             `e:1:43: 1001 is out of range: it must be from 2 to 1000`,
 		`{"url": "https://x.com", "secret": "whsk_` + strings.Repeat("A", 85) + `E="}`: `e:1:36: the two halves of the ed25519 key do not belong together; copy it again`,
 		`{"url": "https://x.com", "tls": {"ca": ` + strings.TrimSuffix(string(certificate), `"`) + `-----BEGIN X-----\n-----END X-----\n"}}`: `e:1:40: block 2 of the ca ("X") is not a certificate; give the CA's certificates in PEM`,

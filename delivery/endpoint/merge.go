@@ -58,7 +58,7 @@ func (m *merger) value(pointer string, before, v any) any {
 	case text != Masked:
 		return v
 	}
-	missing := mistakef("write the value itself", "%s stands for the value that is there, and none is", Masked)
+	missing := mistakef("write the value itself", "%s stands for the value that is there, and there is none", Masked)
 	missing.Pointer = pointer
 	*m = append(*m, missing)
 	return v

@@ -33,12 +33,9 @@ func (t *TLS) decode(v value, dir string) {
 	}
 }
 
-// Config returns what the fields say, or nil when they say nothing. Its error
-// is a Mistake.
+// Config returns a new configuration of what the fields say, for TLS 1.2 and
+// later. Its error is a Mistake.
 func (t TLS) Config() (*tls.Config, error) {
-	if t == (TLS{}) {
-		return nil, nil //nolint:nilnil // the system's trust needs no configuration
-	}
 	c := &tls.Config{MinVersion: tls.VersionTLS12}
 	if t.CA != "" {
 		pool, m := caPool(t.CA)

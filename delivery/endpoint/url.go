@@ -2,7 +2,6 @@ package endpoint
 
 import (
 	"fmt"
-	"net"
 	"net/netip"
 	"net/url"
 	"strings"
@@ -35,7 +34,7 @@ func (e *Endpoint) decodeURL(v value) string {
 	if addr, ok := literalAddress(u.Hostname()); ok {
 		if refused := CheckAddress(addr, SimplifyNetworks(e.AllowPrivate)); refused != nil {
 			only := netip.PrefixFrom(refused.Addr, refused.Addr.BitLen())
-			v.Errorf("write allow_private: ["+only.String()+"] if that is meant", "the url leads to %s, which is in %s (%s)",
+			v.Errorf("write allow_private: ["+only.String()+"] if that is meant", "the url leads to the private address %s (%s: %s)",
 				refused.Addr, refused.Network, refused.Use)
 		}
 	}
@@ -120,6 +119,3 @@ func (e *Endpoint) ProxyURL() (*url.URL, error) {
 	}
 	return u, nil
 }
-
-// ProxyAddress is the proxy's host and port.
-func ProxyAddress(u *url.URL) string { return net.JoinHostPort(u.Hostname(), u.Port()) }

@@ -11,9 +11,9 @@ func (s *Sender) Transports() int {
 	return len(s.transports)
 }
 
-// Targets is how many endpoints the sender remembers.
-func (s *Sender) Targets() (n int) {
-	s.targets.Range(func(any, any) bool { n++; return true })
+// PreparedEndpoints is how many endpoints the sender remembers.
+func (s *Sender) PreparedEndpoints() (n int) {
+	s.prepared.Range(func(any, any) bool { n++; return true })
 	return n
 }
 
@@ -25,6 +25,6 @@ func FormValue(name string, value []byte) string { return string(appendFormValue
 
 // BodyWriter returns what appends bodies for the endpoint.
 func BodyWriter(ep *endpoint.Endpoint) func(dst []byte, m *Message) []byte {
-	f := newShape(ep)
+	f := newBodyShape(ep)
 	return f.appendBody
 }

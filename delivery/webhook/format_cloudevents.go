@@ -21,7 +21,7 @@ const operationalPrefix = "gancho."
 
 // appendCloudEvent appends the event in structured form.
 // https://github.com/cloudevents/spec/blob/v1.0.2/cloudevents/formats/json-format.md
-func (f *shape) appendCloudEvent(dst []byte, m *Message) []byte {
+func (f *bodyShape) appendCloudEvent(dst []byte, m *Message) []byte {
 	dst = jsontext.AppendString(append(dst, `{"specversion":"1.0","id":`...), m.ID)
 	dst = jsontext.AppendString(append(dst, `,"source":`...), cloudSource(m))
 	dst = jsontext.AppendString(append(dst, `,"type":`...), attribute(m.Type))
@@ -47,7 +47,7 @@ func (f *shape) appendCloudEvent(dst []byte, m *Message) []byte {
 
 // setCloudHeaders sets the attributes that differ from event to event.
 // https://github.com/cloudevents/spec/blob/v1.0.2/cloudevents/bindings/http-protocol-binding.md
-func (f *shape) setCloudHeaders(h http.Header, m *Message) {
+func (f *bodyShape) setCloudHeaders(h http.Header, m *Message) {
 	set := func(name, value string) {
 		if value != "" {
 			h[name] = []string{percentEncoded(value)}
@@ -101,7 +101,7 @@ func attribute(s string) string {
 
 // jsonAttribute returns the JSON value as such a text, without changing what
 // it means: escapes stand for what may not.
-func (f *shape) jsonAttribute(value []byte) string {
+func (f *bodyShape) jsonAttribute(value []byte) string {
 	if len(value) == 0 {
 		return ""
 	}

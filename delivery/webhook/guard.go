@@ -10,28 +10,12 @@ import (
 	"gancho/delivery/endpoint"
 )
 
-// guard refuses connections to special-purpose networks. It sees the address
-// that is about to be connected to, after any resolution, so that no notation
-// of an address and no answer of a name server gets around it, not even one
-// that changes between a check and its use.
-type guard struct {
-	allowed []netip.Prefix // as endpoint.SimplifyNetworks returns them
-}
-
-// newGuard returns a guard that lets through what the networks cover. Equal
-// sets give guards of equal key.
-func newGuard(allowed []netip.Prefix) guard {
-	return guard{endpoint.SimplifyNetworks(allowed)}
-}
-
-func (g guard) key() string {
-	var b strings.Builder
-	for _, p := range g.allowed {
-		b.WriteString(p.String())
-		b.WriteByte(' ')
-	}
-	return b.String()
-}
+// guard refuses connections to special-purpose networks, but for those that it
+// lists, as endpoint.SimplifyNetworks returns them. It sees the address that is
+// about to be connected to, after any resolution, so that no notation of an
+// address and no answer of a name server gets around it, not even one that
+// changes between a check and its use.
+type guard []netip.Prefix
 
 // control is a net.Dialer's ControlContext: it runs after the socket is created
 // and before it connects, once for each address tried.
@@ -45,7 +29,7 @@ func (g guard) control(_ context.Context, network, address string, _ syscall.Raw
 
 // check returns a *endpoint.RefusedAddressError, or nil.
 func (g guard) check(addr netip.Addr) error {
-	if refused := endpoint.CheckAddress(addr, g.allowed); refused != nil {
+	if refused := endpoint.CheckAddress(addr, g); refused != nil {
 		return refused
 	}
 	return nil

@@ -41,17 +41,7 @@ const (
 
 // String returns the kind in lower case, for logs.
 func (k OutcomeKind) String() string {
-	switch k {
-	case Delivered:
-		return "delivered"
-	case Retry:
-		return "retry"
-	case Gone:
-		return "gone"
-	case Refused:
-		return "refused"
-	}
-	return "unknown"
+	return [...]string{"unknown", "delivered", "retry", "gone", "refused"}[k]
 }
 
 // The classes of outcomes: a fixed set, fit for a metric's label.

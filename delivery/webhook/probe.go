@@ -50,14 +50,14 @@ type Timing struct {
 // all that can be shown of it. An endpoint with batches gets a list of one.
 func (s *Sender) Probe(ctx context.Context, ep *endpoint.Endpoint, m *Message) Exchange {
 	start := time.Now()
-	t, ms, list := s.target(ep), []*Message{m}, ep.Batch.Max > 1
+	t, ms, list := s.preparedFor(ep), []*Message{m}, ep.Batch.Max > 1
 	if err := t.usable(ep, ms, list); err != nil {
 		return Exchange{Outcome: Outcome{Kind: Retry, Class: ClassConfig, Err: err, Duration: time.Since(start)}}
 	}
 	limited, cancel := context.WithTimeout(ctx, t.timeout)
 	defer cancel()
-	trace := &probe{}
-	req, body := t.request(httptrace.WithClientTrace(limited, trace.hooks()), ms, list)
+	steps := &trace{}
+	req, body := t.request(httptrace.WithClientTrace(limited, steps.hooks()), ms, list)
 	shown := t.shown(ep, req, body, ms, list)
 
 	transport := t.transport.Clone()
@@ -66,14 +66,14 @@ func (s *Sender) Probe(ctx context.Context, ep *endpoint.Endpoint, m *Message) E
 	o.Duration = time.Since(start)
 	shown.Outcome, shown.HTTP = o, version
 	if header != nil {
-		shown.AnswerHeader = t.echo.header(header)
+		shown.AnswerHeader = t.mask.header(header)
 	}
-	trace.report(&shown, o.Duration)
+	steps.report(&shown, o.Duration)
 	return shown
 }
 
 // shown is the request without what is secret.
-func (t *target) shown(ep *endpoint.Endpoint, req *http.Request, body []byte, ms []*Message, list bool) Exchange {
+func (t *preparedEndpoint) shown(ep *endpoint.Endpoint, req *http.Request, body []byte, ms []*Message, list bool) Exchange {
 	e := Exchange{Method: req.Method, URL: endpoint.MaskQuery(req.URL.String()), Header: maps.Clone(req.Header), Body: body}
 	e.Header["Host"] = []string{req.Host}
 	e.Header["Content-Length"] = []string{strconv.Itoa(len(body))}
@@ -87,7 +87,7 @@ func (t *target) shown(ep *endpoint.Endpoint, req *http.Request, body []byte, ms
 		e.Header.Set("Authorization", endpoint.Masked)
 	}
 	if u, err := ep.ProxyURL(); err == nil && u != nil {
-		e.Proxy = endpoint.ProxyAddress(u)
+		e.Proxy = u.Host
 	}
 	if len(ep.Extra) == 0 {
 		return e
@@ -100,7 +100,7 @@ func (t *target) shown(ep *endpoint.Endpoint, req *http.Request, body []byte, ms
 			e.Header.Set("Ce-"+name, endpoint.Masked)
 		}
 	}
-	shape := newShape(&hidden)
+	shape := newBodyShape(&hidden)
 	if list {
 		e.Body = shape.appendList(nil, ms)
 	} else {
@@ -109,73 +109,73 @@ func (t *target) shown(ep *endpoint.Endpoint, req *http.Request, body []byte, ms
 	return e
 }
 
-// probe notes when the steps happen. net/http may go on with a connection when
+// trace notes when the steps happen. net/http may go on with a connection when
 // the request that asked for it has ended, hence the lock.
-type probe struct {
+type trace struct {
 	mu                                        sync.Mutex
 	dnsStart, dnsDone, connectStart, tlsStart time.Time
 	tlsDone, connected, firstByte             time.Time
 	remote, tls                               string
 }
 
-func (p *probe) hooks() *httptrace.ClientTrace {
+func (t *trace) hooks() *httptrace.ClientTrace {
 	first := func(at *time.Time) {
-		p.mu.Lock()
-		defer p.mu.Unlock()
+		t.mu.Lock()
+		defer t.mu.Unlock()
 		if at.IsZero() {
 			*at = time.Now()
 		}
 	}
 	return &httptrace.ClientTrace{
-		DNSStart:     func(httptrace.DNSStartInfo) { first(&p.dnsStart) },
-		DNSDone:      func(httptrace.DNSDoneInfo) { first(&p.dnsDone) },
-		ConnectStart: func(string, string) { first(&p.connectStart) },
+		DNSStart:     func(httptrace.DNSStartInfo) { first(&t.dnsStart) },
+		DNSDone:      func(httptrace.DNSDoneInfo) { first(&t.dnsDone) },
+		ConnectStart: func(string, string) { first(&t.connectStart) },
 		ConnectDone: func(_, address string, err error) {
-			p.mu.Lock()
-			defer p.mu.Unlock()
-			if err == nil && p.remote == "" {
-				p.remote = address
+			t.mu.Lock()
+			defer t.mu.Unlock()
+			if err == nil && t.remote == "" {
+				t.remote = address
 			}
 		},
-		TLSHandshakeStart: func() { first(&p.tlsStart) },
+		TLSHandshakeStart: func() { first(&t.tlsStart) },
 		TLSHandshakeDone: func(state tls.ConnectionState, err error) {
-			first(&p.tlsDone)
-			p.mu.Lock()
-			defer p.mu.Unlock()
+			first(&t.tlsDone)
+			t.mu.Lock()
+			defer t.mu.Unlock()
 			if err == nil {
-				p.tls = tls.VersionName(state.Version)
+				t.tls = tls.VersionName(state.Version)
 			}
 		},
 		GotConn: func(info httptrace.GotConnInfo) {
-			first(&p.connected)
-			p.mu.Lock()
-			defer p.mu.Unlock()
-			p.remote = info.Conn.RemoteAddr().String()
+			first(&t.connected)
+			t.mu.Lock()
+			defer t.mu.Unlock()
+			t.remote = info.Conn.RemoteAddr().String()
 		},
-		GotFirstResponseByte: func() { first(&p.firstByte) },
+		GotFirstResponseByte: func() { first(&t.firstByte) },
 	}
 }
 
 // report writes what was noted.
-func (p *probe) report(e *Exchange, total time.Duration) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
+func (t *trace) report(e *Exchange, total time.Duration) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
 	between := func(from, to time.Time) time.Duration {
 		if from.IsZero() || to.IsZero() {
 			return 0
 		}
 		return max(to.Sub(from), 0)
 	}
-	connected := p.tlsStart
+	connected := t.tlsStart
 	if connected.IsZero() {
-		connected = p.connected
+		connected = t.connected
 	}
-	e.Remote, e.TLS = p.remote, p.tls
+	e.Remote, e.TLS = t.remote, t.tls
 	e.Timing = Timing{
-		DNS:       between(p.dnsStart, p.dnsDone),
-		Connect:   between(p.connectStart, connected),
-		TLS:       between(p.tlsStart, p.tlsDone),
-		FirstByte: between(p.connected, p.firstByte),
+		DNS:       between(t.dnsStart, t.dnsDone),
+		Connect:   between(t.connectStart, connected),
+		TLS:       between(t.tlsStart, t.tlsDone),
+		FirstByte: between(t.connected, t.firstByte),
 		Total:     total,
 	}
 }

@@ -13,8 +13,6 @@ import (
 	"net/url"
 	"strings"
 	"time"
-
-	"gancho/delivery/endpoint"
 )
 
 // maxProxyAnswer bounds what a proxy may say before the tunnel opens.
@@ -61,7 +59,7 @@ type tunnel struct {
 }
 
 func newTunnel(o *Options, g guard, u *url.URL) *tunnel {
-	t := &tunnel{guard: g, address: endpoint.ProxyAddress(u), version: o.Version, resolver: o.Resolver}
+	t := &tunnel{guard: g, address: u.Host, version: o.Version, resolver: o.Resolver}
 	t.dialer = &net.Dialer{Timeout: dialTimeout, Resolver: o.Resolver}
 	if t.resolver == nil {
 		t.resolver = net.DefaultResolver
@@ -88,7 +86,7 @@ func (t *tunnel) connect(ctx context.Context, _, address string) (net.Conn, erro
 			refused = err
 			continue
 		}
-		conn, err := t.open(ctx, receiver)
+		conn, err := t.dial(ctx, receiver)
 		if err == nil {
 			return conn, nil
 		}
@@ -125,14 +123,14 @@ func (t *tunnel) resolve(ctx context.Context, address string) ([]netip.AddrPort,
 	return list, nil
 }
 
-// open makes a connection to the proxy and has it connected to the receiver.
-func (t *tunnel) open(ctx context.Context, receiver netip.AddrPort) (net.Conn, error) {
+// dial makes a connection to the proxy and has it connected to the receiver.
+func (t *tunnel) dial(ctx context.Context, receiver netip.AddrPort) (net.Conn, error) {
 	conn, err := t.dialer.DialContext(ctx, "tcp", t.address)
 	if err != nil {
 		return nil, &proxyError{proxy: t.address, err: err}
 	}
 	release := context.AfterFunc(ctx, func() { _ = conn.SetDeadline(time.Unix(1, 0)) })
-	status, err := t.ask(conn, receiver)
+	status, err := t.requestTunnel(conn, receiver)
 	if !release() && err == nil {
 		status, err = 0, context.Cause(ctx)
 	}
@@ -143,9 +141,9 @@ func (t *tunnel) open(ctx context.Context, receiver netip.AddrPort) (net.Conn, e
 	return nil, &proxyError{proxy: t.address, status: status, err: err}
 }
 
-// ask says CONNECT and returns the answer's status.
+// requestTunnel sends CONNECT and returns the answer's status.
 // https://www.rfc-editor.org/rfc/rfc9110#name-connect
-func (t *tunnel) ask(conn net.Conn, receiver netip.AddrPort) (status int, err error) {
+func (t *tunnel) requestTunnel(conn net.Conn, receiver netip.AddrPort) (status int, err error) {
 	var request bytes.Buffer
 	fmt.Fprintf(&request, "CONNECT %s HTTP/1.1\r\nHost: %s\r\nUser-Agent: Gancho/%s\r\n", receiver, receiver, t.version)
 	if t.login != "" {

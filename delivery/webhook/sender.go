@@ -20,9 +20,9 @@ import (
 	"github.com/rs/zerolog"
 )
 
-// targetIdle is how long the sender remembers an endpoint that it was not
+// preparedIdle is how long the sender remembers an endpoint that it was not
 // given again, as after a reload.
-const targetIdle = time.Hour
+const preparedIdle = time.Hour
 
 // SenderOptions are what a Sender needs to know. All fields may be zero.
 type Options struct {
@@ -43,21 +43,21 @@ type Options struct {
 // are not followed, for the same reason and because a POST does not survive
 // most of them. Answers are not decompressed.
 type Sender struct {
-	options Options
-	close   func()                                                      // ends what is being connected
-	open    func(context.Context) (context.Context, context.CancelFunc) // a context that close ends, too
-	targets sync.Map                                                    // *Endpoint → *target
+	options     Options
+	stopDialing func()                                                      // ends the connections that are being made
+	untilClosed func(context.Context) (context.Context, context.CancelFunc) // a context that stopDialing ends, too
+	prepared    sync.Map                                                    // *endpoint.Endpoint → *preparedEndpoint
 
 	mu         sync.Mutex
-	transports map[string]*http.Transport // by target.pool
+	transports map[string]*http.Transport // by preparedEndpoint.pool
 }
 
 // NewSender returns a Sender. The caller closes it.
 func NewSender(o Options) *Sender {
 	s := &Sender{options: o, transports: map[string]*http.Transport{}}
 	closed, cancel := context.WithCancel(context.Background())
-	s.close = cancel
-	s.open = func(ctx context.Context) (context.Context, context.CancelFunc) {
+	s.stopDialing = cancel
+	s.untilClosed = func(ctx context.Context) (context.Context, context.CancelFunc) {
 		ctx, cancel := context.WithCancel(ctx)
 		stop := context.AfterFunc(closed, cancel)
 		return ctx, func() {
@@ -71,7 +71,7 @@ func NewSender(o Options) *Sender {
 // Close closes idle connections and gives up those being made. It is called
 // after the last Send has returned.
 func (s *Sender) Close() {
-	s.close()
+	s.stopDialing()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, t := range s.transports {
@@ -106,7 +106,7 @@ func (s *Sender) SendList(ctx context.Context, ep *endpoint.Endpoint, ms []*Mess
 }
 
 func (s *Sender) attempt(ctx context.Context, ep *endpoint.Endpoint, ms []*Message, list bool) Outcome {
-	t := s.target(ep)
+	t := s.preparedFor(ep)
 	if err := t.usable(ep, ms, list); err != nil {
 		return Outcome{Kind: Retry, Class: ClassConfig, Err: err}
 	}
@@ -120,7 +120,7 @@ func (s *Sender) attempt(ctx context.Context, ep *endpoint.Endpoint, ms []*Messa
 // exchange sends the request and judges what comes back, of which it returns
 // the header and the version of HTTP, too. ctx is the request's without the
 // endpoint's time limit.
-func (t *target) exchange(ctx context.Context, transport http.RoundTripper, req *http.Request) (o Outcome, h http.Header, version string) {
+func (t *preparedEndpoint) exchange(ctx context.Context, transport http.RoundTripper, req *http.Request) (o Outcome, h http.Header, version string) {
 	answer, err := transport.RoundTrip(req)
 	if err != nil {
 		return t.failed(ctx, req.Context(), nil, err), nil, ""
@@ -138,12 +138,12 @@ func (t *target) exchange(ctx context.Context, transport http.RoundTripper, req 
 	} else {
 		o = t.judge(answer, kept)
 	}
-	o.Answer = t.echo.body(kept)
+	o.Answer = t.mask.body(kept)
 	return o, answer.Header, answer.Proto
 }
 
 // usable says why nothing can be sent.
-func (t *target) usable(ep *endpoint.Endpoint, ms []*Message, list bool) error {
+func (t *preparedEndpoint) usable(ep *endpoint.Endpoint, ms []*Message, list bool) error {
 	switch {
 	case t.err != nil:
 		return t.err
@@ -161,7 +161,7 @@ func (t *target) usable(ep *endpoint.Endpoint, ms []*Message, list bool) error {
 // may still write it when the attempt is over, and a reader that would say when
 // it is done costs a system call, because net/http sends only the readers it
 // knows together with the headers.
-func (t *target) request(ctx context.Context, ms []*Message, list bool) (*http.Request, []byte) {
+func (t *preparedEndpoint) request(ctx context.Context, ms []*Message, list bool) (*http.Request, []byte) {
 	id, size := ms[0].ID, 0
 	if len(ms) > 1 {
 		id = listID(ms)
@@ -200,7 +200,7 @@ func (t *target) request(ctx context.Context, ms []*Message, list bool) (*http.R
 }
 
 // setHeaders sets those that depend on the messages, but for the signature's.
-func (t *target) setHeaders(h http.Header, ms []*Message, list bool) {
+func (t *preparedEndpoint) setHeaders(h http.Header, ms []*Message, list bool) {
 	h["Content-Type"] = t.single
 	if list {
 		h["Content-Type"] = t.list
@@ -225,26 +225,26 @@ func listID(ms []*Message) string {
 	return "list-" + hex.EncodeToString(hash.Sum(nil)[:16])
 }
 
-// target returns what the sender keeps of the endpoint.
-func (s *Sender) target(ep *endpoint.Endpoint) *target {
-	if v, ok := s.targets.Load(ep); ok {
-		t, _ := v.(*target)
+// preparedFor returns what the sender keeps of the endpoint.
+func (s *Sender) preparedFor(ep *endpoint.Endpoint) *preparedEndpoint {
+	if v, ok := s.prepared.Load(ep); ok {
+		t, _ := v.(*preparedEndpoint)
 		t.used.Store(time.Now().Unix())
 		return t
 	}
-	return s.addTarget(ep)
+	return s.addPrepared(ep)
 }
 
-// addTarget also forgets the endpoints that are no longer used, and their
+// addPrepared also forgets the endpoints that are no longer used, and their
 // transports: endpoints are added so rarely that looking at all costs nothing.
-func (s *Sender) addTarget(ep *endpoint.Endpoint) *target {
+func (s *Sender) addPrepared(ep *endpoint.Endpoint) *preparedEndpoint {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	oldest := time.Now().Add(-targetIdle).Unix()
+	oldest := time.Now().Add(-preparedIdle).Unix()
 	inUse := map[string]bool{}
-	s.targets.Range(func(key, v any) bool {
-		if t, _ := v.(*target); t.used.Load() < oldest {
-			s.targets.Delete(key)
+	s.prepared.Range(func(key, v any) bool {
+		if t, _ := v.(*preparedEndpoint); t.used.Load() < oldest {
+			s.prepared.Delete(key)
 		} else {
 			inUse[t.pool] = true
 		}
@@ -256,12 +256,12 @@ func (s *Sender) addTarget(ep *endpoint.Endpoint) *target {
 			delete(s.transports, key)
 		}
 	}
-	t := newTarget(ep, s.options.Version)
+	t := prepare(ep, s.options.Version)
 	if t.err == nil {
 		t.transport, t.err = s.transport(ep, t.pool)
 	}
 	t.used.Store(time.Now().Unix())
-	v, _ := s.targets.LoadOrStore(ep, t)
-	t, _ = v.(*target)
+	v, _ := s.prepared.LoadOrStore(ep, t)
+	t, _ = v.(*preparedEndpoint)
 	return t
 }

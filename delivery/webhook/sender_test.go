@@ -418,7 +418,7 @@ func TestReloadedEndpointsAreForgotten(t *testing.T) {
 			<-time.After(2 * time.Hour)
 		}
 		sender.Send(ended, local("https://crm.example.com"), message())
-		if targets, transports := sender.Targets(), sender.Transports(); targets != 1 || transports != 1 {
+		if targets, transports := sender.PreparedEndpoints(), sender.Transports(); targets != 1 || transports != 1 {
 			t.Errorf("%d endpoints and %d pools remembered, want the one in use", targets, transports)
 		}
 	})

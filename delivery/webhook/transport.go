@@ -3,7 +3,6 @@ package webhook
 import (
 	"context"
 	"crypto/sha256"
-	"crypto/tls"
 	"encoding/hex"
 	"fmt"
 	"net"
@@ -39,9 +38,6 @@ func (s *Sender) transport(ep *endpoint.Endpoint, pool string) (*http.Transport,
 	if err != nil {
 		return nil, fmt.Errorf("endpoint %q: %w", ep.Name, err)
 	}
-	if config == nil {
-		config = &tls.Config{MinVersion: tls.VersionTLS12}
-	}
 	if config.RootCAs == nil {
 		config.RootCAs = s.options.RootCAs
 	}
@@ -52,7 +48,7 @@ func (s *Sender) transport(ep *endpoint.Endpoint, pool string) (*http.Transport,
 	t := &http.Transport{
 		DialContext: func(ctx context.Context, network, address string) (net.Conn, error) {
 			start := time.Now()
-			ctx, cancel := s.open(ctx)
+			ctx, cancel := s.untilClosed(ctx)
 			defer cancel()
 			conn, err := connect(ctx, network, address)
 			if err == nil {
@@ -78,7 +74,7 @@ func (s *Sender) transport(ep *endpoint.Endpoint, pool string) (*http.Transport,
 // connector returns what connects to the endpoint's receiver: straight, or
 // through its proxy.
 func (s *Sender) connector(ep *endpoint.Endpoint) (func(ctx context.Context, network, address string) (net.Conn, error), error) {
-	g := newGuard(ep.AllowPrivate)
+	g := guard(endpoint.SimplifyNetworks(ep.AllowPrivate))
 	u, err := ep.ProxyURL()
 	switch {
 	case err != nil:
@@ -98,5 +94,5 @@ func poolOf(ep *endpoint.Endpoint, g guard) string {
 		sum := sha256.Sum256([]byte(strings.TrimSpace(part)))
 		hash.Write(sum[:])
 	}
-	return g.key() + hex.EncodeToString(hash.Sum(nil))
+	return fmt.Sprint(g) + hex.EncodeToString(hash.Sum(nil))
 }

@@ -38,7 +38,7 @@ func statusError(origin string, status int) error {
 
 // judge makes an outcome of an answer, of whose body kept is the start. For one
 // that may count as delivered, the whole body has arrived.
-func (t *target) judge(answer *http.Response, kept []byte) Outcome {
+func (t *preparedEndpoint) judge(answer *http.Response, kept []byte) Outcome {
 	o := Outcome{Status: answer.StatusCode, Wish: wish(answer.Header)}
 	switch {
 	case !t.succeeds(o.Status):
@@ -55,7 +55,7 @@ func (t *target) judge(answer *http.Response, kept []byte) Outcome {
 }
 
 // succeeds reports whether the status counts as delivered.
-func (t *target) succeeds(status int) bool {
+func (t *preparedEndpoint) succeeds(status int) bool {
 	for _, r := range t.success {
 		if status >= r[0] && status <= r[1] {
 			return true
@@ -128,7 +128,7 @@ func parseRetryAfter(value string, now time.Time) time.Duration {
 // failed makes an outcome of an attempt without a whole answer. limited is ctx
 // with the endpoint's time limit; answer is nil when not even its header came.
 // What that asks for counts even so.
-func (t *target) failed(ctx, limited context.Context, answer *http.Response, err error) Outcome {
+func (t *preparedEndpoint) failed(ctx, limited context.Context, answer *http.Response, err error) Outcome {
 	o := Outcome{Kind: Retry}
 	if answer != nil {
 		o.Status, o.Wish, o.RetryAfter = answer.StatusCode, wish(answer.Header), retryAfter(answer, time.Now())

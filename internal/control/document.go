@@ -13,21 +13,13 @@ import (
 	"gancho/internal/strictyaml"
 )
 
-// parse reads a document as it was given, with the places of its mistakes.
-func parse(origin string, document []byte) (endpoint.Endpoint, error) {
+// parse reads a document. Its mistakes have their places if it is placed: the
+// lines of one that nobody has written as it is mean nothing to the person, its
+// keys do.
+func parse(origin string, document []byte, placed bool) (endpoint.Endpoint, error) {
 	ep, err := endpoint.Parse(origin, document)
 	if err != nil {
-		return endpoint.Endpoint{}, invalidDocument(origin, document, err, true)
-	}
-	return ep, nil
-}
-
-// parseMerged reads a document that nobody has written as it is: its lines mean
-// nothing to the person, its keys do.
-func parseMerged(document []byte) (endpoint.Endpoint, error) {
-	ep, err := endpoint.Parse("", document)
-	if err != nil {
-		return endpoint.Endpoint{}, invalidDocument("", document, err, false)
+		return endpoint.Endpoint{}, invalidDocument(origin, document, err, placed)
 	}
 	return ep, nil
 }

@@ -152,7 +152,7 @@ func (s *Service) AddEndpoint(ctx context.Context, a Actor, n NewEndpoint) (Crea
 	if err != nil {
 		return CreatedView{}, err
 	}
-	ep, err := parse(n.Origin, n.Document)
+	ep, err := parse(n.Origin, n.Document, true)
 	if err != nil {
 		return CreatedView{}, err
 	}
@@ -298,7 +298,7 @@ func (s *Service) EditEndpoint(ctx context.Context, a Actor, name string, edit E
 	if err != nil {
 		return EndpointView{}, err
 	}
-	ep, err := parseMerged(merged)
+	ep, err := parse("", merged, false)
 	if err != nil {
 		return EndpointView{}, err
 	}

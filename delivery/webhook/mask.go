@@ -18,16 +18,16 @@ import (
 // ones stand in any answer by chance, and keep nobody out.
 const minEcho = 6
 
-// echo hides in a receiver's answer what the endpoint's settings keep secret,
+// answerMask hides in a receiver's answer what the endpoint's settings keep secret,
 // for receivers that send back what they got: answers are stored with dead
 // letters, and shown to people who may not see those settings.
-type echo struct {
+type answerMask struct {
 	secrets *strings.Replacer // nil: there are none
 }
 
-// newEcho looks for the values of headers, extra fields and the URL's query,
+// newAnswerMask looks for the values of headers, extra fields and the URL's query,
 // and for its user and password.
-func newEcho(ep *endpoint.Endpoint) echo {
+func newAnswerMask(ep *endpoint.Endpoint) answerMask {
 	var values []string
 	for _, settings := range []map[string]endpoint.Hidden{ep.Headers, ep.Extra} {
 		for _, v := range settings {
@@ -61,7 +61,7 @@ func newEcho(ep *endpoint.Endpoint) echo {
 	}
 	forms = slices.DeleteFunc(forms, func(s string) bool { return len(s) < minEcho })
 	if len(forms) == 0 {
-		return echo{}
+		return answerMask{}
 	}
 	// The longest first: one may be a part of another.
 	slices.SortFunc(forms, func(a, b string) int { return cmp.Or(len(b)-len(a), strings.Compare(a, b)) })
@@ -69,7 +69,7 @@ func newEcho(ep *endpoint.Endpoint) echo {
 	for _, s := range slices.Compact(forms) {
 		pairs = append(pairs, s, endpoint.Masked)
 	}
-	return echo{strings.NewReplacer(pairs...)}
+	return answerMask{strings.NewReplacer(pairs...)}
 }
 
 // escapes returns s as it is, as URLs and forms have it, as the JSON of various
@@ -91,22 +91,22 @@ func escapes(s string) []string {
 }
 
 // body returns the answer's body without what is secret in it.
-func (e echo) body(kept []byte) []byte {
-	if e.secrets == nil || len(kept) == 0 {
+func (a answerMask) body(kept []byte) []byte {
+	if a.secrets == nil || len(kept) == 0 {
 		return kept
 	}
-	return []byte(e.secrets.Replace(string(kept)))
+	return []byte(a.secrets.Replace(string(kept)))
 }
 
 // header returns the answer's header without what is secret in it.
-func (e echo) header(h http.Header) http.Header {
-	if e.secrets == nil {
+func (a answerMask) header(h http.Header) http.Header {
+	if a.secrets == nil {
 		return h
 	}
 	out := make(http.Header, len(h))
 	for name, values := range h {
 		for _, v := range values {
-			out[name] = append(out[name], e.secrets.Replace(v))
+			out[name] = append(out[name], a.secrets.Replace(v))
 		}
 	}
 	return out

@@ -12,35 +12,31 @@ import (
 	"gancho/delivery/endpoint"
 )
 
-// target is what a sender keeps of an endpoint: all of a request that is the
+// preparedEndpoint is what a sender keeps of an endpoint: all of a request that is the
 // same each time, and how its answers are judged.
-type target struct {
+type preparedEndpoint struct {
 	base      *http.Request // never sent itself; its header's values are shared
 	origin    string        // scheme and host, fit for errors
-	shape     shape
+	shape     bodyShape
 	single    []string // the content types, as header values
 	list      []string
 	signers   []*signer
 	timeout   time.Duration
 	success   [][2]int
 	body      *regexp.Regexp // nil: any
-	echo      echo
+	mask      answerMask
 	pool      string // whose connections it shares
 	transport *http.Transport
 	err       error        // why nothing can be sent
 	used      atomic.Int64 // Unix seconds
 }
 
-func newTarget(ep *endpoint.Endpoint, version string) *target {
-	t := &target{shape: newShape(ep), timeout: ep.WithDefaults().Timeout, success: ep.Success.Status, echo: newEcho(ep), pool: poolOf(ep, newGuard(ep.AllowPrivate))}
+func prepare(ep *endpoint.Endpoint, version string) *preparedEndpoint {
+	t := &preparedEndpoint{shape: newBodyShape(ep), timeout: ep.WithDefaults().Timeout, success: ep.Success.Status, mask: newAnswerMask(ep), pool: poolOf(ep, guard(endpoint.SimplifyNetworks(ep.AllowPrivate)))}
 	if t.err = ep.Check(); t.err != nil {
 		return t
 	}
-	u, err := ep.Target()
-	if err != nil {
-		t.err = err
-		return t
-	}
+	u, _ := ep.Target() // Check has parsed it
 	for _, s := range ep.Secrets {
 		t.signers = append(t.signers, newSigner(s))
 	}
