@@ -12,8 +12,8 @@ import (
 	"gancho/delivery/endpoint"
 )
 
-// preparedEndpoint is what a sender keeps of an endpoint: all of a request that is the
-// same each time, and how its answers are judged.
+// preparedEndpoint is what a sender keeps of an endpoint: the parts of a request
+// that are the same each time, and how its answers are judged.
 type preparedEndpoint struct {
 	base      *http.Request // never sent itself; its header's values are shared
 	origin    string        // scheme and host, fit for errors

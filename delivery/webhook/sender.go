@@ -24,7 +24,7 @@ import (
 // given again, as after a reload.
 const preparedIdle = time.Hour
 
-// SenderOptions are what a Sender needs to know. All fields may be zero.
+// Options are what a Sender needs to know. All fields may be zero.
 type Options struct {
 	// Version is Gancho's, for the User-Agent.
 	Version string
@@ -68,7 +68,7 @@ func NewSender(o Options) *Sender {
 	return s
 }
 
-// Close closes idle connections and gives up those being made. It is called
+// Close closes idle connections and stops making others. It is called
 // after the last Send has returned.
 func (s *Sender) Close() {
 	s.stopDialing()
@@ -80,7 +80,7 @@ func (s *Sender) Close() {
 }
 
 // Send makes one attempt and says how it ended. The message's bytes are free
-// again when it returns. The endpoint's time limit covers everything from the
+// again when it returns. The endpoint's timeout covers everything from the
 // dial to the end of the answer's body; when ctx ends first, the outcome's
 // class is ClassCanceled, and the receiver may or may not have the message.
 //
@@ -88,24 +88,21 @@ func (s *Sender) Close() {
 // arrived within the limits. Of a body over 64 KiB the rest is not waited for:
 // the connection is closed.
 func (s *Sender) Send(ctx context.Context, ep *endpoint.Endpoint, m *Message) Outcome {
-	start := time.Now()
-	o := s.attempt(ctx, ep, []*Message{m}, false)
-	o.Duration = time.Since(start)
-	return o
+	return s.attempt(ctx, ep, []*Message{m}, false)
 }
 
 // SendList is Send for a list of at least one message, which arrive as one
 // JSON array, or not at all. Its webhook-id is the message's when there is
-// one, and else is made of all of theirs, so that the same list has the same.
+// one, and is derived from all of theirs otherwise, so that the same list has the
+// same.
 // Formats without lists are refused (ClassConfig).
 func (s *Sender) SendList(ctx context.Context, ep *endpoint.Endpoint, ms []*Message) Outcome {
-	start := time.Now()
-	o := s.attempt(ctx, ep, ms, true)
-	o.Duration = time.Since(start)
-	return o
+	return s.attempt(ctx, ep, ms, true)
 }
 
-func (s *Sender) attempt(ctx context.Context, ep *endpoint.Endpoint, ms []*Message, list bool) Outcome {
+func (s *Sender) attempt(ctx context.Context, ep *endpoint.Endpoint, ms []*Message, list bool) (o Outcome) {
+	start := time.Now()
+	defer func() { o.Duration = time.Since(start) }()
 	t := s.preparedFor(ep)
 	if err := t.usable(ep, ms, list); err != nil {
 		return Outcome{Kind: Retry, Class: ClassConfig, Err: err}
@@ -113,21 +110,21 @@ func (s *Sender) attempt(ctx context.Context, ep *endpoint.Endpoint, ms []*Messa
 	limited, cancel := context.WithTimeout(ctx, t.timeout)
 	defer cancel()
 	req, _ := t.request(limited, ms, list)
-	o, _, _ := t.exchange(ctx, t.transport, req)
+	o, _, _ = t.exchange(ctx, t.transport, req)
 	return o
 }
 
 // exchange sends the request and judges what comes back, of which it returns
 // the header and the version of HTTP, too. ctx is the request's without the
-// endpoint's time limit.
+// endpoint's timeout.
 func (t *preparedEndpoint) exchange(ctx context.Context, transport http.RoundTripper, req *http.Request) (o Outcome, h http.Header, version string) {
 	answer, err := transport.RoundTrip(req)
 	if err != nil {
 		return t.failed(ctx, req.Context(), nil, err), nil, ""
 	}
 	if answer.StatusCode == http.StatusSwitchingProtocols {
-		// Its body is the bare connection, which net/http has given away: no time
-		// limit would end a read.
+		// Its body is the bare connection, which net/http has given away: no
+		// timeout would end a read.
 		_ = answer.Body.Close() // nothing is written through it
 		answer.Body = http.NoBody
 	}
