@@ -137,7 +137,7 @@ func decode(v value, dir string) Endpoint {
 // choice returns the value whose name is written, by its place among the names;
 // 0 after an error.
 func choice[E ~uint8](v value, names []string) E {
-	return E(max(0, slices.Index(names, v.Choice(names...)))) //nolint:gosec // there are few names
+	return E(max(0, slices.Index(names, v.Choice(names...))))
 }
 
 func nonEmpty(v value, name string) []string {

@@ -17,6 +17,8 @@ import (
 // changes between a check and its use.
 type guard []netip.Prefix
 
+func guardOf(ep *endpoint.Endpoint) guard { return endpoint.SimplifyNetworks(ep.AllowPrivate) }
+
 // control is a net.Dialer's ControlContext: it runs after the socket is created
 // and before it connects, once for each address tried.
 func (g guard) control(_ context.Context, network, address string, _ syscall.RawConn) error {

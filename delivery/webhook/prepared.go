@@ -32,7 +32,9 @@ type preparedEndpoint struct {
 }
 
 func prepare(ep *endpoint.Endpoint, version string) *preparedEndpoint {
-	t := &preparedEndpoint{shape: newBodyShape(ep), timeout: ep.WithDefaults().Timeout, success: ep.Success.Status, mask: newAnswerMask(ep), pool: poolOf(ep, guard(endpoint.SimplifyNetworks(ep.AllowPrivate)))}
+	t := &preparedEndpoint{
+		shape: newBodyShape(ep), timeout: ep.WithDefaults().Timeout, success: ep.Success.Status, mask: newAnswerMask(ep), pool: poolOf(ep),
+	}
 	if t.err = ep.Check(); t.err != nil {
 		return t
 	}
@@ -65,7 +67,7 @@ func staticHeader(ep *endpoint.Endpoint, version string, user *url.Userinfo) htt
 	h.Set("User-Agent", "Gancho/"+version)
 	// An empty list tells net/http that the request may be sent again when a
 	// kept connection turns out to be closed, and puts nothing on the wire.
-	// The receiver knows a repeat by its webhook-id.
+	// The receiver recognises a repeated request by its webhook-id.
 	if _, ok := h["Idempotency-Key"]; !ok {
 		h["Idempotency-Key"] = []string{}
 	}

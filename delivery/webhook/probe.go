@@ -13,9 +13,8 @@ import (
 	"gancho/delivery/endpoint"
 )
 
-// Exchange is a request as it was sent, what came back, and how long it took,
-// for people to look at. It holds no secret of the endpoint, and the message's
-// data.
+// Exchange is a request as it was sent, its answer, and how long it took, for
+// people to look at. It holds the message's data, and no secret of the endpoint.
 type Exchange struct {
 	Method string
 	// URL is without user and with *** for each value of its query.
@@ -25,8 +24,8 @@ type Exchange struct {
 	Header http.Header
 	// Body is the request's; the values of Endpoint.Extra in it are ***.
 	Body []byte
-	// Outcome is what a delivery would have made of it. Outcome.Answer is the
-	// start of the answer's body.
+	// Outcome is that of a delivery. Outcome.Answer is the start of the answer's
+	// body.
 	Outcome Outcome
 	// AnswerHeader is nil when no answer came.
 	AnswerHeader http.Header

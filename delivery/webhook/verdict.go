@@ -36,8 +36,8 @@ func statusError(origin string, status int) error {
 	return errors.New(text)
 }
 
-// judge makes an outcome of an answer, of whose body kept is the start. For one
-// that may count as delivered, the whole body has arrived.
+// judge returns the outcome of an answer; kept is the start of its body. The
+// whole body of one that may count as delivered has arrived.
 func (t *preparedEndpoint) judge(answer *http.Response, kept []byte) Outcome {
 	o := Outcome{Status: answer.StatusCode, Wish: wish(answer.Header)}
 	switch {
@@ -126,7 +126,7 @@ func parseRetryAfter(value string, now time.Time) time.Duration {
 }
 
 // failed makes an outcome of an attempt without a whole answer. limited is ctx
-// with the endpoint's time limit; answer is nil when not even its header came.
+// with the endpoint's timeout; answer is nil when not even its header came.
 // What that asks for counts even so.
 func (t *preparedEndpoint) failed(ctx, limited context.Context, answer *http.Response, err error) Outcome {
 	o := Outcome{Kind: Retry}
