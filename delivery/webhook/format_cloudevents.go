@@ -79,7 +79,7 @@ func cloudSource(m *Message) string {
 		return root
 	}
 	source, _, ok := strings.Cut(m.ID, "-")
-	if !ok || len(source) != SourceDigits || strings.Trim(source, hexDigits) != "" {
+	if !ok || len(source) != SourceDigits || strings.Trim(source, "0123456789abcdef") != "" {
 		return root
 	}
 	return root + "/" + source

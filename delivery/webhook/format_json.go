@@ -5,8 +5,6 @@ import (
 	"encoding/json"
 )
 
-const hexDigits = "0123456789abcdef"
-
 // appendStringNumbers appends JSON text with its numbers as strings of the
 // same digits. No number is ever parsed, so none is changed.
 func appendStringNumbers(dst, text []byte) []byte {

@@ -56,12 +56,10 @@ func (t *preparedEndpoint) judge(answer *http.Response, kept []byte) Outcome {
 
 // succeeds reports whether the status counts as delivered.
 func (t *preparedEndpoint) succeeds(status int) bool {
-	for _, r := range t.success {
-		if status >= r[0] && status <= r[1] {
-			return true
-		}
+	if len(t.success) == 0 {
+		return status/100 == 2
 	}
-	return len(t.success) == 0 && status/100 == 2
+	return slices.ContainsFunc(t.success, func(r [2]int) bool { return status >= r[0] && status <= r[1] })
 }
 
 // kindOf is what a status means that does not count as delivered. The 4xx of
@@ -96,19 +94,11 @@ func wish(h http.Header) Wish {
 	return found
 }
 
-// retryAfter is what a 429 or 503 asks for.
+// retryAfter is what a 429 or 503 asks for, in seconds or as a date (RFC 9110,
+// section 10.2.3). What is neither, or in the past, is 0.
 func retryAfter(answer *http.Response, now time.Time) time.Duration {
-	if answer.StatusCode != http.StatusTooManyRequests && answer.StatusCode != http.StatusServiceUnavailable {
-		return 0
-	}
-	return parseRetryAfter(answer.Header.Get("Retry-After"), now)
-}
-
-// parseRetryAfter reads seconds or a date (RFC 9110, section 10.2.3). What is
-// neither, or in the past, is 0.
-func parseRetryAfter(value string, now time.Time) time.Duration {
-	value = strings.TrimSpace(value)
-	if value == "" {
+	value := strings.TrimSpace(answer.Header.Get("Retry-After"))
+	if value == "" || answer.StatusCode != http.StatusTooManyRequests && answer.StatusCode != http.StatusServiceUnavailable {
 		return 0
 	}
 	if strings.Trim(value, "0123456789") == "" {

@@ -89,7 +89,10 @@ func (r *roster) read(row *state.Endpoint) parsedRow {
 		return known
 	}
 	known.version = row.Version
-	ep, err := parseRow(row)
+	ep, err := endpoint.Endpoint{}, errSealed
+	if row.Document != nil {
+		ep, err = endpoint.Parse(row.Name, row.Document)
+	}
 	if err != nil {
 		r.log.Error().Err(err).Str("endpoint", row.Name).Bool("last_good_form_is_used", known.usable).
 			Msg("stored endpoint cannot be read; mend it with gancho endpoints edit")
@@ -97,13 +100,6 @@ func (r *roster) read(row *state.Endpoint) parsedRow {
 	}
 	ep.Secrets = known.endpoint.Secrets
 	return parsedRow{version: row.Version, endpoint: ep, usable: true}
-}
-
-func parseRow(row *state.Endpoint) (endpoint.Endpoint, error) {
-	if row.Document == nil {
-		return endpoint.Endpoint{}, errSealed
-	}
-	return endpoint.Parse(row.Name, row.Document)
 }
 
 var errSealed = errors.New("it cannot be decrypted: see state.key")
