@@ -150,7 +150,7 @@ func nonEmpty(v value, name string) []string {
 
 // CheckName returns what is wrong with an endpoint's name, or nil. It is part of
 // Redis keys, logs and metrics.
-func CheckName(name string) *Mistake {
+func CheckName(name string) *SettingError {
 	const first = "abcdefghijklmnopqrstuvwxyz0123456789"
 	if name == "" || len(name) > maxName || !strings.Contains(first, name[:1]) || strings.Trim(name, first+"-_") != "" {
 		return mistakef("use lower-case letters, digits, - and _, such as crm-centro", "%q cannot be the name of an endpoint", name)
@@ -199,7 +199,7 @@ func (b *Batching) decode(v value) {
 	)
 }
 
-func (b Batching) check(f Format) *Mistake {
+func (b Batching) check(f Format) *SettingError {
 	switch {
 	case b.Max < 0 || b.Max > maxBatch:
 		return mistakef(fmt.Sprintf("use 1 to %d", maxBatch), "the max of batch is %d", b.Max)
@@ -211,7 +211,7 @@ func (b Batching) check(f Format) *Mistake {
 	return nil
 }
 
-func checkLists(f Format) *Mistake {
+func checkLists(f Format) *SettingError {
 	if f.HasLists() {
 		return nil
 	}

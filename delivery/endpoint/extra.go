@@ -31,14 +31,14 @@ func decodeExtra(v value, f Format) map[string]Hidden {
 	return extra
 }
 
-func checkExtra(f Format, n int) *Mistake {
+func checkExtra(f Format, n int) *SettingError {
 	if n > 0 && f == FormatBare {
 		return mistakef("write them as headers, or use the format standard", "the format bare has no place for extra fields")
 	}
 	return nil
 }
 
-func checkExtraName(f Format, name string) *Mistake {
+func checkExtraName(f Format, name string) *SettingError {
 	own, base := bodyFields, name
 	switch {
 	case f.isCloudEvents():
@@ -60,7 +60,7 @@ func checkExtraName(f Format, name string) *Mistake {
 	return nil
 }
 
-func checkExtraValue(f Format, name, text string) *Mistake {
+func checkExtraValue(f Format, name, text string) *SettingError {
 	if f.isCloudEvents() && strings.ContainsFunc(text, NotInAttribute) {
 		return mistakef("remove it", "the value of the extra field %s has a control character, which CloudEvents does not allow", name)
 	}

@@ -39,7 +39,7 @@ func decodeHeaders(v value, f Format) map[string]Hidden {
 	return headers
 }
 
-func checkHeaderName(f Format, given string) *Mistake {
+func checkHeaderName(f Format, given string) *SettingError {
 	name := textproto.CanonicalMIMEHeaderKey(given)
 	switch {
 	case !isToken(given) || len(given) > maxHeaderName:
@@ -52,7 +52,7 @@ func checkHeaderName(f Format, given string) *Mistake {
 	return nil
 }
 
-func checkHeaderValue(name, text string) *Mistake {
+func checkHeaderValue(name, text string) *SettingError {
 	if strings.ContainsFunc(text, func(r rune) bool { return r < ' ' && r != '\t' || r == 0x7f }) {
 		return mistakef("write it in one line", "the value of the header %s has control characters", name)
 	}

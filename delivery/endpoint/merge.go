@@ -10,14 +10,14 @@ import (
 // decoded, and changes the document. *** in the patch keeps what is there: a
 // value, the values of the url's query, the proxy's password. The mistakes are
 // those *** that stand for nothing.
-func Merge(document, patch map[string]any) []*Mistake {
+func Merge(document, patch map[string]any) []*SettingError {
 	var m merger
 	m.merge("", document, patch)
 	return m
 }
 
 // merger collects the mistakes of a merge.
-type merger []*Mistake
+type merger []*SettingError
 
 // merge is MergePatch of RFC 7396, section 2. The target is changed.
 func (m *merger) merge(pointer string, target, patch any) any {

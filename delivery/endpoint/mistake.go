@@ -12,24 +12,24 @@ import (
 
 type value = strictyaml.Value
 
-// Mistake is what is wrong with one setting, and what to write instead. It
+// SettingError is what is wrong with one setting, and what to write instead. It
 // holds no secret.
-type Mistake struct {
+type SettingError struct {
 	// Pointer is the setting, as a JSON pointer (RFC 6901); only Merge sets it.
 	Pointer       string
 	Message, Hint string
 }
 
 // Error returns message; hint.
-func (m *Mistake) Error() string { return m.Message + "; " + m.Hint }
+func (m *SettingError) Error() string { return m.Message + "; " + m.Hint }
 
-func mistakef(hint, format string, args ...any) *Mistake {
-	return &Mistake{Message: fmt.Sprintf(format, args...), Hint: hint}
+func mistakef(hint, format string, args ...any) *SettingError {
+	return &SettingError{Message: fmt.Sprintf(format, args...), Hint: hint}
 }
 
 // at records the mistake, if it is one, at the value's place, and reports
 // whether it is.
-func (m *Mistake) at(v value) bool {
+func (m *SettingError) at(v value) bool {
 	if m != nil {
 		v.Errorf(m.Hint, "%s", m.Message)
 	}
@@ -39,11 +39,11 @@ func (m *Mistake) at(v value) bool {
 // Check reports everything that would make each request to the endpoint fail
 // before it is sent, or never count as delivered. It is for endpoints built in
 // code: those of documents have passed these checks, and the documents' bounds.
-// The errors are joined Mistakes that name the endpoint. They do not cover
+// The errors are joined SettingErrors that name the endpoint. They do not cover
 // addresses, which are checked at each connection.
 func (e *Endpoint) Check() error {
 	var errs []error
-	note := func(m *Mistake) {
+	note := func(m *SettingError) {
 		if m != nil {
 			errs = append(errs, fmt.Errorf("endpoint %q: %w", e.Name, m))
 		}
@@ -82,7 +82,7 @@ func (e *Endpoint) Check() error {
 	return errors.Join(errs...)
 }
 
-func (e *Endpoint) checkTimes() *Mistake {
+func (e *Endpoint) checkTimes() *SettingError {
 	negative := func(d time.Duration) bool { return d < 0 }
 	switch {
 	case e.Timeout < 0 || e.MaxAge < 0:

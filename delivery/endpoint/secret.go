@@ -56,7 +56,7 @@ func decodeSecret(v value) Secret {
 	return s
 }
 
-func parseSecret(text string) (Secret, *Mistake) {
+func parseSecret(text string) (Secret, *SettingError) {
 	const hint = "create one with: echo whsec_$(openssl rand -base64 32)"
 	switch {
 	case strings.HasPrefix(text, signingPrefix):
@@ -77,7 +77,7 @@ func parseSecret(text string) (Secret, *Mistake) {
 	return Secret{key: key}, nil
 }
 
-func parseSigningKey(text string) (Secret, *Mistake) {
+func parseSigningKey(text string) (Secret, *SettingError) {
 	raw, err := decodeBase64(strings.TrimPrefix(text, signingPrefix))
 	if err != nil || len(raw) != ed25519.SeedSize && len(raw) != ed25519.PrivateKeySize {
 		return Secret{}, mistakef("it is base64 of the 32 bytes of an ed25519 seed, or of the 64 of seed and public key",

@@ -53,7 +53,7 @@ func decodeStatus(v value) [2]int {
 }
 
 // checkStatus: 1xx are not answers yet, and 3xx would have to be followed.
-func checkStatus(lo, hi int) *Mistake {
+func checkStatus(lo, hi int) *SettingError {
 	text := statusText([2]int{lo, hi})
 	switch {
 	case lo < minStatus || lo > maxStatus || hi < minStatus || hi > maxStatus:
@@ -66,7 +66,7 @@ func checkStatus(lo, hi int) *Mistake {
 	return nil
 }
 
-func noStatus(text string) *Mistake {
+func noStatus(text string) *SettingError {
 	return mistakef("write such as 200 or 200-204", "%q is not a status", text)
 }
 
@@ -77,7 +77,7 @@ func statusText(r [2]int) string {
 	return strconv.Itoa(r[0]) + "-" + strconv.Itoa(r[1])
 }
 
-func checkPattern(text string) *Mistake {
+func checkPattern(text string) *SettingError {
 	if _, err := regexp.Compile(text); err != nil {
 		return mistakef(`quote it with ' in YAML, so that \ stays as it is`, "the pattern is not a regular expression (RE2): %s",
 			strings.TrimPrefix(err.Error(), "error parsing regexp: "))

@@ -65,21 +65,21 @@ func (t TLS) document(show func(Hidden) string) document {
 	return d
 }
 
-func (t TLS) checkScheme(scheme string) *Mistake {
+func (t TLS) checkScheme(scheme string) *SettingError {
 	if scheme == "http" && t != (TLS{}) {
 		return mistakef("write https://, or remove tls", "the url is http, where tls has no effect")
 	}
 	return nil
 }
 
-func checkPair(certificate, key bool) *Mistake {
+func checkPair(certificate, key bool) *SettingError {
 	if certificate != key {
 		return mistakef("write both, or neither", "a certificate that is shown to the receiver needs its key, and a key its certificate")
 	}
 	return nil
 }
 
-func (t TLS) pair() (tls.Certificate, *Mistake) {
+func (t TLS) pair() (tls.Certificate, *SettingError) {
 	pair, err := tls.X509KeyPair([]byte(t.Certificate), []byte(t.Key))
 	if err != nil { // it is not repeated: it is about the key
 		return pair, mistakef("write both as PEM; the key without a password", "the certificate and the key do not belong together or cannot be read")
@@ -89,7 +89,7 @@ func (t TLS) pair() (tls.Certificate, *Mistake) {
 
 // caPool reads every certificate. One that cannot be read is a mistake: a CA
 // left out by accident is found when it is too late.
-func caPool(text string) (*x509.CertPool, *Mistake) {
+func caPool(text string) (*x509.CertPool, *SettingError) {
 	pool, n := x509.NewCertPool(), 0
 	for block, rest := pem.Decode([]byte(text)); block != nil; block, rest = pem.Decode(rest) {
 		n++

@@ -52,7 +52,7 @@ func literalAddress(host string) (netip.Addr, bool) {
 }
 
 // parseURL returns nil with the mistake for what is no address at all.
-func parseURL(text string, allowHTTP bool) (*url.URL, *Mistake) {
+func parseURL(text string, allowHTTP bool) (*url.URL, *SettingError) {
 	u, err := url.Parse(text)
 	switch {
 	case err != nil || u.Hostname() == "" || u.Scheme != "http" && u.Scheme != "https":
@@ -93,7 +93,7 @@ func decodeProxy(v value) Hidden {
 
 // parseProxy returns nil with the mistake for what is no proxy at all, and
 // without for an empty text.
-func parseProxy(text string) (*url.URL, *Mistake) {
+func parseProxy(text string) (*url.URL, *SettingError) {
 	const hint = "write such as http://proxy.example.com:3128, with user:password@ before the host where needed"
 	if text == "" {
 		return nil, nil
@@ -111,7 +111,7 @@ func parseProxy(text string) (*url.URL, *Mistake) {
 }
 
 // ProxyURL parses the proxy's URL; nil: there is no proxy. Its error is a
-// Mistake.
+// SettingError.
 func (e *Endpoint) ProxyURL() (*url.URL, error) {
 	u, m := parseProxy(e.Proxy.Reveal())
 	if m != nil {
