@@ -34,7 +34,7 @@ func (t *TLS) decode(v value, dir string) {
 }
 
 // Config returns a new configuration of what the fields say, for TLS 1.2 and
-// later. Its error is a Mistake.
+// later. Its error is a SettingError.
 func (t TLS) Config() (*tls.Config, error) {
 	c := &tls.Config{MinVersion: tls.VersionTLS12}
 	if t.CA != "" {
