@@ -1,6 +1,13 @@
 package config
 
-import "time"
+import (
+	"time"
+
+	"gancho/delivery/endpoint"
+)
+
+// Secret is a text that is never printed.
+type Secret = endpoint.Hidden
 
 // Config is a whole configuration file, valid and with its defaults.
 type Config struct {
@@ -16,7 +23,7 @@ type Config struct {
 	// Rules are the rule files that the patterns of the file match, each once,
 	// in the order of the patterns and then of their names.
 	Rules     []string
-	Endpoints []Endpoint
+	Endpoints []endpoint.Endpoint
 	// Shutdown is how long requests in flight may still take once the bridge is
 	// to stop.
 	Shutdown time.Duration

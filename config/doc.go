@@ -7,5 +7,6 @@
 //
 // What must not be printed is a Secret; connection strings are secrets too.
 //
-// No other package imports this one: cmd copies the values into their options.
+// Endpoints are defined, and decoded, by package endpoint. The other packages do
+// not know config: cmd hands on plain options and endpoints.
 package config

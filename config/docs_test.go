@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"gancho/config"
+	"gancho/delivery/endpoint"
 )
 
 // The file in docs/configuration.md loads, and the keys of an endpoint that
@@ -51,7 +52,7 @@ func TestConfigurationPage(t *testing.T) {
 	for _, m := range regexp.MustCompile("(?m)^\\| `([a-z_]+)` \\|").FindAllStringSubmatch(table, -1) {
 		explained[m[1]] = true
 	}
-	_, err = config.ParseEndpoint("e", []byte(`{"no such key at all": 1}`))
+	_, err = endpoint.Parse("e", []byte(`{"no such key at all": 1}`))
 	_, list, found := strings.Cut(err.Error(), "the keys here are ")
 	if !found {
 		t.Fatalf("the keys are not listed: %v", err)

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"gancho/delivery/endpoint"
 	"gancho/internal/strictyaml"
 )
 
@@ -43,7 +44,7 @@ func Parse(name string, src []byte, env func(string) (string, bool)) (*Config, e
 		strictyaml.Optional("log", c.Log.decode),
 		strictyaml.Optional("shutdown", func(v value) { c.Shutdown = v.Duration(0, time.Hour) }),
 		strictyaml.Required("rules", func(v value) { c.Rules = ruleFiles(v) }),
-		strictyaml.Optional("endpoints", func(v value) { c.Endpoints = decodeEndpoints(v) }),
+		strictyaml.Optional("endpoints", func(v value) { c.Endpoints = endpoint.DecodeList(v) }),
 	)
 	if err := d.Errors().Err(); err != nil {
 		return nil, err

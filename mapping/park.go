@@ -5,7 +5,7 @@ import (
 	"fmt"
 
 	"gancho/cdc"
-	"gancho/internal/pgtext"
+	"gancho/internal/jsontext"
 	"gancho/mapping/expr"
 )
 
@@ -66,7 +66,7 @@ func appendRow(dst []byte, opening string, row []cdc.Datum, r *rulePlan) []byte 
 			dst = append(dst, "null"...)
 			continue
 		}
-		dst = pgtext.AppendJSONString(dst, d.Text)
+		dst = jsontext.AppendString(dst, d.Text)
 	}
 	return append(dst, '}')
 }

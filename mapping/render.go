@@ -5,12 +5,13 @@ import (
 	"errors"
 
 	"gancho/cdc"
+	"gancho/internal/jsontext"
 	"gancho/internal/pgtext"
 	"gancho/mapping/expr"
 )
 
 // jsonString returns s as a JSON string.
-func jsonString(s string) string { return string(pgtext.AppendJSONString(nil, []byte(s))) }
+func jsonString(s string) string { return string(jsontext.AppendString(nil, s)) }
 
 // jsonKey returns s as the key of a JSON object, with its colon; "" for an item
 // of a list, which has none.

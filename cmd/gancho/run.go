@@ -19,6 +19,8 @@ import (
 	"gancho/config"
 	"gancho/delivery/queue"
 	"gancho/internal/bridge"
+	"gancho/internal/state"
+	"gancho/mapping"
 )
 
 // runFlags are the flags of gancho run.
@@ -106,7 +108,6 @@ func (f *runFlags) run(ctx context.Context, stderr io.Writer) error {
 		Log:               log,
 		LagWarning:        c.Source.LagWarning,
 		State:             st,
-		Parse:             specOf,
 		Reload:            hangup,
 		Load: func() (*bridge.Definitions, error) {
 			// Not c: at a reload the file has changed.
@@ -117,6 +118,45 @@ func (f *runFlags) run(ctx context.Context, stderr io.Writer) error {
 			return definitions(c)
 		},
 	})
+}
+
+// definitions are the rules and the endpoints of a configuration.
+func definitions(c *config.Config) (*bridge.Definitions, error) {
+	rules, err := parseRules(c)
+	if err != nil {
+		return nil, err
+	}
+	if _, err := stateOptions(c); err != nil {
+		return nil, err
+	}
+	return &bridge.Definitions{Rules: rules, Endpoints: c.Endpoints}, nil
+}
+
+func parseRules(c *config.Config) (*mapping.Rules, error) {
+	policy := mapping.Stop
+	if c.Source.OnSchemaChange == "park" {
+		policy = mapping.Park
+	}
+	secrets := map[string][]byte{}
+	for name, secret := range c.Privacy.Secrets {
+		secrets[name] = []byte(secret.Reveal())
+	}
+	return mapping.Parse(mapping.Options{Files: c.Rules, Deny: c.Privacy.Deny, Secrets: secrets, Location: c.Source.Location, OnSchemaChange: policy, Publication: c.Source.Publication})
+}
+
+// stateOptions say where Gancho's own database is; nil: the configuration has
+// no state.key.
+func stateOptions(c *config.Config) (*bridge.StateOptions, error) {
+	if !c.State.On() {
+		return nil, nil //nolint:nilnil // there is no state, which is no mistake
+	}
+	keys, err := state.ParseKeys(c.State.Key.Reveal())
+	if err != nil {
+		return nil, fmt.Errorf("%s:%d: state.key: %w", c.File, c.State.KeyLine, err)
+	}
+	return &bridge.StateOptions{
+		DSN: cmp.Or(c.State.DSN, c.Source.DSN).Reveal(), Keyring: keys, KeepEvents: c.State.KeepEvents, KeepLog: c.State.KeepLog,
+	}, nil
 }
 
 // queueOptions say where the configuration's Redis is.

@@ -17,6 +17,7 @@ import (
 
 	"gancho/cdc"
 	"gancho/config"
+	"gancho/delivery/endpoint"
 	"gancho/delivery/queue"
 	"gancho/delivery/webhook"
 	"gancho/internal/control"
@@ -83,10 +84,6 @@ func (f *sessionFlags) connect(cmd *cobra.Command, needs parts) (_ *session, err
 	if err != nil {
 		return nil, err
 	}
-	files, err := fileEndpoints(c)
-	if err != nil {
-		return nil, err
-	}
 	s := &session{actor: control.Actor{Name: "cli:" + osUser(), Role: state.Admin}, config: c, cmd: cmd, json: f.json}
 	defer func() {
 		if err != nil {
@@ -94,8 +91,8 @@ func (f *sessionFlags) connect(cmd *cobra.Command, needs parts) (_ *session, err
 		}
 	}()
 	o := control.Options{
-		Parse: specOf, Version: version,
-		File:      func() []control.FileEndpoint { return files },
+		Version:   version,
+		File:      func() []endpoint.Endpoint { return c.Endpoints },
 		Catalogue: func() []mapping.EventType { return nil },
 	}
 	if needs&withStore != 0 && c.State.On() {

@@ -208,7 +208,7 @@ func TestFailingForTooLongPauses(t *testing.T) {
 		return s.Reason
 	}
 	queuetest.Eventually(t, "the pause", func() bool { return paused() != "" })
-	s, err := q.Suspended(t.Context(), "a")
+	s, err := queuetest.Suspended(t.Context(), q, "a")
 	if err != nil || !strings.HasPrefix(s.Reason, "every attempt has failed since 20") {
 		t.Errorf("paused because of %q, %v", s.Reason, err)
 	}

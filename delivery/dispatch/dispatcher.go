@@ -133,6 +133,9 @@ func (d *Dispatcher) Update(endpoints []endpoint.Endpoint) {
 	next := make(map[string]*endpoint.Endpoint, len(endpoints))
 	for i := range endpoints {
 		ep := endpoints[i].WithDefaults()
+		if ep.Order == endpoint.OrderEndpoint {
+			ep.Concurrency = 1
+		}
 		next[ep.Name] = &ep
 		// A sender knows endpoints by their address.
 		if old := d.endpoints[ep.Name]; old != nil && reflect.DeepEqual(*old, ep) {

@@ -1,13 +1,11 @@
 package endpoint
 
 import (
-	"fmt"
 	"net/netip"
-	"net/url"
 	"time"
 )
 
-// Defaults of an endpoint, used where its field is zero.
+// Defaults of an endpoint. WithDefaults puts them where a field is zero.
 const (
 	DefaultConcurrency = 16
 	DefaultTimeout     = 15 * time.Second
@@ -15,20 +13,43 @@ const (
 	DefaultPauseAfter  = 24 * time.Hour
 )
 
-// DefaultRetryRefused is the waiting time before each repeat of a request that
-// the receiver has refused as wrong. The caller owns the slice.
-func DefaultRetryRefused() []time.Duration {
-	return []time.Duration{10 * time.Second, time.Minute, 10 * time.Minute}
-}
-
-// DefaultRetry is the waiting time before each repeat after the first failed
-// attempt: about two days in ten steps. The caller owns the slice.
+// DefaultRetry is the wait before each retry: about two days in ten steps. The
+// caller owns the slice.
 func DefaultRetry() []time.Duration {
 	return []time.Duration{
 		5 * time.Second, 30 * time.Second, 2 * time.Minute, 10 * time.Minute, 30 * time.Minute,
 		time.Hour, 3 * time.Hour, 6 * time.Hour, 12 * time.Hour, 24 * time.Hour,
 	}
 }
+
+// DefaultRetryRefused is the wait before each retry of a request that the
+// receiver has refused as wrong. The caller owns the slice.
+func DefaultRetryRefused() []time.Duration {
+	return []time.Duration{10 * time.Second, time.Minute, 10 * time.Minute}
+}
+
+// Bounds of a document's settings. Endpoints built in code keep to maxBatch
+// only: tests want shorter waits.
+const (
+	maxName        = 63
+	maxHeaderName  = 200 // bytes
+	maxExtraName   = 200 // bytes
+	maxAttribute   = 20  // characters in the name of a CloudEvents attribute
+	maxBatch       = 1000
+	maxBatchWait   = 5 * time.Minute
+	minStatus      = 100
+	maxStatus      = 599
+	maxConcurrency = 1000
+	minTimeout     = 100 * time.Millisecond
+	maxTimeout     = 5 * time.Minute
+	minRetryWait   = 10 * time.Millisecond
+	maxRetryWait   = 30 * 24 * time.Hour
+	maxRetries     = 50
+	minAge         = time.Second
+	maxAge         = 365 * 24 * time.Hour
+	minKey         = 24      // bytes; the Standard Webhooks specification's
+	maxPEM         = 1 << 20 // bytes in a file with certificates or a key
+)
 
 // Format is the shape of a request's body.
 type Format uint8
@@ -38,30 +59,25 @@ const (
 	// FormatStandard is the envelope of the Standard Webhooks specification,
 	// with the event's own data under "data".
 	FormatStandard Format = iota
-	// FormatBare is the event's data alone.
-	FormatBare
 	// FormatCloudEvents is a CloudEvent 1.0 in structured JSON.
 	FormatCloudEvents
 	// FormatCloudEventsBinary is a CloudEvent 1.0 whose attributes are headers.
 	FormatCloudEventsBinary
+	// FormatBare is the event's data alone.
+	FormatBare
 	// FormatForm is application/x-www-form-urlencoded, nested as PHP reads it: data[a][b]=.
 	FormatForm
 )
 
+var formatNames = []string{"standard", "cloudevents", "cloudevents-binary", "bare", "form"}
+
 // String returns the format as the configuration spells it.
-func (f Format) String() string {
-	switch f {
-	case FormatBare:
-		return "bare"
-	case FormatCloudEvents:
-		return "cloudevents"
-	case FormatCloudEventsBinary:
-		return "cloudevents-binary"
-	case FormatForm:
-		return "form"
-	}
-	return "standard"
-}
+func (f Format) String() string { return formatNames[f] }
+
+// HasLists reports whether a request of the format can hold several events.
+func (f Format) HasLists() bool { return f != FormatForm && f != FormatCloudEventsBinary }
+
+func (f Format) isCloudEvents() bool { return f == FormatCloudEvents || f == FormatCloudEventsBinary }
 
 // Order says which events of an endpoint wait for which.
 type Order uint8
@@ -73,16 +89,10 @@ const (
 	OrderNone                  // no event waits for another
 )
 
+var orderNames = []string{"key", "endpoint", "none"}
+
 // String returns the order as the configuration spells it.
-func (o Order) String() string {
-	switch o {
-	case OrderEndpoint:
-		return "endpoint"
-	case OrderNone:
-		return "none"
-	}
-	return "key"
-}
+func (o Order) String() string { return orderNames[o] }
 
 // State says whether an endpoint gets events.
 type State uint8
@@ -94,57 +104,48 @@ const (
 	Inactive              // nothing queued
 )
 
+var stateNames = []string{"active", "paused", "inactive"}
+
 // String returns the state as the configuration spells it.
-func (s State) String() string {
-	switch s {
-	case Paused:
-		return "paused"
-	case Inactive:
-		return "inactive"
-	}
-	return "active"
-}
+func (s State) String() string { return stateNames[s] }
 
 // Exhausted says what happens to an event whose last attempt has failed.
 type Exhausted uint8
 
 // What may happen to it.
 const (
-	DeadLetter Exhausted = iota // to the dead letters, and its key goes on
+	DeadLetter Exhausted = iota // it becomes a dead letter, and its key continues
 	Block                       // its key waits until somebody acts
 	Pause                       // the endpoint is paused
 )
 
-// String returns the choice as the configuration spells it.
-func (e Exhausted) String() string {
-	switch e {
-	case Block:
-		return "block"
-	case Pause:
-		return "pause"
-	}
-	return "dead_letter"
-}
+var exhaustedNames = []string{"dead_letter", "block", "pause"}
 
-// Endpoint is a receiver and how it is to be treated. It does not change once
-// it has been handed to a Sender, Router or Dispatcher: a changed endpoint is
-// a new value.
+// String returns the choice as the configuration spells it.
+func (e Exhausted) String() string { return exhaustedNames[e] }
+
+// Endpoint is a receiver and how it is treated. It does not change once it is
+// in use: a changed endpoint is a new value.
 type Endpoint struct {
+	// Name identifies the endpoint's queue: another name is another queue.
 	Name string
-	// URL is where events are posted. A user and password in it are sent as
-	// Basic authorization.
+	// URL is where events are posted. A user and password in it, which documents
+	// may not have, are sent as Basic authorization.
 	URL string
-	// Tenants are the tenants whose events it gets, compared as text; none: all.
+	// Tenants are the tenants whose events it receives, compared as text; none: all.
 	Tenants []string
 	// Events are names of events, in which * stands for any run of characters;
 	// none: all.
 	Events []string
+	// Style is the name of a kind of receivers whose settings were the
+	// defaults of Format and Success: superlogica, or empty.
+	Style  string
 	Format Format
 	// Extra are fixed fields added to each body (a validationtoken): beside type
 	// in standard and form, as extension attributes in the CloudEvents formats,
 	// which allow names of lower-case letters and digits. bare has no place for
 	// them.
-	Extra map[string]string
+	Extra map[string]Hidden
 	// StringNumbers makes every JSON number in data, previous and unchanged a
 	// string, for receivers that would read it into a float.
 	StringNumbers bool
@@ -156,20 +157,21 @@ type Endpoint struct {
 	// while one is being rotated out. None: requests are not signed.
 	Secrets []Secret
 	// Headers are added to each request.
-	Headers map[string]string
+	Headers map[string]Hidden
 	// Concurrency is the most requests in flight; 0: DefaultConcurrency.
+	// OrderEndpoint has one in flight, whatever it says.
 	Concurrency int
 	Order       Order
 	// Timeout covers an attempt from the dial to the end of the answer's body;
 	// 0: DefaultTimeout.
 	Timeout time.Duration
-	// Retry is the wait before each repeat; nil: DefaultRetry. Empty but not
-	// nil: no repeats.
+	// Retry is the wait before each retry; nil: DefaultRetry. Empty but not
+	// nil: no retries.
 	Retry []time.Duration
 	// RetryRefused is Retry for answers that say the request itself is wrong:
 	// 4xx other than 408, 410, 425 and 429; nil: DefaultRetryRefused.
 	RetryRefused []time.Duration
-	// MaxAge is how long after its first failed attempt an event is tried again,
+	// MaxAge is how long after its first failed attempt an event is retried,
 	// however many attempts Retry still has; 0: DefaultMaxAge. Time in which the
 	// endpoint is paused, or only probed, does not count.
 	MaxAge time.Duration
@@ -191,7 +193,7 @@ type Endpoint struct {
 	// Proxy is the URL of an HTTP proxy (http://[user:password@]host:port) that
 	// connections are made through; empty: none. The guard judges the
 	// receiver's address, not the proxy's, which the operator has named.
-	Proxy string
+	Proxy Hidden
 }
 
 // Batching makes one request of several events, in commit order: a JSON array
@@ -199,12 +201,12 @@ type Endpoint struct {
 // implies OrderEndpoint.
 //
 // One answer holds for the whole list, which is sent again as it is. A list
-// that would be given up, and one that is refused or not to be repeated, is cut
-// in halves instead until the event at fault is alone, so that it takes no other
-// with it.
+// that would become a dead letter, and one that is refused or not to be
+// retried, is cut in halves instead until the event at fault is alone, so that
+// it takes no other with it.
 type Batching struct {
-	// Max is the most events in one request. Large ones make shorter lists: of
-	// half of DispatcherOptions.WindowBytes.
+	// Max is the most events in one request; 0 and 1: no lists. Large events make
+	// shorter lists: of half of the dispatcher's Options.WindowBytes.
 	Max int
 	// Wait is how long an event that could be sent may wait for others; 0: only
 	// what is there.
@@ -223,15 +225,18 @@ type Success struct {
 	Body string
 }
 
-// TLS is a TLS identity. All fields are PEM; empty ones: the system's CAs, no
-// client certificate.
+// TLS is what an endpoint wants beside the system's trust, as PEM texts. Empty
+// ones: the system's CAs, no client certificate.
 type TLS struct {
-	CA               []byte // trusted instead of the system's
-	Certificate, Key []byte // shown to the receiver
+	CA          string // trusted instead of the system's
+	Certificate string // shown to the receiver
+	Key         Hidden // of the certificate
 }
 
-// WithDefaults returns the endpoint with the defaults in place of zero values,
-// and the order that its lists leave no choice of.
+// WithDefaults returns the endpoint with its defaults in place of zero values,
+// and the order that lists leave no choice of. Documents are decoded by it, and
+// endpoints that were built in code get their defaults from it when they are
+// used.
 func (e Endpoint) WithDefaults() Endpoint {
 	if e.Concurrency <= 0 {
 		e.Concurrency = DefaultConcurrency
@@ -254,25 +259,5 @@ func (e Endpoint) WithDefaults() Endpoint {
 	if e.Batch.Max > 1 {
 		e.Order = OrderEndpoint
 	}
-	if e.Order == OrderEndpoint {
-		e.Concurrency = 1
-	}
 	return e
-}
-
-// Target parses the URL. Its error never shows more of it than the scheme,
-// because the rest may hold a password or a token.
-func (e *Endpoint) Target() (*url.URL, error) {
-	u, err := url.Parse(e.URL)
-	switch {
-	case err != nil:
-		return nil, fmt.Errorf("endpoint %q: parse url: it is malformed; write https://host/path", e.Name)
-	case u.Scheme == "http" && !e.AllowHTTP:
-		return nil, fmt.Errorf("endpoint %q: its url is http, which anybody on the way can read; write https://, or set allow_http: true", e.Name)
-	case u.Scheme != "https" && u.Scheme != "http":
-		return nil, fmt.Errorf("endpoint %q: its url has scheme %q; write https://host/path", e.Name, u.Scheme)
-	case u.Hostname() == "":
-		return nil, fmt.Errorf("endpoint %q: its url has no host; write https://host/path", e.Name)
-	}
-	return u, nil
 }

@@ -6,7 +6,6 @@ import (
 	"crypto/rand"
 	"crypto/subtle"
 	"encoding/base64"
-	"errors"
 	"fmt"
 	"io"
 	"strings"
@@ -19,11 +18,8 @@ const (
 	publicPrefix  = "whpk_"  // ed25519, public
 )
 
-const (
-	// minSecret is the fewest bytes of a key that the specification allows.
-	minSecret = 24
-	newSecret = 32
-)
+// newKey is the length of a new HMAC key, in bytes.
+const newKey = 32
 
 // Secret is a key for signing requests: of HMAC-SHA256, which the receiver has
 // too, or of ed25519, of which the receiver has the public half. However it is
@@ -37,26 +33,61 @@ type Secret struct {
 
 // ParseSecret reads whsec_<base64> (HMAC) or whsk_<base64> (ed25519: 32 bytes
 // of seed, or 64 of seed and public key), or takes any other text as the bytes
-// of an HMAC key, of which there are at least 24. Its error does not show the
-// text.
+// of an HMAC key, of which there are at least 24:
+// https://github.com/standard-webhooks/standard-webhooks/blob/main/spec/standard-webhooks.md#signature-scheme
+//
+// Its error does not show the text.
 func ParseSecret(text string) (Secret, error) {
+	s, m := parseSecret(text)
+	if m != nil {
+		return Secret{}, fmt.Errorf("parse secret: %w", m)
+	}
+	return s, nil
+}
+
+// decodeSecret reads a signing secret of a document.
+func decodeSecret(v value) Secret {
+	text := v.Text()
+	if text == "" {
+		return Secret{}
+	}
+	s, m := parseSecret(text)
+	m.at(v)
+	return s
+}
+
+func parseSecret(text string) (Secret, *SettingError) {
+	const hint = "create one with: echo whsec_$(openssl rand -base64 32)"
 	switch {
 	case strings.HasPrefix(text, signingPrefix):
 		return parseSigningKey(text)
 	case strings.HasPrefix(text, publicPrefix):
-		return Secret{}, errors.New("parse secret: whpk_ is a public key, which verifies and cannot sign; give the private key (whsk_)")
+		return Secret{}, mistakef("write the private key, whsk_...", "whpk_ is a public key, which cannot sign")
 	}
 	key := []byte(text)
 	if encoded, ok := strings.CutPrefix(text, secretPrefix); ok {
 		var err error
 		if key, err = decodeBase64(encoded); err != nil {
-			return Secret{}, errors.New("parse secret: what follows whsec_ is not base64; make one with: echo whsec_$(openssl rand -base64 32)")
+			return Secret{}, mistakef(hint, "what follows whsec_ in the secret is not base64")
 		}
 	}
-	if len(key) < minSecret {
-		return Secret{}, fmt.Errorf("parse secret: its key has %d bytes, at least %d are needed; make one with: echo whsec_$(openssl rand -base64 32)", len(key), minSecret)
+	if len(key) < minKey {
+		return Secret{}, mistakef(hint, "the secret has %d bytes, at least %d are needed", len(key), minKey)
 	}
 	return Secret{key: key}, nil
+}
+
+func parseSigningKey(text string) (Secret, *SettingError) {
+	raw, err := decodeBase64(strings.TrimPrefix(text, signingPrefix))
+	if err != nil || len(raw) != ed25519.SeedSize && len(raw) != ed25519.PrivateKeySize {
+		return Secret{}, mistakef("it is base64 of the 32 bytes of an ed25519 seed, or of the 64 of seed and public key",
+			"what follows whsk_ in the secret is not a signing key")
+	}
+	s := secretOf(raw[:ed25519.SeedSize])
+	if len(raw) == ed25519.PrivateKeySize && !bytes.Equal(s.signing, raw) {
+		return Secret{}, mistakef("copy it again", "the two halves of the ed25519 key do not belong together")
+	}
+	return s, nil
 }
 
 // ParseVerifier reads what a receiver verifies with: a public key
@@ -69,25 +100,9 @@ func ParseVerifier(text string) (Secret, error) {
 	}
 	key, err := decodeBase64(encoded)
 	if err != nil || len(key) != ed25519.PublicKeySize {
-		return Secret{}, fmt.Errorf("parse public key: what follows whpk_ is not base64 of %d bytes; copy it again from where the endpoint was made", ed25519.PublicKeySize)
+		return Secret{}, fmt.Errorf("parse public key: what follows whpk_ is not base64 of %d bytes; copy it again from where the endpoint was created", ed25519.PublicKeySize)
 	}
 	return Secret{public: key}, nil
-}
-
-func parseSigningKey(text string) (Secret, error) {
-	raw, err := decodeBase64(text[len(signingPrefix):])
-	switch {
-	case err != nil:
-		return Secret{}, errors.New("parse secret: what follows whsk_ is not base64")
-	case len(raw) != ed25519.SeedSize && len(raw) != ed25519.PrivateKeySize:
-		return Secret{}, fmt.Errorf("parse secret: its ed25519 key has %d bytes; give the %d of the seed, or the %d of seed and public key",
-			len(raw), ed25519.SeedSize, ed25519.PrivateKeySize)
-	}
-	s := secretOf(raw[:ed25519.SeedSize])
-	if len(raw) == ed25519.PrivateKeySize && !bytes.Equal(s.signing, raw) {
-		return Secret{}, errors.New("parse secret: the two halves of its ed25519 key do not belong together; copy it again")
-	}
-	return s, nil
 }
 
 func secretOf(seed []byte) Secret {
@@ -100,14 +115,14 @@ func decodeBase64(text string) ([]byte, error) {
 	return base64.RawStdEncoding.DecodeString(strings.TrimRight(text, "="))
 }
 
-// GenerateSecret makes a random HMAC key of 32 bytes.
+// GenerateSecret creates a random HMAC key of 32 bytes.
 func GenerateSecret() Secret {
-	key := make([]byte, newSecret)
+	key := make([]byte, newKey)
 	_, _ = rand.Read(key) // never fails: it ends the process rather than return weak bytes
 	return Secret{key: key}
 }
 
-// GenerateSigningKey makes a random ed25519 key.
+// GenerateSigningKey creates a random ed25519 key.
 func GenerateSigningKey() Secret {
 	seed := make([]byte, ed25519.SeedSize)
 	_, _ = rand.Read(seed) // never fails, as above
@@ -158,11 +173,11 @@ func (s Secret) signs() bool { return len(s.key) > 0 || s.signing != nil }
 func (s Secret) String() string {
 	switch {
 	case s.signing != nil:
-		return signingPrefix + "***"
+		return signingPrefix + Masked
 	case s.public != nil:
-		return publicPrefix + "***"
+		return publicPrefix + Masked
 	}
-	return secretPrefix + "***"
+	return secretPrefix + Masked
 }
 
 // Format hides the secret from every verb of fmt.

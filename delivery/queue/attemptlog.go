@@ -11,6 +11,7 @@ import (
 	"unicode/utf8"
 
 	"gancho/delivery/webhook"
+	"gancho/internal/jsontext"
 
 	"github.com/redis/go-redis/v9"
 )
@@ -134,9 +135,9 @@ func (r *Results) Record(id ID, m *webhook.Message, o *webhook.Outcome, number i
 	b := strconv.AppendInt(append(r.log.lines, `{"at":`...), now.UnixMicro(), 10)
 	b = append(id.append(append(b, `,"e":"`...)), '"')
 	if id.FromSide() {
-		b = webhook.AppendString(append(b, `,"w":`...), m.ID)
+		b = jsontext.AppendString(append(b, `,"w":`...), m.ID)
 	}
-	b = webhook.AppendString(append(b, `,"t":`...), m.Type)
+	b = jsontext.AppendString(append(b, `,"t":`...), m.Type)
 	b = appendText(b, `,"n":`, m.Tenant)
 	b = appendText(b, `,"k":`, m.Key)
 	b = strconv.AppendInt(append(b, `,"c":`...), m.Time.UnixMicro(), 10)
@@ -156,7 +157,7 @@ func (r *Results) Record(id ID, m *webhook.Message, o *webhook.Outcome, number i
 		b = append(b, `,"r":true`...)
 	}
 	if keep && !id.FromSide() && (dead || o.Kind == webhook.Delivered) {
-		b = webhook.AppendString(append(b, `,"v":`...), m.Version)
+		b = jsontext.AppendString(append(b, `,"v":`...), m.Version)
 		b = appendExact(b, "data", m.Data)
 		b = appendExact(b, "previous", m.Previous)
 		b = appendExact(b, "unchanged", m.Unchanged)
@@ -170,7 +171,7 @@ func appendText(dst []byte, name, value string) []byte {
 	if value == "" {
 		return dst
 	}
-	return webhook.AppendString(append(dst, name...), value)
+	return jsontext.AppendString(append(dst, name...), value)
 }
 
 func appendNumber(dst []byte, name string, value int64) []byte {
@@ -188,7 +189,7 @@ func appendExact(dst []byte, name string, value []byte) []byte {
 	}
 	dst = append(append(dst, `,"`...), name...)
 	if utf8.Valid(value) {
-		return webhook.AppendString(append(dst, `":`...), string(value))
+		return jsontext.AppendString(append(dst, `":`...), value)
 	}
 	dst = append(dst, `64":"`...)
 	return append(base64.StdEncoding.AppendEncode(dst, value), '"')

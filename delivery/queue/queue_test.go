@@ -316,7 +316,9 @@ func checkParked(t *testing.T, q *queue.Queue, p *mapping.Parked) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := []queue.ParkedChange{{ID: id, Parked: *p}}
+	want := []queue.ParkedChange{{
+		ID: id, Type: p.Type, Rule: p.Rule, Table: p.Table, Operation: p.Op.String(), Reason: p.Reason, Time: p.Time, Row: p.Row,
+	}}
 	if diff := cmp.Diff(want, all, cmp.Comparer(func(a, b queue.ID) bool { return a == b })); diff != "" {
 		t.Error(diff)
 	}

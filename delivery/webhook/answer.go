@@ -10,16 +10,16 @@ const (
 	answerRead = 64 << 10
 )
 
-// answers is a cache, not state: what is read from it was written since.
-var answers = sync.Pool{New: func() any { return new([answerKept]byte) }}
+// answerBuffers is a cache, not state: what is read from it was written since.
+var answerBuffers = sync.Pool{New: func() any { return new([answerKept]byte) }}
 
 // readAnswer reads the body to its end, or answerRead bytes of it, closes it,
 // and returns a copy of its first answerKept bytes. A body read to its end
 // leaves the connection to the next request.
 func readAnswer(body io.ReadCloser) (kept []byte, err error) {
 	defer func() { _ = body.Close() }() // nothing is written through it
-	scratch, _ := answers.Get().(*[answerKept]byte)
-	defer answers.Put(scratch)
+	scratch, _ := answerBuffers.Get().(*[answerKept]byte)
+	defer answerBuffers.Put(scratch)
 	n, at := 0, 0
 	for n < answerRead && err == nil {
 		var m int

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"gancho/delivery/endpoint"
+	"gancho/internal/jsontext"
 )
 
 // timeLayout is RFC 3339 with the microseconds that PostgreSQL keeps.
@@ -14,28 +15,28 @@ const timeLayout = "2006-01-02T15:04:05.000000Z07:00"
 // envelopeSize is what a body has beside its variable parts, generously.
 const envelopeSize = 256
 
-// shape is how an endpoint's bodies are written.
-type shape struct {
+// bodyShape is how an endpoint's bodies are written.
+type bodyShape struct {
 	format  endpoint.Format
 	strings bool   // numbers become JSON strings
 	extra   []byte // written behind the sequence, separator first
 }
 
-func newShape(ep *endpoint.Endpoint) shape {
-	f := shape{format: ep.Format, strings: ep.StringNumbers}
+func newBodyShape(ep *endpoint.Endpoint) bodyShape {
+	f := bodyShape{format: ep.Format, strings: ep.StringNumbers}
 	for _, name := range slices.Sorted(maps.Keys(ep.Extra)) {
 		if f.format == endpoint.FormatForm {
-			f.extra = appendFormField(f.extra, name, ep.Extra[name])
+			f.extra = appendFormField(f.extra, name, ep.Extra[name].Reveal())
 			continue
 		}
-		f.extra = AppendString(append(f.extra, ','), name)
-		f.extra = AppendString(append(f.extra, ':'), ep.Extra[name])
+		f.extra = jsontext.AppendString(append(f.extra, ','), name)
+		f.extra = jsontext.AppendString(append(f.extra, ':'), ep.Extra[name].Reveal())
 	}
 	return f
 }
 
 // contentType is that of one event, or of a list of them.
-func (f *shape) contentType(list bool) string {
+func (f *bodyShape) contentType(list bool) string {
 	switch {
 	case f.format == endpoint.FormatForm:
 		return "application/x-www-form-urlencoded"
@@ -49,12 +50,12 @@ func (f *shape) contentType(list bool) string {
 
 // size is about what the message's body takes. A form percent-encodes, and
 // numbers get quotes, so theirs may be longer and be moved once.
-func (f *shape) size(m *Message) int {
+func (f *bodyShape) size(m *Message) int {
 	return envelopeSize + len(f.extra) + len(m.ID) + len(m.Type) + len(m.Tenant) + len(m.Data) + len(m.Previous) + len(m.Unchanged)
 }
 
 // appendList appends a JSON array of the messages' bodies.
-func (f *shape) appendList(dst []byte, ms []*Message) []byte {
+func (f *bodyShape) appendList(dst []byte, ms []*Message) []byte {
 	dst = append(dst, '[')
 	for i, m := range ms {
 		if i > 0 {
@@ -66,7 +67,7 @@ func (f *shape) appendList(dst []byte, ms []*Message) []byte {
 }
 
 // appendBody appends the body of a request with this one event.
-func (f *shape) appendBody(dst []byte, m *Message) []byte {
+func (f *bodyShape) appendBody(dst []byte, m *Message) []byte {
 	switch f.format {
 	case endpoint.FormatBare, endpoint.FormatCloudEventsBinary:
 		return f.appendValue(dst, m.Data)
@@ -78,19 +79,19 @@ func (f *shape) appendBody(dst []byte, m *Message) []byte {
 	return f.appendStandard(dst, m)
 }
 
-func (f *shape) appendStandard(dst []byte, m *Message) []byte {
-	dst = AppendString(append(dst, `{"type":`...), m.Type)
+func (f *bodyShape) appendStandard(dst []byte, m *Message) []byte {
+	dst = jsontext.AppendString(append(dst, `{"type":`...), m.Type)
 	dst = append(dst, `,"timestamp":"`...)
 	dst = m.Time.In(time.UTC).AppendFormat(dst, timeLayout)
-	dst = AppendString(append(dst, `","id":`...), m.ID)
+	dst = jsontext.AppendString(append(dst, `","id":`...), m.ID)
 	dst = append(dst, `,"tenant":`...)
 	if m.Tenant == "" {
 		dst = append(dst, "null"...)
 	} else {
-		dst = AppendString(dst, m.Tenant)
+		dst = jsontext.AppendString(dst, m.Tenant)
 	}
 	// A string: it may have more digits than a receiver's float64 holds.
-	dst = AppendString(append(dst, `,"sequence":`...), m.Sequence)
+	dst = jsontext.AppendString(append(dst, `,"sequence":`...), m.Sequence)
 	dst = append(dst, f.extra...)
 	dst = f.appendValue(append(dst, `,"data":`...), m.Data)
 	if len(m.Previous) > 0 {
@@ -103,7 +104,7 @@ func (f *shape) appendStandard(dst []byte, m *Message) []byte {
 }
 
 // appendValue appends a JSON value, or null where there is none.
-func (f *shape) appendValue(dst, value []byte) []byte {
+func (f *bodyShape) appendValue(dst, value []byte) []byte {
 	switch {
 	case len(value) == 0:
 		return append(dst, "null"...)

@@ -8,6 +8,7 @@ import (
 	"unicode/utf8"
 
 	"gancho/delivery/endpoint"
+	"gancho/internal/jsontext"
 )
 
 // CloudEvents 1.0: https://github.com/cloudevents/spec/blob/v1.0.2/cloudevents/spec.md
@@ -20,24 +21,24 @@ const operationalPrefix = "gancho."
 
 // appendCloudEvent appends the event in structured form.
 // https://github.com/cloudevents/spec/blob/v1.0.2/cloudevents/formats/json-format.md
-func (f *shape) appendCloudEvent(dst []byte, m *Message) []byte {
-	dst = AppendString(append(dst, `{"specversion":"1.0","id":`...), m.ID)
-	dst = AppendString(append(dst, `,"source":`...), cloudSource(m))
-	dst = AppendString(append(dst, `,"type":`...), attribute(m.Type))
+func (f *bodyShape) appendCloudEvent(dst []byte, m *Message) []byte {
+	dst = jsontext.AppendString(append(dst, `{"specversion":"1.0","id":`...), m.ID)
+	dst = jsontext.AppendString(append(dst, `,"source":`...), cloudSource(m))
+	dst = jsontext.AppendString(append(dst, `,"type":`...), attribute(m.Type))
 	dst = append(dst, `,"time":"`...)
 	dst = m.Time.In(time.UTC).AppendFormat(dst, timeLayout)
 	dst = append(dst, `","datacontenttype":"application/json"`...)
 	if m.Sequence != "" {
-		dst = AppendString(append(dst, `,"sequence":`...), m.Sequence)
+		dst = jsontext.AppendString(append(dst, `,"sequence":`...), m.Sequence)
 	}
 	if m.Tenant != "" {
-		dst = AppendString(append(dst, `,"tenant":`...), attribute(m.Tenant))
+		dst = jsontext.AppendString(append(dst, `,"tenant":`...), attribute(m.Tenant))
 	}
 	if len(m.Previous) > 0 {
-		dst = AppendString(append(dst, `,"previous":`...), f.jsonAttribute(m.Previous))
+		dst = jsontext.AppendString(append(dst, `,"previous":`...), f.jsonAttribute(m.Previous))
 	}
 	if len(m.Unchanged) > 0 {
-		dst = AppendString(append(dst, `,"unchanged":`...), f.jsonAttribute(m.Unchanged))
+		dst = jsontext.AppendString(append(dst, `,"unchanged":`...), f.jsonAttribute(m.Unchanged))
 	}
 	dst = append(dst, f.extra...)
 	dst = f.appendValue(append(dst, `,"data":`...), m.Data)
@@ -46,7 +47,7 @@ func (f *shape) appendCloudEvent(dst []byte, m *Message) []byte {
 
 // setCloudHeaders sets the attributes that differ from event to event.
 // https://github.com/cloudevents/spec/blob/v1.0.2/cloudevents/bindings/http-protocol-binding.md
-func (f *shape) setCloudHeaders(h http.Header, m *Message) {
+func (f *bodyShape) setCloudHeaders(h http.Header, m *Message) {
 	set := func(name, value string) {
 		if value != "" {
 			h[name] = []string{percentEncoded(value)}
@@ -66,7 +67,7 @@ func (f *shape) setCloudHeaders(h http.Header, m *Message) {
 func setStaticCloudHeaders(h http.Header, ep *endpoint.Endpoint) {
 	h.Set("Ce-Specversion", "1.0")
 	for name, value := range ep.Extra {
-		h.Set("Ce-"+name, percentEncoded(value))
+		h.Set("Ce-"+name, percentEncoded(value.Reveal()))
 	}
 }
 
@@ -78,7 +79,7 @@ func cloudSource(m *Message) string {
 		return root
 	}
 	source, _, ok := strings.Cut(m.ID, "-")
-	if !ok || len(source) != SourceDigits || strings.Trim(source, hexDigits) != "" {
+	if !ok || len(source) != SourceDigits || strings.Trim(source, "0123456789abcdef") != "" {
 		return root
 	}
 	return root + "/" + source
@@ -100,7 +101,7 @@ func attribute(s string) string {
 
 // jsonAttribute returns the JSON value as such a text, without changing what
 // it means: escapes stand for what may not.
-func (f *shape) jsonAttribute(value []byte) string {
+func (f *bodyShape) jsonAttribute(value []byte) string {
 	if len(value) == 0 {
 		return ""
 	}

@@ -17,7 +17,7 @@ const formNesting = 64
 //
 // Forms have neither null nor empty arrays: null is an empty text, an empty
 // object or array is left out; data itself is always there. Numbers keep their digits, true and false are these words.
-func (f *shape) appendForm(dst []byte, m *Message) []byte {
+func (f *bodyShape) appendForm(dst []byte, m *Message) []byte {
 	dst = appendFormText(append(dst, "type="...), []byte(m.Type))
 	dst = append(dst, "&timestamp="...)
 	dst = appendFormText(dst, m.Time.In(time.UTC).AppendFormat(nil, timeLayout))

@@ -2,35 +2,8 @@ package webhook
 
 import (
 	"bytes"
-	"unicode/utf16"
-	"unicode/utf8"
+	"encoding/json"
 )
-
-const hexDigits = "0123456789abcdef"
-
-// AppendString appends s as a JSON string. Bytes that are not UTF-8 become
-// U+FFFD: JSON has no place for them.
-func AppendString(dst []byte, s string) []byte {
-	dst = append(dst, '"')
-	for i := 0; i < len(s); {
-		c := s[i]
-		switch {
-		case c == '"' || c == '\\':
-			dst = append(dst, '\\', c)
-		case c < ' ':
-			dst = append(dst, '\\', 'u', '0', '0', hexDigits[c>>4], hexDigits[c&15])
-		case c < utf8.RuneSelf:
-			dst = append(dst, c)
-		default:
-			r, size := utf8.DecodeRuneInString(s[i:])
-			dst = utf8.AppendRune(dst, r)
-			i += size
-			continue
-		}
-		i++
-	}
-	return append(dst, '"')
-}
 
 // appendStringNumbers appends JSON text with its numbers as strings of the
 // same digits. No number is ever parsed, so none is changed.
@@ -79,56 +52,12 @@ func appendUnquoted(dst, quoted []byte) (_ []byte, ok bool) {
 	if len(quoted) < 2 || quoted[0] != '"' || quoted[len(quoted)-1] != '"' {
 		return dst, false
 	}
-	text := quoted[1 : len(quoted)-1]
-	for i := 0; i < len(text); i++ {
-		if text[i] != '\\' {
-			dst = append(dst, text[i])
-			continue
-		}
-		if i++; i == len(text) {
-			return dst, false
-		}
-		switch c := text[i]; c {
-		case '"', '\\', '/':
-			dst = append(dst, c)
-		case 'b', 'f', 'n', 'r', 't':
-			dst = append(dst, "\b\f\n\r\t"[bytes.IndexByte([]byte("bfnrt"), c)])
-		case 'u':
-			r, ok := hex4(text[i+1:])
-			if !ok {
-				return dst, false
-			}
-			i += 4
-			if utf16.IsSurrogate(r) {
-				if low, ok := lowSurrogate(text[i+1:]); ok && utf16.DecodeRune(r, low) != utf8.RuneError {
-					r, i = utf16.DecodeRune(r, low), i+6
-				}
-			}
-			dst = utf8.AppendRune(dst, r) // a surrogate becomes U+FFFD
-		default:
-			return dst, false
-		}
+	if bytes.IndexByte(quoted, '\\') < 0 {
+		return append(dst, quoted[1:len(quoted)-1]...), true
 	}
-	return dst, true
-}
-
-func lowSurrogate(text []byte) (rune, bool) {
-	if !bytes.HasPrefix(text, []byte(`\u`)) {
-		return 0, false
+	var text string
+	if json.Unmarshal(quoted, &text) != nil {
+		return dst, false
 	}
-	return hex4(text[2:])
-}
-
-func hex4(text []byte) (r rune, ok bool) {
-	if len(text) < 4 {
-		return 0, false
-	}
-	for _, c := range text[:4] {
-		i := bytes.IndexByte([]byte(hexDigits), c|0x20)
-		if i < 0 || c < '0' {
-			return 0, false
-		}
-		r = r<<4 | rune(i)
-	}
-	return r, true
+	return append(dst, text...), true
 }

@@ -59,7 +59,7 @@ func TestBodies(t *testing.T) {
 		`"tenant":"7","sequence":"001-0000000001a2b3c4-000000000000-0000",`
 	const data = `{"id":42,"valor":129.90,"nome":"Ação & Cia","nulo":null,"pago":true,"itens":[{"sku":"a b","q":1.0},"x",[]],"vazio":{}}`
 	const texts = `{"id":"42","valor":"129.90","nome":"Ação & Cia","nulo":null,"pago":true,"itens":[{"sku":"a b","q":"1.0"},"x",[]],"vazio":{}}`
-	extra := map[string]string{"validationtoken": `s3"cr3t&`, "a": "1"}
+	extra := map[string]endpoint.Hidden{"validationtoken": `s3"cr3t&`, "a": "1"}
 	const cloud = `"specversion":"1.0","id":"0a1b2c3d-001-0000000001a2b3c4-000000000000-0000","source":"/gancho/0a1b2c3d","type":"cobranca.liquidada",` +
 		`"time":"2026-03-01T12:30:15.000120Z","datacontenttype":"application/json","sequence":"001-0000000001a2b3c4-000000000000-0000","tenant":"7",`
 	for name, c := range map[string]struct {
@@ -135,7 +135,7 @@ func TestCloudEventsSDKReadsThem(t *testing.T) {
 	odd.Tenant, odd.Type = "São \"Paulo\" 100%\u0085", "pedido.alterado"
 	odd.Previous = []byte("{\"a\":\n\"\u007f\ufffe\U0001fffe😀\"}")
 	operational := &webhook.Message{ID: "0a1b2c3d-x", Type: "gancho.dead_letter", Time: time.Unix(1, 0), Data: []byte(`{"endpoint":"crm"}`)}
-	extra := map[string]string{"validationtoken": "ção 50%", "region2": "br"}
+	extra := map[string]endpoint.Hidden{"validationtoken": "ção 50%", "region2": "br"}
 	type attributes struct {
 		ID, Source, Type, Time, Kind, Data string
 		Extensions                         map[string]any

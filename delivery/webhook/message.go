@@ -22,12 +22,12 @@ type Message struct {
 	Unchanged []byte `json:"-"`
 	// Version identifies the rule's text. It is not sent.
 	Version string `json:"rule_version,omitempty"`
-	// Replay: it is sent again on somebody's demand, with webhook-replay: true.
+	// Replay: it is sent again on demand, with webhook-replay: true.
 	Replay bool `json:"-"`
 }
 
-// SourceDigits is the length of the source in a webhook-id of an event of the
-// WAL, which it begins, in hexadecimal digits.
+// SourceDigits is how many hexadecimal digits, at its beginning, name the source
+// in the webhook-id of an event of the WAL.
 const SourceDigits = 8
 
 // OutcomeKind is what an attempt means for its message.
@@ -36,24 +36,14 @@ type OutcomeKind uint8
 // The kinds of outcomes.
 const (
 	Delivered OutcomeKind = iota + 1 // done
-	Retry                            // to be repeated
+	Retry                            // to be retried
 	Gone                             // 410: the receiver wants nothing more
-	Refused                          // to be repeated a few times: the request itself is said to be wrong
+	Refused                          // to be retried a few times: the answer says that the request itself is wrong
 )
 
 // String returns the kind in lower case, for logs.
 func (k OutcomeKind) String() string {
-	switch k {
-	case Delivered:
-		return "delivered"
-	case Retry:
-		return "retry"
-	case Gone:
-		return "gone"
-	case Refused:
-		return "refused"
-	}
-	return "unknown"
+	return [...]string{"unknown", "delivered", "retry", "gone", "refused"}[k]
 }
 
 // The classes of outcomes: a fixed set, fit for a metric's label.
@@ -61,7 +51,7 @@ const (
 	ClassOK         = "ok"              // what counts as delivered, and the whole answer was read
 	ClassStatus     = "status"          // any other status; Outcome.Status says which
 	ClassBody       = "body"            // a status of success, and a body that is not
-	ClassTimeout    = "timeout"         // the endpoint's time limit
+	ClassTimeout    = "timeout"         // the endpoint's timeout
 	ClassDNS        = "dns"             // the name did not resolve
 	ClassRefused    = "refused_address" // the guard refused the resolved address
 	ClassConnection = "connection"      // refused, reset, cut
@@ -101,5 +91,5 @@ type Wish uint8
 const (
 	WishNone  Wish = iota
 	WishPause      // pause: send nothing more until somebody resumes the endpoint
-	WishAbort      // abort: do not repeat this event, if it failed
+	WishAbort      // abort: do not retry this event, if it failed
 )

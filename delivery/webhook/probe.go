@@ -7,21 +7,16 @@ import (
 	"maps"
 	"net/http"
 	"net/http/httptrace"
-	"net/url"
 	"strconv"
-	"strings"
 	"sync"
 	"time"
 
 	"gancho/delivery/endpoint"
 )
 
-// masked stands for what is secret.
-const masked = "***"
-
-// Exchange is a request as it was sent, what came back, and how long it took,
-// for people to read; its JSON is what the API and the commands print. It holds
-// no secret of the endpoint, and the message's data.
+// Exchange is a request as it was sent, its answer, and how long it took, for
+// people to read; its JSON is what the API and the commands print. It holds the
+// message's data, and no secret of the endpoint.
 type Exchange struct {
 	Request ExchangeRequest `json:"request"`
 	// Answer is nil when none came.
@@ -85,7 +80,7 @@ func (m *Milliseconds) UnmarshalJSON(text []byte) error {
 // all that can be shown of it. An endpoint with batches gets a list of one.
 func (s *Sender) Probe(ctx context.Context, ep *endpoint.Endpoint, m *Message) Exchange {
 	start := time.Now()
-	t, ms, list := s.target(ep), []*Message{m}, ep.Batch.Max > 1
+	t, ms, list := s.preparedFor(ep), []*Message{m}, ep.Batch.Max > 1
 	if err := t.usable(ep, ms, list); err != nil {
 		nothing := Exchange{Request: ExchangeRequest{Header: http.Header{}}}
 		nothing.end(Outcome{Kind: Retry, Class: ClassConfig, Err: err}, time.Since(start))
@@ -93,8 +88,8 @@ func (s *Sender) Probe(ctx context.Context, ep *endpoint.Endpoint, m *Message) E
 	}
 	limited, cancel := context.WithTimeout(ctx, t.timeout)
 	defer cancel()
-	trace := &probe{}
-	req, body := t.request(httptrace.WithClientTrace(limited, trace.hooks()), ms, list)
+	steps := &trace{}
+	req, body := t.request(httptrace.WithClientTrace(limited, steps.hooks()), ms, list)
 	shown := t.shown(ep, req, body, ms, list)
 
 	transport := t.transport.Clone()
@@ -102,10 +97,10 @@ func (s *Sender) Probe(ctx context.Context, ep *endpoint.Endpoint, m *Message) E
 	o, header, version := t.exchange(ctx, transport, req)
 	total := time.Since(start)
 	if header != nil {
-		shown.Answer = &ExchangeAnswer{Status: o.Status, Header: t.echo.header(header), Body: string(o.Answer)}
+		shown.Answer = &ExchangeAnswer{Status: o.Status, Header: t.mask.header(header), Body: string(o.Answer)}
 	}
 	shown.Protocol = version
-	trace.report(&shown)
+	steps.report(&shown)
 	shown.end(o, total)
 	return shown
 }
@@ -119,35 +114,35 @@ func (e *Exchange) end(o Outcome, total time.Duration) {
 }
 
 // shown is the request without what is secret.
-func (t *target) shown(ep *endpoint.Endpoint, req *http.Request, body []byte, ms []*Message, list bool) Exchange {
+func (t *preparedEndpoint) shown(ep *endpoint.Endpoint, req *http.Request, body []byte, ms []*Message, list bool) Exchange {
 	header := maps.Clone(req.Header)
-	e := Exchange{Request: ExchangeRequest{Method: req.Method, URL: shownURL(req.URL), Header: header, Body: string(body)}}
+	e := Exchange{Request: ExchangeRequest{Method: req.Method, URL: endpoint.MaskQuery(req.URL.String()), Header: header, Body: string(body)}}
 	header["Host"] = []string{req.Host}
 	header["Content-Length"] = []string{strconv.Itoa(len(body))}
 	if len(header["Idempotency-Key"]) == 0 {
 		delete(header, "Idempotency-Key") // a mark for net/http
 	}
 	for name := range ep.Headers {
-		header.Set(name, masked)
+		header.Set(name, endpoint.Masked)
 	}
 	if header.Get("Authorization") != "" {
-		header.Set("Authorization", masked)
+		header.Set("Authorization", endpoint.Masked)
 	}
 	if u, err := ep.ProxyURL(); err == nil && u != nil {
-		e.Proxy = endpoint.ProxyAddress(u)
+		e.Proxy = u.Host
 	}
 	if len(ep.Extra) == 0 {
 		return e
 	}
 	hidden := *ep
-	hidden.Extra = make(map[string]string, len(ep.Extra))
+	hidden.Extra = make(map[string]endpoint.Hidden, len(ep.Extra))
 	for name := range ep.Extra {
-		hidden.Extra[name] = masked
+		hidden.Extra[name] = endpoint.Masked
 		if ep.Format == endpoint.FormatCloudEventsBinary {
-			header.Set("Ce-"+name, masked)
+			header.Set("Ce-"+name, endpoint.Masked)
 		}
 	}
-	shape := newShape(&hidden)
+	shape := newBodyShape(&hidden)
 	if list {
 		e.Request.Body = string(shape.appendList(nil, ms))
 	} else {
@@ -156,88 +151,72 @@ func (t *target) shown(ep *endpoint.Endpoint, req *http.Request, body []byte, ms
 	return e
 }
 
-// shownURL hides what stands behind each name in the query, and what has no
-// name: it may be a token as a whole.
-func shownURL(u *url.URL) string {
-	clean := *u
-	parts := strings.Split(u.RawQuery, "&")
-	for i, part := range parts {
-		if name, _, ok := strings.Cut(part, "="); ok {
-			parts[i] = name + "=" + masked
-		} else if part != "" {
-			parts[i] = masked
-		}
-	}
-	clean.RawQuery = strings.Join(parts, "&")
-	return clean.String()
-}
-
-// probe notes when the steps happen. net/http may go on with a connection when
+// trace notes when the steps happen. net/http may go on with a connection when
 // the request that asked for it has ended, hence the lock.
-type probe struct {
+type trace struct {
 	mu                                        sync.Mutex
 	dnsStart, dnsDone, connectStart, tlsStart time.Time
 	tlsDone, connected, firstByte             time.Time
 	remote, tls                               string
 }
 
-func (p *probe) hooks() *httptrace.ClientTrace {
+func (t *trace) hooks() *httptrace.ClientTrace {
 	first := func(at *time.Time) {
-		p.mu.Lock()
-		defer p.mu.Unlock()
+		t.mu.Lock()
+		defer t.mu.Unlock()
 		if at.IsZero() {
 			*at = time.Now()
 		}
 	}
 	return &httptrace.ClientTrace{
-		DNSStart:     func(httptrace.DNSStartInfo) { first(&p.dnsStart) },
-		DNSDone:      func(httptrace.DNSDoneInfo) { first(&p.dnsDone) },
-		ConnectStart: func(string, string) { first(&p.connectStart) },
+		DNSStart:     func(httptrace.DNSStartInfo) { first(&t.dnsStart) },
+		DNSDone:      func(httptrace.DNSDoneInfo) { first(&t.dnsDone) },
+		ConnectStart: func(string, string) { first(&t.connectStart) },
 		ConnectDone: func(_, address string, err error) {
-			p.mu.Lock()
-			defer p.mu.Unlock()
-			if err == nil && p.remote == "" {
-				p.remote = address
+			t.mu.Lock()
+			defer t.mu.Unlock()
+			if err == nil && t.remote == "" {
+				t.remote = address
 			}
 		},
-		TLSHandshakeStart: func() { first(&p.tlsStart) },
+		TLSHandshakeStart: func() { first(&t.tlsStart) },
 		TLSHandshakeDone: func(state tls.ConnectionState, err error) {
-			first(&p.tlsDone)
-			p.mu.Lock()
-			defer p.mu.Unlock()
+			first(&t.tlsDone)
+			t.mu.Lock()
+			defer t.mu.Unlock()
 			if err == nil {
-				p.tls = tls.VersionName(state.Version)
+				t.tls = tls.VersionName(state.Version)
 			}
 		},
 		GotConn: func(info httptrace.GotConnInfo) {
-			first(&p.connected)
-			p.mu.Lock()
-			defer p.mu.Unlock()
-			p.remote = info.Conn.RemoteAddr().String()
+			first(&t.connected)
+			t.mu.Lock()
+			defer t.mu.Unlock()
+			t.remote = info.Conn.RemoteAddr().String()
 		},
-		GotFirstResponseByte: func() { first(&p.firstByte) },
+		GotFirstResponseByte: func() { first(&t.firstByte) },
 	}
 }
 
 // report writes what was noted.
-func (p *probe) report(e *Exchange) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
+func (t *trace) report(e *Exchange) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
 	between := func(from, to time.Time) Milliseconds {
 		if from.IsZero() || to.IsZero() {
 			return 0
 		}
 		return Milliseconds(max(to.Sub(from), 0))
 	}
-	connected := p.tlsStart
+	connected := t.tlsStart
 	if connected.IsZero() {
-		connected = p.connected
+		connected = t.connected
 	}
-	e.Address, e.TLS = p.remote, p.tls
+	e.Address, e.TLS = t.remote, t.tls
 	e.Timing = Timing{
-		DNS:       between(p.dnsStart, p.dnsDone),
-		Connect:   between(p.connectStart, connected),
-		TLS:       between(p.tlsStart, p.tlsDone),
-		FirstByte: between(p.connected, p.firstByte),
+		DNS:       between(t.dnsStart, t.dnsDone),
+		Connect:   between(t.connectStart, connected),
+		TLS:       between(t.tlsStart, t.tlsDone),
+		FirstByte: between(t.connected, t.firstByte),
 	}
 }

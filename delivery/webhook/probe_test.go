@@ -31,13 +31,13 @@ func TestProbeShowsTheExchange(t *testing.T) {
 	p.login = "Basic YW5hOnMzY3IzdA=="
 	ep := local("https://bia:s3cr3t@crm.example.com:" + port + "/hook?s3cr3t&token=s3cr3t&a=&x=s3cr3t%20y")
 	ep.TLS = endpoint.TLS{CA: own.pem, Certificate: certificate, Key: key}
-	ep.Headers, ep.Extra = map[string]string{"X-Api-Key": "s3cr3t"}, map[string]string{"validationtoken": "s3cr3t"}
+	ep.Headers, ep.Extra = map[string]endpoint.Hidden{"X-Api-Key": "s3cr3t"}, map[string]endpoint.Hidden{"validationtoken": "s3cr3t"}
 	ep.Secrets = secrets(t, newerSecret)
 	sender := newSender(t, webhook.Options{Resolver: here(t)})
 	for _, proxied := range []bool{false, true} {
 		if proxied {
 			ep = new(*ep)
-			ep.Proxy = strings.Replace(p.url, "http://", "http://ana:s3cr3t@", 1)
+			ep.Proxy = endpoint.Hidden(strings.Replace(p.url, "http://", "http://ana:s3cr3t@", 1))
 		}
 		e := sender.Probe(t.Context(), ep, message())
 		r := <-got
@@ -108,7 +108,7 @@ func TestProbeFailures(t *testing.T) {
 		t.Errorf("a refused address: %+v", refused)
 	}
 	wrong := sender.Probe(t.Context(), &endpoint.Endpoint{Name: "crm", URL: "ftp://s3cr3t"}, message())
-	checkExchange(t, &wrong, want{webhook.Retry, 0, webhook.ClassConfig, "ftp"})
+	checkExchange(t, &wrong, want{webhook.Retry, 0, webhook.ClassConfig, "not an http or https address"})
 	if len(wrong.Request.Header) != 0 || wrong.Request.Body != "" {
 		t.Errorf("something was sent: %+v", wrong)
 	}
@@ -123,7 +123,7 @@ func TestProbeFormats(t *testing.T) {
 	sender := newSender(t, webhook.Options{})
 	for _, format := range []endpoint.Format{endpoint.FormatStandard, endpoint.FormatForm, endpoint.FormatCloudEvents, endpoint.FormatCloudEventsBinary} {
 		ep := local(url)
-		ep.Format, ep.Extra = format, map[string]string{"validationtoken": "s3cr3t"}
+		ep.Format, ep.Extra = format, map[string]endpoint.Hidden{"validationtoken": "s3cr3t"}
 		if format == endpoint.FormatCloudEvents {
 			ep.Batch.Max = 10
 		}

@@ -13,38 +13,36 @@ import (
 	"net/url"
 	"strings"
 	"time"
-
-	"gancho/delivery/endpoint"
 )
 
 // maxProxyAnswer bounds what a proxy may say before the tunnel opens.
 const maxProxyAnswer = 16 << 10
 
-// ProxyError says that an endpoint's proxy could not be used or did not
-// connect to the receiver.
-type ProxyError struct {
-	Proxy  string // host and port
-	Status int    // of its answer; 0: none came
-	// Err is what went wrong when no answer came; it holds no password.
-	Err error
+// proxyError says that an endpoint's proxy could not be used or did not connect
+// to the receiver.
+type proxyError struct {
+	proxy  string // host and port
+	status int    // of its answer; 0: none came
+	err    error  // what went wrong when no answer came; it holds no password
 }
 
 // Error names the proxy and the way out.
-func (e *ProxyError) Error() string {
-	text := strings.TrimSpace(fmt.Sprintf("%d %s", e.Status, http.StatusText(e.Status)))
-	switch {
-	case e.Status == 0:
-		return fmt.Sprintf("connect through proxy %s: %v", e.Proxy, e.Err)
-	case e.Status == http.StatusProxyAuthRequired:
-		return fmt.Sprintf("connect through proxy %s: it answered %s; put user and password into the endpoint's proxy url", e.Proxy, text)
-	case e.Status == http.StatusForbidden || e.Status == http.StatusMethodNotAllowed:
-		return fmt.Sprintf("connect through proxy %s: it answered %s; it has to allow CONNECT to the receiver's address and port", e.Proxy, text)
+func (e *proxyError) Error() string {
+	if e.status == 0 {
+		return fmt.Sprintf("connect through proxy %s: %v", e.proxy, e.err)
 	}
-	return fmt.Sprintf("connect through proxy %s: it answered %s", e.Proxy, text)
+	text := fmt.Sprintf("connect through proxy %s: it answered %s", e.proxy, strings.TrimSpace(fmt.Sprintf("%d %s", e.status, http.StatusText(e.status))))
+	switch e.status {
+	case http.StatusProxyAuthRequired:
+		text += "; put user and password into the endpoint's proxy url"
+	case http.StatusForbidden, http.StatusMethodNotAllowed:
+		text += "; it has to allow CONNECT to the receiver's address and port"
+	}
+	return text
 }
 
-// Unwrap returns Err.
-func (e *ProxyError) Unwrap() error { return e.Err }
+// Unwrap returns what went wrong when no answer came.
+func (e *proxyError) Unwrap() error { return e.err }
 
 // tunnel connects to receivers through an HTTP proxy. It looks up the
 // receiver's name itself and asks the proxy for an address that has passed the
@@ -61,7 +59,7 @@ type tunnel struct {
 }
 
 func newTunnel(o *Options, g guard, u *url.URL) *tunnel {
-	t := &tunnel{guard: g, address: endpoint.ProxyAddress(u), version: o.Version, resolver: o.Resolver}
+	t := &tunnel{guard: g, address: u.Host, version: o.Version, resolver: o.Resolver}
 	t.dialer = &net.Dialer{Timeout: dialTimeout, Resolver: o.Resolver}
 	if t.resolver == nil {
 		t.resolver = net.DefaultResolver
@@ -88,13 +86,13 @@ func (t *tunnel) connect(ctx context.Context, _, address string) (net.Conn, erro
 			refused = err
 			continue
 		}
-		conn, err := t.open(ctx, receiver)
+		conn, err := t.dial(ctx, receiver)
 		if err == nil {
 			return conn, nil
 		}
 		failed = err
-		var answer *ProxyError
-		if ctx.Err() != nil || errors.As(err, &answer) && answer.Status < http.StatusInternalServerError {
+		answer, ok := errors.AsType[*proxyError](err)
+		if ctx.Err() != nil || ok && answer.status < http.StatusInternalServerError {
 			break // another address would meet the same
 		}
 	}
@@ -125,14 +123,14 @@ func (t *tunnel) resolve(ctx context.Context, address string) ([]netip.AddrPort,
 	return list, nil
 }
 
-// open makes a connection to the proxy and has it connected to the receiver.
-func (t *tunnel) open(ctx context.Context, receiver netip.AddrPort) (net.Conn, error) {
+// dial makes a connection to the proxy and has it connected to the receiver.
+func (t *tunnel) dial(ctx context.Context, receiver netip.AddrPort) (net.Conn, error) {
 	conn, err := t.dialer.DialContext(ctx, "tcp", t.address)
 	if err != nil {
-		return nil, &ProxyError{Proxy: t.address, Err: err}
+		return nil, &proxyError{proxy: t.address, err: err}
 	}
 	release := context.AfterFunc(ctx, func() { _ = conn.SetDeadline(time.Unix(1, 0)) })
-	status, err := t.ask(conn, receiver)
+	status, err := t.requestTunnel(conn, receiver)
 	if !release() && err == nil {
 		status, err = 0, context.Cause(ctx)
 	}
@@ -140,12 +138,12 @@ func (t *tunnel) open(ctx context.Context, receiver netip.AddrPort) (net.Conn, e
 		return conn, nil
 	}
 	_ = conn.Close() // nothing was sent over it that matters
-	return nil, &ProxyError{Proxy: t.address, Status: status, Err: err}
+	return nil, &proxyError{proxy: t.address, status: status, err: err}
 }
 
-// ask says CONNECT and returns the answer's status.
+// requestTunnel sends CONNECT and returns the answer's status.
 // https://www.rfc-editor.org/rfc/rfc9110#name-connect
-func (t *tunnel) ask(conn net.Conn, receiver netip.AddrPort) (status int, err error) {
+func (t *tunnel) requestTunnel(conn net.Conn, receiver netip.AddrPort) (status int, err error) {
 	var request bytes.Buffer
 	fmt.Fprintf(&request, "CONNECT %s HTTP/1.1\r\nHost: %s\r\nUser-Agent: Gancho/%s\r\n", receiver, receiver, t.version)
 	if t.login != "" {

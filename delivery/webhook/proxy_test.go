@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"gancho/delivery/endpoint"
 	"gancho/delivery/webhook"
 
 	"github.com/google/go-cmp/cmp"
@@ -115,7 +116,7 @@ func TestProxy(t *testing.T) {
 	}
 	sender := newSender(t, webhook.Options{Resolver: names})
 	ep := local("https://crm.example.com:" + port + "/hook")
-	ep.TLS.CA, ep.Proxy = own.pem, strings.Replace(p.url, "http://", "http://ana:s3cr3t%40@", 1)
+	ep.TLS.CA, ep.Proxy = own.pem, endpoint.Hidden(strings.Replace(p.url, "http://", "http://ana:s3cr3t%40@", 1))
 	for range 3 {
 		mustDeliver(t, sender.Send(t.Context(), ep, message()))
 		if r := <-got; r.proto != "HTTP/2.0" || r.header.Get("Proxy-Authorization") != "" {
@@ -188,7 +189,7 @@ func TestProxyFailures(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			ep := local(c.url + "/s3cr3t")
-			ep.Proxy = strings.Replace(c.proxy.url, "http://", "http://ana:s3cr3t@", 1)
+			ep.Proxy = endpoint.Hidden(strings.Replace(c.proxy.url, "http://", "http://ana:s3cr3t@", 1))
 			if c.limit > 0 {
 				ep.Timeout = c.limit
 			}
@@ -213,7 +214,7 @@ func TestProxyIsNotGuarded(t *testing.T) {
 	p := newProxy(t)
 	p.answer = "HTTP/1.1 418 No\r\n\r\n"
 	ep := local("https://93.184.216.34")
-	ep.AllowPrivate, ep.Proxy = nil, p.url
+	ep.AllowPrivate, ep.Proxy = nil, endpoint.Hidden(p.url)
 	check(t, newSender(t, webhook.Options{}).Send(t.Context(), ep, message()), want{webhook.Retry, 0, webhook.ClassProxy, "answered 418"})
 	if diff := cmp.Diff([]string{"CONNECT 93.184.216.34:443"}, p.seen()); diff != "" {
 		t.Error(diff)

@@ -6,7 +6,6 @@ import (
 	"crypto/sha256"
 	"crypto/x509"
 	"encoding/hex"
-	"errors"
 	"fmt"
 	"io"
 	"maps"
@@ -21,11 +20,11 @@ import (
 	"github.com/rs/zerolog"
 )
 
-// targetIdle is how long the sender remembers an endpoint that it was not
+// preparedIdle is how long the sender remembers an endpoint that it was not
 // given again, as after a reload.
-const targetIdle = time.Hour
+const preparedIdle = time.Hour
 
-// SenderOptions are what a Sender needs to know. All fields may be zero.
+// Options are what a Sender needs to know. All fields may be zero.
 type Options struct {
 	// Version is Gancho's, for the User-Agent.
 	Version string
@@ -44,21 +43,21 @@ type Options struct {
 // are not followed, for the same reason and because a POST does not survive
 // most of them. Answers are not decompressed.
 type Sender struct {
-	options Options
-	close   func()                                                      // ends what is being connected
-	open    func(context.Context) (context.Context, context.CancelFunc) // a context that close ends, too
-	targets sync.Map                                                    // *Endpoint → *target
+	options     Options
+	stopDialing func()                                                      // ends the connections that are being made
+	untilClosed func(context.Context) (context.Context, context.CancelFunc) // a context that stopDialing ends, too
+	prepared    sync.Map                                                    // *endpoint.Endpoint → *preparedEndpoint
 
 	mu         sync.Mutex
-	transports map[string]*http.Transport // by target.pool
+	transports map[string]*http.Transport // by preparedEndpoint.pool
 }
 
 // NewSender returns a Sender. The caller closes it.
 func NewSender(o Options) *Sender {
 	s := &Sender{options: o, transports: map[string]*http.Transport{}}
 	closed, cancel := context.WithCancel(context.Background())
-	s.close = cancel
-	s.open = func(ctx context.Context) (context.Context, context.CancelFunc) {
+	s.stopDialing = cancel
+	s.untilClosed = func(ctx context.Context) (context.Context, context.CancelFunc) {
 		ctx, cancel := context.WithCancel(ctx)
 		stop := context.AfterFunc(closed, cancel)
 		return ctx, func() {
@@ -69,10 +68,10 @@ func NewSender(o Options) *Sender {
 	return s
 }
 
-// Close closes idle connections and gives up those being made. It is called
+// Close closes idle connections and stops making others. It is called
 // after the last Send has returned.
 func (s *Sender) Close() {
-	s.close()
+	s.stopDialing()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, t := range s.transports {
@@ -81,7 +80,7 @@ func (s *Sender) Close() {
 }
 
 // Send makes one attempt and says how it ended. The message's bytes are free
-// again when it returns. The endpoint's time limit covers everything from the
+// again when it returns. The endpoint's timeout covers everything from the
 // dial to the end of the answer's body; when ctx ends first, the outcome's
 // class is ClassCanceled, and the receiver may or may not have the message.
 //
@@ -89,46 +88,43 @@ func (s *Sender) Close() {
 // arrived within the limits. Of a body over 64 KiB the rest is not waited for:
 // the connection is closed.
 func (s *Sender) Send(ctx context.Context, ep *endpoint.Endpoint, m *Message) Outcome {
-	start := time.Now()
-	o := s.attempt(ctx, ep, []*Message{m}, false)
-	o.Duration = time.Since(start)
-	return o
+	return s.attempt(ctx, ep, []*Message{m}, false)
 }
 
 // SendList is Send for a list of at least one message, which arrive as one
 // JSON array, or not at all. Its webhook-id is the message's when there is
-// one, and else is made of all of theirs, so that the same list has the same.
+// one, and is derived from all of theirs otherwise, so that the same list has the
+// same.
 // Formats without lists are refused (ClassConfig).
 func (s *Sender) SendList(ctx context.Context, ep *endpoint.Endpoint, ms []*Message) Outcome {
-	start := time.Now()
-	o := s.attempt(ctx, ep, ms, true)
-	o.Duration = time.Since(start)
-	return o
+	return s.attempt(ctx, ep, ms, true)
 }
 
-func (s *Sender) attempt(ctx context.Context, ep *endpoint.Endpoint, ms []*Message, list bool) Outcome {
-	t := s.target(ep)
+func (s *Sender) attempt(ctx context.Context, ep *endpoint.Endpoint, ms []*Message, list bool) (o Outcome) {
+	start := time.Now()
+	defer func() { o.Duration = time.Since(start) }()
+	t := s.preparedFor(ep)
 	if err := t.usable(ep, ms, list); err != nil {
 		return Outcome{Kind: Retry, Class: ClassConfig, Err: err}
 	}
 	limited, cancel := context.WithTimeout(ctx, t.timeout)
 	defer cancel()
 	req, _ := t.request(limited, ms, list)
-	o, _, _ := t.exchange(ctx, t.transport, req)
+	o, _, _ = t.exchange(ctx, t.transport, req)
 	return o
 }
 
 // exchange sends the request and judges what comes back, of which it returns
 // the header and the version of HTTP, too. ctx is the request's without the
-// endpoint's time limit.
-func (t *target) exchange(ctx context.Context, transport http.RoundTripper, req *http.Request) (o Outcome, h http.Header, version string) {
+// endpoint's timeout.
+func (t *preparedEndpoint) exchange(ctx context.Context, transport http.RoundTripper, req *http.Request) (o Outcome, h http.Header, version string) {
 	answer, err := transport.RoundTrip(req)
 	if err != nil {
 		return t.failed(ctx, req.Context(), nil, err), nil, ""
 	}
 	if answer.StatusCode == http.StatusSwitchingProtocols {
-		// Its body is the bare connection, which net/http has given away: no time
-		// limit would end a read.
+		// Its body is the bare connection, which net/http has given away: no
+		// timeout would end a read.
 		_ = answer.Body.Close() // nothing is written through it
 		answer.Body = http.NoBody
 	}
@@ -139,21 +135,19 @@ func (t *target) exchange(ctx context.Context, transport http.RoundTripper, req 
 	} else {
 		o = t.judge(answer, kept)
 	}
-	o.Answer = t.echo.body(kept)
+	o.Answer = t.mask.body(kept)
 	return o, answer.Header, answer.Proto
 }
 
 // usable says why nothing can be sent.
-func (t *target) usable(ep *endpoint.Endpoint, ms []*Message, list bool) error {
+func (t *preparedEndpoint) usable(ep *endpoint.Endpoint, ms []*Message, list bool) error {
 	switch {
 	case t.err != nil:
 		return t.err
 	case len(ms) == 0:
-		return fmt.Errorf("endpoint %q: %w", ep.Name, errors.New("the list to be sent is empty"))
-	case list:
-		if err := (endpoint.Batching{Max: 2}).Check(ep.Format); err != nil {
-			return fmt.Errorf("endpoint %q: %w", ep.Name, err)
-		}
+		return fmt.Errorf("endpoint %q: the list to be sent is empty", ep.Name)
+	case list && !ep.Format.HasLists():
+		return fmt.Errorf("endpoint %q: the format %s has no lists; send the events one by one", ep.Name, ep.Format)
 	}
 	return nil
 }
@@ -164,7 +158,7 @@ func (t *target) usable(ep *endpoint.Endpoint, ms []*Message, list bool) error {
 // may still write it when the attempt is over, and a reader that would say when
 // it is done costs a system call, because net/http sends only the readers it
 // knows together with the headers.
-func (t *target) request(ctx context.Context, ms []*Message, list bool) (*http.Request, []byte) {
+func (t *preparedEndpoint) request(ctx context.Context, ms []*Message, list bool) (*http.Request, []byte) {
 	id, size := ms[0].ID, 0
 	if len(ms) > 1 {
 		id = listID(ms)
@@ -203,7 +197,7 @@ func (t *target) request(ctx context.Context, ms []*Message, list bool) (*http.R
 }
 
 // setHeaders sets those that depend on the messages, but for the signature's.
-func (t *target) setHeaders(h http.Header, ms []*Message, list bool) {
+func (t *preparedEndpoint) setHeaders(h http.Header, ms []*Message, list bool) {
 	h["Content-Type"] = t.single
 	if list {
 		h["Content-Type"] = t.list
@@ -228,26 +222,26 @@ func listID(ms []*Message) string {
 	return "list-" + hex.EncodeToString(hash.Sum(nil)[:16])
 }
 
-// target returns what the sender keeps of the endpoint.
-func (s *Sender) target(ep *endpoint.Endpoint) *target {
-	if v, ok := s.targets.Load(ep); ok {
-		t, _ := v.(*target)
+// preparedFor returns what the sender keeps of the endpoint.
+func (s *Sender) preparedFor(ep *endpoint.Endpoint) *preparedEndpoint {
+	if v, ok := s.prepared.Load(ep); ok {
+		t, _ := v.(*preparedEndpoint)
 		t.used.Store(time.Now().Unix())
 		return t
 	}
-	return s.addTarget(ep)
+	return s.addPrepared(ep)
 }
 
-// addTarget also forgets the endpoints that are no longer used, and their
+// addPrepared also forgets the endpoints that are no longer used, and their
 // transports: endpoints are added so rarely that looking at all costs nothing.
-func (s *Sender) addTarget(ep *endpoint.Endpoint) *target {
+func (s *Sender) addPrepared(ep *endpoint.Endpoint) *preparedEndpoint {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	oldest := time.Now().Add(-targetIdle).Unix()
+	oldest := time.Now().Add(-preparedIdle).Unix()
 	inUse := map[string]bool{}
-	s.targets.Range(func(key, v any) bool {
-		if t, _ := v.(*target); t.used.Load() < oldest {
-			s.targets.Delete(key)
+	s.prepared.Range(func(key, v any) bool {
+		if t, _ := v.(*preparedEndpoint); t.used.Load() < oldest {
+			s.prepared.Delete(key)
 		} else {
 			inUse[t.pool] = true
 		}
@@ -259,12 +253,12 @@ func (s *Sender) addTarget(ep *endpoint.Endpoint) *target {
 			delete(s.transports, key)
 		}
 	}
-	t := newTarget(ep, s.options.Version)
+	t := prepare(ep, s.options.Version)
 	if t.err == nil {
 		t.transport, t.err = s.transport(ep, t.pool)
 	}
 	t.used.Store(time.Now().Unix())
-	v, _ := s.targets.LoadOrStore(ep, t)
-	t, _ = v.(*target)
+	v, _ := s.prepared.LoadOrStore(ep, t)
+	t, _ = v.(*preparedEndpoint)
 	return t
 }

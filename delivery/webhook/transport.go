@@ -1,14 +1,13 @@
 package webhook
 
 import (
-	"bytes"
 	"context"
 	"crypto/sha256"
-	"crypto/tls"
 	"encoding/hex"
 	"fmt"
 	"net"
 	"net/http"
+	"strings"
 	"time"
 
 	"gancho/delivery/endpoint"
@@ -17,13 +16,13 @@ import (
 const (
 	// maxAnswerHeader bounds what a receiver's headers may take in memory.
 	maxAnswerHeader = 64 << 10
-	// dialTimeout and handshakeTimeout bound a connection's making, which goes
-	// on for the next request when the one that asked for it has given up.
+	// dialTimeout and handshakeTimeout bound how long a connection is being made,
+	// which goes on for the next request when the one that asked for it has ended.
 	dialTimeout      = 10 * time.Second
 	handshakeTimeout = 10 * time.Second
 	idleTimeout      = 90 * time.Second
 	// A quiet HTTP/2 connection is pinged, and closed when nothing comes back:
-	// a peer that has vanished would otherwise cost each request its time limit.
+	// a peer that has vanished would otherwise cost each request its timeout.
 	pingAfter   = 15 * time.Second
 	pingTimeout = 5 * time.Second
 )
@@ -39,9 +38,6 @@ func (s *Sender) transport(ep *endpoint.Endpoint, pool string) (*http.Transport,
 	if err != nil {
 		return nil, fmt.Errorf("endpoint %q: %w", ep.Name, err)
 	}
-	if config == nil {
-		config = &tls.Config{MinVersion: tls.VersionTLS12}
-	}
 	if config.RootCAs == nil {
 		config.RootCAs = s.options.RootCAs
 	}
@@ -52,7 +48,7 @@ func (s *Sender) transport(ep *endpoint.Endpoint, pool string) (*http.Transport,
 	t := &http.Transport{
 		DialContext: func(ctx context.Context, network, address string) (net.Conn, error) {
 			start := time.Now()
-			ctx, cancel := s.open(ctx)
+			ctx, cancel := s.untilClosed(ctx)
 			defer cancel()
 			conn, err := connect(ctx, network, address)
 			if err == nil {
@@ -63,8 +59,8 @@ func (s *Sender) transport(ep *endpoint.Endpoint, pool string) (*http.Transport,
 		TLSClientConfig:     config,
 		TLSHandshakeTimeout: handshakeTimeout,
 		DisableCompression:  true,
-		// Connections are bounded by the requests in flight, which is the
-		// dispatcher's business; each that is made is kept for the next.
+		// The dispatcher bounds the requests in flight, and so the connections;
+		// each is kept for the next request.
 		MaxIdleConnsPerHost:    1 << 16,
 		IdleConnTimeout:        idleTimeout,
 		MaxResponseHeaderBytes: maxAnswerHeader,
@@ -78,7 +74,7 @@ func (s *Sender) transport(ep *endpoint.Endpoint, pool string) (*http.Transport,
 // connector returns what connects to the endpoint's receiver: straight, or
 // through its proxy.
 func (s *Sender) connector(ep *endpoint.Endpoint) (func(ctx context.Context, network, address string) (net.Conn, error), error) {
-	g := newGuard(ep.AllowPrivate)
+	g := guardOf(ep)
 	u, err := ep.ProxyURL()
 	switch {
 	case err != nil:
@@ -92,11 +88,11 @@ func (s *Sender) connector(ep *endpoint.Endpoint) (func(ctx context.Context, net
 // poolOf is a text that is equal for endpoints that may send over each other's
 // connections: those let into the same networks, with one TLS identity and one
 // proxy.
-func poolOf(ep *endpoint.Endpoint, g guard) string {
+func poolOf(ep *endpoint.Endpoint) string {
 	hash := sha256.New()
-	for _, part := range [][]byte{ep.TLS.CA, ep.TLS.Certificate, ep.TLS.Key, []byte(ep.Proxy)} {
-		sum := sha256.Sum256(bytes.TrimSpace(part))
+	for _, part := range []string{ep.TLS.CA, ep.TLS.Certificate, ep.TLS.Key.Reveal(), ep.Proxy.Reveal()} {
+		sum := sha256.Sum256([]byte(strings.TrimSpace(part)))
 		hash.Write(sum[:])
 	}
-	return g.key() + hex.EncodeToString(hash.Sum(nil))
+	return fmt.Sprint(guardOf(ep)) + hex.EncodeToString(hash.Sum(nil))
 }

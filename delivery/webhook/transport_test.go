@@ -29,7 +29,7 @@ import (
 type authority struct {
 	certificate *x509.Certificate
 	key         *ecdsa.PrivateKey
-	pem         []byte
+	pem         string
 }
 
 type certificateOptions struct {
@@ -52,7 +52,7 @@ func newAuthority(t testing.TB, name string) *authority {
 	if a.certificate, err = x509.ParseCertificate(raw); err != nil {
 		t.Fatal(err)
 	}
-	a.pem = pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: raw})
+	a.pem = inPEM("CERTIFICATE", raw)
 	return a
 }
 
@@ -66,7 +66,7 @@ func newKey(t testing.TB) *ecdsa.PrivateKey {
 }
 
 // issue makes a certificate and its key in PEM.
-func (a *authority) issue(t testing.TB, o certificateOptions) (certificate, key []byte) {
+func (a *authority) issue(t testing.TB, o certificateOptions) (certificate string, key endpoint.Hidden) {
 	t.Helper()
 	private := newKey(t)
 	template := &x509.Certificate{
@@ -87,7 +87,11 @@ func (a *authority) issue(t testing.TB, o certificateOptions) (certificate, key 
 	if err != nil {
 		t.Fatal(err)
 	}
-	return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: raw}), pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: encoded})
+	return inPEM("CERTIFICATE", raw), endpoint.Hidden(inPEM("PRIVATE KEY", encoded))
+}
+
+func inPEM(kind string, raw []byte) string {
+	return string(pem.EncodeToMemory(&pem.Block{Type: kind, Bytes: raw}))
 }
 
 func (a *authority) pool() *x509.CertPool {
@@ -100,7 +104,7 @@ func (a *authority) pool() *x509.CertPool {
 func tlsServer(t testing.TB, a *authority, o certificateOptions, h http.Handler, change func(*tls.Config)) (port string) {
 	t.Helper()
 	certificate, key := a.issue(t, o)
-	pair, err := tls.X509KeyPair(certificate, key)
+	pair, err := tls.X509KeyPair([]byte(certificate), []byte(key))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -153,7 +157,7 @@ func TestTLSIdentities(t *testing.T) {
 		want       want
 	}{
 		"own CA":                       {"crm.example.com", plain, endpoint.TLS{CA: own.pem}, done},
-		"both CAs":                     {"crm.example.com", plain, endpoint.TLS{CA: append(other.pem, own.pem...)}, done},
+		"both CAs":                     {"crm.example.com", plain, endpoint.TLS{CA: other.pem + own.pem}, done},
 		"no CA":                        {"crm.example.com", plain, endpoint.TLS{}, fails("unknown authority")},
 		"another CA":                   {"crm.example.com", plain, endpoint.TLS{CA: other.pem}, fails("unknown authority")},
 		"another name":                 {"erp.example.com", plain, endpoint.TLS{CA: own.pem}, fails("certificate is valid for crm.example.com")},

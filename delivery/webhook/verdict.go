@@ -9,6 +9,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -22,48 +23,31 @@ import (
 // maxRetryAfter bounds what a receiver can ask for.
 const maxRetryAfter = 24 * time.Hour
 
-// StatusError is an answer whose status does not count as delivered.
-type StatusError struct {
-	Origin string // the endpoint's scheme and host
-	Status int
-}
-
-// Error names origin and status; the receiver's own reason phrase is left out.
-func (e *StatusError) Error() string {
-	text := fmt.Sprintf("post to %s: answered %s", e.Origin, strings.TrimSpace(fmt.Sprintf("%d %s", e.Status, http.StatusText(e.Status))))
-	switch e.Status / 100 {
+// statusError says that a status does not count as delivered; the receiver's own
+// reason phrase is left out.
+func statusError(origin string, status int) error {
+	text := fmt.Sprintf("post to %s: answered %s", origin, strings.TrimSpace(fmt.Sprintf("%d %s", status, http.StatusText(status))))
+	switch status / 100 {
 	case 2:
-		return text + ", which the endpoint's success rule does not count as delivered"
+		text += ", which the endpoint's success rule does not count as delivered"
 	case 3:
-		return text + "; redirects are not followed: put the final address into the endpoint's url"
+		text += "; redirects are not followed: put the final address into the endpoint's url"
 	}
-	return text
+	return errors.New(text)
 }
 
-// BodyError is an answer whose status counts as delivered and whose body does
-// not. The body is in Outcome.Answer.
-type BodyError struct {
-	Origin string // the endpoint's scheme and host
-	Status int
-}
-
-// Error names origin and status, and shows nothing of the body.
-func (e *BodyError) Error() string {
-	return fmt.Sprintf("post to %s: answered %d with a body that does not match the endpoint's success rule", e.Origin, e.Status)
-}
-
-// judge makes an outcome of an answer, of whose body kept is the start. For one
-// that may count as delivered, the whole body has arrived.
-func (t *target) judge(answer *http.Response, kept []byte) Outcome {
+// judge returns the outcome of an answer; kept is the start of its body. The
+// whole body of one that may count as delivered has arrived.
+func (t *preparedEndpoint) judge(answer *http.Response, kept []byte) Outcome {
 	o := Outcome{Status: answer.StatusCode, Wish: wish(answer.Header)}
 	switch {
 	case !t.succeeds(o.Status):
 		o.Kind, o.Class = kindOf(o.Status), ClassStatus
-		o.Err = &StatusError{Origin: t.origin, Status: o.Status}
+		o.Err = statusError(t.origin, o.Status)
 		o.RetryAfter = retryAfter(answer, time.Now())
 	case t.body != nil && !t.body.Match(kept):
 		o.Kind, o.Class = Retry, ClassBody
-		o.Err = &BodyError{Origin: t.origin, Status: o.Status}
+		o.Err = fmt.Errorf("post to %s: answered %d with a body that does not match the endpoint's success rule", t.origin, o.Status)
 	default:
 		o.Kind, o.Class = Delivered, ClassOK
 	}
@@ -71,13 +55,11 @@ func (t *target) judge(answer *http.Response, kept []byte) Outcome {
 }
 
 // succeeds reports whether the status counts as delivered.
-func (t *target) succeeds(status int) bool {
-	for _, r := range t.success {
-		if status >= r[0] && status <= r[1] {
-			return true
-		}
+func (t *preparedEndpoint) succeeds(status int) bool {
+	if len(t.success) == 0 {
+		return status/100 == 2
 	}
-	return len(t.success) == 0 && status/100 == 2
+	return slices.ContainsFunc(t.success, func(r [2]int) bool { return status >= r[0] && status <= r[1] })
 }
 
 // kindOf is what a status means that does not count as delivered. The 4xx of
@@ -112,19 +94,11 @@ func wish(h http.Header) Wish {
 	return found
 }
 
-// retryAfter is what a 429 or 503 asks for.
+// retryAfter is what a 429 or 503 asks for, in seconds or as a date (RFC 9110,
+// section 10.2.3). What is neither, or in the past, is 0.
 func retryAfter(answer *http.Response, now time.Time) time.Duration {
-	if answer.StatusCode != http.StatusTooManyRequests && answer.StatusCode != http.StatusServiceUnavailable {
-		return 0
-	}
-	return parseRetryAfter(answer.Header.Get("Retry-After"), now)
-}
-
-// parseRetryAfter reads seconds or a date (RFC 9110, section 10.2.3). What is
-// neither, or in the past, is 0.
-func parseRetryAfter(value string, now time.Time) time.Duration {
-	value = strings.TrimSpace(value)
-	if value == "" {
+	value := strings.TrimSpace(answer.Header.Get("Retry-After"))
+	if value == "" || answer.StatusCode != http.StatusTooManyRequests && answer.StatusCode != http.StatusServiceUnavailable {
 		return 0
 	}
 	if strings.Trim(value, "0123456789") == "" {
@@ -142,9 +116,9 @@ func parseRetryAfter(value string, now time.Time) time.Duration {
 }
 
 // failed makes an outcome of an attempt without a whole answer. limited is ctx
-// with the endpoint's time limit; answer is nil when not even its header came.
+// with the endpoint's timeout; answer is nil when not even its header came.
 // What that asks for counts even so.
-func (t *target) failed(ctx, limited context.Context, answer *http.Response, err error) Outcome {
+func (t *preparedEndpoint) failed(ctx, limited context.Context, answer *http.Response, err error) Outcome {
 	o := Outcome{Kind: Retry}
 	if answer != nil {
 		o.Status, o.Wish, o.RetryAfter = answer.StatusCode, wish(answer.Header), retryAfter(answer, time.Now())
@@ -164,18 +138,15 @@ func (t *target) failed(ctx, limited context.Context, answer *http.Response, err
 
 // classOf sorts an error of the transport.
 func classOf(err error) string {
-	var proxy *ProxyError
-	var refused *RefusedAddressError
-	var dns *net.DNSError
-	var network net.Error
+	network, timed := errors.AsType[net.Error](err)
 	switch {
-	case errors.As(err, &proxy):
+	case is[*proxyError](err):
 		return ClassProxy
-	case errors.As(err, &refused):
+	case is[*endpoint.RefusedAddressError](err):
 		return ClassRefused
-	case errors.As(err, &dns):
+	case is[*net.DNSError](err):
 		return ClassDNS
-	case errors.As(err, &network) && network.Timeout():
+	case timed && network.Timeout():
 		return ClassTimeout
 	case isTLS(err):
 		return ClassTLS
@@ -185,19 +156,19 @@ func classOf(err error) string {
 	return ClassConnection
 }
 
+// is reports whether the error, or one that it wraps, is an E.
+func is[E error](err error) bool {
+	_, ok := errors.AsType[E](err)
+	return ok
+}
+
 func isTLS(err error) bool {
-	var verification *tls.CertificateVerificationError
-	var record tls.RecordHeaderError
-	var alert tls.AlertError
-	var operation *net.OpError
-	var authority x509.UnknownAuthorityError
-	var hostname x509.HostnameError
-	var invalid x509.CertificateInvalidError
+	operation, ok := errors.AsType[*net.OpError](err)
 	switch {
-	case errors.As(err, &verification), errors.As(err, &record), errors.As(err, &alert),
-		errors.As(err, &authority), errors.As(err, &hostname), errors.As(err, &invalid):
+	case is[*tls.CertificateVerificationError](err), is[tls.RecordHeaderError](err), is[tls.AlertError](err),
+		is[x509.UnknownAuthorityError](err), is[x509.HostnameError](err), is[x509.CertificateInvalidError](err):
 		return true
-	case errors.As(err, &operation) && (operation.Op == "remote error" || operation.Op == "local error"):
+	case ok && (operation.Op == "remote error" || operation.Op == "local error"):
 		return true // a TLS alert, whose type crypto/tls does not export
 	}
 	return strings.HasPrefix(err.Error(), "tls: ") || isHTTP2Start(err)
@@ -213,15 +184,12 @@ func isHTTP2Start(err error) bool {
 // isProtocol looks at texts, because net/http has no types for what it finds
 // wrong with an answer.
 func isProtocol(err error) bool {
-	text := err.Error()
-	for _, sign := range []string{"malformed", "bad Content-Length", "invalid Content-Length", "unsupported transfer encoding",
+	signs := []string{
+		"malformed", "bad Content-Length", "invalid Content-Length", "unsupported transfer encoding",
 		"too many transfer encodings", "response headers exceeded", "server response headers", "HTTP/2 frame", "PROTOCOL_ERROR",
-		"invalid byte in chunk length", "chunk length too large", "too many 1xx"} {
-		if strings.Contains(text, sign) {
-			return true
-		}
+		"invalid byte in chunk length", "chunk length too large", "too many 1xx",
 	}
-	return false
+	return slices.ContainsFunc(signs, func(sign string) bool { return strings.Contains(err.Error(), sign) })
 }
 
 // transportError says why no whole answer came. Unwrap gives the original,
@@ -242,24 +210,22 @@ const maxReason = 300
 // reason is the error's text without anything that the receiver sent, but for
 // the names in its certificate.
 func reason(class string, err error) string {
-	var proxy *ProxyError
-	if errors.As(err, &proxy) {
+	if proxy, ok := errors.AsType[*proxyError](err); ok {
 		return proxy.Error()
 	}
-	var refused *RefusedAddressError
-	if errors.As(err, &refused) {
+	if refused, ok := errors.AsType[*endpoint.RefusedAddressError](err); ok {
 		return refused.Error()
 	}
-	var errno syscall.Errno
-	var record tls.RecordHeaderError
+	errno, hasErrno := errors.AsType[syscall.Errno](err)
+	record, isRecord := errors.AsType[tls.RecordHeaderError](err)
 	switch {
 	case class == ClassProtocol:
 		return "the answer is not valid HTTP"
 	case errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, io.EOF):
 		return "the receiver closed the connection before its answer was complete"
-	case class == ClassConnection && errors.As(err, &errno):
+	case class == ClassConnection && hasErrno:
 		return errno.Error()
-	case errors.As(err, &record) && string(record.RecordHeader[:]) == "HTTP/":
+	case isRecord && string(record.RecordHeader[:]) == "HTTP/":
 		return "the receiver speaks plain HTTP on this port; correct the port, or write http:// and set allow_http: true"
 	}
 	if isHTTP2Start(err) {

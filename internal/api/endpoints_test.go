@@ -9,6 +9,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"gancho/delivery/endpoint"
 	"gancho/delivery/webhook"
 	"gancho/internal/control"
 	"gancho/internal/state"
@@ -120,11 +121,11 @@ func TestFileEndpoint(t *testing.T) {
 	w := newWorld(t)
 	receiver := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusTeapot) }))
 	t.Cleanup(receiver.Close)
-	spec, err := parse("gancho.yaml", []byte(`{"name":"fixed","url":"`+receiver.URL+`/x?token=hunter2","allow_http":true,"allow_private":["127.0.0.1/32"],"secret":"whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"}`))
+	file, err := endpoint.Parse("gancho.yaml", []byte(`{"name":"fixed","url":"`+receiver.URL+`/x?token=hunter2","allow_http":true,"allow_private":["127.0.0.1/32"],"secret":"whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"}`))
 	if err != nil {
 		t.Fatal(err)
 	}
-	w.files = []control.FileEndpoint{{Spec: spec}}
+	w.files = []endpoint.Endpoint{file}
 	for _, c := range []struct{ method, path, body string }{
 		{"PATCH", "/endpoints/fixed", `{"rate":"2/s"}`},
 		{"POST", "/endpoints/fixed/pause", ""},

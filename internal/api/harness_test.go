@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -17,7 +16,6 @@ import (
 
 	"github.com/rs/zerolog"
 
-	"gancho/config"
 	"gancho/delivery/endpoint"
 	"gancho/delivery/queue"
 	"gancho/delivery/webhook"
@@ -42,7 +40,7 @@ type world struct {
 	about  description
 	client *http.Client
 	// files are the endpoints of gancho.yaml.
-	files []control.FileEndpoint
+	files []endpoint.Endpoint
 	// answers are all that came, for what must be in none of them.
 	answers *safeBuffer
 }
@@ -85,8 +83,8 @@ func newWorld(t *testing.T) *world {
 	sender := webhook.NewSender(webhook.Options{Version: "test"})
 	t.Cleanup(sender.Close)
 	w.serve(log, control.Options{
-		Store: w.store, Queue: w.queue, Sender: sender, Parse: parse, Version: "test",
-		File: func() []control.FileEndpoint { return w.files },
+		Store: w.store, Queue: w.queue, Sender: sender, Version: "test",
+		File: func() []endpoint.Endpoint { return w.files },
 		Catalogue: func() []mapping.EventType {
 			return []mapping.EventType{{Name: "cobranca.paga", Rules: []mapping.EventRule{{Place: "rules/a.yaml:3", Table: "public.cobrancas", On: "update", Version: "1"}}}}
 		},
@@ -332,32 +330,6 @@ func asJSON(v any) string {
 		panic(err)
 	}
 	return string(src)
-}
-
-// parse is what cmd makes of a document, as far as these tests need it.
-func parse(origin string, document []byte) (control.Spec, error) {
-	c, err := config.ParseEndpoint(origin, document)
-	if err != nil {
-		return control.Spec{}, err
-	}
-	e := endpoint.Endpoint{
-		Name: c.Name, URL: c.URL, Tenants: c.Tenants, Events: c.Events, AllowPrivate: c.AllowPrivate, AllowHTTP: c.AllowHTTP,
-		Proxy: c.Proxy.Reveal(), Headers: map[string]string{}, Extra: map[string]string{}, Timeout: c.Timeout,
-		State: map[string]endpoint.State{"active": endpoint.Active, "paused": endpoint.Paused, "inactive": endpoint.Inactive}[c.State],
-	}
-	for name, value := range c.Headers {
-		e.Headers[name] = value.Reveal()
-	}
-	for name, value := range c.Extra {
-		e.Extra[name] = value.Reveal()
-	}
-	var wrong []error
-	for _, s := range c.Secrets {
-		secret, err := endpoint.ParseSecret(s.Reveal())
-		wrong = append(wrong, err)
-		e.Secrets = append(e.Secrets, secret)
-	}
-	return control.Spec{Endpoint: e, Document: c.Document(), Public: c.Public()}, errors.Join(append(wrong, e.Check(), webhook.CheckAddress(&e))...)
 }
 
 // safeBuffer is a log.

@@ -11,6 +11,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"gancho/delivery/endpoint"
 	"gancho/internal/api"
 	"gancho/internal/control"
 )
@@ -197,13 +198,13 @@ func TestSettingsAreDescribed(t *testing.T) {
 	t.Parallel()
 	d := describe(t)
 	properties, _ := at(d.object, "components", "schemas", "NewEndpoint", "properties").(object)
-	_, err := parse("", []byte(`{"url":"https://crm.example.com","zzzzzzzzzz":1}`))
+	_, err := endpoint.Parse("", []byte(`{"url":"https://crm.example.com","zzzzzzzzzz":1}`))
 	if err == nil {
 		t.Fatal("an unknown key is accepted")
 	}
 	for name := range properties {
 		// A value of no sensible type: the mistake must be the value's, not the key's.
-		if _, err := parse("", fmt.Appendf(nil, `{"url":"https://crm.example.com",%q:[[[]]]}`, name)); err != nil && strings.Contains(err.Error(), "unknown") {
+		if _, err := endpoint.Parse("", fmt.Appendf(nil, `{"url":"https://crm.example.com",%q:[[[]]]}`, name)); err != nil && strings.Contains(err.Error(), "unknown") {
 			t.Errorf("the description has %q, which the parser does not know: %v", name, err)
 		}
 	}
@@ -274,7 +275,7 @@ func TestRoles(t *testing.T) {
 	}
 	w.unchanged(before, "what roles may")
 	// The control alone, behind the edge.
-	service := control.New(control.Options{Store: w.store, Queue: w.queue, Parse: parse})
+	service := control.New(control.Options{Store: w.store, Queue: w.queue})
 	if _, err := service.AddEndpoint(t.Context(), control.Actor{Name: "x", Role: "operator"}, control.NewEndpoint{Name: "x", Document: []byte(`{"url":"https://a.example"}`)}); err == nil {
 		t.Error("the control lets an operator add endpoints")
 	}

@@ -6,6 +6,7 @@ import (
 	"strings"
 	"testing"
 
+	"gancho/delivery/endpoint"
 	"gancho/internal/api"
 	"gancho/internal/control"
 	"gancho/internal/state"
@@ -32,11 +33,11 @@ func TestTenants(t *testing.T) {
 	w.addEndpoint("mark-all", "")
 	must[control.CreatedView](w, http.StatusCreated, "POST", "/endpoints", "root", `{"name":"mark-both","url":"https://crm.example.com","tenants":[1,2]}`)
 	w.addEndpoint("own", "2")
-	spec, err := parse("gancho.yaml", []byte(`{"name":"mark-file","url":"https://crm.example.com","tenants":[1],"secret":"whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"}`))
+	file, err := endpoint.Parse("gancho.yaml", []byte(`{"name":"mark-file","url":"https://crm.example.com","tenants":[1],"secret":"whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"}`))
 	if err != nil {
 		t.Fatal(err)
 	}
-	w.files = []control.FileEndpoint{{Spec: spec}}
+	w.files = []endpoint.Endpoint{file}
 	w.addAttempts("mark-one", "1", 3)
 	w.addAttempts("mark-all", "", 3)
 	dead := w.addDead("mark-one", "1", 2)

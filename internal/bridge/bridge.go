@@ -20,7 +20,6 @@ import (
 	"gancho/delivery/endpoint"
 	"gancho/delivery/queue"
 	"gancho/delivery/webhook"
-	"gancho/internal/control"
 	"gancho/internal/state"
 	"gancho/mapping"
 )
@@ -29,7 +28,7 @@ import (
 type Definitions struct {
 	Rules *mapping.Rules
 	// Endpoints are those of the file.
-	Endpoints []control.FileEndpoint
+	Endpoints []endpoint.Endpoint
 }
 
 // StateOptions are what the bridge needs of Gancho's own database.
@@ -63,8 +62,6 @@ type Options struct {
 	// State is nil when there is none: then the endpoints are those of the file,
 	// dead letters stay in Redis, and there is no log and no API.
 	State *StateOptions
-	// Parse reads the documents of stored endpoints.
-	Parse control.Parse
 	// Load reads the definitions: once at the start, and at every Reload.
 	Load   func() (*Definitions, error)
 	Reload <-chan os.Signal
@@ -128,7 +125,7 @@ type bridge struct {
 func newBridge(o Options, d *Definitions) *bridge {
 	b := &bridge{
 		Options: o, definitions: d, metrics: newMetrics(), health: &health{delivers: o.Deliver, captures: o.Capture},
-		roster: newRoster(o.Parse, o.Log), drops: make(chan struct{}, 1),
+		roster: newRoster(o.Log), drops: make(chan struct{}, 1),
 		stateComplaint: complaint{
 			log: o.Log, failed: "state database unreachable; endpoints stay as they are, and deliveries continue", again: "state database reachable again",
 		},

@@ -3,11 +3,9 @@ package bridge
 import (
 	"context"
 	"errors"
-	"slices"
 	"time"
 
 	"gancho/delivery/queue"
-	"gancho/internal/control"
 )
 
 // retryDrop is the wait while somebody still delivers to an endpoint that is
@@ -46,7 +44,7 @@ func (b *bridge) dropQueues(ctx context.Context) error {
 // still delivers is no error: it is a matter of moments.
 func (b *bridge) dropQueue(ctx context.Context, name string) error {
 	switch {
-	case slices.ContainsFunc(b.roster.fromFile(), func(e control.FileEndpoint) bool { return e.Endpoint.Name == name }):
+	case named(b.roster.fromFile(), name):
 		// The events of the old one and those of the file's cannot be told apart.
 		b.Log.Warn().Str("endpoint", name).Msg("queue is kept: the configuration file has an endpoint of this name")
 		return b.store.Dropped(ctx, name)

@@ -13,18 +13,16 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"gancho/delivery/endpoint"
-	"gancho/internal/control"
 	"gancho/internal/state"
 )
 
 // roster is who gets events: the endpoints of the file and those of the store.
 // A name that both have is the file's.
 type roster struct {
-	parse control.Parse
-	log   zerolog.Logger
+	log zerolog.Logger
 
 	mu      sync.Mutex
-	file    []control.FileEndpoint
+	file    []endpoint.Endpoint
 	rows    []state.Endpoint
 	parsed  map[int64]parsedRow // by the row's id
 	clashes []string
@@ -38,19 +36,19 @@ type parsedRow struct {
 	usable   bool
 }
 
-func newRoster(parse control.Parse, log zerolog.Logger) *roster {
-	return &roster{parse: parse, log: log, parsed: map[int64]parsedRow{}}
+func newRoster(log zerolog.Logger) *roster {
+	return &roster{log: log, parsed: map[int64]parsedRow{}}
 }
 
 // setFile replaces the endpoints of the file.
-func (r *roster) setFile(endpoints []control.FileEndpoint) {
+func (r *roster) setFile(endpoints []endpoint.Endpoint) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.file = endpoints
 }
 
 // fromFile are the endpoints of the file.
-func (r *roster) fromFile() []control.FileEndpoint {
+func (r *roster) fromFile() []endpoint.Endpoint {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return r.file
@@ -91,21 +89,17 @@ func (r *roster) read(row *state.Endpoint) parsedRow {
 		return known
 	}
 	known.version = row.Version
-	spec, err := r.spec(row)
+	ep, err := endpoint.Endpoint{}, errSealed
+	if row.Document != nil {
+		ep, err = endpoint.Parse(row.Name, row.Document)
+	}
 	if err != nil {
 		r.log.Error().Err(err).Str("endpoint", row.Name).Bool("last_good_form_is_used", known.usable).
 			Msg("stored endpoint cannot be read; fix it with gancho endpoints edit")
 		return known
 	}
-	spec.Endpoint.Secrets = known.endpoint.Secrets
-	return parsedRow{version: row.Version, endpoint: spec.Endpoint, usable: true}
-}
-
-func (r *roster) spec(row *state.Endpoint) (control.Spec, error) {
-	if row.Document == nil {
-		return control.Spec{}, errSealed
-	}
-	return r.parse(row.Name, row.Document)
+	ep.Secrets = known.endpoint.Secrets
+	return parsedRow{version: row.Version, endpoint: ep, usable: true}
 }
 
 var errSealed = errors.New("it cannot be decrypted: see state.key")
@@ -117,8 +111,8 @@ func (r *roster) all() []endpoint.Endpoint {
 	out := make([]endpoint.Endpoint, 0, len(r.file)+len(r.rows))
 	names := make(map[string]bool, len(r.file))
 	for i := range r.file {
-		out = append(out, r.file[i].Endpoint)
-		names[r.file[i].Endpoint.Name] = true
+		out = append(out, r.file[i])
+		names[r.file[i].Name] = true
 	}
 	var clashes []string
 	for i := range r.rows {

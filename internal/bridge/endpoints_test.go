@@ -3,7 +3,6 @@ package bridge_test
 import (
 	"bytes"
 	"encoding/json"
-	"errors"
 	"strings"
 	"testing"
 
@@ -12,18 +11,8 @@ import (
 
 	"gancho/delivery/endpoint"
 	"gancho/internal/bridge"
-	"gancho/internal/control"
 	"gancho/internal/state"
 )
-
-// parse reads a document that is a URL in JSON.
-func parse(_ string, document []byte) (control.Spec, error) {
-	var spec control.Spec
-	if err := json.Unmarshal(document, &spec.Endpoint.URL); err != nil {
-		return control.Spec{}, errors.New("this is no url")
-	}
-	return spec, nil
-}
 
 func row(t *testing.T, id, version int64, name, document string, secrets ...string) state.Endpoint {
 	t.Helper()
@@ -50,12 +39,12 @@ func TestRoster(t *testing.T) {
 	t.Parallel()
 	const one, two = "um-segredo-de-32-bytes-para-gancho", "outro-segredo-de-32-bytes-p-gancho"
 	var log bytes.Buffer
-	r := bridge.NewRoster(parse, zerolog.New(&log))
-	r.SetFile(endpoint.Endpoint{Name: "file", URL: "https://file"})
-	if err := r.SetStored(row(t, 1, 1, "a", `"https://a"`, one), row(t, 2, 1, "file", `"https://stored"`)); err != nil {
+	r := bridge.NewRoster(zerolog.New(&log))
+	r.SetFile(endpoint.Endpoint{Name: "file", URL: "https://file.com"})
+	if err := r.SetStored(row(t, 1, 1, "a", `{"url": "https://a.com"}`, one), row(t, 2, 1, "file", `{"url": "https://stored.com"}`)); err != nil {
 		t.Fatal(err)
 	}
-	if diff := cmp.Diff(map[string]string{"file": "https://file", "a": "https://a"}, urls(r.All())); diff != "" {
+	if diff := cmp.Diff(map[string]string{"file": "https://file.com", "a": "https://a.com"}, urls(r.All())); diff != "" {
 		t.Errorf("-want +got:\n%s", diff)
 	}
 	_ = r.All()
@@ -71,7 +60,7 @@ func TestRoster(t *testing.T) {
 		t.Errorf("the error is %v, want one about new", err)
 	}
 	all := r.All()
-	if diff := cmp.Diff(map[string]string{"file": "https://file", "a": "https://a"}, urls(all)); diff != "" {
+	if diff := cmp.Diff(map[string]string{"file": "https://file.com", "a": "https://a.com"}, urls(all)); diff != "" {
 		t.Errorf("-want +got:\n%s", diff)
 	}
 	want, err := endpoint.ParseSecret(two)
@@ -92,11 +81,11 @@ func TestRoster(t *testing.T) {
 	if err := r.SetStored(sealed); err != nil {
 		t.Errorf("an endpoint with a good form is reported: %v", err)
 	}
-	if a := r.All()[1]; a.URL != "https://a" || len(a.Secrets) != 1 || !a.Secrets[0].Equal(want) {
+	if a := r.All()[1]; a.URL != "https://a.com" || len(a.Secrets) != 1 || !a.Secrets[0].Equal(want) {
 		t.Errorf("a is %s with %d secrets", a.URL, len(a.Secrets))
 	}
 	// Mended, it is as it should be; gone, it is gone, and its id is forgotten.
-	if err := r.SetStored(row(t, 1, 4, "a", `"https://b"`, one)); err != nil || r.All()[1].URL != "https://b" {
+	if err := r.SetStored(row(t, 1, 4, "a", `{"url": "https://b.com"}`, one)); err != nil || r.All()[1].URL != "https://b.com" {
 		t.Errorf("a is %v, %v", urls(r.All()), err)
 	}
 	if err := r.SetStored(); err != nil || len(r.All()) != 1 {

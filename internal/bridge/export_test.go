@@ -2,14 +2,12 @@ package bridge
 
 import (
 	"context"
-	"encoding/json"
 
 	"github.com/rs/zerolog"
 
 	"gancho/delivery/endpoint"
 	"gancho/delivery/queue"
 	"gancho/delivery/webhook"
-	"gancho/internal/control"
 	"gancho/internal/state"
 	"gancho/mapping"
 )
@@ -18,15 +16,11 @@ import (
 type Roster struct{ *roster }
 
 // NewRoster returns an empty roster.
-func NewRoster(parse control.Parse, log zerolog.Logger) Roster { return Roster{newRoster(parse, log)} }
+func NewRoster(log zerolog.Logger) Roster { return Roster{newRoster(log)} }
 
 // SetFile replaces the endpoints of the file by these.
 func (r Roster) SetFile(endpoints ...endpoint.Endpoint) {
-	files := make([]control.FileEndpoint, len(endpoints))
-	for i := range endpoints {
-		files[i].Spec = control.Spec{Endpoint: endpoints[i], Document: json.RawMessage("{}")}
-	}
-	r.setFile(files)
+	r.setFile(endpoints)
 }
 
 // SetStored replaces the endpoints of the store.

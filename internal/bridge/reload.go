@@ -55,8 +55,7 @@ func (b *bridge) reloadOnce(ctx context.Context) error {
 // Stored ones are activated one by one.
 func (b *bridge) resume(ctx context.Context) error {
 	var errs []error
-	for _, f := range b.roster.fromFile() {
-		e := f.Endpoint
+	for _, e := range b.roster.fromFile() {
 		if e.State != endpoint.Active {
 			continue
 		}

@@ -71,7 +71,7 @@ func (b *bridge) api() http.Handler {
 		return nil
 	}
 	service := control.New(control.Options{
-		Store: b.store, Queue: b.queue, Sender: b.sender, Parse: b.Parse, File: b.roster.fromFile,
+		Store: b.store, Queue: b.queue, Sender: b.sender, File: b.roster.fromFile,
 		Catalogue: func() []mapping.EventType { return b.definitionsNow().Rules.EventTypes() },
 		Slot:      b.slot, Version: b.Version,
 	})

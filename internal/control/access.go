@@ -52,9 +52,8 @@ type found struct {
 	file *endpoint.Endpoint
 }
 
-func ofFile(f FileEndpoint) found {
-	e := &f.Endpoint
-	out := found{file: e, Endpoint: state.Endpoint{Name: e.Name, Tenants: e.Tenants, State: e.State, Document: f.Document, Public: f.Public}}
+func ofFile(e *endpoint.Endpoint) found {
+	out := found{file: e, Endpoint: state.Endpoint{Name: e.Name, Tenants: e.Tenants, State: e.State, Document: e.Document(), Public: e.Public()}}
 	for _, k := range e.Secrets {
 		out.Secrets = append(out.Secrets, state.Secret{Secret: k, PublicKey: k.Public()})
 	}
@@ -65,13 +64,13 @@ func ofFile(f FileEndpoint) found {
 // in use.
 func (s *Service) find(ctx context.Context, a Actor, name string) (found, error) {
 	for _, f := range s.files() {
-		if f.Endpoint.Name != name {
+		if f.Name != name {
 			continue
 		}
-		if !a.sees(f.Endpoint.Tenants) {
+		if !a.sees(f.Tenants) {
 			return found{}, state.ErrNotFound
 		}
-		return ofFile(f), nil
+		return ofFile(&f), nil
 	}
 	if s.Store == nil {
 		return found{}, state.ErrNotFound
@@ -98,7 +97,7 @@ func (s *Service) findStored(ctx context.Context, a Actor, name string) (state.E
 	return e.Endpoint, err
 }
 
-func (s *Service) files() []FileEndpoint {
+func (s *Service) files() []endpoint.Endpoint {
 	if s.File == nil {
 		return nil
 	}
@@ -110,11 +109,10 @@ func (s *Service) delivered(e found) (endpoint.Endpoint, error) {
 	if e.file != nil {
 		return *e.file, nil
 	}
-	spec, err := s.Parse("endpoint "+e.Name, e.Document)
+	d, err := endpoint.Parse("endpoint "+e.Name, e.Endpoint.Document)
 	if err != nil {
 		return endpoint.Endpoint{}, err
 	}
-	d := spec.Endpoint
 	d.Name, d.State = e.Name, e.State
 	d.Secrets = nil
 	for _, k := range e.Secrets {

@@ -2,7 +2,6 @@ package control
 
 import (
 	"context"
-	"encoding/json"
 	"time"
 
 	"gancho/delivery/endpoint"
@@ -19,29 +18,6 @@ type Actor struct {
 	Role state.Role
 	// Tenant limits what it sees and changes to one tenant; empty: no limit.
 	Tenant string
-}
-
-// Spec is an endpoint's document, understood.
-type Spec struct {
-	// Endpoint has everything that the document says; Name, State and Secrets
-	// are empty when it says nothing about them.
-	Endpoint endpoint.Endpoint
-	// Document is the same in its canonical form: a JSON object with what
-	// differs from the defaults, without name, state and secrets.
-	Document json.RawMessage
-	// Public is Document with *** for every value that is a secret.
-	Public json.RawMessage
-}
-
-// Parse reads an endpoint's document: JSON or YAML with the keys of an endpoint
-// in gancho.yaml, of which name, state, secret and secrets may be missing. It
-// replaces no ${VARIABLES}: documents come from people who may not read this
-// process's environment. Mistakes are strictyaml.Errors under the origin.
-type Parse func(origin string, document []byte) (Spec, error)
-
-// FileEndpoint is an endpoint of gancho.yaml.
-type FileEndpoint struct {
-	Spec
 }
 
 // Slot is how the capture stands at the source.
@@ -67,9 +43,8 @@ type Options struct {
 	Queue *queue.Queue
 	// Sender makes the request of a test.
 	Sender *webhook.Sender
-	Parse  Parse
 	// File returns the endpoints of gancho.yaml as they are now.
-	File func() []FileEndpoint
+	File func() []endpoint.Endpoint
 	// Catalogue returns the events that the rules make, in the rules' order.
 	Catalogue func() []mapping.EventType
 	// Slot reads the slot at the source, which may take long to answer.

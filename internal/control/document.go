@@ -5,60 +5,26 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"net/textproto"
 	"strconv"
 	"strings"
 
+	"gancho/delivery/endpoint"
 	"gancho/internal/state"
 	"gancho/internal/strictyaml"
 )
 
-// kept is what a secret looks like in views, and what stands in a patch for
-// the value that is there already.
-const kept = "***"
-
-// parse reads a document as it was given, with the places of its mistakes.
-func (s *Service) parse(origin string, document []byte) (Spec, error) {
-	spec, err := s.Parse(origin, document)
+// parse reads a document. Its mistakes have their places if it is placed: the
+// lines of one that nobody has written as it is mean nothing to the person, its
+// keys do.
+func parse(origin string, document []byte, placed bool) (endpoint.Endpoint, error) {
+	ep, err := endpoint.Parse(origin, document)
 	if err != nil {
-		return Spec{}, invalidDocument(origin, document, err, true)
+		return endpoint.Endpoint{}, invalidDocument(origin, document, err, placed)
 	}
-	return spec, nil
+	return ep, nil
 }
 
-// parseMerged reads a document that nobody has written as it is: its lines mean
-// nothing to the person, its keys do.
-func (s *Service) parseMerged(document []byte) (Spec, error) {
-	spec, err := s.Parse("", document)
-	if err != nil {
-		return Spec{}, invalidDocument("", document, err, false)
-	}
-	return spec, nil
-}
-
-// with sets one more key of a document that is in order.
-func (s *Service) with(spec Spec, key string, value json.RawMessage) (Spec, error) {
-	keys := map[string]json.RawMessage{}
-	if err := json.Unmarshal(spec.Document, &keys); err != nil {
-		return Spec{}, fmt.Errorf("read the endpoint's document: %w", err)
-	}
-	keys[key] = value
-	if key != "name" {
-		keys["name"], _ = json.Marshal(spec.Endpoint.Name) // a string
-	}
-	document, err := json.Marshal(keys)
-	if err != nil {
-		return Spec{}, err
-	}
-	more, err := s.parseMerged(document)
-	if err != nil {
-		return Spec{}, err
-	}
-	more.Endpoint.State, more.Endpoint.Secrets = spec.Endpoint.State, spec.Endpoint.Secrets
-	return more, nil
-}
-
-// invalidDocument makes an InvalidError of what Parse said.
+// invalidDocument makes an InvalidError of what endpoint.Parse said.
 func invalidDocument(origin string, document []byte, err error, placed bool) error {
 	out := &InvalidError{Origin: origin}
 	var mistakes strictyaml.Errors
@@ -153,14 +119,15 @@ func patched(e *state.Endpoint, patch json.RawMessage) (json.RawMessage, error) 
 	if err := fixed(e, change); err != nil {
 		return nil, err
 	}
-	m := merger{}
-	merged := m.merge("", document, change)
-	if m.problems != nil {
-		return nil, &InvalidError{Problems: m.problems}
+	var problems []Problem
+	for _, m := range endpoint.Merge(document, change) {
+		problems = append(problems, Problem{Pointer: m.Pointer, Message: m.Message, Hint: m.Hint})
 	}
-	keys, _ := merged.(map[string]any)
-	keys["name"] = e.Name
-	return json.MarshalIndent(keys, "", "  ")
+	if problems != nil {
+		return nil, &InvalidError{Problems: problems}
+	}
+	document["name"] = e.Name
+	return json.MarshalIndent(document, "", "  ")
 }
 
 // fixed takes out of a change what is no setting, when it changes nothing, and
@@ -204,104 +171,4 @@ func object(document []byte) (map[string]any, error) {
 		return nil, errors.New("it is null")
 	}
 	return keys, nil
-}
-
-// merger applies a merge patch in which *** keeps what is there.
-type merger struct {
-	problems []Problem
-}
-
-// merge is MergePatch of RFC 7396, section 2. The target is changed.
-func (m *merger) merge(pointer string, target, patch any) any {
-	change, isObject := patch.(map[string]any)
-	if !isObject {
-		return m.value(pointer, target, patch)
-	}
-	into, isObject := target.(map[string]any)
-	if !isObject {
-		into = map[string]any{}
-	}
-	for key, v := range change {
-		if pointer == "/headers" {
-			key = textproto.CanonicalMIMEHeaderKey(key)
-		}
-		if v == nil {
-			delete(into, key)
-			continue
-		}
-		into[key] = m.merge(pointer+"/"+strings.NewReplacer("~", "~0", "/", "~1").Replace(key), into[key], v)
-	}
-	return into
-}
-
-// value is what a value of a patch stands for.
-func (m *merger) value(pointer string, before, v any) any {
-	text, isText := v.(string)
-	old, wasText := before.(string)
-	switch {
-	case list(v):
-		return v
-	case !isText || !strings.Contains(text, kept):
-		return v
-	case text == kept && before != nil:
-		return before
-	case wasText && (pointer == "/url" || pointer == "/proxy"):
-		if whole, ok := unmasked(text, old); ok {
-			return whole
-		}
-	case text != kept:
-		return v
-	}
-	m.problems = append(m.problems, Problem{
-		Pointer: pointer, Message: kept + " stands for the value that is there, and there is none", Hint: "write the value itself",
-	})
-	return v
-}
-
-func list(v any) bool { _, is := v.([]any); return is }
-
-// unmasked fills the *** of a URL, as views show it, from the URL as it was,
-// and reports whether that had them all.
-func unmasked(text, old string) (string, bool) {
-	text, found := unmaskedPassword(text, old)
-	base, query, _ := strings.Cut(text, "?")
-	_, before, _ := strings.Cut(old, "?")
-	hidden := map[string][]string{}
-	for part := range strings.SplitSeq(before, "&") {
-		name, _, pair := strings.Cut(part, "=")
-		if !pair {
-			name = ""
-		}
-		hidden[name] = append(hidden[name], part)
-	}
-	parts := strings.Split(query, "&")
-	for i, part := range parts {
-		name, value, pair := strings.Cut(part, "=")
-		switch {
-		case !pair && part == kept:
-			name = ""
-		case !pair || value != kept:
-			continue
-		}
-		if len(hidden[name]) == 0 {
-			return "", false
-		}
-		parts[i], hidden[name] = hidden[name][0], hidden[name][1:]
-	}
-	if query != "" {
-		base += "?" + strings.Join(parts, "&")
-	}
-	return base, found
-}
-
-// unmaskedPassword is unmasked for the password of a proxy's URL.
-func unmaskedPassword(text, old string) (string, bool) {
-	head, tail, masked := strings.Cut(text, ":"+kept+"@")
-	if !masked {
-		return text, true
-	}
-	_, rest, _ := strings.Cut(old, "://")
-	user, _, given := strings.Cut(rest, "@")
-	_, password, hasPassword := strings.Cut(user, ":")
-	return head + ":" + password + "@" + tail, given && hasPassword
 }

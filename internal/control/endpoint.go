@@ -72,9 +72,9 @@ func (s *Service) known(ctx context.Context, a Actor) ([]found, error) {
 	var known []found
 	inFile := map[string]bool{}
 	for _, f := range s.files() {
-		inFile[f.Endpoint.Name] = true
-		if a.sees(f.Endpoint.Tenants) {
-			known = append(known, ofFile(f))
+		inFile[f.Name] = true
+		if a.sees(f.Tenants) {
+			known = append(known, ofFile(&f))
 		}
 	}
 	if s.Store != nil {
@@ -121,7 +121,7 @@ type NewEndpoint struct {
 	Origin string
 	// Name is the endpoint's name when the document has none.
 	Name string
-	// Document is JSON or YAML; see Parse. It may hold secret or secrets.
+	// Document is JSON or YAML; see endpoint.Parse. It may hold secret or secrets.
 	Document []byte
 	// Secrets sign instead of the document's, the newest first. With neither a
 	// key is generated: an ed25519 one when Ed25519 is set.
@@ -136,18 +136,18 @@ func (s *Service) AddEndpoint(ctx context.Context, a Actor, n NewEndpoint) (Crea
 	if err != nil {
 		return CreatedView{}, err
 	}
-	spec, err := s.parse(n.Origin, n.Document)
+	ep, err := parse(n.Origin, n.Document, true)
 	if err != nil {
 		return CreatedView{}, err
 	}
-	if spec, err = s.named(n, spec); err != nil {
+	if ep, err = named(n, ep); err != nil {
 		return CreatedView{}, err
 	}
-	if spec, err = s.owned(a, spec, nil); err != nil {
+	if ep, err = a.owned(ep, nil); err != nil {
 		return CreatedView{}, err
 	}
-	name := spec.Endpoint.Name
-	if slices.ContainsFunc(s.files(), func(f FileEndpoint) bool { return f.Endpoint.Name == name }) {
+	name := ep.Name
+	if slices.ContainsFunc(s.files(), func(f endpoint.Endpoint) bool { return f.Name == name }) {
 		return CreatedView{}, &TakenError{Name: name}
 	}
 	if err := s.vacant(ctx, a, name); err != nil {
@@ -155,14 +155,14 @@ func (s *Service) AddEndpoint(ctx context.Context, a Actor, n NewEndpoint) (Crea
 	}
 	secrets := n.Secrets
 	if len(secrets) == 0 {
-		secrets = spec.Endpoint.Secrets
+		secrets = ep.Secrets
 	}
 	var view CreatedView
 	if len(secrets) == 0 {
 		secrets = []endpoint.Secret{view.generate(n.Ed25519)}
 	}
 	added, err := store.AddEndpoint(ctx, a.Name, state.Endpoint{
-		Name: name, Tenants: spec.Endpoint.Tenants, State: spec.Endpoint.State, Document: spec.Document, Public: spec.Public,
+		Name: name, Tenants: ep.Tenants, State: ep.State, Document: ep.Document(), Public: ep.Public(),
 	}, secrets)
 	if errors.Is(err, state.ErrConflict) {
 		if _, there := store.Endpoint(ctx, name); !errors.Is(there, state.ErrNotFound) {
@@ -193,42 +193,35 @@ func (s *Service) vacant(ctx context.Context, a Actor, name string) error {
 }
 
 // named adds NewEndpoint.Name to a document without a name, and refuses two names.
-func (s *Service) named(n NewEndpoint, spec Spec) (Spec, error) {
+func named(n NewEndpoint, ep endpoint.Endpoint) (endpoint.Endpoint, error) {
 	switch {
-	case spec.Endpoint.Name == "" && n.Name == "":
-		return Spec{}, invalid("/name", "write one such as crm-centro", "the endpoint has no name")
-	case n.Name == "" || n.Name == spec.Endpoint.Name:
-		return spec, nil
-	case spec.Endpoint.Name != "":
-		return Spec{}, invalid("/name", "leave one out", "the endpoint has two names, %q and %q", n.Name, spec.Endpoint.Name)
+	case ep.Name == "" && n.Name == "":
+		return endpoint.Endpoint{}, invalid("/name", "write one such as crm-centro", "the endpoint has no name")
+	case n.Name == "" || n.Name == ep.Name:
+		return ep, nil
+	case ep.Name != "":
+		return endpoint.Endpoint{}, invalid("/name", "leave one out", "the endpoint has two names, %q and %q", n.Name, ep.Name)
 	}
-	// The name's own rules are the document's.
-	name, err := json.Marshal(n.Name)
-	if err != nil {
-		return Spec{}, err
+	if m := endpoint.CheckName(n.Name); m != nil {
+		return endpoint.Endpoint{}, invalid("/name", m.Hint, "%s", m.Message)
 	}
-	return s.with(spec, "name", name)
+	ep.Name = n.Name
+	return ep, nil
 }
 
 // owned limits an endpoint of a tenant's actor to its tenant, and to the settings
 // that a tenant may choose: before is the endpoint as it was, nil when it is new.
-func (s *Service) owned(a Actor, spec Spec, before *endpoint.Endpoint) (Spec, error) {
+func (a Actor) owned(ep endpoint.Endpoint, before *endpoint.Endpoint) (endpoint.Endpoint, error) {
 	if a.Tenant == "" {
-		return spec, nil
+		return ep, nil
 	}
-	if t := spec.Endpoint.Tenants; len(t) > 0 && !a.sees(t) {
-		return Spec{}, invalid("/tenants", "leave tenants out", "this token is for the tenant %q, whose events its endpoints get", a.Tenant)
+	if t := ep.Tenants; len(t) > 0 && !a.sees(t) {
+		return endpoint.Endpoint{}, invalid("/tenants", "leave tenants out", "this token is for the tenant %q, whose events its endpoints get", a.Tenant)
 	}
-	if len(spec.Endpoint.Tenants) == 0 {
-		tenants, err := json.Marshal([]string{a.Tenant})
-		if err != nil {
-			return Spec{}, err
-		}
-		if spec, err = s.with(spec, "tenants", tenants); err != nil {
-			return Spec{}, err
-		}
+	if len(ep.Tenants) == 0 {
+		ep.Tenants = []string{a.Tenant}
 	}
-	return spec, reserved(&spec.Endpoint, before)
+	return ep, reserved(&ep, before)
 }
 
 // reserved refuses settings that open the operator's own network, or show
@@ -288,14 +281,14 @@ func (s *Service) EditEndpoint(ctx context.Context, a Actor, name string, edit E
 	if err != nil {
 		return EndpointView{}, err
 	}
-	spec, err := s.parseMerged(merged)
+	ep, err := parse("", merged, false)
 	if err != nil {
 		return EndpointView{}, err
 	}
-	if spec, err = s.owned(a, spec, &before); err != nil {
+	if ep, err = a.owned(ep, &before); err != nil {
 		return EndpointView{}, err
 	}
-	e.Tenants, e.Document, e.Public = spec.Endpoint.Tenants, spec.Document, spec.Public
+	e.Tenants, e.Document, e.Public = ep.Tenants, ep.Document(), ep.Public()
 	updated, err := store.UpdateEndpoint(ctx, a.Name, e)
 	if err != nil {
 		return EndpointView{}, err

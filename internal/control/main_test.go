@@ -1,7 +1,6 @@
 package control_test
 
 import (
-	"cmp"
 	"context"
 	"fmt"
 	"net/http"
@@ -13,7 +12,6 @@ import (
 
 	"github.com/rs/zerolog"
 
-	"gancho/config"
 	"gancho/delivery/endpoint"
 	"gancho/delivery/queue"
 	"gancho/delivery/webhook"
@@ -72,9 +70,9 @@ func newGym(t *testing.T) *gym {
 	t.Cleanup(sender.Close)
 	g := &gym{t: t, dsn: dsn, receiver: httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusNoContent) }))}
 	t.Cleanup(g.receiver.Close)
-	files := []control.FileEndpoint{g.file("arquivo", ""), g.file("arquivo-um", "tenants: [1]")}
+	files := []endpoint.Endpoint{g.file("arquivo", ""), g.file("arquivo-um", "tenants: [1]")}
 	g.Service = control.New(control.Options{
-		Store: store, Queue: queue, Sender: sender, Parse: parse, File: func() []control.FileEndpoint { return files },
+		Store: store, Queue: queue, Sender: sender, File: func() []endpoint.Endpoint { return files },
 		Catalogue: func() []mapping.EventType { return []mapping.EventType{{Name: "cobranca.paga"}} },
 		Slot:      func(context.Context) (control.Slot, error) { return control.Slot{Name: "gancho"}, nil },
 		Version:   "test",
@@ -94,13 +92,13 @@ func (g *gym) document(tenants string) string {
 	return text
 }
 
-func (g *gym) file(name, more string) control.FileEndpoint {
+func (g *gym) file(name, more string) endpoint.Endpoint {
 	g.t.Helper()
-	spec, err := parse("", []byte("name: "+name+"\n"+g.document("")+more))
+	e, err := endpoint.Parse("", []byte("name: "+name+"\n"+g.document("")+more))
 	if err != nil {
 		g.t.Fatal(err)
 	}
-	return control.FileEndpoint{Spec: spec}
+	return e
 }
 
 func (g *gym) endpoint(name, tenants string) string {
@@ -151,24 +149,4 @@ func (g *gym) attempt(endpoint, tenant, key string, at time.Time) {
 	if err := g.Store.WriteEvents(ctx, []state.KeptEvent{{Message: m}}); err != nil {
 		g.t.Fatal(err)
 	}
-}
-
-// parse is what cmd gives to control, for the settings that the tests use.
-func parse(origin string, document []byte) (control.Spec, error) {
-	e, err := config.ParseEndpoint(origin, document)
-	if err != nil {
-		return control.Spec{}, err
-	}
-	d := endpoint.Endpoint{
-		Name: e.Name, URL: e.URL, Tenants: e.Tenants, Events: e.Events, AllowHTTP: e.AllowHTTP, AllowPrivate: e.AllowPrivate, Proxy: e.Proxy.Reveal(),
-		State: map[string]endpoint.State{"paused": endpoint.Paused, "inactive": endpoint.Inactive}[cmp.Or(e.State, "active")],
-	}
-	for _, text := range e.Secrets {
-		s, err := endpoint.ParseSecret(text.Reveal())
-		if err != nil {
-			return control.Spec{}, err
-		}
-		d.Secrets = append(d.Secrets, s)
-	}
-	return control.Spec{Endpoint: d, Document: e.Document(), Public: e.Public()}, d.Check()
 }

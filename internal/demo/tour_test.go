@@ -35,7 +35,7 @@ func TestTourFailsWhenWebhooksAreMissing(t *testing.T) {
 			if err != nil {
 				return err
 			}
-			if len(c.Rules) != 3 || len(c.Endpoints) != 1 || c.Endpoints[0].Order != "endpoint" {
+			if len(c.Rules) != 3 || len(c.Endpoints) != 1 || c.Endpoints[0].Order.String() != "endpoint" {
 				t.Errorf("rules %v, endpoints %v", c.Rules, c.Endpoints)
 			}
 			l, err := net.Listen("tcp", c.HTTP.Listen)

@@ -3,6 +3,8 @@ package pgtext
 import (
 	"bytes"
 	"slices"
+
+	"gancho/internal/jsontext"
 )
 
 // The limits of numeric: digits before and after the point (numeric.h).
@@ -99,7 +101,7 @@ func appendCanonicalObject(dst []byte, w *jsonWalker) ([]byte, error) {
 		}
 		first = false
 		dst = append(dst, '"')
-		dst = appendEscaped(dst, m.key, false)
+		dst = jsontext.AppendEscaped(dst, m.key, false)
 		dst = append(dst, '"', ':', ' ')
 		dst = append(dst, m.value...)
 	}
@@ -117,7 +119,7 @@ func appendCanonicalString(dst, quoted []byte) ([]byte, error) {
 	if err != nil {
 		return dst, err
 	}
-	dst = appendEscaped(dst, plain, false)
+	dst = jsontext.AppendEscaped(dst, plain, false)
 	return append(dst, '"'), nil
 }
 

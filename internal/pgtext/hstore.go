@@ -1,6 +1,9 @@
 package pgtext
 
-import "gancho/cdc"
+import (
+	"gancho/cdc"
+	"gancho/internal/jsontext"
+)
 
 var errHstoreSyntax = &Error{Code: codeTextSyntax, Message: "malformed hstore"}
 
@@ -55,5 +58,5 @@ func (p *hstoreParser) appendString(dst []byte) ([]byte, bool) {
 	var text []byte
 	var ok bool
 	text, p.i, ok = unquote(p.s, p.i, false, &p.scratch)
-	return AppendJSONString(dst, text), ok
+	return jsontext.AppendString(dst, text), ok
 }

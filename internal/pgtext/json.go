@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"gancho/cdc"
+	"gancho/internal/jsontext"
 )
 
 // JSONOptions say how values are written. They cache time zone periods and scratch
@@ -79,7 +80,7 @@ func (o *JSONOptions) appendValue(dst []byte, t *cdc.Type, text []byte) ([]byte,
 	case oidBool:
 		return appendBool(dst, text)
 	case oidBPChar:
-		return AppendJSONString(dst, bytes.TrimRight(text, " ")), nil
+		return jsontext.AppendString(dst, bytes.TrimRight(text, " ")), nil
 	case oidTimestamp:
 		return o.appendTimestamp(dst, text)
 	case oidTimestampTZ:
@@ -89,7 +90,7 @@ func (o *JSONOptions) appendValue(dst []byte, t *cdc.Type, text []byte) ([]byte,
 	case oidBytea:
 		return appendBase64(dst, text)
 	case oidInt2Vector, oidOIDVector: // arrays in the catalogue, but not in their text
-		return AppendJSONString(dst, text), nil
+		return jsontext.AppendString(dst, text), nil
 	}
 	switch {
 	case t.Kind == cdc.KindArray && t.Elem != nil:
@@ -99,7 +100,7 @@ func (o *JSONOptions) appendValue(dst []byte, t *cdc.Type, text []byte) ([]byte,
 	case t.Kind == cdc.KindBase && t.Name == "hstore":
 		return o.nested(dst, t, text, (*JSONOptions).appendHstore)
 	}
-	return AppendJSONString(dst, text), nil
+	return jsontext.AppendString(dst, text), nil
 }
 
 // appendNumber keeps the digits. NaN and the infinities have no JSON number.
@@ -250,6 +251,5 @@ func (o *JSONOptions) appendComposite(dst []byte, t *cdc.Type, text []byte) ([]b
 
 // appendKey appends a name as an object's key, with the colon.
 func appendKey(dst []byte, name string) []byte {
-	var longest [64]byte // of PostgreSQL's names, so that the copy needs no heap
-	return append(AppendJSONString(dst, append(longest[:0], name...)), ':')
+	return append(jsontext.AppendString(dst, name), ':')
 }

@@ -1,6 +1,10 @@
 package pgtext
 
-import "unicode/utf8"
+import (
+	"unicode/utf8"
+
+	"gancho/internal/jsontext"
+)
 
 // maxJSONDepth bounds the nesting of JSON that is read, because each level
 // needs a stack frame here and at every receiver (encoding/json has the same limit).
@@ -113,7 +117,7 @@ func (p *jsonScanner) str() error {
 		return errJSONSyntax
 	}
 	s, i := p.s, p.i+1
-	i += plainPrefix(s[i:])
+	i += jsontext.PlainPrefix(s[i:])
 	for i < len(s) {
 		c := s[i]
 		switch {
@@ -136,7 +140,7 @@ func (p *jsonScanner) str() error {
 				return errJSONSyntax
 			}
 			i += n
-			i += plainPrefix(s[i:])
+			i += jsontext.PlainPrefix(s[i:])
 		}
 	}
 	return errJSONSyntax

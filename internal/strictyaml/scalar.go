@@ -109,7 +109,7 @@ func (v Value) Duration(lo, hi time.Duration) time.Duration {
 	case !ok:
 		v.Errorf("write a number with its unit, such as 500ms, 30s, 10m, 2h or 1d", "%q is not a duration", text)
 	case d < lo || d > hi:
-		v.Errorf("", "%s is out of range: it must be from %s to %s", text, short(lo), short(hi))
+		v.Errorf("", "%s is out of range: it must be from %s to %s", text, DurationText(lo), DurationText(hi))
 	default:
 		return d
 	}
@@ -142,14 +142,18 @@ func parseDuration(text string) (time.Duration, bool) {
 	return d + r, true
 }
 
-// short prints a duration without its zero units: 24h0m0s is 24h.
-func short(d time.Duration) string {
+// DurationText writes a duration as Duration reads it: 3d, 2h, 1m30s.
+func DurationText(d time.Duration) string {
+	const day = 24 * time.Hour
+	if d >= day && d%day == 0 {
+		return strconv.FormatInt(int64(d/day), 10) + "d"
+	}
 	s := d.String()
 	if strings.HasSuffix(s, "m0s") {
-		s = s[:len(s)-2]
+		s = strings.TrimSuffix(s, "0s")
 	}
 	if strings.HasSuffix(s, "h0m") {
-		s = s[:len(s)-2]
+		s = strings.TrimSuffix(s, "0m")
 	}
 	return s
 }

@@ -103,7 +103,7 @@ a.yaml:3:11: expected a mapping, found a single value`},
 a.yaml:1:20: the environment variable C is not set; set it, or write ${C:-default}
 a.yaml:2:7: not the name of an environment variable; write ${NAME} or ${NAME:-default}; write $${ for a literal ${
 a.yaml:3:9: a ${ without its }; write $${ for a literal ${`},
-		{"scalars", "name: x\nwait: 100ms\nsize: 3 TB\nrate: 50\nrange: 10.0.0.1/8\nkind: standart\n", `a.yaml:2:7: 100ms is out of range: it must be from 1s to 48h
+		{"scalars", "name: x\nwait: 100ms\nsize: 3 TB\nrate: 50\nrange: 10.0.0.1/8\nkind: standart\n", `a.yaml:2:7: 100ms is out of range: it must be from 1s to 2d
 a.yaml:3:7: "3 TB" is not a size; write a number with its unit, such as 64KiB, 10MB or 1GiB
 a.yaml:4:7: "50" is not a rate; write such as 50/s, 600/m or 1000/h
 a.yaml:5:8: the range 10.0.0.1/8 has bits set behind its length; write 10.0.0.0/8, or the address alone

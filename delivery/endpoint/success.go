@@ -1,0 +1,100 @@
+package endpoint
+
+import (
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+
+	"gancho/internal/strictyaml"
+)
+
+// decodeSuccess reads success: {status, body}, of which one must be there.
+func decodeSuccess(v value) Success {
+	var s Success
+	v.Map(
+		strictyaml.Optional("status", func(v value) {
+			for _, item := range v.ListOrOne() {
+				s.Status = append(s.Status, decodeStatus(item))
+			}
+			if v.IsList() && len(s.Status) == 0 {
+				v.Errorf("write such as [200, 202-204]", "no status would count as success")
+			}
+		}),
+		strictyaml.Optional("body", func(v value) {
+			s.Body = v.Text()
+			checkPattern(s.Body).at(v)
+		}),
+	)
+	if v.IsMap() && len(v.Entries()) == 0 {
+		v.Errorf("write status, body or both, or remove the key", "success says nothing")
+	}
+	return s
+}
+
+// decodeStatus reads a status, or a range of them such as 200-204.
+func decodeStatus(v value) [2]int {
+	text := v.Text()
+	if text == "" {
+		return [2]int{}
+	}
+	from, to, ranged := strings.Cut(text, "-")
+	if !ranged {
+		to = from
+	}
+	lo, err := strconv.Atoi(from)
+	hi, err2 := strconv.Atoi(to)
+	if err != nil || err2 != nil || len(from) != 3 || len(to) != 3 {
+		noStatus(text).at(v)
+	} else {
+		checkStatus(lo, hi).at(v)
+	}
+	return [2]int{lo, hi}
+}
+
+// checkStatus: 1xx are not answers yet, and 3xx would have to be followed.
+func checkStatus(lo, hi int) *SettingError {
+	text := statusText([2]int{lo, hi})
+	switch {
+	case lo < minStatus || lo > maxStatus || hi < minStatus || hi > maxStatus:
+		return noStatus(text)
+	case lo > hi:
+		return mistakef("write "+statusText([2]int{hi, lo}), "the range %s is empty", text)
+	case lo < 200 || lo < 400 && hi >= 300:
+		return mistakef("2xx, 4xx and 5xx may count as success", "%s has statuses that are no answer (1xx) or lead elsewhere (3xx)", text)
+	}
+	return nil
+}
+
+func noStatus(text string) *SettingError {
+	return mistakef("write such as 200 or 200-204", "%q is not a status", text)
+}
+
+func statusText(r [2]int) string {
+	if r[0] == r[1] {
+		return strconv.Itoa(r[0])
+	}
+	return strconv.Itoa(r[0]) + "-" + strconv.Itoa(r[1])
+}
+
+func checkPattern(text string) *SettingError {
+	if _, err := regexp.Compile(text); err != nil {
+		return mistakef(`quote it with ' in YAML, so that \ stays as it is`, "the pattern is not a regular expression (RE2): %s",
+			strings.TrimPrefix(err.Error(), "error parsing regexp: "))
+	}
+	return nil
+}
+
+func (s Success) document() document {
+	d := document{}
+	status := make([]string, len(s.Status))
+	for i, r := range s.Status {
+		status[i] = statusText(r)
+	}
+	d.add("status", status, len(status) > 0)
+	d.add("body", s.Body, s.Body != "")
+	return d
+}
+
+// equal reports whether both count the same answers as delivered.
+func (s Success) equal(o Success) bool { return slices.Equal(s.Status, o.Status) && s.Body == o.Body }

@@ -1,0 +1,113 @@
+package webhook
+
+import (
+	"cmp"
+	"encoding/json"
+	"html"
+	"net/http"
+	"net/url"
+	"slices"
+	"strconv"
+	"strings"
+
+	"gancho/delivery/endpoint"
+	"gancho/internal/jsontext"
+)
+
+// minEcho is the shortest value that is looked for in answers, in bytes: shorter
+// ones stand in any answer by chance, and keep nobody out.
+const minEcho = 6
+
+// answerMask hides in a receiver's answer what the endpoint's settings keep secret,
+// for receivers that send back what they got: answers are stored with dead
+// letters, and shown to people who may not see those settings.
+type answerMask struct {
+	secrets *strings.Replacer // nil: there are none
+}
+
+// newAnswerMask looks for the values of headers, extra fields and the URL's query,
+// and for its user and password.
+func newAnswerMask(ep *endpoint.Endpoint) answerMask {
+	var values []string
+	for _, settings := range []map[string]endpoint.Hidden{ep.Headers, ep.Extra} {
+		for _, v := range settings {
+			values = append(values, v.Reveal())
+		}
+	}
+	if u, err := url.Parse(ep.URL); err == nil {
+		for name, given := range u.Query() {
+			values = append(values, given...)
+			if slices.Equal(given, []string{""}) {
+				values = append(values, name) // the whole of it may be a token
+			}
+		}
+		for _, part := range strings.Split(u.RawQuery, "&") {
+			_, value, named := strings.Cut(part, "=")
+			if !named {
+				value = part
+			}
+			values = append(values, value)
+		}
+		if password, ok := u.User.Password(); ok {
+			values = append(values, password, basicCredentials(u.User))
+		}
+	}
+	var forms []string
+	for _, v := range values {
+		forms = append(forms, escapes(v)...)
+		if _, credentials, ok := strings.Cut(v, " "); ok {
+			forms = append(forms, escapes(credentials)...) // Bearer ..., Basic ...
+		}
+	}
+	forms = slices.DeleteFunc(forms, func(s string) bool { return len(s) < minEcho })
+	if len(forms) == 0 {
+		return answerMask{}
+	}
+	// The longest first: one may be a part of another.
+	slices.SortFunc(forms, func(a, b string) int { return cmp.Or(len(b)-len(a), strings.Compare(a, b)) })
+	var pairs []string
+	for _, s := range slices.Compact(forms) {
+		pairs = append(pairs, s, endpoint.Masked)
+	}
+	return answerMask{strings.NewReplacer(pairs...)}
+}
+
+// escapes returns s as it is, as URLs and forms have it, as the JSON of various
+// languages does (PHP's has \/ for /), and as HTML does.
+func escapes(s string) []string {
+	quoted := string(jsontext.AppendString(nil, s))
+	plain, ascii, web := quoted[1:len(quoted)-1], strconv.QuoteToASCII(s), html.EscapeString(s)
+	ascii = ascii[1 : len(ascii)-1]
+	form := url.QueryEscape(s)
+	forms := []string{
+		s, form, strings.ReplaceAll(form, "+", "%20"), url.PathEscape(s), percentEncoded(s),
+		plain, strings.ReplaceAll(plain, "/", `\/`), ascii, strings.ReplaceAll(ascii, "/", `\/`),
+		web, strings.ReplaceAll(web, "&#34;", "&quot;"),
+	}
+	if marshalled, err := json.Marshal(s); err == nil {
+		forms = append(forms, string(marshalled[1:len(marshalled)-1]))
+	}
+	return forms
+}
+
+// body returns the answer's body without what is secret in it.
+func (a answerMask) body(kept []byte) []byte {
+	if a.secrets == nil || len(kept) == 0 {
+		return kept
+	}
+	return []byte(a.secrets.Replace(string(kept)))
+}
+
+// header returns the answer's header without what is secret in it.
+func (a answerMask) header(h http.Header) http.Header {
+	if a.secrets == nil {
+		return h
+	}
+	out := make(http.Header, len(h))
+	for name, values := range h {
+		for _, v := range values {
+			out[name] = append(out[name], a.secrets.Replace(v))
+		}
+	}
+	return out
+}
