@@ -1,8 +1,9 @@
 package demo
 
 import (
-	"gancho/delivery/endpoint"
 	"strings"
+
+	"gancho/delivery/endpoint"
 )
 
 // subscriber is one of the demo's subscribers.

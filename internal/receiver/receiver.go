@@ -3,13 +3,14 @@ package receiver
 import (
 	"errors"
 	"fmt"
-	"gancho/delivery/endpoint"
-	"gancho/delivery/webhook"
 	"io"
 	"math/rand/v2"
 	"net/http"
 	"sync"
 	"time"
+
+	"gancho/delivery/endpoint"
+	"gancho/delivery/webhook"
 )
 
 const (
