@@ -4,8 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"net"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -44,9 +46,7 @@ func StartCluster(o ClusterOptions) (_ *Cluster, err error) {
 		"cluster-enabled": "yes", "cluster-node-timeout": strconv.FormatInt(nodeTimeout.Milliseconds(), 10),
 		"cluster-allow-replica-migration": "no", "repl-diskless-sync-delay": "0", "repl-ping-replica-period": "1",
 	}
-	for k, v := range o.Settings {
-		settings[k] = v
-	}
+	maps.Copy(settings, o.Settings)
 	c := &Cluster{masters: o.Masters}
 	defer func() {
 		if err != nil {
@@ -75,16 +75,10 @@ func startNodes(n int, settings map[string]string) ([]*Redis, error) {
 				if err != nil {
 					return err
 				}
-				if r.port, err = quietPort(); err != nil {
-					r.Close()
-					return err
-				}
-				err = r.first()
-				if err == nil {
+				if err = r.first(); err == nil {
 					nodes[i] = r
-					return nil
 				}
-				if attempt == attempts {
+				if err == nil || attempt == attempts {
 					return err
 				}
 			}
@@ -92,13 +86,26 @@ func startNodes(n int, settings map[string]string) ([]*Redis, error) {
 	}
 	err := group.Wait()
 	if err != nil {
-		for _, r := range nodes {
-			if r != nil {
-				r.Close()
-			}
-		}
+		closeAll(nodes)
 	}
 	return nodes, err
+}
+
+// closeAll closes those that were started.
+func closeAll(nodes []*Redis) {
+	for _, r := range nodes {
+		if r != nil {
+			r.Close()
+		}
+	}
+}
+
+func addressesOf(nodes []*Redis) []string {
+	out := make([]string, len(nodes))
+	for i, r := range nodes {
+		out[i] = r.Addr()
+	}
+	return out
 }
 
 // busOffset is the distance of a node's cluster bus from its port.
@@ -192,7 +199,12 @@ func (c *Cluster) incomplete(ctx context.Context, node *redis.Client, replica bo
 	if !replica {
 		return nil
 	}
-	replication, err := node.Info(ctx, "replication").Result()
+	return inSync(ctx, node)
+}
+
+// inSync returns an error until the replica has all of its master's data.
+func inSync(ctx context.Context, replica *redis.Client) error {
+	replication, err := replica.Info(ctx, "replication").Result()
 	if err == nil && !strings.Contains(replication, "master_link_status:up") {
 		err = errors.New("the replica is not in sync")
 	}
@@ -212,23 +224,15 @@ func await(ctx context.Context, do func() error) error {
 }
 
 // Addresses are the nodes', as host:port.
-func (c *Cluster) Addresses() []string {
-	out := make([]string, len(c.nodes))
-	for i, node := range c.nodes {
-		out[i] = node.Addr()
-	}
-	return out
-}
+func (c *Cluster) Addresses() []string { return addressesOf(c.nodes) }
 
 // Nodes are all nodes: those that began as masters, then the replicas.
 func (c *Cluster) Nodes() []*Redis { return c.nodes }
 
 // ReplicaOf returns the first replica of a node that began as a master, or nil.
 func (c *Cluster) ReplicaOf(master *Redis) *Redis {
-	for i, node := range c.nodes[:c.masters] {
-		if node == master && len(c.nodes) > c.masters {
-			return c.nodes[c.masters+i]
-		}
+	if i := slices.Index(c.nodes[:c.masters], master); i >= 0 && len(c.nodes) > c.masters {
+		return c.nodes[c.masters+i]
 	}
 	return nil
 }
@@ -265,10 +269,8 @@ func (c *Cluster) ownerAt(ctx context.Context, node *Redis, key string) (*Redis,
 		if int64(r.Start) > slot || slot > int64(r.End) || len(r.Nodes) == 0 {
 			continue
 		}
-		for _, candidate := range c.nodes {
-			if candidate.Addr() == r.Nodes[0].Addr {
-				return candidate, nil
-			}
+		if i := slices.Index(c.Addresses(), r.Nodes[0].Addr); i >= 0 {
+			return c.nodes[i], nil
 		}
 	}
 	return nil, fmt.Errorf("no node has slot %d", slot)
@@ -311,10 +313,8 @@ func (c *Cluster) MoveSlot(ctx context.Context, key string, to *Redis) error {
 		}
 	}
 	for _, node := range c.nodes {
-		client := node.client()
 		// The target first would be enough; the others learn of it by gossip.
-		err := client.Do(ctx, "CLUSTER", "SETSLOT", slot, "NODE", targetID).Err()
-		_ = client.Close()
+		err := node.do(ctx, "CLUSTER", "SETSLOT", slot, "NODE", targetID)
 		if err != nil && !strings.Contains(err.Error(), "only with masters") {
 			return err
 		}
@@ -323,15 +323,16 @@ func (c *Cluster) MoveSlot(ctx context.Context, key string, to *Redis) error {
 }
 
 // Close kills the nodes and removes their data. It may be called twice.
-func (c *Cluster) Close() {
-	for _, node := range c.nodes {
-		if node != nil {
-			node.Close()
-		}
-	}
-}
+func (c *Cluster) Close() { closeAll(c.nodes) }
 
 // client is a connection for setting up.
 func (r *Redis) client() *redis.Client {
 	return redis.NewClient(&redis.Options{Addr: r.Addr(), MaxRetries: -1, PoolSize: 1, DisableIdentity: true})
+}
+
+// do runs a command over a connection of its own.
+func (r *Redis) do(ctx context.Context, command ...any) error {
+	client := r.client()
+	defer func() { _ = client.Close() }()
+	return client.Do(ctx, command...).Err()
 }

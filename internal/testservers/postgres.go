@@ -2,8 +2,10 @@ package testservers
 
 import (
 	"context"
+	"errors"
 	"flag"
 	"fmt"
+	"maps"
 	"net/url"
 	"os"
 	"os/exec"
@@ -25,8 +27,6 @@ const startTimeout = 60 * time.Second
 type PostgresOptions struct {
 	// Settings are added to postgresql.conf, and win over the defaults.
 	Settings map[string]string
-	// Bin is the directory of the server programs; empty: PostgresBin.
-	Bin string
 }
 
 // Postgres is a private PostgreSQL server with wal_level=logical. Its
@@ -42,11 +42,9 @@ type Postgres struct {
 // StartPostgres creates a cluster in a temporary directory, starts it, and waits
 // until it answers. Close removes it.
 func StartPostgres(o PostgresOptions) (_ *Postgres, err error) {
-	p := &Postgres{bin: o.Bin}
-	if p.bin == "" {
-		if p.bin, err = PostgresBin(); err != nil {
-			return nil, err
-		}
+	p := &Postgres{}
+	if p.bin, err = postgresBin(); err != nil {
+		return nil, err
 	}
 	if p.user, err = postgresUser(); err != nil {
 		return nil, err
@@ -97,9 +95,7 @@ func (p *Postgres) configure(settings map[string]string) error {
 		"synchronous_commit":      "on",  // only flushed WAL is sent
 		"full_page_writes":        "off",
 	}
-	for k, v := range settings {
-		conf[k] = v
-	}
+	maps.Copy(conf, settings)
 	var b strings.Builder
 	for k, v := range conf {
 		fmt.Fprintf(&b, "%s = %s\n", k, v)
@@ -108,16 +104,14 @@ func (p *Postgres) configure(settings map[string]string) error {
 	if err != nil {
 		return err
 	}
-	if _, err := f.WriteString(b.String()); err != nil {
-		_ = f.Close()
-		return err
-	}
-	return f.Close()
+	_, err = f.WriteString(b.String())
+	return errors.Join(err, f.Close())
 }
 
 // Start starts a server that was stopped or killed and waits until it answers.
 func (p *Postgres) Start() error {
-	deadline := time.Now().Add(startTimeout)
+	ctx, cancel := context.WithTimeout(context.Background(), startTimeout)
+	defer cancel()
 	for {
 		if !p.process.running() {
 			// A new postmaster refuses to start while a killed one's children
@@ -134,15 +128,11 @@ func (p *Postgres) Start() error {
 				return err
 			}
 		}
-		ctx, cancel := context.WithDeadline(context.Background(), deadline)
 		conn, err := pgx.Connect(ctx, p.DSN("postgres"))
 		if err == nil {
-			err = conn.Close(ctx)
-			cancel()
-			return err
+			return conn.Close(ctx)
 		}
-		cancel()
-		if time.Now().After(deadline) {
+		if ctx.Err() != nil {
 			return fmt.Errorf("wait for PostgreSQL: %w", err)
 		}
 		pause()
@@ -177,13 +167,7 @@ func (p *Postgres) DSN(database string) string {
 }
 
 // Log is what the server wrote.
-func (p *Postgres) Log() string {
-	b, err := os.ReadFile(filepath.Join(p.dir, "log"))
-	if err != nil {
-		return ""
-	}
-	return string(b)
-}
+func (p *Postgres) Log() string { return logIn(p.dir) }
 
 // Close stops the server and removes its directory. It may be called twice.
 func (p *Postgres) Close() {

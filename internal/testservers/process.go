@@ -1,6 +1,7 @@
 package testservers
 
 import (
+	"errors"
 	"fmt"
 	"net"
 	"os"
@@ -8,7 +9,7 @@ import (
 	"os/user"
 	"path/filepath"
 	"runtime"
-	"sort"
+	"slices"
 	"strconv"
 	"syscall"
 )
@@ -75,18 +76,20 @@ func (p *Process) Signal(sig syscall.Signal) {
 
 // FreeAddress returns a host:port of the loopback interface that is free now.
 func FreeAddress() (string, error) {
-	port, err := freePort()
-	return net127(port), err
-}
-
-// freePort returns a TCP port of the loopback interface that is free now.
-func freePort() (int, error) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
-		return 0, fmt.Errorf("find a free port: %w", err)
+		return "", fmt.Errorf("find a free port: %w", err)
 	}
-	port := l.Addr().(*net.TCPAddr).Port
-	return port, l.Close()
+	return l.Addr().String(), l.Close()
+}
+
+// logIn is what the server of a directory has written.
+func logIn(dir string) string {
+	b, err := os.ReadFile(filepath.Join(dir, "log"))
+	if err != nil {
+		return ""
+	}
+	return string(b)
 }
 
 // postgresUser is whom PostgreSQL runs as: nil unless we are root, which
@@ -100,20 +103,17 @@ func postgresUser() (*syscall.Credential, error) {
 		return nil, fmt.Errorf("find user postgres (root cannot run PostgreSQL): %w; install it: apt-get install postgresql", err)
 	}
 	uid, err := strconv.ParseUint(u.Uid, 10, 32)
-	if err != nil {
-		return nil, fmt.Errorf("read uid of user postgres: %w", err)
-	}
-	gid, err := strconv.ParseUint(u.Gid, 10, 32)
-	if err != nil {
-		return nil, fmt.Errorf("read gid of user postgres: %w", err)
+	gid, gidErr := strconv.ParseUint(u.Gid, 10, 32)
+	if err = errors.Join(err, gidErr); err != nil {
+		return nil, fmt.Errorf("read uid and gid of user postgres: %w", err)
 	}
 	return &syscall.Credential{Uid: uint32(uid), Gid: uint32(gid)}, nil
 }
 
-// PostgresBin returns the directory of PostgreSQL's server programs:
+// postgresBin returns the directory of PostgreSQL's server programs:
 // $GANCHO_TEST_PG_BIN, else the newest that Debian's packages installed, else
 // where PATH has initdb.
-func PostgresBin() (string, error) {
+func postgresBin() (string, error) {
 	if dir := os.Getenv("GANCHO_TEST_PG_BIN"); dir != "" {
 		return dir, nil
 	}
@@ -121,9 +121,8 @@ func PostgresBin() (string, error) {
 	if err != nil {
 		return "", err
 	}
-	sort.Slice(found, func(i, j int) bool { return versionOf(found[i]) > versionOf(found[j]) })
 	if len(found) > 0 {
-		return filepath.Dir(found[0]), nil
+		return filepath.Dir(slices.MaxFunc(found, func(a, b string) int { return versionOf(a) - versionOf(b) })), nil
 	}
 	if path, err := exec.LookPath("initdb"); err == nil {
 		return filepath.Dir(path), nil

@@ -9,10 +9,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strconv"
-	"strings"
 	"syscall"
-
-	"github.com/redis/go-redis/v9"
 )
 
 // RedisOptions are what a test may change.
@@ -40,7 +37,7 @@ func StartRedis(o RedisOptions) (*Redis, error) {
 	return nodes[0], err
 }
 
-// newRedis returns a server with a directory and without a port, not started.
+// newRedis returns a server with a directory, not started.
 func newRedis(settings map[string]string) (*Redis, error) {
 	r := &Redis{settings: map[string]string{
 		"bind": "127.0.0.1", "save": "", "appendonly": "yes", "appendfsync": "everysec",
@@ -58,14 +55,17 @@ func newRedis(settings map[string]string) (*Redis, error) {
 	return r, nil
 }
 
-// first starts a server for the first time, and removes it if that fails.
-func (r *Redis) first() error {
-	if err := r.Start(); err != nil {
+// first starts a server for the first time, on a port of its own, and removes it
+// if that fails.
+func (r *Redis) first() (err error) {
+	if r.port, err = quietPort(); err == nil {
+		err = r.Start()
+	}
+	if err != nil {
 		err = fmt.Errorf("%w\n%s", err, r.Log())
 		r.Close()
-		return err
 	}
-	return nil
+	return err
 }
 
 // Start starts a server that was stopped or killed, on the same data and port,
@@ -88,7 +88,7 @@ func (r *Redis) Start() error {
 	if r.process, err = StartProcess(cmd, syscall.SIGKILL, nil); err != nil {
 		return err
 	}
-	client := redis.NewClient(&redis.Options{Addr: r.Addr(), MaxRetries: -1})
+	client := r.client()
 	defer func() { _ = client.Close() }()
 	ctx, cancel := context.WithTimeout(context.Background(), startTimeout)
 	defer cancel()
@@ -129,33 +129,12 @@ func (r *Redis) Dir() string { return r.dir }
 func (r *Redis) PID() int { return r.process.cmd.Process.Pid }
 
 // Log is what the server wrote.
-func (r *Redis) Log() string {
-	b, err := os.ReadFile(filepath.Join(r.dir, "log"))
-	if err != nil {
-		return ""
-	}
-	return string(b)
-}
+func (r *Redis) Log() string { return logIn(r.dir) }
 
 // Close kills the server and removes its data. It may be called twice.
 func (r *Redis) Close() {
 	r.process.Signal(syscall.SIGKILL)
 	_ = os.RemoveAll(r.dir) // a temporary directory: nobody needs the error
-}
-
-// infoOf returns a section of a server's INFO.
-func infoOf(ctx context.Context, c *redis.Client, section string) (map[string]string, error) {
-	text, err := c.Info(ctx, section).Result()
-	if err != nil {
-		return nil, err
-	}
-	out := map[string]string{}
-	for line := range strings.Lines(text) {
-		if k, v, ok := strings.Cut(strings.TrimSpace(line), ":"); ok {
-			out[k] = v
-		}
-	}
-	return out, nil
 }
 
 func net127(port int) string { return "127.0.0.1:" + strconv.Itoa(port) }

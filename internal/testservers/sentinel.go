@@ -4,8 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"time"
 
@@ -49,47 +51,28 @@ func StartSentinel(o SentinelOptions) (_ *Sentinel, err error) {
 		}
 	}()
 	settings := map[string]string{"repl-diskless-sync-delay": "0", "repl-ping-replica-period": "1"}
-	for k, v := range o.Settings {
-		settings[k] = v
-	}
+	maps.Copy(settings, o.Settings)
 	if s.nodes, err = startNodes(1+o.Replicas, settings); err != nil {
 		return nil, err
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), startTimeout)
 	defer cancel()
 	for _, r := range s.nodes[1:] {
-		client := r.client()
-		err := client.Do(ctx, "REPLICAOF", "127.0.0.1", s.nodes[0].port).Err()
-		_ = client.Close()
-		if err != nil {
+		if err := r.do(ctx, "REPLICAOF", "127.0.0.1", s.nodes[0].port); err != nil {
 			return nil, err
 		}
 	}
-	if err := s.awaitReplicas(ctx); err != nil {
-		return nil, err
+	for _, r := range s.nodes[1:] {
+		client := r.client()
+		defer func() { _ = client.Close() }()
+		if err := await(ctx, func() error { return inSync(ctx, client) }); err != nil {
+			return nil, err
+		}
 	}
 	if err := s.watch(); err != nil {
 		return nil, err
 	}
 	return s, await(ctx, func() error { return s.incomplete(ctx) })
-}
-
-// awaitReplicas waits until the replicas are in sync.
-func (s *Sentinel) awaitReplicas(ctx context.Context) error {
-	for _, r := range s.nodes[1:] {
-		client := r.client()
-		defer func() { _ = client.Close() }()
-		if err := await(ctx, func() error {
-			v, err := infoOf(ctx, client, "replication")
-			if err == nil && v["master_link_status"] != "up" {
-				err = errors.New("a replica is not in sync")
-			}
-			return err
-		}); err != nil {
-			return err
-		}
-	}
-	return nil
 }
 
 // watch starts the sentinels.
@@ -109,31 +92,27 @@ func (s *Sentinel) watch() error {
 			if err := os.WriteFile(r.conf, []byte(conf), 0o600); err != nil {
 				return err
 			}
-			if r.port, err = quietPort(); err != nil {
-				return err
-			}
 			if err := r.first(); err != nil {
 				return err
 			}
-			return s.speedUp(r)
+			// It checks more often than by default, and does not mistake a busy machine
+			// for a clock that jumps.
+			return r.do(context.Background(), "SENTINEL", "DEBUG",
+				"info-period", 500, "publish-period", 500, "ask-period", 500, "tilt-trigger", 60_000)
 		})
 	}
 	return group.Wait()
 }
 
-// speedUp makes a sentinel check more often than it does by default, and keeps
-// it from mistaking a busy machine for a clock that jumps.
-func (s *Sentinel) speedUp(r *Redis) error {
-	client := r.client()
-	defer func() { _ = client.Close() }()
-	return client.Do(context.Background(), "SENTINEL", "DEBUG",
-		"info-period", 500, "publish-period", 500, "ask-period", 500, "tilt-trigger", 60_000).Err()
+// sentinelClient is a connection to a sentinel.
+func (r *Redis) sentinelClient() *redis.SentinelClient {
+	return redis.NewSentinelClient(&redis.Options{Addr: r.Addr(), MaxRetries: -1, DisableIdentity: true})
 }
 
 // incomplete returns what the sentinels still wait for.
 func (s *Sentinel) incomplete(ctx context.Context) error {
 	for _, r := range s.sentinels {
-		client := redis.NewSentinelClient(&redis.Options{Addr: r.Addr(), MaxRetries: -1, DisableIdentity: true})
+		client := r.sentinelClient()
 		state, err := client.Master(ctx, MasterName).Result()
 		_ = client.Close()
 		if err != nil {
@@ -149,13 +128,7 @@ func (s *Sentinel) incomplete(ctx context.Context) error {
 }
 
 // Addresses are the sentinels', as host:port.
-func (s *Sentinel) Addresses() []string {
-	out := make([]string, len(s.sentinels))
-	for i, r := range s.sentinels {
-		out[i] = r.Addr()
-	}
-	return out
-}
+func (s *Sentinel) Addresses() []string { return addressesOf(s.sentinels) }
 
 // Nodes are the servers: the one that began as master, then its replicas.
 func (s *Sentinel) Nodes() []*Redis { return s.nodes }
@@ -170,26 +143,18 @@ func (s *Sentinel) Master(ctx context.Context) (*Redis, error) {
 		if !r.process.running() {
 			continue
 		}
-		client := redis.NewSentinelClient(&redis.Options{Addr: r.Addr(), MaxRetries: -1, DisableIdentity: true})
+		client := r.sentinelClient()
 		addr, err := client.GetMasterAddrByName(ctx, MasterName).Result()
 		_ = client.Close()
 		if last = err; err != nil {
 			continue
 		}
-		for _, node := range s.nodes {
-			if node.Addr() == addr[0]+":"+addr[1] {
-				return node, nil
-			}
+		if i := slices.Index(addressesOf(s.nodes), addr[0]+":"+addr[1]); i >= 0 {
+			return s.nodes[i], nil
 		}
 	}
 	return nil, fmt.Errorf("find the master: %w", last)
 }
 
 // Close kills everything and removes the data. It may be called twice.
-func (s *Sentinel) Close() {
-	for _, r := range append(s.sentinels, s.nodes...) {
-		if r != nil {
-			r.Close()
-		}
-	}
-}
+func (s *Sentinel) Close() { closeAll(append(s.sentinels, s.nodes...)) }
