@@ -17,27 +17,38 @@ type Act struct {
 func Acts() []Act {
 	return []Act{
 		Entry(),
-		{"exit", 6, (*Traffic).exit},
+		{"exit", 6, onClient("AT", (*Traffic).exit)},
 		{"visitor", 4, (*Traffic).visitor},
-		{"sale of a plan", 5, (*Traffic).sale},
-		{"edit of a client", 8, (*Traffic).edit},
-		{"save without a change", 5, (*Traffic).save},
-		{"payment", 8, (*Traffic).payment},
+		{"sale of a plan", 5, onClient("VI", (*Traffic).sale)},
+		{"edit of a client", 8, onClient("AT", (*Traffic).edit)},
+		{"save without a change", 5, onClient("AT", (*Traffic).save)},
+		{"payment", 8, onClient("AT", (*Traffic).payment)},
 		{"refund", 2, (*Traffic).refund},
-		{"order", 6, (*Traffic).order},
+		{"order", 6, onClient("AT", (*Traffic).order)},
 		{"step of an order", 14, (*Traffic).step},
 		{"abandoned cart", 3, (*Traffic).abandon},
 		{"price", 3, (*Traffic).price},
 		{"new product", 2, (*Traffic).product},
 		{"removed product", 1, (*Traffic).discard},
 		{"cancelled contract", 2, (*Traffic).cancel},
-		{"deactivated client", 1, (*Traffic).deactivate},
-		{"second thoughts", 2, (*Traffic).secondThoughts},
+		{"deactivated client", 1, onClient("AT", (*Traffic).deactivate)},
+		{"second thoughts", 2, onClient("AT", (*Traffic).secondThoughts)},
 	}
 }
 
 // Entry is a pass at a turnstile. The schema's trigger then updates the client.
 func Entry() Act { return Act{"entry", 28, (*Traffic).entry} }
+
+// onClient plays an act on a client in the given situation.
+func onClient(situation string, play func(t *Traffic, ctx context.Context, id, tenant int) error) func(*Traffic, context.Context) error {
+	return func(t *Traffic, ctx context.Context) error {
+		id, tenant, err := t.client(ctx, situation)
+		if err != nil {
+			return err
+		}
+		return play(t, ctx, id, tenant)
+	}
+}
 
 func (t *Traffic) entry(ctx context.Context) error {
 	if t.rng.IntN(25) == 0 { // the receptionist opens the gate: the row names no client
@@ -60,11 +71,7 @@ func (t *Traffic) entry(ctx context.Context) error {
 		tenant, id, fmt.Sprintf("CAT%02d", 1+t.rng.IntN(6)), pick(t, "B", "F", "C"), !blocked, reason)
 }
 
-func (t *Traffic) exit(ctx context.Context) error {
-	id, tenant, err := t.client(ctx, "AT")
-	if err != nil {
-		return err
-	}
+func (t *Traffic) exit(ctx context.Context, id, tenant int) error {
 	return t.exec(ctx, `insert into acessos (empresa_id, cliente_id, dt_acesso, sentido, coletor, meio, liberado)
 		values ($1, $2, localtimestamp, 'SAIDA', 'CAT01', 'B', true)`, tenant, id)
 }
@@ -79,17 +86,12 @@ func (t *Traffic) visitor(ctx context.Context) error {
 }
 
 // sale turns a visitor into a client with a contract and a first payment.
-func (t *Traffic) sale(ctx context.Context) error {
-	id, tenant, err := t.client(ctx, "VI")
-	if err != nil {
-		return err
-	}
+func (t *Traffic) sale(ctx context.Context, id, tenant int) error {
 	if err := t.exec(ctx, `update clientes set situacao = 'AT', usuario_alteracao = 'carla' where id = $1`, id); err != nil {
 		return err
 	}
 	t.expect("cliente.ativado", tenant, 1)
-	var contract int
-	err = t.get(ctx, []any{&contract}, `
+	contract, err := t.create(ctx, `
 		insert into contratos (empresa_id, cliente_id, produto_id, numero, dt_inicio, dt_fim, duracao, valor_mensal, consultor)
 		values ($1, $2, 3, $3, current_date, current_date + 365, '1 year', $4::numeric, 'Carla') returning id`,
 		tenant, id, fmt.Sprintf("N%08d", t.next()), pick(t, "99.90", "129.90", "189.00"))
@@ -112,31 +114,17 @@ func (t *Traffic) pay(ctx context.Context, client, tenant int, contract any, amo
 		tenant, 100000+t.next(), client, contract, pick(t, "PX", "CC", "DI", "BO"), amount, 1+t.rng.IntN(12), fmt.Sprintf("%012d", t.next()))
 }
 
-func (t *Traffic) payment(ctx context.Context) error {
-	id, tenant, err := t.client(ctx, "AT")
-	if err != nil {
-		return err
-	}
+func (t *Traffic) payment(ctx context.Context, id, tenant int) error {
 	return t.pay(ctx, id, tenant, nil, pick(t, "89.90", "129.90", "45.00", "0.01"))
 }
 
 func (t *Traffic) refund(ctx context.Context) error {
-	var tenant int
-	err := t.get(ctx, []any{&tenant}, `update pagamentos set estornado = 'S', dt_estorno = localtimestamp
+	return t.change(ctx, "pagamento.estornado", `update pagamentos set estornado = 'S', dt_estorno = localtimestamp
 		where id = (select id from pagamentos where estornado = 'N' and id >= (select 1 + $1::float8 * max(id) from pagamentos) order by id limit 1)
 		returning empresa_id`, t.rng.Float64())
-	if err != nil {
-		return err
-	}
-	t.expect("pagamento.estornado", tenant, 1)
-	return nil
 }
 
-func (t *Traffic) edit(ctx context.Context) error {
-	id, tenant, err := t.client(ctx, "AT")
-	if err != nil {
-		return err
-	}
+func (t *Traffic) edit(ctx context.Context, id, tenant int) error {
 	// Numbers that never repeat, so that the new value surely differs.
 	n := t.next()
 	t.expect("cliente.atualizado", tenant, 1)
@@ -153,21 +141,12 @@ func (t *Traffic) edit(ctx context.Context) error {
 
 // save is the form of which nothing was changed: the application writes all of
 // it, and the trigger touches the row.
-func (t *Traffic) save(ctx context.Context) error {
-	id, _, err := t.client(ctx, "AT")
-	if err != nil {
-		return err
-	}
+func (t *Traffic) save(ctx context.Context, id, _ int) error {
 	return t.exec(ctx, `update clientes set nome = nome, email = email, celular = celular, usuario_alteracao = 'carla' where id = $1`, id)
 }
 
-func (t *Traffic) order(ctx context.Context) error {
-	id, tenant, err := t.client(ctx, "AT")
-	if err != nil {
-		return err
-	}
-	var order int
-	err = t.get(ctx, []any{&order}, `
+func (t *Traffic) order(ctx context.Context, id, tenant int) error {
+	order, err := t.create(ctx, `
 		insert into pedidos (empresa_id, numero, cliente_id, carrinho_id, subtotal, frete, desconto, total, entrega)
 		values ($1, $2, $3, gen_random_uuid(), 200.00, 15.90, 10.00, 205.90, '{"uf": "SP", "cidade": "São Paulo", "cep": "01310-100"}') returning id`,
 		tenant, fmt.Sprintf("W%08d", t.next()), id)
@@ -184,8 +163,9 @@ func (t *Traffic) order(ctx context.Context) error {
 func (t *Traffic) step(ctx context.Context) error {
 	var id, tenant int
 	var status string
-	err := t.find(ctx, []any{&id, &tenant, &status}, `select id, empresa_id, status from pedidos
-		where status in ('00', '10', '20', '30', '40') and id >= (select 1 + $1::float8 * max(id) from pedidos) order by id limit 1`, t.rng.Float64())
+	err := t.tx.QueryRow(ctx, `select id, empresa_id, status from pedidos
+		where status in ('00', '10', '20', '30', '40') and id >= (select 1 + $1::float8 * max(id) from pedidos) order by id limit 1`, t.rng.Float64()).
+		Scan(&id, &tenant, &status)
 	if err != nil {
 		return err
 	}
@@ -204,26 +184,14 @@ func (t *Traffic) step(ctx context.Context) error {
 }
 
 func (t *Traffic) abandon(ctx context.Context) error {
-	var tenant int
-	err := t.get(ctx, []any{&tenant}, `delete from pedidos where id = (select id from pedidos
+	return t.change(ctx, "pedido.removido", `delete from pedidos where id = (select id from pedidos
 		where status = '00' and id >= (select 1 + $1::float8 * max(id) from pedidos) order by id limit 1) returning empresa_id`, t.rng.Float64())
-	if err != nil {
-		return err
-	}
-	t.expect("pedido.removido", tenant, 1)
-	return nil
 }
 
 func (t *Traffic) price(ctx context.Context) error {
-	var tenant int
-	err := t.get(ctx, []any{&tenant}, `update produtos set preco = preco + 0.10 + $2::int * 0.05 where id = (select id from produtos
+	return t.change(ctx, "produto.preco", `update produtos set preco = preco + 0.10 + $2::int * 0.05 where id = (select id from produtos
 		where tipo = 'P' and situacao = 'A' and id >= (select 1 + $1::float8 * max(id) from produtos) order by id limit 1) returning empresa_id`,
 		t.rng.Float64(), t.rng.IntN(40))
-	if err != nil {
-		return err
-	}
-	t.expect("produto.preco", tenant, 1)
-	return nil
 }
 
 func (t *Traffic) product(ctx context.Context) error {
@@ -234,40 +202,24 @@ func (t *Traffic) product(ctx context.Context) error {
 }
 
 func (t *Traffic) discard(ctx context.Context) error {
-	var tenant int
-	err := t.get(ctx, []any{&tenant}, `delete from produtos where id = (select id from produtos
+	return t.change(ctx, "produto.removido", `delete from produtos where id = (select id from produtos
 		where codigo like 'N%' order by id limit 1) returning empresa_id`)
-	if err != nil {
-		return err
-	}
-	t.expect("produto.removido", tenant, 1)
-	return nil
 }
 
 func (t *Traffic) cancel(ctx context.Context) error {
-	var tenant int
-	err := t.get(ctx, []any{&tenant}, `update contratos set situacao = 'CA', dt_cancelamento = localtimestamp + interval '30 days', motivo_cancelamento = nullif($2, '')
+	return t.change(ctx, "contrato.cancelado", `update contratos set situacao = 'CA', dt_cancelamento = localtimestamp + interval '30 days', motivo_cancelamento = nullif($2, '')
 		where id = (select id from contratos where situacao = 'AT' and id >= (select 1 + $1::float8 * max(id) from contratos) order by id limit 1)
 		returning empresa_id`, t.rng.Float64(), pick(t, "", "Mudança de cidade", "Preço"))
-	if err != nil {
-		return err
-	}
-	t.expect("contrato.cancelado", tenant, 1)
-	return nil
 }
 
-func (t *Traffic) deactivate(ctx context.Context) error {
-	id, tenant, err := t.client(ctx, "AT")
-	if err != nil {
-		return err
-	}
+func (t *Traffic) deactivate(ctx context.Context, id, tenant int) error {
 	t.expect("cliente.desativado", tenant, 1)
 	return t.exec(ctx, `update clientes set situacao = 'DE', ativo = 'N', dt_desativacao = localtimestamp where id = $1`, id)
 }
 
 // secondThoughts takes a payment and rolls it back: nothing may arrive of it.
-func (t *Traffic) secondThoughts(ctx context.Context) error {
-	if err := t.payment(ctx); err != nil {
+func (t *Traffic) secondThoughts(ctx context.Context, id, tenant int) error {
+	if err := t.payment(ctx, id, tenant); err != nil {
 		return err
 	}
 	return errRollback

@@ -57,48 +57,39 @@ func FindCommand() (string, error) {
 // bridge is one run of Options.Bridge.
 type bridge struct {
 	cancel context.CancelFunc
-	done   chan struct{} // closed when the bridge has returned
-	err    error         // what it returned; to be read when done is closed
+	ended  context.Context //nolint:containedctx // it is done when the bridge has returned
+	err    error           // what it returned; to be read when ended is done
 }
 
-// startBridge runs the bridge until stop. The context that it returns is done
-// when the bridge has ended.
-func startBridge(ctx context.Context, run func(context.Context, string) error, configFile string) (*bridge, context.Context) {
+// startBridge runs the bridge until stop.
+func startBridge(ctx context.Context, run func(context.Context, string) error, configFile string) *bridge {
 	ended, end := context.WithCancelCause(context.WithoutCancel(ctx))
 	ctx, cancel := context.WithCancel(ctx)
-	b := &bridge{cancel: cancel, done: make(chan struct{})}
+	b := &bridge{cancel: cancel, ended: ended}
 	go func() {
 		b.err = run(ctx, configFile)
-		close(b.done)
 		end(errEnded)
 	}()
-	return b, ended
+	return b
 }
 
-// either returns the first context, done as well when the second one is.
-func either(ctx, other context.Context) context.Context {
+// whileRuns returns the context, done as well when the bridge has ended.
+func (b *bridge) whileRuns(ctx context.Context) context.Context {
 	ctx, cancel := context.WithCancelCause(ctx)
-	context.AfterFunc(other, func() { cancel(context.Cause(other)) })
+	context.AfterFunc(b.ended, func() { cancel(errEnded) })
 	return ctx
 }
 
 // hasEnded reports whether the bridge has returned. What stop then returns is
 // never nil, unless stop was called before.
-func (b *bridge) hasEnded() bool {
-	select {
-	case <-b.done:
-		return true
-	default:
-		return false
-	}
-}
+func (b *bridge) hasEnded() bool { return b.ended.Err() != nil }
 
 // stop ends the bridge, waits for it, and returns its error. A bridge that had
 // ended before is an error in any case.
 func (b *bridge) stop() error {
 	early := b.hasEnded()
 	b.cancel()
-	<-b.done
+	<-b.ended.Done()
 	switch {
 	case b.err != nil:
 		return fmt.Errorf("run the bridge: %w", b.err)

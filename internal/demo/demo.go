@@ -8,6 +8,8 @@ import (
 	"io"
 	"strings"
 	"time"
+
+	"github.com/jackc/pgx/v5"
 )
 
 const (
@@ -42,12 +44,8 @@ type Options struct {
 func Run(ctx context.Context, o Options) error {
 	s := newScreen(o.Out, o.Color)
 	defer s.close()
-	s.say("starting private PostgreSQL and Redis servers, loading the legacy database")
-	st, err := newStage(ctx, Load)
-	if err != nil {
-		if ctx.Err() != nil {
-			return nil // interrupted before there was anything to see
-		}
+	st, err := openStage(ctx, s, Load)
+	if st == nil || err != nil {
 		return err
 	}
 	r, err := perform(ctx, o, st, s)
@@ -63,9 +61,20 @@ func Run(ctx context.Context, o Options) error {
 	return nil
 }
 
+// openStage is newStage with a word about it. The stage is nil without an error when the
+// context was done before there was anything to see.
+func openStage(ctx context.Context, s *screen, load func(context.Context, *pgx.Conn) error) (*stage, error) {
+	s.say("starting private PostgreSQL and Redis servers, loading the legacy database")
+	st, err := newStage(ctx, load)
+	if err != nil && ctx.Err() != nil {
+		return nil, nil
+	}
+	return st, err
+}
+
 // perform runs receivers, bridge and traffic on the stage. The report is nil
 // when the context was done before the traffic began.
-func perform(ctx context.Context, o Options, st *stage, s *screen) (_ *report, err error) {
+func perform(ctx context.Context, o Options, st *stage, s *screen) (r *report, err error) {
 	c, err := demoSettings()
 	if err != nil {
 		return nil, err
@@ -74,46 +83,54 @@ func perform(ctx context.Context, o Options, st *stage, s *screen) (_ *report, e
 	if err != nil {
 		return nil, err
 	}
-	defer func() { err = errors.Join(err, rc.close()) }()
-	file, err := st.write(c, rc.addr())
-	if err != nil {
-		return nil, err
-	}
-
-	// The bridge outlives the context, so that what is in flight arrives.
-	b, ended := startBridge(context.WithoutCancel(ctx), o.Bridge, file)
-	defer func() { err = errors.Join(err, b.stop()) }()
-	view := newBridgeView(st.listen)
-	defer view.close()
 	s.say("starting the bridge (metrics: http://%s/metrics)", st.listen)
-	if err := awaitReady(either(ctx, ended), view); err != nil {
-		if ctx.Err() != nil || b.hasEnded() {
-			return nil, nil // interrupted, or the bridge's own error is the one to show
+	err = st.withBridge(ctx, o.Bridge, c, rc, func(b *bridge, view *bridgeView) (err error) {
+		played := &report{subscribers: c.subscribers, arrivals: rc.arrivals}
+		if err := played.play(ctx, b, o, st, s); err != nil || b.hasEnded() {
+			return err
 		}
-		return nil, err
-	}
-
-	r := &report{subscribers: c.subscribers, arrivals: rc.arrivals}
-	if err := r.play(ctx, ended, o, st, s); err != nil {
-		return nil, err
-	}
-	if b.hasEnded() {
-		return nil, nil // its error is the one to show
-	}
-	drainCtx := either(context.WithoutCancel(ctx), ended)
-	for _, e := range c.subscribers {
-		rc.arrivals[e.Name].wait(drainCtx, e.share(r.traffic.Events).Total(), cmp.Or(o.Patience, defaultPatience))
-	}
-	if b.hasEnded() {
-		return nil, nil
-	}
-	r.bridge, err = view.scrape(drainCtx)
+		drainCtx := b.whileRuns(context.WithoutCancel(ctx))
+		for _, e := range c.subscribers {
+			rc.arrivals[e.Name].wait(drainCtx, e.share(played.traffic.Events).Total(), cmp.Or(o.Patience, defaultPatience))
+		}
+		if b.hasEnded() {
+			return nil
+		}
+		r = played
+		r.bridge, err = view.scrape(drainCtx)
+		return err
+	})
 	return r, err
 }
 
-// play plays the traffic until its time is over or one of the contexts is done:
-// the demo's own, or the one that ends with the bridge.
-func (r *report) play(ctx, ended context.Context, o Options, st *stage, s *screen) error {
+// withBridge runs the bridge, calls do when it is ready, and ends the bridge and
+// the receivers. do is not called when ctx is done before. That the bridge has
+// ended by itself is an error in any case.
+func (s *stage) withBridge(ctx context.Context, run func(context.Context, string) error, c settings, rc *receivers,
+	do func(*bridge, *bridgeView) error,
+) (err error) {
+	defer func() { err = errors.Join(err, rc.close()) }()
+	file, err := s.write(c, rc.addr())
+	if err != nil {
+		return err
+	}
+	// The bridge outlives the context, so that what is in flight arrives.
+	b := startBridge(context.WithoutCancel(ctx), run, file)
+	defer func() { err = errors.Join(err, b.stop()) }()
+	view := newBridgeView(s.listen)
+	defer view.close()
+	if err := awaitReady(b.whileRuns(ctx), view); err != nil {
+		if ctx.Err() != nil || b.hasEnded() {
+			return nil // interrupted, or the bridge's own error is the one to show
+		}
+		return err
+	}
+	return do(b, view)
+}
+
+// play plays the traffic until its time is over, the context is done, or the
+// bridge ends.
+func (r *report) play(ctx context.Context, b *bridge, o Options, st *stage, s *screen) error {
 	conn, err := st.connect(context.WithoutCancel(ctx))
 	if err != nil {
 		return err
@@ -125,7 +142,7 @@ func (r *report) play(ctx, ended context.Context, o Options, st *stage, s *scree
 		s.say("the working day begins; Ctrl-C ends it (seed %d)", o.Seed)
 	}
 	start := time.Now()
-	err = traffic.Play(either(ctx, ended), o.For)
+	err = traffic.Play(b.whileRuns(ctx), o.For)
 	r.played = time.Since(start)
 	s.say("the working day is over; waiting for what is in flight")
 	r.traffic = traffic.Sum()

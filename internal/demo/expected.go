@@ -24,12 +24,14 @@ func (c Counts) Add(other Counts) {
 }
 
 // Total is the sum of all counts.
-func (c Counts) Total() int {
-	total := 0
-	for _, n := range c {
-		total += n
+func (c Counts) Total() int { return total(c) }
+
+func total[K comparable](counts map[K]int) int {
+	sum := 0
+	for _, n := range counts {
+		sum += n
 	}
-	return total
+	return sum
 }
 
 // Events is the counts by event name, over all tenants.

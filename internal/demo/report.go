@@ -64,35 +64,22 @@ func (r *report) problems() []string {
 				problem("%s: %d of %s for empresa %d arrived, want %d", e.Name, a.counts[k], k.Event, k.Tenant, want[k])
 			}
 		}
-		if a.unordered > 0 {
-			problem("%s: %d webhooks arrived behind a later one of their key", e.Name, a.unordered)
-		}
-		if a.invalid > 0 {
-			problem("%s: %d webhooks had no valid signature", e.Name, a.invalid)
-		}
-		if a.unreadable > 0 {
-			problem("%s: %d webhooks could not be read", e.Name, a.unreadable)
+		for _, c := range []struct {
+			n    int
+			what string
+		}{{a.unordered, "arrived behind a later one of their key"}, {a.invalid, "had no valid signature"}, {a.unreadable, "could not be read"}} {
+			if c.n > 0 {
+				problem("%s: %d webhooks %s", e.Name, c.n, c.what)
+			}
 		}
 	}
 	want := r.traffic.Events.Events()
-	for _, event := range slices.Sorted(maps.Keys(union(want, r.bridge.events))) {
+	both := maps.Clone(want)
+	maps.Copy(both, r.bridge.events)
+	for _, event := range slices.Sorted(maps.Keys(both)) {
 		if got := r.bridge.events[event]; got != want[event] {
 			problem("the bridge matched %d events %s, want %d", got, event, want[event])
 		}
 	}
 	return found
-}
-
-func union(a, b map[string]int) map[string]int {
-	both := maps.Clone(a)
-	maps.Copy(both, b)
-	return both
-}
-
-func total(counts map[string]int) int {
-	sum := 0
-	for _, n := range counts {
-		sum += n
-	}
-	return sum
 }

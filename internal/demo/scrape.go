@@ -9,6 +9,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"gancho/internal/retry"
 )
 
 // bridgeView reads the bridge's own HTTP server.
@@ -25,17 +27,13 @@ func (v *bridgeView) close() { v.client.CloseIdleConnections() }
 
 // waitReady returns when /readyz answers 200, or the context is done.
 func (v *bridgeView) waitReady(ctx context.Context) error {
-	// The bridge announces nowhere else that it is ready.
-	ask := time.NewTicker(20 * time.Millisecond)
-	defer ask.Stop()
 	for {
 		if body, err := v.get(ctx, "/readyz"); err == nil {
 			return body.Close()
 		}
-		select {
-		case <-ctx.Done():
+		// The bridge announces nowhere else that it is ready.
+		if retry.Wait(ctx, 20*time.Millisecond) != nil {
 			return context.Cause(ctx)
-		case <-ask.C:
 		}
 	}
 }
@@ -90,15 +88,9 @@ func (v *bridgeView) scrape(ctx context.Context) (counters, error) {
 // sample reads a line like gancho_events_total{event="cliente.novo"} 12 of
 // Prometheus' text format, with the value of the label event.
 func sample(line string) (name, event string, value int, ok bool) {
-	if strings.HasPrefix(line, "#") {
-		return "", "", 0, false
-	}
 	i := strings.LastIndexByte(line, ' ')
-	if i < 0 {
-		return "", "", 0, false
-	}
 	f, err := strconv.ParseFloat(line[i+1:], 64)
-	if err != nil {
+	if i < 0 || err != nil || strings.HasPrefix(line, "#") {
 		return "", "", 0, false
 	}
 	name, labels, _ := strings.Cut(line[:i], "{")

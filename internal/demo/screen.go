@@ -38,9 +38,7 @@ func newScreen(out io.Writer, color bool) *screen {
 
 // say prints a line about what the demo does.
 func (s *screen) say(format string, args ...any) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.print(s.paint("1", "» "+fmt.Sprintf(format, args...)))
+	s.line(s.paint("1", "» "+fmt.Sprintf(format, args...)))
 }
 
 // line prints a line as it is.

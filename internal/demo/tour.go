@@ -30,12 +30,8 @@ func Tour(ctx context.Context, o Options) error {
 	if err != nil {
 		return err
 	}
-	s.say("starting private PostgreSQL and Redis servers, loading the legacy database")
-	st, err := newStage(ctx, loadSeed)
-	if err != nil {
-		if ctx.Err() != nil {
-			return nil // interrupted before there was anything to see
-		}
+	st, err := openStage(ctx, s, loadSeed)
+	if st == nil || err != nil {
 		return err
 	}
 	t := &tour{options: o, screen: s, stage: st, arrivals: make(chan arrival, 64)}
@@ -80,12 +76,13 @@ func tourSettings() (settings, error) {
 }
 
 // run starts the receiver and the bridge, plays the scenes, and ends both.
-func (t *tour) run(ctx context.Context, scenes []Scene) (err error) {
+func (t *tour) run(ctx context.Context, scenes []Scene) error {
 	c, err := tourSettings()
 	if err != nil {
 		return err
 	}
 	over, end := context.WithCancel(context.WithoutCancel(ctx))
+	defer end()
 	rc, err := newReceivers(c.subscribers, func(a *arrival) {
 		select {
 		case t.arrivals <- *a:
@@ -93,34 +90,20 @@ func (t *tour) run(ctx context.Context, scenes []Scene) (err error) {
 		}
 	})
 	if err != nil {
-		end()
 		return err
 	}
-	defer func() { err = errors.Join(err, rc.close()) }()
-	defer end()
-	file, err := t.stage.write(c, rc.addr())
-	if err != nil {
-		return err
-	}
-	b, ended := startBridge(over, t.options.Bridge, file)
-	defer func() { err = errors.Join(err, b.stop()) }()
-	view := newBridgeView(t.stage.listen)
-	defer view.close()
-	if err := awaitReady(either(ctx, ended), view); err != nil {
-		if ctx.Err() != nil || b.hasEnded() {
-			return nil // interrupted, or the bridge's own error is the one to show
+	return t.stage.withBridge(ctx, t.options.Bridge, c, rc, func(b *bridge, _ *bridgeView) error {
+		defer end() // before the bridge is stopped, which waits for the receivers' answers
+		conn, err := t.stage.connect(ctx)
+		if err != nil {
+			return err
 		}
-		return err
-	}
-	conn, err := t.stage.connect(ctx)
-	if err != nil {
-		return err
-	}
-	err = t.play(either(ctx, ended), conn, scenes)
-	if ctx.Err() != nil || b.hasEnded() {
-		err = nil
-	}
-	return errors.Join(err, conn.Close(context.WithoutCancel(ctx)))
+		err = t.play(b.whileRuns(ctx), conn, scenes)
+		if ctx.Err() != nil || b.hasEnded() {
+			err = nil
+		}
+		return errors.Join(err, conn.Close(context.WithoutCancel(ctx)))
+	})
 }
 
 // play plays each scene up to the webhook of its last event.

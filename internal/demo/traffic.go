@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+
+	"gancho/internal/retry"
 )
 
 // actTimeout bounds one transaction of the traffic.
@@ -62,9 +64,6 @@ func (t *Traffic) Sum() Sum {
 	return s
 }
 
-// errNothing says that an act found no row to act on, which is no failure.
-var errNothing = errors.New("no such row")
-
 // errRollback ends an act with a rollback, as an application does when a user
 // cancels.
 var errRollback = errors.New("rolled back on purpose")
@@ -80,8 +79,8 @@ func (t *Traffic) Do(ctx context.Context, a Act) error {
 		return a.play(t, ctx)
 	})
 	switch {
-	case errors.Is(err, errNothing), errors.Is(err, errRollback):
-		return nil
+	case errors.Is(err, pgx.ErrNoRows), errors.Is(err, errRollback):
+		return nil // an act that finds no row to act on has not failed
 	case err != nil:
 		return fmt.Errorf("play %s: %w", a.Name, err)
 	}
@@ -109,10 +108,9 @@ func (t *Traffic) Play(ctx context.Context, d time.Duration) error {
 	}
 	plan := t.dayPlan(day)
 	start := time.Now()
-	for turn := 0; ; turn++ {
+	for ; ; start = start.Add(day) {
 		for _, event := range plan {
-			at := start.Add(time.Duration(turn)*day + event.at)
-			if !waitUntil(ctx, at) {
+			if retry.Wait(ctx, time.Until(start.Add(event.at))) != nil {
 				return nil
 			}
 			for range event.times {
@@ -172,18 +170,6 @@ func (t *Traffic) choose() Act {
 	return acts[0]
 }
 
-// waitUntil returns true at the given time, false when the context is done before.
-func waitUntil(ctx context.Context, at time.Time) bool {
-	timer := time.NewTimer(time.Until(at))
-	defer timer.Stop()
-	select {
-	case <-ctx.Done():
-		return false
-	case <-timer.C:
-		return ctx.Err() == nil
-	}
-}
-
 // expect counts events that the present transaction must cause if it commits.
 func (t *Traffic) expect(event string, tenant, n int) {
 	if n > 0 {
@@ -198,30 +184,31 @@ func (t *Traffic) exec(ctx context.Context, sql string, args ...any) error {
 	return err
 }
 
-// get runs a statement that changes one row and returns something of it.
-func (t *Traffic) get(ctx context.Context, to []any, sql string, args ...any) error {
-	if err := t.find(ctx, to, sql, args...); err != nil {
+// create inserts one row and returns its id.
+func (t *Traffic) create(ctx context.Context, sql string, args ...any) (id int, err error) {
+	if err = t.tx.QueryRow(ctx, sql, args...).Scan(&id); err == nil {
+		t.pending.Rows++
+	}
+	return id, err
+}
+
+// change runs a statement that changes one row, which causes the event, and
+// returns the row's tenant.
+func (t *Traffic) change(ctx context.Context, event, sql string, args ...any) error {
+	var tenant int
+	if err := t.tx.QueryRow(ctx, sql, args...).Scan(&tenant); err != nil {
 		return err
 	}
 	t.pending.Rows++
+	t.expect(event, tenant, 1)
 	return nil
-}
-
-// find reads one row; errNothing if it does not exist.
-func (t *Traffic) find(ctx context.Context, to []any, sql string, args ...any) error {
-	err := t.tx.QueryRow(ctx, sql, args...).Scan(to...)
-	if errors.Is(err, pgx.ErrNoRows) {
-		return errNothing
-	}
-	return err
 }
 
 // client finds a client in the given situation, anyone of them.
 func (t *Traffic) client(ctx context.Context, situation string) (id, tenant int, err error) {
-	err = t.find(ctx, []any{&id, &tenant},
-		`select id, empresa_id from clientes
-		 where situacao = $1 and excluido_em is null and id >= (select 1 + $2::float8 * max(id) from clientes) order by id limit 1`,
-		situation, t.rng.Float64())
+	err = t.tx.QueryRow(ctx, `select id, empresa_id from clientes
+		where situacao = $1 and excluido_em is null and id >= (select 1 + $2::float8 * max(id) from clientes) order by id limit 1`,
+		situation, t.rng.Float64()).Scan(&id, &tenant)
 	return id, tenant, err
 }
 

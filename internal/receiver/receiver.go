@@ -1,6 +1,7 @@
 package receiver
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -11,6 +12,7 @@ import (
 
 	"gancho/delivery/endpoint"
 	"gancho/delivery/webhook"
+	"gancho/internal/retry"
 )
 
 const (
@@ -99,15 +101,9 @@ type arrival struct {
 
 // New returns a receiver.
 func New(o Options) *Receiver {
-	if o.Status == 0 {
-		o.Status = http.StatusOK
-	}
-	if o.Remember <= 0 {
-		o.Remember = defaultRemember
-	}
-	if o.MaxBody <= 0 {
-		o.MaxBody = defaultMaxBody
-	}
+	o.Status = cmp.Or(o.Status, http.StatusOK)
+	o.Remember = cmp.Or(max(o.Remember, 0), defaultRemember)
+	o.MaxBody = cmp.Or(max(o.MaxBody, 0), defaultMaxBody)
 	return &Receiver{options: o, arrivals: newRecent[arrival](o.Remember), newest: newRecent[string](o.Remember)}
 }
 
@@ -134,14 +130,17 @@ func (r *Receiver) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 		}
 		return // otherwise the sender has disconnected
 	}
-	verified := r.verify(req.Header, body, arrived)
+	verified := ErrNotChecked
+	if len(r.options.Secrets) > 0 {
+		verified = webhook.Verify(r.options.Secrets, req.Header, body, arrived)
+	}
 	status, events := r.status(verified), read(req.Header, body, arrived)
 	for i := range events {
 		events[i].Verified, events[i].Status = verified, status
 		events[i].Replay = req.Header.Get("webhook-replay") == "true"
 		r.arrive(&events[i])
 	}
-	if !wait(req, r.options.Delay) {
+	if r.options.Delay > 0 && retry.Wait(req.Context(), r.options.Delay) != nil {
 		return // the sender has disconnected: this is not accepted
 	}
 	for i := range events {
@@ -153,13 +152,6 @@ func (r *Receiver) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 	if status == r.options.Status {
 		_, _ = io.WriteString(w, r.options.Answer) // fails where the status has no body, or the sender has disconnected
 	}
-}
-
-func (r *Receiver) verify(header http.Header, body []byte, now time.Time) error {
-	if len(r.options.Secrets) == 0 {
-		return ErrNotChecked
-	}
-	return webhook.Verify(r.options.Secrets, header, body, now)
 }
 
 func (r *Receiver) status(verified error) int {
@@ -204,20 +196,5 @@ func (r *Receiver) accept(d *event) {
 	}
 	if last, ok := r.newest.get(d.row); d.row != "" && (!ok || last < d.Sequence) {
 		r.newest.put(d.row, d.Sequence)
-	}
-}
-
-// wait reports whether the sender is still there after the delay.
-func wait(req *http.Request, delay time.Duration) bool {
-	if delay <= 0 {
-		return true
-	}
-	timer := time.NewTimer(delay)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return true
-	case <-req.Context().Done():
-		return false
 	}
 }
