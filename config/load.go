@@ -50,11 +50,10 @@ func Parse(name string, src []byte, env func(string) (string, bool)) (*Config, e
 		return nil, err
 	}
 	if c.Source.Location == nil {
-		location, err := time.LoadLocation(defaultTimezone)
-		if err != nil {
+		var err error
+		if c.Source.Location, err = time.LoadLocation(defaultTimezone); err != nil {
 			return nil, fmt.Errorf("load the default time zone: %w; install the package tzdata or write source.timezone", err)
 		}
-		c.Source.Location = location
 	}
 	return c, nil
 }
@@ -75,9 +74,6 @@ func (s *Source) decode(v value) {
 // slotName: https://www.postgresql.org/docs/current/warm-standby.html#STREAMING-REPLICATION-SLOTS-MANIPULATION
 func slotName(v value) string {
 	s := v.Text()
-	if s == "" {
-		return ""
-	}
 	if len(s) > 63 || strings.Trim(s, "abcdefghijklmnopqrstuvwxyz0123456789_") != "" {
 		v.Errorf("use lower-case letters, digits and _, at most 63 of them", "%q cannot be the name of a slot", s)
 	}
@@ -95,15 +91,11 @@ func publicationName(v value) string {
 
 func decodeLocation(v value) *time.Location {
 	name := v.Text()
-	if name == "" {
-		return nil
-	}
 	location, err := time.LoadLocation(name)
-	if err != nil || name == "Local" {
+	if name != "" && (err != nil || name == "Local") {
 		v.Errorf("write a name of the IANA database, such as America/Sao_Paulo", "unknown time zone %q", name)
-		return nil
 	}
-	return location
+	return location // of a configuration that is returned: the name was valid
 }
 
 // maxKeep bounds how long events and the log are kept.

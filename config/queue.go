@@ -36,16 +36,8 @@ func (q *Queue) decode(v value) {
 	case len(ways) == 0:
 		v.Errorf("write such as redis: redis://:password@host:6379/0; or sentinel or cluster instead", `the key "redis" is missing`)
 	case len(ways) > 1:
-		v.Errorf("keep the one that says where the queue is", "%s are given, and a queue is in one place only", quoted(ways))
+		v.Errorf("keep the one that says where the queue is", `"%s" are given, and a queue is in one place only`, strings.Join(ways, `" and "`))
 	}
-}
-
-func quoted(names []string) string {
-	out := make([]string, len(names))
-	for i, name := range names {
-		out[i] = strconv.Quote(name)
-	}
-	return strings.Join(out, " and ")
 }
 
 func (s *Sentinel) decode(v value) {

@@ -247,7 +247,7 @@ confirm; elsewhere --yes is needed.`,
 				if err != nil {
 					return err
 				}
-				return s.result(map[string]int64{"dropped": n}, "%s dropped\n", plural(n, "dead letter", "dead letters"))
+				return s.result(map[string]int64{"dropped": n}, "%s dropped\n", plural(n, "dead letter"))
 			})
 		},
 	}
@@ -265,7 +265,7 @@ func (s *session) confirmDrop(ctx context.Context, f state.Filter) (bool, error)
 	if n == 0 {
 		return false, s.say("no dead letter matches\n")
 	}
-	if _, err := fmt.Fprintf(s.cmd.ErrOrStderr(), "%s will be deleted permanently. Type the number to confirm: ", plural(n, "dead letter", "dead letters")); err != nil {
+	if _, err := fmt.Fprintf(s.cmd.ErrOrStderr(), "%s will be deleted permanently. Type the number to confirm: ", plural(n, "dead letter")); err != nil {
 		return false, err
 	}
 	answer, err := bufio.NewReader(s.cmd.InOrStdin()).ReadString('\n')

@@ -398,7 +398,7 @@ func removed(r control.RemovedView) string {
 	if r.Orphaned {
 		text = "endpoint " + r.Name + " was removed before"
 	}
-	events := plural(r.Queued, "queued event", "queued events")
+	events := plural(r.Queued, "queued event")
 	switch {
 	case r.Dropped:
 		return text + "; the bridge deletes its queue (" + events + ")"

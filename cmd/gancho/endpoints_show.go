@@ -41,7 +41,11 @@ func (s *session) showEndpoint(e *control.EndpointView, now time.Time) error {
 	if e.Version > 0 {
 		t.row("version", fmt.Sprintf("%d, of %s", e.Version, clock(e.Updated)))
 	}
-	t.row("queued", fmt.Sprintf("%d, the oldest %s", l.Backlog, orNone(l.Backlog, age(l.Oldest, now)+" old")))
+	oldest := "-"
+	if l.Backlog > 0 {
+		oldest = age(l.Oldest, now) + " old"
+	}
+	t.row("queued", fmt.Sprintf("%d, the oldest %s", l.Backlog, oldest))
 	t.row("retrying", fmt.Sprintf("%d, and %d blocked", l.Retrying, l.Blocked))
 	t.row("resends", fmt.Sprint(l.Replays))
 	t.row("dead letters", fmt.Sprint(l.Dead))
@@ -51,19 +55,12 @@ func (s *session) showEndpoint(e *control.EndpointView, now time.Time) error {
 	}
 	t.row("delivered", delivering)
 	if l.LogRecords > 0 || l.LogLost > 0 {
-		t.row("delivery log", fmt.Sprintf("%s not written yet, %d lost", plural(l.LogRecords, "attempt", "attempts"), l.LogLost))
+		t.row("delivery log", fmt.Sprintf("%s not written yet, %d lost", plural(l.LogRecords, "attempt"), l.LogLost))
 	}
 	for _, k := range e.Keys {
 		t.row("key", keyText(k))
 	}
 	return errors.Join(t.end(), s.settingsText(e.Settings))
-}
-
-func orNone(n int64, text string) string {
-	if n == 0 {
-		return "-"
-	}
-	return text
 }
 
 // keyText is a signing key for people, without its secret part.

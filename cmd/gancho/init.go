@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	_ "embed"
 	"errors"
 	"fmt"
 	"io"
@@ -119,11 +120,8 @@ func writeNew(path, text string) error {
 	if err != nil {
 		return fmt.Errorf("write %s: %w", path, err)
 	}
-	if _, err := file.WriteString(text); err != nil {
-		_ = file.Close()
-		return fmt.Errorf("write %s: %w", path, err)
-	}
-	if err := file.Close(); err != nil {
+	_, err = file.WriteString(text)
+	if err = errors.Join(err, file.Close()); err != nil {
 		return fmt.Errorf("write %s: %w", path, err)
 	}
 	return nil
@@ -199,42 +197,6 @@ func (r *initReport) text(dir string) string {
 const templateTimezone = "America/Sao_Paulo"
 
 // configTemplate is the gancho.yaml that init writes.
-const configTemplate = `# Gancho: what to read, where to queue, where to deliver. All keys are in docs/configuration.md.
-# ${NAME} is an environment variable, ${NAME:-default} one with a default.
-
-source:
-  dsn: ${GANCHO_SOURCE_DSN}           # postgres://user:password@host:5432/database; the role needs REPLICATION
-  slot: gancho
-  publication: gancho
-  timezone: ` + templateTimezone + `         # of the database's timestamps without time zone
-  # on_schema_change: stop            # or park: what to do when a column that a rule uses no longer exists
-
-queue:
-  redis: ${GANCHO_REDIS_URL:-redis://127.0.0.1:6379/0}
-
-http:
-  listen: 127.0.0.1:8620              # /healthz, /readyz, /metrics; with state.key the API, too
-
-# Endpoints as data (gancho endpoints add), the log of deliveries, resends and the API: docs/delivery.md.
-# Stored in the schema gancho, which gancho migrate creates.
-# state:
-#   key: ${GANCHO_STATE_KEY}          # create one with: gancho secrets generate-key
-#   dsn: ${GANCHO_STATE_DSN}          # a separate database; absent: the schema is created in the source
-#   keep_events: 7d                   # bodies, for resends; absent: 7d with a dsn here, none without
-
-# Columns that no payload may have, and the keys of hmac() in rules.
-# privacy:
-#   deny: [clientes.foto, clientes.biometria]
-#   secrets: {cpf: "${GANCHO_CPF_KEY}"}
-
-rules: [rules/*.yaml]
-
-# Where to deliver. Without an endpoint nothing is queued. Its other keys (format, headers, batch, success, retry, rate, tls, proxy
-# and more) are in docs/configuration.md, under "Keys of an endpoint".
-endpoints: []
-#  - name: crm
-#    url: https://crm.example.com/hooks
-#    events: ["cobranca.*", cliente.novo]   # absent: all
-#    tenants: [1]                           # absent: all
-#    secret: ${CRM_SECRET}                  # whsec_ and base64 of 24 bytes or more
-`
+//
+//go:embed init.yaml
+var configTemplate string

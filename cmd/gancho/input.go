@@ -61,9 +61,7 @@ func moment(flag, text string, zone *time.Location, now time.Time) (time.Time, e
 }
 
 // spanFlags choose a span of time.
-type spanFlags struct {
-	from, to string
-}
+type spanFlags struct{ from, to string }
 
 func (f *spanFlags) register(cmd *cobra.Command) {
 	cmd.Flags().StringVar(&f.from, "from", "", "from this `time` on: RFC 3339, a date, or how long ago (2h)")
@@ -140,14 +138,6 @@ func rowID(what, text string) (int64, error) {
 		return 0, usageError{fmt.Errorf("%q is not the number of a %s; take it from the first column of the list", text, what)}
 	}
 	return n, nil
-}
-
-// rate reads the flag --rate, a number of events a second.
-func rate(text string) (float64, error) {
-	if text == "" {
-		return 0, nil
-	}
-	return scalar("--rate", text, nil, strictyaml.Value.Rate)
 }
 
 // secretFlags say where a signing key comes from: never from the command line,

@@ -10,7 +10,9 @@ import (
 	"github.com/spf13/cobra"
 
 	"gancho/internal/control"
+	"gancho/internal/retry"
 	"gancho/internal/state"
+	"gancho/internal/strictyaml"
 )
 
 // jobFlags are those of commands that create a job.
@@ -31,7 +33,10 @@ func (f *jobFlags) rate() (float64, error) {
 	if f.dryRun && f.wait {
 		return 0, usageError{errors.New("--dry-run creates no job to --wait for; leave one out")}
 	}
-	return rate(f.perSecond)
+	if f.perSecond == "" {
+		return 0, nil
+	}
+	return scalar("--rate", f.perSecond, nil, strictyaml.Value.Rate)
 }
 
 func newResendCommand() *cobra.Command {
@@ -120,25 +125,21 @@ func (s *session) follow(ctx context.Context, jobs []state.Job, wait bool) error
 			}
 		}
 	}
-	if s.json {
-		if err := s.print(control.Page[state.Job]{Items: jobs}); err != nil {
-			return err
-		}
-		return failedJobs(jobs)
+	text := ""
+	for _, j := range jobs {
+		text += jobText(j) + "\n"
 	}
 	if len(jobs) == 0 {
-		return s.say("nothing to send\n")
+		text = "nothing to send\n"
 	}
-	for _, j := range jobs {
-		if err := s.say("%s\n", jobText(j)); err != nil {
-			return err
-		}
+	if err := s.result(control.Page[state.Job]{Items: jobs}, "%s", text); err != nil {
+		return err
 	}
 	return failedJobs(jobs)
 }
 
 func jobText(j state.Job) string {
-	events := plural(j.Total, "event", "events")
+	events := plural(j.Total, "event")
 	switch {
 	case j.DryRun:
 		return fmt.Sprintf("%s would be sent to endpoint %s; nothing was changed", events, j.Endpoint)
@@ -167,8 +168,6 @@ const followInterval = 300 * time.Millisecond
 
 // await reads a job until it has ended.
 func (s *session) await(ctx context.Context, j state.Job) (state.Job, error) {
-	tick := time.NewTicker(followInterval)
-	defer tick.Stop()
 	shows := isTerminal(s.cmd.ErrOrStderr())
 	for {
 		var err error
@@ -184,10 +183,8 @@ func (s *session) await(ctx context.Context, j state.Job) (state.Job, error) {
 			}
 			return j, nil
 		}
-		select {
-		case <-ctx.Done():
+		if retry.Wait(ctx, followInterval) != nil {
 			return j, fmt.Errorf("stopped waiting for job %d, which continues; see gancho resend show %d", j.ID, j.ID)
-		case <-tick.C:
 		}
 	}
 }

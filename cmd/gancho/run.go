@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/signal"
 	"runtime/pprof"
+	"slices"
 	"syscall"
 
 	"github.com/mattn/go-isatty"
@@ -44,9 +45,7 @@ A second process on the same slot waits and takes over when the first ends;
 meanwhile both deliver. A process with --only deliver delivers, and captures nothing.`,
 		Args: noArguments,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			switch f.only {
-			case "", onlyCapture, onlyDeliver:
-			default:
+			if !slices.Contains([]string{"", onlyCapture, onlyDeliver}, f.only) {
 				return usageError{fmt.Errorf("--only %q: write %s or %s", f.only, onlyCapture, onlyDeliver)}
 			}
 			stop, err := startProfile(f.cpuProfile)
@@ -155,7 +154,7 @@ func stateOptions(c *config.Config) (*bridge.StateOptions, error) {
 		return nil, fmt.Errorf("%s:%d: state.key: %w", c.File, c.State.KeyLine, err)
 	}
 	return &bridge.StateOptions{
-		DSN: cmp.Or(c.State.DSN, c.Source.DSN).Reveal(), Keyring: keys, KeepEvents: c.State.KeepEvents, KeepLog: c.State.KeepLog,
+		DSN: stateDSN(c), Keyring: keys, KeepEvents: c.State.KeepEvents, KeepLog: c.State.KeepLog,
 	}, nil
 }
 

@@ -74,7 +74,7 @@ type session struct {
 	cmd     *cobra.Command
 	json    bool
 	closers []func()
-	failed  []failure // what could not be connected, for status
+	failed  map[string]error // by part, what could not be connected, for status
 }
 
 // connect reads the configuration and connects to what the command needs. The
@@ -145,19 +145,17 @@ func (s *session) connectQueue(ctx context.Context) (*queue.Queue, error) {
 }
 
 // slot reads the slot at the source.
-func (s *session) slot(ctx context.Context) (control.Slot, error) {
+func (s *session) slot(ctx context.Context) (cdc.Slot, error) {
 	conn, err := cdc.Connect(ctx, s.config.Source.DSN.Reveal())
 	if err != nil {
-		return control.Slot{}, fmt.Errorf("connect to the source: %w", err)
+		return cdc.Slot{}, fmt.Errorf("connect to the source: %w", err)
 	}
 	defer func() { _ = conn.Close(context.WithoutCancel(ctx)) }()
-	lag, err := cdc.ReadSlot(ctx, conn, s.config.Source.Slot)
+	slot, err := cdc.ReadSlot(ctx, conn, s.config.Source.Slot)
 	if err != nil {
-		return control.Slot{}, fmt.Errorf("%w; gancho run --create makes it", err)
+		err = fmt.Errorf("%w; gancho run --create makes it", err)
 	}
-	return control.Slot{
-		Name: s.config.Source.Slot, Active: lag.Active, UnconfirmedBytes: lag.UnconfirmedBytes, HeldBytes: lag.HeldBytes, WALStatus: lag.WALStatus,
-	}, nil
+	return slot, err
 }
 
 // osUser is who sits at the command line, for the audit log.
@@ -208,17 +206,13 @@ func missing(err error, format string, args ...any) error {
 }
 
 // print writes a document for scripts.
-func (s *session) print(v any) error {
-	e := json.NewEncoder(s.cmd.OutOrStdout())
-	e.SetEscapeHTML(false)
-	e.SetIndent("", "  ")
-	return e.Encode(v)
-}
+func (s *session) print(v any) error { return s.encode("  ", v) }
 
-// printLine writes one document of several, each in its line.
-func (s *session) printLine(v any) error {
+// encode writes JSON in lines with the indent; "": in one line.
+func (s *session) encode(indent string, v any) error {
 	e := json.NewEncoder(s.cmd.OutOrStdout())
 	e.SetEscapeHTML(false)
+	e.SetIndent("", indent)
 	return e.Encode(v)
 }
 

@@ -41,21 +41,16 @@ func (f *sessionFlags) connectAll(cmd *cobra.Command) (*session, error) {
 	if err != nil {
 		return nil, err
 	}
+	s.failed = map[string]error{}
 	if s.config.State.On() {
 		if s.Store, err = s.connectStore(cmd.Context()); err != nil {
-			s.failed = append(s.failed, failure{"state", err})
+			s.failed["state"] = err
 		}
 	}
 	if s.Queue, err = s.connectQueue(cmd.Context()); err != nil {
-		s.failed = append(s.failed, failure{"queue", err})
+		s.failed["queue"] = err
 	}
 	return s, nil
-}
-
-// failure is a part that could not be connected.
-type failure struct {
-	part string
-	err  error
 }
 
 func (s *session) status(ctx context.Context) error {
@@ -63,9 +58,9 @@ func (s *session) status(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	for _, f := range s.failed {
-		v.Errors[f.part] = explain(f.err).Error()
-		if f.part == "state" {
+	for part, err := range s.failed {
+		v.Errors[part] = explain(err).Error()
+		if part == "state" {
 			v.Orphans = nil // the store's endpoints are not known: their queues only seem to be orphans
 		}
 	}
@@ -82,10 +77,9 @@ func (s *session) status(ctx context.Context) error {
 
 func (s *session) statusText(v control.StatusView) error {
 	t := newTable(s.cmd.OutOrStdout(), "version", v.Version)
-	switch {
-	case v.Slot == nil:
+	if v.Slot == nil {
 		t.row("slot", "unknown: "+strings.Join(strings.Fields(v.Errors["slot"]), " ")) // pgconn's errors have lines
-	default:
+	} else {
 		reads := "not read by any process"
 		if v.Slot.Active {
 			reads = "read"
@@ -103,7 +97,7 @@ func (s *session) statusText(v control.StatusView) error {
 	}
 	t.row("parked changes", count(v.Parked))
 	for _, name := range slices.Sorted(maps.Keys(v.Orphans)) {
-		text := plural(v.Orphans[name], "event", "events") + " of endpoint " + name + ", which no longer exists; add it again"
+		text := plural(v.Orphans[name], "event") + " of endpoint " + name + ", which no longer exists; add it again"
 		if s.Store != nil {
 			text += ", or drop them: gancho endpoints remove " + name + " --drop-queue"
 		}

@@ -54,8 +54,12 @@ func (f *bodyShape) size(m *Message) int {
 	return envelopeSize + len(f.extra) + len(m.ID) + len(m.Type) + len(m.Tenant) + len(m.Data) + len(m.Previous) + len(m.Unchanged)
 }
 
-// appendList appends a JSON array of the messages' bodies.
-func (f *bodyShape) appendList(dst []byte, ms []*Message) []byte {
+// append appends the body of a request: of one event, or a JSON array of the
+// bodies of all.
+func (f *bodyShape) append(dst []byte, ms []*Message, list bool) []byte {
+	if !list {
+		return f.appendBody(dst, ms[0])
+	}
 	dst = append(dst, '[')
 	for i, m := range ms {
 		if i > 0 {

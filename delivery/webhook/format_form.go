@@ -104,17 +104,9 @@ func (w *formWriter) value(depth int) bool {
 			return w.container(depth, c)
 		}
 		start := w.at
-		if !w.skip() {
-			return false
-		}
-		w.field(w.src[start:w.at])
-		return true
+		return w.skip() && w.field(w.src[start:w.at])
 	case '"':
-		if !w.unquote() {
-			return false
-		}
-		w.field(w.text)
-		return true
+		return w.unquote() && w.field(w.text)
 	case 0:
 		return false
 	}
@@ -137,13 +129,13 @@ func (w *formWriter) word() bool {
 			return false
 		}
 	}
-	w.field(text)
-	return true
+	return w.field(text)
 }
 
-func (w *formWriter) field(value []byte) {
+func (w *formWriter) field(value []byte) bool {
 	w.dst = append(append(append(w.dst, '&'), w.path...), '=')
 	w.dst = appendFormText(w.dst, value)
+	return true
 }
 
 // container writes the members of the object or array that opens here.
@@ -158,12 +150,10 @@ func (w *formWriter) container(depth int, opening byte) bool {
 	}
 	for i := 0; ; i++ {
 		w.path = append(w.path[:path], "%5B"...)
-		if opening == '{' {
-			if !w.member() {
-				return false
-			}
-		} else {
+		if opening == '[' {
 			w.path = strconv.AppendInt(w.path, int64(i), 10)
+		} else if !w.member() {
+			return false
 		}
 		w.path = append(w.path, "%5D"...)
 		if !w.value(depth + 1) {

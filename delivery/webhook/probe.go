@@ -1,6 +1,7 @@
 package webhook
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"encoding/json"
@@ -143,11 +144,7 @@ func (t *preparedEndpoint) shown(ep *endpoint.Endpoint, req *http.Request, body 
 		}
 	}
 	shape := newBodyShape(&hidden)
-	if list {
-		e.Request.Body = string(shape.appendList(nil, ms))
-	} else {
-		e.Request.Body = string(shape.appendBody(nil, ms[0]))
-	}
+	e.Request.Body = string(shape.append(nil, ms, list))
 	return e
 }
 
@@ -208,14 +205,10 @@ func (t *trace) report(e *Exchange) {
 		}
 		return Milliseconds(max(to.Sub(from), 0))
 	}
-	connected := t.tlsStart
-	if connected.IsZero() {
-		connected = t.connected
-	}
 	e.Address, e.TLS = t.remote, t.tls
 	e.Timing = Timing{
 		DNS:       between(t.dnsStart, t.dnsDone),
-		Connect:   between(t.connectStart, connected),
+		Connect:   between(t.connectStart, cmp.Or(t.tlsStart, t.connected)),
 		TLS:       between(t.tlsStart, t.tlsDone),
 		FirstByte: between(t.connected, t.firstByte),
 	}

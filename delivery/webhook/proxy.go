@@ -3,6 +3,7 @@ package webhook
 import (
 	"bufio"
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -59,11 +60,8 @@ type tunnel struct {
 }
 
 func newTunnel(o *Options, g guard, u *url.URL) *tunnel {
-	t := &tunnel{guard: g, address: u.Host, version: o.Version, resolver: o.Resolver}
+	t := &tunnel{guard: g, address: u.Host, version: o.Version, resolver: cmp.Or(o.Resolver, net.DefaultResolver)}
 	t.dialer = &net.Dialer{Timeout: dialTimeout, Resolver: o.Resolver}
-	if t.resolver == nil {
-		t.resolver = net.DefaultResolver
-	}
 	if u.User != nil {
 		t.login = "Basic " + basicCredentials(u.User)
 	}
@@ -96,10 +94,7 @@ func (t *tunnel) connect(ctx context.Context, _, address string) (net.Conn, erro
 			break // another address would meet the same
 		}
 	}
-	if failed != nil {
-		return nil, failed
-	}
-	return nil, refused
+	return nil, cmp.Or(failed, refused)
 }
 
 // resolve returns the receiver's addresses, at least one.

@@ -11,6 +11,7 @@ import (
 	"maps"
 	"net"
 	"net/http"
+	"slices"
 	"strconv"
 	"sync"
 	"time"
@@ -172,11 +173,7 @@ func (t *preparedEndpoint) request(ctx context.Context, ms []*Message, list bool
 	signed = append(append(signed, id...), '.')
 	signed = append(append(signed, stamp...), '.')
 	start := len(signed)
-	if list {
-		signed = t.shape.appendList(signed, ms)
-	} else {
-		signed = t.shape.appendBody(signed, ms[0])
-	}
+	signed = t.shape.append(signed, ms, list)
 	body := signed[start:] // assigned once, so that the closure below needs no place on the heap for it
 
 	req := t.base.WithContext(ctx)
@@ -202,11 +199,8 @@ func (t *preparedEndpoint) setHeaders(h http.Header, ms []*Message, list bool) {
 	if list {
 		h["Content-Type"] = t.list
 	}
-	for _, m := range ms {
-		if m.Replay {
-			h[endpoint.HeaderReplay] = []string{"true"}
-			break
-		}
+	if slices.ContainsFunc(ms, func(m *Message) bool { return m.Replay }) {
+		h[endpoint.HeaderReplay] = []string{"true"}
 	}
 	if t.shape.format == endpoint.FormatCloudEventsBinary {
 		t.shape.setCloudHeaders(h, ms[0])

@@ -111,30 +111,21 @@ func Verify(secrets []endpoint.Secret, header http.Header, body []byte, now time
 // matches: an empty secret matches nothing, whatever the sender may have
 // signed with an empty key.
 func matches(s endpoint.Secret, signed []byte, signatures string) bool {
-	if public := s.PublicKey(); public != nil {
-		return matchesPublic(public, signed, signatures)
-	}
-	if len(s.HMACKey()) == 0 {
+	public := s.PublicKey()
+	var want []byte
+	switch {
+	case public != nil:
+	case len(s.HMACKey()) > 0:
+		want = newSigner(s).appendSignature(nil, signed)
+	default:
 		return false
 	}
-	want := newSigner(s).appendSignature(nil, signed)
-	for signature := range strings.SplitSeq(signatures, " ") {
-		if hmac.Equal([]byte(signature), want) {
-			return true
+	return slices.ContainsFunc(strings.Split(signatures, " "), func(signature string) bool {
+		if public == nil {
+			return hmac.Equal([]byte(signature), want)
 		}
-	}
-	return false
-}
-
-func matchesPublic(key ed25519.PublicKey, signed []byte, signatures string) bool {
-	for signature := range strings.SplitSeq(signatures, " ") {
 		encoded, ok := strings.CutPrefix(signature, signatureEd25519)
-		if !ok {
-			continue
-		}
-		if raw, err := base64.StdEncoding.DecodeString(encoded); err == nil && ed25519.Verify(key, signed, raw) {
-			return true
-		}
-	}
-	return false
+		raw, err := base64.StdEncoding.DecodeString(encoded)
+		return ok && err == nil && ed25519.Verify(public, signed, raw)
+	})
 }

@@ -41,9 +41,13 @@ func (s *Sender) transport(ep *endpoint.Endpoint, pool string) (*http.Transport,
 	if config.RootCAs == nil {
 		config.RootCAs = s.options.RootCAs
 	}
-	connect, err := s.connector(ep)
-	if err != nil {
+	g := guardOf(ep)
+	connect := (&net.Dialer{Timeout: dialTimeout, Resolver: s.options.Resolver, ControlContext: g.control}).DialContext
+	switch proxy, err := ep.ProxyURL(); {
+	case err != nil:
 		return nil, fmt.Errorf("endpoint %q: %w", ep.Name, err)
+	case proxy != nil:
+		connect = newTunnel(&s.options, g, proxy).connect
 	}
 	t := &http.Transport{
 		DialContext: func(ctx context.Context, network, address string) (net.Conn, error) {
@@ -69,20 +73,6 @@ func (s *Sender) transport(ep *endpoint.Endpoint, pool string) (*http.Transport,
 	}
 	s.transports[pool] = t
 	return t, nil
-}
-
-// connector returns what connects to the endpoint's receiver: straight, or
-// through its proxy.
-func (s *Sender) connector(ep *endpoint.Endpoint) (func(ctx context.Context, network, address string) (net.Conn, error), error) {
-	g := guardOf(ep)
-	u, err := ep.ProxyURL()
-	switch {
-	case err != nil:
-		return nil, err
-	case u != nil:
-		return newTunnel(&s.options, g, u).connect, nil
-	}
-	return (&net.Dialer{Timeout: dialTimeout, Resolver: s.options.Resolver, ControlContext: g.control}).DialContext, nil
 }
 
 // poolOf is a text that is equal for endpoints that may send over each other's

@@ -73,17 +73,7 @@ func (b *bridge) api() http.Handler {
 	service := control.New(control.Options{
 		Store: b.store, Queue: b.queue, Sender: b.sender, File: b.roster.fromFile,
 		Catalogue: func() []mapping.EventType { return b.definitionsNow().Rules.EventTypes() },
-		Slot:      b.slot, Version: b.Version,
+		Slot:      b.slotStats, Version: b.Version,
 	})
 	return api.New(api.Options{Control: service, Authenticate: b.store.Authenticate, Logger: b.Log, Version: b.Version})
-}
-
-func (b *bridge) slot(ctx context.Context) (control.Slot, error) {
-	lag, err := b.slotStats(ctx)
-	if err != nil {
-		return control.Slot{}, err
-	}
-	return control.Slot{
-		Name: b.Source.Slot, Active: lag.Active, UnconfirmedBytes: lag.UnconfirmedBytes, HeldBytes: lag.HeldBytes, WALStatus: lag.WALStatus,
-	}, nil
 }

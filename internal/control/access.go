@@ -3,6 +3,9 @@ package control
 import (
 	"context"
 	"errors"
+	"slices"
+	"strings"
+	"time"
 
 	"gancho/delivery/endpoint"
 	"gancho/internal/state"
@@ -76,25 +79,36 @@ func (s *Service) find(ctx context.Context, a Actor, name string) (found, error)
 		return found{}, state.ErrNotFound
 	}
 	e, err := s.Store.Endpoint(ctx, name)
-	var sealed *state.KeyError
-	switch {
-	case err != nil && !errors.As(err, &sealed):
-		return found{}, err
-	case !a.sees(e.Tenants):
-		return found{}, state.ErrNotFound
-	case err != nil:
+	if (err == nil || isSealed(err)) && !a.sees(e.Tenants) {
+		err = state.ErrNotFound
+	}
+	if err != nil {
 		return found{}, err
 	}
 	return found{Endpoint: e}, nil
 }
 
-// findStored is find for a change: a file's endpoint is a *ReadOnlyError.
-func (s *Service) findStored(ctx context.Context, a Actor, name string) (state.Endpoint, error) {
-	e, err := s.find(ctx, a, name)
+// findFor is find when the actor's role covers what is needed.
+func (s *Service) findFor(ctx context.Context, a Actor, needs state.Role, name string) (found, error) {
+	if err := a.may(needs); err != nil {
+		return found{}, err
+	}
+	return s.find(ctx, a, name)
+}
+
+// findStored is findFor for a change: a file's endpoint is a *ReadOnlyError.
+func (s *Service) findStored(ctx context.Context, a Actor, needs state.Role, name string) (state.Endpoint, error) {
+	e, err := s.findFor(ctx, a, needs, name)
 	if err == nil && e.file != nil {
 		err = &ReadOnlyError{Endpoint: name}
 	}
 	return e.Endpoint, err
+}
+
+// isSealed: state.key cannot decrypt the endpoint's settings.
+func isSealed(err error) bool {
+	_, ok := errors.AsType[*state.KeyError](err)
+	return ok
 }
 
 func (s *Service) files() []endpoint.Endpoint {
@@ -119,4 +133,73 @@ func (s *Service) delivered(e found) (endpoint.Endpoint, error) {
 		d.Secrets = append(d.Secrets, k.Secret)
 	}
 	return d, nil
+}
+
+// maxTokenName bounds a token's name, in bytes.
+const maxTokenName = 63
+
+// CreatedToken is a token with its text, which is shown this once.
+type CreatedToken struct {
+	state.Token
+	Text string `json:"token"`
+}
+
+// CreateToken creates a token of n's Name, Role, Tenant and Expires. Its text is
+// in the answer, this once. A tenant's token creates tokens of its tenant only,
+// which is also the tenant when none is named. Needs Admin.
+func (s *Service) CreateToken(ctx context.Context, a Actor, n state.Token) (CreatedToken, error) {
+	store, err := s.stored(a, state.Admin)
+	if err != nil {
+		return CreatedToken{}, err
+	}
+	if n.Tenant == "" {
+		n.Tenant = a.Tenant
+	}
+	var wrong problems
+	if n.Name == "" || len(n.Name) > maxTokenName || strings.Trim(n.Name, "abcdefghijklmnopqrstuvwxyz0123456789-_.") != "" {
+		wrong.add("name", "use up to 63 lower-case letters, digits, - _ and .", "this cannot be the name of a token")
+	}
+	if !n.Role.Valid() {
+		wrong.add("role", "write viewer, operator or admin", "this role does not exist")
+	}
+	if a.Tenant != "" && n.Tenant != a.Tenant {
+		wrong.add("tenant", "leave it out", "a tenant's token creates tokens of its own tenant")
+	}
+	if !n.Expires.IsZero() && !n.Expires.After(time.Now()) {
+		wrong.add("expires", "write a time in the future", "the token would have expired already")
+	}
+	if err := wrong.err(); err != nil {
+		return CreatedToken{}, err
+	}
+	t, text, err := store.CreateToken(ctx, a.Name, n)
+	if err != nil {
+		return CreatedToken{}, err
+	}
+	return CreatedToken{t, text}, nil
+}
+
+// Tokens lists the tokens, by name. Needs Admin.
+func (s *Service) Tokens(ctx context.Context, a Actor) ([]state.Token, error) {
+	store, err := s.stored(a, state.Admin)
+	if err != nil {
+		return nil, err
+	}
+	tokens, err := store.Tokens(ctx)
+	if err != nil {
+		return nil, err
+	}
+	slices.SortFunc(tokens, func(a, b state.Token) int { return strings.Compare(a.Name, b.Name) })
+	return slices.DeleteFunc(tokens, func(t state.Token) bool { return a.Tenant != "" && t.Tenant != a.Tenant }), nil
+}
+
+// RevokeToken revokes a token: its next request is refused. Needs Admin.
+func (s *Service) RevokeToken(ctx context.Context, a Actor, name string) error {
+	tokens, err := s.Tokens(ctx, a)
+	if err != nil {
+		return err
+	}
+	if !slices.ContainsFunc(tokens, func(t state.Token) bool { return t.Name == name }) {
+		return state.ErrNotFound
+	}
+	return s.Store.RevokeToken(ctx, a.Name, name)
 }

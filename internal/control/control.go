@@ -2,8 +2,10 @@ package control
 
 import (
 	"context"
+	"encoding/json"
 	"time"
 
+	"gancho/cdc"
 	"gancho/delivery/endpoint"
 	"gancho/delivery/queue"
 	"gancho/delivery/webhook"
@@ -18,17 +20,6 @@ type Actor struct {
 	Role state.Role
 	// Tenant limits what it sees and changes to one tenant; empty: no limit.
 	Tenant string
-}
-
-// Slot is how the capture stands at the source.
-type Slot struct {
-	Name   string `json:"slot"`
-	Active bool   `json:"active"` // somebody reads it
-	// UnconfirmedBytes is the WAL since the last position that is safe in the
-	// queue, HeldBytes what the source keeps on its disk for the slot.
-	UnconfirmedBytes int64  `json:"unconfirmed_bytes"`
-	HeldBytes        int64  `json:"held_bytes"`
-	WALStatus        string `json:"wal_status"`
 }
 
 // The default and the bound of [Rotation.Overlap].
@@ -48,14 +39,90 @@ type Options struct {
 	// Catalogue returns the events that the rules make, in the rules' order.
 	Catalogue func() []mapping.EventType
 	// Slot reads the slot at the source, which may take long to answer.
-	Slot    func(ctx context.Context) (Slot, error)
+	Slot    func(ctx context.Context) (cdc.Slot, error)
 	Version string
 }
 
 // Service carries the operations.
-type Service struct {
-	Options
-}
+type Service struct{ Options }
 
 // New returns a Service.
 func New(o Options) *Service { return &Service{o} }
+
+// EndpointView is an endpoint as people see it.
+type EndpointView struct {
+	Name string `json:"name"`
+	// From is FromFile or FromStore.
+	From string `json:"from"`
+	// State is the configured one: active, paused or inactive. An automatic
+	// suspension is in Live.
+	State string `json:"state"`
+	// Settings is its document without secrets (***).
+	Settings json.RawMessage `json:"settings"`
+	Keys     []KeyView       `json:"keys"`
+	// Version rises with each change; 0 for those of the file.
+	Version int64     `json:"version,omitempty"`
+	Created time.Time `json:"created,omitzero"`
+	Updated time.Time `json:"updated,omitzero"`
+	// Live is what the queue holds of it, with the store's dead letters.
+	Live *queue.Stats `json:"live,omitempty"`
+	// Problem is why it cannot be delivered to, whatever its state.
+	Problem string `json:"problem,omitempty"`
+}
+
+// KeyView is a signing key without its secret part.
+type KeyView struct {
+	ID   int64  `json:"id,omitempty"`
+	Kind string `json:"kind"` // hmac or ed25519
+	// Public is whpk_<base64> of an ed25519 key.
+	Public  string    `json:"public,omitempty"`
+	Created time.Time `json:"created,omitzero"`
+	Expires time.Time `json:"expires,omitzero"` // when it stops signing
+}
+
+// CreatedView is an endpoint with its new signing key.
+type CreatedView struct {
+	Endpoint EndpointView `json:"endpoint"`
+	// Secret is the key, when it was generated here: it is shown this once.
+	Secret string `json:"secret,omitempty"`
+	// Public is whpk_<base64> of an ed25519 key.
+	Public string `json:"public,omitempty"`
+	// Until is when the keys before it stop signing.
+	Until time.Time `json:"previous_until,omitzero"`
+}
+
+// generate generates the key that the view shows.
+func (v *CreatedView) generate(ed25519 bool) endpoint.Secret {
+	key := endpoint.GenerateSecret()
+	if ed25519 {
+		key = endpoint.GenerateSigningKey()
+	}
+	v.Secret, v.Public = key.Reveal(), key.Public()
+	return key
+}
+
+// RemovedView says what was kept of an endpoint.
+type RemovedView struct {
+	Name string `json:"name"`
+	// Queued are its events in the queue, which stay there unless Dropped.
+	Queued  int64 `json:"queued"`
+	Dropped bool  `json:"dropped"`
+	// Orphaned: the endpoint itself was removed before.
+	Orphaned bool `json:"orphaned,omitempty"`
+}
+
+// StatusView is everything at a glance. The error of a part that does not answer
+// is in Errors, by its name: slot, queue, state.
+type StatusView struct {
+	Version   string         `json:"version"`
+	Time      time.Time      `json:"time"`
+	Slot      *cdc.Slot      `json:"slot,omitempty"`
+	Endpoints []EndpointView `json:"endpoints"`
+	// Parked is how many changes are parked.
+	Parked int64 `json:"parked"`
+	// Orphans are queued events of endpoints that no longer exist, by endpoint.
+	Orphans map[string]int64 `json:"orphans,omitempty"`
+	// Jobs are those that have not ended.
+	Jobs   []state.Job       `json:"jobs,omitempty"`
+	Errors map[string]string `json:"errors,omitempty"`
+}

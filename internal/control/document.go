@@ -6,34 +6,23 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
-	"strings"
 
 	"gancho/delivery/endpoint"
 	"gancho/internal/state"
 	"gancho/internal/strictyaml"
 )
 
-// parse reads a document. Its mistakes have their places if it is placed: the
-// lines of one that nobody has written as it is mean nothing to the person, its
-// keys do.
+// parse reads a document; its error is an InvalidError. Its mistakes have their
+// places if it is placed: the lines of one that nobody has written as it is mean
+// nothing to the person, its keys do.
 func parse(origin string, document []byte, placed bool) (endpoint.Endpoint, error) {
 	ep, err := endpoint.Parse(origin, document)
-	if err != nil {
-		return endpoint.Endpoint{}, invalidDocument(origin, document, err, placed)
+	if err == nil {
+		return ep, nil
 	}
-	return ep, nil
-}
-
-// invalidDocument makes an InvalidError of what endpoint.Parse said.
-func invalidDocument(origin string, document []byte, err error, placed bool) error {
-	out := &InvalidError{Origin: origin}
 	var mistakes strictyaml.Errors
-	if !errors.As(err, &mistakes) {
-		for _, e := range flatten(err) {
-			out.Problems = append(out.Problems, Problem{Message: e.Error()})
-		}
-		return out
-	}
+	errors.As(err, &mistakes) // it has no other errors
+	out := &InvalidError{Origin: origin}
 	places := placesOf(document)
 	for _, m := range mistakes {
 		p := Problem{Message: m.Message, Hint: m.Hint, Pointer: pointerAt(places, m.Line, m.Col)}
@@ -42,20 +31,7 @@ func invalidDocument(origin string, document []byte, err error, placed bool) err
 		}
 		out.Problems = append(out.Problems, p)
 	}
-	return out
-}
-
-// flatten takes joined errors apart.
-func flatten(err error) []error {
-	joined, ok := err.(interface{ Unwrap() []error }) // not errors.As: a wrapped list has a text of its own
-	if !ok {
-		return []error{err}
-	}
-	var out []error
-	for _, e := range joined.Unwrap() {
-		out = append(out, flatten(e)...)
-	}
-	return out
+	return endpoint.Endpoint{}, out
 }
 
 // place is where a value begins in a document.
@@ -67,17 +43,17 @@ type place struct {
 // placesOf lists a document's keys and values in the order in which they stand there.
 func placesOf(document []byte) []place {
 	var out []place
-	var walk func(v strictyaml.Value, pointer string)
 	note := func(v strictyaml.Value, pointer string) {
 		at := v.Mistake(-1, "", "")
 		out = append(out, place{at.Line, at.Col, pointer})
 	}
+	var walk func(v strictyaml.Value, pointer string)
 	walk = func(v strictyaml.Value, pointer string) {
 		note(v, pointer)
 		switch {
 		case v.IsMap():
 			for _, e := range v.Entries() {
-				below := pointer + "/" + strings.NewReplacer("~", "~0", "/", "~1").Replace(e.Name)
+				below := endpoint.Pointer(pointer, e.Name)
 				note(e.Key, below)
 				walk(e.Value, below)
 			}
@@ -119,12 +95,12 @@ func patched(e *state.Endpoint, patch json.RawMessage) (json.RawMessage, error) 
 	if err := fixed(e, change); err != nil {
 		return nil, err
 	}
-	var problems []Problem
+	var wrong problems
 	for _, m := range endpoint.Merge(document, change) {
-		problems = append(problems, Problem{Pointer: m.Pointer, Message: m.Message, Hint: m.Hint})
+		wrong = append(wrong, Problem{Pointer: m.Pointer, Message: m.Message, Hint: m.Hint})
 	}
-	if problems != nil {
-		return nil, &InvalidError{Problems: problems}
+	if err := wrong.err(); err != nil {
+		return nil, err
 	}
 	document["name"] = e.Name
 	return json.MarshalIndent(document, "", "  ")
@@ -133,10 +109,8 @@ func patched(e *state.Endpoint, patch json.RawMessage) (json.RawMessage, error) 
 // fixed takes out of a change what is no setting, when it changes nothing, and
 // refuses it otherwise.
 func fixed(e *state.Endpoint, change map[string]any) error {
-	var problems []Problem
-	refuse := func(key, hint string) {
-		problems = append(problems, Problem{Pointer: "/" + key, Message: "an edit cannot change " + key, Hint: hint})
-	}
+	var wrong problems
+	refuse := func(key, hint string) { wrong.add(key, hint, "an edit cannot change "+key) }
 	if name, given := change["name"]; given && name != e.Name {
 		refuse("name", "its queue goes by the name: add another endpoint, and remove this one when its queue is empty")
 	}
@@ -148,12 +122,9 @@ func fixed(e *state.Endpoint, change map[string]any) error {
 			refuse(key, "use rotate, which lets the old key sign for a while")
 		}
 	}
-	if problems != nil {
-		return &InvalidError{Problems: problems}
-	}
 	delete(change, "name")
 	delete(change, "state")
-	return nil
+	return wrong.err()
 }
 
 // object decodes a JSON object, its numbers as they are written.

@@ -31,22 +31,14 @@ func (s *Service) Endpoints(ctx context.Context, a Actor, cursor string, limit i
 	if err != nil {
 		return Page[EndpointView]{}, err
 	}
-	first, _ := slices.BinarySearchFunc(all, cursor, func(e EndpointView, name string) int {
-		if e.Name == name {
-			return -1 // the one after it
-		}
-		return strings.Compare(e.Name, name)
-	})
-	page := cut(all[first:], n, func(e *EndpointView) string { return e.Name })
+	all = slices.DeleteFunc(all, func(e EndpointView) bool { return e.Name <= cursor })
+	page := cut(all, n, func(e *EndpointView) string { return e.Name })
 	return page, s.addLive(ctx, page.Items)
 }
 
 // Endpoint returns one endpoint with what the queue holds of it. Needs Viewer.
 func (s *Service) Endpoint(ctx context.Context, a Actor, name string) (EndpointView, error) {
-	if err := a.may(state.Viewer); err != nil {
-		return EndpointView{}, err
-	}
-	e, err := s.find(ctx, a, name)
+	e, err := s.findFor(ctx, a, state.Viewer, name)
 	if err != nil {
 		return EndpointView{}, err
 	}
@@ -79,8 +71,7 @@ func (s *Service) known(ctx context.Context, a Actor) ([]found, error) {
 	}
 	if s.Store != nil {
 		stored, err := s.Store.Endpoints(ctx)
-		var sealed *state.KeyError
-		if err != nil && !errors.As(err, &sealed) {
+		if err != nil && !isSealed(err) {
 			return nil, err
 		}
 		for _, e := range stored {
@@ -140,10 +131,10 @@ func (s *Service) AddEndpoint(ctx context.Context, a Actor, n NewEndpoint) (Crea
 	if err != nil {
 		return CreatedView{}, err
 	}
-	if ep, err = named(n, ep); err != nil {
+	if err := named(n, &ep); err != nil {
 		return CreatedView{}, err
 	}
-	if ep, err = a.owned(ep, nil); err != nil {
+	if err := a.owned(&ep, nil); err != nil {
 		return CreatedView{}, err
 	}
 	name := ep.Name
@@ -193,35 +184,35 @@ func (s *Service) vacant(ctx context.Context, a Actor, name string) error {
 }
 
 // named adds NewEndpoint.Name to a document without a name, and refuses two names.
-func named(n NewEndpoint, ep endpoint.Endpoint) (endpoint.Endpoint, error) {
+func named(n NewEndpoint, ep *endpoint.Endpoint) error {
 	switch {
 	case ep.Name == "" && n.Name == "":
-		return endpoint.Endpoint{}, invalid("/name", "write one such as crm-centro", "the endpoint has no name")
+		return invalid("/name", "write one such as crm-centro", "the endpoint has no name")
 	case n.Name == "" || n.Name == ep.Name:
-		return ep, nil
+		return nil
 	case ep.Name != "":
-		return endpoint.Endpoint{}, invalid("/name", "leave one out", "the endpoint has two names, %q and %q", n.Name, ep.Name)
+		return invalid("/name", "leave one out", "the endpoint has two names, %q and %q", n.Name, ep.Name)
 	}
 	if m := endpoint.CheckName(n.Name); m != nil {
-		return endpoint.Endpoint{}, invalid("/name", m.Hint, "%s", m.Message)
+		return invalid("/name", m.Hint, "%s", m.Message)
 	}
 	ep.Name = n.Name
-	return ep, nil
+	return nil
 }
 
 // owned limits an endpoint of a tenant's actor to its tenant, and to the settings
 // that a tenant may choose: before is the endpoint as it was, nil when it is new.
-func (a Actor) owned(ep endpoint.Endpoint, before *endpoint.Endpoint) (endpoint.Endpoint, error) {
+func (a Actor) owned(ep, before *endpoint.Endpoint) error {
 	if a.Tenant == "" {
-		return ep, nil
-	}
-	if t := ep.Tenants; len(t) > 0 && !a.sees(t) {
-		return endpoint.Endpoint{}, invalid("/tenants", "leave tenants out", "this token is for the tenant %q, whose events its endpoints get", a.Tenant)
+		return nil
 	}
 	if len(ep.Tenants) == 0 {
 		ep.Tenants = []string{a.Tenant}
 	}
-	return ep, reserved(&ep, before)
+	if !a.sees(ep.Tenants) {
+		return invalid("/tenants", "leave tenants out", "this token is for the tenant %q, whose events its endpoints get", a.Tenant)
+	}
+	return reserved(ep, before)
 }
 
 // reserved refuses settings that open the operator's own network, or show
@@ -232,20 +223,17 @@ func reserved(e, before *endpoint.Endpoint) error {
 		before = &endpoint.Endpoint{URL: e.URL}
 	}
 	const hint = "ask the operator of Gancho to set it"
-	var problems []Problem
+	var wrong problems
 	refuse := func(key string, differs bool) {
 		if differs {
-			problems = append(problems, Problem{Pointer: "/" + key, Message: "a tenant's token cannot set " + key, Hint: hint})
+			wrong.add(key, hint, "a tenant's token cannot set "+key)
 		}
 	}
 	refuse("allow_private", !slices.Equal(e.AllowPrivate, before.AllowPrivate))
 	refuse("allow_http", e.AllowHTTP != before.AllowHTTP)
 	refuse("proxy", e.Proxy != before.Proxy)
 	refuse("url", e.URL != before.URL && (len(before.AllowPrivate) > 0 || before.AllowHTTP || before.Proxy != ""))
-	if problems != nil {
-		return &InvalidError{Problems: problems}
-	}
-	return nil
+	return wrong.err()
 }
 
 // Edit is a change of an endpoint's settings.
@@ -266,7 +254,7 @@ func (s *Service) EditEndpoint(ctx context.Context, a Actor, name string, edit E
 	if err != nil {
 		return EndpointView{}, err
 	}
-	e, err := s.findStored(ctx, a, name)
+	e, err := s.findStored(ctx, a, state.Admin, name)
 	if err != nil {
 		return EndpointView{}, err
 	}
@@ -285,7 +273,7 @@ func (s *Service) EditEndpoint(ctx context.Context, a Actor, name string, edit E
 	if err != nil {
 		return EndpointView{}, err
 	}
-	if ep, err = a.owned(ep, &before); err != nil {
+	if err := a.owned(&ep, &before); err != nil {
 		return EndpointView{}, err
 	}
 	e.Tenants, e.Document, e.Public = ep.Tenants, ep.Document(), ep.Public()

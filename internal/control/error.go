@@ -12,9 +12,7 @@ import (
 var ErrNoState = errors.New("the configuration has no state.key, without which Gancho stores nothing in a database; create a key with gancho secrets generate-key, add state: {key: '${GANCHO_STATE_KEY}'}, and run gancho migrate")
 
 // ForbiddenError reports an operation that the actor's role does not allow.
-type ForbiddenError struct {
-	Needs state.Role
-}
+type ForbiddenError struct{ Needs state.Role }
 
 // Error names the role that is needed.
 func (e *ForbiddenError) Error() string {
@@ -22,9 +20,7 @@ func (e *ForbiddenError) Error() string {
 }
 
 // ReadOnlyError reports a change to an endpoint that gancho.yaml declares.
-type ReadOnlyError struct {
-	Endpoint string
-}
+type ReadOnlyError struct{ Endpoint string }
 
 // Error says where to change it.
 func (e *ReadOnlyError) Error() string {
@@ -32,9 +28,7 @@ func (e *ReadOnlyError) Error() string {
 }
 
 // TakenError reports a name that another endpoint has. It is a state.ErrConflict.
-type TakenError struct {
-	Name string
-}
+type TakenError struct{ Name string }
 
 // Error names it.
 func (e *TakenError) Error() string { return fmt.Sprintf("an endpoint %q exists already", e.Name) }
@@ -90,4 +84,19 @@ func (e *InvalidError) Error() string {
 // invalid is an InvalidError with one mistake.
 func invalid(pointer, hint, format string, args ...any) error {
 	return &InvalidError{Problems: []Problem{{Pointer: pointer, Message: fmt.Sprintf(format, args...), Hint: hint}}}
+}
+
+// problems collects mistakes in settings and members.
+type problems []Problem
+
+func (p *problems) add(key, hint, message string) {
+	*p = append(*p, Problem{Pointer: "/" + key, Message: message, Hint: hint})
+}
+
+// err is an InvalidError when there are any.
+func (p problems) err() error {
+	if len(p) == 0 {
+		return nil
+	}
+	return &InvalidError{Problems: p}
 }

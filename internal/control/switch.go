@@ -2,10 +2,15 @@ package control
 
 import (
 	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"encoding/json"
 	"errors"
+	"strconv"
 	"time"
 
 	"gancho/delivery/endpoint"
+	"gancho/delivery/webhook"
 	"gancho/internal/state"
 )
 
@@ -14,10 +19,7 @@ import (
 // immediately. It works for an endpoint of the file that is active there. Needs
 // Operator.
 func (s *Service) Activate(ctx context.Context, a Actor, name string) (EndpointView, error) {
-	if err := a.may(state.Operator); err != nil {
-		return EndpointView{}, err
-	}
-	e, err := s.find(ctx, a, name)
+	e, err := s.findFor(ctx, a, state.Operator, name)
 	if err != nil {
 		return EndpointView{}, err
 	}
@@ -64,10 +66,7 @@ func (s *Service) Deactivate(ctx context.Context, a Actor, name string) (Endpoin
 }
 
 func (s *Service) setState(ctx context.Context, a Actor, needs state.Role, name string, to endpoint.State) (EndpointView, error) {
-	if err := a.may(needs); err != nil {
-		return EndpointView{}, err
-	}
-	if _, err := s.findStored(ctx, a, name); err != nil {
+	if _, err := s.findStored(ctx, a, needs, name); err != nil {
 		return EndpointView{}, err
 	}
 	e, err := s.Store.SetEndpointState(ctx, a.Name, name, to)
@@ -95,7 +94,7 @@ func (s *Service) Rotate(ctx context.Context, a Actor, name string, r Rotation) 
 	if err != nil {
 		return CreatedView{}, err
 	}
-	if _, err := s.findStored(ctx, a, name); err != nil {
+	if _, err := s.findStored(ctx, a, state.Admin, name); err != nil {
 		return CreatedView{}, err
 	}
 	if r.Overlap < 0 || r.Overlap > MaxOverlap {
@@ -128,10 +127,9 @@ func (s *Service) Remove(ctx context.Context, a Actor, name string, dropQueue bo
 		return RemovedView{}, err
 	}
 	view := RemovedView{Name: name, Dropped: dropQueue}
-	_, err = s.findStored(ctx, a, name)
+	_, err = s.findStored(ctx, a, state.Admin, name)
 	view.Orphaned = errors.Is(err, state.ErrNotFound) && dropQueue && a.Tenant == ""
-	var sealed *state.KeyError
-	unreadable := errors.As(err, &sealed) && a.Tenant == "" // it can still be removed
+	unreadable := isSealed(err) && a.Tenant == "" // it can still be removed
 	if err != nil && !view.Orphaned && !unreadable {
 		return RemovedView{}, err
 	}
@@ -147,4 +145,33 @@ func (s *Service) Remove(ctx context.Context, a Actor, name string, dropQueue bo
 		return view, store.DropQueue(ctx, a.Name, name)
 	}
 	return view, store.RemoveEndpoint(ctx, a.Name, name, dropQueue)
+}
+
+// PingType is the type of the event that a test sends.
+const PingType = "ping"
+
+// Test sends a signed event of type ping to an endpoint, whatever its state,
+// and returns the request and the answer. Nothing of it is stored, and the queue
+// is not touched. Needs Operator.
+func (s *Service) Test(ctx context.Context, a Actor, name string) (webhook.Exchange, error) {
+	found, err := s.findFor(ctx, a, state.Operator, name)
+	if err != nil {
+		return webhook.Exchange{}, err
+	}
+	e, err := s.delivered(found)
+	if err != nil {
+		return webhook.Exchange{}, err
+	}
+	return s.Sender.Probe(ctx, &e, ping(name, a.Tenant, time.Now().UTC())), nil
+}
+
+// ping is an event of no rule. Each has an id of its own, so that a receiver that
+// drops duplicates accepts every one.
+func ping(endpoint, tenant string, now time.Time) *webhook.Message {
+	id := make([]byte, 12)
+	_, _ = rand.Read(id) // never fails
+	data, _ := json.Marshal(map[string]string{"endpoint": endpoint, "message": "a test of gancho; nothing has happened"})
+	return &webhook.Message{
+		ID: "ping_" + hex.EncodeToString(id), Type: PingType, Tenant: tenant, Time: now, Sequence: strconv.FormatInt(now.UnixMicro(), 10), Data: data,
+	}
 }
