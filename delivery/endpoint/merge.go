@@ -37,9 +37,14 @@ func (m *merger) merge(pointer string, target, patch any) any {
 			delete(into, key)
 			continue
 		}
-		into[key] = m.merge(pointer+"/"+strings.NewReplacer("~", "~0", "/", "~1").Replace(key), into[key], v)
+		into[key] = m.merge(Pointer(pointer, key), into[key], v)
 	}
 	return into
+}
+
+// Pointer is the JSON pointer (RFC 6901) of a member of the object at another.
+func Pointer(object, member string) string {
+	return object + "/" + strings.NewReplacer("~", "~0", "/", "~1").Replace(member)
 }
 
 // value is what a value of a patch stands for.

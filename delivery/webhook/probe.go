@@ -161,9 +161,7 @@ func (t *trace) hooks() *httptrace.ClientTrace {
 	first := func(at *time.Time) {
 		t.mu.Lock()
 		defer t.mu.Unlock()
-		if at.IsZero() {
-			*at = time.Now()
-		}
+		*at = cmp.Or(*at, time.Now())
 	}
 	return &httptrace.ClientTrace{
 		DNSStart:     func(httptrace.DNSStartInfo) { first(&t.dnsStart) },

@@ -13,6 +13,7 @@ import (
 	"time"
 	"unicode/utf8"
 
+	"gancho/delivery/endpoint"
 	"gancho/internal/control"
 	"gancho/internal/strictyaml"
 )
@@ -149,7 +150,7 @@ func decodeObject(at string, src []byte, members ...member) []control.Problem {
 	}
 	for _, m := range members {
 		if m.required && !given[m.name] {
-			mistakes = append(mistakes, control.Problem{Pointer: below(at, m.name), Message: fmt.Sprintf("%q is missing", m.name), Hint: "it is " + m.expects})
+			mistakes = append(mistakes, control.Problem{Pointer: endpoint.Pointer(at, m.name), Message: fmt.Sprintf("%q is missing", m.name), Hint: "it is " + m.expects})
 		}
 	}
 	return mistakes
@@ -159,17 +160,17 @@ func decodeMember(at, name string, raw json.RawMessage, twice bool, members []me
 	i := slices.IndexFunc(members, func(m member) bool { return m.name == name })
 	switch {
 	case i < 0:
-		return []control.Problem{{Pointer: below(at, name), Message: fmt.Sprintf("%q is not known here", name), Hint: suggest(name, names(members))}}
+		return []control.Problem{{Pointer: endpoint.Pointer(at, name), Message: fmt.Sprintf("%q is not known here", name), Hint: suggest(name, names(members))}}
 	case twice:
-		return []control.Problem{{Pointer: below(at, name), Message: fmt.Sprintf("%q is given twice", name), Hint: "remove one"}}
+		return []control.Problem{{Pointer: endpoint.Pointer(at, name), Message: fmt.Sprintf("%q is given twice", name), Hint: "remove one"}}
 	case string(raw) == "null":
-		return []control.Problem{{Pointer: below(at, name), Message: fmt.Sprintf("%q has to be %s", name, members[i].expects), Hint: "or leave it out"}}
+		return []control.Problem{{Pointer: endpoint.Pointer(at, name), Message: fmt.Sprintf("%q has to be %s", name, members[i].expects), Hint: "or leave it out"}}
 	case !members[i].blank && (string(raw) == `""` || string(raw) == "[]"):
-		return []control.Problem{{Pointer: below(at, name), Message: fmt.Sprintf("%q is empty", name), Hint: "leave it out"}}
+		return []control.Problem{{Pointer: endpoint.Pointer(at, name), Message: fmt.Sprintf("%q is empty", name), Hint: "leave it out"}}
 	case members[i].members != nil:
-		return decodeObject(below(at, name), raw, members[i].members...)
+		return decodeObject(endpoint.Pointer(at, name), raw, members[i].members...)
 	case json.Unmarshal(raw, members[i].into) != nil:
-		return []control.Problem{{Pointer: below(at, name), Message: fmt.Sprintf("%q has to be %s", name, members[i].expects)}}
+		return []control.Problem{{Pointer: endpoint.Pointer(at, name), Message: fmt.Sprintf("%q has to be %s", name, members[i].expects)}}
 	}
 	return nil
 }
@@ -198,9 +199,4 @@ func suggest(name string, allowed []string) string {
 		return "nothing is allowed here; remove it"
 	}
 	return "allowed are " + strings.Join(allowed, ", ")
-}
-
-// below is the JSON pointer of a member.
-func below(at, name string) string {
-	return at + "/" + strings.NewReplacer("~", "~0", "/", "~1").Replace(name)
 }

@@ -3,6 +3,8 @@ package api
 import (
 	"cmp"
 	"context"
+	_ "embed"
+	"encoding/json"
 	"fmt"
 	"net/http"
 	"path"
@@ -13,6 +15,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/rs/zerolog"
+	"go.yaml.in/yaml/v4"
 
 	"gancho/internal/control"
 	"gancho/internal/state"
@@ -189,4 +192,24 @@ func (c *call) elsewhere() (answer, error) {
 		kind: kindMethod, Detail: fmt.Sprintf("This path has no %s; it has %s.", cmp.Or(c.http.Method, http.MethodGet), list),
 		header: http.Header{"Allow": {list}},
 	}
+}
+
+//go:embed openapi.yaml
+var openAPISource []byte
+
+// describe returns openapi.yaml as JSON, with Gancho's version.
+func describe(version string) ([]byte, error) {
+	var document map[string]any
+	if err := yaml.Unmarshal(openAPISource, &document); err != nil {
+		return nil, fmt.Errorf("read openapi.yaml: %w", err)
+	}
+	if info, ok := document["info"].(map[string]any); ok && version != "" {
+		info["version"] = version
+	}
+	return json.Marshal(document)
+}
+
+func (c *call) openAPI() (answer, error) {
+	body, err := c.document()
+	return answer{body: body}, err
 }

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"gancho/internal/control"
+	"gancho/internal/state"
 )
 
 // query is the parameters of a request. Its methods never fail: they note what
@@ -70,8 +71,7 @@ func (q *query) optional(name string) *string {
 	if !q.values.Has(name) {
 		return nil
 	}
-	text := q.values.Get(name)
-	return &text
+	return new(q.values.Get(name))
 }
 
 func (q *query) bool(name string) bool {
@@ -113,4 +113,41 @@ func (q *query) limit() int {
 		q.wrong("limit", "", "the parameter %q has to be a number from 1 to %d", "limit", control.MaxPage)
 	}
 	return n
+}
+
+// filterQuery are the parameters that make a filter of deliveries or dead
+// letters; [] may be repeated.
+var filterQuery = []string{"endpoint", "webhook_id[]", "tenant", "key", "event[]", "from", "to"}
+
+// filter is what the parameters of filterQuery, and outcome, choose.
+func (q *query) filter() state.Filter {
+	return state.Filter{
+		Endpoint: q.text("endpoint"), Webhooks: q.texts("webhook_id"), Tenant: q.optional("tenant"), Key: q.text("key"),
+		Events: q.texts("event"), From: q.time("from"), To: q.time("to"), Outcome: q.text("outcome"),
+	}
+}
+
+// auditFilter is what the parameters object, action, from and to choose.
+func (q *query) auditFilter() state.AuditFilter {
+	return state.AuditFilter{Object: q.text("object"), Action: q.text("action"), From: q.time("from"), To: q.time("to")}
+}
+
+// filterMember is the key "filter" of a body that chooses events, or dead
+// letters, which have more to choose by.
+func filterMember(f *state.Filter, dead bool) member {
+	const moment = `a time such as "2026-03-01T00:00:00Z"`
+	members := []member{
+		{name: "webhook_ids", into: &f.Webhooks, expects: "a list of webhook-ids"},
+		{name: "tenant", into: &f.Tenant, expects: "a text", blank: true},
+		{name: "key", into: &f.Key, expects: "a text"},
+		{name: "events", into: &f.Events, expects: `a list of names or patterns, such as ["cobranca.*"]`},
+		{name: "from", into: &f.From, expects: moment},
+		{name: "to", into: &f.To, expects: moment},
+	}
+	if dead {
+		members = append(members,
+			member{name: "ids", into: &f.IDs, expects: "a list of numbers"},
+			member{name: "endpoint", into: &f.Endpoint, expects: "the name of an endpoint"})
+	}
+	return member{name: "filter", expects: "an object", members: members}
 }

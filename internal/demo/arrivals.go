@@ -12,17 +12,10 @@ import (
 	"gancho/internal/receiver"
 )
 
-// arrival is one webhook as a receiver got it.
+// arrival is one webhook as an endpoint's receiver got it.
 type arrival struct {
-	Endpoint  string
-	Type      string
-	Tenant    string
-	Sequence  string
-	At        time.Time
-	Delay     time.Duration // since the commit
-	Data      []byte        // JSON
-	Duplicate bool          // its webhook-id has arrived before
-	Invalid   error         // why its signature is not valid
+	receiver.Delivery
+	Endpoint string
 }
 
 // arrivals counts what arrived at one endpoint and checks its order. Its methods
@@ -53,18 +46,18 @@ func (r *arrivals) add(a *arrival) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	switch {
-	case a.Invalid != nil:
+	case a.Verified != nil:
 		r.invalid++
-	case a.Duplicate:
+	case a.Attempt > 1:
 		r.duplicates++
 	case keyErr != nil || tenantErr != nil:
 		r.unreadable++
 	default:
 		r.counts[Kind{a.Type, tenant}]++
 		if a.Type == bulkEvent {
-			r.bulk.Add(a.Delay)
+			r.bulk.Add(a.CommitToArrival)
 		} else {
-			r.latencies.Add(a.Delay)
+			r.latencies.Add(a.CommitToArrival)
 		}
 		if a.Sequence <= r.last[key] { // fixed width: texts compare as positions do
 			r.unordered++

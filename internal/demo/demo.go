@@ -8,8 +8,6 @@ import (
 	"io"
 	"strings"
 	"time"
-
-	"github.com/jackc/pgx/v5"
 )
 
 const (
@@ -44,7 +42,7 @@ type Options struct {
 func Run(ctx context.Context, o Options) error {
 	s := newScreen(o.Out, o.Color)
 	defer s.close()
-	st, err := openStage(ctx, s, Load)
+	st, err := openStage(ctx, s, rows)
 	if st == nil || err != nil {
 		return err
 	}
@@ -63,9 +61,9 @@ func Run(ctx context.Context, o Options) error {
 
 // openStage is newStage with a word about it. The stage is nil without an error when the
 // context was done before there was anything to see.
-func openStage(ctx context.Context, s *screen, load func(context.Context, *pgx.Conn) error) (*stage, error) {
+func openStage(ctx context.Context, s *screen, rows string) (*stage, error) {
 	s.say("starting private PostgreSQL and Redis servers, loading the legacy database")
-	st, err := newStage(ctx, load)
+	st, err := newStage(ctx, rows)
 	if err != nil && ctx.Err() != nil {
 		return nil, nil
 	}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"strings"
 	"time"
 
 	"gancho/delivery/endpoint"
@@ -34,10 +35,7 @@ func newReceivers(subscribers []subscriber, show func(*arrival)) (*receivers, er
 		mux.Handle("/"+e.Name, receiver.New(receiver.Options{
 			Secrets: []endpoint.Secret{e.Secret},
 			Handle: func(d receiver.Delivery) {
-				a := &arrival{
-					Endpoint: e.Name, Type: d.Type, Tenant: d.Tenant, Sequence: d.Sequence, At: d.Arrived,
-					Delay: d.CommitToArrival, Data: d.Data, Duplicate: d.Attempt > 1, Invalid: d.Verified,
-				}
+				a := &arrival{d, e.Name}
 				counted.add(a)
 				show(a)
 			},
@@ -66,4 +64,37 @@ func (r *receivers) close() error {
 		return fmt.Errorf("stop receiving webhooks: %w", err)
 	}
 	return nil
+}
+
+// subscriber is one of the demo's subscribers.
+type subscriber struct {
+	Name   string
+	Events string // a pattern, as in the configuration
+	Tenant int    // 0: all
+	Order  string // empty: by key
+	Secret endpoint.Secret
+}
+
+// endpoints are one that takes everything and one that shows a subscription.
+func endpoints() []subscriber {
+	return []subscriber{
+		{Name: "crm", Events: "*", Secret: endpoint.GenerateSecret()},
+		{Name: "catraca-centro", Events: "acesso.*", Tenant: 1, Secret: endpoint.GenerateSecret()},
+	}
+}
+
+// wants reports whether events of the kind go to the endpoint.
+func (e *subscriber) wants(k Kind) bool {
+	return strings.HasPrefix(k.Event, strings.TrimSuffix(e.Events, "*")) && (e.Tenant == 0 || e.Tenant == k.Tenant)
+}
+
+// share is the part of the counts that goes to the endpoint.
+func (e *subscriber) share(c Counts) Counts {
+	part := Counts{}
+	for k, n := range c {
+		if e.wants(k) {
+			part[k] = n
+		}
+	}
+	return part
 }

@@ -61,9 +61,9 @@ func (s *screen) webhook(a *arrival) {
 	}
 	s.shown++
 	s.print(fmt.Sprintf("%s  %-14s  %s  %s  %s  %s",
-		s.paint("2", a.At.Format("15:04:05.000")), a.Endpoint,
+		s.paint("2", a.Arrived.Format("15:04:05.000")), a.Endpoint,
 		s.paint("36", fmt.Sprintf("%-21s", a.Type)), s.paint("2", "empresa "+a.Tenant),
-		s.paint("32", fmt.Sprintf("%9s", receiver.Short(a.Delay))), receiver.Clip(string(a.Data), previewRunes)))
+		s.paint("32", fmt.Sprintf("%9s", receiver.Short(a.CommitToArrival))), receiver.Clip(string(a.Data), previewRunes)))
 }
 
 // endWindow prints how many webhooks the window did not show.

@@ -3,6 +3,7 @@ package demo
 import (
 	"context"
 	"embed"
+	_ "embed"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -14,6 +15,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"gancho/internal/testservers"
+	"gancho/migrations"
 )
 
 //go:embed rules/*.yaml
@@ -35,8 +37,9 @@ type stage struct {
 	listen   string // of the bridge's own HTTP server
 }
 
-// newStage starts the servers and loads the legacy database. Close ends all of it.
-func newStage(ctx context.Context, load func(context.Context, *pgx.Conn) error) (_ *stage, err error) {
+// newStage starts the servers and loads the legacy database, with rows beside its
+// seed. Close ends all of it.
+func newStage(ctx context.Context, rows string) (_ *stage, err error) {
 	s := &stage{}
 	defer func() {
 		if err != nil {
@@ -67,7 +70,7 @@ func newStage(ctx context.Context, load func(context.Context, *pgx.Conn) error) 
 	if err != nil {
 		return nil, err
 	}
-	err = load(ctx, conn)
+	err = load(ctx, conn, rows)
 	return s, errors.Join(err, conn.Close(context.WithoutCancel(ctx)))
 }
 
@@ -148,6 +151,25 @@ func (s *stage) Close() error {
 	}
 	if err := os.RemoveAll(s.dir); err != nil {
 		return fmt.Errorf("remove the demo's directory: %w", err)
+	}
+	return nil
+}
+
+//go:embed rows.sql
+var rows string
+
+// Load fills an empty database with the legacy system's: schema, seed, the demo's
+// rows, and what a DBA sets up for Gancho.
+func Load(ctx context.Context, conn *pgx.Conn) error { return load(ctx, conn, rows) }
+
+func load(ctx context.Context, conn *pgx.Conn, rows string) error {
+	schema, seed, identity := migrations.Legacy()
+	for _, script := range []struct{ name, sql string }{
+		{"schema", schema}, {"seed", seed}, {"rows", rows}, {"identity", identity},
+	} {
+		if _, err := conn.Exec(ctx, script.sql); err != nil {
+			return fmt.Errorf("load the legacy %s: %w", script.name, err)
+		}
 	}
 	return nil
 }

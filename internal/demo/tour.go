@@ -30,7 +30,7 @@ func Tour(ctx context.Context, o Options) error {
 	if err != nil {
 		return err
 	}
-	st, err := openStage(ctx, s, loadSeed)
+	st, err := openStage(ctx, s, "") // the rows' ids are those of the scenes
 	if st == nil || err != nil {
 		return err
 	}
@@ -169,10 +169,10 @@ func (t *tour) cause(ctx context.Context, conn *pgx.Conn, s Scene, step Step) er
 			if a.Type != step.Event || a.commit() < before {
 				continue // of another rule, or of rows that the scene needs
 			}
-			if a.Invalid != nil {
-				return fmt.Errorf("verify %s: %w", a.Type, a.Invalid)
+			if a.Verified != nil {
+				return fmt.Errorf("verify %s: %w", a.Type, a.Verified)
 			}
-			t.screen.line(fmt.Sprintf("       %s %s %s", t.screen.paint("32", "→ "+receiver.Short(a.Delay)), t.screen.paint("2", "empresa "+a.Tenant), receiver.Clip(string(a.Data), tourRunes-20)))
+			t.screen.line(fmt.Sprintf("       %s %s %s", t.screen.paint("32", "→ "+receiver.Short(a.CommitToArrival)), t.screen.paint("2", "empresa "+a.Tenant), receiver.Clip(string(a.Data), tourRunes-20)))
 			return nil
 		}
 	}

@@ -1,6 +1,7 @@
 package demo
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -97,10 +98,7 @@ func (t *Traffic) Do(ctx context.Context, a Act) error {
 // between, until the duration is over or the context is done; zero means the
 // latter. Ending is no error.
 func (t *Traffic) Play(ctx context.Context, d time.Duration) error {
-	day := d
-	if day == 0 {
-		day = 40 * time.Second // a demo without end repeats its day
-	}
+	day := cmp.Or(d, 40*time.Second) // a demo without end repeats its day
 	if d > 0 {
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithTimeout(ctx, d)
