@@ -174,7 +174,7 @@ func (c *capture) rewind(ctx context.Context) error {
 		func(err error) bool { return errors.Is(err, queue.ErrUnreachable) })
 	switch {
 	case ctx.Err() != nil:
-		return nil // the end that was asked for
+		return nil //nolint:nilerr // the end that was asked for
 	case err != nil:
 		return err
 	}
