@@ -51,10 +51,19 @@ func (b *bridge) openCapture(ctx context.Context) (*capture, error) {
 		return nil, err
 	}
 	i := source.Identity
-	epoch, err := b.queue.Claim(ctx, queue.Source{
+	claimed := queue.Source{
 		SystemID: i.SystemID, Database: i.Database, Slot: i.Slot, Timeline: i.Timeline,
 		SlotCreated: source.SlotCreated, ConfirmedFlush: uint64(source.ConfirmedFlush), Current: uint64(source.Current),
-	}, b.AcceptSource)
+	}
+	epoch, err := b.queue.Claim(ctx, claimed, b.AcceptSource)
+	if changed := new(queue.SourceChangedError); errors.As(err, &changed) && changed.Recorded > 0 {
+		// The process that captures now may have recorded more since the end of the
+		// WAL was read: the end as it is now decides.
+		if slot, failed := b.gauge.Measure(ctx); failed == nil && uint64(slot.Current) >= changed.Recorded {
+			claimed.Current = 0
+			epoch, err = b.queue.Claim(ctx, claimed, b.AcceptSource)
+		}
+	}
 	if err != nil {
 		return nil, err
 	}
