@@ -152,8 +152,8 @@ func (s *session) slot(ctx context.Context) (cdc.Slot, error) {
 	}
 	defer func() { _ = conn.Close(context.WithoutCancel(ctx)) }()
 	slot, err := cdc.ReadSlot(ctx, conn, s.config.Source.Slot)
-	if err != nil {
-		err = fmt.Errorf("%w; gancho run --create makes it", err)
+	if errors.Is(err, cdc.ErrNoSlot) {
+		err = fmt.Errorf("%w; create it with gancho run --create", err)
 	}
 	return slot, err
 }
