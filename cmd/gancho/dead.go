@@ -120,7 +120,11 @@ func (s *session) showDead(d control.DeadDetail) error {
 	}{{"data", d.Data}, {"previous", d.Previous}, {"unchanged", d.Unchanged}} {
 		if len(part.body) > 0 {
 			fmt.Fprintf(&out, "%s:\n", part.name)
-			for line := range strings.SplitSeq(indented(part.body), "\n") {
+			var text bytes.Buffer
+			if err := json.Indent(&text, part.body, "", "  "); err != nil {
+				return err
+			}
+			for line := range strings.SplitSeq(text.String(), "\n") {
 				out.WriteString(printable(line) + "\n")
 			}
 		}
@@ -130,15 +134,6 @@ func (s *session) showDead(d control.DeadDetail) error {
 		bodyLines(&out, "< ", d.Answer)
 	}
 	return s.say("%s", out.String())
-}
-
-// indented is a JSON text laid out for people.
-func indented(body json.RawMessage) string {
-	var out bytes.Buffer
-	if json.Indent(&out, body, "", "  ") != nil {
-		return string(body)
-	}
-	return out.String()
 }
 
 // deadChoice chooses the dead letters that redrive and drop work on.

@@ -83,8 +83,12 @@ func (l *listed[T]) run(f *sessionFlags, cmd *cobra.Command, p *pageFlags) error
 			if err := l.write(s, p, page, first); err != nil {
 				return err
 			}
-			if cursor = page.Next; !p.all || cursor == "" {
-				return s.hintMore(p, cursor)
+			switch cursor = page.Next; {
+			case cursor == "" || s.json && !p.all:
+				return nil
+			case !p.all:
+				_, err := fmt.Fprintf(cmd.ErrOrStderr(), "there are more: add --cursor %s, or --all\n", cursor)
+				return err
 			}
 		}
 	})
@@ -113,15 +117,6 @@ func (l *listed[T]) write(s *session, p *pageFlags, page control.Page[T], first 
 		t.row(l.row(&page.Items[i])...)
 	}
 	return t.end()
-}
-
-// hintMore says how to see the pages after this one.
-func (s *session) hintMore(p *pageFlags, cursor string) error {
-	if cursor == "" || p.all || s.json {
-		return nil
-	}
-	_, err := fmt.Fprintf(s.cmd.ErrOrStderr(), "there are more: add --cursor %s, or --all\n", cursor)
-	return err
 }
 
 // pageFlags choose a part of a list; the zero value is a list's first page.

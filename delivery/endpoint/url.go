@@ -1,7 +1,6 @@
 package endpoint
 
 import (
-	"fmt"
 	"net/netip"
 	"net/url"
 	"strings"
@@ -59,16 +58,6 @@ func parseURL(text string, allowHTTP bool) (*url.URL, *SettingError) {
 		return nil, mistakef("write such as https://crm.example.com/hooks", "the url is not an http or https address")
 	case u.Scheme == "http" && !allowHTTP:
 		return u, mistakef("write https, or allow_http: true if everyone on the way may read and change the events", "the url is not https")
-	}
-	return u, nil
-}
-
-// Target parses the URL. Its error shows nothing of it, because it may hold a
-// password or a token.
-func (e *Endpoint) Target() (*url.URL, error) {
-	u, m := parseURL(e.URL, e.AllowHTTP)
-	if m != nil {
-		return nil, fmt.Errorf("endpoint %q: %w", e.Name, m)
 	}
 	return u, nil
 }

@@ -287,7 +287,7 @@ func prepare(ep *endpoint.Endpoint, version string) *preparedEndpoint {
 	if t.err = ep.Check(); t.err != nil {
 		return t
 	}
-	u, _ := ep.Target() // Check has parsed it
+	u, _ := url.Parse(ep.URL) // Check has parsed it
 	for _, s := range ep.Secrets {
 		t.signers = append(t.signers, newSigner(s))
 	}

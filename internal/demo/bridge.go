@@ -111,14 +111,10 @@ type bridgeView struct {
 	addr   string
 }
 
-func newBridgeView(addr string) *bridgeView {
-	return &bridgeView{client: &http.Client{Timeout: 5 * time.Second, Transport: &http.Transport{}}, addr: addr}
-}
-
-func (v *bridgeView) close() { v.client.CloseIdleConnections() }
-
-// waitReady returns when /readyz answers 200, or the context is done.
+// waitReady returns when /readyz answers 200; its error is why it never did.
 func (v *bridgeView) waitReady(ctx context.Context) error {
+	ctx, cancel := context.WithTimeoutCause(ctx, readyTimeout, fmt.Errorf("the bridge was not ready within %s", readyTimeout))
+	defer cancel()
 	for {
 		if body, err := v.get(ctx, "/readyz"); err == nil {
 			return body.Close()

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net/http"
 	"strings"
 	"time"
 )
@@ -115,9 +116,9 @@ func (s *stage) withBridge(ctx context.Context, run func(context.Context, string
 	// The bridge outlives the context, so that what is in flight arrives.
 	b := startBridge(context.WithoutCancel(ctx), run, file)
 	defer func() { err = errors.Join(err, b.stop()) }()
-	view := newBridgeView(s.listen)
-	defer view.close()
-	if err := awaitReady(b.whileRuns(ctx), view); err != nil {
+	view := &bridgeView{client: &http.Client{Timeout: 5 * time.Second, Transport: &http.Transport{}}, addr: s.listen}
+	defer view.client.CloseIdleConnections()
+	if err := view.waitReady(b.whileRuns(ctx)); err != nil {
 		if ctx.Err() != nil || b.hasEnded() {
 			return nil // interrupted, or the bridge's own error is the one to show
 		}
@@ -145,11 +146,4 @@ func (r *report) play(ctx context.Context, b *bridge, o Options, st *stage, s *s
 	s.say("the working day is over; waiting for what is in flight")
 	r.traffic = traffic.Sum()
 	return errors.Join(err, conn.Close(context.WithoutCancel(ctx)))
-}
-
-func awaitReady(ctx context.Context, view *bridgeView) error {
-	ctx, cancel := context.WithTimeoutCause(ctx, readyTimeout,
-		fmt.Errorf("the bridge was not ready within %s", readyTimeout))
-	defer cancel()
-	return view.waitReady(ctx)
 }

@@ -53,7 +53,7 @@ func (s *screen) webhook(a *arrival) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.window == nil {
-		s.window = time.AfterFunc(screenWindow, s.endWindow)
+		s.window = time.AfterFunc(screenWindow, s.close)
 	}
 	if s.shown >= linesPerWindow {
 		s.hidden[a.Type]++
@@ -66,24 +66,13 @@ func (s *screen) webhook(a *arrival) {
 		s.paint("32", fmt.Sprintf("%9s", receiver.Short(a.CommitToArrival))), receiver.Clip(string(a.Data), previewRunes)))
 }
 
-// endWindow prints how many webhooks the window did not show.
-func (s *screen) endWindow() {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.flush()
-}
-
-// close ends the present window. Nothing may be printed after it.
+// close ends the present window: it prints how many webhooks that did not show.
 func (s *screen) close() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.window != nil {
 		s.window.Stop()
 	}
-	s.flush()
-}
-
-func (s *screen) flush() {
 	total, parts := 0, []string(nil)
 	for _, event := range slices.Sorted(maps.Keys(s.hidden)) {
 		total += s.hidden[event]

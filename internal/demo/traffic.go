@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"sync"
 	"time"
@@ -60,8 +61,7 @@ func (t *Traffic) Sum() Sum {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	s := t.sum
-	s.Events = Counts{}
-	s.Events.Add(t.sum.Events)
+	s.Events = maps.Clone(t.sum.Events)
 	return s
 }
 
