@@ -1,6 +1,7 @@
 package endpoint
 
 import (
+	"cmp"
 	"net/netip"
 	"time"
 )
@@ -238,23 +239,15 @@ type TLS struct {
 // endpoints that were built in code get their defaults from it when they are
 // used.
 func (e Endpoint) WithDefaults() Endpoint {
-	if e.Concurrency <= 0 {
-		e.Concurrency = DefaultConcurrency
-	}
-	if e.Timeout <= 0 {
-		e.Timeout = DefaultTimeout
-	}
+	e.Concurrency = cmp.Or(max(e.Concurrency, 0), DefaultConcurrency)
+	e.Timeout = cmp.Or(max(e.Timeout, 0), DefaultTimeout)
+	e.MaxAge = cmp.Or(max(e.MaxAge, 0), DefaultMaxAge)
+	e.PauseAfter = cmp.Or(e.PauseAfter, DefaultPauseAfter)
 	if e.Retry == nil {
 		e.Retry = DefaultRetry()
 	}
 	if e.RetryRefused == nil {
 		e.RetryRefused = DefaultRetryRefused()
-	}
-	if e.MaxAge <= 0 {
-		e.MaxAge = DefaultMaxAge
-	}
-	if e.PauseAfter == 0 {
-		e.PauseAfter = DefaultPauseAfter
 	}
 	if e.Batch.Max > 1 {
 		e.Order = OrderEndpoint

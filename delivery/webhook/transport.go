@@ -1,6 +1,7 @@
 package webhook
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -40,9 +41,7 @@ func (s *Sender) transport(ep *endpoint.Endpoint, pool string) (*http.Transport,
 	if err != nil {
 		return nil, fmt.Errorf("endpoint %q: %w", ep.Name, err)
 	}
-	if config.RootCAs == nil {
-		config.RootCAs = s.options.RootCAs
-	}
+	config.RootCAs = cmp.Or(config.RootCAs, s.options.RootCAs)
 	g := guardOf(ep)
 	connect := (&net.Dialer{Timeout: dialTimeout, Resolver: s.options.Resolver, ControlContext: g.control}).DialContext
 	switch proxy, err := ep.ProxyURL(); {

@@ -94,21 +94,15 @@ func entityTag(version int64) string { return `"` + strconv.FormatInt(version, 1
 // is not one of ours matches nothing (RFC 9110, section 13.1.1).
 func (c *call) ifMatch() (int64, error) {
 	values := c.http.Header.Values("If-Match")
-	if len(values) == 0 {
-		return 0, nil
-	}
 	tag := strings.TrimSpace(strings.Join(values, ","))
-	if tag == "*" {
+	if len(values) == 0 || tag == "*" {
 		return 0, nil
 	}
-	if text, ok := strings.CutPrefix(tag, `"`); ok {
-		if text, ok = strings.CutSuffix(text, `"`); ok {
-			if version, err := strconv.ParseInt(text, 10, 64); err == nil && version > 0 {
-				return version, nil
-			}
-		}
+	version, err := strconv.ParseInt(strings.Trim(tag, `"`), 10, 64)
+	if err != nil || version < 1 || tag != entityTag(version) {
+		return 0, changed()
 	}
-	return 0, changed()
+	return version, nil
 }
 
 // kind is a kind of problem: the end of its type, its status and its title,

@@ -1,6 +1,7 @@
 package control
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"slices"
@@ -152,9 +153,7 @@ func (s *Service) CreateToken(ctx context.Context, a Actor, n state.Token) (Crea
 	if err != nil {
 		return CreatedToken{}, err
 	}
-	if n.Tenant == "" {
-		n.Tenant = a.Tenant
-	}
+	n.Tenant = cmp.Or(n.Tenant, a.Tenant)
 	var wrong problems
 	if n.Name == "" || len(n.Name) > maxTokenName || strings.Trim(n.Name, "abcdefghijklmnopqrstuvwxyz0123456789-_.") != "" {
 		wrong.add("name", "use up to 63 lower-case letters, digits, - _ and .", "this cannot be the name of a token")

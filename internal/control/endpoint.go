@@ -1,6 +1,7 @@
 package control
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -104,6 +105,14 @@ func (f found) view() EndpointView {
 		v.Keys = append(v.Keys, KeyView{ID: k.ID, Kind: kind, Public: k.PublicKey, Created: k.Created, Expires: k.Expires})
 	}
 	return v
+}
+
+// viewOf is the view of an endpoint that the store has returned.
+func viewOf(e state.Endpoint, err error) (EndpointView, error) {
+	if err != nil {
+		return EndpointView{}, err
+	}
+	return found{Endpoint: e}.view(), nil
 }
 
 // NewEndpoint is an endpoint to be added.
@@ -219,9 +228,7 @@ func (a Actor) owned(ep, before *endpoint.Endpoint) error {
 // events to others on the network path. Where an operator has set one of these
 // for the tenant, it holds for that URL only.
 func reserved(e, before *endpoint.Endpoint) error {
-	if before == nil {
-		before = &endpoint.Endpoint{URL: e.URL}
-	}
+	before = cmp.Or(before, &endpoint.Endpoint{URL: e.URL})
 	const hint = "ask the operator of Gancho to set it"
 	var wrong problems
 	refuse := func(key string, differs bool) {
@@ -277,9 +284,5 @@ func (s *Service) EditEndpoint(ctx context.Context, a Actor, name string, edit E
 		return EndpointView{}, err
 	}
 	e.Tenants, e.Document, e.Public = ep.Tenants, ep.Document(), ep.Public()
-	updated, err := store.UpdateEndpoint(ctx, a.Name, e)
-	if err != nil {
-		return EndpointView{}, err
-	}
-	return found{Endpoint: updated}.view(), nil
+	return viewOf(store.UpdateEndpoint(ctx, a.Name, e))
 }

@@ -69,11 +69,7 @@ func (s *Service) setState(ctx context.Context, a Actor, needs state.Role, name 
 	if _, err := s.findStored(ctx, a, needs, name); err != nil {
 		return EndpointView{}, err
 	}
-	e, err := s.Store.SetEndpointState(ctx, a.Name, name, to)
-	if err != nil {
-		return EndpointView{}, err
-	}
-	return found{Endpoint: e}.view(), nil
+	return viewOf(s.Store.SetEndpointState(ctx, a.Name, name, to))
 }
 
 // Rotation is a new signing key for an endpoint.

@@ -1,6 +1,7 @@
 package receiver
 
 import (
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -23,16 +24,12 @@ func Print(w io.Writer, d Delivery) error {
 	if !d.Accepted() {
 		status = p.red
 	}
-	name := d.Type
-	if name == "" {
-		name = "(bare)"
-	}
 	delay := ""
 	if !d.Timestamp.IsZero() {
 		delay = Short(d.CommitToArrival)
 	}
 	_, err := fmt.Fprintf(w, "%s  %s%d%s  %9s  %s%-28s%s  %-6s  %s%s  %s%s%s\n",
-		d.Arrived.Format("15:04:05.000"), status, d.Status, p.reset, delay, p.bold, printable(name), p.reset,
+		d.Arrived.Format("15:04:05.000"), status, d.Status, p.reset, delay, p.bold, printable(cmp.Or(d.Type, "(bare)")), p.reset,
 		printable(d.Tenant), notes(&d, p), printable(d.ID), p.dim, Clip(printable(string(d.Data)), maxShown), p.reset)
 	return err
 }

@@ -1,6 +1,7 @@
 package testservers
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -39,9 +40,7 @@ type Cluster struct {
 // StartCluster starts a cluster and waits until all nodes report it complete
 // and all replicas are in sync. Close removes it.
 func StartCluster(o ClusterOptions) (_ *Cluster, err error) {
-	if o.Masters == 0 {
-		o.Masters = 3
-	}
+	o.Masters = cmp.Or(o.Masters, 3)
 	settings := map[string]string{
 		"cluster-enabled": "yes", "cluster-node-timeout": strconv.FormatInt(nodeTimeout.Milliseconds(), 10),
 		"cluster-allow-replica-migration": "no", "repl-diskless-sync-delay": "0", "repl-ping-replica-period": "1",

@@ -1,6 +1,7 @@
 package testservers
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -40,9 +41,7 @@ type Sentinel struct {
 // StartSentinel starts everything and waits until the sentinels know each
 // other and all servers. Close removes it.
 func StartSentinel(o SentinelOptions) (_ *Sentinel, err error) {
-	if o.Replicas == 0 {
-		o.Replicas = 2
-	}
+	o.Replicas = cmp.Or(o.Replicas, 2)
 	s := &Sentinel{}
 	defer func() {
 		if err != nil {
