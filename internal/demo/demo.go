@@ -65,10 +65,13 @@ func Run(ctx context.Context, o Options) error {
 func openStage(ctx context.Context, s *screen, rows string) (*stage, error) {
 	s.say("starting private PostgreSQL and Redis servers, loading the legacy database")
 	st, err := newStage(ctx, rows)
-	if err != nil && ctx.Err() != nil {
-		return nil, nil
+	if err == nil {
+		return st, nil
 	}
-	return st, err
+	if ctx.Err() != nil {
+		err = nil
+	}
+	return nil, err
 }
 
 // perform runs receivers, bridge and traffic on the stage. The report is nil
