@@ -225,7 +225,7 @@ func TestAnswersOverHTTP(t *testing.T) {
 			if d := k.due.Sub(k.Last); waits != (p.wait > 0) || waits && (d < p.wait*99/100 || d > p.wait*12/10) {
 				t.Errorf("waits: %t, for %s; want %s", waits, d, p.wait)
 			}
-			s, err := queuetest.Suspended(t.Context(), q, p.name)
+			s, err := queuetest.Stats(t.Context(), q, p.name)
 			if err != nil || s.Reason != p.paused {
 				t.Errorf("paused because of %q, %v; want %q", s.Reason, err, p.paused)
 			}

@@ -201,14 +201,14 @@ func TestFailingForTooLongPauses(t *testing.T) {
 	start := time.Now()
 	_, stop := startDispatcher(t, q, sink, dispatch.Options{}, ep)
 	paused := func() string {
-		s, err := queuetest.Suspended(t.Context(), q, "a")
+		s, err := queuetest.Stats(t.Context(), q, "a")
 		if err != nil {
 			t.Fatal(err)
 		}
 		return s.Reason
 	}
 	queuetest.Eventually(t, "the pause", func() bool { return paused() != "" })
-	s, err := queuetest.Suspended(t.Context(), q, "a")
+	s, err := queuetest.Stats(t.Context(), q, "a")
 	if err != nil || !strings.HasPrefix(s.Reason, "every attempt has failed since 20") {
 		t.Errorf("paused because of %q, %v", s.Reason, err)
 	}

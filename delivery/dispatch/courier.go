@@ -52,7 +52,6 @@ type courier struct {
 
 // lease is how long this process may deliver the endpoint: nothing is started
 // after until, nor once it is closing. A lease that is lost is closing, too.
-// Guarded by its courier's mutex.
 type lease struct {
 	until         time.Time
 	closing, lost bool
@@ -71,13 +70,6 @@ func newCourier(background context.Context, d *Dispatcher, ep *endpoint.Endpoint
 	c.alarm = newAlarm(c.ring)
 	c.sending.setRate(ep.Rate)
 	return c
-}
-
-// start begins with what Redis keeps of the endpoint.
-func (c *courier) start() {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.startReadingLocked(time.Now())
 }
 
 // update adopts a changed configuration.
@@ -123,15 +115,13 @@ func (c *courier) resumeLocked(now time.Time) {
 	c.startNotifyingLocked(now)
 }
 
-// haltedLocked reports whether nothing may be sent or read now for a reason that
-// an event from outside ends.
+// haltedLocked reports whether nothing may be sent or read until an event from outside.
 func (c *courier) haltedLocked() bool {
 	return c.lease.closing || !c.reading.loaded || c.suspension.reason != "" || c.ep.State != endpoint.Active
 }
 
-// renewal returns this courier's part of a renewal, and the number of changes
-// of the endpoint's state that the answer will include; -1: the answer may be
-// older than what is being written.
+// renewal returns this courier's part of a renewal, and how many changes of the endpoint's
+// state the answer will include; -1: it may be older than what is being written.
 func (c *courier) renewal() (queue.Renewal, int) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -142,9 +132,8 @@ func (c *courier) renewal() (queue.Renewal, int) {
 	return queue.Renewal{Owner: c.owner, Main: c.reading.main.cursor, Side: c.reading.side.cursor}, changes
 }
 
-// applyStanding adopts what a renewal of the lease has returned. It reports
-// false if the state is to be asked for again: what is being loaded or written
-// meanwhile may be older or newer.
+// applyStanding adopts what a renewal of the lease has returned, or reports false: what is
+// being loaded or written meanwhile may be older or newer, so ask again.
 func (c *courier) applyStanding(s queue.Standing, changes int, until time.Time) (applied bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -212,9 +201,31 @@ func (c *courier) owns() bool {
 	return !c.lease.closing
 }
 
-// setAdopted says whether the endpoint is beyond this process's share.
-func (c *courier) setAdopted(adopted bool) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.lease.adopted = adopted
+// alarm calls a function at the earliest of the times that it was set for since
+// it rang last. Stopped, it never rings again, and keeps nothing in memory.
+type alarm struct {
+	timer   *time.Timer
+	at      time.Time // zero: it is not set
+	stopped bool
+}
+
+func newAlarm(ring func()) alarm {
+	a := alarm{timer: time.AfterFunc(time.Hour, ring)}
+	a.timer.Stop()
+	return a
+}
+
+func (a *alarm) set(at time.Time) {
+	if !a.stopped && (a.at.IsZero() || at.Before(a.at)) {
+		a.at = at
+		a.timer.Reset(time.Until(at))
+	}
+}
+
+// rang has to be called when the alarm has rung.
+func (a *alarm) rang() { a.at = time.Time{} }
+
+func (a *alarm) stop() {
+	a.stopped = true
+	a.timer.Stop()
 }

@@ -24,8 +24,7 @@ const (
 
 // Options are how a Dispatcher works; zero values are the defaults.
 type Options struct {
-	// Lease is how long after a process's death its endpoints stay its own. It
-	// is renewed at a third of that.
+	// Lease, renewed at a third of it, is how long endpoints stay a dead process's own.
 	Lease time.Duration
 	// DrainTimeout is how long requests in flight may take at shutdown.
 	DrainTimeout time.Duration
@@ -87,8 +86,7 @@ type Dispatcher struct {
 	running   sync.WaitGroup       // retirements
 }
 
-// New returns a dispatcher of the queue's events to the endpoints. One
-// dispatcher per Queue may run.
+// New returns a dispatcher to the endpoints, of which one may run per Queue.
 func New(q *queue.Queue, s sender, endpoints []endpoint.Endpoint, o Options) *Dispatcher {
 	o.Lease = cmp.Or(max(o.Lease, 0), DefaultLease)
 	o.DrainTimeout = cmp.Or(max(o.DrainTimeout, 0), DefaultDrainTimeout)

@@ -331,7 +331,7 @@ func TestRetryAfterHoldsTheEndpoint(t *testing.T) {
 	_, stop := startDispatcher(t, q, sink, dispatch.Options{}, ep)
 	sink.until(t, "the first", func(all []arrival) bool { return len(all) == 1 })
 	queuetest.Eventually(t, "the pause to be kept", func() bool {
-		s, err := queuetest.Suspended(t.Context(), q, "a")
+		s, err := queuetest.Stats(t.Context(), q, "a")
 		return err == nil && !s.Until.IsZero()
 	})
 	stop() // the pause outlives the process
@@ -357,7 +357,7 @@ func TestGonePausesUntilUnpaused(t *testing.T) {
 	queuetest.AppendEvents(t, q, 0, 1, 1, queuetest.KeyModulo(1))
 	_, stop := startDispatcher(t, q, sink, dispatch.Options{}, ep)
 	queuetest.Eventually(t, "the pause", func() bool {
-		s, err := queuetest.Suspended(t.Context(), q, "a")
+		s, err := queuetest.Stats(t.Context(), q, "a")
 		return err == nil && strings.Contains(s.Reason, "410") && !s.Since.IsZero()
 	})
 	stop()
@@ -400,7 +400,7 @@ func TestExhaustedMayBlockOrPause(t *testing.T) {
 	}
 	queuetest.Eventually(t, "the other key", func() bool { return left("block") == 10 })
 	queuetest.Eventually(t, "the pause", func() bool {
-		s, err := queuetest.Suspended(t.Context(), q, "pause")
+		s, err := queuetest.Stats(t.Context(), q, "pause")
 		return err == nil && s.Reason != ""
 	})
 	if n := left("pause"); n != 20 {

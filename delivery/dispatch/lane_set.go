@@ -133,8 +133,7 @@ func (s *laneSet) next(sideShare int) *lane {
 	return s.markBusy(from.pop())
 }
 
-// nextOldest is next for the lane whose first event was committed first. Lanes
-// of the side stream come after all others.
+// nextOldest is next for the lane whose first event is the oldest, the side stream's last.
 func (s *laneSet) nextOldest(sideShare int) *lane {
 	if s.ready.len() > 0 {
 		return s.markBusy(s.ready.popOldest())
@@ -235,8 +234,7 @@ func (s *laneSet) dropEveryBody() {
 	}
 }
 
-// requeue makes a busy or blocked lane ready, behind the others: its first
-// event is to be sent again.
+// requeue makes a busy or blocked lane ready, behind the others, to be sent from again.
 func (s *laneSet) requeue(l *lane) {
 	s.unmarkBusy(l)
 	s.push(l)
@@ -265,8 +263,7 @@ func (s *laneSet) block(l *lane) {
 	s.dropAllBodies(l)
 }
 
-// releaseDue makes the lanes ready whose retry is due, and returns when the next
-// one is due (zero: none waits).
+// releaseDue makes due lanes ready, and returns when the next is due (zero: none waits).
 func (s *laneSet) releaseDue(now time.Time) time.Time {
 	for len(s.delayed) > 0 {
 		if l := s.delayed[0]; l.due.After(now) {

@@ -36,9 +36,8 @@ type list struct {
 	msgs []*webhook.Message // nil: to be read; nil elements: not found in their stream
 }
 
-// listPlan is how a lane's next events are divided into lists. The parts come
-// first, each a list that is sent as it is; what follows them is not divided yet.
-// Guarded by its courier's mutex.
+// listPlan is how a lane's next events are divided into lists. The parts come first,
+// each a list that is sent as it is; what follows them is not divided yet.
 type listPlan struct {
 	since    time.Time // when its first event could have been sent; zero: not yet, or there was a list since
 	inFlight int       // events

@@ -137,7 +137,7 @@ func TestEveryEventHasOneEnd(t *testing.T) {
 		}
 		if ep.State == endpoint.Active { // some are taken before the next change
 			queuetest.Eventually(t, "some requests", func() bool {
-				s, err := queuetest.Suspended(t.Context(), q, "a")
+				s, err := queuetest.Stats(t.Context(), q, "a")
 				return err == nil && (s.Reason != "" || sink.count() > before+i%7)
 			})
 		}

@@ -47,15 +47,13 @@ const maxNotices = 256
 
 // noticeQueue is the notices of one courier that were not sent, the oldest first.
 // At most one goroutine sends them; until it succeeds, the first one stays.
-// Guarded by its courier's mutex.
 type noticeQueue struct {
 	wanted    bool
 	waiting   []Notice
 	unwritten map[queue.ID]Notice // of dead letters, until Redis has them
 	active    bool                // a goroutine sends
-	failures  int                 // in a row
-	retryAt   time.Time           // after a failure
-	dropped   int                 // dead letters, since a notice was sent last
+	retries
+	dropped int // dead letters, since a notice was sent last
 }
 
 func newNoticeQueue(wanted bool) noticeQueue {
@@ -92,15 +90,6 @@ func (q *noticeQueue) sent() (dropped int) {
 	q.waiting = q.waiting[1:]
 	dropped, q.failures, q.dropped = q.dropped, 0, 0
 	return dropped
-}
-
-// failed puts the first notice off, and reports whether that is the first failure
-// in a row.
-func (q *noticeQueue) failed(now time.Time) (first bool) {
-	q.active = false
-	q.failures++
-	q.retryAt = now.Add(queue.Backoff(q.failures))
-	return q.failures == 1
 }
 
 func (c *courier) notifyLocked(n Notice) {
@@ -142,6 +131,7 @@ func (c *courier) sendNotices(ctx context.Context) {
 // noticeFailedLocked tries again later. An owner that is closing leaves the rest
 // to the next one, which finds in Redis what was not sent.
 func (c *courier) noticeFailedLocked(err error) {
+	c.notices.active = false
 	first := c.notices.failed(time.Now())
 	if c.lease.closing {
 		c.notices.waiting = nil

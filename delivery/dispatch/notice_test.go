@@ -62,9 +62,9 @@ func TestSuspensionAndRecoveryAreAnnounced(t *testing.T) {
 	// The first owner cannot send it.
 	mute := &notified{err: errors.New("unreachable")}
 	_, stop := startDispatcher(t, q, gone, dispatch.Options{Notify: mute.notify}, ep)
-	queuetest.Eventually(t, "the pause", func() bool { s, err := queuetest.Suspended(t.Context(), q, "a"); return err == nil && s.Reason != "" })
+	queuetest.Eventually(t, "the pause", func() bool { s, err := queuetest.Stats(t.Context(), q, "a"); return err == nil && s.Reason != "" })
 	stop()
-	s, err := queuetest.Suspended(t.Context(), q, "a")
+	s, err := queuetest.Stats(t.Context(), q, "a")
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -9,15 +9,14 @@ import (
 	"gancho/delivery/webhook"
 )
 
-// applyOutcomeLocked does what the job's answer, or the lack of one, means for
-// its events and for the endpoint. It returns the attempt's number, from 1; 0:
-// there was no attempt.
+// applyOutcomeLocked does what the job's answer, or its lack, means for events and endpoint.
+// It returns the attempt's number, from 1; 0: there was no attempt.
 func (c *courier) applyOutcomeLocked(j *job, o *webhook.Outcome, now time.Time) int {
 	if j.again && j.err == nil {
 		c.reading.failures = 0
 	}
 	if j.probe {
-		c.breaker.probeEnded()
+		c.breaker.probing = false
 	}
 	switch {
 	case j.msg == nil && j.err != nil:
@@ -52,8 +51,7 @@ func (c *courier) applyOutcomeLocked(j *job, o *webhook.Outcome, now time.Time) 
 	return number
 }
 
-// suspendAfterLocked suspends the endpoint if the outcome, or all of them for
-// too long, ask for it.
+// suspendAfterLocked suspends the endpoint if this outcome, or all for too long, demand it.
 func (c *courier) suspendAfterLocked(o *webhook.Outcome, now time.Time) {
 	switch since, forGood := c.health.failingSince(now, c.ep.PauseAfter); {
 	case o.Kind == webhook.Gone:
@@ -125,8 +123,7 @@ func (c *courier) endpointAnsweredLocked(now time.Time) {
 	c.startWorkersLocked()
 }
 
-// endpointFailedLocked counts a failure of the endpoint as a whole, and reports
-// whether it was that of a probe.
+// endpointFailedLocked counts a failure of the endpoint; probe: it was that of a probe.
 func (c *courier) endpointFailedLocked(j *job, now time.Time) (probe bool) {
 	switch {
 	case j.probe && c.breaker.open:
@@ -201,8 +198,7 @@ func (c *courier) keepAttemptsLocked(j *job, a queue.Attempts) {
 	c.writing.results.Retries = append(c.writing.results.Retries, queue.RetryResult{ID: j.id, Attempts: a})
 }
 
-// exhaustLocked does what the endpoint wants done with an event whose last
-// attempt has failed.
+// exhaustLocked ends, as OnExhausted says, an event whose last attempt has failed.
 func (c *courier) exhaustLocked(j *job, a queue.Attempts, why string, now time.Time) {
 	switch c.ep.OnExhausted {
 	case endpoint.Block:

@@ -22,8 +22,7 @@ const leaseMargin = 10
 // returned: somebody may have resumed its endpoint just now.
 const rescanAfter = 250 * time.Millisecond
 
-// acquireMany is how many leases are acquired at once: between two calls,
-// nobody waits long for Redis.
+// acquireMany bounds the leases of one call, so that nobody waits long for Redis.
 const acquireMany = 256
 
 // own acquires, renews and gives back leases until the context ends.
@@ -124,10 +123,7 @@ func (d *Dispatcher) balance(ctx, background context.Context, processes int) err
 	newcomers := processes != d.processes
 	d.processes = processes
 	for _, c := range d.owned() {
-		if newcomers {
-			c.setAdopted(false) // one of them may know the endpoint
-		}
-		switch ep, l := d.holding(c); {
+		switch ep, l := d.holding(c, newcomers); {
 		case l.lost:
 			d.retire(background, c, false)
 		case ep == nil || ep.Order != c.lanes.order: // another order needs other lanes
@@ -144,8 +140,9 @@ func (d *Dispatcher) balance(ctx, background context.Context, processes int) err
 }
 
 // holding returns what decides whether a courier goes on: its endpoint (nil: it
-// is not wanted), and its lease.
-func (d *Dispatcher) holding(c *courier) (*endpoint.Endpoint, lease) {
+// is not wanted), and its lease. No lease stays beyond this process's share when
+// there are newcomers: one of them may know the endpoint.
+func (d *Dispatcher) holding(c *courier, newcomers bool) (*endpoint.Endpoint, lease) {
 	d.mu.RLock()
 	ep := d.endpoints[c.name]
 	d.mu.RUnlock()
@@ -154,6 +151,7 @@ func (d *Dispatcher) holding(c *courier) (*endpoint.Endpoint, lease) {
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	c.lease.adopted = c.lease.adopted && !newcomers
 	return ep, c.lease
 }
 
@@ -208,8 +206,7 @@ func (d *Dispatcher) acquireFree(ctx, background context.Context, wanted []strin
 	return failure
 }
 
-// acquire acquires endpoints, starts their couriers, and returns how many it has
-// got.
+// acquire acquires endpoints, starts their couriers, and returns how many.
 func (d *Dispatcher) acquire(ctx, background context.Context, names []string, adopted bool) (acquired int, err error) {
 	if len(names) == 0 {
 		return 0, nil
@@ -226,7 +223,7 @@ func (d *Dispatcher) acquire(ctx, background context.Context, names []string, ad
 		d.log.Debug().Str("endpoint", name).Msg("endpoint acquired")
 		c := newCourier(background, d, ep, owners[i], lease{until: until, adopted: adopted})
 		d.couriers[name] = c
-		c.start()
+		c.wake(false)
 		delete(d.unowned, name)
 		acquired++
 	}

@@ -20,8 +20,7 @@ type reading struct {
 	restarted  bool              // the generation has risen since the lease was acquired
 	skip       map[queue.ID]bool // true: delivered; nil: there was no restart, or it is over
 	recent     recentIDs         // so that an event whose acknowledgement Redis has lost is not sent again
-	failures   int               // of Redis, in a row
-	retryAt    time.Time         // Redis is not asked before
+	retries                      // of Redis
 }
 
 // feed is one of the endpoint's streams, as far as it has been read.
@@ -58,8 +57,7 @@ func (r *reading) beginPage(f *feed) (after queue.ID, generation uint64) {
 	return f.cursor, r.generation
 }
 
-// follows reports whether what was appended comes right after what was read, so
-// that it need not be read.
+// follows reports whether what was appended comes right after what was read.
 func (r *reading) follows(f *feed, a *queue.Appended) bool {
 	return f.end && r.page != f && r.skip == nil && a.Follows(f.cursor)
 }
@@ -105,14 +103,6 @@ func (r *reading) delivered(id queue.ID) {
 	if r.skip != nil {
 		r.skip[id] = true
 	}
-}
-
-// failed puts the next call of Redis off, and reports whether this is the first
-// failure in a row.
-func (r *reading) failed(now time.Time) (first bool) {
-	r.failures++
-	r.retryAt = now.Add(queue.Backoff(r.failures))
-	return r.failures == 1
 }
 
 // recentIDs are the events that were delivered last.
@@ -199,8 +189,7 @@ func (c *courier) expectMoreLocked(f *feed, now time.Time) {
 	c.startReadingLocked(now)
 }
 
-// startReadingLocked starts the reader if there is something to read and room
-// for it.
+// startReadingLocked starts the reader if there is something to read, and room.
 func (c *courier) startReadingLocked(now time.Time) {
 	if c.reading.active || c.lease.closing || c.reading.loaded && c.readableLocked() == nil {
 		return

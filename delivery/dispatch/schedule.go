@@ -21,8 +21,7 @@ import (
 // health). If the schedule goes beyond MaxAge, the last attempt is at that age;
 // one that fails then or later is the last.
 
-// jitter is how much longer than the schedule a wait may be: events that
-// failed together do not come back together.
+// jitter is by how much waits are spread: what failed together does not come back together.
 const jitter = 0.2
 
 // scheduleOf returns the waits from which the event's next one is taken, and
@@ -57,8 +56,7 @@ func longestWait(ep *endpoint.Endpoint, a *queue.Attempts) time.Duration {
 	return time.Duration((1 + jitter) * float64(schedule[n-1]))
 }
 
-// deadline is when the event has the age of MaxAge; idled is how long, in ms, the
-// endpoint has stood still up to now.
+// deadline is when the event has the age of MaxAge; idled: for how many ms the endpoint stood still.
 func deadline(ep *endpoint.Endpoint, a *queue.Attempts, idled int64) time.Time {
 	return a.First.Add(ep.MaxAge + time.Duration(max(0, idled-a.Idle))*time.Millisecond)
 }
@@ -113,8 +111,7 @@ func (c *courier) refitFailuresLocked(now time.Time) {
 	})
 }
 
-// scheduleLocked sets when the event is due again; or it returns why there is no
-// further attempt.
+// scheduleLocked sets when the event is due again, or returns why it never is.
 func (c *courier) scheduleLocked(a *queue.Attempts, now time.Time) (why string) {
 	wait, more := nextWait(c.ep, a)
 	last := deadline(c.ep, a, c.health.IdledFor(now))
@@ -138,4 +135,17 @@ func (c *courier) scheduleLocked(a *queue.Attempts, now time.Time) (why string) 
 		a.Due = last
 	}
 	return ""
+}
+
+// retries are of what Redis, or the receiver of notices, has not done yet.
+type retries struct {
+	failures int       // in a row
+	retryAt  time.Time // nothing is tried before
+}
+
+// failed puts the next try off; first: this is the first failure in a row.
+func (r *retries) failed(now time.Time) (first bool) {
+	r.failures++
+	r.retryAt = now.Add(queue.Backoff(r.failures))
+	return r.failures == 1
 }

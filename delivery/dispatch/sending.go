@@ -15,7 +15,6 @@ import (
 
 // sending is the endpoint's workers, and its rate. Each worker that is starting
 // will ask for one of the ready lanes, so that no two are started for the same.
-// Guarded by its courier's mutex.
 type sending struct {
 	workers, starting int           // those that are starting are workers, too
 	limiter           *rate.Limiter // nil: no limit
@@ -59,8 +58,7 @@ type job struct {
 	err   error // of that
 }
 
-// events yields the job's events; the message of one that was not found in its
-// stream is nil.
+// events yields the job's events; the message is nil of one not found in its stream.
 func (j *job) events(yield func(queue.ID, *webhook.Message) bool) {
 	if j.list == nil {
 		yield(j.id, j.msg)
@@ -84,8 +82,7 @@ func (j *job) size() int {
 // sideShareLocked is the most requests in flight for events of the side stream.
 func (c *courier) sideShareLocked() int { return max(1, c.ep.Concurrency/2) }
 
-// startWorkersLocked starts a worker for each lane that is ready, as far as
-// concurrency allows.
+// startWorkersLocked starts a worker per ready lane, as far as concurrency allows.
 func (c *courier) startWorkersLocked() {
 	if c.haltedLocked() {
 		return
@@ -197,8 +194,7 @@ func (c *courier) nextLaneLocked(now time.Time) *lane {
 	return l
 }
 
-// pickLaneLocked makes the lane busy whose turn it is, of those that do not wait
-// for a retry.
+// pickLaneLocked makes busy whose turn it is of the lanes that wait for no retry.
 func (c *courier) pickLaneLocked(now time.Time) *lane {
 	if c.breaker.open && c.breaker.oldest() {
 		c.lanes.filterReady(func(l *lane) bool { return c.delayLocked(l, now) })
@@ -211,8 +207,7 @@ func (c *courier) pickLaneLocked(now time.Time) *lane {
 	return l
 }
 
-// delayLocked makes a lane wait whose first event has failed before and is not
-// due, and reports whether it does.
+// delayLocked makes a lane wait, and says so, whose first event has failed and is not due.
 func (c *courier) delayLocked(l *lane, now time.Time) bool {
 	if len(c.failures) == 0 {
 		return false

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"gancho/delivery/queue"
+	"gancho/internal/retry"
 )
 
 // writing is the results that Redis does not have. While a goroutine writes the
@@ -16,8 +17,7 @@ type writing struct {
 	active            bool
 }
 
-// next makes the results that have gathered the outgoing ones. Without any, the
-// writer ends.
+// next makes what has gathered the outgoing results. Without any, the writer ends.
 func (w *writing) next() bool {
 	w.active = !w.results.Empty()
 	if w.active {
@@ -26,8 +26,7 @@ func (w *writing) next() bool {
 	return w.active
 }
 
-// markKnown adds the events whose results are not written to those that are not
-// sent again: true for the delivered ones.
+// markKnown adds the events whose results are not written to skip: true for delivered ones.
 func (w *writing) markKnown(skip map[queue.ID]bool) {
 	w.results.Mark(skip)
 	w.outgoing.Mark(skip)
@@ -66,7 +65,7 @@ func (c *courier) write(ctx context.Context) {
 		}
 		failures = 0
 		if c.applyWritten(owned) {
-			queue.Pause(ctx, gatherFor)
+			_ = retry.Wait(ctx, gatherFor) // the next write sees the context's end
 		}
 	}
 }
@@ -93,7 +92,7 @@ func (c *courier) retryWrite(ctx context.Context, failures int, err error) bool 
 	if failures == 1 {
 		c.log.Warn().Err(err).Str("endpoint", c.name).Msg("deliveries not acknowledged: trying again")
 	}
-	waited := queue.Pause(ctx, queue.Backoff(failures))
+	waited := retry.Wait(ctx, queue.Backoff(failures)) == nil
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if waited {
@@ -105,8 +104,7 @@ func (c *courier) retryWrite(ctx context.Context, failures int, err error) bool 
 	return false
 }
 
-// applyWritten applies what Redis answered to a write, and reports whether to let
-// more results gather.
+// applyWritten applies Redis's answer to a write; true: let more results gather.
 func (c *courier) applyWritten(owned bool) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -28,8 +28,7 @@ type appender struct {
 	streams   map[string]*stream // by endpoint; guarded by streamsMu
 }
 
-// stream is one stream that Append writes. What changes is guarded by the
-// appender's mu.
+// stream is one that Append writes. What changes is guarded by the appender's mu.
 type stream struct {
 	endpoint string // empty: the parked changes
 	key      string
@@ -134,8 +133,7 @@ func (q *Queue) Append(ctx context.Context, b *Batch) error {
 	return nil
 }
 
-// registerStreams registers the names of those endpoints that get the first
-// events from this process.
+// registerStreams registers the endpoints that get this process's first events.
 func (q *Queue) registerStreams(ctx context.Context, touched []*stream) error {
 	var names []any
 	for _, s := range touched {
@@ -210,9 +208,8 @@ func (q *Queue) execute(ctx context.Context, b *Batch, touched []*stream) error 
 	return nil
 }
 
-// ownedElsewhere names, one per line, the endpoints that this process does not
-// deliver to and that have not been published for this batch yet: their owners
-// are to be woken.
+// ownedElsewhere names, one per line, the endpoints whose owners are to be woken: other
+// processes, if that was not published for this batch yet.
 func (q *Queue) ownedElsewhere(touched []*stream) string {
 	local := q.local.Load()
 	var names []string
@@ -232,7 +229,8 @@ func (q *Queue) wakeOthers(ctx context.Context, server redis.Cmdable, names stri
 		return
 	}
 	if err := server.Publish(ctx, q.keys.wake(), names).Err(); err != nil {
-		q.log.Debug().Err(err).Msg("other processes were not woken: they find the new events when they inspect their streams")
+		q.log.Debug().Err(err).Str("endpoints", names).
+			Msg("other processes were not woken: they find the new events when they inspect their streams")
 	}
 }
 
@@ -242,9 +240,8 @@ func refusedAsKnown(err error) bool {
 	return strings.Contains(err.Error(), "equal or smaller than the target stream")
 }
 
-// appendError says what an append that was refused means; nil stays nil. A
-// transaction is refused in general terms; why is with those commands that were
-// not queued.
+// appendError says what a refused append means; nil stays nil. A transaction is refused
+// in general terms; why is with those commands that were not queued.
 func appendError(commands []redis.Cmder, err error) error {
 	for _, c := range commands {
 		cause := c.Err()

@@ -9,8 +9,7 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// section is what of a batch goes into the streams of one slot of a cluster:
-// one transaction.
+// section is what of a batch goes into one slot of a cluster: one transaction.
 type section struct {
 	slot         uint16
 	commands     []redis.Cmder
@@ -23,9 +22,8 @@ type section struct {
 // failover is there and back in so short a time.
 const recheckAfter = time.Second
 
-// executeInSlots appends to the nodes of a cluster at the same time. What has
-// been appended stays when a part fails: the batch comes again, and is refused
-// there as known.
+// executeInSlots appends to all nodes of a cluster in parallel. What has been appended stays
+// when a part fails: the batch comes again, and is refused there as known.
 func (q *Queue) executeInSlots(ctx context.Context, b *Batch, touched []*stream) error {
 	parts, err := q.divide(ctx, b)
 	if err != nil {
@@ -84,16 +82,11 @@ func (q *Queue) divide(ctx context.Context, b *Batch) (map[string][]*section, er
 	return parts, nil
 }
 
-// sendSections writes one node's sections in one go, and returns which of
-// their entries were there already.
+// sendSections writes one node's sections in one go; refused were there already.
 func (q *Queue) sendSections(ctx context.Context, addr string, sections []*section, recheck bool) (refused []int, err error) {
 	node := q.appender.conns.to(addr)
 	if recheck {
-		got, err := serverInfo(ctx, node, "server", "replication")
-		if err == nil {
-			err = q.servers.recognise(addr, got)
-		}
-		if err != nil {
+		if _, err := q.servers.recognise(ctx, addr, node); err != nil {
 			return nil, unreachable(err)
 		}
 	}
@@ -119,8 +112,7 @@ func (q *Queue) sendSections(ctx context.Context, addr string, sections []*secti
 	return refused, err
 }
 
-// outcome reads the replies to a section whose EXEC is given; nil: it is a single
-// command.
+// outcome reads the replies to a section and its EXEC; nil: it is a single command.
 func (s *section) outcome(exec *redis.Cmd) (refused []int, err error) {
 	if exec == nil {
 		switch err := s.commands[0].Err(); {

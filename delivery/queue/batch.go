@@ -5,6 +5,7 @@ import (
 	"strconv"
 	"time"
 
+	"gancho/cdc"
 	"gancho/mapping"
 )
 
@@ -48,12 +49,10 @@ type destination struct {
 // NewBatch returns an empty batch for this queue.
 func (q *Queue) NewBatch() *Batch { return &Batch{q: q} }
 
-// Len is the number of appends that the batch holds: events times their
-// endpoints, and parked changes.
+// Len is the number of appends: events times their endpoints, and parked changes.
 func (b *Batch) Len() int { return len(b.destinations) }
 
-// Bytes is what the batch holds of the events' own bytes. Each is sent to
-// Redis once for every endpoint.
+// Bytes is how large the events are. Each is sent to Redis once for every endpoint.
 func (b *Batch) Bytes() int { return len(b.buf) }
 
 // Reset empties the batch.
@@ -77,7 +76,7 @@ func (b *Batch) Add(ev *mapping.Event) (int, error) {
 	if len(matched) == 0 {
 		return 0, nil
 	}
-	id, err := b.next(&b.lastEvent, func(epoch uint16) (ID, error) { return NewID(epoch, ev.Position, ev.N) })
+	id, err := b.next(&b.lastEvent, ev.Position, ev.N)
 	if err != nil {
 		return 0, fmt.Errorf("add event %s: %w", ev.Type, err)
 	}
@@ -94,7 +93,7 @@ func (b *Batch) Add(ev *mapping.Event) (int, error) {
 
 // Park adds a change that no event could be made of to the parked changes. Parking it again, after a rewind, is harmless.
 func (b *Batch) Park(p *mapping.Parked) error {
-	id, err := b.next(&b.lastParked, func(epoch uint16) (ID, error) { return NewID(epoch, p.Position, p.N) })
+	id, err := b.next(&b.lastParked, p.Position, p.N)
 	if err != nil {
 		return fmt.Errorf("park change of %s: %w", p.Table, err)
 	}
@@ -108,12 +107,12 @@ func (b *Batch) Park(p *mapping.Parked) error {
 	return nil
 }
 
-func (b *Batch) next(last *ID, build func(epoch uint16) (ID, error)) (ID, error) {
+func (b *Batch) next(last *ID, p cdc.Position, n int) (ID, error) {
 	c := b.q.sources.current.Load()
 	if c == nil {
 		return ID{}, errNotClaimed
 	}
-	id, err := build(c.epoch)
+	id, err := NewID(c.epoch, p, n)
 	if err != nil {
 		return ID{}, err
 	}

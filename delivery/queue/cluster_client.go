@@ -51,8 +51,7 @@ func (h *clusterHook) ProcessHook(redis.ProcessHook) redis.ProcessHook {
 	}
 }
 
-// follow repeats a command that was not executed, because it is to be asked of
-// another node.
+// follow repeats a command that was not executed, because another node has to.
 func (h *clusterHook) follow(ctx context.Context, cmd redis.Cmder, err error) error {
 	for range maxRedirects {
 		addr, asking, moved := redirection(err)
@@ -175,8 +174,7 @@ func redirection(err error) (addr string, asking, moved bool) {
 	return net.JoinHostPort(addr[:colon], addr[colon+1:]), what == "ASK", true
 }
 
-// slotOfCommand is the slot of a command's key; of one without a key, any that
-// is always the same.
+// slotOfCommand is the slot of a command's key; without a key, always the same one.
 func slotOfCommand(cmd redis.Cmder) uint16 {
 	key, _ := keyOf(cmd)
 	return slotOf(key)

@@ -11,10 +11,10 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"gancho/cdc"
+	"gancho/internal/retry"
 )
 
-// confirmer is what RunDurable works with: how far the capture has appended,
-// and what it takes for that to be durable.
+// confirmer knows how far the capture has appended, and what makes that durable.
 type confirmer struct {
 	// conns has one connection to each master; they refuse to talk to a server of
 	// another identity than the one that was accepted.
@@ -73,9 +73,7 @@ func (q *Queue) RunDurable(ctx context.Context, confirm func(lsn uint64)) error 
 			return nil //nolint:nilerr // the end that was asked for
 		}
 		switch {
-		case errors.Is(err, ErrRestarted):
-			return fmt.Errorf("confirm positions: %w", ErrRestarted)
-		case errors.Is(err, errClaimLost):
+		case errors.Is(err, ErrRestarted), errors.Is(err, errClaimLost):
 			return fmt.Errorf("confirm positions: %w", err)
 		case err != nil && !failing:
 			q.log.Warn().Err(err).Msg("positions cannot be confirmed now: the slot holds its WAL until redis answers")
@@ -95,7 +93,7 @@ func (q *Queue) RunDurable(ctx context.Context, confirm func(lsn uint64)) error 
 // reports false when the context ended first.
 func (c *confirmer) await(ctx context.Context, d time.Duration) bool {
 	if d >= 0 {
-		return Pause(ctx, d)
+		return retry.Wait(ctx, d) == nil
 	}
 	select {
 	case <-c.changed:
@@ -215,14 +213,10 @@ func (w *durableWork) confirmDurable(ctx context.Context) error {
 	return nil
 }
 
-// inspectMaster asks one master how it stands. Another than the one that was
-// appended to is ErrRestarted.
+// inspectMaster asks one master how it stands. One not appended to is ErrRestarted.
 func (w *durableWork) inspectMaster(ctx context.Context, addr string) (info, error) {
 	q := w.q
-	got, err := serverInfo(ctx, q.confirmer.conns.to(addr), "server", "persistence", "replication")
-	if err == nil {
-		err = q.servers.recognise(addr, got)
-	}
+	got, err := q.servers.recognise(ctx, addr, q.confirmer.conns.to(addr), "persistence")
 	if err != nil {
 		q.suspectCluster(ctx, err)
 		return nil, annotate(err, "check durability")
@@ -230,9 +224,8 @@ func (w *durableWork) inspectMaster(ctx context.Context, addr string) (info, err
 	return got, nil
 }
 
-// inspectMasters asks all masters. That they are not those that were accepted,
-// one more or one less, is ErrRestarted: what was appended may have moved with
-// its slots.
+// inspectMasters asks all masters. Others than were accepted, one more or one less, are
+// ErrRestarted: what was appended may have moved with its slots.
 func (w *durableWork) inspectMasters(ctx context.Context) (map[string]info, error) {
 	q := w.q
 	if q.sentinel != nil {
@@ -308,9 +301,8 @@ func (q *Queue) synced(got info) (bool, error) {
 
 var errClaimLost = errors.New("another process has claimed the queue with a newer epoch; this one has to stop")
 
-// recordScript keeps the position from going back. It always writes, because
-// WAITAOF waits for the last write of its own connection. Lua's numbers hold
-// every LSN below 2^52 exactly.
+// recordScript keeps the position from going back. It always writes: WAITAOF waits for its own
+// connection's last write. Lua's numbers hold every LSN below 2^52 exactly.
 var recordScript = redis.NewScript(`
 local record = redis.call('HMGET', KEYS[1], 'epoch', 'confirmed')
 if record[1] ~= ARGV[1] then return 0 end
@@ -381,8 +373,7 @@ func (q *Queue) AcceptRestart(ctx context.Context) error {
 	return nil
 }
 
-// restoreSource writes the source's record again, if it was lost with the end
-// of the AOF.
+// restoreSource rewrites the source's record if it was lost with the AOF's end.
 func (q *Queue) restoreSource(ctx context.Context) error {
 	s := &q.sources
 	s.mu.Lock()

@@ -11,8 +11,7 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// identities are which servers the queue works with: those whose data it goes
-// on from, and those that it has met since.
+// identities of the servers whose data the queue goes on from, and of those met since.
 type identities struct {
 	promotable bool // a replica may take a master's place
 
@@ -40,24 +39,30 @@ var errReplica = fmt.Errorf("%w: the server is a replica; a failover is under wa
 // command: were newer events appended after a restart, or a failover, that lost
 // older ones, Redis would refuse the older ones for ever, as "equal or smaller".
 func (s *identities) refuseRestarted(ctx context.Context, addr string, cn *redis.Conn) error {
-	got, err := serverInfo(ctx, cn, "server", "replication")
-	if err != nil {
-		return err
-	}
-	return s.recognise(addr, got)
+	_, err := s.recognise(ctx, addr, cn)
+	return err
 }
 
-// recognise returns ErrRestarted when the server is not the one that was
-// accepted under its address.
-func (s *identities) recognise(addr string, got info) error {
-	if s.promotable && got["role"] == "slave" {
-		return errReplica
+// recognise returns what the server says of itself, and more sections of its
+// INFO, or ErrRestarted when it is not the one that was accepted under its address.
+func (s *identities) recognise(ctx context.Context, addr string, server redis.Cmdable, more ...string) (info, error) {
+	got, err := s.identify(ctx, server, more...)
+	if err != nil {
+		return nil, err
 	}
-	accepted := s.accepted.Load()
-	if accepted == nil || (*accepted)[addr] != s.of(got) {
-		return ErrRestarted
+	if accepted := s.accepted.Load(); accepted == nil || (*accepted)[addr] != s.of(got) {
+		return nil, ErrRestarted
 	}
-	return nil
+	return got, nil
+}
+
+// identify asks a server who it is. A replica's connections would outlive its promotion.
+func (s *identities) identify(ctx context.Context, server redis.Cmdable, more ...string) (info, error) {
+	got, err := serverInfo(ctx, server, append(more, "server", "replication")...)
+	if err == nil && s.promotable && got["role"] == "slave" {
+		err = errReplica
+	}
+	return got, err
 }
 
 // masters are the addresses of the servers that were accepted.
@@ -68,15 +73,11 @@ func (s *identities) masters() []string { return slices.Collect(maps.Keys(*s.acc
 // by the time it has its answer. The same is true of a failover to a server
 // that is not known yet; what this misses, inspectMasters finds.
 func (s *identities) noteIdentity(ctx context.Context, addr string, cn *redis.Conn) error {
-	got, err := serverInfo(ctx, cn, "server", "replication")
-	if err != nil {
-		return err
+	got, err := s.identify(ctx, cn)
+	if err == nil {
+		s.observe(addr, s.of(got))
 	}
-	if s.promotable && got["role"] == "slave" {
-		return errReplica // its connections would outlive its promotion
-	}
-	s.observe(addr, s.of(got))
-	return nil
+	return err
 }
 
 // observe counts a generation when the server is new.

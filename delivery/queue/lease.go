@@ -30,9 +30,8 @@ import (
 // The scripts write something that a full Redis allows first, for the reason
 // that ackScript gives.
 
-// luaNow begins scripts that compare times. These have fractions of a
-// millisecond: two extensions in the same one would look as if the second had
-// changed nothing.
+// luaNow begins scripts that compare times, with fractions of a millisecond: of two extensions
+// in the same one, the second would look as if it had changed nothing.
 const luaNow = `
 local t = redis.call('TIME')
 local now = t[1] * 1000 + t[2] / 1000
@@ -90,8 +89,7 @@ end
 if #args > 0 then redis.call('ZADD', KEYS[1], unpack(args)) end
 return out`)
 
-// releaseScript gives the lease back. The fence goes too, or a renewal that is
-// on its way would take the lease again.
+// releaseScript gives the lease back, and the fence, or a renewal on its way would take it again.
 var releaseScript = redis.NewScript(`
 redis.call('ZREM', KEYS[1], ARGV[1])
 if redis.call('GET', KEYS[2]) == ARGV[1] then redis.call('SET', KEYS[2], 'released') end
@@ -111,8 +109,7 @@ for i = 1, n do
 end
 return out`)
 
-// countScript registers the process, forgets what has expired, and returns how
-// many processes are alive.
+// countScript registers the process, forgets expired ones, and returns how many are alive.
 var countScript = redis.NewScript(luaNow + `
 redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', now)
 redis.call('ZADD', KEYS[1], now + ARGV[1], ARGV[2])
@@ -133,19 +130,16 @@ const leaseGroupMost = 256
 
 // leaseGroups divides endpoints into those that one script may work on.
 func (q *Queue) leaseGroups(n int, endpoint func(i int) string) []leaseGroup {
-	all := make([]int, n)
+	all, most := make([]int, n), leaseGroupMost
 	for i := range all {
 		all[i] = i
 	}
-	var groups []leaseGroup
-	if q.cluster == nil {
-		for part := range slices.Chunk(all, leaseGroupMost) {
-			groups = append(groups, leaseGroup{q.keys.leases(), part})
-		}
-		return groups
+	if q.cluster != nil {
+		most = 1
 	}
-	for i := range all {
-		groups = append(groups, leaseGroup{q.leasesOf(endpoint(i)), all[i : i+1]})
+	var groups []leaseGroup
+	for part := range slices.Chunk(all, most) {
+		groups = append(groups, leaseGroup{q.leasesOf(endpoint(part[0])), part})
 	}
 	return groups
 }

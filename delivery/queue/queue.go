@@ -1,6 +1,7 @@
 package queue
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -112,7 +113,7 @@ type Queue struct {
 // does not serve all slots, or a failover that is under way), and a
 // *SettingError or another error, which is not. Close releases the connections.
 func Open(ctx context.Context, o Options) (*Queue, error) {
-	q := &Queue{log: o.Logger, keys: keyspaceOf(o.Prefix), volatile: o.AllowVolatile}
+	q := &Queue{log: o.Logger, keys: keyspace{cmp.Or(o.Prefix, "gancho")}, volatile: o.AllowVolatile}
 	if err := q.connect(&o); err != nil {
 		return nil, err
 	}
@@ -165,13 +166,6 @@ func (q *Queue) Ping(ctx context.Context) error {
 // keyspace names the keys. All keys of an endpoint share a hash tag, so that
 // one script may touch them on a Redis Cluster.
 type keyspace struct{ prefix string }
-
-func keyspaceOf(prefix string) keyspace {
-	if prefix == "" {
-		prefix = "gancho"
-	}
-	return keyspace{prefix}
-}
 
 func (k keyspace) of(endpoint, what string) string { return k.prefix + ":{" + endpoint + "}:" + what }
 func (k keyspace) events(endpoint string) string   { return k.of(endpoint, "q") }

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"gancho/delivery/webhook"
+	"gancho/internal/retry"
 
 	"github.com/redis/go-redis/v9"
 )
@@ -87,8 +88,8 @@ func (q *Queue) appendDurably(ctx context.Context, endpoint string, messages []w
 		if done, err := q.safe(got, offset, since); err != nil || done {
 			return err
 		}
-		if !Pause(ctx, recordEvery) {
-			return ctx.Err()
+		if err := retry.Wait(ctx, recordEvery); err != nil {
+			return err
 		}
 	}
 }
@@ -175,8 +176,7 @@ func sideEntry(key string, m *webhook.Message, replay bool) []any {
 	return args
 }
 
-// sequenceOf returns the sequence in the webhook-id of an event of the WAL, or
-// nothing for another.
+// sequenceOf returns the sequence in a WAL event's webhook-id, or nothing for another.
 func sequenceOf(webhookID string) string {
 	if _, _, err := ParseWebhookID(webhookID); err != nil {
 		return ""
@@ -188,14 +188,11 @@ func sequenceOf(webhookID string) string {
 // side streams, in what is published.
 const sideMark = "\x00"
 
-// wakeSide wakes whoever delivers to the endpoint. That it could not be woken is
-// no error: it inspects its streams from time to time.
+// wakeSide wakes whoever delivers to the endpoint.
 func (q *Queue) wakeSide(ctx context.Context, endpoint string) {
 	if local := q.local.Load(); local != nil && (*local).Owns(endpoint) {
 		(*local).Offer(&Appended{Endpoint: endpoint, Side: true})
 		return
 	}
-	if err := q.client.Publish(ctx, q.keys.wake(), endpoint+sideMark).Err(); err != nil {
-		q.log.Debug().Err(err).Str("endpoint", endpoint).Msg("the endpoint's owner was not woken: it finds the new events when it inspects its streams")
-	}
+	q.wakeOthers(ctx, q.client, endpoint+sideMark)
 }

@@ -117,8 +117,7 @@ func (s *replicas) caughtUp(got info, offset int64, now time.Time) bool {
 	return len(offsets) >= max(s.most, s.required)
 }
 
-// report logs how the replicas stand, when somebody has to know of it: nothing
-// else says why the source holds its WAL.
+// report logs what somebody has to know: nothing else says why the source holds its WAL.
 func (s *replicas) report(log *zerolog.Logger, master string, got info, before int, caughtUp bool, now time.Time) {
 	if s.most < before {
 		log.Warn().Str("master", master).Int("replicas", s.most).Int("before", before).

@@ -23,8 +23,7 @@ type Source struct {
 	Timeline                 int32
 	// SlotCreated: the slot was created just now.
 	SlotCreated bool
-	// ConfirmedFlush is the slot's, Current the end of the server's WAL; both
-	// are LSNs in bytes.
+	// LSNs in bytes: the slot's, and the end of the server's WAL.
 	ConfirmedFlush, Current uint64
 }
 
@@ -175,9 +174,8 @@ func (s *sources) readLocked(ctx context.Context) (*sourceRecord, error) {
 	}, nil
 }
 
-// writeSourceScript refuses when the epoch is not the one that was read:
-// somebody else has claimed the queue since. The position never goes back
-// within an epoch, whoever writes it.
+// writeSourceScript refuses an epoch other than was read: somebody has claimed the queue
+// since. The position never goes back within an epoch, whoever writes it.
 var writeSourceScript = redis.NewScript(`
 local epoch = redis.call('HGET', KEYS[1], 'epoch') or ''
 if epoch ~= ARGV[1] then return 0 end
@@ -200,9 +198,8 @@ func (s *sources) write(ctx context.Context, old, next *sourceRecord) error {
 	return err
 }
 
-// firstEpoch is 1, or one more than the newest epoch in any stream when the
-// record was lost but streams were not: their last ids would make every event
-// look like a duplicate.
+// firstEpoch is 1, or, when the record was lost but streams were not, one more than their
+// newest epoch: their last ids would make every event look like a duplicate.
 func (q *Queue) firstEpoch(ctx context.Context) (uint16, error) {
 	newest := uint16(0)
 	read := func(key string) error {
@@ -229,21 +226,19 @@ func escapeGlob(s string) string {
 	return strings.NewReplacer(`\`, `\\`, `*`, `\*`, `?`, `\?`, `[`, `\[`).Replace(s)
 }
 
-// of returns the source of an epoch's events. A worker that captures
-// nothing learns it from the record.
+// of returns an epoch's source; a worker that captures nothing learns it from the record.
 func (s *sources) of(ctx context.Context, epoch uint16) (string, error) {
 	if c := s.current.Load(); c != nil && c.epoch == epoch {
 		return c.source, nil
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if name, ok := s.names[epoch]; ok {
-		return name, nil
+	if s.names[epoch] == "" {
+		if _, err := s.readLocked(ctx); err != nil {
+			return "", err
+		}
 	}
-	if _, err := s.readLocked(ctx); err != nil {
-		return "", err
-	}
-	if name, ok := s.names[epoch]; ok {
+	if name := s.names[epoch]; name != "" {
 		return name, nil
 	}
 	return "", fmt.Errorf("read %s: epoch %d is not in it, so the webhook-ids of its events are unknown; start the capture once", s.key, epoch)

@@ -3,13 +3,13 @@ package queue
 import (
 	"context"
 	"crypto/rand"
-	"encoding/hex"
 	"iter"
 	"strings"
 	"sync/atomic"
 	"time"
 
 	"gancho/delivery/webhook"
+	"gancho/internal/retry"
 )
 
 // deliverer is what delivers in this process, which learns of new events
@@ -92,13 +92,10 @@ func (i inspection) stale(now inspection, ttl time.Duration) bool {
 
 // Worker returns a new worker.
 func (q *Queue) Worker() *Worker {
-	var unique [8]byte
-	_, _ = rand.Read(unique[:]) // never fails
-	return &Worker{q: q, process: hex.EncodeToString(unique[:])}
+	return &Worker{q: q, process: rand.Text()}
 }
 
-// Attach has what this process appends offered to d, until detach is called.
-// One at a time is attached to a queue.
+// Attach offers what this process appends to d, the queue's only one, until detach.
 func (w *Worker) Attach(d deliverer) (detach func()) {
 	w.q.local.Store(&d)
 	return func() { w.q.local.CompareAndSwap(&d, nil) }
@@ -138,7 +135,7 @@ func (w *Worker) Listen(ctx context.Context, wake func(endpoint string, side boo
 		if w.listenOnce(ctx, wake) {
 			failures = 1
 		}
-		Pause(ctx, Backoff(failures))
+		_ = retry.Wait(ctx, Backoff(failures)) // the loop sees the context's end
 	}
 }
 
