@@ -13,10 +13,9 @@ import (
 
 // courier delivers one endpoint's events while this process has its lease.
 //
-// It has no goroutine of its own: whatever makes work for it (an append, an
-// answer, a timer) starts the goroutines that the work takes, which end with
-// it. There are up to `concurrency` workers, and one that reads, one that writes
-// and one that sends notices.
+// It has no goroutine of its own: whatever makes work for it (an append, an answer, a
+// timer) starts those that the work takes, which end with it: up to `concurrency`
+// workers, and one that reads, one that writes and one that sends notices.
 //
 // Its parts do not know each other; each keeps the invariant that its type
 // states, and the courier joins them. Everything from mu on is guarded by mu,

@@ -19,16 +19,14 @@ import (
 // when there is no room for more in memory. What is sent again (Queue.Replay)
 // makes lists of its own, which wait for nothing.
 //
-// One answer holds for all of a list's events. A list that has failed is sent
-// again as it is, on the schedule; its first event carries its attempts. After
-// a restart it may have become longer.
+// One answer holds for all of a list's events. A list that has failed, maybe longer
+// after a restart, is sent again on the schedule; its first event carries its attempts.
 //
 // A list that is exhausted, that the receiver refuses as wrong, or that it wants
 // no repeat of, is cut in halves instead, and these again, until the event at
 // fault is alone; it alone is refused (and has RetryRefused from the beginning)
-// or becomes a dead letter. The halves of an exhausted list have one attempt
-// each, after the first backoff of Retry; those of the others are sent
-// immediately.
+// or becomes a dead letter. An exhausted list's halves have one attempt each,
+// after the first backoff of Retry; others are sent immediately.
 
 // list is the events of one request to an endpoint that takes lists.
 type list struct {

@@ -48,13 +48,11 @@ func (d *Dispatcher) own(ctx, background context.Context) {
 				next = min(next, rescanAfter)
 			}
 		}
-		t := time.NewTimer(next)
 		select {
 		case <-ctx.Done():
-		case <-t.C:
+		case <-time.After(next):
 		case <-d.rescan:
 		}
-		t.Stop()
 	}
 }
 
@@ -139,9 +137,8 @@ func (d *Dispatcher) balance(ctx, background context.Context, processes int) err
 	return d.acquireFree(ctx, background, wanted, share-have)
 }
 
-// holding returns what decides whether a courier goes on: its endpoint (nil: it
-// is not wanted), and its lease. No lease stays beyond this process's share when
-// there are newcomers: one of them may know the endpoint.
+// holding returns a courier's endpoint (nil: it is not wanted) and lease. No lease
+// stays beyond the process's share when there are newcomers: one may know the endpoint.
 func (d *Dispatcher) holding(c *courier, newcomers bool) (*endpoint.Endpoint, lease) {
 	d.mu.RLock()
 	ep := d.endpoints[c.name]

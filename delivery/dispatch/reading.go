@@ -124,9 +124,8 @@ func (r *recentIDs) add(id queue.ID) {
 }
 
 // What an endpoint keeps in memory of events that wait behind failing ones: so
-// many of them, 16 bytes each, under so many keys, some hundred bytes each.
-// Beyond that nothing more of the endpoint is read, events of other keys
-// included, until some are done.
+// many, 16 bytes each, under so many keys, some hundred bytes each. Beyond that
+// nothing of the endpoint is read, whatever its key, until some are done.
 const (
 	maxWaiting = 1 << 20
 	maxLanes   = 1 << 16
@@ -152,21 +151,21 @@ func (c *courier) windowLocked(f *feed) (events, bytes int) {
 // budgetLocked is how many events, and bytes, may be read of a stream now.
 func (c *courier) budgetLocked(f *feed) (events, bytes int) {
 	events, bytes = c.windowLocked(f)
-	t := c.lanes.tally(f.side)
+	t := c.lanes.of(f.side)
 	return events - t.bodies, bytes - t.bodyBytes
 }
 
 // roomLocked reports whether a page of the stream is worth a call of Redis.
 func (c *courier) roomLocked(f *feed) bool {
 	events, bytes := c.windowLocked(f)
-	t := c.lanes.tally(f.side)
+	t := c.lanes.of(f.side)
 	return t.bodies < events/2 && t.bodyBytes < bytes/2 && t.events < maxWaiting/f.part && t.lanes < maxLanes/f.part
 }
 
 // readableLocked returns the stream of which a page should be read, or nil. An
 // endpoint that gets nothing now needs nothing in memory, except its next probe.
 func (c *courier) readableLocked() *feed {
-	if c.haltedLocked() || c.breaker.open && c.lanes.ready.len()+c.lanes.aside.len() > 0 {
+	if c.haltedLocked() || c.breaker.open && c.lanes.main.ready.len()+c.lanes.side.ready.len() > 0 {
 		return nil
 	}
 	for _, f := range [...]*feed{&c.reading.main, &c.reading.side} {
@@ -282,11 +281,10 @@ func (c *courier) reloadAfterRestartLocked() bool {
 	return true
 }
 
-// reloadLocked drops the events in memory and reads the streams again from their
-// start: Redis may have lost entries, which will be appended again, and
-// deletions. Events in flight, and those delivered a moment ago, are not sent
-// again, even if they are appended again much later. Order is kept, because
-// whatever is sent again was sent before.
+// reloadLocked drops the events in memory and reads the streams again from their start:
+// Redis may have lost entries, which will be appended again, and deletions. Events in
+// flight, or just delivered, are not sent again, even if they are appended again much
+// later. Order is kept, because whatever is sent again was sent before.
 func (c *courier) reloadLocked() {
 	c.lanes.keepInFlight()
 	c.health.saved = unsaved // Redis may have lost it

@@ -12,10 +12,9 @@ import (
 // An event has two budgets: attempts, counted on two schedules, and age.
 //
 // An attempt that the receiver has refused as wrong counts on RetryRefused, any
-// other failure on Retry, and the kind of the last failure selects the schedule:
-// an event that was refused twice during a deployment still has all of Retry for
-// a failure of the network. The event is exhausted when the selected schedule
-// has no step left.
+// other failure on Retry, and the last failure selects the schedule: an event
+// refused twice during a deployment still has all of Retry for a failure of the
+// network. The event is exhausted when the selected schedule has no step left.
 //
 // Age runs from the first failure, and stands still with the endpoint (see
 // health). If the schedule goes beyond MaxAge, the last attempt is at that age;
@@ -61,9 +60,8 @@ func deadline(ep *endpoint.Endpoint, a *queue.Attempts, idled int64) time.Time {
 	return a.First.Add(ep.MaxAge + time.Duration(max(0, idled-a.Idle))*time.Millisecond)
 }
 
-// failures are the attempts of the events that have failed and are not done.
-// What the receiver answered is not among them: here it is of no use, and there
-// may be a million of them. Guarded by its courier's mutex.
+// failures are the attempts of the events that have failed and are not done, without
+// what the receiver answered: here it is of no use, and there may be a million of them.
 type failures map[queue.ID]queue.Attempts
 
 func (f failures) keep(id queue.ID, a queue.Attempts) {
@@ -81,10 +79,9 @@ func (f failures) hasten(now time.Time) {
 	}
 }
 
-// refit adopts changed settings: an event that a shorter schedule would have
-// sent earlier is due earlier, and one that blocks its key at an endpoint that
-// no longer wants that has another attempt. A longer schedule holds from the
-// next failure on.
+// refit adopts changed settings: a shorter schedule makes events due earlier,
+// and one that blocks its key, which the endpoint no longer wants, has another
+// attempt. A longer schedule holds from the next failure on.
 func (f failures) refit(ep *endpoint.Endpoint, idled int64, now time.Time) {
 	for id, a := range f {
 		switch {

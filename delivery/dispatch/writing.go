@@ -9,9 +9,8 @@ import (
 )
 
 // writing is the results that Redis does not have. While a goroutine writes the
-// outgoing ones, and however long Redis is unreachable, new ones gather in
-// results. Guarded by its courier's mutex, except that outgoing is the writer's
-// while it is active.
+// outgoing ones, which are its own, and however long Redis is unreachable, new
+// ones gather in results. The rest is guarded by the courier's mutex.
 type writing struct {
 	results, outgoing queue.Results
 	active            bool
@@ -32,9 +31,8 @@ func (w *writing) markKnown(skip map[queue.ID]bool) {
 	w.outgoing.Mark(skip)
 }
 
-// Under load, results gather for a moment, unless there are many already: a call
-// of Redis for each event would cost more than the event's way into the queue.
-// The first after a quiet time is written immediately.
+// Under load, but not after a quiet time, results gather for a moment, unless there are
+// many: a call of Redis for each event would cost more than its way into the queue.
 const (
 	gatherFor  = time.Millisecond
 	gatherMany = 64
@@ -70,9 +68,8 @@ func (c *courier) write(ctx context.Context) {
 	}
 }
 
-// nextResults returns whether there is anything to write. Health is written with
-// the results, in batches, because an endpoint that fails every second time
-// changes it with each answer.
+// nextResults returns whether there is anything to write. Health is written with the
+// results: an endpoint that fails every second time changes it with each answer.
 func (c *courier) nextResults() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()

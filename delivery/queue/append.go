@@ -166,8 +166,9 @@ func (a *appender) prepareLocked(b *Batch) []*stream {
 		s.next = rec.id
 		s.batch = append(s.batch, t.record)
 		if p := rec.parked; p != nil {
-			a.commands.add("XADD", s.key, b.bytes(rec.text), "t", p.Type, "r", p.Rule, "c", b.bytes(rec.micros),
-				"table", p.Table, "op", p.Op.String(), "reason", p.Reason, "row", b.bytes(rec.data))
+			a.commands.queue = append(a.commands.queue, redis.NewCmd(context.Background(),
+				"XADD", s.key, b.bytes(rec.text), "t", p.Type, "r", p.Rule, "c", b.bytes(rec.micros),
+				"table", p.Table, "op", p.Op.String(), "reason", p.Reason, "row", b.bytes(rec.data)))
 			continue
 		}
 		a.commands.addEvent(s.key, b, rec)
@@ -262,9 +263,8 @@ type arg struct{ b []byte }
 // MarshalBinary is how go-redis gets at the bytes.
 func (a *arg) MarshalBinary() ([]byte, error) { return a.b, nil }
 
-// commandPool keeps XADD commands over batches: go-redis writes a command's
-// arguments from the slice that it was made with, so the next event is
-// appended by pointing the same arguments elsewhere.
+// commandPool keeps XADD commands over batches: go-redis writes arguments from the
+// slice that a command was made with, so the same ones are pointed at the next event.
 type commandPool struct {
 	events  [4][]*eventCommand // by which of previous and unchanged there are
 	taken   [4]int
@@ -282,10 +282,6 @@ type eventCommand struct {
 func (p *commandPool) reset() {
 	clear(p.queue)
 	p.taken, p.queue = [4]int{}, p.queue[:0]
-}
-
-func (p *commandPool) add(args ...any) {
-	p.queue = append(p.queue, redis.NewCmd(context.Background(), args...))
 }
 
 func (p *commandPool) addEvent(key string, b *Batch, rec *record) {

@@ -16,10 +16,9 @@ type section struct {
 	destinations []int // the commands' places in the batch
 }
 
-// recheckAfter is how long a connection to a node of a cluster is trusted. A
-// node that is demoted keeps its connections; it refuses writes then, but when
-// it is promoted again, without what it had been given last, it accepts them. No
-// failover is there and back in so short a time.
+// recheckAfter is how long a connection to a cluster's node is trusted. A demoted node
+// keeps its connections; it refuses writes then, but accepts them when it is promoted
+// again, without what it had been given last. No failover is there and back so soon.
 const recheckAfter = time.Second
 
 // executeInSlots appends to all nodes of a cluster in parallel. What has been appended stays

@@ -45,9 +45,8 @@ type LogRecord struct {
 	Error     string               `json:"error,omitempty"`  // empty when delivered
 	Duration  webhook.Milliseconds `json:"duration_ms"`
 	Replay    bool                 `json:"replay,omitempty"`
-	// Kept is the event itself, if dispatch.Options.KeepEvents is set and this
-	// attempt was its last: delivered or dead. It is nil for what comes from the
-	// side stream, and in records that were stored.
+	// Kept is the event, if dispatch.Options.KeepEvents is set and this was its last
+	// attempt. It is nil for the side stream's, and in records that were stored.
 	Kept *webhook.Message `json:"-"`
 }
 

@@ -9,11 +9,10 @@ import (
 	"gancho/mapping"
 )
 
-// Batch collects events for one Append. It keeps copies of what it is given,
-// and its memory over Reset. It belongs to one goroutine at a time. A batch of
-// some hundred events is appended at the least cost per event; a batch holds
-// Redis up for as long as it takes to append, so keep it under a few MiB when
-// the events allow it.
+// Batch collects copies of events for one Append, and keeps its memory over
+// Reset. It belongs to one goroutine at a time. Some hundred events cost least
+// per event; a batch holds Redis up for as long as it takes to append, so keep
+// it under a few MiB when the events allow it.
 type Batch struct {
 	q            *Queue
 	buf          []byte // what the spans of records point into
@@ -66,10 +65,9 @@ func (b *Batch) Reset() {
 	b.lastEvent, b.lastParked = ID{}, ID{}
 }
 
-// Add routes the event to the endpoints of the last Update and copies it. It
-// returns how many endpoints get it; none is no error. It fails before Claim,
-// when the position does not fit into an id, and when the event does not come
-// after the one before.
+// Add copies the event and routes it to the endpoints of the last Update; it returns
+// how many get it, maybe none. It fails before Claim, when the position does not fit
+// into an id, and when the event does not come after the one before.
 func (b *Batch) Add(ev *mapping.Event) (int, error) {
 	r := b.q.routes.Load()
 	matched := r.router.match(ev.Type, ev.Tenant)

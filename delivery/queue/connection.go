@@ -109,9 +109,10 @@ func (q *Queue) locate(o *Options) (redis.Options, error) {
 	switch {
 	case o.Sentinel != nil && o.Cluster == nil && o.URL == "":
 		q.sentinel = newSentinel(o.Sentinel)
-		s := redis.Options{Addr: "sentinel:" + o.Sentinel.Master, Username: o.Sentinel.User, Password: o.Sentinel.Password, DB: o.Sentinel.DB}
-		s.Dialer = q.sentinel.dial
-		return s, nil
+		return redis.Options{
+			Addr: "sentinel:" + o.Sentinel.Master, Dialer: q.sentinel.dial,
+			Username: o.Sentinel.User, Password: o.Sentinel.Password, DB: o.Sentinel.DB,
+		}, nil
 	case o.Cluster != nil && o.Sentinel == nil && o.URL == "":
 		q.cluster = &cluster{seeds: o.Cluster.Addresses}
 		return redis.Options{Username: o.Cluster.User, Password: o.Cluster.Password, TLSConfig: tlsConfig(o.Cluster.TLS)}, nil

@@ -62,9 +62,9 @@ func (q *Queue) Appended(lsn uint64) {
 // safe: so the slot never stands beyond the record, and a slot that was
 // recreated is recognised by it. Without new positions it sends nothing.
 //
-// It returns nil when the context ends, and ErrRestarted when what had been
-// appended may be lost; after AcceptRestart it may be run again. Other errors
-// of Redis are logged and the work is repeated.
+// It returns nil when the context ends, and ErrRestarted when what was appended
+// may be lost; AcceptRestart lets it be run again. Other errors of Redis are
+// logged and retried.
 func (q *Queue) RunDurable(ctx context.Context, confirm func(lsn uint64)) error {
 	w := durableWork{q: q, confirm: confirm}
 	for failing := false; ; {
@@ -143,11 +143,17 @@ func (w *durableWork) advance(ctx context.Context) (time.Duration, error) {
 			w.confirmUpTo(lsn)
 			return -1, nil
 		}
-		offsets, err := w.replicationOffsets(ctx)
+		masters, err := w.inspectMasters(ctx)
 		if err != nil {
 			return 0, err
 		}
-		w.recorded = append(w.recorded, recordedPosition{lsn, time.Now(), offsets})
+		p := recordedPosition{lsn, time.Now(), map[string]int64{}}
+		for addr, got := range masters {
+			if p.offsets[addr], err = got.replicationOffset(); err != nil {
+				return 0, fmt.Errorf("check durability: %w", err)
+			}
+		}
+		w.recorded = append(w.recorded, p)
 		if err := w.confirmDurable(ctx); err != nil {
 			return 0, err
 		}
@@ -249,21 +255,6 @@ func (w *durableWork) inspectMasters(ctx context.Context) (map[string]info, erro
 	return all, nil
 }
 
-// replicationOffsets returns how far each master's replication is.
-func (w *durableWork) replicationOffsets(ctx context.Context) (map[string]int64, error) {
-	masters, err := w.inspectMasters(ctx)
-	if err != nil {
-		return nil, err
-	}
-	offsets := make(map[string]int64, len(masters))
-	for addr, got := range masters {
-		if offsets[addr], err = got.replicationOffset(); err != nil {
-			return nil, fmt.Errorf("check durability: %w", err)
-		}
-	}
-	return offsets, nil
-}
-
 // durable reports whether a position is on the disk of every master, by what
 // they have just answered, and with their replicas.
 func (w *durableWork) durable(p *recordedPosition, masters map[string]info) (bool, error) {
@@ -311,9 +302,9 @@ if tonumber(record[2]) > tonumber(newest) then newest = record[2] end
 redis.call('HSET', KEYS[1], 'confirmed', newest)
 return 1`)
 
-// recordPosition writes the position into the source's record, on a server
-// that was accepted. Under WAITAOF it returns when the record, and with it
-// everything that was appended before, is on the disk.
+// recordPosition writes the source's record, on a server that was accepted.
+// Under WAITAOF it returns when the record, and with it everything appended
+// before, is on the disk.
 func (q *Queue) recordPosition(ctx context.Context, lsn uint64) error {
 	c := q.sources.current.Load()
 	if c == nil {
@@ -357,9 +348,9 @@ func awaitAOF(ctx context.Context, conn *redis.Conn) error {
 func (q *Queue) AcceptRestart(ctx context.Context) error {
 	q.appender.mu.Lock()
 	defer q.appender.mu.Unlock()
-	// It may have come back with other settings, too. The servers are accepted
-	// first, and the source's record is looked for on them: should they change
-	// again in between, the next append returns ErrRestarted.
+	// Settings may have changed, too. The servers are accepted before the
+	// source's record is read from them: should they change in between, the next
+	// append returns ErrRestarted.
 	if err := q.checkServers(ctx); err != nil {
 		return fmt.Errorf("accept restarted redis: %w", err)
 	}

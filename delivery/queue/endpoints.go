@@ -30,15 +30,14 @@ type Stats struct {
 	// Dead is how many dead letters have not been stored elsewhere yet.
 	Dead int64 `json:"dead,omitempty"`
 	Suspension
-	// Failing: since when every attempt has failed; zero: none, or not the last.
+	// Failing is since when every attempt has failed, or zero.
 	Failing time.Time `json:"failing_since,omitzero"`
 	// Down is since when only probes are sent, because every event fails, or zero.
 	Down time.Time `json:"-"`
 	// Owned: a process delivers to it.
 	Owned bool `json:"delivering"`
-	// LogEntries and LogRecords are what waits in the log of attempts, in
-	// entries and attempts; LogLost is how many attempts were never stored,
-	// because too many waited.
+	// LogEntries and LogRecords (attempts) wait in the log; LogLost attempts were
+	// never stored, because too many waited.
 	LogEntries int64 `json:"-"`
 	LogRecords int64 `json:"log_waiting,omitempty"`
 	LogLost    int64 `json:"log_lost,omitempty"`
@@ -118,10 +117,9 @@ func (q *Queue) register(ctx context.Context, endpoints ...any) error {
 	return appendError([]redis.Cmder{cmd}, cmd.Err())
 }
 
-// EndpointNames returns the names, in order, of all endpoints that have
-// something in Redis, whether they are configured or not, and of some that had.
-// The first call of a process scans the keys, for what older versions have left;
-// later ones cost one command.
+// EndpointNames returns, in order, all endpoints that have something in Redis,
+// configured or not, and some that had. A process's first call scans the keys,
+// for what older versions have left; later ones cost one command.
 func (q *Queue) EndpointNames(ctx context.Context) ([]string, error) {
 	if !q.scanned.Load() {
 		if err := q.registerFound(ctx); err != nil {
@@ -180,9 +178,8 @@ func (q *Queue) Orphans(ctx context.Context, known []endpoint.Endpoint) (map[str
 	return orphans, nil
 }
 
-// ErrBusy says that a process still has the endpoint's lease. Try again: it
-// releases the lease when it learns that the endpoint was removed, or the lease
-// expires.
+// ErrBusy: a process still has the endpoint's lease. Try again: it expires, or
+// is released when its owner learns that the endpoint was removed.
 var ErrBusy = errors.New("a process still delivers to the endpoint; try again in some seconds")
 
 // dropScript leaves a fence behind, for a while, that keeps a stale owner out.

@@ -20,15 +20,13 @@ const (
 	maxEpoch    = 1<<epochBits - 1
 )
 
-// ID is an event's position as the id of a stream entry:
-// <epoch<<52 | commit LSN>-<ordinal<<16 | n>. Ids rise in commit order, and an
-// event has the same id however often the WAL is read again. The zero ID comes
-// before all others and belongs to no event.
+// ID is an event's position as a stream entry's id, <epoch<<52 | commit
+// LSN>-<ordinal<<16 | n>. Ids rise in commit order, and an event has the same id
+// however often the WAL is read. The zero ID, no event's, comes before all others.
 type ID struct{ hi, lo uint64 }
 
-// NewID returns the id of the n-th event of a change. It fails when a part
-// does not fit: an LSN of 4 PiB or more, an ordinal of 2^48 or more, n of 2^16
-// or more, or an epoch outside 1 to 4095.
+// NewID returns the id of a change's n-th event. It fails when a part does not fit: an
+// LSN of 4 PiB, an ordinal of 2^48, n of 2^16, or more; or an epoch outside 1 to 4095.
 func NewID(epoch uint16, p cdc.Position, n int) (ID, error) {
 	switch {
 	case epoch == 0 || epoch > maxEpoch:
@@ -116,9 +114,8 @@ const (
 	nDigits       = nBits / 4
 )
 
-// Sequence returns the id in the form that receivers get:
-// <epoch>-<commit LSN>-<ordinal>-<n> in hexadecimal of fixed width, so that
-// comparing text compares positions.
+// Sequence is the id as receivers get it: <epoch>-<commit LSN>-<ordinal>-<n>, in
+// hexadecimal of fixed width, so that comparing text compares positions.
 func (id ID) Sequence() string { return id.WebhookID("")[1:] }
 
 // WebhookID is <source>-<sequence>: unique over sources, one over attempts, restarts and resends.

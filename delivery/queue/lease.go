@@ -11,18 +11,16 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// An endpoint belongs to the process whose claim is in the key `fence`, for as
-// long as that claim's score in the sorted set `leases`, the time in ms at which
-// it expires by Redis's clock, is not past. A claim is unique, and whoever writes
-// results shows that the fence is still its own. Comparing claims, rather than
-// counting tokens up, holds even when Redis loses its last second, and with it
-// the newest count.
+// An endpoint belongs to the process whose claim is in the key `fence`, until
+// that claim's score in the sorted set `leases`, the time in ms at which it
+// expires by Redis's clock. A claim is unique, and whoever writes results shows
+// that the fence is still its own. Comparing claims, rather than counting tokens
+// up, holds even when Redis loses its last second, and with it the newest count.
 //
 // One sorted set has all claims of a server, so one ZADD renews all leases of a
-// process, however many they are; a key that expires for each endpoint took a
-// command for each. (In a cluster an endpoint has a set of its own, because a
-// script's keys are of one slot.) The same set has the processes, as members
-// without a hyphen.
+// process; a key that expires for each endpoint took a command for each. (In a
+// cluster an endpoint has a set of its own: a script's keys are of one slot.)
+// The set also has the processes, as members without a hyphen.
 //
 // Versions before this one had a key `lease` for each endpoint; while one is
 // there, the endpoint is not free.
@@ -47,9 +45,9 @@ redis.call('ZADD', KEYS[1], now + ARGV[2], ARGV[1])
 redis.call('SET', KEYS[2], ARGV[1])
 return 1`)
 
-// extendScript extends those leases that are in the set, even expired ones when
-// nobody has taken them since, and returns how many they are. Nothing else runs
-// in a quiet process, so it calls as little as possible.
+// extendScript extends the leases that are in the set, even expired ones that
+// nobody has taken, and returns how many. All that a quiet process runs, it
+// calls as little as possible.
 var extendScript = redis.NewScript(luaNow + `
 local args = {}
 for i = 2, #ARGV do
@@ -62,10 +60,9 @@ if type(n) == 'table' then
 end
 return n`)
 
-// inspectScript renews the leases of several endpoints, and reads what their
-// owners have to know: whether there are entries after their cursors, and the
-// endpoints' states. A lease that has left the set is restored when the fence is
-// still the owner's, or was lost.
+// inspectScript renews leases, and reads what their owners have to know: whether
+// there are entries after their cursors, and the endpoints' states. A lease that
+// has left the set is restored when the fence is still the owner's, or was lost.
 //
 // Keys: the set, the fences, and of each endpoint its streams and its state.
 var inspectScript = redis.NewScript(luaNow + `
@@ -229,11 +226,10 @@ type Renewal struct {
 	Main, Side ID // cursors
 }
 
-// Renew renews leases for a time, in one round trip, or two. Of several servers
-// one may be unreachable: the leases that are on it come back with its error;
-// those on the others are renewed. The error that is returned is the first of
-// them. The endpoints are inspected when the caller says so, when somebody has
-// asked for it (WakeAll), and from time to time.
+// Renew renews leases for a time, in one round trip, or two. Those on an
+// unreachable server come back with its error; those on others are renewed. It
+// returns the first error. The endpoints are inspected when the caller says so,
+// when somebody has asked for it (WakeAll), and from time to time.
 func (w *Worker) Renew(ctx context.Context, ttl time.Duration, of []Renewal, inspect bool) ([]Standing, error) {
 	now := w.begin()
 	groups := w.q.leaseGroups(len(of), func(i int) string { return of[i].Owner.endpoint })

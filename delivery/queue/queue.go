@@ -19,9 +19,9 @@ import (
 var (
 	// ErrUnreachable: Redis cannot be reached, or is not ready. Try again.
 	ErrUnreachable = errors.New("redis is unreachable")
-	// ErrRestarted: Redis was restarted since Open or AcceptRestart, or a replica
-	// was promoted, so the end of what was appended may be lost. Rewind the capture
-	// to the confirmed position, then call AcceptRestart.
+	// ErrRestarted: since Open or AcceptRestart, Redis was restarted or a replica
+	// promoted: the newest events may be lost. Rewind the capture to the
+	// confirmed position, then AcceptRestart.
 	ErrRestarted = errors.New("redis was restarted; events that were not durable are read from the source and appended again")
 	// ErrFull: Redis is at its maxmemory. Nothing of the batch was appended.
 	// Hold the capture and try again: deliveries make room.
@@ -77,9 +77,8 @@ type ClusterOptions struct {
 	TLS            bool
 }
 
-// Queue is the events between capture and delivery, in Redis: one stream per
-// endpoint. It is safe for concurrent use, except that batches are built by
-// one goroutine and appended by one.
+// Queue is the events between capture and delivery, in Redis: one stream per endpoint.
+// It is safe for concurrent use, but one goroutine builds batches and one appends them.
 type Queue struct {
 	log      zerolog.Logger
 	keys     keyspace
@@ -89,11 +88,10 @@ type Queue struct {
 	sentinel *sentinel
 	cluster  *cluster
 
-	// client is for everything but appending and confirming. Its connections,
-	// which are those of nodes, note the servers' identities. Of a cluster it finds
-	// the node by the first key: a pipeline may have keys of several nodes, a
-	// transaction or a script those of one endpoint only; what has no key, such as
-	// SCAN, is for nodes.
+	// client is for all but appending and confirming. Its connections, which are those
+	// of nodes, note the servers' identities. Of a cluster it finds the node by the
+	// first key: a pipeline may have keys of several nodes, a transaction or a script of
+	// one endpoint only; what has no key, such as SCAN, is for nodes.
 	client redis.UniversalClient
 	nodes  *connections
 

@@ -1,6 +1,7 @@
 package queue
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -113,10 +114,7 @@ func (q *Queue) decode(ctx context.Context, raw any) (Entry, error) {
 func (q *Queue) identify(ctx context.Context, id ID, m *webhook.Message) error {
 	if id.FromSide() {
 		if m.Sequence == "" {
-			m.Sequence = sequenceOf(m.ID)
-		}
-		if m.Sequence == "" {
-			m.Sequence = id.Sequence()
+			m.Sequence = cmp.Or(sequenceOf(m.ID), id.Sequence())
 		}
 		return nil
 	}
@@ -184,9 +182,8 @@ func (b *Batch) message(rec *record, source string) *webhook.Message {
 	return m
 }
 
-// Owner is the handle of whoever has an endpoint's lease: what it reads, and
-// writes under its claim, which is the fencing token. Its methods may be called
-// concurrently.
+// Owner reads, and writes under its claim, the fencing token, as whoever has an
+// endpoint's lease. Its methods may be called concurrently.
 type Owner struct {
 	q               *Queue
 	endpoint, claim string

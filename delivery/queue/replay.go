@@ -12,10 +12,9 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// An endpoint's side stream takes what does not come out of the WAL: events
-// that are sent again, and operational events. Its ids are Redis's own,
-// <ms>-<n>; they leave the epoch's bits 0, so that no event of the WAL has one,
-// and everything that goes by ids serves both streams.
+// An endpoint's side stream takes what is not from the WAL: events that are sent again,
+// and operational events. Its ids are Redis's own, <ms>-<n>, whose epoch's bits are 0:
+// no event of the WAL has one, and what goes by ids serves both streams.
 
 // FromSide reports whether the id is of an entry of the side stream.
 func (id ID) FromSide() bool { return id.Epoch() == 0 }
@@ -28,12 +27,11 @@ func (k keyspace) stream(endpoint string, id ID) string {
 	return k.events(endpoint)
 }
 
-// Replay queues events to be sent to the endpoint again, with the webhook-ids
-// that they have and the header webhook-replay. It queues all of them or, with
-// an error (ErrFull, ErrUnreachable or another), none; after a lost answer they
-// may be queued nevertheless, so that repeating the call sends them twice.
-// Whoever delivers to the endpoint is woken. A few hundred at a time hold Redis up
-// least.
+// Replay queues events to be sent to the endpoint again, with their webhook-ids
+// and the header webhook-replay, and wakes its owner. It queues all of them or,
+// with an error (ErrFull, ErrUnreachable or another), none; after a lost answer
+// they may be queued nevertheless, so that repeating the call sends them twice.
+// A few hundred at a time hold Redis up least.
 //
 // When it returns, Redis has the events, and may not have synced them to its
 // disk: see ReplayDurably.

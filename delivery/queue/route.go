@@ -75,7 +75,8 @@ func (r *router) route(eventType string) *route {
 	known := &route{}
 	for i := range r.endpoints {
 		e := &r.endpoints[i]
-		if e.State == endpoint.Inactive || !takes(e.Events, eventType) {
+		takes := len(e.Events) == 0 || slices.ContainsFunc(e.Events, func(p string) bool { return glob(p, eventType) })
+		if !takes || e.State == endpoint.Inactive {
 			continue
 		}
 		known.candidates = append(known.candidates, i)
@@ -115,13 +116,8 @@ func within(some, all []string) bool {
 	return len(some) > 0 && !slices.ContainsFunc(some, func(s string) bool { return !slices.Contains(all, s) })
 }
 
-func takes(patterns []string, eventType string) bool {
-	return len(patterns) == 0 || slices.ContainsFunc(patterns, func(p string) bool { return glob(p, eventType) })
-}
-
-// glob reports whether the pattern covers all of s; * stands for any run of
-// characters, dots included, and nothing else is special. It is linear in s
-// for each star.
+// glob reports whether the pattern covers all of s; only * is special: any run
+// of characters, dots included. It is linear in s for each star.
 func glob(pattern, s string) bool {
 	head, rest, starred := strings.Cut(pattern, "*")
 	if !starred {

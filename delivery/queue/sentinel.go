@@ -16,10 +16,10 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// sentinel finds the Redis that the sentinels name, each time that it is
-// connected to. Of different answers, as while the network is cut in two, that
-// of the newest configuration counts. (go-redis' own client believes whoever
-// answers first, and greets sentinels as it greets servers.)
+// sentinel finds the Redis that the sentinels name, for each connection. Of
+// different answers, as while the network is cut in two, the newest
+// configuration's counts. (go-redis' own client believes whoever answers first,
+// and greets sentinels as it greets servers.)
 type sentinel struct {
 	name      string
 	tls       *tls.Config

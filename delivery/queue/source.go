@@ -72,12 +72,11 @@ type claim struct {
 	source string
 }
 
-// Claim says whose events will be appended, and returns the epoch that they
-// get: 1 at the first time, the same as before for the same source. For
-// another system, timeline, database or slot, a slot that was recreated, or one
-// that somebody else has moved on, it returns a *SourceChangedError, unless
-// accept is set: then the epoch rises by one. Call it after the slot has been
-// found or created and before the first Append.
+// Claim, called when the slot is found or created and before the first Append, says
+// whose events will be appended, and returns their epoch: 1 at first, the same as
+// before for the same source. For another system, timeline, database or slot, a slot
+// that was recreated, or one that somebody else has moved on, it returns a
+// *SourceChangedError, unless accept is set: then the epoch rises by one.
 func (q *Queue) Claim(ctx context.Context, s Source, accept bool) (uint16, error) {
 	q.appender.forgetRegistered() // another process may have captured, and dropped queues, since
 	q.sources.mu.Lock()

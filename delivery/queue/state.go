@@ -56,9 +56,9 @@ func (q *Queue) hasten(ctx context.Context, endpoint string, always int) (int, e
 }
 
 // Resume resumes an endpoint that was paused automatically or has events that
-// block their keys, immediately in every process, and gives its failed events
-// one more attempt. Its events were kept, and it has the whole of PauseAfter
-// again. It reports whether there was anything to resume.
+// block their keys, immediately in every process, gives its failed events one
+// more attempt, and the endpoint the whole of PauseAfter. It reports whether
+// there was anything to resume.
 func (q *Queue) Resume(ctx context.Context, endpoint string) (bool, error) {
 	paused, err := q.client.HExists(ctx, q.keys.state(endpoint), "paused").Result()
 	always := 0

@@ -54,9 +54,8 @@ func (a *Appended) Events() iter.Seq2[ID, *webhook.Message] {
 // leases, renews them, and learns what other processes have appended for it.
 // But for Listen, its methods belong to one goroutine at a time.
 //
-// Renewing is all that a quiet process sends. What else may have changed it
-// learns from what is published, and inspects for itself once in
-// inspectEvery leases, should a notification be lost.
+// Renewing is all that a quiet process sends. Of changes it learns from what is
+// published, and, should a notification be lost, once in inspectEvery leases.
 type Worker struct {
 	q       *Queue
 	process string // unique
