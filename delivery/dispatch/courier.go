@@ -71,7 +71,6 @@ func newCourier(background context.Context, d *Dispatcher, ep *endpoint.Endpoint
 	return c
 }
 
-// update adopts a changed configuration.
 func (c *courier) update(ep *endpoint.Endpoint) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -93,7 +92,6 @@ func (c *courier) update(ep *endpoint.Endpoint) {
 	c.resumeLocked(now)
 }
 
-// ring is the alarm's function.
 func (c *courier) ring() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -101,7 +99,6 @@ func (c *courier) ring() {
 	c.resumeLocked(time.Now())
 }
 
-// resumeLocked starts whatever can go on.
 func (c *courier) resumeLocked(now time.Time) {
 	if c.lease.closing {
 		return

@@ -42,7 +42,6 @@ func (h *health) reached(now time.Time, notice bool) {
 	h.Open = 0
 }
 
-// trackStandstill starts or stops the clock of the time that is no event's age.
 func (h *health) trackStandstill(still bool, now time.Time) {
 	switch {
 	case still && h.Idling == 0:
@@ -100,7 +99,6 @@ func (s *suspension) hold(now, until time.Time) bool {
 	return true
 }
 
-// restoreLocked starts where the endpoint's last owner stopped.
 func (c *courier) restoreLocked(s *queue.Condition, now time.Time) {
 	c.suspension = suspension{reason: s.Paused, since: s.Since.UTC(), until: s.Hold, unblock: s.Unblock, changes: c.suspension.changes}
 	c.health = health{s.Health, s.Health}
@@ -197,7 +195,6 @@ type breaker struct {
 	wait     time.Duration
 }
 
-// endpointFailure reports whether the endpoint is at fault, rather than the event.
 func endpointFailure(o *webhook.Outcome) bool {
 	switch o.Class {
 	case webhook.ClassOK, webhook.ClassBody, webhook.ClassCanceled:
@@ -233,7 +230,6 @@ func (b *breaker) answered() bool {
 	return closed
 }
 
-// due reports whether an open breaker lets an event through now.
 func (b *breaker) due(now time.Time) bool { return !b.probing && !now.Before(b.next) }
 
 // restore opens the breaker as the last owner has left it; a probe is due immediately.
@@ -241,10 +237,8 @@ func (b *breaker) restore(now time.Time) {
 	*b = breaker{open: true, probing: b.probing, next: now, wait: probeFirst / 2}
 }
 
-// oldest reports whether the next probe is the oldest event.
 func (b *breaker) oldest() bool { return b.probes%2 == 0 }
 
-// probeFailed puts the next probe off.
 func (b *breaker) probeFailed(now time.Time) {
 	b.probes++
 	b.wait = min(2*b.wait, probeLast)

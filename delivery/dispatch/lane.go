@@ -93,7 +93,6 @@ func (q *laneQueue) popOldest() *lane {
 	return q.pop()
 }
 
-// putBack undoes pop.
 func (q *laneQueue) putBack(l *lane) {
 	if q.head > 0 {
 		q.head--
@@ -103,7 +102,6 @@ func (q *laneQueue) putBack(l *lane) {
 	q.lanes = append([]*lane{l}, q.lanes...)
 }
 
-// laneHeap is waiting lanes, the one that is due first in front.
 type laneHeap []*lane
 
 // Len implements heap.Interface, as do the other methods.

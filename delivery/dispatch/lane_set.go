@@ -73,7 +73,6 @@ func (s *laneSet) hash(id queue.ID, m *webhook.Message) uint64 {
 	return h.Sum64()
 }
 
-// add appends the event to its lane.
 func (s *laneSet) add(id queue.ID, m *webhook.Message) {
 	key := s.keyOf(id, m)
 	l, known := s.lanes[key]
@@ -94,7 +93,6 @@ func (s *laneSet) add(id queue.ID, m *webhook.Message) {
 	}
 }
 
-// push makes a lane ready, behind the others.
 func (s *laneSet) push(l *lane) {
 	l.state = laneReady
 	s.of(l.side).ready.push(l)
@@ -202,7 +200,6 @@ func (s *laneSet) unlink(l *lane) {
 	s.of(l.side).lanes--
 }
 
-// dropBodies releases the first n bodies of a lane.
 func (s *laneSet) dropBodies(l *lane, n int) {
 	n = min(n, len(l.bodies))
 	t := s.of(l.side)
@@ -223,7 +220,6 @@ func (s *laneSet) dropAllBodies(l *lane) {
 	l.bodies = nil
 }
 
-// dropEveryBody releases the bodies of all lanes.
 func (s *laneSet) dropEveryBody() {
 	for _, l := range s.lanes {
 		s.dropAllBodies(l)
@@ -236,7 +232,6 @@ func (s *laneSet) requeue(l *lane) {
 	s.push(l)
 }
 
-// putBack undoes next.
 func (s *laneSet) putBack(l *lane) {
 	s.unmarkBusy(l)
 	l.state = laneReady

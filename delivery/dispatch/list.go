@@ -28,7 +28,6 @@ import (
 // or becomes a dead letter. An exhausted list's halves have one attempt each,
 // after the first backoff of Retry; others are sent immediately.
 
-// list is the events of one request to an endpoint that takes lists.
 type list struct {
 	ids  []queue.ID
 	msgs []*webhook.Message // nil: to be read; nil elements: not found in their stream
@@ -63,14 +62,12 @@ func (p *listPlan) fix(n int) {
 	}
 }
 
-// split makes the first n events two parts.
 func (p *listPlan) split(n int, prior queue.Attempts) {
 	p.fix(n)
 	p.parts[0] = part{n - n/2, prior}
 	p.parts = slices.Insert(p.parts, 1, part{n / 2, prior})
 }
 
-// advance removes the first n events.
 func (p *listPlan) advance(n int) {
 	p.since, p.inFlight = time.Time{}, 0
 	for n > 0 && len(p.parts) > 0 {
@@ -92,7 +89,6 @@ func (l *lane) planned() *listPlan {
 	return l.plan
 }
 
-// nextList returns the lane's next list, of up to n events.
 func (l *lane) nextList(n int) *list {
 	p := l.planned()
 	n = min(n, l.waiting())

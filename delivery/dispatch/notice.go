@@ -72,7 +72,6 @@ func (q *noticeQueue) add(n Notice) {
 	}
 }
 
-// expectDead keeps the notice of a dead letter until Redis has it.
 func (q *noticeQueue) expectDead(id queue.ID, n Notice) {
 	if q.wanted {
 		q.unwritten[id] = n
@@ -97,7 +96,6 @@ func (c *courier) notifyLocked(n Notice) {
 	c.startNotifyingLocked(time.Now())
 }
 
-// startNotifyingLocked starts sending notices, unless a goroutine does.
 func (c *courier) startNotifyingLocked(now time.Time) {
 	if c.notices.active || c.lease.lost || len(c.notices.waiting) == 0 {
 		return
@@ -110,7 +108,6 @@ func (c *courier) startNotifyingLocked(now time.Time) {
 	c.spawn(c.sendNotices)
 }
 
-// sendNotices sends notices until there are none, or one could not be sent.
 func (c *courier) sendNotices(ctx context.Context) {
 	c.mu.Lock()
 	defer c.mu.Unlock()

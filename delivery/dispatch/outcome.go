@@ -85,7 +85,6 @@ func (c *courier) forgetLocked(id queue.ID) {
 	delete(c.reading.skip, id)
 }
 
-// acknowledgeLocked removes events that were delivered.
 func (c *courier) acknowledgeLocked(j *job) {
 	for id, m := range j.events {
 		_, failed := c.failures[id]
@@ -112,7 +111,6 @@ func (c *courier) applySuccessLocked() {
 	}
 }
 
-// endpointAnsweredLocked closes the breaker.
 func (c *courier) endpointAnsweredLocked(now time.Time) {
 	if !c.breaker.answered() {
 		return
@@ -144,7 +142,6 @@ func (c *courier) endpointFailedLocked(j *job, now time.Time) (probe bool) {
 // aborted is the reason of a dead letter.
 const aborted = "the receiver asked not to repeat it (webhook-delivery: abort)"
 
-// applyFailureLocked schedules the retry of a job's events, or ends them.
 func (c *courier) applyFailureLocked(j *job, o *webhook.Outcome, now time.Time) {
 	if o.RetryAfter > 0 && (o.Status == http.StatusTooManyRequests || o.Status == http.StatusServiceUnavailable) {
 		c.holdLocked(now, now.Add(o.RetryAfter))
@@ -170,7 +167,6 @@ func (c *courier) applyFailureLocked(j *job, o *webhook.Outcome, now time.Time) 
 	}
 }
 
-// retryLocked has the job's events sent again when their schedule says so.
 func (c *courier) retryLocked(j *job, a queue.Attempts, now time.Time) {
 	why := c.scheduleLocked(&a, now)
 	if _, forGood := c.health.failingSince(now, c.ep.PauseAfter); why != "" && !forGood {
@@ -192,7 +188,6 @@ func (c *courier) retryLocked(j *job, a queue.Attempts, now time.Time) {
 	c.delayLaneLocked(j.lane, a.Due)
 }
 
-// keepAttemptsLocked keeps a failed event's attempts, here and in Redis.
 func (c *courier) keepAttemptsLocked(j *job, a queue.Attempts) {
 	c.failures.keep(j.id, a)
 	c.writing.results.Retries = append(c.writing.results.Retries, queue.RetryResult{ID: j.id, Attempts: a})

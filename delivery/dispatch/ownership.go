@@ -25,7 +25,6 @@ const rescanAfter = 250 * time.Millisecond
 // acquireMany bounds the leases of one call, so that nobody waits long for Redis.
 const acquireMany = 256
 
-// own acquires, renews and gives back leases until the context ends.
 func (d *Dispatcher) own(ctx, background context.Context) {
 	joined, failures := false, 0
 	for ctx.Err() == nil {
@@ -165,7 +164,6 @@ func (d *Dispatcher) wanted() []string {
 	return out
 }
 
-// acquireFree acquires endpoints that no process has.
 func (d *Dispatcher) acquireFree(ctx, background context.Context, wanted []string, room int) error {
 	missing := slices.DeleteFunc(wanted, func(name string) bool { return d.courier(name) != nil })
 	if len(missing) == 0 {

@@ -83,7 +83,6 @@ func (r *reading) endPage(f *feed, end bool) {
 	}
 }
 
-// rewind starts both streams again.
 func (r *reading) rewind() {
 	for _, f := range [...]*feed{&r.main, &r.side} {
 		if f.cursor.Compare(f.target) > 0 {
@@ -105,7 +104,6 @@ func (r *reading) delivered(id queue.ID) {
 	}
 }
 
-// recentIDs are the events that were delivered last.
 type recentIDs struct {
 	ids  []queue.ID
 	next int
@@ -244,7 +242,6 @@ func (c *courier) read(ctx context.Context) {
 	}
 }
 
-// readFailedLocked has Redis asked again later.
 func (c *courier) readFailedLocked(err error, now time.Time) {
 	if c.reading.failed(now) && !c.lease.closing {
 		c.log.Warn().Err(err).Str("endpoint", c.name).Msg("events not read: trying again")
@@ -252,7 +249,6 @@ func (c *courier) readFailedLocked(err error, now time.Time) {
 	c.alarm.set(c.reading.retryAt)
 }
 
-// admitPageLocked adds a page's events to their lanes.
 func (c *courier) admitPageLocked(f *feed, page []queue.Entry, end bool) {
 	for _, e := range page {
 		deliver, lost := c.reading.pass(f, e.ID)
@@ -289,7 +285,8 @@ func (c *courier) reloadLocked() {
 	c.lanes.keepInFlight()
 	c.health.saved = unsaved // Redis may have lost it
 	c.reading.rewind()
-	c.writing.markKnown(c.reading.skip)
+	c.writing.results.Mark(c.reading.skip)
+	c.writing.outgoing.Mark(c.reading.skip)
 	for _, l := range c.lanes.lanes {
 		for _, id := range l.ids[l.head:] { // in flight
 			c.reading.skip[id] = false

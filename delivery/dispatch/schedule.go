@@ -69,7 +69,6 @@ func (f failures) keep(id queue.ID, a queue.Attempts) {
 	f[id] = a
 }
 
-// hasten makes each event due.
 func (f failures) hasten(now time.Time) {
 	for id, a := range f {
 		if a.Blocked || a.Due.After(now) {

@@ -28,11 +28,6 @@ func (s *sending) setRate(perSecond float64) {
 	}
 }
 
-// startable is how many workers to start for the lanes that can be sent from.
-func (s *sending) startable(sendable, concurrency int) int {
-	return min(sendable-s.starting, concurrency-s.workers)
-}
-
 // reserve takes a request off the rate, or returns how long there is none.
 func (s *sending) reserve(now time.Time) (wait time.Duration) {
 	if s.limiter == nil {
@@ -71,7 +66,6 @@ func (j *job) events(yield func(queue.ID, *webhook.Message) bool) {
 	}
 }
 
-// size is the number of the job's events.
 func (j *job) size() int {
 	if j.list == nil {
 		return 1
@@ -87,7 +81,7 @@ func (c *courier) startWorkersLocked() {
 	if c.haltedLocked() {
 		return
 	}
-	n := c.sending.startable(c.lanes.sendable(c.sideShareLocked()), c.ep.Concurrency)
+	n := min(c.lanes.sendable(c.sideShareLocked())-c.sending.starting, c.ep.Concurrency-c.sending.workers)
 	if c.breaker.open {
 		n = min(n, 1)
 	}
@@ -98,7 +92,6 @@ func (c *courier) startWorkersLocked() {
 	}
 }
 
-// work sends events until there is none to send.
 func (c *courier) work(ctx context.Context) {
 	c.mu.Lock()
 	c.sending.starting--
@@ -132,7 +125,6 @@ func (c *courier) attempt(ctx context.Context, j *job) webhook.Outcome {
 	return c.sender.Send(ctx, j.ep, j.msg)
 }
 
-// nextJobLocked returns what to send next; false: the worker ends.
 func (c *courier) nextJobLocked(now time.Time) (job, bool) {
 	c.startReadingLocked(now) // there may be room now
 	l := c.nextLaneLocked(now)

@@ -16,21 +16,6 @@ type writing struct {
 	active            bool
 }
 
-// next makes what has gathered the outgoing results. Without any, the writer ends.
-func (w *writing) next() bool {
-	w.active = !w.results.Empty()
-	if w.active {
-		w.outgoing, w.results = w.results, w.outgoing
-	}
-	return w.active
-}
-
-// markKnown adds the events whose results are not written to skip: true for delivered ones.
-func (w *writing) markKnown(skip map[queue.ID]bool) {
-	w.results.Mark(skip)
-	w.outgoing.Mark(skip)
-}
-
 // Under load, but not after a quiet time, results gather for a moment, unless there are
 // many: a call of Redis for each event would cost more than its way into the queue.
 const (
@@ -38,7 +23,6 @@ const (
 	gatherMany = 64
 )
 
-// startWritingLocked writes results, unless a goroutine does.
 func (c *courier) startWritingLocked() {
 	if c.writing.active || c.lease.lost || c.writing.results.Empty() && c.health.Health == c.health.saved {
 		return
@@ -77,14 +61,13 @@ func (c *courier) nextResults() bool {
 		c.writing.results.SetHealth(&c.health.Health)
 		c.health.saved = c.health.Health
 	}
-	if c.lease.lost {
-		c.writing.active = false
-		return false
+	w := &c.writing
+	if w.active = !c.lease.lost && !w.results.Empty(); w.active {
+		w.outgoing, w.results = w.results, w.outgoing
 	}
-	return c.writing.next()
+	return w.active
 }
 
-// retryWrite waits, and reports whether to try again.
 func (c *courier) retryWrite(ctx context.Context, failures int, err error) bool {
 	if failures == 1 {
 		c.log.Warn().Err(err).Str("endpoint", c.name).Msg("deliveries not acknowledged: trying again")

@@ -13,7 +13,6 @@ import (
 
 var errNotClaimed = errors.New("the queue has not been claimed; call Claim first")
 
-// appender is what Append works with.
 type appender struct {
 	// conns has one connection to each master; they refuse to talk to a server of
 	// another identity than the one that was accepted.
@@ -153,7 +152,6 @@ func (q *Queue) registerStreams(ctx context.Context, touched []*stream) error {
 	return nil
 }
 
-// prepareLocked builds the commands, and returns the streams that they touch.
 func (a *appender) prepareLocked(b *Batch) []*stream {
 	touched := a.commands.touched[:0]
 	a.commands.reset()

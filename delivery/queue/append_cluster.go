@@ -60,7 +60,6 @@ func (q *Queue) executeInSlots(ctx context.Context, b *Batch, touched []*stream)
 	return nil
 }
 
-// divide sorts the batch's commands by node and slot.
 func (q *Queue) divide(ctx context.Context, b *Batch) (map[string][]*section, error) {
 	parts, bySlot := map[string][]*section{}, map[uint16]*section{}
 	for i, cmd := range q.appender.commands.queue {

@@ -22,7 +22,6 @@ type Batch struct {
 	lastEvent, lastParked ID
 }
 
-// span is a part of a batch's buffer.
 type span struct{ from, to int }
 
 // record is an event, or a parked change, in the batch's buffer.
@@ -39,7 +38,6 @@ type record struct {
 	parked       *mapping.Parked // without its row; nil: an event
 }
 
-// destination is one append: a record to a stream.
 type destination struct {
 	record int
 	stream *stream

@@ -68,7 +68,6 @@ const (
 	clusterTimeout = 2 * time.Second
 )
 
-// current returns a view that is at most so old.
 func (c *cluster) current(ctx context.Context, age time.Duration) (*clusterView, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -109,7 +108,6 @@ func (c *cluster) suspect(ctx context.Context) {
 	_, _ = c.current(ctx, clusterSuspicion) // the next caller sees the error
 }
 
-// read asks all nodes in parallel.
 func (c *cluster) read(ctx context.Context, old *clusterView) (*clusterView, error) {
 	ctx, cancel := context.WithTimeout(ctx, clusterTimeout)
 	defer cancel()
@@ -143,7 +141,6 @@ func (c *cluster) read(ctx context.Context, old *clusterView) (*clusterView, err
 	return nil, fmt.Errorf("ask the cluster's nodes: %w", errs[0])
 }
 
-// askNode asks one node.
 func askNode(ctx context.Context, node *redis.Client) (*clusterView, error) {
 	pipe := node.Pipeline()
 	text, slots := pipe.ClusterInfo(ctx), pipe.ClusterSlots(ctx)

@@ -22,7 +22,6 @@ func newClusterClient(of *cluster, nodes *connections) *redis.Client {
 	return c
 }
 
-// clusterHook sends commands where they belong.
 type clusterHook struct {
 	cluster *cluster
 	nodes   *connections

@@ -26,7 +26,6 @@ func newConnections(options redis.Options, greet func(context.Context, string, *
 	return &connections{options: options, greet: greet, clients: map[string]*redis.Client{}}
 }
 
-// to returns the connections to an address.
 func (c *connections) to(addr string) *redis.Client {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -146,7 +145,6 @@ func (q *Queue) masters(ctx context.Context) ([]string, error) {
 	return view.masters, nil
 }
 
-// masterOf returns the address of the server that the key is on.
 func (q *Queue) masterOf(ctx context.Context, key string) (string, error) {
 	if q.cluster == nil {
 		return "", nil

@@ -112,7 +112,6 @@ type recordedPosition struct {
 	offsets map[string]int64
 }
 
-// durableWork is the state of one RunDurable.
 type durableWork struct {
 	q         *Queue
 	confirm   func(lsn uint64)
@@ -329,7 +328,6 @@ func (q *Queue) recordPosition(ctx context.Context, lsn uint64) error {
 	return awaitAOF(ctx, conn)
 }
 
-// awaitAOF returns when what the connection has written is on the server's disk.
 func awaitAOF(ctx context.Context, conn *redis.Conn) error {
 	reply, err := conn.Do(ctx, "WAITAOF", 1, 0, waitDurable.Milliseconds()).Slice()
 	if err != nil {

@@ -132,7 +132,6 @@ func (q *Queue) EndpointNames(ctx context.Context) ([]string, error) {
 	return names, annotate(err, "list endpoints in redis")
 }
 
-// registerFound registers the endpoints whose streams there are.
 func (q *Queue) registerFound(ctx context.Context) error {
 	var found []any // some of them more than once
 	err := q.scan(ctx, escapeGlob(q.keys.prefix)+":{*}:*", func(key string) error {

@@ -141,7 +141,6 @@ func (q *Queue) leaseGroups(n int, endpoint func(i int) string) []leaseGroup {
 	return groups
 }
 
-// leasesOf is the key of the set that has the endpoint's lease.
 func (q *Queue) leasesOf(endpoint string) string {
 	if q.cluster == nil {
 		return q.keys.leases()
@@ -192,7 +191,6 @@ func (q *Queue) freeCalls(endpoints []string) ([]leaseGroup, []scriptCall) {
 	return groups, calls
 }
 
-// freeOf reads the replies of freeCalls for n endpoints.
 func freeOf(groups []leaseGroup, replies []*redis.Cmd, n int) ([]bool, error) {
 	out := make([]bool, n)
 	var first error

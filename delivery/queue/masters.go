@@ -68,7 +68,6 @@ func (s *identities) identify(ctx context.Context, server redis.Cmdable, more ..
 	return got, err
 }
 
-// masters are the addresses of the servers that were accepted.
 func (s *identities) masters() []string { return slices.Collect(maps.Keys(*s.accepted.Load())) }
 
 // noteIdentity runs on each new connection that delivers. A restart cuts all
@@ -177,7 +176,6 @@ func (s *replicas) inherit(before []*replicas, masters []string, now time.Time) 
 	}
 }
 
-// nameOf is how a master is called in the log.
 func (q *Queue) nameOf(addr string) string {
 	switch {
 	case q.sentinel != nil:
@@ -188,7 +186,6 @@ func (q *Queue) nameOf(addr string) string {
 	return addr
 }
 
-// replicaOffsets are those of the replicas that are in sync.
 func replicaOffsets(got info) []int64 {
 	var out []int64
 	for i := 0; ; i++ {

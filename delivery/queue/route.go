@@ -24,7 +24,6 @@ type routes struct {
 	streams []*stream // by the router's index
 }
 
-// route is what the router knows of an event's name.
 type route struct {
 	// candidates get the event, as far as its name says.
 	candidates []int

@@ -32,7 +32,6 @@ type sentinel struct {
 	conns map[*sentinelConn]struct{}
 }
 
-// sentinelConn is a connection to a server that the sentinels have named.
 type sentinelConn struct {
 	net.Conn
 	addr  string
@@ -73,7 +72,6 @@ func (s *sentinel) close() error {
 // errNoMaster ends with what to do.
 var errNoMaster = errors.New("the sentinels watch no master of that name; see queue.sentinel.master, and SENTINEL MASTERS for the names that they know")
 
-// answer is what one sentinel says.
 type answer struct {
 	addr  string
 	epoch uint64
@@ -119,7 +117,6 @@ func (s *sentinel) refresh(ctx context.Context) error {
 	return unreachable(err)
 }
 
-// last is the address that they named the last time.
 func (s *sentinel) last() string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -169,7 +166,6 @@ func (s *sentinel) ask(ctx context.Context, c *redis.Client) answer {
 	return a
 }
 
-// dial connects to the master of the moment.
 func (s *sentinel) dial(ctx context.Context, network, _ string) (net.Conn, error) {
 	addr, err := s.master(ctx)
 	if err != nil {

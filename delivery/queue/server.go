@@ -30,7 +30,6 @@ const (
 // syncs each second, and lets a slow disk hold a write up by two.
 const durableAge = 2 * time.Second
 
-// info is what INFO has answered.
 type info map[string]string
 
 func (i info) add(text string) {
@@ -41,7 +40,6 @@ func (i info) add(text string) {
 	}
 }
 
-// replicationOffset is how far the server's replication is, in bytes.
 func (i info) replicationOffset() (int64, error) {
 	n, err := strconv.ParseInt(i["master_repl_offset"], 10, 64)
 	if err != nil {

@@ -220,7 +220,6 @@ func (q *Queue) firstEpoch(ctx context.Context) (uint16, error) {
 	return newest + 1, err
 }
 
-// escapeGlob makes Redis take every character of s literally.
 func escapeGlob(s string) string {
 	return strings.NewReplacer(`\`, `\\`, `*`, `\*`, `?`, `\?`, `[`, `\[`).Replace(s)
 }

@@ -197,7 +197,6 @@ func (a Attempts) score() string {
 	return strconv.FormatInt(a.Due.UnixMilli(), 10)
 }
 
-// marshal returns the hash's form.
 func (a Attempts) marshal() string {
 	b, err := json.Marshal(a)
 	if err != nil { // a year beyond 9999, of a clock that is wrong
@@ -209,7 +208,6 @@ func (a Attempts) marshal() string {
 // loadPage is how many retries are loaded with one command.
 const loadPage = 1000
 
-// loadRetries reads what the endpoint's failed events wait for.
 func (q *Queue) loadRetries(ctx context.Context, endpoint string) (map[ID]Attempts, error) {
 	out := map[ID]Attempts{}
 	for from := int64(0); ; from += loadPage {

@@ -79,7 +79,6 @@ type inspection struct {
 	generation uint64
 }
 
-// begin returns an inspection that begins now.
 func (w *Worker) begin() inspection {
 	return inspection{at: time.Now(), wakes: w.wakes.Load(), generation: w.q.servers.generations.Load()}
 }
@@ -138,7 +137,6 @@ func (w *Worker) Listen(ctx context.Context, wake func(endpoint string, side boo
 	}
 }
 
-// listenOnce listens until the connection breaks, and reports whether there was one.
 func (w *Worker) listenOnce(ctx context.Context, wake func(endpoint string, side bool)) (connected bool) {
 	wakeAll := func() {
 		w.wakes.Add(1)
