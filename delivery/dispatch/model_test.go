@@ -148,9 +148,9 @@ func TestEveryEventHasOneEnd(t *testing.T) {
 		if _, err := q.Resume(t.Context(), "a"); err != nil {
 			t.Fatal(err)
 		}
-		n, _, err := queuetest.Backlog(t.Context(), q, "a")
+		held, err := queuetest.Stats(t.Context(), q, "a")
 		again, err2 := q.ReplayBacklog(t.Context(), "a")
-		return err == nil && err2 == nil && n+again == 0
+		return err == nil && err2 == nil && held.Backlog+again == 0
 	}
 	queuetest.Eventually(t, "an end of every event", resume)
 	stop()

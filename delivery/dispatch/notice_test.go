@@ -140,8 +140,8 @@ func TestDeadLettersAreAnnounced(t *testing.T) {
 	sink.answer = func(context.Context, *endpoint.Endpoint, *webhook.Message, int) webhook.Outcome { return status(404) }
 	told, called, listen := &notified{}, make(chan struct{}, flood), make(chan struct{})
 	notify := func(ctx context.Context, n dispatch.Notice) error {
-		if dead, err := queuetest.DeadCount(ctx, q, "a"); err != nil || dead == 0 {
-			t.Errorf("a dead letter was announced when there were %d, %v", dead, err)
+		if held, err := queuetest.Stats(ctx, q, "a"); err != nil || held.Dead == 0 {
+			t.Errorf("a dead letter was announced when there were %d, %v", held.Dead, err)
 		}
 		called <- struct{}{}
 		<-listen

@@ -3,7 +3,6 @@ package queue
 import (
 	"context"
 	"errors"
-	"fmt"
 	"net"
 	"strings"
 	"sync"
@@ -126,8 +125,8 @@ func (h *clusterHook) transaction(ctx context.Context, commands []redis.Cmder) e
 		if !ok {
 			continue
 		}
-		if s := slotOf(key); found && s != slot {
-			err := fmt.Errorf("execute a transaction: its keys are of different slots")
+		if found && slotOf(key) != slot {
+			err := errors.New("execute a transaction: its keys are of different slots")
 			commands[0].SetErr(err)
 			return err
 		}

@@ -179,14 +179,11 @@ func (q *Queue) awaitLoaded(ctx context.Context, addr string) (info, error) {
 		if !logged {
 			q.log.Info().Msg("redis is loading its data: waiting")
 		}
-		if err := retry.Wait(ctx, loadingPause); err != nil {
+		if err := retry.Wait(ctx, 200*time.Millisecond); err != nil {
 			return nil, unreachable(err)
 		}
 	}
 }
-
-// loadingPause is the time between two inspections of a server that is loading.
-const loadingPause = 200 * time.Millisecond
 
 // Backoff returns the wait after the n-th failure of Redis in a row.
 func Backoff(n int) time.Duration {

@@ -140,8 +140,8 @@ func Eventually(t testing.TB, what string, ok func() bool) {
 func Drained(t testing.TB, q *queue.Queue, endpoint string) {
 	t.Helper()
 	Eventually(t, "an empty stream of "+endpoint, func() bool {
-		n, _, err := Backlog(t.Context(), q, endpoint)
-		return err == nil && n == 0
+		s, err := Stats(t.Context(), q, endpoint)
+		return err == nil && s.Backlog == 0
 	})
 }
 
@@ -152,19 +152,6 @@ func Stats(ctx context.Context, q *queue.Queue, endpoint string) (queue.Stats, e
 		return queue.Stats{}, err
 	}
 	return all[0], nil
-}
-
-// Backlog returns how many events wait for the endpoint, those in flight
-// included, and when the oldest of them was committed.
-func Backlog(ctx context.Context, q *queue.Queue, endpoint string) (n int64, oldest time.Time, err error) {
-	s, err := Stats(ctx, q, endpoint)
-	return s.Backlog, s.Oldest, err
-}
-
-// DeadCount returns how many dead letters of the endpoint are in Redis.
-func DeadCount(ctx context.Context, q *queue.Queue, endpoint string) (int64, error) {
-	s, err := Stats(ctx, q, endpoint)
-	return s.Dead, err
 }
 
 // Owned reports whether a process has the endpoint's lease.
