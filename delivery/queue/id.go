@@ -20,8 +20,8 @@ const (
 	maxEpoch    = 1<<epochBits - 1
 )
 
-// ID is an event's position as a stream entry's id, <epoch<<52 | commit
-// LSN>-<ordinal<<16 | n>. Ids rise in commit order, and an event has the same id
+// ID is an event's position as a stream entry's id,
+// <epoch<<52 | commit LSN>-<ordinal<<16 | n>. Ids rise in commit order, the same
 // however often the WAL is read. The zero ID, no event's, comes before all others.
 type ID struct{ hi, lo uint64 }
 

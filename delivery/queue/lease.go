@@ -29,7 +29,7 @@ import (
 // that ackScript gives.
 
 // luaNow begins scripts that compare times, with fractions of a millisecond: of two extensions
-// in the same one, the second would look as if it had changed nothing.
+// in the same one, the second would otherwise look as if it had changed nothing.
 const luaNow = `
 local t = redis.call('TIME')
 local now = t[1] * 1000 + t[2] / 1000
