@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"slices"
+	"strings"
 
 	"github.com/rs/zerolog"
 )
@@ -68,14 +69,8 @@ func (d *decoder) message(ctx context.Context, src []byte, h Handler) error {
 		return d.relation(ctx, &c)
 	case 'T':
 		return d.truncate(ctx, &c, h)
-	case 'O':
-		decodeOrigin(&c)
-		return d.check(kind, &c)
-	case 'Y':
-		decodeType(&c)
-		return d.check(kind, &c)
-	case 'M':
-		decodeMessage(&c)
+	case 'O', 'Y', 'M':
+		skip(kind, &c)
 		return d.check(kind, &c)
 	default:
 		return d.errorf(kind, "it is not in protocol version 1")
@@ -134,7 +129,8 @@ func (d *decoder) row(ctx context.Context, kind byte, c *cursor, h Handler) erro
 	if rel == nil {
 		return d.check(kind, c)
 	}
-	d.change = Change{Position: Position{Commit: d.tx.Commit, Ordinal: d.ordinal}, Tx: &d.tx, Relation: rel}
+	op := Insert + Op(strings.IndexByte("IUD", kind))
+	d.change = Change{Position: Position{Commit: d.tx.Commit, Ordinal: d.ordinal}, Tx: &d.tx, Op: op, Relation: rel}
 	if kind != 'I' && rel.Weaker != nil {
 		d.warn(rel)
 	}
@@ -145,14 +141,6 @@ func (d *decoder) row(ctx context.Context, kind byte, c *cursor, h Handler) erro
 		if kind == 'U' {
 			part = c.uint8()
 		}
-	}
-	switch kind {
-	case 'I':
-		d.change.Op = Insert
-	case 'U':
-		d.change.Op = Update
-	case 'D':
-		d.change.Op = Delete
 	}
 	switch {
 	case kind == 'D' && d.change.Old == nil:
@@ -215,11 +203,8 @@ func (d *decoder) target(c *cursor) *Relation {
 
 // rowFor returns a row of the relation's width in the reused memory.
 func (d *decoder) rowFor(row *[]Datum, rel *Relation) []Datum {
-	n := len(rel.Columns)
-	if cap(*row) < n {
-		*row = make([]Datum, n)
-	}
-	return (*row)[:n]
+	*row = slices.Grow((*row)[:0], len(rel.Columns))
+	return (*row)[:len(rel.Columns)]
 }
 
 // oldTuple reads the old row. In one that has only identity columns, the table's

@@ -1,6 +1,7 @@
 package cdc
 
 import (
+	"bytes"
 	"encoding/binary"
 	"time"
 )
@@ -63,15 +64,13 @@ func (c *cursor) uint64() uint64 {
 
 // string reads up to a NUL byte.
 func (c *cursor) string() string {
-	for i, b := range c.rest {
-		if b == 0 {
-			s := string(c.rest[:i])
-			c.rest = c.rest[i+1:]
-			return s
-		}
+	s, rest, ok := bytes.Cut(c.rest, []byte{0})
+	if !ok {
+		c.fail("a string in it does not end")
+		return ""
 	}
-	c.fail("a string in it does not end")
-	return ""
+	c.rest = rest
+	return string(s)
 }
 
 // end checks that the whole message was read.
@@ -108,10 +107,25 @@ func (m *commit) decode(c *cursor) {
 	c.end()
 }
 
-// decodeOrigin skips the server on which a transaction was first committed.
-func decodeOrigin(c *cursor) {
-	c.uint64()
-	_ = c.string()
+// skip reads a message of no use here: the server on which a transaction was
+// first committed (O), the name of a type that is not built in, of which the
+// catalogue says more (Y), and what pg_logical_emit_message wrote, of which
+// only the transaction around it matters (M).
+func skip(kind byte, c *cursor) {
+	switch kind {
+	case 'O':
+		c.uint64()
+		_ = c.string()
+	case 'Y':
+		c.uint32()
+		_ = c.string()
+		_ = c.string()
+	case 'M':
+		c.uint8() // flags: transactional
+		c.uint64()
+		_ = c.string()
+		c.bytes(int(int32(c.uint32())))
+	}
 	c.end()
 }
 
@@ -152,15 +166,6 @@ func (m *relation) decode(c *cursor) {
 	c.end()
 }
 
-// decodeType reads the name of a type that is not built in. The catalogue says
-// more about it.
-func decodeType(c *cursor) {
-	c.uint32()
-	_ = c.string()
-	_ = c.string()
-	c.end()
-}
-
 // truncate lists the tables of one TRUNCATE.
 type truncate struct {
 	relations []uint32 // reused
@@ -176,16 +181,6 @@ func (m *truncate) decode(c *cursor) {
 		}
 		m.relations = append(m.relations, c.uint32())
 	}
-	c.end()
-}
-
-// decodeMessage reads what pg_logical_emit_message wrote. Its only use here is
-// that the transaction around it arrives.
-func decodeMessage(c *cursor) {
-	c.uint8() // flags: transactional
-	c.uint64()
-	_ = c.string()
-	c.bytes(int(int32(c.uint32())))
 	c.end()
 }
 

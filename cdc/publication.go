@@ -119,18 +119,13 @@ func (p *preparation) publications(ctx context.Context, needs []TableNeed) error
 
 // find reads the publication from the catalogue, if it is there.
 func (p *preparation) find(ctx context.Context, pub *publication) error {
-	var ops operations
-	var viaRoot bool
 	err := p.conn.QueryRow(ctx, `select pubinsert, pubupdate, pubdelete, pubtruncate, pubviaroot
 		from pg_catalog.pg_publication where pubname = $1`, pub.name).
-		Scan(&ops.Insert, &ops.Update, &ops.Delete, &ops.Truncate, &viaRoot)
-	if errors.Is(err, pgx.ErrNoRows) {
-		return nil
-	}
-	if err != nil {
+		Scan(&pub.ops.Insert, &pub.ops.Update, &pub.ops.Delete, &pub.ops.Truncate, &pub.viaRoot)
+	if err != nil && !errors.Is(err, pgx.ErrNoRows) {
 		return fmt.Errorf("read publication %q: %w", pub.name, err)
 	}
-	pub.exists, pub.ops, pub.viaRoot = true, ops, viaRoot
+	pub.exists = err == nil
 	return nil
 }
 
@@ -186,11 +181,8 @@ func (p *preparation) place(ctx context.Context, need TableNeed, table *Table, f
 // whose UPDATE and DELETE would fail if it published those too. A catalogue
 // that cannot be read counts as one that has such tables.
 func (p *preparation) exposes(ctx context.Context, pub *publication, then operations) bool {
-	rows, err := p.conn.Query(ctx, "select relid from pg_catalog.pg_get_publication_tables($1)", pub.name)
-	var members []uint32
-	if err == nil {
-		members, err = pgx.CollectRows(rows, pgx.RowTo[uint32])
-	}
+	rows, _ := p.conn.Query(ctx, "select relid from pg_catalog.pg_get_publication_tables($1)", pub.name)
+	members, err := pgx.CollectRows(rows, pgx.RowTo[uint32])
 	var move []string
 	for _, oid := range members {
 		var without []Name
@@ -303,12 +295,10 @@ func (p *preparation) propose(publications ...*publication) {
 // than they are, so that it would come too late for a slot in use.
 func (p *preparation) statement(pub *publication) string {
 	switch {
-	case pub.exists && len(pub.add) > 0:
-		return fmt.Sprintf("ALTER PUBLICATION %s ADD TABLE %s", QuoteIdentifier(pub.name), tableList(pub.add))
+	case len(pub.add) == 0 && (pub.exists || pub.name != p.Publication && !p.newSlot):
+		return ""
 	case pub.exists:
-		return ""
-	case pub.name != p.Publication && !p.newSlot && len(pub.add) == 0:
-		return ""
+		return fmt.Sprintf("ALTER PUBLICATION %s ADD TABLE %s", QuoteIdentifier(pub.name), tableList(pub.add))
 	}
 	tables := ""
 	if len(pub.add) > 0 {

@@ -59,14 +59,8 @@ func (r *Reader) stream(ctx context.Context, h Handler) (streamed bool, err erro
 	defer cancel()
 	s.cancel = cancel
 
-	r.mu.Lock()
-	r.current = s
-	r.mu.Unlock()
-	defer func() {
-		r.mu.Lock()
-		r.current = nil
-		r.mu.Unlock()
-	}()
+	r.current.Store(s)
+	defer r.current.Store(nil)
 	ended := context.AfterFunc(ctx, func() { s.end(ctx.Err()) })
 	defer ended()
 
@@ -104,8 +98,8 @@ func (s *session) drop(cause error) {
 
 // orderly reports whether the connection itself is in order.
 func orderly(cause error) bool {
-	var handler *handlerError
-	return errors.Is(cause, errRewind) || errors.Is(cause, errGrown) || errors.Is(cause, context.Canceled) || errors.Is(cause, context.DeadlineExceeded) || errors.As(cause, &handler)
+	_, handler := errors.AsType[*handlerError](cause)
+	return handler || errors.Is(cause, errRewind) || errors.Is(cause, errGrown) || errors.Is(cause, context.Canceled) || errors.Is(cause, context.DeadlineExceeded)
 }
 
 // connect opens a session: it checks who answers, and starts the stream.

@@ -87,22 +87,15 @@ type SetupError struct {
 
 // Error implements error: all problems, then the statements.
 func (e *SetupError) Error() string {
-	var b strings.Builder
-	b.WriteString("the source is not ready:")
-	for _, p := range e.Problems {
-		b.WriteString("\n  - " + p)
+	text := "the source is not ready:\n  - " + strings.Join(e.Problems, "\n  - ")
+	if len(e.Statements) == 0 {
+		return text
 	}
-	if len(e.Statements) > 0 {
-		b.WriteString("\nrun this in the source database")
-		if !e.create {
-			b.WriteString(", or start gancho with --create")
-		}
-		b.WriteByte(':')
-		for _, s := range e.Statements {
-			b.WriteString("\n  " + s + ";")
-		}
+	text += "\nrun this in the source database"
+	if !e.create {
+		text += ", or start gancho with --create"
 	}
-	return b.String()
+	return text + ":\n  " + strings.Join(e.Statements, ";\n  ") + ";"
 }
 
 func (e *SetupError) addf(format string, args ...any) {
@@ -226,7 +219,7 @@ func loadNeeds(ctx context.Context, conn *pgx.Conn, needs []TableNeed, setup *Se
 			continue
 		}
 		if err != nil {
-			return nil, fmt.Errorf("read table %s: %w", name, err)
+			return nil, err
 		}
 		if problem, hint := table.Unpublishable(); problem != "" {
 			setup.addf("%s; %s", problem, hint)

@@ -34,11 +34,8 @@ const growCheck = 20 * time.Millisecond
 // missingPublication returns which of the source's publications the server's
 // error or warning is about, or "".
 func (r *Reader) missingPublication(err error) string {
-	var pg *pgconn.PgError
-	if !errors.As(err, &pg) {
-		return ""
-	}
-	if pg.Routine != "get_publication_oid" && pg.Routine != "LoadPublications" {
+	pg, ok := errors.AsType[*pgconn.PgError](err)
+	if !ok || pg.Routine != "get_publication_oid" && pg.Routine != "LoadPublications" {
 		return ""
 	}
 	// The message is in the server's language; the name in it is not. The name
@@ -56,11 +53,8 @@ func (r *Reader) leaveOut(ctx context.Context, cause error) (bool, error) {
 		return false, nil
 	}
 	var born uint32
-	err := r.withCatalog(ctx, func(q querier) error {
-		rows, err := q.Query(ctx, `select xmin::text::int8 from pg_catalog.pg_publication where pubname = $1`, r.options.insertPublication())
-		if err != nil {
-			return err
-		}
+	err := r.withCatalog(ctx, func(q querier) (err error) {
+		rows, _ := q.Query(ctx, `select xmin::text::int8 from pg_catalog.pg_publication where pubname = $1`, r.options.insertPublication())
 		born, err = pgx.CollectExactlyOneRow(rows, pgx.RowTo[uint32])
 		return err
 	})
