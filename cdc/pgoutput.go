@@ -2,6 +2,7 @@ package cdc
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/binary"
 	"time"
 )
@@ -80,31 +81,24 @@ func (c *cursor) end() {
 	}
 }
 
-// begin opens a transaction.
-type begin struct {
-	commit LSN // where the commit record is
-	time   time.Time
-	xid    uint32
-}
-
-func (m *begin) decode(c *cursor) {
-	m.commit = LSN(c.uint64())
-	m.time = timestamp(c.uint64())
-	m.xid = c.uint32()
+// decodeBegin reads the opening of a transaction.
+func decodeBegin(c *cursor) (tx Transaction) {
+	tx.Commit = LSN(c.uint64())
+	tx.Time = timestamp(c.uint64())
+	tx.XID = c.uint32()
 	c.end()
+	return tx
 }
 
-// commit closes a transaction.
-type commit struct {
-	commit, end LSN
-}
-
-func (m *commit) decode(c *cursor) {
+// decodeCommit reads the end of a transaction: where its commit record is, and
+// the position after that.
+func decodeCommit(c *cursor) (commit, end LSN) {
 	c.uint8() // flags, unused
-	m.commit = LSN(c.uint64())
-	m.end = LSN(c.uint64())
+	commit = LSN(c.uint64())
+	end = LSN(c.uint64())
 	c.uint64() // the timestamp, as in begin
 	c.end()
+	return commit, end
 }
 
 // skip reads a message of no use here: the server on which a transaction was
@@ -131,57 +125,37 @@ func skip(kind byte, c *cursor) {
 
 // relation describes a table before its first change, and again after it changed.
 type relation struct {
-	oid          uint32
-	schema, name string
-	identity     byte
-	columns      []relationColumn
-}
-
-type relationColumn struct {
-	key     bool
-	name    string
-	typ     uint32
-	typeMod int32
+	Relation          // its columns have no types yet
+	types    []uint32 // the columns', by OID
 }
 
 func (m *relation) decode(c *cursor) {
-	m.oid = c.uint32()
-	m.schema = c.string()
-	if m.schema == "" {
-		m.schema = "pg_catalog" // which the protocol leaves out
-	}
-	m.name = c.string()
-	m.identity = c.uint8()
+	m.OID = c.uint32()
+	m.Schema = cmp.Or(c.string(), "pg_catalog") // which the protocol leaves out
+	m.Name = c.string()
+	m.ReplicaIdentity = c.uint8()
 	n := int(c.uint16())
 	for range n {
 		if c.reason != "" {
 			return
 		}
-		column := relationColumn{key: c.uint8()&1 != 0}
-		column.name = c.string()
-		column.typ = c.uint32()
-		column.typeMod = int32(c.uint32())
-		m.columns = append(m.columns, column)
+		column := Column{Key: c.uint8()&1 != 0, Name: c.string()}
+		m.types = append(m.types, c.uint32())
+		column.TypeMod = int32(c.uint32())
+		m.Columns = append(m.Columns, column)
 	}
 	c.end()
 }
 
-// truncate lists the tables of one TRUNCATE.
-type truncate struct {
-	relations []uint32 // reused
-}
-
-func (m *truncate) decode(c *cursor) {
+// decodeTruncate appends the tables of one TRUNCATE.
+func decodeTruncate(c *cursor, tables []uint32) []uint32 {
 	n := int(c.uint32())
 	c.uint8() // CASCADE and RESTART IDENTITY
-	m.relations = m.relations[:0]
-	for range n {
-		if c.reason != "" {
-			return
-		}
-		m.relations = append(m.relations, c.uint32())
+	for i := 0; i < n && c.reason == ""; i++ {
+		tables = append(tables, c.uint32())
 	}
 	c.end()
+	return tables
 }
 
 // decodeTuple reads a row of the relation into row, whose values alias the message.

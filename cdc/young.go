@@ -87,10 +87,9 @@ func (s *session) grown(message []byte) (LSN, bool) {
 	if s.r.young == nil || len(message) != 21 || message[0] != 'B' {
 		return 0, false
 	}
-	var m begin
-	m.decode(&cursor{rest: message[1:]})
+	tx := decodeBegin(&cursor{rest: message[1:]})
 	// XIDs are compared as PostgreSQL does.
-	return m.commit, m.commit > s.r.young.from && int32(m.xid-s.r.young.born) > 0
+	return tx.Commit, tx.Commit > s.r.young.from && int32(tx.XID-s.r.young.born) > 0
 }
 
 // awaitConfirmed waits until all that was handed over is confirmed, so that the

@@ -97,14 +97,11 @@ func (s *Store) CountDeadByEndpoint(ctx context.Context) (map[string]int64, erro
 // and returns how many. It deletes in transactions of some thousands; after an
 // error the number, and the audit log, say how many were deleted.
 func (s *Store) DropDead(ctx context.Context, actor string, f Filter) (int64, error) {
-	var last *int64
-	if err := s.pool.QueryRow(ctx, `select max(id) from gancho.dead_letters`).Scan(&last); err != nil {
-		return 0, fmt.Errorf("drop dead letters: %w", explain(err))
+	last, err := collectOne(ctx, s, "drop dead letters", `select coalesce(max(id), 0) from gancho.dead_letters`, nil, pgx.RowTo[int64])
+	if err != nil {
+		return 0, err
 	}
-	if last == nil {
-		return 0, nil
-	}
-	d := drop{store: s, filter: f, last: *last, entry: Change{Actor: actor, Action: "dead.drop", Object: "dead"}}
+	d := drop{store: s, filter: f, last: last, entry: Change{Actor: actor, Action: "dead.drop", Object: "dead"}}
 	if f.Endpoint != "" {
 		d.entry.Object = endpointObject(f.Endpoint)
 	}

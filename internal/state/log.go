@@ -135,11 +135,7 @@ func (s *Store) count(ctx context.Context, table string, f *Filter) (int64, erro
 	if err != nil {
 		return 0, err
 	}
-	var n int64
-	if err := s.pool.QueryRow(ctx, `select count(*) from `+table+w.sql(), w.args...).Scan(&n); err != nil {
-		return 0, fmt.Errorf("count %s: %w", table, explain(err))
-	}
-	return n, nil
+	return collectOne(ctx, s, "count "+table, `select count(*) from `+table+w.sql(), w.args, pgx.RowTo[int64])
 }
 
 // scanEvent reads a row of eventColumns; the message is a replay.
