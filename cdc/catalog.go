@@ -126,7 +126,7 @@ func loadTable(ctx context.Context, conn *pgx.Conn, types *Types, name Name) (*T
 }
 
 func loadClass(ctx context.Context, conn *pgx.Conn, name Name) (*Table, error) {
-	t := &Table{Relation: &Relation{}}
+	t := &Table{Relation: &Relation{}, Generated: map[string]string{}, Collations: map[string]Collation{}}
 	var kind, persistence, identity string
 	var rootSchema, rootName *string
 	err := conn.QueryRow(ctx, `
@@ -192,15 +192,9 @@ func loadColumns(ctx context.Context, conn *pgx.Conn, types *Types, t *Table) er
 	var collation Collation
 	_, err = pgx.ForEachRow(rows, []any{&column.Name, &oid, &column.TypeMod, &formula, &collation.Name, &collation.Deterministic}, func() error {
 		if collation.Name != "" {
-			if t.Collations == nil {
-				t.Collations = map[string]Collation{}
-			}
 			t.Collations[column.Name] = collation
 		}
 		if formula != nil {
-			if t.Generated == nil {
-				t.Generated = map[string]string{}
-			}
 			t.Generated[column.Name] = *formula
 			return nil
 		}

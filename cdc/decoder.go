@@ -160,10 +160,7 @@ func (d *decoder) row(ctx context.Context, kind byte, c *cursor, h Handler) erro
 // finds the relation's types out of date.
 func (d *decoder) handle(ctx context.Context, h Handler) error {
 	err := h.Change(&d.change)
-	for range maxReloads {
-		if err == nil || !errors.Is(err, ErrStaleTypes) {
-			break
-		}
+	for n := 0; n < maxReloads && errors.Is(err, ErrStaleTypes); n++ {
 		if d.change.Relation, err = d.reload(ctx, d.change.Relation); err != nil {
 			return err
 		}

@@ -15,15 +15,10 @@ const (
 	probeInterval = 2 * time.Second
 )
 
-// statusInterval is a third of the time the server waits for a sign of life.
-func (s *session) statusInterval() time.Duration {
-	return min(s.senderTimeout/3, maxStatusInterval)
-}
-
 // report sends statuses until the session ends: regularly, soon after
 // something was confirmed, and when the server asks.
 func (s *session) report() {
-	tick := time.NewTicker(s.statusInterval())
+	tick := time.NewTicker(min(s.senderTimeout/3, maxStatusInterval)) // a third of the time the server waits for a sign of life
 	defer tick.Stop()
 	due := time.NewTimer(0) // runs while a status is wanted: the first one immediately
 	defer due.Stop()

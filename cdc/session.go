@@ -99,7 +99,8 @@ func (s *session) drop(cause error) {
 // orderly reports whether the connection itself is in order.
 func orderly(cause error) bool {
 	_, handler := errors.AsType[*handlerError](cause)
-	return handler || errors.Is(cause, errRewind) || errors.Is(cause, errGrown) || errors.Is(cause, context.Canceled) || errors.Is(cause, context.DeadlineExceeded)
+	return handler || errors.Is(cause, errRewind) || errors.Is(cause, errGrown) ||
+		errors.Is(cause, context.Canceled) || errors.Is(cause, context.DeadlineExceeded)
 }
 
 // connect opens a session: it checks who answers, and starts the stream.

@@ -168,7 +168,8 @@ func (b *typeBuilder) build(oid uint32) *Type {
 		return typ
 	}
 	row := b.rows[oid]
-	typ := &Type{OID: oid, Schema: row.Schema, Name: row.Name, Kind: row.kind(), TypeMod: row.TypeMod, Labels: row.Labels, Delim: (row.Delim + ",")[0]}
+	typ := &Type{OID: oid, Schema: row.Schema, Name: row.Name, Kind: row.kind(), TypeMod: row.TypeMod, Labels: row.Labels}
+	typ.Delim = (row.Delim + ",")[0]
 	// PostgreSQL refuses types that contain themselves, so that the entry
 	// below is only ever met again if the catalogue is damaged.
 	b.done[oid] = typ

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -71,13 +72,10 @@ func (r *Reader) leaveOut(ctx context.Context, cause error) (bool, error) {
 }
 
 // subscribed are the publications of the next stream.
-func (r *Reader) subscribed() (names []string) {
-	for _, name := range r.source.Publications {
-		if r.young == nil || name != r.options.insertPublication() {
-			names = append(names, name)
-		}
-	}
-	return names
+func (r *Reader) subscribed() []string {
+	return slices.DeleteFunc(slices.Clone(r.source.Publications), func(name string) bool {
+		return r.young != nil && name == r.options.insertPublication()
+	})
 }
 
 // grown returns the commit LSN of a transaction that a Begin message opens, if

@@ -23,9 +23,6 @@ const (
 	minForget = 7 * 24 * time.Hour
 )
 
-// partitioned are the tables with a partition for each day, UTC.
-func partitioned() []string { return []string{attemptsTable, eventsTable} }
-
 // partitionName is gancho.attempts_p20260131.
 func partitionName(table string, day time.Time) string { return table + "_p" + day.Format(dayFormat) }
 
@@ -83,16 +80,16 @@ func (s *Store) createPartition(ctx context.Context, table, name string, day tim
 // at any time.
 func (s *Store) Maintain(ctx context.Context, keepEvents, keepLog time.Duration) error {
 	now := time.Now()
-	keep := map[string]time.Duration{attemptsTable: keepLog, eventsTable: keepEvents}
-	for _, table := range partitioned() {
-		var ahead []time.Time
-		for i := range daysAhead + 1 {
-			ahead = append(ahead, now.AddDate(0, 0, i))
-		}
+	var ahead []time.Time
+	for i := range daysAhead + 1 {
+		ahead = append(ahead, now.AddDate(0, 0, i))
+	}
+	// The tables with a partition for each day, UTC.
+	for table, keep := range map[string]time.Duration{attemptsTable: keepLog, eventsTable: keepEvents} {
 		if err := s.ensureDays(ctx, table, ahead); err != nil {
 			return fmt.Errorf("create partitions of %s: %w", table, explain(err))
 		}
-		if err := s.dropDays(ctx, table, now.Add(-keep[table])); err != nil {
+		if err := s.dropDays(ctx, table, now.Add(-keep)); err != nil {
 			return fmt.Errorf("drop partitions of %s: %w", table, explain(err))
 		}
 	}

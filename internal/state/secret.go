@@ -39,8 +39,8 @@ func (s *Store) RotateSecret(ctx context.Context, actor, name string, secret end
 		if _, err := tx.Exec(ctx, `update gancho.endpoints set version = version + 1, updated = now() where id = $1`, old.ID); err != nil {
 			return err
 		}
-		return s.record(ctx, tx, &Change{Actor: actor, Tenant: tenantOf(&old.Endpoint), Action: "secret.rotate", Object: endpointObject(name)}, nil,
-			facts{"overlap": overlap.String(), "public_key": secret.Public()})
+		c := Change{Actor: actor, Tenant: tenantOf(&old.Endpoint), Action: "secret.rotate", Object: endpointObject(name)}
+		return s.record(ctx, tx, &c, nil, facts{"overlap": overlap.String(), "public_key": secret.Public()})
 	})
 }
 
@@ -116,7 +116,8 @@ func (s *Store) Rekey(ctx context.Context, actor string) (int, error) {
 		if n == 0 {
 			return nil
 		}
-		return s.record(ctx, tx, &Change{Actor: actor, Action: "secret.rekey", Object: "state.key"}, nil, facts{"key": s.keys.IDs()[0], "values": n})
+		return s.record(ctx, tx, &Change{Actor: actor, Action: "secret.rekey", Object: "state.key"}, nil,
+			facts{"key": s.keys.IDs()[0], "values": n})
 	})
 	return n, err
 }

@@ -138,10 +138,6 @@ func (d *Document) syntax(err error) {
 	case strings.Contains(message, "did not find expected key"), strings.Contains(message, "a block scalar"):
 		hint = "a value that begins with a quote ends with it: write such an expression in a block (key: >- and the expression on the next line)"
 	}
-	if mark.Line == 0 {
-		d.Add(hint, "read YAML: %s", message)
-		return
-	}
 	d.errorAt(mark.Line, mark.Column, hint, "read YAML: %s", message)
 }
 

@@ -13,7 +13,7 @@ import (
 // Text returns a scalar as it is written, with the environment's variables
 // filled in; numbers and booleans too. It is empty only after an error.
 func (v Value) Text() string {
-	r := v.resolved()
+	r := v.Resolved()
 	if !r.IsScalar() {
 		v.wrongKind("a single value")
 		return ""
@@ -31,17 +31,13 @@ func (v Value) Text() string {
 // Raw returns a scalar as it is written, without looking at the environment; a
 // null that is written out too.
 func (v Value) Raw() string {
-	r := v.resolved()
+	r := v.Resolved()
 	if !r.IsScalar() && !r.IsNull() {
 		v.wrongKind("a single value")
 		return ""
 	}
 	return r.node.Value
 }
-
-// Resolved returns what an alias stands for, or the value itself: the place
-// that Position and ErrorfAt need for the text of an aliased scalar.
-func (v Value) Resolved() Value { return v.resolved() }
 
 // Texts returns the texts of a list, or of the one value that stands there.
 func (v Value) Texts() []string {
