@@ -65,8 +65,6 @@ func (o operations) or(p operations) operations {
 	return operations{o.Insert || p.Insert, o.Update || p.Update, o.Delete || p.Delete, o.Truncate || p.Truncate}
 }
 
-func (o operations) none() bool { return o == operations{} }
-
 // String returns the operations as CREATE PUBLICATION's option publish has them.
 func (o operations) String() string {
 	var names []string
@@ -145,7 +143,7 @@ func (p *preparation) place(ctx context.Context, need TableNeed, table *Table, f
 		}
 	}
 	missing := operations{need.Insert, need.Update, need.Delete, need.Truncate}.without(have)
-	if missing.none() {
+	if missing == (operations{}) {
 		return nil
 	}
 	target := full
@@ -159,7 +157,7 @@ func (p *preparation) place(ctx context.Context, need TableNeed, table *Table, f
 	switch lacking := missing.without(target.ops); {
 	case target == full && (lacking.Update || lacking.Delete) && p.exposes(ctx, full, target.ops.or(lacking)):
 		// exposes has added the problem that comes first.
-	case !lacking.none():
+	case lacking != operations{}:
 		p.setup.addf("publication %s does not publish %s, which a rule on %s needs; run ALTER PUBLICATION %s SET (publish = '%s')",
 			QuoteIdentifier(target.name), lacking, name, QuoteIdentifier(target.name), target.ops.or(lacking))
 	case in[target.name]:

@@ -33,12 +33,7 @@ type Column struct {
 
 // Column returns the index of the named column, or -1.
 func (r *Relation) Column(name string) int {
-	for i := range r.Columns {
-		if r.Columns[i].Name == name {
-			return i
-		}
-	}
-	return -1
+	return slices.IndexFunc(r.Columns, func(c Column) bool { return c.Name == name })
 }
 
 // TableName returns the relation's name.

@@ -115,9 +115,8 @@ func (r *Reader) connect(ctx context.Context) (*session, error) {
 	s, err := r.start(ctx, pg)
 	if err != nil {
 		_ = pg.Close(context.WithoutCancel(ctx))
-		return nil, err
 	}
-	return s, nil
+	return s, err
 }
 
 func (r *Reader) start(ctx context.Context, pg *pgconn.PgConn) (*session, error) {
@@ -179,10 +178,10 @@ func (s *session) startReplication(ctx context.Context) error {
 		return fmt.Errorf("start replication: %w", err)
 	}
 	query, err := (&pgproto3.Query{String: s.r.startCommand()}).Encode(nil)
-	if err != nil {
-		return fmt.Errorf("start replication: %w", err)
+	if err == nil {
+		_, err = s.conn.Write(query)
 	}
-	if _, err := s.conn.Write(query); err != nil {
+	if err != nil {
 		return fmt.Errorf("start replication: %w", err)
 	}
 	for {

@@ -176,14 +176,13 @@ func (g *SlotGauge) disconnect(ctx context.Context) {
 // a [Transaction]'s End or a Keepalive's.
 func Advance(ctx context.Context, o Options, lsn LSN) error {
 	conn, err := Connect(ctx, o.DSN)
-	if err != nil {
-		return fmt.Errorf("advance slot %q: %w", o.Slot, err)
+	if err == nil {
+		defer func() { _ = conn.Close(context.WithoutCancel(ctx)) }()
+		// A slot never goes back, and the function refuses to take it there.
+		_, err = conn.Exec(ctx, `
+			select pg_replication_slot_advance(slot_name, $2::pg_lsn) from pg_catalog.pg_replication_slots
+			where slot_name = $1 and confirmed_flush_lsn < $2::pg_lsn`, o.Slot, lsn.String())
 	}
-	defer func() { _ = conn.Close(context.WithoutCancel(ctx)) }()
-	// A slot never goes back, and the function refuses to take it there.
-	_, err = conn.Exec(ctx, `
-		select pg_replication_slot_advance(slot_name, $2::pg_lsn) from pg_catalog.pg_replication_slots
-		where slot_name = $1 and confirmed_flush_lsn < $2::pg_lsn`, o.Slot, lsn.String())
 	if err != nil {
 		return fmt.Errorf("advance slot %q: %w", o.Slot, err)
 	}

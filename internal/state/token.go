@@ -19,7 +19,6 @@ const (
 	tokenBytes  = 32
 	// tokenDigits are enough digits to base 62 for tokenBytes.
 	tokenDigits = 43
-	base62      = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 )
 
 // newTokenText returns the text of a new token: 256 random bits, so that a plain
@@ -27,13 +26,7 @@ const (
 func newTokenText() string {
 	raw := make([]byte, tokenBytes)
 	_, _ = rand.Read(raw) // never fails: it ends the process rather than return weak bytes
-	n, base, digit := new(big.Int).SetBytes(raw), big.NewInt(int64(len(base62))), new(big.Int)
-	digits := make([]byte, tokenDigits)
-	for i := range digits {
-		n.DivMod(n, base, digit)
-		digits[len(digits)-1-i] = base62[digit.Int64()]
-	}
-	return tokenPrefix + string(digits)
+	return fmt.Sprintf("%s%0*s", tokenPrefix, tokenDigits, new(big.Int).SetBytes(raw).Text(62))
 }
 
 // CreateToken creates a token of t's Name, Role, Tenant and Expires. It returns
