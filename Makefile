@@ -63,11 +63,11 @@ fuzz: deps ## Run every fuzz target for FUZZTIME (10s) each
 
 .PHONY: bench
 bench: deps build ## Measure the bridge against a limit taken in the same run, then a rule's evaluation
-	$(GO) run ./internal/bench
+	$(GO) test -run '^$$' -bench . -benchtime 1x -timeout 1h ./internal/bench
 	$(GO) test -run '^$$' -bench . -benchmem $(TESTFLAGS) ./mapping
 
 .PHONY: microbench
-microbench: deps ## Run every package's own benchmarks
+microbench: deps build ## Run every package's own benchmarks
 	$(GO) test -run '^$$' -bench . -benchmem $(TESTFLAGS) $(PKG)
 
 .PHONY: demo

@@ -115,7 +115,7 @@ func (r *Reader) Run(ctx context.Context, h Handler) error {
 		}
 		trouble.report(r.options.Slot, err, streamed)
 		if retry.Wait(ctx, backoff.Delay(failures)) != nil {
-			return nil
+			return nil //nolint:nilerr // the end that was asked for
 		}
 	}
 }

@@ -72,7 +72,7 @@ create table cartoes (id int primary key, cliente_id int, numero varchar(19), in
 	w.exec("insert into cartoes values (1, 1, '4111222233334444', '3'), (2, 1, '4111222233334444', 'indicado 99988877766')")
 	w.exec("insert into cartoes values (3, 1, '4111222233334444', '1')")
 	all := r.waitCount(6) // clientes 1, 3, 4; the update of 1; cartoes 1 and 3
-	b.waitLog("the event went to the dead letters")
+	b.waitLog("event moved to the dead letters")
 	b.stop()
 
 	// The test must have met every kind of place.

@@ -114,7 +114,7 @@ func TestReloadResumes(t *testing.T) {
 	w.endpoint("a", r.url())
 	b := w.run()
 	w.exec("insert into eventos (cliente_id, seq) select 1, g from generate_series(1, 50) g")
-	b.waitLog("endpoint paused")
+	b.waitLog("endpoint suspended")
 	base := "http://" + b.listening()
 	for text := ""; !strings.Contains(text, `gancho_endpoint_paused{endpoint="a"} 1`); {
 		_, text = fetch(t, base+"/metrics")

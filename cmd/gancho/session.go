@@ -145,19 +145,17 @@ func (s *session) connectQueue(ctx context.Context) (*queue.Queue, error) {
 }
 
 // slot reads the slot at the source.
-func (s *session) slot(ctx context.Context) (control.Slot, error) {
+func (s *session) slot(ctx context.Context) (cdc.Slot, error) {
 	conn, err := cdc.Connect(ctx, s.config.Source.DSN.Reveal())
 	if err != nil {
-		return control.Slot{}, fmt.Errorf("connect to the source: %w", err)
+		return cdc.Slot{}, fmt.Errorf("connect to the source: %w", err)
 	}
 	defer func() { _ = conn.Close(context.WithoutCancel(ctx)) }()
-	lag, err := cdc.ReadSlot(ctx, conn, s.config.Source.Slot)
-	if err != nil {
-		return control.Slot{}, fmt.Errorf("%w; gancho run --create makes it", err)
+	slot, err := cdc.ReadSlot(ctx, conn, s.config.Source.Slot)
+	if errors.Is(err, cdc.ErrNoSlot) {
+		err = fmt.Errorf("%w; create it with gancho run --create", err)
 	}
-	return control.Slot{
-		Name: s.config.Source.Slot, Active: lag.Active, UnconfirmedBytes: lag.UnconfirmedBytes, HeldBytes: lag.HeldBytes, WALStatus: lag.WALStatus,
-	}, nil
+	return slot, err
 }
 
 // osUser is who sits at the command line, for the audit log.

@@ -192,7 +192,8 @@ func TestClaim(t *testing.T) {
 		{"other timeline", changed(func(s *queue.Source) { s.Timeline = 2 }), false, 0, "timeline was 1 and is 2"},
 		{"other database", changed(func(s *queue.Source) { s.Database = "loja" }), false, 0, `database was "academia" and is "loja"`},
 		{"other slot", changed(func(s *queue.Source) { s.Slot = "b" }), false, 0, `slot was "gancho" and is "b"`},
-		{"slot made anew", changed(func(s *queue.Source) { s.SlotCreated = true }), false, 0, `slot "gancho" was recreated at 0/1000`},
+		{"WAL ends before", changed(func(s *queue.Source) { s.Current = 0x800 }), false, 0, "the server's WAL ends at 0/800, before 0/1000"},
+		{"slot recreated", changed(func(s *queue.Source) { s.SlotCreated = true }), false, 0, `slot "gancho" was recreated at 0/1000`},
 		{"slot moved on", changed(func(s *queue.Source) { s.ConfirmedFlush = 0x1001 }), false, 0, `slot "gancho" stands at 0/1001, beyond 0/1000`},
 		{"accepted", changed(func(s *queue.Source) { s.ConfirmedFlush = 0x5000; s.SlotCreated = true }), true, 2, ""},
 		{"after that", changed(func(s *queue.Source) { s.ConfirmedFlush = 0x5000 }), false, 2, ""},
@@ -208,6 +209,8 @@ func TestClaim(t *testing.T) {
 			t.Errorf("%s: got epoch %d, %v, want a SourceChangedError", s.name, epoch, err)
 		case s.epoch == 0 && (!strings.Contains(err.Error(), s.why) || !strings.Contains(err.Error(), "--accept-source")):
 			t.Errorf("%s: got %q, want it to say %q and the way out", s.name, err, s.why)
+		case s.epoch == 0 && (refusal.Recorded == 0x1000) != (s.name == "WAL ends before"):
+			t.Errorf("%s: recorded %x: only an earlier end of the WAL may be measured again", s.name, refusal.Recorded)
 		}
 	}
 }

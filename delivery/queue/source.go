@@ -25,7 +25,7 @@ type Source struct {
 	SlotCreated bool
 	// ConfirmedFlush is the slot's, Current the end of the server's WAL; both
 	// are LSNs in bytes.
-	ConfirmedFlush, Current uint64
+	ConfirmedFlush, Current uint64 // Current 0: it is known to be at or after the record
 }
 
 // id is the first part of webhook-ids: short, and different for different sources.
@@ -38,6 +38,10 @@ func (s Source) id() string {
 // positions may have gone back, and changes in between may never have been read.
 type SourceChangedError struct {
 	Changes []string // what is different, for people
+	// Recorded is the position, in bytes, up to which the queue's source had been
+	// read, if all that is different is that Current is before it; else 0. Where
+	// another process captures, it may only have moved on since Current was read.
+	Recorded uint64
 }
 
 // Error says what has changed, what that means, and how to go on.
@@ -101,7 +105,11 @@ func (q *Queue) Claim(ctx context.Context, s Source, accept bool) (uint16, error
 	default:
 		changes := old.changes(s)
 		if len(changes) > 0 && !accept {
-			return 0, &SourceChangedError{Changes: changes}
+			changed := &SourceChangedError{Changes: changes}
+			if len(changes) == 1 && old.endsBefore(s) {
+				changed.Recorded = old.confirmed
+			}
+			return 0, changed
 		}
 		next.epoch = old.epoch
 		if len(changes) > 0 {
@@ -121,6 +129,12 @@ func (q *Queue) Claim(ctx context.Context, s Source, accept bool) (uint16, error
 	return next.epoch, nil
 }
 
+// endsBefore reports whether the server's WAL, as far as s knows it, ends before
+// the recorded position.
+func (r *sourceRecord) endsBefore(s Source) bool {
+	return !s.SlotCreated && s.Current > 0 && s.Current < r.confirmed
+}
+
 // changes lists why s may not be the source that the record describes.
 func (r *sourceRecord) changes(s Source) []string {
 	var out []string
@@ -137,7 +151,7 @@ func (r *sourceRecord) changes(s Source) []string {
 	case s.SlotCreated:
 		out = append(out, fmt.Sprintf("slot %q was recreated at %s, and the queue's source had been read up to %s",
 			s.Slot, cdc.LSN(s.ConfirmedFlush), cdc.LSN(r.confirmed)))
-	case s.Current > 0 && s.Current < r.confirmed:
+	case r.endsBefore(s):
 		// It would write its next changes under positions that are in use.
 		out = append(out, fmt.Sprintf("the server's WAL ends at %s, before %s, up to which it had been read: it was restored to an earlier state",
 			cdc.LSN(s.Current), cdc.LSN(r.confirmed)))

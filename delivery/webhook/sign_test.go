@@ -114,7 +114,7 @@ func TestSignaturesVerifyWithTheNpmPackage(t *testing.T) {
 	if err != nil {
 		t.Fatal("node is not installed; run make deps")
 	}
-	packages, err := filepath.Abs("../.ci/npm/node_modules")
+	packages, err := filepath.Abs("../../.ci/npm/node_modules")
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"net/http"
 	"net/http/httptest"
 
 	"gancho/internal/api"
@@ -20,7 +21,7 @@ func ExampleNew() {
 	})
 	for _, path := range []string{"/api/v1/openapi.json", "/api/v1/endpoints"} {
 		answer := httptest.NewRecorder()
-		handler.ServeHTTP(answer, httptest.NewRequest("GET", path, nil))
+		handler.ServeHTTP(answer, httptest.NewRequest(http.MethodGet, path, nil))
 		var body struct {
 			Info   struct{ Version string }
 			Type   string

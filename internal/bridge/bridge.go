@@ -6,12 +6,10 @@ import (
 	"fmt"
 	"net"
 	"os"
-	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
 
-	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/rs/zerolog"
 	"golang.org/x/sync/errgroup"
 
@@ -20,6 +18,7 @@ import (
 	"gancho/delivery/endpoint"
 	"gancho/delivery/queue"
 	"gancho/delivery/webhook"
+	"gancho/internal/retry"
 	"gancho/internal/state"
 	"gancho/mapping"
 )
@@ -109,10 +108,12 @@ type bridge struct {
 	sender     *webhook.Sender
 	dispatcher *dispatch.Dispatcher // nil unless this process delivers
 	capture    *capture             // nil unless it captures
+	gauge      *cdc.SlotGauge
 
 	store    *state.Store // nil without a state, as the recorder
 	recorder *recorder
-	drops    chan struct{} // capacity 1: an endpoint may have gone
+	// What the state may have of it, each of capacity 1.
+	endpointsChanged, dropsChanged, jobsChanged chan struct{}
 	// stateComplaint is about the database, recordComplaint about what goes there.
 	stateComplaint, recordComplaint complaint
 
@@ -125,7 +126,8 @@ type bridge struct {
 func newBridge(o Options, d *Definitions) *bridge {
 	b := &bridge{
 		Options: o, definitions: d, metrics: newMetrics(), health: &health{delivers: o.Deliver, captures: o.Capture},
-		roster: newRoster(o.Log), drops: make(chan struct{}, 1),
+		roster:           newRoster(o.Log),
+		endpointsChanged: make(chan struct{}, 1), dropsChanged: make(chan struct{}, 1), jobsChanged: make(chan struct{}, 1),
 		stateComplaint: complaint{
 			log: o.Log, failed: "state database unreachable; endpoints stay as they are, and deliveries continue", again: "state database reachable again",
 		},
@@ -133,6 +135,7 @@ func newBridge(o Options, d *Definitions) *bridge {
 			log: o.Log, failed: "log and dead letters cannot be stored; they wait in redis, and deliveries continue", again: "log and dead letters are stored again",
 		},
 	}
+	b.gauge = cdc.NewSlotGauge(o.Source.DSN, o.Source.Slot)
 	b.roster.setFile(d.Endpoints)
 	if o.State != nil {
 		b.recorder = newRecorder(b)
@@ -188,6 +191,7 @@ func (b *bridge) close() {
 	if b.store != nil {
 		b.store.Close()
 	}
+	b.gauge.Close(context.Background())
 }
 
 // run runs the parts until the context ends or one fails.
@@ -226,7 +230,7 @@ func (b *bridge) run(ctx context.Context, listener net.Listener) error {
 // openQueue waits for Redis as long as it does not answer at all; what it
 // answers and cannot be worked with is an error.
 func (b *bridge) openQueue(ctx context.Context) (*queue.Queue, error) {
-	queue, err := retry(ctx, b.Log, "redis", func() (*queue.Queue, error) {
+	queue, err := waitFor(ctx, b.Log, "redis", func() (*queue.Queue, error) {
 		o := b.Queue
 		o.Endpoints, o.Logger = b.endpointsNow(), b.Log
 		return queue.Open(ctx, o)
@@ -237,42 +241,27 @@ func (b *bridge) openQueue(ctx context.Context) (*queue.Queue, error) {
 	return queue, nil
 }
 
-const (
-	retryOpenMin = 200 * time.Millisecond
-	retryOpenMax = 5 * time.Second
-)
+// patience is how long to wait between two attempts at what needs a server.
+var patience = retry.Backoff{Min: 200 * time.Millisecond, Max: 5 * time.Second}
 
-// retry calls open until it succeeds or fails for another reason than that
-// the server cannot be reached, as while a machine starts.
-func retry[T any](ctx context.Context, log zerolog.Logger, what string, open func() (T, error)) (T, error) {
+// waitFor calls try until it succeeds or fails for another reason than that the
+// server is unreachable, as while a machine starts.
+func waitFor[T any](ctx context.Context, log zerolog.Logger, server string, try func() (T, error)) (T, error) {
 	var complained time.Time
-	for wait := retryOpenMin; ; wait = min(2*wait, retryOpenMax) {
-		v, err := open()
-		if err == nil || ctx.Err() != nil || !unreachable(err) {
-			return v, err
+	return retry.Do(ctx, patience, try, func(err error) bool {
+		if !unreachable(err) {
+			return false
 		}
 		if time.Since(complained) >= complainEvery {
 			complained = time.Now()
-			log.Warn().Err(err).Str("server", what).Msg("server unreachable; waiting for it")
+			log.Warn().Err(err).Str("server", server).Msg("server unreachable; waiting for it")
 		}
-		select {
-		case <-ctx.Done():
-			return v, ctx.Err()
-		case <-time.After(wait):
-		}
-	}
+		return true
+	})
 }
 
-// unreachable: nobody listens there, or not yet, or not to us: a server that
-// starts, stops or is out of connections will be there later.
+// unreachable reports whether a server is unreachable, or does not serve us now:
+// one that starts, stops or is out of connections will be there later.
 func unreachable(err error) bool {
-	var op *net.OpError
-	var server *pgconn.PgError
-	switch {
-	case errors.Is(err, queue.ErrUnreachable), errors.Is(err, state.ErrUnreachable), errors.As(err, &op) && op.Op == "dial":
-		return true
-	case errors.As(err, &server) && len(server.Code) == 5:
-		return slices.Contains([]string{"08", "53", "57"}, server.Code[:2])
-	}
-	return false
+	return errors.Is(err, queue.ErrUnreachable) || errors.Is(err, state.ErrUnreachable) || cdc.FaultOf(err).Passing()
 }

@@ -12,6 +12,7 @@ import (
 
 	"gancho/cdc"
 	"gancho/delivery/queue"
+	"gancho/internal/retry"
 	"gancho/mapping"
 )
 
@@ -50,10 +51,19 @@ func (b *bridge) openCapture(ctx context.Context) (*capture, error) {
 		return nil, err
 	}
 	i := source.Identity
-	epoch, err := b.queue.Claim(ctx, queue.Source{
+	claimed := queue.Source{
 		SystemID: i.SystemID, Database: i.Database, Slot: i.Slot, Timeline: i.Timeline,
 		SlotCreated: source.SlotCreated, ConfirmedFlush: uint64(source.ConfirmedFlush), Current: uint64(source.Current),
-	}, b.AcceptSource)
+	}
+	epoch, err := b.queue.Claim(ctx, claimed, b.AcceptSource)
+	if changed := new(queue.SourceChangedError); errors.As(err, &changed) && changed.Recorded > 0 {
+		// The process that captures now may have recorded more since the end of the
+		// WAL was read: the end as it is now decides.
+		if slot, failed := b.gauge.Measure(ctx); failed == nil && uint64(slot.Current) >= changed.Recorded {
+			claimed.Current = 0
+			epoch, err = b.queue.Claim(ctx, claimed, b.AcceptSource)
+		}
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -70,7 +80,7 @@ func (b *bridge) openCapture(ctx context.Context) (*capture, error) {
 // publication for them. Every mistake in the rules is reported before anything
 // is created.
 func (c *capture) prepare(ctx context.Context, rules *mapping.Rules) (*mapping.Ruleset, *cdc.Source, error) {
-	bound, err := retry(ctx, c.Log, "source", func() (*mapping.Ruleset, error) {
+	bound, err := waitFor(ctx, c.Log, "source", func() (*mapping.Ruleset, error) {
 		conn, err := cdc.Connect(ctx, c.Source.DSN)
 		if err != nil {
 			return nil, fmt.Errorf("connect to the source: %w", err)
@@ -84,7 +94,7 @@ func (c *capture) prepare(ctx context.Context, rules *mapping.Rules) (*mapping.R
 	for _, f := range bound.Findings() {
 		c.Log.Warn().Str("rule", f.Rule).Stringer("table", f.Table).Str("fix", f.Fix).Msg(f.Message)
 	}
-	source, err := retry(ctx, c.Log, "source", func() (*cdc.Source, error) { return cdc.Prepare(ctx, c.Source, bound.Tables()) })
+	source, err := waitFor(ctx, c.Log, "source", func() (*cdc.Source, error) { return cdc.Prepare(ctx, c.Source, bound.Tables()) })
 	if err != nil {
 		return nil, nil, err
 	}
@@ -169,22 +179,13 @@ func (c *capture) rewind(ctx context.Context) error {
 	c.stage.rewind()
 	c.metrics.rewinds.Inc()
 	c.Log.Warn().Stringer("confirmed", c.reader.Confirmed()).Msg("redis restarted; appending again from the confirmed position")
-	for wait := retryAppendMin; ; wait = min(2*wait, retryAppendMax) {
-		err := c.queue.AcceptRestart(ctx)
-		if err == nil {
-			break
-		}
-		if ctx.Err() != nil {
-			return nil //nolint:nilerr // the end that was asked for
-		}
-		if !errors.Is(err, queue.ErrUnreachable) {
-			return err
-		}
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-time.After(wait):
-		}
+	_, err := retry.Do(ctx, appendBackoff, func() (struct{}, error) { return struct{}{}, c.queue.AcceptRestart(ctx) },
+		func(err error) bool { return errors.Is(err, queue.ErrUnreachable) })
+	switch {
+	case ctx.Err() != nil:
+		return nil //nolint:nilerr // the end that was asked for
+	case err != nil:
+		return err
 	}
 	c.reader.Rewind()
 	return nil

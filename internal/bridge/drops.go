@@ -9,35 +9,43 @@ import (
 )
 
 // retryDrop is the wait while somebody still delivers to an endpoint that is
-// gone, and between looks for queues to drop.
+// removed.
 const retryDrop = time.Second
 
 // dropQueues deletes the queues that somebody asked to have deleted, until the
 // context ends. Only the process that captures does so: it alone knows when
 // nothing more comes.
 func (b *bridge) dropQueues(ctx context.Context) error {
-	tick := time.NewTicker(retryDrop)
-	defer tick.Stop()
+	again := time.NewTimer(retryDrop)
+	defer again.Stop()
 	for {
 		select {
 		case <-ctx.Done():
 			return nil
-		case <-b.drops:
-		case <-tick.C:
+		case <-b.dropsChanged:
+		case <-again.C:
 		}
-		if !b.capture.started.Load() {
-			continue // another process captures
-		}
-		names, err := b.store.Drops(ctx)
-		if err != nil {
-			continue // whoever reads the endpoints logs that the database is unreachable
-		}
-		for _, name := range names {
-			if err := b.dropQueue(ctx, name); err != nil && ctx.Err() == nil {
-				b.Log.Warn().Err(err).Str("endpoint", name).Msg("queue not dropped yet; trying again")
-			}
+		if !b.dropAll(ctx) {
+			again.Reset(retryDrop)
 		}
 	}
+}
+
+// dropAll reports whether no queue is left to be dropped.
+func (b *bridge) dropAll(ctx context.Context) bool {
+	if !b.capture.started.Load() {
+		return false // another process captures
+	}
+	names, err := b.store.Drops(ctx)
+	if err != nil {
+		return false // whoever reads the endpoints logs that the database is unreachable
+	}
+	for _, name := range names {
+		if err := b.dropQueue(ctx, name); err != nil && ctx.Err() == nil {
+			b.Log.Warn().Err(err).Str("endpoint", name).Msg("queue not dropped yet; trying again")
+		}
+	}
+	return len(names) == 0
 }
 
 // dropQueue deletes the queue of an endpoint that is no more. That a process

@@ -7,12 +7,12 @@ import (
 	"slices"
 	"strings"
 	"sync"
-	"time"
 
 	"github.com/rs/zerolog"
 	"golang.org/x/sync/errgroup"
 
 	"gancho/delivery/endpoint"
+	"gancho/internal/retry"
 	"gancho/internal/state"
 )
 
@@ -162,28 +162,20 @@ func named(endpoints []endpoint.Endpoint, name string) bool {
 // endpointsNow are the endpoints that are applied. They are not to be changed.
 func (b *bridge) endpointsNow() []endpoint.Endpoint { return *b.endpoints.Load() }
 
-const (
-	// retryStateMin and retryStateMax bound the wait between two tries of what
-	// needs the state database.
-	retryStateMin = 200 * time.Millisecond
-	retryStateMax = 5 * time.Second
-)
-
-// watchEndpoints applies every change of the stored endpoints until the context
-// ends. While the database is unreachable, everything stays as it was.
-func (b *bridge) watchEndpoints(ctx context.Context) error {
-	changed := make(chan struct{}, 1)
+// watchState passes on, until the context ends, what may have changed in the
+// state, and applies every change of the stored endpoints. While the database is
+// unreachable, everything stays as it was.
+func (b *bridge) watchState(ctx context.Context) error {
+	topics := map[state.Topic]chan struct{}{
+		state.TopicEndpoints: b.endpointsChanged, state.TopicDrops: b.dropsChanged, state.TopicJobs: b.jobsChanged,
+	}
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error {
 		for ctx.Err() == nil {
-			if err := b.store.Watch(ctx, func(topic state.Topic) {
-				if topic == state.TopicEndpoints {
-					signal(changed)
-				}
-			}); err != nil {
+			if err := b.store.Watch(ctx, func(t state.Topic) { signal(topics[t]) }); err != nil {
 				b.stateComplaint.about(err)
 			}
-			_ = pause(ctx, retryStateMax) // its error is the context's
+			_ = retry.Wait(ctx, patience.Max) // its error is the context's
 		}
 		return nil
 	})
@@ -192,7 +184,7 @@ func (b *bridge) watchEndpoints(ctx context.Context) error {
 			select {
 			case <-ctx.Done():
 				return nil
-			case <-changed:
+			case <-b.endpointsChanged:
 				b.refresh(ctx)
 			}
 		}
@@ -202,27 +194,25 @@ func (b *bridge) watchEndpoints(ctx context.Context) error {
 
 // refresh reads the stored endpoints until it succeeds, and applies them.
 func (b *bridge) refresh(ctx context.Context) {
-	for wait := retryStateMin; ; wait = min(2*wait, retryStateMax) {
+	rows, err := retry.Do(ctx, patience, func() ([]state.Endpoint, error) {
 		rows, err := b.store.Endpoints(ctx)
 		// Those that cannot be decrypted are reported one by one.
-		if sealed := new(state.KeyError); err == nil || errors.As(err, &sealed) {
-			b.stateComplaint.over()
-			// Those that cannot be read have been reported.
-			_ = b.roster.setStored(rows)
-			b.applyEndpoints()
-			b.metrics.refreshes.Inc()
-			b.Log.Info().Int("stored", len(rows)).Msg("endpoints applied")
-			signal(b.drops)
-			return
+		if sealed := new(state.KeyError); errors.As(err, &sealed) {
+			err = nil
 		}
-		if ctx.Err() != nil {
-			return
-		}
+		return rows, err
+	}, func(err error) bool {
 		b.stateComplaint.about(err)
-		select {
-		case <-ctx.Done():
-			return
-		case <-time.After(wait):
-		}
+		return true
+	})
+	if err != nil {
+		return // the context's end
 	}
+	b.stateComplaint.over()
+	// Those that cannot be read have been reported.
+	_ = b.roster.setStored(rows)
+	b.applyEndpoints()
+	b.metrics.refreshes.Inc()
+	b.Log.Info().Int("stored", len(rows)).Msg("endpoints applied")
+	signal(b.dropsChanged)
 }

@@ -13,6 +13,7 @@ import (
 	"gancho/delivery/endpoint"
 	"gancho/delivery/queue"
 	"gancho/delivery/webhook"
+	"gancho/internal/retry"
 	"gancho/internal/state"
 )
 
@@ -24,8 +25,8 @@ const (
 	pagesAtOnce = 4
 	// jobLease is how long after its process's death a job waits for another one.
 	jobLease = 10 * time.Second
-	// claimEvery is how often a process looks for a job.
-	claimEvery = time.Second
+	// claimAgain is the wait after a claim that failed.
+	claimAgain = time.Second
 	// jobPage is the most events that are sent between two notes of how far a
 	// job is: as many may be sent twice when its process dies.
 	jobPage = 500
@@ -59,8 +60,6 @@ func (j *jobs) run(ctx context.Context) error {
 	var working sync.WaitGroup
 	defer working.Wait()
 	free := make(chan struct{}, jobsAtOnce)
-	tick := time.NewTicker(claimEvery)
-	defer tick.Stop()
 	for {
 		select {
 		case <-ctx.Done():
@@ -78,11 +77,13 @@ func (j *jobs) run(ctx context.Context) error {
 		<-free
 		if err != nil && ctx.Err() == nil {
 			j.stateComplaint.about(err)
+			_ = retry.Wait(ctx, claimAgain) // its error is the context's
+			continue
 		}
 		select {
 		case <-ctx.Done():
 			return nil
-		case <-tick.C:
+		case <-j.jobsChanged:
 		}
 	}
 }
@@ -101,7 +102,7 @@ func (j *jobs) work(ctx context.Context, job *state.Job) {
 	case err != nil:
 		to, why = state.Failed, err.Error()
 	}
-	end, cancel := context.WithTimeout(context.WithoutCancel(ctx), retryStateMax)
+	end, cancel := context.WithTimeout(context.WithoutCancel(ctx), patience.Max)
 	defer cancel()
 	if err := j.store.FinishJob(end, job, to, why); err != nil {
 		log.Warn().Err(err).Msg("end of the job could not be stored; another process will run its last page again")
@@ -130,7 +131,7 @@ func (j *jobs) sendKept(ctx context.Context, job *state.Job) error {
 // keep renews the lease of a job until the context ends, or that fails.
 func (j *jobs) keep(ctx context.Context, job state.Job) error {
 	for {
-		if err := pause(ctx, jobLease/3); err != nil {
+		if err := retry.Wait(ctx, jobLease/3); err != nil {
 			return err
 		}
 		if err := j.advance(ctx, &job, state.JobPage{}); err != nil {
@@ -142,7 +143,7 @@ func (j *jobs) keep(ctx context.Context, job state.Job) error {
 // send sends the job's pages, in step with its rate and the endpoint's queue.
 func (j *jobs) send(ctx context.Context, job *state.Job) error {
 	for begun := time.Now(); j.fit(job) != nil && time.Since(begun) < learnTime; {
-		if err := pause(ctx, jobPause); err != nil {
+		if err := retry.Wait(ctx, jobPause); err != nil {
 			return err
 		}
 	}
@@ -214,7 +215,7 @@ func (j *jobs) until(ctx context.Context, job *state.Job, due time.Time) error {
 		if left := time.Until(due); left > 0 && waiting < replayBacklog {
 			wait = min(wait, left)
 		}
-		if err := pause(ctx, wait); err != nil {
+		if err := retry.Wait(ctx, wait); err != nil {
 			return err
 		}
 	}
@@ -260,35 +261,26 @@ func (j *jobs) replay(ctx context.Context, job *state.Job, messages []webhook.Me
 		if err == nil || !errors.Is(err, queue.ErrUnreachable) && !errors.Is(err, queue.ErrFull) {
 			return err
 		}
-		if err := pause(ctx, jobPause); err != nil {
+		if err := retry.Wait(ctx, jobPause); err != nil {
 			return err
 		}
 	}
 }
 
-// tryState calls try until it does anything but fail for want of the database.
+// tryState calls try until it succeeds or fails for another reason than that the
+// state database is unreachable.
 func tryState[T any](ctx context.Context, b *bridge, try func() (T, error)) (T, error) {
-	for wait := retryStateMin; ; wait = min(2*wait, retryStateMax) {
+	return retry.Do(ctx, patience, func() (T, error) {
 		v, err := try()
 		if err == nil {
 			b.stateComplaint.over()
 		}
-		if err == nil || !unreachable(err) {
-			return v, err
+		return v, err
+	}, func(err error) bool {
+		if !unreachable(err) {
+			return false
 		}
 		b.stateComplaint.about(err)
-		if err := pause(ctx, wait); err != nil {
-			return v, err
-		}
-	}
-}
-
-// pause waits; the error is the context's.
-func pause(ctx context.Context, d time.Duration) error {
-	select {
-	case <-ctx.Done():
-		return ctx.Err()
-	case <-time.After(d):
-		return nil
-	}
+		return true
+	})
 }

@@ -3,6 +3,8 @@ package bridge
 import (
 	"context"
 	"time"
+
+	"gancho/internal/retry"
 )
 
 // maintainEvery is how often partitions are made and dropped.
@@ -17,7 +19,7 @@ func (b *bridge) maintain(ctx context.Context) error {
 			wait = time.Minute
 			b.Log.Warn().Err(err).Msg("maintenance of the state database failed; trying again in a minute")
 		}
-		if err := pause(ctx, wait); err != nil {
+		if err := retry.Wait(ctx, wait); err != nil {
 			return nil //nolint:nilerr // the end that was asked for
 		}
 	}

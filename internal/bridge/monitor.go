@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"gancho/cdc"
+	"gancho/internal/retry"
 )
 
 const (
@@ -43,7 +44,7 @@ func (b *bridge) monitor(ctx context.Context) error {
 			wait = min(2*wait, measureIdle)
 		}
 		last = lag.Current
-		if err := pause(ctx, wait); err != nil {
+		if err := retry.Wait(ctx, wait); err != nil {
 			return nil //nolint:nilerr // the end that was asked for
 		}
 	}
@@ -84,7 +85,7 @@ func (b *bridge) measureQueues(ctx context.Context) {
 // it. An error is not logged: the reader says that the source is unreachable.
 func (b *bridge) measureSlot(ctx context.Context) (cdc.Slot, error) {
 	b.metrics.slotLagSeconds.Set(b.capture.lagAge().Seconds())
-	lag, err := b.slotStats(ctx)
+	lag, err := b.gauge.Measure(ctx)
 	// A process that waits for the slot has never started to stream.
 	b.health.streaming.Store(err == nil && lag.Active && b.capture.started.Load())
 	if err != nil {
@@ -106,13 +107,4 @@ func (b *bridge) lagWarning(lag *cdc.Slot) string {
 		return fmt.Sprintf("the source holds %d MB of WAL for the slot: its disk may fill; see why events are not confirmed (Redis? a long transaction?)", lag.HeldBytes>>20)
 	}
 	return ""
-}
-
-func (b *bridge) slotStats(ctx context.Context) (cdc.Slot, error) {
-	conn, err := cdc.Connect(ctx, b.Source.DSN)
-	if err != nil {
-		return cdc.Slot{}, err
-	}
-	defer func() { _ = conn.Close(context.WithoutCancel(ctx)) }()
-	return cdc.ReadSlot(ctx, conn, b.Source.Slot)
 }

@@ -5,14 +5,13 @@ import (
 	"errors"
 	"maps"
 	"slices"
-	"strings"
 	"sync"
 	"time"
 
-	"github.com/jackc/pgx/v5/pgconn"
-
+	"gancho/cdc"
 	"gancho/delivery/queue"
 	"gancho/delivery/webhook"
+	"gancho/internal/retry"
 	"gancho/internal/state"
 )
 
@@ -22,9 +21,10 @@ const (
 	// quietRounds is after how many rounds with nothing to record an endpoint is
 	// read only by the sweep: acknowledgements follow attempts after a while.
 	quietRounds = 8
-	// sweepEvery is how often everything is read, in case of what was
-	// attempted before this process, or by one that has died.
-	sweepEvery = 20 * time.Second
+	// sweepEvery is how often everything is read although no endpoint has changed
+	// hands, in case of what a process that died has left of one that nobody
+	// delivers to any more.
+	sweepEvery = 5 * time.Minute
 	// recordRows and recordBytes are from how many rows, and bytes of events, on
 	// they are written, logPage and deadPage how many entries are read at a time.
 	recordRows  = 1000
@@ -43,6 +43,11 @@ const (
 // Redis, where the log is bounded and the rest is not.
 type recorder struct {
 	*bridge
+
+	// What was swept last, and when; they belong to run.
+	owned    []string
+	captures bool
+	swept    time.Time
 
 	mu    sync.Mutex
 	quiet map[string]int // endpoints to read, and in how many rounds they had nothing
@@ -86,7 +91,6 @@ func (r *recorder) noteRound(endpoint string, something bool) {
 func (r *recorder) run(ctx context.Context, drained <-chan struct{}) error {
 	tick := time.NewTicker(recordEvery)
 	defer tick.Stop()
-	var swept time.Time
 	for {
 		select {
 		case <-ctx.Done():
@@ -97,30 +101,30 @@ func (r *recorder) run(ctx context.Context, drained <-chan struct{}) error {
 			return nil
 		case <-tick.C:
 		}
-		if time.Since(swept) >= sweepEvery {
-			r.sweep(ctx)
-			swept = time.Now()
-		}
+		r.sweep(ctx)
 		r.round(ctx)
 	}
 }
 
-// sweep marks the endpoints of this process that have something to record.
+// sweep marks the endpoints that have something to record from before: those
+// that this process has just acquired, and, in the one that captures, those that
+// nobody delivers to.
 func (r *recorder) sweep(ctx context.Context) {
-	mine := map[string]bool{}
+	var owned []string
 	if r.dispatcher != nil {
-		for _, name := range r.dispatcher.Owned() {
-			mine[name] = true
-		}
+		owned = r.dispatcher.Owned()
 	}
-	names := slices.Collect(maps.Keys(mine))
 	captures := r.capture != nil && r.capture.started.Load()
+	if captures == r.captures && slices.Equal(owned, r.owned) && time.Since(r.swept) < sweepEvery {
+		return
+	}
+	names := owned
 	if captures {
-		leftovers, err := r.queue.EndpointNames(ctx)
+		all, err := r.queue.EndpointNames(ctx)
 		if err != nil {
 			return // Redis is unreachable, which others log
 		}
-		names = leftovers // mine are among them, if there is something
+		names = all // those that are owned are among them, if they have something
 	}
 	stats, err := r.queue.Stats(ctx, names)
 	if err != nil {
@@ -128,10 +132,11 @@ func (r *recorder) sweep(ctx context.Context) {
 	}
 	for i := range stats {
 		s := &stats[i]
-		if s.LogEntries+s.Dead > 0 && (mine[s.Endpoint] || !s.Owned) {
+		if s.LogEntries+s.Dead > 0 && (!s.Owned || slices.Contains(owned, s.Endpoint)) {
 			r.mark(s.Endpoint)
 		}
 	}
+	r.owned, r.captures, r.swept = owned, captures, time.Now()
 }
 
 // round records what there is of the marked endpoints.
@@ -156,7 +161,7 @@ func (r *recorder) round(ctx context.Context) {
 	if err := r.record(ctx, stats); err != nil {
 		if ctx.Err() == nil {
 			r.recordComplaint.about(err)
-			_ = pause(ctx, retryStateMin) // its error is the context's, which run sees
+			_ = retry.Wait(ctx, patience.Min) // its error is the context's, which run sees
 		}
 		return
 	}
@@ -298,7 +303,7 @@ func write[T any](ctx context.Context, r *recorder, rows []T, to func(context.Co
 	}
 	err := to(ctx, rows)
 	switch {
-	case err == nil || !aboutData(err):
+	case err == nil || cdc.FaultOf(err) != cdc.FaultValue:
 		return err
 	case len(rows) == 1:
 		r.metrics.recordsRefused.Inc()
@@ -310,11 +315,4 @@ func write[T any](ctx context.Context, r *recorder, rows []T, to func(context.Co
 		return err
 	}
 	return write(ctx, r, rows[half:], to)
-}
-
-// aboutData reports whether the database has something against a row's values:
-// https://www.postgresql.org/docs/current/errcodes-appendix.html, classes 22 and 23.
-func aboutData(err error) bool {
-	var server *pgconn.PgError
-	return errors.As(err, &server) && (strings.HasPrefix(server.Code, "22") || strings.HasPrefix(server.Code, "23"))
 }

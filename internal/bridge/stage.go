@@ -10,6 +10,7 @@ import (
 
 	"gancho/cdc"
 	"gancho/delivery/queue"
+	"gancho/internal/retry"
 	"gancho/mapping"
 )
 
@@ -19,12 +20,12 @@ const (
 	appendAt = 64 << 10
 	// batchLimit is the batch size, in bytes, at which capture waits for Redis.
 	batchLimit = 256 << 10
-	// retryAppendMin and retryAppendMax bound the wait between two tries of an append.
-	retryAppendMin = 50 * time.Millisecond
-	retryAppendMax = 5 * time.Second
 	// complainEvery is how often a lasting failure is logged.
 	complainEvery = 30 * time.Second
 )
+
+// appendBackoff is the wait between two attempts to append.
+var appendBackoff = retry.Backoff{Min: 50 * time.Millisecond, Max: 5 * time.Second}
 
 // stage is where capture and append meet: capture fills the open batch while
 // the one before it travels to Redis, so that batches grow under load and a
@@ -283,32 +284,20 @@ func (s *stage) append(ctx context.Context, b *queue.Batch) error {
 	if b.Len() == 0 {
 		return nil
 	}
-	wait := retryAppendMin
 	var complained time.Time
-	for {
-		err := s.queue.Append(ctx, b)
-		if err == nil {
-			if !complained.IsZero() {
-				s.log.Info().Msg("redis accepts events again")
-			}
-			return nil
-		}
+	_, err := retry.Do(ctx, appendBackoff, func() (struct{}, error) { return struct{}{}, s.queue.Append(ctx, b) }, func(err error) bool {
 		if errors.Is(err, queue.ErrRestarted) {
-			return err
-		}
-		if ctx.Err() != nil {
-			return ctx.Err()
+			return false
 		}
 		s.metrics.appendErrors.Inc()
 		if time.Since(complained) >= complainEvery {
 			complained = time.Now()
 			s.log.Error().Err(err).Msg("append to redis failed; capture waits, and the source keeps its WAL")
 		}
-		select {
-		case <-ctx.Done():
-			return ctx.Err()
-		case <-time.After(wait):
-		}
-		wait = min(2*wait, retryAppendMax)
+		return true
+	})
+	if err == nil && !complained.IsZero() {
+		s.log.Info().Msg("redis accepts events again")
 	}
+	return err
 }

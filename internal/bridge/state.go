@@ -23,7 +23,7 @@ func (b *bridge) openState(ctx context.Context) error {
 		return nil
 	}
 	var err error
-	b.store, err = retry(ctx, b.Log, "state database", func() (*state.Store, error) {
+	b.store, err = waitFor(ctx, b.Log, "state database", func() (*state.Store, error) {
 		if b.Source.Create {
 			applied, err := migrations.Apply(ctx, b.State.DSN)
 			if err != nil {
@@ -41,7 +41,7 @@ func (b *bridge) openState(ctx context.Context) error {
 	case err != nil:
 		return fmt.Errorf("open the state database: %w", err)
 	}
-	rows, err := retry(ctx, b.Log, "state database", func() ([]state.Endpoint, error) { return b.store.Endpoints(ctx) })
+	rows, err := waitFor(ctx, b.Log, "state database", func() ([]state.Endpoint, error) { return b.store.Endpoints(ctx) })
 	if err != nil {
 		return fmt.Errorf("read the stored endpoints: %w", err)
 	}
@@ -56,7 +56,7 @@ func (b *bridge) runState(ctx context.Context, group *errgroup.Group, drained <-
 	if b.State == nil {
 		return
 	}
-	group.Go(func() error { return b.watchEndpoints(ctx) })
+	group.Go(func() error { return b.watchState(ctx) })
 	group.Go(func() error { return b.recorder.run(ctx, drained) })
 	group.Go(func() error { return newJobs(b).run(ctx) })
 	group.Go(func() error { return b.maintain(ctx) })
@@ -73,17 +73,7 @@ func (b *bridge) api() http.Handler {
 	service := control.New(control.Options{
 		Store: b.store, Queue: b.queue, Sender: b.sender, File: b.roster.fromFile,
 		Catalogue: func() []mapping.EventType { return b.definitionsNow().Rules.EventTypes() },
-		Slot:      b.slot, Version: b.Version,
+		Slot:      b.gauge.Measure, Version: b.Version,
 	})
 	return api.New(api.Options{Control: service, Authenticate: b.store.Authenticate, Logger: b.Log, Version: b.Version})
-}
-
-func (b *bridge) slot(ctx context.Context) (control.Slot, error) {
-	lag, err := b.slotStats(ctx)
-	if err != nil {
-		return control.Slot{}, err
-	}
-	return control.Slot{
-		Name: b.Source.Slot, Active: lag.Active, UnconfirmedBytes: lag.UnconfirmedBytes, HeldBytes: lag.HeldBytes, WALStatus: lag.WALStatus,
-	}, nil
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"time"
 
+	"gancho/cdc"
 	"gancho/delivery/endpoint"
 	"gancho/delivery/queue"
 	"gancho/delivery/webhook"
@@ -18,17 +19,6 @@ type Actor struct {
 	Role state.Role
 	// Tenant limits what it sees and changes to one tenant; empty: no limit.
 	Tenant string
-}
-
-// Slot is how the capture stands at the source.
-type Slot struct {
-	Name   string `json:"slot"`
-	Active bool   `json:"active"` // somebody reads it
-	// UnconfirmedBytes is the WAL since the last position that is safe in the
-	// queue, HeldBytes what the source keeps on its disk for the slot.
-	UnconfirmedBytes int64  `json:"unconfirmed_bytes"`
-	HeldBytes        int64  `json:"held_bytes"`
-	WALStatus        string `json:"wal_status"`
 }
 
 // The default and the bound of [Rotation.Overlap].
@@ -48,7 +38,7 @@ type Options struct {
 	// Catalogue returns the events that the rules make, in the rules' order.
 	Catalogue func() []mapping.EventType
 	// Slot reads the slot at the source, which may take long to answer.
-	Slot    func(ctx context.Context) (Slot, error)
+	Slot    func(ctx context.Context) (cdc.Slot, error)
 	Version string
 }
 

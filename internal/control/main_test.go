@@ -12,6 +12,7 @@ import (
 
 	"github.com/rs/zerolog"
 
+	"gancho/cdc"
 	"gancho/delivery/endpoint"
 	"gancho/delivery/queue"
 	"gancho/delivery/webhook"
@@ -74,7 +75,7 @@ func newGym(t *testing.T) *gym {
 	g.Service = control.New(control.Options{
 		Store: store, Queue: queue, Sender: sender, File: func() []endpoint.Endpoint { return files },
 		Catalogue: func() []mapping.EventType { return []mapping.EventType{{Name: "cobranca.paga"}} },
-		Slot:      func(context.Context) (control.Slot, error) { return control.Slot{Name: "gancho"}, nil },
+		Slot:      func(context.Context) (cdc.Slot, error) { return cdc.Slot{Name: "gancho"}, nil },
 		Version:   "test",
 	})
 	for name, tenants := range map[string]string{"um": "[1]", "dois": "[2]", "todos": ""} {

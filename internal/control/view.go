@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"time"
 
+	"gancho/cdc"
 	"gancho/delivery/endpoint"
 	"gancho/delivery/queue"
 	"gancho/internal/state"
@@ -76,7 +77,7 @@ type RemovedView struct {
 type StatusView struct {
 	Version   string         `json:"version"`
 	Time      time.Time      `json:"time"`
-	Slot      *Slot          `json:"slot,omitempty"`
+	Slot      *cdc.Slot      `json:"slot,omitempty"`
 	Endpoints []EndpointView `json:"endpoints"`
 	// Parked is how many changes are parked.
 	Parked int64 `json:"parked"`

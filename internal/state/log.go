@@ -31,7 +31,7 @@ func (s *Store) WriteAttempts(ctx context.Context, rows []Attempt) error {
 	})
 }
 
-// ErrCursor: the cursor is not one that Attempts has returned.
+// ErrCursor reports a cursor that is not one that Attempts has returned.
 var ErrCursor = errors.New("this is not a cursor of the delivery log; start again without one")
 
 // attemptCursor is the row that a page ended with.

@@ -50,7 +50,7 @@ func (s *Store) Watch(ctx context.Context, changed func(Topic)) error {
 		err := w.listen(ctx)
 		switch {
 		case ctx.Err() != nil:
-			return nil
+			return nil //nolint:nilerr // the end that was asked for
 		case !errors.Is(err, ErrUnreachable):
 			return err
 		case time.Since(began) > backoff.Max:
@@ -60,7 +60,7 @@ func (s *Store) Watch(ctx context.Context, changed func(Topic)) error {
 			s.logger.Warn().Err(err).Msg("changes of endpoints, jobs and drops are not seen while the state database is unreachable; connecting again")
 		}
 		if retry.Wait(ctx, backoff.Delay(failures)) != nil {
-			return nil
+			return nil //nolint:nilerr // the end that was asked for
 		}
 	}
 }

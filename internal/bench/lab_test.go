@@ -1,4 +1,4 @@
-package main
+package bench_test
 
 import (
 	"bufio"
@@ -282,7 +282,9 @@ func (l *lab) receiver(delay time.Duration) (*process, string, error) {
 	if err != nil {
 		return nil, "", err
 	}
-	p, err := startProcess(exec.Command(self, "-receive", delay.String()))
+	cmd := exec.Command(self)
+	cmd.Env = append(os.Environ(), asReceiver+"="+delay.String())
+	p, err := startProcess(cmd)
 	if err != nil {
 		return nil, "", err
 	}

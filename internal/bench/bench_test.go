@@ -1,11 +1,4 @@
-// Command bench measures the bridge against a limit taken in the same run, and
-// prints a table: what is measured, the figure, the limit, their ratio, and
-// what is to be reached. It starts private servers, and stops them at its end.
-//
-// The command under test runs as a process of its own, as do PostgreSQL, Redis
-// and the receiver: everything shares this machine's cores, as it would where
-// a small gym runs it all on one machine.
-package main
+package bench_test
 
 import (
 	"context"
@@ -16,28 +9,38 @@ import (
 	"os/signal"
 	"runtime"
 	"syscall"
+	"testing"
 	"text/tabwriter"
 )
 
-func main() {
-	receive := flag.String("receive", "", "internal: be the receiver, answering after this duration")
-	only := flag.String("only", "", "run only the measurement of this name: single, batch, collapse, lookup, end, slow, latency")
-	gancho := flag.String("gancho", "bin/gancho", "the command to measure")
-	profile := flag.String("cpuprofile", "", "directory for CPU profiles of the command")
-	flag.Parse()
-	if err := run(*receive, *gancho, *only, *profile); err != nil {
+var (
+	only    = flag.String("only", "", "run only the measurement of this name: single, batch, collapse, lookup, end, slow, latency")
+	gancho  = flag.String("gancho", "../../bin/gancho", "the command to measure")
+	profile = flag.String("profiles", "", "directory for CPU profiles of the command")
+)
+
+// asReceiver makes the binary be the receiver, which answers after this duration.
+const asReceiver = "GANCHO_BENCH_RECEIVER"
+
+func TestMain(m *testing.M) {
+	delay := os.Getenv(asReceiver)
+	if delay == "" {
+		os.Exit(m.Run())
+	}
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	if err := beReceiver(ctx, delay); err != nil {
 		_, _ = fmt.Fprintln(os.Stderr, "bench:", err)
 		os.Exit(1)
 	}
 }
 
-func run(receive, gancho, only, profile string) error {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	defer stop()
-	if receive != "" {
-		return beReceiver(ctx, receive)
+// BenchmarkBridge prints a table: what is measured, the figure, the limit, their
+// ratio, and what is to be reached.
+func BenchmarkBridge(b *testing.B) {
+	if err := measure(b.Context(), *gancho, *only, *profile); err != nil {
+		b.Fatal(err)
 	}
-	return measure(ctx, gancho, only, profile)
 }
 
 // row is one line of the table.
