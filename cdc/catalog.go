@@ -89,14 +89,11 @@ func LoadSettings(ctx context.Context, conn *pgx.Conn) (Settings, error) {
 // ListTables returns all tables and views outside PostgreSQL's own schemas, in
 // order, for suggesting a close name.
 func ListTables(ctx context.Context, conn *pgx.Conn) ([]Name, error) {
-	rows, err := conn.Query(ctx, `
+	rows, _ := conn.Query(ctx, `
 		select n.nspname::text, c.relname::text
 		from pg_catalog.pg_class c join pg_catalog.pg_namespace n on n.oid = c.relnamespace
 		where c.relkind in ('r', 'p', 'v', 'm', 'f') and n.nspname <> 'information_schema' and n.nspname !~ '^pg_'
-		order by 1, 2`)
-	if err != nil {
-		return nil, fmt.Errorf("list tables: %w", err)
-	}
+		order by 1, 2`) // CollectRows returns its error, here and elsewhere
 	names, err := pgx.CollectRows(rows, pgx.RowToStructByPos[Name])
 	if err != nil {
 		return nil, fmt.Errorf("list tables: %w", err)
@@ -108,34 +105,28 @@ func ListTables(ctx context.Context, conn *pgx.Conn) ([]Name, error) {
 // the first of the name along the connection's search_path. The error wraps
 // [ErrNoTable] when it does not exist.
 func LoadTable(ctx context.Context, conn *pgx.Conn, schema, name string) (*Table, error) {
-	t, err := loadTable(ctx, conn, NewTypes(), Name{schema, name})
-	if err != nil {
-		return nil, fmt.Errorf("read table %s: %w", Name{schema, name}, err)
-	}
-	return t, nil
+	return loadTable(ctx, conn, NewTypes(), Name{schema, name})
 }
 
 func loadTable(ctx context.Context, conn *pgx.Conn, types *Types, name Name) (*Table, error) {
 	t, err := loadClass(ctx, conn, name)
+	if err == nil {
+		err = loadColumns(ctx, conn, types, t)
+	}
+	if err == nil {
+		t.WithoutIdentity, err = loadWithoutIdentity(ctx, conn, t.Relation.OID)
+	}
+	if err == nil {
+		t.Memberships, err = loadMemberships(ctx, conn, t.Relation.TableName())
+	}
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("read table %s: %w", name, err)
 	}
-	keys, err := loadKeys(ctx, conn, t)
-	if err != nil {
-		return nil, err
-	}
-	if err := loadColumns(ctx, conn, types, t, keys); err != nil {
-		return nil, err
-	}
-	if t.WithoutIdentity, err = loadWithoutIdentity(ctx, conn, t.Relation.OID); err != nil {
-		return nil, err
-	}
-	t.Memberships, err = loadMemberships(ctx, conn, t.Relation.TableName())
-	return t, err
+	return t, nil
 }
 
 func loadClass(ctx context.Context, conn *pgx.Conn, name Name) (*Table, error) {
-	t := &Table{Relation: &Relation{}}
+	t := &Table{Relation: &Relation{}, Generated: map[string]string{}, Collations: map[string]Collation{}}
 	var kind, persistence, identity string
 	var rootSchema, rootName *string
 	err := conn.QueryRow(ctx, `
@@ -162,19 +153,16 @@ func loadClass(ctx context.Context, conn *pgx.Conn, name Name) (*Table, error) {
 
 // loadKeys reads the primary key into t and returns the columns of the replica identity.
 func loadKeys(ctx context.Context, conn *pgx.Conn, t *Table) ([]string, error) {
-	rows, err := conn.Query(ctx, `
+	rows, _ := conn.Query(ctx, `
 		select i.indisprimary, i.indisreplident, i.indimmediate, array_agg(a.attname::text order by k.n)
 		from pg_catalog.pg_index i
 		cross join unnest(i.indkey::int2[]) with ordinality k(attnum, n)
 		join pg_catalog.pg_attribute a on a.attrelid = i.indrelid and a.attnum = k.attnum
 		where i.indrelid = $1 and (i.indisprimary or i.indisreplident) and k.n <= i.indnkeyatts
 		group by i.indexrelid, i.indisprimary, i.indisreplident, i.indimmediate`, t.Relation.OID)
-	if err != nil {
-		return nil, err
-	}
 	var primary, identity, immediate bool // a deferrable primary key is no replica identity
 	var columns, keys []string
-	_, err = pgx.ForEachRow(rows, []any{&primary, &identity, &immediate, &columns}, func() error {
+	_, err := pgx.ForEachRow(rows, []any{&primary, &identity, &immediate, &columns}, func() error {
 		if primary {
 			t.PrimaryKey = slices.Clone(columns)
 		}
@@ -186,16 +174,17 @@ func loadKeys(ctx context.Context, conn *pgx.Conn, t *Table) ([]string, error) {
 	return keys, err
 }
 
-func loadColumns(ctx context.Context, conn *pgx.Conn, types *Types, t *Table, keys []string) error {
-	rows, err := conn.Query(ctx, `
+func loadColumns(ctx context.Context, conn *pgx.Conn, types *Types, t *Table) error {
+	keys, err := loadKeys(ctx, conn, t)
+	if err != nil {
+		return err
+	}
+	rows, _ := conn.Query(ctx, `
 		select a.attname::text, a.atttypid, a.atttypmod, case when a.attgenerated <> '' then pg_get_expr(d.adbin, d.adrelid) end,
 			coalesce(co.collname::text, ''), coalesce(co.collisdeterministic, true)
 		from pg_catalog.pg_attribute a left join pg_catalog.pg_attrdef d on d.adrelid = a.attrelid and d.adnum = a.attnum
 		left join pg_catalog.pg_collation co on co.oid = a.attcollation and co.collprovider <> 'd'
 		where a.attrelid = $1 and a.attnum > 0 and not a.attisdropped order by a.attnum`, t.Relation.OID)
-	if err != nil {
-		return err
-	}
 	var column Column
 	var oid uint32
 	var formula *string // of a generated column
@@ -203,15 +192,9 @@ func loadColumns(ctx context.Context, conn *pgx.Conn, types *Types, t *Table, ke
 	var collation Collation
 	_, err = pgx.ForEachRow(rows, []any{&column.Name, &oid, &column.TypeMod, &formula, &collation.Name, &collation.Deterministic}, func() error {
 		if collation.Name != "" {
-			if t.Collations == nil {
-				t.Collations = map[string]Collation{}
-			}
 			t.Collations[column.Name] = collation
 		}
 		if formula != nil {
-			if t.Generated == nil {
-				t.Generated = map[string]string{}
-			}
 			t.Generated[column.Name] = *formula
 			return nil
 		}
@@ -234,7 +217,7 @@ func loadColumns(ctx context.Context, conn *pgx.Conn, types *Types, t *Table, ke
 
 // loadWithoutIdentity: see Table.WithoutIdentity.
 func loadWithoutIdentity(ctx context.Context, conn *pgx.Conn, oid uint32) ([]Name, error) {
-	rows, err := conn.Query(ctx, `
+	rows, _ := conn.Query(ctx, `
 		with parts as (select $1::oid as oid union select relid from pg_partition_tree($1::oid::regclass))
 		select n.nspname::text, c.relname::text
 		from parts join pg_catalog.pg_class c using (oid) join pg_catalog.pg_namespace n on n.oid = c.relnamespace
@@ -246,9 +229,6 @@ func loadWithoutIdentity(ctx context.Context, conn *pgx.Conn, oid uint32) ([]Nam
 			when c.relreplident = 'i' then i.identity_index is not true
 			else c.relreplident = 'n' end
 		order by 1, 2`, oid)
-	if err != nil {
-		return nil, err
-	}
 	return pgx.CollectRows(rows, pgx.RowToStructByPos[Name])
 }
 
@@ -257,12 +237,9 @@ func loadMemberships(ctx context.Context, conn *pgx.Conn, name Name) ([]Membersh
 	if serverVersion(conn) >= 150000 {
 		lists = "t.attnames::text[], coalesce(t.rowfilter, '')"
 	}
-	rows, err := conn.Query(ctx, `
+	rows, _ := conn.Query(ctx, `
 		select p.pubname::text, p.pubinsert, p.pubupdate, p.pubdelete, p.pubtruncate, p.pubviaroot, `+lists+`
 		from pg_catalog.pg_publication p join pg_catalog.pg_publication_tables t on t.pubname = p.pubname
 		where t.schemaname = $1 and t.tablename = $2 order by 1`, name.Schema, name.Name)
-	if err != nil {
-		return nil, err
-	}
 	return pgx.CollectRows(rows, pgx.RowToStructByPos[Membership])
 }

@@ -11,11 +11,8 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 )
 
-const (
-	applicationName = "gancho"
-	// connectTimeout bounds one attempt to connect, unless the DSN has a shorter one.
-	connectTimeout = 15 * time.Second
-)
+// connectTimeout bounds one attempt to connect, unless the DSN has a shorter one.
+const connectTimeout = 15 * time.Second
 
 // Connect opens an ordinary connection to the source, as gancho and speaking
 // UTF-8 whatever the database's own encoding. The caller closes it.
@@ -76,7 +73,7 @@ func prepareConfig(config *pgconn.Config) {
 	// Without it the server speaks the database's encoding.
 	config.RuntimeParams["client_encoding"] = "UTF8"
 	if config.RuntimeParams["application_name"] == "" {
-		config.RuntimeParams["application_name"] = applicationName
+		config.RuntimeParams["application_name"] = "gancho"
 	}
 	if config.ConnectTimeout == 0 || config.ConnectTimeout > connectTimeout {
 		config.ConnectTimeout = connectTimeout
@@ -89,9 +86,7 @@ func prepareConfig(config *pgconn.Config) {
 // notices (warnings only; see young.go). settings are added to that.
 func PinSession(config *pgconn.Config, settings ...map[string]string) {
 	prepareConfig(config)
-	for name, value := range map[string]string{"timezone": "UTC", "search_path": "", "client_min_messages": "warning"} {
-		config.RuntimeParams[name] = value
-	}
+	maps.Copy(config.RuntimeParams, map[string]string{"timezone": "UTC", "search_path": "", "client_min_messages": "warning"})
 	for _, s := range settings {
 		maps.Copy(config.RuntimeParams, s)
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"slices"
+	"strings"
 
 	"github.com/rs/zerolog"
 )
@@ -21,7 +22,7 @@ type decoder struct {
 
 	// outer and inner are the last two descriptions since the last row, weaker
 	// the partitions that send less than their root, by both OIDs, and warned
-	// those that were logged; see partition.go.
+	// those that were logged; see relation.go.
 	outer, inner *Relation
 	weaker       map[uint32]map[uint32]*Relation
 	warned       map[uint32]bool
@@ -31,9 +32,9 @@ type decoder struct {
 	inTx    bool
 	ordinal uint64
 
-	change           Change
-	newRow, oldRow   []Datum
-	truncateRelation truncate
+	change         Change
+	newRow, oldRow []Datum
+	truncated      []uint32 // of the last TRUNCATE, reused
 }
 
 func newDecoder(types *Types, loadTypes func(context.Context, []uint32) error) *decoder {
@@ -68,14 +69,8 @@ func (d *decoder) message(ctx context.Context, src []byte, h Handler) error {
 		return d.relation(ctx, &c)
 	case 'T':
 		return d.truncate(ctx, &c, h)
-	case 'O':
-		decodeOrigin(&c)
-		return d.check(kind, &c)
-	case 'Y':
-		decodeType(&c)
-		return d.check(kind, &c)
-	case 'M':
-		decodeMessage(&c)
+	case 'O', 'Y', 'M':
+		skip(kind, &c)
 		return d.check(kind, &c)
 	default:
 		return d.errorf(kind, "it is not in protocol version 1")
@@ -98,34 +93,30 @@ func (d *decoder) errorf(kind byte, reason string) error {
 }
 
 func (d *decoder) begin(c *cursor, h Handler) error {
-	var m begin
-	m.decode(c)
+	tx := decodeBegin(c)
 	if c.reason == "" && d.inTx {
 		c.fail("the transaction before it has no commit")
 	}
 	if err := d.check('B', c); err != nil {
 		return err
 	}
-	d.tx = Transaction{Commit: m.commit, Time: m.time, XID: m.xid}
-	d.inTx, d.ordinal = true, 0
+	d.tx, d.inTx, d.ordinal = tx, true, 0
 	return handled(h.Begin(&d.tx))
 }
 
 func (d *decoder) commit(c *cursor, h Handler) error {
-	var m commit
-	m.decode(c)
+	position, end := decodeCommit(c)
 	switch {
 	case c.reason != "":
 	case !d.inTx:
 		c.fail("it has no begin")
-	case m.commit != d.tx.Commit:
+	case position != d.tx.Commit:
 		c.fail("its position is not that of its begin")
 	}
 	if err := d.check('C', c); err != nil {
 		return err
 	}
-	d.tx.End = m.end
-	d.inTx = false
+	d.tx.End, d.inTx = end, false
 	return handled(h.Commit(&d.tx))
 }
 
@@ -134,7 +125,8 @@ func (d *decoder) row(ctx context.Context, kind byte, c *cursor, h Handler) erro
 	if rel == nil {
 		return d.check(kind, c)
 	}
-	d.change = Change{Position: Position{Commit: d.tx.Commit, Ordinal: d.ordinal}, Tx: &d.tx, Relation: rel}
+	op := Insert + Op(strings.IndexByte("IUD", kind))
+	d.change = Change{Position: Position{Commit: d.tx.Commit, Ordinal: d.ordinal}, Tx: &d.tx, Op: op, Relation: rel}
 	if kind != 'I' && rel.Weaker != nil {
 		d.warn(rel)
 	}
@@ -145,14 +137,6 @@ func (d *decoder) row(ctx context.Context, kind byte, c *cursor, h Handler) erro
 		if kind == 'U' {
 			part = c.uint8()
 		}
-	}
-	switch kind {
-	case 'I':
-		d.change.Op = Insert
-	case 'U':
-		d.change.Op = Update
-	case 'D':
-		d.change.Op = Delete
 	}
 	switch {
 	case kind == 'D' && d.change.Old == nil:
@@ -176,10 +160,7 @@ func (d *decoder) row(ctx context.Context, kind byte, c *cursor, h Handler) erro
 // finds the relation's types out of date.
 func (d *decoder) handle(ctx context.Context, h Handler) error {
 	err := h.Change(&d.change)
-	for range maxReloads {
-		if err == nil || !errors.Is(err, ErrStaleTypes) {
-			break
-		}
+	for n := 0; n < maxReloads && errors.Is(err, ErrStaleTypes); n++ {
 		if d.change.Relation, err = d.reload(ctx, d.change.Relation); err != nil {
 			return err
 		}
@@ -215,11 +196,8 @@ func (d *decoder) target(c *cursor) *Relation {
 
 // rowFor returns a row of the relation's width in the reused memory.
 func (d *decoder) rowFor(row *[]Datum, rel *Relation) []Datum {
-	n := len(rel.Columns)
-	if cap(*row) < n {
-		*row = make([]Datum, n)
-	}
-	return (*row)[:n]
+	*row = slices.Grow((*row)[:0], len(rel.Columns))
+	return (*row)[:len(rel.Columns)]
 }
 
 // oldTuple reads the old row. In one that has only identity columns, the table's
@@ -250,13 +228,12 @@ func (d *decoder) fillUnchanged() {
 }
 
 func (d *decoder) truncate(ctx context.Context, c *cursor, h Handler) error {
-	m := &d.truncateRelation
-	m.decode(c)
+	d.truncated = decodeTruncate(c, d.truncated[:0])
 	if c.reason == "" && !d.inTx {
 		c.fail("it is outside a transaction")
 	}
 	d.outer, d.inner = nil, nil
-	for _, oid := range m.relations {
+	for _, oid := range d.truncated {
 		if c.reason == "" && d.relations[oid] == nil {
 			c.fail("its table was not described")
 		}
@@ -264,7 +241,7 @@ func (d *decoder) truncate(ctx context.Context, c *cursor, h Handler) error {
 	if err := d.check('T', c); err != nil {
 		return err
 	}
-	for _, oid := range m.relations {
+	for _, oid := range d.truncated {
 		d.change = Change{Position: Position{Commit: d.tx.Commit, Ordinal: d.ordinal}, Tx: &d.tx, Op: Truncate, Relation: d.relations[oid]}
 		d.ordinal++
 		if err := d.handle(ctx, h); err != nil {
@@ -283,16 +260,15 @@ func (d *decoder) relation(ctx context.Context, c *cursor) error {
 	if err := d.loadTypes(ctx, d.unsure(&m)); err != nil {
 		return err
 	}
-	rel := &Relation{OID: m.oid, Schema: m.schema, Name: m.name, ReplicaIdentity: m.identity, Columns: make([]Column, len(m.columns))}
-	for i, column := range m.columns {
-		typ := d.types.Lookup(column.typ)
+	for i, oid := range m.types {
+		typ := d.types.Lookup(oid)
 		if typ == nil {
-			typ = &Type{OID: column.typ, Kind: KindUnknown, TypeMod: -1, Delim: ','}
+			typ = &Type{OID: oid, Kind: KindUnknown, TypeMod: -1, Delim: ','}
 		}
-		rel.Columns[i] = Column{Name: column.name, Key: column.key, Type: typ, TypeMod: column.typeMod}
+		m.Columns[i].Type = typ
 	}
-	d.describe(rel)
-	d.publish(rel)
+	d.outer, d.inner = d.inner, &m.Relation
+	d.publish(&m.Relation)
 	return nil
 }
 
@@ -327,12 +303,9 @@ func (d *decoder) reload(ctx context.Context, rel *Relation) (*Relation, error) 
 // unknown ones, and, when the table is described again because something
 // changed, those that can change under the same OID.
 func (d *decoder) unsure(m *relation) []uint32 {
-	again := d.relations[m.oid] != nil
-	var oids []uint32
-	for _, column := range m.columns {
-		if typ := d.types.Lookup(column.typ); typ == nil || again && typ.volatile() {
-			oids = append(oids, column.typ)
-		}
-	}
-	return oids
+	again := d.relations[m.OID] != nil
+	return slices.DeleteFunc(slices.Clone(m.types), func(oid uint32) bool {
+		typ := d.types.Lookup(oid)
+		return typ != nil && !(again && typ.volatile())
+	})
 }

@@ -57,7 +57,8 @@ func parseIdentifier(s string) (identifier, rest string, err error) {
 	case s == "":
 		return "", "", fmt.Errorf("a name is missing; write schema.table or table")
 	case end == 0:
-		return "", "", fmt.Errorf("%q cannot begin a name; write it in \"double quotes\"", firstRune(s))
+		_, size := utf8.DecodeRuneInString(s)
+		return "", "", fmt.Errorf("%q cannot begin a name; write it in \"double quotes\"", s[:size])
 	case end > maxIdentifier:
 		return "", "", fmt.Errorf("%q is longer than PostgreSQL's %d bytes; write the name as \\d shows it", s[:end], maxIdentifier)
 	}
@@ -98,11 +99,6 @@ func identifierByte(c byte, first bool) bool {
 		return true
 	}
 	return !first && ('0' <= c && c <= '9' || c == '$')
-}
-
-func firstRune(s string) string {
-	_, size := utf8.DecodeRuneInString(s)
-	return s[:size]
 }
 
 // String returns the name as SQL would write it, quoted only where needed.

@@ -1,6 +1,8 @@
 package cdc
 
 import (
+	"bytes"
+	"cmp"
 	"encoding/binary"
 	"time"
 )
@@ -63,15 +65,13 @@ func (c *cursor) uint64() uint64 {
 
 // string reads up to a NUL byte.
 func (c *cursor) string() string {
-	for i, b := range c.rest {
-		if b == 0 {
-			s := string(c.rest[:i])
-			c.rest = c.rest[i+1:]
-			return s
-		}
+	s, rest, ok := bytes.Cut(c.rest, []byte{0})
+	if !ok {
+		c.fail("a string in it does not end")
+		return ""
 	}
-	c.fail("a string in it does not end")
-	return ""
+	c.rest = rest
+	return string(s)
 }
 
 // end checks that the whole message was read.
@@ -81,112 +81,81 @@ func (c *cursor) end() {
 	}
 }
 
-// begin opens a transaction.
-type begin struct {
-	commit LSN // where the commit record is
-	time   time.Time
-	xid    uint32
-}
-
-func (m *begin) decode(c *cursor) {
-	m.commit = LSN(c.uint64())
-	m.time = timestamp(c.uint64())
-	m.xid = c.uint32()
+// decodeBegin reads the opening of a transaction.
+func decodeBegin(c *cursor) (tx Transaction) {
+	tx.Commit = LSN(c.uint64())
+	tx.Time = timestamp(c.uint64())
+	tx.XID = c.uint32()
 	c.end()
+	return tx
 }
 
-// commit closes a transaction.
-type commit struct {
-	commit, end LSN
-}
-
-func (m *commit) decode(c *cursor) {
+// decodeCommit reads the end of a transaction: where its commit record is, and
+// the position after that.
+func decodeCommit(c *cursor) (commit, end LSN) {
 	c.uint8() // flags, unused
-	m.commit = LSN(c.uint64())
-	m.end = LSN(c.uint64())
+	commit = LSN(c.uint64())
+	end = LSN(c.uint64())
 	c.uint64() // the timestamp, as in begin
 	c.end()
+	return commit, end
 }
 
-// decodeOrigin skips the server on which a transaction was first committed.
-func decodeOrigin(c *cursor) {
-	c.uint64()
-	_ = c.string()
+// skip reads a message of no use here: the server on which a transaction was
+// first committed (O), the name of a type that is not built in, of which the
+// catalogue says more (Y), and what pg_logical_emit_message wrote, of which
+// only the transaction around it matters (M).
+func skip(kind byte, c *cursor) {
+	switch kind {
+	case 'O':
+		c.uint64()
+		_ = c.string()
+	case 'Y':
+		c.uint32()
+		_ = c.string()
+		_ = c.string()
+	case 'M':
+		c.uint8() // flags: transactional
+		c.uint64()
+		_ = c.string()
+		c.bytes(int(int32(c.uint32())))
+	}
 	c.end()
 }
 
 // relation describes a table before its first change, and again after it changed.
 type relation struct {
-	oid          uint32
-	schema, name string
-	identity     byte
-	columns      []relationColumn
-}
-
-type relationColumn struct {
-	key     bool
-	name    string
-	typ     uint32
-	typeMod int32
+	Relation          // its columns have no types yet
+	types    []uint32 // the columns', by OID
 }
 
 func (m *relation) decode(c *cursor) {
-	m.oid = c.uint32()
-	m.schema = c.string()
-	if m.schema == "" {
-		m.schema = "pg_catalog" // which the protocol leaves out
-	}
-	m.name = c.string()
-	m.identity = c.uint8()
+	m.OID = c.uint32()
+	m.Schema = cmp.Or(c.string(), "pg_catalog") // which the protocol leaves out
+	m.Name = c.string()
+	m.ReplicaIdentity = c.uint8()
 	n := int(c.uint16())
 	for range n {
 		if c.reason != "" {
 			return
 		}
-		column := relationColumn{key: c.uint8()&1 != 0}
-		column.name = c.string()
-		column.typ = c.uint32()
-		column.typeMod = int32(c.uint32())
-		m.columns = append(m.columns, column)
+		column := Column{Key: c.uint8()&1 != 0, Name: c.string()}
+		m.types = append(m.types, c.uint32())
+		column.TypeMod = int32(c.uint32())
+		m.Columns = append(m.Columns, column)
 	}
 	c.end()
 }
 
-// decodeType reads the name of a type that is not built in. The catalogue says
-// more about it.
-func decodeType(c *cursor) {
-	c.uint32()
-	_ = c.string()
-	_ = c.string()
-	c.end()
-}
-
-// truncate lists the tables of one TRUNCATE.
-type truncate struct {
-	relations []uint32 // reused
-}
-
-func (m *truncate) decode(c *cursor) {
+// decodeTruncate appends the tables of one TRUNCATE.
+func decodeTruncate(c *cursor, tables []uint32) []uint32 {
 	n := int(c.uint32())
 	c.uint8() // CASCADE and RESTART IDENTITY
-	m.relations = m.relations[:0]
-	for range n {
-		if c.reason != "" {
-			return
-		}
-		m.relations = append(m.relations, c.uint32())
+	for i := 0; i < n && c.reason == ""; i++ {
+		tables = append(tables, c.uint32())
 	}
 	c.end()
-}
-
-// decodeMessage reads what pg_logical_emit_message wrote. Its only use here is
-// that the transaction around it arrives.
-func decodeMessage(c *cursor) {
-	c.uint8() // flags: transactional
-	c.uint64()
-	_ = c.string()
-	c.bytes(int(int32(c.uint32())))
-	c.end()
+	return tables
 }
 
 // decodeTuple reads a row of the relation into row, whose values alias the message.

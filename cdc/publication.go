@@ -65,8 +65,6 @@ func (o operations) or(p operations) operations {
 	return operations{o.Insert || p.Insert, o.Update || p.Update, o.Delete || p.Delete, o.Truncate || p.Truncate}
 }
 
-func (o operations) none() bool { return o == operations{} }
-
 // String returns the operations as CREATE PUBLICATION's option publish has them.
 func (o operations) String() string {
 	var names []string
@@ -119,18 +117,13 @@ func (p *preparation) publications(ctx context.Context, needs []TableNeed) error
 
 // find reads the publication from the catalogue, if it is there.
 func (p *preparation) find(ctx context.Context, pub *publication) error {
-	var ops operations
-	var viaRoot bool
 	err := p.conn.QueryRow(ctx, `select pubinsert, pubupdate, pubdelete, pubtruncate, pubviaroot
 		from pg_catalog.pg_publication where pubname = $1`, pub.name).
-		Scan(&ops.Insert, &ops.Update, &ops.Delete, &ops.Truncate, &viaRoot)
-	if errors.Is(err, pgx.ErrNoRows) {
-		return nil
-	}
-	if err != nil {
+		Scan(&pub.ops.Insert, &pub.ops.Update, &pub.ops.Delete, &pub.ops.Truncate, &pub.viaRoot)
+	if err != nil && !errors.Is(err, pgx.ErrNoRows) {
 		return fmt.Errorf("read publication %q: %w", pub.name, err)
 	}
-	pub.exists, pub.ops, pub.viaRoot = true, ops, viaRoot
+	pub.exists = err == nil
 	return nil
 }
 
@@ -150,7 +143,7 @@ func (p *preparation) place(ctx context.Context, need TableNeed, table *Table, f
 		}
 	}
 	missing := operations{need.Insert, need.Update, need.Delete, need.Truncate}.without(have)
-	if missing.none() {
+	if missing == (operations{}) {
 		return nil
 	}
 	target := full
@@ -164,7 +157,7 @@ func (p *preparation) place(ctx context.Context, need TableNeed, table *Table, f
 	switch lacking := missing.without(target.ops); {
 	case target == full && (lacking.Update || lacking.Delete) && p.exposes(ctx, full, target.ops.or(lacking)):
 		// exposes has added the problem that comes first.
-	case !lacking.none():
+	case lacking != operations{}:
 		p.setup.addf("publication %s does not publish %s, which a rule on %s needs; run ALTER PUBLICATION %s SET (publish = '%s')",
 			QuoteIdentifier(target.name), lacking, name, QuoteIdentifier(target.name), target.ops.or(lacking))
 	case in[target.name]:
@@ -186,11 +179,8 @@ func (p *preparation) place(ctx context.Context, need TableNeed, table *Table, f
 // whose UPDATE and DELETE would fail if it published those too. A catalogue
 // that cannot be read counts as one that has such tables.
 func (p *preparation) exposes(ctx context.Context, pub *publication, then operations) bool {
-	rows, err := p.conn.Query(ctx, "select relid from pg_catalog.pg_get_publication_tables($1)", pub.name)
-	var members []uint32
-	if err == nil {
-		members, err = pgx.CollectRows(rows, pgx.RowTo[uint32])
-	}
+	rows, _ := p.conn.Query(ctx, "select relid from pg_catalog.pg_get_publication_tables($1)", pub.name)
+	members, err := pgx.CollectRows(rows, pgx.RowTo[uint32])
 	var move []string
 	for _, oid := range members {
 		var without []Name
@@ -303,12 +293,10 @@ func (p *preparation) propose(publications ...*publication) {
 // than they are, so that it would come too late for a slot in use.
 func (p *preparation) statement(pub *publication) string {
 	switch {
-	case pub.exists && len(pub.add) > 0:
-		return fmt.Sprintf("ALTER PUBLICATION %s ADD TABLE %s", QuoteIdentifier(pub.name), tableList(pub.add))
+	case len(pub.add) == 0 && (pub.exists || pub.name != p.Publication && !p.newSlot):
+		return ""
 	case pub.exists:
-		return ""
-	case pub.name != p.Publication && !p.newSlot && len(pub.add) == 0:
-		return ""
+		return fmt.Sprintf("ALTER PUBLICATION %s ADD TABLE %s", QuoteIdentifier(pub.name), tableList(pub.add))
 	}
 	tables := ""
 	if len(pub.add) > 0 {

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"sync"
 	"sync/atomic"
 	"time"
 
@@ -32,8 +31,7 @@ type Reader struct {
 	confirmed atomic.Uint64
 	wake      chan struct{} // holds one signal: confirmed has risen
 
-	mu      sync.Mutex
-	current *session // the one that streams, nil between two
+	current atomic.Pointer[session] // the one that streams, nil between two
 }
 
 // NewReader returns a reader of what [Prepare] found.
@@ -73,10 +71,8 @@ func (r *Reader) Confirmed() LSN { return LSN(r.confirmed.Load()) }
 // them, because the queue would then refuse those that come before them.
 // Safe from any goroutine, the handler's too.
 func (r *Reader) Rewind() {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if r.current != nil {
-		r.current.end(errRewind)
+	if s := r.current.Load(); s != nil {
+		s.end(errRewind)
 	}
 }
 
@@ -90,7 +86,7 @@ func (r *Reader) Run(ctx context.Context, h Handler) error {
 		streamed, err := r.stream(ctx, h)
 		if ctx.Err() != nil {
 			// A shutdown causes all kinds of errors; only the handler's own matter.
-			if handler := new(handlerError); errors.As(err, &handler) && !errors.Is(err, ctx.Err()) {
+			if handler, ok := errors.AsType[*handlerError](err); ok && !errors.Is(err, ctx.Err()) {
 				return handler.err
 			}
 			return nil
@@ -165,12 +161,10 @@ func (e *handlerError) Unwrap() error { return e.err }
 
 // permanent reports whether another attempt is pointless.
 func permanent(err error) bool {
-	var (
-		handler  *handlerError
-		decode   *DecodeError
-		identity *IdentityChangedError
-	)
-	if errors.As(err, &handler) || errors.As(err, &decode) || errors.As(err, &identity) || errors.Is(err, ErrDSN) {
+	_, handler := errors.AsType[*handlerError](err)
+	_, decode := errors.AsType[*DecodeError](err)
+	_, identity := errors.AsType[*IdentityChangedError](err)
+	if handler || decode || identity || errors.Is(err, ErrDSN) {
 		return true
 	}
 	fault := FaultOf(err)
@@ -179,8 +173,7 @@ func permanent(err error) bool {
 
 // explain says what to do about a permanent error.
 func (r *Reader) explain(err error) error {
-	var handler *handlerError
-	if errors.As(err, &handler) {
+	if handler, ok := errors.AsType[*handlerError](err); ok {
 		return handler.err
 	}
 	if name := r.missingPublication(err); name != "" {

@@ -87,7 +87,12 @@ func (s *session) fill() error {
 		case err != nil:
 			return err
 		case readErr != nil:
-			return s.readError(readErr)
+			select {
+			case <-s.stop:
+				return s.cause // which is why the read failed
+			default:
+				return fmt.Errorf("read from the source: %w", readErr)
+			}
 		}
 		if begin+need <= len(chunk) && (end > begin || len(chunk)-end >= minRoom) {
 			continue
@@ -101,15 +106,6 @@ func (s *session) fill() error {
 			return s.cause
 		}
 		chunk, begin = next, 0
-	}
-}
-
-func (s *session) readError(err error) error {
-	select {
-	case <-s.stop:
-		return s.cause // which is why the read failed
-	default:
-		return fmt.Errorf("read from the source: %w", err)
 	}
 }
 

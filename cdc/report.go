@@ -15,22 +15,16 @@ const (
 	probeInterval = 2 * time.Second
 )
 
-// statusInterval is a third of the time the server waits for a sign of life.
-func (s *session) statusInterval() time.Duration {
-	return min(s.senderTimeout/3, maxStatusInterval)
-}
-
 // report sends statuses until the session ends: regularly, soon after
 // something was confirmed, and when the server asks.
 func (s *session) report() {
-	tick := time.NewTicker(s.statusInterval())
+	tick := time.NewTicker(min(s.senderTimeout/3, maxStatusInterval)) // a third of the time the server waits for a sign of life
 	defer tick.Stop()
 	due := time.NewTimer(0) // runs while a status is wanted: the first one immediately
 	defer due.Stop()
 	wanted, sent := true, time.Time{}
-	silence := newSilence(s)
+	silence := silence{s: s, limit: 2 * s.senderTimeout, since: time.Now()}
 	for {
-		request := false
 		select {
 		case <-s.stop:
 			return
@@ -48,9 +42,6 @@ func (s *session) report() {
 				s.drop(fmt.Errorf("%w (%s)", errSilent, silence.limit))
 				return
 			}
-			request = true
-		}
-		if request {
 			sent = time.Now()
 			if !s.sendStatus(true) {
 				return
@@ -106,10 +97,6 @@ type silence struct {
 	since time.Time
 }
 
-func newSilence(s *session) *silence {
-	return &silence{s: s, limit: 2 * s.senderTimeout, since: time.Now()}
-}
-
 func (q *silence) tooLong() bool {
 	reads := q.s.reads.Load()
 	if reads != q.reads || q.s.blocked.Load() {
@@ -137,18 +124,13 @@ func (s *session) watch(ctx context.Context) {
 		if !s.blocked.Load() || reads != before {
 			continue
 		}
-		if SQLState(s.probe(ctx)) == codeCannotConnectNow {
+		conn, err := Connect(ctx, s.r.options.DSN)
+		if err == nil {
+			err = conn.Close(ctx)
+		}
+		if SQLState(err) == codeCannotConnectNow {
 			s.drop(errStopping)
 			return
 		}
 	}
-}
-
-// probe opens an ordinary connection and closes it.
-func (s *session) probe(ctx context.Context) error {
-	conn, err := Connect(ctx, s.r.options.DSN)
-	if err != nil {
-		return err
-	}
-	return conn.Close(ctx)
 }

@@ -59,14 +59,8 @@ func (r *Reader) stream(ctx context.Context, h Handler) (streamed bool, err erro
 	defer cancel()
 	s.cancel = cancel
 
-	r.mu.Lock()
-	r.current = s
-	r.mu.Unlock()
-	defer func() {
-		r.mu.Lock()
-		r.current = nil
-		r.mu.Unlock()
-	}()
+	r.current.Store(s)
+	defer r.current.Store(nil)
 	ended := context.AfterFunc(ctx, func() { s.end(ctx.Err()) })
 	defer ended()
 
@@ -104,8 +98,9 @@ func (s *session) drop(cause error) {
 
 // orderly reports whether the connection itself is in order.
 func orderly(cause error) bool {
-	var handler *handlerError
-	return errors.Is(cause, errRewind) || errors.Is(cause, errGrown) || errors.Is(cause, context.Canceled) || errors.Is(cause, context.DeadlineExceeded) || errors.As(cause, &handler)
+	_, handler := errors.AsType[*handlerError](cause)
+	return handler || errors.Is(cause, errRewind) || errors.Is(cause, errGrown) ||
+		errors.Is(cause, context.Canceled) || errors.Is(cause, context.DeadlineExceeded)
 }
 
 // connect opens a session: it checks who answers, and starts the stream.
@@ -120,9 +115,8 @@ func (r *Reader) connect(ctx context.Context) (*session, error) {
 	s, err := r.start(ctx, pg)
 	if err != nil {
 		_ = pg.Close(context.WithoutCancel(ctx))
-		return nil, err
 	}
-	return s, nil
+	return s, err
 }
 
 func (r *Reader) start(ctx context.Context, pg *pgconn.PgConn) (*session, error) {
@@ -184,10 +178,10 @@ func (s *session) startReplication(ctx context.Context) error {
 		return fmt.Errorf("start replication: %w", err)
 	}
 	query, err := (&pgproto3.Query{String: s.r.startCommand()}).Encode(nil)
-	if err != nil {
-		return fmt.Errorf("start replication: %w", err)
+	if err == nil {
+		_, err = s.conn.Write(query)
 	}
-	if _, err := s.conn.Write(query); err != nil {
+	if err != nil {
 		return fmt.Errorf("start replication: %w", err)
 	}
 	for {

@@ -87,22 +87,15 @@ type SetupError struct {
 
 // Error implements error: all problems, then the statements.
 func (e *SetupError) Error() string {
-	var b strings.Builder
-	b.WriteString("the source is not ready:")
-	for _, p := range e.Problems {
-		b.WriteString("\n  - " + p)
+	text := "the source is not ready:\n  - " + strings.Join(e.Problems, "\n  - ")
+	if len(e.Statements) == 0 {
+		return text
 	}
-	if len(e.Statements) > 0 {
-		b.WriteString("\nrun this in the source database")
-		if !e.create {
-			b.WriteString(", or start gancho with --create")
-		}
-		b.WriteByte(':')
-		for _, s := range e.Statements {
-			b.WriteString("\n  " + s + ";")
-		}
+	text += "\nrun this in the source database"
+	if !e.create {
+		text += ", or start gancho with --create"
 	}
-	return b.String()
+	return text + ":\n  " + strings.Join(e.Statements, ";\n  ") + ";"
 }
 
 func (e *SetupError) addf(format string, args ...any) {
@@ -123,21 +116,13 @@ func Prepare(ctx context.Context, o Options, needs []TableNeed) (*Source, error)
 	}
 	defer func() { _ = conn.Close(context.WithoutCancel(ctx)) }()
 
-	s := &Source{}
-	if s.Settings, err = LoadSettings(ctx, conn); err != nil {
+	p := preparation{Options: o, conn: conn, setup: &SetupError{create: o.Create}, source: &Source{}}
+	if err := p.checkServer(ctx); err != nil {
 		return nil, err
 	}
-	setup := &SetupError{create: o.Create}
-	checkServer(setup, s.Settings)
-	if len(setup.Problems) == 0 {
-		if s.Identity, s.Current, err = identify(ctx, o, setup); err != nil {
-			return nil, err
-		}
-	}
-	if s.Tables, err = loadNeeds(ctx, conn, needs, setup); err != nil {
+	if err := p.loadNeeds(ctx, needs); err != nil {
 		return nil, err
 	}
-	p := preparation{Options: o, conn: conn, setup: setup, source: s}
 	if err := p.findSlot(ctx); err != nil {
 		return nil, err
 	}
@@ -149,10 +134,10 @@ func Prepare(ctx context.Context, o Options, needs []TableNeed) (*Source, error)
 			return nil, err
 		}
 	}
-	if len(setup.Problems) > 0 {
-		return nil, setup
+	if len(p.setup.Problems) > 0 {
+		return nil, p.setup
 	}
-	return s, nil
+	return p.source, nil
 }
 
 func (o Options) check() error {
@@ -170,36 +155,42 @@ func (o Options) check() error {
 	return nil
 }
 
-func checkServer(setup *SetupError, s Settings) {
+// checkServer reads the server's settings and, unless they are in the way, asks
+// it who it is on a replication connection, which also shows that the role may
+// open one.
+func (p *preparation) checkServer(ctx context.Context) (err error) {
+	s := &p.source.Settings
+	if *s, err = LoadSettings(ctx, p.conn); err != nil {
+		return err
+	}
 	if s.Version < minVersion {
-		setup.addf("the server is PostgreSQL %d; gancho needs 14 or newer", s.Version/10000)
+		p.setup.addf("the server is PostgreSQL %d; gancho needs 14 or newer", s.Version/10000)
 	}
 	if s.WALLevel != "logical" {
-		setup.addf("wal_level is %s; run ALTER SYSTEM SET wal_level = 'logical' and restart the server", s.WALLevel)
+		p.setup.addf("wal_level is %s; run ALTER SYSTEM SET wal_level = 'logical' and restart the server", s.WALLevel)
 	}
-}
-
-// identify asks the server who it is on a replication connection, which also
-// shows that the role may open one.
-func identify(ctx context.Context, o Options, setup *SetupError) (Identity, LSN, error) {
-	conn, err := connectReplication(ctx, o.DSN)
+	if len(p.setup.Problems) > 0 {
+		return nil
+	}
+	conn, err := connectReplication(ctx, p.DSN)
 	switch SQLState(err) {
 	case codeInsufficientPrivilege:
-		setup.addf("the role may not replicate; run ALTER ROLE %s REPLICATION (on a managed service grant its replication role)", roleOf(o.DSN))
-		return Identity{}, 0, nil
+		p.setup.addf("the role may not replicate; run ALTER ROLE %s REPLICATION (on a managed service grant its replication role)", roleOf(p.DSN))
+		return nil
 	case codeTooManyConnections:
-		setup.addf("no replication connection is free; raise max_wal_senders, or end one that is unused (see pg_stat_replication)")
-		return Identity{}, 0, nil
+		p.setup.addf("no replication connection is free; raise max_wal_senders, or end one that is unused (see pg_stat_replication)")
+		return nil
 	}
 	if err != nil {
-		return Identity{}, 0, fmt.Errorf("open a replication connection to the source: %w", err)
+		return fmt.Errorf("open a replication connection to the source: %w", err)
 	}
 	defer func() { _ = conn.Close(context.WithoutCancel(ctx)) }()
 	system, err := pglogrepl.IdentifySystem(ctx, conn)
 	if err != nil {
-		return Identity{}, 0, fmt.Errorf("identify the source: %w", err)
+		return fmt.Errorf("identify the source: %w", err)
 	}
-	return identityOf(system, o.Slot), system.XLogPos, nil
+	p.source.Identity, p.source.Current = identityOf(system, p.Slot), system.XLogPos
+	return nil
 }
 
 func identityOf(system pglogrepl.IdentifySystemResult, slot string) Identity {
@@ -215,24 +206,24 @@ func roleOf(dsn string) string {
 }
 
 // loadNeeds reads the tables and reports those that cannot be published at all.
-func loadNeeds(ctx context.Context, conn *pgx.Conn, needs []TableNeed, setup *SetupError) ([]*Table, error) {
+func (p *preparation) loadNeeds(ctx context.Context, needs []TableNeed) error {
 	types := NewTypes()
-	tables := make([]*Table, len(needs))
+	p.source.Tables = make([]*Table, len(needs))
 	for i, need := range needs {
 		name := Name{need.Schema, need.Name}
-		table, err := loadTable(ctx, conn, types, name)
+		table, err := loadTable(ctx, p.conn, types, name)
 		if errors.Is(err, ErrNoTable) {
-			setup.addf("table %s does not exist; correct the name in the rule", name)
+			p.setup.addf("table %s does not exist; correct the name in the rule", name)
 			continue
 		}
 		if err != nil {
-			return nil, fmt.Errorf("read table %s: %w", name, err)
+			return err
 		}
 		if problem, hint := table.Unpublishable(); problem != "" {
-			setup.addf("%s; %s", problem, hint)
+			p.setup.addf("%s; %s", problem, hint)
 			continue
 		}
-		tables[i] = table
+		p.source.Tables[i] = table
 	}
-	return tables, nil
+	return nil
 }

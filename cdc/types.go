@@ -3,11 +3,70 @@ package cdc
 import (
 	"context"
 	"fmt"
+	"reflect"
 	"slices"
 	"sync"
 
 	"github.com/jackc/pgx/v5"
 )
+
+// TypeKind is the sort of a PostgreSQL type, from pg_type.typtype and typcategory.
+type TypeKind uint8
+
+// The kinds of types.
+const (
+	KindUnknown TypeKind = iota // not (or no longer) in the catalogue
+	KindBase
+	KindDomain
+	KindEnum
+	KindArray
+	KindRange
+	KindMultirange
+	KindComposite
+)
+
+// Type is a PostgreSQL type, resolved from the catalogue. It is immutable and
+// shared.
+type Type struct {
+	OID          uint32
+	Schema, Name string // pg_type's own names: int4, not integer
+	Kind         TypeKind
+	// Elem is the type below: a domain's base (which may be a domain again),
+	// an array's element, a range's or multirange's subtype.
+	Elem *Type
+	// TypeMod is a domain's typtypmod, -1 without one.
+	TypeMod int32
+	// Labels are an enum's labels in their sort order.
+	Labels []string
+	// Fields are a composite's attributes in order.
+	Fields []Field
+	// Delim separates an array's elements in text form: ',' for all but box.
+	Delim byte
+}
+
+// Field is one attribute of a composite type.
+type Field struct {
+	Name string
+	Type *Type
+}
+
+// Base returns the type with all domains stripped.
+func (t *Type) Base() *Type {
+	for t.Kind == KindDomain && t.Elem != nil {
+		t = t.Elem
+	}
+	return t
+}
+
+// volatile reports whether the catalogue may say something new about the type
+// without a new OID: labels and fields can be added.
+func (t *Type) volatile() bool {
+	switch t.Kind {
+	case KindUnknown, KindEnum, KindComposite:
+		return true
+	}
+	return t.Elem != nil && t.Elem.volatile()
+}
 
 // querier is what resolving needs of a connection.
 type querier interface {
@@ -109,7 +168,8 @@ func (b *typeBuilder) build(oid uint32) *Type {
 		return typ
 	}
 	row := b.rows[oid]
-	typ := &Type{OID: oid, Schema: row.Schema, Name: row.Name, Kind: row.kind(), TypeMod: row.TypeMod, Labels: row.Labels, Delim: row.Delim}
+	typ := &Type{OID: oid, Schema: row.Schema, Name: row.Name, Kind: row.kind(), TypeMod: row.TypeMod, Labels: row.Labels}
+	typ.Delim = (row.Delim + ",")[0]
 	// PostgreSQL refuses types that contain themselves, so that the entry
 	// below is only ever met again if the catalogue is damaged.
 	b.done[oid] = typ
@@ -122,17 +182,14 @@ func (b *typeBuilder) build(oid uint32) *Type {
 	for i, name := range row.FieldNames {
 		typ.Fields = append(typ.Fields, Field{Name: name, Type: b.build(row.FieldTypes[i])})
 	}
-	if old := b.known[oid]; old.typ != nil && old.row.equal(row) && sameParts(old.typ, typ) {
+	old := b.known[oid]
+	if old.typ != nil && reflect.DeepEqual(old.row, row) && old.typ.Elem == typ.Elem && slices.Equal(old.typ.Fields, typ.Fields) {
 		b.done[oid] = old.typ
 	}
 	return b.done[oid]
 }
 
-func sameParts(a, b *Type) bool {
-	return a.Elem == b.Elem && slices.Equal(a.Fields, b.Fields)
-}
-
-// typeRow is what the catalogue says about a type.
+// typeRow is what the catalogue says about a type, in the order of queryTypes.
 type typeRow struct {
 	OID          uint32
 	Schema, Name string
@@ -140,28 +197,19 @@ type typeRow struct {
 	Array        bool
 	Elem         uint32 // see Type.Elem, 0 without one
 	TypeMod      int32
-	Delim        byte
+	Delim        string // one character
 	Labels       []string
 	FieldNames   []string
 	FieldTypes   []uint32
 }
 
 func (r typeRow) kind() TypeKind {
-	switch {
-	case r.Array:
+	if r.Array {
 		return KindArray
-	case r.Typtype == "d":
-		return KindDomain
-	case r.Typtype == "e":
-		return KindEnum
-	case r.Typtype == "r":
-		return KindRange
-	case r.Typtype == "m":
-		return KindMultirange
-	case r.Typtype == "c":
-		return KindComposite
-	case r.Typtype == "":
-		return KindUnknown
+	}
+	kinds := map[string]TypeKind{"d": KindDomain, "e": KindEnum, "r": KindRange, "m": KindMultirange, "c": KindComposite, "": KindUnknown}
+	if kind, ok := kinds[r.Typtype]; ok {
+		return kind
 	}
 	return KindBase
 }
@@ -173,16 +221,10 @@ func (r typeRow) references() []uint32 {
 	return append([]uint32{r.Elem}, r.FieldTypes...)
 }
 
-func (r typeRow) equal(o typeRow) bool {
-	return r.Schema == o.Schema && r.Name == o.Name && r.Typtype == o.Typtype && r.Array == o.Array &&
-		r.Elem == o.Elem && r.TypeMod == o.TypeMod && r.Delim == o.Delim && slices.Equal(r.Labels, o.Labels) &&
-		slices.Equal(r.FieldNames, o.FieldNames) && slices.Equal(r.FieldTypes, o.FieldTypes)
-}
-
 // queryTypes reads rows of pg_type. An array is what array_out prints, which
 // leaves out the vectors of the catalogue and types with a subscript only.
 func queryTypes(ctx context.Context, q querier, condition string, args ...any) (map[uint32]typeRow, error) {
-	rows, err := q.Query(ctx, `
+	rows, _ := q.Query(ctx, `
 		select t.oid, n.nspname::text, t.typname::text, t.typtype::text, t.typoutput = 'pg_catalog.array_out'::pg_catalog.regproc,
 			case when t.typoutput = 'pg_catalog.array_out'::pg_catalog.regproc then t.typelem
 				when t.typtype = 'd' then t.typbasetype
@@ -197,21 +239,10 @@ func queryTypes(ctx context.Context, q querier, condition string, args ...any) (
 			case when t.typtype = 'c' then (select array_agg(a.atttypid order by a.attnum) from pg_catalog.pg_attribute a
 				where a.attrelid = t.typrelid and a.attnum > 0 and not a.attisdropped) end
 		from pg_catalog.pg_type t join pg_catalog.pg_namespace n on n.oid = t.typnamespace `+condition, args...)
-	if err != nil {
-		return nil, err
-	}
-	found := make(map[uint32]typeRow)
-	var r typeRow
-	var delim string
-	_, err = pgx.ForEachRow(rows, []any{&r.OID, &r.Schema, &r.Name, &r.Typtype, &r.Array, &r.Elem, &r.TypeMod, &delim,
-		&r.Labels, &r.FieldNames, &r.FieldTypes}, func() error {
-		r.Delim = ','
-		if delim != "" {
-			r.Delim = delim[0]
-		}
+	list, err := pgx.CollectRows(rows, pgx.RowToStructByPos[typeRow])
+	found := make(map[uint32]typeRow, len(list))
+	for _, r := range list {
 		found[r.OID] = r
-		r = typeRow{}
-		return nil
-	})
+	}
 	return found, err
 }

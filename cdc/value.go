@@ -32,17 +32,10 @@ const (
 
 // String returns the operation as the rule files spell it.
 func (o Op) String() string {
-	switch o {
-	case Insert:
-		return "insert"
-	case Update:
-		return "update"
-	case Delete:
-		return "delete"
-	case Truncate:
-		return "truncate"
+	if o < Insert || o > Truncate {
+		return "unknown"
 	}
-	return "unknown"
+	return [...]string{Insert: "insert", Update: "update", Delete: "delete", Truncate: "truncate"}[o]
 }
 
 // State is what the stream says about one column of a row.
@@ -99,4 +92,31 @@ type Change struct {
 	// Old has one datum per column of Relation when the server sent the old
 	// row (or its identity columns, the rest Missing), else it is nil.
 	Old []Datum
+}
+
+// Handler receives what the reader reads. Its methods are called from one
+// goroutine, in the order of the stream, and may block: the reader then stops
+// reading and keeps the connection alive. An error of any method ends
+// [Reader.Run] with it.
+type Handler interface {
+	// Begin opens a transaction. The pointer stays the same until its Commit;
+	// End is not set yet.
+	Begin(*Transaction) error
+	// Change is one row change of the open transaction. When it returns
+	// [ErrStaleTypes], its relation's types are read from the catalogue and
+	// Change is called again for the same change.
+	Change(*Change) error
+	// Commit closes the transaction. Once all it led to is durable, its End may
+	// be confirmed.
+	Commit(*Transaction) error
+	// Keepalive says that everything that commits before lsn has been handed
+	// over. With nothing in flight lsn may be confirmed, which lets an idle
+	// database hold no WAL. Never called within a transaction.
+	Keepalive(lsn LSN) error
+	// Flush says that nothing more can be read right now: send what was held back
+	// for a larger batch. Never called within a transaction.
+	Flush() error
+	// Reset says that the stream starts (again) from the confirmed position:
+	// discard an open transaction; changes that came before may be replayed.
+	Reset() error
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -34,11 +35,8 @@ const growCheck = 20 * time.Millisecond
 // missingPublication returns which of the source's publications the server's
 // error or warning is about, or "".
 func (r *Reader) missingPublication(err error) string {
-	var pg *pgconn.PgError
-	if !errors.As(err, &pg) {
-		return ""
-	}
-	if pg.Routine != "get_publication_oid" && pg.Routine != "LoadPublications" {
+	pg, ok := errors.AsType[*pgconn.PgError](err)
+	if !ok || pg.Routine != "get_publication_oid" && pg.Routine != "LoadPublications" {
 		return ""
 	}
 	// The message is in the server's language; the name in it is not. The name
@@ -56,11 +54,8 @@ func (r *Reader) leaveOut(ctx context.Context, cause error) (bool, error) {
 		return false, nil
 	}
 	var born uint32
-	err := r.withCatalog(ctx, func(q querier) error {
-		rows, err := q.Query(ctx, `select xmin::text::int8 from pg_catalog.pg_publication where pubname = $1`, r.options.insertPublication())
-		if err != nil {
-			return err
-		}
+	err := r.withCatalog(ctx, func(q querier) (err error) {
+		rows, _ := q.Query(ctx, `select xmin::text::int8 from pg_catalog.pg_publication where pubname = $1`, r.options.insertPublication())
 		born, err = pgx.CollectExactlyOneRow(rows, pgx.RowTo[uint32])
 		return err
 	})
@@ -77,13 +72,10 @@ func (r *Reader) leaveOut(ctx context.Context, cause error) (bool, error) {
 }
 
 // subscribed are the publications of the next stream.
-func (r *Reader) subscribed() (names []string) {
-	for _, name := range r.source.Publications {
-		if r.young == nil || name != r.options.insertPublication() {
-			names = append(names, name)
-		}
-	}
-	return names
+func (r *Reader) subscribed() []string {
+	return slices.DeleteFunc(slices.Clone(r.source.Publications), func(name string) bool {
+		return r.young != nil && name == r.options.insertPublication()
+	})
 }
 
 // grown returns the commit LSN of a transaction that a Begin message opens, if
@@ -93,10 +85,9 @@ func (s *session) grown(message []byte) (LSN, bool) {
 	if s.r.young == nil || len(message) != 21 || message[0] != 'B' {
 		return 0, false
 	}
-	var m begin
-	m.decode(&cursor{rest: message[1:]})
+	tx := decodeBegin(&cursor{rest: message[1:]})
 	// XIDs are compared as PostgreSQL does.
-	return m.commit, m.commit > s.r.young.from && int32(m.xid-s.r.young.born) > 0
+	return tx.Commit, tx.Commit > s.r.young.from && int32(tx.XID-s.r.young.born) > 0
 }
 
 // awaitConfirmed waits until all that was handed over is confirmed, so that the

@@ -41,14 +41,11 @@ var ErrNewer = errors.New("the schema gancho is newer than this program; install
 // when the schema exists, to create in it. ErrNewer: a newer program has migrated
 // it, and nothing was done.
 func Apply(ctx context.Context, dsn string) ([]string, error) {
-	db, err := connect(dsn)
+	db, err := connect(ctx, dsn)
 	if err != nil {
 		return nil, err
 	}
 	defer func() { _ = db.Close() }() // the session's end releases the lock
-	if err := db.PingContext(ctx); err != nil {
-		return nil, fmt.Errorf("connect to the state database: %w", err)
-	}
 	if err := prepare(ctx, db); err != nil {
 		return nil, err
 	}
@@ -64,10 +61,8 @@ func Apply(ctx context.Context, dsn string) ([]string, error) {
 		return nil, fmt.Errorf("open migrations: %w", err)
 	}
 	results, err := provider.Up(ctx)
-	var partial *goose.PartialError
-	if errors.As(err, &partial) {
-		results = partial.Applied
-		err = partial.Err
+	if partial, ok := errors.AsType[*goose.PartialError](err); ok {
+		results, err = partial.Applied, partial.Err
 	}
 	var applied []string
 	for _, r := range results {
@@ -82,19 +77,16 @@ func Apply(ctx context.Context, dsn string) ([]string, error) {
 // Pending returns the names of what Apply would apply, and changes nothing.
 // ErrNewer: a newer program has migrated the schema.
 func Pending(ctx context.Context, dsn string) ([]string, error) {
-	db, err := connect(dsn)
+	db, err := connect(ctx, dsn)
 	if err != nil {
 		return nil, err
 	}
 	defer func() { _ = db.Close() }()
-	if err := db.PingContext(ctx); err != nil {
-		return nil, fmt.Errorf("connect to the state database: %w", err)
-	}
 	return pending(ctx, db)
 }
 
 // connect returns a pool of one connection: what Apply locks is its session's.
-func connect(dsn string) (*sql.DB, error) {
+func connect(ctx context.Context, dsn string) (*sql.DB, error) {
 	config, err := pgx.ParseConfig(dsn)
 	if err != nil {
 		return nil, fmt.Errorf("read state.dsn: %w", cdc.ErrDSN)
@@ -104,6 +96,10 @@ func connect(dsn string) (*sql.DB, error) {
 	})
 	db := stdlib.OpenDB(*config)
 	db.SetMaxOpenConns(1)
+	if err := db.PingContext(ctx); err != nil {
+		_ = db.Close()
+		return nil, fmt.Errorf("connect to the state database: %w", err)
+	}
 	return db, nil
 }
 

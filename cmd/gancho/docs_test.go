@@ -63,13 +63,13 @@ func (s *session) fill() {
 	ctx := context.Background()
 	at := time.Now().Add(-time.Hour)
 	var dead []state.DeadLetter
-	var events []state.KeptEvent
+	var events []webhook.Message
 	for i := range 6 {
 		id := fmt.Sprintf("pagina-%d", i)
 		dead = append(dead, letter("crm-centro", "1", "4711", id, at))
-		events = append(events, state.KeptEvent{Message: webhook.Message{
+		events = append(events, webhook.Message{
 			ID: id, Type: "cobranca.paga", Tenant: "1", Key: "4711", Time: at, Sequence: fmt.Sprint(i), Data: []byte(`{"id":1}`),
-		}})
+		})
 	}
 	store := s.store()
 	if err := store.WriteDead(ctx, dead); err != nil {

@@ -387,12 +387,12 @@ func TestResendSession(t *testing.T) {
 	s := newSession(t, "keep_events: 7d")
 	s.ok("endpoints", "add", "crm", "--url", "https://crm.example.com", "--tenants", "1", "--events", "cobranca.*")
 	at := time.Now().Add(-time.Hour)
-	var events []state.KeptEvent
+	var events []webhook.Message
 	for i := range 60 {
-		events = append(events, state.KeptEvent{Message: webhook.Message{
+		events = append(events, webhook.Message{
 			ID: fmt.Sprintf("w%d", i), Type: []string{"cobranca.paga", "cobranca.nova", "cliente.novo"}[i%3], Tenant: fmt.Sprint(1 + i%2), Key: fmt.Sprint(i % 5), Time: at.Add(time.Duration(i) * time.Minute),
 			Sequence: fmt.Sprint(i), Data: []byte("1"),
-		}})
+		})
 	}
 	if err := s.store().WriteEvents(context.Background(), events); err != nil {
 		t.Fatal(err)

@@ -225,17 +225,15 @@ func TestAnswersOverHTTP(t *testing.T) {
 			if d := k.due.Sub(k.Last); waits != (p.wait > 0) || waits && (d < p.wait*99/100 || d > p.wait*12/10) {
 				t.Errorf("waits: %t, for %s; want %s", waits, d, p.wait)
 			}
-			s, err := queuetest.Suspended(t.Context(), q, p.name)
+			s, err := queuetest.Stats(t.Context(), q, p.name)
 			if err != nil || s.Reason != p.paused {
 				t.Errorf("paused because of %q, %v; want %q", s.Reason, err, p.paused)
 			}
-			dead, err := queuetest.DeadCount(t.Context(), q, p.name)
-			if err != nil || (dead == 1) != (p.outcome == queue.OutcomeDead) {
-				t.Errorf("%d dead letters, %v", dead, err)
+			if err != nil || (s.Dead == 1) != (p.outcome == queue.OutcomeDead) {
+				t.Errorf("%d dead letters, %v", s.Dead, err)
 			}
-			left, _, err := queuetest.Backlog(t.Context(), q, p.name)
-			if done := p.outcome == "delivered" || p.outcome == queue.OutcomeDead; err != nil || (left == 0) != done {
-				t.Errorf("%d events left, %v", left, err)
+			if done := p.outcome == "delivered" || p.outcome == queue.OutcomeDead; err != nil || (s.Backlog == 0) != done {
+				t.Errorf("%d events left, %v", s.Backlog, err)
 			}
 		})
 	}

@@ -126,7 +126,10 @@ func TestPoisonousEventDoesNotKeepTheBreakerOpen(t *testing.T) {
 	}
 	_, stop := startDispatcher(t, q, sink, dispatch.Options{}, ep)
 	sink.distinct(t, 30)
-	queuetest.Eventually(t, "the others to be done", func() bool { n, _, err := queuetest.Backlog(t.Context(), q, "a"); return err == nil && n == 11 })
+	queuetest.Eventually(t, "the others to be done", func() bool {
+		held, err := queuetest.Stats(t.Context(), q, "a")
+		return err == nil && held.Backlog == 11
+	})
 	stop()
 	if got, want := events(sink.list())[:12], append(upTo(0, 11), 11); !slices.Equal(got, want) {
 		t.Errorf("first %v, want %v", got, want)
@@ -175,8 +178,8 @@ func TestAgeStandsStillWithTheEndpoint(t *testing.T) {
 			_, stop = startDispatcher(t, queuetest.OpenOnly(t, r), sink, dispatch.Options{}, ep)
 			sink.until(t, "the second attempt", func(all []arrival) bool { return len(all) == 2 })
 			stop()
-			if n, err := queuetest.DeadCount(t.Context(), q, "a"); err != nil || (n == 1) != c.dead {
-				t.Errorf("%d dead letters, %v; want one: %t", n, err, c.dead)
+			if held, err := queuetest.Stats(t.Context(), q, "a"); err != nil || (held.Dead == 1) != c.dead {
+				t.Errorf("%d dead letters, %v; want one: %t", held.Dead, err, c.dead)
 			}
 		})
 	}
@@ -201,14 +204,14 @@ func TestFailingForTooLongPauses(t *testing.T) {
 	start := time.Now()
 	_, stop := startDispatcher(t, q, sink, dispatch.Options{}, ep)
 	paused := func() string {
-		s, err := queuetest.Suspended(t.Context(), q, "a")
+		s, err := queuetest.Stats(t.Context(), q, "a")
 		if err != nil {
 			t.Fatal(err)
 		}
 		return s.Reason
 	}
 	queuetest.Eventually(t, "the pause", func() bool { return paused() != "" })
-	s, err := queuetest.Suspended(t.Context(), q, "a")
+	s, err := queuetest.Stats(t.Context(), q, "a")
 	if err != nil || !strings.HasPrefix(s.Reason, "every attempt has failed since 20") {
 		t.Errorf("paused because of %q, %v", s.Reason, err)
 	}
@@ -235,7 +238,7 @@ func TestFailingForTooLongPauses(t *testing.T) {
 	startDispatcher(t, queuetest.OpenOnly(t, r), sink, dispatch.Options{}, ep)
 	queuetest.Drained(t, q, "a")
 	queuetest.Eventually(t, "the failing to end", func() bool { return rc.HGet(t.Context(), "gancho:{a}:state", "failing").Val() == "" })
-	if n, err := queuetest.DeadCount(t.Context(), q, "a"); n != 0 || err != nil {
-		t.Errorf("%d dead letters, %v, want none", n, err)
+	if held, err := queuetest.Stats(t.Context(), q, "a"); held.Dead != 0 || err != nil {
+		t.Errorf("%d dead letters, %v, want none", held.Dead, err)
 	}
 }

@@ -147,8 +147,8 @@ func testClusterDelivers(t *testing.T, c *testservers.Cluster) {
 	// Appending all of it again changes nothing.
 	queuetest.AppendEvents(t, q, 0, total, 300, queuetest.KeyModulo(17))
 	for _, ep := range eps {
-		if n, _, err := queuetest.Backlog(t.Context(), q, ep.Name); n != 0 || err != nil {
-			t.Errorf("%s: %d events, %v", ep.Name, n, err)
+		if held, err := queuetest.Stats(t.Context(), q, ep.Name); held.Backlog != 0 || err != nil {
+			t.Errorf("%s: %d events, %v", ep.Name, held.Backlog, err)
 		}
 	}
 	orphans, err := q.Orphans(t.Context(), nil)
@@ -221,8 +221,8 @@ func testClusterFull(t *testing.T, c *testservers.Cluster) {
 		t.Fatal(err)
 	}
 	for _, ep := range eps {
-		if n, _, err := queuetest.Backlog(t.Context(), q, ep.Name); n != 10 || err != nil {
-			t.Errorf("%s: %d events, %v, want 10", ep.Name, n, err)
+		if held, err := queuetest.Stats(t.Context(), q, ep.Name); held.Backlog != 10 || err != nil {
+			t.Errorf("%s: %d events, %v, want 10", ep.Name, held.Backlog, err)
 		}
 	}
 }

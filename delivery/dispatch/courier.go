@@ -13,10 +13,9 @@ import (
 
 // courier delivers one endpoint's events while this process has its lease.
 //
-// It has no goroutine of its own: whatever makes work for it (an append, an
-// answer, a timer) starts the goroutines that the work takes, which end with
-// it. There are up to `concurrency` workers, and one that reads, one that writes
-// and one that sends notices.
+// It has no goroutine of its own: whatever makes work for it (an append, an answer, a
+// timer) starts those that the work takes, which end with it: up to `concurrency`
+// workers, and one that reads, one that writes and one that sends notices.
 //
 // Its parts do not know each other; each keeps the invariant that its type
 // states, and the courier joins them. Everything from mu on is guarded by mu,
@@ -52,7 +51,6 @@ type courier struct {
 
 // lease is how long this process may deliver the endpoint: nothing is started
 // after until, nor once it is closing. A lease that is lost is closing, too.
-// Guarded by its courier's mutex.
 type lease struct {
 	until         time.Time
 	closing, lost bool
@@ -73,14 +71,6 @@ func newCourier(background context.Context, d *Dispatcher, ep *endpoint.Endpoint
 	return c
 }
 
-// start begins with what Redis keeps of the endpoint.
-func (c *courier) start() {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.startReadingLocked(time.Now())
-}
-
-// update adopts a changed configuration.
 func (c *courier) update(ep *endpoint.Endpoint) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -102,7 +92,6 @@ func (c *courier) update(ep *endpoint.Endpoint) {
 	c.resumeLocked(now)
 }
 
-// ring is the alarm's function.
 func (c *courier) ring() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -110,7 +99,6 @@ func (c *courier) ring() {
 	c.resumeLocked(time.Now())
 }
 
-// resumeLocked starts whatever can go on.
 func (c *courier) resumeLocked(now time.Time) {
 	if c.lease.closing {
 		return
@@ -123,15 +111,13 @@ func (c *courier) resumeLocked(now time.Time) {
 	c.startNotifyingLocked(now)
 }
 
-// haltedLocked reports whether nothing may be sent or read now for a reason that
-// an event from outside ends.
+// haltedLocked reports whether nothing may be sent or read until an event from outside.
 func (c *courier) haltedLocked() bool {
 	return c.lease.closing || !c.reading.loaded || c.suspension.reason != "" || c.ep.State != endpoint.Active
 }
 
-// renewal returns this courier's part of a renewal, and the number of changes
-// of the endpoint's state that the answer will include; -1: the answer may be
-// older than what is being written.
+// renewal returns this courier's part of a renewal, and how many changes of the endpoint's
+// state the answer will include; -1: it may be older than what is being written.
 func (c *courier) renewal() (queue.Renewal, int) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -142,9 +128,8 @@ func (c *courier) renewal() (queue.Renewal, int) {
 	return queue.Renewal{Owner: c.owner, Main: c.reading.main.cursor, Side: c.reading.side.cursor}, changes
 }
 
-// applyStanding adopts what a renewal of the lease has returned. It reports
-// false if the state is to be asked for again: what is being loaded or written
-// meanwhile may be older or newer.
+// applyStanding adopts what a renewal of the lease has returned, or reports false: what is
+// being loaded or written meanwhile may be older or newer, so ask again.
 func (c *courier) applyStanding(s queue.Standing, changes int, until time.Time) (applied bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -212,9 +197,31 @@ func (c *courier) owns() bool {
 	return !c.lease.closing
 }
 
-// setAdopted says whether the endpoint is beyond this process's share.
-func (c *courier) setAdopted(adopted bool) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.lease.adopted = adopted
+// alarm calls a function at the earliest of the times that it was set for since
+// it rang last. Stopped, it never rings again, and keeps nothing in memory.
+type alarm struct {
+	timer   *time.Timer
+	at      time.Time // zero: it is not set
+	stopped bool
+}
+
+func newAlarm(ring func()) alarm {
+	a := alarm{timer: time.AfterFunc(time.Hour, ring)}
+	a.timer.Stop()
+	return a
+}
+
+func (a *alarm) set(at time.Time) {
+	if !a.stopped && (a.at.IsZero() || at.Before(a.at)) {
+		a.at = at
+		a.timer.Reset(time.Until(at))
+	}
+}
+
+// rang has to be called when the alarm has rung.
+func (a *alarm) rang() { a.at = time.Time{} }
+
+func (a *alarm) stop() {
+	a.stopped = true
+	a.timer.Stop()
 }

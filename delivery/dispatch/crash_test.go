@@ -18,6 +18,7 @@ import (
 	"gancho/delivery/endpoint"
 	"gancho/delivery/queue"
 	"gancho/delivery/webhook"
+	"gancho/internal/retry"
 	"gancho/internal/testservers"
 )
 
@@ -48,7 +49,7 @@ func (c *capture) run(ctx context.Context, t *testing.T) {
 		cancel()
 		running.Wait()
 		for ctx.Err() == nil && c.q.AcceptRestart(ctx) != nil {
-			queue.Pause(ctx, retryEvery)
+			_ = retry.Wait(ctx, retryEvery)
 		}
 		from = 0
 		if n := c.confirmed.Newest(); n > 0 {
@@ -86,7 +87,7 @@ func (c *capture) appendFrom(ctx context.Context, t *testing.T, from int, restar
 			if errors.Is(err, queue.ErrRestarted) || ctx.Err() != nil {
 				return
 			}
-			queue.Pause(ctx, retryEvery)
+			_ = retry.Wait(ctx, retryEvery)
 		}
 		c.q.Appended(queuetest.LSN(i - 1))
 		c.pass(i)

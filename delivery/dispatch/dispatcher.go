@@ -24,19 +24,16 @@ const (
 
 // Options are how a Dispatcher works; zero values are the defaults.
 type Options struct {
-	// Lease is how long after a process's death its endpoints stay its own. It
-	// is renewed at a third of that.
+	// Lease, renewed at a third of it, is how long endpoints stay a dead process's own.
 	Lease time.Duration
 	// DrainTimeout is how long requests in flight may take at shutdown.
 	DrainTimeout time.Duration
-	// WindowEvents and WindowBytes bound what is in memory of each endpoint's
-	// backlog, events in flight included, except one event that may be larger:
-	// large events are sent few at a time. The number is at least four times the
-	// endpoint's concurrency.
+	// WindowEvents, at least four times the endpoint's concurrency, and
+	// WindowBytes bound what is in memory of its backlog, events in flight
+	// included; one event may be larger: large events are sent few at a time.
 	WindowEvents, WindowBytes int
-	// Log adds a record of each attempt to the endpoint's log in Redis
-	// (Queue.Log), from where it is to be stored and trimmed. With KeepEvents,
-	// the record of an event's last attempt contains the event.
+	// Log records each attempt in Redis (Queue.Log), from where it is to be stored and
+	// trimmed; with KeepEvents, the last attempt's record contains the event.
 	Log, KeepEvents bool
 	// Observe, when not nil, is called after each attempt, by many goroutines.
 	Observe func(Attempt)
@@ -66,8 +63,7 @@ type sender interface {
 }
 
 // Dispatcher delivers the queue's events to the endpoints whose leases this
-// process has. Several processes share the endpoints of one queue. Its methods
-// may be called concurrently.
+// process has, which processes share. Its methods may be called concurrently.
 type Dispatcher struct {
 	worker *queue.Worker
 	sender sender
@@ -87,8 +83,7 @@ type Dispatcher struct {
 	running   sync.WaitGroup       // retirements
 }
 
-// New returns a dispatcher of the queue's events to the endpoints. One
-// dispatcher per Queue may run.
+// New returns a dispatcher to the endpoints, of which one may run per Queue.
 func New(q *queue.Queue, s sender, endpoints []endpoint.Endpoint, o Options) *Dispatcher {
 	o.Lease = cmp.Or(max(o.Lease, 0), DefaultLease)
 	o.DrainTimeout = cmp.Or(max(o.DrainTimeout, 0), DefaultDrainTimeout)
@@ -102,10 +97,9 @@ func New(q *queue.Queue, s sender, endpoints []endpoint.Endpoint, o Options) *Di
 	return d
 }
 
-// Run delivers until the context ends. Then it starts nothing new, lets the
-// requests in flight finish for up to DrainTimeout, acknowledges their events,
-// gives its leases back, and returns nil. While Redis is unreachable, it waits.
-// Call it once.
+// Run, called once, delivers until the context ends. Then it starts nothing new, lets
+// requests in flight finish for up to DrainTimeout, acknowledges their events, gives
+// its leases back, and returns nil. While Redis is unreachable, it waits.
 func (d *Dispatcher) Run(ctx context.Context) error {
 	background := context.WithoutCancel(ctx)
 	defer d.worker.Attach(d)()

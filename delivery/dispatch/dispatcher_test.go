@@ -156,8 +156,8 @@ func TestFailingKeyDelaysNoOther(t *testing.T) {
 		t.Errorf("%d arrivals, want 101: one of the failing key", len(all))
 	}
 	queuetest.Eventually(t, "the others to be done", func() bool {
-		n, _, err := queuetest.Backlog(t.Context(), q, "a")
-		return err == nil && n == 2000
+		held, err := queuetest.Stats(t.Context(), q, "a")
+		return err == nil && held.Backlog == 2000
 	})
 }
 
@@ -233,8 +233,8 @@ func TestBreakerProbesAndCloses(t *testing.T) {
 	queuetest.Drained(t, q, "a")
 	checkOrder(t, sink.list())
 	// With one retry each, no event may have been exhausted while it was down.
-	if n, err := queuetest.DeadCount(t.Context(), q, "a"); n != 0 || err != nil {
-		t.Errorf("%d dead letters, %v, want none: open time uses no attempts up", n, err)
+	if held, err := queuetest.Stats(t.Context(), q, "a"); held.Dead != 0 || err != nil {
+		t.Errorf("%d dead letters, %v, want none: open time uses no attempts up", held.Dead, err)
 	}
 }
 
@@ -331,7 +331,7 @@ func TestRetryAfterHoldsTheEndpoint(t *testing.T) {
 	_, stop := startDispatcher(t, q, sink, dispatch.Options{}, ep)
 	sink.until(t, "the first", func(all []arrival) bool { return len(all) == 1 })
 	queuetest.Eventually(t, "the pause to be kept", func() bool {
-		s, err := queuetest.Suspended(t.Context(), q, "a")
+		s, err := queuetest.Stats(t.Context(), q, "a")
 		return err == nil && !s.Until.IsZero()
 	})
 	stop() // the pause outlives the process
@@ -357,7 +357,7 @@ func TestGonePausesUntilUnpaused(t *testing.T) {
 	queuetest.AppendEvents(t, q, 0, 1, 1, queuetest.KeyModulo(1))
 	_, stop := startDispatcher(t, q, sink, dispatch.Options{}, ep)
 	queuetest.Eventually(t, "the pause", func() bool {
-		s, err := queuetest.Suspended(t.Context(), q, "a")
+		s, err := queuetest.Stats(t.Context(), q, "a")
 		return err == nil && strings.Contains(s.Reason, "410") && !s.Since.IsZero()
 	})
 	stop()
@@ -392,15 +392,15 @@ func TestExhaustedMayBlockOrPause(t *testing.T) {
 	startDispatcher(t, q, sink, dispatch.Options{Lease: time.Second}, eps...)
 	queuetest.AppendEvents(t, q, 0, 20, 20, queuetest.KeyModulo(2))
 	left := func(name string) int64 {
-		n, _, err := queuetest.Backlog(t.Context(), q, name)
+		held, err := queuetest.Stats(t.Context(), q, name)
 		if err != nil {
 			t.Fatal(err)
 		}
-		return n
+		return held.Backlog
 	}
 	queuetest.Eventually(t, "the other key", func() bool { return left("block") == 10 })
 	queuetest.Eventually(t, "the pause", func() bool {
-		s, err := queuetest.Suspended(t.Context(), q, "pause")
+		s, err := queuetest.Stats(t.Context(), q, "pause")
 		return err == nil && s.Reason != ""
 	})
 	if n := left("pause"); n != 20 {
@@ -529,8 +529,8 @@ func TestDrain(t *testing.T) {
 	if len(sink.list()) != 5 {
 		t.Errorf("%d requests, want none after the end", len(sink.list()))
 	}
-	if n, _, err := queuetest.Backlog(t.Context(), q, "a"); n != 16 || err != nil {
-		t.Errorf("%d events left, %v, want 16: four were acknowledged", n, err)
+	if held, err := queuetest.Stats(t.Context(), q, "a"); held.Backlog != 16 || err != nil {
+		t.Errorf("%d events left, %v, want 16: four were acknowledged", held.Backlog, err)
 	}
 	c := queuetest.Client(t, r)
 	if n := c.Exists(t.Context(), "gancho:leases", "gancho:{a}:rt").Val(); n != 0 {
@@ -557,8 +557,8 @@ func TestFullRedisStillDelivers(t *testing.T) {
 	startDispatcher(t, q, sink, dispatch.Options{}, ep)
 	sink.distinct(t, 200)
 	queuetest.Drained(t, q, "a")
-	if n, err := queuetest.DeadCount(t.Context(), q, "a"); n != 10 || err != nil {
-		t.Errorf("%d dead letters, %v, want 10", n, err)
+	if held, err := queuetest.Stats(t.Context(), q, "a"); held.Dead != 10 || err != nil {
+		t.Errorf("%d dead letters, %v, want 10", held.Dead, err)
 	}
 }
 

@@ -1,10 +1,12 @@
 package dispatch
 
 import (
+	"slices"
 	"time"
 
 	"gancho/delivery/endpoint"
 	"gancho/delivery/queue"
+	"gancho/delivery/webhook"
 )
 
 // health is how the endpoint fares, and what of it Redis has for the next owner.
@@ -40,7 +42,6 @@ func (h *health) reached(now time.Time, notice bool) {
 	h.Open = 0
 }
 
-// trackStandstill starts or stops the clock of the time that is no event's age.
 func (h *health) trackStandstill(still bool, now time.Time) {
 	switch {
 	case still && h.Idling == 0:
@@ -85,8 +86,7 @@ func (s *suspension) suspend(reason string, now time.Time) bool {
 // maxHold is the longest pause that a receiver may ask for.
 const maxHold = 24 * time.Hour
 
-// hold keeps a pause that the receiver has asked for, and reports false if a
-// longer one is kept already.
+// hold keeps a pause that the receiver asked for; false: a longer one is kept already.
 func (s *suspension) hold(now, until time.Time) bool {
 	if latest := now.Add(maxHold); until.After(latest) {
 		until = latest
@@ -99,7 +99,6 @@ func (s *suspension) hold(now, until time.Time) bool {
 	return true
 }
 
-// restoreLocked starts where the endpoint's last owner stopped.
 func (c *courier) restoreLocked(s *queue.Condition, now time.Time) {
 	c.suspension = suspension{reason: s.Paused, since: s.Since.UTC(), until: s.Hold, unblock: s.Unblock, changes: c.suspension.changes}
 	c.health = health{s.Health, s.Health}
@@ -141,8 +140,7 @@ func (c *courier) startAfreshLocked(now time.Time) {
 	}
 }
 
-// suspendLocked has nothing be sent until somebody resumes the endpoint. Its
-// events are kept.
+// suspendLocked sends nothing, and keeps all events, until somebody resumes the endpoint.
 func (c *courier) suspendLocked(reason string, now time.Time) {
 	if !c.suspension.suspend(reason, now) {
 		return
@@ -164,4 +162,85 @@ func (c *courier) holdLocked(now, until time.Time) {
 	}
 	c.writing.results.Hold(c.suspension.until)
 	c.log.Info().Str("endpoint", c.name).Time("until", c.suspension.until).Msg("endpoint asked for a pause: nothing is sent until then")
+}
+
+// The breaker's measures.
+const (
+	breakerFailures = 10 // in a row, with no answer of the endpoint between them,
+	breakerKeys     = 3  // under at least so many keys: a few failing keys open nothing
+	probeFirst      = time.Second
+	probeLast       = 60 * time.Second
+	outage          = time.Minute // the recovery of an endpoint that was down for so long is worth a notice
+)
+
+// breaker keeps an endpoint that is down from getting a request for each of its
+// events. It opens after failures of the endpoint as a whole, and then lets one
+// probe through at a time, first after a second, then after twice as long each
+// time.
+//
+// The first probe is the oldest event that is due, and so is every second one
+// after it; those between are the others in turn, so that one event that breaks
+// the receiver cannot keep the breaker open. A failed probe is no attempt of its
+// event, and the time that the breaker is open is no event's age.
+//
+// Any answer but a 5xx closes it. Guarded by its courier's mutex.
+type breaker struct {
+	failures int
+	keys     [breakerKeys]uint64
+	seen     int // keys in use
+	open     bool
+	probing  bool
+	probes   int       // that have failed
+	next     time.Time // of the next probe, when open
+	wait     time.Duration
+}
+
+func endpointFailure(o *webhook.Outcome) bool {
+	switch o.Class {
+	case webhook.ClassOK, webhook.ClassBody, webhook.ClassCanceled:
+		return false
+	case webhook.ClassStatus:
+		return o.Status >= 500
+	}
+	return true
+}
+
+// failed counts a failure and reports whether it opened the breaker.
+func (b *breaker) failed(now time.Time, key uint64) bool {
+	if b.open {
+		return false
+	}
+	b.failures++
+	if b.seen < breakerKeys && !slices.Contains(b.keys[:b.seen], key) {
+		b.keys[b.seen] = key
+		b.seen++
+	}
+	if b.failures < breakerFailures || b.seen < breakerKeys {
+		return false
+	}
+	b.open, b.wait = true, probeFirst
+	b.next = now.Add(b.wait)
+	return true
+}
+
+// answered notes that the endpoint works, and reports whether that closed the breaker.
+func (b *breaker) answered() bool {
+	closed := b.open
+	*b = breaker{}
+	return closed
+}
+
+func (b *breaker) due(now time.Time) bool { return !b.probing && !now.Before(b.next) }
+
+// restore opens the breaker as the last owner has left it; a probe is due immediately.
+func (b *breaker) restore(now time.Time) {
+	*b = breaker{open: true, probing: b.probing, next: now, wait: probeFirst / 2}
+}
+
+func (b *breaker) oldest() bool { return b.probes%2 == 0 }
+
+func (b *breaker) probeFailed(now time.Time) {
+	b.probes++
+	b.wait = min(2*b.wait, probeLast)
+	b.next = now.Add(b.wait)
 }

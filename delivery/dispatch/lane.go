@@ -7,9 +7,8 @@ import (
 	"gancho/delivery/webhook"
 )
 
-// lane is the events of one ordering key, in order. The first is in flight,
-// waits for its retry or can be sent; the others wait behind it. A lane exists
-// while it has events.
+// lane is the events of one ordering key, in order, and exists while it has any. The first
+// is in flight, waits for its retry or can be sent; the others wait behind it.
 //
 // Bodies are kept for the first len(bodies) ids only. A lane that waits for a
 // retry keeps none: each event behind a failing one costs 16 bytes.
@@ -94,7 +93,6 @@ func (q *laneQueue) popOldest() *lane {
 	return q.pop()
 }
 
-// putBack undoes pop.
 func (q *laneQueue) putBack(l *lane) {
 	if q.head > 0 {
 		q.head--
@@ -104,7 +102,6 @@ func (q *laneQueue) putBack(l *lane) {
 	q.lanes = append([]*lane{l}, q.lanes...)
 }
 
-// laneHeap is waiting lanes, the one that is due first in front.
 type laneHeap []*lane
 
 // Len implements heap.Interface, as do the other methods.

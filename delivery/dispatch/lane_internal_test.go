@@ -33,8 +33,8 @@ func checkTally(t *testing.T, s *laneSet) {
 			want.bodyBytes += sizeOf(m)
 		}
 	}
-	if s.main != want {
-		t.Errorf("tally %+v, want %+v", s.main, want)
+	if s.main.tally != want {
+		t.Errorf("tally %+v, want %+v", s.main.tally, want)
 	}
 }
 

@@ -18,20 +18,23 @@ type laneSet struct {
 	order   endpoint.Order
 	seed    maphash.Seed
 	lanes   map[uint64]*lane
-	ready   laneQueue // of the main stream
-	aside   laneQueue // of the side stream
 	delayed laneHeap
 	free    []*lane
 
-	main, side tally
+	main, side laneStream
 	sideBusy   int  // busy lanes of the side stream
 	sideTurn   bool // the side stream is next when both have lanes ready
 }
 
-// tally is what the lanes of one stream hold.
+// laneStream is the lanes of one stream that are ready, and what all of them hold.
+type laneStream struct {
+	ready laneQueue
+	tally
+}
+
 type tally struct{ lanes, events, bodies, bodyBytes int }
 
-func (s *laneSet) tally(side bool) *tally {
+func (s *laneSet) of(side bool) *laneStream {
 	if side {
 		return &s.side
 	}
@@ -70,7 +73,6 @@ func (s *laneSet) hash(id queue.ID, m *webhook.Message) uint64 {
 	return h.Sum64()
 }
 
-// add appends the event to its lane.
 func (s *laneSet) add(id queue.ID, m *webhook.Message) {
 	key := s.keyOf(id, m)
 	l, known := s.lanes[key]
@@ -78,7 +80,7 @@ func (s *laneSet) add(id queue.ID, m *webhook.Message) {
 		l = s.newLane(key)
 	}
 	delayed := l.state == laneWaiting || l.state == laneBlocked
-	t := s.tally(l.side)
+	t := s.of(l.side)
 	if !delayed && len(l.bodies) == l.waiting() {
 		l.bodies = append(l.bodies, m)
 		t.bodies++
@@ -91,17 +93,9 @@ func (s *laneSet) add(id queue.ID, m *webhook.Message) {
 	}
 }
 
-// push makes a lane ready, behind the others.
 func (s *laneSet) push(l *lane) {
 	l.state = laneReady
-	s.queue(l).push(l)
-}
-
-func (s *laneSet) queue(l *lane) *laneQueue {
-	if l.side {
-		return &s.aside
-	}
-	return &s.ready
+	s.of(l.side).ready.push(l)
 }
 
 func (s *laneSet) newLane(key uint64) *lane {
@@ -113,41 +107,40 @@ func (s *laneSet) newLane(key uint64) *lane {
 	}
 	l.key, l.side = key, key&sideLane != 0
 	s.lanes[key] = l
-	s.tally(l.side).lanes++
+	s.of(l.side).lanes++
 	return l
 }
 
 // sendable is how many lanes can become busy now.
 func (s *laneSet) sendable(sideShare int) int {
-	return s.ready.len() + max(0, min(s.aside.len(), sideShare-s.sideBusy))
+	return s.main.ready.len() + max(0, min(s.side.ready.len(), sideShare-s.sideBusy))
 }
 
 // next makes the next ready lane busy and returns it, or nil. At most sideShare
 // lanes of the side stream are busy at a time: however much is sent again, there
 // is room for new events. When both streams have lanes ready, they take turns.
 func (s *laneSet) next(sideShare int) *lane {
-	from := &s.ready
-	if s.aside.len() > 0 && s.sideBusy < sideShare && (s.sideTurn || from.len() == 0) {
-		from = &s.aside
+	from := &s.main.ready
+	if s.side.ready.len() > 0 && s.sideBusy < sideShare && (s.sideTurn || from.len() == 0) {
+		from = &s.side.ready
 	}
 	return s.markBusy(from.pop())
 }
 
-// nextOldest is next for the lane whose first event was committed first. Lanes
-// of the side stream come after all others.
+// nextOldest is next for the lane whose first event is the oldest, the side stream's last.
 func (s *laneSet) nextOldest(sideShare int) *lane {
-	if s.ready.len() > 0 {
-		return s.markBusy(s.ready.popOldest())
+	if s.main.ready.len() > 0 {
+		return s.markBusy(s.main.ready.popOldest())
 	}
 	if s.sideBusy < sideShare {
-		return s.markBusy(s.aside.popOldest())
+		return s.markBusy(s.side.ready.popOldest())
 	}
 	return nil
 }
 
 // filterReady removes the ready lanes that the function has moved elsewhere.
 func (s *laneSet) filterReady(moved func(*lane) bool) {
-	for _, q := range [...]*laneQueue{&s.ready, &s.aside} {
+	for _, q := range [...]*laneQueue{&s.main.ready, &s.side.ready} {
 		q.lanes, q.head = slices.DeleteFunc(slices.Delete(q.lanes, 0, q.head), moved), 0
 	}
 }
@@ -177,7 +170,7 @@ func (s *laneSet) advance(l *lane, n int) {
 	s.dropBodies(l, n)
 	clear(l.ids[l.head : l.head+n])
 	l.head += n
-	s.tally(l.side).events -= n
+	s.of(l.side).events -= n
 	if l.plan != nil {
 		l.plan.advance(n)
 	}
@@ -204,13 +197,12 @@ func (s *laneSet) remove(l *lane) {
 
 func (s *laneSet) unlink(l *lane) {
 	delete(s.lanes, l.key)
-	s.tally(l.side).lanes--
+	s.of(l.side).lanes--
 }
 
-// dropBodies releases the first n bodies of a lane.
 func (s *laneSet) dropBodies(l *lane, n int) {
 	n = min(n, len(l.bodies))
-	t := s.tally(l.side)
+	t := s.of(l.side)
 	for _, m := range l.bodies[:n] {
 		t.bodies--
 		t.bodyBytes -= sizeOf(m)
@@ -228,25 +220,22 @@ func (s *laneSet) dropAllBodies(l *lane) {
 	l.bodies = nil
 }
 
-// dropEveryBody releases the bodies of all lanes.
 func (s *laneSet) dropEveryBody() {
 	for _, l := range s.lanes {
 		s.dropAllBodies(l)
 	}
 }
 
-// requeue makes a busy or blocked lane ready, behind the others: its first
-// event is to be sent again.
+// requeue makes a busy or blocked lane ready, behind the others, to be sent from again.
 func (s *laneSet) requeue(l *lane) {
 	s.unmarkBusy(l)
 	s.push(l)
 }
 
-// putBack undoes next.
 func (s *laneSet) putBack(l *lane) {
 	s.unmarkBusy(l)
 	l.state = laneReady
-	s.queue(l).putBack(l)
+	s.of(l.side).ready.putBack(l)
 	s.sideTurn = l.side
 }
 
@@ -265,8 +254,7 @@ func (s *laneSet) block(l *lane) {
 	s.dropAllBodies(l)
 }
 
-// releaseDue makes the lanes ready whose retry is due, and returns when the next
-// one is due (zero: none waits).
+// releaseDue makes due lanes ready, and returns when the next is due (zero: none waits).
 func (s *laneSet) releaseDue(now time.Time) time.Time {
 	for len(s.delayed) > 0 {
 		if l := s.delayed[0]; l.due.After(now) {
@@ -294,11 +282,11 @@ func (s *laneSet) reschedule(of func(first queue.ID) (due time.Time, blocked boo
 
 // keepInFlight drops everything but the events in flight.
 func (s *laneSet) keepInFlight() {
-	s.ready, s.aside, s.delayed = laneQueue{}, laneQueue{}, nil
+	s.main.ready, s.side.ready, s.delayed = laneQueue{}, laneQueue{}, nil
 	for _, l := range s.lanes {
 		s.dropAllBodies(l)
 		if l.state != laneBusy {
-			s.tally(l.side).events -= l.waiting()
+			s.of(l.side).events -= l.waiting()
 			s.unlink(l)
 			continue
 		}
@@ -307,7 +295,7 @@ func (s *laneSet) keepInFlight() {
 			inFlight = max(1, l.plan.inFlight)
 			l.plan.parts = nil // they count events that Redis may have lost
 		}
-		s.tally(l.side).events -= l.waiting() - inFlight
+		s.of(l.side).events -= l.waiting() - inFlight
 		l.ids = l.ids[:l.head+inFlight]
 	}
 }

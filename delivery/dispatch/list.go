@@ -19,26 +19,22 @@ import (
 // when there is no room for more in memory. What is sent again (Queue.Replay)
 // makes lists of its own, which wait for nothing.
 //
-// One answer holds for all of a list's events. A list that has failed is sent
-// again as it is, on the schedule; its first event carries its attempts. After
-// a restart it may have become longer.
+// One answer holds for all of a list's events. A list that has failed, maybe longer
+// after a restart, is sent again on the schedule; its first event carries its attempts.
 //
 // A list that is exhausted, that the receiver refuses as wrong, or that it wants
 // no repeat of, is cut in halves instead, and these again, until the event at
 // fault is alone; it alone is refused (and has RetryRefused from the beginning)
-// or becomes a dead letter. The halves of an exhausted list have one attempt
-// each, after the first backoff of Retry; those of the others are sent
-// immediately.
+// or becomes a dead letter. An exhausted list's halves have one attempt each,
+// after the first backoff of Retry; others are sent immediately.
 
-// list is the events of one request to an endpoint that takes lists.
 type list struct {
 	ids  []queue.ID
 	msgs []*webhook.Message // nil: to be read; nil elements: not found in their stream
 }
 
-// listPlan is how a lane's next events are divided into lists. The parts come
-// first, each a list that is sent as it is; what follows them is not divided yet.
-// Guarded by its courier's mutex.
+// listPlan is how a lane's next events are divided into lists. The parts come first,
+// each a list that is sent as it is; what follows them is not divided yet.
 type listPlan struct {
 	since    time.Time // when its first event could have been sent; zero: not yet, or there was a list since
 	inFlight int       // events
@@ -66,14 +62,12 @@ func (p *listPlan) fix(n int) {
 	}
 }
 
-// split makes the first n events two parts.
 func (p *listPlan) split(n int, prior queue.Attempts) {
 	p.fix(n)
 	p.parts[0] = part{n - n/2, prior}
 	p.parts = slices.Insert(p.parts, 1, part{n / 2, prior})
 }
 
-// advance removes the first n events.
 func (p *listPlan) advance(n int) {
 	p.since, p.inFlight = time.Time{}, 0
 	for n > 0 && len(p.parts) > 0 {
@@ -95,7 +89,6 @@ func (l *lane) planned() *listPlan {
 	return l.plan
 }
 
-// nextList returns the lane's next list, of up to n events.
 func (l *lane) nextList(n int) *list {
 	p := l.planned()
 	n = min(n, l.waiting())

@@ -137,7 +137,7 @@ func TestEveryEventHasOneEnd(t *testing.T) {
 		}
 		if ep.State == endpoint.Active { // some are taken before the next change
 			queuetest.Eventually(t, "some requests", func() bool {
-				s, err := queuetest.Suspended(t.Context(), q, "a")
+				s, err := queuetest.Stats(t.Context(), q, "a")
 				return err == nil && (s.Reason != "" || sink.count() > before+i%7)
 			})
 		}
@@ -148,9 +148,9 @@ func TestEveryEventHasOneEnd(t *testing.T) {
 		if _, err := q.Resume(t.Context(), "a"); err != nil {
 			t.Fatal(err)
 		}
-		n, _, err := queuetest.Backlog(t.Context(), q, "a")
+		held, err := queuetest.Stats(t.Context(), q, "a")
 		again, err2 := q.ReplayBacklog(t.Context(), "a")
-		return err == nil && err2 == nil && n+again == 0
+		return err == nil && err2 == nil && held.Backlog+again == 0
 	}
 	queuetest.Eventually(t, "an end of every event", resume)
 	stop()

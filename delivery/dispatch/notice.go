@@ -47,15 +47,13 @@ const maxNotices = 256
 
 // noticeQueue is the notices of one courier that were not sent, the oldest first.
 // At most one goroutine sends them; until it succeeds, the first one stays.
-// Guarded by its courier's mutex.
 type noticeQueue struct {
 	wanted    bool
 	waiting   []Notice
 	unwritten map[queue.ID]Notice // of dead letters, until Redis has them
 	active    bool                // a goroutine sends
-	failures  int                 // in a row
-	retryAt   time.Time           // after a failure
-	dropped   int                 // dead letters, since a notice was sent last
+	retries
+	dropped int // dead letters, since a notice was sent last
 }
 
 func newNoticeQueue(wanted bool) noticeQueue {
@@ -74,7 +72,6 @@ func (q *noticeQueue) add(n Notice) {
 	}
 }
 
-// expectDead keeps the notice of a dead letter until Redis has it.
 func (q *noticeQueue) expectDead(id queue.ID, n Notice) {
 	if q.wanted {
 		q.unwritten[id] = n
@@ -94,21 +91,11 @@ func (q *noticeQueue) sent() (dropped int) {
 	return dropped
 }
 
-// failed puts the first notice off, and reports whether that is the first failure
-// in a row.
-func (q *noticeQueue) failed(now time.Time) (first bool) {
-	q.active = false
-	q.failures++
-	q.retryAt = now.Add(queue.Backoff(q.failures))
-	return q.failures == 1
-}
-
 func (c *courier) notifyLocked(n Notice) {
 	c.notices.add(n)
 	c.startNotifyingLocked(time.Now())
 }
 
-// startNotifyingLocked starts sending notices, unless a goroutine does.
 func (c *courier) startNotifyingLocked(now time.Time) {
 	if c.notices.active || c.lease.lost || len(c.notices.waiting) == 0 {
 		return
@@ -121,7 +108,6 @@ func (c *courier) startNotifyingLocked(now time.Time) {
 	c.spawn(c.sendNotices)
 }
 
-// sendNotices sends notices until there are none, or one could not be sent.
 func (c *courier) sendNotices(ctx context.Context) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -142,6 +128,7 @@ func (c *courier) sendNotices(ctx context.Context) {
 // noticeFailedLocked tries again later. An owner that is closing leaves the rest
 // to the next one, which finds in Redis what was not sent.
 func (c *courier) noticeFailedLocked(err error) {
+	c.notices.active = false
 	first := c.notices.failed(time.Now())
 	if c.lease.closing {
 		c.notices.waiting = nil

@@ -62,9 +62,9 @@ func TestSuspensionAndRecoveryAreAnnounced(t *testing.T) {
 	// The first owner cannot send it.
 	mute := &notified{err: errors.New("unreachable")}
 	_, stop := startDispatcher(t, q, gone, dispatch.Options{Notify: mute.notify}, ep)
-	queuetest.Eventually(t, "the pause", func() bool { s, err := queuetest.Suspended(t.Context(), q, "a"); return err == nil && s.Reason != "" })
+	queuetest.Eventually(t, "the pause", func() bool { s, err := queuetest.Stats(t.Context(), q, "a"); return err == nil && s.Reason != "" })
 	stop()
-	s, err := queuetest.Suspended(t.Context(), q, "a")
+	s, err := queuetest.Stats(t.Context(), q, "a")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -140,8 +140,8 @@ func TestDeadLettersAreAnnounced(t *testing.T) {
 	sink.answer = func(context.Context, *endpoint.Endpoint, *webhook.Message, int) webhook.Outcome { return status(404) }
 	told, called, listen := &notified{}, make(chan struct{}, flood), make(chan struct{})
 	notify := func(ctx context.Context, n dispatch.Notice) error {
-		if dead, err := queuetest.DeadCount(ctx, q, "a"); err != nil || dead == 0 {
-			t.Errorf("a dead letter was announced when there were %d, %v", dead, err)
+		if held, err := queuetest.Stats(ctx, q, "a"); err != nil || held.Dead == 0 {
+			t.Errorf("a dead letter was announced when there were %d, %v", held.Dead, err)
 		}
 		called <- struct{}{}
 		<-listen

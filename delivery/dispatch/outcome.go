@@ -9,15 +9,14 @@ import (
 	"gancho/delivery/webhook"
 )
 
-// applyOutcomeLocked does what the job's answer, or the lack of one, means for
-// its events and for the endpoint. It returns the attempt's number, from 1; 0:
-// there was no attempt.
+// applyOutcomeLocked does what the job's answer, or its lack, means for events and endpoint.
+// It returns the attempt's number, from 1; 0: there was no attempt.
 func (c *courier) applyOutcomeLocked(j *job, o *webhook.Outcome, now time.Time) int {
 	if j.again && j.err == nil {
 		c.reading.failures = 0
 	}
 	if j.probe {
-		c.breaker.probeEnded()
+		c.breaker.probing = false
 	}
 	switch {
 	case j.msg == nil && j.err != nil:
@@ -52,8 +51,7 @@ func (c *courier) applyOutcomeLocked(j *job, o *webhook.Outcome, now time.Time) 
 	return number
 }
 
-// suspendAfterLocked suspends the endpoint if the outcome, or all of them for
-// too long, ask for it.
+// suspendAfterLocked suspends the endpoint if this outcome, or all for too long, demand it.
 func (c *courier) suspendAfterLocked(o *webhook.Outcome, now time.Time) {
 	switch since, forGood := c.health.failingSince(now, c.ep.PauseAfter); {
 	case o.Kind == webhook.Gone:
@@ -87,7 +85,6 @@ func (c *courier) forgetLocked(id queue.ID) {
 	delete(c.reading.skip, id)
 }
 
-// acknowledgeLocked removes events that were delivered.
 func (c *courier) acknowledgeLocked(j *job) {
 	for id, m := range j.events {
 		_, failed := c.failures[id]
@@ -114,7 +111,6 @@ func (c *courier) applySuccessLocked() {
 	}
 }
 
-// endpointAnsweredLocked closes the breaker.
 func (c *courier) endpointAnsweredLocked(now time.Time) {
 	if !c.breaker.answered() {
 		return
@@ -125,8 +121,7 @@ func (c *courier) endpointAnsweredLocked(now time.Time) {
 	c.startWorkersLocked()
 }
 
-// endpointFailedLocked counts a failure of the endpoint as a whole, and reports
-// whether it was that of a probe.
+// endpointFailedLocked counts a failure of the endpoint; probe: it was that of a probe.
 func (c *courier) endpointFailedLocked(j *job, now time.Time) (probe bool) {
 	switch {
 	case j.probe && c.breaker.open:
@@ -147,7 +142,6 @@ func (c *courier) endpointFailedLocked(j *job, now time.Time) (probe bool) {
 // aborted is the reason of a dead letter.
 const aborted = "the receiver asked not to repeat it (webhook-delivery: abort)"
 
-// applyFailureLocked schedules the retry of a job's events, or ends them.
 func (c *courier) applyFailureLocked(j *job, o *webhook.Outcome, now time.Time) {
 	if o.RetryAfter > 0 && (o.Status == http.StatusTooManyRequests || o.Status == http.StatusServiceUnavailable) {
 		c.holdLocked(now, now.Add(o.RetryAfter))
@@ -173,7 +167,6 @@ func (c *courier) applyFailureLocked(j *job, o *webhook.Outcome, now time.Time) 
 	}
 }
 
-// retryLocked has the job's events sent again when their schedule says so.
 func (c *courier) retryLocked(j *job, a queue.Attempts, now time.Time) {
 	why := c.scheduleLocked(&a, now)
 	if _, forGood := c.health.failingSince(now, c.ep.PauseAfter); why != "" && !forGood {
@@ -195,14 +188,12 @@ func (c *courier) retryLocked(j *job, a queue.Attempts, now time.Time) {
 	c.delayLaneLocked(j.lane, a.Due)
 }
 
-// keepAttemptsLocked keeps a failed event's attempts, here and in Redis.
 func (c *courier) keepAttemptsLocked(j *job, a queue.Attempts) {
 	c.failures.keep(j.id, a)
 	c.writing.results.Retries = append(c.writing.results.Retries, queue.RetryResult{ID: j.id, Attempts: a})
 }
 
-// exhaustLocked does what the endpoint wants done with an event whose last
-// attempt has failed.
+// exhaustLocked ends, as OnExhausted says, an event whose last attempt has failed.
 func (c *courier) exhaustLocked(j *job, a queue.Attempts, why string, now time.Time) {
 	switch c.ep.OnExhausted {
 	case endpoint.Block:

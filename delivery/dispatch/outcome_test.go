@@ -276,7 +276,7 @@ func checkEnd(t *testing.T, q *queue.Queue, rc *redis.Client, reason, paused str
 	if kept != (n > 0 && reason == "" && (blocked || paused != "")) || kept && (k.blocked != blocked || k.N != n) {
 		t.Errorf("kept %+v, %t; want blocked %t, %d attempts", k, kept, blocked, n)
 	}
-	s, err := queuetest.Suspended(t.Context(), q, "a")
+	s, err := queuetest.Stats(t.Context(), q, "a")
 	if err != nil || !strings.HasPrefix(s.Reason, paused) || (s.Reason != "") != (paused != "") {
 		t.Errorf("paused because of %q, %v; want %q", s.Reason, err, paused)
 	}

@@ -22,11 +22,9 @@ const leaseMargin = 10
 // returned: somebody may have resumed its endpoint just now.
 const rescanAfter = 250 * time.Millisecond
 
-// acquireMany is how many leases are acquired at once: between two calls,
-// nobody waits long for Redis.
+// acquireMany bounds the leases of one call, so that nobody waits long for Redis.
 const acquireMany = 256
 
-// own acquires, renews and gives back leases until the context ends.
 func (d *Dispatcher) own(ctx, background context.Context) {
 	joined, failures := false, 0
 	for ctx.Err() == nil {
@@ -49,13 +47,11 @@ func (d *Dispatcher) own(ctx, background context.Context) {
 				next = min(next, rescanAfter)
 			}
 		}
-		t := time.NewTimer(next)
 		select {
 		case <-ctx.Done():
-		case <-t.C:
+		case <-time.After(next):
 		case <-d.rescan:
 		}
-		t.Stop()
 	}
 }
 
@@ -124,10 +120,7 @@ func (d *Dispatcher) balance(ctx, background context.Context, processes int) err
 	newcomers := processes != d.processes
 	d.processes = processes
 	for _, c := range d.owned() {
-		if newcomers {
-			c.setAdopted(false) // one of them may know the endpoint
-		}
-		switch ep, l := d.holding(c); {
+		switch ep, l := d.holding(c, newcomers); {
 		case l.lost:
 			d.retire(background, c, false)
 		case ep == nil || ep.Order != c.lanes.order: // another order needs other lanes
@@ -143,9 +136,9 @@ func (d *Dispatcher) balance(ctx, background context.Context, processes int) err
 	return d.acquireFree(ctx, background, wanted, share-have)
 }
 
-// holding returns what decides whether a courier goes on: its endpoint (nil: it
-// is not wanted), and its lease.
-func (d *Dispatcher) holding(c *courier) (*endpoint.Endpoint, lease) {
+// holding returns a courier's endpoint (nil: it is not wanted) and lease. No lease
+// stays beyond the process's share when there are newcomers: one may know the endpoint.
+func (d *Dispatcher) holding(c *courier, newcomers bool) (*endpoint.Endpoint, lease) {
 	d.mu.RLock()
 	ep := d.endpoints[c.name]
 	d.mu.RUnlock()
@@ -154,6 +147,7 @@ func (d *Dispatcher) holding(c *courier) (*endpoint.Endpoint, lease) {
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	c.lease.adopted = c.lease.adopted && !newcomers
 	return ep, c.lease
 }
 
@@ -170,7 +164,6 @@ func (d *Dispatcher) wanted() []string {
 	return out
 }
 
-// acquireFree acquires endpoints that no process has.
 func (d *Dispatcher) acquireFree(ctx, background context.Context, wanted []string, room int) error {
 	missing := slices.DeleteFunc(wanted, func(name string) bool { return d.courier(name) != nil })
 	if len(missing) == 0 {
@@ -208,8 +201,7 @@ func (d *Dispatcher) acquireFree(ctx, background context.Context, wanted []strin
 	return failure
 }
 
-// acquire acquires endpoints, starts their couriers, and returns how many it has
-// got.
+// acquire acquires endpoints, starts their couriers, and returns how many.
 func (d *Dispatcher) acquire(ctx, background context.Context, names []string, adopted bool) (acquired int, err error) {
 	if len(names) == 0 {
 		return 0, nil
@@ -226,7 +218,7 @@ func (d *Dispatcher) acquire(ctx, background context.Context, names []string, ad
 		d.log.Debug().Str("endpoint", name).Msg("endpoint acquired")
 		c := newCourier(background, d, ep, owners[i], lease{until: until, adopted: adopted})
 		d.couriers[name] = c
-		c.start()
+		c.wake(false)
 		delete(d.unowned, name)
 		acquired++
 	}

@@ -20,8 +20,7 @@ type reading struct {
 	restarted  bool              // the generation has risen since the lease was acquired
 	skip       map[queue.ID]bool // true: delivered; nil: there was no restart, or it is over
 	recent     recentIDs         // so that an event whose acknowledgement Redis has lost is not sent again
-	failures   int               // of Redis, in a row
-	retryAt    time.Time         // Redis is not asked before
+	retries                      // of Redis
 }
 
 // feed is one of the endpoint's streams, as far as it has been read.
@@ -58,8 +57,7 @@ func (r *reading) beginPage(f *feed) (after queue.ID, generation uint64) {
 	return f.cursor, r.generation
 }
 
-// follows reports whether what was appended comes right after what was read, so
-// that it need not be read.
+// follows reports whether what was appended comes right after what was read.
 func (r *reading) follows(f *feed, a *queue.Appended) bool {
 	return f.end && r.page != f && r.skip == nil && a.Follows(f.cursor)
 }
@@ -85,7 +83,6 @@ func (r *reading) endPage(f *feed, end bool) {
 	}
 }
 
-// rewind starts both streams again.
 func (r *reading) rewind() {
 	for _, f := range [...]*feed{&r.main, &r.side} {
 		if f.cursor.Compare(f.target) > 0 {
@@ -107,15 +104,6 @@ func (r *reading) delivered(id queue.ID) {
 	}
 }
 
-// failed puts the next call of Redis off, and reports whether this is the first
-// failure in a row.
-func (r *reading) failed(now time.Time) (first bool) {
-	r.failures++
-	r.retryAt = now.Add(queue.Backoff(r.failures))
-	return r.failures == 1
-}
-
-// recentIDs are the events that were delivered last.
 type recentIDs struct {
 	ids  []queue.ID
 	next int
@@ -134,9 +122,8 @@ func (r *recentIDs) add(id queue.ID) {
 }
 
 // What an endpoint keeps in memory of events that wait behind failing ones: so
-// many of them, 16 bytes each, under so many keys, some hundred bytes each.
-// Beyond that nothing more of the endpoint is read, events of other keys
-// included, until some are done.
+// many, 16 bytes each, under so many keys, some hundred bytes each. Beyond that
+// nothing of the endpoint is read, whatever its key, until some are done.
 const (
 	maxWaiting = 1 << 20
 	maxLanes   = 1 << 16
@@ -162,21 +149,21 @@ func (c *courier) windowLocked(f *feed) (events, bytes int) {
 // budgetLocked is how many events, and bytes, may be read of a stream now.
 func (c *courier) budgetLocked(f *feed) (events, bytes int) {
 	events, bytes = c.windowLocked(f)
-	t := c.lanes.tally(f.side)
+	t := c.lanes.of(f.side)
 	return events - t.bodies, bytes - t.bodyBytes
 }
 
 // roomLocked reports whether a page of the stream is worth a call of Redis.
 func (c *courier) roomLocked(f *feed) bool {
 	events, bytes := c.windowLocked(f)
-	t := c.lanes.tally(f.side)
+	t := c.lanes.of(f.side)
 	return t.bodies < events/2 && t.bodyBytes < bytes/2 && t.events < maxWaiting/f.part && t.lanes < maxLanes/f.part
 }
 
 // readableLocked returns the stream of which a page should be read, or nil. An
 // endpoint that gets nothing now needs nothing in memory, except its next probe.
 func (c *courier) readableLocked() *feed {
-	if c.haltedLocked() || c.breaker.open && c.lanes.ready.len()+c.lanes.aside.len() > 0 {
+	if c.haltedLocked() || c.breaker.open && c.lanes.main.ready.len()+c.lanes.side.ready.len() > 0 {
 		return nil
 	}
 	for _, f := range [...]*feed{&c.reading.main, &c.reading.side} {
@@ -199,8 +186,7 @@ func (c *courier) expectMoreLocked(f *feed, now time.Time) {
 	c.startReadingLocked(now)
 }
 
-// startReadingLocked starts the reader if there is something to read and room
-// for it.
+// startReadingLocked starts the reader if there is something to read, and room.
 func (c *courier) startReadingLocked(now time.Time) {
 	if c.reading.active || c.lease.closing || c.reading.loaded && c.readableLocked() == nil {
 		return
@@ -256,7 +242,6 @@ func (c *courier) read(ctx context.Context) {
 	}
 }
 
-// readFailedLocked has Redis asked again later.
 func (c *courier) readFailedLocked(err error, now time.Time) {
 	if c.reading.failed(now) && !c.lease.closing {
 		c.log.Warn().Err(err).Str("endpoint", c.name).Msg("events not read: trying again")
@@ -264,7 +249,6 @@ func (c *courier) readFailedLocked(err error, now time.Time) {
 	c.alarm.set(c.reading.retryAt)
 }
 
-// admitPageLocked adds a page's events to their lanes.
 func (c *courier) admitPageLocked(f *feed, page []queue.Entry, end bool) {
 	for _, e := range page {
 		deliver, lost := c.reading.pass(f, e.ID)
@@ -293,16 +277,16 @@ func (c *courier) reloadAfterRestartLocked() bool {
 	return true
 }
 
-// reloadLocked drops the events in memory and reads the streams again from their
-// start: Redis may have lost entries, which will be appended again, and
-// deletions. Events in flight, and those delivered a moment ago, are not sent
-// again, even if they are appended again much later. Order is kept, because
-// whatever is sent again was sent before.
+// reloadLocked drops the events in memory and reads the streams again from their start:
+// Redis may have lost entries, which will be appended again, and deletions. Events in
+// flight, or just delivered, are not sent again, even if they are appended again much
+// later. Order is kept, because whatever is sent again was sent before.
 func (c *courier) reloadLocked() {
 	c.lanes.keepInFlight()
 	c.health.saved = unsaved // Redis may have lost it
 	c.reading.rewind()
-	c.writing.markKnown(c.reading.skip)
+	c.writing.results.Mark(c.reading.skip)
+	c.writing.outgoing.Mark(c.reading.skip)
 	for _, l := range c.lanes.lanes {
 		for _, id := range l.ids[l.head:] { // in flight
 			c.reading.skip[id] = false

@@ -212,7 +212,7 @@ func TestFailedReplayIsRetriedAndGivenUp(t *testing.T) {
 		return status(500)
 	}
 	startDispatcher(t, q, second, dispatch.Options{}, ep)
-	queuetest.Eventually(t, "a dead letter", func() bool { n, _ := queuetest.DeadCount(t.Context(), q, "a"); return n == 1 })
+	queuetest.Eventually(t, "a dead letter", func() bool { held, _ := queuetest.Stats(t.Context(), q, "a"); return held.Dead == 1 })
 	noReplays(t, q, "a")
 	dead, err := q.Dead(t.Context(), "a", "", 10)
 	if err != nil {
@@ -233,8 +233,8 @@ func TestFailedReplayIsRetriedAndGivenUp(t *testing.T) {
 	if err := q.TrimDead(t.Context(), "a", dead[0].Handle); err != nil {
 		t.Fatal(err)
 	}
-	if n, _ := queuetest.DeadCount(t.Context(), q, "a"); n != 0 {
-		t.Errorf("%d dead letters after trimming, want none", n)
+	if held, _ := queuetest.Stats(t.Context(), q, "a"); held.Dead != 0 {
+		t.Errorf("%d dead letters after trimming, want none", held.Dead)
 	}
 }
 

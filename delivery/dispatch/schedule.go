@@ -12,17 +12,15 @@ import (
 // An event has two budgets: attempts, counted on two schedules, and age.
 //
 // An attempt that the receiver has refused as wrong counts on RetryRefused, any
-// other failure on Retry, and the kind of the last failure selects the schedule:
-// an event that was refused twice during a deployment still has all of Retry for
-// a failure of the network. The event is exhausted when the selected schedule
-// has no step left.
+// other failure on Retry, and the last failure selects the schedule: an event
+// refused twice during a deployment still has all of Retry for a failure of the
+// network. The event is exhausted when the selected schedule has no step left.
 //
 // Age runs from the first failure, and stands still with the endpoint (see
 // health). If the schedule goes beyond MaxAge, the last attempt is at that age;
 // one that fails then or later is the last.
 
-// jitter is how much longer than the schedule a wait may be: events that
-// failed together do not come back together.
+// jitter is by how much waits are spread: what failed together does not come back together.
 const jitter = 0.2
 
 // scheduleOf returns the waits from which the event's next one is taken, and
@@ -57,15 +55,13 @@ func longestWait(ep *endpoint.Endpoint, a *queue.Attempts) time.Duration {
 	return time.Duration((1 + jitter) * float64(schedule[n-1]))
 }
 
-// deadline is when the event has the age of MaxAge; idled is how long, in ms, the
-// endpoint has stood still up to now.
+// deadline is when the event has the age of MaxAge; idled: for how many ms the endpoint stood still.
 func deadline(ep *endpoint.Endpoint, a *queue.Attempts, idled int64) time.Time {
 	return a.First.Add(ep.MaxAge + time.Duration(max(0, idled-a.Idle))*time.Millisecond)
 }
 
-// failures are the attempts of the events that have failed and are not done.
-// What the receiver answered is not among them: here it is of no use, and there
-// may be a million of them. Guarded by its courier's mutex.
+// failures are the attempts of the events that have failed and are not done, without
+// what the receiver answered: here it is of no use, and there may be a million of them.
 type failures map[queue.ID]queue.Attempts
 
 func (f failures) keep(id queue.ID, a queue.Attempts) {
@@ -73,7 +69,6 @@ func (f failures) keep(id queue.ID, a queue.Attempts) {
 	f[id] = a
 }
 
-// hasten makes each event due.
 func (f failures) hasten(now time.Time) {
 	for id, a := range f {
 		if a.Blocked || a.Due.After(now) {
@@ -83,10 +78,9 @@ func (f failures) hasten(now time.Time) {
 	}
 }
 
-// refit adopts changed settings: an event that a shorter schedule would have
-// sent earlier is due earlier, and one that blocks its key at an endpoint that
-// no longer wants that has another attempt. A longer schedule holds from the
-// next failure on.
+// refit adopts changed settings: a shorter schedule makes events due earlier,
+// and one that blocks its key, which the endpoint no longer wants, has another
+// attempt. A longer schedule holds from the next failure on.
 func (f failures) refit(ep *endpoint.Endpoint, idled int64, now time.Time) {
 	for id, a := range f {
 		switch {
@@ -113,8 +107,7 @@ func (c *courier) refitFailuresLocked(now time.Time) {
 	})
 }
 
-// scheduleLocked sets when the event is due again; or it returns why there is no
-// further attempt.
+// scheduleLocked sets when the event is due again, or returns why it never is.
 func (c *courier) scheduleLocked(a *queue.Attempts, now time.Time) (why string) {
 	wait, more := nextWait(c.ep, a)
 	last := deadline(c.ep, a, c.health.IdledFor(now))
@@ -138,4 +131,17 @@ func (c *courier) scheduleLocked(a *queue.Attempts, now time.Time) (why string) 
 		a.Due = last
 	}
 	return ""
+}
+
+// retries are of what Redis, or the receiver of notices, has not done yet.
+type retries struct {
+	failures int       // in a row
+	retryAt  time.Time // nothing is tried before
+}
+
+// failed puts the next try off; first: this is the first failure in a row.
+func (r *retries) failed(now time.Time) (first bool) {
+	r.failures++
+	r.retryAt = now.Add(queue.Backoff(r.failures))
+	return r.failures == 1
 }

@@ -75,7 +75,7 @@ func TestBreakerProbes(t *testing.T) {
 		if b.due(now.Add(time.Hour)) {
 			t.Fatal("two probes at a time")
 		}
-		b.probeEnded()
+		b.probing = false
 		b.probeFailed(now)
 		if wait = min(2*wait, probeLast); !b.next.Equal(now.Add(wait)) || b.oldest() != (n%2 == 1) {
 			t.Errorf("after %d failed probes: the next after %s, oldest %t; want after %s", n+1, b.next.Sub(now), b.oldest(), wait)

@@ -15,7 +15,6 @@ import (
 
 // sending is the endpoint's workers, and its rate. Each worker that is starting
 // will ask for one of the ready lanes, so that no two are started for the same.
-// Guarded by its courier's mutex.
 type sending struct {
 	workers, starting int           // those that are starting are workers, too
 	limiter           *rate.Limiter // nil: no limit
@@ -27,11 +26,6 @@ func (s *sending) setRate(perSecond float64) {
 		const window = 100 // burst: what a hundredth of a second allows
 		s.limiter = rate.NewLimiter(rate.Limit(perSecond), max(1, int(math.Ceil(perSecond/window))))
 	}
-}
-
-// startable is how many workers to start for the lanes that can be sent from.
-func (s *sending) startable(sendable, concurrency int) int {
-	return min(sendable-s.starting, concurrency-s.workers)
 }
 
 // reserve takes a request off the rate, or returns how long there is none.
@@ -59,8 +53,7 @@ type job struct {
 	err   error // of that
 }
 
-// events yields the job's events; the message of one that was not found in its
-// stream is nil.
+// events yields the job's events; the message is nil of one not found in its stream.
 func (j *job) events(yield func(queue.ID, *webhook.Message) bool) {
 	if j.list == nil {
 		yield(j.id, j.msg)
@@ -73,7 +66,6 @@ func (j *job) events(yield func(queue.ID, *webhook.Message) bool) {
 	}
 }
 
-// size is the number of the job's events.
 func (j *job) size() int {
 	if j.list == nil {
 		return 1
@@ -84,13 +76,12 @@ func (j *job) size() int {
 // sideShareLocked is the most requests in flight for events of the side stream.
 func (c *courier) sideShareLocked() int { return max(1, c.ep.Concurrency/2) }
 
-// startWorkersLocked starts a worker for each lane that is ready, as far as
-// concurrency allows.
+// startWorkersLocked starts a worker per ready lane, as far as concurrency allows.
 func (c *courier) startWorkersLocked() {
 	if c.haltedLocked() {
 		return
 	}
-	n := c.sending.startable(c.lanes.sendable(c.sideShareLocked()), c.ep.Concurrency)
+	n := min(c.lanes.sendable(c.sideShareLocked())-c.sending.starting, c.ep.Concurrency-c.sending.workers)
 	if c.breaker.open {
 		n = min(n, 1)
 	}
@@ -101,7 +92,6 @@ func (c *courier) startWorkersLocked() {
 	}
 }
 
-// work sends events until there is none to send.
 func (c *courier) work(ctx context.Context) {
 	c.mu.Lock()
 	c.sending.starting--
@@ -135,7 +125,6 @@ func (c *courier) attempt(ctx context.Context, j *job) webhook.Outcome {
 	return c.sender.Send(ctx, j.ep, j.msg)
 }
 
-// nextJobLocked returns what to send next; false: the worker ends.
 func (c *courier) nextJobLocked(now time.Time) (job, bool) {
 	c.startReadingLocked(now) // there may be room now
 	l := c.nextLaneLocked(now)
@@ -197,8 +186,7 @@ func (c *courier) nextLaneLocked(now time.Time) *lane {
 	return l
 }
 
-// pickLaneLocked makes the lane busy whose turn it is, of those that do not wait
-// for a retry.
+// pickLaneLocked makes busy whose turn it is of the lanes that wait for no retry.
 func (c *courier) pickLaneLocked(now time.Time) *lane {
 	if c.breaker.open && c.breaker.oldest() {
 		c.lanes.filterReady(func(l *lane) bool { return c.delayLocked(l, now) })
@@ -211,8 +199,7 @@ func (c *courier) pickLaneLocked(now time.Time) *lane {
 	return l
 }
 
-// delayLocked makes a lane wait whose first event has failed before and is not
-// due, and reports whether it does.
+// delayLocked makes a lane wait, and says so, whose first event has failed and is not due.
 func (c *courier) delayLocked(l *lane, now time.Time) bool {
 	if len(c.failures) == 0 {
 		return false

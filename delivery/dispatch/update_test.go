@@ -56,8 +56,8 @@ func TestWhatWaitsFollowsChangedSettings(t *testing.T) {
 					d.Update([]endpoint.Endpoint{after})
 				}
 				queuetest.Drained(t, q, "a")
-				if n, err := queuetest.DeadCount(t.Context(), q, "a"); n != c.dead || err != nil {
-					t.Errorf("%d dead letters, %v, want %d", n, err, c.dead)
+				if held, err := queuetest.Stats(t.Context(), q, "a"); held.Dead != c.dead || err != nil {
+					t.Errorf("%d dead letters, %v, want %d", held.Dead, err, c.dead)
 				}
 				if after.Batch.Max > 0 && len(sink.requests()) != 1 {
 					t.Errorf("%d lists, want 1", len(sink.requests()))
@@ -138,7 +138,7 @@ func TestEverythingChangesUnderLoad(t *testing.T) {
 			t.Errorf("%s was taken %d times", id, n)
 		}
 	}
-	if n, err := queuetest.DeadCount(t.Context(), q, "a"); err != nil || len(taken) != total || n != 0 {
-		t.Errorf("%d events taken, %d dead letters, %v; want %d and none", len(taken), n, err, total)
+	if held, err := queuetest.Stats(t.Context(), q, "a"); err != nil || len(taken) != total || held.Dead != 0 {
+		t.Errorf("%d events taken, %d dead letters, %v; want %d and none", len(taken), held.Dead, err, total)
 	}
 }

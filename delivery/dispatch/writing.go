@@ -5,43 +5,24 @@ import (
 	"time"
 
 	"gancho/delivery/queue"
+	"gancho/internal/retry"
 )
 
 // writing is the results that Redis does not have. While a goroutine writes the
-// outgoing ones, and however long Redis is unreachable, new ones gather in
-// results. Guarded by its courier's mutex, except that outgoing is the writer's
-// while it is active.
+// outgoing ones, which are its own, and however long Redis is unreachable, new
+// ones gather in results. The rest is guarded by the courier's mutex.
 type writing struct {
 	results, outgoing queue.Results
 	active            bool
 }
 
-// next makes the results that have gathered the outgoing ones. Without any, the
-// writer ends.
-func (w *writing) next() bool {
-	w.active = !w.results.Empty()
-	if w.active {
-		w.outgoing, w.results = w.results, w.outgoing
-	}
-	return w.active
-}
-
-// markKnown adds the events whose results are not written to those that are not
-// sent again: true for the delivered ones.
-func (w *writing) markKnown(skip map[queue.ID]bool) {
-	w.results.Mark(skip)
-	w.outgoing.Mark(skip)
-}
-
-// Under load, results gather for a moment, unless there are many already: a call
-// of Redis for each event would cost more than the event's way into the queue.
-// The first after a quiet time is written immediately.
+// Under load, but not after a quiet time, results gather for a moment, unless there are
+// many: a call of Redis for each event would cost more than its way into the queue.
 const (
 	gatherFor  = time.Millisecond
 	gatherMany = 64
 )
 
-// startWritingLocked writes results, unless a goroutine does.
 func (c *courier) startWritingLocked() {
 	if c.writing.active || c.lease.lost || c.writing.results.Empty() && c.health.Health == c.health.saved {
 		return
@@ -66,14 +47,13 @@ func (c *courier) write(ctx context.Context) {
 		}
 		failures = 0
 		if c.applyWritten(owned) {
-			queue.Pause(ctx, gatherFor)
+			_ = retry.Wait(ctx, gatherFor) // the next write sees the context's end
 		}
 	}
 }
 
-// nextResults returns whether there is anything to write. Health is written with
-// the results, in batches, because an endpoint that fails every second time
-// changes it with each answer.
+// nextResults returns whether there is anything to write. Health is written with the
+// results: an endpoint that fails every second time changes it with each answer.
 func (c *courier) nextResults() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -81,19 +61,18 @@ func (c *courier) nextResults() bool {
 		c.writing.results.SetHealth(&c.health.Health)
 		c.health.saved = c.health.Health
 	}
-	if c.lease.lost {
-		c.writing.active = false
-		return false
+	w := &c.writing
+	if w.active = !c.lease.lost && !w.results.Empty(); w.active {
+		w.outgoing, w.results = w.results, w.outgoing
 	}
-	return c.writing.next()
+	return w.active
 }
 
-// retryWrite waits, and reports whether to try again.
 func (c *courier) retryWrite(ctx context.Context, failures int, err error) bool {
 	if failures == 1 {
 		c.log.Warn().Err(err).Str("endpoint", c.name).Msg("deliveries not acknowledged: trying again")
 	}
-	waited := queue.Pause(ctx, queue.Backoff(failures))
+	waited := retry.Wait(ctx, queue.Backoff(failures)) == nil
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if waited {
@@ -105,8 +84,7 @@ func (c *courier) retryWrite(ctx context.Context, failures int, err error) bool 
 	return false
 }
 
-// applyWritten applies what Redis answered to a write, and reports whether to let
-// more results gather.
+// applyWritten applies Redis's answer to a write; true: let more results gather.
 func (c *courier) applyWritten(owned bool) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()

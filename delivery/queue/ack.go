@@ -2,14 +2,14 @@ package queue
 
 import (
 	"context"
+	"slices"
 	"strconv"
 	"time"
 
 	"github.com/redis/go-redis/v9"
 )
 
-// Results are outcomes of deliveries that Redis does not know yet. They belong to
-// one goroutine at a time.
+// Results, one goroutine's at a time, are outcomes that Redis does not know yet.
 type Results struct {
 	Done      []ID // delivered
 	Clean     []ID // delivered, after failures, whose attempts are kept in rt and at
@@ -75,13 +75,9 @@ func (r *Results) SetHealth(h *Health) {
 // ChangesState reports whether the endpoint's state is among the results.
 func (r *Results) ChangesState() bool { return len(r.state) > 0 }
 
-// Mark sets true for events that were delivered, and false for those that became
-// dead letters.
+// Mark sets true for events that were delivered, and false for dead letters.
 func (r *Results) Mark(of map[ID]bool) {
-	for _, id := range r.Done {
-		of[id] = true
-	}
-	for _, id := range r.Clean {
+	for _, id := range slices.Concat(r.Done, r.Clean) {
 		of[id] = true
 	}
 	for i := range r.Dead {
@@ -167,8 +163,7 @@ const (
 	ackSide = 7
 )
 
-// Write writes the results. It returns false when somebody else owns the
-// endpoint now, and nothing was written.
+// Write writes the results; false: another process owns the endpoint, and nothing was written.
 func (o *Owner) Write(ctx context.Context, r *Results) (bool, error) {
 	q, endpoint := o.q, o.endpoint
 	args := make([]any, 0, 12+len(r.Done)+2*len(r.Clean)+len(r.Forgotten)+3*len(r.Retries)+4*len(r.Dead)+len(r.state))
@@ -176,14 +171,9 @@ func (o *Owner) Write(ctx context.Context, r *Results) (bool, error) {
 	for i := range r.Retries {
 		args = append(args, r.Retries[i].ID.String(), r.Retries[i].score(), r.Retries[i].marshal())
 	}
-	args = appendIDs(args, false, r.Done, r.Clean)
-	args = appendIDs(args, true, r.Done, r.Clean)
-	args = append(args, len(r.Clean)+len(r.Forgotten))
-	for _, ids := range [][]ID{r.Clean, r.Forgotten} {
-		for _, id := range ids {
-			args = append(args, id.String())
-		}
-	}
+	args = appendIDs(args, func(id ID) bool { return !id.FromSide() }, r.Done, r.Clean)
+	args = appendIDs(args, ID.FromSide, r.Done, r.Clean)
+	args = appendIDs(args, func(ID) bool { return true }, r.Clean, r.Forgotten)
 	args = append(args, len(r.Dead))
 	for i := range r.Dead {
 		stream := ackMain
@@ -202,13 +192,13 @@ func (o *Owner) Write(ctx context.Context, r *Results) (bool, error) {
 	return owned == 1, annotate(err, "acknowledge events of endpoint %q", endpoint)
 }
 
-// appendIDs appends those of one of the streams, after their number.
-func appendIDs(args []any, side bool, lists ...[]ID) []any {
+// appendIDs appends the ids that are among the chosen, after their number.
+func appendIDs(args []any, chosen func(ID) bool, lists ...[]ID) []any {
 	number := len(args)
 	args = append(args, 0)
 	for _, ids := range lists {
 		for _, id := range ids {
-			if id.FromSide() == side {
+			if chosen(id) {
 				args = append(args, id.String())
 			}
 		}

@@ -13,7 +13,6 @@ import (
 
 var errNotClaimed = errors.New("the queue has not been claimed; call Claim first")
 
-// appender is what Append works with.
 type appender struct {
 	// conns has one connection to each master; they refuse to talk to a server of
 	// another identity than the one that was accepted.
@@ -28,8 +27,7 @@ type appender struct {
 	streams   map[string]*stream // by endpoint; guarded by streamsMu
 }
 
-// stream is one stream that Append writes. What changes is guarded by the
-// appender's mu.
+// stream is one that Append writes. What changes is guarded by the appender's mu.
 type stream struct {
 	endpoint string // empty: the parked changes
 	key      string
@@ -134,8 +132,7 @@ func (q *Queue) Append(ctx context.Context, b *Batch) error {
 	return nil
 }
 
-// registerStreams registers the names of those endpoints that get the first
-// events from this process.
+// registerStreams registers the endpoints that get this process's first events.
 func (q *Queue) registerStreams(ctx context.Context, touched []*stream) error {
 	var names []any
 	for _, s := range touched {
@@ -155,7 +152,6 @@ func (q *Queue) registerStreams(ctx context.Context, touched []*stream) error {
 	return nil
 }
 
-// prepareLocked builds the commands, and returns the streams that they touch.
 func (a *appender) prepareLocked(b *Batch) []*stream {
 	touched := a.commands.touched[:0]
 	a.commands.reset()
@@ -168,8 +164,9 @@ func (a *appender) prepareLocked(b *Batch) []*stream {
 		s.next = rec.id
 		s.batch = append(s.batch, t.record)
 		if p := rec.parked; p != nil {
-			a.commands.add("XADD", s.key, b.bytes(rec.text), "t", p.Type, "r", p.Rule, "c", b.bytes(rec.micros),
-				"table", p.Table, "op", p.Op.String(), "reason", p.Reason, "row", b.bytes(rec.data))
+			a.commands.queue = append(a.commands.queue, redis.NewCmd(context.Background(),
+				"XADD", s.key, b.bytes(rec.text), "t", p.Type, "r", p.Rule, "c", b.bytes(rec.micros),
+				"table", p.Table, "op", p.Op.String(), "reason", p.Reason, "row", b.bytes(rec.data)))
 			continue
 		}
 		a.commands.addEvent(s.key, b, rec)
@@ -210,9 +207,8 @@ func (q *Queue) execute(ctx context.Context, b *Batch, touched []*stream) error 
 	return nil
 }
 
-// ownedElsewhere names, one per line, the endpoints that this process does not
-// deliver to and that have not been published for this batch yet: their owners
-// are to be woken.
+// ownedElsewhere names, one per line, the endpoints whose owners are to be woken: other
+// processes, if that was not published for this batch yet.
 func (q *Queue) ownedElsewhere(touched []*stream) string {
 	local := q.local.Load()
 	var names []string
@@ -232,7 +228,8 @@ func (q *Queue) wakeOthers(ctx context.Context, server redis.Cmdable, names stri
 		return
 	}
 	if err := server.Publish(ctx, q.keys.wake(), names).Err(); err != nil {
-		q.log.Debug().Err(err).Msg("other processes were not woken: they find the new events when they inspect their streams")
+		q.log.Debug().Err(err).Str("endpoints", names).
+			Msg("other processes were not woken: they find the new events when they inspect their streams")
 	}
 }
 
@@ -242,9 +239,8 @@ func refusedAsKnown(err error) bool {
 	return strings.Contains(err.Error(), "equal or smaller than the target stream")
 }
 
-// appendError says what an append that was refused means; nil stays nil. A
-// transaction is refused in general terms; why is with those commands that were
-// not queued.
+// appendError says what a refused append means; nil stays nil. A transaction is refused
+// in general terms; why is with those commands that were not queued.
 func appendError(commands []redis.Cmder, err error) error {
 	for _, c := range commands {
 		cause := c.Err()
@@ -265,9 +261,8 @@ type arg struct{ b []byte }
 // MarshalBinary is how go-redis gets at the bytes.
 func (a *arg) MarshalBinary() ([]byte, error) { return a.b, nil }
 
-// commandPool keeps XADD commands over batches: go-redis writes a command's
-// arguments from the slice that it was made with, so the next event is
-// appended by pointing the same arguments elsewhere.
+// commandPool keeps XADD commands over batches: go-redis writes arguments from the
+// slice that a command was made with, so the same ones are pointed at the next event.
 type commandPool struct {
 	events  [4][]*eventCommand // by which of previous and unchanged there are
 	taken   [4]int
@@ -285,10 +280,6 @@ type eventCommand struct {
 func (p *commandPool) reset() {
 	clear(p.queue)
 	p.taken, p.queue = [4]int{}, p.queue[:0]
-}
-
-func (p *commandPool) add(args ...any) {
-	p.queue = append(p.queue, redis.NewCmd(context.Background(), args...))
 }
 
 func (p *commandPool) addEvent(key string, b *Batch, rec *record) {

@@ -9,23 +9,20 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// section is what of a batch goes into the streams of one slot of a cluster:
-// one transaction.
+// section is what of a batch goes into one slot of a cluster: one transaction.
 type section struct {
 	slot         uint16
 	commands     []redis.Cmder
 	destinations []int // the commands' places in the batch
 }
 
-// recheckAfter is how long a connection to a node of a cluster is trusted. A
-// node that is demoted keeps its connections; it refuses writes then, but when
-// it is promoted again, without what it had been given last, it accepts them. No
-// failover is there and back in so short a time.
+// recheckAfter is how long a connection to a cluster's node is trusted. A demoted node
+// keeps its connections; it refuses writes then, but accepts them when it is promoted
+// again, without what it had been given last. No failover is there and back so soon.
 const recheckAfter = time.Second
 
-// executeInSlots appends to the nodes of a cluster at the same time. What has
-// been appended stays when a part fails: the batch comes again, and is refused
-// there as known.
+// executeInSlots appends to all nodes of a cluster in parallel. What has been appended stays
+// when a part fails: the batch comes again, and is refused there as known.
 func (q *Queue) executeInSlots(ctx context.Context, b *Batch, touched []*stream) error {
 	parts, err := q.divide(ctx, b)
 	if err != nil {
@@ -63,7 +60,6 @@ func (q *Queue) executeInSlots(ctx context.Context, b *Batch, touched []*stream)
 	return nil
 }
 
-// divide sorts the batch's commands by node and slot.
 func (q *Queue) divide(ctx context.Context, b *Batch) (map[string][]*section, error) {
 	parts, bySlot := map[string][]*section{}, map[uint16]*section{}
 	for i, cmd := range q.appender.commands.queue {
@@ -84,16 +80,11 @@ func (q *Queue) divide(ctx context.Context, b *Batch) (map[string][]*section, er
 	return parts, nil
 }
 
-// sendSections writes one node's sections in one go, and returns which of
-// their entries were there already.
+// sendSections writes one node's sections in one go; refused were there already.
 func (q *Queue) sendSections(ctx context.Context, addr string, sections []*section, recheck bool) (refused []int, err error) {
 	node := q.appender.conns.to(addr)
 	if recheck {
-		got, err := serverInfo(ctx, node, "server", "replication")
-		if err == nil {
-			err = q.servers.recognise(addr, got)
-		}
-		if err != nil {
+		if _, err := q.servers.recognise(ctx, addr, node); err != nil {
 			return nil, unreachable(err)
 		}
 	}
@@ -119,8 +110,7 @@ func (q *Queue) sendSections(ctx context.Context, addr string, sections []*secti
 	return refused, err
 }
 
-// outcome reads the replies to a section whose EXEC is given; nil: it is a single
-// command.
+// outcome reads the replies to a section and its EXEC; nil: it is a single command.
 func (s *section) outcome(exec *redis.Cmd) (refused []int, err error) {
 	if exec == nil {
 		switch err := s.commands[0].Err(); {

@@ -27,13 +27,11 @@ const (
 	logBytes   = 64 << 20
 )
 
-// LogRecord is one attempt, as the delivery log has it: who was sent what, when,
-// with which answer.
+// LogRecord is one attempt: who was sent what, when, with which answer.
 type LogRecord struct {
 	Time     time.Time `json:"time"` // when it ended
 	Endpoint string    `json:"endpoint"`
-	// Entry is the event's place in its stream: with Endpoint, Time and Number it
-	// makes the record unique.
+	// Entry, the event's place in its stream, identifies it with Endpoint, Time and Number.
 	Entry     string               `json:"-"`
 	WebhookID string               `json:"webhook_id"`
 	Event     string               `json:"event"`
@@ -47,9 +45,8 @@ type LogRecord struct {
 	Error     string               `json:"error,omitempty"`  // empty when delivered
 	Duration  webhook.Milliseconds `json:"duration_ms"`
 	Replay    bool                 `json:"replay,omitempty"`
-	// Kept is the event itself, if dispatch.Options.KeepEvents is set and this
-	// attempt was its last: delivered or dead. It is nil for what comes from the
-	// side stream, and in records that were stored.
+	// Kept is the event, if dispatch.Options.KeepEvents is set and this was its last
+	// attempt. It is nil for the side stream's, and in records that were stored.
 	Kept *webhook.Message `json:"-"`
 }
 
@@ -62,7 +59,7 @@ type LogEntry struct {
 // Log returns up to n entries of the endpoint's log of attempts, the oldest
 // first. There are some only if dispatchers record attempts.
 func (q *Queue) Log(ctx context.Context, endpoint string, n int64) ([]LogEntry, error) {
-	page, err := q.page(ctx, q.keys.log(endpoint), "", n)
+	page, err := q.page(ctx, q.keys.log(endpoint), "-", n)
 	if err != nil {
 		return nil, fmt.Errorf("read the log of endpoint %q: %w", endpoint, err)
 	}
@@ -97,8 +94,7 @@ if records > 0 then
 end
 return records`)
 
-// TrimLog removes entries of the endpoint's log that have been stored
-// elsewhere. Removing one again is harmless.
+// TrimLog removes entries that have been stored elsewhere. Removing one again is harmless.
 func (q *Queue) TrimLog(ctx context.Context, endpoint string, ids ...string) error {
 	if len(ids) == 0 {
 		return nil
@@ -128,9 +124,8 @@ func (l *attemptLog) reset() {
 // Record adds an attempt, which ended now, to the endpoint's log. dead: the event
 // becomes a dead letter; keep: with the event, if the attempt was its last.
 //
-// It is written by hand, without what follows from the rest, because the
-// courier's lock is held meanwhile, and because it goes through Redis and its
-// append-only file.
+// It is written by hand, without what follows from the rest, because the courier's lock
+// is held meanwhile, and because it goes through Redis and its append-only file.
 func (r *Results) Record(id ID, m *webhook.Message, o *webhook.Outcome, number int, dead, keep bool, now time.Time) {
 	b := strconv.AppendInt(append(r.log.lines, `{"at":`...), now.UnixMicro(), 10)
 	b = append(id.append(append(b, `,"e":"`...)), '"')
@@ -181,8 +176,7 @@ func appendNumber(dst []byte, name string, value int64) []byte {
 	return strconv.AppendInt(append(dst, name...), value, 10)
 }
 
-// appendExact appends a field that gives the value's bytes back: as text, or
-// in base64 when they are not UTF-8.
+// appendExact appends a field with exactly these bytes: text, or base64 if they are not UTF-8.
 func appendExact(dst []byte, name string, value []byte) []byte {
 	if value == nil {
 		return dst

@@ -5,14 +5,14 @@ import (
 	"strconv"
 	"time"
 
+	"gancho/cdc"
 	"gancho/mapping"
 )
 
-// Batch collects events for one Append. It keeps copies of what it is given,
-// and its memory over Reset. It belongs to one goroutine at a time. A batch of
-// some hundred events is appended at the least cost per event; a batch holds
-// Redis up for as long as it takes to append, so keep it under a few MiB when
-// the events allow it.
+// Batch collects copies of events for one Append, and keeps its memory over
+// Reset. It belongs to one goroutine at a time. Some hundred events cost least
+// per event; a batch holds Redis up for as long as it takes to append, so keep
+// it under a few MiB when the events allow it.
 type Batch struct {
 	q            *Queue
 	buf          []byte // what the spans of records point into
@@ -22,7 +22,6 @@ type Batch struct {
 	lastEvent, lastParked ID
 }
 
-// span is a part of a batch's buffer.
 type span struct{ from, to int }
 
 // record is an event, or a parked change, in the batch's buffer.
@@ -39,7 +38,6 @@ type record struct {
 	parked       *mapping.Parked // without its row; nil: an event
 }
 
-// destination is one append: a record to a stream.
 type destination struct {
 	record int
 	stream *stream
@@ -48,12 +46,10 @@ type destination struct {
 // NewBatch returns an empty batch for this queue.
 func (q *Queue) NewBatch() *Batch { return &Batch{q: q} }
 
-// Len is the number of appends that the batch holds: events times their
-// endpoints, and parked changes.
+// Len is the number of appends: events times their endpoints, and parked changes.
 func (b *Batch) Len() int { return len(b.destinations) }
 
-// Bytes is what the batch holds of the events' own bytes. Each is sent to
-// Redis once for every endpoint.
+// Bytes is how large the events are. Each is sent to Redis once for every endpoint.
 func (b *Batch) Bytes() int { return len(b.buf) }
 
 // Reset empties the batch.
@@ -67,17 +63,16 @@ func (b *Batch) Reset() {
 	b.lastEvent, b.lastParked = ID{}, ID{}
 }
 
-// Add routes the event to the endpoints of the last Update and copies it. It
-// returns how many endpoints get it; none is no error. It fails before Claim,
-// when the position does not fit into an id, and when the event does not come
-// after the one before.
+// Add copies the event and routes it to the endpoints of the last Update; it returns
+// how many get it, maybe none. It fails before Claim, when the position does not fit
+// into an id, and when the event does not come after the one before.
 func (b *Batch) Add(ev *mapping.Event) (int, error) {
 	r := b.q.routes.Load()
 	matched := r.router.match(ev.Type, ev.Tenant)
 	if len(matched) == 0 {
 		return 0, nil
 	}
-	id, err := b.next(&b.lastEvent, func(epoch uint16) (ID, error) { return NewID(epoch, ev.Position, ev.N) })
+	id, err := b.next(&b.lastEvent, ev.Position, ev.N)
 	if err != nil {
 		return 0, fmt.Errorf("add event %s: %w", ev.Type, err)
 	}
@@ -94,7 +89,7 @@ func (b *Batch) Add(ev *mapping.Event) (int, error) {
 
 // Park adds a change that no event could be made of to the parked changes. Parking it again, after a rewind, is harmless.
 func (b *Batch) Park(p *mapping.Parked) error {
-	id, err := b.next(&b.lastParked, func(epoch uint16) (ID, error) { return NewID(epoch, p.Position, p.N) })
+	id, err := b.next(&b.lastParked, p.Position, p.N)
 	if err != nil {
 		return fmt.Errorf("park change of %s: %w", p.Table, err)
 	}
@@ -108,12 +103,12 @@ func (b *Batch) Park(p *mapping.Parked) error {
 	return nil
 }
 
-func (b *Batch) next(last *ID, build func(epoch uint16) (ID, error)) (ID, error) {
+func (b *Batch) next(last *ID, p cdc.Position, n int) (ID, error) {
 	c := b.q.sources.current.Load()
 	if c == nil {
 		return ID{}, errNotClaimed
 	}
-	id, err := build(c.epoch)
+	id, err := NewID(c.epoch, p, n)
 	if err != nil {
 		return ID{}, err
 	}

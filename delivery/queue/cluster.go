@@ -64,12 +64,10 @@ type clusterView struct {
 const (
 	clusterSuspicion = 50 * time.Millisecond
 	clusterAge       = time.Second
-	// clusterTimeout bounds one question: a node that hangs must not hide what the
-	// others say.
+	// clusterTimeout keeps a node that hangs from hiding what the others say.
 	clusterTimeout = 2 * time.Second
 )
 
-// current returns a view that is at most so old.
 func (c *cluster) current(ctx context.Context, age time.Duration) (*clusterView, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -89,19 +87,14 @@ func (c *cluster) current(ctx context.Context, age time.Duration) (*clusterView,
 	return view, nil
 }
 
-// known is the view that there is, or the first.
-func (c *cluster) known(ctx context.Context) (*clusterView, error) {
-	if view := c.view.Load(); view != nil {
-		return view, nil
-	}
-	return c.current(ctx, 0)
-}
-
-// owner returns the address of the slot's master, as known.
+// owner returns the address of the slot's master, by the view that there is.
 func (c *cluster) owner(ctx context.Context, slot uint16) (string, error) {
-	view, err := c.known(ctx)
-	if err != nil {
-		return "", err
+	view := c.view.Load()
+	if view == nil {
+		var err error
+		if view, err = c.current(ctx, 0); err != nil {
+			return "", err
+		}
 	}
 	if view.owners[slot] == "" {
 		return "", fmt.Errorf("%w: no node of the cluster has slot %d", ErrUnreachable, slot)
@@ -115,7 +108,6 @@ func (c *cluster) suspect(ctx context.Context) {
 	_, _ = c.current(ctx, clusterSuspicion) // the next caller sees the error
 }
 
-// read asks all nodes in parallel.
 func (c *cluster) read(ctx context.Context, old *clusterView) (*clusterView, error) {
 	ctx, cancel := context.WithTimeout(ctx, clusterTimeout)
 	defer cancel()
@@ -149,7 +141,6 @@ func (c *cluster) read(ctx context.Context, old *clusterView) (*clusterView, err
 	return nil, fmt.Errorf("ask the cluster's nodes: %w", errs[0])
 }
 
-// askNode asks one node.
 func askNode(ctx context.Context, node *redis.Client) (*clusterView, error) {
 	pipe := node.Pipeline()
 	text, slots := pipe.ClusterInfo(ctx), pipe.ClusterSlots(ctx)
@@ -159,7 +150,8 @@ func askNode(ctx context.Context, node *redis.Client) (*clusterView, error) {
 		}
 		return nil, unreachable(err)
 	}
-	state := parseInfo(text.Val())
+	state := info{}
+	state.add(text.Val())
 	if state["cluster_state"] != "ok" {
 		return nil, fmt.Errorf("%w: a node says that the cluster is down: %s of %d slots are served", ErrUnreachable, state["cluster_slots_ok"], slotCount)
 	}

@@ -3,7 +3,6 @@ package queue
 import (
 	"context"
 	"errors"
-	"fmt"
 	"net"
 	"strings"
 	"sync"
@@ -22,7 +21,6 @@ func newClusterClient(of *cluster, nodes *connections) *redis.Client {
 	return c
 }
 
-// clusterHook sends commands where they belong.
 type clusterHook struct {
 	cluster *cluster
 	nodes   *connections
@@ -51,8 +49,7 @@ func (h *clusterHook) ProcessHook(redis.ProcessHook) redis.ProcessHook {
 	}
 }
 
-// follow repeats a command that was not executed, because it is to be asked of
-// another node.
+// follow repeats a command that was not executed, because another node has to.
 func (h *clusterHook) follow(ctx context.Context, cmd redis.Cmder, err error) error {
 	for range maxRedirects {
 		addr, asking, moved := redirection(err)
@@ -128,8 +125,8 @@ func (h *clusterHook) transaction(ctx context.Context, commands []redis.Cmder) e
 		if !ok {
 			continue
 		}
-		if s := slotOf(key); found && s != slot {
-			err := fmt.Errorf("execute a transaction: its keys are of different slots")
+		if found && slotOf(key) != slot {
+			err := errors.New("execute a transaction: its keys are of different slots")
 			commands[0].SetErr(err)
 			return err
 		}
@@ -175,8 +172,7 @@ func redirection(err error) (addr string, asking, moved bool) {
 	return net.JoinHostPort(addr[:colon], addr[colon+1:]), what == "ASK", true
 }
 
-// slotOfCommand is the slot of a command's key; of one without a key, any that
-// is always the same.
+// slotOfCommand is the slot of a command's key; without a key, always the same one.
 func slotOfCommand(cmd redis.Cmder) uint16 {
 	key, _ := keyOf(cmd)
 	return slotOf(key)

@@ -12,8 +12,7 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// connections are those for one purpose: to the one server, whose address is
-// then "", or to each node of a cluster.
+// connections for one purpose: to the one server, as "", or to each node of a cluster.
 type connections struct {
 	options redis.Options // without an address, for a cluster
 	// greet runs on each new connection, before its first command.
@@ -27,7 +26,6 @@ func newConnections(options redis.Options, greet func(context.Context, string, *
 	return &connections{options: options, greet: greet, clients: map[string]*redis.Client{}}
 }
 
-// to returns the connections to an address.
 func (c *connections) to(addr string) *redis.Client {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -83,56 +81,42 @@ func (q *Queue) connect(o *Options) error {
 	base.MaxRetries = -1 // appends and claims are repeated by those who know how
 	base.DialerRetries = 1
 	base.DialTimeout = connectTimeout
-	base.ReadTimeout = connectTimeout
-	base.WriteTimeout = connectTimeout
 	base.ContextTimeoutEnabled = true
 	base.DisableIdentity = true
 	base.Protocol = 2 // what has to be parsed is smaller, and pushes are not used
 	base.PipelinePoolSize = -1
 
-	one := base
-	one.PoolSize, one.ReadTimeout, one.WriteTimeout = 1, appendTimeout, appendTimeout
-	q.appender.conns = newConnections(one, q.servers.refuseRestarted)
-
-	record := base
-	record.PoolSize = 1
-	record.ReadTimeout = appendTimeout // WAITAOF blocks
-	q.confirmer.conns = newConnections(record, q.servers.refuseRestarted)
-
-	many := base
-	many.PoolSize = 16
-	q.nodes = newConnections(many, q.servers.noteIdentity)
+	with := func(connections int, read, write time.Duration) redis.Options {
+		o := base
+		o.PoolSize, o.ReadTimeout, o.WriteTimeout = connections, read, write
+		return o
+	}
+	q.appender.conns = newConnections(with(1, appendTimeout, appendTimeout), q.servers.refuseRestarted)
+	q.confirmer.conns = newConnections(with(1, appendTimeout, connectTimeout), q.servers.refuseRestarted) // WAITAOF blocks
+	q.nodes = newConnections(with(16, connectTimeout, connectTimeout), q.servers.noteIdentity)
 	if q.cluster == nil {
 		q.client = q.nodes.to("")
 		return nil
 	}
-	one = base
-	one.PoolSize = 1
-	q.cluster.conns = newConnections(one, nil)
+	q.cluster.conns = newConnections(with(1, connectTimeout, connectTimeout), nil)
 	q.client = newClusterClient(q.cluster, q.nodes)
 	return nil
 }
 
-// locate returns how the server is connected to, and notes who is to be asked
-// for it.
+// locate returns how to connect to the server, and notes whom to ask for it.
 func (q *Queue) locate(o *Options) (redis.Options, error) {
-	ways := 0
-	for _, given := range []bool{o.URL != "", o.Sentinel != nil, o.Cluster != nil} {
-		if given {
-			ways++
-		}
-	}
 	switch {
-	case ways != 1:
-		return redis.Options{}, errors.New("open queue: give one of queue.redis, queue.sentinel and queue.cluster")
-	case o.Sentinel != nil:
+	case o.Sentinel != nil && o.Cluster == nil && o.URL == "":
 		q.sentinel = newSentinel(o.Sentinel)
-		s := redis.Options{Addr: "sentinel:" + o.Sentinel.Master, Username: o.Sentinel.User, Password: o.Sentinel.Password, DB: o.Sentinel.DB}
-		s.Dialer = q.sentinel.dial
-		return s, nil
-	case o.Cluster != nil:
+		return redis.Options{
+			Addr: "sentinel:" + o.Sentinel.Master, Dialer: q.sentinel.dial,
+			Username: o.Sentinel.User, Password: o.Sentinel.Password, DB: o.Sentinel.DB,
+		}, nil
+	case o.Cluster != nil && o.Sentinel == nil && o.URL == "":
 		q.cluster = &cluster{seeds: o.Cluster.Addresses}
 		return redis.Options{Username: o.Cluster.User, Password: o.Cluster.Password, TLSConfig: tlsConfig(o.Cluster.TLS)}, nil
+	case o.Cluster != nil || o.Sentinel != nil || o.URL == "":
+		return redis.Options{}, errors.New("open queue: give one of queue.redis, queue.sentinel and queue.cluster")
 	}
 	options, err := redis.ParseURL(o.URL)
 	if err != nil {
@@ -161,7 +145,6 @@ func (q *Queue) masters(ctx context.Context) ([]string, error) {
 	return view.masters, nil
 }
 
-// masterOf returns the address of the server that the key is on.
 func (q *Queue) masterOf(ctx context.Context, key string) (string, error) {
 	if q.cluster == nil {
 		return "", nil
@@ -169,16 +152,14 @@ func (q *Queue) masterOf(ctx context.Context, key string) (string, error) {
 	return q.cluster.owner(ctx, slotOf(key))
 }
 
-// suspectCluster has the cluster's nodes asked again when an error may come of
-// their having changed.
+// suspectCluster asks the cluster's nodes again if the error may mean that they changed.
 func (q *Queue) suspectCluster(ctx context.Context, err error) {
 	if q.cluster != nil && isWayError(err) {
 		q.cluster.suspect(ctx)
 	}
 }
 
-// scan calls f for every key that matches the pattern, on every master. A key
-// may come twice.
+// scan calls f for every key, on every master, that matches; for some of them twice.
 func (q *Queue) scan(ctx context.Context, pattern string, f func(key string) error) error {
 	const page = 1000
 	masters, err := q.masters(ctx)

@@ -1,6 +1,7 @@
 package queue
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -24,7 +25,7 @@ type DeadEvent struct {
 // Dead returns up to n dead letters of the endpoint, the oldest first, that
 // come after the handle; an empty handle: from the beginning.
 func (q *Queue) Dead(ctx context.Context, endpoint, after string, n int64) ([]DeadEvent, error) {
-	entries, err := q.page(ctx, q.keys.dead(endpoint), after, n)
+	entries, err := q.page(ctx, q.keys.dead(endpoint), "("+cmp.Or(after, ID{}.String()), n)
 	if err != nil {
 		return nil, fmt.Errorf("read dead letters of endpoint %q: %w", endpoint, err)
 	}
@@ -39,8 +40,7 @@ func (q *Queue) Dead(ctx context.Context, endpoint, after string, n int64) ([]De
 	return out, nil
 }
 
-// TrimDead removes dead letters that have been stored elsewhere, by their
-// handles. Removing one again is harmless.
+// TrimDead removes dead letters that are stored elsewhere. Removing one again is harmless.
 func (q *Queue) TrimDead(ctx context.Context, endpoint string, handles ...string) error {
 	if len(handles) == 0 {
 		return nil
@@ -48,16 +48,9 @@ func (q *Queue) TrimDead(ctx context.Context, endpoint string, handles ...string
 	return annotate(q.client.XDel(ctx, q.keys.dead(endpoint), handles...).Err(), "trim dead letters of endpoint %q", endpoint)
 }
 
-func (q *Queue) page(ctx context.Context, key, after string, n int64) ([]redis.XMessage, error) {
-	from := "-"
-	if after != "" {
-		from = "(" + after
-	}
+func (q *Queue) page(ctx context.Context, key, from string, n int64) ([]redis.XMessage, error) {
 	entries, err := q.client.XRangeN(ctx, key, from, "+", n).Result()
-	if err != nil {
-		return nil, unreachable(err)
-	}
-	return entries, nil
+	return entries, unreachable(err)
 }
 
 func (q *Queue) deadLetter(ctx context.Context, e redis.XMessage) (DeadEvent, error) {
@@ -73,12 +66,10 @@ func (q *Queue) deadLetter(ctx context.Context, e redis.XMessage) (DeadEvent, er
 	}
 	d := DeadEvent{Handle: e.ID, Attempts: a.N, Failures: a.Failures}
 	d.Reason, _ = e.Values["reason"].(string)
-	fields := make([]any, 0, 2*len(e.Values))
-	for k, v := range e.Values {
-		fields = append(fields, k, v)
-	}
-	if err := fill(&d.Message, fields); err != nil {
-		return DeadEvent{}, err
+	for name, value := range e.Values {
+		if err := fill(&d.Message, name, value); err != nil {
+			return DeadEvent{}, err
+		}
 	}
 	return d, q.identify(ctx, id, &d.Message)
 }
@@ -102,14 +93,9 @@ func (q *Queue) ParkedCount(ctx context.Context) (int64, error) {
 	return n, annotate(err, "count parked changes")
 }
 
-// Parked returns up to n parked changes in commit order that come after an id;
-// the zero ID: from the beginning.
+// Parked returns up to n parked changes, in commit order, after an id; zero: from the first.
 func (q *Queue) Parked(ctx context.Context, after ID, n int64) ([]ParkedChange, error) {
-	from := ""
-	if !after.IsZero() {
-		from = after.String()
-	}
-	entries, err := q.page(ctx, q.keys.parked(), from, n)
+	entries, err := q.page(ctx, q.keys.parked(), from(after), n)
 	if err != nil {
 		return nil, fmt.Errorf("read parked changes: %w", err)
 	}

@@ -11,10 +11,10 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"gancho/cdc"
+	"gancho/internal/retry"
 )
 
-// confirmer is what RunDurable works with: how far the capture has appended,
-// and what it takes for that to be durable.
+// confirmer knows how far the capture has appended, and what makes that durable.
 type confirmer struct {
 	// conns has one connection to each master; they refuse to talk to a server of
 	// another identity than the one that was accepted.
@@ -62,9 +62,9 @@ func (q *Queue) Appended(lsn uint64) {
 // safe: so the slot never stands beyond the record, and a slot that was
 // recreated is recognised by it. Without new positions it sends nothing.
 //
-// It returns nil when the context ends, and ErrRestarted when what had been
-// appended may be lost; after AcceptRestart it may be run again. Other errors
-// of Redis are logged and the work is repeated.
+// It returns nil when the context ends, and ErrRestarted when what was appended
+// may be lost; AcceptRestart lets it be run again. Other errors of Redis are
+// logged and retried.
 func (q *Queue) RunDurable(ctx context.Context, confirm func(lsn uint64)) error {
 	w := durableWork{q: q, confirm: confirm}
 	for failing := false; ; {
@@ -73,9 +73,7 @@ func (q *Queue) RunDurable(ctx context.Context, confirm func(lsn uint64)) error 
 			return nil //nolint:nilerr // the end that was asked for
 		}
 		switch {
-		case errors.Is(err, ErrRestarted):
-			return fmt.Errorf("confirm positions: %w", ErrRestarted)
-		case errors.Is(err, errClaimLost):
+		case errors.Is(err, ErrRestarted), errors.Is(err, errClaimLost):
 			return fmt.Errorf("confirm positions: %w", err)
 		case err != nil && !failing:
 			q.log.Warn().Err(err).Msg("positions cannot be confirmed now: the slot holds its WAL until redis answers")
@@ -95,7 +93,7 @@ func (q *Queue) RunDurable(ctx context.Context, confirm func(lsn uint64)) error 
 // reports false when the context ended first.
 func (c *confirmer) await(ctx context.Context, d time.Duration) bool {
 	if d >= 0 {
-		return Pause(ctx, d)
+		return retry.Wait(ctx, d) == nil
 	}
 	select {
 	case <-c.changed:
@@ -114,7 +112,6 @@ type recordedPosition struct {
 	offsets map[string]int64
 }
 
-// durableWork is the state of one RunDurable.
 type durableWork struct {
 	q         *Queue
 	confirm   func(lsn uint64)
@@ -145,11 +142,17 @@ func (w *durableWork) advance(ctx context.Context) (time.Duration, error) {
 			w.confirmUpTo(lsn)
 			return -1, nil
 		}
-		offsets, err := w.replicationOffsets(ctx)
+		masters, err := w.inspectMasters(ctx)
 		if err != nil {
 			return 0, err
 		}
-		w.recorded = append(w.recorded, recordedPosition{lsn, time.Now(), offsets})
+		p := recordedPosition{lsn, time.Now(), map[string]int64{}}
+		for addr, got := range masters {
+			if p.offsets[addr], err = got.replicationOffset(); err != nil {
+				return 0, fmt.Errorf("check durability: %w", err)
+			}
+		}
+		w.recorded = append(w.recorded, p)
 		if err := w.confirmDurable(ctx); err != nil {
 			return 0, err
 		}
@@ -215,14 +218,10 @@ func (w *durableWork) confirmDurable(ctx context.Context) error {
 	return nil
 }
 
-// inspectMaster asks one master how it stands. Another than the one that was
-// appended to is ErrRestarted.
+// inspectMaster asks one master how it stands. One not appended to is ErrRestarted.
 func (w *durableWork) inspectMaster(ctx context.Context, addr string) (info, error) {
 	q := w.q
-	got, err := serverInfo(ctx, q.confirmer.conns.to(addr), "server", "persistence", "replication")
-	if err == nil {
-		err = q.servers.recognise(addr, got)
-	}
+	got, err := q.servers.recognise(ctx, addr, q.confirmer.conns.to(addr), "persistence")
 	if err != nil {
 		q.suspectCluster(ctx, err)
 		return nil, annotate(err, "check durability")
@@ -230,9 +229,8 @@ func (w *durableWork) inspectMaster(ctx context.Context, addr string) (info, err
 	return got, nil
 }
 
-// inspectMasters asks all masters. That they are not those that were accepted,
-// one more or one less, is ErrRestarted: what was appended may have moved with
-// its slots.
+// inspectMasters asks all masters. Others than were accepted, one more or one less, are
+// ErrRestarted: what was appended may have moved with its slots.
 func (w *durableWork) inspectMasters(ctx context.Context) (map[string]info, error) {
 	q := w.q
 	if q.sentinel != nil {
@@ -254,21 +252,6 @@ func (w *durableWork) inspectMasters(ctx context.Context) (map[string]info, erro
 		}
 	}
 	return all, nil
-}
-
-// replicationOffsets returns how far each master's replication is.
-func (w *durableWork) replicationOffsets(ctx context.Context) (map[string]int64, error) {
-	masters, err := w.inspectMasters(ctx)
-	if err != nil {
-		return nil, err
-	}
-	offsets := make(map[string]int64, len(masters))
-	for addr, got := range masters {
-		if offsets[addr], err = got.replicationOffset(); err != nil {
-			return nil, fmt.Errorf("check durability: %w", err)
-		}
-	}
-	return offsets, nil
 }
 
 // durable reports whether a position is on the disk of every master, by what
@@ -308,9 +291,8 @@ func (q *Queue) synced(got info) (bool, error) {
 
 var errClaimLost = errors.New("another process has claimed the queue with a newer epoch; this one has to stop")
 
-// recordScript keeps the position from going back. It always writes, because
-// WAITAOF waits for the last write of its own connection. Lua's numbers hold
-// every LSN below 2^52 exactly.
+// recordScript keeps the position from going back. It always writes: WAITAOF waits for its own
+// connection's last write. Lua's numbers hold every LSN below 2^52 exactly.
 var recordScript = redis.NewScript(`
 local record = redis.call('HMGET', KEYS[1], 'epoch', 'confirmed')
 if record[1] ~= ARGV[1] then return 0 end
@@ -319,9 +301,9 @@ if tonumber(record[2]) > tonumber(newest) then newest = record[2] end
 redis.call('HSET', KEYS[1], 'confirmed', newest)
 return 1`)
 
-// recordPosition writes the position into the source's record, on a server
-// that was accepted. Under WAITAOF it returns when the record, and with it
-// everything that was appended before, is on the disk.
+// recordPosition writes the source's record, on a server that was accepted.
+// Under WAITAOF it returns when the record, and with it everything appended
+// before, is on the disk.
 func (q *Queue) recordPosition(ctx context.Context, lsn uint64) error {
 	c := q.sources.current.Load()
 	if c == nil {
@@ -346,7 +328,6 @@ func (q *Queue) recordPosition(ctx context.Context, lsn uint64) error {
 	return awaitAOF(ctx, conn)
 }
 
-// awaitAOF returns when what the connection has written is on the server's disk.
 func awaitAOF(ctx context.Context, conn *redis.Conn) error {
 	reply, err := conn.Do(ctx, "WAITAOF", 1, 0, waitDurable.Milliseconds()).Slice()
 	if err != nil {
@@ -365,9 +346,9 @@ func awaitAOF(ctx context.Context, conn *redis.Conn) error {
 func (q *Queue) AcceptRestart(ctx context.Context) error {
 	q.appender.mu.Lock()
 	defer q.appender.mu.Unlock()
-	// It may have come back with other settings, too. The servers are accepted
-	// first, and the source's record is looked for on them: should they change
-	// again in between, the next append returns ErrRestarted.
+	// Settings may have changed, too. The servers are accepted before the
+	// source's record is read from them: should they change in between, the next
+	// append returns ErrRestarted.
 	if err := q.checkServers(ctx); err != nil {
 		return fmt.Errorf("accept restarted redis: %w", err)
 	}
@@ -381,8 +362,7 @@ func (q *Queue) AcceptRestart(ctx context.Context) error {
 	return nil
 }
 
-// restoreSource writes the source's record again, if it was lost with the end
-// of the AOF.
+// restoreSource rewrites the source's record if it was lost with the AOF's end.
 func (q *Queue) restoreSource(ctx context.Context) error {
 	s := &q.sources
 	s.mu.Lock()

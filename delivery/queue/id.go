@@ -2,7 +2,6 @@ package queue
 
 import (
 	"cmp"
-	"encoding/hex"
 	"fmt"
 	"math"
 	"strconv"
@@ -21,15 +20,13 @@ const (
 	maxEpoch    = 1<<epochBits - 1
 )
 
-// ID is an event's position as the id of a stream entry:
-// <epoch<<52 | commit LSN>-<ordinal<<16 | n>. Ids rise in commit order, and an
-// event has the same id however often the WAL is read again. The zero ID comes
-// before all others and belongs to no event.
+// ID is an event's position as a stream entry's id,
+// <epoch<<52 | commit LSN>-<ordinal<<16 | n>. Ids rise in commit order, the same
+// however often the WAL is read. The zero ID, no event's, comes before all others.
 type ID struct{ hi, lo uint64 }
 
-// NewID returns the id of the n-th event of a change. It fails when a part
-// does not fit: an LSN of 4 PiB or more, an ordinal of 2^48 or more, n of 2^16
-// or more, or an epoch outside 1 to 4095.
+// NewID returns the id of a change's n-th event. It fails when a part does not fit: an
+// LSN of 4 PiB, an ordinal of 2^48, n of 2^16, or more; or an epoch outside 1 to 4095.
 func NewID(epoch uint16, p cdc.Position, n int) (ID, error) {
 	switch {
 	case epoch == 0 || epoch > maxEpoch:
@@ -50,12 +47,9 @@ func ParseID(s string) (ID, error) {
 	if !ok {
 		return ID{}, fmt.Errorf("parse event id %q: want <number>-<number>", s)
 	}
-	h, err := strconv.ParseUint(hi, 10, 64)
-	if err != nil {
-		return ID{}, fmt.Errorf("parse event id %q: %w", s, err)
-	}
-	l, err := strconv.ParseUint(lo, 10, 64)
-	if err != nil {
+	h, err1 := strconv.ParseUint(hi, 10, 64)
+	l, err2 := strconv.ParseUint(lo, 10, 64)
+	if err := cmp.Or(err1, err2); err != nil {
 		return ID{}, fmt.Errorf("parse event id %q: %w", s, err)
 	}
 	return ID{h, l}, nil
@@ -120,13 +114,11 @@ const (
 	nDigits       = nBits / 4
 )
 
-// Sequence returns the id in the form that receivers get:
-// <epoch>-<commit LSN>-<ordinal>-<n> in hexadecimal of fixed width, so that
-// comparing text compares positions.
+// Sequence is the id as receivers get it: <epoch>-<commit LSN>-<ordinal>-<n>, in
+// hexadecimal of fixed width, so that comparing text compares positions.
 func (id ID) Sequence() string { return id.WebhookID("")[1:] }
 
-// WebhookID returns <source>-<sequence>, the event's identity over all
-// sources, attempts, restarts and resends.
+// WebhookID is <source>-<sequence>: unique over sources, one over attempts, restarts and resends.
 func (id ID) WebhookID(source string) string {
 	b := make([]byte, 0, webhook.SourceDigits+epochDigits+lsnDigits+ordinalDigits+nDigits+4)
 	p := id.Position()
@@ -139,22 +131,15 @@ func (id ID) WebhookID(source string) string {
 
 // ParseWebhookID reads what WebhookID wrote.
 func ParseWebhookID(s string) (source string, id ID, err error) {
-	wrong := func() (string, ID, error) {
-		return "", ID{}, fmt.Errorf("parse webhook-id %q: want <source>-<epoch>-<lsn>-<ordinal>-<n> as it was sent", s)
-	}
-	parts := strings.Split(s, "-")
-	if len(parts) != 5 {
-		return wrong()
-	}
-	widths := []int{webhook.SourceDigits, epochDigits, lsnDigits, ordinalDigits, nDigits}
 	var v [5]uint64
-	for i, part := range parts {
-		if len(part) != widths[i] {
-			return wrong()
-		}
-		if v[i], err = strconv.ParseUint(part, 16, 64); err != nil {
-			return wrong()
-		}
+	parts, widths := strings.Split(s, "-"), [...]int{webhook.SourceDigits, epochDigits, lsnDigits, ordinalDigits, nDigits}
+	ok := len(parts) == len(v)
+	for i := 0; ok && i < len(v); i++ {
+		v[i], err = strconv.ParseUint(parts[i], 16, 64)
+		ok = err == nil && len(parts[i]) == widths[i]
+	}
+	if !ok {
+		return "", ID{}, fmt.Errorf("parse webhook-id %q: want <source>-<epoch>-<lsn>-<ordinal>-<n> as it was sent", s)
 	}
 	if id, err = NewID(uint16(v[1]), cdc.Position{Commit: cdc.LSN(v[2]), Ordinal: v[3]}, int(v[4])); err != nil {
 		return "", ID{}, err
@@ -163,11 +148,8 @@ func ParseWebhookID(s string) (source string, id ID, err error) {
 }
 
 func appendHex(dst []byte, v uint64, digits int) []byte {
-	var raw [8]byte
-	for i := range raw {
-		raw[i] = byte(v >> (56 - 8*i))
+	for digits--; digits >= 0; digits-- {
+		dst = append(dst, "0123456789abcdef"[v>>(4*digits)&0xf])
 	}
-	var text [16]byte
-	hex.Encode(text[:], raw[:])
-	return append(dst, text[16-digits:]...)
+	return dst
 }

@@ -11,18 +11,16 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// An endpoint belongs to the process whose claim is in the key `fence`, for as
-// long as that claim's score in the sorted set `leases`, the time in ms at which
-// it expires by Redis's clock, is not past. A claim is unique, and whoever writes
-// results shows that the fence is still its own. Comparing claims, rather than
-// counting tokens up, holds even when Redis loses its last second, and with it
-// the newest count.
+// An endpoint belongs to the process whose claim is in the key `fence`, until
+// that claim's score in the sorted set `leases`, the time in ms at which it
+// expires by Redis's clock. A claim is unique, and whoever writes results shows
+// that the fence is still its own. Comparing claims, rather than counting tokens
+// up, holds even when Redis loses its last second, and with it the newest count.
 //
 // One sorted set has all claims of a server, so one ZADD renews all leases of a
-// process, however many they are; a key that expires for each endpoint took a
-// command for each. (In a cluster an endpoint has a set of its own, because a
-// script's keys are of one slot.) The same set has the processes, as members
-// without a hyphen.
+// process; a key that expires for each endpoint took a command for each. (In a
+// cluster an endpoint has a set of its own: a script's keys are of one slot.)
+// The set also has the processes, as members without a hyphen.
 //
 // Versions before this one had a key `lease` for each endpoint; while one is
 // there, the endpoint is not free.
@@ -30,9 +28,8 @@ import (
 // The scripts write something that a full Redis allows first, for the reason
 // that ackScript gives.
 
-// luaNow begins scripts that compare times. These have fractions of a
-// millisecond: two extensions in the same one would look as if the second had
-// changed nothing.
+// luaNow begins scripts that compare times, with fractions of a millisecond: of two extensions
+// in the same one, the second would otherwise look as if it had changed nothing.
 const luaNow = `
 local t = redis.call('TIME')
 local now = t[1] * 1000 + t[2] / 1000
@@ -48,9 +45,9 @@ redis.call('ZADD', KEYS[1], now + ARGV[2], ARGV[1])
 redis.call('SET', KEYS[2], ARGV[1])
 return 1`)
 
-// extendScript extends those leases that are in the set, even expired ones when
-// nobody has taken them since, and returns how many they are. Nothing else runs
-// in a quiet process, so it calls as little as possible.
+// extendScript extends the leases that are in the set, even expired ones that
+// nobody has taken, and returns how many. All that a quiet process runs, it
+// calls as little as possible.
 var extendScript = redis.NewScript(luaNow + `
 local args = {}
 for i = 2, #ARGV do
@@ -63,10 +60,9 @@ if type(n) == 'table' then
 end
 return n`)
 
-// inspectScript renews the leases of several endpoints, and reads what their
-// owners have to know: whether there are entries after their cursors, and the
-// endpoints' states. A lease that has left the set is restored when the fence is
-// still the owner's, or was lost.
+// inspectScript renews leases, and reads what their owners have to know: whether
+// there are entries after their cursors, and the endpoints' states. A lease that
+// has left the set is restored when the fence is still the owner's, or was lost.
 //
 // Keys: the set, the fences, and of each endpoint its streams and its state.
 var inspectScript = redis.NewScript(luaNow + `
@@ -90,8 +86,7 @@ end
 if #args > 0 then redis.call('ZADD', KEYS[1], unpack(args)) end
 return out`)
 
-// releaseScript gives the lease back. The fence goes too, or a renewal that is
-// on its way would take the lease again.
+// releaseScript gives the lease back, and the fence, or a renewal on its way would take it again.
 var releaseScript = redis.NewScript(`
 redis.call('ZREM', KEYS[1], ARGV[1])
 if redis.call('GET', KEYS[2]) == ARGV[1] then redis.call('SET', KEYS[2], 'released') end
@@ -111,8 +106,7 @@ for i = 1, n do
 end
 return out`)
 
-// countScript registers the process, forgets what has expired, and returns how
-// many processes are alive.
+// countScript registers the process, forgets expired ones, and returns how many are alive.
 var countScript = redis.NewScript(luaNow + `
 redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', now)
 redis.call('ZADD', KEYS[1], now + ARGV[1], ARGV[2])
@@ -133,24 +127,20 @@ const leaseGroupMost = 256
 
 // leaseGroups divides endpoints into those that one script may work on.
 func (q *Queue) leaseGroups(n int, endpoint func(i int) string) []leaseGroup {
-	all := make([]int, n)
+	all, most := make([]int, n), leaseGroupMost
 	for i := range all {
 		all[i] = i
 	}
-	var groups []leaseGroup
-	if q.cluster == nil {
-		for part := range slices.Chunk(all, leaseGroupMost) {
-			groups = append(groups, leaseGroup{q.keys.leases(), part})
-		}
-		return groups
+	if q.cluster != nil {
+		most = 1
 	}
-	for i := range all {
-		groups = append(groups, leaseGroup{q.leasesOf(endpoint(i)), all[i : i+1]})
+	var groups []leaseGroup
+	for part := range slices.Chunk(all, most) {
+		groups = append(groups, leaseGroup{q.leasesOf(endpoint(part[0])), part})
 	}
 	return groups
 }
 
-// leasesOf is the key of the set that has the endpoint's lease.
 func (q *Queue) leasesOf(endpoint string) string {
 	if q.cluster == nil {
 		return q.keys.leases()
@@ -201,7 +191,6 @@ func (q *Queue) freeCalls(endpoints []string) ([]leaseGroup, []scriptCall) {
 	return groups, calls
 }
 
-// freeOf reads the replies of freeCalls for n endpoints.
 func freeOf(groups []leaseGroup, replies []*redis.Cmd, n int) ([]bool, error) {
 	out := make([]bool, n)
 	var first error
@@ -235,11 +224,10 @@ type Renewal struct {
 	Main, Side ID // cursors
 }
 
-// Renew renews leases for a time, in one round trip, or two. Of several servers
-// one may be unreachable: the leases that are on it come back with its error;
-// those on the others are renewed. The error that is returned is the first of
-// them. The endpoints are inspected when the caller says so, when somebody has
-// asked for it (WakeAll), and from time to time.
+// Renew renews leases for a time, in one round trip, or two. Those on an
+// unreachable server come back with its error; those on others are renewed. It
+// returns the first error. The endpoints are inspected when the caller says so,
+// when somebody has asked for it (WakeAll), and from time to time.
 func (w *Worker) Renew(ctx context.Context, ttl time.Duration, of []Renewal, inspect bool) ([]Standing, error) {
 	now := w.begin()
 	groups := w.q.leaseGroups(len(of), func(i int) string { return of[i].Owner.endpoint })

@@ -1,6 +1,7 @@
 package queue
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -18,9 +19,9 @@ import (
 var (
 	// ErrUnreachable: Redis cannot be reached, or is not ready. Try again.
 	ErrUnreachable = errors.New("redis is unreachable")
-	// ErrRestarted: Redis was restarted since Open or AcceptRestart, or a replica
-	// was promoted, so the end of what was appended may be lost. Rewind the capture
-	// to the confirmed position, then call AcceptRestart.
+	// ErrRestarted: since Open or AcceptRestart, Redis was restarted or a replica
+	// promoted: the newest events may be lost. Rewind the capture to the
+	// confirmed position, then AcceptRestart.
 	ErrRestarted = errors.New("redis was restarted; events that were not durable are read from the source and appended again")
 	// ErrFull: Redis is at its maxmemory. Nothing of the batch was appended.
 	// Hold the capture and try again: deliveries make room.
@@ -76,9 +77,8 @@ type ClusterOptions struct {
 	TLS            bool
 }
 
-// Queue is the events between capture and delivery, in Redis: one stream per
-// endpoint. It is safe for concurrent use, except that batches are built by
-// one goroutine and appended by one.
+// Queue is the events between capture and delivery, in Redis: one stream per endpoint.
+// It is safe for concurrent use, but one goroutine builds batches and one appends them.
 type Queue struct {
 	log      zerolog.Logger
 	keys     keyspace
@@ -88,11 +88,10 @@ type Queue struct {
 	sentinel *sentinel
 	cluster  *cluster
 
-	// client is for everything but appending and confirming. Its connections,
-	// which are those of nodes, note the servers' identities. Of a cluster it finds
-	// the node by the first key: a pipeline may have keys of several nodes, a
-	// transaction or a script those of one endpoint only; what has no key, such as
-	// SCAN, is for nodes.
+	// client is for all but appending and confirming. Its connections, which are those
+	// of nodes, note the servers' identities. Of a cluster it finds the node by the
+	// first key: a pipeline may have keys of several nodes, a transaction or a script of
+	// one endpoint only; what has no key, such as SCAN, is for nodes.
 	client redis.UniversalClient
 	nodes  *connections
 
@@ -112,7 +111,7 @@ type Queue struct {
 // does not serve all slots, or a failover that is under way), and a
 // *SettingError or another error, which is not. Close releases the connections.
 func Open(ctx context.Context, o Options) (*Queue, error) {
-	q := &Queue{log: o.Logger, keys: keyspaceOf(o.Prefix), volatile: o.AllowVolatile}
+	q := &Queue{log: o.Logger, keys: keyspace{cmp.Or(o.Prefix, "gancho")}, volatile: o.AllowVolatile}
 	if err := q.connect(&o); err != nil {
 		return nil, err
 	}
@@ -165,13 +164,6 @@ func (q *Queue) Ping(ctx context.Context) error {
 // keyspace names the keys. All keys of an endpoint share a hash tag, so that
 // one script may touch them on a Redis Cluster.
 type keyspace struct{ prefix string }
-
-func keyspaceOf(prefix string) keyspace {
-	if prefix == "" {
-		prefix = "gancho"
-	}
-	return keyspace{prefix}
-}
 
 func (k keyspace) of(endpoint, what string) string { return k.prefix + ":{" + endpoint + "}:" + what }
 func (k keyspace) events(endpoint string) string   { return k.of(endpoint, "q") }

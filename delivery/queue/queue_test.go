@@ -375,11 +375,11 @@ func TestBacklog(t *testing.T) {
 	t.Parallel()
 	r := queuetest.StartRedis(t)
 	q := queuetest.Open(t, r, endpoint.Endpoint{Name: "a"})
-	if n, at, err := queuetest.Backlog(t.Context(), q, "a"); n != 0 || !at.IsZero() || err != nil {
-		t.Errorf("got %d, %v, %v", n, at, err)
+	if held, err := queuetest.Stats(t.Context(), q, "a"); held.Backlog != 0 || !held.Oldest.IsZero() || err != nil {
+		t.Errorf("got %d, %v, %v", held.Backlog, held.Oldest, err)
 	}
 	queuetest.AppendEvents(t, q, 3, 10, 4, queuetest.KeyModulo(2))
-	if n, at, err := queuetest.Backlog(t.Context(), q, "a"); n != 7 || !at.Equal(queuetest.Event(3, "").Time) || err != nil {
-		t.Errorf("got %d, %v, %v", n, at, err)
+	if held, err := queuetest.Stats(t.Context(), q, "a"); held.Backlog != 7 || !held.Oldest.Equal(queuetest.Event(3, "").Time) || err != nil {
+		t.Errorf("got %d, %v, %v", held.Backlog, held.Oldest, err)
 	}
 }

@@ -1,6 +1,7 @@
 package queue
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -66,13 +67,8 @@ func (o *Owner) Read(ctx context.Context, side bool, after ID, count, budget int
 	return page, last == 1, nil
 }
 
-// from is where to read on after an id.
-func from(id ID) string {
-	if id.IsZero() {
-		return "-"
-	}
-	return "(" + id.String()
-}
+// from is where to read on after an id. No entry has the zero one.
+func from(id ID) string { return "(" + id.String() }
 
 // Fetch reads one event again. It returns nil when the event does not exist any more.
 func (o *Owner) Fetch(ctx context.Context, id ID) (*webhook.Message, error) {
@@ -105,8 +101,10 @@ func (q *Queue) decode(ctx context.Context, raw any) (Entry, error) {
 		return Entry{}, err
 	}
 	m := &webhook.Message{}
-	if err := fill(m, fields); err != nil {
-		return Entry{}, err
+	for i := 0; i+1 < len(fields); i += 2 {
+		if err := fill(m, fields[i], fields[i+1]); err != nil {
+			return Entry{}, err
+		}
 	}
 	return Entry{id, m}, q.identify(ctx, id, m)
 }
@@ -116,10 +114,7 @@ func (q *Queue) decode(ctx context.Context, raw any) (Entry, error) {
 func (q *Queue) identify(ctx context.Context, id ID, m *webhook.Message) error {
 	if id.FromSide() {
 		if m.Sequence == "" {
-			m.Sequence = sequenceOf(m.ID)
-		}
-		if m.Sequence == "" {
-			m.Sequence = id.Sequence()
+			m.Sequence = cmp.Or(sequenceOf(m.ID), id.Sequence())
 		}
 		return nil
 	}
@@ -132,49 +127,41 @@ func (q *Queue) identify(ctx context.Context, id ID, m *webhook.Message) error {
 	return nil
 }
 
-// fill sets what the entry's fields say. Those it does not know were written
-// by a newer version, and are left alone.
-func fill(m *webhook.Message, fields []any) error {
-	for i := 0; i+1 < len(fields); i += 2 {
-		name, ok1 := fields[i].(string)
-		value, ok2 := fields[i+1].(string)
-		if !ok1 || !ok2 {
-			return errEntry
-		}
-		switch name {
-		case "t":
-			m.Type = value
-		case "k":
-			m.Key = value
-		case "n":
-			m.Tenant = value
-		case "c":
-			at, err := parseMicros(value)
-			if err != nil {
-				return err
-			}
-			m.Time = at
-		case "d":
-			m.Data = []byte(value)
-		case "v":
-			m.Version = value
-		case "p":
-			m.Previous = []byte(value)
-		case "u":
-			m.Unchanged = []byte(value)
-		case "w":
-			m.ID = value
-		case "s":
-			m.Sequence = value
-		case "r":
-			m.Replay = true
-		}
+// fill sets what a field of an entry says. It ignores fields of newer versions.
+func fill(m *webhook.Message, field, text any) (err error) {
+	name, ok1 := field.(string)
+	value, ok2 := text.(string)
+	if !ok1 || !ok2 {
+		return errEntry
 	}
-	return nil
+	switch name {
+	case "t":
+		m.Type = value
+	case "k":
+		m.Key = value
+	case "n":
+		m.Tenant = value
+	case "c":
+		m.Time, err = parseMicros(value)
+	case "d":
+		m.Data = []byte(value)
+	case "v":
+		m.Version = value
+	case "p":
+		m.Previous = []byte(value)
+	case "u":
+		m.Unchanged = []byte(value)
+	case "w":
+		m.ID = value
+	case "s":
+		m.Sequence = value
+	case "r":
+		m.Replay = true
+	}
+	return err
 }
 
-// message makes a record of a batch into what a reader of its entry would get,
-// with memory of its own.
+// message returns, with its own memory, what a reader of the record's entry would get.
 func (b *Batch) message(rec *record, source string) *webhook.Message {
 	m := &webhook.Message{ID: rec.id.WebhookID(source), Type: rec.typ, Version: rec.version, Time: rec.time}
 	m.Sequence = m.ID[len(source)+1:]
@@ -193,4 +180,35 @@ func (b *Batch) message(rec *record, source string) *webhook.Message {
 		m.Unchanged = part(rec.unchanged)
 	}
 	return m
+}
+
+// Owner reads, and writes under its claim, the fencing token, as whoever has an
+// endpoint's lease. Its methods may be called concurrently.
+type Owner struct {
+	q               *Queue
+	endpoint, claim string
+}
+
+// Generation counts the restarts of Redis that this process has noticed: what
+// was read before it rose may have been lost since.
+func (o *Owner) Generation() uint64 { return o.q.servers.generations.Load() }
+
+// Load reads what the last owner has left: the endpoint's state, and failed events' attempts.
+func (o *Owner) Load(ctx context.Context) (Condition, map[ID]Attempts, error) {
+	s, err := o.q.loadCondition(ctx, o.endpoint)
+	if err != nil {
+		return Condition{}, nil, err
+	}
+	retries, err := o.q.loadRetries(ctx, o.endpoint)
+	return s, retries, err
+}
+
+// Release gives the lease back, and wakes the other processes.
+func (o *Owner) Release(ctx context.Context) error {
+	keys := []string{o.q.leasesOf(o.endpoint), o.q.keys.fence(o.endpoint)}
+	err := releaseScript.Run(ctx, o.q.client, keys, o.claim).Err()
+	if err == nil {
+		err = o.q.client.Publish(ctx, o.q.keys.wake(), WakeAll).Err()
+	}
+	return annotate(err, "release endpoint %q", o.endpoint)
 }

@@ -7,14 +7,14 @@ import (
 	"time"
 
 	"gancho/delivery/webhook"
+	"gancho/internal/retry"
 
 	"github.com/redis/go-redis/v9"
 )
 
-// An endpoint's side stream takes what does not come out of the WAL: events
-// that are sent again, and operational events. Its ids are Redis's own,
-// <ms>-<n>; they leave the epoch's bits 0, so that no event of the WAL has one,
-// and everything that goes by ids serves both streams.
+// An endpoint's side stream takes what is not from the WAL: events that are sent again,
+// and operational events. Its ids are Redis's own, <ms>-<n>, whose epoch's bits are 0:
+// no event of the WAL has one, and what goes by ids serves both streams.
 
 // FromSide reports whether the id is of an entry of the side stream.
 func (id ID) FromSide() bool { return id.Epoch() == 0 }
@@ -27,12 +27,11 @@ func (k keyspace) stream(endpoint string, id ID) string {
 	return k.events(endpoint)
 }
 
-// Replay queues events to be sent to the endpoint again, with the webhook-ids
-// that they have and the header webhook-replay. It queues all of them or, with
-// an error (ErrFull, ErrUnreachable or another), none; after a lost answer they
-// may be queued nevertheless, so that repeating the call sends them twice.
-// Whoever delivers to the endpoint is woken. A few hundred at a time hold Redis up
-// least.
+// Replay queues events to be sent to the endpoint again, with their webhook-ids
+// and the header webhook-replay, and wakes its owner. It queues all of them or,
+// with an error (ErrFull, ErrUnreachable or another), none; after a lost answer
+// they may be queued nevertheless, so that repeating the call sends them twice.
+// A few hundred at a time hold Redis up least.
 //
 // When it returns, Redis has the events, and may not have synced them to its
 // disk: see ReplayDurably.
@@ -87,8 +86,8 @@ func (q *Queue) appendDurably(ctx context.Context, endpoint string, messages []w
 		if done, err := q.safe(got, offset, since); err != nil || done {
 			return err
 		}
-		if !Pause(ctx, recordEvery) {
-			return ctx.Err()
+		if err := retry.Wait(ctx, recordEvery); err != nil {
+			return err
 		}
 	}
 }
@@ -175,8 +174,7 @@ func sideEntry(key string, m *webhook.Message, replay bool) []any {
 	return args
 }
 
-// sequenceOf returns the sequence in the webhook-id of an event of the WAL, or
-// nothing for another.
+// sequenceOf returns the sequence in a WAL event's webhook-id, or nothing for another.
 func sequenceOf(webhookID string) string {
 	if _, _, err := ParseWebhookID(webhookID); err != nil {
 		return ""
@@ -188,14 +186,11 @@ func sequenceOf(webhookID string) string {
 // side streams, in what is published.
 const sideMark = "\x00"
 
-// wakeSide wakes whoever delivers to the endpoint. That it could not be woken is
-// no error: it inspects its streams from time to time.
+// wakeSide wakes whoever delivers to the endpoint.
 func (q *Queue) wakeSide(ctx context.Context, endpoint string) {
 	if local := q.local.Load(); local != nil && (*local).Owns(endpoint) {
 		(*local).Offer(&Appended{Endpoint: endpoint, Side: true})
 		return
 	}
-	if err := q.client.Publish(ctx, q.keys.wake(), endpoint+sideMark).Err(); err != nil {
-		q.log.Debug().Err(err).Str("endpoint", endpoint).Msg("the endpoint's owner was not woken: it finds the new events when it inspects its streams")
-	}
+	q.wakeOthers(ctx, q.client, endpoint+sideMark)
 }

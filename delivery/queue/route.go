@@ -7,8 +7,7 @@ import (
 	"gancho/delivery/endpoint"
 )
 
-// maxRoutes bounds the router's memory: above it, what it remembers is
-// forgotten and worked out again.
+// maxRoutes bounds the router's memory: beyond it, everything is forgotten.
 const maxRoutes = 1 << 16
 
 // router says which endpoints get an event. It remembers its answers, and one
@@ -19,14 +18,12 @@ type router struct {
 	size      int // lists remembered
 }
 
-// routes are the endpoints as Add sees them. The router belongs to the
-// goroutine that builds batches.
+// routes are the endpoints as Add sees them. The router is the batch builder's.
 type routes struct {
 	router  *router
 	streams []*stream // by the router's index
 }
 
-// route is what the router knows of an event's name.
 type route struct {
 	// candidates get the event, as far as its name says.
 	candidates []int
@@ -34,8 +31,7 @@ type route struct {
 	byTenant map[string][]int
 }
 
-// newRouter returns a router over the endpoints. Inactive ones get nothing,
-// paused ones do.
+// newRouter returns a router. Inactive endpoints get nothing, paused ones do.
 func newRouter(eps []endpoint.Endpoint) *router {
 	return &router{endpoints: slices.Clone(eps), types: map[string]*route{}}
 }
@@ -44,25 +40,42 @@ func newRouter(eps []endpoint.Endpoint) *router {
 // the event, in order. An event without a tenant goes only to endpoints that
 // take all tenants. The slice is the router's: it is not to be changed.
 func (r *router) match(eventType string, tenant []byte) []int {
-	known, ok := r.types[eventType]
-	if !ok {
+	if known := r.types[eventType]; known != nil {
+		if known.byTenant == nil {
+			return known.candidates
+		}
+		if list, ok := known.byTenant[string(tenant)]; ok {
+			return list
+		}
+	}
+	if r.size >= maxRoutes {
+		clear(r.types)
+		r.size = 0
+	}
+	known := r.types[eventType]
+	if known == nil {
 		known = r.route(eventType)
 	}
 	if known.byTenant == nil {
 		return known.candidates
 	}
-	if list, ok := known.byTenant[string(tenant)]; ok {
-		return list
+	var list []int
+	for _, i := range known.candidates {
+		if t := r.endpoints[i].Tenants; len(t) == 0 || slices.Contains(t, string(tenant)) {
+			list = append(list, i)
+		}
 	}
-	return r.narrow(eventType, known, string(tenant))
+	known.byTenant[string(tenant)] = list
+	r.size++
+	return list
 }
 
 func (r *router) route(eventType string) *route {
-	r.makeRoom()
 	known := &route{}
 	for i := range r.endpoints {
 		e := &r.endpoints[i]
-		if e.State == endpoint.Inactive || !takes(e.Events, eventType) {
+		takes := len(e.Events) == 0 || slices.ContainsFunc(e.Events, func(p string) bool { return glob(p, eventType) })
+		if !takes || e.State == endpoint.Inactive {
 			continue
 		}
 		known.candidates = append(known.candidates, i)
@@ -75,35 +88,7 @@ func (r *router) route(eventType string) *route {
 	return known
 }
 
-func (r *router) narrow(eventType string, known *route, tenant string) []int {
-	if r.makeRoom() {
-		r.types[eventType] = known
-		clear(known.byTenant)
-		r.size++
-	}
-	var list []int
-	for _, i := range known.candidates {
-		if t := r.endpoints[i].Tenants; len(t) == 0 || slices.Contains(t, tenant) {
-			list = append(list, i)
-		}
-	}
-	known.byTenant[tenant] = list
-	r.size++
-	return list
-}
-
-// makeRoom reports whether it has forgotten everything.
-func (r *router) makeRoom() bool {
-	if r.size < maxRoutes {
-		return false
-	}
-	clear(r.types)
-	r.size = 0
-	return true
-}
-
-// OperationalPrefix begins the names of Gancho's own events. Rules cannot make
-// one, and none is routed by them.
+// OperationalPrefix begins the names of Gancho's own events, which no rule makes or routes.
 const OperationalPrefix = "gancho."
 
 // Subscribed returns the names of the endpoints that get an operational event:
@@ -130,13 +115,8 @@ func within(some, all []string) bool {
 	return len(some) > 0 && !slices.ContainsFunc(some, func(s string) bool { return !slices.Contains(all, s) })
 }
 
-func takes(patterns []string, eventType string) bool {
-	return len(patterns) == 0 || slices.ContainsFunc(patterns, func(p string) bool { return glob(p, eventType) })
-}
-
-// glob reports whether the pattern covers all of s; * stands for any run of
-// characters, dots included, and nothing else is special. It is linear in s
-// for each star.
+// glob reports whether the pattern covers all of s; only * is special: any run
+// of characters, dots included. It is linear in s for each star.
 func glob(pattern, s string) bool {
 	head, rest, starred := strings.Cut(pattern, "*")
 	if !starred {

@@ -5,7 +5,9 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"maps"
 	"net"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -14,10 +16,10 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// sentinel finds the Redis that the sentinels name, each time that it is
-// connected to. Of different answers, as while the network is cut in two, that
-// of the newest configuration counts. (go-redis' own client believes whoever
-// answers first, and greets sentinels as it greets servers.)
+// sentinel finds the Redis that the sentinels name, for each connection. Of
+// different answers, as while the network is cut in two, the newest
+// configuration's counts. (go-redis' own client believes whoever answers first,
+// and greets sentinels as it greets servers.)
 type sentinel struct {
 	name      string
 	tls       *tls.Config
@@ -30,7 +32,6 @@ type sentinel struct {
 	conns map[*sentinelConn]struct{}
 }
 
-// sentinelConn is a connection to a server that the sentinels have named.
 type sentinelConn struct {
 	net.Conn
 	addr  string
@@ -71,7 +72,6 @@ func (s *sentinel) close() error {
 // errNoMaster ends with what to do.
 var errNoMaster = errors.New("the sentinels watch no master of that name; see queue.sentinel.master, and SENTINEL MASTERS for the names that they know")
 
-// answer is what one sentinel says.
 type answer struct {
 	addr  string
 	epoch uint64
@@ -94,12 +94,7 @@ func (s *sentinel) master(ctx context.Context) (string, error) {
 		return "", fmt.Errorf("ask the sentinels for %q: %w", s.name, err)
 	}
 	s.mu.Lock()
-	var stale []*sentinelConn
-	for c := range s.conns {
-		if c.addr != best {
-			stale = append(stale, c)
-		}
-	}
+	stale := slices.DeleteFunc(slices.Collect(maps.Keys(s.conns)), func(c *sentinelConn) bool { return c.addr == best })
 	s.mu.Unlock()
 	for _, c := range stale {
 		_ = c.Close() // whoever uses it gets an error, and connects to the new one
@@ -122,7 +117,6 @@ func (s *sentinel) refresh(ctx context.Context) error {
 	return unreachable(err)
 }
 
-// last is the address that they named the last time.
 func (s *sentinel) last() string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -134,15 +128,20 @@ func (s *sentinel) last() string {
 // failover, and would lead back to the master before it; if most of them do,
 // the master was made known to them again, which begins with an old one.
 func (s *sentinel) choose(answers []answer) (string, error) {
-	best, err := best(answers)
-	if err != nil {
-		return "", err
-	}
-	answered := 0
+	var best answer
+	answered, last := 0, ErrUnreachable
 	for _, a := range answers {
-		if a.err == nil {
-			answered++
+		switch {
+		case a.err == nil:
+			if answered++; answered == 1 || a.epoch > best.epoch {
+				best = a
+			}
+		case !errors.Is(last, errNoMaster): // which says more than another's silence
+			last = unreachable(a.err)
 		}
+	}
+	if answered == 0 {
+		return "", last
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -153,64 +152,31 @@ func (s *sentinel) choose(answers []answer) (string, error) {
 	return best.addr, nil
 }
 
-// best returns what is newest of the answers.
-func best(answers []answer) (answer, error) {
-	var best answer
-	unknown := false
-	last := ErrUnreachable
-	for _, a := range answers {
-		switch {
-		case a.err == nil && (best.addr == "" || a.epoch > best.epoch):
-			best = a
-		case errors.Is(a.err, errNoMaster):
-			unknown = true
-		case a.err != nil:
-			last = unreachable(a.err)
-		}
-	}
-	switch {
-	case best.addr != "":
-		return best, nil
-	case unknown:
-		return answer{}, errNoMaster
-	}
-	return answer{}, last
-}
-
 func (s *sentinel) ask(ctx context.Context, c *redis.Client) answer {
-	fields, err := c.Do(ctx, "SENTINEL", "MASTER", s.name).StringSlice()
-	if err != nil {
+	cmd := redis.NewMapStringStringCmd(ctx, "SENTINEL", "MASTER", s.name)
+	if err := c.Process(ctx, cmd); err != nil {
 		if isReply(err) && strings.Contains(err.Error(), "No such master") {
 			err = errNoMaster
 		}
 		return answer{err: err}
 	}
-	field := func(name string) string {
-		for i := 0; i+1 < len(fields); i += 2 {
-			if fields[i] == name {
-				return fields[i+1]
-			}
-		}
-		return ""
-	}
-	a := answer{addr: net.JoinHostPort(field("ip"), field("port"))}
-	a.epoch, _ = strconv.ParseUint(field("config-epoch"), 10, 64) // an older one counts less
+	fields := cmd.Val()
+	a := answer{addr: net.JoinHostPort(fields["ip"], fields["port"])}
+	a.epoch, _ = strconv.ParseUint(fields["config-epoch"], 10, 64) // an older one counts less
 	return a
 }
 
-// dial connects to the master of the moment.
 func (s *sentinel) dial(ctx context.Context, network, _ string) (net.Conn, error) {
 	addr, err := s.master(ctx)
 	if err != nil {
 		return nil, err
 	}
 	dialer := &net.Dialer{Timeout: connectTimeout}
-	var cn net.Conn
-	if s.tls == nil {
-		cn, err = dialer.DialContext(ctx, network, addr)
-	} else {
-		cn, err = (&tls.Dialer{NetDialer: dialer, Config: s.tls}).DialContext(ctx, network, addr)
+	dial := dialer.DialContext
+	if s.tls != nil {
+		dial = (&tls.Dialer{NetDialer: dialer, Config: s.tls}).DialContext
 	}
+	cn, err := dial(ctx, network, addr)
 	if err != nil {
 		return nil, fmt.Errorf("connect to the master %s that the sentinels name: %w", addr, err)
 	}

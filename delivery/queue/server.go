@@ -11,6 +11,8 @@ import (
 	"strings"
 	"time"
 
+	"gancho/internal/retry"
+
 	"github.com/redis/go-redis/v9"
 )
 
@@ -28,14 +30,7 @@ const (
 // syncs each second, and lets a slow disk hold a write up by two.
 const durableAge = 2 * time.Second
 
-// info is what INFO has answered.
 type info map[string]string
-
-func parseInfo(text string) info {
-	out := info{}
-	out.add(text)
-	return out
-}
 
 func (i info) add(text string) {
 	for line := range strings.Lines(text) {
@@ -45,7 +40,6 @@ func (i info) add(text string) {
 	}
 }
 
-// replicationOffset is how far the server's replication is, in bytes.
 func (i info) replicationOffset() (int64, error) {
 	n, err := strconv.ParseInt(i["master_repl_offset"], 10, 64)
 	if err != nil {
@@ -54,8 +48,7 @@ func (i info) replicationOffset() (int64, error) {
 	return n, nil
 }
 
-// serverInfo reads sections of INFO in one round trip. (Before Redis 7 the
-// command takes one only.)
+// serverInfo reads sections of INFO in one round trip. (Before Redis 7, INFO takes one only.)
 func serverInfo(ctx context.Context, c redis.Cmdable, sections ...string) (info, error) {
 	pipe := c.Pipeline()
 	replies := make([]*redis.StringCmd, len(sections))
@@ -96,13 +89,13 @@ func (q *Queue) checkServers(ctx context.Context) error {
 		if err := q.checkServer(got); err != nil {
 			return err
 		}
-		s, err := q.checkPersistence(ctx, addr, got)
+		m, s, err := q.checkPersistence(ctx, addr, got)
 		if err != nil {
 			return err
 		}
 		accepted[addr] = q.servers.of(got)
 		q.servers.observe(addr, accepted[addr])
-		mode, strict = max(mode, s.mode), strict || s.strictAOF
+		mode, strict = max(mode, m), strict || s
 		known[addr] = q.newReplicas(ctx, addr, masters, got)
 	}
 	if mode == durableByWait && q.cluster != nil {
@@ -115,8 +108,7 @@ func (q *Queue) checkServers(ctx context.Context) error {
 
 // checkServer refuses what no persistence can compensate.
 func (q *Queue) checkServer(got info) error {
-	major, minor, ok := version(got["redis_version"])
-	if !ok || major < 6 || major == 6 && minor < 2 {
+	if major, minor := got.version(); major < 6 || major == 6 && minor < 2 {
 		return &SettingError{"redis_version", got["redis_version"], "use Redis 6.2 or newer"}
 	}
 	if p := got["maxmemory_policy"]; p != "" && p != "noeviction" {
@@ -133,46 +125,37 @@ func (q *Queue) checkServer(got info) error {
 	return nil
 }
 
-// persistence is how one server keeps what it is given.
-type persistence struct {
-	mode      durability
-	strictAOF bool // no-appendfsync-on-rewrite is on
-}
-
-func (q *Queue) checkPersistence(ctx context.Context, addr string, got info) (persistence, error) {
+// checkPersistence returns how one server keeps what it is given; strictAOF:
+// no-appendfsync-on-rewrite is on.
+func (q *Queue) checkPersistence(ctx context.Context, addr string, got info) (mode durability, strictAOF bool, err error) {
 	const accept = ", or set queue.allow_volatile: true to accept the loss"
-	s := persistence{mode: durableAtReply}
 	if got["aof_enabled"] != "1" {
-		return s, q.acceptVolatile(&SettingError{"appendonly", "no", "run CONFIG SET appendonly yes, and set it in redis.conf" + accept})
+		return durableAtReply, false, q.acceptVolatile(&SettingError{"appendonly", "no", "run CONFIG SET appendonly yes, and set it in redis.conf" + accept})
 	}
 	// WAITAOF came with 7.2, and answers before the fsync under everysec there and
 	// in Valkey, whose redis_version is 7.2.4.
-	major, _, _ := version(got["redis_version"])
+	major, _ := got.version()
 	waits := major >= 8 && got["valkey_version"] == ""
-	server := q.nodes.to(addr)
-	config, err := server.ConfigGet(ctx, "appendfsync").Result()
-	if err == nil {
-		var rewrite map[string]string
-		rewrite, err = server.ConfigGet(ctx, "no-appendfsync-on-rewrite").Result()
-		s.strictAOF = rewrite["no-appendfsync-on-rewrite"] == "yes"
-	}
+	config, err := q.nodes.to(addr).ConfigGet(ctx, "*appendfsync*").Result()
+	strictAOF = config["no-appendfsync-on-rewrite"] == "yes"
 	switch fsync := config["appendfsync"]; {
 	case err != nil && !isReply(err):
-		return s, annotate(err, "open queue: read appendfsync")
+		return 0, false, annotate(err, "open queue: read appendfsync")
 	case err != nil && waits && q.cluster == nil:
 		q.log.Info().Str("cause", err.Error()).Msg("redis does not show its configuration: durability is taken from WAITAOF alone")
-		s.mode = durableByWait
+		return durableByWait, false, nil
 	case err != nil:
-		return s, q.acceptVolatile(&SettingError{"appendfsync", "unknown, because CONFIG is forbidden", "allow the user CONFIG GET, use Redis 8 or newer" + accept})
+		return durableAtReply, false, q.acceptVolatile(&SettingError{"appendfsync", "unknown, because CONFIG is forbidden", "allow the user CONFIG GET, use Redis 8 or newer" + accept})
 	case fsync == "always":
+		return durableAtReply, strictAOF, nil
 	case fsync == "everysec" && waits:
-		s.mode = durableByWait
+		return durableByWait, strictAOF, nil
 	case fsync == "everysec":
-		s.mode = durableByAge
+		return durableByAge, strictAOF, nil
 	default:
-		return s, q.acceptVolatile(&SettingError{"appendfsync", fsync, "run CONFIG SET appendfsync everysec, and set it in redis.conf" + accept})
+		return durableAtReply, strictAOF,
+			q.acceptVolatile(&SettingError{"appendfsync", fsync, "run CONFIG SET appendfsync everysec, and set it in redis.conf" + accept})
 	}
-	return s, nil
 }
 
 func (q *Queue) acceptVolatile(refusal *SettingError) error {
@@ -196,44 +179,26 @@ func (q *Queue) awaitLoaded(ctx context.Context, addr string) (info, error) {
 		if !logged {
 			q.log.Info().Msg("redis is loading its data: waiting")
 		}
-		if !Pause(ctx, loadingPause) {
-			return nil, unreachable(ctx.Err())
+		if err := retry.Wait(ctx, 200*time.Millisecond); err != nil {
+			return nil, unreachable(err)
 		}
 	}
 }
 
-// loadingPause is the time between two inspections of a server that is loading.
-const loadingPause = 200 * time.Millisecond
-
-// Backoff is the wait after the n-th failure of Redis in a row.
+// Backoff returns the wait after the n-th failure of Redis in a row.
 func Backoff(n int) time.Duration {
-	const first, last = 50 * time.Millisecond, 2 * time.Second
-	return min(first<<min(n-1, 6), last)
+	return retry.Backoff{Min: 50 * time.Millisecond, Max: 2 * time.Second}.Delay(n)
 }
 
-// Pause waits. It reports false when the context ended first.
-func Pause(ctx context.Context, d time.Duration) bool {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-t.C:
-		return true
-	case <-ctx.Done():
-		return false
-	}
-}
-
-// scriptCall is a script with the keys of one endpoint, or, but in a cluster, of
-// several.
+// scriptCall is a script with the keys of one endpoint; of several, but not in a cluster.
 type scriptCall struct {
 	script *redis.Script
 	keys   []string
 	args   []any
 }
 
-// runScripts runs scripts in one pipeline. Those that a server does not know
-// yet are sent in a second one. Each reply has its own error: of several servers,
-// one may be unreachable.
+// runScripts runs scripts in one pipeline, and those that a server does not know yet in a
+// second one. Each reply has its own error: one of several servers may be unreachable.
 func (q *Queue) runScripts(ctx context.Context, calls []scriptCall) []*redis.Cmd {
 	pipe := q.client.Pipeline()
 	replies := make([]*redis.Cmd, len(calls))
@@ -255,12 +220,10 @@ func (q *Queue) runScripts(ctx context.Context, calls []scriptCall) []*redis.Cmd
 	return replies
 }
 
-func version(s string) (major, minor int, ok bool) {
-	a, rest, _ := strings.Cut(s, ".")
-	b, _, _ := strings.Cut(rest, ".")
-	major, err1 := strconv.Atoi(a)
-	minor, err2 := strconv.Atoi(b)
-	return major, minor, err1 == nil && err2 == nil
+// version is what Redis, or what speaks like it, calls itself; 0 when unknown.
+func (i info) version() (major, minor int) {
+	_, _ = fmt.Sscanf(i["redis_version"], "%d.%d", &major, &minor)
+	return major, minor
 }
 
 // isReply reports whether the server itself answered with the error.
@@ -269,12 +232,10 @@ func isReply(err error) bool {
 	return errors.As(err, &reply)
 }
 
-// notReady begins the errors of a server that will be ready, or replaced by
-// one that is.
+// notReady begins the errors of a server that will be ready, or replaced.
 var notReady = []string{"LOADING", "MASTERDOWN", "BUSY", "TRYAGAIN", "CLUSTERDOWN", "MOVED", "ASK", "READONLY", "NOREPLICAS"}
 
-// unreachable marks errors of the way to the server, and those of a server
-// that is not ready, as ErrUnreachable.
+// unreachable marks errors of the way to a server, or of one not ready, as ErrUnreachable.
 func unreachable(err error) error {
 	if err == nil || errors.Is(err, ErrRestarted) || errors.Is(err, ErrUnreachable) || errors.Is(err, context.Canceled) {
 		return err

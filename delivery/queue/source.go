@@ -23,9 +23,9 @@ type Source struct {
 	Timeline                 int32
 	// SlotCreated: the slot was created just now.
 	SlotCreated bool
-	// ConfirmedFlush is the slot's, Current the end of the server's WAL; both
-	// are LSNs in bytes.
-	ConfirmedFlush, Current uint64 // Current 0: it is known to be at or after the record
+	// LSNs in bytes: the slot's, and the end of the server's WAL; Current 0: it is
+	// known not to be before the record.
+	ConfirmedFlush, Current uint64
 }
 
 // id is the first part of webhook-ids: short, and different for different sources.
@@ -77,12 +77,11 @@ type claim struct {
 	source string
 }
 
-// Claim says whose events will be appended, and returns the epoch that they
-// get: 1 at the first time, the same as before for the same source. For
-// another system, timeline, database or slot, a slot that was recreated, or one
-// that somebody else has moved on, it returns a *SourceChangedError, unless
-// accept is set: then the epoch rises by one. Call it after the slot has been
-// found or created and before the first Append.
+// Claim, called when the slot is found or created and before the first Append, says
+// whose events will be appended, and returns their epoch: 1 at first, the same as
+// before for the same source. For another system, timeline, database or slot, a slot
+// that was recreated, or one that somebody else has moved on, it returns a
+// *SourceChangedError, unless accept is set: then the epoch rises by one.
 func (q *Queue) Claim(ctx context.Context, s Source, accept bool) (uint16, error) {
 	q.appender.forgetRegistered() // another process may have captured, and dropped queues, since
 	q.sources.mu.Lock()
@@ -189,9 +188,8 @@ func (s *sources) readLocked(ctx context.Context) (*sourceRecord, error) {
 	}, nil
 }
 
-// writeSourceScript refuses when the epoch is not the one that was read:
-// somebody else has claimed the queue since. The position never goes back
-// within an epoch, whoever writes it.
+// writeSourceScript refuses an epoch other than was read: somebody has claimed the queue
+// since. The position never goes back within an epoch, whoever writes it.
 var writeSourceScript = redis.NewScript(`
 local epoch = redis.call('HGET', KEYS[1], 'epoch') or ''
 if epoch ~= ARGV[1] then return 0 end
@@ -214,9 +212,8 @@ func (s *sources) write(ctx context.Context, old, next *sourceRecord) error {
 	return err
 }
 
-// firstEpoch is 1, or one more than the newest epoch in any stream when the
-// record was lost but streams were not: their last ids would make every event
-// look like a duplicate.
+// firstEpoch is 1, or, when the record was lost but streams were not, one more than their
+// newest epoch: their last ids would make every event look like a duplicate.
 func (q *Queue) firstEpoch(ctx context.Context) (uint16, error) {
 	newest := uint16(0)
 	read := func(key string) error {
@@ -238,26 +235,23 @@ func (q *Queue) firstEpoch(ctx context.Context) (uint16, error) {
 	return newest + 1, err
 }
 
-// escapeGlob makes Redis take every character of s literally.
 func escapeGlob(s string) string {
 	return strings.NewReplacer(`\`, `\\`, `*`, `\*`, `?`, `\?`, `[`, `\[`).Replace(s)
 }
 
-// of returns the source of an epoch's events. A worker that captures
-// nothing learns it from the record.
+// of returns an epoch's source; a worker that captures nothing learns it from the record.
 func (s *sources) of(ctx context.Context, epoch uint16) (string, error) {
 	if c := s.current.Load(); c != nil && c.epoch == epoch {
 		return c.source, nil
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if name, ok := s.names[epoch]; ok {
-		return name, nil
+	if s.names[epoch] == "" {
+		if _, err := s.readLocked(ctx); err != nil {
+			return "", err
+		}
 	}
-	if _, err := s.readLocked(ctx); err != nil {
-		return "", err
-	}
-	if name, ok := s.names[epoch]; ok {
+	if name := s.names[epoch]; name != "" {
 		return name, nil
 	}
 	return "", fmt.Errorf("read %s: epoch %d is not in it, so the webhook-ids of its events are unknown; start the capture once", s.key, epoch)

@@ -3,13 +3,13 @@ package queue
 import (
 	"context"
 	"crypto/rand"
-	"encoding/hex"
 	"iter"
 	"strings"
 	"sync/atomic"
 	"time"
 
 	"gancho/delivery/webhook"
+	"gancho/internal/retry"
 )
 
 // deliverer is what delivers in this process, which learns of new events
@@ -54,9 +54,8 @@ func (a *Appended) Events() iter.Seq2[ID, *webhook.Message] {
 // leases, renews them, and learns what other processes have appended for it.
 // But for Listen, its methods belong to one goroutine at a time.
 //
-// Renewing is all that a quiet process sends. What else may have changed it
-// learns from what is published, and inspects for itself once in
-// inspectEvery leases, should a notification be lost.
+// Renewing is all that a quiet process sends. Of changes it learns from what is
+// published, and, should a notification be lost, once in inspectEvery leases.
 type Worker struct {
 	q       *Queue
 	process string // unique
@@ -80,7 +79,6 @@ type inspection struct {
 	generation uint64
 }
 
-// begin returns an inspection that begins now.
 func (w *Worker) begin() inspection {
 	return inspection{at: time.Now(), wakes: w.wakes.Load(), generation: w.q.servers.generations.Load()}
 }
@@ -92,13 +90,10 @@ func (i inspection) stale(now inspection, ttl time.Duration) bool {
 
 // Worker returns a new worker.
 func (q *Queue) Worker() *Worker {
-	var unique [8]byte
-	_, _ = rand.Read(unique[:]) // never fails
-	return &Worker{q: q, process: hex.EncodeToString(unique[:])}
+	return &Worker{q: q, process: rand.Text()}
 }
 
-// Attach has what this process appends offered to d, until detach is called.
-// One at a time is attached to a queue.
+// Attach offers what this process appends to d, the queue's only one, until detach.
 func (w *Worker) Attach(d deliverer) (detach func()) {
 	w.q.local.Store(&d)
 	return func() { w.q.local.CompareAndSwap(&d, nil) }
@@ -138,11 +133,10 @@ func (w *Worker) Listen(ctx context.Context, wake func(endpoint string, side boo
 		if w.listenOnce(ctx, wake) {
 			failures = 1
 		}
-		Pause(ctx, Backoff(failures))
+		_ = retry.Wait(ctx, Backoff(failures)) // the loop sees the context's end
 	}
 }
 
-// listenOnce listens until the connection breaks, and reports whether there was one.
 func (w *Worker) listenOnce(ctx context.Context, wake func(endpoint string, side bool)) (connected bool) {
 	wakeAll := func() {
 		w.wakes.Add(1)

@@ -308,9 +308,9 @@ func (w *world) addAttempts(endpoint, tenant string, n int) {
 func (w *world) addKept(tenant string, n int) {
 	w.t.Helper()
 	now := time.Now().UTC().Truncate(time.Microsecond)
-	rows := make([]state.KeptEvent, n)
+	rows := make([]webhook.Message, n)
 	for i := range rows {
-		rows[i] = state.KeptEvent{Message: message("kept"+tenant, tenant, i, now)}
+		rows[i] = message("kept"+tenant, tenant, i, now)
 	}
 	if err := w.store.WriteEvents(w.t.Context(), rows); err != nil {
 		w.t.Fatal(err)

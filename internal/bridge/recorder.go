@@ -10,6 +10,7 @@ import (
 
 	"gancho/cdc"
 	"gancho/delivery/queue"
+	"gancho/delivery/webhook"
 	"gancho/internal/retry"
 	"gancho/internal/state"
 )
@@ -239,7 +240,7 @@ func (r *recorder) recordDead(ctx context.Context, endpoint string) error {
 type recordBatch struct {
 	*recorder
 	attempts []state.Attempt
-	events   []state.KeptEvent
+	events   []webhook.Message
 	bytes    int                 // of the events' bodies
 	trim     map[string][]string // ids of entries by endpoint
 	failed   error               // what flush has failed with: the batch is of no more use
@@ -262,7 +263,7 @@ func (b *recordBatch) add(endpoint string, entries []queue.LogEntry) {
 				b.attempts = append(b.attempts, row)
 			}
 			if l.Kept != nil && b.State.KeepEvents > 0 {
-				b.events = append(b.events, state.KeptEvent{Message: *l.Kept})
+				b.events = append(b.events, *l.Kept)
 				b.bytes += len(l.Kept.Data) + len(l.Kept.Previous) + len(l.Kept.Unchanged)
 			}
 		}

@@ -59,11 +59,11 @@ func TestStageSettles(t *testing.T) {
 	}
 	backlog := func() int64 {
 		t.Helper()
-		got, _, err := queuetest.Backlog(ctx, q, "crm")
+		held, err := queuetest.Stats(ctx, q, "crm")
 		if err != nil {
 			t.Fatal(err)
 		}
-		return got
+		return held.Backlog
 	}
 	settles := func() chan error {
 		done := make(chan error, 1)

@@ -147,7 +147,7 @@ func (g *gym) attempt(endpoint, tenant, key string, at time.Time) {
 		g.t.Fatal(err)
 	}
 	m := webhook.Message{ID: id, Type: "cobranca.paga", Tenant: tenant, Key: key, Time: at, Sequence: "1", Data: []byte("1")}
-	if err := g.Store.WriteEvents(ctx, []state.KeptEvent{{Message: m}}); err != nil {
+	if err := g.Store.WriteEvents(ctx, []webhook.Message{m}); err != nil {
 		g.t.Fatal(err)
 	}
 }

@@ -96,22 +96,16 @@ func (d *Drafter) Draft(ctx context.Context, name string, text []byte) (*Draft, 
 	if f, err = parseFile(name, adapted); err != nil {
 		return nil, err
 	}
-	if f, err = out.without(f, reasons); err != nil {
-		return nil, err
-	}
-	for {
-		reasons, err := d.check(ctx, f, out)
-		if err != nil {
-			return nil, err
-		}
-		if reasons == nil {
-			out.Text = f.text
-			return out, nil
-		}
+	for reasons != nil {
 		if f, err = out.without(f, reasons); err != nil {
 			return nil, err
 		}
+		if reasons, err = d.check(ctx, f, out); err != nil {
+			return nil, err
+		}
 	}
+	out.Text = f.text
+	return out, nil
 }
 
 // without comments out the rules that have reasons, by their numbers.
@@ -162,7 +156,7 @@ func (d *Drafter) check(ctx context.Context, f *ruleFile, out *Draft) ([][]strin
 	if !errors.As(err, &mistakes) {
 		return nil, err
 	}
-	reasons, found := make([][]string, len(f.rules)), false
+	var reasons [][]string
 	out.Statements = nil
 	for _, m := range mistakes {
 		if statements := identityStatement.FindAllString(m.Hint, -1); statements != nil && commented.MatchString(m.Hint) {
@@ -173,6 +167,9 @@ func (d *Drafter) check(ctx context.Context, f *ruleFile, out *Draft) ([][]strin
 		if i < 0 {
 			return nil, err
 		}
+		if reasons == nil {
+			reasons = make([][]string, len(f.rules))
+		}
 		reason := m.Message
 		if m.Hint != "" {
 			reason += "; " + m.Hint
@@ -180,12 +177,8 @@ func (d *Drafter) check(ctx context.Context, f *ruleFile, out *Draft) ([][]strin
 		if !slices.Contains(reasons[i], reason) {
 			reasons[i] = append(reasons[i], reason)
 		}
-		found = true
 	}
 	slices.Sort(out.Statements)
 	out.Statements = slices.Compact(out.Statements)
-	if !found {
-		return nil, nil
-	}
 	return reasons, nil
 }

@@ -168,7 +168,7 @@ func TestHostileTexts(t *testing.T) {
 			s := open(t, database(t, options), keys(t, "a"))
 			ctx := t.Context()
 			var attempts []state.Attempt
-			var events []state.KeptEvent
+			var events []webhook.Message
 			var dead []state.DeadLetter
 			for i, text := range texts {
 				a := attempt("crm", i)

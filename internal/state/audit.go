@@ -24,15 +24,9 @@ func (s *Store) Audit(ctx context.Context, f AuditFilter, before int64, n int) (
 	if before > 0 {
 		w.add("id < %s", before)
 	}
-	if f.Tenant != nil {
-		w.equal("tenant", *f.Tenant)
-	}
-	if f.Object != "" {
-		w.equal("object", f.Object)
-	}
-	if f.Action != "" {
-		w.add("action = %s", s.text.encode(f.Action))
-	}
+	w.equal("tenant", f.Tenant)
+	w.equal("object", orNil(f.Object))
+	w.given("action = %s", f.Action)
 	w.between("time", f.From, f.To)
 	sql := `select id, time, actor, tenant, action, object, before::text, after::text from gancho.audit` +
 		w.sql() + ` order by id desc limit ` + w.param(n)
@@ -60,36 +54,31 @@ func scanChange(row pgx.CollectableRow) (Change, error) {
 // that was activated again. ID and Time are the store's.
 func (s *Store) Record(ctx context.Context, c Change) error {
 	return s.write(ctx, "write the audit log", func(tx pgx.Tx) error {
-		_, err := s.record(ctx, tx, c)
-		return err
+		return s.record(ctx, tx, &c, nil, nil)
 	})
 }
 
-// record writes an entry in the transaction of the change.
-func (s *Store) record(ctx context.Context, tx pgx.Tx, c Change) (id int64, err error) {
+// facts are what an entry says about an object before or after a change; nil:
+// there was or is nothing, or c has it already.
+type facts map[string]any
+
+// record writes an entry in the transaction of the change, and sets its ID.
+func (s *Store) record(ctx context.Context, tx pgx.Tx, c *Change, before, after facts) (err error) {
+	if before != nil {
+		c.Before, err = json.Marshal(before)
+	}
+	if after != nil && err == nil {
+		c.After, err = json.Marshal(after)
+	}
+	if err != nil {
+		return fmt.Errorf("write the audit log: %w", err)
+	}
 	err = tx.QueryRow(ctx, `insert into gancho.audit (actor, tenant, action, object, before, after)
 		values ($1, $2, $3, $4, $5::text::json, $6::text::json) returning id`,
 		s.text.encode(c.Actor), s.text.encode(c.Tenant), s.text.encode(c.Action), s.text.encode(c.Object),
-		jsonText(c.Before), jsonText(c.After)).Scan(&id)
+		orNil(string(asciiJSON(c.Before))), orNil(string(asciiJSON(c.After)))).Scan(&c.ID)
 	if err != nil {
-		return 0, fmt.Errorf("write the audit log: %w", err)
+		return fmt.Errorf("write the audit log: %w", err)
 	}
-	return id, nil
-}
-
-func jsonText(text []byte) *string {
-	if len(text) == 0 {
-		return nil
-	}
-	s := string(asciiJSON(text))
-	return &s
-}
-
-// facts returns the JSON of an audit entry; values are of types that always marshal.
-func facts(v map[string]any) (json.RawMessage, error) {
-	text, err := json.Marshal(v)
-	if err != nil {
-		return nil, fmt.Errorf("write the audit log: %w", err)
-	}
-	return text, nil
+	return nil
 }

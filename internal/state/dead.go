@@ -3,7 +3,6 @@ package state
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 
 	"github.com/jackc/pgx/v5"
@@ -54,16 +53,12 @@ func deadOrder(f *Filter) string {
 
 // DeadLetter reads one. ErrNotFound: it does not exist, or is not the tenant's ("": any).
 func (s *Store) DeadLetter(ctx context.Context, id int64, tenant string) (DeadLetter, error) {
-	f := Filter{IDs: []int64{id}}
-	if tenant != "" {
-		f.Tenant = &tenant
+	found, err := s.DeadLetters(ctx, Filter{IDs: []int64{id}, Tenant: orNil(tenant)}, 0, 1)
+	if err == nil && len(found) == 0 {
+		err = fmt.Errorf("read dead letter %d: %w", id, ErrNotFound)
 	}
-	found, err := s.DeadLetters(ctx, f, 0, 1)
 	if err != nil {
 		return DeadLetter{}, err
-	}
-	if len(found) == 0 {
-		return DeadLetter{}, fmt.Errorf("read dead letter %d: %w", id, ErrNotFound)
 	}
 	return found[0], nil
 }
@@ -102,21 +97,21 @@ func (s *Store) CountDeadByEndpoint(ctx context.Context) (map[string]int64, erro
 // and returns how many. It deletes in transactions of some thousands; after an
 // error the number, and the audit log, say how many were deleted.
 func (s *Store) DropDead(ctx context.Context, actor string, f Filter) (int64, error) {
-	var last *int64
-	if err := s.pool.QueryRow(ctx, `select max(id) from gancho.dead_letters`).Scan(&last); err != nil {
-		return 0, fmt.Errorf("drop dead letters: %w", explain(err))
+	last, err := collectOne(ctx, s, "drop dead letters", `select coalesce(max(id), 0) from gancho.dead_letters`, nil, pgx.RowTo[int64])
+	if err != nil {
+		return 0, err
 	}
-	if last == nil {
-		return 0, nil
+	d := drop{store: s, filter: f, last: last, entry: Change{Actor: actor, Action: "dead.drop", Object: "dead"}}
+	if f.Endpoint != "" {
+		d.entry.Object = endpointObject(f.Endpoint)
 	}
-	d := drop{store: s, actor: actor, filter: f, last: *last}
+	if f.Tenant != nil {
+		d.entry.Tenant = *f.Tenant
+	}
 	for {
 		n, err := d.chunk(ctx)
-		if err != nil {
+		if err != nil || n < dropChunk {
 			return d.dropped, err
-		}
-		if n < dropChunk {
-			return d.dropped, nil
 		}
 	}
 }
@@ -124,11 +119,10 @@ func (s *Store) DropDead(ctx context.Context, actor string, f Filter) (int64, er
 // drop is the state of DropDead between its transactions.
 type drop struct {
 	store       *Store
-	actor       string
 	filter      Filter
 	after, last int64 // ids
 	dropped     int64
-	entry       int64 // in the audit log
+	entry       Change // in the audit log, once it has an ID
 }
 
 // chunk deletes the next dead letters and keeps the audit entry up to date.
@@ -142,12 +136,21 @@ func (d *drop) chunk(ctx context.Context) (int64, error) {
 	sql := fmt.Sprintf(`with gone as (
 			delete from gancho.dead_letters where id in (select id from gancho.dead_letters%s order by id limit %s) returning id
 		) select count(*), coalesce(max(id), 0) from gone`, w.sql(), w.param(dropChunk))
-	var n, after, entry int64
+	var n, after int64
+	entry := d.entry
 	err = s.write(ctx, "drop dead letters", func(tx pgx.Tx) error {
 		if err := tx.QueryRow(ctx, sql, w.args...).Scan(&n, &after); err != nil || n == 0 {
 			return err
 		}
-		entry, err = d.record(ctx, tx, d.dropped+n)
+		what := facts{"dropped": d.dropped + n, "filter": d.filter}
+		if entry.ID == 0 {
+			return s.record(ctx, tx, &entry, what, nil)
+		}
+		text, err := json.Marshal(what)
+		if err != nil {
+			return err
+		}
+		_, err = tx.Exec(ctx, `update gancho.audit set before = $2::text::json where id = $1`, entry.ID, string(asciiJSON(text)))
 		return err
 	})
 	if err != nil || n == 0 {
@@ -156,36 +159,4 @@ func (d *drop) chunk(ctx context.Context) (int64, error) {
 	d.after, d.entry = after, entry
 	d.dropped += n
 	return n, nil
-}
-
-func (d *drop) record(ctx context.Context, tx pgx.Tx, dropped int64) (int64, error) {
-	before, err := facts(map[string]any{"dropped": dropped, "filter": d.filter})
-	if err != nil {
-		return 0, err
-	}
-	if d.entry != 0 {
-		_, err := tx.Exec(ctx, `update gancho.audit set before = $2::text::json where id = $1`, d.entry, string(asciiJSON(before)))
-		return d.entry, err
-	}
-	c := Change{Actor: d.actor, Action: "dead.drop", Object: "dead", Before: before}
-	if d.filter.Endpoint != "" {
-		c.Object = endpointObject(d.filter.Endpoint)
-	}
-	if d.filter.Tenant != nil {
-		c.Tenant = *d.filter.Tenant
-	}
-	return d.store.record(ctx, tx, c)
-}
-
-// filterText and parseFilter keep a filter in a column of type json.
-func filterText(f *Filter) (string, error) {
-	text, err := json.Marshal(f)
-	return string(asciiJSON(text)), err
-}
-
-func parseFilter(text string) (f Filter, err error) {
-	if err := json.Unmarshal([]byte(text), &f); err != nil {
-		return f, errors.New("read the filter of a job: it is not what Gancho has stored there")
-	}
-	return f, nil
 }

@@ -20,7 +20,7 @@ func message(n int) webhook.Message {
 	}
 }
 
-func event(n int) state.KeptEvent { return state.KeptEvent{Message: message(n)} }
+func event(n int) webhook.Message { return message(n) }
 
 func deadLetter(endpoint string, n int) state.DeadLetter {
 	return state.DeadLetter{Endpoint: endpoint, DeadEvent: queue.DeadEvent{

@@ -1,6 +1,7 @@
 package state
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -27,15 +28,10 @@ func (s *Store) Endpoints(ctx context.Context) ([]Endpoint, error) {
 	var errs []error
 	for i := range rows {
 		e, err := s.decrypt(&rows[i])
-		sealed := new(KeyError)
-		switch {
-		case errors.As(err, &sealed):
-			errs = append(errs, err)
-			e = rows[i].Endpoint
-		case err != nil:
+		if _, sealed := errors.AsType[*KeyError](err); err != nil && !sealed {
 			return nil, err
 		}
-		out = append(out, e)
+		out, errs = append(out, e), append(errs, err)
 	}
 	return out, errors.Join(errs...)
 }
@@ -47,11 +43,7 @@ func (s *Store) Endpoint(ctx context.Context, name string) (Endpoint, error) {
 	if err != nil {
 		return Endpoint{}, fmt.Errorf("read endpoint %q: %w", name, explain(err))
 	}
-	e, err := s.decrypt(row)
-	if sealed := new(KeyError); errors.As(err, &sealed) {
-		e = row.Endpoint
-	}
-	return e, err
+	return s.decrypt(row)
 }
 
 // AddEndpoint stores a new endpoint with its secrets, the newest first, and
@@ -128,18 +120,9 @@ func (s *Store) SetEndpointState(ctx context.Context, actor, name string, to end
 		}
 		after := old.Endpoint
 		after.State = to
-		return s.recordEndpoint(ctx, tx, actor, stateAction(to), &old.Endpoint, &after)
+		verb := map[endpoint.State]string{endpoint.Active: "activate", endpoint.Paused: "pause", endpoint.Inactive: "deactivate"}[to]
+		return s.recordEndpoint(ctx, tx, actor, "endpoint."+verb, &old.Endpoint, &after)
 	})
-}
-
-func stateAction(to endpoint.State) string {
-	switch to {
-	case endpoint.Paused:
-		return "endpoint.pause"
-	case endpoint.Inactive:
-		return "endpoint.deactivate"
-	}
-	return "endpoint.activate"
 }
 
 // RemoveEndpoint deletes an endpoint, also one whose key is lost. With dropQueue,
@@ -161,6 +144,29 @@ func (s *Store) RemoveEndpoint(ctx context.Context, actor, name string, dropQueu
 			return err
 		}
 		return s.recordEndpoint(ctx, tx, actor, "endpoint.remove", &old.Endpoint, nil)
+	})
+}
+
+// DropQueue asks the bridge to drop the queue of an endpoint that was removed.
+// ErrConflict: an endpoint of that name exists.
+func (s *Store) DropQueue(ctx context.Context, actor, name string) error {
+	return s.write(ctx, fmt.Sprintf("drop the queue of endpoint %q", name), func(tx pgx.Tx) error {
+		// AddEndpoint changes the revision, too, and checks for drops only after
+		// that: of the two, the later sees the earlier.
+		if _, err := tx.Exec(ctx, `select from gancho.revision for update`); err != nil {
+			return err
+		}
+		var exists bool
+		if err := tx.QueryRow(ctx, `select exists (select from gancho.endpoints where name = $1)`, s.text.encode(name)).Scan(&exists); err != nil {
+			return err
+		}
+		if exists {
+			return ErrConflict
+		}
+		if _, err := tx.Exec(ctx, `insert into gancho.drops (name) values ($1) on conflict do nothing`, s.text.encode(name)); err != nil {
+			return err
+		}
+		return s.record(ctx, tx, &Change{Actor: actor, Action: "queue.drop", Object: endpointObject(name)}, nil, nil)
 	})
 }
 
@@ -199,30 +205,19 @@ func (s *Store) change(ctx context.Context, name, what string, f func(pgx.Tx) er
 // recordEndpoint writes the audit entry of a change of settings. Its tenant is
 // the endpoint's, when before and after agree on one.
 func (s *Store) recordEndpoint(ctx context.Context, tx pgx.Tx, actor, action string, before, after *Endpoint) error {
-	c := Change{Actor: actor, Action: action}
-	tenants := map[string]bool{}
-	for _, side := range []struct {
-		e  *Endpoint
-		to *json.RawMessage
-	}{{before, &c.Before}, {after, &c.After}} {
-		if side.e == nil {
-			continue
-		}
-		c.Object = endpointObject(side.e.Name)
-		tenants[tenantOf(side.e)] = true
-		text, err := facts(map[string]any{"state": side.e.State.String(), "settings": orNull(side.e.Public)})
-		if err != nil {
-			return err
-		}
-		*side.to = text
+	e := cmp.Or(after, before)
+	c := Change{Actor: actor, Tenant: tenantOf(e), Action: action, Object: endpointObject(e.Name)}
+	if before != nil && tenantOf(before) != c.Tenant {
+		c.Tenant = ""
 	}
-	if len(tenants) == 1 {
-		for t := range tenants {
-			c.Tenant = t
-		}
+	return s.record(ctx, tx, &c, before.facts(), after.facts())
+}
+
+func (e *Endpoint) facts() facts {
+	if e == nil {
+		return nil
 	}
-	_, err := s.record(ctx, tx, c)
-	return err
+	return facts{"state": e.State.String(), "settings": e.Public}
 }
 
 func endpointObject(name string) string { return "endpoint/" + name }
@@ -233,13 +228,6 @@ func tenantOf(e *Endpoint) string {
 		return e.Tenants[0]
 	}
 	return ""
-}
-
-func orNull(text json.RawMessage) json.RawMessage {
-	if len(text) == 0 {
-		return json.RawMessage("null")
-	}
-	return text
 }
 
 // endpointRow is an endpoint with what is encrypted still encrypted.
@@ -277,14 +265,11 @@ func (s *Store) readEndpoint(ctx context.Context, q querier, name string) (*endp
 // readEndpoints reads endpoints with the secrets that sign now, in one
 // statement, so that they belong together.
 func (s *Store) readEndpoints(ctx context.Context, q querier, condition string, args ...any) ([]endpointRow, error) {
-	rows, err := q.Query(ctx, `select e.id, e.name, e.tenants, e.state, e.sealed, e.public::text, e.version, e.created, e.updated,
+	rows, _ := q.Query(ctx, `select e.id, e.name, e.tenants, e.state, e.sealed, e.public::text, e.version, e.created, e.updated,
 			s.id, s.sealed, s.public_key, s.created, s.expires
 		from gancho.endpoints e
 		left join gancho.secrets s on s.endpoint_id = e.id and (s.expires is null or s.expires > now())
 		`+condition+` order by e.name, s.id desc`, args...)
-	if err != nil {
-		return nil, err
-	}
 	var out []endpointRow
 	var r struct {
 		endpointRow
@@ -300,7 +285,7 @@ func (s *Store) readEndpoints(ctx context.Context, q querier, condition string, 
 		&r.ID, &r.Name, &r.Tenants, &r.state, &r.sealed, &r.public, &r.Version, &r.Created, &r.Updated,
 		&r.secret.id, &r.secret.sealed, &r.secret.public, &r.secret.created, &r.secret.expires,
 	}
-	_, err = pgx.ForEachRow(rows, to, func() error {
+	_, err := pgx.ForEachRow(rows, to, func() (err error) {
 		if len(out) == 0 || out[len(out)-1].ID != r.ID {
 			e := r.endpointRow
 			e.Name, e.Tenants, e.Public = decode(r.Name), decodeAll(r.Tenants), json.RawMessage(r.public)
@@ -332,21 +317,20 @@ func parseState(text string) (endpoint.State, error) {
 	return 0, fmt.Errorf("%w: an endpoint's state is %q", ErrSchema, text)
 }
 
-// decrypt decrypts an endpoint.
+// decrypt decrypts an endpoint. Next to an error it returns what is not encrypted.
 func (s *Store) decrypt(r *endpointRow) (Endpoint, error) {
 	if s.keys == nil {
-		return Endpoint{}, fmt.Errorf("decrypt endpoint %q: %w", r.Name, ErrKeys)
+		return r.Endpoint, fmt.Errorf("decrypt endpoint %q: %w", r.Name, ErrKeys)
 	}
 	e := r.Endpoint
-	document, err := s.keys.unseal(settingsPlace(r.ID), fmt.Sprintf("the settings of endpoint %q", r.Name), r.sealed)
-	if err != nil {
-		return Endpoint{}, err
+	var err error
+	if e.Document, err = s.keys.unseal(settingsPlace(r.ID), fmt.Sprintf("the settings of endpoint %q", r.Name), r.sealed); err != nil {
+		return r.Endpoint, err
 	}
-	e.Document = document
 	for i := range r.secrets {
 		secret, err := s.decryptSecret(r, &r.secrets[i])
 		if err != nil {
-			return Endpoint{}, err
+			return r.Endpoint, err
 		}
 		e.Secrets = append(e.Secrets, secret)
 	}

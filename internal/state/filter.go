@@ -4,7 +4,9 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 )
@@ -42,24 +44,12 @@ func (s *Store) where(ctx context.Context, f *Filter, name string) (*where, erro
 	if len(f.IDs) > 0 {
 		w.add("id = any(%s::bigint[])", f.IDs)
 	}
-	if len(f.Webhooks) > 0 {
-		w.add("webhook_id = any(%s::text[])", s.text.encodeAll(f.Webhooks))
-	}
-	if f.Endpoint != "" {
-		w.add("endpoint = %s", s.text.encode(f.Endpoint))
-	}
-	if f.Tenant != nil {
-		w.equal("tenant", *f.Tenant)
-	}
-	if len(f.Tenants) > 0 {
-		w.add("tenant = any(%s::text[])", s.text.encodeAll(f.Tenants))
-	}
-	if f.Key != "" {
-		w.equal("key", f.Key)
-	}
-	if f.Outcome != "" {
-		w.add("outcome = %s", s.text.encode(f.Outcome))
-	}
+	w.anyOf("webhook_id", f.Webhooks)
+	w.given("endpoint = %s", f.Endpoint)
+	w.equal("tenant", f.Tenant)
+	w.anyOf("tenant", f.Tenants)
+	w.equal("key", orNil(f.Key))
+	w.given("outcome = %s", f.Outcome)
 	if name == attemptsTable {
 		w.between("time", f.From, f.To)
 		w.events(f.Events)
@@ -124,4 +114,68 @@ func (s *Store) eventNames(ctx context.Context, name string, patterns []string) 
 		names = []string{}
 	}
 	return names, err
+}
+
+// where gathers the conditions of a query and their parameters.
+type where struct {
+	text       encoding
+	conditions []string
+	args       []any
+}
+
+// param adds a parameter and returns its placeholder.
+func (w *where) param(v any) string {
+	w.args = append(w.args, v)
+	return "$" + strconv.Itoa(len(w.args))
+}
+
+// add adds a condition, in which each %s is the place of the next parameter.
+func (w *where) add(condition string, params ...any) {
+	places := make([]any, len(params))
+	for i, p := range params {
+		places[i] = w.param(p)
+	}
+	w.conditions = append(w.conditions, fmt.Sprintf(condition, places...))
+}
+
+// given adds a condition on a text, unless that is empty.
+func (w *where) given(condition, text string) {
+	if text != "" {
+		w.add(condition, w.text.encode(text))
+	}
+}
+
+// anyOf adds that a column is one of the texts, unless there are none.
+func (w *where) anyOf(column string, texts []string) {
+	if len(texts) > 0 {
+		w.add(column+" = any(%s::text[])", w.text.encodeAll(texts))
+	}
+}
+
+// equal compares a column of any length, through the index on its beginning;
+// nil: it may be anything.
+func (w *where) equal(column string, value *string) {
+	if value == nil {
+		return
+	}
+	place := w.param(w.text.encode(*value))
+	w.conditions = append(w.conditions, fmt.Sprintf("left(%[1]s, 128) = left(%[2]s, 128) and %[1]s = %[2]s", column, place))
+}
+
+// between limits a time, to exclusive; zero times do not.
+func (w *where) between(column string, from, to time.Time) {
+	if !from.IsZero() {
+		w.add(column+" >= %s", from)
+	}
+	if !to.IsZero() {
+		w.add(column+" < %s", to)
+	}
+}
+
+// sql returns the where clause, or nothing.
+func (w *where) sql() string {
+	if len(w.conditions) == 0 {
+		return ""
+	}
+	return " where " + strings.Join(w.conditions, " and ")
 }

@@ -1,11 +1,18 @@
 package state
 
 import (
+	"cmp"
 	"context"
+	"encoding/json"
+	"errors"
 	"fmt"
+	"strconv"
+	"strings"
 	"time"
 
 	"github.com/jackc/pgx/v5"
+
+	"gancho/delivery/webhook"
 )
 
 // claim is a worker's hold on a job.
@@ -31,7 +38,7 @@ func (s *Store) CreateJob(ctx context.Context, actor string, j Job) (Job, error)
 	if err != nil {
 		return Job{}, fmt.Errorf("%s: %w", what, err)
 	}
-	filter, err := filterText(&j.Filter)
+	filter, err := json.Marshal(j.Filter)
 	if err != nil {
 		return Job{}, fmt.Errorf("%s: %w", what, err)
 	}
@@ -44,12 +51,9 @@ func (s *Store) CreateJob(ctx context.Context, actor string, j Job) (Job, error)
 		if err := tx.QueryRow(ctx, count+w.sql(), w.args...).Scan(&total, &ceiling); err != nil {
 			return err
 		}
-		rows, err := tx.Query(ctx, `insert into gancho.jobs (kind, endpoint, filter, rate, state, total, tenant, actor, ceiling)
+		rows, _ := tx.Query(ctx, `insert into gancho.jobs (kind, endpoint, filter, rate, state, total, tenant, actor, ceiling)
 			values ($1, $2, $3::text::json, $4, 'queued', $5, $6, $7, $8) returning `+jobColumns,
-			string(j.Kind), s.text.encode(j.Endpoint), filter, j.Rate, total, s.text.encode(j.Tenant), s.text.encode(actor), ceiling)
-		if err != nil {
-			return err
-		}
+			string(j.Kind), s.text.encode(j.Endpoint), string(asciiJSON(filter)), j.Rate, total, s.text.encode(j.Tenant), s.text.encode(actor), ceiling)
 		if j, err = pgx.CollectExactlyOneRow(rows, scanJob); err != nil {
 			return err
 		}
@@ -60,16 +64,9 @@ func (s *Store) CreateJob(ctx context.Context, actor string, j Job) (Job, error)
 
 // recordJob writes an audit entry such as resend.create.
 func (s *Store) recordJob(ctx context.Context, tx pgx.Tx, actor, action string, j *Job) error {
-	after, err := facts(map[string]any{
-		"job": j.ID, "state": j.State, "filter": j.Filter, "rate": j.Rate, "total": j.Total, "sent": j.Sent,
-	})
-	if err != nil {
-		return err
-	}
-	_, err = s.record(ctx, tx, Change{
-		Actor: actor, Tenant: j.Tenant, Action: string(j.Kind) + "." + action, Object: endpointObject(j.Endpoint), After: after,
-	})
-	return err
+	c := Change{Actor: actor, Tenant: j.Tenant, Action: string(j.Kind) + "." + action, Object: endpointObject(j.Endpoint)}
+	return s.record(ctx, tx, &c, nil,
+		facts{"job": j.ID, "state": j.State, "filter": j.Filter, "rate": j.Rate, "total": j.Total, "sent": j.Sent})
 }
 
 func scanJob(row pgx.CollectableRow) (Job, error) {
@@ -83,17 +80,17 @@ func scanJob(row pgx.CollectableRow) (Job, error) {
 	}
 	j.Created, j.Started, j.Finished = j.Created.UTC(), utc(started), utc(finished)
 	decodeIn(&j.Endpoint, &j.Tenant, &j.Error, &j.Actor)
-	j.Filter, err = parseFilter(filter)
-	return j, err
+	if json.Unmarshal([]byte(filter), &j.Filter) != nil {
+		return j, errors.New("read the filter of a job: it is not what Gancho has stored there")
+	}
+	return j, nil
 }
 
 // Jobs returns up to n jobs, the newest first, whose ID is below before (0:
 // from the newest). A tenant's are those that its tokens created; "": all.
 func (s *Store) Jobs(ctx context.Context, tenant string, before int64, n int) ([]Job, error) {
 	w := &where{text: s.text}
-	if tenant != "" {
-		w.equal("tenant", tenant)
-	}
+	w.equal("tenant", orNil(tenant))
 	if before > 0 {
 		w.add("id < %s", before)
 	}
@@ -104,9 +101,7 @@ func (s *Store) Jobs(ctx context.Context, tenant string, before int64, n int) ([
 func (s *Store) Job(ctx context.Context, id int64, tenant string) (Job, error) {
 	w := &where{text: s.text}
 	w.add("id = %s", id)
-	if tenant != "" {
-		w.equal("tenant", tenant)
-	}
+	w.equal("tenant", orNil(tenant))
 	return collectOne(ctx, s, fmt.Sprintf("read job %d", id), `select `+jobColumns+` from gancho.jobs`+w.sql(), w.args, scanJob)
 }
 
@@ -118,19 +113,16 @@ func (s *Store) CancelJob(ctx context.Context, actor string, id int64, tenant st
 		return Job{}, err
 	}
 	err = s.write(ctx, fmt.Sprintf("cancel job %d", id), func(tx pgx.Tx) error {
-		rows, err := tx.Query(ctx, `update gancho.jobs set state = 'canceled', finished = now(), claims = claims + 1
+		rows, _ := tx.Query(ctx, `update gancho.jobs set state = 'canceled', finished = now(), claims = claims + 1
 			where id = $1 and state in ('queued', 'running') returning `+jobColumns, id)
-		if err != nil {
-			return err
-		}
-		canceled, err := pgx.CollectRows(rows, scanJob)
-		if err != nil {
-			return err
-		}
-		if len(canceled) == 0 {
+		canceled, err := pgx.CollectExactlyOneRow(rows, scanJob)
+		if errors.Is(err, pgx.ErrNoRows) {
 			return fmt.Errorf("%w: the job has ended", ErrConflict)
 		}
-		j = canceled[0]
+		if err != nil {
+			return err
+		}
+		j = canceled
 		return s.recordJob(ctx, tx, actor, "cancel", &j)
 	})
 	return j, err
@@ -168,4 +160,138 @@ func (s *Store) FinishJob(ctx context.Context, j *Job, to JobState, why string) 
 		j.State, j.Error = to, why
 		return nil
 	})
+}
+
+// JobPage is what a job sends next.
+type JobPage struct {
+	// Messages are marked as replays.
+	Messages []webhook.Message
+	// Last: nothing follows.
+	Last bool
+	// position is where the job continues after this page.
+	position string
+	// dead are the messages' dead letters, which AdvanceJob deletes.
+	dead []int64
+}
+
+// jobWhere returns the conditions of a job's filter on its table. A resend is of
+// what was committed before the job was created.
+func (s *Store) jobWhere(ctx context.Context, j *Job) (*where, error) {
+	if j.Kind == Redrive {
+		return s.where(ctx, &j.Filter, deadTable)
+	}
+	f := j.Filter
+	created := j.Created
+	if created.IsZero() {
+		created = time.Now()
+	}
+	if f.To.IsZero() || f.To.After(created) {
+		f.To = created
+	}
+	return s.where(ctx, &f, eventsTable)
+}
+
+// JobPage reads up to n events, and about 8 MiB of bodies, from the job's
+// position on: kept events in commit order, dead letters in the order in which
+// they were stored.
+func (s *Store) JobPage(ctx context.Context, j *Job, n int) (JobPage, error) {
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	w, err := s.jobWhere(ctx, j)
+	if err != nil {
+		return JobPage{}, err
+	}
+	p := JobPage{position: j.Cursor}
+	var id, found int64
+	columns, from, order, first := eventColumns, eventsTable, "committed, webhook_id", []any{&found}
+	if j.Kind == Redrive {
+		columns, from, order, first = "id, "+eventColumns, deadTable, "id", []any{&found, &id}
+	}
+	if err = w.after(j); err == nil {
+		rows, _ := s.pool.Query(ctx, pageSQL(columns, from+w.sql(), order, w.param(n)), w.args...)
+		p.Messages, err = pgx.CollectRows(rows, func(row pgx.CollectableRow) (webhook.Message, error) {
+			m, err := scanEvent(leadingColumns{row, first})
+			if j.Kind == Redrive {
+				p.dead = append(p.dead, id)
+			}
+			return m, err
+		})
+	}
+	if err != nil {
+		return JobPage{}, fmt.Errorf("read the events of job %d: %w", j.ID, explain(err))
+	}
+	if i := len(p.Messages) - 1; i >= 0 && j.Kind == Redrive {
+		p.position = strconv.FormatInt(p.dead[i], 10)
+	} else if i >= 0 {
+		p.position = strconv.FormatInt(p.Messages[i].Time.UnixMicro(), 10) + " " + s.text.encode(p.Messages[i].ID)
+	}
+	p.Last = found < int64(n) && int64(len(p.Messages)) == found
+	return p, nil
+}
+
+// after adds that a page begins behind the job's position: the id of a dead
+// letter, or the time and the id of an event.
+func (w *where) after(j *Job) error {
+	position, event, _ := strings.Cut(j.Cursor, " ")
+	number, err := strconv.ParseInt(cmp.Or(position, "0"), 10, 64)
+	switch {
+	case err != nil:
+		return fmt.Errorf("read position %q: %w", j.Cursor, err)
+	case j.Kind == Redrive:
+		w.add("id > %s and id <= %s", number, j.claim.ceiling)
+	case j.Cursor != "":
+		// The first condition is implied; it spares the partitions of earlier days.
+		w.add("committed >= %s", time.UnixMicro(number))
+		w.add("(committed, webhook_id) > (%s, %s)", time.UnixMicro(number), event)
+	}
+	return nil
+}
+
+// maxPageBytes bounds the memory of a page: it ends with the message that exceeds
+// it.
+const maxPageBytes = 8 << 20
+
+// pageSQL returns the query of a page of at most n rows, of those that fit into
+// maxPageBytes, each with the number of those that would follow without that
+// bound. The lengths of bodies are read without the bodies.
+func pageSQL(columns, from, order, n string) string {
+	return fmt.Sprintf(`select found, %[1]s from (
+			select *, count(*) over () as found,
+				sum(octet_length(data) + coalesce(octet_length(previous), 0)) over (order by %[3]s rows between unbounded preceding and 1 preceding) as before
+			from (select %[1]s from %[2]s order by %[3]s limit %[4]s) rows
+		) page where before is null or before < %[5]d order by %[3]s`, columns, from, order, n, maxPageBytes)
+}
+
+// AdvanceJob stores that a page has been sent, in one transaction: where the job
+// continues, how much it has sent, and, for a redrive, the deletion of its dead
+// letters. The job's total rises when more was sent than it had counted: an
+// event is kept when it is delivered, which may be after the job was created. It
+// renews the lease; a page without messages does only that, also with a copy of
+// the job while another page is in flight. ErrConflict: the job was canceled or
+// another worker has it; stop.
+func (s *Store) AdvanceJob(ctx context.Context, j *Job, p JobPage) error {
+	err := s.write(ctx, fmt.Sprintf("store what job %d has sent", j.ID), func(tx pgx.Tx) error {
+		done, err := tx.Exec(ctx, `update gancho.jobs set position = case when $4 > 0 then $3 else position end, sent = sent + $4, total = greatest(total, sent + $4), leased = now() + $5
+			where id = $1 and claims = $2 and state = 'running'`, j.ID, j.claim.number, p.position, len(p.Messages), j.claim.lease)
+		if err != nil {
+			return err
+		}
+		if done.RowsAffected() == 0 {
+			return ErrConflict
+		}
+		if len(p.dead) == 0 {
+			return nil
+		}
+		_, err = tx.Exec(ctx, `delete from gancho.dead_letters where id = any($1)`, p.dead)
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	if len(p.Messages) > 0 {
+		j.Cursor = p.position
+	}
+	j.Sent += int64(len(p.Messages))
+	j.Total = max(j.Total, j.Sent)
+	return nil
 }

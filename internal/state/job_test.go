@@ -39,7 +39,7 @@ func TestResend(t *testing.T) {
 	t.Parallel()
 	s, _ := newStore(t)
 	ctx := t.Context()
-	var all []state.KeptEvent
+	var all []webhook.Message
 	for n := range 100 {
 		e := event(n)
 		// Three days, and many events of one commit.
@@ -55,7 +55,7 @@ func TestResend(t *testing.T) {
 	check(t, s.WriteEvents(ctx, mixed))
 	changed := mixed[0]
 	changed.Data = []byte(`"outro"`)
-	check(t, s.WriteEvents(ctx, []state.KeptEvent{changed})) // it is there: it stays as it was
+	check(t, s.WriteEvents(ctx, []webhook.Message{changed})) // it is there: it stays as it was
 
 	for name, c := range map[string]struct {
 		filter state.Filter
@@ -73,7 +73,7 @@ func TestResend(t *testing.T) {
 			want := []webhook.Message{}
 			for i := range all {
 				if c.takes(i) {
-					m := all[i].Message
+					m := all[i]
 					m.Replay = true
 					want = append(want, m)
 				}
@@ -104,10 +104,10 @@ func TestResendFindsMore(t *testing.T) {
 	t.Parallel()
 	s, _ := newStore(t)
 	ctx := t.Context()
-	check(t, s.WriteEvents(ctx, []state.KeptEvent{event(1), event(2)}))
+	check(t, s.WriteEvents(ctx, []webhook.Message{event(1), event(2)}))
 	made := must[state.Job](t)(s.CreateJob(ctx, "cli:ana", state.Job{Kind: state.Resend, Endpoint: "crm"}))
 	same(t, "total", int64(2), made.Total)
-	check(t, s.WriteEvents(ctx, []state.KeptEvent{event(3)}))
+	check(t, s.WriteEvents(ctx, []webhook.Message{event(3)}))
 	j := must[*state.Job](t)(s.ClaimJob(ctx, "w", time.Minute))
 	same(t, "sent", 3, len(send(t, s, j, 2)))
 	done := must[state.Job](t)(s.Job(ctx, made.ID, ""))
@@ -165,7 +165,7 @@ func TestLargeBodies(t *testing.T) {
 		e, d := event(i), deadLetter("crm", i)
 		e.Data = []byte(strings.Repeat("x", size))
 		d.Data = e.Data
-		check(t, s.WriteEvents(ctx, []state.KeptEvent{e}))
+		check(t, s.WriteEvents(ctx, []webhook.Message{e}))
 		check(t, s.WriteDead(ctx, []state.DeadLetter{d}))
 	}
 	for _, kind := range []state.JobKind{state.Resend, state.Redrive} {
@@ -290,7 +290,7 @@ func TestCancelJob(t *testing.T) {
 	t.Parallel()
 	s, _ := newStore(t)
 	ctx := t.Context()
-	check(t, s.WriteEvents(ctx, []state.KeptEvent{event(1), event(2), event(3)}))
+	check(t, s.WriteEvents(ctx, []webhook.Message{event(1), event(2), event(3)}))
 	made := must[state.Job](t)(s.CreateJob(ctx, "token:a", state.Job{Kind: state.Resend, Endpoint: "crm", Tenant: "1"}))
 	other := must[state.Job](t)(s.CreateJob(ctx, "token:b", state.Job{Kind: state.Resend, Endpoint: "erp", Tenant: "2"}))
 	free := must[state.Job](t)(s.CreateJob(ctx, "cli:ana", state.Job{Kind: state.Redrive, Endpoint: "erp"}))

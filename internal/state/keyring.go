@@ -1,7 +1,6 @@
 package state
 
 import (
-	"bytes"
 	"crypto/aes"
 	"crypto/cipher"
 	"crypto/rand"
@@ -10,6 +9,7 @@ import (
 	"fmt"
 	"io"
 	"regexp"
+	"slices"
 	"strings"
 )
 
@@ -86,7 +86,11 @@ func ParseKeys(text string) (*Keyring, error) {
 		if err != nil {
 			return nil, fmt.Errorf("parse keys: key %q %w; create one with: gancho secrets generate-key", id, err)
 		}
-		aead, err := newAEAD(key)
+		var aead cipher.AEAD
+		block, err := aes.NewCipher(key)
+		if err == nil {
+			aead, err = cipher.NewGCM(block)
+		}
 		if err != nil {
 			return nil, fmt.Errorf("create a cipher: %w", err)
 		}
@@ -106,14 +110,6 @@ func decodeKey(encoded string) ([]byte, error) {
 		return nil, fmt.Errorf("has %d bytes, 32 are needed", len(key))
 	}
 	return key, nil
-}
-
-func newAEAD(key []byte) (cipher.AEAD, error) {
-	block, err := aes.NewCipher(key)
-	if err != nil {
-		return nil, err
-	}
-	return cipher.NewGCM(block)
 }
 
 // GenerateKey returns a new random key as <id>:<base64>, as ParseKeys reads it.
@@ -141,10 +137,8 @@ func (k *Keyring) Format(f fmt.State, _ rune) {
 }
 
 func (k *Keyring) find(id string) *sealKey {
-	for i := range k.keys {
-		if k.keys[i].id == id {
-			return &k.keys[i]
-		}
+	if i := slices.IndexFunc(k.keys, func(key sealKey) bool { return key.id == id }); i >= 0 {
+		return &k.keys[i]
 	}
 	return nil
 }
@@ -155,8 +149,7 @@ func (k *Keyring) seal(place string, plain []byte) []byte {
 	header := append([]byte{sealVersion, byte(len(key.id))}, key.id...)
 	nonce := make([]byte, key.aead.NonceSize())
 	_, _ = rand.Read(nonce)
-	out := append(bytes.Clone(header), nonce...)
-	return key.aead.Seal(out, nonce, plain, authenticated(header, place))
+	return key.aead.Seal(slices.Concat(header, nonce), nonce, plain, slices.Concat(header, []byte(place)))
 }
 
 // unseal decrypts what seal has encrypted; what describes it in errors.
@@ -173,7 +166,7 @@ func (k *Keyring) unseal(place, what string, sealed []byte) ([]byte, error) {
 	if len(rest) < size {
 		return nil, &KeyError{What: what}
 	}
-	plain, err := key.aead.Open(nil, rest[:size], rest[size:], authenticated(header, place))
+	plain, err := key.aead.Open(nil, rest[:size], rest[size:], slices.Concat(header, []byte(place)))
 	if err != nil {
 		return nil, &KeyError{What: what, ID: id, Known: true}
 	}
@@ -192,10 +185,6 @@ func cutHeader(sealed []byte) (id string, header, rest []byte, ok bool) {
 	}
 	end := 2 + int(sealed[1])
 	return string(sealed[2:end]), sealed[:end], sealed[end:], true
-}
-
-func authenticated(header []byte, place string) []byte {
-	return append(bytes.Clone(header), place...)
 }
 
 // settingsPlace and secretPlace are where sealed values belong: ids are never

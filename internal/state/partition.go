@@ -3,6 +3,7 @@ package state
 import (
 	"context"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -22,44 +23,29 @@ const (
 	minForget = 7 * 24 * time.Hour
 )
 
-// partitioned are the tables with a partition for each day, UTC.
-func partitioned() []string { return []string{attemptsTable, eventsTable} }
-
-func dayOf(t time.Time) time.Time { return t.UTC().Truncate(24 * time.Hour) }
-
 // partitionName is gancho.attempts_p20260131.
 func partitionName(table string, day time.Time) string { return table + "_p" + day.Format(dayFormat) }
 
 // ensureDays creates the missing partitions that rows of these times need: rows of
 // any day can be written, also of one that Maintain has dropped.
 func (s *Store) ensureDays(ctx context.Context, table string, times []time.Time) error {
-	days := map[time.Time]bool{}
+	days := map[string]time.Time{}
 	for _, t := range times {
-		days[dayOf(t)] = true
+		day := t.UTC().Truncate(24 * time.Hour)
+		days[partitionName(table, day)] = day
 	}
 	if len(days) == 0 {
 		return nil
 	}
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
-	var names []string
-	byName := map[string]time.Time{}
-	for day := range days {
-		name := partitionName(table, day)
-		names = append(names, name)
-		byName[name] = day
-	}
-	slices.Sort(names)
-	rows, err := s.pool.Query(ctx, `select name from unnest($1::text[]) name where to_regclass(name) is null`, names)
-	if err != nil {
-		return err
-	}
+	rows, _ := s.pool.Query(ctx, `select name from unnest($1::text[]) name where to_regclass(name) is null`, slices.Sorted(maps.Keys(days)))
 	missing, err := pgx.CollectRows(rows, pgx.RowTo[string])
 	if err != nil {
 		return err
 	}
 	for _, name := range missing {
-		if err := s.createPartition(ctx, table, name, byName[name]); err != nil {
+		if err := s.createPartition(ctx, table, name, days[name]); err != nil {
 			return err
 		}
 	}
@@ -94,16 +80,16 @@ func (s *Store) createPartition(ctx context.Context, table, name string, day tim
 // at any time.
 func (s *Store) Maintain(ctx context.Context, keepEvents, keepLog time.Duration) error {
 	now := time.Now()
-	keep := map[string]time.Duration{attemptsTable: keepLog, eventsTable: keepEvents}
-	for _, table := range partitioned() {
-		var ahead []time.Time
-		for i := range daysAhead + 1 {
-			ahead = append(ahead, now.AddDate(0, 0, i))
-		}
+	var ahead []time.Time
+	for i := range daysAhead + 1 {
+		ahead = append(ahead, now.AddDate(0, 0, i))
+	}
+	// The tables with a partition for each day, UTC.
+	for table, keep := range map[string]time.Duration{attemptsTable: keepLog, eventsTable: keepEvents} {
 		if err := s.ensureDays(ctx, table, ahead); err != nil {
 			return fmt.Errorf("create partitions of %s: %w", table, explain(err))
 		}
-		if err := s.dropDays(ctx, table, now.Add(-keep[table])); err != nil {
+		if err := s.dropDays(ctx, table, now.Add(-keep)); err != nil {
 			return fmt.Errorf("drop partitions of %s: %w", table, explain(err))
 		}
 	}
@@ -112,7 +98,9 @@ func (s *Store) Maintain(ctx context.Context, keepEvents, keepLog time.Duration)
 
 // dropDays drops the partitions of days that ended before a time.
 func (s *Store) dropDays(ctx context.Context, table string, before time.Time) error {
-	names, err := s.partitions(ctx, table)
+	rows, _ := s.pool.Query(ctx, `select c.relname::text from pg_inherits i join pg_class c on c.oid = i.inhrelid
+		where i.inhparent = to_regclass($1) order by 1`, table)
+	names, err := pgx.CollectRows(rows, pgx.RowTo[string])
 	if err != nil {
 		return err
 	}
@@ -135,22 +123,9 @@ func (s *Store) dropDays(ctx context.Context, table string, before time.Time) er
 // behind us. The next call tries again.
 func (s *Store) dropDay(ctx context.Context, name string) error {
 	return pgx.BeginFunc(ctx, s.pool, func(tx pgx.Tx) error {
-		if _, err := tx.Exec(ctx, `set local lock_timeout = '2s'`); err != nil {
-			return err
-		}
-		_, err := tx.Exec(ctx, `drop table if exists gancho.`+pgx.Identifier{name}.Sanitize())
+		_, err := tx.Exec(ctx, `set local lock_timeout = '2s'; drop table if exists gancho.`+pgx.Identifier{name}.Sanitize())
 		return err
 	})
-}
-
-// partitions are the names of a table's partitions, without schema.
-func (s *Store) partitions(ctx context.Context, table string) ([]string, error) {
-	rows, err := s.pool.Query(ctx, `select c.relname::text from pg_inherits i join pg_class c on c.oid = i.inhrelid
-		where i.inhparent = to_regclass($1) order by 1`, table)
-	if err != nil {
-		return nil, err
-	}
-	return pgx.CollectRows(rows, pgx.RowTo[string])
 }
 
 // forget deletes old secrets and jobs. For secrets it checks first whether there

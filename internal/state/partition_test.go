@@ -9,6 +9,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"gancho/delivery/endpoint"
+	"gancho/delivery/webhook"
 	"gancho/internal/state"
 )
 
@@ -35,7 +36,7 @@ func TestMaintain(t *testing.T) {
 	ctx := t.Context()
 	now := time.Now().UTC()
 	var attempts []state.Attempt
-	var events []state.KeptEvent
+	var events []webhook.Message
 	for day := range 12 {
 		a, e := attempt("crm", day), event(day)
 		a.Time, e.Time = now.AddDate(0, 0, -day), now.AddDate(0, 0, -day)

@@ -2,11 +2,11 @@ package state
 
 import (
 	"encoding/json"
+	"slices"
 	"time"
 
 	"gancho/delivery/endpoint"
 	"gancho/delivery/queue"
-	"gancho/delivery/webhook"
 )
 
 // Endpoint is an endpoint as it is stored.
@@ -49,17 +49,7 @@ func (r Role) Covers(other Role) bool { return r.rank() >= other.rank() && other
 // Valid reports whether it is one of the roles.
 func (r Role) Valid() bool { return r.rank() > 0 }
 
-func (r Role) rank() int {
-	switch r {
-	case Viewer:
-		return 1
-	case Operator:
-		return 2
-	case Admin:
-		return 3
-	}
-	return 0
-}
+func (r Role) rank() int { return 1 + slices.Index([]Role{Viewer, Operator, Admin}, r) }
 
 // The roles.
 const (
@@ -96,11 +86,6 @@ type Change struct {
 
 // Attempt is a row of the delivery log: what the queue's log has, kept.
 type Attempt = queue.LogRecord
-
-// KeptEvent is an event whose body is kept for resends.
-type KeptEvent struct {
-	webhook.Message
-}
 
 // DeadLetter is an event that no attempt has delivered, with its body. JSON has
 // it without the body.

@@ -39,14 +39,8 @@ func (s *Store) RotateSecret(ctx context.Context, actor, name string, secret end
 		if _, err := tx.Exec(ctx, `update gancho.endpoints set version = version + 1, updated = now() where id = $1`, old.ID); err != nil {
 			return err
 		}
-		after, err := facts(map[string]any{"overlap": overlap.String(), "public_key": secret.Public()})
-		if err != nil {
-			return err
-		}
-		_, err = s.record(ctx, tx, Change{
-			Actor: actor, Tenant: tenantOf(&old.Endpoint), Action: "secret.rotate", Object: endpointObject(name), After: after,
-		})
-		return err
+		c := Change{Actor: actor, Tenant: tenantOf(&old.Endpoint), Action: "secret.rotate", Object: endpointObject(name)}
+		return s.record(ctx, tx, &c, nil, facts{"overlap": overlap.String(), "public_key": secret.Public()})
 	})
 }
 
@@ -122,25 +116,18 @@ func (s *Store) Rekey(ctx context.Context, actor string) (int, error) {
 		if n == 0 {
 			return nil
 		}
-		after, err := facts(map[string]any{"key": s.keys.IDs()[0], "values": n})
-		if err != nil {
-			return err
-		}
-		_, err = s.record(ctx, tx, Change{Actor: actor, Action: "secret.rekey", Object: "state.key", After: after})
-		return err
+		return s.record(ctx, tx, &Change{Actor: actor, Action: "secret.rekey", Object: "state.key"}, nil,
+			facts{"key": s.keys.IDs()[0], "values": n})
 	})
 	return n, err
 }
 
 func (s *Store) sealedValues(ctx context.Context, tx pgx.Tx) ([]sealedValue, error) {
-	rows, err := tx.Query(ctx, `
+	rows, _ := tx.Query(ctx, `
 		select 'gancho.endpoints', id, name, id, sealed from gancho.endpoints
 		union all
 		select 'gancho.secrets', endpoint_id, name, s.id, s.sealed from gancho.secrets s join gancho.endpoints e on e.id = s.endpoint_id
 		order by 1, 4`)
-	if err != nil {
-		return nil, err
-	}
 	return pgx.CollectRows(rows, func(row pgx.CollectableRow) (v sealedValue, err error) {
 		err = row.Scan(&v.table, &v.endpoint, &v.name, &v.id, &v.sealed)
 		v.name = decode(v.name)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -138,10 +139,7 @@ func (s *Store) write(ctx context.Context, what string, f func(pgx.Tx) error) er
 func collect[T any](ctx context.Context, s *Store, what, sql string, args []any, scan pgx.RowToFunc[T]) ([]T, error) {
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
-	rows, err := s.pool.Query(ctx, sql, args...)
-	if err != nil {
-		return nil, fmt.Errorf("%s: %w", what, explain(err))
-	}
+	rows, _ := s.pool.Query(ctx, sql, args...) // CollectRows returns its error
 	out, err := pgx.CollectRows(rows, scan)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", what, explain(err))
@@ -180,6 +178,14 @@ func moment(t time.Time) *time.Time {
 	return &t
 }
 
+// orNil is a text that is null when it is empty.
+func orNil(text string) *string {
+	if text == "" {
+		return nil
+	}
+	return &text
+}
+
 // utc reads it back.
 func utc(t *time.Time) time.Time {
 	if t == nil {
@@ -187,3 +193,73 @@ func utc(t *time.Time) time.Time {
 	}
 	return t.UTC()
 }
+
+// copyIn writes n rows to a table by COPY, except those that exist. Because COPY
+// itself cannot skip rows, it goes to a temporary table, which the session
+// keeps. days are the times that decide about the rows' partitions; nil: the
+// table has none.
+func (s *Store) copyIn(ctx context.Context, name, columns string, days []time.Time, n int, row func(int) []any) error {
+	if n == 0 {
+		return nil
+	}
+	what := "write " + strings.TrimPrefix(name, "gancho.")
+	for try := 1; ; try++ {
+		if err := s.ensureDays(ctx, name, days); err != nil {
+			return fmt.Errorf("%s: %w", what, explain(err))
+		}
+		err := s.write(ctx, what, func(tx pgx.Tx) error { return copyOnce(ctx, tx, name, columns, n, row) })
+		// Maintain, in another process, may drop an old day between the two.
+		if try == maxCopies || cdc.SQLState(err) != cdc.CodeCheckViolation {
+			return err
+		}
+	}
+}
+
+const maxCopies = 3
+
+func copyOnce(ctx context.Context, tx pgx.Tx, name, columns string, n int, row func(int) []any) error {
+	stage := "gancho_" + strings.TrimPrefix(name, "gancho.")
+	_, err := tx.Exec(ctx, fmt.Sprintf(`create temporary table if not exists %s on commit delete rows as select %s from %s with no data`, stage, columns, name))
+	if err != nil {
+		return err
+	}
+	_, err = tx.CopyFrom(ctx, pgx.Identifier{"pg_temp", stage}, strings.Split(columns, ", "),
+		pgx.CopyFromSlice(n, func(i int) ([]any, error) { return row(i), nil }))
+	if err != nil {
+		return err
+	}
+	_, err = tx.Exec(ctx, fmt.Sprintf(`insert into %[1]s (%[2]s) select %[2]s from pg_temp.%[3]s on conflict do nothing`, name, columns, stage))
+	return err
+}
+
+// Errors that the caller acts on.
+var (
+	// ErrNotFound: the row does not exist, or belongs to another tenant.
+	ErrNotFound = errors.New("not found")
+	// ErrConflict: the name is taken, or the row has changed since it was read.
+	ErrConflict = errors.New("it was changed or taken meanwhile")
+	// ErrSchema: the schema gancho is missing or older than this program.
+	ErrSchema = errors.New("the schema gancho is missing or out of date; run gancho migrate")
+	// ErrUnreachable: the database does not answer, or not now. Try again.
+	ErrUnreachable = errors.New("the state database is unreachable")
+	// ErrKeys: an endpoint is to be stored or read, and there is no key to encrypt it with.
+	ErrKeys = errors.New("state.key is not set")
+)
+
+// explain wraps an error of the database in the one that the caller acts on.
+func explain(err error) error {
+	switch fault := cdc.FaultOf(err); {
+	case err == nil, errors.Is(err, context.Canceled):
+		return err
+	case errors.Is(err, pgx.ErrNoRows):
+		return ErrNotFound
+	case fault.Passing():
+		return fmt.Errorf("%w: %w", ErrUnreachable, err)
+	case fault == cdc.FaultSchema:
+		return fmt.Errorf("%w: %w", ErrSchema, err)
+	}
+	return err
+}
+
+// isTaken reports whether a unique value exists already.
+func isTaken(err error) bool { return cdc.SQLState(err) == cdc.CodeUniqueViolation }

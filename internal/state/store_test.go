@@ -13,6 +13,7 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/rs/zerolog"
 
+	"gancho/delivery/webhook"
 	"gancho/internal/state"
 	"gancho/internal/testservers"
 	"gancho/migrations"
@@ -180,7 +181,7 @@ func TestOrdinaryRole(t *testing.T) {
 	must[[]string](t)(migrations.Apply(t.Context(), dsn))
 	s := open(t, dsn, keys(t, "a"))
 	check(t, s.WriteAttempts(t.Context(), []state.Attempt{attempt("crm", 1)}))
-	check(t, s.WriteEvents(t.Context(), []state.KeptEvent{event(1)}))
+	check(t, s.WriteEvents(t.Context(), []webhook.Message{event(1)}))
 	check(t, s.WriteDead(t.Context(), []state.DeadLetter{deadLetter("crm", 1)}))
 	check(t, s.Maintain(t.Context(), time.Hour, time.Hour))
 	must[state.Endpoint](t)(s.AddEndpoint(t.Context(), "cli:ana", newEndpoint("crm"), nil))

@@ -19,7 +19,6 @@ const (
 	tokenBytes  = 32
 	// tokenDigits are enough digits to base 62 for tokenBytes.
 	tokenDigits = 43
-	base62      = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 )
 
 // newTokenText returns the text of a new token: 256 random bits, so that a plain
@@ -27,13 +26,7 @@ const (
 func newTokenText() string {
 	raw := make([]byte, tokenBytes)
 	_, _ = rand.Read(raw) // never fails: it ends the process rather than return weak bytes
-	n, base, digit := new(big.Int).SetBytes(raw), big.NewInt(int64(len(base62))), new(big.Int)
-	digits := make([]byte, tokenDigits)
-	for i := range digits {
-		n.DivMod(n, base, digit)
-		digits[len(digits)-1-i] = base62[digit.Int64()]
-	}
-	return tokenPrefix + string(digits)
+	return fmt.Sprintf("%s%0*s", tokenPrefix, tokenDigits, new(big.Int).SetBytes(raw).Text(62))
 }
 
 // CreateToken creates a token of t's Name, Role, Tenant and Expires. It returns
@@ -51,7 +44,7 @@ func (s *Store) CreateToken(ctx context.Context, actor string, t Token) (Token, 
 		if err != nil {
 			return err
 		}
-		return s.recordToken(ctx, tx, actor, "token.create", nil, &t)
+		return s.record(ctx, tx, &Change{Actor: actor, Tenant: t.Tenant, Action: "token.create", Object: "token/" + t.Name}, nil, t.facts())
 	})
 	if err != nil {
 		return Token{}, "", err
@@ -81,41 +74,21 @@ func scanToken(row pgx.CollectableRow) (Token, error) {
 // RevokeToken deletes a token, with effect on the next request: ErrNotFound.
 func (s *Store) RevokeToken(ctx context.Context, actor, name string) error {
 	return s.write(ctx, fmt.Sprintf("revoke token %q", name), func(tx pgx.Tx) error {
-		rows, err := tx.Query(ctx, `delete from gancho.tokens where name = $1 returning `+tokenColumns, s.text.encode(name))
-		if err != nil {
-			return err
-		}
+		rows, _ := tx.Query(ctx, `delete from gancho.tokens where name = $1 returning `+tokenColumns, s.text.encode(name))
 		t, err := pgx.CollectExactlyOneRow(rows, scanToken)
 		if err != nil {
 			return err
 		}
-		return s.recordToken(ctx, tx, actor, "token.revoke", &t, nil)
+		return s.record(ctx, tx, &Change{Actor: actor, Tenant: t.Tenant, Action: "token.revoke", Object: "token/" + t.Name}, t.facts(), nil)
 	})
 }
 
-func (s *Store) recordToken(ctx context.Context, tx pgx.Tx, actor, action string, before, after *Token) error {
-	c := Change{Actor: actor, Action: action}
-	for _, t := range []*Token{before, after} {
-		if t == nil {
-			continue
-		}
-		values := map[string]any{"role": t.Role, "tenant": t.Tenant}
-		if !t.Expires.IsZero() {
-			values["expires"] = t.Expires.UTC()
-		}
-		text, err := facts(values)
-		if err != nil {
-			return err
-		}
-		c.Object, c.Tenant = "token/"+t.Name, t.Tenant
-		if t == before {
-			c.Before = text
-		} else {
-			c.After = text
-		}
+func (t *Token) facts() facts {
+	f := facts{"role": t.Role, "tenant": t.Tenant}
+	if !t.Expires.IsZero() {
+		f["expires"] = t.Expires.UTC()
 	}
-	_, err := s.record(ctx, tx, c)
-	return err
+	return f
 }
 
 // Authenticate returns the token that has this text: ErrNotFound when it does not

@@ -104,20 +104,17 @@ func (w *watch) listen(ctx context.Context) error {
 		// stay ours.
 		poll = pollWithout
 	}
-	// Notifications of before are lost.
-	w.changed(TopicJobs)
-	w.changed(TopicDrops)
-	for {
+	for first := true; ; first = false {
+		if first || poll == pollWithout { // notifications of before are lost, or do not come
+			w.changed(TopicJobs)
+			w.changed(TopicDrops)
+		}
 		next, err := w.compare(ctx, conn)
 		if err != nil {
 			return err
 		}
 		if err := w.wait(ctx, conn, min(poll, next)); err != nil {
 			return fmt.Errorf("watch the state database: %w", explain(err))
-		}
-		if poll == pollWithout {
-			w.changed(TopicJobs)
-			w.changed(TopicDrops)
 		}
 	}
 }

@@ -3,6 +3,7 @@ package strictyaml
 import (
 	"math"
 	"net/netip"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -12,7 +13,7 @@ import (
 // Text returns a scalar as it is written, with the environment's variables
 // filled in; numbers and booleans too. It is empty only after an error.
 func (v Value) Text() string {
-	r := v.resolved()
+	r := v.Resolved()
 	if !r.IsScalar() {
 		v.wrongKind("a single value")
 		return ""
@@ -30,17 +31,13 @@ func (v Value) Text() string {
 // Raw returns a scalar as it is written, without looking at the environment; a
 // null that is written out too.
 func (v Value) Raw() string {
-	r := v.resolved()
+	r := v.Resolved()
 	if !r.IsScalar() && !r.IsNull() {
 		v.wrongKind("a single value")
 		return ""
 	}
 	return r.node.Value
 }
-
-// Resolved returns what an alias stands for, or the value itself: the place
-// that Position and ErrorfAt need for the text of an aliased scalar.
-func (v Value) Resolved() Value { return v.resolved() }
 
 // Texts returns the texts of a list, or of the one value that stands there.
 func (v Value) Texts() []string {
@@ -216,3 +213,60 @@ func (v Value) Prefix() netip.Prefix {
 	}
 	return p.Masked()
 }
+
+// expand replaces ${NAME} and ${NAME:-default} in a scalar's text, as a shell
+// does: the default also stands in for an empty variable. $${ is a literal ${,
+// and a $ before anything else is itself. A variable that is not set is an
+// error that names it. What is filled in is not expanded again.
+// It reports whether the text is complete.
+func (v Value) expand() (string, bool) {
+	text := v.node.Value
+	if v.doc.env == nil || !strings.Contains(text, "${") {
+		return text, true
+	}
+	var b strings.Builder
+	rest, complete := text, true
+	for {
+		i := strings.Index(rest, "${")
+		if i < 0 {
+			b.WriteString(rest)
+			return b.String(), complete
+		}
+		if i > 0 && rest[i-1] == '$' {
+			b.WriteString(rest[:i-1])
+			b.WriteString("${")
+			rest = rest[i+2:]
+			continue
+		}
+		b.WriteString(rest[:i])
+		offset := len(text) - len(rest) + i
+		end := strings.IndexByte(rest[i:], '}')
+		if end < 0 {
+			v.ErrorfAt(offset, "write $${ for a literal ${", "a ${ without its }")
+			return "", false
+		}
+		value, ok := v.variable(rest[i+2:i+end], offset)
+		b.WriteString(value)
+		complete = complete && ok
+		rest = rest[i+end+1:]
+	}
+}
+
+func (v Value) variable(reference string, offset int) (string, bool) {
+	name, fallback, hasFallback := strings.Cut(reference, ":-")
+	if !validName.MatchString(name) {
+		v.ErrorfAt(offset, "write ${NAME} or ${NAME:-default}; write $${ for a literal ${", "not the name of an environment variable")
+		return "", false
+	}
+	value, ok := v.doc.env(name)
+	switch {
+	case hasFallback && value == "":
+		return fallback, true
+	case !ok:
+		v.ErrorfAt(offset, "set it, or write ${"+name+":-default}", "the environment variable %s is not set", name)
+		return "", false
+	}
+	return value, true
+}
+
+var validName = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]*$`)

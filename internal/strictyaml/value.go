@@ -1,6 +1,7 @@
 package strictyaml
 
 import (
+	"encoding/json"
 	"fmt"
 	"slices"
 	"strings"
@@ -18,8 +19,9 @@ type Value struct {
 // Valid reports whether there is a value.
 func (v Value) Valid() bool { return v.node != nil }
 
-// resolved follows an alias to what it stands for.
-func (v Value) resolved() Value {
+// Resolved returns what an alias stands for, or the value itself: the place
+// that Position and ErrorfAt need for the text of an aliased scalar.
+func (v Value) Resolved() Value {
 	for v.node != nil && v.node.Kind == yaml.AliasNode {
 		v.node = v.node.Alias
 	}
@@ -97,16 +99,16 @@ func (v Value) IsList() bool { return v.is(yaml.SequenceNode) }
 func (v Value) IsScalar() bool { return v.is(yaml.ScalarNode) && !v.empty() }
 
 // IsNull reports whether null is written out.
-func (v Value) IsNull() bool { return v.empty() && strings.EqualFold(v.resolved().node.Value, "null") }
+func (v Value) IsNull() bool { return v.empty() && strings.EqualFold(v.Resolved().node.Value, "null") }
 
 func (v Value) is(k yaml.Kind) bool {
-	n := v.resolved().node
+	n := v.Resolved().node
 	return n != nil && n.Kind == k
 }
 
 // empty: nothing was written behind the key, or null.
 func (v Value) empty() bool {
-	n := v.resolved().node
+	n := v.Resolved().node
 	return n != nil && n.Kind == yaml.ScalarNode && n.ShortTag() == "!!null"
 }
 
@@ -216,7 +218,7 @@ type Entry struct {
 // twice is an error, and only its first value counts. Merged mappings (<<) come
 // behind the mapping's own keys, which win.
 func (v Value) Entries() []Entry {
-	r := v.resolved()
+	r := v.Resolved()
 	if !r.IsMap() {
 		v.wrongKind("a mapping")
 		return nil
@@ -224,7 +226,7 @@ func (v Value) Entries() []Entry {
 	var own, merged []Entry
 	for i := 0; i+1 < len(r.node.Content); i += 2 {
 		key, value := Value{r.doc, r.node.Content[i]}, Value{r.doc, r.node.Content[i+1]}
-		k := key.resolved()
+		k := key.Resolved()
 		switch {
 		case k.node.Kind == yaml.ScalarNode && k.node.ShortTag() == "!!merge":
 			merged = append(merged, value.mergeEntries()...)
@@ -249,23 +251,20 @@ func (v Value) Entries() []Entry {
 }
 
 func (v Value) mergeEntries() []Entry {
-	switch {
-	case v.IsMap():
-		return v.Entries()
-	case v.IsList():
-		var out []Entry
-		for _, item := range v.List() {
-			out = append(out, item.Entries()...)
-		}
-		return out
+	if !v.IsMap() && !v.IsList() {
+		v.wrongKind("a mapping to merge")
+		return nil
 	}
-	v.wrongKind("a mapping to merge")
-	return nil
+	var out []Entry
+	for _, item := range v.ListOrOne() {
+		out = append(out, item.Entries()...)
+	}
+	return out
 }
 
 // List returns the items of a list.
 func (v Value) List() []Value {
-	r := v.resolved()
+	r := v.Resolved()
 	if !r.IsList() {
 		v.wrongKind("a list")
 		return nil
@@ -283,4 +282,42 @@ func (v Value) ListOrOne() []Value {
 		return v.List()
 	}
 	return []Value{v}
+}
+
+// JSON returns the value as JSON, with every scalar as the string that Text
+// returns for it, so that decoding that again reads the same; null, when it is
+// written out, is null. It is nil after an error, and when there is no value.
+func (v Value) JSON() json.RawMessage {
+	tree, ok := v.tree()
+	if !ok {
+		return nil
+	}
+	out, _ := json.Marshal(tree) // strings and lists and maps of them always marshal
+	return out
+}
+
+func (v Value) tree() (any, bool) {
+	switch {
+	case !v.Valid():
+		return nil, false
+	case v.IsMap():
+		out, ok := map[string]any{}, true
+		for _, e := range v.Entries() {
+			item, complete := e.Value.tree()
+			out[e.Name], ok = item, ok && complete
+		}
+		return out, ok
+	case v.IsList():
+		out, ok := []any{}, true
+		for _, item := range v.List() {
+			entry, complete := item.tree()
+			out, ok = append(out, entry), ok && complete
+		}
+		return out, ok
+	case v.IsNull():
+		return nil, true
+	}
+	errors := len(v.doc.errors)
+	text := v.Text()
+	return text, len(v.doc.errors) == errors
 }

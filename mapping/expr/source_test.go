@@ -18,6 +18,7 @@ import (
 // old and new, for every id.
 type source struct {
 	locale   string
+	version  int       // the server's, such as 15
 	conn     *pgx.Conn // in the rules' session: the source's time zone
 	relation *cdc.Relation
 	changes  []*cdc.Change
@@ -127,6 +128,9 @@ func openSource(t testing.TB, locale string, r *rand.Rand, n int) *source {
 	}
 	stream := connect("UTC")
 	s := &source{locale: locale, conn: connect(zone), relation: describe(t, stream, "o")}
+	if err := s.conn.QueryRow(ctx, "select current_setting('server_version_num')::int / 10000").Scan(&s.version); err != nil {
+		t.Fatal(err)
+	}
 	fill(t, stream, s.relation, r, n, locale == "LATIN1")
 	old, fresh := readRows(t, stream, "o"), readRows(t, stream, "n")
 	for i := range old {

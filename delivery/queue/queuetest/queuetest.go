@@ -8,6 +8,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -89,7 +90,7 @@ func Logger(t testing.TB) zerolog.Logger {
 // Event is the i-th of a test: transactions of one change each.
 func Event(i int, key string) *mapping.Event {
 	return &mapping.Event{
-		Position: cdc.Position{Commit: cdc.LSN(0x2000 + 0x100*i)},
+		Position: cdc.Position{Commit: cdc.LSN(LSN(i))},
 		Type:     "cobranca.liquidada", Rule: "rules.yaml:1", Version: "v1",
 		Time:   time.UnixMicro(1_767_225_600_000_000 + int64(i)).UTC(),
 		Tenant: []byte("1"), Key: []byte(key),
@@ -100,8 +101,7 @@ func Event(i int, key string) *mapping.Event {
 // LSN is the commit LSN of the i-th event, in bytes.
 func LSN(i int) uint64 { return uint64(0x2000 + 0x100*i) }
 
-// AppendEvents appends events from..to (excluded) in batches of the size, and
-// gives up only when the test ends.
+// AppendEvents appends events from..to (excluded) in batches of the size.
 func AppendEvents(t testing.TB, q *queue.Queue, from, to, size int, key func(int) string) {
 	t.Helper()
 	b := q.NewBatch()
@@ -140,12 +140,13 @@ func Eventually(t testing.TB, what string, ok func() bool) {
 func Drained(t testing.TB, q *queue.Queue, endpoint string) {
 	t.Helper()
 	Eventually(t, "an empty stream of "+endpoint, func() bool {
-		n, _, err := Backlog(t.Context(), q, endpoint)
-		return err == nil && n == 0
+		s, err := Stats(t.Context(), q, endpoint)
+		return err == nil && s.Backlog == 0
 	})
 }
 
-func stats(ctx context.Context, q *queue.Queue, endpoint string) (queue.Stats, error) {
+// Stats returns what the queue holds of one endpoint.
+func Stats(ctx context.Context, q *queue.Queue, endpoint string) (queue.Stats, error) {
 	all, err := q.Stats(ctx, []string{endpoint})
 	if err != nil {
 		return queue.Stats{}, err
@@ -153,34 +154,14 @@ func stats(ctx context.Context, q *queue.Queue, endpoint string) (queue.Stats, e
 	return all[0], nil
 }
 
-// Backlog returns how many events wait for the endpoint, those in flight
-// included, and when the oldest of them was committed.
-func Backlog(ctx context.Context, q *queue.Queue, endpoint string) (n int64, oldest time.Time, err error) {
-	s, err := stats(ctx, q, endpoint)
-	return s.Backlog, s.Oldest, err
-}
-
-// DeadCount returns how many dead letters of the endpoint are in Redis.
-func DeadCount(ctx context.Context, q *queue.Queue, endpoint string) (int64, error) {
-	s, err := stats(ctx, q, endpoint)
-	return s.Dead, err
-}
-
-// Suspended returns whether the endpoint was paused automatically.
-func Suspended(ctx context.Context, q *queue.Queue, endpoint string) (queue.Suspension, error) {
-	s, err := stats(ctx, q, endpoint)
-	return s.Suspension, err
-}
-
 // Owned reports whether a process has the endpoint's lease.
 func Owned(t testing.TB, q *queue.Queue, endpoint string) bool {
 	t.Helper()
-	s, err := stats(t.Context(), q, endpoint)
+	s, err := Stats(t.Context(), q, endpoint)
 	return err == nil && s.Owned
 }
 
-// Calls are how often the server has executed each command since it was
-// started, those of scripts included.
+// Calls are how often the server has executed each command, in scripts too.
 func Calls(t testing.TB, c *redis.Client) map[string]int {
 	t.Helper()
 	text, err := c.Info(t.Context(), "commandstats").Result()
@@ -200,27 +181,13 @@ func Calls(t testing.TB, c *redis.Client) map[string]int {
 }
 
 // Confirmations are what RunDurable has confirmed.
-type Confirmations struct {
-	mu   sync.Mutex
-	list []uint64
-}
+type Confirmations struct{ newest atomic.Uint64 }
 
 // Add is the function that RunDurable calls.
-func (c *Confirmations) Add(lsn uint64) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.list = append(c.list, lsn)
-}
+func (c *Confirmations) Add(lsn uint64) { c.newest.Store(lsn) }
 
 // Newest is the last position that was confirmed, or 0.
-func (c *Confirmations) Newest() uint64 {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if len(c.list) == 0 {
-		return 0
-	}
-	return c.list[len(c.list)-1]
-}
+func (c *Confirmations) Newest() uint64 { return c.newest.Load() }
 
 // RunDurable runs it until the test ends, or returns its error to the channel.
 func RunDurable(t testing.TB, q *queue.Queue) (*Confirmations, <-chan error) {

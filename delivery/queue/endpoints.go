@@ -1,0 +1,216 @@
+package queue
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"gancho/delivery/endpoint"
+
+	"github.com/redis/go-redis/v9"
+)
+
+// Stats is what the queue holds of one endpoint.
+type Stats struct {
+	Endpoint string `json:"-"`
+	// Backlog is how many events wait, those in flight included, and Oldest when
+	// the first of them was committed (zero when none waits).
+	Backlog int64     `json:"queued"`
+	Oldest  time.Time `json:"oldest,omitzero"`
+	// Replays is how many entries of the side stream wait: events to be sent
+	// again, and operational events.
+	Replays int64 `json:"replays,omitempty"`
+	// Retrying is how many of both have failed and wait for another attempt,
+	// Blocked how many wait for somebody to act (on_exhausted: block).
+	Retrying int64 `json:"retrying,omitempty"`
+	Blocked  int64 `json:"blocked,omitempty"`
+	// Dead is how many dead letters have not been stored elsewhere yet.
+	Dead int64 `json:"dead,omitempty"`
+	Suspension
+	// Failing is since when every attempt has failed, or zero.
+	Failing time.Time `json:"failing_since,omitzero"`
+	// Down is since when only probes are sent, because every event fails, or zero.
+	Down time.Time `json:"-"`
+	// Owned: a process delivers to it.
+	Owned bool `json:"delivering"`
+	// LogEntries and LogRecords (attempts) wait in the log; LogLost attempts were
+	// never stored, because too many waited.
+	LogEntries int64 `json:"-"`
+	LogRecords int64 `json:"log_waiting,omitempty"`
+	LogLost    int64 `json:"log_lost,omitempty"`
+}
+
+// statsScript gathers what Redis holds of an endpoint, without any payload.
+var statsScript = redis.NewScript(`
+local oldest = ''
+local n = redis.call('XLEN', KEYS[1])
+if n > 0 then
+  local fields = redis.call('XRANGE', KEYS[1], '-', '+', 'COUNT', 1)[1][2]
+  for i = 1, #fields, 2 do
+    if fields[i] == 'c' then oldest = fields[i + 1] end
+  end
+end
+local s = redis.call('HMGET', KEYS[5], 'paused', 'since', 'hold', 'failing', 'open', 'log_records', 'log_lost')
+for i = 1, 7 do s[i] = s[i] or '' end
+local failed, blocked, entries = redis.call('ZCARD', KEYS[3]), 0, 0
+if failed > 0 then blocked = redis.call('ZCOUNT', KEYS[3], '+inf', '+inf') end
+if s[6] ~= '' and s[6] ~= '0' then entries = redis.call('XLEN', KEYS[6]) end
+return {n, oldest, redis.call('XLEN', KEYS[2]), failed, blocked, redis.call('XLEN', KEYS[4]), entries, unpack(s)}`)
+
+// Stats returns, in one round trip, what the queue holds of each endpoint, in their order.
+func (q *Queue) Stats(ctx context.Context, endpoints []string) ([]Stats, error) {
+	if len(endpoints) == 0 {
+		return nil, nil
+	}
+	calls := make([]scriptCall, len(endpoints))
+	for i, name := range endpoints {
+		k := q.keys
+		calls[i] = scriptCall{script: statsScript, keys: []string{
+			k.events(name), k.side(name), k.due(name), k.dead(name), k.state(name), k.log(name),
+		}}
+	}
+	groups, leases := q.freeCalls(endpoints)
+	replies := q.runScripts(ctx, append(calls, leases...))
+	free, err := freeOf(groups, replies[len(calls):], len(endpoints))
+	out := make([]Stats, len(endpoints))
+	for i, reply := range replies[:len(calls)] {
+		var fields []any
+		if err == nil {
+			fields, err = reply.Slice()
+		}
+		if err == nil {
+			out[i], err = statsOf(endpoints[i], fields, !free[i])
+		}
+		if err != nil {
+			return nil, annotate(err, "read the queue of endpoint %q", endpoints[i])
+		}
+	}
+	return out, nil
+}
+
+func statsOf(endpoint string, fields []any, owned bool) (Stats, error) {
+	if len(fields) != 14 {
+		return Stats{}, errEntry
+	}
+	count := func(i int) int64 { n, _ := fields[i].(int64); return n }
+	text := func(i int) string { s, _ := fields[i].(string); return s }
+	number := func(i int) int64 { n, _ := strconv.ParseInt(text(i), 10, 64); return n } // what is not there is 0
+	s := Stats{
+		Endpoint: endpoint, Backlog: count(0), Replays: count(2), Retrying: count(3) - count(4), Blocked: count(4), Dead: count(5),
+		LogEntries: count(6), Owned: owned, Suspension: suspensionOf(text(7), text(8), text(9)),
+		Failing: parseMillis(text(10)), Down: parseMillis(text(11)), LogRecords: number(12), LogLost: number(13),
+	}
+	var err error
+	if text(1) != "" {
+		s.Oldest, err = parseMicros(text(1))
+	}
+	return s, err
+}
+
+// register adds endpoints to the set of those that have, or had, something in
+// Redis, before anything is appended to their streams.
+func (q *Queue) register(ctx context.Context, endpoints ...any) error {
+	cmd := q.client.SAdd(ctx, q.keys.endpoints(), endpoints...)
+	return appendError([]redis.Cmder{cmd}, cmd.Err())
+}
+
+// EndpointNames returns, in order, all endpoints that have something in Redis,
+// configured or not, and some that had. A process's first call scans the keys,
+// for what older versions have left; later ones cost one command.
+func (q *Queue) EndpointNames(ctx context.Context) ([]string, error) {
+	if !q.scanned.Load() {
+		if err := q.registerFound(ctx); err != nil {
+			return nil, annotate(err, "list endpoints in redis")
+		}
+		q.scanned.Store(true)
+	}
+	names, err := q.client.SMembers(ctx, q.keys.endpoints()).Result()
+	slices.Sort(names)
+	return names, annotate(err, "list endpoints in redis")
+}
+
+func (q *Queue) registerFound(ctx context.Context) error {
+	var found []any // some of them more than once
+	err := q.scan(ctx, escapeGlob(q.keys.prefix)+":{*}:*", func(key string) error {
+		name, what, _ := strings.Cut(strings.TrimPrefix(key, q.keys.prefix+":{"), "}:")
+		if slices.Contains([]string{"q", "x", "log", "dead"}, what) {
+			found = append(found, name)
+		}
+		return nil
+	})
+	if err != nil || len(found) == 0 {
+		return err
+	}
+	return q.register(ctx, found...)
+}
+
+// Orphans returns the endpoints that have queued events and are not among the
+// given ones, with the number of those events.
+func (q *Queue) Orphans(ctx context.Context, known []endpoint.Endpoint) (map[string]int64, error) {
+	names, err := q.EndpointNames(ctx)
+	if err != nil {
+		return nil, err
+	}
+	names = slices.DeleteFunc(names, func(name string) bool {
+		return slices.ContainsFunc(known, func(e endpoint.Endpoint) bool { return e.Name == name })
+	})
+	orphans := map[string]int64{}
+	if len(names) == 0 {
+		return orphans, nil
+	}
+	pipe := q.client.Pipeline()
+	for _, name := range names {
+		pipe.XLen(ctx, q.keys.events(name))
+	}
+	replies, err := pipe.Exec(ctx)
+	if err != nil {
+		return nil, annotate(err, "count orphaned events")
+	}
+	for i, reply := range replies {
+		if n := reply.(*redis.IntCmd).Val(); n > 0 {
+			orphans[names[i]] = n
+		}
+	}
+	return orphans, nil
+}
+
+// ErrBusy: a process still has the endpoint's lease. Try again: it expires, or
+// is released when its owner learns that the endpoint was removed.
+var ErrBusy = errors.New("a process still delivers to the endpoint; try again in some seconds")
+
+// dropScript leaves a fence behind, for a while, that keeps a stale owner out.
+var dropScript = redis.NewScript(luaNow + `
+local claim = redis.call('GET', KEYS[2])
+local expires = claim and redis.call('ZSCORE', KEYS[1], claim)
+if expires and tonumber(expires) > now or redis.call('EXISTS', KEYS[3]) == 1 then return 0 end
+redis.call('ZREM', KEYS[1], claim or '')
+redis.call('UNLINK', unpack(KEYS, 3))
+redis.call('SET', KEYS[2], 'dropped', 'PX', ARGV[1])
+return 1`)
+
+// dropFence is how long a stale owner is kept out of an endpoint that was dropped.
+const dropFence = 24 * time.Hour
+
+// Drop deletes everything that Redis holds of the endpoint: what is queued,
+// its dead letters and its log, as far as they have not been stored elsewhere.
+// It returns ErrBusy while the endpoint's lease is held. Call it when no
+// batch is routed to the endpoint any more. Dropping twice is harmless.
+func (q *Queue) Drop(ctx context.Context, endpoint string) error {
+	k := q.keys
+	keys := []string{
+		q.leasesOf(endpoint), k.fence(endpoint), k.lease(endpoint), k.events(endpoint), k.side(endpoint), k.due(endpoint),
+		k.attempts(endpoint), k.dead(endpoint), k.state(endpoint), k.log(endpoint),
+	}
+	dropped, err := dropScript.Run(ctx, q.client, keys, dropFence.Milliseconds()).Int()
+	if err == nil && dropped == 0 {
+		err = ErrBusy
+	}
+	if err == nil {
+		q.appender.forgetRegistered()
+		err = q.client.SRem(ctx, k.endpoints(), endpoint).Err()
+	}
+	return annotate(err, "drop the queue of endpoint %q", endpoint)
+}
