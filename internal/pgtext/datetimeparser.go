@@ -1,6 +1,7 @@
 package pgtext
 
 import (
+	"bytes"
 	"math"
 	"strconv"
 )
@@ -49,10 +50,10 @@ func (p *datetimeParser) timestamp(what, form string) (int64, error) {
 
 // infinity reads infinity and -infinity, whole.
 func (p *datetimeParser) infinity() (int64, bool) {
-	if equalFold(p.s, "infinity") {
+	if bytes.EqualFold(p.s, []byte("infinity")) {
 		return Infinity, true
 	}
-	if equalFold(p.s, "-infinity") {
+	if bytes.EqualFold(p.s, []byte("-infinity")) {
 		return NegInfinity, true
 	}
 	return 0, false
@@ -195,9 +196,9 @@ func (p *datetimeParser) era() {
 		return
 	}
 	switch {
-	case equalFold(rest[:2], "bc"):
+	case bytes.EqualFold(rest[:2], []byte("bc")):
 		p.bc = true
-	case !equalFold(rest[:2], "ad"):
+	case !bytes.EqualFold(rest[:2], []byte("ad")):
 		return
 	}
 	p.s = rest[2:]
@@ -242,19 +243,3 @@ func skipSpace(s []byte) []byte {
 }
 
 func isDigit(c byte) bool { return c-'0' <= 9 }
-
-// equalFold compares with a lower-case ASCII word.
-func equalFold(s []byte, word string) bool {
-	if len(s) != len(word) {
-		return false
-	}
-	for i, c := range s {
-		if c >= 'A' && c <= 'Z' {
-			c += 'a' - 'A'
-		}
-		if c != word[i] {
-			return false
-		}
-	}
-	return true
-}

@@ -1,6 +1,7 @@
 package pgtext
 
 import (
+	"bytes"
 	"math"
 	"math/bits"
 )
@@ -34,7 +35,7 @@ func ParseInterval(s []byte) (Interval, error) {
 			return Interval{}, err
 		}
 		p.s = skipSpace(p.s)
-		if equalFold(p.s, "ago") {
+		if bytes.EqualFold(p.s, []byte("ago")) {
 			p.s = nil
 			p.months, p.days = -p.months, -p.days
 			if p.micros == math.MinInt64 {
@@ -136,36 +137,12 @@ func (p *intervalParser) clock(negative bool, hours int64) error {
 }
 
 func (p *intervalParser) add(f field, negative bool, whole, fraction int64, fractional bool) error {
-	unit := int64(0)
-	switch f {
-	case fieldMicroseconds:
-		if fraction != 0 {
+	unit := fieldUnits[f]
+	if f <= fieldHour {
+		if fraction*unit%microsPerSecond != 0 { // finer than a microsecond
 			return errIntervalSyntax
 		}
-		return p.addMicros(negative, whole, 1, 0)
-	case fieldMilliseconds:
-		if fraction%1000 != 0 {
-			return errIntervalSyntax
-		}
-		return p.addMicros(negative, whole, 1000, fraction/1000)
-	case fieldSecond:
-		return p.addMicros(negative, whole, microsPerSecond, fraction)
-	case fieldMinute:
-		return p.addMicros(negative, whole, microsPerMinute, fraction*60)
-	case fieldHour:
-		return p.addMicros(negative, whole, microsPerHour, fraction*3600)
-	case fieldDay, fieldMonth:
-		unit = 1
-	case fieldWeek:
-		unit = 7
-	case fieldYear:
-		unit = 12
-	case fieldDecade:
-		unit = 120
-	case fieldCentury:
-		unit = 1200
-	case fieldMillennium:
-		unit = 12_000
+		return p.addMicros(negative, whole, unit, fraction*unit/microsPerSecond)
 	}
 	if fractional {
 		return errIntervalSyntax
@@ -176,7 +153,7 @@ func (p *intervalParser) add(f field, negative bool, whole, fraction int64, frac
 	if negative {
 		whole = -whole
 	}
-	if f == fieldDay || f == fieldWeek {
+	if f <= fieldWeek {
 		p.days += whole * unit
 	} else {
 		p.months += whole * unit
