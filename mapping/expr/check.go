@@ -53,22 +53,11 @@ func placeOf(n node) place {
 // columns are the columns named, sorted and unique.
 func (c *checker) columns() []Column {
 	slices.SortFunc(c.named, func(a, b Column) int {
-		return cmp.Or(compareBool(a.Old, b.Old), cmp.Compare(a.Index, b.Index), compareBool(a.Hidden, b.Hidden))
+		return cmp.Or(orderInt(nil, boolValue(a.Old), boolValue(b.Old)), cmp.Compare(a.Index, b.Index), orderInt(nil, boolValue(a.Hidden), boolValue(b.Hidden)))
 	})
 	// Where a column is named both hidden and not, the entry that is not hidden
 	// comes first and is kept.
 	return slices.CompactFunc(c.named, func(a, b Column) bool { return a.Old == b.Old && a.Index == b.Index })
-}
-
-// compareBool orders false before true.
-func compareBool(a, b bool) int {
-	switch {
-	case a == b:
-		return 0
-	case a:
-		return 1
-	}
-	return -1
 }
 
 // check is transformExpr.

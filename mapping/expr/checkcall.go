@@ -9,6 +9,8 @@ import (
 	"gancho/cdc"
 )
 
+const comparisons = " = <> < <= > >= "
+
 func (c *checker) unary(n *unary) *term {
 	x := c.check(n.x)
 	if x == nil {
@@ -57,9 +59,9 @@ func (c *checker) resolveInfix(op string, opPlace place, l, r *term) *candidate 
 		c.errorAt(opPlace, "operators: = <> < <= > >= + - * / % || ~ ~* !~ !~* -> ->> #> #>> @>", "operator %s is not supported", op)
 	case ambiguous:
 		c.errorAt(opPlace, "cast one side", "operator %s is ambiguous for %s and %s", op, lt, rt)
-	case isComparison(op) && lt == rt:
+	case listed(comparisons, op) && lt == rt:
 		c.errorAt(opPlace, comparisonHint(l.typ), "%s values cannot be compared with %s", lt, op)
-	case isComparison(op):
+	case listed(comparisons, op):
 		c.errorAt(opPlace, "cast one side", "%s cannot be compared with %s", lt, rt)
 	default:
 		c.errorAt(opPlace, "cast one side", "operator %s is not defined for %s and %s", op, lt, rt)
@@ -72,14 +74,6 @@ func comparisonHint(t *cdc.Type) string {
 		return "cast both sides to jsonb or text"
 	}
 	return "cast both sides to text"
-}
-
-func isComparison(op string) bool {
-	switch op {
-	case "=", "<>", "<", "<=", ">", ">=":
-		return true
-	}
-	return false
 }
 
 // foreign refuses a type that the catalogue here does not know.

@@ -2,6 +2,7 @@ package expr
 
 import (
 	"bytes"
+	"cmp"
 	"math"
 	"slices"
 	"strings"
@@ -91,7 +92,7 @@ func enumComparison(by *impl) *impl {
 	})
 }
 
-func orderInt(_ *Machine, a, b value) int { return compareInt(a.i, b.i) }
+func orderInt(_ *Machine, a, b value) int { return cmp.Compare(a.i, b.i) }
 
 // orderingOf returns the order of two types' values, or nil.
 func orderingOf(l, r *cdc.Type) ordering {
@@ -134,7 +135,7 @@ func momentOrdering(l, r uint32) ordering {
 	}
 	zoned := l == oidTimestamptz || r == oidTimestamptz
 	return func(m *Machine, a, b value) int {
-		return compareInt(m.moment(a, l, zoned), m.moment(b, r, zoned))
+		return cmp.Compare(m.moment(a, l, zoned), m.moment(b, r, zoned))
 	}
 }
 
@@ -179,12 +180,7 @@ func textComparison(op string, blanks bool) *impl {
 }
 
 // trimEnd cuts blanks off the end, which do not count in a char(n).
-func trimEnd(s []byte) []byte {
-	for len(s) > 0 && s[len(s)-1] == ' ' {
-		s = s[:len(s)-1]
-	}
-	return s
-}
+func trimEnd(s []byte) []byte { return bytes.TrimRight(s, " ") }
 
 // ordersByCodepoint reports the collations that compare text as bytes of UTF-8.
 // In a single-byte encoding C compares the server's bytes, which are in the

@@ -2,6 +2,7 @@ package expr
 
 import (
 	"bytes"
+	"cmp"
 	"math"
 	"math/big"
 	"strconv"
@@ -177,18 +178,7 @@ func neighbours(f float64, bits int) (lo, hi float64) {
 
 // compareFloat orders as PostgreSQL does: NaN is the greatest and equals itself.
 func compareFloat(a, b float64) int {
-	switch {
-	case math.IsNaN(a):
-		if math.IsNaN(b) {
-			return 0
-		}
-		return 1
-	case math.IsNaN(b), a < b:
-		return -1
-	case a > b:
-		return 1
-	}
-	return 0
+	return cmp.Compare(-b, -a) // for which NaN is the least
 }
 
 // floatResult checks an arithmetic result as float.h does. float32 results are

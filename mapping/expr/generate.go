@@ -162,15 +162,13 @@ func generateCall(t *term) evalFunc {
 
 // worse is the state of a strict result: failed, then unknown, then null.
 func worse(a, b state) state {
-	switch {
-	case a == stateFailed || b == stateFailed:
-		return stateFailed
-	case a == stateUnknown || b == stateUnknown:
-		return stateUnknown
-	case a == stateNull || b == stateNull:
-		return stateNull
+	switch stateKnown {
+	case a:
+		return b
+	case b:
+		return a
 	}
-	return stateKnown
+	return max(a, b)
 }
 
 func generateTest(t *term) evalFunc {

@@ -2,6 +2,7 @@ package expr
 
 import (
 	"bytes"
+	"cmp"
 	"math"
 	"math/big"
 	"math/bits"
@@ -53,18 +54,12 @@ func unscaled(v value) *big.Int {
 // numericSign is -1, 0 or 1; NaN has 1.
 func numericSign(v value) int {
 	switch {
-	case v.aux == minusInfinity:
-		return -1
 	case v.aux != finite:
-		return 1
+		return cmp.Compare(v.aux, finite)
 	case v.big != nil:
 		return v.big.Sign()
-	case v.i < 0:
-		return -1
-	case v.i > 0:
-		return 1
 	}
-	return 0
+	return cmp.Compare(v.i, 0)
 }
 
 // scaleTo returns the unscaled value at a scale not smaller than its own.
@@ -105,14 +100,9 @@ func magnitude(i int64) uint64 {
 	return uint64(i)
 }
 
-func addInt(a, b int64) (int64, bool) {
-	c := a + b
-	return c, (c > a) == (b > 0)
-}
-
 // parseNumeric reads numeric's text form; code is the SQLSTATE of its error.
 func parseNumeric(s []byte) (v value, code string) {
-	s = bytes.Trim(s, " \t\n\r\v\f")
+	s = trimBlanks(s)
 	if v, ok := parseShortNumeric(s); ok {
 		return v, ""
 	}
@@ -301,44 +291,22 @@ func appendDecimal(dst, digits []byte, scale int) []byte {
 // compareNumeric orders as PostgreSQL does: NaN is the greatest and equals itself.
 func compareNumeric(a, b value) int {
 	if a.aux != finite || b.aux != finite {
-		return specialRank(a) - specialRank(b)
+		return cmp.Compare(a.aux, b.aux)
 	}
 	if a.big == nil && b.big == nil {
 		if a.scale == b.scale {
-			return compareInt(a.i, b.i)
+			return cmp.Compare(a.i, b.i)
 		}
 		if a.scale < b.scale {
 			if x, ok := mulPow10(a.i, b.scale-a.scale); ok {
-				return compareInt(x, b.i)
+				return cmp.Compare(x, b.i)
 			}
 		} else if y, ok := mulPow10(b.i, a.scale-b.scale); ok {
-			return compareInt(a.i, y)
+			return cmp.Compare(a.i, y)
 		}
 	}
 	scale := max(a.scale, b.scale)
 	return scaleTo(a, scale).Cmp(scaleTo(b, scale))
-}
-
-func specialRank(v value) int {
-	switch v.aux {
-	case minusInfinity:
-		return -1
-	case plusInfinity:
-		return 1
-	case notANumber:
-		return 2
-	}
-	return 0
-}
-
-func compareInt(a, b int64) int {
-	switch {
-	case a < b:
-		return -1
-	case a > b:
-		return 1
-	}
-	return 0
 }
 
 // roundNumeric rounds half away from zero to a scale, which may be negative;

@@ -23,7 +23,7 @@ func addNumeric(m *Machine, a, b value) value {
 		x, ok1 := mulPow10(a.i, scale-a.scale)
 		y, ok2 := mulPow10(b.i, scale-b.scale)
 		if ok1 && ok2 {
-			if z, ok := addInt(x, y); ok && z != math.MinInt64 {
+			if z := x + y; (z > x) == (y > 0) && z != math.MinInt64 {
 				return value{state: stateKnown, i: z, scale: scale}
 			}
 		}
@@ -41,10 +41,8 @@ func (m *Machine) checkNumeric(v value) value {
 
 func negNumeric(a value) value {
 	switch {
-	case a.aux == plusInfinity:
-		a.aux = minusInfinity
-	case a.aux == minusInfinity:
-		a.aux = plusInfinity
+	case a.aux == plusInfinity || a.aux == minusInfinity:
+		a.aux = -a.aux
 	case a.big != nil:
 		return numericBig(new(big.Int).Neg(a.big), a.scale)
 	default:
@@ -56,13 +54,10 @@ func negNumeric(a value) value {
 func mulNumeric(m *Machine, a, b value) value {
 	if a.aux != finite || b.aux != finite {
 		sign := numericSign(a) * numericSign(b)
-		switch {
-		case a.aux == notANumber || b.aux == notANumber || sign == 0:
+		if a.aux == notANumber || b.aux == notANumber || sign == 0 {
 			return numericSpecial(notANumber)
-		case sign < 0:
-			return numericSpecial(minusInfinity)
 		}
-		return numericSpecial(plusInfinity)
+		return numericSpecial(int32(sign)) // an infinity
 	}
 	scale := a.scale + b.scale
 	if a.big == nil && b.big == nil && scale <= maxScale {
@@ -97,18 +92,14 @@ func divNumeric(m *Machine, a, b value) value {
 
 func divSpecial(m *Machine, a, b value) value {
 	switch {
-	case a.aux == notANumber || b.aux == notANumber:
-		return numericSpecial(notANumber)
-	case a.aux != finite && b.aux != finite:
+	case a.aux == notANumber || b.aux == notANumber, a.aux != finite && b.aux != finite:
 		return numericSpecial(notANumber)
 	case a.aux == finite:
 		return numericInt(0)
 	case numericSign(b) == 0:
 		return m.fail("22012", "division by zero")
-	case numericSign(a)*numericSign(b) < 0:
-		return numericSpecial(minusInfinity)
 	}
-	return numericSpecial(plusInfinity)
+	return numericSpecial(int32(numericSign(a) * numericSign(b))) // an infinity
 }
 
 // divScale is select_div_scale: at least 16 significant digits, estimated from

@@ -76,49 +76,28 @@ func (p *parser) from(off int) place {
 	return place{off, p.toks[p.pos-1].end}
 }
 
-func (p *parser) isWord(word string) bool { return p.isWordAt(0, word) }
+func (p *parser) is(text string) bool { return p.isAt(0, text) }
 
-func (p *parser) isWordAt(n int, word string) bool {
+// isAt reports whether the n-th token from here is the word or punctuation.
+func (p *parser) isAt(n int, text string) bool {
 	t := p.peekAt(n)
-	return t.kind == tokWord && t.text == word
+	return (t.kind == tokWord || t.kind == tokPunct) && t.text == text
 }
 
-// acceptWord moves past the words if they are next.
-func (p *parser) acceptWord(words ...string) bool {
-	for i, w := range words {
-		if !p.isWordAt(i, w) {
+// accept moves past the words or punctuation if they are next.
+func (p *parser) accept(texts ...string) bool {
+	for i, s := range texts {
+		if !p.isAt(i, s) {
 			return false
 		}
 	}
-	p.pos += len(words)
+	p.pos += len(texts)
 	return true
 }
 
-func (p *parser) isPunct(s string) bool { return p.isPunctAt(0, s) }
-
-func (p *parser) isPunctAt(n int, s string) bool {
-	t := p.peekAt(n)
-	return t.kind == tokPunct && t.text == s
-}
-
-// acceptPunct moves past the punctuation if it is next.
-func (p *parser) acceptPunct(s string) bool {
-	if !p.isPunct(s) {
-		return false
-	}
-	p.pos++
-	return true
-}
-
-func (p *parser) needPunct(s string) {
-	if !p.acceptPunct(s) {
-		p.unexpected(fmt.Sprintf("write %q here", s))
-	}
-}
-
-func (p *parser) needWord(word string) {
-	if !p.acceptWord(word) {
-		p.unexpected(fmt.Sprintf("write %q here", word))
+func (p *parser) need(text string) {
+	if !p.accept(text) {
+		p.unexpected(fmt.Sprintf("write %q here", text))
 	}
 }
 
@@ -180,16 +159,16 @@ func (p *parser) restricted(loosest int) node {
 	left := p.prefix(true)
 	for {
 		bind := p.infixBinding()
-		isDistinct := bind == bindIs && (p.isWordAt(1, "distinct") || p.isWordAt(1, "not") && p.isWordAt(2, "distinct"))
+		isDistinct := bind == bindIs && (p.isAt(1, "distinct") || p.isAt(1, "not") && p.isAt(2, "distinct"))
 		ok := bind == bindCompare || bind >= bindOp && bind <= bindPower || isDistinct
 		if !ok || bind < loosest {
 			return left
 		}
 		op := p.next()
 		if isDistinct {
-			not := p.acceptWord("not")
+			not := p.accept("not")
 			p.next()
-			p.needWord("from")
+			p.need("from")
 			right := p.restricted(bindIs + 1)
 			left = &distinct{p.from(start), left, right, not}
 		} else {
@@ -232,8 +211,7 @@ func (p *parser) infixBinding() int {
 		case "between", "in", "like", "ilike", "similar":
 			return bindRange
 		case "not":
-			n := p.peekAt(1)
-			if n.kind == tokWord && (n.text == "between" || n.text == "in" || n.text == "like" || n.text == "ilike" || n.text == "similar") {
+			if n := p.peekAt(1); n.kind == tokWord && listed(" between in like ilike similar ", n.text) {
 				return bindRange
 			}
 		case "at":
@@ -260,7 +238,7 @@ func (p *parser) infix(start int, left node, bind int) (n node, open bool) {
 		return p.rangeForms(start, left)
 	case bindAt:
 		p.next()
-		if !p.acceptWord("time", "zone") {
+		if !p.accept("time", "zone") {
 			return p.unexpected(`write "at time zone"`), false
 		}
 		zone := p.expr(bindAt + 1)
@@ -276,7 +254,7 @@ func (p *parser) infix(start int, left node, bind int) (n node, open bool) {
 	at := place{t.off, t.end}
 	if all, ok := p.quantifier(); ok {
 		arr := p.expr(0)
-		p.needPunct(")")
+		p.need(")")
 		return &quantified{p.from(start), t.text, at, all, left, arr}, false
 	}
 	right := p.expr(bind + 1)
@@ -286,7 +264,7 @@ func (p *parser) infix(start int, left node, bind int) (n node, open bool) {
 // quantifier accepts "any (", "some (" or "all (".
 func (p *parser) quantifier() (all, ok bool) {
 	t := p.peek()
-	if t.kind != tokWord || t.text != "any" && t.text != "some" && t.text != "all" || !p.isPunctAt(1, "(") {
+	if t.kind != tokWord || !listed(" any some all ", t.text) || !p.isAt(1, "(") {
 		return false, false
 	}
 	p.pos += 2
@@ -299,13 +277,13 @@ func (p *parser) isForms(start int, left node) (n node, open bool) {
 	if word.text != "is" {
 		return &isTest{p.from(start), left, "null", word.text == "notnull"}, false
 	}
-	not := p.acceptWord("not")
-	if p.acceptWord("distinct", "from") {
+	not := p.accept("not")
+	if p.accept("distinct", "from") {
 		right := p.expr(bindIs + 1)
 		return &distinct{p.from(start), left, right, not}, true
 	}
 	for _, test := range []string{"null", "true", "false", "unknown"} {
-		if p.acceptWord(test) {
+		if p.accept(test) {
 			return &isTest{p.from(start), left, test, not}, false
 		}
 	}
@@ -314,7 +292,7 @@ func (p *parser) isForms(start int, left node) (n node, open bool) {
 
 // rangeForms parses [not] between, in, like and ilike.
 func (p *parser) rangeForms(start int, left node) (n node, open bool) {
-	not := p.acceptWord("not")
+	not := p.accept("not")
 	switch t := p.next(); t.text {
 	case "in":
 		list := p.parenthesised()
@@ -330,51 +308,48 @@ func (p *parser) rangeForms(start int, left node) (n node, open bool) {
 
 func (p *parser) likeForm(start int, left node, not, ilike bool) node {
 	quantifier := p.peek()
-	if _, ok := p.quantifier(); ok {
-		word := "ANY"
-		if quantifier.text == "all" {
-			word = "ALL"
-		}
+	if all, ok := p.quantifier(); ok {
+		word := map[bool]string{false: "ANY", true: "ALL"}[all]
 		return p.fault(quantifier, "write one like per pattern", "LIKE %s (...) is not supported", word)
 	}
 	pattern := p.expr(bindRange + 1)
 	var escape node
-	if p.acceptWord("escape") {
+	if p.accept("escape") {
 		escape = p.expr(bindEscape + 1)
 	}
 	return &like{p.from(start), left, pattern, escape, not, ilike}
 }
 
 func (p *parser) betweenForm(start int, left node, not bool) node {
-	symmetric := p.acceptWord("symmetric")
+	symmetric := p.accept("symmetric")
 	if !symmetric {
-		p.acceptWord("asymmetric")
+		p.accept("asymmetric")
 	}
 	lo := p.restricted(0)
-	p.needWord("and")
+	p.need("and")
 	hi := p.expr(bindRange + 1)
 	return &between{p.from(start), left, lo, hi, not, symmetric}
 }
 
 // subquery refuses a subquery where one could begin.
 func (p *parser) subquery() {
-	if p.isWord("select") || p.isWord("with") {
+	if p.is("select") || p.is("with") {
 		p.fault(p.peek(), "use a lookup", "subqueries are not supported")
 	}
 }
 
 // parenthesised parses (a, b, ...), at least one.
 func (p *parser) parenthesised() []node {
-	p.needPunct("(")
+	p.need("(")
 	p.subquery()
 	list := p.exprList()
-	p.needPunct(")")
+	p.need(")")
 	return list
 }
 
 func (p *parser) exprList() []node {
 	list := []node{p.expr(0)}
-	for p.acceptPunct(",") {
+	for p.accept(",") {
 		list = append(list, p.expr(0))
 	}
 	return list
@@ -391,7 +366,7 @@ func (p *parser) prefix(restricted bool) node {
 		return p.expr(bind)
 	}
 	switch {
-	case t.kind == tokWord && t.text == "not" && !restricted:
+	case p.is("not") && !restricted:
 		x := operand(bindNot)
 		return &negation{p.from(t.off), x}
 	case t.kind != tokOp:
@@ -402,20 +377,11 @@ func (p *parser) prefix(restricted bool) node {
 			return &literal{p.from(t.off), litNumber, negate(lit.text)}
 		}
 		return &unary{p.from(t.off), t.text, x}
-	case infixOnly(t.text):
+	case listed(" < > = <= >= <> * / % ^ ", t.text): // without a prefix form in the grammar
 		return p.unexpected("")
 	}
 	x := operand(bindOp + 1)
 	return &unary{p.from(t.off), t.text, x}
-}
-
-// infixOnly reports the operators that have no prefix form in the grammar.
-func infixOnly(op string) bool {
-	switch op {
-	case "<", ">", "=", "<=", ">=", "<>", "*", "/", "%", "^":
-		return true
-	}
-	return false
 }
 
 // negate is gram.y's doNegate: the sign becomes part of the constant, so that
@@ -430,7 +396,7 @@ func negate(digits string) string {
 // postfix parses an operand with its casts and subscripts.
 func (p *parser) postfix() node {
 	start := p.peek().off
-	inParentheses := p.isPunct("(")
+	inParentheses := p.is("(")
 	n := p.primary()
 	_, isColumn := n.(*columnRef)
 	indexable := isColumn || inParentheses // the grammar allows no subscript elsewhere
@@ -440,12 +406,12 @@ func (p *parser) postfix() node {
 			p.next()
 			t := p.typeName()
 			n, indexable = &cast{p.from(start), n, t}, false
-		case indexable && p.acceptPunct("["):
+		case indexable && p.accept("["):
 			index := p.expr(0)
-			if p.isPunct(":") {
+			if p.is(":") {
 				return p.unexpected("name one element: array slices are not supported")
 			}
-			p.needPunct("]")
+			p.need("]")
 			n = &subscript{p.from(start), n, index}
 		default:
 			return n

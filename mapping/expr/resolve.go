@@ -87,12 +87,7 @@ func canCoerce(from, to []*cdc.Type) bool {
 }
 
 func isPolymorphic(t *cdc.Type) bool {
-	switch t.Name {
-	case "anyelement", "anyarray", "anynonarray", "anyenum", "anyrange", "anymultirange", "anycompatible",
-		"anycompatiblearray", "anycompatiblenonarray", "anycompatiblerange", "anycompatiblemultirange":
-		return t.Schema == "pg_catalog"
-	}
-	return false
+	return t.Schema == "pg_catalog" && strings.HasPrefix(t.Name, "any") && t.OID != oidAny
 }
 
 // generics is what the arguments say about the polymorphic types.

@@ -33,12 +33,12 @@ type array struct {
 	elems       []value
 }
 
-// Values of value.aux for a numeric.
+// Values of value.aux for a numeric, in their order.
 const (
-	finite int32 = iota
-	notANumber
+	minusInfinity int32 = iota - 1
+	finite
 	plusInfinity
-	minusInfinity
+	notANumber
 )
 
 func boolValue(b bool) value {
