@@ -65,10 +65,7 @@ func (c *checker) check(n node) *term { return c.fold(c.checkNode(n)) }
 
 // checkAll checks a list; it is nil when one of them has a mistake.
 func (c *checker) checkAll(list []node) []*term {
-	terms := make([]*term, len(list))
-	for i, n := range list {
-		terms[i] = c.check(n)
-	}
+	terms := mapped(list, c.check)
 	if slices.Contains(terms, nil) {
 		return nil
 	}

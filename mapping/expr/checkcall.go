@@ -126,11 +126,16 @@ func (c *checker) apply(cand *candidate, p place, what string, args []*term) *te
 }
 
 func typesOf(terms []*term) []*cdc.Type {
-	types := make([]*cdc.Type, len(terms))
-	for i, t := range terms {
-		types[i] = t.typ
+	return mapped(terms, func(t *term) *cdc.Type { return t.typ })
+}
+
+// mapped returns what a function makes of each item.
+func mapped[T, U any](list []T, f func(T) U) []U {
+	out := make([]U, len(list))
+	for i, item := range list {
+		out[i] = f(item)
 	}
-	return types
+	return out
 }
 
 // bindImpl finds the code of a candidate for a call, or refuses it by name.
@@ -141,7 +146,7 @@ func (c *checker) bindImpl(cand *candidate, t *term, what string) *impl {
 	}
 	im, ok := implOf(cand)
 	if !ok {
-		c.errorAt(t.place, supportedForms(cand), "%s of %s is not supported", what, strings.Join(typeTitles(typesOf(t.args)), " and "))
+		c.errorAt(t.place, supportedForms(cand), "%s of %s is not supported", what, strings.Join(mapped(typesOf(t.args), typeTitle), " and "))
 		return nil
 	}
 	return c.bound(im, t)
@@ -170,7 +175,7 @@ func supportedForms(cand *candidate) string {
 			}
 			for _, c := range all {
 				if _, ok := implOf(c); ok {
-					forms = append(forms, strings.Join(typeTitles(c.args), ", "))
+					forms = append(forms, strings.Join(mapped(c.args, typeTitle), ", "))
 				}
 			}
 		}
@@ -180,14 +185,6 @@ func supportedForms(cand *candidate) string {
 		return "no form of it is supported for these types; cast to others"
 	}
 	return "it is supported for (" + strings.Join(slices.Compact(forms), "), (") + ")"
-}
-
-func typeTitles(types []*cdc.Type) []string {
-	titles := make([]string, len(types))
-	for i, t := range types {
-		titles[i] = typeTitle(t)
-	}
-	return titles
 }
 
 // call checks a function call and the forms with the syntax of one.
@@ -235,7 +232,7 @@ func (c *checker) callNamed(name string, p place, args []*term) *term {
 	if cand != nil {
 		return c.apply(cand, p, "function "+name, args)
 	}
-	sig := fmt.Sprintf("%s(%s)", name, strings.Join(typeTitles(types), ", "))
+	sig := fmt.Sprintf("%s(%s)", name, strings.Join(mapped(types, typeTitle), ", "))
 	if ambiguous {
 		return c.errorAt(p, "cast the arguments", "function %s is ambiguous", sig)
 	}
@@ -327,11 +324,7 @@ func (c *checker) unify(what string, p place, args []*term) []*term {
 
 // coerceAll converts terms to a type that they convert to implicitly.
 func (c *checker) coerceAll(args []*term, to *cdc.Type) []*term {
-	out := make([]*term, len(args))
-	for i, a := range args {
-		out[i] = c.coerce(a, to, implicitCast, "")
-	}
-	return out
+	return mapped(args, func(a *term) *term { return c.coerce(a, to, implicitCast, "") })
 }
 
 func (c *checker) nullIf(n *call, args []*term) *term {

@@ -35,11 +35,7 @@ func (c *checker) column(n *columnRef) *term {
 }
 
 func (c *checker) lookupNames() []string {
-	names := make([]string, len(c.scope.Lookups))
-	for i, l := range c.scope.Lookups {
-		names[i] = l.Name
-	}
-	return names
+	return mapped(c.scope.Lookups, func(l Lookup) string { return l.Name })
 }
 
 // lookupColumn creates the term of a lookup's column.

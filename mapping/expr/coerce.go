@@ -110,11 +110,7 @@ func hasNewLabel(t *cdc.Type, v value) bool {
 }
 
 func listLabels(labels []string) string {
-	quoted := make([]string, len(labels))
-	for i, l := range labels {
-		quoted[i] = quoteLiteral(l)
-	}
-	return strings.Join(quoted, ", ")
+	return strings.Join(mapped(labels, quoteLiteral), ", ")
 }
 
 // relabel changes the type of a value that stays as it is.

@@ -36,7 +36,7 @@ func generate(t *term) evalFunc {
 func generateChoice(t *term) evalFunc {
 	switch t.op {
 	case opCoalesce:
-		args := generateAll(t.args)
+		args := mapped(t.args, generate)
 		return func(m *Machine) value {
 			for _, f := range args {
 				if v := f(m); v.state != stateNull {
@@ -59,14 +59,6 @@ func generateChoice(t *term) evalFunc {
 		return generateText(t)
 	}
 	return generateElements(t)
-}
-
-func generateAll(list []*term) []evalFunc {
-	out := make([]evalFunc, len(list))
-	for i, t := range list {
-		out[i] = generate(t)
-	}
-	return out
 }
 
 // generateColumn reads a column; values that need parsing are parsed once per
@@ -138,7 +130,7 @@ func generateCall(t *term) evalFunc {
 			return value{state: worse(x.state, y.state)}
 		}
 	}
-	f, args, lax := im.many, generateAll(t.args), im.lax
+	f, args, lax := im.many, mapped(t.args, generate), im.lax
 	return func(m *Machine) value {
 		base := len(m.args)
 		defer func() { m.args = m.args[:base] }()
@@ -229,7 +221,7 @@ func generateCase(t *term) evalFunc {
 	if t.op == opSwitch {
 		subject, list = generate(list[0]), list[1:]
 	}
-	args := generateAll(list)
+	args := mapped(list, generate)
 	branches, other := args[:len(args)-1], args[len(args)-1]
 	choose := func(m *Machine) value {
 		for i := 0; i < len(branches); i += 2 {
@@ -262,7 +254,7 @@ func generateCase(t *term) evalFunc {
 // generateExtreme compiles greatest and least: nulls are ignored, and the first of
 // equal values is kept.
 func generateExtreme(t *term) evalFunc {
-	args, less, greatest := generateAll(t.args), t.impl.two, t.all
+	args, less, greatest := mapped(t.args, generate), t.impl.two, t.all
 	return func(m *Machine) value {
 		best := value{}
 		var unknown value
@@ -369,7 +361,7 @@ func generateQuantified(t *term) evalFunc {
 }
 
 func generateArray(t *term) evalFunc {
-	args := generateAll(t.args)
+	args := mapped(t.args, generate)
 	return func(m *Machine) value {
 		elems := make([]value, len(args))
 		for i, f := range args {

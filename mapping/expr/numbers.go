@@ -1,8 +1,10 @@
 package expr
 
 import (
+	"bytes"
 	"math"
 	"math/big"
+	"strconv"
 
 	"gancho/cdc"
 )
@@ -200,4 +202,141 @@ func floatBits(t *cdc.Type) int {
 		return 32
 	}
 	return 64
+}
+
+// numberCastImpls are the casts among numbers, booleans and money.
+func numberCastImpls() map[string]*impl {
+	all := map[string]*impl{}
+	sizes := map[string]int{"int2": 16, "int4": 32, "int8": 64}
+	for to, bits := range sizes {
+		all[to+"(numeric)"] = one(func(m *Machine, a value) value { return numericToInt(m, a, bits) })
+		all[to+"(float4)"] = one(func(m *Machine, a value) value { return floatToInt(m, a.float(), bits) })
+		all[to+"(float8)"] = all[to+"(float4)"]
+		for from := range sizes {
+			if from != to {
+				all[to+"("+from+")"] = one(func(m *Machine, a value) value { return fitInt(m, a.i, bits) })
+			}
+		}
+	}
+	for from := range sizes {
+		all["numeric("+from+")"] = one(func(_ *Machine, a value) value { return numericOfInt(a.i) })
+		all["float8("+from+")"] = one(func(_ *Machine, a value) value { return floatValue(float64(a.i)) })
+		all["float4("+from+")"] = one(func(_ *Machine, a value) value { return floatValue(float64(float32(a.i))) })
+	}
+	all["numeric(float8)"] = one(func(_ *Machine, a value) value { return floatToNumeric(a.float(), 15) })
+	all["numeric(float4)"] = one(func(_ *Machine, a value) value { return floatToNumeric(a.float(), 6) })
+	all["float8(numeric)"] = one(func(m *Machine, a value) value { return numericToFloat(m, a, 64) })
+	all["float4(numeric)"] = one(func(m *Machine, a value) value { return numericToFloat(m, a, 32) })
+	all["float8(float4)"] = same()
+	all["float4(float8)"] = one(func(m *Machine, a value) value { return floatToFloat4(m, a.float()) })
+	all["numeric(money)"] = one(func(_ *Machine, a value) value { return moneyToNumeric(a) })
+	all["money(numeric)"] = one(numericToMoney)
+	all["money(int4)"] = one(func(_ *Machine, a value) value { return intValue(a.i * 100) })
+	all["money(int8)"] = one(func(m *Machine, a value) value {
+		if r, ok := mulInt(a.i, 100); ok {
+			return intValue(r)
+		}
+		return m.fail("22003", "bigint out of range")
+	})
+	all["bool(int4)"] = one(func(_ *Machine, a value) value { return boolValue(a.i != 0) })
+	all["int4(bool)"] = same()
+	yes, no := []byte("true"), []byte("false")
+	all["text(bool)"] = one(func(_ *Machine, a value) value {
+		if a.i != 0 {
+			return textValue(yes)
+		}
+		return textValue(no)
+	})
+	return all
+}
+
+// numericToFloat converts through the text form, as PostgreSQL does.
+func numericToFloat(m *Machine, a value, bits int) value {
+	var buf [64]byte
+	return parseFloat(m, appendNumeric(buf[:0], a), bits)
+}
+
+// Money is kept in cents. Its text form depends on lc_monetary; only that of
+// the C locale is known here, any other fails to parse and says so.
+
+const moneyForm = "money is read only in the form of lc_monetary C, such as $1,234.50"
+
+func parseMoney(m *Machine, s []byte) value {
+	s = trimBlanks(s)
+	neg := bytes.HasPrefix(s, []byte("-"))
+	s = bytes.TrimPrefix(s, []byte("-"))
+	s = bytes.TrimPrefix(s, []byte("$"))
+	var cents uint64
+	decimals := -1
+	digits := 0
+	for _, c := range s {
+		switch {
+		case isDigit(c) && decimals < 2:
+			if cents > math.MaxInt64/10 {
+				return m.fail("22003", "value is out of range for type money")
+			}
+			cents = cents*10 + uint64(c-'0')
+			digits++
+			if decimals >= 0 {
+				decimals++
+			}
+		case c == ',' && decimals < 0 && digits > 0:
+		case c == '.' && decimals < 0:
+			decimals = 0
+		default:
+			return m.fail("22P02", moneyForm)
+		}
+	}
+	if digits == 0 {
+		return m.fail("22P02", moneyForm)
+	}
+	for decimals = max(decimals, 0); decimals < 2; decimals++ {
+		if cents > math.MaxInt64/10 {
+			return m.fail("22003", "value is out of range for type money")
+		}
+		cents *= 10
+	}
+	switch {
+	case neg && cents <= 1<<63:
+		return intValue(int64(-cents))
+	case cents <= math.MaxInt64:
+		return intValue(int64(cents))
+	}
+	return m.fail("22003", "value is out of range for type money")
+}
+
+func printMoney(_ *Machine, dst []byte, v value) []byte {
+	if v.i < 0 {
+		dst = append(dst, '-')
+	}
+	dst = append(dst, '$')
+	cents := magnitude(v.i)
+	var buf [24]byte
+	whole := strconv.AppendUint(buf[:0], cents/100, 10)
+	for i, c := range whole {
+		if i > 0 && (len(whole)-i)%3 == 0 {
+			dst = append(dst, ',')
+		}
+		dst = append(dst, c)
+	}
+	return append(dst, '.', byte('0'+cents/10%10), byte('0'+cents%10))
+}
+
+// moneyToNumeric has two decimals.
+func moneyToNumeric(v value) value {
+	n := numericOfInt(v.i)
+	n.scale = 2
+	return n
+}
+
+// numericToMoney rounds to cents.
+func numericToMoney(m *Machine, v value) value {
+	if v.aux != finite {
+		return m.fail("0A000", "cannot convert NaN or infinity to money")
+	}
+	r := roundNumeric(v, 2, false)
+	if r.big != nil && !r.big.IsInt64() {
+		return m.fail("22003", "bigint out of range")
+	}
+	return intValue(unscaled(r).Int64())
 }
