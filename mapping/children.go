@@ -237,18 +237,14 @@ func (m *Mapper) readRows(ctx context.Context, tx *cdc.Transaction, b *boundRule
 	plan := m.parentPlan(b)
 	rel := plan.relation
 	keys := columnIndexes(rel, b.familyKey)
-	arrays := make([]textArray, len(keys))
-	for i := range arrays {
-		arrays[i].reset()
-	}
+	args := make([][]byte, len(keys))
 	for _, about := range which {
 		for i, text := range keyTexts([]byte(about), len(keys)) {
-			arrays[i].add(text, false)
+			args[i] = appendElement(args[i], text, false)
 		}
 	}
-	args := make([][]byte, len(arrays))
-	for i := range arrays {
-		args[i] = arrays[i].bytes()
+	for i := range args {
+		args[i] = append(args[i], '}')
 	}
 	sql, columns := parentQuery(b, rel, keys)
 	row := make([]cdc.Datum, len(rel.Columns))

@@ -30,11 +30,7 @@ func parseCollapse(v strictyaml.Value) []*expression {
 	if len(items) == 0 {
 		v.Errorf("write the column, or the list of columns, of which one transaction makes one event", "collapse is an empty list")
 	}
-	var out []*expression
-	for _, item := range items {
-		out = append(out, parseExpression(item, "collapse"))
-	}
-	return out
+	return mapped(items, func(item strictyaml.Value) *expression { return parseExpression(item, "collapse") })
 }
 
 // collapsesRows: collapse names all columns of the primary key, so that each row

@@ -66,9 +66,7 @@ func (r *Rules) EventTypes() []EventType {
 func (r *rule) fields() []string {
 	out := names(r.columns)
 	if r.data != nil {
-		for _, f := range r.data.fields {
-			out = append(out, f.name)
-		}
+		out = append(out, mapped(r.data.fields, func(f *field) string { return f.name })...)
 	}
 	return out
 }

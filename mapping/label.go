@@ -1,10 +1,10 @@
 package mapping
 
 import (
-	"bytes"
 	"slices"
 
 	"gancho/cdc"
+	"gancho/internal/pgtext"
 )
 
 // ALTER TYPE ... ADD VALUE and RENAME VALUE change an enum without a message in
@@ -82,16 +82,19 @@ func (m *Mapper) unknownLabel(t *cdc.Type, d cdc.Datum) bool {
 		return m.isNew(enum, d.Text)
 	}
 	asked := false
-	eachElement(d.Text, t.Base().Delim, func(text []byte) { asked = m.isNew(enum, text) || asked })
-	return asked
+	for r := pgtext.ReadArray(d.Text, t.Base().Delim); ; {
+		item, text, err := r.Next()
+		if err != nil || item == pgtext.ArrayEnd {
+			return asked
+		}
+		asked = item == pgtext.ArrayElement && m.isNew(enum, text) || asked
+	}
 }
 
 // isNew reports, once for each label, that it is not known.
 func (m *Mapper) isNew(enum *cdc.Type, text []byte) bool {
-	for _, l := range enum.Labels {
-		if l == string(text) {
-			return false
-		}
+	if slices.ContainsFunc(enum.Labels, func(l string) bool { return l == string(text) }) {
+		return false
 	}
 	l := label{enum.OID, string(text)}
 	if m.reread[l] {
@@ -99,40 +102,4 @@ func (m *Mapper) isNew(enum *cdc.Type, text []byte) bool {
 	}
 	m.reread[l] = true
 	return true
-}
-
-// eachElement calls f with the elements of an array as array_out prints it,
-// except null and those with a quote or backslash in them.
-func eachElement(array []byte, delim byte, f func([]byte)) {
-	if i := bytes.IndexByte(array, '{'); i >= 0 {
-		array = array[i:] // behind the bounds
-	}
-	for len(array) > 0 {
-		switch array[0] {
-		case '{', '}', delim:
-			array = array[1:]
-		case '"':
-			end := 1
-			for end < len(array) && array[end] != '"' {
-				if array[end] == '\\' {
-					end++
-				}
-				end++
-			}
-			end = min(end, len(array))
-			if text := array[1:end]; bytes.IndexByte(text, '\\') < 0 {
-				f(text)
-			}
-			array = array[min(end+1, len(array)):]
-		default:
-			end := 0
-			for end < len(array) && array[end] != delim && array[end] != '}' {
-				end++
-			}
-			if text := array[:end]; string(text) != "NULL" {
-				f(text)
-			}
-			array = array[end:]
-		}
-	}
 }

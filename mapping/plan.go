@@ -5,7 +5,6 @@ import (
 	"slices"
 
 	"gancho/cdc"
-	"gancho/mapping/expr"
 )
 
 // tablePlan is what a Mapper does with the changes of one relation of the
@@ -114,15 +113,6 @@ func (r *rulePlan) canDecide(uses []use, changed []*SchemaError) bool {
 		}
 	}
 	return true
-}
-
-// inputs are the columns that a leaf depends on.
-func inputs(e *expr.Expr) []int {
-	var out []int
-	for _, c := range e.Columns() {
-		out = append(out, c.Index)
-	}
-	return out
 }
 
 // padded: the type's values carry blanks that mean nothing.

@@ -1,6 +1,7 @@
 package mapping
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -108,15 +109,13 @@ func (m *Mapper) visible(ctx context.Context) error {
 // after an error.
 func (m *Mapper) runLookup(ctx context.Context, q *query, sets []int32) error {
 	width := len(q.lookup.arguments())
-	arrays := make([]textArray, width)
 	args := make([][]byte, width)
-	for i := range arrays {
-		arrays[i].reset()
+	for i := range args {
 		for _, set := range sets {
 			d := q.arguments[int(set)*width+i]
-			arrays[i].add(d.Text, d.State == cdc.Null)
+			args[i] = appendElement(args[i], d.Text, d.State == cdc.Null)
 		}
-		args[i] = arrays[i].bytes()
+		args[i] = append(args[i], '}')
 	}
 	for _, set := range sets {
 		q.rows[set] = foundRow{}
@@ -223,7 +222,7 @@ func (m *Mapper) toCache(q *query, sets []int32) {
 		kept := foundRow{reason: row.reason, done: row.done, row: make([]cdc.Datum, len(row.row))}
 		cache.bytes += len(key) + 64
 		for i, d := range row.row {
-			d.Text = append([]byte(nil), d.Text...)
+			d.Text = bytes.Clone(d.Text)
 			kept.row[i] = d
 			cache.bytes += len(d.Text) + 32
 		}

@@ -27,9 +27,14 @@ func parseRootOnly(v strictyaml.Value) *rootOnly {
 }
 
 func names(refs []columnRef) []string {
-	out := make([]string, len(refs))
-	for i, ref := range refs {
-		out[i] = ref.name
+	return mapped(refs, func(ref columnRef) string { return ref.name })
+}
+
+// mapped returns what a function makes of each item.
+func mapped[T, U any](list []T, f func(T) U) []U {
+	out := make([]U, len(list))
+	for i, item := range list {
+		out[i] = f(item)
 	}
 	return out
 }

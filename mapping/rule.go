@@ -83,11 +83,7 @@ func (s opSet) list() []cdc.Op {
 
 // String lists the operations as SQL would: insert or update.
 func (s opSet) String() string {
-	var names []string
-	for _, op := range s.list() {
-		names = append(names, op.String())
-	}
-	return strings.Join(names, " or ")
+	return strings.Join(mapped(s.list(), cdc.Op.String), " or ")
 }
 
 // fingerprint is a short hash of a rule as it is written, without what is for
