@@ -47,7 +47,8 @@ type Source struct {
 	// standby: the server replays the WAL of another one.
 	standby bool
 	// seen is the newest snapshot of this connection.
-	seen    snapshot
+	seen snapshot
+	// queries so far; waiting for a transaction counts as one.
 	queries int
 	// paused is called before every wait; tests set it.
 	paused func()
@@ -64,9 +65,6 @@ func (s *Source) Close(ctx context.Context) {
 		s.conn = nil
 	}
 }
-
-// Queries is the number of queries so far; waiting for a transaction counts as one.
-func (s *Source) Queries() int { return s.queries }
 
 // connect opens the connection unless it is open.
 func (s *Source) connect(ctx context.Context) error {

@@ -32,7 +32,7 @@ const maxDepth = 250
 // first mistake and from then on sees nothing but the end of the source, so that
 // only parse has to ask for mistakes.
 type parser struct {
-	toks  []token
+	toks  []Token
 	pos   int
 	depth int
 	err   *Error
@@ -56,11 +56,11 @@ func parse(src string, foldAccents bool) (node, *Error) {
 	return n, nil
 }
 
-func (p *parser) peek() token { return p.toks[p.pos] }
+func (p *parser) peek() Token { return p.toks[p.pos] }
 
-func (p *parser) peekAt(n int) token { return p.toks[min(p.pos+n, len(p.toks)-1)] }
+func (p *parser) peekAt(n int) Token { return p.toks[min(p.pos+n, len(p.toks)-1)] }
 
-func (p *parser) next() token {
+func (p *parser) next() Token {
 	t := p.toks[p.pos]
 	if t.kind != tokEnd {
 		p.pos++
@@ -73,7 +73,7 @@ func (p *parser) from(off int) place {
 	if p.pos == 0 {
 		return place{off, 0}
 	}
-	return place{off, p.toks[p.pos-1].end}
+	return place{off, p.toks[p.pos-1].End}
 }
 
 func (p *parser) is(text string) bool { return p.isAt(0, text) }
@@ -81,7 +81,7 @@ func (p *parser) is(text string) bool { return p.isAt(0, text) }
 // isAt reports whether the n-th token from here is the word or punctuation.
 func (p *parser) isAt(n int, text string) bool {
 	t := p.peekAt(n)
-	return (t.kind == tokWord || t.kind == tokPunct) && t.text == text
+	return (t.kind == tokWord || t.kind == tokPunct) && t.Text == text
 }
 
 // accept moves past the words or punctuation if they are next.
@@ -105,7 +105,7 @@ func (p *parser) need(text string) {
 func (p *parser) unexpected(hint string) node {
 	t := p.peek()
 	if t.kind != tokEnd {
-		return p.fault(t, hint, "syntax error at %q", t.text)
+		return p.fault(t, hint, "syntax error at %q", t.Text)
 	}
 	if hint == "" {
 		hint = "a value is missing"
@@ -115,9 +115,9 @@ func (p *parser) unexpected(hint string) node {
 
 // fault keeps a mistake, unless there is one already, and skips the rest of the
 // source. The nil is for the caller to return.
-func (p *parser) fault(t token, hint, format string, args ...any) node {
+func (p *parser) fault(t Token, hint, format string, args ...any) node {
 	if p.err == nil {
-		p.err = &Error{Offset: t.off, Length: max(t.end-t.off, 1), Message: fmt.Sprintf(format, args...), Hint: hint}
+		p.err = &Error{Offset: t.Start, Length: max(t.End-t.Start, 1), Message: fmt.Sprintf(format, args...), Hint: hint}
 		p.pos = len(p.toks) - 1
 	}
 	return nil
@@ -136,7 +136,7 @@ const chainHint = "use parentheses: comparisons do not chain"
 // expr parses an a_expr whose operators all bind at least as tightly as loosest.
 func (p *parser) expr(loosest int) node {
 	defer p.enter()()
-	start := p.peek().off
+	start := p.peek().Start
 	left := p.prefix(false)
 	for {
 		bind := p.infixBinding()
@@ -155,7 +155,7 @@ func (p *parser) expr(loosest int) node {
 // not, in, like, between.
 func (p *parser) restricted(loosest int) node {
 	defer p.enter()()
-	start := p.peek().off
+	start := p.peek().Start
 	left := p.prefix(true)
 	for {
 		bind := p.infixBinding()
@@ -173,7 +173,7 @@ func (p *parser) restricted(loosest int) node {
 			left = &distinct{p.from(start), left, right, not}
 		} else {
 			right := p.restricted(bind + 1)
-			left = &binary{p.from(start), op.text, place{op.off, op.end}, left, right}
+			left = &binary{p.from(start), op.Text, place{op.Start, op.End}, left, right}
 		}
 		if bind <= bindRange && p.infixBinding() == bind {
 			return p.unexpected(chainHint)
@@ -189,7 +189,7 @@ func (p *parser) infixBinding() int {
 	case tokCast: // after a form that ends in a keyword or parenthesis: x is null::text
 		return bindPostfix
 	case tokOp:
-		switch t.text {
+		switch t.Text {
 		case "<", ">", "=", "<=", ">=", "<>":
 			return bindCompare
 		case "+", "-":
@@ -201,7 +201,7 @@ func (p *parser) infixBinding() int {
 		}
 		return bindOp
 	case tokWord:
-		switch t.text {
+		switch t.Text {
 		case "or":
 			return bindOr
 		case "and":
@@ -211,7 +211,7 @@ func (p *parser) infixBinding() int {
 		case "between", "in", "like", "ilike", "similar":
 			return bindRange
 		case "not":
-			if n := p.peekAt(1); n.kind == tokWord && listed(" between in like ilike similar ", n.text) {
+			if n := p.peekAt(1); n.kind == tokWord && listed(" between in like ilike similar ", n.Text) {
 				return bindRange
 			}
 		case "at":
@@ -251,31 +251,31 @@ func (p *parser) infix(start int, left node, bind int) (n node, open bool) {
 		to := p.typeName()
 		return &cast{p.from(start), left, to}, false
 	}
-	at := place{t.off, t.end}
+	at := place{t.Start, t.End}
 	if all, ok := p.quantifier(); ok {
 		arr := p.expr(0)
 		p.need(")")
-		return &quantified{p.from(start), t.text, at, all, left, arr}, false
+		return &quantified{p.from(start), t.Text, at, all, left, arr}, false
 	}
 	right := p.expr(bind + 1)
-	return &binary{p.from(start), t.text, at, left, right}, true
+	return &binary{p.from(start), t.Text, at, left, right}, true
 }
 
 // quantifier accepts "any (", "some (" or "all (".
 func (p *parser) quantifier() (all, ok bool) {
 	t := p.peek()
-	if t.kind != tokWord || !listed(" any some all ", t.text) || !p.isAt(1, "(") {
+	if t.kind != tokWord || !listed(" any some all ", t.Text) || !p.isAt(1, "(") {
 		return false, false
 	}
 	p.pos += 2
-	return t.text == "all", true
+	return t.Text == "all", true
 }
 
 // isForms parses is [not] ..., isnull and notnull.
 func (p *parser) isForms(start int, left node) (n node, open bool) {
 	word := p.next()
-	if word.text != "is" {
-		return &isTest{p.from(start), left, "null", word.text == "notnull"}, false
+	if word.Text != "is" {
+		return &isTest{p.from(start), left, "null", word.Text == "notnull"}, false
 	}
 	not := p.accept("not")
 	if p.accept("distinct", "from") {
@@ -293,12 +293,12 @@ func (p *parser) isForms(start int, left node) (n node, open bool) {
 // rangeForms parses [not] between, in, like and ilike.
 func (p *parser) rangeForms(start int, left node) (n node, open bool) {
 	not := p.accept("not")
-	switch t := p.next(); t.text {
+	switch t := p.next(); t.Text {
 	case "in":
 		list := p.parenthesised()
 		return &inList{p.from(start), left, list, not}, false
 	case "like", "ilike":
-		return p.likeForm(start, left, not, t.text == "ilike"), true
+		return p.likeForm(start, left, not, t.Text == "ilike"), true
 	case "between":
 		return p.betweenForm(start, left, not), true
 	default:
@@ -368,20 +368,20 @@ func (p *parser) prefix(restricted bool) node {
 	switch {
 	case p.is("not") && !restricted:
 		x := operand(bindNot)
-		return &negation{p.from(t.off), x}
+		return &negation{p.from(t.Start), x}
 	case t.kind != tokOp:
 		return p.postfix()
-	case t.text == "-" || t.text == "+":
+	case t.Text == "-" || t.Text == "+":
 		x := operand(bindMinus)
-		if lit, ok := x.(*literal); ok && t.text == "-" && lit.kind == litNumber {
-			return &literal{p.from(t.off), litNumber, negate(lit.text)}
+		if lit, ok := x.(*literal); ok && t.Text == "-" && lit.kind == litNumber {
+			return &literal{p.from(t.Start), litNumber, negate(lit.text)}
 		}
-		return &unary{p.from(t.off), t.text, x}
-	case listed(" < > = <= >= <> * / % ^ ", t.text): // without a prefix form in the grammar
+		return &unary{p.from(t.Start), t.Text, x}
+	case listed(" < > = <= >= <> * / % ^ ", t.Text): // without a prefix form in the grammar
 		return p.unexpected("")
 	}
 	x := operand(bindOp + 1)
-	return &unary{p.from(t.off), t.text, x}
+	return &unary{p.from(t.Start), t.Text, x}
 }
 
 // negate is gram.y's doNegate: the sign becomes part of the constant, so that
@@ -395,7 +395,7 @@ func negate(digits string) string {
 
 // postfix parses an operand with its casts and subscripts.
 func (p *parser) postfix() node {
-	start := p.peek().off
+	start := p.peek().Start
 	inParentheses := p.is("(")
 	n := p.primary()
 	_, isColumn := n.(*columnRef)

@@ -6,12 +6,12 @@ func (p *parser) primary() node {
 	switch t.kind {
 	case tokString:
 		p.next()
-		return &literal{p.from(t.off), litString, t.text}
+		return &literal{p.from(t.Start), litString, t.Text}
 	case tokInteger, tokNumber:
 		p.next()
-		return &literal{p.from(t.off), litNumber, t.text}
+		return &literal{p.from(t.Start), litNumber, t.Text}
 	case tokPunct:
-		if t.text == "(" {
+		if t.Text == "(" {
 			return p.parentheses()
 		}
 	case tokWord:
@@ -37,17 +37,17 @@ func (p *parser) parentheses() node {
 }
 
 // wordForms parses what begins with an unquoted word.
-func (p *parser) wordForms(t token) node {
-	switch t.text {
+func (p *parser) wordForms(t Token) node {
+	switch t.Text {
 	case "null":
 		p.next()
-		return &literal{p.from(t.off), litNull, ""}
+		return &literal{p.from(t.Start), litNull, ""}
 	case "true":
 		p.next()
-		return &literal{p.from(t.off), litTrue, ""}
+		return &literal{p.from(t.Start), litTrue, ""}
 	case "false":
 		p.next()
-		return &literal{p.from(t.off), litFalse, ""}
+		return &literal{p.from(t.Start), litFalse, ""}
 	case "case":
 		return p.caseForm()
 	case "cast":
@@ -57,9 +57,9 @@ func (p *parser) wordForms(t token) node {
 	case "current_date", "current_timestamp", "localtimestamp", "current_time", "localtime":
 		p.next()
 		if p.is("(") {
-			return p.fault(p.peek(), "use date_trunc to drop fractions of a second", "%s takes no precision here", t.text)
+			return p.fault(p.peek(), "use date_trunc to drop fractions of a second", "%s takes no precision here", t.Text)
 		}
-		return &call{p.from(t.off), ident{p.from(t.off), t.text, false}, nil, true}
+		return &call{p.from(t.Start), ident{p.from(t.Start), t.Text, false}, nil, true}
 	case "not":
 		return p.unexpected("put parentheses around the negation")
 	}
@@ -67,7 +67,7 @@ func (p *parser) wordForms(t token) node {
 		return n
 	}
 	if p.isAt(1, "(") {
-		switch t.text {
+		switch t.Text {
 		case "extract", "position", "substring", "trim", "overlay", "coalesce", "greatest", "least", "nullif":
 			return p.keywordCall(t)
 		case "exists":
@@ -79,9 +79,9 @@ func (p *parser) wordForms(t token) node {
 
 // typedLiteral parses t 'x'; it returns nil when something else is next.
 func (p *parser) typedLiteral() node {
-	off := p.peek().off
+	off := p.peek().Start
 	var t typeName
-	switch word := p.peek().text; {
+	switch word := p.peek().Text; {
 	case listed(typeWords, word):
 		start := *p
 		if t = p.typeName(); t.array || p.peek().kind != tokString {
@@ -95,8 +95,8 @@ func (p *parser) typedLiteral() node {
 		return nil
 	}
 	s := p.next()
-	text := &literal{p.from(s.off), litString, s.text}
-	if w := p.peek(); t.name == "interval" && w.kind == tokWord && listed(" year month day hour minute second ", w.text) {
+	text := &literal{p.from(s.Start), litString, s.Text}
+	if w := p.peek(); t.name == "interval" && w.kind == tokWord && listed(" year month day hour minute second ", w.Text) {
 		p.fault(w, "write the unit in the string: interval '1 day'", "interval fields are not supported")
 	}
 	return &cast{p.from(off), text, t}
@@ -108,17 +108,17 @@ func (p *parser) name() node {
 	isCall := p.isAt(1, "(")
 	if first.kind == tokWord {
 		switch {
-		case listed(reservedWords, first.text), isCall && listed(columnWords, first.text):
+		case listed(reservedWords, first.Text), isCall && listed(columnWords, first.Text):
 			return p.unexpected("")
-		case !isCall && listed(functionWords, first.text):
-			return p.unexpected(`quote it if it is a column: "` + first.text + `"`)
+		case !isCall && listed(functionWords, first.Text):
+			return p.unexpected(`quote it if it is a column: "` + first.Text + `"`)
 		}
 	}
 	path := []ident{p.ident()}
 	for p.accept(".") {
 		t := p.peek()
-		if t.kind == tokOp && t.text == "*" {
-			return p.fault(t, "name the columns", "%s.* is not supported", first.text)
+		if t.kind == tokOp && t.Text == "*" {
+			return p.fault(t, "name the columns", "%s.* is not supported", first.Text)
 		}
 		if t.kind != tokWord && t.kind != tokQuoted {
 			return p.unexpected("write a column's name")
@@ -126,7 +126,7 @@ func (p *parser) name() node {
 		path = append(path, p.ident())
 	}
 	if !p.is("(") {
-		return &columnRef{p.from(first.off), path}
+		return &columnRef{p.from(first.Start), path}
 	}
 	if len(path) == 2 && path[0].text == "pg_catalog" {
 		path = path[1:]
@@ -135,12 +135,12 @@ func (p *parser) name() node {
 		return p.fault(first, "use PostgreSQL's own functions", "functions of a schema are not supported")
 	}
 	args := p.callArgs()
-	return &call{p.from(first.off), path[0], args, false}
+	return &call{p.from(first.Start), path[0], args, false}
 }
 
 func (p *parser) ident() ident {
 	t := p.next()
-	return ident{place{t.off, t.end}, t.text, t.kind == tokQuoted}
+	return ident{place{t.Start, t.End}, t.Text, t.kind == tokQuoted}
 }
 
 // callArgs parses (a, b, ...), perhaps empty.
@@ -150,7 +150,7 @@ func (p *parser) callArgs() []node {
 		return nil
 	}
 	switch t := p.peek(); {
-	case t.kind == tokOp && t.text == "*", p.is("distinct"), p.is("all"):
+	case t.kind == tokOp && t.Text == "*", p.is("distinct"), p.is("all"):
 		p.fault(t, "a rule sees one row at a time", "aggregates are not supported")
 	case p.is("variadic"):
 		p.fault(t, "write the arguments one by one", "VARIADIC is not supported")
@@ -161,7 +161,7 @@ func (p *parser) callArgs() []node {
 }
 
 func (p *parser) caseForm() node {
-	start := p.next().off
+	start := p.next().Start
 	n := &caseExpr{}
 	if !p.is("when") {
 		n.arg = p.expr(0)
@@ -185,7 +185,7 @@ func (p *parser) caseForm() node {
 }
 
 func (p *parser) castForm() node {
-	start := p.next().off
+	start := p.next().Start
 	p.need("(")
 	x := p.expr(0)
 	p.need("as")
@@ -195,7 +195,7 @@ func (p *parser) castForm() node {
 }
 
 func (p *parser) arrayForm() node {
-	start := p.next().off
+	start := p.next().Start
 	if p.is("(") {
 		return p.fault(p.peek(), "use a lookup", "subqueries are not supported")
 	}
@@ -213,11 +213,11 @@ func (p *parser) arrayForm() node {
 }
 
 // keywordCall parses the functions that the grammar knows by name.
-func (p *parser) keywordCall(t token) node {
+func (p *parser) keywordCall(t Token) node {
 	name := p.ident()
 	p.next() // (
 	var args []node
-	switch t.text {
+	switch t.Text {
 	case "extract":
 		args = p.extractArgs()
 	case "position":
@@ -232,7 +232,7 @@ func (p *parser) keywordCall(t token) node {
 		args = p.exprList()
 	}
 	p.need(")")
-	return &call{p.from(t.off), name, args, false}
+	return &call{p.from(t.Start), name, args, false}
 }
 
 func (p *parser) extractArgs() []node {
@@ -241,7 +241,7 @@ func (p *parser) extractArgs() []node {
 		p.unexpected("write a field: extract(year from dt)")
 	}
 	p.next()
-	field := &literal{p.from(f.off), litString, f.text}
+	field := &literal{p.from(f.Start), litString, f.Text}
 	p.need("from")
 	return []node{field, p.expr(0)}
 }

@@ -10,9 +10,9 @@ func (p *parser) typeName() typeName {
 	first := p.peek()
 	var t typeName
 	switch {
-	case first.kind == tokWord && (listed(reservedWords, first.text) || first.text == "setof"):
+	case first.kind == tokWord && (listed(reservedWords, first.Text) || first.Text == "setof"):
 		p.unexpected("write a type")
-	case first.kind == tokWord && listed(typeWords, first.text):
+	case first.kind == tokWord && listed(typeWords, first.Text):
 		t = p.grammarType()
 	default:
 		t.name = p.typeIdent()
@@ -22,7 +22,7 @@ func (p *parser) typeName() typeName {
 		t.mods = p.typeMods()
 	}
 	p.arrayBounds(&t)
-	t.place = p.from(first.off)
+	t.place = p.from(first.Start)
 	return t
 }
 
@@ -59,7 +59,7 @@ func (p *parser) typeMods() []string {
 		if p.peek().kind != tokInteger {
 			p.unexpected("write a number")
 		}
-		mods = append(mods, p.next().text)
+		mods = append(mods, p.next().Text)
 		if !p.accept(",") {
 			p.need(")")
 			return mods
@@ -74,10 +74,10 @@ var grammarNames = map[string]string{
 
 // grammarType parses the types that the grammar spells with keywords.
 func (p *parser) grammarType() (t typeName) {
-	if w := p.peek().text; w == "national" || w == "nchar" || w == "bit" {
+	if w := p.peek().Text; w == "national" || w == "nchar" || w == "bit" {
 		p.unexpected("use text")
 	}
-	word := p.next().text
+	word := p.next().Text
 	switch word {
 	case "double":
 		t.name = "float8"
