@@ -169,11 +169,10 @@ func offset(pieces []piece, at int) int {
 	return found
 }
 
-// lookups checks the lookups of a rule on the server. It returns nil when there
-// is a mistake in one.
+// lookups checks the lookups of a rule on the server, and returns those without
+// a mistake.
 func (b *binder) lookups(ctx context.Context, r *rule, t *cdc.Table) ([]*boundLookup, error) {
 	var out []*boundLookup
-	sound := true
 	for _, l := range r.lookups {
 		var types []*cdc.Type
 		for _, p := range l.arguments() {
@@ -185,24 +184,16 @@ func (b *binder) lookups(ctx context.Context, r *rule, t *cdc.Table) ([]*boundLo
 			types = append(types, t.Relation.Columns[i].Type)
 		}
 		if len(types) < len(l.arguments()) {
-			sound = false
 			continue
 		}
 		bound, err := b.prepareLookup(ctx, l, types)
+		if err == nil && bound != nil {
+			err = b.denyLookup(ctx, bound, t)
+			out = append(out, bound)
+		}
 		if err != nil {
 			return nil, err
 		}
-		if bound == nil {
-			sound = false
-			continue
-		}
-		if err := b.denyLookup(ctx, bound, t); err != nil {
-			return nil, err
-		}
-		out = append(out, bound)
-	}
-	if !sound {
-		return nil, nil
 	}
 	return out, nil
 }

@@ -202,10 +202,8 @@ func columnRefs(v strictyaml.Value, what string) []columnRef {
 			item.Errorf(`write the name of a column, with "double quotes" around one that is not plain lower case`, "%q is not the name of a column", text)
 			continue
 		}
-		for _, other := range refs {
-			if other.name == name.Name {
-				item.Errorf("remove one", "%s is given twice", cdc.QuoteIdentifier(name.Name))
-			}
+		if slices.Contains(names(refs), name.Name) {
+			item.Errorf("remove one", "%s is given twice", cdc.QuoteIdentifier(name.Name))
 		}
 		refs = append(refs, columnRef{item, name.Name})
 	}

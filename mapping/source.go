@@ -272,6 +272,49 @@ func (s *Source) retry(ctx context.Context, what string, attempt func() error) e
 	return err
 }
 
+// readInParts reads what is wanted in one go, unless that takes the server too
+// long or it refuses a value of one. It returns what is left when read fails
+// because the query no longer fits the database. Every attempt waits until the
+// transactions are visible, because another server may answer by then.
+func readInParts[T any](ctx context.Context, s *Source, what string, txs []*cdc.Transaction, wanted []T,
+	read func([]T) error, refused func(T, error),
+) ([]T, error) {
+	for size := len(wanted); len(wanted) > 0; {
+		n := min(size, len(wanted))
+		err := s.retry(ctx, what, func() error {
+			for _, tx := range txs {
+				if err := s.Visible(ctx, tx); err != nil {
+					return err
+				}
+			}
+			err := read(wanted[:n])
+			slow := cdc.FaultOf(err) == cdc.FaultTimeout && n > 1 && ctx.Err() == nil
+			if slow {
+				s.log.Warn().Str("for", what).Int("changes", n).
+					Msg("a query took too long; it is retried for fewer changes at a time; check that an index serves it")
+			}
+			if slow || isBroken(err) {
+				return fmt.Errorf("%w: %w", errPermanent, err)
+			}
+			return err
+		})
+		switch {
+		case err == nil:
+			wanted, size = wanted[n:], 2*n
+		case ctx.Err() != nil:
+			return nil, ctx.Err()
+		case !isBroken(err) && n > 1:
+			size = n / 2
+		case !isBroken(err) && cdc.FaultOf(err) == cdc.FaultValue: // only this one fails
+			refused(wanted[0], err)
+			wanted, size = wanted[1:], 1
+		default:
+			return wanted, err
+		}
+	}
+	return nil, nil
+}
+
 // errPermanent is wrapped by errors that another attempt cannot fix.
 var errPermanent = errors.New("another attempt cannot fix it")
 

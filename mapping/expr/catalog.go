@@ -205,7 +205,8 @@ func isForeign(t *cdc.Type) bool {
 // titles are the types that people write otherwise than pg_type.
 var titles = map[uint32]string{
 	oidInt2: "smallint", oidInt4: "integer", oidInt8: "bigint", oidFloat4: "real", oidFloat8: "double precision", oidBool: "boolean",
-	oidBpchar: "character", oidVarchar: "character varying", oidTimestamp: "timestamp without time zone", oidTimestamptz: "timestamp with time zone",
+	oidBpchar: "character", oidVarchar: "character varying", oidTimestamp: "timestamp without time zone",
+	oidTimestamptz: "timestamp with time zone",
 }
 
 // typeTitle is the type as people write it.

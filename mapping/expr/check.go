@@ -53,7 +53,8 @@ func placeOf(n node) place {
 // columns are the columns named, sorted and unique.
 func (c *checker) columns() []Column {
 	slices.SortFunc(c.named, func(a, b Column) int {
-		return cmp.Or(orderInt(nil, boolValue(a.Old), boolValue(b.Old)), cmp.Compare(a.Index, b.Index), orderInt(nil, boolValue(a.Hidden), boolValue(b.Hidden)))
+		byOld, byHidden := orderInt(nil, boolValue(a.Old), boolValue(b.Old)), orderInt(nil, boolValue(a.Hidden), boolValue(b.Hidden))
+		return cmp.Or(byOld, cmp.Compare(a.Index, b.Index), byHidden)
 	})
 	// Where a column is named both hidden and not, the entry that is not hidden
 	// comes first and is kept.
@@ -99,12 +100,6 @@ func (c *checker) checkNode(n node) *term {
 		return c.subscript(n)
 	case *atZone:
 		return c.callNamed("timezone", n.place, []*term{c.check(n.zone), c.check(n.x)})
-	}
-	return c.predicate(n)
-}
-
-func (c *checker) predicate(n node) *term {
-	switch n := n.(type) {
 	case *isTest:
 		return c.isTest(n)
 	case *distinct:
@@ -144,10 +139,11 @@ func (c *checker) literal(n *literal) *term {
 		return constant(textValue([]byte(n.text)), builtin(oidUnknown), n.place)
 	}
 	if i, err := strconv.ParseInt(n.text, 10, 64); err == nil {
+		typ := builtin(oidInt8)
 		if fitsInt(i, 32) {
-			return constant(intValue(i), builtin(oidInt4), n.place)
+			typ = builtin(oidInt4)
 		}
-		return constant(intValue(i), builtin(oidInt8), n.place)
+		return constant(intValue(i), typ, n.place)
 	}
 	v, code := parseNumeric([]byte(n.text))
 	if code != "" {

@@ -28,13 +28,6 @@ func generate(t *term) evalFunc {
 		return generateCase(t)
 	case opChanged:
 		return generateChanged(t)
-	}
-	return generateChoice(t)
-}
-
-// generateChoice compiles the forms that choose among values, and arrays.
-func generateChoice(t *term) evalFunc {
-	switch t.op {
 	case opCoalesce:
 		args := mapped(t.args, generate)
 		return func(m *Machine) value {

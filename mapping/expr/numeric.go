@@ -238,16 +238,20 @@ func overflowsNumeric(v value) bool {
 
 // decimalDigits is how many digits the unscaled value has; 0 has none.
 func decimalDigits(v value) int {
+	var buf [24]byte
+	digits := appendDigits(buf[:0], v)
+	if digits[0] == '0' {
+		return 0
+	}
+	return len(digits)
+}
+
+// appendDigits appends the unscaled value without its sign.
+func appendDigits(dst []byte, v value) []byte {
 	if v.big != nil {
-		return len(new(big.Int).Abs(v.big).String())
+		return new(big.Int).Abs(v.big).Append(dst, 10)
 	}
-	u := magnitude(v.i)
-	n := 0
-	for u > 0 {
-		u /= 10
-		n++
-	}
-	return n
+	return strconv.AppendUint(dst, magnitude(v.i), 10)
 }
 
 func appendNumeric(dst []byte, v value) []byte {
@@ -263,13 +267,7 @@ func appendNumeric(dst []byte, v value) []byte {
 		dst = append(dst, '-')
 	}
 	var buf [24]byte
-	var digits []byte
-	if v.big != nil {
-		digits = new(big.Int).Abs(v.big).Append(nil, 10)
-	} else {
-		digits = strconv.AppendUint(buf[:0], magnitude(v.i), 10)
-	}
-	return appendDecimal(dst, digits, int(v.scale))
+	return appendDecimal(dst, appendDigits(buf[:0], v), int(v.scale))
 }
 
 func appendDecimal(dst, digits []byte, scale int) []byte {

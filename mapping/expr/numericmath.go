@@ -118,12 +118,7 @@ func divScale(a, b value) int32 {
 // leadingGroup returns the weight and the value of the first base-10000 digit.
 func leadingGroup(v value) (weight, first int) {
 	var buf [24]byte
-	digits := buf[:0]
-	if v.big != nil {
-		digits = new(big.Int).Abs(v.big).Append(digits, 10)
-	} else {
-		digits = strconv.AppendUint(digits, magnitude(v.i), 10)
-	}
+	digits := appendDigits(buf[:0], v)
 	if digits[0] == '0' {
 		return 0, 0
 	}
@@ -245,14 +240,6 @@ func numericTypmod(typmod int32) (precision, scale int32) {
 // floatToNumeric converts the 15 (real: 6) digits that every float of that size
 // keeps.
 func floatToNumeric(f float64, digits int) value {
-	switch {
-	case math.IsNaN(f):
-		return numericSpecial(notANumber)
-	case math.IsInf(f, 1):
-		return numericSpecial(plusInfinity)
-	case math.IsInf(f, -1):
-		return numericSpecial(minusInfinity)
-	}
 	var buf [40]byte
 	v, _ := parseNumeric(strconv.AppendFloat(buf[:0], f, 'g', digits, 64)) // its own output is well formed
 	return trimZeros(v)

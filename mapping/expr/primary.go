@@ -39,15 +39,9 @@ func (p *parser) parentheses() node {
 // wordForms parses what begins with an unquoted word.
 func (p *parser) wordForms(t Token) node {
 	switch t.Text {
-	case "null":
+	case "null", "true", "false":
 		p.next()
-		return &literal{p.from(t.Start), litNull, ""}
-	case "true":
-		p.next()
-		return &literal{p.from(t.Start), litTrue, ""}
-	case "false":
-		p.next()
-		return &literal{p.from(t.Start), litFalse, ""}
+		return &literal{p.from(t.Start), map[string]literalKind{"null": litNull, "true": litTrue, "false": litFalse}[t.Text], ""}
 	case "case":
 		return p.caseForm()
 	case "cast":

@@ -18,18 +18,20 @@ func timeFunctionImpls() map[string]*impl {
 		"age(timestamptz,timestamptz)": two(func(m *Machine, a, b value) value {
 			return m.intervalResult(pgtext.Age(m.localTime(a), m.localTime(b)))
 		}),
-		"age(timestamp)":               one(func(m *Machine, a value) value { return ageToday(m, a.i) }),
-		"age(timestamptz)":             one(func(m *Machine, a value) value { return ageToday(m, m.localTime(a)) }),
-		"make_date(int4,int4,int4)":    many(makeDate),
-		"isfinite(date)":               one(func(_ *Machine, a value) value { return boolValue(!isInfiniteDate(a.i)) }),
-		"isfinite(timestamp)":          one(func(_ *Machine, a value) value { return boolValue(!isInfinite(a.i)) }),
-		"isfinite(timestamptz)":        one(func(_ *Machine, a value) value { return boolValue(!isInfinite(a.i)) }),
-		"timezone(text,timestamp)":     zoneImpl(pgtext.LocalToUTC),
-		"timezone(text,timestamptz)":   zoneImpl(pgtext.UTCToLocal),
-		"to_char(timestamp,text)":      toCharTime(false),
-		"to_char(timestamptz,text)":    toCharTime(true),
-		"date_trunc(text,timestamp)":   truncImpl(func(m *Machine, unit string, a value) value { return m.wrap(pgtext.TruncTimestamp(unit, a.i)) }),
-		"date_trunc(text,timestamptz)": truncImpl(func(m *Machine, unit string, a value) value { return m.wrap(pgtext.TruncTimestampTZ(unit, a.i, m.loc)) }),
+		"age(timestamp)":             one(func(m *Machine, a value) value { return ageToday(m, a.i) }),
+		"age(timestamptz)":           one(func(m *Machine, a value) value { return ageToday(m, m.localTime(a)) }),
+		"make_date(int4,int4,int4)":  many(makeDate),
+		"isfinite(date)":             one(func(_ *Machine, a value) value { return boolValue(!isInfiniteDate(a.i)) }),
+		"isfinite(timestamp)":        one(func(_ *Machine, a value) value { return boolValue(!isInfinite(a.i)) }),
+		"isfinite(timestamptz)":      one(func(_ *Machine, a value) value { return boolValue(!isInfinite(a.i)) }),
+		"timezone(text,timestamp)":   zoneImpl(pgtext.LocalToUTC),
+		"timezone(text,timestamptz)": zoneImpl(pgtext.UTCToLocal),
+		"to_char(timestamp,text)":    toCharTime(false),
+		"to_char(timestamptz,text)":  toCharTime(true),
+		"date_trunc(text,timestamp)": truncImpl(func(m *Machine, unit string, a value) value { return m.wrap(pgtext.TruncTimestamp(unit, a.i)) }),
+		"date_trunc(text,timestamptz)": truncImpl(func(m *Machine, unit string, a value) value {
+			return m.wrap(pgtext.TruncTimestampTZ(unit, a.i, m.loc))
+		}),
 		"date_trunc(text,interval)": truncImpl(func(m *Machine, unit string, a value) value {
 			return m.intervalResult(pgtext.TruncInterval(unit, interval(a)))
 		}),

@@ -69,7 +69,8 @@ func (p *parser) typeMods() []string {
 
 // grammarNames are the names in pg_type of what the grammar calls otherwise.
 var grammarNames = map[string]string{
-	"int": "int4", "integer": "int4", "smallint": "int2", "bigint": "int8", "real": "float4", "boolean": "bool", "decimal": "numeric", "dec": "numeric",
+	"int": "int4", "integer": "int4", "smallint": "int2", "bigint": "int8", "real": "float4", "boolean": "bool",
+	"decimal": "numeric", "dec": "numeric",
 }
 
 // grammarType parses the types that the grammar spells with keywords.
