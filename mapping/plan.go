@@ -70,7 +70,7 @@ func newTablePlan(rs *Ruleset, rel *cdc.Relation, report func(*SchemaError)) *ta
 			if plan.broken[op] == nil {
 				plan.broken[op] = r.broken
 			}
-			if !reported && report != nil {
+			if !reported {
 				report(r.broken)
 			}
 			reported = true
@@ -107,15 +107,9 @@ func (r *rulePlan) canDecide(uses []use, changed []*SchemaError) bool {
 	if r.bound.when != nil && r.when == nil || r.watch != nil && len(r.watch) != len(r.bound.watch) {
 		return false
 	}
-	for _, u := range uses {
-		if u.path != "when" && u.path != "watch" {
-			continue
-		}
-		if slices.ContainsFunc(changed, func(e *SchemaError) bool { return e.Column == u.Name }) {
-			return false
-		}
-	}
-	return true
+	return !slices.ContainsFunc(uses, func(u use) bool {
+		return (u.path == "when" || u.path == "watch") && slices.ContainsFunc(changed, func(e *SchemaError) bool { return e.Column == u.Name })
+	})
 }
 
 // padded: the type's values carry blanks that mean nothing.

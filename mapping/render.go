@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"slices"
 
 	"gancho/cdc"
 	"gancho/internal/jsontext"
@@ -181,12 +182,7 @@ func (n *node) changes(c *cdc.Change) bool {
 			}
 		}
 	}
-	for _, child := range n.children {
-		if child.changes(c) {
-			return true
-		}
-	}
-	return false
+	return slices.ContainsFunc(n.children, func(child *node) bool { return child.changes(c) })
 }
 
 // reason says what went wrong, where, and what fixes it.

@@ -73,13 +73,7 @@ func (s opSet) has(op cdc.Op) bool { return s&(1<<op) != 0 }
 func operations() []cdc.Op { return []cdc.Op{cdc.Insert, cdc.Update, cdc.Delete, cdc.Truncate} }
 
 func (s opSet) list() []cdc.Op {
-	var out []cdc.Op
-	for _, op := range operations() {
-		if s.has(op) {
-			out = append(out, op)
-		}
-	}
-	return out
+	return slices.DeleteFunc(operations(), func(op cdc.Op) bool { return !s.has(op) })
 }
 
 // String lists the operations as SQL would: insert or update.

@@ -38,16 +38,9 @@ func ParseDate(s []byte) (int32, error) {
 	}
 	p := datetimeParser{s: trimSpace(s)}
 	if inf, ok := p.infinity(); ok {
-		if inf < 0 {
-			return minInt32, nil
-		}
-		return maxInt32, nil
+		return TimestampToDate(inf), nil
 	}
-	if !p.date() {
-		return 0, datetimeSyntax("date", dateForm)
-	}
-	p.era()
-	if !p.end() {
+	if !p.date() || !p.era() {
 		return 0, datetimeSyntax("date", dateForm)
 	}
 	days, ok := p.days()
@@ -291,11 +284,8 @@ func appendEra(dst []byte, year int64) []byte {
 
 // appendOffset appends a zone as +HH[:MM[:SS]].
 func appendOffset(dst []byte, seconds int) []byte {
-	sign := byte('+')
-	if seconds < 0 {
-		sign, seconds = '-', -seconds
-	}
-	dst = append(dst, sign)
+	dst = append(dst, signOf(seconds < 0))
+	seconds = abs(seconds)
 	dst = appendPair(dst, seconds/3600)
 	if seconds%3600 != 0 {
 		dst = append(dst, ':')

@@ -24,16 +24,7 @@ func (p *datetimeParser) timestamp(what, form string) (int64, error) {
 	if inf, ok := p.infinity(); ok {
 		return inf, nil
 	}
-	if !p.date() {
-		return 0, datetimeSyntax(what, form)
-	}
-	if p.separator() {
-		if !p.time() || !p.offset() {
-			return 0, datetimeSyntax(what, form)
-		}
-	}
-	p.era()
-	if !p.end() {
+	if !p.date() || p.separator() && (!p.time() || !p.offset()) || !p.era() {
 		return 0, datetimeSyntax(what, form)
 	}
 	days, ok := p.days()
@@ -189,19 +180,15 @@ func (p *datetimeParser) offset() bool {
 	return true
 }
 
-// era reads BC or AD.
-func (p *datetimeParser) era() {
-	rest := skipSpace(p.s)
-	if len(rest) < 2 || len(rest) == len(p.s) {
-		return
+// era reads BC or AD, if it is there, and reports whether the text ends behind it.
+func (p *datetimeParser) era() bool {
+	if rest := skipSpace(p.s); len(rest) >= 2 && len(rest) < len(p.s) {
+		p.bc = bytes.EqualFold(rest[:2], []byte("bc"))
+		if p.bc || bytes.EqualFold(rest[:2], []byte("ad")) {
+			p.s = rest[2:]
+		}
 	}
-	switch {
-	case bytes.EqualFold(rest[:2], []byte("bc")):
-		p.bc = true
-	case !bytes.EqualFold(rest[:2], []byte("ad")):
-		return
-	}
-	p.s = rest[2:]
+	return p.end()
 }
 
 func (p *datetimeParser) end() bool { return len(p.s) == 0 }

@@ -93,10 +93,7 @@ func (p *intervalPrinter) time(micros int64) {
 func CompareIntervals(a, b Interval) int {
 	aDays, aMicros := a.span()
 	bDays, bMicros := b.span()
-	if c := cmp.Compare(aDays, bDays); c != 0 {
-		return c
-	}
-	return cmp.Compare(aMicros, bMicros)
+	return cmp.Or(cmp.Compare(aDays, bDays), cmp.Compare(aMicros, bMicros))
 }
 
 // span is the interval's length in days, and microseconds under a day: what
@@ -173,10 +170,7 @@ var errIntervalSyntax = &Error{Code: codeDatetimeSyntax, Message: intervalForm}
 func ParseInterval(s []byte) (Interval, error) {
 	p := intervalParser{datetimeParser: datetimeParser{s: trimSpace(s)}}
 	if inf, ok := p.infinity(); ok {
-		if inf < 0 {
-			return infiniteInterval(-1), nil
-		}
-		return infiniteInterval(1), nil
+		return infiniteInterval(cmp.Compare(inf, 0)), nil
 	}
 	if p.end() {
 		return Interval{}, errIntervalSyntax

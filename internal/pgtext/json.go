@@ -315,11 +315,8 @@ func (o *JSONOptions) appendInstant(dst []byte, ts int64, loc *time.Location) []
 }
 
 func appendRFCOffset(dst []byte, minutes int) []byte {
-	sign := byte('+')
-	if minutes < 0 {
-		sign, minutes = '-', -minutes
-	}
-	dst = append(dst, sign)
+	dst = append(dst, signOf(minutes < 0))
+	minutes = abs(minutes)
 	dst = appendPair(dst, minutes/60)
 	dst = append(dst, ':')
 	return appendPair(dst, minutes%60)

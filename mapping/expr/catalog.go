@@ -165,23 +165,16 @@ func number(s string) uint32 {
 // builtin returns a type of pg_catalog by its OID.
 func builtin(oid uint32) *cdc.Type { return pg().types[oid].typ }
 
+// kindCategories are the categories of users' types.
+var kindCategories = map[cdc.TypeKind]byte{cdc.KindEnum: 'E', cdc.KindArray: 'A', cdc.KindComposite: 'C', cdc.KindRange: 'R', cdc.KindMultirange: 'R'}
+
 // category is pg_type.typcategory of a type, domains stripped.
 func category(t *cdc.Type) byte {
 	t = t.Base()
 	if info := pg().types[t.OID]; info != nil {
 		return info.category
 	}
-	switch t.Kind {
-	case cdc.KindEnum:
-		return 'E'
-	case cdc.KindArray:
-		return 'A'
-	case cdc.KindComposite:
-		return 'C'
-	case cdc.KindRange, cdc.KindMultirange:
-		return 'R'
-	}
-	return 'U'
+	return cmp.Or(kindCategories[t.Kind], 'U')
 }
 
 func preferred(t *cdc.Type) bool {

@@ -245,10 +245,7 @@ func functionHint(name string) string {
 	names = append(names, maskNames()...)
 	names = slices.DeleteFunc(names, func(n string) bool { return !hasImpl(n) })
 	slices.Sort(names)
-	if near := closest(name, names); near != "" {
-		return fmt.Sprintf("did you mean %s?", near)
-	}
-	return "functions: " + strings.Join(names, ", ")
+	return suggest(name, names, "did you mean %s?", "functions: "+strings.Join(names, ", "))
 }
 
 // hasImpl reports whether some form of the function is implemented.

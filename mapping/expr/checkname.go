@@ -127,10 +127,15 @@ func columnHint(columns []cdc.Column, id ident) string {
 			return "quote it to keep its case: " + quoteName(col.Name)
 		}
 	}
-	if near := closest(id.text, names); near != "" {
-		return fmt.Sprintf("did you mean %q?", near)
+	return suggest(id.text, names, "did you mean %q?", "columns: "+strings.Join(names, ", "))
+}
+
+// suggest is a hint with the closest name, or otherwise when none is close.
+func suggest(written string, names []string, format, otherwise string) string {
+	if near := closest(written, names); near != "" {
+		return fmt.Sprintf(format, near)
 	}
-	return "columns: " + strings.Join(names, ", ")
+	return otherwise
 }
 
 // closest is the name most likely meant: a similar one or, since columns are
@@ -205,10 +210,7 @@ func (c *checker) typeHint(n *typeName) string {
 	for _, col := range c.columnsOfTable() {
 		names = append(names, col.Type.Name)
 	}
-	if near := closest(n.name, names); near != "" {
-		return fmt.Sprintf("did you mean %s?", near)
-	}
-	return "use a built-in type, or one of the table's columns"
+	return suggest(n.name, names, "did you mean %s?", "use a built-in type, or one of the table's columns")
 }
 
 // typeModifier is the type's typmodin.

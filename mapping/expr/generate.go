@@ -191,11 +191,7 @@ func generateRowNull(x evalFunc, negate bool) evalFunc {
 			return boolValue(!negate)
 		}
 		fields := pgtext.SplitComposite(v.s)
-		for {
-			_, null, ok := fields.Next()
-			if !ok {
-				break
-			}
+		for _, null, ok := fields.Next(); ok; _, null, ok = fields.Next() {
 			if null == negate {
 				return boolValue(false)
 			}

@@ -90,10 +90,10 @@ func jsonImpls() map[string]*impl {
 		})
 	}
 	for name, bits := range map[string]int{"int2": 16, "int4": 32, "int8": 64} {
-		all[name+"(jsonb)"] = number(intName(bits), func(m *Machine, n value) value { return numericToInt(m, n, bits) })
+		all[name+"(jsonb)"] = number(intNames[bits], func(m *Machine, n value) value { return numericToInt(m, n, bits) })
 	}
 	for name, bits := range map[string]int{"float4": 32, "float8": 64} {
-		all[name+"(jsonb)"] = number(floatName(bits), func(m *Machine, n value) value { return numericToFloat(m, n, bits) })
+		all[name+"(jsonb)"] = number(floatNames[bits], func(m *Machine, n value) value { return numericToFloat(m, n, bits) })
 	}
 	return all
 }

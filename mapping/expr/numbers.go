@@ -15,15 +15,15 @@ func integerImpls() map[string]*impl {
 	for _, op := range []string{"+", "-", "*", "/", "%"} {
 		for _, c := range pg().infix[op] {
 			if isInt(c.args[0]) && isInt(c.args[1]) {
-				all[c.key()] = two(intArithmetic(op[0], intBits(c.result)))
+				all[c.key()] = two(intArithmetic(op[0], typeBits[c.result.OID]))
 			}
 		}
 	}
 	for _, t := range []*cdc.Type{builtin(oidInt2), builtin(oidInt4), builtin(oidInt8)} {
-		bits, name := intBits(t), t.Name
+		bits, name := typeBits[t.OID], t.Name
 		neg := func(m *Machine, a value) value {
 			if a.i == math.MinInt64 {
-				return m.fail("22003", intName(bits)+" out of range")
+				return m.fail("22003", intNames[bits]+" out of range")
 			}
 			return fitInt(m, -a.i, bits)
 		}
@@ -38,16 +38,6 @@ func integerImpls() map[string]*impl {
 		all["mod("+name+","+name+")"] = two(intArithmetic('%', bits))
 	}
 	return all
-}
-
-func intBits(t *cdc.Type) int {
-	switch t.OID {
-	case oidInt2:
-		return 16
-	case oidInt4:
-		return 32
-	}
-	return 64
 }
 
 func intArithmetic(op byte, bits int) func(m *Machine, a, b value) value {
@@ -77,7 +67,7 @@ func intArithmetic(op byte, bits int) func(m *Machine, a, b value) value {
 			r, ok = a/b, a != math.MinInt64 || b != -1
 		}
 		if !ok {
-			return m.fail("22003", intName(bits)+" out of range")
+			return m.fail("22003", intNames[bits]+" out of range")
 		}
 		return fitInt(m, r, bits)
 	}
@@ -162,7 +152,7 @@ func floatImpls() map[string]*impl {
 	for _, op := range []string{"+", "-", "*", "/"} {
 		for _, c := range pg().infix[op] {
 			if isFloat(c.args[0]) && isFloat(c.args[1]) {
-				all[c.key()] = two(floatArithmetic(op[0], floatBits(c.result)))
+				all[c.key()] = two(floatArithmetic(op[0], typeBits[c.result.OID]))
 			}
 		}
 	}
@@ -197,12 +187,12 @@ func floatImpls() map[string]*impl {
 	return all
 }
 
-func floatBits(t *cdc.Type) int {
-	if t.OID == oidFloat4 {
-		return 32
-	}
-	return 64
-}
+// typeBits are the sizes of the numbers of fixed size; intNames and floatNames their names in errors.
+var (
+	typeBits   = map[uint32]int{oidInt2: 16, oidInt4: 32, oidInt8: 64, oidFloat4: 32, oidFloat8: 64}
+	intNames   = map[int]string{16: "smallint", 32: "integer", 64: "bigint"}
+	floatNames = map[int]string{32: "real", 64: "double precision"}
+)
 
 // numberCastImpls are the casts among numbers, booleans and money.
 func numberCastImpls() map[string]*impl {

@@ -173,37 +173,26 @@ func ceilNumeric(a value, up bool) value {
 
 // numericToInt rounds to an integer of the given size in bits.
 func numericToInt(m *Machine, a value, bits int) value {
-	name := intName(bits)
 	switch a.aux {
 	case notANumber:
-		return m.fail("0A000", "cannot convert NaN to "+name)
+		return m.fail("0A000", "cannot convert NaN to "+intNames[bits])
 	case plusInfinity, minusInfinity:
-		return m.fail("0A000", "cannot convert infinity to "+name)
+		return m.fail("0A000", "cannot convert infinity to "+intNames[bits])
 	}
 	r := roundNumeric(a, 0, false)
 	if r.big != nil {
 		if r.big.IsInt64() { // only the smallest bigint is kept big
 			return fitInt(m, r.big.Int64(), bits)
 		}
-		return m.fail("22003", name+" out of range")
+		return m.fail("22003", intNames[bits]+" out of range")
 	}
 	return fitInt(m, r.i, bits)
-}
-
-func intName(bits int) string {
-	switch bits {
-	case 16:
-		return "smallint"
-	case 32:
-		return "integer"
-	}
-	return "bigint"
 }
 
 // fitInt fails when i does not fit into the size.
 func fitInt(m *Machine, i int64, bits int) value {
 	if bits < 64 && (i < -1<<(bits-1) || i >= 1<<(bits-1)) {
-		return m.fail("22003", intName(bits)+" out of range")
+		return m.fail("22003", intNames[bits]+" out of range")
 	}
 	return intValue(i)
 }
