@@ -114,10 +114,11 @@ func onDimension(f func(lower, length int) int) *impl {
 
 // arrayImpls are the operators and functions of arrays.
 func arrayImpls() map[string]*impl {
+	contains := containing(true)
 	return map[string]*impl{
-		"arraycontains(anyarray,anyarray)":  withEquality(containsAll),
-		"arraycontained(anyarray,anyarray)": withEquality(func(m *Machine, a, b *array, eq equality) value { return containsAll(m, b, a, eq) }),
-		"arrayoverlap(anyarray,anyarray)":   withEquality(overlap),
+		"arraycontains(anyarray,anyarray)":  withEquality(contains),
+		"arraycontained(anyarray,anyarray)": withEquality(func(m *Machine, a, b *array, eq equality) value { return contains(m, b, a, eq) }),
+		"arrayoverlap(anyarray,anyarray)":   withEquality(containing(false)),
 		"cardinality(anyarray)":             one(func(_ *Machine, a value) value { return intValue(int64(len(a.arr.elems))) }),
 		"array_ndims(anyarray)": one(func(_ *Machine, a value) value {
 			if len(a.arr.dims) == 0 {
@@ -134,23 +135,17 @@ func arrayImpls() map[string]*impl {
 	}
 }
 
-// containsAll is a @> b: every element of b equals one of a; a null equals none.
-func containsAll(m *Machine, a, b *array, eq equality) value {
-	for _, want := range b.elems {
-		if r := has(m, a, want, eq); !r.isTrue() {
-			return r
+// containing is a @> b: every element of b equals one of a; a null equals none. If
+// not all must, it is a && b.
+func containing(all bool) func(m *Machine, a, b *array, eq equality) value {
+	return func(m *Machine, a, b *array, eq equality) value {
+		for _, want := range b.elems {
+			if r := has(m, a, want, eq); r.state != stateKnown || r.isTrue() != all {
+				return r
+			}
 		}
+		return boolValue(all)
 	}
-	return boolValue(true)
-}
-
-func overlap(m *Machine, a, b *array, eq equality) value {
-	for _, want := range b.elems {
-		if r := has(m, a, want, eq); !r.isFalse() {
-			return r
-		}
-	}
-	return boolValue(false)
 }
 
 func has(m *Machine, a *array, want value, eq equality) value {
@@ -223,23 +218,16 @@ func arrayPosition() *impl {
 	})
 }
 
-// variadicImpl finds the functions of any number of arguments of any type.
-func variadicImpl(name string) (*impl, bool) {
-	switch name {
-	case "concat":
-		return bound(func(_ *checker, t *term) (*impl, *Error) { return concatImpl(t, false) }), true
-	case "concat_ws":
-		return bound(func(_ *checker, t *term) (*impl, *Error) { return concatImpl(t, true) }), true
-	case "num_nulls":
-		return countNulls(true), true
-	case "num_nonnulls":
-		return countNulls(false), true
-	case "jsonb_extract_path":
-		return pathImpl(false), true
-	case "jsonb_extract_path_text":
-		return pathImpl(true), true
+// variadicImpls are the functions of any number of arguments of any type.
+func variadicImpls() map[string]*impl {
+	return map[string]*impl{
+		"concat":                  bound(func(_ *checker, t *term) (*impl, *Error) { return concatImpl(t, false) }),
+		"concat_ws":               bound(func(_ *checker, t *term) (*impl, *Error) { return concatImpl(t, true) }),
+		"num_nulls":               countNulls(true),
+		"num_nonnulls":            countNulls(false),
+		"jsonb_extract_path":      pathImpl(false),
+		"jsonb_extract_path_text": pathImpl(true),
 	}
-	return nil, false
 }
 
 // concatImpl joins the text forms of what is not null, in concat_ws with the

@@ -141,17 +141,14 @@ func (m *Machine) LoadLookup(lookup int, row []cdc.Datum) { m.rows[2+lookup] = r
 // Bool evaluates a boolean expression. When err is not nil, it is an
 // *UnknownError or an *EvalError.
 func (m *Machine) Bool(e *Expr) (val, null bool, err error) {
-	switch e.test(m) {
-	case triTrue:
-		return true, false, nil
-	case triFalse:
-		return false, false, nil
-	case triNull:
-		return false, true, nil
+	switch x := e.test(m); x {
 	case triUnknown:
 		return false, false, m.missing
+	case triFailed:
+		return false, false, m.err
+	default:
+		return x == triTrue, x == triNull, nil
 	}
-	return false, false, m.err
 }
 
 // AppendText appends the result in PostgreSQL's text form. When err is not

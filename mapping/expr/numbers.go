@@ -115,8 +115,8 @@ func numericImpls() map[string]*impl {
 			}
 			return numericInt(int64(numericSign(a)))
 		}),
-		"cash_pl(money,money)": two(moneySum(false)),
-		"cash_mi(money,money)": two(moneySum(true)),
+		"cash_pl(money,money)": two(moneySum('+')),
+		"cash_mi(money,money)": two(moneySum('-')),
 	}
 }
 
@@ -132,12 +132,8 @@ func quotientNumeric(m *Machine, a, b value) value {
 	return m.checkNumeric(numericBig(new(big.Int).Quo(scaleTo(a, scale), scaleTo(b, scale)), 0))
 }
 
-func moneySum(minus bool) func(m *Machine, a, b value) value {
+func moneySum(op byte) func(m *Machine, a, b value) value {
 	return func(m *Machine, a, b value) value {
-		op := byte('+')
-		if minus {
-			op = '-'
-		}
 		if r := intArithmetic(op, 64)(m, a, b); r.state == stateKnown {
 			return r
 		}

@@ -273,13 +273,14 @@ var table struct {
 }
 
 // implementations maps a candidate's key, such as int4pl(int4,int4), to its
-// code. Casts are here under the names of their functions.
+// code. Casts are here under the names of their functions, and functions of any
+// number of arguments without those.
 func implementations() map[string]*impl {
 	table.once.Do(func() {
 		table.impls = map[string]*impl{}
 		for _, part := range []map[string]*impl{
 			comparisonImpls(), integerImpls(), numericImpls(), floatImpls(), numberCastImpls(), textImpls(), textFormImpls(),
-			patternImpls(), timeImpls(), timeCastImpls(), timeFunctionImpls(), extractImpls(), jsonImpls(), arrayImpls(),
+			patternImpls(), timeImpls(), timeCastImpls(), timeFunctionImpls(), extractImpls(), jsonImpls(), arrayImpls(), variadicImpls(),
 		} {
 			maps.Copy(table.impls, part)
 		}
@@ -288,10 +289,11 @@ func implementations() map[string]*impl {
 }
 
 func implOf(c *candidate) (*impl, bool) {
+	key := c.key()
 	if c.variadic && len(c.args) > 0 {
-		return variadicImpl(c.name)
+		key = c.name
 	}
-	im, ok := implementations()[c.key()]
+	im, ok := implementations()[key]
 	return im, ok
 }
 
