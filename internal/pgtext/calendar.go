@@ -101,14 +101,12 @@ func civilOf(days int64) civil {
 	return c
 }
 
-func leap(year int64) bool { return year%4 == 0 && (year%100 != 0 || year%400 == 0) }
-
 func daysInMonth(year int64, month int) int {
 	switch month {
 	case 4, 6, 9, 11:
 		return 30
 	case 2:
-		if leap(year) {
+		if year%4 == 0 && (year%100 != 0 || year%400 == 0) {
 			return 29
 		}
 		return 28

@@ -259,10 +259,7 @@ func tens(v int) byte { return byte('0' + v/10) }
 func ones(v int) byte { return byte('0' + v%10) }
 
 func appendCivil(dst []byte, c civil) []byte {
-	year := c.year
-	if year <= 0 {
-		year = 1 - year
-	}
+	year := unsignedYear(c.year)
 	if year < 10_000 {
 		dst = appendPair(dst, int(year/100))
 		dst = appendPair(dst, int(year%100))
