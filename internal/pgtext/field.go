@@ -29,8 +29,6 @@ const (
 	fieldZone
 	fieldZoneHour
 	fieldZoneMinute
-
-	fieldCount
 )
 
 // fieldNames are PostgreSQL's names and abbreviations (deltatktbl in datetime.c).

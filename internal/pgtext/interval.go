@@ -198,11 +198,17 @@ func ParseInterval(s []byte) (Interval, error) {
 	return finite(Interval{Months: int32(p.months), Days: int32(p.days), Micros: p.micros})
 }
 
+// What a second with a fraction, and HH:MM:SS, have of the fields.
+const (
+	secondFields = 1<<fieldSecond | 1<<fieldMilliseconds | 1<<fieldMicroseconds
+	clockFields  = 1<<fieldHour | 1<<fieldMinute | secondFields
+)
+
 type intervalParser struct {
 	datetimeParser
 	months, days int64
 	micros       int64
-	seen         [fieldCount]bool
+	seen         uint32 // 1<<field for each
 }
 
 // part reads a quantity with its unit, or a time.
@@ -232,15 +238,15 @@ func (p *intervalParser) part() error {
 		n++
 	}
 	f := fieldOf(p.s[:n])
-	if f == fieldNone || f == fieldQuarter || f > fieldMillennium || p.seen[f] {
+	if f == fieldNone || f == fieldQuarter || f > fieldMillennium || p.seen&(1<<f) != 0 {
 		return errIntervalSyntax
 	}
-	p.seen[f] = true
+	p.seen |= 1 << f
 	if f == fieldSecond && fractional { // the fraction is all of the smaller units
-		if p.seen[fieldMilliseconds] || p.seen[fieldMicroseconds] {
+		if p.seen&(1<<fieldMilliseconds|1<<fieldMicroseconds) != 0 {
 			return errIntervalSyntax
 		}
-		p.seeSeconds()
+		p.seen |= secondFields
 	}
 	p.s = p.s[n:]
 	return p.add(f, negative, whole, fraction, fractional)
@@ -248,11 +254,10 @@ func (p *intervalParser) part() error {
 
 // clock reads the rest of HH:MM[:SS[.f]].
 func (p *intervalParser) clock(negative bool, hours int64) error {
-	if p.seen[fieldHour] || p.seen[fieldMinute] || p.seenSeconds() {
+	if p.seen&clockFields != 0 {
 		return errIntervalSyntax
 	}
-	p.seen[fieldHour], p.seen[fieldMinute] = true, true
-	p.seeSeconds()
+	p.seen |= clockFields
 	p.take(':')
 	minutes, n := p.digits(2)
 	if n == 0 {
@@ -323,12 +328,4 @@ func (p *intervalParser) addMicros(negative bool, whole, unit, more int64) error
 	}
 	p.micros = sum
 	return nil
-}
-
-func (p *intervalParser) seenSeconds() bool {
-	return p.seen[fieldSecond] || p.seen[fieldMilliseconds] || p.seen[fieldMicroseconds]
-}
-
-func (p *intervalParser) seeSeconds() {
-	p.seen[fieldSecond], p.seen[fieldMilliseconds], p.seen[fieldMicroseconds] = true, true, true
 }
