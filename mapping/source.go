@@ -25,7 +25,7 @@ const (
 	// a transaction is visible.
 	visibleWaitMin = time.Millisecond
 	visibleWaitMax = 50 * time.Millisecond
-	// retryWaitMin and retryWaitMax bound the backoff between two attempts.
+	// retryWaitMin and retryWaitMax bound the backoff between two attempts, without its jitter.
 	retryWaitMin = 100 * time.Millisecond
 	retryWaitMax = 5 * time.Second
 	// networkTime is how long after the statement_timeout an answer may arrive.

@@ -253,8 +253,8 @@ func (r *ArrayReader) spaced() (item ArrayItem, text []byte, ok bool) {
 // AppendArrayElement appends an element as array_out prints it, in quotes where
 // it needs them.
 func AppendArrayElement(dst, text []byte, delim byte) []byte {
-	bare := len(text) > 0 && !bytes.EqualFold(text, []byte("null")) && bytes.IndexByte(text, delim) < 0 && !bytes.ContainsAny(text, "{}\"\\ \t\n\r\v\f")
-	if bare {
+	special := len(text) == 0 || bytes.IndexByte(text, delim) >= 0 || bytes.ContainsAny(text, "{}\"\\ \t\n\r\v\f")
+	if !special && !bytes.EqualFold(text, []byte("null")) {
 		return append(dst, text...)
 	}
 	dst = append(dst, '"')

@@ -166,7 +166,9 @@ func number(s string) uint32 {
 func builtin(oid uint32) *cdc.Type { return pg().types[oid].typ }
 
 // kindCategories are the categories of users' types.
-var kindCategories = map[cdc.TypeKind]byte{cdc.KindEnum: 'E', cdc.KindArray: 'A', cdc.KindComposite: 'C', cdc.KindRange: 'R', cdc.KindMultirange: 'R'}
+var kindCategories = map[cdc.TypeKind]byte{
+	cdc.KindEnum: 'E', cdc.KindArray: 'A', cdc.KindComposite: 'C', cdc.KindRange: 'R', cdc.KindMultirange: 'R',
+}
 
 // category is pg_type.typcategory of a type, domains stripped.
 func category(t *cdc.Type) byte {
