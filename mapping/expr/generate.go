@@ -315,10 +315,7 @@ func generateEquality(t *term) evalFunc {
 // generateQuantified compiles x op any/all(array).
 func generateQuantified(t *term) evalFunc {
 	x, arr, f, all, off := generate(t.args[0]), generate(t.args[1]), t.impl.two, t.all, t.off
-	var stop int64 = 1 // the comparison that decides
-	if all {
-		stop = 0
-	}
+	stop := boolValue(!all).i // the comparison that decides
 	return func(m *Machine) value {
 		v := x(m)
 		if v.state == stateFailed {

@@ -50,6 +50,9 @@ func (t Token) Is(text string) bool { return t.kind != tokQuoted && t.Text == te
 // IsName reports whether the token can be the name of something.
 func (t Token) IsName() bool { return t.kind == tokWord || t.kind == tokQuoted }
 
+// IsWord reports whether the token is a name or keyword without quotes.
+func (t Token) IsWord() bool { return t.kind == tokWord }
+
 // IsParameter reports whether the token is a parameter, such as $1.
 func (t Token) IsParameter() bool { return t.kind == tokParam }
 
