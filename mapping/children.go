@@ -199,56 +199,31 @@ func (m *Mapper) readParents(ctx context.Context, tx *cdc.Transaction, batch []r
 	return nil
 }
 
-// readParentsOf reads the parents of one rule in one go, unless that takes the
-// server too long or no parent can have one of the keys.
+// readParentsOf reads the parents of one rule.
 func (m *Mapper) readParentsOf(ctx context.Context, tx *cdc.Transaction, b *boundRule, wanted map[string]*result) error {
+	read := func(keys []string) error { return m.readRows(ctx, b, wanted, keys) }
+	// A value outside of the range of the parent's column: no such parent exists.
+	refused := func(string, error) {}
 	keys := slices.Sorted(maps.Keys(wanted))
-	for size := len(keys); len(keys) > 0; {
-		n := min(size, len(keys))
-		err := m.source.retry(ctx, "parents of "+b.event, func() error {
-			err := m.readRows(ctx, tx, b, wanted, keys[:n])
-			if isBroken(err) || cdc.FaultOf(err) == cdc.FaultTimeout && n > 1 && ctx.Err() == nil {
-				return fmt.Errorf("%w: %w", errPermanent, err)
-			}
-			return err
-		})
-		switch {
-		case err == nil:
-			keys, size = keys[n:], 2*n
-		case ctx.Err() != nil:
-			return ctx.Err()
-		case isBroken(err):
-			return b.schemaError(b.table.Relation, "", "can no longer be read: "+withoutData(err).Error(), "correct the rule and load it again")
-		case n > 1:
-			size = n / 2
-		case cdc.FaultOf(err) == cdc.FaultValue:
-			keys = keys[1:] // outside of the range of the parent's column: no such parent exists
-		default:
-			return err
-		}
+	_, err := readInParts(ctx, m.source, "parents of "+b.event, []*cdc.Transaction{tx}, keys, read, refused)
+	if isBroken(err) {
+		return b.schemaError(b.table.Relation, "", "can no longer be read: "+withoutData(err).Error(), "correct the rule and load it again")
 	}
-	return nil
+	return err
 }
 
-func (m *Mapper) readRows(ctx context.Context, tx *cdc.Transaction, b *boundRule, wanted map[string]*result, which []string) error {
-	if err := m.source.Visible(ctx, tx); err != nil {
-		return err
-	}
+func (m *Mapper) readRows(ctx context.Context, b *boundRule, wanted map[string]*result, which []string) error {
 	plan := m.parentPlan(b)
 	rel := plan.relation
 	keys := columnIndexes(rel, b.familyKey)
-	arrays := make([]textArray, len(keys))
-	for i := range arrays {
-		arrays[i].reset()
-	}
+	args := make([][]byte, len(keys))
 	for _, about := range which {
 		for i, text := range keyTexts([]byte(about), len(keys)) {
-			arrays[i].add(text, false)
+			args[i] = appendElement(args[i], text, false)
 		}
 	}
-	args := make([][]byte, len(arrays))
-	for i := range arrays {
-		args[i] = arrays[i].bytes()
+	for i := range args {
+		args[i] = append(args[i], '}')
 	}
 	sql, columns := parentQuery(b, rel, keys)
 	row := make([]cdc.Datum, len(rel.Columns))

@@ -53,9 +53,7 @@ func newCollectPlan(rs *Ruleset, rel *cdc.Relation, report func(*SchemaError)) *
 		if p.broken == nil {
 			p.broken = c.drift.broken
 		}
-		if report != nil {
-			report(c.drift.broken)
-		}
+		report(c.drift.broken)
 	}
 	return p
 }

@@ -181,16 +181,8 @@ func (m *Mapper) applyResult(ctx context.Context, tx *cdc.Transaction, r *result
 			return m.park(&plan.rulePlan, r.number, change, sink, failed.reason(&plan.rulePlan, change.Relation))
 		}
 	}
-	if err := m.apply(&plan.rulePlan, r.number, change, sink); err != nil {
+	if err := m.apply(&plan.rulePlan, r.number, change, sink); err != nil || !m.Full() {
 		return err
-	}
-	return m.resolveIfFull(ctx, sink)
-}
-
-// resolveIfFull resolves what is pending when no more should be.
-func (m *Mapper) resolveIfFull(ctx context.Context, sink Sink) error {
-	if !m.Full() {
-		return nil
 	}
 	return m.Resolve(ctx, sink)
 }

@@ -161,11 +161,7 @@ func (b *binder) checkChildIdentity(ctx context.Context, child *boundChild, ref 
 }
 
 func columnRefsOf(v strictyaml.Value, columns []string) []columnRef {
-	var out []columnRef
-	for _, name := range columns {
-		out = append(out, columnRef{v, name})
-	}
-	return out
+	return mapped(columns, func(name string) columnRef { return columnRef{v, name} })
 }
 
 func columnCount(n int) string {

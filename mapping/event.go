@@ -1,9 +1,12 @@
 package mapping
 
 import (
+	"slices"
+	"strings"
 	"time"
 
 	"gancho/cdc"
+	"gancho/internal/strictyaml"
 )
 
 // Event is what a rule made of one change: the thing that endpoints receive.
@@ -44,4 +47,93 @@ type Parked struct {
 	Time   time.Time
 	Reason string // what went wrong, without row data
 	Row    []byte // JSON: {"new":{...},"old":{...}}, text forms of the columns that the rule names
+}
+
+// EventType is an event that rules make, as far as their files say it. Group,
+// Title and Description are for people, and empty where no rule has them.
+type EventType struct {
+	Name        string `json:"name"`
+	Group       string `json:"group,omitempty"`
+	Title       string `json:"title,omitempty"`
+	Description string `json:"description,omitempty"`
+	// Rules are those that make it, in the order of the files: at least one.
+	Rules []EventRule `json:"rules"`
+}
+
+// EventRule is one of the rules that make an event.
+type EventRule struct {
+	Place string `json:"rule"`  // file:line
+	Table string `json:"table"` // as written: its schema may be missing
+	On    string `json:"on"`    // insert or update
+	// Fields are the names at the top of the event's data, in the file's order.
+	Fields  []string `json:"fields,omitempty"`
+	Version string   `json:"version"` // of the rule's text
+}
+
+// Each collects texts of the rules that make the event, each text once.
+func (e *EventType) Each(of func(*EventRule) []string) []string {
+	var out []string
+	for i := range e.Rules {
+		for _, text := range of(&e.Rules[i]) {
+			if !slices.Contains(out, text) {
+				out = append(out, text)
+			}
+		}
+	}
+	return out
+}
+
+// EventTypes lists the events that the rules make, in the order of the files.
+func (r *Rules) EventTypes() []EventType {
+	out := []EventType{}
+	for _, rule := range r.rules {
+		i := slices.IndexFunc(out, func(e EventType) bool { return e.Name == rule.event })
+		if i < 0 {
+			i, out = len(out), append(out, EventType{Name: rule.event})
+		}
+		e := &out[i]
+		for _, text := range []struct {
+			to   *string
+			from strictyaml.Value
+		}{{&e.Group, rule.group}, {&e.Title, rule.title}, {&e.Description, rule.description}} {
+			if text.from.Valid() {
+				*text.to = strings.TrimSpace(text.from.Raw())
+			}
+		}
+		e.Rules = append(e.Rules, EventRule{Place: rule.place(), Table: rule.table.String(), On: rule.ops.String(), Fields: rule.fields(), Version: rule.version})
+	}
+	return out
+}
+
+func (r *rule) fields() []string {
+	out := names(r.columns)
+	if r.data != nil {
+		out = append(out, mapped(r.data.fields, func(f *field) string { return f.name })...)
+	}
+	return out
+}
+
+// checkEventTypes refuses two titles, groups or descriptions of one event: each
+// is the event's, and one rule that has it is enough.
+func checkEventTypes(rules []*rule) strictyaml.Errors {
+	var errs strictyaml.Errors
+	first := map[[2]string]strictyaml.Value{}
+	for _, r := range rules {
+		for _, text := range []struct {
+			key   string
+			value strictyaml.Value
+		}{{"group", r.group}, {"title", r.title}, {"description", r.description}} {
+			id := [2]string{r.event, text.key}
+			given, found := first[id]
+			switch {
+			case !text.value.Valid() || r.event == "":
+			case !found:
+				first[id] = text.value
+			case text.value.Raw() != given.Raw():
+				errs = append(errs, text.value.Mistake(-1, "remove one: one rule that has it is enough, and what is special to a rule can be a comment",
+					"event %s has another %s, at %s", r.event, text.key, given.Place()))
+			}
+		}
+	}
+	return errs
 }

@@ -13,6 +13,9 @@ func (m *Mapper) SetClock(now func() time.Time) { m.now = now }
 // another attempt. It must not be called while the source is in use.
 func (s *Source) OnPause(f func()) { s.paused = f }
 
+// Queries is the number of queries so far; waiting for a transaction counts as one.
+func (s *Source) Queries() int { return s.queries }
+
 // VisibleIn reports whether queries under a snapshot, as text, see a
 // transaction.
 func VisibleIn(snapshot string, xid uint32) (bool, error) {

@@ -30,11 +30,7 @@ func missingIdentity(rel *cdc.Relation) string {
 }
 
 func fullStatements(tables []cdc.Name) string {
-	statements := make([]string, len(tables))
-	for i, n := range tables {
-		statements[i] = fullStatement(n)
-	}
-	return strings.Join(statements, " ")
+	return strings.Join(mapped(tables, fullStatement), " ")
 }
 
 const fullCost = "it raises the WAL of the table's updates and deletes by about 40 %"
@@ -110,10 +106,4 @@ func (b *binder) noteLeftOut(bound *boundRule, uses []use) {
 	}
 }
 
-func joinNames(names []cdc.Name) string {
-	texts := make([]string, len(names))
-	for i, n := range names {
-		texts[i] = n.String()
-	}
-	return strings.Join(texts, ", ")
-}
+func joinNames(names []cdc.Name) string { return strings.Join(mapped(names, cdc.Name.String), ", ") }

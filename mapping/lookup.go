@@ -169,11 +169,10 @@ func offset(pieces []piece, at int) int {
 	return found
 }
 
-// lookups checks the lookups of a rule on the server. It returns nil when there
-// is a mistake in one.
+// lookups checks the lookups of a rule on the server, and returns those without
+// a mistake.
 func (b *binder) lookups(ctx context.Context, r *rule, t *cdc.Table) ([]*boundLookup, error) {
 	var out []*boundLookup
-	sound := true
 	for _, l := range r.lookups {
 		var types []*cdc.Type
 		for _, p := range l.arguments() {
@@ -185,24 +184,16 @@ func (b *binder) lookups(ctx context.Context, r *rule, t *cdc.Table) ([]*boundLo
 			types = append(types, t.Relation.Columns[i].Type)
 		}
 		if len(types) < len(l.arguments()) {
-			sound = false
 			continue
 		}
 		bound, err := b.prepareLookup(ctx, l, types)
+		if err == nil && bound != nil {
+			err = b.denyLookup(ctx, bound, t)
+			out = append(out, bound)
+		}
 		if err != nil {
 			return nil, err
 		}
-		if bound == nil {
-			sound = false
-			continue
-		}
-		if err := b.denyLookup(ctx, bound, t); err != nil {
-			return nil, err
-		}
-		out = append(out, bound)
-	}
-	if !sound {
-		return nil, nil
 	}
 	return out, nil
 }
@@ -238,10 +229,7 @@ func (b *binder) prepareLookup(ctx context.Context, l *lookup, types []*cdc.Type
 	}
 	bound := &boundLookup{lookup: l, batch: batch, place: l.value.Place()}
 	bound.id = l.cache.String() + " " + batch
-	oids := make([]uint32, len(fields))
-	for i, f := range fields {
-		oids[i] = f.DataTypeOID
-	}
+	oids := mapped(fields, func(f pgconn.FieldDescription) uint32 { return f.DataTypeOID })
 	if err := b.types.Load(ctx, b.conn, oids...); err != nil {
 		return nil, fmt.Errorf("prepare lookup %s: %w", l.name, err)
 	}
@@ -268,10 +256,7 @@ func describe(ctx context.Context, conn *pgx.Conn, batch string, arguments int) 
 	if err != nil {
 		return nil, err
 	}
-	none := make([][]byte, arguments)
-	for i := range none {
-		none[i] = []byte("{}")
-	}
+	none := slices.Repeat([][]byte{[]byte("{}")}, arguments)
 	if err := conn.PgConn().ExecParams(ctx, batch, none, nil, nil, nil).Read().Err; err != nil {
 		return nil, err
 	}
@@ -286,15 +271,6 @@ func byteOffset(s string, characters int) int {
 		at += n
 	}
 	return at
-}
-
-// lookupScope is what expressions may name of the lookups.
-func (c *compiler) lookupScope() []expr.Lookup {
-	out := make([]expr.Lookup, len(c.lookups))
-	for i, l := range c.lookups {
-		out[i] = expr.Lookup{Name: l.name, Columns: l.columns}
-	}
-	return out
 }
 
 // early is the scope of what is evaluated before lookups are read.

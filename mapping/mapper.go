@@ -81,6 +81,9 @@ func WithTransactionMemory(bytes int64) MapperOption {
 // called once for each rule that does not fit a relation of the stream, under
 // either policy.
 func NewMapper(rs *Ruleset, schemaChange func(*SchemaError), options ...MapperOption) *Mapper {
+	if schemaChange == nil {
+		schemaChange = func(*SchemaError) {}
+	}
 	m := &Mapper{schemaChange: schemaChange, transactionMemory: defaultTransactionMemory, now: time.Now}
 	for _, o := range options {
 		o(m)

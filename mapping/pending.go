@@ -103,9 +103,7 @@ func (w *waiting) keepRow(row []cdc.Datum, columns []int) []cdc.Datum {
 		return nil
 	}
 	start := len(w.datums)
-	for range row {
-		w.datums = append(w.datums, cdc.Datum{})
-	}
+	w.datums = append(w.datums, make([]cdc.Datum, len(row))...)
 	out := w.datums[start:len(w.datums):len(w.datums)]
 	for _, i := range columns {
 		out[i] = w.keepDatum(row[i])

@@ -2,10 +2,12 @@ package mapping
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 
 	"gancho/cdc"
-	"gancho/mapping/expr"
+	"gancho/internal/pgtext"
+	"gancho/internal/strictyaml"
 )
 
 // tablePlan is what a Mapper does with the changes of one relation of the
@@ -68,7 +70,7 @@ func newTablePlan(rs *Ruleset, rel *cdc.Relation, report func(*SchemaError)) *ta
 			if plan.broken[op] == nil {
 				plan.broken[op] = r.broken
 			}
-			if !reported && report != nil {
+			if !reported {
 				report(r.broken)
 			}
 			reported = true
@@ -105,24 +107,9 @@ func (r *rulePlan) canDecide(uses []use, changed []*SchemaError) bool {
 	if r.bound.when != nil && r.when == nil || r.watch != nil && len(r.watch) != len(r.bound.watch) {
 		return false
 	}
-	for _, u := range uses {
-		if u.path != "when" && u.path != "watch" {
-			continue
-		}
-		if slices.ContainsFunc(changed, func(e *SchemaError) bool { return e.Column == u.Name }) {
-			return false
-		}
-	}
-	return true
-}
-
-// inputs are the columns that a leaf depends on.
-func inputs(e *expr.Expr) []int {
-	var out []int
-	for _, c := range e.Columns() {
-		out = append(out, c.Index)
-	}
-	return out
+	return !slices.ContainsFunc(uses, func(u use) bool {
+		return (u.path == "when" || u.path == "watch") && slices.ContainsFunc(changed, func(e *SchemaError) bool { return e.Column == u.Name })
+	})
 }
 
 // padded: the type's values carry blanks that mean nothing.
@@ -135,4 +122,167 @@ func padded(t *cdc.Type) bool {
 func (e *expression) place(offset int) string {
 	m := e.value.Mistake(offset, "", "")
 	return fmt.Sprintf("%s:%d:%d", m.File, m.Line, m.Col)
+}
+
+// SchemaError says that a rule no longer fits its table as the stream describes
+// it: a column that it uses was dropped or renamed, or has another type.
+type SchemaError struct {
+	Rule   string // file:line
+	Event  string
+	Table  cdc.Name
+	Column string // empty when it is no single column
+	What   string // no longer exists
+	Hint   string
+}
+
+// Error returns the message with what to do about it.
+func (e *SchemaError) Error() string {
+	subject := "table " + e.Table.String()
+	if e.Column != "" {
+		subject = fmt.Sprintf("column %q of table %s", e.Column, e.Table)
+	}
+	s := fmt.Sprintf("%s: apply rule %s: %s %s", e.Rule, e.Event, subject, e.What)
+	if e.Hint != "" {
+		s += "; " + e.Hint
+	}
+	return s
+}
+
+// differences compares the columns that a rule uses, as they were when it was
+// bound, with the relation of the stream, in the order of their names.
+func (b *boundRule) differences(rel *cdc.Relation) []*SchemaError {
+	var out []*SchemaError
+	for _, name := range slices.Sorted(maps.Keys(b.columns)) {
+		bound := b.columns[name].Base()
+		i := rel.Column(name)
+		if i < 0 {
+			out = append(out, b.schemaError(rel, name, "is no longer in the stream", droppedHint(b, rel, name)))
+			continue
+		}
+		if now := rel.Columns[i].Type.Base(); now.OID != bound.OID {
+			out = append(out, b.schemaError(rel, name, fmt.Sprintf("has changed its type from %s to %s", bound.Name, now.Name),
+				"check the rule and load it again"))
+		}
+	}
+	return out
+}
+
+// droppedHint guesses a renamed column: one that the table did not have before.
+func droppedHint(b *boundRule, rel *cdc.Relation, name string) string {
+	var added []string
+	for _, c := range rel.Columns {
+		if b.table.Relation.Column(c.Name) < 0 && c.Type.Base().OID == b.columns[name].Base().OID {
+			added = append(added, c.Name)
+		}
+	}
+	hint := "correct the rule and load it again"
+	renamed := strictyaml.Closest(name, added)
+	if len(added) == 1 {
+		renamed = added[0]
+	}
+	if renamed != "" {
+		hint = fmt.Sprintf("it may be %s now; %s", cdc.QuoteIdentifier(renamed), hint)
+	}
+	return hint
+}
+
+func (b *boundRule) schemaError(rel *cdc.Relation, column, what, hint string) *SchemaError {
+	return &SchemaError{Rule: b.place(), Event: b.event, Table: rel.TableName(), Column: column, What: what, Hint: hint}
+}
+
+// ALTER TYPE ... ADD VALUE and RENAME VALUE change an enum without a message in
+// the stream, so that the relation's labels are those of its last description.
+// A label that is not among them makes the reader read the catalogue again.
+
+// label is a label of an enum that the relation did not know.
+type label struct {
+	enum uint32
+	text string
+}
+
+// enumOf returns the enum that a type, or an array's elements, are of, or nil.
+func enumOf(t *cdc.Type) *cdc.Type {
+	t = t.Base()
+	if t.Kind == cdc.KindArray && t.Elem != nil {
+		t = t.Elem.Base()
+	}
+	if t.Kind == cdc.KindEnum {
+		return t
+	}
+	return nil
+}
+
+// enumColumns are the columns of enums, and of arrays of them, that the table's
+// rules depend on.
+func enumColumns(rs *Ruleset, rel *cdc.Relation) []int {
+	var columns []int
+	for i, column := range rel.Columns {
+		if enumOf(column.Type) != nil && slices.ContainsFunc(rs.byTable[rel.TableName()], func(b *boundRule) bool { return b.columns[column.Name] != nil }) {
+			columns = append(columns, i)
+		}
+	}
+	return columns
+}
+
+// outdated reports, once for each table, whether the rules were bound to an enum
+// that has other labels than the relation's.
+func (m *Mapper) outdated(rel *cdc.Relation) bool {
+	if m.compared[rel.OID] {
+		return false
+	}
+	m.compared[rel.OID] = true
+	for _, i := range enumColumns(m.rules, rel) {
+		streamed := enumOf(rel.Columns[i].Type)
+		for _, b := range m.rules.byTable[rel.TableName()] {
+			if t := b.columns[rel.Columns[i].Name]; t != nil {
+				if bound := enumOf(t); bound != nil && bound.OID == streamed.OID && !slices.Equal(bound.Labels, streamed.Labels) {
+					return true
+				}
+			}
+		}
+	}
+	return false
+}
+
+// newLabel reports whether a row has a label that the relation does not know and
+// for which the catalogue was not read yet.
+func (m *Mapper) newLabel(plan *tablePlan, c *cdc.Change) bool {
+	for _, i := range plan.enums {
+		t := plan.relation.Columns[i].Type
+		if c.New != nil && m.unknownLabel(t, c.New[i]) || c.Old != nil && m.unknownLabel(t, c.Old[i]) {
+			return true
+		}
+	}
+	return false
+}
+
+func (m *Mapper) unknownLabel(t *cdc.Type, d cdc.Datum) bool {
+	if d.State != cdc.Present {
+		return false
+	}
+	enum := enumOf(t)
+	if t.Base() == enum {
+		return m.isNew(enum, d.Text)
+	}
+	asked := false
+	for r := pgtext.ReadArray(d.Text, t.Base().Delim); ; {
+		item, text, err := r.Next()
+		if err != nil || item == pgtext.ArrayEnd {
+			return asked
+		}
+		asked = item == pgtext.ArrayElement && m.isNew(enum, text) || asked
+	}
+}
+
+// isNew reports, once for each label, that it is not known.
+func (m *Mapper) isNew(enum *cdc.Type, text []byte) bool {
+	if slices.ContainsFunc(enum.Labels, func(l string) bool { return l == string(text) }) {
+		return false
+	}
+	l := label{enum.OID, string(text)}
+	if m.reread[l] {
+		return false
+	}
+	m.reread[l] = true
+	return true
 }

@@ -116,7 +116,7 @@ func (c *compiler) scope(r *rule, g group) *expr.Scope {
 		Relation: c.relation, Settings: c.settings, Collation: c.collation,
 		Old: g == groupDelete || ops == setOf(cdc.Update), New: g == groupWrite,
 		Insert: ops.has(cdc.Insert), Update: ops.has(cdc.Update), Delete: ops.has(cdc.Delete),
-		Lookups: c.lookupScope(),
+		Lookups: mapped(c.lookups, func(l *boundLookup) expr.Lookup { return expr.Lookup{Name: l.name, Columns: l.columns} }),
 	}
 }
 
@@ -201,7 +201,7 @@ func (c *compiler) fields(fields []*field, scope *expr.Scope, g group) []*node {
 			n.expression = f.leaf
 			n.leaf = c.expression(f.leaf, scope, g, false, use{leaf: true, shown: true})
 			if n.leaf != nil {
-				n.inputs = inputs(n.leaf)
+				n.inputs = mapped(n.leaf.Columns(), func(c expr.Column) int { return c.Index })
 				n.fromRow = len(n.inputs) > 0 && !n.leaf.NeedsOld() && len(n.leaf.Lookups()) == 0
 			}
 		} else {
@@ -254,10 +254,7 @@ func generatedMistake(v strictyaml.Value, offset int, name, formula string) *str
 }
 
 func (c *compiler) closestColumn(name string) string {
-	names := make([]string, len(c.relation.Columns))
-	for i := range names {
-		names[i] = c.relation.Columns[i].Name
-	}
+	names := mapped(c.relation.Columns, func(column cdc.Column) string { return column.Name })
 	if closest := strictyaml.Closest(name, names); closest != "" {
 		return `did you mean "` + closest + `"?`
 	}

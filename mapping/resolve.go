@@ -1,6 +1,7 @@
 package mapping
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -42,64 +43,26 @@ func (m *Mapper) release(e *entry, sink Sink) error {
 	return sink.Event(&m.event)
 }
 
-// lookUp finds the rows of a query that are not in the cache, all in one go unless
-// that takes the server too long.
+// lookUp finds the rows of a query that are not in the cache.
 func (m *Mapper) lookUp(ctx context.Context, q *query) error {
-	missing := m.fromCache(q)
-	size := len(missing)
-	for len(missing) > 0 {
-		n := min(size, len(missing))
-		err := m.source.retry(ctx, q.lookup.path()+" of "+q.lookup.place, func() error {
-			if err := m.visible(ctx); err != nil {
-				return err
-			}
-			err := m.runLookup(ctx, q, missing[:n])
-			if cdc.FaultOf(err) == cdc.FaultTimeout && n > 1 && ctx.Err() == nil {
-				m.source.log.Warn().Str("for", q.lookup.path()+" of "+q.lookup.place).Int("changes", n).
-					Msg("a lookup took too long; it is retried for fewer changes at a time; check that an index serves it")
-				return fmt.Errorf("%w: %w", errPermanent, err)
-			}
-			if isBroken(err) {
-				return fmt.Errorf("%w: %w", errPermanent, err)
-			}
-			return err
-		})
-		switch {
-		case err == nil:
-			m.toCache(q, missing[:n])
-			missing = missing[n:]
-			size = 2 * n
-		case ctx.Err() != nil:
-			return ctx.Err()
-		case isBroken(err):
-			if m.rules.policy == Stop {
-				return q.lookup.schemaError(err)
-			}
-			for _, set := range missing {
-				q.rows[set] = foundRow{reason: q.lookup.schemaError(err).What}
-			}
-			return nil
-		case n > 1:
-			size = n / 2
-		case cdc.FaultOf(err) == cdc.FaultValue:
-			// Only this change fails.
-			q.rows[missing[0]] = foundRow{reason: "the query fails: " + withoutData(err).Error()}
-			missing = missing[1:]
-			size = 1
-		default:
-			return err
+	what := q.lookup.path() + " of " + q.lookup.place
+	rest, err := readInParts(ctx, m.source, what, m.waiting.transactions, m.fromCache(q), func(sets []int32) error {
+		err := m.runLookup(ctx, q, sets)
+		if err == nil {
+			m.toCache(q, sets)
 		}
+		return err
+	}, func(set int32, err error) {
+		q.rows[set] = foundRow{reason: "the query fails: " + withoutData(err).Error()}
+	})
+	if !isBroken(err) {
+		return err
 	}
-	return nil
-}
-
-// visible waits for the transactions of all that is pending. Every attempt calls
-// it: another server may answer by then.
-func (m *Mapper) visible(ctx context.Context) error {
-	for _, tx := range m.waiting.transactions {
-		if err := m.source.Visible(ctx, tx); err != nil {
-			return err
-		}
+	if m.rules.policy == Stop {
+		return q.lookup.schemaError(err)
+	}
+	for _, set := range rest {
+		q.rows[set] = foundRow{reason: q.lookup.schemaError(err).What}
 	}
 	return nil
 }
@@ -108,15 +71,13 @@ func (m *Mapper) visible(ctx context.Context) error {
 // after an error.
 func (m *Mapper) runLookup(ctx context.Context, q *query, sets []int32) error {
 	width := len(q.lookup.arguments())
-	arrays := make([]textArray, width)
 	args := make([][]byte, width)
-	for i := range arrays {
-		arrays[i].reset()
+	for i := range args {
 		for _, set := range sets {
 			d := q.arguments[int(set)*width+i]
-			arrays[i].add(d.Text, d.State == cdc.Null)
+			args[i] = appendElement(args[i], d.Text, d.State == cdc.Null)
 		}
-		args[i] = arrays[i].bytes()
+		args[i] = append(args[i], '}')
 	}
 	for _, set := range sets {
 		q.rows[set] = foundRow{}
@@ -223,7 +184,7 @@ func (m *Mapper) toCache(q *query, sets []int32) {
 		kept := foundRow{reason: row.reason, done: row.done, row: make([]cdc.Datum, len(row.row))}
 		cache.bytes += len(key) + 64
 		for i, d := range row.row {
-			d.Text = append([]byte(nil), d.Text...)
+			d.Text = bytes.Clone(d.Text)
 			kept.row[i] = d
 			cache.bytes += len(d.Text) + 32
 		}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"hash"
 	"slices"
+	"strconv"
 	"strings"
 
 	"gancho/cdc"
@@ -72,22 +73,12 @@ func (s opSet) has(op cdc.Op) bool { return s&(1<<op) != 0 }
 func operations() []cdc.Op { return []cdc.Op{cdc.Insert, cdc.Update, cdc.Delete, cdc.Truncate} }
 
 func (s opSet) list() []cdc.Op {
-	var out []cdc.Op
-	for _, op := range operations() {
-		if s.has(op) {
-			out = append(out, op)
-		}
-	}
-	return out
+	return slices.DeleteFunc(operations(), func(op cdc.Op) bool { return !s.has(op) })
 }
 
 // String lists the operations as SQL would: insert or update.
 func (s opSet) String() string {
-	var names []string
-	for _, op := range s.list() {
-		names = append(names, op.String())
-	}
-	return strings.Join(names, " or ")
+	return strings.Join(mapped(s.list(), cdc.Op.String), " or ")
 }
 
 // fingerprint is a short hash of a rule as it is written, without what is for
@@ -126,4 +117,89 @@ func writeValue(h hash.Hash, v strictyaml.Value) {
 // writeText is unambiguous by its length prefix.
 func writeText(h hash.Hash, s string) {
 	_, _ = fmt.Fprintf(h, "%d:%s", len(s), s) // a hash never fails to be written
+}
+
+// maxDepth bounds the nesting of a payload.
+const maxDepth = 32
+
+// field is a node of a payload as the file has it: an object or list with
+// fields, or a leaf with an expression.
+type field struct {
+	value strictyaml.Value
+	name  string // the key; empty in a list
+	// path is the dotted way from data: cliente.nome, itens.0.
+	path   string
+	list   bool
+	fields []*field
+	leaf   *expression
+}
+
+func parseData(v strictyaml.Value) *field {
+	if !v.IsMap() {
+		v.Errorf("write an expression for each key of the payload, below data:", "data is not a mapping")
+		return nil
+	}
+	root := &field{value: v}
+	parseFields(root, v, "", 1)
+	return root
+}
+
+func parseField(v strictyaml.Value, name, path string, depth int) *field {
+	f := &field{value: v, name: name, path: path}
+	switch {
+	case depth > maxDepth:
+		v.Errorf("", "the payload is nested more than %d deep", maxDepth)
+	case v.IsMap() || v.IsList():
+		f.list = v.IsList()
+		parseFields(f, v, path+".", depth+1)
+	case v.IsScalar() || v.IsNull():
+		f.leaf = parseExpression(v, "data."+path)
+	default:
+		v.Errorf("write an expression, or null", "%q is empty", path)
+	}
+	return f
+}
+
+func parseFields(f *field, v strictyaml.Value, prefix string, depth int) {
+	if f.list {
+		for i, item := range v.List() {
+			f.fields = append(f.fields, parseField(item, "", prefix+strconv.Itoa(i), depth))
+		}
+		return
+	}
+	for _, e := range v.Entries() {
+		if e.Name == "" {
+			e.Key.Errorf("name it", "a key of the payload is empty")
+		}
+		f.fields = append(f.fields, parseField(e.Value, e.Name, prefix+e.Name, depth))
+	}
+}
+
+// columnRefs reads a list of column names.
+func columnRefs(v strictyaml.Value, what string) []columnRef {
+	var refs []columnRef
+	items := v.ListOrOne()
+	if len(items) == 0 {
+		v.Errorf("name columns, or remove the key", "%s is an empty list", what)
+	}
+	for _, item := range items {
+		text := item.Raw()
+		if text == "" {
+			continue
+		}
+		if text == "*" {
+			item.Errorf("name each column: one that is added later must not be sent automatically", "%s cannot be *", what)
+			continue
+		}
+		name, err := cdc.ParseName(text)
+		if err != nil || name.Schema != "" {
+			item.Errorf(`write the name of a column, with "double quotes" around one that is not plain lower case`, "%q is not the name of a column", text)
+			continue
+		}
+		if slices.Contains(names(refs), name.Name) {
+			item.Errorf("remove one", "%s is given twice", cdc.QuoteIdentifier(name.Name))
+		}
+		refs = append(refs, columnRef{item, name.Name})
+	}
+	return refs
 }

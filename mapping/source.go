@@ -13,6 +13,8 @@ import (
 	"github.com/rs/zerolog"
 
 	"gancho/cdc"
+	"gancho/internal/pgtext"
+	"gancho/internal/retry"
 )
 
 const (
@@ -23,7 +25,7 @@ const (
 	// a transaction is visible.
 	visibleWaitMin = time.Millisecond
 	visibleWaitMax = 50 * time.Millisecond
-	// retryWaitMin and retryWaitMax bound the backoff between two attempts.
+	// retryWaitMin and retryWaitMax bound the backoff between two attempts, without its jitter.
 	retryWaitMin = 100 * time.Millisecond
 	retryWaitMax = 5 * time.Second
 	// networkTime is how long after the statement_timeout an answer may arrive.
@@ -33,8 +35,9 @@ const (
 )
 
 // Source reads the source database for what a change does not carry, over a
-// connection of its own, opened at the first use and again after it is lost. Its session is read-only, and its values have the text forms of the
-// stream. It belongs to one goroutine.
+// connection of its own, opened at the first use and again after it is lost. Its
+// session is read-only, and its values have the text forms of the stream. It
+// belongs to one goroutine.
 type Source struct {
 	dsn  string
 	log  zerolog.Logger
@@ -44,7 +47,8 @@ type Source struct {
 	// standby: the server replays the WAL of another one.
 	standby bool
 	// seen is the newest snapshot of this connection.
-	seen    snapshot
+	seen snapshot
+	// queries so far; waiting for a transaction counts as one.
 	queries int
 	// paused is called before every wait; tests set it.
 	paused func()
@@ -62,9 +66,6 @@ func (s *Source) Close(ctx context.Context) {
 	}
 }
 
-// Queries is the number of queries so far; waiting for a transaction counts as one.
-func (s *Source) Queries() int { return s.queries }
-
 // connect opens the connection unless it is open.
 func (s *Source) connect(ctx context.Context) error {
 	if s.conn != nil && !s.conn.IsClosed() {
@@ -77,8 +78,6 @@ func (s *Source) connect(ctx context.Context) error {
 		return err
 	}
 	s.seen = snapshot{}
-	// As cdc's own session, but with the role's search_path, by which the lookups'
-	// SQL finds its tables.
 	var timeout int64
 	err = conn.QueryRow(ctx, `
 		select pg_is_in_recovery(), (extract(epoch from s.timeout::interval) * 1000)::bigint from (select
@@ -168,12 +167,7 @@ func (s *Source) pause(ctx context.Context, d time.Duration) error {
 	if s.paused != nil {
 		s.paused()
 	}
-	select {
-	case <-ctx.Done():
-		return ctx.Err()
-	case <-time.After(d):
-		return nil
-	}
+	return retry.Wait(ctx, d)
 }
 
 // refresh reads what queries see now into s.seen.
@@ -235,22 +229,20 @@ func parseSnapshot(text string) (snapshot, error) {
 	if len(parts) != 3 {
 		return s, fmt.Errorf("read snapshot %q: it has %d parts", text, len(parts))
 	}
-	var err error
-	if s.xmin, err = strconv.ParseUint(parts[0], 10, 64); err != nil {
-		return s, fmt.Errorf("read snapshot %q: %w", text, err)
+	var failed error
+	number := func(text string) uint64 {
+		n, err := strconv.ParseUint(text, 10, 64)
+		failed = errors.Join(failed, err)
+		return n
 	}
-	if s.xmax, err = strconv.ParseUint(parts[1], 10, 64); err != nil {
-		return s, fmt.Errorf("read snapshot %q: %w", text, err)
-	}
+	s.xmin, s.xmax = number(parts[0]), number(parts[1])
 	for xid := range strings.SplitSeq(parts[2], ",") {
-		if xid == "" {
-			continue
+		if xid != "" {
+			s.running[number(xid)] = true
 		}
-		n, err := strconv.ParseUint(xid, 10, 64)
-		if err != nil {
-			return s, fmt.Errorf("read snapshot %q: %w", text, err)
-		}
-		s.running[n] = true
+	}
+	if failed != nil {
+		return s, fmt.Errorf("read snapshot %q: %w", text, failed)
 	}
 	return s, nil
 }
@@ -260,27 +252,67 @@ func parseSnapshot(text string) (snapshot, error) {
 // rather than sent without its values.
 func (s *Source) retry(ctx context.Context, what string, attempt func() error) error {
 	var logged time.Time
-	for wait := retryWaitMin; ; wait = min(2*wait, retryWaitMax) {
-		err := attempt()
-		switch {
-		case err == nil:
-			if !logged.IsZero() {
-				s.log.Info().Str("for", what).Msg("the source is available again")
-			}
-			return nil
-		case ctx.Err() != nil:
-			return ctx.Err()
-		case cdc.FaultOf(err) == cdc.FaultValue || errors.Is(err, errPermanent):
-			return err
+	try := func() (struct{}, error) { return struct{}{}, attempt() }
+	_, err := retry.Do(ctx, retry.Backoff{Min: retryWaitMin, Max: retryWaitMax}, try, func(err error) bool {
+		if cdc.FaultOf(err) == cdc.FaultValue || errors.Is(err, errPermanent) {
+			return false
 		}
 		if time.Since(logged) >= logEvery {
 			logged = time.Now()
 			s.log.Error().Err(withoutData(err)).Str("for", what).Msg("reading the source failed; capture waits and retries")
 		}
-		if err := s.pause(ctx, wait); err != nil {
+		if s.paused != nil {
+			s.paused()
+		}
+		return true
+	})
+	if err == nil && !logged.IsZero() {
+		s.log.Info().Str("for", what).Msg("the source is available again")
+	}
+	return err
+}
+
+// readInParts reads what is wanted in one go, unless that takes the server too
+// long or it refuses a value of one. It returns what is left when read fails
+// because the query no longer fits the database. Every attempt waits until the
+// transactions are visible, because another server may answer by then.
+func readInParts[T any](ctx context.Context, s *Source, what string, txs []*cdc.Transaction, wanted []T,
+	read func([]T) error, refused func(T, error),
+) ([]T, error) {
+	for size := len(wanted); len(wanted) > 0; {
+		n := min(size, len(wanted))
+		err := s.retry(ctx, what, func() error {
+			for _, tx := range txs {
+				if err := s.Visible(ctx, tx); err != nil {
+					return err
+				}
+			}
+			err := read(wanted[:n])
+			slow := cdc.FaultOf(err) == cdc.FaultTimeout && n > 1 && ctx.Err() == nil
+			if slow {
+				s.log.Warn().Str("for", what).Int("changes", n).
+					Msg("a query took too long; it is retried for fewer changes at a time; check that an index serves it")
+			}
+			if slow || isBroken(err) {
+				return fmt.Errorf("%w: %w", errPermanent, err)
+			}
 			return err
+		})
+		switch {
+		case err == nil:
+			wanted, size = wanted[n:], 2*n
+		case ctx.Err() != nil:
+			return nil, ctx.Err()
+		case !isBroken(err) && n > 1:
+			size = n / 2
+		case !isBroken(err) && cdc.FaultOf(err) == cdc.FaultValue: // only this one fails
+			refused(wanted[0], err)
+			wanted, size = wanted[1:], 1
+		default:
+			return wanted, err
 		}
 	}
+	return nil, nil
 }
 
 // errPermanent is wrapped by errors that another attempt cannot fix.
@@ -299,29 +331,16 @@ func withoutData(err error) error {
 	return fmt.Errorf("%s (SQLSTATE %s)", pg.Message, pg.Code)
 }
 
-// textArray builds the text form of a text[] argument.
-type textArray struct{ buf []byte }
-
-func (a *textArray) reset() { a.buf = append(a.buf[:0], '{') }
-
-// add appends an element; null stands for SQL's null.
-func (a *textArray) add(text []byte, null bool) {
-	if len(a.buf) > 1 {
-		a.buf = append(a.buf, ',')
+// appendElement appends an element to the text form of an array, without the closing
+// brace; null stands for SQL's null.
+func appendElement(array, text []byte, null bool) []byte {
+	opening := byte(',')
+	if len(array) == 0 {
+		opening = '{'
 	}
+	array = append(array, opening)
 	if null {
-		a.buf = append(a.buf, "NULL"...)
-		return
+		return append(array, "NULL"...)
 	}
-	a.buf = append(a.buf, '"')
-	for _, c := range text {
-		if c == '"' || c == '\\' {
-			a.buf = append(a.buf, '\\')
-		}
-		a.buf = append(a.buf, c)
-	}
-	a.buf = append(a.buf, '"')
+	return pgtext.AppendArrayElement(array, text, ',')
 }
-
-// bytes is the array, valid until the next reset.
-func (a *textArray) bytes() []byte { return append(a.buf, '}') }

@@ -38,7 +38,7 @@ func parseLookupSQL(s string) (params []sqlParam, end int, fault *expr.Error) {
 	depth := 0
 	for i, t := range tokens {
 		switch {
-		case t.Kind == expr.TokenParameter:
+		case t.IsParameter():
 			return fail(t.Start, t.Text+" has no value", "write new.column, or old.column")
 		case t.Is(";"):
 			return fail(t.Start, "a lookup is one query", "remove what follows the semicolon")

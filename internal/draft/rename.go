@@ -97,7 +97,7 @@ func (r *renamer) query(sql string) string {
 func (r *renamer) fromClause(list expr.TokenList) (aliases map[string]string, order []string, edits []edit) {
 	aliases = map[string]string{}
 	for i, t := range list {
-		if before := list.At(i - 1); t.Kind != expr.TokenWord || !before.Is("from") && !before.Is("join") || r.expected[t.Text] == nil {
+		if before := list.At(i - 1); !t.IsWord() || !before.Is("from") && !before.Is("join") || r.expected[t.Text] == nil {
 			continue
 		}
 		aliases[t.Text] = t.Text
@@ -107,7 +107,7 @@ func (r *renamer) fromClause(list expr.TokenList) (aliases map[string]string, or
 			next++
 		}
 		alias := list.At(next)
-		aliased := alias.Kind == expr.TokenWord && !slices.Contains([]string{"where", "on", "join", "left", "inner", "cross", "group", "order", "limit"}, alias.Text)
+		aliased := alias.IsWord() && !slices.Contains([]string{"where", "on", "join", "left", "inner", "cross", "group", "order", "limit"}, alias.Text)
 		if aliased {
 			aliases[alias.Text] = t.Text
 		}
@@ -155,7 +155,7 @@ func split(sql string) expr.TokenList {
 
 // isColumn reports whether a token can be the name of a column.
 func isColumn(list expr.TokenList, i int) bool {
-	return list[i].Kind == expr.TokenWord && !list.At(i+1).Is("(") && !list.At(i+1).Is(".")
+	return list[i].IsWord() && !list.At(i+1).Is("(") && !list.At(i+1).Is(".")
 }
 
 // isRow reports whether a token names a row of the change.

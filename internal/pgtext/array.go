@@ -211,7 +211,7 @@ func (r *ArrayReader) element(c byte) (item ArrayItem, text []byte, ok bool) {
 	for i, c := range rest {
 		if c == delim || c == '}' {
 			r.i += i
-			if i == len("null") && equalFold(rest[:i], "null") {
+			if i == len("null") && bytes.EqualFold(rest[:i], []byte("null")) {
 				return ArrayNull, nil, true
 			}
 			return ArrayElement, rest[:i], i > 0
@@ -244,7 +244,7 @@ func (r *ArrayReader) spaced() (item ArrayItem, text []byte, ok bool) {
 		}
 	}
 	text = r.scratch[:end]
-	if !escaped && equalFold(text, "null") {
+	if !escaped && bytes.EqualFold(text, []byte("null")) {
 		return ArrayNull, nil, true
 	}
 	return ArrayElement, text, len(text) > 0
@@ -253,8 +253,8 @@ func (r *ArrayReader) spaced() (item ArrayItem, text []byte, ok bool) {
 // AppendArrayElement appends an element as array_out prints it, in quotes where
 // it needs them.
 func AppendArrayElement(dst, text []byte, delim byte) []byte {
-	bare := len(text) > 0 && !equalFold(text, "null") && bytes.IndexByte(text, delim) < 0 && !bytes.ContainsAny(text, "{}\"\\ \t\n\r\v\f")
-	if bare {
+	special := len(text) == 0 || bytes.IndexByte(text, delim) >= 0 || bytes.ContainsAny(text, "{}\"\\ \t\n\r\v\f")
+	if !special && !bytes.EqualFold(text, []byte("null")) {
 		return append(dst, text...)
 	}
 	dst = append(dst, '"')

@@ -129,14 +129,14 @@ func (p *datePrinter) zoneName(n *dateNode) {
 }
 
 func (p *datePrinter) zoneHour(*dateNode) {
-	p.sign()
+	p.dst = append(p.dst, signOf(p.offset < 0))
 	p.dst = appendPair(p.dst, abs(p.offset)/3600)
 }
 
 func (p *datePrinter) zoneMinute(*dateNode) { p.dst = appendPair(p.dst, abs(p.offset)/60%60) }
 
 func (p *datePrinter) zoneOffset(n *dateNode) {
-	p.sign()
+	p.dst = append(p.dst, signOf(p.offset < 0))
 	p.number(n, int64(abs(p.offset)/3600), 2)
 	if abs(p.offset)%3600 != 0 {
 		p.dst = append(p.dst, ':')
@@ -144,12 +144,11 @@ func (p *datePrinter) zoneOffset(n *dateNode) {
 	}
 }
 
-func (p *datePrinter) sign() {
-	if p.offset < 0 {
-		p.dst = append(p.dst, '-')
-	} else {
-		p.dst = append(p.dst, '+')
+func signOf(negative bool) byte {
+	if negative {
+		return '-'
 	}
+	return '+'
 }
 
 // ordinal appends st, nd, rd or th to the number that begins at start.

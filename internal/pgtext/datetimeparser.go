@@ -1,6 +1,7 @@
 package pgtext
 
 import (
+	"bytes"
 	"math"
 	"strconv"
 )
@@ -23,16 +24,7 @@ func (p *datetimeParser) timestamp(what, form string) (int64, error) {
 	if inf, ok := p.infinity(); ok {
 		return inf, nil
 	}
-	if !p.date() {
-		return 0, datetimeSyntax(what, form)
-	}
-	if p.separator() {
-		if !p.time() || !p.offset() {
-			return 0, datetimeSyntax(what, form)
-		}
-	}
-	p.era()
-	if !p.end() {
+	if !p.date() || p.separator() && (!p.time() || !p.offset()) || !p.era() {
 		return 0, datetimeSyntax(what, form)
 	}
 	days, ok := p.days()
@@ -49,10 +41,10 @@ func (p *datetimeParser) timestamp(what, form string) (int64, error) {
 
 // infinity reads infinity and -infinity, whole.
 func (p *datetimeParser) infinity() (int64, bool) {
-	if equalFold(p.s, "infinity") {
+	if bytes.EqualFold(p.s, []byte("infinity")) {
 		return Infinity, true
 	}
-	if equalFold(p.s, "-infinity") {
+	if bytes.EqualFold(p.s, []byte("-infinity")) {
 		return NegInfinity, true
 	}
 	return 0, false
@@ -188,19 +180,15 @@ func (p *datetimeParser) offset() bool {
 	return true
 }
 
-// era reads BC or AD.
-func (p *datetimeParser) era() {
-	rest := skipSpace(p.s)
-	if len(rest) < 2 || len(rest) == len(p.s) {
-		return
+// era reads BC or AD, if it is there, and reports whether the text ends behind it.
+func (p *datetimeParser) era() bool {
+	if rest := skipSpace(p.s); len(rest) >= 2 && len(rest) < len(p.s) {
+		p.bc = bytes.EqualFold(rest[:2], []byte("bc"))
+		if p.bc || bytes.EqualFold(rest[:2], []byte("ad")) {
+			p.s = rest[2:]
+		}
 	}
-	switch {
-	case equalFold(rest[:2], "bc"):
-		p.bc = true
-	case !equalFold(rest[:2], "ad"):
-		return
-	}
-	p.s = rest[2:]
+	return p.end()
 }
 
 func (p *datetimeParser) end() bool { return len(p.s) == 0 }
@@ -242,19 +230,3 @@ func skipSpace(s []byte) []byte {
 }
 
 func isDigit(c byte) bool { return c-'0' <= 9 }
-
-// equalFold compares with a lower-case ASCII word.
-func equalFold(s []byte, word string) bool {
-	if len(s) != len(word) {
-		return false
-	}
-	for i, c := range s {
-		if c >= 'A' && c <= 'Z' {
-			c += 'a' - 'A'
-		}
-		if c != word[i] {
-			return false
-		}
-	}
-	return true
-}

@@ -104,8 +104,7 @@ func ExtractInterval(dst []byte, name string, i Interval) ([]byte, error) {
 		}
 		return nil, nil
 	}
-	years, months := int64(i.Months/12), int64(i.Months%12)
-	switch f {
+	switch months := int64(i.Months % 12); f {
 	case fieldHour: // not of a day
 		return strconv.AppendInt(dst, i.Micros/microsPerHour, 10), nil
 	case fieldDay:
@@ -117,14 +116,8 @@ func ExtractInterval(dst []byte, name string, i Interval) ([]byte, error) {
 			return dst, unsupported(name, "an interval of negative months")
 		}
 		return strconv.AppendInt(dst, months/3+1, 10), nil
-	case fieldYear:
-		return strconv.AppendInt(dst, years, 10), nil
-	case fieldDecade:
-		return strconv.AppendInt(dst, years/10, 10), nil
-	case fieldCentury:
-		return strconv.AppendInt(dst, years/100, 10), nil
-	case fieldMillennium:
-		return strconv.AppendInt(dst, years/1000, 10), nil
+	case fieldYear, fieldDecade, fieldCentury, fieldMillennium:
+		return strconv.AppendInt(dst, int64(i.Months)/fieldUnits[f], 10), nil
 	case fieldEpoch:
 		return appendIntervalEpoch(dst, i), nil
 	case fieldMicroseconds, fieldMilliseconds, fieldSecond, fieldMinute:

@@ -1,5 +1,7 @@
 package pgtext
 
+import "time"
+
 // field is a part of a date, time or interval that SQL names.
 type field uint8
 
@@ -27,73 +29,46 @@ const (
 	fieldZone
 	fieldZoneHour
 	fieldZoneMinute
-
-	fieldCount
 )
 
-// longestField is the length of the longest name.
-const longestField = len("timezone_minute")
+// fieldNames are PostgreSQL's names and abbreviations (deltatktbl in datetime.c).
+var fieldNames = map[string]field{
+	"microsecond": fieldMicroseconds, "microseconds": fieldMicroseconds, "us": fieldMicroseconds, "usec": fieldMicroseconds,
+	"usecs": fieldMicroseconds, "usecond": fieldMicroseconds, "useconds": fieldMicroseconds,
+	"millisecond": fieldMilliseconds, "milliseconds": fieldMilliseconds, "ms": fieldMilliseconds, "msec": fieldMilliseconds,
+	"msecs": fieldMilliseconds, "mseconds": fieldMilliseconds,
+	"second": fieldSecond, "seconds": fieldSecond, "s": fieldSecond, "sec": fieldSecond, "secs": fieldSecond,
+	"minute": fieldMinute, "minutes": fieldMinute, "m": fieldMinute, "min": fieldMinute, "mins": fieldMinute,
+	"hour": fieldHour, "hours": fieldHour, "h": fieldHour, "hr": fieldHour, "hrs": fieldHour,
+	"day": fieldDay, "days": fieldDay, "d": fieldDay, "week": fieldWeek, "weeks": fieldWeek, "w": fieldWeek,
+	"month": fieldMonth, "months": fieldMonth, "mon": fieldMonth, "mons": fieldMonth, "quarter": fieldQuarter, "qtr": fieldQuarter,
+	"year": fieldYear, "years": fieldYear, "y": fieldYear, "yr": fieldYear, "yrs": fieldYear,
+	"decade": fieldDecade, "decades": fieldDecade, "dec": fieldDecade, "decs": fieldDecade,
+	"century": fieldCentury, "centuries": fieldCentury, "c": fieldCentury, "cent": fieldCentury,
+	"millennium": fieldMillennium, "millennia": fieldMillennium, "mil": fieldMillennium, "mils": fieldMillennium,
+	"dow": fieldDayOfWeek, "isodow": fieldISODayOfWeek, "doy": fieldDayOfYear, "isoyear": fieldISOYear, "julian": fieldJulian,
+	"epoch": fieldEpoch, "timezone": fieldZone, "timezone_hour": fieldZoneHour, "timezone_minute": fieldZoneMinute,
+}
 
-// fieldOf knows PostgreSQL's names and abbreviations (deltatktbl in
-// datetime.c), in either case.
+// fieldUnits are lengths: up to the hour in microseconds, up to the week in days, and then in months.
+var fieldUnits = [...]int64{
+	fieldMicroseconds: 1, fieldMilliseconds: 1000, fieldSecond: microsPerSecond, fieldMinute: microsPerMinute, fieldHour: microsPerHour,
+	fieldDay: 1, fieldWeek: 7, fieldMonth: 1, fieldQuarter: 3, fieldYear: 12, fieldDecade: 120, fieldCentury: 1200, fieldMillennium: 12_000,
+}
+
+// fieldOf knows the field names in either case.
 func fieldOf(name []byte) field {
-	if len(name) > longestField {
+	var lower [len("timezone_minute")]byte // the longest
+	if len(name) > len(lower) {
 		return fieldNone
 	}
-	var lower [longestField]byte
 	for i, c := range name {
 		if c >= 'A' && c <= 'Z' {
 			c += 'a' - 'A'
 		}
 		lower[i] = c
 	}
-	switch string(lower[:len(name)]) {
-	case "microsecond", "microseconds", "us", "usec", "usecs", "usecond", "useconds":
-		return fieldMicroseconds
-	case "millisecond", "milliseconds", "ms", "msec", "msecs", "mseconds":
-		return fieldMilliseconds
-	case "second", "seconds", "s", "sec", "secs":
-		return fieldSecond
-	case "minute", "minutes", "m", "min", "mins":
-		return fieldMinute
-	case "hour", "hours", "h", "hr", "hrs":
-		return fieldHour
-	case "day", "days", "d":
-		return fieldDay
-	case "week", "weeks", "w":
-		return fieldWeek
-	case "month", "months", "mon", "mons":
-		return fieldMonth
-	case "quarter", "qtr":
-		return fieldQuarter
-	case "year", "years", "y", "yr", "yrs":
-		return fieldYear
-	case "decade", "decades", "dec", "decs":
-		return fieldDecade
-	case "century", "centuries", "c", "cent":
-		return fieldCentury
-	case "millennium", "millennia", "mil", "mils":
-		return fieldMillennium
-	case "dow":
-		return fieldDayOfWeek
-	case "isodow":
-		return fieldISODayOfWeek
-	case "doy":
-		return fieldDayOfYear
-	case "isoyear":
-		return fieldISOYear
-	case "julian":
-		return fieldJulian
-	case "epoch":
-		return fieldEpoch
-	case "timezone":
-		return fieldZone
-	case "timezone_hour":
-		return fieldZoneHour
-	case "timezone_minute":
-		return fieldZoneMinute
-	}
-	return fieldNone
+	return fieldNames[string(lower[:len(name)])]
 }
 
 // unit is fieldOf with an error that names the unknown unit.
@@ -114,4 +89,93 @@ func quoteName(name string) string {
 		name = name[:limit] + "..."
 	}
 	return `"` + name + `"`
+}
+
+// TruncTimestamp returns date_trunc(name, ts) for a timestamp without zone:
+// microseconds to millennium, week (Monday) and quarter.
+func TruncTimestamp(name string, ts int64) (int64, error) {
+	return truncTimestamp(name, ts, nil, withoutZone)
+}
+
+// TruncTimestampTZ returns date_trunc(name, ts) for an instant, in local time
+// in loc (nil is UTC).
+func TruncTimestampTZ(name string, ts int64, loc *time.Location) (int64, error) {
+	return truncTimestamp(name, ts, loc, withZone)
+}
+
+func truncTimestamp(name string, ts int64, loc *time.Location, what string) (int64, error) {
+	f, err := extractUnit(name, what, fieldMillennium, fieldNone)
+	if err != nil || !finiteTimestamp(ts) {
+		return ts, err
+	}
+	offset := int64(offsetAt(ts, loc)) * microsPerSecond
+	t := truncLocal(f, ts+offset)
+	if f >= fieldDay {
+		t = LocalToUTC(t, loc)
+	} else {
+		t -= offset // within the hour, the offset stays what it was
+	}
+	return CheckTimestamp(t)
+}
+
+func truncLocal(f field, ts int64) int64 {
+	if f <= fieldHour {
+		return floorDiv(ts, fieldUnits[f]) * fieldUnits[f]
+	}
+	days := floorDiv(ts, microsPerDay)
+	switch f {
+	case fieldDay:
+		return days * microsPerDay
+	case fieldWeek:
+		return (days - int64(isoWeekday(days)) + 1) * microsPerDay
+	}
+	c := civilOf(days)
+	switch f {
+	case fieldMonth:
+	case fieldQuarter:
+		c.month = (c.month-1)/3*3 + 1
+	default:
+		c.month = 1
+		c.year = truncYear(f, c.year)
+	}
+	return daysOf(c.year, c.month, 1) * microsPerDay
+}
+
+// truncYear returns the first year of the decade, century or millennium.
+// Centuries begin with year 1, decades with year 0.
+func truncYear(f field, year int64) int64 {
+	switch f {
+	case fieldDecade:
+		return floorDiv(year, 10) * 10
+	case fieldCentury:
+		return floorDiv(year-1, 100)*100 + 1
+	case fieldMillennium:
+		return floorDiv(year-1, 1000)*1000 + 1
+	}
+	return year
+}
+
+// TruncInterval returns date_trunc(name, i) for an interval. Weeks are refused,
+// because months have a broken number of them.
+func TruncInterval(name string, i Interval) (Interval, error) {
+	f, err := extractUnit(name, "type interval", fieldMillennium, fieldNone)
+	if err == nil && f == fieldWeek {
+		err = unsupported(name, "type interval")
+	}
+	if err != nil || i.IsInfinite() {
+		return i, err
+	}
+	if f >= fieldDay {
+		i.Micros = 0
+	}
+	if f >= fieldMonth {
+		i.Days = 0
+	}
+	switch {
+	case f <= fieldHour:
+		i.Micros -= i.Micros % fieldUnits[f]
+	case f >= fieldMonth:
+		i.Months -= i.Months % int32(fieldUnits[f])
+	}
+	return i, nil
 }

@@ -1,8 +1,10 @@
 package pgtext
 
 import (
+	"bytes"
 	"cmp"
 	"math"
+	"math/bits"
 	"strconv"
 )
 
@@ -91,10 +93,7 @@ func (p *intervalPrinter) time(micros int64) {
 func CompareIntervals(a, b Interval) int {
 	aDays, aMicros := a.span()
 	bDays, bMicros := b.span()
-	if c := cmp.Compare(aDays, bDays); c != 0 {
-		return c
-	}
-	return cmp.Compare(aMicros, bMicros)
+	return cmp.Or(cmp.Compare(aDays, bDays), cmp.Compare(aMicros, bMicros))
 }
 
 // span is the interval's length in days, and microseconds under a day: what
@@ -153,4 +152,180 @@ func infiniteInterval(sign int) Interval {
 		return Interval{Months: math.MinInt32, Days: math.MinInt32, Micros: math.MinInt64}
 	}
 	return Interval{Months: math.MaxInt32, Days: math.MaxInt32, Micros: math.MaxInt64}
+}
+
+const intervalForm = "invalid interval: write quantities with units, such as 1 year 2 mons 3 days 04:05:06"
+
+// errIntervalField is of literals; arithmetic has another code.
+var errIntervalField = &Error{Code: "22015", Message: "interval field value out of range"}
+
+var errIntervalSyntax = &Error{Code: codeDatetimeSyntax, Message: intervalForm}
+
+// ParseInterval reads what PostgreSQL prints under intervalstyle=postgres and
+// the common literals: quantities with units in any order ('2 hours 30
+// minutes', '1 week', '-1 mon', '1.5 hours'), a time (04:05:06.7) and a final
+// ago. Units below the day take fractions that are whole microseconds. The
+// SQL and ISO 8601 forms, bare numbers, and fractions of longer units, which
+// PostgreSQL versions convert differently, are refused.
+func ParseInterval(s []byte) (Interval, error) {
+	p := intervalParser{datetimeParser: datetimeParser{s: trimSpace(s)}}
+	if inf, ok := p.infinity(); ok {
+		return infiniteInterval(cmp.Compare(inf, 0)), nil
+	}
+	if p.end() {
+		return Interval{}, errIntervalSyntax
+	}
+	for !p.end() {
+		if err := p.part(); err != nil {
+			return Interval{}, err
+		}
+		p.s = skipSpace(p.s)
+		if bytes.EqualFold(p.s, []byte("ago")) {
+			p.s = nil
+			p.months, p.days = -p.months, -p.days
+			if p.micros == math.MinInt64 {
+				return Interval{}, errIntervalField
+			}
+			p.micros = -p.micros
+		}
+	}
+	switch {
+	case int64(int32(p.days)) != p.days:
+		return Interval{}, errIntervalField
+	case int64(int32(p.months)) != p.months:
+		return Interval{}, errIntervalRange
+	}
+	return finite(Interval{Months: int32(p.months), Days: int32(p.days), Micros: p.micros})
+}
+
+// What a second with a fraction, and HH:MM:SS, have of the fields.
+const (
+	secondFields = 1<<fieldSecond | 1<<fieldMilliseconds | 1<<fieldMicroseconds
+	clockFields  = 1<<fieldHour | 1<<fieldMinute | secondFields
+)
+
+type intervalParser struct {
+	datetimeParser
+	months, days int64
+	micros       int64
+	seen         uint32 // 1<<field for each
+}
+
+// part reads a quantity with its unit, or a time.
+func (p *intervalParser) part() error {
+	negative := p.take('-')
+	if !negative {
+		p.take('+')
+	}
+	whole, n := p.digits(18)
+	if n == 0 || len(p.s) > 0 && isDigit(p.s[0]) {
+		return errIntervalSyntax
+	}
+	if len(p.s) > 0 && p.s[0] == ':' {
+		return p.clock(negative, whole)
+	}
+	fraction, fractional := int64(0), len(p.s) > 0 && p.s[0] == '.'
+	if fractional {
+		n := skipDigits(p.s, 1)
+		if n == 1 || n > 7 {
+			return errIntervalSyntax
+		}
+		fraction, _ = p.fraction() // at most six digits: exact
+	}
+	p.s = skipSpace(p.s)
+	n = 0
+	for n < len(p.s) && p.s[n]|0x20 >= 'a' && p.s[n]|0x20 <= 'z' {
+		n++
+	}
+	f := fieldOf(p.s[:n])
+	if f == fieldNone || f == fieldQuarter || f > fieldMillennium || p.seen&(1<<f) != 0 {
+		return errIntervalSyntax
+	}
+	p.seen |= 1 << f
+	if f == fieldSecond && fractional { // the fraction is all of the smaller units
+		if p.seen&(1<<fieldMilliseconds|1<<fieldMicroseconds) != 0 {
+			return errIntervalSyntax
+		}
+		p.seen |= secondFields
+	}
+	p.s = p.s[n:]
+	return p.add(f, negative, whole, fraction, fractional)
+}
+
+// clock reads the rest of HH:MM[:SS[.f]].
+func (p *intervalParser) clock(negative bool, hours int64) error {
+	if p.seen&clockFields != 0 {
+		return errIntervalSyntax
+	}
+	p.seen |= clockFields
+	p.take(':')
+	minutes, n := p.digits(2)
+	if n == 0 {
+		return errIntervalSyntax
+	}
+	var seconds, fraction int64
+	if p.take(':') {
+		ok := false
+		if seconds, n = p.digits(2); n > 0 {
+			ok = len(p.s) == 0 || p.s[0] != '.' || skipDigits(p.s, 1) <= 7
+			fraction, _ = p.fraction()
+		}
+		if !ok {
+			return errIntervalSyntax
+		}
+	}
+	if len(p.s) > 0 && !isSpace(p.s[0]) {
+		return errIntervalSyntax
+	}
+	if minutes > 59 || seconds > 60 || seconds == 60 && fraction > 0 {
+		return errIntervalField
+	}
+	if err := p.addMicros(negative, hours, microsPerHour, 0); err != nil {
+		return err
+	}
+	return p.addMicros(negative, 1, minutes*microsPerMinute+seconds*microsPerSecond+fraction, 0)
+}
+
+func (p *intervalParser) add(f field, negative bool, whole, fraction int64, fractional bool) error {
+	unit := fieldUnits[f]
+	if f <= fieldHour {
+		if fraction*unit%microsPerSecond != 0 { // finer than a microsecond
+			return errIntervalSyntax
+		}
+		return p.addMicros(negative, whole, unit, fraction*unit/microsPerSecond)
+	}
+	if fractional {
+		return errIntervalSyntax
+	}
+	if whole > math.MaxInt32+1 { // what fits in no field, before it overflows
+		return errIntervalField
+	}
+	if negative {
+		whole = -whole
+	}
+	if f <= fieldWeek {
+		p.days += whole * unit
+	} else {
+		p.months += whole * unit
+	}
+	return nil
+}
+
+// addMicros adds whole*unit+more, the sum being negated if told to.
+func (p *intervalParser) addMicros(negative bool, whole, unit, more int64) error {
+	hi, lo := bits.Mul64(uint64(whole), uint64(unit))
+	lo, carry := bits.Add64(lo, uint64(more), 0)
+	if hi+carry != 0 || lo > math.MaxInt64 {
+		return errIntervalField
+	}
+	v := int64(lo)
+	if negative {
+		v = -v
+	}
+	sum := p.micros + v
+	if (sum > p.micros) != (v > 0) {
+		return errIntervalField
+	}
+	p.micros = sum
+	return nil
 }

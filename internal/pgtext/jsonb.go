@@ -2,6 +2,7 @@ package pgtext
 
 import (
 	"bytes"
+	"strings"
 	"unicode/utf8"
 )
 
@@ -141,7 +142,11 @@ func appendUnescaped(dst, s []byte) ([]byte, error) {
 			return dst, errJSONSyntax
 		}
 		if n == 2 {
-			dst = append(dst, unescapedByte(s[1]))
+			c := s[1]
+			if i := strings.IndexByte("bfnrt", c); i >= 0 {
+				c = "\b\f\n\r\t"[i]
+			}
+			dst = append(dst, c)
 			s = s[2:]
 			continue
 		}
@@ -153,22 +158,6 @@ func appendUnescaped(dst, s []byte) ([]byte, error) {
 		s = s[n:]
 	}
 	return append(dst, s...), nil
-}
-
-func unescapedByte(c byte) byte {
-	switch c {
-	case 'b':
-		return '\b'
-	case 'f':
-		return '\f'
-	case 'n':
-		return '\n'
-	case 'r':
-		return '\r'
-	case 't':
-		return '\t'
-	}
-	return c
 }
 
 // unicodeEscape reads \uXXXX, or two of them that are a surrogate pair.

@@ -1,6 +1,9 @@
 package pgtext
 
-import "bytes"
+import (
+	"bytes"
+	"strconv"
+)
 
 // JSONContains returns a @> b of two jsonb values, each as PostgreSQL or
 // CanonicalJSONB prints it: objects contain objects whose every field they
@@ -196,18 +199,6 @@ func decimalOf(s []byte) (decimal, bool) {
 
 // jsonExponent reads what follows the e. An exponent that no numeric has is not ok.
 func jsonExponent(s []byte) (int64, bool) {
-	negative := s[0] == '-'
-	if negative || s[0] == '+' {
-		s = s[1:]
-	}
-	var v int64
-	for _, c := range s {
-		if v = v*10 + int64(c-'0'); v > 1<<30 {
-			return 0, false
-		}
-	}
-	if negative {
-		v = -v
-	}
-	return v, true
+	v, err := strconv.ParseInt(string(s), 10, 64)
+	return v, err == nil && v >= -1<<30 && v <= 1<<30
 }

@@ -1,6 +1,7 @@
 package pgtext
 
 import (
+	"encoding/hex"
 	"unicode/utf8"
 
 	"gancho/internal/jsontext"
@@ -166,25 +167,9 @@ func hex4(s []byte) (rune, bool) {
 	if len(s) < 4 {
 		return 0, false
 	}
-	var r rune
-	for _, c := range s[:4] {
-		v, ok := hexValue(c)
-		if !ok {
-			return 0, false
-		}
-		r = r<<4 | rune(v)
-	}
-	return r, true
-}
-
-func hexValue(c byte) (byte, bool) {
-	switch {
-	case c-'0' <= 9:
-		return c - '0', true
-	case c|0x20 >= 'a' && c|0x20 <= 'f':
-		return c | 0x20 - 'a' + 10, true
-	}
-	return 0, false
+	var b [2]byte
+	_, err := hex.Decode(b[:], s[:4])
+	return rune(b[0])<<8 | rune(b[1]), err == nil
 }
 
 // numberLength returns the length of the JSON number that s begins with, 0

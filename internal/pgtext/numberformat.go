@@ -36,7 +36,6 @@ const (
 	numberMinus
 	numberPlus
 	numberSign
-	numberNothing // FM, S and PR: they set flags
 )
 
 type numberNode struct {
@@ -92,7 +91,6 @@ func (f *NumberFormat) named(p string) error {
 	switch p {
 	case "FM":
 		f.fill = true
-		f.add(numberNothing)
 		return nil
 	case "MI", "PL", "SG":
 		if f.sign != signNone {
@@ -100,21 +98,13 @@ func (f *NumberFormat) named(p string) error {
 		}
 		f.minus = f.minus || p != "PL"
 		f.plus = f.plus || p != "MI"
-		switch p {
-		case "MI":
-			f.add(numberMinus)
-		case "PL":
-			f.add(numberPlus)
-		default:
-			f.add(numberSign)
-		}
+		f.add(map[string]numberPattern{"MI": numberMinus, "PL": numberPlus, "SG": numberSign}[p])
 		return nil
 	case "PR":
 		if f.sign != signNone || f.plus || f.minus {
 			return formatConflict("PR", "S, PL, MI and SG")
 		}
 		f.bracket = true
-		f.add(numberNothing)
 		return nil
 	case "S":
 		return f.anchoredSign()
@@ -140,7 +130,6 @@ func (f *NumberFormat) anchoredSign() error {
 	if !f.decimal {
 		f.sign, f.preBeforeSign = signBefore, f.pre
 	}
-	f.add(numberNothing)
 	return nil
 }
 

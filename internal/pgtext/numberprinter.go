@@ -79,7 +79,7 @@ func (p *numberPrinter) node(n *numberNode) {
 	case numberPlus:
 		p.unless(!p.negative, '+')
 	case numberSign:
-		p.dst = append(p.dst, p.signByte())
+		p.dst = append(p.dst, signOf(p.negative))
 	}
 }
 
@@ -90,13 +90,6 @@ func (p *numberPrinter) unless(shown bool, c byte) {
 	} else if !p.f.fill {
 		p.dst = append(p.dst, ' ')
 	}
-}
-
-func (p *numberPrinter) signByte() byte {
-	if p.negative {
-		return '-'
-	}
-	return '+'
 }
 
 // current is the next byte of the number, 0 after its end.
@@ -146,7 +139,7 @@ func (p *numberPrinter) leadingSign() {
 	}
 	switch {
 	case p.sign == signBefore:
-		p.dst = append(p.dst, p.signByte())
+		p.dst = append(p.dst, signOf(p.negative))
 	case p.sign == signAfter:
 		return
 	case p.bracket:
@@ -207,6 +200,6 @@ func (p *numberPrinter) trailingSign() {
 		}
 		p.dst = append(p.dst, c)
 	} else if p.sign == signAfter {
-		p.dst = append(p.dst, p.signByte())
+		p.dst = append(p.dst, signOf(p.negative))
 	}
 }

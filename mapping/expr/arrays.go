@@ -89,3 +89,198 @@ func printLevel(m *Machine, dst []byte, a *array, level, next int, delim byte, e
 	}
 	return append(dst, '}'), next
 }
+
+// equality is the code that compares two elements.
+type equality = func(m *Machine, a, b value) value
+
+// withEquality is an implementation that compares elements of its arrays.
+func withEquality(f func(m *Machine, a, b *array, eq equality) value) *impl {
+	return bound(func(c *checker, t *term) (*impl, *Error) {
+		eq, err := elementEquality(c, t)
+		return two(func(m *Machine, a, b value) value { return f(m, a.arr, b.arr, eq) }), err
+	})
+}
+
+// onDimension is an implementation about one dimension; null when the array has
+// fewer.
+func onDimension(f func(lower, length int) int) *impl {
+	return two(func(_ *Machine, a, dim value) value {
+		if dim.i < 1 || dim.i > int64(len(a.arr.dims)) {
+			return value{}
+		}
+		return intValue(int64(f(a.arr.lower[dim.i-1], a.arr.dims[dim.i-1])))
+	})
+}
+
+// arrayImpls are the operators and functions of arrays.
+func arrayImpls() map[string]*impl {
+	contains := containing(true)
+	return map[string]*impl{
+		"arraycontains(anyarray,anyarray)":  withEquality(contains),
+		"arraycontained(anyarray,anyarray)": withEquality(func(m *Machine, a, b *array, eq equality) value { return contains(m, b, a, eq) }),
+		"arrayoverlap(anyarray,anyarray)":   withEquality(containing(false)),
+		"cardinality(anyarray)":             one(func(_ *Machine, a value) value { return intValue(int64(len(a.arr.elems))) }),
+		"array_ndims(anyarray)": one(func(_ *Machine, a value) value {
+			if len(a.arr.dims) == 0 {
+				return value{}
+			}
+			return intValue(int64(len(a.arr.dims)))
+		}),
+		"array_length(anyarray,int4)":                      onDimension(func(_, length int) int { return length }),
+		"array_upper(anyarray,int4)":                       onDimension(func(lower, length int) int { return lower + length - 1 }),
+		"array_lower(anyarray,int4)":                       onDimension(func(lower, _ int) int { return lower }),
+		"array_to_string(anyarray,text)":                   arrayToString(),
+		"array_to_string(anyarray,text,text)":              arrayToString(),
+		"array_position(anycompatiblearray,anycompatible)": arrayPosition(),
+	}
+}
+
+// containing is a @> b: every element of b equals one of a; a null equals none. If
+// not all must, it is a && b.
+func containing(all bool) func(m *Machine, a, b *array, eq equality) value {
+	return func(m *Machine, a, b *array, eq equality) value {
+		for _, want := range b.elems {
+			if r := has(m, a, want, eq); r.state != stateKnown || r.isTrue() != all {
+				return r
+			}
+		}
+		return boolValue(all)
+	}
+}
+
+func has(m *Machine, a *array, want value, eq equality) value {
+	if want.state == stateNull {
+		return boolValue(false)
+	}
+	for _, e := range a.elems {
+		if e.state == stateNull {
+			continue
+		}
+		if r := eq(m, e, want); !r.isFalse() {
+			return r
+		}
+	}
+	return boolValue(false)
+}
+
+// arrayToString joins the elements' text forms. Nulls are left out, unless the
+// third argument replaces them.
+func arrayToString() *impl {
+	return bound(func(c *checker, t *term) (*impl, *Error) {
+		elem, err := textCodec(t.args[0], t.args[0].typ.Base().Elem, "use the array as it is")
+		if err != nil {
+			return nil, err
+		}
+		codecs := []*codec{elem}
+		if len(t.args) == 2 {
+			return two(func(m *Machine, a, sep value) value { return m.join(a.arr.elems, codecs, sep.s, value{}) }), nil
+		}
+		return &impl{lax: true, many: func(m *Machine, a []value) value {
+			if a[0].state == stateNull || a[1].state == stateNull {
+				return value{}
+			}
+			return m.join(a[0].arr.elems, codecs, a[1].s, a[2])
+		}}, nil
+	})
+}
+
+// arrayPosition finds the first element that is not distinct from the second
+// argument.
+func arrayPosition() *impl {
+	return bound(func(c *checker, t *term) (*impl, *Error) {
+		eq, err := elementEquality(c, t)
+		if err != nil {
+			return nil, err
+		}
+		return &impl{lax: true, many: func(m *Machine, a []value) value {
+			if a[0].state == stateNull {
+				return value{}
+			}
+			arr, want := a[0].arr, a[1]
+			if len(arr.dims) > 1 {
+				return m.fail("0A000", "searching for elements in multidimensional arrays is not supported")
+			}
+			for i, e := range arr.elems {
+				found := e.state == stateNull && want.state == stateNull
+				if e.state == stateKnown && want.state == stateKnown {
+					r := eq(m, e, want)
+					if r.state == stateFailed {
+						return r
+					}
+					found = r.isTrue()
+				}
+				if found {
+					return intValue(int64(arr.lower[0] + i))
+				}
+			}
+			return value{}
+		}}, nil
+	})
+}
+
+// variadicImpls are the functions of any number of arguments of any type.
+func variadicImpls() map[string]*impl {
+	return map[string]*impl{
+		"concat":                  bound(func(_ *checker, t *term) (*impl, *Error) { return concatImpl(t, false) }),
+		"concat_ws":               bound(func(_ *checker, t *term) (*impl, *Error) { return concatImpl(t, true) }),
+		"num_nulls":               countNulls(true),
+		"num_nonnulls":            countNulls(false),
+		"jsonb_extract_path":      pathImpl(false),
+		"jsonb_extract_path_text": pathImpl(true),
+	}
+}
+
+// concatImpl joins the text forms of what is not null, in concat_ws with the
+// first argument between them.
+func concatImpl(t *term, separated bool) (*impl, *Error) {
+	codecs := make([]*codec, len(t.args))
+	for i, a := range t.args {
+		var err *Error
+		if codecs[i], err = textCodec(a, a.typ, "use the value as it is"); err != nil {
+			return nil, err
+		}
+	}
+	return &impl{lax: true, many: func(m *Machine, args []value) value {
+		if !separated {
+			return m.join(args, codecs, nil, value{})
+		}
+		if args[0].state == stateNull {
+			return value{}
+		}
+		return m.join(args[1:], codecs[1:], args[0].s, value{})
+	}}, nil
+}
+
+// join writes the text forms with sep between them. Nulls are replaced by null, or
+// left out when that is null too. Values beyond the codecs have the last one.
+func (m *Machine) join(list []value, codecs []*codec, sep []byte, null value) value {
+	start := len(m.arena)
+	some := false
+	for i, v := range list {
+		if v.state == stateNull && null.state == stateNull {
+			continue
+		}
+		if some {
+			m.arena = append(m.arena, sep...)
+		}
+		some = true
+		if v.state == stateNull {
+			m.arena = append(m.arena, null.s...)
+		} else {
+			m.arena = codecs[min(i, len(codecs)-1)].print(m, m.arena, v)
+		}
+	}
+	return m.grown(start)
+}
+
+func countNulls(nulls bool) *impl {
+	return &impl{lax: true, many: func(_ *Machine, args []value) value {
+		n := 0
+		for _, a := range args {
+			if (a.state == stateNull) == nulls {
+				n++
+			}
+		}
+		return intValue(int64(n))
+	}}
+}

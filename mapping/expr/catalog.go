@@ -1,6 +1,7 @@
 package expr
 
 import (
+	"cmp"
 	_ "embed"
 	"strconv"
 	"strings"
@@ -51,11 +52,7 @@ type candidate struct {
 
 // key names the candidate in the table of implementations, as int4pl(int4,int4).
 func (c *candidate) key() string {
-	names := make([]string, len(c.args))
-	for i, t := range c.args {
-		names[i] = t.Name
-	}
-	return c.name + "(" + strings.Join(names, ",") + ")"
+	return c.name + "(" + strings.Join(mapped(c.args, func(t *cdc.Type) string { return t.Name }), ",") + ")"
 }
 
 type catalog struct {
@@ -168,23 +165,18 @@ func number(s string) uint32 {
 // builtin returns a type of pg_catalog by its OID.
 func builtin(oid uint32) *cdc.Type { return pg().types[oid].typ }
 
+// kindCategories are the categories of users' types.
+var kindCategories = map[cdc.TypeKind]byte{
+	cdc.KindEnum: 'E', cdc.KindArray: 'A', cdc.KindComposite: 'C', cdc.KindRange: 'R', cdc.KindMultirange: 'R',
+}
+
 // category is pg_type.typcategory of a type, domains stripped.
 func category(t *cdc.Type) byte {
 	t = t.Base()
 	if info := pg().types[t.OID]; info != nil {
 		return info.category
 	}
-	switch t.Kind {
-	case cdc.KindEnum:
-		return 'E'
-	case cdc.KindArray:
-		return 'A'
-	case cdc.KindComposite:
-		return 'C'
-	case cdc.KindRange, cdc.KindMultirange:
-		return 'R'
-	}
-	return 'U'
+	return cmp.Or(kindCategories[t.Kind], 'U')
 }
 
 func preferred(t *cdc.Type) bool {
@@ -205,34 +197,19 @@ func isForeign(t *cdc.Type) bool {
 	return pg().types[t.OID] == nil
 }
 
+// titles are the types that people write otherwise than pg_type.
+var titles = map[uint32]string{
+	oidInt2: "smallint", oidInt4: "integer", oidInt8: "bigint", oidFloat4: "real", oidFloat8: "double precision", oidBool: "boolean",
+	oidBpchar: "character", oidVarchar: "character varying", oidTimestamp: "timestamp without time zone",
+	oidTimestamptz: "timestamp with time zone",
+}
+
 // typeTitle is the type as people write it.
 func typeTitle(t *cdc.Type) string {
 	if t.Kind == cdc.KindArray && t.Elem != nil {
 		return typeTitle(t.Elem) + "[]"
 	}
-	switch t.OID {
-	case oidInt2:
-		return "smallint"
-	case oidInt4:
-		return "integer"
-	case oidInt8:
-		return "bigint"
-	case oidFloat4:
-		return "real"
-	case oidFloat8:
-		return "double precision"
-	case oidBool:
-		return "boolean"
-	case oidBpchar:
-		return "character"
-	case oidVarchar:
-		return "character varying"
-	case oidTimestamp:
-		return "timestamp without time zone"
-	case oidTimestamptz:
-		return "timestamp with time zone"
-	}
-	return t.Name
+	return cmp.Or(titles[t.OID], t.Name)
 }
 
 // stableText reports whether a type's text form depends on the session, in

@@ -53,22 +53,12 @@ func placeOf(n node) place {
 // columns are the columns named, sorted and unique.
 func (c *checker) columns() []Column {
 	slices.SortFunc(c.named, func(a, b Column) int {
-		return cmp.Or(compareBool(a.Old, b.Old), cmp.Compare(a.Index, b.Index), compareBool(a.Hidden, b.Hidden))
+		byOld, byHidden := orderInt(nil, boolValue(a.Old), boolValue(b.Old)), orderInt(nil, boolValue(a.Hidden), boolValue(b.Hidden))
+		return cmp.Or(byOld, cmp.Compare(a.Index, b.Index), byHidden)
 	})
 	// Where a column is named both hidden and not, the entry that is not hidden
 	// comes first and is kept.
 	return slices.CompactFunc(c.named, func(a, b Column) bool { return a.Old == b.Old && a.Index == b.Index })
-}
-
-// compareBool orders false before true.
-func compareBool(a, b bool) int {
-	switch {
-	case a == b:
-		return 0
-	case a:
-		return 1
-	}
-	return -1
 }
 
 // check is transformExpr.
@@ -76,10 +66,7 @@ func (c *checker) check(n node) *term { return c.fold(c.checkNode(n)) }
 
 // checkAll checks a list; it is nil when one of them has a mistake.
 func (c *checker) checkAll(list []node) []*term {
-	terms := make([]*term, len(list))
-	for i, n := range list {
-		terms[i] = c.check(n)
-	}
+	terms := mapped(list, c.check)
 	if slices.Contains(terms, nil) {
 		return nil
 	}
@@ -113,12 +100,6 @@ func (c *checker) checkNode(n node) *term {
 		return c.subscript(n)
 	case *atZone:
 		return c.callNamed("timezone", n.place, []*term{c.check(n.zone), c.check(n.x)})
-	}
-	return c.predicate(n)
-}
-
-func (c *checker) predicate(n node) *term {
-	switch n := n.(type) {
 	case *isTest:
 		return c.isTest(n)
 	case *distinct:
@@ -158,10 +139,11 @@ func (c *checker) literal(n *literal) *term {
 		return constant(textValue([]byte(n.text)), builtin(oidUnknown), n.place)
 	}
 	if i, err := strconv.ParseInt(n.text, 10, 64); err == nil {
+		typ := builtin(oidInt8)
 		if fitsInt(i, 32) {
-			return constant(intValue(i), builtin(oidInt4), n.place)
+			typ = builtin(oidInt4)
 		}
-		return constant(intValue(i), builtin(oidInt8), n.place)
+		return constant(intValue(i), typ, n.place)
 	}
 	v, code := parseNumeric([]byte(n.text))
 	if code != "" {

@@ -9,6 +9,8 @@ import (
 	"gancho/cdc"
 )
 
+const comparisons = " = <> < <= > >= "
+
 func (c *checker) unary(n *unary) *term {
 	x := c.check(n.x)
 	if x == nil {
@@ -57,9 +59,9 @@ func (c *checker) resolveInfix(op string, opPlace place, l, r *term) *candidate 
 		c.errorAt(opPlace, "operators: = <> < <= > >= + - * / % || ~ ~* !~ !~* -> ->> #> #>> @>", "operator %s is not supported", op)
 	case ambiguous:
 		c.errorAt(opPlace, "cast one side", "operator %s is ambiguous for %s and %s", op, lt, rt)
-	case isComparison(op) && lt == rt:
+	case listed(comparisons, op) && lt == rt:
 		c.errorAt(opPlace, comparisonHint(l.typ), "%s values cannot be compared with %s", lt, op)
-	case isComparison(op):
+	case listed(comparisons, op):
 		c.errorAt(opPlace, "cast one side", "%s cannot be compared with %s", lt, rt)
 	default:
 		c.errorAt(opPlace, "cast one side", "operator %s is not defined for %s and %s", op, lt, rt)
@@ -72,14 +74,6 @@ func comparisonHint(t *cdc.Type) string {
 		return "cast both sides to jsonb or text"
 	}
 	return "cast both sides to text"
-}
-
-func isComparison(op string) bool {
-	switch op {
-	case "=", "<>", "<", "<=", ">", ">=":
-		return true
-	}
-	return false
 }
 
 // foreign refuses a type that the catalogue here does not know.
@@ -132,11 +126,16 @@ func (c *checker) apply(cand *candidate, p place, what string, args []*term) *te
 }
 
 func typesOf(terms []*term) []*cdc.Type {
-	types := make([]*cdc.Type, len(terms))
-	for i, t := range terms {
-		types[i] = t.typ
+	return mapped(terms, func(t *term) *cdc.Type { return t.typ })
+}
+
+// mapped returns what a function makes of each item.
+func mapped[T, U any](list []T, f func(T) U) []U {
+	out := make([]U, len(list))
+	for i, item := range list {
+		out[i] = f(item)
 	}
-	return types
+	return out
 }
 
 // bindImpl finds the code of a candidate for a call, or refuses it by name.
@@ -147,7 +146,7 @@ func (c *checker) bindImpl(cand *candidate, t *term, what string) *impl {
 	}
 	im, ok := implOf(cand)
 	if !ok {
-		c.errorAt(t.place, supportedForms(cand), "%s of %s is not supported", what, strings.Join(typeTitles(typesOf(t.args)), " and "))
+		c.errorAt(t.place, supportedForms(cand), "%s of %s is not supported", what, strings.Join(mapped(typesOf(t.args), typeTitle), " and "))
 		return nil
 	}
 	return c.bound(im, t)
@@ -176,7 +175,7 @@ func supportedForms(cand *candidate) string {
 			}
 			for _, c := range all {
 				if _, ok := implOf(c); ok {
-					forms = append(forms, strings.Join(typeTitles(c.args), ", "))
+					forms = append(forms, strings.Join(mapped(c.args, typeTitle), ", "))
 				}
 			}
 		}
@@ -186,14 +185,6 @@ func supportedForms(cand *candidate) string {
 		return "no form of it is supported for these types; cast to others"
 	}
 	return "it is supported for (" + strings.Join(slices.Compact(forms), "), (") + ")"
-}
-
-func typeTitles(types []*cdc.Type) []string {
-	titles := make([]string, len(types))
-	for i, t := range types {
-		titles[i] = typeTitle(t)
-	}
-	return titles
 }
 
 // call checks a function call and the forms with the syntax of one.
@@ -241,7 +232,7 @@ func (c *checker) callNamed(name string, p place, args []*term) *term {
 	if cand != nil {
 		return c.apply(cand, p, "function "+name, args)
 	}
-	sig := fmt.Sprintf("%s(%s)", name, strings.Join(typeTitles(types), ", "))
+	sig := fmt.Sprintf("%s(%s)", name, strings.Join(mapped(types, typeTitle), ", "))
 	if ambiguous {
 		return c.errorAt(p, "cast the arguments", "function %s is ambiguous", sig)
 	}
@@ -254,10 +245,7 @@ func functionHint(name string) string {
 	names = append(names, maskNames()...)
 	names = slices.DeleteFunc(names, func(n string) bool { return !hasImpl(n) })
 	slices.Sort(names)
-	if near := closest(name, names); near != "" {
-		return fmt.Sprintf("did you mean %s?", near)
-	}
-	return "functions: " + strings.Join(names, ", ")
+	return suggest(name, names, "did you mean %s?", "functions: "+strings.Join(names, ", "))
 }
 
 // hasImpl reports whether some form of the function is implemented.
@@ -333,11 +321,7 @@ func (c *checker) unify(what string, p place, args []*term) []*term {
 
 // coerceAll converts terms to a type that they convert to implicitly.
 func (c *checker) coerceAll(args []*term, to *cdc.Type) []*term {
-	out := make([]*term, len(args))
-	for i, a := range args {
-		out[i] = c.coerce(a, to, implicitCast, "")
-	}
-	return out
+	return mapped(args, func(a *term) *term { return c.coerce(a, to, implicitCast, "") })
 }
 
 func (c *checker) nullIf(n *call, args []*term) *term {

@@ -1,6 +1,7 @@
 package expr
 
 import (
+	"bytes"
 	"fmt"
 	"math"
 	"slices"
@@ -35,11 +36,7 @@ func (c *checker) column(n *columnRef) *term {
 }
 
 func (c *checker) lookupNames() []string {
-	names := make([]string, len(c.scope.Lookups))
-	for i, l := range c.scope.Lookups {
-		names[i] = l.Name
-	}
-	return names
+	return mapped(c.scope.Lookups, func(l Lookup) string { return l.Name })
 }
 
 // lookupColumn creates the term of a lookup's column.
@@ -101,22 +98,14 @@ func (c *checker) columnTerm(p place, i int, old bool) *term {
 }
 
 func (c *checker) rowMessage(old bool) string {
-	row := "NEW"
+	row, op, without := "NEW", "delete", c.scope.Delete
 	if old {
-		row = "OLD"
+		row, op, without = "OLD", "insert", c.scope.Insert
 	}
-	var ops []string
-	s := c.scope
-	if s.Insert && old {
-		ops = append(ops, "insert")
+	if !without {
+		op = "truncate"
 	}
-	if s.Delete && !old {
-		ops = append(ops, "delete")
-	}
-	if len(ops) == 0 {
-		ops = append(ops, "truncate")
-	}
-	return fmt.Sprintf("the rule's %s has no %s row", strings.Join(ops, " and "), row)
+	return fmt.Sprintf("the rule's %s has no %s row", op, row)
 }
 
 func (c *checker) rowHint(old, bare bool) string {
@@ -138,10 +127,15 @@ func columnHint(columns []cdc.Column, id ident) string {
 			return "quote it to keep its case: " + quoteName(col.Name)
 		}
 	}
-	if near := closest(id.text, names); near != "" {
-		return fmt.Sprintf("did you mean %q?", near)
+	return suggest(id.text, names, "did you mean %q?", "columns: "+strings.Join(names, ", "))
+}
+
+// suggest is a hint with the closest name, or otherwise when none is close.
+func suggest(written string, names []string, format, otherwise string) string {
+	if near := closest(written, names); near != "" {
+		return fmt.Sprintf(format, near)
 	}
-	return "columns: " + strings.Join(names, ", ")
+	return otherwise
 }
 
 // closest is the name most likely meant: a similar one or, since columns are
@@ -216,10 +210,7 @@ func (c *checker) typeHint(n *typeName) string {
 	for _, col := range c.columnsOfTable() {
 		names = append(names, col.Type.Name)
 	}
-	if near := closest(n.name, names); near != "" {
-		return fmt.Sprintf("did you mean %s?", near)
-	}
-	return "use a built-in type, or one of the table's columns"
+	return suggest(n.name, names, "did you mean %s?", "use a built-in type, or one of the table's columns")
 }
 
 // typeModifier is the type's typmodin.
@@ -258,4 +249,98 @@ func (c *checker) typeModifier(n *typeName, t *cdc.Type) (int32, bool) {
 	}
 	c.errorAt(n.place, "see PostgreSQL's manual for its limits", "invalid modifier of type %s", typeTitle(t))
 	return -1, false
+}
+
+// changed is changed(col): the update changed the column, null counting as a
+// value. A large value that the server did not send did not change.
+func (c *checker) changed(n *call) *term {
+	i := c.columnArgument(n, "changed(column)", "one argument")
+	if i < 0 {
+		return nil
+	}
+	if !c.scope.Old || !c.scope.New {
+		return c.errorAt(n.place, "write a rule for update alone; became() works for insert too", "changed() compares the old row with the new: %s", c.rowMessage(!c.scope.Old))
+	}
+	l, r := c.columnTerm(n.place, i, true), c.columnTerm(n.place, i, false)
+	t := c.simple(opChanged, n.place, l, r)
+	t.column, t.name = i, l.name
+	if isForeign(l.typ) {
+		return t
+	}
+	eq, err := c.attempt(func() *term { return c.operator("=", n.place, n.place, l, r) })
+	if err == nil { // else a type without equality: its text form decides
+		t.impl, t.args = eq.impl, eq.args
+	}
+	return t
+}
+
+// became is became(col, value): after this change the column has the value,
+// and before it had not. On insert there is no before.
+func (c *checker) became(n *call) *term {
+	i := c.columnArgument(n, "became(column, value)", "two arguments")
+	if i < 0 {
+		return nil
+	}
+	if !c.scope.New || !c.scope.Insert && !c.scope.Update {
+		return c.errorAt(n.place, "write a rule for insert and update", "became() looks at the new row: %s", c.rowMessage(false))
+	}
+	want := c.check(n.args[1])
+	is := c.fold(c.operator("=", n.place, n.place, c.columnTerm(n.place, i, false), want))
+	if is == nil || !c.scope.Update {
+		return is
+	}
+	was := c.distinctTerms(n.place, c.columnTerm(n.place, i, true), want, false)
+	update := c.fold(c.simple(opAnd, n.place, c.fold(was), is))
+	if !c.scope.Insert {
+		return update
+	}
+	return c.simple(opByOp, n.place, update, is)
+}
+
+// columnArgument is the column that the first argument names without a row; it
+// is negative after an error.
+func (c *checker) columnArgument(n *call, usage, arity string) int {
+	if len(n.args) != strings.Count(usage, ",")+1 {
+		c.errorAt(n.place, "write "+usage, "%s() takes %s", n.name.text, arity)
+		return -1
+	}
+	ref, ok := n.args[0].(*columnRef)
+	if !ok || len(ref.path) > 2 || len(ref.path) == 2 && ref.path[0].text != "new" {
+		c.errorAt(placeOf(n.args[0]), "write the column's name alone", "%s() needs a column", n.name.text)
+		return -1
+	}
+	return c.columnIndex(ref.place, ref.path[len(ref.path)-1])
+}
+
+// generateChanged compares text forms first: equal ones are equal values.
+func generateChanged(t *term) evalFunc {
+	column, off := t.column, t.off
+	l, r := generate(t.args[0]), generate(t.args[1])
+	var eq func(m *Machine, a, b value) value
+	if t.impl != nil {
+		eq = t.impl.two
+	}
+	return func(m *Machine) value {
+		before, after := m.datum(1, column), m.datum(0, column)
+		if after.State == cdc.Unchanged {
+			return boolValue(false)
+		}
+		if before.Known() && after.Known() {
+			switch {
+			case before.State != after.State:
+				return boolValue(true)
+			case before.State == cdc.Null || bytes.Equal(before.Text, after.Text):
+				return boolValue(false)
+			case eq == nil:
+				return boolValue(true)
+			}
+		}
+		x, y := l(m), r(m)
+		if s := worse(x.state, y.state); s != stateKnown {
+			return value{state: s}
+		}
+		v := m.placed(eq(m, x, y), off)
+		v.i ^= 1
+		return v
+	}
 }

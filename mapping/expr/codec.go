@@ -151,7 +151,7 @@ func parseInt(m *Machine, s []byte, bits int) value {
 		digits = s[1:]
 	}
 	if len(digits) == 0 || !allDigits(digits) {
-		return m.invalid(intName(bits))
+		return m.invalid(intNames[bits])
 	}
 	if len(digits) <= 18 {
 		var u int64
@@ -167,7 +167,7 @@ func parseInt(m *Machine, s []byte, bits int) value {
 	}
 	i, err := strconv.ParseInt(string(s), 10, bits)
 	if err != nil { // only the range is left
-		return m.fail("22003", "value is out of range for type "+intName(bits))
+		return m.fail("22003", "value is out of range for type "+intNames[bits])
 	}
 	return intValue(i)
 }

@@ -2,7 +2,6 @@ package expr
 
 import (
 	"bytes"
-	"fmt"
 	"slices"
 	"strings"
 	"unicode/utf8"
@@ -87,10 +86,7 @@ func isASCII(s []byte) bool {
 func (c *checker) literalError(t *term, base *cdc.Type) *term {
 	switch {
 	case base.Kind == cdc.KindEnum:
-		hint := "labels: " + listLabels(base.Labels)
-		if near := closest(string(t.lit.s), base.Labels); near != "" {
-			hint = fmt.Sprintf("did you mean %q?", near)
-		}
+		hint := suggest(string(t.lit.s), base.Labels, "did you mean %q?", "labels: "+listLabels(base.Labels))
 		return c.errorAt(t.place, hint, "%q is not a label of enum %s", t.lit.s, base.Name)
 	case base.Kind == cdc.KindArray && base.Elem != nil && base.Elem.Base().Kind == cdc.KindEnum:
 		enum := base.Elem.Base()
@@ -110,11 +106,7 @@ func hasNewLabel(t *cdc.Type, v value) bool {
 }
 
 func listLabels(labels []string) string {
-	quoted := make([]string, len(labels))
-	for i, l := range labels {
-		quoted[i] = quoteLiteral(l)
-	}
-	return strings.Join(quoted, ", ")
+	return strings.Join(mapped(labels, quoteLiteral), ", ")
 }
 
 // relabel changes the type of a value that stays as it is.

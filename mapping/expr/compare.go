@@ -2,8 +2,11 @@ package expr
 
 import (
 	"bytes"
+	"cmp"
 	"math"
+	"net/netip"
 	"slices"
+	"strconv"
 	"strings"
 
 	"gancho/cdc"
@@ -91,7 +94,7 @@ func enumComparison(by *impl) *impl {
 	})
 }
 
-func orderInt(_ *Machine, a, b value) int { return compareInt(a.i, b.i) }
+func orderInt(_ *Machine, a, b value) int { return cmp.Compare(a.i, b.i) }
 
 // orderingOf returns the order of two types' values, or nil.
 func orderingOf(l, r *cdc.Type) ordering {
@@ -134,7 +137,7 @@ func momentOrdering(l, r uint32) ordering {
 	}
 	zoned := l == oidTimestamptz || r == oidTimestamptz
 	return func(m *Machine, a, b value) int {
-		return compareInt(m.moment(a, l, zoned), m.moment(b, r, zoned))
+		return cmp.Compare(m.moment(a, l, zoned), m.moment(b, r, zoned))
 	}
 }
 
@@ -179,12 +182,7 @@ func textComparison(op string, blanks bool) *impl {
 }
 
 // trimEnd cuts blanks off the end, which do not count in a char(n).
-func trimEnd(s []byte) []byte {
-	for len(s) > 0 && s[len(s)-1] == ' ' {
-		s = s[:len(s)-1]
-	}
-	return s
-}
+func trimEnd(s []byte) []byte { return bytes.TrimRight(s, " ") }
 
 // ordersByCodepoint reports the collations that compare text as bytes of UTF-8.
 // In a single-byte encoding C compares the server's bytes, which are in the
@@ -239,3 +237,74 @@ func equalArrays(m *Machine, a, b *array, eq equality) value {
 
 // isInfinite reports the two infinities of a timestamp.
 func isInfinite(ts int64) bool { return ts == math.MaxInt64 || ts == math.MinInt64 }
+
+// parseInet reads an address with an optional mask length.
+func parseInet(s []byte) (addr netip.Addr, bits int, ok bool) {
+	host, mask, masked := bytes.Cut(bytes.TrimSpace(s), []byte("/"))
+	addr, err := netip.ParseAddr(string(host))
+	if err != nil || addr.Zone() != "" {
+		return addr, 0, false
+	}
+	bits = addr.BitLen()
+	if masked {
+		n, err := strconv.Atoi(string(mask))
+		if err != nil || n < 0 || n > bits {
+			return addr, 0, false
+		}
+		bits = n
+	}
+	return addr, bits, true
+}
+
+// equalInet compares two addresses with their masks.
+func equalInet(a, b []byte) bool {
+	x, xbits, ok1 := parseInet(a)
+	y, ybits, ok2 := parseInet(b)
+	return ok1 && ok2 && x == y && xbits == ybits
+}
+
+// collatedColumn finds a column of the term that has a collation of its own, with
+// preference for a nondeterministic one.
+func (c *checker) collatedColumn(t *term) (column, collation string, deterministic bool) {
+	if c.scope.Collation == nil {
+		return "", "", true
+	}
+	if t.lookup > 0 {
+		return "", "", true // its collation is not known, nor is that of a table's expression
+	}
+	if t.op == opColumn || t.op == opChanged {
+		name, ok := c.scope.Collation(t.column)
+		return t.name, name, ok || name == ""
+	}
+	deterministic = true
+	for _, a := range t.args {
+		if col, name, ok := c.collatedColumn(a); name != "" && (deterministic || !ok) {
+			column, collation, deterministic = col, name, ok
+		}
+	}
+	return column, collation, deterministic
+}
+
+// ownCollation refuses what depends on order or case for a column whose
+// collation is not the database's.
+func (c *checker) ownCollation(t *term) *Error {
+	column, collation, _ := c.collatedColumn(t)
+	if collation == "" {
+		return nil
+	}
+	return refusal(t, "the result depends on collation "+collation+" of column "+column+", which the rules do not know", "compare with =")
+}
+
+// collationProblem refuses to compare texts under a nondeterministic
+// collation, where even equality is the collation's.
+func (c *checker) collationProblem(t *term) *Error {
+	for _, a := range t.args {
+		if category(a.typ) != 'S' {
+			continue
+		}
+		if column, collation, deterministic := c.collatedColumn(a); !deterministic {
+			return refusal(t, "column "+column+" has the nondeterministic collation "+collation+", which the rules do not know", "use the column as it is")
+		}
+	}
+	return nil
+}

@@ -75,20 +75,12 @@ type Errors []*Error
 
 // Error returns the messages, joined.
 func (e Errors) Error() string {
-	texts := make([]string, len(e))
-	for i, err := range e {
-		texts[i] = err.Error()
-	}
-	return strings.Join(texts, "\n")
+	return strings.Join(mapped(e, (*Error).Error), "\n")
 }
 
 // Unwrap gives errors.As access to each mistake.
 func (e Errors) Unwrap() []error {
-	list := make([]error, len(e))
-	for i, err := range e {
-		list[i] = err
-	}
-	return list
+	return mapped(e, func(err *Error) error { return err })
 }
 
 // UnknownError reports that the result depends on a column whose value the server
@@ -199,3 +191,12 @@ func (e *Expr) Lookups() []LookupColumn { return slices.Clone(e.lookups) }
 
 // NeedsOld reports whether the expression uses values of the old row.
 func (e *Expr) NeedsOld() bool { return e.needOld }
+
+// CheckSyntax parses an expression without looking at any table. The error is
+// an Errors.
+func CheckSyntax(src string) error {
+	if _, err := parse(src, false); err != nil {
+		return Errors{err}
+	}
+	return nil
+}

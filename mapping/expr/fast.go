@@ -101,10 +101,7 @@ func generateBool(t *term) testFunc {
 
 // boolLogic compiles and / or: from left to right until one decides.
 func boolLogic(t *term) testFunc {
-	args := make([]testFunc, len(t.args))
-	for i, a := range t.args {
-		args[i] = generateBool(a)
-	}
+	args := mapped(t.args, generateBool)
 	stop := triOf(t.op == opOr)
 	if len(args) == 2 {
 		a, b := args[0], args[1]

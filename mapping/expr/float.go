@@ -2,6 +2,7 @@ package expr
 
 import (
 	"bytes"
+	"cmp"
 	"math"
 	"math/big"
 	"strconv"
@@ -9,13 +10,6 @@ import (
 
 // Floats are compared and computed as IEEE 754 numbers, as PostgreSQL does; a
 // float4 is kept widened, which is exact.
-
-func floatName(bits int) string {
-	if bits == 32 {
-		return "real"
-	}
-	return "double precision"
-}
 
 func parseFloat(m *Machine, s []byte, bits int) value {
 	s = trimBlanks(s)
@@ -27,19 +21,19 @@ func parseFloat(m *Machine, s []byte, bits int) value {
 		if isDigit(c) {
 			digits = true
 		} else if c != '.' && c != 'e' && c != 'E' && c != '+' && c != '-' {
-			return m.invalid(floatName(bits))
+			return m.invalid(floatNames[bits])
 		}
 	}
 	if !digits {
-		return m.invalid(floatName(bits))
+		return m.invalid(floatNames[bits])
 	}
 	f, err := strconv.ParseFloat(string(s), bits)
 	if err != nil && !math.IsInf(f, 0) {
-		return m.invalid(floatName(bits))
+		return m.invalid(floatNames[bits])
 	}
 	mantissa, _, _ := bytes.Cut(bytes.ToLower(s), []byte("e"))
 	if math.IsInf(f, 0) || f == 0 && bytes.ContainsAny(mantissa, "123456789") {
-		return m.fail("22003", "value is out of range for type "+floatName(bits))
+		return m.fail("22003", "value is out of range for type "+floatNames[bits])
 	}
 	return floatValue(f)
 }
@@ -177,18 +171,7 @@ func neighbours(f float64, bits int) (lo, hi float64) {
 
 // compareFloat orders as PostgreSQL does: NaN is the greatest and equals itself.
 func compareFloat(a, b float64) int {
-	switch {
-	case math.IsNaN(a):
-		if math.IsNaN(b) {
-			return 0
-		}
-		return 1
-	case math.IsNaN(b), a < b:
-		return -1
-	case a > b:
-		return 1
-	}
-	return 0
+	return cmp.Compare(-b, -a) // for which NaN is the least
 }
 
 // floatResult checks an arithmetic result as float.h does. float32 results are
@@ -236,7 +219,7 @@ func floatToInt(m *Machine, f float64, bits int) value {
 	r := math.RoundToEven(f)
 	limit := math.Ldexp(1, bits-1)
 	if math.IsNaN(f) || r < -limit || r >= limit {
-		return m.fail("22003", intName(bits)+" out of range")
+		return m.fail("22003", intNames[bits]+" out of range")
 	}
 	return intValue(int64(r))
 }

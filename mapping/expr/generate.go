@@ -28,15 +28,8 @@ func generate(t *term) evalFunc {
 		return generateCase(t)
 	case opChanged:
 		return generateChanged(t)
-	}
-	return generateChoice(t)
-}
-
-// generateChoice compiles the forms that choose among values, and arrays.
-func generateChoice(t *term) evalFunc {
-	switch t.op {
 	case opCoalesce:
-		args := generateAll(t.args)
+		args := mapped(t.args, generate)
 		return func(m *Machine) value {
 			for _, f := range args {
 				if v := f(m); v.state != stateNull {
@@ -59,14 +52,6 @@ func generateChoice(t *term) evalFunc {
 		return generateText(t)
 	}
 	return generateElements(t)
-}
-
-func generateAll(list []*term) []evalFunc {
-	out := make([]evalFunc, len(list))
-	for i, t := range list {
-		out[i] = generate(t)
-	}
-	return out
 }
 
 // generateColumn reads a column; values that need parsing are parsed once per
@@ -138,7 +123,7 @@ func generateCall(t *term) evalFunc {
 			return value{state: worse(x.state, y.state)}
 		}
 	}
-	f, args, lax := im.many, generateAll(t.args), im.lax
+	f, args, lax := im.many, mapped(t.args, generate), im.lax
 	return func(m *Machine) value {
 		base := len(m.args)
 		defer func() { m.args = m.args[:base] }()
@@ -162,15 +147,13 @@ func generateCall(t *term) evalFunc {
 
 // worse is the state of a strict result: failed, then unknown, then null.
 func worse(a, b state) state {
-	switch {
-	case a == stateFailed || b == stateFailed:
-		return stateFailed
-	case a == stateUnknown || b == stateUnknown:
-		return stateUnknown
-	case a == stateNull || b == stateNull:
-		return stateNull
+	switch stateKnown {
+	case a:
+		return b
+	case b:
+		return a
 	}
-	return stateKnown
+	return max(a, b)
 }
 
 func generateTest(t *term) evalFunc {
@@ -208,11 +191,7 @@ func generateRowNull(x evalFunc, negate bool) evalFunc {
 			return boolValue(!negate)
 		}
 		fields := pgtext.SplitComposite(v.s)
-		for {
-			_, null, ok := fields.Next()
-			if !ok {
-				break
-			}
+		for _, null, ok := fields.Next(); ok; _, null, ok = fields.Next() {
 			if null == negate {
 				return boolValue(false)
 			}
@@ -231,7 +210,7 @@ func generateCase(t *term) evalFunc {
 	if t.op == opSwitch {
 		subject, list = generate(list[0]), list[1:]
 	}
-	args := generateAll(list)
+	args := mapped(list, generate)
 	branches, other := args[:len(args)-1], args[len(args)-1]
 	choose := func(m *Machine) value {
 		for i := 0; i < len(branches); i += 2 {
@@ -264,7 +243,7 @@ func generateCase(t *term) evalFunc {
 // generateExtreme compiles greatest and least: nulls are ignored, and the first of
 // equal values is kept.
 func generateExtreme(t *term) evalFunc {
-	args, less, greatest := generateAll(t.args), t.impl.two, t.all
+	args, less, greatest := mapped(t.args, generate), t.impl.two, t.all
 	return func(m *Machine) value {
 		best := value{}
 		var unknown value
@@ -336,10 +315,7 @@ func generateEquality(t *term) evalFunc {
 // generateQuantified compiles x op any/all(array).
 func generateQuantified(t *term) evalFunc {
 	x, arr, f, all, off := generate(t.args[0]), generate(t.args[1]), t.impl.two, t.all, t.off
-	var stop int64 = 1 // the comparison that decides
-	if all {
-		stop = 0
-	}
+	stop := boolValue(!all).i // the comparison that decides
 	return func(m *Machine) value {
 		v := x(m)
 		if v.state == stateFailed {
@@ -371,7 +347,7 @@ func generateQuantified(t *term) evalFunc {
 }
 
 func generateArray(t *term) evalFunc {
-	args := generateAll(t.args)
+	args := mapped(t.args, generate)
 	return func(m *Machine) value {
 		elems := make([]value, len(args))
 		for i, f := range args {

@@ -46,17 +46,13 @@ func hasWideKey(canonical []byte) bool {
 // jsonImpls are the operators, functions and casts of json and jsonb.
 func jsonImpls() map[string]*impl {
 	all := map[string]*impl{
-		"jsonb_contains(jsonb,jsonb)":  two(func(m *Machine, a, b value) value { return m.contains(a, b) }),
-		"jsonb_contained(jsonb,jsonb)": two(func(m *Machine, a, b value) value { return m.contains(b, a) }),
-		"jsonb_exists(jsonb,text)":     two(func(_ *Machine, a, key value) value { return boolValue(pgtext.JSONExists(a.s, key.s)) }),
-		"jsonb_extract_path(jsonb,_text)": two(func(m *Machine, a, b value) value {
-			return jsonPath(a, b.arr.elems)
-		}),
-		"jsonb_extract_path_text(jsonb,_text)": two(func(m *Machine, a, b value) value {
-			return jsonText(m, jsonPath(a, b.arr.elems))
-		}),
-		"jsonb_array_length(jsonb)": one(jsonLength),
-		"json_array_length(json)":   one(jsonLength),
+		"jsonb_contains(jsonb,jsonb)":          two(func(m *Machine, a, b value) value { return m.contains(a, b) }),
+		"jsonb_contained(jsonb,jsonb)":         two(func(m *Machine, a, b value) value { return m.contains(b, a) }),
+		"jsonb_exists(jsonb,text)":             two(func(_ *Machine, a, key value) value { return boolValue(pgtext.JSONExists(a.s, key.s)) }),
+		"jsonb_extract_path(jsonb,_text)":      two(func(_ *Machine, a, b value) value { return jsonPath(a, b.arr.elems) }),
+		"jsonb_extract_path_text(jsonb,_text)": two(func(m *Machine, a, b value) value { return jsonText(m, jsonPath(a, b.arr.elems)) }),
+		"jsonb_array_length(jsonb)":            one(jsonLength),
+		"json_array_length(json)":              one(jsonLength),
 		"bool(jsonb)": one(func(m *Machine, a value) value {
 			if t := pgtext.JSONTypeof(a.s); t != "boolean" {
 				return m.fail("22023", "cannot cast jsonb "+t+" to type boolean")
@@ -90,10 +86,10 @@ func jsonImpls() map[string]*impl {
 		})
 	}
 	for name, bits := range map[string]int{"int2": 16, "int4": 32, "int8": 64} {
-		all[name+"(jsonb)"] = number(intName(bits), func(m *Machine, n value) value { return numericToInt(m, n, bits) })
+		all[name+"(jsonb)"] = number(intNames[bits], func(m *Machine, n value) value { return numericToInt(m, n, bits) })
 	}
 	for name, bits := range map[string]int{"float4": 32, "float8": 64} {
-		all[name+"(jsonb)"] = number(floatName(bits), func(m *Machine, n value) value { return numericToFloat(m, n, bits) })
+		all[name+"(jsonb)"] = number(floatNames[bits], func(m *Machine, n value) value { return numericToFloat(m, n, bits) })
 	}
 	return all
 }

@@ -23,10 +23,13 @@ const (
 	tokParam  // $1, in a statement only
 )
 
-type token struct {
-	kind     tokenKind
-	text     string // unescaped
-	off, end int    // in the source
+// Token is a piece of SQL.
+type Token struct {
+	kind tokenKind
+	// Text is a name as SQL folds it, without its quotes, or another token: in a
+	// statement as written, else unescaped.
+	Text       string
+	Start, End int // in bytes of the source
 }
 
 // lexer splits SQL as PostgreSQL's scan.l does, with standard_conforming_strings
@@ -40,31 +43,18 @@ type lexer struct {
 	statement bool
 }
 
-// Token is a piece of an SQL statement.
-type Token struct {
-	Kind TokenKind
-	// Text is a name as SQL folds it, without its quotes, or another token as written.
-	Text       string
-	Start, End int // in bytes
-}
-
-// TokenKind tells apart the tokens that may be names.
-type TokenKind uint8
-
-// The kinds of tokens.
-const (
-	TokenOther     TokenKind = iota // a literal, an operator, punctuation
-	TokenWord                       // a name or keyword without quotes
-	TokenQuoted                     // "a name"
-	TokenParameter                  // $1
-)
-
 // Is reports whether the token is the word in lower case, or the operator or
 // punctuation.
-func (t Token) Is(text string) bool { return t.Kind != TokenQuoted && t.Text == text }
+func (t Token) Is(text string) bool { return t.kind != tokQuoted && t.Text == text }
 
 // IsName reports whether the token can be the name of something.
-func (t Token) IsName() bool { return t.Kind == TokenWord || t.Kind == TokenQuoted }
+func (t Token) IsName() bool { return t.kind == tokWord || t.kind == tokQuoted }
+
+// IsWord reports whether the token is a name or keyword without quotes.
+func (t Token) IsWord() bool { return t.kind == tokWord }
+
+// IsParameter reports whether the token is a parameter, such as $1.
+func (t Token) IsParameter() bool { return t.kind == tokParam }
 
 // TokenList are the tokens of a text, in order.
 type TokenList []Token
@@ -79,16 +69,12 @@ func (l TokenList) At(i int) Token {
 
 // Tokens splits an SQL statement. With an error come the tokens before it.
 func Tokens(sql string) (TokenList, *Error) {
-	kinds := map[tokenKind]TokenKind{tokWord: TokenWord, tokQuoted: TokenQuoted, tokParam: TokenParameter}
 	l := lexer{src: sql, foldAccents: true, statement: true}
-	var list TokenList
-	for {
-		t, err := l.next()
-		if err != nil || t.kind == tokEnd {
-			return list, err
-		}
-		list = append(list, Token{kinds[t.kind], t.text, t.off, t.end})
+	list, err := l.all()
+	if err == nil {
+		list = list[:len(list)-1] // without the end
 	}
+	return list, err
 }
 
 const maxSource = 64 << 10
@@ -111,7 +97,7 @@ func (l *lexer) errorf(off, end int, hint, format string, args ...any) *Error {
 	return &Error{Offset: off, Length: max(end-off, 1), Message: fmt.Sprintf(format, args...), Hint: hint}
 }
 
-func (l *lexer) tokens() ([]token, *Error) {
+func (l *lexer) tokens() ([]Token, *Error) {
 	if len(l.src) > maxSource {
 		return nil, l.errorf(0, 1, "split the rule", "expression is longer than %d bytes", maxSource)
 	}
@@ -121,11 +107,15 @@ func (l *lexer) tokens() ([]token, *Error) {
 	if !utf8.ValidString(l.src) {
 		return nil, l.errorf(0, len(l.src), "save the file as UTF-8", "expression is not valid UTF-8")
 	}
-	var list []token
+	return l.all()
+}
+
+// all returns the tokens up to an error, or to the end, which is one.
+func (l *lexer) all() (list []Token, err *Error) {
 	for {
 		t, err := l.next()
 		if err != nil {
-			return nil, err
+			return list, err
 		}
 		list = append(list, t)
 		if t.kind == tokEnd {
@@ -134,13 +124,13 @@ func (l *lexer) tokens() ([]token, *Error) {
 	}
 }
 
-func (l *lexer) next() (token, *Error) {
+func (l *lexer) next() (Token, *Error) {
 	if _, err := l.skipSpace(); err != nil {
-		return token{}, err
+		return Token{}, err
 	}
 	start := l.pos
 	if start == len(l.src) {
-		return token{kind: tokEnd, off: start, end: start}, nil
+		return Token{tokEnd, "", start, start}, nil
 	}
 	c := l.src[start]
 	switch {
@@ -154,44 +144,44 @@ func (l *lexer) next() (token, *Error) {
 		return l.number(start)
 	case c == ':' && strings.HasPrefix(l.src[start:], "::"):
 		l.pos += 2
-		return token{tokCast, "::", start, l.pos}, nil
+		return Token{tokCast, "::", start, l.pos}, nil
 	case strings.IndexByte("()[],.:;", c) >= 0:
 		l.pos++
-		return token{tokPunct, l.src[start:l.pos], start, l.pos}, nil
+		return Token{tokPunct, l.src[start:l.pos], start, l.pos}, nil
 	case isOpChar(c):
 		return l.operator(start), nil
 	case c == '$' && l.statement:
 		return l.dollar(start)
 	case c == '$':
-		return token{}, l.errorf(start, start+1, "write the value as a 'string' or a number", "parameters and dollar quotes are not supported")
+		return Token{}, l.errorf(start, start+1, "write the value as a 'string' or a number", "parameters and dollar quotes are not supported")
 	}
 	r, n := utf8.DecodeRuneInString(l.src[start:])
 	if l.statement {
 		l.pos += n
-		return token{tokPunct, l.src[start:l.pos], start, l.pos}, nil
+		return Token{tokPunct, l.src[start:l.pos], start, l.pos}, nil
 	}
-	return token{}, l.errorf(start, start+n, "remove it", "unexpected character %q", r)
+	return Token{}, l.errorf(start, start+n, "remove it", "unexpected character %q", r)
 }
 
 // dollar reads $1, $$text$$ or $tag$text$tag$ of a statement.
-func (l *lexer) dollar(start int) (token, *Error) {
+func (l *lexer) dollar(start int) (Token, *Error) {
 	l.pos++
 	l.digits(len(l.src), func(c byte) bool { return isIdentStart(c) || isDigit(c) })
 	switch name := l.src[start+1 : l.pos]; {
 	case name != "" && isDigit(name[0]):
-		return token{tokParam, l.src[start:l.pos], start, l.pos}, nil
+		return Token{tokParam, l.src[start:l.pos], start, l.pos}, nil
 	case l.pos == len(l.src) || l.src[l.pos] != '$':
 		l.pos = start + 1
-		return token{tokPunct, "$", start, l.pos}, nil
+		return Token{tokPunct, "$", start, l.pos}, nil
 	}
 	l.pos++
 	tag := l.src[start:l.pos]
 	n := strings.Index(l.src[l.pos:], tag)
 	if n < 0 {
-		return token{}, l.errorf(start, len(l.src), "close it with "+tag, "string does not end")
+		return Token{}, l.errorf(start, len(l.src), "close it with "+tag, "string does not end")
 	}
 	l.pos += n + len(tag)
-	return token{tokString, l.src[start:l.pos], start, l.pos}, nil
+	return Token{tokString, l.src[start:l.pos], start, l.pos}, nil
 }
 
 // skipSpace passes over blanks and comments and reports whether a line ended.
@@ -243,17 +233,17 @@ func (l *lexer) blockComment() *Error {
 
 // stringLiteral reads '...' with its continuations on following lines. l.pos
 // is at the opening quote; start is where the token begins (E comes before).
-func (l *lexer) stringLiteral(start int, escapes bool) (token, *Error) {
+func (l *lexer) stringLiteral(start int, escapes bool) (Token, *Error) {
 	var b strings.Builder
 	for {
 		l.pos++
 		if err := l.stringBody(&b, start, escapes); err != nil {
-			return token{}, err
+			return Token{}, err
 		}
 		end := l.pos
 		newline, err := l.skipSpace()
 		if err != nil {
-			return token{}, err
+			return Token{}, err
 		}
 		if !newline || l.pos == len(l.src) || l.src[l.pos] != '\'' {
 			l.pos = end
@@ -261,12 +251,12 @@ func (l *lexer) stringLiteral(start int, escapes bool) (token, *Error) {
 		}
 	}
 	if l.statement {
-		return token{tokString, l.src[start:l.pos], start, l.pos}, nil
+		return Token{tokString, l.src[start:l.pos], start, l.pos}, nil
 	}
 	if !utf8.ValidString(b.String()) || strings.IndexByte(b.String(), 0) >= 0 {
-		return token{}, l.errorf(start, l.pos, "write \\u escapes for characters", "escapes in the string make no valid UTF-8 text")
+		return Token{}, l.errorf(start, l.pos, "write \\u escapes for characters", "escapes in the string make no valid UTF-8 text")
 	}
-	return token{tokString, b.String(), start, l.pos}, nil
+	return Token{tokString, b.String(), start, l.pos}, nil
 }
 
 // stringBody reads up to and including the closing quote.
@@ -348,7 +338,7 @@ func (l *lexer) digits(limit int, class func(byte) bool) int {
 	return n
 }
 
-func (l *lexer) quotedIdent(start int) (token, *Error) {
+func (l *lexer) quotedIdent(start int) (Token, *Error) {
 	var b strings.Builder
 	for l.pos++; l.pos < len(l.src); l.pos++ {
 		if l.src[l.pos] != '"' {
@@ -358,17 +348,17 @@ func (l *lexer) quotedIdent(start int) (token, *Error) {
 		if !strings.HasPrefix(l.src[l.pos:], `""`) {
 			l.pos++
 			if b.Len() == 0 {
-				return token{}, l.errorf(start, l.pos, "name a column", "quoted name is empty")
+				return Token{}, l.errorf(start, l.pos, "name a column", "quoted name is empty")
 			}
-			return token{tokQuoted, b.String(), start, l.pos}, nil
+			return Token{tokQuoted, b.String(), start, l.pos}, nil
 		}
 		b.WriteByte('"')
 		l.pos++
 	}
-	return token{}, l.errorf(start, len(l.src), `close it with "`, "quoted name does not end")
+	return Token{}, l.errorf(start, len(l.src), `close it with "`, "quoted name does not end")
 }
 
-func (l *lexer) word(start int) (token, *Error) {
+func (l *lexer) word(start int) (Token, *Error) {
 	for l.pos < len(l.src) && isIdentPart(l.src[l.pos]) {
 		l.pos++
 	}
@@ -378,19 +368,19 @@ func (l *lexer) word(start int) (token, *Error) {
 	case quoted && (raw == "e" || raw == "E"):
 		return l.stringLiteral(start, true)
 	case l.statement:
-		return token{tokWord, l.fold(raw), start, l.pos}, nil
+		return Token{tokWord, l.fold(raw), start, l.pos}, nil
 	case quoted && len(raw) == 1:
 		switch raw[0] {
 		case 'b', 'B', 'x', 'X':
-			return token{}, l.errorf(start, l.pos+1, "compare with a number or a text", "bit strings are not supported")
+			return Token{}, l.errorf(start, l.pos+1, "compare with a number or a text", "bit strings are not supported")
 		case 'n', 'N':
-			return token{}, l.errorf(start, l.pos+1, "write '...' without the N", "N'...' strings are not supported")
+			return Token{}, l.errorf(start, l.pos+1, "write '...' without the N", "N'...' strings are not supported")
 		}
 	}
 	if (raw == "u" || raw == "U") && strings.HasPrefix(l.src[l.pos:], "&'") {
-		return token{}, l.errorf(start, l.pos+2, `write E'\u00e9' or the character itself`, "U&'...' strings are not supported")
+		return Token{}, l.errorf(start, l.pos+2, `write E'\u00e9' or the character itself`, "U&'...' strings are not supported")
 	}
-	return token{tokWord, l.fold(raw), start, l.pos}, nil
+	return Token{tokWord, l.fold(raw), start, l.pos}, nil
 }
 
 func (l *lexer) fold(s string) string {
@@ -405,7 +395,7 @@ func (l *lexer) fold(s string) string {
 	}, s)
 }
 
-func (l *lexer) number(start int) (token, *Error) {
+func (l *lexer) number(start int) (Token, *Error) {
 	kind := tokInteger
 	l.digits(len(l.src), isDigit)
 	if l.pos < len(l.src) && l.src[l.pos] == '.' {
@@ -429,15 +419,15 @@ func (l *lexer) number(start int) (token, *Error) {
 		for l.pos < len(l.src) && isIdentPart(l.src[l.pos]) {
 			l.pos++
 		}
-		return token{}, l.errorf(start, l.pos, "put a blank after the number, or quotes around the text", "trailing junk after the number")
+		return Token{}, l.errorf(start, l.pos, "put a blank after the number, or quotes around the text", "trailing junk after the number")
 	}
-	return token{kind, l.src[start:l.pos], start, l.pos}, nil
+	return Token{kind, l.src[start:l.pos], start, l.pos}, nil
 }
 
 // operator reads the longest run of operator characters, which ends before a
 // comment, and gives back a trailing + or - unless the run has one of the
 // characters that no SQL operator has: so a=-1 is a = -1.
-func (l *lexer) operator(start int) token {
+func (l *lexer) operator(start int) Token {
 	end := start
 	for end < len(l.src) && isOpChar(l.src[end]) {
 		if rest := l.src[end:]; end > start && (strings.HasPrefix(rest, "--") || strings.HasPrefix(rest, "/*")) {
@@ -455,7 +445,7 @@ func (l *lexer) operator(start int) token {
 	if text == "!=" {
 		text = "<>"
 	}
-	return token{tokOp, text, start, end}
+	return Token{tokOp, text, start, end}
 }
 
 func isDigit(c byte) bool { return c >= '0' && c <= '9' }

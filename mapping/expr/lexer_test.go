@@ -10,12 +10,22 @@ import (
 	"gancho/mapping/expr"
 )
 
-// tokens are the tokens of a statement as kind and text, and what ended them.
+// tokens are the tokens of a statement as kind (1 word, 2 quoted, 3 parameter) and
+// text, and what ended them.
 func tokens(sql string) string {
 	list, fault := expr.Tokens(sql)
 	out := make([]string, len(list))
 	for i, t := range list {
-		out[i] = fmt.Sprint(t.Kind, t.Text)
+		kind := 0
+		switch {
+		case t.IsParameter():
+			kind = 3
+		case t.IsName() && !t.Is(t.Text): // quoted
+			kind = 2
+		case t.IsName():
+			kind = 1
+		}
+		out[i] = fmt.Sprint(kind, t.Text)
 	}
 	if fault != nil {
 		out = append(out, fmt.Sprintf("%d %v", fault.Offset, fault))

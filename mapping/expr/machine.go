@@ -3,11 +3,73 @@ package expr
 import (
 	"errors"
 	"hash"
+	"math"
+	"math/big"
 	"time"
 
 	"gancho/cdc"
 	"gancho/internal/pgtext"
 )
+
+// state says whether a value is known at run time.
+type state uint8
+
+const (
+	stateNull state = iota
+	stateKnown
+	stateUnknown // depends on a column that was not sent: Machine.missing says which
+	stateFailed  // Machine.err says why
+)
+
+// value is one value at run time, of any type; the compiled code knows which.
+// It is passed by value, in registers, so that evaluation needs no heap.
+type value struct {
+	state state
+	aux   int32    // numeric: special below; interval: months
+	scale int32    // numeric: digits after the point; interval: days
+	i     int64    // bool, integers, date, time, timestamps, money (cents), enum (position); float bits; numeric unscaled; interval microseconds
+	s     []byte   // text and all types that are kept as text; bytea's bytes
+	big   *big.Int // numeric: the unscaled value, when it does not fit i; never changed
+	arr   *array
+}
+
+// array is an array's value, row by row.
+type array struct {
+	dims, lower []int
+	elems       []value
+}
+
+// Values of value.aux for a numeric, in their order.
+const (
+	minusInfinity int32 = iota - 1
+	finite
+	plusInfinity
+	notANumber
+)
+
+func boolValue(b bool) value {
+	v := value{state: stateKnown}
+	if b {
+		v.i = 1
+	}
+	return v
+}
+
+func intValue(i int64) value { return value{state: stateKnown, i: i} }
+
+func textValue(s []byte) value { return value{state: stateKnown, s: s} }
+
+func floatValue(f float64) value {
+	return value{state: stateKnown, i: int64(math.Float64bits(f))}
+}
+
+func (v value) float() float64 { return math.Float64frombits(uint64(v.i)) }
+
+func (v value) known() bool { return v.state == stateKnown }
+
+func (v value) isTrue() bool { return v.state == stateKnown && v.i != 0 }
+
+func (v value) isFalse() bool { return v.state == stateKnown && v.i == 0 }
 
 // evalFunc is a compiled term. It keeps no state: all that changes is in the
 // machine.
@@ -79,17 +141,14 @@ func (m *Machine) LoadLookup(lookup int, row []cdc.Datum) { m.rows[2+lookup] = r
 // Bool evaluates a boolean expression. When err is not nil, it is an
 // *UnknownError or an *EvalError.
 func (m *Machine) Bool(e *Expr) (val, null bool, err error) {
-	switch e.test(m) {
-	case triTrue:
-		return true, false, nil
-	case triFalse:
-		return false, false, nil
-	case triNull:
-		return false, true, nil
+	switch x := e.test(m); x {
 	case triUnknown:
 		return false, false, m.missing
+	case triFailed:
+		return false, false, m.err
+	default:
+		return x == triTrue, x == triNull, nil
 	}
-	return false, false, m.err
 }
 
 // AppendText appends the result in PostgreSQL's text form. When err is not

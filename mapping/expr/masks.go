@@ -67,10 +67,8 @@ func (c *checker) hmac(n *call) *term {
 }
 
 func (c *checker) secretHint(name string) string {
-	if near := closest(name, slices.Sorted(maps.Keys(c.scope.Settings.Secrets))); near != "" {
-		return fmt.Sprintf("did you mean '%s'?", near)
-	}
-	return fmt.Sprintf("write privacy: {secrets: {%s: ${GANCHO_HMAC_KEY}}} in the configuration", name)
+	return suggest(name, slices.Sorted(maps.Keys(c.scope.Settings.Secrets)), "did you mean '%s'?",
+		fmt.Sprintf("write privacy: {secrets: {%s: ${GANCHO_HMAC_KEY}}} in the configuration", name))
 }
 
 // hidden checks the first argument, as a text. Columns in it are not shown.

@@ -1,8 +1,10 @@
 package expr
 
 import (
+	"bytes"
 	"math"
 	"math/big"
+	"strconv"
 
 	"gancho/cdc"
 )
@@ -13,15 +15,15 @@ func integerImpls() map[string]*impl {
 	for _, op := range []string{"+", "-", "*", "/", "%"} {
 		for _, c := range pg().infix[op] {
 			if isInt(c.args[0]) && isInt(c.args[1]) {
-				all[c.key()] = two(intArithmetic(op[0], intBits(c.result)))
+				all[c.key()] = two(intArithmetic(op[0], typeBits[c.result.OID]))
 			}
 		}
 	}
 	for _, t := range []*cdc.Type{builtin(oidInt2), builtin(oidInt4), builtin(oidInt8)} {
-		bits, name := intBits(t), t.Name
+		bits, name := typeBits[t.OID], t.Name
 		neg := func(m *Machine, a value) value {
 			if a.i == math.MinInt64 {
-				return m.fail("22003", intName(bits)+" out of range")
+				return m.fail("22003", intNames[bits]+" out of range")
 			}
 			return fitInt(m, -a.i, bits)
 		}
@@ -36,16 +38,6 @@ func integerImpls() map[string]*impl {
 		all["mod("+name+","+name+")"] = two(intArithmetic('%', bits))
 	}
 	return all
-}
-
-func intBits(t *cdc.Type) int {
-	switch t.OID {
-	case oidInt2:
-		return 16
-	case oidInt4:
-		return 32
-	}
-	return 64
 }
 
 func intArithmetic(op byte, bits int) func(m *Machine, a, b value) value {
@@ -75,7 +67,7 @@ func intArithmetic(op byte, bits int) func(m *Machine, a, b value) value {
 			r, ok = a/b, a != math.MinInt64 || b != -1
 		}
 		if !ok {
-			return m.fail("22003", intName(bits)+" out of range")
+			return m.fail("22003", intNames[bits]+" out of range")
 		}
 		return fitInt(m, r, bits)
 	}
@@ -123,8 +115,8 @@ func numericImpls() map[string]*impl {
 			}
 			return numericInt(int64(numericSign(a)))
 		}),
-		"cash_pl(money,money)": two(moneySum(false)),
-		"cash_mi(money,money)": two(moneySum(true)),
+		"cash_pl(money,money)": two(moneySum('+')),
+		"cash_mi(money,money)": two(moneySum('-')),
 	}
 }
 
@@ -140,12 +132,8 @@ func quotientNumeric(m *Machine, a, b value) value {
 	return m.checkNumeric(numericBig(new(big.Int).Quo(scaleTo(a, scale), scaleTo(b, scale)), 0))
 }
 
-func moneySum(minus bool) func(m *Machine, a, b value) value {
+func moneySum(op byte) func(m *Machine, a, b value) value {
 	return func(m *Machine, a, b value) value {
-		op := byte('+')
-		if minus {
-			op = '-'
-		}
 		if r := intArithmetic(op, 64)(m, a, b); r.state == stateKnown {
 			return r
 		}
@@ -160,7 +148,7 @@ func floatImpls() map[string]*impl {
 	for _, op := range []string{"+", "-", "*", "/"} {
 		for _, c := range pg().infix[op] {
 			if isFloat(c.args[0]) && isFloat(c.args[1]) {
-				all[c.key()] = two(floatArithmetic(op[0], floatBits(c.result)))
+				all[c.key()] = two(floatArithmetic(op[0], typeBits[c.result.OID]))
 			}
 		}
 	}
@@ -195,9 +183,146 @@ func floatImpls() map[string]*impl {
 	return all
 }
 
-func floatBits(t *cdc.Type) int {
-	if t.OID == oidFloat4 {
-		return 32
+// typeBits are the sizes of the numbers of fixed size; intNames and floatNames their names in errors.
+var (
+	typeBits   = map[uint32]int{oidInt2: 16, oidInt4: 32, oidInt8: 64, oidFloat4: 32, oidFloat8: 64}
+	intNames   = map[int]string{16: "smallint", 32: "integer", 64: "bigint"}
+	floatNames = map[int]string{32: "real", 64: "double precision"}
+)
+
+// numberCastImpls are the casts among numbers, booleans and money.
+func numberCastImpls() map[string]*impl {
+	all := map[string]*impl{}
+	sizes := map[string]int{"int2": 16, "int4": 32, "int8": 64}
+	for to, bits := range sizes {
+		all[to+"(numeric)"] = one(func(m *Machine, a value) value { return numericToInt(m, a, bits) })
+		all[to+"(float4)"] = one(func(m *Machine, a value) value { return floatToInt(m, a.float(), bits) })
+		all[to+"(float8)"] = all[to+"(float4)"]
+		for from := range sizes {
+			if from != to {
+				all[to+"("+from+")"] = one(func(m *Machine, a value) value { return fitInt(m, a.i, bits) })
+			}
+		}
 	}
-	return 64
+	for from := range sizes {
+		all["numeric("+from+")"] = one(func(_ *Machine, a value) value { return numericOfInt(a.i) })
+		all["float8("+from+")"] = one(func(_ *Machine, a value) value { return floatValue(float64(a.i)) })
+		all["float4("+from+")"] = one(func(_ *Machine, a value) value { return floatValue(float64(float32(a.i))) })
+	}
+	all["numeric(float8)"] = one(func(_ *Machine, a value) value { return floatToNumeric(a.float(), 15) })
+	all["numeric(float4)"] = one(func(_ *Machine, a value) value { return floatToNumeric(a.float(), 6) })
+	all["float8(numeric)"] = one(func(m *Machine, a value) value { return numericToFloat(m, a, 64) })
+	all["float4(numeric)"] = one(func(m *Machine, a value) value { return numericToFloat(m, a, 32) })
+	all["float8(float4)"] = same()
+	all["float4(float8)"] = one(func(m *Machine, a value) value { return floatToFloat4(m, a.float()) })
+	all["numeric(money)"] = one(func(_ *Machine, a value) value { return moneyToNumeric(a) })
+	all["money(numeric)"] = one(numericToMoney)
+	all["money(int4)"] = one(func(_ *Machine, a value) value { return intValue(a.i * 100) })
+	all["money(int8)"] = one(func(m *Machine, a value) value {
+		if r, ok := mulInt(a.i, 100); ok {
+			return intValue(r)
+		}
+		return m.fail("22003", "bigint out of range")
+	})
+	all["bool(int4)"] = one(func(_ *Machine, a value) value { return boolValue(a.i != 0) })
+	all["int4(bool)"] = same()
+	yes, no := []byte("true"), []byte("false")
+	all["text(bool)"] = one(func(_ *Machine, a value) value {
+		if a.i != 0 {
+			return textValue(yes)
+		}
+		return textValue(no)
+	})
+	return all
+}
+
+// numericToFloat converts through the text form, as PostgreSQL does.
+func numericToFloat(m *Machine, a value, bits int) value {
+	var buf [64]byte
+	return parseFloat(m, appendNumeric(buf[:0], a), bits)
+}
+
+// Money is kept in cents. Its text form depends on lc_monetary; only that of
+// the C locale is known here, any other fails to parse and says so.
+
+const moneyForm = "money is read only in the form of lc_monetary C, such as $1,234.50"
+
+func parseMoney(m *Machine, s []byte) value {
+	s = trimBlanks(s)
+	neg := bytes.HasPrefix(s, []byte("-"))
+	s = bytes.TrimPrefix(s, []byte("-"))
+	s = bytes.TrimPrefix(s, []byte("$"))
+	var cents uint64
+	decimals := -1
+	digits := 0
+	for _, c := range s {
+		switch {
+		case isDigit(c) && decimals < 2:
+			if cents > math.MaxInt64/10 {
+				return m.fail("22003", "value is out of range for type money")
+			}
+			cents = cents*10 + uint64(c-'0')
+			digits++
+			if decimals >= 0 {
+				decimals++
+			}
+		case c == ',' && decimals < 0 && digits > 0:
+		case c == '.' && decimals < 0:
+			decimals = 0
+		default:
+			return m.fail("22P02", moneyForm)
+		}
+	}
+	if digits == 0 {
+		return m.fail("22P02", moneyForm)
+	}
+	for decimals = max(decimals, 0); decimals < 2; decimals++ {
+		if cents > math.MaxInt64/10 {
+			return m.fail("22003", "value is out of range for type money")
+		}
+		cents *= 10
+	}
+	switch {
+	case neg && cents <= 1<<63:
+		return intValue(int64(-cents))
+	case cents <= math.MaxInt64:
+		return intValue(int64(cents))
+	}
+	return m.fail("22003", "value is out of range for type money")
+}
+
+func printMoney(_ *Machine, dst []byte, v value) []byte {
+	if v.i < 0 {
+		dst = append(dst, '-')
+	}
+	dst = append(dst, '$')
+	cents := magnitude(v.i)
+	var buf [24]byte
+	whole := strconv.AppendUint(buf[:0], cents/100, 10)
+	for i, c := range whole {
+		if i > 0 && (len(whole)-i)%3 == 0 {
+			dst = append(dst, ',')
+		}
+		dst = append(dst, c)
+	}
+	return append(dst, '.', byte('0'+cents/10%10), byte('0'+cents%10))
+}
+
+// moneyToNumeric has two decimals.
+func moneyToNumeric(v value) value {
+	n := numericOfInt(v.i)
+	n.scale = 2
+	return n
+}
+
+// numericToMoney rounds to cents.
+func numericToMoney(m *Machine, v value) value {
+	if v.aux != finite {
+		return m.fail("0A000", "cannot convert NaN or infinity to money")
+	}
+	r := roundNumeric(v, 2, false)
+	if r.big != nil && !r.big.IsInt64() {
+		return m.fail("22003", "bigint out of range")
+	}
+	return intValue(unscaled(r).Int64())
 }

@@ -2,6 +2,7 @@ package expr
 
 import (
 	"bytes"
+	"cmp"
 	"math"
 	"math/big"
 	"math/bits"
@@ -53,18 +54,12 @@ func unscaled(v value) *big.Int {
 // numericSign is -1, 0 or 1; NaN has 1.
 func numericSign(v value) int {
 	switch {
-	case v.aux == minusInfinity:
-		return -1
 	case v.aux != finite:
-		return 1
+		return cmp.Compare(v.aux, finite)
 	case v.big != nil:
 		return v.big.Sign()
-	case v.i < 0:
-		return -1
-	case v.i > 0:
-		return 1
 	}
-	return 0
+	return cmp.Compare(v.i, 0)
 }
 
 // scaleTo returns the unscaled value at a scale not smaller than its own.
@@ -105,14 +100,9 @@ func magnitude(i int64) uint64 {
 	return uint64(i)
 }
 
-func addInt(a, b int64) (int64, bool) {
-	c := a + b
-	return c, (c > a) == (b > 0)
-}
-
 // parseNumeric reads numeric's text form; code is the SQLSTATE of its error.
 func parseNumeric(s []byte) (v value, code string) {
-	s = bytes.Trim(s, " \t\n\r\v\f")
+	s = trimBlanks(s)
 	if v, ok := parseShortNumeric(s); ok {
 		return v, ""
 	}
@@ -248,16 +238,20 @@ func overflowsNumeric(v value) bool {
 
 // decimalDigits is how many digits the unscaled value has; 0 has none.
 func decimalDigits(v value) int {
+	var buf [24]byte
+	digits := appendDigits(buf[:0], v)
+	if digits[0] == '0' {
+		return 0
+	}
+	return len(digits)
+}
+
+// appendDigits appends the unscaled value without its sign.
+func appendDigits(dst []byte, v value) []byte {
 	if v.big != nil {
-		return len(new(big.Int).Abs(v.big).String())
+		return new(big.Int).Abs(v.big).Append(dst, 10)
 	}
-	u := magnitude(v.i)
-	n := 0
-	for u > 0 {
-		u /= 10
-		n++
-	}
-	return n
+	return strconv.AppendUint(dst, magnitude(v.i), 10)
 }
 
 func appendNumeric(dst []byte, v value) []byte {
@@ -273,13 +267,7 @@ func appendNumeric(dst []byte, v value) []byte {
 		dst = append(dst, '-')
 	}
 	var buf [24]byte
-	var digits []byte
-	if v.big != nil {
-		digits = new(big.Int).Abs(v.big).Append(nil, 10)
-	} else {
-		digits = strconv.AppendUint(buf[:0], magnitude(v.i), 10)
-	}
-	return appendDecimal(dst, digits, int(v.scale))
+	return appendDecimal(dst, appendDigits(buf[:0], v), int(v.scale))
 }
 
 func appendDecimal(dst, digits []byte, scale int) []byte {
@@ -301,44 +289,22 @@ func appendDecimal(dst, digits []byte, scale int) []byte {
 // compareNumeric orders as PostgreSQL does: NaN is the greatest and equals itself.
 func compareNumeric(a, b value) int {
 	if a.aux != finite || b.aux != finite {
-		return specialRank(a) - specialRank(b)
+		return cmp.Compare(a.aux, b.aux)
 	}
 	if a.big == nil && b.big == nil {
 		if a.scale == b.scale {
-			return compareInt(a.i, b.i)
+			return cmp.Compare(a.i, b.i)
 		}
 		if a.scale < b.scale {
 			if x, ok := mulPow10(a.i, b.scale-a.scale); ok {
-				return compareInt(x, b.i)
+				return cmp.Compare(x, b.i)
 			}
 		} else if y, ok := mulPow10(b.i, a.scale-b.scale); ok {
-			return compareInt(a.i, y)
+			return cmp.Compare(a.i, y)
 		}
 	}
 	scale := max(a.scale, b.scale)
 	return scaleTo(a, scale).Cmp(scaleTo(b, scale))
-}
-
-func specialRank(v value) int {
-	switch v.aux {
-	case minusInfinity:
-		return -1
-	case plusInfinity:
-		return 1
-	case notANumber:
-		return 2
-	}
-	return 0
-}
-
-func compareInt(a, b int64) int {
-	switch {
-	case a < b:
-		return -1
-	case a > b:
-		return 1
-	}
-	return 0
 }
 
 // roundNumeric rounds half away from zero to a scale, which may be negative;

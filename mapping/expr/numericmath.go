@@ -23,7 +23,7 @@ func addNumeric(m *Machine, a, b value) value {
 		x, ok1 := mulPow10(a.i, scale-a.scale)
 		y, ok2 := mulPow10(b.i, scale-b.scale)
 		if ok1 && ok2 {
-			if z, ok := addInt(x, y); ok && z != math.MinInt64 {
+			if z := x + y; (z > x) == (y > 0) && z != math.MinInt64 {
 				return value{state: stateKnown, i: z, scale: scale}
 			}
 		}
@@ -41,10 +41,8 @@ func (m *Machine) checkNumeric(v value) value {
 
 func negNumeric(a value) value {
 	switch {
-	case a.aux == plusInfinity:
-		a.aux = minusInfinity
-	case a.aux == minusInfinity:
-		a.aux = plusInfinity
+	case a.aux == plusInfinity || a.aux == minusInfinity:
+		a.aux = -a.aux
 	case a.big != nil:
 		return numericBig(new(big.Int).Neg(a.big), a.scale)
 	default:
@@ -56,13 +54,10 @@ func negNumeric(a value) value {
 func mulNumeric(m *Machine, a, b value) value {
 	if a.aux != finite || b.aux != finite {
 		sign := numericSign(a) * numericSign(b)
-		switch {
-		case a.aux == notANumber || b.aux == notANumber || sign == 0:
+		if a.aux == notANumber || b.aux == notANumber || sign == 0 {
 			return numericSpecial(notANumber)
-		case sign < 0:
-			return numericSpecial(minusInfinity)
 		}
-		return numericSpecial(plusInfinity)
+		return numericSpecial(int32(sign)) // an infinity
 	}
 	scale := a.scale + b.scale
 	if a.big == nil && b.big == nil && scale <= maxScale {
@@ -97,18 +92,14 @@ func divNumeric(m *Machine, a, b value) value {
 
 func divSpecial(m *Machine, a, b value) value {
 	switch {
-	case a.aux == notANumber || b.aux == notANumber:
-		return numericSpecial(notANumber)
-	case a.aux != finite && b.aux != finite:
+	case a.aux == notANumber || b.aux == notANumber, a.aux != finite && b.aux != finite:
 		return numericSpecial(notANumber)
 	case a.aux == finite:
 		return numericInt(0)
 	case numericSign(b) == 0:
 		return m.fail("22012", "division by zero")
-	case numericSign(a)*numericSign(b) < 0:
-		return numericSpecial(minusInfinity)
 	}
-	return numericSpecial(plusInfinity)
+	return numericSpecial(int32(numericSign(a) * numericSign(b))) // an infinity
 }
 
 // divScale is select_div_scale: at least 16 significant digits, estimated from
@@ -127,12 +118,7 @@ func divScale(a, b value) int32 {
 // leadingGroup returns the weight and the value of the first base-10000 digit.
 func leadingGroup(v value) (weight, first int) {
 	var buf [24]byte
-	digits := buf[:0]
-	if v.big != nil {
-		digits = new(big.Int).Abs(v.big).Append(digits, 10)
-	} else {
-		digits = strconv.AppendUint(digits, magnitude(v.i), 10)
-	}
+	digits := appendDigits(buf[:0], v)
 	if digits[0] == '0' {
 		return 0, 0
 	}
@@ -187,37 +173,26 @@ func ceilNumeric(a value, up bool) value {
 
 // numericToInt rounds to an integer of the given size in bits.
 func numericToInt(m *Machine, a value, bits int) value {
-	name := intName(bits)
 	switch a.aux {
 	case notANumber:
-		return m.fail("0A000", "cannot convert NaN to "+name)
+		return m.fail("0A000", "cannot convert NaN to "+intNames[bits])
 	case plusInfinity, minusInfinity:
-		return m.fail("0A000", "cannot convert infinity to "+name)
+		return m.fail("0A000", "cannot convert infinity to "+intNames[bits])
 	}
 	r := roundNumeric(a, 0, false)
 	if r.big != nil {
 		if r.big.IsInt64() { // only the smallest bigint is kept big
 			return fitInt(m, r.big.Int64(), bits)
 		}
-		return m.fail("22003", name+" out of range")
+		return m.fail("22003", intNames[bits]+" out of range")
 	}
 	return fitInt(m, r.i, bits)
-}
-
-func intName(bits int) string {
-	switch bits {
-	case 16:
-		return "smallint"
-	case 32:
-		return "integer"
-	}
-	return "bigint"
 }
 
 // fitInt fails when i does not fit into the size.
 func fitInt(m *Machine, i int64, bits int) value {
 	if bits < 64 && (i < -1<<(bits-1) || i >= 1<<(bits-1)) {
-		return m.fail("22003", intName(bits)+" out of range")
+		return m.fail("22003", intNames[bits]+" out of range")
 	}
 	return intValue(i)
 }
@@ -254,14 +229,6 @@ func numericTypmod(typmod int32) (precision, scale int32) {
 // floatToNumeric converts the 15 (real: 6) digits that every float of that size
 // keeps.
 func floatToNumeric(f float64, digits int) value {
-	switch {
-	case math.IsNaN(f):
-		return numericSpecial(notANumber)
-	case math.IsInf(f, 1):
-		return numericSpecial(plusInfinity)
-	case math.IsInf(f, -1):
-		return numericSpecial(minusInfinity)
-	}
 	var buf [40]byte
 	v, _ := parseNumeric(strconv.AppendFloat(buf[:0], f, 'g', digits, 64)) // its own output is well formed
 	return trimZeros(v)

@@ -32,7 +32,7 @@ const maxDepth = 250
 // first mistake and from then on sees nothing but the end of the source, so that
 // only parse has to ask for mistakes.
 type parser struct {
-	toks  []token
+	toks  []Token
 	pos   int
 	depth int
 	err   *Error
@@ -56,11 +56,11 @@ func parse(src string, foldAccents bool) (node, *Error) {
 	return n, nil
 }
 
-func (p *parser) peek() token { return p.toks[p.pos] }
+func (p *parser) peek() Token { return p.toks[p.pos] }
 
-func (p *parser) peekAt(n int) token { return p.toks[min(p.pos+n, len(p.toks)-1)] }
+func (p *parser) peekAt(n int) Token { return p.toks[min(p.pos+n, len(p.toks)-1)] }
 
-func (p *parser) next() token {
+func (p *parser) next() Token {
 	t := p.toks[p.pos]
 	if t.kind != tokEnd {
 		p.pos++
@@ -73,52 +73,31 @@ func (p *parser) from(off int) place {
 	if p.pos == 0 {
 		return place{off, 0}
 	}
-	return place{off, p.toks[p.pos-1].end}
+	return place{off, p.toks[p.pos-1].End}
 }
 
-func (p *parser) isWord(word string) bool { return p.isWordAt(0, word) }
+func (p *parser) is(text string) bool { return p.isAt(0, text) }
 
-func (p *parser) isWordAt(n int, word string) bool {
+// isAt reports whether the n-th token from here is the word or punctuation.
+func (p *parser) isAt(n int, text string) bool {
 	t := p.peekAt(n)
-	return t.kind == tokWord && t.text == word
+	return (t.kind == tokWord || t.kind == tokPunct) && t.Text == text
 }
 
-// acceptWord moves past the words if they are next.
-func (p *parser) acceptWord(words ...string) bool {
-	for i, w := range words {
-		if !p.isWordAt(i, w) {
+// accept moves past the words or punctuation if they are next.
+func (p *parser) accept(texts ...string) bool {
+	for i, s := range texts {
+		if !p.isAt(i, s) {
 			return false
 		}
 	}
-	p.pos += len(words)
+	p.pos += len(texts)
 	return true
 }
 
-func (p *parser) isPunct(s string) bool { return p.isPunctAt(0, s) }
-
-func (p *parser) isPunctAt(n int, s string) bool {
-	t := p.peekAt(n)
-	return t.kind == tokPunct && t.text == s
-}
-
-// acceptPunct moves past the punctuation if it is next.
-func (p *parser) acceptPunct(s string) bool {
-	if !p.isPunct(s) {
-		return false
-	}
-	p.pos++
-	return true
-}
-
-func (p *parser) needPunct(s string) {
-	if !p.acceptPunct(s) {
-		p.unexpected(fmt.Sprintf("write %q here", s))
-	}
-}
-
-func (p *parser) needWord(word string) {
-	if !p.acceptWord(word) {
-		p.unexpected(fmt.Sprintf("write %q here", word))
+func (p *parser) need(text string) {
+	if !p.accept(text) {
+		p.unexpected(fmt.Sprintf("write %q here", text))
 	}
 }
 
@@ -126,7 +105,7 @@ func (p *parser) needWord(word string) {
 func (p *parser) unexpected(hint string) node {
 	t := p.peek()
 	if t.kind != tokEnd {
-		return p.fault(t, hint, "syntax error at %q", t.text)
+		return p.fault(t, hint, "syntax error at %q", t.Text)
 	}
 	if hint == "" {
 		hint = "a value is missing"
@@ -136,9 +115,9 @@ func (p *parser) unexpected(hint string) node {
 
 // fault keeps a mistake, unless there is one already, and skips the rest of the
 // source. The nil is for the caller to return.
-func (p *parser) fault(t token, hint, format string, args ...any) node {
+func (p *parser) fault(t Token, hint, format string, args ...any) node {
 	if p.err == nil {
-		p.err = &Error{Offset: t.off, Length: max(t.end-t.off, 1), Message: fmt.Sprintf(format, args...), Hint: hint}
+		p.err = &Error{Offset: t.Start, Length: max(t.End-t.Start, 1), Message: fmt.Sprintf(format, args...), Hint: hint}
 		p.pos = len(p.toks) - 1
 	}
 	return nil
@@ -157,7 +136,7 @@ const chainHint = "use parentheses: comparisons do not chain"
 // expr parses an a_expr whose operators all bind at least as tightly as loosest.
 func (p *parser) expr(loosest int) node {
 	defer p.enter()()
-	start := p.peek().off
+	start := p.peek().Start
 	left := p.prefix(false)
 	for {
 		bind := p.infixBinding()
@@ -176,25 +155,25 @@ func (p *parser) expr(loosest int) node {
 // not, in, like, between.
 func (p *parser) restricted(loosest int) node {
 	defer p.enter()()
-	start := p.peek().off
+	start := p.peek().Start
 	left := p.prefix(true)
 	for {
 		bind := p.infixBinding()
-		isDistinct := bind == bindIs && (p.isWordAt(1, "distinct") || p.isWordAt(1, "not") && p.isWordAt(2, "distinct"))
+		isDistinct := bind == bindIs && (p.isAt(1, "distinct") || p.isAt(1, "not") && p.isAt(2, "distinct"))
 		ok := bind == bindCompare || bind >= bindOp && bind <= bindPower || isDistinct
 		if !ok || bind < loosest {
 			return left
 		}
 		op := p.next()
 		if isDistinct {
-			not := p.acceptWord("not")
+			not := p.accept("not")
 			p.next()
-			p.needWord("from")
+			p.need("from")
 			right := p.restricted(bindIs + 1)
 			left = &distinct{p.from(start), left, right, not}
 		} else {
 			right := p.restricted(bind + 1)
-			left = &binary{p.from(start), op.text, place{op.off, op.end}, left, right}
+			left = &binary{p.from(start), op.Text, place{op.Start, op.End}, left, right}
 		}
 		if bind <= bindRange && p.infixBinding() == bind {
 			return p.unexpected(chainHint)
@@ -210,7 +189,7 @@ func (p *parser) infixBinding() int {
 	case tokCast: // after a form that ends in a keyword or parenthesis: x is null::text
 		return bindPostfix
 	case tokOp:
-		switch t.text {
+		switch t.Text {
 		case "<", ">", "=", "<=", ">=", "<>":
 			return bindCompare
 		case "+", "-":
@@ -222,7 +201,7 @@ func (p *parser) infixBinding() int {
 		}
 		return bindOp
 	case tokWord:
-		switch t.text {
+		switch t.Text {
 		case "or":
 			return bindOr
 		case "and":
@@ -232,8 +211,7 @@ func (p *parser) infixBinding() int {
 		case "between", "in", "like", "ilike", "similar":
 			return bindRange
 		case "not":
-			n := p.peekAt(1)
-			if n.kind == tokWord && (n.text == "between" || n.text == "in" || n.text == "like" || n.text == "ilike" || n.text == "similar") {
+			if n := p.peekAt(1); n.kind == tokWord && listed(" between in like ilike similar ", n.Text) {
 				return bindRange
 			}
 		case "at":
@@ -260,7 +238,7 @@ func (p *parser) infix(start int, left node, bind int) (n node, open bool) {
 		return p.rangeForms(start, left)
 	case bindAt:
 		p.next()
-		if !p.acceptWord("time", "zone") {
+		if !p.accept("time", "zone") {
 			return p.unexpected(`write "at time zone"`), false
 		}
 		zone := p.expr(bindAt + 1)
@@ -273,39 +251,39 @@ func (p *parser) infix(start int, left node, bind int) (n node, open bool) {
 		to := p.typeName()
 		return &cast{p.from(start), left, to}, false
 	}
-	at := place{t.off, t.end}
+	at := place{t.Start, t.End}
 	if all, ok := p.quantifier(); ok {
 		arr := p.expr(0)
-		p.needPunct(")")
-		return &quantified{p.from(start), t.text, at, all, left, arr}, false
+		p.need(")")
+		return &quantified{p.from(start), t.Text, at, all, left, arr}, false
 	}
 	right := p.expr(bind + 1)
-	return &binary{p.from(start), t.text, at, left, right}, true
+	return &binary{p.from(start), t.Text, at, left, right}, true
 }
 
 // quantifier accepts "any (", "some (" or "all (".
 func (p *parser) quantifier() (all, ok bool) {
 	t := p.peek()
-	if t.kind != tokWord || t.text != "any" && t.text != "some" && t.text != "all" || !p.isPunctAt(1, "(") {
+	if t.kind != tokWord || !listed(" any some all ", t.Text) || !p.isAt(1, "(") {
 		return false, false
 	}
 	p.pos += 2
-	return t.text == "all", true
+	return t.Text == "all", true
 }
 
 // isForms parses is [not] ..., isnull and notnull.
 func (p *parser) isForms(start int, left node) (n node, open bool) {
 	word := p.next()
-	if word.text != "is" {
-		return &isTest{p.from(start), left, "null", word.text == "notnull"}, false
+	if word.Text != "is" {
+		return &isTest{p.from(start), left, "null", word.Text == "notnull"}, false
 	}
-	not := p.acceptWord("not")
-	if p.acceptWord("distinct", "from") {
+	not := p.accept("not")
+	if p.accept("distinct", "from") {
 		right := p.expr(bindIs + 1)
 		return &distinct{p.from(start), left, right, not}, true
 	}
 	for _, test := range []string{"null", "true", "false", "unknown"} {
-		if p.acceptWord(test) {
+		if p.accept(test) {
 			return &isTest{p.from(start), left, test, not}, false
 		}
 	}
@@ -314,13 +292,13 @@ func (p *parser) isForms(start int, left node) (n node, open bool) {
 
 // rangeForms parses [not] between, in, like and ilike.
 func (p *parser) rangeForms(start int, left node) (n node, open bool) {
-	not := p.acceptWord("not")
-	switch t := p.next(); t.text {
+	not := p.accept("not")
+	switch t := p.next(); t.Text {
 	case "in":
 		list := p.parenthesised()
 		return &inList{p.from(start), left, list, not}, false
 	case "like", "ilike":
-		return p.likeForm(start, left, not, t.text == "ilike"), true
+		return p.likeForm(start, left, not, t.Text == "ilike"), true
 	case "between":
 		return p.betweenForm(start, left, not), true
 	default:
@@ -330,51 +308,48 @@ func (p *parser) rangeForms(start int, left node) (n node, open bool) {
 
 func (p *parser) likeForm(start int, left node, not, ilike bool) node {
 	quantifier := p.peek()
-	if _, ok := p.quantifier(); ok {
-		word := "ANY"
-		if quantifier.text == "all" {
-			word = "ALL"
-		}
+	if all, ok := p.quantifier(); ok {
+		word := map[bool]string{false: "ANY", true: "ALL"}[all]
 		return p.fault(quantifier, "write one like per pattern", "LIKE %s (...) is not supported", word)
 	}
 	pattern := p.expr(bindRange + 1)
 	var escape node
-	if p.acceptWord("escape") {
+	if p.accept("escape") {
 		escape = p.expr(bindEscape + 1)
 	}
 	return &like{p.from(start), left, pattern, escape, not, ilike}
 }
 
 func (p *parser) betweenForm(start int, left node, not bool) node {
-	symmetric := p.acceptWord("symmetric")
+	symmetric := p.accept("symmetric")
 	if !symmetric {
-		p.acceptWord("asymmetric")
+		p.accept("asymmetric")
 	}
 	lo := p.restricted(0)
-	p.needWord("and")
+	p.need("and")
 	hi := p.expr(bindRange + 1)
 	return &between{p.from(start), left, lo, hi, not, symmetric}
 }
 
 // subquery refuses a subquery where one could begin.
 func (p *parser) subquery() {
-	if p.isWord("select") || p.isWord("with") {
+	if p.is("select") || p.is("with") {
 		p.fault(p.peek(), "use a lookup", "subqueries are not supported")
 	}
 }
 
 // parenthesised parses (a, b, ...), at least one.
 func (p *parser) parenthesised() []node {
-	p.needPunct("(")
+	p.need("(")
 	p.subquery()
 	list := p.exprList()
-	p.needPunct(")")
+	p.need(")")
 	return list
 }
 
 func (p *parser) exprList() []node {
 	list := []node{p.expr(0)}
-	for p.acceptPunct(",") {
+	for p.accept(",") {
 		list = append(list, p.expr(0))
 	}
 	return list
@@ -391,31 +366,22 @@ func (p *parser) prefix(restricted bool) node {
 		return p.expr(bind)
 	}
 	switch {
-	case t.kind == tokWord && t.text == "not" && !restricted:
+	case p.is("not") && !restricted:
 		x := operand(bindNot)
-		return &negation{p.from(t.off), x}
+		return &negation{p.from(t.Start), x}
 	case t.kind != tokOp:
 		return p.postfix()
-	case t.text == "-" || t.text == "+":
+	case t.Text == "-" || t.Text == "+":
 		x := operand(bindMinus)
-		if lit, ok := x.(*literal); ok && t.text == "-" && lit.kind == litNumber {
-			return &literal{p.from(t.off), litNumber, negate(lit.text)}
+		if lit, ok := x.(*literal); ok && t.Text == "-" && lit.kind == litNumber {
+			return &literal{p.from(t.Start), litNumber, negate(lit.text)}
 		}
-		return &unary{p.from(t.off), t.text, x}
-	case infixOnly(t.text):
+		return &unary{p.from(t.Start), t.Text, x}
+	case listed(" < > = <= >= <> * / % ^ ", t.Text): // without a prefix form in the grammar
 		return p.unexpected("")
 	}
 	x := operand(bindOp + 1)
-	return &unary{p.from(t.off), t.text, x}
-}
-
-// infixOnly reports the operators that have no prefix form in the grammar.
-func infixOnly(op string) bool {
-	switch op {
-	case "<", ">", "=", "<=", ">=", "<>", "*", "/", "%", "^":
-		return true
-	}
-	return false
+	return &unary{p.from(t.Start), t.Text, x}
 }
 
 // negate is gram.y's doNegate: the sign becomes part of the constant, so that
@@ -429,8 +395,8 @@ func negate(digits string) string {
 
 // postfix parses an operand with its casts and subscripts.
 func (p *parser) postfix() node {
-	start := p.peek().off
-	inParentheses := p.isPunct("(")
+	start := p.peek().Start
+	inParentheses := p.is("(")
 	n := p.primary()
 	_, isColumn := n.(*columnRef)
 	indexable := isColumn || inParentheses // the grammar allows no subscript elsewhere
@@ -440,12 +406,12 @@ func (p *parser) postfix() node {
 			p.next()
 			t := p.typeName()
 			n, indexable = &cast{p.from(start), n, t}, false
-		case indexable && p.acceptPunct("["):
+		case indexable && p.accept("["):
 			index := p.expr(0)
-			if p.isPunct(":") {
+			if p.is(":") {
 				return p.unexpected("name one element: array slices are not supported")
 			}
-			p.needPunct("]")
+			p.need("]")
 			n = &subscript{p.from(start), n, index}
 		default:
 			return n

@@ -1,19 +1,17 @@
 package expr
 
-import "slices"
-
 // primary parses a c_expr without its postfix operators.
 func (p *parser) primary() node {
 	t := p.peek()
 	switch t.kind {
 	case tokString:
 		p.next()
-		return &literal{p.from(t.off), litString, t.text}
+		return &literal{p.from(t.Start), litString, t.Text}
 	case tokInteger, tokNumber:
 		p.next()
-		return &literal{p.from(t.off), litNumber, t.text}
+		return &literal{p.from(t.Start), litNumber, t.Text}
 	case tokPunct:
-		if t.text == "(" {
+		if t.Text == "(" {
 			return p.parentheses()
 		}
 	case tokWord:
@@ -28,28 +26,22 @@ func (p *parser) parentheses() node {
 	open := p.next()
 	p.subquery()
 	n := p.expr(0)
-	if p.isPunct(",") {
+	if p.is(",") {
 		return p.fault(open, "compare the columns one by one", "row values are not supported")
 	}
-	p.needPunct(")")
-	if p.isPunct(".") {
+	p.need(")")
+	if p.is(".") {
 		return p.fault(p.peek(), "use the whole value", "fields of composite values are not supported")
 	}
 	return n
 }
 
 // wordForms parses what begins with an unquoted word.
-func (p *parser) wordForms(t token) node {
-	switch t.text {
-	case "null":
+func (p *parser) wordForms(t Token) node {
+	switch t.Text {
+	case "null", "true", "false":
 		p.next()
-		return &literal{p.from(t.off), litNull, ""}
-	case "true":
-		p.next()
-		return &literal{p.from(t.off), litTrue, ""}
-	case "false":
-		p.next()
-		return &literal{p.from(t.off), litFalse, ""}
+		return &literal{p.from(t.Start), map[string]literalKind{"null": litNull, "true": litTrue, "false": litFalse}[t.Text], ""}
 	case "case":
 		return p.caseForm()
 	case "cast":
@@ -58,18 +50,18 @@ func (p *parser) wordForms(t token) node {
 		return p.arrayForm()
 	case "current_date", "current_timestamp", "localtimestamp", "current_time", "localtime":
 		p.next()
-		if p.isPunct("(") {
-			return p.fault(p.peek(), "use date_trunc to drop fractions of a second", "%s takes no precision here", t.text)
+		if p.is("(") {
+			return p.fault(p.peek(), "use date_trunc to drop fractions of a second", "%s takes no precision here", t.Text)
 		}
-		return &call{p.from(t.off), ident{p.from(t.off), t.text, false}, nil, true}
+		return &call{p.from(t.Start), ident{p.from(t.Start), t.Text, false}, nil, true}
 	case "not":
 		return p.unexpected("put parentheses around the negation")
 	}
 	if n := p.typedLiteral(); n != nil {
 		return n
 	}
-	if p.isPunctAt(1, "(") {
-		switch t.text {
+	if p.isAt(1, "(") {
+		switch t.Text {
 		case "extract", "position", "substring", "trim", "overlay", "coalesce", "greatest", "least", "nullif":
 			return p.keywordCall(t)
 		case "exists":
@@ -81,24 +73,24 @@ func (p *parser) wordForms(t token) node {
 
 // typedLiteral parses t 'x'; it returns nil when something else is next.
 func (p *parser) typedLiteral() node {
-	off := p.peek().off
+	off := p.peek().Start
 	var t typeName
-	switch word := p.peek().text; {
-	case isTypeKeyword(word):
+	switch word := p.peek().Text; {
+	case listed(typeWords, word):
 		start := *p
 		if t = p.typeName(); t.array || p.peek().kind != tokString {
 			*p = start // it may still be a column or a function of that name
 			return nil
 		}
-	case p.peekAt(1).kind == tokString && !isReserved(word) && !isColumnKeyword(word):
+	case p.peekAt(1).kind == tokString && !listed(reservedWords, word) && !listed(columnWords, word):
 		p.next()
 		t = typeName{place: p.from(off), name: word}
 	default:
 		return nil
 	}
 	s := p.next()
-	text := &literal{p.from(s.off), litString, s.text}
-	if w := p.peek(); t.name == "interval" && w.kind == tokWord && slices.Contains([]string{"year", "month", "day", "hour", "minute", "second"}, w.text) {
+	text := &literal{p.from(s.Start), litString, s.Text}
+	if w := p.peek(); t.name == "interval" && w.kind == tokWord && listed(" year month day hour minute second ", w.Text) {
 		p.fault(w, "write the unit in the string: interval '1 day'", "interval fields are not supported")
 	}
 	return &cast{p.from(off), text, t}
@@ -107,28 +99,28 @@ func (p *parser) typedLiteral() node {
 // name parses a column reference or a function call.
 func (p *parser) name() node {
 	first := p.peek()
-	isCall := p.isPunctAt(1, "(")
+	isCall := p.isAt(1, "(")
 	if first.kind == tokWord {
 		switch {
-		case isReserved(first.text), isCall && isColumnKeyword(first.text):
+		case listed(reservedWords, first.Text), isCall && listed(columnWords, first.Text):
 			return p.unexpected("")
-		case !isCall && isFunctionKeyword(first.text):
-			return p.unexpected(`quote it if it is a column: "` + first.text + `"`)
+		case !isCall && listed(functionWords, first.Text):
+			return p.unexpected(`quote it if it is a column: "` + first.Text + `"`)
 		}
 	}
 	path := []ident{p.ident()}
-	for p.acceptPunct(".") {
+	for p.accept(".") {
 		t := p.peek()
-		if t.kind == tokOp && t.text == "*" {
-			return p.fault(t, "name the columns", "%s.* is not supported", first.text)
+		if t.kind == tokOp && t.Text == "*" {
+			return p.fault(t, "name the columns", "%s.* is not supported", first.Text)
 		}
 		if t.kind != tokWord && t.kind != tokQuoted {
 			return p.unexpected("write a column's name")
 		}
 		path = append(path, p.ident())
 	}
-	if !p.isPunct("(") {
-		return &columnRef{p.from(first.off), path}
+	if !p.is("(") {
+		return &columnRef{p.from(first.Start), path}
 	}
 	if len(path) == 2 && path[0].text == "pg_catalog" {
 		path = path[1:]
@@ -137,89 +129,89 @@ func (p *parser) name() node {
 		return p.fault(first, "use PostgreSQL's own functions", "functions of a schema are not supported")
 	}
 	args := p.callArgs()
-	return &call{p.from(first.off), path[0], args, false}
+	return &call{p.from(first.Start), path[0], args, false}
 }
 
 func (p *parser) ident() ident {
 	t := p.next()
-	return ident{place{t.off, t.end}, t.text, t.kind == tokQuoted}
+	return ident{place{t.Start, t.End}, t.Text, t.kind == tokQuoted}
 }
 
 // callArgs parses (a, b, ...), perhaps empty.
 func (p *parser) callArgs() []node {
-	p.needPunct("(")
-	if p.acceptPunct(")") {
+	p.need("(")
+	if p.accept(")") {
 		return nil
 	}
 	switch t := p.peek(); {
-	case t.kind == tokOp && t.text == "*", t.kind == tokWord && (t.text == "distinct" || t.text == "all"):
+	case t.kind == tokOp && t.Text == "*", p.is("distinct"), p.is("all"):
 		p.fault(t, "a rule sees one row at a time", "aggregates are not supported")
-	case t.kind == tokWord && t.text == "variadic":
+	case p.is("variadic"):
 		p.fault(t, "write the arguments one by one", "VARIADIC is not supported")
 	}
 	args := p.exprList()
-	p.needPunct(")")
+	p.need(")")
 	return args
 }
 
 func (p *parser) caseForm() node {
-	start := p.next().off
+	start := p.next().Start
 	n := &caseExpr{}
-	if !p.isWord("when") {
+	if !p.is("when") {
 		n.arg = p.expr(0)
 	}
-	for p.acceptWord("when") {
+	for p.accept("when") {
 		var w caseWhen
 		w.cond = p.expr(0)
-		p.needWord("then")
+		p.need("then")
 		w.result = p.expr(0)
 		n.whens = append(n.whens, w)
 	}
 	if len(n.whens) == 0 {
 		return p.unexpected(`write "when"`)
 	}
-	if p.acceptWord("else") {
+	if p.accept("else") {
 		n.other = p.expr(0)
 	}
-	p.needWord("end")
+	p.need("end")
 	n.place = p.from(start)
 	return n
 }
 
 func (p *parser) castForm() node {
-	start := p.next().off
-	p.needPunct("(")
+	start := p.next().Start
+	p.need("(")
 	x := p.expr(0)
-	p.needWord("as")
+	p.need("as")
 	t := p.typeName()
-	p.needPunct(")")
+	p.need(")")
 	return &cast{p.from(start), x, t}
 }
 
 func (p *parser) arrayForm() node {
-	start := p.next().off
-	if p.isPunct("(") {
+	start := p.next().Start
+	if p.is("(") {
 		return p.fault(p.peek(), "use a lookup", "subqueries are not supported")
 	}
-	p.needPunct("[")
+	p.need("[")
 	n := &arrayExpr{}
-	if p.isPunct("[") {
+	if p.is("[") {
 		return p.fault(p.peek(), "write it as a string: '{{1,2},{3,4}}'::integer[]", "nested arrays are not supported here")
 	}
-	if !p.isPunct("]") {
+	if !p.is("]") {
 		n.list = p.exprList()
 	}
-	p.needPunct("]")
+	p.need("]")
 	n.place = p.from(start)
 	return n
 }
 
 // keywordCall parses the functions that the grammar knows by name.
-func (p *parser) keywordCall(t token) node {
+func (p *parser) keywordCall(t Token) node {
 	name := p.ident()
 	p.next() // (
 	var args []node
-	switch t.text {
+	switch t.Text {
 	case "extract":
 		args = p.extractArgs()
 	case "position":
@@ -233,8 +225,8 @@ func (p *parser) keywordCall(t token) node {
 	default:
 		args = p.exprList()
 	}
-	p.needPunct(")")
-	return &call{p.from(t.off), name, args, false}
+	p.need(")")
+	return &call{p.from(t.Start), name, args, false}
 }
 
 func (p *parser) extractArgs() []node {
@@ -243,14 +235,14 @@ func (p *parser) extractArgs() []node {
 		p.unexpected("write a field: extract(year from dt)")
 	}
 	p.next()
-	field := &literal{p.from(f.off), litString, f.text}
-	p.needWord("from")
+	field := &literal{p.from(f.Start), litString, f.Text}
+	p.need("from")
 	return []node{field, p.expr(0)}
 }
 
 func (p *parser) positionArgs() []node {
 	sub := p.restricted(0)
-	p.needWord("in")
+	p.need("in")
 	return []node{p.restricted(0), sub}
 }
 
@@ -262,11 +254,11 @@ func (p *parser) substringArgs() []node {
 	var from, length node
 	for range 2 {
 		switch {
-		case from == nil && p.acceptWord("from"):
+		case from == nil && p.accept("from"):
 			from = p.expr(0)
-		case length == nil && p.acceptWord("for"):
+		case length == nil && p.accept("for"):
 			length = p.expr(0)
-		case p.isWord("similar"):
+		case p.is("similar"):
 			p.unexpected("SIMILAR is not supported: use substring(x from n for m)")
 		}
 	}
@@ -286,17 +278,17 @@ func (p *parser) substringArgs() []node {
 func (p *parser) trimArgs() (name string, args []node) {
 	name = "btrim"
 	switch {
-	case p.acceptWord("both"):
-	case p.acceptWord("leading"):
+	case p.accept("both"):
+	case p.accept("leading"):
 		name = "ltrim"
-	case p.acceptWord("trailing"):
+	case p.accept("trailing"):
 		name = "rtrim"
 	}
-	if p.acceptWord("from") {
+	if p.accept("from") {
 		return name, p.exprList()
 	}
 	args = p.exprList()
-	if !p.isWord("from") {
+	if !p.is("from") {
 		return name, args
 	}
 	if len(args) > 1 {
@@ -312,10 +304,10 @@ func (p *parser) overlayArgs() []node {
 		return args
 	}
 	for _, word := range []string{"placing", "from", "for"} {
-		if word == "for" && !p.isWord("for") {
+		if word == "for" && !p.is("for") {
 			break
 		}
-		p.needWord(word)
+		p.need(word)
 		args = append(args, p.expr(0))
 	}
 	return args

@@ -87,12 +87,7 @@ func canCoerce(from, to []*cdc.Type) bool {
 }
 
 func isPolymorphic(t *cdc.Type) bool {
-	switch t.Name {
-	case "anyelement", "anyarray", "anynonarray", "anyenum", "anyrange", "anymultirange", "anycompatible",
-		"anycompatiblearray", "anycompatiblenonarray", "anycompatiblerange", "anycompatiblemultirange":
-		return t.Schema == "pg_catalog"
-	}
-	return false
+	return t.Schema == "pg_catalog" && strings.HasPrefix(t.Name, "any") && t.OID != oidAny
 }
 
 // generics is what the arguments say about the polymorphic types.
@@ -265,18 +260,9 @@ func expandVariadic(c *candidate, n int) *candidate {
 
 // choose is func_match_argtypes and func_select_candidate.
 func choose(all []*candidate, types []*cdc.Type) (c *candidate, ambiguous bool) {
-	var list []*candidate
-	for _, c := range all {
-		if canCoerce(types, c.args) {
-			list = append(list, c)
-		}
-	}
-	if len(list) == 0 {
+	s := selection{list: accepting(all, types), base: mapped(types, (*cdc.Type).Base)}
+	if len(s.list) == 0 {
 		return nil, false
-	}
-	s := selection{list: list, base: make([]*cdc.Type, len(types))}
-	for i, t := range types {
-		s.base[i] = t.Base()
 	}
 	steps := []func(){s.mostExact, s.mostPreferred, s.guessUnknowns, s.assumeSame}
 	for _, step := range steps {
@@ -289,6 +275,11 @@ func choose(all []*candidate, types []*cdc.Type) (c *candidate, ambiguous bool) 
 		return s.list[0], false
 	}
 	return nil, true
+}
+
+// accepting returns the candidates for which the types convert implicitly.
+func accepting(all []*candidate, types []*cdc.Type) []*candidate {
+	return slices.DeleteFunc(slices.Clone(all), func(c *candidate) bool { return !canCoerce(types, c.args) })
 }
 
 // selection narrows a list of candidates down, rule by rule.
@@ -379,14 +370,7 @@ func (s *selection) assumeSame() {
 	if known == nil || unknown == 0 {
 		return
 	}
-	types := slices.Repeat([]*cdc.Type{known}, len(s.base))
-	var found []*candidate
-	for _, c := range s.list {
-		if canCoerce(types, c.args) {
-			found = append(found, c)
-		}
-	}
-	if len(found) == 1 {
+	if found := accepting(s.list, slices.Repeat([]*cdc.Type{known}, len(s.base))); len(found) == 1 {
 		s.list = found
 	}
 }

@@ -31,6 +31,7 @@ func textImpls() map[string]*impl {
 		}
 		return substring(a[0], a[1].i, a[2].i)
 	})
+	serverBytes := ofUTF8(bytesOf, "octet_length counts the bytes of encoding ", "use length")
 	all := map[string]*impl{
 		"textcat(text,text)":           two(func(m *Machine, a, b value) value { return m.appended(append(append(m.arena, a.s...), b.s...)) }),
 		"textanycat(text,anynonarray)": bound(func(c *checker, t *term) (*impl, *Error) { return catAny(c, t, 1) }),
@@ -47,8 +48,8 @@ func textImpls() map[string]*impl {
 		"right(text,int4)":             two(right),
 		"length(bytea)":                bytesOf,
 		"octet_length(bytea)":          bytesOf,
-		"octet_length(text)":           serverBytes(),
-		"octet_length(bpchar)":         serverBytes(),
+		"octet_length(text)":           serverBytes,
+		"octet_length(bpchar)":         serverBytes,
 		"split_part(text,text,int4)":   many(splitPart),
 		"overlay(text,text,int4)":      many(overlay),
 		"overlay(text,text,int4,int4)": many(overlay),
@@ -60,14 +61,13 @@ func textImpls() map[string]*impl {
 	return all
 }
 
-// serverBytes is octet_length: in the server's encoding, which has one byte
-// for a character unless it is UTF8.
-func serverBytes() *impl {
+// ofUTF8 is an implementation about bytes of text, which differ between encodings.
+func ofUTF8(im *impl, message, hint string) *impl {
 	return bound(func(c *checker, t *term) (*impl, *Error) {
-		if c.scope.Settings.utf8() {
-			return one(func(_ *Machine, a value) value { return intValue(int64(len(a.s))) }), nil
+		if !c.scope.Settings.utf8() {
+			return nil, refusal(t, message+c.scope.Settings.Encoding+", which the rules do not know", hint)
 		}
-		return nil, refusal(t, "octet_length counts the bytes of encoding "+c.scope.Settings.Encoding+", which the rules do not know", "use length")
+		return im, nil
 	})
 }
 
@@ -188,17 +188,12 @@ func textFormImpls() map[string]*impl {
 		"repeat(text,int4)":         two(repeat),
 		"reverse(text)":             one(reverse),
 		"translate(text,text,text)": many(translate),
-		"md5(text)": bound(func(c *checker, t *term) (*impl, *Error) {
-			if !c.scope.Settings.utf8() {
-				return nil, refusal(t, "md5 of text depends on encoding "+c.scope.Settings.Encoding+", which the rules do not know", "send the text itself")
-			}
-			return one(md5Hex), nil
-		}),
-		"md5(bytea)":           one(md5Hex),
-		"lpad(text,int4)":      two(func(m *Machine, a, b value) value { return pad(m, a.s, b.i, []byte(" "), true) }),
-		"rpad(text,int4)":      two(func(m *Machine, a, b value) value { return pad(m, a.s, b.i, []byte(" "), false) }),
-		"lpad(text,int4,text)": many(func(m *Machine, a []value) value { return pad(m, a[0].s, a[1].i, a[2].s, true) }),
-		"rpad(text,int4,text)": many(func(m *Machine, a []value) value { return pad(m, a[0].s, a[1].i, a[2].s, false) }),
+		"md5(text)":                 ofUTF8(one(md5Hex), "md5 of text depends on encoding ", "send the text itself"),
+		"md5(bytea)":                one(md5Hex),
+		"lpad(text,int4)":           two(func(m *Machine, a, b value) value { return pad(m, a.s, b.i, []byte(" "), true) }),
+		"rpad(text,int4)":           two(func(m *Machine, a, b value) value { return pad(m, a.s, b.i, []byte(" "), false) }),
+		"lpad(text,int4,text)":      many(func(m *Machine, a []value) value { return pad(m, a[0].s, a[1].i, a[2].s, true) }),
+		"rpad(text,int4,text)":      many(func(m *Machine, a []value) value { return pad(m, a[0].s, a[1].i, a[2].s, false) }),
 	}
 	for name, sides := range map[string][2]bool{"btrim": {true, true}, "ltrim": {true, false}, "rtrim": {false, true}} {
 		all[name+"(text)"] = one(func(_ *Machine, a value) value { return textValue(trimSides(a.s, " ", sides)) })

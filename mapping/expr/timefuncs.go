@@ -18,32 +18,26 @@ func timeFunctionImpls() map[string]*impl {
 		"age(timestamptz,timestamptz)": two(func(m *Machine, a, b value) value {
 			return m.intervalResult(pgtext.Age(m.localTime(a), m.localTime(b)))
 		}),
-		"age(timestamp)":               one(func(m *Machine, a value) value { return ageToday(m, a.i) }),
-		"age(timestamptz)":             one(func(m *Machine, a value) value { return ageToday(m, m.localTime(a)) }),
-		"make_date(int4,int4,int4)":    many(makeDate),
-		"isfinite(date)":               one(func(_ *Machine, a value) value { return boolValue(!isInfiniteDate(a.i)) }),
-		"isfinite(timestamp)":          one(func(_ *Machine, a value) value { return boolValue(!isInfinite(a.i)) }),
-		"isfinite(timestamptz)":        one(func(_ *Machine, a value) value { return boolValue(!isInfinite(a.i)) }),
-		"timezone(text,timestamp)":     zoneImpl(pgtext.LocalToUTC),
-		"timezone(text,timestamptz)":   zoneImpl(pgtext.UTCToLocal),
-		"to_char(timestamp,text)":      toCharTime(false),
-		"to_char(timestamptz,text)":    toCharTime(true),
-		"date_trunc(text,timestamp)":   truncImpl(truncTimestamp),
-		"date_trunc(text,timestamptz)": truncImpl(truncTimestamptz),
-		"date_trunc(text,interval)":    truncImpl(truncInterval),
-		"extract(text,date)":           extractImpl(extractDate, false),
-		"extract(text,time)":           extractImpl(extractTime, false),
-		"extract(text,timestamp)":      extractImpl(extractTimestamp, false),
-		"extract(text,timestamptz)":    extractImpl(extractTimestamptz, false),
-		"extract(text,interval)":       extractImpl(extractInterval, false),
-		"date_part(text,date)":         extractImpl(extractDateAsTimestamp, true),
-		"date_part(text,time)":         extractImpl(extractTime, true),
-		"date_part(text,timestamp)":    extractImpl(extractTimestamp, true),
-		"date_part(text,timestamptz)":  extractImpl(extractTimestamptz, true),
-		"date_part(text,interval)":     extractImpl(extractInterval, true),
-		"to_char(numeric,text)":        toCharNumber(appendNumeric),
-		"to_char(int4,text)":           toCharNumber(func(dst []byte, v value) []byte { return printInt(nil, dst, v) }),
-		"to_char(int8,text)":           toCharNumber(func(dst []byte, v value) []byte { return printInt(nil, dst, v) }),
+		"age(timestamp)":             one(func(m *Machine, a value) value { return ageToday(m, a.i) }),
+		"age(timestamptz)":           one(func(m *Machine, a value) value { return ageToday(m, m.localTime(a)) }),
+		"make_date(int4,int4,int4)":  many(makeDate),
+		"isfinite(date)":             one(func(_ *Machine, a value) value { return boolValue(!isInfiniteDate(a.i)) }),
+		"isfinite(timestamp)":        one(func(_ *Machine, a value) value { return boolValue(!isInfinite(a.i)) }),
+		"isfinite(timestamptz)":      one(func(_ *Machine, a value) value { return boolValue(!isInfinite(a.i)) }),
+		"timezone(text,timestamp)":   zoneImpl(pgtext.LocalToUTC),
+		"timezone(text,timestamptz)": zoneImpl(pgtext.UTCToLocal),
+		"to_char(timestamp,text)":    toCharTime(false),
+		"to_char(timestamptz,text)":  toCharTime(true),
+		"date_trunc(text,timestamp)": truncImpl(func(m *Machine, unit string, a value) value { return m.wrap(pgtext.TruncTimestamp(unit, a.i)) }),
+		"date_trunc(text,timestamptz)": truncImpl(func(m *Machine, unit string, a value) value {
+			return m.wrap(pgtext.TruncTimestampTZ(unit, a.i, m.loc))
+		}),
+		"date_trunc(text,interval)": truncImpl(func(m *Machine, unit string, a value) value {
+			return m.intervalResult(pgtext.TruncInterval(unit, interval(a)))
+		}),
+		"to_char(numeric,text)": toCharNumber(appendNumeric),
+		"to_char(int4,text)":    toCharNumber(func(dst []byte, v value) []byte { return printInt(nil, dst, v) }),
+		"to_char(int8,text)":    toCharNumber(func(dst []byte, v value) []byte { return printInt(nil, dst, v) }),
 	}
 }
 
@@ -152,14 +146,97 @@ func truncImpl(f func(m *Machine, unit string, a value) value) *impl {
 	})
 }
 
-func truncTimestamp(m *Machine, unit string, a value) value {
-	return m.wrap(pgtext.TruncTimestamp(unit, a.i))
+// extractor appends extract(field from a) as text, nothing for null.
+type extractor func(m *Machine, dst []byte, field string, a value) ([]byte, error)
+
+// extractImpls are extract and date_part.
+func extractImpls() map[string]*impl {
+	all := map[string]*impl{}
+	for name, f := range map[string]extractor{
+		"date": func(_ *Machine, dst []byte, field string, a value) ([]byte, error) {
+			return pgtext.ExtractDate(dst, field, int32(a.i))
+		},
+		"time": func(_ *Machine, dst []byte, field string, a value) ([]byte, error) {
+			return pgtext.ExtractTime(dst, field, a.i)
+		},
+		"timestamp": func(_ *Machine, dst []byte, field string, a value) ([]byte, error) {
+			return pgtext.ExtractTimestamp(dst, field, a.i)
+		},
+		"timestamptz": func(m *Machine, dst []byte, field string, a value) ([]byte, error) {
+			return pgtext.ExtractTimestampTZ(dst, field, a.i, m.loc)
+		},
+		"interval": func(_ *Machine, dst []byte, field string, a value) ([]byte, error) {
+			return pgtext.ExtractInterval(dst, field, interval(a))
+		},
+	} {
+		all["extract(text,"+name+")"], all["date_part(text,"+name+")"] = extractImpl(f, false), extractImpl(f, true)
+	}
+	// Unlike extract, date_part takes a date for a timestamp.
+	all["date_part(text,date)"] = extractImpl(func(_ *Machine, dst []byte, field string, a value) ([]byte, error) {
+		ts, err := pgtext.DateToTimestamp(int32(a.i))
+		if err != nil {
+			return dst, err
+		}
+		return pgtext.ExtractTimestamp(dst, field, ts)
+	}, true)
+	return all
 }
 
-func truncTimestamptz(m *Machine, unit string, a value) value {
-	return m.wrap(pgtext.TruncTimestampTZ(unit, a.i, m.loc))
+// extractImpl is extract, which yields numeric, or date_part, which yields
+// double precision, of a constant field, which is tried out when the rule is
+// compiled.
+func extractImpl(f extractor, asFloat bool) *impl {
+	return withConstant(0, "the field to extract", constantHint, func(c *checker, t *term, field string) (*impl, *Error) {
+		if _, err := f(c.machine, nil, field, intValue(0)); err != nil {
+			return nil, refusal(t.args[0], c.machine.conversionError(err, 0).Message, "")
+		}
+		finish := func(_ *Machine, v value) value { return v }
+		if asFloat {
+			if finish = partAsFloat(strings.ToLower(field), t.args[1].typ.OID == oidInterval); finish == nil {
+				return nil, refusal(t.args[0], "date_part of "+field+" is not supported", "use extract("+field+" from ...), which is exact")
+			}
+		}
+		return two(func(m *Machine, _, a value) value {
+			start := len(m.arena)
+			out, err := f(m, m.arena, field, a)
+			switch {
+			case err != nil:
+				return m.failWith(err)
+			case len(out) <= start: // null
+				return value{}
+			}
+			m.arena = out
+			v, _ := parseNumeric(out[start:]) // printed by us
+			return finish(m, v)
+		}), nil
+	})
 }
 
-func truncInterval(m *Machine, unit string, a value) value {
-	return m.intervalResult(pgtext.TruncInterval(unit, interval(a)))
+// partAsFloat returns date_part's double of extract's numeric; nil when they
+// differ. Where fractions are involved, PostgreSQL computes in doubles, so the
+// same steps are taken.
+func partAsFloat(field string, ofInterval bool) func(m *Machine, v value) value {
+	asFloat := func(m *Machine, v value) value { return numericToFloat(m, v, 64) }
+	inMicros := func(of func(micros value) float64) func(m *Machine, v value) value {
+		return func(m *Machine, v value) value {
+			if v.aux != finite {
+				return asFloat(m, v)
+			}
+			return floatValue(of(roundNumeric(v, 6, true)))
+		}
+	}
+	switch field {
+	case "year", "quarter", "month", "week", "day", "dow", "isodow", "doy", "hour", "minute", "decade", "century", "millennium", "isoyear", "microseconds":
+		return asFloat
+	case "second":
+		return inMicros(func(v value) float64 { return float64(v.i/1000000) + float64(v.i%1000000)/1000000 })
+	case "epoch":
+		if !ofInterval {
+			return inMicros(func(v value) float64 {
+				f, _ := unscaled(v).Float64()
+				return f / 1000000
+			})
+		}
+	}
+	return nil
 }

@@ -1,25 +1,28 @@
 package expr
 
-import "strings"
+import (
+	"cmp"
+	"strings"
+)
 
 // typeName parses a type with its modifiers and array bounds.
 func (p *parser) typeName() typeName {
 	first := p.peek()
 	var t typeName
 	switch {
-	case first.kind == tokWord && (isReserved(first.text) || first.text == "setof"):
+	case first.kind == tokWord && (listed(reservedWords, first.Text) || first.Text == "setof"):
 		p.unexpected("write a type")
-	case first.kind == tokWord && isTypeKeyword(first.text):
+	case first.kind == tokWord && listed(typeWords, first.Text):
 		t = p.grammarType()
 	default:
 		t.name = p.typeIdent()
-		if p.acceptPunct(".") {
+		if p.accept(".") {
 			t.schema, t.name = t.name, p.typeIdent()
 		}
 		t.mods = p.typeMods()
 	}
 	p.arrayBounds(&t)
-	t.place = p.from(first.off)
+	t.place = p.from(first.Start)
 	return t
 }
 
@@ -31,24 +34,24 @@ func (p *parser) typeIdent() string {
 }
 
 func (p *parser) arrayBounds(t *typeName) {
-	if p.acceptWord("array") {
+	if p.accept("array") {
 		t.array = true
-		if !p.isPunct("[") {
+		if !p.is("[") {
 			return
 		}
 	}
-	for p.acceptPunct("[") { // PostgreSQL ignores the number of dimensions and their sizes too
+	for p.accept("[") { // PostgreSQL ignores the number of dimensions and their sizes too
 		t.array = true
 		if p.peek().kind == tokInteger {
 			p.next()
 		}
-		p.needPunct("]")
+		p.need("]")
 	}
 }
 
 // typeMods parses (n) or (p, s).
 func (p *parser) typeMods() []string {
-	if !p.acceptPunct("(") {
+	if !p.accept("(") {
 		return nil
 	}
 	var mods []string
@@ -56,52 +59,47 @@ func (p *parser) typeMods() []string {
 		if p.peek().kind != tokInteger {
 			p.unexpected("write a number")
 		}
-		mods = append(mods, p.next().text)
-		if !p.acceptPunct(",") {
-			p.needPunct(")")
+		mods = append(mods, p.next().Text)
+		if !p.accept(",") {
+			p.need(")")
 			return mods
 		}
 	}
 }
 
+// grammarNames are the names in pg_type of what the grammar calls otherwise.
+var grammarNames = map[string]string{
+	"int": "int4", "integer": "int4", "smallint": "int2", "bigint": "int8", "real": "float4", "boolean": "bool",
+	"decimal": "numeric", "dec": "numeric",
+}
+
 // grammarType parses the types that the grammar spells with keywords.
 func (p *parser) grammarType() (t typeName) {
-	if w := p.peek().text; w == "national" || w == "nchar" || w == "bit" {
+	if w := p.peek().Text; w == "national" || w == "nchar" || w == "bit" {
 		p.unexpected("use text")
 	}
-	word := p.next().text
+	word := p.next().Text
 	switch word {
-	case "int", "integer":
-		t.name = "int4"
-	case "smallint":
-		t.name = "int2"
-	case "bigint":
-		t.name = "int8"
-	case "real":
-		t.name = "float4"
-	case "boolean":
-		t.name = "bool"
 	case "double":
 		t.name = "float8"
-		p.needWord("precision")
+		p.need("precision")
 	case "float":
 		t.name = p.floatType()
-	case "decimal", "dec", "numeric":
-		t.name = "numeric"
-		t.mods = p.typeMods()
 	case "character", "char", "varchar":
 		return p.characterType(word)
 	case "timestamp", "time":
 		t.name = word
 		t.mods = p.typeMods()
-		if p.acceptWord("with", "time", "zone") {
+		if p.accept("with", "time", "zone") {
 			t.name += "tz"
 		} else {
-			p.acceptWord("without", "time", "zone")
+			p.accept("without", "time", "zone")
 		}
-	case "interval":
-		t.name = word
+	case "interval", "decimal", "dec", "numeric":
+		t.name = cmp.Or(grammarNames[word], word)
 		t.mods = p.typeMods()
+	default:
+		t.name = grammarNames[word]
 	}
 	return t
 }
@@ -125,7 +123,7 @@ func (p *parser) floatType() string {
 
 func (p *parser) characterType(word string) (t typeName) {
 	t.name = "bpchar"
-	if word == "varchar" || p.acceptWord("varying") {
+	if word == "varchar" || p.accept("varying") {
 		t.name = "varchar"
 	}
 	at := p.peek()
@@ -136,17 +134,6 @@ func (p *parser) characterType(word string) (t typeName) {
 		t.mods = []string{"1"} // char alone is char(1)
 	}
 	return t
-}
-
-// isTypeKeyword reports the words that begin a type by grammar rather than by
-// the catalogue.
-func isTypeKeyword(word string) bool {
-	switch word {
-	case "int", "integer", "smallint", "bigint", "real", "boolean", "double", "float", "decimal", "dec", "numeric",
-		"national", "nchar", "bit", "character", "char", "varchar", "timestamp", "time", "interval":
-		return true
-	}
-	return false
 }
 
 // The keyword classes of PostgreSQL 15 (pg_get_keywords): reserved words need
@@ -162,10 +149,12 @@ const (
 		"integer interval least national nchar none normalize nullif numeric out overlay position precision real row setof smallint " +
 		"substring time timestamp treat trim values varchar xmlattributes xmlconcat xmlelement xmlexists xmlforest xmlnamespaces " +
 		"xmlparse xmlpi xmlroot xmlserialize xmltable "
+	// typeWords begin a type by grammar rather than by the catalogue.
+	typeWords = " int integer smallint bigint real boolean double float decimal dec numeric national nchar bit character char varchar " +
+		"timestamp time interval "
 	functionWords = " authorization binary collation concurrently cross current_schema freeze full ilike inner is isnull join left " +
 		"like natural notnull outer overlaps right similar tablesample verbose "
 )
 
-func isReserved(word string) bool        { return strings.Contains(reservedWords, " "+word+" ") }
-func isColumnKeyword(word string) bool   { return strings.Contains(columnWords, " "+word+" ") }
-func isFunctionKeyword(word string) bool { return strings.Contains(functionWords, " "+word+" ") }
+// listed reports whether a word stands in a list, which begins and ends with a blank.
+func listed(list, word string) bool { return strings.Contains(list, " "+word+" ") }
