@@ -19,7 +19,7 @@ import (
 // recording is a stream of every kind of message, as a server sent it.
 const recording = "testdata/stream.hex"
 
-// TestRecording records the stream anew under -update, and decodes it.
+// TestRecording records the stream again under -update, and decodes it.
 func TestRecording(t *testing.T) {
 	t.Parallel()
 	if *update {

@@ -71,13 +71,13 @@ func TestWeakerPartition(t *testing.T) {
 	if diff := cmp.Diff([]bool{true, true, false, false}, keys); diff != "" {
 		t.Errorf("keys (-want +got):\n%s", diff)
 	}
-	mended := check([]string{
+	fixed := check([]string{
 		"insert public.cob new(id=4 dia=2026-02-05 status=<null> obs=x)",
 		"update public.cob new(id=4 dia=2026-02-05 status=L obs=x) old(id=4 dia=2026-02-05 status=<null> obs=x)",
 		"delete public.cob old(id=4 dia=2026-02-05 status=L obs=x)",
 	}, "alter table cob_2 replica identity full", "insert into cob values (4, '2026-02-05', null, 'x')", "update cob set status = 'L' where id = 4", "delete from cob where id = 4")
-	if mended.Weaker != nil || !mended.Columns[3].Key {
-		t.Errorf("after it was altered: %+v", mended)
+	if fixed.Weaker != nil || !fixed.Columns[3].Key {
+		t.Errorf("after it was altered: %+v", fixed)
 	}
 	log := s.log.String()
 	if n := strings.Count(log, `"fix":"ALTER TABLE public.cob_2 REPLICA IDENTITY FULL"`); n != 1 || !strings.Contains(log, "partition now covers the replica identity of its table") {

@@ -18,7 +18,7 @@ import (
 	"gancho/internal/testservers"
 )
 
-var update = flag.Bool("update", false, "write the golden files anew")
+var update = flag.Bool("update", false, "rewrite the golden files")
 
 // golden compares with a file of testdata, in which the test's own names stand
 // for what differs from run to run.

@@ -16,7 +16,7 @@ import (
 	"gancho/internal/strictyaml"
 )
 
-var update = flag.Bool("update", false, "write the golden files anew")
+var update = flag.Bool("update", false, "rewrite the golden files")
 
 func env(name string) (string, bool) {
 	v, ok := map[string]string{
@@ -71,7 +71,7 @@ func TestLoad(t *testing.T) {
 				t.Fatal(err)
 			}
 			if diff := cmp.Diff(string(want), got); diff != "" {
-				t.Errorf("-want +got; go test ./config -update writes it anew:\n%s", diff)
+				t.Errorf("-want +got; go test ./config -update rewrites it:\n%s", diff)
 			}
 		})
 	}

@@ -60,7 +60,7 @@ func TestDriftThatNoRuleUses(t *testing.T) {
 // is lost once the rule is fixed.
 func TestDriftStops(t *testing.T) {
 	t.Parallel()
-	for name, c := range map[string]struct{ alter, column, mended string }{
+	for name, c := range map[string]struct{ alter, column, fixed string }{
 		"dropped": {"alter table fichas drop column valor", "valor", "{id: id}"},
 		"renamed": {"alter table fichas rename valor to preco", "valor", "{id: id, valor: preco}"},
 		"retyped": {"alter table fichas alter valor type text", "valor", "{id: id, valor: valor}"},
@@ -82,7 +82,7 @@ func TestDriftStops(t *testing.T) {
 					t.Errorf("the error does not name %q:\n%s", part, b.text())
 				}
 			}
-			w.rules = strings.Replace(driftRules, "{id: id, valor: valor}", c.mended, 1)
+			w.rules = strings.Replace(driftRules, "{id: id, valor: valor}", c.fixed, 1)
 			b = w.run()
 			r.waitCount(4)
 			b.stop()

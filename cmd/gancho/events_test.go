@@ -25,7 +25,7 @@ import (
 	"gancho/migrations"
 )
 
-var updateEvents = flag.Bool("update-events", false, "write testdata/events anew")
+var updateEvents = flag.Bool("update-events", false, "rewrite testdata/events")
 
 // presetWorld is the legacy database with a bridge for all presets. The
 // endpoint todos gets unit 1's webhooks one after the other in commit order, so
@@ -271,7 +271,7 @@ func (p *presetWorld) golden(file, got string) {
 		p.t.Fatal(err)
 	}
 	if diff := cmp.Diff(string(want), got); diff != "" {
-		p.t.Errorf("-want +got; go test ./cmd/gancho -run FortyEvents -update-events writes it anew:\n%s", diff)
+		p.t.Errorf("-want +got; go test ./cmd/gancho -run FortyEvents -update-events rewrites it:\n%s", diff)
 	}
 }
 

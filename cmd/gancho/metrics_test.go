@@ -77,7 +77,7 @@ func TestHealthAndMetrics(t *testing.T) {
 	w.redis.Kill()
 	ready(http.StatusServiceUnavailable)
 	if status, _ := fetch(t, base+"/healthz"); status != http.StatusOK {
-		t.Errorf("/healthz answers %d while Redis is away", status)
+		t.Errorf("/healthz answers %d while Redis is unreachable", status)
 	}
 	if err := w.redis.Start(); err != nil {
 		t.Fatal(err)

@@ -85,9 +85,9 @@ func TestRedrive(t *testing.T) {
 	t.Parallel()
 	s := newStateful(t, pg, nil, loadTable)
 	s.rules = loadRules
-	var mended atomic.Bool
+	var fixed atomic.Bool
 	r := newReceiver(t, func(w http.ResponseWriter, _ arrival) {
-		if !mended.Load() {
+		if !fixed.Load() {
 			w.WriteHeader(http.StatusUnprocessableEntity)
 		}
 	})
@@ -101,7 +101,7 @@ func TestRedrive(t *testing.T) {
 	for _, a := range refused {
 		want[a.id] = true
 	}
-	mended.Store(true)
+	fixed.Store(true)
 	var jobs struct{ Items []struct{ ID int } }
 	s.call(b, http.MethodPost, "/dead-letters/redrive", `{"filter": {"endpoint": "crm"}, "rate": 400}`, &jobs)
 	if len(jobs.Items) != 1 {

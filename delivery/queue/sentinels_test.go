@@ -22,7 +22,7 @@ func TestSentinelsThatMissedAFailover(t *testing.T) {
 		{[]string{"a", "", ""}, []uint64{1, 0, 0}, ""},
 		{[]string{"", "", "b"}, []uint64{0, 0, 2}, "b"},
 		{[]string{"", "", ""}, []uint64{0, 0, 0}, ""},
-		{[]string{"c", "c", ""}, []uint64{0, 0, 0}, "c"}, // made known anew
+		{[]string{"c", "c", ""}, []uint64{0, 0, 0}, "c"}, // learned again
 		{[]string{"c", "", ""}, []uint64{0, 0, 0}, "c"},
 	} {
 		got, err := s.Choose(step.answers, step.epochs)
