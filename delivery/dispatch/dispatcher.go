@@ -97,9 +97,9 @@ func New(q *queue.Queue, s sender, endpoints []endpoint.Endpoint, o Options) *Di
 	return d
 }
 
-// Run, called once, delivers until the context ends. Then it starts nothing new, lets
-// requests in flight finish for up to DrainTimeout, acknowledges their events, gives
-// its leases back, and returns nil. While Redis is unreachable, it waits.
+// Run delivers until the context ends. Then it starts nothing new, lets requests
+// in flight finish for up to DrainTimeout, acknowledges their events, gives its
+// leases back, and returns nil. While Redis is unreachable, it waits. Run it once.
 func (d *Dispatcher) Run(ctx context.Context) error {
 	background := context.WithoutCancel(ctx)
 	defer d.worker.Attach(d)()

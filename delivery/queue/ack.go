@@ -9,7 +9,8 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// Results, one goroutine's at a time, are outcomes that Redis does not know yet.
+// Results are outcomes that Redis does not know yet. They belong to one goroutine
+// at a time.
 type Results struct {
 	Done      []ID // delivered
 	Clean     []ID // delivered, after failures, whose attempts are kept in rt and at

@@ -177,8 +177,8 @@ func (q *Queue) Orphans(ctx context.Context, known []endpoint.Endpoint) (map[str
 	return orphans, nil
 }
 
-// ErrBusy: a process still has the endpoint's lease. Try again: it expires, or
-// is released when its owner learns that the endpoint was removed.
+// ErrBusy says that a process still has the endpoint's lease. Try again: it
+// expires, or is released when its owner learns that the endpoint was removed.
 var ErrBusy = errors.New("a process still delivers to the endpoint; try again in some seconds")
 
 // dropScript leaves a fence behind, for a while, that keeps a stale owner out.

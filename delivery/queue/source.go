@@ -77,9 +77,9 @@ type claim struct {
 	source string
 }
 
-// Claim, called when the slot is found or created and before the first Append, says
-// whose events will be appended, and returns their epoch: 1 at first, the same as
-// before for the same source. For another system, timeline, database or slot, a slot
+// Claim says whose events will be appended, and returns their epoch: 1 at first,
+// the same as before for the same source. Call it when the slot is found or
+// created, before the first Append. For another system, timeline, database or slot, a slot
 // that was recreated, or one that somebody else has moved on, it returns a
 // *SourceChangedError, unless accept is set: then the epoch rises by one.
 func (q *Queue) Claim(ctx context.Context, s Source, accept bool) (uint16, error) {
