@@ -97,6 +97,9 @@ func (f Fault) Passing() bool {
 const (
 	CodeUniqueViolation = "23505"
 	CodeCheckViolation  = "23514" // also a row for which no partition exists
+	// CodeReadOnly is a standby's, or a role's that may only read: it passes with a
+	// failover, or never.
+	CodeReadOnly = "25006"
 
 	codeInsufficientPrivilege = "42501"
 	codeUndefinedObject       = "42704"
@@ -104,7 +107,6 @@ const (
 	codeObjectInUse           = "55006"
 	codeWrongState            = "55000"
 	codeLockNotAvailable      = "55P03"
-	codeReadOnlyTransaction   = "25006"
 	codeLimitExceeded         = "53400"
 	codeTooManyConnections    = "53300"
 	codeCannotConnectNow      = "57P03"
@@ -147,7 +149,7 @@ func FaultOf(err error) Fault {
 
 func faultOfCode(code string) Fault {
 	switch code {
-	case codeReadOnlyTransaction, codeLockNotAvailable, codeObjectInUse:
+	case codeLockNotAvailable, codeObjectInUse:
 		return FaultTransient
 	case codeQueryCanceled:
 		return FaultTimeout

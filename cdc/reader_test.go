@@ -526,11 +526,8 @@ func TestSlotGauge(t *testing.T) {
 		t.Errorf("the connections are %q and were %q", backend(), first)
 	}
 	do(t, conn, "select pg_terminate_backend("+first+")")
-	if _, err := g.Measure(t.Context()); cdc.FaultOf(err) != cdc.FaultUnreachable {
-		t.Errorf("over a connection that was terminated: %v", err)
-	}
 	if _, err := g.Measure(t.Context()); err != nil || backend() == first {
-		t.Errorf("after that: %v", err)
+		t.Errorf("after the connection was terminated: %v", err)
 	}
 	do(t, conn, "select pg_drop_replication_slot('"+o.Slot+"')")
 	kept := backend()

@@ -137,13 +137,22 @@ func (g *SlotGauge) Measure(ctx context.Context) (Slot, error) {
 	case <-ctx.Done():
 		return Slot{}, ctx.Err()
 	}
-	if g.conn == nil {
-		conn, err := Connect(ctx, g.dsn)
-		if err != nil {
-			return Slot{}, fmt.Errorf("connect to the source: %w", err)
-		}
-		g.conn = conn
+	if g.conn != nil {
+		s, err := g.read(ctx)
+		if g.conn != nil || ctx.Err() != nil {
+			return s, err
+		} // somebody has ended the connection since: a new one tells
 	}
+	conn, err := Connect(ctx, g.dsn)
+	if err != nil {
+		return Slot{}, fmt.Errorf("connect to the source: %w", err)
+	}
+	g.conn = conn
+	return g.read(ctx)
+}
+
+// read reads the slot over the connection, which it gives up when that fails.
+func (g *SlotGauge) read(ctx context.Context) (Slot, error) {
 	reading, cancel := context.WithTimeout(ctx, connectTimeout)
 	defer cancel()
 	s, err := ReadSlot(reading, g.conn, g.slot)

@@ -43,7 +43,7 @@ func TestFaultOf(t *testing.T) {
 		{sqlstate("57014"), cdc.FaultTimeout, true},     // query_canceled
 		{sqlstate("40001"), cdc.FaultTransient, true},   // serialization_failure
 		{sqlstate("40P01"), cdc.FaultTransient, true},   // deadlock_detected
-		{sqlstate("25006"), cdc.FaultTransient, true},   // read_only_sql_transaction
+		{sqlstate("25006"), cdc.FaultPermanent, false},  // read_only_sql_transaction
 		{sqlstate("55P03"), cdc.FaultTransient, true},   // lock_not_available
 		{sqlstate("55006"), cdc.FaultTransient, true},   // object_in_use
 		{sqlstate("42501"), cdc.FaultDenied, false},     // insufficient_privilege
@@ -92,7 +92,7 @@ func TestFaultsOfAServer(t *testing.T) {
 		"select no_such.f()":    cdc.FaultSchema,
 		"set statement_timeout = '1ms'; select pg_sleep(60)": cdc.FaultTimeout,
 		"set lock_timeout = '1ms'; select from locked":       cdc.FaultTransient,
-		"set transaction_read_only = on; create table x ()":  cdc.FaultTransient,
+		"set transaction_read_only = on; create table x ()":  cdc.FaultPermanent,
 		"select pg_drop_replication_slot('no_such')":         cdc.FaultSchema,
 		"select pg_terminate_backend(pg_backend_pid())":      cdc.FaultUnreachable,
 	} {

@@ -162,8 +162,12 @@ func (c *courier) applyStanding(s queue.Standing, changes int, until time.Time) 
 		c.failures.hasten(now)
 		c.lanes.reschedule(func(queue.ID) (due time.Time, blocked bool) { return now, false })
 	}
-	c.reading.main.end = c.reading.main.end && !s.More
-	c.reading.side.end = c.reading.side.end && !s.MoreAside
+	if s.More {
+		c.reading.markUnread(&c.reading.main)
+	}
+	if s.MoreAside {
+		c.reading.markUnread(&c.reading.side)
+	}
 	applied = c.suspension.equals(&s)
 	c.resumeLocked(now)
 	return applied

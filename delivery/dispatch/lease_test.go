@@ -208,3 +208,34 @@ func TestEndpointThatOthersDoNotKnow(t *testing.T) {
 	queuetest.AppendEvents(t, q, 0, 10, 10, queuetest.KeyModulo(5))
 	all.distinct(t, 40)
 }
+
+// A key of another program concerns its endpoint alone: the others keep their leases.
+func TestForeignKeyStopsNoOtherEndpoint(t *testing.T) {
+	t.Parallel()
+	r := queuetest.StartRedis(t)
+	c := queuetest.Client(t, r)
+	if err := c.Set(t.Context(), "gancho:{a}:x", "not a stream", 0).Err(); err != nil {
+		t.Fatal(err)
+	}
+	eps := []endpoint.Endpoint{{Name: "a"}, {Name: "b"}}
+	q := queuetest.Open(t, r, eps...)
+	sink := newReceiver()
+	startDispatcher(t, q, sink, dispatch.Options{Lease: 300 * time.Millisecond}, eps...)
+	arrivedAtB := func(n int) {
+		sink.until(t, "the events at b", func(all []arrival) bool {
+			at := 0
+			for _, a := range all {
+				if a.endpoint == "b" {
+					at++
+				}
+			}
+			return at == n
+		})
+	}
+	queuetest.AppendEvents(t, q, 0, 1, 1, queuetest.KeyModulo(1))
+	arrivedAtB(1)
+	renewed := queuetest.Calls(t, c)["zadd"]
+	queuetest.Eventually(t, "several leases' time", func() bool { return queuetest.Calls(t, c)["zadd"] >= renewed+12 })
+	queuetest.AppendEvents(t, q, 1, 2, 1, queuetest.KeyModulo(1))
+	arrivedAtB(2)
+}

@@ -34,7 +34,7 @@ func (d *Dispatcher) own(ctx, background context.Context) {
 			if failures == 1 {
 				d.log.Warn().Err(err).Msg("leases not renewed: trying again")
 			}
-			next = min(next, queue.Backoff(failures))
+			next = min(next, d.o.Lease/6, queue.Backoff(failures))
 		} else if err == nil {
 			if failures > 0 {
 				d.log.Info().Msg("leases are renewed again")

@@ -356,6 +356,7 @@ func (q *Queue) AcceptRestart(ctx context.Context) error {
 		return annotate(err, "accept restarted redis")
 	}
 	q.confirmer.appended.Store(0)
+	q.scanned.Store(false) // the names of endpoints may be lost where their streams are not
 	masters := q.servers.masters()
 	q.confirmer.conns.keep(masters)
 	q.appender.restartLocked(masters)

@@ -63,6 +63,8 @@ return n`)
 // inspectScript renews leases, and reads what their owners have to know: whether
 // there are entries after their cursors, and the endpoints' states. A lease that
 // has left the set is restored when the fence is still the owner's, or was lost.
+// Keys that are not ours concern their endpoint alone: its lease is kept, and the
+// reader says what is wrong.
 //
 // Keys: the set, the fences, and of each endpoint its streams and its state.
 var inspectScript = redis.NewScript(luaNow + `
@@ -78,9 +80,14 @@ for i = 1, n do
     if not fences[i] then redis.call('SET', KEYS[i + 1], claim) end
     args[#args + 1] = now + ARGV[1]
     args[#args + 1] = claim
-    local state = redis.call('HMGET', KEYS[key + 2], 'paused', 'hold', 'unblock')
-    out[i] = {1, #redis.call('XRANGE', KEYS[key], ARGV[3 * i], '+', 'COUNT', 1),
-      #redis.call('XRANGE', KEYS[key + 1], ARGV[3 * i + 1], '+', 'COUNT', 1), state[1] or '', state[2] or '', state[3] or ''}
+    local more = redis.pcall('XRANGE', KEYS[key], ARGV[3 * i], '+', 'COUNT', 1)
+    local aside = redis.pcall('XRANGE', KEYS[key + 1], ARGV[3 * i + 1], '+', 'COUNT', 1)
+    local state = redis.pcall('HMGET', KEYS[key + 2], 'paused', 'hold', 'unblock')
+    if more.err or aside.err or state.err then
+      out[i] = {1}
+    else
+      out[i] = {1, #more, #aside, state[1] or '', state[2] or '', state[3] or ''}
+    end
   end
 end
 if #args > 0 then redis.call('ZADD', KEYS[1], unpack(args)) end
@@ -310,11 +317,11 @@ func (w *Worker) inspect(ctx context.Context, ttl time.Duration, of []Renewal, o
 }
 
 func standingOf(fields []any) Standing {
-	if len(fields) < 6 {
-		return Standing{}
-	}
 	number := func(i int) int64 { n, _ := fields[i].(int64); return n }
 	text := func(i int) string { s, _ := fields[i].(string); return s }
+	if len(fields) < 6 { // the rest could not be read
+		return Standing{Owned: len(fields) > 0 && number(0) == 1}
+	}
 	return Standing{
 		Owned: number(0) == 1, Inspected: true, More: number(1) > 0, MoreAside: number(2) > 0,
 		Paused: text(3), Hold: parseMillis(text(4)), Unblock: text(5),

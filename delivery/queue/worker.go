@@ -70,7 +70,7 @@ type Worker struct {
 
 // inspectEvery is after how many times a lease's length everything is
 // inspected that notifications usually report.
-const inspectEvery = 6
+const inspectEvery = 3
 
 // inspection is when something was last read from Redis, and what was known then.
 type inspection struct {

@@ -3,6 +3,7 @@ package bridge
 import (
 	"context"
 	"fmt"
+	"sync"
 	"time"
 
 	"gancho/cdc"
@@ -58,12 +59,22 @@ func (b *bridge) measure(ctx context.Context) {
 	if time.Since(b.measured) < measureEvery {
 		return
 	}
-	ctx, cancel := context.WithTimeout(ctx, measureTimeout)
-	defer cancel()
-	b.measureQueues(ctx)
+	// Who asked may hang up, and one server may hang: neither says anything of the
+	// other server.
+	var both sync.WaitGroup
+	both.Go(func() {
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), measureTimeout)
+		defer cancel()
+		b.measureQueues(ctx)
+	})
 	if b.Capture {
-		_, _ = b.measureSlot(ctx) // it says itself that there is none
+		both.Go(func() {
+			ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), measureTimeout)
+			defer cancel()
+			_, _ = b.measureSlot(ctx) // it says itself that there is none
+		})
 	}
+	both.Wait()
 	b.measured = time.Now()
 }
 

@@ -18,13 +18,14 @@ import (
 const (
 	// recordEvery is how often what was attempted meanwhile goes to the store.
 	recordEvery = 250 * time.Millisecond
-	// quietRounds is after how many rounds with nothing to record an endpoint is
+	// quietRounds, longer than the courier waits between two attempts to
+	// acknowledge, is after how many rounds with nothing to record an endpoint is
 	// read only by the sweep: acknowledgements follow attempts after a while.
-	quietRounds = 8
+	quietRounds = 24
 	// sweepEvery is how often everything is read although no endpoint has changed
 	// hands, in case of what a process that died has left of one that nobody
 	// delivers to any more.
-	sweepEvery = 5 * time.Minute
+	sweepEvery = 2 * time.Minute
 	// recordRows and recordBytes are from how many rows, and bytes of events, on
 	// they are written, logPage and deadPage how many entries are read at a time.
 	recordRows  = 1000

@@ -253,7 +253,7 @@ func explain(err error) error {
 		return err
 	case errors.Is(err, pgx.ErrNoRows):
 		return ErrNotFound
-	case fault.Passing():
+	case fault.Passing(), cdc.SQLState(err) == cdc.CodeReadOnly: // until the failover is done
 		return fmt.Errorf("%w: %w", ErrUnreachable, err)
 	case fault == cdc.FaultSchema:
 		return fmt.Errorf("%w: %w", ErrSchema, err)

@@ -30,6 +30,8 @@ const (
 	// lost, pollWithout how long where notifications do not come.
 	slowPoll    = 30 * time.Second
 	pollWithout = time.Second
+	// jobRecheck is how soon after a job was announced the leases are read again.
+	jobRecheck = 5 * time.Second
 )
 
 // Watch calls changed with each topic at the start, and from then on when
@@ -121,16 +123,21 @@ func (w *watch) listen(ctx context.Context) error {
 
 // wait passes notifications on, for d or until one is of the revision.
 func (w *watch) wait(ctx context.Context, conn *pgx.Conn, d time.Duration) error {
-	waiting, cancel := context.WithTimeout(ctx, d)
-	defer cancel()
-	for {
+	for until := time.Now().Add(d); ; {
+		waiting, cancel := context.WithDeadline(ctx, until)
 		n, err := conn.WaitForNotification(waiting)
+		over := waiting.Err() != nil
+		cancel()
 		switch {
 		case err == nil && Topic(n.Payload) == TopicEndpoints:
 			return nil
 		case err == nil:
 			w.changed(Topic(n.Payload))
-		case waiting.Err() != nil && !conn.IsClosed():
+			// Whoever claims the job may die: then its lease is the next thing to happen.
+			if soon := time.Now().Add(jobRecheck); Topic(n.Payload) == TopicJobs && soon.Before(until) {
+				until = soon
+			}
+		case over && !conn.IsClosed():
 			return ctx.Err() // nil: it was only time
 		default:
 			return err
@@ -144,14 +151,14 @@ func (w *watch) compare(ctx context.Context, conn *pgx.Conn) (next time.Duration
 	ctx, cancel := context.WithTimeout(ctx, askTimeout)
 	defer cancel()
 	var now revision
-	var overdue bool
+	var jobs, drops bool     // there may be some to be had
 	var secret, lease *int64 // microseconds
 	err = conn.QueryRow(ctx, `select n, (select count(*) from gancho.secrets where expires <= now()),
 			(select 1 + (extract(epoch from min(expires) - now()) * 1000000)::bigint from gancho.secrets where expires > now()),
-			j.overdue, j.next
+			j.overdue or exists (select from gancho.jobs where state = 'queued'), exists (select from gancho.drops), j.next
 		from gancho.revision, (select coalesce(min(leased) < now(), false) as overdue,
 			1 + (extract(epoch from min(leased) filter (where leased >= now()) - now()) * 1000000)::bigint as next
-			from gancho.jobs where state = 'running') j`).Scan(&now.n, &now.expired, &secret, &overdue, &lease)
+			from gancho.jobs where state = 'running') j`).Scan(&now.n, &now.expired, &secret, &jobs, &drops, &lease)
 	if err != nil {
 		return 0, fmt.Errorf("read the revision of the state: %w", explain(err))
 	}
@@ -159,8 +166,11 @@ func (w *watch) compare(ctx context.Context, conn *pgx.Conn) (next time.Duration
 		w.known = now
 		w.changed(TopicEndpoints)
 	}
-	if overdue {
+	if jobs {
 		w.changed(TopicJobs)
+	}
+	if drops {
+		w.changed(TopicDrops)
 	}
 	next = slowPoll
 	for _, micros := range []*int64{secret, lease} {
