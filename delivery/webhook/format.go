@@ -168,9 +168,6 @@ func appendUnquoted(dst, quoted []byte) (_ []byte, ok bool) {
 		return dst, false
 	}
 	if bytes.IndexByte(quoted, '\\') < 0 {
-		if slices.ContainsFunc(quoted, func(c byte) bool { return c < ' ' }) {
-			return dst, false // JSON escapes them
-		}
 		return append(dst, quoted[1:len(quoted)-1]...), true
 	}
 	var text string

@@ -2,6 +2,7 @@ package webhook
 
 import (
 	"bytes"
+	"encoding/json"
 	"strconv"
 	"time"
 	"unicode/utf8"
@@ -60,11 +61,11 @@ func appendFormText(dst, text []byte) []byte {
 	return dst
 }
 
-// appendFormValue appends the JSON value as fields that begin with name. What
-// turns out not to be JSON is appended as it is.
+// appendFormValue appends the JSON value as fields that begin with name. What is
+// no JSON is appended as it is.
 func appendFormValue(dst []byte, name string, value []byte) []byte {
-	if len(value) == 0 {
-		return appendFormField(dst, name, "")
+	if !json.Valid(value) { // the writer takes more than JSON
+		return appendFormField(dst, name, string(value))
 	}
 	w := formWriter{dst: dst, path: append(make([]byte, 0, 128), name...), src: value}
 	switch {
