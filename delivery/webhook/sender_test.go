@@ -274,33 +274,6 @@ func TestConnectionsAreKept(t *testing.T) {
 	}
 }
 
-// TestStaleConnection: a receiver that closes its connections between requests
-// costs no failed attempt.
-func TestStaleConnection(t *testing.T) {
-	t.Parallel()
-	first := make(chan net.Conn, 1)
-	second := make(chan string, 1)
-	var accepted atomic.Int64
-	url := rawServer(t, func(c net.Conn) {
-		request := readRequest(c)
-		if accepted.Add(1) == 1 {
-			_, _ = io.WriteString(c, "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
-			first <- c
-			readRequest(c) // the second request is read and never answered
-			return
-		}
-		second <- request
-		_, _ = io.WriteString(c, "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
-	})
-	ep, sender := local(url), newSender(t, webhook.Options{})
-	mustDeliver(t, sender.Send(t.Context(), ep, message()))
-	<-first
-	mustDeliver(t, sender.Send(t.Context(), ep, message()))
-	if r := <-second; !strings.Contains(r, message().ID) || strings.Contains(r, "Idempotency-Key") {
-		t.Errorf("the repeat lacks its id, or shows a header that is only a mark:\n%s", r)
-	}
-}
-
 func TestHTTP2(t *testing.T) {
 	t.Parallel()
 	got := make(chan received, 256)
@@ -418,8 +391,8 @@ func TestReloadedEndpointsAreForgotten(t *testing.T) {
 			<-time.After(2 * time.Hour)
 		}
 		sender.Send(ended, local("https://crm.example.com"), message())
-		if targets, transports := sender.PreparedEndpoints(), sender.Transports(); targets != 1 || transports != 1 {
-			t.Errorf("%d endpoints and %d pools remembered, want the one in use", targets, transports)
+		if targets, pools := sender.PreparedEndpoints(), sender.Pools(); targets != 1 || pools != 1 {
+			t.Errorf("%d endpoints and %d pools remembered, want the one in use", targets, pools)
 		}
 	})
 }
