@@ -238,8 +238,9 @@ func (t *preparedEndpoint) request(ctx context.Context, ms []*Message, list bool
 	req.Body = io.NopCloser(bytes.NewReader(body))
 	// net/http asks for the body again when a connection that it had kept turned out
 	// to be closed before anything was written, or an HTTP/2 receiver says that it has
-	// not looked at the request. It would go on with every connection that it has
-	// kept; an attempt is one request, or one more.
+	// not looked at the request (REFUSED_STREAM, GOAWAY; it counts PROTOCOL_ERROR among
+	// these: https://go.dev/issue/47635). It would go on up to seven times; an attempt is
+	// one request, or one more.
 	again := false
 	req.GetBody = func() (io.ReadCloser, error) {
 		if again {

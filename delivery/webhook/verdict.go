@@ -238,7 +238,7 @@ func reason(class string, err error) string {
 		return "the receiver speaks plain HTTP on this port; correct the port, or write http:// and set allow_http: true"
 	}
 	if isHTTP2Start(err) {
-		return "the receiver closed the connection right after the TLS handshake; it may want a client certificate: tls: {certificate, key}"
+		return "the receiver closed the connection right after the TLS handshake; it may want a client certificate, tls: {certificate, key}, or HTTP/1.1, http: 1.1"
 	}
 	text, _, _ := strings.Cut(err.Error(), `"`) // quotations are of what came over the wire
 	return strings.TrimRight(printable(text, maxReason), " :(=")
