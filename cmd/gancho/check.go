@@ -4,12 +4,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
 
 	"gancho/cdc"
 	"gancho/config"
+	"gancho/delivery/endpoint"
 	"gancho/internal/bridge"
 	"gancho/internal/control"
 	"gancho/mapping"
@@ -28,6 +30,9 @@ file:line:col with what to write instead; the exit code is then 1.`,
 		if err != nil {
 			return err
 		}
+		if err := checkSecrets(cmd, c); err != nil {
+			return err
+		}
 		if offline {
 			_, err = fmt.Fprintf(cmd.OutOrStdout(), "%s: rules for %d tables and %d endpoints read; not checked against the source (--offline)\n",
 				c.File, len(d.Rules.Tables()), len(d.Endpoints))
@@ -42,6 +47,22 @@ file:line:col with what to write instead; the exit code is then 1.`,
 	})
 	cmd.Flags().BoolVar(&offline, "offline", false, "check the files alone, without the source")
 	return cmd
+}
+
+// checkSecrets says which secrets a receiver has to know in another form than the one
+// they are written in.
+func checkSecrets(cmd *cobra.Command, c *config.Config) error {
+	for _, e := range c.Endpoints {
+		if !slices.ContainsFunc(e.Secrets, endpoint.Secret.IsText) {
+			continue
+		}
+		_, err := fmt.Fprintf(cmd.ErrOrStderr(), "%s: endpoint %q: a secret is a text, whose bytes are the key; its receiver verifies with "+
+			"whsec_ and base64 of it: echo whsec_$(printf %%s \"$SECRET\" | base64 -w0). If it is base64 already, and the receiver decodes it, write whsec_ before it\n", c.File, e.Name)
+		if err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // checkSource binds the rules to the source's catalogue, and prints what is

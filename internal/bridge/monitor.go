@@ -54,6 +54,9 @@ func (b *bridge) monitor(ctx context.Context) error {
 // measure brings up to date what /metrics and /readyz show, unless that was
 // done a moment ago. Nobody who does not ask costs the servers anything.
 func (b *bridge) measure(ctx context.Context) {
+	if b.health.starting() != nil {
+		return
+	}
 	b.measuring.Lock()
 	defer b.measuring.Unlock()
 	if time.Since(b.measured) < measureEvery {

@@ -65,11 +65,8 @@ func (b *bridge) runState(ctx context.Context, group *errgroup.Group, drained <-
 	}
 }
 
-// api is the handler of /api/v1, nil without a state.
+// api is the handler of /api/v1, for a bridge with a state that has started.
 func (b *bridge) api() http.Handler {
-	if b.State == nil {
-		return nil
-	}
 	service := control.New(control.Options{
 		Store: b.store, Queue: b.queue, Sender: b.sender, File: b.roster.fromFile,
 		Catalogue: func() []mapping.EventType { return b.definitionsNow().Rules.EventTypes() },

@@ -83,7 +83,8 @@ type KeyView struct {
 // CreatedView is an endpoint with its new signing key.
 type CreatedView struct {
 	Endpoint EndpointView `json:"endpoint"`
-	// Secret is the key, when it was generated here: it is shown this once.
+	// Secret is the key as the receiver needs it, when it was generated here or given
+	// as a text: it is shown this once.
 	Secret string `json:"secret,omitempty"`
 	// Public is whpk_<base64> of an ed25519 key.
 	Public string `json:"public,omitempty"`
@@ -97,9 +98,11 @@ func (v *CreatedView) generate(ed25519 bool) endpoint.Secret {
 	if ed25519 {
 		key = endpoint.GenerateSigningKey()
 	}
-	v.Secret, v.Public = key.Reveal(), key.Public()
+	v.show(key)
 	return key
 }
+
+func (v *CreatedView) show(key endpoint.Secret) { v.Secret, v.Public = key.Reveal(), key.Public() }
 
 // RemovedView says what was kept of an endpoint.
 type RemovedView struct {
