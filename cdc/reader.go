@@ -32,6 +32,7 @@ type Reader struct {
 	wake      chan struct{} // holds one signal: confirmed has risen
 
 	current atomic.Pointer[session] // the one that streams, nil between two
+	waiting atomic.Pointer[error]   // why it does not stream, nil while it does
 }
 
 // NewReader returns a reader of what [Prepare] found.
@@ -64,6 +65,15 @@ func (r *Reader) Confirm(lsn LSN) {
 
 // Confirmed returns the newest position given to Confirm, 0 before the first.
 func (r *Reader) Confirmed() LSN { return LSN(r.confirmed.Load()) }
+
+// Waiting returns why the reader does not stream at the moment, nil while it does
+// or when nothing is known yet. Safe from any goroutine.
+func (r *Reader) Waiting() error {
+	if err := r.waiting.Load(); err != nil {
+		return *err
+	}
+	return nil
+}
 
 // Rewind drops the connection and streams again from the confirmed position,
 // for a queue that has lost its tail. Until the handler's Reset is called,
@@ -113,6 +123,7 @@ func (r *Reader) Run(ctx context.Context, h Handler) error {
 		if streamed && time.Since(started) > backoff.Max {
 			failures = 1
 		}
+		r.waiting.Store(&err)
 		trouble.report(r.options.Slot, err, streamed)
 		if retry.Wait(ctx, backoff.Delay(failures)) != nil {
 			return nil //nolint:nilerr // the end that was asked for
@@ -209,6 +220,9 @@ func (t *trouble) report(slot string, err error, streamed bool) {
 	message := "connection to the source lost; connecting again"
 	if sqlstate == codeObjectInUse {
 		message = "slot is in use by another process; waiting for it"
+	}
+	if _, ok := errors.AsType[*SynchronousError](err); ok {
+		message = "commits of the source would wait for gancho; capture waits until they do not"
 	}
 	t.log.Warn().Str("slot", slot).Err(err).Msg(message)
 }

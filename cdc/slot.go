@@ -88,6 +88,9 @@ type Slot struct {
 	HeldBytes int64 `json:"held_bytes"`
 	// WALStatus is reserved, extended, unreserved or lost.
 	WALStatus string `json:"wal_status"`
+	// Synchronous: the process that reads it is a synchronous standby of the server,
+	// or would be in place of another.
+	Synchronous bool `json:"-"`
 }
 
 // ErrNoSlot is wrapped by [ReadSlot] when the slot does not exist.
@@ -98,11 +101,12 @@ func ReadSlot(ctx context.Context, conn *pgx.Conn, slot string) (Slot, error) {
 	s := Slot{Name: slot}
 	err := conn.QueryRow(ctx, `
 		select active, now.lsn, coalesce(confirmed_flush_lsn, '0/0'), greatest(pg_wal_lsn_diff(now.lsn, confirmed_flush_lsn), 0)::int8,
-			greatest(pg_wal_lsn_diff(now.lsn, restart_lsn), 0)::int8, coalesce(wal_status, '')
+			greatest(pg_wal_lsn_diff(now.lsn, restart_lsn), 0)::int8, coalesce(wal_status, ''),
+			exists (select from pg_catalog.pg_stat_replication where pid = active_pid and sync_state <> 'async')
 		from pg_catalog.pg_replication_slots
 		cross join (select case when pg_is_in_recovery() then pg_last_wal_replay_lsn() else pg_current_wal_lsn() end as lsn) now
 		where slot_name = $1`, slot).
-		Scan(&s.Active, &s.Current, &s.ConfirmedFlush, &s.UnconfirmedBytes, &s.HeldBytes, &s.WALStatus)
+		Scan(&s.Active, &s.Current, &s.ConfirmedFlush, &s.UnconfirmedBytes, &s.HeldBytes, &s.WALStatus, &s.Synchronous)
 	if errors.Is(err, pgx.ErrNoRows) {
 		err = ErrNoSlot
 	}

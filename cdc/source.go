@@ -190,7 +190,12 @@ func (p *preparation) checkServer(ctx context.Context) (err error) {
 		return fmt.Errorf("identify the source: %w", err)
 	}
 	p.source.Identity, p.source.Current = identityOf(system, p.Slot), system.XLogPos
-	return nil
+	err = standAside(ctx, conn)
+	if synchronous, ok := errors.AsType[*SynchronousError](err); ok {
+		p.setup.addf("%v", synchronous)
+		return nil
+	}
+	return err
 }
 
 func identityOf(system pglogrepl.IdentifySystemResult, slot string) Identity {
