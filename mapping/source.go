@@ -67,6 +67,13 @@ type Source struct {
 // database may be a replica of the one that the stream comes from.
 func NewSource(dsn string, log zerolog.Logger) *Source { return &Source{dsn: dsn, log: log} }
 
+// Of makes every connection that follows fail unless it leads to the database
+// that the stream comes from, there or on a physical replica.
+func (s *Source) Of(identity cdc.Identity) *Source {
+	s.identity = &identity
+	return s
+}
+
 // Close closes the connection. The Source may be used again.
 func (s *Source) Close(ctx context.Context) {
 	if s.conn != nil {
@@ -136,14 +143,27 @@ func (s *Source) readPair(ctx context.Context, sql string) (first, second string
 	return first, second, err
 }
 
-// Check connects and checks that the database is the one that the stream comes
-// from, here or, as a physical replica, elsewhere. Later connections are held
-// to the same.
-func (s *Source) Check(ctx context.Context, identity cdc.Identity) error {
-	s.Close(ctx)
-	s.identity = &identity
-	if err := s.connect(ctx); err != nil {
-		return fmt.Errorf("connect to the database of the lookups: %w", err)
+// Check checks that the database lets us run what the rules read, and that it is
+// the right one.
+func (s *Source) Check(ctx context.Context, rs *Ruleset) error {
+	for _, b := range rs.rules {
+		queries := map[string]int{} // the number of arguments of each
+		for _, l := range b.lookups {
+			queries[l.batch] = len(l.arguments())
+		}
+		if len(b.children) > 0 {
+			sql, _ := parentQuery(b, b.table.Relation, columnIndexes(b.table.Relation, b.familyKey))
+			queries[sql] = len(b.familyKey)
+		}
+		for sql, arguments := range queries {
+			err := s.Query(ctx, sql, emptyArrays(arguments), nil, func([]cdc.Datum) error { return nil })
+			if hint := refusalHint(err); hint != "" {
+				return fmt.Errorf("%s: read for the rule over source.lookup_dsn: %w; %s", b.place(), err, hint)
+			}
+			if err != nil {
+				return fmt.Errorf("%s: read for the rule over source.lookup_dsn: %w", b.place(), err)
+			}
+		}
 	}
 	return nil
 }
