@@ -203,6 +203,17 @@ func TestLookupsOfAnotherDatabase(t *testing.T) {
 	if err := conn.QueryRow(t.Context(), "select system_identifier::text, current_database()::text from pg_control_system()").Scan(&identity.SystemID, &identity.Database); err != nil {
 		t.Fatal(err)
 	}
+	do(t, conn, "create role sem_sistema login; revoke execute on function pg_control_system() from public")
+	dropRole(t, conn, "sem_sistema")
+	role, err := pgx.Connect(t.Context(), strings.Replace(conn.Config().ConnString(), "postgres://postgres@", "postgres://sem_sistema@", 1))
+	if err != nil {
+		t.Fatal(err)
+	}
+	is, err := cdc.LoadIdentity(t.Context(), role)
+	_ = role.Close(t.Context())
+	if want := (cdc.Identity{Database: identity.Database}); err != nil || is != want {
+		t.Errorf("a role that may not know the system: %v, %v", is, err)
+	}
 	other := identity
 	other.SystemID = "1"
 	for _, test := range []struct {

@@ -121,15 +121,19 @@ func (s *Source) examine(ctx context.Context) error {
 	if s.identity == nil {
 		return nil
 	}
-	database, system, err := s.readPair(ctx, `select current_database()::text, system_identifier::text from pg_control_system()`)
+	is, err := cdc.LoadIdentity(ctx, s.conn)
 	switch {
-	case cdc.FaultOf(err) == cdc.FaultDenied: // everyone may, unless someone has revoked it
-		s.log.Warn().Msg("cannot check that source.lookup_dsn leads to the same cluster as source.dsn; grant EXECUTE on function pg_control_system() to its role")
 	case err != nil:
-		return fmt.Errorf("read the identity of the server: %w", err)
-	case system != s.identity.SystemID || database != s.identity.Database:
-		return fmt.Errorf("%w: source.lookup_dsn leads to database %q of system %s, and the stream comes from %q of %s; write the DSN of the same database, there or on a physical replica",
-			errOtherDatabase, database, system, s.identity.Database, s.identity.SystemID)
+		return err
+	case is.SystemID == "" || s.identity.SystemID == "":
+		s.log.Warn().Msg("cannot check that source.lookup_dsn leads to the same server as source.dsn, or to a replica of it; grant EXECUTE on function pg_control_system() to their roles")
+	case is.SystemID != s.identity.SystemID:
+		return fmt.Errorf("%w: source.lookup_dsn leads to system %s, and the stream comes from %s; write the DSN of the same database, there or on a physical replica",
+			errOtherDatabase, is.SystemID, s.identity.SystemID)
+	}
+	if is.Database != s.identity.Database {
+		return fmt.Errorf("%w: source.lookup_dsn leads to database %q, and the stream comes from %q; write the DSN of the same database",
+			errOtherDatabase, is.Database, s.identity.Database)
 	}
 	return nil
 }

@@ -80,12 +80,16 @@ func (b *bridge) openCapture(ctx context.Context) (*capture, error) {
 // publication for them. Every mistake in the rules is reported before anything
 // is created.
 func (c *capture) prepare(ctx context.Context, rules *mapping.Rules) (*mapping.Ruleset, *cdc.Source, error) {
-	bound, err := waitFor(ctx, c.Log, "source", func() (*mapping.Ruleset, error) {
+	var identity cdc.Identity
+	bound, err := waitFor(ctx, c.Log, "source", func() (_ *mapping.Ruleset, err error) {
 		conn, err := cdc.Connect(ctx, c.Source.DSN)
 		if err != nil {
 			return nil, fmt.Errorf("connect to the source: %w", err)
 		}
 		defer func() { _ = conn.Close(context.WithoutCancel(ctx)) }()
+		if identity, err = cdc.LoadIdentity(ctx, conn); err != nil {
+			return nil, err
+		}
 		return rules.Bind(ctx, conn)
 	})
 	if err != nil {
@@ -94,13 +98,13 @@ func (c *capture) prepare(ctx context.Context, rules *mapping.Rules) (*mapping.R
 	for _, f := range bound.Findings() {
 		c.Log.Warn().Str("rule", f.Rule).Stringer("table", f.Table).Str("fix", f.Fix).Msg(f.Message)
 	}
-	source, err := waitFor(ctx, c.Log, "source", func() (*cdc.Source, error) { return cdc.Prepare(ctx, c.Source, bound.Tables()) })
+	lookup := mapping.NewSource(c.LookupDSN, c.Log).Of(identity)
+	defer lookup.Close(ctx)
+	_, err = waitFor(ctx, c.Log, "source.lookup_dsn", func() (struct{}, error) { return struct{}{}, lookup.Check(ctx, bound) })
 	if err != nil {
 		return nil, nil, err
 	}
-	lookup := mapping.NewSource(c.LookupDSN, c.Log).Of(source.Identity)
-	defer lookup.Close(ctx)
-	_, err = waitFor(ctx, c.Log, "source.lookup_dsn", func() (struct{}, error) { return struct{}{}, lookup.Check(ctx, bound) })
+	source, err := waitFor(ctx, c.Log, "source", func() (*cdc.Source, error) { return cdc.Prepare(ctx, c.Source, bound.Tables()) })
 	if err != nil {
 		return nil, nil, err
 	}
