@@ -124,6 +124,22 @@ func SQLState(err error) string {
 	return ""
 }
 
+// refusal is what the server says about an error: its message, the detail and the
+// hint.
+func refusal(err error) string {
+	pg, ok := errors.AsType[*pgconn.PgError](err)
+	if !ok {
+		return err.Error()
+	}
+	text := pg.Message
+	for _, more := range []string{pg.Detail, pg.Hint} {
+		if more != "" {
+			text += " (" + strings.TrimSuffix(more, ".") + ")"
+		}
+	}
+	return text
+}
+
 // FaultOf returns what the error means. The end of the caller's context is
 // FaultTimeout for a deadline and FaultOther for a cancellation.
 func FaultOf(err error) Fault {

@@ -4,9 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"sync/atomic"
 	"time"
 
+	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/rs/zerolog"
 
 	"gancho/internal/retry"
@@ -116,7 +118,7 @@ func (r *Reader) Run(ctx context.Context, h Handler) error {
 				continue
 			}
 			if failed == nil {
-				return r.explain(err)
+				return r.explain(ctx, err)
 			}
 			err = failed
 		}
@@ -183,24 +185,38 @@ func permanent(err error) bool {
 }
 
 // explain says what to do about a permanent error.
-func (r *Reader) explain(err error) error {
+func (r *Reader) explain(ctx context.Context, err error) error {
 	if handler, ok := errors.AsType[*handlerError](err); ok {
 		return handler.err
 	}
 	if name := r.missingPublication(err); name != "" {
 		return fmt.Errorf("read slot %q: %w; publication %s did not exist when the next changes were made, and without it nobody can tell which belong to it: "+
-			"create it if it does not exist, then run SELECT pg_replication_slot_advance(%s, pg_current_wal_lsn()), which skips everything until now, and send the rows that changed meanwhile with gancho backfill",
-			r.options.Slot, err, QuoteIdentifier(name), quoteLiteral(r.options.Slot))
+			"create it if it does not exist, then run SELECT pg_replication_slot_advance(%s, pg_current_wal_lsn()), which skips everything until now, start gancho run --accept-source once, and %s",
+			r.options.Slot, err, QuoteIdentifier(name), quoteLiteral(r.options.Slot), reconcile)
 	}
+	remedy := ""
 	switch SQLState(err) {
 	case codeUndefinedObject:
-		return fmt.Errorf("read slot %q: %w; start gancho with --create to recreate the slot, and send the rows that changed meanwhile with gancho backfill", r.options.Slot, err)
+		remedy = "start gancho run --create --accept-source to recreate the slot, and " + reconcile
 	case codeWrongState, codeUndefinedFile:
-		return fmt.Errorf("read slot %q: %w; if its WAL was removed: %s", r.options.Slot, err, lostSlot(r.options.Slot))
+		_ = r.withCatalog(ctx, func(q querier) error { // without it the server's own words have to do
+			s, err := readSlotState(ctx, q, r.options.Slot)
+			remedy = s.unusable()
+			return err
+		})
 	case codeInsufficientPrivilege:
-		return fmt.Errorf("read slot %q: %w; run ALTER ROLE %s REPLICATION", r.options.Slot, err, roleOf(r.options.DSN))
+		_ = r.withCatalog(ctx, func(q querier) error { // as above
+			remedy = strings.TrimPrefix(replicationRemedy(ctx, q), "; ")
+			return nil
+		})
 	}
-	return fmt.Errorf("read slot %q: %w", r.options.Slot, err)
+	if pg, ok := errors.AsType[*pgconn.PgError](err); ok && (pg.Detail != "" || pg.Hint != "") {
+		remedy = strings.TrimSuffix(strings.Join([]string{pg.Detail, pg.Hint, remedy}, " "), " ")
+	}
+	if remedy == "" {
+		return fmt.Errorf("read slot %q: %w", r.options.Slot, err)
+	}
+	return fmt.Errorf("read slot %q: %w; %s", r.options.Slot, err, remedy)
 }
 
 // trouble logs what keeps the reader from streaming: immediately when it is
