@@ -273,6 +273,9 @@ func (b *binder) bind(ctx context.Context, r *rule) (*boundRule, error) {
 	if err := b.checkIdentity(ctx, bound, c.uses); err != nil {
 		return nil, err
 	}
+	if err := b.checkParents(ctx, bound); err != nil {
+		return nil, err
+	}
 	if r.key == nil && len(t.PrimaryKey) == 0 && r.ops&^setOf(cdc.Truncate) != 0 {
 		b.note(r, t, "write key: with what must stay in order", "the table has no primary key, so that all events of the rule wait for each other")
 	}

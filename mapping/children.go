@@ -4,10 +4,13 @@ import (
 	"bytes"
 	"context"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
 	"strings"
+
+	"github.com/jackc/pgx/v5/pgconn"
 
 	"gancho/cdc"
 	"gancho/internal/strictyaml"
@@ -205,11 +208,29 @@ func (m *Mapper) readParentsOf(ctx context.Context, tx *cdc.Transaction, b *boun
 	// A value outside of the range of the parent's column: no such parent exists.
 	refused := func(string, error) {}
 	keys := slices.Sorted(maps.Keys(wanted))
-	_, err := readInParts(ctx, m.source, "parents of "+b.event, []*cdc.Transaction{tx}, keys, read, refused)
-	if isBroken(err) {
-		return b.schemaError(b.table.Relation, "", "can no longer be read: "+withoutData(err).Error(), "correct the rule and load it again")
+	rest, err := readInParts(ctx, m.source, "parents of "+b.event, []*cdc.Transaction{tx}, keys, read, refused)
+	if !isBroken(err) {
+		return err
 	}
-	return err
+	hint := "correct the rule and load it again"
+	if cdc.FaultOf(err) == cdc.FaultDenied {
+		hint = refusalHint(err)
+	}
+	broken := b.schemaError(b.table.Relation, "", "can no longer be read: "+withoutData(err).Error(), hint)
+	if m.rules.policy == Stop {
+		return broken
+	}
+	rel := m.parentPlan(b).relation
+	columns := columnIndexes(rel, b.familyKey)
+	row := slices.Repeat([]cdc.Datum{{State: cdc.Unchanged}}, len(rel.Columns))
+	for _, about := range rest {
+		for i, text := range keyTexts([]byte(about), len(columns)) {
+			row[columns[i]] = cdc.Datum{State: cdc.Present, Text: text}
+		}
+		wanted[about].row, _ = appendDatums(nil, row)
+		wanted[about].reason = broken.Error()
+	}
+	return nil
 }
 
 func (m *Mapper) readRows(ctx context.Context, b *boundRule, wanted map[string]*result, which []string) error {
@@ -238,6 +259,22 @@ func (m *Mapper) readRows(ctx context.Context, b *boundRule, wanted map[string]*
 		}
 		return nil
 	})
+}
+
+// checkParents has the server check that the rows of the rule's table can be read.
+func (b *binder) checkParents(ctx context.Context, bound *boundRule) error {
+	rel := bound.table.Relation
+	keys := columnIndexes(rel, bound.familyKey)
+	if len(bound.children) == 0 || slices.Contains(keys, -1) {
+		return nil // a mistake has been reported
+	}
+	sql, _ := parentQuery(bound, rel, keys)
+	_, err := describe(ctx, b.conn, sql, len(keys))
+	if pg, ok := errors.AsType[*pgconn.PgError](err); ok && !b.conn.IsClosed() {
+		b.mistake(bound.rule.tableValue, -1, refusalHint(err), "children need to read rows of %s: %s", rel.TableName(), pg.Message)
+		return nil
+	}
+	return err
 }
 
 // keyTexts are the values that appendColumns wrote.

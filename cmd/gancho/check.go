@@ -1,12 +1,14 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"slices"
 	"strings"
 
+	"github.com/rs/zerolog"
 	"github.com/spf13/cobra"
 
 	"gancho/cdc"
@@ -76,6 +78,15 @@ func checkSource(cmd *cobra.Command, c *config.Config, d *bridge.Definitions) (*
 	defer func() { _ = conn.Close(context.WithoutCancel(ctx)) }()
 	rules, err := d.Rules.Bind(ctx, conn)
 	if err != nil {
+		return nil, err
+	}
+	identity, err := cdc.LoadIdentity(ctx, conn)
+	if err != nil {
+		return nil, err
+	}
+	lookup := mapping.NewSource(cmp.Or(c.Source.LookupDSN, c.Source.DSN).Reveal(), zerolog.New(zerolog.ConsoleWriter{Out: cmd.ErrOrStderr()})).Of(identity)
+	defer lookup.Close(ctx)
+	if err := lookup.Check(ctx, rules); err != nil {
 		return nil, err
 	}
 	for _, f := range rules.Findings() {

@@ -261,10 +261,21 @@ func waitFor[T any](ctx context.Context, log zerolog.Logger, server string, try 
 		}
 		if time.Since(complained) >= complainEvery {
 			complained = time.Now()
-			log.Warn().Err(err).Str("server", server).Msg("server unreachable; waiting for it")
+			log.Warn().Err(err).Str("server", server).Msg(waitingFor(err))
 		}
 		return true
 	})
+}
+
+// waitingFor says what an error means that may pass.
+func waitingFor(err error) string {
+	switch cdc.FaultOf(err) {
+	case cdc.FaultTimeout:
+		return "server took too long or canceled the statement; trying again"
+	case cdc.FaultTransient:
+		return "server refused in favor of another session; trying again"
+	}
+	return "server unreachable; waiting for it"
 }
 
 // unreachable reports whether a server is unreachable, or does not serve us now:

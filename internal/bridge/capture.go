@@ -69,7 +69,7 @@ func (b *bridge) openCapture(ctx context.Context) (*capture, error) {
 	}
 	b.Log.Info().Stringer("source", i).Uint16("epoch", epoch).Stringer("confirmed", source.ConfirmedFlush).
 		Bool("slot_created", source.SlotCreated).Int("rules", rules.Len()).Msg("source prepared")
-	c.lookup = mapping.NewSource(b.LookupDSN, b.Log)
+	c.lookup = mapping.NewSource(b.LookupDSN, b.Log).Of(i)
 	c.mapper = mapping.NewMapper(rules, nil, mapping.WithSource(c.lookup), mapping.WithTransactionMemory(b.TransactionMemory))
 	c.reader = cdc.NewReader(b.Source, source)
 	c.publications = source.Publications
@@ -80,12 +80,16 @@ func (b *bridge) openCapture(ctx context.Context) (*capture, error) {
 // publication for them. Every mistake in the rules is reported before anything
 // is created.
 func (c *capture) prepare(ctx context.Context, rules *mapping.Rules) (*mapping.Ruleset, *cdc.Source, error) {
-	bound, err := waitFor(ctx, c.Log, "source", func() (*mapping.Ruleset, error) {
+	var identity cdc.Identity
+	bound, err := waitFor(ctx, c.Log, "source", func() (_ *mapping.Ruleset, err error) {
 		conn, err := cdc.Connect(ctx, c.Source.DSN)
 		if err != nil {
 			return nil, fmt.Errorf("connect to the source: %w", err)
 		}
 		defer func() { _ = conn.Close(context.WithoutCancel(ctx)) }()
+		if identity, err = cdc.LoadIdentity(ctx, conn); err != nil {
+			return nil, err
+		}
 		return rules.Bind(ctx, conn)
 	})
 	if err != nil {
@@ -93,6 +97,12 @@ func (c *capture) prepare(ctx context.Context, rules *mapping.Rules) (*mapping.R
 	}
 	for _, f := range bound.Findings() {
 		c.Log.Warn().Str("rule", f.Rule).Stringer("table", f.Table).Str("fix", f.Fix).Msg(f.Message)
+	}
+	lookup := mapping.NewSource(c.LookupDSN, c.Log).Of(identity)
+	defer lookup.Close(ctx)
+	_, err = waitFor(ctx, c.Log, "source.lookup_dsn", func() (struct{}, error) { return struct{}{}, lookup.Check(ctx, bound) })
+	if err != nil {
+		return nil, nil, err
 	}
 	source, err := waitFor(ctx, c.Log, "source", func() (*cdc.Source, error) { return cdc.Prepare(ctx, c.Source, bound.Tables()) })
 	if err != nil {
@@ -296,6 +306,17 @@ func (c *capture) Reset() error {
 	c.health.streaming.Store(true)
 	c.Log.Info().Msg("replication started")
 	c.ready.Do(func() { c.Log.Info().Msg("bridge is ready") })
+	return nil
+}
+
+// waiting returns what capture waits for: the source, what rules read of it, or
+// Redis; nil when it does not wait.
+func (c *capture) waiting() error {
+	for _, err := range []error{c.reader.Waiting(), c.lookup.Waiting(), c.stage.waits()} {
+		if err != nil {
+			return fmt.Errorf("capture waits: %w", err)
+		}
+	}
 	return nil
 }
 

@@ -105,6 +105,7 @@ func (b *bridge) measureSlot(ctx context.Context) (cdc.Slot, error) {
 	if err != nil {
 		return lag, err
 	}
+	b.capture.reader.Observe(lag)
 	b.metrics.slotLagBytes.Set(float64(lag.UnconfirmedBytes))
 	b.metrics.walHeld.Set(float64(lag.HeldBytes))
 	b.announceLag(ctx, lag)

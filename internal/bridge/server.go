@@ -47,6 +47,16 @@ func (h *health) check() error {
 	return nil
 }
 
+// ready returns why the bridge is not ready, nil when it is.
+func (b *bridge) ready() error {
+	if b.capture != nil {
+		if err := b.capture.waiting(); err != nil {
+			return err
+		}
+	}
+	return b.health.check()
+}
+
 // The limits of a connection. The API itself bounds bodies and answers.
 const (
 	headerTimeout = 5 * time.Second
@@ -64,7 +74,7 @@ func (b *bridge) serve(ctx context.Context, l net.Listener) error {
 	})
 	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, r *http.Request) {
 		b.measure(r.Context())
-		if err := b.health.check(); err != nil {
+		if err := b.ready(); err != nil {
 			http.Error(w, err.Error(), http.StatusServiceUnavailable)
 			return
 		}

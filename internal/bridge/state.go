@@ -71,6 +71,12 @@ func (b *bridge) api() http.Handler {
 		Store: b.store, Queue: b.queue, Sender: b.sender, File: b.roster.fromFile,
 		Catalogue: func() []mapping.EventType { return b.definitionsNow().Rules.EventTypes() },
 		Slot:      b.gauge.Measure, Version: b.Version,
+		Capture: func(context.Context) error {
+			if b.capture == nil {
+				return nil
+			}
+			return b.capture.waiting()
+		},
 	})
 	return api.New(api.Options{Control: service, Authenticate: b.store.Authenticate, Logger: b.Log, Version: b.Version})
 }

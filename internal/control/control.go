@@ -38,6 +38,8 @@ type Options struct {
 	File func() []endpoint.Endpoint
 	// Catalogue returns the events that the rules make, in the rules' order.
 	Catalogue func() []mapping.EventType
+	// Capture returns what capture waits for; nil when it does not wait.
+	Capture func(ctx context.Context) error
 	// Slot reads the slot at the source, which may take long to answer.
 	Slot    func(ctx context.Context) (cdc.Slot, error)
 	Version string
@@ -115,7 +117,7 @@ type RemovedView struct {
 }
 
 // StatusView is everything at a glance. The error of a part that does not answer
-// is in Errors, by its name: slot, queue, state.
+// is in Errors, by its name: slot, queue, state; under capture is what that waits for.
 type StatusView struct {
 	Version   string         `json:"version"`
 	Time      time.Time      `json:"time"`
