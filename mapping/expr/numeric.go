@@ -119,7 +119,8 @@ func parseNumeric(s []byte) (v value, code string) {
 	if !ok {
 		return value{}, "22P02"
 	}
-	if exp > math.MaxInt32/2 || exp < -math.MaxInt32/2 {
+	// More digits than these are too many on one side of the point or the other.
+	if exp > math.MaxInt32/2 || exp < -math.MaxInt32/2 || len(bytes.TrimLeft(digits, "0")) > maxIntegerDigits+maxScale {
 		return value{}, "22003"
 	}
 	u, ok := new(big.Int).SetString(string(digits), 10)
@@ -303,8 +304,32 @@ func compareNumeric(a, b value) int {
 			return cmp.Compare(a.i, y)
 		}
 	}
+	if c := cmp.Compare(numericSign(a), numericSign(b)); c != 0 {
+		return c
+	}
+	// The power of ten of the first digit decides most of the others.
+	low, high := firstDigit(a)
+	lowB, highB := firstDigit(b)
+	switch sign := numericSign(a); {
+	case sign == 0:
+		return 0
+	case low > highB:
+		return sign
+	case high < lowB:
+		return -sign
+	}
 	scale := max(a.scale, b.scale)
 	return scaleTo(a, scale).Cmp(scaleTo(b, scale))
+}
+
+// firstDigit bounds the power of ten of the first digit of a value other than 0.
+func firstDigit(v value) (low, high int) {
+	length := bits.Len64(magnitude(v.i))
+	if v.big != nil {
+		length = v.big.BitLen()
+	}
+	const log2 = 0.30102999566398120
+	return int(float64(length-1)*log2) - 1 - int(v.scale), int(float64(length)*log2) + 1 - int(v.scale)
 }
 
 // roundNumeric rounds half away from zero to a scale, which may be negative;

@@ -31,8 +31,12 @@ func addNumeric(m *Machine, a, b value) value {
 	return m.checkNumeric(numericBig(new(big.Int).Add(scaleTo(a, scale), scaleTo(b, scale)), scale))
 }
 
-// checkNumeric fails when the format cannot hold the value.
+// checkNumeric fails when the format cannot hold the value, or the budget has no
+// memory for it and what it was computed from.
 func (m *Machine) checkNumeric(v value) value {
+	if v.big != nil && !m.spend(v.big.BitLen()/2) {
+		return m.overMemory()
+	}
 	if overflowsNumeric(v) {
 		return m.fail("22003", "value overflows numeric format")
 	}

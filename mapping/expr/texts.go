@@ -33,7 +33,7 @@ func textImpls() map[string]*impl {
 	})
 	serverBytes := ofUTF8(bytesOf, "octet_length counts the bytes of encoding ", "use length")
 	all := map[string]*impl{
-		"textcat(text,text)":           two(func(m *Machine, a, b value) value { return m.appended(append(append(m.arena, a.s...), b.s...)) }),
+		"textcat(text,text)":           two(concatenate),
 		"textanycat(text,anynonarray)": bound(func(c *checker, t *term) (*impl, *Error) { return catAny(c, t, 1) }),
 		"anytextcat(anynonarray,text)": bound(func(c *checker, t *term) (*impl, *Error) { return catAny(c, t, 0) }),
 		"text(bpchar)":                 one(func(_ *Machine, a value) value { return textValue(trimEnd(a.s)) }),
@@ -69,6 +69,13 @@ func ofUTF8(im *impl, message, hint string) *impl {
 		}
 		return im, nil
 	})
+}
+
+func concatenate(m *Machine, a, b value) value {
+	if !m.room(len(a.s) + len(b.s)) {
+		return m.overMemory()
+	}
+	return m.appended(append(append(m.arena, a.s...), b.s...))
 }
 
 // catAny is || with one side of another type, which is cast to text.
@@ -109,6 +116,9 @@ func overlay(m *Machine, a []value) value {
 	after := from + count
 	if after > math.MaxInt32 || after < math.MinInt32 {
 		return m.fail("22003", "integer out of range")
+	}
+	if !m.room(2*len(a[0].s) + len(a[1].s)) { // a negative count repeats a part
+		return m.overMemory()
 	}
 	start := len(m.arena)
 	m.arena = append(m.arena, substring(a[0], 1, from-1).s...)
@@ -176,15 +186,10 @@ func splitPart(m *Machine, a []value) value {
 // textFormImpls are the functions that change text.
 func textFormImpls() map[string]*impl {
 	all := map[string]*impl{
-		"upper(text)":   caseFunction(unicode.ToUpper),
-		"lower(text)":   caseFunction(unicode.ToLower),
-		"initcap(text)": initcap(),
-		"replace(text,text,text)": many(func(m *Machine, a []value) value {
-			if len(a[1].s) == 0 || len(a[0].s) == 0 {
-				return a[0]
-			}
-			return textValue(bytes.ReplaceAll(a[0].s, a[1].s, a[2].s))
-		}),
+		"upper(text)":               caseFunction(unicode.ToUpper),
+		"lower(text)":               caseFunction(unicode.ToLower),
+		"initcap(text)":             initcap(),
+		"replace(text,text,text)":   many(replace),
 		"repeat(text,int4)":         two(repeat),
 		"reverse(text)":             one(reverse),
 		"translate(text,text,text)": many(translate),
@@ -202,6 +207,25 @@ func textFormImpls() map[string]*impl {
 	return all
 }
 
+func replace(m *Machine, a []value) value {
+	s, from, to := a[0].s, a[1].s, a[2].s
+	if len(s) == 0 || len(from) == 0 {
+		return a[0]
+	}
+	if longer := len(to) - len(from); !m.room(len(s) + max(longer, 0)*bytes.Count(s, from)) {
+		return m.overMemory()
+	}
+	start := len(m.arena)
+	for {
+		before, after, found := bytes.Cut(s, from)
+		m.arena = append(m.arena, before...)
+		if !found {
+			return m.grown(start)
+		}
+		m.arena, s = append(m.arena, to...), after
+	}
+}
+
 func md5Hex(m *Machine, a value) value {
 	sum := md5.Sum(a.s)
 	return m.appended(hex.AppendEncode(m.arena, sum[:]))
@@ -217,13 +241,8 @@ func trimSides(s []byte, set string, sides [2]bool) []byte {
 	return s
 }
 
-const (
-	// maxAlloc is the largest allocation of PostgreSQL, in bytes.
-	maxAlloc = 1<<30 - 1
-	// maxText is the largest result of repeat, lpad and rpad, in bytes. PostgreSQL
-	// allows maxAlloc; the bridge's memory must stay flat.
-	maxText = 64 << 20
-)
+// maxAlloc is the largest allocation of PostgreSQL, in bytes.
+const maxAlloc = 1<<30 - 1
 
 func (m *Machine) tooLong() value { return m.fail("54000", "requested length too large") }
 
@@ -231,8 +250,11 @@ func repeat(m *Machine, a, n value) value {
 	if n.i <= 0 || len(a.s) == 0 {
 		return textValue(nil)
 	}
-	if int64(len(a.s))*n.i > maxText {
+	if int64(len(a.s))*n.i > maxAlloc {
 		return m.tooLong()
+	}
+	if !m.room(len(a.s) * int(n.i)) {
+		return m.overMemory()
 	}
 	start := len(m.arena)
 	for range n.i {
@@ -242,6 +264,9 @@ func repeat(m *Machine, a, n value) value {
 }
 
 func reverse(m *Machine, a value) value {
+	if !m.room(len(a.s)) {
+		return m.overMemory()
+	}
 	start := len(m.arena)
 	for s := a.s; len(s) > 0; {
 		_, n := utf8.DecodeLastRune(s)
@@ -280,11 +305,15 @@ func pad(m *Machine, s []byte, n int64, fill []byte, before bool) value {
 	if n*utf8.UTFMax > maxAlloc { // PostgreSQL sizes the result for the widest characters
 		return m.tooLong()
 	}
-	if have < n && len(fill) > 0 && n > maxText {
-		return m.tooLong()
-	}
 	if have >= n || len(fill) == 0 {
 		return textValue(s[:runeOffset(s, n)])
+	}
+	widest := 1
+	if !isASCII(fill) {
+		widest = utf8.UTFMax
+	}
+	if !m.room(len(s) + int(n-have)*widest) {
+		return m.overMemory()
 	}
 	start := len(m.arena)
 	if !before {
