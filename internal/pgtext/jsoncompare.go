@@ -9,8 +9,8 @@ import (
 // CanonicalJSONB prints it: objects contain objects whose every field they
 // contain, arrays contain arrays whose every element they contain, at the top
 // an array contains a scalar that is one of its elements, and scalars contain
-// their equals. Arrays take the product of their lengths: every comparison of two
-// elements is taken from steps, and the result is of no use once that is negative.
+// their equals. Arrays take the product of their lengths: steps is reduced by about
+// one for each byte that is looked at, and the result is of no use once it is negative.
 func JSONContains(a, b []byte, steps *int64) (bool, error) {
 	for _, text := range [][]byte{a, b} {
 		if _, err := checkJSON(text); err != nil {
@@ -37,16 +37,17 @@ type containment struct {
 func (c *containment) value() bool {
 	c.a.space()
 	c.b.space()
-	x, y := c.a.s[c.a.i], c.b.s[c.b.i]
-	switch {
-	case x != y && (x == '{' || x == '[' || y == '{' || y == '['):
+	switch own, other := c.a.s[c.a.i], c.b.s[c.b.i]; {
+	case own != other && (own == '{' || own == '[' || other == '{' || other == '['):
 		return false
-	case x == '{':
+	case own == '{':
 		return c.object()
-	case x == '[':
+	case own == '[':
 		return c.array()
 	}
-	return JSONEqual(c.a.token(), c.b.token())
+	x, y := c.a.token(), c.b.token()
+	*c.steps -= int64(16 + len(x))
+	return equalScalars(x, y)
 }
 
 // object merges the fields, which are in the same order on both sides. A key has
@@ -76,7 +77,7 @@ func (c *containment) find(name []byte) bool {
 		if bytes.Equal(own, name) {
 			return true
 		}
-		c.a.skipValue()
+		*c.steps -= int64(len(own) + len(c.a.skipValue()))
 	}
 	return false
 }
@@ -116,12 +117,13 @@ func (c *containment) arrayHas(at int) bool {
 		if c.value() {
 			return true
 		}
-		if c.a.i == begin {
+		stopped := c.a.i
+		if stopped == begin {
 			c.a.skipValue()
 		}
 		c.a.leave(inside)
 		c.a.begun = true
-		if *c.steps -= 1 + int64(c.a.i-begin)/16; *c.steps < 0 {
+		if *c.steps -= 4 + int64(c.a.i-stopped); *c.steps < 0 {
 			return false
 		}
 	}
@@ -142,11 +144,21 @@ func JSONEqual(a, b []byte) bool {
 		switch {
 		case len(x) == 0 || len(y) == 0:
 			return len(x) == len(y) && v.i == len(a) && w.i == len(b)
-		case bytes.Equal(x, y):
-		case !numberStart(x[0]) || !numberStart(y[0]) || !equalNumbers(x, y):
+		case !equalScalars(x, y):
 			return false
 		}
 	}
+}
+
+// equalScalars compares two tokens.
+func equalScalars(x, y []byte) bool {
+	switch {
+	case bytes.Equal(x, y):
+		return true
+	case !numberStart(x[0]) || !numberStart(y[0]):
+		return false
+	}
+	return equalNumbers(x, y)
 }
 
 // token returns the next string, word or punctuation mark, nothing at the end.
@@ -180,6 +192,9 @@ type decimal struct {
 
 // equalNumbers compares two JSON numbers by value.
 func equalNumbers(a, b []byte) bool {
+	if allDigits(a) && allDigits(b) && a[0] != '0' && b[0] != '0' {
+		return bytes.Equal(a, b)
+	}
 	x, ok := decimalOf(a)
 	y, ok2 := decimalOf(b)
 	if !ok || !ok2 {
@@ -202,6 +217,8 @@ func equalNumbers(a, b []byte) bool {
 		}
 	}
 }
+
+func allDigits(s []byte) bool { return skipDigits(s, 0) == len(s) }
 
 func (d *decimal) next() (byte, bool) {
 	if len(d.digits) > 0 && d.digits[0] == '.' {

@@ -182,9 +182,9 @@ func has(m *Machine, a *array, want value, eq equality) value {
 
 // weight is the number of steps that comparing an element takes.
 func weight(v value) int {
-	n := 1 + len(v.s)/16
+	n := 4 + len(v.s)/16
 	if v.big != nil {
-		n += v.big.BitLen()/64 + int(v.scale)/4
+		n += v.big.BitLen()/16 + int(v.scale)
 	}
 	return n
 }
@@ -282,6 +282,9 @@ func concatImpl(t *term, separated bool) (*impl, *Error) {
 func (m *Machine) join(list []value, codecs []*codec, sep []byte, null value) value {
 	size := 0
 	for i, v := range list {
+		if !m.canPrint(v) {
+			return m.overMemory()
+		}
 		switch {
 		case v.state != stateNull:
 			size += len(sep) + codecs[min(i, len(codecs)-1)].size(v)

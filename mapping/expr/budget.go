@@ -16,8 +16,7 @@ const (
 	// PostgreSQL allows 1 GB for each value.
 	maxMemory = 256 << 20
 	// maxSteps bounds the work that can exceed the size of the operands, such as
-	// an array's elements times those of another. A step is a comparison of an
-	// element or of a few bytes, so that all are a few seconds.
+	// an array's elements times those of another. A step is about 3 ns.
 	maxSteps = 1 << 30
 	// freeOutput is what one result may have without being counted, in bytes:
 	// the number of results is that of the rules' expressions.
@@ -70,10 +69,25 @@ func (m *Machine) printed(c *codec, v value) value {
 	if c.plain {
 		return v
 	}
-	if !m.room(c.size(v)) {
+	if !m.canPrint(v) || !m.room(c.size(v)) {
 		return m.overMemory()
 	}
 	return m.appended(c.print(m, m.arena, v))
+}
+
+// canPrint takes from the budget what printing a value takes besides the result.
+func (m *Machine) canPrint(v value) bool {
+	if v.big != nil {
+		return m.spend(bigScratch(int(float64(v.big.BitLen()) * log2)))
+	}
+	if v.arr != nil {
+		for _, e := range v.arr.elems {
+			if !m.canPrint(e) {
+				return false
+			}
+		}
+	}
+	return true
 }
 
 // size bounds the length of a known value's text form.

@@ -200,7 +200,7 @@ func fitsInt(i int64, bits int) bool {
 }
 
 func parseNumericValue(m *Machine, s []byte) value {
-	if len(s) > freeOutput && !m.spend(3*len(s)) {
+	if !m.spend(bigScratch(len(s))) {
 		return m.overMemory()
 	}
 	v, code := parseNumeric(s)

@@ -80,12 +80,14 @@ type evalFunc func(m *Machine) value
 type Machine struct {
 	settings Settings
 	loc      *time.Location
+	bytewise bool // the encoding is SQL_ASCII
 	change   *cdc.Change
 	turn     uint64             // of the change; a cell of another turn is stale
 	rows     [sides][]cdc.Datum // new, old and those of lookups
 	cells    [sides][]cell
 	arena    []byte // results of text functions, until the next Load
-	budget          // of the change
+	limits   budget // of a change
+	budget          // what is left of them for the change at hand
 	args     []value
 	bound    value // the value of opBound
 	err      *EvalError
@@ -119,7 +121,7 @@ func NewMachine(s Settings) *Machine {
 	if loc == nil {
 		loc = time.UTC
 	}
-	return &Machine{settings: s, loc: loc, budget: budget{maxMemory, maxSteps}}
+	return &Machine{settings: s, loc: loc, bytewise: s.bytewise(), limits: budget{maxMemory, maxSteps}, budget: budget{maxMemory, maxSteps}}
 }
 
 // Load sets the change that expressions are evaluated on. The machine refers to c
@@ -128,7 +130,7 @@ func (m *Machine) Load(c *cdc.Change) {
 	m.change = c
 	m.rows[0], m.rows[1] = c.New, c.Old
 	m.turn++
-	m.budget = budget{maxMemory, maxSteps}
+	m.budget = m.limits
 	if cap(m.arena) > maxArena {
 		m.arena = nil
 	}
@@ -171,7 +173,7 @@ func (m *Machine) AppendText(dst []byte, e *Expr) (out []byte, null bool, err er
 	if v.state == stateNull {
 		return dst, true, nil
 	}
-	if !m.output(e.out.size(v)) {
+	if !m.canPrint(v) || !m.output(e.out.size(v)) {
 		return dst, false, m.failure(m.overMemory())
 	}
 	return e.out.print(m, dst, v), false, nil

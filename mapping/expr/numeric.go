@@ -239,12 +239,30 @@ func overflowsNumeric(v value) bool {
 
 // decimalDigits is how many digits the unscaled value has; 0 has none.
 func decimalDigits(v value) int {
-	var buf [24]byte
-	digits := appendDigits(buf[:0], v)
-	if digits[0] == '0' {
+	if v.big != nil {
+		n := int(float64(v.big.BitLen()-1) * log2) // 10^n is not above the value
+		if v.big.CmpAbs(bigPow10(int32(n+1))) >= 0 {
+			n++
+		}
+		return n + 1
+	}
+	n := 0
+	for u := magnitude(v.i); u > 0; u /= 10 {
+		n++
+	}
+	return n
+}
+
+// log2 is the decimal logarithm of 2.
+const log2 = 0.30102999566398120
+
+// bigScratch is what reading or printing a numeric of many digits takes, besides
+// the result, in bytes.
+func bigScratch(digits int) int {
+	if digits <= freeOutput {
 		return 0
 	}
-	return len(digits)
+	return 90 * digits
 }
 
 // appendDigits appends the unscaled value without its sign.
@@ -328,7 +346,6 @@ func firstDigit(v value) (low, high int) {
 	if v.big != nil {
 		length = v.big.BitLen()
 	}
-	const log2 = 0.30102999566398120
 	return int(float64(length-1)*log2) - 1 - int(v.scale), int(float64(length)*log2) + 1 - int(v.scale)
 }
 

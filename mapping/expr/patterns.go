@@ -3,7 +3,6 @@ package expr
 import (
 	"bytes"
 	"unicode"
-	"unicode/utf8"
 )
 
 // patternImpls are like, ilike and the regular expressions.
@@ -25,7 +24,7 @@ func patternImpls() map[string]*impl {
 // likeEscape rewrites a pattern with another escape character to one with the
 // backslash.
 func likeEscape(m *Machine, pattern, escape value) value {
-	if utf8.RuneCount(escape.s) > 1 {
+	if m.count(escape.s) > 1 {
 		return m.fail("22025", "invalid escape string: it must be empty or one character")
 	}
 	if string(escape.s) == `\` {
@@ -37,7 +36,7 @@ func likeEscape(m *Machine, pattern, escape value) value {
 	start := len(m.arena)
 	afterEscape := false
 	for s := pattern.s; len(s) > 0; {
-		_, n := utf8.DecodeRune(s)
+		n := m.first(s)
 		switch c := s[:n]; {
 		case len(escape.s) > 0 && bytes.Equal(c, escape.s) && !afterEscape:
 			m.arena = append(m.arena, '\\')
@@ -82,7 +81,13 @@ func ilikeImpl(negate bool) *impl {
 		}
 		match := likeImpl(negate)
 		return two(func(m *Machine, a, b value) value {
-			return match(m, m.mapRunes(a.s, lower), m.mapRunes(b.s, lower))
+			if a = m.mapRunes(a.s, lower); a.state != stateKnown {
+				return a
+			}
+			if b = m.mapRunes(b.s, lower); b.state != stateKnown {
+				return b
+			}
+			return match(m, a, b)
 		}), nil
 	})
 }
@@ -104,7 +109,7 @@ func (m *Machine) like(t, p []byte) likeResult {
 		return likeTrue
 	}
 	length := len(t)
-	t, p, r := likePiece(t, p)
+	t, p, r := m.likePiece(t, p)
 	m.step(length - len(t))
 	if len(t) > 0 && len(p) > 0 && r == likeTrue {
 		return m.likeAny(t, p[1:])
@@ -123,7 +128,7 @@ func (m *Machine) like(t, p []byte) likeResult {
 
 // likePiece matches up to the next % or the end of either side, and returns what
 // is left.
-func likePiece(t, p []byte) (restT, restP []byte, r likeResult) {
+func (m *Machine) likePiece(t, p []byte) (restT, restP []byte, r likeResult) {
 	for len(t) > 0 && len(p) > 0 {
 		n := 1
 		switch p[0] {
@@ -137,7 +142,7 @@ func likePiece(t, p []byte) (restT, restP []byte, r likeResult) {
 		case '%':
 			return t, p, likeTrue
 		case '_':
-			_, n = utf8.DecodeRune(t)
+			n = m.first(t)
 		default:
 			if p[0] != t[0] {
 				return t, p, likeFalse
@@ -157,8 +162,7 @@ func (m *Machine) likeAny(t, p []byte) likeResult {
 			if len(t) == 0 {
 				return likeAbort
 			}
-			_, n := utf8.DecodeRune(t)
-			t, p = t[n:], p[1:]
+			t, p = t[m.first(t):], p[1:]
 		} else {
 			break
 		}
@@ -179,8 +183,7 @@ func (m *Machine) likeAny(t, p []byte) likeResult {
 				return r
 			}
 		}
-		_, n := utf8.DecodeRune(t)
-		t = t[n:]
+		t = t[m.first(t):]
 	}
 	return likeAbort
 }
