@@ -201,6 +201,7 @@ type jsonWalker struct {
 	i      int
 	begun  bool
 	failed bool
+	depth  int // containers that were opened and not left
 }
 
 // open enters an array or object; false when the value is something else.
@@ -211,7 +212,23 @@ func (w *jsonWalker) open(bracket byte) bool {
 	}
 	w.i++
 	w.begun = false
+	w.depth++
 	return true
+}
+
+// leave moves behind the containers that are deeper than depth.
+func (w *jsonWalker) leave(depth int) {
+	for w.depth > depth {
+		switch token := w.token(); {
+		case len(token) == 0:
+			w.failed = true
+			return
+		case token[0] == '{' || token[0] == '[':
+			w.depth++
+		case token[0] == '}' || token[0] == ']':
+			w.depth--
+		}
+	}
 }
 
 // more reports whether another element follows, and moves to it.
@@ -223,6 +240,7 @@ func (w *jsonWalker) more(bracket byte) bool {
 	}
 	if w.s[w.i] == bracket {
 		w.i++
+		w.depth--
 		return false
 	}
 	if w.begun {

@@ -4,24 +4,54 @@ import (
 	"bytes"
 	"slices"
 	"strconv"
+	"strings"
+	"unicode"
 
 	"gancho/internal/pgtext"
 )
 
-// jsonLiteral is the input function of json, which keeps the text, or of jsonb,
-// which normalises it.
-func jsonLiteral(m *Machine, s []byte, binary bool) value {
+// jsonInput is the input function of json, which keeps the text.
+func jsonInput(m *Machine, s []byte) value {
+	if err := pgtext.CheckJSON(s); err != nil {
+		return m.failWith(err)
+	}
+	return textValue(s)
+}
+
+// jsonbInput is the input function of jsonb, which normalises the text.
+func jsonbInput(m *Machine, s []byte) value {
+	size, memory, err := pgtext.MeasureJSONB(s)
+	switch {
+	case err != nil:
+		return m.failWith(err)
+	case memory > freeOutput && !m.spend(memory), !m.room(size):
+		return m.overMemory()
+	}
 	out, err := pgtext.CanonicalJSONB(m.arena, s)
 	if err != nil {
 		return m.failWith(err)
 	}
-	if !binary {
-		return textValue(s)
-	}
-	if !m.settings.utf8() && hasWideKey(out[len(m.arena):]) {
-		return m.fail("0A000", "jsonb keys with letters beyond ASCII are ordered by their length in encoding "+m.settings.Encoding+", which the rules do not know")
+	if !m.settings.utf8() {
+		if code, problem := m.settings.foreignJSON(s, out[len(m.arena):]); problem != "" {
+			return m.fail(code, problem)
+		}
 	}
 	return m.appended(out)
+}
+
+// foreignJSON says what of jsonb, given the text and its canonical form, depends on
+// an encoding other than UTF8.
+func (s Settings) foreignJSON(text, canonical []byte) (code, problem string) {
+	latin1 := strings.EqualFold(s.Encoding, "LATIN1")
+	switch {
+	case hasWideKey(canonical):
+		return "0A000", "jsonb keys with letters beyond ASCII are ordered by their length in encoding " + s.Encoding + ", which the rules do not know"
+	case latin1 && bytes.ContainsFunc(canonical, func(r rune) bool { return r > unicode.MaxLatin1 }):
+		return "22P05", "JSON has a character that encoding LATIN1 does not have"
+	case !latin1 && bytes.Contains(text, []byte(`\u`)):
+		return "0A000", "whether encoding " + s.Encoding + " has the characters that JSON writes as \\u is not known to the rules"
+	}
+	return "", ""
 }
 
 // hasWideKey reports whether an object's key has a letter beyond ASCII.
@@ -95,9 +125,12 @@ func jsonImpls() map[string]*impl {
 }
 
 func (m *Machine) contains(a, b value) value {
-	ok, err := pgtext.JSONContains(a.s, b.s)
-	if err != nil {
+	ok, err := pgtext.JSONContains(a.s, b.s, &m.steps)
+	switch {
+	case err != nil:
 		return m.failWith(err)
+	case m.steps < 0:
+		return m.overSteps()
 	}
 	return boolValue(ok)
 }
@@ -121,6 +154,9 @@ func jsonElement(a value, i int64, binary bool) value {
 func jsonText(m *Machine, v value) value {
 	if v.state != stateKnown {
 		return v
+	}
+	if !m.room(len(v.s)) {
+		return m.overMemory()
 	}
 	out, null, err := pgtext.AppendJSONText(m.arena, v.s)
 	if null {

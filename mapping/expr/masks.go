@@ -39,6 +39,9 @@ func (c *checker) mask(n *call, f func(dst, text []byte) []byte) *term {
 		if len(text) == 0 {
 			return textValue(nil)
 		}
+		if !m.room(len(text) + shortForm) {
+			return m.overMemory()
+		}
 		return m.appended(f(m.arena, text))
 	})
 }

@@ -90,6 +90,26 @@ func isPolymorphic(t *cdc.Type) bool {
 	return t.Schema == "pg_catalog" && strings.HasPrefix(t.Name, "any") && t.OID != oidAny
 }
 
+// isCompatible reports the polymorphic types that need not be the same, but have a
+// common type.
+func isCompatible(t *cdc.Type) bool {
+	return isPolymorphic(t) && strings.HasPrefix(t.Name, "anycompatible")
+}
+
+// undetermined reports that nothing says what a candidate's polymorphic types are.
+func undetermined(cand *candidate, actual []*cdc.Type) bool {
+	some := false
+	for i, d := range cand.args {
+		if isPolymorphic(d) && !isCompatible(d) {
+			if actual[i].OID != oidUnknown {
+				return false
+			}
+			some = true
+		}
+	}
+	return some
+}
+
 // generics is what the arguments say about the polymorphic types.
 type generics struct {
 	elem, array *cdc.Type
