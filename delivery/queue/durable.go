@@ -328,17 +328,6 @@ func (q *Queue) recordPosition(ctx context.Context, lsn uint64) error {
 	return awaitAOF(ctx, conn)
 }
 
-func awaitAOF(ctx context.Context, conn *redis.Conn) error {
-	reply, err := conn.Do(ctx, "WAITAOF", 1, 0, waitDurable.Milliseconds()).Slice()
-	if err != nil {
-		return annotate(err, "wait for the AOF")
-	}
-	if synced, _ := reply[0].(int64); synced < 1 {
-		return fmt.Errorf("wait for the AOF: not synced within %s; see Redis's log and its disk", waitDurable)
-	}
-	return nil
-}
-
 // AcceptRestart goes on with the servers as they are now. Call it after
 // ErrRestarted, while neither Append nor RunDurable runs, with the capture
 // rewound to the confirmed position: everything after that is appended again,
@@ -355,11 +344,13 @@ func (q *Queue) AcceptRestart(ctx context.Context) error {
 	if err := q.restoreSource(ctx); err != nil {
 		return annotate(err, "accept restarted redis")
 	}
+	q.confirmer.conns.keep(q.servers.masters())
+	if err := q.sealServers(ctx); err != nil {
+		return fmt.Errorf("accept restarted redis: %w", err)
+	}
 	q.confirmer.appended.Store(0)
 	q.scanned.Store(false) // the names of endpoints may be lost where their streams are not
-	masters := q.servers.masters()
-	q.confirmer.conns.keep(masters)
-	q.appender.restartLocked(masters)
+	q.appender.restartLocked(q.servers.masters())
 	return nil
 }
 

@@ -122,6 +122,9 @@ func (q *Queue) Claim(ctx context.Context, s Source, accept bool) (uint16, error
 	if err := q.sources.write(ctx, old, next); err != nil {
 		return 0, annotate(err, "claim queue")
 	}
+	if err := q.sealServers(ctx); err != nil {
+		return 0, fmt.Errorf("claim queue: %w", err)
+	}
 	q.sources.claimed = next
 	q.sources.names[next.epoch] = s.id()
 	q.sources.current.Store(&claim{epoch: next.epoch, source: s.id()})
