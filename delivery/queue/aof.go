@@ -59,7 +59,7 @@ func awaitAOF(ctx context.Context, conn *redis.Conn) error {
 		return annotate(err, "wait for the AOF")
 	}
 	if synced, _ := reply[0].(int64); synced < 1 {
-		return fmt.Errorf("wait for the AOF: %w: not synced within %s; see Redis's log and its disk", ErrUnreachable, waitDurable)
+		return &notReadyError{fmt.Errorf("its append-only file was not synced within %s; see its log and its disk", waitDurable)}
 	}
 	return nil
 }

@@ -247,9 +247,6 @@ func appendError(commands []redis.Cmder, err error) error {
 		if cause == nil || !isReply(cause) || strings.HasPrefix(cause.Error(), "EXECABORT") {
 			continue
 		}
-		if strings.HasPrefix(cause.Error(), "OOM") {
-			return fmt.Errorf("%w (%w)", ErrFull, cause)
-		}
 		return unreachable(cause)
 	}
 	return unreachable(err)

@@ -283,7 +283,7 @@ func (q *Queue) synced(got info) (bool, error) {
 		return false, &SettingError{"appendonly", "no", "run CONFIG SET appendonly yes: until then nothing is confirmed to the source"}
 	}
 	if got["aof_last_write_status"] != "ok" {
-		return false, errors.New("check durability: redis cannot write its AOF; see its log and its disk")
+		return false, &notReadyError{errors.New("it cannot write its append-only file; see its log and its disk")}
 	}
 	rewriting := got["aof_rewrite_in_progress"] == "1" || got["rdb_bgsave_in_progress"] == "1"
 	return got["aof_pending_bio_fsync"] == "0" && !(q.confirmer.strictAOF && rewriting), nil
@@ -292,8 +292,10 @@ func (q *Queue) synced(got info) (bool, error) {
 var errClaimLost = errors.New("another process has claimed the queue with a newer epoch; this one has to stop")
 
 // recordScript keeps the position from going back. It always writes: WAITAOF waits for its own
-// connection's last write. Lua's numbers hold every LSN below 2^52 exactly.
+// connection's last write. Lua's numbers hold every LSN below 2^52 exactly. What it writes
+// first, a full Redis allows, for the reason that ackScript gives.
 var recordScript = redis.NewScript(`
+redis.call('HDEL', KEYS[1], '')
 local record = redis.call('HMGET', KEYS[1], 'epoch', 'confirmed')
 if record[1] ~= ARGV[1] then return 0 end
 local newest = ARGV[2]

@@ -173,7 +173,7 @@ func (q *Queue) awaitLoaded(ctx context.Context, addr string) (info, error) {
 		if err == nil && got["loading"] != "1" {
 			return got, nil
 		}
-		if err != nil && !strings.HasPrefix(err.Error(), "LOADING") {
+		if err != nil && !refuses(err, "LOADING") {
 			return nil, unreachable(err)
 		}
 		if !logged {
@@ -232,22 +232,49 @@ func isReply(err error) bool {
 	return errors.As(err, &reply)
 }
 
-// notReady begins the errors of a server that will be ready, or replaced.
-var notReady = []string{"LOADING", "MASTERDOWN", "BUSY", "TRYAGAIN", "CLUSTERDOWN", "MOVED", "ASK", "READONLY", "NOREPLICAS"}
+// notReady are the words with which a server refuses what it will accept later, or
+// its successor will; MISCONF: it cannot write to its disk.
+var notReady = []string{
+	"LOADING", "MASTERDOWN", "BUSY", "TRYAGAIN", "CLUSTERDOWN", "MOVED", "ASK", "READONLY", "NOREPLICAS", "MISCONF",
+	"max number of clients",
+}
 
-// unreachable marks errors of the way to a server, or of one not ready, as ErrUnreachable.
+// notReadyError is the refusal of a server that will be ready, or replaced.
+type notReadyError struct{ cause error }
+
+// Error says that the server is there.
+func (e *notReadyError) Error() string { return "redis is not ready: " + e.cause.Error() }
+
+// Unwrap returns what the server has answered.
+func (e *notReadyError) Unwrap() error { return e.cause }
+
+// Is makes it an ErrUnreachable: both are answered by trying again.
+func (e *notReadyError) Is(target error) bool { return target == ErrUnreachable }
+
+// refuses reports whether a server's answer begins with the word. Where a script or a
+// transaction was refused, the answer that matters is quoted.
+func refuses(err error, word string) bool {
+	text := err.Error()
+	return strings.HasPrefix(text, word) || strings.Contains(text, "-"+word) || strings.Contains(text, ": "+word) || strings.HasPrefix(text, "ERR "+word)
+}
+
+// unreachable marks errors of the way to a server, or of one not ready, as
+// ErrUnreachable, and the refusal of one that is full as ErrFull.
 func unreachable(err error) error {
-	if err == nil || errors.Is(err, ErrRestarted) || errors.Is(err, ErrUnreachable) || errors.Is(err, context.Canceled) {
+	if err == nil || errors.Is(err, ErrRestarted) || errors.Is(err, ErrUnreachable) || errors.Is(err, ErrFull) || errors.Is(err, context.Canceled) {
 		return err
 	}
-	var network net.Error
-	way := errors.As(err, &network) || errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, net.ErrClosed) ||
-		errors.Is(err, context.DeadlineExceeded) || errors.Is(err, redis.ErrPoolTimeout)
-	if !way && isReply(err) {
-		word, _, _ := strings.Cut(err.Error(), " ")
-		way = slices.Contains(notReady, word)
+	if isReply(err) {
+		switch {
+		case refuses(err, "OOM"):
+			return fmt.Errorf("%w (%w)", ErrFull, err)
+		case slices.ContainsFunc(notReady, func(word string) bool { return refuses(err, word) }):
+			return &notReadyError{err}
+		}
 	}
-	if way {
+	var network net.Error
+	if errors.As(err, &network) || errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, net.ErrClosed) ||
+		errors.Is(err, context.DeadlineExceeded) || errors.Is(err, redis.ErrPoolTimeout) {
 		return fmt.Errorf("%w: %w", ErrUnreachable, err)
 	}
 	return err

@@ -192,8 +192,10 @@ func (s *sources) readLocked(ctx context.Context) (*sourceRecord, error) {
 }
 
 // writeSourceScript refuses an epoch other than was read: somebody has claimed the queue
-// since. The position never goes back within an epoch, whoever writes it.
+// since. The position never goes back within an epoch, whoever writes it. What it writes
+// first, a full Redis allows, for the reason that ackScript gives.
 var writeSourceScript = redis.NewScript(`
+redis.call('HDEL', KEYS[1], '')
 local epoch = redis.call('HGET', KEYS[1], 'epoch') or ''
 if epoch ~= ARGV[1] then return 0 end
 redis.call('HSET', KEYS[1], 'system', ARGV[2], 'database', ARGV[3], 'slot', ARGV[4], 'timeline', ARGV[5],

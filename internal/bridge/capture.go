@@ -55,13 +55,16 @@ func (b *bridge) openCapture(ctx context.Context) (*capture, error) {
 		SystemID: i.SystemID, Database: i.Database, Slot: i.Slot, Timeline: i.Timeline,
 		SlotCreated: source.SlotCreated, ConfirmedFlush: uint64(source.ConfirmedFlush), Current: uint64(source.Current),
 	}
-	epoch, err := b.queue.Claim(ctx, claimed, b.AcceptSource)
+	claim := func() (uint16, error) {
+		return waitFor(ctx, b.Log, "redis", func() (uint16, error) { return b.queue.Claim(ctx, claimed, b.AcceptSource) })
+	}
+	epoch, err := claim()
 	if changed := new(queue.SourceChangedError); errors.As(err, &changed) && changed.Recorded > 0 {
 		// The process that captures now may have recorded more since the end of the
 		// WAL was read: the end as it is now decides.
 		if slot, failed := b.gauge.Measure(ctx); failed == nil && uint64(slot.Current) >= changed.Recorded {
 			claimed.Current = 0
-			epoch, err = b.queue.Claim(ctx, claimed, b.AcceptSource)
+			epoch, err = claim()
 		}
 	}
 	if err != nil {
