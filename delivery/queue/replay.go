@@ -56,7 +56,7 @@ func (q *Queue) appendDurably(ctx context.Context, endpoint string, messages []w
 	}
 	conn := q.nodes.to(addr).Conn() // one connection: WAITAOF is about its own writes
 	defer func() { _ = conn.Close() }()
-	before, err := serverInfo(ctx, conn, "server", "replication")
+	before, err := serverInfo(ctx, conn)
 	if err != nil {
 		return err
 	}
@@ -64,14 +64,14 @@ func (q *Queue) appendDurably(ctx context.Context, endpoint string, messages []w
 		return err
 	}
 	since := time.Now()
-	if q.confirmer.mode == durableByWait {
+	if q.confirmer.kept.Load().mode == durableByWait {
 		if err := awaitAOF(ctx, conn); err != nil {
 			return err
 		}
 	}
 	offset := int64(-1)
 	for {
-		got, err := serverInfo(ctx, q.nodes.to(addr), "server", "replication", "persistence")
+		got, err := serverInfo(ctx, q.nodes.to(addr))
 		if err != nil {
 			return err
 		}
@@ -100,7 +100,7 @@ func (q *Queue) safe(got info, offset int64, since time.Time) (bool, error) {
 			return false, nil
 		}
 	}
-	if q.confirmer.mode != durableByAge {
+	if q.confirmer.kept.Load().mode != durableByAge {
 		return true, nil
 	}
 	synced, err := q.synced(got)

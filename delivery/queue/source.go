@@ -122,7 +122,8 @@ func (q *Queue) Claim(ctx context.Context, s Source, accept bool) (uint16, error
 	if err := q.sources.write(ctx, old, next); err != nil {
 		return 0, annotate(err, "claim queue")
 	}
-	if err := q.sealServers(ctx); err != nil {
+	// A server that was restarted just now is sealed when it is accepted.
+	if err := q.sealServers(ctx); err != nil && !errors.Is(err, ErrRestarted) {
 		return 0, fmt.Errorf("claim queue: %w", err)
 	}
 	q.sources.claimed = next
