@@ -393,7 +393,7 @@ func (q *Queue) restoreSource(ctx context.Context) error {
 	}
 	switch {
 	case found == nil || found.epoch < s.claimed.epoch:
-		return s.write(ctx, found, s.claimed)
+		return s.writeLocked(ctx, found, s.claimed)
 	case found.epoch > s.claimed.epoch:
 		return errClaimLost
 	}

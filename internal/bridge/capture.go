@@ -56,6 +56,11 @@ func (b *bridge) openCapture(ctx context.Context) (*capture, error) {
 		SystemID: i.SystemID, Database: i.Database, Slot: i.Slot, Timeline: i.Timeline,
 		SlotCreated: source.SlotCreated, ConfirmedFlush: uint64(source.ConfirmedFlush), Current: uint64(source.Current),
 	}
+	if b.store != nil {
+		if claimed.Last, err = waitFor(ctx, b.Log, "state database", func() (*queue.Claimed, error) { return b.store.Source(ctx, i.Slot) }); err != nil {
+			return nil, err
+		}
+	}
 	claim := func() (uint16, error) {
 		return waitFor(ctx, b.Log, "redis", func() (uint16, error) { return b.queue.Claim(ctx, claimed, b.AcceptSource) })
 	}
@@ -67,6 +72,11 @@ func (b *bridge) openCapture(ctx context.Context) (*capture, error) {
 			claimed.Current = 0
 			epoch, err = claim()
 		}
+	}
+	if err == nil && b.store != nil {
+		_, err = waitFor(ctx, b.Log, "state database", func() (struct{}, error) {
+			return struct{}{}, b.store.RememberSource(ctx, queue.Claimed{Source: claimed, Epoch: epoch})
+		})
 	}
 	if err != nil {
 		return nil, err
