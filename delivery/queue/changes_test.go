@@ -211,3 +211,44 @@ func TestLostKeys(t *testing.T) {
 		})
 	}
 }
+
+// Somebody else remembers the epoch that Redis has lost.
+func TestClaimAfterRedisLostTheRecord(t *testing.T) {
+	t.Parallel()
+	r := queuetest.StartRedis(t)
+	c := queuetest.Client(t, r)
+	claim := func(want uint16, remembered uint16) {
+		t.Helper()
+		s := queuetest.Source()
+		s.ConfirmedFlush = 0x5000
+		s.Last = &queue.Claimed{Source: queuetest.Source(), Epoch: remembered}
+		epoch, err := queuetest.OpenOnly(t, r).Claim(t.Context(), s, false)
+		if err != nil || epoch != want {
+			t.Errorf("epoch %d, %v, want %d", epoch, err, want)
+		}
+	}
+	claim(3, 3)
+	claim(3, 2) // Redis knows better
+	q := queuetest.OpenOnly(t, r, endpoint.Endpoint{Name: "a"})
+	if _, err := q.Claim(t.Context(), queuetest.Source(), false); err != nil {
+		t.Fatal(err)
+	}
+	queuetest.AppendEvents(t, q, 0, 1, 1, queuetest.KeyModulo(1))
+	lose := func() {
+		t.Helper()
+		if err := c.Del(t.Context(), "gancho:source").Err(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	lose()
+	claim(3, 3)
+	lose()
+	claim(4, 2) // the streams know better than who remembers
+	lose()
+	other := queuetest.Source()
+	other.Timeline, other.Last = 2, &queue.Claimed{Source: queuetest.Source(), Epoch: 4}
+	changed := new(queue.SourceChangedError)
+	if _, err := queuetest.OpenOnly(t, r).Claim(t.Context(), other, false); !errors.As(err, &changed) {
+		t.Errorf("another timeline: %v, want a SourceChangedError", err)
+	}
+}
