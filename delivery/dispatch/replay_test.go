@@ -454,13 +454,92 @@ func TestSubscribed(t *testing.T) {
 	}
 }
 
+// replayDurably replays what a job sends from one position to another.
+func replayDurably(t *testing.T, q *queue.Queue, endpoint string, after string, messages []webhook.Message) error {
+	t.Helper()
+	return q.Durably(t.Context(), endpoint, func() error {
+		_, err := q.ReplayPart(t.Context(), endpoint, &queue.Part{Job: "1-1", After: after, Position: "10", Messages: messages})
+		return err
+	})
+}
+
+// A job's events are appended once, however many answers are lost.
+func TestReplayPart(t *testing.T) {
+	t.Parallel()
+	r := queuetest.StartRedis(t)
+	q := queuetest.Open(t, r)
+	backlog := func(want int64) {
+		t.Helper()
+		if n, err := q.ReplayBacklog(t.Context(), "a"); n != want || err != nil {
+			t.Errorf("%d replays are queued (%v), want %d", n, err, want)
+		}
+	}
+	replay := func(job, after, position, want string) {
+		t.Helper()
+		got, err := q.ReplayPart(t.Context(), "a", &queue.Part{Job: job, After: after, Position: position, Messages: keptFrom(t, 0, 10, queuetest.KeyModulo(3))})
+		if err != nil || got != want {
+			t.Errorf("job %s from %q to %q: it is at %q, %v; want %q", job, after, position, got, err, want)
+		}
+	}
+	replay("1", "", "10", "10")
+	replay("1", "", "10", "10") // the answer was lost
+	backlog(10)
+	replay("1", "10", "20", "20")
+	replay("1", "10", "30", "20") // by a process that has read another page
+	replay("2", "", "10", "10")
+	backlog(30)
+	if err := q.ForgetJob(t.Context(), "a", "1"); err != nil {
+		t.Fatal(err)
+	}
+	replay("1", "20", "30", "") // Redis has lost where it was, so it may have lost the events
+	replay("1", "", "30", "30")
+	backlog(40)
+}
+
+// A job that loses its connection while it waits for the disk does not append again.
+func TestWaitForTheDiskIsRepeated(t *testing.T) {
+	t.Parallel()
+	r := queuetest.StartRedis(t)
+	q := queuetest.Open(t, r)
+	c := queuetest.Client(t, r)
+	written, failed := make(chan struct{}), make(chan error, 1)
+	go func() {
+		failed <- q.Durably(t.Context(), "a", func() error {
+			defer close(written)
+			_, err := q.ReplayPart(t.Context(), "a", &queue.Part{Job: "1-1", Position: "10", Messages: keptFrom(t, 0, 10, queuetest.KeyModulo(3))})
+			return err
+		})
+	}()
+	<-written
+	var err error
+	for waiting := true; waiting; { // its answers are lost
+		select {
+		case err = <-failed:
+			waiting = false
+		default:
+			if err := c.ClientKillByFilter(t.Context(), "TYPE", "normal", "SKIPME", "yes").Err(); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	if !errors.Is(err, queue.ErrUnreachable) {
+		t.Errorf("got %v, want ErrUnreachable", err)
+	}
+	if err := replayDurably(t, q, "a", "", keptFrom(t, 0, 10, queuetest.KeyModulo(3))); err != nil {
+		t.Error(err)
+	}
+	if n := c.XLen(t.Context(), "gancho:{a}:x").Val(); n != 10 {
+		t.Errorf("%d replays are queued, want 10", n)
+	}
+}
+
 // A replay that is to outlive Redis's memory is not reported before it does.
 func TestReplayDurably(t *testing.T) {
 	t.Parallel()
 	r := queuetest.StartRedis(t)
 	q := queuetest.Open(t, r)
 	start := time.Now()
-	if err := q.ReplayDurably(t.Context(), "a", keptFrom(t, 0, 10, queuetest.KeyModulo(3))); err != nil {
+	if err := replayDurably(t, q, "a", "", keptFrom(t, 0, 10, queuetest.KeyModulo(3))); err != nil {
 		t.Fatal(err)
 	}
 	took := time.Since(start)
@@ -478,7 +557,7 @@ func TestReplayDurably(t *testing.T) {
 
 	// The power goes before it is on the disk.
 	failed := make(chan error, 1)
-	go func() { failed <- q.ReplayDurably(t.Context(), "b", keptFrom(t, 10, 20, queuetest.KeyModulo(3))) }()
+	go func() { failed <- replayDurably(t, q, "b", "", keptFrom(t, 10, 20, queuetest.KeyModulo(3))) }()
 	queuetest.Eventually(t, "the append", func() bool { n, _ := q.ReplayBacklog(t.Context(), "b"); return n == 10 })
 	r.Kill()
 	truncateAOF(t, r, 0.5, 0)

@@ -8,6 +8,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/rs/zerolog"
 	"golang.org/x/sync/errgroup"
 
 	"gancho/cdc"
@@ -55,14 +56,27 @@ func (b *bridge) openCapture(ctx context.Context) (*capture, error) {
 		SystemID: i.SystemID, Database: i.Database, Slot: i.Slot, Timeline: i.Timeline,
 		SlotCreated: source.SlotCreated, ConfirmedFlush: uint64(source.ConfirmedFlush), Current: uint64(source.Current),
 	}
-	epoch, err := b.queue.Claim(ctx, claimed, b.AcceptSource)
+	if b.store != nil {
+		if claimed.Last, err = waitFor(ctx, b.Log, "state database", func() (*queue.Claimed, error) { return b.store.Source(ctx, i.Slot) }); err != nil {
+			return nil, err
+		}
+	}
+	claim := func() (uint16, error) {
+		return waitFor(ctx, b.Log, "redis", func() (uint16, error) { return b.queue.Claim(ctx, claimed, b.AcceptSource) })
+	}
+	epoch, err := claim()
 	if changed := new(queue.SourceChangedError); errors.As(err, &changed) && changed.Recorded > 0 {
 		// The process that captures now may have recorded more since the end of the
 		// WAL was read: the end as it is now decides.
 		if slot, failed := b.gauge.Measure(ctx); failed == nil && uint64(slot.Current) >= changed.Recorded {
 			claimed.Current = 0
-			epoch, err = b.queue.Claim(ctx, claimed, b.AcceptSource)
+			epoch, err = claim()
 		}
+	}
+	if err == nil && b.store != nil {
+		_, err = waitFor(ctx, b.Log, "state database", func() (struct{}, error) {
+			return struct{}{}, b.store.RememberSource(ctx, queue.Claimed{Source: claimed, Epoch: epoch})
+		})
 	}
 	if err != nil {
 		return nil, err
@@ -176,21 +190,30 @@ func (c *capture) fill(ctx context.Context) error {
 		if !errors.Is(err, queue.ErrRestarted) {
 			return err
 		}
-		if err := c.rewind(ctx); err != nil {
+		if err := c.rewind(ctx, err); err != nil {
 			return err
 		}
 	}
 }
 
 // rewind goes back to the confirmed position because Redis is not the process
-// that was appended to: its newest entries may be gone, and nothing newer may
-// be appended before them.
-func (c *capture) rewind(ctx context.Context) error {
+// that was appended to, or has lost something: its newest entries may be gone, and nothing
+// newer may be appended before them. A Redis that is set to lose events is waited
+// for, which the queue logs: deliveries go on.
+func (c *capture) rewind(ctx context.Context, why error) error {
 	c.stage.rewind()
 	c.metrics.rewinds.Inc()
-	c.Log.Warn().Stringer("confirmed", c.reader.Confirmed()).Msg("redis restarted; appending again from the confirmed position")
+	level := zerolog.WarnLevel
+	if lost := new(queue.LostError); errors.As(why, &lost) {
+		level = zerolog.ErrorLevel
+	}
+	c.Log.WithLevel(level).Err(why).Stringer("confirmed", c.reader.Confirmed()).
+		Msg("redis restarted or changed; appending again from the confirmed position")
 	_, err := retry.Do(ctx, appendBackoff, func() (struct{}, error) { return struct{}{}, c.queue.AcceptRestart(ctx) },
-		func(err error) bool { return errors.Is(err, queue.ErrUnreachable) })
+		func(err error) bool {
+			setting := new(queue.SettingError)
+			return errors.Is(err, queue.ErrUnreachable) || errors.Is(err, queue.ErrRestarted) || errors.As(err, &setting)
+		})
 	switch {
 	case ctx.Err() != nil:
 		return nil //nolint:nilerr // the end that was asked for

@@ -24,6 +24,7 @@ type metrics struct {
 	slotLagBytes   prometheus.Gauge
 	slotLagSeconds prometheus.Gauge
 	walHeld        prometheus.Gauge
+	unconfirmed    prometheus.Gauge
 
 	queues *queueGauges
 
@@ -73,9 +74,10 @@ func newMetrics() *metrics {
 		return prometheus.NewCounter(prometheus.CounterOpts{Namespace: "gancho", Name: name, Help: help})
 	}
 	m.appendErrors = plain("append_errors_total", "Appends to Redis that failed and are repeated.")
-	m.rewinds = plain("rewinds_total", "Times that capture went back to the confirmed position because Redis had restarted.")
+	m.rewinds = plain("rewinds_total", "Times that capture went back to the confirmed position because Redis had restarted or lost something.")
 	m.slotLagBytes = prometheus.NewGauge(prometheus.GaugeOpts{Namespace: "gancho", Name: "slot_lag_bytes", Help: "WAL written by the source and not yet confirmed by Gancho."})
 	m.slotLagSeconds = prometheus.NewGauge(prometheus.GaugeOpts{Namespace: "gancho", Name: "slot_lag_seconds", Help: "Age of the oldest transaction read and not yet confirmed; 0 when there is none."})
+	m.unconfirmed = prometheus.NewGauge(prometheus.GaugeOpts{Namespace: "gancho", Name: "confirmations_stopped", Help: "1 while positions cannot be confirmed to the source, because Redis may lose what it was given."})
 	m.walHeld = prometheus.NewGauge(prometheus.GaugeOpts{Namespace: "gancho", Name: "slot_wal_held_bytes", Help: "WAL that the source keeps on disk for the slot."})
 	m.refreshes = plain("endpoint_refreshes_total", "Times that stored endpoints were read again because they had changed.")
 	m.records = counter("records_total", "Rows written to the state database: attempt, event, dead_letter.", "kind")
@@ -86,7 +88,7 @@ func newMetrics() *metrics {
 	m.notices = counter("operational_events_total", "Operational events queued for subscribers.", "event")
 	m.registry.MustRegister(m.refreshes, m.records, m.recordsWaiting, m.recordsRefused, m.jobs, m.jobEvents, m.notices,
 		m.changes, m.events, m.parked, m.attempts, m.queues, m.latency,
-		m.appendErrors, m.rewinds, m.slotLagBytes, m.slotLagSeconds, m.walHeld,
+		m.appendErrors, m.rewinds, m.slotLagBytes, m.slotLagSeconds, m.walHeld, m.unconfirmed,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return m
 }

@@ -83,6 +83,7 @@ func (b *bridge) measure(ctx context.Context) {
 
 func (b *bridge) measureQueues(ctx context.Context) {
 	b.health.queue.Store(b.queue.Ping(ctx) == nil)
+	b.measureConfirming(b.queue.Unconfirmed())
 	endpoints := b.endpointsNow()
 	names := make([]string, len(endpoints))
 	for i := range endpoints {
@@ -93,6 +94,16 @@ func (b *bridge) measureQueues(ctx context.Context) {
 		return // Redis is unreachable, which the next Ping says
 	}
 	b.metrics.queues.set(endpoints, all, time.Now())
+}
+
+func (b *bridge) measureConfirming(problem error) {
+	if problem == nil {
+		b.health.unconfirmed.Store(nil)
+		b.metrics.unconfirmed.Set(0)
+		return
+	}
+	b.health.unconfirmed.Store(&problem)
+	b.metrics.unconfirmed.Set(1)
 }
 
 // measureSlot measures the slot, and announces a lag to whoever subscribes to

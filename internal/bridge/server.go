@@ -20,8 +20,10 @@ type health struct {
 	waiting   atomic.Pointer[string] // the server that the start waits for; nil: the bridge has started
 	streaming atomic.Bool            // capture had a replication connection when it was measured last
 	queue     atomic.Bool            // Redis answered the last time it was asked
-	delivers  bool                   // this process delivers
-	captures  bool                   // this process captures
+	// unconfirmed is why positions cannot be confirmed to the source; nil: they are.
+	unconfirmed atomic.Pointer[error]
+	delivers    bool // this process delivers
+	captures    bool // this process captures
 }
 
 func (h *health) waitsFor(server string) { h.waiting.Store(&server) }
@@ -43,6 +45,9 @@ func (h *health) check() error {
 	}
 	if !h.queue.Load() {
 		return errors.New("redis does not answer")
+	}
+	if err := h.unconfirmed.Load(); err != nil {
+		return fmt.Errorf("positions are not confirmed, and the source holds its WAL: %w", *err)
 	}
 	return nil
 }
