@@ -49,6 +49,7 @@ type publication struct {
 	name    string
 	exists  bool
 	viaRoot bool
+	stored  bool // it publishes stored generated columns (18 and newer)
 	ops     operations
 	add     []*Table // tables that it lacks
 }
@@ -84,12 +85,13 @@ func (o operations) String() string {
 // the application's own UPDATE and DELETE:
 // https://www.postgresql.org/docs/current/logical-replication-publication.html
 func (p *preparation) publications(ctx context.Context, needs []TableNeed) error {
-	full := &publication{name: p.Publication, viaRoot: true, ops: operations{true, true, true, true}}
-	inserts := &publication{name: p.insertPublication(), viaRoot: true, ops: operations{Insert: true, Truncate: true}}
-	for _, pub := range []*publication{full, inserts} {
-		if err := p.find(ctx, pub); err != nil {
-			return err
-		}
+	full, err := findPublication(ctx, p.conn, p.Publication, operations{true, true, true, true})
+	if err != nil {
+		return err
+	}
+	inserts, err := findPublication(ctx, p.conn, p.insertPublication(), operations{Insert: true, Truncate: true})
+	if err != nil {
+		return err
 	}
 	p.updates = slices.ContainsFunc(needs, func(n TableNeed) bool { return n.Update || n.Delete })
 	for i, table := range p.source.Tables {
@@ -115,16 +117,22 @@ func (p *preparation) publications(ctx context.Context, needs []TableNeed) error
 	return nil
 }
 
-// find reads the publication from the catalogue, if it is there.
-func (p *preparation) find(ctx context.Context, pub *publication) error {
-	err := p.conn.QueryRow(ctx, `select pubinsert, pubupdate, pubdelete, pubtruncate, pubviaroot
-		from pg_catalog.pg_publication where pubname = $1`, pub.name).
-		Scan(&pub.ops.Insert, &pub.ops.Update, &pub.ops.Delete, &pub.ops.Truncate, &pub.viaRoot)
+// findPublication reads the publication from the catalogue. If it does not exist,
+// it is what Gancho would create, with the operations.
+func findPublication(ctx context.Context, conn *pgx.Conn, name string, ops operations) (*publication, error) {
+	pub := &publication{name: name, viaRoot: true, stored: serverVersion(conn) >= 180000, ops: ops}
+	stored := "false"
+	if pub.stored {
+		stored = "pubgencols = 's'"
+	}
+	err := conn.QueryRow(ctx, `select pubinsert, pubupdate, pubdelete, pubtruncate, pubviaroot, `+stored+`
+		from pg_catalog.pg_publication where pubname = $1`, name).
+		Scan(&pub.ops.Insert, &pub.ops.Update, &pub.ops.Delete, &pub.ops.Truncate, &pub.viaRoot, &pub.stored)
 	if err != nil && !errors.Is(err, pgx.ErrNoRows) {
-		return fmt.Errorf("read publication %q: %w", pub.name, err)
+		return nil, fmt.Errorf("read publication %q: %w", name, err)
 	}
 	pub.exists = err == nil
-	return nil
+	return pub, nil
 }
 
 // place decides which publication the table belongs in and notes what stands

@@ -1,0 +1,156 @@
+package cdc_test
+
+import (
+	"context"
+	"maps"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/jackc/pgx/v5"
+
+	"gancho/cdc"
+)
+
+// published is a table with one row, whose publications are another tool's.
+type published struct {
+	since      int // server_version_num
+	statements []string
+	tables     []string // those that hold rows; none: t
+}
+
+var publishedTables = map[string]published{
+	"no identity":             {0, []string{"create table t (id int, q int)", "create publication p for table t"}, nil},
+	"no identity, inserts":    {0, []string{"create table t (id int, q int)", "create publication p for table t with (publish = 'insert, truncate')"}, nil},
+	"no identity, deletes":    {0, []string{"create table t (id int, q int)", "create publication p for table t with (publish = 'delete')"}, nil},
+	"no identity, all tables": {0, []string{"create table t (id int, q int)", "create publication p for all tables with (publish = 'update')"}, nil},
+	"identity nothing":        {0, []string{"create table t (id int primary key, q int)", "alter table t replica identity nothing", "create publication p for table t"}, nil},
+	"deferrable key":          {0, []string{"create table t (id int primary key deferrable, q int)", "create publication p for table t"}, nil},
+	"index dropped":           {0, []string{"create table t (id int not null, q int)", "create unique index i on t (id)", "alter table t replica identity using index i", "create publication p for table t", "drop index i"}, nil},
+	"full":                    {0, []string{"create table t (id int, q int)", "alter table t replica identity full", "create publication p for table t"}, nil},
+	"generated and full":      {0, []string{"create table t (id int primary key, q int, g int generated always as (id * 2) stored)", "alter table t replica identity full", "create publication p for table t", "create publication tudo for all tables with (publish = 'delete')"}, nil},
+	"generated in the index": {0, []string{"create table t (id int primary key, q int, g int generated always as (id * 2) stored not null)", "create unique index i on t (g) include (q)",
+		"alter table t replica identity using index i", "create publication p for table t"}, nil},
+	"generated outside": {0, []string{"create table t (id int primary key, q int, g int generated always as (id * 2) stored)", "create publication p for table t"}, nil},
+	"unlogged":          {0, []string{"create unlogged table t (id int, q int)", "create publication p for all tables"}, nil},
+	"partitions": {0, []string{"create table r (id int, q int) partition by range (id)", "create table a partition of r for values from (0) to (10)", "create table b partition of r default",
+		"alter table a add primary key (id)", "create publication p for table r"}, []string{"a", "b"}},
+	"one partition": {0, []string{"create table r (id int, q int) partition by range (id)", "create table a partition of r for values from (0) to (10)", "create table b partition of r default",
+		"create publication p for table a"}, []string{"a", "b"}},
+	"unlogged partition": {0, []string{"create table r (id int, q int) partition by range (id)", "create unlogged table a partition of r for values from (0) to (10)", "create publication p for table r"}, []string{"a"}},
+	"child":              {0, []string{"create table m (id int primary key, q int)", "create table c () inherits (m)", "create publication p for table m"}, []string{"m", "c"}},
+	"child left out":     {0, []string{"create table m (id int primary key, q int)", "create table c () inherits (m)", "create publication p for table only m"}, []string{"m", "c"}},
+
+	"column list":                   {150000, []string{"create table t (id int primary key, q int)", "create publication p for table t (q)"}, nil},
+	"column list, covered":          {150000, []string{"create table t (id int primary key, q int)", "create publication p for table t (id)"}, nil},
+	"column list, full":             {150000, []string{"create table t (id int primary key, q int)", "alter table t replica identity full", "create publication p for table t (id, q)"}, nil},
+	"column list, deletes":          {150000, []string{"create table t (id int primary key, q int)", "create publication p for table t (q) with (publish = 'insert, delete')"}, nil},
+	"column list, inserts":          {150000, []string{"create table t (id int primary key, q int)", "create publication p for table t (q) with (publish = 'insert')"}, nil},
+	"column list, no identity":      {150000, []string{"create table t (id int, q int)", "create publication p for table t (q)"}, nil},
+	"row filter":                    {150000, []string{"create table t (id int primary key, q int)", "create publication p for table t where (id > 0 and q > 0)"}, nil},
+	"row filter, covered":           {150000, []string{"create table t (id int primary key, q int)", "create publication p for table t where (id > 0)"}, nil},
+	"row filter, list":              {150000, []string{"create table t (id int primary key, q int)", "create publication p for table t (id, q) where (id > 0)"}, nil},
+	"row filter, full":              {150000, []string{"create table t (id int primary key, q int)", "alter table t replica identity full", "create publication p for table t where (q > 0)"}, nil},
+	"row filter and schema":         {150000, []string{"create table t (id int primary key, q int)", "create publication p for tables in schema public, table t where (q > 0)"}, nil},
+	"schema":                        {150000, []string{"create table t (id int, q int)", "create publication p for tables in schema public"}, nil},
+	"schema of the root":            {150000, []string{"create schema s", "create table s.r (id int, q int) partition by range (id)", "create table a partition of s.r default", "create publication p for tables in schema s"}, []string{"a"}},
+	"column list of the root":       {150000, []string{"create table r (q int, id int primary key) partition by range (id)", "create table a (id int not null, q int)", "alter table r attach partition a default", "create publication p for table r (id) with (publish_via_partition_root)"}, []string{"a"}},
+	"column list of the root, full": {150000, []string{"create table r (q int, id int primary key) partition by range (id)", "create table a partition of r default", "alter table a replica identity full", "create publication p for table r (id) with (publish_via_partition_root)"}, []string{"a"}},
+	"list below the root":           {150000, []string{"create table r (id int primary key, q int) partition by range (id)", "create table a partition of r default", "create publication p for table r, a (q) with (publish_via_partition_root)"}, []string{"a"}},
+	"list of the partition":         {150000, []string{"create table r (id int primary key, q int) partition by range (id)", "create table a partition of r default", "create publication p for table r, a (q)"}, []string{"a"}},
+	"row filter of the root": {150000, []string{"create table r (q int, id int primary key) partition by range (id)", "create table a (id int not null, q int)", "alter table r attach partition a default",
+		"create publication p for table r where (q > 0) with (publish_via_partition_root)"}, []string{"a"}},
+	"row filter in the middle": {150000, []string{"create table r (id int primary key, q int) partition by range (id)", "create table m partition of r default partition by range (id)", "create table a partition of m default",
+		"create publication p for table m where (q > 0) with (publish_via_partition_root)"}, []string{"a"}},
+
+	"generated, published":         {180000, []string{"create table t (id int primary key, q int, g int generated always as (id * 2) stored)", "alter table t replica identity full", "create publication p for table t with (publish_generated_columns = stored)"}, nil},
+	"generated, another does not":  {180000, []string{"create table t (id int primary key, q int, g int generated always as (id * 2) stored)", "alter table t replica identity full", "create publication p for table t with (publish_generated_columns = stored)", "create publication p2 for tables in schema public"}, nil},
+	"generated in the column list": {180000, []string{"create table t (id int primary key, q int, g int generated always as (id * 2) stored not null)", "create unique index i on t (g)", "alter table t replica identity using index i", "create publication p for table t (g)"}, nil},
+	"virtual and full":             {180000, []string{"create table t (id int primary key, q int, g int generated always as (id * 2) virtual)", "alter table t replica identity full", "create publication p for table t with (publish_generated_columns = stored)"}, nil},
+	"virtual and default":          {180000, []string{"create table t (id int primary key, q int, g int generated always as (id * 2) virtual)", "create publication p for table t"}, nil},
+}
+
+// TestHazards: what is said to fail is what fails when the application does it,
+// and no longer after what Fix says.
+func TestHazards(t *testing.T) {
+	t.Parallel()
+	conn := dial(t, pg.Database(t, ""))
+	version := value[int](t, conn, "select current_setting('server_version_num')::int")
+	for name, c := range publishedTables {
+		t.Run(name, func(t *testing.T) {
+			if version < c.since {
+				t.Skipf("needs PostgreSQL %d", c.since/10000)
+			}
+			do(t, conn, "begin")
+			defer do(t, conn, "rollback")
+			do(t, conn, c.statements...)
+			tables := c.tables
+			if tables == nil {
+				tables = []string{"t"}
+			}
+			for _, table := range tables {
+				do(t, conn, "insert into "+table+" (id, q) values (case '"+table+"' when 'b' then 20 else 1 end, 1)")
+			}
+			// They count because they are in a publication of ours, which adds nothing.
+			do(t, conn, "create publication gancho_insert for all tables with (publish = 'insert')")
+			for _, fixed := range []bool{false, true} {
+				got, fixes := refusals(t, conn)
+				if diff := cmp.Diff(refusedNow(t, conn, tables), got); diff != "" {
+					t.Fatalf("refused (-want +got):\n%s", diff)
+				}
+				if fixed && len(got) > 0 && !slices.ContainsFunc(fixes, func(f string) bool { return !strings.HasPrefix(f, "run ") }) {
+					t.Errorf("after the fix %v", got)
+				}
+				for _, fix := range fixes {
+					if statement, ok := strings.CutPrefix(fix, "run "); ok {
+						do(t, conn, statement)
+					}
+				}
+			}
+		})
+	}
+}
+
+// refusals are the statements that Hazards says would fail, and the fixes.
+func refusals(t *testing.T, conn *pgx.Conn) (map[string]bool, []string) {
+	t.Helper()
+	found, err := cdc.Hazards(t.Context(), conn, "gancho")
+	if err != nil {
+		t.Fatal(err)
+	}
+	refused, fixes := map[string]bool{}, map[string]bool{}
+	for _, h := range found {
+		if !h.RefusesStatements() {
+			continue
+		}
+		if h.Update {
+			refused["UPDATE "+h.Table.Name] = true
+		}
+		if h.Delete {
+			refused["DELETE "+h.Table.Name] = true
+		}
+		fixes[h.Fix()] = true
+		t.Logf("%s; %s", &h, h.Fix())
+	}
+	return refused, slices.Sorted(maps.Keys(fixes))
+}
+
+// refusedNow tries the statements, in an open transaction, which they leave as it was.
+func refusedNow(t *testing.T, conn *pgx.Conn, tables []string) map[string]bool {
+	t.Helper()
+	refused := map[string]bool{}
+	for _, table := range tables {
+		for verb, statement := range map[string]string{"UPDATE ": "update only " + table + " set q = q + 1", "DELETE ": "delete from only " + table} {
+			do(t, conn, "savepoint before")
+			_, err := conn.Exec(context.Background(), statement)
+			if code := cdc.SQLState(err); code == "42P10" || code == "55000" {
+				refused[verb+table] = true
+			} else if err != nil {
+				t.Fatalf("%s: %v", statement, err)
+			}
+			do(t, conn, "rollback to before")
+		}
+	}
+	return refused
+}
