@@ -51,33 +51,40 @@ const (
 // RefusesStatements reports whether the application's statements fail.
 func (h *Hazard) RefusesStatements() bool { return h.Update || h.Delete }
 
+// Publishable reports whether the publication need only publish stored generated
+// columns (18 and newer) for the reason to go.
+func (h *Hazard) Publishable() bool { return h.Reason == HazardGenerated && !h.virtual }
+
 // String says what happens and why.
 func (h *Hazard) String() string {
-	columns := strings.Join(quoteIdentifiers(h.Columns), ", ")
-	why := ""
 	switch h.Reason {
 	case HazardUnlogged:
-		return fmt.Sprintf("partition %s is unlogged: its rows are not in the WAL, and make no events", h.Table)
+		return fmt.Sprintf("%s, a part of %s, is unlogged: its rows are not in the WAL and make no events", h.Table, h.parent)
 	case HazardForeign:
-		return fmt.Sprintf("partition %s is a foreign table: its rows are in the WAL of the server that holds them, and make no events here", h.Table)
+		return fmt.Sprintf("%s, a part of %s, is a foreign table: its rows are not in this server's WAL and make no events", h.Table, h.parent)
 	case HazardChild:
 		return fmt.Sprintf("%s inherits from %s and is in no publication of gancho: its rows make no events", h.Table, h.parent)
-	case HazardIdentity:
-		why = "the table has no replica identity"
-	case HazardGenerated:
-		why = fmt.Sprintf("the replica identity covers generated columns that it does not publish (%s)", columns)
-		if h.virtual {
-			why = fmt.Sprintf("the replica identity covers virtual generated columns, which cannot be published (%s)", columns)
-		}
-	case HazardColumns:
-		why = fmt.Sprintf("its column list lacks columns of the replica identity (%s)", columns)
-		if h.full {
-			why = "it has a column list, which cannot cover REPLICA IDENTITY FULL"
-		}
-	case HazardFilter:
-		why = fmt.Sprintf("its row filter uses columns outside of the replica identity (%s)", columns)
 	}
-	return fmt.Sprintf("PostgreSQL refuses the application's %s of %s, because publication %s publishes it and %s", h.statements(), h.Table, QuoteIdentifier(h.Publication), why)
+	return fmt.Sprintf("PostgreSQL refuses the application's %s of %s, because publication %s publishes the table and %s", h.statements(), h.Table, QuoteIdentifier(h.Publication), h.Why())
+}
+
+// Why is the reason for which PostgreSQL refuses statements, in words that
+// follow the publication's name.
+func (h *Hazard) Why() string {
+	columns := strings.Join(quoteIdentifiers(h.Columns), ", ")
+	switch {
+	case h.Reason == HazardGenerated && !h.Publishable():
+		return fmt.Sprintf("its replica identity covers virtual generated columns, which cannot be published (%s)", columns)
+	case h.Reason == HazardGenerated:
+		return fmt.Sprintf("its replica identity covers generated columns, which the publication leaves out (%s)", columns)
+	case h.Reason == HazardColumns && h.full:
+		return "its column list there cannot cover REPLICA IDENTITY FULL"
+	case h.Reason == HazardColumns:
+		return fmt.Sprintf("its column list there lacks columns of the replica identity (%s)", columns)
+	case h.Reason == HazardFilter:
+		return fmt.Sprintf("its row filter there uses columns outside of the replica identity (%s)", columns)
+	}
+	return "it has no replica identity"
 }
 
 // statements are those that fail.
@@ -100,9 +107,9 @@ func (h *Hazard) Fix() string {
 	case HazardForeign:
 		return "write a rule in the database that holds it, or ignore this if its rows do not change"
 	case HazardChild:
-		return "run gancho check, which says what to add for it"
+		return "start gancho again, with --create or after what gancho check says; rows from before that are not read"
 	case HazardGenerated:
-		if !h.virtual {
+		if h.Publishable() {
 			return fmt.Sprintf("run ALTER PUBLICATION %s SET (publish_generated_columns = stored)", publication)
 		}
 	case HazardColumns:
@@ -126,9 +133,10 @@ type assumption struct {
 	// publications are as they would be, each with the tables that it would have
 	// beside those that it has.
 	publications []*publication
-	// full is the OID of a table that would have REPLICA IDENTITY FULL, its
-	// partitions too.
-	full uint32
+	// of limits the answer to a table and its partitions; nil: all tables.
+	of *Table
+	// full: they would have REPLICA IDENTITY FULL.
+	full bool
 	// next: the next partition counts, too, which inherits a primary key only.
 	next bool
 }
@@ -148,8 +156,16 @@ func HazardsUnderFull(ctx context.Context, conn *pgx.Conn, name string, t *Table
 		return nil, err
 	}
 	ours.add = []*Table{t}
-	found, err := hazards(ctx, conn, name, assumption{publications: []*publication{ours}, full: t.Relation.OID})
+	found, err := hazards(ctx, conn, name, assumption{publications: []*publication{ours}, of: t, full: true})
 	return slices.DeleteFunc(found, func(h Hazard) bool { return !h.RefusesStatements() }), err
+}
+
+// refusals are the statements that would fail if the publication had the table,
+// or its next partition, beside what it has.
+func refusals(ctx context.Context, conn *pgx.Conn, pub publication, t *Table) ([]Hazard, error) {
+	pub.add = []*Table{t}
+	found, err := hazards(ctx, conn, pub.name, assumption{publications: []*publication{&pub}, of: t, next: true})
+	return slices.DeleteFunc(found, func(h Hazard) bool { return h.Publication != pub.name || !h.RefusesStatements() }), err
 }
 
 // hazards is Hazards under an assumption.
@@ -164,6 +180,10 @@ func hazards(ctx context.Context, conn *pgx.Conn, name string, given assumption)
 	}
 	if serverVersion(conn) >= 180000 {
 		stored = "p.pubgencols = 's'"
+	}
+	of := uint32(0)
+	if given.of != nil {
+		of = given.of.Relation.OID
 	}
 	var names, members []string
 	var updates, deletes, viaRoots, stores []bool
@@ -181,11 +201,15 @@ func hazards(ctx context.Context, conn *pgx.Conn, name string, given assumption)
 				coalesce(a.deletes, p.pubdelete) as deletes, coalesce(a.via_root, p.pubviaroot) as via_root, coalesce(a.stored, `+stored+`) as stored
 			from pg_catalog.pg_publication p
 			full join unnest($1::text[], $2::bool[], $3::bool[], $4::bool[], $5::bool[]) a(name, updates, deletes, via_root, stored) on a.name = p.pubname::text
+		), part(oid) as ( -- the table in question, with its partitions
+			select $9::oid where $9::oid <> 0
+			union all
+			select i.inhrelid from part join pg_catalog.pg_inherits i on i.inhparent = part.oid join pg_catalog.pg_class c on c.oid = i.inhrelid and c.relispartition
 		), named as ( -- the tables that a publication names, with their column list and row filter
 			select p.pubname::text as publication, r.prrelid as oid, `+lists+`
 			from pg_catalog.pg_publication_rel r join pg_catalog.pg_publication p on p.oid = r.prpubid `+schemas+`
 			union all
-			select p.name, c.oid, null, null from publication p join pg_catalog.pg_class c on p.everything and c.relkind = 'r'
+			select p.name, c.oid, null, null from publication p join pg_catalog.pg_class c on p.everything and c.relkind = 'r' and ($9::oid = 0 or c.oid in (select oid from part))
 			union all
 			select publication, oid, null, null from unnest($6::text[], $7::oid[]) a(publication, oid)
 		), covered(publication, oid, level, named, list, filter) as ( -- with their partitions
@@ -200,15 +224,11 @@ func hazards(ctx context.Context, conn *pgx.Conn, name string, given assumption)
 			order by v.publication, v.oid, case when p.via_root then -v.level else v.level end, v.list is null, v.filter is null
 		), ours as (
 			select distinct oid from published where name = any($8::text[])
-		), whole(oid) as ( -- the table that would have REPLICA IDENTITY FULL, with its partitions
-			select $9::oid where $9::oid <> 0
-			union all
-			select i.inhrelid from whole w join pg_catalog.pg_inherits i on i.inhparent = w.oid join pg_catalog.pg_class c on c.oid = i.inhrelid and c.relispartition
 		), relation as (
 			select c.oid, c.relkind = 'p' as partitioned, c.relnamespace, c.relname,
-				case when c.oid in (select oid from whole) then 'f' else c.relreplident end as identity
+				case when $12::bool then 'f' else c.relreplident end as identity
 			from ours join pg_catalog.pg_class c using (oid)
-			where c.relkind in ('r', 'p') and c.relpersistence = 'p' and c.oid >= 16384 and ($9::oid = 0 or c.oid in (select oid from whole))
+			where c.relkind in ('r', 'p') and c.relpersistence = 'p' and c.oid >= 16384 and ($9::oid = 0 or c.oid in (select oid from part))
 		), described as (
 			select r.*, k.keyed, k.key, g.stored as stored_columns, g.virtual
 			from relation r
@@ -231,17 +251,19 @@ func hazards(ctx context.Context, conn *pgx.Conn, name string, given assumption)
 		), exposed as (
 			select d.*, p.name as publication, p.updates, p.deletes, p.stored, p.list is not null as listed,
 				array(select jsonb_array_elements_text(d.key)) as key_columns,
-				array(select a.attname::text from pg_catalog.pg_attribute a where a.attrelid = p.named and a.attnum = any(p.list)) as listed_columns,
-				array(select a.attname::text from pg_catalog.pg_attribute a where a.attrelid = p.named and a.attnum in (
-					select m[1]::int2 from regexp_matches(p.filter, ':varattno (\d+)', 'g') m)) as filter_columns
+				case when p.list is not null then array(
+					select a.attname::text from pg_catalog.pg_attribute a where a.attrelid = p.named and a.attnum = any(p.list)) end as listed_columns,
+				case when p.filter is not null then array(
+					select a.attname::text from pg_catalog.pg_attribute a where a.attrelid = p.named and a.attnum in (
+						select m[1]::int2 from regexp_matches(p.filter, ':varattno (\d+)', 'g') m)) end as filter_columns
 			from described d join published p using (oid) where p.updates or p.deletes
 		), checked as (
 			select e.*,
-				case when identity = 'f' or partitioned then '{}' else array(select unnest(filter_columns) except select unnest(key_columns)) end as outside,
+				case when filter_columns is null or identity = 'f' or partitioned then '{}' else array(select unnest(filter_columns) except select unnest(key_columns)) end as outside,
 				case when partitioned or not listed then '{}' else array(select unnest(key_columns) except select unnest(listed_columns)) end as unlisted,
 				case when $10::int < 180000 or partitioned then '{}'
 					when identity = 'f' then virtual || case when not stored then stored_columns end
-					when listed or stored then '{}'
+					when listed or stored or stored_columns is null then '{}'
 					else array(select unnest(key_columns) intersect select unnest(stored_columns)) end as unpublished,
 				not partitioned and bool_and(not listed and ($10::int < 180000 or virtual is null and (stored or stored_columns is null))) over (partition by oid) as full_is_safe
 			from exposed e
@@ -268,7 +290,7 @@ func hazards(ctx context.Context, conn *pgx.Conn, name string, given assumption)
 		from hazard h join pg_catalog.pg_class c on c.oid = h.oid join pg_catalog.pg_namespace n on n.oid = c.relnamespace
 		left join pg_catalog.pg_class pc on pc.oid = h.parent left join pg_catalog.pg_namespace pn on pn.oid = pc.relnamespace
 		order by 1, 2, 4, 3`,
-		names, updates, deletes, viaRoots, stores, members, oids, []string{name, InsertPublication(name)}, given.full, serverVersion(conn), given.next)
+		names, updates, deletes, viaRoots, stores, members, oids, []string{name, InsertPublication(name)}, of, serverVersion(conn), given.next, given.full)
 	found, err := pgx.CollectRows(rows, func(row pgx.CollectableRow) (h Hazard, err error) {
 		err = row.Scan(&h.Table.Schema, &h.Table.Name, &h.Reason, &h.Publication, &h.Update, &h.Delete, &h.Columns,
 			&h.parent.Schema, &h.parent.Name, &h.full, &h.keyed, &h.fullIsSafe, &h.virtual)

@@ -154,3 +154,75 @@ func refusedNow(t *testing.T, conn *pgx.Conn, tables []string) map[string]bool {
 	}
 	return refused
 }
+
+// TestCreateHarmsNothing: after what --create creates, or the SQL of the error,
+// every UPDATE and DELETE of the application works as before, and the stream has
+// the changes; what would break one is refused before anything is created.
+func TestCreateHarmsNothing(t *testing.T) {
+	t.Parallel()
+	generated := []string{
+		"create table itens (id int primary key, qtd int, total int generated always as (qtd * 2) stored)", "alter table itens replica identity full",
+		"create table indexada (id int primary key, qtd int, total int generated always as (id * 2) stored not null)", "create unique index indexada_total on indexada (total)",
+		"alter table indexada replica identity using index indexada_total",
+		"create table simples (id int primary key, qtd int, total int generated always as (qtd * 2) stored)",
+	}
+	virtual := []string{"create table virtual (id int primary key, qtd int, total int generated always as (qtd * 2) virtual)", "alter table virtual replica identity full"}
+	inserts := func(tables ...string) []cdc.TableNeed {
+		needs := allOps(tables...)
+		for i := range needs {
+			needs[i].Update, needs[i].Delete = false, false
+		}
+		return needs
+	}
+	for name, c := range map[string]struct {
+		since int
+		setup []string
+		needs []cdc.TableNeed
+		// refused is in the error of Prepare, fix in it and run then; from is the
+		// version from which on that is so.
+		refused, fix string
+		from         int
+	}{
+		"generated":                              {0, generated, allOps("itens", "indexada", "simples"), "", "", 0},
+		"generated, inserts":                     {0, generated, inserts("itens", "indexada", "simples"), "", "", 0},
+		"publication without generated":          {0, append(slices.Clone(generated), "create publication gancho"), allOps("simples", "itens"), "its replica identity covers generated columns, which the publication leaves out (total)", "ALTER PUBLICATION gancho SET (publish_generated_columns = stored)", 180000},
+		"publication without generated, inserts": {0, append(slices.Clone(generated), "create publication gancho for table simples"), inserts("itens", "simples"), "", "", 0},
+		"virtual":                                {180000, virtual, allOps("virtual"), "virtual generated columns, which cannot be published (total)", "ALTER TABLE public.virtual REPLICA IDENTITY DEFAULT", 0},
+		"virtual, inserts":                       {180000, virtual, inserts("virtual"), "", "", 0},
+		"another tool's column list":             {150000, []string{"create table t (id int primary key, qtd int)", "create publication outra for table t (id, qtd)"}, allOps("t"), "", "", 0},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			dsn := pg.Database(t, "")
+			conn := dial(t, dsn)
+			version := value[int](t, conn, "select current_setting('server_version_num')::int")
+			if version < c.since {
+				t.Skipf("needs PostgreSQL %d", c.since/10000)
+			}
+			do(t, conn, c.setup...)
+			o := optionsFor(dsn)
+			if c.refused != "" && version >= c.from {
+				_, err := cdc.Prepare(t.Context(), o, c.needs)
+				if err == nil || !strings.Contains(err.Error(), c.refused) || !strings.Contains(err.Error(), c.fix) {
+					t.Fatalf("error %v, want %q and %q", err, c.refused, c.fix)
+				}
+				if n := value[int](t, conn, "select count(*) from pg_publication_rel"); n != 0 {
+					t.Errorf("%d tables were added to publications all the same", n)
+				}
+				do(t, conn, c.fix)
+			}
+			s := start(t, o, c.needs)
+			changes := 0
+			for _, need := range c.needs {
+				do(t, conn, "insert into "+need.Name+" (id, qtd) values (1, 1)", "update "+need.Name+" set qtd = 2", "update "+need.Name+" set id = 2", "delete from "+need.Name)
+				changes++
+				if need.Update {
+					changes += 3
+				}
+			}
+			for _, line := range s.changes(changes) {
+				t.Log(line)
+			}
+		})
+	}
+}

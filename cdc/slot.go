@@ -52,7 +52,7 @@ func lostSlot(slot string) string {
 func (p *preparation) createSlot(ctx context.Context) error {
 	statement := fmt.Sprintf("SELECT pg_create_logical_replication_slot(%s, 'pgoutput')", quoteLiteral(p.Slot))
 	if !p.Create || len(p.setup.Problems) > 0 {
-		p.setup.addf("slot %q does not exist", p.Slot)
+		p.setup.addFirstf("slot %q does not exist", p.Slot)
 		p.setup.Statements = append(p.setup.Statements, statement)
 		return nil
 	}
@@ -194,6 +194,20 @@ func Advance(ctx context.Context, o Options, lsn LSN) error {
 	}
 	if err != nil {
 		return fmt.Errorf("advance slot %q: %w", o.Slot, err)
+	}
+	return nil
+}
+
+// DropSlot drops a slot that [Prepare] has just created and that nobody is going
+// to read: it would hold WAL for ever.
+func DropSlot(ctx context.Context, o Options) error {
+	conn, err := Connect(ctx, o.DSN)
+	if err == nil {
+		defer func() { _ = conn.Close(context.WithoutCancel(ctx)) }()
+		_, err = conn.Exec(ctx, `select pg_drop_replication_slot($1)`, o.Slot)
+	}
+	if err != nil {
+		return fmt.Errorf("drop slot %q, which holds WAL until it is dropped: %w", o.Slot, err)
 	}
 	return nil
 }
