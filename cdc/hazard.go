@@ -301,3 +301,24 @@ func hazards(ctx context.Context, conn *pgx.Conn, name string, given assumption)
 	}
 	return found, nil
 }
+
+// Hazards is [Hazards] over the gauge's connection; nil while none is open,
+// which is until the slot has been measured.
+func (g *SlotGauge) Hazards(ctx context.Context, publication string) ([]Hazard, error) {
+	select {
+	case g.turn <- struct{}{}:
+		defer func() { <-g.turn }()
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+	if g.conn == nil {
+		return nil, nil
+	}
+	reading, cancel := context.WithTimeout(ctx, connectTimeout)
+	defer cancel()
+	found, err := Hazards(reading, g.conn, publication)
+	if err != nil {
+		g.disconnect(ctx)
+	}
+	return found, err
+}

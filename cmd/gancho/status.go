@@ -86,6 +86,9 @@ func (s *session) statusText(v control.StatusView) error {
 		}
 		t.row("slot", fmt.Sprintf("%s, %s; %s not confirmed, %s of WAL held (%s)", v.Slot.Name, reads, size(v.Slot.UnconfirmedBytes), size(v.Slot.HeldBytes), v.Slot.WALStatus))
 	}
+	for _, hazard := range v.Hazards {
+		t.row("hazard", hazard)
+	}
 	for _, part := range []string{"queue", "state"} {
 		text := "answers"
 		if v.Errors[part] != "" {

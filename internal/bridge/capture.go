@@ -65,6 +65,10 @@ func (b *bridge) openCapture(ctx context.Context) (*capture, error) {
 		}
 	}
 	if err != nil {
+		// The bridge of another configuration on the same Redis: its slot would hold WAL for ever.
+		if changed := new(queue.SourceChangedError); source.SlotCreated && errors.As(err, &changed) && changed.Another {
+			err = errors.Join(err, cdc.DropSlot(ctx, b.Source))
+		}
 		return nil, err
 	}
 	b.Log.Info().Stringer("source", i).Uint16("epoch", epoch).Stringer("confirmed", source.ConfirmedFlush).
@@ -86,7 +90,15 @@ func (c *capture) prepare(ctx context.Context, rules *mapping.Rules) (*mapping.R
 			return nil, fmt.Errorf("connect to the source: %w", err)
 		}
 		defer func() { _ = conn.Close(context.WithoutCancel(ctx)) }()
-		return rules.Bind(ctx, conn)
+		bound, err := rules.Bind(ctx, conn)
+		if err != nil {
+			return nil, err
+		}
+		remarks, err := cdc.Remarks(ctx, conn, c.Source.Publication)
+		for _, r := range remarks {
+			c.Log.Warn().Str("fix", r.Fix).Msg(r.Message)
+		}
+		return bound, err
 	})
 	if err != nil {
 		return nil, nil, err

@@ -8,6 +8,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"gancho/cdc"
 	"gancho/internal/api"
 	"gancho/internal/control"
 	"gancho/internal/state"
@@ -73,7 +74,9 @@ func (b *bridge) api() http.Handler {
 	service := control.New(control.Options{
 		Store: b.store, Queue: b.queue, Sender: b.sender, File: b.roster.fromFile,
 		Catalogue: func() []mapping.EventType { return b.definitionsNow().Rules.EventTypes() },
-		Slot:      b.gauge.Measure, Version: b.Version,
+		Slot:      b.gauge.Measure,
+		Hazards:   func(ctx context.Context) ([]cdc.Hazard, error) { return b.gauge.Hazards(ctx, b.Source.Publication) },
+		Version:   b.Version,
 	})
 	return api.New(api.Options{Control: service, Authenticate: b.store.Authenticate, Logger: b.Log, Version: b.Version})
 }
