@@ -226,3 +226,22 @@ func TestCreateHarmsNothing(t *testing.T) {
 		})
 	}
 }
+
+// TestPublicationReplaced does what Remarks advises while a bridge runs: no
+// change is missed.
+func TestPublicationReplaced(t *testing.T) {
+	t.Parallel()
+	dsn := pg.Database(t, "", "create table t (id int primary key)", "create table outra (id int)", "create publication gancho for all tables")
+	conn := dial(t, dsn)
+	remarks, err := cdc.Remarks(t.Context(), conn, "gancho")
+	if err != nil || len(remarks) != 1 || !strings.Contains(remarks[0].Message, "publication gancho has all tables of the database") {
+		t.Errorf("remarks %+v, %v", remarks, err)
+	}
+	s := start(t, optionsFor(dsn), allOps("t"))
+	do(t, conn, "insert into t values (1)")
+	got := s.changes(1)
+	do(t, conn, "begin", "insert into t values (2)", "drop publication gancho", "create publication gancho for table t", "insert into t values (3)", "commit", "insert into t values (4)", "update outra set id = 1")
+	if diff := cmp.Diff([]string{"insert public.t new(id=1)", "insert public.t new(id=2)", "insert public.t new(id=3)", "insert public.t new(id=4)"}, append(got, s.changes(3)...)); diff != "" {
+		t.Errorf("changes (-want +got):\n%s", diff)
+	}
+}

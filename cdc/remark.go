@@ -55,7 +55,7 @@ func Remarks(ctx context.Context, conn *pgx.Conn, publication string) ([]Remark,
 	}
 	if commandLine {
 		remarks = append(remarks, Remark{"wal_level is set on the server's command line alone: pg_upgrade and pg_rewind start the server without it, and then it refuses to start while the slot exists",
-			"run ALTER SYSTEM SET wal_level = 'logical'"})
+			"run ALTER SYSTEM SET wal_level = 'logical', and take it off the command line"})
 	}
 	if pglogical {
 		remarks = append(remarks, Remark{"pglogical is installed: it refuses to add a table with REPLICA IDENTITY FULL to a replication set that replicates updates or deletes",

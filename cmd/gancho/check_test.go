@@ -131,6 +131,30 @@ func TestCheckTables(t *testing.T) {
 			"{event: a, table: clientes, on: insert, columns: [id]}", 0,
 			"publication gancho has a row filter", "BEGIN; ALTER PUBLICATION gancho DROP TABLE public.clientes; ALTER PUBLICATION gancho ADD TABLE public.clientes; COMMIT;", "",
 		},
+		"publication of all tables": {
+			[]string{"create table clientes (id int primary key)", "create publication gancho for all tables"},
+			"{event: a, table: clientes, on: insert, columns: [id]}", 0,
+			"publication gancho has all tables of the database", "BEGIN; DROP PUBLICATION gancho; CREATE PUBLICATION gancho FOR TABLE ...; COMMIT;",
+			"begin; drop publication gancho; create publication gancho for table clientes with (publish_via_partition_root = true); commit",
+		},
+		"publication of a schema": {
+			[]string{"create table clientes (id int primary key)", "create publication gancho for tables in schema public"},
+			"{event: a, table: clientes, on: insert, columns: [id]}", 0,
+			"publication gancho has all tables of schema public", "BEGIN; DROP PUBLICATION gancho; CREATE PUBLICATION gancho FOR TABLE ...; COMMIT;",
+			"begin; drop publication gancho; create publication gancho for table clientes; commit",
+		},
+		"column list of another tool": {
+			[]string{"create table clientes (id int primary key, nome text)", "create publication gancho for table clientes", "create publication outra for table clientes (nome)"},
+			"{event: a, table: clientes, on: insert, columns: [id]}", 1,
+			"PostgreSQL refuses the application's UPDATE and DELETE of public.clientes, because publication outra publishes the table and its column list there lacks columns of the replica identity (id)",
+			"add them to the table's column list in publication outra", "alter publication outra set table clientes (id, nome)",
+		},
+		"old values under another tool's column list": {
+			[]string{"create table clientes (id int primary key, nome text)", "create publication gancho for table clientes", "create publication outra for table clientes (id, nome)"},
+			"{event: a, table: clientes, on: update, when: old.nome <> new.nome, columns: [id]}", 1,
+			"do without it: under REPLICA IDENTITY FULL the application's own UPDATE and DELETE of public.clientes would fail", "",
+			"{event: a, table: clientes, on: update, columns: [id]}",
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
