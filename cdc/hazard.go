@@ -63,7 +63,7 @@ func (h *Hazard) String() string {
 	case HazardForeign:
 		return fmt.Sprintf("%s, a part of %s, is a foreign table: its rows are not in this server's WAL and make no events", h.Table, h.parent)
 	case HazardChild:
-		return fmt.Sprintf("%s inherits from %s and is in no publication of gancho: its rows make no events", h.Table, h.parent)
+		return fmt.Sprintf("%s inherits from %s and was not there when the rules were loaded, or is in no publication of gancho: its rows make no events", h.Table, h.parent)
 	}
 	return fmt.Sprintf("PostgreSQL refuses the application's %s of %s, because publication %s publishes the table and %s", h.statements(), h.Table, QuoteIdentifier(h.Publication), h.Why())
 }
@@ -107,7 +107,7 @@ func (h *Hazard) Fix() string {
 	case HazardForeign:
 		return "write a rule in the database that holds it, or ignore this if its rows do not change"
 	case HazardChild:
-		return "start gancho again, with --create or after what gancho check says; rows from before that are not read"
+		return fmt.Sprintf("run ALTER PUBLICATION ... ADD TABLE ONLY %s, as gancho check says, then restart gancho (SIGHUP reloads the rules); or restart it with --create; rows from before are not read", h.Table)
 	case HazardGenerated:
 		if h.Publishable() {
 			return fmt.Sprintf("run ALTER PUBLICATION %s SET (publish_generated_columns = stored)", publication)
@@ -133,6 +133,7 @@ type assumption struct {
 	// publications are as they would be, each with the tables that it would have
 	// beside those that it has.
 	publications []*publication
+	known []uint32 // see Hazards
 	// of limits the answer to a table and its partitions; nil: all tables.
 	of *Table
 	// full: they would have REPLICA IDENTITY FULL.
@@ -142,9 +143,12 @@ type assumption struct {
 }
 
 // Hazards returns the hazards of the tables in the publication and in its
-// [InsertPublication], by table. It is one statement, which locks nothing.
-func Hazards(ctx context.Context, conn *pgx.Conn, publication string) ([]Hazard, error) {
-	return hazards(ctx, conn, publication, assumption{})
+// [InsertPublication], by table. With the OIDs of the rules' tables, which may be
+// published later, it has theirs too; what inherits from one of them and is not
+// among them makes no events even if it is published. It is one statement, which
+// locks nothing.
+func Hazards(ctx context.Context, conn *pgx.Conn, publication string, known ...uint32) ([]Hazard, error) {
+	return hazards(ctx, conn, publication, assumption{known: known})
 }
 
 // HazardsUnderFull returns why statements of the application would fail if the
@@ -222,8 +226,13 @@ func hazards(ctx context.Context, conn *pgx.Conn, name string, given assumption)
 				case when p.via_root or v.level = 0 then v.list end as list, case when p.via_root or v.level = 0 then v.filter end as filter
 			from covered v join publication p on p.name = v.publication
 			order by v.publication, v.oid, case when p.via_root then -v.level else v.level end, v.list is null, v.filter is null
+		), ruled(oid) as (
+			select unnest($13::oid[])
+			union
+			select i.inhrelid from ruled r join pg_catalog.pg_inherits i on i.inhparent = r.oid join pg_catalog.pg_class c on c.oid = i.inhrelid and c.relispartition
 		), ours as (
-			select distinct oid from published where name = any($8::text[])
+			select oid from published where name = any($8::text[])
+			union select oid from ruled
 		), relation as (
 			select c.oid, c.relkind = 'p' as partitioned, c.relnamespace, c.relname,
 				case when $12::bool then 'f' else c.relreplident end as identity
@@ -269,6 +278,7 @@ func hazards(ctx context.Context, conn *pgx.Conn, name string, given assumption)
 			from exposed e
 		), heir(oid, parent) as ( -- whose rows are also those of a table in our publications
 			select i.inhrelid, i.inhparent from ours join pg_catalog.pg_inherits i on i.inhparent = ours.oid
+			where cardinality($13) = 0 or ours.oid in (select oid from ruled)
 			union
 			select i.inhrelid, i.inhparent from heir h join pg_catalog.pg_inherits i on i.inhparent = h.oid
 		), hazard as (
@@ -283,14 +293,15 @@ func hazards(ctx context.Context, conn *pgx.Conn, name string, given assumption)
 			union all
 			select h.oid, h.parent, '', case when c.relkind = 'f' then 'foreign' when c.relpersistence = 'u' then 'unlogged' else 'child' end, false, false, '{}', false, false, false, false
 			from heir h join pg_catalog.pg_class c using (oid)
-			where c.relkind in ('r', 'f') and $9::oid = 0 and (c.relkind = 'f' or c.relpersistence = 'u' or h.oid not in (select oid from ours))
+			where c.relkind in ('r', 'f') and $9::oid = 0 and (c.relkind = 'f' or c.relpersistence = 'u' or h.oid not in (select oid from ours)
+				or cardinality($13) > 0 and h.oid not in (select oid from ruled))
 		)
 		select n.nspname::text, c.relname::text, h.reason, h.publication, h.updates, h.deletes, h.columns,
 			coalesce(pn.nspname, '')::text, coalesce(pc.relname, '')::text, h.is_full, h.keyed, h.full_is_safe, h.virtual
 		from hazard h join pg_catalog.pg_class c on c.oid = h.oid join pg_catalog.pg_namespace n on n.oid = c.relnamespace
 		left join pg_catalog.pg_class pc on pc.oid = h.parent left join pg_catalog.pg_namespace pn on pn.oid = pc.relnamespace
 		order by 1, 2, 4, 3`,
-		names, updates, deletes, viaRoots, stores, members, oids, []string{name, InsertPublication(name)}, of, serverVersion(conn), given.next, given.full)
+		names, updates, deletes, viaRoots, stores, members, oids, []string{name, InsertPublication(name)}, of, serverVersion(conn), given.next, given.full, append([]uint32{}, given.known...))
 	found, err := pgx.CollectRows(rows, func(row pgx.CollectableRow) (h Hazard, err error) {
 		err = row.Scan(&h.Table.Schema, &h.Table.Name, &h.Reason, &h.Publication, &h.Update, &h.Delete, &h.Columns,
 			&h.parent.Schema, &h.parent.Name, &h.full, &h.keyed, &h.fullIsSafe, &h.virtual)
@@ -304,7 +315,7 @@ func hazards(ctx context.Context, conn *pgx.Conn, name string, given assumption)
 
 // Hazards is [Hazards] over the gauge's connection; nil while none is open,
 // which is until the slot has been measured.
-func (g *SlotGauge) Hazards(ctx context.Context, publication string) ([]Hazard, error) {
+func (g *SlotGauge) Hazards(ctx context.Context, publication string, known ...uint32) ([]Hazard, error) {
 	select {
 	case g.turn <- struct{}{}:
 		defer func() { <-g.turn }()
@@ -316,7 +327,7 @@ func (g *SlotGauge) Hazards(ctx context.Context, publication string) ([]Hazard, 
 	}
 	reading, cancel := context.WithTimeout(ctx, connectTimeout)
 	defer cancel()
-	found, err := Hazards(reading, g.conn, publication)
+	found, err := Hazards(reading, g.conn, publication, known...)
 	if err != nil {
 		g.disconnect(ctx)
 	}

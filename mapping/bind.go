@@ -44,7 +44,7 @@ type boundRule struct {
 // Ruleset. The error is a strictyaml.Errors with all mistakes of all files, or
 // that of a query. The connection is only used until Bind returns.
 func (r *Rules) Bind(ctx context.Context, conn *pgx.Conn) (*Ruleset, error) {
-	b := &binder{options: r.options, tables: map[cdc.Name]*cdc.Table{}, viewTables: map[uint32][]cdc.Name{}, underFull: map[uint32][]cdc.Hazard{}, conn: conn, types: cdc.NewTypes()}
+	b := &binder{options: r.options, tables: map[cdc.Name]*cdc.Table{}, viewTables: map[uint32][]cdc.Name{}, underFull: map[uint32][]cdc.Hazard{}, uses: map[*boundRule][]use{}, conn: conn, types: cdc.NewTypes()}
 	var err error
 	if b.database, err = cdc.LoadSettings(ctx, conn); err != nil {
 		return nil, fmt.Errorf("bind rules: %w", err)
@@ -75,6 +75,9 @@ func (r *Rules) Bind(ctx context.Context, conn *pgx.Conn) (*Ruleset, error) {
 		}
 		rs.rules = append(rs.rules, bound)
 		rs.byTable[name] = append(rs.byTable[name], bound)
+	}
+	if err := b.follow(ctx, rs); err != nil {
+		return nil, fmt.Errorf("bind rules: %w", err)
 	}
 	if err := b.errors.Err(); err != nil {
 		return nil, err
@@ -116,6 +119,8 @@ type binder struct {
 	viewTables map[uint32][]cdc.Name // the tables that a view reads
 	// underFull are the tables' hazards under REPLICA IDENTITY FULL.
 	underFull map[uint32][]cdc.Hazard
+	// uses are what the rules depend on.
+	uses map[*boundRule][]use
 	errors    strictyaml.Errors
 	findings  []Finding
 }
@@ -274,6 +279,7 @@ func (b *binder) bind(ctx context.Context, r *rule) (*boundRule, error) {
 		}
 	}
 	bound.hidden = hiddenColumns(c.uses)
+	b.uses[bound] = c.uses
 	if err := b.checkIdentity(ctx, bound, c.uses); err != nil {
 		return nil, err
 	}

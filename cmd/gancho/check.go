@@ -63,7 +63,7 @@ func checkSource(cmd *cobra.Command, c *config.Config, d *bridge.Definitions) (*
 			return nil, err
 		}
 	}
-	refused, err := printHazards(cmd, conn, c.Source.Publication)
+	refused, err := printHazards(cmd, conn, c.Source.Publication, rules.TableOIDs())
 	if err != nil {
 		return nil, err
 	}
@@ -79,12 +79,12 @@ func checkSource(cmd *cobra.Command, c *config.Config, d *bridge.Definitions) (*
 
 // printHazards prints what is to be known about the source and its publications,
 // and reports whether statements of the application fail now.
-func printHazards(cmd *cobra.Command, conn *pgx.Conn, publication string) (refused bool, err error) {
+func printHazards(cmd *cobra.Command, conn *pgx.Conn, publication string, tables []uint32) (refused bool, err error) {
 	remarks, err := cdc.Remarks(cmd.Context(), conn, publication)
 	if err != nil {
 		return false, err
 	}
-	hazards, err := cdc.Hazards(cmd.Context(), conn, publication)
+	hazards, err := cdc.Hazards(cmd.Context(), conn, publication, tables...)
 	if err != nil {
 		return false, err
 	}

@@ -131,6 +131,21 @@ func TestCheckTables(t *testing.T) {
 			"{event: a, table: clientes, on: insert, columns: [id]}", 0,
 			"publication gancho has a row filter", "BEGIN; ALTER PUBLICATION gancho DROP TABLE public.clientes; ALTER PUBLICATION gancho ADD TABLE public.clientes; COMMIT;", "",
 		},
+		"unlogged partition": {
+			[]string{"create table acessos (id int primary key) partition by range (id)", "create unlogged table acessos_1 partition of acessos default"},
+			"{event: a, table: acessos, on: insert, columns: [id]}", 0,
+			"public.acessos_1, a part of public.acessos, is unlogged: its rows are not in the WAL and make no events", "ALTER TABLE public.acessos_1 SET LOGGED", "",
+		},
+		"foreign partition": {
+			[]string{"create table acessos (id int not null) partition by range (id)", "create foreign data wrapper f", "create server s foreign data wrapper f", "create foreign table acessos_1 partition of acessos default server s"},
+			"{event: a, table: acessos, on: insert, columns: [id]}", 0,
+			"public.acessos_1, a part of public.acessos, is a foreign table", "write a rule in the database that holds it", "drop foreign table acessos_1",
+		},
+		"child that the publication lacks": {
+			[]string{"create table vendas (id int primary key)", "create publication gancho for table vendas", "create table vendas_1 (primary key (id)) inherits (vendas)"},
+			"{event: a, table: vendas, on: insert, columns: [id]}", 0,
+			"publication gancho lacks public.vendas_1", "ALTER PUBLICATION gancho ADD TABLE public.vendas_1;", "",
+		},
 		"publication of all tables": {
 			[]string{"create table clientes (id int primary key)", "create publication gancho for all tables"},
 			"{event: a, table: clientes, on: insert, columns: [id]}", 0,

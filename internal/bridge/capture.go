@@ -37,6 +37,8 @@ type capture struct {
 	confirmed chan struct{} // capacity 1: the confirmed position has risen
 	// publications are those that the reader subscribes to.
 	publications []string
+	// tables are the OIDs of the rules' tables.
+	tables atomic.Pointer[[]uint32]
 
 	lagMu sync.Mutex
 	lag   lagClock
@@ -77,6 +79,7 @@ func (b *bridge) openCapture(ctx context.Context) (*capture, error) {
 	c.mapper = mapping.NewMapper(rules, nil, mapping.WithSource(c.lookup), mapping.WithTransactionMemory(b.TransactionMemory))
 	c.reader = cdc.NewReader(b.Source, source)
 	c.publications = source.Publications
+	c.know(rules)
 	return c, nil
 }
 
@@ -111,6 +114,12 @@ func (c *capture) prepare(ctx context.Context, rules *mapping.Rules) (*mapping.R
 		return nil, nil, err
 	}
 	return bound, source, nil
+}
+
+// know remembers the tables of the rules.
+func (c *capture) know(rules *mapping.Ruleset) {
+	oids := rules.TableOIDs()
+	c.tables.Store(&oids)
 }
 
 // run captures until the context ends or a person has to act. It then
