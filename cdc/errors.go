@@ -124,9 +124,9 @@ func SQLState(err error) string {
 	return ""
 }
 
-// refusal is what the server says about an error: its message, the detail and the
+// serverMessage is what the server says about an error: its message, the detail and the
 // hint.
-func refusal(err error) string {
+func serverMessage(err error) string {
 	pg, ok := errors.AsType[*pgconn.PgError](err)
 	if !ok {
 		return err.Error()

@@ -95,7 +95,7 @@ const reconcile = "let the receivers compare the rows that changed meanwhile, be
 func (p *preparation) createSlot(ctx context.Context) error {
 	statement := fmt.Sprintf("SELECT pg_create_logical_replication_slot(%s, 'pgoutput')", quoteLiteral(p.Slot))
 	if !p.Create || len(p.setup.Problems) > 0 {
-		p.setup.addf("slot %q does not exist", p.Slot)
+		p.setup.addFirstf("slot %q does not exist", p.Slot)
 		p.setup.Statements = append(p.setup.Statements, statement)
 		return nil
 	}
@@ -106,7 +106,7 @@ func (p *preparation) createSlot(ctx context.Context) error {
 		p.setup.addf("all replication slots are in use; drop one that is unused (see pg_replication_slots), or raise max_replication_slots and restart the server")
 		return nil
 	case codeInsufficientPrivilege:
-		p.setup.addf("the role may not create a replication slot: %s%s, or let a superuser run the SQL", refusal(err), replicationRemedy(ctx, p.conn))
+		p.setup.addf("the role may not create a replication slot: %s%s, or let a superuser run the SQL", serverMessage(err), replicationRemedy(ctx, p.conn))
 		p.setup.Statements = append(p.setup.Statements, statement)
 		return nil
 	}
@@ -241,6 +241,20 @@ func Advance(ctx context.Context, o Options, lsn LSN) error {
 	}
 	if err != nil {
 		return fmt.Errorf("advance slot %q: %w", o.Slot, err)
+	}
+	return nil
+}
+
+// DropSlot drops a slot that [Prepare] has just created and that nobody is going
+// to read: it would hold WAL for ever.
+func DropSlot(ctx context.Context, o Options) error {
+	conn, err := Connect(ctx, o.DSN)
+	if err == nil {
+		defer func() { _ = conn.Close(context.WithoutCancel(ctx)) }()
+		_, err = conn.Exec(ctx, `select pg_drop_replication_slot($1)`, o.Slot)
+	}
+	if err != nil {
+		return fmt.Errorf("drop slot %q, which holds WAL until it is dropped: %w", o.Slot, err)
 	}
 	return nil
 }

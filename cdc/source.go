@@ -83,7 +83,12 @@ type SetupError struct {
 	Statements []string
 
 	create bool // Options.Create was set, and the statements failed
+	first  int  // problems of a source that no bridge has read yet, which the statements solve
 }
+
+// FirstStart reports whether nothing is wrong but that Gancho has never run
+// here: all that the source lacks is what Options.Create creates.
+func (e *SetupError) FirstStart() bool { return e.first == len(e.Problems) }
 
 // Error implements error: all problems, then the statements.
 func (e *SetupError) Error() string {
@@ -100,6 +105,12 @@ func (e *SetupError) Error() string {
 
 func (e *SetupError) addf(format string, args ...any) {
 	e.Problems = append(e.Problems, fmt.Sprintf(format, args...))
+}
+
+// addFirstf adds a problem that is none before the first start.
+func (e *SetupError) addFirstf(format string, args ...any) {
+	e.addf(format, args...)
+	e.first++
 }
 
 // Prepare checks everything that reading needs: the server's settings and
@@ -175,7 +186,7 @@ func (p *preparation) checkServer(ctx context.Context) (err error) {
 	conn, err := connectReplication(ctx, p.DSN)
 	switch SQLState(err) {
 	case codeInsufficientPrivilege:
-		p.setup.addf("the role may not replicate: %s%s", refusal(err), replicationRemedy(ctx, p.conn))
+		p.setup.addf("the role may not replicate: %s%s", serverMessage(err), replicationRemedy(ctx, p.conn))
 		return nil
 	case codeTooManyConnections:
 		p.setup.addf("no replication connection is free; raise max_wal_senders, or end one that is unused (see pg_stat_replication)")

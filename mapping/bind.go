@@ -44,7 +44,7 @@ type boundRule struct {
 // Ruleset. The error is a strictyaml.Errors with all mistakes of all files, or
 // that of a query. The connection is only used until Bind returns.
 func (r *Rules) Bind(ctx context.Context, conn *pgx.Conn) (*Ruleset, error) {
-	b := &binder{options: r.options, tables: map[cdc.Name]*cdc.Table{}, viewTables: map[uint32][]cdc.Name{}, conn: conn, types: cdc.NewTypes()}
+	b := &binder{options: r.options, tables: map[cdc.Name]*cdc.Table{}, viewTables: map[uint32][]cdc.Name{}, underFull: map[uint32][]cdc.Hazard{}, uses: map[*boundRule][]use{}, conn: conn, types: cdc.NewTypes()}
 	var err error
 	if b.database, err = cdc.LoadSettings(ctx, conn); err != nil {
 		return nil, fmt.Errorf("bind rules: %w", err)
@@ -75,6 +75,9 @@ func (r *Rules) Bind(ctx context.Context, conn *pgx.Conn) (*Ruleset, error) {
 		}
 		rs.rules = append(rs.rules, bound)
 		rs.byTable[name] = append(rs.byTable[name], bound)
+	}
+	if err := b.follow(ctx, rs); err != nil {
+		return nil, fmt.Errorf("bind rules: %w", err)
 	}
 	if err := b.errors.Err(); err != nil {
 		return nil, err
@@ -114,8 +117,12 @@ type binder struct {
 	names      []cdc.Name // of all tables, for suggestions; loaded when needed
 	denied     map[uint32]map[string]string
 	viewTables map[uint32][]cdc.Name // the tables that a view reads
-	errors     strictyaml.Errors
-	findings   []Finding
+	// underFull are the tables' hazards under REPLICA IDENTITY FULL.
+	underFull map[uint32][]cdc.Hazard
+	// uses are what the rules depend on.
+	uses map[*boundRule][]use
+	errors    strictyaml.Errors
+	findings  []Finding
 }
 
 func (b *binder) mistake(v strictyaml.Value, offset int, hint, format string, args ...any) {
@@ -267,9 +274,12 @@ func (b *binder) bind(ctx context.Context, r *rule) (*boundRule, error) {
 	for _, u := range c.uses {
 		column := t.Relation.Columns[u.Index]
 		bound.columns[u.Name] = column.Type
-		b.checkUse(bound, u, column)
+		if err := b.checkUse(ctx, bound, u, column); err != nil {
+			return nil, err
+		}
 	}
 	bound.hidden = hiddenColumns(c.uses)
+	b.uses[bound] = c.uses
 	if err := b.checkIdentity(ctx, bound, c.uses); err != nil {
 		return nil, err
 	}
@@ -300,7 +310,7 @@ func (b *binder) publishable(place strictyaml.Value, t *cdc.Table) bool {
 }
 
 // checkUse checks one column that a part of a rule depends on.
-func (b *binder) checkUse(bound *boundRule, u use, column cdc.Column) {
+func (b *binder) checkUse(ctx context.Context, bound *boundRule, u use, column cdc.Column) error {
 	if u.shown && bound.denied[u.Name] {
 		b.mistake(u.value, u.offset(), "remove it from the rule, or from privacy.deny", "column %q must not be sent: privacy.deny has %s", u.Name, b.denied[bound.table.Relation.OID][u.Name])
 	}
@@ -309,9 +319,9 @@ func (b *binder) checkUse(bound *boundRule, u use, column cdc.Column) {
 			"column %q is money, with %d decimal digits in this database: the stream has it with 2, which is another value", u.Name, b.database.MoneyDigits)
 	}
 	if bound.ops.has(cdc.Update) && !u.leaf && !u.Old && u.group == groupWrite && large(column) && bound.table.Relation.ReplicaIdentity != 'f' {
-		b.note(bound.rule, bound.table, fullStatement(bound.table.Relation.TableName()),
-			"%s uses column %q, whose large values are not sent with an update that does not touch them: such changes are parked", u.path, u.Name)
+		return b.noteFull(ctx, bound.rule, bound.table, "%s uses column %q, whose large values are not sent with an update that does not touch them: such changes are parked", u.path, u.Name)
 	}
+	return nil
 }
 
 // large: values of the column may be stored out of line.

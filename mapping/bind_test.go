@@ -91,7 +91,7 @@ func TestBind(t *testing.T) {
 	})
 	diff(t, "findings", findings(rs), []string{
 		"public.pedidos: a deleted row is sent without total: the payload will lack what depends on it, named in unchanged; ALTER TABLE public.pedidos REPLICA IDENTITY FULL; (it raises the WAL of the table's updates and deletes by about 40 %)",
-		`public.contratos: when uses column "observacao", whose large values are not sent with an update that does not touch them: such changes are parked; ALTER TABLE public.contratos REPLICA IDENTITY FULL;`,
+		`public.contratos: when uses column "observacao", whose large values are not sent with an update that does not touch them: such changes are parked; ALTER TABLE public.contratos REPLICA IDENTITY FULL; (it raises the WAL of the table's updates and deletes by about 40 %)`,
 		"public.estoque_movimentos: the table has no primary key, so that all events of the rule wait for each other; write key: with what must stay in order",
 	})
 }

@@ -371,7 +371,8 @@ func (rs *Ruleset) transactionTable(b *boundRule) *transactionTable {
 	return rs.transactional[name]
 }
 
-// withChildren lists the rules, and for each child table the part of its rule.
+// withChildren lists the rules, for each child table the part of its rule, and
+// the heirs.
 func (rs *Ruleset) withChildren() []*boundRule {
 	var out []*boundRule
 	for _, b := range rs.rules {
@@ -380,5 +381,5 @@ func (rs *Ruleset) withChildren() []*boundRule {
 			out = append(out, child.boundRule)
 		}
 	}
-	return out
+	return append(out, rs.heirs...)
 }

@@ -3,6 +3,7 @@ package mapping
 import (
 	"context"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 
@@ -40,15 +41,8 @@ const fullCost = "it raises the WAL of the table's updates and deletes by about 
 // https://www.postgresql.org/docs/current/logical-replication-publication.html#LOGICAL-REPLICATION-PUBLICATION-REPLICA-IDENTITY
 func (b *binder) checkIdentity(ctx context.Context, bound *boundRule, uses []use) error {
 	t, r := bound.table, bound.rule
-	name := t.Relation.TableName()
-	if bound.seen&setOf(cdc.Update, cdc.Delete) != 0 && len(t.WithoutIdentity) > 0 {
-		fix := fmt.Sprintf("add a primary key, or run: %s (%s)", fullStatement(name), fullCost)
-		if t.Kind == 'p' {
-			fix = fmt.Sprintf("add a primary key: ALTER TABLE %s ADD PRIMARY KEY (...);", name)
-		}
-		b.mistake(r.tableValue, -1, fix, "table %s has no replica identity: with its updates or deletes published, the application's own UPDATE and DELETE of %s would fail",
-			name, joinNames(t.WithoutIdentity))
-		return nil
+	if bound.seen&setOf(cdc.Update, cdc.Delete) != 0 && len(t.Refused) > 0 {
+		return b.refused(ctx, r.tableValue, t)
 	}
 	reason, place, offset := "", strictyaml.Value{}, -1
 	for _, u := range uses {
@@ -61,15 +55,68 @@ func (b *binder) checkIdentity(ctx context.Context, bound *boundRule, uses []use
 		reason, place = "previous needs the old row", r.value
 	}
 	if reason == "" {
-		b.noteLeftOut(bound, uses)
-		return nil
+		return b.noteLeftOut(ctx, bound, uses)
 	}
 	without, err := withoutFull(ctx, b.conn, t)
 	if err != nil || len(without) == 0 {
 		return err
 	}
-	b.mistake(place, offset, fmt.Sprintf("run: %s (%s)", fullStatements(without), fullCost), "%s, which the server sends only under REPLICA IDENTITY FULL", reason)
+	fix, err := b.full(ctx, t, without)
+	if err != nil {
+		return err
+	}
+	b.mistake(place, offset, fix, "%s, which the server sends only under REPLICA IDENTITY FULL", reason)
 	return nil
+}
+
+// refused is the mistake of a rule for updates or deletes that cannot be published.
+func (b *binder) refused(ctx context.Context, place strictyaml.Value, t *cdc.Table) error {
+	name := t.Relation.TableName()
+	var tables []cdc.Name
+	for _, h := range t.Refused {
+		if h.Reason == cdc.HazardGenerated {
+			b.mistake(place, -1, h.Fix(), "with the updates or deletes of table %s published, the application's own UPDATE and DELETE of %s would fail, because %s", name, h.Table, h.Why())
+			return nil
+		}
+		tables = append(tables, h.Table)
+	}
+	fix := fmt.Sprintf("add a primary key: ALTER TABLE %s ADD PRIMARY KEY (...);", name)
+	if t.Kind != 'p' {
+		full, err := b.full(ctx, t, tables)
+		if err != nil {
+			return err
+		}
+		fix = "add a primary key, or " + full
+	}
+	b.mistake(place, -1, fix, "table %s has no replica identity: with its updates or deletes published, the application's own UPDATE and DELETE of %s would fail",
+		name, joinNames(tables))
+	return nil
+}
+
+// full says how to give the tables, t or its partitions, REPLICA IDENTITY FULL,
+// or why that would make the application's own statements fail.
+func (b *binder) full(ctx context.Context, t *cdc.Table, tables []cdc.Name) (string, error) {
+	hazards, known := b.underFull[t.Relation.OID]
+	if !known {
+		var err error
+		if hazards, err = cdc.HazardsUnderFull(ctx, b.conn, b.options.Publication, t); err != nil {
+			return "", err
+		}
+		b.underFull[t.Relation.OID] = hazards
+	}
+	ours := func(publication string) bool {
+		return publication == b.options.Publication || publication == cdc.InsertPublication(b.options.Publication)
+	}
+	first := map[string]bool{}
+	for _, h := range hazards {
+		if !h.Publishable() || !ours(h.Publication) {
+			return fmt.Sprintf("do without it: under REPLICA IDENTITY FULL the application's own UPDATE and DELETE of %s would fail, because publication %s publishes the table and %s",
+				h.Table, cdc.QuoteIdentifier(h.Publication), h.Why()), nil
+		}
+		first[fmt.Sprintf("ALTER PUBLICATION %s SET (publish_generated_columns = stored);", cdc.QuoteIdentifier(h.Publication))] = true
+	}
+	statements := append(slices.Sorted(maps.Keys(first)), mapped(tables, fullStatement)...)
+	return fmt.Sprintf("run: %s (%s)", strings.Join(statements, " "), fullCost), nil
 }
 
 // withoutFull returns the tables that hold the rows, the table itself or its
@@ -89,10 +136,10 @@ func withoutFull(ctx context.Context, conn *pgx.Conn, t *cdc.Table) ([]cdc.Name,
 }
 
 // noteLeftOut reports what the payload of a deleted row will lack.
-func (b *binder) noteLeftOut(bound *boundRule, uses []use) {
+func (b *binder) noteLeftOut(ctx context.Context, bound *boundRule, uses []use) error {
 	t := bound.table
 	if t.Relation.ReplicaIdentity == 'f' {
-		return
+		return nil
 	}
 	var missing []string
 	for _, u := range uses {
@@ -100,10 +147,23 @@ func (b *binder) noteLeftOut(bound *boundRule, uses []use) {
 			missing = append(missing, u.Name)
 		}
 	}
-	if len(missing) > 0 {
-		b.note(bound.rule, t, fullStatement(t.Relation.TableName())+" ("+fullCost+")",
-			"a deleted row is sent without %s: the payload will lack what depends on it, named in unchanged", strings.Join(missing, ", "))
+	if len(missing) == 0 {
+		return nil
 	}
+	return b.noteFull(ctx, bound.rule, t, "a deleted row is sent without %s: the payload will lack what depends on it, named in unchanged", strings.Join(missing, ", "))
+}
+
+// noteFull is a note that REPLICA IDENTITY FULL would change.
+func (b *binder) noteFull(ctx context.Context, r *rule, t *cdc.Table, format string, args ...any) error {
+	without, err := withoutFull(ctx, b.conn, t)
+	if err != nil {
+		return err
+	}
+	fix, err := b.full(ctx, t, without)
+	if err == nil {
+		b.note(r, t, strings.TrimPrefix(fix, "run: "), format, args...)
+	}
+	return err
 }
 
 func joinNames(names []cdc.Name) string { return strings.Join(mapped(names, cdc.Name.String), ", ") }

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/jackc/pgx/v5"
 	"github.com/rs/zerolog"
 	"github.com/spf13/cobra"
 
@@ -94,11 +95,41 @@ func checkSource(cmd *cobra.Command, c *config.Config, d *bridge.Definitions) (*
 			return nil, err
 		}
 	}
+	refused, err := printHazards(cmd, conn, c.Source.Publication, rules.TableOIDs())
+	if err != nil {
+		return nil, err
+	}
 	_, err = cdc.Prepare(ctx, cdc.Options{DSN: c.Source.DSN.Reveal(), Slot: c.Source.Slot, Publication: c.Source.Publication}, rules.Tables())
-	if lacks := new(cdc.SetupError); errors.As(err, &lacks) {
+	if lacks := new(cdc.SetupError); errors.As(err, &lacks) && lacks.FirstStart() {
 		_, err = fmt.Fprintf(cmd.ErrOrStderr(), "%v\n", lacks)
 	}
+	if err == nil && refused {
+		err = errors.New("statements of the application fail now, see above")
+	}
 	return rules, err
+}
+
+// printHazards prints what is to be known about the source and its publications,
+// and reports whether statements of the application fail now.
+func printHazards(cmd *cobra.Command, conn *pgx.Conn, publication string, tables []uint32) (refused bool, err error) {
+	remarks, err := cdc.Remarks(cmd.Context(), conn, publication)
+	if err != nil {
+		return false, err
+	}
+	hazards, err := cdc.Hazards(cmd.Context(), conn, publication, tables...)
+	if err != nil {
+		return false, err
+	}
+	for _, h := range hazards {
+		remarks = append(remarks, cdc.Remark{Message: h.String(), Fix: h.Fix()})
+		refused = refused || h.RefusesStatements()
+	}
+	for _, r := range remarks {
+		if _, err := fmt.Fprintf(cmd.ErrOrStderr(), "source: %s; %s\n", r.Message, r.Fix); err != nil {
+			return false, err
+		}
+	}
+	return refused, nil
 }
 
 func newEventsCommand() *cobra.Command {

@@ -113,7 +113,7 @@ func (f *sessionFlags) connect(cmd *cobra.Command, needs parts) (_ *session, err
 		s.closers = append(s.closers, o.Sender.Close)
 	}
 	if needs&withSlot != 0 {
-		o.Slot, o.Capture = s.slot, s.readiness
+		o.Slot, o.Hazards, o.Capture = s.slot, s.hazards, s.readiness
 	}
 	s.Service = control.New(o)
 	return s, nil
@@ -145,6 +145,16 @@ func (s *session) connectQueue(ctx context.Context) (*queue.Queue, error) {
 	}
 	s.closers = append(s.closers, func() { _ = queue.Close() }) // all that was sent has been answered
 	return queue, nil
+}
+
+// hazards reads the hazards at the source.
+func (s *session) hazards(ctx context.Context) ([]cdc.Hazard, error) {
+	conn, err := cdc.Connect(ctx, s.config.Source.DSN.Reveal())
+	if err != nil {
+		return nil, fmt.Errorf("connect to the source: %w", err)
+	}
+	defer func() { _ = conn.Close(context.WithoutCancel(ctx)) }()
+	return cdc.Hazards(ctx, conn, s.config.Source.Publication)
 }
 
 // slot reads the slot at the source.

@@ -89,6 +89,9 @@ func (s *session) statusText(v control.StatusView) error {
 	if v.Errors["capture"] != "" {
 		t.row("bridge", "not ready: "+v.Errors["capture"])
 	}
+	for _, hazard := range v.Hazards {
+		t.row("hazard", hazard)
+	}
 	for _, part := range []string{"queue", "state"} {
 		text := "answers"
 		if v.Errors[part] != "" {

@@ -51,6 +51,8 @@ type SourceChangedError struct {
 	// read, if all that is different is that Current is before it; else 0. Where
 	// another process captures, it may only have moved on since Current was read.
 	Recorded uint64
+	// Another: the queue is filled from another slot or database.
+	Another bool
 }
 
 // Error says what has changed, what that means, and how to go on.
@@ -117,7 +119,7 @@ func (q *Queue) Claim(ctx context.Context, s Source, accept bool) (uint16, error
 	default:
 		changes := old.changes(s)
 		if len(changes) > 0 && !accept {
-			changed := &SourceChangedError{Changes: changes}
+			changed := &SourceChangedError{Changes: changes, Another: old.Slot != s.Slot || old.Database != s.Database}
 			if len(changes) == 1 && old.endsBefore(s) {
 				changed.Recorded = old.confirmed
 			}

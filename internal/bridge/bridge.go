@@ -125,6 +125,7 @@ type bridge struct {
 	measured     time.Time  // guarded by measuring
 	announcing   sync.Mutex // one announcement at a time
 	lagAnnounced time.Time  // guarded by announcing
+	hazards      hazardWatch
 }
 
 func newBridge(o Options, d *Definitions) *bridge {

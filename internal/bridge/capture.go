@@ -38,6 +38,8 @@ type capture struct {
 	confirmed chan struct{} // capacity 1: the confirmed position has risen
 	// publications are those that the reader subscribes to.
 	publications []string
+	// tables are the OIDs of the rules' tables.
+	tables atomic.Pointer[[]uint32]
 
 	lagMu sync.Mutex
 	lag   lagClock
@@ -79,6 +81,10 @@ func (b *bridge) openCapture(ctx context.Context) (*capture, error) {
 		})
 	}
 	if err != nil {
+		// The bridge of another configuration on the same Redis: its slot would hold WAL for ever.
+		if changed := new(queue.SourceChangedError); source.SlotCreated && errors.As(err, &changed) && changed.Another {
+			err = errors.Join(err, cdc.DropSlot(ctx, b.Source))
+		}
 		return nil, err
 	}
 	b.Log.Info().Stringer("source", i).Uint16("epoch", epoch).Stringer("confirmed", source.ConfirmedFlush).
@@ -87,6 +93,7 @@ func (b *bridge) openCapture(ctx context.Context) (*capture, error) {
 	c.mapper = mapping.NewMapper(rules, nil, mapping.WithSource(c.lookup), mapping.WithTransactionMemory(b.TransactionMemory))
 	c.reader = cdc.NewReader(b.Source, source)
 	c.publications = source.Publications
+	c.know(rules)
 	return c, nil
 }
 
@@ -104,7 +111,15 @@ func (c *capture) prepare(ctx context.Context, rules *mapping.Rules) (*mapping.R
 		if identity, err = cdc.LoadIdentity(ctx, conn); err != nil {
 			return nil, err
 		}
-		return rules.Bind(ctx, conn)
+		bound, err := rules.Bind(ctx, conn)
+		if err != nil {
+			return nil, err
+		}
+		remarks, err := cdc.Remarks(ctx, conn, c.Source.Publication)
+		for _, r := range remarks {
+			c.Log.Warn().Str("fix", r.Fix).Msg(r.Message)
+		}
+		return bound, err
 	})
 	if err != nil {
 		return nil, nil, err
@@ -123,6 +138,12 @@ func (c *capture) prepare(ctx context.Context, rules *mapping.Rules) (*mapping.R
 		return nil, nil, err
 	}
 	return bound, source, nil
+}
+
+// know remembers the tables of the rules.
+func (c *capture) know(rules *mapping.Ruleset) {
+	oids := rules.TableOIDs()
+	c.tables.Store(&oids)
 }
 
 // run captures until the context ends or a person has to act. It then

@@ -25,6 +25,8 @@ type metrics struct {
 	slotLagSeconds prometheus.Gauge
 	walHeld        prometheus.Gauge
 	unconfirmed    prometheus.Gauge
+	refusedTables  prometheus.Gauge
+	unseenTables   prometheus.Gauge
 
 	queues *queueGauges
 
@@ -79,6 +81,8 @@ func newMetrics() *metrics {
 	m.slotLagSeconds = prometheus.NewGauge(prometheus.GaugeOpts{Namespace: "gancho", Name: "slot_lag_seconds", Help: "Age of the oldest transaction read and not yet confirmed; 0 when there is none."})
 	m.unconfirmed = prometheus.NewGauge(prometheus.GaugeOpts{Namespace: "gancho", Name: "confirmations_stopped", Help: "1 while positions cannot be confirmed to the source, because Redis may lose what it was given."})
 	m.walHeld = prometheus.NewGauge(prometheus.GaugeOpts{Namespace: "gancho", Name: "slot_wal_held_bytes", Help: "WAL that the source keeps on disk for the slot."})
+	m.refusedTables = prometheus.NewGauge(prometheus.GaugeOpts{Namespace: "gancho", Name: "refused_tables", Help: "Published tables whose UPDATE or DELETE PostgreSQL refuses because of a publication."})
+	m.unseenTables = prometheus.NewGauge(prometheus.GaugeOpts{Namespace: "gancho", Name: "unseen_tables", Help: "Partitions and children of published tables whose rows are not in the stream."})
 	m.refreshes = plain("endpoint_refreshes_total", "Times that stored endpoints were read again because they had changed.")
 	m.records = counter("records_total", "Rows written to the state database: attempt, event, dead_letter.", "kind")
 	m.recordsWaiting = prometheus.NewGauge(prometheus.GaugeOpts{Namespace: "gancho", Name: "records_waiting", Help: "Attempts and dead letters in Redis that this process is to write to the state database."})
@@ -88,7 +92,7 @@ func newMetrics() *metrics {
 	m.notices = counter("operational_events_total", "Operational events queued for subscribers.", "event")
 	m.registry.MustRegister(m.refreshes, m.records, m.recordsWaiting, m.recordsRefused, m.jobs, m.jobEvents, m.notices,
 		m.changes, m.events, m.parked, m.attempts, m.queues, m.latency,
-		m.appendErrors, m.rewinds, m.slotLagBytes, m.slotLagSeconds, m.walHeld, m.unconfirmed,
+		m.appendErrors, m.rewinds, m.slotLagBytes, m.slotLagSeconds, m.walHeld, m.unconfirmed, m.refusedTables, m.unseenTables,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return m
 }

@@ -39,6 +39,7 @@ func (b *bridge) reloadOnce(ctx context.Context) error {
 				strings.Join(source.Publications, ", "), strings.Join(b.capture.publications, ", "))
 		}
 		b.capture.next.Store(rules)
+		b.capture.know(rules)
 	}
 	b.mu.Lock()
 	b.definitions = d

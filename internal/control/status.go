@@ -96,6 +96,13 @@ func (s *Service) Status(ctx context.Context, a Actor) (StatusView, error) {
 		if slot, err := s.Slot(ctx); note("slot", err) {
 			v.Slot = &slot
 		}
+		if s.Hazards != nil && v.Slot != nil {
+			hazards, err := s.Hazards(ctx)
+			note("slot", err)
+			for _, h := range hazards {
+				v.Hazards = append(v.Hazards, h.String()+"; "+h.Fix())
+			}
+		}
 	}
 	return v, nil
 }
