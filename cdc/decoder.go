@@ -20,11 +20,11 @@ type decoder struct {
 	relations map[uint32]*Relation
 	kept      map[uint32]*Relation
 
-	// outer and inner are the last two descriptions since the last row, weaker
-	// the partitions that send less than their root, by both OIDs, and warned
-	// those that were logged; see relation.go.
+	// outer and inner are the last two descriptions since the last row, families
+	// the roots with their partitions, by OID, and warned the partitions that were
+	// logged; see partition.go.
 	outer, inner *Relation
-	weaker       map[uint32]map[uint32]*Relation
+	families     map[uint32]*family
 	warned       map[uint32]bool
 	log          zerolog.Logger
 
@@ -39,7 +39,7 @@ type decoder struct {
 
 func newDecoder(types *Types, loadTypes func(context.Context, []uint32) error) *decoder {
 	return &decoder{types: types, loadTypes: loadTypes, relations: make(map[uint32]*Relation), kept: make(map[uint32]*Relation),
-		weaker: make(map[uint32]map[uint32]*Relation), warned: make(map[uint32]bool)}
+		families: make(map[uint32]*family), warned: make(map[uint32]bool)}
 }
 
 // reset forgets what belongs to the session: a half transaction, and which
@@ -47,7 +47,7 @@ func newDecoder(types *Types, loadTypes func(context.Context, []uint32) error) *
 func (d *decoder) reset() {
 	d.inTx = false
 	clear(d.relations)
-	clear(d.weaker)
+	clear(d.families)
 	d.outer, d.inner = nil, nil
 }
 
@@ -126,12 +126,16 @@ func (d *decoder) row(ctx context.Context, kind byte, c *cursor, h Handler) erro
 		return d.check(kind, c)
 	}
 	op := Insert + Op(strings.IndexByte("IUD", kind))
-	d.change = Change{Position: Position{Commit: d.tx.Commit, Ordinal: d.ordinal}, Tx: &d.tx, Op: op, Relation: rel}
+	part := c.uint8()
+	old := kind != 'I' && (part == 'K' || part == 'O')
+	if old && (part == 'O') != (rel.ReplicaIdentity == 'f') {
+		rel = d.altered(rel)
+	}
 	if kind != 'I' && rel.Weaker != nil {
 		d.warn(rel)
 	}
-	part := c.uint8()
-	if kind != 'I' && (part == 'K' || part == 'O') {
+	d.change = Change{Position: Position{Commit: d.tx.Commit, Ordinal: d.ordinal}, Tx: &d.tx, Op: op, Relation: rel}
+	if old {
 		d.change.Old = d.rowFor(&d.oldRow, rel)
 		d.oldTuple(c, part == 'K')
 		if kind == 'U' {
@@ -268,7 +272,7 @@ func (d *decoder) relation(ctx context.Context, c *cursor) error {
 		m.Columns[i].Type = typ
 	}
 	d.outer, d.inner = d.inner, &m.Relation
-	d.publish(&m.Relation)
+	d.describe(&m.Relation)
 	return nil
 }
 
