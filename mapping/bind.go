@@ -21,6 +21,9 @@ const maxRulesPerTable = 1 << 16
 type boundRule struct {
 	*rule
 	table *cdc.Table
+	// withoutFull are the table and those of its partitions that did not have
+	// REPLICA IDENTITY FULL when the rules were loaded.
+	withoutFull []cdc.Name
 	// columns are the columns that the rule depends on, by name, with their types.
 	columns map[string]*cdc.Type
 	// denied are those of them that privacy.deny names.
@@ -245,6 +248,9 @@ func (b *binder) bind(ctx context.Context, r *rule) (*boundRule, error) {
 		return nil, err
 	}
 	bound := &boundRule{rule: r, table: t, columns: map[string]*cdc.Type{}, denied: map[string]bool{}}
+	if bound.withoutFull, err = withoutFull(ctx, b.conn, t); err != nil {
+		return nil, err
+	}
 	if bound.lookups, err = b.lookups(ctx, r, t); err != nil {
 		return nil, err
 	}
@@ -270,9 +276,7 @@ func (b *binder) bind(ctx context.Context, r *rule) (*boundRule, error) {
 		b.checkUse(bound, u, column)
 	}
 	bound.hidden = hiddenColumns(c.uses)
-	if err := b.checkIdentity(ctx, bound, c.uses); err != nil {
-		return nil, err
-	}
+	b.checkIdentity(bound, c.uses)
 	if r.key == nil && len(t.PrimaryKey) == 0 && r.ops&^setOf(cdc.Truncate) != 0 {
 		b.note(r, t, "write key: with what must stay in order", "the table has no primary key, so that all events of the rule wait for each other")
 	}
@@ -306,7 +310,7 @@ func (b *binder) checkUse(bound *boundRule, u use, column cdc.Column) {
 			"column %q is money, with %d decimal digits in this database: the stream has it with 2, which is another value", u.Name, b.database.MoneyDigits)
 	}
 	if bound.ops.has(cdc.Update) && !u.leaf && !u.Old && u.group == groupWrite && large(column) && bound.table.Relation.ReplicaIdentity != 'f' {
-		b.note(bound.rule, bound.table, fullStatement(bound.table.Relation.TableName()),
+		b.note(bound.rule, bound.table, bound.fullStatements(),
 			"%s uses column %q, whose large values are not sent with an update that does not touch them: such changes are parked", u.path, u.Name)
 	}
 }

@@ -18,7 +18,7 @@ func fullStatement(table cdc.Name) string {
 }
 
 // missingIdentity says how to make the server send the values that it did not.
-func missingIdentity(rel *cdc.Relation) string {
+func (b *boundRule) missingIdentity(rel *cdc.Relation) string {
 	switch {
 	case rel.Weaker != nil:
 		return fmt.Sprintf("the table has a partition with less replica identity than its own (a new one has the default); run: %s",
@@ -26,7 +26,16 @@ func missingIdentity(rel *cdc.Relation) string {
 	case rel.ReplicaIdentity == 'f':
 		return fmt.Sprintf("%s has REPLICA IDENTITY FULL, so one of its partitions does not have it; run gancho check, which names it", rel.TableName())
 	}
-	return "run: " + fullStatement(rel.TableName())
+	return "run: " + b.fullStatements()
+}
+
+// fullStatements makes the server send whole old rows of the rule's table and of
+// all its partitions, of which each has its own replica identity.
+func (b *boundRule) fullStatements() string {
+	if len(b.withoutFull) == 0 { // it had FULL when the rules were loaded
+		return fullStatement(b.table.Relation.TableName())
+	}
+	return fullStatements(b.withoutFull)
 }
 
 func fullStatements(tables []cdc.Name) string {
@@ -38,7 +47,7 @@ const fullCost = "it raises the WAL of the table's updates and deletes by about 
 // checkIdentity checks that the server sends the old values that a rule needs,
 // and that publishing the table does not make the application's own statements fail:
 // https://www.postgresql.org/docs/current/logical-replication-publication.html#LOGICAL-REPLICATION-PUBLICATION-REPLICA-IDENTITY
-func (b *binder) checkIdentity(ctx context.Context, bound *boundRule, uses []use) error {
+func (b *binder) checkIdentity(bound *boundRule, uses []use) {
 	t, r := bound.table, bound.rule
 	name := t.Relation.TableName()
 	if bound.seen&setOf(cdc.Update, cdc.Delete) != 0 && len(t.WithoutIdentity) > 0 {
@@ -48,7 +57,7 @@ func (b *binder) checkIdentity(ctx context.Context, bound *boundRule, uses []use
 		}
 		b.mistake(r.tableValue, -1, fix, "table %s has no replica identity: with its updates or deletes published, the application's own UPDATE and DELETE of %s would fail",
 			name, joinNames(t.WithoutIdentity))
-		return nil
+		return
 	}
 	reason, place, offset := "", strictyaml.Value{}, -1
 	for _, u := range uses {
@@ -62,14 +71,11 @@ func (b *binder) checkIdentity(ctx context.Context, bound *boundRule, uses []use
 	}
 	if reason == "" {
 		b.noteLeftOut(bound, uses)
-		return nil
+		return
 	}
-	without, err := withoutFull(ctx, b.conn, t)
-	if err != nil || len(without) == 0 {
-		return err
+	if len(bound.withoutFull) > 0 {
+		b.mistake(place, offset, fmt.Sprintf("run: %s (%s)", bound.fullStatements(), fullCost), "%s, which the server sends only under REPLICA IDENTITY FULL", reason)
 	}
-	b.mistake(place, offset, fmt.Sprintf("run: %s (%s)", fullStatements(without), fullCost), "%s, which the server sends only under REPLICA IDENTITY FULL", reason)
-	return nil
 }
 
 // withoutFull returns the tables that hold the rows, the table itself or its
@@ -101,7 +107,7 @@ func (b *binder) noteLeftOut(bound *boundRule, uses []use) {
 		}
 	}
 	if len(missing) > 0 {
-		b.note(bound.rule, t, fullStatement(t.Relation.TableName())+" ("+fullCost+")",
+		b.note(bound.rule, t, bound.fullStatements()+" ("+fullCost+")",
 			"a deleted row is sent without %s: the payload will lack what depends on it, named in unchanged", strings.Join(missing, ", "))
 	}
 }
