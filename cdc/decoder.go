@@ -28,6 +28,9 @@ type decoder struct {
 	warned       map[uint32]bool
 	log          zerolog.Logger
 
+	// typesSeen is the version of types that the relations have.
+	typesSeen uint64
+
 	tx      Transaction
 	inTx    bool
 	ordinal uint64
@@ -101,6 +104,12 @@ func (d *decoder) begin(c *cursor, h Handler) error {
 		return err
 	}
 	d.tx, d.inTx, d.ordinal = tx, true, 0
+	if version := d.types.version.Load(); version != d.typesSeen {
+		d.typesSeen = version
+		for _, rel := range d.relations {
+			d.store(d.refresh(rel))
+		}
+	}
 	return handled(h.Begin(&d.tx))
 }
 
@@ -277,7 +286,7 @@ func (d *decoder) relation(ctx context.Context, c *cursor) error {
 }
 
 // reload reads the relation's types again and returns the relation that has
-// them. A type that no longer exists stays as it was known.
+// them.
 func (d *decoder) reload(ctx context.Context, rel *Relation) (*Relation, error) {
 	var oids []uint32
 	for _, column := range rel.Columns {
@@ -288,19 +297,25 @@ func (d *decoder) reload(ctx context.Context, rel *Relation) (*Relation, error) 
 	if err := d.loadTypes(ctx, oids); err != nil {
 		return nil, err
 	}
-	fresh := *rel
-	fresh.Columns = slices.Clone(rel.Columns)
-	for i := range fresh.Columns {
-		column := &fresh.Columns[i]
-		if typ := d.types.Lookup(column.Type.OID); typ != nil && typ.Kind != KindUnknown {
-			column.Type = typ
+	return d.store(d.refresh(rel)), nil
+}
+
+// refresh returns the relation with its types as they are known now. One that no
+// longer exists stays as it was known.
+func (d *decoder) refresh(rel *Relation) *Relation {
+	fresh := rel
+	for i, column := range rel.Columns {
+		typ := d.types.Lookup(column.Type.OID)
+		if typ == nil || typ == column.Type || typ.Kind == KindUnknown {
+			continue
 		}
+		if fresh == rel {
+			fresh = new(*rel)
+			fresh.Columns = slices.Clone(rel.Columns)
+		}
+		fresh.Columns[i].Type = typ
 	}
-	if fresh.equal(rel) {
-		return rel, nil
-	}
-	d.relations[rel.OID], d.kept[rel.OID] = &fresh, &fresh
-	return &fresh, nil
+	return fresh
 }
 
 // unsure returns the columns' types that the catalogue must be asked about:

@@ -123,7 +123,7 @@ func (r *Relation) hasKey(name string) bool {
 }
 
 // publish makes the relation, less what its partitions do not send, that of the
-// changes to come. An equal one keeps its pointer.
+// changes to come.
 func (d *decoder) publish(rel *Relation) *Relation {
 	if f := d.families[rel.OID]; f != nil && len(f.weaker) > 0 {
 		root := *rel
@@ -139,6 +139,12 @@ func (d *decoder) publish(rel *Relation) *Relation {
 			return cmp.Or(cmp.Compare(a.Schema, b.Schema), cmp.Compare(a.Name, b.Name))
 		})
 	}
+	return d.store(d.refresh(rel))
+}
+
+// store makes the relation that of the changes to come. An equal one keeps its
+// pointer.
+func (d *decoder) store(rel *Relation) *Relation {
 	if old := d.kept[rel.OID]; old != nil && old.equal(rel) {
 		rel = old
 	}

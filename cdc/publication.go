@@ -146,6 +146,9 @@ func (p *preparation) place(ctx context.Context, need TableNeed, table *Table, f
 	if missing == (operations{}) {
 		return nil
 	}
+	if full.exists {
+		p.setup.Missing = append(p.setup.Missing, name)
+	}
 	target := full
 	if len(table.WithoutIdentity) > 0 && (full.ops.Update || full.ops.Delete || p.updates) {
 		target = inserts

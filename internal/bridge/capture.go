@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -37,6 +39,7 @@ type capture struct {
 	confirmed chan struct{} // capacity 1: the confirmed position has risen
 	// publications are those that the reader subscribes to.
 	publications []string
+	tables       *tables
 
 	lagMu sync.Mutex
 	lag   lagClock
@@ -73,7 +76,27 @@ func (b *bridge) openCapture(ctx context.Context) (*capture, error) {
 	c.mapper = mapping.NewMapper(rules, nil, mapping.WithSource(c.lookup), mapping.WithTransactionMemory(b.TransactionMemory))
 	c.reader = cdc.NewReader(b.Source, source)
 	c.publications = source.Publications
+	c.tables = newTables(rules)
 	return c, nil
+}
+
+// adopt binds other rules, or the same ones to what the source has become, and
+// uses them from the next transaction on.
+func (c *capture) adopt(ctx context.Context, rules *mapping.Rules) error {
+	bound, source, err := c.prepare(ctx, rules)
+	if err != nil {
+		return err
+	}
+	if !slices.Equal(source.Publications, c.publications) {
+		return fmt.Errorf("the rules need the publications %s, and the stream has %s: restart the bridge to read them",
+			strings.Join(source.Publications, ", "), strings.Join(c.publications, ", "))
+	}
+	if err := c.reader.ReloadTypes(ctx); err != nil {
+		return err
+	}
+	c.next.Store(bound)
+	c.tables.want(bound)
+	return nil
 }
 
 // prepare binds the rules to the source's tables and prepares its slot and
@@ -220,6 +243,7 @@ func (c *capture) Change(change *cdc.Change) error {
 		return err // the reader sends the change again
 	}
 	c.metrics.change(change)
+	c.tables.see(change.Relation)
 	if err == nil && c.mapper.Full() {
 		err = c.resolve()
 	}
@@ -293,6 +317,7 @@ func (c *capture) Reset() error {
 	c.lag = lagClock{}
 	c.lagMu.Unlock()
 	c.started.Store(true)
+	c.tables.check()
 	c.health.streaming.Store(true)
 	c.Log.Info().Msg("replication started")
 	c.ready.Do(func() { c.Log.Info().Msg("bridge is ready") })

@@ -14,15 +14,19 @@ import (
 
 // health is what /readyz reports: the bridge is ready when every part is.
 type health struct {
-	streaming atomic.Bool // capture had a replication connection when it was measured last
-	queue     atomic.Bool // Redis answered the last time it was asked
-	delivers  bool        // this process delivers
-	captures  bool        // this process captures
+	streaming atomic.Bool            // capture had a replication connection when it was measured last
+	queue     atomic.Bool            // Redis answered the last time it was asked
+	gap       atomic.Pointer[string] // the table that the stream lacks, and why; nil: none
+	delivers  bool                   // this process delivers
+	captures  bool                   // this process captures
 }
 
 func (h *health) check() error {
 	if h.captures && !h.streaming.Load() {
 		return errors.New("capture is not connected to the source")
+	}
+	if gap := h.gap.Load(); gap != nil {
+		return errors.New(*gap)
 	}
 	if !h.queue.Load() {
 		return errors.New("redis does not answer")
