@@ -290,7 +290,7 @@ func (d *decoder) relation(ctx context.Context, c *cursor) error {
 func (d *decoder) reload(ctx context.Context, rel *Relation) (*Relation, error) {
 	var oids []uint32
 	for _, column := range rel.Columns {
-		if column.Type.volatile() {
+		if column.Type.Alterable() {
 			oids = append(oids, column.Type.OID)
 		}
 	}
@@ -325,6 +325,6 @@ func (d *decoder) unsure(m *relation) []uint32 {
 	again := d.relations[m.OID] != nil
 	return slices.DeleteFunc(slices.Clone(m.types), func(oid uint32) bool {
 		typ := d.types.Lookup(oid)
-		return typ != nil && !(again && typ.volatile())
+		return typ != nil && !(again && typ.Alterable())
 	})
 }

@@ -59,14 +59,15 @@ func (t *Type) Base() *Type {
 	return t
 }
 
-// volatile reports whether the catalogue may say something new about the type
-// without a new OID: labels and fields can be added.
-func (t *Type) volatile() bool {
+// Alterable reports whether the catalogue may say something new about the type
+// without a new OID, of which the stream has no word: ALTER TYPE can add and
+// rename labels and fields, and drop fields.
+func (t *Type) Alterable() bool {
 	switch t.Kind {
 	case KindUnknown, KindEnum, KindComposite:
 		return true
 	}
-	return t.Elem != nil && t.Elem.volatile()
+	return t.Elem != nil && t.Elem.Alterable()
 }
 
 // querier is what resolving needs of a connection.

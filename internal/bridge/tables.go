@@ -180,9 +180,7 @@ func (c *capture) checkTables(ctx context.Context) error {
 	if err != nil || coverage.Tables == nil {
 		return nil //nolint:nilerr // the source is unreachable, which the reader says
 	}
-	if coverage.Types != t.types && c.reader.ReloadTypes(ctx) == nil {
-		t.types = coverage.Types
-	}
+	c.renewTypes(ctx, coverage.Types)
 	if t.newest == 0 {
 		c.Log.Info().Int("tables", len(needs)).Msg("tables of the rules are watched")
 	}
@@ -212,6 +210,29 @@ func (c *capture) checkTables(ctx context.Context) error {
 	}
 	c.addAgain(ctx)
 	return nil
+}
+
+// renewTypes has types that were altered used by the reader, and by the rules,
+// which know those of lookups.
+func (c *capture) renewTypes(ctx context.Context, types string) {
+	t := c.tables
+	if types == t.types {
+		return
+	}
+	var err error
+	if t.types == "" { // the rules were bound just now
+		err = c.reader.ReloadTypes(ctx)
+	} else if err = c.adopt(ctx, c.definitionsNow().Rules); err != nil {
+		c.Log.Warn().Err(err).Msg("types of the source were altered, and the rules cannot be bound to them; they stay as they are")
+		err = c.reader.ReloadTypes(ctx)
+	}
+	if err != nil {
+		return // the next check does it
+	}
+	if t.types != "" {
+		c.Log.Info().Msg("types of the source were altered; they were read again")
+	}
+	t.types = types
 }
 
 // take keeps the tables' OIDs, and returns those that the stream lacks.
