@@ -21,7 +21,7 @@ var ErrNoTable = errors.New("the table does not exist")
 
 // ErrStaleTypes is what a [Handler]'s Change returns, or wraps, to get the
 // change again after its relation's types were reloaded: the stream does not
-// report an enum's new or renamed label.
+// report an enum's new or renamed label, nor a composite type's fields.
 var ErrStaleTypes = errors.New("the types of the table's columns are out of date")
 
 // DecodeError is a message of the stream that could not be understood. It

@@ -142,6 +142,17 @@ func (r *Reader) loadTypes(ctx context.Context, oids []uint32) error {
 	return r.withCatalog(ctx, func(q querier) error { return r.types.Load(ctx, q, oids...) })
 }
 
+// ReloadTypes reads the types that the catalogue may have altered again; the
+// stream does not say that. They are used from the next transaction on.
+// Safe from any goroutine.
+func (r *Reader) ReloadTypes(ctx context.Context) error {
+	return r.withCatalog(ctx, func(q querier) error { return r.types.Preload(ctx, q) })
+}
+
+// Composites returns the OIDs of the composite types that the reader knows. Safe
+// from any goroutine.
+func (r *Reader) Composites() []uint32 { return r.types.composites() }
+
 func (r *Reader) withCatalog(ctx context.Context, f func(querier) error) error {
 	conn, err := Connect(ctx, r.options.DSN)
 	if err != nil {

@@ -106,7 +106,7 @@ func orderly(cause error) bool {
 
 // connect opens a session: it checks who answers, and starts the stream.
 func (r *Reader) connect(ctx context.Context) (*session, error) {
-	if err := r.withCatalog(ctx, func(q querier) error { return r.types.Preload(ctx, q) }); err != nil {
+	if err := r.ReloadTypes(ctx); err != nil {
 		return nil, err
 	}
 	pg, err := connectReplication(ctx, r.options.DSN)

@@ -159,7 +159,7 @@ func ReadSlot(ctx context.Context, conn *pgx.Conn, slot string) (Slot, error) {
 	return s, nil
 }
 
-// SlotGauge measures a slot again and again over one connection, which it opens
+// SlotGauge measures a slot, and what the stream carries, again and again over one connection, which it opens
 // for the first measurement and again after one that failed. While it is open,
 // a server that is told to shut down "smart", which no service manager does,
 // waits for it. It is safe for concurrent use: measurements take turns.
@@ -177,36 +177,44 @@ func NewSlotGauge(dsn, slot string) *SlotGauge {
 // Measure reads the slot, with one statement. It takes 15 seconds at most, as
 // does a connection that has to be opened first. The error wraps [ErrNoSlot]
 // when the slot does not exist.
-func (g *SlotGauge) Measure(ctx context.Context) (Slot, error) {
+func (g *SlotGauge) Measure(ctx context.Context) (s Slot, err error) {
+	err = g.read(ctx, func(ctx context.Context, conn *pgx.Conn) error {
+		s, err = ReadSlot(ctx, conn, g.slot)
+		return err
+	})
+	return s, err
+}
+
+// read calls f with the connection, which it gives up when that fails.
+func (g *SlotGauge) read(ctx context.Context, f func(context.Context, *pgx.Conn) error) error {
 	select {
 	case g.turn <- struct{}{}:
 		defer func() { <-g.turn }()
 	case <-ctx.Done():
-		return Slot{}, ctx.Err()
+		return ctx.Err()
 	}
 	if g.conn != nil {
-		s, err := g.read(ctx)
+		err := g.try(ctx, f)
 		if g.conn != nil || ctx.Err() != nil {
-			return s, err
+			return err
 		} // somebody has ended the connection since: a new one tells
 	}
 	conn, err := Connect(ctx, g.dsn)
 	if err != nil {
-		return Slot{}, fmt.Errorf("connect to the source: %w", err)
+		return fmt.Errorf("connect to the source: %w", err)
 	}
 	g.conn = conn
-	return g.read(ctx)
+	return g.try(ctx, f)
 }
 
-// read reads the slot over the connection, which it gives up when that fails.
-func (g *SlotGauge) read(ctx context.Context) (Slot, error) {
+func (g *SlotGauge) try(ctx context.Context, f func(context.Context, *pgx.Conn) error) error {
 	reading, cancel := context.WithTimeout(ctx, connectTimeout)
 	defer cancel()
-	s, err := ReadSlot(reading, g.conn, g.slot)
+	err := f(reading, g.conn)
 	if err != nil && !errors.Is(err, ErrNoSlot) {
 		g.disconnect(ctx)
 	}
-	return s, err
+	return err
 }
 
 // Close closes the connection, if one is open, after a measurement in flight.

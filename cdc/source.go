@@ -81,6 +81,9 @@ type SetupError struct {
 	// Statements are SQL, to be run in order. Gancho would run them itself
 	// under Options.Create, except where Problems say otherwise.
 	Statements []string
+	// Missing are tables of which a publication that exists lacks changes: the
+	// bridge runs, or has run, and does not capture these.
+	Missing []Name
 
 	create bool // Options.Create was set, and the statements failed
 	first  int  // problems of a source that no bridge has read yet, which the statements solve

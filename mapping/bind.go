@@ -21,6 +21,9 @@ const maxRulesPerTable = 1 << 16
 type boundRule struct {
 	*rule
 	table *cdc.Table
+	// full says how to make the server send whole old rows of the table; empty: it
+	// sent them when the rules were loaded.
+	full string
 	// columns are the columns that the rule depends on, by name, with their types.
 	columns map[string]*cdc.Type
 	// denied are those of them that privacy.deny names.
@@ -120,9 +123,9 @@ type binder struct {
 	// underFull are the tables' hazards under REPLICA IDENTITY FULL.
 	underFull map[uint32][]cdc.Hazard
 	// uses are what the rules depend on.
-	uses map[*boundRule][]use
-	errors    strictyaml.Errors
-	findings  []Finding
+	uses     map[*boundRule][]use
+	errors   strictyaml.Errors
+	findings []Finding
 }
 
 func (b *binder) mistake(v strictyaml.Value, offset int, hint, format string, args ...any) {
@@ -252,6 +255,9 @@ func (b *binder) bind(ctx context.Context, r *rule) (*boundRule, error) {
 		return nil, err
 	}
 	bound := &boundRule{rule: r, table: t, columns: map[string]*cdc.Type{}, denied: map[string]bool{}}
+	if bound.full, err = b.full(ctx, t); err != nil {
+		return nil, err
+	}
 	if bound.lookups, err = b.lookups(ctx, r, t); err != nil {
 		return nil, err
 	}
@@ -319,7 +325,7 @@ func (b *binder) checkUse(ctx context.Context, bound *boundRule, u use, column c
 			"column %q is money, with %d decimal digits in this database: the stream has it with 2, which is another value", u.Name, b.database.MoneyDigits)
 	}
 	if bound.ops.has(cdc.Update) && !u.leaf && !u.Old && u.group == groupWrite && large(column) && bound.table.Relation.ReplicaIdentity != 'f' {
-		return b.noteFull(ctx, bound.rule, bound.table, "%s uses column %q, whose large values are not sent with an update that does not touch them: such changes are parked", u.path, u.Name)
+		b.noteFull(bound, "%s uses column %q, whose large values are not sent with an update that does not touch them: such changes are parked", u.path, u.Name)
 	}
 	return nil
 }

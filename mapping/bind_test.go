@@ -119,3 +119,16 @@ rules:
 		"public.contratos: publication gancho has a row filter: changes of other rows are never seen; BEGIN; ALTER PUBLICATION gancho DROP TABLE public.contratos; ALTER PUBLICATION gancho ADD TABLE public.contratos; COMMIT;",
 	})
 }
+
+// TestAdviceNamesPartitions: each partition has its own replica identity.
+func TestAdviceNamesPartitions(t *testing.T) {
+	t.Parallel()
+	rs := bind(t, connect(t), mapping.Options{}, `
+rules:
+  - {event: a, table: acessos, on: delete, key: id, columns: [id, liberado]}
+`)
+	diff(t, "findings", findings(rs), []string{
+		"public.acessos: a deleted row is sent without liberado: the payload will lack what depends on it, named in unchanged; " +
+			"ALTER TABLE public.acessos REPLICA IDENTITY FULL; ALTER TABLE public.acessos_2026 REPLICA IDENTITY FULL; (it raises the WAL of the table's updates and deletes by about 40 %)",
+	})
+}

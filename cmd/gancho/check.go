@@ -27,7 +27,8 @@ func newCheckCommand() *cobra.Command {
 		Short: "Validate the configuration and the rules against the live catalogue",
 		Long: `Validate the configuration, the rule files and every expression in them against
 the source's catalogue. Nothing is changed anywhere. Every mistake is printed as
-file:line:col with what to write instead; the exit code is then 1.`,
+file:line:col with what to write instead; the exit code is then 1. It is 1, too, while
+the publication exists and lacks changes of a rule's table.`,
 	}, func(cmd *cobra.Command, c *config.Config) error {
 		d, err := definitions(c)
 		if err != nil {
@@ -102,6 +103,9 @@ func checkSource(cmd *cobra.Command, c *config.Config, d *bridge.Definitions) (*
 	_, err = cdc.Prepare(ctx, cdc.Options{DSN: c.Source.DSN.Reveal(), Slot: c.Source.Slot, Publication: c.Source.Publication}, rules.Tables())
 	if lacks := new(cdc.SetupError); errors.As(err, &lacks) && lacks.FirstStart() {
 		_, err = fmt.Fprintf(cmd.ErrOrStderr(), "%v\n", lacks)
+		if err == nil && len(lacks.Missing) > 0 {
+			err = fmt.Errorf("the publication exists and lacks changes of %s, which rules need: a bridge that runs does not capture them", joinNames(lacks.Missing))
+		}
 	}
 	if err == nil && refused {
 		err = errors.New("statements of the application fail now, see above")
@@ -130,6 +134,14 @@ func printHazards(cmd *cobra.Command, conn *pgx.Conn, publication string, tables
 		}
 	}
 	return refused, nil
+}
+
+func joinNames(names []cdc.Name) string {
+	texts := make([]string, len(names))
+	for i, n := range names {
+		texts[i] = n.String()
+	}
+	return strings.Join(texts, ", ")
 }
 
 func newEventsCommand() *cobra.Command {

@@ -219,6 +219,7 @@ func (b *bridge) run(ctx context.Context) error {
 	})
 	if b.Capture {
 		group.Go(func() error { return b.capture.run(ctx) })
+		group.Go(func() error { return b.capture.watchTables(ctx) })
 	} else {
 		b.Log.Info().Msg("bridge is ready")
 	}

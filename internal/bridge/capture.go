@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -38,8 +40,9 @@ type capture struct {
 	confirmed chan struct{} // capacity 1: the confirmed position has risen
 	// publications are those that the reader subscribes to.
 	publications []string
-	// tables are the OIDs of the rules' tables.
-	tables atomic.Pointer[[]uint32]
+	tables       *tables
+	// oids are those of the rules' tables.
+	oids atomic.Pointer[[]uint32]
 
 	lagMu sync.Mutex
 	lag   lagClock
@@ -93,8 +96,28 @@ func (b *bridge) openCapture(ctx context.Context) (*capture, error) {
 	c.mapper = mapping.NewMapper(rules, nil, mapping.WithSource(c.lookup), mapping.WithTransactionMemory(b.TransactionMemory))
 	c.reader = cdc.NewReader(b.Source, source)
 	c.publications = source.Publications
-	c.know(rules)
+	c.tables = newTables()
+	c.watch(rules)
 	return c, nil
+}
+
+// adopt binds other rules, or the same ones to what the source has become, and
+// uses them from the next transaction on.
+func (c *capture) adopt(ctx context.Context, rules *mapping.Rules) error {
+	bound, source, err := c.prepare(ctx, rules)
+	if err != nil {
+		return err
+	}
+	if !slices.Equal(source.Publications, c.publications) {
+		return fmt.Errorf("the rules need the publications %s, and the stream has %s: restart the bridge to read them",
+			strings.Join(source.Publications, ", "), strings.Join(c.publications, ", "))
+	}
+	if err := c.reader.ReloadTypes(ctx); err != nil {
+		return err
+	}
+	c.next.Store(bound)
+	c.watch(bound)
+	return nil
 }
 
 // prepare binds the rules to the source's tables and prepares its slot and
@@ -140,10 +163,11 @@ func (c *capture) prepare(ctx context.Context, rules *mapping.Rules) (*mapping.R
 	return bound, source, nil
 }
 
-// know remembers the tables of the rules.
-func (c *capture) know(rules *mapping.Ruleset) {
+// watch remembers the tables of the rules for those who watch them.
+func (c *capture) watch(rules *mapping.Ruleset) {
 	oids := rules.TableOIDs()
-	c.tables.Store(&oids)
+	c.oids.Store(&oids)
+	c.tables.want(rules)
 }
 
 // run captures until the context ends or a person has to act. It then
@@ -274,6 +298,7 @@ func (c *capture) Change(change *cdc.Change) error {
 		return err // the reader sends the change again
 	}
 	c.metrics.change(change)
+	c.tables.see(change.Relation)
 	if err == nil && c.mapper.Full() {
 		err = c.resolve()
 	}
@@ -347,6 +372,7 @@ func (c *capture) Reset() error {
 	c.lag = lagClock{}
 	c.lagMu.Unlock()
 	c.started.Store(true)
+	c.tables.check()
 	c.health.streaming.Store(true)
 	c.Log.Info().Msg("replication started")
 	c.ready.Do(func() { c.Log.Info().Msg("bridge is ready") })

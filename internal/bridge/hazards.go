@@ -29,7 +29,7 @@ func (b *bridge) watchHazards(ctx context.Context) {
 	if time.Since(w.looked) < hazardsEvery {
 		return
 	}
-	found, err := b.gauge.Hazards(ctx, b.Source.Publication, *b.capture.tables.Load()...)
+	found, err := b.gauge.Hazards(ctx, b.Source.Publication, *b.capture.oids.Load()...)
 	if err != nil {
 		return
 	}

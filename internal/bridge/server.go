@@ -22,8 +22,9 @@ type health struct {
 	queue     atomic.Bool            // Redis answered the last time it was asked
 	// unconfirmed is why positions cannot be confirmed to the source; nil: they are.
 	unconfirmed atomic.Pointer[error]
-	delivers    bool // this process delivers
-	captures    bool // this process captures
+	gap         atomic.Pointer[string] // the table that the stream lacks, and why; nil: none
+	delivers    bool                   // this process delivers
+	captures    bool                   // this process captures
 }
 
 func (h *health) waitsFor(server string) { h.waiting.Store(&server) }
@@ -42,6 +43,9 @@ func (h *health) check() error {
 	}
 	if h.captures && !h.streaming.Load() {
 		return errors.New("capture is not connected to the source")
+	}
+	if gap := h.gap.Load(); gap != nil {
+		return errors.New(*gap)
 	}
 	if !h.queue.Load() {
 		return errors.New("redis does not answer")
