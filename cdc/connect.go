@@ -64,10 +64,11 @@ func ConnectLikeStream(ctx context.Context, dsn string, settings map[string]stri
 // connectReplication opens a connection that speaks the replication protocol
 // to the DSN's database. Poolers give such a connection a session of its own.
 func connectReplication(ctx context.Context, dsn string) (*pgconn.PgConn, error) {
-	config, err := pgconn.ParseConfig(dsn)
+	parsed, err := pgx.ParseConfig(dsn) // it removes pgx's own parameters, which the server would refuse
 	if err != nil {
 		return nil, fmt.Errorf("read source.dsn: %w", ErrDSN)
 	}
+	config := &parsed.Config
 	prepareConfig(config)
 	config.RuntimeParams["replication"] = "database"
 	all := sessionSettings(nil)

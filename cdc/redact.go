@@ -4,6 +4,7 @@ import (
 	"errors"
 	"net"
 	"net/netip"
+	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
@@ -23,9 +24,13 @@ func Redacted(err error) error {
 	var parts []part
 	add := func(name, text string) {
 		if _, err := netip.ParseAddr(text); text != "" && err != nil { // an address is shown: it is no password
-			parts = append(parts, part{name, text})
-			if len(text) > maxIdentifier { // as the server shows it
-				parts = append(parts, part{name, text[:maxIdentifier]})
+			parts = append(parts, part{name: name, text: text})
+			if plain.MatchString(text) && len(text) <= maxIdentifier {
+				return
+			}
+			// The server cuts it, or writes its characters in another way.
+			for _, run := range runs.FindAllString(text, -1) {
+				parts = append(parts, part{name: name, text: run, anywhere: true})
 			}
 		}
 	}
@@ -34,12 +39,19 @@ func Redacted(err error) error {
 	add("[user]", c.User)
 	add("[database]", c.Database)
 	add("[host]", c.Host)
+	add("[host]", filepath.Clean(c.Host)) // of a socket
 	for _, f := range c.Fallbacks {
 		add("[host]", f.Host)
+		add("[host]", filepath.Clean(f.Host))
 	}
 	for name, value := range c.RuntimeParams {
-		if !slices.Contains([]string{"replication", "timezone", "client_encoding"}, name) {
-			add("["+name+"]", value)
+		shown := "[" + name + "]"
+		if !parameterName.MatchString(name) {
+			shown = "[parameter]"
+			add(shown, name)
+		}
+		if !slices.Contains([]string{"database", "UTC", "UTF8", "gancho"}, value) { // our own
+			add(shown, value)
 		}
 	}
 	// The longest first: one may contain another.
@@ -56,14 +68,30 @@ func Redacted(err error) error {
 }
 
 // part is a part of a connection string, and what is shown instead.
-type part struct{ name, text string }
+type part struct {
+	name, text string
+	anywhere   bool // also within a word
+}
+
+var (
+	plain = regexp.MustCompile(`^[\w.-]+$`)
+	runs  = regexp.MustCompile(`\w{3,63}`)
+)
+
+// parameterName is what a setting is called. Anything else that is read as a name
+// is another part of a connection string that is typed wrongly.
+var parameterName = regexp.MustCompile(`^[A-Za-z_.]+$|^extra_float_digits$`)
 
 // connectPrefix is the beginning of pgconn's errors, which quotes the DSN.
-var connectPrefix = regexp.MustCompile("(?s)failed to connect to `.*`: ?")
+var connectPrefix = regexp.MustCompile("(?s)failed to connect to `.*`:\\s*(AfterConnect error: )?")
 
 func redact(text string, parts []part) string {
 	for _, p := range parts {
-		text = replaceWord(text, p.text, p.name)
+		if p.anywhere {
+			text = strings.ReplaceAll(text, p.text, p.name)
+		} else {
+			text = replaceWord(text, p.text, p.name)
+		}
 	}
 	return text
 }

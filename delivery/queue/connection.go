@@ -5,6 +5,7 @@ import (
 	"crypto/tls"
 	"errors"
 	"maps"
+	"net"
 	"slices"
 	"sync"
 	"time"
@@ -123,7 +124,20 @@ func (q *Queue) locate(o *Options) (redis.Options, error) {
 		// The cause would show the URL, and with it the password.
 		return redis.Options{}, errors.New("parse the redis url: it is malformed; write redis://[user:password@]host:port[/db], or rediss:// for TLS")
 	}
+	options.Dialer = withoutHost(redis.NewDialer(options))
 	return *options, nil
+}
+
+// withoutHost keeps the host out of errors: in an URL that is typed wrongly the
+// password may stand in its place.
+func withoutHost(dial func(ctx context.Context, network, addr string) (net.Conn, error)) func(ctx context.Context, network, addr string) (net.Conn, error) {
+	return func(ctx context.Context, network, addr string) (net.Conn, error) {
+		conn, err := dial(ctx, network, addr)
+		if dns, ok := errors.AsType[*net.DNSError](err); ok {
+			dns.Name = "[host of the redis url]"
+		}
+		return conn, err
+	}
 }
 
 func tlsConfig(on bool) *tls.Config {

@@ -248,6 +248,7 @@ var (
 
 // explain wraps an error of the database in the one that the caller acts on.
 func explain(err error) error {
+	err = cdc.Redacted(err)
 	switch fault := cdc.FaultOf(err); {
 	case err == nil, errors.Is(err, context.Canceled):
 		return err

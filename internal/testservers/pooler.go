@@ -6,9 +6,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net"
 	"slices"
 	"strconv"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -20,7 +22,8 @@ import (
 // Pooler behaves to its clients as pgbouncer does in transaction mode, with one
 // connection to the server for all of them: each transaction has it for itself,
 // what a session sets stays on it, notifications do not pass, process ids are
-// its own, and only its own parameters of a session's start are accepted. It
+// its own, and of a session's start only the parameters are accepted that it
+// keeps for each client. It
 // does not keep prepared statements apart: clients need the query parameter
 // default_query_exec_mode=cache_describe.
 type Pooler struct {
@@ -73,14 +76,15 @@ func StartPooler(t testing.TB, dsn string) *Pooler {
 func (p *Pooler) DSN() string { return p.dsn }
 
 func (p *Pooler) serve(client net.Conn) error {
-	if err := p.greet(client); err != nil {
+	tracked, err := p.greet(client)
+	if err != nil {
 		return err
 	}
 	for mine := false; ; {
 		kind, message, err := readMessage(client)
 		if err != nil || kind == 'X' {
 			if mine { // it hung up within a transaction
-				_ = p.rollback()
+				_ = p.run("rollback")
 				p.turn.Unlock()
 			}
 			return err
@@ -88,6 +92,10 @@ func (p *Pooler) serve(client net.Conn) error {
 		if !mine {
 			p.turn.Lock()
 			mine = true
+			if err := p.run(tracked); err != nil {
+				p.turn.Unlock()
+				return err
+			}
 		}
 		if _, err := p.server.Conn.Write(message); err != nil {
 			p.turn.Unlock()
@@ -107,8 +115,9 @@ func (p *Pooler) serve(client net.Conn) error {
 	}
 }
 
-func (p *Pooler) rollback() error {
-	query, err := (&pgproto3.Query{String: "rollback"}).Encode(nil)
+// run runs statements whose answers nobody gets.
+func (p *Pooler) run(sql string) error {
+	query, err := (&pgproto3.Query{String: sql}).Encode(nil)
 	if err == nil {
 		_, err = p.server.Conn.Write(query)
 	}
@@ -118,26 +127,37 @@ func (p *Pooler) rollback() error {
 	return err
 }
 
-// greet answers the start of a session.
-func (p *Pooler) greet(client net.Conn) error {
+// trackedParameters are those that pgbouncer keeps for each client.
+var trackedParameters = []string{"application_name", "client_encoding", "DateStyle", "TimeZone", "standard_conforming_strings"}
+
+// greet answers the start of a session, and returns the statements that make the
+// client's parameters.
+func (p *Pooler) greet(client net.Conn) (tracked string, err error) {
 	backend := pgproto3.NewBackend(client, client)
+	parameters := map[string]string{}
+	for _, name := range trackedParameters {
+		parameters[strings.ToLower(name)] = p.server.ParameterStatuses[name]
+	}
 	for {
 		message, err := backend.ReceiveStartupMessage()
 		if err != nil {
-			return err
+			return "", err
 		}
 		start, ok := message.(*pgproto3.StartupMessage)
 		if !ok { // a wish for TLS
 			if _, err := client.Write([]byte("N")); err != nil {
-				return err
+				return "", err
 			}
 			continue
 		}
-		for name := range start.Parameters {
-			known := []string{"user", "database", "application_name", "client_encoding", "datestyle", "timezone", "standard_conforming_strings"}
-			if !slices.Contains(known, name) && !slices.Contains(p.Ignore, name) {
+		for name, value := range start.Parameters {
+			_, keep := parameters[strings.ToLower(name)]
+			switch {
+			case keep:
+				parameters[strings.ToLower(name)] = value
+			case name != "user" && name != "database" && !slices.Contains(p.Ignore, name):
 				backend.Send(&pgproto3.ErrorResponse{Severity: "FATAL", Code: "08P01", Message: "unsupported startup parameter: " + name})
-				return errors.Join(backend.Flush(), fmt.Errorf("parameter %s", name))
+				return "", errors.Join(backend.Flush(), fmt.Errorf("parameter %s", name))
 			}
 		}
 		break
@@ -148,7 +168,10 @@ func (p *Pooler) greet(client net.Conn) error {
 	}
 	backend.Send(&pgproto3.BackendKeyData{ProcessID: 1<<30 + p.clients.Add(1), SecretKey: []byte{1, 2, 3, 4}})
 	backend.Send(&pgproto3.ReadyForQuery{TxStatus: 'I'})
-	return backend.Flush()
+	for _, name := range slices.Sorted(maps.Keys(parameters)) {
+		tracked += fmt.Sprintf("set %s to '%s'; ", name, parameters[name])
+	}
+	return tracked, backend.Flush()
 }
 
 // answers passes on what the server answers until it waits for the client, and
