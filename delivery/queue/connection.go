@@ -117,7 +117,7 @@ func (q *Queue) connect(o *Options) error {
 // of the system, which throws away what the server has said.
 // (go-redis ignores it in answer to what it asks first.)
 type freshConn struct {
-	net.Conn
+	*net.TCPConn // go-redis looks at its socket before it uses an idle one
 	heard   atomic.Pointer[string] // what the server has said first: a refusal, or empty
 	refusal func() string          // asks again
 }
@@ -127,7 +127,7 @@ const lastWords = 100 * time.Millisecond
 
 // Read implements net.Conn.
 func (c *freshConn) Read(p []byte) (int, error) {
-	n, err := c.Conn.Read(p)
+	n, err := c.TCPConn.Read(p)
 	if n > 0 && c.heard.Load() == nil {
 		c.heard.Store(new(refusalIn(string(p[:n]))))
 	}
@@ -136,12 +136,9 @@ func (c *freshConn) Read(p []byte) (int, error) {
 
 // Write implements net.Conn.
 func (c *freshConn) Write(p []byte) (int, error) {
-	n, err := c.Conn.Write(p)
+	n, err := c.TCPConn.Write(p)
 	return n, c.explain(err)
 }
-
-// NetConn is for go-redis, which looks whether an idle connection was closed.
-func (c *freshConn) NetConn() net.Conn { return c.Conn }
 
 func (c *freshConn) explain(err error) error {
 	var network net.Error
@@ -173,8 +170,9 @@ type dialer = func(ctx context.Context, network, addr string) (net.Conn, error)
 func dialFresh(dial dialer) dialer {
 	return func(ctx context.Context, network, addr string) (net.Conn, error) {
 		conn, err := dial(ctx, network, addr)
-		if err != nil {
-			return nil, err
+		plain, ok := conn.(*net.TCPConn)
+		if err != nil || !ok {
+			return conn, err
 		}
 		refusal := func() string {
 			again, err := dial(context.WithoutCancel(ctx), network, addr)
@@ -186,7 +184,7 @@ func dialFresh(dial dialer) dialer {
 			line, _ := bufio.NewReader(again).ReadString('\n')
 			return refusalIn(line)
 		}
-		return &freshConn{Conn: conn, refusal: refusal}, nil
+		return &freshConn{TCPConn: plain, refusal: refusal}, nil
 	}
 }
 
