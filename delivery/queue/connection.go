@@ -117,9 +117,9 @@ func (q *Queue) connect(o *Options) error {
 // of the system, which throws away what the server has said.
 // (go-redis ignores it in answer to what it asks first.)
 type freshConn struct {
-	*net.TCPConn // go-redis looks at its socket before it uses an idle one
-	heard   atomic.Pointer[string] // what the server has said first: a refusal, or empty
-	refusal func() string          // asks again
+	*net.TCPConn                        // go-redis looks at its socket before it uses an idle one
+	heard        atomic.Pointer[string] // what the server has said first: a refusal, or empty
+	refusal      func() string          // asks again
 }
 
 // lastWords bounds the wait for what a server says to who says nothing.
