@@ -128,3 +128,35 @@ func TestFullRedisDrains(t *testing.T) {
 	delivered(110)
 	b.stop()
 }
+
+// TestUnsafeSettingIsReported: what stops confirmations is at /readyz and in the metrics.
+func TestUnsafeSettingIsReported(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, testservers.RedisOptions{}, loadTable)
+	w.rules = loadRules
+	r := newReceiver(t, nil)
+	w.endpoint("a", r.url())
+	b := w.run()
+	set := func(policy string) {
+		t.Helper()
+		if err := w.redisClient().ConfigSet(t.Context(), "maxmemory-policy", policy).Err(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	base := "http://" + b.listening()
+	set("allkeys-lru")
+	w.exec("insert into eventos (cliente_id, seq) values (1, 1)")
+	r.waitCount(1)
+	b.waitLog("positions cannot be confirmed: the slot holds its WAL until this is fixed")
+	queuetest.Eventually(t, "/readyz to say so", func() bool {
+		status, text := fetch(t, base+"/readyz")
+		return status == http.StatusServiceUnavailable && strings.Contains(text, "maxmemory-policy")
+	})
+	if _, text := fetch(t, base+"/metrics"); !strings.Contains(text, "gancho_confirmations_stopped 1") {
+		t.Error("the metric does not say so")
+	}
+	set("noeviction")
+	b.waitLog("positions are confirmed again")
+	queuetest.Eventually(t, "the bridge to be ready", func() bool { status, _ := fetch(t, base+"/readyz"); return status == http.StatusOK })
+	b.stop()
+}

@@ -52,7 +52,7 @@
 //	gancho:{<endpoint>}:dead   stream   dead letters: id, reason, attempts, and the event's fields
 //	gancho:{<endpoint>}:state  hash     paused (why), since, hold, unblock, log_records, log_bytes, log_lost; and,
 //	                                    in ms: failing, open, idling, trouble and noticed since, idle for
-//	gancho:{<endpoint>}:job:*  string   how far a resend or redrive is; expires a week after its last event
+//	gancho:{<endpoint>}:jobs   hash     how far each resend or redrive is; expires a week after the last event
 //	gancho:{<endpoint>}:fence  string   the last owner's claim
 //	gancho:{<endpoint>}:leases zset     in a Cluster: the owner's claim by the time, in ms, at which it expires
 //	gancho:{<endpoint>}:lease  string   an owner's claim, of a version before leases

@@ -207,7 +207,7 @@ func (q *Queue) Drop(ctx context.Context, endpoint string) error {
 	k := q.keys
 	keys := []string{
 		q.leasesOf(endpoint), k.fence(endpoint), k.lease(endpoint), k.events(endpoint), k.side(endpoint), k.due(endpoint),
-		k.attempts(endpoint), k.dead(endpoint), k.state(endpoint), k.log(endpoint),
+		k.attempts(endpoint), k.dead(endpoint), k.state(endpoint), k.log(endpoint), k.jobs(endpoint),
 	}
 	dropped, err := dropScript.Run(ctx, q.client, keys, dropFence.Milliseconds()).Int()
 	if err == nil && dropped == 0 {

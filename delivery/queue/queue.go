@@ -188,7 +188,7 @@ func (k keyspace) due(endpoint string) string      { return k.of(endpoint, "rt")
 func (k keyspace) attempts(endpoint string) string { return k.of(endpoint, "at") }
 func (k keyspace) dead(endpoint string) string     { return k.of(endpoint, "dead") }
 func (k keyspace) state(endpoint string) string    { return k.of(endpoint, "state") }
-func (k keyspace) job(endpoint, job string) string { return k.of(endpoint, "job:"+job) }
+func (k keyspace) jobs(endpoint string) string     { return k.of(endpoint, "jobs") }
 func (k keyspace) lease(endpoint string) string    { return k.of(endpoint, "lease") }
 func (k keyspace) fence(endpoint string) string    { return k.of(endpoint, "fence") }
 func (k keyspace) source() string                  { return k.prefix + ":source" }

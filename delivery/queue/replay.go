@@ -27,18 +27,6 @@ func (k keyspace) stream(endpoint string, id ID) string {
 	return k.events(endpoint)
 }
 
-// Replay queues events to be sent to the endpoint again, with their webhook-ids
-// and the header webhook-replay, and wakes its owner. It queues all of them or,
-// with an error (ErrFull, ErrUnreachable or another), none; after a lost answer
-// they may be queued nevertheless, so that repeating the call sends them twice.
-// A few hundred at a time hold Redis up least.
-//
-// When it returns, Redis has the events, and may not have synced them to its
-// disk: see Durably.
-func (q *Queue) Replay(ctx context.Context, endpoint string, messages []webhook.Message) error {
-	return annotate(q.appendSide(ctx, endpoint, messages, true), "queue %d events for endpoint %q again", len(messages), endpoint)
-}
-
 // Part is what a job sends again in one call.
 type Part struct {
 	Job             string // the job's name, unique over time
@@ -46,34 +34,42 @@ type Part struct {
 	Messages        []webhook.Message
 }
 
-// jobAge is how long Redis remembers where a job is.
+// jobAge is how long Redis remembers where an endpoint's jobs are.
 const jobAge = 7 * 24 * time.Hour
 
 // partScript appends a part's messages if the job is where the part begins, and returns where
-// it is then. KEYS: the side stream, the job's position.
+// it is then. KEYS: the side stream, the jobs' positions.
 var partScript = redis.NewScript(`
-local at = redis.call('GET', KEYS[2]) or ''
-if at ~= ARGV[1] then return at end
-local i = 4
+local at = redis.call('HGET', KEYS[2], ARGV[1]) or ''
+if at ~= ARGV[2] then return at end
+local i = 5
 while i <= #ARGV do
   local n = tonumber(ARGV[i])
   redis.call('XADD', KEYS[1], '*', unpack(ARGV, i + 1, i + n))
   i = i + n + 1
 end
-redis.call('SET', KEYS[2], ARGV[2], 'PX', ARGV[3])
-return ARGV[2]`)
+redis.call('HSET', KEYS[2], ARGV[1], ARGV[3])
+redis.call('PEXPIRE', KEYS[2], ARGV[4])
+return ARGV[3]`)
 
-// ReplayPart is Replay for a job that goes on after a lost answer, or in another process:
-// Redis keeps the position with the events, and appends nothing when the job is not where
-// the part begins. It returns where the job is then; empty: that is not known.
+// ReplayPart queues events to be sent to the endpoint again, with their webhook-ids
+// and the header webhook-replay, and wakes its owner. It queues all of them or,
+// with an error (ErrFull, ErrUnreachable or another), none; after a lost answer
+// they may be queued nevertheless. Calling it again, in another process too, is
+// harmless: Redis keeps the position with the events, and appends nothing when the job is
+// not where the part begins. It returns where the job is then; empty: that is not
+// known. A few hundred events at a time hold Redis up least.
+//
+// When it returns, Redis has the events, and may not have synced them to its
+// disk: see Durably.
 func (q *Queue) ReplayPart(ctx context.Context, endpoint string, p *Part) (position string, err error) {
 	if err = q.register(ctx, endpoint); err == nil {
-		args := []any{p.After, p.Position, jobAge.Milliseconds()}
+		args := []any{p.Job, p.After, p.Position, jobAge.Milliseconds()}
 		for i := range p.Messages {
 			fields := sideFields(&p.Messages[i], true)
 			args = append(append(args, len(fields)), fields...)
 		}
-		position, err = partScript.Run(ctx, q.client, []string{q.keys.side(endpoint), q.keys.job(endpoint, p.Job)}, args...).Text()
+		position, err = partScript.Run(ctx, q.client, []string{q.keys.side(endpoint), q.keys.jobs(endpoint)}, args...).Text()
 	}
 	if err == nil && position == p.Position {
 		q.wakeSide(ctx, endpoint)
@@ -83,7 +79,7 @@ func (q *Queue) ReplayPart(ctx context.Context, endpoint string, p *Part) (posit
 
 // ForgetJob forgets where a job is that has ended.
 func (q *Queue) ForgetJob(ctx context.Context, endpoint, job string) error {
-	return annotate(q.client.Del(ctx, q.keys.job(endpoint, job)).Err(), "forget job %s of endpoint %q", job, endpoint)
+	return annotate(q.client.HDel(ctx, q.keys.jobs(endpoint), job).Err(), "forget job %s of endpoint %q", job, endpoint)
 }
 
 // Durably calls write, and returns when what it has written for the endpoint is on
@@ -174,31 +170,15 @@ func (q *Queue) ReplayBacklog(ctx context.Context, endpoint string) (int64, erro
 // endpoint for which it was not queued; for those before it, it was.
 func (q *Queue) Announce(ctx context.Context, endpoints []string, m webhook.Message) error {
 	for _, name := range endpoints {
-		if err := q.appendSide(ctx, name, []webhook.Message{m}, false); err != nil {
-			return fmt.Errorf("announce %s to endpoint %q: %w", m.Type, name, err)
+		err := q.register(ctx, name)
+		if err == nil {
+			err = q.client.Do(ctx, append([]any{"XADD", q.keys.side(name), "*"}, sideFields(&m, false)...)...).Err()
 		}
+		if err != nil {
+			return annotate(err, "announce %s to endpoint %q", m.Type, name)
+		}
+		q.wakeSide(ctx, name)
 	}
-	return nil
-}
-
-func (q *Queue) appendSide(ctx context.Context, endpoint string, messages []webhook.Message, replay bool) error {
-	if len(messages) == 0 {
-		return nil
-	}
-	if err := q.register(ctx, endpoint); err != nil {
-		return err
-	}
-	key := q.keys.side(endpoint)
-	commands := make([]redis.Cmder, len(messages))
-	for i := range messages {
-		commands[i] = redis.NewStringCmd(ctx, append([]any{"XADD", key, "*"}, sideFields(&messages[i], replay)...)...)
-	}
-	tx := q.client.TxPipeline()
-	_ = tx.BatchProcess(ctx, commands...) // it only queues
-	if _, err := tx.Exec(ctx); err != nil {
-		return appendError(commands, err)
-	}
-	q.wakeSide(ctx, endpoint)
 	return nil
 }
 
