@@ -128,6 +128,24 @@ var (
 	errJSONSurrogate = &Error{Code: codeTextSyntax, Message: "JSON string has half a surrogate pair"}
 )
 
+// CheckJSONEscapes returns an error for valid JSON with an escape that has no text,
+// anywhere: the type json keeps such strings, and its operators -> and ->> refuse
+// the whole value.
+func CheckJSONEscapes(text []byte) error {
+	for i := bytes.IndexByte(text, '\\'); i >= 0; i = bytes.IndexByte(text, '\\') {
+		text = text[i:]
+		n := escapeLength(text)
+		if n == 6 {
+			var err error
+			if _, n, err = unicodeEscape(text); err != nil {
+				return err
+			}
+		}
+		text = text[max(n, 1):]
+	}
+	return nil
+}
+
 // appendUnescaped appends the characters of a string's inside.
 func appendUnescaped(dst, s []byte) ([]byte, error) {
 	for len(s) > 0 {

@@ -98,6 +98,9 @@ func jsonImpls() map[string]*impl {
 			return jsonPart(v, ok)
 		}
 		element := func(_ *Machine, a, index value) value { return jsonElement(a, index.i, binary) }
+		if !binary {
+			field, element = readWhole(field), readWhole(element)
+		}
 		all[t+"_object_field("+t+",text)"] = two(field)
 		all[t+"_array_element("+t+",int4)"] = two(element)
 		all[t+"_object_field_text("+t+",text)"] = two(func(m *Machine, a, b value) value { return jsonText(m, field(m, a, b)) })
@@ -122,6 +125,16 @@ func jsonImpls() map[string]*impl {
 		all[name+"(jsonb)"] = number(floatNames[bits], func(m *Machine, n value) value { return numericToFloat(m, n, bits) })
 	}
 	return all
+}
+
+// readWhole is an operator of json, which reads the whole value first.
+func readWhole(f func(m *Machine, a, b value) value) func(m *Machine, a, b value) value {
+	return func(m *Machine, a, b value) value {
+		if err := pgtext.CheckJSONEscapes(a.s); err != nil {
+			return m.failWith(err)
+		}
+		return f(m, a, b)
+	}
 }
 
 func (m *Machine) contains(a, b value) value {

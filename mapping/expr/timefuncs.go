@@ -16,7 +16,7 @@ func timeFunctionImpls() map[string]*impl {
 		"transaction_timestamp()":  nowImpl(),
 		"age(timestamp,timestamp)": two(func(m *Machine, a, b value) value { return m.intervalResult(pgtext.Age(a.i, b.i)) }),
 		"age(timestamptz,timestamptz)": two(func(m *Machine, a, b value) value {
-			return m.intervalResult(pgtext.Age(m.localTime(a), m.localTime(b)))
+			return m.intervalResult(pgtext.AgeTZ(a.i, b.i, m.loc))
 		}),
 		"age(timestamp)":             one(func(m *Machine, a value) value { return ageToday(m, a.i) }),
 		"age(timestamptz)":           one(func(m *Machine, a value) value { return ageToday(m, m.localTime(a)) }),
