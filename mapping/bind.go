@@ -54,7 +54,13 @@ func (r *Rules) Bind(ctx context.Context, conn *pgx.Conn) (*Ruleset, error) {
 		return nil, fmt.Errorf("bind rules: %w", err)
 	}
 	rs.settings.Secrets = r.options.Secrets
+	b.zones = &zones{ctx: ctx, conn: conn, checked: map[string]error{}}
+	defer func() { b.zones.conn = nil }()
+	rs.settings.CheckZone = b.zones.check
 	b.settings = rs.settings
+	if err := b.checkSource(r.options.Location); err != nil {
+		return nil, fmt.Errorf("bind rules: %w", err)
+	}
 	if err := b.loadDenied(ctx, r.deny); err != nil {
 		return nil, fmt.Errorf("bind rules: %w", err)
 	}
@@ -108,6 +114,7 @@ type binder struct {
 	conn     *pgx.Conn
 	database cdc.Settings
 	settings expr.Settings
+	zones    *zones
 	types    *cdc.Types // of the results of lookups
 	// tables are those loaded so far, by the name as written; nil: it does not exist.
 	tables     map[cdc.Name]*cdc.Table
