@@ -97,8 +97,8 @@ func languageSettings(ctx context.Context, conn *pgx.Conn, s cdc.Settings, locat
 	out := expr.Settings{Location: location, Collation: s.Collation, CType: s.Ctype, Encoding: s.Encoding}
 	var builtin *string
 	err := conn.QueryRow(ctx, `
-		select coalesce(d->>'datlocprovider', 'c'), d->>'datlocale'
-		from (select to_jsonb(p) d from pg_catalog.pg_database p where datname = current_database()) x`).Scan(&out.Provider, &builtin)
+		select coalesce(d->>'datlocprovider', 'c'), d->>'datlocale', current_setting('lc_monetary')
+		from (select to_jsonb(p) d from pg_catalog.pg_database p where datname = current_database()) x`).Scan(&out.Provider, &builtin, &out.Monetary)
 	if err != nil {
 		return out, fmt.Errorf("read locale of the source: %w", err)
 	}

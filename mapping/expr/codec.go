@@ -128,7 +128,10 @@ func interval(v value) pgtext.Interval {
 }
 
 // textCodec is the codec of an argument whose text form a function prints.
-func textCodec(arg *term, t *cdc.Type, hint string) (*codec, *Error) {
+func (c *checker) textCodec(arg *term, t *cdc.Type, hint string) (*codec, *Error) {
+	if err := c.scope.Settings.moneyProblem(arg, t); err != nil {
+		return nil, err
+	}
 	if isForeign(t) || hasZone(t) {
 		return nil, refusal(arg, "the text form of "+typeTitle(t)+" is not supported", hint)
 	}

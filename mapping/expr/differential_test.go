@@ -47,7 +47,7 @@ const rowsPerSource = 6
 func TestDifferential(t *testing.T) {
 	t.Parallel()
 	n := seed(t)
-	for name, part := range map[string]int{"C.UTF-8": 70, "C": 15, "LATIN1": 15} {
+	for name, part := range map[string]int{"C.UTF-8": 60, "C": 15, "LATIN1": 15, "SQL_ASCII": 10} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			differentialRun(t, name, n, pairs(t)*part/100)
