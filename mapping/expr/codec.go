@@ -57,6 +57,8 @@ func codecOf(t *cdc.Type) *codec {
 		return arrayCodec(t)
 	case codecs()[t.OID] != nil:
 		return codecs()[t.OID]
+	case isCitext(t), isTextLike(t) && t.Extension == "orafce": // their input is that of text
+		return codecs()[oidText]
 	}
 	return opaque
 }
