@@ -43,6 +43,11 @@ type Type struct {
 	Fields []Field
 	// Delim separates an array's elements in text form: ',' for all but box.
 	Delim byte
+	// Of a base type that is not PostgreSQL's own: the extension that it belongs to,
+	// if any; whether its values are text, to which it converts by itself without a
+	// function (pg_cast); and whether it has an operator = of its own.
+	Extension      string
+	IsText, Equals bool
 }
 
 // Field is one attribute of a composite type.
@@ -195,7 +200,8 @@ func (b *typeBuilder) build(oid uint32) *Type {
 		return typ
 	}
 	row := b.rows[oid]
-	typ := &Type{OID: oid, Schema: row.Schema, Name: row.Name, Kind: row.kind(), TypeMod: row.TypeMod, Labels: row.Labels}
+	typ := &Type{OID: oid, Schema: row.Schema, Name: row.Name, Kind: row.kind(), TypeMod: row.TypeMod, Labels: row.Labels,
+		Extension: row.Extension, IsText: row.IsText, Equals: row.Equals}
 	typ.Delim = (row.Delim + ",")[0]
 	// PostgreSQL refuses types that contain themselves, so that the entry
 	// below is only ever met again if the catalogue is damaged.
@@ -228,6 +234,9 @@ type typeRow struct {
 	Labels       []string
 	FieldNames   []string
 	FieldTypes   []uint32
+	Extension    string
+	IsText       bool
+	Equals       bool
 }
 
 func (r typeRow) kind() TypeKind {
@@ -265,7 +274,15 @@ func queryTypes(ctx context.Context, q querier, condition string, args ...any) (
 			case when t.typtype = 'c' then (select array_agg(a.attname::text order by a.attnum) from pg_catalog.pg_attribute a
 				where a.attrelid = t.typrelid and a.attnum > 0 and not a.attisdropped) end,
 			case when t.typtype = 'c' then (select array_agg(a.atttypid order by a.attnum) from pg_catalog.pg_attribute a
-				where a.attrelid = t.typrelid and a.attnum > 0 and not a.attisdropped) end
+				where a.attrelid = t.typrelid and a.attnum > 0 and not a.attisdropped) end,
+			case when t.typtype = 'b' and n.nspname <> 'pg_catalog' then coalesce((select e.extname::text
+				from pg_catalog.pg_depend d join pg_catalog.pg_extension e on e.oid = d.refobjid
+				where d.classid = 'pg_catalog.pg_type'::pg_catalog.regclass and d.objid = t.oid
+					and d.refclassid = 'pg_catalog.pg_extension'::pg_catalog.regclass and d.deptype = 'e'), '') else '' end,
+			t.typtype = 'b' and n.nspname <> 'pg_catalog' and exists (select from pg_catalog.pg_cast p
+				where p.castsource = t.oid and p.casttarget = 'pg_catalog.text'::pg_catalog.regtype and p.castmethod = 'b' and p.castcontext = 'i'),
+			t.typtype = 'b' and n.nspname <> 'pg_catalog' and exists (select from pg_catalog.pg_operator o
+				where o.oprname = '=' and o.oprleft = t.oid and o.oprright = t.oid)
 		from pg_catalog.pg_type t join pg_catalog.pg_namespace n on n.oid = t.typnamespace `+condition, args...)
 	list, err := pgx.CollectRows(rows, pgx.RowToStructByPos[typeRow])
 	found := make(map[uint32]typeRow, len(list))

@@ -57,7 +57,13 @@ func (r *Rules) Bind(ctx context.Context, conn *pgx.Conn) (*Ruleset, error) {
 		return nil, fmt.Errorf("bind rules: %w", err)
 	}
 	rs.settings.Secrets = r.options.Secrets
+	b.zones = &zones{ctx: ctx, conn: conn, checked: map[string]error{}}
+	defer func() { b.zones.conn = nil }()
+	rs.settings.CheckZone = b.zones.check
 	b.settings = rs.settings
+	if err := b.checkSource(r.options.Location); err != nil {
+		return nil, fmt.Errorf("bind rules: %w", err)
+	}
 	if err := b.loadDenied(ctx, r.deny); err != nil {
 		return nil, fmt.Errorf("bind rules: %w", err)
 	}
@@ -97,8 +103,8 @@ func languageSettings(ctx context.Context, conn *pgx.Conn, s cdc.Settings, locat
 	out := expr.Settings{Location: location, Collation: s.Collation, CType: s.Ctype, Encoding: s.Encoding}
 	var builtin *string
 	err := conn.QueryRow(ctx, `
-		select coalesce(d->>'datlocprovider', 'c'), d->>'datlocale'
-		from (select to_jsonb(p) d from pg_catalog.pg_database p where datname = current_database()) x`).Scan(&out.Provider, &builtin)
+		select coalesce(d->>'datlocprovider', 'c'), d->>'datlocale', current_setting('lc_monetary')
+		from (select to_jsonb(p) d from pg_catalog.pg_database p where datname = current_database()) x`).Scan(&out.Provider, &builtin, &out.Monetary)
 	if err != nil {
 		return out, fmt.Errorf("read locale of the source: %w", err)
 	}
@@ -114,6 +120,7 @@ type binder struct {
 	conn     *pgx.Conn
 	database cdc.Settings
 	settings expr.Settings
+	zones    *zones
 	types    *cdc.Types // of the results of lookups
 	// tables are those loaded so far, by the name as written; nil: it does not exist.
 	tables     map[cdc.Name]*cdc.Table

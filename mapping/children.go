@@ -100,7 +100,7 @@ func (m *Mapper) matchOwn(f family, n *net, op cdc.Op) error {
 		c.now = row
 	}
 	var known bool
-	if c.key, known = appendColumns(c.key[:0], n.plan.relation, f.columns, row); !known {
+	if c.key, known = c.appendColumns(c.key[:0], n.plan.relation, f.columns, row); !known {
 		if op == 0 || !f.bound.ops.has(op) || n.identical() {
 			return nil
 		}
@@ -121,7 +121,7 @@ func (m *Mapper) matchChild(p *childPlan, n *net, op cdc.Op) error {
 	if n.after {
 		c.now = datums(c.now, n.new, len(rel.Columns))
 		var known bool
-		if c.key, known = appendColumns(c.key, rel, p.columns, c.now); !known {
+		if c.key, known = c.appendColumns(c.key, rel, p.columns, c.now); !known {
 			c.key = c.key[:0]
 		} else if err := c.addMatch(p.number, tagFirst, n.last, n.side, nil); err != nil {
 			return err
@@ -131,7 +131,7 @@ func (m *Mapper) matchChild(p *childPlan, n *net, op cdc.Op) error {
 		return nil
 	}
 	c.before = datums(c.before, n.old, len(rel.Columns))
-	former, known := appendColumns(nil, rel, p.columns, c.before)
+	former, known := c.appendColumns(nil, rel, p.columns, c.before)
 	if !known || n.after && bytes.Equal(former, c.key) {
 		return nil
 	}
@@ -253,7 +253,7 @@ func (m *Mapper) readRows(ctx context.Context, b *boundRule, wanted map[string]*
 		for i, column := range columns {
 			row[column] = values[i]
 		}
-		key, _ := appendColumns(nil, rel, keys, row)
+		key, _ := m.collector.appendColumns(nil, rel, keys, row)
 		if r := wanted[string(key)]; r != nil {
 			r.row, _ = appendDatums(nil, row)
 		}

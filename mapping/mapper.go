@@ -148,6 +148,7 @@ func (m *Mapper) Reset() {
 func (m *Mapper) Swap(rs *Ruleset) {
 	m.rules = rs
 	m.collector.reset()
+	m.collector.settings = rs.settings
 	m.caches = map[string]*lookupCache{}
 	m.plans = map[uint32]*tablePlan{}
 	m.compared, m.reread = map[uint32]bool{}, map[misfit]bool{}
@@ -358,7 +359,7 @@ func (m *Mapper) orderingKey(r *rulePlan, c *cdc.Change) *failure {
 			return &failure{expression: r.bound.key, err: err}
 		}
 		if !null {
-			m.key = unpadded(m.key, r.key.Type())
+			m.key = append(m.key[:0], m.rules.settings.KeyText(m.key, r.key.Type())...)
 			return nil
 		}
 		m.key = m.key[:0]
@@ -378,7 +379,7 @@ func (m *Mapper) orderingKey(r *rulePlan, c *cdc.Change) *failure {
 		if state != cdc.Present && state != cdc.Null {
 			return &failure{part: "key", err: &expr.UnknownError{Column: c.Relation.Columns[column].Name, Old: old, State: state}}
 		}
-		m.key = append(m.key, unpadded(row[column].Text, c.Relation.Columns[column].Type)...)
+		m.key = append(m.key, m.rules.settings.KeyText(row[column].Text, c.Relation.Columns[column].Type)...)
 	}
 	return nil
 }

@@ -3,6 +3,7 @@ package pgtext
 import (
 	"bytes"
 	"strings"
+	"unicode"
 	"unicode/utf8"
 )
 
@@ -127,6 +128,30 @@ var (
 	errJSONZero      = &Error{Code: "22P05", Message: `JSON string has \u0000, which text cannot hold`}
 	errJSONSurrogate = &Error{Code: codeTextSyntax, Message: "JSON string has half a surrogate pair"}
 )
+
+// CheckJSONEscapes returns an error for valid JSON with an escape that has no text,
+// anywhere: the type json keeps such strings, and its operators -> and ->> refuse
+// the whole value. Characters above last have no text in the server's encoding.
+func CheckJSONEscapes(text []byte, last rune) error {
+	for i := bytes.IndexByte(text, '\\'); i >= 0; i = bytes.IndexByte(text, '\\') {
+		text = text[i:]
+		n := escapeLength(text)
+		if n == len(`\u0000`) {
+			r, length, err := unicodeEscape(text)
+			switch {
+			case err != nil:
+				return err
+			case r > last && last == unicode.MaxLatin1:
+				return &Error{Code: "22P05", Message: "JSON string has a character that encoding LATIN1 does not have"}
+			case r > last:
+				return &Error{Code: codeUnsupported, Message: "JSON string has a character beyond ASCII as \\u, in a database of another encoding than UTF8"}
+			}
+			n = length
+		}
+		text = text[max(n, 1):]
+	}
+	return nil
+}
 
 // appendUnescaped appends the characters of a string's inside.
 func appendUnescaped(dst, s []byte) ([]byte, error) {

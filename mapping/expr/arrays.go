@@ -193,7 +193,7 @@ func weight(v value) int {
 // third argument replaces them.
 func arrayToString() *impl {
 	return bound(func(c *checker, t *term) (*impl, *Error) {
-		elem, err := textCodec(t.args[0], t.args[0].typ.Base().Elem, "use the array as it is")
+		elem, err := c.textCodec(t.args[0], t.args[0].typ.Base().Elem, "use the array as it is")
 		if err != nil {
 			return nil, err
 		}
@@ -247,8 +247,8 @@ func arrayPosition() *impl {
 // variadicImpls are the functions of any number of arguments of any type.
 func variadicImpls() map[string]*impl {
 	return map[string]*impl{
-		"concat":                  bound(func(_ *checker, t *term) (*impl, *Error) { return concatImpl(t, false) }),
-		"concat_ws":               bound(func(_ *checker, t *term) (*impl, *Error) { return concatImpl(t, true) }),
+		"concat":                  bound(func(c *checker, t *term) (*impl, *Error) { return c.concatImpl(t, false) }),
+		"concat_ws":               bound(func(c *checker, t *term) (*impl, *Error) { return c.concatImpl(t, true) }),
 		"num_nulls":               countNulls(true),
 		"num_nonnulls":            countNulls(false),
 		"jsonb_extract_path":      pathImpl(false),
@@ -258,11 +258,11 @@ func variadicImpls() map[string]*impl {
 
 // concatImpl joins the text forms of what is not null, in concat_ws with the
 // first argument between them.
-func concatImpl(t *term, separated bool) (*impl, *Error) {
+func (c *checker) concatImpl(t *term, separated bool) (*impl, *Error) {
 	codecs := make([]*codec, len(t.args))
 	for i, a := range t.args {
 		var err *Error
-		if codecs[i], err = textCodec(a, a.typ, "use the value as it is"); err != nil {
+		if codecs[i], err = c.textCodec(a, a.typ, "use the value as it is"); err != nil {
 			return nil, err
 		}
 	}

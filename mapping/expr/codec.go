@@ -57,6 +57,8 @@ func codecOf(t *cdc.Type) *codec {
 		return arrayCodec(t)
 	case codecs()[t.OID] != nil:
 		return codecs()[t.OID]
+	case isCitext(t), isTextLike(t) && t.Extension == "orafce": // their input is that of text
+		return codecs()[oidText]
 	}
 	return opaque
 }
@@ -128,7 +130,10 @@ func interval(v value) pgtext.Interval {
 }
 
 // textCodec is the codec of an argument whose text form a function prints.
-func textCodec(arg *term, t *cdc.Type, hint string) (*codec, *Error) {
+func (c *checker) textCodec(arg *term, t *cdc.Type, hint string) (*codec, *Error) {
+	if err := c.scope.Settings.moneyProblem(arg, t); err != nil {
+		return nil, err
+	}
 	if isForeign(t) || hasZone(t) {
 		return nil, refusal(arg, "the text form of "+typeTitle(t)+" is not supported", hint)
 	}

@@ -53,6 +53,9 @@ func (c *checker) coerceLiteral(t *term, to *cdc.Type) *term {
 		return constant(value{}, to, t.place)
 	}
 	codec, base := codecOf(to), to.Base()
+	if err := c.scope.Settings.moneyProblem(t, to); err != nil {
+		return c.report(err)
+	}
 	if !codec.literals || isForeign(to) {
 		return c.errorAt(t.place, "compare its text form: cast the other side to text", "constants of type %s are not supported", typeTitle(to))
 	}
@@ -137,6 +140,11 @@ func (c *checker) castFunction(t *term, to *cdc.Type, fn string) *term {
 
 // viaText converts by the text form.
 func (c *checker) viaText(t *term, to *cdc.Type) *term {
+	for _, typ := range []*cdc.Type{t.typ, to} {
+		if err := c.scope.Settings.moneyProblem(t, typ); err != nil {
+			return c.report(err)
+		}
+	}
 	switch {
 	case isForeign(t.typ), hasZone(t.typ), t.typ.Base().Kind == cdc.KindComposite:
 		return c.errorAt(t.place, "use the value as it is", "the text form of %s is not supported", typeTitle(t.typ))
@@ -148,6 +156,18 @@ func (c *checker) viaText(t *term, to *cdc.Type) *term {
 	r := newTerm(opText, to, t.place, t)
 	r.stable = stableText(t.typ, true) || stableText(to, false)
 	return r
+}
+
+// moneyProblem refuses the text form of money where it is not that of C: $1,234.50.
+func (s Settings) moneyProblem(t *term, typ *cdc.Type) *Error {
+	typ = typ.Base()
+	if typ.Kind == cdc.KindArray && typ.Elem != nil {
+		typ = typ.Elem.Base()
+	}
+	if typ.OID != oidMoney || s.Monetary == "" || isC(s.Monetary) {
+		return nil
+	}
+	return refusal(t, "the text form of money depends on lc_monetary "+s.Monetary+", which the rules do not know", "cast it to numeric, or compare with 12.34::money")
 }
 
 // hasZone reports the opaque types whose text depends on the session's time zone.

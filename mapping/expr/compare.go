@@ -256,7 +256,7 @@ func inetInput(network bool) func(m *Machine, s []byte) value {
 			ok = false
 		}
 		if !ok {
-			return m.fail("22P02", "invalid "+name+": write an address such as 10.0.0.1 or 10.0.0.0/8")
+			return m.fail("0A000", "the text is not read here as "+name+": write an address such as 10.0.0.1 or 10.0.0.0/8")
 		}
 		out := addr.AppendTo(m.arena)
 		if network || bits < addr.BitLen() {

@@ -21,6 +21,9 @@ func jsonInput(m *Machine, s []byte) value {
 // jsonbInput is the input function of jsonb, which normalises the text.
 func jsonbInput(m *Machine, s []byte) value {
 	size, memory, err := pgtext.MeasureJSONB(s)
+	if err == nil && !m.settings.utf8() {
+		err = pgtext.CheckJSONEscapes(s, m.settings.lastRune())
+	}
 	switch {
 	case err != nil:
 		return m.failWith(err)
@@ -31,27 +34,21 @@ func jsonbInput(m *Machine, s []byte) value {
 	if err != nil {
 		return m.failWith(err)
 	}
-	if !m.settings.utf8() {
-		if code, problem := m.settings.foreignJSON(s, out[len(m.arena):]); problem != "" {
-			return m.fail(code, problem)
-		}
+	if !m.settings.utf8() && hasWideKey(out[len(m.arena):]) {
+		return m.fail("0A000", "jsonb keys with letters beyond ASCII are ordered by their length in encoding "+m.settings.Encoding+", which the rules do not know")
 	}
 	return m.appended(out)
 }
 
-// foreignJSON says what of jsonb, given the text and its canonical form, depends on
-// an encoding other than UTF8.
-func (s Settings) foreignJSON(text, canonical []byte) (code, problem string) {
-	latin1 := strings.EqualFold(s.Encoding, "LATIN1")
+// lastRune is the last character that JSON may write as \u.
+func (s Settings) lastRune() rune {
 	switch {
-	case hasWideKey(canonical):
-		return "0A000", "jsonb keys with letters beyond ASCII are ordered by their length in encoding " + s.Encoding + ", which the rules do not know"
-	case latin1 && bytes.ContainsFunc(canonical, func(r rune) bool { return r > unicode.MaxLatin1 }):
-		return "22P05", "JSON has a character that encoding LATIN1 does not have"
-	case !latin1 && bytes.Contains(text, []byte(`\u`)):
-		return "0A000", "whether encoding " + s.Encoding + " has the characters that JSON writes as \\u is not known to the rules"
+	case s.utf8():
+		return unicode.MaxRune
+	case strings.EqualFold(s.Encoding, "LATIN1"):
+		return unicode.MaxLatin1
 	}
-	return "", ""
+	return unicode.MaxASCII
 }
 
 // hasWideKey reports whether an object's key has a letter beyond ASCII.
@@ -98,6 +95,9 @@ func jsonImpls() map[string]*impl {
 			return jsonPart(v, ok)
 		}
 		element := func(_ *Machine, a, index value) value { return jsonElement(a, index.i, binary) }
+		if !binary {
+			field, element = readWhole(field), readWhole(element)
+		}
 		all[t+"_object_field("+t+",text)"] = two(field)
 		all[t+"_array_element("+t+",int4)"] = two(element)
 		all[t+"_object_field_text("+t+",text)"] = two(func(m *Machine, a, b value) value { return jsonText(m, field(m, a, b)) })
@@ -122,6 +122,16 @@ func jsonImpls() map[string]*impl {
 		all[name+"(jsonb)"] = number(floatNames[bits], func(m *Machine, n value) value { return numericToFloat(m, n, bits) })
 	}
 	return all
+}
+
+// readWhole is an operator of json, which reads the whole value first.
+func readWhole(f func(m *Machine, a, b value) value) func(m *Machine, a, b value) value {
+	return func(m *Machine, a, b value) value {
+		if err := pgtext.CheckJSONEscapes(a.s, m.settings.lastRune()); err != nil {
+			return m.failWith(err)
+		}
+		return f(m, a, b)
+	}
 }
 
 func (m *Machine) contains(a, b value) value {

@@ -85,8 +85,8 @@ func (c *checker) hidden(n *call) *term {
 	if isForeign(arg.typ) {
 		return c.foreign(arg)
 	}
-	switch arg.typ.Base().OID {
-	case oidText, oidVarchar, oidBpchar, oidUnknown:
+	switch oid := arg.typ.Base().OID; {
+	case oid == oidText, oid == oidVarchar, oid == oidBpchar, oid == oidUnknown, isTextLike(arg.typ):
 		return c.coerce(arg, builtin(oidText), implicitCast, "")
 	}
 	return c.errorAt(arg.place, "cast it, as in "+n.name.text+"(x::text)", "%s() hides text, not %s", n.name.text, typeTitle(arg.typ))
