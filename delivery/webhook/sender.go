@@ -126,7 +126,7 @@ func (s *Sender) attempt(ctx context.Context, ep *endpoint.Endpoint, ms []*Messa
 	defer cancel()
 	p := t.pool.Load()
 	o = t.post(ctx, limited, p, ms, list)
-	if requiresHTTP1(o.Err) && s.useHTTP1(ep, t, p) {
+	if unwritten(o.Err) || requiresHTTP1(o.Err) && s.useHTTP1(ep, t, p) {
 		o = t.post(ctx, limited, t.pool.Load(), ms, list)
 	}
 	return o
