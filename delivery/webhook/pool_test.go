@@ -126,6 +126,31 @@ func TestClosedBeforeWriting(t *testing.T) {
 	}
 }
 
+// TestReceiverThatClosesSilently: a receiver that closes its connections after an answer,
+// without saying so, costs one failed attempt, and then gets a connection for each.
+func TestReceiverThatClosesSilently(t *testing.T) {
+	t.Parallel()
+	server := httptest.NewUnstartedServer(nil)
+	var requests sync.Map // by connection
+	server.Config.ConnContext = func(ctx context.Context, c net.Conn) context.Context {
+		return context.WithValue(ctx, connectionKey{}, c)
+	}
+	server.Config.Handler = http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		if _, again := requests.LoadOrStore(r.Context().Value(connectionKey{}), true); again {
+			panic(http.ErrAbortHandler) // what a close looks like that the sender has not noticed
+		}
+	})
+	server.Config.ErrorLog = log.New(io.Discard, "", 0)
+	server.Start()
+	t.Cleanup(server.Close)
+	sender, ep := newSender(t, webhook.Options{}), local(server.URL)
+	mustDeliver(t, sender.Send(t.Context(), ep, message()))
+	check(t, sender.Send(t.Context(), ep, message()), want{webhook.Retry, 0, webhook.ClassConnection, "the receiver closed the connection before its answer was complete"})
+	for range 5 {
+		mustDeliver(t, sender.Send(t.Context(), ep, message()))
+	}
+}
+
 // TestRepeatableHeadersArrive: what net/http must not see, the receiver does, and
 // nobody else.
 func TestRepeatableHeadersArrive(t *testing.T) {
