@@ -5,7 +5,7 @@ import (
 	"context"
 	"fmt"
 	"io"
-	stdlog "log"
+	stdlog "log" //nolint:depguard // net/http prints to it
 	"os"
 	"os/signal"
 	"runtime/pprof"
