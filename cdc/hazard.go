@@ -133,7 +133,7 @@ type assumption struct {
 	// publications are as they would be, each with the tables that it would have
 	// beside those that it has.
 	publications []*publication
-	known []uint32 // see Hazards
+	known        []uint32 // see Hazards
 	// of limits the answer to a table and its partitions; nil: all tables.
 	of *Table
 	// full: they would have REPLICA IDENTITY FULL.
