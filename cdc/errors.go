@@ -97,6 +97,7 @@ func (f Fault) Passing() bool {
 // Codes of single errors that callers tell apart within a Fault.
 const (
 	CodeUniqueViolation = "23505"
+	CodeUndefinedTable  = "42P01"
 	CodeCheckViolation  = "23514" // also a row for which no partition exists
 	// CodeReadOnly is a standby's, or a role's that may only read: it passes with a
 	// failover, or never.

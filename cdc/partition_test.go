@@ -227,3 +227,64 @@ func TestStaleTypes(t *testing.T) {
 		t.Error("a change that comes twice has another number, or types that have not changed are new")
 	}
 }
+
+// TestRowsThatMove: what the stream has of rows that move between partitions,
+// come and go with a partition, or leave a row filter. docs/rules.md tells this.
+func TestRowsThatMove(t *testing.T) {
+	t.Parallel()
+	dsn := pg.Database(t, "", "create table cob (id int, dia date, status text, primary key (id, dia)) partition by range (dia)",
+		"create table cob_1 partition of cob for values from ('2026-01-01') to ('2026-02-01')", "create table cob_resto partition of cob default",
+		"create table cob_3 (like cob including all)", "insert into cob_3 values (9, '2026-03-05', 'A')", "create table marca (id int primary key)")
+	s := start(t, optionsFor(dsn), allOps("cob", "marca"))
+	conn := dial(t, dsn)
+	for _, c := range []struct {
+		what, statement string
+		want            []string
+	}{
+		{"an update of the partition key", "insert into cob values (1, '2026-01-05', 'A'); update cob set dia = '2026-05-05' where id = 1", []string{
+			"insert public.cob new(id=1 dia=2026-01-05 status=A)", "delete public.cob old(id=1 dia=2026-01-05 status=<missing>)", "insert public.cob new(id=1 dia=2026-05-05 status=A)"}},
+		{"rows moved to a new partition", `begin; create table cob_5 (like cob including all); with moved as (delete from cob_resto returning *) insert into cob_5 select * from moved;
+			alter table cob attach partition cob_5 for values from ('2026-05-01') to ('2026-06-01'); commit`, []string{"delete public.cob old(id=1 dia=2026-05-05 status=<missing>)"}},
+		{"rows moved through the table", `insert into cob values (2, '2026-06-05', 'A'); begin; create temp table guarda on commit drop as select * from cob_resto; delete from cob_resto;
+			create table cob_6 partition of cob for values from ('2026-06-01') to ('2026-07-01'); insert into cob select * from guarda; commit`, []string{
+			"insert public.cob new(id=2 dia=2026-06-05 status=A)", "delete public.cob old(id=2 dia=2026-06-05 status=<missing>)", "insert public.cob new(id=2 dia=2026-06-05 status=A)"}},
+		{"a partition that is attached, and one detached", "alter table cob attach partition cob_3 for values from ('2026-03-01') to ('2026-04-01'); alter table cob detach partition cob_1", nil},
+		{"a truncated partition", "truncate cob_3; drop table cob_5", nil},
+		{"the truncated table", "truncate cob", []string{"truncate public.cob"}},
+		{"a rewrite", "insert into cob values (3, '2026-06-05', 'A'); alter table cob alter status type varchar(10); vacuum full cob; cluster cob_6 using cob_6_pkey", []string{"insert public.cob new(id=3 dia=2026-06-05 status=A)"}},
+	} {
+		for statement := range strings.SplitSeq(c.statement, ";") {
+			do(t, conn, statement)
+		}
+		do(t, conn, "insert into marca values (1)", "delete from marca")
+		var got []string
+		for {
+			tx := s.next()
+			if strings.HasPrefix(tx.Changes[0], "delete public.marca") {
+				break
+			} else if !strings.HasPrefix(tx.Changes[0], "insert public.marca") {
+				got = append(got, tx.Changes...)
+			}
+		}
+		if diff := cmp.Diff(c.want, got); diff != "" {
+			t.Errorf("%s (-want +got):\n%s", c.what, diff)
+		}
+	}
+}
+
+// TestRowFilter: a row that an update takes out of a row filter is deleted as
+// far as the stream goes, and one that it brings in is inserted.
+func TestRowFilter(t *testing.T) {
+	t.Parallel()
+	dsn := pg.Database(t, "", "create table t (id int primary key, q int)", "alter table t replica identity full")
+	conn := dial(t, dsn)
+	if value[int](t, conn, "select current_setting('server_version_num')::int") < 150000 {
+		t.Skip("row filters came with PostgreSQL 15")
+	}
+	do(t, conn, "create publication gancho for table t where (q > 5)")
+	s := start(t, optionsFor(dsn), allOps("t"))
+	do(t, conn, "insert into t values (1, 1)", "update t set q = 6", "update t set q = 7", "update t set q = 2")
+	if diff := cmp.Diff([]string{"insert public.t new(id=1 q=6)", "update public.t new(id=1 q=7) old(id=1 q=6)", "delete public.t old(id=1 q=7)"}, s.changes(3)); diff != "" {
+		t.Errorf("changes (-want +got):\n%s", diff)
+	}
+}

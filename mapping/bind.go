@@ -125,6 +125,7 @@ type binder struct {
 	// tables are those loaded so far, by the name as written; nil: it does not exist.
 	tables     map[cdc.Name]*cdc.Table
 	names      []cdc.Name // of all tables, for suggestions; loaded when needed
+	searchPath []string   // loaded with names
 	denied     map[uint32]map[string]string
 	viewTables map[uint32][]cdc.Name // the tables that a view reads
 	// underFull are the tables' hazards under REPLICA IDENTITY FULL.
@@ -197,22 +198,29 @@ func (b *binder) existing(ctx context.Context, name cdc.Name, mistake func(hint,
 	return nil, nil
 }
 
-// closestTable is a hint for a table that does not exist.
+// closestTable is a hint for a table that does not exist, or that the search_path
+// does not lead to.
 func (b *binder) closestTable(ctx context.Context, name cdc.Name) (string, error) {
 	if b.names == nil {
-		names, err := cdc.ListTables(ctx, b.conn)
+		var err error
+		if b.names, err = cdc.ListTables(ctx, b.conn); err == nil {
+			// A schema without USAGE is left out of it.
+			err = b.conn.QueryRow(ctx, `select pg_catalog.current_schemas(false)::text[]`).Scan(&b.searchPath)
+		}
 		if err != nil {
 			return "", err
 		}
-		b.names = names
 	}
 	short := map[string]cdc.Name{}
 	var candidates []string
 	for _, n := range b.names {
+		if name.Schema == "" && n.Name == name.Name {
+			return b.elsewhere(ctx, n)
+		}
 		key := n.Name
 		if name.Schema != "" {
 			key = n.Schema + "." + n.Name
-		} else if n.Schema == "public" {
+		} else if slices.Contains(b.searchPath, n.Schema) {
 			n.Schema = ""
 		}
 		short[key] = n
@@ -226,6 +234,28 @@ func (b *binder) closestTable(ctx context.Context, name cdc.Name) (string, error
 		return "did you mean " + short[c].String() + "?", nil
 	}
 	return "write schema.table if it is in none of the schemas of search_path", nil
+}
+
+// elsewhere is a hint for a table that is in a schema outside of the search_path.
+func (b *binder) elsewhere(ctx context.Context, n cdc.Name) (string, error) {
+	grant, err := b.missingUsage(ctx, n.Schema)
+	if grant != "" {
+		return fmt.Sprintf("%s exists, and the role may not use its schema: run %s", n, grant), err
+	}
+	return fmt.Sprintf("write %s: its schema is not in the search_path of the role of source.dsn", n), err
+}
+
+// missingUsage is the statement that lets the role use those of the names that
+// are schemas; "" when it may.
+func (b *binder) missingUsage(ctx context.Context, names ...string) (string, error) {
+	var schemas, role *string
+	err := b.conn.QueryRow(ctx, `
+		select string_agg(quote_ident(nspname), ', ' order by nspname), quote_ident(current_user) from pg_catalog.pg_namespace
+		where (nspname::text = any($1) or quote_ident(nspname) = any($1)) and not has_schema_privilege(oid, 'USAGE')`, names).Scan(&schemas, &role)
+	if err != nil || schemas == nil {
+		return "", err
+	}
+	return fmt.Sprintf("GRANT USAGE ON SCHEMA %s TO %s;", *schemas, *role), nil
 }
 
 // loadDenied finds the columns of privacy.deny. A name that matches no column is

@@ -132,3 +132,48 @@ rules:
 			"ALTER TABLE public.acessos REPLICA IDENTITY FULL; ALTER TABLE public.acessos_2026 REPLICA IDENTITY FULL; (it raises the WAL of the table's updates and deletes by about 40 %)",
 	})
 }
+
+// TestTableElsewhere: a table that exists, but where the search_path does not
+// lead, or in a schema that the role may not use.
+func TestTableElsewhere(t *testing.T) {
+	t.Parallel()
+	conn := connect(t, "create table loja.estoque (id int primary key)")
+	role := "leitor_" + conn.Config().Database
+	exec := func(sql string) {
+		t.Helper()
+		if _, err := conn.Exec(context.Background(), sql); err != nil {
+			t.Fatalf("%s: %v", sql, err)
+		}
+	}
+	exec("create role " + role)
+	t.Cleanup(func() {
+		exec("reset role")
+		exec("drop owned by " + role)
+		exec("drop role " + role)
+	})
+	exec("grant select on all tables in schema public to " + role)
+	refuses := func(rule, want string) {
+		t.Helper()
+		_, err := parse(t, mapping.Options{}, "rules:\n  - "+rule+"\n").Bind(context.Background(), conn)
+		if err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: %v, want %s", rule, err, want)
+		}
+	}
+	lookup := func(query string) string {
+		return "{event: a, table: public.clientes, on: insert, data: {x: l.n}, lookup: {l: '" + query + "'}}"
+	}
+	exec("set search_path = loja")
+	refuses("{event: a, table: clientes, on: insert, columns: [id]}", "table clientes does not exist; write public.clientes: its schema is not in the search_path")
+	refuses("{event: a, table: cliente, on: insert, columns: [id]}", "did you mean public.clientes?")
+	refuses(lookup("select 1 as n from contratos where id = new.id"), "write public.contratos: its schema is not in the search_path")
+	refuses(lookup("select 1 as n from loja.estoques where id = new.id"), "did you mean loja.estoque?")
+	exec("set search_path = public, loja")
+	exec("set role " + role)
+	const grant = "GRANT USAGE ON SCHEMA loja TO "
+	refuses("{event: a, table: estoque, on: insert, columns: [id]}", "table estoque does not exist; loja.estoque exists, and the role may not use its schema: run "+grant+role+";")
+	refuses(lookup("select 1 as n from loja.estoque where id = new.id"), "run "+grant+role+"; then grant SELECT on what it reads")
+	exec("reset role")
+	exec(grant + role)
+	exec("set role " + role)
+	refuses(lookup("select 1 as n from loja.estoque where id = new.id"), "grant SELECT on what it reads to the role that reads")
+}

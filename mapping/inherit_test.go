@@ -77,3 +77,20 @@ func TestInheritedMistakes(t *testing.T) {
 		})
 	}
 }
+
+// TestMovedRows: with collapse and whole old rows, rows that only move between
+// partitions make no event, and an update of the partition key is one event.
+func TestMovedRows(t *testing.T) {
+	t.Parallel()
+	s := newTransactions(t, `
+rules:
+  - {event: leitura, table: leituras, on: [insert, update, delete], collapse: id, key: id, columns: [id, dia]}
+`, "create table leituras (id int, dia date, valor int, primary key (id, dia)) partition by range (dia)",
+		"create table leituras_1 partition of leituras for values from ('2026-01-01') to ('2026-02-01')", "create table leituras_resto partition of leituras default",
+		"alter table leituras replica identity full", "alter table leituras_1 replica identity full", "alter table leituras_resto replica identity full")
+	s.check(t,
+		"insert into leituras values (1, '2026-01-05', 1), (2, '2026-05-05', 2)", []string{`leitura 1 {"id":1,"dia":"2026-01-05"}`, `leitura 2 {"id":2,"dia":"2026-05-05"}`},
+		"begin; create temp table guarda on commit drop as select * from leituras_resto; delete from leituras_resto; create table leituras_5 partition of leituras for values from ('2026-05-01') to ('2026-06-01'); alter table leituras_5 replica identity full; insert into leituras select * from guarda; commit", none(),
+		"update leituras set dia = '2026-06-05' where id = 1", []string{`leitura 1 {"id":1,"dia":"2026-06-05"}`},
+	)
+}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -217,7 +218,11 @@ func (b *binder) prepareLookup(ctx context.Context, l *lookup, types []*cdc.Type
 		if pg.Position > 0 {
 			at = offset(pieces, byteOffset(batch, int(pg.Position)-1))
 		}
-		b.mistake(l.value, at, refusalHint(err), "lookup %s: %s", l.name, pg.Message)
+		hint, err := b.lookupHint(ctx, l, pg, at)
+		if err != nil {
+			return nil, err
+		}
+		b.mistake(l.value, at, hint, "lookup %s: %s", l.name, pg.Message)
 		return nil, nil
 	}
 	if err != nil {
@@ -239,6 +244,31 @@ func (b *binder) prepareLookup(ctx context.Context, l *lookup, types []*cdc.Type
 	}
 	return bound, nil
 }
+
+// lookupHint says what to do about the server's refusal of a lookup, at the offset
+// of its text.
+func (b *binder) lookupHint(ctx context.Context, l *lookup, pg *pgconn.PgError, at int) (string, error) {
+	switch {
+	case cdc.FaultOf(pg) == cdc.FaultDenied:
+		grant, err := b.missingUsage(ctx, identifier.FindAllString(l.text, -1)...)
+		if err != nil || grant == "" {
+			return refusalHint(pg), err
+		}
+		return "run " + grant + " then grant SELECT on what it reads", nil
+	case pg.Code == cdc.CodeUndefinedTable && at >= 0:
+		if name, err := cdc.ParseName(writtenName.FindString(l.text[at:])); err == nil {
+			return b.closestTable(ctx, name)
+		}
+	}
+	return refusalHint(pg), nil
+}
+
+// writtenName is the name of a table at the beginning of a text, identifier one
+// of the parts of any.
+var (
+	identifier  = regexp.MustCompile(`"[^"]*"|[\pL_][\pL\pN_$]*`)
+	writtenName = regexp.MustCompile(`^("[^"]*"|[\pL\pN_$])+(\.("[^"]*"|[\pL\pN_$])+)?`)
+)
 
 // describe prepares a batch and runs it for no change: only then does the server
 // check privileges, and that nothing is written or locked.

@@ -37,8 +37,8 @@ func TestHazardsWatched(t *testing.T) {
 	w.exec("update fichas set nome = 'dois'")
 	w.exec("drop index fichas_id")
 	w.exec("create table vendas_1 (primary key (id)) inherits (vendas)")
-	b.waitLog("statements of the application fail")
 	metric("gancho_refused_tables 1")
+	b.waitLog("statements of the application fail")
 	metric("gancho_unseen_tables 1")
 	if !strings.Contains(b.text(), "public.vendas_1 inherits from public.vendas") {
 		t.Errorf("the log does not name the new child:\n%s", b.text())

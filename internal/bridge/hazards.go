@@ -8,8 +8,11 @@ import (
 	"gancho/cdc"
 )
 
-// hazardsEvery is the least time between two looks at the hazards.
-const hazardsEvery = 5 * time.Second
+// The least time between two looks at the hazards, unasked and for somebody who asks.
+const (
+	hazardsEvery = 20 * time.Second
+	hazardsAsked = 5 * time.Second
+)
 
 // hazardWatch remembers what was logged of the hazards of the source: an index
 // that is dropped, a column that is added, or a publication of another tool may
@@ -20,13 +23,14 @@ type hazardWatch struct {
 	logged map[string]bool // guarded by mu
 }
 
-// watchHazards logs what is new and sets the metrics. An error is not logged:
-// the reader says that the source is unreachable.
-func (b *bridge) watchHazards(ctx context.Context) {
+// watchHazards looks again if the last look is as old as that, logs what is new
+// and sets the metrics. An error is not logged: the reader says that the source
+// is unreachable.
+func (b *bridge) watchHazards(ctx context.Context, every time.Duration) {
 	w := &b.hazards
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if time.Since(w.looked) < hazardsEvery {
+	if time.Since(w.looked) < every {
 		return
 	}
 	found, err := b.gauge.Hazards(ctx, b.Source.Publication, *b.capture.oids.Load()...)
