@@ -26,14 +26,16 @@ func Connect(ctx context.Context, dsn string) (*pgx.Conn, error) {
 }
 
 // ConnectLikeStream is Connect, with a session in which values print as they do
-// in the stream. The settings are sent after the start of the session: poolers
+// in the stream; with an encoding the caller converts them, and what it sends. The settings are sent after the start of the session: poolers
 // refuse them before.
-func ConnectLikeStream(ctx context.Context, dsn string) (*pgx.Conn, error) {
+func ConnectLikeStream(ctx context.Context, dsn string, encoding Encoding) (*pgx.Conn, error) {
 	conn, err := Connect(ctx, dsn)
 	if err != nil {
 		return nil, err
 	}
-	_, err = conn.Exec(ctx, `select set_config(key, value, false) from jsonb_each_text($1)`, valueSettings())
+	settings := valueSettings()
+	settings["client_encoding"] = encoding.client()
+	_, err = conn.Exec(ctx, `select set_config(key, value, false) from jsonb_each_text($1)`, settings)
 	if err != nil {
 		_ = conn.Close(context.WithoutCancel(ctx))
 		return nil, fmt.Errorf("prepare a session: %w", err)
@@ -44,14 +46,15 @@ func ConnectLikeStream(ctx context.Context, dsn string) (*pgx.Conn, error) {
 // connectReplication opens a connection that speaks the replication protocol
 // to the DSN's database. Its settings are sent at the start of the session, so
 // that they win over what ALTER DATABASE, ALTER ROLE and the server set.
-func connectReplication(ctx context.Context, dsn string) (*pgconn.PgConn, error) {
+func connectReplication(ctx context.Context, dsn string, encoding Encoding) (*pgconn.PgConn, error) {
 	config, err := pgconn.ParseConfig(dsn)
 	if err != nil {
 		return nil, fmt.Errorf("read source.dsn: %w", ErrDSN)
 	}
 	prepareConfig(config)
 	PinSession(config, valueSettings(), map[string]string{
-		"replication": "database",
+		"replication":     "database",
+		"client_encoding": encoding.client(),
 		// What could end a session that streams for months.
 		"statement_timeout":                   "0",
 		"lock_timeout":                        "0",

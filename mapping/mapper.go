@@ -290,6 +290,12 @@ func (m *Mapper) changed(r *rulePlan, c *cdc.Change) (bool, *failure) {
 		if c.Old == nil && c.Relation.KeepsKey(w.index) {
 			continue
 		}
+		if c.Old != nil && c.Old[w.index].Sent() && (now.State == cdc.Invalid || c.Old[w.index].State == cdc.Invalid) {
+			if bytes.Equal(now.Text, c.Old[w.index].Text) {
+				continue
+			}
+			return true, nil
+		}
 		if c.Old == nil || !c.Old[w.index].Known() {
 			unknown = &failure{part: "watch", err: &expr.UnknownError{Column: c.Relation.Columns[w.index].Name, Old: true, State: cdc.Missing}}
 			continue

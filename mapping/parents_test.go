@@ -30,7 +30,7 @@ rules:
   - {event: pai, table: pai, on: update, children: {table: filho, parent: pai_id}, columns: [id, v]}
 `)
 	rel := relation(t, conn, "", "filho")
-	source := mapping.NewSource(conn.Config().ConnString(), zerolog.Nop())
+	source := mapping.NewSource(conn.Config().ConnString(), "", zerolog.Nop())
 	t.Cleanup(func() { source.Close(context.Background()) })
 	m := mapping.NewMapper(rs, nil, mapping.WithSource(source))
 	var xid uint32

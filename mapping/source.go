@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -39,9 +40,10 @@ const (
 // session is read-only, and its values have the text forms of the stream. It
 // belongs to one goroutine.
 type Source struct {
-	dsn  string
-	log  zerolog.Logger
-	conn *pgx.Conn
+	dsn      string
+	encoding cdc.Encoding
+	log      zerolog.Logger
+	conn     *pgx.Conn
 	// limit is the session's statement_timeout and what the network may take.
 	limit time.Duration
 	// standby: the server replays the WAL of another one.
@@ -55,8 +57,11 @@ type Source struct {
 }
 
 // NewSource returns a reader of the database; nothing is opened yet. The
-// database may be a replica of the one that the stream comes from.
-func NewSource(dsn string, log zerolog.Logger) *Source { return &Source{dsn: dsn, log: log} }
+// database may be a replica of the one that the stream comes from, and has its
+// encoding.
+func NewSource(dsn string, encoding cdc.Encoding, log zerolog.Logger) *Source {
+	return &Source{dsn: dsn, encoding: encoding, log: log}
+}
 
 // Close closes the connection. The Source may be used again.
 func (s *Source) Close(ctx context.Context) {
@@ -73,7 +78,7 @@ func (s *Source) connect(ctx context.Context) error {
 	}
 	// Unlike the stream's, its search_path is the database's: by it the lookups'
 	// SQL finds its tables.
-	conn, err := cdc.ConnectLikeStream(ctx, s.dsn)
+	conn, err := cdc.ConnectLikeStream(ctx, s.dsn, s.encoding)
 	if err != nil {
 		return err
 	}
@@ -104,8 +109,17 @@ func (s *Source) Query(ctx context.Context, sql string, args [][]byte, described
 	}
 	ctx, cancel := context.WithTimeout(ctx, s.limit)
 	defer cancel()
+	if s.encoding != "" {
+		sql, args = s.encoding.Encode(sql), slices.Clone(args)
+		for i, arg := range args {
+			if arg != nil {
+				args[i] = []byte(s.encoding.Encode(string(arg)))
+			}
+		}
+	}
 	rows := s.conn.PgConn().ExecParams(ctx, sql, args, nil, nil, nil)
 	var row []cdc.Datum
+	var converted []byte
 	var stopped error
 	first := true
 	for rows.NextRow() {
@@ -116,11 +130,12 @@ func (s *Source) Query(ctx context.Context, sql string, args [][]byte, described
 		if stopped != nil {
 			continue // read to the end, so that the connection can be used again
 		}
-		row = row[:0]
+		row, converted = row[:0], converted[:0]
 		for _, text := range rows.Values() {
 			d := cdc.Datum{State: cdc.Null}
 			if text != nil {
 				d = cdc.Datum{State: cdc.Present, Text: text}
+				converted = s.encoding.Convert(&d, converted)
 			}
 			row = append(row, d)
 		}

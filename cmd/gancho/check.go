@@ -63,7 +63,16 @@ func checkSource(cmd *cobra.Command, c *config.Config, d *bridge.Definitions) (*
 			return nil, err
 		}
 	}
-	_, err = cdc.Prepare(ctx, cdc.Options{DSN: c.Source.DSN.Reveal(), Slot: c.Source.Slot, Publication: c.Source.Publication}, rules.Tables())
+	settings, err := cdc.LoadSettings(ctx, conn)
+	if err != nil {
+		return nil, err
+	}
+	if advice := cdc.Encoding(c.Source.Encoding).Advice(settings.Encoding); advice != "" {
+		if _, err := fmt.Fprintln(cmd.ErrOrStderr(), advice); err != nil {
+			return nil, err
+		}
+	}
+	_, err = cdc.Prepare(ctx, cdc.Options{DSN: c.Source.DSN.Reveal(), Slot: c.Source.Slot, Publication: c.Source.Publication, Encoding: cdc.Encoding(c.Source.Encoding)}, rules.Tables())
 	if lacks := new(cdc.SetupError); errors.As(err, &lacks) {
 		_, err = fmt.Fprintf(cmd.ErrOrStderr(), "%v\n", lacks)
 		if err == nil && len(lacks.Missing) > 0 {

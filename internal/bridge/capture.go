@@ -72,7 +72,7 @@ func (b *bridge) openCapture(ctx context.Context) (*capture, error) {
 	}
 	b.Log.Info().Stringer("source", i).Uint16("epoch", epoch).Stringer("confirmed", source.ConfirmedFlush).
 		Bool("slot_created", source.SlotCreated).Int("rules", rules.Len()).Msg("source prepared")
-	c.lookup = mapping.NewSource(b.LookupDSN, b.Log)
+	c.lookup = mapping.NewSource(b.LookupDSN, b.Source.Encoding, b.Log)
 	c.mapper = mapping.NewMapper(rules, nil, mapping.WithSource(c.lookup), mapping.WithTransactionMemory(b.TransactionMemory))
 	c.reader = cdc.NewReader(b.Source, source)
 	c.publications = source.Publications
@@ -120,6 +120,9 @@ func (c *capture) prepare(ctx context.Context, rules *mapping.Rules) (*mapping.R
 	source, err := waitFor(ctx, c.Log, "source", func() (*cdc.Source, error) { return cdc.Prepare(ctx, c.Source, bound.Tables()) })
 	if err != nil {
 		return nil, nil, err
+	}
+	if advice := c.Source.Encoding.Advice(source.Settings.Encoding); advice != "" {
+		c.Log.Warn().Msg(advice)
 	}
 	return bound, source, nil
 }
