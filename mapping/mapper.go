@@ -165,7 +165,7 @@ func (m *Mapper) Swap(rs *Ruleset) {
 // large transaction cannot be written.
 func (m *Mapper) Map(c *cdc.Change, sink Sink) error {
 	m.collector.count = c.Ordinal + 1
-	plan := m.plan(c.Relation)
+	plan := m.plan(c.Relation, c.Commit < m.rules.boundAt)
 	if plan == nil {
 		return cdc.ErrStaleTypes
 	}
@@ -201,8 +201,8 @@ func (m *Mapper) load(c *cdc.Change) {
 }
 
 // plan returns the table's plan, nil when the rules know another version of a
-// type than the relation.
-func (m *Mapper) plan(rel *cdc.Relation) *tablePlan {
+// type than the relation. older: the change is older than the rules.
+func (m *Mapper) plan(rel *cdc.Relation, older bool) *tablePlan {
 	if m.last != nil && m.last.relation == rel {
 		return m.last
 	}
@@ -211,7 +211,7 @@ func (m *Mapper) plan(rel *cdc.Relation) *tablePlan {
 		if m.outdated(rel) {
 			return nil
 		}
-		plan = newTablePlan(m.rules, rel, m.schemaChange)
+		plan = newTablePlan(m.rules, rel, older, m.schemaChange)
 		m.plans[rel.OID] = plan
 	}
 	m.last = plan

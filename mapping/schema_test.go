@@ -128,3 +128,38 @@ func TestSwap(t *testing.T) {
 		t.Errorf("versions are %v and %v: only the second rule has changed", a, b)
 	}
 }
+
+// TestOlderChanges: a change that is older than the rules has the types of its time.
+// What no rule can map says so.
+func TestOlderChanges(t *testing.T) {
+	t.Parallel()
+	conn := connect(t, "alter table contratos replica identity full")
+	rules := `
+rules:
+  - {event: soma, table: contratos, on: update, watch: [valor], key: cliente_id, data: {id: id, cliente: cliente_id, dobro: 2 * cliente_id, valor: valor}}
+`
+	before := relation(t, conn, "", "contratos")
+	if _, err := conn.Exec(context.Background(), "alter table contratos alter cliente_id type bigint, alter valor type text"); err != nil {
+		t.Fatal(err)
+	}
+	older := func(c *cdc.Change) *cdc.Change {
+		c.Commit = 1
+		return c
+	}
+	m := mapping.NewMapper(bind(t, conn, mapping.Options{OnSchemaChange: mapping.Stop}, rules), nil)
+	was, row := values{"id": "1", "cliente_id": "5", "valor": "1.50"}, values{"id": "1", "cliente_id": "5", "valor": "2.50"}
+	diff(t, "before it was altered", run(t, m, older(change(before, cdc.Update, was, row))), []got{{Type: "soma", Key: "5", Data: `{"id":1,"cliente":5,"dobro":10,"valor":2.50}`}})
+	after := relation(t, conn, "", "contratos")
+	big := with(row, values{"cliente_id": "5000000000"})
+	diff(t, "after it", run(t, m, change(after, cdc.Update, was, big)), []got{{Type: "soma", Key: "5000000000", Data: `{"id":1,"cliente":5000000000,"dobro":10000000000,"valor":"2.50"}`}})
+
+	// The rule names a column that did not exist then.
+	if _, err := conn.Exec(context.Background(), "alter table contratos rename valor to preco"); err != nil {
+		t.Fatal(err)
+	}
+	m = mapping.NewMapper(bind(t, conn, mapping.Options{OnSchemaChange: mapping.Stop}, strings.ReplaceAll(rules, "valor", "preco")), nil)
+	err := m.Map(older(change(before, cdc.Update, was, row)), &recorder{})
+	if err == nil || !strings.Contains(err.Error(), `column "preco" of table public.contratos did not exist when the change was made; the table was altered since`) {
+		t.Errorf("got %v", err)
+	}
+}
