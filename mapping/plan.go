@@ -172,12 +172,30 @@ func (b *boundRule) differences(rel *cdc.Relation, older bool) []*SchemaError {
 			out = append(out, b.schemaError(rel, name, "is no longer in the stream", droppedHint(b, rel, name)))
 			continue
 		}
-		if now := rel.Columns[i].Type.Base(); now.OID != bound.OID && !older {
+		if now := rel.Columns[i].Type.Base(); now.OID != bound.OID && !older && !b.widened(bound, now) {
 			out = append(out, b.schemaError(rel, name, fmt.Sprintf("has changed its type from %s to %s", bound.Name, now.Name),
 				"check the rule and load it again"))
 		}
 	}
 	return out
+}
+
+// widened reports whether a column's new type only holds more than the one that
+// the rule was bound to, so that its values look and compare as they did. The SQL of
+// lookups and children names the types, and does not fit.
+func (b *boundRule) widened(from, to *cdc.Type) bool {
+	if len(b.lookups) > 0 || len(b.children) > 0 || from.Schema != "pg_catalog" || to.Schema != "pg_catalog" {
+		return false
+	}
+	switch from.Name {
+	case "int2":
+		return to.Name == "int4" || to.Name == "int8"
+	case "int4":
+		return to.Name == "int8"
+	case "varchar":
+		return to.Name == "text"
+	}
+	return false
 }
 
 // droppedHint guesses a renamed column: one that the table did not have before.

@@ -76,7 +76,7 @@ func (b *bridge) openCapture(ctx context.Context) (*capture, error) {
 	c.mapper = mapping.NewMapper(rules, nil, mapping.WithSource(c.lookup), mapping.WithTransactionMemory(b.TransactionMemory))
 	c.reader = cdc.NewReader(b.Source, source)
 	c.publications = source.Publications
-	c.tables = newTables(rules)
+	c.tables = newTables(rules, b.Log)
 	return c, nil
 }
 
