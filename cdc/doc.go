@@ -7,6 +7,8 @@
 // need, and says in SQL what is missing. [Reader] then streams: it calls a handler
 // with whole transactions in commit order, from one goroutine, until its context
 // ends or an error is permanent. [FaultOf] says what an error of PostgreSQL means.
+// What the stream does not say, [SlotGauge.Coverage] reads from the catalogue: that
+// a table has left it, or a type was altered.
 //
 // # Guarantees
 //
@@ -19,7 +21,9 @@
 //   - Values are exact: the session fixes every setting that shapes text output,
 //     so nothing set for the database, the role or the server leaks into them.
 //     A value that the server did not send is never shown as null, nor where
-//     a partition's replica identity covers less than its table's.
+//     a partition's replica identity covers less than its table's. Where the
+//     server cannot convert text, [Options.Encoding] does, and what is no text
+//     is [Invalid].
 //   - Memory is bounded: four chunks of 256 KiB, each larger only for a row that
 //     does not fit.
 //   - The source stays safe. A table without a usable replica identity is never

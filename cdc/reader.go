@@ -41,7 +41,7 @@ type Reader struct {
 func NewReader(o Options, source *Source) *Reader {
 	r := &Reader{options: o, source: source, types: NewTypes(), wake: make(chan struct{}, 1)}
 	r.decoder = newDecoder(r.types, r.loadTypes)
-	r.decoder.log = o.Log
+	r.decoder.log, r.decoder.encoding = o.Log, o.Encoding
 	return r
 }
 
@@ -204,6 +204,9 @@ func (r *Reader) explain(ctx context.Context, err error) error {
 		return fmt.Errorf("read slot %q: %w; publication %s did not exist when the next changes were made, and without it nobody can tell which belong to it: "+
 			"create it if it does not exist, then run SELECT pg_replication_slot_advance(%s, pg_current_wal_lsn()), which skips everything until now, start gancho run --accept-source once, and %s",
 			r.options.Slot, err, QuoteIdentifier(name), quoteLiteral(r.options.Slot), reconcile)
+	}
+	if unprintable := r.unprintable(err); unprintable != nil {
+		return unprintable
 	}
 	remedy := ""
 	switch SQLState(err) {

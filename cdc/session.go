@@ -109,7 +109,7 @@ func (r *Reader) connect(ctx context.Context) (*session, error) {
 	if err := r.ReloadTypes(ctx); err != nil {
 		return nil, err
 	}
-	pg, err := connectReplication(ctx, r.options.DSN)
+	pg, err := connectReplication(ctx, r.options.DSN, r.options.Encoding)
 	if err != nil {
 		return nil, fmt.Errorf("open a replication connection to the source: %w", err)
 	}

@@ -105,10 +105,13 @@ func with(base values, more values) values {
 	return out
 }
 
+// newerCommit is a position after the rules of any test were bound.
+const newerCommit cdc.LSN = 1 << 51
+
 func change(rel *cdc.Relation, op cdc.Op, before, after values) *cdc.Change {
 	c := &cdc.Change{
-		Position: cdc.Position{Commit: 0x16B3748, Ordinal: 7}, Op: op, Relation: rel,
-		Tx: &cdc.Transaction{Commit: 0x16B3748, Time: time.Date(2026, 11, 21, 17, 2, 3, 456789000, time.UTC)},
+		Position: cdc.Position{Commit: newerCommit, Ordinal: 7}, Op: op, Relation: rel,
+		Tx: &cdc.Transaction{Commit: newerCommit, Time: time.Date(2026, 11, 21, 17, 2, 3, 456789000, time.UTC)},
 	}
 	if before != nil {
 		c.Old = row(rel, before)
