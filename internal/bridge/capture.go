@@ -112,7 +112,7 @@ func (c *capture) adopt(ctx context.Context, rules *mapping.Rules) error {
 		return fmt.Errorf("the rules need the publications %s, and the stream has %s: restart the bridge to read them",
 			strings.Join(source.Publications, ", "), strings.Join(c.publications, ", "))
 	}
-	if err := c.reader.ReloadTypes(ctx); err != nil {
+	if _, err := c.reader.ReloadTypes(ctx); err != nil {
 		return err
 	}
 	c.next.Store(bound)

@@ -103,8 +103,7 @@ func (t *tables) see(rel *cdc.Relation) {
 }
 
 // compare takes what the catalogue says now into the record, and returns the gaps
-// that have opened or were closed since. before is a position at which everything
-// was as recorded.
+// that have opened or were closed since.
 func (r *tableRecord) compare(c cdc.Coverages) []gap {
 	var gaps []gap
 	now := make(map[string]tableState, len(c.Tables))
@@ -216,26 +215,23 @@ func (c *capture) checkTables(ctx context.Context) error {
 }
 
 // renewTypes has types that were altered used by the reader, and by the rules,
-// which know those of lookups.
+// which know those of lookups. A text that differs may also be that of a new type.
 func (c *capture) renewTypes(ctx context.Context, types string) {
-	t := c.tables
-	if types == t.types {
+	if types == c.tables.types {
 		return
 	}
-	var err error
-	if t.types == "" { // the rules were bound just now
-		err = c.reader.ReloadTypes(ctx)
-	} else if err = c.adopt(ctx, c.definitionsNow().Rules); err != nil {
-		c.Log.Warn().Err(err).Msg("types of the source were altered, and the rules cannot be bound to them; they stay as they are")
-		err = c.reader.ReloadTypes(ctx)
-	}
+	altered, err := c.reader.ReloadTypes(ctx)
 	if err != nil {
 		return // the next check does it
 	}
-	if t.types != "" {
-		c.Log.Info().Msg("types of the source were altered; they were read again")
+	c.tables.types = types
+	if !altered {
+		return
 	}
-	t.types = types
+	c.Log.Info().Msg("types of the source were altered; they were read again")
+	if err := c.adopt(ctx, c.definitionsNow().Rules); err != nil && ctx.Err() == nil {
+		c.Log.Warn().Err(err).Msg("the rules cannot be bound to the altered types; they stay as they are")
+	}
 }
 
 // take keeps the tables' OIDs, and returns those that the stream lacks.
