@@ -30,11 +30,11 @@ type Table struct {
 	// PartitionRoot is the topmost table of which this is a partition, else
 	// the zero Name. Under publish_via_partition_root the stream knows only the root.
 	PartitionRoot Name
-	// WithoutIdentity are the tables, this one or its partitions, that would
-	// refuse an UPDATE or DELETE if those were published. Empty: publishing
-	// them is safe. A partitioned table needs a primary key for that, because
-	// its next partition inherits no other identity.
-	WithoutIdentity []Name
+	// Refused says of which tables, this one or its partitions, PostgreSQL would
+	// refuse an UPDATE or DELETE if Gancho published those of this one. Empty:
+	// publishing them is safe. A partitioned table needs a primary key for that,
+	// because its next partition inherits no other identity.
+	Refused []Hazard
 	// Inherited: other tables, which are not partitions, inherit from it. Their
 	// changes arrive under their own names.
 	Inherited bool
@@ -114,7 +114,8 @@ func loadTable(ctx context.Context, conn *pgx.Conn, types *Types, name Name) (*T
 		err = loadColumns(ctx, conn, types, t)
 	}
 	if err == nil {
-		t.WithoutIdentity, err = loadWithoutIdentity(ctx, conn, t.Relation.OID)
+		would := publication{viaRoot: true, stored: serverVersion(conn) >= 180000, ops: operations{true, true, true, true}}
+		t.Refused, err = refusals(ctx, conn, would, t)
 	}
 	if err == nil {
 		t.Memberships, err = loadMemberships(ctx, conn, t.Relation.TableName())
@@ -213,23 +214,6 @@ func loadColumns(ctx context.Context, conn *pgx.Conn, types *Types, t *Table) er
 		t.Relation.Columns[i].Type = types.Lookup(oids[i])
 	}
 	return nil
-}
-
-// loadWithoutIdentity: see Table.WithoutIdentity.
-func loadWithoutIdentity(ctx context.Context, conn *pgx.Conn, oid uint32) ([]Name, error) {
-	rows, _ := conn.Query(ctx, `
-		with parts as (select $1::oid as oid union select relid from pg_partition_tree($1::oid::regclass))
-		select n.nspname::text, c.relname::text
-		from parts join pg_catalog.pg_class c using (oid) join pg_catalog.pg_namespace n on n.oid = c.relnamespace
-		left join lateral (select bool_or(i.indisprimary and i.indimmediate) as primary_key, bool_or(i.indisreplident) as identity_index
-			from pg_catalog.pg_index i where i.indrelid = c.oid) i on true
-		where case when c.relkind = 'p' then i.primary_key is not true
-			when c.relkind <> 'r' then false
-			when c.relreplident = 'd' then i.primary_key is not true
-			when c.relreplident = 'i' then i.identity_index is not true
-			else c.relreplident = 'n' end
-		order by 1, 2`, oid)
-	return pgx.CollectRows(rows, pgx.RowToStructByPos[Name])
 }
 
 func loadMemberships(ctx context.Context, conn *pgx.Conn, name Name) ([]Membership, error) {

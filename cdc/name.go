@@ -123,6 +123,14 @@ func QuoteIdentifier(s string) string {
 	return pgx.Identifier{s}.Sanitize()
 }
 
+func quoteIdentifiers(names []string) []string {
+	quoted := make([]string, len(names))
+	for i, name := range names {
+		quoted[i] = QuoteIdentifier(name)
+	}
+	return quoted
+}
+
 // reserved reports whether the word is reserved in PostgreSQL 14 to 18, which
 // makes it need quotes as a table or column name.
 func reserved(s string) bool {

@@ -49,6 +49,7 @@ type publication struct {
 	name    string
 	exists  bool
 	viaRoot bool
+	stored  bool // it publishes stored generated columns (18 and newer)
 	ops     operations
 	add     []*Table // tables that it lacks
 }
@@ -84,12 +85,13 @@ func (o operations) String() string {
 // the application's own UPDATE and DELETE:
 // https://www.postgresql.org/docs/current/logical-replication-publication.html
 func (p *preparation) publications(ctx context.Context, needs []TableNeed) error {
-	full := &publication{name: p.Publication, viaRoot: true, ops: operations{true, true, true, true}}
-	inserts := &publication{name: p.insertPublication(), viaRoot: true, ops: operations{Insert: true, Truncate: true}}
-	for _, pub := range []*publication{full, inserts} {
-		if err := p.find(ctx, pub); err != nil {
-			return err
-		}
+	full, err := findPublication(ctx, p.conn, p.Publication, operations{true, true, true, true})
+	if err != nil {
+		return err
+	}
+	inserts, err := findPublication(ctx, p.conn, p.insertPublication(), operations{Insert: true, Truncate: true})
+	if err != nil {
+		return err
 	}
 	p.updates = slices.ContainsFunc(needs, func(n TableNeed) bool { return n.Update || n.Delete })
 	for i, table := range p.source.Tables {
@@ -99,6 +101,12 @@ func (p *preparation) publications(ctx context.Context, needs []TableNeed) error
 		if err := p.place(ctx, needs[i], table, full, inserts); err != nil {
 			return err
 		}
+	}
+	if err := p.decideGenerated(ctx, full, inserts); err != nil {
+		return err
+	}
+	if err := p.checkHarm(ctx, full, inserts); err != nil {
+		return err
 	}
 	if len(p.setup.Problems) > 0 {
 		// All or nothing: the problems are fixed first.
@@ -115,16 +123,22 @@ func (p *preparation) publications(ctx context.Context, needs []TableNeed) error
 	return nil
 }
 
-// find reads the publication from the catalogue, if it is there.
-func (p *preparation) find(ctx context.Context, pub *publication) error {
-	err := p.conn.QueryRow(ctx, `select pubinsert, pubupdate, pubdelete, pubtruncate, pubviaroot
-		from pg_catalog.pg_publication where pubname = $1`, pub.name).
-		Scan(&pub.ops.Insert, &pub.ops.Update, &pub.ops.Delete, &pub.ops.Truncate, &pub.viaRoot)
+// findPublication reads the publication from the catalogue. If it does not exist,
+// it is what Gancho would create, with the operations.
+func findPublication(ctx context.Context, conn *pgx.Conn, name string, ops operations) (*publication, error) {
+	pub := &publication{name: name, viaRoot: true, stored: serverVersion(conn) >= 180000, ops: ops}
+	stored := "false"
+	if pub.stored {
+		stored = "pubgencols = 's'"
+	}
+	err := conn.QueryRow(ctx, `select pubinsert, pubupdate, pubdelete, pubtruncate, pubviaroot, `+stored+`
+		from pg_catalog.pg_publication where pubname = $1`, name).
+		Scan(&pub.ops.Insert, &pub.ops.Update, &pub.ops.Delete, &pub.ops.Truncate, &pub.viaRoot, &pub.stored)
 	if err != nil && !errors.Is(err, pgx.ErrNoRows) {
-		return fmt.Errorf("read publication %q: %w", pub.name, err)
+		return nil, fmt.Errorf("read publication %q: %w", name, err)
 	}
 	pub.exists = err == nil
-	return nil
+	return pub, nil
 }
 
 // place decides which publication the table belongs in and notes what stands
@@ -146,11 +160,20 @@ func (p *preparation) place(ctx context.Context, need TableNeed, table *Table, f
 	if missing == (operations{}) {
 		return nil
 	}
+	if full.exists {
+		p.setup.Missing = append(p.setup.Missing, name)
+	}
 	target := full
-	if len(table.WithoutIdentity) > 0 && (full.ops.Update || full.ops.Delete || p.updates) {
+	would := *full
+	would.ops.Update, would.ops.Delete = full.ops.Update || p.updates, full.ops.Delete || p.updates
+	refused, err := refusals(ctx, p.conn, would, table)
+	if err != nil {
+		return err
+	}
+	if len(refused) > 0 {
 		target = inserts
 		if missing.Update || missing.Delete {
-			p.setup.addf("%s", withoutIdentity(table))
+			p.setup.addf("%s", refusal(table, refused[0]))
 			return nil
 		}
 	}
@@ -179,17 +202,14 @@ func (p *preparation) place(ctx context.Context, need TableNeed, table *Table, f
 // whose UPDATE and DELETE would fail if it published those too. A catalogue
 // that cannot be read counts as one that has such tables.
 func (p *preparation) exposes(ctx context.Context, pub *publication, then operations) bool {
-	rows, _ := p.conn.Query(ctx, "select relid from pg_catalog.pg_get_publication_tables($1)", pub.name)
-	members, err := pgx.CollectRows(rows, pgx.RowTo[uint32])
+	would := *pub
+	would.ops, would.add = then, nil
+	found, err := hazards(ctx, p.conn, p.Publication, assumption{publications: []*publication{&would}, next: true})
 	var move []string
-	for _, oid := range members {
-		var without []Name
-		if without, err = loadWithoutIdentity(ctx, p.conn, oid); err != nil {
-			break
-		}
-		for _, name := range without {
+	for _, h := range found {
+		if h.Publication == pub.name && h.RefusesStatements() {
 			move = append(move, fmt.Sprintf("ALTER PUBLICATION %s DROP TABLE %s; ALTER PUBLICATION %s ADD TABLE %[2]s",
-				QuoteIdentifier(pub.name), name, QuoteIdentifier(p.insertPublication())))
+				QuoteIdentifier(pub.name), h.Table, QuoteIdentifier(p.insertPublication())))
 		}
 	}
 	switch {
@@ -202,6 +222,60 @@ func (p *preparation) exposes(ctx context.Context, pub *publication, then operat
 		return false
 	}
 	return true
+}
+
+// decideGenerated decides whether a new publication publishes stored generated
+// columns: only if a replica identity covers one. They cost WAL decoding and
+// traffic, and a table in both publications needs the same answer in both.
+func (p *preparation) decideGenerated(ctx context.Context, full, inserts *publication) error {
+	if !full.exists && full.stored {
+		would := *full
+		would.stored = false
+		found, err := hazards(ctx, p.conn, p.Publication, assumption{publications: []*publication{&would}})
+		if err != nil {
+			return err
+		}
+		full.stored = slices.ContainsFunc(found, func(h Hazard) bool { return h.Publication == full.name && h.Reason == HazardGenerated })
+	}
+	if !inserts.exists {
+		inserts.stored = full.stored
+	}
+	for _, t := range p.source.Tables {
+		if t != nil && len(t.Generated) > 0 && full.stored != inserts.stored && full.willHave(t) && inserts.willHave(t) {
+			p.setup.addf("publications %s and %s both have %s and differ in publish_generated_columns, which ends the stream with an error; set it to stored in both: ALTER PUBLICATION ... SET (publish_generated_columns = stored)",
+				QuoteIdentifier(full.name), QuoteIdentifier(inserts.name), t.Relation.TableName())
+		}
+	}
+	return nil
+}
+
+// willHave: the publication has the table, or is going to.
+func (pub *publication) willHave(t *Table) bool {
+	return slices.Contains(pub.add, t) || slices.ContainsFunc(t.Memberships, func(m Membership) bool { return m.Publication == pub.name })
+}
+
+// checkHarm reports, as problems, the application's statements that work now and
+// would fail after what is about to be created. Nothing is created then.
+func (p *preparation) checkHarm(ctx context.Context, publications ...*publication) error {
+	if !slices.ContainsFunc(publications, func(pub *publication) bool { return len(pub.add) > 0 }) {
+		return nil
+	}
+	now, err := Hazards(ctx, p.conn, p.Publication)
+	if err != nil {
+		return err
+	}
+	then, err := hazards(ctx, p.conn, p.Publication, assumption{publications: publications})
+	if err != nil {
+		return err
+	}
+	for _, h := range then {
+		ours := slices.ContainsFunc(publications, func(pub *publication) bool { return pub.name == h.Publication })
+		if ours && h.RefusesStatements() && !slices.ContainsFunc(now, func(n Hazard) bool { return n.String() == h.String() }) {
+			p.setup.addf("adding %s to publication %s would make the application's own %s fail, because %s; %s",
+				h.Table, QuoteIdentifier(h.Publication), h.statements(), h.Why(), h.Fix())
+		}
+	}
+	return nil
 }
 
 // hiddenByRoot reports the partition whose changes arrive under its root's name.
@@ -225,23 +299,25 @@ func (p *preparation) hiddenByRoot(ctx context.Context, table *Table, publicatio
 	return hidden, nil
 }
 
-func withoutIdentity(table *Table) string {
+// refusal says why the table's updates and deletes cannot be published, and what
+// to do.
+func refusal(table *Table, h Hazard) string {
 	const consequence = "so that publishing its updates and deletes would make the application's own UPDATE and DELETE fail"
+	const inserts = "or let the rule watch inserts only"
 	name := table.Relation.TableName()
 	switch {
-	case table.Kind == 'p' && slices.Contains(table.WithoutIdentity, name):
-		return fmt.Sprintf("partitioned table %s has no primary key, %s, if not now then in its next partition; add a primary key to %s, or let the rule watch inserts only",
-			name, consequence, name)
+	case h.Reason != HazardIdentity:
+		return fmt.Sprintf("table %s cannot be in publication %s with its updates and deletes, because %s and the application's own UPDATE and DELETE would fail; %s, %s",
+			h.Table, QuoteIdentifier(h.Publication), h.Why(), h.Fix(), inserts)
+	case table.Kind == 'p' && h.Table == name:
+		return fmt.Sprintf("partitioned table %s has no primary key, %s, if not now then in its next partition; add a primary key to %s, %s",
+			name, consequence, name, inserts)
 	case table.Kind == 'p':
-		part := table.WithoutIdentity[0]
-		return fmt.Sprintf("partition %s of %s has no replica identity, %s; run ALTER TABLE %s REPLICA IDENTITY DEFAULT, or let the rule watch inserts only",
-			part, name, consequence, part)
+		return fmt.Sprintf("partition %s of %s has no replica identity, %s; %s, %s", h.Table, name, consequence, h.Fix(), inserts)
 	case table.PrimaryKey != nil:
-		return fmt.Sprintf("table %s has a primary key that is no replica identity (deferrable, or switched off), %s; run ALTER TABLE %s REPLICA IDENTITY FULL, or let the rule watch inserts only",
-			name, consequence, name)
+		return fmt.Sprintf("table %s has a primary key that is no replica identity (deferrable, or switched off), %s; %s, %s", name, consequence, h.Fix(), inserts)
 	}
-	return fmt.Sprintf("table %s has no primary key and no replica identity, %s; run ALTER TABLE %s REPLICA IDENTITY FULL, or let the rule watch inserts only",
-		name, consequence, name)
+	return fmt.Sprintf("table %s has no primary key and no replica identity, %s; %s, %s", name, consequence, h.Fix(), inserts)
 }
 
 // provide creates what is missing, or proposes it without Options.Create.
@@ -276,12 +352,16 @@ func (p *preparation) propose(publications ...*publication) {
 		if statement == "" {
 			continue
 		}
+		add := p.setup.addf // a slot that reads without the tables misses their changes
+		if p.newSlot {
+			add = p.setup.addFirstf
+		}
 		if pub.exists {
-			p.setup.addf("publication %s lacks %s", QuoteIdentifier(pub.name), tableList(pub.add))
+			add("publication %s lacks %s", QuoteIdentifier(pub.name), tableList(pub.add))
 		} else if pub.ops.Update {
-			p.setup.addf("publication %s does not exist", QuoteIdentifier(pub.name))
+			add("publication %s does not exist", QuoteIdentifier(pub.name))
 		} else {
-			p.setup.addf("publication %s does not exist (it is for tables without replica identity, now or later)", QuoteIdentifier(pub.name))
+			add("publication %s does not exist (it is for tables without replica identity, now or later)", QuoteIdentifier(pub.name))
 		}
 		p.setup.Statements = append(p.setup.Statements, statement)
 	}
@@ -302,8 +382,12 @@ func (p *preparation) statement(pub *publication) string {
 	if len(pub.add) > 0 {
 		tables = " FOR TABLE " + tableList(pub.add)
 	}
-	return fmt.Sprintf("CREATE PUBLICATION %s%s WITH (publish = '%s', publish_via_partition_root = true)",
-		QuoteIdentifier(pub.name), tables, pub.ops)
+	generated := ""
+	if pub.stored {
+		generated = ", publish_generated_columns = stored"
+	}
+	return fmt.Sprintf("CREATE PUBLICATION %s%s WITH (publish = '%s', publish_via_partition_root = true%s)",
+		QuoteIdentifier(pub.name), tables, pub.ops, generated)
 }
 
 // tableList writes the tables for CREATE PUBLICATION. ONLY keeps inheritance

@@ -21,6 +21,9 @@ const maxRulesPerTable = 1 << 16
 type boundRule struct {
 	*rule
 	table *cdc.Table
+	// full says how to make the server send whole old rows of the table; empty: it
+	// sent them when the rules were loaded.
+	full string
 	// columns are the columns that the rule depends on, by name, with their types.
 	columns map[string]*cdc.Type
 	// denied are those of them that privacy.deny names.
@@ -44,7 +47,7 @@ type boundRule struct {
 // Ruleset. The error is a strictyaml.Errors with all mistakes of all files, or
 // that of a query. The connection is only used until Bind returns.
 func (r *Rules) Bind(ctx context.Context, conn *pgx.Conn) (*Ruleset, error) {
-	b := &binder{options: r.options, tables: map[cdc.Name]*cdc.Table{}, viewTables: map[uint32][]cdc.Name{}, conn: conn, types: cdc.NewTypes()}
+	b := &binder{options: r.options, tables: map[cdc.Name]*cdc.Table{}, viewTables: map[uint32][]cdc.Name{}, underFull: map[uint32][]cdc.Hazard{}, uses: map[*boundRule][]use{}, conn: conn, types: cdc.NewTypes()}
 	var err error
 	if b.database, err = cdc.LoadSettings(ctx, conn); err != nil {
 		return nil, fmt.Errorf("bind rules: %w", err)
@@ -54,7 +57,13 @@ func (r *Rules) Bind(ctx context.Context, conn *pgx.Conn) (*Ruleset, error) {
 		return nil, fmt.Errorf("bind rules: %w", err)
 	}
 	rs.settings.Secrets = r.options.Secrets
+	b.zones = &zones{ctx: ctx, conn: conn, checked: map[string]error{}}
+	defer func() { b.zones.conn = nil }()
+	rs.settings.CheckZone = b.zones.check
 	b.settings = rs.settings
+	if err := b.checkSource(r.options.Location); err != nil {
+		return nil, fmt.Errorf("bind rules: %w", err)
+	}
 	if err := b.loadDenied(ctx, r.deny); err != nil {
 		return nil, fmt.Errorf("bind rules: %w", err)
 	}
@@ -76,6 +85,9 @@ func (r *Rules) Bind(ctx context.Context, conn *pgx.Conn) (*Ruleset, error) {
 		rs.rules = append(rs.rules, bound)
 		rs.byTable[name] = append(rs.byTable[name], bound)
 	}
+	if err := b.follow(ctx, rs); err != nil {
+		return nil, fmt.Errorf("bind rules: %w", err)
+	}
 	if err := b.errors.Err(); err != nil {
 		return nil, err
 	}
@@ -91,8 +103,8 @@ func languageSettings(ctx context.Context, conn *pgx.Conn, s cdc.Settings, locat
 	out := expr.Settings{Location: location, Collation: s.Collation, CType: s.Ctype, Encoding: s.Encoding}
 	var builtin *string
 	err := conn.QueryRow(ctx, `
-		select coalesce(d->>'datlocprovider', 'c'), d->>'datlocale'
-		from (select to_jsonb(p) d from pg_catalog.pg_database p where datname = current_database()) x`).Scan(&out.Provider, &builtin)
+		select coalesce(d->>'datlocprovider', 'c'), d->>'datlocale', current_setting('lc_monetary')
+		from (select to_jsonb(p) d from pg_catalog.pg_database p where datname = current_database()) x`).Scan(&out.Provider, &builtin, &out.Monetary)
 	if err != nil {
 		return out, fmt.Errorf("read locale of the source: %w", err)
 	}
@@ -108,14 +120,19 @@ type binder struct {
 	conn     *pgx.Conn
 	database cdc.Settings
 	settings expr.Settings
+	zones    *zones
 	types    *cdc.Types // of the results of lookups
 	// tables are those loaded so far, by the name as written; nil: it does not exist.
 	tables     map[cdc.Name]*cdc.Table
 	names      []cdc.Name // of all tables, for suggestions; loaded when needed
 	denied     map[uint32]map[string]string
 	viewTables map[uint32][]cdc.Name // the tables that a view reads
-	errors     strictyaml.Errors
-	findings   []Finding
+	// underFull are the tables' hazards under REPLICA IDENTITY FULL.
+	underFull map[uint32][]cdc.Hazard
+	// uses are what the rules depend on.
+	uses     map[*boundRule][]use
+	errors   strictyaml.Errors
+	findings []Finding
 }
 
 func (b *binder) mistake(v strictyaml.Value, offset int, hint, format string, args ...any) {
@@ -245,6 +262,9 @@ func (b *binder) bind(ctx context.Context, r *rule) (*boundRule, error) {
 		return nil, err
 	}
 	bound := &boundRule{rule: r, table: t, columns: map[string]*cdc.Type{}, denied: map[string]bool{}}
+	if bound.full, err = b.full(ctx, t); err != nil {
+		return nil, err
+	}
 	if bound.lookups, err = b.lookups(ctx, r, t); err != nil {
 		return nil, err
 	}
@@ -267,10 +287,16 @@ func (b *binder) bind(ctx context.Context, r *rule) (*boundRule, error) {
 	for _, u := range c.uses {
 		column := t.Relation.Columns[u.Index]
 		bound.columns[u.Name] = column.Type
-		b.checkUse(bound, u, column)
+		if err := b.checkUse(ctx, bound, u, column); err != nil {
+			return nil, err
+		}
 	}
 	bound.hidden = hiddenColumns(c.uses)
+	b.uses[bound] = c.uses
 	if err := b.checkIdentity(ctx, bound, c.uses); err != nil {
+		return nil, err
+	}
+	if err := b.checkParents(ctx, bound); err != nil {
 		return nil, err
 	}
 	if r.key == nil && len(t.PrimaryKey) == 0 && r.ops&^setOf(cdc.Truncate) != 0 {
@@ -297,7 +323,7 @@ func (b *binder) publishable(place strictyaml.Value, t *cdc.Table) bool {
 }
 
 // checkUse checks one column that a part of a rule depends on.
-func (b *binder) checkUse(bound *boundRule, u use, column cdc.Column) {
+func (b *binder) checkUse(ctx context.Context, bound *boundRule, u use, column cdc.Column) error {
 	if u.shown && bound.denied[u.Name] {
 		b.mistake(u.value, u.offset(), "remove it from the rule, or from privacy.deny", "column %q must not be sent: privacy.deny has %s", u.Name, b.denied[bound.table.Relation.OID][u.Name])
 	}
@@ -306,9 +332,9 @@ func (b *binder) checkUse(bound *boundRule, u use, column cdc.Column) {
 			"column %q is money, with %d decimal digits in this database: the stream has it with 2, which is another value", u.Name, b.database.MoneyDigits)
 	}
 	if bound.ops.has(cdc.Update) && !u.leaf && !u.Old && u.group == groupWrite && large(column) && bound.table.Relation.ReplicaIdentity != 'f' {
-		b.note(bound.rule, bound.table, fullStatement(bound.table.Relation.TableName()),
-			"%s uses column %q, whose large values are not sent with an update that does not touch them: such changes are parked", u.path, u.Name)
+		b.noteFull(bound, "%s uses column %q, whose large values are not sent with an update that does not touch them: such changes are parked", u.path, u.Name)
 	}
+	return nil
 }
 
 // large: values of the column may be stored out of line.

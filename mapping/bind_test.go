@@ -91,7 +91,7 @@ func TestBind(t *testing.T) {
 	})
 	diff(t, "findings", findings(rs), []string{
 		"public.pedidos: a deleted row is sent without total: the payload will lack what depends on it, named in unchanged; ALTER TABLE public.pedidos REPLICA IDENTITY FULL; (it raises the WAL of the table's updates and deletes by about 40 %)",
-		`public.contratos: when uses column "observacao", whose large values are not sent with an update that does not touch them: such changes are parked; ALTER TABLE public.contratos REPLICA IDENTITY FULL;`,
+		`public.contratos: when uses column "observacao", whose large values are not sent with an update that does not touch them: such changes are parked; ALTER TABLE public.contratos REPLICA IDENTITY FULL; (it raises the WAL of the table's updates and deletes by about 40 %)`,
 		"public.estoque_movimentos: the table has no primary key, so that all events of the rule wait for each other; write key: with what must stay in order",
 	})
 }
@@ -117,5 +117,18 @@ rules:
 	diff(t, "findings", findings(rs)[1:], []string{
 		"public.clientes: publication gancho leaves out the columns email; BEGIN; ALTER PUBLICATION gancho DROP TABLE public.clientes; ALTER PUBLICATION gancho ADD TABLE public.clientes; COMMIT;",
 		"public.contratos: publication gancho has a row filter: changes of other rows are never seen; BEGIN; ALTER PUBLICATION gancho DROP TABLE public.contratos; ALTER PUBLICATION gancho ADD TABLE public.contratos; COMMIT;",
+	})
+}
+
+// TestAdviceNamesPartitions: each partition has its own replica identity.
+func TestAdviceNamesPartitions(t *testing.T) {
+	t.Parallel()
+	rs := bind(t, connect(t), mapping.Options{}, `
+rules:
+  - {event: a, table: acessos, on: delete, key: id, columns: [id, liberado]}
+`)
+	diff(t, "findings", findings(rs), []string{
+		"public.acessos: a deleted row is sent without liberado: the payload will lack what depends on it, named in unchanged; " +
+			"ALTER TABLE public.acessos REPLICA IDENTITY FULL; ALTER TABLE public.acessos_2026 REPLICA IDENTITY FULL; (it raises the WAL of the table's updates and deletes by about 40 %)",
 	})
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"strings"
 
 	"gancho/cdc"
 	"gancho/internal/strictyaml"
@@ -107,10 +108,8 @@ func (b *binder) bindChild(ctx context.Context, bound *boundRule, ref *childRef,
 	case len(t.PrimaryKey) == 0:
 		b.mistake(ref.tableValue, -1, "add a primary key", "children need a primary key to tell rows apart, and table %s has none", name)
 		return nil, nil
-	case len(t.WithoutIdentity) > 0:
-		b.mistake(ref.tableValue, -1, fmt.Sprintf("run: %s (%s)", fullStatement(name), fullCost),
-			"table %s has no replica identity: with its updates or deletes published, the application's own UPDATE and DELETE would fail", name)
-		return nil, nil
+	case len(t.Refused) > 0:
+		return nil, b.refused(ctx, ref.tableValue, t)
 	case len(key) != len(ref.parent):
 		b.mistake(ref.value, -1, "name as many columns on both sides", "children.parent has %s for a key of %s", columnCount(len(ref.parent)), columnCount(len(key)))
 		return nil, nil
@@ -139,24 +138,24 @@ func (b *binder) bindChild(ctx context.Context, bound *boundRule, ref *childRef,
 // checkChildIdentity: a deleted row must say whose child it was, and one that
 // is compared must be sent whole.
 func (b *binder) checkChildIdentity(ctx context.Context, child *boundChild, ref *childRef) error {
-	without, err := withoutFull(ctx, b.conn, child.table)
-	if err != nil || len(without) == 0 {
+	fix, err := b.full(ctx, child.table)
+	if err != nil || fix == "" {
 		return err
 	}
-	fix := fullStatements(without) + " (" + fullCost + ")"
+	child.full = fix
 	name := child.table.Relation.TableName()
 	for _, column := range slices.Concat(ref.parent, columnRefsOf(ref.value, child.table.PrimaryKey)) {
 		i := child.table.Relation.Column(column.name)
 		if i >= 0 && !child.table.Relation.Columns[i].Key {
-			b.mistake(column.value, -1, "run: "+fix, "a deleted row of %s is sent without column %q, which says whose child it was; the server sends it only under REPLICA IDENTITY FULL", name, column.name)
+			b.mistake(column.value, -1, fix, "a deleted row of %s is sent without column %q, which says whose child it was; the server sends it only under REPLICA IDENTITY FULL", name, column.name)
 			return nil
 		}
 	}
 	if len(ref.watch) > 0 {
-		b.mistake(ref.watch[0].value, -1, "run: "+fix, "children.watch needs the old values of %s, which the server sends only under REPLICA IDENTITY FULL", name)
+		b.mistake(ref.watch[0].value, -1, fix, "children.watch needs the old values of %s, which the server sends only under REPLICA IDENTITY FULL", name)
 		return nil
 	}
-	b.note(child.rule, child.table, fix, "an update that changes nothing, or a row deleted and inserted again as it was, counts as a change of its parent: the server does not send its old values")
+	b.note(child.rule, child.table, strings.TrimPrefix(fix, "run: "), "an update that changes nothing, or a row deleted and inserted again as it was, counts as a change of its parent: the server does not send its old values")
 	return nil
 }
 

@@ -3,6 +3,7 @@ package mapping
 import (
 	"context"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 
@@ -18,7 +19,7 @@ func fullStatement(table cdc.Name) string {
 }
 
 // missingIdentity says how to make the server send the values that it did not.
-func missingIdentity(rel *cdc.Relation) string {
+func (b *boundRule) missingIdentity(rel *cdc.Relation) string {
 	switch {
 	case rel.Weaker != nil:
 		return fmt.Sprintf("the table has a partition with less replica identity than its own (a new one has the default); run: %s",
@@ -26,7 +27,10 @@ func missingIdentity(rel *cdc.Relation) string {
 	case rel.ReplicaIdentity == 'f':
 		return fmt.Sprintf("%s has REPLICA IDENTITY FULL, so one of its partitions does not have it; run gancho check, which names it", rel.TableName())
 	}
-	return "run: " + fullStatement(rel.TableName())
+	if b.full == "" { // it had FULL when the rules were loaded
+		return "run: " + fullStatement(rel.TableName())
+	}
+	return b.full
 }
 
 func fullStatements(tables []cdc.Name) string {
@@ -40,15 +44,8 @@ const fullCost = "it raises the WAL of the table's updates and deletes by about 
 // https://www.postgresql.org/docs/current/logical-replication-publication.html#LOGICAL-REPLICATION-PUBLICATION-REPLICA-IDENTITY
 func (b *binder) checkIdentity(ctx context.Context, bound *boundRule, uses []use) error {
 	t, r := bound.table, bound.rule
-	name := t.Relation.TableName()
-	if bound.seen&setOf(cdc.Update, cdc.Delete) != 0 && len(t.WithoutIdentity) > 0 {
-		fix := fmt.Sprintf("add a primary key, or run: %s (%s)", fullStatement(name), fullCost)
-		if t.Kind == 'p' {
-			fix = fmt.Sprintf("add a primary key: ALTER TABLE %s ADD PRIMARY KEY (...);", name)
-		}
-		b.mistake(r.tableValue, -1, fix, "table %s has no replica identity: with its updates or deletes published, the application's own UPDATE and DELETE of %s would fail",
-			name, joinNames(t.WithoutIdentity))
-		return nil
+	if bound.seen&setOf(cdc.Update, cdc.Delete) != 0 && len(t.Refused) > 0 {
+		return b.refused(ctx, r.tableValue, t)
 	}
 	reason, place, offset := "", strictyaml.Value{}, -1
 	for _, u := range uses {
@@ -64,12 +61,70 @@ func (b *binder) checkIdentity(ctx context.Context, bound *boundRule, uses []use
 		b.noteLeftOut(bound, uses)
 		return nil
 	}
+	if bound.full != "" {
+		b.mistake(place, offset, bound.full, "%s, which the server sends only under REPLICA IDENTITY FULL", reason)
+	}
+	return nil
+}
+
+// refused is the mistake of a rule for updates or deletes that cannot be published.
+func (b *binder) refused(ctx context.Context, place strictyaml.Value, t *cdc.Table) error {
+	name := t.Relation.TableName()
+	var tables []cdc.Name
+	for _, h := range t.Refused {
+		if h.Reason == cdc.HazardGenerated {
+			b.mistake(place, -1, h.Fix(), "with the updates or deletes of table %s published, the application's own UPDATE and DELETE of %s would fail, because %s", name, h.Table, h.Why())
+			return nil
+		}
+		tables = append(tables, h.Table)
+	}
+	fix := fmt.Sprintf("add a primary key: ALTER TABLE %s ADD PRIMARY KEY (...);", name)
+	if t.Kind != 'p' {
+		full, err := b.makeFull(ctx, t, tables)
+		if err != nil {
+			return err
+		}
+		fix = "add a primary key, or " + full
+	}
+	b.mistake(place, -1, fix, "table %s has no replica identity: with its updates or deletes published, the application's own UPDATE and DELETE of %s would fail",
+		name, joinNames(tables))
+	return nil
+}
+
+// full says how to make the server send whole old rows of the table, empty when
+// it does.
+func (b *binder) full(ctx context.Context, t *cdc.Table) (string, error) {
 	without, err := withoutFull(ctx, b.conn, t)
 	if err != nil || len(without) == 0 {
-		return err
+		return "", err
 	}
-	b.mistake(place, offset, fmt.Sprintf("run: %s (%s)", fullStatements(without), fullCost), "%s, which the server sends only under REPLICA IDENTITY FULL", reason)
-	return nil
+	return b.makeFull(ctx, t, without)
+}
+
+// makeFull says how to give the tables, t or its partitions, REPLICA IDENTITY FULL,
+// or why that would make the application's own statements fail.
+func (b *binder) makeFull(ctx context.Context, t *cdc.Table, tables []cdc.Name) (string, error) {
+	hazards, known := b.underFull[t.Relation.OID]
+	if !known {
+		var err error
+		if hazards, err = cdc.HazardsUnderFull(ctx, b.conn, b.options.Publication, t); err != nil {
+			return "", err
+		}
+		b.underFull[t.Relation.OID] = hazards
+	}
+	ours := func(publication string) bool {
+		return publication == b.options.Publication || publication == cdc.InsertPublication(b.options.Publication)
+	}
+	first := map[string]bool{}
+	for _, h := range hazards {
+		if !h.Publishable() || !ours(h.Publication) {
+			return fmt.Sprintf("do without it: under REPLICA IDENTITY FULL the application's own UPDATE and DELETE of %s would fail, because publication %s publishes the table and %s",
+				h.Table, cdc.QuoteIdentifier(h.Publication), h.Why()), nil
+		}
+		first[fmt.Sprintf("ALTER PUBLICATION %s SET (publish_generated_columns = stored);", cdc.QuoteIdentifier(h.Publication))] = true
+	}
+	statements := append(slices.Sorted(maps.Keys(first)), fullStatements(tables))
+	return fmt.Sprintf("run: %s (%s)", strings.Join(statements, " "), fullCost), nil
 }
 
 // withoutFull returns the tables that hold the rows, the table itself or its
@@ -101,9 +156,13 @@ func (b *binder) noteLeftOut(bound *boundRule, uses []use) {
 		}
 	}
 	if len(missing) > 0 {
-		b.note(bound.rule, t, fullStatement(t.Relation.TableName())+" ("+fullCost+")",
-			"a deleted row is sent without %s: the payload will lack what depends on it, named in unchanged", strings.Join(missing, ", "))
+		b.noteFull(bound, "a deleted row is sent without %s: the payload will lack what depends on it, named in unchanged", strings.Join(missing, ", "))
 	}
+}
+
+// noteFull is a note about what REPLICA IDENTITY FULL would change.
+func (b *binder) noteFull(bound *boundRule, format string, args ...any) {
+	b.note(bound.rule, bound.table, strings.TrimPrefix(bound.full, "run: "), format, args...)
 }
 
 func joinNames(names []cdc.Name) string { return strings.Join(mapped(names, cdc.Name.String), ", ") }

@@ -217,11 +217,7 @@ func (b *binder) prepareLookup(ctx context.Context, l *lookup, types []*cdc.Type
 		if pg.Position > 0 {
 			at = offset(pieces, byteOffset(batch, int(pg.Position)-1))
 		}
-		hint := pg.Hint
-		if cdc.FaultOf(err) == cdc.FaultDenied {
-			hint = "grant SELECT on what it reads to the user of source.dsn"
-		}
-		b.mistake(l.value, at, hint, "lookup %s: %s", l.name, pg.Message)
+		b.mistake(l.value, at, refusalHint(err), "lookup %s: %s", l.name, pg.Message)
 		return nil, nil
 	}
 	if err != nil {
@@ -252,15 +248,35 @@ func describe(ctx context.Context, conn *pgx.Conn, batch string, arguments int) 
 		return nil, err
 	}
 	defer func() { _ = tx.Rollback(context.WithoutCancel(ctx)) }() // it wrote nothing
+	// As in the sessions that will run it: through a pooler this one may have it on.
+	if _, err := tx.Exec(ctx, "set local row_security = off"); err != nil {
+		return nil, err
+	}
 	d, err := conn.PgConn().Prepare(ctx, "", batch, nil)
 	if err != nil {
 		return nil, err
 	}
-	none := slices.Repeat([][]byte{[]byte("{}")}, arguments)
-	if err := conn.PgConn().ExecParams(ctx, batch, none, nil, nil, nil).Read().Err; err != nil {
+	if err := conn.PgConn().ExecParams(ctx, batch, emptyArrays(arguments), nil, nil, nil).Read().Err; err != nil {
 		return nil, err
 	}
 	return d.Fields, nil
+}
+
+// emptyArrays are arguments for no change.
+func emptyArrays(n int) [][]byte { return slices.Repeat([][]byte{[]byte("{}")}, n) }
+
+// refusalHint says what to do about a query that the server refuses.
+func refusalHint(err error) string {
+	pg, ok := errors.AsType[*pgconn.PgError](err)
+	switch {
+	case !ok:
+		return ""
+	case cdc.FaultOf(err) != cdc.FaultDenied:
+		return pg.Hint
+	case pg.Routine == "check_enable_rls": // the message is in the server's language
+		return "row-level security would hide rows; run ALTER ROLE ... BYPASSRLS for the role that reads, or let a lookup read a view of the table's owner"
+	}
+	return "grant SELECT on what it reads to the role that reads (of source.lookup_dsn, or source.dsn without it), and USAGE on its schema"
 }
 
 // byteOffset turns a number of characters into one of bytes.

@@ -37,6 +37,8 @@ type Finding struct {
 type Ruleset struct {
 	rules   []*boundRule
 	byTable map[cdc.Name][]*boundRule
+	// heirs are rules as those of the tables that inherit from theirs.
+	heirs []*boundRule
 	// perTransaction are the rules that wait for the commit, by their numbers;
 	// transactional are the tables that they depend on.
 	perTransaction []*boundRule
@@ -54,6 +56,15 @@ func (rs *Ruleset) Tables() []cdc.TableNeed {
 		c.add(b.table.Relation.TableName(), b.seen)
 	}
 	return c.sorted()
+}
+
+// TableOIDs returns the OIDs of the tables of Tables.
+func (rs *Ruleset) TableOIDs() []uint32 {
+	var oids []uint32
+	for _, b := range rs.withChildren() {
+		oids = append(oids, b.table.Relation.OID)
+	}
+	return oids
 }
 
 // needs collects what is needed of tables.
@@ -80,6 +91,9 @@ func (c needs) sorted() []cdc.TableNeed {
 
 // Findings returns what the person should know about the source.
 func (rs *Ruleset) Findings() []Finding { return slices.Clone(rs.findings) }
+
+// Policy is what happens when the source no longer fits the rules.
+func (rs *Ruleset) Policy() Policy { return rs.policy }
 
 // Len is the number of rules.
 func (rs *Ruleset) Len() int { return len(rs.rules) }

@@ -1,12 +1,15 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"slices"
 	"strings"
 
+	"github.com/jackc/pgx/v5"
+	"github.com/rs/zerolog"
 	"github.com/spf13/cobra"
 
 	"gancho/cdc"
@@ -24,7 +27,8 @@ func newCheckCommand() *cobra.Command {
 		Short: "Validate the configuration and the rules against the live catalogue",
 		Long: `Validate the configuration, the rule files and every expression in them against
 the source's catalogue. Nothing is changed anywhere. Every mistake is printed as
-file:line:col with what to write instead; the exit code is then 1.`,
+file:line:col with what to write instead; the exit code is then 1. It is 1, too, while
+the publication exists and lacks changes of a rule's table.`,
 	}, func(cmd *cobra.Command, c *config.Config) error {
 		d, err := definitions(c)
 		if err != nil {
@@ -78,16 +82,66 @@ func checkSource(cmd *cobra.Command, c *config.Config, d *bridge.Definitions) (*
 	if err != nil {
 		return nil, err
 	}
+	identity, err := cdc.LoadIdentity(ctx, conn)
+	if err != nil {
+		return nil, err
+	}
+	lookup := mapping.NewSource(cmp.Or(c.Source.LookupDSN, c.Source.DSN).Reveal(), zerolog.New(zerolog.ConsoleWriter{Out: cmd.ErrOrStderr()})).Of(identity)
+	defer lookup.Close(ctx)
+	if err := lookup.Check(ctx, rules); err != nil {
+		return nil, err
+	}
 	for _, f := range rules.Findings() {
 		if _, err := fmt.Fprintf(cmd.ErrOrStderr(), "%s: %s; %s\n", f.Rule, f.Message, f.Fix); err != nil {
 			return nil, err
 		}
 	}
+	refused, err := printHazards(cmd, conn, c.Source.Publication, rules.TableOIDs())
+	if err != nil {
+		return nil, err
+	}
 	_, err = cdc.Prepare(ctx, cdc.Options{DSN: c.Source.DSN.Reveal(), Slot: c.Source.Slot, Publication: c.Source.Publication}, rules.Tables())
-	if lacks := new(cdc.SetupError); errors.As(err, &lacks) {
+	if lacks := new(cdc.SetupError); errors.As(err, &lacks) && lacks.FirstStart() {
 		_, err = fmt.Fprintf(cmd.ErrOrStderr(), "%v\n", lacks)
+		if err == nil && len(lacks.Missing) > 0 {
+			err = fmt.Errorf("the publication exists and lacks changes of %s, which rules need: a bridge that runs does not capture them", joinNames(lacks.Missing))
+		}
+	}
+	if err == nil && refused {
+		err = errors.New("statements of the application fail now, see above")
 	}
 	return rules, err
+}
+
+// printHazards prints what is to be known about the source and its publications,
+// and reports whether statements of the application fail now.
+func printHazards(cmd *cobra.Command, conn *pgx.Conn, publication string, tables []uint32) (refused bool, err error) {
+	remarks, err := cdc.Remarks(cmd.Context(), conn, publication)
+	if err != nil {
+		return false, err
+	}
+	hazards, err := cdc.Hazards(cmd.Context(), conn, publication, tables...)
+	if err != nil {
+		return false, err
+	}
+	for _, h := range hazards {
+		remarks = append(remarks, cdc.Remark{Message: h.String(), Fix: h.Fix()})
+		refused = refused || h.RefusesStatements()
+	}
+	for _, r := range remarks {
+		if _, err := fmt.Fprintf(cmd.ErrOrStderr(), "source: %s; %s\n", r.Message, r.Fix); err != nil {
+			return false, err
+		}
+	}
+	return refused, nil
+}
+
+func joinNames(names []cdc.Name) string {
+	texts := make([]string, len(names))
+	for i, n := range names {
+		texts[i] = n.String()
+	}
+	return strings.Join(texts, ", ")
 }
 
 func newEventsCommand() *cobra.Command {

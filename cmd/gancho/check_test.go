@@ -91,34 +91,34 @@ func TestCheckTables(t *testing.T) {
 		},
 		"no publication of inserts": {
 			[]string{"create table movimentos (id int)", "create publication gancho"},
-			"{event: a, table: movimentos, on: insert, key: id, columns: [id]}", 0,
+			"{event: a, table: movimentos, on: insert, key: id, columns: [id]}", 1,
 			"publication gancho_insert does not exist",
 			"CREATE PUBLICATION gancho_insert FOR TABLE public.movimentos WITH (publish = 'insert, truncate', publish_via_partition_root = true);", "",
 		},
 		"publication without the table": {
 			[]string{"create table clientes (id int primary key)", "create publication gancho"},
-			"{event: a, table: clientes, on: insert, columns: [id]}", 0,
+			"{event: a, table: clientes, on: insert, columns: [id]}", 1,
 			"publication gancho lacks public.clientes", "ALTER PUBLICATION gancho ADD TABLE public.clientes;", "",
 		},
 		// In the one with updates, the application's own UPDATE would fail.
 		"publication of inserts without the table": {
 			[]string{"create table movimentos (id int)", "create publication gancho", "create publication gancho_insert with (publish = 'insert')"},
-			"{event: a, table: movimentos, on: insert, key: id, columns: [id]}", 0,
+			"{event: a, table: movimentos, on: insert, key: id, columns: [id]}", 1,
 			"publication gancho_insert lacks public.movimentos", "ALTER PUBLICATION gancho_insert ADD TABLE public.movimentos;", "",
 		},
 		"publication without the partitioned table": {
 			[]string{"create table acessos (id int primary key) partition by range (id)", "create table acessos_1 partition of acessos default", "create publication gancho for table acessos"},
-			"{event: a, table: acessos, on: insert, columns: [id]}", 0,
+			"{event: a, table: acessos, on: insert, columns: [id]}", 1,
 			"publication gancho publishes the partitions of public.acessos under their own names", "ALTER PUBLICATION gancho SET (publish_via_partition_root = true)", "",
 		},
 		"publication without updates": {
 			[]string{"create table clientes (id int primary key)", "create publication gancho for table clientes with (publish = 'insert')"},
-			"{event: a, table: clientes, on: update, columns: [id]}", 0,
+			"{event: a, table: clientes, on: update, columns: [id]}", 1,
 			"publication gancho does not publish update", "ALTER PUBLICATION gancho SET (publish = 'insert, update')", "",
 		},
 		"table among the inserts only": {
 			[]string{"create table clientes (id int primary key)", "create publication gancho", "create publication gancho_insert for table clientes with (publish = 'insert')"},
-			"{event: a, table: clientes, on: update, columns: [id]}", 0,
+			"{event: a, table: clientes, on: update, columns: [id]}", 1,
 			"publication gancho lacks public.clientes", "ALTER PUBLICATION gancho ADD TABLE public.clientes;", "",
 		},
 		"column list": {
@@ -130,6 +130,45 @@ func TestCheckTables(t *testing.T) {
 			[]string{"create table clientes (id int primary key)", "create publication gancho for table clientes where (id > 5)"},
 			"{event: a, table: clientes, on: insert, columns: [id]}", 0,
 			"publication gancho has a row filter", "BEGIN; ALTER PUBLICATION gancho DROP TABLE public.clientes; ALTER PUBLICATION gancho ADD TABLE public.clientes; COMMIT;", "",
+		},
+		"unlogged partition": {
+			[]string{"create table acessos (id int primary key) partition by range (id)", "create unlogged table acessos_1 partition of acessos default"},
+			"{event: a, table: acessos, on: insert, columns: [id]}", 0,
+			"public.acessos_1, a part of public.acessos, is unlogged: its rows are not in the WAL and make no events", "ALTER TABLE public.acessos_1 SET LOGGED", "",
+		},
+		"foreign partition": {
+			[]string{"create table acessos (id int not null) partition by range (id)", "create foreign data wrapper f", "create server s foreign data wrapper f", "create foreign table acessos_1 partition of acessos default server s"},
+			"{event: a, table: acessos, on: insert, columns: [id]}", 0,
+			"public.acessos_1, a part of public.acessos, is a foreign table", "write a rule in the database that holds it", "drop foreign table acessos_1",
+		},
+		"child that the publication lacks": {
+			[]string{"create table vendas (id int primary key)", "create publication gancho for table vendas", "create table vendas_1 (primary key (id)) inherits (vendas)"},
+			"{event: a, table: vendas, on: insert, columns: [id]}", 0,
+			"publication gancho lacks public.vendas_1", "ALTER PUBLICATION gancho ADD TABLE public.vendas_1;", "",
+		},
+		"publication of all tables": {
+			[]string{"create table clientes (id int primary key)", "create publication gancho for all tables"},
+			"{event: a, table: clientes, on: insert, columns: [id]}", 0,
+			"publication gancho has all tables of the database", "BEGIN; DROP PUBLICATION gancho; CREATE PUBLICATION gancho FOR TABLE ...; COMMIT;",
+			"begin; drop publication gancho; create publication gancho for table clientes with (publish_via_partition_root = true); commit",
+		},
+		"publication of a schema": {
+			[]string{"create table clientes (id int primary key)", "create publication gancho for tables in schema public"},
+			"{event: a, table: clientes, on: insert, columns: [id]}", 0,
+			"publication gancho has all tables of schema public", "BEGIN; DROP PUBLICATION gancho; CREATE PUBLICATION gancho FOR TABLE ...; COMMIT;",
+			"begin; drop publication gancho; create publication gancho for table clientes; commit",
+		},
+		"column list of another tool": {
+			[]string{"create table clientes (id int primary key, nome text)", "create publication gancho for table clientes", "create publication outra for table clientes (nome)"},
+			"{event: a, table: clientes, on: insert, columns: [id]}", 1,
+			"PostgreSQL refuses the application's UPDATE and DELETE of public.clientes, because publication outra publishes the table and its column list there lacks columns of the replica identity (id)",
+			"add them to the table's column list in publication outra", "alter publication outra set table clientes (id, nome)",
+		},
+		"old values under another tool's column list": {
+			[]string{"create table clientes (id int primary key, nome text)", "create publication gancho for table clientes", "create publication outra for table clientes (id, nome)"},
+			"{event: a, table: clientes, on: update, when: old.nome <> new.nome, columns: [id]}", 1,
+			"do without it: under REPLICA IDENTITY FULL the application's own UPDATE and DELETE of public.clientes would fail", "",
+			"{event: a, table: clientes, on: update, columns: [id]}",
 		},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -126,6 +126,7 @@ type bridge struct {
 	measured     time.Time  // guarded by measuring
 	announcing   sync.Mutex // one announcement at a time
 	lagAnnounced time.Time  // guarded by announcing
+	hazards      hazardWatch
 }
 
 func newBridge(o Options, d *Definitions) *bridge {
@@ -219,6 +220,7 @@ func (b *bridge) run(ctx context.Context) error {
 	})
 	if b.Capture {
 		group.Go(func() error { return b.capture.run(ctx) })
+		group.Go(func() error { return b.capture.watchTables(ctx) })
 	} else {
 		b.Log.Info().Msg("bridge is ready")
 	}
@@ -262,10 +264,21 @@ func waitFor[T any](ctx context.Context, log zerolog.Logger, server string, try 
 		}
 		if time.Since(complained) >= complainEvery {
 			complained = time.Now()
-			log.Warn().Err(err).Str("server", server).Msg("server unreachable; waiting for it")
+			log.Warn().Err(err).Str("server", server).Msg(waitingFor(err))
 		}
 		return true
 	})
+}
+
+// waitingFor says what an error means that may pass.
+func waitingFor(err error) string {
+	switch cdc.FaultOf(err) {
+	case cdc.FaultTimeout:
+		return "server took too long or canceled the statement; trying again"
+	case cdc.FaultTransient:
+		return "server refused in favor of another session; trying again"
+	}
+	return "server unreachable; waiting for it"
 }
 
 // unreachable reports whether a server is unreachable, or does not serve us now:

@@ -20,8 +20,11 @@ type health struct {
 	waiting   atomic.Pointer[string] // the server that the start waits for; nil: the bridge has started
 	streaming atomic.Bool            // capture had a replication connection when it was measured last
 	queue     atomic.Bool            // Redis answered the last time it was asked
-	delivers  bool                   // this process delivers
-	captures  bool                   // this process captures
+	// unconfirmed is why positions cannot be confirmed to the source; nil: they are.
+	unconfirmed atomic.Pointer[error]
+	gap         atomic.Pointer[string] // the table that the stream lacks, and why; nil: none
+	delivers    bool                   // this process delivers
+	captures    bool                   // this process captures
 }
 
 func (h *health) waitsFor(server string) { h.waiting.Store(&server) }
@@ -41,10 +44,26 @@ func (h *health) check() error {
 	if h.captures && !h.streaming.Load() {
 		return errors.New("capture is not connected to the source")
 	}
+	if gap := h.gap.Load(); gap != nil {
+		return errors.New(*gap)
+	}
 	if !h.queue.Load() {
 		return errors.New("redis does not answer")
 	}
+	if err := h.unconfirmed.Load(); err != nil {
+		return fmt.Errorf("positions are not confirmed, and the source holds its WAL: %w", *err)
+	}
 	return nil
+}
+
+// ready returns why the bridge is not ready, nil when it is.
+func (b *bridge) ready() error {
+	if b.capture != nil {
+		if err := b.capture.waiting(); err != nil {
+			return err
+		}
+	}
+	return b.health.check()
 }
 
 // The limits of a connection. The API itself bounds bodies and answers.
@@ -64,7 +83,7 @@ func (b *bridge) serve(ctx context.Context, l net.Listener) error {
 	})
 	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, r *http.Request) {
 		b.measure(r.Context())
-		if err := b.health.check(); err != nil {
+		if err := b.ready(); err != nil {
 			http.Error(w, err.Error(), http.StatusServiceUnavailable)
 			return
 		}

@@ -38,8 +38,13 @@ type Options struct {
 	File func() []endpoint.Endpoint
 	// Catalogue returns the events that the rules make, in the rules' order.
 	Catalogue func() []mapping.EventType
+	// Capture returns what capture waits for; nil when it does not wait.
+	Capture func(ctx context.Context) error
 	// Slot reads the slot at the source, which may take long to answer.
-	Slot    func(ctx context.Context) (cdc.Slot, error)
+	Slot func(ctx context.Context) (cdc.Slot, error)
+	// Hazards reads, at the source, what makes statements of the application fail
+	// or rows invisible.
+	Hazards func(ctx context.Context) ([]cdc.Hazard, error)
 	Version string
 }
 
@@ -115,11 +120,14 @@ type RemovedView struct {
 }
 
 // StatusView is everything at a glance. The error of a part that does not answer
-// is in Errors, by its name: slot, queue, state.
+// is in Errors, by its name: slot, queue, state; under capture is what that waits for.
 type StatusView struct {
-	Version   string         `json:"version"`
-	Time      time.Time      `json:"time"`
-	Slot      *cdc.Slot      `json:"slot,omitempty"`
+	Version string    `json:"version"`
+	Time    time.Time `json:"time"`
+	Slot    *cdc.Slot `json:"slot,omitempty"`
+	// Hazards are what makes statements of the application fail, or rows of tables
+	// invisible to the stream: sentences with what to do.
+	Hazards   []string       `json:"hazards,omitempty"`
 	Endpoints []EndpointView `json:"endpoints"`
 	// Parked is how many changes are parked.
 	Parked int64 `json:"parked"`

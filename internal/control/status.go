@@ -87,11 +87,21 @@ func (s *Service) Status(ctx context.Context, a Actor) (StatusView, error) {
 			note("queue", err)
 		}
 	}
+	if s.Capture != nil {
+		note("capture", s.Capture(ctx))
+	}
 	if s.Slot != nil {
 		ctx, cancel := context.WithTimeout(ctx, slotTimeout)
 		defer cancel()
 		if slot, err := s.Slot(ctx); note("slot", err) {
 			v.Slot = &slot
+		}
+		if s.Hazards != nil && v.Slot != nil {
+			hazards, err := s.Hazards(ctx)
+			note("slot", err)
+			for _, h := range hazards {
+				v.Hazards = append(v.Hazards, h.String()+"; "+h.Fix())
+			}
 		}
 	}
 	return v, nil

@@ -128,7 +128,7 @@ func (d *Draft) without(f *ruleFile, reasons [][]string) (*ruleFile, error) {
 }
 
 var (
-	identityStatement = regexp.MustCompile(`ALTER TABLE \S+ REPLICA IDENTITY FULL;`)
+	identityStatement = regexp.MustCompile(`ALTER (TABLE \S+ REPLICA IDENTITY FULL|PUBLICATION \S+ SET \(publish_generated_columns = stored\));`)
 	commented         = regexp.MustCompile(`^(run|add a primary key, or run): `)
 )
 

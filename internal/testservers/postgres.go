@@ -27,6 +27,8 @@ const startTimeout = 60 * time.Second
 type PostgresOptions struct {
 	// Settings are added to postgresql.conf, and win over the defaults.
 	Settings map[string]string
+	// Arguments are those of the server program.
+	Arguments []string
 }
 
 // Postgres is a private PostgreSQL server with wal_level=logical. Its
@@ -36,13 +38,14 @@ type Postgres struct {
 	port      int
 	user      *syscall.Credential
 	process   *Process
+	arguments []string
 	databases atomic.Int64
 }
 
 // StartPostgres creates a cluster in a temporary directory, starts it, and waits
 // until it answers. Close removes it.
 func StartPostgres(o PostgresOptions) (_ *Postgres, err error) {
-	p := &Postgres{}
+	p := &Postgres{arguments: o.Arguments}
 	if p.bin, err = postgresBin(); err != nil {
 		return nil, err
 	}
@@ -120,7 +123,7 @@ func (p *Postgres) Start() error {
 			if err != nil {
 				return err
 			}
-			cmd := exec.Command(filepath.Join(p.bin, "postgres"), "-D", p.data())
+			cmd := exec.Command(filepath.Join(p.bin, "postgres"), append([]string{"-D", p.data()}, p.arguments...)...)
 			cmd.Dir, cmd.Stdout, cmd.Stderr = p.dir, logfile, logfile
 			p.process, err = StartProcess(cmd, syscall.SIGQUIT, p.user)
 			_ = logfile.Close()

@@ -1,0 +1,286 @@
+package cdc_test
+
+import (
+	"context"
+	"maps"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/jackc/pgx/v5"
+
+	"gancho/cdc"
+)
+
+// published is a table with one row, whose publications are another tool's.
+type published struct {
+	since      int // server_version_num
+	statements []string
+	tables     []string // those that hold rows; none: t
+}
+
+var publishedTables = map[string]published{
+	"no identity":             {0, []string{"create table t (id int, q int)", "create publication p for table t"}, nil},
+	"no identity, inserts":    {0, []string{"create table t (id int, q int)", "create publication p for table t with (publish = 'insert, truncate')"}, nil},
+	"no identity, deletes":    {0, []string{"create table t (id int, q int)", "create publication p for table t with (publish = 'delete')"}, nil},
+	"no identity, all tables": {0, []string{"create table t (id int, q int)", "create publication p for all tables with (publish = 'update')"}, nil},
+	"identity nothing":        {0, []string{"create table t (id int primary key, q int)", "alter table t replica identity nothing", "create publication p for table t"}, nil},
+	"deferrable key":          {0, []string{"create table t (id int primary key deferrable, q int)", "create publication p for table t"}, nil},
+	"index dropped":           {0, []string{"create table t (id int not null, q int)", "create unique index i on t (id)", "alter table t replica identity using index i", "create publication p for table t", "drop index i"}, nil},
+	"full":                    {0, []string{"create table t (id int, q int)", "alter table t replica identity full", "create publication p for table t"}, nil},
+	"generated and full":      {0, []string{"create table t (id int primary key, q int, g int generated always as (id * 2) stored)", "alter table t replica identity full", "create publication p for table t", "create publication tudo for all tables with (publish = 'delete')"}, nil},
+	"generated in the index": {0, []string{"create table t (id int primary key, q int, g int generated always as (id * 2) stored not null)", "create unique index i on t (g) include (q)",
+		"alter table t replica identity using index i", "create publication p for table t"}, nil},
+	"generated outside": {0, []string{"create table t (id int primary key, q int, g int generated always as (id * 2) stored)", "create publication p for table t"}, nil},
+	"unlogged":          {0, []string{"create unlogged table t (id int, q int)", "create publication p for all tables"}, nil},
+	"partitions": {0, []string{"create table r (id int, q int) partition by range (id)", "create table a partition of r for values from (0) to (10)", "create table b partition of r default",
+		"alter table a add primary key (id)", "create publication p for table r"}, []string{"a", "b"}},
+	"one partition": {0, []string{"create table r (id int, q int) partition by range (id)", "create table a partition of r for values from (0) to (10)", "create table b partition of r default",
+		"create publication p for table a"}, []string{"a", "b"}},
+	"unlogged partition": {0, []string{"create table r (id int, q int) partition by range (id)", "create unlogged table a partition of r for values from (0) to (10)", "create publication p for table r"}, []string{"a"}},
+	"child":              {0, []string{"create table m (id int primary key, q int)", "create table c () inherits (m)", "create publication p for table m"}, []string{"m", "c"}},
+	"child left out":     {0, []string{"create table m (id int primary key, q int)", "create table c () inherits (m)", "create publication p for table only m"}, []string{"m", "c"}},
+
+	"column list":                   {150000, []string{"create table t (id int primary key, q int)", "create publication p for table t (q)"}, nil},
+	"column list, covered":          {150000, []string{"create table t (id int primary key, q int)", "create publication p for table t (id)"}, nil},
+	"column list, full":             {150000, []string{"create table t (id int primary key, q int)", "alter table t replica identity full", "create publication p for table t (id, q)"}, nil},
+	"column list, deletes":          {150000, []string{"create table t (id int primary key, q int)", "create publication p for table t (q) with (publish = 'insert, delete')"}, nil},
+	"column list, inserts":          {150000, []string{"create table t (id int primary key, q int)", "create publication p for table t (q) with (publish = 'insert')"}, nil},
+	"column list, no identity":      {150000, []string{"create table t (id int, q int)", "create publication p for table t (q)"}, nil},
+	"row filter":                    {150000, []string{"create table t (id int primary key, q int)", "create publication p for table t where (id > 0 and q > 0)"}, nil},
+	"row filter, covered":           {150000, []string{"create table t (id int primary key, q int)", "create publication p for table t where (id > 0)"}, nil},
+	"row filter, list":              {150000, []string{"create table t (id int primary key, q int)", "create publication p for table t (id, q) where (id > 0)"}, nil},
+	"row filter, full":              {150000, []string{"create table t (id int primary key, q int)", "alter table t replica identity full", "create publication p for table t where (q > 0)"}, nil},
+	"row filter and schema":         {150000, []string{"create table t (id int primary key, q int)", "create publication p for tables in schema public, table t where (q > 0)"}, nil},
+	"schema":                        {150000, []string{"create table t (id int, q int)", "create publication p for tables in schema public"}, nil},
+	"schema of the root":            {150000, []string{"create schema s", "create table s.r (id int, q int) partition by range (id)", "create table a partition of s.r default", "create publication p for tables in schema s"}, []string{"a"}},
+	"column list of the root":       {150000, []string{"create table r (q int, id int primary key) partition by range (id)", "create table a (id int not null, q int)", "alter table r attach partition a default", "create publication p for table r (id) with (publish_via_partition_root)"}, []string{"a"}},
+	"column list of the root, full": {150000, []string{"create table r (q int, id int primary key) partition by range (id)", "create table a partition of r default", "alter table a replica identity full", "create publication p for table r (id) with (publish_via_partition_root)"}, []string{"a"}},
+	"list below the root":           {150000, []string{"create table r (id int primary key, q int) partition by range (id)", "create table a partition of r default", "create publication p for table r, a (q) with (publish_via_partition_root)"}, []string{"a"}},
+	"list of the partition":         {150000, []string{"create table r (id int primary key, q int) partition by range (id)", "create table a partition of r default", "create publication p for table r, a (q)"}, []string{"a"}},
+	"row filter of the root": {150000, []string{"create table r (q int, id int primary key) partition by range (id)", "create table a (id int not null, q int)", "alter table r attach partition a default",
+		"create publication p for table r where (q > 0) with (publish_via_partition_root)"}, []string{"a"}},
+	"row filter in the middle": {150000, []string{"create table r (id int primary key, q int) partition by range (id)", "create table m partition of r default partition by range (id)", "create table a partition of m default",
+		"create publication p for table m where (q > 0) with (publish_via_partition_root)"}, []string{"a"}},
+
+	"generated, published":         {180000, []string{"create table t (id int primary key, q int, g int generated always as (id * 2) stored)", "alter table t replica identity full", "create publication p for table t with (publish_generated_columns = stored)"}, nil},
+	"generated, another does not":  {180000, []string{"create table t (id int primary key, q int, g int generated always as (id * 2) stored)", "alter table t replica identity full", "create publication p for table t with (publish_generated_columns = stored)", "create publication p2 for tables in schema public"}, nil},
+	"generated in the column list": {180000, []string{"create table t (id int primary key, q int, g int generated always as (id * 2) stored not null)", "create unique index i on t (g)", "alter table t replica identity using index i", "create publication p for table t (g)"}, nil},
+	"virtual and full":             {180000, []string{"create table t (id int primary key, q int, g int generated always as (id * 2) virtual)", "alter table t replica identity full", "create publication p for table t with (publish_generated_columns = stored)"}, nil},
+	"virtual and default":          {180000, []string{"create table t (id int primary key, q int, g int generated always as (id * 2) virtual)", "create publication p for table t"}, nil},
+}
+
+// TestHazards: what is said to fail is what fails when the application does it,
+// and no longer after what Fix says.
+func TestHazards(t *testing.T) {
+	t.Parallel()
+	conn := dial(t, pg.Database(t, ""))
+	version := value[int](t, conn, "select current_setting('server_version_num')::int")
+	for name, c := range publishedTables {
+		t.Run(name, func(t *testing.T) {
+			if version < c.since {
+				t.Skipf("needs PostgreSQL %d", c.since/10000)
+			}
+			do(t, conn, "begin")
+			defer do(t, conn, "rollback")
+			do(t, conn, c.statements...)
+			tables := c.tables
+			if tables == nil {
+				tables = []string{"t"}
+			}
+			for _, table := range tables {
+				do(t, conn, "insert into "+table+" (id, q) values (case '"+table+"' when 'b' then 20 else 1 end, 1)")
+			}
+			// They count because they are in a publication of ours, which adds nothing.
+			do(t, conn, "create publication gancho_insert for all tables with (publish = 'insert')")
+			for _, fixed := range []bool{false, true} {
+				got, fixes := refusals(t, conn)
+				if diff := cmp.Diff(refusedNow(t, conn, tables), got); diff != "" {
+					t.Fatalf("refused (-want +got):\n%s", diff)
+				}
+				if fixed && len(got) > 0 && !slices.ContainsFunc(fixes, func(f string) bool { return !strings.HasPrefix(f, "run ") }) {
+					t.Errorf("after the fix %v", got)
+				}
+				for _, fix := range fixes {
+					if statement, ok := strings.CutPrefix(fix, "run "); ok {
+						do(t, conn, statement)
+					}
+				}
+			}
+		})
+	}
+}
+
+// refusals are the statements that Hazards says would fail, and the fixes.
+func refusals(t *testing.T, conn *pgx.Conn) (map[string]bool, []string) {
+	t.Helper()
+	found, err := cdc.Hazards(t.Context(), conn, "gancho")
+	if err != nil {
+		t.Fatal(err)
+	}
+	refused, fixes := map[string]bool{}, map[string]bool{}
+	for _, h := range found {
+		if !h.RefusesStatements() {
+			continue
+		}
+		if h.Update {
+			refused["UPDATE "+h.Table.Name] = true
+		}
+		if h.Delete {
+			refused["DELETE "+h.Table.Name] = true
+		}
+		fixes[h.Fix()] = true
+		t.Logf("%s; %s", &h, h.Fix())
+	}
+	return refused, slices.Sorted(maps.Keys(fixes))
+}
+
+// refusedNow tries the statements, in an open transaction, which they leave as it was.
+func refusedNow(t *testing.T, conn *pgx.Conn, tables []string) map[string]bool {
+	t.Helper()
+	refused := map[string]bool{}
+	for _, table := range tables {
+		for verb, statement := range map[string]string{"UPDATE ": "update only " + table + " set q = q + 1", "DELETE ": "delete from only " + table} {
+			do(t, conn, "savepoint before")
+			_, err := conn.Exec(context.Background(), statement)
+			if code := cdc.SQLState(err); code == "42P10" || code == "55000" {
+				refused[verb+table] = true
+			} else if err != nil {
+				t.Fatalf("%s: %v", statement, err)
+			}
+			do(t, conn, "rollback to before")
+		}
+	}
+	return refused
+}
+
+// TestCreateHarmsNothing: after what --create creates, or the SQL of the error,
+// every UPDATE and DELETE of the application works as before, and the stream has
+// the changes; what would break one is refused before anything is created.
+func TestCreateHarmsNothing(t *testing.T) {
+	t.Parallel()
+	generated := []string{
+		"create table itens (id int primary key, qtd int, total int generated always as (qtd * 2) stored)", "alter table itens replica identity full",
+		"create table indexada (id int primary key, qtd int, total int generated always as (id * 2) stored not null)", "create unique index indexada_total on indexada (total)",
+		"alter table indexada replica identity using index indexada_total",
+		"create table simples (id int primary key, qtd int, total int generated always as (qtd * 2) stored)",
+	}
+	virtual := []string{"create table virtual (id int primary key, qtd int, total int generated always as (qtd * 2) virtual)", "alter table virtual replica identity full"}
+	inserts := func(tables ...string) []cdc.TableNeed {
+		needs := allOps(tables...)
+		for i := range needs {
+			needs[i].Update, needs[i].Delete = false, false
+		}
+		return needs
+	}
+	for name, c := range map[string]struct {
+		since int
+		setup []string
+		needs []cdc.TableNeed
+		// refused is in the error of Prepare, fix in it and run then; from is the
+		// version from which on that is so.
+		refused, fix string
+		from         int
+	}{
+		"generated":                              {0, generated, allOps("itens", "indexada", "simples"), "", "", 0},
+		"generated, inserts":                     {0, generated, inserts("itens", "indexada", "simples"), "", "", 0},
+		"publication without generated":          {0, append(slices.Clone(generated), "create publication gancho"), allOps("simples", "itens"), "its replica identity covers generated columns, which the publication leaves out (total)", "ALTER PUBLICATION gancho SET (publish_generated_columns = stored)", 180000},
+		"publication without generated, inserts": {0, append(slices.Clone(generated), "create publication gancho for table simples"), inserts("itens", "simples"), "", "", 0},
+		"virtual":                                {180000, virtual, allOps("virtual"), "virtual generated columns, which cannot be published (total)", "ALTER TABLE public.virtual REPLICA IDENTITY DEFAULT", 0},
+		"virtual, inserts":                       {180000, virtual, inserts("virtual"), "", "", 0},
+		"another tool's column list":             {150000, []string{"create table t (id int primary key, qtd int)", "create publication outra for table t (id, qtd)"}, allOps("t"), "", "", 0},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			dsn := pg.Database(t, "")
+			conn := dial(t, dsn)
+			version := value[int](t, conn, "select current_setting('server_version_num')::int")
+			if version < c.since {
+				t.Skipf("needs PostgreSQL %d", c.since/10000)
+			}
+			do(t, conn, c.setup...)
+			o := optionsFor(dsn)
+			if c.refused != "" && version >= c.from {
+				_, err := cdc.Prepare(t.Context(), o, c.needs)
+				if err == nil || !strings.Contains(err.Error(), c.refused) || !strings.Contains(err.Error(), c.fix) {
+					t.Fatalf("error %v, want %q and %q", err, c.refused, c.fix)
+				}
+				if n := value[int](t, conn, "select count(*) from pg_publication_rel"); n != 0 {
+					t.Errorf("%d tables were added to publications all the same", n)
+				}
+				do(t, conn, c.fix)
+			}
+			s := start(t, o, c.needs)
+			changes := 0
+			for _, need := range c.needs {
+				do(t, conn, "insert into "+need.Name+" (id, qtd) values (1, 1)", "update "+need.Name+" set qtd = 2", "update "+need.Name+" set id = 2", "delete from "+need.Name)
+				changes++
+				if need.Update {
+					changes += 3
+				}
+			}
+			for _, line := range s.changes(changes) {
+				t.Log(line)
+			}
+		})
+	}
+}
+
+// TestPublicationReplaced does what Remarks advises while a bridge runs: no
+// change is missed.
+func TestPublicationReplaced(t *testing.T) {
+	t.Parallel()
+	dsn := pg.Database(t, "", "create table t (id int primary key)", "create table outra (id int)", "create publication gancho for all tables")
+	conn := dial(t, dsn)
+	remarks, err := cdc.Remarks(t.Context(), conn, "gancho")
+	if err != nil || len(remarks) != 1 || !strings.Contains(remarks[0].Message, "publication gancho has all tables of the database") {
+		t.Errorf("remarks %+v, %v", remarks, err)
+	}
+	s := start(t, optionsFor(dsn), allOps("t"))
+	do(t, conn, "insert into t values (1)")
+	got := s.changes(1)
+	do(t, conn, "begin", "insert into t values (2)", "drop publication gancho", "create publication gancho for table t", "insert into t values (3)", "commit", "insert into t values (4)", "update outra set id = 1")
+	if diff := cmp.Diff([]string{"insert public.t new(id=1)", "insert public.t new(id=2)", "insert public.t new(id=3)", "insert public.t new(id=4)"}, append(got, s.changes(3)...)); diff != "" {
+		t.Errorf("changes (-want +got):\n%s", diff)
+	}
+}
+
+// TestUnseenRows: partitions and children whose rows are not in the stream.
+func TestUnseenRows(t *testing.T) {
+	t.Parallel()
+	conn := dial(t, pg.Database(t, "", "create table acessos (id int primary key) partition by range (id)", "create table acessos_0 partition of acessos for values from (0) to (10)",
+		"create unlogged table acessos_1 partition of acessos for values from (10) to (20)",
+		"create table outros (id int not null) partition by range (id)", "create foreign data wrapper f", "create server s foreign data wrapper f", "create foreign table outros_0 partition of outros default server s",
+		"create table vendas (id int primary key)", "create table vendas_0 () inherits (vendas)", "create table vendas_00 () inherits (vendas_0)", "create unlogged table vendas_1 () inherits (vendas)",
+		"create publication gancho for table acessos, only vendas with (publish_via_partition_root)", "create publication gancho_insert for table outros, only vendas_0 with (publish = 'insert')"))
+	unseen := func(known ...uint32) (all []string) {
+		t.Helper()
+		found, err := cdc.Hazards(t.Context(), conn, "gancho", known...)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, h := range found {
+			if h.RefusesStatements() {
+				t.Errorf("%s", &h)
+			}
+			all = append(all, string(h.Reason)+" "+h.Table.Name)
+		}
+		return all
+	}
+	want := []string{"unlogged acessos_1", "foreign outros_0", "child vendas_00", "unlogged vendas_1"}
+	if diff := cmp.Diff(want, unseen()); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+	// With the tables that rules know, which need not be published yet.
+	oid := func(table string) uint32 { return value[uint32](t, conn, "select $1::regclass::oid", table) }
+	known := []uint32{oid("acessos"), oid("vendas"), oid("vendas_0"), oid("vendas_00")}
+	if diff := cmp.Diff([]string{"unlogged acessos_1", "unlogged vendas_1"}, unseen(known...)); diff != "" {
+		t.Errorf("of the rules (-want +got):\n%s", diff)
+	}
+	do(t, conn, "drop publication gancho", "create publication gancho for all tables", "create table vendas_2 (primary key (id)) inherits (vendas)", "alter table vendas_0 add primary key (id)", "alter table vendas_00 add primary key (id)",
+		"drop foreign table outros_0", "alter table outros add primary key (id)")
+	if diff := cmp.Diff([]string{"unlogged acessos_1", "unlogged vendas_1", "child vendas_2"}, unseen(known...)); diff != "" {
+		t.Errorf("of the rules, later (-want +got):\n%s", diff)
+	}
+}

@@ -1,0 +1,91 @@
+package main_test
+
+import (
+	"net/http"
+	"slices"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"gancho/internal/testservers"
+)
+
+// TestHazardsWatched drops the index that is a table's replica identity under a
+// running bridge: the application's UPDATE fails from then on, which the log,
+// the metrics and the status say, until it works again. A child that the rule's
+// table gets is reported likewise, and followed after a reload.
+func TestHazardsWatched(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, testservers.RedisOptions{}, "create table fichas (id int not null, nome text, valor numeric(10,2))", "create unique index fichas_id on fichas (id)",
+		"alter table fichas replica identity using index fichas_id", "insert into fichas values (1, 'um', 1)", "create table vendas (id int primary key)")
+	w.rules = "rules:\n  - {event: ficha.alterada, table: fichas, on: update, key: id, columns: [id, nome]}\n  - {event: venda.nova, table: vendas, on: insert, columns: [id]}\n"
+	r := newReceiver(t, nil)
+	w.endpoint("a", r.url())
+	b := w.run()
+	base := "http://" + b.listening()
+	metric := func(want string) {
+		t.Helper()
+		for text := ""; !strings.Contains(text, "\n"+want+"\n"); {
+			var status int
+			if status, text = fetch(t, base+"/metrics"); status != http.StatusOK {
+				t.Fatalf("/metrics answers %d", status)
+			}
+		}
+	}
+	metric("gancho_refused_tables 0")
+	w.exec("update fichas set nome = 'dois'")
+	w.exec("drop index fichas_id")
+	w.exec("create table vendas_1 (primary key (id)) inherits (vendas)")
+	b.waitLog("statements of the application fail")
+	metric("gancho_refused_tables 1")
+	metric("gancho_unseen_tables 1")
+	if !strings.Contains(b.text(), "public.vendas_1 inherits from public.vendas") {
+		t.Errorf("the log does not name the new child:\n%s", b.text())
+	}
+	const what = "PostgreSQL refuses the application's UPDATE and DELETE of public.fichas, because publication gancho publishes the table and it has no replica identity; run ALTER TABLE public.fichas REPLICA IDENTITY FULL"
+	if _, err := w.connect().Exec(t.Context(), "update fichas set nome = 'três'"); err == nil {
+		t.Error("the UPDATE did not fail")
+	}
+	if code, stdout, stderr := command(t, "status", "--config", w.write()); code != 0 || !strings.Contains(stdout, what) {
+		t.Errorf("status exits %d and says\n%s%s", code, stdout, stderr)
+	}
+	if code, stdout, stderr := command(t, "check", "--config", w.write()); code != 1 || !strings.Contains(stdout+stderr, "no replica identity") {
+		t.Errorf("check exits %d and says\n%s%s", code, stdout, stderr)
+	}
+	w.exec("alter table fichas replica identity full")
+	w.exec("update fichas set nome = 'três'")
+	if err := b.cmd.Process.Signal(syscall.SIGHUP); err != nil {
+		t.Fatal(err)
+	}
+	b.waitLog("configuration reloaded")
+	w.exec("insert into vendas_1 values (7)")
+	r.waitFor(30*time.Second, "a row of the child", func(all []arrival) bool {
+		return slices.ContainsFunc(all, func(a arrival) bool { return a.event == "venda.nova" && a.field("id") == "7" })
+	})
+	metric("gancho_refused_tables 0")
+	metric("gancho_unseen_tables 0")
+	b.stop()
+	if n := strings.Count(b.text(), "statements of the application fail"); n != 1 {
+		t.Errorf("it was logged %d times", n)
+	}
+}
+
+// TestSecondBridgeLeavesNoSlot: a bridge for another database is refused on a
+// Redis that has a source, and its slot goes with it.
+func TestSecondBridgeLeavesNoSlot(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, testservers.RedisOptions{}, driftTable)
+	w.rules = driftRules
+	w.endpoint("a", "http://127.0.0.1:9", "state: paused")
+	b := w.run()
+	other := newWorldWithout(t, pg, "", driftTable)
+	other.redis, other.rules, other.endpoints = w.redis, w.rules, w.endpoints
+	second := other.start("run", "--create", "--config", other.write())
+	second.wait(1)
+	var slots int
+	if err := other.connect().QueryRow(t.Context(), "select count(*) from pg_replication_slots where database = current_database()").Scan(&slots); err != nil || slots != 0 {
+		t.Errorf("%d slots are left (%v):\n%s", slots, err, second.text())
+	}
+	b.stop()
+}

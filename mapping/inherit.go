@@ -1,0 +1,105 @@
+package mapping
+
+import (
+	"context"
+	"slices"
+
+	"gancho/cdc"
+)
+
+// A table may have heirs: those that inherit from it (INHERITS, the partitioning
+// of PostgreSQL 9 and of pg_partman's old type). A query of the table shows their
+// rows, but the stream has their changes under their own names. A rule on the
+// table therefore applies to its heirs, except to those that have rules of their
+// own, and a truncate is an event of the table itself only.
+
+// follow binds the rules on tables with heirs to these.
+func (b *binder) follow(ctx context.Context, rs *Ruleset) error {
+	var heirs []*boundRule
+	for _, bound := range rs.rules {
+		if !bound.table.Inherited {
+			continue
+		}
+		tables, err := b.heirs(ctx, bound, rs)
+		if err != nil {
+			return err
+		}
+		for _, t := range tables {
+			heir, err := b.bindHeir(ctx, bound, t)
+			if err != nil {
+				return err
+			}
+			heirs = append(heirs, heir)
+		}
+	}
+	for _, heir := range heirs {
+		name := heir.table.Relation.TableName()
+		rs.byTable[name] = append(rs.byTable[name], heir)
+	}
+	rs.heirs = heirs
+	return nil
+}
+
+// heirs are the tables that the rule is to follow.
+func (b *binder) heirs(ctx context.Context, bound *boundRule, rs *Ruleset) ([]*cdc.Table, error) {
+	parent := bound.table.Relation
+	names, err := queryNames(ctx, b.conn, "read what inherits from "+parent.TableName().String(), `
+		with recursive heir(oid) as (
+			select inhrelid from pg_catalog.pg_inherits where inhparent = $1
+			union select i.inhrelid from heir h join pg_catalog.pg_inherits i on i.inhparent = h.oid)
+		select n.nspname::text, c.relname::text from heir join pg_catalog.pg_class c using (oid) join pg_catalog.pg_namespace n on n.oid = c.relnamespace
+		where c.relkind = 'r' and c.relpersistence = 'p' order by 1, 2`, parent.OID)
+	if err != nil {
+		return nil, err
+	}
+	var own []cdc.Name
+	names = slices.DeleteFunc(names, func(n cdc.Name) bool {
+		if len(rs.byTable[n]) > 0 {
+			own = append(own, n)
+		}
+		return len(rs.byTable[n]) > 0
+	})
+	if len(own) > 0 {
+		b.note(bound.rule, bound.table, "leave it so, or remove those rules", "the rule does not apply to rows of %s, which inherit from the table and have rules of their own", joinNames(own))
+	}
+	if len(names) > 0 && bound.perTransaction() {
+		b.note(bound.rule, bound.table, "write rules for them, or remove "+bound.waitsFor(), "the rule does not apply to rows of %s, which inherit from the table: a rule with %s is of one table", joinNames(names), bound.waitsFor())
+		return nil, nil
+	}
+	var tables []*cdc.Table
+	for _, n := range names {
+		t, err := b.table(ctx, n)
+		if err != nil {
+			return nil, err
+		}
+		if t != nil { // it was dropped meanwhile
+			tables = append(tables, t)
+		}
+	}
+	return tables, nil
+}
+
+// bindHeir is the rule as one of the heir.
+func (b *binder) bindHeir(ctx context.Context, parent *boundRule, t *cdc.Table) (*boundRule, error) {
+	full, err := b.full(ctx, t)
+	if err != nil {
+		return nil, err
+	}
+	rule, table, heir := *parent.rule, *t, *parent
+	heir.rule, heir.table, heir.full = &rule, &table, full
+	table.PrimaryKey = parent.table.PrimaryKey // it is not inherited, and what orders the parent's events orders these
+	rule.ops &^= setOf(cdc.Truncate)
+	heir.seen &^= setOf(cdc.Truncate)
+	var uses []use
+	for _, u := range b.uses[parent] {
+		u.Index = t.Relation.Column(u.Name)
+		if u.Index < 0 {
+			continue // generated in the heir, and not sent: the plan says so
+		}
+		if u.shown && b.denied[t.Relation.OID][u.Name] != "" {
+			b.mistake(u.value, u.offset(), "remove it from the rule, or from privacy.deny", "column %q must not be sent: privacy.deny has %s", u.Name, b.denied[t.Relation.OID][u.Name])
+		}
+		uses = append(uses, u)
+	}
+	return &heir, b.checkIdentity(ctx, &heir, uses)
+}

@@ -1,0 +1,79 @@
+package mapping_test
+
+import (
+	"context"
+	"strings"
+	"testing"
+
+	"gancho/mapping"
+)
+
+// inherited is a table whose rows a trigger puts into children, as in PostgreSQL 9.
+const inherited = `
+create table vendas (id int primary key, dia date, valor numeric(10,2));
+create table vendas_2026 (obs text, check (dia < '2027-01-01')) inherits (vendas);
+create table vendas_2027 (id int, dia date, valor numeric(10,2), primary key (id));
+alter table vendas_2027 inherit vendas;
+create table vendas_2027_01 () inherits (vendas_2027);
+alter table vendas_2026 add primary key (id);
+alter table vendas_2027_01 add primary key (id);
+create table devolucoes (motivo text, primary key (id)) inherits (vendas);
+create function reparte() returns trigger language plpgsql as $$ begin
+	if new.dia < '2027-01-01' then insert into vendas_2026 (id, dia, valor) values (new.*); else insert into vendas_2027_01 values (new.*); end if;
+	return null; end $$;
+create trigger reparte before insert on vendas for each row execute function reparte();
+`
+
+// TestInheritedRows: a rule applies to the rows that inherit from its table, as
+// a query of the table does; not to those of a table with rules of its own.
+func TestInheritedRows(t *testing.T) {
+	t.Parallel()
+	l := startLive(t, inherited, `
+rules:
+  - {event: venda, table: vendas, on: [insert, update, delete], data: {valor: valor}}
+  - {event: zerada, table: vendas, on: truncate, data: {feito: "'sim'"}}
+  - {event: devolucao, table: devolucoes, on: insert, columns: [id, motivo]}
+`)
+	diff(t, "events", l.do("insert into vendas values (1, '2026-05-01', 10), (2, '2027-05-01', 20)", "update vendas set valor = 11 where id = 1", "delete from vendas where id = 2",
+		"insert into vendas_2027 values (3, '2027-06-01', 30)", "insert into devolucoes values (4, '2026-05-01', 40, 'tamanho')", "truncate only vendas_2027", "truncate vendas"),
+		[]got{
+			{Type: "venda", Key: "1", Data: `{"valor":10.00}`},
+			{Type: "venda", Key: "2", Data: `{"valor":20.00}`},
+			{Type: "venda", Key: "1", Data: `{"valor":11.00}`},
+			{Type: "venda", Key: "2", Data: `{}`, Unchanged: `["valor"]`},
+			{Type: "venda", Key: "3", Data: `{"valor":30.00}`},
+			{Type: "devolucao", Key: "4", Data: `{"id":4,"motivo":"tamanho"}`},
+			{Type: "zerada", Data: `{"feito":"sim"}`},
+		})
+}
+
+// TestInheritedMistakes: what an heir lacks is said with its name.
+func TestInheritedMistakes(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		statement, rule string
+		want            string
+		finding         bool
+	}{
+		"no identity":   {"alter table vendas_2026 drop constraint vendas_2026_pkey", "on: update, columns: [id]", "table public.vendas_2026 has no replica identity", false},
+		"inserts":       {"alter table vendas_2026 drop constraint vendas_2026_pkey", "on: insert, columns: [id]", "", false},
+		"old values":    {"alter table vendas replica identity full", "on: update, watch: [valor], columns: [id]", "run: ALTER TABLE public.vendas_2026 REPLICA IDENTITY FULL;", false},
+		"a rule's own":  {"select 1", "on: insert, columns: [id]}\n  - {event: b, table: vendas_2026, on: insert, columns: [id]", "the rule does not apply to rows of public.vendas_2026, which inherit from the table and have rules of their own", true},
+		"a transaction": {"select 1", "on: [insert, update, delete], collapse: id, columns: [id]", "the rule does not apply to rows of public.devolucoes, public.vendas_2026, public.vendas_2027, public.vendas_2027_01", true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			conn := connect(t, inherited, c.statement)
+			rs, err := parse(t, mapping.Options{Deny: []string{"devolucoes.motivo"}}, "rules:\n  - {event: a, table: vendas, "+c.rule+"}\n").Bind(context.Background(), conn)
+			said := ""
+			if err != nil {
+				said = err.Error()
+			} else if c.finding {
+				said = strings.Join(findings(rs), "\n")
+			}
+			if (err != nil) != (c.want != "" && !c.finding) || !strings.Contains(said, c.want) {
+				t.Errorf("says %s, want %q", said, c.want)
+			}
+		})
+	}
+}
