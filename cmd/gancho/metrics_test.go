@@ -130,7 +130,7 @@ func TestHealthAndMetrics(t *testing.T) {
 func TestLibrariesLogAsJSON(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, testservers.RedisOptions{}, driftTable)
-	w.rules = driftRules
+	w.rules = "rules:\n  - {event: ficha.valor, table: fichas, on: insert, columns: [id]}\n" // one event: the answer to another would be solicited
 	w.extra = "log: {level: debug}"
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
