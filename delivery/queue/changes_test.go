@@ -1,6 +1,7 @@
 package queue_test
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"strings"
@@ -161,7 +162,9 @@ func TestLostKeys(t *testing.T) {
 			if err != nil || epoch != 2 {
 				t.Fatalf("epoch %d, %v", epoch, err)
 			}
-			confirmed, ended := queuetest.RunDurable(t, q)
+			confirmed, ended := &queuetest.Confirmations{}, make(chan error, 1)
+			ctx, stop := context.WithCancel(t.Context())
+			go func() { ended <- q.RunDurable(ctx, confirmed.Add) }()
 			queuetest.AppendEvents(t, q, 0, 4, 1, queuetest.KeyModulo(1))
 			q.Appended(queuetest.LSN(3))
 			queuetest.Eventually(t, "the confirmation", func() bool { return confirmed.Newest() == queuetest.LSN(3) })
@@ -179,11 +182,14 @@ func TestLostKeys(t *testing.T) {
 					t.Fatal(err)
 				}
 			}
-			err = q.Append(t.Context(), b)
-			if err == nil {
+			if err = q.Append(t.Context(), b); err != nil {
+				stop()
+				<-ended
+			} else {
 				q.Appended(queuetest.LSN(5))
 				err = <-ended
 			}
+			stop()
 			what := new(queue.LostError)
 			if !errors.As(err, &what) || !errors.Is(err, queue.ErrRestarted) {
 				t.Fatalf("got %v, want a LostError", err)
