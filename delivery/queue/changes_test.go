@@ -94,7 +94,7 @@ func TestDemotedAndPromotedWithOlderData(t *testing.T) {
 		t.Helper()
 		host, port, _ := strings.Cut(leader.Addr(), ":")
 		f := queuetest.Client(t, follower)
-		if err := f.SlaveOf(t.Context(), host, port).Err(); err != nil {
+		if err := f.ReplicaOf(t.Context(), host, port).Err(); err != nil {
 			t.Fatal(err)
 		}
 		queuetest.Eventually(t, "the replica", func() bool { return f.XLen(t.Context(), "gancho:{a}:q").Val() == events })
@@ -104,7 +104,7 @@ func TestDemotedAndPromotedWithOlderData(t *testing.T) {
 	}
 	queuetest.AppendEvents(t, q, 0, 90, 30, queuetest.KeyModulo(3))
 	follow(other, r, 90)
-	if err := o.SlaveOf(t.Context(), "NO", "ONE").Err(); err != nil {
+	if err := o.ReplicaOf(t.Context(), "NO", "ONE").Err(); err != nil {
 		t.Fatal(err)
 	}
 	if err := q.AcceptRestart(t.Context()); err != nil { // the first replica changed the replication id
@@ -122,7 +122,7 @@ func TestDemotedAndPromotedWithOlderData(t *testing.T) {
 	if err := q.Append(t.Context(), b); !errors.Is(err, queue.ErrUnreachable) {
 		t.Errorf("append to the replica: %v, want ErrUnreachable", err)
 	}
-	if err := c.SlaveOf(t.Context(), "NO", "ONE").Err(); err != nil {
+	if err := c.ReplicaOf(t.Context(), "NO", "ONE").Err(); err != nil {
 		t.Fatal(err)
 	}
 	if runID() != before {
@@ -184,7 +184,9 @@ func TestLostKeys(t *testing.T) {
 			}
 			if err = q.Append(t.Context(), b); err != nil {
 				stop()
-				<-ended
+				if ended := <-ended; ended != nil {
+					t.Errorf("RunDurable ended with %v", ended)
+				}
 			} else {
 				q.Appended(queuetest.LSN(5))
 				err = <-ended
