@@ -19,7 +19,8 @@
 //   - What cannot be decoded stops the reader with a [DecodeError]. No change is
 //     left out in silence.
 //   - Values are exact: the session fixes every setting that shapes text output,
-//     so nothing set for the database, the role or the server leaks into them.
+//     and reads it back, so nothing set for the database, the role, the server or
+//     a pooler leaks into them.
 //     A value that the server did not send is never shown as null, nor where
 //     a partition's replica identity covers less than its table's. Where the
 //     server cannot convert text, [Options.Encoding] does, and what is no text
@@ -29,7 +30,8 @@
 //   - The source stays safe. A table without a usable replica identity is never
 //     put into a publication that publishes updates or deletes, nothing is
 //     altered unless [Options.Create] says so, and a server that wants to shut
-//     down is not held up by a handler that is blocked.
+//     down is not held up by a handler that is blocked. No commit waits for us: a
+//     stream that would be a synchronous standby is not opened, or is closed.
 //
 // # Ownership
 //

@@ -167,10 +167,10 @@ func (s *Source) Check(ctx context.Context, rs *Ruleset) error {
 		for sql, arguments := range queries {
 			err := s.Query(ctx, sql, emptyArrays(arguments), nil, func([]cdc.Datum) error { return nil })
 			if hint := refusalHint(err); hint != "" {
-				return fmt.Errorf("%s: read for the rule over source.lookup_dsn: %w; %s", b.place(), err, hint)
+				return fmt.Errorf("%s: read for the rule with the role of source.lookup_dsn (source.dsn without it): %w; %s", b.place(), err, hint)
 			}
 			if err != nil {
-				return fmt.Errorf("%s: read for the rule over source.lookup_dsn: %w", b.place(), err)
+				return fmt.Errorf("%s: read for the rule with the role of source.lookup_dsn (source.dsn without it): %w", b.place(), err)
 			}
 		}
 	}
