@@ -9,6 +9,7 @@ FUZZTIME    ?= 10s
 PKG         ?= ./...
 TESTFLAGS   ?=
 SERVERS     ?=
+ROUNDS      ?= 2000
 # Pinned, so that the same tree gets the same findings everywhere.
 LINTVERSION := v2.15.0
 # Outside the tree, so that a clean checkout does not compile it again.
@@ -44,6 +45,10 @@ test: deps ## Vet and test everything with the race detector (PKG=./cdc TESTFLAG
 .PHONY: test-matrix
 test-matrix: deps ## Test on PostgreSQL 14 to 18, Redis 7 and 8, Valkey 9 (SERVERS='18 redis8'), installed in a cache
 	@.ci/matrix $(SERVERS)
+
+.PHONY: test-crash
+test-crash: deps ## Kill the bridge, Redis and PostgreSQL ROUNDS (2000) times on Redis 7 and 8 and Valkey 9 (an hour)
+	@.ci/crash $(ROUNDS)
 
 .PHONY: lint
 lint: $(GOLANGCI) ## Run golangci-lint, import boundaries included (the first run compiles it: minutes)

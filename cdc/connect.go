@@ -15,49 +15,67 @@ import (
 const connectTimeout = 15 * time.Second
 
 // Connect opens an ordinary connection to the source, as gancho and speaking
-// UTF-8 whatever the database's own encoding. The caller closes it.
+// UTF-8 whatever the database's own encoding. The caller closes it. Its
+// search_path is the database's: by it the names in rules find their tables.
 func Connect(ctx context.Context, dsn string) (*pgx.Conn, error) {
 	config, err := pgx.ParseConfig(dsn)
 	if err != nil {
 		return nil, fmt.Errorf("read source.dsn: %w", ErrDSN)
 	}
 	prepareConfig(&config.Config)
-	return pgx.ConnectConfig(ctx, config)
+	pin(&config.Config, sessionSettings(config.RuntimeParams))
+	conn, err := pgx.ConnectConfig(ctx, config)
+	return conn, Redacted(err)
 }
 
 // ConnectLikeStream is Connect, with a session in which values print as they do
-// in the stream. The settings are sent after the start of the session: poolers
-// refuse them before.
-func ConnectLikeStream(ctx context.Context, dsn string) (*pgx.Conn, error) {
-	conn, err := Connect(ctx, dsn)
+// in the stream; settings are added to that, unless the DSN has them. Where a pooler may give every
+// transaction another session, each is the statement that makes these settings
+// for one transaction, and has to be the first in every one; else it is "".
+func ConnectLikeStream(ctx context.Context, dsn string, settings map[string]string) (conn *pgx.Conn, each string, err error) {
+	config, err := pgx.ParseConfig(dsn)
 	if err != nil {
-		return nil, err
+		return nil, "", fmt.Errorf("read source.lookup_dsn: %w", ErrDSN)
 	}
-	_, err = conn.Exec(ctx, `select set_config(key, value, false) from jsonb_each_text($1)`, valueSettings())
+	prepareConfig(&config.Config)
+	all := sessionSettings(nil)
+	maps.Copy(all, settings)
+	for name, value := range config.RuntimeParams { // what the DSN says wins, except over valueSettings
+		if name != "application_name" && name != "client_encoding" && name != "options" {
+			all[name] = value
+			delete(config.RuntimeParams, name)
+		}
+	}
+	maps.Copy(all, valueSettings())
+	if conn, err = pgx.ConnectConfig(ctx, config); err != nil {
+		return nil, "", Redacted(err)
+	}
+	shared, _, err := makeSettings(ctx, conn.PgConn(), all)
 	if err != nil {
 		_ = conn.Close(context.WithoutCancel(ctx))
-		return nil, fmt.Errorf("prepare a session: %w", err)
+		return nil, "", fmt.Errorf("prepare a session: %w", err)
 	}
-	return conn, nil
+	if shared {
+		each = settingsSQL(all, "true")
+	}
+	return conn, each, nil
 }
 
 // connectReplication opens a connection that speaks the replication protocol
-// to the DSN's database. Its settings are sent at the start of the session, so
-// that they win over what ALTER DATABASE, ALTER ROLE and the server set.
+// to the DSN's database. Poolers give such a connection a session of its own.
 func connectReplication(ctx context.Context, dsn string) (*pgconn.PgConn, error) {
-	config, err := pgconn.ParseConfig(dsn)
+	parsed, err := pgx.ParseConfig(dsn) // it removes pgx's own parameters, which the server would refuse
 	if err != nil {
 		return nil, fmt.Errorf("read source.dsn: %w", ErrDSN)
 	}
+	config := &parsed.Config
 	prepareConfig(config)
-	PinSession(config, valueSettings(), map[string]string{
-		"replication": "database",
-		// What could end a session that streams for months.
-		"statement_timeout":                   "0",
-		"lock_timeout":                        "0",
-		"idle_session_timeout":                "0",
-		"idle_in_transaction_session_timeout": "0",
-	})
+	config.RuntimeParams["replication"] = "database"
+	all := sessionSettings(nil)
+	for _, s := range []map[string]string{stableSettings(), valueSettings()} {
+		maps.Copy(all, s)
+	}
+	config.AfterConnect = func(ctx context.Context, conn *pgconn.PgConn) error { return keepSettings(ctx, conn, all) }
 	dial := config.DialFunc
 	config.DialFunc = func(ctx context.Context, network, addr string) (net.Conn, error) {
 		conn, err := dial(ctx, network, addr)
@@ -66,7 +84,8 @@ func connectReplication(ctx context.Context, dsn string) (*pgconn.PgConn, error)
 		}
 		return newPacedConn(conn), nil
 	}
-	return pgconn.ConnectConfig(ctx, config)
+	conn, err := pgconn.ConnectConfig(ctx, config)
+	return conn, Redacted(err)
 }
 
 func prepareConfig(config *pgconn.Config) {
@@ -80,37 +99,25 @@ func prepareConfig(config *pgconn.Config) {
 	}
 }
 
-// PinSession fixes, from the session's start on, what the settings of a server,
-// database or role could otherwise change in the meaning of our statements: the
-// encoding, the time zone, the search_path (empty: our names are qualified),
-// notices (warnings only; see young.go). settings are added to that.
+// PinSession fixes what the settings of a server, database or role could
+// otherwise change in the meaning of our statements: the encoding, the time zone,
+// the search_path (empty: our names are qualified), what could end or filter
+// them, notices (warnings only; see young.go). settings are added to that. See
+// session settings below for what happens behind a pooler.
 func PinSession(config *pgconn.Config, settings ...map[string]string) {
 	prepareConfig(config)
-	maps.Copy(config.RuntimeParams, map[string]string{"timezone": "UTC", "search_path": "", "client_min_messages": "warning"})
-	for _, s := range settings {
-		maps.Copy(config.RuntimeParams, s)
+	all := sessionSettings(nil)
+	for _, s := range append([]map[string]string{stableSettings()}, settings...) {
+		maps.Copy(all, s)
 	}
-}
-
-// valueSettings are the settings that reach the text of a value.
-func valueSettings() map[string]string {
-	return map[string]string{
-		"datestyle":          "ISO",
-		"intervalstyle":      "postgres",
-		"extra_float_digits": "3",
-		"timezone":           "UTC",
-		"bytea_output":       "hex",
-		// money prints with the symbol, separators and digits of its locale.
-		"lc_monetary": "C",
-		// Values of regclass, regtype and regproc are quoted by taste; the stream's
-		// are qualified, too, because its search_path is empty.
-		"quote_all_identifiers": "off",
+	// The one setting of these that poolers keep for each of their clients.
+	config.RuntimeParams["timezone"] = all["timezone"]
+	if name, ok := all["application_name"]; ok {
+		config.RuntimeParams["application_name"] = name
+		delete(all, "application_name")
 	}
+	pin(config, all)
 }
-
-// noTransactionTimeout is for servers that have the setting (17 and newer): the
-// decoding of a large transaction is a transaction itself.
-const noTransactionTimeout = `select set_config(name, '0', false) from pg_catalog.pg_settings where name = 'transaction_timeout'`
 
 // serverVersion returns the server's major and minor version as
 // server_version_num has it: 150004 for 15.4.

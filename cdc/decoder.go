@@ -20,13 +20,16 @@ type decoder struct {
 	relations map[uint32]*Relation
 	kept      map[uint32]*Relation
 
-	// outer and inner are the last two descriptions since the last row, weaker
-	// the partitions that send less than their root, by both OIDs, and warned
-	// those that were logged; see relation.go.
+	// outer and inner are the last two descriptions since the last row, families
+	// the roots with their partitions, by OID, and warned the partitions that were
+	// logged; see partition.go.
 	outer, inner *Relation
-	weaker       map[uint32]map[uint32]*Relation
+	families     map[uint32]*family
 	warned       map[uint32]bool
 	log          zerolog.Logger
+
+	// typesSeen is the version of types that the relations have.
+	typesSeen uint64
 
 	tx      Transaction
 	inTx    bool
@@ -39,7 +42,7 @@ type decoder struct {
 
 func newDecoder(types *Types, loadTypes func(context.Context, []uint32) error) *decoder {
 	return &decoder{types: types, loadTypes: loadTypes, relations: make(map[uint32]*Relation), kept: make(map[uint32]*Relation),
-		weaker: make(map[uint32]map[uint32]*Relation), warned: make(map[uint32]bool)}
+		families: make(map[uint32]*family), warned: make(map[uint32]bool)}
 }
 
 // reset forgets what belongs to the session: a half transaction, and which
@@ -47,7 +50,7 @@ func newDecoder(types *Types, loadTypes func(context.Context, []uint32) error) *
 func (d *decoder) reset() {
 	d.inTx = false
 	clear(d.relations)
-	clear(d.weaker)
+	clear(d.families)
 	d.outer, d.inner = nil, nil
 }
 
@@ -101,6 +104,12 @@ func (d *decoder) begin(c *cursor, h Handler) error {
 		return err
 	}
 	d.tx, d.inTx, d.ordinal = tx, true, 0
+	if version := d.types.version.Load(); version != d.typesSeen {
+		d.typesSeen = version
+		for _, rel := range d.relations {
+			d.store(d.refresh(rel))
+		}
+	}
 	return handled(h.Begin(&d.tx))
 }
 
@@ -126,12 +135,16 @@ func (d *decoder) row(ctx context.Context, kind byte, c *cursor, h Handler) erro
 		return d.check(kind, c)
 	}
 	op := Insert + Op(strings.IndexByte("IUD", kind))
-	d.change = Change{Position: Position{Commit: d.tx.Commit, Ordinal: d.ordinal}, Tx: &d.tx, Op: op, Relation: rel}
+	part := c.uint8()
+	old := kind != 'I' && (part == 'K' || part == 'O')
+	if old && (part == 'O') != (rel.ReplicaIdentity == 'f') {
+		rel = d.altered(rel)
+	}
 	if kind != 'I' && rel.Weaker != nil {
 		d.warn(rel)
 	}
-	part := c.uint8()
-	if kind != 'I' && (part == 'K' || part == 'O') {
+	d.change = Change{Position: Position{Commit: d.tx.Commit, Ordinal: d.ordinal}, Tx: &d.tx, Op: op, Relation: rel}
+	if old {
 		d.change.Old = d.rowFor(&d.oldRow, rel)
 		d.oldTuple(c, part == 'K')
 		if kind == 'U' {
@@ -268,35 +281,41 @@ func (d *decoder) relation(ctx context.Context, c *cursor) error {
 		m.Columns[i].Type = typ
 	}
 	d.outer, d.inner = d.inner, &m.Relation
-	d.publish(&m.Relation)
+	d.describe(&m.Relation)
 	return nil
 }
 
 // reload reads the relation's types again and returns the relation that has
-// them. A type that no longer exists stays as it was known.
+// them.
 func (d *decoder) reload(ctx context.Context, rel *Relation) (*Relation, error) {
 	var oids []uint32
 	for _, column := range rel.Columns {
-		if column.Type.volatile() {
+		if column.Type.Alterable() {
 			oids = append(oids, column.Type.OID)
 		}
 	}
 	if err := d.loadTypes(ctx, oids); err != nil {
 		return nil, err
 	}
-	fresh := *rel
-	fresh.Columns = slices.Clone(rel.Columns)
-	for i := range fresh.Columns {
-		column := &fresh.Columns[i]
-		if typ := d.types.Lookup(column.Type.OID); typ != nil && typ.Kind != KindUnknown {
-			column.Type = typ
+	return d.store(d.refresh(rel)), nil
+}
+
+// refresh returns the relation with its types as they are known now. One that no
+// longer exists stays as it was known.
+func (d *decoder) refresh(rel *Relation) *Relation {
+	fresh := rel
+	for i, column := range rel.Columns {
+		typ := d.types.Lookup(column.Type.OID)
+		if typ == nil || typ == column.Type || typ.Kind == KindUnknown {
+			continue
 		}
+		if fresh == rel {
+			fresh = new(*rel)
+			fresh.Columns = slices.Clone(rel.Columns)
+		}
+		fresh.Columns[i].Type = typ
 	}
-	if fresh.equal(rel) {
-		return rel, nil
-	}
-	d.relations[rel.OID], d.kept[rel.OID] = &fresh, &fresh
-	return &fresh, nil
+	return fresh
 }
 
 // unsure returns the columns' types that the catalogue must be asked about:
@@ -306,6 +325,6 @@ func (d *decoder) unsure(m *relation) []uint32 {
 	again := d.relations[m.OID] != nil
 	return slices.DeleteFunc(slices.Clone(m.types), func(oid uint32) bool {
 		typ := d.types.Lookup(oid)
-		return typ != nil && !(again && typ.volatile())
+		return typ != nil && !(again && typ.Alterable())
 	})
 }

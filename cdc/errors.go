@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"strings"
 
 	"github.com/jackc/pgx/v5/pgconn"
 )
@@ -20,7 +21,7 @@ var ErrNoTable = errors.New("the table does not exist")
 
 // ErrStaleTypes is what a [Handler]'s Change returns, or wraps, to get the
 // change again after its relation's types were reloaded: the stream does not
-// report an enum's new or renamed label.
+// report an enum's new or renamed label, nor a composite type's fields.
 var ErrStaleTypes = errors.New("the types of the table's columns are out of date")
 
 // DecodeError is a message of the stream that could not be understood. It
@@ -102,6 +103,7 @@ const (
 	// failover, or never.
 	CodeReadOnly = "25006"
 
+	codeProtocolViolation     = "08P01"
 	codeInsufficientPrivilege = "42501"
 	codeUndefinedObject       = "42704"
 	codeUndefinedSchema       = "3F000"
@@ -123,21 +125,45 @@ func SQLState(err error) string {
 	return ""
 }
 
+// serverMessage is what the server says about an error: its message, the detail and the
+// hint.
+func serverMessage(err error) string {
+	pg, ok := errors.AsType[*pgconn.PgError](err)
+	if !ok {
+		return err.Error()
+	}
+	text := pg.Message
+	for _, more := range []string{pg.Detail, pg.Hint} {
+		if more != "" {
+			text += " (" + strings.TrimSuffix(more, ".") + ")"
+		}
+	}
+	return text
+}
+
 // FaultOf returns what the error means. The end of the caller's context is
 // FaultTimeout for a deadline and FaultOther for a cancellation.
 func FaultOf(err error) Fault {
-	if code := SQLState(err); code != "" {
-		return faultOfCode(code)
+	if pg, ok := errors.AsType[*pgconn.PgError](err); ok && pg.Code != "" {
+		// A pooler has one code for all, which stands for a passing fault as a rule.
+		if pg.Code == codeProtocolViolation && strings.HasPrefix(pg.Message, "unsupported startup parameter") {
+			return FaultPermanent
+		}
+		return faultOfCode(pg.Code)
 	}
 	if errors.Is(err, context.Canceled) {
 		return FaultOther
 	}
-	if _, ok := errors.AsType[*tls.CertificateVerificationError](err); ok {
+	_, certificate := errors.AsType[*tls.CertificateVerificationError](err)
+	_, setting := errors.AsType[*SettingError](err)
+	if certificate || setting || errors.Is(err, ErrDSN) {
 		return FaultPermanent
 	}
 	network, isNetwork := errors.AsType[net.Error](err)
 	_, isConnect := errors.AsType[*pgconn.ConnectError](err)
 	switch {
+	case isConnect && strings.Contains(err.Error(), "server refused TLS connection"): // pgconn's, without a type
+		return FaultPermanent
 	case isConnect:
 		return FaultUnreachable
 	case isNetwork && network.Timeout():

@@ -31,3 +31,9 @@ func Scan(data []byte) (whole, need int, err error) {
 	s := &session{r: &Reader{}, reply: make(chan struct{}, 1)}
 	return s.scan(data, &burst{})
 }
+
+// UnusableSlot says why a slot cannot be read that is a standby's copy.
+func UnusableSlot(name string) string {
+	s := slotState{name: name, plugin: "pgoutput", kind: "logical", status: "lost", synced: true}
+	return s.unusable()
+}

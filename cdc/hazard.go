@@ -313,23 +313,11 @@ func hazards(ctx context.Context, conn *pgx.Conn, name string, given assumption)
 	return found, nil
 }
 
-// Hazards is [Hazards] over the gauge's connection; nil while none is open,
-// which is until the slot has been measured.
-func (g *SlotGauge) Hazards(ctx context.Context, publication string, known ...uint32) ([]Hazard, error) {
-	select {
-	case g.turn <- struct{}{}:
-		defer func() { <-g.turn }()
-	case <-ctx.Done():
-		return nil, ctx.Err()
-	}
-	if g.conn == nil {
-		return nil, nil
-	}
-	reading, cancel := context.WithTimeout(ctx, connectTimeout)
-	defer cancel()
-	found, err := Hazards(reading, g.conn, publication, known...)
-	if err != nil {
-		g.disconnect(ctx)
-	}
+// Hazards is [Hazards] over the gauge's connection.
+func (g *SlotGauge) Hazards(ctx context.Context, publication string, known ...uint32) (found []Hazard, err error) {
+	err = g.read(ctx, func(ctx context.Context, conn *pgx.Conn) error {
+		found, err = Hazards(ctx, conn, publication, known...)
+		return err
+	})
 	return found, err
 }

@@ -147,6 +147,48 @@ func TestWeakerInserts(t *testing.T) {
 	}
 }
 
+// TestRootAlteredAlone: REPLICA IDENTITY FULL, or its end, on the root of
+// partitions that the stream has described. The root is not described again, and
+// what a partition with the default identity does not send stays missing.
+func TestRootAlteredAlone(t *testing.T) {
+	t.Parallel()
+	dsn := pg.Database(t, "", "create table cob (id int, dia date, v text, primary key (id, dia)) partition by range (dia)",
+		"create table cob_1 partition of cob for values from ('2026-01-01') to ('2026-02-01')",
+		"create table cob_2 partition of cob for values from ('2026-02-01') to ('2026-03-01')",
+		"alter table cob_2 replica identity full")
+	s := start(t, optionsFor(dsn), allOps("cob"))
+	do(t, dial(t, dsn), "insert into cob select i, d::date, 'x' from generate_series(1, 4) i, (values ('2026-01-05'), ('2026-02-05')) v(d)",
+		"alter table cob replica identity full", "delete from cob where id = 1", "update cob set v = 'y' where id = 2",
+		"alter table cob_1 replica identity full", "update cob set v = null where id = 2", "update cob set v = 'z' where id = 2",
+		"alter table cob replica identity default", "delete from cob where id = 2",
+		"alter table cob_2 replica identity default", "delete from cob where id = 3",
+		"alter table cob replica identity full", "delete from cob where id = 4")
+	s.changes(8)
+	if diff := cmp.Diff([]string{
+		"delete public.cob old(id=1 dia=2026-01-05 v=<missing>)",
+		"delete public.cob old(id=1 dia=2026-02-05 v=x)",
+		"update public.cob new(id=2 dia=2026-01-05 v=y)",
+		"update public.cob new(id=2 dia=2026-02-05 v=y) old(id=2 dia=2026-02-05 v=x)",
+		"update public.cob new(id=2 dia=2026-01-05 v=<null>) old(id=2 dia=2026-01-05 v=y)",
+		"update public.cob new(id=2 dia=2026-02-05 v=<null>) old(id=2 dia=2026-02-05 v=y)",
+		"update public.cob new(id=2 dia=2026-01-05 v=z) old(id=2 dia=2026-01-05 v=<null>)",
+		"update public.cob new(id=2 dia=2026-02-05 v=z) old(id=2 dia=2026-02-05 v=<null>)",
+		"delete public.cob old(id=2 dia=2026-01-05 v=z)",
+		"delete public.cob old(id=2 dia=2026-02-05 v=z)",
+		"delete public.cob old(id=3 dia=2026-01-05 v=x)",
+		"delete public.cob old(id=3 dia=2026-02-05 v=<missing>)",
+		"delete public.cob old(id=4 dia=2026-01-05 v=x)",
+		"delete public.cob old(id=4 dia=2026-02-05 v=<missing>)",
+	}, s.changes(14)); diff != "" {
+		t.Errorf("changes (-want +got):\n%s", diff)
+	}
+	for part, want := range map[string]int{"cob_1": 1, "cob_2": 1} {
+		if n := strings.Count(s.log.String(), "ALTER TABLE public."+part+" REPLICA IDENTITY FULL"); n != want {
+			t.Errorf("the fix of %s was logged %d times:\n%s", part, n, s.log)
+		}
+	}
+}
+
 // TestStaleTypes: a handler that finds its types out of date gets the change
 // again, with what the catalogue says now.
 func TestStaleTypes(t *testing.T) {

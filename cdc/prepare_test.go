@@ -182,7 +182,8 @@ func TestPrivileges(t *testing.T) {
 	if err == nil {
 		t.Fatal("no error")
 	}
-	golden(t, "no_replication", err.Error(), database, "DATABASE")
+	golden(t, "no_replication", err.Error(), database, "DATABASE", "must be superuser or replication role to start walsender", "REASON",
+		"permission denied to start WAL sender (Only roles with the REPLICATION attribute may start a WAL sender process)", "REASON")
 	_, err = cdc.Prepare(t.Context(), as("replica_"+database), allOps("clientes"))
 	if err == nil {
 		t.Fatal("no error")

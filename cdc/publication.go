@@ -160,6 +160,9 @@ func (p *preparation) place(ctx context.Context, need TableNeed, table *Table, f
 	if missing == (operations{}) {
 		return nil
 	}
+	if full.exists {
+		p.setup.Missing = append(p.setup.Missing, name)
+	}
 	target := full
 	would := *full
 	would.ops.Update, would.ops.Delete = full.ops.Update || p.updates, full.ops.Delete || p.updates

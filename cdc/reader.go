@@ -4,9 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"sync/atomic"
 	"time"
 
+	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/rs/zerolog"
 
 	"gancho/internal/retry"
@@ -32,6 +34,7 @@ type Reader struct {
 	wake      chan struct{} // holds one signal: confirmed has risen
 
 	current atomic.Pointer[session] // the one that streams, nil between two
+	waiting atomic.Pointer[error]   // why it does not stream, nil while it does
 }
 
 // NewReader returns a reader of what [Prepare] found.
@@ -64,6 +67,15 @@ func (r *Reader) Confirm(lsn LSN) {
 
 // Confirmed returns the newest position given to Confirm, 0 before the first.
 func (r *Reader) Confirmed() LSN { return LSN(r.confirmed.Load()) }
+
+// Waiting returns why the reader does not stream at the moment, nil while it does
+// or when nothing is known yet. Safe from any goroutine.
+func (r *Reader) Waiting() error {
+	if err := r.waiting.Load(); err != nil {
+		return *err
+	}
+	return nil
+}
 
 // Rewind drops the connection and streams again from the confirmed position,
 // for a queue that has lost its tail. Until the handler's Reset is called,
@@ -106,13 +118,14 @@ func (r *Reader) Run(ctx context.Context, h Handler) error {
 				continue
 			}
 			if failed == nil {
-				return r.explain(err)
+				return r.explain(ctx, err)
 			}
 			err = failed
 		}
 		if streamed && time.Since(started) > backoff.Max {
 			failures = 1
 		}
+		r.waiting.Store(&err)
 		trouble.report(r.options.Slot, err, streamed)
 		if retry.Wait(ctx, backoff.Delay(failures)) != nil {
 			return nil //nolint:nilerr // the end that was asked for
@@ -128,6 +141,17 @@ func (r *Reader) loadTypes(ctx context.Context, oids []uint32) error {
 	}
 	return r.withCatalog(ctx, func(q querier) error { return r.types.Load(ctx, q, oids...) })
 }
+
+// ReloadTypes reads the types that the catalogue may have altered again; the
+// stream does not say that. They are used from the next transaction on.
+// Safe from any goroutine.
+func (r *Reader) ReloadTypes(ctx context.Context) error {
+	return r.withCatalog(ctx, func(q querier) error { return r.types.Preload(ctx, q) })
+}
+
+// Composites returns the OIDs of the composite types that the reader knows. Safe
+// from any goroutine.
+func (r *Reader) Composites() []uint32 { return r.types.composites() }
 
 func (r *Reader) withCatalog(ctx context.Context, f func(querier) error) error {
 	conn, err := Connect(ctx, r.options.DSN)
@@ -172,24 +196,38 @@ func permanent(err error) bool {
 }
 
 // explain says what to do about a permanent error.
-func (r *Reader) explain(err error) error {
+func (r *Reader) explain(ctx context.Context, err error) error {
 	if handler, ok := errors.AsType[*handlerError](err); ok {
 		return handler.err
 	}
 	if name := r.missingPublication(err); name != "" {
 		return fmt.Errorf("read slot %q: %w; publication %s did not exist when the next changes were made, and without it nobody can tell which belong to it: "+
-			"create it if it does not exist, then run SELECT pg_replication_slot_advance(%s, pg_current_wal_lsn()), which skips everything until now, and send the rows that changed meanwhile with gancho backfill",
-			r.options.Slot, err, QuoteIdentifier(name), quoteLiteral(r.options.Slot))
+			"create it if it does not exist, then run SELECT pg_replication_slot_advance(%s, pg_current_wal_lsn()), which skips everything until now, start gancho run --accept-source once, and %s",
+			r.options.Slot, err, QuoteIdentifier(name), quoteLiteral(r.options.Slot), reconcile)
 	}
+	remedy := ""
 	switch SQLState(err) {
 	case codeUndefinedObject:
-		return fmt.Errorf("read slot %q: %w; start gancho with --create to recreate the slot, and send the rows that changed meanwhile with gancho backfill", r.options.Slot, err)
+		remedy = "start gancho run --create --accept-source to recreate the slot, and " + reconcile
 	case codeWrongState, codeUndefinedFile:
-		return fmt.Errorf("read slot %q: %w; if its WAL was removed: %s", r.options.Slot, err, lostSlot(r.options.Slot))
+		_ = r.withCatalog(ctx, func(q querier) error { // without it the server's own words have to do
+			s, err := readSlotState(ctx, q, r.options.Slot)
+			remedy = s.unusable()
+			return err
+		})
 	case codeInsufficientPrivilege:
-		return fmt.Errorf("read slot %q: %w; run ALTER ROLE %s REPLICATION", r.options.Slot, err, roleOf(r.options.DSN))
+		_ = r.withCatalog(ctx, func(q querier) error { // as above
+			remedy = strings.TrimPrefix(replicationRemedy(ctx, q), "; ")
+			return nil
+		})
 	}
-	return fmt.Errorf("read slot %q: %w", r.options.Slot, err)
+	if pg, ok := errors.AsType[*pgconn.PgError](err); ok && (pg.Detail != "" || pg.Hint != "") {
+		remedy = strings.TrimSuffix(strings.Join([]string{pg.Detail, pg.Hint, remedy}, " "), " ")
+	}
+	if remedy == "" {
+		return fmt.Errorf("read slot %q: %w", r.options.Slot, err)
+	}
+	return fmt.Errorf("read slot %q: %w; %s", r.options.Slot, err, remedy)
 }
 
 // trouble logs what keeps the reader from streaming: immediately when it is
@@ -209,6 +247,9 @@ func (t *trouble) report(slot string, err error, streamed bool) {
 	message := "connection to the source lost; connecting again"
 	if sqlstate == codeObjectInUse {
 		message = "slot is in use by another process; waiting for it"
+	}
+	if _, ok := errors.AsType[*SynchronousError](err); ok {
+		message = "commits of the source would wait for gancho; capture waits until they do not"
 	}
 	t.log.Warn().Str("slot", slot).Err(err).Msg(message)
 }

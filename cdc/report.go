@@ -107,8 +107,9 @@ func (q *silence) tooLong() bool {
 }
 
 // watch checks, while the handler is blocked and nothing is read, whether the
-// server wants to shut down. It cannot say so over the connection that it waits
-// for, but it refuses new ones.
+// server wants to shut down, which it cannot say over the connection that it
+// waits for, but it refuses new ones; and whether commits wait for us, perhaps
+// the very one that the handler waits for.
 func (s *session) watch(ctx context.Context) {
 	tick := time.NewTicker(probeInterval)
 	defer tick.Stop()
@@ -124,13 +125,30 @@ func (s *session) watch(ctx context.Context) {
 		if !s.blocked.Load() || reads != before {
 			continue
 		}
-		conn, err := Connect(ctx, s.r.options.DSN)
-		if err == nil {
-			err = conn.Close(ctx)
-		}
+		slot, err := s.r.slot(ctx)
 		if SQLState(err) == codeCannotConnectNow {
 			s.drop(errStopping)
 			return
 		}
+		if err == nil {
+			s.r.Observe(slot)
+		}
 	}
+}
+
+// Observe tells the reader what was measured of its slot. A stream that has become
+// a synchronous standby is closed immediately. Safe from any goroutine.
+func (r *Reader) Observe(slot Slot) {
+	if s := r.current.Load(); s != nil && slot.Synchronous {
+		s.drop(&SynchronousError{})
+	}
+}
+
+func (r *Reader) slot(ctx context.Context) (Slot, error) {
+	conn, err := Connect(ctx, r.options.DSN)
+	if err != nil {
+		return Slot{}, err
+	}
+	defer func() { _ = conn.Close(context.WithoutCancel(ctx)) }()
+	return ReadSlot(ctx, conn, r.options.Slot)
 }

@@ -61,6 +61,7 @@ func (r *Reader) stream(ctx context.Context, h Handler) (streamed bool, err erro
 
 	r.current.Store(s)
 	defer r.current.Store(nil)
+	r.waiting.Store(nil)
 	ended := context.AfterFunc(ctx, func() { s.end(ctx.Err()) })
 	defer ended()
 
@@ -105,7 +106,7 @@ func orderly(cause error) bool {
 
 // connect opens a session: it checks who answers, and starts the stream.
 func (r *Reader) connect(ctx context.Context) (*session, error) {
-	if err := r.withCatalog(ctx, func(q querier) error { return r.types.Preload(ctx, q) }); err != nil {
+	if err := r.ReloadTypes(ctx); err != nil {
 		return nil, err
 	}
 	pg, err := connectReplication(ctx, r.options.DSN)
@@ -132,6 +133,9 @@ func (r *Reader) start(ctx context.Context, pg *pgconn.PgConn) (*session, error)
 	if err != nil {
 		return nil, err
 	}
+	if err := standAside(ctx, pg); err != nil {
+		return nil, err
+	}
 	// pgconn's own way to receive takes a context, a lock and an allocation
 	// per message, so that from here on the connection is ours. Nothing may be
 	// left in its buffer then.
@@ -150,17 +154,16 @@ func (r *Reader) start(ctx context.Context, pg *pgconn.PgConn) (*session, error)
 	return s, nil
 }
 
-// senderTimeout reads how long the server waits for a sign of life, and removes
-// a transaction_timeout of the database from the session.
+// senderTimeout reads how long the server waits for a sign of life.
 func senderTimeout(ctx context.Context, pg *pgconn.PgConn) (time.Duration, error) {
-	results, err := pg.Exec(ctx, `select setting from pg_catalog.pg_settings where name = 'wal_sender_timeout'; `+noTransactionTimeout).ReadAll()
+	rows, err := ask(ctx, pg, `select setting from pg_catalog.pg_settings where name = 'wal_sender_timeout'`)
 	if err != nil {
 		return 0, fmt.Errorf("read wal_sender_timeout: %w", err)
 	}
-	if len(results) == 0 || len(results[0].Rows) != 1 {
+	if len(rows) != 1 {
 		return 0, fmt.Errorf("read wal_sender_timeout: the server does not have it")
 	}
-	ms, err := strconv.Atoi(string(results[0].Rows[0][0]))
+	ms, err := strconv.Atoi(rows[0][0])
 	if err != nil {
 		return 0, fmt.Errorf("read wal_sender_timeout: %w", err)
 	}

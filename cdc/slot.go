@@ -10,41 +10,84 @@ import (
 
 // findSlot checks the replication slot, or notes that it is missing.
 func (p *preparation) findSlot(ctx context.Context) error {
-	var plugin, kind, database, status string
-	var temporary, twoPhase bool
-	var confirmed LSN
-	err := p.conn.QueryRow(ctx, `
-		select coalesce(plugin, '')::text, slot_type, coalesce(database, '')::text, temporary, two_phase,
-			coalesce(confirmed_flush_lsn, '0/0'), coalesce(wal_status, '')
-		from pg_catalog.pg_replication_slots where slot_name = $1`, p.Slot).
-		Scan(&plugin, &kind, &database, &temporary, &twoPhase, &confirmed, &status)
-	if errors.Is(err, pgx.ErrNoRows) {
+	s, err := readSlotState(ctx, p.conn, p.Slot)
+	if errors.Is(err, ErrNoSlot) {
 		p.newSlot = true
 		return nil
 	}
 	if err != nil {
-		return fmt.Errorf("read slot %q: %w", p.Slot, err)
+		return err
 	}
-	switch {
-	case kind != "logical" || plugin != "pgoutput" || temporary:
+	switch unusable := s.unusable(); {
+	case s.kind != "logical" || s.plugin != "pgoutput" || s.temporary:
 		p.setup.addf("slot %q exists, but is not a permanent logical slot of pgoutput; choose another name for source.slot", p.Slot)
-	case twoPhase:
+	case s.twoPhase:
 		p.setup.addf("slot %q has two_phase on, which sends transactions before they commit; choose another name for source.slot", p.Slot)
-	case p.source.Identity.Database != "" && database != p.source.Identity.Database:
+	case p.source.Identity.Database != "" && s.database != p.source.Identity.Database:
 		p.setup.addf("slot %q belongs to database %s, not to %s; choose another name for source.slot",
-			p.Slot, QuoteIdentifier(database), QuoteIdentifier(p.source.Identity.Database))
-	case status == "lost":
-		p.setup.addf("%s", lostSlot(p.Slot))
+			p.Slot, QuoteIdentifier(s.database), QuoteIdentifier(p.source.Identity.Database))
+	case unusable != "":
+		p.setup.addf("%s", unusable)
 	default:
-		p.source.ConfirmedFlush = confirmed
+		p.source.ConfirmedFlush = s.confirmed
 	}
 	return nil
 }
 
-func lostSlot(slot string) string {
-	return fmt.Sprintf("slot %q has lost WAL that it needs (see max_slot_wal_keep_size): changes after its position are lost; run SELECT pg_drop_replication_slot(%s), recreate the slot, and send the rows that changed meanwhile with gancho backfill",
-		slot, quoteLiteral(slot))
+// slotState is what decides whether a slot can be read.
+type slotState struct {
+	name, plugin, kind, database, status string
+	temporary, twoPhase                  bool
+	confirmed                            LSN
+	// invalidation is why the server has invalidated it (17 and newer); "": it has
+	// not, or does not say.
+	invalidation string
+	// synced: it is a standby's copy of its primary's slot (17 and newer).
+	synced bool
 }
+
+// readSlotState reads a slot. The error wraps [ErrNoSlot] when it does not exist.
+func readSlotState(ctx context.Context, q querier, slot string) (slotState, error) {
+	s := slotState{name: slot}
+	rows, _ := q.Query(ctx, `
+		select coalesce(plugin, '')::text, slot_type, coalesce(database, '')::text, temporary, two_phase, coalesce(confirmed_flush_lsn, '0/0'),
+			coalesce(wal_status, ''), coalesce(to_jsonb(s)->>'invalidation_reason', ''), coalesce((to_jsonb(s)->>'synced')::bool, false) and pg_is_in_recovery()
+		from pg_catalog.pg_replication_slots s where slot_name = $1`, slot)
+	found, err := pgx.ForEachRow(rows, []any{&s.plugin, &s.kind, &s.database, &s.temporary, &s.twoPhase, &s.confirmed, &s.status, &s.invalidation, &s.synced},
+		func() error { return nil })
+	if err == nil && found.RowsAffected() == 0 {
+		err = ErrNoSlot
+	}
+	if err != nil {
+		return s, fmt.Errorf("read slot %q: %w", slot, err)
+	}
+	return s, nil
+}
+
+// unusable says why the slot cannot be read, and what to do; "": it can.
+func (s *slotState) unusable() string {
+	if s.synced {
+		return fmt.Sprintf("slot %q is this standby's copy of its primary's slot, and can be read after the promotion; let source.dsn lead to the primary", s.name)
+	}
+	if s.status != "lost" && s.invalidation == "" {
+		return ""
+	}
+	why := map[string]string{
+		"":                       "the server has removed WAL that it needs (see max_slot_wal_keep_size)",
+		"wal_removed":            "the server has removed WAL that it needs (see max_slot_wal_keep_size)",
+		"idle_timeout":           "nobody has read it for longer than idle_replication_slot_timeout",
+		"wal_level_insufficient": "wal_level was lowered on the primary",
+		"rows_removed":           "the primary has removed rows of its catalogue that it needs (see hot_standby_feedback)",
+	}[s.invalidation]
+	if why == "" {
+		why = "the server has invalidated it (" + s.invalidation + ")"
+	}
+	return fmt.Sprintf("slot %q can no longer be read: %s; changes after its position are lost; run SELECT pg_drop_replication_slot(%s), start gancho run --create --accept-source, and %s",
+		s.name, why, quoteLiteral(s.name), reconcile)
+}
+
+// reconcile is what to do about changes that make no events any more.
+const reconcile = "let the receivers compare the rows that changed meanwhile, because these make no events"
 
 // createSlot creates the slot after the publications: pgoutput looks publications
 // up as they were at each change, so that a slot older than its publication
@@ -63,7 +106,7 @@ func (p *preparation) createSlot(ctx context.Context) error {
 		p.setup.addf("all replication slots are in use; drop one that is unused (see pg_replication_slots), or raise max_replication_slots and restart the server")
 		return nil
 	case codeInsufficientPrivilege:
-		p.setup.addf("the role may not create a replication slot; run ALTER ROLE %s REPLICATION, or let a superuser run the SQL", roleOf(p.DSN))
+		p.setup.addf("the role may not create a replication slot: %s%s, or let a superuser run the SQL", serverMessage(err), replicationRemedy(ctx, p.conn))
 		p.setup.Statements = append(p.setup.Statements, statement)
 		return nil
 	}
@@ -88,6 +131,9 @@ type Slot struct {
 	HeldBytes int64 `json:"held_bytes"`
 	// WALStatus is reserved, extended, unreserved or lost.
 	WALStatus string `json:"wal_status"`
+	// Synchronous: the process that reads it is a synchronous standby of the server,
+	// or would be in place of another.
+	Synchronous bool `json:"-"`
 }
 
 // ErrNoSlot is wrapped by [ReadSlot] when the slot does not exist.
@@ -98,11 +144,12 @@ func ReadSlot(ctx context.Context, conn *pgx.Conn, slot string) (Slot, error) {
 	s := Slot{Name: slot}
 	err := conn.QueryRow(ctx, `
 		select active, now.lsn, coalesce(confirmed_flush_lsn, '0/0'), greatest(pg_wal_lsn_diff(now.lsn, confirmed_flush_lsn), 0)::int8,
-			greatest(pg_wal_lsn_diff(now.lsn, restart_lsn), 0)::int8, coalesce(wal_status, '')
+			greatest(pg_wal_lsn_diff(now.lsn, restart_lsn), 0)::int8, coalesce(wal_status, ''),
+			exists (select from pg_catalog.pg_stat_replication where pid = active_pid and sync_state <> 'async')
 		from pg_catalog.pg_replication_slots
 		cross join (select case when pg_is_in_recovery() then pg_last_wal_replay_lsn() else pg_current_wal_lsn() end as lsn) now
 		where slot_name = $1`, slot).
-		Scan(&s.Active, &s.Current, &s.ConfirmedFlush, &s.UnconfirmedBytes, &s.HeldBytes, &s.WALStatus)
+		Scan(&s.Active, &s.Current, &s.ConfirmedFlush, &s.UnconfirmedBytes, &s.HeldBytes, &s.WALStatus, &s.Synchronous)
 	if errors.Is(err, pgx.ErrNoRows) {
 		err = ErrNoSlot
 	}
@@ -112,7 +159,7 @@ func ReadSlot(ctx context.Context, conn *pgx.Conn, slot string) (Slot, error) {
 	return s, nil
 }
 
-// SlotGauge measures a slot again and again over one connection, which it opens
+// SlotGauge measures a slot, and what the stream carries, again and again over one connection, which it opens
 // for the first measurement and again after one that failed. While it is open,
 // a server that is told to shut down "smart", which no service manager does,
 // waits for it. It is safe for concurrent use: measurements take turns.
@@ -130,36 +177,44 @@ func NewSlotGauge(dsn, slot string) *SlotGauge {
 // Measure reads the slot, with one statement. It takes 15 seconds at most, as
 // does a connection that has to be opened first. The error wraps [ErrNoSlot]
 // when the slot does not exist.
-func (g *SlotGauge) Measure(ctx context.Context) (Slot, error) {
+func (g *SlotGauge) Measure(ctx context.Context) (s Slot, err error) {
+	err = g.read(ctx, func(ctx context.Context, conn *pgx.Conn) error {
+		s, err = ReadSlot(ctx, conn, g.slot)
+		return err
+	})
+	return s, err
+}
+
+// read calls f with the connection, which it gives up when that fails.
+func (g *SlotGauge) read(ctx context.Context, f func(context.Context, *pgx.Conn) error) error {
 	select {
 	case g.turn <- struct{}{}:
 		defer func() { <-g.turn }()
 	case <-ctx.Done():
-		return Slot{}, ctx.Err()
+		return ctx.Err()
 	}
 	if g.conn != nil {
-		s, err := g.read(ctx)
+		err := g.try(ctx, f)
 		if g.conn != nil || ctx.Err() != nil {
-			return s, err
+			return err
 		} // somebody has ended the connection since: a new one tells
 	}
 	conn, err := Connect(ctx, g.dsn)
 	if err != nil {
-		return Slot{}, fmt.Errorf("connect to the source: %w", err)
+		return fmt.Errorf("connect to the source: %w", err)
 	}
 	g.conn = conn
-	return g.read(ctx)
+	return g.try(ctx, f)
 }
 
-// read reads the slot over the connection, which it gives up when that fails.
-func (g *SlotGauge) read(ctx context.Context) (Slot, error) {
+func (g *SlotGauge) try(ctx context.Context, f func(context.Context, *pgx.Conn) error) error {
 	reading, cancel := context.WithTimeout(ctx, connectTimeout)
 	defer cancel()
-	s, err := ReadSlot(reading, g.conn, g.slot)
+	err := f(reading, g.conn)
 	if err != nil && !errors.Is(err, ErrNoSlot) {
 		g.disconnect(ctx)
 	}
-	return s, err
+	return err
 }
 
 // Close closes the connection, if one is open, after a measurement in flight.

@@ -81,6 +81,9 @@ type SetupError struct {
 	// Statements are SQL, to be run in order. Gancho would run them itself
 	// under Options.Create, except where Problems say otherwise.
 	Statements []string
+	// Missing are tables of which a publication that exists lacks changes: the
+	// bridge runs, or has run, and does not capture these.
+	Missing []Name
 
 	create bool // Options.Create was set, and the statements failed
 	first  int  // problems of a source that no bridge has read yet, which the statements solve
@@ -186,7 +189,7 @@ func (p *preparation) checkServer(ctx context.Context) (err error) {
 	conn, err := connectReplication(ctx, p.DSN)
 	switch SQLState(err) {
 	case codeInsufficientPrivilege:
-		p.setup.addf("the role may not replicate; run ALTER ROLE %s REPLICATION (on a managed service grant its replication role)", roleOf(p.DSN))
+		p.setup.addf("the role may not replicate: %s%s", serverMessage(err), replicationRemedy(ctx, p.conn))
 		return nil
 	case codeTooManyConnections:
 		p.setup.addf("no replication connection is free; raise max_wal_senders, or end one that is unused (see pg_stat_replication)")
@@ -201,19 +204,44 @@ func (p *preparation) checkServer(ctx context.Context) (err error) {
 		return fmt.Errorf("identify the source: %w", err)
 	}
 	p.source.Identity, p.source.Current = identityOf(system, p.Slot), system.XLogPos
-	return nil
+	err = standAside(ctx, conn)
+	if synchronous, ok := errors.AsType[*SynchronousError](err); ok {
+		p.setup.addf("%v", synchronous)
+		return nil
+	}
+	return err
+}
+
+// LoadIdentity reads the system and the database of an ordinary connection, the
+// parts of an identity that a physical replica shares. The system is "" for a
+// role that may not know it: everyone may, unless somebody has revoked it.
+func LoadIdentity(ctx context.Context, conn *pgx.Conn) (Identity, error) {
+	var i Identity
+	var known bool
+	err := conn.QueryRow(ctx, `select current_database()::text, pg_catalog.has_function_privilege('pg_catalog.pg_control_system()', 'execute')`).Scan(&i.Database, &known)
+	if err == nil && known {
+		err = conn.QueryRow(ctx, `select system_identifier::text from pg_catalog.pg_control_system()`).Scan(&i.SystemID)
+	}
+	if err != nil {
+		return i, fmt.Errorf("read the identity of the source: %w", err)
+	}
+	return i, nil
 }
 
 func identityOf(system pglogrepl.IdentifySystemResult, slot string) Identity {
 	return Identity{SystemID: system.SystemID, Database: system.DBName, Slot: slot, Timeline: system.Timeline}
 }
 
-func roleOf(dsn string) string {
-	config, err := pgx.ParseConfig(dsn)
+// replicationRemedy is what to add to the server's reason for which it refuses a
+// reader of the WAL: "" for a role that has the attribute.
+func replicationRemedy(ctx context.Context, q querier) string {
+	rows, _ := q.Query(ctx, `select format('ALTER ROLE %I REPLICATION', rolname) from pg_catalog.pg_roles
+		where rolname = session_user and not rolreplication and not rolsuper`)
+	statement, err := pgx.CollectExactlyOneRow(rows, pgx.RowTo[string])
 	if err != nil {
-		return "..." // it was parsed to connect
+		return ""
 	}
-	return QuoteIdentifier(config.User)
+	return "; run " + statement + " (on a managed service grant its replication role)"
 }
 
 // loadNeeds reads the tables and reports those that cannot be published at all.

@@ -6,6 +6,7 @@ import (
 	"reflect"
 	"slices"
 	"sync"
+	"sync/atomic"
 
 	"github.com/jackc/pgx/v5"
 )
@@ -42,6 +43,11 @@ type Type struct {
 	Fields []Field
 	// Delim separates an array's elements in text form: ',' for all but box.
 	Delim byte
+	// Of a base type that is not PostgreSQL's own: the extension that it belongs to,
+	// if any; whether its values are text, to which it converts by itself without a
+	// function (pg_cast); and whether it has an operator = of its own.
+	Extension      string
+	IsText, Equals bool
 }
 
 // Field is one attribute of a composite type.
@@ -58,14 +64,15 @@ func (t *Type) Base() *Type {
 	return t
 }
 
-// volatile reports whether the catalogue may say something new about the type
-// without a new OID: labels and fields can be added.
-func (t *Type) volatile() bool {
+// Alterable reports whether the catalogue may say something new about the type
+// without a new OID, of which the stream has no word: ALTER TYPE can add and
+// rename labels and fields, and drop fields.
+func (t *Type) Alterable() bool {
 	switch t.Kind {
 	case KindUnknown, KindEnum, KindComposite:
 		return true
 	}
-	return t.Elem != nil && t.Elem.volatile()
+	return t.Elem != nil && t.Elem.Alterable()
 }
 
 // querier is what resolving needs of a connection.
@@ -77,8 +84,11 @@ type querier interface {
 // pointer as long as the catalogue says the same about it. Safe for use by
 // several goroutines.
 type Types struct {
-	mu    sync.RWMutex
-	known map[uint32]resolved
+	loading sync.Mutex // held from the first query of a load to its end: the last one has read last
+	mu      sync.RWMutex
+	known   map[uint32]resolved
+	// version rises when the catalogue says something else about a known type.
+	version atomic.Uint64
 }
 
 type resolved struct {
@@ -96,9 +106,26 @@ func (t *Types) Lookup(oid uint32) *Type {
 	return t.known[oid].typ
 }
 
-// Preload loads, in one query, every type of the database but the row types of
-// its tables.
+// composites returns the composite types that are known, the row types of tables
+// included.
+func (t *Types) composites() []uint32 {
+	t.mu.RLock()
+	defer t.mu.RUnlock()
+	var oids []uint32
+	for oid, r := range t.known {
+		if r.typ.Kind == KindComposite {
+			oids = append(oids, oid)
+		}
+	}
+	slices.Sort(oids)
+	return oids
+}
+
+// Preload loads every type of the database, of the row types of its tables those
+// that are known.
 func (t *Types) Preload(ctx context.Context, q querier) error {
+	t.loading.Lock()
+	defer t.loading.Unlock()
 	rows, err := queryTypes(ctx, q, `
 		left join pg_catalog.pg_class c on c.oid = t.typrelid
 		left join pg_catalog.pg_type e on e.oid = t.typelem
@@ -107,13 +134,15 @@ func (t *Types) Preload(ctx context.Context, q querier) error {
 	if err != nil {
 		return fmt.Errorf("load types: %w", err)
 	}
-	return t.load(ctx, q, rows, nil)
+	return t.load(ctx, q, rows, t.composites())
 }
 
 // Load reads the types with these OIDs, and those they are made of, from the
 // catalogue, even when they are known: an enum may have new labels, a composite
 // new fields. An OID that the catalogue does not have becomes a type of KindUnknown.
 func (t *Types) Load(ctx context.Context, q querier, oids ...uint32) error {
+	t.loading.Lock()
+	defer t.loading.Unlock()
 	return t.load(ctx, q, make(map[uint32]typeRow), oids)
 }
 
@@ -151,6 +180,9 @@ func (t *Types) load(ctx context.Context, q querier, rows map[uint32]typeRow, wa
 		b.build(oid)
 	}
 	for oid, typ := range b.done {
+		if old := t.known[oid].typ; old != nil && old != typ {
+			t.version.Add(1)
+		}
 		t.known[oid] = resolved{row: rows[oid], typ: typ}
 	}
 	return nil
@@ -168,7 +200,8 @@ func (b *typeBuilder) build(oid uint32) *Type {
 		return typ
 	}
 	row := b.rows[oid]
-	typ := &Type{OID: oid, Schema: row.Schema, Name: row.Name, Kind: row.kind(), TypeMod: row.TypeMod, Labels: row.Labels}
+	typ := &Type{OID: oid, Schema: row.Schema, Name: row.Name, Kind: row.kind(), TypeMod: row.TypeMod, Labels: row.Labels,
+		Extension: row.Extension, IsText: row.IsText, Equals: row.Equals}
 	typ.Delim = (row.Delim + ",")[0]
 	// PostgreSQL refuses types that contain themselves, so that the entry
 	// below is only ever met again if the catalogue is damaged.
@@ -201,6 +234,9 @@ type typeRow struct {
 	Labels       []string
 	FieldNames   []string
 	FieldTypes   []uint32
+	Extension    string
+	IsText       bool
+	Equals       bool
 }
 
 func (r typeRow) kind() TypeKind {
@@ -222,12 +258,13 @@ func (r typeRow) references() []uint32 {
 }
 
 // queryTypes reads rows of pg_type. An array is what array_out prints, which
-// leaves out the vectors of the catalogue and types with a subscript only.
+// leaves out the vectors of the catalogue and types with a subscript only; a
+// domain over one prints by it, too, and is a domain.
 func queryTypes(ctx context.Context, q querier, condition string, args ...any) (map[uint32]typeRow, error) {
 	rows, _ := q.Query(ctx, `
-		select t.oid, n.nspname::text, t.typname::text, t.typtype::text, t.typoutput = 'pg_catalog.array_out'::pg_catalog.regproc,
-			case when t.typoutput = 'pg_catalog.array_out'::pg_catalog.regproc then t.typelem
-				when t.typtype = 'd' then t.typbasetype
+		select t.oid, n.nspname::text, t.typname::text, t.typtype::text, t.typtype <> 'd' and t.typoutput = 'pg_catalog.array_out'::pg_catalog.regproc,
+			case when t.typtype = 'd' then t.typbasetype
+				when t.typoutput = 'pg_catalog.array_out'::pg_catalog.regproc then t.typelem
 				when t.typtype in ('r', 'm') then coalesce((select r.rngsubtype from pg_catalog.pg_range r
 					where r.rngtypid = t.oid or r.rngmultitypid = t.oid), 0)
 				else 0 end,
@@ -237,7 +274,15 @@ func queryTypes(ctx context.Context, q querier, condition string, args ...any) (
 			case when t.typtype = 'c' then (select array_agg(a.attname::text order by a.attnum) from pg_catalog.pg_attribute a
 				where a.attrelid = t.typrelid and a.attnum > 0 and not a.attisdropped) end,
 			case when t.typtype = 'c' then (select array_agg(a.atttypid order by a.attnum) from pg_catalog.pg_attribute a
-				where a.attrelid = t.typrelid and a.attnum > 0 and not a.attisdropped) end
+				where a.attrelid = t.typrelid and a.attnum > 0 and not a.attisdropped) end,
+			case when t.typtype = 'b' and n.nspname <> 'pg_catalog' then coalesce((select e.extname::text
+				from pg_catalog.pg_depend d join pg_catalog.pg_extension e on e.oid = d.refobjid
+				where d.classid = 'pg_catalog.pg_type'::pg_catalog.regclass and d.objid = t.oid
+					and d.refclassid = 'pg_catalog.pg_extension'::pg_catalog.regclass and d.deptype = 'e'), '') else '' end,
+			t.typtype = 'b' and n.nspname <> 'pg_catalog' and exists (select from pg_catalog.pg_cast p
+				where p.castsource = t.oid and p.casttarget = 'pg_catalog.text'::pg_catalog.regtype and p.castmethod = 'b' and p.castcontext = 'i'),
+			t.typtype = 'b' and n.nspname <> 'pg_catalog' and exists (select from pg_catalog.pg_operator o
+				where o.oprname = '=' and o.oprleft = t.oid and o.oprright = t.oid)
 		from pg_catalog.pg_type t join pg_catalog.pg_namespace n on n.oid = t.typnamespace `+condition, args...)
 	list, err := pgx.CollectRows(rows, pgx.RowToStructByPos[typeRow])
 	found := make(map[uint32]typeRow, len(list))

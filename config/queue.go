@@ -103,9 +103,18 @@ func decodeAddresses(v value, port string) []string {
 // repeated in the message, nor is the parser's, which may quote parts of it.
 func decodeDSN(v value) Secret {
 	text := v.Text()
-	if _, err := pgconn.ParseConfig(text); err != nil && text != "" {
-		v.Errorf("write postgres://user:password@host:5432/database, with %40 for an @ in the password, or host=... dbname=... user=...",
-			"this is not a PostgreSQL connection string")
+	if text == "" {
+		return ""
+	}
+	const hint = "write postgres://user:password@host:5432/database, with %40 for an @ in the password, or host=... dbname=... user=..."
+	c, err := pgconn.ParseConfig(text)
+	switch {
+	case err != nil:
+		v.Errorf(hint, "this is not a PostgreSQL connection string")
+	case strings.Contains(c.User+c.Database+c.Host, "="):
+		v.Errorf("give each key of the connection string a value, or remove it; write such as password='' for an empty one", "a value of this connection string is missing: the next key stands in its place")
+	case strings.ContainsAny(c.Host, "@#? "):
+		v.Errorf(hint, "the host of this connection string has a character that no host has")
 	}
 	return Secret(text)
 }
@@ -125,7 +134,7 @@ func decodeRedis(v value) Secret {
 		v.Errorf("write queue.sentinel: {master: mymaster, addresses: [host:26379]} instead of redis", "Redis Sentinel has a key of its own")
 	case strings.Contains(u.Scheme, "cluster") || strings.Contains(u.Host, ","):
 		v.Errorf("write queue.cluster: {addresses: [host:6379]} instead of redis", "Redis Cluster has a key of its own")
-	case u.Scheme != "redis" && u.Scheme != "rediss" || u.Hostname() == "":
+	case u.Scheme != "redis" && u.Scheme != "rediss" || u.Hostname() == "" || u.Fragment != "" || strings.ContainsAny(u.Hostname(), "@#? ="):
 		v.Errorf(hint, "this is not the URL of a Redis")
 	case parseErr != nil:
 		v.Errorf(hint, "this is not the URL of a Redis: its database must be a number and its parameters known")

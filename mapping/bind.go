@@ -21,6 +21,9 @@ const maxRulesPerTable = 1 << 16
 type boundRule struct {
 	*rule
 	table *cdc.Table
+	// full says how to make the server send whole old rows of the table; empty: it
+	// sent them when the rules were loaded.
+	full string
 	// columns are the columns that the rule depends on, by name, with their types.
 	columns map[string]*cdc.Type
 	// denied are those of them that privacy.deny names.
@@ -54,7 +57,13 @@ func (r *Rules) Bind(ctx context.Context, conn *pgx.Conn) (*Ruleset, error) {
 		return nil, fmt.Errorf("bind rules: %w", err)
 	}
 	rs.settings.Secrets = r.options.Secrets
+	b.zones = &zones{ctx: ctx, conn: conn, checked: map[string]error{}}
+	defer func() { b.zones.conn = nil }()
+	rs.settings.CheckZone = b.zones.check
 	b.settings = rs.settings
+	if err := b.checkSource(r.options.Location); err != nil {
+		return nil, fmt.Errorf("bind rules: %w", err)
+	}
 	if err := b.loadDenied(ctx, r.deny); err != nil {
 		return nil, fmt.Errorf("bind rules: %w", err)
 	}
@@ -94,8 +103,8 @@ func languageSettings(ctx context.Context, conn *pgx.Conn, s cdc.Settings, locat
 	out := expr.Settings{Location: location, Collation: s.Collation, CType: s.Ctype, Encoding: s.Encoding}
 	var builtin *string
 	err := conn.QueryRow(ctx, `
-		select coalesce(d->>'datlocprovider', 'c'), d->>'datlocale'
-		from (select to_jsonb(p) d from pg_catalog.pg_database p where datname = current_database()) x`).Scan(&out.Provider, &builtin)
+		select coalesce(d->>'datlocprovider', 'c'), d->>'datlocale', current_setting('lc_monetary')
+		from (select to_jsonb(p) d from pg_catalog.pg_database p where datname = current_database()) x`).Scan(&out.Provider, &builtin, &out.Monetary)
 	if err != nil {
 		return out, fmt.Errorf("read locale of the source: %w", err)
 	}
@@ -111,6 +120,7 @@ type binder struct {
 	conn     *pgx.Conn
 	database cdc.Settings
 	settings expr.Settings
+	zones    *zones
 	types    *cdc.Types // of the results of lookups
 	// tables are those loaded so far, by the name as written; nil: it does not exist.
 	tables     map[cdc.Name]*cdc.Table
@@ -282,6 +292,9 @@ func (b *binder) bind(ctx context.Context, r *rule) (*boundRule, error) {
 		return nil, err
 	}
 	bound := &boundRule{rule: r, table: t, columns: map[string]*cdc.Type{}, denied: map[string]bool{}}
+	if bound.full, err = b.full(ctx, t); err != nil {
+		return nil, err
+	}
 	if bound.lookups, err = b.lookups(ctx, r, t); err != nil {
 		return nil, err
 	}
@@ -311,6 +324,9 @@ func (b *binder) bind(ctx context.Context, r *rule) (*boundRule, error) {
 	bound.hidden = hiddenColumns(c.uses)
 	b.uses[bound] = c.uses
 	if err := b.checkIdentity(ctx, bound, c.uses); err != nil {
+		return nil, err
+	}
+	if err := b.checkParents(ctx, bound); err != nil {
 		return nil, err
 	}
 	if r.key == nil && len(t.PrimaryKey) == 0 && r.ops&^setOf(cdc.Truncate) != 0 {
@@ -346,7 +362,7 @@ func (b *binder) checkUse(ctx context.Context, bound *boundRule, u use, column c
 			"column %q is money, with %d decimal digits in this database: the stream has it with 2, which is another value", u.Name, b.database.MoneyDigits)
 	}
 	if bound.ops.has(cdc.Update) && !u.leaf && !u.Old && u.group == groupWrite && large(column) && bound.table.Relation.ReplicaIdentity != 'f' {
-		return b.noteFull(ctx, bound.rule, bound.table, "%s uses column %q, whose large values are not sent with an update that does not touch them: such changes are parked", u.path, u.Name)
+		b.noteFull(bound, "%s uses column %q, whose large values are not sent with an update that does not touch them: such changes are parked", u.path, u.Name)
 	}
 	return nil
 }

@@ -4,10 +4,13 @@ import (
 	"bytes"
 	"context"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
 	"strings"
+
+	"github.com/jackc/pgx/v5/pgconn"
 
 	"gancho/cdc"
 	"gancho/internal/strictyaml"
@@ -97,7 +100,7 @@ func (m *Mapper) matchOwn(f family, n *net, op cdc.Op) error {
 		c.now = row
 	}
 	var known bool
-	if c.key, known = appendColumns(c.key[:0], n.plan.relation, f.columns, row); !known {
+	if c.key, known = c.appendColumns(c.key[:0], n.plan.relation, f.columns, row); !known {
 		if op == 0 || !f.bound.ops.has(op) || n.identical() {
 			return nil
 		}
@@ -118,7 +121,7 @@ func (m *Mapper) matchChild(p *childPlan, n *net, op cdc.Op) error {
 	if n.after {
 		c.now = datums(c.now, n.new, len(rel.Columns))
 		var known bool
-		if c.key, known = appendColumns(c.key, rel, p.columns, c.now); !known {
+		if c.key, known = c.appendColumns(c.key, rel, p.columns, c.now); !known {
 			c.key = c.key[:0]
 		} else if err := c.addMatch(p.number, tagFirst, n.last, n.side, nil); err != nil {
 			return err
@@ -128,7 +131,7 @@ func (m *Mapper) matchChild(p *childPlan, n *net, op cdc.Op) error {
 		return nil
 	}
 	c.before = datums(c.before, n.old, len(rel.Columns))
-	former, known := appendColumns(nil, rel, p.columns, c.before)
+	former, known := c.appendColumns(nil, rel, p.columns, c.before)
 	if !known || n.after && bytes.Equal(former, c.key) {
 		return nil
 	}
@@ -205,11 +208,29 @@ func (m *Mapper) readParentsOf(ctx context.Context, tx *cdc.Transaction, b *boun
 	// A value outside of the range of the parent's column: no such parent exists.
 	refused := func(string, error) {}
 	keys := slices.Sorted(maps.Keys(wanted))
-	_, err := readInParts(ctx, m.source, "parents of "+b.event, []*cdc.Transaction{tx}, keys, read, refused)
-	if isBroken(err) {
-		return b.schemaError(b.table.Relation, "", "can no longer be read: "+withoutData(err).Error(), "correct the rule and load it again")
+	rest, err := readInParts(ctx, m.source, "parents of "+b.event, []*cdc.Transaction{tx}, keys, read, refused)
+	if !isBroken(err) {
+		return err
 	}
-	return err
+	hint := "correct the rule and load it again"
+	if cdc.FaultOf(err) == cdc.FaultDenied {
+		hint = refusalHint(err)
+	}
+	broken := b.schemaError(b.table.Relation, "", "can no longer be read: "+withoutData(err).Error(), hint)
+	if m.rules.policy == Stop {
+		return broken
+	}
+	rel := m.parentPlan(b).relation
+	columns := columnIndexes(rel, b.familyKey)
+	row := slices.Repeat([]cdc.Datum{{State: cdc.Unchanged}}, len(rel.Columns))
+	for _, about := range rest {
+		for i, text := range keyTexts([]byte(about), len(columns)) {
+			row[columns[i]] = cdc.Datum{State: cdc.Present, Text: text}
+		}
+		wanted[about].row, _ = appendDatums(nil, row)
+		wanted[about].reason = broken.Error()
+	}
+	return nil
 }
 
 func (m *Mapper) readRows(ctx context.Context, b *boundRule, wanted map[string]*result, which []string) error {
@@ -232,12 +253,28 @@ func (m *Mapper) readRows(ctx context.Context, b *boundRule, wanted map[string]*
 		for i, column := range columns {
 			row[column] = values[i]
 		}
-		key, _ := appendColumns(nil, rel, keys, row)
+		key, _ := m.collector.appendColumns(nil, rel, keys, row)
 		if r := wanted[string(key)]; r != nil {
 			r.row, _ = appendDatums(nil, row)
 		}
 		return nil
 	})
+}
+
+// checkParents has the server check that the rows of the rule's table can be read.
+func (b *binder) checkParents(ctx context.Context, bound *boundRule) error {
+	rel := bound.table.Relation
+	keys := columnIndexes(rel, bound.familyKey)
+	if len(bound.children) == 0 || slices.Contains(keys, -1) {
+		return nil // a mistake has been reported
+	}
+	sql, _ := parentQuery(bound, rel, keys)
+	_, err := describe(ctx, b.conn, sql, len(keys))
+	if pg, ok := errors.AsType[*pgconn.PgError](err); ok && !b.conn.IsClosed() {
+		b.mistake(bound.rule.tableValue, -1, refusalHint(err), "children need to read rows of %s: %s", rel.TableName(), pg.Message)
+		return nil
+	}
+	return err
 }
 
 // keyTexts are the values that appendColumns wrote.

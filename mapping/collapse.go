@@ -214,7 +214,7 @@ func (m *Mapper) matchParent(r *transactionPlan, n *net) error {
 	rel := n.plan.relation
 	c.before = datums(c.before, n.old, len(rel.Columns))
 	var known bool
-	if c.key, known = appendColumns(c.key[:0], rel, r.key, c.before); known {
+	if c.key, known = c.appendColumns(c.key[:0], rel, r.key, c.before); known {
 		if err := c.addMatch(r.bound.number, tagFirst, n.last, n.side, nil); err != nil {
 			return err
 		}
@@ -225,7 +225,7 @@ func (m *Mapper) matchParent(r *transactionPlan, n *net) error {
 			return c.result(n, n.last, n.side, r.bound.number, 0)
 		}
 	}
-	if c.key, known = appendColumns(c.key[:0], rel, r.parent, c.before); !known {
+	if c.key, known = c.appendColumns(c.key[:0], rel, r.parent, c.before); !known {
 		return c.result(n, n.last, n.side, r.bound.number, 0) // it has no parent
 	}
 	c.scratch = c.reference(append(c.scratch[:0], 0), n)

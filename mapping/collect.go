@@ -97,6 +97,8 @@ func columnIndexes(rel *cdc.Relation, names []string) []int {
 // collector holds what waits for the commit of the open transaction.
 type collector struct {
 	seed maphash.Seed
+	// settings are the rules'.
+	settings expr.Settings
 	// count is the number of row changes so far, of whatever tables.
 	count uint64
 	// changes are all changes of the tables concerned, by row and order.
@@ -215,7 +217,8 @@ func (c *collector) keyChanged(p *collectPlan, change *cdc.Change) bool {
 		return false
 	}
 	for _, i := range p.key {
-		if was := change.Old[i]; was.Known() && !bytes.Equal(was.Text, change.New[i].Text) {
+		was, now, t := change.Old[i], change.New[i], p.relation.Columns[i].Type
+		if was.Known() && !bytes.Equal(was.Text, now.Text) && !bytes.Equal(c.settings.EqualText(was.Text, t), c.settings.EqualText(now.Text, t)) {
 			return true
 		}
 	}
@@ -229,7 +232,7 @@ func (c *collector) put(n *net, change *cdc.Change, identity []cdc.Datum) error 
 	s.arena = append(s.arena, 0, 0, 0, 0, 0, 0, 0, 0)
 	s.arena = binary.BigEndian.AppendUint32(s.arena, n.plan.relation.OID)
 	var known bool
-	if s.arena, known = appendColumns(s.arena, n.plan.relation, n.plan.key, identity); !known {
+	if s.arena, known = c.appendColumns(s.arena, n.plan.relation, n.plan.key, identity); !known {
 		s.arena = binary.BigEndian.AppendUint64(s.arena[:start+12], change.Ordinal)
 	}
 	binary.BigEndian.PutUint64(s.arena[start:], maphash.Bytes(c.seed, s.arena[start+8:]))
@@ -248,7 +251,7 @@ func (c *collector) put(n *net, change *cdc.Change, identity []cdc.Datum) error 
 
 // appendColumns appends the values of columns so that different ones are different
 // bytes, and none begins another. It reports false when one is null or not known.
-func appendColumns(dst []byte, rel *cdc.Relation, columns []int, row []cdc.Datum) ([]byte, bool) {
+func (c *collector) appendColumns(dst []byte, rel *cdc.Relation, columns []int, row []cdc.Datum) ([]byte, bool) {
 	if len(columns) == 0 || row == nil {
 		return dst, false
 	}
@@ -256,7 +259,7 @@ func appendColumns(dst []byte, rel *cdc.Relation, columns []int, row []cdc.Datum
 		if row[i].State != cdc.Present {
 			return dst, false
 		}
-		text := unpadded(row[i].Text, rel.Columns[i].Type)
+		text := c.settings.EqualText(row[i].Text, rel.Columns[i].Type)
 		dst = append(binary.AppendUvarint(dst, uint64(len(text))), text...)
 	}
 	return dst, true
@@ -324,7 +327,8 @@ func (m *Mapper) inputsOf(dst []byte, r *transactionPlan) ([]byte, bool, *failur
 		if null {
 			return dst, false, nil
 		}
-		dst = append(binary.AppendUvarint(dst, uint64(len(m.scratch))), m.scratch...)
+		text := m.rules.settings.EqualText(m.scratch, e.Type())
+		dst = append(binary.AppendUvarint(dst, uint64(len(text))), text...)
 	}
 	return dst, true, nil
 }
@@ -341,6 +345,7 @@ func (c *compiler) grouped(r *rule, scope *expr.Scope, g group) []*expr.Expr {
 	var out []*expr.Expr
 	for _, e := range r.collapse {
 		if compiled := c.expression(e, scope, g, false, use{}); compiled != nil {
+			c.checkKey(e, compiled.Type())
 			out = append(out, compiled)
 		}
 	}

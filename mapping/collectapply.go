@@ -30,8 +30,10 @@ type result struct {
 	number  int
 	flags   byte
 	about   []byte
-	// row is the parent's, once it has been read; nil when it no longer exists.
-	row []byte
+	// row is the parent's, once it has been read; nil when it no longer exists. It
+	// has the key alone when reason says why it cannot be read.
+	row    []byte
+	reason string
 }
 
 // Commit ends the transaction and gives the sink the events of the rules that
@@ -172,6 +174,9 @@ func (m *Mapper) applyResult(ctx context.Context, tx *cdc.Transaction, r *result
 	plan := n.plan.rule(change.Op, r.number)
 	if plan == nil {
 		return fmt.Errorf("apply rule %s to a transaction: it is not for %s; report this as a bug", m.rules.perTransaction[r.number].place(), change.Op)
+	}
+	if r.reason != "" {
+		return m.park(&plan.rulePlan, r.number, change, sink, r.reason)
 	}
 	m.load(change)
 	m.childChanged = r.flags&resultChild != 0

@@ -138,14 +138,11 @@ func (b *binder) bindChild(ctx context.Context, bound *boundRule, ref *childRef,
 // checkChildIdentity: a deleted row must say whose child it was, and one that
 // is compared must be sent whole.
 func (b *binder) checkChildIdentity(ctx context.Context, child *boundChild, ref *childRef) error {
-	without, err := withoutFull(ctx, b.conn, child.table)
-	if err != nil || len(without) == 0 {
+	fix, err := b.full(ctx, child.table)
+	if err != nil || fix == "" {
 		return err
 	}
-	fix, err := b.full(ctx, child.table, without)
-	if err != nil {
-		return err
-	}
+	child.full = fix
 	name := child.table.Relation.TableName()
 	for _, column := range slices.Concat(ref.parent, columnRefsOf(ref.value, child.table.PrimaryKey)) {
 		i := child.table.Relation.Column(column.name)

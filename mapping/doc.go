@@ -98,9 +98,10 @@
 //
 // A partition that sends less of old rows than its table (cdc.Relation.Weaker)
 // makes the null old values of all partitions unknown, and so parks what depends
-// on them. For a label that the relation's enum does not have, Map asks once for
-// the types to be read again (cdc.ErrStaleTypes); if it is still unknown, changes
-// are parked where a rule compares it.
+// on them. For a label that the relation's enum does not have, or a composite value
+// with another number of fields, Map asks once for the types to be read again
+// (cdc.ErrStaleTypes); if it still does not fit, changes are parked where a rule
+// compares or shows it.
 //
 // Errors and reasons never hold row data.
 package mapping

@@ -19,7 +19,7 @@ func fullStatement(table cdc.Name) string {
 }
 
 // missingIdentity says how to make the server send the values that it did not.
-func missingIdentity(rel *cdc.Relation) string {
+func (b *boundRule) missingIdentity(rel *cdc.Relation) string {
 	switch {
 	case rel.Weaker != nil:
 		return fmt.Sprintf("the table has a partition with less replica identity than its own (a new one has the default); run: %s",
@@ -27,7 +27,10 @@ func missingIdentity(rel *cdc.Relation) string {
 	case rel.ReplicaIdentity == 'f':
 		return fmt.Sprintf("%s has REPLICA IDENTITY FULL, so one of its partitions does not have it; run gancho check, which names it", rel.TableName())
 	}
-	return "run: " + fullStatement(rel.TableName())
+	if b.full == "" { // it had FULL when the rules were loaded
+		return "run: " + fullStatement(rel.TableName())
+	}
+	return b.full
 }
 
 func fullStatements(tables []cdc.Name) string {
@@ -55,17 +58,12 @@ func (b *binder) checkIdentity(ctx context.Context, bound *boundRule, uses []use
 		reason, place = "previous needs the old row", r.value
 	}
 	if reason == "" {
-		return b.noteLeftOut(ctx, bound, uses)
+		b.noteLeftOut(bound, uses)
+		return nil
 	}
-	without, err := withoutFull(ctx, b.conn, t)
-	if err != nil || len(without) == 0 {
-		return err
+	if bound.full != "" {
+		b.mistake(place, offset, bound.full, "%s, which the server sends only under REPLICA IDENTITY FULL", reason)
 	}
-	fix, err := b.full(ctx, t, without)
-	if err != nil {
-		return err
-	}
-	b.mistake(place, offset, fix, "%s, which the server sends only under REPLICA IDENTITY FULL", reason)
 	return nil
 }
 
@@ -82,7 +80,7 @@ func (b *binder) refused(ctx context.Context, place strictyaml.Value, t *cdc.Tab
 	}
 	fix := fmt.Sprintf("add a primary key: ALTER TABLE %s ADD PRIMARY KEY (...);", name)
 	if t.Kind != 'p' {
-		full, err := b.full(ctx, t, tables)
+		full, err := b.makeFull(ctx, t, tables)
 		if err != nil {
 			return err
 		}
@@ -93,9 +91,19 @@ func (b *binder) refused(ctx context.Context, place strictyaml.Value, t *cdc.Tab
 	return nil
 }
 
-// full says how to give the tables, t or its partitions, REPLICA IDENTITY FULL,
+// full says how to make the server send whole old rows of the table, empty when
+// it does.
+func (b *binder) full(ctx context.Context, t *cdc.Table) (string, error) {
+	without, err := withoutFull(ctx, b.conn, t)
+	if err != nil || len(without) == 0 {
+		return "", err
+	}
+	return b.makeFull(ctx, t, without)
+}
+
+// makeFull says how to give the tables, t or its partitions, REPLICA IDENTITY FULL,
 // or why that would make the application's own statements fail.
-func (b *binder) full(ctx context.Context, t *cdc.Table, tables []cdc.Name) (string, error) {
+func (b *binder) makeFull(ctx context.Context, t *cdc.Table, tables []cdc.Name) (string, error) {
 	hazards, known := b.underFull[t.Relation.OID]
 	if !known {
 		var err error
@@ -115,7 +123,7 @@ func (b *binder) full(ctx context.Context, t *cdc.Table, tables []cdc.Name) (str
 		}
 		first[fmt.Sprintf("ALTER PUBLICATION %s SET (publish_generated_columns = stored);", cdc.QuoteIdentifier(h.Publication))] = true
 	}
-	statements := append(slices.Sorted(maps.Keys(first)), mapped(tables, fullStatement)...)
+	statements := append(slices.Sorted(maps.Keys(first)), fullStatements(tables))
 	return fmt.Sprintf("run: %s (%s)", strings.Join(statements, " "), fullCost), nil
 }
 
@@ -136,10 +144,10 @@ func withoutFull(ctx context.Context, conn *pgx.Conn, t *cdc.Table) ([]cdc.Name,
 }
 
 // noteLeftOut reports what the payload of a deleted row will lack.
-func (b *binder) noteLeftOut(ctx context.Context, bound *boundRule, uses []use) error {
+func (b *binder) noteLeftOut(bound *boundRule, uses []use) {
 	t := bound.table
 	if t.Relation.ReplicaIdentity == 'f' {
-		return nil
+		return
 	}
 	var missing []string
 	for _, u := range uses {
@@ -147,23 +155,14 @@ func (b *binder) noteLeftOut(ctx context.Context, bound *boundRule, uses []use) 
 			missing = append(missing, u.Name)
 		}
 	}
-	if len(missing) == 0 {
-		return nil
+	if len(missing) > 0 {
+		b.noteFull(bound, "a deleted row is sent without %s: the payload will lack what depends on it, named in unchanged", strings.Join(missing, ", "))
 	}
-	return b.noteFull(ctx, bound.rule, t, "a deleted row is sent without %s: the payload will lack what depends on it, named in unchanged", strings.Join(missing, ", "))
 }
 
-// noteFull is a note that REPLICA IDENTITY FULL would change.
-func (b *binder) noteFull(ctx context.Context, r *rule, t *cdc.Table, format string, args ...any) error {
-	without, err := withoutFull(ctx, b.conn, t)
-	if err != nil {
-		return err
-	}
-	fix, err := b.full(ctx, t, without)
-	if err == nil {
-		b.note(r, t, strings.TrimPrefix(fix, "run: "), format, args...)
-	}
-	return err
+// noteFull is a note about what REPLICA IDENTITY FULL would change.
+func (b *binder) noteFull(bound *boundRule, format string, args ...any) {
+	b.note(bound.rule, bound.table, strings.TrimPrefix(bound.full, "run: "), format, args...)
 }
 
 func joinNames(names []cdc.Name) string { return strings.Join(mapped(names, cdc.Name.String), ", ") }

@@ -81,8 +81,12 @@ func (b *binder) heirs(ctx context.Context, bound *boundRule, rs *Ruleset) ([]*c
 
 // bindHeir is the rule as one of the heir.
 func (b *binder) bindHeir(ctx context.Context, parent *boundRule, t *cdc.Table) (*boundRule, error) {
+	full, err := b.full(ctx, t)
+	if err != nil {
+		return nil, err
+	}
 	rule, table, heir := *parent.rule, *t, *parent
-	heir.rule, heir.table = &rule, &table
+	heir.rule, heir.table, heir.full = &rule, &table, full
 	table.PrimaryKey = parent.table.PrimaryKey // it is not inherited, and what orders the parent's events orders these
 	rule.ops &^= setOf(cdc.Truncate)
 	heir.seen &^= setOf(cdc.Truncate)

@@ -250,17 +250,15 @@ func (b *binder) prepareLookup(ctx context.Context, l *lookup, types []*cdc.Type
 func (b *binder) lookupHint(ctx context.Context, l *lookup, pg *pgconn.PgError, at int) (string, error) {
 	switch {
 	case cdc.FaultOf(pg) == cdc.FaultDenied:
-		grant, err := b.missingUsage(ctx, identifier.FindAllString(l.text, -1)...)
-		if grant == "" {
-			return "grant SELECT on what it reads to the user of source.dsn", err
+		if grant, err := b.missingUsage(ctx, identifier.FindAllString(l.text, -1)...); grant != "" || err != nil {
+			return "run " + grant + " then grant SELECT on what it reads", err
 		}
-		return "run " + grant + " then grant SELECT on what it reads", err
 	case pg.Code == cdc.CodeUndefinedTable && at >= 0:
 		if name, err := cdc.ParseName(writtenName.FindString(l.text[at:])); err == nil {
 			return b.closestTable(ctx, name)
 		}
 	}
-	return pg.Hint, nil
+	return refusalHint(pg), nil
 }
 
 // writtenName is the name of a table at the beginning of a text, identifier one
@@ -278,15 +276,35 @@ func describe(ctx context.Context, conn *pgx.Conn, batch string, arguments int) 
 		return nil, err
 	}
 	defer func() { _ = tx.Rollback(context.WithoutCancel(ctx)) }() // it wrote nothing
+	// As in the sessions that will run it: through a pooler this one may have it on.
+	if _, err := tx.Exec(ctx, "set local row_security = off"); err != nil {
+		return nil, err
+	}
 	d, err := conn.PgConn().Prepare(ctx, "", batch, nil)
 	if err != nil {
 		return nil, err
 	}
-	none := slices.Repeat([][]byte{[]byte("{}")}, arguments)
-	if err := conn.PgConn().ExecParams(ctx, batch, none, nil, nil, nil).Read().Err; err != nil {
+	if err := conn.PgConn().ExecParams(ctx, batch, emptyArrays(arguments), nil, nil, nil).Read().Err; err != nil {
 		return nil, err
 	}
 	return d.Fields, nil
+}
+
+// emptyArrays are arguments for no change.
+func emptyArrays(n int) [][]byte { return slices.Repeat([][]byte{[]byte("{}")}, n) }
+
+// refusalHint says what to do about a query that the server refuses.
+func refusalHint(err error) string {
+	pg, ok := errors.AsType[*pgconn.PgError](err)
+	switch {
+	case !ok:
+		return ""
+	case cdc.FaultOf(err) != cdc.FaultDenied:
+		return pg.Hint
+	case pg.Routine == "check_enable_rls": // the message is in the server's language
+		return "row-level security would hide rows; run ALTER ROLE ... BYPASSRLS for the role that reads, or let a lookup read a view of the table's owner"
+	}
+	return "grant SELECT on what it reads to the role that reads (of source.lookup_dsn, or source.dsn without it), and USAGE on its schema"
 }
 
 // byteOffset turns a number of characters into one of bytes.

@@ -30,10 +30,10 @@ type Mapper struct {
 	plans map[uint32]*tablePlan
 	last  *tablePlan
 	// Since the rules were loaded: compared are the tables, by OID, whose types
-	// were compared with those of the rules, and reread the labels for which the
-	// catalogue was read.
+	// were compared with those of the rules, and reread what did not fit a type and
+	// made the catalogue be read.
 	compared map[uint32]bool
-	reread   map[label]bool
+	reread   map[misfit]bool
 
 	machine *expr.Machine
 	// before evaluates on the old row, as if it were the new one.
@@ -148,9 +148,10 @@ func (m *Mapper) Reset() {
 func (m *Mapper) Swap(rs *Ruleset) {
 	m.rules = rs
 	m.collector.reset()
+	m.collector.settings = rs.settings
 	m.caches = map[string]*lookupCache{}
 	m.plans = map[uint32]*tablePlan{}
-	m.compared, m.reread = map[uint32]bool{}, map[label]bool{}
+	m.compared, m.reread = map[uint32]bool{}, map[misfit]bool{}
 	m.last = nil
 	m.machine, m.before = expr.NewMachine(rs.settings), expr.NewMachine(rs.settings)
 	m.numbers = pgtext.JSONOptions{Location: rs.settings.Location}
@@ -160,8 +161,8 @@ func (m *Mapper) Swap(rs *Ruleset) {
 // Map gives the events of a change, and what had to be parked, to the sink, in
 // the order of the rules; the events of rules about whole transactions come at
 // Commit. Its errors are a *SchemaError under the policy Stop; cdc.ErrStaleTypes,
-// before anything is given to the sink, for an enum's label that the relation does
-// not know, once for each label; the sink's; and that the temporary file of a
+// before anything is given to the sink, for an enum's label or a number of fields
+// that the relation's types do not know, once for each; the sink's; and that the temporary file of a
 // large transaction cannot be written.
 func (m *Mapper) Map(c *cdc.Change, sink Sink) error {
 	m.collector.count = c.Ordinal + 1
@@ -176,7 +177,7 @@ func (m *Mapper) Map(c *cdc.Change, sink Sink) error {
 	if broken := plan.failing(c.Op); broken != nil && m.rules.policy == Stop {
 		return broken
 	}
-	if len(plan.enums) > 0 && m.newLabel(plan, c) {
+	if len(plan.alterable) > 0 && m.stale(plan, c) {
 		return cdc.ErrStaleTypes
 	}
 	if len(rules) > 0 {
@@ -200,8 +201,8 @@ func (m *Mapper) load(c *cdc.Change) {
 	m.beforeLoaded = false
 }
 
-// plan returns the table's plan, nil when the rules know an enum by other
-// labels than the relation.
+// plan returns the table's plan, nil when the rules know another version of a
+// type than the relation.
 func (m *Mapper) plan(rel *cdc.Relation) *tablePlan {
 	if m.last != nil && m.last.relation == rel {
 		return m.last
@@ -358,7 +359,7 @@ func (m *Mapper) orderingKey(r *rulePlan, c *cdc.Change) *failure {
 			return &failure{expression: r.bound.key, err: err}
 		}
 		if !null {
-			m.key = unpadded(m.key, r.key.Type())
+			m.key = append(m.key[:0], m.rules.settings.KeyText(m.key, r.key.Type())...)
 			return nil
 		}
 		m.key = m.key[:0]
@@ -378,7 +379,7 @@ func (m *Mapper) orderingKey(r *rulePlan, c *cdc.Change) *failure {
 		if state != cdc.Present && state != cdc.Null {
 			return &failure{part: "key", err: &expr.UnknownError{Column: c.Relation.Columns[column].Name, Old: old, State: state}}
 		}
-		m.key = append(m.key, unpadded(row[column].Text, c.Relation.Columns[column].Type)...)
+		m.key = append(m.key, m.rules.settings.KeyText(row[column].Text, c.Relation.Columns[column].Type)...)
 	}
 	return nil
 }

@@ -3,6 +3,7 @@ package mapping_test
 import (
 	"context"
 	"errors"
+	"strings"
 	"testing"
 	"time"
 
@@ -24,11 +25,12 @@ func TestParentsThatCannotBeRead(t *testing.T) {
 		"insert into pai values (3, 30)")
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
-	rs := bind(t, conn, mapping.Options{OnSchemaChange: mapping.Park}, `
+	const rules = `
 rules:
   - {event: filho, table: filho, on: update, columns: [id, pai_id]}
   - {event: pai, table: pai, on: update, children: {table: filho, parent: pai_id}, columns: [id, v]}
-`)
+`
+	rs, stopping := bind(t, conn, mapping.Options{OnSchemaChange: mapping.Park}, rules), bind(t, conn, mapping.Options{}, rules)
 	rel := relation(t, conn, "", "filho")
 	source := mapping.NewSource(conn.Config().ConnString(), zerolog.Nop())
 	t.Cleanup(func() { source.Close(context.Background()) })
@@ -77,9 +79,13 @@ rules:
 		t.Fatal(err)
 	}
 	r = recorder{}
+	if err := apply(rel, &r, "3"); err != nil || len(r.all) != 2 || !strings.Contains(r.all[1].Parked, "can no longer be read") {
+		t.Errorf("parents that no longer fit, under park: %v, %+v", err, r.all)
+	}
 	var drift *mapping.SchemaError
+	m = mapping.NewMapper(stopping, nil, mapping.WithSource(source))
 	if err := apply(rel, &r, "3"); !errors.As(err, &drift) {
-		t.Errorf("parents that no longer fit: %v, want a schema error", err)
+		t.Errorf("parents that no longer fit, under stop: %v, want a schema error", err)
 	}
 }
 

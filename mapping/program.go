@@ -135,6 +135,9 @@ func (c *compiler) compile(r *rule, g group) *program {
 		tenant: c.expression(r.tenant, scope, g, false, use{shown: true}),
 		key:    c.expression(r.key, scope, g, false, use{shown: true}),
 	}
+	if p.key != nil {
+		c.checkKey(r.key, p.key.Type())
+	}
 	p.group = c.grouped(r, early(scope), g)
 	if g == groupWrite && r.ops.has(cdc.Update) {
 		for _, w := range r.watch {
@@ -159,6 +162,13 @@ func (c *compiler) compile(r *rule, g group) *program {
 		c.fallback(p, r, g)
 	}
 	return p
+}
+
+// checkKey: it is known which values of the type are equal.
+func (c *compiler) checkKey(e *expression, t *cdc.Type) {
+	if problem := c.settings.KeyProblem(t); problem != "" {
+		c.mistakes = append(c.mistakes, e.value.Mistake(0, "use another column", "%s: %s", e.path, problem))
+	}
 }
 
 func (c *compiler) expression(e *expression, scope *expr.Scope, g group, condition bool, u use) *expr.Expr {
@@ -268,10 +278,13 @@ func (c *compiler) watch(p *program, ref columnRef) {
 	}
 	w := watched{index: i}
 	if !textIsValue(c.relation.Columns[i].Type) {
-		// It is evaluated for updates only, whatever else the rule is on. A type
-		// without equality, such as json, is refused: then the texts decide.
+		// It is evaluated for updates only, whatever else the rule is on.
 		scope := &expr.Scope{Relation: c.relation, Settings: c.settings, Collation: c.collation, Old: true, New: true, Update: true}
-		w.changed, _ = expr.CompileBool("changed("+quoted(ref.name)+")", scope)
+		var err error
+		w.changed, err = expr.CompileBool("changed("+quoted(ref.name)+")", scope)
+		for _, m := range mistakes(err) {
+			c.mistakes = append(c.mistakes, ref.value.Mistake(-1, m.Hint, "column %q: %s", ref.name, m.Message))
+		}
 	}
 	p.watch = append(p.watch, w)
 	c.uses = append(c.uses, use{
@@ -310,6 +323,9 @@ func (c *compiler) fallback(p *program, r *rule, g group) {
 			return
 		}
 		p.fallback = append(p.fallback, i)
+		if problem := c.settings.KeyProblem(c.relation.Columns[i].Type); problem != "" && r.key == nil {
+			c.mistakes = append(c.mistakes, r.value.Mistake(-1, "write key:", "column %q of the primary key: %s", name, problem))
+		}
 		if r.key == nil {
 			c.uses = append(c.uses, use{
 				Column: expr.Column{Old: g == groupDelete, Index: i, Name: name}, value: r.value, path: "key", group: g, shown: true,

@@ -192,7 +192,7 @@ func (f *failure) reason(r *rulePlan, rel *cdc.Relation) string {
 		part = f.expression.path
 	}
 	if unknown, ok := errors.AsType[*expr.UnknownError](f.err); ok {
-		row, why, fix := "new", "which is outside of the replica identity", missingIdentity(rel)
+		row, why, fix := "new", "which is outside of the replica identity", r.bound.missingIdentity(rel)
 		if unknown.Old {
 			row = "old"
 		}

@@ -118,17 +118,22 @@ func (l *boundLookup) sameResult(fields []pgconn.FieldDescription) error {
 	return nil
 }
 
-// isBroken: the query no longer fits the database.
+// isBroken: the query no longer fits the database, or may no longer be run there.
 func isBroken(err error) bool {
-	return errors.Is(err, errResult) || cdc.FaultOf(err) == cdc.FaultSchema
+	fault := cdc.FaultOf(err)
+	return errors.Is(err, errResult) || fault == cdc.FaultSchema || fault == cdc.FaultDenied
 }
 
 // schemaError is the error of a lookup that no longer fits.
 func (l *boundLookup) schemaError(err error) *SchemaError {
+	hint := "check the rule and load it again (a restart)"
+	if cdc.FaultOf(err) == cdc.FaultDenied {
+		hint = refusalHint(err)
+	}
 	if !errors.Is(err, errResult) {
 		err = withoutData(err)
 	}
-	return &SchemaError{Rule: l.place, Event: l.path(), What: fmt.Sprintf("lookup %s no longer fits the database: %v", l.name, err), Hint: "check the rule and load it again (a restart)"}
+	return &SchemaError{Rule: l.place, Event: l.path(), What: fmt.Sprintf("lookup %s no longer fits the database: %v", l.name, err), Hint: hint}
 }
 
 // lookupCache holds the rows of a lookup with cache.

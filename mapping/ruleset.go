@@ -92,6 +92,9 @@ func (c needs) sorted() []cdc.TableNeed {
 // Findings returns what the person should know about the source.
 func (rs *Ruleset) Findings() []Finding { return slices.Clone(rs.findings) }
 
+// Policy is what happens when the source no longer fits the rules.
+func (rs *Ruleset) Policy() Policy { return rs.policy }
+
 // Len is the number of rules.
 func (rs *Ruleset) Len() int { return len(rs.rules) }
 

@@ -4,8 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -19,7 +21,7 @@ import (
 
 const (
 	// queryTimeout is the statement_timeout of the source's session, unless the
-	// DSN, the role or the database sets one.
+	// DSN sets one.
 	queryTimeout = 30 * time.Second
 	// visibleWaitMin and visibleWaitMax bound the time between two checks whether
 	// a transaction is visible.
@@ -42,6 +44,13 @@ type Source struct {
 	dsn  string
 	log  zerolog.Logger
 	conn *pgx.Conn
+	// settings is the statement that a pooler makes necessary before each query,
+	// in its transaction; "" on a connection of our own.
+	settings string
+	// identity is the database that must answer; nil: any.
+	identity *cdc.Identity
+	// waiting is what reading waits for, nil while it does not.
+	waiting atomic.Pointer[error]
 	// limit is the session's statement_timeout and what the network may take.
 	limit time.Duration
 	// standby: the server replays the WAL of another one.
@@ -58,6 +67,13 @@ type Source struct {
 // database may be a replica of the one that the stream comes from.
 func NewSource(dsn string, log zerolog.Logger) *Source { return &Source{dsn: dsn, log: log} }
 
+// Of makes every connection that follows fail unless it leads to the database
+// that the stream comes from, there or on a physical replica.
+func (s *Source) Of(identity cdc.Identity) *Source {
+	s.identity = &identity
+	return s
+}
+
 // Close closes the connection. The Source may be used again.
 func (s *Source) Close(ctx context.Context) {
 	if s.conn != nil {
@@ -73,22 +89,98 @@ func (s *Source) connect(ctx context.Context) error {
 	}
 	// Unlike the stream's, its search_path is the database's: by it the lookups'
 	// SQL finds its tables.
-	conn, err := cdc.ConnectLikeStream(ctx, s.dsn)
+	conn, settings, err := cdc.ConnectLikeStream(ctx, s.dsn, map[string]string{
+		"default_transaction_read_only": "on", "transaction_read_only": "on",
+		"statement_timeout": strconv.FormatInt(queryTimeout.Milliseconds(), 10) + "ms",
+	})
 	if err != nil {
 		return err
 	}
-	s.seen = snapshot{}
-	var timeout int64
-	err = conn.QueryRow(ctx, `
-		select pg_is_in_recovery(), (extract(epoch from s.timeout::interval) * 1000)::bigint from (select
-			set_config('default_transaction_read_only', 'on', false), set_config('idle_session_timeout', '0', false),
-			set_config('statement_timeout', case when current_setting('statement_timeout') = '0' then $1 else current_setting('statement_timeout') end, false) as timeout) s`,
-		strconv.FormatInt(queryTimeout.Milliseconds(), 10)+"ms").Scan(&s.standby, &timeout)
+	s.conn, s.settings, s.seen, s.limit = conn, settings, snapshot{}, queryTimeout
+	err = s.examine(ctx)
 	if err != nil {
-		_ = conn.Close(context.WithoutCancel(ctx))
+		s.Close(ctx)
+	}
+	return err
+}
+
+// examine reads who answers, and how long a statement may take there.
+func (s *Source) examine(ctx context.Context) error {
+	replica, timeout, err := s.readPair(ctx, `select pg_is_in_recovery()::text, (extract(epoch from current_setting('statement_timeout')::interval) * 1000)::bigint::text`)
+	if err != nil {
 		return fmt.Errorf("prepare a session: %w", err)
 	}
-	s.conn, s.limit = conn, time.Duration(timeout)*time.Millisecond+networkTime
+	ms, err := strconv.ParseInt(timeout, 10, 64)
+	if err != nil {
+		return fmt.Errorf("read statement_timeout: %w", err)
+	}
+	s.standby, s.limit = replica == "true", time.Duration(ms)*time.Millisecond+networkTime
+	if ms == 0 {
+		s.limit = math.MaxInt64
+	}
+	if s.identity == nil {
+		return nil
+	}
+	is, err := cdc.LoadIdentity(ctx, s.conn)
+	switch {
+	case err != nil:
+		return err
+	case is.SystemID == "" || s.identity.SystemID == "":
+		s.log.Warn().Msg("cannot check that source.lookup_dsn leads to the same server as source.dsn, or to a replica of it; grant EXECUTE on function pg_control_system() to their roles")
+	case is.SystemID != s.identity.SystemID:
+		return fmt.Errorf("%w: source.lookup_dsn leads to system %s, and the stream comes from %s; write the DSN of the same database, there or on a physical replica",
+			errOtherDatabase, is.SystemID, s.identity.SystemID)
+	}
+	if is.Database != s.identity.Database {
+		return fmt.Errorf("%w: source.lookup_dsn leads to database %q, and the stream comes from %q; write the DSN of the same database",
+			errOtherDatabase, is.Database, s.identity.Database)
+	}
+	return nil
+}
+
+// readPair reads a row of two texts.
+func (s *Source) readPair(ctx context.Context, sql string) (first, second string, err error) {
+	err = s.run(ctx, sql, nil, nil, func(row []cdc.Datum) error {
+		first, second = string(row[0].Text), string(row[1].Text)
+		return nil
+	})
+	return first, second, err
+}
+
+// Check checks that the database lets us run what the rules read, and that it is
+// the right one.
+func (s *Source) Check(ctx context.Context, rs *Ruleset) error {
+	for _, b := range rs.rules {
+		queries := map[string]int{} // the number of arguments of each
+		for _, l := range b.lookups {
+			queries[l.batch] = len(l.arguments())
+		}
+		if len(b.children) > 0 {
+			sql, _ := parentQuery(b, b.table.Relation, columnIndexes(b.table.Relation, b.familyKey))
+			queries[sql] = len(b.familyKey)
+		}
+		for sql, arguments := range queries {
+			err := s.Query(ctx, sql, emptyArrays(arguments), nil, func([]cdc.Datum) error { return nil })
+			if hint := refusalHint(err); hint != "" {
+				return fmt.Errorf("%s: read for the rule over source.lookup_dsn: %w; %s", b.place(), err, hint)
+			}
+			if err != nil {
+				return fmt.Errorf("%s: read for the rule over source.lookup_dsn: %w", b.place(), err)
+			}
+		}
+	}
+	return nil
+}
+
+// errOtherDatabase: what is read there has nothing to do with the stream.
+var errOtherDatabase = errors.New("lookups would read another database")
+
+// Waiting returns what reading waits for, nil while it does not. Safe from any
+// goroutine.
+func (s *Source) Waiting() error {
+	if err := s.waiting.Load(); err != nil {
+		return *err
+	}
 	return nil
 }
 
@@ -102,9 +194,40 @@ func (s *Source) Query(ctx context.Context, sql string, args [][]byte, described
 	if err := s.connect(ctx); err != nil {
 		return fmt.Errorf("query the source: %w", err)
 	}
+	if err := s.run(ctx, sql, args, described, each); err != nil {
+		return fmt.Errorf("query the source: %w", err)
+	}
+	return nil
+}
+
+// run is Query on the open connection. All goes out at once, which is one
+// transaction, over a pooler as well.
+func (s *Source) run(ctx context.Context, sql string, args [][]byte, described func([]pgconn.FieldDescription) error, each func(row []cdc.Datum) error) error {
 	ctx, cancel := context.WithTimeout(ctx, s.limit)
 	defer cancel()
-	rows := s.conn.PgConn().ExecParams(ctx, sql, args, nil, nil, nil)
+	batch := &pgconn.Batch{}
+	if s.settings != "" {
+		batch.ExecParams(s.settings, nil, nil, nil, nil)
+	}
+	batch.ExecParams(sql, args, nil, nil, nil)
+	results := s.conn.PgConn().ExecBatch(ctx, batch)
+	if s.settings != "" && results.NextResult() {
+		_, _ = results.ResultReader().Close() // results.Close has its error
+	}
+	stopped := readRows(results, described, each)
+	if err := results.Close(); err != nil {
+		return err
+	}
+	return stopped
+}
+
+// readRows reads the next result to its end, so that the connection can be used
+// again.
+func readRows(results *pgconn.MultiResultReader, described func([]pgconn.FieldDescription) error, each func(row []cdc.Datum) error) error {
+	if !results.NextResult() {
+		return nil
+	}
+	rows := results.ResultReader()
 	var row []cdc.Datum
 	var stopped error
 	first := true
@@ -114,7 +237,7 @@ func (s *Source) Query(ctx context.Context, sql string, args [][]byte, described
 		}
 		first = false
 		if stopped != nil {
-			continue // read to the end, so that the connection can be used again
+			continue
 		}
 		row = row[:0]
 		for _, text := range rows.Values() {
@@ -126,9 +249,7 @@ func (s *Source) Query(ctx context.Context, sql string, args [][]byte, described
 		}
 		stopped = each(row)
 	}
-	if _, err := rows.Close(); err != nil {
-		return fmt.Errorf("query the source: %w", err)
-	}
+	_, _ = rows.Close() // results.Close has its error
 	return stopped
 }
 
@@ -153,6 +274,8 @@ func (s *Source) Visible(ctx context.Context, tx *cdc.Transaction) error {
 		}
 		if !logged && time.Since(began) > logEvery/6 {
 			logged = true
+			waits := fmt.Errorf("transaction %d is not visible to queries yet", tx.XID)
+			s.waiting.Store(&waits)
 			s.log.Warn().Uint32("xid", tx.XID).Stringer("lsn", tx.Commit).Bool("replica", s.standby).
 				Msg("a transaction of the stream is not visible to queries yet; lookups wait for it, and the events with them")
 		}
@@ -172,25 +295,17 @@ func (s *Source) pause(ctx context.Context, d time.Duration) error {
 
 // refresh reads what queries see now into s.seen.
 func (s *Source) refresh(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, s.limit)
-	defer cancel()
-	if s.standby {
-		var replayed *string
-		err := s.conn.QueryRow(ctx, "select pg_last_wal_replay_lsn()::text from (select 1) s where pg_is_in_recovery()").Scan(&replayed)
-		switch {
-		case errors.Is(err, pgx.ErrNoRows):
-			s.standby = false // it was promoted
-		case err != nil || replayed == nil:
-			return err
-		default:
-			return s.seen.replayed.Scan(*replayed)
-		}
-	}
-	var text string
-	if err := s.conn.QueryRow(ctx, "select pg_current_snapshot()::text").Scan(&text); err != nil {
+	replayed, text, err := s.readPair(ctx, `select case when pg_is_in_recovery() then pg_last_wal_replay_lsn()::text end,
+		case when not pg_is_in_recovery() then pg_current_snapshot()::text end`)
+	switch {
+	case err != nil:
 		return err
+	case text == "" && replayed == "": // a replica that has not replayed anything
+		return nil
+	case text == "":
+		return s.seen.replayed.Scan(replayed)
 	}
-	var err error
+	s.standby = false // it may have been promoted
 	s.seen, err = parseSnapshot(text)
 	return err
 }
@@ -253,10 +368,13 @@ func parseSnapshot(text string) (snapshot, error) {
 func (s *Source) retry(ctx context.Context, what string, attempt func() error) error {
 	var logged time.Time
 	try := func() (struct{}, error) { return struct{}{}, attempt() }
+	defer s.waiting.Store(nil)
 	_, err := retry.Do(ctx, retry.Backoff{Min: retryWaitMin, Max: retryWaitMax}, try, func(err error) bool {
 		if cdc.FaultOf(err) == cdc.FaultValue || errors.Is(err, errPermanent) {
 			return false
 		}
+		shown := fmt.Errorf("%s: %w", what, withoutData(err))
+		s.waiting.Store(&shown)
 		if time.Since(logged) >= logEvery {
 			logged = time.Now()
 			s.log.Error().Err(withoutData(err)).Str("for", what).Msg("reading the source failed; capture waits and retries")

@@ -98,7 +98,7 @@ func connect(ctx context.Context, dsn string) (*sql.DB, error) {
 	db.SetMaxOpenConns(1)
 	if err := db.PingContext(ctx); err != nil {
 		_ = db.Close()
-		return nil, fmt.Errorf("connect to the state database: %w", err)
+		return nil, fmt.Errorf("connect to the state database: %w", cdc.Redacted(err))
 	}
 	return db, nil
 }

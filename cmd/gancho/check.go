@@ -1,16 +1,20 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/rs/zerolog"
 	"github.com/spf13/cobra"
 
 	"gancho/cdc"
 	"gancho/config"
+	"gancho/delivery/endpoint"
 	"gancho/internal/bridge"
 	"gancho/internal/control"
 	"gancho/mapping"
@@ -23,10 +27,14 @@ func newCheckCommand() *cobra.Command {
 		Short: "Validate the configuration and the rules against the live catalogue",
 		Long: `Validate the configuration, the rule files and every expression in them against
 the source's catalogue. Nothing is changed anywhere. Every mistake is printed as
-file:line:col with what to write instead; the exit code is then 1.`,
+file:line:col with what to write instead; the exit code is then 1. It is 1, too, while
+the publication exists and lacks changes of a rule's table.`,
 	}, func(cmd *cobra.Command, c *config.Config) error {
 		d, err := definitions(c)
 		if err != nil {
+			return err
+		}
+		if err := checkSecrets(cmd, c); err != nil {
 			return err
 		}
 		if offline {
@@ -45,6 +53,22 @@ file:line:col with what to write instead; the exit code is then 1.`,
 	return cmd
 }
 
+// checkSecrets says which secrets a receiver has to know in another form than the one
+// they are written in.
+func checkSecrets(cmd *cobra.Command, c *config.Config) error {
+	for _, e := range c.Endpoints {
+		if !slices.ContainsFunc(e.Secrets, endpoint.Secret.IsText) {
+			continue
+		}
+		_, err := fmt.Fprintf(cmd.ErrOrStderr(), "%s: endpoint %q: a secret is a text, whose bytes are the key; its receiver verifies with "+
+			"whsec_ and base64 of it: echo whsec_$(printf %%s \"$SECRET\" | base64 -w0). If it is base64 already, and the receiver decodes it, write whsec_ before it\n", c.File, e.Name)
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // checkSource binds the rules to the source's catalogue, and prints what is
 // missing in the source for the bridge to run.
 func checkSource(cmd *cobra.Command, c *config.Config, d *bridge.Definitions) (*mapping.Ruleset, error) {
@@ -56,6 +80,15 @@ func checkSource(cmd *cobra.Command, c *config.Config, d *bridge.Definitions) (*
 	defer func() { _ = conn.Close(context.WithoutCancel(ctx)) }()
 	rules, err := d.Rules.Bind(ctx, conn)
 	if err != nil {
+		return nil, err
+	}
+	identity, err := cdc.LoadIdentity(ctx, conn)
+	if err != nil {
+		return nil, err
+	}
+	lookup := mapping.NewSource(cmp.Or(c.Source.LookupDSN, c.Source.DSN).Reveal(), zerolog.New(zerolog.ConsoleWriter{Out: cmd.ErrOrStderr()})).Of(identity)
+	defer lookup.Close(ctx)
+	if err := lookup.Check(ctx, rules); err != nil {
 		return nil, err
 	}
 	for _, f := range rules.Findings() {
@@ -70,6 +103,9 @@ func checkSource(cmd *cobra.Command, c *config.Config, d *bridge.Definitions) (*
 	_, err = cdc.Prepare(ctx, cdc.Options{DSN: c.Source.DSN.Reveal(), Slot: c.Source.Slot, Publication: c.Source.Publication}, rules.Tables())
 	if lacks := new(cdc.SetupError); errors.As(err, &lacks) && lacks.FirstStart() {
 		_, err = fmt.Fprintf(cmd.ErrOrStderr(), "%v\n", lacks)
+		if err == nil && len(lacks.Missing) > 0 {
+			err = fmt.Errorf("the publication exists and lacks changes of %s, which rules need: a bridge that runs does not capture them", joinNames(lacks.Missing))
+		}
 	}
 	if err == nil && refused {
 		err = errors.New("statements of the application fail now, see above")
@@ -98,6 +134,14 @@ func printHazards(cmd *cobra.Command, conn *pgx.Conn, publication string, tables
 		}
 	}
 	return refused, nil
+}
+
+func joinNames(names []cdc.Name) string {
+	texts := make([]string, len(names))
+	for i, n := range names {
+		texts[i] = n.String()
+	}
+	return strings.Join(texts, ", ")
 }
 
 func newEventsCommand() *cobra.Command {

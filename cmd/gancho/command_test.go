@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"regexp"
 	"slices"
@@ -14,6 +15,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	main "gancho/cmd/gancho"
+	"gancho/delivery/endpoint"
 	"gancho/internal/testservers"
 )
 
@@ -231,6 +233,36 @@ func TestCheckOffline(t *testing.T) {
 	code, stdout, stderr := command(t, "check", "--offline", "--config", filepath.Join(dir, "gancho.yaml"))
 	if code != 0 || !strings.Contains(stdout, "not checked against the source") {
 		t.Errorf("exit %d\n%s%s", code, stdout, stderr)
+	}
+}
+
+// TestCheckNamesTextSecrets: a secret that receivers need in another form is named, with
+// the command that prints that form, and not shown.
+func TestCheckNamesTextSecrets(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	const text = "combinado por telefone, $5 e `mais`"
+	for name, content := range map[string]string{
+		"gancho.yaml": "source: {dsn: postgres://nowhere.invalid/x}\nqueue: {redis: redis://nowhere.invalid}\nrules: [r.yaml]\nendpoints:\n" +
+			"  - {name: texto, url: https://crm.example.com, secret: '" + text + "'}\n  - {name: outro, url: https://crm.example.com, secret: " + secret + "}\n",
+		"r.yaml": driftRules,
+	} {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(content), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	code, _, stderr := command(t, "check", "--offline", "--config", filepath.Join(dir, "gancho.yaml"))
+	_, advice, found := strings.Cut(stderr, "base64 of it: ")
+	advice, _, _ = strings.Cut(advice, ". If")
+	if code != 0 || !found || !strings.Contains(stderr, `endpoint "texto"`) || strings.Contains(stderr, "outro") || strings.Contains(stderr, "combinado") {
+		t.Fatalf("exit %d\n%s", code, stderr)
+	}
+	shell := exec.CommandContext(t.Context(), "sh", "-c", advice)
+	shell.Env = append(os.Environ(), "SECRET="+text)
+	out, err := shell.CombinedOutput()
+	key, parseErr := endpoint.ParseSecret(text)
+	if err != nil || parseErr != nil || strings.TrimSpace(string(out)) != key.Reveal() {
+		t.Errorf("%s prints %q, %v, %v", advice, out, err, parseErr)
 	}
 }
 

@@ -260,7 +260,7 @@ func (s *session) add(ctx context.Context, n control.NewEndpoint) error {
 	return s.result(view, "endpoint %s added (%s)\n%stest it: gancho endpoints test %s\n", name, view.Endpoint.State, secretText(&view), name)
 }
 
-// secretText shows a key that was generated, the only time.
+// secretText shows a key that was generated, or given as a text, the only time.
 func secretText(view *control.CreatedView) string {
 	switch {
 	case view.Secret == "":

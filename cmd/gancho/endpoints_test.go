@@ -19,6 +19,7 @@ import (
 	main "gancho/cmd/gancho"
 	"gancho/delivery/endpoint"
 	"gancho/delivery/queue"
+	"gancho/delivery/queue/queuetest"
 	"gancho/delivery/webhook"
 	"gancho/internal/control"
 	"gancho/internal/testservers"
@@ -281,7 +282,7 @@ func TestEndpointsRemoved(t *testing.T) {
 	t.Parallel()
 	s := newSession(t)
 	s.ok("endpoints", "add", "crm", "--url", "https://crm.example.com")
-	err := s.queue().Replay(context.Background(), "crm", []webhook.Message{{ID: "x", Type: "a.b", Time: time.Now(), Data: []byte("1")}})
+	err := queuetest.Replay(context.Background(), s.queue(), "crm", []webhook.Message{{ID: "x", Type: "a.b", Time: time.Now(), Data: []byte("1")}})
 	if err != nil {
 		t.Fatal(err)
 	}

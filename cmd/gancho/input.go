@@ -12,11 +12,35 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"gancho/delivery/endpoint"
 	"gancho/internal/state"
 	"gancho/internal/strictyaml"
 )
+
+// refuseEmpty refuses what is given and empty, in every command: it comes of a
+// variable of the shell that is not set, and without it most commands do more.
+func refuseEmpty(cmd *cobra.Command, args []string) error {
+	if strings.HasPrefix(cmd.Name(), cobra.ShellCompRequestCmd) { // a shell completes an empty word
+		return nil
+	}
+	blank := func(text string) bool { return strings.TrimSpace(text) == "" }
+	var empty error
+	cmd.Flags().Visit(func(f *pflag.Flag) { // those that are given
+		values := []string{f.Value.String()}
+		if list, ok := f.Value.(pflag.SliceValue); ok {
+			values = list.GetSlice()
+		}
+		if empty == nil && (len(values) == 0 || slices.ContainsFunc(values, blank)) {
+			empty = usageError{fmt.Errorf("--%s has an empty value (a variable that is not set?); give it a value or leave it out", f.Name)}
+		}
+	})
+	if empty == nil && slices.ContainsFunc(args, blank) {
+		empty = usageError{fmt.Errorf("an argument of %q is empty (a variable that is not set?)", cmd.CommandPath())}
+	}
+	return empty
+}
 
 // scalar reads a flag's text as the configuration reads a value, with the same
 // messages. ${VARIABLES} are replaced when there is a lookup.
@@ -83,6 +107,7 @@ type filterFlags struct {
 	webhooks []string
 	endpoint string
 	tenant   string
+	noTenant bool
 	key      string
 	events   []string
 	outcome  string
@@ -96,7 +121,8 @@ func (f *filterFlags) register(cmd *cobra.Command, what, endpoint string) {
 	f.spanFlags.register(cmd)
 	flags := cmd.Flags()
 	flags.StringSliceVar(&f.webhooks, "id", nil, "`webhook-id` of "+what+"; several with commas")
-	flags.StringVar(&f.tenant, "tenant", "", what+" of the `tenant`; empty (--tenant=): of none")
+	flags.StringVar(&f.tenant, "tenant", "", what+" of the `tenant`")
+	flags.BoolVar(&f.noTenant, "no-tenant", false, what+" of no tenant")
 	flags.StringVar(&f.key, "key", "", what+" about the ordering `key`")
 	flags.StringSliceVar(&f.events, "event", nil, what+" of these events, as `patterns` such as cobranca.*")
 	flags.StringVarP(&f.endpoint, "endpoint", "e", "", endpoint)
@@ -104,7 +130,7 @@ func (f *filterFlags) register(cmd *cobra.Command, what, endpoint string) {
 
 // given is the first of the flags that is given; "": none.
 func (f *filterFlags) given(except ...string) string {
-	for _, flag := range []string{"id", "endpoint", "tenant", "key", "event", "from", "to"} {
+	for _, flag := range []string{"id", "endpoint", "tenant", "no-tenant", "key", "event", "from", "to"} {
 		if f.cmd.Flags().Changed(flag) && !slices.Contains(except, flag) {
 			return flag
 		}
@@ -115,15 +141,10 @@ func (f *filterFlags) given(except ...string) string {
 // read reads the flags; times are in the time zone of the session's source.
 func (f *filterFlags) read(s *session) (state.Filter, error) {
 	out := state.Filter{Webhooks: f.webhooks, Endpoint: f.endpoint, Key: f.key, Events: f.events, Outcome: f.outcome}
-	for _, flag := range []string{"endpoint", "key"} {
-		if f.cmd.Flags().Changed(flag) && f.cmd.Flags().Lookup(flag).Value.String() == "" {
-			return out, usageError{fmt.Errorf("--%s is empty; give it a value or leave it out", flag)}
-		}
-	}
-	if slices.ContainsFunc(slices.Concat(f.webhooks, f.events), func(text string) bool { return strings.TrimSpace(text) == "" }) {
-		return out, usageError{errors.New("--id or --event has an empty entry; remove it")}
-	}
-	if f.cmd.Flags().Changed("tenant") {
+	switch given := f.cmd.Flags().Changed("tenant"); {
+	case given && f.noTenant:
+		return out, usageError{errors.New("--tenant and --no-tenant exclude each other; keep one")}
+	case given || f.noTenant:
 		out.Tenant = &f.tenant
 	}
 	var err error

@@ -3,6 +3,8 @@ package main_test
 import (
 	"context"
 	"fmt"
+	"net/http"
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -55,6 +57,9 @@ insert into clientes select i, 'Cliente ' || i from generate_series(1, 100) i`)
 	w.exec("insert into cobrancas select i, i from generate_series(2, 50) i")
 	w.exec("insert into avisos values (1)")
 	b.waitLog("reading the source failed; capture waits and retries")
+	if code, text := fetch(t, "http://"+b.listening()+"/readyz"); code != http.StatusServiceUnavailable || !strings.Contains(text, "capture waits: lookup.cliente") {
+		t.Errorf("/readyz answers %d %s", code, text)
+	}
 	b.kill()
 	// Binding the rules needs the table, too: what is tested is a cut in the middle.
 	if err := tx.Commit(ctx); err != nil {
@@ -111,4 +116,27 @@ insert into clientes select i, 'Cliente ' || i from generate_series(1, 100) i`)
 		t.Errorf("-want +got:\n%s", d)
 	}
 	b.stop()
+}
+
+// TestLookupsElsewhere: a lookup_dsn that leads to another database is refused
+// before anything is created, by check and by run.
+func TestLookupsElsewhere(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, testservers.RedisOptions{}, `
+create table clientes (id int primary key, nome text not null);
+create table cobrancas (id int primary key, cliente_id int);
+create table avisos (id int primary key)`)
+	w.rules = lookupRules
+	w.endpoint("a", "http://127.0.0.1:9")
+	w.source = "  lookup_dsn: " + pg.Database(t, "", "create table clientes (id int primary key, nome text not null)") + "\n"
+	for _, args := range [][]string{{"check"}, {"run", "--create"}} {
+		code, _, stderr := command(t, append(args, "--config", w.write())...)
+		if code != 1 || !strings.Contains(stderr, "source.lookup_dsn leads to database") {
+			t.Errorf("%s: exit %d: %s", args[0], code, stderr)
+		}
+	}
+	var slots int
+	if err := w.connect().QueryRow(t.Context(), "select count(*) from pg_replication_slots where slot_name = $1", w.slot()).Scan(&slots); err != nil || slots != 0 {
+		t.Errorf("%d slots are left behind, %v", slots, err)
+	}
 }

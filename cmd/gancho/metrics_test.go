@@ -1,7 +1,10 @@
 package main_test
 
 import (
+	"bufio"
+	"encoding/json"
 	"io"
+	"net"
 	"net/http"
 	"strings"
 	"testing"
@@ -25,6 +28,42 @@ func fetch(t *testing.T, url string) (int, string) {
 		t.Fatal(err)
 	}
 	return resp.StatusCode, string(body)
+}
+
+// TestHealthWhileTheStartWaits: whoever watches is answered, with the reason, before
+// Redis is there.
+func TestHealthWhileTheStartWaits(t *testing.T) {
+	t.Parallel()
+	w := newStateful(t, pg, nil, driftTable)
+	w.rules = driftRules
+	w.redis.Kill()
+	b := w.start("run", "--create", "--config", w.write())
+	base := "http://" + b.listening()
+	b.waitLog("server unreachable; waiting for it")
+	for path, want := range map[string]struct {
+		status int
+		body   string
+	}{
+		"/healthz":       {http.StatusOK, "ok"},
+		"/readyz":        {http.StatusServiceUnavailable, "starting: waiting for redis"},
+		"/metrics":       {http.StatusOK, "go_goroutines"},
+		"/api/v1/status": {http.StatusServiceUnavailable, "Gancho is starting: waiting for redis."},
+	} {
+		if status, body := fetch(t, base+path); status != want.status || !strings.Contains(body, want.body) {
+			t.Errorf("%s answers %d, %s", path, status, body)
+		}
+	}
+	if err := w.redis.Start(); err != nil {
+		t.Fatal(err)
+	}
+	b.waitLog("bridge is ready")
+	if status, body := fetch(t, base+"/readyz"); status != http.StatusOK {
+		t.Errorf("/readyz answers %d, %s", status, body)
+	}
+	if status, body := fetch(t, base+"/api/v1/status"); status != http.StatusUnauthorized {
+		t.Errorf("the API answers %d without a token, %s", status, body)
+	}
+	b.stop()
 }
 
 // TestHealthAndMetrics reads what an operator watches, with Redis up and down.
@@ -84,4 +123,44 @@ func TestHealthAndMetrics(t *testing.T) {
 	}
 	ready(http.StatusOK)
 	b.stop()
+}
+
+// TestLibrariesLogAsJSON: what net/http prints of a receiver that speaks unasked is a
+// line of the log like any other, without what it said.
+func TestLibrariesLogAsJSON(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, testservers.RedisOptions{}, driftTable)
+	w.rules = driftRules
+	w.extra = "log: {level: debug}"
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = listener.Close() })
+	go func() {
+		for {
+			conn, err := listener.Accept()
+			if err != nil {
+				return // the test has ended
+			}
+			reader := bufio.NewReader(conn)
+			if request, err := http.ReadRequest(reader); err == nil {
+				_, _ = io.Copy(io.Discard, request.Body)
+			}
+			_, _ = io.WriteString(conn, "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+			_, _ = io.WriteString(conn, "HTTP/1.1 200 segredo\r\n\r\n")
+			_, _ = reader.ReadByte() // until the bridge hangs up
+			_ = conn.Close()
+		}
+	}()
+	w.endpoint("a", "http://"+listener.Addr().String())
+	b := w.run()
+	w.exec("insert into fichas values (1, 'um', 1.10)")
+	b.waitLog("Unsolicited response")
+	b.stop()
+	for line := range strings.Lines(b.text()) {
+		if !json.Valid([]byte(line)) || strings.Contains(line, "segredo") {
+			t.Errorf("a line of the log: %s", line)
+		}
+	}
 }

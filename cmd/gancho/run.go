@@ -5,10 +5,12 @@ import (
 	"context"
 	"fmt"
 	"io"
+	stdlog "log"
 	"os"
 	"os/signal"
 	"runtime/pprof"
 	"slices"
+	"strings"
 	"syscall"
 
 	"github.com/mattn/go-isatty"
@@ -87,6 +89,8 @@ func (f *runFlags) run(ctx context.Context, stderr io.Writer) error {
 		return err
 	}
 	redis.SetLogger(redisLog{log})
+	stdlog.SetFlags(0)
+	stdlog.SetOutput(standardLog{log})
 	hangup := make(chan os.Signal, 1)
 	signal.Notify(hangup, syscall.SIGHUP)
 	defer signal.Stop(hangup)
@@ -193,6 +197,17 @@ type redisLog struct{ zerolog.Logger }
 // Printf implements the library's logger.
 func (l redisLog) Printf(_ context.Context, format string, v ...any) {
 	l.Debug().Str("library", "go-redis").Msgf(format, v...)
+}
+
+// standardLog receives what Go's own packages print with package log: net/http, what a
+// receiver sends unasked over an idle connection. Quotations of it are left out.
+type standardLog struct{ zerolog.Logger }
+
+// Write implements io.Writer.
+func (l standardLog) Write(line []byte) (int, error) {
+	text, _, _ := strings.Cut(string(line), `"`)
+	l.Debug().Str("library", "go").Msg(strings.TrimSpace(text))
+	return len(line), nil
 }
 
 // startProfile writes a CPU profile until the returned func is called.

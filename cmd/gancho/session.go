@@ -5,9 +5,12 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
+	"net/http"
 	"os"
 	"os/user"
 	"strings"
+	"time"
 
 	"github.com/mattn/go-isatty"
 	"github.com/redis/go-redis/v9"
@@ -110,7 +113,7 @@ func (f *sessionFlags) connect(cmd *cobra.Command, needs parts) (_ *session, err
 		s.closers = append(s.closers, o.Sender.Close)
 	}
 	if needs&withSlot != 0 {
-		o.Slot, o.Hazards = s.slot, s.hazards
+		o.Slot, o.Hazards, o.Capture = s.slot, s.hazards, s.readiness
 	}
 	s.Service = control.New(o)
 	return s, nil
@@ -167,6 +170,32 @@ func (s *session) slot(ctx context.Context) (cdc.Slot, error) {
 	}
 	return slot, err
 }
+
+// readiness asks the bridge on this machine what it waits for; nil when it is
+// ready, and when none runs here.
+func (s *session) readiness(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, readinessTimeout)
+	defer cancel()
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+s.config.HTTP.Listen+"/readyz", nil)
+	if err != nil {
+		return err
+	}
+	answer, err := http.DefaultClient.Do(request)
+	if err != nil {
+		return nil //nolint:nilerr // it runs elsewhere, or not at all
+	}
+	defer func() { _ = answer.Body.Close() }() // it is read only
+	text, err := io.ReadAll(io.LimitReader(answer.Body, maxReadiness))
+	if err == nil && answer.StatusCode == http.StatusServiceUnavailable {
+		err = errors.New(strings.TrimSpace(string(text)))
+	}
+	return err
+}
+
+const (
+	readinessTimeout = 5 * time.Second // /readyz asks both servers, which takes 2 seconds at most
+	maxReadiness     = 4 << 10         // bytes
+)
 
 // osUser is who sits at the command line, for the audit log.
 func osUser() string {

@@ -148,6 +148,9 @@ func pairs(out map[string]any, key, flag, separator string, entries []string) er
 		if !ok || name == "" {
 			return usageError{fmt.Errorf("%s: write 'name%svalue'", flag, separator)} // it may hold a secret: not repeated
 		}
+		if strings.TrimSpace(value) == "" {
+			return usageError{fmt.Errorf("%s %s: the value is empty (a variable that is not set?); give it one, or write it in --file", flag, name)}
+		}
 		expanded, err := scalar(flag+" "+name, strings.TrimSpace(value), os.LookupEnv, strictyaml.Value.Text)
 		if err != nil {
 			return err

@@ -70,7 +70,7 @@ func (s *session) status(ctx context.Context) error {
 		err = s.statusText(v)
 	}
 	if len(v.Errors) > 0 {
-		err = errors.Join(err, fmt.Errorf("no answer from: %s", strings.Join(slices.Sorted(maps.Keys(v.Errors)), ", ")))
+		err = errors.Join(err, fmt.Errorf("not in order: %s", strings.Join(slices.Sorted(maps.Keys(v.Errors)), ", ")))
 	}
 	return err
 }
@@ -85,6 +85,9 @@ func (s *session) statusText(v control.StatusView) error {
 			reads = "read"
 		}
 		t.row("slot", fmt.Sprintf("%s, %s; %s not confirmed, %s of WAL held (%s)", v.Slot.Name, reads, size(v.Slot.UnconfirmedBytes), size(v.Slot.HeldBytes), v.Slot.WALStatus))
+	}
+	if v.Errors["capture"] != "" {
+		t.row("bridge", "not ready: "+v.Errors["capture"])
 	}
 	for _, hazard := range v.Hazards {
 		t.row("hazard", hazard)

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -59,6 +60,10 @@ var typedColumns = []typed{
 	{"c_domain_numeric", "dm_valor", "", []string{"10.50"}},
 	{"c_domain_domain", "dm_preco", "", []string{"0.99"}},
 	{"c_domain_int", "dm_int", "", []string{"42"}},
+	{"c_domain_array", "dm_lista", "", []string{"'{a,b}'", "'{}'", "'{{1,2},{3,null}}'"}},
+	{"c_domain_composite", "dm_endereco", "", []string{`row('Rua', 10, array['a'])`}},
+	{"c_row", "linhas", "", []string{"row(1, '{10.50,2}', 'x')"}},
+	{"c_rows", "linhas[]", "", []string{"array[row(1, '{10.50,2}', 'x')::linhas, null]"}},
 	{"c_range", "int4range", "", []string{"'[1,5)'", "'empty'", "'(,3]'"}},
 	{"c_daterange", "daterange", "", []string{"'[2026-01-01,2026-02-01)'"}},
 	{"c_multirange", "int4multirange", "", []string{"'{[1,2),[5,9)}'"}},
@@ -81,7 +86,11 @@ const typeDefinitions = `
 	create domain dm_preco as dm_valor check (value >= 0);
 	create domain dm_int as int;
 	create type tp_sentido as enum ('ENTRADA','SAIDA');
-	create type tp_endereco as (rua text, numero int, tags text[]);`
+	create type tp_endereco as (rua text, numero int, tags text[]);
+	create domain dm_lista as text[] check (array_length(value, 1) < 9);
+	create domain dm_endereco as tp_endereco;
+	create table linhas (id int, sobra int, valores numeric(12,2)[], nome text);
+	alter table linhas drop column sobra;`
 
 // TestTypes sends every type's values through the whole bridge and compares
 // each with what the server's own to_jsonb gives, digit by digit.
@@ -202,5 +211,43 @@ func TestLatin1(t *testing.T) {
 	if got, want := string(a.data["texto"])+string(a.data["sigla"]), `"inadimplência não, situação ©""ÇÃO"`; got != want {
 		t.Errorf("arrived %s, want %s", got, want)
 	}
+	b.stop()
+}
+
+// TestAlteredTypes alters a composite type, one of a domain and the row type of a
+// table while the bridge runs: what does not fit is read again with the change, what fits under
+// another name at a reload and by the watch.
+func TestAlteredTypes(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, testservers.RedisOptions{}, `create type ponto as (x int, y int); create domain dm_ponto as ponto;
+		create table itens (id int, nome text); create table t (id int primary key, p ponto, d dm_ponto[], i itens)`)
+	r := newReceiver(t, nil)
+	w.rules = "rules:\n  - event: t\n    table: t\n    on: insert\n    columns: [id, p, d, i]\n"
+	w.endpoint("a", r.url())
+	b := w.run()
+	n := 0
+	insert := func(values, want string) {
+		t.Helper()
+		n++
+		w.exec(fmt.Sprintf("insert into t values (%d, %s)", n, values))
+		got := r.waitCount(n)[n-1]
+		if text := fmt.Sprintf("%s %s %s", got.data["p"], got.data["d"], got.data["i"]); text != want {
+			t.Errorf("row %d: arrived %s, want %s", n, text, want)
+		}
+	}
+	insert("(1,2), array['(3,4)'::ponto], (5,'a')", `{"x":1,"y":2} [{"x":3,"y":4}] {"id":5,"nome":"a"}`)
+	w.exec("alter type ponto rename attribute y to h")
+	b.waitLog("types of the source were altered")
+	insert("(1,2), array['(3,4)'::ponto], (5,'a')", `{"x":1,"h":2} [{"x":3,"h":4}] {"id":5,"nome":"a"}`)
+	w.exec("alter type ponto add attribute z text; alter table itens add v numeric")
+	insert("(1,2,'a'), array['(3,4,b)'::ponto], (5,'a',1.50)", `{"x":1,"h":2,"z":"a"} [{"x":3,"h":4,"z":"b"}] {"id":5,"nome":"a","v":1.50}`)
+	w.exec("alter type ponto drop attribute z; alter table itens drop nome")
+	insert("(1,2), array['(3,4)'::ponto], (5,1.50)", `{"x":1,"h":2} [{"x":3,"h":4}] {"id":5,"v":1.50}`)
+	w.exec("alter type ponto add attribute w int")
+	insert("(1,2,3), null, (5,1.50)", `{"x":1,"h":2,"w":3} null {"id":5,"v":1.50}`)
+	w.exec("alter type ponto rename attribute w to k; alter table itens rename v to valor")
+	b.signal(syscall.SIGHUP)
+	b.waitLog("configuration reloaded")
+	insert("(1,2,3), null, (5,1.50)", `{"x":1,"h":2,"k":3} null {"id":5,"valor":1.50}`)
 	b.stop()
 }

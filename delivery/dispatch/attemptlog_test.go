@@ -109,7 +109,7 @@ func TestAttemptsAreLogged(t *testing.T) {
 		logged(t, q, "a", len(want))
 	}
 	replay := kept(t, 9, "k9")
-	if err := q.Replay(t.Context(), "a", []webhook.Message{replay}); err != nil {
+	if err := queuetest.Replay(t.Context(), q, "a", []webhook.Message{replay}); err != nil {
 		t.Fatal(err)
 	}
 	replay.Replay = true

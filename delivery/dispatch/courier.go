@@ -81,6 +81,7 @@ func (c *courier) update(ep *endpoint.Endpoint) {
 	activated := c.ep.State != endpoint.Active && ep.State == endpoint.Active
 	c.ep = ep
 	c.sending.setRate(ep.Rate)
+	c.sender.Redial(ep)
 	if c.reading.loaded {
 		if activated {
 			c.startAfreshLocked(now)
@@ -147,6 +148,9 @@ func (c *courier) applyStanding(s queue.Standing, changes int, until time.Time) 
 		return false
 	}
 	c.reloadAfterRestartLocked()
+	c.health.attemptable(now, c.o.Lease)
+	c.health.saveSeen(len(c.failures) > 0)
+	c.startWritingLocked()
 	if !s.Inspected { // nothing has changed that somebody would have been woken for
 		c.resumeLocked(now)
 		return true
@@ -159,6 +163,7 @@ func (c *courier) applyStanding(s queue.Standing, changes int, until time.Time) 
 	}
 	if s.Unblock != c.suspension.unblock { // no courier writes it, so it is never too old for one that writes
 		c.suspension.unblock = s.Unblock
+		c.sender.Redial(c.ep)
 		c.failures.hasten(now)
 		c.lanes.reschedule(func(queue.ID) (due time.Time, blocked bool) { return now, false })
 	}

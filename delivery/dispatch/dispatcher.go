@@ -57,9 +57,11 @@ type Attempt struct {
 func (a *Attempt) CommitToDelivered() time.Duration { return a.Ended.Sub(a.Message.Time) }
 
 // sender makes one request, with one message or a list: *webhook.Sender does.
+// Redial has the endpoint's next request make a new connection.
 type sender interface {
 	Send(ctx context.Context, ep *endpoint.Endpoint, m *webhook.Message) webhook.Outcome
 	SendList(ctx context.Context, ep *endpoint.Endpoint, ms []*webhook.Message) webhook.Outcome
+	Redial(ep *endpoint.Endpoint)
 }
 
 // Dispatcher delivers the queue's events to the endpoints whose leases this

@@ -54,5 +54,7 @@
 // answer in time, 5xx) under at least three keys, only probes are sent until it
 // answers: the oldest event first, then another and the oldest in turns, after a
 // second to a minute. They are no attempts, and while an endpoint is probed,
-// suspended or paused its events do not grow older.
+// suspended or paused its events do not grow older. Time in which nobody could make
+// attempts, because the endpoint had no owner or Redis was unreachable, makes no event
+// older, and does not count for PauseAfter.
 package dispatch

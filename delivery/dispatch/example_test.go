@@ -31,6 +31,8 @@ func (p printer) SendList(ctx context.Context, ep *endpoint.Endpoint, list []*we
 	return delivered()
 }
 
+func (printer) Redial(*endpoint.Endpoint) {}
+
 // The events of one ordering key are delivered in commit order.
 func ExampleDispatcher() {
 	redis, err := testservers.StartRedis(testservers.RedisOptions{})

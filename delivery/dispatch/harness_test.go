@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -36,6 +37,8 @@ type receiver struct {
 	attempts map[string]int // by endpoint and id
 	inFlight map[string]int // by endpoint
 	peak     map[string]int
+
+	redials atomic.Int64
 }
 
 func newReceiver() *receiver {
@@ -63,6 +66,9 @@ func (r *receiver) Send(ctx context.Context, ep *endpoint.Endpoint, m *webhook.M
 	}
 	return r.answer(ctx, ep, m, n)
 }
+
+// Redial implements the dispatcher's sender.
+func (r *receiver) Redial(*endpoint.Endpoint) { r.redials.Add(1) }
 
 // request is a list, as the receiver saw it.
 type request struct {

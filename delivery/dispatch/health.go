@@ -15,6 +15,7 @@ import (
 type health struct {
 	queue.Health
 	saved queue.Health // as it was written last
+	seen  int64        // when attempts were last possible; Seen is that as of the last renewal
 }
 
 // unsaved differs from any health: it has to be written.
@@ -22,15 +23,46 @@ var unsaved = queue.Health{Failing: -1}
 
 func (h *health) failed(now time.Time) {
 	if h.Failing == 0 {
-		h.Failing = now.UnixMilli()
+		h.Failing, h.Away = now.UnixMilli(), 0
+	}
+	if h.Seen == 0 {
+		h.Seen = now.UnixMilli()
+	}
+}
+
+// attemptable notes that attempts are possible now. If that was noted last before the
+// lease's length or longer, the time between is nobody's failure: the process or Redis was
+// down, the machine asleep, or its clock wrong. It makes no event older, and does not
+// count for PauseAfter.
+func (h *health) attemptable(now time.Time, lease time.Duration) {
+	last := h.seen
+	h.seen = now.UnixMilli()
+	away := h.seen - last
+	if last == 0 || away <= lease.Milliseconds() {
+		return
+	}
+	if h.Failing != 0 {
+		h.Away += away
+	}
+	if h.Idling == 0 {
+		h.Idle += away
+	}
+}
+
+// saveSeen has the next owner know how long there was none; failing: it needs to.
+func (h *health) saveSeen(failing bool) {
+	h.Seen = 0
+	if failing || h.Failing != 0 {
+		h.Seen = h.seen
 	}
 }
 
 // failingSince returns since when every attempt has failed, and whether that is
-// for limit or longer: then the endpoint is suspended, and no event is exhausted.
+// for limit or longer, without the time in which none was possible: then the
+// endpoint is suspended, and no event is exhausted.
 func (h *health) failingSince(now time.Time, limit time.Duration) (time.Time, bool) {
 	since := time.UnixMilli(h.Failing).UTC()
-	return since, h.Failing != 0 && limit > 0 && now.Sub(since) >= limit
+	return since, h.Failing != 0 && limit > 0 && now.Sub(since)-time.Duration(h.Away)*time.Millisecond >= limit
 }
 
 // reached notes that the endpoint answers, after its breaker was open; notice:
@@ -101,7 +133,8 @@ func (s *suspension) hold(now, until time.Time) bool {
 
 func (c *courier) restoreLocked(s *queue.Condition, now time.Time) {
 	c.suspension = suspension{reason: s.Paused, since: s.Since.UTC(), until: s.Hold, unblock: s.Unblock, changes: c.suspension.changes}
-	c.health = health{s.Health, s.Health}
+	c.health = health{Health: s.Health, saved: s.Health, seen: s.Seen}
+	c.health.attemptable(now, c.o.Lease)
 	if c.health.Open != 0 && c.lanes.order != endpoint.OrderEndpoint {
 		c.breaker.restore(now)
 	} else {

@@ -48,6 +48,47 @@ func TestHealthFailing(t *testing.T) {
 	}
 }
 
+// Time in which no attempt was possible is nobody's failure.
+func TestHealthAttemptable(t *testing.T) {
+	t.Parallel()
+	const lease = 10 * time.Second
+	start := time.UnixMilli(1_000_000)
+	h := health{}
+	h.attemptable(start, lease)
+	h.failed(start)
+	now := start
+	for _, step := range []time.Duration{lease, 4 * time.Hour, lease / 3, -time.Hour, lease} { // a renewal that was late, a sleep, a clock set back
+		now = now.Add(step)
+		h.attemptable(now, lease)
+	}
+	if h.Away != (4*time.Hour).Milliseconds() || h.Idle != h.Away {
+		t.Errorf("away for %d ms, idle for %d", h.Away, h.Idle)
+	}
+	now = start.Add(5 * time.Hour)
+	if _, forGood := h.failingSince(now, time.Hour+time.Millisecond); forGood {
+		t.Error("the time away counts for PauseAfter")
+	}
+	if since, forGood := h.failingSince(now, time.Hour); !forGood || !since.Equal(start) {
+		t.Errorf("failing since %s, for good %t; want since %s", since, forGood, start)
+	}
+	h.trackStandstill(true, now)
+	h.attemptable(now.Add(4*time.Hour), lease)
+	if idle := h.IdledFor(now.Add(4 * time.Hour)); idle != (8 * time.Hour).Milliseconds() {
+		t.Errorf("idle for %d ms: the time away counts twice while the endpoint stands still", idle)
+	}
+	h.Failing = 0
+	h.failed(now)
+	if h.Away != 0 {
+		t.Errorf("away for %d ms since it fails again", h.Away)
+	}
+	h.saveSeen(false)
+	seen := h.Seen
+	h.Failing = 0
+	if h.saveSeen(false); seen == 0 || h.Seen != 0 {
+		t.Errorf("seen %d while it fails, %d when nothing does", seen, h.Seen)
+	}
+}
+
 // Only the recovery from an outage is worth a notice.
 func TestHealthReached(t *testing.T) {
 	t.Parallel()

@@ -289,7 +289,7 @@ func TestReplaysMakeListsOfTheirOwn(t *testing.T) {
 		}
 		replays[i] = webhook.Message{ID: id.WebhookID("00000000"), Type: ev.Type, Tenant: "1", Key: "k0", Time: ev.Time, Data: ev.Data}
 	}
-	if err := q.Replay(t.Context(), "a", replays); err != nil {
+	if err := queuetest.Replay(t.Context(), q, "a", replays); err != nil {
 		t.Fatal(err)
 	}
 	sink := newReceiver()

@@ -119,7 +119,7 @@ func TestEveryEventHasOneEnd(t *testing.T) {
 	for i := range rounds {
 		before := sink.count()
 		queuetest.AppendEvents(t, q, i*events, (i+1)*events, 1+i%9, queuetest.KeyModulo(7))
-		if err := q.Replay(t.Context(), "a", keptFrom(t, 5000+i*replays, 5000+(i+1)*replays, queuetest.KeyModulo(3))); err != nil {
+		if err := queuetest.Replay(t.Context(), q, "a", keptFrom(t, 5000+i*replays, 5000+(i+1)*replays, queuetest.KeyModulo(3))); err != nil {
 			t.Fatal(err)
 		}
 		ep := m.settings()

@@ -80,7 +80,7 @@ func keptOf(t *testing.T, c *redis.Client, endpoint string) (k retryState, ok bo
 }
 
 // pass makes everything that Redis keeps of the endpoint older, as if time had
-// passed while nobody delivered.
+// passed while an owner could have made attempts.
 func pass(t *testing.T, c *redis.Client, endpoint string, d time.Duration) {
 	t.Helper()
 	ctx, key := t.Context(), func(what string) string { return "gancho:{" + endpoint + "}:" + what }
@@ -110,6 +110,65 @@ func pass(t *testing.T, c *redis.Client, endpoint string, d time.Duration) {
 		if ms, err := c.HGet(ctx, key("state"), field).Int64(); err == nil {
 			c.HSet(ctx, key("state"), field, strconv.FormatInt(ms-d.Milliseconds(), 10))
 		}
+	}
+}
+
+// passUnowned is pass for time in which the endpoint had no owner.
+func passUnowned(t *testing.T, c *redis.Client, endpoint string, d time.Duration) {
+	t.Helper()
+	pass(t, c, endpoint, d)
+	key := "gancho:{" + endpoint + "}:state"
+	seen, err := c.HGet(t.Context(), key, "seen").Int64()
+	if err != nil {
+		t.Fatalf("Redis does not know when attempts were last possible: %v", err)
+	}
+	c.HSet(t.Context(), key, "seen", seen-d.Milliseconds())
+}
+
+// TestDowntimeCountsAgainstNobody: an endpoint without an owner for four days is not
+// suspended, and its event not given up, by the second failure; with an owner it is.
+func TestDowntimeCountsAgainstNobody(t *testing.T) {
+	t.Parallel()
+	const down = 96 * time.Hour
+	for name, c := range map[string]struct {
+		ep      endpoint.Endpoint
+		owned   bool
+		attempt int // after which the event, or the endpoint, is given up; 0: never
+	}{
+		"pause_after":             {endpoint.Endpoint{}, false, 0},
+		"max_age":                 {endpoint.Endpoint{PauseAfter: -1}, false, 0},
+		"pause_after, with owner": {endpoint.Endpoint{}, true, 2},
+		"max_age, with owner":     {endpoint.Endpoint{PauseAfter: -1}, true, 2},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			r := queuetest.StartRedis(t)
+			c.ep.Name = "a"
+			q := queuetest.Open(t, r, c.ep)
+			queuetest.AppendEvents(t, q, 0, 1, 1, queuetest.KeyModulo(1))
+			rc := queuetest.Client(t, r)
+			for attempt := 1; attempt <= 3; attempt++ {
+				sink := newReceiver()
+				sink.answer = func(context.Context, *endpoint.Endpoint, *webhook.Message, int) webhook.Outcome { return refused() }
+				_, stop := startDispatcher(t, queuetest.OpenOnly(t, r), sink, dispatch.Options{}, c.ep)
+				sink.until(t, fmt.Sprintf("attempt %d", attempt), func(all []arrival) bool { return len(all) == 1 })
+				stop() // acknowledges it
+				s, err := queuetest.Stats(t.Context(), q, "a")
+				if err != nil {
+					t.Fatal(err)
+				}
+				if over := s.Reason != "" || s.Dead != 0; over != (attempt == c.attempt) {
+					t.Fatalf("after attempt %d: suspended because of %q, %d dead letters", attempt, s.Reason, s.Dead)
+				} else if over {
+					return
+				}
+				if c.owned {
+					pass(t, rc, "a", down)
+				} else {
+					passUnowned(t, rc, "a", down)
+				}
+			}
+		})
 	}
 }
 

@@ -30,7 +30,7 @@ func TestStats(t *testing.T) {
 	}
 	q := queuetest.Open(t, r, eps[1:]...)
 	queuetest.AppendEvents(t, q, 0, 5, 5, queuetest.KeyModulo(5))
-	if err := q.Replay(t.Context(), "queued", keptFrom(t, 100, 107, queuetest.KeyModulo(2))); err != nil {
+	if err := queuetest.Replay(t.Context(), q, "queued", keptFrom(t, 100, 107, queuetest.KeyModulo(2))); err != nil {
 		t.Fatal(err)
 	}
 	sink := newReceiver()
@@ -141,7 +141,7 @@ func TestDrop(t *testing.T) {
 		return delivered()
 	}
 	queuetest.AppendEvents(t, q, 0, 9, 9, queuetest.KeyModulo(3))
-	if err := q.Replay(t.Context(), "a", keptFrom(t, 100, 103, queuetest.KeyModulo(1))); err != nil {
+	if err := queuetest.Replay(t.Context(), q, "a", keptFrom(t, 100, 103, queuetest.KeyModulo(1))); err != nil {
 		t.Fatal(err)
 	}
 	d, _ := startDispatcher(t, q, sink, dispatch.Options{Log: true}, ep, gone)

@@ -67,6 +67,34 @@ func TestWhatWaitsFollowsChangedSettings(t *testing.T) {
 	}
 }
 
+// TestAPersonsChangeDialsAnew: an edit and an activation give up the endpoint's
+// connections; endpoints that have not changed keep theirs.
+func TestAPersonsChangeDialsAnew(t *testing.T) {
+	t.Parallel()
+	r := queuetest.StartRedis(t)
+	ep := endpoint.Endpoint{Name: "a", Retry: []time.Duration{time.Hour}}
+	q := queuetest.Open(t, r, ep)
+	queuetest.AppendEvents(t, q, 0, 1, 1, queuetest.KeyModulo(1))
+	sink := newReceiver()
+	sink.answer = func(context.Context, *endpoint.Endpoint, *webhook.Message, int) webhook.Outcome { return status(500) }
+	d, _ := startDispatcher(t, q, sink, dispatch.Options{Lease: time.Hour}, ep)
+	rc := queuetest.Client(t, r)
+	queuetest.Eventually(t, "the event to wait", func() bool { return rc.ZCard(t.Context(), "gancho:{a}:rt").Val() == 1 })
+	d.Update([]endpoint.Endpoint{ep})
+	if n := sink.redials.Load(); n != 0 {
+		t.Errorf("%d times dialled anew without a change", n)
+	}
+	ep.Rate = 100
+	d.Update([]endpoint.Endpoint{ep})
+	if n := sink.redials.Load(); n != 1 {
+		t.Errorf("%d times dialled anew after an edit", n)
+	}
+	if _, err := q.Hasten(t.Context(), "a"); err != nil { // what activating does
+		t.Fatal(err)
+	}
+	queuetest.Eventually(t, "another connection", func() bool { return sink.redials.Load() == 2 })
+}
+
 // Whatever of an endpoint changes while events are under way, each is delivered
 // once, in order.
 func TestEverythingChangesUnderLoad(t *testing.T) {

@@ -103,6 +103,7 @@ func decode(v value, dir string) Endpoint {
 			}
 		}),
 		strictyaml.Optional("allow_http", func(v value) { e.AllowHTTP = v.Bool() }),
+		strictyaml.Optional("http", func(v value) { e.HTTP1 = v.Choice("auto", "1.1") == "1.1" }),
 		strictyaml.Optional("tls", func(v value) { tls = v; e.TLS.decode(v, dir) }),
 		strictyaml.Optional("proxy", func(v value) { e.Proxy = decodeProxy(v) }),
 	)

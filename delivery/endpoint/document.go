@@ -90,6 +90,7 @@ func (e *Endpoint) encode(show func(Hidden) string, address, proxy string) json.
 	d.add("rate", strconv.FormatFloat(e.Rate, 'g', -1, 64)+"/s", e.Rate != 0)
 	d.add("allow_private", e.AllowPrivate, len(e.AllowPrivate) > 0)
 	d.add("allow_http", e.AllowHTTP, e.AllowHTTP)
+	d.add("http", "1.1", e.HTTP1)
 	d.add("tls", e.TLS.document(show), e.TLS != TLS{})
 	d.add("proxy", proxy, proxy != "")
 	return d.json()

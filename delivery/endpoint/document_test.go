@@ -37,6 +37,9 @@ func TestDocument(t *testing.T) {
 			`{"extra":{"validationtoken":"***"},"format":"standard","style":"superlogica","url":"https://x.com"}`},
 		{"waits", `{url: https://x.com, retry: [], retry_refused: [1d, 36h, 500ms], max_age: 2d, pause_after: never, rate: 600/m}`,
 			`{"max_age":"2d","pause_after":"never","rate":"10/s","retry":[],"retry_refused":["1d","36h","500ms"],"url":"https://x.com"}`, ""},
+		{"HTTP/1.1", `{url: https://x.com, http: 1.1}`, `{"http":"1.1","url":"https://x.com"}`, ""},
+		{"HTTP/1.1 in JSON", `{"url": "https://x.com", "http": "1.1"}`, `{"http":"1.1","url":"https://x.com"}`, ""},
+		{"any HTTP", `{url: https://x.com, http: auto}`, `{"url":"https://x.com"}`, ""},
 		{"what YAML would break", "{\"url\": \"https://x.com\", \"extra\": {\"a\u00a0\": \"x\u0085\u007f\"}}",
 			"{\"extra\":{\"a\u00a0\":\"x\\u0085\\u007f\"},\"url\":\"https://x.com\"}", "{\"extra\":{\"a\u00a0\":\"***\"},\"url\":\"https://x.com\"}"},
 		{"halves of characters", `{"url": "https://x.com", "extra": {"loja": "\ud83d\ude00 \\ud83d \u0085\u2028\ufeff\u007f"}}`,
@@ -114,6 +117,7 @@ func TestParseErrors(t *testing.T) {
 		`{"url": "https://x.com", "tls": {"ca": "/etc/passwd"}}`:   `body:1:40: it is not PEM; write the text itself, -----BEGIN ...`,
 		`{"url": "https://x.com", "headers": {"A": "***"}}`:        `body:1:43: *** only stands for a value that is not shown; write the value itself`,
 		`{"url": "https://x.com", "url": "https://y.com"}`:         `body:1:26: the key "url" is given twice, first on line 1`,
+		`{"url": "https://x.com", "http": 2}`:                      `body:1:34: unknown value "2"; write one of auto, 1.1`,
 		`{"url": "https://x.com", "rate": null}`:                   `body:1:26: "rate" is empty; give it a value or remove the key`,
 		`{"url": "http://x.com"}`:                                  `body:1:9: the url is not https; write https, or allow_http: true if everyone on the way may read and change the events`,
 	} {
@@ -144,6 +148,7 @@ func FuzzParse(f *testing.F) {
 		`{"url": "http://10.0.0.1", "allow_http": true, "allow_private": ["10.0.0.0/8", "::ffff:1.2.3.4"], "rate": "1/h", "concurrency": 3}`,
 		`{url: https://x.com, style: superlogica, extra: {validationtoken: "\ud83d\ude00\u0085\u2028\x7f"}, success: {status: [200, 400-599], body: a|b}}`,
 		`{url: https://x.com, batch: {max: 10, wait: 1.5s, per: transaction}, retry: [10ms, 1h0m1s], retry_refused: [], max_age: 1d, pause_after: never, proxy: "http://a:b@c:1"}`,
+		`{url: https://x.com, http: 1.1}`,
 		"url: >-\n  https://x.com\nheaders: {a: |\n  b\n}\ntimeout: 1500us",
 	} {
 		f.Add([]byte(src))

@@ -174,11 +174,11 @@ type Endpoint struct {
 	RetryRefused []time.Duration
 	// MaxAge is how long after its first failed attempt an event is retried,
 	// however many attempts Retry still has; 0: DefaultMaxAge. Time in which the
-	// endpoint is paused, or only probed, does not count.
+	// endpoint is paused, only probed, or delivered by no process, does not count.
 	MaxAge time.Duration
 	// PauseAfter is how long every attempt has to have failed, probes included,
 	// for the endpoint to be paused, its events kept; 0: DefaultPauseAfter,
-	// negative: never.
+	// negative: never. Time in which no process delivers does not count.
 	PauseAfter time.Duration
 	// Rate is the most requests per second; 0: no limit.
 	Rate        float64
@@ -189,6 +189,9 @@ type Endpoint struct {
 	AllowPrivate []netip.Prefix
 	// AllowHTTP accepts a URL without TLS.
 	AllowHTTP bool
+	// HTTP1 sends requests over HTTP/1.1 only, for receivers that offer HTTP/2 and
+	// cannot take them over it.
+	HTTP1 bool
 	// TLS is what the endpoint wants beside the system's trust.
 	TLS TLS
 	// Proxy is the URL of an HTTP proxy (http://[user:password@]host:port) that

@@ -27,13 +27,14 @@ const newKey = 32
 // way to its text. The zero Secret signs and verifies nothing.
 type Secret struct {
 	key     []byte             // HMAC's
+	text    bool               // the key was written as a text
 	signing ed25519.PrivateKey // nil in a key that only verifies
 	public  ed25519.PublicKey
 }
 
 // ParseSecret reads whsec_<base64> (HMAC) or whsk_<base64> (ed25519: 32 bytes
 // of seed, or 64 of seed and public key), or takes any other text as the bytes
-// of an HMAC key, of which there are at least 24:
+// of an HMAC key (IsText), of which there are at least 24:
 // https://github.com/standard-webhooks/standard-webhooks/blob/main/spec/standard-webhooks.md#signature-scheme
 //
 // Its error does not show the text.
@@ -65,7 +66,8 @@ func parseSecret(text string) (Secret, *SettingError) {
 		return Secret{}, mistakef("write the private key, whsk_...", "whpk_ is a public key, which cannot sign")
 	}
 	key := []byte(text)
-	if encoded, ok := strings.CutPrefix(text, secretPrefix); ok {
+	encoded, prefixed := strings.CutPrefix(text, secretPrefix)
+	if prefixed {
 		var err error
 		if key, err = decodeBase64(encoded); err != nil {
 			return Secret{}, mistakef(hint, "what follows whsec_ in the secret is not base64")
@@ -74,7 +76,7 @@ func parseSecret(text string) (Secret, *SettingError) {
 	if len(key) < minKey {
 		return Secret{}, mistakef(hint, "the secret has %d bytes, at least %d are needed", len(key), minKey)
 	}
-	return Secret{key: key}, nil
+	return Secret{key: key, text: !prefixed}, nil
 }
 
 func parseSigningKey(text string) (Secret, *SettingError) {
@@ -140,6 +142,10 @@ func (s Secret) Reveal() string {
 	}
 	return secretPrefix + base64.StdEncoding.EncodeToString(s.key)
 }
+
+// IsText reports whether the secret was written as a text, whose bytes are the key.
+// Receivers' libraries take every secret as base64: they need it as Reveal returns it.
+func (s Secret) IsText() bool { return s.text }
 
 // Public returns whpk_<base64> of an ed25519 key, which is no secret, and
 // nothing for an HMAC key, which has no public half.

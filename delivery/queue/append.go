@@ -68,17 +68,20 @@ func (a *appender) restartLocked(masters []string) {
 	for _, s := range a.streams {
 		s.last, s.registered = ID{}, false
 	}
+	a.parked.last = ID{}
 }
 
-// forgetRegistered has the endpoints' names registered again: one was removed.
+// forgetRegistered has the endpoints' names registered, and their streams created, again:
+// one was removed.
 func (a *appender) forgetRegistered() {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.streamsMu.Lock()
 	defer a.streamsMu.Unlock()
 	for _, s := range a.streams {
-		s.registered = false
+		s.last, s.registered = ID{}, false
 	}
+	a.parked.last = ID{}
 }
 
 // Append appends all of the batch, or returns an error: ErrRestarted, ErrFull,
@@ -163,20 +166,33 @@ func (a *appender) prepareLocked(b *Batch) []*stream {
 		}
 		s.next = rec.id
 		s.batch = append(s.batch, t.record)
+		// A stream that has vanished is not created again beyond what was in it.
+		exists := !s.last.IsZero()
 		if p := rec.parked; p != nil {
-			a.commands.queue = append(a.commands.queue, redis.NewCmd(context.Background(),
-				"XADD", s.key, b.bytes(rec.text), "t", p.Type, "r", p.Rule, "c", b.bytes(rec.micros),
-				"table", p.Table, "op", p.Op.String(), "reason", p.Reason, "row", b.bytes(rec.data)))
+			args := []any{"XADD", s.key}
+			if exists {
+				args = append(args, "NOMKSTREAM")
+			}
+			a.commands.queue = append(a.commands.queue, redis.NewCmd(context.Background(), append(args,
+				b.bytes(rec.text), "t", p.Type, "r", p.Rule, "c", b.bytes(rec.micros),
+				"table", p.Table, "op", p.Op.String(), "reason", p.Reason, "row", b.bytes(rec.data))...))
 			continue
 		}
-		a.commands.addEvent(s.key, b, rec)
+		a.commands.addEvent(s.key, exists, b, rec)
 	}
 	a.commands.touched = touched
 	return touched
 }
 
 func (q *Queue) execute(ctx context.Context, b *Batch, touched []*stream) error {
-	pool, server := &q.appender.commands, q.appender.conns.to("")
+	a := &q.appender
+	pool, server := &a.commands, a.conns.to("")
+	if time.Since(a.checked[""]) > recheckAfter {
+		if err := q.recheck(ctx, "", server); err != nil {
+			return err
+		}
+		a.checked[""] = time.Now()
+	}
 	added := len(pool.queue)
 	if names := q.ownedElsewhere(touched); names != "" {
 		pool.queue = append(pool.queue, redis.NewCmd(ctx, "PUBLISH", q.keys.wake(), names))
@@ -191,7 +207,8 @@ func (q *Queue) execute(ctx context.Context, b *Batch, touched []*stream) error 
 		_, err = tx.Exec(ctx)
 	}
 	// Of a transaction that was executed, err is the first command's error.
-	if err != nil && !refusedAsKnown(err) {
+	if err != nil && !refusedAsKnown(err) && !errors.Is(err, redis.Nil) {
+		delete(a.checked, "")
 		return appendError(commands, err)
 	}
 	for i := range added {
@@ -200,11 +217,41 @@ func (q *Queue) execute(ctx context.Context, b *Batch, touched []*stream) error 
 		case err == nil:
 		case refusedAsKnown(err):
 			b.destinations[i].stream.refused++
+		case errors.Is(err, redis.Nil):
+			return q.vanished(b.destinations[i].stream)
 		default:
+			delete(a.checked, "")
 			return appendError(commands, err)
 		}
 	}
 	return nil
+}
+
+// recheckAfter is how long a connection that appends is trusted. A demoted server
+// keeps its connections; it refuses writes then, but accepts them when it is promoted
+// again, without what it had been given last. No failover is there and back so soon.
+const recheckAfter = time.Second
+
+// recheckTimeout bounds the check before the first append in a while: the connection may
+// have been dropped on its way, which nobody says.
+const recheckTimeout = 2 * time.Second
+
+// recheck asks a server that is about to be appended to who it is.
+func (q *Queue) recheck(ctx context.Context, addr string, server *redis.Client) error {
+	ctx, cancel := context.WithTimeout(ctx, recheckTimeout)
+	defer cancel()
+	_, err := q.servers.recognise(ctx, addr, server)
+	return unreachable(err)
+}
+
+// vanished returns the error of a stream that was there. What this process has read of
+// it before is read again.
+func (q *Queue) vanished(s *stream) error {
+	q.servers.generations.Add(1)
+	if s.endpoint == "" {
+		return &LostError{"the stream of parked changes"}
+	}
+	return &LostError{fmt.Sprintf("the queue of endpoint %q", s.endpoint)}
 }
 
 // ownedElsewhere names, one per line, the endpoints whose owners are to be woken: other
@@ -247,9 +294,6 @@ func appendError(commands []redis.Cmder, err error) error {
 		if cause == nil || !isReply(cause) || strings.HasPrefix(cause.Error(), "EXECABORT") {
 			continue
 		}
-		if strings.HasPrefix(cause.Error(), "OOM") {
-			return fmt.Errorf("%w (%w)", ErrFull, cause)
-		}
 		return unreachable(cause)
 	}
 	return unreachable(err)
@@ -264,8 +308,8 @@ func (a *arg) MarshalBinary() ([]byte, error) { return a.b, nil }
 // commandPool keeps XADD commands over batches: go-redis writes arguments from the
 // slice that a command was made with, so the same ones are pointed at the next event.
 type commandPool struct {
-	events  [4][]*eventCommand // by which of previous and unchanged there are
-	taken   [4]int
+	events  [8][]*eventCommand // by which of previous and unchanged there are, and whether the stream exists
+	taken   [8]int
 	queue   []redis.Cmder
 	touched []*stream
 }
@@ -279,16 +323,19 @@ type eventCommand struct {
 
 func (p *commandPool) reset() {
 	clear(p.queue)
-	p.taken, p.queue = [4]int{}, p.queue[:0]
+	p.taken, p.queue = [8]int{}, p.queue[:0]
 }
 
-func (p *commandPool) addEvent(key string, b *Batch, rec *record) {
+func (p *commandPool) addEvent(key string, exists bool, b *Batch, rec *record) {
 	kind := 0
 	if rec.previous.from < rec.previous.to {
 		kind |= 1
 	}
 	if rec.unchanged.from < rec.unchanged.to {
 		kind |= 2
+	}
+	if exists {
+		kind |= 4
 	}
 	if p.taken[kind] == len(p.events[kind]) {
 		p.events[kind] = append(p.events[kind], newEventCommand(kind))
@@ -307,7 +354,11 @@ func (p *commandPool) addEvent(key string, b *Batch, rec *record) {
 
 func newEventCommand(kind int) *eventCommand {
 	c := &eventCommand{}
-	args := []any{"XADD", &c.key, &c.id, "t", &c.typ, "k", &c.ordering, "n", &c.tenant, "c", &c.micros, "d", &c.data, "v", &c.version}
+	args := []any{"XADD", &c.key}
+	if kind&4 != 0 {
+		args = append(args, "NOMKSTREAM")
+	}
+	args = append(args, &c.id, "t", &c.typ, "k", &c.ordering, "n", &c.tenant, "c", &c.micros, "d", &c.data, "v", &c.version)
 	if kind&1 != 0 {
 		args = append(args, "p", &c.previous)
 	}

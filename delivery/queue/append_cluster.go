@@ -16,11 +16,6 @@ type section struct {
 	destinations []int // the commands' places in the batch
 }
 
-// recheckAfter is how long a connection to a cluster's node is trusted. A demoted node
-// keeps its connections; it refuses writes then, but accepts them when it is promoted
-// again, without what it had been given last. No failover is there and back so soon.
-const recheckAfter = time.Second
-
 // executeInSlots appends to all nodes of a cluster in parallel. What has been appended stays
 // when a part fails: the batch comes again, and is refused there as known.
 func (q *Queue) executeInSlots(ctx context.Context, b *Batch, touched []*stream) error {
@@ -36,7 +31,7 @@ func (q *Queue) executeInSlots(ctx context.Context, b *Batch, touched []*stream)
 			q.appender.checked[addr] = time.Now()
 		}
 		sent.Go(func() {
-			refused, failure := q.sendSections(ctx, addr, sections, recheck)
+			refused, failure := q.sendSections(ctx, b, addr, sections, recheck)
 			mu.Lock()
 			defer mu.Unlock()
 			for _, i := range refused {
@@ -81,11 +76,11 @@ func (q *Queue) divide(ctx context.Context, b *Batch) (map[string][]*section, er
 }
 
 // sendSections writes one node's sections in one go; refused were there already.
-func (q *Queue) sendSections(ctx context.Context, addr string, sections []*section, recheck bool) (refused []int, err error) {
+func (q *Queue) sendSections(ctx context.Context, b *Batch, addr string, sections []*section, recheck bool) (refused []int, err error) {
 	node := q.appender.conns.to(addr)
 	if recheck {
-		if _, err := q.servers.recognise(ctx, addr, node); err != nil {
-			return nil, unreachable(err)
+		if err := q.recheck(ctx, addr, node); err != nil {
+			return nil, err
 		}
 	}
 	pipe := node.Pipeline()
@@ -101,40 +96,48 @@ func (q *Queue) sendSections(ctx context.Context, addr string, sections []*secti
 	}
 	_, _ = pipe.Exec(ctx) // each command has its error
 	for i, s := range sections {
-		entries, failure := s.outcome(ends[i])
+		entries, vanished, failure := s.outcome(ends[i])
 		refused = append(refused, entries...)
-		if err == nil {
+		if len(vanished) > 0 {
+			failure = q.vanished(b.destinations[vanished[0]].stream)
+		}
+		if err == nil || errors.Is(failure, ErrRestarted) {
 			err = failure
 		}
 	}
 	return refused, err
 }
 
-// outcome reads the replies to a section and its EXEC; nil: it is a single command.
-func (s *section) outcome(exec *redis.Cmd) (refused []int, err error) {
+// outcome reads the replies to a section and its EXEC; nil: it is a single command. It
+// returns which entries were refused as known, and which as of a stream that has vanished.
+func (s *section) outcome(exec *redis.Cmd) (refused, vanished []int, err error) {
 	if exec == nil {
 		switch err := s.commands[0].Err(); {
 		case err == nil:
-			return nil, nil
+			return nil, nil, nil
 		case refusedAsKnown(err):
-			return s.destinations, nil
+			return s.destinations, nil, nil
+		case errors.Is(err, redis.Nil):
+			return nil, s.destinations, nil
 		default:
-			return nil, appendError(s.commands, err)
+			return nil, nil, appendError(s.commands, err)
 		}
 	}
 	replies, err := exec.Slice()
 	if err != nil {
-		return nil, appendError(s.commands, err)
+		return nil, nil, appendError(s.commands, err)
 	}
 	for i, reply := range replies {
 		err, failed := reply.(error)
 		switch {
+		case reply == nil:
+			vanished = append(vanished, s.destinations[i])
 		case !failed:
 		case refusedAsKnown(err):
 			refused = append(refused, s.destinations[i])
 		default:
-			return refused, unreachable(err)
+			return refused, vanished, unreachable(err)
 		}
 	}
-	return refused, nil
+	return refused, vanished, nil
 }

@@ -1,12 +1,17 @@
 package queue
 
 import (
+	"bufio"
 	"context"
 	"crypto/tls"
 	"errors"
+	"fmt"
 	"maps"
+	"net"
 	"slices"
+	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -85,6 +90,10 @@ func (q *Queue) connect(o *Options) error {
 	base.DisableIdentity = true
 	base.Protocol = 2 // what has to be parsed is smaller, and pushes are not used
 	base.PipelinePoolSize = -1
+	if base.Dialer == nil {
+		base.Dialer = redis.NewDialer(&base)
+	}
+	base.Dialer = dialFresh(base.Dialer)
 
 	with := func(connections int, read, write time.Duration) redis.Options {
 		o := base
@@ -101,6 +110,82 @@ func (q *Queue) connect(o *Options) error {
 	q.cluster.conns = newConnections(with(1, connectTimeout, connectTimeout), nil)
 	q.client = newClusterClient(q.cluster, q.nodes)
 	return nil
+}
+
+// freshConn is a connection that may be refused: a server without room for another client
+// says so and hangs up, before it has read anything. Who writes meanwhile gets an error
+// of the system, which throws away what the server has said.
+// (go-redis ignores it in answer to what it asks first.)
+type freshConn struct {
+	*net.TCPConn                        // go-redis looks at its socket before it uses an idle one
+	heard        atomic.Pointer[string] // what the server has said first: a refusal, or empty
+	refusal      func() string          // asks again
+}
+
+// lastWords bounds the wait for what a server says to who says nothing.
+const lastWords = 100 * time.Millisecond
+
+// Read implements net.Conn.
+func (c *freshConn) Read(p []byte) (int, error) {
+	n, err := c.TCPConn.Read(p)
+	if n > 0 && c.heard.Load() == nil {
+		c.heard.Store(new(refusalIn(string(p[:n]))))
+	}
+	return n, c.explain(err)
+}
+
+// Write implements net.Conn.
+func (c *freshConn) Write(p []byte) (int, error) {
+	n, err := c.TCPConn.Write(p)
+	return n, c.explain(err)
+}
+
+func (c *freshConn) explain(err error) error {
+	var network net.Error
+	if err == nil || errors.Is(err, net.ErrClosed) || errors.As(err, &network) && network.Timeout() {
+		return err
+	}
+	if c.heard.Load() == nil {
+		c.heard.Store(new(c.refusal()))
+	}
+	if said := *c.heard.Load(); said != "" {
+		return fmt.Errorf("%w: %s (%w)", ErrUnreachable, said, err)
+	}
+	return err
+}
+
+// refusalIn returns the refusal that an answer begins with; empty: it begins with none.
+func refusalIn(answer string) string {
+	said, refused := strings.CutPrefix(answer, "-ERR max")
+	if !refused {
+		return ""
+	}
+	line, _, _ := strings.Cut(said, "\r\n")
+	return "max" + line
+}
+
+// dialer is redis.Options.Dialer.
+type dialer = func(ctx context.Context, network, addr string) (net.Conn, error)
+
+func dialFresh(dial dialer) dialer {
+	return func(ctx context.Context, network, addr string) (net.Conn, error) {
+		conn, err := dial(ctx, network, addr)
+		plain, ok := conn.(*net.TCPConn)
+		if err != nil || !ok {
+			return conn, err
+		}
+		refusal := func() string {
+			again, err := dial(context.WithoutCancel(ctx), network, addr)
+			if err != nil {
+				return ""
+			}
+			defer func() { _ = again.Close() }()
+			_ = again.SetReadDeadline(time.Now().Add(lastWords)) // a connection that is closed says nothing
+			line, _ := bufio.NewReader(again).ReadString('\n')
+			return refusalIn(line)
+		}
+		return &freshConn{TCPConn: plain, refusal: refusal}, nil
+	}
 }
 
 // locate returns how to connect to the server, and notes whom to ask for it.
@@ -123,7 +208,20 @@ func (q *Queue) locate(o *Options) (redis.Options, error) {
 		// The cause would show the URL, and with it the password.
 		return redis.Options{}, errors.New("parse the redis url: it is malformed; write redis://[user:password@]host:port[/db], or rediss:// for TLS")
 	}
+	options.Dialer = withoutHost(redis.NewDialer(options))
 	return *options, nil
+}
+
+// withoutHost keeps the host out of errors: in an URL that is typed wrongly the
+// password may stand in its place.
+func withoutHost(dial func(ctx context.Context, network, addr string) (net.Conn, error)) func(ctx context.Context, network, addr string) (net.Conn, error) {
+	return func(ctx context.Context, network, addr string) (net.Conn, error) {
+		conn, err := dial(ctx, network, addr)
+		if dns, ok := errors.AsType[*net.DNSError](err); ok {
+			dns.Name = "[host of the redis url]"
+		}
+		return conn, err
+	}
 }
 
 func tlsConfig(on bool) *tls.Config {

@@ -52,13 +52,14 @@
 //	gancho:{<endpoint>}:dead   stream   dead letters: id, reason, attempts, and the event's fields
 //	gancho:{<endpoint>}:state  hash     paused (why), since, hold, unblock, log_records, log_bytes, log_lost; and,
 //	                                    in ms: failing, open, idling, trouble and noticed since, idle for
+//	gancho:{<endpoint>}:jobs   hash     how far each resend or redrive is; expires a week after the last event
 //	gancho:{<endpoint>}:fence  string   the last owner's claim
 //	gancho:{<endpoint>}:leases zset     in a Cluster: the owner's claim by the time, in ms, at which it expires
 //	gancho:{<endpoint>}:lease  string   an owner's claim, of a version before leases
 //	gancho:leases              zset     delivering processes and, but in a Cluster, all owners' claims, by the
 //	                                    time, in ms, at which they expire
 //	gancho:endpoints           set      names of endpoints that have, or had, a key of their own
-//	gancho:source              hash     the source's identity, epoch and recorded position
+//	gancho:source              hash     the source's identity, epoch and recorded position; tables (JSON)
 //	gancho:parked              stream   changes that no event could be made of
 //	gancho:wake                channel  names of endpoints with new events (in x: NUL behind the name),
 //	                                    for other processes; empty: inspect everything

@@ -20,14 +20,45 @@ type confirmer struct {
 	// another identity than the one that was accepted.
 	conns *connections
 
-	// What follows changes in Open and AcceptRestart only.
-	mode      durability
-	strictAOF bool                 // no-appendfsync-on-rewrite is on
-	replicas  map[string]*replicas // each master's replicas; RunDurable's own
+	kept atomic.Pointer[persistence] // what Open and AcceptRestart have found
+	// RunDurable's own, and of Open and AcceptRestart:
+	rewriting map[string]bool      // the master's AOF may have no base yet
+	replicas  map[string]*replicas // each master's
 
 	appended  atomic.Uint64 // an LSN
 	confirmed atomic.Uint64 // to the source, in this process
 	changed   chan struct{} // holds one signal
+
+	problem atomic.Pointer[error] // why nothing is confirmed; nil: it is
+}
+
+// Unconfirmed returns why appended positions cannot be confirmed to the source now,
+// which then holds its WAL; nil: they are, or will be in a moment.
+func (q *Queue) Unconfirmed() error {
+	if err := q.confirmer.problem.Load(); err != nil {
+		return *err
+	}
+	return nil
+}
+
+// noteUnconfirmed keeps the reason, and logs it when it is another one.
+func (q *Queue) noteUnconfirmed(err error) {
+	before := q.Unconfirmed()
+	problem := &err
+	if err == nil {
+		problem = nil
+	}
+	q.confirmer.problem.Store(problem)
+	var setting *SettingError
+	switch {
+	case err == nil && before != nil:
+		q.log.Info().Msg("positions are confirmed again")
+	case err == nil:
+	case errors.As(err, &setting) && (before == nil || before.Error() != err.Error()):
+		q.log.Error().Err(err).Msg("positions cannot be confirmed: the slot holds its WAL until this is fixed")
+	case before == nil:
+		q.log.Warn().Err(err).Msg("positions cannot be confirmed now: the slot holds its WAL until redis answers")
+	}
 }
 
 // Pauses of RunDurable.
@@ -35,9 +66,6 @@ const (
 	recordEvery  = 250 * time.Millisecond // between two records that wait
 	retryDurable = 500 * time.Millisecond // after an error
 	waitDurable  = 10 * time.Second       // the longest WAITAOF
-	// replicaCheckEvery is how often a server without replicas is asked whether it has
-	// one: a new one is not in sync yet, and cannot be promoted.
-	replicaCheckEvery = time.Second
 )
 
 // Appended says that every event of every transaction up to lsn, an LSN in
@@ -67,20 +95,16 @@ func (q *Queue) Appended(lsn uint64) {
 // logged and retried.
 func (q *Queue) RunDurable(ctx context.Context, confirm func(lsn uint64)) error {
 	w := durableWork{q: q, confirm: confirm}
-	for failing := false; ; {
+	for {
 		wait, err := w.advance(ctx)
 		if ctx.Err() != nil {
 			return nil //nolint:nilerr // the end that was asked for
 		}
-		switch {
-		case errors.Is(err, ErrRestarted), errors.Is(err, errClaimLost):
+		if errors.Is(err, ErrRestarted) || errors.Is(err, errClaimLost) {
 			return fmt.Errorf("confirm positions: %w", err)
-		case err != nil && !failing:
-			q.log.Warn().Err(err).Msg("positions cannot be confirmed now: the slot holds its WAL until redis answers")
-		case err == nil && failing:
-			q.log.Info().Msg("positions are confirmed again")
 		}
-		if failing = err != nil; failing {
+		q.noteUnconfirmed(err)
+		if err != nil {
 			wait = retryDurable
 		}
 		if !q.confirmer.await(ctx, wait) {
@@ -117,7 +141,7 @@ type durableWork struct {
 	confirm   func(lsn uint64)
 	recorded  []recordedPosition
 	confirmed uint64
-	alone     time.Time // when a single server was last seen without replicas
+	inspected time.Time // when the masters were last asked
 }
 
 // advance does what can be done now, and returns how long to wait before the
@@ -131,20 +155,19 @@ func (w *durableWork) advance(ctx context.Context) (time.Duration, error) {
 		newest = w.recorded[n-1].lsn
 	}
 	if lsn > newest {
+		if early := recordEvery - time.Since(w.inspected); early > 0 {
+			return early, nil // inspecting costs more than a position that comes a moment later
+		}
 		if err := w.q.recordPosition(ctx, lsn); err != nil {
 			return 0, err
-		}
-		immediately, err := w.durableWhenRecorded(ctx)
-		if err != nil {
-			return 0, err
-		}
-		if immediately {
-			w.confirmUpTo(lsn)
-			return -1, nil
 		}
 		masters, err := w.inspectMasters(ctx)
 		if err != nil {
 			return 0, err
+		}
+		if w.durableWhenRecorded(masters) {
+			w.confirmUpTo(lsn)
+			return -1, nil
 		}
 		p := recordedPosition{lsn, time.Now(), map[string]int64{}}
 		for addr, got := range masters {
@@ -171,29 +194,15 @@ func (w *durableWork) confirmUpTo(lsn uint64) {
 
 // durableWhenRecorded reports whether a record that was written is durable: on
 // a single server without replicas, whose answer says so.
-func (w *durableWork) durableWhenRecorded(ctx context.Context) (bool, error) {
+func (w *durableWork) durableWhenRecorded(masters map[string]info) bool {
 	c := &w.q.confirmer
-	if c.mode == durableByAge || w.q.cluster != nil || len(w.recorded) > 0 {
-		return false, nil
-	}
-	if time.Since(w.alone) < replicaCheckEvery {
-		return true, nil
-	}
-	got, err := w.inspectMaster(ctx, "")
-	if err != nil {
-		return false, err
-	}
-	if !c.replicas[""].alone(got) {
-		return false, nil
-	}
-	w.alone = time.Now()
-	return true, nil
+	return c.kept.Load().mode != durableByAge && w.q.cluster == nil && len(w.recorded) == 0 && c.replicas[""].alone(masters[""])
 }
 
 // confirmDurable confirms the newest position that is durable everywhere.
 func (w *durableWork) confirmDurable(ctx context.Context) error {
-	n := 0
-	for n < len(w.recorded) && (w.q.confirmer.mode != durableByAge || time.Since(w.recorded[n].at) > durableAge) {
+	n, mode := 0, w.q.confirmer.kept.Load().mode
+	for n < len(w.recorded) && (mode != durableByAge || time.Since(w.recorded[n].at) > durableAge) {
 		n++
 	}
 	if n == 0 {
@@ -218,10 +227,15 @@ func (w *durableWork) confirmDurable(ctx context.Context) error {
 	return nil
 }
 
-// inspectMaster asks one master how it stands. One not appended to is ErrRestarted.
+// inspectMaster asks one master how it stands. One not appended to is ErrRestarted, one
+// that keeps what it is given in another way than when it was accepted a *SettingError
+// or, when it is as good, ErrRestarted.
 func (w *durableWork) inspectMaster(ctx context.Context, addr string) (info, error) {
 	q := w.q
-	got, err := q.servers.recognise(ctx, addr, q.confirmer.conns.to(addr), "persistence")
+	got, err := q.servers.recognise(ctx, addr, q.confirmer.conns.to(addr))
+	if err == nil {
+		err = q.recheckSettings(ctx, addr, got)
+	}
 	if err != nil {
 		q.suspectCluster(ctx, err)
 		return nil, annotate(err, "check durability")
@@ -251,6 +265,7 @@ func (w *durableWork) inspectMasters(ctx context.Context) (map[string]info, erro
 			return nil, err
 		}
 	}
+	w.inspected = time.Now()
 	return all, nil
 }
 
@@ -259,7 +274,7 @@ func (w *durableWork) inspectMasters(ctx context.Context) (map[string]info, erro
 func (w *durableWork) durable(p *recordedPosition, masters map[string]info) (bool, error) {
 	q, now, all := w.q, time.Now(), true
 	for addr, got := range masters {
-		if q.confirmer.mode == durableByAge {
+		if q.confirmer.kept.Load().mode == durableByAge {
 			synced, err := q.synced(got)
 			if err != nil {
 				return false, err
@@ -276,25 +291,22 @@ func (w *durableWork) durable(p *recordedPosition, masters map[string]info) (boo
 
 // synced reports whether a server has no write outstanding.
 func (q *Queue) synced(got info) (bool, error) {
-	if got["aof_enabled"] != "1" {
-		if q.volatile {
-			return true, nil
-		}
-		return false, &SettingError{"appendonly", "no", "run CONFIG SET appendonly yes: until then nothing is confirmed to the source"}
-	}
 	if got["aof_last_write_status"] != "ok" {
-		return false, errors.New("check durability: redis cannot write its AOF; see its log and its disk")
+		return false, &notReadyError{errors.New("it cannot write its append-only file; see its log and its disk")}
 	}
 	rewriting := got["aof_rewrite_in_progress"] == "1" || got["rdb_bgsave_in_progress"] == "1"
-	return got["aof_pending_bio_fsync"] == "0" && !(q.confirmer.strictAOF && rewriting), nil
+	return got["aof_pending_bio_fsync"] == "0" && !(q.confirmer.kept.Load().strictAOF && rewriting), nil
 }
 
 var errClaimLost = errors.New("another process has claimed the queue with a newer epoch; this one has to stop")
 
 // recordScript keeps the position from going back. It always writes: WAITAOF waits for its own
-// connection's last write. Lua's numbers hold every LSN below 2^52 exactly.
+// connection's last write. Lua's numbers hold every LSN below 2^52 exactly. What it writes
+// first, a full Redis allows, for the reason that ackScript gives.
 var recordScript = redis.NewScript(`
+redis.call('HDEL', KEYS[1], '')
 local record = redis.call('HMGET', KEYS[1], 'epoch', 'confirmed')
+if not record[1] then return -1 end
 if record[1] ~= ARGV[1] then return 0 end
 local newest = ARGV[2]
 if tonumber(record[2]) > tonumber(newest) then newest = record[2] end
@@ -320,23 +332,15 @@ func (q *Queue) recordPosition(ctx context.Context, lsn uint64) error {
 	case err != nil:
 		q.suspectCluster(ctx, err)
 		return annotate(err, "record position")
+	case written < 0:
+		q.servers.generations.Add(1)
+		return &LostError{"the record of the source"}
 	case written == 0:
 		return errClaimLost
-	case q.confirmer.mode != durableByWait:
+	case q.confirmer.kept.Load().mode != durableByWait:
 		return nil
 	}
 	return awaitAOF(ctx, conn)
-}
-
-func awaitAOF(ctx context.Context, conn *redis.Conn) error {
-	reply, err := conn.Do(ctx, "WAITAOF", 1, 0, waitDurable.Milliseconds()).Slice()
-	if err != nil {
-		return annotate(err, "wait for the AOF")
-	}
-	if synced, _ := reply[0].(int64); synced < 1 {
-		return fmt.Errorf("wait for the AOF: not synced within %s; see Redis's log and its disk", waitDurable)
-	}
-	return nil
 }
 
 // AcceptRestart goes on with the servers as they are now. Call it after
@@ -350,16 +354,23 @@ func (q *Queue) AcceptRestart(ctx context.Context) error {
 	// source's record is read from them: should they change in between, the next
 	// append returns ErrRestarted.
 	if err := q.checkServers(ctx); err != nil {
+		q.noteUnconfirmed(err)
 		return fmt.Errorf("accept restarted redis: %w", err)
 	}
 	if err := q.restoreSource(ctx); err != nil {
 		return annotate(err, "accept restarted redis")
 	}
+	q.confirmer.conns.keep(q.servers.masters())
+	if err := q.sealServers(ctx); err != nil {
+		return fmt.Errorf("accept restarted redis: %w", err)
+	}
 	q.confirmer.appended.Store(0)
 	q.scanned.Store(false) // the names of endpoints may be lost where their streams are not
-	masters := q.servers.masters()
-	q.confirmer.conns.keep(masters)
-	q.appender.restartLocked(masters)
+	q.appender.restartLocked(q.servers.masters())
+	// Other processes may not have noticed: what they have read may be lost, too.
+	if err := q.client.Publish(ctx, q.keys.wake(), WakeAll).Err(); err != nil {
+		q.log.Debug().Err(err).Msg("other processes were not woken: they inspect the servers from time to time")
+	}
 	return nil
 }
 
@@ -377,12 +388,12 @@ func (q *Queue) restoreSource(ctx context.Context) error {
 	}
 	if confirmed := q.confirmer.confirmed.Load(); confirmed > 0 && (found == nil || found.confirmed < confirmed) {
 		q.log.Error().Stringer("confirmed", cdc.LSN(confirmed)).
-			Msg("redis came back without what it had written to its disk: events that were queued and confirmed to the source are lost; " +
-				"restore redis's data, or send those changes by hand")
+			Msg("redis has lost what it had on its disk: events that were queued and confirmed to the source are lost, as are failed events' attempts " +
+				"and dead letters that were not stored elsewhere; restore redis's data, or send those changes by hand")
 	}
 	switch {
 	case found == nil || found.epoch < s.claimed.epoch:
-		return s.write(ctx, found, s.claimed)
+		return s.writeLocked(ctx, found, s.claimed)
 	case found.epoch > s.claimed.epoch:
 		return errClaimLost
 	}

@@ -110,11 +110,16 @@ func statsOf(endpoint string, fields []any, owned bool) (Stats, error) {
 	return s, err
 }
 
+// registerScript writes first what a full Redis allows, for the reason that ackScript gives.
+var registerScript = redis.NewScript(`
+redis.call('SREM', KEYS[1], '')
+for i = 1, #ARGV do redis.call('SADD', KEYS[1], ARGV[i]) end
+return 1`)
+
 // register adds endpoints to the set of those that have, or had, something in
 // Redis, before anything is appended to their streams.
 func (q *Queue) register(ctx context.Context, endpoints ...any) error {
-	cmd := q.client.SAdd(ctx, q.keys.endpoints(), endpoints...)
-	return appendError([]redis.Cmder{cmd}, cmd.Err())
+	return unreachable(registerScript.Run(ctx, q.client, []string{q.keys.endpoints()}, endpoints...).Err())
 }
 
 // EndpointNames returns, in order, all endpoints that have something in Redis,
@@ -202,7 +207,7 @@ func (q *Queue) Drop(ctx context.Context, endpoint string) error {
 	k := q.keys
 	keys := []string{
 		q.leasesOf(endpoint), k.fence(endpoint), k.lease(endpoint), k.events(endpoint), k.side(endpoint), k.due(endpoint),
-		k.attempts(endpoint), k.dead(endpoint), k.state(endpoint), k.log(endpoint),
+		k.attempts(endpoint), k.dead(endpoint), k.state(endpoint), k.log(endpoint), k.jobs(endpoint),
 	}
 	dropped, err := dropScript.Run(ctx, q.client, keys, dropFence.Milliseconds()).Int()
 	if err == nil && dropped == 0 {

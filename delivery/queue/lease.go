@@ -340,10 +340,14 @@ func parseMillis(s string) time.Time {
 // Heartbeat keeps the process registered for a time, and returns how many
 // processes are. They are counted again when there were others, when somebody has
 // asked for it (WakeAll), as one that joins or leaves does, and from time to time.
-// It also inspects all masters, where they may change: see inspectMasters.
+// It also inspects all masters, each time where a replica may take their place, else
+// from time to time and when somebody has asked for it: see inspectMasters.
 func (w *Worker) Heartbeat(ctx context.Context, ttl time.Duration) (processes int, err error) {
-	if err := w.q.inspectMasters(ctx); err != nil {
-		return 0, err
+	if at := w.begin(); w.q.promotable() || w.identified.stale(at, ttl) {
+		if err := w.q.inspectMasters(ctx); err != nil {
+			return 0, err
+		}
+		w.identified = at
 	}
 	now, keys := w.begin(), []string{w.q.keys.leases()}
 	if w.processes == 1 && !w.counted.stale(now, ttl) {

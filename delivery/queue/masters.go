@@ -26,14 +26,10 @@ type identities struct {
 }
 
 // of tells one history of a server's data from another. The run id changes with each
-// restart. Where replicas may be promoted, the replication id belongs to it: a server
-// that lost something by being demoted comes back with its old run id.
-func (s *identities) of(got info) string {
-	if !s.promotable {
-		return got["run_id"]
-	}
-	return got["run_id"] + "/" + got["master_replid"]
-}
+// restart. The replication id belongs to it: a server that lost something by being
+// demoted and promoted again has its old run id. (That a first replica, too, changes it
+// costs a rewind that loses nothing.)
+func (s *identities) of(got info) string { return got["run_id"] + "/" + got["master_replid"] }
 
 // errReplica: what was a master no longer is one, or is not one yet.
 var errReplica = fmt.Errorf("%w: the server is a replica; a failover is under way", ErrUnreachable)
@@ -46,10 +42,10 @@ func (s *identities) refuseRestarted(ctx context.Context, addr string, cn *redis
 	return err
 }
 
-// recognise returns what the server says of itself, and more sections of its
-// INFO, or ErrRestarted when it is not the one that was accepted under its address.
-func (s *identities) recognise(ctx context.Context, addr string, server redis.Cmdable, more ...string) (info, error) {
-	got, err := s.identify(ctx, server, more...)
+// recognise returns what the server says of itself, or ErrRestarted when it is not the
+// one that was accepted under its address.
+func (s *identities) recognise(ctx context.Context, addr string, server redis.Cmdable) (info, error) {
+	got, err := s.identify(ctx, server)
 	if err != nil {
 		return nil, err
 	}
@@ -59,10 +55,11 @@ func (s *identities) recognise(ctx context.Context, addr string, server redis.Cm
 	return got, nil
 }
 
-// identify asks a server who it is. A replica's connections would outlive its promotion.
-func (s *identities) identify(ctx context.Context, server redis.Cmdable, more ...string) (info, error) {
-	got, err := serverInfo(ctx, server, append(more, "server", "replication")...)
-	if err == nil && s.promotable && got["role"] == "slave" {
+// identify asks a server who it is. A replica's connections would outlive its promotion;
+// Open, which has accepted nothing yet, says itself what to do about one.
+func (s *identities) identify(ctx context.Context, server redis.Cmdable) (info, error) {
+	got, err := serverInfo(ctx, server)
+	if err == nil && got["role"] == "slave" && (s.promotable || s.accepted.Load() != nil) {
 		err = errReplica
 	}
 	return got, err
@@ -94,13 +91,10 @@ func (s *identities) observe(addr, identity string) {
 }
 
 // inspectMasters asks all masters who they are, through the connections that
-// there are: a master of a cluster may have been demoted and promoted again, and
-// have lost something, without one being cut. It has Sentinel's connections cut
-// that lead to the wrong server. Of a single server a restart cuts them all.
+// there are: a master may have been demoted and promoted again, and have lost
+// something, without one being cut. It has Sentinel's connections cut that lead to
+// the wrong server.
 func (q *Queue) inspectMasters(ctx context.Context) error {
-	if !q.promotable() {
-		return nil
-	}
 	if q.sentinel != nil {
 		if err := q.sentinel.refresh(ctx); err != nil {
 			return err
@@ -111,7 +105,7 @@ func (q *Queue) inspectMasters(ctx context.Context) error {
 		return err
 	}
 	for _, addr := range masters {
-		got, err := serverInfo(ctx, q.nodes.to(addr), "server", "replication")
+		got, err := serverInfo(ctx, q.nodes.to(addr))
 		if err != nil {
 			return unreachable(err)
 		}

@@ -32,7 +32,7 @@ func TestEndpointNames(t *testing.T) {
 	}
 	names("a", "b", "dead", "logged", "old")
 	scans := queuetest.Calls(t, c)["scan"]
-	if err := q.Replay(t.Context(), "side", []webhook.Message{{ID: "evt_1", Type: "x.y"}}); err != nil {
+	if err := queuetest.Replay(t.Context(), q, "side", []webhook.Message{{ID: "evt_1", Type: "x.y"}}); err != nil {
 		t.Fatal(err)
 	}
 	names("a", "b", "dead", "logged", "old", "side")

@@ -20,9 +20,9 @@ var (
 	// ErrUnreachable: Redis cannot be reached, or is not ready. Try again.
 	ErrUnreachable = errors.New("redis is unreachable")
 	// ErrRestarted: since Open or AcceptRestart, Redis was restarted or a replica
-	// promoted: the newest events may be lost. Rewind the capture to the
-	// confirmed position, then AcceptRestart.
-	ErrRestarted = errors.New("redis was restarted; events that were not durable are read from the source and appended again")
+	// promoted: the newest events may be lost. Or they are known to be: see LostError.
+	// Rewind the capture to the confirmed position, then AcceptRestart.
+	ErrRestarted = errors.New("redis was restarted, or has changed; events that were not durable are read from the source and appended again")
 	// ErrFull: Redis is at its maxmemory. Nothing of the batch was appended.
 	// Hold the capture and try again: deliveries make room.
 	ErrFull = errors.New("redis is full; raise its maxmemory, or see which endpoint's backlog grows")
@@ -38,6 +38,21 @@ type SettingError struct {
 func (e *SettingError) Error() string {
 	return fmt.Sprintf("check redis: %s is %q, which can lose events; %s", e.Setting, e.Value, e.Fix)
 }
+
+// LostError is an ErrRestarted of which more is known: Redis was not restarted, and
+// something is missing from it.
+type LostError struct {
+	What string // that is missing
+}
+
+// Error says what has happened, and what follows.
+func (e *LostError) Error() string {
+	return e.What + " is no longer in redis: somebody has run FLUSHALL or deleted keys, or redis has evicted them; " +
+		"what was queued there and confirmed to the source is lost, and everything since is appended again"
+}
+
+// Is makes it an ErrRestarted, which is answered in the same way.
+func (e *LostError) Is(target error) bool { return target == ErrRestarted }
 
 // Options are what Open needs.
 type Options struct {
@@ -173,6 +188,7 @@ func (k keyspace) due(endpoint string) string      { return k.of(endpoint, "rt")
 func (k keyspace) attempts(endpoint string) string { return k.of(endpoint, "at") }
 func (k keyspace) dead(endpoint string) string     { return k.of(endpoint, "dead") }
 func (k keyspace) state(endpoint string) string    { return k.of(endpoint, "state") }
+func (k keyspace) jobs(endpoint string) string     { return k.of(endpoint, "jobs") }
 func (k keyspace) lease(endpoint string) string    { return k.of(endpoint, "lease") }
 func (k keyspace) fence(endpoint string) string    { return k.of(endpoint, "fence") }
 func (k keyspace) source() string                  { return k.prefix + ":source" }

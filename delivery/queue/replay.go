@@ -27,69 +27,119 @@ func (k keyspace) stream(endpoint string, id ID) string {
 	return k.events(endpoint)
 }
 
-// Replay queues events to be sent to the endpoint again, with their webhook-ids
+// Part is what a job sends again in one call.
+type Part struct {
+	Job             string // the job's name, unique over time
+	After, Position string // where the job was before the part, and where it is after it
+	Messages        []webhook.Message
+}
+
+// jobAge is how long Redis remembers where an endpoint's jobs are.
+const jobAge = 7 * 24 * time.Hour
+
+// partScript appends a part's messages if the job is where the part begins, and returns where
+// it is then. KEYS: the side stream, the jobs' positions.
+var partScript = redis.NewScript(`
+local at = redis.call('HGET', KEYS[2], ARGV[1]) or ''
+if at ~= ARGV[2] then return at end
+local i = 5
+while i <= #ARGV do
+  local n = tonumber(ARGV[i])
+  redis.call('XADD', KEYS[1], '*', unpack(ARGV, i + 1, i + n))
+  i = i + n + 1
+end
+redis.call('HSET', KEYS[2], ARGV[1], ARGV[3])
+redis.call('PEXPIRE', KEYS[2], ARGV[4])
+return ARGV[3]`)
+
+// ReplayPart queues events to be sent to the endpoint again, with their webhook-ids
 // and the header webhook-replay, and wakes its owner. It queues all of them or,
 // with an error (ErrFull, ErrUnreachable or another), none; after a lost answer
-// they may be queued nevertheless, so that repeating the call sends them twice.
-// A few hundred at a time hold Redis up least.
+// they may be queued nevertheless. Calling it again, in another process too, is
+// harmless: Redis keeps the position with the events, and appends nothing when the job is
+// not where the part begins. It returns where the job is then; empty: that is not
+// known. A few hundred events at a time hold Redis up least.
 //
 // When it returns, Redis has the events, and may not have synced them to its
-// disk: see ReplayDurably.
-func (q *Queue) Replay(ctx context.Context, endpoint string, messages []webhook.Message) error {
-	return annotate(q.appendSide(ctx, q.client, endpoint, messages, true), "queue %d events for endpoint %q again", len(messages), endpoint)
+// disk: see Durably.
+func (q *Queue) ReplayPart(ctx context.Context, endpoint string, p *Part) (position string, err error) {
+	if err = q.register(ctx, endpoint); err == nil {
+		args := []any{p.Job, p.After, p.Position, jobAge.Milliseconds()}
+		for i := range p.Messages {
+			fields := sideFields(&p.Messages[i], true)
+			args = append(append(args, len(fields)), fields...)
+		}
+		position, err = partScript.Run(ctx, q.client, []string{q.keys.side(endpoint), q.keys.jobs(endpoint)}, args...).Text()
+	}
+	if err == nil && position == p.Position {
+		q.wakeSide(ctx, endpoint)
+	}
+	return position, annotate(err, "queue %d events for endpoint %q again", len(p.Messages), endpoint)
 }
 
-// ReplayDurably is Replay that returns when the events are on Redis's disk and
-// with its replicas: for events whose only other copy is to be deleted. It takes
-// up to a second, two and more where WAITAOF is not to be trusted; they are sent
-// meanwhile.
-// It returns ErrUnreachable, too, when Redis was restarted meanwhile or another
-// took its place: then the events may be lost, and are to be queued again.
-func (q *Queue) ReplayDurably(ctx context.Context, endpoint string, messages []webhook.Message) error {
-	return annotate(q.appendDurably(ctx, endpoint, messages), "queue %d events for endpoint %q again", len(messages), endpoint)
+// ForgetJob forgets where a job is that has ended.
+func (q *Queue) ForgetJob(ctx context.Context, endpoint, job string) error {
+	return annotate(q.client.HDel(ctx, q.keys.jobs(endpoint), job).Err(), "forget job %s of endpoint %q", job, endpoint)
 }
 
-func (q *Queue) appendDurably(ctx context.Context, endpoint string, messages []webhook.Message) error {
+// Durably calls write, and returns when what it has written for the endpoint is on
+// Redis's disk and with its replicas: for events whose only other copy is to be deleted.
+// It takes up to a second, two and more where WAITAOF is not to be trusted; the events are
+// sent meanwhile. It returns write's error, or ErrUnreachable, also when Redis was
+// restarted meanwhile or another took its place: then what was written may be lost, and is
+// to be written again, by one that does not write it twice.
+func (q *Queue) Durably(ctx context.Context, endpoint string, write func() error) error {
 	addr, err := q.masterOf(ctx, q.keys.side(endpoint))
 	if err != nil {
 		return err
 	}
-	conn := q.nodes.to(addr).Conn() // one connection: WAITAOF is about its own writes
-	defer func() { _ = conn.Close() }()
-	before, err := serverInfo(ctx, conn, "server", "replication")
+	before, err := serverInfo(ctx, q.nodes.to(addr))
 	if err != nil {
-		return err
+		return unreachable(err)
 	}
-	if err := q.appendSide(ctx, conn, endpoint, messages, true); err != nil {
+	if err := write(); err != nil {
 		return err
 	}
 	since := time.Now()
-	if q.confirmer.mode == durableByWait {
-		if err := awaitAOF(ctx, conn); err != nil {
-			return err
-		}
-	}
-	offset := int64(-1)
-	for {
-		got, err := serverInfo(ctx, q.nodes.to(addr), "server", "replication", "persistence")
-		if err != nil {
-			return err
+	offset, err := q.sync(ctx, addr, endpoint)
+	for err == nil {
+		var got info
+		if got, err = serverInfo(ctx, q.nodes.to(addr)); err != nil {
+			break
 		}
 		if q.servers.of(got) != q.servers.of(before) {
-			return fmt.Errorf("%w: it was restarted or replaced before the events were on its disk", ErrUnreachable)
+			return fmt.Errorf("%w: it was restarted or replaced before what was written was on its disk", ErrUnreachable)
 		}
-		if offset < 0 {
-			if offset, err = got.replicationOffset(); err != nil {
-				return err
-			}
+		var done bool
+		if done, err = q.safe(got, offset, since); done {
+			return nil
 		}
-		if done, err := q.safe(got, offset, since); err != nil || done {
-			return err
-		}
-		if err := retry.Wait(ctx, recordEvery); err != nil {
-			return err
+		if err == nil {
+			err = retry.Wait(ctx, recordEvery)
 		}
 	}
+	return annotate(err, "wait for redis's disk")
+}
+
+// sync ends what was written to the endpoint's server with an EXEC, for the reason that
+// sealServers gives, and returns the offset of its replication then. Where WAITAOF is
+// trusted, it returns when all that is on the disk.
+func (q *Queue) sync(ctx context.Context, addr, endpoint string) (offset int64, err error) {
+	conn := q.nodes.to(addr).WithTimeout(appendTimeout).Conn() // WAITAOF blocks, and is about its connection's writes
+	defer func() { _ = conn.Close() }()
+	if err := sealScript.Run(ctx, conn, []string{q.keys.of(endpoint, "seal")}).Err(); err != nil {
+		return 0, err
+	}
+	got, err := serverInfo(ctx, conn)
+	if err != nil {
+		return 0, err
+	}
+	if q.confirmer.kept.Load().mode == durableByWait {
+		if err := awaitAOF(ctx, conn); err != nil {
+			return 0, err
+		}
+	}
+	return got.replicationOffset()
 }
 
 // safe reports whether what a server had written at a time, and up to an offset
@@ -100,7 +150,7 @@ func (q *Queue) safe(got info, offset int64, since time.Time) (bool, error) {
 			return false, nil
 		}
 	}
-	if q.confirmer.mode != durableByAge {
+	if q.confirmer.kept.Load().mode != durableByAge {
 		return true, nil
 	}
 	synced, err := q.synced(got)
@@ -120,42 +170,23 @@ func (q *Queue) ReplayBacklog(ctx context.Context, endpoint string) (int64, erro
 // endpoint for which it was not queued; for those before it, it was.
 func (q *Queue) Announce(ctx context.Context, endpoints []string, m webhook.Message) error {
 	for _, name := range endpoints {
-		if err := q.appendSide(ctx, q.client, name, []webhook.Message{m}, false); err != nil {
-			return fmt.Errorf("announce %s to endpoint %q: %w", m.Type, name, err)
+		err := q.register(ctx, name)
+		if err == nil {
+			err = q.client.Do(ctx, append([]any{"XADD", q.keys.side(name), "*"}, sideFields(&m, false)...)...).Err()
 		}
+		if err != nil {
+			return annotate(err, "announce %s to endpoint %q", m.Type, name)
+		}
+		q.wakeSide(ctx, name)
 	}
 	return nil
 }
 
-// transactor is a client, or one connection of it.
-type transactor interface{ TxPipeline() redis.Pipeliner }
-
-func (q *Queue) appendSide(ctx context.Context, to transactor, endpoint string, messages []webhook.Message, replay bool) error {
-	if len(messages) == 0 {
-		return nil
-	}
-	if err := q.register(ctx, endpoint); err != nil {
-		return err
-	}
-	key := q.keys.side(endpoint)
-	commands := make([]redis.Cmder, len(messages))
-	for i := range messages {
-		commands[i] = redis.NewStringCmd(ctx, sideEntry(key, &messages[i], replay)...)
-	}
-	tx := to.TxPipeline()
-	_ = tx.BatchProcess(ctx, commands...) // it only queues
-	if _, err := tx.Exec(ctx); err != nil {
-		return appendError(commands, err)
-	}
-	q.wakeSide(ctx, endpoint)
-	return nil
-}
-
-// sideEntry is the command that appends a message. What the main stream's
-// entries say by their ids is said by fields here.
-func sideEntry(key string, m *webhook.Message, replay bool) []any {
+// sideFields are a message's fields and values. What the main stream's entries say by
+// their ids is said by fields here.
+func sideFields(m *webhook.Message, replay bool) []any {
 	args := []any{
-		"XADD", key, "*", "t", m.Type, "k", m.Key, "n", m.Tenant, "c", strconv.FormatInt(m.Time.UnixMicro(), 10),
+		"t", m.Type, "k", m.Key, "n", m.Tenant, "c", strconv.FormatInt(m.Time.UnixMicro(), 10),
 		"d", m.Data, "v", m.Version, "w", m.ID,
 	}
 	optional := func(name string, value []byte) {

@@ -48,20 +48,15 @@ func (i info) replicationOffset() (int64, error) {
 	return n, nil
 }
 
-// serverInfo reads sections of INFO in one round trip. (Before Redis 7, INFO takes one only.)
-func serverInfo(ctx context.Context, c redis.Cmdable, sections ...string) (info, error) {
-	pipe := c.Pipeline()
-	replies := make([]*redis.StringCmd, len(sections))
-	for i, s := range sections {
-		replies[i] = pipe.Info(ctx, s)
-	}
-	if _, err := pipe.Exec(ctx); err != nil {
+// serverInfo reads INFO. One command with all sections costs less than one for each, and
+// before Redis 7 INFO takes no more than one.
+func serverInfo(ctx context.Context, c redis.Cmdable) (info, error) {
+	text, err := c.Info(ctx).Result()
+	if err != nil {
 		return nil, err
 	}
 	out := info{}
-	for _, r := range replies {
-		out.add(r.Val())
-	}
+	out.add(text)
 	return out, nil
 }
 
@@ -80,7 +75,7 @@ func (q *Queue) checkServers(ctx context.Context) error {
 		masters = view.masters
 	}
 	accepted, known := map[string]string{}, map[string]*replicas{}
-	mode, strict := durableAtReply, false
+	kept, rewriting := &persistence{mode: durableAtReply, fsync: map[string]string{}}, map[string]bool{}
 	for _, addr := range masters {
 		got, err := q.awaitLoaded(ctx, addr)
 		if err != nil {
@@ -89,19 +84,19 @@ func (q *Queue) checkServers(ctx context.Context) error {
 		if err := q.checkServer(got); err != nil {
 			return err
 		}
-		m, s, err := q.checkPersistence(ctx, addr, got)
-		if err != nil {
+		if err := q.checkPersistence(ctx, addr, got, kept); err != nil {
 			return err
 		}
 		accepted[addr] = q.servers.of(got)
 		q.servers.observe(addr, accepted[addr])
-		mode, strict = max(mode, m), strict || s
 		known[addr] = q.newReplicas(ctx, addr, masters, got)
+		rewriting[addr] = rewritesAOF(got)
 	}
-	if mode == durableByWait && q.cluster != nil {
-		mode = durableByAge // WAITAOF is about what its own connection has written, and that is on one node
+	if kept.mode == durableByWait && q.cluster != nil {
+		kept.mode = durableByAge // WAITAOF is about what its own connection has written, and that is on one node
 	}
-	q.confirmer.mode, q.confirmer.strictAOF, q.confirmer.replicas = mode, strict, known
+	q.confirmer.kept.Store(kept)
+	q.confirmer.replicas, q.confirmer.rewriting = known, rewriting
 	q.servers.accepted.Store(&accepted)
 	return nil
 }
@@ -111,8 +106,8 @@ func (q *Queue) checkServer(got info) error {
 	if major, minor := got.version(); major < 6 || major == 6 && minor < 2 {
 		return &SettingError{"redis_version", got["redis_version"], "use Redis 6.2 or newer"}
 	}
-	if p := got["maxmemory_policy"]; p != "" && p != "noeviction" {
-		return &SettingError{"maxmemory-policy", p, "run CONFIG SET maxmemory-policy noeviction, and set it in redis.conf"}
+	if err := checkEviction(got); err != nil {
+		return err
 	}
 	switch {
 	case got["role"] == "slave" && q.promotable():
@@ -125,37 +120,83 @@ func (q *Queue) checkServer(got info) error {
 	return nil
 }
 
-// checkPersistence returns how one server keeps what it is given; strictAOF:
-// no-appendfsync-on-rewrite is on.
-func (q *Queue) checkPersistence(ctx context.Context, addr string, got info) (mode durability, strictAOF bool, err error) {
+func checkEviction(got info) error {
+	if p := got["maxmemory_policy"]; p != "" && p != "noeviction" {
+		return &SettingError{"maxmemory-policy", p, "run CONFIG SET maxmemory-policy noeviction, and set it in redis.conf"}
+	}
+	return nil
+}
+
+// persistence is how the servers keep what they are given.
+type persistence struct {
+	mode      durability
+	strictAOF bool              // no-appendfsync-on-rewrite is on
+	fsync     map[string]string // appendfsync, by address; empty: CONFIG is forbidden
+}
+
+// checkPersistence adds how one server keeps what it is given.
+func (q *Queue) checkPersistence(ctx context.Context, addr string, got info, kept *persistence) error {
 	const accept = ", or set queue.allow_volatile: true to accept the loss"
 	if got["aof_enabled"] != "1" {
-		return durableAtReply, false, q.acceptVolatile(&SettingError{"appendonly", "no", "run CONFIG SET appendonly yes, and set it in redis.conf" + accept})
+		return q.acceptVolatile(&SettingError{"appendonly", "no", "run CONFIG SET appendonly yes, and set it in redis.conf" + accept})
 	}
 	// WAITAOF came with 7.2, and answers before the fsync under everysec there and
 	// in Valkey, whose redis_version is 7.2.4.
 	major, _ := got.version()
 	waits := major >= 8 && got["valkey_version"] == ""
 	config, err := q.nodes.to(addr).ConfigGet(ctx, "*appendfsync*").Result()
-	strictAOF = config["no-appendfsync-on-rewrite"] == "yes"
+	kept.strictAOF = kept.strictAOF || config["no-appendfsync-on-rewrite"] == "yes"
+	kept.fsync[addr] = config["appendfsync"]
 	switch fsync := config["appendfsync"]; {
 	case err != nil && !isReply(err):
-		return 0, false, annotate(err, "open queue: read appendfsync")
+		return annotate(err, "open queue: read appendfsync")
 	case err != nil && waits && q.cluster == nil:
 		q.log.Info().Str("cause", err.Error()).Msg("redis does not show its configuration: durability is taken from WAITAOF alone")
-		return durableByWait, false, nil
+		kept.mode = max(kept.mode, durableByWait)
 	case err != nil:
-		return durableAtReply, false, q.acceptVolatile(&SettingError{"appendfsync", "unknown, because CONFIG is forbidden", "allow the user CONFIG GET, use Redis 8 or newer" + accept})
+		return q.acceptVolatile(&SettingError{"appendfsync", "unknown, because CONFIG is forbidden", "allow the user CONFIG GET, use Redis 8 or newer" + accept})
 	case fsync == "always":
-		return durableAtReply, strictAOF, nil
 	case fsync == "everysec" && waits:
-		return durableByWait, strictAOF, nil
+		kept.mode = max(kept.mode, durableByWait)
 	case fsync == "everysec":
-		return durableByAge, strictAOF, nil
+		kept.mode = max(kept.mode, durableByAge)
 	default:
-		return durableAtReply, strictAOF,
-			q.acceptVolatile(&SettingError{"appendfsync", fsync, "run CONFIG SET appendfsync everysec, and set it in redis.conf" + accept})
+		return q.acceptVolatile(&SettingError{"appendfsync", fsync, "run CONFIG SET appendfsync everysec, and set it in redis.conf" + accept})
 	}
+	return nil
+}
+
+// recheckSettings looks at what was checked when the server was accepted and may be
+// changed while it runs.
+func (q *Queue) recheckSettings(ctx context.Context, addr string, got info) error {
+	if err := checkEviction(got); err != nil {
+		return err
+	}
+	if got["aof_enabled"] != "1" {
+		q.confirmer.rewriting[addr] = true // when it is enabled again
+		if q.volatile {
+			return nil
+		}
+		return &SettingError{"appendonly", "no", "run CONFIG SET appendonly yes: until then nothing is confirmed to the source"}
+	}
+	if q.confirmer.rewriting[addr] = q.confirmer.rewriting[addr] && rewritesAOF(got); q.confirmer.rewriting[addr] {
+		return &notReadyError{errors.New("it is writing a new append-only file, which may be its first")}
+	}
+	accepted := q.confirmer.kept.Load().fsync[addr]
+	if accepted == "" {
+		return nil
+	}
+	config, err := q.confirmer.conns.to(addr).ConfigGet(ctx, "appendfsync").Result()
+	if err == nil && config["appendfsync"] != accepted {
+		err = fmt.Errorf("%w: appendfsync was changed from %s to %s", ErrRestarted, accepted, config["appendfsync"])
+	}
+	return err
+}
+
+// rewritesAOF reports whether the server writes, or is about to write, a new AOF.
+// When that was just enabled, there is no other, and what was written since is nowhere.
+func rewritesAOF(got info) bool {
+	return got["aof_rewrite_in_progress"] == "1" || got["aof_rewrite_scheduled"] == "1"
 }
 
 func (q *Queue) acceptVolatile(refusal *SettingError) error {
@@ -169,11 +210,11 @@ func (q *Queue) acceptVolatile(refusal *SettingError) error {
 
 func (q *Queue) awaitLoaded(ctx context.Context, addr string) (info, error) {
 	for logged := false; ; logged = true {
-		got, err := serverInfo(ctx, q.nodes.to(addr), "server", "persistence", "memory", "replication", "cluster")
+		got, err := serverInfo(ctx, q.nodes.to(addr))
 		if err == nil && got["loading"] != "1" {
 			return got, nil
 		}
-		if err != nil && !strings.HasPrefix(err.Error(), "LOADING") {
+		if err != nil && !refuses(err, "LOADING") {
 			return nil, unreachable(err)
 		}
 		if !logged {
@@ -232,22 +273,49 @@ func isReply(err error) bool {
 	return errors.As(err, &reply)
 }
 
-// notReady begins the errors of a server that will be ready, or replaced.
-var notReady = []string{"LOADING", "MASTERDOWN", "BUSY", "TRYAGAIN", "CLUSTERDOWN", "MOVED", "ASK", "READONLY", "NOREPLICAS"}
+// notReady are the words with which a server refuses what it will accept later, or
+// its successor will; MISCONF: it cannot write to its disk.
+var notReady = []string{
+	"LOADING", "MASTERDOWN", "BUSY", "TRYAGAIN", "CLUSTERDOWN", "MOVED", "ASK", "READONLY", "NOREPLICAS", "MISCONF",
+	"max number of clients",
+}
 
-// unreachable marks errors of the way to a server, or of one not ready, as ErrUnreachable.
+// notReadyError is the refusal of a server that will be ready, or replaced.
+type notReadyError struct{ cause error }
+
+// Error says that the server is there.
+func (e *notReadyError) Error() string { return "redis is not ready: " + e.cause.Error() }
+
+// Unwrap returns what the server has answered.
+func (e *notReadyError) Unwrap() error { return e.cause }
+
+// Is makes it an ErrUnreachable: both are answered by trying again.
+func (e *notReadyError) Is(target error) bool { return target == ErrUnreachable }
+
+// refuses reports whether a server's answer begins with the word. Where a script or a
+// transaction was refused, the answer that matters is quoted.
+func refuses(err error, word string) bool {
+	text := err.Error()
+	return strings.HasPrefix(text, word) || strings.Contains(text, "-"+word) || strings.Contains(text, ": "+word) || strings.HasPrefix(text, "ERR "+word)
+}
+
+// unreachable marks errors of the way to a server, or of one not ready, as
+// ErrUnreachable, and the refusal of one that is full as ErrFull.
 func unreachable(err error) error {
-	if err == nil || errors.Is(err, ErrRestarted) || errors.Is(err, ErrUnreachable) || errors.Is(err, context.Canceled) {
+	if err == nil || errors.Is(err, ErrRestarted) || errors.Is(err, ErrUnreachable) || errors.Is(err, ErrFull) || errors.Is(err, context.Canceled) {
 		return err
 	}
-	var network net.Error
-	way := errors.As(err, &network) || errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, net.ErrClosed) ||
-		errors.Is(err, context.DeadlineExceeded) || errors.Is(err, redis.ErrPoolTimeout)
-	if !way && isReply(err) {
-		word, _, _ := strings.Cut(err.Error(), " ")
-		way = slices.Contains(notReady, word)
+	if isReply(err) {
+		switch {
+		case refuses(err, "OOM"):
+			return fmt.Errorf("%w (%w)", ErrFull, err)
+		case slices.ContainsFunc(notReady, func(word string) bool { return refuses(err, word) }):
+			return &notReadyError{err}
+		}
 	}
-	if way {
+	var network net.Error
+	if errors.As(err, &network) || errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, net.ErrClosed) ||
+		errors.Is(err, context.DeadlineExceeded) || errors.Is(err, redis.ErrPoolTimeout) {
 		return fmt.Errorf("%w: %w", ErrUnreachable, err)
 	}
 	return err

@@ -26,6 +26,15 @@ type Source struct {
 	// LSNs in bytes: the slot's, and the end of the server's WAL; Current 0: it is
 	// known not to be before the record.
 	ConfirmedFlush, Current uint64
+	// Last is what somebody else remembers of the last claim, should Redis have lost
+	// it; nil: nothing.
+	Last *Claimed
+}
+
+// Claimed is as whose a queue was claimed: what tells sources apart, and their epoch.
+type Claimed struct {
+	Source
+	Epoch uint16
 }
 
 // id is the first part of webhook-ids: short, and different for different sources.
@@ -93,11 +102,15 @@ func (q *Queue) Claim(ctx context.Context, s Source, accept bool) (uint16, error
 		return 0, annotate(err, "claim queue")
 	}
 	next := &sourceRecord{Source: s, confirmed: s.ConfirmedFlush}
-	switch old {
-	case nil:
+	found := old
+	if old == nil {
 		if next.epoch, err = q.firstEpoch(ctx); err != nil {
 			return 0, annotate(err, "claim queue")
 		}
+		old = q.remembered(s, next.epoch)
+	}
+	switch old {
+	case nil:
 		if !s.SlotCreated {
 			q.log.Warn().Str("slot", s.Slot).Stringer("confirmed", cdc.LSN(s.ConfirmedFlush)).
 				Msg("redis knows nothing of this slot, which was there before: right for a new slot, but if gancho has used it, " +
@@ -121,13 +134,29 @@ func (q *Queue) Claim(ctx context.Context, s Source, accept bool) (uint16, error
 	if next.epoch > maxEpoch {
 		return 0, fmt.Errorf("claim queue: the source has changed %d times, which is all that fits; start with an empty Redis", maxEpoch)
 	}
-	if err := q.sources.write(ctx, old, next); err != nil {
+	if err := q.sources.writeLocked(ctx, found, next); err != nil {
 		return 0, annotate(err, "claim queue")
+	}
+	// A server that was restarted just now is sealed when it is accepted.
+	if err := q.sealServers(ctx); err != nil && !errors.Is(err, ErrRestarted) {
+		return 0, fmt.Errorf("claim queue: %w", err)
 	}
 	q.sources.claimed = next
 	q.sources.names[next.epoch] = s.id()
 	q.sources.current.Store(&claim{epoch: next.epoch, source: s.id()})
 	return next.epoch, nil
+}
+
+// remembered is what is known of a record that Redis has lost, unless its streams know of
+// a newer epoch; first is the epoch for a source of which nothing is known.
+func (q *Queue) remembered(s Source, first uint16) *sourceRecord {
+	if s.Last == nil || s.Last.Epoch == 0 || first > s.Last.Epoch+1 {
+		return nil
+	}
+	q.log.Error().Uint16("epoch", s.Last.Epoch).Str("slot", s.Slot).
+		Msg("redis has lost what it knew of this slot: events that were queued there and confirmed to the source may be lost; " +
+			"restore redis's data, or send those changes by hand. The epoch is the state database's, so that webhook-ids stay the same")
+	return &sourceRecord{Source: s.Last.Source, epoch: s.Last.Epoch, confirmed: s.ConfirmedFlush}
 }
 
 // endsBefore reports whether the server's WAL, as far as s knows it, ends before
@@ -191,23 +220,30 @@ func (s *sources) readLocked(ctx context.Context) (*sourceRecord, error) {
 }
 
 // writeSourceScript refuses an epoch other than was read: somebody has claimed the queue
-// since. The position never goes back within an epoch, whoever writes it.
+// since. The position never goes back within an epoch, whoever writes it. What it writes
+// first, a full Redis allows, for the reason that ackScript gives.
 var writeSourceScript = redis.NewScript(`
+redis.call('HDEL', KEYS[1], '')
 local epoch = redis.call('HGET', KEYS[1], 'epoch') or ''
 if epoch ~= ARGV[1] then return 0 end
 redis.call('HSET', KEYS[1], 'system', ARGV[2], 'database', ARGV[3], 'slot', ARGV[4], 'timeline', ARGV[5],
   'epoch', ARGV[6], 'id:' .. ARGV[6], ARGV[7])
 if epoch ~= ARGV[6] then redis.call('HSET', KEYS[1], 'confirmed', ARGV[8]) end
+for i = 9, #ARGV, 2 do redis.call('HSETNX', KEYS[1], 'id:' .. ARGV[i], ARGV[i + 1]) end
 return 1`)
 
-func (s *sources) write(ctx context.Context, old, next *sourceRecord) error {
+func (s *sources) writeLocked(ctx context.Context, old, next *sourceRecord) error {
 	expected := ""
 	if old != nil {
 		expected = strconv.Itoa(int(old.epoch))
 	}
-	written, err := writeSourceScript.Run(ctx, s.client, []string{s.key}, expected,
-		next.SystemID, next.Database, next.Slot, int(next.Timeline), int(next.epoch), next.id(),
-		strconv.FormatUint(next.confirmed, 10)).Int()
+	args := []any{
+		expected, next.SystemID, next.Database, next.Slot, int(next.Timeline), int(next.epoch), next.id(), strconv.FormatUint(next.confirmed, 10),
+	}
+	for epoch, id := range s.names { // of former epochs, should Redis have lost them
+		args = append(args, int(epoch), id)
+	}
+	written, err := writeSourceScript.Run(ctx, s.client, []string{s.key}, args...).Int()
 	if err == nil && written == 0 {
 		err = errors.New("another process has claimed it at the same time; try again")
 	}

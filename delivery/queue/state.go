@@ -33,26 +33,36 @@ func suspensionOf(paused, since, hold string) Suspension {
 }
 
 // hastenScript makes failed events (at most one per lane) due for the next owner, and has
-// the present one do so; with 0 only when one of them blocks its key.
+// the present one do so; with 0 only when one of them blocks its key, or when it has
+// resumed the endpoint. What it writes first, a full Redis allows, for the reason that
+// ackScript gives. It returns how many events it made due, and whether it resumed.
 var hastenScript = redis.NewScript(`
-if ARGV[1] == '0' and redis.call('ZCOUNT', KEYS[1], '+inf', '+inf') == 0 then return 0 end
+local resumed = redis.call('HEXISTS', KEYS[2], 'paused')
+if ARGV[1] == '0' and resumed == 0 and redis.call('ZCOUNT', KEYS[1], '+inf', '+inf') == 0 then return {0, 0} end
+redis.call('HDEL', KEYS[2], '')
+if ARGV[1] == '0' then redis.call('HDEL', KEYS[2], 'paused', 'since', 'hold', 'failing') else resumed = 0 end
 local ids = redis.call('ZRANGE', KEYS[1], 0, -1)
 for i = 1, #ids do redis.call('ZADD', KEYS[1], 0, ids[i]) end
 redis.call('HINCRBY', KEYS[2], 'unblock', 1)
-return #ids`)
+return {#ids, resumed}`)
 
 // Hasten gives every event that has failed one more attempt now, those that
 // block their key (on_exhausted: block) too, and returns how many there were.
 func (q *Queue) Hasten(ctx context.Context, endpoint string) (int, error) {
-	return q.hasten(ctx, endpoint, 1)
+	n, _, err := q.hasten(ctx, endpoint, 1)
+	return n, annotate(err, "hasten events of endpoint %q", endpoint)
 }
 
-func (q *Queue) hasten(ctx context.Context, endpoint string, always int) (int, error) {
-	n, err := hastenScript.Run(ctx, q.client, []string{q.keys.due(endpoint), q.keys.state(endpoint)}, always).Int()
-	if err == nil && n > 0 {
+func (q *Queue) hasten(ctx context.Context, endpoint string, always int) (n int, resumed bool, err error) {
+	reply, err := hastenScript.Run(ctx, q.client, []string{q.keys.due(endpoint), q.keys.state(endpoint)}, always).Int64Slice()
+	if err != nil {
+		return 0, false, err
+	}
+	n, resumed = int(reply[0]), reply[1] == 1
+	if n > 0 || resumed {
 		err = q.client.Publish(ctx, q.keys.wake(), WakeAll).Err()
 	}
-	return n, annotate(err, "hasten events of endpoint %q", endpoint)
+	return n, resumed, err
 }
 
 // Resume resumes an endpoint that was paused automatically or has events that
@@ -60,20 +70,8 @@ func (q *Queue) hasten(ctx context.Context, endpoint string, always int) (int, e
 // more attempt, and the endpoint the whole of PauseAfter. It reports whether
 // there was anything to resume.
 func (q *Queue) Resume(ctx context.Context, endpoint string) (bool, error) {
-	paused, err := q.client.HExists(ctx, q.keys.state(endpoint), "paused").Result()
-	always := 0
-	if err == nil && paused {
-		always = 1
-		pipe := q.client.TxPipeline()
-		pipe.HDel(ctx, q.keys.state(endpoint), "paused", "since", "hold", "failing")
-		pipe.Publish(ctx, q.keys.wake(), WakeAll)
-		_, err = pipe.Exec(ctx)
-	}
-	if err != nil {
-		return false, annotate(err, "resume endpoint %q", endpoint)
-	}
-	n, err := q.hasten(ctx, endpoint, always)
-	return paused || n > 0, err
+	n, resumed, err := q.hasten(ctx, endpoint, 0)
+	return resumed || n > 0, annotate(err, "resume endpoint %q", endpoint)
 }
 
 // Health is what Redis keeps of how an endpoint fares, beside why it is paused:
@@ -86,13 +84,15 @@ type Health struct {
 	Noticed int64 // the beginning of the pause that was reported last
 	Idle    int64 // how long, in ms, it has stood still before idling
 	Idling  int64 // since when it stands still: paused, or its breaker open
+	Seen    int64 // when its owner could last make attempts, while some of them fail
+	Away    int64 // how long, in ms, nobody could since Failing: no owner, or no Redis
 }
 
 // healthFields are the names of health's fields, in their order.
-var healthFields = [...]string{"failing", "open", "trouble", "noticed", "idle", "idling"}
+var healthFields = [...]string{"failing", "open", "trouble", "noticed", "idle", "idling", "seen", "away"}
 
 func (h *Health) values() [len(healthFields)]*int64 {
-	return [...]*int64{&h.Failing, &h.Open, &h.Trouble, &h.Noticed, &h.Idle, &h.Idling}
+	return [...]*int64{&h.Failing, &h.Open, &h.Trouble, &h.Noticed, &h.Idle, &h.Idling, &h.Seen, &h.Away}
 }
 
 // IdledFor is how long, in ms, the endpoint has stood still up to now. It never

@@ -61,11 +61,12 @@ type Worker struct {
 	process string // unique
 	claims  int
 
-	wakes     atomic.Uint64 // how often Listen was asked to inspect everything
-	inspected inspection    // of the endpoints
-	counted   inspection    // of the processes
-	processes int           // that were alive then
-	extended  time.Time     // when the process's own entry was
+	wakes      atomic.Uint64 // how often Listen was asked to inspect everything
+	inspected  inspection    // of the endpoints
+	identified inspection    // of the masters
+	counted    inspection    // of the processes
+	processes  int           // that were alive then
+	extended   time.Time     // when the process's own entry was
 }
 
 // inspectEvery is after how many times a lease's length everything is

@@ -10,7 +10,13 @@
 // is the receiver's side. Whether and when an event is retried is the caller's
 // decision.
 //
-// Endpoints share connections only if they are allowed into the same networks,
-// show the same certificate, trust the same CAs and use the same proxy. No error
+// An attempt is one request; one more when a connection that had been kept was closed
+// before anything was written, when an HTTP/2 receiver says that it has not looked at
+// the request, or when it requires HTTP/1.1, which is then remembered.
+//
+// Endpoints of one host share connections if they are allowed into the same networks,
+// show the same certificate, trust the same CAs and use the same proxy. Connections are
+// left after a minute, which follows DNS, and after an HTTP/2 attempt without an answer,
+// which leaves a proxy that has lost the receiver. No error
 // and no log line holds a secret, a URL's path or query, or anything of a body.
 package webhook

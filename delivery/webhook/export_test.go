@@ -1,14 +1,29 @@
 package webhook
 
 import (
+	"time"
+
 	"gancho/delivery/endpoint"
 )
 
-// Transports is how many pools of connections the sender has.
-func (s *Sender) Transports() int {
+// Pools is how many pools of connections the sender has.
+func (s *Sender) Pools() int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return len(s.transports)
+	return len(s.pools)
+}
+
+// Age makes the connections older.
+func (s *Sender) Age(by time.Duration) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, p := range s.pools {
+		p.mu.Lock()
+		if p.current != nil {
+			p.current.since = p.current.since.Add(-by)
+		}
+		p.mu.Unlock()
+	}
 }
 
 // PreparedEndpoints is how many endpoints the sender remembers.

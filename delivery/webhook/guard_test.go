@@ -186,7 +186,7 @@ func TestConnectionsAreNotLent(t *testing.T) {
 		if n := arrived.Load(); n != 4 {
 			t.Errorf("%d requests arrived, want those of the allowed endpoints", n)
 		}
-		if n := sender.Transports(); n != 3 {
+		if n := sender.Pools(); n != 3 {
 			t.Errorf("%d pools of connections for three sets of allowed networks", n)
 		}
 	}

@@ -89,21 +89,31 @@ func (s *Sender) Probe(ctx context.Context, ep *endpoint.Endpoint, m *Message) E
 	}
 	limited, cancel := context.WithTimeout(ctx, t.timeout)
 	defer cancel()
+	p := t.pool.Load()
+	shown, o := t.probe(ctx, limited, ep, p, ms, list)
+	if requiresHTTP1(o.Err) && s.useHTTP1(ep, t, p) {
+		shown, o = t.probe(ctx, limited, ep, t.pool.Load(), ms, list)
+	}
+	shown.end(o, time.Since(start))
+	return shown
+}
+
+// probe is post over a connection of its own, with all that can be shown of it but
+// how it ended.
+func (t *preparedEndpoint) probe(ctx, limited context.Context, ep *endpoint.Endpoint, p *pool, ms []*Message, list bool) (Exchange, Outcome) {
 	steps := &trace{}
 	req, body := t.request(httptrace.WithClientTrace(limited, steps.hooks()), ms, list)
 	shown := t.shown(ep, req, body, ms, list)
 
-	transport := t.transport.Clone()
+	transport := p.fresh()
 	defer transport.CloseIdleConnections()
 	o, header, version := t.exchange(ctx, transport, req)
-	total := time.Since(start)
 	if header != nil {
 		shown.Answer = &ExchangeAnswer{Status: o.Status, Header: t.mask.header(header), Body: string(o.Answer)}
 	}
 	shown.Protocol = version
 	steps.report(&shown)
-	shown.end(o, total)
-	return shown
+	return shown, o
 }
 
 // end adds how the attempt ended.
@@ -120,11 +130,8 @@ func (t *preparedEndpoint) shown(ep *endpoint.Endpoint, req *http.Request, body 
 	e := Exchange{Request: ExchangeRequest{Method: req.Method, URL: endpoint.MaskQuery(req.URL.String()), Header: header, Body: string(body)}}
 	header["Host"] = []string{req.Host}
 	header["Content-Length"] = []string{strconv.Itoa(len(body))}
-	if len(header["Idempotency-Key"]) == 0 {
-		delete(header, "Idempotency-Key") // a mark for net/http
-	}
 	for name := range ep.Headers {
-		header.Set(name, endpoint.Masked)
+		header[headerKey(name)] = []string{endpoint.Masked}
 	}
 	if header.Get("Authorization") != "" {
 		header.Set("Authorization", endpoint.Masked)

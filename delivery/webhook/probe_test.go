@@ -142,7 +142,7 @@ func TestProbeFormats(t *testing.T) {
 			t.Errorf("an endpoint with batches gets %s", r.body)
 		}
 	}
-	if n := sender.Transports(); n != 1 {
+	if n := sender.Pools(); n != 1 {
 		t.Errorf("%d pools", n)
 	}
 }

@@ -133,7 +133,7 @@ func TestProxy(t *testing.T) {
 	if diff := cmp.Diff(wanted, p.seen()); diff != "" {
 		t.Errorf("the proxy is asked for addresses that have passed the guard, once per connection (want -, got +):\n%s", diff)
 	}
-	if n := sender.Transports(); n != 2 { // one trusts the test's CA
+	if n := sender.Pools(); n != 2 { // one trusts the test's CA
 		t.Errorf("%d pools", n)
 	}
 }

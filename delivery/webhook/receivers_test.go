@@ -144,7 +144,9 @@ func TestDocumentedReceivers(t *testing.T) {
 		{"Go", "receiver.go", "go", func(dir, _ string) []string { return []string{filepath.Join(dir, "receiver")} }, true},
 		{"JavaScript", "receiver.js", "node", func(string, string) []string { return []string{"node", "receiver.js"} }, true},
 		{"Python", "receiver.py", "python3", func(string, string) []string { return []string{"python3", "receiver.py"} }, false},
-		{"PHP", "receiver.php", "php", func(_, port string) []string { return []string{"php", "-S", "127.0.0.1:" + port, "receiver.php"} }, true},
+		{"PHP", "receiver.php", "php", func(_, port string) []string {
+			return []string{"php", "-d", "display_errors=0", "-S", "127.0.0.1:" + port, "receiver.php"}
+		}, true},
 	} {
 		t.Run(c.heading, func(t *testing.T) {
 			t.Parallel()
@@ -171,6 +173,45 @@ func TestDocumentedReceivers(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestPHPLimits: an event that PHP would cut, or not read, is not answered as one that
+// was taken.
+func TestPHPLimits(t *testing.T) {
+	t.Parallel()
+	if _, err := exec.LookPath("php"); err != nil {
+		t.Fatal("php is not installed; run make deps")
+	}
+	dir := t.TempDir()
+	if err := os.WriteFile(filepath.Join(dir, "receiver.php"), []byte(documented(t, "PHP")), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	key := secrets(t, rawSecret)[0] // a text
+	url, output := startReceiver(t, dir, func(_, port string) []string {
+		return []string{"php", "-d", "post_max_size=2K", "-d", "max_input_vars=50", "-d", "display_errors=0", "-S", "127.0.0.1:" + port, "receiver.php"}
+	}, key.Reveal())
+	sender := newSender(t, webhook.Options{})
+	for name, c := range map[string]struct {
+		format endpoint.Format
+		data   string
+		status int
+	}{
+		"large-form": {endpoint.FormatForm, `{"texto":"` + strings.Repeat("x", 4<<10) + `"}`, http.StatusNoContent},
+		"large-json": {endpoint.FormatStandard, `{"texto":"` + strings.Repeat("x", 4<<10) + `"}`, http.StatusNoContent},
+		"many":       {endpoint.FormatForm, "[" + strings.Repeat("1,", 50) + "1]", http.StatusInternalServerError},
+		"bare":       {endpoint.FormatBare, `"no event"`, http.StatusInternalServerError},
+	} {
+		ep := local(url)
+		ep.Secrets, ep.Format = []endpoint.Secret{key}, c.format
+		m := documentedMessage()
+		m.ID, m.Data = name, []byte(c.data)
+		if o := sender.Send(t.Context(), ep, m); o.Status != c.status {
+			t.Errorf("%s is answered %d, %v; want %d\n%s", name, o.Status, o.Err, c.status, output())
+		}
+	}
+	eventually(t, "the large events", func() bool {
+		return strings.Contains(output(), "cobranca.liquidada large-form") && strings.Contains(output(), "cobranca.liquidada large-json")
+	})
 }
 
 // exerciseReceiver starts the program with the key that a receiver has, and
@@ -210,12 +251,18 @@ func exerciseReceiver(t *testing.T, dir string, command func(dir, port string) [
 		}
 	}
 	wanted := []string{"cobranca.liquidada " + kind + "-1", "cobranca.liquidada " + kind + "-2"}
-	if forms {
-		form := local(url)
-		form.Format, form.Secrets = endpoint.FormatForm, ep.Secrets
-		if o := send(form, "4"); o.Status != http.StatusNoContent {
-			t.Errorf("%s: a form is answered %d", kind, o.Status)
+	form := local(url)
+	form.Format, form.Secrets = endpoint.FormatForm, ep.Secrets
+	for range 2 { // a program that cannot read it must not take the repeat for one that it has taken
+		status := http.StatusBadRequest
+		if forms {
+			status = http.StatusNoContent
 		}
+		if o := send(form, "4"); o.Status != status {
+			t.Errorf("%s: a form is answered %d, %v", kind, o.Status, o.Err)
+		}
+	}
+	if forms {
 		wanted = append(wanted, "cobranca.liquidada "+kind+"-4")
 	}
 	eventually(t, "the receiver's output", func() bool { return strings.Contains(output(), wanted[len(wanted)-1]) })

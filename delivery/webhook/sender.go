@@ -7,6 +7,7 @@ import (
 	"crypto/x509"
 	"encoding/base64"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"io"
 	"maps"
@@ -16,6 +17,7 @@ import (
 	"regexp"
 	"slices"
 	"strconv"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -53,13 +55,13 @@ type Sender struct {
 	untilClosed func(context.Context) (context.Context, context.CancelFunc) // a context that stopDialing ends, too
 	prepared    sync.Map                                                    // *endpoint.Endpoint → *preparedEndpoint
 
-	mu         sync.Mutex
-	transports map[string]*http.Transport // by preparedEndpoint.pool
+	mu    sync.Mutex
+	pools map[poolKey]*pool
 }
 
 // NewSender returns a Sender. The caller closes it.
 func NewSender(o Options) *Sender {
-	s := &Sender{options: o, transports: map[string]*http.Transport{}}
+	s := &Sender{options: o, pools: map[poolKey]*pool{}}
 	closed, cancel := context.WithCancel(context.Background())
 	s.stopDialing = cancel
 	s.untilClosed = func(ctx context.Context) (context.Context, context.CancelFunc) {
@@ -79,8 +81,16 @@ func (s *Sender) Close() {
 	s.stopDialing()
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for _, t := range s.transports {
-		t.CloseIdleConnections()
+	for _, p := range s.pools {
+		p.giveUp()
+	}
+}
+
+// Redial has the next attempt at the endpoint make a new connection: somebody has
+// changed something. Those in flight end over theirs.
+func (s *Sender) Redial(ep *endpoint.Endpoint) {
+	if t := s.preparedFor(ep); t.err == nil {
+		t.pool.Load().giveUp()
 	}
 }
 
@@ -114,9 +124,42 @@ func (s *Sender) attempt(ctx context.Context, ep *endpoint.Endpoint, ms []*Messa
 	}
 	limited, cancel := context.WithTimeout(ctx, t.timeout)
 	defer cancel()
-	req, _ := t.request(limited, ms, list)
-	o, _, _ = t.exchange(ctx, t.transport, req)
+	p := t.pool.Load()
+	o = t.post(ctx, limited, p, ms, list)
+	if requiresHTTP1(o.Err) && s.useHTTP1(ep, t, p) {
+		o = t.post(ctx, limited, t.pool.Load(), ms, list)
+	}
 	return o
+}
+
+// post is a request over one of the pool's connections. limited is ctx with the
+// endpoint's timeout.
+func (t *preparedEndpoint) post(ctx, limited context.Context, p *pool, ms []*Message, list bool) Outcome {
+	connections := p.acquire(time.Now())
+	req, _ := t.request(limited, ms, list)
+	o, _, _ := t.exchange(ctx, connections, req)
+	p.release(connections, o.Class)
+	return o
+}
+
+// useHTTP1 has the endpoint's requests be HTTP/1.1 from now on, because the
+// receiver has refused HTTP/2 over the pool, and reports false if they were already.
+func (s *Sender) useHTTP1(ep *endpoint.Endpoint, t *preparedEndpoint, refused *pool) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if t.key.http1 {
+		return t.pool.Load() != refused // another attempt was faster
+	}
+	key := t.key
+	key.http1 = true
+	p, err := s.poolLocked(ep, key)
+	if err != nil {
+		return false
+	}
+	t.key = key
+	t.pool.Store(p)
+	s.options.Logger.Info().Str("endpoint", ep.Name).Msg("receiver requires HTTP/1.1: its requests are sent over that from now on; http: 1.1 spares the first")
+	return true
 }
 
 // exchange sends the request and judges what comes back, of which it returns
@@ -193,9 +236,24 @@ func (t *preparedEndpoint) request(ctx context.Context, ms []*Message, list bool
 	}
 	req.ContentLength = int64(len(body))
 	req.Body = io.NopCloser(bytes.NewReader(body))
-	req.GetBody = func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(body)), nil }
+	// net/http asks for the body again when a connection that it had kept turned out
+	// to be closed before anything was written, or an HTTP/2 receiver says that it has
+	// not looked at the request (REFUSED_STREAM, GOAWAY; it counts PROTOCOL_ERROR among
+	// these: https://go.dev/issue/47635). It would go on up to seven times; an attempt is
+	// one request, or one more.
+	again := false
+	req.GetBody = func() (io.ReadCloser, error) {
+		if again {
+			return nil, errNotTaken
+		}
+		again = true
+		return io.NopCloser(bytes.NewReader(body)), nil
+	}
 	return req, body
 }
+
+// errNotTaken: the second request of an attempt failed like the first.
+var errNotTaken = errors.New("the receiver closed the connection, or refused the stream, twice before it took the request")
 
 // setHeaders sets those that depend on the messages, but for the signature's.
 func (t *preparedEndpoint) setHeaders(h http.Header, ms []*Message, list bool) {
@@ -231,29 +289,31 @@ func (s *Sender) preparedFor(ep *endpoint.Endpoint) *preparedEndpoint {
 }
 
 // addPrepared also forgets the endpoints that are no longer used, and their
-// transports: endpoints are added so rarely that looking at all costs nothing.
+// connections: endpoints are added so rarely that looking at all costs nothing.
 func (s *Sender) addPrepared(ep *endpoint.Endpoint) *preparedEndpoint {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	oldest := time.Now().Add(-preparedIdle).Unix()
-	inUse := map[string]bool{}
+	inUse := map[poolKey]bool{}
 	s.prepared.Range(func(key, v any) bool {
 		if t, _ := v.(*preparedEndpoint); t.used.Load() < oldest {
 			s.prepared.Delete(key)
 		} else {
-			inUse[t.pool] = true
+			inUse[t.key] = true
 		}
 		return true
 	})
-	for key, transport := range s.transports {
+	for key, p := range s.pools {
 		if !inUse[key] {
-			transport.CloseIdleConnections()
-			delete(s.transports, key)
+			p.giveUp()
+			delete(s.pools, key)
 		}
 	}
 	t := prepare(ep, s.options.Version)
 	if t.err == nil {
-		t.transport, t.err = s.transport(ep, t.pool)
+		var p *pool
+		p, t.err = s.poolLocked(ep, t.key)
+		t.pool.Store(p)
 	}
 	t.used.Store(time.Now().Unix())
 	v, _ := s.prepared.LoadOrStore(ep, t)
@@ -261,28 +321,39 @@ func (s *Sender) addPrepared(ep *endpoint.Endpoint) *preparedEndpoint {
 	return t
 }
 
+func (s *Sender) poolLocked(ep *endpoint.Endpoint, key poolKey) (*pool, error) {
+	if p, ok := s.pools[key]; ok {
+		return p, nil
+	}
+	p, err := s.newPool(ep, key.http1)
+	if err == nil {
+		s.pools[key] = p
+	}
+	return p, err
+}
+
 // preparedEndpoint is what a sender keeps of an endpoint: the parts of a request
 // that are the same each time, and how its answers are judged.
 type preparedEndpoint struct {
-	base      *http.Request // never sent itself; its header's values are shared
-	origin    string        // scheme and host, fit for errors
-	shape     bodyShape
-	single    []string // the content types, as header values
-	list      []string
-	signers   []*signer
-	timeout   time.Duration
-	success   [][2]int
-	body      *regexp.Regexp // nil: any
-	mask      answerMask
-	pool      string // whose connections it shares
-	transport *http.Transport
-	err       error        // why nothing can be sent
-	used      atomic.Int64 // Unix seconds
+	base    *http.Request // never sent itself; its header's values are shared
+	origin  string        // scheme and host, fit for errors
+	shape   bodyShape
+	single  []string // the content types, as header values
+	list    []string
+	signers []*signer
+	timeout time.Duration
+	success [][2]int
+	body    *regexp.Regexp // nil: any
+	mask    answerMask
+	key     poolKey // of pool; both change when the receiver requires HTTP/1.1, under the sender's mutex
+	pool    atomic.Pointer[pool]
+	err     error        // why nothing can be sent
+	used    atomic.Int64 // Unix seconds
 }
 
 func prepare(ep *endpoint.Endpoint, version string) *preparedEndpoint {
 	t := &preparedEndpoint{
-		shape: newBodyShape(ep), timeout: ep.WithDefaults().Timeout, success: ep.Success.Status, mask: newAnswerMask(ep), pool: poolOf(ep),
+		shape: newBodyShape(ep), timeout: ep.WithDefaults().Timeout, success: ep.Success.Status, mask: newAnswerMask(ep),
 	}
 	if t.err = ep.Check(); t.err != nil {
 		return t
@@ -298,6 +369,7 @@ func prepare(ep *endpoint.Endpoint, version string) *preparedEndpoint {
 	user := u.User
 	u.User, u.Fragment, u.RawFragment = nil, "", ""
 	t.origin = u.Scheme + "://" + u.Host
+	t.key = poolKeyOf(ep, t.origin, ep.HTTP1)
 	t.base = (&http.Request{Method: http.MethodPost, URL: u, Header: staticHeader(ep, version, user), Host: u.Host}).WithContext(context.Background())
 	return t
 }
@@ -308,19 +380,24 @@ func staticHeader(ep *endpoint.Endpoint, version string, user *url.Userinfo) htt
 		h.Set("Authorization", "Basic "+basicCredentials(user))
 	}
 	for name, value := range ep.Headers {
-		h.Set(name, value.Reveal())
+		h[headerKey(name)] = []string{value.Reveal()}
 	}
 	if ep.Format == endpoint.FormatCloudEventsBinary {
 		setStaticCloudHeaders(h, ep)
 	}
 	h.Set("User-Agent", "Gancho/"+version)
-	// An empty list tells net/http that the request may be sent again when a
-	// kept connection turns out to be closed, and puts nothing on the wire.
-	// The receiver recognises a repeated request by its webhook-id.
-	if _, ok := h["Idempotency-Key"]; !ok {
-		h["Idempotency-Key"] = []string{}
-	}
 	return h
+}
+
+// headerKey is the key of an endpoint's header in http.Header. net/http would send a
+// request again, over each connection that it has kept, that has one of these two
+// under its usual spelling; to the receiver all spellings are the same.
+func headerKey(name string) string {
+	name = http.CanonicalHeaderKey(name)
+	if name == "Idempotency-Key" || name == "X-Idempotency-Key" {
+		return strings.ToLower(name)
+	}
+	return name
 }
 
 func basicCredentials(user *url.Userinfo) string {

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"crypto/sha256"
+	"crypto/tls"
 	"encoding/hex"
 	"fmt"
 	"net"
@@ -23,20 +24,14 @@ const (
 	// which goes on for the next request when the one that asked for it has ended.
 	dialTimeout      = 10 * time.Second
 	handshakeTimeout = 10 * time.Second
-	idleTimeout      = 90 * time.Second
 	// A quiet HTTP/2 connection is pinged, and closed when nothing comes back:
 	// a peer that has vanished would otherwise cost each request its timeout.
 	pingAfter   = 15 * time.Second
 	pingTimeout = 5 * time.Second
 )
 
-// transport returns the transport of all endpoints of the pool. One for all
-// endpoints would let one send over a connection that only another was allowed
-// to make, or with another's certificate.
-func (s *Sender) transport(ep *endpoint.Endpoint, pool string) (*http.Transport, error) {
-	if t, ok := s.transports[pool]; ok {
-		return t, nil
-	}
+// newPool returns a pool of connections for the endpoint; http1: with HTTP/1.1 only.
+func (s *Sender) newPool(ep *endpoint.Endpoint, http1 bool) (*pool, error) {
 	config, err := ep.TLS.Config()
 	if err != nil {
 		return nil, fmt.Errorf("endpoint %q: %w", ep.Name, err)
@@ -50,42 +45,60 @@ func (s *Sender) transport(ep *endpoint.Endpoint, pool string) (*http.Transport,
 	case proxy != nil:
 		connect = newTunnel(&s.options, g, proxy).connect
 	}
-	t := &http.Transport{
-		DialContext: func(ctx context.Context, network, address string) (net.Conn, error) {
-			start := time.Now()
-			ctx, cancel := s.untilClosed(ctx)
-			defer cancel()
-			conn, err := connect(ctx, network, address)
-			if err == nil {
-				s.options.Logger.Debug().Str("host", address).Stringer("address", conn.RemoteAddr()).Dur("took", time.Since(start)).Msg("receiver connected")
-			}
-			return conn, err
-		},
-		TLSClientConfig:     config,
-		TLSHandshakeTimeout: handshakeTimeout,
-		DisableCompression:  true,
-		// The dispatcher bounds the requests in flight, and so the connections;
-		// each is kept for the next request.
-		MaxIdleConnsPerHost:    1 << 16,
-		IdleConnTimeout:        idleTimeout,
-		MaxResponseHeaderBytes: maxAnswerHeader,
-		ForceAttemptHTTP2:      true,
-		HTTP2:                  &http.HTTP2Config{SendPingTimeout: pingAfter, PingTimeout: pingTimeout},
+	p := &pool{}
+	config.VerifyConnection = func(state tls.ConnectionState) error {
+		if state.NegotiatedProtocol == "h2" {
+			p.http2.Store(true)
+		}
+		return nil
 	}
-	s.transports[pool] = t
-	return t, nil
+	dial := func(ctx context.Context, network, address string) (net.Conn, error) {
+		start := time.Now()
+		ctx, cancel := s.untilClosed(ctx)
+		defer cancel()
+		conn, err := connect(ctx, network, address)
+		if err == nil {
+			s.options.Logger.Debug().Str("host", address).Stringer("address", conn.RemoteAddr()).Dur("took", time.Since(start)).Msg("receiver connected")
+		}
+		return conn, err
+	}
+	p.fresh = func() *http.Transport {
+		t := &http.Transport{
+			DialContext:         dial,
+			TLSClientConfig:     config.Clone(),
+			TLSHandshakeTimeout: handshakeTimeout,
+			DisableCompression:  true,
+			// The dispatcher bounds the requests in flight, and so the connections;
+			// each is kept for the next request.
+			MaxIdleConnsPerHost:    1 << 16,
+			IdleConnTimeout:        connectionLife,
+			MaxResponseHeaderBytes: maxAnswerHeader,
+			Protocols:              &http.Protocols{},
+			HTTP2:                  &http.HTTP2Config{SendPingTimeout: pingAfter, PingTimeout: pingTimeout},
+		}
+		t.Protocols.SetHTTP1(true)
+		t.Protocols.SetHTTP2(!http1)
+		return t
+	}
+	return p, nil
 }
 
-// poolOf is a text that is equal for endpoints that may send over each other's
-// connections: those let into the same networks, with one TLS identity and one
-// proxy.
-func poolOf(ep *endpoint.Endpoint) string {
+// poolKey is equal for endpoints that may send over each other's connections:
+// those of one origin, let into the same networks, with one TLS identity and one
+// proxy. One pool for all would let an endpoint send over a connection that only
+// another was allowed to make, or with another's certificate.
+type poolKey struct {
+	origin, access string
+	http1          bool
+}
+
+func poolKeyOf(ep *endpoint.Endpoint, origin string, http1 bool) poolKey {
 	hash := sha256.New()
 	for _, part := range []string{ep.TLS.CA, ep.TLS.Certificate, ep.TLS.Key.Reveal(), ep.Proxy.Reveal()} {
 		sum := sha256.Sum256([]byte(strings.TrimSpace(part)))
 		hash.Write(sum[:])
 	}
-	return fmt.Sprint(guardOf(ep)) + hex.EncodeToString(hash.Sum(nil))
+	return poolKey{origin, fmt.Sprint(guardOf(ep)) + hex.EncodeToString(hash.Sum(nil)), http1}
 }
 
 // guard refuses connections to special-purpose networks, but for those that it

@@ -212,8 +212,8 @@ func TestConnectionsAreKeptPerIdentity(t *testing.T) {
 			mustDeliver(t, sender.Send(t.Context(), ep, message()))
 		}
 	}
-	if opened.Load() != 2 || known.Load() != 6 || sender.Transports() != 2 {
-		t.Errorf("%d connections, %d pools, %d requests with a certificate; want 2, 2, 6", opened.Load(), sender.Transports(), known.Load())
+	if opened.Load() != 2 || known.Load() != 6 || sender.Pools() != 2 {
+		t.Errorf("%d connections, %d pools, %d requests with a certificate; want 2, 2, 6", opened.Load(), sender.Pools(), known.Load())
 	}
 }
 

@@ -182,6 +182,14 @@ func isHTTP2Start(err error) bool {
 	return strings.Contains(err.Error(), "http2: client conn could not be established")
 }
 
+// requiresHTTP1: the receiver wants the request over HTTP/1.1, as IIS and Apache do
+// where a client certificate depends on the path. net/http has no type for it.
+// https://www.rfc-editor.org/rfc/rfc9113.html#name-error-codes
+func requiresHTTP1(err error) bool {
+	failed, ok := errors.AsType[*transportError](err)
+	return ok && strings.Contains(failed.err.Error(), "HTTP_1_1_REQUIRED")
+}
+
 // isProtocol looks at texts, because net/http has no types for what it finds
 // wrong with an answer.
 func isProtocol(err error) bool {
@@ -230,7 +238,7 @@ func reason(class string, err error) string {
 		return "the receiver speaks plain HTTP on this port; correct the port, or write http:// and set allow_http: true"
 	}
 	if isHTTP2Start(err) {
-		return "the receiver closed the connection right after the TLS handshake; it may want a client certificate: tls: {certificate, key}"
+		return "the receiver closed the connection right after the TLS handshake; it may want a client certificate, tls: {certificate, key}, or HTTP/1.1, http: 1.1"
 	}
 	text, _, _ := strings.Cut(err.Error(), `"`) // quotations are of what came over the wire
 	return strings.TrimRight(printable(text, maxReason), " :(=")

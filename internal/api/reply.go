@@ -70,6 +70,15 @@ func (c *call) reply(w http.ResponseWriter, a answer, err error) int {
 	return status
 }
 
+// Unavailable answers a request that came too early to be handled; detail is a sentence.
+func Unavailable(w http.ResponseWriter, detail string) {
+	p := &problem{kind: kindUnavailable, Detail: detail}
+	w.Header().Set("Content-Type", mediaProblem)
+	w.Header().Set("Retry-After", "5")
+	w.WriteHeader(p.status)
+	_ = json.NewEncoder(w).Encode(p) // an error means that the client has gone
+}
+
 // encode writes JSON without escaping what only HTML minds.
 func encode(body any) ([]byte, error) {
 	switch b := body.(type) {

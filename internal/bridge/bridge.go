@@ -78,17 +78,21 @@ func Run(ctx context.Context, o Options) error {
 	if err != nil {
 		return fmt.Errorf("listen for health and metrics: %w; change http.listen, of which each process on a machine needs its own", err)
 	}
-	defer func() { _ = listener.Close() }() // serve has closed it, unless it was never reached
 	b := newBridge(o, d)
 	defer b.close()
-	if err := b.open(ctx); err != nil {
-		if ctx.Err() != nil {
-			return nil // stopped before it had begun
-		}
-		return err
-	}
+	group, ctx := errgroup.WithContext(ctx)
+	group.Go(func() error { return b.serve(ctx, listener) })
 	o.Log.Info().Str("listen", listener.Addr().String()).Msg("serving health and metrics")
-	return b.run(ctx, listener)
+	group.Go(func() error {
+		if err := b.open(ctx); err != nil {
+			if ctx.Err() != nil {
+				return nil // stopped before it had begun
+			}
+			return err
+		}
+		return b.run(ctx)
+	})
+	return group.Wait()
 }
 
 // bridge is the running whole.
@@ -136,6 +140,7 @@ func newBridge(o Options, d *Definitions) *bridge {
 			log: o.Log, failed: "log and dead letters cannot be stored; they wait in redis, and deliveries continue", again: "log and dead letters are stored again",
 		},
 	}
+	b.health.waitsFor("the state database")
 	b.gauge = cdc.NewSlotGauge(o.Source.DSN, o.Source.Slot)
 	b.roster.setFile(d.Endpoints)
 	if o.State != nil {
@@ -153,6 +158,7 @@ func (b *bridge) open(ctx context.Context) error {
 	}
 	all := b.roster.all()
 	b.endpoints.Store(&all)
+	b.health.waitsFor("redis")
 	if b.queue, err = b.openQueue(ctx); err != nil {
 		return err
 	}
@@ -161,10 +167,12 @@ func (b *bridge) open(ctx context.Context) error {
 		b.dispatcher = dispatch.New(b.queue, b.sender, all, b.dispatcherOptions())
 	}
 	if b.Capture {
+		b.health.waitsFor("the source")
 		if b.capture, err = b.openCapture(ctx); err != nil {
 			return err
 		}
 	}
+	b.health.waiting.Store(nil)
 	return nil
 }
 
@@ -196,10 +204,9 @@ func (b *bridge) close() {
 }
 
 // run runs the parts until the context ends or one fails.
-func (b *bridge) run(ctx context.Context, listener net.Listener) error {
+func (b *bridge) run(ctx context.Context) error {
 	group, ctx := errgroup.WithContext(ctx)
 	drained := make(chan struct{})
-	group.Go(func() error { return b.serve(ctx, listener) })
 	group.Go(func() error { return b.monitor(ctx) })
 	group.Go(func() error { return b.reload(ctx) })
 	b.runState(ctx, group, drained)
@@ -212,6 +219,7 @@ func (b *bridge) run(ctx context.Context, listener net.Listener) error {
 	})
 	if b.Capture {
 		group.Go(func() error { return b.capture.run(ctx) })
+		group.Go(func() error { return b.capture.watchTables(ctx) })
 	} else {
 		b.Log.Info().Msg("bridge is ready")
 	}
@@ -255,10 +263,21 @@ func waitFor[T any](ctx context.Context, log zerolog.Logger, server string, try 
 		}
 		if time.Since(complained) >= complainEvery {
 			complained = time.Now()
-			log.Warn().Err(err).Str("server", server).Msg("server unreachable; waiting for it")
+			log.Warn().Err(err).Str("server", server).Msg(waitingFor(err))
 		}
 		return true
 	})
+}
+
+// waitingFor says what an error means that may pass.
+func waitingFor(err error) string {
+	switch cdc.FaultOf(err) {
+	case cdc.FaultTimeout:
+		return "server took too long or canceled the statement; trying again"
+	case cdc.FaultTransient:
+		return "server refused in favor of another session; trying again"
+	}
+	return "server unreachable; waiting for it"
 }
 
 // unreachable reports whether a server is unreachable, or does not serve us now:

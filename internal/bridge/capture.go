@@ -4,10 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
 
+	"github.com/rs/zerolog"
 	"golang.org/x/sync/errgroup"
 
 	"gancho/cdc"
@@ -37,8 +40,9 @@ type capture struct {
 	confirmed chan struct{} // capacity 1: the confirmed position has risen
 	// publications are those that the reader subscribes to.
 	publications []string
-	// tables are the OIDs of the rules' tables.
-	tables atomic.Pointer[[]uint32]
+	tables       *tables
+	// oids are those of the rules' tables.
+	oids atomic.Pointer[[]uint32]
 
 	lagMu sync.Mutex
 	lag   lagClock
@@ -57,14 +61,27 @@ func (b *bridge) openCapture(ctx context.Context) (*capture, error) {
 		SystemID: i.SystemID, Database: i.Database, Slot: i.Slot, Timeline: i.Timeline,
 		SlotCreated: source.SlotCreated, ConfirmedFlush: uint64(source.ConfirmedFlush), Current: uint64(source.Current),
 	}
-	epoch, err := b.queue.Claim(ctx, claimed, b.AcceptSource)
+	if b.store != nil {
+		if claimed.Last, err = waitFor(ctx, b.Log, "state database", func() (*queue.Claimed, error) { return b.store.Source(ctx, i.Slot) }); err != nil {
+			return nil, err
+		}
+	}
+	claim := func() (uint16, error) {
+		return waitFor(ctx, b.Log, "redis", func() (uint16, error) { return b.queue.Claim(ctx, claimed, b.AcceptSource) })
+	}
+	epoch, err := claim()
 	if changed := new(queue.SourceChangedError); errors.As(err, &changed) && changed.Recorded > 0 {
 		// The process that captures now may have recorded more since the end of the
 		// WAL was read: the end as it is now decides.
 		if slot, failed := b.gauge.Measure(ctx); failed == nil && uint64(slot.Current) >= changed.Recorded {
 			claimed.Current = 0
-			epoch, err = b.queue.Claim(ctx, claimed, b.AcceptSource)
+			epoch, err = claim()
 		}
+	}
+	if err == nil && b.store != nil {
+		_, err = waitFor(ctx, b.Log, "state database", func() (struct{}, error) {
+			return struct{}{}, b.store.RememberSource(ctx, queue.Claimed{Source: claimed, Epoch: epoch})
+		})
 	}
 	if err != nil {
 		// The bridge of another configuration on the same Redis: its slot would hold WAL for ever.
@@ -75,24 +92,48 @@ func (b *bridge) openCapture(ctx context.Context) (*capture, error) {
 	}
 	b.Log.Info().Stringer("source", i).Uint16("epoch", epoch).Stringer("confirmed", source.ConfirmedFlush).
 		Bool("slot_created", source.SlotCreated).Int("rules", rules.Len()).Msg("source prepared")
-	c.lookup = mapping.NewSource(b.LookupDSN, b.Log)
+	c.lookup = mapping.NewSource(b.LookupDSN, b.Log).Of(i)
 	c.mapper = mapping.NewMapper(rules, nil, mapping.WithSource(c.lookup), mapping.WithTransactionMemory(b.TransactionMemory))
 	c.reader = cdc.NewReader(b.Source, source)
 	c.publications = source.Publications
-	c.know(rules)
+	c.tables = newTables()
+	c.watch(rules)
 	return c, nil
+}
+
+// adopt binds other rules, or the same ones to what the source has become, and
+// uses them from the next transaction on.
+func (c *capture) adopt(ctx context.Context, rules *mapping.Rules) error {
+	bound, source, err := c.prepare(ctx, rules)
+	if err != nil {
+		return err
+	}
+	if !slices.Equal(source.Publications, c.publications) {
+		return fmt.Errorf("the rules need the publications %s, and the stream has %s: restart the bridge to read them",
+			strings.Join(source.Publications, ", "), strings.Join(c.publications, ", "))
+	}
+	if err := c.reader.ReloadTypes(ctx); err != nil {
+		return err
+	}
+	c.next.Store(bound)
+	c.watch(bound)
+	return nil
 }
 
 // prepare binds the rules to the source's tables and prepares its slot and
 // publication for them. Every mistake in the rules is reported before anything
 // is created.
 func (c *capture) prepare(ctx context.Context, rules *mapping.Rules) (*mapping.Ruleset, *cdc.Source, error) {
-	bound, err := waitFor(ctx, c.Log, "source", func() (*mapping.Ruleset, error) {
+	var identity cdc.Identity
+	bound, err := waitFor(ctx, c.Log, "source", func() (_ *mapping.Ruleset, err error) {
 		conn, err := cdc.Connect(ctx, c.Source.DSN)
 		if err != nil {
 			return nil, fmt.Errorf("connect to the source: %w", err)
 		}
 		defer func() { _ = conn.Close(context.WithoutCancel(ctx)) }()
+		if identity, err = cdc.LoadIdentity(ctx, conn); err != nil {
+			return nil, err
+		}
 		bound, err := rules.Bind(ctx, conn)
 		if err != nil {
 			return nil, err
@@ -109,6 +150,12 @@ func (c *capture) prepare(ctx context.Context, rules *mapping.Rules) (*mapping.R
 	for _, f := range bound.Findings() {
 		c.Log.Warn().Str("rule", f.Rule).Stringer("table", f.Table).Str("fix", f.Fix).Msg(f.Message)
 	}
+	lookup := mapping.NewSource(c.LookupDSN, c.Log).Of(identity)
+	defer lookup.Close(ctx)
+	_, err = waitFor(ctx, c.Log, "source.lookup_dsn", func() (struct{}, error) { return struct{}{}, lookup.Check(ctx, bound) })
+	if err != nil {
+		return nil, nil, err
+	}
 	source, err := waitFor(ctx, c.Log, "source", func() (*cdc.Source, error) { return cdc.Prepare(ctx, c.Source, bound.Tables()) })
 	if err != nil {
 		return nil, nil, err
@@ -116,10 +163,11 @@ func (c *capture) prepare(ctx context.Context, rules *mapping.Rules) (*mapping.R
 	return bound, source, nil
 }
 
-// know remembers the tables of the rules.
-func (c *capture) know(rules *mapping.Ruleset) {
+// watch remembers the tables of the rules for those who watch them.
+func (c *capture) watch(rules *mapping.Ruleset) {
 	oids := rules.TableOIDs()
-	c.tables.Store(&oids)
+	c.oids.Store(&oids)
+	c.tables.want(rules)
 }
 
 // run captures until the context ends or a person has to act. It then
@@ -187,21 +235,30 @@ func (c *capture) fill(ctx context.Context) error {
 		if !errors.Is(err, queue.ErrRestarted) {
 			return err
 		}
-		if err := c.rewind(ctx); err != nil {
+		if err := c.rewind(ctx, err); err != nil {
 			return err
 		}
 	}
 }
 
 // rewind goes back to the confirmed position because Redis is not the process
-// that was appended to: its newest entries may be gone, and nothing newer may
-// be appended before them.
-func (c *capture) rewind(ctx context.Context) error {
+// that was appended to, or has lost something: its newest entries may be gone, and nothing
+// newer may be appended before them. A Redis that is set to lose events is waited
+// for, which the queue logs: deliveries go on.
+func (c *capture) rewind(ctx context.Context, why error) error {
 	c.stage.rewind()
 	c.metrics.rewinds.Inc()
-	c.Log.Warn().Stringer("confirmed", c.reader.Confirmed()).Msg("redis restarted; appending again from the confirmed position")
+	level := zerolog.WarnLevel
+	if lost := new(queue.LostError); errors.As(why, &lost) {
+		level = zerolog.ErrorLevel
+	}
+	c.Log.WithLevel(level).Err(why).Stringer("confirmed", c.reader.Confirmed()).
+		Msg("redis restarted or changed; appending again from the confirmed position")
 	_, err := retry.Do(ctx, appendBackoff, func() (struct{}, error) { return struct{}{}, c.queue.AcceptRestart(ctx) },
-		func(err error) bool { return errors.Is(err, queue.ErrUnreachable) })
+		func(err error) bool {
+			setting := new(queue.SettingError)
+			return errors.Is(err, queue.ErrUnreachable) || errors.Is(err, queue.ErrRestarted) || errors.As(err, &setting)
+		})
 	switch {
 	case ctx.Err() != nil:
 		return nil //nolint:nilerr // the end that was asked for
@@ -241,6 +298,7 @@ func (c *capture) Change(change *cdc.Change) error {
 		return err // the reader sends the change again
 	}
 	c.metrics.change(change)
+	c.tables.see(change.Relation)
 	if err == nil && c.mapper.Full() {
 		err = c.resolve()
 	}
@@ -314,9 +372,21 @@ func (c *capture) Reset() error {
 	c.lag = lagClock{}
 	c.lagMu.Unlock()
 	c.started.Store(true)
+	c.tables.check()
 	c.health.streaming.Store(true)
 	c.Log.Info().Msg("replication started")
 	c.ready.Do(func() { c.Log.Info().Msg("bridge is ready") })
+	return nil
+}
+
+// waiting returns what capture waits for: the source, what rules read of it, or
+// Redis; nil when it does not wait.
+func (c *capture) waiting() error {
+	for _, err := range []error{c.reader.Waiting(), c.lookup.Waiting(), c.stage.waits()} {
+		if err != nil {
+			return fmt.Errorf("capture waits: %w", err)
+		}
+	}
 	return nil
 }
 

@@ -2,9 +2,11 @@ package bridge
 
 import (
 	"context"
+	"fmt"
 
 	"github.com/rs/zerolog"
 
+	"gancho/cdc"
 	"gancho/delivery/endpoint"
 	"gancho/delivery/queue"
 	"gancho/delivery/webhook"
@@ -84,4 +86,17 @@ func Fit(job state.Job, endpoints ...endpoint.Endpoint) error {
 	b := newBridge(Options{Log: zerolog.Nop()}, &Definitions{})
 	b.endpoints.Store(&endpoints)
 	return newJobs(b).fit(&job)
+}
+
+// Tables is a record of the tables, for tests.
+type Tables struct{ record tableRecord }
+
+// Compare takes what the catalogue says, and returns the gaps as texts.
+func (t *Tables) Compare(c cdc.Coverages) []string {
+	var out []string
+	for _, g := range t.record.compare(c) {
+		out = append(out, fmt.Sprintf("%s %s %s %s", g.table, g.from, g.to, g.reason))
+	}
+	t.record.LSN = c.Current
+	return out
 }

@@ -33,7 +33,7 @@ func (b *bridge) watchHazards(ctx context.Context, every time.Duration) {
 	if time.Since(w.looked) < every {
 		return
 	}
-	found, err := b.gauge.Hazards(ctx, b.Source.Publication, *b.capture.tables.Load()...)
+	found, err := b.gauge.Hazards(ctx, b.Source.Publication, *b.capture.oids.Load()...)
 	if err != nil {
 		return
 	}

@@ -12,7 +12,6 @@ import (
 
 	"gancho/delivery/endpoint"
 	"gancho/delivery/queue"
-	"gancho/delivery/webhook"
 	"gancho/internal/retry"
 	"gancho/internal/state"
 )
@@ -27,9 +26,12 @@ const (
 	jobLease = 10 * time.Second
 	// claimAgain is the wait after a claim that failed.
 	claimAgain = time.Second
-	// jobPage is the most events that are sent between two notes of how far a
-	// job is: as many may be sent twice when its process dies.
-	jobPage = 500
+	// jobPage and redrivePage are the most events that are sent between two notes of how
+	// far a job is. A redrive waits for Redis's disk with each, two seconds where WAITAOF is
+	// not to be trusted.
+	jobPage, redrivePage = 500, 5000
+	// replayPart is how many of them are appended in one call, which holds Redis up.
+	replayPart = 500
 	// replayBacklog is how many events of jobs may wait in an endpoint's queue.
 	replayBacklog = 10_000
 	// jobPause is the wait for room, or between two tries.
@@ -108,6 +110,9 @@ func (j *jobs) work(ctx context.Context, job *state.Job) {
 		log.Warn().Err(err).Msg("end of the job could not be stored; another process will run its last page again")
 		return
 	}
+	if to != state.Queued {
+		_ = j.queue.ForgetJob(end, job.Endpoint, job.Key()) // else Redis does so in a week
+	}
 	j.metrics.jobs.WithLabelValues(string(job.Kind), string(to)).Inc()
 	log.Info().Int64("sent", job.Sent).Str("state", string(to)).Str("reason", why).Msg("job ended")
 }
@@ -173,15 +178,18 @@ func (j *jobs) page(ctx context.Context, job *state.Job) (state.JobPage, error) 
 	}
 	defer func() { <-j.pages }()
 	size := jobPage
+	if job.Kind == state.Redrive {
+		size = redrivePage
+	}
 	if job.Rate > 0 {
-		size = min(jobPage, max(1, int(job.Rate)))
+		size = min(size, max(1, int(job.Rate)))
 	}
 	page, err := tryState(ctx, j.bridge, func() (state.JobPage, error) { return j.store.JobPage(ctx, job, size) })
 	if err != nil {
 		return page, err
 	}
 	if len(page.Messages) > 0 {
-		if err := j.replay(ctx, job, page.Messages); err != nil {
+		if err := j.replay(ctx, job, &page); err != nil {
 			return page, err
 		}
 	}
@@ -247,17 +255,18 @@ func covers(tenants []string, f *state.Filter) bool {
 	return len(chosen) > 0 && !slices.ContainsFunc(chosen, func(t string) bool { return !slices.Contains(tenants, t) })
 }
 
-// replay appends the events, and tries again while Redis is unreachable or full.
-// Events that are appended twice have the same webhook-id. A dead letter is
-// deleted from the state database next, so it has to be durable in Redis; a kept
-// event need not be.
-func (j *jobs) replay(ctx context.Context, job *state.Job, messages []webhook.Message) error {
-	replay := j.queue.Replay
+// replay appends the page's events, and tries again while Redis is unreachable or full.
+// Redis keeps how far the job is, so none is appended twice, whatever answers are lost. A
+// dead letter is deleted from the state database next, so it has to be durable in
+// Redis; a kept event need not be.
+func (j *jobs) replay(ctx context.Context, job *state.Job, page *state.JobPage) error {
+	replay := func() error { return j.appendPage(ctx, job, page) }
 	if job.Kind == state.Redrive {
-		replay = j.queue.ReplayDurably
+		appendPage := replay
+		replay = func() error { return j.queue.Durably(ctx, job.Endpoint, appendPage) }
 	}
 	for {
-		err := replay(ctx, job.Endpoint, messages)
+		err := replay()
 		if err == nil || !errors.Is(err, queue.ErrUnreachable) && !errors.Is(err, queue.ErrFull) {
 			return err
 		}
@@ -265,6 +274,23 @@ func (j *jobs) replay(ctx context.Context, job *state.Job, messages []webhook.Me
 			return err
 		}
 	}
+}
+
+// appendPage appends those of the page's events that Redis has not got from this job,
+// replayPart at a time.
+func (j *jobs) appendPage(ctx context.Context, job *state.Job, page *state.JobPage) error {
+	for at := page.PositionAfter(0); at != page.Position(); {
+		done, err := page.Reached(at)
+		if err != nil || done == len(page.Messages) {
+			return err
+		}
+		end := min(done+replayPart, len(page.Messages))
+		part := queue.Part{Job: job.Key(), After: at, Position: page.PositionAfter(end), Messages: page.Messages[done:end]}
+		if at, err = j.queue.ReplayPart(ctx, job.Endpoint, &part); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // tryState calls try until it succeeds or fails for another reason than that the

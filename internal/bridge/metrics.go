@@ -18,12 +18,15 @@ type metrics struct {
 	changes      *prometheus.CounterVec
 	events       *prometheus.CounterVec
 	parked       *prometheus.CounterVec
+	gaps         *prometheus.CounterVec
+	missing      prometheus.Gauge
 	appendErrors prometheus.Counter
 	rewinds      prometheus.Counter
 
 	slotLagBytes   prometheus.Gauge
 	slotLagSeconds prometheus.Gauge
 	walHeld        prometheus.Gauge
+	unconfirmed    prometheus.Gauge
 	refusedTables  prometheus.Gauge
 	unseenTables   prometheus.Gauge
 
@@ -61,6 +64,7 @@ func newMetrics() *metrics {
 		changes:  counter("changes_total", "Row changes read from the replication stream.", "table", "op"),
 		events:   counter("events_total", "Events that rules made, before they are routed to endpoints.", "event", "rule"),
 		parked:   counter("parked_total", "Changes that a rule could not be applied to, and that were parked.", "event"),
+		gaps:     counter("table_gaps_total", "Times that a rule's table left the stream, so that changes of it are missing.", "table"),
 		attempts: counter("attempts_total", "Delivery attempts by outcome.", "endpoint", "outcome"),
 		queues:   newQueueGauges(),
 		latency: prometheus.NewHistogramVec(prometheus.HistogramOpts{
@@ -75,12 +79,14 @@ func newMetrics() *metrics {
 		return prometheus.NewCounter(prometheus.CounterOpts{Namespace: "gancho", Name: name, Help: help})
 	}
 	m.appendErrors = plain("append_errors_total", "Appends to Redis that failed and are repeated.")
-	m.rewinds = plain("rewinds_total", "Times that capture went back to the confirmed position because Redis had restarted.")
+	m.rewinds = plain("rewinds_total", "Times that capture went back to the confirmed position because Redis had restarted or lost something.")
 	m.slotLagBytes = prometheus.NewGauge(prometheus.GaugeOpts{Namespace: "gancho", Name: "slot_lag_bytes", Help: "WAL written by the source and not yet confirmed by Gancho."})
 	m.slotLagSeconds = prometheus.NewGauge(prometheus.GaugeOpts{Namespace: "gancho", Name: "slot_lag_seconds", Help: "Age of the oldest transaction read and not yet confirmed; 0 when there is none."})
+	m.unconfirmed = prometheus.NewGauge(prometheus.GaugeOpts{Namespace: "gancho", Name: "confirmations_stopped", Help: "1 while positions cannot be confirmed to the source, because Redis may lose what it was given."})
 	m.walHeld = prometheus.NewGauge(prometheus.GaugeOpts{Namespace: "gancho", Name: "slot_wal_held_bytes", Help: "WAL that the source keeps on disk for the slot."})
 	m.refusedTables = prometheus.NewGauge(prometheus.GaugeOpts{Namespace: "gancho", Name: "refused_tables", Help: "Published tables whose UPDATE or DELETE PostgreSQL refuses because of a publication."})
 	m.unseenTables = prometheus.NewGauge(prometheus.GaugeOpts{Namespace: "gancho", Name: "unseen_tables", Help: "Partitions and children of published tables whose rows are not in the stream."})
+	m.missing = prometheus.NewGauge(prometheus.GaugeOpts{Namespace: "gancho", Name: "tables_missing", Help: "Tables of the rules that the stream lacks now."})
 	m.refreshes = plain("endpoint_refreshes_total", "Times that stored endpoints were read again because they had changed.")
 	m.records = counter("records_total", "Rows written to the state database: attempt, event, dead_letter.", "kind")
 	m.recordsWaiting = prometheus.NewGauge(prometheus.GaugeOpts{Namespace: "gancho", Name: "records_waiting", Help: "Attempts and dead letters in Redis that this process is to write to the state database."})
@@ -89,8 +95,8 @@ func newMetrics() *metrics {
 	m.jobEvents = counter("job_events_total", "Events that resends and redrives have queued again.", "kind")
 	m.notices = counter("operational_events_total", "Operational events queued for subscribers.", "event")
 	m.registry.MustRegister(m.refreshes, m.records, m.recordsWaiting, m.recordsRefused, m.jobs, m.jobEvents, m.notices,
-		m.changes, m.events, m.parked, m.attempts, m.queues, m.latency,
-		m.appendErrors, m.rewinds, m.slotLagBytes, m.slotLagSeconds, m.walHeld, m.refusedTables, m.unseenTables,
+		m.changes, m.events, m.parked, m.gaps, m.missing, m.attempts, m.queues, m.latency,
+		m.appendErrors, m.rewinds, m.slotLagBytes, m.slotLagSeconds, m.walHeld, m.unconfirmed, m.refusedTables, m.unseenTables,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return m
 }

@@ -55,6 +55,9 @@ func (b *bridge) monitor(ctx context.Context) error {
 // measure brings up to date what /metrics and /readyz show, unless that was
 // done a moment ago. Nobody who does not ask costs the servers anything.
 func (b *bridge) measure(ctx context.Context) {
+	if b.health.starting() != nil {
+		return
+	}
 	b.measuring.Lock()
 	defer b.measuring.Unlock()
 	if time.Since(b.measured) < measureEvery {
@@ -82,6 +85,7 @@ func (b *bridge) measure(ctx context.Context) {
 
 func (b *bridge) measureQueues(ctx context.Context) {
 	b.health.queue.Store(b.queue.Ping(ctx) == nil)
+	b.measureConfirming(b.queue.Unconfirmed())
 	endpoints := b.endpointsNow()
 	names := make([]string, len(endpoints))
 	for i := range endpoints {
@@ -94,6 +98,16 @@ func (b *bridge) measureQueues(ctx context.Context) {
 	b.metrics.queues.set(endpoints, all, time.Now())
 }
 
+func (b *bridge) measureConfirming(problem error) {
+	if problem == nil {
+		b.health.unconfirmed.Store(nil)
+		b.metrics.unconfirmed.Set(0)
+		return
+	}
+	b.health.unconfirmed.Store(&problem)
+	b.metrics.unconfirmed.Set(1)
+}
+
 // measureSlot measures the slot, and announces a lag to whoever subscribes to
 // it. An error is not logged: the reader says that the source is unreachable.
 func (b *bridge) measureSlot(ctx context.Context) (cdc.Slot, error) {
@@ -104,6 +118,7 @@ func (b *bridge) measureSlot(ctx context.Context) (cdc.Slot, error) {
 	if err != nil {
 		return lag, err
 	}
+	b.capture.reader.Observe(lag)
 	b.metrics.slotLagBytes.Set(float64(lag.UnconfirmedBytes))
 	b.metrics.walHeld.Set(float64(lag.HeldBytes))
 	b.announceLag(ctx, lag)

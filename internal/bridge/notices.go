@@ -22,6 +22,7 @@ const (
 	eventRecovered  = "gancho.endpoint.recovered"
 	eventDeadLetter = "gancho.dead_letter"
 	eventLagging    = "gancho.slot.lagging"
+	eventGap        = "gancho.table.gap"
 )
 
 // notify makes an operational event of what the dispatcher noticed. An error

@@ -3,9 +3,6 @@ package bridge
 import (
 	"context"
 	"errors"
-	"fmt"
-	"slices"
-	"strings"
 
 	"gancho/delivery/endpoint"
 )
@@ -30,16 +27,9 @@ func (b *bridge) reloadOnce(ctx context.Context) error {
 		return err
 	}
 	if b.Capture {
-		rules, source, err := b.capture.prepare(ctx, d.Rules)
-		if err != nil {
+		if err := b.capture.adopt(ctx, d.Rules); err != nil {
 			return err
 		}
-		if !slices.Equal(source.Publications, b.capture.publications) {
-			return fmt.Errorf("the rules need the publications %s, and the stream has %s: restart the bridge to read them",
-				strings.Join(source.Publications, ", "), strings.Join(b.capture.publications, ", "))
-		}
-		b.capture.next.Store(rules)
-		b.capture.know(rules)
 	}
 	b.mu.Lock()
 	b.definitions = d

@@ -6,28 +6,64 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	"gancho/internal/api"
 )
 
 // health is what /readyz reports: the bridge is ready when every part is.
 type health struct {
-	streaming atomic.Bool // capture had a replication connection when it was measured last
-	queue     atomic.Bool // Redis answered the last time it was asked
-	delivers  bool        // this process delivers
-	captures  bool        // this process captures
+	waiting   atomic.Pointer[string] // the server that the start waits for; nil: the bridge has started
+	streaming atomic.Bool            // capture had a replication connection when it was measured last
+	queue     atomic.Bool            // Redis answered the last time it was asked
+	// unconfirmed is why positions cannot be confirmed to the source; nil: they are.
+	unconfirmed atomic.Pointer[error]
+	gap         atomic.Pointer[string] // the table that the stream lacks, and why; nil: none
+	delivers    bool                   // this process delivers
+	captures    bool                   // this process captures
+}
+
+func (h *health) waitsFor(server string) { h.waiting.Store(&server) }
+
+// starting returns why the bridge cannot work yet, or nil: then what open makes is there.
+func (h *health) starting() error {
+	if server := h.waiting.Load(); server != nil {
+		return fmt.Errorf("starting: waiting for %s", *server)
+	}
+	return nil
 }
 
 func (h *health) check() error {
+	if err := h.starting(); err != nil {
+		return err
+	}
 	if h.captures && !h.streaming.Load() {
 		return errors.New("capture is not connected to the source")
+	}
+	if gap := h.gap.Load(); gap != nil {
+		return errors.New(*gap)
 	}
 	if !h.queue.Load() {
 		return errors.New("redis does not answer")
 	}
+	if err := h.unconfirmed.Load(); err != nil {
+		return fmt.Errorf("positions are not confirmed, and the source holds its WAL: %w", *err)
+	}
 	return nil
+}
+
+// ready returns why the bridge is not ready, nil when it is.
+func (b *bridge) ready() error {
+	if b.capture != nil {
+		if err := b.capture.waiting(); err != nil {
+			return err
+		}
+	}
+	return b.health.check()
 }
 
 // The limits of a connection. The API itself bounds bodies and answers.
@@ -38,7 +74,8 @@ const (
 )
 
 // serve answers health checks, metrics and, when there is one, the API on the
-// listener until the context ends.
+// listener until the context ends. While the bridge waits for its servers, it answers
+// that.
 func (b *bridge) serve(ctx context.Context, l net.Listener) error {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) {
@@ -46,7 +83,7 @@ func (b *bridge) serve(ctx context.Context, l net.Listener) error {
 	})
 	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, r *http.Request) {
 		b.measure(r.Context())
-		if err := b.health.check(); err != nil {
+		if err := b.ready(); err != nil {
 			http.Error(w, err.Error(), http.StatusServiceUnavailable)
 			return
 		}
@@ -57,9 +94,17 @@ func (b *bridge) serve(ctx context.Context, l net.Listener) error {
 		b.measure(r.Context())
 		metrics.ServeHTTP(w, r)
 	})
-	if api := b.api(); api != nil {
-		mux.Handle("/api/v1/", api)
-		mux.Handle("/api/v1", api)
+	if b.State != nil {
+		control := sync.OnceValue(b.api)
+		handler := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			if err := b.health.starting(); err != nil {
+				api.Unavailable(w, "Gancho is "+err.Error()+".")
+				return
+			}
+			control().ServeHTTP(w, r)
+		})
+		mux.Handle("/api/v1/", handler)
+		mux.Handle("/api/v1", handler)
 	}
 	server := &http.Server{Handler: mux, ReadHeaderTimeout: headerTimeout, IdleTimeout: idleTimeout, MaxHeaderBytes: maxHeader}
 	stopped := make(chan error, 1)

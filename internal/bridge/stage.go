@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/rs/zerolog"
@@ -51,6 +52,8 @@ type stage struct {
 	room   chan struct{} // capacity 1: the open batch was taken
 	closed chan struct{} // capture is to wait no longer
 	once   sync.Once     // closes it
+
+	waiting atomic.Pointer[error] // why appending fails, nil while it does not
 }
 
 func newStage(q *queue.Queue, m *metrics, log zerolog.Logger) *stage {
@@ -278,6 +281,14 @@ func (s *stage) run(ctx context.Context) error {
 	}
 }
 
+// waits returns why appending fails at the moment, nil while it does not.
+func (s *stage) waits() error {
+	if err := s.waiting.Load(); err != nil {
+		return *err
+	}
+	return nil
+}
+
 // append appends the batch, and tries again until Redis accepts it, the context
 // ends, or Redis turns out to have restarted.
 func (s *stage) append(ctx context.Context, b *queue.Batch) error {
@@ -285,11 +296,13 @@ func (s *stage) append(ctx context.Context, b *queue.Batch) error {
 		return nil
 	}
 	var complained time.Time
+	defer s.waiting.Store(nil)
 	_, err := retry.Do(ctx, appendBackoff, func() (struct{}, error) { return struct{}{}, s.queue.Append(ctx, b) }, func(err error) bool {
 		if errors.Is(err, queue.ErrRestarted) {
 			return false
 		}
 		s.metrics.appendErrors.Inc()
+		s.waiting.Store(&err)
 		if time.Since(complained) >= complainEvery {
 			complained = time.Now()
 			s.log.Error().Err(err).Msg("append to redis failed; capture waits, and the source keeps its WAL")

@@ -66,17 +66,19 @@ func (b *bridge) runState(ctx context.Context, group *errgroup.Group, drained <-
 	}
 }
 
-// api is the handler of /api/v1, nil without a state.
+// api is the handler of /api/v1, for a bridge with a state that has started.
 func (b *bridge) api() http.Handler {
-	if b.State == nil {
-		return nil
-	}
 	service := control.New(control.Options{
 		Store: b.store, Queue: b.queue, Sender: b.sender, File: b.roster.fromFile,
 		Catalogue: func() []mapping.EventType { return b.definitionsNow().Rules.EventTypes() },
-		Slot:      b.gauge.Measure,
-		Hazards:   func(ctx context.Context) ([]cdc.Hazard, error) { return b.gauge.Hazards(ctx, b.Source.Publication) },
-		Version:   b.Version,
+		Slot:      b.gauge.Measure, Version: b.Version,
+		Hazards: func(ctx context.Context) ([]cdc.Hazard, error) { return b.gauge.Hazards(ctx, b.Source.Publication) },
+		Capture: func(context.Context) error {
+			if b.capture == nil {
+				return nil
+			}
+			return b.capture.waiting()
+		},
 	})
 	return api.New(api.Options{Control: service, Authenticate: b.store.Authenticate, Logger: b.Log, Version: b.Version})
 }

@@ -155,8 +155,9 @@ func (s *Service) CreateToken(ctx context.Context, a Actor, n state.Token) (Crea
 	}
 	n.Tenant = cmp.Or(n.Tenant, a.Tenant)
 	var wrong problems
-	if n.Name == "" || len(n.Name) > maxTokenName || strings.Trim(n.Name, "abcdefghijklmnopqrstuvwxyz0123456789-_.") != "" {
-		wrong.add("name", "use up to 63 lower-case letters, digits, - _ and .", "this cannot be the name of a token")
+	// A name of dots could be in no URL: clients and servers take it for a step in the path.
+	if strings.Trim(n.Name, ".") == "" || len(n.Name) > maxTokenName || strings.Trim(n.Name, "abcdefghijklmnopqrstuvwxyz0123456789-_.") != "" {
+		wrong.add("name", "use up to 63 lower-case letters, digits, - _ and ., and not dots alone", "this cannot be the name of a token")
 	}
 	if !n.Role.Valid() {
 		wrong.add("role", "write viewer, operator or admin", "this role does not exist")
@@ -166,6 +167,9 @@ func (s *Service) CreateToken(ctx context.Context, a Actor, n state.Token) (Crea
 	}
 	if !n.Expires.IsZero() && !n.Expires.After(time.Now()) {
 		wrong.add("expires", "write a time in the future", "the token would have expired already")
+	}
+	if !expressible(n.Expires) {
+		wrong.add("expires", "leave it out for a token that does not expire", "the year of this time, in UTC, is not from 0 to 9999")
 	}
 	if err := wrong.err(); err != nil {
 		return CreatedToken{}, err

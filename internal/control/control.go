@@ -38,6 +38,8 @@ type Options struct {
 	File func() []endpoint.Endpoint
 	// Catalogue returns the events that the rules make, in the rules' order.
 	Catalogue func() []mapping.EventType
+	// Capture returns what capture waits for; nil when it does not wait.
+	Capture func(ctx context.Context) error
 	// Slot reads the slot at the source, which may take long to answer.
 	Slot func(ctx context.Context) (cdc.Slot, error)
 	// Hazards reads, at the source, what makes statements of the application fail
@@ -86,7 +88,8 @@ type KeyView struct {
 // CreatedView is an endpoint with its new signing key.
 type CreatedView struct {
 	Endpoint EndpointView `json:"endpoint"`
-	// Secret is the key, when it was generated here: it is shown this once.
+	// Secret is the key as the receiver needs it, when it was generated here or given
+	// as a text: it is shown this once.
 	Secret string `json:"secret,omitempty"`
 	// Public is whpk_<base64> of an ed25519 key.
 	Public string `json:"public,omitempty"`
@@ -100,9 +103,11 @@ func (v *CreatedView) generate(ed25519 bool) endpoint.Secret {
 	if ed25519 {
 		key = endpoint.GenerateSigningKey()
 	}
-	v.Secret, v.Public = key.Reveal(), key.Public()
+	v.show(key)
 	return key
 }
+
+func (v *CreatedView) show(key endpoint.Secret) { v.Secret, v.Public = key.Reveal(), key.Public() }
 
 // RemovedView says what was kept of an endpoint.
 type RemovedView struct {
@@ -115,7 +120,7 @@ type RemovedView struct {
 }
 
 // StatusView is everything at a glance. The error of a part that does not answer
-// is in Errors, by its name: slot, queue, state.
+// is in Errors, by its name: slot, queue, state; under capture is what that waits for.
 type StatusView struct {
 	Version string    `json:"version"`
 	Time    time.Time `json:"time"`

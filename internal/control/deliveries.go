@@ -54,8 +54,21 @@ func Outcomes() []string {
 	}
 }
 
-// checkSpan refuses times that exclude each other.
+// expressible reports whether the time, in UTC, has a year that JSON can express.
+func expressible(t time.Time) bool {
+	year := t.UTC().Year()
+	return year >= 0 && year <= 9999
+}
+
+// checkSpan refuses times that exclude each other, or are beyond those that can be stored.
 func checkSpan(from, to time.Time) error {
+	const hint, beyond = "leave it out", "the year of this time, in UTC, is not from 0 to 9999"
+	switch {
+	case !expressible(from):
+		return invalid("/from", hint, beyond)
+	case !expressible(to):
+		return invalid("/to", hint, beyond)
+	}
 	if !from.IsZero() && !to.IsZero() && !from.Before(to) {
 		return invalid("/from", "from is included, to is not", "from (%s) is not before to (%s)", from.Format(time.RFC3339), to.Format(time.RFC3339))
 	}

@@ -2,6 +2,7 @@ package control_test
 
 import (
 	"context"
+	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"testing"
@@ -173,6 +174,19 @@ func TestSecretsOfAnEndpoint(t *testing.T) {
 	const given = "whsec_dGVzdGUtc2VjcmV0by1kZS0zMi1ieXRlcy1nYW5jaG8="
 	view, err := g.AddEndpoint(ctx, root, control.NewEndpoint{Name: "dado", Document: []byte("url: https://example.com\nsecret: " + given + "\n")})
 	if err != nil || view.Secret != "" {
+		t.Errorf("%+v, %v", view, err)
+	}
+	const text = "combinado por telefone, de 32 by"
+	known := "whsec_" + base64.StdEncoding.EncodeToString([]byte(text)) // as the receiver needs it
+	view, err = g.AddEndpoint(ctx, root, control.NewEndpoint{Name: "texto", Document: []byte("url: https://example.com\nsecret: " + text + "\n")})
+	if err != nil || view.Secret != known {
+		t.Errorf("%+v, %v", view, err)
+	}
+	asText, err := endpoint.ParseSecret(text)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if view, err = g.Rotate(ctx, root, "texto", control.Rotation{Secret: &asText}); err != nil || view.Secret != known {
 		t.Errorf("%+v, %v", view, err)
 	}
 	view, err = g.AddEndpoint(ctx, root, control.NewEndpoint{Name: "feito", Document: []byte("url: https://example.com\n"), Ed25519: true})

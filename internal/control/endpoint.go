@@ -130,7 +130,7 @@ type NewEndpoint struct {
 }
 
 // AddEndpoint stores a new endpoint. The answer has its signing key when it was
-// generated, this once. Needs Admin.
+// generated or given as a text, this once. Needs Admin.
 func (s *Service) AddEndpoint(ctx context.Context, a Actor, n NewEndpoint) (CreatedView, error) {
 	store, err := s.stored(a, state.Admin)
 	if err != nil {
@@ -160,6 +160,8 @@ func (s *Service) AddEndpoint(ctx context.Context, a Actor, n NewEndpoint) (Crea
 	var view CreatedView
 	if len(secrets) == 0 {
 		secrets = []endpoint.Secret{view.generate(n.Ed25519)}
+	} else if secrets[0].IsText() {
+		view.show(secrets[0])
 	}
 	added, err := store.AddEndpoint(ctx, a.Name, state.Endpoint{
 		Name: name, Tenants: ep.Tenants, State: ep.State, Document: ep.Document(), Public: ep.Public(),

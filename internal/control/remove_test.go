@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"gancho/delivery/queue/queuetest"
 	"gancho/delivery/webhook"
 	"gancho/internal/control"
 	"gancho/internal/state"
@@ -21,7 +22,7 @@ func TestRemoveAndDrop(t *testing.T) {
 	one := control.Actor{Name: "token:1", Role: state.Admin, Tenant: "1"}
 	queue := func(name string) {
 		t.Helper()
-		if err := g.Queue.Replay(ctx, name, []webhook.Message{{ID: "x", Type: "a", Time: time.Now(), Data: []byte("1")}}); err != nil {
+		if err := queuetest.Replay(ctx, g.Queue, name, []webhook.Message{{ID: "x", Type: "a", Time: time.Now(), Data: []byte("1")}}); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -78,7 +79,7 @@ func TestQueueLeftBehind(t *testing.T) {
 	t.Parallel()
 	g := newGym(t)
 	ctx := context.Background()
-	err := g.Queue.Replay(ctx, "um", []webhook.Message{{ID: "x", Type: "a", Tenant: "1", Time: time.Now(), Data: []byte("1")}})
+	err := queuetest.Replay(ctx, g.Queue, "um", []webhook.Message{{ID: "x", Type: "a", Tenant: "1", Time: time.Now(), Data: []byte("1")}})
 	if err != nil {
 		t.Fatal(err)
 	}

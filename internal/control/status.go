@@ -87,6 +87,9 @@ func (s *Service) Status(ctx context.Context, a Actor) (StatusView, error) {
 			note("queue", err)
 		}
 	}
+	if s.Capture != nil {
+		note("capture", s.Capture(ctx))
+	}
 	if s.Slot != nil {
 		ctx, cancel := context.WithTimeout(ctx, slotTimeout)
 		defer cancel()

@@ -84,7 +84,7 @@ type Rotation struct {
 }
 
 // Rotate gives an endpoint a new signing key. The answer has the key when it was
-// generated, this once. Needs Admin.
+// generated or given as a text, this once. Needs Admin.
 func (s *Service) Rotate(ctx context.Context, a Actor, name string, r Rotation) (CreatedView, error) {
 	store, err := s.stored(a, state.Admin)
 	if err != nil {
@@ -100,6 +100,8 @@ func (s *Service) Rotate(ctx context.Context, a Actor, name string, r Rotation) 
 	key := r.Secret
 	if key == nil {
 		key = new(view.generate(r.Ed25519))
+	} else if key.IsText() {
+		view.show(*key)
 	}
 	e, err := store.RotateSecret(ctx, a.Name, name, *key, r.Overlap)
 	if err != nil {

@@ -271,12 +271,24 @@ func SubTimestamps(a, b int64) (Interval, error) {
 // Age returns a - b in years, months, days and time, as PostgreSQL's age()
 // does for timestamps without zone.
 func Age(a, b int64) (Interval, error) {
+	return age(a, b, a < b)
+}
+
+// AgeTZ returns a - b of two instants as PostgreSQL's age() does: the difference
+// of their local times in loc (nil is UTC), where the earlier instant may have the
+// later local time.
+func AgeTZ(a, b int64, loc *time.Location) (Interval, error) {
+	return age(UTCToLocal(a, loc), UTCToLocal(b, loc), a < b)
+}
+
+// age is the difference of two local times; negative says that a is the earlier one.
+func age(a, b int64, negative bool) (Interval, error) {
 	if !finiteTimestamp(a) || !finiteTimestamp(b) {
 		return Interval{}, errInfinite
 	}
 	// The later minus the earlier; borrowed days are those of the earlier's month.
 	later, earlier := a, b
-	if a < b {
+	if negative {
 		later, earlier = b, a
 	}
 	laterDays, laterMicros := splitTimestamp(later)
@@ -297,7 +309,7 @@ func Age(a, b int64) (Interval, error) {
 		return Interval{}, errIntervalRange
 	}
 	i := Interval{Months: int32(months), Days: int32(days), Micros: micros}
-	if a < b {
+	if negative {
 		return i.Neg()
 	}
 	return i, nil

@@ -112,7 +112,7 @@ func ExtractInterval(dst []byte, name string, i Interval) ([]byte, error) {
 	case fieldMonth:
 		return strconv.AppendInt(dst, months, 10), nil
 	case fieldQuarter:
-		if months < 0 {
+		if i.Months < 0 { // 18 counts the quarters of negative intervals otherwise than 17
 			return dst, unsupported(name, "an interval of negative months")
 		}
 		return strconv.AppendInt(dst, months/3+1, 10), nil

@@ -91,14 +91,14 @@ func (p *intervalPrinter) time(micros int64) {
 // CompareIntervals returns -1, 0 or 1 as PostgreSQL orders intervals: a month
 // counts 30 days, a day 24 hours.
 func CompareIntervals(a, b Interval) int {
-	aDays, aMicros := a.span()
-	bDays, bMicros := b.span()
+	aDays, aMicros := a.Span()
+	bDays, bMicros := b.Span()
 	return cmp.Or(cmp.Compare(aDays, bDays), cmp.Compare(aMicros, bMicros))
 }
 
-// span is the interval's length in days, and microseconds under a day: what
-// would take 128 bits in microseconds alone.
-func (i Interval) span() (days, micros int64) {
+// Span returns the interval's length in days, and microseconds under a day: what
+// would take 128 bits in microseconds alone. Equal intervals have the same.
+func (i Interval) Span() (days, micros int64) {
 	days, micros = splitTimestamp(i.Micros)
 	return days + int64(i.Months)*30 + int64(i.Days), micros
 }

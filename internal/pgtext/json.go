@@ -5,7 +5,9 @@ import (
 	"encoding/base64"
 	"encoding/hex"
 	"fmt"
+	"math"
 	"time"
+	"unicode/utf8"
 
 	"gancho/cdc"
 	"gancho/internal/jsontext"
@@ -20,7 +22,11 @@ type JSONOptions struct {
 	// NumbersAsStrings puts every number in quotes, for receivers that would
 	// read it as a float.
 	NumbersAsStrings bool
+	// Limit bounds what one value may become, in bytes; 0 is no limit. JSON may be
+	// several times as long as the value's text.
+	Limit int
 
+	end     int // of the output, by Limit
 	zone    zoneCache
 	scratch [][]byte // by nesting of arrays, composites and hstores
 	level   int
@@ -58,6 +64,10 @@ func AppendJSON(dst []byte, t *cdc.Type, typmod int32, text []byte, o *JSONOptio
 		o = &JSONOptions{}
 	}
 	n := len(dst)
+	o.end = math.MaxInt
+	if o.Limit > 0 {
+		o.end = n + o.Limit
+	}
 	out, err := o.appendValue(dst, t, text)
 	if err != nil {
 		return dst[:n], fmt.Errorf("write %s as JSON: %w", typeName(t), err)
@@ -72,7 +82,34 @@ func typeName(t *cdc.Type) string {
 	return t.Schema + "." + t.Name
 }
 
+// ErrTooLong is the error for what would need more memory than there is for it.
+var ErrTooLong error = &Error{Code: "54000", Message: "the values of this change need more than 256 MiB of memory"}
+
+// exceeds reports whether a text does not fit behind dst, as a JSON string.
+func (o *JSONOptions) exceeds(dst, text []byte) bool {
+	const escape = len(`\u0000`)
+	left := o.end - len(dst)
+	if len(text) < left/escape {
+		return false
+	}
+	size, valid := len(text)+len(`""`), utf8.Valid(text)
+	for _, c := range text {
+		switch {
+		case c < ' ':
+			size += escape - 1
+		case c == '"' || c == '\\':
+			size++
+		case c == 0xE2 || c >= utf8.RuneSelf && !valid: // U+2028 is escaped, and bytes that are not UTF-8 are replaced
+			size += escape
+		}
+	}
+	return size > left
+}
+
 func (o *JSONOptions) appendValue(dst []byte, t *cdc.Type, text []byte) ([]byte, error) {
+	if o.exceeds(dst, text) {
+		return dst, ErrTooLong
+	}
 	t = t.Base()
 	switch t.OID {
 	case oidInt2, oidInt4, oidInt8, oidFloat4, oidFloat8, oidNumeric:
@@ -196,7 +233,9 @@ func (o *JSONOptions) appendArray(dst []byte, t *cdc.Type, text []byte) ([]byte,
 		if after && item != ArrayClose && item != ArrayEnd {
 			dst = append(dst, ',')
 		}
-		after = item != ArrayOpen
+		if after = item != ArrayOpen; len(dst) > o.end {
+			return dst, ErrTooLong
+		}
 		switch item {
 		case ArrayEnd:
 			o.scratch[o.level-1] = r.scratch
@@ -230,7 +269,9 @@ func (o *JSONOptions) appendComposite(dst []byte, t *cdc.Type, text []byte) ([]b
 		if i > 0 {
 			dst = append(dst, ',')
 		}
-		dst = appendKey(dst, t.Fields[i].Name)
+		if dst = appendKey(dst, t.Fields[i].Name); len(dst) > o.end {
+			return dst, ErrTooLong
+		}
 		if null {
 			dst = append(dst, "null"...)
 			continue

@@ -3,6 +3,7 @@ package pgtext
 import (
 	"bytes"
 	"strings"
+	"unicode"
 	"unicode/utf8"
 )
 
@@ -128,6 +129,30 @@ var (
 	errJSONSurrogate = &Error{Code: codeTextSyntax, Message: "JSON string has half a surrogate pair"}
 )
 
+// CheckJSONEscapes returns an error for valid JSON with an escape that has no text,
+// anywhere: the type json keeps such strings, and its operators -> and ->> refuse
+// the whole value. Characters above last have no text in the server's encoding.
+func CheckJSONEscapes(text []byte, last rune) error {
+	for i := bytes.IndexByte(text, '\\'); i >= 0; i = bytes.IndexByte(text, '\\') {
+		text = text[i:]
+		n := escapeLength(text)
+		if n == len(`\u0000`) {
+			r, length, err := unicodeEscape(text)
+			switch {
+			case err != nil:
+				return err
+			case r > last && last == unicode.MaxLatin1:
+				return &Error{Code: "22P05", Message: "JSON string has a character that encoding LATIN1 does not have"}
+			case r > last:
+				return &Error{Code: codeUnsupported, Message: "JSON string has a character beyond ASCII as \\u, in a database of another encoding than UTF8"}
+			}
+			n = length
+		}
+		text = text[max(n, 1):]
+	}
+	return nil
+}
+
 // appendUnescaped appends the characters of a string's inside.
 func appendUnescaped(dst, s []byte) ([]byte, error) {
 	for len(s) > 0 {
@@ -201,6 +226,7 @@ type jsonWalker struct {
 	i      int
 	begun  bool
 	failed bool
+	depth  int // containers that were opened and not left
 }
 
 // open enters an array or object; false when the value is something else.
@@ -211,7 +237,23 @@ func (w *jsonWalker) open(bracket byte) bool {
 	}
 	w.i++
 	w.begun = false
+	w.depth++
 	return true
+}
+
+// leave moves behind the containers that are deeper than depth.
+func (w *jsonWalker) leave(depth int) {
+	for w.depth > depth {
+		switch token := w.token(); {
+		case len(token) == 0:
+			w.failed = true
+			return
+		case token[0] == '{' || token[0] == '[':
+			w.depth++
+		case token[0] == '}' || token[0] == ']':
+			w.depth--
+		}
+	}
 }
 
 // more reports whether another element follows, and moves to it.
@@ -223,6 +265,7 @@ func (w *jsonWalker) more(bracket byte) bool {
 	}
 	if w.s[w.i] == bracket {
 		w.i++
+		w.depth--
 		return false
 	}
 	if w.begun {

@@ -9,72 +9,125 @@ import (
 // CanonicalJSONB prints it: objects contain objects whose every field they
 // contain, arrays contain arrays whose every element they contain, at the top
 // an array contains a scalar that is one of its elements, and scalars contain
-// their equals.
-func JSONContains(a, b []byte) (bool, error) {
+// their equals. Arrays take the product of their lengths: steps is reduced by about
+// one for each byte that is looked at, and the result is of no use once it is negative.
+func JSONContains(a, b []byte, steps *int64) (bool, error) {
 	for _, text := range [][]byte{a, b} {
 		if _, err := checkJSON(text); err != nil {
 			return false, err
 		}
 	}
 	a, b = trimSpace(a), trimSpace(b)
+	c := containment{a: jsonWalker{s: a}, b: jsonWalker{s: b}, steps: steps}
 	if a[0] == '[' && jsonScalar(b) {
-		return arrayHas(a, b), nil
+		return c.arrayHas(0), nil
 	}
-	return jsonContains(a, b), nil
+	return c.value(), nil
 }
 
-// jsonContains compares two valid values below the top.
-func jsonContains(a, b []byte) bool {
-	if jsonScalar(b) || jsonScalar(a) {
-		return jsonScalar(a) && jsonScalar(b) && JSONEqual(a, b)
-	}
-	if a[0] != b[0] {
+// containment walks over both values at the same time, so that what is nested is
+// looked at once.
+type containment struct {
+	a, b  jsonWalker
+	steps *int64
+}
+
+// value compares the values at the two positions. Both are behind them if it
+// returns true, and anywhere in them otherwise.
+func (c *containment) value() bool {
+	c.a.space()
+	c.b.space()
+	switch own, other := c.a.s[c.a.i], c.b.s[c.b.i]; {
+	case own != other && (own == '{' || own == '[' || other == '{' || other == '['):
 		return false
+	case own == '{':
+		return c.object()
+	case own == '[':
+		return c.array()
 	}
-	w := jsonWalker{s: b}
-	if w.open('{') {
-		for w.more('}') {
-			name, value := w.member()
-			own, ok := jsonField(a, name)
-			if !ok || !jsonContains(own, value) {
-				return false
-			}
-		}
-		return true
-	}
-	w.open('[')
-	for w.more(']') {
-		if !arrayHas(a, w.skipValue()) {
+	x, y := c.a.token(), c.b.token()
+	*c.steps -= int64(16 + len(x))
+	return equalScalars(x, y)
+}
+
+// object merges the fields, which are in the same order on both sides. A key has
+// one way to be written by PostgreSQL.
+func (c *containment) object() bool {
+	c.a.open('{')
+	c.b.open('{')
+	for c.b.more('}') {
+		name := c.b.token()
+		c.b.colon()
+		if !c.find(name) || !c.value() {
 			return false
 		}
+		c.a.begun, c.b.begun = true, true // what is inside shared the walkers
+	}
+	for c.a.more('}') {
+		c.a.member()
 	}
 	return true
 }
 
-// arrayHas reports whether an element of a contains v.
-func arrayHas(a, v []byte) bool {
-	w := jsonWalker{s: a}
-	w.open('[')
-	for w.more(']') {
-		if jsonContains(w.skipValue(), v) {
+// find moves to the value of the next field with the name.
+func (c *containment) find(name []byte) bool {
+	for c.a.more('}') {
+		own := c.a.token()
+		c.a.colon()
+		if bytes.Equal(own, name) {
 			return true
 		}
+		*c.steps -= int64(len(own) + len(c.a.skipValue()))
 	}
 	return false
 }
 
-// jsonField finds an object's field by its name as it is written: a string has
-// one way to be written by PostgreSQL.
-func jsonField(object, name []byte) ([]byte, bool) {
-	w := jsonWalker{s: object}
-	w.open('{')
-	for w.more('}') {
-		own, value := w.member()
-		if bytes.Equal(own, name) {
-			return value, true
+// array asks for each element of b whether a has it.
+func (c *containment) array() bool {
+	start, depth := c.a.i, c.a.depth
+	c.b.open('[')
+	more := c.b.more(']')
+	if !more {
+		c.a.skipValue()
+		return true
+	}
+	for more {
+		c.a.i, c.a.depth = start, depth
+		if !c.arrayHas(c.b.i) {
+			return false
+		}
+		c.b.begun = true
+		more = c.b.more(']')
+	}
+	for c.a.begun = true; c.a.more(']'); {
+		c.a.skipValue()
+	}
+	return true
+}
+
+// arrayHas reports whether an element of the array of a contains the value of b at
+// a position, and leaves both behind those.
+func (c *containment) arrayHas(at int) bool {
+	depth := c.b.depth
+	c.a.open('[')
+	inside := c.a.depth
+	for c.a.more(']') {
+		c.b.i, c.b.depth = at, depth
+		begin := c.a.i
+		if c.value() {
+			return true
+		}
+		stopped := c.a.i
+		if stopped == begin {
+			c.a.skipValue()
+		}
+		c.a.leave(inside)
+		c.a.begun = true
+		if *c.steps -= 4 + int64(c.a.i-stopped); *c.steps < 0 {
+			return false
 		}
 	}
-	return nil, false
+	return false
 }
 
 func jsonScalar(v []byte) bool { return v[0] != '{' && v[0] != '[' }
@@ -91,11 +144,21 @@ func JSONEqual(a, b []byte) bool {
 		switch {
 		case len(x) == 0 || len(y) == 0:
 			return len(x) == len(y) && v.i == len(a) && w.i == len(b)
-		case bytes.Equal(x, y):
-		case !numberStart(x[0]) || !numberStart(y[0]) || !equalNumbers(x, y):
+		case !equalScalars(x, y):
 			return false
 		}
 	}
+}
+
+// equalScalars compares two tokens.
+func equalScalars(x, y []byte) bool {
+	switch {
+	case bytes.Equal(x, y):
+		return true
+	case !numberStart(x[0]) || !numberStart(y[0]):
+		return false
+	}
+	return equalNumbers(x, y)
 }
 
 // token returns the next string, word or punctuation mark, nothing at the end.
@@ -129,6 +192,9 @@ type decimal struct {
 
 // equalNumbers compares two JSON numbers by value.
 func equalNumbers(a, b []byte) bool {
+	if allDigits(a) && allDigits(b) && a[0] != '0' && b[0] != '0' {
+		return bytes.Equal(a, b)
+	}
 	x, ok := decimalOf(a)
 	y, ok2 := decimalOf(b)
 	if !ok || !ok2 {
@@ -151,6 +217,8 @@ func equalNumbers(a, b []byte) bool {
 		}
 	}
 }
+
+func allDigits(s []byte) bool { return skipDigits(s, 0) == len(s) }
 
 func (d *decimal) next() (byte, bool) {
 	if len(d.digits) > 0 && d.digits[0] == '.' {

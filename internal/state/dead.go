@@ -4,6 +4,9 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"maps"
+	"slices"
+	"strings"
 
 	"github.com/jackc/pgx/v5"
 )
@@ -15,11 +18,29 @@ const (
 	dropChunk = 5000
 )
 
-// WriteDead writes dead letters; the store gives them their IDs. Those whose
-// endpoint and handle exist stay as they are.
+// replaceDead has an event's newest dead letter take the place of the one before, with an
+// ID of its own: a redrive that has sent the one before does not delete it.
+var replaceDead = func() string {
+	columns := strings.Split(deadColumns, ", ")
+	for i, c := range columns {
+		columns[i] = c + " = excluded." + c
+	}
+	return "(endpoint, webhook_id) do update set id = excluded.id, job = null, " + strings.Join(columns, ", ") +
+		" where " + deadTable + ".handle <> excluded.handle"
+}()
+
+// WriteDead writes dead letters, in the order in which they died; the store gives them
+// their IDs. Those whose endpoint and handle exist stay as they are. An endpoint has one
+// dead letter of an event: the newest.
 func (s *Store) WriteDead(ctx context.Context, dead []DeadLetter) error {
-	return s.copyIn(ctx, deadTable, deadColumns, nil, len(dead), func(i int) []any {
-		d, enc := &dead[i], s.text.encode
+	type event struct{ endpoint, webhook string }
+	newest := make(map[event]int, len(dead))
+	for i := range dead {
+		newest[event{dead[i].Endpoint, dead[i].Message.ID}] = i
+	}
+	rows := slices.Sorted(maps.Values(newest))
+	return s.copyIn(ctx, deadTable, deadColumns, replaceDead, nil, len(rows), func(i int) []any {
+		d, enc := &dead[rows[i]], s.text.encode
 		return []any{
 			enc(d.Endpoint), enc(d.Handle), enc(d.Message.ID), enc(d.Type), enc(d.Tenant), enc(d.Key), d.Time, enc(d.Sequence), enc(d.Version), d.Replay,
 			body(d.Data), d.Previous, d.Unchanged,

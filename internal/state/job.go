@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -146,10 +147,12 @@ func (s *Store) ClaimJob(ctx context.Context, worker string, lease time.Duration
 
 // FinishJob ends a claimed job as Done or Failed, for a reason that people can
 // read, or gives it back as Queued, for another worker to continue. ErrConflict:
-// it was canceled, or another worker has it.
+// it was canceled, or another worker has it. What is done has sent its total: some
+// of what it counted may have been sent by another job, or deleted.
 func (s *Store) FinishJob(ctx context.Context, j *Job, to JobState, why string) error {
 	return s.write(ctx, fmt.Sprintf("end job %d", j.ID), func(tx pgx.Tx) error {
-		done, err := tx.Exec(ctx, `update gancho.jobs set state = $3, error = $4, finished = case when $3 = 'queued' then null else now() end, worker = '', leased = null
+		done, err := tx.Exec(ctx, `update gancho.jobs set state = $3, error = $4, finished = case when $3 = 'queued' then null else now() end, worker = '', leased = null,
+			total = case when $3 = 'done' then sent else total end
 			where id = $1 and claims = $2 and state = 'running'`, j.ID, j.claim.number, string(to), s.text.encode(why))
 		if err != nil {
 			return err
@@ -158,6 +161,9 @@ func (s *Store) FinishJob(ctx context.Context, j *Job, to JobState, why string) 
 			return ErrConflict
 		}
 		j.State, j.Error = to, why
+		if to == Done {
+			j.Total = j.Sent
+		}
 		return nil
 	})
 }
@@ -168,11 +174,63 @@ type JobPage struct {
 	Messages []webhook.Message
 	// Last: nothing follows.
 	Last bool
-	// position is where the job continues after this page.
-	position string
+	// start is the job's position before the page; places are where it continues after
+	// each message.
+	start  string
+	places []place
 	// dead are the messages' dead letters, which AdvanceJob deletes.
 	dead []int64
 }
+
+// place is where a job has got to: the id of a dead letter, or the time of a commit, in
+// microseconds, and the id of an event, as it is stored.
+type place struct {
+	number int64
+	event  string
+}
+
+func (p place) String() string {
+	if p.event == "" {
+		return strconv.FormatInt(p.number, 10)
+	}
+	return strconv.FormatInt(p.number, 10) + " " + p.event
+}
+
+func parsePlace(text string) (place, error) {
+	number, event, _ := strings.Cut(text, " ")
+	n, err := strconv.ParseInt(cmp.Or(number, "0"), 10, 64)
+	if err != nil {
+		return place{}, fmt.Errorf("read position %q: %w", text, err)
+	}
+	return place{n, event}, nil
+}
+
+// Position is where the job continues after the page.
+func (p *JobPage) Position() string { return p.PositionAfter(len(p.Messages)) }
+
+// PositionAfter is where it continues after the page's first n messages.
+func (p *JobPage) PositionAfter(n int) string {
+	if n == 0 {
+		return p.start
+	}
+	return p.places[n-1].String()
+}
+
+// Reached returns how many of the page's messages are not after a position; empty: none.
+func (p *JobPage) Reached(position string) (int, error) {
+	if position == "" {
+		return 0, nil
+	}
+	to, err := parsePlace(position)
+	n := 0
+	for n < len(p.places) && cmp.Or(cmp.Compare(p.places[n].number, to.number), cmp.Compare(p.places[n].event, to.event)) <= 0 {
+		n++
+	}
+	return n, err
+}
+
+// Key identifies the job wherever the state database's numbers may begin anew.
+func (j *Job) Key() string { return fmt.Sprintf("%d-%d", j.ID, j.Created.UnixMicro()) }
 
 // jobWhere returns the conditions of a job's filter on its table. A resend is of
 // what was committed before the job was created.
@@ -193,56 +251,77 @@ func (s *Store) jobWhere(ctx context.Context, j *Job) (*where, error) {
 
 // JobPage reads up to n events, and about 8 MiB of bodies, from the job's
 // position on: kept events in commit order, dead letters in the order in which
-// they were stored.
+// they were stored. Dead letters are claimed for the job first, as long as it runs; those
+// that another job has are left out.
 func (s *Store) JobPage(ctx context.Context, j *Job, n int) (JobPage, error) {
-	ctx, cancel := context.WithTimeout(ctx, patience)
-	defer cancel()
+	p := JobPage{start: j.Cursor}
+	what := fmt.Sprintf("read the events of job %d", j.ID)
 	w, err := s.jobWhere(ctx, j)
-	if err != nil {
-		return JobPage{}, err
+	if err == nil {
+		err = w.after(j)
 	}
-	p := JobPage{position: j.Cursor}
+	if err != nil {
+		return JobPage{}, fmt.Errorf("%s: %w", what, explain(err))
+	}
 	var id, found int64
 	columns, from, order, first := eventColumns, eventsTable, "committed, webhook_id", []any{&found}
 	if j.Kind == Redrive {
 		columns, from, order, first = "id, "+eventColumns, deadTable, "id", []any{&found, &id}
 	}
-	if err = w.after(j); err == nil {
-		rows, _ := s.pool.Query(ctx, pageSQL(columns, from+w.sql(), order, w.param(n)), w.args...)
+	err = s.write(ctx, what, func(tx pgx.Tx) error {
+		p.dead, p.places = nil, nil
+		if j.Kind == Redrive {
+			if err := claimDead(ctx, tx, w, j, n); err != nil {
+				return err
+			}
+		}
+		rows, _ := tx.Query(ctx, pageSQL(columns, from+w.sql(), order, w.param(n)), w.args...)
+		var err error
 		p.Messages, err = pgx.CollectRows(rows, func(row pgx.CollectableRow) (webhook.Message, error) {
 			m, err := scanEvent(leadingColumns{row, first})
+			at := place{m.Time.UnixMicro(), s.text.encode(m.ID)}
 			if j.Kind == Redrive {
 				p.dead = append(p.dead, id)
+				at = place{number: id}
 			}
+			p.places = append(p.places, at)
 			return m, err
 		})
-	}
+		return err
+	})
 	if err != nil {
-		return JobPage{}, fmt.Errorf("read the events of job %d: %w", j.ID, explain(err))
-	}
-	if i := len(p.Messages) - 1; i >= 0 && j.Kind == Redrive {
-		p.position = strconv.FormatInt(p.dead[i], 10)
-	} else if i >= 0 {
-		p.position = strconv.FormatInt(p.Messages[i].Time.UnixMicro(), 10) + " " + s.text.encode(p.Messages[i].ID)
+		return JobPage{}, err
 	}
 	p.Last = found < int64(n) && int64(len(p.Messages)) == found
 	return p, nil
 }
 
+// claimDead claims the next dead letters for the job, and limits w to those that it has.
+// A claim ends with its job.
+func claimDead(ctx context.Context, tx pgx.Tx, w *where, j *Job, n int) error {
+	free := where{w.text, slices.Clone(w.conditions), slices.Clone(w.args)}
+	mine := free.param(j.ID)
+	free.conditions = append(free.conditions, "(job is null or job = "+mine+
+		" or not exists (select from gancho.jobs other where other.id = job and other.state in ('queued', 'running')))")
+	_, err := tx.Exec(ctx, `update gancho.dead_letters set job = `+mine+` where id in (
+		select id from gancho.dead_letters`+free.sql()+` order by id limit `+free.param(n)+` for update skip locked)`, free.args...)
+	w.add("job = %s", j.ID)
+	return err
+}
+
 // after adds that a page begins behind the job's position: the id of a dead
 // letter, or the time and the id of an event.
 func (w *where) after(j *Job) error {
-	position, event, _ := strings.Cut(j.Cursor, " ")
-	number, err := strconv.ParseInt(cmp.Or(position, "0"), 10, 64)
+	at, err := parsePlace(j.Cursor)
 	switch {
 	case err != nil:
-		return fmt.Errorf("read position %q: %w", j.Cursor, err)
+		return err
 	case j.Kind == Redrive:
-		w.add("id > %s and id <= %s", number, j.claim.ceiling)
+		w.add("id > %s and id <= %s", at.number, j.claim.ceiling)
 	case j.Cursor != "":
 		// The first condition is implied; it spares the partitions of earlier days.
-		w.add("committed >= %s", time.UnixMicro(number))
-		w.add("(committed, webhook_id) > (%s, %s)", time.UnixMicro(number), event)
+		w.add("committed >= %s", time.UnixMicro(at.number))
+		w.add("(committed, webhook_id) > (%s, %s)", time.UnixMicro(at.number), at.event)
 	}
 	return nil
 }
@@ -272,7 +351,7 @@ func pageSQL(columns, from, order, n string) string {
 func (s *Store) AdvanceJob(ctx context.Context, j *Job, p JobPage) error {
 	err := s.write(ctx, fmt.Sprintf("store what job %d has sent", j.ID), func(tx pgx.Tx) error {
 		done, err := tx.Exec(ctx, `update gancho.jobs set position = case when $4 > 0 then $3 else position end, sent = sent + $4, total = greatest(total, sent + $4), leased = now() + $5
-			where id = $1 and claims = $2 and state = 'running'`, j.ID, j.claim.number, p.position, len(p.Messages), j.claim.lease)
+			where id = $1 and claims = $2 and state = 'running'`, j.ID, j.claim.number, p.Position(), len(p.Messages), j.claim.lease)
 		if err != nil {
 			return err
 		}
@@ -282,14 +361,14 @@ func (s *Store) AdvanceJob(ctx context.Context, j *Job, p JobPage) error {
 		if len(p.dead) == 0 {
 			return nil
 		}
-		_, err = tx.Exec(ctx, `delete from gancho.dead_letters where id = any($1)`, p.dead)
+		_, err = tx.Exec(ctx, `delete from gancho.dead_letters where id = any($1) and job = $2`, p.dead, j.ID)
 		return err
 	})
 	if err != nil {
 		return err
 	}
 	if len(p.Messages) > 0 {
-		j.Cursor = p.position
+		j.Cursor = p.Position()
 	}
 	j.Sent += int64(len(p.Messages))
 	j.Total = max(j.Total, j.Sent)

@@ -350,3 +350,103 @@ func TestCancelJob(t *testing.T) {
 	}
 	same(t, "audit", []string{"token:a resend.cancel endpoint/crm", "token:a resend.create endpoint/crm"}, actions)
 }
+
+// TestRedrivesShare: of several redrives at the same time each dead letter is sent by one.
+func TestRedrivesShare(t *testing.T) {
+	t.Parallel()
+	s, _ := newStore(t)
+	ctx := t.Context()
+	var all []state.DeadLetter
+	for n := range 60 {
+		all = append(all, deadLetter("crm", n))
+	}
+	check(t, s.WriteDead(ctx, all))
+	var jobs []*state.Job
+	for range 3 {
+		must[state.Job](t)(s.CreateJob(ctx, "cli:ana", state.Job{Kind: state.Redrive, Endpoint: "crm"}))
+		jobs = append(jobs, must[*state.Job](t)(s.ClaimJob(ctx, "w", time.Minute)))
+	}
+	sent := map[string]int{}
+	for open := len(jobs); open > 0; {
+		for i, j := range jobs {
+			if j == nil {
+				continue
+			}
+			page := must[state.JobPage](t)(s.JobPage(ctx, j, 7))
+			for _, m := range page.Messages {
+				sent[m.ID]++
+			}
+			if i == 2 { // canceled: what it had claimed is for the others
+				for _, m := range page.Messages {
+					delete(sent, m.ID)
+				}
+				must[state.Job](t)(s.CancelJob(ctx, "cli:ana", j.ID, ""))
+				jobs[i], open = nil, open-1
+				continue
+			}
+			check(t, s.AdvanceJob(ctx, j, page))
+			if page.Last {
+				check(t, s.FinishJob(ctx, j, state.Done, ""))
+				jobs[i], open = nil, open-1
+			}
+		}
+	}
+	left := must[int64](t)(s.CountDead(ctx, state.Filter{}))
+	for id, n := range sent {
+		if n != 1 {
+			t.Errorf("%s was sent %d times", id, n)
+		}
+	}
+	if len(sent)+int(left) != 60 || left > 7 {
+		t.Errorf("%d were sent, %d are left", len(sent), left)
+	}
+}
+
+// TestOneDeadLetterOfAnEvent: what dies again while its redrive waits for the disk takes
+// the place of the one before, and is not deleted with it.
+func TestOneDeadLetterOfAnEvent(t *testing.T) {
+	t.Parallel()
+	s, _ := newStore(t)
+	ctx := t.Context()
+	check(t, s.WriteDead(ctx, []state.DeadLetter{deadLetter("crm", 1), deadLetter("crm", 2)}))
+	must[state.Job](t)(s.CreateJob(ctx, "cli:ana", state.Job{Kind: state.Redrive, Endpoint: "crm"}))
+	j := must[*state.Job](t)(s.ClaimJob(ctx, "w", time.Minute))
+	page := must[state.JobPage](t)(s.JobPage(ctx, j, 10))
+	same(t, "page", []string{"abc-0001", "abc-0002"}, ids(page.Messages))
+	again := deadLetter("crm", 1)
+	again.Handle, again.Reason, again.Attempts = "1800000000000-0", "refused", 1
+	newest := again
+	newest.Handle = "1800000000001-0"
+	check(t, s.WriteDead(ctx, []state.DeadLetter{again, newest}))
+	check(t, s.WriteDead(ctx, []state.DeadLetter{newest})) // it had not been removed from Redis
+	check(t, s.AdvanceJob(ctx, j, page))
+	same(t, "the next page", 0, len(must[state.JobPage](t)(s.JobPage(ctx, j, 10)).Messages))
+	stored := must[[]state.DeadLetter](t)(s.DeadLetters(ctx, state.Filter{}, 0, 10))
+	if len(stored) != 1 || stored[0].Handle != newest.Handle || stored[0].Reason != "refused" {
+		t.Errorf("stored: %+v", stored)
+	}
+}
+
+// TestPositions: a page says which of its messages a job has reached.
+func TestPositions(t *testing.T) {
+	t.Parallel()
+	s, _ := newStore(t)
+	ctx := t.Context()
+	var events []webhook.Message
+	for n := range 20 {
+		e := event(n)
+		e.Time = noon.Add(time.Duration(n/5) * time.Second)
+		events = append(events, e)
+	}
+	check(t, s.WriteEvents(ctx, events))
+	must[state.Job](t)(s.CreateJob(ctx, "cli:ana", state.Job{Kind: state.Resend, Endpoint: "crm"}))
+	j := must[*state.Job](t)(s.ClaimJob(ctx, "w", time.Minute))
+	check(t, s.AdvanceJob(ctx, j, must[state.JobPage](t)(s.JobPage(ctx, j, 5))))
+	page := must[state.JobPage](t)(s.JobPage(ctx, j, 10))
+	for n := range 11 {
+		same(t, fmt.Sprintf("position %d", n), n, must[int](t)(page.Reached(page.PositionAfter(n))))
+	}
+	same(t, "before", 0, must[int](t)(page.Reached("")))
+	later := must[state.JobPage](t)(s.JobPage(ctx, j, 12))
+	same(t, "beyond", 10, must[int](t)(page.Reached(later.Position())))
+}

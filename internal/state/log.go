@@ -22,7 +22,7 @@ func (s *Store) WriteAttempts(ctx context.Context, rows []Attempt) error {
 	for i := range rows {
 		days[i] = rows[i].Time
 	}
-	return s.copyIn(ctx, attemptsTable, attemptColumns, days, len(rows), func(i int) []any {
+	return s.copyIn(ctx, attemptsTable, attemptColumns, "do nothing", days, len(rows), func(i int) []any {
 		a, enc := &rows[i], s.text.encode
 		return []any{
 			a.Time, enc(a.Endpoint), enc(a.Entry), int32(a.Number), enc(a.WebhookID), enc(a.Event), enc(a.Tenant), enc(a.Key), a.Committed,
@@ -109,7 +109,7 @@ func (s *Store) WriteEvents(ctx context.Context, events []webhook.Message) error
 	for i := range events {
 		days[i] = events[i].Time
 	}
-	return s.copyIn(ctx, eventsTable, eventColumns, days, len(events), func(i int) []any {
+	return s.copyIn(ctx, eventsTable, eventColumns, "do nothing", days, len(events), func(i int) []any {
 		e, enc := &events[i], s.text.encode
 		return []any{
 			e.Time, enc(e.ID), enc(e.Type), enc(e.Tenant), enc(e.Key), enc(e.Sequence), enc(e.Version), body(e.Data), e.Previous, e.Unchanged,

@@ -194,11 +194,11 @@ func utc(t *time.Time) time.Time {
 	return t.UTC()
 }
 
-// copyIn writes n rows to a table by COPY, except those that exist. Because COPY
-// itself cannot skip rows, it goes to a temporary table, which the session
-// keeps. days are the times that decide about the rows' partitions; nil: the
-// table has none.
-func (s *Store) copyIn(ctx context.Context, name, columns string, days []time.Time, n int, row func(int) []any) error {
+// copyIn writes n rows to a table by COPY. Those that exist are treated as conflict, the
+// clause of ON CONFLICT, says. Because COPY itself cannot do that, it goes to a temporary
+// table, which the session keeps. days are the times that decide about the rows'
+// partitions; nil: the table has none.
+func (s *Store) copyIn(ctx context.Context, name, columns, conflict string, days []time.Time, n int, row func(int) []any) error {
 	if n == 0 {
 		return nil
 	}
@@ -207,7 +207,7 @@ func (s *Store) copyIn(ctx context.Context, name, columns string, days []time.Ti
 		if err := s.ensureDays(ctx, name, days); err != nil {
 			return fmt.Errorf("%s: %w", what, explain(err))
 		}
-		err := s.write(ctx, what, func(tx pgx.Tx) error { return copyOnce(ctx, tx, name, columns, n, row) })
+		err := s.write(ctx, what, func(tx pgx.Tx) error { return copyOnce(ctx, tx, name, columns, conflict, n, row) })
 		// Maintain, in another process, may drop an old day between the two.
 		if try == maxCopies || cdc.SQLState(err) != cdc.CodeCheckViolation {
 			return err
@@ -217,7 +217,7 @@ func (s *Store) copyIn(ctx context.Context, name, columns string, days []time.Ti
 
 const maxCopies = 3
 
-func copyOnce(ctx context.Context, tx pgx.Tx, name, columns string, n int, row func(int) []any) error {
+func copyOnce(ctx context.Context, tx pgx.Tx, name, columns, conflict string, n int, row func(int) []any) error {
 	stage := "gancho_" + strings.TrimPrefix(name, "gancho.")
 	_, err := tx.Exec(ctx, fmt.Sprintf(`create temporary table if not exists %s on commit delete rows as select %s from %s with no data`, stage, columns, name))
 	if err != nil {
@@ -228,7 +228,7 @@ func copyOnce(ctx context.Context, tx pgx.Tx, name, columns string, n int, row f
 	if err != nil {
 		return err
 	}
-	_, err = tx.Exec(ctx, fmt.Sprintf(`insert into %[1]s (%[2]s) select %[2]s from pg_temp.%[3]s on conflict do nothing`, name, columns, stage))
+	_, err = tx.Exec(ctx, fmt.Sprintf(`insert into %[1]s (%[2]s) select %[2]s from pg_temp.%[3]s on conflict %[4]s`, name, columns, stage, conflict))
 	return err
 }
 
@@ -248,6 +248,7 @@ var (
 
 // explain wraps an error of the database in the one that the caller acts on.
 func explain(err error) error {
+	err = cdc.Redacted(err)
 	switch fault := cdc.FaultOf(err); {
 	case err == nil, errors.Is(err, context.Canceled):
 		return err

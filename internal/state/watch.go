@@ -94,17 +94,17 @@ func (w *watch) listen(ctx context.Context) error {
 		_ = conn.Close(closing)
 	}()
 	var pid uint32
-	if _, err = conn.Exec(ctx, "listen "+channel); err == nil {
-		err = conn.QueryRow(ctx, "select pg_backend_pid()").Scan(&pid)
+	err = conn.QueryRow(ctx, "select pg_backend_pid()").Scan(&pid)
+	poll := slowPoll
+	if pid != conn.PgConn().PID() {
+		// A pooler is between us and the server: the process that would listen does
+		// not stay ours, and would listen on in somebody else's session.
+		poll = pollWithout
+	} else if err == nil {
+		_, err = conn.Exec(ctx, "listen "+channel)
 	}
 	if err != nil {
 		return fmt.Errorf("watch the state database: %w", explain(err))
-	}
-	poll := slowPoll
-	if pid != conn.PgConn().PID() {
-		// A pooler is between us and the server: the process that listens does not
-		// stay ours.
-		poll = pollWithout
 	}
 	for first := true; ; first = false {
 		if first || poll == pollWithout { // notifications of before are lost, or do not come

@@ -2,11 +2,7 @@ package state_test
 
 import (
 	"context"
-	"encoding/binary"
 	"errors"
-	"io"
-	"net"
-	"strconv"
 	"testing"
 	"time"
 
@@ -191,63 +187,24 @@ func TestWatchOverRestart(t *testing.T) {
 func TestWatchThroughPooler(t *testing.T) {
 	t.Parallel()
 	_, dsn := newStore(t)
-	s := open(t, pooled(t, dsn), keys(t, "a"))
+	pooler := testservers.StartPooler(t, dsn)
+	application := must[*pgx.Conn](t)(pgx.Connect(t.Context(), pooler.DSN()))
+	t.Cleanup(func() { _ = application.Close(context.Background()) })
+	session := func() (text string) {
+		t.Helper()
+		check(t, application.QueryRow(t.Context(), `select coalesce(string_agg(name || ' = ' || setting, ', ' order by name), '')
+			|| (select coalesce(string_agg(c, ', '), '') from pg_listening_channels() c) from pg_settings where source = 'session'`).Scan(&text))
+		return text
+	}
+	before := session()
+	s := open(t, pooler.DSN(), keys(t, "a"))
 	w := watch(t, s)
 	must[state.Endpoint](t)(s.AddEndpoint(t.Context(), "cli:ana", newEndpoint("crm"), nil))
 	w.sees(state.TopicEndpoints)
 	must[state.Job](t)(s.CreateJob(t.Context(), "cli:ana", state.Job{Kind: state.Resend, Endpoint: "crm"}))
 	w.sees(state.TopicJobs)
-}
-
-// pooled returns a DSN through something that behaves to its clients as
-// pgbouncer does in transaction mode.
-func pooled(t *testing.T, dsn string) string {
-	t.Helper()
-	config := must[*pgx.ConnConfig](t)(pgx.ParseConfig(dsn))
-	address := net.JoinHostPort(config.Host, strconv.Itoa(int(config.Port)))
-	listener := must[net.Listener](t)(new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0"))
-	t.Cleanup(func() { _ = listener.Close() })
-	go func() {
-		for {
-			client, err := listener.Accept()
-			if err != nil {
-				return
-			}
-			server, err := net.Dial("tcp", address)
-			if err != nil {
-				_ = client.Close()
-				return
-			}
-			go func() { _, _ = io.Copy(server, client); _ = server.Close() }()
-			go func() { passAnswers(client, server); _ = client.Close() }()
-		}
-	}()
-	_, port, err := net.SplitHostPort(listener.Addr().String())
-	check(t, err)
-	return dsn + "&host=127.0.0.1&sslmode=disable&port=" + port
-}
-
-// passAnswers copies a server's messages, without notifications and with
-// another process id.
-func passAnswers(client io.Writer, server io.Reader) {
-	for {
-		header := make([]byte, 5)
-		if _, err := io.ReadFull(server, header); err != nil {
-			return
-		}
-		body := make([]byte, binary.BigEndian.Uint32(header[1:])-4)
-		if _, err := io.ReadFull(server, body); err != nil {
-			return
-		}
-		switch header[0] {
-		case 'A':
-			continue
-		case 'K':
-			body[3]++
-		}
-		if _, err := client.Write(append(header, body...)); err != nil {
-			return
-		}
+	if after := session(); after != before {
+		t.Errorf("the application's session has %q, and had %q", after, before)
 	}
 }
 

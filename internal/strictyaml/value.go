@@ -3,6 +3,7 @@ package strictyaml
 import (
 	"encoding/json"
 	"fmt"
+	"regexp"
 	"slices"
 	"strings"
 
@@ -201,12 +202,19 @@ func (v Value) unknownKey(name string, fields []Field) {
 			known = append(known, f.name)
 		}
 	}
+	what := fmt.Sprintf("unknown key %q", name)
+	if !keyName.MatchString(name) { // a value that a missing space or quote made a key: it may be a secret
+		what = "this is not a key"
+	}
 	if c := Closest(name, all); c != "" {
-		v.Errorf("did you mean "+`"`+c+`"?`, "unknown key %q", name)
+		v.Errorf("did you mean "+`"`+c+`"?`, "%s", what)
 		return
 	}
-	v.Errorf("the keys here are "+strings.Join(known, ", "), "unknown key %q", name)
+	v.Errorf("the keys here are "+strings.Join(known, ", "), "%s", what)
 }
+
+// keyName is what a key may look like that is shown although it is unknown.
+var keyName = regexp.MustCompile(`^[A-Za-z_-]+$`)
 
 // Entry is one key of a mapping and what is behind it.
 type Entry struct {

@@ -24,6 +24,7 @@ type Redis struct {
 	dir, bin string
 	port     int
 	settings map[string]string
+	env      []string // beside this process's own
 	// conf is a configuration file, which the server may rewrite; empty: none.
 	conf string
 	// sentinel runs the server as a sentinel.
@@ -84,6 +85,7 @@ func (r *Redis) Start() error {
 	}
 	cmd := exec.Command(r.bin, args...)
 	cmd.Dir = r.dir
+	cmd.Env = append(os.Environ(), r.env...)
 	var err error
 	if r.process, err = StartProcess(cmd, syscall.SIGKILL, nil); err != nil {
 		return err
@@ -106,6 +108,9 @@ func (r *Redis) Start() error {
 
 // Set changes a setting for the next Start.
 func (r *Redis) Set(name, value string) { r.settings[name] = value }
+
+// Setenv sets a variable of its environment for the next Start.
+func (r *Redis) Setenv(name, value string) { r.env = append(r.env, name+"="+value) }
 
 // Kill kills the server with SIGKILL. Start brings it back on its data.
 func (r *Redis) Kill() { r.process.Signal(syscall.SIGKILL) }

@@ -15,16 +15,21 @@ func arrayCodec(t *cdc.Type) *codec {
 		delim = ','
 	}
 	return &codec{
-		parse:    func(m *Machine, s []byte) value { return parseArray(m, s, delim, elem) },
+		parse:    func(m *Machine, s []byte) value { return parseArray(m, s, delim, elem.parse) },
+		input:    func(m *Machine, s []byte) value { return parseArray(m, s, delim, elem.read) },
 		print:    func(m *Machine, dst []byte, v value) []byte { return printArray(m, dst, v.arr, delim, elem) },
 		literals: elem.literals,
+		elem:     elem,
 	}
 }
 
 // parseArray reads an array's text form. Elements are copied to the arena,
 // because the reader keeps its text only until the next one.
-func parseArray(m *Machine, s []byte, delim byte, elem *codec) value {
-	r, a := pgtext.ReadArray(s, delim), &array{}
+func parseArray(m *Machine, s []byte, delim byte, parse func(m *Machine, s []byte) value) value {
+	if !m.room(len(s)) {
+		return m.overMemory()
+	}
+	r, a, ok := pgtext.ReadArray(s, delim), &array{}, true
 	for {
 		item, text, err := r.Next()
 		if err != nil {
@@ -35,13 +40,16 @@ func parseArray(m *Machine, s []byte, delim byte, elem *codec) value {
 			a.dims, a.lower = r.Shape()
 			return value{state: stateKnown, arr: a}
 		case pgtext.ArrayNull:
-			a.elems = append(a.elems, value{})
+			a.elems, ok = m.withElement(a.elems, value{})
 		case pgtext.ArrayElement:
-			v := elem.parse(m, m.appended(append(m.arena, text...)).s)
+			v := parse(m, m.appended(append(m.arena, text...)).s)
 			if v.state == stateFailed {
 				return v
 			}
-			a.elems = append(a.elems, v)
+			a.elems, ok = m.withElement(a.elems, v)
+		}
+		if !ok {
+			return m.overMemory()
 		}
 	}
 }
@@ -72,6 +80,7 @@ func printArray(m *Machine, dst []byte, a *array, delim byte, elem *codec) []byt
 // printLevel writes one brace of the array and returns the next element's index.
 func printLevel(m *Machine, dst []byte, a *array, level, next int, delim byte, elem *codec) ([]byte, int) {
 	dst = append(dst, '{')
+	var scratch []byte
 	for i := range a.dims[level] {
 		if i > 0 {
 			dst = append(dst, delim)
@@ -83,7 +92,12 @@ func printLevel(m *Machine, dst []byte, a *array, level, next int, delim byte, e
 		if v := a.elems[next]; v.state == stateNull {
 			dst = append(dst, "NULL"...)
 		} else {
-			dst = pgtext.AppendArrayElement(dst, elem.print(m, nil, v), delim)
+			text := v.s
+			if !elem.plain {
+				scratch = elem.print(m, scratch[:0], v)
+				text = scratch
+			}
+			dst = pgtext.AppendArrayElement(dst, text, delim)
 		}
 		next++
 	}
@@ -156,6 +170,9 @@ func has(m *Machine, a *array, want value, eq equality) value {
 		if e.state == stateNull {
 			continue
 		}
+		if !m.step(weight(e)) {
+			return m.overSteps()
+		}
 		if r := eq(m, e, want); !r.isFalse() {
 			return r
 		}
@@ -163,11 +180,20 @@ func has(m *Machine, a *array, want value, eq equality) value {
 	return boolValue(false)
 }
 
+// weight is the number of steps that comparing an element takes.
+func weight(v value) int {
+	n := 4 + len(v.s)/16
+	if v.big != nil {
+		n += v.big.BitLen()/16 + int(v.scale)
+	}
+	return n
+}
+
 // arrayToString joins the elements' text forms. Nulls are left out, unless the
 // third argument replaces them.
 func arrayToString() *impl {
 	return bound(func(c *checker, t *term) (*impl, *Error) {
-		elem, err := textCodec(t.args[0], t.args[0].typ.Base().Elem, "use the array as it is")
+		elem, err := c.textCodec(t.args[0], t.args[0].typ.Base().Elem, "use the array as it is")
 		if err != nil {
 			return nil, err
 		}
@@ -221,8 +247,8 @@ func arrayPosition() *impl {
 // variadicImpls are the functions of any number of arguments of any type.
 func variadicImpls() map[string]*impl {
 	return map[string]*impl{
-		"concat":                  bound(func(_ *checker, t *term) (*impl, *Error) { return concatImpl(t, false) }),
-		"concat_ws":               bound(func(_ *checker, t *term) (*impl, *Error) { return concatImpl(t, true) }),
+		"concat":                  bound(func(c *checker, t *term) (*impl, *Error) { return c.concatImpl(t, false) }),
+		"concat_ws":               bound(func(c *checker, t *term) (*impl, *Error) { return c.concatImpl(t, true) }),
 		"num_nulls":               countNulls(true),
 		"num_nonnulls":            countNulls(false),
 		"jsonb_extract_path":      pathImpl(false),
@@ -232,11 +258,11 @@ func variadicImpls() map[string]*impl {
 
 // concatImpl joins the text forms of what is not null, in concat_ws with the
 // first argument between them.
-func concatImpl(t *term, separated bool) (*impl, *Error) {
+func (c *checker) concatImpl(t *term, separated bool) (*impl, *Error) {
 	codecs := make([]*codec, len(t.args))
 	for i, a := range t.args {
 		var err *Error
-		if codecs[i], err = textCodec(a, a.typ, "use the value as it is"); err != nil {
+		if codecs[i], err = c.textCodec(a, a.typ, "use the value as it is"); err != nil {
 			return nil, err
 		}
 	}
@@ -254,6 +280,21 @@ func concatImpl(t *term, separated bool) (*impl, *Error) {
 // join writes the text forms with sep between them. Nulls are replaced by null, or
 // left out when that is null too. Values beyond the codecs have the last one.
 func (m *Machine) join(list []value, codecs []*codec, sep []byte, null value) value {
+	size := 0
+	for i, v := range list {
+		if !m.canPrint(v) {
+			return m.overMemory()
+		}
+		switch {
+		case v.state != stateNull:
+			size += len(sep) + codecs[min(i, len(codecs)-1)].size(v)
+		case null.state != stateNull:
+			size += len(sep) + len(null.s)
+		}
+	}
+	if !m.room(size) {
+		return m.overMemory()
+	}
 	start := len(m.arena)
 	some := false
 	for i, v := range list {

@@ -176,6 +176,9 @@ func category(t *cdc.Type) byte {
 	if info := pg().types[t.OID]; info != nil {
 		return info.category
 	}
+	if isTextLike(t) {
+		return 'S'
+	}
 	return cmp.Or(kindCategories[t.Kind], 'U')
 }
 
@@ -194,7 +197,7 @@ func isForeign(t *cdc.Type) bool {
 	case cdc.KindArray:
 		return t.Elem == nil || isForeign(t.Elem)
 	}
-	return pg().types[t.OID] == nil
+	return pg().types[t.OID] == nil && !isTextLike(t)
 }
 
 // titles are the types that people write otherwise than pg_type.

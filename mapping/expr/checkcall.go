@@ -85,6 +85,9 @@ func (c *checker) foreign(t *term) *term {
 // polymorphic ones replaced.
 func concrete(cand *candidate, actual []*cdc.Type) (args []*cdc.Type, result *cdc.Type) {
 	g, _ := bindGenerics(actual, cand.args) // canCoerce has asked before
+	if g.elem == nil && slices.ContainsFunc(cand.args, isCompatible) {
+		g.elem = builtin(oidText) // all are unknown
+	}
 	replace := func(d, a *cdc.Type) *cdc.Type {
 		switch {
 		case !isPolymorphic(d):
@@ -110,7 +113,13 @@ func concrete(cand *candidate, actual []*cdc.Type) (args []*cdc.Type, result *cd
 
 // apply creates the call of an operator or function; what names it.
 func (c *checker) apply(cand *candidate, p place, what string, args []*term) *term {
+	if undetermined(cand, typesOf(args)) {
+		return c.errorAt(p, "cast the text, such as '{1,2}'::integer[]", "%s takes values of any type, so that the type of a text alone is not known", what)
+	}
 	types, result := concrete(cand, typesOf(args))
+	if slices.ContainsFunc(types, isArrayOfArrays) {
+		return c.errorAt(p, "cast the arguments", "%s needs an array of arrays, which is no type", what)
+	}
 	converted := make([]*term, len(args))
 	for i, a := range args {
 		if converted[i] = c.coerce(a, types[i], implicitCast, ""); converted[i] == nil {
@@ -123,6 +132,10 @@ func (c *checker) apply(cand *candidate, p place, what string, args []*term) *te
 		return nil
 	}
 	return t
+}
+
+func isArrayOfArrays(t *cdc.Type) bool {
+	return t.Kind == cdc.KindArray && t.Elem != nil && t.Elem.Base().Kind == cdc.KindArray
 }
 
 func typesOf(terms []*term) []*cdc.Type {

@@ -264,6 +264,9 @@ func (c *checker) changed(n *call) *term {
 	l, r := c.columnTerm(n.place, i, true), c.columnTerm(n.place, i, false)
 	t := c.simple(opChanged, n.place, l, r)
 	t.column, t.name = i, l.name
+	if problem := c.scope.Settings.KeyProblem(l.typ); problem != "" {
+		return c.errorAt(n.place, "leave the column out here, and compare parts of it with a lookup", "%s", problem)
+	}
 	if isForeign(l.typ) {
 		return t
 	}

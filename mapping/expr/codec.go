@@ -23,6 +23,10 @@ type codec struct {
 	// literals: the type's input function is known here, so that strings can
 	// be converted to it.
 	literals bool
+	// input is that function, where parse knows only what the server sends.
+	input func(m *Machine, s []byte) value
+	// elem is the codec of an array's elements.
+	elem *codec
 }
 
 func printText(_ *Machine, dst []byte, v value) []byte { return append(dst, v.s...) }
@@ -33,6 +37,14 @@ func parseText(_ *Machine, s []byte) value { return textValue(s) }
 
 // opaque is the codec of the types that the language does not know.
 var opaque = &codec{parse: parseText, print: printText, plain: true}
+
+// read is the type's input function on any text.
+func (c *codec) read(m *Machine, s []byte) value {
+	if c.input != nil {
+		return c.input(m, s)
+	}
+	return c.parse(m, s)
+}
 
 // codecOf returns the codec of a type, domains stripped. It is never nil: what
 // the language does not know is kept as text.
@@ -45,15 +57,17 @@ func codecOf(t *cdc.Type) *codec {
 		return arrayCodec(t)
 	case codecs()[t.OID] != nil:
 		return codecs()[t.OID]
+	case isCitext(t), isTextLike(t) && t.Extension == "orafce": // their input is that of text
+		return codecs()[oidText]
 	}
 	return opaque
 }
 
 // codecs are those of the built-in types; they never change.
 var codecs = sync.OnceValue(func() map[uint32]*codec {
-	text := &codec{parseText, printText, true, true}
+	text := &codec{parse: parseText, print: printText, plain: true, literals: true}
 	known := func(parse func(m *Machine, s []byte) value, print func(m *Machine, dst []byte, v value) []byte) *codec {
-		return &codec{parse, print, false, true}
+		return &codec{parse: parse, print: print, literals: true}
 	}
 	integer := func(bits int) *codec {
 		return known(func(m *Machine, s []byte) value { return parseInt(m, s, bits) }, printInt)
@@ -63,8 +77,12 @@ var codecs = sync.OnceValue(func() map[uint32]*codec {
 			func(_ *Machine, dst []byte, v value) []byte { return appendFloat(dst, v.float(), bits) })
 	}
 	return map[uint32]*codec{
-		oidText: text, oidVarchar: text, oidBpchar: text, oidInet: text, oidCIDR: text, oidJSON: text, oidJSONB: text,
-		oidInt2: integer(16), oidInt4: integer(32), oidInt8: integer(64), oidFloat4: float(32), oidFloat8: float(64),
+		oidText: text, oidVarchar: text, oidBpchar: text,
+		oidJSON:  {parse: parseText, print: printText, plain: true, literals: true, input: jsonInput},
+		oidJSONB: {parse: parseText, print: printText, plain: true, literals: true, input: jsonbInput},
+		oidInet:  {parse: parseText, print: printText, plain: true, literals: true, input: inetInput(false)},
+		oidCIDR:  {parse: parseText, print: printText, plain: true, literals: true, input: inetInput(true)},
+		oidInt2:  integer(16), oidInt4: integer(32), oidInt8: integer(64), oidFloat4: float(32), oidFloat8: float(64),
 		oidBool:    known(parseBool, printBool),
 		oidNumeric: known(parseNumericValue, func(_ *Machine, dst []byte, v value) []byte { return appendNumeric(dst, v) }),
 		oidMoney:   known(parseMoney, printMoney),
@@ -80,8 +98,13 @@ var codecs = sync.OnceValue(func() map[uint32]*codec {
 			func(_ *Machine, dst []byte, v value) []byte { return pgtext.AppendTimestamp(dst, v.i) }),
 		oidTimestamptz: known(func(m *Machine, s []byte) value { return m.wrap(pgtext.ParseTimestampTZ(s, m.loc)) },
 			func(m *Machine, dst []byte, v value) []byte { return pgtext.AppendTimestampTZ(dst, v.i, m.loc) }),
-		oidInterval: known(func(m *Machine, s []byte) value { return m.intervalResult(pgtext.ParseInterval(s)) },
-			func(_ *Machine, dst []byte, v value) []byte { return pgtext.AppendInterval(dst, interval(v)) }),
+		oidInterval: {parse: parseInterval, literals: true, input: func(m *Machine, s []byte) value {
+			v := parseInterval(m, s)
+			if v.known() && interval(v).IsInfinite() {
+				return m.fail("22007", infiniteIntervals)
+			}
+			return v
+		}, print: func(_ *Machine, dst []byte, v value) []byte { return pgtext.AppendInterval(dst, interval(v)) }},
 	}
 })
 
@@ -92,6 +115,8 @@ func (m *Machine) wrap(i int64, err error) value {
 	}
 	return intValue(i)
 }
+
+func parseInterval(m *Machine, s []byte) value { return m.intervalResult(pgtext.ParseInterval(s)) }
 
 func (m *Machine) intervalResult(i pgtext.Interval, err error) value {
 	if err != nil {
@@ -105,7 +130,10 @@ func interval(v value) pgtext.Interval {
 }
 
 // textCodec is the codec of an argument whose text form a function prints.
-func textCodec(arg *term, t *cdc.Type, hint string) (*codec, *Error) {
+func (c *checker) textCodec(arg *term, t *cdc.Type, hint string) (*codec, *Error) {
+	if err := c.scope.Settings.moneyProblem(arg, t); err != nil {
+		return nil, err
+	}
 	if isForeign(t) || hasZone(t) {
 		return nil, refusal(arg, "the text form of "+typeTitle(t)+" is not supported", hint)
 	}
@@ -177,6 +205,9 @@ func fitsInt(i int64, bits int) bool {
 }
 
 func parseNumericValue(m *Machine, s []byte) value {
+	if !m.spend(bigScratch(len(s))) {
+		return m.overMemory()
+	}
 	v, code := parseNumeric(s)
 	switch code {
 	case "22P02":
@@ -190,13 +221,24 @@ func parseNumericValue(m *Machine, s []byte) value {
 // enumCodec keeps a label with its position, which is its order. A label that
 // was added or renamed since the type was read has the position -1.
 func enumCodec(t *cdc.Type) *codec {
-	return &codec{func(_ *Machine, s []byte) value {
+	parse := func(_ *Machine, s []byte) value {
 		i := slices.IndexFunc(t.Labels, func(l string) bool { return l == string(s) })
 		return value{state: stateKnown, i: int64(i), s: s}
-	}, printText, false, true}
+	}
+	input := func(m *Machine, s []byte) value {
+		v := parse(m, s)
+		if v.i < 0 {
+			return m.fail("22P02", "invalid input value for enum "+t.Name)
+		}
+		return v
+	}
+	return &codec{parse: parse, print: printText, literals: true, input: input}
 }
 
 func parseBytea(m *Machine, s []byte) value {
+	if !m.room(len(s)) {
+		return m.overMemory()
+	}
 	start := len(m.arena)
 	if hexits, ok := bytes.CutPrefix(s, []byte(`\x`)); ok {
 		for len(hexits) > 0 {

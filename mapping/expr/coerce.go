@@ -2,7 +2,6 @@ package expr
 
 import (
 	"bytes"
-	"slices"
 	"strings"
 	"unicode/utf8"
 
@@ -54,25 +53,18 @@ func (c *checker) coerceLiteral(t *term, to *cdc.Type) *term {
 		return constant(value{}, to, t.place)
 	}
 	codec, base := codecOf(to), to.Base()
+	if err := c.scope.Settings.moneyProblem(t, to); err != nil {
+		return c.report(err)
+	}
 	if !codec.literals || isForeign(to) {
 		return c.errorAt(t.place, "compare its text form: cast the other side to text", "constants of type %s are not supported", typeTitle(to))
 	}
 	if base.OID == oidBytea && !c.scope.Settings.utf8() && !isASCII(t.lit.s) {
 		return c.errorAt(t.place, `write it in hexadecimal: '\x41'`, "the bytes of text depend on the server's encoding %s, which the rules do not know", c.scope.Settings.Encoding)
 	}
-	v := codec.parse(c.machine, t.lit.s)
-	if v.state == stateKnown && (base.OID == oidJSON || base.OID == oidJSONB) {
-		v = jsonLiteral(c.machine, t.lit.s, base.OID == oidJSONB)
-	}
-	switch {
-	case v.state == stateFailed || hasNewLabel(to, v):
+	v := codec.read(c.machine, t.lit.s)
+	if v.state == stateFailed {
 		return c.literalError(t, base)
-	case base.OID == oidInterval && interval(v).IsInfinite():
-		return c.errorAt(t.place, "compare with a long one, such as 1000 years", infiniteIntervals)
-	case base.OID == oidInet || base.OID == oidCIDR:
-		if _, _, ok := parseInet(t.lit.s); !ok {
-			return c.errorAt(t.place, "write an address such as 10.0.0.1 or 10.0.0.0/8", "invalid %s", base.Name)
-		}
 	}
 	return constant(v, to, t.place)
 }
@@ -96,15 +88,6 @@ func (c *checker) literalError(t *term, base *cdc.Type) *term {
 	return c.errorAt(t.place, hint, "%s", c.machine.err.Message)
 }
 
-// hasNewLabel reports whether an enum's label is unknown, in an array too.
-func hasNewLabel(t *cdc.Type, v value) bool {
-	t = t.Base()
-	if v.arr != nil && t.Elem != nil {
-		return slices.ContainsFunc(v.arr.elems, func(e value) bool { return e.known() && hasNewLabel(t.Elem, e) })
-	}
-	return t.Kind == cdc.KindEnum && v.i < 0
-}
-
 func listLabels(labels []string) string {
 	return strings.Join(mapped(labels, quoteLiteral), ", ")
 }
@@ -112,7 +95,7 @@ func listLabels(labels []string) string {
 // relabel changes the type of a value that stays as it is.
 func (c *checker) relabel(t *term, to *cdc.Type) *term {
 	from, base := t.typ.Base(), to.Base()
-	if from.OID != base.OID && (!codecOf(from).plain || !codecOf(base).plain) && !sameElements(from, base) {
+	if from.OID != base.OID && !sameForm(from, base) {
 		return c.errorAt(t.place, "compare with a value of the same type", "%s as %s is not supported", typeTitle(t.typ), typeTitle(to))
 	}
 	if t.isConst() {
@@ -125,15 +108,27 @@ func (c *checker) relabel(t *term, to *cdc.Type) *term {
 	return r
 }
 
-func sameElements(a, b *cdc.Type) bool {
-	return a.Kind == cdc.KindArray && b.Kind == cdc.KindArray && codecOf(a.Elem).plain && codecOf(b.Elem).plain
+// sameForm: values of the types have the same text form, and the same one here. The
+// server also takes oid for regclass, which prints a name.
+func sameForm(a, b *cdc.Type) bool {
+	if a.OID == b.OID {
+		return true
+	}
+	if a.Kind == cdc.KindArray && b.Kind == cdc.KindArray {
+		return sameForm(a.Elem.Base(), b.Elem.Base())
+	}
+	isText := func(t *cdc.Type) bool {
+		return category(t) == 'S' || t.Schema == "pg_catalog" && (t.Name == "xml" || t.Name == "bit" || t.Name == "varbit")
+	}
+	return codecOf(a).plain && codecOf(b).plain && isText(a) && isText(b)
 }
 
 // castFunction applies the function of a cast, such as int8(int4).
 func (c *checker) castFunction(t *term, to *cdc.Type, fn string) *term {
 	from := t.typ.Base()
 	im, ok := implementations()[fn+"("+from.Name+")"]
-	if !ok {
+	// The function's own result, such as int4 for a cast to oid, must be the same here.
+	if result := pg().byName[fn]; !ok || result != nil && !sameForm(result.typ, to.Base()) {
 		return c.errorAt(t.place, "use the value as it is", "casting %s to %s is not supported", typeTitle(from), typeTitle(to))
 	}
 	r := newTerm(opCall, to, t.place, t)
@@ -145,6 +140,11 @@ func (c *checker) castFunction(t *term, to *cdc.Type, fn string) *term {
 
 // viaText converts by the text form.
 func (c *checker) viaText(t *term, to *cdc.Type) *term {
+	for _, typ := range []*cdc.Type{t.typ, to} {
+		if err := c.scope.Settings.moneyProblem(t, typ); err != nil {
+			return c.report(err)
+		}
+	}
 	switch {
 	case isForeign(t.typ), hasZone(t.typ), t.typ.Base().Kind == cdc.KindComposite:
 		return c.errorAt(t.place, "use the value as it is", "the text form of %s is not supported", typeTitle(t.typ))
@@ -156,6 +156,18 @@ func (c *checker) viaText(t *term, to *cdc.Type) *term {
 	r := newTerm(opText, to, t.place, t)
 	r.stable = stableText(t.typ, true) || stableText(to, false)
 	return r
+}
+
+// moneyProblem refuses the text form of money where it is not that of C: $1,234.50.
+func (s Settings) moneyProblem(t *term, typ *cdc.Type) *Error {
+	typ = typ.Base()
+	if typ.Kind == cdc.KindArray && typ.Elem != nil {
+		typ = typ.Elem.Base()
+	}
+	if typ.OID != oidMoney || s.Monetary == "" || isC(s.Monetary) {
+		return nil
+	}
+	return refusal(t, "the text form of money depends on lc_monetary "+s.Monetary+", which the rules do not know", "cast it to numeric, or compare with 12.34::money")
 }
 
 // hasZone reports the opaque types whose text depends on the session's time zone.

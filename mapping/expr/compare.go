@@ -238,9 +238,37 @@ func equalArrays(m *Machine, a, b *array, eq equality) value {
 // isInfinite reports the two infinities of a timestamp.
 func isInfinite(ts int64) bool { return ts == math.MaxInt64 || ts == math.MinInt64 }
 
-// parseInet reads an address with an optional mask length.
+// inetInput is the input function of inet or cidr, for the forms that PostgreSQL
+// prints. It accepts more, such as 10/8 and 010.0.0.1.
+func inetInput(network bool) func(m *Machine, s []byte) value {
+	name := "inet"
+	if network {
+		name = "cidr"
+	}
+	return func(m *Machine, s []byte) value {
+		addr, bits, ok := parseInet(s)
+		if network {
+			prefix, err := addr.Prefix(bits)
+			ok = ok && err == nil && prefix.Addr() == addr
+		}
+		// Those that begin with 96 zero bits have two forms.
+		if ok && addr.Is6() && addr.Less(netip.MustParseAddr("0:0:0:0:0:1::")) && addr != netip.IPv6Unspecified() && addr != netip.IPv6Loopback() {
+			ok = false
+		}
+		if !ok {
+			return m.fail("0A000", "the text is not read here as "+name+": write an address such as 10.0.0.1 or 10.0.0.0/8")
+		}
+		out := addr.AppendTo(m.arena)
+		if network || bits < addr.BitLen() {
+			out = strconv.AppendInt(append(out, '/'), int64(bits), 10)
+		}
+		return m.appended(out)
+	}
+}
+
+// parseInet reads an address with an optional mask length, as PostgreSQL prints it.
 func parseInet(s []byte) (addr netip.Addr, bits int, ok bool) {
-	host, mask, masked := bytes.Cut(bytes.TrimSpace(s), []byte("/"))
+	host, mask, masked := bytes.Cut(trimBlanks(s), []byte("/"))
 	addr, err := netip.ParseAddr(string(host))
 	if err != nil || addr.Zone() != "" {
 		return addr, 0, false
@@ -248,7 +276,7 @@ func parseInet(s []byte) (addr netip.Addr, bits int, ok bool) {
 	bits = addr.BitLen()
 	if masked {
 		n, err := strconv.Atoi(string(mask))
-		if err != nil || n < 0 || n > bits {
+		if err != nil || n < 0 || n > bits || mask[0] == '+' {
 			return addr, 0, false
 		}
 		bits = n

@@ -5,6 +5,17 @@ import "strings"
 // Catalog is the embedded catalogue.
 var Catalog = catalogText
 
+// CaseIsSettled reports whether upper and lower of a character can be evaluated
+// where letters are not only ASCII's.
+var CaseIsSettled = caseIsSettled
+
+// WithBudget returns the machine with less memory, in bytes, and fewer steps for every change.
+func WithBudget(m *Machine, memory, steps int64) *Machine {
+	m.limits = budget{memory, steps}
+	m.budget = m.limits
+	return m
+}
+
 // Reformat parses a source and writes its tree in a normal form, fully
 // parenthesised, which compiles to the same thing.
 func Reformat(src string) (string, error) {

@@ -23,6 +23,11 @@ type Settings struct {
 	Provider string
 	// Encoding is the server's, by pg_encoding_to_char; empty is UTF8.
 	Encoding string
+	// Monetary is lc_monetary; empty is C. Values have the form of C in any case.
+	Monetary string
+	// CheckZone compares the rules of a time zone that an expression names with
+	// the server's, and returns what differs. Nil: they are the same.
+	CheckZone func(*time.Location) error
 	// Secrets are the keys of hmac(), by name.
 	Secrets map[string][]byte
 }

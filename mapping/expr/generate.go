@@ -347,9 +347,12 @@ func generateQuantified(t *term) evalFunc {
 }
 
 func generateArray(t *term) evalFunc {
-	args := mapped(t.args, generate)
+	args, off := mapped(t.args, generate), t.off
 	return func(m *Machine) value {
-		elems := make([]value, len(args))
+		elems, ok := m.elements(len(args))
+		if !ok {
+			return m.placed(m.overMemory(), off)
+		}
 		for i, f := range args {
 			if elems[i] = f(m); elems[i].state > stateKnown {
 				return elems[i]
@@ -383,39 +386,32 @@ func generateElement(t *term) evalFunc {
 func generateText(t *term) evalFunc {
 	x, off := generate(t.args[0]), t.off
 	from, to := codecOf(t.args[0].typ), codecOf(t.typ)
-	enum, base := t.typ.Base(), t.typ.Base().OID
 	return func(m *Machine) value {
 		v := x(m)
 		if v.state != stateKnown {
 			return v
 		}
+		if v = m.printed(from, v); v.state == stateFailed {
+			return m.placed(v, off)
+		}
 		s := v.s
-		if !from.plain {
-			s = m.appended(from.print(m, m.arena, v)).s
-		}
-		if base == oidJSON || base == oidJSONB {
-			return m.placed(jsonLiteral(m, s, base == oidJSONB), off)
-		}
-		r := to.parse(m, s)
-		if r.known() && hasNewLabel(enum, r) {
-			r = m.fail("22P02", "invalid input value for enum "+enum.Name)
-		}
-		if base == oidInterval && r.known() && interval(r).IsInfinite() {
-			r = m.fail("22007", infiniteIntervals)
-		}
-		return m.placed(r, off)
+		return m.placed(to.read(m, s), off)
 	}
 }
 
 // generateElements compiles the conversion of an array.
 func generateElements(t *term) evalFunc {
-	x, convert := generate(t.args[0]), generate(t.args[1])
+	x, convert, off := generate(t.args[0]), generate(t.args[1]), t.off
 	return func(m *Machine) value {
 		v := x(m)
 		if v.state != stateKnown {
 			return v
 		}
-		out := &array{v.arr.dims, v.arr.lower, make([]value, len(v.arr.elems))}
+		elems, ok := m.elements(len(v.arr.elems))
+		if !ok {
+			return m.placed(m.overMemory(), off)
+		}
+		out := &array{v.arr.dims, v.arr.lower, elems}
 		outer := m.bound
 		defer func() { m.bound = outer }()
 		for i, e := range v.arr.elems {

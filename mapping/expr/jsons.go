@@ -4,24 +4,51 @@ import (
 	"bytes"
 	"slices"
 	"strconv"
+	"strings"
+	"unicode"
 
 	"gancho/internal/pgtext"
 )
 
-// jsonLiteral is the input function of json, which keeps the text, or of jsonb,
-// which normalises it.
-func jsonLiteral(m *Machine, s []byte, binary bool) value {
+// jsonInput is the input function of json, which keeps the text.
+func jsonInput(m *Machine, s []byte) value {
+	if err := pgtext.CheckJSON(s); err != nil {
+		return m.failWith(err)
+	}
+	return textValue(s)
+}
+
+// jsonbInput is the input function of jsonb, which normalises the text.
+func jsonbInput(m *Machine, s []byte) value {
+	size, memory, err := pgtext.MeasureJSONB(s)
+	if err == nil && !m.settings.utf8() {
+		err = pgtext.CheckJSONEscapes(s, m.settings.lastRune())
+	}
+	switch {
+	case err != nil:
+		return m.failWith(err)
+	case memory > freeOutput && !m.spend(memory), !m.room(size):
+		return m.overMemory()
+	}
 	out, err := pgtext.CanonicalJSONB(m.arena, s)
 	if err != nil {
 		return m.failWith(err)
-	}
-	if !binary {
-		return textValue(s)
 	}
 	if !m.settings.utf8() && hasWideKey(out[len(m.arena):]) {
 		return m.fail("0A000", "jsonb keys with letters beyond ASCII are ordered by their length in encoding "+m.settings.Encoding+", which the rules do not know")
 	}
 	return m.appended(out)
+}
+
+// lastRune is the last character that JSON may write as \u.
+func (s Settings) lastRune() rune {
+	switch {
+	case s.utf8():
+		return unicode.MaxRune
+	case strings.EqualFold(s.Encoding, "LATIN1"):
+		return unicode.MaxLatin1
+	}
+	return unicode.MaxASCII
 }
 
 // hasWideKey reports whether an object's key has a letter beyond ASCII.
@@ -68,6 +95,9 @@ func jsonImpls() map[string]*impl {
 			return jsonPart(v, ok)
 		}
 		element := func(_ *Machine, a, index value) value { return jsonElement(a, index.i, binary) }
+		if !binary {
+			field, element = readWhole(field), readWhole(element)
+		}
 		all[t+"_object_field("+t+",text)"] = two(field)
 		all[t+"_array_element("+t+",int4)"] = two(element)
 		all[t+"_object_field_text("+t+",text)"] = two(func(m *Machine, a, b value) value { return jsonText(m, field(m, a, b)) })
@@ -94,10 +124,23 @@ func jsonImpls() map[string]*impl {
 	return all
 }
 
+// readWhole is an operator of json, which reads the whole value first.
+func readWhole(f func(m *Machine, a, b value) value) func(m *Machine, a, b value) value {
+	return func(m *Machine, a, b value) value {
+		if err := pgtext.CheckJSONEscapes(a.s, m.settings.lastRune()); err != nil {
+			return m.failWith(err)
+		}
+		return f(m, a, b)
+	}
+}
+
 func (m *Machine) contains(a, b value) value {
-	ok, err := pgtext.JSONContains(a.s, b.s)
-	if err != nil {
+	ok, err := pgtext.JSONContains(a.s, b.s, &m.steps)
+	switch {
+	case err != nil:
 		return m.failWith(err)
+	case m.steps < 0:
+		return m.overSteps()
 	}
 	return boolValue(ok)
 }
@@ -121,6 +164,9 @@ func jsonElement(a value, i int64, binary bool) value {
 func jsonText(m *Machine, v value) value {
 	if v.state != stateKnown {
 		return v
+	}
+	if !m.room(len(v.s)) {
+		return m.overMemory()
 	}
 	out, null, err := pgtext.AppendJSONText(m.arena, v.s)
 	if null {

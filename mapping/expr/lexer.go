@@ -89,6 +89,9 @@ func (s Settings) utf8() bool {
 	return s.Encoding == "" || strings.EqualFold(s.Encoding, "UTF8")
 }
 
+// bytewise: the server counts bytes, because it does not know the encoding.
+func (s Settings) bytewise() bool { return strings.EqualFold(s.Encoding, "SQL_ASCII") }
+
 func isC(locale string) bool {
 	return locale == "C" || locale == "POSIX"
 }

@@ -22,18 +22,22 @@ func TestLiteralInput(t *testing.T) {
 		"1 day", "1 day 02:03:04", "-1 day", "1 mon -2 days", "1 year 2 months", "P1D", "1.5 days", "02:03", "1 week", "1", "ago", "3 days ago",
 		"{}", "{1,2}", "{1, 2}", "{ 1 , 2 }", "{1,2", "{1,,2}", "{NULL,1}", "{null}", `{"a","b c"}`, `{"a\"b"}`, "{{1,2},{3,4}}", "{{1},{2,3}}", "[0:1]={1,2}", "[1:1]={1,2}", "{a b}", `{\"}`, "{{}}", "{1}x",
 		"null", "true", `"a"`, `"a`, "{\"a\": 1}", `{"b": 2, "a": 1, "b": 3}`, "[1, 2.50, 1e2, -0]", "[1,]", "{a: 1}", `"\u00e9"`, `"\u0000"`, `"\ud83d\ude00"`, `"\ud83d"`, " 1 ", "01", "1.", `{"aa":1,"b":2}`, "\"a\tb\"",
-		"ENTRADA", "entrada", " ENTRADA", "10.0.0.1", "10.0.0.0/8", "10.0.0.1/33", "::1", "10.1", "::ffff:1.2.3.4", "abc", "ação", "abc  ", "it's",
+		"ENTRADA", "entrada", " ENTRADA", "10.0.0.1", "10.0.0.01", "10.0.0.1/32", "10.0.0.0/8", "10/8", "::2", "2001:DB8::1", "2001:db8::/32", "2001:db8:0:0:1::1/64", "::FFFF:1.2.3.4/128", "{10.0.0.01,10.0.0.1/32}", "{\"{\\\"b\\\": 1e2, \\\"a\\\": 1}\"}", "{ENTRADA,NULL}", "{1 day,infinity}", "{ENTRADA,X}", "10.0.0.1/33", "::1", "10.1", "::ffff:1.2.3.4", "abc", "ação", "abc  ", "it's",
 	}
 	types := []string{"bool", "smallint", "int", "bigint", "numeric", "numeric(6,2)", "real", "float8", "money", "text", "varchar(2)", "char(3)", "bytea", "uuid", "date", "time", "timestamp", "timestamptz", "timestamp(1)", "interval",
-		"json", "jsonb", "int[]", "text[]", "numeric[]", "bool[]", "tp_sentido", "inet", "date[]"}
+		"json", "jsonb", "int[]", "text[]", "numeric[]", "bool[]", "tp_sentido", "inet", "date[]", "cidr", "inet[]", "jsonb[]", "json[]", "interval[]", "tp_sentido[]"}
 	s := openSource(t, "C.UTF-8", rand.New(rand.NewPCG(1, 1)), 1)
 	d := newDifferential(t, s)
 	for _, typ := range types {
-		var batch []generated
+		var batch, rows []generated
 		for _, text := range texts {
 			batch = append(batch, generated{sql: fmt.Sprintf("%s::%s", quote(text), typ), features: []string{typ}})
+			rows = append(rows, generated{sql: fmt.Sprintf("(case when new.id >= 0 then %s::text end)::%s", quote(text), typ)})
 		}
 		d.run(t, batch)
+		d.lenient = true // the same text in a row
+		d.run(t, rows)
+		d.lenient = false
 		if d.accepted[typ] == 0 {
 			t.Errorf("no text was accepted as %s", typ)
 		}

@@ -80,11 +80,14 @@ type evalFunc func(m *Machine) value
 type Machine struct {
 	settings Settings
 	loc      *time.Location
+	bytewise bool // the encoding is SQL_ASCII
 	change   *cdc.Change
 	turn     uint64             // of the change; a cell of another turn is stale
 	rows     [sides][]cdc.Datum // new, old and those of lookups
 	cells    [sides][]cell
 	arena    []byte // results of text functions, until the next Load
+	limits   budget // of a change
+	budget          // what is left of them for the change at hand
 	args     []value
 	bound    value // the value of opBound
 	err      *EvalError
@@ -118,7 +121,7 @@ func NewMachine(s Settings) *Machine {
 	if loc == nil {
 		loc = time.UTC
 	}
-	return &Machine{settings: s, loc: loc}
+	return &Machine{settings: s, loc: loc, bytewise: s.bytewise(), limits: budget{maxMemory, maxSteps}, budget: budget{maxMemory, maxSteps}}
 }
 
 // Load sets the change that expressions are evaluated on. The machine refers to c
@@ -127,6 +130,7 @@ func (m *Machine) Load(c *cdc.Change) {
 	m.change = c
 	m.rows[0], m.rows[1] = c.New, c.Old
 	m.turn++
+	m.budget = m.limits
 	if cap(m.arena) > maxArena {
 		m.arena = nil
 	}
@@ -156,6 +160,9 @@ func (m *Machine) Bool(e *Expr) (val, null bool, err error) {
 func (m *Machine) AppendText(dst []byte, e *Expr) (out []byte, null bool, err error) {
 	if c := e.root; c.op == opColumn && !e.zoned {
 		if d := m.datum(c.side(), c.column); d.Known() {
+			if !m.output(len(d.Text)) {
+				return dst, false, m.failure(m.overMemory())
+			}
 			return append(dst, d.Text...), d.State == cdc.Null, nil
 		}
 	}
@@ -166,8 +173,14 @@ func (m *Machine) AppendText(dst []byte, e *Expr) (out []byte, null bool, err er
 	if v.state == stateNull {
 		return dst, true, nil
 	}
+	if !m.canPrint(v) || !m.output(e.out.size(v)) {
+		return dst, false, m.failure(m.overMemory())
+	}
 	return e.out.print(m, dst, v), false, nil
 }
+
+// output takes the size of a result from the budget, unless it is small.
+func (m *Machine) output(n int) bool { return n <= freeOutput || m.spend(n) }
 
 // AppendJSON appends the result as pgtext.AppendJSON writes its type, null as
 // "null". A bare column keeps its exact text.
@@ -184,14 +197,22 @@ func (m *Machine) AppendJSON(dst []byte, e *Expr, o *pgtext.JSONOptions) ([]byte
 	if v.state == stateNull {
 		return append(dst, "null"...), nil
 	}
-	return m.json(dst, e, m.appended(e.out.print(m, m.arena, v)).s, o)
+	if v = m.printed(e.out, v); v.state > stateKnown {
+		return dst, m.failure(v)
+	}
+	return m.json(dst, e, v.s, o)
 }
 
 func (m *Machine) json(dst []byte, e *Expr, text []byte, o *pgtext.JSONOptions) ([]byte, error) {
+	if o == nil {
+		o = &pgtext.JSONOptions{}
+	}
+	o.Limit = int(m.memory)
 	out, err := pgtext.AppendJSON(dst, e.typ, e.root.typmod, text, o)
 	if err != nil {
 		return dst, m.conversionError(err, 0)
 	}
+	m.output(len(out) - len(dst)) // within the limit
 	return out, nil
 }
 
@@ -200,6 +221,7 @@ func (m *Machine) failure(v value) error {
 	if v.state == stateUnknown {
 		return m.missing
 	}
+	m.placed(v, 0)
 	return m.err
 }
 
@@ -268,8 +290,12 @@ func (m *Machine) now() value {
 const epoch2000 = 946684800 * 1000000
 
 // appended takes over out, the arena with a text appended, and returns the text.
+// What may be long needs room first.
 func (m *Machine) appended(out []byte) value {
 	start := len(m.arena)
+	if cap(out) != cap(m.arena) && !m.spend(cap(out)) {
+		return m.overMemory()
+	}
 	m.arena = out
 	return m.grown(start)
 }

@@ -39,6 +39,9 @@ func (c *checker) mask(n *call, f func(dst, text []byte) []byte) *term {
 		if len(text) == 0 {
 			return textValue(nil)
 		}
+		if !m.room(len(text) + shortForm) {
+			return m.overMemory()
+		}
 		return m.appended(f(m.arena, text))
 	})
 }
@@ -82,8 +85,8 @@ func (c *checker) hidden(n *call) *term {
 	if isForeign(arg.typ) {
 		return c.foreign(arg)
 	}
-	switch arg.typ.Base().OID {
-	case oidText, oidVarchar, oidBpchar, oidUnknown:
+	switch oid := arg.typ.Base().OID; {
+	case oid == oidText, oid == oidVarchar, oid == oidBpchar, oid == oidUnknown, isTextLike(arg.typ):
 		return c.coerce(arg, builtin(oidText), implicitCast, "")
 	}
 	return c.errorAt(arg.place, "cast it, as in "+n.name.text+"(x::text)", "%s() hides text, not %s", n.name.text, typeTitle(arg.typ))

@@ -238,6 +238,9 @@ func numberCastImpls() map[string]*impl {
 
 // numericToFloat converts through the text form, as PostgreSQL does.
 func numericToFloat(m *Machine, a value, bits int) value {
+	if !m.canPrint(a) {
+		return m.overMemory()
+	}
 	var buf [64]byte
 	return parseFloat(m, appendNumeric(buf[:0], a), bits)
 }

@@ -119,7 +119,8 @@ func parseNumeric(s []byte) (v value, code string) {
 	if !ok {
 		return value{}, "22P02"
 	}
-	if exp > math.MaxInt32/2 || exp < -math.MaxInt32/2 {
+	// More digits than these are too many on one side of the point or the other.
+	if exp > math.MaxInt32/2 || exp < -math.MaxInt32/2 || len(bytes.TrimLeft(digits, "0")) > maxIntegerDigits+maxScale {
 		return value{}, "22003"
 	}
 	u, ok := new(big.Int).SetString(string(digits), 10)
@@ -238,12 +239,30 @@ func overflowsNumeric(v value) bool {
 
 // decimalDigits is how many digits the unscaled value has; 0 has none.
 func decimalDigits(v value) int {
-	var buf [24]byte
-	digits := appendDigits(buf[:0], v)
-	if digits[0] == '0' {
+	if v.big != nil {
+		n := int(float64(v.big.BitLen()-1) * log2) // 10^n is not above the value
+		if v.big.CmpAbs(bigPow10(int32(n+1))) >= 0 {
+			n++
+		}
+		return n + 1
+	}
+	n := 0
+	for u := magnitude(v.i); u > 0; u /= 10 {
+		n++
+	}
+	return n
+}
+
+// log2 is the decimal logarithm of 2.
+const log2 = 0.30102999566398120
+
+// bigScratch is what reading or printing a numeric of many digits takes, besides
+// the result, in bytes.
+func bigScratch(digits int) int {
+	if digits <= freeOutput {
 		return 0
 	}
-	return len(digits)
+	return 90 * digits
 }
 
 // appendDigits appends the unscaled value without its sign.
@@ -303,8 +322,31 @@ func compareNumeric(a, b value) int {
 			return cmp.Compare(a.i, y)
 		}
 	}
+	if c := cmp.Compare(numericSign(a), numericSign(b)); c != 0 {
+		return c
+	}
+	// The power of ten of the first digit decides most of the others.
+	low, high := firstDigit(a)
+	lowB, highB := firstDigit(b)
+	switch sign := numericSign(a); {
+	case sign == 0:
+		return 0
+	case low > highB:
+		return sign
+	case high < lowB:
+		return -sign
+	}
 	scale := max(a.scale, b.scale)
 	return scaleTo(a, scale).Cmp(scaleTo(b, scale))
+}
+
+// firstDigit bounds the power of ten of the first digit of a value other than 0.
+func firstDigit(v value) (low, high int) {
+	length := bits.Len64(magnitude(v.i))
+	if v.big != nil {
+		length = v.big.BitLen()
+	}
+	return int(float64(length-1)*log2) - 1 - int(v.scale), int(float64(length)*log2) + 1 - int(v.scale)
 }
 
 // roundNumeric rounds half away from zero to a scale, which may be negative;

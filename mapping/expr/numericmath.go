@@ -31,8 +31,12 @@ func addNumeric(m *Machine, a, b value) value {
 	return m.checkNumeric(numericBig(new(big.Int).Add(scaleTo(a, scale), scaleTo(b, scale)), scale))
 }
 
-// checkNumeric fails when the format cannot hold the value.
+// checkNumeric fails when the format cannot hold the value, or the budget has no
+// memory for it and what it was computed from.
 func (m *Machine) checkNumeric(v value) value {
+	if v.big != nil && !m.spend(v.big.BitLen()/2) {
+		return m.overMemory()
+	}
 	if overflowsNumeric(v) {
 		return m.fail("22003", "value overflows numeric format")
 	}
@@ -117,12 +121,13 @@ func divScale(a, b value) int32 {
 
 // leadingGroup returns the weight and the value of the first base-10000 digit.
 func leadingGroup(v value) (weight, first int) {
-	var buf [24]byte
-	digits := appendDigits(buf[:0], v)
-	if digits[0] == '0' {
+	n := decimalDigits(v)
+	if n == 0 {
 		return 0, 0
 	}
-	exp := len(digits) - 1 - int(v.scale)
+	var buf [24]byte
+	digits := appendLeading(buf[:0], v, n)
+	exp := n - 1 - int(v.scale)
 	weight = exp / 4
 	if exp < 0 && exp%4 != 0 {
 		weight--
@@ -134,6 +139,14 @@ func leadingGroup(v value) (weight, first int) {
 		}
 	}
 	return weight, first
+}
+
+// appendLeading appends the first four of a value's n digits, or all.
+func appendLeading(dst []byte, v value, n int) []byte {
+	if v.big != nil && n > 18 {
+		v = numericBig(new(big.Int).Quo(v.big, bigPow10(int32(n-4))), 0)
+	}
+	return appendDigits(dst, v)
 }
 
 func modNumeric(m *Machine, a, b value) value {

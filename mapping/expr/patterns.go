@@ -3,7 +3,6 @@ package expr
 import (
 	"bytes"
 	"unicode"
-	"unicode/utf8"
 )
 
 // patternImpls are like, ilike and the regular expressions.
@@ -25,16 +24,19 @@ func patternImpls() map[string]*impl {
 // likeEscape rewrites a pattern with another escape character to one with the
 // backslash.
 func likeEscape(m *Machine, pattern, escape value) value {
-	if utf8.RuneCount(escape.s) > 1 {
+	if m.count(escape.s) > 1 {
 		return m.fail("22025", "invalid escape string: it must be empty or one character")
 	}
 	if string(escape.s) == `\` {
 		return pattern
 	}
+	if !m.room(2 * len(pattern.s)) {
+		return m.overMemory()
+	}
 	start := len(m.arena)
 	afterEscape := false
 	for s := pattern.s; len(s) > 0; {
-		_, n := utf8.DecodeRune(s)
+		n := m.first(s)
 		switch c := s[:n]; {
 		case len(escape.s) > 0 && bytes.Equal(c, escape.s) && !afterEscape:
 			m.arena = append(m.arena, '\\')
@@ -56,8 +58,11 @@ func likeEscape(m *Machine, pattern, escape value) value {
 
 func likeImpl(negate bool) func(m *Machine, a, b value) value {
 	return func(m *Machine, a, b value) value {
-		r := likeMatch(a.s, b.s)
-		if r == likeBadPattern {
+		r := m.like(a.s, b.s)
+		switch {
+		case m.steps < 0:
+			return m.overSteps()
+		case r == likeBadPattern:
 			return m.fail("22025", "LIKE pattern must not end with escape character")
 		}
 		return boolValue((r == likeTrue) != negate)
@@ -76,7 +81,13 @@ func ilikeImpl(negate bool) *impl {
 		}
 		match := likeImpl(negate)
 		return two(func(m *Machine, a, b value) value {
-			return match(m, m.mapRunes(a.s, lower), m.mapRunes(b.s, lower))
+			if a = m.mapRunes(a.s, lower); a.state != stateKnown {
+				return a
+			}
+			if b = m.mapRunes(b.s, lower); b.state != stateKnown {
+				return b
+			}
+			return match(m, a, b)
 		}), nil
 	})
 }
@@ -91,36 +102,20 @@ const (
 	likeBadPattern
 )
 
-// likeMatch is MatchText of like_match.c, whose order of checks decides
-// whether a pattern that ends in its escape is an error.
-func likeMatch(t, p []byte) likeResult {
+// like is MatchText of like_match.c, whose order of checks decides whether a
+// pattern that ends in its escape is an error.
+func (m *Machine) like(t, p []byte) likeResult {
 	if len(p) == 1 && p[0] == '%' {
 		return likeTrue
 	}
-	for len(t) > 0 && len(p) > 0 {
-		switch p[0] {
-		case '\\':
-			if p = p[1:]; len(p) == 0 {
-				return likeBadPattern
-			}
-			if p[0] != t[0] {
-				return likeFalse
-			}
-			t, p = t[1:], p[1:]
-		case '%':
-			return likeAny(t, p[1:])
-		case '_':
-			_, n := utf8.DecodeRune(t)
-			t, p = t[n:], p[1:]
-		default:
-			if p[0] != t[0] {
-				return likeFalse
-			}
-			t, p = t[1:], p[1:]
-		}
+	length := len(t)
+	t, p, r := m.likePiece(t, p)
+	m.step(length - len(t))
+	if len(t) > 0 && len(p) > 0 && r == likeTrue {
+		return m.likeAny(t, p[1:])
 	}
-	if len(t) > 0 {
-		return likeFalse
+	if r != likeTrue || len(t) > 0 {
+		return max(r, likeFalse)
 	}
 	for len(p) > 0 && p[0] == '%' {
 		p = p[1:]
@@ -131,8 +126,35 @@ func likeMatch(t, p []byte) likeResult {
 	return likeAbort
 }
 
+// likePiece matches up to the next % or the end of either side, and returns what
+// is left.
+func (m *Machine) likePiece(t, p []byte) (restT, restP []byte, r likeResult) {
+	for len(t) > 0 && len(p) > 0 {
+		n := 1
+		switch p[0] {
+		case '\\':
+			if p = p[1:]; len(p) == 0 {
+				return t, p, likeBadPattern
+			}
+			if p[0] != t[0] {
+				return t, p, likeFalse
+			}
+		case '%':
+			return t, p, likeTrue
+		case '_':
+			n = m.first(t)
+		default:
+			if p[0] != t[0] {
+				return t, p, likeFalse
+			}
+		}
+		t, p = t[n:], p[1:]
+	}
+	return t, p, likeTrue
+}
+
 // likeAny matches what follows a %.
-func likeAny(t, p []byte) likeResult {
+func (m *Machine) likeAny(t, p []byte) likeResult {
 	for len(p) > 0 {
 		if p[0] == '%' {
 			p = p[1:]
@@ -140,8 +162,7 @@ func likeAny(t, p []byte) likeResult {
 			if len(t) == 0 {
 				return likeAbort
 			}
-			_, n := utf8.DecodeRune(t)
-			t, p = t[n:], p[1:]
+			t, p = t[m.first(t):], p[1:]
 		} else {
 			break
 		}
@@ -156,14 +177,13 @@ func likeAny(t, p []byte) likeResult {
 		}
 		first = p[1]
 	}
-	for len(t) > 0 {
+	for len(t) > 0 && m.steps >= 0 {
 		if t[0] == first {
-			if r := likeMatch(t, p); r != likeFalse {
+			if r := m.like(t, p); r != likeFalse {
 				return r
 			}
 		}
-		_, n := utf8.DecodeRune(t)
-		t = t[n:]
+		t = t[m.first(t):]
 	}
 	return likeAbort
 }

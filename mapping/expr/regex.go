@@ -3,6 +3,7 @@ package expr
 import (
 	"fmt"
 	"regexp"
+	"regexp/syntax"
 	"strings"
 	"unicode"
 	"unicode/utf8"
@@ -16,12 +17,20 @@ func regexImpl(ignoreCase, negate bool) *impl {
 		if err := c.ownCollation(t); err != nil {
 			return nil, err
 		}
+		if c.scope.Settings.bytewise() {
+			return nil, refusal(t, "regular expressions depend on the encoding of the text, which a database of SQL_ASCII does not know", "use like, or starts_with")
+		}
 		tr := translator{rest: pattern, ignoreCase: ignoreCase, settings: c.scope.Settings}
-		re, problem := tr.compile()
+		re, weight, problem := tr.compile()
 		if problem != "" {
 			return nil, refusal(t.args[1], "regular expression: "+problem, "write it with plain characters, [a-z0-9], (), |, ^, $, . and * + ? {n,m}")
 		}
-		return two(func(_ *Machine, a, _ value) value { return boolValue(re.Match(a.s) != negate) }), nil
+		return two(func(m *Machine, a, _ value) value {
+			if len(a.s) > freeOutput && !m.step(len(a.s)*weight) {
+				return m.overSteps()
+			}
+			return boolValue(re.Match(a.s) != negate)
+		}), nil
 	})
 }
 
@@ -45,7 +54,8 @@ func (tr *translator) fail(format string, args ...any) {
 	}
 }
 
-func (tr *translator) compile() (*regexp.Regexp, string) {
+// compile returns the expression and how many steps it takes for a byte, at most.
+func (tr *translator) compile() (re *regexp.Regexp, weight int, problem string) {
 	if strings.HasPrefix(tr.rest, "***") {
 		tr.fail("*** directors are not supported")
 	}
@@ -68,13 +78,27 @@ func (tr *translator) compile() (*regexp.Regexp, string) {
 		tr.fail("empty alternatives are not supported")
 	}
 	if tr.problem != "" {
-		return nil, tr.problem
+		return nil, 0, tr.problem
 	}
 	re, err := regexp.Compile(tr.out.String())
 	if err != nil {
-		return nil, "it is malformed, or too large"
+		return nil, 0, "it is malformed, or too large"
 	}
-	return re, ""
+	return re, matchWeight(tr.out.String()), ""
+}
+
+// matchWeight is how many steps a compiled expression takes for a byte, at most:
+// every instruction may be at work for every character.
+func matchWeight(pattern string) int {
+	tree, err := syntax.Parse(pattern, syntax.Perl)
+	if err != nil {
+		return 1
+	}
+	program, err := syntax.Compile(tree.Simplify())
+	if err != nil {
+		return 1
+	}
+	return 1 + len(program.Inst)/4
 }
 
 // atom writes a piece that a quantifier may follow.
@@ -197,7 +221,12 @@ func (tr *translator) addCases(set *runeSet, lo, hi rune) {
 			return
 		}
 		for r := lo; r <= hi; r++ {
-			set.add(mapping(r), mapping(r))
+			to, known := mapping(r)
+			if !known {
+				tr.fail("the other case of %q depends on the server's version of Unicode", r)
+				return
+			}
+			set.add(to, to)
 		}
 	}
 }

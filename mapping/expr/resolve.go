@@ -37,6 +37,9 @@ func pathway(from, to *cdc.Type, ctx castContext) (pathKind, castRow) {
 	if src.OID == dst.OID {
 		return pathRelabel, castRow{}
 	}
+	if kind, row, ok := textLikeCast(src, dst, ctx); ok {
+		return kind, row
+	}
 	if row, ok := pg().casts[[2]uint32{src.OID, dst.OID}]; ok {
 		if row.context != 'i' && ctx == implicitCast || row.context == 'e' && ctx != explicitCast {
 			return pathNone, row
@@ -88,6 +91,26 @@ func canCoerce(from, to []*cdc.Type) bool {
 
 func isPolymorphic(t *cdc.Type) bool {
 	return t.Schema == "pg_catalog" && strings.HasPrefix(t.Name, "any") && t.OID != oidAny
+}
+
+// isCompatible reports the polymorphic types that need not be the same, but have a
+// common type.
+func isCompatible(t *cdc.Type) bool {
+	return isPolymorphic(t) && strings.HasPrefix(t.Name, "anycompatible")
+}
+
+// undetermined reports that nothing says what a candidate's polymorphic types are.
+func undetermined(cand *candidate, actual []*cdc.Type) bool {
+	some := false
+	for i, d := range cand.args {
+		if isPolymorphic(d) && !isCompatible(d) {
+			if actual[i].OID != oidUnknown {
+				return false
+			}
+			some = true
+		}
+	}
+	return some
 }
 
 // generics is what the arguments say about the polymorphic types.
@@ -186,7 +209,7 @@ func commonType(types []*cdc.Type) (*cdc.Type, bool) {
 // infixOperator is oper: the operator that the types choose. ambiguous says that
 // too many fit, rather than none.
 func infixOperator(op string, l, r *cdc.Type) (c *candidate, ambiguous bool) {
-	all := pg().infix[op]
+	all := citextInfix(op, pg().infix[op], l, r)
 	// An unknown literal is first tried with the other side's type.
 	al, ar, unknown := l, r, false
 	if al.OID == oidUnknown {
@@ -227,7 +250,7 @@ func exact(all []*candidate, types ...*cdc.Type) *candidate {
 // of a variadic function come back expanded to the call's number.
 func function(name string, types []*cdc.Type) (c *candidate, ambiguous bool) {
 	var fitting []*candidate
-	for _, c := range pg().functions[name] {
+	for _, c := range citextFunctions(name, pg().functions[name], types) {
 		n := len(c.args)
 		switch {
 		case n == len(types):

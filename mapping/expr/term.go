@@ -280,7 +280,7 @@ func implementations() map[string]*impl {
 		table.impls = map[string]*impl{}
 		for _, part := range []map[string]*impl{
 			comparisonImpls(), integerImpls(), numericImpls(), floatImpls(), numberCastImpls(), textImpls(), textFormImpls(),
-			patternImpls(), timeImpls(), timeCastImpls(), timeFunctionImpls(), extractImpls(), jsonImpls(), arrayImpls(), variadicImpls(),
+			patternImpls(), timeImpls(), timeCastImpls(), timeFunctionImpls(), extractImpls(), jsonImpls(), arrayImpls(), variadicImpls(), citextImpls(),
 		} {
 			maps.Copy(table.impls, part)
 		}

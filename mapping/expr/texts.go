@@ -13,27 +13,27 @@ import (
 // textImpls are the functions that cut, search and measure text. Positions
 // are in characters, from 1.
 func textImpls() map[string]*impl {
-	count := one(func(_ *Machine, a value) value { return intValue(int64(utf8.RuneCount(a.s))) })
-	countTrimmed := one(func(_ *Machine, a value) value { return intValue(int64(utf8.RuneCount(trimEnd(a.s)))) })
+	count := one(func(m *Machine, a value) value { return intValue(m.count(a.s)) })
+	countTrimmed := one(func(m *Machine, a value) value { return intValue(m.count(trimEnd(a.s))) })
 	bytesOf := one(func(_ *Machine, a value) value { return intValue(int64(len(a.s))) })
-	position := two(func(_ *Machine, a, b value) value {
+	position := two(func(m *Machine, a, b value) value {
 		i := bytes.Index(a.s, b.s)
 		if i < 0 {
 			return intValue(0)
 		}
-		return intValue(int64(utf8.RuneCount(a.s[:i])) + 1)
+		return intValue(m.count(a.s[:i]) + 1)
 	})
 	startsWith := two(func(_ *Machine, a, b value) value { return boolValue(bytes.HasPrefix(a.s, b.s)) })
-	from := two(func(_ *Machine, a, b value) value { return substring(a, b.i, -1) })
+	from := two(func(m *Machine, a, b value) value { return m.substring(a, b.i, -1) })
 	fromFor := many(func(m *Machine, a []value) value {
 		if a[2].i < 0 {
 			return m.fail("22011", "negative substring length not allowed")
 		}
-		return substring(a[0], a[1].i, a[2].i)
+		return m.substring(a[0], a[1].i, a[2].i)
 	})
 	serverBytes := ofUTF8(bytesOf, "octet_length counts the bytes of encoding ", "use length")
 	all := map[string]*impl{
-		"textcat(text,text)":           two(func(m *Machine, a, b value) value { return m.appended(append(append(m.arena, a.s...), b.s...)) }),
+		"textcat(text,text)":           two(concatenate),
 		"textanycat(text,anynonarray)": bound(func(c *checker, t *term) (*impl, *Error) { return catAny(c, t, 1) }),
 		"anytextcat(anynonarray,text)": bound(func(c *checker, t *term) (*impl, *Error) { return catAny(c, t, 0) }),
 		"text(bpchar)":                 one(func(_ *Machine, a value) value { return textValue(trimEnd(a.s)) }),
@@ -71,6 +71,13 @@ func ofUTF8(im *impl, message, hint string) *impl {
 	})
 }
 
+func concatenate(m *Machine, a, b value) value {
+	if !m.room(len(a.s) + len(b.s)) {
+		return m.overMemory()
+	}
+	return m.appended(append(append(m.arena, a.s...), b.s...))
+}
+
 // catAny is || with one side of another type, which is cast to text.
 func catAny(c *checker, t *term, arg int) (*impl, *Error) {
 	converted, err := c.attempt(func() *term { return c.coerceExplicit(t.args[arg].place, t.args[arg], builtin(oidText)) })
@@ -83,7 +90,7 @@ func catAny(c *checker, t *term, arg int) (*impl, *Error) {
 
 // substring is count characters from position start, which may be before the text;
 // count -1 is to the end.
-func substring(a value, start, count int64) value {
+func (m *Machine) substring(a value, start, count int64) value {
 	end := start + count
 	if count < 0 {
 		end = int64(len(a.s)) + 1
@@ -92,14 +99,14 @@ func substring(a value, start, count int64) value {
 	if end <= start {
 		return textValue(nil)
 	}
-	i := runeOffset(a.s, start-1)
-	return textValue(a.s[i : i+runeOffset(a.s[i:], end-start)])
+	i := m.offset(a.s, start-1)
+	return textValue(a.s[i : i+m.offset(a.s[i:], end-start)])
 }
 
 // overlay puts the second text in place of count characters from a position;
 // count is its own length unless given.
 func overlay(m *Machine, a []value) value {
-	from, count := a[2].i, int64(utf8.RuneCount(a[1].s))
+	from, count := a[2].i, m.count(a[1].s)
 	if len(a) > 3 {
 		count = a[3].i
 	}
@@ -110,37 +117,67 @@ func overlay(m *Machine, a []value) value {
 	if after > math.MaxInt32 || after < math.MinInt32 {
 		return m.fail("22003", "integer out of range")
 	}
+	if !m.room(2*len(a[0].s) + len(a[1].s)) { // a negative count repeats a part
+		return m.overMemory()
+	}
 	start := len(m.arena)
-	m.arena = append(m.arena, substring(a[0], 1, from-1).s...)
+	m.arena = append(m.arena, m.substring(a[0], 1, from-1).s...)
 	m.arena = append(m.arena, a[1].s...)
-	m.arena = append(m.arena, substring(a[0], after, -1).s...)
+	m.arena = append(m.arena, m.substring(a[0], after, -1).s...)
 	return m.grown(start)
 }
 
-// runeOffset is the byte offset of the n-th character, or the length.
-func runeOffset(s []byte, n int64) int {
+// In a database of encoding SQL_ASCII a character is a byte, whatever the text is.
+
+// count returns the number of characters.
+func (m *Machine) count(s []byte) int64 {
+	if m.bytewise {
+		return int64(len(s))
+	}
+	return int64(utf8.RuneCount(s))
+}
+
+// first returns the length of the first character, in bytes.
+func (m *Machine) first(s []byte) int {
+	if m.bytewise || s[0] < utf8.RuneSelf {
+		return 1
+	}
+	_, n := utf8.DecodeRune(s)
+	return n
+}
+
+// last returns the length of the last character, in bytes.
+func (m *Machine) last(s []byte) int {
+	if m.bytewise {
+		return 1
+	}
+	_, n := utf8.DecodeLastRune(s)
+	return n
+}
+
+// offset is the byte offset of the n-th character, or the length.
+func (m *Machine) offset(s []byte, n int64) int {
 	i := 0
 	for ; n > 0 && i < len(s); n-- {
-		_, size := utf8.DecodeRune(s[i:])
-		i += size
+		i += m.first(s[i:])
 	}
 	return i
 }
 
-func left(_ *Machine, a, n value) value {
+func left(m *Machine, a, n value) value {
 	count := n.i
 	if count < 0 {
-		count += int64(utf8.RuneCount(a.s))
+		count += m.count(a.s)
 	}
-	return textValue(a.s[:runeOffset(a.s, count)])
+	return textValue(a.s[:m.offset(a.s, count)])
 }
 
-func right(_ *Machine, a, n value) value {
+func right(m *Machine, a, n value) value {
 	skip := -n.i
 	if n.i >= 0 {
-		skip += int64(utf8.RuneCount(a.s))
+		skip += m.count(a.s)
 	}
-	return textValue(a.s[runeOffset(a.s, skip):])
+	return textValue(a.s[m.offset(a.s, skip):])
 }
 
 func splitPart(m *Machine, a []value) value {
@@ -176,15 +213,10 @@ func splitPart(m *Machine, a []value) value {
 // textFormImpls are the functions that change text.
 func textFormImpls() map[string]*impl {
 	all := map[string]*impl{
-		"upper(text)":   caseFunction(unicode.ToUpper),
-		"lower(text)":   caseFunction(unicode.ToLower),
-		"initcap(text)": initcap(),
-		"replace(text,text,text)": many(func(m *Machine, a []value) value {
-			if len(a[1].s) == 0 || len(a[0].s) == 0 {
-				return a[0]
-			}
-			return textValue(bytes.ReplaceAll(a[0].s, a[1].s, a[2].s))
-		}),
+		"upper(text)":               caseFunction(unicode.ToUpper),
+		"lower(text)":               caseFunction(unicode.ToLower),
+		"initcap(text)":             initcap(),
+		"replace(text,text,text)":   many(replace),
 		"repeat(text,int4)":         two(repeat),
 		"reverse(text)":             one(reverse),
 		"translate(text,text,text)": many(translate),
@@ -196,10 +228,29 @@ func textFormImpls() map[string]*impl {
 		"rpad(text,int4,text)":      many(func(m *Machine, a []value) value { return pad(m, a[0].s, a[1].i, a[2].s, false) }),
 	}
 	for name, sides := range map[string][2]bool{"btrim": {true, true}, "ltrim": {true, false}, "rtrim": {false, true}} {
-		all[name+"(text)"] = one(func(_ *Machine, a value) value { return textValue(trimSides(a.s, " ", sides)) })
-		all[name+"(text,text)"] = two(func(_ *Machine, a, b value) value { return textValue(trimSides(a.s, string(b.s), sides)) })
+		all[name+"(text)"] = one(func(m *Machine, a value) value { return m.trim(a.s, []byte(" "), sides) })
+		all[name+"(text,text)"] = two(func(m *Machine, a, b value) value { return m.trim(a.s, b.s, sides) })
 	}
 	return all
+}
+
+func replace(m *Machine, a []value) value {
+	s, from, to := a[0].s, a[1].s, a[2].s
+	if len(s) == 0 || len(from) == 0 {
+		return a[0]
+	}
+	if longer := len(to) - len(from); !m.room(len(s) + max(longer, 0)*bytes.Count(s, from)) {
+		return m.overMemory()
+	}
+	start := len(m.arena)
+	for {
+		before, after, found := bytes.Cut(s, from)
+		m.arena = append(m.arena, before...)
+		if !found {
+			return m.grown(start)
+		}
+		m.arena, s = append(m.arena, to...), after
+	}
 }
 
 func md5Hex(m *Machine, a value) value {
@@ -207,23 +258,36 @@ func md5Hex(m *Machine, a value) value {
 	return m.appended(hex.AppendEncode(m.arena, sum[:]))
 }
 
-func trimSides(s []byte, set string, sides [2]bool) []byte {
-	if sides[0] {
-		s = bytes.TrimLeft(s, set)
+// trim cuts the characters of a set off the sides.
+func (m *Machine) trim(s, set []byte, sides [2]bool) value {
+	in := func(c []byte) bool {
+		if m.bytewise || len(c) == 1 {
+			return bytes.IndexByte(set, c[0]) >= 0
+		}
+		return m.step(len(set)/16) && bytes.Contains(set, c) // a character begins nowhere within another
 	}
-	if sides[1] {
-		s = bytes.TrimRight(s, set)
+	for sides[0] && len(s) > 0 {
+		n := m.first(s)
+		if !in(s[:n]) {
+			break
+		}
+		s = s[n:]
 	}
-	return s
+	for sides[1] && len(s) > 0 {
+		n := m.last(s)
+		if !in(s[len(s)-n:]) {
+			break
+		}
+		s = s[:len(s)-n]
+	}
+	if m.steps < 0 {
+		return m.overSteps()
+	}
+	return textValue(s)
 }
 
-const (
-	// maxAlloc is the largest allocation of PostgreSQL, in bytes.
-	maxAlloc = 1<<30 - 1
-	// maxText is the largest result of repeat, lpad and rpad, in bytes. PostgreSQL
-	// allows maxAlloc; the bridge's memory must stay flat.
-	maxText = 64 << 20
-)
+// maxAlloc is the largest allocation of PostgreSQL, in bytes.
+const maxAlloc = 1<<30 - 1
 
 func (m *Machine) tooLong() value { return m.fail("54000", "requested length too large") }
 
@@ -231,8 +295,11 @@ func repeat(m *Machine, a, n value) value {
 	if n.i <= 0 || len(a.s) == 0 {
 		return textValue(nil)
 	}
-	if int64(len(a.s))*n.i > maxText {
+	if int64(len(a.s))*n.i > maxAlloc {
 		return m.tooLong()
+	}
+	if !m.room(len(a.s) * int(n.i)) {
+		return m.overMemory()
 	}
 	start := len(m.arena)
 	for range n.i {
@@ -242,9 +309,12 @@ func repeat(m *Machine, a, n value) value {
 }
 
 func reverse(m *Machine, a value) value {
+	if !m.room(len(a.s)) {
+		return m.overMemory()
+	}
 	start := len(m.arena)
 	for s := a.s; len(s) > 0; {
-		_, n := utf8.DecodeLastRune(s)
+		n := m.last(s)
 		m.arena = append(m.arena, s[len(s)-n:]...)
 		s = s[:len(s)-n]
 	}
@@ -254,37 +324,63 @@ func reverse(m *Machine, a value) value {
 // translate replaces characters of the second text by those at the same place of
 // the third, or drops them where it has none.
 func translate(m *Machine, a []value) value {
-	from, to := []rune(string(a[1].s)), []rune(string(a[2].s))
+	s, from, to := a[0].s, a[1].s, a[2].s
+	if !m.room(translatedSize(s, to)) {
+		return m.overMemory()
+	}
 	start := len(m.arena)
-	for s := a[0].s; len(s) > 0; {
-		r, n := utf8.DecodeRune(s)
-		i := 0
-		for i < len(from) && from[i] != r {
-			i++
-		}
-		switch {
-		case i == len(from):
-			m.arena = append(m.arena, s[:n]...)
-		case i < len(to):
-			m.arena = utf8.AppendRune(m.arena, to[i])
-		}
-		s = s[n:]
+	for len(s) > 0 {
+		c := s[:m.first(s)]
+		s = s[len(c):]
+		m.arena = append(m.arena, m.translated(c, from, to)...)
+	}
+	if m.steps < 0 {
+		return m.overSteps()
 	}
 	return m.grown(start)
+}
+
+// translated is what translate makes of one character.
+func (m *Machine) translated(c, from, to []byte) []byte {
+	if !m.step(1 + len(from)/16) {
+		return nil
+	}
+	i := bytes.Index(from, c) // a character begins nowhere within another
+	if i < 0 {
+		return c
+	}
+	m.step(2 * i)
+	if to = to[m.offset(to, m.count(from[:i])):]; len(to) == 0 {
+		return nil
+	}
+	return to[:m.first(to)]
+}
+
+// translatedSize bounds the length of a text with characters replaced by those of
+// another.
+func translatedSize(s, to []byte) int {
+	if isASCII(to) {
+		return len(s)
+	}
+	return len(s) * utf8.UTFMax
 }
 
 // pad is lpad and rpad: to n characters, cutting what is longer.
 func pad(m *Machine, s []byte, n int64, fill []byte, before bool) value {
 	n = max(n, 0)
-	have := int64(utf8.RuneCount(s))
+	have := m.count(s)
 	if n*utf8.UTFMax > maxAlloc { // PostgreSQL sizes the result for the widest characters
 		return m.tooLong()
 	}
-	if have < n && len(fill) > 0 && n > maxText {
-		return m.tooLong()
-	}
 	if have >= n || len(fill) == 0 {
-		return textValue(s[:runeOffset(s, n)])
+		return textValue(s[:m.offset(s, n)])
+	}
+	widest := 1
+	if !isASCII(fill) {
+		widest = utf8.UTFMax
+	}
+	if !m.room(len(s) + int(n-have)*widest) {
+		return m.overMemory()
 	}
 	start := len(m.arena)
 	if !before {
@@ -295,7 +391,7 @@ func pad(m *Machine, s []byte, n int64, fill []byte, before bool) value {
 		if len(rest) == 0 {
 			rest = fill
 		}
-		_, size := utf8.DecodeRune(rest)
+		size := m.first(rest)
 		m.arena = append(m.arena, rest[:size]...)
 		rest = rest[size:]
 	}
@@ -333,27 +429,50 @@ func (s Settings) caseMapping() caseMapping {
 	return caseSimple
 }
 
+// runeMapping maps a character, if it is known what the server makes of it.
+type runeMapping func(r rune) (to rune, known bool)
+
 // mapCase restricts a mapping of runes to what the server's does; not ok when that
 // is not known.
-func (s Settings) mapCase(f func(rune) rune) (func(rune) rune, bool) {
+func (s Settings) mapCase(f func(rune) rune) (m runeMapping, ok bool) {
 	latin1 := !s.utf8()
 	switch s.caseMapping() {
 	case caseASCII:
-		return func(r rune) rune {
+		return func(r rune) (rune, bool) {
 			if r < utf8.RuneSelf {
-				return f(r)
+				return f(r), true
 			}
-			return r
+			return r, true
 		}, true
 	case caseSimple:
-		return func(r rune) rune {
-			if to := f(r); !latin1 || to <= unicode.MaxLatin1 { // a byte has no larger letters
-				return to
+		return func(r rune) (rune, bool) {
+			to := f(r)
+			switch {
+			case latin1 && to > unicode.MaxLatin1: // a byte has no larger letters
+				return r, true
+			case r < utf8.RuneSelf || to < utf8.RuneSelf:
+				return to, true
 			}
-			return r
+			return to, caseIsSettled(r)
 		}, true
 	}
 	return nil, false
+}
+
+// caseIsSettled: all C libraries in use change the case of a character alike. The
+// others have letters that got their counterpart in a later version of Unicode,
+// or may get one.
+func caseIsSettled(r rune) bool {
+	switch {
+	case r < 0x0250, r >= 0x0386 && r <= 0x03CE, r >= 0x0400 && r <= 0x045F, r >= 0x048A && r <= 0x0513:
+		return true
+	case r >= 0x1F000 && r <= 0x1FAFF: // pictures
+		return true
+	case unicode.In(r, unicode.Latin, unicode.Greek, unicode.Cyrillic, unicode.Georgian, unicode.Cherokee):
+		return unicode.In(r, unicode.Lo, unicode.Lm)
+	}
+	cased := unicode.ToUpper(r) != r || unicode.ToLower(r) != r
+	return !cased && unicode.In(r, unicode.L, unicode.M, unicode.N, unicode.P, unicode.S, unicode.Z, unicode.C)
 }
 
 func caseFunction(f func(rune) rune) *impl {
@@ -370,11 +489,27 @@ func caseFunction(f func(rune) rune) *impl {
 	})
 }
 
-func (m *Machine) mapRunes(s []byte, f func(rune) rune) value {
+// mapRunes maps each character of a text.
+func (m *Machine) mapRunes(s []byte, f runeMapping) value {
+	if !m.room(len(s) + len(s)/2 + utf8.UTFMax) { // two bytes may become three
+		return m.overMemory()
+	}
 	start := len(m.arena)
 	for len(s) > 0 {
-		r, n := utf8.DecodeRune(s)
-		m.arena = utf8.AppendRune(m.arena, f(r))
+		r, n := rune(s[0]), 1
+		if r >= utf8.RuneSelf {
+			if m.bytewise {
+				m.arena, s = append(m.arena, s[0]), s[1:]
+				continue
+			}
+			r, n = utf8.DecodeRune(s)
+		}
+		to, known := f(r)
+		if !known {
+			m.arena = m.arena[:start]
+			return m.fail("0A000", "the text has a letter whose other case depends on the server's version of Unicode")
+		}
+		m.arena = utf8.AppendRune(m.arena, to)
 		s = s[n:]
 	}
 	return m.grown(start)
@@ -392,16 +527,16 @@ func initcap() *impl {
 		}
 		return one(func(m *Machine, a value) value {
 			inWord := false
-			return m.mapRunes(a.s, func(r rune) rune {
+			return m.mapRunes(a.s, func(r rune) (rune, bool) {
 				was := inWord
 				inWord = r < utf8.RuneSelf && (unicode.IsLetter(r) || unicode.IsDigit(r))
 				switch {
 				case !inWord:
-					return r
+					return r, true
 				case was:
-					return unicode.ToLower(r)
+					return unicode.ToLower(r), true
 				}
-				return unicode.ToUpper(r)
+				return unicode.ToUpper(r), true
 			})
 		}), nil
 	})

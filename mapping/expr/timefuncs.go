@@ -16,7 +16,7 @@ func timeFunctionImpls() map[string]*impl {
 		"transaction_timestamp()":  nowImpl(),
 		"age(timestamp,timestamp)": two(func(m *Machine, a, b value) value { return m.intervalResult(pgtext.Age(a.i, b.i)) }),
 		"age(timestamptz,timestamptz)": two(func(m *Machine, a, b value) value {
-			return m.intervalResult(pgtext.Age(m.localTime(a), m.localTime(b)))
+			return m.intervalResult(pgtext.AgeTZ(a.i, b.i, m.loc))
 		}),
 		"age(timestamp)":             one(func(m *Machine, a value) value { return ageToday(m, a.i) }),
 		"age(timestamptz)":           one(func(m *Machine, a value) value { return ageToday(m, m.localTime(a)) }),
@@ -79,10 +79,15 @@ func makeDate(m *Machine, a []value) value {
 
 // zoneImpl is at time zone, for a zone of the tz database.
 func zoneImpl(convert func(ts int64, loc *time.Location) int64) *impl {
-	return withConstant(0, "the time zone", constantHint, func(_ *checker, t *term, name string) (*impl, *Error) {
+	return withConstant(0, "the time zone", constantHint, func(c *checker, t *term, name string) (*impl, *Error) {
 		loc, known := loadZone(name)
 		if !known {
 			return nil, refusal(t.args[0], "time zone "+quoteLiteral(name)+" is not known here", "write it as in America/Sao_Paulo, or UTC")
+		}
+		if check := c.scope.Settings.CheckZone; check != nil {
+			if err := check(loc); err != nil {
+				return nil, refusal(t.args[0], err.Error(), "use the same version of the tz database here and in PostgreSQL, or another zone")
+			}
 		}
 		return two(func(m *Machine, _, a value) value { return m.wrap(pgtext.CheckTimestamp(convert(a.i, loc))) }), nil
 	})

@@ -196,12 +196,12 @@ func timeCastImpls() map[string]*impl {
 func modifierImpl(t *cdc.Type, typmod int32) *impl {
 	switch t.Base().OID {
 	case oidVarchar:
-		return one(func(_ *Machine, a value) value { return textValue(a.s[:runeOffset(a.s, int64(typmod-4))]) })
+		return one(func(m *Machine, a value) value { return textValue(a.s[:m.offset(a.s, int64(typmod-4))]) })
 	case oidBpchar:
 		return one(func(m *Machine, a value) value {
 			n := int64(typmod - 4)
-			if runeOffset(a.s, n) < len(a.s) {
-				return textValue(a.s[:runeOffset(a.s, n)])
+			if end := m.offset(a.s, n); end < len(a.s) {
+				return textValue(a.s[:end])
 			}
 			return pad(m, a.s, n, []byte(" "), false)
 		})

@@ -18,6 +18,7 @@ import (
 	"gancho/cdc"
 	"gancho/delivery/endpoint"
 	"gancho/delivery/queue"
+	"gancho/delivery/webhook"
 	"gancho/internal/testservers"
 	"gancho/mapping"
 )
@@ -116,6 +117,19 @@ func AppendEvents(t testing.TB, q *queue.Queue, from, to, size int, key func(int
 			t.Fatalf("append: %v", err)
 		}
 	}
+}
+
+// replays counts the jobs of Replay.
+var replays atomic.Int64
+
+// Replay queues events to be sent again, as a job of their own.
+func Replay(ctx context.Context, q *queue.Queue, endpoint string, messages []webhook.Message) error {
+	if len(messages) == 0 {
+		return nil
+	}
+	job := fmt.Sprintf("test-%d", replays.Add(1))
+	_, err := q.ReplayPart(ctx, endpoint, &queue.Part{Job: job, Position: "1", Messages: messages})
+	return err
 }
 
 // KeyModulo spreads events over n keys.

@@ -1,0 +1,142 @@
+package cdc
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/jackc/pgx/v5"
+)
+
+// A table can leave the stream while it is read, and the stream does not say so:
+// it is dropped and created again, renamed away, moved to another schema, made a
+// partition of another table or taken out of the publication, or the publication
+// is narrowed. The catalogue does.
+
+// Coverage is whether the stream carries what rules need of a table, by the
+// catalogue.
+type Coverage struct {
+	Table Name
+	OID   uint32 // 0: it does not exist
+	// Missing is why the stream lacks changes that the rules need, and Fix what
+	// to do about it; both are "" when it lacks none.
+	Missing, Fix string
+	// Places identify the table in each of Gancho's publications that has it. One is
+	// another text when the table was created again, or was taken out and added again.
+	Places []string
+	// Filter has the row filters, "" without any. (A column list shows in the stream.)
+	Filter string
+}
+
+// Coverages are those of several tables at one time.
+type Coverages struct {
+	// Current is the end of the server's WAL right after the catalogue was read.
+	Current LSN
+	Tables  []Coverage // in the order of the needs
+	// Types is another text when the catalogue says something else about a type
+	// that was asked for, or about an enum.
+	Types string
+}
+
+// ReadCoverage reads how Gancho's publications carry the needs, whose names have
+// schemas, and how the composite types with these OIDs are defined. It runs one
+// statement.
+func ReadCoverage(ctx context.Context, conn *pgx.Conn, o Options, needs []TableNeed, composites []uint32) (Coverages, error) {
+	var schemas, names []string
+	for _, n := range needs {
+		schemas, names = append(schemas, n.Schema), append(names, n.Name)
+	}
+	filter := "''" // row filters came with PostgreSQL 15
+	if serverVersion(conn) >= 150000 {
+		filter = "coalesce(t.rowfilter, '')"
+	}
+	rows, _ := conn.Query(ctx, `
+		with members (pub, name, ins, upd, del, tru, viaroot, relid, tablename, filter) as materialized (
+			select p.oid, p.pubname::text, p.pubinsert, p.pubupdate, p.pubdelete, p.pubtruncate, p.pubviaroot, c.oid, format('%I.%I', t.schemaname, t.tablename), `+filter+`
+			from pg_catalog.pg_publication p join pg_catalog.pg_publication_tables t on t.pubname = p.pubname
+			join pg_catalog.pg_namespace n on n.nspname = t.schemaname
+			join pg_catalog.pg_class c on c.relnamespace = n.oid and c.relname = t.tablename
+			where p.pubname = any($3))
+		select coalesce(c.oid, 0), coalesce((select min(m.tablename) from pg_catalog.pg_partition_ancestors(c.oid) a
+				join members m on m.relid = a.relid where m.viaroot and m.relid <> c.oid), ''),
+			coalesce((select jsonb_agg(jsonb_build_object('Publication', m.name, 'Insert', m.ins, 'Update', m.upd, 'Delete', m.del, 'Truncate', m.tru,
+					'Filter', m.filter, 'Place', coalesce(c.oid || '/' || r.oid, '')) order by m.name)
+				from members m left join pg_catalog.pg_publication_rel r on r.prpubid = m.pub and r.prrelid = c.oid
+				where m.relid = c.oid), '[]')::text,
+			(select hashtextextended(coalesce((select string_agg(format('%s %s %s', e.enumtypid, e.enumsortorder, e.enumlabel), ',' order by e.oid)
+					from pg_catalog.pg_enum e), '') || coalesce((select string_agg(format('%s %s %s %s', t.oid, a.attnum, a.attname, a.atttypid), ',' order by t.oid, a.attnum)
+					from pg_catalog.pg_type t join pg_catalog.pg_attribute a on a.attrelid = t.typrelid and a.attnum > 0 and not a.attisdropped
+					where t.oid = any($4::oid[])), ''), 0))::text,
+			(select case when pg_is_in_recovery() then pg_last_wal_replay_lsn() else pg_current_wal_lsn() end)
+		from unnest($1::text[], $2::text[]) with ordinality w(schema, name, n)
+		left join pg_catalog.pg_namespace s on s.nspname = w.schema
+		left join pg_catalog.pg_class c on c.relnamespace = s.oid and c.relname = w.name
+		order by w.n`, schemas, names, []string{o.Publication, o.insertPublication()}, composites)
+	var c Coverages
+	var oid uint32
+	var root, members string
+	_, err := pgx.ForEachRow(rows, []any{&oid, &root, &members, &c.Types, &c.Current}, func() error {
+		var in []placed
+		if err := json.Unmarshal([]byte(members), &in); err != nil {
+			return err
+		}
+		c.Tables = append(c.Tables, o.coverage(needs[len(c.Tables)], oid, root, in))
+		return nil
+	})
+	if err != nil {
+		return c, fmt.Errorf("read which tables the publications have: %w", err)
+	}
+	return c, nil
+}
+
+// Coverage is [ReadCoverage] over the gauge's connection.
+func (g *SlotGauge) Coverage(ctx context.Context, o Options, needs []TableNeed, composites []uint32) (c Coverages, err error) {
+	err = g.read(ctx, func(ctx context.Context, conn *pgx.Conn) error {
+		c, err = ReadCoverage(ctx, conn, o, needs, composites)
+		return err
+	})
+	return c, err
+}
+
+// placed is a membership with the OIDs of the table and of its entry; "" in a
+// publication that has tables by other means than their names.
+type placed struct {
+	Membership
+	Place string
+}
+
+// coverage compares the memberships of a table with what is needed of it. root is
+// the published table of which it is a partition.
+func (o Options) coverage(need TableNeed, oid uint32, root string, in []placed) Coverage {
+	c := Coverage{Table: Name{need.Schema, need.Name}, OID: oid}
+	var have operations
+	var filters []string
+	for _, m := range in {
+		have = have.or(operations{m.Insert, m.Update, m.Delete, m.Truncate})
+		c.Places = append(c.Places, m.Publication+" "+m.Place)
+		if m.Filter != "" {
+			filters = append(filters, fmt.Sprintf("publication %s has the row filter %s", QuoteIdentifier(m.Publication), m.Filter))
+		}
+	}
+	c.Filter = strings.Join(filters, "; ")
+	lacking := operations{need.Insert, need.Update, need.Delete, need.Truncate}.without(have)
+	pub := QuoteIdentifier(o.Publication)
+	switch {
+	case oid == 0:
+		c.Missing, c.Fix = "it does not exist any more", "create it and add it to the publication, or remove its rules"
+	case root != "":
+		c.Missing, c.Fix = fmt.Sprintf("it is a partition of %s, under whose name its changes are published", root), fmt.Sprintf("write its rules on %s", root)
+	case len(in) == 0:
+		c.Missing, c.Fix = fmt.Sprintf("it is not in publication %s", pub), fmt.Sprintf("run ALTER PUBLICATION %s ADD TABLE %s", pub, c.Table)
+	case lacking != operations{}:
+		names := make([]string, len(in))
+		for i, m := range in {
+			names[i] = QuoteIdentifier(m.Publication)
+		}
+		c.Missing = fmt.Sprintf("publication %s does not publish its %s", strings.Join(slices.Compact(names), " and "), lacking)
+		c.Fix = fmt.Sprintf("run ALTER PUBLICATION %s SET (publish = '%s')", names[0], have.or(lacking))
+	}
+	return c
+}

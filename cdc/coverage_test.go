@@ -1,0 +1,56 @@
+package cdc_test
+
+import (
+	"testing"
+
+	"gancho/cdc"
+)
+
+// TestCoverage: what the publications carry, by which entries, and what is lacking.
+func TestCoverage(t *testing.T) {
+	t.Parallel()
+	dsn := pg.Database(t, "", "create type ponto as (x int, y int)", "create type cor as enum ('azul')",
+		`create table a (id int primary key, p ponto)`, `create table "B c" (id int primary key)`)
+	conn := dial(t, dsn)
+	o := optionsFor(dsn)
+	read := func(statements ...string) cdc.Coverages {
+		t.Helper()
+		do(t, conn, statements...)
+		all, err := cdc.ReadCoverage(t.Context(), conn, o, []cdc.TableNeed{
+			{Schema: "public", Name: "a", Insert: true, Update: true}, {Schema: "public", Name: "B c", Insert: true},
+		}, []uint32{value[uint32](t, conn, "select 'ponto'::regtype::oid")})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return all
+	}
+	check := func(what string, all cdc.Coverages, a, b string) {
+		t.Helper()
+		if all.Tables[0].Missing != a || all.Tables[1].Missing != b {
+			t.Errorf("%s: missing %q and %q, want %q and %q", what, all.Tables[0].Missing, all.Tables[1].Missing, a, b)
+		}
+	}
+	check("no publication", read(), "it is not in publication gancho", "it is not in publication gancho")
+	first := read("create publication gancho for table a", `create publication gancho_insert for table "B c", a with (publish = 'insert')`)
+	check("two publications", first, "", "")
+	again := read()
+	if len(first.Tables[0].Places) != 2 || first.Tables[0].Places[0] != again.Tables[0].Places[0] || again.Current < first.Current || again.Types != first.Types {
+		t.Errorf("what has not changed differs: %+v and %+v", first, again)
+	}
+	narrowed := read("alter publication gancho set (publish = 'delete')")
+	check("narrowed", narrowed, "publication gancho and gancho_insert does not publish its update", "")
+	renamed := read("alter publication gancho set (publish = 'insert, update')", `alter table "B c" rename to c`, "drop table a", "create table a (id int primary key)")
+	check("renamed and created again", renamed, "it is not in publication gancho", "it does not exist any more")
+	for _, s := range []string{"alter type ponto rename attribute x to z", "alter type cor rename value 'azul' to 'verde'", "alter type ponto add attribute w text"} {
+		before := read().Types
+		if read(s).Types == before {
+			t.Errorf("%s is not noticed", s)
+		}
+	}
+	everything := read("drop publication gancho", "create publication gancho for all tables", `create table "B c" (id int primary key)`)
+	check("all tables", everything, "", "")
+	recreated := read("drop table a", "create table a (id int primary key)")
+	if recreated.Tables[0].OID == everything.Tables[0].OID || recreated.Tables[0].Places[0] != everything.Tables[0].Places[0] {
+		t.Errorf("a table that was created again is in the publication of all tables at another place: %+v and %+v", everything, recreated)
+	}
+}

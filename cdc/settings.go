@@ -1,0 +1,166 @@
+package cdc
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/jackc/pgx/v5/pgconn"
+)
+
+// The settings of our sessions. They are made by set_config after the start of a
+// session, and not by parameters of its start: poolers refuse those, or drop them
+// without a word. A connection on which another process answers than the one that
+// greeted us leads through a pooler, which may give the session to the
+// application next. There nothing is set that outlasts a transaction: settings
+// that only protect us are left as they are, and one that decides about results
+// has to have its value already, or the connection is refused.
+
+// sessionSettings are those of every session, without what given has: nothing
+// but Gancho itself ends or hides what we read, whatever the role's own are.
+func sessionSettings(given map[string]string) map[string]string {
+	all := map[string]string{
+		"statement_timeout":                   "0",
+		"lock_timeout":                        "0",
+		"idle_session_timeout":                "0",
+		"idle_in_transaction_session_timeout": "0",
+		// The decoding of a large transaction is a transaction itself.
+		"transaction_timeout": "0",
+		// Row-level security raises an error instead of hiding rows.
+		"row_security": "off",
+	}
+	maps.DeleteFunc(all, func(name, _ string) bool { _, ok := given[name]; return ok })
+	return all
+}
+
+// stableSettings are those of sessions whose statements are all our own.
+func stableSettings() map[string]string {
+	return map[string]string{"timezone": "UTC", "search_path": "", "client_min_messages": "warning"}
+}
+
+// valueSettings are the settings that reach the text of a value.
+func valueSettings() map[string]string {
+	return map[string]string{
+		"datestyle":          "ISO",
+		"intervalstyle":      "postgres",
+		"extra_float_digits": "3",
+		"timezone":           "UTC",
+		"bytea_output":       "hex",
+		// money prints with the symbol, separators and digits of its locale.
+		"lc_monetary": "C",
+		// Values of regclass, regtype and regproc are quoted by taste; the stream's
+		// are qualified, too, because its search_path is empty.
+		"quote_all_identifiers": "off",
+	}
+}
+
+// protective are settings without which a session still does what it should.
+var protective = []string{
+	"statement_timeout", "lock_timeout", "idle_session_timeout", "idle_in_transaction_session_timeout", "transaction_timeout",
+	"row_security", "search_path", "client_min_messages", "plan_cache_mode",
+}
+
+// newer are settings that not every supported server has.
+var newer = []string{"idle_session_timeout", "transaction_timeout"}
+
+// SettingError is a setting that does not have the value that a session needs.
+type SettingError struct{ Name, Is, Want string }
+
+// Error implements error.
+func (e *SettingError) Error() string {
+	return fmt.Sprintf("the setting %s is %q and has to be %q, and between gancho and the server is a pooler, through which it cannot be set; connect to the server itself, or run ALTER ROLE ... SET %s = %s for the role of the connection",
+		e.Name, e.Is, e.Want, e.Name, quoteLiteral(e.Want))
+}
+
+// pin makes the settings in every session that config opens.
+func pin(config *pgconn.Config, settings map[string]string) {
+	config.AfterConnect = func(ctx context.Context, conn *pgconn.PgConn) error {
+		_, missed, err := makeSettings(ctx, conn, settings)
+		if err != nil {
+			return err
+		}
+		for _, m := range missed {
+			if !slices.Contains(protective, m.Name) {
+				return &m
+			}
+		}
+		return nil
+	}
+}
+
+// makeSettings makes the settings in a session of our own. A shared one is left
+// as it is; missed are the settings that it would need.
+func makeSettings(ctx context.Context, conn *pgconn.PgConn, settings map[string]string) (shared bool, missed []SettingError, err error) {
+	// Where another process answers, the settings end with this statement.
+	sql := settingsSQL(settings, fmt.Sprintf("pg_catalog.pg_backend_pid() <> %d", conn.PID()))
+	rows, err := ask(ctx, conn, sql)
+	if err != nil {
+		return false, nil, fmt.Errorf("make the session's settings: %w", err)
+	}
+	for _, row := range rows {
+		shared = row[3] == "t"
+		if shared && row[1] != row[2] {
+			missed = append(missed, SettingError{Name: row[0], Is: row[1], Want: row[2]})
+		}
+	}
+	return shared, missed, nil
+}
+
+// keepSettings makes the settings in a session that is our own, whoever stands
+// between, and reads them back.
+func keepSettings(ctx context.Context, conn *pgconn.PgConn, settings map[string]string) error {
+	made, err := ask(ctx, conn, settingsSQL(settings, "false"))
+	if err != nil {
+		return fmt.Errorf("make the session's settings: %w", err)
+	}
+	names := make([]string, len(made))
+	for i, row := range made {
+		names[i] = "pg_catalog.current_setting(" + quoteLiteral(row[0]) + ")"
+	}
+	is, err := ask(ctx, conn, "select "+strings.Join(names, ", "))
+	if err != nil {
+		return fmt.Errorf("read the session's settings: %w", err)
+	}
+	for i, row := range made {
+		if is[0][i] != row[2] {
+			return &SettingError{Name: row[0], Is: is[0][i], Want: row[2]}
+		}
+	}
+	return nil
+}
+
+// settingsSQL makes the settings, for the transaction if the SQL expression local
+// is true, and returns of each its name, its value before and after, and local.
+func settingsSQL(settings map[string]string, local string) string {
+	values := make([]string, 0, len(settings))
+	for _, name := range slices.Sorted(maps.Keys(settings)) {
+		values = append(values, "("+quoteLiteral(name)+", "+quoteLiteral(settings[name])+")")
+	}
+	quoted := make([]string, len(newer))
+	for i, name := range newer {
+		quoted[i] = quoteLiteral(name)
+	}
+	return "select s.name, pg_catalog.current_setting(s.name), pg_catalog.set_config(s.name, s.value, " + local + "), " + local +
+		" from (values " + strings.Join(values, ", ") + ") s(name, value)" +
+		" where s.name not in (" + strings.Join(quoted, ", ") + ") or pg_catalog.current_setting(s.name, true) is not null"
+}
+
+// ask runs one statement over the simple protocol, the only one of a replication
+// connection, and returns its rows; null is "".
+func ask(ctx context.Context, conn *pgconn.PgConn, sql string) ([][]string, error) {
+	results, err := conn.Exec(ctx, sql).ReadAll()
+	if err != nil {
+		return nil, err
+	}
+	var out [][]string
+	for _, row := range results[0].Rows {
+		texts := make([]string, len(row))
+		for i, v := range row {
+			texts[i] = string(v)
+		}
+		out = append(out, texts)
+	}
+	return out, nil
+}

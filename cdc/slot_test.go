@@ -1,0 +1,81 @@
+package cdc_test
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"testing"
+
+	"gancho/cdc"
+	"gancho/internal/testservers"
+)
+
+// TestReplicationRefused: a role is told to get the attribute only if it lacks
+// it; any other reason is the server's own.
+func TestReplicationRefused(t *testing.T) {
+	t.Parallel()
+	dsn := pg.Database(t, "", oneTable, "create publication gancho for table t", "create publication gancho_insert", "revoke execute on function pg_create_logical_replication_slot from public")
+	conn := dial(t, dsn)
+	for _, test := range []struct {
+		role, attribute string
+		want, not       []string
+	}{
+		{"sem_atributo", "", []string{"run ALTER ROLE sem_atributo REPLICATION"}, nil},
+		{"com_atributo", "replication", []string{"permission denied for function pg_create_logical_replication_slot"}, []string{"ALTER ROLE"}},
+	} {
+		do(t, conn, "create role "+test.role+" login "+test.attribute)
+		t.Cleanup(func() { do(t, dial(t, pg.DSN("postgres")), "drop role "+test.role) })
+		o := optionsFor(strings.Replace(dsn, "postgres://postgres@", "postgres://"+test.role+"@", 1))
+		_, err := cdc.Prepare(t.Context(), o, nil)
+		var lacks *cdc.SetupError
+		if !errors.As(err, &lacks) {
+			t.Fatalf("%s: %v", test.role, err)
+		}
+		for _, want := range test.want {
+			if !strings.Contains(err.Error(), want) {
+				t.Errorf("%s: no %q in %v", test.role, want, err)
+			}
+		}
+		for _, not := range test.not {
+			if strings.Contains(err.Error(), not) {
+				t.Errorf("%s: %q in %v", test.role, not, err)
+			}
+		}
+	}
+}
+
+// TestIdleSlotIsInvalidated (PostgreSQL 18): the reason is the one that the server has.
+func TestIdleSlotIsInvalidated(t *testing.T) {
+	t.Parallel()
+	if !value[bool](t, dial(t, pg.DSN("postgres")), "select current_setting('idle_replication_slot_timeout', true) is not null") {
+		t.Skip("this server invalidates no idle slots")
+	}
+	server, err := testservers.StartPostgres(testservers.PostgresOptions{Settings: map[string]string{"idle_replication_slot_timeout": "'1s'"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(server.Close)
+	dsn := server.Database(t, "", oneTable)
+	o := optionsFor(dsn)
+	source := prepare(t, o, allOps("t"))
+	conn := dial(t, dsn)
+	eventually(t, "the slot to be invalidated", func() bool {
+		do(t, conn, "checkpoint")
+		return value[bool](t, conn, "select invalidation_reason is not null from pg_replication_slots where slot_name = $1", o.Slot)
+	})
+	_, prepared := cdc.Prepare(t.Context(), o, allOps("t"))
+	read := cdc.NewReader(o, source).Run(context.Background(), onlooker())
+	for what, err := range map[string]error{"prepare": prepared, "read": read} {
+		if err == nil || !strings.Contains(err.Error(), "idle_replication_slot_timeout") || strings.Contains(err.Error(), "max_slot_wal_keep_size") {
+			t.Errorf("%s: %v", what, err)
+		}
+	}
+}
+
+// TestSyncedSlot: a standby's copy of its primary's slot is not to be dropped.
+func TestSyncedSlot(t *testing.T) {
+	t.Parallel()
+	if text := cdc.UnusableSlot("gancho"); strings.Contains(text, "drop") || !strings.Contains(text, "source.dsn lead to the primary") {
+		t.Errorf("a synchronized slot: %s", text)
+	}
+}

@@ -1,0 +1,118 @@
+package main_test
+
+import (
+	"encoding/json"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"gancho/internal/testservers"
+)
+
+const leaveTable = `create table fichas (id int primary key, nome text)`
+
+const leaveRules = `rules:
+  - event: ficha.nova
+    table: fichas
+    on: [insert, update, delete]
+    columns: [id]
+`
+
+// TestTableLeavesTheStream: whatever takes a rule's table out of the stream stops
+// the bridge with its reason, and the next start names the gap.
+func TestTableLeavesTheStream(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		leave  string // what takes it out
+		reason string
+		back   string // what the next start needs before it
+	}{
+		"created again":    {"drop table fichas; " + leaveTable, "it is not in publication gancho", ""},
+		"swapped":          {"create table nova (like fichas including all); alter table fichas rename to velha; alter table nova rename to fichas", "it is not in publication gancho", ""},
+		"another schema":   {"create schema outro; alter table fichas set schema outro", "it does not exist any more", "alter table outro.fichas set schema public"},
+		"taken out":        {"alter publication gancho drop table fichas", "it is not in publication gancho", ""},
+		"narrowed":         {"alter publication gancho set (publish = 'insert')", "publication gancho does not publish its update, delete", "alter publication gancho set (publish = 'insert, update, delete, truncate')"},
+		"new root":         {"create table raiz (like fichas) partition by range (id); alter table raiz attach partition fichas default; alter publication gancho add table raiz", "it is a partition of public.raiz", "alter table raiz detach partition fichas; alter publication gancho drop table raiz"},
+		"without via root": {"drop table fichas; create table fichas (id int primary key, nome text) partition by range (id)", "it is not in publication gancho", "create table p partition of fichas default"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t, testservers.RedisOptions{}, leaveTable)
+			r := newReceiver(t, nil)
+			w.rules = leaveRules
+			w.endpoint("a", r.url(), "events: ['*', 'gancho.*']")
+			b := w.run()
+			w.exec("insert into fichas values (1)")
+			r.waitCount(1)
+			b.waitLog("tables of the rules are watched")
+			w.exec(c.leave)
+			b.wait(1)
+			for _, part := range []string{"table public.fichas has left the stream: " + c.reason, "on_schema_change: stop"} {
+				if !strings.Contains(b.text(), part) {
+					t.Errorf("%q is not in the log:\n%s", part, tail(b.text(), 3000))
+				}
+			}
+			if c.back != "" {
+				w.exec(c.back)
+			}
+			b = w.run()
+			var gap struct{ Level, Table, Reason, From, To string }
+			if err := json.Unmarshal([]byte(b.waitLog("table was not in the stream for a while")), &gap); err != nil {
+				t.Fatal(err)
+			}
+			if gap.Level != "error" || gap.Table != "public.fichas" || !strings.HasPrefix(gap.Reason, c.reason) || gap.From == "0/0" || gap.From >= gap.To {
+				t.Errorf("gap %+v", gap)
+			}
+			w.exec("insert into fichas values (2)")
+			got := r.waitFor(time.Minute, "the new row", func(all []arrival) bool {
+				return len(all) > 0 && all[len(all)-1].field("id") == "2"
+			})
+			var notices int
+			for _, a := range got {
+				if a.event == "gancho.table.gap" {
+					notices++
+				}
+			}
+			if notices != 2 {
+				t.Errorf("%d notices of the gap, want that it opened and that it closed", notices)
+			}
+			b.stop()
+		})
+	}
+}
+
+// TestTableComesBack: under the policy park the bridge adds the table again, names
+// the gap and goes on.
+func TestTableComesBack(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, testservers.RedisOptions{}, leaveTable)
+	r := newReceiver(t, nil)
+	w.source = "  on_schema_change: park"
+	w.rules = leaveRules
+	w.endpoint("a", r.url())
+	b := w.run()
+	w.exec("insert into fichas values (1)")
+	r.waitCount(1)
+	b.waitLog("tables of the rules are watched")
+	// The old table's rows, which are still in the stream, tell at once.
+	w.exec("create table nova (like fichas including all); alter table fichas rename to velha; alter table nova rename to fichas; insert into velha values (9)")
+	var gap struct{ Reason, From, To string }
+	if err := json.Unmarshal([]byte(b.waitLog("table was not in the stream for a while")), &gap); err != nil {
+		t.Fatal(err)
+	}
+	if gap.Reason != "it is not in publication gancho" || gap.From >= gap.To {
+		t.Errorf("gap %+v", gap)
+	}
+	w.exec("insert into fichas values (2)")
+	if all := r.waitCount(2); all[1].field("id") != "2" {
+		t.Errorf("row %s arrived, want 2", all[1].field("id"))
+	}
+	if status, text := fetch(t, "http://"+b.listening()+"/readyz"); status != http.StatusOK {
+		t.Errorf("/readyz answers %d: %s", status, text)
+	}
+	if _, text := fetch(t, "http://"+b.listening()+"/metrics"); !strings.Contains(text, `gancho_table_gaps_total{table="public.fichas"} 1`) {
+		t.Errorf("the metrics do not count the gap:\n%s", text)
+	}
+	b.stop()
+}

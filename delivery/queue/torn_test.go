@@ -1,0 +1,71 @@
+package queue_test
+
+import (
+	"bytes"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"gancho/delivery/queue/queuetest"
+
+	"gancho/delivery/endpoint"
+	"gancho/internal/testservers"
+)
+
+// tearTransaction cuts the append-only file inside the last transaction that it
+// has: behind MULTI, in the middle of a command.
+func tearTransaction(t *testing.T, r *testservers.Redis) {
+	t.Helper()
+	files, err := filepath.Glob(filepath.Join(r.Dir(), "appendonlydir", "*.incr.aof"))
+	if err != nil || len(files) != 1 {
+		t.Fatalf("find the append-only file: %v, %v", files, err)
+	}
+	text, err := os.ReadFile(files[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	multi := bytes.LastIndex(text, []byte("MULTI\r\n"))
+	if multi < 0 {
+		t.Fatal("the append-only file has no transaction")
+	}
+	end := bytes.LastIndex(text, []byte("EXEC\r\n"))
+	if end < multi {
+		t.Fatal("the last transaction does not end")
+	}
+	if err := os.Truncate(files[0], int64(multi+(end-multi)*3/4)); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// Redis cuts a torn append-only file behind the last whole command, be that in an
+// open MULTI, and appends behind it: at its next start it drops what no EXEC has
+// ended. What was confirmed must not be among it.
+func TestTornTransaction(t *testing.T) {
+	t.Parallel()
+	for _, fsync := range []string{"everysec", "always"} {
+		t.Run(fsync, func(t *testing.T) {
+			t.Parallel()
+			r := queuetest.StartRedis(t, "aof-load-truncated", "yes", "appendfsync", fsync)
+			q := queuetest.Open(t, r, endpoint.Endpoint{Name: "a"})
+			queuetest.AppendEvents(t, q, 0, 8, 8, queuetest.KeyModulo(1))
+			r.Kill()
+			tearTransaction(t, r)
+			if err := r.Start(); err != nil {
+				t.Fatal(err)
+			}
+			queuetest.Eventually(t, "the restart to be accepted", func() bool { return q.AcceptRestart(t.Context()) == nil })
+			c, _ := queuetest.RunDurable(t, q)
+			const total = 12
+			queuetest.AppendEvents(t, q, 0, total, 1, queuetest.KeyModulo(1)) // single commands
+			q.Appended(queuetest.LSN(total - 1))
+			queuetest.Eventually(t, "the confirmation", func() bool { return c.Newest() == queuetest.LSN(total-1) })
+			r.Stop()
+			if err := r.Start(); err != nil {
+				t.Fatal(err)
+			}
+			if n := queuetest.Client(t, r).XLen(t.Context(), "gancho:{a}:q").Val(); n != total {
+				t.Errorf("%d events of %d are there that were confirmed", n, total)
+			}
+		})
+	}
+}

@@ -1,0 +1,328 @@
+package bridge
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"fmt"
+	"slices"
+	"sync"
+	"time"
+
+	"gancho/cdc"
+	"gancho/mapping"
+)
+
+// tables watches whether the stream still carries the tables of the rules, which
+// the catalogue says and the stream does not: see cdc.Coverage.
+type tables struct {
+	wake chan struct{} // capacity 1: check now
+	// seen are the stream's relations that were looked at; the capture goroutine's.
+	seen map[*cdc.Relation]bool
+
+	mu     sync.Mutex // guards the next three
+	needs  []cdc.TableNeed
+	policy mapping.Policy
+	oids   map[cdc.Name]uint32 // of the needs, as the catalogue had them last
+
+	// What follows belongs to the goroutine of watchTables.
+	record  *tableRecord // nil: not read yet
+	written string       // the record in Redis
+	newest  cdc.LSN      // of the last check
+	types   string       // see cdc.Coverages
+	adopted time.Time    // when tables were added again last
+}
+
+// tableRecord is what is known of the tables. It is kept in Redis, so that the next
+// start knows what the bridge had before.
+type tableRecord struct {
+	// LSN is a position at which every table was as it is recorded.
+	LSN    cdc.LSN               `json:"lsn"`
+	Tables map[string]tableState `json:"tables"` // by schema.table
+}
+
+type tableState struct {
+	Places []string `json:"places"`
+	Filter string   `json:"filter,omitempty"`
+	// Missing is why the stream lacks changes of the table, and Since a position
+	// up to which it had them.
+	Missing string  `json:"missing,omitempty"`
+	Since   cdc.LSN `json:"since,omitempty"`
+}
+
+// gap is a range of positions of which changes of a table are missing. to is 0
+// while it is open; closes: that it opened was
+// reported before; filter: the rows that a row filter excludes are missing.
+type gap struct {
+	table, reason, fix string
+	from, to           cdc.LSN
+	closes, filter     bool
+}
+
+func newTables() *tables {
+	return &tables{wake: make(chan struct{}, 1), seen: map[*cdc.Relation]bool{}}
+}
+
+// want says which rules' tables are watched from now on.
+func (t *tables) want(rules *mapping.Ruleset) {
+	t.mu.Lock()
+	t.needs, t.policy = rules.Tables(), rules.Policy()
+	t.mu.Unlock()
+	t.check()
+}
+
+func (t *tables) wanted() ([]cdc.TableNeed, mapping.Policy) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.needs, t.policy
+}
+
+// check has the catalogue read now.
+func (t *tables) check() { signal(t.wake) }
+
+// see has the catalogue read when the stream describes a table that was renamed,
+// or created again.
+func (t *tables) see(rel *cdc.Relation) {
+	if t.seen[rel] {
+		return
+	}
+	t.seen[rel] = true
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for name, oid := range t.oids {
+		if (name == rel.TableName()) != (oid == rel.OID) {
+			t.check()
+			return
+		}
+	}
+}
+
+// compare takes what the catalogue says now into the record, and returns the gaps
+// that have opened or were closed since. before is a position at which everything
+// was as recorded.
+func (r *tableRecord) compare(c cdc.Coverages) []gap {
+	var gaps []gap
+	now := make(map[string]tableState, len(c.Tables))
+	for _, table := range c.Tables {
+		name := table.Table.String()
+		old, known := r.Tables[name]
+		state := tableState{Places: table.Places, Filter: table.Filter, Missing: table.Missing}
+		kept := slices.ContainsFunc(old.Places, func(place string) bool { return slices.Contains(table.Places, place) })
+		switch {
+		case table.Missing != "" && old.Missing != "":
+			state.Since = old.Since
+		case table.Missing != "":
+			state.Since = r.LSN
+			gaps = append(gaps, gap{table: name, reason: table.Missing, fix: table.Fix, from: r.LSN})
+		case !known: // a new rule's
+		case old.Missing != "":
+			gaps = append(gaps, gap{table: name, reason: old.Missing, from: old.Since, to: c.Current, closes: true})
+		case table.Filter != old.Filter && table.Filter != "":
+			gaps = append(gaps, gap{table: name, reason: table.Filter, fix: "take it out of the publication and add it again without the filter", from: r.LSN, filter: true})
+		case !kept:
+			gaps = append(gaps, gap{table: name, reason: "it was created again, or taken out of the publication, and is in it again", from: r.LSN, to: c.Current})
+		}
+		now[name] = state
+	}
+	r.Tables = now
+	return gaps
+}
+
+// The time between two checks: the longer one for a source that writes hardly any WAL.
+const (
+	watchEvery = 3 * time.Second
+	watchIdle  = 15 * time.Second
+)
+
+// watchTables checks the tables until the context ends. Under the policy stop, a
+// table that has left the stream is an error.
+func (c *capture) watchTables(ctx context.Context) error {
+	t := c.tables
+	timer := time.NewTimer(watchEvery)
+	defer timer.Stop()
+	for wait := watchEvery; ; {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-t.wake:
+		case <-timer.C:
+		}
+		if !c.started.Load() {
+			continue // another process captures: the first Reset wakes
+		}
+		before := t.newest
+		if err := c.checkTables(ctx); err != nil {
+			return err
+		}
+		if t.newest >= before+busyWAL {
+			wait = watchEvery
+		}
+		timer.Reset(wait)
+		wait = min(2*wait, watchIdle)
+	}
+}
+
+// checkTables reads the catalogue and reports what has changed. While a server
+// is unreachable, which others say, it does nothing.
+func (c *capture) checkTables(ctx context.Context) error {
+	t := c.tables
+	if t.record == nil {
+		record, err := c.readTables(ctx)
+		if err != nil {
+			return nil //nolint:nilerr // Redis is unreachable: the next check reads it
+		}
+		t.record = record
+	}
+	needs, policy := t.wanted()
+	coverage, err := c.gauge.Coverage(ctx, c.Source, needs, c.reader.Composites())
+	if err != nil || coverage.Tables == nil {
+		return nil //nolint:nilerr // the source is unreachable, which the reader says
+	}
+	c.renewTypes(ctx, coverage.Types)
+	if t.newest == 0 {
+		c.Log.Info().Int("tables", len(needs)).Msg("tables of the rules are watched")
+	}
+	gaps := t.record.compare(coverage)
+	// The catalogue was read before the position was: a table may have left in between.
+	t.record.LSN, t.newest = cmp.Or(t.newest, t.record.LSN, coverage.Current), coverage.Current
+	c.writeTables(ctx)
+	for _, g := range gaps {
+		c.reportGap(ctx, g)
+	}
+	missing := t.take(coverage)
+	c.metrics.missing.Set(float64(len(missing)))
+	if i := slices.IndexFunc(gaps, func(g gap) bool { return g.filter }); i >= 0 && policy == mapping.Stop && len(missing) == 0 {
+		g := gaps[i]
+		return fmt.Errorf("table %s: %s: since %s the rows that it excludes are not captured (on_schema_change: stop); %s, or start gancho again to accept it", g.table, g.reason, g.from, g.fix)
+	}
+	if len(missing) == 0 {
+		c.health.gap.Store(nil)
+		return nil
+	}
+	first := missing[0]
+	text := fmt.Sprintf("table %s has left the stream: %s", first.Table, first.Missing)
+	c.health.gap.Store(&text)
+	if policy == mapping.Stop {
+		return fmt.Errorf("%s; its changes after %s are not captured (on_schema_change: stop); %s, start gancho again, and send what changed meanwhile by hand",
+			text, t.record.Tables[first.Table.String()].Since, first.Fix)
+	}
+	c.addAgain(ctx)
+	return nil
+}
+
+// renewTypes has types that were altered used by the reader, and by the rules,
+// which know those of lookups.
+func (c *capture) renewTypes(ctx context.Context, types string) {
+	t := c.tables
+	if types == t.types {
+		return
+	}
+	var err error
+	if t.types == "" { // the rules were bound just now
+		err = c.reader.ReloadTypes(ctx)
+	} else if err = c.adopt(ctx, c.definitionsNow().Rules); err != nil {
+		c.Log.Warn().Err(err).Msg("types of the source were altered, and the rules cannot be bound to them; they stay as they are")
+		err = c.reader.ReloadTypes(ctx)
+	}
+	if err != nil {
+		return // the next check does it
+	}
+	if t.types != "" {
+		c.Log.Info().Msg("types of the source were altered; they were read again")
+	}
+	t.types = types
+}
+
+// take keeps the tables' OIDs, and returns those that the stream lacks.
+func (t *tables) take(c cdc.Coverages) (missing []cdc.Coverage) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.oids = make(map[cdc.Name]uint32, len(c.Tables))
+	for _, table := range c.Tables {
+		t.oids[table.Table] = table.OID
+		if table.Missing != "" {
+			missing = append(missing, table)
+		}
+	}
+	return missing
+}
+
+// addAgain lets the source be prepared again for the rules, which adds missing
+// tables to the publication if gancho may do so.
+func (c *capture) addAgain(ctx context.Context) {
+	if time.Since(c.tables.adopted) < complainEvery {
+		return
+	}
+	c.tables.adopted = time.Now()
+	if err := c.adopt(ctx, c.definitionsNow().Rules); err != nil && ctx.Err() == nil {
+		c.Log.Error().Err(err).Msg("a table of the rules is not in the stream, and its changes are not captured")
+	}
+}
+
+// reportGap logs, counts and announces a gap.
+func (c *capture) reportGap(ctx context.Context, g gap) {
+	if !g.closes {
+		c.metrics.gaps.WithLabelValues(g.table).Inc()
+	}
+	event := c.Log.Error().Str("table", g.table).Str("reason", g.reason).Stringer("from", g.from)
+	message := "table has left the stream: its changes after from are missing"
+	if g.to != 0 {
+		event, message = event.Stringer("to", g.to), "table was not in the stream for a while: its changes between from and to may be missing; send them by hand"
+	}
+	if g.fix != "" {
+		event = event.Str("fix", g.fix)
+	}
+	event.Msg(message)
+	data := struct {
+		Table  string `json:"table"`
+		Reason string `json:"reason"`
+		From   string `json:"from"`
+		To     string `json:"to,omitempty"`
+		Fix    string `json:"fix,omitempty"`
+	}{g.table, g.reason, g.from.String(), "", g.fix}
+	if g.to != 0 {
+		data.To = g.to.String()
+	}
+	if err := c.announce(ctx, eventGap, g.table, nil, data.From+" "+data.To, data); err != nil {
+		c.Log.Warn().Err(err).Str("table", g.table).Msg("event about a gap could not be queued")
+	}
+}
+
+// readTables reads what was recorded before.
+func (c *capture) readTables(ctx context.Context) (*tableRecord, error) {
+	record := &tableRecord{}
+	text, err := c.queue.Tables(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if text != "" {
+		if err := json.Unmarshal([]byte(text), record); err != nil {
+			c.Log.Warn().Err(err).Msg("the record of the tables is not readable; it is written anew")
+			record = &tableRecord{}
+		}
+	}
+	return record, nil
+}
+
+// recordTimeout bounds the writing of the record, for which nothing waits.
+const recordTimeout = 5 * time.Second
+
+// writeTables records what is known of the tables. What cannot be recorded now
+// is by the next check.
+func (c *capture) writeTables(ctx context.Context) {
+	text, err := json.Marshal(c.tables.record)
+	if string(text) == c.tables.written {
+		return
+	}
+	if err == nil {
+		ctx, cancel := context.WithTimeout(ctx, recordTimeout)
+		defer cancel()
+		err = c.queue.RecordTables(ctx, string(text))
+	}
+	if err == nil {
+		c.tables.written = string(text)
+	}
+	if err != nil && ctx.Err() == nil {
+		c.Log.Warn().Err(err).Msg("the record of the tables cannot be written; a gap may not be known after a restart")
+	}
+}

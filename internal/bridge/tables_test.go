@@ -1,0 +1,46 @@
+package bridge_test
+
+import (
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"gancho/cdc"
+	"gancho/internal/bridge"
+)
+
+// TestGaps: which changes of the catalogue are gaps, and from where to where.
+func TestGaps(t *testing.T) {
+	t.Parallel()
+	var tables bridge.Tables
+	in := func(places ...string) cdc.Coverage { return cdc.Coverage{Places: places} }
+	filtered := in("gancho 1/4")
+	filtered.Filter = "a filter"
+	out := cdc.Coverage{Missing: "it is not there"}
+	lsn := cdc.LSN(0)
+	for _, step := range []struct {
+		what  string
+		table cdc.Coverage
+		want  []string
+	}{
+		{"at first", in("gancho 1/1"), nil},
+		{"nothing", in("gancho 1/1"), nil},
+		{"in a second publication", in("gancho 1/1", "gancho_insert 1/2"), nil},
+		{"in that only", in("gancho_insert 1/2"), nil},
+		{"added again", in("gancho_insert 1/3"), []string{"public.t 0/40 0/50 it was created again, or taken out of the publication, and is in it again"}},
+		{"left", out, []string{"public.t 0/50 0/0 it is not there"}},
+		{"still", out, nil},
+		{"back", in("gancho 2/9"), []string{"public.t 0/50 0/80 it is not there"}},
+		{"filtered", filtered, []string{"public.t 0/80 0/0 a filter"}},
+		{"still filtered", filtered, nil},
+		{"without filter", in("gancho 1/4"), nil},
+		{"all tables", in("gancho "), []string{"public.t 0/B0 0/C0 it was created again, or taken out of the publication, and is in it again"}},
+		{"created again among all tables", in("gancho "), nil},
+	} {
+		lsn += 0x10
+		step.table.Table = cdc.Name{Schema: "public", Name: "t"}
+		if diff := cmp.Diff(step.want, tables.Compare(cdc.Coverages{Current: lsn, Tables: []cdc.Coverage{step.table}})); diff != "" {
+			t.Errorf("%s (-want +got):\n%s", step.what, diff)
+		}
+	}
+}

@@ -1,0 +1,200 @@
+package expr_test
+
+import (
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"runtime/metrics"
+	"strings"
+	"testing"
+	"time"
+
+	"gancho/cdc"
+	"gancho/mapping/expr"
+)
+
+// texts is a scope of text columns a, b and c, for updates.
+func texts() *expr.Scope {
+	columns := make([]cdc.Column, 3)
+	for i := range columns {
+		columns[i] = cdc.Column{Name: "abc"[i : i+1], Type: baseType(25, "text"), TypeMod: -1}
+	}
+	return &expr.Scope{Relation: &cdc.Relation{Name: "t", Columns: columns}, New: true, Insert: true, Settings: expr.Settings{Collation: "C.UTF-8", CType: "C.UTF-8"}}
+}
+
+func inserted(s *expr.Scope, values ...string) *cdc.Change {
+	c := &cdc.Change{Op: cdc.Insert, Relation: s.Relation, Tx: &cdc.Transaction{Time: commitTime}}
+	for _, v := range values {
+		c.New = append(c.New, cdc.Datum{State: cdc.Present, Text: []byte(v)})
+	}
+	return c
+}
+
+// allocated is how many bytes the process has allocated so far.
+func allocated() uint64 {
+	sample := []metrics.Sample{{Name: "/gc/heap/allocs:bytes"}}
+	metrics.Read(sample)
+	return sample[0].Value.Uint64()
+}
+
+// TestPoisonRow: rows of half a megabyte that would take gigabytes of memory, or
+// minutes, are errors instead. It does not run in parallel with others, because it
+// measures what is allocated.
+func TestPoisonRow(t *testing.T) {
+	const size, memory, steps, slack = 500_000, 100 << 20, 1 << 26, 4 << 20
+	many := func(item string) string { return strings.Repeat(item, size/len(item)) }
+	list := func(item string) string { return "[" + strings.TrimSuffix(many(item+","), ",") + "]" }
+	braces := func(item string) string { return "{" + strings.TrimSuffix(many(item+","), ",") + "}" }
+	nested := func(open, close string) string {
+		const depth = 9_000
+		return strings.Repeat(open, depth) + "1" + strings.Repeat(close, depth)
+	}
+	scope := texts()
+	scope.Relation.Columns[1].Type = baseType(3802, "jsonb")
+	doubled := "a"
+	for range 11 {
+		doubled = "(" + doubled + "||" + doubled + ")"
+	}
+	for name, of := range map[string]struct {
+		src     string
+		a, b, c string
+		fails   bool
+	}{
+		"replace":            {"replace(a, 'x', a)", many("x"), "1", "", true},
+		"chained ||":         {doubled, many("x"), "1", "", true},
+		"concat_ws":          {"concat_ws(a" + strings.Repeat(", a", 600) + ")", many("x"), "1", "", true},
+		"array_to_string":    {"array_to_string(a::text[], c)", braces("x"), "1", many("y")[:100_000], true},
+		"array":              {"cardinality(a::int[])", braces("1"), "1", "", false},
+		"arrays of arrays":   {"a::int[] @> (c::int[])", braces("1"), "1", braces("2"), false},
+		"arrays":             {"a::text[] @> (c::text[])", braces("x"), "1", "{" + strings.TrimSuffix(strings.Repeat("x,", 10_000), ",") + ",y}", false},
+		"quadratic arrays":   {"a::text[] <@ (c::text[])", braces("x1"), "1", braces("x2") + "", false},
+		"repeat":             {"repeat(a, 1000)", many("x"), "1", "", true},
+		"lpad":               {"lpad(a, 200000000, c)", "x", "1", "é", true},
+		"jsonb numbers":      {"a::jsonb ? 'x'", list("1e131071"), "1", "", true},
+		"jsonb small number": {"a::jsonb ? 'x'", list("1e-16383"), "1", "", true},
+		"numeric":            {"a::numeric > 1", many("9"), "1", "", true},
+		"nested objects":     {`a::jsonb @> '{"a":{"a":1}}'`, nested(`{"b":1,"a":`, "}"), "1", "", false},
+		"nested arrays":      {"a::jsonb @> b", nested("[", "]"), nested("[", "]"), "", false},
+		"other nested":       {"a::jsonb @> b", nested("[", "]"), strings.Replace(nested("[", "]"), "1", "2", 1), "", false},
+		"jsonb arrays":       {"b @> c::jsonb", "", list("1"), list("2"), false},
+		"jsonb objects":      {"b @> c::jsonb", "", object(20_000), object(20_000), false},
+		"jsonb quadratic":    {"b @> c::jsonb", "", numbers(60_000), numbers(60_000), true},
+		"like":               {"a like c", many("x"), "1", "%" + many("x")[:size/2] + "y%", true},
+		"translate":          {"translate(a, c, 'z')", many("x"), "1", many("y") + "x", true},
+		"trim":               {"ltrim(a, c)", many("é"), "1", strings.Repeat("y", size) + "é", true},
+		"case":               {"upper(lower(a))", many("é"), "1", "", false},
+		"like_escape":        {"a like c escape '!'", many("x"), "1", many("!x"), false},
+		"JSON of text":       {"repeat(a, 150)", many("\x01"), "1", "", true},
+	} {
+		e, err := expr.Compile(of.src, scope)
+		if err != nil {
+			t.Errorf("%s: %v", name, err)
+			continue
+		}
+		m := expr.WithBudget(expr.NewMachine(scope.Settings), memory, steps)
+		m.Load(inserted(scope, of.a, of.b, of.c))
+		before := allocated()
+		_, err = m.AppendJSON(nil, e, nil)
+		used := allocated() - before
+		var failed *expr.EvalError
+		if errors.As(err, &failed) != of.fails || of.fails && failed.Code != "54000" && name != "numeric" {
+			t.Errorf("%s: error %v, want one %v", name, err, of.fails)
+		}
+		if used > memory+slack {
+			t.Errorf("%s: %d bytes were allocated, more than the budget of %d", name, used, memory)
+		}
+	}
+}
+
+// object is a jsonb object of n fields, in jsonb's order.
+func object(n int) string {
+	var b strings.Builder
+	for i := range n {
+		fmt.Fprintf(&b, `, "k%06d": %d`, i, i)
+	}
+	return "{" + b.String()[2:] + "}"
+}
+
+// numbers is a jsonb array of the first n numbers.
+func numbers(n int) string {
+	var b strings.Builder
+	for i := range n {
+		fmt.Fprintf(&b, ", %d", i)
+	}
+	return "[" + b.String()[2:] + "]"
+}
+
+// FuzzBudget evaluates random accepted expressions over random rows with large
+// values, under a small budget: nothing panics, allocates more than the budget or
+// takes long.
+func FuzzBudget(f *testing.F) {
+	const memory, steps, slack = 1 << 20, 1 << 22, 2 << 20
+	for seed := range uint64(20) {
+		f.Add(seed)
+	}
+	s := openSource(f, "C.UTF-8", rand.New(rand.NewPCG(1, 1)), 1)
+	scope := s.scope(f)
+	f.Fuzz(func(t *testing.T, seed uint64) {
+		r := rand.New(rand.NewPCG(seed, seed))
+		change := &cdc.Change{Op: cdc.Update, Relation: s.relation, Tx: s.changes[0].Tx, Old: largeRow(r, s.relation), New: largeRow(r, s.relation)}
+		g := &generator{r: r, made: map[string]int{}}
+		machine := expr.WithBudget(expr.NewMachine(scope.Settings), memory, steps)
+		for range 50 {
+			src := g.expression().sql
+			e, err := expr.Compile(src, scope)
+			if err != nil {
+				continue
+			}
+			machine.Load(change)
+			before, began := allocated(), time.Now()
+			_, _, err = machine.AppendText(nil, e)
+			if used := allocated() - before; used > memory+slack {
+				t.Errorf("%s: %d bytes were allocated, more than the budget of %d (error: %v)", src, used, memory, err)
+			}
+			if took := time.Since(began); took > 10*time.Second {
+				t.Errorf("%s: took %v", src, took)
+			}
+		}
+	})
+}
+
+// largeRow is a row of values that are as long as the type lets them be, or as the budget.
+func largeRow(r *rand.Rand, rel *cdc.Relation) []cdc.Datum {
+	size := 1 << r.IntN(18)
+	list := func(items ...string) string {
+		var b strings.Builder
+		for b.Len() < size {
+			b.WriteString("," + items[r.IntN(len(items))])
+		}
+		return b.String()[1:]
+	}
+	row := make([]cdc.Datum, len(rel.Columns))
+	for i, c := range rel.Columns {
+		pool := pools[c.Name]
+		var text string
+		switch c.Name {
+		case "t", "v", "Nome Útil":
+			text = strings.ReplaceAll(list("a", "AT", "ção", "%", `\\`, "😀", "1"), ",", [...]string{"", ","}[r.IntN(2)])
+		case "n":
+			text = strings.Repeat("9", 1+min(size, 131_000))
+		case "dn":
+			text = "0." + strings.Repeat("1", 1+min(size, 16_000))
+		case "j", "jb":
+			text = [...]string{"[" + list("1", "2.50", `"a"`, "null", "[1]") + "]", strings.Repeat(`{"a": [`, size/64) + "1" + strings.Repeat("]}", size/64), object(1 + size/16)}[r.IntN(3)]
+		case "ai":
+			text = "{" + list("1", "2", "NULL") + "}"
+		case "at":
+			text = "{" + list("a", "AT", `"x,y"`, "NULL") + "}"
+		case "an":
+			text = "{" + list("1.0", "2.50", "NaN", strings.Repeat("9", 100)) + "}"
+		case "ba":
+			text = `\x` + strings.Repeat("00", size)
+		default:
+			if len(pool) > 0 {
+				text = strings.Trim(pool[r.IntN(len(pool))], "'")
+			}
+		}
+		row[i] = cdc.Datum{State: cdc.Present, Text: []byte(text)}
+	}
+	return row
+}

@@ -1,0 +1,237 @@
+package mapping_test
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/rs/zerolog"
+
+	"gancho/cdc"
+	"gancho/internal/testservers"
+	"gancho/mapping"
+)
+
+const readingRules = `
+rules:
+  - event: venda
+    table: vendas
+    on: update
+    children: {table: itens_venda, parent: venda_id}
+    columns: [id, total]
+  - event: item
+    table: itens_venda
+    on: insert
+    data: {id: id, nome: p.nome}
+    lookup: {p: "select nome from artigos where id = new.artigo_id"}
+`
+
+// readingSchema has tables that a role may not read, or not all rows of. Roles
+// belong to the whole server: each test has its own.
+func readingSchema(role string) []string {
+	return []string{
+		"create table vendas (id int primary key, total int)", "create table artigos (id int primary key, nome text)",
+		"create table itens_venda (id int primary key, venda_id int, artigo_id int)", "alter table itens_venda replica identity full",
+		"insert into vendas values (1, 10)", "insert into artigos values (1, 'Mensalidade')",
+		"create role " + role + " login",
+	}
+}
+
+func dropRole(t *testing.T, conn *pgx.Conn, role string) {
+	t.Cleanup(func() {
+		if _, err := conn.Exec(context.Background(), "drop owned by "+role+"; drop role "+role); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+// TestWhatMayNotBeRead: a missing privilege, and rows that row-level security
+// would hide, are mistakes of the rule that needs them, told before it runs.
+func TestWhatMayNotBeRead(t *testing.T) {
+	t.Parallel()
+	conn := connect(t, readingSchema("leitor")...)
+	dropRole(t, conn, "leitor")
+	dsn := strings.Replace(conn.Config().ConnString(), "postgres://postgres@", "postgres://leitor@", 1)
+	reader, err := pgx.Connect(t.Context(), dsn)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = reader.Close(context.Background()) })
+	for _, step := range []struct {
+		sql, parents, lookup string
+	}{
+		{"select", "grant SELECT", "grant SELECT"},
+		{"grant select on vendas, artigos to leitor", "", ""},
+		{"alter table vendas enable row level security; create policy tudo on vendas using (true)", "BYPASSRLS", ""},
+		{"alter table vendas disable row level security; alter table artigos enable row level security", "", "BYPASSRLS"},
+		{"alter role leitor bypassrls", "", ""},
+	} {
+		do(t, conn, step.sql)
+		rules := parse(t, mapping.Options{}, readingRules)
+		_, err := rules.Bind(t.Context(), reader)
+		text := ""
+		if err != nil {
+			text = err.Error()
+		}
+		for place, want := range map[string]string{"children need to read rows of public.vendas": step.parents, "lookup p:": step.lookup} {
+			_, rest, has := strings.Cut(text, place)
+			line, _, _ := strings.Cut(rest, "\nrules")
+			if has != (want != "") || !strings.Contains(line, want) {
+				t.Errorf("after %s: %q has %v, want %q:\n%s", step.sql, place, has, want, text)
+			}
+		}
+		// The rules may be bound by another role than the one that reads for them.
+		bound, err := rules.Bind(t.Context(), conn)
+		if err != nil {
+			t.Fatal(err)
+		}
+		source := mapping.NewSource(dsn, zerolog.Nop())
+		err = source.Check(t.Context(), bound)
+		source.Close(t.Context())
+		if (err != nil) != (step.parents+step.lookup != "") || err != nil && !strings.Contains(err.Error(), step.parents) && !strings.Contains(err.Error(), step.lookup) {
+			t.Errorf("after %s: checked: %v", step.sql, err)
+		}
+	}
+}
+
+// TestPrivilegeIsRevoked: under park, a privilege that is taken away while the
+// rules run concerns the changes that need it alone; nothing waits for it.
+func TestPrivilegeIsRevoked(t *testing.T) {
+	t.Parallel()
+	l := newLab(t, pg, mapping.Options{OnSchemaChange: mapping.Park}, readingRules, readingSchema("revogado")...)
+	dropRole(t, l.conn, "revogado")
+	do(t, l.conn, "grant select on vendas, artigos to revogado")
+	source := mapping.NewSource(strings.Replace(l.dsn, "postgres://postgres@", "postgres://revogado@", 1), zerolog.Nop())
+	t.Cleanup(func() { source.Close(context.Background()) })
+	m := mapping.NewMapper(bind(t, l.conn, mapping.Options{OnSchemaChange: mapping.Park}, readingRules), nil, mapping.WithSource(source))
+	// insert returns the types of the events, and the reasons of what is parked.
+	insert := func(id string) []string {
+		t.Helper()
+		l.begin("")
+		var r recorder
+		m.Begin(l.tx)
+		if err := m.Map(l.change("itens_venda", values{"id": id, "venda_id": "1", "artigo_id": "1"}), &r); err != nil {
+			t.Fatal(err)
+		}
+		if err := m.Commit(t.Context(), l.tx, &r); err != nil {
+			t.Fatal(err)
+		}
+		if err := m.Resolve(t.Context(), &r); err != nil {
+			t.Fatal(err)
+		}
+		var out []string
+		for _, e := range r.all {
+			out = append(out, cmp.Or(e.Parked, e.Type))
+		}
+		slices.Sort(out)
+		return out
+	}
+	if r := insert("1"); !slices.Equal(r, []string{"item", "venda"}) {
+		t.Fatalf("with its privileges: %q", r)
+	}
+	do(t, l.conn, "revoke select on artigos from revogado")
+	if r := insert("2"); len(r) != 2 || r[1] != "venda" || !strings.Contains(r[0], "permission denied for table artigos") {
+		t.Errorf("without one for the lookup: %q", r)
+	}
+	do(t, l.conn, "grant select on artigos to revogado; revoke select on vendas from revogado")
+	if r := insert("3"); len(r) != 2 || r[0] != "item" && r[1] != "item" || !strings.Contains(strings.Join(r, " "), "permission denied for table vendas") {
+		t.Errorf("without one for the parents: %q", r)
+	}
+}
+
+// TestLookupThroughPooler: values have the forms of the stream, and nothing of
+// what makes them so stays on the server's connection, which others use.
+func TestLookupThroughPooler(t *testing.T) {
+	t.Parallel()
+	conn := connect(t)
+	pooler := testservers.StartPooler(t, conn.Config().ConnString())
+	application, err := pgx.Connect(t.Context(), pooler.DSN())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = application.Close(context.Background()) })
+	// What a previous user left there, as a session of its own would not have it.
+	for name, value := range map[string]string{"extra_float_digits": "-10", "bytea_output": "escape", "intervalstyle": "iso_8601", "datestyle": "German", "timezone": "Asia/Tokyo"} {
+		if _, err := application.Exec(t.Context(), "set "+name+" = '"+value+"'"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	changed := func() (text string) {
+		t.Helper()
+		err := application.QueryRow(t.Context(), `select string_agg(name || ' = ' || setting, ', ' order by name) from pg_settings where source = 'session'`).Scan(&text)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return text
+	}
+	before := changed()
+	source := mapping.NewSource(pooler.DSN()+"&statement_timeout=250ms", zerolog.Nop())
+	t.Cleanup(func() { source.Close(context.Background()) })
+	var got []string
+	err = source.Query(t.Context(), `select 0.1::float8 + 0.2::float8, '\x01ff'::bytea, '1 day 02:00'::interval, '2026-03-04 05:06:07+00'::timestamptz, $1::int, current_setting('statement_timeout')`,
+		[][]byte{[]byte("7")}, nil, func(row []cdc.Datum) error {
+			for _, d := range row {
+				got = append(got, string(d.Text))
+			}
+			return nil
+		})
+	if want := `0.30000000000000004 \x01ff 1 day 02:00:00 2026-03-04 05:06:07+00 7 250ms`; err != nil || strings.Join(got, " ") != want {
+		t.Errorf("read %v, %v; want %s", got, err, want)
+	}
+	failed := source.Query(t.Context(), "select pg_sleep(60)", nil, nil, func([]cdc.Datum) error { return nil })
+	if cdc.FaultOf(failed) != cdc.FaultTimeout {
+		t.Errorf("a query that takes too long: %v", failed)
+	}
+	if written := source.Query(t.Context(), "create table x ()", nil, nil, func([]cdc.Datum) error { return nil }); cdc.SQLState(written) != cdc.CodeReadOnly {
+		t.Errorf("a query that writes: %v", written)
+	}
+	if after := changed(); after != before {
+		t.Errorf("the application's connection has\n%s\nand had\n%s", after, before)
+	}
+}
+
+// TestLookupsOfAnotherDatabase: its transactions have nothing to do with those
+// of the stream, and waiting for them would be for ever.
+func TestLookupsOfAnotherDatabase(t *testing.T) {
+	t.Parallel()
+	conn := connect(t)
+	identity := cdc.Identity{}
+	if err := conn.QueryRow(t.Context(), "select system_identifier::text, current_database()::text from pg_control_system()").Scan(&identity.SystemID, &identity.Database); err != nil {
+		t.Fatal(err)
+	}
+	do(t, conn, "create role sem_sistema login; revoke execute on function pg_control_system() from public")
+	dropRole(t, conn, "sem_sistema")
+	role, err := pgx.Connect(t.Context(), strings.Replace(conn.Config().ConnString(), "postgres://postgres@", "postgres://sem_sistema@", 1))
+	if err != nil {
+		t.Fatal(err)
+	}
+	is, err := cdc.LoadIdentity(t.Context(), role)
+	_ = role.Close(t.Context())
+	if want := (cdc.Identity{Database: identity.Database}); err != nil || is != want {
+		t.Errorf("a role that may not know the system: %v, %v", is, err)
+	}
+	other := identity
+	other.SystemID = "1"
+	for _, test := range []struct {
+		identity cdc.Identity
+		right    bool
+	}{{identity, true}, {cdc.Identity{SystemID: identity.SystemID, Database: "outro"}, false}, {other, false}} {
+		source := mapping.NewSource(conn.Config().ConnString(), zerolog.Nop()).Of(test.identity)
+		err := source.Query(t.Context(), "select 1", nil, nil, func([]cdc.Datum) error { return nil })
+		source.Close(t.Context())
+		if (err == nil) != test.right || err != nil && (cdc.FaultOf(err).Passing() || !strings.Contains(err.Error(), "source.lookup_dsn")) {
+			t.Errorf("%s: %v", test.identity, errors.Unwrap(err))
+		}
+	}
+}
+
+func do(t *testing.T, conn *pgx.Conn, sql string) {
+	t.Helper()
+	if _, err := conn.Exec(t.Context(), sql); err != nil {
+		t.Fatal(err)
+	}
+}

@@ -1,0 +1,41 @@
+package mapping_test
+
+import (
+	"context"
+	"strings"
+	"testing"
+	"time"
+
+	"gancho/mapping"
+)
+
+// TestZoneRules: a time zone whose rules are not the server's is refused.
+func TestZoneRules(t *testing.T) {
+	t.Parallel()
+	conn := connect(t)
+	const rules = `
+rules:
+  - event: cliente.novo
+    table: clientes
+    on: insert
+    data: {aqui: "to_char(alterado_em, 'HH24')", la: "to_char(alterado_em at time zone 'Africa/Casablanca', 'HH24')"}
+`
+	for _, name := range []string{"America/Sao_Paulo", "Africa/Casablanca", "Europe/Lisbon", "America/New_York", "Asia/Kathmandu", "Pacific/Apia", "America/Argentina/San_Luis"} {
+		loc, err := time.LoadLocation(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := parse(t, mapping.Options{Location: loc}, rules).Bind(context.Background(), conn); err != nil {
+			t.Errorf("%s: %v, although the server reads the same files", name, err)
+		}
+	}
+	for name, want := range map[string]string{
+		"America/Sao_Paulo": "source.timezone: time zone America/Sao_Paulo is UTC-02:00:00 here and UTC-03:00:00 in PostgreSQL at 1970-01-01T00:00:00Z; bring the tz databases to one version",
+		"America/Gancho":    `bind rules: compare time zone America/Gancho with the server's: time zone "America/Gancho" not recognized`,
+	} {
+		_, err := parse(t, mapping.Options{Location: time.FixedZone(name, -2*3600)}, rules).Bind(context.Background(), conn)
+		if err == nil || !strings.HasPrefix(err.Error(), want) {
+			t.Errorf("%s: %v, want %s", name, err, want)
+		}
+	}
+}
