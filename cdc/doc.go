@@ -6,7 +6,8 @@
 // [Options.Create], creates) the slot and the publications that the wanted tables
 // need, and says in SQL what is missing. [Reader] then streams: it calls a handler
 // with whole transactions in commit order, from one goroutine, until its context
-// ends or an error is permanent. [FaultOf] says what an error of PostgreSQL means.
+// ends or an error is permanent. [Hazards] and [Remarks] say what publications do to
+// the application and to other tools. [FaultOf] says what an error of PostgreSQL means.
 //
 // # Guarantees
 //
@@ -22,8 +23,8 @@
 //     a partition's replica identity covers less than its table's.
 //   - Memory is bounded: four chunks of 256 KiB, each larger only for a row that
 //     does not fit.
-//   - The source stays safe. A table without a usable replica identity is never
-//     put into a publication that publishes updates or deletes, nothing is
+//   - The source stays safe. No table is put into a publication that would make
+//     PostgreSQL refuse the application's UPDATE or DELETE of it ([Hazards]), nothing is
 //     altered unless [Options.Create] says so, and a server that wants to shut
 //     down is not held up by a handler that is blocked.
 //
