@@ -6,7 +6,8 @@
 // [Options.Create], creates) the slot and the publications that the wanted tables
 // need, and says in SQL what is missing. [Reader] then streams: it calls a handler
 // with whole transactions in commit order, from one goroutine, until its context
-// ends or an error is permanent. [FaultOf] says what an error of PostgreSQL means.
+// ends or an error is permanent. [Hazards] and [Remarks] say what publications do to
+// the application and to other tools. [FaultOf] says what an error of PostgreSQL means.
 // What the stream does not say, [SlotGauge.Coverage] reads from the catalogue: that
 // a table has left it, or a type was altered.
 //
@@ -27,8 +28,8 @@
 //     is [Invalid].
 //   - Memory is bounded: four chunks of 256 KiB, each larger only for a row that
 //     does not fit.
-//   - The source stays safe. A table without a usable replica identity is never
-//     put into a publication that publishes updates or deletes, nothing is
+//   - The source stays safe. No table is put into a publication that would make
+//     PostgreSQL refuse the application's UPDATE or DELETE of it ([Hazards]), nothing is
 //     altered unless [Options.Create] says so, and a server that wants to shut
 //     down is not held up by a handler that is blocked. No commit waits for us: a
 //     stream that would be a synchronous standby is not opened, or is closed.

@@ -174,17 +174,6 @@ func refusals(ctx context.Context, conn *pgx.Conn, pub publication, t *Table) ([
 
 // hazards is Hazards under an assumption.
 func hazards(ctx context.Context, conn *pgx.Conn, name string, given assumption) ([]Hazard, error) {
-	lists, schemas, stored := "null::int2[], null::text", "", "false"
-	if serverVersion(conn) >= 150000 {
-		lists = "r.prattrs::int2[], r.prqual::text"
-		schemas = `
-			union all
-			select p.pubname::text, c.oid, null, null from pg_catalog.pg_publication_namespace n
-			join pg_catalog.pg_publication p on p.oid = n.pnpubid join pg_catalog.pg_class c on c.relnamespace = n.pnnspid`
-	}
-	if serverVersion(conn) >= 180000 {
-		stored = "p.pubgencols = 's'"
-	}
 	of := uint32(0)
 	if given.of != nil {
 		of = given.of.Relation.OID
@@ -199,10 +188,37 @@ func hazards(ctx context.Context, conn *pgx.Conn, name string, given assumption)
 			members, oids = append(members, p.name), append(oids, t.Relation.OID)
 		}
 	}
-	rows, _ := conn.Query(ctx, `
+	rows, _ := conn.Query(ctx, hazardsQuery(serverVersion(conn)),
+		names, updates, deletes, viaRoots, stores, members, oids, []string{name, InsertPublication(name)}, of, serverVersion(conn), given.next, given.full, append([]uint32{}, given.known...))
+	found, err := pgx.CollectRows(rows, func(row pgx.CollectableRow) (h Hazard, err error) {
+		err = row.Scan(&h.Table.Schema, &h.Table.Name, &h.Reason, &h.Publication, &h.Update, &h.Delete, &h.Columns,
+			&h.parent.Schema, &h.parent.Name, &h.full, &h.keyed, &h.fullIsSafe, &h.virtual)
+		return h, err
+	})
+	if err != nil {
+		return nil, fmt.Errorf("read what publication %s does to statements of the application: %w", QuoteIdentifier(name), err)
+	}
+	return found, nil
+}
+
+// hazardsQuery is the statement of hazards: what PostgreSQL's RelationBuildPublicationDesc
+// and CheckCmdReplicaIdentity find out about one table, for all of them.
+func hazardsQuery(version int) string {
+	lists, schemas, stored := "null::int2[], null::text", "", "false"
+	if version >= 150000 {
+		lists = "r.prattrs::int2[], r.prqual::text"
+		schemas = `
+			union all
+			select p.pubname::text, c.oid, null, null from pg_catalog.pg_publication_namespace n
+			join pg_catalog.pg_publication p on p.oid = n.pnpubid join pg_catalog.pg_class c on c.relnamespace = n.pnnspid`
+	}
+	if version >= 180000 {
+		stored = "p.pubgencols = 's'"
+	}
+	return `
 		with recursive publication as (
 			select coalesce(a.name, p.pubname::text) as name, coalesce(p.puballtables, false) as everything, coalesce(a.updates, p.pubupdate) as updates,
-				coalesce(a.deletes, p.pubdelete) as deletes, coalesce(a.via_root, p.pubviaroot) as via_root, coalesce(a.stored, `+stored+`) as stored
+				coalesce(a.deletes, p.pubdelete) as deletes, coalesce(a.via_root, p.pubviaroot) as via_root, coalesce(a.stored, ` + stored + `) as stored
 			from pg_catalog.pg_publication p
 			full join unnest($1::text[], $2::bool[], $3::bool[], $4::bool[], $5::bool[]) a(name, updates, deletes, via_root, stored) on a.name = p.pubname::text
 		), part(oid) as ( -- the table in question, with its partitions
@@ -210,8 +226,8 @@ func hazards(ctx context.Context, conn *pgx.Conn, name string, given assumption)
 			union all
 			select i.inhrelid from part join pg_catalog.pg_inherits i on i.inhparent = part.oid join pg_catalog.pg_class c on c.oid = i.inhrelid and c.relispartition
 		), named as ( -- the tables that a publication names, with their column list and row filter
-			select p.pubname::text as publication, r.prrelid as oid, `+lists+`
-			from pg_catalog.pg_publication_rel r join pg_catalog.pg_publication p on p.oid = r.prpubid `+schemas+`
+			select p.pubname::text as publication, r.prrelid as oid, ` + lists + `
+			from pg_catalog.pg_publication_rel r join pg_catalog.pg_publication p on p.oid = r.prpubid ` + schemas + `
 			union all
 			select p.name, c.oid, null, null from publication p join pg_catalog.pg_class c on p.everything and c.relkind = 'r' and ($9::oid = 0 or c.oid in (select oid from part))
 			union all
@@ -300,36 +316,14 @@ func hazards(ctx context.Context, conn *pgx.Conn, name string, given assumption)
 			coalesce(pn.nspname, '')::text, coalesce(pc.relname, '')::text, h.is_full, h.keyed, h.full_is_safe, h.virtual
 		from hazard h join pg_catalog.pg_class c on c.oid = h.oid join pg_catalog.pg_namespace n on n.oid = c.relnamespace
 		left join pg_catalog.pg_class pc on pc.oid = h.parent left join pg_catalog.pg_namespace pn on pn.oid = pc.relnamespace
-		order by 1, 2, 4, 3`,
-		names, updates, deletes, viaRoots, stores, members, oids, []string{name, InsertPublication(name)}, of, serverVersion(conn), given.next, given.full, append([]uint32{}, given.known...))
-	found, err := pgx.CollectRows(rows, func(row pgx.CollectableRow) (h Hazard, err error) {
-		err = row.Scan(&h.Table.Schema, &h.Table.Name, &h.Reason, &h.Publication, &h.Update, &h.Delete, &h.Columns,
-			&h.parent.Schema, &h.parent.Name, &h.full, &h.keyed, &h.fullIsSafe, &h.virtual)
-		return h, err
-	})
-	if err != nil {
-		return nil, fmt.Errorf("read what publication %s does to statements of the application: %w", QuoteIdentifier(name), err)
-	}
-	return found, nil
+		order by 1, 2, 4, 3`
 }
 
-// Hazards is [Hazards] over the gauge's connection; nil while none is open,
-// which is until the slot has been measured.
-func (g *SlotGauge) Hazards(ctx context.Context, publication string, known ...uint32) ([]Hazard, error) {
-	select {
-	case g.turn <- struct{}{}:
-		defer func() { <-g.turn }()
-	case <-ctx.Done():
-		return nil, ctx.Err()
-	}
-	if g.conn == nil {
-		return nil, nil
-	}
-	reading, cancel := context.WithTimeout(ctx, connectTimeout)
-	defer cancel()
-	found, err := Hazards(reading, g.conn, publication, known...)
-	if err != nil {
-		g.disconnect(ctx)
-	}
+// Hazards is [Hazards] over the gauge's connection.
+func (g *SlotGauge) Hazards(ctx context.Context, publication string, known ...uint32) (found []Hazard, err error) {
+	err = g.read(ctx, func(ctx context.Context, conn *pgx.Conn) error {
+		found, err = Hazards(ctx, conn, publication, known...)
+		return err
+	})
 	return found, err
 }

@@ -10,7 +10,7 @@ import (
 
 // The least time between two looks at the hazards, unasked and for somebody who asks.
 const (
-	hazardsEvery = 20 * time.Second
+	hazardsEvery = 30 * time.Second
 	hazardsAsked = 5 * time.Second
 )
 

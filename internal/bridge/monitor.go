@@ -15,7 +15,7 @@ const (
 	measureEvery = 2 * time.Second
 	// measureIdle is the most time between two measurements of the slot, of a
 	// source that writes hardly any WAL.
-	measureIdle = 15 * time.Second
+	measureIdle = 20 * time.Second
 	// measureTimeout bounds a measurement, for which somebody waits.
 	measureTimeout = 2 * time.Second
 	// busyWAL is how much WAL, in bytes, a source has written between two
