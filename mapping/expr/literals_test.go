@@ -43,6 +43,20 @@ func TestUntypedLiterals(t *testing.T) {
 			}
 		}
 	}
+	for _, form := range []string{
+		"$ in ($, $)", "$ not in ($)", "$ between $ and $", "$ between symmetric $ and $", "coalesce($, $)", "nullif($, $)", "greatest($, $)", "least($, $)", "case when $ then $ end", "case $ when $ then $ else $ end",
+		"$ = any($)", "$ <> all($)", "$ is distinct from $", "$ is not distinct from $", "($)[1]", "($)[$]", "array[$, $]", "array[$]::int[]", "$ like $ escape $", "$ at time zone $", "$ is true", "$ is null", "not $", "$ and $",
+		"$::int", "$::int[]", "$::text", "$::numeric(5,2)", "$::date", "$::jsonb", "$::tp_sentido", "$::tp_sentido[]", "$::varchar(2)", "$::bool", "$::timestamptz", "$::interval", "$::uuid", "$::inet", "$::oid", "$::regclass", "$::money", "$::float4",
+	} {
+		for range 40 {
+			parts := strings.Split(form, "$")
+			sql := parts[0]
+			for _, part := range parts[1:] {
+				sql += "(" + append(arguments, "new.jb", "new.d", "new.b", "new.m", "new.ip", "new.r", "new.cp", "new.j", "new.u", "new.tz", "new.iv", "new.e", "new.at")[r.IntN(len(arguments)+13)] + ")" + part
+			}
+			add(sql)
+		}
+	}
 	for len(batch) > 0 && d.failures < 30 {
 		n := min(len(batch), 200)
 		d.run(t, batch[:n])
