@@ -113,7 +113,11 @@ func (m *Mapper) matchOwn(f family, n *net, op cdc.Op) error {
 // matchChild brings a row together with its parent, and with the one that it had.
 func (m *Mapper) matchChild(p *childPlan, n *net, op cdc.Op) error {
 	c := &m.collector
-	if p.drift.broken != nil || op == cdc.Update && p.decisive != nil && !n.differs(p.decisive) {
+	equal := func(column int, a, b []byte) bool {
+		t := n.plan.relation.Columns[column].Type
+		return bytes.Equal(c.settings.EqualText(a, t), c.settings.EqualText(b, t))
+	}
+	if p.drift.broken != nil || op == cdc.Update && p.decisive != nil && !n.differs(p.decisive, equal) {
 		return nil //nolint:nilerr // a broken rule has been reported
 	}
 	rel := n.plan.relation

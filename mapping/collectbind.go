@@ -124,7 +124,13 @@ func (b *binder) bindChild(ctx context.Context, bound *boundRule, ref *childRef,
 		}
 	}
 	for _, column := range ref.watch {
-		cc.find(column)
+		i := cc.find(column)
+		if i < 0 {
+			continue
+		}
+		if problem := b.settings.KeyProblem(t.Relation.Columns[i].Type); problem != "" {
+			b.mistake(column.value, -1, "leave the column out", "column %q: %s", column.name, problem)
+		}
 	}
 	b.errors = append(b.errors, cc.mistakes...)
 	for _, column := range slices.Concat(child.parent, child.watch, t.PrimaryKey) {

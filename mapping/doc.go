@@ -17,7 +17,8 @@
 //
 // watch holds back updates only: one that changed none of the columns. Changed
 // means IS DISTINCT FROM; for a type without equality (json, xml, point) the
-// text forms differ. A large value that the update did not touch has not
+// text forms differ. An extension's type with an equality of its own is a mistake
+// here, in collapse and as key; citext is equal in any case. A large value that the update did not touch has not
 // changed. Inserts and deletes pass.
 //
 // # What an event holds

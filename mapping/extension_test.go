@@ -30,6 +30,10 @@ create operator = (leftarg = inteiro, rightarg = inteiro, function = inteiroeq);
 
 const extensionSchema = `
 create extension citext;` + varchar2 + otherwise + `
+create table contas_de (id int primary key);
+alter table contas_de replica identity full;
+create table apelidos (conta int, seq int, nome citext, valor numeric, codigo inteiro, primary key (conta, seq));
+alter table apelidos replica identity full;
 create table pessoas (login citext primary key, email citext, apelido varchar2, codigo inteiro, emails citext[], ddi text);
 alter table pessoas replica identity full;`
 
@@ -47,7 +51,9 @@ rules:
   - {event: virou, table: pessoas, on: [insert, update], when: "became(email, 'ANA@B.com')", key: email, columns: [email]}
   - {event: reunido, table: pessoas, on: [insert, update], collapse: email, key: email, columns: [login, email]}
   - {event: linha, table: pessoas, on: [insert, update, delete], collapse: login, columns: [login]}
+  - {event: familia, table: contas_de, on: update, columns: [id], children: [{table: apelidos, parent: conta, watch: [nome, valor]}]}
 `), nil)
+	apelidos := relation(t, conn, "", "apelidos")
 	pessoa := func(login, email, emails string) values {
 		return values{"login": login, "email": email, "emails": emails}
 	}
@@ -79,6 +85,10 @@ rules:
 		"rows of one key": {
 			[]*cdc.Change{change(rel, cdc.Insert, nil, pessoa("b", "EVA@b.com", "{}")), change(rel, cdc.Insert, nil, pessoa("c", "Eva@b.com", "{}"))},
 			[]string{`linha b {"login":"b"}`, `reunido eva@b.com {"login":"c","email":"Eva@b.com"}`, `linha c {"login":"c"}`},
+		},
+		"child in other case": {
+			[]*cdc.Change{change(apelidos, cdc.Update, values{"conta": "1", "seq": "1", "nome": "Ana", "valor": "1.0"}, values{"conta": "1", "seq": "1", "nome": "ANA", "valor": "1.00"})},
+			nil,
 		},
 		"inserted and deleted": {
 			[]*cdc.Change{change(rel, cdc.Insert, nil, pessoa("b", "x", "{}")), change(rel, cdc.Update, pessoa("b", "x", "{}"), pessoa("B", "x", "{}")), change(rel, cdc.Delete, pessoa("B", "x", "{}"), nil)},
@@ -158,6 +168,10 @@ func TestTextLikeTypes(t *testing.T) {
 		if err := bindOne(rule); err == nil || !strings.Contains(err.Error(), message) {
 			t.Errorf("%s: %v, want an error that says %q", rule, err, message)
 		}
+	}
+	const child = "rules:\n  - {event: e, table: contas_de, on: update, columns: [id], children: [{table: apelidos, parent: conta, watch: [codigo]}]}"
+	if _, err := parse(t, mapping.Options{}, child).Bind(ctx, conn); err == nil || !strings.Contains(err.Error(), message) {
+		t.Errorf("watch of a child: %v, want an error that says %q", err, message)
 	}
 	if err := bindOne("watch: [apelido], previous: true, when: codigo is not null and changed(apelido), key: apelido"); err != nil {
 		t.Error(err)

@@ -195,10 +195,17 @@ func (m *Mapper) Map(c *cdc.Change, sink Sink) error {
 	return m.collect(plan, c, sink)
 }
 
-// load makes c the change that expressions see.
+// load makes c the change that expressions see, and drops the memory of a large
+// payload before.
 func (m *Mapper) load(c *cdc.Change) {
 	m.machine.Load(c)
 	m.beforeLoaded = false
+	if cap(m.data) > keptMemory {
+		m.data = nil
+	}
+	if cap(m.previous) > keptMemory {
+		m.previous = nil
+	}
 }
 
 // plan returns the table's plan, nil when the rules know another version of a

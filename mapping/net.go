@@ -81,19 +81,22 @@ func (n *net) identical() bool {
 	if !n.holes {
 		return bytes.Equal(n.old, n.new)
 	}
-	return !n.differs(nil)
+	return !n.differs(nil, nil)
 }
 
 // differs reports whether one of the columns, any for nil, has or may have another
-// value than before.
-func (n *net) differs(columns []int) bool {
+// value than before: by its text, or by what equal makes of two texts that differ.
+func (n *net) differs(columns []int, equal func(column int, a, b []byte) bool) bool {
 	if len(n.old) == 0 {
 		return true
 	}
 	was, now := reader{n.old}, reader{n.new}
 	for i := range n.plan.relation.Columns {
 		a, b := was.next(), now.next()
-		if (columns == nil || slices.Contains(columns, i)) && b.State != cdc.Unchanged && (a.State != b.State || !bytes.Equal(a.Text, b.Text)) {
+		if columns != nil && !slices.Contains(columns, i) || b.State == cdc.Unchanged || a.State == b.State && bytes.Equal(a.Text, b.Text) {
+			continue
+		}
+		if a.State != b.State || a.State != cdc.Present || equal == nil || !equal(i, a.Text, b.Text) {
 			return true
 		}
 	}

@@ -20,15 +20,15 @@ type zones struct {
 	checked map[string]error
 }
 
-// zoneDifference says that a zone is not the same on both sides.
-type zoneDifference struct {
+// zoneError says that a zone is not the same on both sides.
+type zoneError struct {
 	zone string
 	at   time.Time
 	// here and server are seconds east of UTC at that time.
 	here, server int
 }
 
-func (d *zoneDifference) Error() string {
+func (d *zoneError) Error() string {
 	return fmt.Sprintf("time zone %s is %s here and %s in PostgreSQL at %s", d.zone, utcOffset(d.here), utcOffset(d.server), d.at.UTC().Format(time.RFC3339))
 }
 
@@ -36,10 +36,10 @@ func utcOffset(seconds int) string {
 	return time.Unix(0, 0).In(time.FixedZone("", seconds)).Format("UTC-07:00:00")
 }
 
-// zoneHint is what to do about a zoneDifference.
+// zoneHint is what to do about a zoneError.
 const zoneHint = "bring the tz databases to one version: the package tzdata where Gancho runs, or the server's"
 
-// check returns a *zoneDifference, or the error of a query. It asks the server once
+// check returns a *zoneError, or the error of a query. It asks the server once
 // for each zone.
 func (z *zones) check(loc *time.Location) error {
 	if loc == nil || loc == time.UTC || loc.String() == "UTC" {
@@ -57,7 +57,7 @@ func (z *zones) check(loc *time.Location) error {
 // timestamps are read and shown in that zone.
 func (b *binder) checkSource(loc *time.Location) error {
 	err := b.zones.check(loc)
-	if different, ok := errors.AsType[*zoneDifference](err); ok {
+	if different, ok := errors.AsType[*zoneError](err); ok {
 		b.errors = append(b.errors, &strictyaml.Error{File: "source.timezone", Message: different.Error(), Hint: zoneHint})
 		return nil
 	}
@@ -89,7 +89,7 @@ func compareZone(ctx context.Context, conn *pgx.Conn, loc *time.Location) error 
 	for i, at := range instants {
 		t := time.Unix(at, 0)
 		if _, here := t.In(loc).Zone(); here != int(offsets[i]) {
-			return &zoneDifference{loc.String(), t, here, int(offsets[i])}
+			return &zoneError{loc.String(), t, here, int(offsets[i])}
 		}
 	}
 	return nil

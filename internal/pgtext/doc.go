@@ -49,5 +49,6 @@
 // "0044-03-15T12:00:00+00:00 BC" and "12026-01-01"; arrays are arrays,
 // whatever their lower bounds; composites are objects; hstore is an object of
 // strings; domains are what their base is; and every other type (time, timetz,
-// interval, money, uuid, enums, ranges, inet, bit, xml...) is its text.
+// interval, money, uuid, enums, ranges, inet, bit, xml...) is its text. The
+// bounds of a tstzrange are in Location, as PostgreSQL prints them in that zone.
 package pgtext

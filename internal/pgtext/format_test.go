@@ -6,7 +6,9 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
+	"gancho/cdc"
 	"gancho/internal/pgtext"
 )
 
@@ -151,6 +153,26 @@ func TestRefusedFormats(t *testing.T) {
 	} {
 		if _, err := pgtext.CompileNumberFormat(format); err == nil || err.Error() != want {
 			t.Errorf("%q: %v; want %s", format, err, want)
+		}
+	}
+}
+
+// TestZonedRange: a range of instants is shown in the source's zone.
+func TestZonedRange(t *testing.T) {
+	t.Parallel()
+	loc, err := time.LoadLocation("America/Sao_Paulo")
+	if err != nil {
+		t.Fatal(err)
+	}
+	of := &cdc.Type{OID: 3910, Schema: "pg_catalog", Name: "tstzrange", Kind: cdc.KindRange, TypeMod: -1}
+	for text, want := range map[string]string{
+		`["2026-01-31 13:00:00+00","2026-02-01 02:30:00.5+00")`: `"[\"2026-01-31 10:00:00-03\",\"2026-01-31 23:30:00.5-03\")"`,
+		`(,infinity]`: `"(,infinity]"`,
+		`empty`:       `"empty"`,
+	} {
+		got, err := pgtext.AppendJSON(nil, of, -1, []byte(text), &pgtext.JSONOptions{Location: loc})
+		if err != nil || string(got) != want {
+			t.Errorf("%s: %s, %v; want %s", text, got, err, want)
 		}
 	}
 }

@@ -134,6 +134,8 @@ func (o *JSONOptions) appendValue(dst []byte, t *cdc.Type, text []byte) ([]byte,
 		return o.nested(dst, t, text, (*JSONOptions).appendArray)
 	case t.Kind == cdc.KindComposite:
 		return o.nested(dst, t, text, (*JSONOptions).appendComposite)
+	case IsZonedRange(t):
+		return o.nested(dst, t, text, (*JSONOptions).appendZonedRange)
 	case t.Kind == cdc.KindBase && t.Name == "hstore":
 		return o.nested(dst, t, text, (*JSONOptions).appendHstore)
 	}
@@ -324,6 +326,16 @@ func (o *JSONOptions) appendTimestampTZ(dst, text []byte) ([]byte, error) {
 		return dst, err
 	}
 	return o.appendInstant(dst, t, o.location()), nil
+}
+
+// appendZonedRange writes a range of instants with its bounds in o.Location.
+func (o *JSONOptions) appendZonedRange(dst []byte, _ *cdc.Type, text []byte) ([]byte, error) {
+	shown, err := AppendZonedRange(o.scratch[o.level-1][:0], text, o.location())
+	o.scratch[o.level-1] = shown
+	if err != nil {
+		return dst, err
+	}
+	return jsontext.AppendString(dst, shown), nil
 }
 
 func (o *JSONOptions) location() *time.Location {

@@ -1,6 +1,11 @@
 package pgtext
 
-import "time"
+import (
+	"bytes"
+	"time"
+
+	"gancho/cdc"
+)
 
 // offsetAt returns the seconds east of UTC at an instant in microseconds since
 // 2000-01-01 00:00 UTC.
@@ -141,4 +146,33 @@ func micros(t time.Time) int64 {
 		return Infinity
 	}
 	return max(seconds, minTimestamp/microsPerSecond-secondsPerDay) * microsPerSecond
+}
+
+// IsZonedRange reports ranges and multiranges of instants, such as tstzrange, whose
+// text depends on the time zone.
+func IsZonedRange(t *cdc.Type) bool {
+	t = t.Base()
+	if t.Kind != cdc.KindRange && t.Kind != cdc.KindMultirange {
+		return false
+	}
+	return t.Elem != nil && t.Elem.Base().OID == oidTimestampTZ || t.Schema == "pg_catalog" && (t.Name == "tstzrange" || t.Name == "tstzmultirange")
+}
+
+// AppendZonedRange appends the text form of a range, or multirange, of instants with
+// its bounds in loc (nil is UTC), as PostgreSQL prints them in that zone.
+func AppendZonedRange(dst, text []byte, loc *time.Location) ([]byte, error) {
+	for {
+		before, rest, found := bytes.Cut(text, []byte(`"`)) // infinite bounds have no quotes
+		dst = append(dst, before...)
+		if !found {
+			return dst, nil
+		}
+		bound, after, found := bytes.Cut(rest, []byte(`"`))
+		ts, err := ParseTimestampTZ(bound, time.UTC)
+		if !found || err != nil {
+			return dst, syntaxError("malformed range")
+		}
+		dst = AppendTimestampTZ(append(dst, '"'), ts, loc)
+		dst, text = append(dst, '"'), after
+	}
 }

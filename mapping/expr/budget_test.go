@@ -132,11 +132,14 @@ func FuzzBudget(f *testing.F) {
 	for seed := range uint64(20) {
 		f.Add(seed)
 	}
-	s := openSource(f, "C.UTF-8", rand.New(rand.NewPCG(1, 1)), 1)
-	scope := s.scope(f)
+	loc, err := time.LoadLocation(zone)
+	if err != nil {
+		f.Fatal(err)
+	}
+	scope := &expr.Scope{Relation: generatorRelation(), Old: true, New: true, Update: true, Settings: expr.Settings{Location: loc, Collation: "C.UTF-8", CType: "C.UTF-8"}}
 	f.Fuzz(func(t *testing.T, seed uint64) {
 		r := rand.New(rand.NewPCG(seed, seed))
-		change := &cdc.Change{Op: cdc.Update, Relation: s.relation, Tx: s.changes[0].Tx, Old: largeRow(r, s.relation), New: largeRow(r, s.relation)}
+		change := &cdc.Change{Op: cdc.Update, Relation: scope.Relation, Tx: &cdc.Transaction{Time: commitTime}, Old: largeRow(r, scope.Relation), New: largeRow(r, scope.Relation)}
 		g := &generator{r: r, made: map[string]int{}}
 		machine := expr.WithBudget(expr.NewMachine(scope.Settings), memory, steps)
 		for range 50 {
@@ -156,6 +159,58 @@ func FuzzBudget(f *testing.F) {
 			}
 		}
 	})
+}
+
+// generatorRelation describes the table that generated expressions are about, without
+// a server.
+func generatorRelation() *cdc.Relation {
+	rel := &cdc.Relation{Schema: "public", Name: "o", ReplicaIdentity: 'f'}
+	add := func(name string, t *cdc.Type) {
+		rel.Columns = append(rel.Columns, cdc.Column{Name: name, Key: true, Type: t, TypeMod: -1})
+	}
+	list := func(name string, oid uint32, elem *cdc.Type) {
+		add(name, &cdc.Type{OID: oid, Schema: "pg_catalog", Name: "_" + elem.Name, Kind: cdc.KindArray, Elem: elem, TypeMod: -1, Delim: ','})
+	}
+	text, numeric, int4 := baseType(25, "text"), baseType(1700, "numeric"), baseType(23, "int4")
+	enum := &cdc.Type{OID: 70002, Schema: "public", Name: "tp_sentido", Kind: cdc.KindEnum, Labels: []string{"ENTRADA", "SAIDA", "Ánulo"}, TypeMod: -1}
+	for _, c := range []struct {
+		names string
+		typ   *cdc.Type
+	}{
+		{"id i4", int4},
+		{"i2", baseType(21, "int2")},
+		{"i8", baseType(20, "int8")},
+		{"n n122 dn", numeric},
+		{"f4", baseType(700, "float4")},
+		{"f8", baseType(701, "float8")},
+		{"m", baseType(790, "money")},
+		{"t v doc", text},
+		{"c2 c5 sn", baseType(1042, "bpchar")},
+		{"b", baseType(16, "bool")},
+		{"d", baseType(1082, "date")},
+		{"ts", baseType(1114, "timestamp")},
+		{"tz", baseType(1184, "timestamptz")},
+		{"tm", baseType(1083, "time")},
+		{"iv", baseType(1186, "interval")},
+		{"u", baseType(2950, "uuid")},
+		{"j", baseType(114, "json")},
+		{"jb", baseType(3802, "jsonb")},
+		{"ba", baseType(17, "bytea")},
+		{"ip", baseType(869, "inet")},
+		{"e", enum},
+		{"r", &cdc.Type{OID: 3904, Schema: "pg_catalog", Name: "int4range", Kind: cdc.KindRange, Elem: int4, TypeMod: -1}},
+		{"cp", &cdc.Type{OID: 70003, Schema: "public", Name: "tp_par", Kind: cdc.KindComposite, TypeMod: -1}},
+	} {
+		for _, name := range strings.Fields(c.names) {
+			add(name, c.typ)
+		}
+	}
+	list("ai", 1007, int4)
+	list("at", 1009, text)
+	list("an", 1231, numeric)
+	list("ae", 70004, enum)
+	add("Nome Útil", text)
+	return rel
 }
 
 // largeRow is a row of values that are as long as the type lets them be, or as the budget.

@@ -343,6 +343,9 @@ func (c *checker) overArray(op string, opPlace, p place, x, arr *term, all bool)
 	if result.OID != oidBool {
 		return c.errorAt(p, "", "ANY and ALL need an operator that is boolean")
 	}
+	if isArrayOfArrays(arrayOf(types[1])) {
+		return c.errorAt(arr.place, "cast it, or compare elements", "ANY and ALL of arrays need an array of arrays, which is no type")
+	}
 	x = c.coerce(x, types[0], implicitCast, "")
 	arr = c.coerce(arr, arrayOf(types[1]), implicitCast, "")
 	t := c.simple(opQuantified, p, x, arr)

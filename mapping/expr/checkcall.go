@@ -78,7 +78,11 @@ func comparisonHint(t *cdc.Type) string {
 
 // foreign refuses a type that the catalogue here does not know.
 func (c *checker) foreign(t *term) *term {
-	return c.errorAt(t.place, "use it as it is, in is [not] null, or in changed()", "type %s is not known to the rules", typeTitle(t.typ))
+	hint := "use it as it is, in is [not] null, or in changed()"
+	if comparesOtherwise(t.typ) {
+		hint = "use it as it is, or in is [not] null"
+	}
+	return c.errorAt(t.place, hint, "type %s is not known to the rules", typeTitle(t.typ))
 }
 
 // concrete is enforce_generic_type_consistency: the candidate's types with the

@@ -38,6 +38,16 @@ func parseText(_ *Machine, s []byte) value { return textValue(s) }
 // opaque is the codec of the types that the language does not know.
 var opaque = &codec{parse: parseText, print: printText, plain: true}
 
+// zonedRange is the codec of tstzrange and the like, which are kept as their text.
+var zonedRange = &codec{parse: parseText, print: func(m *Machine, dst []byte, v value) []byte {
+	n := len(dst)
+	out, err := pgtext.AppendZonedRange(dst, v.s, m.loc)
+	if err != nil { // not what the server sends
+		return append(out[:n], v.s...)
+	}
+	return out
+}}
+
 // read is the type's input function on any text.
 func (c *codec) read(m *Machine, s []byte) value {
 	if c.input != nil {
@@ -55,6 +65,8 @@ func codecOf(t *cdc.Type) *codec {
 		return enumCodec(t)
 	case t.Kind == cdc.KindArray && t.Elem != nil && !isVector(t): // vectors print otherwise
 		return arrayCodec(t)
+	case pgtext.IsZonedRange(t):
+		return zonedRange
 	case codecs()[t.OID] != nil:
 		return codecs()[t.OID]
 	case isCitext(t), isTextLike(t) && t.Extension == "orafce": // their input is that of text

@@ -6,6 +6,7 @@ import (
 	"unicode/utf8"
 
 	"gancho/cdc"
+	"gancho/internal/pgtext"
 )
 
 // coerce converts a term to a type, as far as the context allows. what names
@@ -170,12 +171,12 @@ func (s Settings) moneyProblem(t *term, typ *cdc.Type) *Error {
 	return refusal(t, "the text form of money depends on lc_monetary "+s.Monetary+", which the rules do not know", "cast it to numeric, or compare with 12.34::money")
 }
 
-// hasZone reports the opaque types whose text depends on the session's time zone.
+// hasZone reports the opaque types whose text may depend on the session's time zone.
 func hasZone(t *cdc.Type) bool {
 	t = t.Base()
 	switch t.Kind {
 	case cdc.KindRange, cdc.KindMultirange:
-		return t.Elem == nil || t.Elem.Base().OID == oidTimestamptz || hasZone(t.Elem) || t.Name == "tstzrange" || t.Name == "tstzmultirange"
+		return !pgtext.IsZonedRange(t) && (t.Elem == nil || hasZone(t.Elem))
 	case cdc.KindArray:
 		return t.Elem != nil && hasZone(t.Elem)
 	}
@@ -255,5 +256,5 @@ func (c *checker) applyModifier(p place, x *term, typmod int32) *term {
 // showsZone reports the types that are printed in the session's time zone.
 func showsZone(t *cdc.Type) bool {
 	t = t.Base()
-	return t.OID == oidTimestamptz || t.Kind == cdc.KindArray && t.Elem != nil && showsZone(t.Elem)
+	return t.OID == oidTimestamptz || pgtext.IsZonedRange(t) || t.Kind == cdc.KindArray && t.Elem != nil && showsZone(t.Elem)
 }

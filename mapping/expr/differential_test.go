@@ -172,6 +172,9 @@ func (d *differential) compare(t *testing.T, src string, e *expr.Expr, want []*s
 		if w != nil {
 			expected = *w
 		}
+		if d.source.locale == "SQL_ASCII" && expected == "!22P05" { // what 16 and later say of \u00e9 there
+			expected = "!0A000"
+		}
 		if d.lenient && failed != nil || got == "!22007" || got == "!0A000" && strings.Contains(failed.Message, "not read here") || d.source.version >= 17 && got == "!22008" && strings.Contains(failed.Error(), "infinit") {
 			// Dates in text that are not ISO's are an error here, by the package's
 			// contract, whether or not PostgreSQL accepts them; so are addresses in

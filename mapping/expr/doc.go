@@ -6,11 +6,20 @@
 // datestyle ISO, intervalstyle postgres and extra_float_digits 3. Compile refuses
 // everything else by name, with a hint. A result is never wrong: where it depends
 // on the row whether the meaning is known, evaluation fails with an EvalError.
-// Those cases are a date or time cast from text that is not in ISO form, money in
-// another locale than C, rounding to more than 2000 digits, age of an infinite
-// timestamp, jsonb's null cast to a scalar, hexadecimal numbers in text, an enum
-// label added or renamed since, and a text of more than 64 MiB as the result of
-// repeat, lpad or rpad.
+// Those cases are a date or time cast from text that is not in ISO form, an address
+// that is not as PostgreSQL prints it, money in another form than that of the C
+// locale, rounding to more than 2000 digits, age of an infinite timestamp, quarters
+// of a negative interval, jsonb's null cast to a scalar, hexadecimal numbers in
+// text, an enum label added or renamed since, and a letter whose other case depends
+// on the server's version of Unicode.
+//
+// Evaluation has a budget for each change: 256 MiB of memory, results included, and
+// the work of a few seconds for what can take more than the size of its operands,
+// such as one array's elements times another's. What exceeds it is an EvalError too
+// (54000).
+//
+// Types of extensions that are text (a cast without a function says so, and no
+// operator = of their own) are used as text; citext follows its own rules.
 //
 // Names and operators are resolved as in PostgreSQL, on a copy of the relevant
 // part of its catalogue (catalog.txt), so that literals, promotions and

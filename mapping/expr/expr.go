@@ -21,7 +21,9 @@ type Settings struct {
 	// Provider is pg_database.datlocprovider: "c" (also when empty) for libc,
 	// "i" for ICU, "b" for the builtin provider.
 	Provider string
-	// Encoding is the server's, by pg_encoding_to_char; empty is UTF8.
+	// Encoding is the server's, by pg_encoding_to_char; empty is UTF8. Under
+	// SQL_ASCII every byte is a character: text that is converted from a single-byte
+	// encoding on its way here needs that encoding instead.
 	Encoding string
 	// Monetary is lc_monetary; empty is C. Values have the form of C in any case.
 	Monetary string

@@ -15,6 +15,7 @@ func TestUntypedLiterals(t *testing.T) {
 	t.Parallel()
 	r := rand.New(rand.NewPCG(seed(t), 3))
 	d := newDifferential(t, openSource(t, "C.UTF-8", r, 1))
+	d.lenient = true // 18 casts jsonb's null
 	arguments := []string{"'{1,2}'", "'a'", "'1'", "null", "2", "array[1,2]", "'a'::text", "new.ae", "1.5", "'2024-02-29'"}
 	seen := map[string]bool{}
 	var batch []generated
@@ -41,6 +42,20 @@ func TestUntypedLiterals(t *testing.T) {
 			if f[5] == "1" { // variadic
 				calls(r, f[1], strings.Count(f[2], ",")+2, arguments, add)
 			}
+		}
+	}
+	for _, form := range []string{
+		"$ in ($, $)", "$ not in ($)", "$ between $ and $", "$ between symmetric $ and $", "coalesce($, $)", "nullif($, $)", "greatest($, $)", "least($, $)", "case when $ then $ end", "case $ when $ then $ else $ end",
+		"$ = any($)", "$ <> all($)", "$ is distinct from $", "$ is not distinct from $", "($)[1]", "($)[$]", "array[$, $]", "array[$]::int[]", "$ like $ escape $", "$ at time zone $", "$ is true", "$ is null", "not $", "$ and $",
+		"$::int", "$::int[]", "$::text", "$::numeric(5,2)", "$::date", "$::jsonb", "$::tp_sentido", "$::tp_sentido[]", "$::varchar(2)", "$::bool", "$::timestamptz", "$::interval", "$::uuid", "$::inet", "$::oid", "$::regclass", "$::money", "$::float4",
+	} {
+		for range 40 {
+			parts := strings.Split(form, "$")
+			sql := parts[0]
+			for _, part := range parts[1:] {
+				sql += "(" + append(arguments, "new.jb", "new.d", "new.b", "new.m", "new.ip", "new.r", "new.cp", "new.j", "new.u", "new.tz", "new.iv", "new.e", "new.at")[r.IntN(len(arguments)+13)] + ")" + part
+			}
+			add(sql)
 		}
 	}
 	for len(batch) > 0 && d.failures < 30 {

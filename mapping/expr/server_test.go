@@ -24,6 +24,7 @@ func TestServerValues(t *testing.T) {
 		"(case when new.id >= 0 then '{\"{\\\"b\\\": 1e2, \\\"a\\\": 1}\"}' end)::jsonb[]", "(case when new.id >= 0 then '10.0.0.1/32' end)::cidr::inet::text", "'10.0.0.1'::cidr::inet", "concat('10.0.0.1/32'::cidr::inet)",
 		`(case when new.id >= 0 then '{"a": 1, "a": {"b": 1e2, "aa": "\u00e9"}}' end)::jsonb`, `new.jb @> (case when new.id >= 0 then '{"a": 1}' end)::jsonb`,
 		"translate(new.t, 'aaç', 'xyz')", "translate(new.t, 'açb', '1')", "translate(new.t, '', 'x')", "replace(new.t, 'a', 'ção')", "replace('aaa', 'aa', 'b')", "ltrim(new.t, 'çaA')", "btrim(new.t, 'ãAç ')",
+		"new.rz", "new.mz", "new.rz::text", "new.mz || 'x'", "concat(new.rz, new.mz)", "array[new.rz, old.rz]", "coalesce(new.rz, old.rz)", "new.rz is distinct from null", "array_to_string(array[new.mz, old.mz], ';')",
 		"overlay(new.t placing 'abc' from 2 for -1)", "'{1,2}' = new.ai", "num_nulls('{1}', null)", "concat('{1}', null)",
 		"new.n * new.n > new.n", "(new.n / 3)::numeric(1000,3)", "'1e-16383'::numeric < 1", "'1e131071'::numeric > '1e-16383'::numeric", "'-1e131071'::numeric < new.n", "1::numeric / '1e5000'::numeric", "'1e5000'::numeric / 7 > 1",
 	} {

@@ -35,7 +35,7 @@ create type tp_sentido as enum ('ENTRADA','SAIDA','Ánulo');
 create type tp_par as (a int, b text);
 create table o (id int primary key, i2 smallint, i4 int, i8 bigint, n numeric, n122 numeric(12,2), f4 real, f8 double precision, m money,
   t text, v varchar(20), c2 char(2), c5 char(5), sn dm_sn, doc dm_doc, dn dm_val, b boolean, d date, ts timestamp, tz timestamptz, tm time, iv interval,
-  u uuid, j json, jb jsonb, ba bytea, e tp_sentido, ai int[], at text[], an numeric[], ae tp_sentido[], ip inet, r int4range, cp tp_par, "Nome Útil" text);
+  u uuid, j json, jb jsonb, ba bytea, e tp_sentido, ai int[], at text[], an numeric[], ae tp_sentido[], ip inet, r int4range, rz tstzrange, mz tstzmultirange, cp tp_par, "Nome Útil" text);
 create table n (like o);
 create function ev(e text) returns text[] language plpgsql as $$
 declare r text[]; one text; i int;
@@ -97,6 +97,8 @@ var pools = map[string][]string{
 	"ae":        {"'{}'", "'{ENTRADA,SAIDA}'", "'{NULL}'"},
 	"ip":        {"'10.0.0.1'", "'10.0.0.0/8'", "'::1'", "'2001:db8::/32'"},
 	"r":         {"'[1,5)'", "'empty'", "'(,3)'"},
+	"rz":        {"'[2018-02-18 01:30+00,2018-11-04 03:00+00)'", "'empty'", "'(,infinity]'", "'[\"0044-03-15 12:00:00+00 BC\",2026-11-21 10:11:12.5-03]'"},
+	"mz":        {"'{}'", "'{[2018-02-18 01:30+00,2018-11-04 03:00+00),[2026-11-21 10:11:12.5-03,)}'"},
 	"cp":        {"'(1,x)'", "'(,)'", "'(2,)'"},
 	"Nome Útil": {"'sim'", "''"},
 }
@@ -239,7 +241,7 @@ func typeOf(t testing.TB, conn *pgx.Conn, known map[uint32]*cdc.Type, oid uint32
 	var kind, category, delim string
 	var elem, base, sub uint32
 	err := conn.QueryRow(ctx, `select n.nspname::text, typname::text, typtype::text, typcategory::text, typdelim::text, typelem::int8, typbasetype::int8, typtypmod,
-		coalesce((select rngsubtype from pg_range where rngtypid = t.oid), 0)::int8 from pg_type t join pg_namespace n on n.oid = typnamespace where t.oid = $1`, oid).
+		coalesce((select rngsubtype from pg_range where t.oid in (rngtypid, rngmultitypid)), 0)::int8 from pg_type t join pg_namespace n on n.oid = typnamespace where t.oid = $1`, oid).
 		Scan(&typ.Schema, &typ.Name, &kind, &category, &delim, &elem, &base, &typ.TypeMod, &sub)
 	if err != nil {
 		t.Fatal(err)
@@ -250,6 +252,8 @@ func typeOf(t testing.TB, conn *pgx.Conn, known map[uint32]*cdc.Type, oid uint32
 		typ.Kind, typ.Elem = cdc.KindDomain, typeOf(t, conn, known, base)
 	case kind == "r":
 		typ.Kind, typ.Elem = cdc.KindRange, typeOf(t, conn, known, sub)
+	case kind == "m":
+		typ.Kind, typ.Elem = cdc.KindMultirange, typeOf(t, conn, known, sub)
 	case kind == "c":
 		typ.Kind = cdc.KindComposite
 	case kind == "e":
