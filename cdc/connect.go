@@ -29,10 +29,11 @@ func Connect(ctx context.Context, dsn string) (*pgx.Conn, error) {
 }
 
 // ConnectLikeStream is Connect, with a session in which values print as they do
-// in the stream; settings are added to that, unless the DSN has them. Where a pooler may give every
+// in the stream; with an encoding the caller converts them, and what it sends. The
+// settings are added to that, unless the DSN has them. Where a pooler may give every
 // transaction another session, each is the statement that makes these settings
 // for one transaction, and has to be the first in every one; else it is "".
-func ConnectLikeStream(ctx context.Context, dsn string, settings map[string]string) (conn *pgx.Conn, each string, err error) {
+func ConnectLikeStream(ctx context.Context, dsn string, encoding Encoding, settings map[string]string) (conn *pgx.Conn, each string, err error) {
 	config, err := pgx.ParseConfig(dsn)
 	if err != nil {
 		return nil, "", fmt.Errorf("read source.lookup_dsn: %w", ErrDSN)
@@ -47,6 +48,7 @@ func ConnectLikeStream(ctx context.Context, dsn string, settings map[string]stri
 		}
 	}
 	maps.Copy(all, valueSettings())
+	all["client_encoding"] = encoding.client()
 	if conn, err = pgx.ConnectConfig(ctx, config); err != nil {
 		return nil, "", Redacted(err)
 	}
@@ -63,7 +65,7 @@ func ConnectLikeStream(ctx context.Context, dsn string, settings map[string]stri
 
 // connectReplication opens a connection that speaks the replication protocol
 // to the DSN's database. Poolers give such a connection a session of its own.
-func connectReplication(ctx context.Context, dsn string) (*pgconn.PgConn, error) {
+func connectReplication(ctx context.Context, dsn string, encoding Encoding) (*pgconn.PgConn, error) {
 	parsed, err := pgx.ParseConfig(dsn) // it removes pgx's own parameters, which the server would refuse
 	if err != nil {
 		return nil, fmt.Errorf("read source.dsn: %w", ErrDSN)
@@ -75,6 +77,7 @@ func connectReplication(ctx context.Context, dsn string) (*pgconn.PgConn, error)
 	for _, s := range []map[string]string{stableSettings(), valueSettings()} {
 		maps.Copy(all, s)
 	}
+	all["client_encoding"] = encoding.client()
 	config.AfterConnect = func(ctx context.Context, conn *pgconn.PgConn) error { return keepSettings(ctx, conn, all) }
 	dial := config.DialFunc
 	config.DialFunc = func(ctx context.Context, network, addr string) (net.Conn, error) {

@@ -37,6 +37,8 @@ type decoder struct {
 
 	change         Change
 	newRow, oldRow []Datum
+	encoding       Encoding
+	converted      []byte   // the values of the change at hand that the encoding changes, reused
 	truncated      []uint32 // of the last TRUNCATE, reused
 }
 
@@ -135,6 +137,7 @@ func (d *decoder) row(ctx context.Context, kind byte, c *cursor, h Handler) erro
 		return d.check(kind, c)
 	}
 	op := Insert + Op(strings.IndexByte("IUD", kind))
+	d.converted = d.converted[:0]
 	part := c.uint8()
 	old := kind != 'I' && (part == 'K' || part == 'O')
 	if old && (part == 'O') != (rel.ReplicaIdentity == 'f') {
@@ -159,6 +162,7 @@ func (d *decoder) row(ctx context.Context, kind byte, c *cursor, h Handler) erro
 	case kind != 'D':
 		d.change.New = d.rowFor(&d.newRow, rel)
 		decodeTuple(c, d.change.New)
+		d.convert(d.change.New)
 		d.fillUnchanged()
 	}
 	c.end()
@@ -217,6 +221,7 @@ func (d *decoder) rowFor(row *[]Datum, rel *Relation) []Datum {
 // or a partition's, the server sends null for all others, whatever their value.
 func (d *decoder) oldTuple(c *cursor, identityOnly bool) {
 	decodeTuple(c, d.change.Old)
+	d.convert(d.change.Old)
 	if !identityOnly && d.change.Relation.Weaker == nil {
 		return
 	}
@@ -227,6 +232,16 @@ func (d *decoder) oldTuple(c *cursor, identityOnly bool) {
 	}
 }
 
+// convert makes the values of a row UTF-8.
+func (d *decoder) convert(row []Datum) {
+	if d.encoding == "" {
+		return
+	}
+	for i := range row {
+		d.converted = d.encoding.Convert(&row[i], d.converted)
+	}
+}
+
 // fillUnchanged copies values that the update did not touch from the old row,
 // which has them when the replica identity covers the column.
 func (d *decoder) fillUnchanged() {
@@ -234,7 +249,7 @@ func (d *decoder) fillUnchanged() {
 		return
 	}
 	for i := range d.change.New {
-		if d.change.New[i].State == Unchanged && d.change.Old[i].Known() {
+		if d.change.New[i].State == Unchanged && d.change.Old[i].Sent() {
 			d.change.New[i] = d.change.Old[i]
 		}
 	}
@@ -269,6 +284,10 @@ func (d *decoder) relation(ctx context.Context, c *cursor) error {
 	m.decode(c)
 	if err := d.check('R', c); err != nil {
 		return err
+	}
+	m.Schema, m.Name = d.encoding.name(m.Schema), d.encoding.name(m.Name)
+	for i := range m.Columns {
+		m.Columns[i].Name = d.encoding.name(m.Columns[i].Name)
 	}
 	if err := d.loadTypes(ctx, d.unsure(&m)); err != nil {
 		return err

@@ -8,6 +8,8 @@
 // with whole transactions in commit order, from one goroutine, until its context
 // ends or an error is permanent. [Hazards] and [Remarks] say what publications do to
 // the application and to other tools. [FaultOf] says what an error of PostgreSQL means.
+// What the stream does not say, [SlotGauge.Coverage] reads from the catalogue: that
+// a table has left it, or a type was altered.
 //
 // # Guarantees
 //
@@ -18,15 +20,19 @@
 //   - What cannot be decoded stops the reader with a [DecodeError]. No change is
 //     left out in silence.
 //   - Values are exact: the session fixes every setting that shapes text output,
-//     so nothing set for the database, the role or the server leaks into them.
+//     and reads it back, so nothing set for the database, the role, the server or
+//     a pooler leaks into them.
 //     A value that the server did not send is never shown as null, nor where
-//     a partition's replica identity covers less than its table's.
+//     a partition's replica identity covers less than its table's. Where the
+//     server cannot convert text, [Options.Encoding] does, and what is no text
+//     is [Invalid].
 //   - Memory is bounded: four chunks of 256 KiB, each larger only for a row that
 //     does not fit.
 //   - The source stays safe. No table is put into a publication that would make
 //     PostgreSQL refuse the application's UPDATE or DELETE of it ([Hazards]), nothing is
 //     altered unless [Options.Create] says so, and a server that wants to shut
-//     down is not held up by a handler that is blocked.
+//     down is not held up by a handler that is blocked. No commit waits for us: a
+//     stream that would be a synchronous standby is not opened, or is closed.
 //
 // # Ownership
 //

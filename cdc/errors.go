@@ -115,6 +115,10 @@ const (
 	codeCannotConnectNow      = "57P03"
 	codeQueryCanceled         = "57014"
 	codeUndefinedFile         = "58P01" // the WAL that a slot needs
+	codeNotInRepertoire       = "22021" // bytes that are no text in the encoding
+	codeUntranslatable        = "22P05" // a character that UTF-8 has no equivalent of
+	codeLimit                 = "54000" // a message of more than 1 GB, as the next
+	codeInternal              = "XX000"
 )
 
 // SQLState returns the code of a server's error, or "".

@@ -41,7 +41,7 @@ type Reader struct {
 func NewReader(o Options, source *Source) *Reader {
 	r := &Reader{options: o, source: source, types: NewTypes(), wake: make(chan struct{}, 1)}
 	r.decoder = newDecoder(r.types, r.loadTypes)
-	r.decoder.log = o.Log
+	r.decoder.log, r.decoder.encoding = o.Log, o.Encoding
 	return r
 }
 
@@ -143,10 +143,12 @@ func (r *Reader) loadTypes(ctx context.Context, oids []uint32) error {
 }
 
 // ReloadTypes reads the types that the catalogue may have altered again; the
-// stream does not say that. They are used from the next transaction on.
-// Safe from any goroutine.
-func (r *Reader) ReloadTypes(ctx context.Context) error {
-	return r.withCatalog(ctx, func(q querier) error { return r.types.Preload(ctx, q) })
+// stream does not say that. It reports whether a type that was known is another
+// now, which is used from the next transaction on. Safe from any goroutine.
+func (r *Reader) ReloadTypes(ctx context.Context) (altered bool, err error) {
+	before := r.types.version.Load()
+	err = r.withCatalog(ctx, func(q querier) error { return r.types.Preload(ctx, q) })
+	return before != r.types.version.Load(), err
 }
 
 // Composites returns the OIDs of the composite types that the reader knows. Safe
@@ -204,6 +206,9 @@ func (r *Reader) explain(ctx context.Context, err error) error {
 		return fmt.Errorf("read slot %q: %w; publication %s did not exist when the next changes were made, and without it nobody can tell which belong to it: "+
 			"create it if it does not exist, then run SELECT pg_replication_slot_advance(%s, pg_current_wal_lsn()), which skips everything until now, start gancho run --accept-source once, and %s",
 			r.options.Slot, err, QuoteIdentifier(name), quoteLiteral(r.options.Slot), reconcile)
+	}
+	if unprintable := r.unprintable(err); unprintable != nil {
+		return unprintable
 	}
 	remedy := ""
 	switch SQLState(err) {

@@ -197,7 +197,7 @@ func (s *session) scan(data []byte, burst *burst) (whole, need int, err error) {
 func (s *session) ending(kind byte, body []byte) error {
 	switch kind {
 	case 'E':
-		return serverError(body)
+		return fmt.Errorf("%w: %w", errEnded, serverError(body))
 	case 'N':
 		// From PostgreSQL 18 on this warning is the only sign of a missing
 		// publication, whose changes are then left out.

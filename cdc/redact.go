@@ -64,7 +64,7 @@ func Redacted(err error) error {
 	if dns, ok := errors.AsType[*net.DNSError](err); ok {
 		dns.Name = "[host]"
 	}
-	return &redactedError{text: redact(connectPrefix.ReplaceAllString(err.Error(), "connect: "), parts), err: err}
+	return &redactedError{text: redact(connectPrefix.ReplaceAllString(err.Error(), ""), parts), err: err}
 }
 
 // part is a part of a connection string, and what is shown instead.

@@ -106,23 +106,25 @@ func (q *silence) tooLong() bool {
 	return time.Since(q.since) > q.limit
 }
 
-// watch checks, while the handler is blocked and nothing is read, whether the
-// server wants to shut down, which it cannot say over the connection that it
-// waits for, but it refuses new ones; and whether commits wait for us, perhaps
-// the very one that the handler waits for.
+// watch checks, while the handler does not return, whether the server wants to
+// shut down, which it cannot say over the connection that it waits for, but it
+// refuses new ones; and whether commits wait for us, perhaps the very one that
+// the handler waits for.
 func (s *session) watch(ctx context.Context) {
 	tick := time.NewTicker(probeInterval)
 	defer tick.Stop()
-	reads := uint64(0)
+	reads, turns := uint64(0), uint64(0)
 	for {
 		select {
 		case <-ctx.Done():
 			return
 		case <-tick.C:
 		}
-		before := reads
-		reads = s.reads.Load()
-		if !s.blocked.Load() || reads != before {
+		readsBefore, turnsBefore := reads, turns
+		reads, turns = s.reads.Load(), s.turns.Load()
+		behind := s.blocked.Load() && reads == readsBefore
+		stuck := turns == turnsBefore && turns%2 == 1
+		if !behind && !stuck {
 			continue
 		}
 		slot, err := s.r.slot(ctx)

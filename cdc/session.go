@@ -40,6 +40,7 @@ type session struct {
 	received atomic.Uint64      // newest position seen
 	reads    atomic.Uint64      // reads of the socket, to notice silence
 	blocked  atomic.Bool        // the receiver waits for the handler
+	turns    atomic.Uint64      // odd while the handler is at work
 	stop     chan struct{}      // closed by end
 	cancel   context.CancelFunc // called by end
 	once     sync.Once
@@ -106,10 +107,10 @@ func orderly(cause error) bool {
 
 // connect opens a session: it checks who answers, and starts the stream.
 func (r *Reader) connect(ctx context.Context) (*session, error) {
-	if err := r.ReloadTypes(ctx); err != nil {
+	if _, err := r.ReloadTypes(ctx); err != nil {
 		return nil, err
 	}
-	pg, err := connectReplication(ctx, r.options.DSN)
+	pg, err := connectReplication(ctx, r.options.DSN, r.options.Encoding)
 	if err != nil {
 		return nil, fmt.Errorf("open a replication connection to the source: %w", err)
 	}
@@ -246,7 +247,10 @@ func (s *session) handle(ctx context.Context, h Handler) error {
 		case next, open = <-s.spans:
 		default:
 			if handed && !s.r.decoder.inTx {
-				if err := handled(h.Flush()); err != nil {
+				s.turns.Add(1)
+				err := handled(h.Flush())
+				s.turns.Add(1)
+				if err != nil {
 					return err
 				}
 				handed = false
@@ -262,7 +266,10 @@ func (s *session) handle(ctx context.Context, h Handler) error {
 			return s.failed
 		}
 		handed = handed || len(next.frames) > 0
-		if err := s.frames(ctx, next.frames, h); err != nil {
+		s.turns.Add(1)
+		err := s.frames(ctx, next.frames, h)
+		s.turns.Add(1)
+		if err != nil {
 			return err
 		}
 		if next.last {

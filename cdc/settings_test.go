@@ -66,7 +66,7 @@ func TestRoleCannotEndOrChangeSessions(t *testing.T) {
 	if d := cmp.Diff(want, settings(conn)); d != "" {
 		t.Errorf("an ordinary connection: -want +got:\n%s", d)
 	}
-	conn, each, err := cdc.ConnectLikeStream(ctx, dsn+"&lock_timeout=5s", map[string]string{"statement_timeout": "30s", "lock_timeout": "1s"})
+	conn, each, err := cdc.ConnectLikeStream(ctx, dsn+"&lock_timeout=5s", "", map[string]string{"statement_timeout": "30s", "lock_timeout": "1s"})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -90,7 +90,7 @@ func TestNothingStaysOnAPooledConnection(t *testing.T) {
 		t.Fatal(err)
 	}
 	_ = conn.Close(ctx)
-	conn, each, err := cdc.ConnectLikeStream(ctx, pooler.DSN(), map[string]string{"statement_timeout": "30s"})
+	conn, each, err := cdc.ConnectLikeStream(ctx, pooler.DSN(), "", map[string]string{"statement_timeout": "30s"})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -25,6 +25,8 @@ type Options struct {
 	// Publication is the publication's name. Tables whose updates cannot be
 	// published safely are in a second one, named by [InsertPublication].
 	Publication string
+	// Encoding is set where the server cannot convert the database's text to UTF-8.
+	Encoding Encoding
 	// Create lets Prepare create the slot and the publications, and add tables to
 	// the publications. Nothing is ever dropped or otherwise altered.
 	Create bool
@@ -180,13 +182,16 @@ func (p *preparation) checkServer(ctx context.Context) (err error) {
 	if s.Version < minVersion {
 		p.setup.addf("the server is PostgreSQL %d; gancho needs 14 or newer", s.Version/10000)
 	}
+	if !p.Encoding.fits(s.Encoding) {
+		p.setup.addf("source.encoding is %s, and the database's own encoding is %s, which the server converts; remove source.encoding", p.Encoding, s.Encoding)
+	}
 	if s.WALLevel != "logical" {
 		p.setup.addf("wal_level is %s; run ALTER SYSTEM SET wal_level = 'logical' and restart the server", s.WALLevel)
 	}
 	if len(p.setup.Problems) > 0 {
 		return nil
 	}
-	conn, err := connectReplication(ctx, p.DSN)
+	conn, err := connectReplication(ctx, p.DSN, p.Encoding)
 	switch SQLState(err) {
 	case codeInsufficientPrivilege:
 		p.setup.addf("the role may not replicate: %s%s", serverMessage(err), replicationRemedy(ctx, p.conn))

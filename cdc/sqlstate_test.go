@@ -36,6 +36,11 @@ func TestFaultOf(t *testing.T) {
 		{pgconn.ErrConnClosed, cdc.FaultUnreachable, true},
 		{&net.OpError{Op: "read", Err: errors.New("connection reset by peer")}, cdc.FaultUnreachable, true},
 		{&tls.CertificateVerificationError{Err: errors.New("expired")}, cdc.FaultPermanent, false},
+		{&pgconn.PgError{Code: "08P01", Message: "unsupported startup parameter: geqo"}, cdc.FaultPermanent, false}, // a pooler's
+		{sqlstate("08P01"), cdc.FaultUnreachable, true},                                                             // protocol_violation, and a pooler's only code
+		{&cdc.SettingError{Name: "timezone"}, cdc.FaultPermanent, false},
+		{cdc.ErrDSN, cdc.FaultPermanent, false},
+		{&cdc.SynchronousError{}, cdc.FaultOther, false},
 		{sqlstate("08006"), cdc.FaultUnreachable, true}, // connection_failure
 		{sqlstate("53300"), cdc.FaultUnreachable, true}, // too_many_connections
 		{sqlstate("57P01"), cdc.FaultUnreachable, true}, // admin_shutdown

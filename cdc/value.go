@@ -52,11 +52,13 @@ const (
 	// Unchanged: an out-of-line (TOAST) value that the update did not touch
 	// and that the server did not send. Its value is unknown, which is not null.
 	Unchanged
+	// Invalid: Datum.Text holds bytes that are no text in Options.Encoding.
+	Invalid
 )
 
 // Datum is one column's value in PostgreSQL's text form. Text is exact: the
 // session fixes datestyle, intervalstyle, extra_float_digits, timezone (UTC),
-// bytea_output and client_encoding (UTF8). Text aliases the reader's buffer
+// bytea_output and client_encoding (UTF8; or Options.Encoding converts). Text aliases the reader's buffer
 // and is valid only until the handler returns.
 type Datum struct {
 	State State
@@ -65,6 +67,9 @@ type Datum struct {
 
 // Known reports whether the value is known: present or null.
 func (d Datum) Known() bool { return d.State == Present || d.State == Null }
+
+// Sent reports whether the server sent the value, be it text or not.
+func (d Datum) Sent() bool { return d.Known() || d.State == Invalid }
 
 // Transaction is one committed transaction of the source.
 type Transaction struct {

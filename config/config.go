@@ -42,6 +42,9 @@ type Source struct {
 	// OnSchemaChange says what happens when a column that a rule uses no longer
 	// exists or has another type: stop or park.
 	OnSchemaChange string
+	// Encoding is what text of the database is taken for, where its server cannot
+	// convert it: latin1, win1252, utf8, or empty.
+	Encoding string
 	// LagWarning is the WAL held for the slot, in bytes, above which a warning is
 	// logged.
 	LagWarning int64

@@ -66,6 +66,7 @@ func (s *Source) decode(v value) {
 		strictyaml.Optional("publication", func(v value) { s.Publication = publicationName(v) }),
 		strictyaml.Optional("timezone", func(v value) { s.Location = decodeLocation(v) }),
 		strictyaml.Optional("on_schema_change", func(v value) { s.OnSchemaChange = v.Choice("stop", "park") }),
+		strictyaml.Optional("encoding", func(v value) { s.Encoding = v.Choice("latin1", "win1252", "utf8") }),
 		strictyaml.Optional("lag_warning", func(v value) { s.LagWarning = v.Bytes(1<<20, 1<<50) }),
 		strictyaml.Refused("heartbeat", `"heartbeat" comes with a later version`, "remove it"),
 	)

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Redis cuts a torn AOF tail inside an open MULTI and appends behind it: what is written next is lost at the restart after.
 #
-# Version   redis-server 7.0.15 (Debian bookworm, pinned below); seen on 8.0.6 as well.
+# Version   redis-server 7.0.15 (Debian bookworm, pinned below); seen on 8.0.6 as well, and not on Valkey 9.1.2.
 # Expected  A power cut tears the last MULTI ... EXEC of the AOF. With aof-load-truncated yes (the default) the next start
 #           discards that transaction; what is written, fsynced and acknowledged from then on survives any restart.
 # Behaviour When the tear is within a command, the file is truncated behind the last whole command, which leaves the MULTI open

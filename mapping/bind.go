@@ -91,8 +91,17 @@ func (r *Rules) Bind(ctx context.Context, conn *pgx.Conn) (*Ruleset, error) {
 	if err := b.errors.Err(); err != nil {
 		return nil, err
 	}
+	if rs.boundAt, err = currentLSN(ctx, conn); err != nil {
+		return nil, fmt.Errorf("bind rules: %w", err)
+	}
 	rs.findings = slices.Concat(b.findings, publicationFindings(rs, r.options.Publication))
 	return rs, nil
+}
+
+// currentLSN reads the end of the server's WAL.
+func currentLSN(ctx context.Context, conn *pgx.Conn) (lsn cdc.LSN, err error) {
+	err = conn.QueryRow(ctx, "select case when pg_is_in_recovery() then pg_last_wal_replay_lsn() else pg_current_wal_lsn() end").Scan(&lsn)
+	return lsn, err
 }
 
 // languageSettings are the properties of the database that decide what

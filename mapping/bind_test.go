@@ -120,6 +120,19 @@ rules:
 	})
 }
 
+// TestAdviceNamesPartitions: each partition has its own replica identity.
+func TestAdviceNamesPartitions(t *testing.T) {
+	t.Parallel()
+	rs := bind(t, connect(t), mapping.Options{}, `
+rules:
+  - {event: a, table: acessos, on: delete, key: id, columns: [id, liberado]}
+`)
+	diff(t, "findings", findings(rs), []string{
+		"public.acessos: a deleted row is sent without liberado: the payload will lack what depends on it, named in unchanged; " +
+			"ALTER TABLE public.acessos REPLICA IDENTITY FULL; ALTER TABLE public.acessos_2026 REPLICA IDENTITY FULL; (it raises the WAL of the table's updates and deletes by about 40 %)",
+	})
+}
+
 // TestTableElsewhere: a table that exists, but where the search_path does not
 // lead, or in a schema that the role may not use.
 func TestTableElsewhere(t *testing.T) {
@@ -163,17 +176,4 @@ func TestTableElsewhere(t *testing.T) {
 	exec(grant + role)
 	exec("set role " + role)
 	refuses(lookup("select 1 as n from loja.estoque where id = new.id"), "grant SELECT on what it reads to the role that reads")
-}
-
-// TestAdviceNamesPartitions: each partition has its own replica identity.
-func TestAdviceNamesPartitions(t *testing.T) {
-	t.Parallel()
-	rs := bind(t, connect(t), mapping.Options{}, `
-rules:
-  - {event: a, table: acessos, on: delete, key: id, columns: [id, liberado]}
-`)
-	diff(t, "findings", findings(rs), []string{
-		"public.acessos: a deleted row is sent without liberado: the payload will lack what depends on it, named in unchanged; " +
-			"ALTER TABLE public.acessos REPLICA IDENTITY FULL; ALTER TABLE public.acessos_2026 REPLICA IDENTITY FULL; (it raises the WAL of the table's updates and deletes by about 40 %)",
-	})
 }

@@ -69,10 +69,10 @@ type childPlan struct {
 	drift rulePlan
 }
 
-func newChildPlan(b *boundChild, rel *cdc.Relation) childPlan {
+func newChildPlan(b *boundChild, rel *cdc.Relation, older bool) childPlan {
 	p := childPlan{number: b.owner.number, columns: columnIndexes(rel, b.parent)}
 	p.drift = rulePlan{bound: b.boundRule, place: b.place(), table: rel.TableName()}
-	if changed := b.differences(rel); len(changed) > 0 {
+	if changed := b.differences(rel, older); len(changed) > 0 {
 		p.drift.broken = changed[0]
 	}
 	for i, column := range rel.Columns {
@@ -173,7 +173,7 @@ func (m *Mapper) parentPlan(b *boundRule) *collectPlan {
 	if p := m.plans[b.table.Relation.OID]; p != nil && p.collects != nil {
 		return p.collects
 	}
-	return m.plan(b.table.Relation).collects
+	return m.plan(b.table.Relation, false).collects
 }
 
 // readParents reads the rows of parents that the transaction did not change,

@@ -38,14 +38,14 @@ type transactionPlan struct {
 	parent, key []int
 }
 
-func newCollectPlan(rs *Ruleset, rel *cdc.Relation, report func(*SchemaError)) *collectPlan {
+func newCollectPlan(rs *Ruleset, rel *cdc.Relation, older bool, report func(*SchemaError)) *collectPlan {
 	table := rs.transactional[rel.TableName()]
 	if table == nil {
 		return nil
 	}
 	p := &collectPlan{table: table, relation: rel, key: columnIndexes(rel, table.primaryKey)}
 	for _, child := range table.children {
-		c := newChildPlan(child, rel)
+		c := newChildPlan(child, rel, older)
 		p.children = append(p.children, c)
 		if c.drift.broken == nil {
 			continue

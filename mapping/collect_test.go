@@ -123,7 +123,7 @@ func (s *source) read(t testing.TB, options ...mapping.MapperOption) transaction
 	if _, err := s.conn.Exec(ctx, "insert into fim select count(*) from fim"); err != nil {
 		t.Fatal(err)
 	}
-	reader := mapping.NewSource(s.dsn, zerolog.Nop())
+	reader := mapping.NewSource(s.dsn, "", zerolog.Nop())
 	defer reader.Close(ctx)
 	h := &commits{ctx: ctx, mapper: mapping.NewMapper(s.rules, nil, append(options, mapping.WithSource(reader))...), done: cancel}
 	if err := cdc.NewReader(s.options, s.prep).Run(ctx, h); err != nil && !errors.Is(err, context.Canceled) {
@@ -158,7 +158,7 @@ func (s *source) check(t *testing.T, pairs ...any) {
 func (s *source) live(t *testing.T, options ...mapping.MapperOption) (run func(sql string) []string, stop func()) {
 	t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
-	reader := mapping.NewSource(s.dsn, zerolog.Nop())
+	reader := mapping.NewSource(s.dsn, "", zerolog.Nop())
 	h := &commits{ctx: ctx, mapper: mapping.NewMapper(s.rules, nil, append(options, mapping.WithSource(reader))...), done: cancel, next: make(chan []string)}
 	ended := make(chan error, 1)
 	go func() { ended <- cdc.NewReader(s.options, s.prep).Run(ctx, h) }()

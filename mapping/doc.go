@@ -93,8 +93,9 @@
 // that is a SchemaError: under the policy Stop, Map returns it at the first change
 // that the rule is for; under Park those changes are parked until rules are loaded
 // that fit. The Mapper judges by the stream's own description of the table, which
-// in a backlog is that of its time. New columns, and other lengths of the same
-// type, are fine.
+// in a backlog is that of its time. New columns, other lengths of the same type, and
+// types that only hold more, are fine; and so is any other type in a change that
+// is older than the rules, if they can be compiled to it.
 //
 // A partition that sends less of old rows than its table (cdc.Relation.Weaker)
 // makes the null old values of all partitions unknown, and so parks what depends

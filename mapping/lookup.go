@@ -250,9 +250,11 @@ func (b *binder) prepareLookup(ctx context.Context, l *lookup, types []*cdc.Type
 func (b *binder) lookupHint(ctx context.Context, l *lookup, pg *pgconn.PgError, at int) (string, error) {
 	switch {
 	case cdc.FaultOf(pg) == cdc.FaultDenied:
-		if grant, err := b.missingUsage(ctx, identifier.FindAllString(l.text, -1)...); grant != "" || err != nil {
-			return "run " + grant + " then grant SELECT on what it reads", err
+		grant, err := b.missingUsage(ctx, identifier.FindAllString(l.text, -1)...)
+		if err != nil || grant == "" {
+			return refusalHint(pg), err
 		}
+		return "run " + grant + " then grant SELECT on what it reads", nil
 	case pg.Code == cdc.CodeUndefinedTable && at >= 0:
 		if name, err := cdc.ParseName(writtenName.FindString(l.text[at:])); err == nil {
 			return b.closestTable(ctx, name)

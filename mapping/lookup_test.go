@@ -39,7 +39,7 @@ func newLab(t testing.TB, server *testservers.Postgres, o mapping.Options, rules
 	}
 	t.Cleanup(func() { _ = l.conn.Close(context.Background()) })
 	l.begin("")
-	l.source = mapping.NewSource(l.dsn+"&statement_timeout=300ms", zerolog.New(l.log))
+	l.source = mapping.NewSource(l.dsn+"&statement_timeout=300ms", "", zerolog.New(l.log))
 	t.Cleanup(func() { l.source.Close(context.Background()) })
 	l.mapper = mapping.NewMapper(bind(t, l.conn, o, rules), nil, mapping.WithSource(l.source))
 	return l

@@ -166,7 +166,7 @@ func (m *Mapper) Swap(rs *Ruleset) {
 // large transaction cannot be written.
 func (m *Mapper) Map(c *cdc.Change, sink Sink) error {
 	m.collector.count = c.Ordinal + 1
-	plan := m.plan(c.Relation)
+	plan := m.plan(c.Relation, c.Commit < m.rules.boundAt)
 	if plan == nil {
 		return cdc.ErrStaleTypes
 	}
@@ -202,8 +202,8 @@ func (m *Mapper) load(c *cdc.Change) {
 }
 
 // plan returns the table's plan, nil when the rules know another version of a
-// type than the relation.
-func (m *Mapper) plan(rel *cdc.Relation) *tablePlan {
+// type than the relation. older: the change is older than the rules.
+func (m *Mapper) plan(rel *cdc.Relation, older bool) *tablePlan {
 	if m.last != nil && m.last.relation == rel {
 		return m.last
 	}
@@ -212,7 +212,7 @@ func (m *Mapper) plan(rel *cdc.Relation) *tablePlan {
 		if m.outdated(rel) {
 			return nil
 		}
-		plan = newTablePlan(m.rules, rel, m.schemaChange)
+		plan = newTablePlan(m.rules, rel, older, m.schemaChange)
 		m.plans[rel.OID] = plan
 	}
 	m.last = plan
@@ -290,6 +290,12 @@ func (m *Mapper) changed(r *rulePlan, c *cdc.Change) (bool, *failure) {
 		}
 		if c.Old == nil && c.Relation.KeepsKey(w.index) {
 			continue
+		}
+		if c.Old != nil && c.Old[w.index].Sent() && (now.State == cdc.Invalid || c.Old[w.index].State == cdc.Invalid) {
+			if bytes.Equal(now.Text, c.Old[w.index].Text) {
+				continue
+			}
+			return true, nil
 		}
 		if c.Old == nil || !c.Old[w.index].Known() {
 			unknown = &failure{part: "watch", err: &expr.UnknownError{Column: c.Relation.Columns[w.index].Name, Old: true, State: cdc.Missing}}

@@ -105,10 +105,13 @@ func with(base values, more values) values {
 	return out
 }
 
+// newerCommit is a position after the rules of any test were bound.
+const newerCommit cdc.LSN = 1 << 51
+
 func change(rel *cdc.Relation, op cdc.Op, before, after values) *cdc.Change {
 	c := &cdc.Change{
-		Position: cdc.Position{Commit: 0x16B3748, Ordinal: 7}, Op: op, Relation: rel,
-		Tx: &cdc.Transaction{Commit: 0x16B3748, Time: time.Date(2026, 11, 21, 17, 2, 3, 456789000, time.UTC)},
+		Position: cdc.Position{Commit: newerCommit, Ordinal: 7}, Op: op, Relation: rel,
+		Tx: &cdc.Transaction{Commit: newerCommit, Time: time.Date(2026, 11, 21, 17, 2, 3, 456789000, time.UTC)},
 	}
 	if before != nil {
 		c.Old = row(rel, before)
@@ -444,4 +447,35 @@ rules:
 		Type: "a", Parked: `key needs old.codigo, which is outside of the replica identity and was not sent; run: ALTER TABLE public.clientes REPLICA IDENTITY FULL;`,
 		Row: `{"old":{"empresa_id":"1"}}`,
 	}})
+}
+
+// A value that is no text is no null and is not left out: it parks what reads it,
+// and has changed when its bytes have.
+func TestMapInvalidText(t *testing.T) {
+	t.Parallel()
+	conn := connect(t)
+	rel := relation(t, conn, "", "clientes")
+	m := mapping.NewMapper(bind(t, conn, mapping.Options{}, `
+rules:
+  - {event: mostra, table: clientes, on: update, columns: [id, nome]}
+  - {event: vista, table: clientes, on: update, watch: [nome], columns: [id]}
+  - {event: liquida, table: clientes, on: update, watch: [nome], collapse: id, columns: [id]}
+`), nil)
+	update := func(was, now string) []got {
+		c := change(rel, cdc.Update, client(), client())
+		i := rel.Column("nome")
+		c.Old[i], c.New[i] = cdc.Datum{State: cdc.Invalid, Text: []byte(was)}, cdc.Datum{State: cdc.Invalid, Text: []byte(now)}
+		m.Begin(c.Tx)
+		var r recorder
+		if err := m.Map(c, &r); err != nil {
+			t.Fatal(err)
+		}
+		if err := m.Commit(context.Background(), c.Tx, &r); err != nil {
+			t.Fatal(err)
+		}
+		return r.all
+	}
+	parked := got{Type: "mostra", Parked: "columns.nome needs new.nome, whose bytes are no text in source.encoding; correct the row, or the setting", Row: `{"new":{"id":"7"},"old":{"id":"7"}}`}
+	diff(t, "the same bytes", update("\x81", "\x81"), []got{parked})
+	diff(t, "other bytes", update("\x81", "\x8d"), []got{parked, {N: 1, Type: "vista", Key: "7", Data: `{"id":7}`}, {Type: "liquida", Key: "7", Data: `{"id":7}`}})
 }

@@ -108,17 +108,20 @@ func (n *net) row() []byte {
 	return n.old
 }
 
+// stateBits hold a cdc.State.
+const stateBits = 3
+
 // appendDatums appends a row in its compact form and reports whether it has
 // values that were not sent because they were not touched.
 func appendDatums(dst []byte, row []cdc.Datum) (out []byte, holes bool) {
 	for i := range row {
 		d := &row[i]
 		size := 0
-		if d.State == cdc.Present {
+		if d.State == cdc.Present || d.State == cdc.Invalid {
 			size = len(d.Text)
 		}
 		holes = holes || d.State == cdc.Unchanged
-		if head := uint64(size)<<2 | uint64(d.State); head < 0x80 {
+		if head := uint64(size)<<stateBits | uint64(d.State); head < 0x80 {
 			dst = append(dst, byte(head))
 		} else {
 			dst = binary.AppendUvarint(dst, head)
@@ -139,9 +142,9 @@ func (r *reader) next() cdc.Datum {
 	if head >= 0x80 {
 		head, n = binary.Uvarint(r.rest)
 	}
-	d := cdc.Datum{State: cdc.State(head & 3)}
-	end := n + int(head>>2)
-	if d.State == cdc.Present {
+	d := cdc.Datum{State: cdc.State(head & (1<<stateBits - 1))}
+	end := n + int(head>>stateBits)
+	if d.State == cdc.Present || d.State == cdc.Invalid {
 		d.Text = r.rest[n:end:end]
 	}
 	r.rest = r.rest[end:]
@@ -165,7 +168,7 @@ func datums(dst []cdc.Datum, row []byte, columns int) []cdc.Datum {
 func filled(row, before []byte, columns int) (out []byte, holes bool) {
 	now, was := datums(nil, row, columns), datums(nil, before, columns)
 	for i := range now {
-		if now[i].State == cdc.Unchanged && i < len(was) && was[i].Known() {
+		if now[i].State == cdc.Unchanged && i < len(was) && was[i].Sent() {
 			now[i] = was[i]
 		}
 	}

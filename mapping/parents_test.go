@@ -32,7 +32,7 @@ rules:
 `
 	rs, stopping := bind(t, conn, mapping.Options{OnSchemaChange: mapping.Park}, rules), bind(t, conn, mapping.Options{}, rules)
 	rel := relation(t, conn, "", "filho")
-	source := mapping.NewSource(conn.Config().ConnString(), zerolog.Nop())
+	source := mapping.NewSource(conn.Config().ConnString(), "", zerolog.Nop())
 	t.Cleanup(func() { source.Close(context.Background()) })
 	m := mapping.NewMapper(rs, nil, mapping.WithSource(source))
 	var xid uint32

@@ -91,7 +91,7 @@ func (w *waiting) keep(b []byte) []byte {
 }
 
 func (w *waiting) keepDatum(d cdc.Datum) cdc.Datum {
-	if d.State == cdc.Present {
+	if d.State == cdc.Present || d.State == cdc.Invalid {
 		d.Text = w.keep(d.Text)
 	}
 	return d

@@ -89,7 +89,7 @@ func TestWhatMayNotBeRead(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		source := mapping.NewSource(dsn, zerolog.Nop())
+		source := mapping.NewSource(dsn, "", zerolog.Nop())
 		err = source.Check(t.Context(), bound)
 		source.Close(t.Context())
 		if (err != nil) != (step.parents+step.lookup != "") || err != nil && !strings.Contains(err.Error(), step.parents) && !strings.Contains(err.Error(), step.lookup) {
@@ -105,7 +105,7 @@ func TestPrivilegeIsRevoked(t *testing.T) {
 	l := newLab(t, pg, mapping.Options{OnSchemaChange: mapping.Park}, readingRules, readingSchema("revogado")...)
 	dropRole(t, l.conn, "revogado")
 	do(t, l.conn, "grant select on vendas, artigos to revogado")
-	source := mapping.NewSource(strings.Replace(l.dsn, "postgres://postgres@", "postgres://revogado@", 1), zerolog.Nop())
+	source := mapping.NewSource(strings.Replace(l.dsn, "postgres://postgres@", "postgres://revogado@", 1), "", zerolog.Nop())
 	t.Cleanup(func() { source.Close(context.Background()) })
 	m := mapping.NewMapper(bind(t, l.conn, mapping.Options{OnSchemaChange: mapping.Park}, readingRules), nil, mapping.WithSource(source))
 	// insert returns the types of the events, and the reasons of what is parked.
@@ -169,7 +169,7 @@ func TestLookupThroughPooler(t *testing.T) {
 		return text
 	}
 	before := changed()
-	source := mapping.NewSource(pooler.DSN()+"&statement_timeout=250ms", zerolog.Nop())
+	source := mapping.NewSource(pooler.DSN()+"&statement_timeout=250ms", "", zerolog.Nop())
 	t.Cleanup(func() { source.Close(context.Background()) })
 	var got []string
 	err = source.Query(t.Context(), `select 0.1::float8 + 0.2::float8, '\x01ff'::bytea, '1 day 02:00'::interval, '2026-03-04 05:06:07+00'::timestamptz, $1::int, current_setting('statement_timeout')`,
@@ -220,7 +220,7 @@ func TestLookupsOfAnotherDatabase(t *testing.T) {
 		identity cdc.Identity
 		right    bool
 	}{{identity, true}, {cdc.Identity{SystemID: identity.SystemID, Database: "outro"}, false}, {other, false}} {
-		source := mapping.NewSource(conn.Config().ConnString(), zerolog.Nop()).Of(test.identity)
+		source := mapping.NewSource(conn.Config().ConnString(), "", zerolog.Nop()).Of(test.identity)
 		err := source.Query(t.Context(), "select 1", nil, nil, func([]cdc.Datum) error { return nil })
 		source.Close(t.Context())
 		if (err == nil) != test.right || err != nil && (cdc.FaultOf(err).Passing() || !strings.Contains(err.Error(), "source.lookup_dsn")) {

@@ -47,16 +47,17 @@ type rowColumn struct {
 }
 
 // newTablePlan compiles the table's rules against a relation. Every rule that
-// does not fit is reported once.
-func newTablePlan(rs *Ruleset, rel *cdc.Relation, report func(*SchemaError)) *tablePlan {
-	plan := &tablePlan{relation: rel, alterable: alterableColumns(rs, rel), collects: newCollectPlan(rs, rel, report)}
+// does not fit is reported once. older: the relation is that of a time before the
+// rules were bound.
+func newTablePlan(rs *Ruleset, rel *cdc.Relation, older bool, report func(*SchemaError)) *tablePlan {
+	plan := &tablePlan{relation: rel, alterable: alterableColumns(rs, rel), collects: newCollectPlan(rs, rel, older, report)}
 	for _, b := range rs.byTable[rel.TableName()] {
 		var reported bool
 		var compiled [groups]*rulePlan
 		for _, op := range b.ops.list() {
 			g := groupOf(op)
 			if compiled[g] == nil {
-				compiled[g] = newRulePlan(rs, b, rel, g)
+				compiled[g] = newRulePlan(rs, b, rel, older, g)
 			}
 			r := compiled[g]
 			if b.perTransaction() {
@@ -79,16 +80,19 @@ func newTablePlan(rs *Ruleset, rel *cdc.Relation, report func(*SchemaError)) *ta
 	return plan
 }
 
-func newRulePlan(rs *Ruleset, b *boundRule, rel *cdc.Relation, g group) *rulePlan {
+func newRulePlan(rs *Ruleset, b *boundRule, rel *cdc.Relation, older bool, g group) *rulePlan {
 	c := &compiler{relation: rel, lookups: b.lookups, settings: rs.settings, primaryKey: b.table.PrimaryKey, collations: b.table.Collations}
 	r := &rulePlan{bound: b, place: b.place(), table: rel.TableName(), program: c.compile(b.rule, g)}
-	changed := b.differences(rel)
+	changed := b.differences(rel, older)
 	switch {
 	case len(changed) > 0:
 		r.broken = changed[0]
 	case len(c.mistakes) > 0:
 		m := c.mistakes[0]
 		r.broken = b.schemaError(rel, "", "does not fit the rule any more: "+m.Message, m.Hint)
+		if older {
+			r.broken = b.schemaError(rel, "", "did not fit the rule when the change was made: "+m.Message, olderHint)
+		}
 	}
 	r.decides = r.broken == nil || r.canDecide(c.uses, changed)
 	for i, column := range rel.Columns {
@@ -148,23 +152,50 @@ func (e *SchemaError) Error() string {
 	return s
 }
 
+// olderHint: no rule fits a table both before and after it was altered.
+const olderHint = "the table was altered since, and no rule fits both: set source.on_schema_change: park until the bridge has caught up, and send what it parks by hand"
+
 // differences compares the columns that a rule uses, as they were when it was
-// bound, with the relation of the stream, in the order of their names.
-func (b *boundRule) differences(rel *cdc.Relation) []*SchemaError {
+// bound, with the relation of the stream, in the order of their names. A change
+// that is older than the rules has the types of its time, to which the rule is
+// compiled: that they were others then is no difference.
+func (b *boundRule) differences(rel *cdc.Relation, older bool) []*SchemaError {
 	var out []*SchemaError
 	for _, name := range slices.Sorted(maps.Keys(b.columns)) {
 		bound := b.columns[name].Base()
 		i := rel.Column(name)
+		if i < 0 && older {
+			out = append(out, b.schemaError(rel, name, "did not exist when the change was made", olderHint))
+			continue
+		}
 		if i < 0 {
 			out = append(out, b.schemaError(rel, name, "is no longer in the stream", droppedHint(b, rel, name)))
 			continue
 		}
-		if now := rel.Columns[i].Type.Base(); now.OID != bound.OID {
+		if now := rel.Columns[i].Type.Base(); now.OID != bound.OID && !older && !b.widened(bound, now) {
 			out = append(out, b.schemaError(rel, name, fmt.Sprintf("has changed its type from %s to %s", bound.Name, now.Name),
 				"check the rule and load it again"))
 		}
 	}
 	return out
+}
+
+// widened reports whether a column's new type only holds more than the one that
+// the rule was bound to, so that its values look and compare as they did. The SQL of
+// lookups and children names the types, and does not fit.
+func (b *boundRule) widened(from, to *cdc.Type) bool {
+	if len(b.lookups) > 0 || len(b.children) > 0 || from.Schema != "pg_catalog" || to.Schema != "pg_catalog" {
+		return false
+	}
+	switch from.Name {
+	case "int2":
+		return to.Name == "int4" || to.Name == "int8"
+	case "int4":
+		return to.Name == "int8"
+	case "varchar":
+		return to.Name == "text"
+	}
+	return false
 }
 
 // droppedHint guesses a renamed column: one that the table did not have before.

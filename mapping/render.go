@@ -58,7 +58,8 @@ func (m *Mapper) renderObject(dst []byte, n *node, o *pgtext.JSONOptions) ([]byt
 		if failed == nil {
 			continue
 		}
-		if _, unknown := errors.AsType[*expr.UnknownError](failed.err); !unknown {
+		// What is in the row and cannot be read is not left out.
+		if unknown, ok := errors.AsType[*expr.UnknownError](failed.err); !ok || unknown.State == cdc.Invalid {
 			return dst, failed
 		}
 		dst = dst[:start]
@@ -195,6 +196,10 @@ func (f *failure) reason(r *rulePlan, rel *cdc.Relation) string {
 		row, why, fix := "new", "which is outside of the replica identity", r.bound.missingIdentity(rel)
 		if unknown.Old {
 			row = "old"
+		}
+		if unknown.State == cdc.Invalid {
+			return fmt.Sprintf("%s needs %s.%s, whose bytes are no text in source.encoding; correct the row, or the setting",
+				part, row, cdc.QuoteIdentifier(unknown.Column))
 		}
 		if unknown.State == cdc.Unchanged {
 			why = "a large value that the update did not touch"

@@ -46,6 +46,9 @@ type Ruleset struct {
 	findings       []Finding
 	settings       expr.Settings
 	policy         Policy
+	// boundAt is the end of the WAL after the rules were bound: a change that
+	// committed before it may be of a table that has been altered since.
+	boundAt cdc.LSN
 }
 
 // Tables returns what the publication must publish of each table, by resolved

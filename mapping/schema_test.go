@@ -36,8 +36,9 @@ func TestSchemaDrift(t *testing.T) {
 			want: `column "nome" of table public.clientes is no longer in the stream; correct the rule and load it again`},
 		{name: "renamed", statement: "alter table clientes rename column nome to nome_completo", decides: true,
 			want: `column "nome" of table public.clientes is no longer in the stream; it may be nome_completo now; correct the rule and load it again`},
-		{name: "retyped", statement: "alter table clientes alter column nome type text", decides: true,
-			want: `column "nome" of table public.clientes has changed its type from varchar to text; check the rule and load it again`},
+		{name: "widened", statement: "alter table clientes alter column nome type text, alter column id type bigint", want: ""},
+		{name: "retyped", statement: "alter table clientes alter column nome type bytea using ''", decides: true,
+			want: `column "nome" of table public.clientes has changed its type from varchar to bytea; check the rule and load it again`},
 		{name: "condition dropped", statement: "alter table clientes drop column situacao",
 			want: `column "situacao" of table public.clientes is no longer in the stream; correct the rule and load it again`},
 		{name: "condition retyped", statement: "alter table clientes alter column situacao drop default, alter column situacao type int using 1",
@@ -126,5 +127,40 @@ func TestSwap(t *testing.T) {
 	}
 	if a, b := versions[0], versions[1]; a[0] != b[0] || a[1] == b[1] {
 		t.Errorf("versions are %v and %v: only the second rule has changed", a, b)
+	}
+}
+
+// TestOlderChanges: a change that is older than the rules has the types of its time.
+// What no rule can map says so.
+func TestOlderChanges(t *testing.T) {
+	t.Parallel()
+	conn := connect(t, "alter table contratos replica identity full")
+	rules := `
+rules:
+  - {event: soma, table: contratos, on: update, watch: [valor], key: cliente_id, data: {id: id, cliente: cliente_id, dobro: 2 * cliente_id, valor: valor}}
+`
+	before := relation(t, conn, "", "contratos")
+	if _, err := conn.Exec(context.Background(), "alter table contratos alter cliente_id type bigint, alter valor type text"); err != nil {
+		t.Fatal(err)
+	}
+	older := func(c *cdc.Change) *cdc.Change {
+		c.Commit = 1
+		return c
+	}
+	m := mapping.NewMapper(bind(t, conn, mapping.Options{OnSchemaChange: mapping.Stop}, rules), nil)
+	was, row := values{"id": "1", "cliente_id": "5", "valor": "1.50"}, values{"id": "1", "cliente_id": "5", "valor": "2.50"}
+	diff(t, "before it was altered", run(t, m, older(change(before, cdc.Update, was, row))), []got{{Type: "soma", Key: "5", Data: `{"id":1,"cliente":5,"dobro":10,"valor":2.50}`}})
+	after := relation(t, conn, "", "contratos")
+	big := with(row, values{"cliente_id": "5000000000"})
+	diff(t, "after it", run(t, m, change(after, cdc.Update, was, big)), []got{{Type: "soma", Key: "5000000000", Data: `{"id":1,"cliente":5000000000,"dobro":10000000000,"valor":"2.50"}`}})
+
+	// The rule names a column that did not exist then.
+	if _, err := conn.Exec(context.Background(), "alter table contratos rename valor to preco"); err != nil {
+		t.Fatal(err)
+	}
+	m = mapping.NewMapper(bind(t, conn, mapping.Options{OnSchemaChange: mapping.Stop}, strings.ReplaceAll(rules, "valor", "preco")), nil)
+	err := m.Map(older(change(before, cdc.Update, was, row)), &recorder{})
+	if err == nil || !strings.Contains(err.Error(), `column "preco" of table public.contratos did not exist when the change was made; the table was altered since`) {
+		t.Errorf("got %v", err)
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"slices"
 	"strconv"
 	"strings"
 	"sync/atomic"
@@ -41,9 +42,10 @@ const (
 // session is read-only, and its values have the text forms of the stream. It
 // belongs to one goroutine.
 type Source struct {
-	dsn  string
-	log  zerolog.Logger
-	conn *pgx.Conn
+	dsn      string
+	encoding cdc.Encoding
+	log      zerolog.Logger
+	conn     *pgx.Conn
 	// settings is the statement that a pooler makes necessary before each query,
 	// in its transaction; "" on a connection of our own.
 	settings string
@@ -64,8 +66,11 @@ type Source struct {
 }
 
 // NewSource returns a reader of the database; nothing is opened yet. The
-// database may be a replica of the one that the stream comes from.
-func NewSource(dsn string, log zerolog.Logger) *Source { return &Source{dsn: dsn, log: log} }
+// database may be a replica of the one that the stream comes from, and has its
+// encoding.
+func NewSource(dsn string, encoding cdc.Encoding, log zerolog.Logger) *Source {
+	return &Source{dsn: dsn, encoding: encoding, log: log}
+}
 
 // Of makes every connection that follows fail unless it leads to the database
 // that the stream comes from, there or on a physical replica.
@@ -89,7 +94,7 @@ func (s *Source) connect(ctx context.Context) error {
 	}
 	// Unlike the stream's, its search_path is the database's: by it the lookups'
 	// SQL finds its tables.
-	conn, settings, err := cdc.ConnectLikeStream(ctx, s.dsn, map[string]string{
+	conn, settings, err := cdc.ConnectLikeStream(ctx, s.dsn, s.encoding, map[string]string{
 		"default_transaction_read_only": "on", "transaction_read_only": "on",
 		"statement_timeout": strconv.FormatInt(queryTimeout.Milliseconds(), 10) + "ms",
 	})
@@ -162,10 +167,10 @@ func (s *Source) Check(ctx context.Context, rs *Ruleset) error {
 		for sql, arguments := range queries {
 			err := s.Query(ctx, sql, emptyArrays(arguments), nil, func([]cdc.Datum) error { return nil })
 			if hint := refusalHint(err); hint != "" {
-				return fmt.Errorf("%s: read for the rule over source.lookup_dsn: %w; %s", b.place(), err, hint)
+				return fmt.Errorf("%s: read for the rule with the role of source.lookup_dsn (source.dsn without it): %w; %s", b.place(), err, hint)
 			}
 			if err != nil {
-				return fmt.Errorf("%s: read for the rule over source.lookup_dsn: %w", b.place(), err)
+				return fmt.Errorf("%s: read for the rule with the role of source.lookup_dsn (source.dsn without it): %w", b.place(), err)
 			}
 		}
 	}
@@ -205,6 +210,14 @@ func (s *Source) Query(ctx context.Context, sql string, args [][]byte, described
 func (s *Source) run(ctx context.Context, sql string, args [][]byte, described func([]pgconn.FieldDescription) error, each func(row []cdc.Datum) error) error {
 	ctx, cancel := context.WithTimeout(ctx, s.limit)
 	defer cancel()
+	if s.encoding != "" {
+		sql, args = s.encoding.Encode(sql), slices.Clone(args)
+		for i, arg := range args {
+			if arg != nil {
+				args[i] = []byte(s.encoding.Encode(string(arg)))
+			}
+		}
+	}
 	batch := &pgconn.Batch{}
 	if s.settings != "" {
 		batch.ExecParams(s.settings, nil, nil, nil, nil)
@@ -214,7 +227,7 @@ func (s *Source) run(ctx context.Context, sql string, args [][]byte, described f
 	if s.settings != "" && results.NextResult() {
 		_, _ = results.ResultReader().Close() // results.Close has its error
 	}
-	stopped := readRows(results, described, each)
+	stopped := s.readRows(results, described, each)
 	if err := results.Close(); err != nil {
 		return err
 	}
@@ -223,12 +236,13 @@ func (s *Source) run(ctx context.Context, sql string, args [][]byte, described f
 
 // readRows reads the next result to its end, so that the connection can be used
 // again.
-func readRows(results *pgconn.MultiResultReader, described func([]pgconn.FieldDescription) error, each func(row []cdc.Datum) error) error {
+func (s *Source) readRows(results *pgconn.MultiResultReader, described func([]pgconn.FieldDescription) error, each func(row []cdc.Datum) error) error {
 	if !results.NextResult() {
 		return nil
 	}
 	rows := results.ResultReader()
 	var row []cdc.Datum
+	var converted []byte
 	var stopped error
 	first := true
 	for rows.NextRow() {
@@ -239,11 +253,12 @@ func readRows(results *pgconn.MultiResultReader, described func([]pgconn.FieldDe
 		if stopped != nil {
 			continue
 		}
-		row = row[:0]
+		row, converted = row[:0], converted[:0]
 		for _, text := range rows.Values() {
 			d := cdc.Datum{State: cdc.Null}
 			if text != nil {
 				d = cdc.Datum{State: cdc.Present, Text: text}
+				converted = s.encoding.Convert(&d, converted)
 			}
 			row = append(row, d)
 		}

@@ -46,6 +46,17 @@ func Apply(ctx context.Context, dsn string) ([]string, error) {
 		return nil, err
 	}
 	defer func() { _ = db.Close() }() // the session's end releases the lock
+	own, err := ownSession(ctx, db)
+	if err != nil {
+		return nil, err
+	}
+	if !own { // the lock and its timeout would stay in a session that others use
+		missing, err := pending(ctx, db)
+		if err == nil && len(missing) > 0 {
+			err = errShared
+		}
+		return nil, err
+	}
 	if err := prepare(ctx, db); err != nil {
 		return nil, err
 	}
@@ -101,6 +112,29 @@ func connect(ctx context.Context, dsn string) (*sql.DB, error) {
 		return nil, fmt.Errorf("connect to the state database: %w", cdc.Redacted(err))
 	}
 	return db, nil
+}
+
+// errShared: a migration needs a session of its own.
+var errShared = errors.New("a migration needs a session of its own, and between gancho and the server is a pooler; run gancho migrate with a state.dsn that leads to the server itself")
+
+// ownSession reports whether the session stays ours: through a pooler another
+// process answers than the one that greeted us.
+func ownSession(ctx context.Context, db *sql.DB) (own bool, err error) {
+	conn, err := db.Conn(ctx)
+	if err != nil {
+		return false, fmt.Errorf("connect to the state database: %w", cdc.Redacted(err))
+	}
+	defer func() { _ = conn.Close() }() // back to the pool of one
+	var pid uint32
+	if err := conn.QueryRowContext(ctx, `select pg_backend_pid()`).Scan(&pid); err != nil {
+		return false, fmt.Errorf("connect to the state database: %w", err)
+	}
+	err = conn.Raw(func(driver any) error {
+		c, ok := driver.(*stdlib.Conn)
+		own = ok && c.Conn().PgConn().PID() == pid
+		return nil
+	})
+	return own, err
 }
 
 // prepare waits for the lock and creates the schema. CREATE SCHEMA IF NOT EXISTS

@@ -13,6 +13,7 @@ import (
 	"github.com/jackc/pgx/v5"
 	"golang.org/x/sync/errgroup"
 
+	"gancho/internal/testservers"
 	"gancho/migrations"
 )
 
@@ -181,5 +182,26 @@ func TestStepsAreASCII(t *testing.T) {
 				t.Fatalf("%s: byte %d is not ASCII", name, i)
 			}
 		}
+	}
+}
+
+// TestApplyThroughPooler: nothing is migrated, and no lock stays in the session
+// that the application uses next; what is up to date is no error.
+func TestApplyThroughPooler(t *testing.T) {
+	t.Parallel()
+	dsn := pg.Database(t, "")
+	pooler := testservers.StartPooler(t, dsn)
+	_, err := migrations.Apply(t.Context(), pooler.DSN())
+	if err == nil || !strings.Contains(err.Error(), "leads to the server itself") {
+		t.Errorf("through a pooler: %v", err)
+	}
+	if n := query[int](t, dsn, "select count(*)::int from pg_locks where locktype = 'advisory' and database = (select oid from pg_database where datname = current_database())"); n != 0 {
+		t.Errorf("%d locks are left", n)
+	}
+	if _, err := migrations.Apply(t.Context(), dsn); err != nil {
+		t.Fatal(err)
+	}
+	if applied, err := migrations.Apply(t.Context(), pooler.DSN()); err != nil || len(applied) != 0 {
+		t.Errorf("what is up to date: %v, %v", applied, err)
 	}
 }

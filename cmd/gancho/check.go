@@ -86,7 +86,7 @@ func checkSource(cmd *cobra.Command, c *config.Config, d *bridge.Definitions) (*
 	if err != nil {
 		return nil, err
 	}
-	lookup := mapping.NewSource(cmp.Or(c.Source.LookupDSN, c.Source.DSN).Reveal(), zerolog.New(zerolog.ConsoleWriter{Out: cmd.ErrOrStderr()})).Of(identity)
+	lookup := mapping.NewSource(cmp.Or(c.Source.LookupDSN, c.Source.DSN).Reveal(), cdc.Encoding(c.Source.Encoding), zerolog.New(zerolog.ConsoleWriter{Out: cmd.ErrOrStderr()})).Of(identity)
 	defer lookup.Close(ctx)
 	if err := lookup.Check(ctx, rules); err != nil {
 		return nil, err
@@ -96,11 +96,22 @@ func checkSource(cmd *cobra.Command, c *config.Config, d *bridge.Definitions) (*
 			return nil, err
 		}
 	}
+	settings, err := cdc.LoadSettings(ctx, conn)
+	if err != nil {
+		return nil, err
+	}
+	if advice := cdc.Encoding(c.Source.Encoding).Advice(settings.Encoding); advice != "" {
+		if _, err := fmt.Fprintln(cmd.ErrOrStderr(), advice); err != nil {
+			return nil, err
+		}
+	}
 	refused, err := printHazards(cmd, conn, c.Source.Publication, rules.TableOIDs())
 	if err != nil {
 		return nil, err
 	}
-	_, err = cdc.Prepare(ctx, cdc.Options{DSN: c.Source.DSN.Reveal(), Slot: c.Source.Slot, Publication: c.Source.Publication}, rules.Tables())
+	_, err = cdc.Prepare(ctx, cdc.Options{
+		DSN: c.Source.DSN.Reveal(), Slot: c.Source.Slot, Publication: c.Source.Publication, Encoding: cdc.Encoding(c.Source.Encoding),
+	}, rules.Tables())
 	if lacks := new(cdc.SetupError); errors.As(err, &lacks) && lacks.FirstStart() {
 		_, err = fmt.Fprintf(cmd.ErrOrStderr(), "%v\n", lacks)
 		if err == nil && len(lacks.Missing) > 0 {

@@ -114,6 +114,40 @@ func TestDriftParks(t *testing.T) {
 	b.stop()
 }
 
+// TestRetypedWhileDown: what was changed before an ALTER that the bridge has slept
+// through is mapped with the types of its time.
+func TestRetypedWhileDown(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, testservers.RedisOptions{}, "create table vendas (id int primary key, cliente int, valor numeric(8,2))", "create table clientes (id int primary key, nome text)",
+		"insert into clientes values (7, 'Ana')")
+	r := newReceiver(t, nil)
+	w.rules = `rules:
+  - event: venda
+    table: vendas
+    on: [insert, update]
+    collapse: id
+    data: {id: id, dobro: 2 * cliente, valor: valor, nome: c.nome}
+    lookup: {c: select nome from clientes where id = new.cliente}
+`
+	w.endpoint("a", r.url(), "order: endpoint")
+	w.run().stop()
+	w.exec("insert into vendas values (1, 7, 1.50)")
+	w.exec("alter table vendas alter id type bigint, alter cliente type bigint, alter valor type text")
+	w.exec("alter table clientes alter id type bigint")
+	w.exec("insert into clientes values (3000000000, 'Bia'); insert into vendas values (5000000000, 3000000000, '2.50')")
+	b := w.run()
+	var got []string
+	for _, a := range r.waitCount(2) {
+		got = append(got, tail(string(a.body), len(a.body)-strings.Index(string(a.body), `"data":`)))
+	}
+	for i, want := range []string{`"data":{"id":1,"dobro":14,"valor":1.50,"nome":"Ana"}}`, `"data":{"id":5000000000,"dobro":6000000000,"valor":"2.50","nome":"Bia"}}`} {
+		if !strings.HasSuffix(got[i], want) {
+			t.Errorf("arrived %s, want %s", got[i], want)
+		}
+	}
+	b.stop()
+}
+
 // TestToast: an unchanged TOAST value is never sent as null.
 func TestToast(t *testing.T) {
 	t.Parallel()

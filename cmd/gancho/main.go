@@ -74,7 +74,7 @@ func newRootCommand() *cobra.Command {
 		Args:          noArguments,
 		// Of every command: none has one of its own.
 		PersistentPreRunE: refuseEmpty,
-		RunE:          func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+		RunE:              func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	root.SetFlagErrorFunc(flagError)
 	root.AddCommand(

@@ -6,6 +6,8 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/http/httptest"
+	"os"
 	"strings"
 	"testing"
 
@@ -130,7 +132,7 @@ func TestHealthAndMetrics(t *testing.T) {
 func TestLibrariesLogAsJSON(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, testservers.RedisOptions{}, driftTable)
-	w.rules = driftRules
+	w.rules = "rules:\n  - {event: ficha.valor, table: fichas, on: insert, columns: [id]}\n" // one event: the answer to another would be solicited
 	w.extra = "log: {level: debug}"
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -162,5 +164,29 @@ func TestLibrariesLogAsJSON(t *testing.T) {
 		if !json.Valid([]byte(line)) || strings.Contains(line, "segredo") {
 			t.Errorf("a line of the log: %s", line)
 		}
+	}
+}
+
+// TestStatusSaysWhatTheBridgeWaitsFor: status asks the bridge on this machine.
+func TestStatusSaysWhatTheBridgeWaitsFor(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, testservers.RedisOptions{}, driftTable)
+	w.rules = driftRules
+	waiting := httptest.NewServer(http.HandlerFunc(func(answer http.ResponseWriter, _ *http.Request) {
+		http.Error(answer, "capture waits: permission denied", http.StatusServiceUnavailable)
+	}))
+	t.Cleanup(waiting.Close)
+	path := w.write()
+	text, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	text = []byte(strings.Replace(string(text), "listen: 127.0.0.1:0", "listen: "+waiting.Listener.Addr().String(), 1))
+	if err := os.WriteFile(path, text, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	code, stdout, stderr := command(t, "status", "--config", path)
+	if code != 1 || !strings.Contains(stdout, "not ready: capture waits: permission denied") || !strings.Contains(stderr, "capture") {
+		t.Errorf("exit %d\n%s%s", code, stdout, stderr)
 	}
 }

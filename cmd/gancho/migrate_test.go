@@ -133,7 +133,7 @@ func TestGenerateKey(t *testing.T) {
 	}
 	expect(t, 0, "chave-2:", "", "secrets", "generate-key", "--id", "chave-2")
 	expect(t, 2, "", "1 to 32 letters", "secrets", "generate-key", "--id", "com espaço")
-	expect(t, 2, "", "1 to 32 letters", "secrets", "generate-key", "--id", "")
+	expect(t, 2, "", "--id has an empty value", "secrets", "generate-key", "--id", "")
 	expect(t, 2, "", `unexpected argument "x"`, "secrets", "generate-key", "x")
 	expect(t, 2, "", `unknown command "lst" for "gancho secrets"; there are generate-key, rekey`, "secrets", "lst")
 	expect(t, 0, "To replace it", "", "secrets")

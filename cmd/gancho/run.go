@@ -5,7 +5,7 @@ import (
 	"context"
 	"fmt"
 	"io"
-	stdlog "log"
+	stdlog "log" //nolint:depguard // net/http prints to it
 	"os"
 	"os/signal"
 	"runtime/pprof"
@@ -97,6 +97,7 @@ func (f *runFlags) run(ctx context.Context, stderr io.Writer) error {
 	return bridge.Run(ctx, bridge.Options{
 		Source: cdc.Options{
 			DSN: c.Source.DSN.Reveal(), Slot: c.Source.Slot, Publication: c.Source.Publication, Create: f.create, Log: log,
+			Encoding: cdc.Encoding(c.Source.Encoding),
 		},
 		LookupDSN:         cmp.Or(c.Source.LookupDSN, c.Source.DSN).Reveal(),
 		TransactionMemory: c.Mapping.TransactionMemory,

@@ -182,7 +182,7 @@ func (s *session) readiness(ctx context.Context) error {
 	}
 	answer, err := http.DefaultClient.Do(request)
 	if err != nil {
-		return nil //nolint:nilerr // it runs elsewhere, or not at all
+		return nil // it runs elsewhere, or not at all
 	}
 	defer func() { _ = answer.Body.Close() }() // it is read only
 	text, err := io.ReadAll(io.LimitReader(answer.Body, maxReadiness))

@@ -1,6 +1,7 @@
 package queue_test
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"strings"
@@ -93,7 +94,7 @@ func TestDemotedAndPromotedWithOlderData(t *testing.T) {
 		t.Helper()
 		host, port, _ := strings.Cut(leader.Addr(), ":")
 		f := queuetest.Client(t, follower)
-		if err := f.SlaveOf(t.Context(), host, port).Err(); err != nil {
+		if err := f.ReplicaOf(t.Context(), host, port).Err(); err != nil {
 			t.Fatal(err)
 		}
 		queuetest.Eventually(t, "the replica", func() bool { return f.XLen(t.Context(), "gancho:{a}:q").Val() == events })
@@ -103,7 +104,7 @@ func TestDemotedAndPromotedWithOlderData(t *testing.T) {
 	}
 	queuetest.AppendEvents(t, q, 0, 90, 30, queuetest.KeyModulo(3))
 	follow(other, r, 90)
-	if err := o.SlaveOf(t.Context(), "NO", "ONE").Err(); err != nil {
+	if err := o.ReplicaOf(t.Context(), "NO", "ONE").Err(); err != nil {
 		t.Fatal(err)
 	}
 	if err := q.AcceptRestart(t.Context()); err != nil { // the first replica changed the replication id
@@ -121,7 +122,7 @@ func TestDemotedAndPromotedWithOlderData(t *testing.T) {
 	if err := q.Append(t.Context(), b); !errors.Is(err, queue.ErrUnreachable) {
 		t.Errorf("append to the replica: %v, want ErrUnreachable", err)
 	}
-	if err := c.SlaveOf(t.Context(), "NO", "ONE").Err(); err != nil {
+	if err := c.ReplicaOf(t.Context(), "NO", "ONE").Err(); err != nil {
 		t.Fatal(err)
 	}
 	if runID() != before {
@@ -161,7 +162,9 @@ func TestLostKeys(t *testing.T) {
 			if err != nil || epoch != 2 {
 				t.Fatalf("epoch %d, %v", epoch, err)
 			}
-			confirmed, ended := queuetest.RunDurable(t, q)
+			confirmed, ended := &queuetest.Confirmations{}, make(chan error, 1)
+			ctx, stop := context.WithCancel(t.Context())
+			go func() { ended <- q.RunDurable(ctx, confirmed.Add) }()
 			queuetest.AppendEvents(t, q, 0, 4, 1, queuetest.KeyModulo(1))
 			q.Appended(queuetest.LSN(3))
 			queuetest.Eventually(t, "the confirmation", func() bool { return confirmed.Newest() == queuetest.LSN(3) })
@@ -179,11 +182,16 @@ func TestLostKeys(t *testing.T) {
 					t.Fatal(err)
 				}
 			}
-			err = q.Append(t.Context(), b)
-			if err == nil {
+			if err = q.Append(t.Context(), b); err != nil {
+				stop()
+				if ended := <-ended; ended != nil {
+					t.Errorf("RunDurable ended with %v", ended)
+				}
+			} else {
 				q.Appended(queuetest.LSN(5))
 				err = <-ended
 			}
+			stop()
 			what := new(queue.LostError)
 			if !errors.As(err, &what) || !errors.Is(err, queue.ErrRestarted) {
 				t.Fatalf("got %v, want a LostError", err)

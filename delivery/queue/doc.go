@@ -10,14 +10,20 @@
 // to a stream as a whole or not at all. The next batch waits until it has been
 // appended to all of its streams. And nothing is appended to a server that may
 // have lost the end of what was appended, which is known by its changed identity
-// (ErrRestarted), until the capture has been rewound to the confirmed position.
+// (ErrRestarted), until the capture has been rewound to the confirmed position. The
+// identity is looked at before the first append in a second; a stream that this process
+// has filled is not created again, so that FLUSHALL, DEL and eviction leave no gap, either
+// (LostError).
 //
 // A position is confirmed to the source only when every event up to it is on
-// Redis's disk, and with the replicas that may be promoted (RunDurable). The
+// Redis's disk, and with the replicas that may be promoted (RunDurable); not while
+// the server is set to lose events (Unconfirmed); and never before an EXEC, without which
+// Redis may drop at its next start what it has appended behind a torn transaction. The
 // queue belongs to one source (Claim): another source's positions would not rise.
 //
 // Nothing is ever trimmed. A full Redis refuses batches (ErrFull), which holds
-// the capture up, and still lets deliveries make room.
+// the capture up, and still lets deliveries make room and states change. What a job
+// sends again is appended once, whatever answers are lost (ReplayPart).
 //
 // # Servers
 //

@@ -158,10 +158,12 @@ func (w *durableWork) advance(ctx context.Context) (time.Duration, error) {
 		if early := recordEvery - time.Since(w.inspected); early > 0 {
 			return early, nil // inspecting costs more than a position that comes a moment later
 		}
-		if err := w.q.recordPosition(ctx, lsn); err != nil {
-			return 0, err
-		}
+		failed := w.q.recordPosition(ctx, lsn)
+		// Also when that failed: a setting may be why, which says more.
 		masters, err := w.inspectMasters(ctx)
+		if failed != nil && (err == nil || isWayError(err)) {
+			err = failed
+		}
 		if err != nil {
 			return 0, err
 		}

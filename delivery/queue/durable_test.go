@@ -36,6 +36,32 @@ func trustsWaitAOF(t *testing.T, r *testservers.Redis) bool {
 	return n >= 8 && valkey == ""
 }
 
+func TestWhoseWAITAOFIsTrusted(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		redis, valkey, name string
+		trusted             bool
+	}{
+		{"6.2.14", "", "", false},
+		{"7.0.15", "", "", false},
+		{"7.2.4", "", "", false}, // it has the command, and answers before the fsync
+		{"7.4.2", "", "", false},
+		{"8.0.0", "", "", true},
+		{"8.0.6", "", "", true},
+		{"10.1.0", "", "", true},
+		{"7.2.4", "8.0.1", "valkey", false},
+		{"7.2.4", "9.1.2", "valkey", false},
+		{"8.2.0", "10.0.0", "valkey", false}, // whatever it calls itself
+		{"8.0.0", "", "other", false},
+		{"", "", "", false},
+	} {
+		got := queue.Waits(map[string]string{"redis_version": c.redis, "valkey_version": c.valkey, "server_name": c.name})
+		if got != c.trusted {
+			t.Errorf("%+v: trusted %v", c, got)
+		}
+	}
+}
+
 func TestConfirmImmediatelyWithFsyncAlways(t *testing.T) {
 	t.Parallel()
 	r := queuetest.StartRedis(t, "appendfsync", "always")

@@ -26,6 +26,9 @@ func (r *router) Match(eventType string, tenant []byte) []int { return r.match(e
 // SlotOf is the cluster slot of a key.
 func SlotOf(key string) uint16 { return slotOf(key) }
 
+// Waits is whether WAITAOF is trusted of a server with this INFO.
+func Waits(server map[string]string) bool { return info(server).waits() }
+
 // Replicas is what a queue knows of a master's replicas.
 type Replicas struct{ s replicas }
 

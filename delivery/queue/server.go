@@ -140,10 +140,7 @@ func (q *Queue) checkPersistence(ctx context.Context, addr string, got info, kep
 	if got["aof_enabled"] != "1" {
 		return q.acceptVolatile(&SettingError{"appendonly", "no", "run CONFIG SET appendonly yes, and set it in redis.conf" + accept})
 	}
-	// WAITAOF came with 7.2, and answers before the fsync under everysec there and
-	// in Valkey, whose redis_version is 7.2.4.
-	major, _ := got.version()
-	waits := major >= 8 && got["valkey_version"] == ""
+	waits := got.waits()
 	config, err := q.nodes.to(addr).ConfigGet(ctx, "*appendfsync*").Result()
 	kept.strictAOF = kept.strictAOF || config["no-appendfsync-on-rewrite"] == "yes"
 	kept.fsync[addr] = config["appendfsync"]
@@ -265,6 +262,14 @@ func (q *Queue) runScripts(ctx context.Context, calls []scriptCall) []*redis.Cmd
 func (i info) version() (major, minor int) {
 	_, _ = fmt.Sscanf(i["redis_version"], "%d.%d", &major, &minor)
 	return major, minor
+}
+
+// waits reports whether the server's WAITAOF is to be trusted. It came with Redis 7.2, and
+// answers before the fsync under everysec there and in Valkey, which reports a
+// redis_version of its own choice, 7.2.4 today, beside its own version.
+func (i info) waits() bool {
+	major, _ := i.version()
+	return major >= 8 && i["valkey_version"] == "" && (i["server_name"] == "" || i["server_name"] == "redis")
 }
 
 // isReply reports whether the server itself answered with the error.

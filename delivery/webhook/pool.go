@@ -1,6 +1,8 @@
 package webhook
 
 import (
+	"context"
+	"net"
 	"net/http"
 	"sync"
 	"sync/atomic"
@@ -20,16 +22,34 @@ type pool struct {
 	fresh func() *http.Transport // that a request can be sent with
 	http2 atomic.Bool            // a receiver has agreed to HTTP/2
 
-	mu      sync.Mutex
-	current *connections // nil: the next request makes it
+	mu        sync.Mutex
+	current   *connections // nil: the next request makes it
+	keepAfter time.Time    // until then no connection is kept for a second request
 }
 
 // connections are those of a pool from one time on. Guarded by the pool's mutex.
 type connections struct {
 	*http.Transport
-	since   time.Time
-	users   int // requests in flight
-	givenUp bool
+	since    time.Time
+	users    int // requests in flight
+	answered int64
+	dialed   atomic.Int64
+	givenUp  bool
+}
+
+// newConnectionsLocked makes connections from now on.
+func (p *pool) newConnectionsLocked(now time.Time) *connections {
+	c := &connections{Transport: p.fresh(), since: now}
+	dial := c.DialContext
+	c.DialContext = func(ctx context.Context, network, address string) (net.Conn, error) {
+		conn, err := dial(ctx, network, address)
+		if err == nil {
+			c.dialed.Add(1)
+		}
+		return conn, err
+	}
+	c.DisableKeepAlives = now.Before(p.keepAfter)
+	return c
 }
 
 // acquire returns the connections for a request, which releases them.
@@ -40,21 +60,36 @@ func (p *pool) acquire(now time.Time) *connections {
 		p.giveUpLocked()
 	}
 	if p.current == nil {
-		p.current = &connections{Transport: p.fresh(), since: now}
+		p.current = p.newConnectionsLocked(now)
 	}
 	p.current.users++
 	return p.current
 }
 
-// release ends a request. One that got no whole answer over HTTP/2 gives the
-// connections up: net/http keeps such a connection as long as its peer answers
-// pings, as a proxy does that has lost its receiver, and sends the retry over it.
-func (p *pool) release(c *connections, class string) {
+// release ends a request. Two kinds of those without an answer give the connections up.
+//
+// Over HTTP/2 any: net/http keeps such a connection as long as its peer answers pings,
+// as a proxy does that has lost its receiver, and sends the retry over it.
+//
+// Over HTTP/1.1 one that was hung up on, if none of the connections has carried a
+// second request yet: there are receivers that close them after an answer without
+// saying so. Then none is kept until they would be replaced anyway.
+func (p *pool) release(c *connections, class string, now time.Time) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	unanswered := class == ClassTimeout || class == ClassConnection || class == ClassProtocol
-	if c == p.current && unanswered && p.http2.Load() {
-		p.giveUpLocked()
+	switch class {
+	case ClassOK, ClassStatus, ClassBody:
+		c.answered++
+	case ClassTimeout, ClassConnection, ClassProtocol:
+		closes := class == ClassConnection && c.answered > 0 && c.answered <= c.dialed.Load()
+		switch {
+		case c != p.current:
+		case p.http2.Load():
+			p.giveUpLocked()
+		case closes:
+			p.keepAfter = now.Add(connectionLife)
+			p.giveUpLocked()
+		}
 	}
 	if c.users--; c.users == 0 && c.givenUp {
 		c.CloseIdleConnections()

@@ -102,6 +102,55 @@ func TestAnAttemptIsOneRequest(t *testing.T) {
 	})
 }
 
+// TestClosedBeforeWriting: a kept connection that the receiver has closed costs no failed
+// attempt if nothing was written over it. What was written may have arrived, and is
+// not sent again in the same attempt.
+func TestClosedBeforeWriting(t *testing.T) {
+	t.Parallel()
+	var requests atomic.Int64
+	url := rawServer(t, func(c net.Conn) { // which closes it
+		if strings.Contains(readRequest(c), "129.90}}") {
+			requests.Add(1)
+		}
+		_, _ = io.WriteString(c, "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+	})
+	ep, sender := local(url), newSender(t, webhook.Options{})
+	const attempts = 500
+	for range attempts {
+		if o := sender.Send(t.Context(), ep, message()); o.Err != nil && strings.Contains(o.Err.Error(), "closed idle connection") {
+			t.Fatalf("nothing was written, and the attempt has failed: %v", o.Err)
+		}
+	}
+	if n := requests.Load(); n > attempts {
+		t.Errorf("%d requests for %d attempts", n, attempts)
+	}
+}
+
+// TestReceiverThatClosesSilently: a receiver that closes its connections after an answer,
+// without saying so, costs one failed attempt, and then gets a connection for each.
+func TestReceiverThatClosesSilently(t *testing.T) {
+	t.Parallel()
+	server := httptest.NewUnstartedServer(nil)
+	var requests sync.Map // by connection
+	server.Config.ConnContext = func(ctx context.Context, c net.Conn) context.Context {
+		return context.WithValue(ctx, connectionKey{}, c)
+	}
+	server.Config.Handler = http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		if _, again := requests.LoadOrStore(r.Context().Value(connectionKey{}), true); again {
+			panic(http.ErrAbortHandler) // what a close looks like that the sender has not noticed
+		}
+	})
+	server.Config.ErrorLog = log.New(io.Discard, "", 0)
+	server.Start()
+	t.Cleanup(server.Close)
+	sender, ep := newSender(t, webhook.Options{}), local(server.URL)
+	mustDeliver(t, sender.Send(t.Context(), ep, message()))
+	check(t, sender.Send(t.Context(), ep, message()), want{webhook.Retry, 0, webhook.ClassConnection, "the receiver closed the connection before its answer was complete"})
+	for range 5 {
+		mustDeliver(t, sender.Send(t.Context(), ep, message()))
+	}
+}
+
 // TestRepeatableHeadersArrive: what net/http must not see, the receiver does, and
 // nobody else.
 func TestRepeatableHeadersArrive(t *testing.T) {

@@ -126,7 +126,7 @@ func (s *Sender) attempt(ctx context.Context, ep *endpoint.Endpoint, ms []*Messa
 	defer cancel()
 	p := t.pool.Load()
 	o = t.post(ctx, limited, p, ms, list)
-	if requiresHTTP1(o.Err) && s.useHTTP1(ep, t, p) {
+	if unwritten(o.Err) || requiresHTTP1(o.Err) && s.useHTTP1(ep, t, p) {
 		o = t.post(ctx, limited, t.pool.Load(), ms, list)
 	}
 	return o
@@ -138,7 +138,7 @@ func (t *preparedEndpoint) post(ctx, limited context.Context, p *pool, ms []*Mes
 	connections := p.acquire(time.Now())
 	req, _ := t.request(limited, ms, list)
 	o, _, _ := t.exchange(ctx, connections, req)
-	p.release(connections, o.Class)
+	p.release(connections, o.Class, time.Now())
 	return o
 }
 

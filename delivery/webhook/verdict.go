@@ -182,6 +182,14 @@ func isHTTP2Start(err error) bool {
 	return strings.Contains(err.Error(), "http2: client conn could not be established")
 }
 
+// unwritten: the request was given a kept connection that the receiver had just closed,
+// which net/http notices before it writes anything (errServerClosedIdle), and does not
+// repeat a POST then.
+func unwritten(err error) bool {
+	failed, ok := errors.AsType[*transportError](err)
+	return ok && strings.Contains(failed.err.Error(), "http: server closed idle connection")
+}
+
 // requiresHTTP1: the receiver wants the request over HTTP/1.1, as IIS and Apache do
 // where a client certificate depends on the path. net/http has no type for it.
 // https://www.rfc-editor.org/rfc/rfc9113.html#name-error-codes

@@ -84,10 +84,11 @@ func Run(ctx context.Context, o Options) error {
 	group.Go(func() error { return b.serve(ctx, listener) })
 	o.Log.Info().Str("listen", listener.Addr().String()).Msg("serving health and metrics")
 	group.Go(func() error {
-		if err := b.open(ctx); err != nil {
-			if ctx.Err() != nil {
-				return nil // stopped before it had begun
-			}
+		err := b.open(ctx)
+		switch {
+		case ctx.Err() != nil:
+			return nil //nolint:nilerr // stopped before it had begun
+		case err != nil:
 			return err
 		}
 		return b.run(ctx)

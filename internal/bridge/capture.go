@@ -92,11 +92,11 @@ func (b *bridge) openCapture(ctx context.Context) (*capture, error) {
 	}
 	b.Log.Info().Stringer("source", i).Uint16("epoch", epoch).Stringer("confirmed", source.ConfirmedFlush).
 		Bool("slot_created", source.SlotCreated).Int("rules", rules.Len()).Msg("source prepared")
-	c.lookup = mapping.NewSource(b.LookupDSN, b.Log).Of(i)
+	c.lookup = mapping.NewSource(b.LookupDSN, b.Source.Encoding, b.Log).Of(i)
 	c.mapper = mapping.NewMapper(rules, nil, mapping.WithSource(c.lookup), mapping.WithTransactionMemory(b.TransactionMemory))
 	c.reader = cdc.NewReader(b.Source, source)
 	c.publications = source.Publications
-	c.tables = newTables()
+	c.tables = newTables(b.Log)
 	c.watch(rules)
 	return c, nil
 }
@@ -112,7 +112,7 @@ func (c *capture) adopt(ctx context.Context, rules *mapping.Rules) error {
 		return fmt.Errorf("the rules need the publications %s, and the stream has %s: restart the bridge to read them",
 			strings.Join(source.Publications, ", "), strings.Join(c.publications, ", "))
 	}
-	if err := c.reader.ReloadTypes(ctx); err != nil {
+	if _, err := c.reader.ReloadTypes(ctx); err != nil {
 		return err
 	}
 	c.next.Store(bound)
@@ -150,7 +150,7 @@ func (c *capture) prepare(ctx context.Context, rules *mapping.Rules) (*mapping.R
 	for _, f := range bound.Findings() {
 		c.Log.Warn().Str("rule", f.Rule).Stringer("table", f.Table).Str("fix", f.Fix).Msg(f.Message)
 	}
-	lookup := mapping.NewSource(c.LookupDSN, c.Log).Of(identity)
+	lookup := mapping.NewSource(c.LookupDSN, c.Source.Encoding, c.Log).Of(identity)
 	defer lookup.Close(ctx)
 	_, err = waitFor(ctx, c.Log, "source.lookup_dsn", func() (struct{}, error) { return struct{}{}, lookup.Check(ctx, bound) })
 	if err != nil {
@@ -159,6 +159,9 @@ func (c *capture) prepare(ctx context.Context, rules *mapping.Rules) (*mapping.R
 	source, err := waitFor(ctx, c.Log, "source", func() (*cdc.Source, error) { return cdc.Prepare(ctx, c.Source, bound.Tables()) })
 	if err != nil {
 		return nil, nil, err
+	}
+	if advice := c.Source.Encoding.Advice(source.Settings.Encoding); advice != "" {
+		c.Log.Warn().Msg(advice)
 	}
 	return bound, source, nil
 }

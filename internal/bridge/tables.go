@@ -9,6 +9,8 @@ import (
 	"sync"
 	"time"
 
+	"github.com/rs/zerolog"
+
 	"gancho/cdc"
 	"gancho/mapping"
 )
@@ -16,7 +18,8 @@ import (
 // tables watches whether the stream still carries the tables of the rules, which
 // the catalogue says and the stream does not: see cdc.Coverage.
 type tables struct {
-	wake chan struct{} // capacity 1: check now
+	wake      chan struct{} // capacity 1: check now
+	complaint complaint
 	// seen are the stream's relations that were looked at; the capture goroutine's.
 	seen map[*cdc.Relation]bool
 
@@ -59,8 +62,10 @@ type gap struct {
 	closes, filter     bool
 }
 
-func newTables() *tables {
-	return &tables{wake: make(chan struct{}, 1), seen: map[*cdc.Relation]bool{}}
+func newTables(log zerolog.Logger) *tables {
+	return &tables{wake: make(chan struct{}, 1), seen: map[*cdc.Relation]bool{}, complaint: complaint{
+		log: log, failed: "the catalogue cannot be read; a table that leaves the stream is not noticed", again: "the catalogue is read again",
+	}}
 }
 
 // want says which rules' tables are watched from now on.
@@ -98,8 +103,7 @@ func (t *tables) see(rel *cdc.Relation) {
 }
 
 // compare takes what the catalogue says now into the record, and returns the gaps
-// that have opened or were closed since. before is a position at which everything
-// was as recorded.
+// that have opened or were closed since.
 func (r *tableRecord) compare(c cdc.Coverages) []gap {
 	var gaps []gap
 	now := make(map[string]tableState, len(c.Tables))
@@ -131,7 +135,7 @@ func (r *tableRecord) compare(c cdc.Coverages) []gap {
 // The time between two checks: the longer one for a source that writes hardly any WAL.
 const (
 	watchEvery = 3 * time.Second
-	watchIdle  = 15 * time.Second
+	watchIdle  = 20 * time.Second
 )
 
 // watchTables checks the tables until the context ends. Under the policy stop, a
@@ -166,18 +170,18 @@ func (c *capture) watchTables(ctx context.Context) error {
 // is unreachable, which others say, it does nothing.
 func (c *capture) checkTables(ctx context.Context) error {
 	t := c.tables
-	if t.record == nil {
-		record, err := c.readTables(ctx)
-		if err != nil {
-			return nil //nolint:nilerr // Redis is unreachable: the next check reads it
-		}
-		t.record = record
-	}
 	needs, policy := t.wanted()
 	coverage, err := c.gauge.Coverage(ctx, c.Source, needs, c.reader.Composites())
-	if err != nil || coverage.Tables == nil {
-		return nil //nolint:nilerr // the source is unreachable, which the reader says
+	if err == nil && t.record == nil {
+		t.record, err = c.readTables(ctx)
 	}
+	if err != nil && !unreachable(err) && ctx.Err() == nil {
+		t.complaint.about(err)
+	}
+	if err != nil || coverage.Tables == nil {
+		return nil //nolint:nilerr // the next check may succeed; that a server is unreachable, others say
+	}
+	t.complaint.over()
 	c.renewTypes(ctx, coverage.Types)
 	if t.newest == 0 {
 		c.Log.Info().Int("tables", len(needs)).Msg("tables of the rules are watched")
@@ -211,26 +215,23 @@ func (c *capture) checkTables(ctx context.Context) error {
 }
 
 // renewTypes has types that were altered used by the reader, and by the rules,
-// which know those of lookups.
+// which know those of lookups. A text that differs may also be that of a new type.
 func (c *capture) renewTypes(ctx context.Context, types string) {
-	t := c.tables
-	if types == t.types {
+	if types == c.tables.types {
 		return
 	}
-	var err error
-	if t.types == "" { // the rules were bound just now
-		err = c.reader.ReloadTypes(ctx)
-	} else if err = c.adopt(ctx, c.definitionsNow().Rules); err != nil {
-		c.Log.Warn().Err(err).Msg("types of the source were altered, and the rules cannot be bound to them; they stay as they are")
-		err = c.reader.ReloadTypes(ctx)
-	}
+	altered, err := c.reader.ReloadTypes(ctx)
 	if err != nil {
 		return // the next check does it
 	}
-	if t.types != "" {
-		c.Log.Info().Msg("types of the source were altered; they were read again")
+	c.tables.types = types
+	if !altered {
+		return
 	}
-	t.types = types
+	c.Log.Info().Msg("types of the source were altered; they were read again")
+	if err := c.adopt(ctx, c.definitionsNow().Rules); err != nil && ctx.Err() == nil {
+		c.Log.Warn().Err(err).Msg("the rules cannot be bound to the altered types; they stay as they are")
+	}
 }
 
 // take keeps the tables' OIDs, and returns those that the stream lacks.

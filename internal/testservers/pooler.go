@@ -207,7 +207,8 @@ func readMessage(r io.Reader) (kind byte, message []byte, err error) {
 	if size < 4 {
 		return 0, nil, errors.New("a message of " + strconv.Itoa(size) + " bytes")
 	}
-	message = append(header, make([]byte, size-4)...)
-	_, err = io.ReadFull(r, message[5:])
+	message = make([]byte, 1+size)
+	copy(message, header)
+	_, err = io.ReadFull(r, message[len(header):])
 	return header[0], message, err
 }

@@ -93,7 +93,7 @@ func (e Errors) Unwrap() []error {
 type UnknownError struct {
 	Column string
 	Old    bool
-	State  cdc.State // Missing or Unchanged
+	State  cdc.State // Missing, Unchanged or Invalid
 }
 
 // Error names the column and why its value is not known.
@@ -102,7 +102,10 @@ func (e *UnknownError) Error() string {
 	if e.Old {
 		row = "old"
 	}
-	if e.State == cdc.Unchanged {
+	switch e.State {
+	case cdc.Invalid:
+		return fmt.Sprintf("read %s.%s: its bytes are no text in source.encoding; correct the row, or the setting", row, e.Column)
+	case cdc.Unchanged:
 		return fmt.Sprintf("read %s.%s: the server did not send this unchanged large value; set REPLICA IDENTITY FULL on the table", row, e.Column)
 	}
 	return fmt.Sprintf("read %s.%s: the server did not send this column; set REPLICA IDENTITY FULL on the table", row, e.Column)

@@ -1,0 +1,116 @@
+package cdc
+
+import (
+	"bytes"
+	"slices"
+	"strings"
+	"unicode/utf8"
+
+	"golang.org/x/text/encoding/charmap"
+)
+
+// Encoding is what a database's text is taken for, where the server cannot
+// convert it: a database under SQL_ASCII holds whatever bytes the application
+// sent, and one under WIN1252 bytes that are no character. Empty: the server
+// converts.
+type Encoding string
+
+// The encodings of source.encoding.
+const (
+	Latin1  Encoding = "latin1"
+	Win1252 Encoding = "win1252"
+	UTF8    Encoding = "utf8"
+)
+
+// client is the session's client_encoding. Under SQL_ASCII the server sends the
+// bytes as they are, whatever the database's encoding.
+func (e Encoding) client() string {
+	if e == "" {
+		return "UTF8"
+	}
+	return "SQL_ASCII"
+}
+
+func (e Encoding) charmap() *charmap.Charmap {
+	if e == Win1252 {
+		return charmap.Windows1252
+	}
+	return charmap.ISO8859_1
+}
+
+// fits reports whether a database of this encoding may hold such text.
+func (e Encoding) fits(database string) bool {
+	own := map[Encoding]string{Latin1: "LATIN1", Win1252: "WIN1252", UTF8: "UTF8"}
+	return e == "" || database == "SQL_ASCII" || database == own[e]
+}
+
+// Advice is what to say about a database whose text the server cannot convert
+// and for which no encoding is configured, "" otherwise.
+func (e Encoding) Advice(database string) string {
+	if e != "" || database != "SQL_ASCII" {
+		return ""
+	}
+	return "the database's encoding is SQL_ASCII, which means that the server does not know it: the first character outside of ASCII that is not UTF-8 ends the stream, and nothing after it is read; " +
+		"write source.encoding: latin1, win1252 or utf8, whichever the application writes"
+}
+
+// ascii reports whether the text is the same in all encodings.
+func ascii(text []byte) bool {
+	return !slices.ContainsFunc(text, func(c byte) bool { return c >= utf8.RuneSelf })
+}
+
+// Append appends the text as UTF-8, and reports whether all of it was text.
+func (e Encoding) Append(dst, text []byte) ([]byte, bool) {
+	if e == UTF8 {
+		return append(dst, text...), utf8.Valid(text)
+	}
+	m, ok := e.charmap(), true
+	for _, c := range text {
+		r := m.DecodeByte(c)
+		ok = ok && r != utf8.RuneError // five bytes of WIN1252 are no character
+		dst = utf8.AppendRune(dst, r)
+	}
+	return dst, ok
+}
+
+// Convert replaces a value by its UTF-8 form, which is appended to buffer unless
+// it is the same; one that is no text becomes Invalid.
+func (e Encoding) Convert(d *Datum, buffer []byte) []byte {
+	if e == "" || d.State != Present || ascii(d.Text) {
+		return buffer
+	}
+	start := len(buffer)
+	out, ok := e.Append(buffer, d.Text)
+	if !ok {
+		d.State = Invalid
+		return buffer
+	}
+	d.Text = out[start:len(out):len(out)]
+	return out
+}
+
+// name converts the name of a table or a column.
+func (e Encoding) name(text string) string {
+	if e == "" || ascii([]byte(text)) {
+		return text
+	}
+	out, _ := e.Append(nil, []byte(text))
+	return string(bytes.ToValidUTF8(out, []byte("\uFFFD")))
+}
+
+// Encode returns UTF-8 text in the encoding, for the server. A character that it
+// does not have, which the database then cannot hold either, becomes SUB (0x1a).
+func (e Encoding) Encode(text string) string {
+	if e == "" || e == UTF8 || ascii([]byte(text)) {
+		return text
+	}
+	var b strings.Builder
+	for _, r := range text {
+		c, ok := e.charmap().EncodeRune(r)
+		if !ok {
+			c = 0x1a
+		}
+		b.WriteByte(c)
+	}
+	return b.String()
+}

@@ -1,0 +1,135 @@
+package main_test
+
+import (
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+
+	"gancho/internal/testservers"
+)
+
+const textRules = `rules:
+  - event: cliente
+    table: clientes
+    on: [insert, update]
+    key: id
+    when: nome like '%Jo%'
+    data: {id: id, nome: nome, cidade: cidade.nome}
+    lookup:
+      cidade: select nome from cidades where cidades.nome = new.cidade and cidades.nome <> 'São Tomé'
+  - event: numero
+    table: clientes
+    on: [insert, update]
+    data: {id: id}
+`
+
+const textTables = "create table clientes (id int primary key, nome text, cidade text); create table cidades (nome text)"
+
+// TestSourceEncoding: the text of a database whose server does not know its
+// encoding. One value that is no text parks its change, for the rules that read it.
+func TestSourceEncoding(t *testing.T) {
+	t.Parallel()
+	for encoding, c := range map[string]struct{ good, bad, city, want string }{
+		"latin1":  {`E'Jo\xe3o \x80'`, "", `E'S\xe3o Paulo'`, "\"João \u0080\"\"São Paulo\""},
+		"win1252": {`E'Jo\xe3o \x80'`, `E'Jo\x81'`, `E'S\xe3o Paulo'`, `"João €""São Paulo"`},
+		"utf8":    {`E'Jo\xc3\xa3o'`, `E'Jo\xe3o'`, `E'S\xc3\xa3o Paulo'`, `"João""São Paulo"`},
+	} {
+		t.Run(encoding, func(t *testing.T) {
+			t.Parallel()
+			w := newWorldOn(t, pg, "template template0 encoding 'SQL_ASCII' locale 'C'", testservers.RedisOptions{}, textTables)
+			r := newReceiver(t, nil)
+			w.source = "  encoding: " + encoding
+			w.rules = textRules
+			w.endpoint("a", r.url(), "events: [cliente]")
+			w.endpoint("b", r.url(), "events: [numero]")
+			b := w.run()
+			n := 1
+			w.exec("insert into cidades values (" + c.city + ")")
+			if c.bad != "" {
+				w.exec("insert into clientes values (1, " + c.bad + ")")
+				n++
+				if line := b.waitLog("change parked"); !strings.Contains(line, "when needs new.nome, whose bytes are no text in source.encoding") {
+					t.Errorf("parked: %s", line)
+				}
+			}
+			w.exec("insert into clientes values (2, " + c.good + ", " + c.city + ")")
+			for _, a := range r.waitCount(n + 1) {
+				if got := string(a.data["nome"]) + string(a.data["cidade"]); a.event == "cliente" && got != c.want {
+					t.Errorf("arrived %s, want %s", got, c.want)
+				}
+			}
+			b.stop()
+		})
+	}
+}
+
+// TestUnprintableText: a text that the server cannot convert ends the stream with
+// where and what to do, and both ways out work.
+func TestUnprintableText(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		database, setting string
+		skip              bool
+	}{
+		"SQL_ASCII":        {"SQL_ASCII", "latin1", false},
+		"WIN1252":          {"WIN1252", "win1252", false},
+		"skip transaction": {"WIN1252", "", true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w := newWorldOn(t, pg, "template template0 encoding '"+c.database+"' locale 'C'", testservers.RedisOptions{}, textTables)
+			r := newReceiver(t, nil)
+			w.rules = textRules
+			w.endpoint("a", r.url(), "events: [numero]")
+			b := w.run()
+			if warned := strings.Contains(b.text(), "the database's encoding is SQL_ASCII"); warned != (c.database == "SQL_ASCII") {
+				t.Errorf("warned: %v", warned)
+			}
+			w.exec("insert into clientes values (1, 'a')")
+			r.waitCount(1)
+			w.exec(`insert into clientes values (2, E'\x81')`)
+			w.exec("insert into clientes values (3, 'c')")
+			b.wait(1)
+			b = w.start("run", "--config", filepath.Join(w.dir, "gancho.yaml"))
+			b.wait(1)
+			said := regexp.MustCompile(`cannot send a change of the transaction at (0/[0-9A-F]+), of table public.clientes, after 0 others`).FindString(b.text())
+			fix := regexp.MustCompile(`SELECT pg_replication_slot_advance\([^)]*\)`).FindString(b.text())
+			if said == "" || fix == "" || strings.Contains(b.text(), "0x81") || !strings.Contains(b.text(), "source.encoding: ") {
+				t.Fatalf("it does not say where, and what to do:\n%s", b.text())
+			}
+			want := "23"
+			if c.skip {
+				want = "3"
+				w.exec(fix)
+				b = w.run("--accept-source")
+			} else {
+				w.source = "  encoding: " + c.setting
+				b = w.run()
+			}
+			var rows []string
+			for _, a := range r.waitCount(1 + len(want))[1:] {
+				rows = append(rows, a.field("id"))
+			}
+			slices.Sort(rows) // they are of different keys
+			if got := strings.Join(rows, ""); got != want {
+				t.Errorf("rows %s arrived, want %s", got, want)
+			}
+			b.stop()
+		})
+	}
+}
+
+// TestEncodingOfAnotherDatabase: what the server converts is not converted again.
+func TestEncodingOfAnotherDatabase(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, testservers.RedisOptions{}, textTables)
+	w.source = "  encoding: latin1"
+	w.rules = textRules
+	b := w.start("run", "--create", "--config", w.write())
+	b.wait(1)
+	if !strings.Contains(b.text(), "source.encoding is latin1, and the database's own encoding is UTF8") {
+		t.Errorf("it says:\n%s", b.text())
+	}
+}
