@@ -114,6 +114,9 @@ func (b *binder) bindChild(ctx context.Context, bound *boundRule, ref *childRef,
 		b.mistake(ref.value, -1, "name as many columns on both sides", "children.parent has %s for a key of %s", columnCount(len(ref.parent)), columnCount(len(key)))
 		return nil, nil
 	}
+	if t.Inherited {
+		b.note(bound.rule, t, "write rules for those tables", "changes of tables that inherit from it do not count as changes of the parent: children are of one table")
+	}
 	pseudo := &boundRule{rule: bound.rule, table: t, columns: map[string]*cdc.Type{}, seen: rowOps()}
 	child := &boundChild{boundRule: pseudo, owner: bound, parent: names(ref.parent), watch: names(ref.watch)}
 	cc := &compiler{relation: t.Relation, generated: t.Generated}
