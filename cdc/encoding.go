@@ -2,6 +2,7 @@ package cdc
 
 import (
 	"bytes"
+	"fmt"
 	"slices"
 	"strings"
 	"unicode/utf8"
@@ -38,10 +39,25 @@ func (e Encoding) charmap() *charmap.Charmap {
 	return charmap.ISO8859_1
 }
 
-// fits reports whether a database of this encoding may hold such text.
-func (e Encoding) fits(database string) bool {
-	own := map[Encoding]string{Latin1: "LATIN1", Win1252: "WIN1252", UTF8: "UTF8"}
-	return e == "" || database == "SQL_ASCII" || database == own[e]
+// databaseNames are the encodings' names in pg_encoding_to_char.
+var databaseNames = map[Encoding]string{Latin1: "LATIN1", Win1252: "WIN1252", UTF8: "UTF8"}
+
+// Misfit says why a database of this encoding cannot hold such text, "" if it may.
+func (e Encoding) Misfit(database string) string {
+	if e == "" || database == "SQL_ASCII" || database == databaseNames[e] {
+		return ""
+	}
+	return fmt.Sprintf("source.encoding is %s, and the database's own encoding is %s, which the server converts; remove source.encoding", e, database)
+}
+
+// Counted is the encoding whose characters the functions of a database of this
+// encoding count: under SQL_ASCII these are bytes, which are the characters of a
+// single-byte encoding.
+func (e Encoding) Counted(database string) string {
+	if database == "SQL_ASCII" && (e == Latin1 || e == Win1252) {
+		return databaseNames[e]
+	}
+	return database
 }
 
 // Advice is what to say about a database whose text the server cannot convert

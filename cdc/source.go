@@ -182,8 +182,8 @@ func (p *preparation) checkServer(ctx context.Context) (err error) {
 	if s.Version < minVersion {
 		p.setup.addf("the server is PostgreSQL %d; gancho needs 14 or newer", s.Version/10000)
 	}
-	if !p.Encoding.fits(s.Encoding) {
-		p.setup.addf("source.encoding is %s, and the database's own encoding is %s, which the server converts; remove source.encoding", p.Encoding, s.Encoding)
+	if misfit := p.Encoding.Misfit(s.Encoding); misfit != "" {
+		p.setup.addf("%s", misfit)
 	}
 	if s.WALLevel != "logical" {
 		p.setup.addf("wal_level is %s; run ALTER SYSTEM SET wal_level = 'logical' and restart the server", s.WALLevel)

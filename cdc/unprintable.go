@@ -42,7 +42,7 @@ func (r *Reader) encodings() []string {
 	}
 	var names []string
 	for _, e := range []Encoding{Latin1, Win1252, UTF8} {
-		if e.fits(r.source.Settings.Encoding) {
+		if e.Misfit(r.source.Settings.Encoding) == "" {
 			names = append(names, string(e))
 		}
 	}

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"time"
 
 	"github.com/jackc/pgx/v5"
 
@@ -52,8 +51,11 @@ func (r *Rules) Bind(ctx context.Context, conn *pgx.Conn) (*Ruleset, error) {
 	if b.database, err = cdc.LoadSettings(ctx, conn); err != nil {
 		return nil, fmt.Errorf("bind rules: %w", err)
 	}
+	if misfit := r.options.Encoding.Misfit(b.database.Encoding); misfit != "" {
+		return nil, fmt.Errorf("bind rules: %s", misfit)
+	}
 	rs := &Ruleset{byTable: map[cdc.Name][]*boundRule{}, transactional: map[cdc.Name]*transactionTable{}, policy: r.options.OnSchemaChange}
-	if rs.settings, err = languageSettings(ctx, conn, b.database, r.options.Location); err != nil {
+	if rs.settings, err = languageSettings(ctx, conn, b.database, r.options); err != nil {
 		return nil, fmt.Errorf("bind rules: %w", err)
 	}
 	rs.settings.Secrets = r.options.Secrets
@@ -108,8 +110,8 @@ func currentLSN(ctx context.Context, conn *pgx.Conn) (lsn cdc.LSN, err error) {
 // expressions mean. Under the builtin provider (PostgreSQL 17) its own locale
 // counts, and datcollate means nothing:
 // https://www.postgresql.org/docs/current/locale.html#LOCALE-PROVIDERS
-func languageSettings(ctx context.Context, conn *pgx.Conn, s cdc.Settings, location *time.Location) (expr.Settings, error) {
-	out := expr.Settings{Location: location, Collation: s.Collation, CType: s.Ctype, Encoding: s.Encoding}
+func languageSettings(ctx context.Context, conn *pgx.Conn, s cdc.Settings, o Options) (expr.Settings, error) {
+	out := expr.Settings{Location: o.Location, Collation: s.Collation, CType: s.Ctype, Encoding: o.Encoding.Counted(s.Encoding)}
 	var builtin *string
 	err := conn.QueryRow(ctx, `
 		select coalesce(d->>'datlocprovider', 'c'), d->>'datlocale', current_setting('lc_monetary')

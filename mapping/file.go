@@ -42,6 +42,9 @@ type Options struct {
 	// suffix _insert may have tables of which only inserts are read. Empty:
 	// publications are not checked.
 	Publication string
+	// Encoding is what the text of the database is converted from, where the server
+	// cannot convert it.
+	Encoding cdc.Encoding
 }
 
 // Rules are rules as their files have them, not yet checked against a database.

@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/jackc/pgx/v5"
@@ -295,13 +296,14 @@ func TestSourceTakenBack(t *testing.T) {
 	b.stop()
 }
 
-// TestRedisComesBackVolatile: a Redis that was durable and restarts without its
-// append-only file is refused, before anything is confirmed on its word.
+// TestRedisComesBackVolatile: on the word of a Redis that was durable and restarts
+// without its append-only file nothing is confirmed, until it has one again.
 func TestRedisComesBackVolatile(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, testservers.RedisOptions{}, loadTable)
 	w.rules = loadRules
-	w.endpoint("a", "http://127.0.0.1:9", "state: paused")
+	r := newReceiver(t, nil)
+	w.endpoint("a", r.url())
 	b := w.run()
 	w.exec("insert into eventos (cliente_id, seq) values (1, 1)")
 	w.redis.Kill()
@@ -310,8 +312,20 @@ func TestRedisComesBackVolatile(t *testing.T) {
 		t.Fatal(err)
 	}
 	w.exec("insert into eventos (cliente_id, seq) values (1, 2)")
-	b.wait(1)
-	if !strings.Contains(b.text(), "appendonly") {
-		t.Errorf("the refusal does not name the setting:\n%s", b.text())
+	b.waitLog("positions cannot be confirmed")
+	if !strings.Contains(b.text(), "run CONFIG SET appendonly yes") {
+		t.Errorf("the error does not name the setting:\n%s", b.text())
 	}
+	if _, text := fetch(t, "http://"+b.listening()+"/readyz"); !strings.Contains(text, "appendonly") {
+		t.Errorf("/readyz answers %s", text)
+	}
+	if err := w.redisClient().ConfigSet(t.Context(), "appendonly", "yes").Err(); err != nil {
+		t.Fatal(err)
+	}
+	b.waitLog("positions are confirmed again")
+	r.waitFor(time.Minute, "both events", func(all []arrival) bool {
+		return slices.ContainsFunc(all, func(a arrival) bool { return a.field("seq") == "1" }) &&
+			slices.ContainsFunc(all, func(a arrival) bool { return a.field("seq") == "2" })
+	})
+	b.stop()
 }

@@ -145,7 +145,10 @@ func parseRules(c *config.Config) (*mapping.Rules, error) {
 	for name, secret := range c.Privacy.Secrets {
 		secrets[name] = []byte(secret.Reveal())
 	}
-	return mapping.Parse(mapping.Options{Files: c.Rules, Deny: c.Privacy.Deny, Secrets: secrets, Location: c.Source.Location, OnSchemaChange: policy, Publication: c.Source.Publication})
+	return mapping.Parse(mapping.Options{
+		Files: c.Rules, Deny: c.Privacy.Deny, Secrets: secrets, Location: c.Source.Location, OnSchemaChange: policy,
+		Publication: c.Source.Publication, Encoding: cdc.Encoding(c.Source.Encoding),
+	})
 }
 
 // stateOptions say where Gancho's own database is; nil: the configuration has

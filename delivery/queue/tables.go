@@ -26,9 +26,12 @@ func (q *Queue) Tables(ctx context.Context) (string, error) {
 	return text, nil
 }
 
-// recordTablesScript refuses an epoch that is no longer the queue's.
+// recordTablesScript refuses an epoch that is no longer the queue's, with -1 when
+// there is none.
 var recordTablesScript = redis.NewScript(`
-if redis.call('HGET', KEYS[1], 'epoch') ~= ARGV[1] then return 0 end
+local epoch = redis.call('HGET', KEYS[1], 'epoch')
+if not epoch then return -1 end
+if epoch ~= ARGV[1] then return 0 end
 redis.call('HSET', KEYS[1], 'epoch_of_tables', ARGV[1], 'tables', ARGV[2])
 return 1`)
 
@@ -40,7 +43,11 @@ func (q *Queue) RecordTables(ctx context.Context, text string) error {
 		return errNotClaimed
 	}
 	written, err := recordTablesScript.Run(ctx, q.client, []string{q.keys.source()}, strconv.Itoa(int(c.epoch)), text).Int()
-	if err == nil && written == 0 {
+	switch {
+	case err != nil:
+	case written < 0:
+		err = &LostError{"the record of the source"}
+	case written == 0:
 		err = errClaimLost
 	}
 	return annotate(err, "record the source's tables")
