@@ -38,15 +38,15 @@ the publication exists and lacks changes of a rule's table.`,
 			return err
 		}
 		if offline {
-			_, err = fmt.Fprintf(cmd.OutOrStdout(), "%s: rules for %d tables and %d endpoints read; not checked against the source (--offline)\n",
-				c.File, len(d.Rules.Tables()), len(d.Endpoints))
+			_, err = fmt.Fprintf(cmd.OutOrStdout(), "%s: rules for %s and %s read; not checked against the source (--offline)\n",
+				c.File, plural(int64(len(d.Rules.Tables())), "table"), plural(int64(len(d.Endpoints)), "endpoint"))
 			return err
 		}
 		rules, err := checkSource(cmd, c, d)
 		if err != nil {
 			return err
 		}
-		_, err = fmt.Fprintf(cmd.OutOrStdout(), "%s: %d rules and %d endpoints are valid\n", c.File, rules.Len(), len(d.Endpoints))
+		_, err = fmt.Fprintf(cmd.OutOrStdout(), "%s: %s and %s are valid\n", c.File, plural(int64(rules.Len()), "rule"), plural(int64(len(d.Endpoints)), "endpoint"))
 		return err
 	})
 	cmd.Flags().BoolVar(&offline, "offline", false, "check the files alone, without the source")

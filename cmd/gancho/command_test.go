@@ -87,7 +87,7 @@ func TestCheck(t *testing.T) {
 	w.endpoint("a", "http://127.0.0.1:9")
 	w.rules = driftRules
 	code, stdout, stderr := command(t, "check", "--config", w.write())
-	if code != 0 || !strings.Contains(stdout, "2 rules and 1 endpoints are valid") {
+	if code != 0 || !strings.Contains(stdout, "2 rules and 1 endpoint are valid") {
 		t.Errorf("exit %d\n%s%s", code, stdout, stderr)
 	}
 	// Every mistake of every rule in one run, each with its place.

@@ -35,6 +35,6 @@ endpoints: [{name: crm, url: https://crm.example.com/hooks, secret: whsec_dGVzdG
 	code := main.Main(context.Background(), []string{"check", "--offline", "--config", filepath.Join(dir, "gancho.yaml")}, strings.NewReader(""), &out, os.Stderr)
 	fmt.Print(strings.ReplaceAll(out.String(), dir+"/", ""), code)
 	// Output:
-	// gancho.yaml: rules for 1 tables and 1 endpoints read; not checked against the source (--offline)
+	// gancho.yaml: rules for 1 table and 1 endpoint read; not checked against the source (--offline)
 	// 0
 }

@@ -141,7 +141,7 @@ func (s *session) connectQueue(ctx context.Context) (*queue.Queue, error) {
 	o.Logger = zerolog.Nop()
 	queue, err := queue.Open(ctx, o)
 	if err != nil {
-		return nil, fmt.Errorf("open the queue: %w", err)
+		return nil, err
 	}
 	s.closers = append(s.closers, func() { _ = queue.Close() }) // all that was sent has been answered
 	return queue, nil

@@ -201,7 +201,7 @@ func (q *Queue) locate(o *Options) (redis.Options, error) {
 		q.cluster = &cluster{seeds: o.Cluster.Addresses}
 		return redis.Options{Username: o.Cluster.User, Password: o.Cluster.Password, TLSConfig: tlsConfig(o.Cluster.TLS)}, nil
 	case o.Cluster != nil || o.Sentinel != nil || o.URL == "":
-		return redis.Options{}, errors.New("open queue: give one of queue.redis, queue.sentinel and queue.cluster")
+		return redis.Options{}, errors.New("give one of queue.redis, queue.sentinel and queue.cluster")
 	}
 	options, err := redis.ParseURL(o.URL)
 	if err != nil {

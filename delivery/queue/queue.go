@@ -128,7 +128,7 @@ type Queue struct {
 func Open(ctx context.Context, o Options) (*Queue, error) {
 	q := &Queue{log: o.Logger, keys: keyspace{cmp.Or(o.Prefix, "gancho")}, volatile: o.AllowVolatile}
 	if err := q.connect(&o); err != nil {
-		return nil, err
+		return nil, fmt.Errorf("open queue: %w", err)
 	}
 	q.servers = identities{promotable: q.promotable(), observed: map[string]string{}}
 	q.appender.checked, q.appender.streams = map[string]time.Time{}, map[string]*stream{}
@@ -137,7 +137,7 @@ func Open(ctx context.Context, o Options) (*Queue, error) {
 	q.sources = sources{client: q.client, key: q.keys.source(), names: map[uint16]string{}}
 	q.Update(o.Endpoints)
 	if err := q.checkServers(ctx); err != nil {
-		return nil, errors.Join(err, q.Close())
+		return nil, errors.Join(fmt.Errorf("open queue: %w", err), q.Close())
 	}
 	return q, nil
 }

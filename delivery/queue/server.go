@@ -67,10 +67,10 @@ func (q *Queue) checkServers(ctx context.Context) error {
 	if q.cluster != nil {
 		view, err := q.cluster.current(ctx, 0)
 		if err != nil {
-			return fmt.Errorf("open queue: %w", err)
+			return err
 		}
 		if view.missing > 0 {
-			return fmt.Errorf("open queue: %w: %d slots of the cluster are served by no node; see CLUSTER NODES", ErrUnreachable, view.missing)
+			return fmt.Errorf("%w: %d slots of the cluster are served by no node; see CLUSTER NODES", ErrUnreachable, view.missing)
 		}
 		masters = view.masters
 	}
@@ -79,7 +79,7 @@ func (q *Queue) checkServers(ctx context.Context) error {
 	for _, addr := range masters {
 		got, err := q.awaitLoaded(ctx, addr)
 		if err != nil {
-			return fmt.Errorf("open queue: %w", err)
+			return err
 		}
 		if err := q.checkServer(got); err != nil {
 			return err
@@ -111,7 +111,7 @@ func (q *Queue) checkServer(got info) error {
 	}
 	switch {
 	case got["role"] == "slave" && q.promotable():
-		return fmt.Errorf("open queue: %w", errReplica)
+		return errReplica
 	case got["role"] == "slave":
 		return &SettingError{"role", "replica", "give the address of the primary, or of its sentinels (queue.sentinel)"}
 	case got["cluster_enabled"] == "1" && q.cluster == nil:
@@ -146,7 +146,7 @@ func (q *Queue) checkPersistence(ctx context.Context, addr string, got info, kep
 	kept.fsync[addr] = config["appendfsync"]
 	switch fsync := config["appendfsync"]; {
 	case err != nil && !isReply(err):
-		return annotate(err, "open queue: read appendfsync")
+		return annotate(err, "read appendfsync")
 	case err != nil && waits && q.cluster == nil:
 		q.log.Info().Str("cause", err.Error()).Msg("redis does not show its configuration: durability is taken from WAITAOF alone")
 		kept.mode = max(kept.mode, durableByWait)

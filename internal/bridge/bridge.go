@@ -240,15 +240,11 @@ func (b *bridge) run(ctx context.Context) error {
 // openQueue waits for Redis as long as it does not answer at all; what it
 // answers and cannot be worked with is an error.
 func (b *bridge) openQueue(ctx context.Context) (*queue.Queue, error) {
-	queue, err := waitFor(ctx, b.Log, "redis", func() (*queue.Queue, error) {
+	return waitFor(ctx, b.Log, "redis", func() (*queue.Queue, error) {
 		o := b.Queue
 		o.Endpoints, o.Logger = b.endpointsNow(), b.Log
 		return queue.Open(ctx, o)
 	})
-	if err != nil {
-		return nil, fmt.Errorf("open the queue: %w", err)
-	}
-	return queue, nil
 }
 
 // patience is how long to wait between two attempts at what needs a server.
