@@ -328,9 +328,7 @@ func (b *binder) bind(ctx context.Context, r *rule) (*boundRule, error) {
 	for _, u := range c.uses {
 		column := t.Relation.Columns[u.Index]
 		bound.columns[u.Name] = column.Type
-		if err := b.checkUse(ctx, bound, u, column); err != nil {
-			return nil, err
-		}
+		b.checkUse(bound, u, column)
 	}
 	bound.hidden = hiddenColumns(c.uses)
 	b.uses[bound] = c.uses
@@ -364,7 +362,7 @@ func (b *binder) publishable(place strictyaml.Value, t *cdc.Table) bool {
 }
 
 // checkUse checks one column that a part of a rule depends on.
-func (b *binder) checkUse(ctx context.Context, bound *boundRule, u use, column cdc.Column) error {
+func (b *binder) checkUse(bound *boundRule, u use, column cdc.Column) {
 	if u.shown && bound.denied[u.Name] {
 		b.mistake(u.value, u.offset(), "remove it from the rule, or from privacy.deny", "column %q must not be sent: privacy.deny has %s", u.Name, b.denied[bound.table.Relation.OID][u.Name])
 	}
@@ -375,7 +373,6 @@ func (b *binder) checkUse(ctx context.Context, bound *boundRule, u use, column c
 	if bound.ops.has(cdc.Update) && !u.leaf && !u.Old && u.group == groupWrite && large(column) && bound.table.Relation.ReplicaIdentity != 'f' {
 		b.noteFull(bound, "%s uses column %q, whose large values are not sent with an update that does not touch them: such changes are parked", u.path, u.Name)
 	}
-	return nil
 }
 
 // large: values of the column may be stored out of line.
