@@ -17,8 +17,12 @@ type Remark struct {
 // Gancho's that have more than its tables, and what other tools of the database
 // do not get along with.
 func Remarks(ctx context.Context, conn *pgx.Conn, publication string) ([]Remark, error) {
-	schemas := "null"
-	if serverVersion(conn) >= 150000 {
+	schemas, version := "null", serverVersion(conn)
+	with := "publish_via_partition_root = true"
+	if version >= 180000 {
+		with += ", publish_generated_columns = stored"
+	}
+	if version >= 150000 {
 		schemas = `(select string_agg(quote_ident(s.nspname), ', ' order by s.nspname) from pg_catalog.pg_publication_namespace n
 			join pg_catalog.pg_namespace s on s.oid = n.pnnspid where n.pnpubid = p.oid)`
 	}
@@ -36,7 +40,7 @@ func Remarks(ctx context.Context, conn *pgx.Conn, publication string) ([]Remark,
 			what = "all tables of schema " + schema
 		}
 		r := Remark{fmt.Sprintf("publication %s has %s, those that no rule names and those that are created later: their changes are sent and discarded", QuoteIdentifier(name), what),
-			fmt.Sprintf("list the rules' tables instead, in one transaction so that no change is missed: BEGIN; DROP PUBLICATION %s; CREATE PUBLICATION %[1]s FOR TABLE ...; COMMIT; (gancho check prints the CREATE PUBLICATION for a name that does not exist)", QuoteIdentifier(name))}
+			fmt.Sprintf("list the rules' tables instead, in one transaction so that no change is missed: BEGIN; DROP PUBLICATION %s; CREATE PUBLICATION %[1]s FOR TABLE ... WITH (%s); COMMIT; (gancho check prints the CREATE PUBLICATION for a name that does not exist)", QuoteIdentifier(name), with)}
 		if changes {
 			r.Message += "; a new table without a primary key refuses the application's UPDATE and DELETE, and pg_repack fails on tables that change while it works"
 		}

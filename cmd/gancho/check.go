@@ -28,7 +28,8 @@ func newCheckCommand() *cobra.Command {
 		Long: `Validate the configuration, the rule files and every expression in them against
 the source's catalogue. Nothing is changed anywhere. Every mistake is printed as
 file:line:col with what to write instead; the exit code is then 1. It is 1, too, while
-the publication exists and lacks changes of a rule's table.`,
+the publication exists and lacks changes of a rule's table, and while statements of the
+application fail because of a publication.`,
 	}, func(cmd *cobra.Command, c *config.Config) error {
 		d, err := definitions(c)
 		if err != nil {

@@ -180,7 +180,7 @@ func (s *session) readiness(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	answer, err := http.DefaultClient.Do(request)
+	answer, err := (&http.Transport{DisableKeepAlives: true}).RoundTrip(request) // to this machine, by no proxy
 	if err != nil {
 		return nil // it runs elsewhere, or not at all
 	}

@@ -107,7 +107,7 @@ func (j *jobs) work(ctx context.Context, job *state.Job) {
 	end, cancel := context.WithTimeout(context.WithoutCancel(ctx), patience.Max)
 	defer cancel()
 	if err := j.store.FinishJob(end, job, to, why); err != nil {
-		log.Warn().Err(err).Msg("end of the job could not be stored; another process will run its last page again")
+		log.Warn().Err(err).Msg("end of the job could not be stored; another process will end it")
 		return
 	}
 	if to != state.Queued {

@@ -4,13 +4,16 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log"
 	"net"
 	"net/http"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus/promhttp"
+	"github.com/rs/zerolog"
 
 	"gancho/internal/api"
 )
@@ -38,9 +41,6 @@ func (h *health) starting() error {
 }
 
 func (h *health) check() error {
-	if err := h.starting(); err != nil {
-		return err
-	}
 	if h.captures && !h.streaming.Load() {
 		return errors.New("capture is not connected to the source")
 	}
@@ -58,12 +58,24 @@ func (h *health) check() error {
 
 // ready returns why the bridge is not ready, nil when it is.
 func (b *bridge) ready() error {
+	if err := b.health.starting(); err != nil {
+		return err // and b.capture may just be set
+	}
 	if b.capture != nil {
 		if err := b.capture.waiting(); err != nil {
 			return err
 		}
 	}
 	return b.health.check()
+}
+
+// serverLog takes what http.Server prints, which is never about one of our receivers.
+type serverLog struct{ log zerolog.Logger }
+
+// Write logs one message.
+func (l serverLog) Write(text []byte) (int, error) {
+	l.log.Error().Msg("http: " + strings.TrimPrefix(strings.TrimSpace(string(text)), "http: "))
+	return len(text), nil
 }
 
 // The limits of a connection. The API itself bounds bodies and answers.
@@ -106,7 +118,10 @@ func (b *bridge) serve(ctx context.Context, l net.Listener) error {
 		mux.Handle("/api/v1/", handler)
 		mux.Handle("/api/v1", handler)
 	}
-	server := &http.Server{Handler: mux, ReadHeaderTimeout: headerTimeout, IdleTimeout: idleTimeout, MaxHeaderBytes: maxHeader}
+	server := &http.Server{
+		Handler: mux, ReadHeaderTimeout: headerTimeout, IdleTimeout: idleTimeout, MaxHeaderBytes: maxHeader,
+		ErrorLog: log.New(serverLog{b.Log}, "", 0), // a panic, or no descriptor left: not what others of net/http print
+	}
 	stopped := make(chan error, 1)
 	go func() { stopped <- server.Serve(l) }()
 	select {
