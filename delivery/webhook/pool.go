@@ -2,6 +2,7 @@ package webhook
 
 import (
 	"context"
+	"errors"
 	"net"
 	"net/http"
 	"sync"
@@ -74,14 +75,14 @@ func (p *pool) acquire(now time.Time) *connections {
 // Over HTTP/1.1 one that was hung up on, if none of the connections has carried a
 // second request yet: there are receivers that close them after an answer without
 // saying so. Then none is kept until they would be replaced anyway.
-func (p *pool) release(c *connections, class string, now time.Time) {
+func (p *pool) release(c *connections, o Outcome, now time.Time) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	switch class {
+	switch o.Class {
 	case ClassOK, ClassStatus, ClassBody:
 		c.answered++
 	case ClassTimeout, ClassConnection, ClassProtocol:
-		closes := class == ClassConnection && c.answered > 0 && c.answered <= c.dialed.Load()
+		closes := o.Class == ClassConnection && !undialed(o.Err) && c.answered > 0 && c.answered <= c.dialed.Load()
 		switch {
 		case c != p.current:
 		case p.http2.Load():
@@ -109,4 +110,10 @@ func (p *pool) giveUpLocked() {
 	p.current.givenUp = true
 	p.current.CloseIdleConnections() // and those in use when their requests end
 	p.current = nil
+}
+
+// undialed reports whether there was no connection that could have been hung up.
+func undialed(err error) bool {
+	e, ok := errors.AsType[*net.OpError](err)
+	return ok && e.Op == "dial"
 }

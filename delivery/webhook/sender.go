@@ -138,7 +138,7 @@ func (t *preparedEndpoint) post(ctx, limited context.Context, p *pool, ms []*Mes
 	connections := p.acquire(time.Now())
 	req, _ := t.request(limited, ms, list)
 	o, _, _ := t.exchange(ctx, connections, req)
-	p.release(connections, o.Class, time.Now())
+	p.release(connections, o, time.Now())
 	return o
 }
 
