@@ -33,10 +33,14 @@ type boundRule struct {
 	lookups []*boundLookup
 	// seen are the operations of the table that must be published.
 	seen opSet
-	// Of a per-transaction rule: number counts those rules; children are the tables
-	// whose changes count as changes of the row, familyKey the columns that they
-	// refer to; rootKey are the columns that root_only refers to.
-	number    int
+	// number is what Number has given the rule; before, it counts the per-transaction
+	// rules, and means nothing in others.
+	number int
+	// inherits is the rule of which this is one for an heir; nil: none.
+	inherits *boundRule
+	// Of a per-transaction rule: children are the tables whose changes count as
+	// changes of the row, familyKey the columns that they refer to; rootKey are the
+	// columns that root_only refers to.
 	children  []*boundChild
 	familyKey []string
 	rootKey   []string
@@ -54,7 +58,10 @@ func (r *Rules) Bind(ctx context.Context, conn *pgx.Conn) (*Ruleset, error) {
 	if misfit := r.options.Encoding.Misfit(b.database.Encoding); misfit != "" {
 		return nil, fmt.Errorf("bind rules: %s", misfit)
 	}
-	rs := &Ruleset{byTable: map[cdc.Name][]*boundRule{}, transactional: map[cdc.Name]*transactionTable{}, policy: r.options.OnSchemaChange}
+	rs := &Ruleset{
+		byTable: map[cdc.Name][]*boundRule{}, perTransaction: map[int]*boundRule{}, transactional: map[cdc.Name]*transactionTable{},
+		policy: r.options.OnSchemaChange,
+	}
 	if rs.settings, err = languageSettings(ctx, conn, b.database, r.options); err != nil {
 		return nil, fmt.Errorf("bind rules: %w", err)
 	}

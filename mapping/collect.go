@@ -299,23 +299,6 @@ func (c *collector) net(src []byte) net {
 	return n
 }
 
-// collect stores a change for the per-transaction rules.
-func (m *Mapper) collect(plan *tablePlan, c *cdc.Change, sink Sink) error {
-	p := plan.collects
-	if p.broken != nil && c.Op != cdc.Truncate {
-		for i := range p.children {
-			child := &p.children[i]
-			if child.drift.broken == nil {
-				continue
-			}
-			if err := m.park(&child.drift, len(plan.byOp[c.Op])+child.number, c, sink, child.drift.broken.Error()); err != nil {
-				return err
-			}
-		}
-	}
-	return m.collector.collect(p, c)
-}
-
 // inputsOf evaluates the expressions of collapse. It reports false when one is null.
 func (m *Mapper) inputsOf(dst []byte, r *transactionPlan) ([]byte, bool, *failure) {
 	for i, e := range r.group {
@@ -359,7 +342,7 @@ func (rs *Ruleset) addTransactional(b *boundRule) bool {
 		return true
 	}
 	b.number = len(rs.perTransaction)
-	rs.perTransaction = append(rs.perTransaction, b)
+	rs.perTransaction[b.number] = b
 	rs.transactionTable(b)
 	for _, child := range b.children {
 		t := rs.transactionTable(child.boundRule)

@@ -81,7 +81,8 @@
 // Events of these rules come behind those of the transaction's changes. Their
 // ordinal is the number of all its changes plus that of the row's last change
 // (twice the number for a key that was given up, three times for a parent that
-// lost a child), and N is the rule's number among the rules of this kind.
+// lost a child), and N is the rule's number, without Ruleset.Number that among the
+// rules of this kind.
 // What waits is in memory up to WithTransactionMemory, and then in a temporary
 // file without a name, sorted and merged at the commit.
 //

@@ -13,10 +13,10 @@ import (
 // The Mapper owns its byte slices; they are valid until the next call of Map.
 type Event struct {
 	cdc.Position
-	// N is the event's number within its change, from 0, over the rules in
-	// file order that can fire for the change's table and operation; of an event
-	// about a whole transaction the rule's number among those that make such. It
-	// takes 16 bits.
+	// N is the event's number within its change: its rule's, as Number has given it.
+	// Rules without numbers count from 0, in file order, over those that can fire for the
+	// change's table and operation; of an event about a whole transaction, over those
+	// that make such. It takes 16 bits.
 	N int
 	// Type is the rule's event name.
 	Type string

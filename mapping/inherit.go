@@ -86,7 +86,7 @@ func (b *binder) bindHeir(ctx context.Context, parent *boundRule, t *cdc.Table) 
 		return nil, err
 	}
 	rule, table, heir := *parent.rule, *t, *parent
-	heir.rule, heir.table, heir.full = &rule, &table, full
+	heir.rule, heir.table, heir.full, heir.inherits = &rule, &table, full, parent
 	table.PrimaryKey = parent.table.PrimaryKey // it is not inherited, and what orders the parent's events orders these
 	rule.ops &^= setOf(cdc.Truncate)
 	heir.seen &^= setOf(cdc.Truncate)

@@ -159,7 +159,7 @@ func (m *Mapper) Swap(rs *Ruleset) {
 }
 
 // Map gives the events of a change, and what had to be parked, to the sink, in
-// the order of the rules; the events of rules about whole transactions come at
+// the order of Event.N; the events of rules about whole transactions come at
 // Commit. Its errors are a *SchemaError under the policy Stop; cdc.ErrStaleTypes,
 // before anything is given to the sink, for an enum's label or a number of fields
 // that the relation's types do not know, once for each; the sink's; and that the temporary file of a
@@ -183,16 +183,15 @@ func (m *Mapper) Map(c *cdc.Change, sink Sink) error {
 	if len(rules) > 0 {
 		m.load(c)
 	}
-	for n := range rules {
-		if err := m.apply(&rules[n], n, c, sink); err != nil {
+	for i := range rules {
+		if err := m.apply(&rules[i], rules[i].n, c, sink); err != nil {
 			return err
 		}
 	}
 	if plan.collects == nil {
 		return nil
 	}
-	// Last, because the numbers of what it parks follow those of the rules.
-	return m.collect(plan, c, sink)
+	return m.collector.collect(plan.collects, c)
 }
 
 // load makes c the change that expressions see, and drops the memory of a large

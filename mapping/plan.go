@@ -1,6 +1,7 @@
 package mapping
 
 import (
+	"cmp"
 	"fmt"
 	"maps"
 	"slices"
@@ -15,7 +16,8 @@ type tablePlan struct {
 	relation *cdc.Relation
 	// collects is what waits for the commit; nil when nothing does.
 	collects *collectPlan
-	byOp     [cdc.Truncate + 1][]rulePlan
+	// byOp are in the order of their numbers.
+	byOp [cdc.Truncate + 1][]rulePlan
 	// broken are the first errors of rules that no longer fit, by operation.
 	broken [cdc.Truncate + 1]*SchemaError
 	// alterable are the columns that the rules depend on whose types can change
@@ -23,10 +25,10 @@ type tablePlan struct {
 	alterable []int
 }
 
-// rulePlan is one rule compiled for one operation. Its place in the list is
-// Event.N.
+// rulePlan is one rule compiled for one operation.
 type rulePlan struct {
 	*program
+	n     int // Event.N; of a per-transaction rule the bound one's number is
 	bound *boundRule
 	place string
 	table cdc.Name
@@ -63,7 +65,11 @@ func newTablePlan(rs *Ruleset, rel *cdc.Relation, older bool, report func(*Schem
 			if b.perTransaction() {
 				plan.collects.add(op, r)
 			} else {
-				plan.byOp[op] = append(plan.byOp[op], *r)
+				n := len(plan.byOp[op])
+				if rs.numbered {
+					n = b.number
+				}
+				plan.add(op, *r, n)
 			}
 			if r.broken == nil {
 				continue
@@ -77,7 +83,33 @@ func newTablePlan(rs *Ruleset, rel *cdc.Relation, older bool, report func(*Schem
 			reported = true
 		}
 	}
+	if plan.collects != nil {
+		plan.addBrokenChildren(rs)
+	}
 	return plan
+}
+
+// add adds a rule as the number n, behind those with the same one.
+func (p *tablePlan) add(op cdc.Op, r rulePlan, n int) {
+	r.n = n
+	i, _ := slices.BinarySearchFunc(p.byOp[op], n+1, func(r rulePlan, n int) int { return cmp.Compare(r.n, n) })
+	p.byOp[op] = slices.Insert(p.byOp[op], i, r)
+}
+
+// addBrokenChildren has the table's changes parked for each rule whose child it no
+// longer fits: without numbers, behind the table's own rules.
+func (p *tablePlan) addBrokenChildren(rs *Ruleset) {
+	for _, op := range rowOps().list() {
+		from := len(p.byOp[op])
+		if rs.numbered {
+			from = 0
+		}
+		for _, child := range p.collects.children {
+			if child.drift.broken != nil {
+				p.add(op, child.drift, from+child.number)
+			}
+		}
+	}
 }
 
 func newRulePlan(rs *Ruleset, b *boundRule, rel *cdc.Relation, older bool, g group) *rulePlan {

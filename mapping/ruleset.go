@@ -33,7 +33,8 @@ type Finding struct {
 	Message, Fix string
 }
 
-// Ruleset is a set of rules that fit the source. It is immutable.
+// Ruleset is a set of rules that fit the source. Once a Mapper has it, it is
+// immutable.
 type Ruleset struct {
 	rules   []*boundRule
 	byTable map[cdc.Name][]*boundRule
@@ -41,11 +42,12 @@ type Ruleset struct {
 	heirs []*boundRule
 	// perTransaction are the rules that wait for the commit, by their numbers;
 	// transactional are the tables that they depend on.
-	perTransaction []*boundRule
+	perTransaction map[int]*boundRule
 	transactional  map[cdc.Name]*transactionTable
 	findings       []Finding
 	settings       expr.Settings
 	policy         Policy
+	numbered       bool // by Number
 	// boundAt is the end of the WAL after the rules were bound: a change that
 	// committed before it may be of a table that has been altered since.
 	boundAt cdc.LSN

@@ -65,7 +65,8 @@
 //	gancho:leases              zset     delivering processes and, but in a Cluster, all owners' claims, by the
 //	                                    time, in ms, at which they expire
 //	gancho:endpoints           set      names of endpoints that have, or had, a key of their own
-//	gancho:source              hash     the source's identity, epoch and recorded position; tables (JSON)
+//	gancho:source              hash     the source's identity, epoch and recorded position; tables (JSON);
+//	                                    rule:<epoch>:<rule> the rule's number
 //	gancho:parked              stream   changes that no event could be made of
 //	gancho:wake                channel  names of endpoints with new events (in x: NUL behind the name),
 //	                                    for other processes; empty: inspect everything

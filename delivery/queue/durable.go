@@ -376,7 +376,7 @@ func (q *Queue) AcceptRestart(ctx context.Context) error {
 	return nil
 }
 
-// restoreSource rewrites the source's record if it was lost with the AOF's end.
+// restoreSource rewrites what of the source's record was lost with the AOF's end.
 func (q *Queue) restoreSource(ctx context.Context) error {
 	s := &q.sources
 	s.mu.Lock()
@@ -395,9 +395,12 @@ func (q *Queue) restoreSource(ctx context.Context) error {
 	}
 	switch {
 	case found == nil || found.epoch < s.claimed.epoch:
-		return s.writeLocked(ctx, found, s.claimed)
+		if err := s.writeLocked(ctx, found, s.claimed); err != nil {
+			return err
+		}
 	case found.epoch > s.claimed.epoch:
 		return errClaimLost
 	}
-	return nil
+	_, err = s.numberLocked(ctx, nil)
+	return err
 }

@@ -80,6 +80,7 @@ type sources struct {
 	mu      sync.Mutex
 	claimed *sourceRecord     // nil before Claim; guarded by mu
 	names   map[uint16]string // by epoch; guarded by mu
+	numbers map[string]int    // of the rules that NumberRules was asked for, in claimed's epoch; guarded by mu
 }
 
 // claim is what identifies events of this process's capture.
@@ -141,7 +142,7 @@ func (q *Queue) Claim(ctx context.Context, s Source, accept bool) (uint16, error
 	if err := q.sealServers(ctx); err != nil && !errors.Is(err, ErrRestarted) {
 		return 0, fmt.Errorf("claim queue: %w", err)
 	}
-	q.sources.claimed = next
+	q.sources.claimed, q.sources.numbers = next, map[string]int{}
 	q.sources.names[next.epoch] = s.id()
 	q.sources.current.Store(&claim{epoch: next.epoch, source: s.id()})
 	return next.epoch, nil

@@ -92,6 +92,9 @@ func (b *bridge) openCapture(ctx context.Context) (*capture, error) {
 	}
 	b.Log.Info().Stringer("source", i).Uint16("epoch", epoch).Stringer("confirmed", source.ConfirmedFlush).
 		Bool("slot_created", source.SlotCreated).Int("rules", rules.Len()).Msg("source prepared")
+	if err := c.number(ctx, rules); err != nil {
+		return nil, err
+	}
 	c.lookup = mapping.NewSource(b.LookupDSN, b.Source.Encoding, b.Log).Of(i)
 	c.mapper = mapping.NewMapper(rules, nil, mapping.WithSource(c.lookup), mapping.WithTransactionMemory(b.TransactionMemory))
 	c.reader = cdc.NewReader(b.Source, source)
@@ -115,8 +118,22 @@ func (c *capture) adopt(ctx context.Context, rules *mapping.Rules) error {
 	if _, err := c.reader.ReloadTypes(ctx); err != nil {
 		return err
 	}
+	if err := c.number(ctx, bound); err != nil {
+		return err
+	}
 	c.next.Store(bound)
 	c.watch(bound)
+	return nil
+}
+
+// number gives the rules the numbers that they have kept since they were first seen:
+// n of their events.
+func (c *capture) number(ctx context.Context, rules *mapping.Ruleset) error {
+	numbers, err := waitFor(ctx, c.Log, "redis", func() ([]int, error) { return c.queue.NumberRules(ctx, rules.Identities()) })
+	if err != nil {
+		return err
+	}
+	rules.Number(numbers)
 	return nil
 }
 

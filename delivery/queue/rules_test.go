@@ -1,0 +1,99 @@
+package queue_test
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+
+	"gancho/delivery/queue/queuetest"
+
+	"github.com/google/go-cmp/cmp"
+
+	"gancho/delivery/endpoint"
+	"gancho/delivery/queue"
+)
+
+func numberRules(t *testing.T, q *queue.Queue, want []int, rules ...string) {
+	t.Helper()
+	got, err := q.NumberRules(t.Context(), rules)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if d := cmp.Diff(want, got); d != "" {
+		t.Errorf("numbers of %q: -want +got\n%s", rules, d)
+	}
+}
+
+// A rule keeps its number over restarts, another order, and its absence; only a
+// new epoch forgets it.
+func TestNumberRules(t *testing.T) {
+	t.Parallel()
+	r := queuetest.StartRedis(t)
+	unclaimed := queuetest.OpenOnly(t, r)
+	if _, err := unclaimed.NumberRules(t.Context(), nil); err == nil {
+		t.Error("rules were numbered before the queue was claimed")
+	}
+	q := queuetest.Open(t, r)
+	numberRules(t, q, []int{})
+	numberRules(t, q, []int{0, 1}, "a", "b")
+	numberRules(t, q, []int{2, 1, 0}, "c", "b", "a")
+
+	again := queuetest.Open(t, r)
+	numberRules(t, again, []int{3, 2}, "d", "c")
+	numberRules(t, q, []int{0, 3, 4}, "a", "d", "e") // by a process that has not seen d
+
+	moved := queuetest.Source()
+	moved.Timeline++
+	if epoch, err := again.Claim(t.Context(), moved, true); epoch != 2 || err != nil {
+		t.Fatalf("epoch %d, %v", epoch, err)
+	}
+	numberRules(t, again, []int{0, 1}, "e", "a")
+	if _, err := q.NumberRules(t.Context(), []string{"a"}); err == nil {
+		t.Error("rules were numbered in an epoch that is over")
+	}
+}
+
+// A number that Redis has lost, as with its AOF's end, is written again: nobody
+// else may have it.
+func TestNumberRulesThatRedisLost(t *testing.T) {
+	t.Parallel()
+	r := queuetest.StartRedis(t)
+	q, c := queuetest.Open(t, r), queuetest.Client(t, r)
+	numberRules(t, q, []int{0, 1, 2}, "a", "b", "c")
+	lose := func(command ...any) {
+		t.Helper()
+		if err := c.Do(t.Context(), command...).Err(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	lose("HDEL", "gancho:source", "rule:1:b", "rule:1:c")
+	numberRules(t, q, []int{3, 2}, "d", "c")
+	lose("FLUSHALL")
+	if err := q.AcceptRestart(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	numberRules(t, queuetest.Open(t, r), []int{3, 2, 1, 0, 4}, "d", "c", "b", "a", "e")
+}
+
+// What does not fit in n is refused, and what has fitted still does. A full Redis
+// numbers rules.
+func TestNumberRulesBound(t *testing.T) {
+	t.Parallel()
+	r := queuetest.StartRedis(t)
+	q := queuetest.Open(t, r, endpoint.Endpoint{Name: "a"})
+	if err := queuetest.Client(t, r).ConfigSet(t.Context(), "maxmemory", "1").Err(); err != nil {
+		t.Fatal(err)
+	}
+	rules := make([]string, 1<<16)
+	for i := range rules {
+		rules[i] = fmt.Sprint("public.clientes 0 evento", i)
+	}
+	numbers, err := q.NumberRules(t.Context(), rules)
+	if err != nil || numbers[65535] != 65535 {
+		t.Fatalf("the last of %d: %v", len(numbers), err)
+	}
+	if _, err := q.NumberRules(t.Context(), []string{rules[7], "mais um"}); err == nil || !strings.Contains(err.Error(), "65536") {
+		t.Errorf("one more: %v", err)
+	}
+	numberRules(t, queuetest.Open(t, r), []int{7}, rules[7])
+}
