@@ -8,6 +8,26 @@ import (
 	"gancho/config"
 )
 
+// TestVariablesUnderAnyKey: a variable that stands under the wrong key may hold a
+// secret; the mistake names the variable.
+func TestVariablesUnderAnyKey(t *testing.T) {
+	t.Parallel()
+	const secret = `postgres://ana:S3NHA9 "x"@h/erp`
+	env := func(string) (string, bool) { return secret, true }
+	for _, place := range []string{
+		"source: {dsn: a, slot: $}", "source: {dsn: a, publication: $}", "source: {dsn: a, timezone: $}", "source: {dsn: a, lag_warning: $}",
+		"source: {dsn: a, on_schema_change: $}", "source: {dsn: a, encoding: $}", "http: {listen: $}", "rules: [$]", "rules: $", "log: {level: $}", "shutdown: $",
+		"mapping: {transaction_memory: $}", "state: {key: a, keep_log: $}",
+		"endpoints: [{name: $}]", "endpoints: [{name: a, url: $}]", "endpoints: [{name: a, url: 'https://a', timeout: $}]",
+		"endpoints: [{name: a, url: 'https://a', rate: $}]", "endpoints: [{name: a, url: 'https://a', tls: {ca: $}}]", "endpoints: [{name: a, url: 'https://a', events: [$]}]",
+	} {
+		_, err := config.Parse("gancho.yaml", []byte(strings.ReplaceAll(place, "$", "'${GANCHO_SOURCE_DSN}'")), env)
+		if err == nil || strings.Contains(err.Error(), "S3NHA9") {
+			t.Errorf("%s: %v", place, err)
+		}
+	}
+}
+
 // TestMistakesShowNoSecret: whatever is wrong with what holds a password, its
 // mistake does not repeat it; with one more mistake at every place.
 func TestMistakesShowNoSecret(t *testing.T) {

@@ -5,6 +5,8 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/pem"
+	"errors"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
@@ -142,7 +144,10 @@ func decodePEM(v value, dir string) string {
 		}
 	}
 	if err != nil {
-		v.Errorf("write a file's name, relative to this file, or the PEM text itself", "read it: %v", err)
+		if failed, ok := errors.AsType[*fs.PathError](err); ok {
+			err = failed.Err // the name as it was written says more
+		}
+		v.Errorf("write a file's name, relative to this file, or the PEM text itself", "read %q: %v", v.Text(), err)
 		return ""
 	}
 	v.Errorf("write the name of a file with PEM", "%s is empty, larger than 1 MiB or no file", text)

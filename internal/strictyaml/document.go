@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"slices"
+	"strconv"
 	"strings"
 	"unicode/utf8"
 
@@ -22,6 +23,7 @@ type Document struct {
 	root   *yaml.Node
 	lines  []string
 	env    func(string) (string, bool)
+	filled []string // pairs: what a variable was replaced by, and ${NAME}
 	errors Errors
 }
 
@@ -82,7 +84,31 @@ func (d *Document) Name() string { return d.name }
 func (d *Document) Add(hint, format string, args ...any) { d.errorAt(0, 0, hint, format, args...) }
 
 func (d *Document) errorAt(line, col int, hint, format string, args ...any) {
-	d.errors = append(d.errors, &Error{File: d.name, Line: line, Col: col, Hint: hint, Message: fmt.Sprintf(format, args...)})
+	d.errors = append(d.errors, &Error{File: d.name, Line: line, Col: col, Hint: d.conceal(hint), Message: d.conceal(fmt.Sprintf(format, args...))})
+}
+
+// shortestConcealed is the shortest value of a variable, in bytes, that messages do
+// not repeat: shorter ones stand in any message by chance, and keep nobody out.
+const shortestConcealed = 6
+
+// fill remembers what the variable was replaced by.
+func (d *Document) fill(name, value string) {
+	if len(value) < shortestConcealed {
+		return
+	}
+	quoted := strconv.Quote(value)
+	for _, form := range []string{value, quoted[1 : len(quoted)-1]} {
+		d.filled = append(d.filled, form, "${"+name+"}")
+	}
+}
+
+// conceal puts the names of variables in the place of their values: whatever key
+// a variable stands under by mistake, it may be a secret.
+func (d *Document) conceal(text string) string {
+	if len(d.filled) == 0 {
+		return text
+	}
+	return strings.NewReplacer(d.filled...).Replace(text)
 }
 
 // bounded reports whether the tree below n is finite and of reasonable size

@@ -266,6 +266,7 @@ func (v Value) variable(reference string, offset int) (string, bool) {
 		v.ErrorfAt(offset, "set it, or write ${"+name+":-default}", "the environment variable %s is not set", name)
 		return "", false
 	}
+	v.doc.fill(name, value)
 	return value, true
 }
 

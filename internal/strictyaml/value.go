@@ -49,6 +49,9 @@ func (v Value) ErrorfAt(offset int, hint, format string, args ...any) {
 // stands for the value's beginning, with its quotes.
 func (v Value) Mistake(offset int, hint, format string, args ...any) *Error {
 	e := &Error{File: v.File(), Hint: hint, Message: fmt.Sprintf(format, args...)}
+	if v.doc != nil {
+		e.Hint, e.Message = v.doc.conceal(e.Hint), v.doc.conceal(e.Message)
+	}
 	switch {
 	case v.node != nil && offset < 0:
 		e.Line, e.Col = v.node.Line, v.node.Column
