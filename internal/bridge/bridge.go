@@ -93,7 +93,7 @@ func Run(ctx context.Context, o Options) error {
 		}
 		return b.run(ctx)
 	})
-	err := group.Wait()
+	err = group.Wait()
 	if err != nil { // for those who collect the log: the command prints it as text
 		o.Log.Error().Err(err).Msg("bridge ended")
 	}
