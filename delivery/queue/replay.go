@@ -2,6 +2,7 @@ package queue
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strconv"
 	"time"
@@ -75,6 +76,15 @@ func (q *Queue) ReplayPart(ctx context.Context, endpoint string, p *Part) (posit
 		q.wakeSide(ctx, endpoint)
 	}
 	return position, annotate(err, "queue %d events for endpoint %q again", len(p.Messages), endpoint)
+}
+
+// JobPosition returns where a job is, as ReplayPart does.
+func (q *Queue) JobPosition(ctx context.Context, endpoint, job string) (string, error) {
+	position, err := q.client.HGet(ctx, q.keys.jobs(endpoint), job).Result()
+	if errors.Is(err, redis.Nil) {
+		err = nil
+	}
+	return position, annotate(err, "read how far job %s of endpoint %q is", job, endpoint)
 }
 
 // ForgetJob forgets where a job is that has ended.

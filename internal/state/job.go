@@ -168,6 +168,25 @@ func (s *Store) FinishJob(ctx context.Context, j *Job, to JobState, why string) 
 	})
 }
 
+// DropSent deletes the dead letters that a redrive which fails or was canceled has sent up
+// to a position of one of its pages, so that no other sends them again, and counts them as
+// sent. It does nothing for an empty position, and when another worker has the job.
+func (s *Store) DropSent(ctx context.Context, j *Job, position string) error {
+	to, err := parsePlace(position)
+	if err != nil {
+		return err
+	}
+	return s.write(ctx, fmt.Sprintf("delete what job %d has sent", j.ID), func(tx pgx.Tx) error {
+		_, err := tx.Exec(ctx, `with ended as (
+				select id from gancho.jobs where id = $1 and (claims = $2 or state = 'canceled') for update
+			), gone as (
+				delete from gancho.dead_letters where job = (select id from ended) and id <= $3 returning id
+			) update gancho.jobs set sent = sent + n, total = greatest(total, sent + n) from (select count(*) as n from gone) sent_now where id = $1`,
+			j.ID, j.claim.number, to.number)
+		return err
+	})
+}
+
 // JobPage is what a job sends next.
 type JobPage struct {
 	// Messages are marked as replays.

@@ -447,6 +447,45 @@ func TestRedriveClaimsForward(t *testing.T) {
 	}
 }
 
+// TestDropSent: what a redrive had sent of its last page, when it was canceled or failed, is
+// gone; the rest of the page is not.
+func TestDropSent(t *testing.T) {
+	t.Parallel()
+	s, dsn := newStore(t)
+	ctx := t.Context()
+	for n := range 40 {
+		check(t, s.WriteDead(ctx, []state.DeadLetter{deadLetter("crm", n)}))
+	}
+	left := int64(40)
+	for _, c := range []struct {
+		ends string
+		sent int
+	}{{"canceled", 4}, {"failed", 4}, {"canceled, nothing sent", 0}, {"taken over", 0}} {
+		must[state.Job](t)(s.CreateJob(ctx, "cli:ana", state.Job{Kind: state.Redrive, Endpoint: "crm"}))
+		j := must[*state.Job](t)(s.ClaimJob(ctx, "w", time.Minute))
+		check(t, s.AdvanceJob(ctx, j, must[state.JobPage](t)(s.JobPage(ctx, j, 3))))
+		page := must[state.JobPage](t)(s.JobPage(ctx, j, 5))
+		position := page.PositionAfter(4)
+		switch c.ends {
+		case "canceled":
+			must[state.Job](t)(s.CancelJob(ctx, "cli:ana", j.ID, ""))
+		case "canceled, nothing sent":
+			must[state.Job](t)(s.CancelJob(ctx, "cli:ana", j.ID, ""))
+			position = ""
+		case "taken over":
+			execute(t, dsn, `update gancho.jobs set leased = now() - interval '1 second' where state = 'running'`)
+			must[*state.Job](t)(s.ClaimJob(ctx, "other", time.Minute))
+		}
+		check(t, s.DropSent(ctx, j, position))
+		left -= int64(3 + c.sent)
+		same(t, c.ends+": left", left, must[int64](t)(s.CountDead(ctx, state.Filter{})))
+		same(t, c.ends+": sent", int64(3+c.sent), must[state.Job](t)(s.Job(ctx, j.ID, "")).Sent)
+		if c.ends == "failed" {
+			check(t, s.FinishJob(ctx, j, state.Failed, "x"))
+		}
+	}
+}
+
 // TestOneDeadLetterOfAnEvent: what dies again while its redrive waits for the disk takes
 // the place of the one before, and is not deleted with it.
 func TestOneDeadLetterOfAnEvent(t *testing.T) {
