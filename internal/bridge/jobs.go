@@ -286,11 +286,18 @@ func (j *jobs) replay(ctx context.Context, job *state.Job, page *state.JobPage) 
 		appendPage := replay
 		replay = func() error { return j.queue.Durably(ctx, job.Endpoint, appendPage) }
 	}
+	waits := complaint{
+		log:    j.Log.With().Int64("job", job.ID).Str("endpoint", job.Endpoint).Logger(),
+		failed: "redis does not take a job's events safely now: the job waits",
+		again:  "redis takes the job's events again",
+	}
 	for {
 		err := replay()
 		if err == nil || !errors.Is(err, queue.ErrUnreachable) && !errors.Is(err, queue.ErrFull) {
+			waits.over()
 			return err
 		}
+		waits.about(err)
 		if err := retry.Wait(ctx, jobPause); err != nil {
 			return err
 		}
