@@ -35,6 +35,9 @@ func KeyOn(slot uint16) (string, error) {
 	return q.keyOn("m")
 }
 
+// DialFresh is dialFresh.
+func DialFresh(dial dialer) dialer { return dialFresh(dial) }
+
 // Waits is whether WAITAOF is trusted of a server with this INFO.
 func Waits(server map[string]string) bool { return info(server).waits() }
 
