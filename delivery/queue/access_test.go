@@ -1,7 +1,10 @@
 package queue_test
 
 import (
+	"context"
 	"errors"
+	"io"
+	"net"
 	"strings"
 	"testing"
 
@@ -34,5 +37,37 @@ func TestNoRoomForAClient(t *testing.T) {
 	_, err := queue.Open(t.Context(), queue.Options{URL: r.URL(), Logger: queuetest.Logger(t)})
 	if !errors.Is(err, queue.ErrUnreachable) || !strings.Contains(err.Error(), "max number of clients reached") {
 		t.Errorf("got %v, want ErrUnreachable that says why", err)
+	}
+}
+
+// Who is hung up on asks why, and does not wait for a server that does not answer.
+func TestAskingWhyIsBounded(t *testing.T) {
+	t.Parallel()
+	server, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	first := true
+	conn, err := queue.DialFresh(func(ctx context.Context, network, addr string) (net.Conn, error) {
+		if first {
+			first = false
+			return new(net.Dialer).DialContext(ctx, network, addr)
+		}
+		<-ctx.Done()
+		return nil, ctx.Err()
+	})(t.Context(), "tcp", server.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = conn.Close() }()
+	accepted, err := server.Accept()
+	if err == nil {
+		err = accepted.Close()
+	}
+	if err := errors.Join(err, server.Close()); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := conn.Read(make([]byte, 1)); !errors.Is(err, io.EOF) {
+		t.Errorf("got %v, want the end of the connection", err)
 	}
 }

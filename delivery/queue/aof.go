@@ -3,6 +3,7 @@ package queue
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strconv"
 
 	"github.com/redis/go-redis/v9"
@@ -10,9 +11,9 @@ import (
 
 // sealScript writes an EXEC into the append-only file: Redis wraps two writes of a
 // script in a transaction. The first command is one that a full Redis allows, for the
-// reason that ackScript gives.
+// reason that ackScript gives, and that takes away what a torn seal has left.
 var sealScript = redis.NewScript(`
-redis.call('XDEL', KEYS[1], '0-0')
+redis.call('DEL', KEYS[1])
 redis.call('SET', KEYS[1], '')
 redis.call('DEL', KEYS[1])
 return 1`)
@@ -42,14 +43,15 @@ func (q *Queue) keyOn(addr string) (string, error) {
 	if q.cluster == nil {
 		return q.keys.of("", "seal"), nil
 	}
-	view := q.cluster.view.Load()
-	for i := range slotCount {
-		key := q.keys.of(strconv.Itoa(i), "seal")
-		if view.owners[slotOf(key)] == addr {
+	owners := &q.cluster.view.Load().owners
+	if !slices.Contains(owners[:], addr) {
+		return "", fmt.Errorf("%w: node %s has no slots any more", ErrUnreachable, addr)
+	}
+	for i := 0; ; i++ { // the numbers' slots are all there are, sooner or later
+		if key := q.keys.of(strconv.Itoa(i), "seal"); owners[slotOf(key)] == addr {
 			return key, nil
 		}
 	}
-	return "", fmt.Errorf("%w: node %s has no slots any more", ErrUnreachable, addr)
 }
 
 // awaitAOF returns when what this connection has written is on the server's disk.

@@ -122,7 +122,8 @@ type freshConn struct {
 	refusal      func() string          // asks again
 }
 
-// lastWords bounds the wait for what a server says to who says nothing.
+// lastWords bounds the wait for another connection, and that for what a server says to who
+// says nothing.
 const lastWords = 100 * time.Millisecond
 
 // Read implements net.Conn.
@@ -175,7 +176,9 @@ func dialFresh(dial dialer) dialer {
 			return conn, err
 		}
 		refusal := func() string {
-			again, err := dial(context.WithoutCancel(ctx), network, addr)
+			brief, cancel := context.WithTimeout(context.WithoutCancel(ctx), lastWords) // Read and Write wait for it
+			defer cancel()
+			again, err := dial(brief, network, addr)
 			if err != nil {
 				return ""
 			}
@@ -208,6 +211,7 @@ func (q *Queue) locate(o *Options) (redis.Options, error) {
 		// The cause would show the URL, and with it the password.
 		return redis.Options{}, errors.New("parse the redis url: it is malformed; write redis://[user:password@]host:port[/db], or rediss:// for TLS")
 	}
+	options.DialTimeout = connectTimeout // the dialer's, which reads it now
 	options.Dialer = withoutHost(redis.NewDialer(options))
 	return *options, nil
 }

@@ -277,7 +277,7 @@ func (w *durableWork) durable(p *recordedPosition, masters map[string]info) (boo
 	q, now, all := w.q, time.Now(), true
 	for addr, got := range masters {
 		if q.confirmer.kept.Load().mode == durableByAge {
-			synced, err := q.synced(got)
+			synced, err := got.synced(q.confirmer.kept.Load().strictAOF)
 			if err != nil {
 				return false, err
 			}
@@ -291,13 +291,14 @@ func (w *durableWork) durable(p *recordedPosition, masters map[string]info) (boo
 	return all, nil
 }
 
-// synced reports whether a server has no write outstanding.
-func (q *Queue) synced(got info) (bool, error) {
-	if got["aof_last_write_status"] != "ok" {
+// synced reports whether a server has no write outstanding; strict: its fsync pauses while
+// it rewrites its files.
+func (i info) synced(strict bool) (bool, error) {
+	if i["aof_last_write_status"] != "ok" {
 		return false, &notReadyError{errors.New("it cannot write its append-only file; see its log and its disk")}
 	}
-	rewriting := got["aof_rewrite_in_progress"] == "1" || got["rdb_bgsave_in_progress"] == "1"
-	return got["aof_pending_bio_fsync"] == "0" && !(q.confirmer.kept.Load().strictAOF && rewriting), nil
+	rewriting := i["aof_rewrite_in_progress"] == "1" || i["rdb_bgsave_in_progress"] == "1"
+	return i["aof_pending_bio_fsync"] == "0" && !(strict && rewriting), nil
 }
 
 var errClaimLost = errors.New("another process has claimed the queue with a newer epoch; this one has to stop")

@@ -26,6 +26,18 @@ func (r *router) Match(eventType string, tenant []byte) []int { return r.match(e
 // SlotOf is the cluster slot of a key.
 func SlotOf(key string) uint16 { return slotOf(key) }
 
+// KeyOn is a key on a master of a cluster that has one slot only.
+func KeyOn(slot uint16) (string, error) {
+	q := &Queue{cluster: &cluster{}, keys: keyspace{prefix: "gancho"}}
+	view := &clusterView{}
+	view.owners[slot] = "m"
+	q.cluster.view.Store(view)
+	return q.keyOn("m")
+}
+
+// DialFresh is dialFresh.
+func DialFresh(dial dialer) dialer { return dialFresh(dial) }
+
 // Waits is whether WAITAOF is trusted of a server with this INFO.
 func Waits(server map[string]string) bool { return info(server).waits() }
 

@@ -2,6 +2,7 @@ package queue
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strconv"
 	"time"
@@ -77,6 +78,15 @@ func (q *Queue) ReplayPart(ctx context.Context, endpoint string, p *Part) (posit
 	return position, annotate(err, "queue %d events for endpoint %q again", len(p.Messages), endpoint)
 }
 
+// JobPosition returns where a job is, as ReplayPart does.
+func (q *Queue) JobPosition(ctx context.Context, endpoint, job string) (string, error) {
+	position, err := q.client.HGet(ctx, q.keys.jobs(endpoint), job).Result()
+	if errors.Is(err, redis.Nil) {
+		err = nil
+	}
+	return position, annotate(err, "read how far job %s of endpoint %q is", job, endpoint)
+}
+
 // ForgetJob forgets where a job is that has ended.
 func (q *Queue) ForgetJob(ctx context.Context, endpoint, job string) error {
 	return annotate(q.client.HDel(ctx, q.keys.jobs(endpoint), job).Err(), "forget job %s of endpoint %q", job, endpoint)
@@ -87,31 +97,35 @@ func (q *Queue) ForgetJob(ctx context.Context, endpoint, job string) error {
 // It takes up to a second, two and more where WAITAOF is not to be trusted; the events are
 // sent meanwhile. It returns write's error, or ErrUnreachable, also when Redis was
 // restarted meanwhile or another took its place: then what was written may be lost, and is
-// to be written again, by one that does not write it twice.
+// to be written again, by one that does not write it twice. Redis's settings are read each
+// time; those that lose events are ErrUnreachable too, before write is called.
 func (q *Queue) Durably(ctx context.Context, endpoint string, write func() error) error {
 	addr, err := q.masterOf(ctx, q.keys.side(endpoint))
 	if err != nil {
 		return err
 	}
-	before, err := serverInfo(ctx, q.nodes.to(addr))
+	before, err := q.keptBy(ctx, addr)
 	if err != nil {
-		return unreachable(err)
+		return err
 	}
 	if err := write(); err != nil {
 		return err
 	}
 	since := time.Now()
-	offset, err := q.sync(ctx, addr, endpoint)
+	offset, err := q.sync(ctx, addr, endpoint, before.mode)
 	for err == nil {
-		var got info
-		if got, err = serverInfo(ctx, q.nodes.to(addr)); err != nil {
+		var now keeper
+		if now, err = q.keptBy(ctx, addr); err != nil {
 			break
 		}
-		if q.servers.of(got) != q.servers.of(before) {
+		if q.servers.of(now.info) != q.servers.of(before.info) {
 			return fmt.Errorf("%w: it was restarted or replaced before what was written was on its disk", ErrUnreachable)
 		}
+		if now.mode != before.mode || now.fsync != before.fsync {
+			return &notReadyError{fmt.Errorf("appendfsync was changed from %s to %s", before.fsync, now.fsync)}
+		}
 		var done bool
-		if done, err = q.safe(got, offset, since); done {
+		if done, err = now.safe(offset, since); done {
 			return nil
 		}
 		if err == nil {
@@ -121,10 +135,37 @@ func (q *Queue) Durably(ctx context.Context, endpoint string, write func() error
 	return annotate(err, "wait for redis's disk")
 }
 
+// keeper is a server and how it keeps what it is given.
+type keeper struct {
+	info
+	mode  durability
+	fsync fsync
+}
+
+// keptBy asks a server how it keeps what it is given. A setting that loses events is a
+// notReadyError with its name, unless that was accepted.
+func (q *Queue) keptBy(ctx context.Context, addr string) (keeper, error) {
+	got, err := serverInfo(ctx, q.nodes.to(addr))
+	if err != nil {
+		return keeper{}, unreachable(err)
+	}
+	k := keeper{info: got}
+	if err = checkEviction(got); err == nil {
+		k.mode, k.fsync, err = q.durabilityOf(ctx, addr, got)
+		if q.volatile && errors.As(err, new(*SettingError)) {
+			err = nil
+		}
+	}
+	if errors.As(err, new(*SettingError)) {
+		err = &notReadyError{err}
+	}
+	return k, err
+}
+
 // sync ends what was written to the endpoint's server with an EXEC, for the reason that
 // sealServers gives, and returns the offset of its replication then. Where WAITAOF is
 // trusted, it returns when all that is on the disk.
-func (q *Queue) sync(ctx context.Context, addr, endpoint string) (offset int64, err error) {
+func (q *Queue) sync(ctx context.Context, addr, endpoint string, mode durability) (offset int64, err error) {
 	conn := q.nodes.to(addr).WithTimeout(appendTimeout).Conn() // WAITAOF blocks, and is about its connection's writes
 	defer func() { _ = conn.Close() }()
 	if err := sealScript.Run(ctx, conn, []string{q.keys.of(endpoint, "seal")}).Err(); err != nil {
@@ -134,7 +175,7 @@ func (q *Queue) sync(ctx context.Context, addr, endpoint string) (offset int64, 
 	if err != nil {
 		return 0, err
 	}
-	if q.confirmer.kept.Load().mode == durableByWait {
+	if mode == durableByWait {
 		if err := awaitAOF(ctx, conn); err != nil {
 			return 0, err
 		}
@@ -142,18 +183,24 @@ func (q *Queue) sync(ctx context.Context, addr, endpoint string) (offset int64, 
 	return got.replicationOffset()
 }
 
-// safe reports whether what a server had written at a time, and up to an offset
-// of its replication, is on its disk and with its replicas.
-func (q *Queue) safe(got info, offset int64, since time.Time) (bool, error) {
-	for _, o := range replicaOffsets(got) {
+// safe reports whether what the server had written at a time, and up to an offset
+// of its replication, is on its disk and with its replicas. The append-only file that it
+// is writing may be its first, without which nothing is on its disk; WAITAOF knows that.
+func (k *keeper) safe(offset int64, since time.Time) (bool, error) {
+	for _, o := range replicaOffsets(k.info) {
 		if o < offset {
 			return false, nil
 		}
 	}
-	if q.confirmer.kept.Load().mode != durableByAge {
+	switch {
+	case k.mode == durableByWait:
+		return true, nil
+	case rewritesAOF(k.info):
+		return false, nil
+	case k.mode == durableAtReply:
 		return true, nil
 	}
-	synced, err := q.synced(got)
+	synced, err := k.synced(k.fsync.pauses)
 	return synced && time.Since(since) > durableAge, err
 }
 

@@ -23,7 +23,7 @@ type durability uint8
 const (
 	durableAtReply durability = iota + 1 // appendfsync always, or volatile and accepted
 	durableByWait                        // WAITAOF
-	durableByAge                         // everysec without a WAITAOF to trust: older than durableAge, and not restarted since
+	durableByAge                         // without a WAITAOF to trust: older than durableAge, and not restarted since
 )
 
 // durableAge is how old a reply under appendfsync everysec has to be: Redis
@@ -75,7 +75,7 @@ func (q *Queue) checkServers(ctx context.Context) error {
 		masters = view.masters
 	}
 	accepted, known := map[string]string{}, map[string]*replicas{}
-	kept, rewriting := &persistence{mode: durableAtReply, fsync: map[string]string{}}, map[string]bool{}
+	kept, rewriting := &persistence{mode: durableAtReply, fsync: map[string]fsync{}}, map[string]bool{}
 	for _, addr := range masters {
 		got, err := q.awaitLoaded(ctx, addr)
 		if err != nil {
@@ -91,9 +91,6 @@ func (q *Queue) checkServers(ctx context.Context) error {
 		q.servers.observe(addr, accepted[addr])
 		known[addr] = q.newReplicas(ctx, addr, masters, got)
 		rewriting[addr] = rewritesAOF(got)
-	}
-	if kept.mode == durableByWait && q.cluster != nil {
-		kept.mode = durableByAge // WAITAOF is about what its own connection has written, and that is on one node
 	}
 	q.confirmer.kept.Store(kept)
 	q.confirmer.replicas, q.confirmer.rewriting = known, rewriting
@@ -130,37 +127,67 @@ func checkEviction(got info) error {
 // persistence is how the servers keep what they are given.
 type persistence struct {
 	mode      durability
-	strictAOF bool              // no-appendfsync-on-rewrite is on
-	fsync     map[string]string // appendfsync, by address; empty: CONFIG is forbidden
+	strictAOF bool             // some server's fsync pauses
+	fsync     map[string]fsync // by address
+}
+
+// fsync is when a server syncs its append-only file; the zero value: CONFIG is forbidden.
+type fsync struct {
+	when   string // appendfsync
+	pauses bool   // no-appendfsync-on-rewrite: not while it rewrites its files, also under always
+}
+
+// String names the settings that matter.
+func (f fsync) String() string {
+	if f.pauses {
+		return f.when + " with no-appendfsync-on-rewrite"
+	}
+	return f.when
+}
+
+func readFsync(ctx context.Context, c *redis.Client) (fsync, error) {
+	config, err := c.ConfigGet(ctx, "*appendfsync*").Result()
+	return fsync{when: config["appendfsync"], pauses: config["no-appendfsync-on-rewrite"] == "yes"}, err
 }
 
 // checkPersistence adds how one server keeps what it is given.
 func (q *Queue) checkPersistence(ctx context.Context, addr string, got info, kept *persistence) error {
+	mode, synced, err := q.durabilityOf(ctx, addr, got)
+	if err == nil && synced.when == "" {
+		q.log.Info().Msg("redis does not show its configuration: durability is taken from WAITAOF alone")
+	}
+	if refusal, ok := errors.AsType[*SettingError](err); ok {
+		err = q.acceptVolatile(refusal)
+	}
+	kept.mode = max(kept.mode, mode)
+	kept.strictAOF = kept.strictAOF || synced.pauses
+	kept.fsync[addr] = synced
+	return err
+}
+
+// durabilityOf reads how a server keeps what it is given; a *SettingError: not safely. In a
+// cluster WAITAOF is of no use: it is about what its own connection has written, and that
+// is on one node.
+func (q *Queue) durabilityOf(ctx context.Context, addr string, got info) (durability, fsync, error) {
 	const accept = ", or set queue.allow_volatile: true to accept the loss"
 	if got["aof_enabled"] != "1" {
-		return q.acceptVolatile(&SettingError{"appendonly", "no", "run CONFIG SET appendonly yes, and set it in redis.conf" + accept})
+		return durableAtReply, fsync{}, &SettingError{"appendonly", "no", "run CONFIG SET appendonly yes, and set it in redis.conf" + accept}
 	}
-	waits := got.waits()
-	config, err := q.nodes.to(addr).ConfigGet(ctx, "*appendfsync*").Result()
-	kept.strictAOF = kept.strictAOF || config["no-appendfsync-on-rewrite"] == "yes"
-	kept.fsync[addr] = config["appendfsync"]
-	switch fsync := config["appendfsync"]; {
+	synced, err := readFsync(ctx, q.nodes.to(addr))
+	known, waits := synced.when == "always" || synced.when == "everysec", q.cluster == nil && got.waits()
+	switch {
 	case err != nil && !isReply(err):
-		return annotate(err, "read appendfsync")
-	case err != nil && waits && q.cluster == nil:
-		q.log.Info().Str("cause", err.Error()).Msg("redis does not show its configuration: durability is taken from WAITAOF alone")
-		kept.mode = max(kept.mode, durableByWait)
-	case err != nil:
-		return q.acceptVolatile(&SettingError{"appendfsync", "unknown, because CONFIG is forbidden", "allow the user CONFIG GET, use Redis 8 or newer" + accept})
-	case fsync == "always":
-	case fsync == "everysec" && waits:
-		kept.mode = max(kept.mode, durableByWait)
-	case fsync == "everysec":
-		kept.mode = max(kept.mode, durableByAge)
-	default:
-		return q.acceptVolatile(&SettingError{"appendfsync", fsync, "run CONFIG SET appendfsync everysec, and set it in redis.conf" + accept})
+		return durableAtReply, synced, annotate(err, "read appendfsync")
+	case err != nil && !waits:
+		return durableAtReply, synced, &SettingError{"appendfsync", "unknown, because CONFIG is forbidden", "allow the user CONFIG GET, use Redis 8 or newer" + accept}
+	case err == nil && !known:
+		return durableAtReply, synced, &SettingError{"appendfsync", synced.when, "run CONFIG SET appendfsync everysec, and set it in redis.conf" + accept}
+	case synced.when == "always" && !synced.pauses:
+		return durableAtReply, synced, nil
+	case waits:
+		return durableByWait, synced, nil
 	}
-	return nil
+	return durableByAge, synced, nil
 }
 
 // recheckSettings looks at what was checked when the server was accepted and may be
@@ -180,12 +207,12 @@ func (q *Queue) recheckSettings(ctx context.Context, addr string, got info) erro
 		return &notReadyError{errors.New("it is writing a new append-only file, which may be its first")}
 	}
 	accepted := q.confirmer.kept.Load().fsync[addr]
-	if accepted == "" {
+	if accepted.when == "" {
 		return nil
 	}
-	config, err := q.confirmer.conns.to(addr).ConfigGet(ctx, "appendfsync").Result()
-	if err == nil && config["appendfsync"] != accepted {
-		err = fmt.Errorf("%w: appendfsync was changed from %s to %s", ErrRestarted, accepted, config["appendfsync"])
+	now, err := readFsync(ctx, q.confirmer.conns.to(addr))
+	if err == nil && now != accepted {
+		err = fmt.Errorf("%w: appendfsync was changed from %s to %s", ErrRestarted, accepted, now)
 	}
 	return err
 }

@@ -18,3 +18,13 @@ func TestSlots(t *testing.T) {
 		}
 	}
 }
+
+// A master has a key, however few slots it has.
+func TestKeyOnEverySlot(t *testing.T) {
+	t.Parallel()
+	for slot := uint16(0); slot < 1<<14; slot += 127 {
+		if key, err := queue.KeyOn(slot); err != nil || queue.SlotOf(key) != slot {
+			t.Errorf("slot %d: key %q, %v", slot, key, err)
+		}
+	}
+}

@@ -222,14 +222,15 @@ func (s *sources) readLocked(ctx context.Context) (*sourceRecord, error) {
 
 // writeSourceScript refuses an epoch other than was read: somebody has claimed the queue
 // since. The position never goes back within an epoch, whoever writes it. What it writes
-// first, a full Redis allows, for the reason that ackScript gives.
+// first, a full Redis allows, for the reason that ackScript gives. One command writes the
+// record: of a torn script's, some may be left.
 var writeSourceScript = redis.NewScript(`
 redis.call('HDEL', KEYS[1], '')
 local epoch = redis.call('HGET', KEYS[1], 'epoch') or ''
 if epoch ~= ARGV[1] then return 0 end
+local confirmed = epoch == ARGV[6] and redis.call('HGET', KEYS[1], 'confirmed') or ARGV[8]
 redis.call('HSET', KEYS[1], 'system', ARGV[2], 'database', ARGV[3], 'slot', ARGV[4], 'timeline', ARGV[5],
-  'epoch', ARGV[6], 'id:' .. ARGV[6], ARGV[7])
-if epoch ~= ARGV[6] then redis.call('HSET', KEYS[1], 'confirmed', ARGV[8]) end
+  'epoch', ARGV[6], 'id:' .. ARGV[6], ARGV[7], 'confirmed', confirmed)
 for i = 9, #ARGV, 2 do redis.call('HSETNX', KEYS[1], 'id:' .. ARGV[i], ARGV[i + 1]) end
 return 1`)
 

@@ -12,18 +12,24 @@ import (
 	"gancho/internal/testservers"
 )
 
-// tearTransaction cuts the append-only file inside the last transaction that it
-// has: behind MULTI, in the middle of a command.
-func tearTransaction(t *testing.T, r *testservers.Redis) {
+// readAOF returns the append-only file, and its name.
+func readAOF(t *testing.T, r *testservers.Redis) (name string, text []byte) {
 	t.Helper()
 	files, err := filepath.Glob(filepath.Join(r.Dir(), "appendonlydir", "*.incr.aof"))
 	if err != nil || len(files) != 1 {
 		t.Fatalf("find the append-only file: %v, %v", files, err)
 	}
-	text, err := os.ReadFile(files[0])
-	if err != nil {
+	if text, err = os.ReadFile(files[0]); err != nil {
 		t.Fatal(err)
 	}
+	return files[0], text
+}
+
+// tearTransaction cuts the append-only file inside the last transaction that it
+// has: behind MULTI, in the middle of a command.
+func tearTransaction(t *testing.T, r *testservers.Redis) {
+	t.Helper()
+	name, text := readAOF(t, r)
 	multi := bytes.LastIndex(text, []byte("MULTI\r\n"))
 	if multi < 0 {
 		t.Fatal("the append-only file has no transaction")
@@ -32,7 +38,7 @@ func tearTransaction(t *testing.T, r *testservers.Redis) {
 	if end < multi {
 		t.Fatal("the last transaction does not end")
 	}
-	if err := os.Truncate(files[0], int64(multi+(end-multi)*3/4)); err != nil {
+	if err := os.Truncate(name, int64(multi+(end-multi)*3/4)); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -48,6 +54,11 @@ func TestTornTransaction(t *testing.T) {
 			r := queuetest.StartRedis(t, "aof-load-truncated", "yes", "appendfsync", fsync)
 			q := queuetest.Open(t, r, endpoint.Endpoint{Name: "a"})
 			queuetest.AppendEvents(t, q, 0, 8, 8, queuetest.KeyModulo(1))
+			// Redis does not write while it waits for a slow disk.
+			queuetest.Eventually(t, "the append in the file", func() bool {
+				_, text := readAOF(t, r)
+				return bytes.Contains(text, []byte("gancho:{a}:q"))
+			})
 			r.Kill()
 			tearTransaction(t, r)
 			if err := r.Start(); err != nil {
@@ -67,5 +78,27 @@ func TestTornTransaction(t *testing.T) {
 				t.Errorf("%d events of %d are there that were confirmed", n, total)
 			}
 		})
+	}
+}
+
+// What a torn seal has left is no obstacle to the next one.
+func TestTornSeal(t *testing.T) {
+	t.Parallel()
+	r := queuetest.StartRedis(t)
+	q := queuetest.Open(t, r, endpoint.Endpoint{Name: "a"})
+	c := queuetest.Client(t, r)
+	for _, key := range []string{"gancho:{}:seal", "gancho:{a}:seal"} {
+		if err := c.Set(t.Context(), key, "", 0).Err(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := q.AcceptRestart(t.Context()); err != nil {
+		t.Error(err)
+	}
+	if err := q.Durably(t.Context(), "a", func() error { return nil }); err != nil {
+		t.Error(err)
+	}
+	if left := c.Keys(t.Context(), "*seal").Val(); len(left) > 0 {
+		t.Errorf("left: %q", left)
 	}
 }

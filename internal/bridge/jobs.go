@@ -95,7 +95,13 @@ func (j *jobs) work(ctx context.Context, job *state.Job) {
 	log := j.Log.With().Int64("job", job.ID).Str("kind", string(job.Kind)).Str("endpoint", job.Endpoint).Logger()
 	log.Info().Int64("sent", job.Sent).Int64("total", job.Total).Msg("job started")
 	to, why := state.Done, ""
-	switch err := j.sendKept(ctx, job); {
+	err := j.sendKept(ctx, job)
+	if err != nil && ctx.Err() == nil && job.Kind == state.Redrive {
+		if err := j.dropSent(ctx, job); err != nil {
+			log.Warn().Err(err).Msg("dead letters that the job has sent may still be there; the next redrive sends them again")
+		}
+	}
+	switch {
 	case ctx.Err() != nil:
 		to = state.Queued
 	case errors.Is(err, state.ErrConflict):
@@ -115,6 +121,21 @@ func (j *jobs) work(ctx context.Context, job *state.Job) {
 	}
 	j.metrics.jobs.WithLabelValues(string(job.Kind), string(to)).Inc()
 	log.Info().Int64("sent", job.Sent).Str("state", string(to)).Str("reason", why).Msg("job ended")
+}
+
+// dropSent deletes the dead letters that a redrive has sent when it ends inside a page.
+func (j *jobs) dropSent(ctx context.Context, job *state.Job) error {
+	ctx, cancel := context.WithTimeout(ctx, patience.Max)
+	defer cancel()
+	var position string
+	err := j.queue.Durably(ctx, job.Endpoint, func() (err error) {
+		position, err = j.queue.JobPosition(ctx, job.Endpoint, job.Key())
+		return err
+	})
+	if err != nil || position == "" {
+		return err
+	}
+	return j.store.DropSent(ctx, job, position)
 }
 
 // sendKept sends the job's pages while its lease is kept. Nothing may hold up
@@ -265,11 +286,18 @@ func (j *jobs) replay(ctx context.Context, job *state.Job, page *state.JobPage) 
 		appendPage := replay
 		replay = func() error { return j.queue.Durably(ctx, job.Endpoint, appendPage) }
 	}
+	waits := complaint{
+		log:    j.Log.With().Int64("job", job.ID).Str("endpoint", job.Endpoint).Logger(),
+		failed: "redis does not take a job's events safely now: the job waits",
+		again:  "redis takes the job's events again",
+	}
 	for {
 		err := replay()
 		if err == nil || !errors.Is(err, queue.ErrUnreachable) && !errors.Is(err, queue.ErrFull) {
+			waits.over()
 			return err
 		}
+		waits.about(err)
 		if err := retry.Wait(ctx, jobPause); err != nil {
 			return err
 		}

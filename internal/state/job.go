@@ -168,6 +168,25 @@ func (s *Store) FinishJob(ctx context.Context, j *Job, to JobState, why string) 
 	})
 }
 
+// DropSent deletes the dead letters that a redrive which fails or was canceled has sent up
+// to a position of one of its pages, so that no other sends them again, and counts them as
+// sent. It does nothing for an empty position, and when another worker has the job.
+func (s *Store) DropSent(ctx context.Context, j *Job, position string) error {
+	to, err := parsePlace(position)
+	if err != nil {
+		return err
+	}
+	return s.write(ctx, fmt.Sprintf("delete what job %d has sent", j.ID), func(tx pgx.Tx) error {
+		_, err := tx.Exec(ctx, `with ended as (
+				select id from gancho.jobs where id = $1 and (claims = $2 or state = 'canceled') for update
+			), gone as (
+				delete from gancho.dead_letters where job = (select id from ended) and id <= $3 returning id
+			) update gancho.jobs set sent = sent + n, total = greatest(total, sent + n) from (select count(*) as n from gone) sent_now where id = $1`,
+			j.ID, j.claim.number, to.number)
+		return err
+	})
+}
+
 // JobPage is what a job sends next.
 type JobPage struct {
 	// Messages are marked as replays.
@@ -252,7 +271,8 @@ func (s *Store) jobWhere(ctx context.Context, j *Job) (*where, error) {
 // JobPage reads up to n events, and about 8 MiB of bodies, from the job's
 // position on: kept events in commit order, dead letters in the order in which
 // they were stored. Dead letters are claimed for the job first, as long as it runs; those
-// that another job has are left out.
+// that another job has are left out. ErrConflict: a redrive was canceled, or another worker
+// has it.
 func (s *Store) JobPage(ctx context.Context, j *Job, n int) (JobPage, error) {
 	p := JobPage{start: j.Cursor}
 	what := fmt.Sprintf("read the events of job %d", j.ID)
@@ -297,14 +317,29 @@ func (s *Store) JobPage(ctx context.Context, j *Job, n int) (JobPage, error) {
 }
 
 // claimDead claims the next dead letters for the job, and limits w to those that it has.
-// A claim ends with its job.
+// A claim ends with its job. A job's claims rise: what it claims is behind all that it has
+// claimed before, also when that was freed by another job meanwhile. So whatever Redis has
+// from the job up to a position, it has every letter of the job up to there. ErrConflict:
+// the job was canceled, or another worker has it.
 func claimDead(ctx context.Context, tx pgx.Tx, w *where, j *Job, n int) error {
+	var claimed int64
+	err := tx.QueryRow(ctx, `select claimed from gancho.jobs where id = $1 and claims = $2 and state = 'running' for update`,
+		j.ID, j.claim.number).Scan(&claimed)
+	if errors.Is(err, pgx.ErrNoRows) {
+		return ErrConflict
+	}
+	if err != nil {
+		return err
+	}
 	free := where{w.text, slices.Clone(w.conditions), slices.Clone(w.args)}
 	mine := free.param(j.ID)
-	free.conditions = append(free.conditions, "(job is null or job = "+mine+
-		" or not exists (select from gancho.jobs other where other.id = job and other.state in ('queued', 'running')))")
-	_, err := tx.Exec(ctx, `update gancho.dead_letters set job = `+mine+` where id in (
-		select id from gancho.dead_letters`+free.sql()+` order by id limit `+free.param(n)+` for update skip locked)`, free.args...)
+	free.conditions = append(free.conditions, "(job = "+mine+" or id > "+free.param(claimed)+" and (job is null"+
+		" or not exists (select from gancho.jobs other where other.id = job and other.state in ('queued', 'running'))))")
+	_, err = tx.Exec(ctx, `with chosen as (
+			update gancho.dead_letters set job = `+mine+` where id in (
+				select id from gancho.dead_letters`+free.sql()+` order by id limit `+free.param(n)+` for update skip locked)
+			returning id
+		) update gancho.jobs set claimed = greatest(claimed, (select max(id) from chosen)) where id = `+mine, free.args...)
 	w.add("job = %s", j.ID)
 	return err
 }

@@ -402,6 +402,90 @@ func TestRedrivesShare(t *testing.T) {
 	}
 }
 
+// TestRedriveClaimsForward: a redrive whose worker died after it had sent a page claims
+// nothing before the end of that page, which is how far Redis says that it has got.
+func TestRedriveClaimsForward(t *testing.T) {
+	t.Parallel()
+	for name, gone := range map[string]bool{"the page is there": false, "the page was dropped": true} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s, dsn := newStore(t)
+			ctx := t.Context()
+			var dead []state.DeadLetter
+			for n := range 40 {
+				dead = append(dead, deadLetter("crm", n))
+			}
+			check(t, s.WriteDead(ctx, dead))
+			claim := func() *state.Job {
+				t.Helper()
+				must[state.Job](t)(s.CreateJob(ctx, "cli:ana", state.Job{Kind: state.Redrive, Endpoint: "crm"}))
+				return must[*state.Job](t)(s.ClaimJob(ctx, "w", time.Minute))
+			}
+			a, b := claim(), claim()
+			check(t, s.AdvanceJob(ctx, a, must[state.JobPage](t)(s.JobPage(ctx, a, 10))))
+			held := must[state.JobPage](t)(s.JobPage(ctx, b, 10))
+			sent := must[state.JobPage](t)(s.JobPage(ctx, a, 10))
+			must[state.Job](t)(s.CancelJob(ctx, "cli:ana", b.ID, ""))
+			if gone {
+				must[int64](t)(s.DropDead(ctx, "cli:ana", state.Filter{Webhooks: ids(sent.Messages)}))
+			}
+			execute(t, dsn, `update gancho.jobs set leased = now() - interval '1 second' where state = 'running'`)
+			second := must[*state.Job](t)(s.ClaimJob(ctx, "second", time.Minute))
+			page := must[state.JobPage](t)(s.JobPage(ctx, second, 10))
+			if !gone {
+				same(t, "the page after the takeover", ids(sent.Messages), ids(page.Messages))
+			} else if n := must[int](t)(page.Reached(sent.Position())); n > 0 {
+				t.Errorf("%d letters count as sent that were not", n)
+			}
+			check(t, s.AdvanceJob(ctx, second, page))
+			send(t, s, second, 10)
+			same(t, "for the next redrive", ids(held.Messages), ids(send(t, s, claim(), 10)))
+			if _, err := s.JobPage(ctx, a, 10); !errors.Is(err, state.ErrConflict) {
+				t.Errorf("the first worker goes on: %v", err)
+			}
+		})
+	}
+}
+
+// TestDropSent: what a redrive had sent of its last page, when it was canceled or failed, is
+// gone; the rest of the page is not.
+func TestDropSent(t *testing.T) {
+	t.Parallel()
+	s, dsn := newStore(t)
+	ctx := t.Context()
+	for n := range 40 {
+		check(t, s.WriteDead(ctx, []state.DeadLetter{deadLetter("crm", n)}))
+	}
+	left := int64(40)
+	for _, c := range []struct {
+		ends string
+		sent int
+	}{{"canceled", 4}, {"failed", 4}, {"canceled, nothing sent", 0}, {"taken over", 0}} {
+		must[state.Job](t)(s.CreateJob(ctx, "cli:ana", state.Job{Kind: state.Redrive, Endpoint: "crm"}))
+		j := must[*state.Job](t)(s.ClaimJob(ctx, "w", time.Minute))
+		check(t, s.AdvanceJob(ctx, j, must[state.JobPage](t)(s.JobPage(ctx, j, 3))))
+		page := must[state.JobPage](t)(s.JobPage(ctx, j, 5))
+		position := page.PositionAfter(4)
+		switch c.ends {
+		case "canceled":
+			must[state.Job](t)(s.CancelJob(ctx, "cli:ana", j.ID, ""))
+		case "canceled, nothing sent":
+			must[state.Job](t)(s.CancelJob(ctx, "cli:ana", j.ID, ""))
+			position = ""
+		case "taken over":
+			execute(t, dsn, `update gancho.jobs set leased = now() - interval '1 second' where state = 'running'`)
+			must[*state.Job](t)(s.ClaimJob(ctx, "other", time.Minute))
+		}
+		check(t, s.DropSent(ctx, j, position))
+		left -= int64(3 + c.sent)
+		same(t, c.ends+": left", left, must[int64](t)(s.CountDead(ctx, state.Filter{})))
+		same(t, c.ends+": sent", int64(3+c.sent), must[state.Job](t)(s.Job(ctx, j.ID, "")).Sent)
+		if c.ends == "failed" {
+			check(t, s.FinishJob(ctx, j, state.Failed, "x"))
+		}
+	}
+}
+
 // TestOneDeadLetterOfAnEvent: what dies again while its redrive waits for the disk takes
 // the place of the one before, and is not deleted with it.
 func TestOneDeadLetterOfAnEvent(t *testing.T) {

@@ -1,6 +1,7 @@
 package expr
 
 import (
+	"bytes"
 	"fmt"
 	"slices"
 
@@ -23,13 +24,21 @@ func arrayCodec(t *cdc.Type) *codec {
 	}
 }
 
-// parseArray reads an array's text form. Elements are copied to the arena,
-// because the reader keeps its text only until the next one.
+// parseArray reads an array's text form. Elements with quotes or blanks are copied
+// to the arena, because the reader keeps its text only until the next one; others
+// refer to s, and their number is that of the delimiters.
 func parseArray(m *Machine, s []byte, delim byte, parse func(m *Machine, s []byte) value) value {
-	if !m.room(len(s)) {
+	r, a, ok := pgtext.ReadArray(s, delim), &array{}, true
+	copied := bytes.ContainsAny(s, "\"\\ \t\n\r\v\f")
+	if copied {
+		ok = m.room(len(s))
+	} else {
+		a.elems, ok = m.elements(bytes.Count(s, []byte{delim}) + 1)
+		a.elems = a.elems[:0]
+	}
+	if !ok {
 		return m.overMemory()
 	}
-	r, a, ok := pgtext.ReadArray(s, delim), &array{}, true
 	for {
 		item, text, err := r.Next()
 		if err != nil {
@@ -42,7 +51,10 @@ func parseArray(m *Machine, s []byte, delim byte, parse func(m *Machine, s []byt
 		case pgtext.ArrayNull:
 			a.elems, ok = m.withElement(a.elems, value{})
 		case pgtext.ArrayElement:
-			v := parse(m, m.appended(append(m.arena, text...)).s)
+			if copied {
+				text = m.appended(append(m.arena, text...)).s
+			}
+			v := parse(m, text)
 			if v.state == stateFailed {
 				return v
 			}
@@ -128,11 +140,10 @@ func onDimension(f func(lower, length int) int) *impl {
 
 // arrayImpls are the operators and functions of arrays.
 func arrayImpls() map[string]*impl {
-	contains := containing(true)
 	return map[string]*impl{
-		"arraycontains(anyarray,anyarray)":  withEquality(contains),
-		"arraycontained(anyarray,anyarray)": withEquality(func(m *Machine, a, b *array, eq equality) value { return contains(m, b, a, eq) }),
-		"arrayoverlap(anyarray,anyarray)":   withEquality(containing(false)),
+		"arraycontains(anyarray,anyarray)":  containing(func(m *Machine, a, b *array, t *elementType) value { return t.contains(m, a, b, true) }),
+		"arraycontained(anyarray,anyarray)": containing(func(m *Machine, a, b *array, t *elementType) value { return t.contains(m, b, a, true) }),
+		"arrayoverlap(anyarray,anyarray)":   containing(func(m *Machine, a, b *array, t *elementType) value { return t.contains(m, a, b, false) }),
 		"cardinality(anyarray)":             one(func(_ *Machine, a value) value { return intValue(int64(len(a.arr.elems))) }),
 		"array_ndims(anyarray)": one(func(_ *Machine, a value) value {
 			if len(a.arr.dims) == 0 {
@@ -149,42 +160,11 @@ func arrayImpls() map[string]*impl {
 	}
 }
 
-// containing is a @> b: every element of b equals one of a; a null equals none. If
-// not all must, it is a && b.
-func containing(all bool) func(m *Machine, a, b *array, eq equality) value {
-	return func(m *Machine, a, b *array, eq equality) value {
-		for _, want := range b.elems {
-			if r := has(m, a, want, eq); r.state != stateKnown || r.isTrue() != all {
-				return r
-			}
-		}
-		return boolValue(all)
-	}
-}
-
-func has(m *Machine, a *array, want value, eq equality) value {
-	if want.state == stateNull {
-		return boolValue(false)
-	}
-	for _, e := range a.elems {
-		if e.state == stateNull {
-			continue
-		}
-		if !m.step(weight(e)) {
-			return m.overSteps()
-		}
-		if r := eq(m, e, want); !r.isFalse() {
-			return r
-		}
-	}
-	return boolValue(false)
-}
-
 // weight is the number of steps that comparing an element takes.
 func weight(v value) int {
 	n := 4 + len(v.s)/16
 	if v.big != nil {
-		n += v.big.BitLen()/16 + int(v.scale)
+		n += v.big.length()/5 + int(v.scale)
 	}
 	return n
 }

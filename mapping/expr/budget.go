@@ -77,8 +77,8 @@ func (m *Machine) printed(c *codec, v value) value {
 
 // canPrint takes from the budget what printing a value takes besides the result.
 func (m *Machine) canPrint(v value) bool {
-	if v.big != nil {
-		return m.spend(bigScratch(int(float64(v.big.BitLen()) * log2)))
+	if v.big != nil && !hasDigits(v) {
+		return m.spend(bigScratch(v.big.length()))
 	}
 	if v.arr != nil {
 		for _, e := range v.arr.elems {
@@ -97,7 +97,7 @@ func (c *codec) size(v value) int {
 	}
 	n := shortForm + 2*len(v.s) // bytea has two digits for each byte
 	if v.big != nil {
-		n += v.big.BitLen()/3 + int(v.scale)
+		n += v.big.length() + int(v.scale)
 	}
 	if v.arr != nil {
 		for _, e := range v.arr.elems {

@@ -182,7 +182,12 @@ func printBool(_ *Machine, dst []byte, v value) []byte {
 	return append(dst, 'f')
 }
 
-func trimBlanks(s []byte) []byte { return bytes.Trim(s, " \t\n\r\v\f") }
+func trimBlanks(s []byte) []byte {
+	if len(s) > 0 && s[0] > ' ' && s[len(s)-1] > ' ' { // as the server prints it
+		return s
+	}
+	return bytes.Trim(s, " \t\n\r\v\f")
+}
 
 func parseInt(m *Machine, s []byte, bits int) value {
 	s = trimBlanks(s)

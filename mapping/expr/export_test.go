@@ -1,6 +1,10 @@
 package expr
 
-import "strings"
+import (
+	"cmp"
+	"fmt"
+	"strings"
+)
 
 // Catalog is the embedded catalogue.
 var Catalog = catalogText
@@ -252,4 +256,54 @@ func (t *typeName) sql() string {
 		b.WriteString("[]")
 	}
 	return b.String()
+}
+
+// SameNumeric evaluates the arithmetic of two numerics with their digits and with
+// their numbers, and describes a difference.
+func SameNumeric(a, b string, scale int32) error {
+	x, codeX := parseNumeric([]byte(a))
+	y, codeY := parseNumeric([]byte(b))
+	if codeX+codeY != "" {
+		return fmt.Errorf("read %s and %s: %s", a, b, codeX+codeY)
+	}
+	number := func(v value) value {
+		if v.big != nil {
+			v.big = &wide{number: v.big.int()}
+		}
+		return v
+	}
+	m := NewMachine(Settings{})
+	for name, f := range map[string]func(x, y value) value{
+		"+":     func(x, y value) value { return addNumeric(m, x, y) },
+		"-":     func(x, y value) value { return subNumeric(m, x, y) },
+		"*":     func(x, y value) value { return mulNumeric(m, x, y) },
+		"/":     func(x, y value) value { return divNumeric(m, x, y) },
+		"%":     func(x, y value) value { return modNumeric(m, x, y) },
+		"div":   func(x, y value) value { return quotientNumeric(m, x, y) },
+		"minus": func(x, _ value) value { return negNumeric(x) },
+		"ceil":  func(x, _ value) value { return ceilNumeric(x, true) },
+		"floor": func(x, _ value) value { return ceilNumeric(x, false) },
+		"round": func(x, _ value) value { return roundNumeric(x, scale, false) },
+		"trunc": func(x, _ value) value { return roundNumeric(x, scale, true) },
+		"int8":  func(x, _ value) value { return numericToInt(m, x, 64) },
+		"money": func(x, _ value) value { return numericToMoney(m, x) },
+		"cmp":   func(x, y value) value { return intValue(int64(cmp.Compare(compareNumeric(x, y), 0))) },
+		"hash":  func(x, _ value) value { return intValue(int64(numericResidue(x))) },
+		"count": func(x, _ value) value { return intValue(int64(decimalDigits(x))) },
+	} {
+		print := func(v value) string {
+			if v.state == stateFailed {
+				return m.err.Code
+			}
+			return string(appendNumeric(nil, v))
+		}
+		digits, numbers := print(f(x, y)), print(f(number(x), number(y)))
+		if digits != numbers {
+			return fmt.Errorf("%s %s %s at scale %d: %s, by the numbers %s", a, name, b, scale, digits, numbers)
+		}
+	}
+	if longer := roundNumeric(x, x.scale+max(scale, 0), false); numericResidue(longer) != numericResidue(x) || compareNumeric(longer, x) != 0 {
+		return fmt.Errorf("%s is not equal to itself with more zeros", a)
+	}
+	return nil
 }

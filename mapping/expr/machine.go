@@ -4,7 +4,6 @@ import (
 	"errors"
 	"hash"
 	"math"
-	"math/big"
 	"time"
 
 	"gancho/cdc"
@@ -25,11 +24,11 @@ const (
 // It is passed by value, in registers, so that evaluation needs no heap.
 type value struct {
 	state state
-	aux   int32    // numeric: special below; interval: months
-	scale int32    // numeric: digits after the point; interval: days
-	i     int64    // bool, integers, date, time, timestamps, money (cents), enum (position); float bits; numeric unscaled; interval microseconds
-	s     []byte   // text and all types that are kept as text; bytea's bytes
-	big   *big.Int // numeric: the unscaled value, when it does not fit i; never changed
+	aux   int32  // numeric: special below; interval: months
+	scale int32  // numeric: digits after the point; interval: days
+	i     int64  // bool, integers, date, time, timestamps, money (cents), enum (position); float bits; numeric unscaled; interval microseconds
+	s     []byte // text and all types that are kept as text; bytea's bytes
+	big   *wide  // numeric: the unscaled value, when it does not fit i
 	arr   *array
 }
 

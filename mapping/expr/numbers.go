@@ -128,6 +128,10 @@ func quotientNumeric(m *Machine, a, b value) value {
 	if numericSign(b) == 0 {
 		return m.fail("22012", "division by zero")
 	}
+	if hasDigits(a) && isShort(b) {
+		q, _, _ := quoRemDecimal(a, b, 0)
+		return m.checkNumeric(q)
+	}
 	scale := max(a.scale, b.scale)
 	return m.checkNumeric(numericBig(new(big.Int).Quo(scaleTo(a, scale), scaleTo(b, scale)), 0))
 }
@@ -324,8 +328,12 @@ func numericToMoney(m *Machine, v value) value {
 		return m.fail("0A000", "cannot convert NaN or infinity to money")
 	}
 	r := roundNumeric(v, 2, false)
-	if r.big != nil && !r.big.IsInt64() {
+	if r.big == nil {
+		return intValue(r.i)
+	}
+	cents, ok := r.big.int64()
+	if !ok {
 		return m.fail("22003", "bigint out of range")
 	}
-	return intValue(unscaled(r).Int64())
+	return intValue(cents)
 }

@@ -11,7 +11,7 @@ import (
 
 // A numeric is an unscaled integer and its scale, which is PostgreSQL's display
 // scale: 1.50 is 150 at 2. Unscaled values of up to 18 digits stay in a
-// machine word; the rest are big.Int. The rules for result scales are those of
+// machine word; the rest are wide. The rules for result scales are those of
 // numeric.c.
 
 const (
@@ -40,13 +40,13 @@ func numericBig(b *big.Int, scale int32) value {
 	if b.IsInt64() && b.Int64() != math.MinInt64 {
 		return value{state: stateKnown, i: b.Int64(), scale: scale}
 	}
-	return value{state: stateKnown, big: b, scale: scale}
+	return value{state: stateKnown, big: &wide{number: b}, scale: scale}
 }
 
 // unscaled returns the unscaled value as a big.Int, not to be changed.
 func unscaled(v value) *big.Int {
 	if v.big != nil {
-		return v.big
+		return v.big.int()
 	}
 	return big.NewInt(v.i)
 }
@@ -57,7 +57,7 @@ func numericSign(v value) int {
 	case v.aux != finite:
 		return cmp.Compare(v.aux, finite)
 	case v.big != nil:
-		return v.big.Sign()
+		return v.big.sign()
 	}
 	return cmp.Compare(v.i, 0)
 }
@@ -123,33 +123,23 @@ func parseNumeric(s []byte) (v value, code string) {
 	if exp > math.MaxInt32/2 || exp < -math.MaxInt32/2 || len(bytes.TrimLeft(digits, "0")) > maxIntegerDigits+maxScale {
 		return value{}, "22003"
 	}
-	u, ok := new(big.Int).SetString(string(digits), 10)
-	if !ok {
-		return value{}, "22P02"
-	}
-	if neg {
-		u.Neg(u)
-	}
-	return shiftNumeric(u, int64(scale), exp)
+	return shiftNumeric(digits, neg, int64(scale)-exp)
 }
 
-// shiftNumeric is u * 10^(exp-scale).
-func shiftNumeric(u *big.Int, scale, exp int64) (value, string) {
-	scale -= exp
-	if u.Sign() == 0 && scale < 0 {
-		scale = 0
-	}
-	if scale < 0 {
+// shiftNumeric is the numeric of digits at a scale, which may be negative.
+func shiftNumeric(digits []byte, neg bool, scale int64) (value, string) {
+	digits = bytes.TrimLeft(digits, "0")
+	if scale < 0 && len(digits) > 0 {
 		if -scale > maxIntegerDigits {
 			return value{}, "22003"
 		}
-		u.Mul(u, bigPow10(int32(-scale)))
-		scale = 0
+		digits = appendZeros(digits, int(-scale))
 	}
+	scale = max(scale, 0)
 	if scale > maxScale {
 		return value{}, "22003"
 	}
-	v := numericBig(u, int32(scale))
+	v := numericDigits(digits, neg, int32(scale))
 	if overflowsNumeric(v) {
 		return value{}, "22003"
 	}
@@ -234,14 +224,18 @@ func allDigits(s []byte) bool {
 }
 
 func overflowsNumeric(v value) bool {
-	return v.big != nil && v.big.BitLen() > 400000 && decimalDigits(v)-int(v.scale) > maxIntegerDigits
+	return v.big != nil && v.big.length()-int(v.scale) > maxIntegerDigits && decimalDigits(v)-int(v.scale) > maxIntegerDigits
 }
 
 // decimalDigits is how many digits the unscaled value has; 0 has none.
 func decimalDigits(v value) int {
-	if v.big != nil {
-		n := int(float64(v.big.BitLen()-1) * log2) // 10^n is not above the value
-		if v.big.CmpAbs(bigPow10(int32(n+1))) >= 0 {
+	switch {
+	case hasDigits(v):
+		return len(v.big.digits)
+	case v.big != nil:
+		b := v.big.int()
+		n := int(float64(b.BitLen()-1) * log2) // 10^n is not above the value
+		if b.CmpAbs(bigPow10(int32(n+1))) >= 0 {
 			n++
 		}
 		return n + 1
@@ -252,9 +246,6 @@ func decimalDigits(v value) int {
 	}
 	return n
 }
-
-// log2 is the decimal logarithm of 2.
-const log2 = 0.30102999566398120
 
 // bigScratch is what reading or printing a numeric of many digits takes, besides
 // the result, in bytes.
@@ -267,8 +258,11 @@ func bigScratch(digits int) int {
 
 // appendDigits appends the unscaled value without its sign.
 func appendDigits(dst []byte, v value) []byte {
-	if v.big != nil {
-		return new(big.Int).Abs(v.big).Append(dst, 10)
+	switch {
+	case hasDigits(v):
+		return append(dst, v.big.digits...)
+	case v.big != nil:
+		return new(big.Int).Abs(v.big.int()).Append(dst, 10)
 	}
 	return strconv.AppendUint(dst, magnitude(v.i), 10)
 }
@@ -325,6 +319,9 @@ func compareNumeric(a, b value) int {
 	if c := cmp.Compare(numericSign(a), numericSign(b)); c != 0 {
 		return c
 	}
+	if isDecimal(a) && isDecimal(b) {
+		return compareDecimal(a, b)
+	}
 	// The power of ten of the first digit decides most of the others.
 	low, high := firstDigit(a)
 	lowB, highB := firstDigit(b)
@@ -344,7 +341,7 @@ func compareNumeric(a, b value) int {
 func firstDigit(v value) (low, high int) {
 	length := bits.Len64(magnitude(v.i))
 	if v.big != nil {
-		length = v.big.BitLen()
+		length = v.big.int().BitLen()
 	}
 	return int(float64(length-1)*log2) - 1 - int(v.scale), int(float64(length)*log2) + 1 - int(v.scale)
 }
@@ -355,7 +352,13 @@ func roundNumeric(v value, scale int32, truncate bool) value {
 	if v.aux != finite {
 		return v
 	}
-	if scale >= v.scale {
+	if scale == v.scale {
+		return v
+	}
+	if hasDigits(v) {
+		return roundDecimal(v, scale, truncate)
+	}
+	if scale > v.scale {
 		if v.big == nil {
 			if i, ok := mulPow10(v.i, scale-v.scale); ok {
 				return value{state: stateKnown, i: i, scale: scale}

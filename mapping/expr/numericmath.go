@@ -18,6 +18,11 @@ func addNumeric(m *Machine, a, b value) value {
 		}
 		return b
 	}
+	return m.checkNumeric(sumNumeric(a, b))
+}
+
+// sumNumeric adds two finite values.
+func sumNumeric(a, b value) value {
 	scale := max(a.scale, b.scale)
 	if a.big == nil && b.big == nil {
 		x, ok1 := mulPow10(a.i, scale-a.scale)
@@ -28,13 +33,16 @@ func addNumeric(m *Machine, a, b value) value {
 			}
 		}
 	}
-	return m.checkNumeric(numericBig(new(big.Int).Add(scaleTo(a, scale), scaleTo(b, scale)), scale))
+	if isDecimal(a) && isDecimal(b) {
+		return addDecimal(a, b)
+	}
+	return numericBig(new(big.Int).Add(scaleTo(a, scale), scaleTo(b, scale)), scale)
 }
 
 // checkNumeric fails when the format cannot hold the value, or the budget has no
 // memory for it and what it was computed from.
 func (m *Machine) checkNumeric(v value) value {
-	if v.big != nil && !m.spend(v.big.BitLen()/2) {
+	if v.big != nil && !m.spend(4*v.big.length()) {
 		return m.overMemory()
 	}
 	if overflowsNumeric(v) {
@@ -47,8 +55,10 @@ func negNumeric(a value) value {
 	switch {
 	case a.aux == plusInfinity || a.aux == minusInfinity:
 		a.aux = -a.aux
+	case hasDigits(a):
+		a.big = &wide{digits: a.big.digits, neg: !a.big.neg}
 	case a.big != nil:
-		return numericBig(new(big.Int).Neg(a.big), a.scale)
+		return numericBig(new(big.Int).Neg(a.big.int()), a.scale)
 	default:
 		a.i = -a.i
 	}
@@ -69,7 +79,15 @@ func mulNumeric(m *Machine, a, b value) value {
 			return value{state: stateKnown, i: i, scale: scale}
 		}
 	}
-	v := numericBig(new(big.Int).Mul(unscaled(a), unscaled(b)), scale)
+	var v value
+	switch {
+	case hasDigits(a) && isShort(b):
+		v = mulDecimal(a, b)
+	case hasDigits(b) && isShort(a):
+		v = mulDecimal(b, a)
+	default:
+		v = numericBig(new(big.Int).Mul(unscaled(a), unscaled(b)), scale)
+	}
 	if scale > maxScale {
 		v = roundNumeric(v, maxScale, false)
 	}
@@ -84,6 +102,16 @@ func divNumeric(m *Machine, a, b value) value {
 		return m.fail("22012", "division by zero")
 	}
 	scale := divScale(a, b)
+	switch {
+	case isDecimal(a) && isDecimal(b) && decimalDigits(a)-int(a.scale)-(decimalDigits(b)-1-int(b.scale)) < -int(scale):
+		return value{state: stateKnown, scale: scale} // less than a tenth of the last digit
+	case hasDigits(a) && isShort(b) && scale+b.scale >= a.scale:
+		q, rem, _ := quoRemDecimal(a, b, scale)
+		if divisor := magnitude(b.i); rem >= divisor-rem {
+			q = sumNumeric(q, value{state: stateKnown, i: int64(numericSign(a) * numericSign(b)), scale: scale})
+		}
+		return m.checkNumeric(q)
+	}
 	// a/10^sa / (b/10^sb) at the wanted scale is a * 10^(scale+sb-sa) / b.
 	x, y := unscaled(a), unscaled(b)
 	if shift := scale + b.scale - a.scale; shift >= 0 {
@@ -143,8 +171,11 @@ func leadingGroup(v value) (weight, first int) {
 
 // appendLeading appends the first four of a value's n digits, or all.
 func appendLeading(dst []byte, v value, n int) []byte {
-	if v.big != nil && n > 18 {
-		v = numericBig(new(big.Int).Quo(v.big, bigPow10(int32(n-4))), 0)
+	switch {
+	case hasDigits(v):
+		return append(dst, v.big.digits[:4]...)
+	case v.big != nil && n > 18:
+		v = numericBig(new(big.Int).Quo(v.big.int(), bigPow10(int32(n-4))), 0)
 	}
 	return appendDigits(dst, v)
 }
@@ -164,6 +195,10 @@ func modNumeric(m *Machine, a, b value) value {
 	if numericSign(b) == 0 {
 		return m.fail("22012", "division by zero")
 	}
+	if hasDigits(a) && isShort(b) {
+		_, rem, tail := quoRemDecimal(a, b, 0)
+		return numericDigits(append(strconv.AppendUint(nil, rem, 10), tail...), numericSign(a) < 0, max(a.scale, b.scale))
+	}
 	scale := max(a.scale, b.scale)
 	return numericBig(new(big.Int).Rem(scaleTo(a, scale), scaleTo(b, scale)), scale)
 }
@@ -177,9 +212,9 @@ func ceilNumeric(a value, up bool) value {
 	c := compareNumeric(t, a)
 	switch {
 	case up && c < 0:
-		return numericBig(new(big.Int).Add(unscaled(t), big.NewInt(1)), 0)
+		return sumNumeric(t, numericInt(1))
 	case !up && c > 0:
-		return numericBig(new(big.Int).Sub(unscaled(t), big.NewInt(1)), 0)
+		return sumNumeric(t, numericInt(-1))
 	}
 	return t
 }
@@ -194,8 +229,8 @@ func numericToInt(m *Machine, a value, bits int) value {
 	}
 	r := roundNumeric(a, 0, false)
 	if r.big != nil {
-		if r.big.IsInt64() { // only the smallest bigint is kept big
-			return fitInt(m, r.big.Int64(), bits)
+		if i, ok := r.big.int64(); ok { // only the smallest bigint is kept big
+			return fitInt(m, i, bits)
 		}
 		return m.fail("22003", intNames[bits]+" out of range")
 	}
@@ -213,7 +248,7 @@ func fitInt(m *Machine, i int64, bits int) value {
 // numericOfInt is the numeric of an integer.
 func numericOfInt(i int64) value {
 	if i == math.MinInt64 {
-		return value{state: stateKnown, big: big.NewInt(i)}
+		return value{state: stateKnown, big: &wide{number: big.NewInt(i)}}
 	}
 	return numericInt(i)
 }
@@ -247,19 +282,9 @@ func floatToNumeric(f float64, digits int) value {
 	return trimZeros(v)
 }
 
-// trimZeros drops the zeros at the end of the fraction.
+// trimZeros drops the zeros at the end of the fraction of a value in a word.
 func trimZeros(v value) value {
-	if v.big != nil {
-		ten, r := big.NewInt(10), new(big.Int)
-		for v.scale > 0 && v.big != nil {
-			q := new(big.Int)
-			if q.QuoRem(v.big, ten, r); r.Sign() != 0 {
-				return v
-			}
-			v = numericBig(q, v.scale-1)
-		}
-	}
-	for v.scale > 0 && v.i%10 == 0 {
+	for v.big == nil && v.scale > 0 && v.i%10 == 0 {
 		v.i /= 10
 		v.scale--
 	}

@@ -9,6 +9,7 @@ DELETE FROM gancho.dead_letters d WHERE EXISTS (
 );
 CREATE UNIQUE INDEX dead_letters_once ON gancho.dead_letters (endpoint, webhook_id);
 ALTER TABLE gancho.dead_letters ADD COLUMN job bigint;  -- the redrive that sends it, as long as that is not over
+ALTER TABLE gancho.jobs ADD COLUMN claimed bigint NOT NULL DEFAULT 0;  -- the last dead letter that a redrive has claimed: it claims higher ids only
 
 CREATE TABLE gancho.sources (
     slot     text COLLATE "C" PRIMARY KEY,
