@@ -102,7 +102,7 @@ func (b *bridge) openCapture(ctx context.Context) (*capture, error) {
 }
 
 // adopt binds other rules, or the same ones to what the source has become, and
-// uses them from the next transaction on.
+// uses them from the next transaction on. Its caller holds adopting.
 func (c *capture) adopt(ctx context.Context, rules *mapping.Rules) error {
 	bound, source, err := c.prepare(ctx, rules)
 	if err != nil {
@@ -118,6 +118,13 @@ func (c *capture) adopt(ctx context.Context, rules *mapping.Rules) error {
 	c.next.Store(bound)
 	c.watch(bound)
 	return nil
+}
+
+// adoptAgain binds the rules that are in use to what the source has become.
+func (c *capture) adoptAgain(ctx context.Context) error {
+	c.adopting.Lock()
+	defer c.adopting.Unlock()
+	return c.adopt(ctx, c.definitionsNow().Rules)
 }
 
 // prepare binds the rules to the source's tables and prepares its slot and

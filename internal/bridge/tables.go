@@ -229,7 +229,7 @@ func (c *capture) renewTypes(ctx context.Context, types string) {
 		return
 	}
 	c.Log.Info().Msg("types of the source were altered; they were read again")
-	if err := c.adopt(ctx, c.definitionsNow().Rules); err != nil && ctx.Err() == nil {
+	if err := c.adoptAgain(ctx); err != nil && ctx.Err() == nil {
 		c.Log.Warn().Err(err).Msg("the rules cannot be bound to the altered types; they stay as they are")
 	}
 }
@@ -255,7 +255,7 @@ func (c *capture) addAgain(ctx context.Context) {
 		return
 	}
 	c.tables.adopted = time.Now()
-	if err := c.adopt(ctx, c.definitionsNow().Rules); err != nil && ctx.Err() == nil {
+	if err := c.adoptAgain(ctx); err != nil && ctx.Err() == nil {
 		c.Log.Error().Err(err).Msg("a table of the rules is not in the stream, and its changes are not captured")
 	}
 }
