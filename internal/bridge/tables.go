@@ -20,6 +20,7 @@ import (
 type tables struct {
 	wake      chan struct{} // capacity 1: check now
 	complaint complaint
+	unqueued  complaint // about the events of gaps
 	// seen are the stream's relations that were looked at; the capture goroutine's.
 	seen map[*cdc.Relation]bool
 
@@ -31,6 +32,7 @@ type tables struct {
 	// What follows belongs to the goroutine of watchTables.
 	record  *tableRecord // nil: not read yet
 	written string       // the record in Redis
+	gaps    []gap        // that were logged, and whose events are not queued yet
 	newest  cdc.LSN      // of the last check
 	types   string       // see cdc.Coverages
 	adopted time.Time    // when tables were added again last
@@ -63,9 +65,11 @@ type gap struct {
 }
 
 func newTables(log zerolog.Logger) *tables {
-	return &tables{wake: make(chan struct{}, 1), seen: map[*cdc.Relation]bool{}, complaint: complaint{
-		log: log, failed: "the catalogue cannot be read; a table that leaves the stream is not noticed", again: "the catalogue is read again",
-	}}
+	return &tables{
+		wake: make(chan struct{}, 1), seen: map[*cdc.Relation]bool{},
+		complaint: complaint{log: log, failed: "the catalogue cannot be read; a table that leaves the stream is not noticed", again: "the catalogue is read again"},
+		unqueued:  complaint{log: log, failed: "event about a gap cannot be queued; trying again", again: "events about gaps are queued again"},
+	}
 }
 
 // want says which rules' tables are watched from now on.
@@ -158,7 +162,7 @@ func (c *capture) watchTables(ctx context.Context) error {
 		if err := c.checkTables(ctx); err != nil {
 			return err
 		}
-		if t.newest >= before+busyWAL {
+		if t.newest >= before+busyWAL || len(t.gaps) > 0 {
 			wait = watchEvery
 		}
 		timer.Reset(wait)
@@ -189,9 +193,14 @@ func (c *capture) checkTables(ctx context.Context) error {
 	gaps := t.record.compare(coverage)
 	// The catalogue was read before the position was: a table may have left in between.
 	t.record.LSN, t.newest = cmp.Or(t.newest, t.record.LSN, coverage.Current), coverage.Current
-	c.writeTables(ctx)
 	for _, g := range gaps {
-		c.reportGap(ctx, g)
+		c.reportGap(g)
+	}
+	t.gaps = append(t.gaps, gaps...)
+	// A record that knows of a gap says that its event is queued: without it, this
+	// process or the next tries again.
+	if c.announceGaps(ctx) {
+		c.writeTables(ctx)
 	}
 	missing := t.take(coverage)
 	c.metrics.missing.Set(float64(len(missing)))
@@ -260,8 +269,8 @@ func (c *capture) addAgain(ctx context.Context) {
 	}
 }
 
-// reportGap logs, counts and announces a gap.
-func (c *capture) reportGap(ctx context.Context, g gap) {
+// reportGap logs and counts a gap.
+func (c *capture) reportGap(g gap) {
 	if !g.closes {
 		c.metrics.gaps.WithLabelValues(g.table).Inc()
 	}
@@ -274,6 +283,30 @@ func (c *capture) reportGap(ctx context.Context, g gap) {
 		event = event.Str("fix", g.fix)
 	}
 	event.Msg(message)
+}
+
+// announceGaps queues the events of the gaps, in their order, and reports whether
+// all are queued.
+func (c *capture) announceGaps(ctx context.Context) bool {
+	t := c.tables
+	queuing, cancel := context.WithTimeout(ctx, recordTimeout)
+	defer cancel()
+	for len(t.gaps) > 0 {
+		if err := c.announceGap(queuing, t.gaps[0]); err != nil {
+			if ctx.Err() == nil {
+				t.unqueued.about(err)
+			}
+			return false
+		}
+		t.gaps = t.gaps[1:]
+	}
+	t.unqueued.over()
+	return true
+}
+
+// announceGap queues an event for whoever subscribes to gaps; a repeated one is
+// the same event.
+func (c *capture) announceGap(ctx context.Context, g gap) error {
 	data := struct {
 		Table  string `json:"table"`
 		Reason string `json:"reason"`
@@ -284,9 +317,7 @@ func (c *capture) reportGap(ctx context.Context, g gap) {
 	if g.to != 0 {
 		data.To = g.to.String()
 	}
-	if err := c.announce(ctx, eventGap, g.table, nil, data.From+" "+data.To, data); err != nil {
-		c.Log.Warn().Err(err).Str("table", g.table).Msg("event about a gap could not be queued")
-	}
+	return c.announce(ctx, eventGap, g.table, nil, data.From+" "+data.To, data)
 }
 
 // readTables reads what was recorded before.
@@ -305,7 +336,7 @@ func (c *capture) readTables(ctx context.Context) (*tableRecord, error) {
 	return record, nil
 }
 
-// recordTimeout bounds the writing of the record, for which nothing waits.
+// recordTimeout bounds what is written to Redis, for which nothing waits.
 const recordTimeout = 5 * time.Second
 
 // writeTables records what is known of the tables. What cannot be recorded now
