@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -21,6 +22,7 @@ type tables struct {
 	wake      chan struct{} // capacity 1: check now
 	complaint complaint
 	unqueued  complaint // about the events of gaps
+	lacking   complaint // about tables that the stream lacks
 	// seen are the stream's relations that were looked at; the capture goroutine's.
 	seen map[*cdc.Relation]bool
 
@@ -35,7 +37,31 @@ type tables struct {
 	gaps    []gap        // that were logged, and whose events are not queued yet
 	newest  cdc.LSN      // of the last check
 	types   string       // see cdc.Coverages
-	adopted time.Time    // when tables were added again last
+	added   attempt      // to add the tables that are missing again
+}
+
+// attempt is the last one at something that costs about as much as a start, and that
+// may fail for weeks, until a person has changed something.
+type attempt struct {
+	at   string
+	when time.Time
+}
+
+// attemptAgain is the time between two attempts at the same.
+const attemptAgain = 10 * time.Minute
+
+// due reports whether to try: something else than the last time soon, the same after a while.
+func (a *attempt) due(at string) bool {
+	pause := complainEvery
+	if at == a.at {
+		pause = attemptAgain
+	}
+	now := time.Now()
+	if now.Sub(a.when) < pause {
+		return false
+	}
+	*a = attempt{at, now}
+	return true
 }
 
 // tableRecord is what is known of the tables. It is kept in Redis, so that the next
@@ -69,6 +95,7 @@ func newTables(log zerolog.Logger) *tables {
 		wake: make(chan struct{}, 1), seen: map[*cdc.Relation]bool{},
 		complaint: complaint{log: log, failed: "the catalogue cannot be read; a table that leaves the stream is not noticed", again: "the catalogue is read again"},
 		unqueued:  complaint{log: log, failed: "event about a gap cannot be queued; trying again", again: "events about gaps are queued again"},
+		lacking:   complaint{log: log, failed: "a table of the rules is not in the stream, and its changes are not captured", again: "all tables of the rules are in the stream again"},
 	}
 }
 
@@ -210,16 +237,20 @@ func (c *capture) checkTables(ctx context.Context) error {
 	}
 	if len(missing) == 0 {
 		c.health.gap.Store(nil)
+		t.lacking.over()
+		t.added.at = ""
 		return nil
 	}
 	first := missing[0]
-	text := fmt.Sprintf("table %s has left the stream: %s", first.Table, first.Missing)
+	left := fmt.Errorf("table %s has left the stream: %s", first.Table, first.Missing)
+	text := left.Error()
 	c.health.gap.Store(&text)
 	if policy == mapping.Stop {
-		return fmt.Errorf("%s; its changes after %s are not captured (on_schema_change: stop); %s, start gancho again, and send what changed meanwhile by hand",
-			text, t.record.Tables[first.Table.String()].Since, first.Fix)
+		return fmt.Errorf("%w; its changes after %s are not captured (on_schema_change: stop); %s, start gancho again, and send what changed meanwhile by hand",
+			left, t.record.Tables[first.Table.String()].Since, first.Fix)
 	}
-	c.addAgain(ctx)
+	t.lacking.about(left)
+	c.addAgain(ctx, missing)
 	return nil
 }
 
@@ -258,14 +289,17 @@ func (t *tables) take(c cdc.Coverages) (missing []cdc.Coverage) {
 }
 
 // addAgain lets the source be prepared again for the rules, which adds missing
-// tables to the publication if gancho may do so.
-func (c *capture) addAgain(ctx context.Context) {
-	if time.Since(c.tables.adopted) < complainEvery {
+// tables to the publication, if gancho may do so.
+func (c *capture) addAgain(ctx context.Context, missing []cdc.Coverage) {
+	var which strings.Builder
+	for _, table := range missing {
+		fmt.Fprintf(&which, "%s %d %s\n", table.Table, table.OID, table.Missing)
+	}
+	if !c.Source.Create || !c.tables.added.due(which.String()) {
 		return
 	}
-	c.tables.adopted = time.Now()
 	if err := c.adoptAgain(ctx); err != nil && ctx.Err() == nil {
-		c.Log.Error().Err(err).Msg("a table of the rules is not in the stream, and its changes are not captured")
+		c.Log.Error().Err(err).Msg("the tables that the stream lacks cannot be added again")
 	}
 }
 
