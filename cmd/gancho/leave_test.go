@@ -3,6 +3,7 @@ package main_test
 import (
 	"encoding/json"
 	"net/http"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -83,18 +84,24 @@ func TestTableLeavesTheStream(t *testing.T) {
 }
 
 // TestTableComesBack: under the policy park the bridge adds the table again, names
-// the gap and goes on.
+// the gap and goes on. The events of the gap wait for room in Redis.
 func TestTableComesBack(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, testservers.RedisOptions{}, leaveTable)
 	r := newReceiver(t, nil)
 	w.source = "  on_schema_change: park"
 	w.rules = leaveRules
-	w.endpoint("a", r.url())
+	w.endpoint("a", r.url(), "events: ['*', 'gancho.*']")
 	b := w.run()
 	w.exec("insert into fichas values (1)")
 	r.waitCount(1)
 	b.waitLog("tables of the rules are watched")
+	full := func(maxmemory string) {
+		if err := w.redisClient().ConfigSet(t.Context(), "maxmemory", maxmemory).Err(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	full("1")
 	// The old table's rows, which are still in the stream, tell at once.
 	w.exec("create table nova (like fichas including all); alter table fichas rename to velha; alter table nova rename to fichas; insert into velha values (9)")
 	var gap struct{ Reason, From, To string }
@@ -104,9 +111,20 @@ func TestTableComesBack(t *testing.T) {
 	if gap.Reason != "it is not in publication gancho" || gap.From >= gap.To {
 		t.Errorf("gap %+v", gap)
 	}
+	b.waitLog("event about a gap cannot be queued")
+	full("0")
 	w.exec("insert into fichas values (2)")
-	if all := r.waitCount(2); all[1].field("id") != "2" {
-		t.Errorf("row %s arrived, want 2", all[1].field("id"))
+	all := r.waitFor(time.Minute, "that the gap opened, that it closed, and the new row", func(all []arrival) bool { return len(all) == 4 })
+	var gaps []string
+	for _, a := range all[1:] {
+		if a.event == "gancho.table.gap" {
+			gaps = append(gaps, a.field("to"))
+		} else if a.field("id") != "2" {
+			t.Errorf("row %s arrived, want 2", a.field("id"))
+		}
+	}
+	if want := []string{"", gap.To}; !slices.Equal(gaps, want) {
+		t.Errorf("events of gaps end at %q, want %q", gaps, want)
 	}
 	if status, text := fetch(t, "http://"+b.listening()+"/readyz"); status != http.StatusOK {
 		t.Errorf("/readyz answers %d: %s", status, text)

@@ -30,6 +30,9 @@ func TestFullRedisTakesState(t *testing.T) {
 	if epoch, err := again.Claim(t.Context(), queuetest.Source(), false); epoch != 1 || err != nil {
 		t.Errorf("claim: epoch %d, %v", epoch, err)
 	}
+	if err := again.RecordTables(t.Context(), "{}"); err != nil {
+		t.Errorf("record of the tables: %v", err)
+	}
 	if names, err := again.EndpointNames(t.Context()); len(names) != 1 || err != nil {
 		t.Errorf("names: %q, %v", names, err)
 	}

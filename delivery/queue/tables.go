@@ -27,8 +27,10 @@ func (q *Queue) Tables(ctx context.Context) (string, error) {
 }
 
 // recordTablesScript refuses an epoch that is no longer the queue's, with -1 when
-// there is none.
+// there is none. What it writes first, a full Redis allows, for the reason that
+// ackScript gives.
 var recordTablesScript = redis.NewScript(`
+redis.call('HDEL', KEYS[1], '')
 local epoch = redis.call('HGET', KEYS[1], 'epoch')
 if not epoch then return -1 end
 if epoch ~= ARGV[1] then return 0 end

@@ -108,6 +108,8 @@ type bridge struct {
 
 	mu          sync.Mutex
 	definitions *Definitions // guarded by mu
+	// adopting is held while rules are bound and used, so that older ones do not come last.
+	adopting sync.Mutex
 
 	roster    *roster
 	applying  sync.Mutex // one change of the endpoints at a time

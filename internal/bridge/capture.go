@@ -105,11 +105,17 @@ func (b *bridge) openCapture(ctx context.Context) (*capture, error) {
 }
 
 // adopt binds other rules, or the same ones to what the source has become, and
-// uses them from the next transaction on.
+// uses them from the next transaction on. Its caller holds adopting.
 func (c *capture) adopt(ctx context.Context, rules *mapping.Rules) error {
+	if err := c.hasSlot(ctx); err != nil {
+		return err
+	}
 	bound, source, err := c.prepare(ctx, rules)
 	if err != nil {
 		return err
+	}
+	if source.SlotCreated { // it has gone right after hasSlot
+		return errors.Join(errNoSlot, cdc.DropSlot(ctx, c.Source))
 	}
 	if !slices.Equal(source.Publications, c.publications) {
 		return fmt.Errorf("the rules need the publications %s, and the stream has %s: restart the bridge to read them",
@@ -135,6 +141,25 @@ func (c *capture) number(ctx context.Context, rules *mapping.Ruleset) error {
 	}
 	rules.Number(numbers)
 	return nil
+}
+
+var errNoSlot = errors.New("the replication slot has gone; start gancho again, which names what is lost")
+
+// hasSlot refuses to go on without the slot, which prepare might create: only the
+// start, which claims the source's epoch, knows of the gap.
+func (c *capture) hasSlot(ctx context.Context) error {
+	_, err := waitFor(ctx, c.Log, "source", func() (cdc.Slot, error) { return c.gauge.Measure(ctx) })
+	if errors.Is(err, cdc.ErrNoSlot) {
+		return errNoSlot
+	}
+	return err
+}
+
+// adoptAgain binds the rules that are in use to what the source has become.
+func (c *capture) adoptAgain(ctx context.Context) error {
+	c.adopting.Lock()
+	defer c.adopting.Unlock()
+	return c.adopt(ctx, c.definitionsNow().Rules)
 }
 
 // prepare binds the rules to the source's tables and prepares its slot and

@@ -100,3 +100,9 @@ func (t *Tables) Compare(c cdc.Coverages) []string {
 	t.record.LSN = c.Current
 	return out
 }
+
+// Attempt is an attempt, for tests.
+type Attempt struct{ attempt }
+
+// Due is attempt.due.
+func (a *Attempt) Due(at string) bool { return a.due(at) }

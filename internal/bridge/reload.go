@@ -26,19 +26,29 @@ func (b *bridge) reloadOnce(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	if err := b.define(ctx, d); err != nil {
+		return err
+	}
+	b.roster.setFile(d.Endpoints)
+	b.applyEndpoints()
+	b.Log.Info().Int("endpoints", len(b.endpointsNow())).Msg("configuration reloaded")
+	b.reportOrphans(ctx)
+	return b.resume(ctx)
+}
+
+// define replaces the definitions, once the capture has adopted their rules.
+func (b *bridge) define(ctx context.Context, d *Definitions) error {
+	b.adopting.Lock()
+	defer b.adopting.Unlock()
 	if b.Capture {
 		if err := b.capture.adopt(ctx, d.Rules); err != nil {
 			return err
 		}
 	}
 	b.mu.Lock()
+	defer b.mu.Unlock()
 	b.definitions = d
-	b.mu.Unlock()
-	b.roster.setFile(d.Endpoints)
-	b.applyEndpoints()
-	b.Log.Info().Int("endpoints", len(b.endpointsNow())).Msg("configuration reloaded")
-	b.reportOrphans(ctx)
-	return b.resume(ctx)
+	return nil
 }
 
 // resume resumes the active endpoints of the file that were suspended

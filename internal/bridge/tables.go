@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -20,6 +21,8 @@ import (
 type tables struct {
 	wake      chan struct{} // capacity 1: check now
 	complaint complaint
+	unqueued  complaint // about the events of gaps
+	lacking   complaint // about tables that the stream lacks
 	// seen are the stream's relations that were looked at; the capture goroutine's.
 	seen map[*cdc.Relation]bool
 
@@ -31,9 +34,34 @@ type tables struct {
 	// What follows belongs to the goroutine of watchTables.
 	record  *tableRecord // nil: not read yet
 	written string       // the record in Redis
+	gaps    []gap        // that were logged, and whose events are not queued yet
 	newest  cdc.LSN      // of the last check
 	types   string       // see cdc.Coverages
-	adopted time.Time    // when tables were added again last
+	added   attempt      // to add the tables that are missing again
+}
+
+// attempt is the last one at something that costs about as much as a start, and that
+// may fail for weeks, until a person has changed something.
+type attempt struct {
+	at   string
+	when time.Time
+}
+
+// attemptAgain is the time between two attempts at the same.
+const attemptAgain = 10 * time.Minute
+
+// due reports whether to try: something else than the last time soon, the same after a while.
+func (a *attempt) due(at string) bool {
+	pause := complainEvery
+	if at == a.at {
+		pause = attemptAgain
+	}
+	now := time.Now()
+	if now.Sub(a.when) < pause {
+		return false
+	}
+	*a = attempt{at, now}
+	return true
 }
 
 // tableRecord is what is known of the tables. It is kept in Redis, so that the next
@@ -63,9 +91,12 @@ type gap struct {
 }
 
 func newTables(log zerolog.Logger) *tables {
-	return &tables{wake: make(chan struct{}, 1), seen: map[*cdc.Relation]bool{}, complaint: complaint{
-		log: log, failed: "the catalogue cannot be read; a table that leaves the stream is not noticed", again: "the catalogue is read again",
-	}}
+	return &tables{
+		wake: make(chan struct{}, 1), seen: map[*cdc.Relation]bool{},
+		complaint: complaint{log: log, failed: "the catalogue cannot be read; a table that leaves the stream is not noticed", again: "the catalogue is read again"},
+		unqueued:  complaint{log: log, failed: "event about a gap cannot be queued; trying again", again: "events about gaps are queued again"},
+		lacking:   complaint{log: log, failed: "a table of the rules is not in the stream, and its changes are not captured", again: "all tables of the rules are in the stream again"},
+	}
 }
 
 // want says which rules' tables are watched from now on.
@@ -158,7 +189,7 @@ func (c *capture) watchTables(ctx context.Context) error {
 		if err := c.checkTables(ctx); err != nil {
 			return err
 		}
-		if t.newest >= before+busyWAL {
+		if t.newest >= before+busyWAL || len(t.gaps) > 0 {
 			wait = watchEvery
 		}
 		timer.Reset(wait)
@@ -189,9 +220,14 @@ func (c *capture) checkTables(ctx context.Context) error {
 	gaps := t.record.compare(coverage)
 	// The catalogue was read before the position was: a table may have left in between.
 	t.record.LSN, t.newest = cmp.Or(t.newest, t.record.LSN, coverage.Current), coverage.Current
-	c.writeTables(ctx)
 	for _, g := range gaps {
-		c.reportGap(ctx, g)
+		c.reportGap(g)
+	}
+	t.gaps = append(t.gaps, gaps...)
+	// A record that knows of a gap says that its event is queued: without it, this
+	// process or the next tries again.
+	if c.announceGaps(ctx) {
+		c.writeTables(ctx)
 	}
 	missing := t.take(coverage)
 	c.metrics.missing.Set(float64(len(missing)))
@@ -201,16 +237,20 @@ func (c *capture) checkTables(ctx context.Context) error {
 	}
 	if len(missing) == 0 {
 		c.health.gap.Store(nil)
+		t.lacking.over()
+		t.added.at = ""
 		return nil
 	}
 	first := missing[0]
-	text := fmt.Sprintf("table %s has left the stream: %s", first.Table, first.Missing)
+	left := fmt.Errorf("table %s has left the stream: %s", first.Table, first.Missing)
+	text := left.Error()
 	c.health.gap.Store(&text)
 	if policy == mapping.Stop {
-		return fmt.Errorf("%s; its changes after %s are not captured (on_schema_change: stop); %s, start gancho again, and send what changed meanwhile by hand",
-			text, t.record.Tables[first.Table.String()].Since, first.Fix)
+		return fmt.Errorf("%w; its changes after %s are not captured (on_schema_change: stop); %s, start gancho again, and send what changed meanwhile by hand",
+			left, t.record.Tables[first.Table.String()].Since, first.Fix)
 	}
-	c.addAgain(ctx)
+	t.lacking.about(left)
+	c.addAgain(ctx, missing)
 	return nil
 }
 
@@ -229,7 +269,7 @@ func (c *capture) renewTypes(ctx context.Context, types string) {
 		return
 	}
 	c.Log.Info().Msg("types of the source were altered; they were read again")
-	if err := c.adopt(ctx, c.definitionsNow().Rules); err != nil && ctx.Err() == nil {
+	if err := c.adoptAgain(ctx); err != nil && ctx.Err() == nil {
 		c.Log.Warn().Err(err).Msg("the rules cannot be bound to the altered types; they stay as they are")
 	}
 }
@@ -249,19 +289,22 @@ func (t *tables) take(c cdc.Coverages) (missing []cdc.Coverage) {
 }
 
 // addAgain lets the source be prepared again for the rules, which adds missing
-// tables to the publication if gancho may do so.
-func (c *capture) addAgain(ctx context.Context) {
-	if time.Since(c.tables.adopted) < complainEvery {
+// tables to the publication, if gancho may do so.
+func (c *capture) addAgain(ctx context.Context, missing []cdc.Coverage) {
+	var which strings.Builder
+	for _, table := range missing {
+		fmt.Fprintf(&which, "%s %d %s\n", table.Table, table.OID, table.Missing)
+	}
+	if !c.Source.Create || !c.tables.added.due(which.String()) {
 		return
 	}
-	c.tables.adopted = time.Now()
-	if err := c.adopt(ctx, c.definitionsNow().Rules); err != nil && ctx.Err() == nil {
-		c.Log.Error().Err(err).Msg("a table of the rules is not in the stream, and its changes are not captured")
+	if err := c.adoptAgain(ctx); err != nil && ctx.Err() == nil {
+		c.Log.Error().Err(err).Msg("the tables that the stream lacks cannot be added again")
 	}
 }
 
-// reportGap logs, counts and announces a gap.
-func (c *capture) reportGap(ctx context.Context, g gap) {
+// reportGap logs and counts a gap.
+func (c *capture) reportGap(g gap) {
 	if !g.closes {
 		c.metrics.gaps.WithLabelValues(g.table).Inc()
 	}
@@ -274,6 +317,30 @@ func (c *capture) reportGap(ctx context.Context, g gap) {
 		event = event.Str("fix", g.fix)
 	}
 	event.Msg(message)
+}
+
+// announceGaps queues the events of the gaps, in their order, and reports whether
+// all are queued.
+func (c *capture) announceGaps(ctx context.Context) bool {
+	t := c.tables
+	queuing, cancel := context.WithTimeout(ctx, recordTimeout)
+	defer cancel()
+	for len(t.gaps) > 0 {
+		if err := c.announceGap(queuing, t.gaps[0]); err != nil {
+			if ctx.Err() == nil {
+				t.unqueued.about(err)
+			}
+			return false
+		}
+		t.gaps = t.gaps[1:]
+	}
+	t.unqueued.over()
+	return true
+}
+
+// announceGap queues an event for whoever subscribes to gaps; a repeated one is
+// the same event.
+func (c *capture) announceGap(ctx context.Context, g gap) error {
 	data := struct {
 		Table  string `json:"table"`
 		Reason string `json:"reason"`
@@ -284,9 +351,7 @@ func (c *capture) reportGap(ctx context.Context, g gap) {
 	if g.to != 0 {
 		data.To = g.to.String()
 	}
-	if err := c.announce(ctx, eventGap, g.table, nil, data.From+" "+data.To, data); err != nil {
-		c.Log.Warn().Err(err).Str("table", g.table).Msg("event about a gap could not be queued")
-	}
+	return c.announce(ctx, eventGap, g.table, nil, data.From+" "+data.To, data)
 }
 
 // readTables reads what was recorded before.
@@ -305,7 +370,7 @@ func (c *capture) readTables(ctx context.Context) (*tableRecord, error) {
 	return record, nil
 }
 
-// recordTimeout bounds the writing of the record, for which nothing waits.
+// recordTimeout bounds what is written to Redis, for which nothing waits.
 const recordTimeout = 5 * time.Second
 
 // writeTables records what is known of the tables. What cannot be recorded now

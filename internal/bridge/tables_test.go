@@ -2,6 +2,8 @@ package bridge_test
 
 import (
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -43,4 +45,29 @@ func TestGaps(t *testing.T) {
 			t.Errorf("%s (-want +got):\n%s", step.what, diff)
 		}
 	}
+}
+
+// TestAttempts: what fails is not tried again at each check.
+func TestAttempts(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		var a bridge.Attempt
+		for i, step := range []struct {
+			at    string
+			after time.Duration
+			due   bool
+		}{
+			{"t is missing", 0, true},
+			{"t is missing", 9 * time.Minute, false},
+			{"t and u are missing", 0, true},
+			{"t is missing", 0, false},
+			{"t and u are missing", 9 * time.Minute, false},
+			{"t and u are missing", time.Minute, true},
+		} {
+			time.Sleep(step.after)
+			if due := a.Due(step.at); due != step.due {
+				t.Errorf("step %d: due is %v", i, due)
+			}
+		}
+	})
 }
