@@ -84,7 +84,8 @@ type querier interface {
 // pointer as long as the catalogue says the same about it. Safe for use by
 // several goroutines.
 type Types struct {
-	loading sync.Mutex // held from the first query of a load to its end: the last one has read last
+	// loading holds one signal from the first query of a load to its end: the last one has read last.
+	loading chan struct{}
 	mu      sync.RWMutex
 	known   map[uint32]resolved
 	// version rises when the catalogue says something else about a known type.
@@ -97,7 +98,22 @@ type resolved struct {
 }
 
 // NewTypes returns an empty cache.
-func NewTypes() *Types { return &Types{known: make(map[uint32]resolved)} }
+func NewTypes() *Types {
+	return &Types{loading: make(chan struct{}, 1), known: make(map[uint32]resolved)}
+}
+
+// lock waits for a load of another goroutine, whose connection may be dead, no
+// longer than the context lasts.
+func (t *Types) lock(ctx context.Context) error {
+	select {
+	case t.loading <- struct{}{}:
+		return nil
+	case <-ctx.Done():
+		return fmt.Errorf("wait for another load of types: %w", ctx.Err())
+	}
+}
+
+func (t *Types) unlock() { <-t.loading }
 
 // Lookup returns the type with the OID, or nil when it has not been loaded.
 func (t *Types) Lookup(oid uint32) *Type {
@@ -124,8 +140,10 @@ func (t *Types) composites() []uint32 {
 // Preload loads every type of the database, of the row types of its tables those
 // that are known.
 func (t *Types) Preload(ctx context.Context, q querier) error {
-	t.loading.Lock()
-	defer t.loading.Unlock()
+	if err := t.lock(ctx); err != nil {
+		return err
+	}
+	defer t.unlock()
 	rows, err := queryTypes(ctx, q, `
 		left join pg_catalog.pg_class c on c.oid = t.typrelid
 		left join pg_catalog.pg_type e on e.oid = t.typelem
@@ -141,8 +159,10 @@ func (t *Types) Preload(ctx context.Context, q querier) error {
 // catalogue, even when they are known: an enum may have new labels, a composite
 // new fields. An OID that the catalogue does not have becomes a type of KindUnknown.
 func (t *Types) Load(ctx context.Context, q querier, oids ...uint32) error {
-	t.loading.Lock()
-	defer t.loading.Unlock()
+	if err := t.lock(ctx); err != nil {
+		return err
+	}
+	defer t.unlock()
 	return t.load(ctx, q, make(map[uint32]typeRow), oids)
 }
 
