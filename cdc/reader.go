@@ -44,7 +44,7 @@ type Reader struct {
 
 // NewReader returns a reader of what [Prepare] found.
 func NewReader(o Options, source *Source) *Reader {
-	r := &Reader{options: o, source: source, types: NewTypes(), wake: make(chan struct{}, 1)}
+	r := &Reader{options: o, source: source, types: NewTypes(o.Encoding), wake: make(chan struct{}, 1)}
 	r.decoder = newDecoder(r.types, r.loadTypes)
 	r.decoder.log, r.decoder.encoding = o.Log, o.Encoding
 	return r

@@ -252,7 +252,7 @@ func replicationRemedy(ctx context.Context, q querier) string {
 
 // loadNeeds reads the tables and reports those that cannot be published at all.
 func (p *preparation) loadNeeds(ctx context.Context, needs []TableNeed) error {
-	types := NewTypes()
+	types := NewTypes(p.Encoding)
 	p.source.Tables = make([]*Table, len(needs))
 	for i, need := range needs {
 		name := Name{need.Schema, need.Name}

@@ -14,7 +14,7 @@ import (
 // dead, ends with its context.
 func TestTypesWaitForNobody(t *testing.T) {
 	t.Parallel()
-	types, dead := cdc.NewTypes(), deadConn{asked: make(chan struct{}), end: make(chan struct{})}
+	types, dead := cdc.NewTypes(""), deadConn{asked: make(chan struct{}), end: make(chan struct{})}
 	first := make(chan error)
 	go func() { first <- types.Load(context.Background(), dead, 1) }()
 	<-dead.asked
