@@ -101,11 +101,11 @@ func ListTables(ctx context.Context, conn *pgx.Conn) ([]Name, error) {
 	return names, nil
 }
 
-// LoadTable reads a table or view from the catalogue. Without a schema, it is
+// LoadTable reads a table or view from the catalogue, whose names have the encoding. Without a schema, it is
 // the first of the name along the connection's search_path. The error wraps
 // [ErrNoTable] when it does not exist.
-func LoadTable(ctx context.Context, conn *pgx.Conn, schema, name string) (*Table, error) {
-	return loadTable(ctx, conn, NewTypes(), Name{schema, name})
+func LoadTable(ctx context.Context, conn *pgx.Conn, encoding Encoding, schema, name string) (*Table, error) {
+	return loadTable(ctx, conn, NewTypes(encoding), Name{schema, name})
 }
 
 func loadTable(ctx context.Context, conn *pgx.Conn, types *Types, name Name) (*Table, error) {
@@ -118,7 +118,7 @@ func loadTable(ctx context.Context, conn *pgx.Conn, types *Types, name Name) (*T
 		t.Refused, err = refusals(ctx, conn, would, t)
 	}
 	if err == nil {
-		t.Memberships, err = loadMemberships(ctx, conn, t.Relation.TableName())
+		t.Memberships, err = loadMemberships(ctx, conn, types.encoding, t.Relation.TableName())
 	}
 	if err != nil {
 		return nil, fmt.Errorf("read table %s: %w", name, err)
@@ -153,9 +153,9 @@ func loadClass(ctx context.Context, conn *pgx.Conn, name Name) (*Table, error) {
 }
 
 // loadKeys reads the primary key into t and returns the columns of the replica identity.
-func loadKeys(ctx context.Context, conn *pgx.Conn, t *Table) ([]string, error) {
+func loadKeys(ctx context.Context, conn *pgx.Conn, e Encoding, t *Table) ([]string, error) {
 	rows, _ := conn.Query(ctx, `
-		select i.indisprimary, i.indisreplident, i.indimmediate, array_agg(a.attname::text order by k.n)
+		select i.indisprimary, i.indisreplident, i.indimmediate, array_agg(`+e.sql("a.attname::text")+` order by k.n)
 		from pg_catalog.pg_index i
 		cross join unnest(i.indkey::int2[]) with ordinality k(attnum, n)
 		join pg_catalog.pg_attribute a on a.attrelid = i.indrelid and a.attnum = k.attnum
@@ -176,12 +176,12 @@ func loadKeys(ctx context.Context, conn *pgx.Conn, t *Table) ([]string, error) {
 }
 
 func loadColumns(ctx context.Context, conn *pgx.Conn, types *Types, t *Table) error {
-	keys, err := loadKeys(ctx, conn, t)
+	keys, err := loadKeys(ctx, conn, types.encoding, t)
 	if err != nil {
 		return err
 	}
 	rows, _ := conn.Query(ctx, `
-		select a.attname::text, a.atttypid, a.atttypmod, case when a.attgenerated <> '' then pg_get_expr(d.adbin, d.adrelid) end,
+		select `+types.encoding.sql("a.attname::text")+`, a.atttypid, a.atttypmod, case when a.attgenerated <> '' then `+types.encoding.sql("pg_get_expr(d.adbin, d.adrelid)")+` end,
 			coalesce(co.collname::text, ''), coalesce(co.collisdeterministic, true)
 		from pg_catalog.pg_attribute a left join pg_catalog.pg_attrdef d on d.adrelid = a.attrelid and d.adnum = a.attnum
 		left join pg_catalog.pg_collation co on co.oid = a.attcollation and co.collprovider <> 'd'
@@ -216,10 +216,10 @@ func loadColumns(ctx context.Context, conn *pgx.Conn, types *Types, t *Table) er
 	return nil
 }
 
-func loadMemberships(ctx context.Context, conn *pgx.Conn, name Name) ([]Membership, error) {
+func loadMemberships(ctx context.Context, conn *pgx.Conn, e Encoding, name Name) ([]Membership, error) {
 	lists := "null::text[], ''" // column lists and row filters came with PostgreSQL 15
 	if serverVersion(conn) >= 150000 {
-		lists = "t.attnames::text[], coalesce(t.rowfilter, '')"
+		lists = "(select array_agg(" + e.sql("a.name::text") + " order by a.n) from unnest(t.attnames) with ordinality a(name, n)), " + e.sql("coalesce(t.rowfilter, '')")
 	}
 	rows, _ := conn.Query(ctx, `
 		select p.pubname::text, p.pubinsert, p.pubupdate, p.pubdelete, p.pubtruncate, p.pubviaroot, `+lists+`

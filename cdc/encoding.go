@@ -114,6 +114,15 @@ func (e Encoding) name(text string) string {
 	return string(bytes.ToValidUTF8(out, []byte("\uFFFD")))
 }
 
+// sql makes the server convert an SQL expression, a name in its catalogue, which a
+// session in UTF-8 cannot read under SQL_ASCII. Such a server does convert bytes.
+func (e Encoding) sql(text string) string {
+	if e != Latin1 && e != Win1252 {
+		return text
+	}
+	return fmt.Sprintf("pg_catalog.convert_from(pg_catalog.convert(pg_catalog.convert_to(%s, 'SQL_ASCII'), '%s', 'UTF8'), 'UTF8')", text, databaseNames[e])
+}
+
 // Encode returns UTF-8 text in the encoding, for the server. A character that it
 // does not have, which the database then cannot hold either, becomes SUB (0x1a).
 func (e Encoding) Encode(text string) string {

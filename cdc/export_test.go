@@ -10,7 +10,7 @@ type Decoder struct{ *decoder }
 
 // NewDecoder returns a decoder that knows no types.
 func NewDecoder() Decoder {
-	return Decoder{newDecoder(NewTypes(), func(context.Context, []uint32) error { return nil })}
+	return Decoder{newDecoder(NewTypes(""), func(context.Context, []uint32) error { return nil })}
 }
 
 // Message decodes one message.

@@ -46,6 +46,7 @@ const (
 	HazardUnlogged HazardReason = "unlogged" // a partition that is not in the WAL
 	HazardForeign  HazardReason = "foreign"  // a partition that another server holds
 	HazardChild    HazardReason = "child"    // it inherits from a table of the publications, and is in none of them
+	HazardAlone    HazardReason = "alone"    // it inherits from a table whose rules do not apply to it
 )
 
 // RefusesStatements reports whether the application's statements fail.
@@ -64,6 +65,8 @@ func (h *Hazard) String() string {
 		return fmt.Sprintf("%s, a part of %s, is a foreign table: its rows are not in this server's WAL and make no events", h.Table, h.parent)
 	case HazardChild:
 		return fmt.Sprintf("%s inherits from %s and was not there when the rules were loaded, or is in no publication of gancho: its rows make no events", h.Table, h.parent)
+	case HazardAlone:
+		return fmt.Sprintf("%s inherits from %s, and the rules there are of one table (children, collapse, root_only): its rows make no events", h.Table, h.parent)
 	}
 	return fmt.Sprintf("PostgreSQL refuses the application's %s of %s, because publication %s publishes the table and %s", h.statements(), h.Table, QuoteIdentifier(h.Publication), h.Why())
 }
@@ -108,6 +111,8 @@ func (h *Hazard) Fix() string {
 		return "write a rule in the database that holds it, or ignore this if its rows do not change"
 	case HazardChild:
 		return fmt.Sprintf("run ALTER PUBLICATION ... ADD TABLE ONLY %s, as gancho check says, then restart gancho (SIGHUP reloads the rules); or restart it with --create; rows from before are not read", h.Table)
+	case HazardAlone:
+		return fmt.Sprintf("write rules for %s, or ignore this if its rows do not matter", h.Table)
 	case HazardGenerated:
 		if h.Publishable() {
 			return fmt.Sprintf("run ALTER PUBLICATION %s SET (publish_generated_columns = stored)", publication)
@@ -133,7 +138,7 @@ type assumption struct {
 	// publications are as they would be, each with the tables that it would have
 	// beside those that it has.
 	publications []*publication
-	known        []uint32 // see Hazards
+	known        []Ruled // see Hazards
 	// of limits the answer to a table and its partitions; nil: all tables.
 	of *Table
 	// full: they would have REPLICA IDENTITY FULL.
@@ -142,12 +147,19 @@ type assumption struct {
 	next bool
 }
 
+// Ruled is a table that rules need.
+type Ruled struct {
+	OID uint32
+	// Alone: its rules do not apply to the tables that inherit from it.
+	Alone bool
+}
+
 // Hazards returns the hazards of the tables in the publication and in its
-// [InsertPublication], by table. With the OIDs of the rules' tables, which may be
+// [InsertPublication], by table. With the rules' tables, which may be
 // published later, it has theirs too; what inherits from one of them and is not
 // among them makes no events even if it is published. It is one statement, which
 // locks nothing.
-func Hazards(ctx context.Context, conn *pgx.Conn, publication string, known ...uint32) ([]Hazard, error) {
+func Hazards(ctx context.Context, conn *pgx.Conn, publication string, known ...Ruled) ([]Hazard, error) {
 	return hazards(ctx, conn, publication, assumption{known: known})
 }
 
@@ -188,8 +200,15 @@ func hazards(ctx context.Context, conn *pgx.Conn, name string, given assumption)
 			members, oids = append(members, p.name), append(oids, t.Relation.OID)
 		}
 	}
+	known, alone := []uint32{}, []uint32{} // not null
+	for _, t := range given.known {
+		known = append(known, t.OID)
+		if t.Alone {
+			alone = append(alone, t.OID)
+		}
+	}
 	rows, _ := conn.Query(ctx, hazardsQuery(serverVersion(conn)),
-		names, updates, deletes, viaRoots, stores, members, oids, []string{name, InsertPublication(name)}, of, serverVersion(conn), given.next, given.full, append([]uint32{}, given.known...))
+		names, updates, deletes, viaRoots, stores, members, oids, []string{name, InsertPublication(name)}, of, serverVersion(conn), given.next, given.full, known, alone)
 	found, err := pgx.CollectRows(rows, func(row pgx.CollectableRow) (h Hazard, err error) {
 		err = row.Scan(&h.Table.Schema, &h.Table.Name, &h.Reason, &h.Publication, &h.Update, &h.Delete, &h.Columns,
 			&h.parent.Schema, &h.parent.Name, &h.full, &h.keyed, &h.fullIsSafe, &h.virtual)
@@ -292,11 +311,11 @@ func hazardsQuery(version int) string {
 					else array(select unnest(key_columns) intersect select unnest(stored_columns)) end as unpublished,
 				not partitioned and bool_and(not listed and ($10::int < 180000 or virtual is null and (stored or stored_columns is null))) over (partition by oid) as full_is_safe
 			from exposed e
-		), heir(oid, parent) as ( -- whose rows are also those of a table in our publications
-			select i.inhrelid, i.inhparent from ours join pg_catalog.pg_inherits i on i.inhparent = ours.oid
+		), heir(oid, parent, alone) as ( -- whose rows are also those of a table in our publications
+			select i.inhrelid, i.inhparent, ours.oid = any($14::oid[]) from ours join pg_catalog.pg_inherits i on i.inhparent = ours.oid
 			where cardinality($13) = 0 or ours.oid in (select oid from ruled)
 			union
-			select i.inhrelid, i.inhparent from heir h join pg_catalog.pg_inherits i on i.inhparent = h.oid
+			select i.inhrelid, i.inhparent, h.alone from heir h join pg_catalog.pg_inherits i on i.inhparent = h.oid
 		), hazard as (
 			select oid, null::oid as parent, publication, r.reason, updates, deletes, r.columns, identity = 'f' as is_full, coalesce(keyed, false) as keyed, full_is_safe,
 				coalesce(r.columns && virtual, false) as virtual
@@ -307,7 +326,7 @@ func hazardsQuery(version int) string {
 				('filter', outside, outside <> '{}')) r(reason, columns, holds)
 			where r.holds
 			union all
-			select h.oid, h.parent, '', case when c.relkind = 'f' then 'foreign' when c.relpersistence = 'u' then 'unlogged' else 'child' end, false, false, '{}', false, false, false, false
+			select h.oid, h.parent, '', case when c.relkind = 'f' then 'foreign' when c.relpersistence = 'u' then 'unlogged' when h.alone then 'alone' else 'child' end, false, false, '{}', false, false, false, false
 			from heir h join pg_catalog.pg_class c using (oid)
 			where c.relkind in ('r', 'f') and $9::oid = 0 and (c.relkind = 'f' or c.relpersistence = 'u' or h.oid not in (select oid from ours)
 				or cardinality($13) > 0 and h.oid not in (select oid from ruled))
@@ -320,7 +339,7 @@ func hazardsQuery(version int) string {
 }
 
 // Hazards is [Hazards] over the gauge's connection.
-func (g *SlotGauge) Hazards(ctx context.Context, publication string, known ...uint32) (found []Hazard, err error) {
+func (g *SlotGauge) Hazards(ctx context.Context, publication string, known ...Ruled) (found []Hazard, err error) {
 	err = g.read(ctx, func(ctx context.Context, conn *pgx.Conn) error {
 		found, err = Hazards(ctx, conn, publication, known...)
 		return err

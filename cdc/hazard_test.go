@@ -254,7 +254,7 @@ func TestUnseenRows(t *testing.T) {
 		"create table outros (id int not null) partition by range (id)", "create foreign data wrapper f", "create server s foreign data wrapper f", "create foreign table outros_0 partition of outros default server s",
 		"create table vendas (id int primary key)", "create table vendas_0 () inherits (vendas)", "create table vendas_00 () inherits (vendas_0)", "create unlogged table vendas_1 () inherits (vendas)",
 		"create publication gancho for table acessos, only vendas with (publish_via_partition_root)", "create publication gancho_insert for table outros, only vendas_0 with (publish = 'insert')"))
-	unseen := func(known ...uint32) (all []string) {
+	unseen := func(known ...cdc.Ruled) (all []string) {
 		t.Helper()
 		found, err := cdc.Hazards(t.Context(), conn, "gancho", known...)
 		if err != nil {
@@ -273,8 +273,10 @@ func TestUnseenRows(t *testing.T) {
 		t.Errorf("(-want +got):\n%s", diff)
 	}
 	// With the tables that rules know, which need not be published yet.
-	oid := func(table string) uint32 { return value[uint32](t, conn, "select $1::regclass::oid", table) }
-	known := []uint32{oid("acessos"), oid("vendas"), oid("vendas_0"), oid("vendas_00")}
+	ruled := func(table string) cdc.Ruled {
+		return cdc.Ruled{OID: value[uint32](t, conn, "select $1::regclass::oid", table)}
+	}
+	known := []cdc.Ruled{ruled("acessos"), ruled("vendas"), ruled("vendas_0"), ruled("vendas_00")}
 	if diff := cmp.Diff([]string{"unlogged acessos_1", "unlogged vendas_1"}, unseen(known...)); diff != "" {
 		t.Errorf("of the rules (-want +got):\n%s", diff)
 	}
@@ -282,5 +284,9 @@ func TestUnseenRows(t *testing.T) {
 		"drop foreign table outros_0", "alter table outros add primary key (id)")
 	if diff := cmp.Diff([]string{"unlogged acessos_1", "unlogged vendas_1", "child vendas_2"}, unseen(known...)); diff != "" {
 		t.Errorf("of the rules, later (-want +got):\n%s", diff)
+	}
+	known = []cdc.Ruled{known[0], {OID: known[1].OID, Alone: true}, known[2]}
+	if diff := cmp.Diff([]string{"unlogged acessos_1", "alone vendas_00", "child vendas_00", "unlogged vendas_1", "alone vendas_2"}, unseen(known...)); diff != "" {
+		t.Errorf("of rules that are of one table (-want +got):\n%s", diff)
 	}
 }

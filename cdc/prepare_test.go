@@ -255,7 +255,7 @@ func TestLoadTable(t *testing.T) {
 	conn := dial(t, dsn)
 	load := func(schema, name string) *cdc.Table {
 		t.Helper()
-		table, err := cdc.LoadTable(t.Context(), conn, schema, name)
+		table, err := cdc.LoadTable(t.Context(), conn, "", schema, name)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -288,7 +288,7 @@ func TestLoadTable(t *testing.T) {
 		t.Error("inheritance is wrong")
 	}
 	for _, name := range []cdc.Name{{Name: "TB_fornecedor"}, {Schema: "nada", Name: "clientes"}, {Name: "clientes_pkey"}} {
-		if _, err := cdc.LoadTable(t.Context(), conn, name.Schema, name.Name); !errors.Is(err, cdc.ErrNoTable) {
+		if _, err := cdc.LoadTable(t.Context(), conn, "", name.Schema, name.Name); !errors.Is(err, cdc.ErrNoTable) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}

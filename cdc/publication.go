@@ -284,7 +284,7 @@ func (p *preparation) hiddenByRoot(ctx context.Context, table *Table, publicatio
 	if root == (Name{}) {
 		return false, nil
 	}
-	memberships, err := loadMemberships(ctx, p.conn, root)
+	memberships, err := loadMemberships(ctx, p.conn, p.Encoding, root)
 	if err != nil {
 		return false, fmt.Errorf("read publications of %s: %w", root, err)
 	}

@@ -14,8 +14,13 @@ import (
 	"gancho/internal/retry"
 )
 
-// repeatLog is how often a condition that lasts is logged again.
-const repeatLog = time.Minute
+const (
+	// repeatLog is how often a condition that lasts is logged again.
+	repeatLog = time.Minute
+	// catalogTimeout bounds one visit to the catalogue: a connection that died
+	// without a word would hold up the stream until TCP notices.
+	catalogTimeout = time.Minute
+)
 
 // reconnect returns the backoff between two streams.
 func reconnect() retry.Backoff {
@@ -39,7 +44,7 @@ type Reader struct {
 
 // NewReader returns a reader of what [Prepare] found.
 func NewReader(o Options, source *Source) *Reader {
-	r := &Reader{options: o, source: source, types: NewTypes(), wake: make(chan struct{}, 1)}
+	r := &Reader{options: o, source: source, types: NewTypes(o.Encoding), wake: make(chan struct{}, 1)}
 	r.decoder = newDecoder(r.types, r.loadTypes)
 	r.decoder.log, r.decoder.encoding = o.Log, o.Encoding
 	return r
@@ -156,6 +161,8 @@ func (r *Reader) ReloadTypes(ctx context.Context) (altered bool, err error) {
 func (r *Reader) Composites() []uint32 { return r.types.composites() }
 
 func (r *Reader) withCatalog(ctx context.Context, f func(querier) error) error {
+	ctx, cancel := context.WithTimeout(ctx, catalogTimeout)
+	defer cancel()
 	conn, err := Connect(ctx, r.options.DSN)
 	if err != nil {
 		return fmt.Errorf("connect to the source for its types: %w", err)

@@ -5,15 +5,22 @@ import (
 	"encoding/binary"
 	"fmt"
 	"time"
+
+	"gancho/internal/retry"
 )
 
 const (
 	// statusGap is the least time between two statuses, so that confirming
 	// every transaction costs neither side a message per transaction.
 	statusGap = 20 * time.Millisecond
-	// probeInterval is how often a server is probed while the handler is blocked.
-	probeInterval = 2 * time.Second
+	// probeTimeout bounds one probe, with its connection.
+	probeTimeout = connectTimeout
 )
+
+// probes is the time between two probes of a server while the handler is blocked,
+// which may last for hours: each takes a session of the server, and a shutdown of
+// the server waits for the next one.
+func probes() retry.Backoff { return retry.Backoff{Min: 2 * time.Second, Max: 10 * time.Second} }
 
 // report sends statuses until the session ends: regularly, soon after
 // something was confirmed, and when the server asks.
@@ -111,22 +118,18 @@ func (q *silence) tooLong() bool {
 // refuses new ones; and whether commits wait for us, perhaps the very one that
 // the handler waits for.
 func (s *session) watch(ctx context.Context) {
-	tick := time.NewTicker(probeInterval)
-	defer tick.Stop()
+	backoff, probed := probes(), 0
 	reads, turns := uint64(0), uint64(0)
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-tick.C:
-		}
+	for retry.Wait(ctx, backoff.Delay(probed+1)) == nil {
 		readsBefore, turnsBefore := reads, turns
 		reads, turns = s.reads.Load(), s.turns.Load()
 		behind := s.blocked.Load() && reads == readsBefore
 		stuck := turns == turnsBefore && turns%2 == 1
 		if !behind && !stuck {
+			probed = 0
 			continue
 		}
+		probed++
 		slot, err := s.r.slot(ctx)
 		if SQLState(err) == codeCannotConnectNow {
 			s.drop(errStopping)
@@ -147,6 +150,8 @@ func (r *Reader) Observe(slot Slot) {
 }
 
 func (r *Reader) slot(ctx context.Context) (Slot, error) {
+	ctx, cancel := context.WithTimeout(ctx, probeTimeout)
+	defer cancel()
 	conn, err := Connect(ctx, r.options.DSN)
 	if err != nil {
 		return Slot{}, err

@@ -219,13 +219,14 @@ func (p *preparation) checkServer(ctx context.Context) (err error) {
 
 // LoadIdentity reads the system and the database of an ordinary connection, the
 // parts of an identity that a physical replica shares. The system is "" for a
-// role that may not know it: everyone may, unless somebody has revoked it.
+// role that may not know it: everyone may, unless somebody has revoked it. It
+// leaves no prepared statements behind a pooler.
 func LoadIdentity(ctx context.Context, conn *pgx.Conn) (Identity, error) {
 	var i Identity
 	var known bool
-	err := conn.QueryRow(ctx, `select current_database()::text, pg_catalog.has_function_privilege('pg_catalog.pg_control_system()', 'execute')`).Scan(&i.Database, &known)
+	err := conn.QueryRow(ctx, `select current_database()::text, pg_catalog.has_function_privilege('pg_catalog.pg_control_system()', 'execute')`, pgx.QueryExecModeExec).Scan(&i.Database, &known)
 	if err == nil && known {
-		err = conn.QueryRow(ctx, `select system_identifier::text from pg_catalog.pg_control_system()`).Scan(&i.SystemID)
+		err = conn.QueryRow(ctx, `select system_identifier::text from pg_catalog.pg_control_system()`, pgx.QueryExecModeExec).Scan(&i.SystemID)
 	}
 	if err != nil {
 		return i, fmt.Errorf("read the identity of the source: %w", err)
@@ -251,7 +252,7 @@ func replicationRemedy(ctx context.Context, q querier) string {
 
 // loadNeeds reads the tables and reports those that cannot be published at all.
 func (p *preparation) loadNeeds(ctx context.Context, needs []TableNeed) error {
-	types := NewTypes()
+	types := NewTypes(p.Encoding)
 	p.source.Tables = make([]*Table, len(needs))
 	for i, need := range needs {
 		name := Name{need.Schema, need.Name}

@@ -84,7 +84,9 @@ type querier interface {
 // pointer as long as the catalogue says the same about it. Safe for use by
 // several goroutines.
 type Types struct {
-	loading sync.Mutex // held from the first query of a load to its end: the last one has read last
+	encoding Encoding // of the names in the catalogue
+	// loading holds one signal from the first query of a load to its end: the last one has read last.
+	loading chan struct{}
 	mu      sync.RWMutex
 	known   map[uint32]resolved
 	// version rises when the catalogue says something else about a known type.
@@ -96,8 +98,23 @@ type resolved struct {
 	typ *Type
 }
 
-// NewTypes returns an empty cache.
-func NewTypes() *Types { return &Types{known: make(map[uint32]resolved)} }
+// NewTypes returns an empty cache, for a database whose names have the encoding.
+func NewTypes(encoding Encoding) *Types {
+	return &Types{encoding: encoding, loading: make(chan struct{}, 1), known: make(map[uint32]resolved)}
+}
+
+// lock waits for a load of another goroutine, whose connection may be dead, no
+// longer than the context lasts.
+func (t *Types) lock(ctx context.Context) error {
+	select {
+	case t.loading <- struct{}{}:
+		return nil
+	case <-ctx.Done():
+		return fmt.Errorf("wait for another load of types: %w", ctx.Err())
+	}
+}
+
+func (t *Types) unlock() { <-t.loading }
 
 // Lookup returns the type with the OID, or nil when it has not been loaded.
 func (t *Types) Lookup(oid uint32) *Type {
@@ -124,9 +141,11 @@ func (t *Types) composites() []uint32 {
 // Preload loads every type of the database, of the row types of its tables those
 // that are known.
 func (t *Types) Preload(ctx context.Context, q querier) error {
-	t.loading.Lock()
-	defer t.loading.Unlock()
-	rows, err := queryTypes(ctx, q, `
+	if err := t.lock(ctx); err != nil {
+		return err
+	}
+	defer t.unlock()
+	rows, err := queryTypes(ctx, q, t.encoding, `
 		left join pg_catalog.pg_class c on c.oid = t.typrelid
 		left join pg_catalog.pg_type e on e.oid = t.typelem
 		left join pg_catalog.pg_class ec on ec.oid = e.typrelid
@@ -141,8 +160,10 @@ func (t *Types) Preload(ctx context.Context, q querier) error {
 // catalogue, even when they are known: an enum may have new labels, a composite
 // new fields. An OID that the catalogue does not have becomes a type of KindUnknown.
 func (t *Types) Load(ctx context.Context, q querier, oids ...uint32) error {
-	t.loading.Lock()
-	defer t.loading.Unlock()
+	if err := t.lock(ctx); err != nil {
+		return err
+	}
+	defer t.unlock()
 	return t.load(ctx, q, make(map[uint32]typeRow), oids)
 }
 
@@ -157,7 +178,7 @@ func (t *Types) load(ctx context.Context, q querier, rows map[uint32]typeRow, wa
 		if len(want) == 0 {
 			break
 		}
-		more, err := queryTypes(ctx, q, `where t.oid = any($1::oid[])`, want)
+		more, err := queryTypes(ctx, q, t.encoding, `where t.oid = any($1::oid[])`, want)
 		if err != nil {
 			return fmt.Errorf("load types: %w", err)
 		}
@@ -260,18 +281,18 @@ func (r typeRow) references() []uint32 {
 // queryTypes reads rows of pg_type. An array is what array_out prints, which
 // leaves out the vectors of the catalogue and types with a subscript only; a
 // domain over one prints by it, too, and is a domain.
-func queryTypes(ctx context.Context, q querier, condition string, args ...any) (map[uint32]typeRow, error) {
+func queryTypes(ctx context.Context, q querier, e Encoding, condition string, args ...any) (map[uint32]typeRow, error) {
 	rows, _ := q.Query(ctx, `
-		select t.oid, n.nspname::text, t.typname::text, t.typtype::text, t.typtype <> 'd' and t.typoutput = 'pg_catalog.array_out'::pg_catalog.regproc,
+		select t.oid, `+e.sql("n.nspname::text")+`, `+e.sql("t.typname::text")+`, t.typtype::text, t.typtype <> 'd' and t.typoutput = 'pg_catalog.array_out'::pg_catalog.regproc,
 			case when t.typtype = 'd' then t.typbasetype
 				when t.typoutput = 'pg_catalog.array_out'::pg_catalog.regproc then t.typelem
 				when t.typtype in ('r', 'm') then coalesce((select r.rngsubtype from pg_catalog.pg_range r
 					where r.rngtypid = t.oid or r.rngmultitypid = t.oid), 0)
 				else 0 end,
 			t.typtypmod, t.typdelim::text,
-			case when t.typtype = 'e' then (select array_agg(e.enumlabel::text order by e.enumsortorder)
+			case when t.typtype = 'e' then (select array_agg(`+e.sql("e.enumlabel::text")+` order by e.enumsortorder)
 				from pg_catalog.pg_enum e where e.enumtypid = t.oid) end,
-			case when t.typtype = 'c' then (select array_agg(a.attname::text order by a.attnum) from pg_catalog.pg_attribute a
+			case when t.typtype = 'c' then (select array_agg(`+e.sql("a.attname::text")+` order by a.attnum) from pg_catalog.pg_attribute a
 				where a.attrelid = t.typrelid and a.attnum > 0 and not a.attisdropped) end,
 			case when t.typtype = 'c' then (select array_agg(a.atttypid order by a.attnum) from pg_catalog.pg_attribute a
 				where a.attrelid = t.typrelid and a.attnum > 0 and not a.attisdropped) end,

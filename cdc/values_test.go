@@ -64,7 +64,7 @@ func TestTypes(t *testing.T) {
 	s := start(t, optionsFor(dsn), allOps("t"))
 	do(t, dial(t, dsn), "insert into t (id) values (1)")
 	streamed := s.next().Relations[0]
-	loaded, err := cdc.LoadTable(t.Context(), dial(t, dsn), "", "t")
+	loaded, err := cdc.LoadTable(t.Context(), dial(t, dsn), "", "", "t")
 	if err != nil {
 		t.Fatal(err)
 	}

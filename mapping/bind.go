@@ -50,7 +50,7 @@ type boundRule struct {
 // Ruleset. The error is a strictyaml.Errors with all mistakes of all files, or
 // that of a query. The connection is only used until Bind returns.
 func (r *Rules) Bind(ctx context.Context, conn *pgx.Conn) (*Ruleset, error) {
-	b := &binder{options: r.options, tables: map[cdc.Name]*cdc.Table{}, viewTables: map[uint32][]cdc.Name{}, underFull: map[uint32][]cdc.Hazard{}, uses: map[*boundRule][]use{}, conn: conn, types: cdc.NewTypes()}
+	b := &binder{options: r.options, tables: map[cdc.Name]*cdc.Table{}, viewTables: map[uint32][]cdc.Name{}, underFull: map[uint32][]cdc.Hazard{}, uses: map[*boundRule][]use{}, conn: conn, types: cdc.NewTypes(r.options.Encoding)}
 	var err error
 	if b.database, err = cdc.LoadSettings(ctx, conn); err != nil {
 		return nil, fmt.Errorf("bind rules: %w", err)
@@ -167,7 +167,7 @@ func (b *binder) table(ctx context.Context, name cdc.Name) (*cdc.Table, error) {
 	if t, ok := b.tables[name]; ok {
 		return t, nil
 	}
-	t, err := cdc.LoadTable(ctx, b.conn, name.Schema, name.Name)
+	t, err := cdc.LoadTable(ctx, b.conn, b.options.Encoding, name.Schema, name.Name)
 	if errors.Is(err, cdc.ErrNoTable) {
 		t, err = nil, nil
 	}

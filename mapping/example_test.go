@@ -76,7 +76,7 @@ rules:
 	}
 
 	// The stream describes a table before its changes; here the catalogue does.
-	table, err := cdc.LoadTable(ctx, conn, "", "cobrancas")
+	table, err := cdc.LoadTable(ctx, conn, "", "", "cobrancas")
 	if err != nil {
 		fmt.Println(err)
 		return

@@ -2,6 +2,8 @@ package mapping_test
 
 import (
 	"context"
+	"fmt"
+	"slices"
 	"strings"
 	"testing"
 
@@ -94,4 +96,32 @@ rules:
 		"begin; create temp table guarda on commit drop as select * from leituras_resto; delete from leituras_resto; create table leituras_5 partition of leituras for values from ('2026-05-01') to ('2026-06-01'); alter table leituras_5 replica identity full; insert into leituras select * from guarda; commit", none(),
 		"update leituras set dia = '2026-06-05' where id = 1", []string{`leitura 1 {"id":1,"dia":"2026-06-05"}`},
 	)
+}
+
+// TestInheritedRulesOfOneTable: the rules say to which heirs they will never apply.
+func TestInheritedRulesOfOneTable(t *testing.T) {
+	t.Parallel()
+	conn := connect(t, inherited)
+	for rules, want := range map[string]string{
+		"[{event: a, table: vendas, on: insert, columns: [id], collapse: id}]":                                                       "vendas true",
+		"[{event: a, table: vendas, on: insert, columns: [id], collapse: id}, {event: b, table: vendas, on: insert, columns: [id]}]": "vendas false, devolucoes false, vendas_2026 false, vendas_2027 false, vendas_2027_01 false",
+	} {
+		bound, err := parse(t, mapping.Options{}, "rules: "+rules).Bind(t.Context(), conn)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var got []string
+		for _, r := range bound.Ruled() {
+			var name string
+			if err := conn.QueryRow(t.Context(), "select relname::text from pg_class where oid = $1", r.OID).Scan(&name); err != nil {
+				t.Fatal(err)
+			}
+			if s := fmt.Sprint(name, " ", r.Alone); !slices.Contains(got, s) {
+				got = append(got, s)
+			}
+		}
+		if s := strings.Join(got, ", "); s != want {
+			t.Errorf("%s: %s, want %s", rules, s, want)
+		}
+	}
 }

@@ -73,7 +73,7 @@ func bind(t testing.TB, conn *pgx.Conn, o mapping.Options, text string) *mapping
 
 func relation(t testing.TB, conn *pgx.Conn, schema, name string) *cdc.Relation {
 	t.Helper()
-	table, err := cdc.LoadTable(context.Background(), conn, schema, name)
+	table, err := cdc.LoadTable(context.Background(), conn, "", schema, name)
 	if err != nil {
 		t.Fatal(err)
 	}

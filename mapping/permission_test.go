@@ -169,7 +169,12 @@ func TestLookupThroughPooler(t *testing.T) {
 		return text
 	}
 	before := changed()
-	source := mapping.NewSource(pooler.DSN()+"&statement_timeout=250ms", "", zerolog.Nop())
+	identity, err := cdc.LoadIdentity(t.Context(), conn)
+	if err != nil {
+		t.Fatal(err)
+	}
+	dsn := strings.Replace(pooler.DSN(), "&default_query_exec_mode=cache_describe", "", 1) // nobody needs to write it for lookups
+	source := mapping.NewSource(dsn+"&statement_timeout=250ms", "", zerolog.Nop()).Of(identity)
 	t.Cleanup(func() { source.Close(context.Background()) })
 	var got []string
 	err = source.Query(t.Context(), `select 0.1::float8 + 0.2::float8, '\x01ff'::bytea, '1 day 02:00'::interval, '2026-03-04 05:06:07+00'::timestamptz, $1::int, current_setting('statement_timeout')`,
@@ -188,6 +193,10 @@ func TestLookupThroughPooler(t *testing.T) {
 	}
 	if written := source.Query(t.Context(), "create table x ()", nil, nil, func([]cdc.Datum) error { return nil }); cdc.SQLState(written) != cdc.CodeReadOnly {
 		t.Errorf("a query that writes: %v", written)
+	}
+	var prepared int
+	if err := application.QueryRow(t.Context(), "select count(*) from pg_prepared_statements").Scan(&prepared); err != nil || prepared != 0 {
+		t.Errorf("the application's connection has %d prepared statements, %v", prepared, err)
 	}
 	if after := changed(); after != before {
 		t.Errorf("the application's connection has\n%s\nand had\n%s", after, before)

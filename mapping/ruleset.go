@@ -63,13 +63,22 @@ func (rs *Ruleset) Tables() []cdc.TableNeed {
 	return c.sorted()
 }
 
-// TableOIDs returns the OIDs of the tables of Tables.
-func (rs *Ruleset) TableOIDs() []uint32 {
-	var oids []uint32
-	for _, b := range rs.withChildren() {
-		oids = append(oids, b.table.Relation.OID)
+// Ruled returns the tables of Tables as [cdc.Hazards] wants them.
+func (rs *Ruleset) Ruled() []cdc.Ruled {
+	followed := map[uint32]bool{}
+	for _, b := range rs.rules {
+		oid := b.table.Relation.OID
+		followed[oid] = followed[oid] || !b.perTransaction()
 	}
-	return oids
+	for _, b := range rs.heirs {
+		followed[b.table.Relation.OID] = true
+	}
+	var tables []cdc.Ruled
+	for _, b := range rs.withChildren() {
+		oid := b.table.Relation.OID
+		tables = append(tables, cdc.Ruled{OID: oid, Alone: !followed[oid]})
+	}
+	return tables
 }
 
 // needs collects what is needed of tables.

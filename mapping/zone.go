@@ -65,7 +65,8 @@ func (b *binder) checkSource(loc *time.Location) error {
 }
 
 // compareZone compares the offsets from 1970 to 2100: every week, and on both sides
-// of each change of the clock here.
+// of each change of the clock here. The server's are those of a session in the zone:
+// at time zone would take CET for the abbreviation, which has no summer time.
 func compareZone(ctx context.Context, conn *pgx.Conn, loc *time.Location) error {
 	const week = 7 * 24 * 3600
 	until := time.Date(2100, 1, 1, 0, 0, 0, 0, time.UTC).Unix()
@@ -77,9 +78,14 @@ func compareZone(ctx context.Context, conn *pgx.Conn, loc *time.Location) error 
 		}
 	}
 	var offsets []int32
-	err := conn.QueryRow(ctx, `
-		select array_agg(extract(epoch from (to_timestamp(s) at time zone $1) - (to_timestamp(s) at time zone 'UTC'))::int order by n)
-		from unnest($2::bigint[]) with ordinality u(s, n)`, loc.String(), instants).Scan(&offsets)
+	err := pgx.BeginFunc(ctx, conn, func(tx pgx.Tx) error {
+		if _, err := tx.Exec(ctx, "select pg_catalog.set_config('timezone', $1, true)", loc.String()); err != nil {
+			return err
+		}
+		return tx.QueryRow(ctx, `
+			select array_agg(extract(epoch from to_timestamp(s)::timestamp - (to_timestamp(s) at time zone 'UTC'))::int order by n)
+			from unnest($1::bigint[]) with ordinality u(s, n)`, instants).Scan(&offsets)
+	})
 	if pg, ok := errors.AsType[*pgconn.PgError](err); ok && pg.Code == "22023" {
 		return fmt.Errorf("compare time zone %s with the server's: %s; write a zone that both have", loc, pg.Message)
 	}

@@ -106,7 +106,7 @@ func checkSource(cmd *cobra.Command, c *config.Config, d *bridge.Definitions) (*
 			return nil, err
 		}
 	}
-	refused, err := printHazards(cmd, conn, c.Source.Publication, rules.TableOIDs())
+	refused, err := printHazards(cmd, conn, c.Source.Publication, rules.Ruled())
 	if err != nil {
 		return nil, err
 	}
@@ -127,7 +127,7 @@ func checkSource(cmd *cobra.Command, c *config.Config, d *bridge.Definitions) (*
 
 // printHazards prints what is to be known about the source and its publications,
 // and reports whether statements of the application fail now.
-func printHazards(cmd *cobra.Command, conn *pgx.Conn, publication string, tables []uint32) (refused bool, err error) {
+func printHazards(cmd *cobra.Command, conn *pgx.Conn, publication string, tables []cdc.Ruled) (refused bool, err error) {
 	remarks, err := cdc.Remarks(cmd.Context(), conn, publication)
 	if err != nil {
 		return false, err

@@ -28,20 +28,21 @@ const textRules = `rules:
 const textTables = "create table clientes (id int primary key, nome text, cidade text); create table cidades (nome text)"
 
 // TestSourceEncoding: the text of a database whose server does not know its
-// encoding. One value that is no text parks its change, for the rules that read it.
+// encoding, nor that of the names in its catalogue. One value that is no text parks its change, for the rules that read it.
 func TestSourceEncoding(t *testing.T) {
 	t.Parallel()
-	for encoding, c := range map[string]struct{ good, bad, city, want string }{
-		"latin1":  {`E'Jo\xe3o \x80'`, "", `E'S\xe3o Paulo'`, "\"João \u0080\"\"São Paulo\""},
-		"win1252": {`E'Jo\xe3o \x80'`, `E'Jo\x81'`, `E'S\xe3o Paulo'`, `"João €""São Paulo"`},
-		"utf8":    {`E'Jo\xc3\xa3o'`, `E'Jo\xe3o'`, `E'S\xc3\xa3o Paulo'`, `"João""São Paulo"`},
+	for encoding, c := range map[string]struct{ good, bad, city, column, label, want string }{
+		"latin1":  {`E'Jo\xe3o \x80'`, "", `E'S\xe3o Paulo'`, `E'situa\xe7\xe3o'`, `E'N\xc3O'`, "\"João \u0080\"\"São Paulo\"true"},
+		"win1252": {`E'Jo\xe3o \x80'`, `E'Jo\x81'`, `E'S\xe3o Paulo'`, `E'situa\xe7\xe3o'`, `E'N\xc3O'`, `"João €""São Paulo"true`},
+		"utf8":    {`E'Jo\xc3\xa3o'`, `E'Jo\xe3o'`, `E'S\xc3\xa3o Paulo'`, `E'situa\xc3\xa7\xc3\xa3o'`, `E'N\xc3\x83O'`, `"João""São Paulo"true`},
 	} {
 		t.Run(encoding, func(t *testing.T) {
 			t.Parallel()
 			w := newWorldOn(t, pg, "template template0 encoding 'SQL_ASCII' locale 'C'", testservers.RedisOptions{}, textTables)
 			r := newReceiver(t, nil)
 			w.source = "  encoding: " + encoding
-			w.rules = textRules
+			w.rules = strings.Replace(textRules, "cidade.nome}", "cidade.nome, nega: situação = 'NÃO'}", 1)
+			w.exec("do $$ begin execute format('create type estado as enum (''SIM'', %L)', " + c.label + "); execute format('alter table clientes add %I estado', " + c.column + "); end $$")
 			w.endpoint("a", r.url(), "events: [cliente]")
 			w.endpoint("b", r.url(), "events: [numero]")
 			b := w.run()
@@ -54,9 +55,9 @@ func TestSourceEncoding(t *testing.T) {
 					t.Errorf("parked: %s", line)
 				}
 			}
-			w.exec("insert into clientes values (2, " + c.good + ", " + c.city + ")")
+			w.exec("insert into clientes values (2, " + c.good + ", " + c.city + ", " + c.label + ")")
 			for _, a := range r.waitCount(n + 1) {
-				if got := string(a.data["nome"]) + string(a.data["cidade"]); a.event == "cliente" && got != c.want {
+				if got := string(a.data["nome"]) + string(a.data["cidade"]) + string(a.data["nega"]); a.event == "cliente" && got != c.want {
 					t.Errorf("arrived %s, want %s", got, c.want)
 				}
 			}

@@ -42,7 +42,7 @@ type capture struct {
 	publications []string
 	tables       *tables
 	// oids are those of the rules' tables.
-	oids atomic.Pointer[[]uint32]
+	oids atomic.Pointer[[]cdc.Ruled]
 
 	lagMu sync.Mutex
 	lag   lagClock
@@ -210,7 +210,7 @@ func (c *capture) prepare(ctx context.Context, rules *mapping.Rules) (*mapping.R
 
 // watch remembers the tables of the rules for those who watch them.
 func (c *capture) watch(rules *mapping.Ruleset) {
-	oids := rules.TableOIDs()
+	oids := rules.Ruled()
 	c.oids.Store(&oids)
 	c.tables.want(rules)
 }

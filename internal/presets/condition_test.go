@@ -157,7 +157,7 @@ func TestConditionsOnPostgreSQL(t *testing.T) {
 func prove(t *testing.T, conn *pgx.Conn, settings expr.Settings, c condition, op string) (yes, no int) {
 	t.Helper()
 	ctx := context.Background()
-	table, err := cdc.LoadTable(ctx, conn, "public", c.table)
+	table, err := cdc.LoadTable(ctx, conn, "", "public", c.table)
 	if err != nil {
 		t.Fatal(err)
 	}
