@@ -291,13 +291,13 @@ func SameNumeric(a, b string, scale int32) error {
 		"hash":  func(x, _ value) value { return intValue(int64(numericResidue(x))) },
 		"count": func(x, _ value) value { return intValue(int64(decimalDigits(x))) },
 	} {
-		print := func(v value) string {
+		text := func(v value) string {
 			if v.state == stateFailed {
 				return m.err.Code
 			}
 			return string(appendNumeric(nil, v))
 		}
-		digits, numbers := print(f(x, y)), print(f(number(x), number(y)))
+		digits, numbers := text(f(x, y)), text(f(number(x), number(y)))
 		if digits != numbers {
 			return fmt.Errorf("%s %s %s at scale %d: %s, by the numbers %s", a, name, b, scale, digits, numbers)
 		}
