@@ -205,7 +205,7 @@ func loadColumns(ctx context.Context, conn *pgx.Conn, types *Types, t *Table) er
 		return nil
 	})
 	if err != nil {
-		return err
+		return unreadable(err)
 	}
 	if err := types.Load(ctx, conn, slices.Compact(slices.Sorted(slices.Values(oids)))...); err != nil {
 		return err

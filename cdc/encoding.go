@@ -123,6 +123,15 @@ func (e Encoding) sql(text string) string {
 	return fmt.Sprintf("pg_catalog.convert_from(pg_catalog.convert(pg_catalog.convert_to(%s, 'SQL_ASCII'), '%s', 'UTF8'), 'UTF8')", text, databaseNames[e])
 }
 
+// unreadable adds to an error of a query of the catalogue what to do about a name
+// that is no text in the session's encoding.
+func unreadable(err error) error {
+	if SQLState(err) != codeNotInRepertoire {
+		return err
+	}
+	return fmt.Errorf("%w; a name in the catalogue, as of a column or an enum's label, is not UTF-8: write the application's encoding into source.encoding (latin1, win1252), or rename what has it", err)
+}
+
 // Encode returns UTF-8 text in the encoding, for the server. A character that it
 // does not have, which the database then cannot hold either, becomes SUB (0x1a).
 func (e Encoding) Encode(text string) string {

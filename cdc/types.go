@@ -310,5 +310,5 @@ func queryTypes(ctx context.Context, q querier, e Encoding, condition string, ar
 	for _, r := range list {
 		found[r.OID] = r
 	}
-	return found, err
+	return found, unreadable(err)
 }

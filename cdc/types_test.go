@@ -3,6 +3,7 @@ package cdc_test
 import (
 	"context"
 	"errors"
+	"strings"
 	"testing"
 
 	"github.com/jackc/pgx/v5"
@@ -31,6 +32,31 @@ func TestTypesWaitForNobody(t *testing.T) {
 	close(dead.end)
 	if err := <-first; !errors.Is(err, errDead) {
 		t.Error(err)
+	}
+}
+
+// TestNamesInNoEncoding: the error says what to do about a name that the server
+// cannot send.
+func TestNamesInNoEncoding(t *testing.T) {
+	t.Parallel()
+	conn, err := cdc.Connect(t.Context(), pg.Database(t, "template template0 encoding 'SQL_ASCII' locale 'C'",
+		`do $$ begin execute format('create type estado as enum (%L)', E'N\xc3O'); execute format('create table t (id int primary key, %I int)', E'situa\xe7\xe3o'); end $$`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = conn.Close(context.Background()) }()
+	for encoding, want := range map[cdc.Encoding]string{"": "source.encoding", cdc.Latin1: ""} {
+		err := cdc.NewTypes(encoding).Preload(t.Context(), conn)
+		if (err != nil) != (want != "") || err != nil && !strings.Contains(err.Error(), want) {
+			t.Errorf("%q: types: %v", encoding, err)
+		}
+		table, err := cdc.LoadTable(t.Context(), conn, encoding, "", "t")
+		if (err != nil) != (want != "") || err != nil && (!strings.Contains(err.Error(), want) || !strings.Contains(err.Error(), "read table t")) {
+			t.Errorf("%q: columns: %v", encoding, err)
+		}
+		if err == nil && table.Relation.Columns[1].Name != "situação" {
+			t.Errorf("%q: column %q", encoding, table.Relation.Columns[1].Name)
+		}
 	}
 }
 

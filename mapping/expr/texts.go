@@ -466,6 +466,8 @@ func caseIsSettled(r rune) bool {
 	switch {
 	case r < 0x0250, r >= 0x0386 && r <= 0x03CE, r >= 0x0400 && r <= 0x045F, r >= 0x048A && r <= 0x0513:
 		return true
+	case r >= 0x1E00 && r <= 0x1E95, r >= 0x1EA0 && r <= 0x1EF9, r >= 0xFF21 && r <= 0xFF3A, r >= 0xFF41 && r <= 0xFF5A: // Vietnamese, fullwidth
+		return true
 	case r >= 0x1F000 && r <= 0x1FAFF: // pictures
 		return true
 	case unicode.In(r, unicode.Latin, unicode.Greek, unicode.Cyrillic, unicode.Georgian, unicode.Cherokee):
