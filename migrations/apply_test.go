@@ -113,6 +113,51 @@ func TestApplyAtOnce(t *testing.T) {
 
 // TestApplyAsOrdinaryRole needs CREATE on the database or, where the schema
 // exists, nothing but it.
+// TestApplyWhileDeadLettersAreWritten: a bridge of the version before may store an event's
+// dead letter a second time while 00003 begins.
+func TestApplyWhileDeadLettersAreWritten(t *testing.T) {
+	t.Parallel()
+	dsn := pg.Database(t, "")
+	if _, err := migrations.Apply(t.Context(), dsn); err != nil {
+		t.Fatal(err)
+	}
+	conn, err := pgx.Connect(t.Context(), dsn)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = conn.Close(context.WithoutCancel(t.Context())) }()
+	run := func(sql string) {
+		t.Helper()
+		if _, err := conn.Exec(t.Context(), sql); err != nil {
+			t.Fatal(err)
+		}
+	}
+	const write = `insert into gancho.dead_letters (endpoint, handle, webhook_id, event, tenant, key, committed, sequence, version, replay, data, reason,
+			attempts, first, last, status, class, error, answer)
+		values ('crm', '%s', 'same', 'e', '', '', now(), '', '', false, '', '', 1, now(), now(), 0, '', '', '')`
+	// As 00002 has left it.
+	run(`drop index gancho.dead_letters_once; alter table gancho.dead_letters drop column job; drop table gancho.sources;
+		alter table gancho.jobs drop column claimed; delete from gancho.schema_version where version_id > 2`)
+	run(fmt.Sprintf(write, "1"))
+	run("begin")
+	run(fmt.Sprintf(write, "2"))
+	var applying errgroup.Group
+	applying.Go(func() error {
+		_, err := migrations.Apply(t.Context(), dsn)
+		return err
+	})
+	for waits := false; !waits; {
+		waits = query[bool](t, dsn, `select exists (select from pg_locks where not granted and relation = 'gancho.dead_letters'::regclass)`)
+	}
+	run("commit")
+	if err := applying.Wait(); err != nil {
+		t.Fatal(err)
+	}
+	if handle := query[string](t, dsn, `select string_agg(handle, ' ') from gancho.dead_letters`); handle != "2" {
+		t.Errorf("dead letters %q are left, want the newest", handle)
+	}
+}
+
 func TestApplyAsOrdinaryRole(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct {

@@ -4,12 +4,14 @@
 
 -- +goose Up
 
+-- Before the first statement that would take a weaker lock: a bridge that runs must not
+-- write a duplicate in between, nor wait for a lock that this waits for.
+LOCK TABLE gancho.dead_letters IN ACCESS EXCLUSIVE MODE;
 DELETE FROM gancho.dead_letters d WHERE EXISTS (
     SELECT 1 FROM gancho.dead_letters newer WHERE newer.endpoint = d.endpoint AND newer.webhook_id = d.webhook_id AND newer.id > d.id
 );
 CREATE UNIQUE INDEX dead_letters_once ON gancho.dead_letters (endpoint, webhook_id);
 ALTER TABLE gancho.dead_letters ADD COLUMN job bigint;  -- the redrive that sends it, as long as that is not over
-ALTER TABLE gancho.jobs ADD COLUMN claimed bigint NOT NULL DEFAULT 0;  -- the last dead letter that a redrive has claimed: it claims higher ids only
 
 CREATE TABLE gancho.sources (
     slot     text COLLATE "C" PRIMARY KEY,
