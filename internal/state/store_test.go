@@ -202,7 +202,7 @@ func TestSessionSettings(t *testing.T) {
 	dsn := database(t, "")
 	name := query[string](t, dsn, "select current_database()")
 	for _, setting := range []string{
-		"timezone = 'America/Sao_Paulo'", "datestyle = 'German, DMY'", "search_path = 'public, gancho'", "statement_timeout = '1ms'",
+		"timezone = 'America/Sao_Paulo'", "datestyle = 'German, DMY'", "search_path = 'public, gancho'", "statement_timeout = '100ms'",
 		"default_transaction_read_only = on", "bytea_output = 'escape'", "standard_conforming_strings = off",
 	} {
 		check(t, pg.Exec(t.Context(), "postgres", "alter database "+name+" set "+setting))
