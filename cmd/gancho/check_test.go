@@ -149,13 +149,13 @@ func TestCheckTables(t *testing.T) {
 		"publication of all tables": {
 			[]string{"create table clientes (id int primary key)", "create publication gancho for all tables"},
 			"{event: a, table: clientes, on: insert, columns: [id]}", 0,
-			"publication gancho has all tables of the database", "BEGIN; DROP PUBLICATION gancho; CREATE PUBLICATION gancho FOR TABLE ...; COMMIT;",
+			"publication gancho has all tables of the database", "BEGIN; DROP PUBLICATION gancho; CREATE PUBLICATION gancho FOR TABLE ... WITH (publish_via_partition_root = true",
 			"begin; drop publication gancho; create publication gancho for table clientes with (publish_via_partition_root = true); commit",
 		},
 		"publication of a schema": {
 			[]string{"create table clientes (id int primary key)", "create publication gancho for tables in schema public"},
 			"{event: a, table: clientes, on: insert, columns: [id]}", 0,
-			"publication gancho has all tables of schema public", "BEGIN; DROP PUBLICATION gancho; CREATE PUBLICATION gancho FOR TABLE ...; COMMIT;",
+			"publication gancho has all tables of schema public", "BEGIN; DROP PUBLICATION gancho; CREATE PUBLICATION gancho FOR TABLE ... WITH (publish_via_partition_root = true",
 			"begin; drop publication gancho; create publication gancho for table clientes; commit",
 		},
 		"column list of another tool": {
