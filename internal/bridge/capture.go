@@ -43,6 +43,8 @@ type capture struct {
 	tables       *tables
 	// oids are those of the rules' tables.
 	oids atomic.Pointer[[]uint32]
+	// typesBound is the version of the reader's types that the rules were bound to at least.
+	typesBound atomic.Uint64
 
 	lagMu sync.Mutex
 	lag   lagClock
@@ -107,6 +109,7 @@ func (c *capture) adopt(ctx context.Context, rules *mapping.Rules) error {
 	if err := c.hasSlot(ctx); err != nil {
 		return err
 	}
+	types := c.reader.TypesVersion()
 	bound, source, err := c.prepare(ctx, rules)
 	if err != nil {
 		return err
@@ -118,10 +121,11 @@ func (c *capture) adopt(ctx context.Context, rules *mapping.Rules) error {
 		return fmt.Errorf("the rules need the publications %s, and the stream has %s: restart the bridge to read them",
 			strings.Join(source.Publications, ", "), strings.Join(c.publications, ", "))
 	}
-	if _, err := c.reader.ReloadTypes(ctx); err != nil {
+	if err := c.reader.ReloadTypes(ctx); err != nil {
 		return err
 	}
 	c.next.Store(bound)
+	c.typesBound.Store(types)
 	c.watch(bound)
 	return nil
 }
