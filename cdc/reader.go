@@ -148,13 +148,15 @@ func (r *Reader) loadTypes(ctx context.Context, oids []uint32) error {
 }
 
 // ReloadTypes reads the types that the catalogue may have altered again; the
-// stream does not say that. It reports whether a type that was known is another
-// now, which is used from the next transaction on. Safe from any goroutine.
-func (r *Reader) ReloadTypes(ctx context.Context) (altered bool, err error) {
-	before := r.types.version.Load()
-	err = r.withCatalog(ctx, func(q querier) error { return r.types.Preload(ctx, q) })
-	return before != r.types.version.Load(), err
+// stream does not say that. A type that was known and is another now is used from
+// the next transaction on. Safe from any goroutine.
+func (r *Reader) ReloadTypes(ctx context.Context) error {
+	return r.withCatalog(ctx, func(q querier) error { return r.types.Preload(ctx, q) })
 }
+
+// TypesVersion rises when a type that was known has turned out to be altered, whoever
+// has read it again: [Reader.ReloadTypes] or the stream. Safe from any goroutine.
+func (r *Reader) TypesVersion() uint64 { return r.types.version.Load() }
 
 // Composites returns the OIDs of the composite types that the reader knows. Safe
 // from any goroutine.

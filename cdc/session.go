@@ -107,7 +107,7 @@ func orderly(cause error) bool {
 
 // connect opens a session: it checks who answers, and starts the stream.
 func (r *Reader) connect(ctx context.Context) (*session, error) {
-	if _, err := r.ReloadTypes(ctx); err != nil {
+	if err := r.ReloadTypes(ctx); err != nil {
 		return nil, err
 	}
 	pg, err := connectReplication(ctx, r.options.DSN, r.options.Encoding)

@@ -185,7 +185,8 @@ func (g *SlotGauge) Measure(ctx context.Context) (s Slot, err error) {
 	return s, err
 }
 
-// read calls f with the connection, which it gives up when that fails.
+// read calls f with the connection, which it gives up when that fails. It tries once
+// more when the connection had ended, and not when f took too long.
 func (g *SlotGauge) read(ctx context.Context, f func(context.Context, *pgx.Conn) error) error {
 	select {
 	case g.turn <- struct{}{}:
@@ -195,7 +196,7 @@ func (g *SlotGauge) read(ctx context.Context, f func(context.Context, *pgx.Conn)
 	}
 	if g.conn != nil {
 		err := g.try(ctx, f)
-		if g.conn != nil || ctx.Err() != nil {
+		if g.conn != nil || ctx.Err() != nil || FaultOf(err) == FaultTimeout {
 			return err
 		} // somebody has ended the connection since: a new one tells
 	}

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/jackc/pgx/v5"
@@ -249,5 +250,38 @@ func TestAlteredTypes(t *testing.T) {
 	b.signal(syscall.SIGHUP)
 	b.waitLog("configuration reloaded")
 	insert("(1,2,3), null, (5,1.50)", `{"x":1,"h":2,"k":3} null {"id":5,"valor":1.50}`)
+	b.stop()
+}
+
+// TestAlteredTypeOfLookup alters the type of a lookup's column, which only the
+// rules know, and lets the stream, which starts again, read the types first.
+func TestAlteredTypeOfLookup(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, testservers.RedisOptions{}, `create type endereco as (rua text); create table clientes (id int primary key, e endereco);
+		insert into clientes values (1, row('Rua A')); create table t (id int primary key)`)
+	r := newReceiver(t, nil)
+	w.rules = "rules:\n  - event: t\n    table: t\n    on: insert\n    data: {e: c.e}\n    lookup:\n      c: select e from clientes where id = 1 and new.id > 0\n"
+	w.endpoint("a", r.url())
+	b := w.run()
+	arrives := func(n int) string {
+		t.Helper()
+		w.exec("insert into t values ($1)", n)
+		return string(r.waitCount(n)[n-1].data["e"])
+	}
+	if got := arrives(1); got != `{"rua":"Rua A"}` {
+		t.Errorf("arrived %s", got)
+	}
+	b.waitLog("tables of the rules are watched")
+	w.exec("alter type endereco rename attribute rua to logradouro")
+	w.exec("select pg_terminate_backend(active_pid) from pg_replication_slots where slot_name = $1", w.slot())
+	b.waitLog("types of the source were altered")
+	const want = `{"logradouro":"Rua A"}`
+	got := arrives(2)
+	for n, end := 3, time.Now().Add(time.Minute); got != want && time.Now().Before(end); n++ { // until the rules are bound
+		got = arrives(n)
+	}
+	if got != want {
+		t.Errorf("arrived %s, want %s", got, want)
+	}
 	b.stop()
 }

@@ -147,6 +147,9 @@ func newBridge(o Options, d *Definitions) *bridge {
 			log: o.Log, failed: "log and dead letters cannot be stored; they wait in redis, and deliveries continue", again: "log and dead letters are stored again",
 		},
 	}
+	b.hazards = hazardWatch{wake: make(chan struct{}, 1), complaint: complaint{
+		log: o.Log, failed: "the hazards of the source cannot be read; statements of the application that fail, or rows that make no events, are not noticed", again: "the hazards of the source are read again",
+	}}
 	b.health.waitsFor("the state database")
 	b.gauge = cdc.NewSlotGauge(o.Source.DSN, o.Source.Slot)
 	b.roster.setFile(d.Endpoints)
@@ -227,6 +230,7 @@ func (b *bridge) run(ctx context.Context) error {
 	if b.Capture {
 		group.Go(func() error { return b.capture.run(ctx) })
 		group.Go(func() error { return b.capture.watchTables(ctx) })
+		group.Go(func() error { return b.watchHazards(ctx) })
 	} else {
 		b.Log.Info().Msg("bridge is ready")
 	}

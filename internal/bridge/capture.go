@@ -41,8 +41,10 @@ type capture struct {
 	// publications are those that the reader subscribes to.
 	publications []string
 	tables       *tables
-	// oids are those of the rules' tables.
-	oids atomic.Pointer[[]cdc.Ruled]
+	// ruled are the tables of the rules.
+	ruled atomic.Pointer[[]cdc.Ruled]
+	// typesBound is the version of the reader's types that the rules were bound to at least.
+	typesBound atomic.Uint64
 
 	lagMu sync.Mutex
 	lag   lagClock
@@ -110,6 +112,7 @@ func (c *capture) adopt(ctx context.Context, rules *mapping.Rules) error {
 	if err := c.hasSlot(ctx); err != nil {
 		return err
 	}
+	types := c.reader.TypesVersion()
 	bound, source, err := c.prepare(ctx, rules)
 	if err != nil {
 		return err
@@ -121,13 +124,14 @@ func (c *capture) adopt(ctx context.Context, rules *mapping.Rules) error {
 		return fmt.Errorf("the rules need the publications %s, and the stream has %s: restart the bridge to read them",
 			strings.Join(source.Publications, ", "), strings.Join(c.publications, ", "))
 	}
-	if _, err := c.reader.ReloadTypes(ctx); err != nil {
+	if err := c.reader.ReloadTypes(ctx); err != nil {
 		return err
 	}
 	if err := c.number(ctx, bound); err != nil {
 		return err
 	}
 	c.next.Store(bound)
+	c.typesBound.Store(types)
 	c.watch(bound)
 	return nil
 }
@@ -210,8 +214,8 @@ func (c *capture) prepare(ctx context.Context, rules *mapping.Rules) (*mapping.R
 
 // watch remembers the tables of the rules for those who watch them.
 func (c *capture) watch(rules *mapping.Ruleset) {
-	oids := rules.Ruled()
-	c.oids.Store(&oids)
+	ruled := rules.Ruled()
+	c.ruled.Store(&ruled)
 	c.tables.want(rules)
 }
 

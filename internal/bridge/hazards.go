@@ -2,42 +2,61 @@ package bridge
 
 import (
 	"context"
-	"sync"
 	"time"
 
 	"gancho/cdc"
+	"gancho/internal/retry"
 )
 
-// The least time between two looks at the hazards, unasked and for somebody who asks.
 const (
+	// hazardsEvery is the time between two looks at the hazards, and hazardsAsked the
+	// least, when somebody reads the metrics.
 	hazardsEvery = 30 * time.Second
-	hazardsAsked = 5 * time.Second
+	hazardsAsked = 10 * time.Second
+	// hazardsRest is how many times as long as a look took the next one waits: it reads
+	// much of the catalogue, and may take long on a large one, or never succeed.
+	hazardsRest = 20
 )
 
 // hazardWatch remembers what was logged of the hazards of the source: an index
 // that is dropped, a column that is added, or a publication of another tool may
 // make statements of the application fail at any time.
 type hazardWatch struct {
-	mu     sync.Mutex
-	looked time.Time       // guarded by mu
-	logged map[string]bool // guarded by mu
+	wake      chan struct{} // capacity 1: somebody reads the metrics
+	complaint complaint
+	logged    map[string]bool // the goroutine's of watchHazards
 }
 
-// watchHazards looks again if the last look is as old as that, logs what is new
-// and sets the metrics. An error is not logged: the reader says that the source
-// is unreachable.
-func (b *bridge) watchHazards(ctx context.Context, every time.Duration) {
+// watchHazards looks at the hazards until the context ends. Nobody waits for a look.
+func (b *bridge) watchHazards(ctx context.Context) error {
+	for {
+		began := time.Now()
+		b.lookAtHazards(ctx)
+		rest := max(hazardsAsked, hazardsRest*time.Since(began))
+		if retry.Wait(ctx, rest) != nil {
+			return nil // the end that was asked for
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-b.hazards.wake:
+		case <-time.After(hazardsEvery - rest): // at once after a longer rest
+		}
+	}
+}
+
+// lookAtHazards logs what is new and sets the metrics. That the source is unreachable,
+// the reader says.
+func (b *bridge) lookAtHazards(ctx context.Context) {
 	w := &b.hazards
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	if time.Since(w.looked) < every {
-		return
-	}
-	found, err := b.gauge.Hazards(ctx, b.Source.Publication, *b.capture.oids.Load()...)
+	found, err := b.gauge.Hazards(ctx, b.Source.Publication, *b.capture.ruled.Load()...)
 	if err != nil {
+		if cdc.FaultOf(err) != cdc.FaultUnreachable && ctx.Err() == nil {
+			w.complaint.about(err)
+		}
 		return
 	}
-	w.looked = time.Now()
+	w.complaint.over()
 	now := make(map[string]bool, len(found))
 	refused, unseen := map[cdc.Name]bool{}, map[cdc.Name]bool{}
 	for _, h := range found {

@@ -39,7 +39,6 @@ func (b *bridge) monitor(ctx context.Context) error {
 			complained = time.Now()
 			b.Log.Error().Str("slot", b.Source.Slot).Msg(warning)
 		}
-		b.watchHazards(ctx, hazardsEvery)
 		if err != nil || lag.Current >= last+busyWAL {
 			wait = measureEvery
 		} else {
@@ -76,7 +75,6 @@ func (b *bridge) measure(ctx context.Context) {
 			ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), measureTimeout)
 			defer cancel()
 			_, _ = b.measureSlot(ctx) // it says itself that there is none
-			b.watchHazards(ctx, hazardsAsked)
 		})
 	}
 	both.Wait()

@@ -103,6 +103,7 @@ func (b *bridge) serve(ctx context.Context, l net.Listener) error {
 	})
 	metrics := promhttp.HandlerFor(b.metrics.registry, promhttp.HandlerOpts{})
 	mux.HandleFunc("GET /metrics", func(w http.ResponseWriter, r *http.Request) {
+		signal(b.hazards.wake)
 		b.measure(r.Context())
 		metrics.ServeHTTP(w, r)
 	})

@@ -38,6 +38,7 @@ type tables struct {
 	newest  cdc.LSN      // of the last check
 	types   string       // see cdc.Coverages
 	added   attempt      // to add the tables that are missing again
+	bound   attempt      // to bind the rules to altered types
 }
 
 // attempt is the last one at something that costs about as much as a start, and that
@@ -257,21 +258,25 @@ func (c *capture) checkTables(ctx context.Context) error {
 // renewTypes has types that were altered used by the reader, and by the rules,
 // which know those of lookups. A text that differs may also be that of a new type.
 func (c *capture) renewTypes(ctx context.Context, types string) {
-	if types == c.tables.types {
+	t := c.tables
+	if types == t.types || !t.bound.due(types) {
 		return
 	}
-	altered, err := c.reader.ReloadTypes(ctx)
-	if err != nil {
+	if err := c.reader.ReloadTypes(ctx); err != nil {
+		t.bound = attempt{}
 		return // the next check does it
 	}
-	c.tables.types = types
-	if !altered {
-		return
+	// The stream may have read them before.
+	if c.reader.TypesVersion() != c.typesBound.Load() {
+		c.Log.Info().Msg("types of the source were altered; they were read again")
+		if err := c.adoptAgain(ctx); err != nil {
+			if ctx.Err() == nil {
+				c.Log.Warn().Err(err).Msg("the rules cannot be bound to the altered types; they stay as they are, and it is tried again")
+			}
+			return
+		}
 	}
-	c.Log.Info().Msg("types of the source were altered; they were read again")
-	if err := c.adoptAgain(ctx); err != nil && ctx.Err() == nil {
-		c.Log.Warn().Err(err).Msg("the rules cannot be bound to the altered types; they stay as they are")
-	}
+	t.types, t.bound = types, attempt{}
 }
 
 // take keeps the tables' OIDs, and returns those that the stream lacks.
