@@ -60,9 +60,9 @@ func (r *Reader) stream(ctx context.Context, h Handler) (streamed bool, err erro
 	defer cancel()
 	s.cancel = cancel
 
+	r.waiting.Store(nil)
 	r.current.Store(s)
 	defer r.current.Store(nil)
-	r.waiting.Store(nil)
 	ended := context.AfterFunc(ctx, func() { s.end(ctx.Err()) })
 	defer ended()
 
@@ -86,6 +86,9 @@ func (r *Reader) stream(ctx context.Context, h Handler) (streamed bool, err erro
 func (s *session) end(cause error) {
 	s.once.Do(func() {
 		s.cause = cause
+		if !orderly(cause) {
+			s.r.waiting.Store(&cause) // now: the handler may be blocked for long
+		}
 		close(s.stop)
 		s.cancel()
 		_ = s.conn.SetReadDeadline(time.Unix(1, 0)) // wakes the receiver
