@@ -122,21 +122,23 @@ func (o Options) coverage(need TableNeed, oid uint32, root string, in []placed) 
 	}
 	c.Filter = strings.Join(filters, "; ")
 	lacking := operations{need.Insert, need.Update, need.Delete, need.Truncate}.without(have)
-	pub := QuoteIdentifier(o.Publication)
+	// In the wrong publication the application's own UPDATE would fail. Which is the
+	// right one, the whole check decides: see preparation.place.
+	const check = "run gancho check, which prints how"
 	switch {
 	case oid == 0:
-		c.Missing, c.Fix = "it does not exist any more", "create it and add it to the publication, or remove its rules"
+		c.Missing, c.Fix = "it does not exist any more", "create it and publish it ("+check+"), or remove its rules"
 	case root != "":
 		c.Missing, c.Fix = fmt.Sprintf("it is a partition of %s, under whose name its changes are published", root), fmt.Sprintf("write its rules on %s", root)
 	case len(in) == 0:
-		c.Missing, c.Fix = fmt.Sprintf("it is not in publication %s", pub), fmt.Sprintf("run ALTER PUBLICATION %s ADD TABLE %s", pub, c.Table)
+		c.Missing, c.Fix = fmt.Sprintf("it is not in publication %s or %s", QuoteIdentifier(o.Publication), QuoteIdentifier(o.insertPublication())), "publish it ("+check+")"
 	case lacking != operations{}:
 		names := make([]string, len(in))
 		for i, m := range in {
 			names[i] = QuoteIdentifier(m.Publication)
 		}
 		c.Missing = fmt.Sprintf("publication %s does not publish its %s", strings.Join(slices.Compact(names), " and "), lacking)
-		c.Fix = fmt.Sprintf("run ALTER PUBLICATION %s SET (publish = '%s')", names[0], have.or(lacking))
+		c.Fix = "publish that as well (" + check + ")"
 	}
 	return c
 }

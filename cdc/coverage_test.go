@@ -1,6 +1,7 @@
 package cdc_test
 
 import (
+	"strings"
 	"testing"
 
 	"gancho/cdc"
@@ -30,7 +31,7 @@ func TestCoverage(t *testing.T) {
 			t.Errorf("%s: missing %q and %q, want %q and %q", what, all.Tables[0].Missing, all.Tables[1].Missing, a, b)
 		}
 	}
-	check("no publication", read(), "it is not in publication gancho", "it is not in publication gancho")
+	check("no publication", read(), "it is not in publication gancho or gancho_insert", "it is not in publication gancho or gancho_insert")
 	first := read("create publication gancho for table a", `create publication gancho_insert for table "B c", a with (publish = 'insert')`)
 	check("two publications", first, "", "")
 	again := read()
@@ -38,9 +39,16 @@ func TestCoverage(t *testing.T) {
 		t.Errorf("what has not changed differs: %+v and %+v", first, again)
 	}
 	narrowed := read("alter publication gancho set (publish = 'delete')")
+	for _, c := range append(narrowed.Tables[:1:1], read("alter publication gancho_insert drop table \"B c\"").Tables[1], read("alter publication gancho_insert add table \"B c\"", "alter publication gancho_insert set (publish = 'truncate')").Tables[1]) {
+		// ALTER PUBLICATION of the wrong one would make the application's own UPDATE fail.
+		if !strings.Contains(c.Fix, "run gancho check") || strings.Contains(c.Fix, "ALTER") {
+			t.Errorf("%s: the fix of %q is %q", c.Table, c.Missing, c.Fix)
+		}
+	}
+	read("alter publication gancho_insert set (publish = 'insert')")
 	check("narrowed", narrowed, "publication gancho and gancho_insert does not publish its update", "")
 	renamed := read("alter publication gancho set (publish = 'insert, update')", `alter table "B c" rename to c`, "drop table a", "create table a (id int primary key)")
-	check("renamed and created again", renamed, "it is not in publication gancho", "it does not exist any more")
+	check("renamed and created again", renamed, "it is not in publication gancho or gancho_insert", "it does not exist any more")
 	for _, s := range []string{"alter type ponto rename attribute x to z", "alter type cor rename value 'azul' to 'verde'", "alter type ponto add attribute w text"} {
 		before := read().Types
 		if read(s).Types == before {

@@ -224,6 +224,34 @@ func TestYoungInsertPublication(t *testing.T) {
 	}
 }
 
+// TestYoungInsertPublicationAlone: nor is one lost that no change of the other
+// publication follows, since PostgreSQL sends no transaction without changes.
+func TestYoungInsertPublicationAlone(t *testing.T) {
+	t.Parallel()
+	for _, backlog := range []string{"insert into outside values (1)", "insert into t values (default)"} {
+		dsn := pg.Database(t, "", "create table t (id serial primary key)", "create table livro (id int)", "create table outside (id int)")
+		conn := dial(t, dsn)
+		o := optionsFor(dsn)
+		needs := append(allOps("t"), cdc.TableNeed{Name: "livro", Insert: true})
+		prepare(t, o, needs)
+		do(t, conn, "drop publication gancho_insert", backlog, "insert into livro values (1)", backlog) // not published
+		source := prepare(t, o, needs)
+		do(t, conn, "insert into livro values (2)", "insert into livro values (3)")
+		s := run(t, o, source, newRecorder())
+		want := []string{"insert public.livro new(id=2)", "insert public.livro new(id=3)"}
+		if strings.Contains(backlog, " t ") {
+			want = append([]string{"insert public.t new(id=1)", "insert public.t new(id=2)"}, want...)
+		}
+		if diff := cmp.Diff(want, s.changes(len(want))); diff != "" {
+			t.Errorf("after %s: changes (-want +got):\n%s\n%s", backlog, diff, s.log)
+		}
+		do(t, conn, "insert into livro values (4)", "insert into t values (5)")
+		if diff := cmp.Diff("insert public.livro new(id=4)", s.next().Changes[0]); diff != "" {
+			t.Errorf("after the publication was left out (-want +got):\n%s\n%s", diff, s.log)
+		}
+	}
+}
+
 // TestHandlerErrors: an error of any method ends Run with that very error.
 func TestHandlerErrors(t *testing.T) {
 	t.Parallel()

@@ -142,10 +142,17 @@ func (s *session) watch(ctx context.Context) {
 }
 
 // Observe tells the reader what was measured of its slot. A stream that has become
-// a synchronous standby is closed immediately. Safe from any goroutine.
+// a synchronous standby is closed immediately; the handler may be waiting for a commit
+// that waits for it, so that the reason is logged here. Safe from any goroutine.
 func (r *Reader) Observe(slot Slot) {
-	if s := r.current.Load(); s != nil && slot.Synchronous {
-		s.drop(&SynchronousError{})
+	s := r.current.Load()
+	if s == nil || slot.Synchronous == "" {
+		return
+	}
+	synchronous := &SynchronousError{Names: slot.Synchronous}
+	s.drop(synchronous)
+	if s.cause == synchronous { //nolint:errorlint // this one, not another of its kind
+		r.options.Log.Error().Str("slot", r.options.Slot).Err(synchronous).Msg("commits of the source wait for gancho; its stream is closed")
 	}
 }
 

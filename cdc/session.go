@@ -60,9 +60,9 @@ func (r *Reader) stream(ctx context.Context, h Handler) (streamed bool, err erro
 	defer cancel()
 	s.cancel = cancel
 
+	r.waiting.Store(nil)
 	r.current.Store(s)
 	defer r.current.Store(nil)
-	r.waiting.Store(nil)
 	ended := context.AfterFunc(ctx, func() { s.end(ctx.Err()) })
 	defer ended()
 
@@ -86,6 +86,9 @@ func (r *Reader) stream(ctx context.Context, h Handler) (streamed bool, err erro
 func (s *session) end(cause error) {
 	s.once.Do(func() {
 		s.cause = cause
+		if !orderly(cause) {
+			s.r.waiting.Store(&cause) // now: the handler may be blocked for long
+		}
 		close(s.stop)
 		s.cancel()
 		_ = s.conn.SetReadDeadline(time.Unix(1, 0)) // wakes the receiver
@@ -214,12 +217,16 @@ func (s *session) startReplication(ctx context.Context) error {
 }
 
 func (r *Reader) startCommand() string {
+	return fmt.Sprintf(`START_REPLICATION SLOT "%s" LOGICAL %s (%s)`, r.options.Slot, r.Confirmed(), strings.Join(r.pluginArguments(), ", "))
+}
+
+// pluginArguments are pgoutput's.
+func (r *Reader) pluginArguments() []string {
 	names := r.subscribed()
 	for i, name := range names {
 		names[i] = `"` + strings.ReplaceAll(name, `"`, `""`) + `"`
 	}
-	return fmt.Sprintf(`START_REPLICATION SLOT "%s" LOGICAL %s (proto_version '1', publication_names %s, messages 'true')`,
-		r.options.Slot, r.Confirmed(), quoteLiteral(strings.Join(names, ",")))
+	return []string{"proto_version '1'", "publication_names " + quoteLiteral(strings.Join(names, ",")), "messages 'true'"}
 }
 
 // serverError decodes an ErrorResponse.
@@ -290,8 +297,8 @@ func (s *session) frames(ctx context.Context, frames []byte, h Handler) error {
 		switch body[0] {
 		case 'w':
 			message := body[dataHeader:]
-			if next, ok := s.grown(message); ok {
-				return s.awaitConfirmed(h, next)
+			if s.grown(message) {
+				return s.awaitConfirmed(h)
 			}
 			if err := s.r.decoder.message(ctx, message, h); err != nil {
 				return err
@@ -300,7 +307,11 @@ func (s *session) frames(ctx context.Context, frames []byte, h Handler) error {
 			if s.r.decoder.inTx {
 				continue
 			}
-			if err := handled(h.Keepalive(LSN(binary.BigEndian.Uint64(body[1:])))); err != nil {
+			lsn := LSN(binary.BigEndian.Uint64(body[1:]))
+			if s.r.young != nil && lsn >= s.r.young.known {
+				return s.awaitConfirmed(h)
+			}
+			if err := handled(h.Keepalive(lsn)); err != nil {
 				return err
 			}
 		}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/jackc/pgx/v5"
 )
@@ -131,9 +132,10 @@ type Slot struct {
 	HeldBytes int64 `json:"held_bytes"`
 	// WALStatus is reserved, extended, unreserved or lost.
 	WALStatus string `json:"wal_status"`
-	// Synchronous: the process that reads it is a synchronous standby of the server,
-	// or would be in place of another.
-	Synchronous bool `json:"-"`
+	// Synchronous is synchronous_standby_names if the process that reads the slot
+	// stands in it, and so is a synchronous standby or would be in place of another.
+	// A process of another role counts only under *.
+	Synchronous string `json:"-"`
 }
 
 // ErrNoSlot is wrapped by [ReadSlot] when the slot does not exist.
@@ -142,19 +144,25 @@ var ErrNoSlot = errors.New("the slot does not exist")
 // ReadSlot reads the slot over an ordinary connection.
 func ReadSlot(ctx context.Context, conn *pgx.Conn, slot string) (Slot, error) {
 	s := Slot{Name: slot}
+	var list, reader string
+	// pg_stat_replication has sync_state, which it shows to few roles.
 	err := conn.QueryRow(ctx, `
 		select active, now.lsn, coalesce(confirmed_flush_lsn, '0/0'), greatest(pg_wal_lsn_diff(now.lsn, confirmed_flush_lsn), 0)::int8,
 			greatest(pg_wal_lsn_diff(now.lsn, restart_lsn), 0)::int8, coalesce(wal_status, ''),
-			exists (select from pg_catalog.pg_stat_replication where pid = active_pid and sync_state <> 'async')
+			case when active and not pg_is_in_recovery() then current_setting('synchronous_standby_names') else '' end,
+			coalesce((select application_name from pg_catalog.pg_stat_activity where pid = active_pid), '')
 		from pg_catalog.pg_replication_slots
 		cross join (select case when pg_is_in_recovery() then pg_last_wal_replay_lsn() else pg_current_wal_lsn() end as lsn) now
 		where slot_name = $1`, slot).
-		Scan(&s.Active, &s.Current, &s.ConfirmedFlush, &s.UnconfirmedBytes, &s.HeldBytes, &s.WALStatus, &s.Synchronous)
+		Scan(&s.Active, &s.Current, &s.ConfirmedFlush, &s.UnconfirmedBytes, &s.HeldBytes, &s.WALStatus, &list, &reader)
 	if errors.Is(err, pgx.ErrNoRows) {
 		err = ErrNoSlot
 	}
 	if err != nil {
 		return Slot{}, fmt.Errorf("read slot %q: %w", slot, err)
+	}
+	if names := standbyNames(list); slices.Contains(names, "*") || reader != "" && containsFold(names, reader) {
+		s.Synchronous = list
 	}
 	return s, nil
 }

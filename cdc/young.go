@@ -2,14 +2,19 @@ package cdc
 
 import (
 	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"slices"
 	"strings"
 	"time"
 
+	"github.com/jackc/pglogrepl"
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/pgproto3"
+
+	"gancho/internal/retry"
 )
 
 // A publication is looked up as it was at the change that is decoded. One that
@@ -20,13 +25,15 @@ import (
 // which ends Run. The one for inserts may be created later, with the first rule
 // that needs it: changes from before that are read without it.
 
+// Since PostgreSQL 15 the stream does not say where that is: transactions that the
+// other publication has nothing of are not sent. So the reader searches for it.
+
 // young is a publication that is left out for a while.
 type young struct {
-	born uint32 // the transaction that created it
-	from LSN    // where it turned out to be missing
+	known LSN // the stream with it can be read from here on
 }
 
-// errGrown: the stream has reached transactions that know the young publication.
+// errGrown: the stream has reached changes that know the young publication.
 var errGrown = errors.New("the publication is known from here on")
 
 // growCheck is how often the reader checks whether what it handed over is confirmed.
@@ -53,22 +60,120 @@ func (r *Reader) leaveOut(ctx context.Context, cause error) (bool, error) {
 	if r.young != nil || r.missingPublication(cause) != r.options.insertPublication() {
 		return false, nil
 	}
-	var born uint32
-	err := r.withCatalog(ctx, func(q querier) (err error) {
-		rows, _ := q.Query(ctx, `select xmin::text::int8 from pg_catalog.pg_publication where pubname = $1`, r.options.insertPublication())
-		born, err = pgx.CollectExactlyOneRow(rows, pgx.RowTo[uint32])
+	name := r.options.insertPublication()
+	var exists bool
+	var end LSN
+	err := r.withCatalog(ctx, func(q querier) error {
+		rows, _ := q.Query(ctx, `select exists (select from pg_catalog.pg_publication where pubname = $1),
+			case when pg_is_in_recovery() then pg_last_wal_replay_lsn() else pg_current_wal_insert_lsn() end`, name)
+		_, err := pgx.ForEachRow(rows, []any{&exists, &end}, func() error { return nil })
 		return err
 	})
-	if errors.Is(err, pgx.ErrNoRows) {
-		return false, nil // it is not young: it does not exist
-	}
 	if err != nil {
-		return false, fmt.Errorf("read publication %q: %w", r.options.insertPublication(), err)
+		return false, fmt.Errorf("read publication %q: %w", name, err)
 	}
-	r.young = &young{born: born, from: r.Confirmed()}
-	r.options.Log.Warn().Str("publication", r.options.insertPublication()).Stringer("lsn", r.Confirmed()).
+	if !exists {
+		return false, nil // it is not young
+	}
+	r.options.Log.Warn().Str("publication", name).Stringer("lsn", r.Confirmed()).
+		Msg("publication is younger than the changes to be read; searching for the first that know it")
+	known, err := r.searchKnown(ctx, end-pageHeader)
+	if err != nil {
+		return false, fmt.Errorf("search for the changes that know publication %q: %w", name, err)
+	}
+	r.young = &young{known: known}
+	r.options.Log.Warn().Str("publication", name).Stringer("lsn", r.Confirmed()).Stringer("until", known).
 		Msg("publication is younger than the changes to be read; leaving it out until they have been read")
 	return true, nil
+}
+
+// pageHeader is the most by which the place of the next record can be behind the
+// end of the newest, which is longer than that.
+const pageHeader = 40
+
+// searchKnown returns the first position before end from which the stream with
+// all publications can be read. It cannot from the confirmed one, and can from end,
+// where the publication exists. A transaction that was running when the publication was
+// created may know it in some changes and not in others; it counts as older.
+func (r *Reader) searchKnown(ctx context.Context, end LSN) (LSN, error) {
+	const alignment = 8 // of records
+	const attempts = 10 // at a slot that the server has not released from the one before
+	older, known, failures := r.Confirmed(), end, 0
+	for older+alignment < known {
+		middle := older + (known-older)/2
+		ok, err := r.readable(ctx, middle, end)
+		switch {
+		case SQLState(err) == codeObjectInUse && failures < attempts:
+			failures++
+			if err := retry.Wait(ctx, reconnect().Delay(failures)); err != nil {
+				return 0, err
+			}
+		case err != nil:
+			return 0, err
+		case ok:
+			known = middle
+		default:
+			older = middle
+		}
+	}
+	return known, nil
+}
+
+// readable reports whether the first changes from a position on can be read with
+// all publications, or none come before end. It confirms nothing.
+func (r *Reader) readable(ctx context.Context, from, end LSN) (bool, error) {
+	pg, err := connectReplication(ctx, r.options.DSN, r.options.Encoding)
+	if err != nil {
+		return false, err
+	}
+	defer hangUp(ctx, pg)
+	if err := standAside(ctx, pg); err != nil {
+		return false, err
+	}
+	err = pglogrepl.StartReplication(ctx, pg, `"`+r.options.Slot+`"`, pglogrepl.LSN(from), pglogrepl.StartReplicationOptions{PluginArgs: r.pluginArguments()})
+	for err == nil {
+		var message pgproto3.BackendMessage
+		if message, err = receiveMessage(ctx, pg); err != nil {
+			break
+		}
+		switch m := message.(type) {
+		case *pgproto3.ErrorResponse:
+			err = pgconn.ErrorResponseToPgError(m)
+		case *pgproto3.CopyData:
+			switch {
+			case len(m.Data) > dataHeader && m.Data[0] == 'w' && m.Data[dataHeader] == 'R':
+				return true, nil // a relation, before the first change of it
+			case len(m.Data) != keepalive || m.Data[0] != 'k':
+			case LSN(binary.BigEndian.Uint64(m.Data[1:])) >= end:
+				return true, nil
+			case m.Data[17] != 0:
+				err = pglogrepl.SendStandbyStatusUpdate(ctx, pg, pglogrepl.StandbyStatusUpdate{WALWritePosition: pglogrepl.LSN(r.Confirmed())})
+			}
+		}
+	}
+	if r.missingPublication(err) == r.options.insertPublication() {
+		return false, nil
+	}
+	return false, err
+}
+
+// receiveMessage waits as long as a server that is alive may be silent.
+func receiveMessage(ctx context.Context, pg *pgconn.PgConn) (pgproto3.BackendMessage, error) {
+	ctx, cancel := context.WithTimeout(ctx, noSenderTimeout)
+	defer cancel()
+	return pg.ReceiveMessage(ctx)
+}
+
+// hangUp closes a connection that streams, and waits until the slot is free.
+func hangUp(ctx context.Context, pg *pgconn.PgConn) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), goodbyeTimeout)
+	defer cancel()
+	pg.Frontend().Send(&pgproto3.Terminate{})
+	err := pg.Frontend().Flush()
+	for err == nil {
+		_, err = pg.ReceiveMessage(ctx)
+	}
+	_ = pg.Close(ctx)
 }
 
 // subscribed are the publications of the next stream.
@@ -78,24 +183,22 @@ func (r *Reader) subscribed() []string {
 	})
 }
 
-// grown returns the commit LSN of a transaction that a Begin message opens, if
-// the transaction is younger than the publication. One that the publication
-// was left out for counts as older, or this would go in circles.
-func (s *session) grown(message []byte) (LSN, bool) {
+// grown reports whether a Begin message opens a transaction that knows the young
+// publication.
+func (s *session) grown(message []byte) bool {
 	if s.r.young == nil || len(message) != 21 || message[0] != 'B' {
-		return 0, false
+		return false
 	}
-	tx := decodeBegin(&cursor{rest: message[1:]})
-	// XIDs are compared as PostgreSQL does.
-	return tx.Commit, tx.Commit > s.r.young.from && int32(tx.XID-s.r.young.born) > 0
+	return decodeBegin(&cursor{rest: message[1:]}).Commit >= s.r.young.known
 }
 
 // awaitConfirmed waits until all that was handed over is confirmed, so that the
 // next stream, with all publications, repeats none of it: with more tables in it
 // a transaction's changes would be numbered differently. That includes everything
-// before next, where the publication was not known and nothing else is left: the
-// handler confirms it, because it may want to store positions first.
-func (s *session) awaitConfirmed(h Handler, next LSN) error {
+// before the publication is known, and nothing beyond: the handler confirms it,
+// because it may want to store positions first.
+func (s *session) awaitConfirmed(h Handler) error {
+	next := s.r.young.known
 	if err := handled(h.Keepalive(next)); err != nil {
 		return err
 	}
