@@ -33,6 +33,7 @@ type decoder struct {
 
 	tx      Transaction
 	inTx    bool
+	end     LSN // of the newest whole transaction of the session
 	ordinal uint64
 
 	change         Change
@@ -50,7 +51,7 @@ func newDecoder(types *Types, loadTypes func(context.Context, []uint32) error) *
 // reset forgets what belongs to the session: a half transaction, and which
 // relations were described.
 func (d *decoder) reset() {
-	d.inTx = false
+	d.inTx, d.end = false, 0
 	clear(d.relations)
 	clear(d.families)
 	d.outer, d.inner = nil, nil
@@ -127,7 +128,7 @@ func (d *decoder) commit(c *cursor, h Handler) error {
 	if err := d.check('C', c); err != nil {
 		return err
 	}
-	d.tx.End, d.inTx = end, false
+	d.tx.End, d.end, d.inTx = end, end, false
 	return handled(h.Commit(&d.tx))
 }
 

@@ -234,10 +234,17 @@ func TestYoungInsertPublicationAlone(t *testing.T) {
 		o := optionsFor(dsn)
 		needs := append(allOps("t"), cdc.TableNeed{Name: "livro", Insert: true})
 		prepare(t, o, needs)
-		do(t, conn, "drop publication gancho_insert", backlog, "insert into livro values (1)", backlog) // not published
+		do(t, conn, "insert into livro values (0)", "drop publication gancho_insert", backlog, "insert into livro values (1)", backlog) // not published
 		source := prepare(t, o, needs)
 		do(t, conn, "insert into livro values (2)", "insert into livro values (3)")
-		s := run(t, o, source, newRecorder())
+		rec := newRecorder()
+		rec.late = 1
+		s := run(t, o, source, rec)
+		first := s.next()
+		if diff := cmp.Diff([]string{"insert public.livro new(id=0)"}, first.Changes); diff != "" {
+			t.Errorf("before the publication was dropped (-want +got):\n%s", diff)
+		}
+		s.reader.Confirm(first.End) // which leaving the publication out waits for
 		want := []string{"insert public.livro new(id=2)", "insert public.livro new(id=3)"}
 		if strings.Contains(backlog, " t ") {
 			want = append([]string{"insert public.t new(id=1)", "insert public.t new(id=2)"}, want...)

@@ -270,7 +270,7 @@ func (s *session) handle(ctx context.Context, h Handler) error {
 			}
 		}
 		if !open {
-			return s.failed
+			return s.shrink(h)
 		}
 		handed = handed || len(next.frames) > 0
 		s.turns.Add(1)
@@ -298,7 +298,7 @@ func (s *session) frames(ctx context.Context, frames []byte, h Handler) error {
 		case 'w':
 			message := body[dataHeader:]
 			if s.grown(message) {
-				return s.awaitConfirmed(h)
+				return s.grow(h)
 			}
 			if err := s.r.decoder.message(ctx, message, h); err != nil {
 				return err
@@ -309,7 +309,7 @@ func (s *session) frames(ctx context.Context, frames []byte, h Handler) error {
 			}
 			lsn := LSN(binary.BigEndian.Uint64(body[1:]))
 			if s.r.young != nil && lsn >= s.r.young.known {
-				return s.awaitConfirmed(h)
+				return s.grow(h)
 			}
 			if err := handled(h.Keepalive(lsn)); err != nil {
 				return err

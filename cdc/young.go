@@ -24,7 +24,7 @@ import (
 // For the publication of everything both mean that changes would be skipped,
 // which ends Run. The one for inserts may be created later, with the first rule
 // that needs it: changes from before that are read without it.
-
+//
 // Since PostgreSQL 15 the stream does not say where that is: transactions that the
 // other publication has nothing of are not sent. So the reader searches for it.
 
@@ -93,8 +93,11 @@ const pageHeader = 40
 
 // searchKnown returns the first position before end from which the stream with
 // all publications can be read. It cannot from the confirmed one, and can from end,
-// where the publication exists. A transaction that was running when the publication was
-// created may know it in some changes and not in others; it counts as older.
+// where the publication exists.
+//
+// A transaction that was running when the publication was created may not know it,
+// although it commits later. What is found may then be its commit: it, and what was
+// committed between the two, count as older.
 func (r *Reader) searchKnown(ctx context.Context, end LSN) (LSN, error) {
 	const alignment = 8 // of records
 	const attempts = 10 // at a slot that the server has not released from the one before
@@ -192,27 +195,47 @@ func (s *session) grown(message []byte) bool {
 	return decodeBegin(&cursor{rest: message[1:]}).Commit >= s.r.young.known
 }
 
-// awaitConfirmed waits until all that was handed over is confirmed, so that the
-// next stream, with all publications, repeats none of it: with more tables in it
-// a transaction's changes would be numbered differently. That includes everything
-// before the publication is known, and nothing beyond: the handler confirms it,
+// grow ends the stream without the young publication, once everything before the
+// publication is known is confirmed, and nothing beyond: the handler confirms it,
 // because it may want to store positions first.
-func (s *session) awaitConfirmed(h Handler) error {
-	next := s.r.young.known
-	if err := handled(h.Keepalive(next)); err != nil {
+func (s *session) grow(h Handler) error {
+	known := s.r.young.known
+	if err := handled(h.Keepalive(known)); err != nil {
 		return err
 	}
+	if err := s.awaitConfirmed(h, known); err != nil {
+		return err
+	}
+	return errGrown
+}
+
+// shrink returns why the receiver ended. When it is a young publication, what came
+// before is confirmed first: the next stream would lack that publication's part of it.
+func (s *session) shrink(h Handler) error {
+	d := s.r.decoder
+	if s.r.missingPublication(s.failed) == s.r.options.insertPublication() && (!d.inTx || d.ordinal == 0) {
+		if err := s.awaitConfirmed(h, 0); err != nil {
+			return err
+		}
+	}
+	return s.failed
+}
+
+// awaitConfirmed waits until all that was handed over is confirmed, and next, so
+// that the next stream, with other publications, repeats none of it: with other tables
+// in it a transaction's changes would be numbered differently.
+func (s *session) awaitConfirmed(h Handler, next LSN) error {
 	if err := handled(h.Flush()); err != nil {
 		return err
 	}
 	tick := time.NewTicker(growCheck)
 	defer tick.Stop()
-	for s.r.Confirmed() < max(next, s.r.decoder.tx.End) {
+	for s.r.Confirmed() < max(next, s.r.decoder.end) {
 		select {
 		case <-s.stop:
 			return s.cause
 		case <-tick.C:
 		}
 	}
-	return errGrown
+	return nil
 }
