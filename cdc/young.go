@@ -133,7 +133,7 @@ func (r *Reader) readable(ctx context.Context, from, end LSN) (bool, error) {
 	if err := standAside(ctx, pg); err != nil {
 		return false, err
 	}
-	err = pglogrepl.StartReplication(ctx, pg, `"`+r.options.Slot+`"`, pglogrepl.LSN(from), pglogrepl.StartReplicationOptions{PluginArgs: r.pluginArguments()})
+	err = pglogrepl.StartReplication(ctx, pg, `"`+r.options.Slot+`"`, from, pglogrepl.StartReplicationOptions{PluginArgs: r.pluginArguments()})
 	for err == nil {
 		var message pgproto3.BackendMessage
 		if message, err = receiveMessage(ctx, pg); err != nil {
@@ -150,7 +150,7 @@ func (r *Reader) readable(ctx context.Context, from, end LSN) (bool, error) {
 			case LSN(binary.BigEndian.Uint64(m.Data[1:])) >= end:
 				return true, nil
 			case m.Data[17] != 0:
-				err = pglogrepl.SendStandbyStatusUpdate(ctx, pg, pglogrepl.StandbyStatusUpdate{WALWritePosition: pglogrepl.LSN(r.Confirmed())})
+				err = pglogrepl.SendStandbyStatusUpdate(ctx, pg, pglogrepl.StandbyStatusUpdate{WALWritePosition: r.Confirmed()})
 			}
 		}
 	}

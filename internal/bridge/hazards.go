@@ -34,7 +34,7 @@ func (b *bridge) watchHazards(ctx context.Context) error {
 		b.lookAtHazards(ctx)
 		rest := max(hazardsAsked, hazardsRest*time.Since(began))
 		if retry.Wait(ctx, rest) != nil {
-			return nil // the end that was asked for
+			return nil //nolint:nilerr // the end that was asked for
 		}
 		select {
 		case <-ctx.Done():

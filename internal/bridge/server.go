@@ -4,7 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"log"
+	"log" //nolint:depguard // net/http prints to it
 	"net"
 	"net/http"
 	"strings"

@@ -64,7 +64,7 @@ func TestAttempts(t *testing.T) {
 			{"t and u are missing", 9 * time.Minute, false},
 			{"t and u are missing", time.Minute, true},
 		} {
-			time.Sleep(step.after)
+			<-time.After(step.after)
 			if due := a.Due(step.at); due != step.due {
 				t.Errorf("step %d: due is %v", i, due)
 			}

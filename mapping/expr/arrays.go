@@ -28,8 +28,9 @@ func arrayCodec(t *cdc.Type) *codec {
 // to the arena, because the reader keeps its text only until the next one; others
 // refer to s, and their number is that of the delimiters.
 func parseArray(m *Machine, s []byte, delim byte, parse func(m *Machine, s []byte) value) value {
-	r, a, ok := pgtext.ReadArray(s, delim), &array{}, true
+	r, a := pgtext.ReadArray(s, delim), &array{}
 	copied := bytes.ContainsAny(s, "\"\\ \t\n\r\v\f")
+	var ok bool
 	if copied {
 		ok = m.room(len(s))
 	} else {
