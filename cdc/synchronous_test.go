@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -59,6 +60,8 @@ func TestSynchronousStandby(t *testing.T) {
 		return nil
 	}
 	s := run(t, o, prepare(t, o, allOps("t")), rec)
+	release := sync.OnceFunc(func() { close(done) })
+	t.Cleanup(release)
 	eventually(t, "another name for the stream", func() bool { return states() == "gancho-stream async, standby1 sync" })
 
 	// Every name, while it streams: the commit waits for us, and we for it.
@@ -92,7 +95,7 @@ func TestSynchronousStandby(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Logf("a commit took %s", time.Since(began))
-	close(done)
+	release()
 	reason("FIRST 1 (*)")
 	var lacks *cdc.SetupError
 	if _, err := cdc.Prepare(t.Context(), o, allOps("t")); !errors.As(err, &lacks) || !strings.Contains(err.Error(), "ANY 1 (standby1, standby2)") {
