@@ -40,7 +40,7 @@ func (b *bridge) watchHazards(ctx context.Context) error {
 		case <-ctx.Done():
 			return nil
 		case <-b.hazards.wake:
-		case <-time.After(hazardsEvery - rest): // at once after a longer rest
+		case <-time.After(hazardsEvery - rest): // immediately after a longer rest
 		}
 	}
 }
