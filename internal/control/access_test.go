@@ -288,6 +288,49 @@ func TestTenantCannotReachInside(t *testing.T) {
 	}
 }
 
+// TestTenantCannotSteerSecrets: a tenant's administrator changes an endpoint, and what
+// the operator has hidden there goes nowhere else by it.
+func TestTenantCannotSteerSecrets(t *testing.T) {
+	t.Parallel()
+	g := newGym(t)
+	ctx := context.Background()
+	one := control.Actor{Name: "token:1", Role: state.Admin, Tenant: "1"}
+	const document = `{"url": "https://crm.example.com/hooks/path?token=query", "tenants": ["1"], "headers": {"X-Key": "segredo"}, "extra": {"token": "segredo"}}`
+	made, err := g.AddEndpoint(ctx, root, control.NewEndpoint{Name: "meu", Document: []byte(document)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	before, err := g.Store.Endpoint(ctx, "meu")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, patch := range []string{
+		`{"url": "https://evil.example.com/hooks/a"}`, `{"url": "https://crm.example.com/another/customer"}`, `{"url": "https://crm.example.com/hooks/***?token=***&to=evil"}`,
+		`{"url": "https://crm.example.com:8443/hooks/***?token=***"}`, `{"success": {"body": "segredo|a"}}`, `{"style": "superlogica"}`, `{"proxy": "http://evil.example.com:3128"}`,
+	} {
+		var invalid *control.InvalidError
+		if _, err := g.EditEndpoint(ctx, one, "meu", control.Edit{Patch: []byte(patch)}); !errors.As(err, &invalid) {
+			t.Errorf("%s: %v, want a refusal", patch, err)
+		}
+	}
+	if after, err := g.Store.Endpoint(ctx, "meu"); err != nil || string(after.Document) != string(before.Document) {
+		t.Errorf("the settings are %s, %v", after.Document, err)
+	}
+	// A copy of what is shown has no secret.
+	var invalid *control.InvalidError
+	if _, err := g.AddEndpoint(ctx, one, control.NewEndpoint{Name: "copia", Document: made.Endpoint.Settings}); !errors.As(err, &invalid) || len(invalid.Problems) != 3 {
+		t.Errorf("a copy: %v, want that it lacks three values", err)
+	}
+	// What it was shown, sent back, is no change; and it may give values of its own.
+	if _, err := g.EditEndpoint(ctx, one, "meu", control.Edit{Patch: made.Endpoint.Settings}); err != nil {
+		t.Error(err)
+	}
+	own := `{"url": "https://evil.example.com/hooks", "headers": null, "extra": {"token": "meu"}}`
+	if _, err := g.EditEndpoint(ctx, one, "meu", control.Edit{Patch: []byte(own)}); err != nil {
+		t.Error(err)
+	}
+}
+
 // TestTokensOfATenant: they make tokens of their own tenant only.
 func TestTokensOfATenant(t *testing.T) {
 	t.Parallel()
