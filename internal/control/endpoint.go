@@ -34,7 +34,7 @@ func (s *Service) Endpoints(ctx context.Context, a Actor, cursor string, limit i
 	}
 	all = slices.DeleteFunc(all, func(e EndpointView) bool { return e.Name <= cursor })
 	page := cut(all, n, func(e *EndpointView) string { return e.Name })
-	return page, s.addLive(ctx, page.Items)
+	return page, s.addLive(ctx, a, page.Items)
 }
 
 // Endpoint returns one endpoint with what the queue holds of it. Needs Viewer.
@@ -44,7 +44,7 @@ func (s *Service) Endpoint(ctx context.Context, a Actor, name string) (EndpointV
 		return EndpointView{}, err
 	}
 	view := []EndpointView{e.view()}
-	return view[0], s.addLive(ctx, view)
+	return view[0], s.addLive(ctx, a, view)
 }
 
 // views are the endpoints that the actor may see, by name, without Live.

@@ -129,6 +129,9 @@ type Filter struct {
 	From     time.Time `json:"from,omitzero"`     // commit time (attempts: their own), inclusive
 	To       time.Time `json:"to,omitzero"`       // exclusive
 	Outcome  string    `json:"outcome,omitempty"` // attempts': delivered, retry, ...
+
+	// Endpoints are those of an actor who may choose from no others.
+	Endpoints []string `json:"-"`
 }
 
 // Job sends kept events or dead letters again. Whoever runs it goes on where
