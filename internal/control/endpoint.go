@@ -94,8 +94,8 @@ func (f found) view() EndpointView {
 	switch {
 	case f.file != nil:
 		v.From = FromFile
-	case f.Document == nil:
-		v.Problem = "its settings cannot be decrypted with the keys of state.key"
+	case f.Sealed != nil:
+		v.Problem = f.Sealed.Error()
 	}
 	for _, k := range f.Secrets {
 		kind := "hmac"

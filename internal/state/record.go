@@ -24,6 +24,8 @@ type Endpoint struct {
 	Public json.RawMessage
 	// Secrets are those that sign now, the newest first.
 	Secrets []Secret
+	// Sealed is why there are neither Document nor Secrets; nil: there are.
+	Sealed *KeyError
 	// Version rises with each change; UpdateEndpoint refuses an older one.
 	Version          int64
 	Created, Updated time.Time
