@@ -25,6 +25,7 @@ type roster struct {
 	rows    []state.Endpoint
 	parsed  map[int64]parsedRow // by the row's id
 	clashes []string
+	shared  [][]string // the endpoints that have a secret in common
 }
 
 // parsedRow is what a row's document means: as it is now; or, when it cannot be read, as
@@ -138,6 +139,13 @@ func (r *roster) all() []endpoint.Endpoint {
 		}
 		r.clashes = clashes
 	}
+	shared := endpoint.SharedSecrets(out)
+	for _, names := range shared {
+		if !slices.ContainsFunc(r.shared, func(known []string) bool { return slices.Equal(known, names) }) {
+			r.log.Warn().Strs("endpoints", names).Msg("endpoints have a signing secret in common: each receiver can sign as gancho to the others; give each its own")
+		}
+	}
+	r.shared = shared
 	return out
 }
 

@@ -42,6 +42,9 @@ func (b *bridge) openState(ctx context.Context) error {
 	case err != nil:
 		return fmt.Errorf("open the state database: %w", err)
 	}
+	for _, text := range b.State.Keyring.Weak() {
+		b.Log.Warn().Msg(text)
+	}
 	rows, err := waitFor(ctx, b.Log, "state database", func() ([]state.Endpoint, error) { return b.storedEndpoints(ctx) })
 	if err != nil {
 		return fmt.Errorf("read the stored endpoints: %w", err)
