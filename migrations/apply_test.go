@@ -213,6 +213,51 @@ func TestNewerSchema(t *testing.T) {
 	}
 }
 
+// TestPathsAreMasked: what versions before 00008 have stored of a url's path is hidden,
+// in a database of any encoding.
+func TestPathsAreMasked(t *testing.T) {
+	t.Parallel()
+	for _, options := range []string{"", "template template0 encoding 'SQL_ASCII' locale 'C'"} {
+		dsn := pg.Database(t, options)
+		if _, err := migrations.Apply(t.Context(), dsn); err != nil {
+			t.Fatal(err)
+		}
+		conn, err := pgx.Connect(t.Context(), dsn)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = conn.Close(context.WithoutCancel(t.Context())) })
+		urls := map[string]string{
+			`https://a.com`: `https://a.com`, `https://a.com/hooks?x=***`: `https://a.com/hooks?x=***`, `https://a.com/hooks/`: `https://a.com/hooks/`,
+			`https://a.com:1/hooks/T0/B0\u00e7\"/s?x=***`: `https://a.com:1/hooks/***?x=***`, `http://a.com//s`: `http://a.com//***`,
+			`https://a.com/abcdefghijklmnopqrst/s`: `https://a.com/abcdefghijklmnopqrst/***`, `https://a.com/abcdefghijklmnopqrstu?***`: `https://a.com/***?***`,
+		}
+		const public, entry = `{"events":["a.*"],"extra":{"url":"***"},"url":"%s"}`, `{"settings":{"url":"%s","x":"https://b.com/c/d"},"state":"active"}`
+		for url := range urls {
+			_, err := conn.Exec(t.Context(), `insert into gancho.endpoints (name, tenants, state, sealed, public) values ($1, '{}', 'active', '', $2::text::json)`, url, fmt.Sprintf(public, url))
+			if err == nil {
+				_, err = conn.Exec(t.Context(), `insert into gancho.audit (actor, tenant, action, object, before, after) values ('x', '', 'endpoint.edit', $1, $2::text::json, $2::text::json)`, url, fmt.Sprintf(entry, url))
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+		}
+		if _, err := conn.Exec(t.Context(), `delete from gancho.schema_version where version_id = 8`); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := migrations.Apply(t.Context(), dsn); err != nil {
+			t.Fatal(err)
+		}
+		for url, want := range urls {
+			var got, before, after string
+			err := conn.QueryRow(t.Context(), `select public::text, before::text, after::text from gancho.endpoints join gancho.audit on object = name where name = $1`, url).Scan(&got, &before, &after)
+			if err != nil || got != fmt.Sprintf(public, want) || before != fmt.Sprintf(entry, want) || after != before {
+				t.Errorf("%s is shown as %s, %s and %s (%v), want %s", url, got, before, after, err, want)
+			}
+		}
+	}
+}
+
 // TestStepsAreASCII: a session's encoding is set, but a step that a person
 // feeds to psql is read with the terminal's.
 func TestStepsAreASCII(t *testing.T) {

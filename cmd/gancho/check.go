@@ -54,9 +54,23 @@ application fail because of a publication.`,
 	return cmd
 }
 
-// checkSecrets says which secrets a receiver has to know in another form than the one
-// they are written in.
+// checkSecrets says which keys can be guessed, which secrets two receivers know, and
+// which a receiver has to know in another form than the one they are written in.
 func checkSecrets(cmd *cobra.Command, c *config.Config) error {
+	var weak []string
+	if keys, err := stateOptions(c); err != nil {
+		return err
+	} else if keys != nil {
+		weak = keys.Keyring.Weak()
+	}
+	for _, names := range endpoint.SharedSecrets(c.Endpoints) {
+		weak = append(weak, fmt.Sprintf("the endpoints %s have a signing secret in common: each receiver can sign as gancho to the others; give each its own", strings.Join(names, ", ")))
+	}
+	for _, text := range weak {
+		if _, err := fmt.Fprintf(cmd.ErrOrStderr(), "%s: %s\n", c.File, text); err != nil {
+			return err
+		}
+	}
 	for _, e := range c.Endpoints {
 		if !slices.ContainsFunc(e.Secrets, endpoint.Secret.IsText) {
 			continue

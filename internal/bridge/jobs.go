@@ -261,6 +261,8 @@ func (j *jobs) fit(job *state.Job) error {
 		return fmt.Errorf("there is no endpoint %q any more", job.Endpoint)
 	case all[i].State == endpoint.Inactive:
 		return fmt.Errorf("endpoint %q is inactive: nothing is queued for it; activate it and start again", job.Endpoint)
+	case job.Tenant != "" && !slices.Equal(all[i].Tenants, []string{job.Tenant}):
+		return fmt.Errorf("endpoint %q is not the tenant's own any more", job.Endpoint)
 	case len(all[i].Tenants) > 0 && !covers(all[i].Tenants, &job.Filter):
 		return fmt.Errorf("endpoint %q is limited to other tenants now; start again", job.Endpoint)
 	}

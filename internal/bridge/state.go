@@ -42,13 +42,15 @@ func (b *bridge) openState(ctx context.Context) error {
 	case err != nil:
 		return fmt.Errorf("open the state database: %w", err)
 	}
-	rows, err := waitFor(ctx, b.Log, "state database", func() ([]state.Endpoint, error) { return b.store.Endpoints(ctx) })
+	for _, text := range b.State.Keyring.Weak() {
+		b.Log.Warn().Msg(text)
+	}
+	rows, err := waitFor(ctx, b.Log, "state database", func() ([]state.Endpoint, error) { return b.storedEndpoints(ctx) })
 	if err != nil {
 		return fmt.Errorf("read the stored endpoints: %w", err)
 	}
-	// An endpoint that cannot be read would get no events, and they would be lost
-	// to it: better not to start.
-	return b.roster.setStored(rows)
+	b.roster.setStored(rows)
+	return nil
 }
 
 // runState runs everything that needs the state database. Closing drained says
