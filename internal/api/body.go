@@ -15,6 +15,7 @@ import (
 
 	"gancho/delivery/endpoint"
 	"gancho/internal/control"
+	"gancho/internal/jsontext"
 	"gancho/internal/strictyaml"
 )
 
@@ -69,8 +70,8 @@ func checkMedia(header http.Header, media []string) error {
 	return nil
 }
 
-// checkJSON refuses what is not one JSON value in UTF-8, and the character that
-// PostgreSQL cannot keep in a text.
+// checkJSON refuses what is not one JSON value in UTF-8, and what people do not
+// mean although it is one.
 func checkJSON(src []byte) error {
 	if !utf8.Valid(src) {
 		return invalid(control.Problem{Message: "the body is not UTF-8"})
@@ -84,14 +85,14 @@ func checkJSON(src []byte) error {
 		}
 		return invalid(m)
 	}
-	tokens := json.NewDecoder(bytes.NewReader(src))
-	// It ends with io.EOF: the whole text was valid above.
-	for t, err := tokens.Token(); err == nil; t, err = tokens.Token() {
-		if text, ok := t.(string); ok && strings.ContainsRune(text, 0) {
-			m := control.Problem{Message: `a text holds the character \u0000`, Hint: "remove it"}
-			m.Line, m.Column = place(src, tokens.InputOffset())
-			return invalid(m)
-		}
+	var mistakes []control.Problem
+	for _, found := range jsontext.Check(src, strictyaml.MaxErrors) {
+		m := control.Problem{Pointer: found.Pointer, Message: found.Message, Hint: found.Hint}
+		m.Line, m.Column = place(src, found.Offset)
+		mistakes = append(mistakes, m)
+	}
+	if len(mistakes) > 0 {
+		return invalid(mistakes...)
 	}
 	return nil
 }
@@ -135,7 +136,7 @@ func decodeObject(at string, src []byte, members ...member) []control.Problem {
 		if start, err := decoder.Token(); err != nil || start != json.Delim('{') {
 			return []control.Problem{{Pointer: at, Message: "this has to be a JSON object", Hint: keys(members)}}
 		}
-		for decoder.More() {
+		for decoder.More() && len(mistakes) <= strictyaml.MaxErrors {
 			// readBody has checked that it is JSON: nothing fails.
 			key, _ := decoder.Token()
 			name, _ := key.(string)
@@ -144,7 +145,7 @@ func decodeObject(at string, src []byte, members ...member) []control.Problem {
 			if compact := new(bytes.Buffer); json.Compact(compact, raw) == nil {
 				raw = compact.Bytes()
 			}
-			mistakes = append(mistakes, decodeMember(at, name, raw, given[name], members)...)
+			mistakes = append(mistakes, decodeMember(at, name, raw, members)...)
 			given[name] = true
 		}
 	}
@@ -156,13 +157,11 @@ func decodeObject(at string, src []byte, members ...member) []control.Problem {
 	return mistakes
 }
 
-func decodeMember(at, name string, raw json.RawMessage, twice bool, members []member) []control.Problem {
+func decodeMember(at, name string, raw json.RawMessage, members []member) []control.Problem {
 	i := slices.IndexFunc(members, func(m member) bool { return m.name == name })
 	switch {
 	case i < 0:
 		return []control.Problem{{Pointer: endpoint.Pointer(at, name), Message: fmt.Sprintf("%q is not known here", name), Hint: suggest(name, names(members))}}
-	case twice:
-		return []control.Problem{{Pointer: endpoint.Pointer(at, name), Message: fmt.Sprintf("%q is given twice", name), Hint: "remove one"}}
 	case string(raw) == "null":
 		return []control.Problem{{Pointer: endpoint.Pointer(at, name), Message: fmt.Sprintf("%q has to be %s", name, members[i].expects), Hint: "or leave it out"}}
 	case !members[i].blank && (string(raw) == `""` || string(raw) == "[]"):

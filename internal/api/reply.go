@@ -17,6 +17,7 @@ import (
 	"gancho/delivery/queue"
 	"gancho/internal/control"
 	"gancho/internal/state"
+	"gancho/internal/strictyaml"
 )
 
 // panicError is a panic in a route: a mistake of ours.
@@ -165,8 +166,12 @@ func (p *problem) MarshalJSON() ([]byte, error) {
 	}{typePrefix + p.name, p.title, p.status, p.Detail, p.Errors})
 }
 
-// invalid is a request that is wrong in these ways.
+// invalid is a request that is wrong in these ways, of which it lists as many as
+// anybody reads.
 func invalid(mistakes ...control.Problem) *problem {
+	if len(mistakes) > strictyaml.MaxErrors {
+		mistakes = append(mistakes[:strictyaml.MaxErrors:strictyaml.MaxErrors], control.Problem{Message: "there are more mistakes than these", Hint: "fix these first"})
+	}
 	detail := mistakes[0].Text()
 	if len(mistakes) > 1 {
 		detail = fmt.Sprintf("%d things are wrong with the request; see errors.", len(mistakes))
