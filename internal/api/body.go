@@ -20,8 +20,8 @@ import (
 )
 
 const (
-	// maxBody bounds a request's body, in bytes.
-	maxBody = 1 << 20
+	// MaxBody bounds a request's body, in bytes.
+	MaxBody = 1 << 20
 	// bodyTime is how long a body may take to arrive.
 	bodyTime = 30 * time.Second
 
@@ -29,29 +29,30 @@ const (
 	mediaProblem = "application/problem+json"
 )
 
-// readBody returns a request's body: one JSON value, or nothing.
-func readBody(w http.ResponseWriter, r *http.Request, media []string) ([]byte, error) {
+// readBody returns a request's body: one JSON value, or nothing. It reports whether it
+// has read all of it.
+func readBody(w http.ResponseWriter, r *http.Request, media []string) (body []byte, drained bool, err error) {
 	connection := http.NewResponseController(w)
 	_ = connection.SetReadDeadline(time.Now().Add(bodyTime)) // what has no connection (a test's recorder) has no deadline
-	src, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxBody))
+	src, err := io.ReadAll(http.MaxBytesReader(w, r.Body, MaxBody))
 	_ = connection.SetReadDeadline(time.Time{})
 	var large *http.MaxBytesError
 	switch {
 	case errors.As(err, &large):
-		return nil, &problem{kind: kindTooLarge, Detail: fmt.Sprintf("The body has more than %d bytes.", large.Limit)}
+		return nil, false, &problem{kind: kindTooLarge, Detail: fmt.Sprintf("The body has more than %d bytes.", large.Limit)}
 	case err != nil:
-		return nil, invalid(control.Problem{Message: "the body ended before it was complete"})
+		return nil, false, invalid(control.Problem{Message: "the body ended before it was complete"})
 	}
 	if len(bytes.TrimSpace(src)) == 0 {
-		return nil, nil
+		return nil, true, nil
 	}
 	if len(media) == 0 {
-		return nil, invalid(control.Problem{Message: "this request takes no body", Hint: "leave it out"})
+		return nil, true, invalid(control.Problem{Message: "this request takes no body", Hint: "leave it out"})
 	}
 	if err := checkMedia(r.Header, media); err != nil {
-		return nil, err
+		return nil, true, err
 	}
-	return src, checkJSON(src)
+	return src, true, checkJSON(src)
 }
 
 // checkMedia accepts the media types, without charset or with the one there is.

@@ -51,6 +51,9 @@ func (c *call) reply(w http.ResponseWriter, a answer, err error) int {
 			body = nil // nothing in it can fail
 		}
 		a, media = answer{status: p.status}, mediaProblem
+		if c.http.ContentLength != 0 && !c.drained { // else the server waits for the rest
+			header.Set("Connection", "close")
+		}
 	}
 	if a.version > 0 {
 		header.Set("ETag", entityTag(a.version))
@@ -139,6 +142,9 @@ var (
 	kindTooLarge     = kind{"too-large", http.StatusRequestEntityTooLarge, "The body is too large"}
 	kindMediaType    = kind{"media-type", http.StatusUnsupportedMediaType, "The body's media type is not accepted"}
 	kindThrottled    = kind{"throttled", http.StatusTooManyRequests, "Too many failed requests"}
+	kindBusy         = kind{"busy", http.StatusTooManyRequests, "Too many requests are in flight"}
+	kindQuota        = kind{"quota", http.StatusConflict, "A quota is used up"}
+	kindSlow         = kind{"slow", http.StatusServiceUnavailable, "The request takes too long"}
 	kindInternal     = kind{"internal", http.StatusInternalServerError, "Gancho failed"}
 	kindUnavailable  = kind{"unavailable", http.StatusServiceUnavailable, "A database that Gancho needs is unreachable"}
 )
@@ -201,6 +207,9 @@ func (c *call) problemOf(err error) *problem {
 	)
 	switch {
 	case errors.As(err, &own):
+		if own.kind == kindBusy && c.busy != nil {
+			c.busy()
+		}
 		return own
 	case errors.As(err, &mistakes):
 		return invalid(c.mistakesOf(mistakes)...)
@@ -228,6 +237,9 @@ func (c *call) failure(err error) *problem {
 		event = c.log.Debug() // the client has gone, which canceled the request
 	case errors.As(err, &panicked):
 		event = event.Bytes("stack", panicked.stack)
+	case errors.Is(err, state.ErrSlow):
+		event = c.log.Warn()
+		p = &problem{kind: kindSlow, Detail: "The state database would work on this for too long. Name an endpoint, a key or a shorter time, and fewer patterns."}
 	case errors.Is(err, state.ErrUnreachable), errors.Is(err, state.ErrSchema), errors.Is(err, control.ErrNoState),
 		errors.Is(err, queue.ErrUnreachable), errors.Is(err, context.DeadlineExceeded):
 		event = c.log.Warn()
