@@ -102,6 +102,9 @@ const (
 	// CodeReadOnly is a standby's, or a role's that may only read: it passes with a
 	// failover, or never.
 	CodeReadOnly = "25006"
+	// CodeQueryCanceled: the statement took longer than statement_timeout, or somebody
+	// has canceled it.
+	CodeQueryCanceled = "57014"
 
 	codeProtocolViolation     = "08P01"
 	codeInsufficientPrivilege = "42501"
@@ -113,7 +116,6 @@ const (
 	codeLimitExceeded         = "53400"
 	codeTooManyConnections    = "53300"
 	codeCannotConnectNow      = "57P03"
-	codeQueryCanceled         = "57014"
 	codeUndefinedFile         = "58P01" // the WAL that a slot needs
 	codeNotInRepertoire       = "22021" // bytes that are no text in the encoding
 	codeUntranslatable        = "22P05" // a character that UTF-8 has no equivalent of
@@ -182,7 +184,7 @@ func faultOfCode(code string) Fault {
 	switch code {
 	case codeLockNotAvailable, codeObjectInUse:
 		return FaultTransient
-	case codeQueryCanceled:
+	case CodeQueryCanceled:
 		return FaultTimeout
 	case codeInsufficientPrivilege:
 		return FaultDenied
