@@ -46,6 +46,8 @@ type Ruleset struct {
 	transactional  map[cdc.Name]*transactionTable
 	findings       []Finding
 	settings       expr.Settings
+	path, schemas  string                       // those of the room of lookups
+	denied         map[uint32]map[string]string // by the binder
 	policy         Policy
 	numbered       bool // by Number
 	// boundAt is the end of the WAL after the rules were bound: a change that
