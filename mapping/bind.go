@@ -1,6 +1,7 @@
 package mapping
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -113,6 +114,9 @@ func (r *Rules) Bind(ctx context.Context, conn *pgx.Conn) (*Ruleset, error) {
 	if rs.boundAt, err = currentLSN(ctx, conn); err != nil {
 		return nil, fmt.Errorf("bind rules: %w", err)
 	}
+	if b.reliesOnRole {
+		rs.reader = cmp.Or(r.options.Reader, conn.Config().User)
+	}
 	rs.findings = slices.Concat(b.findings, publicationFindings(rs, r.options.Publication))
 	return rs, nil
 }
@@ -156,10 +160,12 @@ type binder struct {
 	searchPath []string   // loaded with names
 	// denied is privacy.deny, as it is written, by table and column, of the tables
 	// that share rows with those named, too.
-	denied     map[uint32]map[string]string
-	room       room
-	harmless   map[uint32]bool       // functions and operators that read no table
-	viewTables map[uint32][]cdc.Name // the tables that a view reads
+	denied   map[uint32]map[string]string
+	room     room
+	harmless map[uint32]bool // functions and operators that read no table
+	// reliesOnRole: a lookup calls what may read all that its role may.
+	reliesOnRole bool
+	viewTables   map[uint32][]cdc.Name // the tables that a view reads
 	// underFull are the tables' hazards under REPLICA IDENTITY FULL.
 	underFull map[uint32][]cdc.Hazard
 	// uses are what the rules depend on.

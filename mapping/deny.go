@@ -208,7 +208,7 @@ func (b *binder) denyCalls(ctx context.Context, l *boundLookup, all reads) error
 	if err != nil || len(calls) == 0 {
 		return err
 	}
-	reader, err := b.deniedReader(ctx)
+	how, err := b.deniedReader(ctx)
 	if err != nil {
 		return err
 	}
@@ -216,9 +216,11 @@ func (b *binder) denyCalls(ctx context.Context, l *boundLookup, all reads) error
 		switch {
 		case c.builtIn || c.definer:
 			b.mistake(l.value, -1, "remove it from the lookup", "lookup %s calls %s, which may read columns of privacy.deny", l.name, c.name)
-		case reader != "":
+		case how == "":
+			b.reliesOnRole = true
+		default:
 			b.mistake(l.value, -1, "write what it does in the lookup; or let lookups run as a role for which that is impossible (gancho check prints its privileges)",
-				"lookup %s calls %s, which may read columns of privacy.deny: %s", l.name, c.name, reader)
+				"lookup %s calls %s, which may read columns of privacy.deny: %s", l.name, c.name, how)
 		}
 	}
 	return nil

@@ -48,8 +48,11 @@ type Ruleset struct {
 	settings       expr.Settings
 	path, schemas  string                       // those of the room of lookups
 	denied         map[uint32]map[string]string // by the binder
-	policy         Policy
-	numbered       bool // by Number
+	// reader is the role that must read for lookups, because of what it may not read;
+	// empty: any.
+	reader   string
+	policy   Policy
+	numbered bool // by Number
 	// boundAt is the end of the WAL after the rules were bound: a change that
 	// committed before it may be of a table that has been altered since.
 	boundAt cdc.LSN

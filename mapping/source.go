@@ -157,7 +157,7 @@ func (s *Source) readPair(ctx context.Context, sql string) (first, second string
 // the right one.
 func (s *Source) Check(ctx context.Context, rs *Ruleset) error {
 	s.path = rs.path
-	if err := s.checkPath(ctx, rs); err != nil {
+	if err := s.checkRole(ctx, rs); err != nil {
 		return err
 	}
 	for _, b := range rs.rules {
@@ -182,11 +182,23 @@ func (s *Source) Check(ctx context.Context, rs *Ruleset) error {
 	return nil
 }
 
-// checkPath checks that names resolve as they did when the rules were bound: the
-// server skips a schema of the path that the role may not use.
-func (s *Source) checkPath(ctx context.Context, rs *Ruleset) error {
+// checkRole checks that names resolve as they did when the rules were bound, because
+// the server skips a schema of the path that the role may not use, and that it is the
+// role of which was asked then what it may read.
+func (s *Source) checkRole(ctx context.Context, rs *Ruleset) error {
 	if !slices.ContainsFunc(rs.rules, func(b *boundRule) bool { return len(b.lookups) > 0 }) {
 		return nil
+	}
+	if rs.reader != "" {
+		err := s.Query(ctx, "select current_user::text", nil, nil, func(row []cdc.Datum) error {
+			if is := string(row[0].Text); is != rs.reader {
+				return fmt.Errorf("lookups run as role %s, and their check for privacy.deny was made for %s, the user of the DSN; let source.lookup_dsn lead to the server as that role", is, rs.reader)
+			}
+			return nil
+		})
+		if err != nil {
+			return err
+		}
 	}
 	return s.Query(ctx, `
 		select pg_catalog.format('GRANT USAGE ON SCHEMA %s TO %I', pg_catalog.string_agg(pg_catalog.quote_ident(n.nspname), ', '), current_user)
@@ -194,6 +206,16 @@ func (s *Source) checkPath(ctx context.Context, rs *Ruleset) error {
 		[][]byte{[]byte(rs.schemas)}, nil, func(row []cdc.Datum) error {
 			return fmt.Errorf("the role of source.lookup_dsn (source.dsn without it) may not use schemas in which lookups find their tables: run %s", row[0].Text)
 		})
+}
+
+// Superuser returns the name of the role that reads, if it is a superuser's: no
+// privilege and no row-level security holds for it; else "".
+func (s *Source) Superuser(ctx context.Context) (role string, err error) {
+	err = s.Query(ctx, "select rolname::text from pg_catalog.pg_roles where rolname = current_user and rolsuper", nil, nil, func(row []cdc.Datum) error {
+		role = string(row[0].Text)
+		return nil
+	})
+	return role, err
 }
 
 // errOtherDatabase: what is read there has nothing to do with the stream.
