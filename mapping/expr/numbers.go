@@ -220,8 +220,8 @@ func numberCastImpls() map[string]*impl {
 
 // numericToFloat converts through the text form, as PostgreSQL does.
 func numericToFloat(m *Machine, a value, bits int) value {
-	if !m.canPrint(a) {
-		return m.overMemory()
+	if failed, ok := m.canPrint(a); !ok {
+		return failed
 	}
 	var buf [64]byte
 	return parseFloat(m, appendNumeric(buf[:0], a), bits)
