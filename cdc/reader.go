@@ -75,6 +75,9 @@ func (r *Reader) Confirm(lsn LSN) {
 // Confirmed returns the newest position given to Confirm, 0 before the first.
 func (r *Reader) Confirmed() LSN { return LSN(r.confirmed.Load()) }
 
+// Streaming reports whether the reader streams at the moment. Safe from any goroutine.
+func (r *Reader) Streaming() bool { return r.current.Load() != nil }
+
 // Waiting returns why the reader does not stream at the moment, nil while it does
 // or when nothing is known yet. Safe from any goroutine.
 func (r *Reader) Waiting() error {

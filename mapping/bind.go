@@ -221,7 +221,7 @@ func (b *binder) existing(ctx context.Context, name cdc.Name, mistake func(hint,
 func (b *binder) closestTable(ctx context.Context, name cdc.Name) (string, error) {
 	if b.names == nil {
 		var err error
-		if b.names, err = cdc.ListTables(ctx, b.conn); err == nil {
+		if b.names, err = cdc.ListTables(ctx, b.conn, b.options.Encoding); err == nil {
 			// A schema without USAGE is left out of it.
 			err = b.conn.QueryRow(ctx, `select pg_catalog.current_schemas(false)::text[]`).Scan(&b.searchPath)
 		}

@@ -41,6 +41,7 @@ type capture struct {
 	// publications are those that the reader subscribes to.
 	publications []string
 	tables       *tables
+	from         cdc.LSN // the slot's confirmed position at the start
 	// ruled are the tables of the rules.
 	ruled atomic.Pointer[[]cdc.Ruled]
 	// typesBound is the version of the reader's types that the rules were bound to at least.
@@ -100,7 +101,7 @@ func (b *bridge) openCapture(ctx context.Context) (*capture, error) {
 	c.lookup = mapping.NewSource(b.LookupDSN, b.Source.Encoding, b.Log).Of(i)
 	c.mapper = mapping.NewMapper(rules, nil, mapping.WithSource(c.lookup), mapping.WithTransactionMemory(b.TransactionMemory))
 	c.reader = cdc.NewReader(b.Source, source)
-	c.publications = source.Publications
+	c.publications, c.from = source.Publications, source.ConfirmedFlush
 	c.tables = newTables(b.Log)
 	c.watch(rules)
 	return c, nil
@@ -184,7 +185,7 @@ func (c *capture) prepare(ctx context.Context, rules *mapping.Rules) (*mapping.R
 		if err != nil {
 			return nil, err
 		}
-		remarks, err := cdc.Remarks(ctx, conn, c.Source.Publication)
+		remarks, err := cdc.Remarks(ctx, conn, c.Source.Encoding, c.Source.Publication)
 		for _, r := range remarks {
 			c.Log.Warn().Str("fix", r.Fix).Msg(r.Message)
 		}

@@ -72,7 +72,7 @@ func (b *bridge) api() http.Handler {
 		Store: b.store, Queue: b.queue, Sender: b.sender, File: b.roster.fromFile,
 		Catalogue: func() []mapping.EventType { return b.definitionsNow().Rules.EventTypes() },
 		Slot:      b.gauge.Measure, Version: b.Version,
-		Hazards: func(ctx context.Context) ([]cdc.Hazard, error) { return b.gauge.Hazards(ctx, b.Source.Publication) },
+		Hazards: func(ctx context.Context) ([]cdc.Hazard, error) { return b.catalog.Hazards(ctx) },
 		Capture: func(context.Context) error {
 			if b.capture == nil {
 				return nil
