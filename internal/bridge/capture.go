@@ -1,6 +1,7 @@
 package bridge
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -44,6 +45,8 @@ type capture struct {
 	from         cdc.LSN // the slot's confirmed position at the start
 	// ruled are the tables of the rules.
 	ruled atomic.Pointer[[]cdc.Ruled]
+	// bound are the rules as they were bound last.
+	bound atomic.Pointer[mapping.Ruleset]
 	// typesBound is the version of the reader's types that the rules were bound to at least.
 	typesBound atomic.Uint64
 
@@ -131,6 +134,7 @@ func (c *capture) adopt(ctx context.Context, rules *mapping.Rules) error {
 	if err := c.number(ctx, bound); err != nil {
 		return err
 	}
+	c.lookup.Allowed() // prepare has checked it
 	c.next.Store(bound)
 	c.typesBound.Store(types)
 	c.watch(bound)
@@ -217,6 +221,7 @@ func (c *capture) prepare(ctx context.Context, rules *mapping.Rules) (*mapping.R
 func (c *capture) watch(rules *mapping.Ruleset) {
 	ruled := rules.Ruled()
 	c.ruled.Store(&ruled)
+	c.bound.Store(rules)
 	c.tables.want(rules)
 }
 
@@ -438,6 +443,32 @@ func (c *capture) waiting() error {
 		}
 	}
 	return nil
+}
+
+// trouble returns why capture does not do all that it should, nil when it does: it
+// waits, a rule may not read what it needs, or a table has left the stream.
+func (c *capture) trouble() error {
+	if err := cmp.Or(c.waiting(), c.lookup.Denied()); err != nil {
+		return err
+	}
+	if gap := c.health.gap.Load(); gap != nil {
+		return errors.New(*gap)
+	}
+	return nil
+}
+
+// checkPrivileges looks whether what rules may not read was granted meanwhile: the
+// next change that needs it may be far.
+func (c *capture) checkPrivileges(ctx context.Context) {
+	if c.lookup.Denied() == nil {
+		return
+	}
+	source := mapping.NewSource(c.LookupDSN, c.Source.Encoding, c.Log)
+	defer source.Close(ctx)
+	if source.Check(ctx, c.bound.Load()) == nil {
+		c.lookup.Allowed()
+		c.Log.Info().Msg("the rules may read all that they need again")
+	}
 }
 
 // lagAge is the age of the oldest transaction that is not confirmed.

@@ -77,7 +77,7 @@ func (b *bridge) api() http.Handler {
 			if b.capture == nil {
 				return nil
 			}
-			return b.capture.waiting()
+			return b.capture.trouble()
 		},
 	})
 	return api.New(api.Options{Control: service, Authenticate: b.store.Authenticate, Logger: b.Log, Version: b.Version})

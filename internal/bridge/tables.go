@@ -208,11 +208,12 @@ func (c *capture) watchTables(ctx context.Context) error {
 			timer.Reset(watchIdle)
 			continue // another process captures, and watches: the next Reset wakes
 		}
+		c.checkPrivileges(ctx)
 		before := t.newest
 		if err := c.checkTables(ctx); err != nil {
 			return err
 		}
-		if t.newest >= before+busyWAL || len(t.gaps) > 0 || c.health.gap.Load() != nil {
+		if t.newest >= before+busyWAL || len(t.gaps) > 0 || c.trouble() != nil {
 			wait = watchEvery
 		}
 		timer.Reset(wait)
