@@ -193,8 +193,8 @@ func (b *binder) loadViewTables(ctx context.Context, view *cdc.Table) error {
 }
 
 // queryNames reads names of tables by the oid of one. What names it in an error.
-func queryNames(ctx context.Context, conn *pgx.Conn, what, sql string, oid uint32) ([]cdc.Name, error) {
-	rows, _ := conn.Query(ctx, sql, oid) // CollectRows returns its error
+func queryNames(ctx context.Context, conn *pgx.Conn, what, sql string, args ...any) ([]cdc.Name, error) {
+	rows, _ := conn.Query(ctx, sql, args...) // CollectRows returns its error
 	names, err := pgx.CollectRows(rows, pgx.RowToStructByPos[cdc.Name])
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", what, err)
