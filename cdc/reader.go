@@ -75,6 +75,9 @@ func (r *Reader) Confirm(lsn LSN) {
 // Confirmed returns the newest position given to Confirm, 0 before the first.
 func (r *Reader) Confirmed() LSN { return LSN(r.confirmed.Load()) }
 
+// Streaming reports whether the reader streams at the moment. Safe from any goroutine.
+func (r *Reader) Streaming() bool { return r.current.Load() != nil }
+
 // Waiting returns why the reader does not stream at the moment, nil while it does
 // or when nothing is known yet. Safe from any goroutine.
 func (r *Reader) Waiting() error {
@@ -242,6 +245,9 @@ func (r *Reader) explain(ctx context.Context, err error) error {
 			remedy = s.unusable()
 			return err
 		})
+		if remedy == "" && walMissing(err) { // removed by hand: the server believes that it has it
+			remedy = (&slotState{name: r.options.Slot, status: "lost"}).unusable()
+		}
 	case codeInsufficientPrivilege:
 		_ = r.withCatalog(ctx, func(q querier) error { // as above
 			remedy = strings.TrimPrefix(replicationRemedy(ctx, q), "; ")
@@ -255,6 +261,13 @@ func (r *Reader) explain(ctx context.Context, err error) error {
 		return fmt.Errorf("read slot %q: %w", r.options.Slot, err)
 	}
 	return fmt.Errorf("read slot %q: %w; %s", r.options.Slot, err, remedy)
+}
+
+// walMissing reports whether the server lacks a file that the slot needs: WAL, or what
+// it keeps of running transactions; not its output plugin, which has the same code.
+func walMissing(err error) bool {
+	pg, ok := errors.AsType[*pgconn.PgError](err)
+	return ok && pg.Code == codeUndefinedFile && pg.File != "dfmgr.c"
 }
 
 // trouble logs what keeps the reader from streaming: immediately when it is

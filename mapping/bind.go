@@ -213,8 +213,8 @@ func (b *binder) loadViewTables(ctx context.Context, view *cdc.Table) error {
 }
 
 // queryNames reads names of tables by the oid of one. What names it in an error.
-func queryNames(ctx context.Context, conn *pgx.Conn, what, sql string, oid uint32) ([]cdc.Name, error) {
-	rows, _ := conn.Query(ctx, sql, oid) // CollectRows returns its error
+func queryNames(ctx context.Context, conn *pgx.Conn, what, sql string, args ...any) ([]cdc.Name, error) {
+	rows, _ := conn.Query(ctx, sql, args...) // CollectRows returns its error
 	names, err := pgx.CollectRows(rows, pgx.RowToStructByPos[cdc.Name])
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", what, err)
@@ -241,7 +241,7 @@ func (b *binder) existing(ctx context.Context, name cdc.Name, mistake func(hint,
 func (b *binder) closestTable(ctx context.Context, name cdc.Name) (string, error) {
 	if b.names == nil {
 		var err error
-		if b.names, err = cdc.ListTables(ctx, b.conn); err == nil {
+		if b.names, err = cdc.ListTables(ctx, b.conn, b.options.Encoding); err == nil {
 			// A schema without USAGE is left out of it.
 			err = b.conn.QueryRow(ctx, `select pg_catalog.current_schemas(false)::text[]`).Scan(&b.searchPath)
 		}

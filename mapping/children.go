@@ -212,7 +212,9 @@ func (m *Mapper) readParentsOf(ctx context.Context, tx *cdc.Transaction, b *boun
 	// A value outside of the range of the parent's column: no such parent exists.
 	refused := func(string, error) {}
 	keys := slices.Sorted(maps.Keys(wanted))
-	rest, err := readInParts(ctx, m.source, "parents of "+b.event, []*cdc.Transaction{tx}, keys, read, refused)
+	what := "parents of " + b.event + " of " + b.place()
+	rest, err := readInParts(ctx, m.source, what, []*cdc.Transaction{tx}, keys, read, refused)
+	m.source.note(what, err)
 	if !isBroken(err) {
 		return err
 	}
@@ -221,7 +223,7 @@ func (m *Mapper) readParentsOf(ctx context.Context, tx *cdc.Transaction, b *boun
 		hint = refusalHint(err)
 	}
 	broken := b.schemaError(b.table.Relation, "", "can no longer be read: "+withoutData(err).Error(), hint)
-	if m.rules.policy == Stop {
+	if m.rules.ends(err) {
 		return broken
 	}
 	rel := m.parentPlan(b).relation

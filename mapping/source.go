@@ -4,10 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"math"
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -55,6 +57,9 @@ type Source struct {
 	identity *cdc.Identity
 	// waiting is what reading waits for, nil while it does not.
 	waiting atomic.Pointer[error]
+	// denied is why the server does not let us read, by what is read.
+	denied   map[string]error
+	deniedMu sync.Mutex
 	// limit is the session's statement_timeout and what the network may take.
 	limit time.Duration
 	// standby: the server replays the WAL of another one.
@@ -228,6 +233,43 @@ func (s *Source) Waiting() error {
 		return *err
 	}
 	return nil
+}
+
+// Denied returns what a rule may no longer read, and which privilege it needs; nil when
+// nothing is known to be denied. Its changes are parked, under every policy, and
+// other rules go on. Safe from any goroutine.
+func (s *Source) Denied() error {
+	s.deniedMu.Lock()
+	defer s.deniedMu.Unlock()
+	if len(s.denied) == 0 {
+		return nil
+	}
+	return s.denied[slices.Min(slices.Collect(maps.Keys(s.denied)))]
+}
+
+// Allowed says that Check has succeeded for all rules. Safe from any goroutine.
+func (s *Source) Allowed() {
+	s.deniedMu.Lock()
+	defer s.deniedMu.Unlock()
+	clear(s.denied)
+}
+
+// note remembers whether reading what succeeded or was denied, and logs what is new.
+func (s *Source) note(what string, err error) {
+	s.deniedMu.Lock()
+	defer s.deniedMu.Unlock()
+	before := s.denied[what]
+	switch {
+	case err == nil && before != nil:
+		delete(s.denied, what)
+		s.log.Info().Str("for", what).Msg("the privilege is there again; changes are no longer parked for it")
+	case cdc.FaultOf(err) == cdc.FaultDenied && before == nil:
+		if s.denied == nil {
+			s.denied = map[string]error{}
+		}
+		s.denied[what] = fmt.Errorf("%s may not be read, and the changes that need it are parked: %w; %s", what, withoutData(err), refusalHint(err))
+		s.log.Error().Err(s.denied[what]).Msg("a privilege is missing; changes of its rule are parked, and other rules go on")
+	}
 }
 
 // Query runs one statement in a read-only transaction and calls each for every

@@ -123,7 +123,7 @@ func checkSource(cmd *cobra.Command, c *config.Config, d *bridge.Definitions) (*
 			return nil, err
 		}
 	}
-	refused, err := printHazards(cmd, conn, c.Source.Publication, rules.Ruled())
+	refused, err := printHazards(cmd, conn, &c.Source, rules.Ruled())
 	if err != nil {
 		return nil, err
 	}
@@ -173,12 +173,12 @@ func printRoles(cmd *cobra.Command, c *config.Config, conn *pgx.Conn, lookup *ma
 
 // printHazards prints what is to be known about the source and its publications,
 // and reports whether statements of the application fail now.
-func printHazards(cmd *cobra.Command, conn *pgx.Conn, publication string, tables []cdc.Ruled) (refused bool, err error) {
-	remarks, err := cdc.Remarks(cmd.Context(), conn, publication)
+func printHazards(cmd *cobra.Command, conn *pgx.Conn, source *config.Source, tables []cdc.Ruled) (refused bool, err error) {
+	remarks, err := cdc.Remarks(cmd.Context(), conn, cdc.Encoding(source.Encoding), source.Publication)
 	if err != nil {
 		return false, err
 	}
-	hazards, err := cdc.Hazards(cmd.Context(), conn, publication, tables...)
+	hazards, err := cdc.Hazards(cmd.Context(), conn, cdc.Encoding(source.Encoding), source.Publication, tables...)
 	if err != nil {
 		return false, err
 	}

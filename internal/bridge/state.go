@@ -94,12 +94,12 @@ func (b *bridge) api() http.Handler {
 		Store: b.apiStore, Queue: b.queue, Sender: b.sender, File: b.roster.fromFile,
 		Catalogue: func() []mapping.EventType { return b.definitionsNow().Rules.EventTypes() },
 		Slot:      b.gauge.Measure, Version: b.Version,
-		Hazards: func(ctx context.Context) ([]cdc.Hazard, error) { return b.gauge.Hazards(ctx, b.Source.Publication) },
+		Hazards: func(ctx context.Context) ([]cdc.Hazard, error) { return b.catalog.Hazards(ctx) },
 		Capture: func(context.Context) error {
 			if b.capture == nil {
 				return nil
 			}
-			return b.capture.waiting()
+			return b.capture.trouble()
 		},
 	})
 	return api.New(api.Options{
