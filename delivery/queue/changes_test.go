@@ -237,6 +237,11 @@ func TestLostKeys(t *testing.T) {
 			if err := q.AcceptRestart(t.Context()); err != nil {
 				t.Fatal(err)
 			}
+			// The next start finds the slot where it was confirmed.
+			other.ConfirmedFlush = queuetest.LSN(3)
+			if again, err := queuetest.OpenOnly(t, r).Claim(t.Context(), other, false); err != nil || again != epoch {
+				t.Errorf("claimed again: epoch %d, %v", again, err)
+			}
 			queuetest.AppendEvents(t, q, 4, 6, 2, queuetest.KeyModulo(1)) // after the rewind
 			confirmed, _ = queuetest.RunDurable(t, q)
 			q.Appended(queuetest.LSN(5))

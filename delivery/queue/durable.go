@@ -367,18 +367,19 @@ func (q *Queue) restoreSource(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	next := *s.claimed
 	if confirmed := q.confirmer.confirmed.Load(); confirmed > 0 && (found == nil || found.confirmed < confirmed) {
 		q.log.Error().Stringer("confirmed", cdc.LSN(confirmed)).
 			Msg("redis has lost what it had on its disk: events that were queued and confirmed to the source are lost, as are failed events' attempts " +
 				"and dead letters that were not stored elsewhere; restore redis's data, or send those changes by hand")
 	}
-	switch {
-	case found == nil || found.epoch < s.claimed.epoch:
-		if err := s.writeLocked(ctx, found, s.claimed); err != nil {
-			return err
-		}
-	case found.epoch > s.claimed.epoch:
+	if found != nil && found.epoch > next.epoch {
 		return errClaimLost
+	}
+	// The slot stands at what was confirmed: a record before that would be taken for another's.
+	next.confirmed = max(next.confirmed, q.confirmer.confirmed.Load())
+	if err := s.writeLocked(ctx, found, &next); err != nil {
+		return err
 	}
 	_, err = s.numberLocked(ctx, nil)
 	return err
