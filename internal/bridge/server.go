@@ -66,7 +66,7 @@ func (b *bridge) ready() error {
 	}
 	if b.capture != nil {
 		if err := b.capture.waiting(); err != nil {
-			return err
+			return b.whoBlocks(err)
 		}
 	}
 	return b.health.check()
