@@ -38,6 +38,11 @@ application fail because of a publication.`,
 		if err := checkSecrets(cmd, c); err != nil {
 			return err
 		}
+		for _, warning := range c.Warnings() {
+			if _, err := fmt.Fprintf(cmd.ErrOrStderr(), "%s: %s\n", c.File, warning); err != nil {
+				return err
+			}
+		}
 		if offline {
 			_, err = fmt.Fprintf(cmd.OutOrStdout(), "%s: rules for %s and %s read; not checked against the source (--offline)\n",
 				c.File, plural(int64(len(d.Rules.Tables())), "table"), plural(int64(len(d.Endpoints)), "endpoint"))

@@ -95,6 +95,9 @@ func (f *runFlags) run(ctx context.Context, stderr io.Writer) error {
 	hangup := make(chan os.Signal, 1)
 	signal.Notify(hangup, syscall.SIGHUP)
 	defer signal.Stop(hangup)
+	for _, warning := range c.Warnings() {
+		log.Warn().Msg(warning)
+	}
 	return bridge.Run(ctx, bridge.Options{
 		Source: cdc.Options{
 			DSN: c.Source.DSN.Reveal(), Slot: c.Source.Slot, Publication: c.Source.Publication, Create: f.create, Log: log,
@@ -108,6 +111,11 @@ func (f *runFlags) run(ctx context.Context, stderr io.Writer) error {
 		Capture:           f.only != onlyDeliver,
 		Deliver:           f.only != onlyCapture,
 		Listen:            c.HTTP.Listen,
+		MetricsListen:     c.HTTP.Metrics,
+		MetricsToken:      c.HTTP.MetricsToken.Reveal(),
+		Quotas:            quotas(&c.Quotas),
+		Requests:          c.Quotas.Tenant.Requests,
+		TotalRequests:     c.Quotas.Total.Requests,
 		Shutdown:          c.Shutdown,
 		Version:           version,
 		Log:               log,

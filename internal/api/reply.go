@@ -204,6 +204,7 @@ func (c *call) problemOf(err error) *problem {
 		mistakes  *control.InvalidError
 		forbidden *control.ForbiddenError
 		readOnly  *control.ReadOnlyError
+		quota     *control.QuotaError
 	)
 	switch {
 	case errors.As(err, &own):
@@ -217,6 +218,8 @@ func (c *call) problemOf(err error) *problem {
 		return &problem{kind: kindForbidden, Detail: fmt.Sprintf("This needs a token with the role %s; the request's has the role %s.", forbidden.Needs, c.actor.Role)}
 	case errors.As(err, &readOnly):
 		return &problem{kind: kindReadOnly, Detail: readOnly.Error()}
+	case errors.As(err, &quota):
+		return &problem{kind: kindQuota, Detail: quota.Error() + "."}
 	case errors.Is(err, state.ErrNotFound):
 		return notFound()
 	case errors.Is(err, state.ErrConflict) && c.http.Header.Get("If-Match") != "":

@@ -16,6 +16,7 @@ import (
 	"gancho/delivery/endpoint"
 	"gancho/delivery/queue"
 	"gancho/delivery/webhook"
+	"gancho/internal/control"
 	"gancho/internal/retry"
 	"gancho/internal/state"
 	"gancho/mapping"
@@ -53,9 +54,14 @@ type Options struct {
 	// MetricsListen is where the metrics are, and only there; empty: on Listen.
 	// MetricsToken is what they ask for; empty: nothing.
 	MetricsListen, MetricsToken string
-	Shutdown                    time.Duration // how long requests in flight may take at the end
-	Version                     string
-	Log                         zerolog.Logger
+	// Quotas bound what tenants use. Requests is how many requests to the API of a
+	// tenant, or of a token without one, are carried out at once, TotalRequests how many
+	// of all; 0: the API's defaults.
+	Quotas                  control.Quotas
+	Requests, TotalRequests int
+	Shutdown                time.Duration // how long requests in flight may take at the end
+	Version                 string
+	Log                     zerolog.Logger
 	// LagWarning is the WAL held for the slot, in bytes, from which on operators
 	// are warned.
 	LagWarning int64
@@ -141,6 +147,7 @@ type bridge struct {
 	announcing   sync.Mutex // one announcement at a time
 	lagAnnounced time.Time  // guarded by announcing
 	hazards      hazardWatch
+	excesses     excesses
 }
 
 func newBridge(o Options, d *Definitions) *bridge {
@@ -155,6 +162,7 @@ func newBridge(o Options, d *Definitions) *bridge {
 			log: o.Log, failed: "log and dead letters cannot be stored; they wait in redis, and deliveries continue", again: "log and dead letters are stored again",
 		},
 	}
+	b.excesses.wake = make(chan struct{}, 1)
 	b.hazards = hazardWatch{wake: make(chan struct{}, 1), complaint: complaint{
 		log: o.Log, failed: "the hazards of the source cannot be read; statements of the application that fail, or rows that make no events, are not noticed", again: "the hazards of the source are read again",
 	}}
@@ -229,6 +237,7 @@ func (b *bridge) run(ctx context.Context) error {
 	group, ctx := errgroup.WithContext(ctx)
 	drained := make(chan struct{})
 	group.Go(func() error { return b.monitor(ctx) })
+	group.Go(func() error { return b.watchQuotas(ctx) })
 	group.Go(func() error { return b.reload(ctx) })
 	b.runState(ctx, group, drained)
 	group.Go(func() error {

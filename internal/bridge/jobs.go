@@ -244,6 +244,9 @@ func (j *jobs) until(ctx context.Context, job *state.Job, due time.Time) error {
 			return err
 		}
 		waiting, err := j.queue.ReplayBacklog(ctx, job.Endpoint)
+		if len(j.excesses.over(j.tenantsOf(job.Endpoint))) > 0 {
+			waiting = replayBacklog // no room, until the backlog is within its quota
+		}
 		if err == nil && waiting < replayBacklog && !time.Now().Before(due) {
 			return nil
 		}

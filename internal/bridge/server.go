@@ -63,7 +63,7 @@ func (b *bridge) ready() error {
 	}
 	if b.capture != nil {
 		if err := b.capture.waiting(); err != nil {
-			return err
+			return b.whoBlocks(err)
 		}
 	}
 	if err := b.health.check(); err != nil || b.capture == nil {

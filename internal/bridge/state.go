@@ -93,7 +93,7 @@ func (b *bridge) api() http.Handler {
 	service := control.New(control.Options{
 		Store: b.apiStore, Queue: b.queue, Sender: b.sender, File: b.roster.fromFile,
 		Catalogue: func() []mapping.EventType { return b.definitionsNow().Rules.EventTypes() },
-		Slot:      b.gauge.Measure, Version: b.Version,
+		Slot:      b.gauge.Measure, Version: b.Version, Quotas: b.Quotas,
 		Hazards: func(ctx context.Context) ([]cdc.Hazard, error) { return b.catalog.Hazards(ctx) },
 		Capture: func(context.Context) error {
 			if b.capture == nil {
@@ -105,5 +105,6 @@ func (b *bridge) api() http.Handler {
 	return api.New(api.Options{
 		Control: service, Authenticate: b.tokenStore.Authenticate, TokenHashes: b.tokenStore.TokenHashes, Logger: b.Log, Version: b.Version,
 		Failed: func(reason string) { b.metrics.loginFailures.WithLabelValues(reason).Inc() }, Busy: b.metrics.busy.Inc,
+		Requests: b.Requests, TotalRequests: b.TotalRequests,
 	})
 }

@@ -32,8 +32,10 @@ func (s *Service) DeadLetters(ctx context.Context, a Actor, f state.Filter, curs
 
 // deadFilter checks a filter and limits it to the actor's rows.
 func (s *Service) deadFilter(a Actor, f state.Filter) (state.Filter, error) {
-	if err := checkSpan(f.From, f.To); err != nil {
-		return f, err
+	for _, err := range []error{checkSpan(f.From, f.To), checkEvents(f.Events)} {
+		if err != nil {
+			return f, err
+		}
 	}
 	if f.Outcome != "" {
 		return f, invalid("/outcome", "leave it out", "dead letters have no outcome")

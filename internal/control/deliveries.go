@@ -26,8 +26,10 @@ func (s *Service) Deliveries(ctx context.Context, a Actor, f state.Filter, curso
 	if err != nil {
 		return none, err
 	}
-	if err := checkSpan(f.From, f.To); err != nil {
-		return none, err
+	for _, err := range []error{checkSpan(f.From, f.To), checkEvents(f.Events)} {
+		if err != nil {
+			return none, err
+		}
 	}
 	if f.Outcome != "" && !slices.Contains(Outcomes(), f.Outcome) {
 		return none, invalid("/outcome", "write one of "+strings.Join(Outcomes(), ", "), "the outcome %q does not exist", f.Outcome)

@@ -146,11 +146,21 @@ func (s *Service) AddEndpoint(ctx context.Context, a Actor, n NewEndpoint) (Crea
 	if err := a.owned(&ep, nil); err != nil {
 		return CreatedView{}, err
 	}
+	if err := s.Quotas.checkSize(&ep, nil); err != nil {
+		return CreatedView{}, err
+	}
 	name := ep.Name
 	if slices.ContainsFunc(s.files(), func(f endpoint.Endpoint) bool { return f.Name == name }) {
 		return CreatedView{}, &TakenError{Name: name}
 	}
 	if err := s.vacant(ctx, a, name); err != nil {
+		return CreatedView{}, err
+	}
+	used, err := s.used(ctx)
+	if err != nil {
+		return CreatedView{}, err
+	}
+	if err := s.Quotas.checkRoom(used, ep.Tenants, true); err != nil {
 		return CreatedView{}, err
 	}
 	secrets := n.Secrets
@@ -294,6 +304,9 @@ func (s *Service) EditEndpoint(ctx context.Context, a Actor, name string, edit E
 		return EndpointView{}, err
 	}
 	if err := a.owned(&ep, &before); err != nil {
+		return EndpointView{}, err
+	}
+	if err := s.Quotas.checkSize(&ep, &before); err != nil {
 		return EndpointView{}, err
 	}
 	e.Tenants, e.Document, e.Public = ep.Tenants, ep.Document(), ep.Public()
