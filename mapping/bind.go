@@ -243,7 +243,7 @@ func (b *binder) closestTable(ctx context.Context, name cdc.Name) (string, error
 		var err error
 		if b.names, err = cdc.ListTables(ctx, b.conn); err == nil {
 			// A schema without USAGE is left out of it.
-			err = b.conn.QueryRow(ctx, `select pg_catalog.current_schemas(false)::text[]`).Scan(&b.searchPath)
+			err = b.conn.QueryRow(ctx, `select `+cdc.DatabasePath+`::text[]`).Scan(&b.searchPath)
 		}
 		if err != nil {
 			return "", err
