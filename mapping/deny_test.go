@@ -197,6 +197,7 @@ func lookupMistakes(t *testing.T, conn *pgx.Conn, o mapping.Options, sql string)
 func TestDenyHoldsInFunctions(t *testing.T) {
 	t.Parallel()
 	conn := connect(t, denySchema, `
+		revoke create on schema public from public;
 		create extension unaccent;
 		create extension citext;
 		create extension tablefunc;
