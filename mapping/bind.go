@@ -428,7 +428,11 @@ func (b *binder) publishable(place strictyaml.Value, t *cdc.Table) bool {
 // checkUse checks one column that a part of a rule depends on.
 func (b *binder) checkUse(bound *boundRule, u use, column cdc.Column) {
 	if u.shown && bound.denied[u.Name] {
-		b.mistake(u.value, u.offset(), "remove it from the rule, or from privacy.deny", "column %q must not be sent: privacy.deny has %s", u.Name, b.denied[bound.table.Relation.OID][u.Name])
+		hint := "remove it from the rule, or from privacy.deny"
+		if u.path == "key" && bound.key == nil {
+			hint = "write key: with other columns than those of the primary key"
+		}
+		b.mistake(u.value, u.offset(), hint, "column %q must not be sent: privacy.deny has %s", u.Name, b.denied[bound.table.Relation.OID][u.Name])
 	}
 	if column.Type.Base().Name == "money" && b.database.MoneyDigits != 2 {
 		b.mistake(u.value, u.offset(), "change the column to numeric, or leave it out",
