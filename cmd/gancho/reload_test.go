@@ -115,10 +115,7 @@ func TestReloadResumes(t *testing.T) {
 	b := w.run()
 	w.exec("insert into eventos (cliente_id, seq) select 1, g from generate_series(1, 50) g")
 	b.waitLog("endpoint suspended")
-	base := "http://" + b.listening()
-	for text := ""; !strings.Contains(text, `gancho_endpoint_paused{endpoint="a"} 1`); {
-		_, text = fetch(t, base+"/metrics")
-	}
+	b.waitMetric(`gancho_endpoint_paused{endpoint="a"} 1`)
 	gone.Store(false)
 	if err := b.cmd.Process.Signal(syscall.SIGHUP); err != nil {
 		t.Fatal(err)
