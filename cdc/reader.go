@@ -38,6 +38,8 @@ type Reader struct {
 	confirmed atomic.Uint64
 	wake      chan struct{} // holds one signal: confirmed has risen
 
+	redescribe atomic.Uint64 // see Redescribe; 0: nothing to do
+
 	current atomic.Pointer[session] // the one that streams, nil between two
 	waiting atomic.Pointer[error]   // why it does not stream, nil while it does
 }
@@ -93,6 +95,13 @@ func (r *Reader) Rewind() {
 	}
 }
 
+// Redescribe says that the replica identity of a partition was altered before the
+// position from. The server describes a partition again only at its next change,
+// which may be far; if one is weaker than its table until then (see
+// [Relation.Weaker]), the stream starts again with the first transaction that commits
+// at or after from. Safe from any goroutine.
+func (r *Reader) Redescribe(from LSN) { r.redescribe.Store(uint64(from)) }
+
 // Run streams until ctx ends, which returns nil, or an error is permanent. After
 // a lost connection, during a restart of the server and while another process
 // reads the slot it retries.
@@ -115,6 +124,10 @@ func (r *Reader) Run(ctx context.Context, h Handler) error {
 		}
 		if errors.Is(err, errGrown) {
 			r.young = nil
+			continue
+		}
+		if errors.Is(err, errRedescribe) {
+			r.options.Log.Info().Str("slot", r.options.Slot).Stringer("lsn", r.Confirmed()).Msg("a partitioned table was altered; the stream starts again here, and its partitions are described as they are now")
 			continue
 		}
 		if permanent(err) {
@@ -221,7 +234,7 @@ func (r *Reader) explain(ctx context.Context, err error) error {
 	}
 	remedy := ""
 	switch SQLState(err) {
-	case codeUndefinedObject:
+	case CodeUndefinedObject:
 		remedy = "start gancho run --create --accept-source to recreate the slot, and " + reconcile
 	case codeWrongState, codeUndefinedFile:
 		_ = r.withCatalog(ctx, func(q querier) error { // without it the server's own words have to do
