@@ -103,10 +103,10 @@ func TestNobodyRunsCodeInOurSessions(t *testing.T) {
 	if err != nil || table.Relation.Schema != "primeiro" {
 		t.Fatalf("t is %+v, %v", table, err)
 	}
-	if _, err := cdc.Hazards(ctx, conn, "gancho", cdc.Ruled{OID: table.Relation.OID}); err != nil {
+	if _, err := cdc.Hazards(ctx, conn, "", "gancho", cdc.Ruled{OID: table.Relation.OID}); err != nil {
 		t.Error(err)
 	}
-	if _, err := cdc.Remarks(ctx, conn, "gancho"); err != nil {
+	if _, err := cdc.Remarks(ctx, conn, "", "gancho"); err != nil {
 		t.Error(err)
 	}
 	if _, err := cdc.LoadSettings(ctx, conn); err != nil {
