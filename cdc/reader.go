@@ -237,7 +237,7 @@ func (r *Reader) explain(ctx context.Context, err error) error {
 	}
 	remedy := ""
 	switch SQLState(err) {
-	case codeUndefinedObject:
+	case CodeUndefinedObject:
 		remedy = "start gancho run --create --accept-source to recreate the slot, and " + reconcile
 	case codeWrongState, codeUndefinedFile:
 		_ = r.withCatalog(ctx, func(q querier) error { // without it the server's own words have to do

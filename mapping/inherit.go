@@ -101,9 +101,6 @@ func (b *binder) bindHeir(ctx context.Context, parent *boundRule, t *cdc.Table) 
 		if u.Index < 0 {
 			continue // generated in the heir, and not sent: the plan says so
 		}
-		if u.shown && b.denied[t.Relation.OID][u.Name] != "" {
-			b.mistake(u.value, u.offset(), "remove it from the rule, or from privacy.deny", "column %q must not be sent: privacy.deny has %s", u.Name, b.denied[t.Relation.OID][u.Name])
-		}
 		uses = append(uses, u)
 	}
 	return &heir, b.checkIdentity(ctx, &heir, uses)

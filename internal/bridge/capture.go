@@ -90,11 +90,6 @@ func (b *bridge) openCapture(ctx context.Context) (*capture, error) {
 			epoch, err = claim()
 		}
 	}
-	if err == nil && b.store != nil {
-		_, err = waitFor(ctx, b.Log, "state database", func() (struct{}, error) {
-			return struct{}{}, b.store.RememberSource(ctx, queue.Claimed{Source: claimed, Epoch: epoch})
-		})
-	}
 	if err != nil {
 		// The bridge of another configuration on the same Redis: its slot would hold WAL for ever.
 		if changed := new(queue.SourceChangedError); source.SlotCreated && errors.As(err, &changed) && changed.Another {
@@ -105,6 +100,9 @@ func (b *bridge) openCapture(ctx context.Context) (*capture, error) {
 	b.Log.Info().Stringer("source", i).Uint16("epoch", epoch).Stringer("confirmed", source.ConfirmedFlush).
 		Bool("slot_created", source.SlotCreated).Int("rules", rules.Len()).Msg("source prepared")
 	if err := c.number(ctx, rules); err != nil {
+		return nil, err
+	}
+	if _, err := waitFor(ctx, b.Log, "state database", func() (struct{}, error) { return struct{}{}, b.rememberSource(ctx) }); err != nil {
 		return nil, err
 	}
 	c.lookup = mapping.NewSource(b.LookupDSN, b.Source.Encoding, b.Log).Of(i)
@@ -140,6 +138,9 @@ func (c *capture) adopt(ctx context.Context, rules *mapping.Rules) error {
 		return err
 	}
 	c.lookup.Allowed() // prepare has checked it
+	if err := c.rememberSource(ctx); err != nil {
+		c.Log.Warn().Err(err).Msg("the numbers of new rules are in redis alone; they are stored within the hour")
+	}
 	c.next.Store(bound)
 	c.typesBound.Store(types)
 	c.watch(bound)
@@ -155,6 +156,16 @@ func (c *capture) number(ctx context.Context, rules *mapping.Ruleset) error {
 	}
 	rules.Number(numbers)
 	return nil
+}
+
+// rememberSource stores as whose the queue was claimed, and the rules' numbers, should Redis
+// lose them.
+func (b *bridge) rememberSource(ctx context.Context) error {
+	claimed := b.queue.Claimed()
+	if b.store == nil || claimed == nil {
+		return nil
+	}
+	return b.store.RememberSource(ctx, *claimed)
 }
 
 var errNoSlot = errors.New("the replication slot has gone; start gancho again, which names what is lost")
