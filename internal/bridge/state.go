@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"time"
 
 	"golang.org/x/sync/errgroup"
 
@@ -14,6 +15,13 @@ import (
 	"gancho/internal/state"
 	"gancho/mapping"
 	"gancho/migrations"
+)
+
+const (
+	// apiConnections is how many statements of the API the state database works on at
+	// once, apiTimeout how long on each: what people ask must not hold up the log.
+	apiConnections = 6
+	apiTimeout     = 30 * time.Second
 )
 
 // openState waits for the state database, because without it events of stored
@@ -45,6 +53,18 @@ func (b *bridge) openState(ctx context.Context) error {
 	for _, text := range b.State.Keyring.Weak() {
 		b.Log.Warn().Msg(text)
 	}
+	for _, apart := range []struct {
+		store **state.Store
+		pool  state.Pool
+	}{
+		{&b.jobStore, state.Pool{Name: "jobs", Connections: 4, Timeout: time.Minute}},
+		{&b.apiStore, state.Pool{Name: "api", Connections: apiConnections, Timeout: apiTimeout}},
+		{&b.tokenStore, state.Pool{Name: "tokens", Connections: 2, Timeout: apiTimeout}},
+	} {
+		if *apart.store, err = b.store.Apart(apart.pool); err != nil {
+			return fmt.Errorf("open the state database: %w", err)
+		}
+	}
 	rows, err := waitFor(ctx, b.Log, "state database", func() ([]state.Endpoint, error) { return b.storedEndpoints(ctx) })
 	if err != nil {
 		return fmt.Errorf("read the stored endpoints: %w", err)
@@ -71,16 +91,19 @@ func (b *bridge) runState(ctx context.Context, group *errgroup.Group, drained <-
 // api is the handler of /api/v1, for a bridge with a state that has started.
 func (b *bridge) api() http.Handler {
 	service := control.New(control.Options{
-		Store: b.store, Queue: b.queue, Sender: b.sender, File: b.roster.fromFile,
+		Store: b.apiStore, Queue: b.queue, Sender: b.sender, File: b.roster.fromFile,
 		Catalogue: func() []mapping.EventType { return b.definitionsNow().Rules.EventTypes() },
 		Slot:      b.gauge.Measure, Version: b.Version,
-		Hazards: func(ctx context.Context) ([]cdc.Hazard, error) { return b.gauge.Hazards(ctx, b.Source.Publication) },
+		Hazards: func(ctx context.Context) ([]cdc.Hazard, error) { return b.catalog.Hazards(ctx) },
 		Capture: func(context.Context) error {
 			if b.capture == nil {
 				return nil
 			}
-			return b.capture.waiting()
+			return b.capture.trouble()
 		},
 	})
-	return api.New(api.Options{Control: service, Authenticate: b.store.Authenticate, Logger: b.Log, Version: b.Version})
+	return api.New(api.Options{
+		Control: service, Authenticate: b.tokenStore.Authenticate, TokenHashes: b.tokenStore.TokenHashes, Logger: b.Log, Version: b.Version,
+		Failed: func(reason string) { b.metrics.loginFailures.WithLabelValues(reason).Inc() }, Busy: b.metrics.busy.Inc,
+	})
 }
