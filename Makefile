@@ -84,6 +84,10 @@ demo: ## Build, install what is missing, and watch webhooks arrive (FOR=30s ends
 vuln: ## Look up the dependencies in Go's vulnerability database
 	$(GO) run $(GOVULNCHECK) ./...
 
+.PHONY: licences
+licences: ## List the licence of every module that is linked in; DIR=<directory> collects their texts
+	@.ci/licences $(DIR)
+
 .PHONY: tidy
 tidy: ## Show what `go mod tidy` would change; fails if anything
 	$(GO) mod tidy -diff
