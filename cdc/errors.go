@@ -98,7 +98,10 @@ func (f Fault) Passing() bool {
 const (
 	CodeUniqueViolation = "23505"
 	CodeUndefinedTable  = "42P01"
-	CodeCheckViolation  = "23514" // also a row for which no partition exists
+	// CodeUndefinedObject is also a type, CodeUndefinedFunction an operator.
+	CodeUndefinedObject   = "42704"
+	CodeUndefinedFunction = "42883"
+	CodeCheckViolation    = "23514" // also a row for which no partition exists
 	// CodeReadOnly is a standby's, or a role's that may only read: it passes with a
 	// failover, or never.
 	CodeReadOnly = "25006"
@@ -108,7 +111,6 @@ const (
 
 	codeProtocolViolation     = "08P01"
 	codeInsufficientPrivilege = "42501"
-	codeUndefinedObject       = "42704"
 	codeUndefinedSchema       = "3F000"
 	codeObjectInUse           = "55006"
 	codeWrongState            = "55000"

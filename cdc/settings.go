@@ -40,6 +40,15 @@ func stableSettings() map[string]string {
 	return map[string]string{"timezone": "UTC", "search_path": "", "client_min_messages": "warning"}
 }
 
+// roomSettings are those of sessions that run the SQL of rules, whatever the DSN has:
+// it finds what is along the path, writes nothing, and misses no row.
+func roomSettings(path string) map[string]string {
+	return map[string]string{
+		"search_path": path, "row_security": "off",
+		"default_transaction_read_only": "on", "transaction_read_only": "on",
+	}
+}
+
 // valueSettings are the settings that reach the text of a value.
 func valueSettings() map[string]string {
 	return map[string]string{

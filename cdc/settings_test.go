@@ -45,7 +45,7 @@ func TestRoleCannotEndOrChangeSessions(t *testing.T) {
 	settings := func(conn *pgx.Conn) map[string]string {
 		t.Helper()
 		rows, _ := conn.Query(ctx, `select name, setting from pg_settings where name in ('statement_timeout', 'lock_timeout', 'transaction_timeout',
-			'idle_session_timeout', 'idle_in_transaction_session_timeout', 'row_security', 'extra_float_digits', 'bytea_output')`)
+			'idle_session_timeout', 'idle_in_transaction_session_timeout', 'row_security', 'search_path', 'transaction_read_only', 'extra_float_digits', 'bytea_output')`)
 		out := map[string]string{}
 		var name, setting string
 		if _, err := pgx.ForEachRow(rows, []any{&name, &setting}, func() error { out[name] = setting; return nil }); err != nil {
@@ -61,16 +61,16 @@ func TestRoleCannotEndOrChangeSessions(t *testing.T) {
 	}
 	want := map[string]string{
 		"statement_timeout": "0", "lock_timeout": "0", "idle_session_timeout": "0", "idle_in_transaction_session_timeout": "0",
-		"row_security": "off", "extra_float_digits": "0", "bytea_output": "escape",
+		"row_security": "off", "search_path": `"$user", public`, "transaction_read_only": "off", "extra_float_digits": "0", "bytea_output": "escape",
 	}
 	if d := cmp.Diff(want, settings(conn)); d != "" {
 		t.Errorf("an ordinary connection: -want +got:\n%s", d)
 	}
-	conn, each, err := cdc.ConnectLikeStream(ctx, dsn+"&lock_timeout=5s", "", map[string]string{"statement_timeout": "30s", "lock_timeout": "1s"})
+	conn, each, err := cdc.ConnectLikeStream(ctx, dsn+"&lock_timeout=5s&row_security=on&search_path=public&default_transaction_read_only=off", "", "pg_catalog", map[string]string{"statement_timeout": "30s", "lock_timeout": "1s"})
 	if err != nil {
 		t.Fatal(err)
 	}
-	maps.Copy(want, map[string]string{"statement_timeout": "30000", "lock_timeout": "5000", "extra_float_digits": "3", "bytea_output": "hex"})
+	maps.Copy(want, map[string]string{"statement_timeout": "30000", "lock_timeout": "5000", "search_path": "pg_catalog", "transaction_read_only": "on", "extra_float_digits": "3", "bytea_output": "hex"})
 	if d := cmp.Diff(want, settings(conn)); d != "" || each != "" {
 		t.Errorf("a connection for lookups, which wants %q before each query: -want +got:\n%s", each, d)
 	}
@@ -90,7 +90,7 @@ func TestNothingStaysOnAPooledConnection(t *testing.T) {
 		t.Fatal(err)
 	}
 	_ = conn.Close(ctx)
-	conn, each, err := cdc.ConnectLikeStream(ctx, pooler.DSN(), "", map[string]string{"statement_timeout": "30s"})
+	conn, each, err := cdc.ConnectLikeStream(ctx, pooler.DSN(), "", "pg_catalog", map[string]string{"statement_timeout": "30s"})
 	if err != nil {
 		t.Fatal(err)
 	}

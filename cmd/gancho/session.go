@@ -163,7 +163,7 @@ func (s *session) hazards(ctx context.Context) ([]cdc.Hazard, error) {
 		return nil, fmt.Errorf("connect to the source: %w", err)
 	}
 	defer func() { _ = conn.Close(context.WithoutCancel(ctx)) }()
-	return cdc.Hazards(ctx, conn, s.config.Source.Publication)
+	return cdc.Hazards(ctx, conn, cdc.Encoding(s.config.Source.Encoding), s.config.Source.Publication)
 }
 
 // slot reads the slot at the source.

@@ -130,6 +130,7 @@ type bridge struct {
 	dispatcher *dispatch.Dispatcher // nil unless this process delivers
 	capture    *capture             // nil unless it captures
 	gauge      *cdc.SlotGauge
+	catalog    *cdc.CatalogWatch
 
 	store *state.Store // nil without a state, as the recorder
 	// The same over pools of their own: what the API asks, jobs, the log's writer and the
@@ -166,7 +167,7 @@ func newBridge(o Options, d *Definitions) *bridge {
 		log: o.Log, failed: "the hazards of the source cannot be read; statements of the application that fail, or rows that make no events, are not noticed", again: "the hazards of the source are read again",
 	}}
 	b.health.waitsFor("the state database")
-	b.gauge = cdc.NewSlotGauge(o.Source.DSN, o.Source.Slot)
+	b.gauge, b.catalog = cdc.NewSlotGauge(o.Source.DSN, o.Source.Slot), cdc.NewCatalogWatch(o.Source)
 	b.roster.setFile(d.Endpoints)
 	if o.State != nil {
 		b.recorder = newRecorder(b)
@@ -228,6 +229,7 @@ func (b *bridge) close() {
 		}
 	}
 	b.gauge.Close(context.Background())
+	b.catalog.Close(context.Background())
 }
 
 // run runs the parts until the context ends or one fails.

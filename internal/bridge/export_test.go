@@ -28,7 +28,7 @@ func (r Roster) SetFile(endpoints ...endpoint.Endpoint) {
 }
 
 // SetStored replaces the endpoints of the store.
-func (r Roster) SetStored(rows ...state.Endpoint) error { return r.setStored(rows) }
+func (r Roster) SetStored(rows ...state.Endpoint) { r.setStored(rows) }
 
 // All are the endpoints as they are to be treated.
 func (r Roster) All() []endpoint.Endpoint { return r.all() }

@@ -94,12 +94,16 @@ func (j *jobs) run(ctx context.Context) error {
 // work sends a job's events and says what came of it.
 func (j *jobs) work(ctx context.Context, job *state.Job) {
 	log := j.Log.With().Int64("job", job.ID).Str("kind", string(job.Kind)).Str("endpoint", job.Endpoint).Logger()
-	log.Info().Int64("sent", job.Sent).Int64("total", job.Total).Msg("job started")
 	to, why := state.Done, ""
-	err := j.sendKept(ctx, job)
+	err := state.ErrConflict
+	if job.State != state.Canceled {
+		log.Info().Int64("sent", job.Sent).Int64("total", job.Total).Msg("job started")
+		err = j.sendKept(ctx, job)
+	}
 	if err != nil && ctx.Err() == nil && job.Kind == state.Redrive {
-		if err := j.dropSent(ctx, job); err != nil {
-			log.Warn().Err(err).Msg("dead letters that the job has sent may still be there; the next redrive sends them again")
+		if err := j.dropSent(ctx, job); err != nil && ctx.Err() == nil {
+			log.Warn().Err(err).Msg("dead letters that the job has sent cannot be deleted now; it keeps them until they can")
+			return // whoever claims it when the lease has expired continues here
 		}
 	}
 	switch {
@@ -124,9 +128,11 @@ func (j *jobs) work(ctx context.Context, job *state.Job) {
 	log.Info().Int64("sent", job.Sent).Str("state", string(to)).Str("reason", why).Msg("job ended")
 }
 
-// dropSent deletes the dead letters that a redrive has sent when it ends inside a page.
+// dropSent deletes the dead letters that a redrive has sent when it ends inside a page. It
+// does not outlast the lease: whoever claims the job then tries again, for as long as Redis
+// takes, which may be that of a rewrite of its append-only file.
 func (j *jobs) dropSent(ctx context.Context, job *state.Job) error {
-	ctx, cancel := context.WithTimeout(ctx, patience.Max)
+	ctx, cancel := context.WithTimeout(ctx, jobLease)
 	defer cancel()
 	var position string
 	err := j.queue.Durably(ctx, job.Endpoint, func() (err error) {
@@ -184,6 +190,9 @@ func (j *jobs) send(ctx context.Context, job *state.Job) error {
 		page, err := j.page(ctx, job)
 		if err != nil || page.Last {
 			return err
+		}
+		if len(page.Messages) == 0 {
+			due = due.Add(jobPause) // a canceled job is about to let go of what is next
 		}
 		if job.Rate > 0 {
 			due = due.Add(time.Duration(float64(len(page.Messages)) / job.Rate * float64(time.Second)))
@@ -265,6 +274,8 @@ func (j *jobs) fit(job *state.Job) error {
 		return fmt.Errorf("there is no endpoint %q any more", job.Endpoint)
 	case all[i].State == endpoint.Inactive:
 		return fmt.Errorf("endpoint %q is inactive: nothing is queued for it; activate it and start again", job.Endpoint)
+	case job.Tenant != "" && !slices.Equal(all[i].Tenants, []string{job.Tenant}):
+		return fmt.Errorf("endpoint %q is not the tenant's own any more", job.Endpoint)
 	case len(all[i].Tenants) > 0 && !covers(all[i].Tenants, &job.Filter):
 		return fmt.Errorf("endpoint %q is limited to other tenants now; start again", job.Endpoint)
 	}

@@ -47,9 +47,6 @@ func (h *health) check() error {
 	if h.captures && !h.streaming.Load() {
 		return errors.New("capture is not connected to the source")
 	}
-	if gap := h.gap.Load(); gap != nil {
-		return errors.New(*gap)
-	}
 	if !h.queue.Load() {
 		return errors.New("redis does not answer")
 	}
@@ -69,7 +66,10 @@ func (b *bridge) ready() error {
 			return b.whoBlocks(err)
 		}
 	}
-	return b.health.check()
+	if err := b.health.check(); err != nil || b.capture == nil {
+		return err
+	}
+	return b.capture.trouble()
 }
 
 // serverLog takes what http.Server prints, which is never about one of our receivers.

@@ -50,6 +50,9 @@ func (b *bridge) openState(ctx context.Context) error {
 	case err != nil:
 		return fmt.Errorf("open the state database: %w", err)
 	}
+	for _, text := range b.State.Keyring.Weak() {
+		b.Log.Warn().Msg(text)
+	}
 	for _, apart := range []struct {
 		store **state.Store
 		pool  state.Pool
@@ -62,13 +65,12 @@ func (b *bridge) openState(ctx context.Context) error {
 			return fmt.Errorf("open the state database: %w", err)
 		}
 	}
-	rows, err := waitFor(ctx, b.Log, "state database", func() ([]state.Endpoint, error) { return b.store.Endpoints(ctx) })
+	rows, err := waitFor(ctx, b.Log, "state database", func() ([]state.Endpoint, error) { return b.storedEndpoints(ctx) })
 	if err != nil {
 		return fmt.Errorf("read the stored endpoints: %w", err)
 	}
-	// An endpoint that cannot be read would get no events, and they would be lost
-	// to it: better not to start.
-	return b.roster.setStored(rows)
+	b.roster.setStored(rows)
+	return nil
 }
 
 // runState runs everything that needs the state database. Closing drained says
@@ -92,12 +94,12 @@ func (b *bridge) api() http.Handler {
 		Store: b.apiStore, Queue: b.queue, Sender: b.sender, File: b.roster.fromFile,
 		Catalogue: func() []mapping.EventType { return b.definitionsNow().Rules.EventTypes() },
 		Slot:      b.gauge.Measure, Version: b.Version, Quotas: b.Quotas,
-		Hazards: func(ctx context.Context) ([]cdc.Hazard, error) { return b.gauge.Hazards(ctx, b.Source.Publication) },
+		Hazards: func(ctx context.Context) ([]cdc.Hazard, error) { return b.catalog.Hazards(ctx) },
 		Capture: func(context.Context) error {
 			if b.capture == nil {
 				return nil
 			}
-			return b.capture.waiting()
+			return b.capture.trouble()
 		},
 	})
 	return api.New(api.Options{

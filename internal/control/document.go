@@ -93,8 +93,9 @@ func pointerAt(places []place, line, col int) string {
 }
 
 // patched applies a merge patch to an endpoint's document and returns the
-// document that is to be parsed, with the endpoint's name.
-func patched(e *state.Endpoint, patch json.RawMessage) (json.RawMessage, error) {
+// document that is to be parsed, with the endpoint's name. A change of what is pinned
+// keeps no secret, as endpoint.Merge has it.
+func patched(e *state.Endpoint, patch json.RawMessage, pinned []string) (json.RawMessage, error) {
 	document, err := object(e.Document)
 	if err != nil {
 		return nil, fmt.Errorf("read the document of endpoint %q: %w", e.Name, err)
@@ -113,7 +114,7 @@ func patched(e *state.Endpoint, patch json.RawMessage) (json.RawMessage, error) 
 	if err := fixed(e, change); err != nil {
 		return nil, err
 	}
-	for _, m := range endpoint.Merge(document, change) {
+	for _, m := range endpoint.Merge(document, change, pinned...) {
 		wrong = append(wrong, Problem{Pointer: m.Pointer, Message: m.Message, Hint: m.Hint})
 	}
 	if err := wrong.err(); err != nil {

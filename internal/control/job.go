@@ -67,7 +67,7 @@ func (s *Service) redriveTargets(ctx context.Context, a Actor, f state.Filter) (
 	if err != nil {
 		return nil, err
 	}
-	dead, err := s.Store.CountDeadByEndpoint(ctx)
+	dead, err := s.Store.CountDeadByEndpoint(ctx, f)
 	if err != nil {
 		return nil, err
 	}

@@ -168,6 +168,8 @@ func (d *Document) syntax(err error) {
 	switch {
 	case mark.Line > 0 && mark.Line <= len(d.lines) && strings.HasPrefix(strings.TrimLeft(d.lines[mark.Line-1], " "), "\t"):
 		hint = "indent with spaces, not with tabs"
+	case strings.HasPrefix(message, "unknown anchor"): // it may be a password, so it is not repeated
+		message, hint = "unknown anchor", "quote a value that begins with *"
 	case strings.Contains(message, "mapping values are not allowed"):
 		hint = "quote a value that has a colon and a blank in it, or indent the line as its neighbours are"
 	case strings.Contains(message, "cannot start any token"):
