@@ -19,6 +19,8 @@ import (
 )
 
 const timeDDL = `
+alter table o alter v type varchar, alter dn type numeric;
+alter table n alter v type varchar, alter dn type numeric;
 create function repeated(e text, n int) returns void language plpgsql as $$
 declare r text;
 begin
@@ -34,15 +36,16 @@ func TestBound(t *testing.T) {
 	const bound = 3 * 20
 	r := rand.New(rand.NewPCG(seed(t), 3))
 	s := openSource(t, "C.UTF-8", r, 1)
-	b := &bounded{source: s, scope: s.scope(t)}
 	if _, err := s.conn.Exec(context.Background(), timeDDL); err != nil {
 		t.Fatal(err)
 	}
+	s.relation = describe(t, s.conn, "o")
+	b := &bounded{source: s, scope: s.scope(t)}
 	b.load(t, largestRow)
 	for _, src := range []string{
 		"cardinality(new.ai)", "new.ai[1]", "new.ai[60000]", "new.i4 = any(new.ai)", "new.i4 <> all(new.ai)", "new.i4 > any(new.ai)", "new.ai = old.ai", "new.ai <> old.ai", "new.ai && old.ai", "new.ai && array[0]",
 		"new.ai @> array[0]", "array_position(new.ai, 0)", "array_position(new.an, 0.5)", "new.an && array[0.5]", "'' = any(new.at)", "new.at && array['']", "cardinality(coalesce(new.ai, old.ai))",
-		"new.n / old.n", "old.n / new.n", "new.n / new.n", "mod(new.n, old.n)", "div(new.n, old.n)", "new.n / 7", "7 / new.n", "new.n > old.n", "new.dn / new.n", "new.n + old.n",
+		"new.n / old.n", "old.n / new.n", "new.n / new.n", "mod(new.n, old.n)", "div(new.n, old.n)", "new.n / 7", "7 / new.n", "new.n > old.n", "new.n > 12345678901234567890123", "new.n + 12345678901234567890123", "mod(2.5 / nullif(new.dn, 0.3), new.n)", "2 / new.dn < new.n", "new.dn / new.n", "new.n + old.n",
 	} {
 		if ours, theirs, ok := b.measure(t, src); !ok {
 			t.Errorf("%s: not evaluated", src)
@@ -151,7 +154,7 @@ func largestRow(rel *cdc.Relation) []cdc.Datum {
 		return "{" + b.String()[1:] + "}"
 	}
 	values := map[string]string{
-		"i4": "-1", "ai": list("%d", 1), "an": list("%d.25", 1), "at": list("x%d", 1), "n": strings.Repeat("7193", 32_000), "dn": "0.5",
+		"i4": "-1", "ai": list("%d", 1), "an": list("%d.25", 1), "at": list("x%d", 1), "n": strings.Repeat("7193", 32_000), "dn": "0." + strings.Repeat("3", 16_000),
 	}
 	row := make([]cdc.Datum, len(rel.Columns))
 	for i, c := range rel.Columns {
