@@ -267,6 +267,11 @@ func TestClusterFailover(t *testing.T) {
 	sink := newReceiver()
 	_, stop := startDispatcher(t, q, sink, dispatch.Options{Lease: 2 * time.Second}, eps...)
 	const total = 1200
+	late, err := queue.Open(t.Context(), queue.Options{Cluster: &queue.ClusterOptions{Addresses: c.Addresses()}, Prefix: "gancho", Logger: queuetest.Logger(t)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = late.Close() })
 	capture, stopCapture := startCapture(t, q, nil, total, 400, 800)
 	var killed *testservers.Redis
 	for k, key := range []string{"gancho:{e0}:q", "gancho:source"} {
@@ -286,6 +291,13 @@ func TestClusterFailover(t *testing.T) {
 	queuetest.Eventually(t, "the last position to be confirmed", func() bool { return capture.confirmed.Newest() == queuetest.LSN(total-1) })
 	stopCapture()
 	stop()
+	queuetest.Eventually(t, "a claim by one who has met other masters", func() bool {
+		_, err := late.Claim(t.Context(), queuetest.Source(), false)
+		if err != nil && !errors.Is(err, queue.ErrUnreachable) {
+			t.Fatal(err)
+		}
+		return err == nil
+	})
 	t.Logf("%d repeats, %d rewinds", checkOrder(t, all), capture.rewinds)
 	if capture.rewinds == 0 {
 		t.Error("the capture never noticed the failover")

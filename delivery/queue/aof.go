@@ -2,9 +2,11 @@ package queue
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strconv"
+	"time"
 
 	"github.com/redis/go-redis/v9"
 )
@@ -64,4 +66,46 @@ func awaitAOF(ctx context.Context, conn *redis.Conn) error {
 		return &notReadyError{fmt.Errorf("its append-only file was not synced within %s; see its log and its disk", waitDurable)}
 	}
 	return nil
+}
+
+// fsyncTick is more than the second after its last fsync in which Redis, under everysec,
+// starts none.
+const fsyncTick = 1100 * time.Millisecond
+
+// fsyncProof proves, by three looks at a server's INFO, that what it had answered before
+// the first is on its disk. The first finds no fsync outstanding. The second is fsyncTick
+// later: by the time of its answer Redis has started an fsync behind the first, or has
+// nothing to sync. The third finds none outstanding. Neither the age of an answer
+// proves that, nor a single look: when an fsync takes over two seconds Redis writes
+// behind it what it had held back, skips the fsync of that, and starts the next
+// a second later (flushAppendOnlyFile in its aof.c); and it answers before it syncs after
+// everything that has stopped it for a while.
+type fsyncProof struct {
+	idle   time.Time // after the first look; zero: it was not
+	forks  string    // how often the server had forked then
+	ticked bool      // the second look was
+	synced bool      // the third was
+}
+
+// look adds an INFO that was asked for at a time; pauses: the server starts no fsync while
+// it has a child, so that it must have none from the first look to the third.
+func (p *fsyncProof) look(got info, asked time.Time, pauses bool) (bool, error) {
+	if got["aof_last_write_status"] != "ok" {
+		return false, &notReadyError{errors.New("it cannot write its append-only file; see its log and its disk")}
+	}
+	child := pauses && (got["aof_rewrite_in_progress"] == "1" || got["rdb_bgsave_in_progress"] == "1")
+	idle := got["aof_pending_bio_fsync"] == "0" && !child
+	switch {
+	case p.synced:
+	case p.idle.IsZero() || pauses && got["total_forks"] != p.forks:
+		*p = fsyncProof{}
+		if idle {
+			p.idle, p.forks = time.Now(), got["total_forks"]
+		}
+	case p.ticked:
+		p.synced = idle
+	default:
+		p.ticked = asked.Sub(p.idle) >= fsyncTick
+	}
+	return p.synced, nil
 }

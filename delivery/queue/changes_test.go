@@ -237,6 +237,11 @@ func TestLostKeys(t *testing.T) {
 			if err := q.AcceptRestart(t.Context()); err != nil {
 				t.Fatal(err)
 			}
+			// The next start finds the slot where it was confirmed.
+			other.ConfirmedFlush = queuetest.LSN(3)
+			if again, err := queuetest.OpenOnly(t, r).Claim(t.Context(), other, false); err != nil || again != epoch {
+				t.Errorf("claimed again: epoch %d, %v", again, err)
+			}
 			queuetest.AppendEvents(t, q, 4, 6, 2, queuetest.KeyModulo(1)) // after the rewind
 			confirmed, _ = queuetest.RunDurable(t, q)
 			q.Appended(queuetest.LSN(5))
@@ -293,5 +298,55 @@ func TestClaimAfterRedisLostTheRecord(t *testing.T) {
 	changed := new(queue.SourceChangedError)
 	if _, err := queuetest.OpenOnly(t, r).Claim(t.Context(), other, false); !errors.As(err, &changed) {
 		t.Errorf("another timeline: %v, want a SourceChangedError", err)
+	}
+	recreated := queuetest.Source()
+	recreated.SlotCreated, recreated.ConfirmedFlush, recreated.Last = true, 0x6000, &queue.Claimed{Source: queuetest.Source(), Epoch: 4}
+	if _, err := queuetest.OpenOnly(t, r).Claim(t.Context(), recreated, false); err == nil || !strings.Contains(err.Error(), "recreated at 0/6000, and redis no longer knows") {
+		t.Errorf("a slot that was recreated: %v", err)
+	}
+	spent := queuetest.Source()
+	spent.Slot, spent.Last = "o'slot", &queue.Claimed{Source: queuetest.Source(), Epoch: 1<<12 - 1}
+	if _, err := queuetest.OpenOnly(t, r).Claim(t.Context(), spent, true); err == nil || !strings.Contains(err.Error(), "gancho.sources where slot = 'o''slot'") {
+		t.Errorf("all epochs are spent: %v", err)
+	}
+}
+
+// The append-only file that was disabled and enabled again is not there before its first
+// rewrite ends, and nobody has looked in between.
+func TestAppendOnlyDisabledAndEnabledUnnoticed(t *testing.T) {
+	t.Parallel()
+	for _, fsync := range []string{"always", "everysec"} {
+		t.Run(fsync, func(t *testing.T) {
+			t.Parallel()
+			r := queuetest.StartRedis(t, "appendfsync", fsync)
+			q := queuetest.Open(t, r, endpoint.Endpoint{Name: "a"})
+			c := queuetest.Client(t, r)
+			confirmed := make(chan uint64)
+			ctx, end := context.WithCancel(t.Context())
+			ended := make(chan error)
+			go func() {
+				ended <- q.RunDurable(ctx, func(lsn uint64) {
+					if c.InfoMap(t.Context(), "persistence").Item("Persistence", "aof_rewrite_in_progress") != "0" {
+						t.Errorf("confirmed %x while redis writes its first append-only file", lsn)
+					}
+					confirmed <- lsn
+				})
+			}()
+			queuetest.AppendEvents(t, q, 0, 2, 1, queuetest.KeyModulo(1))
+			q.Appended(queuetest.LSN(1))
+			<-confirmed
+			set(t, r, "appendonly", "no")
+			queuetest.AppendEvents(t, q, 2, 4, 1, queuetest.KeyModulo(1))
+			set(t, r, "rdb-key-save-delay", "300000") // µs
+			set(t, r, "appendonly", "yes")
+			q.Appended(queuetest.LSN(3))
+			if lsn := <-confirmed; lsn != queuetest.LSN(3) {
+				t.Errorf("confirmed %x", lsn)
+			}
+			end()
+			if err := <-ended; err != nil {
+				t.Error(err)
+			}
+		})
 	}
 }

@@ -130,10 +130,10 @@ func (c *confirmer) await(ctx context.Context, d time.Duration) bool {
 // recordedPosition was recorded and is not known to be durable.
 type recordedPosition struct {
 	lsn uint64
-	at  time.Time
-	// offsets are how far each master's replication was then, by address:
-	// everything that had been appended is before them.
+	// By the masters' addresses: how far their replication was then, which everything
+	// that had been appended is before; and whether that is on their disks, under durableByLooks.
 	offsets map[string]int64
+	fsyncs  map[string]*fsyncProof
 }
 
 type durableWork struct {
@@ -147,40 +147,41 @@ type durableWork struct {
 // advance does what can be done now, and returns how long to wait before the
 // next time; negative: until a position is appended.
 func (w *durableWork) advance(ctx context.Context) (time.Duration, error) {
-	if err := w.confirmDurable(ctx); err != nil {
-		return 0, err
-	}
 	lsn, newest := w.q.confirmer.appended.Load(), w.confirmed
 	if n := len(w.recorded); n > 0 {
 		newest = w.recorded[n-1].lsn
 	}
+	if lsn <= newest && len(w.recorded) == 0 {
+		return -1, nil
+	}
+	if early := recordEvery - time.Since(w.inspected); early > 0 {
+		return early, nil // inspecting costs more than a position that comes a moment later
+	}
+	var failed error
 	if lsn > newest {
-		if early := recordEvery - time.Since(w.inspected); early > 0 {
-			return early, nil // inspecting costs more than a position that comes a moment later
-		}
-		failed := w.q.recordPosition(ctx, lsn)
-		// Also when that failed: a setting may be why, which says more.
-		masters, err := w.inspectMasters(ctx)
-		if failed != nil && (err == nil || isWayError(err)) {
-			err = failed
-		}
-		if err != nil {
-			return 0, err
-		}
-		if w.durableWhenRecorded(masters) {
-			w.confirmUpTo(lsn)
-			return -1, nil
-		}
-		p := recordedPosition{lsn, time.Now(), map[string]int64{}}
+		failed = w.q.recordPosition(ctx, lsn)
+	}
+	asked := time.Now()
+	// Also when that failed: a setting may be why, which says more.
+	masters, err := w.inspectMasters(ctx)
+	if failed != nil && (err == nil || isWayError(err)) {
+		err = failed
+	}
+	if err != nil {
+		return 0, err
+	}
+	if lsn > newest {
+		p := recordedPosition{lsn, map[string]int64{}, map[string]*fsyncProof{}}
 		for addr, got := range masters {
+			p.fsyncs[addr] = new(fsyncProof)
 			if p.offsets[addr], err = got.replicationOffset(); err != nil {
 				return 0, fmt.Errorf("check durability: %w", err)
 			}
 		}
 		w.recorded = append(w.recorded, p)
-		if err := w.confirmDurable(ctx); err != nil {
-			return 0, err
-		}
+	}
+	if err := w.confirmDurable(masters, asked); err != nil {
+		return 0, err
 	}
 	if len(w.recorded) > 0 {
 		return recordEvery, nil
@@ -188,44 +189,27 @@ func (w *durableWork) advance(ctx context.Context) (time.Duration, error) {
 	return -1, nil
 }
 
-func (w *durableWork) confirmUpTo(lsn uint64) {
-	w.confirmed = lsn
-	w.q.confirmer.confirmed.Store(lsn)
-	w.confirm(lsn)
-}
-
-// durableWhenRecorded reports whether a record that was written is durable: on
-// a single server without replicas, whose answer says so.
-func (w *durableWork) durableWhenRecorded(masters map[string]info) bool {
-	c := &w.q.confirmer
-	return c.kept.Load().mode != durableByAge && w.q.cluster == nil && len(w.recorded) == 0 && c.replicas[""].alone(masters[""])
-}
-
-// confirmDurable confirms the newest position that is durable everywhere.
-func (w *durableWork) confirmDurable(ctx context.Context) error {
-	n, mode := 0, w.q.confirmer.kept.Load().mode
-	for n < len(w.recorded) && (mode != durableByAge || time.Since(w.recorded[n].at) > durableAge) {
-		n++
-	}
-	if n == 0 {
-		return nil
-	}
-	masters, err := w.inspectMasters(ctx)
-	if err != nil {
-		return err
-	}
-	for ; n > 0; n-- {
-		durable, err := w.durable(&w.recorded[n-1], masters)
+// confirmDurable confirms the newest position that is durable everywhere, by what the
+// masters have just answered.
+func (w *durableWork) confirmDurable(masters map[string]info, asked time.Time) error {
+	done := 0
+	for i := range w.recorded {
+		durable, err := w.durable(&w.recorded[i], masters, asked)
 		if err != nil {
 			return err
 		}
 		if durable {
-			lsn := w.recorded[n-1].lsn
-			w.recorded = append(w.recorded[:0], w.recorded[n:]...)
-			w.confirmUpTo(lsn)
-			return nil
+			done = i + 1
 		}
 	}
+	if done == 0 {
+		return nil
+	}
+	lsn := w.recorded[done-1].lsn
+	w.recorded = append(w.recorded[:0], w.recorded[done:]...)
+	w.confirmed = lsn
+	w.q.confirmer.confirmed.Store(lsn)
+	w.confirm(lsn)
 	return nil
 }
 
@@ -273,15 +257,19 @@ func (w *durableWork) inspectMasters(ctx context.Context) (map[string]info, erro
 
 // durable reports whether a position is on the disk of every master, by what
 // they have just answered, and with their replicas.
-func (w *durableWork) durable(p *recordedPosition, masters map[string]info) (bool, error) {
+func (w *durableWork) durable(p *recordedPosition, masters map[string]info, asked time.Time) (bool, error) {
 	q, now, all := w.q, time.Now(), true
+	kept := q.confirmer.kept.Load()
 	for addr, got := range masters {
-		if q.confirmer.kept.Load().mode == durableByAge {
-			synced, err := got.synced(q.confirmer.kept.Load().strictAOF)
+		if kept.mode == durableByLooks {
+			synced, err := p.fsyncs[addr].look(got, asked, kept.fsync[addr].pauses)
 			if err != nil {
 				return false, err
 			}
 			all = all && synced
+		}
+		if kept.mode != durableByWait { // which knows whether there is an AOF
+			all = all && !rewritesAOF(got)
 		}
 		s := q.confirmer.replicas[addr]
 		before, caughtUp := s.most, s.caughtUp(got, p.offsets[addr], now)
@@ -289,16 +277,6 @@ func (w *durableWork) durable(p *recordedPosition, masters map[string]info) (boo
 		all = all && caughtUp
 	}
 	return all, nil
-}
-
-// synced reports whether a server has no write outstanding; strict: its fsync pauses while
-// it rewrites its files.
-func (i info) synced(strict bool) (bool, error) {
-	if i["aof_last_write_status"] != "ok" {
-		return false, &notReadyError{errors.New("it cannot write its append-only file; see its log and its disk")}
-	}
-	rewriting := i["aof_rewrite_in_progress"] == "1" || i["rdb_bgsave_in_progress"] == "1"
-	return i["aof_pending_bio_fsync"] == "0" && !(strict && rewriting), nil
 }
 
 var errClaimLost = errors.New("another process has claimed the queue with a newer epoch; this one has to stop")
@@ -389,18 +367,19 @@ func (q *Queue) restoreSource(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	next := *s.claimed
 	if confirmed := q.confirmer.confirmed.Load(); confirmed > 0 && (found == nil || found.confirmed < confirmed) {
 		q.log.Error().Stringer("confirmed", cdc.LSN(confirmed)).
 			Msg("redis has lost what it had on its disk: events that were queued and confirmed to the source are lost, as are failed events' attempts " +
 				"and dead letters that were not stored elsewhere; restore redis's data, or send those changes by hand")
 	}
-	switch {
-	case found == nil || found.epoch < s.claimed.epoch:
-		if err := s.writeLocked(ctx, found, s.claimed); err != nil {
-			return err
-		}
-	case found.epoch > s.claimed.epoch:
+	if found != nil && found.epoch > next.epoch {
 		return errClaimLost
+	}
+	// The slot stands at what was confirmed: a record before that would be taken for another's.
+	next.confirmed = max(next.confirmed, q.confirmer.confirmed.Load())
+	if err := s.writeLocked(ctx, found, &next); err != nil {
+		return err
 	}
 	_, err = s.numberLocked(ctx, nil)
 	return err

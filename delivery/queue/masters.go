@@ -237,8 +237,3 @@ func (s *replicas) report(log *zerolog.Logger, master string, got info, before i
 			Msg("positions wait for replicas, and the slot holds its WAL: see INFO replication, and min-replicas-to-write")
 	}
 }
-
-// alone reports that there are no replicas, and that none is waited for.
-func (s *replicas) alone(got info) bool {
-	return s.most == 0 && s.required == 0 && got["connected_slaves"] == "0"
-}

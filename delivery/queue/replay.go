@@ -94,7 +94,7 @@ func (q *Queue) ForgetJob(ctx context.Context, endpoint, job string) error {
 
 // Durably calls write, and returns when what it has written for the endpoint is on
 // Redis's disk and with its replicas: for events whose only other copy is to be deleted.
-// It takes up to a second, two and more where WAITAOF is not to be trusted; the events are
+// It takes up to a second, one and a half and more where WAITAOF is not to be trusted; the events are
 // sent meanwhile. It returns write's error, or ErrUnreachable, also when Redis was
 // restarted meanwhile or another took its place: then what was written may be lost, and is
 // to be written again, by one that does not write it twice. Redis's settings are read each
@@ -111,10 +111,11 @@ func (q *Queue) Durably(ctx context.Context, endpoint string, write func() error
 	if err := write(); err != nil {
 		return err
 	}
-	since := time.Now()
 	offset, err := q.sync(ctx, addr, endpoint, before.mode)
+	var proof fsyncProof
 	for err == nil {
 		var now keeper
+		asked := time.Now()
 		if now, err = q.keptBy(ctx, addr); err != nil {
 			break
 		}
@@ -125,7 +126,7 @@ func (q *Queue) Durably(ctx context.Context, endpoint string, write func() error
 			return &notReadyError{fmt.Errorf("appendfsync was changed from %s to %s", before.fsync, now.fsync)}
 		}
 		var done bool
-		if done, err = now.safe(offset, since); done {
+		if done, err = now.safe(offset, asked, &proof); done {
 			return nil
 		}
 		if err == nil {
@@ -183,25 +184,21 @@ func (q *Queue) sync(ctx context.Context, addr, endpoint string, mode durability
 	return got.replicationOffset()
 }
 
-// safe reports whether what the server had written at a time, and up to an offset
-// of its replication, is on its disk and with its replicas. The append-only file that it
-// is writing may be its first, without which nothing is on its disk; WAITAOF knows that.
-func (k *keeper) safe(offset int64, since time.Time) (bool, error) {
+// safe reports whether what the server had written up to an offset of its replication is
+// on its disk and with its replicas. The append-only file that it is writing may be its
+// first, without which nothing is on its disk; WAITAOF knows that.
+func (k *keeper) safe(offset int64, asked time.Time, proof *fsyncProof) (bool, error) {
 	for _, o := range replicaOffsets(k.info) {
 		if o < offset {
 			return false, nil
 		}
 	}
-	switch {
-	case k.mode == durableByWait:
-		return true, nil
-	case rewritesAOF(k.info):
-		return false, nil
-	case k.mode == durableAtReply:
-		return true, nil
+	if k.mode == durableByLooks {
+		if synced, err := proof.look(k.info, asked, k.fsync.pauses); !synced || err != nil {
+			return false, err
+		}
 	}
-	synced, err := k.synced(k.fsync.pauses)
-	return synced && time.Since(since) > durableAge, err
+	return k.mode == durableByWait || !rewritesAOF(k.info), nil
 }
 
 // ReplayBacklog returns how many entries of the endpoint's side stream wait:

@@ -3,30 +3,44 @@ package queue
 import (
 	"context"
 	"fmt"
+	"slices"
 
 	"github.com/redis/go-redis/v9"
 )
 
 // numberRulesScript writes the numbers that this process knows, should Redis have lost
-// them, gives the rules that have none the next ones, and returns 1 and the numbers of
-// all that were asked for. It refuses an epoch that is no longer the queue's with 0, and
-// with -1 when there is none. What it writes first, a full Redis allows, for the reason
-// that ackScript gives.
+// them, unless it has given them to others since; gives the rules that have none the next
+// ones; and returns 1 and all rules with their numbers. It refuses an epoch that is no
+// longer the queue's with 0, and with -1 when there is none. What it writes first, a full
+// Redis allows, for the reason that ackScript gives.
 var numberRulesScript = redis.NewScript(`
 redis.call('HDEL', KEYS[1], '')
 local epoch = redis.call('HGET', KEYS[1], 'epoch')
 if not epoch then return {-1} end
 if epoch ~= ARGV[1] then return {0} end
 local prefix, asked = 'rule:' .. epoch .. ':', 3 + 2 * tonumber(ARGV[2])
-for i = 3, asked - 1, 2 do redis.call('HSETNX', KEYS[1], prefix .. ARGV[i], ARGV[i + 1]) end
-local record, free = redis.call('HGETALL', KEYS[1]), 0
+local numbers, taken, free = {}, {}, 0
+local function add(rule, n)
+  numbers[rule], taken[n], free = n, true, math.max(free, n + 1)
+end
+local function write(rule, n)
+  redis.call('HSET', KEYS[1], prefix .. rule, n)
+  add(rule, n)
+end
+local record = redis.call('HGETALL', KEYS[1])
 for i = 1, #record, 2 do
-  if record[i]:sub(1, #prefix) == prefix then free = math.max(free, record[i + 1] + 1) end
+  if record[i]:sub(1, #prefix) == prefix then add(record[i]:sub(#prefix + 1), tonumber(record[i + 1])) end
+end
+for i = 3, asked - 1, 2 do
+  local n = tonumber(ARGV[i + 1])
+  if not numbers[ARGV[i]] and not taken[n] then write(ARGV[i], n) end
+end
+for i = asked, #ARGV do
+  if not numbers[ARGV[i]] then write(ARGV[i], free) end
 end
 local reply = {1}
-for i = asked, #ARGV do
-  free = free + redis.call('HSETNX', KEYS[1], prefix .. ARGV[i], free)
-  reply[#reply + 1] = tonumber(redis.call('HGET', KEYS[1], prefix .. ARGV[i]))
+for rule, n in pairs(numbers) do
+  reply[#reply + 1], reply[#reply + 2] = rule, n
 end
 return reply`)
 
@@ -55,25 +69,29 @@ func (s *sources) numberLocked(ctx context.Context, rules []string) ([]int, erro
 	for _, rule := range rules {
 		args = append(args, rule)
 	}
-	reply, err := numberRulesScript.Run(ctx, s.client, []string{s.key}, args...).Int64Slice()
-	switch {
-	case err != nil:
+	reply, err := numberRulesScript.Run(ctx, s.client, []string{s.key}, args...).Slice()
+	if err != nil {
 		return nil, err
-	case reply[0] < 0:
+	}
+	switch reply[0] {
+	case int64(-1):
 		return nil, &LostError{"the record of the source"}
-	case reply[0] == 0:
+	case int64(0):
 		return nil, errClaimLost
 	}
+	all := make(map[string]int, len(reply)/2)
+	for pair := range slices.Chunk(reply[1:], 2) {
+		rule, _ := pair[0].(string)
+		n, _ := pair[1].(int64)
+		all[rule] = int(n)
+	}
 	numbers := make([]int, len(rules))
-	for i, n := range reply[1:] {
-		if n >= 1<<nBits {
+	for i, rule := range rules {
+		if numbers[i] = all[rule]; numbers[i] >= 1<<nBits {
 			return nil, fmt.Errorf("all %d numbers that fit in a webhook-id are taken, and a rule that is gone keeps its own; "+
 				"go back to tables and events that rules had before, or start with an empty Redis once everything is delivered", 1<<nBits)
 		}
-		numbers[i] = int(n)
 	}
-	for i, rule := range rules {
-		s.numbers[rule] = numbers[i]
-	}
+	s.numbers = all
 	return numbers, nil
 }

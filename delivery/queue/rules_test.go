@@ -76,6 +76,47 @@ func TestNumberRulesThatRedisLost(t *testing.T) {
 	numberRules(t, queuetest.Open(t, r), []int{3, 2, 1, 0, 4}, "d", "c", "b", "a", "e")
 }
 
+// Somebody else remembers the numbers of the epoch that Redis has lost; what Redis has
+// given since, it keeps.
+func TestNumberRulesRemembered(t *testing.T) {
+	t.Parallel()
+	r := queuetest.StartRedis(t)
+	c := queuetest.Client(t, r)
+	q := queuetest.Open(t, r)
+	if unclaimed := queuetest.OpenOnly(t, r).Claimed(); unclaimed != nil {
+		t.Errorf("claimed as %+v", unclaimed)
+	}
+	numberRules(t, q, []int{0, 1}, "a", "b")
+	numberRules(t, queuetest.Open(t, r), []int{2}, "c")
+	numberRules(t, q, []int{}) // of a process that was not asked for c
+	remembered := q.Claimed()
+	if d := cmp.Diff(map[string]int{"a": 0, "b": 1, "c": 2}, remembered.Numbers); d != "" {
+		t.Errorf("-want +got\n%s", d)
+	}
+	claim := func(epoch uint16, accept bool) *queue.Queue {
+		t.Helper()
+		s := queuetest.Source()
+		s.Timeline, s.Last = int32(epoch), remembered
+		again := queuetest.OpenOnly(t, r)
+		if got, err := again.Claim(t.Context(), s, accept); err != nil || got != epoch {
+			t.Fatalf("epoch %d, %v", got, err)
+		}
+		return again
+	}
+	if err := c.FlushAll(t.Context()).Err(); err != nil {
+		t.Fatal(err)
+	}
+	numberRules(t, claim(1, false), []int{3, 2, 0}, "d", "c", "a")
+	if err := c.HDel(t.Context(), "gancho:source", "rule:1:a", "rule:1:b", "rule:1:c", "rule:1:d").Err(); err != nil {
+		t.Fatal(err)
+	}
+	if err := c.HSet(t.Context(), "gancho:source", "rule:1:e", 1).Err(); err != nil {
+		t.Fatal(err)
+	}
+	numberRules(t, claim(1, false), []int{0, 3, 2, 1}, "a", "b", "c", "e")
+	numberRules(t, claim(2, true), []int{0}, "c")
+}
+
 // What does not fit in n is refused, and what has fitted still does. A full Redis
 // numbers rules.
 func TestNumberRulesBound(t *testing.T) {

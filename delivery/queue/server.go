@@ -23,12 +23,8 @@ type durability uint8
 const (
 	durableAtReply durability = iota + 1 // appendfsync always, or volatile and accepted
 	durableByWait                        // WAITAOF
-	durableByAge                         // without a WAITAOF to trust: older than durableAge, and not restarted since
+	durableByLooks                       // without a WAITAOF to trust: fsyncProof, and not restarted since
 )
-
-// durableAge is how old a reply under appendfsync everysec has to be: Redis
-// syncs each second, and lets a slow disk hold a write up by two.
-const durableAge = 2 * time.Second
 
 type info map[string]string
 
@@ -126,9 +122,8 @@ func checkEviction(got info) error {
 
 // persistence is how the servers keep what they are given.
 type persistence struct {
-	mode      durability
-	strictAOF bool             // some server's fsync pauses
-	fsync     map[string]fsync // by address
+	mode  durability
+	fsync map[string]fsync // by address
 }
 
 // fsync is when a server syncs its append-only file; the zero value: CONFIG is forbidden.
@@ -160,7 +155,6 @@ func (q *Queue) checkPersistence(ctx context.Context, addr string, got info, kep
 		err = q.acceptVolatile(refusal)
 	}
 	kept.mode = max(kept.mode, mode)
-	kept.strictAOF = kept.strictAOF || synced.pauses
 	kept.fsync[addr] = synced
 	return err
 }
@@ -179,7 +173,11 @@ func (q *Queue) durabilityOf(ctx context.Context, addr string, got info) (durabi
 	case err != nil && !isReply(err):
 		return durableAtReply, synced, annotate(err, "read appendfsync")
 	case err != nil && !waits:
-		return durableAtReply, synced, &SettingError{"appendfsync", "unknown, because CONFIG is forbidden", "allow the user CONFIG GET, use Redis 8 or newer" + accept}
+		instead := ", use Redis 8 or newer"
+		if q.cluster != nil {
+			instead = "" // whose WAITAOF is of no use
+		}
+		return durableAtReply, synced, &SettingError{"appendfsync", "unknown, because CONFIG is forbidden", "allow the user CONFIG GET" + instead + accept}
 	case err == nil && !known:
 		return durableAtReply, synced, &SettingError{"appendfsync", synced.when, "run CONFIG SET appendfsync everysec, and set it in redis.conf" + accept}
 	case synced.when == "always" && !synced.pauses:
@@ -187,7 +185,7 @@ func (q *Queue) durabilityOf(ctx context.Context, addr string, got info) (durabi
 	case waits:
 		return durableByWait, synced, nil
 	}
-	return durableByAge, synced, nil
+	return durableByLooks, synced, nil
 }
 
 // recheckSettings looks at what was checked when the server was accepted and may be
@@ -218,7 +216,8 @@ func (q *Queue) recheckSettings(ctx context.Context, addr string, got info) erro
 }
 
 // rewritesAOF reports whether the server writes, or is about to write, a new AOF.
-// When that was just enabled, there is no other, and what was written since is nowhere.
+// When that was just enabled, there is no other, and what was written since is nowhere; so
+// nothing is confirmed meanwhile: it may have been disabled and enabled again unnoticed.
 func rewritesAOF(got info) bool {
 	return got["aof_rewrite_in_progress"] == "1" || got["aof_rewrite_scheduled"] == "1"
 }

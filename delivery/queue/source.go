@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"maps"
 	"strconv"
 	"strings"
 	"sync"
@@ -31,10 +32,24 @@ type Source struct {
 	Last *Claimed
 }
 
-// Claimed is as whose a queue was claimed: what tells sources apart, and their epoch.
+// Claimed is as whose a queue was claimed: what tells sources apart, their epoch, and the
+// numbers of its rules (NumberRules).
 type Claimed struct {
 	Source
-	Epoch uint16
+	Epoch   uint16
+	Numbers map[string]int
+}
+
+// Claimed returns as whose this process has claimed the queue, for somebody else to
+// remember; nil before Claim. The numbers are of all rules when NumberRules has been called.
+func (q *Queue) Claimed() *Claimed {
+	s := &q.sources
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.claimed == nil {
+		return nil
+	}
+	return &Claimed{Source: s.claimed.Source, Epoch: s.claimed.epoch, Numbers: maps.Clone(s.numbers)}
 }
 
 // id is the first part of webhook-ids: short, and different for different sources.
@@ -67,7 +82,7 @@ func (e *SourceChangedError) Error() string {
 type sourceRecord struct {
 	Source
 	epoch     uint16
-	confirmed uint64
+	confirmed uint64 // 0: unknown
 }
 
 // sources are where the queue's events come from, now and in former epochs.
@@ -80,7 +95,7 @@ type sources struct {
 	mu      sync.Mutex
 	claimed *sourceRecord     // nil before Claim; guarded by mu
 	names   map[uint16]string // by epoch; guarded by mu
-	numbers map[string]int    // of the rules that NumberRules was asked for, in claimed's epoch; guarded by mu
+	numbers map[string]int    // of rules, in claimed's epoch; guarded by mu
 }
 
 // claim is what identifies events of this process's capture.
@@ -133,16 +148,29 @@ func (q *Queue) Claim(ctx context.Context, s Source, accept bool) (uint16, error
 		}
 	}
 	if next.epoch > maxEpoch {
-		return 0, fmt.Errorf("claim queue: the source has changed %d times, which is all that fits; start with an empty Redis", maxEpoch)
+		return 0, fmt.Errorf("claim queue: the source has changed %d times, which is all that fits; when everything is delivered, start with an empty Redis "+
+			"and, with a state database, without its row of the slot: delete from gancho.sources where slot = '%s'", maxEpoch, strings.ReplaceAll(s.Slot, "'", "''"))
 	}
 	if err := q.sources.writeLocked(ctx, found, next); err != nil {
 		return 0, annotate(err, "claim queue")
 	}
+	err = q.sealServers(ctx)
+	if q.cluster != nil && errors.Is(err, ErrUnreachable) {
+		// The masters are those that Open has found, and one may never be one again.
+		// Nothing was appended since: whichever there are now can be accepted.
+		if err = q.checkServers(ctx); err == nil {
+			q.confirmer.conns.keep(q.servers.masters())
+			err = q.sealServers(ctx)
+		}
+	}
 	// A server that was restarted just now is sealed when it is accepted.
-	if err := q.sealServers(ctx); err != nil && !errors.Is(err, ErrRestarted) {
+	if err != nil && !errors.Is(err, ErrRestarted) {
 		return 0, fmt.Errorf("claim queue: %w", err)
 	}
 	q.sources.claimed, q.sources.numbers = next, map[string]int{}
+	if s.Last != nil && s.Last.Epoch == next.epoch {
+		maps.Copy(q.sources.numbers, s.Last.Numbers)
+	}
 	q.sources.names[next.epoch] = s.id()
 	q.sources.current.Store(&claim{epoch: next.epoch, source: s.id()})
 	return next.epoch, nil
@@ -157,7 +185,11 @@ func (q *Queue) remembered(s Source, first uint16) *sourceRecord {
 	q.log.Error().Uint16("epoch", s.Last.Epoch).Str("slot", s.Slot).
 		Msg("redis has lost what it knew of this slot: events that were queued there and confirmed to the source may be lost; " +
 			"restore redis's data, or send those changes by hand. The epoch is the state database's, so that webhook-ids stay the same")
-	return &sourceRecord{Source: s.Last.Source, epoch: s.Last.Epoch, confirmed: s.ConfirmedFlush}
+	r := &sourceRecord{Source: s.Last.Source, epoch: s.Last.Epoch}
+	if !s.SlotCreated { // the slot itself knows
+		r.confirmed = s.ConfirmedFlush
+	}
+	return r
 }
 
 // endsBefore reports whether the server's WAL, as far as s knows it, ends before
@@ -179,6 +211,8 @@ func (r *sourceRecord) changes(s Source) []string {
 	differs("slot", strconv.Quote(r.Slot), strconv.Quote(s.Slot))
 	differs("timeline", strconv.Itoa(int(r.Timeline)), strconv.Itoa(int(s.Timeline)))
 	switch {
+	case s.SlotCreated && r.confirmed == 0:
+		out = append(out, fmt.Sprintf("slot %q was recreated at %s, and redis no longer knows up to where the one before had been read", s.Slot, cdc.LSN(s.ConfirmedFlush)))
 	case s.SlotCreated:
 		out = append(out, fmt.Sprintf("slot %q was recreated at %s, and the queue's source had been read up to %s",
 			s.Slot, cdc.LSN(s.ConfirmedFlush), cdc.LSN(r.confirmed)))
@@ -228,7 +262,8 @@ var writeSourceScript = redis.NewScript(`
 redis.call('HDEL', KEYS[1], '')
 local epoch = redis.call('HGET', KEYS[1], 'epoch') or ''
 if epoch ~= ARGV[1] then return 0 end
-local confirmed = epoch == ARGV[6] and redis.call('HGET', KEYS[1], 'confirmed') or ARGV[8]
+local before, confirmed = epoch == ARGV[6] and redis.call('HGET', KEYS[1], 'confirmed'), ARGV[8]
+if before and tonumber(before) > tonumber(confirmed) then confirmed = before end
 redis.call('HSET', KEYS[1], 'system', ARGV[2], 'database', ARGV[3], 'slot', ARGV[4], 'timeline', ARGV[5],
   'epoch', ARGV[6], 'id:' .. ARGV[6], ARGV[7], 'confirmed', confirmed)
 for i = 9, #ARGV, 2 do redis.call('HSETNX', KEYS[1], 'id:' .. ARGV[i], ARGV[i + 1]) end

@@ -1,6 +1,7 @@
 package bridge
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -41,8 +42,11 @@ type capture struct {
 	// publications are those that the reader subscribes to.
 	publications []string
 	tables       *tables
+	from         cdc.LSN // the slot's confirmed position at the start
 	// ruled are the tables of the rules.
 	ruled atomic.Pointer[[]cdc.Ruled]
+	// bound are the rules as they were bound last.
+	bound atomic.Pointer[mapping.Ruleset]
 	// typesBound is the version of the reader's types that the rules were bound to at least.
 	typesBound atomic.Uint64
 
@@ -56,6 +60,12 @@ func (b *bridge) openCapture(ctx context.Context) (*capture, error) {
 	c := &capture{bridge: b, stage: newStage(b.queue, b.metrics, b.Log), confirmed: make(chan struct{}, 1)}
 	rules, source, err := c.prepare(ctx, b.definitions.Rules)
 	if err != nil {
+		return nil, err
+	}
+	// What the types are now is what the rules are bound to, and a bridge that waits for
+	// its servers, or for another one to end, streams hours later.
+	c.reader = cdc.NewReader(b.Source, source)
+	if _, err := waitFor(ctx, b.Log, "source", func() (struct{}, error) { return struct{}{}, c.reader.ReloadTypes(ctx) }); err != nil {
 		return nil, err
 	}
 	i := source.Identity
@@ -80,11 +90,6 @@ func (b *bridge) openCapture(ctx context.Context) (*capture, error) {
 			epoch, err = claim()
 		}
 	}
-	if err == nil && b.store != nil {
-		_, err = waitFor(ctx, b.Log, "state database", func() (struct{}, error) {
-			return struct{}{}, b.store.RememberSource(ctx, queue.Claimed{Source: claimed, Epoch: epoch})
-		})
-	}
 	if err != nil {
 		// The bridge of another configuration on the same Redis: its slot would hold WAL for ever.
 		if changed := new(queue.SourceChangedError); source.SlotCreated && errors.As(err, &changed) && changed.Another {
@@ -97,10 +102,12 @@ func (b *bridge) openCapture(ctx context.Context) (*capture, error) {
 	if err := c.number(ctx, rules); err != nil {
 		return nil, err
 	}
+	if _, err := waitFor(ctx, b.Log, "state database", func() (struct{}, error) { return struct{}{}, b.rememberSource(ctx) }); err != nil {
+		return nil, err
+	}
 	c.lookup = mapping.NewSource(b.LookupDSN, b.Source.Encoding, b.Log).Of(i)
 	c.mapper = mapping.NewMapper(rules, nil, mapping.WithSource(c.lookup), mapping.WithTransactionMemory(b.TransactionMemory))
-	c.reader = cdc.NewReader(b.Source, source)
-	c.publications = source.Publications
+	c.publications, c.from = source.Publications, source.ConfirmedFlush
 	c.tables = newTables(b.Log)
 	c.watch(rules)
 	return c, nil
@@ -130,6 +137,10 @@ func (c *capture) adopt(ctx context.Context, rules *mapping.Rules) error {
 	if err := c.number(ctx, bound); err != nil {
 		return err
 	}
+	c.lookup.Allowed() // prepare has checked it
+	if err := c.rememberSource(ctx); err != nil {
+		c.Log.Warn().Err(err).Msg("the numbers of new rules are in redis alone; they are stored within the hour")
+	}
 	c.next.Store(bound)
 	c.typesBound.Store(types)
 	c.watch(bound)
@@ -145,6 +156,16 @@ func (c *capture) number(ctx context.Context, rules *mapping.Ruleset) error {
 	}
 	rules.Number(numbers)
 	return nil
+}
+
+// rememberSource stores as whose the queue was claimed, and the rules' numbers, should Redis
+// lose them.
+func (b *bridge) rememberSource(ctx context.Context) error {
+	claimed := b.queue.Claimed()
+	if b.store == nil || claimed == nil {
+		return nil
+	}
+	return b.store.RememberSource(ctx, *claimed)
 }
 
 var errNoSlot = errors.New("the replication slot has gone; start gancho again, which names what is lost")
@@ -184,7 +205,7 @@ func (c *capture) prepare(ctx context.Context, rules *mapping.Rules) (*mapping.R
 		if err != nil {
 			return nil, err
 		}
-		remarks, err := cdc.Remarks(ctx, conn, c.Source.Publication)
+		remarks, err := cdc.Remarks(ctx, conn, c.Source.Encoding, c.Source.Publication)
 		for _, r := range remarks {
 			c.Log.Warn().Str("fix", r.Fix).Msg(r.Message)
 		}
@@ -216,6 +237,7 @@ func (c *capture) prepare(ctx context.Context, rules *mapping.Rules) (*mapping.R
 func (c *capture) watch(rules *mapping.Ruleset) {
 	ruled := rules.Ruled()
 	c.ruled.Store(&ruled)
+	c.bound.Store(rules)
 	c.tables.want(rules)
 }
 
@@ -437,6 +459,32 @@ func (c *capture) waiting() error {
 		}
 	}
 	return nil
+}
+
+// trouble returns why capture does not do all that it should, nil when it does: it
+// waits, a rule may not read what it needs, or a table has left the stream.
+func (c *capture) trouble() error {
+	if err := cmp.Or(c.waiting(), c.lookup.Denied()); err != nil {
+		return err
+	}
+	if gap := c.health.gap.Load(); gap != nil {
+		return errors.New(*gap)
+	}
+	return nil
+}
+
+// checkPrivileges looks whether what rules may not read was granted meanwhile: the
+// next change that needs it may be far.
+func (c *capture) checkPrivileges(ctx context.Context) {
+	if c.lookup.Denied() == nil {
+		return
+	}
+	source := mapping.NewSource(c.LookupDSN, c.Source.Encoding, c.Log)
+	defer source.Close(ctx)
+	if source.Check(ctx, c.bound.Load()) == nil {
+		c.lookup.Allowed()
+		c.Log.Info().Msg("the rules may read all that they need again")
+	}
 }
 
 // lagAge is the age of the oldest transaction that is not confirmed.

@@ -27,9 +27,10 @@ const (
 	// claimAgain is the wait after a claim that failed.
 	claimAgain = time.Second
 	// jobPage and redrivePage are the most events that are sent between two notes of how
-	// far a job is. A redrive waits for Redis's disk with each, two seconds where WAITAOF is
-	// not to be trusted.
+	// far a job is. A redrive waits for Redis's disk with each, a second and a half where
+	// WAITAOF is not to be trusted; so with a rate, its pages are of redriveSeconds, not one.
 	jobPage, redrivePage = 500, 5000
+	redriveSeconds       = 5
 	// replayPart is how many of them are appended in one call, which holds Redis up.
 	replayPart = 500
 	// replayBacklog is how many events of jobs may wait in an endpoint's queue.
@@ -44,6 +45,7 @@ const (
 // jobs works on resends and redrives.
 type jobs struct {
 	*bridge
+	store  *state.Store // over the pool of the jobs
 	worker string
 	pages  chan struct{} // one for each page that is being sent
 }
@@ -53,7 +55,7 @@ func newJobs(b *bridge) *jobs {
 	if err != nil {
 		host = "unknown"
 	}
-	return &jobs{bridge: b, worker: fmt.Sprintf("%s:%d:%s", host, os.Getpid(), rand.Text()[:6]), pages: make(chan struct{}, pagesAtOnce)}
+	return &jobs{bridge: b, store: b.jobStore, worker: fmt.Sprintf("%s:%d:%s", host, os.Getpid(), rand.Text()[:6]), pages: make(chan struct{}, pagesAtOnce)}
 }
 
 // run claims jobs and works on them until the context ends; those that are not
@@ -93,12 +95,16 @@ func (j *jobs) run(ctx context.Context) error {
 // work sends a job's events and says what came of it.
 func (j *jobs) work(ctx context.Context, job *state.Job) {
 	log := j.Log.With().Int64("job", job.ID).Str("kind", string(job.Kind)).Str("endpoint", job.Endpoint).Logger()
-	log.Info().Int64("sent", job.Sent).Int64("total", job.Total).Msg("job started")
 	to, why := state.Done, ""
-	err := j.sendKept(ctx, job)
+	err := state.ErrConflict
+	if job.State != state.Canceled {
+		log.Info().Int64("sent", job.Sent).Int64("total", job.Total).Msg("job started")
+		err = j.sendKept(ctx, job)
+	}
 	if err != nil && ctx.Err() == nil && job.Kind == state.Redrive {
-		if err := j.dropSent(ctx, job); err != nil {
-			log.Warn().Err(err).Msg("dead letters that the job has sent may still be there; the next redrive sends them again")
+		if err := j.dropSent(ctx, job); err != nil && ctx.Err() == nil {
+			log.Warn().Err(err).Msg("dead letters that the job has sent cannot be deleted now; it keeps them until they can")
+			return // whoever claims it when the lease has expired continues here
 		}
 	}
 	switch {
@@ -123,9 +129,11 @@ func (j *jobs) work(ctx context.Context, job *state.Job) {
 	log.Info().Int64("sent", job.Sent).Str("state", string(to)).Str("reason", why).Msg("job ended")
 }
 
-// dropSent deletes the dead letters that a redrive has sent when it ends inside a page.
+// dropSent deletes the dead letters that a redrive has sent when it ends inside a page. It
+// does not outlast the lease: whoever claims the job then tries again, for as long as Redis
+// takes, which may be that of a rewrite of its append-only file.
 func (j *jobs) dropSent(ctx context.Context, job *state.Job) error {
-	ctx, cancel := context.WithTimeout(ctx, patience.Max)
+	ctx, cancel := context.WithTimeout(ctx, jobLease)
 	defer cancel()
 	var position string
 	err := j.queue.Durably(ctx, job.Endpoint, func() (err error) {
@@ -184,10 +192,25 @@ func (j *jobs) send(ctx context.Context, job *state.Job) error {
 		if err != nil || page.Last {
 			return err
 		}
+		if len(page.Messages) == 0 {
+			due = due.Add(jobPause) // a canceled job is about to let go of what is next
+		}
 		if job.Rate > 0 {
 			due = due.Add(time.Duration(float64(len(page.Messages)) / job.Rate * float64(time.Second)))
 		}
 	}
+}
+
+// pageSize is how many events the job's next page has at most.
+func pageSize(job *state.Job) int {
+	size, seconds := jobPage, 1.0
+	if job.Kind == state.Redrive {
+		size, seconds = redrivePage, redriveSeconds
+	}
+	if job.Rate > 0 {
+		size = min(size, max(1, int(job.Rate*seconds)))
+	}
+	return size
 }
 
 // page sends the job's next page and writes that down.
@@ -198,13 +221,7 @@ func (j *jobs) page(ctx context.Context, job *state.Job) (state.JobPage, error) 
 	case j.pages <- struct{}{}:
 	}
 	defer func() { <-j.pages }()
-	size := jobPage
-	if job.Kind == state.Redrive {
-		size = redrivePage
-	}
-	if job.Rate > 0 {
-		size = min(size, max(1, int(job.Rate)))
-	}
+	size := pageSize(job)
 	page, err := tryState(ctx, j.bridge, func() (state.JobPage, error) { return j.store.JobPage(ctx, job, size) })
 	if err != nil {
 		return page, err
@@ -234,6 +251,9 @@ func (j *jobs) until(ctx context.Context, job *state.Job, due time.Time) error {
 			return err
 		}
 		waiting, err := j.queue.ReplayBacklog(ctx, job.Endpoint)
+		if len(j.excesses.over(j.tenantsOf(job.Endpoint))) > 0 {
+			waiting = replayBacklog // no room, until the backlog is within its quota
+		}
 		if err == nil && waiting < replayBacklog && !time.Now().Before(due) {
 			return nil
 		}
@@ -261,6 +281,8 @@ func (j *jobs) fit(job *state.Job) error {
 		return fmt.Errorf("there is no endpoint %q any more", job.Endpoint)
 	case all[i].State == endpoint.Inactive:
 		return fmt.Errorf("endpoint %q is inactive: nothing is queued for it; activate it and start again", job.Endpoint)
+	case job.Tenant != "" && !slices.Equal(all[i].Tenants, []string{job.Tenant}):
+		return fmt.Errorf("endpoint %q is not the tenant's own any more", job.Endpoint)
 	case len(all[i].Tenants) > 0 && !covers(all[i].Tenants, &job.Filter):
 		return fmt.Errorf("endpoint %q is limited to other tenants now; start again", job.Endpoint)
 	}

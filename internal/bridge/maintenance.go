@@ -2,12 +2,14 @@ package bridge
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"gancho/internal/retry"
 )
 
-// maintainEvery is how often partitions are made and dropped.
+// maintainEvery is how often partitions are made and dropped, and what could not be stored
+// when it arose is stored.
 const maintainEvery = time.Hour
 
 // maintain keeps the store's partitions until the context ends. Several
@@ -15,7 +17,8 @@ const maintainEvery = time.Hour
 func (b *bridge) maintain(ctx context.Context) error {
 	for {
 		wait := maintainEvery
-		if err := b.store.Maintain(ctx, b.State.KeepEvents, b.State.KeepLog); err != nil && ctx.Err() == nil {
+		err := b.store.Maintain(ctx, b.State.KeepEvents, b.State.KeepLog)
+		if err = errors.Join(err, b.rememberSource(ctx)); err != nil && ctx.Err() == nil {
 			wait = time.Minute
 			b.Log.Warn().Err(err).Msg("maintenance of the state database failed; trying again in a minute")
 		}

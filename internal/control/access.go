@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"gancho/delivery/endpoint"
+	"gancho/delivery/webhook"
 	"gancho/internal/state"
 )
 
@@ -36,6 +37,43 @@ func (a Actor) scope(f state.Filter) (state.Filter, error) {
 	}
 	f.Tenant = &a.Tenant
 	return f, nil
+}
+
+// shown returns what takes out of an error and an answer what the actor may not read. A
+// tenant reads of endpoints that are not its own only how its events ended; and of
+// none what the operator's name servers, networks and proxies have answered.
+func (s *Service) shown(ctx context.Context, a Actor) (func(endpoint, class string, text, answer *string), error) {
+	if a.Tenant == "" {
+		return func(string, string, *string, *string) {}, nil
+	}
+	known, err := s.known(ctx, a)
+	if err != nil {
+		return nil, err
+	}
+	own := namesOf(known)
+	return func(endpoint, class string, text, answer *string) {
+		if !slices.Contains(own, endpoint) {
+			*text, *answer = "", ""
+		}
+		if told, ok := toldTenants[class]; ok && *text != "" {
+			*text = told
+		}
+	}, nil
+}
+
+// toldTenants are the errors of classes whose own have addresses of the operator's.
+var toldTenants = map[string]string{
+	webhook.ClassDNS:     "the host of the url cannot be resolved",
+	webhook.ClassRefused: "the host of the url leads to an address that endpoints may not have",
+	webhook.ClassProxy:   "the proxy has not connected to the receiver",
+}
+
+func namesOf(endpoints []found) []string {
+	names := make([]string, len(endpoints))
+	for i := range endpoints {
+		names[i] = endpoints[i].Name
+	}
+	return names
 }
 
 // stored returns the store when the actor's role covers what is needed.
@@ -139,21 +177,33 @@ func (s *Service) delivered(e found) (endpoint.Endpoint, error) {
 // maxTokenName bounds a token's name, in bytes.
 const maxTokenName = 63
 
+// DefaultExpiry is how long a token is valid unless its creator says otherwise.
+const DefaultExpiry = 90 * 24 * time.Hour
+
+// NewToken is a token to be created, of its Name, Role, Tenant and Expires.
+type NewToken struct {
+	state.Token
+	// Forever: it does not expire. Without it and Expires it does after DefaultExpiry.
+	Forever bool
+}
+
 // CreatedToken is a token with its text, which is shown this once.
 type CreatedToken struct {
 	state.Token
 	Text string `json:"token"`
 }
 
-// CreateToken creates a token of n's Name, Role, Tenant and Expires. Its text is
-// in the answer, this once. A tenant's token creates tokens of its tenant only,
+// CreateToken creates a token. Its text is in the answer, this once. A tenant's token creates tokens of its tenant only,
 // which is also the tenant when none is named. Needs Admin.
-func (s *Service) CreateToken(ctx context.Context, a Actor, n state.Token) (CreatedToken, error) {
+func (s *Service) CreateToken(ctx context.Context, a Actor, n NewToken) (CreatedToken, error) {
 	store, err := s.stored(a, state.Admin)
 	if err != nil {
 		return CreatedToken{}, err
 	}
 	n.Tenant = cmp.Or(n.Tenant, a.Tenant)
+	if n.Expires.IsZero() && !n.Forever {
+		n.Expires = time.Now().Add(DefaultExpiry).UTC().Truncate(time.Second)
+	}
 	var wrong problems
 	// A name of dots could be in no URL: clients and servers take it for a step in the path.
 	if strings.Trim(n.Name, ".") == "" || len(n.Name) > maxTokenName || strings.Trim(n.Name, "abcdefghijklmnopqrstuvwxyz0123456789-_.") != "" {
@@ -169,12 +219,12 @@ func (s *Service) CreateToken(ctx context.Context, a Actor, n state.Token) (Crea
 		wrong.add("expires", "write a time in the future", "the token would have expired already")
 	}
 	if !expressible(n.Expires) {
-		wrong.add("expires", "leave it out for a token that does not expire", "the year of this time, in UTC, is not from 0 to 9999")
+		wrong.add("expires", "leave it out, or write never for a token that does not expire", "the year of this time, in UTC, is not from 0 to 9999")
 	}
 	if err := wrong.err(); err != nil {
 		return CreatedToken{}, err
 	}
-	t, text, err := store.CreateToken(ctx, a.Name, n)
+	t, text, err := store.CreateToken(ctx, a.Name, n.Token)
 	if err != nil {
 		return CreatedToken{}, err
 	}

@@ -6,13 +6,14 @@ import (
 	"time"
 
 	"gancho/delivery/endpoint"
+	"gancho/delivery/queue"
 	"gancho/internal/state"
 	"gancho/mapping"
 )
 
 // addLive adds to the views what the queue holds of the endpoints, in one round
-// trip, and how many dead letters the store has of them.
-func (s *Service) addLive(ctx context.Context, views []EndpointView) error {
+// trip, and how many dead letters of the actor's the store has of them.
+func (s *Service) addLive(ctx context.Context, a Actor, views []EndpointView) error {
 	if len(views) == 0 {
 		return nil
 	}
@@ -24,7 +25,7 @@ func (s *Service) addLive(ctx context.Context, views []EndpointView) error {
 	if err != nil {
 		return err
 	}
-	dead, err := s.countDead(ctx, names)
+	dead, err := s.countDead(ctx, a, names)
 	if err != nil {
 		return err
 	}
@@ -35,15 +36,20 @@ func (s *Service) addLive(ctx context.Context, views []EndpointView) error {
 	return nil
 }
 
-// countDead counts the dead letters in the store.
-func (s *Service) countDead(ctx context.Context, names []string) (map[string]int64, error) {
+// countDead counts the actor's dead letters in the store.
+func (s *Service) countDead(ctx context.Context, a Actor, names []string) (map[string]int64, error) {
+	f, err := a.scope(state.Filter{})
+	if err != nil {
+		return nil, err
+	}
 	switch {
 	case s.Store == nil:
 		return nil, nil
 	case len(names) > 1:
-		return s.Store.CountDeadByEndpoint(ctx)
+		return s.Store.CountDeadByEndpoint(ctx, f)
 	}
-	n, err := s.Store.CountDead(ctx, state.Filter{Endpoint: names[0]})
+	f.Endpoint = names[0]
+	n, err := s.Store.CountDead(ctx, f)
 	return map[string]int64{names[0]: n}, err
 }
 
@@ -67,10 +73,11 @@ func (s *Service) Status(ctx context.Context, a Actor) (StatusView, error) {
 		}
 		return err == nil
 	}
-	var err error
-	if v.Endpoints, err = s.views(ctx, a); note("state", err) {
-		if s.Queue != nil {
-			note("queue", s.addLive(ctx, v.Endpoints))
+	known, err := s.known(ctx, a)
+	if note("state", err) {
+		v.Endpoints = viewsOf(known)
+		if s.Queue != nil && note("queue", s.addLive(ctx, a, v.Endpoints)) {
+			v.OverQuota = s.overQuota(a, known, v.Endpoints)
 		}
 		if s.Store != nil {
 			v.Jobs, err = s.unfinishedJobs(ctx, a)
@@ -105,6 +112,24 @@ func (s *Service) Status(ctx context.Context, a Actor) (StatusView, error) {
 		}
 	}
 	return v, nil
+}
+
+// overQuota are the quotas of backlogs that are passed, as far as they are the actor's.
+func (s *Service) overQuota(a Actor, known []found, views []EndpointView) []string {
+	endpoints, stats := make([]endpoint.Endpoint, len(known)), make([]queue.Stats, len(known))
+	for i := range known {
+		endpoints[i].Tenants = known[i].Tenants
+		if views[i].Live != nil {
+			stats[i] = *views[i].Live
+		}
+	}
+	var out []string
+	for _, x := range s.Quotas.Exceeded(endpoints, stats) {
+		if a.Tenant == "" || x.Tenant == a.Tenant {
+			out = append(out, x.String()+"; "+x.Fix())
+		}
+	}
+	return out
 }
 
 func (s *Service) orphans(ctx context.Context, views []EndpointView) (map[string]int64, error) {

@@ -25,6 +25,10 @@ type claim struct {
 	ceiling int64
 }
 
+// letsGo is the condition of canceled redrives whose worker may still be sending, or has yet
+// to delete what it has sent: their dead letters stay claimed.
+const letsGo = `(state = 'canceled' and kind = 'redrive' and leased is not null)`
+
 const jobColumns = `id, kind, endpoint, filter::text, rate, state, total, sent, tenant, error, actor, created, started, finished, position, claims, ceiling`
 
 // CreateJob stores a job of j's Kind, Endpoint, Filter, Rate and Tenant, for
@@ -106,7 +110,8 @@ func (s *Store) Job(ctx context.Context, id int64, tenant string) (Job, error) {
 	return collectOne(ctx, s, fmt.Sprintf("read job %d", id), `select `+jobColumns+` from gancho.jobs`+w.sql(), w.args, scanJob)
 }
 
-// CancelJob stops a job before its next page. ErrNotFound: it does not exist, or
+// CancelJob stops a job before its next page. What a redrive has sent of a page is deleted
+// then, by its worker or the next one that claims it (DropSent). ErrNotFound: it does not exist, or
 // is not the tenant's ("": any); ErrConflict: it has ended.
 func (s *Store) CancelJob(ctx context.Context, actor string, id int64, tenant string) (Job, error) {
 	j, err := s.Job(ctx, id, tenant)
@@ -114,7 +119,8 @@ func (s *Store) CancelJob(ctx context.Context, actor string, id int64, tenant st
 		return Job{}, err
 	}
 	err = s.write(ctx, fmt.Sprintf("cancel job %d", id), func(tx pgx.Tx) error {
-		rows, _ := tx.Query(ctx, `update gancho.jobs set state = 'canceled', finished = now(), claims = claims + 1
+		rows, _ := tx.Query(ctx, `update gancho.jobs set state = 'canceled', finished = now(), claims = claims + 1,
+				leased = case when kind = 'redrive' and started is not null then coalesce(leased, now()) end
 			where id = $1 and state in ('queued', 'running') returning `+jobColumns, id)
 		canceled, err := pgx.CollectExactlyOneRow(rows, scanJob)
 		if errors.Is(err, pgx.ErrNoRows) {
@@ -130,11 +136,12 @@ func (s *Store) CancelJob(ctx context.Context, actor string, id int64, tenant st
 }
 
 // ClaimJob claims, for the lease, the oldest job that waits or whose worker's
-// lease has expired; nil: no job waits. AdvanceJob renews the lease.
+// lease has expired; nil: no job waits. AdvanceJob renews the lease. A redrive that is
+// Canceled is claimed for DropSent, which ends it.
 func (s *Store) ClaimJob(ctx context.Context, worker string, lease time.Duration) (*Job, error) {
-	jobs, err := collect(ctx, s, "claim a job", `update gancho.jobs set state = 'running', worker = $1, claims = claims + 1, leased = now() + $2, started = coalesce(started, now())
+	jobs, err := collect(ctx, s, "claim a job", `update gancho.jobs set state = case when state = 'canceled' then state else 'running' end, worker = $1, claims = claims + 1, leased = now() + $2, started = coalesce(started, now())
 		where id = (
-			select id from gancho.jobs where state = 'queued' or state = 'running' and leased < now()
+			select id from gancho.jobs where state = 'queued' or (state = 'running' or `+letsGo+`) and leased < now()
 			order by id limit 1 for update skip locked
 		) returning `+jobColumns, []any{s.text.encode(worker), lease}, scanJob)
 	if err != nil || len(jobs) == 0 {
@@ -170,7 +177,8 @@ func (s *Store) FinishJob(ctx context.Context, j *Job, to JobState, why string) 
 
 // DropSent deletes the dead letters that a redrive which fails or was canceled has sent up
 // to a position of one of its pages, so that no other sends them again, and counts them as
-// sent. It does nothing for an empty position, and when another worker has the job.
+// sent. Those that a canceled one has not sent are free then. For an empty position it deletes
+// nothing, and when another worker has the job it does nothing.
 func (s *Store) DropSent(ctx context.Context, j *Job, position string) error {
 	to, err := parsePlace(position)
 	if err != nil {
@@ -183,6 +191,9 @@ func (s *Store) DropSent(ctx context.Context, j *Job, position string) error {
 				delete from gancho.dead_letters where job = (select id from ended) and id <= $3 returning id
 			) update gancho.jobs set sent = sent + n, total = greatest(total, sent + n) from (select count(*) as n from gone) sent_now where id = $1`,
 			j.ID, j.claim.number, to.number)
+		if err == nil {
+			_, err = tx.Exec(ctx, `update gancho.jobs set leased = null where id = $1 and state = 'canceled'`, j.ID)
+		}
 		return err
 	})
 }
@@ -271,7 +282,8 @@ func (s *Store) jobWhere(ctx context.Context, j *Job) (*where, error) {
 // JobPage reads up to n events, and about 8 MiB of bodies, from the job's
 // position on: kept events in commit order, dead letters in the order in which
 // they were stored. Dead letters are claimed for the job first, as long as it runs; those
-// that another job has are left out. ErrConflict: a redrive was canceled, or another worker
+// that another job has are left out, and for those that a canceled one still has it waits: a
+// page may be empty and not the Last. ErrConflict: a redrive was canceled, or another worker
 // has it.
 func (s *Store) JobPage(ctx context.Context, j *Job, n int) (JobPage, error) {
 	p := JobPage{start: j.Cursor}
@@ -284,6 +296,7 @@ func (s *Store) JobPage(ctx context.Context, j *Job, n int) (JobPage, error) {
 		return JobPage{}, fmt.Errorf("%s: %w", what, explain(err))
 	}
 	var id, found int64
+	var held bool
 	columns, from, order, first := eventColumns, eventsTable, "committed, webhook_id", []any{&found}
 	if j.Kind == Redrive {
 		columns, from, order, first = "id, "+eventColumns, deadTable, "id", []any{&found, &id}
@@ -291,7 +304,8 @@ func (s *Store) JobPage(ctx context.Context, j *Job, n int) (JobPage, error) {
 	err = s.write(ctx, what, func(tx pgx.Tx) error {
 		p.dead, p.places = nil, nil
 		if j.Kind == Redrive {
-			if err := claimDead(ctx, tx, w, j, n); err != nil {
+			var err error
+			if held, err = claimDead(ctx, tx, w, j, n); err != nil {
 				return err
 			}
 		}
@@ -312,26 +326,33 @@ func (s *Store) JobPage(ctx context.Context, j *Job, n int) (JobPage, error) {
 	if err != nil {
 		return JobPage{}, err
 	}
-	p.Last = found < int64(n) && int64(len(p.Messages)) == found
+	p.Last = !held && found < int64(n) && int64(len(p.Messages)) == found
 	return p, nil
 }
 
 // claimDead claims the next dead letters for the job, and limits w to those that it has.
-// A claim ends with its job. A job's claims rise: what it claims is behind all that it has
+// A claim ends with its job; held: a canceled one has not let go yet of some of the next,
+// and nothing more was claimed. A job's claims rise: what it claims is behind all that it has
 // claimed before, also when that was freed by another job meanwhile. So whatever Redis has
 // from the job up to a position, it has every letter of the job up to there. ErrConflict:
 // the job was canceled, or another worker has it.
-func claimDead(ctx context.Context, tx pgx.Tx, w *where, j *Job, n int) error {
+func claimDead(ctx context.Context, tx pgx.Tx, w *where, j *Job, n int) (held bool, err error) {
 	var claimed int64
-	err := tx.QueryRow(ctx, `select claimed from gancho.jobs where id = $1 and claims = $2 and state = 'running' for update`,
+	err = tx.QueryRow(ctx, `select claimed from gancho.jobs where id = $1 and claims = $2 and state = 'running' for update`,
 		j.ID, j.claim.number).Scan(&claimed)
 	if errors.Is(err, pgx.ErrNoRows) {
-		return ErrConflict
+		return false, ErrConflict
 	}
 	if err != nil {
-		return err
+		return false, err
 	}
 	free := where{w.text, slices.Clone(w.conditions), slices.Clone(w.args)}
+	w.add("job = %s", j.ID)
+	waits := where{free.text, slices.Clone(free.conditions), slices.Clone(free.args)}
+	waits.add("id > %s and job in (select id from gancho.jobs where "+letsGo+")", claimed)
+	if err := tx.QueryRow(ctx, `select exists (select from gancho.dead_letters`+waits.sql()+`)`, waits.args...).Scan(&held); err != nil || held {
+		return held, err
+	}
 	mine := free.param(j.ID)
 	free.conditions = append(free.conditions, "(job = "+mine+" or id > "+free.param(claimed)+" and (job is null"+
 		" or not exists (select from gancho.jobs other where other.id = job and other.state in ('queued', 'running'))))")
@@ -340,8 +361,7 @@ func claimDead(ctx context.Context, tx pgx.Tx, w *where, j *Job, n int) error {
 				select id from gancho.dead_letters`+free.sql()+` order by id limit `+free.param(n)+` for update skip locked)
 			returning id
 		) update gancho.jobs set claimed = greatest(claimed, (select max(id) from chosen)) where id = `+mine, free.args...)
-	w.add("job = %s", j.ID)
-	return err
+	return false, err
 }
 
 // after adds that a page begins behind the job's position: the id of a dead

@@ -381,6 +381,7 @@ func TestRedrivesShare(t *testing.T) {
 					delete(sent, m.ID)
 				}
 				must[state.Job](t)(s.CancelJob(ctx, "cli:ana", j.ID, ""))
+				check(t, s.DropSent(ctx, j, ""))
 				jobs[i], open = nil, open-1
 				continue
 			}
@@ -426,6 +427,7 @@ func TestRedriveClaimsForward(t *testing.T) {
 			held := must[state.JobPage](t)(s.JobPage(ctx, b, 10))
 			sent := must[state.JobPage](t)(s.JobPage(ctx, a, 10))
 			must[state.Job](t)(s.CancelJob(ctx, "cli:ana", b.ID, ""))
+			check(t, s.DropSent(ctx, b, ""))
 			if gone {
 				must[int64](t)(s.DropDead(ctx, "cli:ana", state.Filter{Webhooks: ids(sent.Messages)}))
 			}
@@ -484,6 +486,71 @@ func TestDropSent(t *testing.T) {
 			check(t, s.FinishJob(ctx, j, state.Failed, "x"))
 		}
 	}
+}
+
+// TestCanceledRedriveLetsGo: what a canceled redrive is sending, no other sends before that is
+// deleted; whoever claims it then does that when its worker does not.
+func TestCanceledRedriveLetsGo(t *testing.T) {
+	t.Parallel()
+	for _, how := range []string{"by its worker", "by another", "given back"} {
+		t.Run(how, func(t *testing.T) {
+			t.Parallel()
+			s, dsn := newStore(t)
+			ctx := t.Context()
+			for n := range 10 {
+				check(t, s.WriteDead(ctx, []state.DeadLetter{deadLetter("crm", n)}))
+			}
+			redrive := func() *state.Job {
+				must[state.Job](t)(s.CreateJob(ctx, "cli:ana", state.Job{Kind: state.Redrive, Endpoint: "crm"}))
+				return must[*state.Job](t)(s.ClaimJob(ctx, "w", time.Minute))
+			}
+			first := redrive()
+			sending := must[state.JobPage](t)(s.JobPage(ctx, first, 5))
+			if how == "given back" {
+				check(t, s.FinishJob(ctx, first, state.Queued, ""))
+			}
+			must[state.Job](t)(s.CancelJob(ctx, "cli:ana", first.ID, ""))
+			second := redrive()
+			if how == "given back" { // nobody has it
+				first, second = second, must[*state.Job](t)(s.ClaimJob(ctx, "w", time.Minute))
+			}
+			page := must[state.JobPage](t)(s.JobPage(ctx, second, 100))
+			if len(page.Messages) > 0 || page.Last {
+				t.Errorf("%d of what another is sending; last: %v", len(page.Messages), page.Last)
+			}
+			if how == "by another" {
+				if j := must[*state.Job](t)(s.ClaimJob(ctx, "w", time.Minute)); j != nil {
+					t.Errorf("claimed job %d, whose worker has its lease", j.ID)
+				}
+				execute(t, dsn, `update gancho.jobs set leased = now() - interval '1 second' where state = 'canceled'`)
+				first = must[*state.Job](t)(s.ClaimJob(ctx, "w", time.Minute))
+			}
+			if how != "by its worker" {
+				same(t, "claimed", state.Canceled, first.State)
+			}
+			check(t, s.DropSent(ctx, first, sending.PositionAfter(3)))
+			page = must[state.JobPage](t)(s.JobPage(ctx, second, 100))
+			if len(page.Messages) != 7 || !page.Last {
+				t.Errorf("%d events, last: %v, want the 7 that were not sent", len(page.Messages), page.Last)
+			}
+			if j := must[*state.Job](t)(s.ClaimJob(ctx, "w", time.Minute)); j != nil {
+				t.Errorf("claimed job %d, which has let go", j.ID)
+			}
+		})
+	}
+}
+
+// TestReusedHandle: an emptied Redis gives handles that others had before.
+func TestReusedHandle(t *testing.T) {
+	t.Parallel()
+	s, _ := newStore(t)
+	ctx := t.Context()
+	old, other := deadLetter("crm", 1), deadLetter("crm", 2)
+	other.Handle = old.Handle
+	check(t, s.WriteDead(ctx, []state.DeadLetter{old}))
+	check(t, s.WriteDead(ctx, []state.DeadLetter{other}))
+	check(t, s.WriteDead(ctx, []state.DeadLetter{old, other}))
+	same(t, "dead letters", int64(2), must[int64](t)(s.CountDead(ctx, state.Filter{})))
 }
 
 // TestOneDeadLetterOfAnEvent: what dies again while its redrive waits for the disk takes

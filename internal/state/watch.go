@@ -158,7 +158,7 @@ func (w *watch) compare(ctx context.Context, conn *pgx.Conn) (next time.Duration
 			j.overdue or exists (select from gancho.jobs where state = 'queued'), exists (select from gancho.drops), j.next
 		from gancho.revision, (select coalesce(min(leased) < now(), false) as overdue,
 			1 + (extract(epoch from min(leased) filter (where leased >= now()) - now()) * 1000000)::bigint as next
-			from gancho.jobs where state = 'running') j`).Scan(&now.n, &now.expired, &secret, &jobs, &drops, &lease)
+			from gancho.jobs where state = 'running' or `+letsGo+`) j`).Scan(&now.n, &now.expired, &secret, &jobs, &drops, &lease)
 	if err != nil {
 		return 0, fmt.Errorf("read the revision of the state: %w", explain(err))
 	}

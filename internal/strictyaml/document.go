@@ -17,6 +17,10 @@ import (
 // hand-written file, far below what would hurt.
 const maxNodes = 200_000
 
+// MaxErrors is how many mistakes are reported together: more help nobody, and a
+// document of somebody else's could have one for every few bytes.
+const MaxErrors = 100
+
 // Document is one YAML file.
 type Document struct {
 	name   string
@@ -24,7 +28,8 @@ type Document struct {
 	lines  []string
 	env    func(string) (string, bool)
 	filled []string // pairs: what a variable was replaced by, and ${NAME}
-	errors Errors
+	errors Errors   // MaxErrors, and one more: there are more
+	found  int      // mistakes, those that were not recorded included
 }
 
 // Parse parses the text of the file called name, which may be empty of content.
@@ -74,7 +79,7 @@ func splitLines(s string) []string {
 // a syntax error.
 func (d *Document) Root() Value { return Value{d, d.root} }
 
-// Errors are the mistakes found so far.
+// Errors are the mistakes found so far, up to MaxErrors and one.
 func (d *Document) Errors() Errors { return d.errors }
 
 // Name is the name given to Parse.
@@ -83,8 +88,14 @@ func (d *Document) Name() string { return d.name }
 // Add records a mistake of the whole file.
 func (d *Document) Add(hint, format string, args ...any) { d.errorAt(0, 0, hint, format, args...) }
 
+// full reports whether further mistakes are only counted.
+func (d *Document) full() bool { return len(d.errors) > MaxErrors }
+
 func (d *Document) errorAt(line, col int, hint, format string, args ...any) {
-	d.errors = append(d.errors, &Error{File: d.name, Line: line, Col: col, Hint: d.conceal(hint), Message: d.conceal(fmt.Sprintf(format, args...))})
+	if d.found++; d.full() {
+		return
+	}
+	d.errors = append(d.errors, &Error{File: d.name, Line: line, Col: col, Hint: d.hint(hint), Message: d.message(format, args)})
 }
 
 // shortestConcealed is the shortest value of a variable, in bytes, that messages do
@@ -109,6 +120,45 @@ func (d *Document) conceal(text string) string {
 		return text
 	}
 	return strings.NewReplacer(d.filled...).Replace(text)
+}
+
+// message formats a message, and conceals what comes from the document: the arguments. The
+// format's own words may be a variable's value by chance.
+func (d *Document) message(format string, args []any) string {
+	shown := make([]any, len(args))
+	for i, arg := range args {
+		shown[i] = concealed{d, arg}
+	}
+	return fmt.Sprintf(format, shown...)
+}
+
+// concealed is an argument of a message.
+type concealed struct {
+	d   *Document
+	arg any
+}
+
+// Format implements fmt.Formatter.
+func (c concealed) Format(f fmt.State, verb rune) {
+	_, _ = io.WriteString(f, c.d.conceal(fmt.Sprintf(fmt.FormatString(f, verb), c.arg)))
+}
+
+// hint conceals what a hint quotes. Outside of quotes a word is the hint's own, such as the
+// name of a command.
+func (d *Document) hint(text string) string {
+	var others []string
+	for pair := range slices.Chunk(d.filled, 2) {
+		if strings.Trim(pair[0], "abcdefghijklmnopqrstuvwxyz") != "" {
+			others = append(others, pair...)
+		}
+	}
+	parts := strings.Split(text, `"`)
+	for i := range parts {
+		if i%2 == 1 {
+			parts[i] = d.conceal(parts[i])
+		}
+	}
+	return strings.NewReplacer(others...).Replace(strings.Join(parts, `"`))
 }
 
 // bounded reports whether the tree below n is finite and of reasonable size
@@ -157,6 +207,8 @@ func (d *Document) syntax(err error) {
 	switch {
 	case mark.Line > 0 && mark.Line <= len(d.lines) && strings.HasPrefix(strings.TrimLeft(d.lines[mark.Line-1], " "), "\t"):
 		hint = "indent with spaces, not with tabs"
+	case strings.HasPrefix(message, "unknown anchor"): // it may be a password, so it is not repeated
+		message, hint = "unknown anchor", "quote a value that begins with *"
 	case strings.Contains(message, "mapping values are not allowed"):
 		hint = "quote a value that has a colon and a blank in it, or indent the line as its neighbours are"
 	case strings.Contains(message, "cannot start any token"):
@@ -211,7 +263,8 @@ func (e Errors) Unwrap() []error {
 }
 
 // Err returns the mistakes in the order of their places, without repetitions,
-// or nil if there are none. Files keep the order in which they first appear.
+// or nil if there are none. Files keep the order in which they first appear. Of
+// more than MaxErrors it returns the first, and one that says so.
 func (e Errors) Err() error {
 	if len(e) == 0 {
 		return nil
@@ -226,5 +279,11 @@ func (e Errors) Err() error {
 	slices.SortStableFunc(sorted, func(a, b *Error) int {
 		return cmp.Or(cmp.Compare(rank[a.File], rank[b.File]), cmp.Compare(a.Line, b.Line), cmp.Compare(a.Col, b.Col))
 	})
-	return slices.CompactFunc(sorted, func(a, b *Error) bool { return *a == *b })
+	sorted = slices.CompactFunc(sorted, func(a, b *Error) bool { return *a == *b })
+	if len(sorted) <= MaxErrors {
+		return sorted
+	}
+	next := sorted[MaxErrors]
+	more := &Error{File: next.File, Line: next.Line, Col: next.Col, Message: "there are more mistakes than these", Hint: "fix these first"}
+	return append(sorted[:MaxErrors:MaxErrors], more)
 }

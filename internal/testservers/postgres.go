@@ -55,7 +55,7 @@ func StartPostgres(o PostgresOptions) (_ *Postgres, err error) {
 	if p.port, err = quietPort(); err != nil {
 		return nil, err
 	}
-	if p.dir, err = os.MkdirTemp("", "gancho-pg-"); err != nil {
+	if p.dir, err = newDirectory("pg"); err != nil {
 		return nil, err
 	}
 	defer func() {
@@ -97,6 +97,7 @@ func (p *Postgres) configure(settings map[string]string) error {
 		"fsync":                   "off", // tests kill processes, never the kernel
 		"synchronous_commit":      "on",  // only flushed WAL is sent
 		"full_page_writes":        "off",
+		"max_wal_size":            "'256MB'",
 	}
 	maps.Copy(conf, settings)
 	var b strings.Builder

@@ -1,5 +1,7 @@
 // Notes how long each file was when it was last synced, in SYNCED_DIR under the file's
-// name: what a power cut may take is what comes behind. Built and preloaded by TestPowerCuts.
+// name: what a power cut may take is what comes behind. While there is a file "hold" in
+// SYNCED_DIR, the disk stands still. Built and preloaded by TestPowerCuts, and by tests of
+// package queue.
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <fcntl.h>
@@ -14,9 +16,14 @@ static int note(const char *name, int fd)
     int (*real)(int) = (int (*)(int))dlsym(RTLD_NEXT, name);
     struct stat before;
     int known = fstat(fd, &before) == 0 && S_ISREG(before.st_mode);
-    int result = real(fd);
     const char *dir = getenv("SYNCED_DIR");
     char link[64], path[4096], to[8192], text[32];
+    if (dir) {
+        snprintf(to, sizeof to, "%s/hold", dir);
+        while (access(to, F_OK) == 0)
+            usleep(5000);
+    }
+    int result = real(fd);
     snprintf(link, sizeof link, "/proc/self/fd/%d", fd);
     ssize_t n = readlink(link, path, sizeof path - 1);
     if (result != 0 || !known || !dir || n <= 0)
