@@ -137,7 +137,7 @@ func TestApplyWhileDeadLettersAreWritten(t *testing.T) {
 		values ('crm', '%s', 'same', 'e', '', '', now(), '', '', false, '', '', 1, now(), now(), 0, '', '', '')`
 	// As 00002 has left it.
 	run(`drop index gancho.dead_letters_once; alter table gancho.dead_letters drop column job; drop table gancho.sources;
-		alter table gancho.jobs drop column claimed; delete from gancho.schema_version where version_id > 2`)
+		alter table gancho.jobs drop column claimed; alter table gancho.dead_letters add unique (endpoint, handle); delete from gancho.schema_version where version_id > 2`)
 	run(fmt.Sprintf(write, "1"))
 	run("begin")
 	run(fmt.Sprintf(write, "2"))
