@@ -87,22 +87,22 @@ func LoadSettings(ctx context.Context, conn *pgx.Conn) (Settings, error) {
 }
 
 // ListTables returns all tables and views outside PostgreSQL's own schemas, in
-// order, for suggesting a close name.
-func ListTables(ctx context.Context, conn *pgx.Conn) ([]Name, error) {
+// order, for suggesting a close name. The catalogue's names have the encoding.
+func ListTables(ctx context.Context, conn *pgx.Conn, encoding Encoding) ([]Name, error) {
 	rows, _ := conn.Query(ctx, `
-		select n.nspname::text, c.relname::text
+		select `+encoding.sql("n.nspname::text")+`, `+encoding.sql("c.relname::text")+`
 		from pg_catalog.pg_class c join pg_catalog.pg_namespace n on n.oid = c.relnamespace
 		where c.relkind in ('r', 'p', 'v', 'm', 'f') and n.nspname <> 'information_schema' and n.nspname !~ '^pg_'
 		order by 1, 2`) // CollectRows returns its error, here and elsewhere
 	names, err := pgx.CollectRows(rows, pgx.RowToStructByPos[Name])
 	if err != nil {
-		return nil, fmt.Errorf("list tables: %w", err)
+		return nil, fmt.Errorf("list tables: %w", unreadable(err))
 	}
 	return names, nil
 }
 
 // LoadTable reads a table or view from the catalogue, whose names have the encoding. Without a schema, it is
-// the first of the name along the connection's search_path. The error wraps
+// the first of the name along DatabasePath. The error wraps
 // [ErrNoTable] when it does not exist.
 func LoadTable(ctx context.Context, conn *pgx.Conn, encoding Encoding, schema, name string) (*Table, error) {
 	return loadTable(ctx, conn, NewTypes(encoding), Name{schema, name})
@@ -115,7 +115,7 @@ func loadTable(ctx context.Context, conn *pgx.Conn, types *Types, name Name) (*T
 	}
 	if err == nil {
 		would := publication{viaRoot: true, stored: serverVersion(conn) >= 180000, ops: operations{true, true, true, true}}
-		t.Refused, err = refusals(ctx, conn, would, t)
+		t.Refused, err = refusals(ctx, conn, types.encoding, would, t)
 	}
 	if err == nil {
 		t.Memberships, err = loadMemberships(ctx, conn, types.encoding, t.Relation.TableName())
@@ -137,7 +137,7 @@ func loadClass(ctx context.Context, conn *pgx.Conn, name Name) (*Table, error) {
 		left join pg_catalog.pg_class rc on c.relispartition and rc.oid = pg_partition_root(c.oid)
 		left join pg_catalog.pg_namespace rn on rn.oid = rc.relnamespace
 		where c.relname = $2 and c.relkind in ('r', 'p', 'v', 'm', 'f')
-			and case when $1 = '' then c.oid = to_regclass(quote_ident($2)) else n.nspname = $1 end`, name.Schema, name.Name).
+			and case when $1 = '' then c.oid = `+Found("$2")+` else n.nspname = $1 end`, name.Schema, name.Name).
 		Scan(&t.Relation.OID, &t.Relation.Schema, &t.Relation.Name, &kind, &persistence, &identity, &rootSchema, &rootName, &t.Inherited)
 	if errors.Is(err, pgx.ErrNoRows) {
 		return nil, ErrNoTable

@@ -15,8 +15,9 @@ import (
 const connectTimeout = 15 * time.Second
 
 // Connect opens an ordinary connection to the source, as gancho and speaking
-// UTF-8 whatever the database's own encoding. The caller closes it. Its
-// search_path is the database's: by it the names in rules find their tables.
+// UTF-8 whatever the database's own encoding. The caller closes it. What is written
+// without a schema is found along DatabasePath; the session's own search_path has
+// PostgreSQL's schema alone.
 func Connect(ctx context.Context, dsn string) (*pgx.Conn, error) {
 	config, err := pgx.ParseConfig(dsn)
 	if err != nil {
@@ -24,16 +25,24 @@ func Connect(ctx context.Context, dsn string) (*pgx.Conn, error) {
 	}
 	prepareConfig(&config.Config)
 	pin(&config.Config, sessionSettings(config.RuntimeParams))
+	settings := config.AfterConnect
+	config.AfterConnect = func(ctx context.Context, conn *pgconn.PgConn) error {
+		if err := leavePath(ctx, conn); err != nil {
+			return err
+		}
+		return settings(ctx, conn)
+	}
 	conn, err := pgx.ConnectConfig(ctx, config)
 	return conn, Redacted(err)
 }
 
-// ConnectLikeStream is Connect, with a session in which values print as they do
-// in the stream; with an encoding the caller converts them, and what it sends. The
+// ConnectLikeStream is Connect, with a session for the SQL of rules: values print as
+// they do in the stream, with an encoding the caller converts them, and what it
+// sends; names resolve along the path, and nothing is written or hidden. The
 // settings are added to that, unless the DSN has them. Where a pooler may give every
 // transaction another session, each is the statement that makes these settings
 // for one transaction, and has to be the first in every one; else it is "".
-func ConnectLikeStream(ctx context.Context, dsn string, encoding Encoding, settings map[string]string) (conn *pgx.Conn, each string, err error) {
+func ConnectLikeStream(ctx context.Context, dsn string, encoding Encoding, path string, settings map[string]string) (conn *pgx.Conn, each string, err error) {
 	config, err := pgx.ParseConfig(dsn)
 	if err != nil {
 		return nil, "", fmt.Errorf("read source.lookup_dsn: %w", ErrDSN)
@@ -41,12 +50,13 @@ func ConnectLikeStream(ctx context.Context, dsn string, encoding Encoding, setti
 	prepareConfig(&config.Config)
 	all := sessionSettings(nil)
 	maps.Copy(all, settings)
-	for name, value := range config.RuntimeParams { // what the DSN says wins, except over valueSettings
+	for name, value := range config.RuntimeParams { // what the DSN says wins, except over roomSettings and valueSettings
 		if name != "application_name" && name != "client_encoding" && name != "options" {
 			all[name] = value
 			delete(config.RuntimeParams, name)
 		}
 	}
+	maps.Copy(all, roomSettings(path))
 	maps.Copy(all, valueSettings())
 	all["client_encoding"] = encoding.client()
 	if conn, err = pgx.ConnectConfig(ctx, config); err != nil {

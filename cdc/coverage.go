@@ -26,6 +26,9 @@ type Coverage struct {
 	// Places identify the table in each of Gancho's publications that has it. One is
 	// another text when the table was created again, or was taken out and added again.
 	Places []string
+	// Whole and Listed are whether the publication of everything has it with all tables, of
+	// the database or of a schema, or by its name.
+	Whole, Listed bool
 	// Filter has the row filters, "" without any. (A column list shows in the stream.)
 	Filter string
 }
@@ -35,9 +38,12 @@ type Coverages struct {
 	// Current is the end of the server's WAL right after the catalogue was read.
 	Current LSN
 	Tables  []Coverage // in the order of the needs
+	// Publication is the OID of the publication of everything, 0 if it does not exist.
+	Publication uint32
 	// Types is another text when the catalogue says something else about a type
-	// that was asked for, or about an enum.
-	Types string
+	// that was asked for, or about an enum, and Identities when it does about the
+	// replica identity of a partition of one of the tables.
+	Types, Identities string
 }
 
 // ReadCoverage reads how Gancho's publications carry the needs, whose names have
@@ -50,11 +56,11 @@ func ReadCoverage(ctx context.Context, conn *pgx.Conn, o Options, needs []TableN
 	}
 	filter := "''" // row filters came with PostgreSQL 15
 	if serverVersion(conn) >= 150000 {
-		filter = "coalesce(t.rowfilter, '')"
+		filter = o.Encoding.sql("coalesce(t.rowfilter, '')")
 	}
 	rows, _ := conn.Query(ctx, `
 		with members (pub, name, ins, upd, del, tru, viaroot, relid, tablename, filter) as materialized (
-			select p.oid, p.pubname::text, p.pubinsert, p.pubupdate, p.pubdelete, p.pubtruncate, p.pubviaroot, c.oid, format('%I.%I', t.schemaname, t.tablename), `+filter+`
+			select p.oid, p.pubname::text, p.pubinsert, p.pubupdate, p.pubdelete, p.pubtruncate, p.pubviaroot, c.oid, `+o.Encoding.sql("format('%I.%I', t.schemaname, t.tablename)")+`, `+filter+`
 			from pg_catalog.pg_publication p join pg_catalog.pg_publication_tables t on t.pubname = p.pubname
 			join pg_catalog.pg_namespace n on n.nspname = t.schemaname
 			join pg_catalog.pg_class c on c.relnamespace = n.oid and c.relname = t.tablename
@@ -69,32 +75,36 @@ func ReadCoverage(ctx context.Context, conn *pgx.Conn, o Options, needs []TableN
 					from pg_catalog.pg_enum e), '') || coalesce((select string_agg(format('%s %s %s %s', t.oid, a.attnum, a.attname, a.atttypid), ',' order by t.oid, a.attnum)
 					from pg_catalog.pg_type t join pg_catalog.pg_attribute a on a.attrelid = t.typrelid and a.attnum > 0 and not a.attisdropped
 					where t.oid = any($4::oid[])), ''), 0))::text,
+			coalesce((select hashtextextended(string_agg(format('%s %s', pc.oid, pc.relreplident), ',' order by pc.oid), 0)
+				from pg_catalog.pg_partition_tree(c.oid) p join pg_catalog.pg_class pc on pc.oid = p.relid where p.level > 0), 0)::text,
+			coalesce((select oid from pg_catalog.pg_publication where pubname = $5), 0),
 			(select case when pg_is_in_recovery() then pg_last_wal_replay_lsn() else pg_current_wal_lsn() end)
 		from unnest($1::text[], $2::text[]) with ordinality w(schema, name, n)
 		left join pg_catalog.pg_namespace s on s.nspname = w.schema
 		left join pg_catalog.pg_class c on c.relnamespace = s.oid and c.relname = w.name
-		order by w.n`, schemas, names, []string{o.Publication, o.insertPublication()}, composites)
+		order by w.n`, schemas, names, []string{o.Publication, o.insertPublication()}, composites, o.Publication)
 	var c Coverages
 	var oid uint32
-	var root, members string
-	_, err := pgx.ForEachRow(rows, []any{&oid, &root, &members, &c.Types, &c.Current}, func() error {
+	var root, members, identities string
+	_, err := pgx.ForEachRow(rows, []any{&oid, &root, &members, &c.Types, &identities, &c.Publication, &c.Current}, func() error {
 		var in []placed
 		if err := json.Unmarshal([]byte(members), &in); err != nil {
 			return err
 		}
+		c.Identities += identities + " "
 		c.Tables = append(c.Tables, o.coverage(needs[len(c.Tables)], oid, root, in))
 		return nil
 	})
 	if err != nil {
-		return c, fmt.Errorf("read which tables the publications have: %w", err)
+		return c, fmt.Errorf("read which tables the publications have: %w", unreadable(err))
 	}
 	return c, nil
 }
 
-// Coverage is [ReadCoverage] over the gauge's connection.
-func (g *SlotGauge) Coverage(ctx context.Context, o Options, needs []TableNeed, composites []uint32) (c Coverages, err error) {
-	err = g.read(ctx, func(ctx context.Context, conn *pgx.Conn) error {
-		c, err = ReadCoverage(ctx, conn, o, needs, composites)
+// Coverage is [ReadCoverage] over the watch's connection.
+func (w *CatalogWatch) Coverage(ctx context.Context, needs []TableNeed, composites []uint32) (c Coverages, err error) {
+	err = w.read(ctx, func(ctx context.Context, conn *pgx.Conn) error {
+		c, err = ReadCoverage(ctx, conn, w.options, needs, composites)
 		return err
 	})
 	return c, err
@@ -116,6 +126,9 @@ func (o Options) coverage(need TableNeed, oid uint32, root string, in []placed) 
 	for _, m := range in {
 		have = have.or(operations{m.Insert, m.Update, m.Delete, m.Truncate})
 		c.Places = append(c.Places, m.Publication+" "+m.Place)
+		if m.Publication == o.Publication {
+			c.Whole, c.Listed = m.Place == "", m.Place != ""
+		}
 		if m.Filter != "" {
 			filters = append(filters, fmt.Sprintf("publication %s has the row filter %s", QuoteIdentifier(m.Publication), m.Filter))
 		}

@@ -62,3 +62,37 @@ func TestCoverage(t *testing.T) {
 		t.Errorf("a table that was created again is in the publication of all tables at another place: %+v and %+v", everything, recreated)
 	}
 }
+
+// TestCatalogNames: names and row filters of a database whose encoding the server
+// does not know.
+func TestCatalogNames(t *testing.T) {
+	t.Parallel()
+	dsn := pg.Database(t, "template template0 encoding 'SQL_ASCII' locale 'C'", "create table t (id int primary key, nome text)",
+		"do $$ begin execute format('create table %I (%I int)', E'cobran\\xe7a', E'situa\\xe7\\xe3o'); end $$",
+		"do $$ begin execute format('create publication %I for all tables', E'r\\xe9plica'); end $$")
+	conn := dial(t, dsn+"&client_encoding=UTF8")
+	filter := ""
+	if value[int](t, conn, "select current_setting('server_version_num')::int") >= 150000 {
+		filter = " where (nome <> E''S\\xe3o'')"
+	}
+	do(t, conn, "do $$ begin execute E'create publication gancho for table t"+filter+" with (publish = ''insert'')'; end $$")
+	o := optionsFor(dsn)
+	o.Encoding = cdc.Latin1
+	all, err := cdc.ReadCoverage(t.Context(), conn, o, []cdc.TableNeed{{Schema: "public", Name: "t", Insert: true}}, nil)
+	if err != nil || filter != "" && !strings.Contains(all.Tables[0].Filter, "São") {
+		t.Errorf("coverage %+v: %v", all, err)
+	}
+	names, err := cdc.ListTables(t.Context(), conn, cdc.Latin1)
+	if err != nil || names[0].Name != "cobrança" {
+		t.Errorf("tables %v: %v", names, err)
+	}
+	oid := value[uint32](t, conn, "select oid from pg_class where relkind = 'r' and relname like 'cobran%'")
+	found, err := cdc.Hazards(t.Context(), conn, cdc.Latin1, "gancho", cdc.Ruled{OID: oid})
+	if err != nil || len(found) != 1 || found[0].Table.Name != "cobrança" || found[0].Publication != "réplica" {
+		t.Errorf("hazards %+v: %v", found, err)
+	}
+	// Without the encoding the error says what to do.
+	if _, err := cdc.Hazards(t.Context(), conn, "", "gancho", cdc.Ruled{OID: oid}); err == nil || !strings.Contains(err.Error(), "source.encoding") {
+		t.Errorf("hazards without the encoding: %v", err)
+	}
+}

@@ -58,7 +58,7 @@ func (d *decoder) reset() {
 }
 
 // message decodes one message and calls the handler. Errors are a
-// [*DecodeError], the handler's, or those of loading types.
+// [*DecodeError], the handler's, those of loading types, or errRedescribe.
 func (d *decoder) message(ctx context.Context, src []byte, h Handler) error {
 	if len(src) == 0 {
 		return d.errorf(0, "it is empty")
@@ -142,7 +142,10 @@ func (d *decoder) row(ctx context.Context, kind byte, c *cursor, h Handler) erro
 	part := c.uint8()
 	old := kind != 'I' && (part == 'K' || part == 'O')
 	if old && (part == 'O') != (rel.ReplicaIdentity == 'f') {
-		rel = d.altered(rel)
+		var err error
+		if rel, err = d.altered(rel); err != nil {
+			return err
+		}
 	}
 	if kind != 'I' && rel.Weaker != nil {
 		d.warn(rel)
@@ -301,8 +304,7 @@ func (d *decoder) relation(ctx context.Context, c *cursor) error {
 		m.Columns[i].Type = typ
 	}
 	d.outer, d.inner = d.inner, &m.Relation
-	d.describe(&m.Relation)
-	return nil
+	return d.describe(&m.Relation)
 }
 
 // reload reads the relation's types again and returns the relation that has

@@ -8,7 +8,7 @@
 // with whole transactions in commit order, from one goroutine, until its context
 // ends or an error is permanent. [Hazards] and [Remarks] say what publications do to
 // the application and to other tools. [FaultOf] says what an error of PostgreSQL means.
-// What the stream does not say, [SlotGauge.Coverage] reads from the catalogue: that
+// What the stream does not say, [CatalogWatch.Coverage] reads from the catalogue: that
 // a table has left it, or a type was altered.
 //
 // # Guarantees

@@ -98,14 +98,19 @@ func (f Fault) Passing() bool {
 const (
 	CodeUniqueViolation = "23505"
 	CodeUndefinedTable  = "42P01"
-	CodeCheckViolation  = "23514" // also a row for which no partition exists
+	// CodeUndefinedObject is also a type, CodeUndefinedFunction an operator.
+	CodeUndefinedObject   = "42704"
+	CodeUndefinedFunction = "42883"
+	CodeCheckViolation    = "23514" // also a row for which no partition exists
 	// CodeReadOnly is a standby's, or a role's that may only read: it passes with a
 	// failover, or never.
 	CodeReadOnly = "25006"
+	// CodeQueryCanceled: the statement took longer than statement_timeout, or somebody
+	// has canceled it.
+	CodeQueryCanceled = "57014"
 
 	codeProtocolViolation     = "08P01"
 	codeInsufficientPrivilege = "42501"
-	codeUndefinedObject       = "42704"
 	codeUndefinedSchema       = "3F000"
 	codeObjectInUse           = "55006"
 	codeWrongState            = "55000"
@@ -113,7 +118,6 @@ const (
 	codeLimitExceeded         = "53400"
 	codeTooManyConnections    = "53300"
 	codeCannotConnectNow      = "57P03"
-	codeQueryCanceled         = "57014"
 	codeUndefinedFile         = "58P01" // the WAL that a slot needs
 	codeNotInRepertoire       = "22021" // bytes that are no text in the encoding
 	codeUntranslatable        = "22P05" // a character that UTF-8 has no equivalent of
@@ -182,7 +186,7 @@ func faultOfCode(code string) Fault {
 	switch code {
 	case codeLockNotAvailable, codeObjectInUse:
 		return FaultTransient
-	case codeQueryCanceled:
+	case CodeQueryCanceled:
 		return FaultTimeout
 	case codeInsufficientPrivilege:
 		return FaultDenied

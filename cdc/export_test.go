@@ -26,6 +26,9 @@ func (d Decoder) Message(src []byte, h Handler) error {
 	return err
 }
 
+// ErrRedescribe ends a session whose descriptions are out of date.
+var ErrRedescribe = errRedescribe
+
 // Scan splits frames as the receiver does.
 func Scan(data []byte) (whole, need int, err error) {
 	s := &session{r: &Reader{}, reply: make(chan struct{}, 1)}

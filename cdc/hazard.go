@@ -25,11 +25,14 @@ type Hazard struct {
 	// Columns are those that the reason is about.
 	Columns []string
 
-	parent     Name // whose child the table is
-	full       bool // the table has REPLICA IDENTITY FULL
-	keyed      bool // it has a primary key that can be its replica identity
-	fullIsSafe bool // REPLICA IDENTITY FULL would make no statement of it fail
-	virtual    bool // Columns can be in no publication
+	parent Name // whose child the table is
+	full   bool // the table has REPLICA IDENTITY FULL
+	keyed  bool // it has a primary key that can be its replica identity
+	// fullIsSafe, defaultIsSafe: REPLICA IDENTITY FULL, or DEFAULT, would make no
+	// statement of it fail.
+	fullIsSafe, defaultIsSafe bool
+	virtual                   bool // Columns can be in no publication
+	foreign                   bool // Publication is not Gancho's
 }
 
 // HazardReason is why a statement is refused, or rows are not in the stream.
@@ -114,16 +117,25 @@ func (h *Hazard) Fix() string {
 	case HazardAlone:
 		return fmt.Sprintf("write rules for %s, or ignore this if its rows do not matter", h.Table)
 	case HazardGenerated:
-		if h.Publishable() {
-			return fmt.Sprintf("run ALTER PUBLICATION %s SET (publish_generated_columns = stored)", publication)
+		publish := fmt.Sprintf("ALTER PUBLICATION %s SET (publish_generated_columns = stored)", publication)
+		switch {
+		case h.Publishable() && !h.foreign:
+			return "run " + publish
+		case h.Publishable() && h.full && h.defaultIsSafe:
+			return fmt.Sprintf("ALTER TABLE %s REPLICA IDENTITY DEFAULT ends it, and rules then have no old values; so does %s, and the subscribers of that publication, another tool's, then get the generated columns of all its tables, and fail where theirs do not have them as ordinary ones", h.Table, publish)
+		case h.Publishable():
+			return fmt.Sprintf("%s ends it, but the subscribers of that publication, another tool's, then get the generated columns of all its tables, and fail where theirs do not have them as ordinary ones", publish)
 		}
 	case HazardColumns:
-		if !h.full {
+		switch {
+		case !h.full:
 			return fmt.Sprintf("add them to the table's column list in publication %s", publication)
+		case !h.defaultIsSafe:
+			return fmt.Sprintf("publish the table without a column list in publication %s", publication)
 		}
 	}
 	switch {
-	case h.full && h.keyed, !h.full && h.keyed && h.Reason == HazardIdentity:
+	case h.keyed && h.defaultIsSafe && (h.full || h.Reason == HazardIdentity):
 		return fmt.Sprintf("run ALTER TABLE %s REPLICA IDENTITY DEFAULT", h.Table)
 	case h.fullIsSafe:
 		return fmt.Sprintf("run ALTER TABLE %s REPLICA IDENTITY FULL", h.Table)
@@ -157,35 +169,35 @@ type Ruled struct {
 // Hazards returns the hazards of the tables in the publication and in its
 // [InsertPublication], by table. With the rules' tables, which may be
 // published later, it has theirs too; what inherits from one of them and is not
-// among them makes no events even if it is published. It is one statement, which
-// locks nothing.
-func Hazards(ctx context.Context, conn *pgx.Conn, publication string, known ...Ruled) ([]Hazard, error) {
-	return hazards(ctx, conn, publication, assumption{known: known})
+// among them makes no events even if it is published. The catalogue's names have the
+// encoding. It is one statement, which locks nothing.
+func Hazards(ctx context.Context, conn *pgx.Conn, encoding Encoding, publication string, known ...Ruled) ([]Hazard, error) {
+	return hazards(ctx, conn, encoding, publication, assumption{known: known})
 }
 
 // HazardsUnderFull returns why statements of the application would fail if the
 // table were in the publication and it, with its partitions, had REPLICA
 // IDENTITY FULL; none: it is safe.
-func HazardsUnderFull(ctx context.Context, conn *pgx.Conn, name string, t *Table) ([]Hazard, error) {
+func HazardsUnderFull(ctx context.Context, conn *pgx.Conn, encoding Encoding, name string, t *Table) ([]Hazard, error) {
 	ours, err := findPublication(ctx, conn, name, operations{true, true, true, true})
 	if err != nil {
 		return nil, err
 	}
 	ours.add = []*Table{t}
-	found, err := hazards(ctx, conn, name, assumption{publications: []*publication{ours}, of: t, full: true})
+	found, err := hazards(ctx, conn, encoding, name, assumption{publications: []*publication{ours}, of: t, full: true})
 	return slices.DeleteFunc(found, func(h Hazard) bool { return !h.RefusesStatements() }), err
 }
 
 // refusals are the statements that would fail if the publication had the table,
 // or its next partition, beside what it has.
-func refusals(ctx context.Context, conn *pgx.Conn, pub publication, t *Table) ([]Hazard, error) {
+func refusals(ctx context.Context, conn *pgx.Conn, encoding Encoding, pub publication, t *Table) ([]Hazard, error) {
 	pub.add = []*Table{t}
-	found, err := hazards(ctx, conn, pub.name, assumption{publications: []*publication{&pub}, of: t, next: true})
+	found, err := hazards(ctx, conn, encoding, pub.name, assumption{publications: []*publication{&pub}, of: t, next: true})
 	return slices.DeleteFunc(found, func(h Hazard) bool { return h.Publication != pub.name || !h.RefusesStatements() }), err
 }
 
 // hazards is Hazards under an assumption.
-func hazards(ctx context.Context, conn *pgx.Conn, name string, given assumption) ([]Hazard, error) {
+func hazards(ctx context.Context, conn *pgx.Conn, encoding Encoding, name string, given assumption) ([]Hazard, error) {
 	of := uint32(0)
 	if given.of != nil {
 		of = given.of.Relation.OID
@@ -207,22 +219,23 @@ func hazards(ctx context.Context, conn *pgx.Conn, name string, given assumption)
 			alone = append(alone, t.OID)
 		}
 	}
-	rows, _ := conn.Query(ctx, hazardsQuery(serverVersion(conn)),
+	rows, _ := conn.Query(ctx, hazardsQuery(serverVersion(conn), encoding),
 		names, updates, deletes, viaRoots, stores, members, oids, []string{name, InsertPublication(name)}, of, serverVersion(conn), given.next, given.full, known, alone)
 	found, err := pgx.CollectRows(rows, func(row pgx.CollectableRow) (h Hazard, err error) {
 		err = row.Scan(&h.Table.Schema, &h.Table.Name, &h.Reason, &h.Publication, &h.Update, &h.Delete, &h.Columns,
-			&h.parent.Schema, &h.parent.Name, &h.full, &h.keyed, &h.fullIsSafe, &h.virtual)
+			&h.parent.Schema, &h.parent.Name, &h.full, &h.keyed, &h.fullIsSafe, &h.defaultIsSafe, &h.virtual)
+		h.foreign = h.Publication != name && h.Publication != InsertPublication(name)
 		return h, err
 	})
 	if err != nil {
-		return nil, fmt.Errorf("read what publication %s does to statements of the application: %w", QuoteIdentifier(name), err)
+		return nil, fmt.Errorf("read what publication %s does to statements of the application: %w", QuoteIdentifier(name), unreadable(err))
 	}
 	return found, nil
 }
 
 // hazardsQuery is the statement of hazards: what PostgreSQL's RelationBuildPublicationDesc
 // and CheckCmdReplicaIdentity find out about one table, for all of them.
-func hazardsQuery(version int) string {
+func hazardsQuery(version int, e Encoding) string {
 	lists, schemas, stored := "null::int2[], null::text", "", "false"
 	if version >= 150000 {
 		lists = "r.prattrs::int2[], r.prqual::text"
@@ -274,10 +287,10 @@ func hazardsQuery(version int) string {
 			from ours join pg_catalog.pg_class c using (oid)
 			where c.relkind in ('r', 'p') and c.relpersistence = 'p' and c.oid >= 16384 and ($9::oid = 0 or c.oid in (select oid from part))
 		), described as (
-			select r.*, k.keyed, k.key, g.stored as stored_columns, g.virtual
+			select r.*, k.keyed, k.key, k.primary_key, g.stored as stored_columns, g.virtual
 			from relation r
 			left join lateral (
-				select bool_or(i.indisprimary) as keyed,
+				select bool_or(i.indisprimary) as keyed, (array_agg(i.columns) filter (where i.indisprimary))[1] as primary_key,
 					(array_agg(i.columns) filter (where case r.identity when 'd' then i.indisprimary when 'i' then i.indisreplident end))[1] as key
 				from (
 					select i.indisprimary, i.indisreplident, to_jsonb(array(
@@ -294,7 +307,7 @@ func hazardsQuery(version int) string {
 			) g on true
 		), exposed as (
 			select d.*, p.name as publication, p.updates, p.deletes, p.stored, p.list is not null as listed,
-				array(select jsonb_array_elements_text(d.key)) as key_columns,
+				array(select jsonb_array_elements_text(d.key)) as key_columns, array(select jsonb_array_elements_text(d.primary_key)) as primary_columns,
 				case when p.list is not null then array(
 					select a.attname::text from pg_catalog.pg_attribute a where a.attrelid = p.named and a.attnum = any(p.list)) end as listed_columns,
 				case when p.filter is not null then array(
@@ -309,7 +322,9 @@ func hazardsQuery(version int) string {
 					when identity = 'f' then virtual || case when not stored then stored_columns end
 					when listed or stored or stored_columns is null then '{}'
 					else array(select unnest(key_columns) intersect select unnest(stored_columns)) end as unpublished,
-				not partitioned and bool_and(not listed and ($10::int < 180000 or virtual is null and (stored or stored_columns is null))) over (partition by oid) as full_is_safe
+				not partitioned and bool_and(not listed and ($10::int < 180000 or virtual is null and (stored or stored_columns is null))) over (partition by oid) as full_is_safe,
+				not partitioned and bool_and((not listed or primary_columns <@ listed_columns) and (filter_columns is null or filter_columns <@ primary_columns)
+					and ($10::int < 180000 or listed or stored or not coalesce(primary_columns && stored_columns, false))) over (partition by oid) as default_is_safe
 			from exposed e
 		), heir(oid, parent, alone) as ( -- whose rows are also those of a table in our publications
 			select i.inhrelid, i.inhparent, ours.oid = any($14::oid[]) from ours join pg_catalog.pg_inherits i on i.inhparent = ours.oid
@@ -317,7 +332,7 @@ func hazardsQuery(version int) string {
 			union
 			select i.inhrelid, i.inhparent, h.alone from heir h join pg_catalog.pg_inherits i on i.inhparent = h.oid
 		), hazard as (
-			select oid, null::oid as parent, publication, r.reason, updates, deletes, r.columns, identity = 'f' as is_full, coalesce(keyed, false) as keyed, full_is_safe,
+			select oid, null::oid as parent, publication, r.reason, updates, deletes, r.columns, identity = 'f' as is_full, coalesce(keyed, false) as keyed, full_is_safe, default_is_safe,
 				coalesce(r.columns && virtual, false) as virtual
 			from checked cross join lateral (values
 				('identity', '{}'::text[], case when partitioned then $11::bool and keyed is not true else identity <> 'f' and key is null end),
@@ -326,22 +341,23 @@ func hazardsQuery(version int) string {
 				('filter', outside, outside <> '{}')) r(reason, columns, holds)
 			where r.holds
 			union all
-			select h.oid, h.parent, '', case when c.relkind = 'f' then 'foreign' when c.relpersistence = 'u' then 'unlogged' when h.alone then 'alone' else 'child' end, false, false, '{}', false, false, false, false
+			select h.oid, h.parent, '', case when c.relkind = 'f' then 'foreign' when c.relpersistence = 'u' then 'unlogged' when h.alone then 'alone' else 'child' end, false, false, '{}', false, false, false, false, false
 			from heir h join pg_catalog.pg_class c using (oid)
 			where c.relkind in ('r', 'f') and $9::oid = 0 and (c.relkind = 'f' or c.relpersistence = 'u' or h.oid not in (select oid from ours)
 				or cardinality($13) > 0 and h.oid not in (select oid from ruled))
 		)
-		select n.nspname::text, c.relname::text, h.reason, h.publication, h.updates, h.deletes, h.columns,
-			coalesce(pn.nspname, '')::text, coalesce(pc.relname, '')::text, h.is_full, h.keyed, h.full_is_safe, h.virtual
+		select ` + e.sql("n.nspname::text") + `, ` + e.sql("c.relname::text") + `, h.reason, ` + e.sql("h.publication") + `, h.updates, h.deletes,
+			array(select ` + e.sql("column_name") + ` from unnest(h.columns) with ordinality u(column_name, n) order by u.n),
+			` + e.sql("coalesce(pn.nspname, '')::text") + `, ` + e.sql("coalesce(pc.relname, '')::text") + `, h.is_full, h.keyed, h.full_is_safe, h.default_is_safe, h.virtual
 		from hazard h join pg_catalog.pg_class c on c.oid = h.oid join pg_catalog.pg_namespace n on n.oid = c.relnamespace
 		left join pg_catalog.pg_class pc on pc.oid = h.parent left join pg_catalog.pg_namespace pn on pn.oid = pc.relnamespace
 		order by 1, 2, 4, 3`
 }
 
-// Hazards is [Hazards] over the gauge's connection.
-func (g *SlotGauge) Hazards(ctx context.Context, publication string, known ...Ruled) (found []Hazard, err error) {
-	err = g.read(ctx, func(ctx context.Context, conn *pgx.Conn) error {
-		found, err = Hazards(ctx, conn, publication, known...)
+// Hazards is [Hazards] over the watch's connection.
+func (w *CatalogWatch) Hazards(ctx context.Context, known ...Ruled) (found []Hazard, err error) {
+	err = w.read(ctx, func(ctx context.Context, conn *pgx.Conn) error {
+		found, err = Hazards(ctx, conn, w.options.Encoding, w.options.Publication, known...)
 		return err
 	})
 	return found, err

@@ -42,23 +42,25 @@ var publishedTables = map[string]published{
 	"child":              {0, []string{"create table m (id int primary key, q int)", "create table c () inherits (m)", "create publication p for table m"}, []string{"m", "c"}},
 	"child left out":     {0, []string{"create table m (id int primary key, q int)", "create table c () inherits (m)", "create publication p for table only m"}, []string{"m", "c"}},
 
-	"column list":                   {150000, []string{"create table t (id int primary key, q int)", "create publication p for table t (q)"}, nil},
-	"column list, covered":          {150000, []string{"create table t (id int primary key, q int)", "create publication p for table t (id)"}, nil},
-	"column list, full":             {150000, []string{"create table t (id int primary key, q int)", "alter table t replica identity full", "create publication p for table t (id, q)"}, nil},
-	"column list, deletes":          {150000, []string{"create table t (id int primary key, q int)", "create publication p for table t (q) with (publish = 'insert, delete')"}, nil},
-	"column list, inserts":          {150000, []string{"create table t (id int primary key, q int)", "create publication p for table t (q) with (publish = 'insert')"}, nil},
-	"column list, no identity":      {150000, []string{"create table t (id int, q int)", "create publication p for table t (q)"}, nil},
-	"row filter":                    {150000, []string{"create table t (id int primary key, q int)", "create publication p for table t where (id > 0 and q > 0)"}, nil},
-	"row filter, covered":           {150000, []string{"create table t (id int primary key, q int)", "create publication p for table t where (id > 0)"}, nil},
-	"row filter, list":              {150000, []string{"create table t (id int primary key, q int)", "create publication p for table t (id, q) where (id > 0)"}, nil},
-	"row filter, full":              {150000, []string{"create table t (id int primary key, q int)", "alter table t replica identity full", "create publication p for table t where (q > 0)"}, nil},
-	"row filter and schema":         {150000, []string{"create table t (id int primary key, q int)", "create publication p for tables in schema public, table t where (q > 0)"}, nil},
-	"schema":                        {150000, []string{"create table t (id int, q int)", "create publication p for tables in schema public"}, nil},
-	"schema of the root":            {150000, []string{"create schema s", "create table s.r (id int, q int) partition by range (id)", "create table a partition of s.r default", "create publication p for tables in schema s"}, []string{"a"}},
-	"column list of the root":       {150000, []string{"create table r (q int, id int primary key) partition by range (id)", "create table a (id int not null, q int)", "alter table r attach partition a default", "create publication p for table r (id) with (publish_via_partition_root)"}, []string{"a"}},
-	"column list of the root, full": {150000, []string{"create table r (q int, id int primary key) partition by range (id)", "create table a partition of r default", "alter table a replica identity full", "create publication p for table r (id) with (publish_via_partition_root)"}, []string{"a"}},
-	"list below the root":           {150000, []string{"create table r (id int primary key, q int) partition by range (id)", "create table a partition of r default", "create publication p for table r, a (q) with (publish_via_partition_root)"}, []string{"a"}},
-	"list of the partition":         {150000, []string{"create table r (id int primary key, q int) partition by range (id)", "create table a partition of r default", "create publication p for table r, a (q)"}, []string{"a"}},
+	"column list":                       {150000, []string{"create table t (id int primary key, q int)", "create publication p for table t (q)"}, nil},
+	"column list, covered":              {150000, []string{"create table t (id int primary key, q int)", "create publication p for table t (id)"}, nil},
+	"column list, full":                 {150000, []string{"create table t (id int primary key, q int)", "alter table t replica identity full", "create publication p for table t (id, q)"}, nil},
+	"column list without the key, full": {150000, []string{"create table t (id int primary key, q int)", "alter table t replica identity full", "create publication p for table t (q)"}, nil},
+	"column list and row filter, full":  {150000, []string{"create table t (id int primary key, q int)", "alter table t replica identity full", "create publication p for table t (id)", "create publication p2 for table t where (q > 0)"}, nil},
+	"column list, deletes":              {150000, []string{"create table t (id int primary key, q int)", "create publication p for table t (q) with (publish = 'insert, delete')"}, nil},
+	"column list, inserts":              {150000, []string{"create table t (id int primary key, q int)", "create publication p for table t (q) with (publish = 'insert')"}, nil},
+	"column list, no identity":          {150000, []string{"create table t (id int, q int)", "create publication p for table t (q)"}, nil},
+	"row filter":                        {150000, []string{"create table t (id int primary key, q int)", "create publication p for table t where (id > 0 and q > 0)"}, nil},
+	"row filter, covered":               {150000, []string{"create table t (id int primary key, q int)", "create publication p for table t where (id > 0)"}, nil},
+	"row filter, list":                  {150000, []string{"create table t (id int primary key, q int)", "create publication p for table t (id, q) where (id > 0)"}, nil},
+	"row filter, full":                  {150000, []string{"create table t (id int primary key, q int)", "alter table t replica identity full", "create publication p for table t where (q > 0)"}, nil},
+	"row filter and schema":             {150000, []string{"create table t (id int primary key, q int)", "create publication p for tables in schema public, table t where (q > 0)"}, nil},
+	"schema":                            {150000, []string{"create table t (id int, q int)", "create publication p for tables in schema public"}, nil},
+	"schema of the root":                {150000, []string{"create schema s", "create table s.r (id int, q int) partition by range (id)", "create table a partition of s.r default", "create publication p for tables in schema s"}, []string{"a"}},
+	"column list of the root":           {150000, []string{"create table r (q int, id int primary key) partition by range (id)", "create table a (id int not null, q int)", "alter table r attach partition a default", "create publication p for table r (id) with (publish_via_partition_root)"}, []string{"a"}},
+	"column list of the root, full":     {150000, []string{"create table r (q int, id int primary key) partition by range (id)", "create table a partition of r default", "alter table a replica identity full", "create publication p for table r (id) with (publish_via_partition_root)"}, []string{"a"}},
+	"list below the root":               {150000, []string{"create table r (id int primary key, q int) partition by range (id)", "create table a partition of r default", "create publication p for table r, a (q) with (publish_via_partition_root)"}, []string{"a"}},
+	"list of the partition":             {150000, []string{"create table r (id int primary key, q int) partition by range (id)", "create table a partition of r default", "create publication p for table r, a (q)"}, []string{"a"}},
 	"row filter of the root": {150000, []string{"create table r (q int, id int primary key) partition by range (id)", "create table a (id int not null, q int)", "alter table r attach partition a default",
 		"create publication p for table r where (q > 0) with (publish_via_partition_root)"}, []string{"a"}},
 	"row filter in the middle": {150000, []string{"create table r (id int primary key, q int) partition by range (id)", "create table m partition of r default partition by range (id)", "create table a partition of m default",
@@ -115,7 +117,7 @@ func TestHazards(t *testing.T) {
 // refusals are the statements that Hazards says would fail, and the fixes.
 func refusals(t *testing.T, conn *pgx.Conn) (map[string]bool, []string) {
 	t.Helper()
-	found, err := cdc.Hazards(t.Context(), conn, "gancho")
+	found, err := cdc.Hazards(t.Context(), conn, "", "gancho")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -233,7 +235,7 @@ func TestPublicationReplaced(t *testing.T) {
 	t.Parallel()
 	dsn := pg.Database(t, "", "create table t (id int primary key)", "create table outra (id int)", "create publication gancho for all tables")
 	conn := dial(t, dsn)
-	remarks, err := cdc.Remarks(t.Context(), conn, "gancho")
+	remarks, err := cdc.Remarks(t.Context(), conn, "", "gancho")
 	if err != nil || len(remarks) != 1 || !strings.Contains(remarks[0].Message, "publication gancho has all tables of the database") {
 		t.Errorf("remarks %+v, %v", remarks, err)
 	}
@@ -256,7 +258,7 @@ func TestUnseenRows(t *testing.T) {
 		"create publication gancho for table acessos, only vendas with (publish_via_partition_root)", "create publication gancho_insert for table outros, only vendas_0 with (publish = 'insert')"))
 	unseen := func(known ...cdc.Ruled) (all []string) {
 		t.Helper()
-		found, err := cdc.Hazards(t.Context(), conn, "gancho", known...)
+		found, err := cdc.Hazards(t.Context(), conn, "", "gancho", known...)
 		if err != nil {
 			t.Fatal(err)
 		}

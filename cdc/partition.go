@@ -2,6 +2,7 @@ package cdc
 
 import (
 	"cmp"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -25,20 +26,34 @@ import (
 // The stream does not show which partition a later change came from. One
 // partition that is weaker than its root therefore makes all null old values of
 // the root unknown.
+//
+// A partition without changes is not described again either. So when its root has
+// become another and it would be weaker by a description of an earlier transaction,
+// the stream starts again with the transaction at hand: all descriptions are then of
+// that transaction or later, which is also why it happens once. See [Reader.Redescribe]
+// for a partition that is altered while its root stays as it is.
+
+// errRedescribe: the partitions have to be described again.
+var errRedescribe = errors.New("descriptions of partitions are out of date")
 
 // family is a partitioned table as it was described last, and its partitions,
 // by OID; weaker are those that send less than the root.
 type family struct {
 	root          *Relation
 	parts, weaker map[uint32]*Relation
+	described     map[uint32]LSN // the commit LSN of the transaction that the partition's description came in
 }
 
-// describe takes a description of a table for the changes to come.
-func (d *decoder) describe(rel *Relation) {
+// describe takes a description of a table for the changes to come. Its error is
+// errRedescribe.
+func (d *decoder) describe(rel *Relation) error {
 	if f := d.families[rel.OID]; f != nil {
-		d.compareAll(f, rel)
+		if err := d.compareAll(f, rel); err != nil {
+			return err
+		}
 	}
 	d.publish(rel)
+	return nil
 }
 
 // locate returns the relation of a row that follows descriptions: two of them,
@@ -51,10 +66,10 @@ func (d *decoder) locate(rel *Relation) *Relation {
 	}
 	f := d.families[root.OID]
 	if f == nil {
-		f = &family{root: root, parts: make(map[uint32]*Relation), weaker: make(map[uint32]*Relation)}
+		f = &family{root: root, parts: make(map[uint32]*Relation), weaker: make(map[uint32]*Relation), described: make(map[uint32]LSN)}
 		d.families[root.OID] = f
 	}
-	f.parts[part.OID] = part
+	f.parts[part.OID], f.described[part.OID] = part, d.tx.Commit
 	if !d.compare(f, part) {
 		return rel
 	}
@@ -63,11 +78,11 @@ func (d *decoder) locate(rel *Relation) *Relation {
 
 // altered returns the relation of a root whose old rows show that its replica
 // identity became FULL, or no longer is. Which columns an old row has then
-// depends on the partitions alone.
-func (d *decoder) altered(rel *Relation) *Relation {
+// depends on the partitions alone. Its error is errRedescribe.
+func (d *decoder) altered(rel *Relation) (*Relation, error) {
 	f := d.families[rel.OID]
 	if f == nil {
-		return rel // no server sends that
+		return rel, nil // no server sends that
 	}
 	root := *f.root
 	root.Columns = slices.Clone(root.Columns)
@@ -78,21 +93,39 @@ func (d *decoder) altered(rel *Relation) *Relation {
 	if rel.ReplicaIdentity == 'f' {
 		root.ReplicaIdentity = 'd'
 	}
-	d.compareAll(f, &root)
-	return d.publish(&root)
+	if err := d.compareAll(f, &root); err != nil {
+		return nil, err
+	}
+	return d.publish(&root), nil
 }
 
 // compareAll compares the partitions with another description of their root,
-// unless that names the same columns as the one before.
-func (d *decoder) compareAll(f *family, root *Relation) {
+// unless that names the same columns as the one before. Its error is errRedescribe.
+func (d *decoder) compareAll(f *family, root *Relation) error {
 	before := f.root
 	f.root = root
 	if slices.EqualFunc(before.Columns, root.Columns, func(a, b Column) bool { return a.Name == b.Name && a.Key == b.Key }) {
-		return
+		return nil
+	}
+	for oid, part := range f.parts {
+		if f.described[oid] != d.tx.Commit && part.weakerThan(root) {
+			return errRedescribe
+		}
 	}
 	for _, part := range f.parts {
 		d.compare(f, part)
 	}
+	return nil
+}
+
+// weakened reports whether a partition makes old values of its root unknown.
+func (d *decoder) weakened() bool {
+	for _, f := range d.families {
+		if len(f.weaker) > 0 {
+			return true
+		}
+	}
+	return false
 }
 
 // compare notes whether the partition sends less than its root, and reports

@@ -288,3 +288,46 @@ func TestRowFilter(t *testing.T) {
 		t.Errorf("changes (-want +got):\n%s", diff)
 	}
 }
+
+// TestIdlePartitions: an idle partition is described as it was. What makes its root
+// another (FULL, with or without a description of it; a column) has the stream start
+// again, once, and what is altered of it alone does when the reader is told.
+func TestIdlePartitions(t *testing.T) {
+	t.Parallel()
+	dsn := pg.Database(t, "", "create table cob (id int, dia date, pago timestamp, primary key (id, dia)) partition by range (dia)",
+		"create table cob_1 partition of cob for values from ('2026-01-01') to ('2026-02-01')",
+		"create table cob_2 partition of cob for values from ('2026-02-01') to ('2026-03-01')")
+	s := start(t, optionsFor(dsn), allOps("cob"))
+	conn := dial(t, dsn)
+	for i, c := range []struct {
+		what  string
+		alter []string
+		old   string
+		again int // how often the stream has started again
+	}{
+		{"before", nil, "", 0},
+		{"advice is followed", []string{"alter table cob replica identity full", "alter table cob_1 replica identity full", "alter table cob_2 replica identity full"}, "id=1 dia=2026-02-05 pago=<null>", 1},
+		{"a column is added", []string{"alter table cob add obs text"}, "id=1 dia=2026-02-05 pago=<null> obs=<null>", 2},
+		{"the idle one becomes weaker", []string{"alter table cob_1 replica identity default", "insert into cob values (2, '2026-01-05')", "delete from cob where id = 2"}, "id=1 dia=2026-02-05 pago=<missing> obs=<missing>", 2},
+		{"the idle one is as strong again", []string{"alter table cob_1 replica identity full"}, "id=1 dia=2026-02-05 pago=<null> obs=<null>", 3},
+		{"the root alone", []string{"alter table cob replica identity default", "alter table cob_1 replica identity default", "insert into cob values (2, '2026-01-05')", "delete from cob where id = 2",
+			"alter table cob_1 replica identity full", "alter table cob replica identity full"}, "id=1 dia=2026-02-05 pago=<null> obs=<null>", 4},
+	} {
+		do(t, conn, c.alter...)
+		if i == 4 {
+			s.reader.Redescribe(value[cdc.LSN](t, conn, "select pg_current_wal_lsn()"))
+		}
+		// The current partition is written before the idle one.
+		do(t, conn, "begin; insert into cob values (1, '2026-02-05'); update cob set pago = '2026-02-06' where dia > '2026-02-01'; delete from cob where dia > '2026-02-01'; insert into cob values (2, '2026-01-05'); delete from cob where id = 2; commit")
+		tx := s.next()
+		for len(tx.Changes) < 5 {
+			tx = s.next()
+		}
+		if _, old, _ := strings.Cut(tx.Changes[1], " old("); strings.TrimSuffix(old, ")") != c.old {
+			t.Errorf("%s: the old row is %q, want %q", c.what, old, c.old)
+		}
+		if n := len(s.resets); n != c.again {
+			t.Errorf("%s: the stream has started again %d times, want %d", c.what, n, c.again)
+		}
+	}
+}

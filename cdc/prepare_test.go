@@ -292,7 +292,7 @@ func TestLoadTable(t *testing.T) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
-	names, err := cdc.ListTables(t.Context(), conn)
+	names, err := cdc.ListTables(t.Context(), conn, "")
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -166,7 +166,7 @@ func (p *preparation) place(ctx context.Context, need TableNeed, table *Table, f
 	target := full
 	would := *full
 	would.ops.Update, would.ops.Delete = full.ops.Update || p.updates, full.ops.Delete || p.updates
-	refused, err := refusals(ctx, p.conn, would, table)
+	refused, err := refusals(ctx, p.conn, p.Encoding, would, table)
 	if err != nil {
 		return err
 	}
@@ -204,7 +204,7 @@ func (p *preparation) place(ctx context.Context, need TableNeed, table *Table, f
 func (p *preparation) exposes(ctx context.Context, pub *publication, then operations) bool {
 	would := *pub
 	would.ops, would.add = then, nil
-	found, err := hazards(ctx, p.conn, p.Publication, assumption{publications: []*publication{&would}, next: true})
+	found, err := hazards(ctx, p.conn, p.Encoding, p.Publication, assumption{publications: []*publication{&would}, next: true})
 	var move []string
 	for _, h := range found {
 		if h.Publication == pub.name && h.RefusesStatements() {
@@ -231,7 +231,7 @@ func (p *preparation) decideGenerated(ctx context.Context, full, inserts *public
 	if !full.exists && full.stored {
 		would := *full
 		would.stored = false
-		found, err := hazards(ctx, p.conn, p.Publication, assumption{publications: []*publication{&would}})
+		found, err := hazards(ctx, p.conn, p.Encoding, p.Publication, assumption{publications: []*publication{&would}})
 		if err != nil {
 			return err
 		}
@@ -260,11 +260,11 @@ func (p *preparation) checkHarm(ctx context.Context, publications ...*publicatio
 	if !slices.ContainsFunc(publications, func(pub *publication) bool { return len(pub.add) > 0 }) {
 		return nil
 	}
-	now, err := Hazards(ctx, p.conn, p.Publication)
+	now, err := Hazards(ctx, p.conn, p.Encoding, p.Publication)
 	if err != nil {
 		return err
 	}
-	then, err := hazards(ctx, p.conn, p.Publication, assumption{publications: publications})
+	then, err := hazards(ctx, p.conn, p.Encoding, p.Publication, assumption{publications: publications})
 	if err != nil {
 		return err
 	}

@@ -38,6 +38,8 @@ type Reader struct {
 	confirmed atomic.Uint64
 	wake      chan struct{} // holds one signal: confirmed has risen
 
+	redescribe atomic.Uint64 // see Redescribe; 0: nothing to do
+
 	current atomic.Pointer[session] // the one that streams, nil between two
 	waiting atomic.Pointer[error]   // why it does not stream, nil while it does
 }
@@ -73,6 +75,9 @@ func (r *Reader) Confirm(lsn LSN) {
 // Confirmed returns the newest position given to Confirm, 0 before the first.
 func (r *Reader) Confirmed() LSN { return LSN(r.confirmed.Load()) }
 
+// Streaming reports whether the reader streams at the moment. Safe from any goroutine.
+func (r *Reader) Streaming() bool { return r.current.Load() != nil }
+
 // Waiting returns why the reader does not stream at the moment, nil while it does
 // or when nothing is known yet. Safe from any goroutine.
 func (r *Reader) Waiting() error {
@@ -92,6 +97,13 @@ func (r *Reader) Rewind() {
 		s.end(errRewind)
 	}
 }
+
+// Redescribe says that the replica identity of a partition was altered before the
+// position from. The server describes a partition again only at its next change,
+// which may be far; if one is weaker than its table until then (see
+// [Relation.Weaker]), the stream starts again with the first transaction that commits
+// at or after from. Safe from any goroutine.
+func (r *Reader) Redescribe(from LSN) { r.redescribe.Store(uint64(from)) }
 
 // Run streams until ctx ends, which returns nil, or an error is permanent. After
 // a lost connection, during a restart of the server and while another process
@@ -115,6 +127,10 @@ func (r *Reader) Run(ctx context.Context, h Handler) error {
 		}
 		if errors.Is(err, errGrown) {
 			r.young = nil
+			continue
+		}
+		if errors.Is(err, errRedescribe) {
+			r.options.Log.Info().Str("slot", r.options.Slot).Stringer("lsn", r.Confirmed()).Msg("a partitioned table was altered; the stream starts again here, and its partitions are described as they are now")
 			continue
 		}
 		if permanent(err) {
@@ -221,7 +237,7 @@ func (r *Reader) explain(ctx context.Context, err error) error {
 	}
 	remedy := ""
 	switch SQLState(err) {
-	case codeUndefinedObject:
+	case CodeUndefinedObject:
 		remedy = "start gancho run --create --accept-source to recreate the slot, and " + reconcile
 	case codeWrongState, codeUndefinedFile:
 		_ = r.withCatalog(ctx, func(q querier) error { // without it the server's own words have to do
@@ -229,6 +245,9 @@ func (r *Reader) explain(ctx context.Context, err error) error {
 			remedy = s.unusable()
 			return err
 		})
+		if remedy == "" && walMissing(err) { // removed by hand: the server believes that it has it
+			remedy = (&slotState{name: r.options.Slot, status: "lost"}).unusable()
+		}
 	case codeInsufficientPrivilege:
 		_ = r.withCatalog(ctx, func(q querier) error { // as above
 			remedy = strings.TrimPrefix(replicationRemedy(ctx, q), "; ")
@@ -242,6 +261,13 @@ func (r *Reader) explain(ctx context.Context, err error) error {
 		return fmt.Errorf("read slot %q: %w", r.options.Slot, err)
 	}
 	return fmt.Errorf("read slot %q: %w; %s", r.options.Slot, err, remedy)
+}
+
+// walMissing reports whether the server lacks a file that the slot needs: WAL, or what
+// it keeps of running transactions; not its output plugin, which has the same code.
+func walMissing(err error) bool {
+	pg, ok := errors.AsType[*pgconn.PgError](err)
+	return ok && pg.Code == codeUndefinedFile && pg.File != "dfmgr.c"
 }
 
 // trouble logs what keeps the reader from streaming: immediately when it is

@@ -16,14 +16,14 @@ type Remark struct {
 // Remarks returns what a person should know about the source: publications of
 // Gancho's that have more than its tables, and what other tools of the database
 // do not get along with.
-func Remarks(ctx context.Context, conn *pgx.Conn, publication string) ([]Remark, error) {
+func Remarks(ctx context.Context, conn *pgx.Conn, encoding Encoding, publication string) ([]Remark, error) {
 	schemas, version := "null", serverVersion(conn)
 	with := "publish_via_partition_root = true"
 	if version >= 180000 {
 		with += ", publish_generated_columns = stored"
 	}
 	if version >= 150000 {
-		schemas = `(select string_agg(quote_ident(s.nspname), ', ' order by s.nspname) from pg_catalog.pg_publication_namespace n
+		schemas = `(select string_agg(` + encoding.sql("quote_ident(s.nspname)") + `, ', ' order by s.nspname) from pg_catalog.pg_publication_namespace n
 			join pg_catalog.pg_namespace s on s.oid = n.pnnspid where n.pnpubid = p.oid)`
 	}
 	rows, _ := conn.Query(ctx, `
@@ -48,7 +48,7 @@ func Remarks(ctx context.Context, conn *pgx.Conn, publication string) ([]Remark,
 		return nil
 	})
 	if err != nil {
-		return nil, fmt.Errorf("read publications: %w", err)
+		return nil, fmt.Errorf("read publications: %w", unreadable(err))
 	}
 	var commandLine, pglogical bool
 	err = conn.QueryRow(ctx, `

@@ -19,7 +19,7 @@ func TestRemarks(t *testing.T) {
 	conn := dial(t, server.Database(t, "", "create table t (id int primary key)", "create publication gancho for table t"))
 	says := func(parts ...string) {
 		t.Helper()
-		remarks, err := cdc.Remarks(t.Context(), conn, "gancho")
+		remarks, err := cdc.Remarks(t.Context(), conn, "", "gancho")
 		if err != nil || len(remarks) != len(parts) {
 			t.Fatalf("%d remarks, want %d: %+v, %v", len(remarks), len(parts), remarks, err)
 		}

@@ -104,7 +104,7 @@ func (s *session) drop(cause error) {
 // orderly reports whether the connection itself is in order.
 func orderly(cause error) bool {
 	_, handler := errors.AsType[*handlerError](cause)
-	return handler || errors.Is(cause, errRewind) || errors.Is(cause, errGrown) ||
+	return handler || errors.Is(cause, errRewind) || errors.Is(cause, errGrown) || errors.Is(cause, errRedescribe) ||
 		errors.Is(cause, context.Canceled) || errors.Is(cause, context.DeadlineExceeded)
 }
 
@@ -300,7 +300,11 @@ func (s *session) frames(ctx context.Context, frames []byte, h Handler) error {
 			if s.grown(message) {
 				return s.grow(h)
 			}
-			if err := s.r.decoder.message(ctx, message, h); err != nil {
+			err := s.r.decoder.message(ctx, message, h)
+			if errors.Is(err, errRedescribe) || err == nil && s.redescribed(message) {
+				return s.redescribe(h)
+			}
+			if err != nil {
 				return err
 			}
 		case 'k':
@@ -317,6 +321,26 @@ func (s *session) frames(ctx context.Context, frames []byte, h Handler) error {
 		}
 	}
 	return nil
+}
+
+// redescribed reports whether a Begin message opens the transaction from which on
+// the partitions are to be described again.
+func (s *session) redescribed(message []byte) bool {
+	from := s.r.redescribe.Load()
+	if from == 0 || !s.r.decoder.inTx || message[0] != 'B' || s.r.decoder.tx.Commit < LSN(from) {
+		return false
+	}
+	s.r.redescribe.CompareAndSwap(from, 0)
+	return s.r.decoder.weakened()
+}
+
+// redescribe ends the stream once everything before the open transaction is
+// confirmed: the next one starts with that, and with no description.
+func (s *session) redescribe(h Handler) error {
+	if err := s.awaitConfirmed(h, 0); err != nil {
+		return err
+	}
+	return errRedescribe
 }
 
 // goodbye confirms what is durable and ends the stream in order, so that the

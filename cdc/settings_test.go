@@ -45,7 +45,7 @@ func TestRoleCannotEndOrChangeSessions(t *testing.T) {
 	settings := func(conn *pgx.Conn) map[string]string {
 		t.Helper()
 		rows, _ := conn.Query(ctx, `select name, setting from pg_settings where name in ('statement_timeout', 'lock_timeout', 'transaction_timeout',
-			'idle_session_timeout', 'idle_in_transaction_session_timeout', 'row_security', 'extra_float_digits', 'bytea_output')`)
+			'idle_session_timeout', 'idle_in_transaction_session_timeout', 'row_security', 'search_path', 'transaction_read_only', 'extra_float_digits', 'bytea_output')`)
 		out := map[string]string{}
 		var name, setting string
 		if _, err := pgx.ForEachRow(rows, []any{&name, &setting}, func() error { out[name] = setting; return nil }); err != nil {
@@ -61,18 +61,65 @@ func TestRoleCannotEndOrChangeSessions(t *testing.T) {
 	}
 	want := map[string]string{
 		"statement_timeout": "0", "lock_timeout": "0", "idle_session_timeout": "0", "idle_in_transaction_session_timeout": "0",
-		"row_security": "off", "extra_float_digits": "0", "bytea_output": "escape",
+		"row_security": "off", "search_path": "pg_catalog, pg_temp", "transaction_read_only": "off", "extra_float_digits": "0", "bytea_output": "escape",
 	}
 	if d := cmp.Diff(want, settings(conn)); d != "" {
 		t.Errorf("an ordinary connection: -want +got:\n%s", d)
 	}
-	conn, each, err := cdc.ConnectLikeStream(ctx, dsn+"&lock_timeout=5s", "", map[string]string{"statement_timeout": "30s", "lock_timeout": "1s"})
+	conn, each, err := cdc.ConnectLikeStream(ctx, dsn+"&lock_timeout=5s&row_security=on&search_path=public&default_transaction_read_only=off", "", "pg_catalog", map[string]string{"statement_timeout": "30s", "lock_timeout": "1s"})
 	if err != nil {
 		t.Fatal(err)
 	}
-	maps.Copy(want, map[string]string{"statement_timeout": "30000", "lock_timeout": "5000", "extra_float_digits": "3", "bytea_output": "hex"})
+	maps.Copy(want, map[string]string{"statement_timeout": "30000", "lock_timeout": "5000", "search_path": "pg_catalog", "transaction_read_only": "on", "extra_float_digits": "3", "bytea_output": "hex"})
 	if d := cmp.Diff(want, settings(conn)); d != "" || each != "" {
 		t.Errorf("a connection for lookups, which wants %q before each query: -want +got:\n%s", each, d)
+	}
+}
+
+// TestNobodyRunsCodeInOurSessions: a role that may create in public, which comes
+// before PostgreSQL's own schema there, makes functions and operators that our
+// statements would call. Names of tables lead where the database says.
+func TestNobodyRunsCodeInOurSessions(t *testing.T) {
+	t.Parallel()
+	dsn := pg.Database(t, "", oneTable, "create schema primeiro; create table primeiro.t (k int primary key, formula int generated always as (k * 2) stored)")
+	do(t, dial(t, dsn), `
+		create function public.trampa() returns boolean language plpgsql as $$ begin raise exception 'it runs as %', current_user; end $$;
+		create function public.unnest(int2[]) returns setof int2 language sql as 'select 1::int2 where public.trampa()';
+		create function public.quote_ident(name) returns text language sql as 'select ''x'' where public.trampa()';
+		create function public.current_setting(text) returns text language sql as 'select ''x'' where public.trampa()';
+		create function public.diferente(int, int) returns boolean language sql as 'select public.trampa()';
+		create function public.diferente(text, text) returns boolean language sql as 'select public.trampa()';
+		create operator public.<> (leftarg = int, rightarg = int, function = public.diferente);
+		create operator public.<> (leftarg = text, rightarg = text, function = public.diferente);
+		create operator public.= (leftarg = text, rightarg = text, function = public.diferente)`)
+	dsn += "&search_path=primeiro,public,pg_catalog"
+	ctx := t.Context()
+	conn, err := cdc.Connect(ctx, dsn)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = conn.Close(ctx) }()
+	table, err := cdc.LoadTable(ctx, conn, "", "", "t")
+	if err != nil || table.Relation.Schema != "primeiro" {
+		t.Fatalf("t is %+v, %v", table, err)
+	}
+	if _, err := cdc.Hazards(ctx, conn, "", "gancho", cdc.Ruled{OID: table.Relation.OID}); err != nil {
+		t.Error(err)
+	}
+	if _, err := cdc.Remarks(ctx, conn, "", "gancho"); err != nil {
+		t.Error(err)
+	}
+	if _, err := cdc.LoadSettings(ctx, conn); err != nil {
+		t.Error(err)
+	}
+	lookups, _, err := cdc.ConnectLikeStream(ctx, dsn, "", "pg_catalog", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = lookups.Close(ctx)
+	// The control.
+	if _, err := dial(t, dsn).Exec(ctx, "select 1 <> 2"); err == nil || !strings.Contains(err.Error(), "it runs as postgres") {
+		t.Errorf("the trap does not work: %v", err)
 	}
 }
 
@@ -90,7 +137,7 @@ func TestNothingStaysOnAPooledConnection(t *testing.T) {
 		t.Fatal(err)
 	}
 	_ = conn.Close(ctx)
-	conn, each, err := cdc.ConnectLikeStream(ctx, pooler.DSN(), "", map[string]string{"statement_timeout": "30s"})
+	conn, each, err := cdc.ConnectLikeStream(ctx, pooler.DSN(), "", "pg_catalog", map[string]string{"statement_timeout": "30s"})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -167,20 +167,40 @@ func ReadSlot(ctx context.Context, conn *pgx.Conn, slot string) (Slot, error) {
 	return s, nil
 }
 
-// SlotGauge measures a slot, and what the stream carries, again and again over one connection, which it opens
-// for the first measurement and again after one that failed. While it is open,
-// a server that is told to shut down "smart", which no service manager does,
-// waits for it. It is safe for concurrent use: measurements take turns.
+// SlotGauge measures a slot again and again over one connection; see [CatalogWatch],
+// whose statements may take long. It is safe for concurrent use: measurements take
+// turns.
 type SlotGauge struct {
-	dsn, slot string
-	turn      chan struct{} // holds one signal while conn is in use
-	conn      *pgx.Conn     // nil: none is open
+	reading
+	slot string
 }
 
 // NewSlotGauge returns a gauge of the slot; nothing is opened yet.
 func NewSlotGauge(dsn, slot string) *SlotGauge {
-	return &SlotGauge{dsn: dsn, slot: slot, turn: make(chan struct{}, 1)}
+	return &SlotGauge{newReading(dsn), slot}
 }
+
+// CatalogWatch reads again and again what the publications do, over one connection of
+// its own: the statements read much of the catalogue, may take seconds, and nobody waits
+// for them as for a [SlotGauge]. It is safe for concurrent use: they take turns.
+type CatalogWatch struct {
+	reading
+	options Options
+}
+
+// NewCatalogWatch returns a watch of the source's catalogue; nothing is opened yet.
+func NewCatalogWatch(o Options) *CatalogWatch { return &CatalogWatch{newReading(o.DSN), o} }
+
+// reading is a connection that is opened for its first use and again after one that
+// failed. While it is open, a server that is told to shut down "smart", which no
+// service manager does, waits for it.
+type reading struct {
+	dsn  string
+	turn chan struct{} // holds one signal while conn is in use
+	conn *pgx.Conn     // nil: none is open
+}
+
+func newReading(dsn string) reading { return reading{dsn: dsn, turn: make(chan struct{}, 1)} }
 
 // Measure reads the slot, with one statement. It takes 15 seconds at most, as
 // does a connection that has to be opened first. The error wraps [ErrNoSlot]
@@ -195,7 +215,7 @@ func (g *SlotGauge) Measure(ctx context.Context) (s Slot, err error) {
 
 // read calls f with the connection, which it gives up when that fails. It tries once
 // more when the connection had ended, and not when f took too long.
-func (g *SlotGauge) read(ctx context.Context, f func(context.Context, *pgx.Conn) error) error {
+func (g *reading) read(ctx context.Context, f func(context.Context, *pgx.Conn) error) error {
 	select {
 	case g.turn <- struct{}{}:
 		defer func() { <-g.turn }()
@@ -216,7 +236,7 @@ func (g *SlotGauge) read(ctx context.Context, f func(context.Context, *pgx.Conn)
 	return g.try(ctx, f)
 }
 
-func (g *SlotGauge) try(ctx context.Context, f func(context.Context, *pgx.Conn) error) error {
+func (g *reading) try(ctx context.Context, f func(context.Context, *pgx.Conn) error) error {
 	reading, cancel := context.WithTimeout(ctx, connectTimeout)
 	defer cancel()
 	err := f(reading, g.conn)
@@ -226,9 +246,9 @@ func (g *SlotGauge) try(ctx context.Context, f func(context.Context, *pgx.Conn) 
 	return err
 }
 
-// Close closes the connection, if one is open, after a measurement in flight.
-// The gauge may be used again.
-func (g *SlotGauge) Close(ctx context.Context) {
+// Close closes the connection, if one is open, after a statement in flight. Its
+// owner may be used again.
+func (g *reading) Close(ctx context.Context) {
 	g.turn <- struct{}{}
 	defer func() { <-g.turn }()
 	if g.conn != nil {
@@ -236,7 +256,7 @@ func (g *SlotGauge) Close(ctx context.Context) {
 	}
 }
 
-func (g *SlotGauge) disconnect(ctx context.Context) {
+func (g *reading) disconnect(ctx context.Context) {
 	closing, cancel := context.WithTimeout(context.WithoutCancel(ctx), goodbyeTimeout)
 	defer cancel()
 	_ = g.conn.Close(closing) // nothing is in flight

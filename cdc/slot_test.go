@@ -3,6 +3,7 @@ package cdc_test
 import (
 	"context"
 	"errors"
+	"os"
 	"strings"
 	"testing"
 
@@ -77,5 +78,25 @@ func TestSyncedSlot(t *testing.T) {
 	t.Parallel()
 	if text := cdc.UnusableSlot("gancho"); strings.Contains(text, "drop") || !strings.Contains(text, "source.dsn lead to the primary") {
 		t.Errorf("a synchronized slot: %s", text)
+	}
+}
+
+// TestWALRemovedByHand: the server says that it keeps the WAL, and has not.
+func TestWALRemovedByHand(t *testing.T) {
+	t.Parallel()
+	dsn := server(t, nil).Database(t, "", oneTable)
+	o := optionsFor(dsn)
+	source := prepare(t, o, allOps("t"))
+	conn := dial(t, dsn)
+	segment := value[string](t, conn, "select current_setting('data_directory') || '/pg_wal/' || pg_walfile_name(restart_lsn) from pg_replication_slots")
+	do(t, conn, "insert into t values (1)", "select pg_switch_wal()", "insert into t values (2)")
+	if err := os.Remove(segment); err != nil {
+		t.Fatal(err)
+	}
+	err := cdc.NewReader(o, source).Run(t.Context(), onlooker())
+	for _, part := range []string{"58P01", "can no longer be read", "gancho run --create --accept-source"} {
+		if err == nil || !strings.Contains(err.Error(), part) {
+			t.Errorf("%q is not in the error: %v", part, err)
+		}
 	}
 }

@@ -119,7 +119,8 @@ type Handler interface {
 	// database hold no WAL. Never called within a transaction.
 	Keepalive(lsn LSN) error
 	// Flush says that nothing more can be read right now: send what was held back
-	// for a larger batch. Never called within a transaction.
+	// for a larger batch. Within a transaction it is called only before a Reset, which
+	// waits until the transactions before it are confirmed.
 	Flush() error
 	// Reset says that the stream starts (again) from the confirmed position:
 	// discard an open transaction; changes that came before may be replayed.

@@ -17,6 +17,7 @@ type Config struct {
 	Queue   Queue
 	State   State
 	HTTP    HTTP
+	Quotas  Quotas
 	Mapping Mapping
 	Privacy Privacy
 	Log     Log
@@ -102,11 +103,6 @@ type State struct {
 // On reports whether Gancho has state.
 func (s *State) On() bool { return s.Key != "" }
 
-// HTTP is the bridge's own server, for health and metrics.
-type HTTP struct {
-	Listen string // host:port
-}
-
 // Mapping is how rules are applied.
 type Mapping struct {
 	// TransactionMemory is how much of one transaction, in bytes, waits in memory
@@ -135,6 +131,7 @@ func defaults() *Config {
 		State:    State{KeepLog: 30 * 24 * time.Hour},
 		Mapping:  Mapping{TransactionMemory: 64 << 20},
 		HTTP:     HTTP{Listen: "127.0.0.1:8620"},
+		Quotas:   defaultQuotas(),
 		Log:      Log{Level: "info"},
 		Shutdown: 20 * time.Second,
 	}

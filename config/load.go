@@ -5,7 +5,6 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 
@@ -39,6 +38,7 @@ func Parse(name string, src []byte, env func(string) (string, bool)) (*Config, e
 		strictyaml.Required("queue", c.Queue.decode),
 		strictyaml.Optional("state", c.State.decode),
 		strictyaml.Optional("http", c.HTTP.decode),
+		strictyaml.Optional("quotas", c.Quotas.decode),
 		strictyaml.Optional("mapping", c.Mapping.decode),
 		strictyaml.Optional("privacy", c.Privacy.decode),
 		strictyaml.Optional("log", c.Log.decode),
@@ -125,26 +125,6 @@ func (s *State) decode(v value) {
 	if !events && s.DSN != "" {
 		s.KeepEvents = defaultKeepEvents
 	}
-}
-
-func (h *HTTP) decode(v value) {
-	v.Map(strictyaml.Optional("listen", func(v value) {
-		h.Listen = v.Text()
-		if h.Listen == "" {
-			return
-		}
-		i := strings.LastIndexByte(h.Listen, ':')
-		if i < 0 {
-			v.Errorf("write host:port, such as 127.0.0.1:8620", "%q has no port", h.Listen)
-			return
-		}
-		host, port := h.Listen[:i], h.Listen[i+1:]
-		_, err := strconv.ParseUint(port, 10, 16)
-		bracketed := strings.HasPrefix(host, "[") && strings.HasSuffix(host, "]")
-		if err != nil || strings.Contains(host, ":") && !bracketed {
-			v.Errorf("write host:port, such as 127.0.0.1:8620 or [::1]:8620", "%q is not an address to listen on", h.Listen)
-		}
-	}))
 }
 
 // maxTransactionMemory bounds mapping.transaction_memory, in bytes.

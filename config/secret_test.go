@@ -16,7 +16,7 @@ func TestVariablesUnderAnyKey(t *testing.T) {
 	env := func(string) (string, bool) { return secret, true }
 	for _, place := range []string{
 		"source: {dsn: a, slot: $}", "source: {dsn: a, publication: $}", "source: {dsn: a, timezone: $}", "source: {dsn: a, lag_warning: $}",
-		"source: {dsn: a, on_schema_change: $}", "source: {dsn: a, encoding: $}", "http: {listen: $}", "rules: [$]", "rules: $", "log: {level: $}", "shutdown: $",
+		"source: {dsn: a, on_schema_change: $}", "source: {dsn: a, encoding: $}", "http: {listen: $}", "http: {metrics: $}", "quotas: {tenant: {backlog: $}}", "quotas: {total: {backlog_bytes: $}}", "rules: [$]", "rules: $", "log: {level: $}", "shutdown: $",
 		"mapping: {transaction_memory: $}", "state: {key: a, keep_log: $}",
 		"endpoints: [{name: $}]", "endpoints: [{name: a, url: $}]", "endpoints: [{name: a, url: 'https://a', timeout: $}]",
 		"endpoints: [{name: a, url: 'https://a', rate: $}]", "endpoints: [{name: a, url: 'https://a', tls: {ca: $}}]", "endpoints: [{name: a, url: 'https://a', events: [$]}]",

@@ -1,6 +1,7 @@
 package mapping
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -46,11 +47,17 @@ type boundRule struct {
 	rootKey   []string
 }
 
+// hiddenKey: the ordering key is empty where the rule's own is null, because a column
+// of the primary key, of which it is made otherwise, is denied.
+func (b *boundRule) hiddenKey() bool {
+	return b.key != nil && slices.ContainsFunc(b.table.PrimaryKey, func(column string) bool { return b.denied[column] })
+}
+
 // Bind checks the rules against the source's catalogue and returns them as a
 // Ruleset. The error is a strictyaml.Errors with all mistakes of all files, or
 // that of a query. The connection is only used until Bind returns.
 func (r *Rules) Bind(ctx context.Context, conn *pgx.Conn) (*Ruleset, error) {
-	b := &binder{options: r.options, tables: map[cdc.Name]*cdc.Table{}, viewTables: map[uint32][]cdc.Name{}, underFull: map[uint32][]cdc.Hazard{}, uses: map[*boundRule][]use{}, conn: conn, types: cdc.NewTypes(r.options.Encoding)}
+	b := &binder{options: r.options, tables: map[cdc.Name]*cdc.Table{}, viewTables: map[uint32][]cdc.Name{}, underFull: map[uint32][]cdc.Hazard{}, harmless: map[uint32]bool{}, uses: map[*boundRule][]use{}, conn: conn, types: cdc.NewTypes(r.options.Encoding)}
 	var err error
 	if b.database, err = cdc.LoadSettings(ctx, conn); err != nil {
 		return nil, fmt.Errorf("bind rules: %w", err)
@@ -76,6 +83,10 @@ func (r *Rules) Bind(ctx context.Context, conn *pgx.Conn) (*Ruleset, error) {
 	if err := b.loadDenied(ctx, r.deny); err != nil {
 		return nil, fmt.Errorf("bind rules: %w", err)
 	}
+	if b.room, err = loadRoom(ctx, conn); err != nil {
+		return nil, fmt.Errorf("bind rules: %w", err)
+	}
+	rs.path, rs.schemas, rs.denied = b.room.path, b.room.schemas, b.denied
 	for _, rule := range r.rules {
 		bound, err := b.bind(ctx, rule)
 		if err != nil {
@@ -102,6 +113,9 @@ func (r *Rules) Bind(ctx context.Context, conn *pgx.Conn) (*Ruleset, error) {
 	}
 	if rs.boundAt, err = currentLSN(ctx, conn); err != nil {
 		return nil, fmt.Errorf("bind rules: %w", err)
+	}
+	if b.reliesOnRole {
+		rs.reader = cmp.Or(r.options.Reader, conn.Config().User)
 	}
 	rs.findings = slices.Concat(b.findings, publicationFindings(rs, r.options.Publication))
 	return rs, nil
@@ -144,8 +158,14 @@ type binder struct {
 	tables     map[cdc.Name]*cdc.Table
 	names      []cdc.Name // of all tables, for suggestions; loaded when needed
 	searchPath []string   // loaded with names
-	denied     map[uint32]map[string]string
-	viewTables map[uint32][]cdc.Name // the tables that a view reads
+	// denied is privacy.deny, as it is written, by table and column, of the tables
+	// that share rows with those named, too.
+	denied   map[uint32]map[string]string
+	room     room
+	harmless map[uint32]bool // functions and operators that read no table
+	// reliesOnRole: a lookup calls what may read all that its role may.
+	reliesOnRole bool
+	viewTables   map[uint32][]cdc.Name // the tables that a view reads
 	// underFull are the tables' hazards under REPLICA IDENTITY FULL.
 	underFull map[uint32][]cdc.Hazard
 	// uses are what the rules depend on.
@@ -193,8 +213,8 @@ func (b *binder) loadViewTables(ctx context.Context, view *cdc.Table) error {
 }
 
 // queryNames reads names of tables by the oid of one. What names it in an error.
-func queryNames(ctx context.Context, conn *pgx.Conn, what, sql string, oid uint32) ([]cdc.Name, error) {
-	rows, _ := conn.Query(ctx, sql, oid) // CollectRows returns its error
+func queryNames(ctx context.Context, conn *pgx.Conn, what, sql string, args ...any) ([]cdc.Name, error) {
+	rows, _ := conn.Query(ctx, sql, args...) // CollectRows returns its error
 	names, err := pgx.CollectRows(rows, pgx.RowToStructByPos[cdc.Name])
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", what, err)
@@ -221,9 +241,9 @@ func (b *binder) existing(ctx context.Context, name cdc.Name, mistake func(hint,
 func (b *binder) closestTable(ctx context.Context, name cdc.Name) (string, error) {
 	if b.names == nil {
 		var err error
-		if b.names, err = cdc.ListTables(ctx, b.conn); err == nil {
+		if b.names, err = cdc.ListTables(ctx, b.conn, b.options.Encoding); err == nil {
 			// A schema without USAGE is left out of it.
-			err = b.conn.QueryRow(ctx, `select pg_catalog.current_schemas(false)::text[]`).Scan(&b.searchPath)
+			err = b.conn.QueryRow(ctx, `select `+cdc.DatabasePath+`::text[]`).Scan(&b.searchPath)
 		}
 		if err != nil {
 			return "", err
@@ -293,14 +313,54 @@ func (b *binder) loadDenied(ctx context.Context, deny []denied) error {
 			b.errors = append(b.errors, d.mistake(c.closestColumn(d.column), "column %q is not in table %s", d.column, t.Relation.Name))
 			continue
 		}
-		of := b.denied[t.Relation.OID]
-		if of == nil {
-			of = map[string]string{}
-			b.denied[t.Relation.OID] = of
+		relations, err := b.related(ctx, t)
+		if err != nil {
+			return err
 		}
-		of[d.column] = d.text
+		for _, oid := range relations {
+			b.deny(oid, d.column, d.text)
+		}
+		for column, formula := range t.Generated {
+			if mention(formula, "", d.column) >= 0 { // whoever reads it has the value
+				for _, oid := range relations {
+					b.deny(oid, column, d.text)
+				}
+			}
+		}
 	}
 	return nil
+}
+
+// deniedOf are the columns of a table that privacy.deny has.
+func (b *binder) deniedOf(t *cdc.Table) map[string]bool {
+	denied := map[string]bool{}
+	for column := range b.denied[t.Relation.OID] {
+		denied[column] = true
+	}
+	return denied
+}
+
+func (b *binder) deny(relation uint32, column, text string) {
+	if b.denied[relation] == nil {
+		b.denied[relation] = map[string]string{}
+	}
+	if b.denied[relation][column] == "" {
+		b.denied[relation][column] = text
+	}
+}
+
+// related are the tables through which rows of a table are read, or whose rows it
+// shows: itself, its parents and children by inheritance or partition, and theirs.
+func (b *binder) related(ctx context.Context, t *cdc.Table) ([]uint32, error) {
+	rows, _ := b.conn.Query(ctx, `
+		with recursive up(oid) as (select $1::oid union select inhparent from up join pg_catalog.pg_inherits on inhrelid = up.oid),
+		down(oid) as (select $1::oid union select inhrelid from down join pg_catalog.pg_inherits on inhparent = down.oid)
+		select oid from up union select oid from down`, t.Relation.OID) // CollectRows returns its error
+	oids, err := pgx.CollectRows(rows, pgx.RowTo[uint32])
+	if err != nil {
+		return nil, fmt.Errorf("read the relatives of %s: %w", t.Relation.TableName(), err)
+	}
+	return oids, nil
 }
 
 // bind checks one rule. It returns nil when the table cannot be used at all.
@@ -309,7 +369,7 @@ func (b *binder) bind(ctx context.Context, r *rule) (*boundRule, error) {
 	if err != nil || t == nil || !b.publishable(r.tableValue, t) {
 		return nil, err
 	}
-	bound := &boundRule{rule: r, table: t, columns: map[string]*cdc.Type{}, denied: map[string]bool{}}
+	bound := &boundRule{rule: r, table: t, columns: map[string]*cdc.Type{}, denied: b.deniedOf(t)}
 	if bound.full, err = b.full(ctx, t); err != nil {
 		return nil, err
 	}
@@ -319,7 +379,7 @@ func (b *binder) bind(ctx context.Context, r *rule) (*boundRule, error) {
 	if len(bound.lookups) < len(r.lookups) {
 		return nil, nil // every mention of them would repeat the mistake
 	}
-	c := &compiler{relation: t.Relation, lookups: bound.lookups, settings: b.settings, primaryKey: t.PrimaryKey, collations: t.Collations, generated: t.Generated}
+	c := &compiler{relation: t.Relation, lookups: bound.lookups, settings: b.settings, primaryKey: t.PrimaryKey, hiddenKey: bound.hiddenKey(), collations: t.Collations, generated: t.Generated}
 	for g := range groups {
 		if r.ops&g.ops() != 0 {
 			c.compile(r, g)
@@ -329,9 +389,6 @@ func (b *binder) bind(ctx context.Context, r *rule) (*boundRule, error) {
 		return nil, err
 	}
 	b.errors = append(b.errors, c.mistakes...)
-	for column, text := range b.denied[t.Relation.OID] {
-		bound.denied[column] = text != ""
-	}
 	for _, u := range c.uses {
 		column := t.Relation.Columns[u.Index]
 		bound.columns[u.Name] = column.Type
@@ -371,7 +428,11 @@ func (b *binder) publishable(place strictyaml.Value, t *cdc.Table) bool {
 // checkUse checks one column that a part of a rule depends on.
 func (b *binder) checkUse(bound *boundRule, u use, column cdc.Column) {
 	if u.shown && bound.denied[u.Name] {
-		b.mistake(u.value, u.offset(), "remove it from the rule, or from privacy.deny", "column %q must not be sent: privacy.deny has %s", u.Name, b.denied[bound.table.Relation.OID][u.Name])
+		hint := "remove it from the rule, or from privacy.deny"
+		if u.path == "key" && bound.key == nil {
+			hint = "write key: with other columns than those of the primary key"
+		}
+		b.mistake(u.value, u.offset(), hint, "column %q must not be sent: privacy.deny has %s", u.Name, b.denied[bound.table.Relation.OID][u.Name])
 	}
 	if column.Type.Base().Name == "money" && b.database.MoneyDigits != 2 {
 		b.mistake(u.value, u.offset(), "change the column to numeric, or leave it out",

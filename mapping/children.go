@@ -76,7 +76,7 @@ func newChildPlan(b *boundChild, rel *cdc.Relation, older bool) childPlan {
 		p.drift.broken = changed[0]
 	}
 	for i, column := range rel.Columns {
-		if _, used := b.columns[column.Name]; used {
+		if _, used := b.columns[column.Name]; used && !b.denied[column.Name] {
 			p.drift.row = append(p.drift.row, rowColumn{i, jsonKey(column.Name)})
 		}
 	}
@@ -212,7 +212,9 @@ func (m *Mapper) readParentsOf(ctx context.Context, tx *cdc.Transaction, b *boun
 	// A value outside of the range of the parent's column: no such parent exists.
 	refused := func(string, error) {}
 	keys := slices.Sorted(maps.Keys(wanted))
-	rest, err := readInParts(ctx, m.source, "parents of "+b.event, []*cdc.Transaction{tx}, keys, read, refused)
+	what := "parents of " + b.event + " of " + b.place()
+	rest, err := readInParts(ctx, m.source, what, []*cdc.Transaction{tx}, keys, read, refused)
+	m.source.note(what, err)
 	if !isBroken(err) {
 		return err
 	}
@@ -221,7 +223,7 @@ func (m *Mapper) readParentsOf(ctx context.Context, tx *cdc.Transaction, b *boun
 		hint = refusalHint(err)
 	}
 	broken := b.schemaError(b.table.Relation, "", "can no longer be read: "+withoutData(err).Error(), hint)
-	if m.rules.policy == Stop {
+	if m.rules.ends(err) {
 		return broken
 	}
 	rel := m.parentPlan(b).relation
@@ -273,7 +275,7 @@ func (b *binder) checkParents(ctx context.Context, bound *boundRule) error {
 		return nil // a mistake has been reported
 	}
 	sql, _ := parentQuery(bound, rel, keys)
-	_, err := describe(ctx, b.conn, sql, len(keys))
+	_, err := describe(ctx, b.conn, b.room.path, sql, len(keys))
 	if pg, ok := errors.AsType[*pgconn.PgError](err); ok && !b.conn.IsClosed() {
 		b.mistake(bound.rule.tableValue, -1, refusalHint(err), "children need to read rows of %s: %s", rel.TableName(), pg.Message)
 		return nil

@@ -117,7 +117,7 @@ func (b *binder) bindChild(ctx context.Context, bound *boundRule, ref *childRef,
 	if t.Inherited {
 		b.note(bound.rule, t, "write rules for those tables", "changes of tables that inherit from it do not count as changes of the parent: children are of one table")
 	}
-	pseudo := &boundRule{rule: bound.rule, table: t, columns: map[string]*cdc.Type{}, seen: rowOps()}
+	pseudo := &boundRule{rule: bound.rule, table: t, columns: map[string]*cdc.Type{}, denied: b.deniedOf(t), seen: rowOps()}
 	child := &boundChild{boundRule: pseudo, owner: bound, parent: names(ref.parent), watch: names(ref.watch)}
 	cc := &compiler{relation: t.Relation, generated: t.Generated}
 	for i, column := range ref.parent {

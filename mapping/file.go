@@ -33,6 +33,8 @@ type Options struct {
 	// Deny are columns that no payload may hold, as table.column or
 	// schema.table.column, with "Quoted Names" as in SQL.
 	Deny []string
+	// Reader is the role that reads for lookups; empty: that of Bind's connection.
+	Reader string
 	// Secrets are the keys of hmac(), by the names that rules use.
 	Secrets map[string][]byte
 	// Location is the time zone of the source; nil is UTC.

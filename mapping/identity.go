@@ -107,7 +107,7 @@ func (b *binder) makeFull(ctx context.Context, t *cdc.Table, tables []cdc.Name) 
 	hazards, known := b.underFull[t.Relation.OID]
 	if !known {
 		var err error
-		if hazards, err = cdc.HazardsUnderFull(ctx, b.conn, b.options.Publication, t); err != nil {
+		if hazards, err = cdc.HazardsUnderFull(ctx, b.conn, b.options.Encoding, b.options.Publication, t); err != nil {
 			return "", err
 		}
 		b.underFull[t.Relation.OID] = hazards

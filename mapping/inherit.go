@@ -11,7 +11,8 @@ import (
 // of PostgreSQL 9 and of pg_partman's old type). A query of the table shows their
 // rows, but the stream has their changes under their own names. A rule on the
 // table therefore applies to its heirs, except to those that have rules of their
-// own, and a truncate is an event of the table itself only.
+// own and to what inherits from these, and a truncate is an event of the table itself
+// only.
 
 // follow binds the rules on tables with heirs to these.
 func (b *binder) follow(ctx context.Context, rs *Ruleset) error {
@@ -43,12 +44,16 @@ func (b *binder) follow(ctx context.Context, rs *Ruleset) error {
 // heirs are the tables that the rule is to follow.
 func (b *binder) heirs(ctx context.Context, bound *boundRule, rs *Ruleset) ([]*cdc.Table, error) {
 	parent := bound.table.Relation
+	ruled := make([]uint32, len(rs.rules))
+	for i, r := range rs.rules {
+		ruled[i] = r.table.Relation.OID
+	}
 	names, err := queryNames(ctx, b.conn, "read what inherits from "+parent.TableName().String(), `
 		with recursive heir(oid) as (
 			select inhrelid from pg_catalog.pg_inherits where inhparent = $1
-			union select i.inhrelid from heir h join pg_catalog.pg_inherits i on i.inhparent = h.oid)
+			union select i.inhrelid from heir h join pg_catalog.pg_inherits i on i.inhparent = h.oid where h.oid <> all($2))
 		select n.nspname::text, c.relname::text from heir join pg_catalog.pg_class c using (oid) join pg_catalog.pg_namespace n on n.oid = c.relnamespace
-		where c.relkind = 'r' and c.relpersistence = 'p' order by 1, 2`, parent.OID)
+		where c.relkind = 'r' and c.relpersistence = 'p' order by 1, 2`, parent.OID, ruled)
 	if err != nil {
 		return nil, err
 	}
@@ -95,9 +100,6 @@ func (b *binder) bindHeir(ctx context.Context, parent *boundRule, t *cdc.Table) 
 		u.Index = t.Relation.Column(u.Name)
 		if u.Index < 0 {
 			continue // generated in the heir, and not sent: the plan says so
-		}
-		if u.shown && b.denied[t.Relation.OID][u.Name] != "" {
-			b.mistake(u.value, u.offset(), "remove it from the rule, or from privacy.deny", "column %q must not be sent: privacy.deny has %s", u.Name, b.denied[t.Relation.OID][u.Name])
 		}
 		uses = append(uses, u)
 	}

@@ -49,6 +49,22 @@ rules:
 		})
 }
 
+// TestInheritedFromTheNearest: rules on a table and on an heir of it apply to a child of
+// the heir as to the heir.
+func TestInheritedFromTheNearest(t *testing.T) {
+	t.Parallel()
+	l := startLive(t, inherited, `
+rules:
+  - {event: venda, table: vendas, on: insert, columns: [id]}
+  - {event: venda_2027, table: vendas_2027, on: insert, columns: [id]}
+`)
+	diff(t, "events", l.do("insert into vendas values (1, '2026-05-01', 10), (2, '2027-05-01', 20)", "insert into vendas_2027 values (3, '2027-06-01', 30)"), []got{
+		{Type: "venda", Key: "1", Data: `{"id":1}`},
+		{Type: "venda_2027", Key: "2", Data: `{"id":2}`},
+		{Type: "venda_2027", Key: "3", Data: `{"id":3}`},
+	})
+}
+
 // TestInheritedMistakes: what an heir lacks is said with its name.
 func TestInheritedMistakes(t *testing.T) {
 	t.Parallel()

@@ -92,18 +92,18 @@ type boundLookup struct {
 	columns []cdc.Column
 	// id is the same for lookups that may share their rows.
 	id string
-	// origins are, for each column of the result, the table's column that it is.
-	origins []columnOrigin
-}
-
-// columnOrigin is a column of a table; the zero value stands for no column.
-type columnOrigin struct {
-	table     uint32 // pg_class.oid
-	attribute uint16 // pg_attribute.attnum
+	// reads is what the server needs SELECT on, if privacy.deny has columns.
+	reads reads
 }
 
 // piece is a part of a batch's text that is copied from the lookup's.
 type piece struct{ at, from, to int }
+
+// edit is what a batch has instead of a part of the lookup's text.
+type edit struct {
+	start, end int
+	text       string
+}
 
 // arguments are the columns of the change that the query names, each once.
 func (l *lookup) arguments() []sqlParam {
@@ -118,9 +118,15 @@ func (l *lookup) arguments() []sqlParam {
 
 // batchSQL wraps the query so that it runs for many changes at once. The inner
 // query stays a subquery, which makes it a single SELECT: PostgreSQL has no
-// other statement there.
-func (l *lookup) batchSQL(types []*cdc.Type) (string, []piece) {
+// other statement there. The edits are made besides those for its arguments.
+func (l *lookup) batchSQL(types []*cdc.Type, edits []edit) (string, []piece) {
 	arguments := l.arguments()
+	edits = slices.Clone(edits)
+	for _, p := range l.params {
+		i := slices.IndexFunc(arguments, func(o sqlParam) bool { return o.old == p.old && o.column == p.column })
+		edits = append(edits, edit{p.start, p.end, "_g._c" + strconv.Itoa(i+1)})
+	}
+	slices.SortFunc(edits, func(a, b edit) int { return a.start - b.start })
 	var b strings.Builder
 	b.WriteString("select _g.n, _r.* from (select n")
 	for i, t := range types {
@@ -147,12 +153,11 @@ func (l *lookup) batchSQL(types []*cdc.Type) (string, []piece) {
 		pieces = append(pieces, piece{b.Len(), from, to})
 		b.WriteString(l.sql[from:to])
 	}
-	for _, p := range l.params {
-		copyTo(p.start)
-		i := slices.IndexFunc(arguments, func(o sqlParam) bool { return o.old == p.old && o.column == p.column })
-		pieces = append(pieces, piece{b.Len(), p.start, p.start})
-		b.WriteString("_g._c" + strconv.Itoa(i+1))
-		from = p.end
+	for _, e := range edits {
+		copyTo(e.start)
+		pieces = append(pieces, piece{b.Len(), e.start, e.start})
+		b.WriteString(e.text)
+		from = e.end
 	}
 	copyTo(len(l.sql))
 	b.WriteString("\n) _r on true")
@@ -211,12 +216,26 @@ func (b *binder) lookupColumnMistake(l *lookup, p sqlParam, t *cdc.Table) {
 // prepareLookup has the server check a lookup and describe its result. It
 // returns nil when the server refuses it.
 func (b *binder) prepareLookup(ctx context.Context, l *lookup, types []*cdc.Type) (*boundLookup, error) {
-	batch, pieces := l.batchSQL(types)
-	fields, err := describe(ctx, b.conn, batch, len(types))
-	if pg, ok := errors.AsType[*pgconn.PgError](err); ok && !b.conn.IsClosed() {
+	batch, pieces := l.batchSQL(types, nil)
+	fields, err := describe(ctx, b.conn, b.room.path, batch, len(types))
+	for schemas := []edit(nil); err != nil; {
+		pg, ok := errors.AsType[*pgconn.PgError](err)
+		if !ok || b.conn.IsClosed() {
+			return nil, fmt.Errorf("prepare lookup %s: %w", l.name, err)
+		}
 		at := -1
 		if pg.Position > 0 {
 			at = offset(pieces, byteOffset(batch, int(pg.Position)-1))
+		}
+		schema, qualifyError := b.qualify(ctx, l, pg, at)
+		if qualifyError != nil {
+			return nil, qualifyError
+		}
+		if schema != "" && !slices.ContainsFunc(schemas, func(e edit) bool { return e.start == at }) {
+			schemas = append(schemas, edit{at, at, schema})
+			batch, pieces = l.batchSQL(types, schemas)
+			fields, err = describe(ctx, b.conn, b.room.path, batch, len(types))
+			continue
 		}
 		hint, err := b.lookupHint(ctx, l, pg, at)
 		if err != nil {
@@ -224,9 +243,6 @@ func (b *binder) prepareLookup(ctx context.Context, l *lookup, types []*cdc.Type
 		}
 		b.mistake(l.value, at, hint, "lookup %s: %s", l.name, pg.Message)
 		return nil, nil
-	}
-	if err != nil {
-		return nil, fmt.Errorf("prepare lookup %s: %w", l.name, err)
 	}
 	bound := &boundLookup{lookup: l, batch: batch, place: l.value.Place()}
 	bound.id = l.cache.String() + " " + batch
@@ -240,7 +256,14 @@ func (b *binder) prepareLookup(ctx context.Context, l *lookup, types []*cdc.Type
 			return nil, nil
 		}
 		bound.columns = append(bound.columns, cdc.Column{Name: f.Name, Type: b.types.Lookup(oids[i+1]), TypeMod: f.TypeModifier})
-		bound.origins = append(bound.origins, columnOrigin{f.TableOID, f.TableAttributeNumber})
+	}
+	if b.room.shadows || len(b.denied) > 0 {
+		if bound.reads, err = readsOf(ctx, b.conn, b.room.path, batch); err != nil {
+			return nil, fmt.Errorf("read what lookup %s reads: %w", l.name, err)
+		}
+	}
+	if b.room.shadows {
+		return bound, b.checkCalls(ctx, l, types, bound.reads)
 	}
 	return bound, nil
 }
@@ -259,6 +282,14 @@ func (b *binder) lookupHint(ctx context.Context, l *lookup, pg *pgconn.PgError, 
 		if name, err := cdc.ParseName(writtenName.FindString(l.text[at:])); err == nil {
 			return b.closestTable(ctx, name)
 		}
+	case pg.Code == cdc.CodeUndefinedFunction && at >= 0:
+		if hint, err := b.unresolvedHint(ctx, l.text[at:]); err != nil || hint != "" {
+			return hint, err
+		}
+	}
+	if undefined := pg.Code == cdc.CodeUndefinedTable || pg.Code == cdc.CodeUndefinedObject || pg.Code == cdc.CodeUndefinedFunction; undefined && at < 0 && len(b.room.outside) > 0 {
+		// It is in a function, below a view perhaps.
+		return "set the search_path of the function that names it (ALTER FUNCTION ... SET search_path); " + openHint(b.room.outside[0]), nil
 	}
 	return refusalHint(pg), nil
 }
@@ -270,26 +301,19 @@ var (
 	writtenName = regexp.MustCompile(`^("[^"]*"|[\pL\pN_$])+(\.("[^"]*"|[\pL\pN_$])+)?`)
 )
 
-// describe prepares a batch and runs it for no change: only then does the server
-// check privileges, and that nothing is written or locked.
-func describe(ctx context.Context, conn *pgx.Conn, batch string, arguments int) ([]pgconn.FieldDescription, error) {
-	tx, err := conn.BeginTx(ctx, pgx.TxOptions{AccessMode: pgx.ReadOnly})
-	if err != nil {
-		return nil, err
-	}
-	defer func() { _ = tx.Rollback(context.WithoutCancel(ctx)) }() // it wrote nothing
-	// As in the sessions that will run it: through a pooler this one may have it on.
-	if _, err := tx.Exec(ctx, "set local row_security = off"); err != nil {
-		return nil, err
-	}
-	d, err := conn.PgConn().Prepare(ctx, "", batch, nil)
-	if err != nil {
-		return nil, err
-	}
-	if err := conn.PgConn().ExecParams(ctx, batch, emptyArrays(arguments), nil, nil, nil).Read().Err; err != nil {
-		return nil, err
-	}
-	return d.Fields, nil
+// describe prepares a batch, whose names resolve along the path, and runs it for no
+// change: only then does the server check privileges, and that nothing is written or
+// locked.
+func describe(ctx context.Context, conn *pgx.Conn, path, batch string, arguments int) (fields []pgconn.FieldDescription, err error) {
+	err = enter(ctx, conn, path, func() error {
+		d, err := conn.PgConn().Prepare(ctx, "", batch, nil)
+		if err != nil {
+			return err
+		}
+		fields = d.Fields
+		return conn.PgConn().ExecParams(ctx, batch, emptyArrays(arguments), nil, nil, nil).Read().Err
+	})
+	return fields, err
 }
 
 // emptyArrays are arguments for no change.

@@ -147,6 +147,9 @@ func (m *Mapper) Reset() {
 // events would be split between the two, nor while anything is pending.
 func (m *Mapper) Swap(rs *Ruleset) {
 	m.rules = rs
+	if m.source != nil {
+		m.source.path = rs.path
+	}
 	m.collector.reset()
 	m.collector.settings = rs.settings
 	m.caches = map[string]*lookupCache{}

@@ -98,16 +98,17 @@ func TestWhatMayNotBeRead(t *testing.T) {
 	}
 }
 
-// TestPrivilegeIsRevoked: under park, a privilege that is taken away while the
-// rules run concerns the changes that need it alone; nothing waits for it.
+// TestPrivilegeIsRevoked: under every policy, a privilege that is taken away while the
+// rules run concerns the changes that need it alone, and the source says so until it
+// is there again.
 func TestPrivilegeIsRevoked(t *testing.T) {
 	t.Parallel()
-	l := newLab(t, pg, mapping.Options{OnSchemaChange: mapping.Park}, readingRules, readingSchema("revogado")...)
+	l := newLab(t, pg, mapping.Options{OnSchemaChange: mapping.Stop}, readingRules, readingSchema("revogado")...)
 	dropRole(t, l.conn, "revogado")
 	do(t, l.conn, "grant select on vendas, artigos to revogado")
 	source := mapping.NewSource(strings.Replace(l.dsn, "postgres://postgres@", "postgres://revogado@", 1), "", zerolog.Nop())
 	t.Cleanup(func() { source.Close(context.Background()) })
-	m := mapping.NewMapper(bind(t, l.conn, mapping.Options{OnSchemaChange: mapping.Park}, readingRules), nil, mapping.WithSource(source))
+	m := mapping.NewMapper(bind(t, l.conn, mapping.Options{OnSchemaChange: mapping.Stop}, readingRules), nil, mapping.WithSource(source))
 	// insert returns the types of the events, and the reasons of what is parked.
 	insert := func(id string) []string {
 		t.Helper()
@@ -140,6 +141,13 @@ func TestPrivilegeIsRevoked(t *testing.T) {
 	do(t, l.conn, "grant select on artigos to revogado; revoke select on vendas from revogado")
 	if r := insert("3"); len(r) != 2 || r[0] != "item" && r[1] != "item" || !strings.Contains(strings.Join(r, " "), "permission denied for table vendas") {
 		t.Errorf("without one for the parents: %q", r)
+	}
+	if err := source.Denied(); err == nil || !strings.Contains(err.Error(), "parents of venda of ") || !strings.Contains(err.Error(), "grant SELECT") {
+		t.Errorf("denied: %v", err)
+	}
+	do(t, l.conn, "grant select on vendas to revogado")
+	if r := insert("4"); !slices.Equal(r, []string{"item", "venda"}) || source.Denied() != nil {
+		t.Errorf("with its privileges again: %q, %v", r, source.Denied())
 	}
 }
 

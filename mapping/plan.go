@@ -113,7 +113,7 @@ func (p *tablePlan) addBrokenChildren(rs *Ruleset) {
 }
 
 func newRulePlan(rs *Ruleset, b *boundRule, rel *cdc.Relation, older bool, g group) *rulePlan {
-	c := &compiler{relation: rel, lookups: b.lookups, settings: rs.settings, primaryKey: b.table.PrimaryKey, collations: b.table.Collations}
+	c := &compiler{relation: rel, lookups: b.lookups, settings: rs.settings, primaryKey: b.table.PrimaryKey, hiddenKey: b.hiddenKey(), collations: b.table.Collations}
 	r := &rulePlan{bound: b, place: b.place(), table: rel.TableName(), program: c.compile(b.rule, g)}
 	changed := b.differences(rel, older)
 	switch {

@@ -91,6 +91,7 @@ type compiler struct {
 	lookups    []*boundLookup
 	settings   expr.Settings
 	primaryKey []string
+	hiddenKey  bool // the key is not made of it
 	collations map[string]cdc.Collation
 	generated  map[string]string // columns that the table has and the stream has not, with their formulas
 	mistakes   []*strictyaml.Error
@@ -158,7 +159,7 @@ func (c *compiler) compile(r *rule, g group) *program {
 		p.lookups = append(p.lookups, c.lookup(l, c.asked[i], scope, g))
 		p.awaits = p.awaits || c.asked[i]
 	}
-	if g != groupTruncate {
+	if g != groupTruncate && !c.hiddenKey {
 		c.fallback(p, r, g)
 	}
 	return p

@@ -55,10 +55,11 @@ func (m *Mapper) lookUp(ctx context.Context, q *query) error {
 	}, func(set int32, err error) {
 		q.rows[set] = foundRow{reason: "the query fails: " + withoutData(err).Error()}
 	})
+	m.source.note(what, err)
 	if !isBroken(err) {
 		return err
 	}
-	if m.rules.policy == Stop {
+	if m.rules.ends(err) {
 		return q.lookup.schemaError(err)
 	}
 	for _, set := range rest {
@@ -116,6 +117,12 @@ func (l *boundLookup) sameResult(fields []pgconn.FieldDescription) error {
 		}
 	}
 	return nil
+}
+
+// ends reports whether the policy lets a query that is broken end capture. A missing
+// privilege concerns its rule alone: whoever revoked it did not change the schema.
+func (rs *Ruleset) ends(err error) bool {
+	return rs.policy == Stop && cdc.FaultOf(err) != cdc.FaultDenied
 }
 
 // isBroken: the query no longer fits the database, or may no longer be run there.

@@ -46,8 +46,13 @@ type Ruleset struct {
 	transactional  map[cdc.Name]*transactionTable
 	findings       []Finding
 	settings       expr.Settings
-	policy         Policy
-	numbered       bool // by Number
+	path, schemas  string                       // those of the room of lookups
+	denied         map[uint32]map[string]string // by the binder
+	// reader is the role that must read for lookups, because of what it may not read;
+	// empty: any.
+	reader   string
+	policy   Policy
+	numbered bool // by Number
 	// boundAt is the end of the WAL after the rules were bound: a change that
 	// committed before it may be of a table that has been altered since.
 	boundAt cdc.LSN

@@ -4,10 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"math"
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -46,6 +48,8 @@ type Source struct {
 	encoding cdc.Encoding
 	log      zerolog.Logger
 	conn     *pgx.Conn
+	// path is the search_path, that of the rules; pathNow is the connection's.
+	path, pathNow string
 	// settings is the statement that a pooler makes necessary before each query,
 	// in its transaction; "" on a connection of our own.
 	settings string
@@ -53,6 +57,9 @@ type Source struct {
 	identity *cdc.Identity
 	// waiting is what reading waits for, nil while it does not.
 	waiting atomic.Pointer[error]
+	// denied is why the server does not let us read, by what is read.
+	denied   map[string]error
+	deniedMu sync.Mutex
 	// limit is the session's statement_timeout and what the network may take.
 	limit time.Duration
 	// standby: the server replays the WAL of another one.
@@ -89,18 +96,17 @@ func (s *Source) Close(ctx context.Context) {
 
 // connect opens the connection unless it is open.
 func (s *Source) connect(ctx context.Context) error {
-	if s.conn != nil && !s.conn.IsClosed() {
+	if s.conn != nil && !s.conn.IsClosed() && s.path == s.pathNow {
 		return nil
 	}
-	// Unlike the stream's, its search_path is the database's: by it the lookups'
-	// SQL finds its tables.
-	conn, settings, err := cdc.ConnectLikeStream(ctx, s.dsn, s.encoding, map[string]string{
-		"default_transaction_read_only": "on", "transaction_read_only": "on",
+	s.Close(ctx)
+	conn, settings, err := cdc.ConnectLikeStream(ctx, s.dsn, s.encoding, s.path, map[string]string{
 		"statement_timeout": strconv.FormatInt(queryTimeout.Milliseconds(), 10) + "ms",
 	})
 	if err != nil {
 		return err
 	}
+	s.pathNow = s.path
 	s.conn, s.settings, s.seen, s.limit = conn, settings, snapshot{}, queryTimeout
 	err = s.examine(ctx)
 	if err != nil {
@@ -155,6 +161,10 @@ func (s *Source) readPair(ctx context.Context, sql string) (first, second string
 // Check checks that the database lets us run what the rules read, and that it is
 // the right one.
 func (s *Source) Check(ctx context.Context, rs *Ruleset) error {
+	s.path = rs.path
+	if err := s.checkRole(ctx, rs); err != nil {
+		return err
+	}
 	for _, b := range rs.rules {
 		queries := map[string]int{} // the number of arguments of each
 		for _, l := range b.lookups {
@@ -177,6 +187,42 @@ func (s *Source) Check(ctx context.Context, rs *Ruleset) error {
 	return nil
 }
 
+// checkRole checks that names resolve as they did when the rules were bound, because
+// the server skips a schema of the path that the role may not use, and that it is the
+// role of which was asked then what it may read.
+func (s *Source) checkRole(ctx context.Context, rs *Ruleset) error {
+	if !slices.ContainsFunc(rs.rules, func(b *boundRule) bool { return len(b.lookups) > 0 }) {
+		return nil
+	}
+	if rs.reader != "" {
+		err := s.Query(ctx, "select current_user::text", nil, nil, func(row []cdc.Datum) error {
+			if is := string(row[0].Text); is != rs.reader {
+				return fmt.Errorf("lookups run as role %s, and their check for privacy.deny was made for %s, the user of the DSN; let source.lookup_dsn lead to the server as that role", is, rs.reader)
+			}
+			return nil
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return s.Query(ctx, `
+		select pg_catalog.format('GRANT USAGE ON SCHEMA %s TO %I', pg_catalog.string_agg(pg_catalog.quote_ident(n.nspname), ', '), current_user)
+		from pg_catalog.pg_namespace n where n.nspname = any($1::name[]) and not pg_catalog.has_schema_privilege(n.oid, 'USAGE') having count(*) > 0`,
+		[][]byte{[]byte(rs.schemas)}, nil, func(row []cdc.Datum) error {
+			return fmt.Errorf("the role of source.lookup_dsn (source.dsn without it) may not use schemas in which lookups find their tables: run %s", row[0].Text)
+		})
+}
+
+// Superuser returns the name of the role that reads, if it is a superuser's: no
+// privilege and no row-level security holds for it; else "".
+func (s *Source) Superuser(ctx context.Context) (role string, err error) {
+	err = s.Query(ctx, "select rolname::text from pg_catalog.pg_roles where rolname = current_user and rolsuper", nil, nil, func(row []cdc.Datum) error {
+		role = string(row[0].Text)
+		return nil
+	})
+	return role, err
+}
+
 // errOtherDatabase: what is read there has nothing to do with the stream.
 var errOtherDatabase = errors.New("lookups would read another database")
 
@@ -187,6 +233,43 @@ func (s *Source) Waiting() error {
 		return *err
 	}
 	return nil
+}
+
+// Denied returns what a rule may no longer read, and which privilege it needs; nil when
+// nothing is known to be denied. Its changes are parked, under every policy, and
+// other rules go on. Safe from any goroutine.
+func (s *Source) Denied() error {
+	s.deniedMu.Lock()
+	defer s.deniedMu.Unlock()
+	if len(s.denied) == 0 {
+		return nil
+	}
+	return s.denied[slices.Min(slices.Collect(maps.Keys(s.denied)))]
+}
+
+// Allowed says that Check has succeeded for all rules. Safe from any goroutine.
+func (s *Source) Allowed() {
+	s.deniedMu.Lock()
+	defer s.deniedMu.Unlock()
+	clear(s.denied)
+}
+
+// note remembers whether reading what succeeded or was denied, and logs what is new.
+func (s *Source) note(what string, err error) {
+	s.deniedMu.Lock()
+	defer s.deniedMu.Unlock()
+	before := s.denied[what]
+	switch {
+	case err == nil && before != nil:
+		delete(s.denied, what)
+		s.log.Info().Str("for", what).Msg("the privilege is there again; changes are no longer parked for it")
+	case cdc.FaultOf(err) == cdc.FaultDenied && before == nil:
+		if s.denied == nil {
+			s.denied = map[string]error{}
+		}
+		s.denied[what] = fmt.Errorf("%s may not be read, and the changes that need it are parked: %w; %s", what, withoutData(err), refusalHint(err))
+		s.log.Error().Err(s.denied[what]).Msg("a privilege is missing; changes of its rule are parked, and other rules go on")
+	}
 }
 
 // Query runs one statement in a read-only transaction and calls each for every

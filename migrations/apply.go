@@ -39,7 +39,7 @@ var ErrNewer = errors.New("the schema gancho is newer than this program; install
 // Each migration is a transaction. Processes that call it at the same time wait
 // for each other. The role needs the right to create schemas in the database or,
 // when the schema exists, to create in it. ErrNewer: a newer program has migrated
-// it, and nothing was done.
+// it, ErrForeign: it may be another's; in both cases nothing was done.
 func Apply(ctx context.Context, dsn string) ([]string, error) {
 	db, err := connect(ctx, dsn)
 	if err != nil {
@@ -86,7 +86,7 @@ func Apply(ctx context.Context, dsn string) ([]string, error) {
 }
 
 // Pending returns the names of what Apply would apply, and changes nothing.
-// ErrNewer: a newer program has migrated the schema.
+// ErrNewer: a newer program has migrated the schema. ErrForeign: it may be another's.
 func Pending(ctx context.Context, dsn string) ([]string, error) {
 	db, err := connect(ctx, dsn)
 	if err != nil {
@@ -167,6 +167,9 @@ func prepare(ctx context.Context, db *sql.DB) error {
 // pending compares the versions that have been applied with the files. goose's
 // own check would create its table.
 func pending(ctx context.Context, db *sql.DB) ([]string, error) {
+	if err := checkTrust(ctx, db); err != nil {
+		return nil, err
+	}
 	applied, err := versions(ctx, db)
 	if err != nil {
 		return nil, fmt.Errorf("read the version of the schema gancho: %w", err)

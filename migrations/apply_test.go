@@ -111,8 +111,6 @@ func TestApplyAtOnce(t *testing.T) {
 	}
 }
 
-// TestApplyAsOrdinaryRole needs CREATE on the database or, where the schema
-// exists, nothing but it.
 // TestApplyWhileDeadLettersAreWritten: a bridge of the version before may store an event's
 // dead letter a second time while 00003 begins.
 func TestApplyWhileDeadLettersAreWritten(t *testing.T) {
@@ -136,8 +134,8 @@ func TestApplyWhileDeadLettersAreWritten(t *testing.T) {
 			attempts, first, last, status, class, error, answer)
 		values ('crm', '%s', 'same', 'e', '', '', now(), '', '', false, '', '', 1, now(), now(), 0, '', '', '')`
 	// As 00002 has left it.
-	run(`drop index gancho.dead_letters_once; alter table gancho.dead_letters drop column job; drop table gancho.sources;
-		alter table gancho.jobs drop column claimed; alter table gancho.dead_letters add unique (endpoint, handle); delete from gancho.schema_version where version_id > 2`)
+	run(`drop index gancho.dead_letters_once; drop table gancho.sources; alter table gancho.jobs drop column claimed;
+		alter table gancho.dead_letters drop column job, add constraint dead_letters_endpoint_handle_key unique (endpoint, handle); delete from gancho.schema_version where version_id > 2`)
 	run(fmt.Sprintf(write, "1"))
 	run("begin")
 	run(fmt.Sprintf(write, "2"))
@@ -158,6 +156,8 @@ func TestApplyWhileDeadLettersAreWritten(t *testing.T) {
 	}
 }
 
+// TestApplyAsOrdinaryRole needs CREATE on the database or, where the schema
+// exists, nothing but it.
 func TestApplyAsOrdinaryRole(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct {
@@ -198,6 +198,82 @@ func TestApplyAsOrdinaryRole(t *testing.T) {
 	}
 }
 
+// TestForeignSchema: what others made in the schema gancho, or may make there, never
+// runs with our rights: neither in migrate nor when the state is opened.
+func TestForeignSchema(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		// before are the statements of the other role, migrated says whether they
+		// come after our migrations; grants are those of a superuser before them.
+		grants, before string
+		migrated       bool
+		want           string
+	}{
+		"schema":         {"grant create on database %[1]s to %[2]s", "create schema gancho; grant all on schema gancho to public", false, "the schema belongs to %[2]s"},
+		"view":           {"create schema gancho authorization %[3]s; grant create, usage on schema gancho to %[2]s", "create view gancho.schema_version as select 1 as version_id, true as is_applied, armadilha()", false, "relation gancho.schema_version belongs to %[2]s"},
+		"right":          {"create schema gancho authorization %[3]s; grant create on schema gancho to public", "", false, "the right to create in it belongs to PUBLIC"},
+		"function":       {"grant create, usage on schema gancho to %[2]s", "create function gancho.outra() returns int language sql as 'select 1'", true, "function gancho.outra() belongs to %[2]s"},
+		"type":           {"grant create, usage on schema gancho to %[2]s", "create domain gancho.texto as text check (armadilha() is null)", true, "type gancho.texto belongs to %[2]s"},
+		"trigger":        {"grant usage on schema gancho to %[2]s; grant trigger on gancho.schema_version, gancho.jobs to %[2]s", "create trigger t before insert on gancho.jobs for each row execute function gatilho()", true, "function public.gatilho(), which a trigger of gancho.jobs calls, belongs to %[2]s"},
+		"of a superuser": {"create schema gancho; grant create, usage on schema gancho to %[3]s", "", false, ""},
+		"our own":        {"grant create on database %[1]s to %[3]s", "", false, ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			dsn := pg.Database(t, "")
+			config, err := pgx.ParseConfig(dsn)
+			if err != nil {
+				t.Fatal(err)
+			}
+			database := config.Database
+			other, own := "alheio_"+database, "gancho_"+database
+			as := func(role string) string { return strings.Replace(dsn, "postgres@", role+"@", 1) }
+			run := func(role, sql string) {
+				t.Helper()
+				if sql = strings.NewReplacer("%[1]s", database, "%[2]s", other, "%[3]s", own).Replace(sql); sql == "" {
+					return
+				}
+				conn, err := pgx.Connect(t.Context(), as(role))
+				if err != nil {
+					t.Fatal(err)
+				}
+				defer func() { _ = conn.Close(context.WithoutCancel(t.Context())) }()
+				if _, err := conn.Exec(t.Context(), sql); err != nil {
+					t.Fatalf("%s: %v", sql, err)
+				}
+			}
+			run("postgres", "create role %[2]s login; create role %[3]s login; grant create on schema public to %[2]s; grant create on database %[1]s to %[3]s; create table public.rastros (quem text); grant all on public.rastros to public")
+			t.Cleanup(func() {
+				for _, role := range []string{other, own} {
+					if err := pg.Exec(context.Background(), database, fmt.Sprintf("drop owned by %[1]s cascade; drop role %[1]s", role)); err != nil {
+						t.Error(err)
+					}
+				}
+			})
+			run(other, `create function public.armadilha() returns text language plpgsql as $$ begin insert into public.rastros values (current_user); return null; end $$;
+				create function public.gatilho() returns trigger language plpgsql as $$ begin insert into public.rastros values (current_user); return new; end $$`)
+			if c.migrated {
+				if _, err := migrations.Apply(t.Context(), as(own)); err != nil {
+					t.Fatal(err)
+				}
+			}
+			run("postgres", c.grants)
+			run(other, c.before)
+			_, pending := migrations.Pending(t.Context(), as(own))
+			_, err = migrations.Apply(t.Context(), as(own))
+			want := strings.NewReplacer("%[2]s", other).Replace(c.want)
+			for _, err := range []error{pending, err} {
+				if (err == nil) != (want == "") || err != nil && (!errors.Is(err, migrations.ErrForeign) || !strings.Contains(err.Error(), want)) {
+					t.Errorf("got %v, want %q", err, want)
+				}
+			}
+			if n := query[int](t, dsn, "select count(*)::int from public.rastros"); n != 0 {
+				t.Error("the other role's code ran")
+			}
+		})
+	}
+}
+
 func TestNewerSchema(t *testing.T) {
 	t.Parallel()
 	dsn := pg.Database(t, "")
@@ -210,6 +286,51 @@ func TestNewerSchema(t *testing.T) {
 	}
 	if applied, err := migrations.Apply(t.Context(), dsn); !errors.Is(err, migrations.ErrNewer) || len(applied) > 0 {
 		t.Errorf("apply: %v, %v, want ErrNewer", applied, err)
+	}
+}
+
+// TestPathsAreMasked: what versions before 00008 have stored of a url's path is hidden,
+// in a database of any encoding.
+func TestPathsAreMasked(t *testing.T) {
+	t.Parallel()
+	for _, options := range []string{"", "template template0 encoding 'SQL_ASCII' locale 'C'"} {
+		dsn := pg.Database(t, options)
+		if _, err := migrations.Apply(t.Context(), dsn); err != nil {
+			t.Fatal(err)
+		}
+		conn, err := pgx.Connect(t.Context(), dsn)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = conn.Close(context.WithoutCancel(t.Context())) })
+		urls := map[string]string{
+			`https://a.com`: `https://a.com`, `https://a.com/hooks?x=***`: `https://a.com/hooks?x=***`, `https://a.com/hooks/`: `https://a.com/hooks/`,
+			`https://a.com:1/hooks/T0/B0\u00e7\"/s?x=***`: `https://a.com:1/hooks/***?x=***`, `http://a.com//s`: `http://a.com//***`,
+			`https://a.com/abcdefghijklmnopqrst/s`: `https://a.com/abcdefghijklmnopqrst/***`, `https://a.com/abcdefghijklmnopqrstu?***`: `https://a.com/***?***`,
+		}
+		const public, entry = `{"events":["a.*"],"extra":{"url":"***"},"url":"%s"}`, `{"settings":{"url":"%s","x":"https://b.com/c/d"},"state":"active"}`
+		for url := range urls {
+			_, err := conn.Exec(t.Context(), `insert into gancho.endpoints (name, tenants, state, sealed, public) values ($1, '{}', 'active', '', $2::text::json)`, url, fmt.Sprintf(public, url))
+			if err == nil {
+				_, err = conn.Exec(t.Context(), `insert into gancho.audit (actor, tenant, action, object, before, after) values ('x', '', 'endpoint.edit', $1, $2::text::json, $2::text::json)`, url, fmt.Sprintf(entry, url))
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+		}
+		if _, err := conn.Exec(t.Context(), `delete from gancho.schema_version where version_id = 8`); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := migrations.Apply(t.Context(), dsn); err != nil {
+			t.Fatal(err)
+		}
+		for url, want := range urls {
+			var got, before, after string
+			err := conn.QueryRow(t.Context(), `select public::text, before::text, after::text from gancho.endpoints join gancho.audit on object = name where name = $1`, url).Scan(&got, &before, &after)
+			if err != nil || got != fmt.Sprintf(public, want) || before != fmt.Sprintf(entry, want) || after != before {
+				t.Errorf("%s is shown as %s, %s and %s (%v), want %s", url, got, before, after, err, want)
+			}
+		}
 	}
 }
 

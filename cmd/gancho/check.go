@@ -38,6 +38,11 @@ application fail because of a publication.`,
 		if err := checkSecrets(cmd, c); err != nil {
 			return err
 		}
+		for _, warning := range c.Warnings() {
+			if _, err := fmt.Fprintf(cmd.ErrOrStderr(), "%s: %s\n", c.File, warning); err != nil {
+				return err
+			}
+		}
 		if offline {
 			_, err = fmt.Fprintf(cmd.OutOrStdout(), "%s: rules for %s and %s read; not checked against the source (--offline)\n",
 				c.File, plural(int64(len(d.Rules.Tables())), "table"), plural(int64(len(d.Endpoints)), "endpoint"))
@@ -54,9 +59,23 @@ application fail because of a publication.`,
 	return cmd
 }
 
-// checkSecrets says which secrets a receiver has to know in another form than the one
-// they are written in.
+// checkSecrets says which keys can be guessed, which secrets two receivers know, and
+// which a receiver has to know in another form than the one they are written in.
 func checkSecrets(cmd *cobra.Command, c *config.Config) error {
+	var weak []string
+	if keys, err := stateOptions(c); err != nil {
+		return err
+	} else if keys != nil {
+		weak = keys.Keyring.Weak()
+	}
+	for _, names := range endpoint.SharedSecrets(c.Endpoints) {
+		weak = append(weak, fmt.Sprintf("the endpoints %s have a signing secret in common: each receiver can sign as gancho to the others; give each its own", strings.Join(names, ", ")))
+	}
+	for _, text := range weak {
+		if _, err := fmt.Fprintf(cmd.ErrOrStderr(), "%s: %s\n", c.File, text); err != nil {
+			return err
+		}
+	}
 	for _, e := range c.Endpoints {
 		if !slices.ContainsFunc(e.Secrets, endpoint.Secret.IsText) {
 			continue
@@ -92,6 +111,9 @@ func checkSource(cmd *cobra.Command, c *config.Config, d *bridge.Definitions) (*
 	if err := lookup.Check(ctx, rules); err != nil {
 		return nil, err
 	}
+	if err := printRoles(cmd, c, conn, lookup, rules); err != nil {
+		return nil, err
+	}
 	for _, f := range rules.Findings() {
 		if _, err := fmt.Fprintf(cmd.ErrOrStderr(), "%s: %s; %s\n", f.Rule, f.Message, f.Fix); err != nil {
 			return nil, err
@@ -106,7 +128,7 @@ func checkSource(cmd *cobra.Command, c *config.Config, d *bridge.Definitions) (*
 			return nil, err
 		}
 	}
-	refused, err := printHazards(cmd, conn, c.Source.Publication, rules.Ruled())
+	refused, err := printHazards(cmd, conn, &c.Source, rules.Ruled())
 	if err != nil {
 		return nil, err
 	}
@@ -125,14 +147,43 @@ func checkSource(cmd *cobra.Command, c *config.Config, d *bridge.Definitions) (*
 	return rules, err
 }
 
+// printRoles prints which roles may do more than Gancho needs: superusers, and one
+// that reads for lookups and may read columns of privacy.deny, with the statements
+// that create another.
+func printRoles(cmd *cobra.Command, c *config.Config, conn *pgx.Conn, lookup *mapping.Source, rules *mapping.Ruleset) error {
+	const super = "%s: its role %s is a superuser, for which no privilege and no row-level security holds; connect with a role of its own (docs/operations.md)\n"
+	var source string
+	err := conn.QueryRow(cmd.Context(), "select coalesce((select rolname::text from pg_catalog.pg_roles where rolname = current_user and rolsuper), '')").Scan(&source)
+	if err != nil {
+		return fmt.Errorf("read the role of source.dsn: %w", err)
+	}
+	reader, err := lookup.Superuser(cmd.Context())
+	if err == nil && source != "" {
+		_, err = fmt.Fprintf(cmd.ErrOrStderr(), super, "source.dsn", source)
+	}
+	if err == nil && c.Source.LookupDSN != "" && reader != "" {
+		_, err = fmt.Fprintf(cmd.ErrOrStderr(), super, "source.lookup_dsn", reader)
+	}
+	if err != nil {
+		return err
+	}
+	role, statements, err := rules.LookupRole(cmd.Context(), conn, lookupRole(c))
+	if err != nil || role == "" {
+		return err
+	}
+	_, err = fmt.Fprintf(cmd.ErrOrStderr(), "privacy.deny: role %s, which reads for lookups, may read columns of it, and only Gancho's check of the lookups keeps them from that; "+
+		"to have PostgreSQL refuse it, run the following, give the role a password, and write it in source.lookup_dsn\n%s\n", role, strings.Join(statements, "\n"))
+	return err
+}
+
 // printHazards prints what is to be known about the source and its publications,
 // and reports whether statements of the application fail now.
-func printHazards(cmd *cobra.Command, conn *pgx.Conn, publication string, tables []cdc.Ruled) (refused bool, err error) {
-	remarks, err := cdc.Remarks(cmd.Context(), conn, publication)
+func printHazards(cmd *cobra.Command, conn *pgx.Conn, source *config.Source, tables []cdc.Ruled) (refused bool, err error) {
+	remarks, err := cdc.Remarks(cmd.Context(), conn, cdc.Encoding(source.Encoding), source.Publication)
 	if err != nil {
 		return false, err
 	}
-	hazards, err := cdc.Hazards(cmd.Context(), conn, publication, tables...)
+	hazards, err := cdc.Hazards(cmd.Context(), conn, cdc.Encoding(source.Encoding), source.Publication, tables...)
 	if err != nil {
 		return false, err
 	}

@@ -215,3 +215,46 @@ func fix(t *testing.T, dsn, statements string) {
 		t.Fatalf("%s: %v", statements, err)
 	}
 }
+
+// TestCheckRoles: check warns of superusers, and of a role that may read what
+// privacy.deny has; its statements create one that may not, with which it is satisfied.
+func TestCheckRoles(t *testing.T) {
+	t.Parallel()
+	dsn, path := pg.Database(t, "", "create table cobrancas (id int primary key, cliente int)", "create table clientes (id int primary key, nome text, cpf text)"), filepath.Join(t.TempDir(), "gancho.yaml")
+	check := func(lookup string) (int, string) {
+		t.Helper()
+		for file, text := range map[string]string{
+			path: "source: {dsn: '" + dsn + "'" + lookup + "}\nqueue: {redis: redis://nowhere.invalid}\nrules: [r.yaml]\nprivacy: {deny: [clientes.cpf]}\n",
+			filepath.Join(filepath.Dir(path), "r.yaml"): "rules:\n  - {event: a, table: cobrancas, on: insert, columns: [id], data: {nome: c.nome}, lookup: {c: select nome from clientes where id = new.cliente}}\n",
+		} {
+			if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+				t.Fatal(err)
+			}
+		}
+		code, stdout, stderr := command(t, "check", "--config", path)
+		return code, stdout + stderr
+	}
+	const super, note = "is a superuser, for which no privilege", "privacy.deny: role postgres, which reads for lookups, may read columns of it"
+	code, said := check("")
+	if code != 0 || strings.Count(said, super) != 1 || !strings.Contains(said, note) {
+		t.Fatalf("exit %d:\n%s", code, said)
+	}
+	var statements []string
+	for line := range strings.Lines(said) {
+		if strings.HasPrefix(line, "CREATE ROLE") || strings.HasPrefix(line, "GRANT") {
+			statements = append(statements, strings.ReplaceAll(line, "gancho_lookup", "leitor_de_lookups"))
+		}
+	}
+	t.Cleanup(func() {
+		fix(t, dsn, "drop owned by leitor_de_lookups; drop role leitor_de_lookups")
+	})
+	fix(t, dsn, strings.Join(statements, ""))
+	code, said = check(", lookup_dsn: '" + strings.Replace(dsn, "postgres@", "leitor_de_lookups@", 1) + "'")
+	if code != 0 || strings.Count(said, super) != 1 || strings.Contains(said, "privacy.deny") {
+		t.Errorf("with the role of %q, exit %d:\n%s", statements, code, said)
+	}
+	fix(t, dsn, "grant select on clientes to leitor_de_lookups")
+	if _, said = check(", lookup_dsn: '" + strings.Replace(dsn, "postgres@", "leitor_de_lookups@", 1) + "'"); !strings.Contains(said, "privacy.deny: role leitor_de_lookups") {
+		t.Errorf("with SELECT on the table:\n%s", said)
+	}
+}

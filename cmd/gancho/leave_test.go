@@ -2,9 +2,12 @@ package main_test
 
 import (
 	"encoding/json"
+	"fmt"
 	"net/http"
+	"regexp"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -132,5 +135,134 @@ func TestTableComesBack(t *testing.T) {
 	if _, text := fetch(t, "http://"+b.listening()+"/metrics"); !strings.Contains(text, `gancho_table_gaps_total{table="public.fichas"} 1`) {
 		t.Errorf("the metrics do not count the gap:\n%s", text)
 	}
+	b.stop()
+}
+
+// TestTableLeavesABacklog: a table that leaves while changes of it are still to be
+// read is reported immediately, and ends the bridge when they are in the queues:
+// the advice to remove its rules would lose them.
+func TestTableLeavesABacklog(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, testservers.RedisOptions{}, leaveTable)
+	r := newReceiver(t, nil)
+	w.rules = leaveRules
+	w.endpoint("a", r.url(), "events: ['*']")
+	b := w.run()
+	w.exec("insert into fichas values (1)")
+	r.waitCount(1)
+	b.waitLog("tables of the rules are watched")
+	full := func(maxmemory string) {
+		if err := w.redisClient().ConfigSet(t.Context(), "maxmemory", maxmemory).Err(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	full("1")
+	w.exec("insert into fichas values (2)")
+	b.waitLog("append to redis failed")
+	w.exec("drop table fichas")
+	b.waitLog("table has left the stream")
+	if line := b.waitLog("capture ends (on_schema_change: stop) when it has read"); !strings.Contains(line, "bytes of WAL are left") {
+		t.Errorf("it does not say how much: %s", line)
+	}
+	full("0")
+	b.wait(1)
+	if !strings.Contains(b.text(), "table public.fichas has left the stream: it does not exist any more; its changes after") {
+		t.Errorf("the log:\n%s", tail(b.text(), 3000))
+	}
+	w.rules = strings.Replace(leaveRules, "fichas", "outras", 1)
+	w.exec("create table outras (id int primary key)")
+	b = w.run()
+	r.waitFor(time.Minute, "the row from before", func(all []arrival) bool { return len(all) == 2 && all[1].field("id") == "2" })
+	b.stop()
+}
+
+// TestSlowCatalogue: whoever reads the catalogue may wait for long; readiness does not.
+func TestSlowCatalogue(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, testservers.RedisOptions{}, leaveTable)
+	w.rules = leaveRules
+	b := w.run()
+	b.waitLog("tables of the rules are watched")
+	base := "http://" + b.listening()
+	held := func() string {
+		_, text := fetch(t, base+"/metrics")
+		return regexp.MustCompile(`(?m)^gancho_slot_wal_held_bytes .*$`).FindString(text)
+	}
+	conn := w.connect()
+	for _, statement := range []string{"begin", "lock table pg_publication in access exclusive mode"} {
+		if _, err := conn.Exec(t.Context(), statement); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for waits := false; !waits; {
+		if err := conn.QueryRow(t.Context(), "select exists (select from pg_locks where not granted and relation = 'pg_publication'::regclass and database = (select oid from pg_database where datname = current_database()))").Scan(&waits); err != nil {
+			t.Fatal(err)
+		}
+		held() // has the catalogue read soon
+	}
+	w.exec("select pg_logical_emit_message(false, 'x', repeat('x', 3000000))")
+	for before := held(); before == held(); { // until the slot was measured again
+		if status, text := fetch(t, base+"/readyz"); status != http.StatusOK {
+			t.Fatalf("/readyz answers %d: %s", status, text)
+		}
+	}
+	if _, err := conn.Exec(t.Context(), "commit"); err != nil {
+		t.Fatal(err)
+	}
+	b.stop()
+}
+
+// TestPublicationOfAllTables: following the advice, which lists the tables instead
+// of all, in one transaction, is no gap.
+func TestPublicationOfAllTables(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, testservers.RedisOptions{}, leaveTable, "create publication gancho for all tables with (publish_via_partition_root)")
+	r := newReceiver(t, nil)
+	w.rules = leaveRules
+	w.endpoint("a", r.url(), "events: ['*', 'gancho.*']")
+	b := w.run()
+	b.waitLog("tables of the rules are watched")
+	w.exec("begin; drop publication gancho; create publication gancho for table fichas with (publish_via_partition_root = true); commit")
+	w.exec("insert into fichas values (1)")
+	r.waitCount(1)
+	var oid string
+	if err := w.connect().QueryRow(t.Context(), "select oid::text from pg_publication where pubname = 'gancho'").Scan(&oid); err != nil {
+		t.Fatal(err)
+	}
+	client := w.redisClient()
+	for record := ""; !strings.Contains(record, `"publication":`+oid); { // until the catalogue was read
+		record = client.HGet(t.Context(), "gancho:source", "tables").Val()
+	}
+	b.stop()
+	if strings.Contains(b.text(), "table was not in the stream") {
+		t.Errorf("a gap is reported:\n%s", b.text())
+	}
+}
+
+// TestAlteredIdlePartition: a partition without changes that gets REPLICA IDENTITY
+// FULL, as the log advises, no longer makes old values of its table unknown.
+func TestAlteredIdlePartition(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, testservers.RedisOptions{}, `create table cob (id int, dia date, pago date, primary key (id, dia)) partition by range (dia);
+		create table cob_1 partition of cob for values from ('2026-01-01') to ('2026-02-01'); create table cob_2 partition of cob for values from ('2026-02-01') to ('2026-03-01');
+		alter table cob replica identity full; alter table cob_1 replica identity full; alter table cob_2 replica identity full`)
+	r := newReceiver(t, nil)
+	w.rules = "rules:\n  - {event: paga, table: cob, on: update, when: old.pago is null and new.pago is not null, key: id, columns: [id]}\n"
+	w.endpoint("a", r.url())
+	b := w.run()
+	b.waitLog("tables of the rules are watched")
+	w.exec("create table cob_3 partition of cob for values from ('2026-03-01') to ('2026-04-01'); insert into cob values (0, '2026-03-01')")
+	pay := func(id int) {
+		t.Helper()
+		w.exec(fmt.Sprintf("insert into cob values (%d, '2026-01-05'); update cob set pago = '2026-01-06' where id = %[1]d", id))
+	}
+	pay(1)
+	b.waitLog("change parked")
+	w.exec("alter table cob_3 replica identity full")
+	b.signal(syscall.SIGHUP) // has the catalogue read now
+	for id := 2; !strings.Contains(b.text(), "its partitions are described as they are now") && id < 5000; id++ {
+		pay(id)
+	}
+	r.waitFor(time.Minute, "a payment", func(all []arrival) bool { return len(all) > 0 })
 	b.stop()
 }

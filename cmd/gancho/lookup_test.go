@@ -140,3 +140,40 @@ create table avisos (id int primary key)`)
 		t.Errorf("%d slots are left behind, %v", slots, err)
 	}
 }
+
+// TestRevokedPrivilege: what a rule may no longer read parks its changes alone, under
+// on_schema_change: stop as well; readiness says so until it is granted again.
+func TestRevokedPrivilege(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, testservers.RedisOptions{}, `
+create table clientes (id int primary key, nome text not null);
+create table cobrancas (id int primary key, cliente_id int);
+create table avisos (id int primary key);
+insert into clientes values (1, 'Ana')`)
+	role := w.slot() // roles are global to a server
+	w.exec("create role " + role + " login")
+	t.Cleanup(func() { w.exec("drop owned by " + role + "; drop role " + role) })
+	w.exec("grant select on clientes to " + role)
+	r := newReceiver(t, nil)
+	w.rules = lookupRules
+	w.source = "  lookup_dsn: " + strings.Replace(w.dsn, "postgres://postgres@", "postgres://"+role+"@", 1) + "\n"
+	w.endpoint("a", r.url())
+	b := w.run()
+	w.exec("insert into cobrancas values (1, 1)")
+	r.waitCount(1)
+	w.exec("revoke select on clientes from " + role)
+	w.exec("insert into cobrancas values (2, 1)")
+	w.exec("insert into avisos values (3)")
+	b.waitLog("a privilege is missing")
+	b.waitLog("change parked")
+	r.waitCount(2)
+	if code, text := fetch(t, "http://"+b.listening()+"/readyz"); code != http.StatusServiceUnavailable || !strings.Contains(text, "lookup.cliente") || !strings.Contains(text, "grant SELECT") {
+		t.Errorf("/readyz answers %d %s", code, text)
+	}
+	w.exec("grant select on clientes to " + role)
+	b.waitLog("the rules may read all that they need again")
+	if code, text := fetch(t, "http://"+b.listening()+"/readyz"); code != http.StatusOK {
+		t.Errorf("/readyz answers %d %s", code, text)
+	}
+	b.stop()
+}

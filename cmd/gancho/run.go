@@ -13,6 +13,7 @@ import (
 	"strings"
 	"syscall"
 
+	"github.com/jackc/pgx/v5"
 	"github.com/mattn/go-isatty"
 	"github.com/redis/go-redis/v9"
 	"github.com/rs/zerolog"
@@ -94,6 +95,9 @@ func (f *runFlags) run(ctx context.Context, stderr io.Writer) error {
 	hangup := make(chan os.Signal, 1)
 	signal.Notify(hangup, syscall.SIGHUP)
 	defer signal.Stop(hangup)
+	for _, warning := range c.Warnings() {
+		log.Warn().Msg(warning)
+	}
 	return bridge.Run(ctx, bridge.Options{
 		Source: cdc.Options{
 			DSN: c.Source.DSN.Reveal(), Slot: c.Source.Slot, Publication: c.Source.Publication, Create: f.create, Log: log,
@@ -107,6 +111,11 @@ func (f *runFlags) run(ctx context.Context, stderr io.Writer) error {
 		Capture:           f.only != onlyDeliver,
 		Deliver:           f.only != onlyCapture,
 		Listen:            c.HTTP.Listen,
+		MetricsListen:     c.HTTP.Metrics,
+		MetricsToken:      c.HTTP.MetricsToken.Reveal(),
+		Quotas:            quotas(&c.Quotas),
+		Requests:          c.Quotas.Tenant.Requests,
+		TotalRequests:     c.Quotas.Total.Requests,
 		Shutdown:          c.Shutdown,
 		Version:           version,
 		Log:               log,
@@ -146,9 +155,21 @@ func parseRules(c *config.Config) (*mapping.Rules, error) {
 		secrets[name] = []byte(secret.Reveal())
 	}
 	return mapping.Parse(mapping.Options{
-		Files: c.Rules, Deny: c.Privacy.Deny, Secrets: secrets, Location: c.Source.Location, OnSchemaChange: policy,
+		Files: c.Rules, Deny: c.Privacy.Deny, Reader: lookupRole(c), Secrets: secrets, Location: c.Source.Location, OnSchemaChange: policy,
 		Publication: c.Source.Publication, Encoding: cdc.Encoding(c.Source.Encoding),
 	})
+}
+
+// lookupRole is the role of source.lookup_dsn; empty: that of source.dsn.
+func lookupRole(c *config.Config) string {
+	if c.Source.LookupDSN == "" {
+		return ""
+	}
+	parsed, err := pgx.ParseConfig(c.Source.LookupDSN.Reveal())
+	if err != nil {
+		return "" // whoever connects says so
+	}
+	return parsed.User
 }
 
 // stateOptions say where Gancho's own database is; nil: the configuration has

@@ -95,6 +95,7 @@ func (f *sessionFlags) connect(cmd *cobra.Command, needs parts) (_ *session, err
 	}()
 	o := control.Options{
 		Version:   version,
+		Quotas:    quotas(&c.Quotas),
 		File:      func() []endpoint.Endpoint { return c.Endpoints },
 		Catalogue: func() []mapping.EventType { return nil },
 	}
@@ -117,6 +118,14 @@ func (f *sessionFlags) connect(cmd *cobra.Command, needs parts) (_ *session, err
 	}
 	s.Service = control.New(o)
 	return s, nil
+}
+
+// quotas are those of the configuration.
+func quotas(q *config.Quotas) control.Quotas {
+	of := func(q config.Quota) control.Quota {
+		return control.Quota{Endpoints: q.Endpoints, Backlog: q.Backlog, BacklogBytes: q.BacklogBytes}
+	}
+	return control.Quotas{Tenant: of(q.Tenant), Total: of(q.Total), Patterns: q.Endpoint.Patterns, Headers: q.Endpoint.Headers}
 }
 
 // close closes the connections.
@@ -154,7 +163,7 @@ func (s *session) hazards(ctx context.Context) ([]cdc.Hazard, error) {
 		return nil, fmt.Errorf("connect to the source: %w", err)
 	}
 	defer func() { _ = conn.Close(context.WithoutCancel(ctx)) }()
-	return cdc.Hazards(ctx, conn, s.config.Source.Publication)
+	return cdc.Hazards(ctx, conn, cdc.Encoding(s.config.Source.Encoding), s.config.Source.Publication)
 }
 
 // slot reads the slot at the source.

@@ -60,6 +60,7 @@ type world struct {
 	dir      string
 	source   string // additional lines of the source section
 	rules    string
+	http     string // additional lines of the http section
 	extra    string // additional top-level sections
 	// endpoints are the lines of the endpoints section.
 	endpoints []string
@@ -128,9 +129,10 @@ queue:
   %s
 http:
   listen: 127.0.0.1:0
+%s
 rules: [rules.yaml]
 %s
-`, w.dsn, w.slot(), w.source, queue, w.extra)
+`, w.dsn, w.slot(), w.source, queue, w.http, w.extra)
 	if len(w.endpoints) > 0 {
 		config += "endpoints:\n" + strings.Join(w.endpoints, "\n") + "\n"
 	}

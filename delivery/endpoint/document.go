@@ -58,9 +58,10 @@ func (e *Endpoint) Document() json.RawMessage {
 }
 
 // Public returns Document with *** for what is secret: the values of headers,
-// extra fields and of the URL's query, the TLS key, the proxy's password.
+// extra fields and of the URL's query, the rest of its path (MaskURL), the TLS key,
+// the proxy's password.
 func (e *Endpoint) Public() json.RawMessage {
-	return e.encode(Hidden.String, MaskQuery(e.URL), maskPassword(e.Proxy.Reveal()))
+	return e.encode(Hidden.String, MaskURL(e.URL), maskPassword(e.Proxy.Reveal()))
 }
 
 func (e *Endpoint) encode(show func(Hidden) string, address, proxy string) json.RawMessage {

@@ -1,19 +1,120 @@
 package endpoint
 
 import (
+	"cmp"
+	"encoding/json"
+	"maps"
+	"net"
 	"net/textproto"
 	"net/url"
+	"slices"
 	"strings"
 )
 
 // Merge applies a JSON merge patch (RFC 7396) to an endpoint's document, both
-// decoded, and changes the document. *** in the patch keeps what is there: a
-// value, the values of the url's query, the proxy's password. The mistakes are
-// those *** that stand for nothing.
-func Merge(document, patch map[string]any) []*SettingError {
+// decoded, and changes both. *** in the patch keeps what is there: a
+// value, what MaskURL hides of the url, the proxy's password.
+//
+// Secrets stay with their server: when the scheme, host or port of the url or of
+// the proxy changes, or one of the settings at the pinned JSON pointers, the patch has
+// to write every hidden value again, or remove it (null). The mistakes are the
+// values that it would have kept, and those *** that stand for nothing.
+func Merge(document, patch map[string]any, pinned ...string) []*SettingError {
 	var m merger
+	if headers, isObject := patch["headers"].(map[string]any); isObject {
+		patch["headers"] = canonical(headers)
+	}
+	before, secrets := destination(document, pinned), secretsOf(document)
 	m.merge("", document, patch)
+	if destination(document, pinned) != before {
+		m.refuseKept(secrets, patch)
+	}
 	return m
+}
+
+// canonical returns the headers under the names that documents have. Of two with the
+// same name the last in the order of the names as they are written counts.
+func canonical(headers map[string]any) map[string]any {
+	out := make(map[string]any, len(headers))
+	for _, name := range slices.Sorted(maps.Keys(headers)) {
+		out[textproto.CanonicalMIMEHeaderKey(name)] = headers[name]
+	}
+	return out
+}
+
+// destination is what decides where an endpoint's secrets go, as a text: the servers of
+// the url and the proxy, and the pinned settings.
+func destination(document map[string]any, pinned []string) string {
+	parts := []any{server(document["url"]), server(document["proxy"])}
+	for _, pointer := range pinned {
+		var setting any = document
+		for key := range strings.SplitSeq(pointer[1:], "/") {
+			members, _ := setting.(map[string]any)
+			setting = members[key]
+		}
+		parts = append(parts, setting)
+	}
+	text, _ := json.Marshal(parts) // it was JSON
+	return string(text)
+}
+
+// server is the scheme, host and port of a URL.
+func server(address any) string {
+	text, _ := address.(string)
+	u, err := url.Parse(text)
+	if err != nil {
+		return text
+	}
+	port := cmp.Or(u.Port(), map[string]string{"http": "80", "https": "443"}[u.Scheme])
+	return u.Scheme + "://" + net.JoinHostPort(strings.ToLower(u.Hostname()), port)
+}
+
+// secretsOf are the places, as keys, of the values that Public hides.
+func secretsOf(document map[string]any) [][]string {
+	var all [][]string
+	for _, key := range []string{"headers", "extra"} {
+		members, _ := document[key].(map[string]any)
+		for _, name := range slices.Sorted(maps.Keys(members)) {
+			all = append(all, []string{key, name})
+		}
+	}
+	if tls, _ := document["tls"].(map[string]any); tls["key"] != nil {
+		all = append(all, []string{"tls", "key"})
+	}
+	if text, _ := document["url"].(string); MaskURL(text) != text {
+		all = append(all, []string{"url"})
+	}
+	if text, _ := document["proxy"].(string); maskPassword(text) != text {
+		all = append(all, []string{"proxy"})
+	}
+	return all
+}
+
+// refuseKept adds a mistake for each of the secrets that the patch keeps.
+func (m *merger) refuseKept(secrets [][]string, patch map[string]any) {
+	for _, keys := range secrets {
+		pointer := ""
+		for _, key := range keys {
+			pointer = Pointer(pointer, key)
+		}
+		if !keeps(patch, keys) || slices.ContainsFunc(*m, func(e *SettingError) bool { return e.Pointer == pointer }) {
+			continue
+		}
+		kept := mistakef("write the value itself, or null to remove it", "the change may send this hidden value elsewhere, so it is not kept")
+		kept.Pointer = pointer
+		*m = append(*m, kept)
+	}
+}
+
+// keeps reports whether a merge patch leaves the value with these keys as it is, by
+// not naming it or by ***.
+func keeps(patch any, keys []string) bool {
+	if members, isObject := patch.(map[string]any); isObject && len(keys) > 0 {
+		below, named := members[keys[0]]
+		return !named || keeps(below, keys[1:])
+	}
+	text, _ := patch.(string)
+	return strings.Contains(text, Masked)
 }
 
 // merger collects the mistakes of a merge.
@@ -30,9 +131,6 @@ func (m *merger) merge(pointer string, target, patch any) any {
 		into = map[string]any{}
 	}
 	for key, v := range change {
-		if pointer == "/headers" {
-			key = textproto.CanonicalMIMEHeaderKey(key)
-		}
 		if v == nil {
 			delete(into, key)
 			continue
@@ -67,82 +165,4 @@ func (m *merger) value(pointer string, before, v any) any {
 	missing.Pointer = pointer
 	*m = append(*m, missing)
 	return v
-}
-
-// MaskQuery replaces what stands behind each name in a URL's query, and what has
-// no name: it may be a token as a whole.
-func MaskQuery(address string) string {
-	base, query, ok := strings.Cut(address, "?")
-	if !ok {
-		return address
-	}
-	parts := strings.Split(query, "&")
-	for i, part := range parts {
-		if name, _, ok := strings.Cut(part, "="); ok {
-			parts[i] = name + "=" + Masked
-		} else if part != "" {
-			parts[i] = Masked
-		}
-	}
-	return base + "?" + strings.Join(parts, "&")
-}
-
-// maskPassword replaces the password of a proxy's URL.
-func maskPassword(proxy string) string {
-	u, err := url.Parse(proxy)
-	if err != nil {
-		return Masked
-	}
-	if _, ok := u.User.Password(); !ok {
-		return proxy
-	}
-	user := url.User(u.User.Username()).String()
-	u.User = nil
-	return strings.Replace(u.String(), "://", "://"+user+":"+Masked+"@", 1)
-}
-
-// unmask fills the *** of a URL, as Public shows it, from the URL as it was, and
-// reports whether that had them all.
-func unmask(text, old string) (string, bool) {
-	text, found := unmaskPassword(text, old)
-	base, query, _ := strings.Cut(text, "?")
-	_, before, _ := strings.Cut(old, "?")
-	hidden := map[string][]string{}
-	for part := range strings.SplitSeq(before, "&") {
-		name, _, pair := strings.Cut(part, "=")
-		if !pair {
-			name = ""
-		}
-		hidden[name] = append(hidden[name], part)
-	}
-	parts := strings.Split(query, "&")
-	for i, part := range parts {
-		name, value, pair := strings.Cut(part, "=")
-		switch {
-		case !pair && part == Masked:
-			name = ""
-		case !pair || value != Masked:
-			continue
-		}
-		if len(hidden[name]) == 0 {
-			return "", false
-		}
-		parts[i], hidden[name] = hidden[name][0], hidden[name][1:]
-	}
-	if query != "" {
-		base += "?" + strings.Join(parts, "&")
-	}
-	return base, found
-}
-
-// unmaskPassword is unmask for the password of a proxy's URL.
-func unmaskPassword(text, old string) (string, bool) {
-	head, tail, masked := strings.Cut(text, ":"+Masked+"@")
-	if !masked {
-		return text, true
-	}
-	_, rest, _ := strings.Cut(old, "://")
-	user, _, given := strings.Cut(rest, "@")
-	_, password, hasPassword := strings.Cut(user, ":")
-	return head + ":" + password + "@" + tail, given && hasPassword
 }

@@ -8,6 +8,7 @@ import (
 	"encoding/base64"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 )
 
@@ -161,6 +162,30 @@ func (s Secret) Public() string {
 func (s Secret) Equal(o Secret) bool {
 	return subtle.ConstantTimeCompare(s.key, o.key)&subtle.ConstantTimeCompare(s.signing, o.signing)&
 		subtle.ConstantTimeCompare(s.public, o.public) == 1
+}
+
+// SharedSecrets returns the names of endpoints that have a signing secret in common, in
+// groups, each in the order of the list. Their receivers can sign as Gancho to each other.
+func SharedSecrets(endpoints []Endpoint) [][]string {
+	var order []string
+	names := map[string][]string{}
+	for i := range endpoints {
+		for _, s := range endpoints[i].Secrets {
+			if text := s.Reveal(); !slices.Contains(names[text], endpoints[i].Name) {
+				if names[text] == nil {
+					order = append(order, text)
+				}
+				names[text] = append(names[text], endpoints[i].Name)
+			}
+		}
+	}
+	var groups [][]string
+	for _, text := range order {
+		if len(names[text]) > 1 {
+			groups = append(groups, names[text])
+		}
+	}
+	return groups
 }
 
 // HMACKey returns the key of HMAC-SHA256, or nil. It is not a copy.

@@ -109,3 +109,15 @@ func TestSecretsAreNotShown(t *testing.T) {
 		}
 	}
 }
+
+func TestSharedSecrets(t *testing.T) {
+	t.Parallel()
+	one, two, three := endpoint.GenerateSecret(), endpoint.GenerateSigningKey(), endpoint.GenerateSecret()
+	list := []endpoint.Endpoint{
+		{Name: "a", Secrets: []endpoint.Secret{one, one}}, {Name: "b", Secrets: []endpoint.Secret{two}},
+		{Name: "c", Secrets: []endpoint.Secret{three, one}}, {Name: "d", Secrets: []endpoint.Secret{two, two}}, {Name: "e"},
+	}
+	if got := fmt.Sprint(endpoint.SharedSecrets(list)); got != "[[a c] [b d]]" {
+		t.Errorf("shared are %s", got)
+	}
+}

@@ -145,11 +145,11 @@ func decodePEM(v value, dir string) string {
 	}
 	if err != nil {
 		if failed, ok := errors.AsType[*fs.PathError](err); ok {
-			err = failed.Err // the name as it was written says more
+			err = failed.Err // its name is not repeated: it may be a key without -----BEGIN
 		}
-		v.Errorf("write a file's name, relative to this file, or the PEM text itself", "read %q: %v", v.Text(), err)
+		v.Errorf("write a file's name, relative to this file, or the PEM text itself", "read the file that is named here: %v", err)
 		return ""
 	}
-	v.Errorf("write the name of a file with PEM", "%s is empty, larger than 1 MiB or no file", text)
+	v.Errorf("write the name of a file with PEM", "what is named here is empty, larger than 1 MiB or no file")
 	return ""
 }

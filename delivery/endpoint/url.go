@@ -26,6 +26,9 @@ func (e *Endpoint) decodeURL(v value) string {
 	case u.Fragment != "":
 		v.Errorf("remove it", "the url has a fragment (#...), which is never sent")
 	}
+	for _, segment := range strings.Split(u.Path, "/") {
+		refuseMask(v, segment)
+	}
 	for _, part := range strings.Split(u.RawQuery, "&") {
 		_, text, _ := strings.Cut(part, "=")
 		refuseMask(v, text)

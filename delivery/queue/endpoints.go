@@ -20,6 +20,9 @@ type Stats struct {
 	// the first of them was committed (zero when none waits).
 	Backlog int64     `json:"queued"`
 	Oldest  time.Time `json:"oldest,omitzero"`
+	// Bytes is about how much memory of Redis the events of both streams take; 0 where
+	// Redis does not say.
+	Bytes int64 `json:"queued_bytes,omitempty"`
 	// Replays is how many entries of the side stream wait: events to be sent
 	// again, and operational events.
 	Replays int64 `json:"replays,omitempty"`
@@ -53,12 +56,19 @@ if n > 0 then
     if fields[i] == 'c' then oldest = fields[i + 1] end
   end
 end
+local bytes, aside = 0, redis.call('XLEN', KEYS[2])
+local function measure(key)
+  local m = redis.pcall('MEMORY', 'USAGE', key)
+  if type(m) == 'number' then bytes = bytes + m end
+end
+if n > 0 then measure(KEYS[1]) end
+if aside > 0 then measure(KEYS[2]) end
 local s = redis.call('HMGET', KEYS[5], 'paused', 'since', 'hold', 'failing', 'open', 'log_records', 'log_lost')
 for i = 1, 7 do s[i] = s[i] or '' end
 local failed, blocked, entries = redis.call('ZCARD', KEYS[3]), 0, 0
 if failed > 0 then blocked = redis.call('ZCOUNT', KEYS[3], '+inf', '+inf') end
 if s[6] ~= '' and s[6] ~= '0' then entries = redis.call('XLEN', KEYS[6]) end
-return {n, oldest, redis.call('XLEN', KEYS[2]), failed, blocked, redis.call('XLEN', KEYS[4]), entries, unpack(s)}`)
+return {n, oldest, aside, failed, blocked, redis.call('XLEN', KEYS[4]), entries, bytes, unpack(s)}`)
 
 // Stats returns, in one round trip, what the queue holds of each endpoint, in their order.
 func (q *Queue) Stats(ctx context.Context, endpoints []string) ([]Stats, error) {
@@ -92,7 +102,7 @@ func (q *Queue) Stats(ctx context.Context, endpoints []string) ([]Stats, error) 
 }
 
 func statsOf(endpoint string, fields []any, owned bool) (Stats, error) {
-	if len(fields) != 14 {
+	if len(fields) != 15 {
 		return Stats{}, errEntry
 	}
 	count := func(i int) int64 { n, _ := fields[i].(int64); return n }
@@ -100,8 +110,8 @@ func statsOf(endpoint string, fields []any, owned bool) (Stats, error) {
 	number := func(i int) int64 { n, _ := strconv.ParseInt(text(i), 10, 64); return n } // what is not there is 0
 	s := Stats{
 		Endpoint: endpoint, Backlog: count(0), Replays: count(2), Retrying: count(3) - count(4), Blocked: count(4), Dead: count(5),
-		LogEntries: count(6), Owned: owned, Suspension: suspensionOf(text(7), text(8), text(9)),
-		Failing: parseMillis(text(10)), Down: parseMillis(text(11)), LogRecords: number(12), LogLost: number(13),
+		LogEntries: count(6), Bytes: count(7), Owned: owned, Suspension: suspensionOf(text(8), text(9), text(10)),
+		Failing: parseMillis(text(11)), Down: parseMillis(text(12)), LogRecords: number(13), LogLost: number(14),
 	}
 	var err error
 	if text(1) != "" {

@@ -25,14 +25,20 @@ type answerMask struct {
 	secrets *strings.Replacer // nil: there are none
 }
 
-// newAnswerMask looks for the values of headers, extra fields and the URL's query,
-// and for its user and password.
+// newAnswerMask looks for the values of headers, extra fields and the URL's query, for
+// the part of its path that is hidden and the segments of that, and for its user and
+// password.
 func newAnswerMask(ep *endpoint.Endpoint) answerMask {
 	var values []string
 	for _, settings := range []map[string]endpoint.Hidden{ep.Headers, ep.Extra} {
 		for _, v := range settings {
 			values = append(values, v.Reveal())
 		}
+	}
+	path := endpoint.HiddenPath(ep.URL)
+	values = append(append(values, path), strings.Split(path, "/")...)
+	if decoded, err := url.PathUnescape(path); err == nil && decoded != path {
+		values = append(append(values, decoded), strings.Split(decoded, "/")...)
 	}
 	if u, err := url.Parse(ep.URL); err == nil {
 		for name, given := range u.Query() {

@@ -127,7 +127,7 @@ func (e *Exchange) end(o Outcome, total time.Duration) {
 // shown is the request without what is secret.
 func (t *preparedEndpoint) shown(ep *endpoint.Endpoint, req *http.Request, body []byte, ms []*Message, list bool) Exchange {
 	header := maps.Clone(req.Header)
-	e := Exchange{Request: ExchangeRequest{Method: req.Method, URL: endpoint.MaskQuery(req.URL.String()), Header: header, Body: string(body)}}
+	e := Exchange{Request: ExchangeRequest{Method: req.Method, URL: endpoint.MaskURL(req.URL.String()), Header: header, Body: string(body)}}
 	header["Host"] = []string{req.Host}
 	header["Content-Length"] = []string{strconv.Itoa(len(body))}
 	for name := range ep.Headers {

@@ -8,7 +8,9 @@ import (
 	"net/netip"
 	"strings"
 	"sync"
+	"time"
 
+	"github.com/rs/zerolog"
 	"golang.org/x/time/rate"
 
 	"gancho/internal/state"
@@ -23,28 +25,60 @@ const (
 	// rememberedAddresses and rememberedTokens bound what the gate keeps in memory.
 	rememberedAddresses = 4096
 	rememberedTokens    = 1024
+	// hashesAge is how old the list of the valid tokens may be that an address which is
+	// slowed down is held against.
+	hashesAge = time.Second
+	// loginLineEvery is the time between two lines of the log about one address;
+	// loginLineRate and loginLineBurst limit those about all.
+	loginLineEvery = time.Minute
+	loginLineRate  = rate.Limit(1)
+	loginLineBurst = 20
 	// maxToken is far more than a token has.
 	maxToken = 256
+)
+
+// Why a request was not admitted.
+const (
+	FailedMissing   = "missing"   // it has no token
+	FailedInvalid   = "invalid"   // its token is not valid
+	FailedThrottled = "throttled" // too many before it have failed
 )
 
 // gate admits requests with a token, and slows down addresses that keep trying
 // without one.
 //
-// An address is often not a person: behind a reverse proxy all share one. So a
-// token that was valid recently is looked up even while its address is slowed down.
+// An address is often not a person: behind a reverse proxy all share one. So a valid
+// token is admitted although its address is slowed down: it was valid lately, or is
+// among those that are, which are read for that at most once a second.
 type gate struct {
 	authenticate func(context.Context, string) (state.Token, error)
+	hashes       func(context.Context) (map[[sha256.Size]byte]bool, error)
+	report       func(reason string)
+	log          zerolog.Logger
+	// lines limits the lines of the log about all addresses together.
+	lines *rate.Limiter
 
 	mu       sync.Mutex
-	failures *recent[netip.Prefix, *rate.Limiter]
+	failures *recent[netip.Prefix, *failing]
 	valid    *recent[[sha256.Size]byte, struct{}]
+
+	reading sync.Mutex                 // one reads the hashes at a time
+	known   map[[sha256.Size]byte]bool // guarded by reading
+	read    time.Time                  // when known was read; guarded by reading
 }
 
-func newGate(authenticate func(context.Context, string) (state.Token, error)) *gate {
+// failing is an address that has failed.
+type failing struct {
+	limiter *rate.Limiter
+	logged  time.Time // last
+	since   int       // failures since then
+}
+
+func newGate(o Options) *gate {
 	return &gate{
-		authenticate: authenticate,
-		failures:     newRecent[netip.Prefix, *rate.Limiter](rememberedAddresses),
-		valid:        newRecent[[sha256.Size]byte, struct{}](rememberedTokens),
+		authenticate: o.Authenticate, hashes: o.TokenHashes, report: o.Failed, log: o.Logger, lines: rate.NewLimiter(loginLineRate, loginLineBurst),
+		failures: newRecent[netip.Prefix, *failing](rememberedAddresses),
+		valid:    newRecent[[sha256.Size]byte, struct{}](rememberedTokens),
 	}
 }
 
@@ -54,17 +88,25 @@ func (g *gate) admit(ctx context.Context, r *http.Request) (state.Token, error) 
 	from := network(r.RemoteAddr)
 	text, ok := bearer(r)
 	hash := sha256.Sum256([]byte(text))
-	if !g.mayTry(from, hash) {
+	if may, err := g.mayTry(ctx, from, hash); err != nil {
+		return state.Token{}, err
+	} else if !may {
+		g.failed(from, hash, FailedThrottled)
 		return state.Token{}, throttled()
 	}
 	if !ok {
-		g.failed(from, hash)
-		return state.Token{}, unauthorized(r.Header.Get("Authorization") != "")
+		given := r.Header.Get("Authorization") != ""
+		reason := FailedMissing
+		if given {
+			reason = FailedInvalid
+		}
+		g.failed(from, hash, reason)
+		return state.Token{}, unauthorized(given)
 	}
 	token, err := g.authenticate(ctx, text)
 	switch {
 	case errors.Is(err, state.ErrNotFound):
-		g.failed(from, hash)
+		g.failed(from, hash, FailedInvalid)
 		return state.Token{}, unauthorized(true)
 	case err != nil:
 		return state.Token{}, err
@@ -75,26 +117,73 @@ func (g *gate) admit(ctx context.Context, r *http.Request) (state.Token, error) 
 	return token, nil
 }
 
-func (g *gate) mayTry(from netip.Prefix, hash [sha256.Size]byte) bool {
+// mayTry reports whether the token is to be looked up.
+func (g *gate) mayTry(ctx context.Context, from netip.Prefix, hash [sha256.Size]byte) (bool, error) {
 	g.mu.Lock()
-	defer g.mu.Unlock()
-	if _, ok := g.valid.get(hash); ok {
-		return true
+	_, may := g.valid.get(hash)
+	if f, ok := g.failures.get(from); !ok || f.limiter.Tokens() >= 1 {
+		may = true
 	}
-	limiter, ok := g.failures.get(from)
-	return !ok || limiter.Tokens() >= 1
+	g.mu.Unlock()
+	if may || g.hashes == nil {
+		return may, nil
+	}
+	g.reading.Lock()
+	defer g.reading.Unlock()
+	if time.Since(g.read) >= hashesAge {
+		known, err := g.hashes(ctx)
+		if err != nil {
+			return false, err
+		}
+		g.known, g.read = known, time.Now()
+	}
+	return g.known[hash], nil
 }
 
-func (g *gate) failed(from netip.Prefix, hash [sha256.Size]byte) {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	g.valid.remove(hash)
-	limiter, ok := g.failures.get(from)
-	if !ok {
-		limiter = rate.NewLimiter(failureRate, failureBurst)
-		g.failures.put(from, limiter)
+// created says that there is another token.
+func (g *gate) created() {
+	g.reading.Lock()
+	defer g.reading.Unlock()
+	g.read = time.Time{}
+}
+
+// failed notes a request that was not admitted, and logs it unless its address, or all
+// together, have been logged a moment ago.
+func (g *gate) failed(from netip.Prefix, hash [sha256.Size]byte, reason string) {
+	if g.report != nil {
+		g.report(reason)
 	}
-	limiter.Allow()
+	g.mu.Lock()
+	g.valid.remove(hash)
+	f, ok := g.failures.get(from)
+	if !ok {
+		f = &failing{limiter: rate.NewLimiter(failureRate, failureBurst)}
+		g.failures.put(from, f)
+	}
+	if reason != FailedThrottled {
+		f.limiter.Allow()
+	}
+	f.since++
+	since := f.since
+	line := time.Since(f.logged) >= loginLineEvery && g.lines.Allow()
+	if line {
+		f.logged, f.since = time.Now(), 0
+	}
+	g.mu.Unlock()
+	if line {
+		g.log.Warn().Str("address", address(from)).Str("reason", reason).Int("failures", since).Msg("api login failed")
+	}
+}
+
+// address is the network as people write it.
+func address(from netip.Prefix) string {
+	switch {
+	case !from.IsValid():
+		return "unknown"
+	case from.IsSingleIP():
+		return from.Addr().String()
+	}
+	return from.String()
 }
 
 // bearer returns the token of the Authorization header (RFC 6750, section 2.1).
@@ -192,6 +281,7 @@ func (c *call) createToken() (answer, error) {
 		return answer{}, err
 	}
 	view, err := c.control.CreateToken(c.ctx, c.actor, n)
+	c.gate.created()
 	return answer{status: http.StatusCreated, body: view, location: root + "/tokens/" + view.Name}, err
 }
 

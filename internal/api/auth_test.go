@@ -2,19 +2,23 @@ package api_test
 
 import (
 	"context"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"net/http"
 	"net/http/httptest"
 	"runtime"
 	"strings"
+	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/rs/zerolog"
 
 	"gancho/internal/api"
 	"gancho/internal/control"
 	"gancho/internal/state"
+	"gancho/mapping"
 )
 
 func handler(authenticate func(context.Context, string) (state.Token, error)) http.Handler {
@@ -99,6 +103,127 @@ func TestFailedTokensSlowDown(t *testing.T) {
 	}
 	if a := ask(h, elsewhere, "/api/v1/event-types", bearer("gancho_late")); a.Code != http.StatusOK {
 		t.Errorf("a valid token from another address: %d", a.Code)
+	}
+}
+
+// A valid token is admitted whatever others behind its address do, and the database is
+// not asked for each of their tokens.
+func TestValidTokensAreNotThrottled(t *testing.T) {
+	t.Parallel()
+	const from = "192.0.2.1:4711"
+	valid := map[string]state.Token{"gancho_late": {Name: "late", Role: state.Viewer}}
+	known := fixed(valid)
+	asked, read := 0, 0
+	h := api.New(api.Options{
+		Control: control.New(control.Options{}), Logger: zerolog.Nop(),
+		Authenticate: func(ctx context.Context, text string) (state.Token, error) {
+			asked++
+			return known(ctx, text)
+		},
+		TokenHashes: func(context.Context) (map[[sha256.Size]byte]bool, error) {
+			read++
+			hashes := map[[sha256.Size]byte]bool{}
+			for text := range valid {
+				hashes[sha256.Sum256([]byte(text))] = true
+			}
+			return hashes, nil
+		},
+	})
+	began := time.Now()
+	for i := range 500 {
+		ask(h, from, "/api/v1/event-types", bearer(fmt.Sprint("gancho_bad", i)))
+	}
+	if a := ask(h, from, "/api/v1/event-types", bearer("gancho_bad")); a.Code != http.StatusTooManyRequests {
+		t.Errorf("an address that fails is not slowed down: %d", a.Code)
+	}
+	if a := ask(h, from, "/api/v1/event-types", bearer("gancho_late")); a.Code != http.StatusOK {
+		t.Errorf("a valid token is answered %d, because others fail", a.Code)
+	}
+	seconds := 1 + int(time.Since(began)/time.Second)
+	if asked > 30+3*seconds || read > 1+seconds {
+		t.Errorf("in %d s the database was asked for %d tokens, and %d times for all", seconds, asked, read)
+	}
+}
+
+// Failed logins are logged with their address, and counted; a flood of them is one line.
+func TestFailedLoginsAreReported(t *testing.T) {
+	t.Parallel()
+	var log strings.Builder
+	counts := map[string]int{}
+	h := api.New(api.Options{
+		Control: control.New(control.Options{}), Logger: zerolog.New(&log).Level(zerolog.InfoLevel),
+		Authenticate: fixed(map[string]state.Token{"gancho_good": {Name: "good", Role: state.Viewer}}),
+		Failed:       func(reason string) { counts[reason]++ },
+	})
+	if a := ask(h, "192.0.2.9:1", "/api/v1/event-types", bearer("gancho_good")); a.Code != http.StatusOK || log.Len() > 0 {
+		t.Errorf("a valid token is answered %d and logged: %s", a.Code, log.String())
+	}
+	ask(h, "192.0.2.8:1", "/api/v1/event-types")
+	for i := range 500 {
+		ask(h, "192.0.2.7:1", "/api/v1/event-types", bearer(fmt.Sprint("gancho_secret", i)))
+	}
+	if counts[api.FailedMissing] != 1 || counts[api.FailedInvalid] < api.FailureBurst || counts[api.FailedThrottled] < 400 {
+		t.Errorf("the failures are counted as %v", counts)
+	}
+	lines := strings.Count(log.String(), "\n")
+	if lines != 2 || !strings.Contains(log.String(), `"address":"192.0.2.7","reason":"invalid"`) || !strings.Contains(log.String(), `"address":"192.0.2.8","reason":"missing"`) {
+		t.Errorf("two addresses that failed are logged as:\n%s", log.String())
+	}
+	if strings.Contains(log.String(), "secret") {
+		t.Errorf("the log has a token:\n%s", log.String())
+	}
+	for i := range 2000 {
+		ask(h, fmt.Sprintf("10.0.%d.%d:1", i>>8, i&255), "/api/v1/event-types", bearer("gancho_bad"))
+	}
+	if lines := strings.Count(log.String(), "\n"); lines > 200 {
+		t.Errorf("2,000 addresses that failed are %d lines", lines)
+	}
+}
+
+// One tenant's requests do not keep another's waiting, however many tokens it has.
+func TestRequestsInFlightAreLimited(t *testing.T) {
+	t.Parallel()
+	const each = 2
+	tokens := map[string]state.Token{"gancho_other": {Name: "other", Role: state.Viewer, Tenant: "2"}, "gancho_root": {Name: "root", Role: state.Viewer}}
+	for i := range 20 {
+		tokens[fmt.Sprint("gancho_", i)] = state.Token{Name: fmt.Sprint(i), Role: state.Viewer, Tenant: "1"}
+	}
+	var started, busy atomic.Int64
+	release := make(chan struct{})
+	h := api.New(api.Options{
+		Control: control.New(control.Options{Catalogue: func() []mapping.EventType {
+			if started.Add(1) <= each {
+				<-release
+			}
+			return nil
+		}}),
+		Logger: zerolog.Nop(), Authenticate: fixed(tokens), Requests: each, Busy: func() { busy.Add(1) },
+	})
+	answers := make(chan *httptest.ResponseRecorder, 20)
+	for i := range 20 {
+		go func() {
+			answers <- ask(h, "192.0.2.1:1", "/api/v1/event-types", bearer(fmt.Sprint("gancho_", i)))
+		}()
+	}
+	// 2 are carried out, 8 wait, 10 are refused.
+	for range 10 {
+		if a := <-answers; a.Code != http.StatusTooManyRequests || a.Header().Get("Retry-After") == "" || !strings.Contains(a.Body.String(), "tenant 1") {
+			t.Errorf("a request too many is answered %d: %s", a.Code, a.Body)
+		}
+	}
+	for _, name := range []string{"gancho_other", "gancho_root"} { // the controls
+		if a := ask(h, "192.0.2.1:1", "/api/v1/event-types", bearer(name)); a.Code != http.StatusOK {
+			t.Errorf("%s is answered %d: %s", name, a.Code, a.Body)
+		}
+	}
+	close(release)
+	for range 10 {
+		if a := <-answers; a.Code != http.StatusOK {
+			t.Errorf("a request that waited is answered %d: %s", a.Code, a.Body)
+		}
+	}
+	if busy.Load() != 10 {
+		t.Errorf("10 requests were refused, and %d are counted", busy.Load())
 	}
 }
 

@@ -15,12 +15,13 @@ import (
 
 	"gancho/delivery/endpoint"
 	"gancho/internal/control"
+	"gancho/internal/jsontext"
 	"gancho/internal/strictyaml"
 )
 
 const (
-	// maxBody bounds a request's body, in bytes.
-	maxBody = 1 << 20
+	// MaxBody bounds a request's body, in bytes.
+	MaxBody = 1 << 20
 	// bodyTime is how long a body may take to arrive.
 	bodyTime = 30 * time.Second
 
@@ -28,29 +29,30 @@ const (
 	mediaProblem = "application/problem+json"
 )
 
-// readBody returns a request's body: one JSON value, or nothing.
-func readBody(w http.ResponseWriter, r *http.Request, media []string) ([]byte, error) {
+// readBody returns a request's body: one JSON value, or nothing. It reports whether it
+// has read all of it.
+func readBody(w http.ResponseWriter, r *http.Request, media []string) (body []byte, drained bool, err error) {
 	connection := http.NewResponseController(w)
 	_ = connection.SetReadDeadline(time.Now().Add(bodyTime)) // what has no connection (a test's recorder) has no deadline
-	src, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxBody))
+	src, err := io.ReadAll(http.MaxBytesReader(w, r.Body, MaxBody))
 	_ = connection.SetReadDeadline(time.Time{})
 	var large *http.MaxBytesError
 	switch {
 	case errors.As(err, &large):
-		return nil, &problem{kind: kindTooLarge, Detail: fmt.Sprintf("The body has more than %d bytes.", large.Limit)}
+		return nil, false, &problem{kind: kindTooLarge, Detail: fmt.Sprintf("The body has more than %d bytes.", large.Limit)}
 	case err != nil:
-		return nil, invalid(control.Problem{Message: "the body ended before it was complete"})
+		return nil, false, invalid(control.Problem{Message: "the body ended before it was complete"})
 	}
 	if len(bytes.TrimSpace(src)) == 0 {
-		return nil, nil
+		return nil, true, nil
 	}
 	if len(media) == 0 {
-		return nil, invalid(control.Problem{Message: "this request takes no body", Hint: "leave it out"})
+		return nil, true, invalid(control.Problem{Message: "this request takes no body", Hint: "leave it out"})
 	}
 	if err := checkMedia(r.Header, media); err != nil {
-		return nil, err
+		return nil, true, err
 	}
-	return src, checkJSON(src)
+	return src, true, checkJSON(src)
 }
 
 // checkMedia accepts the media types, without charset or with the one there is.
@@ -69,8 +71,8 @@ func checkMedia(header http.Header, media []string) error {
 	return nil
 }
 
-// checkJSON refuses what is not one JSON value in UTF-8, and the character that
-// PostgreSQL cannot keep in a text.
+// checkJSON refuses what is not one JSON value in UTF-8, and what people do not
+// mean although it is one.
 func checkJSON(src []byte) error {
 	if !utf8.Valid(src) {
 		return invalid(control.Problem{Message: "the body is not UTF-8"})
@@ -84,14 +86,14 @@ func checkJSON(src []byte) error {
 		}
 		return invalid(m)
 	}
-	tokens := json.NewDecoder(bytes.NewReader(src))
-	// It ends with io.EOF: the whole text was valid above.
-	for t, err := tokens.Token(); err == nil; t, err = tokens.Token() {
-		if text, ok := t.(string); ok && strings.ContainsRune(text, 0) {
-			m := control.Problem{Message: `a text holds the character \u0000`, Hint: "remove it"}
-			m.Line, m.Column = place(src, tokens.InputOffset())
-			return invalid(m)
-		}
+	var mistakes []control.Problem
+	for _, found := range jsontext.Check(src, strictyaml.MaxErrors) {
+		m := control.Problem{Pointer: found.Pointer, Message: found.Message, Hint: found.Hint}
+		m.Line, m.Column = place(src, found.Offset)
+		mistakes = append(mistakes, m)
+	}
+	if len(mistakes) > 0 {
+		return invalid(mistakes...)
 	}
 	return nil
 }
@@ -135,7 +137,7 @@ func decodeObject(at string, src []byte, members ...member) []control.Problem {
 		if start, err := decoder.Token(); err != nil || start != json.Delim('{') {
 			return []control.Problem{{Pointer: at, Message: "this has to be a JSON object", Hint: keys(members)}}
 		}
-		for decoder.More() {
+		for decoder.More() && len(mistakes) <= strictyaml.MaxErrors {
 			// readBody has checked that it is JSON: nothing fails.
 			key, _ := decoder.Token()
 			name, _ := key.(string)
@@ -144,7 +146,7 @@ func decodeObject(at string, src []byte, members ...member) []control.Problem {
 			if compact := new(bytes.Buffer); json.Compact(compact, raw) == nil {
 				raw = compact.Bytes()
 			}
-			mistakes = append(mistakes, decodeMember(at, name, raw, given[name], members)...)
+			mistakes = append(mistakes, decodeMember(at, name, raw, members)...)
 			given[name] = true
 		}
 	}
@@ -156,13 +158,11 @@ func decodeObject(at string, src []byte, members ...member) []control.Problem {
 	return mistakes
 }
 
-func decodeMember(at, name string, raw json.RawMessage, twice bool, members []member) []control.Problem {
+func decodeMember(at, name string, raw json.RawMessage, members []member) []control.Problem {
 	i := slices.IndexFunc(members, func(m member) bool { return m.name == name })
 	switch {
 	case i < 0:
 		return []control.Problem{{Pointer: endpoint.Pointer(at, name), Message: fmt.Sprintf("%q is not known here", name), Hint: suggest(name, names(members))}}
-	case twice:
-		return []control.Problem{{Pointer: endpoint.Pointer(at, name), Message: fmt.Sprintf("%q is given twice", name), Hint: "remove one"}}
 	case string(raw) == "null":
 		return []control.Problem{{Pointer: endpoint.Pointer(at, name), Message: fmt.Sprintf("%q has to be %s", name, members[i].expects), Hint: "or leave it out"}}
 	case !members[i].blank && (string(raw) == `""` || string(raw) == "[]"):

@@ -3,6 +3,7 @@ package api
 import (
 	"cmp"
 	"context"
+	"crypto/sha256"
 	_ "embed"
 	"encoding/json"
 	"fmt"
@@ -29,6 +30,14 @@ const (
 	// which waits for a receiver, and of what may touch very many rows.
 	requestTime     = time.Minute
 	slowRequestTime = 10 * time.Minute
+	// answerTime is how long a client may take to read an answer.
+	answerTime = 30 * time.Second
+)
+
+// The defaults of Options.Requests and TotalRequests.
+const (
+	DefaultRequests      = 4
+	DefaultTotalRequests = 32
 )
 
 // Options are what New needs.
@@ -37,7 +46,19 @@ type Options struct {
 	// Authenticate returns the token with this text; state.ErrNotFound when there
 	// is none that is valid.
 	Authenticate func(ctx context.Context, text string) (state.Token, error)
-	Logger       zerolog.Logger
+	// TokenHashes returns the SHA-256 of every token that is valid. It is asked at most
+	// once a second, while addresses that fail are slowed down.
+	TokenHashes func(ctx context.Context) (map[[sha256.Size]byte]bool, error)
+	// Requests is how many requests of a tenant, or of a token without one, are carried
+	// out at once, TotalRequests how many of all; 0: DefaultRequests and
+	// DefaultTotalRequests.
+	Requests, TotalRequests int
+	// Failed is called for each request without a valid token, with FailedMissing,
+	// FailedInvalid or FailedThrottled, and Busy for each that was refused because too
+	// many are in flight. Nil: nobody counts them.
+	Failed func(reason string)
+	Busy   func()
+	Logger zerolog.Logger
 	// Version is Gancho's, for the OpenAPI document.
 	Version string
 }
@@ -47,7 +68,10 @@ type Options struct {
 // bounds how long a body and an answer may take; how long a header may is the
 // server's to say.
 func New(o Options) http.Handler {
-	h := &handler{control: o.Control, log: o.Logger, gate: newGate(o.Authenticate), mux: http.NewServeMux()}
+	h := &handler{
+		control: o.Control, log: o.Logger, gate: newGate(o), mux: http.NewServeMux(), busy: o.Busy,
+		flights: newFlights(cmp.Or(o.Requests, DefaultRequests), cmp.Or(o.TotalRequests, DefaultTotalRequests)),
+	}
 	h.document = sync.OnceValues(func() ([]byte, error) { return describe(o.Version) })
 	for _, r := range routes() {
 		h.mux.Handle(r.method+" "+root+r.path, h.serve(&r))
@@ -61,6 +85,8 @@ type handler struct {
 	control  *control.Service
 	log      zerolog.Logger
 	gate     *gate
+	flights  *flights
+	busy     func()
 	mux      *http.ServeMux
 	document func() ([]byte, error) // the OpenAPI document, made once
 }
@@ -88,6 +114,8 @@ type call struct {
 	actor control.Actor
 	query *query
 	body  []byte
+	// drained: the whole body was read.
+	drained bool
 }
 
 // answer is what a route returns.
@@ -130,6 +158,8 @@ func (h *handler) serve(rt *route) http.Handler {
 		defer cancel()
 		c := &call{handler: h, ctx: ctx, http: r}
 		a, err := c.run(w, rt)
+		// What has no connection (a test's recorder) has no deadline.
+		_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(answerTime))
 		status := c.reply(w, a, err)
 		// Neither path nor query: they may have names and keys that were searched for.
 		h.log.Debug().Str("method", r.Method).Str("route", root+rt.path).Int("status", status).
@@ -148,6 +178,11 @@ func (c *call) run(w http.ResponseWriter, rt *route) (a answer, err error) {
 		if err := c.authenticate(rt.role); err != nil {
 			return answer{}, err
 		}
+		leave, err := c.flights.enter(c.ctx, owner(c.actor))
+		if err != nil {
+			return answer{}, err
+		}
+		defer leave()
 	}
 	if rt.method == "" {
 		return rt.handle(c)
@@ -156,7 +191,7 @@ func (c *call) run(w http.ResponseWriter, rt *route) (a answer, err error) {
 	if err := c.query.err(); err != nil {
 		return answer{}, err
 	}
-	if c.body, err = readBody(w, c.http, rt.media); err != nil {
+	if c.body, c.drained, err = readBody(w, c.http, rt.media); err != nil {
 		return answer{}, err
 	}
 	return rt.handle(c)

@@ -11,6 +11,7 @@ import (
 
 	"gancho/internal/control"
 	"gancho/internal/state"
+	"gancho/internal/strictyaml"
 )
 
 // query is the parameters of a request. Its methods never fail: they note what
@@ -35,6 +36,9 @@ func parseQuery(raw string, allowed []string) *query {
 		plain[i] = strings.TrimSuffix(allowed[i], "[]")
 	}
 	for _, name := range slices.Sorted(maps.Keys(values)) {
+		if len(q.mistakes) > strictyaml.MaxErrors {
+			break
+		}
 		switch {
 		case !slices.Contains(plain, name):
 			q.wrong(name, suggest(name, plain), "the parameter %q is not known here", name)

@@ -17,6 +17,7 @@ import (
 	"gancho/delivery/queue"
 	"gancho/internal/control"
 	"gancho/internal/state"
+	"gancho/internal/strictyaml"
 )
 
 // panicError is a panic in a route: a mistake of ours.
@@ -50,6 +51,9 @@ func (c *call) reply(w http.ResponseWriter, a answer, err error) int {
 			body = nil // nothing in it can fail
 		}
 		a, media = answer{status: p.status}, mediaProblem
+		if c.http.ContentLength != 0 && !c.drained { // else the server waits for the rest
+			header.Set("Connection", "close")
+		}
 	}
 	if a.version > 0 {
 		header.Set("ETag", entityTag(a.version))
@@ -138,6 +142,9 @@ var (
 	kindTooLarge     = kind{"too-large", http.StatusRequestEntityTooLarge, "The body is too large"}
 	kindMediaType    = kind{"media-type", http.StatusUnsupportedMediaType, "The body's media type is not accepted"}
 	kindThrottled    = kind{"throttled", http.StatusTooManyRequests, "Too many failed requests"}
+	kindBusy         = kind{"busy", http.StatusTooManyRequests, "Too many requests are in flight"}
+	kindQuota        = kind{"quota", http.StatusConflict, "A quota is used up"}
+	kindSlow         = kind{"slow", http.StatusServiceUnavailable, "The request takes too long"}
 	kindInternal     = kind{"internal", http.StatusInternalServerError, "Gancho failed"}
 	kindUnavailable  = kind{"unavailable", http.StatusServiceUnavailable, "A database that Gancho needs is unreachable"}
 )
@@ -165,8 +172,12 @@ func (p *problem) MarshalJSON() ([]byte, error) {
 	}{typePrefix + p.name, p.title, p.status, p.Detail, p.Errors})
 }
 
-// invalid is a request that is wrong in these ways.
+// invalid is a request that is wrong in these ways, of which it lists as many as
+// anybody reads.
 func invalid(mistakes ...control.Problem) *problem {
+	if len(mistakes) > strictyaml.MaxErrors {
+		mistakes = append(mistakes[:strictyaml.MaxErrors:strictyaml.MaxErrors], control.Problem{Message: "there are more mistakes than these", Hint: "fix these first"})
+	}
 	detail := mistakes[0].Text()
 	if len(mistakes) > 1 {
 		detail = fmt.Sprintf("%d things are wrong with the request; see errors.", len(mistakes))
@@ -193,9 +204,13 @@ func (c *call) problemOf(err error) *problem {
 		mistakes  *control.InvalidError
 		forbidden *control.ForbiddenError
 		readOnly  *control.ReadOnlyError
+		quota     *control.QuotaError
 	)
 	switch {
 	case errors.As(err, &own):
+		if own.kind == kindBusy && c.busy != nil {
+			c.busy()
+		}
 		return own
 	case errors.As(err, &mistakes):
 		return invalid(c.mistakesOf(mistakes)...)
@@ -203,6 +218,8 @@ func (c *call) problemOf(err error) *problem {
 		return &problem{kind: kindForbidden, Detail: fmt.Sprintf("This needs a token with the role %s; the request's has the role %s.", forbidden.Needs, c.actor.Role)}
 	case errors.As(err, &readOnly):
 		return &problem{kind: kindReadOnly, Detail: readOnly.Error()}
+	case errors.As(err, &quota):
+		return &problem{kind: kindQuota, Detail: quota.Error() + "."}
 	case errors.Is(err, state.ErrNotFound):
 		return notFound()
 	case errors.Is(err, state.ErrConflict) && c.http.Header.Get("If-Match") != "":
@@ -223,6 +240,9 @@ func (c *call) failure(err error) *problem {
 		event = c.log.Debug() // the client has gone, which canceled the request
 	case errors.As(err, &panicked):
 		event = event.Bytes("stack", panicked.stack)
+	case errors.Is(err, state.ErrSlow):
+		event = c.log.Warn()
+		p = &problem{kind: kindSlow, Detail: "The state database would work on this for too long. Name an endpoint, a key or a shorter time, and fewer patterns."}
 	case errors.Is(err, state.ErrUnreachable), errors.Is(err, state.ErrSchema), errors.Is(err, control.ErrNoState),
 		errors.Is(err, queue.ErrUnreachable), errors.Is(err, context.DeadlineExceeded):
 		event = c.log.Warn()

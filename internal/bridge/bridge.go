@@ -3,8 +3,6 @@ package bridge
 import (
 	"context"
 	"errors"
-	"fmt"
-	"net"
 	"os"
 	"sync"
 	"sync/atomic"
@@ -18,6 +16,7 @@ import (
 	"gancho/delivery/endpoint"
 	"gancho/delivery/queue"
 	"gancho/delivery/webhook"
+	"gancho/internal/control"
 	"gancho/internal/retry"
 	"gancho/internal/state"
 	"gancho/mapping"
@@ -48,13 +47,21 @@ type Options struct {
 	AcceptSource      bool           // start a new epoch when the source is another one
 	// Queue says where Redis is and how far to trust it; its endpoints and its
 	// log are the bridge's business.
-	Queue    queue.Options
-	Capture  bool // read the source and fill the queues
-	Deliver  bool // empty the queues
-	Listen   string
-	Shutdown time.Duration // how long requests in flight may take at the end
-	Version  string
-	Log      zerolog.Logger
+	Queue   queue.Options
+	Capture bool // read the source and fill the queues
+	Deliver bool // empty the queues
+	Listen  string
+	// MetricsListen is where the metrics are, and only there; empty: on Listen.
+	// MetricsToken is what they ask for; empty: nothing.
+	MetricsListen, MetricsToken string
+	// Quotas bound what tenants use. Requests is how many requests to the API of a
+	// tenant, or of a token without one, are carried out at once, TotalRequests how many
+	// of all; 0: the API's defaults.
+	Quotas                  control.Quotas
+	Requests, TotalRequests int
+	Shutdown                time.Duration // how long requests in flight may take at the end
+	Version                 string
+	Log                     zerolog.Logger
 	// LagWarning is the WAL held for the slot, in bytes, from which on operators
 	// are warned.
 	LagWarning int64
@@ -74,15 +81,18 @@ func Run(ctx context.Context, o Options) error {
 	if err != nil {
 		return err
 	}
-	listener, err := new(net.ListenConfig).Listen(ctx, "tcp", o.Listen)
+	listening, err := o.listen(ctx)
 	if err != nil {
-		return fmt.Errorf("listen for health and metrics: %w; change http.listen, of which each process on a machine needs its own", err)
+		return err
 	}
 	b := newBridge(o, d)
 	defer b.close()
 	group, ctx := errgroup.WithContext(ctx)
-	group.Go(func() error { return b.serve(ctx, listener) })
-	o.Log.Info().Str("listen", listener.Addr().String()).Msg("serving health and metrics")
+	group.Go(func() error { return b.serve(ctx, listening) })
+	o.Log.Info().Str("listen", listening.main.Addr().String()).Msg("serving health and metrics")
+	if listening.metrics != nil {
+		o.Log.Info().Str("metrics_listen", listening.metrics.Addr().String()).Msg("serving metrics apart")
+	}
 	group.Go(func() error {
 		err := b.open(ctx)
 		switch {
@@ -120,9 +130,13 @@ type bridge struct {
 	dispatcher *dispatch.Dispatcher // nil unless this process delivers
 	capture    *capture             // nil unless it captures
 	gauge      *cdc.SlotGauge
+	catalog    *cdc.CatalogWatch
 
-	store    *state.Store // nil without a state, as the recorder
-	recorder *recorder
+	store *state.Store // nil without a state, as the recorder
+	// The same over pools of their own: what the API asks, jobs, the log's writer and the
+	// look-up of tokens do not wait for each other.
+	jobStore, apiStore, tokenStore *state.Store
+	recorder                       *recorder
 	// What the state may have of it, each of capacity 1.
 	endpointsChanged, dropsChanged, jobsChanged chan struct{}
 	// stateComplaint is about the database, recordComplaint about what goes there.
@@ -133,6 +147,7 @@ type bridge struct {
 	announcing   sync.Mutex // one announcement at a time
 	lagAnnounced time.Time  // guarded by announcing
 	hazards      hazardWatch
+	excesses     excesses
 }
 
 func newBridge(o Options, d *Definitions) *bridge {
@@ -147,11 +162,12 @@ func newBridge(o Options, d *Definitions) *bridge {
 			log: o.Log, failed: "log and dead letters cannot be stored; they wait in redis, and deliveries continue", again: "log and dead letters are stored again",
 		},
 	}
+	b.excesses.wake = make(chan struct{}, 1)
 	b.hazards = hazardWatch{wake: make(chan struct{}, 1), complaint: complaint{
 		log: o.Log, failed: "the hazards of the source cannot be read; statements of the application that fail, or rows that make no events, are not noticed", again: "the hazards of the source are read again",
 	}}
 	b.health.waitsFor("the state database")
-	b.gauge = cdc.NewSlotGauge(o.Source.DSN, o.Source.Slot)
+	b.gauge, b.catalog = cdc.NewSlotGauge(o.Source.DSN, o.Source.Slot), cdc.NewCatalogWatch(o.Source)
 	b.roster.setFile(d.Endpoints)
 	if o.State != nil {
 		b.recorder = newRecorder(b)
@@ -207,10 +223,13 @@ func (b *bridge) close() {
 	if b.queue != nil {
 		_ = b.queue.Close() // everything that matters has been acknowledged by Redis
 	}
-	if b.store != nil {
-		b.store.Close()
+	for _, s := range []*state.Store{b.tokenStore, b.apiStore, b.jobStore, b.store} {
+		if s != nil {
+			s.Close()
+		}
 	}
 	b.gauge.Close(context.Background())
+	b.catalog.Close(context.Background())
 }
 
 // run runs the parts until the context ends or one fails.
@@ -218,6 +237,7 @@ func (b *bridge) run(ctx context.Context) error {
 	group, ctx := errgroup.WithContext(ctx)
 	drained := make(chan struct{})
 	group.Go(func() error { return b.monitor(ctx) })
+	group.Go(func() error { return b.watchQuotas(ctx) })
 	group.Go(func() error { return b.reload(ctx) })
 	b.runState(ctx, group, drained)
 	group.Go(func() error {

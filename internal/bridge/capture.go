@@ -1,6 +1,7 @@
 package bridge
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -41,8 +42,11 @@ type capture struct {
 	// publications are those that the reader subscribes to.
 	publications []string
 	tables       *tables
+	from         cdc.LSN // the slot's confirmed position at the start
 	// ruled are the tables of the rules.
 	ruled atomic.Pointer[[]cdc.Ruled]
+	// bound are the rules as they were bound last.
+	bound atomic.Pointer[mapping.Ruleset]
 	// typesBound is the version of the reader's types that the rules were bound to at least.
 	typesBound atomic.Uint64
 
@@ -56,6 +60,12 @@ func (b *bridge) openCapture(ctx context.Context) (*capture, error) {
 	c := &capture{bridge: b, stage: newStage(b.queue, b.metrics, b.Log), confirmed: make(chan struct{}, 1)}
 	rules, source, err := c.prepare(ctx, b.definitions.Rules)
 	if err != nil {
+		return nil, err
+	}
+	// What the types are now is what the rules are bound to, and a bridge that waits for
+	// its servers, or for another one to end, streams hours later.
+	c.reader = cdc.NewReader(b.Source, source)
+	if _, err := waitFor(ctx, b.Log, "source", func() (struct{}, error) { return struct{}{}, c.reader.ReloadTypes(ctx) }); err != nil {
 		return nil, err
 	}
 	i := source.Identity
@@ -97,8 +107,7 @@ func (b *bridge) openCapture(ctx context.Context) (*capture, error) {
 	}
 	c.lookup = mapping.NewSource(b.LookupDSN, b.Source.Encoding, b.Log).Of(i)
 	c.mapper = mapping.NewMapper(rules, nil, mapping.WithSource(c.lookup), mapping.WithTransactionMemory(b.TransactionMemory))
-	c.reader = cdc.NewReader(b.Source, source)
-	c.publications = source.Publications
+	c.publications, c.from = source.Publications, source.ConfirmedFlush
 	c.tables = newTables(b.Log)
 	c.watch(rules)
 	return c, nil
@@ -128,6 +137,7 @@ func (c *capture) adopt(ctx context.Context, rules *mapping.Rules) error {
 	if err := c.number(ctx, bound); err != nil {
 		return err
 	}
+	c.lookup.Allowed() // prepare has checked it
 	if err := c.rememberSource(ctx); err != nil {
 		c.Log.Warn().Err(err).Msg("the numbers of new rules are in redis alone; they are stored within the hour")
 	}
@@ -195,7 +205,7 @@ func (c *capture) prepare(ctx context.Context, rules *mapping.Rules) (*mapping.R
 		if err != nil {
 			return nil, err
 		}
-		remarks, err := cdc.Remarks(ctx, conn, c.Source.Publication)
+		remarks, err := cdc.Remarks(ctx, conn, c.Source.Encoding, c.Source.Publication)
 		for _, r := range remarks {
 			c.Log.Warn().Str("fix", r.Fix).Msg(r.Message)
 		}
@@ -227,6 +237,7 @@ func (c *capture) prepare(ctx context.Context, rules *mapping.Rules) (*mapping.R
 func (c *capture) watch(rules *mapping.Ruleset) {
 	ruled := rules.Ruled()
 	c.ruled.Store(&ruled)
+	c.bound.Store(rules)
 	c.tables.want(rules)
 }
 
@@ -448,6 +459,32 @@ func (c *capture) waiting() error {
 		}
 	}
 	return nil
+}
+
+// trouble returns why capture does not do all that it should, nil when it does: it
+// waits, a rule may not read what it needs, or a table has left the stream.
+func (c *capture) trouble() error {
+	if err := cmp.Or(c.waiting(), c.lookup.Denied()); err != nil {
+		return err
+	}
+	if gap := c.health.gap.Load(); gap != nil {
+		return errors.New(*gap)
+	}
+	return nil
+}
+
+// checkPrivileges looks whether what rules may not read was granted meanwhile: the
+// next change that needs it may be far.
+func (c *capture) checkPrivileges(ctx context.Context) {
+	if c.lookup.Denied() == nil {
+		return
+	}
+	source := mapping.NewSource(c.LookupDSN, c.Source.Encoding, c.Log)
+	defer source.Close(ctx)
+	if source.Check(ctx, c.bound.Load()) == nil {
+		c.lookup.Allowed()
+		c.Log.Info().Msg("the rules may read all that they need again")
+	}
 }
 
 // lagAge is the age of the oldest transaction that is not confirmed.

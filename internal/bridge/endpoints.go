@@ -2,10 +2,9 @@ package bridge
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
-	"fmt"
 	"slices"
-	"strings"
 	"sync"
 
 	"github.com/rs/zerolog"
@@ -26,14 +25,15 @@ type roster struct {
 	rows    []state.Endpoint
 	parsed  map[int64]parsedRow // by the row's id
 	clashes []string
+	shared  [][]string // the endpoints that have a secret in common
 }
 
-// parsedRow is what a row's document means: as it is now, or, when it cannot be
-// read, as it was when it could.
+// parsedRow is what a row's document means: as it is now; or, when it cannot be read, as
+// it was when it could; or, when it never could, what of it is not encrypted.
 type parsedRow struct {
 	version  int64
 	endpoint endpoint.Endpoint
-	usable   bool
+	usable   bool // else its events are queued, and not sent
 }
 
 func newRoster(log zerolog.Logger) *roster {
@@ -54,27 +54,17 @@ func (r *roster) fromFile() []endpoint.Endpoint {
 	return r.file
 }
 
-// setStored replaces the endpoints of the store. One whose document cannot be
-// read keeps the last form that could, and is reported once; the error is for
-// those that have none.
-func (r *roster) setStored(rows []state.Endpoint) error {
+// setStored replaces the endpoints of the store. One whose document cannot be read keeps
+// the last form that could, or is held when there is none, and is reported once.
+func (r *roster) setStored(rows []state.Endpoint) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.rows = rows
 	parsed := make(map[int64]parsedRow, len(rows))
-	var unusable []string
 	for i := range rows {
-		p := r.read(&rows[i])
-		parsed[rows[i].ID] = p
-		if !p.usable {
-			unusable = append(unusable, rows[i].Name)
-		}
+		parsed[rows[i].ID] = r.read(&rows[i])
 	}
 	r.parsed = parsed
-	if len(unusable) > 0 {
-		return fmt.Errorf("stored endpoints that cannot be read: %s; fix them with gancho endpoints edit, or remove them", strings.Join(unusable, ", "))
-	}
-	return nil
 }
 
 func (r *roster) read(row *state.Endpoint) parsedRow {
@@ -89,20 +79,34 @@ func (r *roster) read(row *state.Endpoint) parsedRow {
 		return known
 	}
 	known.version = row.Version
-	ep, err := endpoint.Endpoint{}, errSealed
-	if row.Document != nil {
+	var ep endpoint.Endpoint
+	var err error
+	if row.Sealed != nil {
+		err = row.Sealed
+	} else {
 		ep, err = endpoint.Parse(row.Name, row.Document)
 	}
-	if err != nil {
-		r.log.Error().Err(err).Str("endpoint", row.Name).Bool("last_good_form_is_used", known.usable).
-			Msg("stored endpoint cannot be read; fix it with gancho endpoints edit")
+	if err != nil && known.usable {
+		r.log.Error().Err(err).Str("endpoint", row.Name).Msg("stored endpoint cannot be read; as long as this process runs, the settings before are used")
 		return known
+	}
+	if err != nil {
+		r.log.Error().Err(err).Str("endpoint", row.Name).Msg("stored endpoint cannot be read; its events are queued, and not sent until it can")
+		return parsedRow{version: row.Version, endpoint: heldEndpoint(row)}
 	}
 	ep.Secrets = known.endpoint.Secrets
 	return parsedRow{version: row.Version, endpoint: ep, usable: true}
 }
 
-var errSealed = errors.New("it cannot be decrypted: see state.key")
+// heldEndpoint is what of an endpoint is not encrypted: which events it gets. Of what
+// cannot be read it gets all, so that none is lost to it.
+func heldEndpoint(row *state.Endpoint) endpoint.Endpoint {
+	var public struct {
+		Events []string `json:"events"`
+	}
+	_ = json.Unmarshal(row.Public, &public)
+	return endpoint.Endpoint{Events: public.Events, Tenants: row.Tenants}.WithDefaults()
+}
 
 // all are the endpoints as they are to be treated now.
 func (r *roster) all() []endpoint.Endpoint {
@@ -117,16 +121,16 @@ func (r *roster) all() []endpoint.Endpoint {
 	var clashes []string
 	for i := range r.rows {
 		row := &r.rows[i]
-		p := r.parsed[row.ID]
-		switch {
-		case names[row.Name]:
+		if names[row.Name] {
 			clashes = append(clashes, row.Name)
 			continue
-		case !p.usable:
-			continue
 		}
+		p := r.parsed[row.ID]
 		e := p.endpoint
 		e.Name, e.State = row.Name, row.State
+		if !p.usable && e.State == endpoint.Active {
+			e.State = endpoint.Paused
+		}
 		out = append(out, e)
 	}
 	if !slices.Equal(clashes, r.clashes) {
@@ -135,6 +139,13 @@ func (r *roster) all() []endpoint.Endpoint {
 		}
 		r.clashes = clashes
 	}
+	shared := endpoint.SharedSecrets(out)
+	for _, names := range shared {
+		if !slices.ContainsFunc(r.shared, func(known []string) bool { return slices.Equal(known, names) }) {
+			r.log.Warn().Strs("endpoints", names).Msg("endpoints have a signing secret in common: each receiver can sign as gancho to the others; give each its own")
+		}
+	}
+	r.shared = shared
 	return out
 }
 
@@ -192,16 +203,19 @@ func (b *bridge) watchState(ctx context.Context) error {
 	return group.Wait()
 }
 
+// storedEndpoints reads the stored endpoints. Those that cannot be decrypted say so
+// themselves.
+func (b *bridge) storedEndpoints(ctx context.Context) ([]state.Endpoint, error) {
+	rows, err := b.store.Endpoints(ctx)
+	if sealed := new(state.KeyError); errors.As(err, &sealed) {
+		err = nil
+	}
+	return rows, err
+}
+
 // refresh reads the stored endpoints until it succeeds, and applies them.
 func (b *bridge) refresh(ctx context.Context) {
-	rows, err := retry.Do(ctx, patience, func() ([]state.Endpoint, error) {
-		rows, err := b.store.Endpoints(ctx)
-		// Those that cannot be decrypted are reported one by one.
-		if sealed := new(state.KeyError); errors.As(err, &sealed) {
-			err = nil
-		}
-		return rows, err
-	}, func(err error) bool {
+	rows, err := retry.Do(ctx, patience, func() ([]state.Endpoint, error) { return b.storedEndpoints(ctx) }, func(err error) bool {
 		b.stateComplaint.about(err)
 		return true
 	})
@@ -209,8 +223,7 @@ func (b *bridge) refresh(ctx context.Context) {
 		return // the context's end
 	}
 	b.stateComplaint.over()
-	// Those that cannot be read have been reported.
-	_ = b.roster.setStored(rows)
+	b.roster.setStored(rows)
 	b.applyEndpoints()
 	b.metrics.refreshes.Inc()
 	b.Log.Info().Int("stored", len(rows)).Msg("endpoints applied")

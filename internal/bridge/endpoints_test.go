@@ -3,6 +3,7 @@ package bridge_test
 import (
 	"bytes"
 	"encoding/json"
+	"slices"
 	"strings"
 	"testing"
 
@@ -41,9 +42,7 @@ func TestRoster(t *testing.T) {
 	var log bytes.Buffer
 	r := bridge.NewRoster(zerolog.New(&log))
 	r.SetFile(endpoint.Endpoint{Name: "file", URL: "https://file.com"})
-	if err := r.SetStored(row(t, 1, 1, "a", `{"url": "https://a.com"}`, one), row(t, 2, 1, "file", `{"url": "https://stored.com"}`)); err != nil {
-		t.Fatal(err)
-	}
+	r.SetStored(row(t, 1, 1, "a", `{"url": "https://a.com"}`, one), row(t, 2, 1, "file", `{"url": "https://stored.com"}`))
 	if diff := cmp.Diff(map[string]string{"file": "https://file.com", "a": "https://a.com"}, urls(r.All())); diff != "" {
 		t.Errorf("-want +got:\n%s", diff)
 	}
@@ -53,14 +52,28 @@ func TestRoster(t *testing.T) {
 	}
 
 	// A document that cannot be read keeps its last good form, its state and
-	// secrets do not; one that never could is left out.
+	// secrets do not; one that never could is held, and gets its events.
 	bad := row(t, 1, 2, "a", `nonsense`, two)
 	bad.State = endpoint.Paused
-	if err := r.SetStored(bad, row(t, 3, 1, "new", `nonsense`)); err == nil || !strings.Contains(err.Error(), "new") || strings.Contains(err.Error(), "a,") {
-		t.Errorf("the error is %v, want one about new", err)
-	}
+	lost := row(t, 4, 1, "lost", "")
+	lost.Document, lost.Sealed = nil, &state.KeyError{What: "the settings", ID: "k7"}
+	lost.Public, lost.Tenants = json.RawMessage(`{"events":["a.*"],"headers":{"X":"***"}}`), []string{"1"}
+	off := row(t, 5, 1, "off", "nonsense")
+	off.State = endpoint.Inactive
+	r.SetStored(bad, row(t, 3, 1, "new", `nonsense`), lost, off)
 	all := r.All()
-	if diff := cmp.Diff(map[string]string{"file": "https://file.com", "a": "https://a.com"}, urls(all)); diff != "" {
+	for i, want := range []struct {
+		state           endpoint.State
+		events, tenants []string
+	}{2: {endpoint.Paused, nil, nil}, 3: {endpoint.Paused, []string{"a.*"}, []string{"1"}}, 4: {endpoint.Inactive, nil, nil}} {
+		if e := all[i]; i > 1 && (e.State != want.state || !slices.Equal(e.Events, want.events) || !slices.Equal(e.Tenants, want.tenants)) {
+			t.Errorf("%s is %s, for %v of %v", e.Name, e.State, e.Events, e.Tenants)
+		}
+	}
+	if !strings.Contains(log.String(), "k7") {
+		t.Errorf("the log does not say which key is missing: %s", log.String())
+	}
+	if diff := cmp.Diff(map[string]string{"file": "https://file.com", "a": "https://a.com", "new": "", "lost": "", "off": ""}, urls(all)); diff != "" {
 		t.Errorf("-want +got:\n%s", diff)
 	}
 	want, err := endpoint.ParseSecret(two)
@@ -71,27 +84,27 @@ func TestRoster(t *testing.T) {
 		t.Errorf("a is %s with %d secrets", a.State, len(a.Secrets))
 	}
 	log.Reset()
-	_ = r.SetStored(bad, row(t, 3, 1, "new", `nonsense`))
+	r.SetStored(bad, row(t, 3, 1, "new", `nonsense`), lost, off)
 	if log.Len() > 0 {
 		t.Errorf("what was said is said again: %s", log.String())
 	}
 
 	// What cannot be decrypted keeps its secrets, too.
-	sealed := state.Endpoint{ID: 1, Version: 3, Name: "a"}
-	if err := r.SetStored(sealed); err != nil {
-		t.Errorf("an endpoint with a good form is reported: %v", err)
-	}
+	r.SetStored(state.Endpoint{ID: 1, Version: 3, Name: "a", Sealed: &state.KeyError{}})
 	if a := r.All()[1]; a.URL != "https://a.com" || len(a.Secrets) != 1 || !a.Secrets[0].Equal(want) {
 		t.Errorf("a is %s with %d secrets", a.URL, len(a.Secrets))
 	}
 	// Mended, it is as it should be; gone, it is gone, and its id is forgotten.
-	if err := r.SetStored(row(t, 1, 4, "a", `{"url": "https://b.com"}`, one)); err != nil || r.All()[1].URL != "https://b.com" {
-		t.Errorf("a is %v, %v", urls(r.All()), err)
+	r.SetStored(row(t, 1, 4, "a", `{"url": "https://b.com"}`, one))
+	if r.All()[1].URL != "https://b.com" {
+		t.Errorf("a is %v", urls(r.All()))
 	}
-	if err := r.SetStored(); err != nil || len(r.All()) != 1 {
-		t.Errorf("left are %v, %v", urls(r.All()), err)
+	r.SetStored()
+	if len(r.All()) != 1 {
+		t.Errorf("left are %v", urls(r.All()))
 	}
-	if err := r.SetStored(row(t, 1, 5, "a", "nonsense")); err == nil {
-		t.Error("a form that was forgotten is used")
+	r.SetStored(row(t, 1, 5, "a", "nonsense"))
+	if a := r.All()[1]; a.URL != "" || a.State != endpoint.Paused {
+		t.Errorf("a form that was forgotten is used: %s", a.URL)
 	}
 }

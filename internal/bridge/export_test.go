@@ -3,6 +3,8 @@ package bridge
 import (
 	"context"
 	"fmt"
+	"net"
+	"net/http"
 
 	"github.com/rs/zerolog"
 
@@ -26,7 +28,7 @@ func (r Roster) SetFile(endpoints ...endpoint.Endpoint) {
 }
 
 // SetStored replaces the endpoints of the store.
-func (r Roster) SetStored(rows ...state.Endpoint) error { return r.setStored(rows) }
+func (r Roster) SetStored(rows ...state.Endpoint) { r.setStored(rows) }
 
 // All are the endpoints as they are to be treated.
 func (r Roster) All() []endpoint.Endpoint { return r.all() }
@@ -109,3 +111,24 @@ type Attempt struct{ attempt }
 
 // Due is attempt.due.
 func (a *Attempt) Due(at string) bool { return a.due(at) }
+
+// NewServer returns the server of a handler, with the limits of a connection.
+func NewServer(handler http.Handler) *http.Server { return newServer(handler, zerolog.Nop()) }
+
+// LimitListener returns a listener that keeps so many connections.
+func LimitListener(l net.Listener, limit int, turnedAway func()) net.Listener {
+	return limitListener(l, limit, turnedAway)
+}
+
+// ConnectionLimit is how many connections the main listener keeps, Descriptors how many
+// the process may have open.
+func ConnectionLimit() int { return connectionLimit(maxConnections) }
+
+// Descriptors is how many descriptors the process may have open.
+func Descriptors() int { return descriptors() }
+
+// MetricsHandler answers with a new bridge's metrics, which need the token.
+func MetricsHandler(token string) http.Handler {
+	b := newBridge(Options{Log: zerolog.Nop(), MetricsToken: token}, &Definitions{})
+	return b.metricsHandler()
+}

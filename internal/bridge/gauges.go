@@ -1,6 +1,8 @@
 package bridge
 
 import (
+	"cmp"
+	"slices"
 	"sync"
 	"time"
 
@@ -24,7 +26,9 @@ type queueGauges struct {
 type endpointStats struct {
 	queue.Stats
 	paused bool
-	at     time.Time // when it was measured
+	// overQuota: the backlog of its tenant, or of all, is over its quota.
+	overQuota bool
+	at        time.Time // when it was measured
 }
 
 // queueFigure is one metric per endpoint.
@@ -43,6 +47,10 @@ func newQueueGauges() *queueGauges {
 	gauge := prometheus.GaugeValue
 	add(gauge, "backlog_events", "Events queued for an endpoint and not yet delivered.",
 		func(s *endpointStats) float64 { return float64(s.Backlog) })
+	add(gauge, "backlog_bytes", "About how much memory of Redis the events queued for an endpoint take.",
+		func(s *endpointStats) float64 { return float64(s.Bytes) })
+	add(gauge, "endpoint_over_quota", "1 while the backlog of the endpoint's tenant, or of all together, is over its quota: resends and redrives wait.",
+		func(s *endpointStats) float64 { return flag(s.overQuota) })
 	add(gauge, "oldest_event_age_seconds", "Age of the oldest event queued for an endpoint, from its commit.", (*endpointStats).age)
 	add(gauge, "replay_backlog_events", "Events queued to be sent to an endpoint again, and operational events.",
 		func(s *endpointStats) float64 { return float64(s.Replays) })
@@ -79,13 +87,24 @@ func flag(on bool) float64 {
 
 // set sets what the queues hold now; the statistics are the endpoints',
 // in their order.
-func (g *queueGauges) set(endpoints []endpoint.Endpoint, all []queue.Stats, now time.Time) {
+func (g *queueGauges) set(endpoints []endpoint.Endpoint, all []queue.Stats, now time.Time, overQuota func(*endpoint.Endpoint) bool) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	g.queues = g.queues[:0]
 	for i := range all {
-		g.queues = append(g.queues, endpointStats{Stats: all[i], paused: endpoints[i].State == endpoint.Paused, at: now})
+		g.queues = append(g.queues, endpointStats{Stats: all[i], paused: endpoints[i].State == endpoint.Paused, overQuota: overQuota(&endpoints[i]), at: now})
 	}
+}
+
+// largest are up to n endpoints with the longest backlogs, by their bytes.
+func (g *queueGauges) largest(n int) []endpointStats {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	some := slices.DeleteFunc(slices.Clone(g.queues), func(s endpointStats) bool { return s.Backlog+s.Replays == 0 })
+	slices.SortFunc(some, func(a, b endpointStats) int {
+		return cmp.Or(cmp.Compare(b.Bytes, a.Bytes), cmp.Compare(b.Backlog, a.Backlog))
+	})
+	return some[:min(n, len(some))]
 }
 
 // Describe implements prometheus.Collector.

@@ -49,7 +49,7 @@ func (b *bridge) watchHazards(ctx context.Context) error {
 // the reader says.
 func (b *bridge) lookAtHazards(ctx context.Context) {
 	w := &b.hazards
-	found, err := b.gauge.Hazards(ctx, b.Source.Publication, *b.capture.ruled.Load()...)
+	found, err := b.catalog.Hazards(ctx, *b.capture.ruled.Load()...)
 	if err != nil {
 		if cdc.FaultOf(err) != cdc.FaultUnreachable && ctx.Err() == nil {
 			w.complaint.about(err)

@@ -45,6 +45,7 @@ const (
 // jobs works on resends and redrives.
 type jobs struct {
 	*bridge
+	store  *state.Store // over the pool of the jobs
 	worker string
 	pages  chan struct{} // one for each page that is being sent
 }
@@ -54,7 +55,7 @@ func newJobs(b *bridge) *jobs {
 	if err != nil {
 		host = "unknown"
 	}
-	return &jobs{bridge: b, worker: fmt.Sprintf("%s:%d:%s", host, os.Getpid(), rand.Text()[:6]), pages: make(chan struct{}, pagesAtOnce)}
+	return &jobs{bridge: b, store: b.jobStore, worker: fmt.Sprintf("%s:%d:%s", host, os.Getpid(), rand.Text()[:6]), pages: make(chan struct{}, pagesAtOnce)}
 }
 
 // run claims jobs and works on them until the context ends; those that are not
@@ -250,6 +251,9 @@ func (j *jobs) until(ctx context.Context, job *state.Job, due time.Time) error {
 			return err
 		}
 		waiting, err := j.queue.ReplayBacklog(ctx, job.Endpoint)
+		if len(j.excesses.over(j.tenantsOf(job.Endpoint))) > 0 {
+			waiting = replayBacklog // no room, until the backlog is within its quota
+		}
 		if err == nil && waiting < replayBacklog && !time.Now().Before(due) {
 			return nil
 		}
@@ -277,6 +281,8 @@ func (j *jobs) fit(job *state.Job) error {
 		return fmt.Errorf("there is no endpoint %q any more", job.Endpoint)
 	case all[i].State == endpoint.Inactive:
 		return fmt.Errorf("endpoint %q is inactive: nothing is queued for it; activate it and start again", job.Endpoint)
+	case job.Tenant != "" && !slices.Equal(all[i].Tenants, []string{job.Tenant}):
+		return fmt.Errorf("endpoint %q is not the tenant's own any more", job.Endpoint)
 	case len(all[i].Tenants) > 0 && !covers(all[i].Tenants, &job.Filter):
 		return fmt.Errorf("endpoint %q is limited to other tenants now; start again", job.Endpoint)
 	}

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"gancho/cdc"
+	"gancho/delivery/endpoint"
 	"gancho/internal/retry"
 )
 
@@ -68,7 +69,8 @@ func (b *bridge) measure(ctx context.Context) {
 	both.Go(func() {
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), measureTimeout)
 		defer cancel()
-		b.measureQueues(ctx)
+		_ = b.measureQueues(ctx) // Redis is unreachable, which readiness says
+		signal(b.excesses.wake)
 	})
 	if b.Capture {
 		both.Go(func() {
@@ -81,7 +83,8 @@ func (b *bridge) measure(ctx context.Context) {
 	b.measured = time.Now()
 }
 
-func (b *bridge) measureQueues(ctx context.Context) {
+// measureQueues measures what the queues hold, for the metrics, readiness and quotas.
+func (b *bridge) measureQueues(ctx context.Context) error {
 	b.health.queue.Store(b.queue.Ping(ctx) == nil)
 	b.measureConfirming(b.queue.Unconfirmed())
 	endpoints := b.endpointsNow()
@@ -91,9 +94,11 @@ func (b *bridge) measureQueues(ctx context.Context) {
 	}
 	all, err := b.queue.Stats(ctx, names)
 	if err != nil {
-		return // Redis is unreachable, which the next Ping says
+		return err
 	}
-	b.metrics.queues.set(endpoints, all, time.Now())
+	b.measureExcesses(endpoints, all)
+	b.metrics.queues.set(endpoints, all, time.Now(), func(e *endpoint.Endpoint) bool { return len(b.excesses.over(e.Tenants)) > 0 })
+	return nil
 }
 
 func (b *bridge) measureConfirming(problem error) {

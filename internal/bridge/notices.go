@@ -23,6 +23,7 @@ const (
 	eventDeadLetter = "gancho.dead_letter"
 	eventLagging    = "gancho.slot.lagging"
 	eventGap        = "gancho.table.gap"
+	eventQuota      = "gancho.quota.exceeded"
 )
 
 // notify makes an operational event of what the dispatcher noticed. An error

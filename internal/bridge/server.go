@@ -2,6 +2,8 @@ package bridge
 
 import (
 	"context"
+	"crypto/sha256"
+	"crypto/subtle"
 	"errors"
 	"fmt"
 	"log" //nolint:depguard // net/http prints to it
@@ -14,6 +16,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 	"github.com/rs/zerolog"
+	"golang.org/x/sync/errgroup"
 
 	"gancho/internal/api"
 )
@@ -44,9 +47,6 @@ func (h *health) check() error {
 	if h.captures && !h.streaming.Load() {
 		return errors.New("capture is not connected to the source")
 	}
-	if gap := h.gap.Load(); gap != nil {
-		return errors.New(*gap)
-	}
 	if !h.queue.Load() {
 		return errors.New("redis does not answer")
 	}
@@ -63,10 +63,13 @@ func (b *bridge) ready() error {
 	}
 	if b.capture != nil {
 		if err := b.capture.waiting(); err != nil {
-			return err
+			return b.whoBlocks(err)
 		}
 	}
-	return b.health.check()
+	if err := b.health.check(); err != nil || b.capture == nil {
+		return err
+	}
+	return b.capture.trouble()
 }
 
 // serverLog takes what http.Server prints, which is never about one of our receivers.
@@ -78,17 +81,44 @@ func (l serverLog) Write(text []byte) (int, error) {
 	return len(text), nil
 }
 
-// The limits of a connection. The API itself bounds bodies and answers.
+// The limits of a connection. readTimeout is for a whole request with its body,
+// writeTimeout for an answer; the API, some of whose requests take minutes, sets both
+// anew where it needs to.
 const (
 	headerTimeout = 5 * time.Second
+	readTimeout   = 30 * time.Second
+	writeTimeout  = 30 * time.Second
 	idleTimeout   = 2 * time.Minute
 	maxHeader     = 32 << 10
+	// metricsAtOnce is how many requests for metrics are answered at once.
+	metricsAtOnce = 4
 )
 
+// listeners are what the bridge serves on.
+type listeners struct {
+	main    net.Listener
+	metrics net.Listener // nil: the metrics are on main
+}
+
+// listen listens on the addresses of the options.
+func (o *Options) listen(ctx context.Context) (l listeners, err error) {
+	if l.main, err = new(net.ListenConfig).Listen(ctx, "tcp", o.Listen); err != nil {
+		return l, fmt.Errorf("listen for health and metrics: %w; change http.listen, of which each process on a machine needs its own", err)
+	}
+	if o.MetricsListen == "" {
+		return l, nil
+	}
+	if l.metrics, err = new(net.ListenConfig).Listen(ctx, "tcp", o.MetricsListen); err != nil {
+		_ = l.main.Close()
+		return l, fmt.Errorf("listen for metrics: %w; change http.metrics, of which each process on a machine needs its own", err)
+	}
+	return l, nil
+}
+
 // serve answers health checks, metrics and, when there is one, the API on the
-// listener until the context ends. While the bridge waits for its servers, it answers
+// listeners until the context ends. While the bridge waits for its servers, it answers
 // that.
-func (b *bridge) serve(ctx context.Context, l net.Listener) error {
+func (b *bridge) serve(ctx context.Context, l listeners) error {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) {
 		_, _ = fmt.Fprintln(w, "ok") // the client hung up: nobody to report it to
@@ -100,12 +130,6 @@ func (b *bridge) serve(ctx context.Context, l net.Listener) error {
 			return
 		}
 		_, _ = fmt.Fprintln(w, "ready")
-	})
-	metrics := promhttp.HandlerFor(b.metrics.registry, promhttp.HandlerOpts{})
-	mux.HandleFunc("GET /metrics", func(w http.ResponseWriter, r *http.Request) {
-		signal(b.hazards.wake)
-		b.measure(r.Context())
-		metrics.ServeHTTP(w, r)
 	})
 	if b.State != nil {
 		control := sync.OnceValue(b.api)
@@ -119,15 +143,62 @@ func (b *bridge) serve(ctx context.Context, l net.Listener) error {
 		mux.Handle("/api/v1/", handler)
 		mux.Handle("/api/v1", handler)
 	}
-	server := &http.Server{
-		Handler: mux, ReadHeaderTimeout: headerTimeout, IdleTimeout: idleTimeout, MaxHeaderBytes: maxHeader,
-		ErrorLog: log.New(serverLog{b.Log}, "", 0), // a panic, or no descriptor left: not what others of net/http print
+	group, ctx := errgroup.WithContext(ctx)
+	if l.metrics == nil {
+		mux.Handle("GET /metrics", b.metricsHandler())
+	} else {
+		apart := http.NewServeMux()
+		apart.Handle("GET /metrics", b.metricsHandler())
+		group.Go(func() error { return b.serveOn(ctx, l.metrics, apart, metricsConnections) })
 	}
+	group.Go(func() error { return b.serveOn(ctx, l.main, mux, maxConnections) })
+	return group.Wait()
+}
+
+// metricsHandler answers with the metrics, and needs the token of the options if that
+// is set.
+func (b *bridge) metricsHandler() http.Handler {
+	metrics := promhttp.HandlerFor(b.metrics.registry, promhttp.HandlerOpts{MaxRequestsInFlight: metricsAtOnce})
+	want := sha256.Sum256([]byte("Bearer " + b.MetricsToken))
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		given := sha256.Sum256([]byte(r.Header.Get("Authorization")))
+		if b.MetricsToken != "" && subtle.ConstantTimeCompare(given[:], want[:]) != 1 {
+			b.metrics.loginFailures.WithLabelValues("metrics").Inc()
+			w.Header().Set("WWW-Authenticate", `Bearer realm="gancho metrics"`)
+			http.Error(w, "the metrics need the header Authorization: Bearer with the token of http.metrics_token", http.StatusUnauthorized)
+			return
+		}
+		signal(b.hazards.wake)
+		b.measure(r.Context())
+		metrics.ServeHTTP(w, r)
+	})
+}
+
+// newServer returns the server of a handler, with the limits of a connection.
+func newServer(handler http.Handler, logger zerolog.Logger) *http.Server {
+	return &http.Server{
+		Handler:           holdConnection(http.MaxBytesHandler(handler, api.MaxBody)),
+		ReadHeaderTimeout: headerTimeout, ReadTimeout: readTimeout, WriteTimeout: writeTimeout, IdleTimeout: idleTimeout, MaxHeaderBytes: maxHeader,
+		ConnContext: withConn,
+		ErrorLog:    log.New(serverLog{logger}, "", 0), // a panic, or no descriptor left: not what others of net/http print
+	}
+}
+
+// serveOn serves a handler on a listener, of which it keeps so many connections, until
+// the context ends.
+func (b *bridge) serveOn(ctx context.Context, l net.Listener, handler http.Handler, connections int) error {
+	limit, server := connectionLimit(connections), newServer(handler, b.Log)
+	crowded := complaint{log: b.Log.With().Stringer("listen", l.Addr()).Int("limit", limit).Logger(), failed: "the listener has no room for more connections; those that wait longest are closed"}
 	stopped := make(chan error, 1)
-	go func() { stopped <- server.Serve(l) }()
+	go func() {
+		stopped <- server.Serve(limitListener(l, limit, func() {
+			b.metrics.turnedAway.Inc()
+			crowded.about(nil)
+		}))
+	}()
 	select {
 	case err := <-stopped:
-		return fmt.Errorf("serve health and metrics on %s: %w", l.Addr(), err)
+		return fmt.Errorf("serve on %s: %w", l.Addr(), err)
 	case <-ctx.Done():
 		err := server.Close() // answers here take milliseconds; slower ones are cut off
 		if end := <-stopped; !errors.Is(end, http.ErrServerClosed) {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"time"
 
 	"golang.org/x/sync/errgroup"
 
@@ -14,6 +15,13 @@ import (
 	"gancho/internal/state"
 	"gancho/mapping"
 	"gancho/migrations"
+)
+
+const (
+	// apiConnections is how many statements of the API the state database works on at
+	// once, apiTimeout how long on each: what people ask must not hold up the log.
+	apiConnections = 6
+	apiTimeout     = 30 * time.Second
 )
 
 // openState waits for the state database, because without it events of stored
@@ -42,13 +50,27 @@ func (b *bridge) openState(ctx context.Context) error {
 	case err != nil:
 		return fmt.Errorf("open the state database: %w", err)
 	}
-	rows, err := waitFor(ctx, b.Log, "state database", func() ([]state.Endpoint, error) { return b.store.Endpoints(ctx) })
+	for _, text := range b.State.Keyring.Weak() {
+		b.Log.Warn().Msg(text)
+	}
+	for _, apart := range []struct {
+		store **state.Store
+		pool  state.Pool
+	}{
+		{&b.jobStore, state.Pool{Name: "jobs", Connections: 4, Timeout: time.Minute}},
+		{&b.apiStore, state.Pool{Name: "api", Connections: apiConnections, Timeout: apiTimeout}},
+		{&b.tokenStore, state.Pool{Name: "tokens", Connections: 2, Timeout: apiTimeout}},
+	} {
+		if *apart.store, err = b.store.Apart(apart.pool); err != nil {
+			return fmt.Errorf("open the state database: %w", err)
+		}
+	}
+	rows, err := waitFor(ctx, b.Log, "state database", func() ([]state.Endpoint, error) { return b.storedEndpoints(ctx) })
 	if err != nil {
 		return fmt.Errorf("read the stored endpoints: %w", err)
 	}
-	// An endpoint that cannot be read would get no events, and they would be lost
-	// to it: better not to start.
-	return b.roster.setStored(rows)
+	b.roster.setStored(rows)
+	return nil
 }
 
 // runState runs everything that needs the state database. Closing drained says
@@ -69,16 +91,20 @@ func (b *bridge) runState(ctx context.Context, group *errgroup.Group, drained <-
 // api is the handler of /api/v1, for a bridge with a state that has started.
 func (b *bridge) api() http.Handler {
 	service := control.New(control.Options{
-		Store: b.store, Queue: b.queue, Sender: b.sender, File: b.roster.fromFile,
+		Store: b.apiStore, Queue: b.queue, Sender: b.sender, File: b.roster.fromFile,
 		Catalogue: func() []mapping.EventType { return b.definitionsNow().Rules.EventTypes() },
-		Slot:      b.gauge.Measure, Version: b.Version,
-		Hazards: func(ctx context.Context) ([]cdc.Hazard, error) { return b.gauge.Hazards(ctx, b.Source.Publication) },
+		Slot:      b.gauge.Measure, Version: b.Version, Quotas: b.Quotas,
+		Hazards: func(ctx context.Context) ([]cdc.Hazard, error) { return b.catalog.Hazards(ctx) },
 		Capture: func(context.Context) error {
 			if b.capture == nil {
 				return nil
 			}
-			return b.capture.waiting()
+			return b.capture.trouble()
 		},
 	})
-	return api.New(api.Options{Control: service, Authenticate: b.store.Authenticate, Logger: b.Log, Version: b.Version})
+	return api.New(api.Options{
+		Control: service, Authenticate: b.tokenStore.Authenticate, TokenHashes: b.tokenStore.TokenHashes, Logger: b.Log, Version: b.Version,
+		Failed: func(reason string) { b.metrics.loginFailures.WithLabelValues(reason).Inc() }, Busy: b.metrics.busy.Inc,
+		Requests: b.Requests, TotalRequests: b.TotalRequests,
+	})
 }

@@ -4,10 +4,12 @@ import (
 	"cmp"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/rs/zerolog"
@@ -22,9 +24,13 @@ type tables struct {
 	wake      chan struct{} // capacity 1: check now
 	complaint complaint
 	unqueued  complaint // about the events of gaps
+	unread    complaint // about what is read before capture ends
 	lacking   complaint // about tables that the stream lacks
-	// seen are the stream's relations that were looked at; the capture goroutine's.
+	// seen are the stream's relations that were looked at, and whether the catalogue may
+	// have changed them without a sign in the stream; the capture goroutine's.
 	seen map[*cdc.Relation]bool
+	// checked is when the catalogue was read last, in Unix nanoseconds.
+	checked atomic.Int64
 
 	mu     sync.Mutex // guards the next three
 	needs  []cdc.TableNeed
@@ -32,13 +38,15 @@ type tables struct {
 	oids   map[cdc.Name]uint32 // of the needs, as the catalogue had them last
 
 	// What follows belongs to the goroutine of watchTables.
-	record  *tableRecord // nil: not read yet
-	written string       // the record in Redis
-	gaps    []gap        // that were logged, and whose events are not queued yet
-	newest  cdc.LSN      // of the last check
-	types   string       // see cdc.Coverages
-	added   attempt      // to add the tables that are missing again
-	bound   attempt      // to bind the rules to altered types
+	record     *tableRecord // nil: not read yet
+	written    string       // the record in Redis
+	gaps       []gap        // that were logged, and whose events are not queued yet
+	newest     cdc.LSN      // of the last check
+	types      string       // see cdc.Coverages, as identities
+	identities string
+	filtered   *ending // under the policy stop: a row filter was added
+	added      attempt // to add the tables that are missing again
+	bound      attempt // to bind the rules to altered types
 }
 
 // attempt is the last one at something that costs about as much as a start, and that
@@ -71,15 +79,19 @@ type tableRecord struct {
 	// LSN is a position at which every table was as it is recorded.
 	LSN    cdc.LSN               `json:"lsn"`
 	Tables map[string]tableState `json:"tables"` // by schema.table
+	// Publication is the OID of the publication of everything.
+	Publication uint32 `json:"publication,omitempty"`
 }
 
 type tableState struct {
 	Places []string `json:"places"`
 	Filter string   `json:"filter,omitempty"`
-	// Missing is why the stream lacks changes of the table, and Since a position
-	// up to which it had them.
+	Whole  bool     `json:"whole,omitempty"` // see cdc.Coverage
+	// Missing is why the stream lacks changes of the table, Since a position up to
+	// which it had them, and Until one from which on it lacked them.
 	Missing string  `json:"missing,omitempty"`
 	Since   cdc.LSN `json:"since,omitempty"`
+	Until   cdc.LSN `json:"until,omitempty"`
 }
 
 // gap is a range of positions of which changes of a table are missing. to is 0
@@ -91,11 +103,21 @@ type gap struct {
 	closes, filter     bool
 }
 
+// ending is why capture ends once everything before the position is confirmed:
+// whoever follows the advice, and removes the rules of a table that has left the
+// stream, must not lose what the stream still has of it.
+type ending struct {
+	what string // what has happened
+	at   cdc.LSN
+	err  error
+}
+
 func newTables(log zerolog.Logger) *tables {
 	return &tables{
 		wake: make(chan struct{}, 1), seen: map[*cdc.Relation]bool{},
 		complaint: complaint{log: log, failed: "the catalogue cannot be read; a table that leaves the stream is not noticed", again: "the catalogue is read again"},
 		unqueued:  complaint{log: log, failed: "event about a gap cannot be queued; trying again", again: "events about gaps are queued again"},
+		unread:    complaint{log: log, failed: "capture ends (on_schema_change: stop) when it has read what the stream still has", again: "capture goes on"},
 		lacking:   complaint{log: log, failed: "a table of the rules is not in the stream, and its changes are not captured", again: "all tables of the rules are in the stream again"},
 	}
 }
@@ -118,12 +140,17 @@ func (t *tables) wanted() ([]cdc.TableNeed, mapping.Policy) {
 func (t *tables) check() { signal(t.wake) }
 
 // see has the catalogue read when the stream describes a table that was renamed,
-// or created again.
+// or created again, and for a composite value unless that was done a moment ago: the
+// stream does not say that a field was renamed.
 func (t *tables) see(rel *cdc.Relation) {
-	if t.seen[rel] {
+	composite, seen := t.seen[rel]
+	if composite && time.Since(time.Unix(0, t.checked.Load())) > watchEvery {
+		t.check()
+	}
+	if seen {
 		return
 	}
-	t.seen[rel] = true
+	t.seen[rel] = slices.ContainsFunc(rel.Columns, func(c cdc.Column) bool { return isComposite(c.Type) })
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	for name, oid := range t.oids {
@@ -134,6 +161,11 @@ func (t *tables) see(rel *cdc.Relation) {
 	}
 }
 
+// isComposite reports whether values of the type have fields.
+func isComposite(t *cdc.Type) bool {
+	return t.Kind == cdc.KindComposite || t.Elem != nil && isComposite(t.Elem)
+}
+
 // compare takes what the catalogue says now into the record, and returns the gaps
 // that have opened or were closed since.
 func (r *tableRecord) compare(c cdc.Coverages) []gap {
@@ -142,13 +174,16 @@ func (r *tableRecord) compare(c cdc.Coverages) []gap {
 	for _, table := range c.Tables {
 		name := table.Table.String()
 		old, known := r.Tables[name]
-		state := tableState{Places: table.Places, Filter: table.Filter, Missing: table.Missing}
+		state := tableState{Places: table.Places, Filter: table.Filter, Whole: table.Whole, Missing: table.Missing}
 		kept := slices.ContainsFunc(old.Places, func(place string) bool { return slices.Contains(table.Places, place) })
+		// A table among all leaves a publication only with it. Changes that were made while
+		// there was none end the stream (see cdc.Reader), so that none were if it goes on.
+		kept = kept || old.Whole && table.Listed && r.Publication != 0 && r.Publication != c.Publication
 		switch {
 		case table.Missing != "" && old.Missing != "":
-			state.Since = old.Since
+			state.Since, state.Until = old.Since, old.Until
 		case table.Missing != "":
-			state.Since = r.LSN
+			state.Since, state.Until = r.LSN, c.Current
 			gaps = append(gaps, gap{table: name, reason: table.Missing, fix: table.Fix, from: r.LSN})
 		case !known: // a new rule's
 		case old.Missing != "":
@@ -160,7 +195,7 @@ func (r *tableRecord) compare(c cdc.Coverages) []gap {
 		}
 		now[name] = state
 	}
-	r.Tables = now
+	r.Tables, r.Publication = now, c.Publication
 	return gaps
 }
 
@@ -183,14 +218,16 @@ func (c *capture) watchTables(ctx context.Context) error {
 		case <-t.wake:
 		case <-timer.C:
 		}
-		if !c.started.Load() {
-			continue // another process captures: the first Reset wakes
+		if !c.reader.Streaming() {
+			timer.Reset(watchIdle)
+			continue // another process captures, and watches: the next Reset wakes
 		}
+		c.checkPrivileges(ctx)
 		before := t.newest
 		if err := c.checkTables(ctx); err != nil {
 			return err
 		}
-		if t.newest >= before+busyWAL || len(t.gaps) > 0 {
+		if t.newest >= before+busyWAL || len(t.gaps) > 0 || c.trouble() != nil {
 			wait = watchEvery
 		}
 		timer.Reset(wait)
@@ -203,7 +240,8 @@ func (c *capture) watchTables(ctx context.Context) error {
 func (c *capture) checkTables(ctx context.Context) error {
 	t := c.tables
 	needs, policy := t.wanted()
-	coverage, err := c.gauge.Coverage(ctx, c.Source, needs, c.reader.Composites())
+	t.checked.Store(time.Now().UnixNano())
+	coverage, err := c.catalog.Coverage(ctx, needs, c.reader.Composites())
 	if err == nil && t.record == nil {
 		t.record, err = c.readTables(ctx)
 	}
@@ -215,6 +253,10 @@ func (c *capture) checkTables(ctx context.Context) error {
 	}
 	t.complaint.over()
 	c.renewTypes(ctx, coverage.Types)
+	if t.identities != "" && t.identities != coverage.Identities {
+		c.reader.Redescribe(coverage.Current)
+	}
+	t.identities = coverage.Identities
 	if t.newest == 0 {
 		c.Log.Info().Int("tables", len(needs)).Msg("tables of the rules are watched")
 	}
@@ -232,14 +274,23 @@ func (c *capture) checkTables(ctx context.Context) error {
 	}
 	missing := t.take(coverage)
 	c.metrics.missing.Set(float64(len(missing)))
-	if i := slices.IndexFunc(gaps, func(g gap) bool { return g.filter }); i >= 0 && policy == mapping.Stop && len(missing) == 0 {
+	if i := slices.IndexFunc(gaps, func(g gap) bool { return g.filter }); i >= 0 {
 		g := gaps[i]
-		return fmt.Errorf("table %s: %s: since %s the rows that it excludes are not captured (on_schema_change: stop); %s, or start gancho again to accept it", g.table, g.reason, g.from, g.fix)
+		what := fmt.Sprintf("table %s: %s", g.table, g.reason)
+		t.filtered = &ending{what, coverage.Current, fmt.Errorf("%s: since %s the rows that it excludes are not captured (on_schema_change: stop); %s, or start gancho again to accept it", what, g.from, g.fix)}
+	}
+	if policy != mapping.Stop {
+		t.filtered = nil
+		t.unread.over()
 	}
 	if len(missing) == 0 {
 		c.health.gap.Store(nil)
 		t.lacking.over()
 		t.added.at = ""
+		if t.filtered != nil {
+			return c.endAt(*t.filtered)
+		}
+		t.unread.over()
 		return nil
 	}
 	first := missing[0]
@@ -247,11 +298,25 @@ func (c *capture) checkTables(ctx context.Context) error {
 	text := left.Error()
 	c.health.gap.Store(&text)
 	if policy == mapping.Stop {
-		return fmt.Errorf("%w; its changes after %s are not captured (on_schema_change: stop); %s, start gancho again, and send what changed meanwhile by hand",
-			left, t.record.Tables[first.Table.String()].Since, first.Fix)
+		state := t.record.Tables[first.Table.String()]
+		return c.endAt(ending{text, state.Until, fmt.Errorf("%w; its changes after %s are not captured (on_schema_change: stop); %s, start gancho again, and send what changed meanwhile by hand",
+			left, state.Since, first.Fix)})
 	}
 	t.lacking.about(left)
 	c.addAgain(ctx, missing)
+	return nil
+}
+
+// endAt returns why capture ends, once it is time; until then it says what is
+// still to be read.
+func (c *capture) endAt(e ending) error {
+	confirmed := cmp.Or(c.reader.Confirmed(), c.from)
+	if confirmed >= e.at {
+		return e.err
+	}
+	text := fmt.Sprintf("%s; capture ends when what the stream still has of it is in the queues: %d bytes of WAL are left, from %s to %s", e.what, e.at-confirmed, confirmed, e.at)
+	c.health.gap.Store(&text)
+	c.tables.unread.about(errors.New(text))
 	return nil
 }
 
@@ -343,8 +408,9 @@ func (c *capture) announceGaps(ctx context.Context) bool {
 	return true
 }
 
-// announceGap queues an event for whoever subscribes to gaps; a repeated one is
-// the same event.
+// announceGap queues an event for whoever subscribes to gaps. That a gap has opened, or
+// was closed, is the same event when it is repeated, after a kill or by another
+// process, which may see it end at another position.
 func (c *capture) announceGap(ctx context.Context, g gap) error {
 	data := struct {
 		Table  string `json:"table"`
@@ -356,7 +422,11 @@ func (c *capture) announceGap(ctx context.Context, g gap) error {
 	if g.to != 0 {
 		data.To = g.to.String()
 	}
-	return c.announce(ctx, eventGap, g.table, nil, data.From+" "+data.To, data)
+	identity := data.From + " " + g.reason
+	if g.to != 0 {
+		identity += ", closed"
+	}
+	return c.announce(ctx, eventGap, g.table, nil, identity, data)
 }
 
 // readTables reads what was recorded before.

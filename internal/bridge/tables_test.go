@@ -1,6 +1,7 @@
 package bridge_test
 
 import (
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -19,7 +20,9 @@ func TestGaps(t *testing.T) {
 	filtered := in("gancho 1/4")
 	filtered.Filter = "a filter"
 	out := cdc.Coverage{Missing: "it is not there"}
-	lsn := cdc.LSN(0)
+	all, listed := in("gancho "), in("gancho 1/5")
+	all.Whole, listed.Listed = true, true
+	lsn, publication := cdc.LSN(0), uint32(7)
 	for _, step := range []struct {
 		what  string
 		table cdc.Coverage
@@ -37,11 +40,17 @@ func TestGaps(t *testing.T) {
 		{"still filtered", filtered, nil},
 		{"without filter", in("gancho 1/4"), nil},
 		{"all tables", in("gancho "), []string{"public.t 0/B0 0/C0 it was created again, or taken out of the publication, and is in it again"}},
-		{"created again among all tables", in("gancho "), nil},
+		{"created again among all tables", all, nil},
+		{"the publication is created again, with this table", listed, nil},
+		{"all tables, for which the publication is created again", all, []string{"public.t 0/E0 0/F0 it was created again, or taken out of the publication, and is in it again"}},
+		{"all tables of a schema, then this one", listed, []string{"public.t 0/F0 0/100 it was created again, or taken out of the publication, and is in it again"}},
 	} {
 		lsn += 0x10
 		step.table.Table = cdc.Name{Schema: "public", Name: "t"}
-		if diff := cmp.Diff(step.want, tables.Compare(cdc.Coverages{Current: lsn, Tables: []cdc.Coverage{step.table}})); diff != "" {
+		if strings.Contains(step.what, "the publication is created again") {
+			publication++
+		}
+		if diff := cmp.Diff(step.want, tables.Compare(cdc.Coverages{Current: lsn, Publication: publication, Tables: []cdc.Coverage{step.table}})); diff != "" {
 			t.Errorf("%s (-want +got):\n%s", step.what, diff)
 		}
 	}

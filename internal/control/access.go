@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"gancho/delivery/endpoint"
+	"gancho/delivery/webhook"
 	"gancho/internal/state"
 )
 
@@ -36,6 +37,43 @@ func (a Actor) scope(f state.Filter) (state.Filter, error) {
 	}
 	f.Tenant = &a.Tenant
 	return f, nil
+}
+
+// shown returns what takes out of an error and an answer what the actor may not read. A
+// tenant reads of endpoints that are not its own only how its events ended; and of
+// none what the operator's name servers, networks and proxies have answered.
+func (s *Service) shown(ctx context.Context, a Actor) (func(endpoint, class string, text, answer *string), error) {
+	if a.Tenant == "" {
+		return func(string, string, *string, *string) {}, nil
+	}
+	known, err := s.known(ctx, a)
+	if err != nil {
+		return nil, err
+	}
+	own := namesOf(known)
+	return func(endpoint, class string, text, answer *string) {
+		if !slices.Contains(own, endpoint) {
+			*text, *answer = "", ""
+		}
+		if told, ok := toldTenants[class]; ok && *text != "" {
+			*text = told
+		}
+	}, nil
+}
+
+// toldTenants are the errors of classes whose own have addresses of the operator's.
+var toldTenants = map[string]string{
+	webhook.ClassDNS:     "the host of the url cannot be resolved",
+	webhook.ClassRefused: "the host of the url leads to an address that endpoints may not have",
+	webhook.ClassProxy:   "the proxy has not connected to the receiver",
+}
+
+func namesOf(endpoints []found) []string {
+	names := make([]string, len(endpoints))
+	for i := range endpoints {
+		names[i] = endpoints[i].Name
+	}
+	return names
 }
 
 // stored returns the store when the actor's role covers what is needed.

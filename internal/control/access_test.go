@@ -9,6 +9,8 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"gancho/delivery/queue"
+	"gancho/delivery/webhook"
 	"gancho/internal/control"
 	"gancho/internal/state"
 )
@@ -285,6 +287,131 @@ func TestTenantCannotReachInside(t *testing.T) {
 	}
 	if e, err := g.Store.Endpoint(ctx, "um"); err != nil || !cmp.Equal(e.Tenants, []string{"1"}) {
 		t.Errorf("the endpoint's tenants are %v, %v", e.Tenants, err)
+	}
+}
+
+// TestSharedEndpoint: of an endpoint that all tenants share, one sees that its own events
+// went there and how they ended, and changes nothing.
+func TestSharedEndpoint(t *testing.T) {
+	t.Parallel()
+	g := newGym(t)
+	ctx := context.Background()
+	one := control.Actor{Name: "token:1", Role: state.Admin, Tenant: "1"}
+	const marked = "post to https://inside.example.com: 10.9.8.7 said so"
+	now := time.Now()
+	fail := func(endpoint, tenant, class string) int64 {
+		t.Helper()
+		failures := queue.Failures{First: now, Last: now, Status: 500, Class: class, Error: marked, Answer: marked}
+		id := g.name()
+		d := state.DeadLetter{Endpoint: endpoint, DeadEvent: queue.DeadEvent{
+			Handle: id, Reason: "refused", Attempts: 1, Failures: failures, Message: webhook.Message{ID: id, Type: "e", Tenant: tenant, Time: now},
+		}}
+		a := state.Attempt{Time: now, Endpoint: endpoint, Entry: id, WebhookID: id, Event: "e", Tenant: tenant, Committed: now, Number: 1, Outcome: "dead", Class: class, Status: 500, Error: marked}
+		if err := errors.Join(g.Store.WriteDead(ctx, []state.DeadLetter{d}), g.Store.WriteAttempts(ctx, []state.Attempt{a})); err != nil {
+			t.Fatal(err)
+		}
+		found, err := g.Store.DeadLetters(ctx, state.Filter{Webhooks: []string{id}}, 0, 1)
+		if err != nil || len(found) != 1 {
+			t.Fatal(found, err)
+		}
+		return found[0].ID
+	}
+	shared, own, dns := fail("todos", "1", webhook.ClassStatus), fail("um", "1", webhook.ClassStatus), fail("um", "1", webhook.ClassDNS)
+	fail("um", "2", webhook.ClassStatus) // from when it had other tenants
+	want := map[int64]string{shared: "", own: marked, dns: "the host of the url cannot be resolved"}
+
+	list, err := g.DeadLetters(ctx, one, state.Filter{}, "", 0)
+	if err != nil || len(list.Items) != len(want) {
+		t.Fatal(list, err)
+	}
+	for _, d := range list.Items {
+		if d.Error != want[d.ID] || d.Status != 500 {
+			t.Errorf("the list shows %+v", d)
+		}
+	}
+	for id, text := range want {
+		d, err := g.DeadLetter(ctx, one, id)
+		if err != nil || d.Error != text || (d.Answer == "") != (id == shared) || d.Reason != "refused" {
+			t.Errorf("dead letter %d is shown as %+v, %v", id, d, err)
+		}
+	}
+	log, err := g.Deliveries(ctx, one, state.Filter{}, "", 0)
+	if err != nil || len(log.Items) != len(want) {
+		t.Fatal(log, err)
+	}
+	for _, a := range log.Items {
+		if (a.Endpoint == "todos") != (a.Error == "") || a.Outcome != "dead" || a.Status != 500 {
+			t.Errorf("the log shows %+v", a)
+		}
+	}
+	if d, err := g.DeadLetter(ctx, root, shared); err != nil || d.Error != marked || d.Answer != marked {
+		t.Errorf("the operator sees %+v, %v", d, err)
+	}
+	if e, err := g.Endpoint(ctx, one, "um"); err != nil || e.Live.Dead != 2 {
+		t.Errorf("um is shown as %+v, %v: want its own 2 dead letters", e.Live, err)
+	}
+	// The rest is the operator's to do.
+	for name, filter := range map[string]state.Filter{"by id": {IDs: []int64{shared}}, "by endpoint": {Endpoint: "todos"}} {
+		if n, err := g.DropDead(ctx, one, filter, false); err != nil || n != 0 {
+			t.Errorf("%s %d were dropped, %v", name, n, err)
+		}
+	}
+	if jobs, err := g.CreateRedrive(ctx, one, state.Job{Filter: state.Filter{IDs: []int64{shared}}}, false); err != nil || len(jobs) != 0 {
+		t.Errorf("a redrive: %+v, %v", jobs, err)
+	}
+	if n, err := g.DropDead(ctx, one, state.Filter{}, true); err != nil || n != 2 {
+		t.Errorf("%d of its own were dropped, %v, want 2", n, err)
+	}
+	if n, err := g.CountDead(ctx, root, state.Filter{}); err != nil || n != 2 {
+		t.Errorf("%d dead letters are left, %v, want those of todos and of tenant 2", n, err)
+	}
+	nobody := control.Actor{Name: "token:9", Role: state.Admin, Tenant: "9"}
+	fail("todos", "9", webhook.ClassStatus)
+	if n, err := g.DropDead(ctx, nobody, state.Filter{}, true); err != nil || n != 0 {
+		t.Errorf("a tenant without endpoints dropped %d, %v", n, err)
+	}
+}
+
+// TestTenantCannotSteerSecrets: a tenant's administrator changes an endpoint, and what
+// the operator has hidden there goes nowhere else by it.
+func TestTenantCannotSteerSecrets(t *testing.T) {
+	t.Parallel()
+	g := newGym(t)
+	ctx := context.Background()
+	one := control.Actor{Name: "token:1", Role: state.Admin, Tenant: "1"}
+	const document = `{"url": "https://crm.example.com/hooks/path?token=query", "tenants": ["1"], "headers": {"X-Key": "segredo"}, "extra": {"token": "segredo"}}`
+	made, err := g.AddEndpoint(ctx, root, control.NewEndpoint{Name: "meu", Document: []byte(document)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	before, err := g.Store.Endpoint(ctx, "meu")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, patch := range []string{
+		`{"url": "https://evil.example.com/hooks/a"}`, `{"url": "https://crm.example.com/another/customer"}`, `{"url": "https://crm.example.com/hooks/***?token=***&to=evil"}`,
+		`{"url": "https://crm.example.com:8443/hooks/***?token=***"}`, `{"success": {"body": "segredo|a"}}`, `{"style": "superlogica"}`, `{"proxy": "http://evil.example.com:3128"}`,
+	} {
+		var invalid *control.InvalidError
+		if _, err := g.EditEndpoint(ctx, one, "meu", control.Edit{Patch: []byte(patch)}); !errors.As(err, &invalid) {
+			t.Errorf("%s: %v, want a refusal", patch, err)
+		}
+	}
+	if after, err := g.Store.Endpoint(ctx, "meu"); err != nil || string(after.Document) != string(before.Document) {
+		t.Errorf("the settings are %s, %v", after.Document, err)
+	}
+	// A copy of what is shown has no secret.
+	var invalid *control.InvalidError
+	if _, err := g.AddEndpoint(ctx, one, control.NewEndpoint{Name: "copia", Document: made.Endpoint.Settings}); !errors.As(err, &invalid) || len(invalid.Problems) != 3 {
+		t.Errorf("a copy: %v, want that it lacks three values", err)
+	}
+	// What it was shown, sent back, is no change; and it may give values of its own.
+	if _, err := g.EditEndpoint(ctx, one, "meu", control.Edit{Patch: made.Endpoint.Settings}); err != nil {
+		t.Error(err)
+	}
+	own := `{"url": "https://evil.example.com/hooks", "headers": null, "extra": {"token": "meu"}}`
+	if _, err := g.EditEndpoint(ctx, one, "meu", control.Edit{Patch: []byte(own)}); err != nil {
+		t.Error(err)
 	}
 }
 

@@ -45,6 +45,8 @@ type Options struct {
 	// Hazards reads, at the source, what makes statements of the application fail
 	// or rows invisible.
 	Hazards func(ctx context.Context) ([]cdc.Hazard, error)
+	// Quotas bound what tenants use. They need the Queue.
+	Quotas  Quotas
 	Version string
 }
 

@@ -11,6 +11,10 @@ import (
 // DeadLetters lists the dead letters that the filter chooses, the oldest
 // first, without what only DeadLetter shows. Needs Viewer.
 func (s *Service) DeadLetters(ctx context.Context, a Actor, f state.Filter, cursor string, limit int) (Page[state.DeadLetter], error) {
+	shown, err := s.shown(ctx, a)
+	if err != nil {
+		return Page[state.DeadLetter]{Items: []state.DeadLetter{}}, err
+	}
 	page, err := numbered(s, a, cursor, limit, func(d *state.DeadLetter) int64 { return d.ID }, func(store *state.Store, after int64, n int) ([]state.DeadLetter, error) {
 		f, err := s.deadFilter(a, f)
 		if err != nil {
@@ -20,6 +24,7 @@ func (s *Service) DeadLetters(ctx context.Context, a Actor, f state.Filter, curs
 	})
 	for i := range page.Items {
 		d := &page.Items[i]
+		shown(d.Endpoint, d.Class, &d.Error, &d.Answer)
 		d.Data, d.Previous, d.Unchanged, d.Sequence, d.Version, d.Answer = nil, nil, nil, "", "", ""
 	}
 	return page, err
@@ -27,8 +32,10 @@ func (s *Service) DeadLetters(ctx context.Context, a Actor, f state.Filter, curs
 
 // deadFilter checks a filter and limits it to the actor's rows.
 func (s *Service) deadFilter(a Actor, f state.Filter) (state.Filter, error) {
-	if err := checkSpan(f.From, f.To); err != nil {
-		return f, err
+	for _, err := range []error{checkSpan(f.From, f.To), checkEvents(f.Events)} {
+		if err != nil {
+			return f, err
+		}
 	}
 	if f.Outcome != "" {
 		return f, invalid("/outcome", "leave it out", "dead letters have no outcome")
@@ -46,6 +53,11 @@ func (s *Service) DeadLetter(ctx context.Context, a Actor, id int64) (DeadDetail
 	if err != nil {
 		return DeadDetail{}, err
 	}
+	shown, err := s.shown(ctx, a)
+	if err != nil {
+		return DeadDetail{}, err
+	}
+	shown(d.Endpoint, d.Class, &d.Error, &d.Answer)
 	return DeadDetail{DeadLetter: d, Data: jsonOf(d.Data), Previous: jsonOf(d.Previous), Unchanged: jsonOf(d.Unchanged)}, nil
 }
 
@@ -70,8 +82,8 @@ func (s *Service) CountDead(ctx context.Context, a Actor, f state.Filter) (int64
 }
 
 // DropDead deletes the dead letters that the filter chooses permanently,
-// and returns how many. A filter that chooses everything has to say so: all.
-// Needs Admin.
+// and returns how many. A filter that chooses everything has to say so: all. A tenant
+// drops those of its own endpoints. Needs Admin.
 func (s *Service) DropDead(ctx context.Context, a Actor, f state.Filter, all bool) (int64, error) {
 	store, err := s.stored(a, state.Admin)
 	if err != nil {
@@ -82,6 +94,13 @@ func (s *Service) DropDead(ctx context.Context, a Actor, f state.Filter, all boo
 	}
 	if f, err = s.deadFilter(a, f); err != nil {
 		return 0, err
+	}
+	if a.Tenant != "" {
+		own, err := s.known(ctx, a)
+		if err != nil || len(own) == 0 {
+			return 0, err
+		}
+		f.Endpoints = namesOf(own)
 	}
 	return store.DropDead(ctx, a.Name, f)
 }

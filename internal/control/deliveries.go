@@ -14,7 +14,8 @@ import (
 
 // Deliveries lists the attempts of the delivery log that the filter chooses,
 // the newest first: everything sent to an endpoint between two times, about a
-// key, or of one event. Needs Viewer.
+// key, or of one event. A tenant sees of endpoints that are not its own only how its
+// events ended. Needs Viewer.
 func (s *Service) Deliveries(ctx context.Context, a Actor, f state.Filter, cursor string, limit int) (Page[state.Attempt], error) {
 	none := Page[state.Attempt]{Items: []state.Attempt{}}
 	store, err := s.stored(a, state.Viewer)
@@ -25,13 +26,19 @@ func (s *Service) Deliveries(ctx context.Context, a Actor, f state.Filter, curso
 	if err != nil {
 		return none, err
 	}
-	if err := checkSpan(f.From, f.To); err != nil {
-		return none, err
+	for _, err := range []error{checkSpan(f.From, f.To), checkEvents(f.Events)} {
+		if err != nil {
+			return none, err
+		}
 	}
 	if f.Outcome != "" && !slices.Contains(Outcomes(), f.Outcome) {
 		return none, invalid("/outcome", "write one of "+strings.Join(Outcomes(), ", "), "the outcome %q does not exist", f.Outcome)
 	}
 	if f, err = a.scope(f); err != nil {
+		return none, err
+	}
+	shown, err := s.shown(ctx, a)
+	if err != nil {
 		return none, err
 	}
 	rows, next, err := store.Attempts(ctx, f, cursor, n)
@@ -40,6 +47,9 @@ func (s *Service) Deliveries(ctx context.Context, a Actor, f state.Filter, curso
 		return none, badCursor()
 	case err != nil:
 		return none, err
+	}
+	for i := range rows {
+		shown(rows[i].Endpoint, rows[i].Class, &rows[i].Error, new(string))
 	}
 	page := cut(rows, n, nil)
 	page.Next = next

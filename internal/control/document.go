@@ -5,9 +5,11 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 
 	"gancho/delivery/endpoint"
+	"gancho/internal/jsontext"
 	"gancho/internal/state"
 	"gancho/internal/strictyaml"
 )
@@ -34,56 +36,66 @@ func parse(origin string, document []byte, placed bool) (endpoint.Endpoint, erro
 	return endpoint.Endpoint{}, out
 }
 
-// place is where a value begins in a document.
+// place is where a value begins in a document. The pointers of all would be as
+// large as the square of a deep document: each has its last member.
 type place struct {
 	line, col int
-	pointer   string
+	parent    int // its place in the list; the root's is itself
+	member    string
 }
 
 // placesOf lists a document's keys and values in the order in which they stand there.
 func placesOf(document []byte) []place {
 	var out []place
-	note := func(v strictyaml.Value, pointer string) {
-		at := v.Mistake(-1, "", "")
-		out = append(out, place{at.Line, at.Col, pointer})
+	note := func(v strictyaml.Value, parent int, member string) int {
+		at := v.MistakeHere("", "")
+		out = append(out, place{at.Line, at.Col, parent, member})
+		return len(out) - 1
 	}
-	var walk func(v strictyaml.Value, pointer string)
-	walk = func(v strictyaml.Value, pointer string) {
-		note(v, pointer)
+	var walk func(v strictyaml.Value, self int)
+	walk = func(v strictyaml.Value, self int) {
 		switch {
 		case v.IsMap():
 			for _, e := range v.Entries() {
-				below := endpoint.Pointer(pointer, e.Name)
-				note(e.Key, below)
-				walk(e.Value, below)
+				note(e.Key, self, e.Name)
+				walk(e.Value, note(e.Value, self, e.Name))
 			}
 		case v.IsList():
 			for i, item := range v.List() {
-				walk(item, pointer+"/"+strconv.Itoa(i))
+				walk(item, note(item, self, strconv.Itoa(i)))
 			}
 		}
 	}
 	if root := strictyaml.Parse("", document, nil).Root(); root.Valid() {
-		walk(root, "")
+		walk(root, note(root, 0, ""))
 	}
 	return out
 }
 
 // pointerAt is the last value that begins at or before the place.
 func pointerAt(places []place, line, col int) string {
-	pointer := ""
-	for _, p := range places {
+	last := 0
+	for i, p := range places {
 		if p.line > line || p.line == line && p.col > col {
 			break
 		}
-		pointer = p.pointer
+		last = i
+	}
+	var members []string
+	for ; last != 0; last = places[last].parent {
+		members = append(members, places[last].member)
+	}
+	pointer := ""
+	for _, m := range slices.Backward(members) {
+		pointer = endpoint.Pointer(pointer, m)
 	}
 	return pointer
 }
 
 // patched applies a merge patch to an endpoint's document and returns the
-// document that is to be parsed, with the endpoint's name.
-func patched(e *state.Endpoint, patch json.RawMessage) (json.RawMessage, error) {
+// document that is to be parsed, with the endpoint's name. A change of what is pinned
+// keeps no secret, as endpoint.Merge has it.
+func patched(e *state.Endpoint, patch json.RawMessage, pinned []string) (json.RawMessage, error) {
 	document, err := object(e.Document)
 	if err != nil {
 		return nil, fmt.Errorf("read the document of endpoint %q: %w", e.Name, err)
@@ -92,11 +104,17 @@ func patched(e *state.Endpoint, patch json.RawMessage) (json.RawMessage, error) 
 	if err != nil {
 		return nil, invalid("", `write such as {"rate": "50/s"}`, "the change is not a JSON object: %v", err)
 	}
+	var wrong problems
+	for _, m := range jsontext.Check(patch, strictyaml.MaxErrors) {
+		wrong = append(wrong, Problem{Pointer: m.Pointer, Message: m.Message, Hint: m.Hint})
+	}
+	if err := wrong.err(); err != nil {
+		return nil, err // before Merge, which would take any of two keys
+	}
 	if err := fixed(e, change); err != nil {
 		return nil, err
 	}
-	var wrong problems
-	for _, m := range endpoint.Merge(document, change) {
+	for _, m := range endpoint.Merge(document, change, pinned...) {
 		wrong = append(wrong, Problem{Pointer: m.Pointer, Message: m.Message, Hint: m.Hint})
 	}
 	if err := wrong.err(); err != nil {

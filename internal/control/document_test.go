@@ -45,10 +45,10 @@ func TestEditKeepsSecrets(t *testing.T) {
 		t.Errorf("what a view shows, sent back, changes (-before +after):\n%s", diff)
 	}
 	steps := []struct{ patch, key, want string }{
-		{`{"url": "https://novo.example.com/?token=***&x=1&token=***"}`, "url", `"https://novo.example.com/?token=segredo&x=1&token=outro"`},
+		{`{"url": "https://crm.example.com/?token=***&x=1&token=***"}`, "url", `"https://crm.example.com/?token=segredo&x=1&token=outro"`},
 		{`{"headers": {"x-api-key": "***", "x-unidade": null, "X-Nova": "n"}}`, "headers", `{"X-Api-Key":"chave","X-Nova":"n"}`},
 		{`{"extra": {"validationtoken": "novo"}}`, "extra", `{"validationtoken":"novo"}`},
-		{`{"proxy": "http://outro:***@p2.example.com:3128"}`, "proxy", `"http://outro:senha@p2.example.com:3128"`},
+		{`{"proxy": "http://outro:***@proxy.example.com:3128"}`, "proxy", `"http://outro:senha@proxy.example.com:3128"`},
 		{`{"rate": "5/s", "name": "crm", "state": "active"}`, "rate", `"5/s"`},
 		{`{"rate": null}`, "rate", ``},
 	}

@@ -34,7 +34,7 @@ func (s *Service) Endpoints(ctx context.Context, a Actor, cursor string, limit i
 	}
 	all = slices.DeleteFunc(all, func(e EndpointView) bool { return e.Name <= cursor })
 	page := cut(all, n, func(e *EndpointView) string { return e.Name })
-	return page, s.addLive(ctx, page.Items)
+	return page, s.addLive(ctx, a, page.Items)
 }
 
 // Endpoint returns one endpoint with what the queue holds of it. Needs Viewer.
@@ -44,7 +44,7 @@ func (s *Service) Endpoint(ctx context.Context, a Actor, name string) (EndpointV
 		return EndpointView{}, err
 	}
 	view := []EndpointView{e.view()}
-	return view[0], s.addLive(ctx, view)
+	return view[0], s.addLive(ctx, a, view)
 }
 
 // views are the endpoints that the actor may see, by name, without Live.
@@ -94,8 +94,8 @@ func (f found) view() EndpointView {
 	switch {
 	case f.file != nil:
 		v.From = FromFile
-	case f.Document == nil:
-		v.Problem = "its settings cannot be decrypted with the keys of state.key"
+	case f.Sealed != nil:
+		v.Problem = f.Sealed.Error()
 	}
 	for _, k := range f.Secrets {
 		kind := "hmac"
@@ -146,11 +146,21 @@ func (s *Service) AddEndpoint(ctx context.Context, a Actor, n NewEndpoint) (Crea
 	if err := a.owned(&ep, nil); err != nil {
 		return CreatedView{}, err
 	}
+	if err := s.Quotas.checkSize(&ep, nil); err != nil {
+		return CreatedView{}, err
+	}
 	name := ep.Name
 	if slices.ContainsFunc(s.files(), func(f endpoint.Endpoint) bool { return f.Name == name }) {
 		return CreatedView{}, &TakenError{Name: name}
 	}
 	if err := s.vacant(ctx, a, name); err != nil {
+		return CreatedView{}, err
+	}
+	used, err := s.used(ctx)
+	if err != nil {
+		return CreatedView{}, err
+	}
+	if err := s.Quotas.checkRoom(used, ep.Tenants, true); err != nil {
 		return CreatedView{}, err
 	}
 	secrets := n.Secrets
@@ -245,12 +255,23 @@ func reserved(e, before *endpoint.Endpoint) error {
 	return wrong.err()
 }
 
+// pinned are the settings that a tenant's actor cannot change and keep the secrets that
+// may be the operator's: the path may be another customer's of the same service, a rule
+// of success asks a question about an answer that holds them, and a CA says who may
+// pass for the receiver.
+func (a Actor) pinned() []string {
+	if a.Tenant == "" {
+		return nil
+	}
+	return []string{"/url", "/success", "/style", "/tls/ca"}
+}
+
 // Edit is a change of an endpoint's settings.
 type Edit struct {
 	// Origin is what mistakes in the patch are reported under.
 	Origin string
 	// Patch is a JSON merge patch (RFC 7396) on the endpoint's document; a value
-	// *** in it keeps the present one.
+	// *** in it keeps the present one, unless the change may send it elsewhere.
 	Patch json.RawMessage
 	// Version is the version that the patch is for; 0: any.
 	Version int64
@@ -274,7 +295,7 @@ func (s *Service) EditEndpoint(ctx context.Context, a Actor, name string, edit E
 	if err != nil {
 		return EndpointView{}, err
 	}
-	merged, err := patched(&e, edit.Patch)
+	merged, err := patched(&e, edit.Patch, a.pinned())
 	if err != nil {
 		return EndpointView{}, err
 	}
@@ -283,6 +304,9 @@ func (s *Service) EditEndpoint(ctx context.Context, a Actor, name string, edit E
 		return EndpointView{}, err
 	}
 	if err := a.owned(&ep, &before); err != nil {
+		return EndpointView{}, err
+	}
+	if err := s.Quotas.checkSize(&ep, &before); err != nil {
 		return EndpointView{}, err
 	}
 	e.Tenants, e.Document, e.Public = ep.Tenants, ep.Document(), ep.Public()

@@ -32,6 +32,9 @@ func (s *Service) CreateRedrive(ctx context.Context, a Actor, r state.Job, all b
 	if err != nil {
 		return nil, err
 	}
+	if err := s.checkJobRoom(ctx, &r, endpoints...); err != nil {
+		return nil, err
+	}
 	jobs := []state.Job{}
 	for _, e := range endpoints {
 		f.Endpoint, f.Tenants = e.Name, e.Tenants
@@ -64,7 +67,7 @@ func (s *Service) redriveTargets(ctx context.Context, a Actor, f state.Filter) (
 	if err != nil {
 		return nil, err
 	}
-	dead, err := s.Store.CountDeadByEndpoint(ctx)
+	dead, err := s.Store.CountDeadByEndpoint(ctx, f)
 	if err != nil {
 		return nil, err
 	}
@@ -86,7 +89,7 @@ func (s *Service) CreateResend(ctx context.Context, a Actor, r state.Job) (state
 	case f.Endpoint != "" || len(f.IDs) > 0 || f.Outcome != "":
 		return state.Job{}, invalid("/filter", "choose by webhook_ids, tenant, key, events, from and to", "kept events have no endpoint, ids or outcome")
 	}
-	for _, err := range []error{checkRate(r.Rate), checkChoice(f, false), checkSpan(f.From, f.To)} {
+	for _, err := range []error{checkRate(r.Rate), checkChoice(f, false), checkSpan(f.From, f.To), checkEvents(f.Events)} {
 		if err != nil {
 			return state.Job{}, err
 		}
@@ -107,6 +110,9 @@ func (s *Service) CreateResend(ctx context.Context, a Actor, r state.Job) (state
 		f.Events = d.Events
 	}
 	j := state.Job{Kind: state.Resend, Endpoint: r.Endpoint, Filter: f, Rate: r.Rate, DryRun: r.DryRun, Tenant: a.Tenant}
+	if err := s.checkJobRoom(ctx, &r, e); err != nil {
+		return state.Job{}, err
+	}
 	if j.Total, err = store.CountEvents(ctx, f); err != nil {
 		return state.Job{}, err
 	}
@@ -118,6 +124,24 @@ func (s *Service) createJob(ctx context.Context, a Actor, j state.Job) (state.Jo
 		return j, nil
 	}
 	return s.Store.CreateJob(ctx, a.Name, j)
+}
+
+// checkJobRoom refuses a job whose events would make a backlog longer that is over its
+// quota, at any of its endpoints.
+func (s *Service) checkJobRoom(ctx context.Context, j *state.Job, to ...found) error {
+	if j.DryRun {
+		return nil
+	}
+	used, err := s.used(ctx)
+	if err != nil {
+		return err
+	}
+	for _, e := range to {
+		if err := s.Quotas.checkRoom(used, e.Tenants, false); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // checkRate refuses a number that is not a rate.

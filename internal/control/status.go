@@ -11,8 +11,8 @@ import (
 )
 
 // addLive adds to the views what the queue holds of the endpoints, in one round
-// trip, and how many dead letters the store has of them.
-func (s *Service) addLive(ctx context.Context, views []EndpointView) error {
+// trip, and how many dead letters of the actor's the store has of them.
+func (s *Service) addLive(ctx context.Context, a Actor, views []EndpointView) error {
 	if len(views) == 0 {
 		return nil
 	}
@@ -24,7 +24,7 @@ func (s *Service) addLive(ctx context.Context, views []EndpointView) error {
 	if err != nil {
 		return err
 	}
-	dead, err := s.countDead(ctx, names)
+	dead, err := s.countDead(ctx, a, names)
 	if err != nil {
 		return err
 	}
@@ -35,15 +35,20 @@ func (s *Service) addLive(ctx context.Context, views []EndpointView) error {
 	return nil
 }
 
-// countDead counts the dead letters in the store.
-func (s *Service) countDead(ctx context.Context, names []string) (map[string]int64, error) {
+// countDead counts the actor's dead letters in the store.
+func (s *Service) countDead(ctx context.Context, a Actor, names []string) (map[string]int64, error) {
+	f, err := a.scope(state.Filter{})
+	if err != nil {
+		return nil, err
+	}
 	switch {
 	case s.Store == nil:
 		return nil, nil
 	case len(names) > 1:
-		return s.Store.CountDeadByEndpoint(ctx)
+		return s.Store.CountDeadByEndpoint(ctx, f)
 	}
-	n, err := s.Store.CountDead(ctx, state.Filter{Endpoint: names[0]})
+	f.Endpoint = names[0]
+	n, err := s.Store.CountDead(ctx, f)
 	return map[string]int64{names[0]: n}, err
 }
 
@@ -70,7 +75,7 @@ func (s *Service) Status(ctx context.Context, a Actor) (StatusView, error) {
 	var err error
 	if v.Endpoints, err = s.views(ctx, a); note("state", err) {
 		if s.Queue != nil {
-			note("queue", s.addLive(ctx, v.Endpoints))
+			note("queue", s.addLive(ctx, a, v.Endpoints))
 		}
 		if s.Store != nil {
 			v.Jobs, err = s.unfinishedJobs(ctx, a)

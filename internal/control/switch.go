@@ -160,7 +160,18 @@ func (s *Service) Test(ctx context.Context, a Actor, name string) (webhook.Excha
 	if err != nil {
 		return webhook.Exchange{}, err
 	}
-	return s.Sender.Probe(ctx, &e, ping(name, a.Tenant, time.Now().UTC())), nil
+	x := s.Sender.Probe(ctx, &e, ping(name, a.Tenant, time.Now().UTC()))
+	if a.Tenant != "" {
+		shown, err := s.shown(ctx, a)
+		if err != nil {
+			return webhook.Exchange{}, err
+		}
+		shown(name, x.Class, &x.Error, new(string))
+		if x.Proxy = ""; e.Proxy != "" || len(e.AllowPrivate) > 0 {
+			x.Address = "" // in the operator's network
+		}
+	}
+	return x, nil
 }
 
 // ping is an event of no rule. Each has an id of its own, so that a receiver that

@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
+	"slices"
+	"strings"
 	"testing"
 
 	"gancho/cdc"
@@ -104,7 +106,7 @@ func FuzzArrayReader(f *testing.F) {
 			return
 		}
 		n := 0
-		length, _ := reader.Shape()
+		length, lower := reader.Shape()
 		for i, dim := range length {
 			if i == 0 {
 				n = 1
@@ -114,7 +116,47 @@ func FuzzArrayReader(f *testing.F) {
 		if n != len(elements) {
 			t.Errorf("%q: %d elements, dimensions %v", s, len(elements), length)
 		}
+		text := printArray(s)
+		printed, printedLength, printedLower, ok := pgtext.ReadPrintedArray(text, ',')
+		if !ok || !slices.Equal(length, printedLength) || !slices.Equal(lower, printedLower) {
+			t.Fatalf("%s: dimensions %v from %v, by the delimiters %v from %v, %v", text, length, lower, printedLength, printedLower, ok)
+		}
+		for i, want := range elements {
+			item, elem, err := printed.Element(i)
+			if item == pgtext.ArrayNull {
+				elem = []byte("<null>")
+			}
+			if err != nil || string(elem) != want {
+				t.Errorf("%s: element %d is %q, by the delimiters %q, %v", text, i, want, elem, err)
+			}
+		}
 	})
+}
+
+// printArray writes an array as the server prints it.
+func printArray(s string) []byte {
+	var out []byte
+	if bounds, _, found := strings.Cut(strings.TrimSpace(s), "="); found && bounds[0] == '[' {
+		out = []byte(bounds + "=")
+	}
+	for r := pgtext.ReadArray([]byte(s), ','); ; {
+		item, elem, _ := r.Next()
+		if n := len(out); item != pgtext.ArrayClose && n > 0 && out[n-1] != '{' && out[n-1] != '=' {
+			out = append(out, ',')
+		}
+		switch item {
+		case pgtext.ArrayEnd:
+			return bytes.TrimSuffix(out, []byte(","))
+		case pgtext.ArrayOpen:
+			out = append(out, '{')
+		case pgtext.ArrayClose:
+			out = append(out, '}')
+		case pgtext.ArrayNull:
+			out = append(out, "NULL"...)
+		case pgtext.ArrayElement:
+			out = pgtext.AppendArrayElement(out, elem, ',')
+		}
+	}
 }
 
 func FuzzJSONB(f *testing.F) {

@@ -100,13 +100,18 @@ func (s *Store) CountDead(ctx context.Context, f Filter) (int64, error) {
 	return s.count(ctx, deadTable, &f)
 }
 
-// CountDeadByEndpoint counts all dead letters of each endpoint that has any.
-func (s *Store) CountDeadByEndpoint(ctx context.Context) (map[string]int64, error) {
+// CountDeadByEndpoint counts the dead letters that a filter chooses of each endpoint that
+// has any.
+func (s *Store) CountDeadByEndpoint(ctx context.Context, f Filter) (map[string]int64, error) {
+	w, err := s.where(ctx, &f, deadTable)
+	if err != nil {
+		return nil, err
+	}
 	type count struct {
 		Endpoint string
 		N        int64
 	}
-	rows, err := collect(ctx, s, "count dead letters", `select endpoint, count(*) from gancho.dead_letters group by endpoint`, nil, pgx.RowToStructByPos[count])
+	rows, err := collect(ctx, s, "count dead letters", `select endpoint, count(*) from gancho.dead_letters`+w.sql()+` group by endpoint`, w.args, pgx.RowToStructByPos[count])
 	counts := make(map[string]int64, len(rows))
 	for _, r := range rows {
 		counts[decode(r.Endpoint)] = r.N

@@ -91,7 +91,7 @@ func TestDeadLetters(t *testing.T) {
 			same(t, "count", int64(len(want)), must[int64](t)(s.CountDead(ctx, c.filter)))
 		})
 	}
-	same(t, "by endpoint", map[string]int64{"crm": 40, "erp": 20}, must[map[string]int64](t)(s.CountDeadByEndpoint(ctx)))
+	same(t, "by endpoint", map[string]int64{"crm": 40, "erp": 20}, must[map[string]int64](t)(s.CountDeadByEndpoint(ctx, state.Filter{})))
 
 	same(t, "one", all[4], must[state.DeadLetter](t)(s.DeadLetter(ctx, all[4].ID, "")))
 	same(t, "one of the tenant's", all[4], must[state.DeadLetter](t)(s.DeadLetter(ctx, all[4].ID, "2")))

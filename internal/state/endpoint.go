@@ -28,9 +28,11 @@ func (s *Store) Endpoints(ctx context.Context) ([]Endpoint, error) {
 	var errs []error
 	for i := range rows {
 		e, err := s.decrypt(&rows[i])
-		if _, sealed := errors.AsType[*KeyError](err); err != nil && !sealed {
+		sealed, isSealed := errors.AsType[*KeyError](err)
+		if err != nil && !isSealed {
 			return nil, err
 		}
+		e.Sealed = sealed
 		out, errs = append(out, e), append(errs, err)
 	}
 	return out, errors.Join(errs...)

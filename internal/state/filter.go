@@ -25,7 +25,7 @@ func (f *Filter) lacks(name string) error {
 	switch {
 	case len(f.IDs) > 0 && name != deadTable:
 		part = "ids"
-	case f.Endpoint != "" && name == eventsTable:
+	case (f.Endpoint != "" || len(f.Endpoints) > 0) && name == eventsTable:
 		part = "endpoint"
 	case f.Outcome != "" && name != attemptsTable:
 		part = "outcome"
@@ -46,6 +46,7 @@ func (s *Store) where(ctx context.Context, f *Filter, name string) (*where, erro
 	}
 	w.anyOf("webhook_id", f.Webhooks)
 	w.given("endpoint = %s", f.Endpoint)
+	w.anyOf("endpoint", f.Endpoints)
 	w.equal("tenant", f.Tenant)
 	w.anyOf("tenant", f.Tenants)
 	w.equal("key", orNil(f.Key))

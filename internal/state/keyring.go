@@ -36,6 +36,7 @@ type Keyring struct {
 type sealKey struct {
 	id   string
 	aead cipher.AEAD
+	weak bool // it was not made at random
 }
 
 // KeyError is a sealed value that the keys of state.key do not open.
@@ -80,11 +81,11 @@ func ParseKeys(text string) (*Keyring, error) {
 			return nil, fmt.Errorf("parse keys: the id of key %d must have 1 to 32 letters, digits, '.', '-' or '_'; write %s", i+1, keyForm)
 		}
 		if k.find(id) != nil {
-			return nil, fmt.Errorf("parse keys: two keys have the id %q; give each its own", id)
+			return nil, fmt.Errorf("parse keys: key %d has the id of one before it; give each its own", i+1)
 		}
 		key, err := decodeKey(encoded)
 		if err != nil {
-			return nil, fmt.Errorf("parse keys: key %q %w; create one with: gancho secrets generate-key", id, err)
+			return nil, fmt.Errorf("parse keys: key %d %w; create one with: gancho secrets generate-key", i+1, err)
 		}
 		var aead cipher.AEAD
 		block, err := aes.NewCipher(key)
@@ -94,7 +95,7 @@ func ParseKeys(text string) (*Keyring, error) {
 		if err != nil {
 			return nil, fmt.Errorf("create a cipher: %w", err)
 		}
-		k.keys = append(k.keys, sealKey{id, aead})
+		k.keys = append(k.keys, sealKey{id, aead, isWeak(key)})
 	}
 	return k, nil
 }
@@ -110,6 +111,29 @@ func decodeKey(encoded string) ([]byte, error) {
 		return nil, fmt.Errorf("has %d bytes, 32 are needed", len(key))
 	}
 	return key, nil
+}
+
+// isWeak reports whether a key is such as a person writes: text, or bytes that are the
+// same or rise evenly. Of random keys one in 10^13 is.
+func isWeak(key []byte) bool {
+	text, even := true, true
+	for i, b := range key {
+		text = text && b >= ' ' && b <= '~'
+		even = even && (i == 0 || b-key[i-1] == key[1]-key[0])
+	}
+	return text || even
+}
+
+// Weak says of each key that can be guessed what that means and what to do.
+func (k *Keyring) Weak() []string {
+	var all []string
+	for i := range k.keys {
+		if k.keys[i].weak {
+			all = append(all, fmt.Sprintf("the key %q of state.key is text or a pattern, not 32 random bytes: whoever guesses it reads what is stored; "+
+				"create one with gancho secrets generate-key, put it in front, and run gancho secrets rekey", k.keys[i].id))
+		}
+	}
+	return all
 }
 
 // GenerateKey returns a new random key as <id>:<base64>, as ParseKeys reads it.

@@ -11,6 +11,43 @@ import (
 	"gancho/internal/state"
 )
 
+// TestWeakKeys: what a person would write is told; what is made at random is not.
+func TestWeakKeys(t *testing.T) {
+	t.Parallel()
+	rising := make([]byte, 32)
+	for i := range rising {
+		rising[i] = byte(7 * i)
+	}
+	random, err := state.GenerateKey("good")
+	if err != nil {
+		t.Fatal(err)
+	}
+	keys := []string{random}
+	for name, key := range map[string][]byte{"zero": make([]byte, 32), "ones": bytes.Repeat([]byte{255}, 32), "rising": rising, "text": []byte("0123456789abcdef0123456789abcdef")} {
+		keys = append(keys, name+":"+base64.StdEncoding.EncodeToString(key))
+	}
+	keyring, err := state.ParseKeys(strings.Join(keys, ","))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if weak := keyring.Weak(); len(weak) != 4 || strings.Contains(strings.Join(weak, " "), "good") {
+		t.Errorf("weak are %q", weak)
+	}
+}
+
+// TestWrongKeysAreNotRepeated: no message holds a part of what was given.
+func TestWrongKeysAreNotRepeated(t *testing.T) {
+	t.Parallel()
+	const marker = "Xm4rkerX7q2w9e5r1t3y"
+	good := strings.Repeat("A", 43)
+	for _, form := range []string{"M", "M:M", "M:", ":M", "a:M", "M,M", "a:M,b:M", "M:x,M:y", "M M", "a:" + good + ",M:M", "M:" + good + ",M:" + good, "a=M", "{M}", "a:M=="} {
+		text := strings.ReplaceAll(form, "M", marker)
+		if _, err := state.ParseKeys(text); err == nil || strings.Contains(err.Error(), marker) {
+			t.Errorf("%s: %v", form, err)
+		}
+	}
+}
+
 func TestParseKeys(t *testing.T) {
 	t.Parallel()
 	key := base64.StdEncoding.EncodeToString(bytes.Repeat([]byte{7}, 32))
@@ -24,10 +61,10 @@ func TestParseKeys(t *testing.T) {
 		{"2026-a:" + key, []string{"2026-a"}, ""},
 		{" b:" + key + " ,\n a:" + key + "\n", []string{"b", "a"}, ""},
 		{"", nil, "0 bytes"},
-		{"a:" + key[:20], nil, `key "a" has 15 bytes, 32 are needed`},
+		{"a:" + key[:20], nil, `key 1 has 15 bytes, 32 are needed`},
 		{"a:" + key + "AAAA", nil, "is not base64"},
 		{"a:não-é-base64", nil, "is not base64"},
-		{"a:" + key + ",a:" + key, nil, `two keys have the id "a"`},
+		{"a:" + key + ",a:" + key, nil, `key 2 has the id of one before it`},
 		{key + "," + key, nil, "key 1 of 2 has no id"},
 		{"a:" + key + ",", nil, "key 2 of 2 has no id"},
 		{":" + key, nil, "1 to 32"},

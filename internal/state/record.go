@@ -24,6 +24,8 @@ type Endpoint struct {
 	Public json.RawMessage
 	// Secrets are those that sign now, the newest first.
 	Secrets []Secret
+	// Sealed is why there are neither Document nor Secrets; nil: there are.
+	Sealed *KeyError
 	// Version rises with each change; UpdateEndpoint refuses an older one.
 	Version          int64
 	Created, Updated time.Time
@@ -129,6 +131,9 @@ type Filter struct {
 	From     time.Time `json:"from,omitzero"`     // commit time (attempts: their own), inclusive
 	To       time.Time `json:"to,omitzero"`       // exclusive
 	Outcome  string    `json:"outcome,omitempty"` // attempts': delivered, retry, ...
+
+	// Endpoints are those of an actor who may choose from no others.
+	Endpoints []string `json:"-"`
 }
 
 // Job sends kept events or dead letters again. Whoever runs it goes on where

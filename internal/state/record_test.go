@@ -37,7 +37,7 @@ func ExampleParseKeys() {
 	fmt.Println(err)
 	// Output:
 	// keys 2026, 2025 <nil>
-	// parse keys: key "1" has 6 bytes, 32 are needed; create one with: gancho secrets generate-key
+	// parse keys: key 1 has 6 bytes, 32 are needed; create one with: gancho secrets generate-key
 }
 
 func ExampleRole_Covers() {

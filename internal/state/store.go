@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strconv"
 	"strings"
 	"time"
 
@@ -23,10 +24,21 @@ const (
 	// connection that is silent for so long is dead, as after the failover of a
 	// host. TCP itself would notice after a quarter of an hour.
 	patience = 2 * time.Minute
-	// maxConnections bounds the share of a server that is often the legacy system's:
-	// the log's writer, a job, an API call, and one to spare.
-	maxConnections = 4
 )
+
+// Pool is the share that one use of the state has of the server, which is often the
+// legacy system's: its most connections, and how long the server works on one of its
+// statements.
+type Pool struct {
+	// Name is in the application_name of its connections, behind gancho-state-.
+	Name        string
+	Connections int32
+	Timeout     time.Duration
+}
+
+// mainPool is of the Store that Open returns: the log's writer, the endpoints, and one
+// to spare.
+var mainPool = Pool{Connections: 4, Timeout: time.Minute}
 
 // Options are what a Store needs.
 type Options struct {
@@ -52,7 +64,7 @@ type Store struct {
 // or ErrSchema when migrations are pending or a newer program has applied some
 // (then it is migrations.ErrNewer, too).
 func Open(ctx context.Context, o Options) (*Store, error) {
-	config, err := poolConfig(o.DSN)
+	config, err := poolConfig(o.DSN, mainPool)
 	if err != nil {
 		return nil, err
 	}
@@ -93,6 +105,20 @@ func (s *Store) begin(ctx context.Context) error {
 	return nil
 }
 
+// Apart returns the same state over a pool of its own, so that those who use one wait
+// for nobody who uses the other. It connects when it is used. Both are to be closed.
+func (s *Store) Apart(p Pool) (*Store, error) {
+	config, err := poolConfig(s.dsn, p)
+	if err != nil {
+		return nil, err
+	}
+	out := *s
+	if out.pool, err = pgxpool.NewWithConfig(context.Background(), config); err != nil {
+		return nil, fmt.Errorf("connect to the state database: %w", explain(err))
+	}
+	return &out, nil
+}
+
 // Close closes the connections, when they are idle.
 func (s *Store) Close() { s.pool.Close() }
 
@@ -105,16 +131,20 @@ func (s *Store) KeyIDs() []string {
 }
 
 // poolConfig pins what the settings of a role or database could change.
-func poolConfig(dsn string) (*pgxpool.Config, error) {
+func poolConfig(dsn string, p Pool) (*pgxpool.Config, error) {
 	config, err := pgxpool.ParseConfig(dsn)
 	if err != nil {
 		return nil, fmt.Errorf("read state.dsn: %w", cdc.ErrDSN)
 	}
-	config.MaxConns = maxConnections
+	config.MaxConns = p.Connections
+	name := applicationName
+	if p.Name != "" {
+		name += "-" + p.Name
+	}
 	config.MaxConnIdleTime = 5 * time.Minute
 	cdc.PinSession(&config.ConnConfig.Config, map[string]string{
-		"application_name":                    applicationName,
-		"statement_timeout":                   "60s",
+		"application_name":                    name,
+		"statement_timeout":                   strconv.FormatInt(p.Timeout.Milliseconds(), 10),
 		"lock_timeout":                        "10s",
 		"idle_in_transaction_session_timeout": "60s",
 		"default_transaction_isolation":       "read committed",
@@ -242,6 +272,9 @@ var (
 	ErrSchema = errors.New("the schema gancho is missing or out of date; run gancho migrate")
 	// ErrUnreachable: the database does not answer, or not now. Try again.
 	ErrUnreachable = errors.New("the state database is unreachable")
+	// ErrSlow is the ErrUnreachable of a statement that the server works on for longer
+	// than its Pool allows.
+	ErrSlow = fmt.Errorf("%w, or a statement takes too long", ErrUnreachable)
 	// ErrKeys: an endpoint is to be stored or read, and there is no key to encrypt it with.
 	ErrKeys = errors.New("state.key is not set")
 )
@@ -254,6 +287,8 @@ func explain(err error) error {
 		return err
 	case errors.Is(err, pgx.ErrNoRows):
 		return ErrNotFound
+	case cdc.SQLState(err) == cdc.CodeQueryCanceled:
+		return fmt.Errorf("%w: %w", ErrSlow, err)
 	case fault.Passing(), cdc.SQLState(err) == cdc.CodeReadOnly: // until the failover is done
 		return fmt.Errorf("%w: %w", ErrUnreachable, err)
 	case fault == cdc.FaultSchema:

@@ -83,6 +83,21 @@ func (s *Store) RevokeToken(ctx context.Context, actor, name string) error {
 	})
 }
 
+// TokenHashes returns the SHA-256 of the text of each token that is valid.
+func (s *Store) TokenHashes(ctx context.Context) (map[[sha256.Size]byte]bool, error) {
+	rows, err := collect(ctx, s, "read the hashes of tokens", `select sha256 from gancho.tokens where expires is null or expires > now()`, nil, pgx.RowTo[[]byte])
+	if err != nil {
+		return nil, err
+	}
+	hashes := make(map[[sha256.Size]byte]bool, len(rows))
+	for _, row := range rows {
+		if len(row) == sha256.Size {
+			hashes[[sha256.Size]byte(row)] = true
+		}
+	}
+	return hashes, nil
+}
+
 func (t *Token) facts() facts {
 	f := facts{"role": t.Role, "tenant": t.Tenant}
 	if !t.Expires.IsZero() {

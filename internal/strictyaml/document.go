@@ -17,6 +17,10 @@ import (
 // hand-written file, far below what would hurt.
 const maxNodes = 200_000
 
+// MaxErrors is how many mistakes are reported together: more help nobody, and a
+// document of somebody else's could have one for every few bytes.
+const MaxErrors = 100
+
 // Document is one YAML file.
 type Document struct {
 	name   string
@@ -24,7 +28,8 @@ type Document struct {
 	lines  []string
 	env    func(string) (string, bool)
 	filled []string // pairs: what a variable was replaced by, and ${NAME}
-	errors Errors
+	errors Errors   // MaxErrors, and one more: there are more
+	found  int      // mistakes, those that were not recorded included
 }
 
 // Parse parses the text of the file called name, which may be empty of content.
@@ -74,7 +79,7 @@ func splitLines(s string) []string {
 // a syntax error.
 func (d *Document) Root() Value { return Value{d, d.root} }
 
-// Errors are the mistakes found so far.
+// Errors are the mistakes found so far, up to MaxErrors and one.
 func (d *Document) Errors() Errors { return d.errors }
 
 // Name is the name given to Parse.
@@ -83,7 +88,13 @@ func (d *Document) Name() string { return d.name }
 // Add records a mistake of the whole file.
 func (d *Document) Add(hint, format string, args ...any) { d.errorAt(0, 0, hint, format, args...) }
 
+// full reports whether further mistakes are only counted.
+func (d *Document) full() bool { return len(d.errors) > MaxErrors }
+
 func (d *Document) errorAt(line, col int, hint, format string, args ...any) {
+	if d.found++; d.full() {
+		return
+	}
 	d.errors = append(d.errors, &Error{File: d.name, Line: line, Col: col, Hint: d.hint(hint), Message: d.message(format, args)})
 }
 
@@ -196,6 +207,8 @@ func (d *Document) syntax(err error) {
 	switch {
 	case mark.Line > 0 && mark.Line <= len(d.lines) && strings.HasPrefix(strings.TrimLeft(d.lines[mark.Line-1], " "), "\t"):
 		hint = "indent with spaces, not with tabs"
+	case strings.HasPrefix(message, "unknown anchor"): // it may be a password, so it is not repeated
+		message, hint = "unknown anchor", "quote a value that begins with *"
 	case strings.Contains(message, "mapping values are not allowed"):
 		hint = "quote a value that has a colon and a blank in it, or indent the line as its neighbours are"
 	case strings.Contains(message, "cannot start any token"):
@@ -250,7 +263,8 @@ func (e Errors) Unwrap() []error {
 }
 
 // Err returns the mistakes in the order of their places, without repetitions,
-// or nil if there are none. Files keep the order in which they first appear.
+// or nil if there are none. Files keep the order in which they first appear. Of
+// more than MaxErrors it returns the first, and one that says so.
 func (e Errors) Err() error {
 	if len(e) == 0 {
 		return nil
@@ -265,5 +279,11 @@ func (e Errors) Err() error {
 	slices.SortStableFunc(sorted, func(a, b *Error) int {
 		return cmp.Or(cmp.Compare(rank[a.File], rank[b.File]), cmp.Compare(a.Line, b.Line), cmp.Compare(a.Col, b.Col))
 	})
-	return slices.CompactFunc(sorted, func(a, b *Error) bool { return *a == *b })
+	sorted = slices.CompactFunc(sorted, func(a, b *Error) bool { return *a == *b })
+	if len(sorted) <= MaxErrors {
+		return sorted
+	}
+	next := sorted[MaxErrors]
+	more := &Error{File: next.File, Line: next.Line, Col: next.Col, Message: "there are more mistakes than these", Hint: "fix these first"}
+	return append(sorted[:MaxErrors:MaxErrors], more)
 }

@@ -118,7 +118,7 @@ a.yaml:6:7: unknown value "standart"; did you mean "standard"?`},
 		{"two documents", "name: x\n---\nname: y\n", "a.yaml:2:1: the file holds a second document (---); use one file for each"},
 		{"cycle", "name: x\nlist: &a [1, *a]\n", "a.yaml:2:14: the alias *a contains itself"},
 		{"latin1", "name: x\n# \xe7\n", "a.yaml:2:1: the text is not UTF-8; save the file as UTF-8"},
-		{"unknown anchor", "name: *x\n", "a.yaml:1:7: read YAML: unknown anchor 'x' referenced"},
+		{"unknown anchor", "name: *x\n", "a.yaml:1:7: read YAML: unknown anchor; quote a value that begins with *"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()

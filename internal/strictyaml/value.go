@@ -39,7 +39,10 @@ func (v Value) Errorf(hint, format string, args ...any) {
 // ErrorfAt records a mistake at a byte offset in the value's text.
 func (v Value) ErrorfAt(offset int, hint, format string, args ...any) {
 	if v.node != nil {
-		line, col := v.Position(offset)
+		var line, col int
+		if !v.doc.full() { // it walks over the value
+			line, col = v.Position(offset)
+		}
 		v.doc.errorAt(line, col, hint, format, args...)
 	}
 }
@@ -200,6 +203,10 @@ func (v Value) Map(fields ...Field) {
 }
 
 func (v Value) unknownKey(name string, fields []Field) {
+	if v.doc.full() { // the closest of many keys would be looked for, and not reported
+		v.Errorf("", "")
+		return
+	}
 	var known, all []string
 	for _, f := range fields {
 		all = append(all, f.name)
@@ -237,6 +244,7 @@ func (v Value) Entries() []Entry {
 		return nil
 	}
 	var own, merged []Entry
+	first := make(map[string]int, len(r.node.Content)/2) // line of each key
 	for i := 0; i+1 < len(r.node.Content); i += 2 {
 		key, value := Value{r.doc, r.node.Content[i]}, Value{r.doc, r.node.Content[i+1]}
 		k := key.Resolved()
@@ -249,14 +257,16 @@ func (v Value) Entries() []Entry {
 			continue
 		}
 		e := Entry{k.node.Value, key, value}
-		if j := slices.IndexFunc(own, func(o Entry) bool { return o.Name == e.Name }); j >= 0 {
-			key.Errorf("", "the key %q is given twice, first on line %d", e.Name, own[j].Key.Line())
+		if line, twice := first[e.Name]; twice {
+			key.Errorf("", "the key %q is given twice, first on line %d", e.Name, line)
 			continue
 		}
+		first[e.Name] = key.Line()
 		own = append(own, e)
 	}
 	for _, e := range merged {
-		if !slices.ContainsFunc(own, func(o Entry) bool { return o.Name == e.Name }) {
+		if _, there := first[e.Name]; !there {
+			first[e.Name] = e.Key.Line()
 			own = append(own, e)
 		}
 	}
@@ -330,7 +340,7 @@ func (v Value) tree() (any, bool) {
 	case v.IsNull():
 		return nil, true
 	}
-	errors := len(v.doc.errors)
+	found := v.doc.found
 	text := v.Text()
-	return text, len(v.doc.errors) == errors
+	return text, v.doc.found == found
 }

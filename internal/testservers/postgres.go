@@ -29,6 +29,8 @@ type PostgresOptions struct {
 	Settings map[string]string
 	// Arguments are those of the server program.
 	Arguments []string
+	// Disk keeps a test's cluster out of memory: it grows, or the disk is measured.
+	Disk bool
 }
 
 // Postgres is a private PostgreSQL server with wal_level=logical. Its
@@ -42,8 +44,8 @@ type Postgres struct {
 	databases atomic.Int64
 }
 
-// StartPostgres creates a cluster in a temporary directory, starts it, and waits
-// until it answers. Close removes it.
+// StartPostgres creates a cluster in a temporary directory, a test's in memory if
+// there is room, starts it, and waits until it answers. Close removes it.
 func StartPostgres(o PostgresOptions) (_ *Postgres, err error) {
 	p := &Postgres{arguments: o.Arguments}
 	if p.bin, err = postgresBin(); err != nil {
@@ -55,7 +57,13 @@ func StartPostgres(o PostgresOptions) (_ *Postgres, err error) {
 	if p.port, err = quietPort(); err != nil {
 		return nil, err
 	}
-	if p.dir, err = os.MkdirTemp("", "gancho-pg-"); err != nil {
+	if testing.Testing() && !o.Disk {
+		p.dir, err = memoryDir()
+	}
+	if p.dir == "" && err == nil {
+		p.dir, err = os.MkdirTemp("", "gancho-pg-")
+	}
+	if err != nil {
 		return nil, err
 	}
 	defer func() {
@@ -97,6 +105,7 @@ func (p *Postgres) configure(settings map[string]string) error {
 		"fsync":                   "off", // tests kill processes, never the kernel
 		"synchronous_commit":      "on",  // only flushed WAL is sent
 		"full_page_writes":        "off",
+		"max_wal_size":            "'256MB'",
 	}
 	maps.Copy(conf, settings)
 	var b strings.Builder

@@ -9,6 +9,26 @@ import (
 	"gancho/internal/pgtext"
 )
 
+// array is an array's value, row by row. A large one that the server sent is read no
+// further than it is asked for.
+type array struct {
+	dims, lower []int
+	elems       []value   // not to be used before readElements
+	sent        *sentText // nil: elems are read
+}
+
+// length is the number of elements.
+func (a *array) length() int {
+	if len(a.dims) == 0 {
+		return 0
+	}
+	n := 1
+	for _, d := range a.dims {
+		n *= d
+	}
+	return n
+}
+
 func arrayCodec(t *cdc.Type) *codec {
 	elem := codecOf(t.Elem)
 	delim := t.Delim
@@ -16,7 +36,7 @@ func arrayCodec(t *cdc.Type) *codec {
 		delim = ','
 	}
 	return &codec{
-		parse:    func(m *Machine, s []byte) value { return parseArray(m, s, delim, elem.parse) },
+		parse:    func(m *Machine, s []byte) value { return sentArray(m, s, delim, elem.parse, isInt(t.Elem.Base())) },
 		input:    func(m *Machine, s []byte) value { return parseArray(m, s, delim, elem.read) },
 		print:    func(m *Machine, dst []byte, v value) []byte { return printArray(m, dst, v.arr, delim, elem) },
 		literals: elem.literals,
@@ -72,7 +92,7 @@ func listValue(elems []value) value {
 	if len(elems) == 0 {
 		return value{state: stateKnown, arr: &array{}}
 	}
-	return value{state: stateKnown, arr: &array{[]int{len(elems)}, []int{1}, elems}}
+	return value{state: stateKnown, arr: &array{dims: []int{len(elems)}, lower: []int{1}, elems: elems}}
 }
 
 // printArray is array_out.
@@ -144,8 +164,8 @@ func arrayImpls() map[string]*impl {
 	return map[string]*impl{
 		"arraycontains(anyarray,anyarray)":  containing(func(m *Machine, a, b *array, t *elementType) value { return t.contains(m, a, b, true) }),
 		"arraycontained(anyarray,anyarray)": containing(func(m *Machine, a, b *array, t *elementType) value { return t.contains(m, b, a, true) }),
-		"arrayoverlap(anyarray,anyarray)":   containing(func(m *Machine, a, b *array, t *elementType) value { return t.contains(m, a, b, false) }),
-		"cardinality(anyarray)":             one(func(_ *Machine, a value) value { return intValue(int64(len(a.arr.elems))) }),
+		"arrayoverlap(anyarray,anyarray)":   containing(func(m *Machine, a, b *array, t *elementType) value { return t.contains(m, b, a, false) }),
+		"cardinality(anyarray)":             one(func(_ *Machine, a value) value { return intValue(int64(a.arr.length())) }),
 		"array_ndims(anyarray)": one(func(_ *Machine, a value) value {
 			if len(a.arr.dims) == 0 {
 				return value{}
@@ -180,13 +200,13 @@ func arrayToString() *impl {
 		}
 		codecs := []*codec{elem}
 		if len(t.args) == 2 {
-			return two(func(m *Machine, a, sep value) value { return m.join(a.arr.elems, codecs, sep.s, value{}) }), nil
+			return two(func(m *Machine, a, sep value) value { return m.joinElements(a.arr, codecs, sep.s, value{}) }), nil
 		}
 		return &impl{lax: true, many: func(m *Machine, a []value) value {
 			if a[0].state == stateNull || a[1].state == stateNull {
 				return value{}
 			}
-			return m.join(a[0].arr.elems, codecs, a[1].s, a[2])
+			return m.joinElements(a[0].arr, codecs, a[1].s, a[2])
 		}}, nil
 	})
 }
@@ -207,7 +227,12 @@ func arrayPosition() *impl {
 			if len(arr.dims) > 1 {
 				return m.fail("0A000", "searching for elements in multidimensional arrays is not supported")
 			}
-			for i, e := range arr.elems {
+			r := arr.reader()
+			for i := 0; ; i++ {
+				e, more := r.next(m)
+				if !more || e.state == stateFailed {
+					return e
+				}
 				found := e.state == stateNull && want.state == stateNull
 				if e.state == stateKnown && want.state == stateKnown {
 					r := eq(m, e, want)
@@ -220,7 +245,6 @@ func arrayPosition() *impl {
 					return intValue(int64(arr.lower[0] + i))
 				}
 			}
-			return value{}
 		}}, nil
 	})
 }
@@ -258,13 +282,20 @@ func (c *checker) concatImpl(t *term, separated bool) (*impl, *Error) {
 	}}, nil
 }
 
+func (m *Machine) joinElements(a *array, codecs []*codec, sep []byte, null value) value {
+	if failed, ok := m.readElements(a); !ok {
+		return failed
+	}
+	return m.join(a.elems, codecs, sep, null)
+}
+
 // join writes the text forms with sep between them. Nulls are replaced by null, or
 // left out when that is null too. Values beyond the codecs have the last one.
 func (m *Machine) join(list []value, codecs []*codec, sep []byte, null value) value {
 	size := 0
 	for i, v := range list {
-		if !m.canPrint(v) {
-			return m.overMemory()
+		if failed, ok := m.canPrint(v); !ok {
+			return failed
 		}
 		switch {
 		case v.state != stateNull:

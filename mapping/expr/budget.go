@@ -69,25 +69,31 @@ func (m *Machine) printed(c *codec, v value) value {
 	if c.plain {
 		return v
 	}
-	if !m.canPrint(v) || !m.room(c.size(v)) {
+	if failed, ok := m.canPrint(v); !ok {
+		return failed
+	}
+	if !m.room(c.size(v)) {
 		return m.overMemory()
 	}
 	return m.appended(c.print(m, m.arena, v))
 }
 
 // canPrint takes from the budget what printing a value takes besides the result.
-func (m *Machine) canPrint(v value) bool {
-	if v.big != nil && !hasDigits(v) {
-		return m.spend(bigScratch(v.big.length()))
+func (m *Machine) canPrint(v value) (failed value, ok bool) {
+	if v.big != nil && !hasDigits(v) && !m.spend(bigScratch(v.big.length())) {
+		return m.overMemory(), false
 	}
 	if v.arr != nil {
+		if failed, ok = m.readElements(v.arr); !ok {
+			return failed, false
+		}
 		for _, e := range v.arr.elems {
-			if !m.canPrint(e) {
-				return false
+			if failed, ok = m.canPrint(e); !ok {
+				return failed, false
 			}
 		}
 	}
-	return true
+	return value{}, true
 }
 
 // size bounds the length of a known value's text form.

@@ -220,8 +220,15 @@ func equalArrays(m *Machine, a, b *array, eq equality) value {
 	if !slices.Equal(a.dims, b.dims) || !slices.Equal(a.lower, b.lower) {
 		return boolValue(false)
 	}
-	for i, x := range a.elems {
-		y := b.elems[i]
+	for left, right := a.reader(), b.reader(); ; {
+		x, more := left.next(m)
+		if !more {
+			return boolValue(true)
+		}
+		y, _ := right.next(m)
+		if x.state == stateFailed || y.state == stateFailed {
+			return value{state: stateFailed}
+		}
 		if x.state == stateNull || y.state == stateNull {
 			if x.state != y.state {
 				return boolValue(false)
@@ -232,7 +239,6 @@ func equalArrays(m *Machine, a, b *array, eq equality) value {
 			return r
 		}
 	}
-	return boolValue(true)
 }
 
 // isInfinite reports the two infinities of a timestamp.

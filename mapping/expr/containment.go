@@ -26,46 +26,55 @@ func containing(f func(m *Machine, a, b *array, t *elementType) value) *impl {
 	})
 }
 
-// fewElements is the length up to which a hash table is not worth its memory.
-const fewElements = 8
-
-// contains is a @> b: every element of b equals one of a; a null equals none. If
-// not all must, it is a && b.
+// contains is a @> b: every element of b equals one of a; a null equals none. If not
+// all must, it is b && a. Elements of a are compared with one of b after the other, as
+// PostgreSQL does, until a hash table of them would have taken as long.
 func (t *elementType) contains(m *Machine, a, b *array, all bool) value {
-	find := t.scan
-	if t.hash != nil && min(len(a.elems), len(b.elems)) > fewElements {
-		table, failed := t.table(m, a.elems)
-		if table == nil {
-			return failed
+	if failed, ok := m.readElements(a); !ok {
+		return failed
+	}
+	const perElement, fewElements = 32, 8 // steps that the table takes, and when it is not worth it
+	var table []int32
+	left := m.steps - int64(perElement*len(a.elems))
+	for elems := b.reader(); ; {
+		want, more := elems.next(m)
+		if !more {
+			return boolValue(all)
 		}
-		find = func(m *Machine, elems []value, want value) value {
-			i := t.slot(m, table, elems, want)
+		r := boolValue(false)
+		switch {
+		case want.state == stateFailed:
+			return want
+		case want.state == stateNull:
+		case t.hash == nil || m.steps > left || len(a.elems) <= fewElements:
+			r = t.scan(m, a.elems, want)
+		default:
+			if table == nil {
+				var failed value
+				if table, failed = t.table(m, a.elems); table == nil {
+					return failed
+				}
+			}
+			i := t.slot(m, table, a.elems, want)
 			if i < 0 {
 				return m.overSteps()
 			}
-			return boolValue(table[i] != 0)
-		}
-	}
-	for _, want := range b.elems {
-		r := boolValue(false)
-		if want.state != stateNull {
-			r = find(m, a.elems, want)
+			r = boolValue(table[i] != 0)
 		}
 		if r.state != stateKnown || r.isTrue() != all {
 			return r
 		}
 	}
-	return boolValue(all)
 }
 
 // scan reports whether a value equals an element.
 func (t *elementType) scan(m *Machine, elems []value, want value) value {
 	for _, e := range elems {
-		if e.state == stateNull {
-			continue
-		}
 		if !m.step(weight(e)) {
 			return m.overSteps()
+		}
+		if e.state == stateNull {
+			continue
 		}
 		if r := t.eq(m, e, want); !r.isFalse() {
 			return r

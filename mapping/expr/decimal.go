@@ -95,6 +95,9 @@ func hasDigits(v value) bool { return v.big != nil && v.big.digits != nil }
 
 func isShort(v value) bool { return v.big == nil && magnitude(v.i) < 1e18 }
 
+// isMedium reports a value by which digits can be multiplied in a few pieces.
+func isMedium(v value) bool { return v.big == nil || v.big.length() <= shortDecimal }
+
 // isDecimal reports whether a finite value's digits are known.
 func isDecimal(v value) bool { return v.big == nil || v.big.digits != nil }
 
@@ -185,6 +188,14 @@ func addDecimal(a, b value) value {
 	return numericDigits(out, negX, scale)
 }
 
+// mulInPieces multiplies digits by an isMedium value, in pieces that are short.
+func mulInPieces(a, b value) value {
+	high, low := new(big.Int).QuoRem(unscaled(b), big.NewInt(1e18), new(big.Int))
+	v := product(a, numericBig(high, b.scale))
+	v.scale -= 18
+	return sumNumeric(v, product(a, numericBig(low, b.scale)))
+}
+
 // mulDecimal multiplies digits by a short value.
 func mulDecimal(a, b value) value {
 	factor, carry := magnitude(b.i), uint64(0)
@@ -215,4 +226,51 @@ func quoRemDecimal(a, b value, scale int32) (q value, rem uint64, tail []byte) {
 		rem %= divisor
 	}
 	return numericDigits(out, a.big.neg != (b.i < 0), scale), rem, tail
+}
+
+// quotientDigits bounds the digits of the quotient of isDecimal values at a scale: it is
+// less than 10 to this power, which may be negative.
+func quotientDigits(a, b value, scale int32) int {
+	return decimalDigits(a) - int(a.scale) - (decimalDigits(b) - int(b.scale)) + 1 + int(scale)
+}
+
+// quoDecimal is quotient for isDecimal values, if the quotient has far fewer digits than
+// they: their leading digits give it but for one in the last place, and the product decides
+// that.
+func quoDecimal(a, b value, scale int32) (q value, ok bool) {
+	n := quotientDigits(a, b, scale)
+	if n <= 0 {
+		return value{state: stateKnown, scale: scale}, true
+	}
+	var bufA, bufB [24]byte
+	x, y := decimal(bufA[:0], a), decimal(bufB[:0], b)
+	const guard = 3 // so that two quotients of numbers cut to n+3 digits differ by less than 1
+	keep := n + guard
+	if keep > max(len(x), len(y))/4 {
+		return value{}, false
+	}
+	power := scale + b.scale - a.scale + int32(max(len(x)-keep, 0)-max(len(y)-keep, 0))
+	least, most := leading(x, keep)
+	leastDivisor, mostDivisor := leading(y, keep)
+	low := numericBig(quoPow10(least, mostDivisor, power), scale)
+	high := numericBig(quoPow10(most, leastDivisor, power), scale)
+	if compareNumeric(low, high) != 0 {
+		if compareNumeric(absNumeric(a), product(absNumeric(b), high)) >= 0 {
+			low = high
+		}
+	}
+	if numericSign(a) != numericSign(b) {
+		low = negNumeric(low)
+	}
+	return low, true
+}
+
+// leading bounds a number of digits by its first n, and those and 1.
+func leading(digits []byte, n int) (least, most *big.Int) {
+	if n >= len(digits) {
+		least = parseDecimal(digits)
+		return least, least
+	}
+	least = parseDecimal(digits[:n])
+	return least, new(big.Int).Add(least, big.NewInt(1))
 }

@@ -1,6 +1,7 @@
 package expr_test
 
 import (
+	"math/big"
 	"math/rand/v2"
 	"strings"
 	"testing"
@@ -30,6 +31,28 @@ func TestDecimal(t *testing.T) {
 	}
 	for range 10_000 {
 		if err := expr.SameNumeric(number(), number(), int32(r.IntN(80)-30)); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// TestNearQuotient: a quotient of few digits that lies on the border of two results, or as
+// near to it as it can.
+func TestNearQuotient(t *testing.T) {
+	t.Parallel()
+	r := rand.New(rand.NewPCG(seed(t), 2))
+	for range 2_000 {
+		digits := []byte(strings.Repeat([...]string{"9", "3", "10"}[r.IntN(3)], 50+r.IntN(100)))
+		for range r.IntN(5) {
+			digits[r.IntN(len(digits))] = byte('1' + r.IntN(9))
+		}
+		divisor, _ := new(big.Int).SetString(string(digits), 10)
+		// The quotient is 1 and this many halves of the last digit of the scale, 16.
+		quotient := big.NewInt(1e17 + 5*int64(r.IntN(1000)))
+		dividend := new(big.Int).Mul(divisor, quotient)
+		dividend.Add(dividend, big.NewInt(int64(r.IntN(3)-1)))
+		a, b := dividend.String(), divisor.String()+strings.Repeat("0", [...]int{0, 17, 17}[r.IntN(3)])
+		if err := expr.SameNumeric([...]string{"", "-"}[r.IntN(2)]+a, b, 0); err != nil {
 			t.Fatal(err)
 		}
 	}

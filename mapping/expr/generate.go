@@ -325,15 +325,19 @@ func generateQuantified(t *term) evalFunc {
 		if a.state != stateKnown {
 			return value{state: worse(a.state, v.state)}
 		}
-		if len(a.arr.elems) == 0 {
+		if len(a.arr.dims) == 0 {
 			return boolValue(all)
 		}
 		if v.state != stateKnown {
 			return v
 		}
 		state := stateKnown
-		for _, e := range a.arr.elems {
-			r := value{state: e.state}
+		for elems := a.arr.reader(); ; {
+			e, more := elems.next(m)
+			if !more {
+				return value{state: state, i: 1 - stop}
+			}
+			r := e
 			if e.state == stateKnown {
 				r = f(m, v, e)
 			}
@@ -342,7 +346,6 @@ func generateQuantified(t *term) evalFunc {
 			}
 			state = worse(state, r.state)
 		}
-		return value{state: state, i: 1 - stop}
 	}
 }
 
@@ -365,7 +368,7 @@ func generateArray(t *term) evalFunc {
 // generateElement compiles array[i]: null outside, and where the array has
 // other than one dimension.
 func generateElement(t *term) evalFunc {
-	x, index := generate(t.args[0]), generate(t.args[1])
+	x, index, off := generate(t.args[0]), generate(t.args[1]), t.off
 	return func(m *Machine) value {
 		a := x(m)
 		if a.state != stateKnown {
@@ -378,7 +381,7 @@ func generateElement(t *term) evalFunc {
 		if len(a.arr.dims) != 1 || i.i < int64(a.arr.lower[0]) || i.i >= int64(a.arr.lower[0]+a.arr.dims[0]) {
 			return value{}
 		}
-		return a.arr.elems[i.i-int64(a.arr.lower[0])]
+		return m.placed(m.element(a.arr, int(i.i)-a.arr.lower[0]), off)
 	}
 }
 
@@ -407,11 +410,14 @@ func generateElements(t *term) evalFunc {
 		if v.state != stateKnown {
 			return v
 		}
+		if failed, ok := m.readElements(v.arr); !ok {
+			return m.placed(failed, off)
+		}
 		elems, ok := m.elements(len(v.arr.elems))
 		if !ok {
 			return m.placed(m.overMemory(), off)
 		}
-		out := &array{v.arr.dims, v.arr.lower, elems}
+		out := &array{dims: v.arr.dims, lower: v.arr.lower, elems: elems}
 		outer := m.bound
 		defer func() { m.bound = outer }()
 		for i, e := range v.arr.elems {

@@ -72,12 +72,18 @@ func hasWideKey(canonical []byte) bool {
 
 // jsonImpls are the operators, functions and casts of json and jsonb.
 func jsonImpls() map[string]*impl {
+	path := func(m *Machine, a, b value) value {
+		if failed, ok := m.readElements(b.arr); !ok {
+			return failed
+		}
+		return jsonPath(a, b.arr.elems)
+	}
 	all := map[string]*impl{
 		"jsonb_contains(jsonb,jsonb)":          two(func(m *Machine, a, b value) value { return m.contains(a, b) }),
 		"jsonb_contained(jsonb,jsonb)":         two(func(m *Machine, a, b value) value { return m.contains(b, a) }),
 		"jsonb_exists(jsonb,text)":             two(func(_ *Machine, a, key value) value { return boolValue(pgtext.JSONExists(a.s, key.s)) }),
-		"jsonb_extract_path(jsonb,_text)":      two(func(_ *Machine, a, b value) value { return jsonPath(a, b.arr.elems) }),
-		"jsonb_extract_path_text(jsonb,_text)": two(func(m *Machine, a, b value) value { return jsonText(m, jsonPath(a, b.arr.elems)) }),
+		"jsonb_extract_path(jsonb,_text)":      two(path),
+		"jsonb_extract_path_text(jsonb,_text)": two(func(m *Machine, a, b value) value { return jsonText(m, path(m, a, b)) }),
 		"jsonb_array_length(jsonb)":            one(jsonLength),
 		"json_array_length(json)":              one(jsonLength),
 		"bool(jsonb)": one(func(m *Machine, a value) value {

@@ -32,12 +32,6 @@ type value struct {
 	arr   *array
 }
 
-// array is an array's value, row by row.
-type array struct {
-	dims, lower []int
-	elems       []value
-}
-
 // Values of value.aux for a numeric, in their order.
 const (
 	minusInfinity int32 = iota - 1
@@ -172,7 +166,10 @@ func (m *Machine) AppendText(dst []byte, e *Expr) (out []byte, null bool, err er
 	if v.state == stateNull {
 		return dst, true, nil
 	}
-	if !m.canPrint(v) || !m.output(e.out.size(v)) {
+	if failed, ok := m.canPrint(v); !ok {
+		return dst, false, m.failure(failed)
+	}
+	if !m.output(e.out.size(v)) {
 		return dst, false, m.failure(m.overMemory())
 	}
 	return e.out.print(m, dst, v), false, nil

@@ -117,7 +117,10 @@ func (m *Machine) mac(name string, key []byte) hash.Hash {
 
 // appendTaxID masks a CPF as ***.456.789-** and a CNPJ as **.345.678/0001-**,
 // with or without their points: legacy columns hold both, so that either
-// function masks either. A CNPJ may have letters since July 2026.
+// function masks either. A CNPJ may have letters since July 2026. One that is
+// not valid is shown as nothing: it may hold a CPF. A CPF filled up with zeros
+// to the 14 digits of a column for both is a CPF, also where it happens to be a
+// CNPJ, because that shows less.
 func appendTaxID(dst, text []byte, malformed string) []byte {
 	var buffer [14]byte
 	id := buffer[:0]
@@ -135,26 +138,54 @@ func appendTaxID(dst, text []byte, malformed string) []byte {
 		}
 		id = append(id, b)
 	}
+	company := len(id) == 14 && allDigits(id[12:]) && endsInCheckDigits(id, 9)
+	if len(id) == 14 && allDigits(id) && string(id[:3]) == "000" && (!company || endsInCheckDigits(id[3:], 11)) {
+		id, company = id[3:], false
+	}
 	switch {
-	case len(id) == 11 && allDigits(id):
-		dst = append(append(dst, "***."...), id[3:6]...)
-		dst = append(append(dst, '.'), id[6:9]...)
-		return append(dst, "-**"...)
-	case len(id) == 14 && allDigits(id[12:]):
+	case company:
 		dst = append(append(dst, "**."...), id[2:5]...)
 		dst = append(append(dst, '.'), id[5:8]...)
 		dst = append(append(dst, '/'), id[8:12]...)
 		return append(dst, "-**"...)
+	case len(id) == 11 && allDigits(id):
+		dst = append(append(dst, "***."...), id[3:6]...)
+		dst = append(append(dst, '.'), id[6:9]...)
+		return append(dst, "-**"...)
 	}
 	return append(dst, malformed...)
 }
+
+// endsInCheckDigits reports whether a CPF or CNPJ ends in its two check digits,
+// modulo 11 over weights that rise from 2 at the right end to heaviest and begin
+// at 2 again. A letter counts as its ASCII code less 48 (Receita Federal,
+// Instrução Normativa 2.229 of 2024).
+func endsInCheckDigits(id []byte, heaviest int) bool {
+	for n := len(id) - 2; n < len(id); n++ {
+		sum, weight := 0, 2
+		for i := n - 1; i >= 0; i-- {
+			sum += weight * int(id[i]-'0')
+			if weight++; weight > heaviest {
+				weight = 2
+			}
+		}
+		if digit := sum * 10 % 11 % 10; digit != int(id[n]-'0') {
+			return false
+		}
+	}
+	return true
+}
+
+// domainDigits are the most digits of an e-mail's domain that is shown. One of
+// more digits is likelier a number of somebody than a name.
+const domainDigits = 6
 
 // appendMaskedEmail keeps the first character, unless it is the only one, and
 // the domain: m***@exemplo.com.br.
 func appendMaskedEmail(dst, text []byte) []byte {
 	at := bytes.IndexByte(text, '@')
 	domain := text[at+1:]
-	if at <= 0 || len(domain) == 0 || bytes.ContainsAny(text, " \t\r\n<>,;:\"") || bytes.IndexByte(domain, '@') >= 0 || bytes.IndexByte(domain, '.') < 1 {
+	if at <= 0 || !isDomain(domain) || bytes.ContainsAny(text, " \t\r\n<>,;:\"") {
 		return append(dst, "***"...)
 	}
 	first := 1
@@ -165,6 +196,21 @@ func appendMaskedEmail(dst, text []byte) []byte {
 		dst = append(dst, text[:first]...)
 	}
 	return append(append(dst, "***@"...), domain...)
+}
+
+// isDomain reports whether a text is made of letters, digits, dots within it and
+// hyphens, of few digits.
+func isDomain(text []byte) bool {
+	digits := 0
+	for _, b := range text {
+		switch {
+		case isDigit(b):
+			digits++
+		case b != '.' && b != '-' && (b|0x20 < 'a' || b|0x20 > 'z'):
+			return false
+		}
+	}
+	return digits <= domainDigits && bytes.IndexByte(text, '.') > 0
 }
 
 // appendMaskedPhone keeps the country code 55, the area code and the last four

@@ -23,7 +23,7 @@ func TestMasks(t *testing.T) {
 		{"mask_cpf", "12345678909", "***.456.789-**"},
 		{"mask_cpf", "123.456.789-09", "***.456.789-**"},
 		{"mask_cpf", " 123 456 789 09 ", "***.456.789-**"},
-		{"mask_cpf", "12345678000190", "**.345.678/0001-**"}, // one column holds both
+		{"mask_cpf", "12345678000195", "**.345.678/0001-**"}, // one column holds both
 		{"mask_cpf", "1234567890", cpf},
 		{"mask_cpf", "123456789012", cpf},
 		{"mask_cpf", "1234567890A", cpf},
@@ -33,12 +33,19 @@ func TestMasks(t *testing.T) {
 		{"mask_cpf", strings.Repeat("1", 500), cpf},
 		{"mask_cpf", "", ""},
 		{"mask_cpf", "   ", ""},
-		{"mask_cnpj", "12345678000190", "**.345.678/0001-**"},
-		{"mask_cnpj", "12.345.678/0001-90", "**.345.678/0001-**"},
+		{"mask_cnpj", "12345678000195", "**.345.678/0001-**"},
+		{"mask_cnpj", "12.345.678/0001-95", "**.345.678/0001-**"},
 		{"mask_cnpj", "12.abc.345/01de-35", "**.ABC.345/01DE-**"}, // of July 2026
 		{"mask_cnpj", "12ABC34501DE3X", cnpj},
 		{"mask_cnpj", "12345678909", "***.456.789-**"},
 		{"mask_cnpj", "1234567800019", cnpj},
+		{"mask_cnpj", "12345678000190", cnpj},             // wrong check digits: it may be anything
+		{"mask_cnpj", "00012345678909", "***.456.789-**"}, // a CPF filled up
+		{"mask_cpf", "000.123.456.789-09", "***.456.789-**"},
+		{"mask_cpf", "00012345678900", "***.456.789-**"}, // a mistyped one
+		{"mask_cpf", "12345678909000", cpf},
+		{"mask_cnpj", "00000000000191", "***.000.001-**"}, // both; a CPF shows less
+		{"mask_cnpj", "00038166000105", "**.038.166/0001-**"},
 		{"mask_cnpj", "Padaria São João Ltda", cnpj},
 		{"mask_email", "maria.silva@exemplo.com.br", "m***@exemplo.com.br"},
 		{"mask_email", "m@exemplo.com", "***@exemplo.com"},
@@ -52,6 +59,13 @@ func TestMasks(t *testing.T) {
 		{"mask_email", "maria@x.com;joao@x.com", "***"},
 		{"mask_email", "Maria Silva <maria@x.com>", "***"},
 		{"mask_email", "maria@@x.com", "***"},
+		{"mask_email", "maria@12345678909.com", "***"},
+		{"mask_email", "maria@123-456-789.09.com", "***"},
+		{"mask_email", "maria@[127.0.0.1]", "***"},
+		{"mask_email", "maria@exemplo.com?cpf=1", "***"},
+		{"mask_email", "maria@exemplo.com/ana", "***"},
+		{"mask_email", "maria@café.com.br", "***"},
+		{"mask_email", "maria@mail-2.163.com", "m***@mail-2.163.com"},
 		{"mask_phone", "11987654321", "(11) *****-4321"},
 		{"mask_phone", "(11) 98765-4321", "(11) *****-4321"},
 		{"mask_phone", "1133334444", "(11) ****-4444"},
@@ -164,4 +178,122 @@ func TestHiddenColumns(t *testing.T) {
 			t.Errorf("%s: want - got +\n%s", src, diff)
 		}
 	}
+}
+
+// personal are valid numbers of a CPF, a CNPJ, one with letters, phones and a card.
+var personal = []string{"52998224725", "11222333000181", "12ABC34501DE35", "11987654321", "5511987654321", "4111111111111111"}
+
+// TestMasksHideNumbers puts each number behind and before other characters, with
+// each separator at each place.
+func TestMasksHideNumbers(t *testing.T) {
+	t.Parallel()
+	check := maskChecker(t)
+	for _, number := range personal {
+		for _, before := range []string{"", "0", "000", "55", "+55 ", "1", "12", "AB", "a@", "a@x", " ", "x", "*", "(", "ç", "\u00a0"} {
+			for _, after := range []string{"", "0", "000", "1", ".com", "@x.com", "*", "ç"} {
+				check(t, number, before+number+after)
+				for _, separator := range []string{".", "-", "/", " ", ",", "@", "*"} {
+					for at := 1; at < len(number); at++ {
+						check(t, number, before+number[:at]+separator+number[at:]+after)
+					}
+				}
+			}
+		}
+	}
+}
+
+func FuzzMasks(f *testing.F) {
+	check := maskChecker(f)
+	for i := range personal {
+		f.Add(uint8(i), "000", "", ".", uint8(3))
+		f.Add(uint8(i), "a@", ".com", "-", uint8(9))
+	}
+	f.Fuzz(func(t *testing.T, which uint8, before, after, separator string, at uint8) {
+		number := personal[int(which)%len(personal)]
+		cut := int(at) % len(number)
+		check(t, number, before+number[:cut]+separator+number[cut:]+after)
+	})
+}
+
+// maskChecker returns a check that each mask of a text shows no more digits of
+// a number in a row than its documentation says: six, and ten of a valid CNPJ.
+func maskChecker(t testing.TB) func(t *testing.T, number, text string) {
+	s := insertOnly(legacy())
+	calls := []string{"mask_cpf(nome)", "mask_cnpj(nome)", "mask_email(nome)", "mask_phone(nome)", "last4(nome)"}
+	var masks []*expr.Expr
+	for _, call := range calls {
+		e, err := expr.Compile(call, s)
+		if err != nil {
+			t.Fatal(err)
+		}
+		masks = append(masks, e)
+	}
+	change := client(cdc.Insert, s, nil, []string{"7", "AT", ""})
+	machine := expr.NewMachine(s.Settings)
+	return func(t *testing.T, number, text string) {
+		change.New[2] = cdc.Datum{State: cdc.Present, Text: []byte(text)}
+		machine.Load(change)
+		limit := 6
+		if isCNPJ(letters(text)) {
+			limit = 10
+		}
+		for i, e := range masks {
+			out, _, err := machine.AppendText(nil, e)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for shown := range strings.SplitSeq(string(out), "*") {
+				if run := common(letters(shown), number); run > limit {
+					t.Errorf("%s of %q is %q, which shows %d digits of %s in a row", calls[i], text, out, run, number)
+				}
+			}
+		}
+	}
+}
+
+// letters returns the ASCII letters and digits of a text, in upper case.
+func letters(text string) string {
+	return strings.Map(func(r rune) rune {
+		if r >= '0' && r <= '9' || r >= 'A' && r <= 'Z' {
+			return r
+		}
+		return -1
+	}, strings.ToUpper(text))
+}
+
+// common returns how many digits the longest text has that both hold.
+func common(a, b string) int {
+	most := 0
+	for i := range b {
+		digits := 0
+		for j := i; j < len(b) && strings.Contains(a, b[i:j+1]); j++ {
+			if b[j] <= '9' {
+				digits++
+			}
+			most = max(most, digits)
+		}
+	}
+	return most
+}
+
+// isCNPJ computes the check digits as Receita Federal writes them out, with one
+// list of weights for each.
+func isCNPJ(id string) bool {
+	if len(id) != 14 {
+		return false
+	}
+	for n, weights := range map[int][]int{12: {5, 4, 3, 2, 9, 8, 7, 6, 5, 4, 3, 2}, 13: {6, 5, 4, 3, 2, 9, 8, 7, 6, 5, 4, 3, 2}} {
+		sum := 0
+		for i, weight := range weights {
+			sum += weight * int(id[i]-'0')
+		}
+		want := 11 - sum%11
+		if want > 9 {
+			want = 0
+		}
+		if int(id[n]-'0') != want {
+			return false
+		}
+	}
+	return true
 }

@@ -3,7 +3,6 @@ package expr
 import (
 	"bytes"
 	"math"
-	"math/big"
 	"strconv"
 
 	"gancho/cdc"
@@ -103,12 +102,7 @@ func numericImpls() map[string]*impl {
 		"ceil(numeric)":                ceil,
 		"ceiling(numeric)":             ceil,
 		"floor(numeric)":               one(func(_ *Machine, a value) value { return ceilNumeric(a, false) }),
-		"abs(numeric)": one(func(_ *Machine, a value) value {
-			if numericSign(a) < 0 {
-				return negNumeric(a)
-			}
-			return a
-		}),
+		"abs(numeric)":                 one(func(_ *Machine, a value) value { return absNumeric(a) }),
 		"sign(numeric)": one(func(_ *Machine, a value) value {
 			if a.aux == notANumber {
 				return a
@@ -118,22 +112,6 @@ func numericImpls() map[string]*impl {
 		"cash_pl(money,money)": two(moneySum('+')),
 		"cash_mi(money,money)": two(moneySum('-')),
 	}
-}
-
-// quotientNumeric is div: the quotient cut to an integer.
-func quotientNumeric(m *Machine, a, b value) value {
-	if a.aux != finite || b.aux != finite {
-		return divSpecial(m, a, b)
-	}
-	if numericSign(b) == 0 {
-		return m.fail("22012", "division by zero")
-	}
-	if hasDigits(a) && isShort(b) {
-		q, _, _ := quoRemDecimal(a, b, 0)
-		return m.checkNumeric(q)
-	}
-	scale := max(a.scale, b.scale)
-	return m.checkNumeric(numericBig(new(big.Int).Quo(scaleTo(a, scale), scaleTo(b, scale)), 0))
 }
 
 func moneySum(op byte) func(m *Machine, a, b value) value {
@@ -242,8 +220,8 @@ func numberCastImpls() map[string]*impl {
 
 // numericToFloat converts through the text form, as PostgreSQL does.
 func numericToFloat(m *Machine, a value, bits int) value {
-	if !m.canPrint(a) {
-		return m.overMemory()
+	if failed, ok := m.canPrint(a); !ok {
+		return failed
 	}
 	var buf [64]byte
 	return parseFloat(m, appendNumeric(buf[:0], a), bits)

@@ -65,6 +65,13 @@ func negNumeric(a value) value {
 	return a
 }
 
+func absNumeric(a value) value {
+	if numericSign(a) < 0 {
+		return negNumeric(a)
+	}
+	return a
+}
+
 func mulNumeric(m *Machine, a, b value) value {
 	if a.aux != finite || b.aux != finite {
 		sign := numericSign(a) * numericSign(b)
@@ -79,19 +86,26 @@ func mulNumeric(m *Machine, a, b value) value {
 			return value{state: stateKnown, i: i, scale: scale}
 		}
 	}
-	var v value
-	switch {
-	case hasDigits(a) && isShort(b):
-		v = mulDecimal(a, b)
-	case hasDigits(b) && isShort(a):
-		v = mulDecimal(b, a)
-	default:
-		v = numericBig(new(big.Int).Mul(unscaled(a), unscaled(b)), scale)
-	}
+	v := product(a, b)
 	if scale > maxScale {
 		v = roundNumeric(v, maxScale, false)
 	}
 	return m.checkNumeric(v)
+}
+
+// product multiplies two finite values.
+func product(a, b value) value {
+	switch {
+	case hasDigits(a) && isShort(b):
+		return mulDecimal(a, b)
+	case hasDigits(b) && isShort(a):
+		return mulDecimal(b, a)
+	case hasDigits(a) && isMedium(b):
+		return mulInPieces(a, b)
+	case hasDigits(b) && isMedium(a):
+		return mulInPieces(b, a)
+	}
+	return numericBig(new(big.Int).Mul(unscaled(a), unscaled(b)), a.scale+b.scale)
 }
 
 func divNumeric(m *Machine, a, b value) value {
@@ -102,24 +116,42 @@ func divNumeric(m *Machine, a, b value) value {
 		return m.fail("22012", "division by zero")
 	}
 	scale := divScale(a, b)
+	return m.checkNumeric(roundNumeric(quotient(a, b, scale+1), scale, false)) // the digit that was not cut off decides
+}
+
+// quotientNumeric is div: the quotient cut to an integer.
+func quotientNumeric(m *Machine, a, b value) value {
+	if a.aux != finite || b.aux != finite {
+		return divSpecial(m, a, b)
+	}
+	if numericSign(b) == 0 {
+		return m.fail("22012", "division by zero")
+	}
+	return m.checkNumeric(quotient(a, b, 0))
+}
+
+// quotient divides two finite values, b not 0, and cuts the quotient at a scale.
+func quotient(a, b value, scale int32) value {
 	switch {
-	case isDecimal(a) && isDecimal(b) && decimalDigits(a)-int(a.scale)-(decimalDigits(b)-1-int(b.scale)) < -int(scale):
-		return value{state: stateKnown, scale: scale} // less than a tenth of the last digit
-	case hasDigits(a) && isShort(b) && scale+b.scale >= a.scale:
-		q, rem, _ := quoRemDecimal(a, b, scale)
-		if divisor := magnitude(b.i); rem >= divisor-rem {
-			q = sumNumeric(q, value{state: stateKnown, i: int64(numericSign(a) * numericSign(b)), scale: scale})
+	case hasDigits(a) && isShort(b):
+		q, _, _ := quoRemDecimal(a, b, scale)
+		return q
+	case isDecimal(a) && isDecimal(b) && (a.big != nil || b.big != nil):
+		if q, ok := quoDecimal(a, b, scale); ok {
+			return q
 		}
-		return m.checkNumeric(q)
 	}
-	// a/10^sa / (b/10^sb) at the wanted scale is a * 10^(scale+sb-sa) / b.
-	x, y := unscaled(a), unscaled(b)
-	if shift := scale + b.scale - a.scale; shift >= 0 {
-		x = new(big.Int).Mul(x, bigPow10(shift))
+	return numericBig(quoPow10(unscaled(a), unscaled(b), scale+b.scale-a.scale), scale)
+}
+
+// quoPow10 is a times 10 to a power, divided by b.
+func quoPow10(a, b *big.Int, power int32) *big.Int {
+	if power >= 0 {
+		a = new(big.Int).Mul(a, bigPow10(power))
 	} else {
-		y = new(big.Int).Mul(y, bigPow10(-shift))
+		b = new(big.Int).Mul(b, bigPow10(-power))
 	}
-	return m.checkNumeric(numericBig(divRound(x, y, false), scale))
+	return new(big.Int).Quo(a, b)
 }
 
 func divSpecial(m *Machine, a, b value) value {
@@ -198,6 +230,9 @@ func modNumeric(m *Machine, a, b value) value {
 	if hasDigits(a) && isShort(b) {
 		_, rem, tail := quoRemDecimal(a, b, 0)
 		return numericDigits(append(strconv.AppendUint(nil, rem, 10), tail...), numericSign(a) < 0, max(a.scale, b.scale))
+	}
+	if (hasDigits(a) || hasDigits(b)) && isDecimal(a) && isDecimal(b) && quotientDigits(a, b, 0) <= shortDecimal {
+		return sumNumeric(a, negNumeric(product(b, quotient(a, b, 0))))
 	}
 	scale := max(a.scale, b.scale)
 	return numericBig(new(big.Int).Rem(scaleTo(a, scale), scaleTo(b, scale)), scale)

@@ -1,0 +1,139 @@
+package main_test
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"gancho/internal/state"
+)
+
+// ask makes an API call with a token, and returns the status and the body.
+func ask(t *testing.T, method, url, token, body string) (int, string) {
+	t.Helper()
+	req, err := http.NewRequestWithContext(t.Context(), method, url, strings.NewReader(body))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if token != "" {
+		req.Header.Set("Authorization", "Bearer "+token)
+	}
+	if body != "" {
+		req.Header.Set("Content-Type", "application/json")
+	}
+	res, err := http.DefaultClient.Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = res.Body.Close() }()
+	text, err := io.ReadAll(res.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return res.StatusCode, string(text)
+}
+
+// TestBacklogOverQuota: a tenant whose backlog is over its quota is told, everywhere, and
+// gets no more on top; its own events are kept and delivered, and others notice nothing. The
+// one that fills Redis is named by /readyz. The metrics are on a listener of their own.
+func TestBacklogOverQuota(t *testing.T) {
+	t.Parallel()
+	const metricsToken = "a token for the metrics alone"
+	s := newStateful(t, pg, nil, `create table vendas (id int primary key, empresa_id int not null)`)
+	s.rules = "rules:\n  - {event: venda.criada, table: vendas, on: insert, tenant: empresa_id, columns: [id]}\n"
+	s.extra += "\nquotas: {tenant: {backlog: 3}}"
+	s.http = "  metrics: 127.0.0.1:0\n  metrics_token: " + metricsToken
+	one, two, operator := newReceiver(t, nil), newReceiver(t, nil), newReceiver(t, nil)
+	s.endpoint("operador", operator.url(), "events: ['gancho.quota.*']")
+	b := s.run()
+	var apart struct {
+		Listen string `json:"metrics_listen"`
+	}
+	if err := json.Unmarshal([]byte(b.waitLog("serving metrics apart")), &apart); err != nil {
+		t.Fatal(err)
+	}
+	base := "http://" + b.listening()
+	if status, _ := fetch(t, base+"/metrics"); status != http.StatusNotFound {
+		t.Errorf("the metrics are on the main listener, too: %d", status)
+	}
+	if status, _ := fetch(t, "http://"+apart.Listen+"/metrics"); status != http.StatusUnauthorized {
+		t.Errorf("the metrics without their token: %d", status)
+	}
+	metric := func(line string) {
+		t.Helper()
+		var text string
+		for end := time.Now().Add(time.Minute); time.Now().Before(end); {
+			if _, text = ask(t, http.MethodGet, "http://"+apart.Listen+"/metrics", metricsToken, ""); strings.Contains(text, line) {
+				return
+			}
+		}
+		t.Fatalf("the metrics do not get %s:\n%s", line, text)
+	}
+	tokens := map[string]string{}
+	for _, tenant := range []string{"1", "2"} {
+		_, text, err := s.store().CreateToken(t.Context(), "test", state.Token{Name: "unit-" + tenant, Role: state.Admin, Tenant: tenant})
+		if err != nil {
+			t.Fatal(err)
+		}
+		tokens[tenant] = text
+	}
+	s.add(b, "um", one.url(), `"tenants": ["1"]`, `"state": "paused"`)
+	s.add(b, "dois", two.url(), `"tenants": ["2"]`)
+
+	s.exec("insert into vendas select n, 1 + n % 2 from generate_series(1, 10) n")
+	metric(`gancho_endpoint_over_quota{endpoint="um"} 1`)
+	metric(`gancho_endpoint_over_quota{endpoint="dois"} 0`)
+	var told struct {
+		Tenant      string
+		Used, Limit int
+		Endpoints   []string
+	}
+	if err := json.Unmarshal([]byte(b.waitLog("a backlog is over its quota")), &told); err != nil {
+		t.Fatal(err)
+	}
+	if told.Tenant != "1" || told.Used != 5 || told.Limit != 3 || len(told.Endpoints) != 1 || told.Endpoints[0] != "um" {
+		t.Errorf("the log tells %+v", told)
+	}
+	operator.waitFor(time.Minute, "an event about the quota", func(a []arrival) bool {
+		return len(a) == 1 && a[0].event == "gancho.quota.exceeded" && a[0].field("tenant") == "1" && a[0].field("used") == "5"
+	})
+	add := func(tenant string) (int, string) {
+		return ask(t, http.MethodPost, base+"/api/v1/endpoints", tokens[tenant], fmt.Sprintf(`{"name": "novo-%s", "url": "https://a.example.com"}`, tenant))
+	}
+	if status, text := add("1"); status != http.StatusConflict || !strings.Contains(text, "urn:gancho:problem:quota") || !strings.Contains(text, "5 queued events, and the quota is 3") {
+		t.Errorf("an endpoint for the tenant that is over its quota: %d: %s", status, text)
+	}
+	if status, text := add("2"); status != http.StatusCreated {
+		t.Errorf("an endpoint for the other tenant: %d: %s", status, text)
+	}
+	two.waitFor(time.Minute, "the other tenant's events", func(a []arrival) bool { return len(a) == 5 })
+
+	// The one whose events fill Redis is named.
+	full := func(maxmemory string) {
+		if err := s.redisClient().ConfigSet(t.Context(), "maxmemory", maxmemory).Err(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	full("1")
+	s.exec("insert into vendas values (11, 2)")
+	b.waitLog("append to redis failed")
+	if status, text := fetch(t, base+"/readyz"); status != http.StatusServiceUnavailable || !strings.Contains(text, "redis is full") || !strings.Contains(text, "um (5 events, 0 MB, over its quota)") {
+		t.Errorf("/readyz while Redis is full: %d: %s", status, text)
+	}
+	full("0")
+
+	// Nothing was lost, and all is as before.
+	s.call(b, http.MethodPost, "/endpoints/um/activate", "", nil)
+	one.waitFor(time.Minute, "the tenant's events", func(a []arrival) bool { return len(a) == 5 })
+	two.waitFor(time.Minute, "the event that Redis had no room for", func(a []arrival) bool { return len(a) == 6 })
+	metric(`gancho_endpoint_over_quota{endpoint="um"} 0`)
+	b.waitLog("the backlog is within its quota again")
+	if status, text := add("1"); status != http.StatusCreated {
+		t.Errorf("an endpoint within the quota: %d: %s", status, text)
+	}
+	b.stop()
+}

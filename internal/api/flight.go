@@ -1,0 +1,110 @@
+package api
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"sync"
+	"time"
+
+	"gancho/internal/control"
+)
+
+const (
+	// waitersPerSlot is how many requests may wait for each that is in flight, slotTime
+	// how long they do.
+	waitersPerSlot = 4
+	slotTime       = 10 * time.Second
+)
+
+// flights limits the requests in flight: of each tenant, whatever number of tokens it
+// makes, of each token without a tenant, and of all together. A request too many waits a
+// little: clients make several at once, and each of them is short.
+type flights struct {
+	each  int
+	total chan struct{}
+
+	mu sync.Mutex
+	of map[string]*flight // guarded by mu; those that have requests
+}
+
+// flight are the requests of one tenant or token.
+type flight struct {
+	slots    chan struct{}
+	requests int // in flight and waiting; guarded by flights.mu
+}
+
+func newFlights(each, total int) *flights {
+	return &flights{each: each, total: make(chan struct{}, total), of: map[string]*flight{}}
+}
+
+// owner is whose requests count together.
+func owner(a control.Actor) string {
+	if a.Tenant != "" {
+		return "tenant " + a.Tenant
+	}
+	return a.Name
+}
+
+// enter waits until the request may be carried out; leave says that it was. The error
+// is a *problem.
+func (f *flights) enter(ctx context.Context, whose string) (leave func(), err error) {
+	own, ok := f.join(whose)
+	if !ok {
+		return nil, busy(whose, f.each)
+	}
+	timer := time.NewTimer(slotTime)
+	defer timer.Stop()
+	for _, slots := range []chan struct{}{own.slots, f.total} {
+		select {
+		case slots <- struct{}{}:
+			continue
+		case <-timer.C:
+			err = busy(whose, f.each)
+		case <-ctx.Done():
+			err = ctx.Err()
+		}
+		if slots == f.total {
+			<-own.slots
+		}
+		f.part(whose, own)
+		return nil, err
+	}
+	return func() {
+		<-f.total
+		<-own.slots
+		f.part(whose, own)
+	}, nil
+}
+
+// join counts a request; it is refused when too many wait.
+func (f *flights) join(whose string) (*flight, bool) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	own, ok := f.of[whose]
+	if !ok {
+		own = &flight{slots: make(chan struct{}, f.each)}
+		f.of[whose] = own
+	}
+	if own.requests >= f.each*(1+waitersPerSlot) {
+		return nil, false
+	}
+	own.requests++
+	return own, true
+}
+
+func (f *flights) part(whose string, own *flight) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if own.requests--; own.requests == 0 {
+		delete(f.of, whose)
+	}
+}
+
+func busy(whose string, each int) *problem {
+	return &problem{
+		kind:   kindBusy,
+		Detail: fmt.Sprintf("Too many requests of %s are in flight: %d are carried out at once, and a few more wait. Wait for their answers.", whose, each),
+		header: http.Header{"Retry-After": {"1"}},
+	}
+}

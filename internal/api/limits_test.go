@@ -1,0 +1,74 @@
+package api_test
+
+import (
+	"fmt"
+	"net/http"
+	"strings"
+	"testing"
+
+	"gancho/internal/strictyaml"
+)
+
+// A body with a mistake every few bytes gets a short answer, on every route.
+func TestManyMistakes(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.addEndpoint("crm", "")
+	before := w.snapshot()
+	var keys, twice, masked strings.Builder
+	for i := range 10_000 {
+		fmt.Fprintf(&keys, `,"nomee%05d":1`, i)
+		fmt.Fprint(&twice, `,"url":1`)
+		if i < 5_000 {
+			fmt.Fprintf(&masked, `,"x%05d":"***"`, i)
+		}
+	}
+	for _, c := range []struct{ method, path, body string }{
+		{"POST", "/endpoints", `{"url":"https://a.example.com"` + keys.String() + "}"},
+		{"POST", "/endpoints", `{"url":"https://a.example.com"` + twice.String() + "}"},
+		{"PATCH", "/endpoints/crm", `{"url":"https://a.example.com"` + keys.String() + "}"},
+		{"PATCH", "/endpoints/crm", `{"url":"https://a.example.com"` + twice.String() + "}"},
+		{"PATCH", "/endpoints/crm", `{"extra":{"a":"b"` + masked.String() + "}}"},
+		{"POST", "/endpoints/crm/rotate", `{"overlap":"1h"` + keys.String() + "}"},
+		{"POST", "/resends", `{"endpoint":"crm","filter":{"key":"1"` + keys.String() + "}}"},
+		{"POST", "/dead-letters/redrive", `{"all":true` + keys.String() + "}"},
+		{"POST", "/tokens", `{"name":"x"` + keys.String() + "}"},
+	} {
+		a := w.do(c.method, c.path, "root", c.body)
+		p := a.problem(t)
+		if a.status != http.StatusBadRequest || len(p.Errors) < strictyaml.MaxErrors || len(p.Errors) > strictyaml.MaxErrors+1 || len(a.body) > 100_000 {
+			t.Errorf("%s %s %.60s: %d with %d errors in %d bytes: %.300s", c.method, c.path, c.body, a.status, len(p.Errors), len(a.body), a.body)
+		}
+	}
+	w.unchanged(before, "many mistakes")
+}
+
+// A key that stands twice is refused by every route that takes a body: parsers take
+// either, and whoever has reviewed the request has seen the other.
+func TestKeysAreGivenOnce(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.addEndpoint("crm", "")
+	const once, twice = `{"concurrency":4}`, `{"concurrency":4,"concurrency":5}`
+	before := w.snapshot()
+	for _, c := range []struct{ method, path, body, at string }{
+		{"PATCH", "/endpoints/crm", twice, "/concurrency"},
+		{"PATCH", "/endpoints/crm", `{"headers":{"X-A":"1","X-A":"2"}}`, "/headers/X-A"},
+		{"POST", "/endpoints", `{"name":"x","url":"https://a.example.com","url":"https://b.example.com"}`, "/url"},
+		{"POST", "/endpoints/crm/rotate", `{"overlap":"1h","overlap":"2h"}`, "/overlap"},
+		{"POST", "/tokens", `{"name":"x","role":"viewer","role":"admin"}`, "/role"},
+		{"POST", "/resends", `{"endpoint":"crm","filter":{"key":"1","key":"2"}}`, "/filter/key"},
+		{"POST", "/dead-letters/redrive", `{"filter":{"key":"1"},"filter":{"key":"2"}}`, "/filter"},
+		{"POST", "/dead-letters/drop", `{"filter":{"key":"1","key":"2"}}`, "/filter/key"},
+	} {
+		a := w.do(c.method, c.path, "root", c.body)
+		p := a.problem(t)
+		if a.status != http.StatusBadRequest || len(p.Errors) != 1 || p.Errors[0].Pointer != c.at || !strings.Contains(p.Errors[0].Message, "given twice") {
+			t.Errorf("%s %s %s: %d: %s", c.method, c.path, c.body, a.status, a.body)
+		}
+	}
+	w.unchanged(before, "a key given twice")
+	if a := w.do("PATCH", "/endpoints/crm", "root", once); a.status != http.StatusOK {
+		t.Errorf("the key given once: %d: %s", a.status, a.body)
+	}
+}

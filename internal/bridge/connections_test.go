@@ -1,0 +1,191 @@
+package bridge_test
+
+import (
+	"bufio"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"gancho/internal/bridge"
+)
+
+// visitors is a server that keeps so many connections, and what connects to it.
+type visitors struct {
+	t          *testing.T
+	address    string
+	turnedAway atomic.Int64
+}
+
+func newVisitors(t *testing.T, limit int, handler http.Handler, change func(*http.Server)) *visitors {
+	t.Helper()
+	l, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	v := &visitors{t: t, address: l.Addr().String()}
+	server := bridge.NewServer(handler)
+	if change != nil {
+		change(server)
+	}
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		_ = server.Serve(bridge.LimitListener(l, limit, func() { v.turnedAway.Add(1) }))
+	}()
+	t.Cleanup(func() {
+		_ = server.Close()
+		<-ended
+	})
+	return v
+}
+
+// connect sends the beginning of a request.
+func (v *visitors) connect(beginning string) net.Conn {
+	v.t.Helper()
+	conn, err := new(net.Dialer).DialContext(v.t.Context(), "tcp", v.address)
+	if err != nil {
+		v.t.Fatal(err)
+	}
+	v.t.Cleanup(func() { _ = conn.Close() })
+	if _, err := io.WriteString(conn, beginning); err != nil {
+		v.t.Fatal(err)
+	}
+	return conn
+}
+
+const request = "GET / HTTP/1.1\r\nHost: x\r\n\r\n"
+
+// answered reports whether a request of the connection gets the status.
+func answered(t *testing.T, conn net.Conn, status int) bool {
+	t.Helper()
+	if err := conn.SetReadDeadline(time.Now().Add(20 * time.Second)); err != nil {
+		t.Fatal(err)
+	}
+	r, err := http.ReadResponse(bufio.NewReader(conn), nil)
+	if err != nil {
+		return false
+	}
+	_, _ = io.Copy(io.Discard, r.Body)
+	_ = r.Body.Close()
+	return r.StatusCode == status
+}
+
+// Strangers who connect and say nothing, or half of something, keep nobody out, and
+// take no more descriptors than the listener's share.
+func TestStrangersKeepNobodyOut(t *testing.T) {
+	t.Parallel()
+	const limit = 8
+	hello := http.HandlerFunc(func(http.ResponseWriter, *http.Request) {})
+	v := newVisitors(t, limit, hello, nil)
+
+	known := v.connect(request) // the control: with room, a connection stays
+	for range 3 {
+		if !answered(t, known, http.StatusOK) {
+			t.Fatal("a request is not answered")
+		}
+		_, _ = io.WriteString(known, request)
+	}
+	if n := v.turnedAway.Load(); n != 0 {
+		t.Errorf("%d connections were turned away while there was room", n)
+	}
+	for i := range 10 * limit {
+		v.connect([]string{"", "GET / HT", "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\nhalf"}[i%3])
+		if i%limit == 0 && !answered(t, v.connect(request), http.StatusOK) {
+			t.Fatalf("after %d strangers a request is not answered", i+1)
+		}
+	}
+	if n := v.turnedAway.Load(); n < 9*limit {
+		t.Errorf("%d connections were turned away", n)
+	}
+}
+
+// Requests that are carried out are not ended for a new connection, which is closed.
+func TestRequestsKeepTheirConnections(t *testing.T) {
+	t.Parallel()
+	const limit = 4
+	arrived, release := make(chan struct{}, limit), make(chan struct{})
+	v := newVisitors(t, limit, http.HandlerFunc(func(http.ResponseWriter, *http.Request) {
+		arrived <- struct{}{}
+		<-release
+	}), nil)
+	var working []net.Conn
+	for range limit {
+		working = append(working, v.connect(request))
+		<-arrived
+	}
+	if answered(t, v.connect(""), http.StatusOK) {
+		t.Error("a connection too many is answered")
+	}
+	close(release)
+	for _, conn := range working {
+		if !answered(t, conn, http.StatusOK) {
+			t.Error("a request that was carried out lost its connection")
+		}
+	}
+}
+
+// A body that does not arrive ends with the time of the request, whether it is read or not.
+func TestBodiesEnd(t *testing.T) {
+	t.Parallel()
+	ended := make(chan error, 1)
+	reads := http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		_, err := io.ReadAll(r.Body)
+		ended <- err
+	})
+	v := newVisitors(t, 8, reads, func(s *http.Server) {
+		if s.ReadTimeout == 0 || s.WriteTimeout == 0 || s.ReadHeaderTimeout == 0 || s.IdleTimeout == 0 || s.MaxHeaderBytes == 0 {
+			t.Errorf("a request or an answer has no limit: %+v", s)
+		}
+		s.ReadTimeout = 100 * time.Millisecond
+	})
+	v.connect("POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\nhalf")
+	if err := <-ended; err == nil {
+		t.Error("half a body was read as a whole one")
+	}
+	large := newVisitors(t, 8, reads, nil).connect(fmt.Sprintf("POST / HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n", 2<<20))
+	go func() { _, _ = io.WriteString(large, strings.Repeat("x", 2<<20)) }()
+	if err := <-ended; err == nil || !strings.Contains(err.Error(), "too large") {
+		t.Errorf("a body of 2 MiB: %v", err)
+	}
+}
+
+func TestListenersShare(t *testing.T) {
+	t.Parallel()
+	if n, all := bridge.ConnectionLimit(), bridge.Descriptors(); all > 0 && n > all/4 || n < 1 {
+		t.Errorf("the listener keeps %d connections of %d descriptors", n, all)
+	}
+}
+
+func TestMetricsToken(t *testing.T) {
+	t.Parallel()
+	ask := func(token, authorization string) int {
+		r := httptest.NewRequest(http.MethodGet, "/metrics", nil)
+		if authorization != "" {
+			r.Header.Set("Authorization", authorization)
+		}
+		w := httptest.NewRecorder()
+		bridge.MetricsHandler(token).ServeHTTP(w, r)
+		return w.Code
+	}
+	for _, c := range []struct {
+		token, authorization string
+		status               int
+	}{
+		{"", "", http.StatusOK},
+		{"a token for metrics", "Bearer a token for metrics", http.StatusOK},
+		{"a token for metrics", "", http.StatusUnauthorized},
+		{"a token for metrics", "Bearer another", http.StatusUnauthorized},
+		{"a token for metrics", "a token for metrics", http.StatusUnauthorized},
+		{"a token for metrics", "Bearer ", http.StatusUnauthorized},
+	} {
+		if got := ask(c.token, c.authorization); got != c.status {
+			t.Errorf("with the token %q and %q: %d, not %d", c.token, c.authorization, got, c.status)
+		}
+	}
+}

@@ -1,0 +1,154 @@
+package bridge
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"gancho/delivery/endpoint"
+	"gancho/delivery/queue"
+	"gancho/internal/control"
+)
+
+const (
+	// quotasEvery is the time between two looks at the backlogs, quotaAgain between two
+	// reports of a quota that stays passed.
+	quotasEvery = time.Minute
+	quotaAgain  = time.Hour
+)
+
+// excesses are the quotas of backlogs that are passed. Events of the endpoints are queued
+// and delivered as ever: what waits is what people ask for on top, resends and redrives.
+type excesses struct {
+	wake     chan struct{} // capacity 1: somebody has measured them
+	mu       sync.Mutex
+	now      []control.Excess        // guarded by mu
+	reported map[excessKey]time.Time // the goroutine's of watchQuotas
+}
+
+type excessKey struct{ tenant, what string }
+
+// over are the passed quotas that an endpoint with these tenants falls under.
+func (e *excesses) over(tenants []string) []control.Excess {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return slices.DeleteFunc(slices.Clone(e.now), func(x control.Excess) bool {
+		return x.Tenant != "" && !slices.Equal(tenants, []string{x.Tenant})
+	})
+}
+
+// set sets which are passed now.
+func (e *excesses) set(now []control.Excess) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.now = now
+}
+
+// watchQuotas measures the backlogs until the context ends, for the process's own jobs.
+// The process that captures reports those that are over their quota.
+func (b *bridge) watchQuotas(ctx context.Context) error {
+	tick := time.NewTicker(quotasEvery)
+	defer tick.Stop()
+	b.measureQuotas(ctx)
+	for {
+		if b.capture != nil && b.capture.started.Load() {
+			b.reportExcesses(ctx)
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-b.excesses.wake:
+		case <-tick.C:
+			b.measureQuotas(ctx)
+		}
+	}
+}
+
+// measureQuotas measures the backlogs unasked; that Redis is unreachable, others say.
+func (b *bridge) measureQuotas(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, measureTimeout)
+	defer cancel()
+	_ = b.measureQueues(ctx)
+}
+
+// reportExcesses logs and announces the quotas that are passed, each once in a while, and
+// logs those that no longer are.
+func (b *bridge) reportExcesses(ctx context.Context) {
+	e := &b.excesses
+	e.mu.Lock()
+	passed := slices.Clone(e.now)
+	e.mu.Unlock()
+	if e.reported == nil {
+		e.reported = map[excessKey]time.Time{}
+	}
+	now := make(map[excessKey]bool, len(passed))
+	for _, x := range passed {
+		key := excessKey{x.Tenant, x.What}
+		now[key] = true
+		if time.Since(e.reported[key]) < quotaAgain {
+			continue
+		}
+		b.Log.Warn().Str("tenant", x.Tenant).Str("quota", x.What).Int64("used", x.Used).Int64("limit", x.Limit).Strs("endpoints", x.Endpoints).
+			Msg("a backlog is over its quota; events are kept and delivered, resends and redrives to it wait, and no endpoint can be added to it")
+		if err := b.announceExcess(ctx, x); err != nil {
+			b.Log.Warn().Err(err).Msg("event about a quota could not be queued; trying again")
+			continue
+		}
+		e.reported[key] = time.Now()
+	}
+	for key := range e.reported {
+		if !now[key] {
+			delete(e.reported, key)
+			b.Log.Info().Str("tenant", key.tenant).Str("quota", key.what).Msg("the backlog is within its quota again")
+		}
+	}
+}
+
+// announceExcess queues an event for whoever subscribes to it: of the tenant that it is
+// about, or the operator.
+func (b *bridge) announceExcess(ctx context.Context, x control.Excess) error {
+	var tenants []string
+	if x.Tenant != "" {
+		tenants = []string{x.Tenant}
+	}
+	return b.announce(ctx, eventQuota, cmp.Or(x.Tenant, "*"), tenants, x.What+time.Now().Format(time.RFC3339Nano), struct {
+		Tenant    string   `json:"tenant,omitempty"`
+		Quota     string   `json:"quota"`
+		Used      int64    `json:"used"`
+		Limit     int64    `json:"limit"`
+		Endpoints []string `json:"endpoints"`
+	}{x.Tenant, x.What, x.Used, x.Limit, x.Endpoints})
+}
+
+// whoBlocks adds, to the error of a queue that is full, which endpoints' events fill it.
+func (b *bridge) whoBlocks(err error) error {
+	if !errors.Is(err, queue.ErrFull) {
+		return err
+	}
+	largest := b.metrics.queues.largest(3)
+	if len(largest) == 0 {
+		return err
+	}
+	for i, q := range largest {
+		text := fmt.Sprintf("%s (%d events, %d MB", q.Endpoint, q.Backlog+q.Replays, q.Bytes>>20)
+		if q.overQuota {
+			text += ", over its quota"
+		}
+		largest[i].Endpoint = text + ")"
+	}
+	names := make([]string, len(largest))
+	for i := range largest {
+		names[i] = largest[i].Endpoint
+	}
+	return fmt.Errorf("%w; the longest backlogs are %s", err, strings.Join(names, ", "))
+}
+
+// measureExcesses compares what the queues hold with the quotas.
+func (b *bridge) measureExcesses(endpoints []endpoint.Endpoint, stats []queue.Stats) {
+	b.excesses.set(b.Quotas.Exceeded(endpoints, stats))
+}

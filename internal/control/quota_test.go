@@ -1,0 +1,156 @@
+package control_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"gancho/delivery/webhook"
+	"gancho/internal/control"
+	"gancho/internal/state"
+)
+
+// quotaOf is the quota that an error is about, as tenant/what; "" is none.
+func quotaOf(t *testing.T, err error) string {
+	t.Helper()
+	if err == nil {
+		return ""
+	}
+	var over *control.QuotaError
+	if !errors.As(err, &over) {
+		t.Fatalf("the error is not about a quota: %v", err)
+	}
+	return over.Tenant + "/" + over.What
+}
+
+// What is over a quota gets no more on top; others, and dry runs, do.
+func TestQuotas(t *testing.T) {
+	t.Parallel()
+	g := newGym(t)
+	ctx := context.Background()
+	two := control.Actor{Name: "token:dois", Role: state.Admin, Tenant: "2"}
+	one := control.Actor{Name: "token:um", Role: state.Admin, Tenant: "1"}
+	add := func(a control.Actor) error {
+		_, err := g.AddEndpoint(ctx, a, control.NewEndpoint{Name: g.name(), Document: []byte("url: https://a.example.com")})
+		return err
+	}
+	expect := func(what string, err error, want string) {
+		t.Helper()
+		if got := quotaOf(t, err); got != want {
+			t.Errorf("%s: %q, want %q: %v", what, got, want, err)
+		}
+	}
+	quotas := func(q control.Quotas) { g.Quotas = q }
+
+	// Tenant 1 has um and arquivo-um of the file, tenant 2 has dois; arquivo and todos are the operator's.
+	quotas(control.Quotas{Tenant: control.Quota{Endpoints: 2}})
+	expect("a third endpoint of tenant 1", add(one), "1/endpoints")
+	expect("a second endpoint of tenant 2", add(two), "")
+	expect("the operator's", add(root), "")
+	quotas(control.Quotas{Total: control.Quota{Endpoints: 7}})
+	expect("an eighth endpoint", add(one), "/endpoints")
+
+	message := webhook.Message{Type: "gancho.teste", Time: time.Now(), Data: []byte(`{}`)}
+	for i := range 5 {
+		message.ID = fmt.Sprint("m-", i)
+		if err := g.Queue.Announce(ctx, []string{"um"}, message); err != nil {
+			t.Fatal(err)
+		}
+	}
+	g.dead("um", "1")
+	g.dead("dois", "2")
+	resend := func(a control.Actor, to string, dry bool) error {
+		_, err := g.CreateResend(ctx, a, state.Job{Endpoint: to, Filter: state.Filter{Key: "7"}, DryRun: dry})
+		return err
+	}
+	redrive := func(a control.Actor, to string) error {
+		_, err := g.CreateRedrive(ctx, a, state.Job{Filter: state.Filter{Endpoint: to}}, to == "")
+		return err
+	}
+	for what, q := range map[string]control.Quota{"backlog": {Backlog: 4}, "backlog_bytes": {BacklogBytes: 10}} {
+		quotas(control.Quotas{Tenant: q})
+		expect("an endpoint", add(one), "1/"+what)
+		expect("a resend", resend(one, "um", false), "1/"+what)
+		expect("a resend that only counts", resend(one, "um", true), "")
+		expect("a redrive", redrive(one, "um"), "1/"+what)
+		expect("a redrive of all", redrive(root, ""), "1/"+what)
+		expect("another tenant's resend", resend(two, "dois", false), "")
+		expect("the operator's resend", resend(root, "todos", false), "")
+		quotas(control.Quotas{Total: q})
+		err := resend(two, "dois", false)
+		expect("a resend while all are over", err, "/"+what)
+		if err != nil && strings.ContainsAny(err.Error(), "0123456789") {
+			t.Errorf("a tenant reads how much all use: %v", err)
+		}
+	}
+	quotas(control.Quotas{Tenant: control.Quota{Backlog: 5, BacklogBytes: 1 << 20}})
+	expect("at the quota", redrive(one, "um"), "")
+}
+
+// An endpoint holds as much as the quotas allow, and what it held before.
+func TestEndpointQuota(t *testing.T) {
+	t.Parallel()
+	g := newGym(t)
+	ctx := context.Background()
+	settings := func(n int) string {
+		var events, fields []string
+		for i := range n {
+			events = append(events, fmt.Sprintf(`"e%d.*"`, i))
+			fields = append(fields, fmt.Sprintf(`"x-%d":"v"`, i))
+		}
+		return fmt.Sprintf(`{"url":"https://a.example.com","events":[%s],"headers":{%[2]s},"extra":{%[2]s}}`, strings.Join(events, ","), strings.Join(fields, ","))
+	}
+	add := func(n int) error {
+		_, err := g.AddEndpoint(ctx, root, control.NewEndpoint{Name: fmt.Sprint("e", n), Document: []byte(settings(n))})
+		return err
+	}
+	wrong := func(what string, err error, n int) {
+		t.Helper()
+		var invalid *control.InvalidError
+		if errors.As(err, &invalid); err == nil && n > 0 || invalid != nil && len(invalid.Problems) != n || invalid == nil && err != nil {
+			t.Errorf("%s: %v, want %d mistakes", what, err, n)
+		}
+	}
+	wrong("without a quota", add(9), 0)
+	g.Quotas = control.Quotas{Patterns: 5, Headers: 5}
+	wrong("within the quota", add(5), 0)
+	wrong("over the quota", add(6), 3)
+	edit := func(name string, n int) error {
+		_, err := g.EditEndpoint(ctx, root, name, control.Edit{Patch: []byte(settings(n))})
+		return err
+	}
+	wrong("an edit over the quota", edit("e5", 6), 3)
+	wrong("an edit of one that has more", edit("e9", 9), 0)
+	wrong("an edit to more than that", edit("e9", 10), 3)
+}
+
+// The database compares each pattern with every row: a query has a few.
+func TestPatternsPerQuery(t *testing.T) {
+	t.Parallel()
+	g := newGym(t)
+	ctx := context.Background()
+	g.dead("um", "1")
+	for n, ok := range map[int]bool{control.MaxPatterns: true, control.MaxPatterns + 1: false} {
+		f := state.Filter{Endpoint: "um"}
+		for i := range n {
+			f.Events = append(f.Events, fmt.Sprintf("evento%d.*", i))
+		}
+		for i := range 1000 {
+			f.Events = append(f.Events, fmt.Sprintf("evento.%d", i))
+		}
+		_, log := g.Deliveries(ctx, root, f, "", 10)
+		_, dead := g.DeadLetters(ctx, root, f, "", 10)
+		_, redrive := g.CreateRedrive(ctx, root, state.Job{Filter: f}, false)
+		_, drop := g.DropDead(ctx, root, f, false)
+		_, resend := g.CreateResend(ctx, root, state.Job{Endpoint: "um", Filter: state.Filter{Events: f.Events}})
+		for what, err := range map[string]error{"deliveries": log, "dead letters": dead, "a redrive": redrive, "a drop": drop, "a resend": resend} {
+			var invalid *control.InvalidError
+			if ok && err != nil || !ok && !errors.As(err, &invalid) {
+				t.Errorf("%s with %d patterns: %v", what, n, err)
+			}
+		}
+	}
+}

@@ -1,0 +1,6 @@
+//go:build unix && !linux
+
+package testservers
+
+// memoryDir returns that there is no directory in memory.
+func memoryDir() (string, error) { return "", nil }

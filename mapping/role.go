@@ -1,0 +1,122 @@
+package mapping
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/jackc/pgx/v5"
+
+	"gancho/cdc"
+)
+
+// lookupRole is the name of the role that LookupRole's statements create.
+const lookupRole = "gancho_lookup"
+
+// LookupRole returns the role that reads for lookups, empty for the connection's own,
+// if it may read a column of privacy.deny, and the statements that create another
+// one, which may read what the lookups and the parents of children need and nothing
+// else. Without privacy.deny, without such a query, and where the role may read no
+// such column, it returns "".
+func (rs *Ruleset) LookupRole(ctx context.Context, conn *pgx.Conn, reader string) (role string, statements []string, err error) {
+	needed, err := rs.neededColumns(ctx, conn)
+	if err != nil || len(needed) == 0 || len(rs.denied) == 0 {
+		return "", nil, err
+	}
+	for relation, columns := range rs.denied {
+		var may bool
+		err := conn.QueryRow(ctx, `
+			select r.rolname::text, exists (select from unnest($2::text[]) c(name) where pg_catalog.has_column_privilege(r.oid, $1::oid, c.name, 'SELECT'))
+			from pg_catalog.pg_roles r where r.rolname = coalesce(nullif($3, ''), current_user)`,
+			relation, slices.Collect(maps.Keys(columns)), reader).Scan(&role, &may)
+		if err != nil {
+			return "", nil, fmt.Errorf("read what the role of lookups may read: %w", err)
+		}
+		if may {
+			statements, err = rs.roleStatements(ctx, conn, needed)
+			return role, statements, err
+		}
+	}
+	return "", nil, nil
+}
+
+func (rs *Ruleset) roleStatements(ctx context.Context, conn *pgx.Conn, needed map[uint32][]string) ([]string, error) {
+	var database string
+	var schemas []string
+	var hidesRows bool
+	err := conn.QueryRow(ctx, `
+		select current_database()::text, (select array_agg(distinct n.nspname::text order by n.nspname::text) from pg_catalog.pg_namespace n
+				where n.nspname <> 'pg_catalog' and (n.oid in (select relnamespace from pg_catalog.pg_class where oid = any($1)) or n.nspname = any(`+cdc.DatabasePath+`))),
+			exists (select from pg_catalog.pg_class where oid = any($1) and relrowsecurity)`, slices.Sorted(maps.Keys(needed))).Scan(&database, &schemas, &hidesRows)
+	if err != nil {
+		return nil, fmt.Errorf("read the schemas of the lookups: %w", err)
+	}
+	bypass := ""
+	if hidesRows {
+		bypass = " BYPASSRLS"
+	}
+	quoted := func(names []string) string { return strings.Join(mapped(names, cdc.QuoteIdentifier), ", ") }
+	statements := []string{
+		fmt.Sprintf("CREATE ROLE %s LOGIN%s;", lookupRole, bypass),
+		fmt.Sprintf("GRANT CONNECT ON DATABASE %s TO %s;", cdc.QuoteIdentifier(database), lookupRole),
+		fmt.Sprintf("GRANT USAGE ON SCHEMA %s TO %s;", quoted(schemas), lookupRole),
+	}
+	rows, _ := conn.Query(ctx, `
+		select c.oid, n.nspname::text, c.relname::text from pg_catalog.pg_class c join pg_catalog.pg_namespace n on n.oid = c.relnamespace
+		where c.oid = any($1) and n.nspname <> 'pg_catalog' order by 2, 3`, slices.Sorted(maps.Keys(needed))) // ForEachRow returns its error
+	var oid uint32
+	var table cdc.Name
+	_, err = pgx.ForEachRow(rows, []any{&oid, &table.Schema, &table.Name}, func() error {
+		statements = append(statements, fmt.Sprintf("GRANT SELECT (%s) ON %s TO %s;", quoted(needed[oid]), table, lookupRole))
+		return nil
+	})
+	if err != nil {
+		return nil, fmt.Errorf("read the tables of the lookups: %w", err)
+	}
+	return statements, nil
+}
+
+// neededColumns are the columns that the role of lookups must be able to read, by
+// table, in the order of the table.
+func (rs *Ruleset) neededColumns(ctx context.Context, conn *pgx.Conn) (map[uint32][]string, error) {
+	all, parents := reads{columns: map[uint32][]int{}}, map[uint32]map[string]*cdc.Type{}
+	for _, b := range rs.rules {
+		for _, l := range b.lookups {
+			all.add(l.reads)
+		}
+		if len(b.children) > 0 {
+			oid := b.table.Relation.OID
+			parents[oid] = b.columns
+			all.columns[oid] = append(all.columns[oid], []int{}...)
+		}
+	}
+	needed := map[uint32][]string{}
+	rows, _ := conn.Query(ctx, `
+		select attrelid, attname::text, attnum::int from pg_catalog.pg_attribute where attrelid = any($1) and attnum > 0 and not attisdropped order by 1, 3`,
+		slices.Sorted(maps.Keys(all.columns))) // ForEachRow returns its error
+	var oid uint32
+	var column string
+	var number int
+	first := map[uint32]string{} // where no column is read, any one will do
+	_, err := pgx.ForEachRow(rows, []any{&oid, &column, &number}, func() error {
+		if first[oid] == "" && rs.denied[oid][column] == "" {
+			first[oid] = column
+		}
+		_, parent := parents[oid][column]
+		if parent || slices.Contains(all.columns[oid], number) || slices.Contains(all.columns[oid], 0) {
+			needed[oid] = append(needed[oid], column)
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, fmt.Errorf("read the columns of the lookups: %w", err)
+	}
+	for oid, column := range first {
+		if len(needed[oid]) == 0 {
+			needed[oid] = []string{column}
+		}
+	}
+	return needed, nil
+}

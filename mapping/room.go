@@ -1,0 +1,202 @@
+package mapping
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"regexp"
+	"slices"
+	"strings"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+
+	"gancho/cdc"
+)
+
+// Lookups run in a closed room. Their search_path has no schema in which others
+// may create, because a function or operator there that fits better than
+// PostgreSQL's own would run with our rights: public.upper(varchar). Tables and
+// types, for which nothing fits better than their name, are found in these schemas
+// as the database's search_path says, once, when rules are bound: their names get
+// the schema then, where the server says that it does not find them.
+
+// room is where the lookups of a set of rules run.
+type room struct {
+	// path is its search_path, schemas are those of the database in it, as an array.
+	path, schemas string
+	// database is the search_path of the database, along which people expect
+	// names to be found.
+	database string
+	// outside are the schemas of that which are not in path, in order.
+	outside []outsideSchema
+	// shadows: there are functions or operators in schemas where others may create.
+	shadows bool
+}
+
+type outsideSchema struct {
+	name string
+	// intruders are the roles that may create in it; "": a table of an earlier
+	// schema outside hides one of this.
+	intruders string
+}
+
+// loadRoom reads what the room is for the connection's database.
+func loadRoom(ctx context.Context, conn *pgx.Conn) (room, error) {
+	r := room{path: "pg_catalog"}
+	rows, _ := conn.Query(ctx, `
+		with listed as (
+			select n.oid, n.nspname::text as name, s.i, `+cdc.Intruders("n")+` as intruders
+			from unnest(`+cdc.DatabasePath+`) with ordinality s(name, i) join pg_catalog.pg_namespace n on n.nspname = s.name
+			where n.nspname <> 'pg_catalog')
+		select l.name, coalesce(l.intruders, ''), l.intruders is not null or exists (
+			select from listed o join pg_catalog.pg_class a on a.relnamespace = o.oid join pg_catalog.pg_class b on b.relname = a.relname
+			where o.i < l.i and o.intruders is not null and b.relnamespace = l.oid)
+		from listed l order by l.i`) // ForEachRow returns its error
+	var s outsideSchema
+	var outside bool
+	var schemas []byte
+	_, err := pgx.ForEachRow(rows, []any{&s.name, &s.intruders, &outside}, func() error {
+		if outside {
+			r.outside = append(r.outside, s)
+		} else {
+			r.path += ", " + quoted(s.name)
+			schemas = appendElement(schemas, []byte(s.name), false)
+		}
+		return nil
+	})
+	r.path += ", pg_temp" // else it comes first
+	if r.schemas = "{}"; schemas != nil {
+		r.schemas = string(schemas) + "}"
+	}
+	if err == nil {
+		err = conn.QueryRow(ctx, `
+			with open as (select n.oid from pg_catalog.pg_namespace n where `+cdc.Intruders("n")+` is not null)
+			select (select coalesce(string_agg(quote_ident(s.name::text), ', ' order by s.i), '') from unnest(`+cdc.DatabasePath+`) with ordinality s(name, i)),
+				exists (select from pg_catalog.pg_proc join open on open.oid = pronamespace)
+				or exists (select from pg_catalog.pg_operator join open on open.oid = oprnamespace)`).Scan(&r.database, &r.shadows)
+	}
+	if err != nil {
+		return r, fmt.Errorf("read who may create in the schemas of search_path: %w", err)
+	}
+	return r, nil
+}
+
+// enter calls f within a read-only transaction with the settings of the sessions that
+// run lookups, and rolls it back.
+func enter(ctx context.Context, conn *pgx.Conn, path string, f func() error) error {
+	err := execute(ctx, conn, "begin read only; select pg_catalog.set_config('search_path', "+literal(path)+", true), pg_catalog.set_config('row_security', 'off', true)")
+	if err == nil {
+		err = f()
+	}
+	if conn.IsClosed() {
+		return err
+	}
+	return errors.Join(err, execute(context.WithoutCancel(ctx), conn, "rollback"))
+}
+
+// execute runs statements whose results nobody needs.
+func execute(ctx context.Context, conn *pgx.Conn, sql string) error {
+	_, err := conn.PgConn().Exec(ctx, sql).ReadAll()
+	return err
+}
+
+// literal is a text as SQL writes it.
+func literal(text string) string { return "'" + strings.ReplaceAll(text, "'", "''") + "'" }
+
+// qualify returns the schema to write before the name of a table or type that the
+// server does not find in the room, at an offset of the lookup's text; "": none.
+func (b *binder) qualify(ctx context.Context, l *lookup, pg *pgconn.PgError, at int) (string, error) {
+	catalog := map[string]string{
+		cdc.CodeUndefinedTable:  "pg_catalog.pg_class c where c.relnamespace = n.oid and c.relname",
+		cdc.CodeUndefinedObject: "pg_catalog.pg_type t where t.typnamespace = n.oid and t.typname",
+	}[pg.Code]
+	if catalog == "" || at < 0 || len(b.room.outside) == 0 {
+		return "", nil
+	}
+	name, err := cdc.ParseName(writtenName.FindString(l.text[at:]))
+	if err != nil || name.Schema != "" {
+		return "", nil //nolint:nilerr // it is no name, and the server's message stands
+	}
+	var schema string
+	err = b.conn.QueryRow(ctx, `
+		select n.nspname::text from unnest($1::text[]) with ordinality s(name, i) join pg_catalog.pg_namespace n on n.nspname = s.name
+		where exists (select from `+catalog+` = $2) order by s.i limit 1`, b.room.outsideNames(), name.Name).Scan(&schema)
+	if errors.Is(err, pgx.ErrNoRows) {
+		return "", nil
+	}
+	if err != nil {
+		return "", fmt.Errorf("find %s: %w", name, err)
+	}
+	return quoted(schema) + ".", nil
+}
+
+func (r *room) outsideNames() []string {
+	return mapped(r.outside, func(s outsideSchema) string { return s.name })
+}
+
+// calledName is the name of a function or operator at the beginning of a text.
+var calledName = regexp.MustCompile(`^([\pL_][\pL\pN_$]*|"[^"]*"|[-+*/<>=~!@#%^&|` + "`" + `?]+)`)
+
+// unresolvedHint says why a function or operator is not found that a person may
+// expect; "": there is none in the schemas outside.
+func (b *binder) unresolvedHint(ctx context.Context, text string) (string, error) {
+	name := strings.Trim(calledName.FindString(text), `"`)
+	var schema string
+	err := b.conn.QueryRow(ctx, `
+		select n.nspname::text from unnest($1::text[]) with ordinality s(name, i) join pg_catalog.pg_namespace n on n.nspname = s.name
+		where exists (select from pg_catalog.pg_proc where pronamespace = n.oid and proname = any($2))
+			or exists (select from pg_catalog.pg_operator where oprnamespace = n.oid and oprname = any($2))
+		order by s.i limit 1`, b.room.outsideNames(), []string{name, strings.ToLower(name)}).Scan(&schema)
+	if errors.Is(err, pgx.ErrNoRows) {
+		return "", nil
+	}
+	if err != nil {
+		return "", fmt.Errorf("find function %s: %w", name, err)
+	}
+	i := slices.IndexFunc(b.room.outside, func(s outsideSchema) bool { return s.name == schema })
+	if s := b.room.outside[i]; s.intruders != "" {
+		return openHint(s), nil
+	}
+	return "write " + cdc.QuoteIdentifier(schema) + ". before it", nil
+}
+
+// openHint closes a schema.
+func openHint(s outsideSchema) string {
+	schema := cdc.QuoteIdentifier(s.name)
+	return fmt.Sprintf("lookups use no functions and operators of schema %s, because %s may create others there, which would run with the rights of gancho's role; run REVOKE CREATE ON SCHEMA %[1]s FROM %[2]s; or move them to a schema where only its owner may create",
+		schema, s.intruders)
+}
+
+// checkCalls refuses a lookup that calls what others may replace, or that means
+// something else in the room than along the database's search_path.
+func (b *binder) checkCalls(ctx context.Context, l *lookup, types []*cdc.Type, in reads) error {
+	plain, _ := l.batchSQL(types, nil)
+	expected, err := readsOf(ctx, b.conn, b.room.database, plain)
+	if _, refused := errors.AsType[*pgconn.PgError](err); err != nil && !refused {
+		return err
+	}
+	// What a person expects and does not get; not what a stranger made to get it called.
+	missed := func(all, has []uint32) []uint32 {
+		return slices.DeleteFunc(slices.Clone(all), func(oid uint32) bool { return slices.Contains(has, oid) })
+	}
+	rows, _ := b.conn.Query(ctx, `
+		with called(namespace, owner, name, missed) as (
+			select pronamespace, proowner, 'function ' || p.oid::regprocedure::text, not p.oid = any($1) from pg_catalog.pg_proc p where p.oid = any($1 || $2)
+			union all
+			select oprnamespace, oprowner, 'operator ' || o.oid::regoperator::text, not o.oid = any($3) from pg_catalog.pg_operator o where o.oid = any($3 || $4))
+		select c.name, n.nspname::text, `+cdc.Intruders("n")+`
+		from called c join pg_catalog.pg_namespace n on n.oid = c.namespace
+		where `+cdc.Intruders("n")+` is not null and (not c.missed or c.owner = n.nspowner or `+cdc.Trusted("c.owner")+`) order by 1 limit 1`,
+		in.functions, missed(expected.functions, in.functions), in.operators, missed(expected.operators, in.operators))
+	var called string
+	var s outsideSchema
+	_, err = pgx.ForEachRow(rows, []any{&called, &s.name, &s.intruders}, func() error {
+		b.mistake(l.value, -1, openHint(s), "lookup %s would call %s", l.name, called)
+		return nil
+	})
+	if err != nil {
+		return fmt.Errorf("read what lookup %s calls: %w", l.name, err)
+	}
+	return nil
+}
