@@ -477,6 +477,19 @@ func TestTokensAndAudit(t *testing.T) {
 	if token, err := s.store().Authenticate(context.Background(), made.Text); err != nil || token.Name != "unidade-1" {
 		t.Errorf("%+v, %v", token, err)
 	}
+	for _, c := range []struct {
+		name   string
+		flags  []string
+		within func(time.Time) bool
+	}{
+		{"sem-prazo", []string{"--expires", "never"}, time.Time.IsZero},
+		{"normal", nil, func(at time.Time) bool { return time.Until(at).Round(24*time.Hour) == 90*24*time.Hour }},
+	} {
+		made := decoded[control.CreatedToken](s, append([]string{"tokens", "create", c.name}, c.flags...)...)
+		if !c.within(made.Expires) {
+			t.Errorf("%s expires %s", c.name, made.Expires)
+		}
+	}
 	list := s.ok("tokens", "list") + s.ok("tokens", "list", "--json")
 	if !strings.Contains(list, "unidade-1") || strings.Contains(list, made.Text) {
 		t.Errorf("the list:\n%s", list)

@@ -112,6 +112,12 @@ func TestBacklogOverQuota(t *testing.T) {
 	}
 	two.waitFor(time.Minute, "the other tenant's events", func(a []arrival) bool { return len(a) == 5 })
 
+	for tenant, want := range map[string]bool{"1": true, "2": false} {
+		if _, text := ask(t, http.MethodGet, base+"/api/v1/status", tokens[tenant], ""); strings.Contains(text, `"over_quota":["the tenant \"1\" has 5 queued events`) != want {
+			t.Errorf("the status for tenant %s: %s", tenant, text)
+		}
+	}
+
 	// The one whose events fill Redis is named.
 	full := func(maxmemory string) {
 		if err := s.redisClient().ConfigSet(t.Context(), "maxmemory", maxmemory).Err(); err != nil {

@@ -92,6 +92,9 @@ func (s *session) statusText(v control.StatusView) error {
 	for _, hazard := range v.Hazards {
 		t.row("hazard", hazard)
 	}
+	for _, over := range v.OverQuota {
+		t.row("over its quota", over)
+	}
 	for _, part := range []string{"queue", "state"} {
 		text := "answers"
 		if v.Errors[part] != "" {

@@ -8,6 +8,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"gancho/internal/control"
 	"gancho/internal/state"
 	"gancho/internal/strictyaml"
 )
@@ -24,7 +25,7 @@ nothing of others.`)
 }
 
 func newTokensCreateCommand(f *sessionFlags) *cobra.Command {
-	var n state.Token
+	var n control.NewToken
 	var role, expires string
 	cmd := &cobra.Command{
 		Use: "create NAME", Short: "Create a token, and show it once",
@@ -35,7 +36,10 @@ func newTokensCreateCommand(f *sessionFlags) *cobra.Command {
 			if !n.Role.Valid() {
 				return usageError{fmt.Errorf("--role %q: write viewer, operator or admin", role)}
 			}
-			if expires != "" {
+			switch {
+			case expires == "never":
+				n.Forever = true
+			case expires != "":
 				const longest = 10 * 365 * 24 * time.Hour
 				left, err := scalar("--expires", expires, nil, func(v strictyaml.Value) time.Duration { return v.Duration(time.Minute, longest) })
 				if err != nil {
@@ -51,14 +55,18 @@ func newTokensCreateCommand(f *sessionFlags) *cobra.Command {
 				if err != nil {
 					return err
 				}
-				return s.result(t, "token (shown this once): %s\nuse it as: Authorization: Bearer <token>\n", t.Text)
+				untilWhen := "never"
+				if !t.Expires.IsZero() {
+					untilWhen = clock(t.Expires)
+				}
+				return s.result(t, "token (shown this once): %s\nuse it as: Authorization: Bearer <token>\nit expires: %s\n", t.Text, untilWhen)
 			})
 		},
 	}
 	flags := cmd.Flags()
 	flags.StringVar(&role, "role", "viewer", "viewer, operator or admin")
 	flags.StringVar(&n.Tenant, "tenant", "", "the one `tenant` whose endpoints and events it sees")
-	flags.StringVar(&expires, "expires", "", "how long it is valid, as a `duration` such as 90d (default: until it is revoked)")
+	flags.StringVar(&expires, "expires", "", "how long it is valid, as a `duration` such as 30d, or never: until it is revoked (default 90d)")
 	return cmd
 }
 

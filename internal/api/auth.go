@@ -13,6 +13,7 @@ import (
 	"github.com/rs/zerolog"
 	"golang.org/x/time/rate"
 
+	"gancho/internal/control"
 	"gancho/internal/state"
 )
 
@@ -270,16 +271,32 @@ func (r *recent[K, V]) remove(key K) {
 	delete(r.former, key)
 }
 
+// expiry is a time or never.
+type expiry struct {
+	time.Time
+	never bool
+}
+
+// UnmarshalJSON implements json.Unmarshaler.
+func (e *expiry) UnmarshalJSON(src []byte) error {
+	if e.never = string(src) == `"never"`; e.never {
+		return nil
+	}
+	return e.Time.UnmarshalJSON(src)
+}
+
 func (c *call) createToken() (answer, error) {
-	var n state.Token
+	var n control.NewToken
+	var expires expiry
 	err := c.decode(
 		member{name: "name", into: &n.Name, expects: "a text", required: true},
 		member{name: "role", into: &n.Role, expects: "viewer, operator or admin", required: true},
 		member{name: "tenant", into: &n.Tenant, expects: "a text"},
-		member{name: "expires", into: &n.Expires, expects: `a time such as "2027-01-01T00:00:00Z"`})
+		member{name: "expires", into: &expires, expects: `a time such as "2027-01-01T00:00:00Z", or "never"`})
 	if err != nil {
 		return answer{}, err
 	}
+	n.Expires, n.Forever = expires.Time, expires.never
 	view, err := c.control.CreateToken(c.ctx, c.actor, n)
 	c.gate.created()
 	return answer{status: http.StatusCreated, body: view, location: root + "/tokens/" + view.Name}, err

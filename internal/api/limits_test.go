@@ -5,7 +5,9 @@ import (
 	"net/http"
 	"strings"
 	"testing"
+	"time"
 
+	"gancho/internal/control"
 	"gancho/internal/strictyaml"
 )
 
@@ -70,5 +72,27 @@ func TestKeysAreGivenOnce(t *testing.T) {
 	w.unchanged(before, "a key given twice")
 	if a := w.do("PATCH", "/endpoints/crm", "root", once); a.status != http.StatusOK {
 		t.Errorf("the key given once: %d: %s", a.status, a.body)
+	}
+}
+
+// A token expires, unless who creates it says that it never does.
+func TestTokensExpire(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	for expires, want := range map[string]func(time.Time) bool{
+		"": func(at time.Time) bool {
+			return at.After(time.Now().Add(89*24*time.Hour)) && at.Before(time.Now().Add(91*24*time.Hour))
+		},
+		`,"expires":"never"`:                time.Time.IsZero,
+		`,"expires":"2099-01-01T00:00:00Z"`: func(at time.Time) bool { return at.Year() == 2099 },
+	} {
+		name := fmt.Sprint("t", len(expires))
+		made := must[control.CreatedToken](w, http.StatusCreated, "POST", "/tokens", "root", `{"name":"`+name+`","role":"viewer"`+expires+`}`)
+		if !want(made.Expires) {
+			t.Errorf("with %q a token expires %s", expires, made.Expires)
+		}
+	}
+	if a := w.do("POST", "/tokens", "root", `{"name":"x","role":"viewer","expires":"ever"}`); a.status != http.StatusBadRequest || len(a.problem(t).Errors) != 1 {
+		t.Errorf("a time that is none: %d: %s", a.status, a.body)
 	}
 }

@@ -177,21 +177,33 @@ func (s *Service) delivered(e found) (endpoint.Endpoint, error) {
 // maxTokenName bounds a token's name, in bytes.
 const maxTokenName = 63
 
+// DefaultExpiry is how long a token is valid unless its creator says otherwise.
+const DefaultExpiry = 90 * 24 * time.Hour
+
+// NewToken is a token to be created, of its Name, Role, Tenant and Expires.
+type NewToken struct {
+	state.Token
+	// Forever: it does not expire. Without it and Expires it does after DefaultExpiry.
+	Forever bool
+}
+
 // CreatedToken is a token with its text, which is shown this once.
 type CreatedToken struct {
 	state.Token
 	Text string `json:"token"`
 }
 
-// CreateToken creates a token of n's Name, Role, Tenant and Expires. Its text is
-// in the answer, this once. A tenant's token creates tokens of its tenant only,
+// CreateToken creates a token. Its text is in the answer, this once. A tenant's token creates tokens of its tenant only,
 // which is also the tenant when none is named. Needs Admin.
-func (s *Service) CreateToken(ctx context.Context, a Actor, n state.Token) (CreatedToken, error) {
+func (s *Service) CreateToken(ctx context.Context, a Actor, n NewToken) (CreatedToken, error) {
 	store, err := s.stored(a, state.Admin)
 	if err != nil {
 		return CreatedToken{}, err
 	}
 	n.Tenant = cmp.Or(n.Tenant, a.Tenant)
+	if n.Expires.IsZero() && !n.Forever {
+		n.Expires = time.Now().Add(DefaultExpiry).UTC().Truncate(time.Second)
+	}
 	var wrong problems
 	// A name of dots could be in no URL: clients and servers take it for a step in the path.
 	if strings.Trim(n.Name, ".") == "" || len(n.Name) > maxTokenName || strings.Trim(n.Name, "abcdefghijklmnopqrstuvwxyz0123456789-_.") != "" {
@@ -207,12 +219,12 @@ func (s *Service) CreateToken(ctx context.Context, a Actor, n state.Token) (Crea
 		wrong.add("expires", "write a time in the future", "the token would have expired already")
 	}
 	if !expressible(n.Expires) {
-		wrong.add("expires", "leave it out for a token that does not expire", "the year of this time, in UTC, is not from 0 to 9999")
+		wrong.add("expires", "leave it out, or write never for a token that does not expire", "the year of this time, in UTC, is not from 0 to 9999")
 	}
 	if err := wrong.err(); err != nil {
 		return CreatedToken{}, err
 	}
-	t, text, err := store.CreateToken(ctx, a.Name, n)
+	t, text, err := store.CreateToken(ctx, a.Name, n.Token)
 	if err != nil {
 		return CreatedToken{}, err
 	}

@@ -93,10 +93,10 @@ func operations() map[string]operation {
 		}},
 		"Tokens": {state.Admin, false, false, func(ctx context.Context, g *gym, a control.Actor) error { return drop(g.Tokens(ctx, a)) }},
 		"CreateToken": {state.Admin, false, false, func(ctx context.Context, g *gym, a control.Actor) error {
-			return drop(g.CreateToken(ctx, a, state.Token{Name: g.name(), Role: state.Viewer}))
+			return drop(g.CreateToken(ctx, a, control.NewToken{Token: state.Token{Name: g.name(), Role: state.Viewer}}))
 		}},
 		"RevokeToken": {state.Admin, true, false, func(ctx context.Context, g *gym, a control.Actor) error {
-			t, err := g.CreateToken(ctx, root, state.Token{Name: g.name(), Role: state.Viewer, Tenant: "1"})
+			t, err := g.CreateToken(ctx, root, control.NewToken{Token: state.Token{Name: g.name(), Role: state.Viewer, Tenant: "1"}})
 			if err != nil {
 				return err
 			}
@@ -171,7 +171,7 @@ func TestTenantSeesItsOwn(t *testing.T) {
 		g.attempt("todos", tenant, "7", now)
 		g.dead("todos", tenant)
 		a := control.Actor{Name: "token:" + tenant, Role: state.Admin, Tenant: tenant}
-		if _, err := g.CreateToken(ctx, a, state.Token{Name: "chave" + tenant, Role: state.Viewer}); err != nil {
+		if _, err := g.CreateToken(ctx, a, control.NewToken{Token: state.Token{Name: "chave" + tenant, Role: state.Viewer}}); err != nil {
 			t.Fatal(err)
 		}
 		endpoint := map[string]string{"1": "um", "2": "dois", "": "todos"}[tenant]
@@ -422,10 +422,10 @@ func TestTokensOfATenant(t *testing.T) {
 	ctx := context.Background()
 	one := control.Actor{Name: "token:1", Role: state.Admin, Tenant: "1"}
 	var invalid *control.InvalidError
-	if _, err := g.CreateToken(ctx, one, state.Token{Name: "outro", Role: state.Viewer, Tenant: "2"}); !errors.As(err, &invalid) {
+	if _, err := g.CreateToken(ctx, one, control.NewToken{Token: state.Token{Name: "outro", Role: state.Viewer, Tenant: "2"}}); !errors.As(err, &invalid) {
 		t.Errorf("a token of tenant 2: %v, want a refusal", err)
 	}
-	made, err := g.CreateToken(ctx, one, state.Token{Name: "meu", Role: state.Viewer})
+	made, err := g.CreateToken(ctx, one, control.NewToken{Token: state.Token{Name: "meu", Role: state.Viewer}})
 	if err != nil || made.Tenant != "1" {
 		t.Fatalf("%+v, %v", made, err)
 	}
@@ -434,11 +434,11 @@ func TestTokensOfATenant(t *testing.T) {
 	}
 	for _, n := range []state.Token{{Role: state.Viewer}, {Name: "Com Espaço", Role: state.Viewer}, {Name: "x", Role: "root"},
 		{Name: "x", Role: state.Viewer, Expires: time.Now().Add(-time.Hour)}} {
-		if _, err := g.CreateToken(ctx, root, n); !errors.As(err, &invalid) {
+		if _, err := g.CreateToken(ctx, root, control.NewToken{Token: n}); !errors.As(err, &invalid) {
 			t.Errorf("%+v: %v, want a refusal", n, err)
 		}
 	}
-	if _, err := g.CreateToken(ctx, root, state.Token{Name: "meu", Role: state.Viewer}); !errors.Is(err, state.ErrConflict) {
+	if _, err := g.CreateToken(ctx, root, control.NewToken{Token: state.Token{Name: "meu", Role: state.Viewer}}); !errors.Is(err, state.ErrConflict) {
 		t.Errorf("a second token of the name: %v, want a conflict", err)
 	}
 }

@@ -131,6 +131,8 @@ type StatusView struct {
 	// invisible to the stream: sentences with what to do.
 	Hazards   []string       `json:"hazards,omitempty"`
 	Endpoints []EndpointView `json:"endpoints"`
+	// OverQuota are the quotas of backlogs that are passed: sentences with what to do.
+	OverQuota []string `json:"over_quota,omitempty"`
 	// Parked is how many changes are parked.
 	Parked int64 `json:"parked"`
 	// Orphans are queued events of endpoints that no longer exist, by endpoint.

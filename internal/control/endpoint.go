@@ -53,11 +53,15 @@ func (s *Service) views(ctx context.Context, a Actor) ([]EndpointView, error) {
 	if err != nil {
 		return nil, err
 	}
+	return viewsOf(known), nil
+}
+
+func viewsOf(known []found) []EndpointView {
 	views := make([]EndpointView, len(known))
 	for i, e := range known {
 		views[i] = e.view()
 	}
-	return views, nil
+	return views
 }
 
 // known are the endpoints that the actor may see, by name.

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"gancho/delivery/endpoint"
+	"gancho/delivery/queue"
 	"gancho/internal/state"
 	"gancho/mapping"
 )
@@ -72,10 +73,11 @@ func (s *Service) Status(ctx context.Context, a Actor) (StatusView, error) {
 		}
 		return err == nil
 	}
-	var err error
-	if v.Endpoints, err = s.views(ctx, a); note("state", err) {
-		if s.Queue != nil {
-			note("queue", s.addLive(ctx, a, v.Endpoints))
+	known, err := s.known(ctx, a)
+	if note("state", err) {
+		v.Endpoints = viewsOf(known)
+		if s.Queue != nil && note("queue", s.addLive(ctx, a, v.Endpoints)) {
+			v.OverQuota = s.overQuota(a, known, v.Endpoints)
 		}
 		if s.Store != nil {
 			v.Jobs, err = s.unfinishedJobs(ctx, a)
@@ -110,6 +112,24 @@ func (s *Service) Status(ctx context.Context, a Actor) (StatusView, error) {
 		}
 	}
 	return v, nil
+}
+
+// overQuota are the quotas of backlogs that are passed, as far as they are the actor's.
+func (s *Service) overQuota(a Actor, known []found, views []EndpointView) []string {
+	endpoints, stats := make([]endpoint.Endpoint, len(known)), make([]queue.Stats, len(known))
+	for i := range known {
+		endpoints[i].Tenants = known[i].Tenants
+		if views[i].Live != nil {
+			stats[i] = *views[i].Live
+		}
+	}
+	var out []string
+	for _, x := range s.Quotas.Exceeded(endpoints, stats) {
+		if a.Tenant == "" || x.Tenant == a.Tenant {
+			out = append(out, x.String()+"; "+x.Fix())
+		}
+	}
+	return out
 }
 
 func (s *Service) orphans(ctx context.Context, views []EndpointView) (map[string]int64, error) {
