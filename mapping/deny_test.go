@@ -141,23 +141,28 @@ func TestDenyAgreesWithPrivileges(t *testing.T) {
 			}
 			queries[sql] = cdc.FaultOf(err) != cdc.FaultDenied
 		}
-		checkDenied(t, conn, kind, queries)
+		allowed := 0
+		// An error names so many mistakes at most.
+		for order := range slices.Chunk(slices.Sorted(maps.Keys(queries)), 30) {
+			allowed += checkDenied(t, conn, kind, order, queries)
+		}
+		if t.Logf("%s: %d queries, %d allowed", kind, len(queries), allowed); allowed == 0 || allowed == len(queries) {
+			t.Errorf("%s: %d of %d queries are allowed: the test shows nothing", kind, allowed, len(queries))
+		}
 	}
 }
 
-// checkDenied binds the queries as lookups, and compares.
-func checkDenied(t *testing.T, conn *pgx.Conn, kind string, queries map[string]bool) {
+// checkDenied binds queries as lookups, and compares. It returns how many PostgreSQL
+// allows.
+func checkDenied(t *testing.T, conn *pgx.Conn, kind string, order []string, queries map[string]bool) (allowed int) {
 	t.Helper()
 	var rules strings.Builder
 	rules.WriteString("rules:\n")
-	var order []string
-	allowed := 0
-	for _, sql := range slices.Sorted(maps.Keys(queries)) {
+	for i, sql := range order {
 		if queries[sql] {
 			allowed++
 		}
-		fmt.Fprintf(&rules, "  - event: e\n    table: livre\n    on: insert\n    columns: [id]\n    lookup:\n      q%d: |\n        select count(*) as n from (%s) contada\n", len(order), sql)
-		order = append(order, sql)
+		fmt.Fprintf(&rules, "  - event: e\n    table: livre\n    on: insert\n    columns: [id]\n    lookup:\n      q%d: |\n        select count(*) as n from (%s) contada\n", i, sql)
 	}
 	_, err := parse(t, mapping.Options{Deny: denied()}, rules.String()).Bind(t.Context(), conn)
 	refused := map[string]bool{}
@@ -176,10 +181,7 @@ func checkDenied(t *testing.T, conn *pgx.Conn, kind string, queries map[string]b
 			t.Errorf("%s: PostgreSQL lets the role run it: %v; the lookup is refused: %v\n%s", kind, queries[sql], refused[fmt.Sprint(i)], sql)
 		}
 	}
-	t.Logf("%s: %d queries, %d allowed", kind, len(order), allowed)
-	if allowed == 0 || allowed == len(order) {
-		t.Errorf("%s: %d of %d queries are allowed: the test shows nothing", kind, allowed, len(order))
-	}
+	return allowed
 }
 
 // lookupMistakes binds one lookup and returns its mistakes, "" without any.

@@ -443,6 +443,7 @@ func (c *capture) Reset() error {
 	c.lag = lagClock{}
 	c.lagMu.Unlock()
 	c.started.Store(true)
+	c.tables.forget.Store(true)
 	c.tables.check()
 	c.health.streaming.Store(true)
 	c.Log.Info().Msg("replication started")
