@@ -297,6 +297,12 @@ func TestDatabaseAway(t *testing.T) {
 			t.Errorf("%v: %d: %s", err, a.Code, a.Body)
 		}
 	}
+	slow := handler(func(context.Context, string) (state.Token, error) {
+		return state.Token{}, fmt.Errorf("read: %w", state.ErrSlow)
+	})
+	if a := ask(slow, "192.0.2.1:1", "/api/v1/status", bearer("gancho_good")); a.Code != http.StatusServiceUnavailable || !strings.Contains(a.Body.String(), "urn:gancho:problem:slow") {
+		t.Errorf("a statement that takes too long: %d: %s", a.Code, a.Body)
+	}
 	h := handler(func(context.Context, string) (state.Token, error) {
 		return state.Token{}, errors.New("password=hunter2")
 	})
