@@ -39,8 +39,7 @@ build-all: build ## Build for Linux, and see that macOS and Windows build too
 
 .PHONY: test
 test: deps ## Vet and test everything with the race detector (PKG=./cdc TESTFLAGS='-run Slot')
-	$(GO) vet $(PKG)
-	CGO_ENABLED=1 $(GO) test -race -timeout 15m $(TESTFLAGS) $(PKG)
+	CGO_ENABLED=1 $(GO) test -race -vet=all -timeout 15m $(TESTFLAGS) $(PKG)
 
 .PHONY: test-matrix
 test-matrix: deps ## Test on PostgreSQL 14 to 18, Redis 7 and 8, Valkey 9 (SERVERS='18 redis8'), installed in a cache
@@ -84,6 +83,10 @@ demo: ## Build, install what is missing, and watch webhooks arrive (FOR=30s ends
 .PHONY: vuln
 vuln: ## Look up the dependencies in Go's vulnerability database
 	$(GO) run $(GOVULNCHECK) ./...
+
+.PHONY: licences
+licences: ## List the licence of every module that is linked in; DIR=<directory> collects their texts
+	@.ci/licences $(DIR)
 
 .PHONY: tidy
 tidy: ## Show what `go mod tidy` would change; fails if anything

@@ -102,7 +102,7 @@ func ListTables(ctx context.Context, conn *pgx.Conn, encoding Encoding) ([]Name,
 }
 
 // LoadTable reads a table or view from the catalogue, whose names have the encoding. Without a schema, it is
-// the first of the name along the connection's search_path. The error wraps
+// the first of the name along DatabasePath. The error wraps
 // [ErrNoTable] when it does not exist.
 func LoadTable(ctx context.Context, conn *pgx.Conn, encoding Encoding, schema, name string) (*Table, error) {
 	return loadTable(ctx, conn, NewTypes(encoding), Name{schema, name})
@@ -137,7 +137,7 @@ func loadClass(ctx context.Context, conn *pgx.Conn, name Name) (*Table, error) {
 		left join pg_catalog.pg_class rc on c.relispartition and rc.oid = pg_partition_root(c.oid)
 		left join pg_catalog.pg_namespace rn on rn.oid = rc.relnamespace
 		where c.relname = $2 and c.relkind in ('r', 'p', 'v', 'm', 'f')
-			and case when $1 = '' then c.oid = to_regclass(quote_ident($2)) else n.nspname = $1 end`, name.Schema, name.Name).
+			and case when $1 = '' then c.oid = `+Found("$2")+` else n.nspname = $1 end`, name.Schema, name.Name).
 		Scan(&t.Relation.OID, &t.Relation.Schema, &t.Relation.Name, &kind, &persistence, &identity, &rootSchema, &rootName, &t.Inherited)
 	if errors.Is(err, pgx.ErrNoRows) {
 		return nil, ErrNoTable

@@ -15,8 +15,9 @@ import (
 const connectTimeout = 15 * time.Second
 
 // Connect opens an ordinary connection to the source, as gancho and speaking
-// UTF-8 whatever the database's own encoding. The caller closes it. Its
-// search_path is the database's: by it the names in rules find their tables.
+// UTF-8 whatever the database's own encoding. The caller closes it. What is written
+// without a schema is found along DatabasePath; the session's own search_path has
+// PostgreSQL's schema alone.
 func Connect(ctx context.Context, dsn string) (*pgx.Conn, error) {
 	config, err := pgx.ParseConfig(dsn)
 	if err != nil {
@@ -24,6 +25,13 @@ func Connect(ctx context.Context, dsn string) (*pgx.Conn, error) {
 	}
 	prepareConfig(&config.Config)
 	pin(&config.Config, sessionSettings(config.RuntimeParams))
+	settings := config.AfterConnect
+	config.AfterConnect = func(ctx context.Context, conn *pgconn.PgConn) error {
+		if err := leavePath(ctx, conn); err != nil {
+			return err
+		}
+		return settings(ctx, conn)
+	}
 	conn, err := pgx.ConnectConfig(ctx, config)
 	return conn, Redacted(err)
 }

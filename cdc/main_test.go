@@ -50,8 +50,9 @@ type recorder struct {
 	reader  *cdc.Reader
 	confirm bool // confirm every commit and keepalive
 	late    int  // that many commits are left to the test
-	// change, if set, is called with every change first.
+	// change, if set, is called with every change first, and logged with every line of the log.
 	change func(*cdc.Change) error
+	logged func(line string)
 
 	open         committed
 	transactions chan committed
@@ -218,7 +219,7 @@ func start(t testing.TB, o cdc.Options, needs []cdc.TableNeed) *stream {
 
 func run(t testing.TB, o cdc.Options, source *cdc.Source, rec *recorder) *stream {
 	t.Helper()
-	s := &stream{recorder: rec, t: t, source: source, log: &logBuffer{}, done: make(chan error, 1)}
+	s := &stream{recorder: rec, t: t, source: source, log: &logBuffer{logged: rec.logged}, done: make(chan error, 1)}
 	o.Log = zerolog.New(s.log)
 	s.reader = cdc.NewReader(o, source)
 	var ctx context.Context
@@ -294,11 +295,15 @@ func eventually(t testing.TB, what string, f func() bool) {
 
 // logBuffer collects log lines.
 type logBuffer struct {
-	mu sync.Mutex
-	b  strings.Builder
+	logged func(line string) // if set, is called with every line
+	mu     sync.Mutex
+	b      strings.Builder
 }
 
 func (l *logBuffer) Write(p []byte) (int, error) {
+	if l.logged != nil {
+		l.logged(string(p))
+	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.b.Write(p)

@@ -217,10 +217,20 @@ func TestYoungInsertPublication(t *testing.T) {
 		t.Fatalf("source %+v", source)
 	}
 	do(t, conn, "begin; insert into livro values (2); insert into t values (4); commit", "insert into t values (5)")
-	s := run(t, o, source, newRecorder())
+	rec := newRecorder()
+	var waiting error
+	rec.logged = func(line string) {
+		if strings.Contains(line, "searching for the first that know it") {
+			waiting = rec.reader.Waiting()
+		}
+	}
+	s := run(t, o, source, rec)
 	want := append(insertions(1, 3), "insert public.livro new(id=2)", insertions(4, 4)[0], insertions(5, 5)[0])
 	if diff := cmp.Diff(want, s.changes(len(want))); diff != "" {
 		t.Errorf("changes (-want +got):\n%s\n%s", diff, s.log)
+	}
+	if waiting == nil || !strings.Contains(waiting.Error(), "publication gancho_insert is younger") || s.reader.Waiting() != nil {
+		t.Errorf("during the search it waits for %v, then for %v", waiting, s.reader.Waiting())
 	}
 }
 

@@ -40,6 +40,38 @@ func stableSettings() map[string]string {
 	return map[string]string{"timezone": "UTC", "search_path": "", "client_min_messages": "warning"}
 }
 
+// catalogPath is the search_path of sessions whose statements are our own and find the
+// names of others: theirs resolves along databasePath.
+const catalogPath = "pg_catalog, pg_temp"
+
+// DatabasePath is an SQL expression for sessions of [Connect], and for others: the
+// schemas, as name[], in which the database's search_path finds a name, in order. The
+// search_path of Connect's own has none in which others could create a function that
+// our statements would call.
+const DatabasePath = `coalesce(nullif(pg_catalog.current_setting('gancho.search_path', true), '')::pg_catalog.name[], pg_catalog.current_schemas(false))`
+
+// Found is an SQL expression: the oid of the relation that a name, as an SQL
+// expression, leads to along DatabasePath; null: none.
+func Found(name string) string {
+	return `(select found.oid from pg_catalog.unnest(` + DatabasePath + `) with ordinality listed(name, i)
+		join pg_catalog.pg_namespace space on space.nspname = listed.name
+		join pg_catalog.pg_class found on found.relnamespace = space.oid where found.relname = ` + name + ` order by listed.i limit 1)`
+}
+
+// leavePath sets the search_path of a session of our own to catalogPath, and remembers
+// the one that it had. Behind a pooler it stays as it is.
+func leavePath(ctx context.Context, conn *pgconn.PgConn) error {
+	local := isShared(conn)
+	_, err := ask(ctx, conn, "select pg_catalog.set_config('gancho.search_path', pg_catalog.current_schemas(false)::pg_catalog.text, "+local+")")
+	if err == nil {
+		_, err = ask(ctx, conn, "select pg_catalog.set_config('search_path', "+quoteLiteral(catalogPath)+", "+local+")")
+	}
+	if err != nil {
+		return fmt.Errorf("make the session's settings: %w", err)
+	}
+	return nil
+}
+
 // roomSettings are those of sessions that run the SQL of rules, whatever the DSN has:
 // it finds what is along the path, writes nothing, and misses no row.
 func roomSettings(path string) map[string]string {
@@ -103,7 +135,7 @@ func pin(config *pgconn.Config, settings map[string]string) {
 // as it is; missed are the settings that it would need.
 func makeSettings(ctx context.Context, conn *pgconn.PgConn, settings map[string]string) (shared bool, missed []SettingError, err error) {
 	// Where another process answers, the settings end with this statement.
-	sql := settingsSQL(settings, fmt.Sprintf("pg_catalog.pg_backend_pid() <> %d", conn.PID()))
+	sql := settingsSQL(settings, isShared(conn))
 	rows, err := ask(ctx, conn, sql)
 	if err != nil {
 		return false, nil, fmt.Errorf("make the session's settings: %w", err)
@@ -140,6 +172,13 @@ func keepSettings(ctx context.Context, conn *pgconn.PgConn, settings map[string]
 	return nil
 }
 
+// isShared is an SQL expression: another process answers than the one that greeted us.
+// Like all that runs before the search_path is ours, it names no operator without its
+// schema: others may have made one that comes first.
+func isShared(conn *pgconn.PgConn) string {
+	return fmt.Sprintf("pg_catalog.pg_backend_pid() operator(pg_catalog.<>) %d", conn.PID())
+}
+
 // settingsSQL makes the settings, for the transaction if the SQL expression local
 // is true, and returns of each its name, its value before and after, and local.
 func settingsSQL(settings map[string]string, local string) string {
@@ -153,7 +192,7 @@ func settingsSQL(settings map[string]string, local string) string {
 	}
 	return "select s.name, pg_catalog.current_setting(s.name), pg_catalog.set_config(s.name, s.value, " + local + "), " + local +
 		" from (values " + strings.Join(values, ", ") + ") s(name, value)" +
-		" where s.name not in (" + strings.Join(quoted, ", ") + ") or pg_catalog.current_setting(s.name, true) is not null"
+		" where s.name operator(pg_catalog.<>) all (array[" + strings.Join(quoted, ", ") + "]) or pg_catalog.current_setting(s.name, true) is not null"
 }
 
 // ask runs one statement over the simple protocol, the only one of a replication

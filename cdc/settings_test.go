@@ -61,7 +61,7 @@ func TestRoleCannotEndOrChangeSessions(t *testing.T) {
 	}
 	want := map[string]string{
 		"statement_timeout": "0", "lock_timeout": "0", "idle_session_timeout": "0", "idle_in_transaction_session_timeout": "0",
-		"row_security": "off", "search_path": `"$user", public`, "transaction_read_only": "off", "extra_float_digits": "0", "bytea_output": "escape",
+		"row_security": "off", "search_path": "pg_catalog, pg_temp", "transaction_read_only": "off", "extra_float_digits": "0", "bytea_output": "escape",
 	}
 	if d := cmp.Diff(want, settings(conn)); d != "" {
 		t.Errorf("an ordinary connection: -want +got:\n%s", d)
@@ -73,6 +73,53 @@ func TestRoleCannotEndOrChangeSessions(t *testing.T) {
 	maps.Copy(want, map[string]string{"statement_timeout": "30000", "lock_timeout": "5000", "search_path": "pg_catalog", "transaction_read_only": "on", "extra_float_digits": "3", "bytea_output": "hex"})
 	if d := cmp.Diff(want, settings(conn)); d != "" || each != "" {
 		t.Errorf("a connection for lookups, which wants %q before each query: -want +got:\n%s", each, d)
+	}
+}
+
+// TestNobodyRunsCodeInOurSessions: a role that may create in public, which comes
+// before PostgreSQL's own schema there, makes functions and operators that our
+// statements would call. Names of tables lead where the database says.
+func TestNobodyRunsCodeInOurSessions(t *testing.T) {
+	t.Parallel()
+	dsn := pg.Database(t, "", oneTable, "create schema primeiro; create table primeiro.t (k int primary key, formula int generated always as (k * 2) stored)")
+	do(t, dial(t, dsn), `
+		create function public.trampa() returns boolean language plpgsql as $$ begin raise exception 'it runs as %', current_user; end $$;
+		create function public.unnest(int2[]) returns setof int2 language sql as 'select 1::int2 where public.trampa()';
+		create function public.quote_ident(name) returns text language sql as 'select ''x'' where public.trampa()';
+		create function public.current_setting(text) returns text language sql as 'select ''x'' where public.trampa()';
+		create function public.diferente(int, int) returns boolean language sql as 'select public.trampa()';
+		create function public.diferente(text, text) returns boolean language sql as 'select public.trampa()';
+		create operator public.<> (leftarg = int, rightarg = int, function = public.diferente);
+		create operator public.<> (leftarg = text, rightarg = text, function = public.diferente);
+		create operator public.= (leftarg = text, rightarg = text, function = public.diferente)`)
+	dsn += "&search_path=primeiro,public,pg_catalog"
+	ctx := t.Context()
+	conn, err := cdc.Connect(ctx, dsn)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = conn.Close(ctx) }()
+	table, err := cdc.LoadTable(ctx, conn, "", "", "t")
+	if err != nil || table.Relation.Schema != "primeiro" {
+		t.Fatalf("t is %+v, %v", table, err)
+	}
+	if _, err := cdc.Hazards(ctx, conn, "", "gancho", cdc.Ruled{OID: table.Relation.OID}); err != nil {
+		t.Error(err)
+	}
+	if _, err := cdc.Remarks(ctx, conn, "", "gancho"); err != nil {
+		t.Error(err)
+	}
+	if _, err := cdc.LoadSettings(ctx, conn); err != nil {
+		t.Error(err)
+	}
+	lookups, _, err := cdc.ConnectLikeStream(ctx, dsn, "", "pg_catalog", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = lookups.Close(ctx)
+	// The control.
+	if _, err := dial(t, dsn).Exec(ctx, "select 1 <> 2"); err == nil || !strings.Contains(err.Error(), "it runs as postgres") {
+		t.Errorf("the trap does not work: %v", err)
 	}
 }
 

@@ -75,6 +75,9 @@ func (r *Reader) leaveOut(ctx context.Context, cause error) (bool, error) {
 	if !exists {
 		return false, nil // it is not young
 	}
+	searching := fmt.Errorf("publication %s is younger than the changes to be read; searching for the first that know it, which reads the WAL between %s and %s, in minutes if that is gigabytes",
+		QuoteIdentifier(name), r.Confirmed(), end)
+	r.waiting.Store(&searching)
 	r.options.Log.Warn().Str("publication", name).Stringer("lsn", r.Confirmed()).
 		Msg("publication is younger than the changes to be read; searching for the first that know it")
 	known, err := r.searchKnown(ctx, end-pageHeader)

@@ -243,7 +243,7 @@ func (b *binder) closestTable(ctx context.Context, name cdc.Name) (string, error
 		var err error
 		if b.names, err = cdc.ListTables(ctx, b.conn, b.options.Encoding); err == nil {
 			// A schema without USAGE is left out of it.
-			err = b.conn.QueryRow(ctx, `select pg_catalog.current_schemas(false)::text[]`).Scan(&b.searchPath)
+			err = b.conn.QueryRow(ctx, `select `+cdc.DatabasePath+`::text[]`).Scan(&b.searchPath)
 		}
 		if err != nil {
 			return "", err
@@ -428,7 +428,11 @@ func (b *binder) publishable(place strictyaml.Value, t *cdc.Table) bool {
 // checkUse checks one column that a part of a rule depends on.
 func (b *binder) checkUse(bound *boundRule, u use, column cdc.Column) {
 	if u.shown && bound.denied[u.Name] {
-		b.mistake(u.value, u.offset(), "remove it from the rule, or from privacy.deny", "column %q must not be sent: privacy.deny has %s", u.Name, b.denied[bound.table.Relation.OID][u.Name])
+		hint := "remove it from the rule, or from privacy.deny"
+		if u.path == "key" && bound.key == nil {
+			hint = "write key: with other columns than those of the primary key"
+		}
+		b.mistake(u.value, u.offset(), hint, "column %q must not be sent: privacy.deny has %s", u.Name, b.denied[bound.table.Relation.OID][u.Name])
 	}
 	if column.Type.Base().Name == "money" && b.database.MoneyDigits != 2 {
 		b.mistake(u.value, u.offset(), "change the column to numeric, or leave it out",

@@ -141,23 +141,28 @@ func TestDenyAgreesWithPrivileges(t *testing.T) {
 			}
 			queries[sql] = cdc.FaultOf(err) != cdc.FaultDenied
 		}
-		checkDenied(t, conn, kind, queries)
+		allowed := 0
+		// An error names so many mistakes at most.
+		for order := range slices.Chunk(slices.Sorted(maps.Keys(queries)), 30) {
+			allowed += checkDenied(t, conn, kind, order, queries)
+		}
+		if t.Logf("%s: %d queries, %d allowed", kind, len(queries), allowed); allowed == 0 || allowed == len(queries) {
+			t.Errorf("%s: %d of %d queries are allowed: the test shows nothing", kind, allowed, len(queries))
+		}
 	}
 }
 
-// checkDenied binds the queries as lookups, and compares.
-func checkDenied(t *testing.T, conn *pgx.Conn, kind string, queries map[string]bool) {
+// checkDenied binds queries as lookups, and compares. It returns how many PostgreSQL
+// allows.
+func checkDenied(t *testing.T, conn *pgx.Conn, kind string, order []string, queries map[string]bool) (allowed int) {
 	t.Helper()
 	var rules strings.Builder
 	rules.WriteString("rules:\n")
-	var order []string
-	allowed := 0
-	for _, sql := range slices.Sorted(maps.Keys(queries)) {
+	for i, sql := range order {
 		if queries[sql] {
 			allowed++
 		}
-		fmt.Fprintf(&rules, "  - event: e\n    table: livre\n    on: insert\n    columns: [id]\n    lookup:\n      q%d: |\n        select count(*) as n from (%s) contada\n", len(order), sql)
-		order = append(order, sql)
+		fmt.Fprintf(&rules, "  - event: e\n    table: livre\n    on: insert\n    columns: [id]\n    lookup:\n      q%d: |\n        select count(*) as n from (%s) contada\n", i, sql)
 	}
 	_, err := parse(t, mapping.Options{Deny: denied()}, rules.String()).Bind(t.Context(), conn)
 	refused := map[string]bool{}
@@ -176,10 +181,7 @@ func checkDenied(t *testing.T, conn *pgx.Conn, kind string, queries map[string]b
 			t.Errorf("%s: PostgreSQL lets the role run it: %v; the lookup is refused: %v\n%s", kind, queries[sql], refused[fmt.Sprint(i)], sql)
 		}
 	}
-	t.Logf("%s: %d queries, %d allowed", kind, len(order), allowed)
-	if allowed == 0 || allowed == len(order) {
-		t.Errorf("%s: %d of %d queries are allowed: the test shows nothing", kind, allowed, len(order))
-	}
+	return allowed
 }
 
 // lookupMistakes binds one lookup and returns its mistakes, "" without any.
@@ -197,6 +199,7 @@ func lookupMistakes(t *testing.T, conn *pgx.Conn, o mapping.Options, sql string)
 func TestDenyHoldsInFunctions(t *testing.T) {
 	t.Parallel()
 	conn := connect(t, denySchema, `
+		revoke create on schema public from public;
 		create extension unaccent;
 		create extension citext;
 		create extension tablefunc;
@@ -270,7 +273,7 @@ func TestDenyInRules(t *testing.T) {
 		"{event: e, table: pessoas, on: update, data: {x: old.cpf}}":                                              "pessoas.cpf",
 		"{event: e, table: pessoas, on: insert, tenant: cpf, columns: [id]}":                                      "pessoas.cpf",
 		"{event: e, table: pessoas, on: insert, data: {x: mask_cpf(cpf)}}":                                        "pessoas.cpf",
-		"{event: e, table: por_cpf, on: insert, columns: [nome]}":                                                 "por_cpf.cpf",
+		"{event: e, table: por_cpf, on: insert, columns: [nome]}":                                                 "write key:",
 		"{event: e, table: por_cpf, on: insert, key: nome, columns: [nome]}":                                      "",
 		"{event: e, table: pessoas, on: insert, when: cpf is not null, columns: [id]}":                            "",
 		"{event: e, table: raiz_resto, on: insert, columns: [id]}":                                                "is a partition",
@@ -316,6 +319,19 @@ rules:
 	dropRole(t, conn, "gancho_lookup")
 	if role, statements, err := rs.LookupRole(t.Context(), conn, "gancho_lookup"); err != nil || role != "" {
 		t.Errorf("with its role: %q, %q, %v", role, statements, err)
+	}
+	// It is enough for binding the rules, too: the server says what they read without
+	// any privilege.
+	do(t, conn, "revoke temporary on database "+conn.Config().Database+" from public")
+	limited, err := pgx.Connect(t.Context(), strings.Replace(conn.Config().ConnString(), "postgres://postgres@", "postgres://gancho_lookup@", 1))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = limited.Close(context.Background()) })
+	for sql, want := range map[string]string{"select nome from pessoas where id = new.pessoa": "", "select cpf from pessoas": "permission denied"} {
+		if got := lookupMistakes(t, limited, mapping.Options{Deny: denied()}, sql); (got == "") != (want == "") || !strings.Contains(got, want) {
+			t.Errorf("%s as that role: %q, want %q", sql, got, want)
+		}
 	}
 	source := mapping.NewSource(strings.Replace(conn.Config().ConnString(), "postgres://postgres@", "postgres://gancho_lookup@", 1), "", zerolog.Nop())
 	t.Cleanup(func() { source.Close(context.Background()) })

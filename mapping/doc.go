@@ -41,6 +41,8 @@
 //
 // Columns in privacy.deny cannot be named in data, columns, key or tenant. They
 // can in when and watch, which decide and do not show; a parked row is without them.
+// A lookup must not read them anywhere, nor through a view, nor take them as an
+// argument: it must be one that a role without SELECT on them could run.
 //
 // Several rules may make one event. Its group, title and description are the
 // event's: two different ones are a mistake.
@@ -55,6 +57,11 @@
 // all of it, and gives everything to the sink in order. So a lookup never sees a
 // state from before its own commit. It may see a later one, and a replay shows the
 // state at the time of the replay. Without cache every row is read again.
+//
+// Lookups run in a closed room: their search_path is PostgreSQL's schema and those
+// of the database's search_path in which no untrusted role may create. Tables and
+// types of the others are found when rules are bound; functions and operators there
+// are a mistake.
 //
 // No row is a row of nulls. More than one row, and an error of the query for one
 // change's values, park that change. While a query is not answered, everything

@@ -287,6 +287,10 @@ func (b *binder) lookupHint(ctx context.Context, l *lookup, pg *pgconn.PgError, 
 			return hint, err
 		}
 	}
+	if undefined := pg.Code == cdc.CodeUndefinedTable || pg.Code == cdc.CodeUndefinedObject || pg.Code == cdc.CodeUndefinedFunction; undefined && at < 0 && len(b.room.outside) > 0 {
+		// It is in a function, below a view perhaps.
+		return "set the search_path of the function that names it (ALTER FUNCTION ... SET search_path); " + openHint(b.room.outside[0]), nil
+	}
 	return refusalHint(pg), nil
 }
 

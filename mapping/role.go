@@ -48,7 +48,7 @@ func (rs *Ruleset) roleStatements(ctx context.Context, conn *pgx.Conn, needed ma
 	var hidesRows bool
 	err := conn.QueryRow(ctx, `
 		select current_database()::text, (select array_agg(distinct n.nspname::text order by n.nspname::text) from pg_catalog.pg_namespace n
-				where n.nspname <> 'pg_catalog' and (n.oid in (select relnamespace from pg_catalog.pg_class where oid = any($1)) or n.nspname = any(pg_catalog.current_schemas(false)))),
+				where n.nspname <> 'pg_catalog' and (n.oid in (select relnamespace from pg_catalog.pg_class where oid = any($1)) or n.nspname = any(`+cdc.DatabasePath+`))),
 			exists (select from pg_catalog.pg_class where oid = any($1) and relrowsecurity)`, slices.Sorted(maps.Keys(needed))).Scan(&database, &schemas, &hidesRows)
 	if err != nil {
 		return nil, fmt.Errorf("read the schemas of the lookups: %w", err)

@@ -47,7 +47,7 @@ func loadRoom(ctx context.Context, conn *pgx.Conn) (room, error) {
 	rows, _ := conn.Query(ctx, `
 		with listed as (
 			select n.oid, n.nspname::text as name, s.i, `+cdc.Intruders("n")+` as intruders
-			from unnest(pg_catalog.current_schemas(false)) with ordinality s(name, i) join pg_catalog.pg_namespace n on n.nspname = s.name
+			from unnest(`+cdc.DatabasePath+`) with ordinality s(name, i) join pg_catalog.pg_namespace n on n.nspname = s.name
 			where n.nspname <> 'pg_catalog')
 		select l.name, coalesce(l.intruders, ''), l.intruders is not null or exists (
 			select from listed o join pg_catalog.pg_class a on a.relnamespace = o.oid join pg_catalog.pg_class b on b.relname = a.relname
@@ -72,7 +72,8 @@ func loadRoom(ctx context.Context, conn *pgx.Conn) (room, error) {
 	if err == nil {
 		err = conn.QueryRow(ctx, `
 			with open as (select n.oid from pg_catalog.pg_namespace n where `+cdc.Intruders("n")+` is not null)
-			select current_setting('search_path'), exists (select from pg_catalog.pg_proc join open on open.oid = pronamespace)
+			select (select coalesce(string_agg(quote_ident(s.name::text), ', ' order by s.i), '') from unnest(`+cdc.DatabasePath+`) with ordinality s(name, i)),
+				exists (select from pg_catalog.pg_proc join open on open.oid = pronamespace)
 				or exists (select from pg_catalog.pg_operator join open on open.oid = oprnamespace)`).Scan(&r.database, &r.shadows)
 	}
 	if err != nil {

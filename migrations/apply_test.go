@@ -111,8 +111,6 @@ func TestApplyAtOnce(t *testing.T) {
 	}
 }
 
-// TestApplyAsOrdinaryRole needs CREATE on the database or, where the schema
-// exists, nothing but it.
 // TestApplyWhileDeadLettersAreWritten: a bridge of the version before may store an event's
 // dead letter a second time while 00003 begins.
 func TestApplyWhileDeadLettersAreWritten(t *testing.T) {
@@ -136,8 +134,8 @@ func TestApplyWhileDeadLettersAreWritten(t *testing.T) {
 			attempts, first, last, status, class, error, answer)
 		values ('crm', '%s', 'same', 'e', '', '', now(), '', '', false, '', '', 1, now(), now(), 0, '', '', '')`
 	// As 00002 has left it.
-	run(`drop index gancho.dead_letters_once; alter table gancho.dead_letters drop column job; drop table gancho.sources;
-		alter table gancho.jobs drop column claimed; delete from gancho.schema_version where version_id > 2`)
+	run(`drop index gancho.dead_letters_once, gancho.jobs_canceled; drop table gancho.sources; alter table gancho.jobs drop column claimed;
+		alter table gancho.dead_letters drop column job, add constraint dead_letters_endpoint_handle_key unique (endpoint, handle); delete from gancho.schema_version where version_id > 2`)
 	run(fmt.Sprintf(write, "1"))
 	run("begin")
 	run(fmt.Sprintf(write, "2"))
@@ -158,6 +156,8 @@ func TestApplyWhileDeadLettersAreWritten(t *testing.T) {
 	}
 }
 
+// TestApplyAsOrdinaryRole needs CREATE on the database or, where the schema
+// exists, nothing but it.
 func TestApplyAsOrdinaryRole(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct {

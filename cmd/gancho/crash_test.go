@@ -8,7 +8,6 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 
 	"gancho/internal/testservers"
 )
@@ -16,11 +15,6 @@ import (
 // inFlight bounds what one crash may repeat: the requests that were on the
 // wire and the answers whose acknowledgement had not reached Redis.
 const inFlight = 2 * 16 * 8
-
-// crashPace keeps transactions coming while something is dead, at about the rate
-// that the bridge takes with the race detector: what piles up faster only has to
-// be delivered at the end.
-const crashPace = time.Millisecond
 
 // seeded decides when a test kills what; GANCHO_TEST_SEED sets another course.
 func seeded(t *testing.T) *rand.Rand {
@@ -54,7 +48,7 @@ func TestKillBridge(t *testing.T) {
 	w.endpoint("a", r.url())
 	const rounds = 20
 	b := w.run()
-	l := startLoad(t, w.dsn, paced(t, crashPace))
+	l := startLoad(t, w.dsn, loadPace)
 	for range rounds {
 		l.waitRows(random.IntN(300))
 		b.kill()
@@ -80,7 +74,7 @@ func TestKillRedis(t *testing.T) {
 	w.endpoint("a", r.url())
 	const rounds = 5
 	b := w.run()
-	l := startLoad(t, w.dsn, paced(t, crashPace))
+	l := startLoad(t, w.dsn, fullPace)
 	for range rounds {
 		l.waitRows(200 + random.IntN(500))
 		w.redis.Kill()
@@ -104,7 +98,7 @@ func TestRedisLosesItsTail(t *testing.T) {
 	w.rules = loadRules
 	w.endpoint("a", r.url(), "state: paused")
 	b := w.run()
-	l := startLoad(t, w.dsn, paced(t, crashPace))
+	l := startLoad(t, w.dsn, loadPace)
 	const rounds = 3
 	for range rounds {
 		l.waitRows(500)
@@ -155,7 +149,7 @@ func TestRestartPostgres(t *testing.T) {
 	w.rules = loadRules
 	w.endpoint("a", r.url())
 	b := w.run()
-	l := startLoad(t, w.dsn, nil)
+	l := startLoad(t, w.dsn, fullPace)
 	ends := []func(){own.Kill, func() { own.Stop("fast") }, func() { own.Stop("immediate") }}
 	for _, end := range ends {
 		l.waitRows(200 + random.IntN(300))
@@ -177,7 +171,7 @@ func TestCutConnection(t *testing.T) {
 	w.rules = loadRules
 	w.endpoint("a", r.url())
 	b := w.run()
-	l := startLoad(t, w.dsn, nil)
+	l := startLoad(t, w.dsn, fullPace)
 	conn := w.connect()
 	cut := 0
 	for range 5 {
@@ -207,7 +201,7 @@ func TestTakeover(t *testing.T) {
 	first := w.run()
 	second := w.start("run", "--config", w.write())
 	second.waitLog("slot is in use")
-	l := startLoad(t, w.dsn, nil)
+	l := startLoad(t, w.dsn, fullPace)
 	l.waitRows(500)
 	first.kill()
 	second.waitLog("bridge is ready")

@@ -5,8 +5,8 @@ import (
 	"fmt"
 	"strings"
 	"testing"
-	"time"
 
+	"gancho/delivery/queue/queuetest"
 	"gancho/internal/testservers"
 )
 
@@ -55,21 +55,6 @@ func complete(t *testing.T, l *load, receivers []*receiver) {
 	}
 }
 
-// until waits for a condition that no server reports.
-func until(t *testing.T, what string, ok func() bool) {
-	t.Helper()
-	deadline := time.After(60 * time.Second)
-	tick := time.NewTicker(50 * time.Millisecond)
-	defer tick.Stop()
-	for !ok() {
-		select {
-		case <-tick.C:
-		case <-deadline:
-			t.Fatalf("waited for %s", what)
-		}
-	}
-}
-
 // Masters die and their replicas are promoted; a second bridge takes over, too.
 func TestClusterFailover(t *testing.T) {
 	t.Parallel()
@@ -77,7 +62,7 @@ func TestClusterFailover(t *testing.T) {
 	w.rules = loadRules
 	receivers := w.receivers("a", "b", "c", "d")
 	b := w.run()
-	l := startLoad(t, w.dsn, paced(t, 5*time.Millisecond))
+	l := startLoad(t, w.dsn, loadPace)
 	l.waitRows(200)
 	owner := func() *testservers.Redis {
 		r, err := c.Owner(context.Background(), "gancho:{a}:q")
@@ -88,7 +73,7 @@ func TestClusterFailover(t *testing.T) {
 	}
 	first := owner()
 	first.Kill()
-	until(t, "another master", func() bool { return owner() != first })
+	queuetest.Eventually(t, "another master", func() bool { return owner() != first })
 	b.waitLog("appending again from the confirmed position")
 	l.waitRows(200)
 	b.kill()
@@ -108,7 +93,7 @@ func TestClusterRestarts(t *testing.T) {
 	w.rules = loadRules
 	receivers := w.receivers("a", "b", "c", "d")
 	b := w.run()
-	l := startLoad(t, w.dsn, paced(t, 5*time.Millisecond))
+	l := startLoad(t, w.dsn, loadPace)
 	for _, node := range c.Nodes() {
 		l.waitRows(200)
 		node.Kill()
@@ -131,7 +116,7 @@ func TestSentinelFailover(t *testing.T) {
 	receivers := w.receivers("a", "b")
 	b := w.run()
 	worker := w.start("run", "--only", "deliver", "--config", w.write())
-	l := startLoad(t, w.dsn, paced(t, 5*time.Millisecond))
+	l := startLoad(t, w.dsn, loadPace)
 	l.waitRows(200)
 	master := func() *testservers.Redis {
 		r, err := s.Master(context.Background())
@@ -142,7 +127,7 @@ func TestSentinelFailover(t *testing.T) {
 	}
 	first := master()
 	first.Kill()
-	until(t, "another master", func() bool { return master() != first })
+	queuetest.Eventually(t, "another master", func() bool { return master() != first })
 	if err := first.Start(); err != nil {
 		t.Fatal(err)
 	}

@@ -1,7 +1,6 @@
 package main_test
 
 import (
-	"net/http"
 	"slices"
 	"strings"
 	"syscall"
@@ -23,23 +22,13 @@ func TestHazardsWatched(t *testing.T) {
 	r := newReceiver(t, nil)
 	w.endpoint("a", r.url())
 	b := w.run()
-	base := "http://" + b.listening()
-	metric := func(want string) {
-		t.Helper()
-		for text := ""; !strings.Contains(text, "\n"+want+"\n"); {
-			var status int
-			if status, text = fetch(t, base+"/metrics"); status != http.StatusOK {
-				t.Fatalf("/metrics answers %d", status)
-			}
-		}
-	}
-	metric("gancho_refused_tables 0")
+	b.waitMetric("gancho_refused_tables 0\n")
 	w.exec("update fichas set nome = 'dois'")
 	w.exec("drop index fichas_id")
 	w.exec("create table vendas_1 (primary key (id)) inherits (vendas)")
-	metric("gancho_refused_tables 1")
+	b.waitMetric("gancho_refused_tables 1\n")
 	b.waitLog("statements of the application fail")
-	metric("gancho_unseen_tables 1")
+	b.waitMetric("gancho_unseen_tables 1\n")
 	if !strings.Contains(b.text(), "public.vendas_1 inherits from public.vendas") {
 		t.Errorf("the log does not name the new child:\n%s", b.text())
 	}
@@ -63,8 +52,8 @@ func TestHazardsWatched(t *testing.T) {
 	r.waitFor(30*time.Second, "a row of the child", func(all []arrival) bool {
 		return slices.ContainsFunc(all, func(a arrival) bool { return a.event == "venda.nova" && a.field("id") == "7" })
 	})
-	metric("gancho_refused_tables 0")
-	metric("gancho_unseen_tables 0")
+	b.waitMetric("gancho_refused_tables 0\n")
+	b.waitMetric("gancho_unseen_tables 0\n")
 	b.stop()
 	if n := strings.Count(b.text(), "statements of the application fail"); n != 1 {
 		t.Errorf("it was logged %d times", n)

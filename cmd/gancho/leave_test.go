@@ -2,10 +2,12 @@ package main_test
 
 import (
 	"encoding/json"
+	"fmt"
 	"net/http"
 	"regexp"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -235,4 +237,32 @@ func TestPublicationOfAllTables(t *testing.T) {
 	if strings.Contains(b.text(), "table was not in the stream") {
 		t.Errorf("a gap is reported:\n%s", b.text())
 	}
+}
+
+// TestAlteredIdlePartition: a partition without changes that gets REPLICA IDENTITY
+// FULL, as the log advises, no longer makes old values of its table unknown.
+func TestAlteredIdlePartition(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, testservers.RedisOptions{}, `create table cob (id int, dia date, pago date, primary key (id, dia)) partition by range (dia);
+		create table cob_1 partition of cob for values from ('2026-01-01') to ('2026-02-01'); create table cob_2 partition of cob for values from ('2026-02-01') to ('2026-03-01');
+		alter table cob replica identity full; alter table cob_1 replica identity full; alter table cob_2 replica identity full`)
+	r := newReceiver(t, nil)
+	w.rules = "rules:\n  - {event: paga, table: cob, on: update, when: old.pago is null and new.pago is not null, key: id, columns: [id]}\n"
+	w.endpoint("a", r.url())
+	b := w.run()
+	b.waitLog("tables of the rules are watched")
+	w.exec("create table cob_3 partition of cob for values from ('2026-03-01') to ('2026-04-01'); insert into cob values (0, '2026-03-01')")
+	pay := func(id int) {
+		t.Helper()
+		w.exec(fmt.Sprintf("insert into cob values (%d, '2026-01-05'); update cob set pago = '2026-01-06' where id = %[1]d", id))
+	}
+	pay(1)
+	b.waitLog("change parked")
+	w.exec("alter table cob_3 replica identity full")
+	b.signal(syscall.SIGHUP) // has the catalogue read now
+	for id := 2; !strings.Contains(b.text(), "its partitions are described as they are now") && id < 5000; id++ {
+		pay(id)
+	}
+	r.waitFor(time.Minute, "a payment", func(all []arrival) bool { return len(all) > 0 })
+	b.stop()
 }

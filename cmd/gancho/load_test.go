@@ -6,6 +6,7 @@ import (
 	"strconv"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 )
@@ -34,18 +35,25 @@ type load struct {
 	writers sync.WaitGroup
 	mu      sync.Mutex
 	rows    int
-	wrote   chan struct{} // closed and replaced at every commit
-	pace    chan struct{} // a token per transaction
+	wrote   chan struct{}    // closed and replaced at every commit
+	pace    <-chan time.Time // a token per transaction
 }
 
 const (
 	loadWriters   = 4
 	keysPerWriter = 10
+	// fullPace is about the rate that the bridge takes with the race detector.
+	fullPace = time.Millisecond
+	// loadPace keeps transactions coming for as long as something is dead: what piles
+	// up then has to be delivered at the end.
+	loadPace = 5 * time.Millisecond
 )
 
-// startLoad starts the writers. pace, when not nil, gives one token per transaction.
-func startLoad(t *testing.T, dsn string, pace chan struct{}) *load {
-	l := &load{t: t, dsn: dsn, stopped: make(chan struct{}), wrote: make(chan struct{}), pace: pace}
+// startLoad starts the writers, which commit a transaction every so often.
+func startLoad(t *testing.T, dsn string, every time.Duration) *load {
+	tick := time.NewTicker(every)
+	t.Cleanup(tick.Stop)
+	l := &load{t: t, dsn: dsn, stopped: make(chan struct{}), wrote: make(chan struct{}), pace: tick.C}
 	for w := range loadWriters {
 		l.writers.Go(func() { l.write(w) })
 	}
@@ -76,7 +84,7 @@ func (l *load) stop() int {
 
 func (l *load) write(writer int) {
 	ctx := context.Background()
-	for !l.ended() {
+	for l.next() {
 		conn, err := pgx.Connect(ctx, l.dsn)
 		if err != nil {
 			continue // the server restarts
@@ -86,12 +94,13 @@ func (l *load) write(writer int) {
 	}
 }
 
-func (l *load) ended() bool {
+// next waits until a transaction may begin; false: the load has ended.
+func (l *load) next() bool {
 	select {
 	case <-l.stopped:
-		return true
-	default:
 		return false
+	case <-l.pace:
+		return true
 	}
 }
 
@@ -104,13 +113,7 @@ func (l *load) session(ctx context.Context, conn *pgx.Conn, writer int) error {
 			return err
 		}
 	}
-	for n := 0; ; n++ {
-		select {
-		case <-l.stopped:
-			return nil
-		case <-l.pace: // nil: never ready
-		case <-l.free():
-		}
+	for n := 0; l.next(); n++ {
 		k, rows := n%keysPerWriter, 1+n%5
 		_, err := conn.Exec(ctx, "insert into eventos (cliente_id, seq) select $1, g from generate_series($2::int, $3::int) g",
 			writer*keysPerWriter+k, next[k], next[k]+rows-1)
@@ -124,16 +127,7 @@ func (l *load) session(ctx context.Context, conn *pgx.Conn, writer int) error {
 		l.wrote = make(chan struct{})
 		l.mu.Unlock()
 	}
-}
-
-// free is always ready when the load has no pace.
-func (l *load) free() <-chan struct{} {
-	if l.pace != nil {
-		return nil
-	}
-	c := make(chan struct{})
-	close(c)
-	return c
+	return nil
 }
 
 // waitRows waits until n more rows have been committed.

@@ -131,6 +131,8 @@ func TestSecretsAreNowhere(t *testing.T) {
 	b.waitLog("event moved to the dead letters")
 	s.until(1, `select least(count(*), 1) from gancho.dead_letters where endpoint = 'refusing'`)
 
+	dead := fmt.Sprint("/dead-letters/", s.count(`select min(id)::int from gancho.dead_letters where endpoint = 'refusing'`))
+
 	// Everything that can be read and got wrong, over the API and the command line.
 	wrong := hidden["wrong"]
 	for name := range added {
@@ -151,7 +153,7 @@ func TestSecretsAreNowhere(t *testing.T) {
 	tokens["nobody"] = "gancho_" + strings.Repeat("0", 43)
 	for _, token := range tokens {
 		for _, list := range []string{
-			"/openapi.json", "/endpoints", "/endpoints/arquivo", "/endpoints/arquivo/keys", "/deliveries", "/dead-letters", "/dead-letters/1", "/dead-letters/2", "/parked", "/resends", "/event-types",
+			"/openapi.json", "/endpoints", "/endpoints/arquivo", "/endpoints/arquivo/keys", "/deliveries", "/dead-letters", dead, "/parked", "/resends", "/event-types",
 			"/status", "/audit?limit=500", "/tokens",
 		} {
 			ask(http.MethodGet, "/api/v1"+list, token, nil)
@@ -165,7 +167,7 @@ func TestSecretsAreNowhere(t *testing.T) {
 		"endpoints list", "endpoints list --json", "endpoints show refusing", "endpoints show proxied --json", "endpoints test arquivo", "endpoints test refusing", "endpoints test closed --json",
 		"endpoints edit refusing --url https://elsewhere.example.com/" + wrong, "endpoints edit refusing --header X-Key:" + wrong + "\x01", "endpoints edit refusing --set proxy=" + wrong,
 		"endpoints edit refusing --set tls.key=[" + wrong, "endpoints edit refusing --set headers.X-Key=*" + wrong, "endpoints add novo --url ftp://" + wrong, "endpoints rotate refusing --secret-env GANCHO_NOT_SET",
-		"deliveries --json", "deliveries", "dead list", "dead list --json", "dead show 1", "dead show 2 --json", "status", "status --json", "audit", "audit --json", "tokens list", "check", "doctor", "events --json", "secrets rekey",
+		"deliveries --json", "deliveries", "dead list", "dead list --json", "dead show " + filepath.Base(dead), "dead show --json " + filepath.Base(dead), "status", "status --json", "audit", "audit --json", "tokens list", "check", "events --json", "secrets rekey",
 	} {
 		_, stdout, stderr := command(t, append(strings.Fields(line), "--config", config)...)
 		answers.WriteString("$ " + strings.Fields(line)[0] + "\n" + stdout + stderr)

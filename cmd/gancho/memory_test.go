@@ -33,13 +33,16 @@ func TestMemoryStaysFlat(t *testing.T) {
 	t.Logf("peak RSS: %s", strings.Join(peaks, ", "))
 }
 
+// builtCommand is built as by make build, of what that may have compiled.
 var builtCommand = sync.OnceValues(func() (string, error) {
 	dir, err := os.MkdirTemp("", "gancho-bin-")
 	if err != nil {
 		return "", err
 	}
 	path := filepath.Join(dir, "gancho")
-	out, err := exec.Command("go", "build", "-o", path, "gancho/cmd/gancho").CombinedOutput()
+	build := exec.Command("go", "build", "-trimpath", "-ldflags", "-s -w", "-o", path, "gancho/cmd/gancho")
+	build.Env = append(os.Environ(), "CGO_ENABLED=0")
+	out, err := build.CombinedOutput()
 	if err != nil {
 		return "", fmt.Errorf("build gancho: %w\n%s", err, out)
 	}

@@ -3,6 +3,7 @@ package main_test
 import (
 	"bufio"
 	"encoding/json"
+	"fmt"
 	"io"
 	"net"
 	"net/http"
@@ -11,6 +12,7 @@ import (
 	"strings"
 	"testing"
 
+	"gancho/delivery/queue/queuetest"
 	"gancho/internal/testservers"
 )
 
@@ -30,6 +32,19 @@ func fetch(t *testing.T, url string) (int, string) {
 		t.Fatal(err)
 	}
 	return resp.StatusCode, string(body)
+}
+
+// waitMetric waits until a line of the metrics begins with the text.
+func (b *bridge) waitMetric(text string) {
+	b.t.Helper()
+	url := "http://" + b.listening() + "/metrics"
+	queuetest.Eventually(b.t, text, func() bool {
+		status, all := fetch(b.t, url)
+		if status != http.StatusOK {
+			b.t.Fatalf("/metrics answers %d", status)
+		}
+		return strings.Contains(all, "\n"+text)
+	})
 }
 
 // TestHealthWhileTheStartWaits: whoever watches is answered, with the reason, before
@@ -81,7 +96,6 @@ func TestHealthAndMetrics(t *testing.T) {
 	w.exec("insert into fichas values (1, 'um', 1.10)")
 	w.exec("delete from fichas")
 	r.waitCount(2)
-	var text string
 	// The gauges are taken every two seconds, the latency when the answer is in.
 	for _, part := range []string{
 		`gancho_changes_total{op="insert",table="public.fichas"} 1`,
@@ -93,26 +107,14 @@ func TestHealthAndMetrics(t *testing.T) {
 		`gancho_commit_to_delivered_seconds_count{endpoint="a"} 2`,
 		"gancho_slot_lag_bytes ", "gancho_slot_lag_seconds ", "gancho_slot_wal_held_bytes ",
 	} {
-		for !strings.Contains(text, part) {
-			var status int
-			if status, text = fetch(t, base+"/metrics"); status != http.StatusOK {
-				t.Fatalf("/metrics answers %d", status)
-			}
-			if t.Context().Err() != nil {
-				t.Fatalf("no %s in:\n%s", part, text)
-			}
-		}
+		b.waitMetric(part)
 	}
 	if status, _ := fetch(t, base+"/healthz"); status != http.StatusOK {
 		t.Errorf("/healthz answers %d", status)
 	}
 	ready := func(want int) {
 		t.Helper()
-		for {
-			if status, _ := fetch(t, base+"/readyz"); status == want {
-				return
-			}
-		}
+		queuetest.Eventually(t, fmt.Sprintf("/readyz to answer %d", want), func() bool { status, _ := fetch(t, base+"/readyz"); return status == want })
 	}
 	ready(http.StatusOK)
 	w.redis.Kill()

@@ -119,7 +119,7 @@ func (p *powerCut) run(rounds int) {
 	p.endpoint("rapido", fast.url())
 	p.endpoint("lento", slow.url(), "timeout: 60s")
 	p.b = p.world.run()
-	l := startLoad(p.t, p.dsn, paced(p.t, powerCutPace))
+	l := startLoad(p.t, p.dsn, powerCutPace)
 	begun := time.Now()
 	for i := range rounds {
 		slowly.set(p.random.IntN(3) > 0)

@@ -34,31 +34,6 @@ func (b *bridge) signal(s syscall.Signal) {
 	}
 }
 
-// paced gives a token per transaction until the test ends.
-func paced(t *testing.T, every time.Duration) chan struct{} {
-	tokens := make(chan struct{})
-	ctx, stop := context.WithCancel(context.Background())
-	var running sync.WaitGroup
-	running.Go(func() {
-		tick := time.NewTicker(every)
-		defer tick.Stop()
-		for {
-			select {
-			case <-ctx.Done():
-				return
-			case <-tick.C:
-			}
-			select {
-			case <-ctx.Done():
-				return
-			case tokens <- struct{}{}:
-			}
-		}
-	})
-	t.Cleanup(func() { stop(); running.Wait() })
-	return tokens
-}
-
 // longestGap is the longest time between two arrivals.
 func longestGap(all []arrival) (longest time.Duration) {
 	for i := 1; i < len(all); i++ {
@@ -87,7 +62,7 @@ func TestDeliverersUnderLoad(t *testing.T) {
 	for _, d := range deliverers {
 		d.waitLogs("endpoint acquired", endpoints/len(deliverers))
 	}
-	l := startLoad(t, w.dsn, paced(t, 15*time.Millisecond))
+	l := startLoad(t, w.dsn, 40*time.Millisecond) // six times as many deliveries
 	grow := func(what string) {
 		t.Helper()
 		for i, r := range receivers {

@@ -49,7 +49,7 @@ func TestStateDatabaseAway(t *testing.T) {
 	// Changes of endpoints are seen again, too.
 	second := newReceiver(t, nil)
 	s.add(b, "erp", second.url())
-	l := trickle(t, s.dsn)
+	l := startLoad(t, s.dsn, loadPace)
 	second.waitFor(30*time.Second, "an event for an endpoint added after the outage", func(a []arrival) bool { return len(a) > 0 })
 	l.stop()
 	b.stop()
@@ -65,7 +65,7 @@ func TestKillWhileRecording(t *testing.T) {
 	r := newReceiver(t, nil)
 	s.endpoint("crm", r.url())
 	b := s.run()
-	l := trickle(t, s.dsn)
+	l := startLoad(t, s.dsn, loadPace)
 	for range 5 {
 		l.waitRows(100 + random.IntN(200))
 		b.kill()
@@ -290,7 +290,7 @@ func TestRotation(t *testing.T) {
 		h.Set("webhook-signature", a.signature)
 		return webhook.Verify([]endpoint.Secret{by}, h, a.body, time.Now()) == nil
 	}
-	l := trickle(t, s.dsn)
+	l := startLoad(t, s.dsn, loadPace)
 	// signed waits for an event that is signed by just these.
 	signed := func(what string, byOld, byNext bool) {
 		t.Helper()

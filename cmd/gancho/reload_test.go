@@ -80,7 +80,7 @@ func TestFullQueue(t *testing.T) {
 	if err := client.ConfigSet(t.Context(), "maxmemory", fmt.Sprint(bytes+200<<10)).Err(); err != nil {
 		t.Fatal(err)
 	}
-	const rows = 20_000
+	const rows = 4_000 // several times what there is room for
 	w.exec("insert into eventos (cliente_id, seq) select g % 50, 1 + g / 50 from generate_series(0, $1::int - 1) g", rows)
 	b.waitLog("redis is full")
 	w.exec("insert into eventos (cliente_id, seq) values (99, 1)") // the application goes on
@@ -115,10 +115,7 @@ func TestReloadResumes(t *testing.T) {
 	b := w.run()
 	w.exec("insert into eventos (cliente_id, seq) select 1, g from generate_series(1, 50) g")
 	b.waitLog("endpoint suspended")
-	base := "http://" + b.listening()
-	for text := ""; !strings.Contains(text, `gancho_endpoint_paused{endpoint="a"} 1`); {
-		_, text = fetch(t, base+"/metrics")
-	}
+	b.waitMetric(`gancho_endpoint_paused{endpoint="a"} 1`)
 	gone.Store(false)
 	if err := b.cmd.Process.Signal(syscall.SIGHUP); err != nil {
 		t.Fatal(err)

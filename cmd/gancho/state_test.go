@@ -11,33 +11,6 @@ import (
 	"time"
 )
 
-// trickle is a load of one transaction every few milliseconds.
-func trickle(t *testing.T, dsn string) *load {
-	pace := make(chan struct{})
-	done := make(chan struct{})
-	l := startLoad(t, dsn, pace)
-	ended := make(chan struct{})
-	go func() {
-		defer close(ended)
-		tick := time.NewTicker(5 * time.Millisecond)
-		defer tick.Stop()
-		for {
-			select {
-			case <-done:
-				return
-			case <-tick.C:
-			}
-			select {
-			case pace <- struct{}{}:
-			case <-done:
-				return
-			}
-		}
-	}()
-	t.Cleanup(func() { close(done); <-ended })
-	return l
-}
-
 // rowsOf are the rows of the arrivals in the order of their commits, each once.
 func rowsOf(all []arrival) []int {
 	var rows []int
@@ -65,7 +38,7 @@ func TestStoredEndpoints(t *testing.T) {
 	deliver := s.start("run", "--only", "deliver", "--config", s.write())
 	deliver.waitLog("bridge is ready")
 	s.add(capture, "crm", first.url())
-	l, legacy := trickle(t, s.dsn), s.connect()
+	l, legacy := startLoad(t, s.dsn, loadPace), s.connect()
 
 	// within makes a change and waits for what shows that it is in effect: a
 	// second at most, and more on a machine on which the call itself takes long.
@@ -227,7 +200,7 @@ func TestStoredEndpointUnreadable(t *testing.T) {
 		t.Error("the log does not say what is wrong")
 	}
 	s.add(b, "erp", second.url())
-	l := trickle(t, s.dsn)
+	l := startLoad(t, s.dsn, loadPace)
 	second.waitFor(30*time.Second, "the endpoint added after the mistakes", func(all []arrival) bool { return len(all) > 0 })
 	rows := l.stop()
 	r.waitFor(30*time.Second, "all events of both endpoints", func(all []arrival) bool { return len(all) >= 2*rows })

@@ -299,6 +299,16 @@ func TestClaimAfterRedisLostTheRecord(t *testing.T) {
 	if _, err := queuetest.OpenOnly(t, r).Claim(t.Context(), other, false); !errors.As(err, &changed) {
 		t.Errorf("another timeline: %v, want a SourceChangedError", err)
 	}
+	recreated := queuetest.Source()
+	recreated.SlotCreated, recreated.ConfirmedFlush, recreated.Last = true, 0x6000, &queue.Claimed{Source: queuetest.Source(), Epoch: 4}
+	if _, err := queuetest.OpenOnly(t, r).Claim(t.Context(), recreated, false); err == nil || !strings.Contains(err.Error(), "recreated at 0/6000, and redis no longer knows") {
+		t.Errorf("a slot that was recreated: %v", err)
+	}
+	spent := queuetest.Source()
+	spent.Slot, spent.Last = "o'slot", &queue.Claimed{Source: queuetest.Source(), Epoch: 1<<12 - 1}
+	if _, err := queuetest.OpenOnly(t, r).Claim(t.Context(), spent, true); err == nil || !strings.Contains(err.Error(), "gancho.sources where slot = 'o''slot'") {
+		t.Errorf("all epochs are spent: %v", err)
+	}
 }
 
 // The append-only file that was disabled and enabled again is not there before its first

@@ -173,7 +173,11 @@ func (q *Queue) durabilityOf(ctx context.Context, addr string, got info) (durabi
 	case err != nil && !isReply(err):
 		return durableAtReply, synced, annotate(err, "read appendfsync")
 	case err != nil && !waits:
-		return durableAtReply, synced, &SettingError{"appendfsync", "unknown, because CONFIG is forbidden", "allow the user CONFIG GET, use Redis 8 or newer" + accept}
+		instead := ", use Redis 8 or newer"
+		if q.cluster != nil {
+			instead = "" // whose WAITAOF is of no use
+		}
+		return durableAtReply, synced, &SettingError{"appendfsync", "unknown, because CONFIG is forbidden", "allow the user CONFIG GET" + instead + accept}
 	case err == nil && !known:
 		return durableAtReply, synced, &SettingError{"appendfsync", synced.when, "run CONFIG SET appendfsync everysec, and set it in redis.conf" + accept}
 	case synced.when == "always" && !synced.pauses:

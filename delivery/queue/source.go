@@ -82,7 +82,7 @@ func (e *SourceChangedError) Error() string {
 type sourceRecord struct {
 	Source
 	epoch     uint16
-	confirmed uint64
+	confirmed uint64 // 0: unknown
 }
 
 // sources are where the queue's events come from, now and in former epochs.
@@ -148,7 +148,8 @@ func (q *Queue) Claim(ctx context.Context, s Source, accept bool) (uint16, error
 		}
 	}
 	if next.epoch > maxEpoch {
-		return 0, fmt.Errorf("claim queue: the source has changed %d times, which is all that fits; start with an empty Redis", maxEpoch)
+		return 0, fmt.Errorf("claim queue: the source has changed %d times, which is all that fits; when everything is delivered, start with an empty Redis "+
+			"and, with a state database, without its row of the slot: delete from gancho.sources where slot = '%s'", maxEpoch, strings.ReplaceAll(s.Slot, "'", "''"))
 	}
 	if err := q.sources.writeLocked(ctx, found, next); err != nil {
 		return 0, annotate(err, "claim queue")
@@ -184,7 +185,11 @@ func (q *Queue) remembered(s Source, first uint16) *sourceRecord {
 	q.log.Error().Uint16("epoch", s.Last.Epoch).Str("slot", s.Slot).
 		Msg("redis has lost what it knew of this slot: events that were queued there and confirmed to the source may be lost; " +
 			"restore redis's data, or send those changes by hand. The epoch is the state database's, so that webhook-ids stay the same")
-	return &sourceRecord{Source: s.Last.Source, epoch: s.Last.Epoch, confirmed: s.ConfirmedFlush}
+	r := &sourceRecord{Source: s.Last.Source, epoch: s.Last.Epoch}
+	if !s.SlotCreated { // the slot itself knows
+		r.confirmed = s.ConfirmedFlush
+	}
+	return r
 }
 
 // endsBefore reports whether the server's WAL, as far as s knows it, ends before
@@ -206,6 +211,8 @@ func (r *sourceRecord) changes(s Source) []string {
 	differs("slot", strconv.Quote(r.Slot), strconv.Quote(s.Slot))
 	differs("timeline", strconv.Itoa(int(r.Timeline)), strconv.Itoa(int(s.Timeline)))
 	switch {
+	case s.SlotCreated && r.confirmed == 0:
+		out = append(out, fmt.Sprintf("slot %q was recreated at %s, and redis no longer knows up to where the one before had been read", s.Slot, cdc.LSN(s.ConfirmedFlush)))
 	case s.SlotCreated:
 		out = append(out, fmt.Sprintf("slot %q was recreated at %s, and the queue's source had been read up to %s",
 			s.Slot, cdc.LSN(s.ConfirmedFlush), cdc.LSN(r.confirmed)))

@@ -90,7 +90,7 @@ func newLab(gancho, profile string) (_ *lab, err error) {
 	if l.dir, err = os.MkdirTemp("", "gancho-bench-"); err != nil {
 		return nil, err
 	}
-	if l.postgres, err = testservers.StartPostgres(testservers.PostgresOptions{Settings: map[string]string{"max_wal_size": "8GB"}, Disk: true}); err != nil {
+	if l.postgres, err = testservers.StartPostgres(testservers.PostgresOptions{Settings: map[string]string{"max_wal_size": "8GB"}}); err != nil {
 		return nil, err
 	}
 	ctx := context.Background()

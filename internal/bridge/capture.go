@@ -62,6 +62,12 @@ func (b *bridge) openCapture(ctx context.Context) (*capture, error) {
 	if err != nil {
 		return nil, err
 	}
+	// What the types are now is what the rules are bound to, and a bridge that waits for
+	// its servers, or for another one to end, streams hours later.
+	c.reader = cdc.NewReader(b.Source, source)
+	if _, err := waitFor(ctx, b.Log, "source", func() (struct{}, error) { return struct{}{}, c.reader.ReloadTypes(ctx) }); err != nil {
+		return nil, err
+	}
 	i := source.Identity
 	claimed := queue.Source{
 		SystemID: i.SystemID, Database: i.Database, Slot: i.Slot, Timeline: i.Timeline,
@@ -101,7 +107,6 @@ func (b *bridge) openCapture(ctx context.Context) (*capture, error) {
 	}
 	c.lookup = mapping.NewSource(b.LookupDSN, b.Source.Encoding, b.Log).Of(i)
 	c.mapper = mapping.NewMapper(rules, nil, mapping.WithSource(c.lookup), mapping.WithTransactionMemory(b.TransactionMemory))
-	c.reader = cdc.NewReader(b.Source, source)
 	c.publications, c.from = source.Publications, source.ConfirmedFlush
 	c.tables = newTables(b.Log)
 	c.watch(rules)

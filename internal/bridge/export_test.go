@@ -90,6 +90,9 @@ func Fit(job state.Job, endpoints ...endpoint.Endpoint) error {
 	return newJobs(b).fit(&job)
 }
 
+// PageSize is pageSize.
+func PageSize(job state.Job) int { return pageSize(&job) }
+
 // Tables is a record of the tables, for tests.
 type Tables struct{ record tableRecord }
 

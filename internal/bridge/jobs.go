@@ -27,9 +27,10 @@ const (
 	// claimAgain is the wait after a claim that failed.
 	claimAgain = time.Second
 	// jobPage and redrivePage are the most events that are sent between two notes of how
-	// far a job is. A redrive waits for Redis's disk with each, two seconds where WAITAOF is
-	// not to be trusted.
+	// far a job is. A redrive waits for Redis's disk with each, a second and a half where
+	// WAITAOF is not to be trusted; so with a rate, its pages are of redriveSeconds, not one.
 	jobPage, redrivePage = 500, 5000
+	redriveSeconds       = 5
 	// replayPart is how many of them are appended in one call, which holds Redis up.
 	replayPart = 500
 	// replayBacklog is how many events of jobs may wait in an endpoint's queue.
@@ -200,6 +201,18 @@ func (j *jobs) send(ctx context.Context, job *state.Job) error {
 	}
 }
 
+// pageSize is how many events the job's next page has at most.
+func pageSize(job *state.Job) int {
+	size, seconds := jobPage, 1.0
+	if job.Kind == state.Redrive {
+		size, seconds = redrivePage, redriveSeconds
+	}
+	if job.Rate > 0 {
+		size = min(size, max(1, int(job.Rate*seconds)))
+	}
+	return size
+}
+
 // page sends the job's next page and writes that down.
 func (j *jobs) page(ctx context.Context, job *state.Job) (state.JobPage, error) {
 	select {
@@ -208,13 +221,7 @@ func (j *jobs) page(ctx context.Context, job *state.Job) (state.JobPage, error) 
 	case j.pages <- struct{}{}:
 	}
 	defer func() { <-j.pages }()
-	size := jobPage
-	if job.Kind == state.Redrive {
-		size = redrivePage
-	}
-	if job.Rate > 0 {
-		size = min(size, max(1, int(job.Rate)))
-	}
+	size := pageSize(job)
 	page, err := tryState(ctx, j.bridge, func() (state.JobPage, error) { return j.store.JobPage(ctx, job, size) })
 	if err != nil {
 		return page, err

@@ -44,3 +44,21 @@ func TestJobFits(t *testing.T) {
 		t.Error("it fits an endpoint that is gone")
 	}
 }
+
+// TestPageSize: a redrive with a rate waits for the disk once in some seconds' worth, or it
+// would wait longer than it sends.
+func TestPageSize(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		kind state.JobKind
+		rate float64
+		want int
+	}{
+		{state.Resend, 0, 500}, {state.Resend, 40, 40}, {state.Resend, 0.1, 1}, {state.Resend, 1e6, 500},
+		{state.Redrive, 0, 5000}, {state.Redrive, 40, 200}, {state.Redrive, 0.1, 1}, {state.Redrive, 1e6, 5000},
+	} {
+		if got := bridge.PageSize(state.Job{Kind: c.kind, Rate: c.rate}); got != c.want {
+			t.Errorf("%s at %v/s: %d events, want %d", c.kind, c.rate, got, c.want)
+		}
+	}
+}

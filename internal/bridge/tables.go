@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/rs/zerolog"
@@ -25,8 +26,11 @@ type tables struct {
 	unqueued  complaint // about the events of gaps
 	unread    complaint // about what is read before capture ends
 	lacking   complaint // about tables that the stream lacks
-	// seen are the stream's relations that were looked at; the capture goroutine's.
+	// seen are the stream's relations that were looked at, and whether the catalogue may
+	// have changed them without a sign in the stream; the capture goroutine's.
 	seen map[*cdc.Relation]bool
+	// checked is when the catalogue was read last, in Unix nanoseconds.
+	checked atomic.Int64
 
 	mu     sync.Mutex // guards the next three
 	needs  []cdc.TableNeed
@@ -136,12 +140,17 @@ func (t *tables) wanted() ([]cdc.TableNeed, mapping.Policy) {
 func (t *tables) check() { signal(t.wake) }
 
 // see has the catalogue read when the stream describes a table that was renamed,
-// or created again.
+// or created again, and for a composite value unless that was done a moment ago: the
+// stream does not say that a field was renamed.
 func (t *tables) see(rel *cdc.Relation) {
-	if t.seen[rel] {
+	composite, seen := t.seen[rel]
+	if composite && time.Since(time.Unix(0, t.checked.Load())) > watchEvery {
+		t.check()
+	}
+	if seen {
 		return
 	}
-	t.seen[rel] = true
+	t.seen[rel] = slices.ContainsFunc(rel.Columns, func(c cdc.Column) bool { return isComposite(c.Type) })
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	for name, oid := range t.oids {
@@ -150,6 +159,11 @@ func (t *tables) see(rel *cdc.Relation) {
 			return
 		}
 	}
+}
+
+// isComposite reports whether values of the type have fields.
+func isComposite(t *cdc.Type) bool {
+	return t.Kind == cdc.KindComposite || t.Elem != nil && isComposite(t.Elem)
 }
 
 // compare takes what the catalogue says now into the record, and returns the gaps
@@ -226,6 +240,7 @@ func (c *capture) watchTables(ctx context.Context) error {
 func (c *capture) checkTables(ctx context.Context) error {
 	t := c.tables
 	needs, policy := t.wanted()
+	t.checked.Store(time.Now().UnixNano())
 	coverage, err := c.catalog.Coverage(ctx, needs, c.reader.Composites())
 	if err == nil && t.record == nil {
 		t.record, err = c.readTables(ctx)

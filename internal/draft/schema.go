@@ -57,13 +57,13 @@ func (t *table) written() string {
 // loadTables reads all tables and views with their columns, but for partitions.
 func loadTables(ctx context.Context, conn *pgx.Conn) ([]*table, error) {
 	rows, _ := conn.Query(ctx, `
-		select n.nspname::text, c.relname::text, pg_table_is_visible(c.oid),
+		select n.nspname::text, c.relname::text, coalesce(`+cdc.Found("c.relname")+` = c.oid, false) as visible,
 			coalesce((select array_agg(a.attname::text order by a.attnum) from pg_catalog.pg_attribute a
 				where a.attrelid = c.oid and a.attnum > 0 and not a.attisdropped), '{}')
 		from pg_catalog.pg_class c join pg_catalog.pg_namespace n on n.oid = c.relnamespace
 		where c.relkind in ('r', 'p', 'v', 'm', 'f') and not c.relispartition
 			and n.nspname not in ('information_schema', 'gancho') and n.nspname !~ '^pg_'
-		order by pg_table_is_visible(c.oid) desc, c.relkind in ('r', 'p') desc, 1, 2`) // CollectRows returns its error
+		order by visible desc, c.relkind in ('r', 'p') desc, 1, 2`) // CollectRows returns its error
 	tables, err := pgx.CollectRows(rows, func(row pgx.CollectableRow) (*table, error) {
 		t := &table{}
 		return t, row.Scan(&t.Schema, &t.Name.Name, &t.visible, &t.columns)

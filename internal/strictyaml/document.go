@@ -95,7 +95,7 @@ func (d *Document) errorAt(line, col int, hint, format string, args ...any) {
 	if d.found++; d.full() {
 		return
 	}
-	d.errors = append(d.errors, &Error{File: d.name, Line: line, Col: col, Hint: d.conceal(hint), Message: d.conceal(fmt.Sprintf(format, args...))})
+	d.errors = append(d.errors, &Error{File: d.name, Line: line, Col: col, Hint: d.hint(hint), Message: d.message(format, args)})
 }
 
 // shortestConcealed is the shortest value of a variable, in bytes, that messages do
@@ -120,6 +120,45 @@ func (d *Document) conceal(text string) string {
 		return text
 	}
 	return strings.NewReplacer(d.filled...).Replace(text)
+}
+
+// message formats a message, and conceals what comes from the document: the arguments. The
+// format's own words may be a variable's value by chance.
+func (d *Document) message(format string, args []any) string {
+	shown := make([]any, len(args))
+	for i, arg := range args {
+		shown[i] = concealed{d, arg}
+	}
+	return fmt.Sprintf(format, shown...)
+}
+
+// concealed is an argument of a message.
+type concealed struct {
+	d   *Document
+	arg any
+}
+
+// Format implements fmt.Formatter.
+func (c concealed) Format(f fmt.State, verb rune) {
+	_, _ = io.WriteString(f, c.d.conceal(fmt.Sprintf(fmt.FormatString(f, verb), c.arg)))
+}
+
+// hint conceals what a hint quotes. Outside of quotes a word is the hint's own, such as the
+// name of a command.
+func (d *Document) hint(text string) string {
+	var others []string
+	for pair := range slices.Chunk(d.filled, 2) {
+		if strings.Trim(pair[0], "abcdefghijklmnopqrstuvwxyz") != "" {
+			others = append(others, pair...)
+		}
+	}
+	parts := strings.Split(text, `"`)
+	for i := range parts {
+		if i%2 == 1 {
+			parts[i] = d.conceal(parts[i])
+		}
+	}
+	return strings.NewReplacer(others...).Replace(strings.Join(parts, `"`))
 }
 
 // bounded reports whether the tree below n is finite and of reasonable size

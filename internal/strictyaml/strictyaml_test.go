@@ -1,6 +1,7 @@
 package strictyaml_test
 
 import (
+	"errors"
 	"net/netip"
 	"testing"
 	"time"
@@ -156,5 +157,32 @@ func TestClosest(t *testing.T) {
 		if got := strictyaml.Closest(name, candidates); got != want {
 			t.Errorf("Closest(%q) = %q, want %q", name, got, want)
 		}
+	}
+}
+
+// What a variable was replaced by is not shown, and the words of a message are.
+func TestVariablesAreConcealed(t *testing.T) {
+	t.Parallel()
+	const marker, word, number = "s3cr3t-\"marker\"", "gancho", "123456789"
+	env := map[string]string{"MARKER": marker, "SLOT": word, "NUMBER": number}
+	doc := strictyaml.Parse("a.yaml", []byte("marker: x-${MARKER}\nslot: ${SLOT}\nnumber: ${NUMBER}\n"), func(name string) (string, bool) {
+		v, ok := env[name]
+		return v, ok
+	})
+	var marked, slot, n string
+	doc.Root().Map(
+		strictyaml.Required("marker", func(v strictyaml.Value) { marked = v.Text() }),
+		strictyaml.Required("slot", func(v strictyaml.Value) { slot = v.Text() }),
+		strictyaml.Required("number", func(v strictyaml.Value) { n = v.Text(); v.Int(1, 2) }),
+	)
+	place := doc.Root().Entries()[0].Value
+	place.Errorf("run gancho check; did you mean \""+slot+"\"? write "+n, "gancho does not know %q, %v, %s", marked, errors.New("slot "+slot), []string{n})
+	later := place.MistakeHere("run gancho check, and write "+marked, "gancho found %q and %d", slot, 123456789)
+	got := doc.Errors().Error() + "\n" + later.Error()
+	want := `a.yaml:3:9: ${NUMBER} is out of range: it must be from 1 to 2
+a.yaml:1:9: gancho does not know "x-${MARKER}", slot ${SLOT}, [${NUMBER}]; run gancho check; did you mean "${SLOT}"? write ${NUMBER}
+a.yaml:1:9: gancho found "${SLOT}" and ${NUMBER}; run gancho check, and write x-${MARKER}`
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Error(diff)
 	}
 }

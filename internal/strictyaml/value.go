@@ -51,9 +51,11 @@ func (v Value) ErrorfAt(offset int, hint, format string, args ...any) {
 // recording it: for what is found after the file was read. A negative offset
 // stands for the value's beginning, with its quotes.
 func (v Value) Mistake(offset int, hint, format string, args ...any) *Error {
-	e := &Error{File: v.File(), Hint: hint, Message: fmt.Sprintf(format, args...)}
+	e := &Error{File: v.File()}
 	if v.doc != nil {
-		e.Hint, e.Message = v.doc.conceal(e.Hint), v.doc.conceal(e.Message)
+		e.Hint, e.Message = v.doc.hint(hint), v.doc.message(format, args)
+	} else {
+		e.Hint, e.Message = hint, fmt.Sprintf(format, args...)
 	}
 	switch {
 	case v.node != nil && offset < 0:

@@ -2,5 +2,5 @@
 
 package testservers
 
-// memoryDir returns that there is no directory in memory.
-func memoryDir() (string, error) { return "", nil }
+// memoryDir is a directory whose files are in memory: there is none.
+func memoryDir() string { return "" }

@@ -29,8 +29,6 @@ type PostgresOptions struct {
 	Settings map[string]string
 	// Arguments are those of the server program.
 	Arguments []string
-	// Disk keeps a test's cluster out of memory: it grows, or the disk is measured.
-	Disk bool
 }
 
 // Postgres is a private PostgreSQL server with wal_level=logical. Its
@@ -44,8 +42,8 @@ type Postgres struct {
 	databases atomic.Int64
 }
 
-// StartPostgres creates a cluster in a temporary directory, a test's in memory if
-// there is room, starts it, and waits until it answers. Close removes it.
+// StartPostgres creates a cluster in a temporary directory, starts it, and waits
+// until it answers. Close removes it.
 func StartPostgres(o PostgresOptions) (_ *Postgres, err error) {
 	p := &Postgres{arguments: o.Arguments}
 	if p.bin, err = postgresBin(); err != nil {
@@ -57,13 +55,7 @@ func StartPostgres(o PostgresOptions) (_ *Postgres, err error) {
 	if p.port, err = quietPort(); err != nil {
 		return nil, err
 	}
-	if testing.Testing() && !o.Disk {
-		p.dir, err = memoryDir()
-	}
-	if p.dir == "" && err == nil {
-		p.dir, err = os.MkdirTemp("", "gancho-pg-")
-	}
-	if err != nil {
+	if p.dir, err = newDirectory("pg"); err != nil {
 		return nil, err
 	}
 	defer func() {

@@ -50,7 +50,7 @@ func newRedis(settings map[string]string) (*Redis, error) {
 	if r.bin, err = exec.LookPath(name); err != nil {
 		return nil, fmt.Errorf("%s is missing; install it: make deps", name)
 	}
-	if r.dir, err = os.MkdirTemp("", "gancho-redis-"); err != nil {
+	if r.dir, err = newDirectory("redis"); err != nil {
 		return nil, err
 	}
 	return r, nil

@@ -2,6 +2,12 @@ package testservers_test
 
 import (
 	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -158,4 +164,36 @@ func TestSentinelFailsOver(t *testing.T) {
 		v, err := redisClient(t, before).Info(t.Context(), "replication").Result()
 		return err == nil && strings.Contains(v, "role:slave")
 	})
+}
+
+// TestSweep: what a process left that was killed goes with the next server's start.
+func TestSweep(t *testing.T) {
+	t.Parallel()
+	killed := exec.Command("true")
+	if err := killed.Run(); err != nil {
+		t.Fatal(err)
+	}
+	first, err := testservers.StartRedis(testservers.RedisOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer first.Close()
+	left := filepath.Join(filepath.Dir(first.Dir()), fmt.Sprintf("gancho-redis-%d-1", killed.Process.Pid))
+	if filepath.Dir(left) == filepath.Clean(os.TempDir()) {
+		t.Skip("no room in memory: nothing is kept there")
+	}
+	if err := os.Mkdir(left, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	second, err := testservers.StartRedis(testservers.RedisOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer second.Close()
+	if _, err := os.Stat(left); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("%s is still there: %v", left, err)
+	}
+	if _, err := os.Stat(first.Dir()); err != nil {
+		t.Errorf("a running server's directory: %v", err)
+	}
 }

@@ -106,6 +106,45 @@ func TestPoisonRow(t *testing.T) {
 	}
 }
 
+// TestLargeArray: what asks little of a large array does not read the rest, which would
+// take memory in proportion to its length.
+func TestLargeArray(t *testing.T) {
+	t.Parallel()
+	const length, memory, steps = 50_000, 4 << 10, 64
+	var numbers, times, table strings.Builder
+	for i := range length {
+		fmt.Fprintf(&numbers, ",%d", i-100)
+		fmt.Fprintf(&times, `,"2024-01-31 10:00:00.%06d"`, i)
+		fmt.Fprintf(&table, ",{%d,NULL}", i)
+	}
+	scope := texts()
+	of := func(oid uint32, elem *cdc.Type) *cdc.Type {
+		return &cdc.Type{OID: oid, Schema: "pg_catalog", Name: "_" + elem.Name, Kind: cdc.KindArray, Elem: elem, TypeMod: -1, Delim: ','}
+	}
+	integers := of(1007, baseType(23, "int4"))
+	scope.Relation.Columns = append(scope.Relation.Columns, cdc.Column{Name: "d", TypeMod: -1})
+	for i, typ := range []*cdc.Type{integers, of(1115, baseType(1114, "timestamp")), integers, of(1015, baseType(1043, "varchar"))} {
+		scope.Relation.Columns[i].Type = typ
+	}
+	change := inserted(scope, "{"+numbers.String()[1:]+"}", "{"+times.String()[1:]+"}", "[0:49999][3:4]={"+table.String()[1:]+"}", "{"+numbers.String()[1:]+"}")
+	for _, src := range []string{
+		"cardinality(a) = 50000", "cardinality(b) = 50000", "cardinality(c) = 100000", "array_ndims(c) = 2", "array_length(b, 1) = 50000", "array_length(c, 2) = 2", "array_upper(c, 1) = 49999", "array_lower(c, 2) = 3",
+		"a[1] = -100", "a[50000] = 49899", "a[50001] is null", "b[1] < b[2]", "b[50000] = '2024-01-31 10:00:00.049999'", "c[1] is null", "-99 = any(a)", "0 > any(a)", "not -100 <> all(a)", "b[1] = any(b)", "0 = any(c)",
+		"a <> c", "a = c is false", "array_position(a, -98) = 3", "a && array[-99]", "not a <@ array[0]", "b && array['2024-01-31 10:00:00'::timestamp]", "cardinality(coalesce(a, c)) = 50000", "(case when a[1] < 0 then a end)[2] = -99", "'-99' = any(d)", "d::text[] <> array['']", "lower(d[3]) = '-98'",
+	} {
+		e, err := expr.Compile(src, scope)
+		if err != nil {
+			t.Errorf("%s: %v", src, err)
+			continue
+		}
+		m := expr.WithBudget(expr.NewMachine(scope.Settings), memory, steps)
+		m.Load(change)
+		if is, _, err := m.Bool(e); err != nil || !is {
+			t.Errorf("%s: %v, %v", src, is, err)
+		}
+	}
+}
+
 // object is a jsonb object of n fields, in jsonb's order.
 func object(n int) string {
 	var b strings.Builder

@@ -188,6 +188,9 @@ func (c *checker) coerceElements(t *term, to *cdc.Type, ctx castContext) *term {
 	bound := newTerm(opBound, t.typ.Base().Elem, t.place)
 	bound.vars = true
 	elem := c.coerce(bound, to.Base().Elem, ctx, "an element")
+	if elem != nil && strip(elem) == bound {
+		return newTerm(opRelabel, to, t.place, t)
+	}
 	r := newTerm(opElements, to, t.place, t, elem)
 	if r != nil {
 		r.stable = elem.anyStable()

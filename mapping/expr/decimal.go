@@ -101,6 +101,19 @@ func isMedium(v value) bool { return v.big == nil || v.big.length() <= shortDeci
 // isDecimal reports whether a finite value's digits are known.
 func isDecimal(v value) bool { return v.big == nil || v.big.digits != nil }
 
+// inDigits makes digits of a number that is shorter than the other value's digits, so that
+// no number is made of those.
+func inDigits(a, b value) (value, value) {
+	convert := func(v, other value) value {
+		if isDecimal(v) || !hasDigits(other) || v.big.length() > other.big.length() {
+			return v
+		}
+		v.big = &wide{digits: appendDigits(nil, v), neg: v.big.sign() < 0}
+		return v
+	}
+	return convert(a, b), convert(b, a)
+}
+
 // decimal returns the digits of an isDecimal value, not to be changed, in buf if they
 // are not kept.
 func decimal(buf []byte, v value) []byte {

@@ -297,9 +297,11 @@ func SameNumeric(a, b string, scale int32) error {
 			}
 			return string(appendNumeric(nil, v))
 		}
-		digits, numbers := text(f(x, y)), text(f(number(x), number(y)))
-		if digits != numbers {
-			return fmt.Errorf("%s %s %s at scale %d: %s, by the numbers %s", a, name, b, scale, digits, numbers)
+		numbers := text(f(number(x), number(y)))
+		for _, of := range [][2]value{{x, y}, {number(x), y}, {x, number(y)}} {
+			if digits := text(f(of[0], of[1])); digits != numbers {
+				return fmt.Errorf("%s %s %s at scale %d: %s, by the numbers %s", a, name, b, scale, digits, numbers)
+			}
 		}
 	}
 	if longer := roundNumeric(x, x.scale+max(scale, 0), false); numericResidue(longer) != numericResidue(x) || compareNumeric(longer, x) != 0 {

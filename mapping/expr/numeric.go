@@ -319,7 +319,7 @@ func compareNumeric(a, b value) int {
 	if c := cmp.Compare(numericSign(a), numericSign(b)); c != 0 {
 		return c
 	}
-	if isDecimal(a) && isDecimal(b) {
+	if a, b = inDigits(a, b); isDecimal(a) && isDecimal(b) {
 		return compareDecimal(a, b)
 	}
 	// The power of ten of the first digit decides most of the others.

@@ -33,7 +33,7 @@ func sumNumeric(a, b value) value {
 			}
 		}
 	}
-	if isDecimal(a) && isDecimal(b) {
+	if a, b = inDigits(a, b); isDecimal(a) && isDecimal(b) {
 		return addDecimal(a, b)
 	}
 	return numericBig(new(big.Int).Add(scaleTo(a, scale), scaleTo(b, scale)), scale)
@@ -132,6 +132,7 @@ func quotientNumeric(m *Machine, a, b value) value {
 
 // quotient divides two finite values, b not 0, and cuts the quotient at a scale.
 func quotient(a, b value, scale int32) value {
+	a, b = inDigits(a, b)
 	switch {
 	case hasDigits(a) && isShort(b):
 		q, _, _ := quoRemDecimal(a, b, scale)
@@ -231,6 +232,7 @@ func modNumeric(m *Machine, a, b value) value {
 		_, rem, tail := quoRemDecimal(a, b, 0)
 		return numericDigits(append(strconv.AppendUint(nil, rem, 10), tail...), numericSign(a) < 0, max(a.scale, b.scale))
 	}
+	a, b = inDigits(a, b)
 	if (hasDigits(a) || hasDigits(b)) && isDecimal(a) && isDecimal(b) && quotientDigits(a, b, 0) <= shortDecimal {
 		return sumNumeric(a, negNumeric(product(b, quotient(a, b, 0))))
 	}

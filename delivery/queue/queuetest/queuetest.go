@@ -24,7 +24,7 @@ import (
 )
 
 // Patience is how long a test waits for what has to happen before it fails.
-const Patience = 30 * time.Second
+const Patience = time.Minute
 
 // StartRedis starts a server for the test, with settings as names and values.
 func StartRedis(t testing.TB, settings ...string) *testservers.Redis {
