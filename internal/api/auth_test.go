@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"net/http/httptest"
 	"runtime"
@@ -246,6 +247,64 @@ func TestRequestsInFlightAreLimited(t *testing.T) {
 	if busy.Load() != 10 {
 		t.Errorf("10 requests were refused, and %d are counted", busy.Load())
 	}
+}
+
+// Bodies that do not arrive, and answers that are not read, hold up nobody but their tenant.
+func TestTransfersHoldUpTheirTenantOnly(t *testing.T) {
+	t.Parallel()
+	const each, total = 2, 3
+	tokens := map[string]state.Token{"gancho_other": {Name: "other", Role: state.Viewer, Tenant: "other"}}
+	h := api.New(api.Options{
+		Control: control.New(control.Options{}), Logger: zerolog.Nop(),
+		Authenticate: func(ctx context.Context, text string) (state.Token, error) { return fixed(tokens)(ctx, text) },
+		Requests:     each, TotalRequests: total,
+	})
+	var stuck sync.WaitGroup
+	release := make(chan struct{})
+	for tenant := range 4 {
+		text := fmt.Sprint("gancho_", tenant)
+		tokens[text] = state.Token{Name: text, Role: state.Admin, Tenant: text}
+	}
+	for i := range 8 {
+		at := &stuckTransfer{ResponseRecorder: httptest.NewRecorder(), reached: make(chan struct{}), release: release}
+		method, path, body := http.MethodPost, "/api/v1/tokens", io.NopCloser(at)
+		if i%2 == 1 {
+			method, path, body = http.MethodGet, "/api/v1/event-types", http.NoBody
+		}
+		r := httptest.NewRequest(method, path, body)
+		r.Header.Set("Authorization", fmt.Sprint("Bearer gancho_", i/2))
+		stuck.Go(func() { h.ServeHTTP(at, r) })
+		<-at.reached
+	}
+	if a := ask(h, "192.0.2.1:1", "/api/v1/event-types", bearer("gancho_other")); a.Code != http.StatusOK {
+		t.Errorf("while 4 others' requests are transferred, a tenant is answered %d: %s", a.Code, a.Body)
+	}
+	close(release)
+	stuck.Wait()
+}
+
+// stuckTransfer is a request whose body and answer are stuck until it is released.
+type stuckTransfer struct {
+	*httptest.ResponseRecorder
+	once             sync.Once
+	reached, release chan struct{}
+}
+
+func (s *stuckTransfer) wait() {
+	s.once.Do(func() { close(s.reached) })
+	<-s.release
+}
+
+// Read is the body.
+func (s *stuckTransfer) Read([]byte) (int, error) {
+	s.wait()
+	return 0, io.EOF
+}
+
+// Write is the answer.
+func (s *stuckTransfer) Write(b []byte) (int, error) {
+	s.wait()
+	return s.ResponseRecorder.Write(b)
 }
 
 // A host of IPv6 has 2^64 addresses: they count as one.

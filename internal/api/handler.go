@@ -49,8 +49,9 @@ type Options struct {
 	// TokenHashes returns the SHA-256 of every token that is valid. It is asked
 	// while addresses that fail are slowed down, at most ten times a second.
 	TokenHashes func(ctx context.Context) (map[[sha256.Size]byte]bool, error)
-	// Requests is how many requests of a tenant, or of a token without one, are carried
-	// out at once, TotalRequests how many of all; 0: DefaultRequests and
+	// Requests is how many requests of a tenant, or of a token without one, are in flight
+	// at once, from their bodies to the end of their answers, TotalRequests how many of all
+	// are carried out; 0: DefaultRequests and
 	// DefaultTotalRequests.
 	Requests, TotalRequests int
 	// Failed is called for each request without a valid token, with FailedMissing,
@@ -116,6 +117,7 @@ type call struct {
 	body  []byte
 	// drained: the whole body was read.
 	drained bool
+	leave   func() // called when the answer is written
 }
 
 // answer is what a route returns.
@@ -156,7 +158,8 @@ func (h *handler) serve(rt *route) http.Handler {
 		started := time.Now()
 		ctx, cancel := context.WithTimeout(r.Context(), limit)
 		defer cancel()
-		c := &call{handler: h, ctx: ctx, http: r}
+		c := &call{handler: h, ctx: ctx, http: r, leave: func() {}}
+		defer func() { c.leave() }()
 		a, err := c.run(w, rt)
 		// What has no connection (a test's recorder) has no deadline.
 		_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(answerTime))
@@ -182,7 +185,7 @@ func (c *call) run(w http.ResponseWriter, rt *route) (a answer, err error) {
 		if err != nil {
 			return answer{}, err
 		}
-		defer leave()
+		c.leave = leave
 	}
 	if rt.method == "" {
 		return rt.handle(c)
@@ -193,6 +196,13 @@ func (c *call) run(w http.ResponseWriter, rt *route) (a answer, err error) {
 	}
 	if c.body, c.drained, err = readBody(w, c.http, rt.media); err != nil {
 		return answer{}, err
+	}
+	if !rt.open {
+		end, err := c.flights.begin(c.ctx, owner(c.actor))
+		if err != nil {
+			return answer{}, err
+		}
+		defer end()
 	}
 	return rt.handle(c)
 }
