@@ -253,11 +253,17 @@ func TestRequestsInFlightAreLimited(t *testing.T) {
 func TestTransfersHoldUpTheirTenantOnly(t *testing.T) {
 	t.Parallel()
 	const each, total = 2, 3
+	var holds, held atomic.Int64
 	tokens := map[string]state.Token{"gancho_other": {Name: "other", Role: state.Viewer, Tenant: "other"}}
 	h := api.New(api.Options{
 		Control: control.New(control.Options{}), Logger: zerolog.Nop(),
 		Authenticate: func(ctx context.Context, text string) (state.Token, error) { return fixed(tokens)(ctx, text) },
 		Requests:     each, TotalRequests: total,
+		Hold: func(*http.Request) func() {
+			holds.Add(1)
+			held.Add(1)
+			return func() { held.Add(-1) }
+		},
 	})
 	var stuck sync.WaitGroup
 	release := make(chan struct{})
@@ -278,6 +284,9 @@ func TestTransfersHoldUpTheirTenantOnly(t *testing.T) {
 	}
 	if a := ask(h, "192.0.2.1:1", "/api/v1/event-types", bearer("gancho_other")); a.Code != http.StatusOK {
 		t.Errorf("while 4 others' requests are transferred, a tenant is answered %d: %s", a.Code, a.Body)
+	}
+	if holds.Load() != 5 || held.Load() != 0 {
+		t.Errorf("5 requests were carried out, and no longer are: %d connections were held, and %d still are", holds.Load(), held.Load())
 	}
 	close(release)
 	stuck.Wait()

@@ -59,6 +59,9 @@ type Options struct {
 	// many are in flight. Nil: nobody counts them.
 	Failed func(reason string)
 	Busy   func()
+	// Hold is called for each request while it is carried out: when it was admitted and
+	// has its body, until its answer is written. Nil: nobody needs to know.
+	Hold   func(*http.Request) (release func())
 	Logger zerolog.Logger
 	// Version is Gancho's, for the OpenAPI document.
 	Version string
@@ -70,7 +73,7 @@ type Options struct {
 // server's to say.
 func New(o Options) http.Handler {
 	h := &handler{
-		control: o.Control, log: o.Logger, gate: newGate(o), mux: http.NewServeMux(), busy: o.Busy,
+		control: o.Control, log: o.Logger, gate: newGate(o), mux: http.NewServeMux(), busy: o.Busy, hold: o.Hold,
 		flights: newFlights(cmp.Or(o.Requests, DefaultRequests), cmp.Or(o.TotalRequests, DefaultTotalRequests)),
 	}
 	h.document = sync.OnceValues(func() ([]byte, error) { return describe(o.Version) })
@@ -88,6 +91,7 @@ type handler struct {
 	gate     *gate
 	flights  *flights
 	busy     func()
+	hold     func(*http.Request) (release func())
 	mux      *http.ServeMux
 	document func() ([]byte, error) // the OpenAPI document, made once
 }
@@ -203,6 +207,9 @@ func (c *call) run(w http.ResponseWriter, rt *route) (a answer, err error) {
 			return answer{}, err
 		}
 		defer end()
+		if c.hold != nil {
+			defer c.hold(c.http)()
+		}
 	}
 	return rt.handle(c)
 }

@@ -120,6 +120,9 @@ func LimitListener(l net.Listener, limit int, turnedAway func()) net.Listener {
 	return limitListener(l, limit, turnedAway)
 }
 
+// HoldConnection keeps the connection of a request until it is released.
+var HoldConnection = holdConnection
+
 // ConnectionLimit is how many connections the main listener keeps, Descriptors how many
 // the process may have open.
 func ConnectionLimit() int { return connectionLimit(maxConnections) }

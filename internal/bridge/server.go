@@ -177,7 +177,7 @@ func (b *bridge) metricsHandler() http.Handler {
 // newServer returns the server of a handler, with the limits of a connection.
 func newServer(handler http.Handler, logger zerolog.Logger) *http.Server {
 	return &http.Server{
-		Handler:           holdConnection(http.MaxBytesHandler(handler, api.MaxBody)),
+		Handler:           http.MaxBytesHandler(handler, api.MaxBody),
 		ReadHeaderTimeout: headerTimeout, ReadTimeout: readTimeout, WriteTimeout: writeTimeout, IdleTimeout: idleTimeout, MaxHeaderBytes: maxHeader,
 		ConnContext: withConn,
 		ErrorLog:    log.New(serverLog{logger}, "", 0), // a panic, or no descriptor left: not what others of net/http print
