@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -166,6 +167,39 @@ func TestListenersShare(t *testing.T) {
 	if n, all := bridge.ConnectionLimit(), bridge.Descriptors(); all > 0 && n > all/4 || n < 1 {
 		t.Errorf("the listener keeps %d connections of %d descriptors", n, all)
 	}
+}
+
+// Clients that do not read the metrics keep nobody from them.
+func TestUnreadMetrics(t *testing.T) {
+	t.Parallel()
+	metrics := bridge.MetricsHandler("")
+	get := func() *http.Request { return httptest.NewRequest(http.MethodGet, "/metrics", nil) }
+	release := make(chan struct{})
+	var unread sync.WaitGroup
+	for range 2 * bridge.MetricsAtOnce {
+		w := &unreadAnswer{ResponseRecorder: httptest.NewRecorder(), written: make(chan struct{}), release: release}
+		unread.Go(func() { metrics.ServeHTTP(w, get()) })
+		<-w.written
+		if w.Code != http.StatusOK {
+			t.Errorf("the metrics are answered %d", w.Code)
+		}
+	}
+	close(release)
+	unread.Wait()
+}
+
+// unreadAnswer takes nothing until it is released.
+type unreadAnswer struct {
+	*httptest.ResponseRecorder
+	once             sync.Once
+	written, release chan struct{}
+}
+
+// Write is the answer.
+func (u *unreadAnswer) Write(b []byte) (int, error) {
+	u.once.Do(func() { close(u.written) })
+	<-u.release
+	return len(b), nil
 }
 
 func TestMetricsToken(t *testing.T) {

@@ -130,6 +130,9 @@ func ConnectionLimit() int { return connectionLimit(maxConnections) }
 // Descriptors is how many descriptors the process may have open.
 func Descriptors() int { return descriptors() }
 
+// MetricsAtOnce is how many answers with metrics are made at once.
+const MetricsAtOnce = metricsAtOnce
+
 // MetricsHandler answers with a new bridge's metrics, which need the token.
 func MetricsHandler(token string) http.Handler {
 	b := newBridge(Options{Log: zerolog.Nop(), MetricsToken: token}, &Definitions{})
