@@ -60,6 +60,26 @@ func (e *QuotaError) Error() string {
 	return fmt.Sprintf("%s; %s, or have the operator of Gancho raise quotas.tenant.%s", e.Excess, e.Fix(), e.What)
 }
 
+// quotaError is the QuotaError of a state.ErrLimit, or the error itself.
+func quotaError(err error, tenant, what string, limit int) error {
+	if errors.Is(err, state.ErrLimit) {
+		return &QuotaError{Excess{Tenant: tenant, What: what, Used: int64(limit), Limit: int64(limit)}}
+	}
+	return err
+}
+
+// mostStored is how many endpoints of the tenant may be stored beside those of the file,
+// 0: any number. The quota has room for one more.
+func (s *Service) mostStored(tenant string) int {
+	most := s.Quotas.Tenant.Endpoints
+	for _, f := range s.files() {
+		if most > 0 && tenantOf(f.Tenants) == tenant {
+			most--
+		}
+	}
+	return most
+}
+
 // What is over a quota.
 const (
 	overEndpoints = "endpoints"

@@ -90,6 +90,38 @@ func TestQuotas(t *testing.T) {
 	expect("at the quota", redrive(one, "um"), "")
 }
 
+// Requests that come together exceed no quota: each sees the others.
+func TestQuotasHoldInParallel(t *testing.T) {
+	t.Parallel()
+	g := newGym(t)
+	ctx := context.Background()
+	one := control.Actor{Name: "token:um", Role: state.Admin, Tenant: "1"}
+	g.Quotas = control.Quotas{Tenant: control.Quota{Endpoints: 4}} // the file and the gym have two of them
+	together := func(what string, n, want int, do func(i int) error) {
+		t.Helper()
+		errs := make(chan error, n)
+		for i := range n {
+			go func() { errs <- do(i) }()
+		}
+		made := 0
+		for range n {
+			switch err := <-errs; {
+			case err == nil:
+				made++
+			case quotaOf(t, err) != "1/"+what:
+				t.Errorf("%s: %v", what, err)
+			}
+		}
+		if made != want {
+			t.Errorf("%d %s were made, and the quota has room for %d", made, what, want)
+		}
+	}
+	together("endpoints", 12, 2, func(i int) error {
+		_, err := g.AddEndpoint(ctx, one, control.NewEndpoint{Name: fmt.Sprint("p", i), Document: []byte("url: https://a.example.com")})
+		return err
+	})
+}
+
 // An endpoint holds as much as the quotas allow, and what it held before.
 func TestEndpointQuota(t *testing.T) {
 	t.Parallel()

@@ -50,11 +50,14 @@ func (s *Store) Endpoint(ctx context.Context, name string) (Endpoint, error) {
 
 // AddEndpoint stores a new endpoint with its secrets, the newest first, and
 // returns it with what the store has added. ErrConflict: the name is taken, or
-// the queue of an endpoint that had it is not dropped yet.
+// the queue of an endpoint that had it is not dropped yet; ErrLimit.
 func (s *Store) AddEndpoint(ctx context.Context, actor string, e Endpoint, secrets []endpoint.Secret) (Endpoint, error) {
 	return s.change(ctx, e.Name, "add endpoint", func(tx pgx.Tx) error {
 		if s.keys == nil {
 			return ErrKeys
+		}
+		if err := s.checkLimit(ctx, tx, tenantOf(&e), s.limits.Endpoints, `select count(*) from gancho.endpoints where tenants = array[$1]::text[]`); err != nil {
+			return err
 		}
 		var id int64
 		if err := tx.QueryRow(ctx, `select nextval('gancho.endpoints_id_seq')`).Scan(&id); err != nil {
