@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"time"
 
 	"github.com/rs/zerolog"
 
@@ -88,6 +89,20 @@ func Fit(job state.Job, endpoints ...endpoint.Endpoint) error {
 	b := newBridge(Options{Log: zerolog.Nop()}, &Definitions{})
 	b.endpoints.Store(&endpoints)
 	return newJobs(b).fit(&job)
+}
+
+// GivesPlace reports whether a job gives its place to another one after its turn, while
+// the process has so many jobs fewer than it can have.
+func GivesPlace(free int, afterTurn bool) bool {
+	j := newJobs(newBridge(Options{Log: zerolog.Nop()}, &Definitions{}))
+	for range cap(j.slots) - free {
+		j.slots <- struct{}{}
+	}
+	turn := time.Now().Add(time.Hour)
+	if afterTurn {
+		turn = time.Now().Add(-time.Second)
+	}
+	return j.turnIsOver(turn)
 }
 
 // PageSize is pageSize.

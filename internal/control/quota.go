@@ -57,6 +57,9 @@ func (e *QuotaError) Error() string {
 	if e.Tenant == "" {
 		return fmt.Sprintf("the quota of all tenants together is used up; have the operator of Gancho raise quotas.total.%s", e.What)
 	}
+	if e.What == overJobs {
+		return fmt.Sprintf("%s; %s", e.Excess, e.Fix())
+	}
 	return fmt.Sprintf("%s; %s, or have the operator of Gancho raise quotas.tenant.%s", e.Excess, e.Fix(), e.What)
 }
 
@@ -85,13 +88,14 @@ const (
 	overEndpoints = "endpoints"
 	overBacklog   = "backlog"
 	overBytes     = "backlog_bytes"
+	overJobs      = "jobs"
 )
 
 // Excess is a quota that is used up, or passed.
 type Excess struct {
 	// Tenant is whose, "" of all together.
 	Tenant string
-	// What is endpoints, backlog (events) or backlog_bytes.
+	// What is endpoints, backlog (events), backlog_bytes or jobs.
 	What        string
 	Used, Limit int64
 	// Endpoints have the longest backlogs, the longest first: up to three. A tenant reads
@@ -108,6 +112,8 @@ func (e Excess) String() string {
 	switch e.What {
 	case overEndpoints:
 		return fmt.Sprintf("%s %d endpoints, and the quota is %d", whose, e.Used, e.Limit)
+	case overJobs:
+		return fmt.Sprintf("%s %d resends and redrives that have not ended, and may have %d", whose, e.Used, e.Limit)
 	case overBytes:
 		return fmt.Sprintf("%s %d MB of queued events, and the quota is %d MB", whose, e.Used>>20, e.Limit>>20)
 	}
@@ -116,8 +122,11 @@ func (e Excess) String() string {
 
 // Fix says what to do.
 func (e Excess) Fix() string {
-	if e.What == overEndpoints {
+	switch e.What {
+	case overEndpoints:
 		return "remove one"
+	case overJobs:
+		return "wait for one to end, or cancel one"
 	}
 	fix := "let the backlog be delivered"
 	if e.Tenant != "" && len(e.Endpoints) > 0 {

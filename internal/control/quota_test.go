@@ -120,6 +120,24 @@ func TestQuotasHoldInParallel(t *testing.T) {
 		_, err := g.AddEndpoint(ctx, one, control.NewEndpoint{Name: fmt.Sprint("p", i), Document: []byte("url: https://a.example.com")})
 		return err
 	})
+	resend := func(int) error {
+		_, err := g.CreateResend(ctx, one, state.Job{Endpoint: "um", Filter: state.Filter{Key: "7"}})
+		return err
+	}
+	for range control.MaxJobs - 2 {
+		if err := resend(0); err != nil {
+			t.Fatal(err)
+		}
+	}
+	together("jobs", 8, 2, resend)
+	if _, err := g.CreateResend(ctx, root, state.Job{Endpoint: "um", Filter: state.Filter{Key: "7"}}); err != nil {
+		t.Errorf("the operator's job: %v", err)
+	}
+	for _, rate := range []float64{0.001, 1e-300} {
+		if _, err := g.CreateResend(ctx, root, state.Job{Endpoint: "um", Filter: state.Filter{Key: "7"}, Rate: rate}); err == nil {
+			t.Errorf("a job of %v events a second is made", rate)
+		}
+	}
 }
 
 // An endpoint holds as much as the quotas allow, and what it held before.
