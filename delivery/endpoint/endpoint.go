@@ -54,6 +54,10 @@ const (
 	maxPatternSize = 1000    // steps of the compiled pattern: each byte of an answer may take them all
 )
 
+// MaxKeys is how many keys may sign for an endpoint: with each, a request is signed
+// and its header grows.
+const MaxKeys = 5
+
 // Format is the shape of a request's body.
 type Format uint8
 

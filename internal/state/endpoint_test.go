@@ -200,6 +200,15 @@ func TestRotateSecret(t *testing.T) {
 	if len(changes) != 3 || !strings.Contains(string(changes[2].After), `"overlap":"1h0m0s"`) {
 		t.Errorf("audit: %+v", changes)
 	}
+	for range endpoint.MaxKeys - 1 {
+		must[state.Endpoint](t)(s.RotateSecret(ctx, "token:suporte", "crm", endpoint.GenerateSecret(), time.Hour))
+	}
+	if _, err := s.RotateSecret(ctx, "token:suporte", "crm", two, time.Hour); !errors.Is(err, state.ErrLimit) {
+		t.Errorf("a key too many: %v", err)
+	}
+	if e = must[state.Endpoint](t)(s.RotateSecret(ctx, "token:suporte", "crm", two, 0)); len(e.Secrets) != 1 {
+		t.Errorf("keys after a rotation without overlap: %v", e.Secrets)
+	}
 	notInClear(t, dsn, one.Reveal()[6:], two.Reveal()[6:], three.Reveal()[6:])
 }
 

@@ -16,8 +16,8 @@ type Limits struct {
 	Jobs int
 }
 
-// ErrLimit: the tenant has as many as Limits allow.
-var ErrLimit = errors.New("the tenant has as many as it may")
+// ErrLimit: the tenant has as many as Limits allow, or the endpoint endpoint.MaxKeys.
+var ErrLimit = errors.New("there are as many as there may be")
 
 // Within returns the store with limits on what it adds; it shares the connections.
 func (s *Store) Within(l Limits) *Store {
