@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"runtime"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -125,13 +126,15 @@ func TestValidTokensAreNotThrottled(t *testing.T) {
 			asked++
 			return known(ctx, text)
 		},
-		TokenHashes: func(context.Context) (map[[sha256.Size]byte]bool, error) {
+		ValidTokens: func(_ context.Context, asked [][sha256.Size]byte) (map[[sha256.Size]byte]bool, error) {
 			mu.Lock()
 			defer mu.Unlock()
 			read++
 			hashes := map[[sha256.Size]byte]bool{}
 			for text := range valid {
-				hashes[sha256.Sum256([]byte(text))] = true
+				if hash := sha256.Sum256([]byte(text)); slices.Contains(asked, hash) {
+					hashes[hash] = true
+				}
 			}
 			return hashes, nil
 		},
@@ -164,6 +167,37 @@ func TestValidTokensAreNotThrottled(t *testing.T) {
 	mu.Lock()
 	if a.Code != http.StatusOK {
 		t.Errorf("a token that was just made is answered %d", a.Code)
+	}
+}
+
+// Guesses that come together are as few as those one after the other.
+func TestParallelGuesses(t *testing.T) {
+	t.Parallel()
+	var asked atomic.Int64
+	release := make(chan struct{})
+	h := handler(func(context.Context, string) (state.Token, error) {
+		asked.Add(1)
+		<-release
+		return state.Token{}, state.ErrNotFound
+	})
+	const guesses = 5 * api.FailureBurst
+	answers := make(chan int, guesses)
+	for i := range guesses {
+		go func() {
+			answers <- ask(h, "192.0.2.1:1", "/api/v1/event-types", bearer(fmt.Sprint("gancho_bad", i))).Code
+		}()
+	}
+	for range guesses - api.FailureBurst {
+		if code := <-answers; code != http.StatusTooManyRequests {
+			t.Errorf("a guess too many is answered %d", code)
+		}
+	}
+	close(release)
+	for range api.FailureBurst {
+		<-answers
+	}
+	if n := asked.Load(); n != api.FailureBurst {
+		t.Errorf("the database was asked for %d of %d guesses", n, guesses)
 	}
 }
 

@@ -46,9 +46,9 @@ type Options struct {
 	// Authenticate returns the token with this text; state.ErrNotFound when there
 	// is none that is valid.
 	Authenticate func(ctx context.Context, text string) (state.Token, error)
-	// TokenHashes returns the SHA-256 of every token that is valid. It is asked
+	// ValidTokens returns which of these are the SHA-256 of a valid token. It is asked
 	// while addresses that fail are slowed down, at most ten times a second.
-	TokenHashes func(ctx context.Context) (map[[sha256.Size]byte]bool, error)
+	ValidTokens func(ctx context.Context, hashes [][sha256.Size]byte) (map[[sha256.Size]byte]bool, error)
 	// Requests is how many requests of a tenant, or of a token without one, are in flight
 	// at once, from their bodies to the end of their answers, TotalRequests how many of all
 	// are carried out; 0: DefaultRequests and

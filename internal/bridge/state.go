@@ -103,7 +103,7 @@ func (b *bridge) api() http.Handler {
 		},
 	})
 	return api.New(api.Options{
-		Control: service, Authenticate: b.tokenStore.Authenticate, TokenHashes: b.tokenStore.TokenHashes, Logger: b.Log, Version: b.Version,
+		Control: service, Authenticate: b.tokenStore.Authenticate, ValidTokens: b.tokenStore.ValidTokens, Logger: b.Log, Version: b.Version,
 		Failed: func(reason string) { b.metrics.loginFailures.WithLabelValues(reason).Inc() }, Busy: b.metrics.busy.Inc,
 		Requests: b.Requests, TotalRequests: b.TotalRequests, Hold: holdConnection,
 	})

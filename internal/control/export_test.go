@@ -1,4 +1,7 @@
 package control
 
-// MaxJobs is how many jobs of a tenant may be open.
-const MaxJobs = maxJobs
+// MaxJobs and MaxTokens are how many a tenant may have.
+const (
+	MaxJobs   = maxJobs
+	MaxTokens = maxTokens
+)

@@ -57,7 +57,7 @@ func (e *QuotaError) Error() string {
 	if e.Tenant == "" {
 		return fmt.Sprintf("the quota of all tenants together is used up; have the operator of Gancho raise quotas.total.%s", e.What)
 	}
-	if e.What == overJobs {
+	if e.What == overJobs || e.What == overTokens {
 		return fmt.Sprintf("%s; %s", e.Excess, e.Fix())
 	}
 	return fmt.Sprintf("%s; %s, or have the operator of Gancho raise quotas.tenant.%s", e.Excess, e.Fix(), e.What)
@@ -89,13 +89,14 @@ const (
 	overBacklog   = "backlog"
 	overBytes     = "backlog_bytes"
 	overJobs      = "jobs"
+	overTokens    = "tokens"
 )
 
 // Excess is a quota that is used up, or passed.
 type Excess struct {
 	// Tenant is whose, "" of all together.
 	Tenant string
-	// What is endpoints, backlog (events), backlog_bytes or jobs.
+	// What is endpoints, backlog (events), backlog_bytes, jobs or tokens.
 	What        string
 	Used, Limit int64
 	// Endpoints have the longest backlogs, the longest first: up to three. A tenant reads
@@ -114,6 +115,8 @@ func (e Excess) String() string {
 		return fmt.Sprintf("%s %d endpoints, and the quota is %d", whose, e.Used, e.Limit)
 	case overJobs:
 		return fmt.Sprintf("%s %d resends and redrives that have not ended, and may have %d", whose, e.Used, e.Limit)
+	case overTokens:
+		return fmt.Sprintf("%s %d tokens, and may have %d", whose, e.Used, e.Limit)
 	case overBytes:
 		return fmt.Sprintf("%s %d MB of queued events, and the quota is %d MB", whose, e.Used>>20, e.Limit>>20)
 	}
@@ -125,6 +128,8 @@ func (e Excess) Fix() string {
 	switch e.What {
 	case overEndpoints:
 		return "remove one"
+	case overTokens:
+		return "revoke one, such as one that has expired"
 	case overJobs:
 		return "wait for one to end, or cancel one"
 	}

@@ -133,6 +133,26 @@ func TestQuotasHoldInParallel(t *testing.T) {
 	if _, err := g.CreateResend(ctx, root, state.Job{Endpoint: "um", Filter: state.Filter{Key: "7"}}); err != nil {
 		t.Errorf("the operator's job: %v", err)
 	}
+	made := 0
+	token := func(a control.Actor) error {
+		made++
+		_, err := g.CreateToken(ctx, a, control.NewToken{Token: state.Token{Name: fmt.Sprint("t", made), Role: state.Viewer, Tenant: "1"}})
+		return err
+	}
+	for range control.MaxTokens {
+		if err := token(one); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := token(one); quotaOf(t, err) != "1/tokens" {
+		t.Errorf("a token too many: %v", err)
+	}
+	if err := token(root); err != nil {
+		t.Errorf("the operator's token for the tenant: %v", err)
+	}
+	if err := g.RevokeToken(ctx, control.Actor{Name: "token:dois", Role: state.Admin, Tenant: "2"}, "t1"); !errors.Is(err, state.ErrNotFound) {
+		t.Errorf("another tenant revokes a token: %v", err)
+	}
 	for _, rate := range []float64{0.001, 1e-300} {
 		if _, err := g.CreateResend(ctx, root, state.Job{Endpoint: "um", Filter: state.Filter{Key: "7"}, Rate: rate}); err == nil {
 			t.Errorf("a job of %v events a second is made", rate)
