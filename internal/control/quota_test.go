@@ -216,7 +216,13 @@ func TestPatternsPerQuery(t *testing.T) {
 		_, redrive := g.CreateRedrive(ctx, root, state.Job{Filter: f}, false)
 		_, drop := g.DropDead(ctx, root, f, false)
 		_, resend := g.CreateResend(ctx, root, state.Job{Endpoint: "um", Filter: state.Filter{Events: f.Events}})
-		for what, err := range map[string]error{"deliveries": log, "dead letters": dead, "a redrive": redrive, "a drop": drop, "a resend": resend} {
+		_, parked := g.Parked(ctx, root, state.Filter{Events: f.Events}, "", 10)
+		_, redriveParked := g.RedriveParked(ctx, root, state.Job{Filter: state.Filter{Events: f.Events}}, false)
+		_, dropParked := g.DropParked(ctx, root, state.Filter{Events: f.Events}, false)
+		for what, err := range map[string]error{
+			"deliveries": log, "dead letters": dead, "a redrive": redrive, "a drop": drop, "a resend": resend,
+			"parked changes": parked, "a redrive of parked changes": redriveParked, "a drop of parked changes": dropParked,
+		} {
 			var invalid *control.InvalidError
 			if ok && err != nil || !ok && !errors.As(err, &invalid) {
 				t.Errorf("%s with %d patterns: %v", what, n, err)
