@@ -73,6 +73,23 @@ func (f *flights) begin(ctx context.Context, whose string) (end func(), err erro
 	return func() { <-f.total }, nil
 }
 
+// enterAndBegin is enter and then begin.
+func (f *flights) enterAndBegin(ctx context.Context, whose string) (end func(), err error) {
+	leave, err := f.enter(ctx, whose)
+	if err != nil {
+		return nil, err
+	}
+	stop, err := f.begin(ctx, whose)
+	if err != nil {
+		leave()
+		return nil, err
+	}
+	return func() {
+		stop()
+		leave()
+	}, nil
+}
+
 func (f *flights) take(ctx context.Context, whose string, slots chan<- struct{}) error {
 	timer := time.NewTimer(slotTime)
 	defer timer.Stop()

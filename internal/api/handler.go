@@ -38,6 +38,7 @@ const (
 const (
 	DefaultRequests      = 4
 	DefaultTotalRequests = 32
+	DefaultHeavyRequests = 3
 )
 
 // Options are what New needs.
@@ -54,6 +55,9 @@ type Options struct {
 	// are carried out; 0: DefaultRequests and
 	// DefaultTotalRequests.
 	Requests, TotalRequests int
+	// HeavyRequests is how many of all those are carried out that may read very many rows,
+	// of a tenant one; 0: DefaultHeavyRequests.
+	HeavyRequests int
 	// Failed is called for each request without a valid token, with FailedMissing,
 	// FailedInvalid or FailedThrottled, and Busy for each that was refused because too
 	// many are in flight. Nil: nobody counts them.
@@ -75,6 +79,7 @@ func New(o Options) http.Handler {
 	h := &handler{
 		control: o.Control, log: o.Logger, gate: newGate(o), mux: http.NewServeMux(), busy: o.Busy, hold: o.Hold,
 		flights: newFlights(cmp.Or(o.Requests, DefaultRequests), cmp.Or(o.TotalRequests, DefaultTotalRequests)),
+		heavy:   newFlights(1, cmp.Or(o.HeavyRequests, DefaultHeavyRequests)),
 	}
 	h.document = sync.OnceValues(func() ([]byte, error) { return describe(o.Version) })
 	for _, r := range routes() {
@@ -90,6 +95,7 @@ type handler struct {
 	log      zerolog.Logger
 	gate     *gate
 	flights  *flights
+	heavy    *flights // of those that may read very many rows
 	busy     func()
 	hold     func(*http.Request) (release func())
 	mux      *http.ServeMux
@@ -106,9 +112,9 @@ type route struct {
 	query []string
 	// media are the types that its body may have; none: it takes no body.
 	media []string
-	// open needs no token; slow may take long.
-	open, slow bool
-	handle     handle
+	// open needs no token; slow may take long; heavy may read very many rows.
+	open, slow, heavy bool
+	handle            handle
 }
 
 // call is a request on its way through its route.
@@ -200,6 +206,13 @@ func (c *call) run(w http.ResponseWriter, rt *route) (a answer, err error) {
 	}
 	if c.body, c.drained, err = readBody(w, c.http, rt.media); err != nil {
 		return answer{}, err
+	}
+	if rt.heavy {
+		end, err := c.heavy.enterAndBegin(c.ctx, owner(c.actor))
+		if err != nil {
+			return answer{}, err
+		}
+		defer end()
 	}
 	if !rt.open {
 		end, err := c.flights.begin(c.ctx, owner(c.actor))

@@ -19,7 +19,8 @@ import (
 
 const (
 	// apiConnections is how many statements of the API the state database works on at
-	// once, apiTimeout how long on each: what people ask must not hold up the log.
+	// once, apiTimeout how long on each: what people ask must not hold up the log. Queries
+	// of very many rows get half of them.
 	apiConnections = 6
 	apiTimeout     = 30 * time.Second
 )
@@ -105,6 +106,6 @@ func (b *bridge) api() http.Handler {
 	return api.New(api.Options{
 		Control: service, Authenticate: b.tokenStore.Authenticate, ValidTokens: b.tokenStore.ValidTokens, Logger: b.Log, Version: b.Version,
 		Failed: func(reason string) { b.metrics.loginFailures.WithLabelValues(reason).Inc() }, Busy: b.metrics.busy.Inc,
-		Requests: b.Requests, TotalRequests: b.TotalRequests, Hold: holdConnection,
+		Requests: b.Requests, TotalRequests: b.TotalRequests, HeavyRequests: apiConnections / 2, Hold: holdConnection,
 	})
 }

@@ -75,7 +75,7 @@ func (s *Service) known(ctx context.Context, a Actor) ([]found, error) {
 		}
 	}
 	if s.Store != nil {
-		stored, err := s.Store.Endpoints(ctx)
+		stored, err := s.Store.EndpointsOf(ctx, a.Tenant)
 		if err != nil && !isSealed(err) {
 			return nil, err
 		}

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 
@@ -225,15 +226,18 @@ func (q *Quotas) Exceeded(endpoints []endpoint.Endpoint, stats []queue.Stats) []
 // used is what tenants use now. Without Redis nobody knows the backlogs: then they count
 // as empty, since whoever adds an endpoint must not wait for it.
 func (s *Service) used(ctx context.Context) (map[string]*use, error) {
-	known, err := s.known(ctx, Actor{Role: state.Admin})
+	tenants, err := s.Store.EndpointTenants(ctx)
 	if err != nil {
 		return nil, err
 	}
-	endpoints, names := make([]endpoint.Endpoint, len(known)), make([]string, len(known))
-	for i, e := range known {
-		endpoints[i].Name, endpoints[i].Tenants, names[i] = e.Name, e.Tenants, e.Name
+	for _, f := range s.files() {
+		tenants[f.Name] = f.Tenants
 	}
-	stats := make([]queue.Stats, len(known))
+	names := slices.Sorted(maps.Keys(tenants))
+	endpoints, stats := make([]endpoint.Endpoint, len(names)), make([]queue.Stats, len(names))
+	for i, name := range names {
+		endpoints[i].Name, endpoints[i].Tenants = name, tenants[name]
+	}
 	if s.Queue != nil {
 		switch now, err := s.Queue.Stats(ctx, names); {
 		case err == nil:

@@ -14,13 +14,16 @@ import (
 	"gancho/delivery/endpoint"
 )
 
-// Endpoints returns all stored endpoints by name. Next to an error that joins
+// Endpoints returns all stored endpoints by name. See EndpointsOf.
+func (s *Store) Endpoints(ctx context.Context) ([]Endpoint, error) { return s.EndpointsOf(ctx, "") }
+
+// EndpointsOf returns the stored endpoints that are the tenant's alone ("": all) by name. Next to an error that joins
 // *KeyErrors it still returns all; those that could not be decrypted have no
 // Document and no Secrets.
-func (s *Store) Endpoints(ctx context.Context) ([]Endpoint, error) {
+func (s *Store) EndpointsOf(ctx context.Context, tenant string) ([]Endpoint, error) {
 	ctx, cancel := context.WithTimeout(ctx, askTimeout)
 	defer cancel()
-	rows, err := s.readEndpoints(ctx, s.pool, "")
+	rows, err := s.readEndpoints(ctx, s.pool, "where $1 = '' or e.tenants = array[$1]", s.text.encode(tenant))
 	if err != nil {
 		return nil, fmt.Errorf("read endpoints: %w", explain(err))
 	}
@@ -36,6 +39,20 @@ func (s *Store) Endpoints(ctx context.Context) ([]Endpoint, error) {
 		out, errs = append(out, e), append(errs, err)
 	}
 	return out, errors.Join(errs...)
+}
+
+// EndpointTenants returns the tenants of each stored endpoint, by name: without what is
+// encrypted, which takes longest to read.
+func (s *Store) EndpointTenants(ctx context.Context) (map[string][]string, error) {
+	of := map[string][]string{}
+	_, err := collect(ctx, s, "read the tenants of endpoints", `select name, tenants from gancho.endpoints`, nil, func(row pgx.CollectableRow) (struct{}, error) {
+		var name string
+		var tenants []string
+		err := row.Scan(&name, &tenants)
+		of[decode(name)] = decodeAll(tenants)
+		return struct{}{}, err
+	})
+	return of, err
 }
 
 // Endpoint reads one, or ErrNotFound. Next to a *KeyError it returns the endpoint

@@ -212,6 +212,27 @@ func TestRotateSecret(t *testing.T) {
 	notInClear(t, dsn, one.Reveal()[6:], two.Reveal()[6:], three.Reveal()[6:])
 }
 
+// TestEndpointsOf: a tenant's are those that are its alone; without the key, the tenants are known.
+func TestEndpointsOf(t *testing.T) {
+	t.Parallel()
+	s, dsn := newStore(t)
+	ctx := t.Context()
+	for name, tenants := range map[string][]string{"all": nil, "um": {"1"}, "dois": {"2"}, "both": {"1", "2"}, "euro": {"São €"}} {
+		must[state.Endpoint](t)(s.AddEndpoint(ctx, "cli:ana", newEndpoint(name, tenants...), nil))
+	}
+	for tenant, want := range map[string]string{"": "all both dois euro um", "1": "um", "São €": "euro", "3": ""} {
+		var names []string
+		for _, e := range must[[]state.Endpoint](t)(s.EndpointsOf(ctx, tenant)) {
+			names = append(names, e.Name)
+		}
+		same(t, "endpoints of "+tenant, want, strings.Join(names, " "))
+	}
+	of := must[map[string][]string](t)(open(t, dsn, keys(t, "b")).EndpointTenants(ctx))
+	if len(of) != 5 || len(of["both"]) != 2 || len(of["all"]) != 0 || of["euro"][0] != "São €" {
+		t.Errorf("the tenants are %v", of)
+	}
+}
+
 // TestRekeyBesideAChange: a change of an endpoint that is under way ends, and
 // rekeying waits for it.
 func TestRekeyBesideAChange(t *testing.T) {
