@@ -257,10 +257,18 @@ func (s *session) confirmDrop(ctx context.Context, f state.Filter) (bool, error)
 	if err != nil {
 		return false, err
 	}
+	return s.confirm(n, "dead letter", "dead letters", "deleted permanently")
+}
+
+// confirm asks a person to type the number of what is to be deleted; false: there is nothing.
+func (s *session) confirm(n int64, one, many, deleted string) (bool, error) {
 	if n == 0 {
-		return false, s.say("no dead letter matches\n")
+		return false, s.say("no %s matches\n", one)
 	}
-	if _, err := fmt.Fprintf(s.cmd.ErrOrStderr(), "%s will be deleted permanently. Type the number to confirm: ", plural(n, "dead letter")); err != nil {
+	if n > 1 {
+		one = many
+	}
+	if _, err := fmt.Fprintf(s.cmd.ErrOrStderr(), "%d %s will be %s. Type the number to confirm: ", n, one, deleted); err != nil {
 		return false, err
 	}
 	answer, err := bufio.NewReader(s.cmd.InOrStdin()).ReadString('\n')

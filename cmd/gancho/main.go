@@ -87,6 +87,7 @@ func newRootCommand() *cobra.Command {
 		newDeliveriesCommand(),
 		newDeadCommand(),
 		newResendCommand(),
+		newForgetCommand(),
 		newTokensCommand(),
 		newAuditCommand(),
 		newListenCommand(),

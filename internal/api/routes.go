@@ -41,6 +41,7 @@ func routes() []route {
 		{method: post, path: "/dead-letters/redrive", role: operator, slow: true, media: jsonBody, handle: (*call).redrive},
 		{method: post, path: "/dead-letters/drop", role: admin, slow: true, media: jsonBody, handle: (*call).dropDead},
 		{method: get, path: "/parked", role: viewer, query: pages, handle: paged("parked", (*control.Service).Parked)},
+		{method: post, path: "/forget", role: admin, slow: true, media: jsonBody, handle: (*call).forget},
 		{method: get, path: "/resends", role: viewer, query: pages, handle: paged("resends", (*control.Service).Jobs)},
 		{method: post, path: "/resends", role: operator, slow: true, media: jsonBody, handle: (*call).resend},
 		{method: get, path: "/resends/{id}", role: viewer, handle: numbered((*control.Service).Job)},

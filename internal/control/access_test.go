@@ -74,6 +74,10 @@ func operations() map[string]operation {
 			}
 			return err
 		}},
+		"Forget": {state.Admin, true, false, func(ctx context.Context, g *gym, a control.Actor) error {
+			tenant := "1"
+			return drop(g.Forget(ctx, a, control.ForgetRequest{Tenant: &tenant, Key: "nobody"}))
+		}},
 		"CreateRedrive": {state.Operator, true, false, func(ctx context.Context, g *gym, a control.Actor) error {
 			return drop(g.CreateRedrive(ctx, a, state.Job{Filter: state.Filter{Endpoint: "um"}}, false))
 		}},
