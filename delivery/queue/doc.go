@@ -68,6 +68,7 @@
 //	gancho:source              hash     the source's identity, epoch and recorded position; tables (JSON);
 //	                                    rule:<epoch>:<rule> the rule's number
 //	gancho:parked              stream   changes that no event could be made of
+//	gancho:expiry              hash     deletions of old dead letters and parked changes that were announced, JSON
 //	gancho:wake                channel  names of endpoints with new events (in x: NUL behind the name),
 //	                                    for other processes; empty: inspect everything
 package queue

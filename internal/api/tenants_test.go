@@ -84,7 +84,7 @@ func TestTenants(t *testing.T) {
 		{method: "POST", path: "/dead-letters/drop", body: `{"filter":{"endpoint":"{}"}}`, foreign: endpoints, absent: none, status: 200},
 		{method: "POST", path: "/dead-letters/drop", body: `{"filter":{"tenant":"{}"}}`, foreign: []string{"1", ""}, absent: none, status: 404},
 		{method: "GET", path: "/parked", status: 404},
-		{method: "POST", path: "/forget", body: `{"key":"key-1"}`, status: 200},
+		{method: "POST", path: "/forget", body: `{"key":"key-1","dry_run":true}`, status: 200},
 		{method: "POST", path: "/forget", body: `{"tenant":"{}","key":"key-1"}`, foreign: []string{"1", ""}, absent: none, status: 404},
 		{method: "GET", path: "/resends", status: 200},
 		{method: "POST", path: "/resends", body: `{"endpoint":"{}","filter":{"key":"key-1"}}`, foreign: endpoints, absent: none, status: 404},

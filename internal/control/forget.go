@@ -59,10 +59,10 @@ type Receipt struct {
 
 // forgetPasses is how often at most what arrives meanwhile is looked for again, and
 // forgetWait the wait before: what a bridge is moving between Redis and the state
-// database has then arrived.
+// database, several times a second, has then arrived.
 const (
 	forgetPasses = 10
-	forgetWait   = time.Second
+	forgetWait   = 400 * time.Millisecond
 )
 
 // Forget erases what Gancho keeps of a subject: its events in the queues, which are not
@@ -160,6 +160,7 @@ func (s *Service) eraseSubject(ctx context.Context, a Actor, of queue.Subject, r
 				return err
 			}
 		}
+		stored.Mentions = 0 // nobody moves them
 		if inQueue == (queue.Forgotten{}) && stored == (state.Forgotten{}) {
 			return nil
 		}

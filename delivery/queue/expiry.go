@@ -1,0 +1,50 @@
+package queue
+
+import (
+	"context"
+	"encoding/json"
+	"time"
+)
+
+// What the retention deletes.
+const (
+	ExpiringDead   = "dead_letters"
+	ExpiringParked = "parked_changes"
+)
+
+// Expiry is a deletion that was announced. Redis keeps it, so that all processes keep to it.
+type Expiry struct {
+	Announced time.Time `json:"announced"`
+	Due       time.Time `json:"due"` // not before
+	// UpTo is the last of what was announced, as who announces identifies it.
+	UpTo  string `json:"up_to"`
+	Count int64  `json:"count"`
+}
+
+// Expiry returns the deletion of a kind that was announced; nil: none was.
+func (q *Queue) Expiry(ctx context.Context, kind string) (*Expiry, error) {
+	all, err := q.client.HGetAll(ctx, q.keys.expiry()).Result() // of two fields at most
+	if err != nil {
+		return nil, annotate(err, "read which deletions were announced")
+	}
+	var e Expiry
+	if json.Unmarshal([]byte(all[kind]), &e) != nil || e.Due.IsZero() {
+		return nil, nil //nolint:nilnil // none was announced, or what somebody else has written
+	}
+	return &e, nil
+}
+
+// AnnounceExpiry keeps a deletion, unless one of the kind is announced: false.
+func (q *Queue) AnnounceExpiry(ctx context.Context, kind string, e Expiry) (bool, error) {
+	text, err := json.Marshal(e)
+	if err != nil {
+		return false, err
+	}
+	announced, err := q.client.HSetNX(ctx, q.keys.expiry(), kind, text).Result()
+	return announced, annotate(err, "announce a deletion")
+}
+
+// EndExpiry removes what was announced: it was done, or is not to be.
+func (q *Queue) EndExpiry(ctx context.Context, kind string) error {
+	return annotate(q.client.HDel(ctx, q.keys.expiry(), kind).Err(), "end a deletion that was announced")
+}
