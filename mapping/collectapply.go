@@ -176,7 +176,7 @@ func (m *Mapper) applyResult(ctx context.Context, tx *cdc.Transaction, r *result
 		return fmt.Errorf("apply rule %s to a transaction: it is not for %s; report this as a bug", m.rules.perTransaction[r.number].place(), change.Op)
 	}
 	if r.reason != "" {
-		return m.park(&plan.rulePlan, r.number, change, sink, r.reason)
+		return m.parkUnkept(&plan.rulePlan, r.number, change, sink, r.reason, unkeptParent)
 	}
 	m.load(change)
 	m.childChanged = r.flags&resultChild != 0

@@ -114,4 +114,9 @@
 // compares or shows it.
 //
 // Errors and reasons never hold row data.
+//
+// WithKeptChanges has a parked change kept whole, with the relation that describes it. A
+// Redriver applies the rules of another time to it: the event has the position and the
+// number that it would have had, its lookups are read as they are then, and what a rule of
+// whole transactions would have put together with other rows is an event of its own.
 package mapping

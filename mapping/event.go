@@ -34,21 +34,6 @@ type Event struct {
 	Data, Previous, Unchanged []byte
 }
 
-// Parked is a change that a rule could not be applied to. It goes to the dead
-// letters with its position: a run-time error neither stops other rules nor gets
-// lost. Row values are only those of columns that the rule names.
-type Parked struct {
-	cdc.Position
-	N      int // as in Event: the number that the event would have had
-	Type   string
-	Rule   string
-	Table  string
-	Op     cdc.Op
-	Time   time.Time
-	Reason string // what went wrong, without row data
-	Row    []byte // JSON: {"new":{...},"old":{...}}, text forms of the columns that the rule names
-}
-
 // EventType is an event that rules make, as far as their files say it. Group,
 // Title and Description are for people, and empty where no rule has them.
 type EventType struct {

@@ -2,6 +2,7 @@ package mapping
 
 import (
 	"context"
+	"maps"
 	"slices"
 
 	"gancho/cdc"
@@ -93,6 +94,10 @@ func (b *binder) bindHeir(ctx context.Context, parent *boundRule, t *cdc.Table) 
 	rule, table, heir := *parent.rule, *t, *parent
 	heir.rule, heir.table, heir.full, heir.inherits = &rule, &table, full, parent
 	table.PrimaryKey = parent.table.PrimaryKey // it is not inherited, and what orders the parent's events orders these
+	heir.denied = maps.Clone(parent.denied)
+	for column := range b.denied[t.Relation.OID] {
+		heir.denied[column] = true
+	}
 	rule.ops &^= setOf(cdc.Truncate)
 	heir.seen &^= setOf(cdc.Truncate)
 	var uses []use

@@ -46,6 +46,9 @@ type Mapper struct {
 	waiting waiting
 	// collector holds what waits for the commit of the open transaction.
 	collector collector
+	// keeps: parked changes are kept whole. redrives: what is mapped was parked before,
+	// and what no longer fits is parked again under any policy.
+	keeps, redrives bool
 	// childChanged: a child of the row at hand has changed, which watch lets pass.
 	childChanged bool
 	caches       map[string]*lookupCache

@@ -1,18 +1,45 @@
 package mapping
 
-import "fmt"
+import (
+	"fmt"
+	"slices"
+)
 
 // Identities returns what a rule stays the same rule by while the files are edited, in
 // the order of the files: its table, which one it is of those with the same table and
 // event, from 0, and its event.
 func (rs *Ruleset) Identities() []string {
-	identities, seen := make([]string, len(rs.rules)), map[[2]string]int{}
+	identities := make([]string, len(rs.rules))
 	for i, b := range rs.rules {
-		of := [2]string{b.table.Relation.TableName().String(), b.event}
-		identities[i] = fmt.Sprintf("%s %d %s", of[0], seen[of], b.event)
-		seen[of]++
+		identities[i] = rs.identity(b)
 	}
 	return identities
+}
+
+// identity is a rule's, an heir's rule having its parent's; "": it is none of the rules.
+func (rs *Ruleset) identity(b *boundRule) string {
+	if b.inherits != nil {
+		b = b.inherits
+	}
+	table, before := b.table.Relation.TableName(), 0
+	for _, other := range rs.rules {
+		if other == b {
+			return fmt.Sprintf("%s %d %s", table, before, b.event)
+		}
+		if other.event == b.event && other.table.Relation.TableName() == table {
+			before++
+		}
+	}
+	return ""
+}
+
+// identified is the rule of an identity; nil: there is none.
+func (rs *Ruleset) identified(identity string) *boundRule {
+	i := slices.Index(rs.Identities(), identity)
+	if i < 0 {
+		return nil
+	}
+	return rs.rules[i]
 }
 
 // Number gives the rules numbers of 16 bits, no two the same, in the order of Identities.

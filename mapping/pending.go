@@ -41,6 +41,9 @@ type entry struct {
 	n      int
 	change cdc.Change
 	asked  []int32 // by lookup: which of the query's sets of arguments; -1: not used
+	// child is the mapper's childChanged; unkept is why change is not whole.
+	child  bool
+	unkept string
 }
 
 type entryKind uint8
@@ -97,14 +100,20 @@ func (w *waiting) keepDatum(d cdc.Datum) cdc.Datum {
 	return d
 }
 
-// keepRow copies some columns of a row; the others are missing.
-func (w *waiting) keepRow(row []cdc.Datum, columns []int) []cdc.Datum {
+// keepRow copies some columns of a row, the others are missing; whole: all of them.
+func (w *waiting) keepRow(row []cdc.Datum, columns []int, whole bool) []cdc.Datum {
 	if row == nil {
 		return nil
 	}
 	start := len(w.datums)
 	w.datums = append(w.datums, make([]cdc.Datum, len(row))...)
 	out := w.datums[start:len(w.datums):len(w.datums)]
+	if whole {
+		for i := range row {
+			out[i] = w.keepDatum(row[i])
+		}
+		return out
+	}
 	for _, i := range columns {
 		out[i] = w.keepDatum(row[i])
 	}
@@ -121,7 +130,7 @@ func (w *waiting) event(e *Event) {
 func (w *waiting) park(p *Parked) {
 	kept := &w.next(entryParked).parked
 	*kept = *p
-	kept.Row = w.keep(p.Row)
+	kept.Row, kept.Change = w.keep(p.Row), w.keep(p.Change)
 }
 
 // transaction returns the waiting's own copy of a transaction.
@@ -208,7 +217,12 @@ func (m *Mapper) suspend(r *rulePlan, n int, c *cdc.Change, sink Sink) error {
 	e.rule, e.n, e.asked = r, n, w.asked[start:len(w.asked):len(w.asked)]
 	e.change = *c
 	e.change.Tx = w.transaction(c.Tx)
-	e.change.New, e.change.Old = w.keepRow(c.New, r.needs), w.keepRow(c.Old, r.needs)
+	whole := m.keeps && fits(c)
+	e.child, e.unkept = m.childChanged, ""
+	if m.keeps && !whole {
+		e.unkept = unkeptSize
+	}
+	e.change.New, e.change.Old = w.keepRow(c.New, r.needs, whole), w.keepRow(c.Old, r.needs, whole)
 	return nil
 }
 

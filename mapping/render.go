@@ -213,23 +213,6 @@ func (f *failure) reason(r *rulePlan, rel *cdc.Relation) string {
 	return fmt.Sprintf("%s: evaluate %s: %v", r.place, part, f.err)
 }
 
-// park gives the change to the sink as one that the rule could not be applied to.
-func (m *Mapper) park(r *rulePlan, n int, c *cdc.Change, sink Sink, reason string) error {
-	m.row = append(m.row[:0], '{')
-	m.row = appendRow(m.row, `"new":{`, c.New, r)
-	m.row = appendRow(m.row, `"old":{`, c.Old, r)
-	m.row = append(m.row, '}')
-	m.parked = Parked{
-		Position: c.Position, N: n, Type: r.bound.event, Rule: r.place, Table: r.table.String(),
-		Op: c.Op, Time: c.Tx.Time, Reason: reason, Row: m.row,
-	}
-	if len(m.waiting.entries) > 0 {
-		m.waiting.park(&m.parked)
-		return nil
-	}
-	return sink.Park(&m.parked)
-}
-
 // appendRow appends the text forms of the columns that the rule names, without
 // those that were not sent, those that privacy.deny has and those that the rule masks.
 func appendRow(dst []byte, opening string, row []cdc.Datum, r *rulePlan) []byte {

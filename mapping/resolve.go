@@ -30,7 +30,7 @@ func (m *Mapper) release(e *entry, sink Sink) error {
 			found = m.waiting.byID[l.id].rows[e.asked[i]]
 		}
 		if found.reason != "" {
-			return m.park(e.rule, e.n, &e.change, sink, fmt.Sprintf("%s: read %s: %s", l.place, l.path(), found.reason))
+			return m.parkEntry(e, sink, fmt.Sprintf("%s: read %s: %s", l.place, l.path(), found.reason))
 		}
 		m.machine.LoadLookup(i, found.row)
 		m.found = append(m.found, found)
@@ -38,9 +38,17 @@ func (m *Mapper) release(e *entry, sink Sink) error {
 	failed := m.build(e.rule, e.n, &e.change)
 	m.found = m.found[:0]
 	if failed != nil {
-		return m.park(e.rule, e.n, &e.change, sink, failed.reason(e.rule, e.change.Relation))
+		return m.parkEntry(e, sink, failed.reason(e.rule, e.change.Relation))
 	}
 	return sink.Event(&m.event)
+}
+
+// parkEntry parks the change of an entry that waited for lookups.
+func (m *Mapper) parkEntry(e *entry, sink Sink, reason string) error {
+	child := m.childChanged // of the change that is being applied
+	m.childChanged = e.child
+	defer func() { m.childChanged = child }()
+	return m.parkUnkept(e.rule, e.n, &e.change, sink, reason, e.unkept)
 }
 
 // lookUp finds the rows of a query that are not in the cache.
@@ -59,7 +67,7 @@ func (m *Mapper) lookUp(ctx context.Context, q *query) error {
 	if !isBroken(err) {
 		return err
 	}
-	if m.rules.ends(err) {
+	if m.rules.ends(err) && !m.redrives {
 		return q.lookup.schemaError(err)
 	}
 	for _, set := range rest {

@@ -13,7 +13,6 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"gancho/delivery/queue"
 	"gancho/internal/control"
 	"gancho/internal/state"
 )
@@ -47,8 +46,7 @@ func newDeadListCommand(f *sessionFlags) *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "list", Short: "List dead letters, the oldest first", Args: noArguments,
 		Long: `List dead letters, the oldest first, without their bodies.
-With --parked list the parked changes instead: row changes of which no event could be
-made. They are kept in Redis, and their reason says what to fix in a rule.`,
+With --parked list the parked changes instead, as gancho parked list does.`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if !parked {
 				return letters.run(f, cmd, &page)
@@ -56,25 +54,13 @@ made. They are kept in Redis, and their reason says what to fix in a rule.`,
 			if flag := filter.given(); flag != "" {
 				return usageError{fmt.Errorf("--parked cannot be combined with --%s; leave one out", flag)}
 			}
-			return parkedChanges().run(f, cmd, &page)
+			return parkedChanges(filter.read).run(f, cmd, &page)
 		},
 	}
 	filter.register(cmd, "dead letters", "dead letters of this `endpoint`")
 	page.register(cmd)
 	cmd.Flags().BoolVar(&parked, "parked", false, "list the parked changes, of which no event could be made")
 	return cmd
-}
-
-func parkedChanges() *listed[queue.ParkedChange] {
-	return &listed[queue.ParkedChange]{
-		needs:   withQueue,
-		open:    paged((*control.Service).Parked),
-		heading: []string{"POSITION", "TIME", "TABLE", "ON", "EVENT", "RULE", "REASON"},
-		row: func(p *queue.ParkedChange) []string {
-			return []string{p.ID.String(), clock(p.Time), p.Table, p.Operation, orDash(p.Type), p.Rule, p.Reason}
-		},
-		none: "no change is parked",
-	}
 }
 
 func newDeadShowCommand(f *sessionFlags) *cobra.Command {
@@ -118,15 +104,8 @@ func (s *session) showDead(d control.DeadDetail) error {
 		name string
 		body json.RawMessage
 	}{{"data", d.Data}, {"previous", d.Previous}, {"unchanged", d.Unchanged}} {
-		if len(part.body) > 0 {
-			fmt.Fprintf(&out, "%s:\n", part.name)
-			var text bytes.Buffer
-			if err := json.Indent(&text, part.body, "", "  "); err != nil {
-				return err
-			}
-			for line := range strings.SplitSeq(text.String(), "\n") {
-				out.WriteString(printable(line) + "\n")
-			}
+		if err := bodyJSON(&out, part.name, part.body); err != nil {
+			return err
 		}
 	}
 	if d.Answer != "" {
@@ -134,6 +113,23 @@ func (s *session) showDead(d control.DeadDetail) error {
 		bodyLines(&out, "< ", d.Answer)
 	}
 	return s.say("%s", out.String())
+}
+
+// bodyJSON writes a part of a body, with its name, over several lines; one that is empty is
+// left out.
+func bodyJSON(out *strings.Builder, name string, body json.RawMessage) error {
+	if len(body) == 0 {
+		return nil
+	}
+	fmt.Fprintf(out, "%s:\n", name)
+	var text bytes.Buffer
+	if err := json.Indent(&text, body, "", "  "); err != nil {
+		return err
+	}
+	for line := range strings.SplitSeq(text.String(), "\n") {
+		out.WriteString(printable(line) + "\n")
+	}
+	return nil
 }
 
 // deadChoice chooses the dead letters that redrive and drop work on.
@@ -234,7 +230,11 @@ confirm; elsewhere --yes is needed.`,
 					return err
 				}
 				if !yes {
-					if ok, err := s.confirmDrop(ctx, chosen); !ok || err != nil {
+					n, err := s.CountDead(ctx, s.actor, chosen)
+					if err != nil {
+						return err
+					}
+					if ok, err := s.confirmDrop(n, "dead letter"); !ok || err != nil {
 						return err
 					}
 				}
@@ -251,24 +251,12 @@ confirm; elsewhere --yes is needed.`,
 	return cmd
 }
 
-// confirmDrop asks a person to type how many dead letters are to be deleted.
-func (s *session) confirmDrop(ctx context.Context, f state.Filter) (bool, error) {
-	n, err := s.CountDead(ctx, s.actor, f)
-	if err != nil {
-		return false, err
-	}
-	return s.confirm(n, "dead letter", "dead letters", "deleted permanently")
-}
-
-// confirm asks a person to type the number of what is to be deleted; false: there is nothing.
-func (s *session) confirm(n int64, one, many, deleted string) (bool, error) {
+// confirmDrop asks a person to type how many of what there is are to be deleted.
+func (s *session) confirmDrop(n int64, what string) (bool, error) {
 	if n == 0 {
-		return false, s.say("no %s matches\n", one)
+		return false, s.say("no %s matches\n", what)
 	}
-	if n > 1 {
-		one = many
-	}
-	if _, err := fmt.Fprintf(s.cmd.ErrOrStderr(), "%d %s will be %s. Type the number to confirm: ", n, one, deleted); err != nil {
+	if _, err := fmt.Fprintf(s.cmd.ErrOrStderr(), "%s will be deleted permanently. Type the number to confirm: ", plural(n, what)); err != nil {
 		return false, err
 	}
 	answer, err := bufio.NewReader(s.cmd.InOrStdin()).ReadString('\n')

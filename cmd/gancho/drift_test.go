@@ -107,11 +107,23 @@ func TestDriftParks(t *testing.T) {
 			t.Errorf("%s arrived", a.event)
 		}
 	}
-	b.waitLog("change parked")
+	// Without a state.key they cannot be redriven, and that is told.
+	const told = "without a state.key its row was not kept"
+	if line := b.waitLog("change parked"); !strings.Contains(line, told) || !strings.Contains(line, "state: {key:") {
+		t.Errorf("the log line: %s", line)
+	}
 	if n, err := w.redisClient().XLen(context.Background(), "gancho:parked").Result(); err != nil || n != 2 {
 		t.Errorf("%d changes (%v) are parked, want 2", n, err)
 	}
 	b.stop()
+	s := &session{world: w, path: w.write()}
+	if out := s.ok("parked", "list"); strings.Count(out, told) != 2 {
+		t.Errorf("parked list:\n%s", out)
+	}
+	if _, out, _ := s.gancho("status"); !strings.Contains(out, told) {
+		t.Errorf("status:\n%s", out)
+	}
+	s.fails(1, "state.key", "parked", "redrive", "--all")
 }
 
 // TestRetypedWhileDown: what was changed before an ALTER that the bridge has slept

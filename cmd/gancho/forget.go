@@ -84,7 +84,7 @@ func (s *session) confirmForget(ctx context.Context, r control.ForgetRequest) (b
 	if err != nil {
 		return false, err
 	}
-	return s.confirm(found.Erased.Total(), "entry of this key", "entries of this key", "erased")
+	return s.confirmDrop(found.Erased.Total(), "record")
 }
 
 func (s *session) showReceipt(r *control.Receipt) error {

@@ -195,7 +195,7 @@ func terminal(t *testing.T) (person, program *os.File) {
 func TestParkedList(t *testing.T) {
 	t.Parallel()
 	s := newSession(t)
-	if out := s.ok("dead", "list", "--parked"); !strings.Contains(out, "no change is parked") {
+	if out := s.ok("parked", "list"); !strings.Contains(out, "no change is parked") {
 		t.Errorf("printed\n%s", out)
 	}
 	err := s.redisClient().Do(context.Background(), "XADD", "gancho:parked", "281474976710656-1", "t", "cobranca.paga", "r", "rules.yaml:3",
@@ -204,10 +204,16 @@ func TestParkedList(t *testing.T) {
 		t.Fatal(err)
 	}
 	page := decoded[control.Page[queue.ParkedChange]](s, "dead", "list", "--parked")
-	if len(page.Items) != 1 || page.Items[0].Reason != "division by zero" || string(page.Items[0].Row) == "" || page.Items[0].Rule != "rules.yaml:3" {
+	if len(page.Items) != 1 || page.Items[0].Reason != "division by zero" || page.Items[0].Redrivable || page.Items[0].Rule != "rules.yaml:3" {
 		t.Errorf("%+v", page.Items)
 	}
-	if out := s.ok("dead", "list", "--parked"); !strings.Contains(out, "division by zero") {
+	if out := s.ok("parked", "list"); !strings.Contains(out, "division by zero") || !strings.Contains(out, "no: it was parked by a version of Gancho that kept no rows") {
+		t.Errorf("printed\n%s", out)
+	}
+	if out := s.ok("parked", "show", "281474976710656-1"); !strings.Contains(out, `"id": 7`) {
+		t.Errorf("printed\n%s", out)
+	}
+	if out := s.ok("parked", "drop", "--event", "cobranca.*", "--yes"); !strings.Contains(out, "1 parked change dropped") {
 		t.Errorf("printed\n%s", out)
 	}
 }

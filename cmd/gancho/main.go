@@ -86,6 +86,7 @@ func newRootCommand() *cobra.Command {
 		newEventsCommand(),
 		newDeliveriesCommand(),
 		newDeadCommand(),
+		newParkedCommand(),
 		newResendCommand(),
 		newForgetCommand(),
 		newTokensCommand(),

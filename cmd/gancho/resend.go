@@ -139,6 +139,9 @@ func (s *session) follow(ctx context.Context, jobs []state.Job, wait bool) error
 }
 
 func jobText(j state.Job) string {
+	if j.Kind == state.RedriveParked {
+		return parkedJobText(j)
+	}
 	events := plural(j.Total, "event")
 	switch {
 	case j.DryRun:
@@ -147,6 +150,25 @@ func jobText(j state.Job) string {
 		return fmt.Sprintf("job %d: %s to endpoint %s, queued; see gancho resend show %d", j.ID, events, j.Endpoint, j.ID)
 	}
 	text := fmt.Sprintf("job %d: %s, %d of %s queued for endpoint %s", j.ID, j.State, j.Sent, events, j.Endpoint)
+	if j.Error != "" {
+		text += ": " + printable(j.Error)
+	}
+	return text
+}
+
+func parkedJobText(j state.Job) string {
+	changes := plural(j.Total, "parked change")
+	switch {
+	case j.DryRun:
+		return changes + " would be mapped again; nothing was changed"
+	case j.State == state.Queued && j.Sent+j.Silent+j.Kept == 0:
+		return fmt.Sprintf("job %d: %s, queued for the bridge that captures; see gancho resend show %d", j.ID, changes, j.ID)
+	}
+	text := fmt.Sprintf("job %d: %s, of %s %d sent, %d removed because their rule no longer fires, %d still parked",
+		j.ID, j.State, changes, j.Sent, j.Silent, j.Kept)
+	if j.Kept > 0 {
+		text += " (gancho parked list has their reasons)"
+	}
 	if j.Error != "" {
 		text += ": " + printable(j.Error)
 	}
@@ -197,7 +219,7 @@ func newResendListCommand(f *sessionFlags) *cobra.Command {
 		heading: []string{"JOB", "KIND", "ENDPOINT", "STATE", "SENT", "OF", "CREATED", "BY", "ERROR"},
 		row: func(j *state.Job) []string {
 			return []string{
-				strconv.FormatInt(j.ID, 10), string(j.Kind), j.Endpoint, string(j.State), strconv.FormatInt(j.Sent, 10), strconv.FormatInt(j.Total, 10),
+				strconv.FormatInt(j.ID, 10), string(j.Kind), orDash(j.Endpoint), string(j.State), strconv.FormatInt(j.Sent, 10), strconv.FormatInt(j.Total, 10),
 				clock(j.Created), j.Actor, orDash(j.Error),
 			}
 		},

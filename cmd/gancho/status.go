@@ -104,7 +104,7 @@ func (s *session) statusText(v control.StatusView) error {
 		}
 		t.row(part, text)
 	}
-	t.row("parked changes", count(v.Parked))
+	t.row("parked changes", s.parkedText(v.Parked))
 	for _, name := range slices.Sorted(maps.Keys(v.Orphans)) {
 		text := plural(v.Orphans[name], "event") + " of endpoint " + name + ", which no longer exists; add it again"
 		if s.Store != nil {
@@ -122,6 +122,17 @@ func (s *session) statusText(v control.StatusView) error {
 		return err
 	}
 	return endpointColumns(time.Now()).write(s, &pageFlags{}, control.Page[control.EndpointView]{Items: v.Endpoints}, true)
+}
+
+// parkedText says how many changes are parked, and what can be done about them.
+func (s *session) parkedText(n int64) string {
+	switch {
+	case n == 0:
+		return count(n)
+	case s.config.State.On():
+		return count(n) + "; see gancho parked list"
+	}
+	return count(n) + "; see gancho parked list; " + control.UnkeptKey
 }
 
 // size prints a number of bytes.

@@ -119,6 +119,24 @@ func TestWrongInput(t *testing.T) {
 		{"dead|drop|--all", "add --yes"},
 		{"dead|drop|-1", "unknown shorthand flag"},
 		{"dead|drop|0|--yes", `"0" is not the number`},
+		{"parked|drp", `did you mean "drop"?`},
+		{"parked|list|--from=x", "is not a time"},
+		{"parked|list|--cursor=x", "cursor"},
+		{"parked|list|--id=x", "webhook-id"},
+		{"parked|list|--key=1", "unknown flag"},
+		{"parked|show", "name the parked change"},
+		{"parked|show|4711", "is not the position of a parked change"},
+		{"parked|show|1-1", "parked change 1-1 does not exist"},
+		{"parked|redrive", "say which parked changes"},
+		{"parked|redrive|x", "is not the position of a parked change"},
+		{"parked|redrive|1-1|--all", "leave out --all"},
+		{"parked|redrive|--event=", "--event has an empty value"},
+		{"parked|redrive|--all|--rate=fast", "is not a rate"},
+		{"parked|redrive|--all|--dry-run|--wait", "leave one out"},
+		{"parked|redrive|--from=2026-02-01|--to=2026-01-01", "is not before"},
+		{"parked|drop|--yes", "say which parked changes"},
+		{"parked|drop|--all", "add --yes"},
+		{"parked|drop|0|--yes", "is not the position of a parked change"},
 		{"resend", "--endpoint is missing"},
 		{"resend|--endpoint=crm", "say which events"},
 		{"resend|--endpoint=nunca|--key=1", `endpoint "nunca" does not exist`},
@@ -186,7 +204,7 @@ func stateCommands() []string {
 	return []string{
 		"endpoints add x --url https://x.example.com", "endpoints edit do-arquivo2 --rate 1/s", "endpoints rotate x", "endpoints remove x",
 		"deliveries", "dead list", "dead show 1", "dead redrive --all", "dead drop --all --yes", "resend --endpoint do-arquivo --key 1", "resend list",
-		"resend show 1", "resend cancel 1", "tokens create x", "tokens list", "tokens revoke x", "audit",
+		"resend show 1", "resend cancel 1", "parked redrive --all", "tokens create x", "tokens list", "tokens revoke x", "audit",
 	}
 }
 
@@ -200,7 +218,7 @@ func TestWithoutState(t *testing.T) {
 	for _, c := range stateCommands() {
 		s.fails(1, "state.key", strings.Fields(c)...)
 	}
-	for _, c := range []string{"endpoints list", "endpoints show do-arquivo", "endpoints activate do-arquivo", "dead list --parked", "events"} {
+	for _, c := range []string{"endpoints list", "endpoints show do-arquivo", "endpoints activate do-arquivo", "dead list --parked", "parked list", "parked drop --all --yes", "events"} {
 		s.ok(strings.Fields(c)...)
 	}
 	s.leave("sumido")
@@ -263,7 +281,7 @@ func TestServersAway(t *testing.T) {
 	if _, stdout, _ := s.gancho("status"); !strings.Contains(stdout, "do-arquivo  active?") {
 		t.Errorf("status without Redis:\n%s", stdout)
 	}
-	for _, c := range []string{"endpoints list", "endpoints show do-arquivo", "endpoints activate do-arquivo", "endpoints remove x", "dead list --parked"} {
+	for _, c := range []string{"endpoints list", "endpoints show do-arquivo", "endpoints activate do-arquivo", "endpoints remove x", "parked list", "parked redrive --all", "parked drop --all --yes"} {
 		oneLine("check queue", strings.Fields(c)...)
 	}
 	for _, c := range []string{"tokens list", "audit", "dead list", "endpoints add y --url https://y.example.com", "endpoints pause y", "resend list"} {

@@ -114,7 +114,14 @@ func TestDocumentedUser(t *testing.T) {
 			must(err)
 			_, err = q.Orphans(t.Context(), nil)
 			must(err)
-			_, err = q.Parked(t.Context(), queue.ID{}, 10)
+			parked, err := q.Parked(t.Context(), queue.ParkedFilter{}, queue.ID{}, 10)
+			must(err)
+			for i := range parked {
+				must(q.StillParked(t.Context(), parked[i].ID, "again"))
+				must(q.Unpark(t.Context(), []queue.Unparked{{ID: parked[i].ID, Endpoints: []string{"a"}, Message: webhook.Message{ID: "x", Type: "y", Data: []byte("{}")}}}))
+			}
+			must(q.ForgetReasons(t.Context()))
+			_, err = q.DropParked(t.Context(), []queue.ID{{}})
 			must(err)
 			_, err = q.ParkedCount(t.Context())
 			must(err)

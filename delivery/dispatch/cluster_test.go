@@ -49,6 +49,11 @@ func TestCluster(t *testing.T) {
 	t.Run("append and deliver", func(t *testing.T) { testClusterDelivers(t, c) })
 	t.Run("wake other processes", func(t *testing.T) { testClusterWakes(t, c) })
 	t.Run("claim with the record lost", func(t *testing.T) { testClusterClaim(t, c) })
+	t.Run("parked changes", func(t *testing.T) {
+		client := redis.NewClusterClient(&redis.ClusterOptions{Addrs: c.Addresses()})
+		defer func() { _ = client.Close() }()
+		testUnpark(t, openPart(t, c, "parked", unparkEndpoints()...), client, "parked")
+	})
 	t.Run("one full node", func(t *testing.T) { testClusterFull(t, c) })
 	t.Run("one bad node", func(t *testing.T) { testClusterSettings(t, c) })
 }

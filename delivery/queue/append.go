@@ -173,9 +173,17 @@ func (a *appender) prepareLocked(b *Batch) []*stream {
 			if exists {
 				args = append(args, "NOMKSTREAM")
 			}
-			a.commands.queue = append(a.commands.queue, redis.NewCmd(context.Background(), append(args,
-				b.bytes(rec.text), "t", p.Type, "r", p.Rule, "c", b.bytes(rec.micros),
-				"table", p.Table, "op", p.Op.String(), "reason", p.Reason, "row", b.bytes(rec.data))...))
+			args = append(args, b.bytes(rec.text), "t", p.Type, "r", p.Rule, "c", b.bytes(rec.micros),
+				"table", p.Table, "op", p.Op.String(), "reason", p.Reason)
+			for _, f := range []struct {
+				name  string
+				value []byte
+			}{{"row", b.bytes(rec.data)}, {"change", b.bytes(rec.change)}, {"unkept", []byte(p.Unkept)}} {
+				if len(f.value) > 0 {
+					args = append(args, f.name, f.value)
+				}
+			}
+			a.commands.queue = append(a.commands.queue, redis.NewCmd(context.Background(), args...))
 			continue
 		}
 		a.commands.addEvent(s.key, exists, b, rec)

@@ -33,9 +33,10 @@ type record struct {
 	time         time.Time
 	micros       span // the time's, as text
 	data         span // a parked change: its row
+	change       span // a parked change: what a redrive needs, encrypted
 	previous     span
 	unchanged    span
-	parked       *mapping.Parked // without its row; nil: an event
+	parked       *mapping.Parked // without its row and change; nil: an event
 }
 
 type destination struct {
@@ -87,17 +88,18 @@ func (b *Batch) Add(ev *mapping.Event) (int, error) {
 	return len(matched), nil
 }
 
-// Park adds a change that no event could be made of to the parked changes. Parking it again, after a rewind, is harmless.
+// Park adds a change that no event could be made of to the parked changes. Its Change is
+// stored as it is: the caller has encrypted it. Parking it again, after a rewind, is harmless.
 func (b *Batch) Park(p *mapping.Parked) error {
 	id, err := b.next(&b.lastParked, p.Position, p.N)
 	if err != nil {
 		return fmt.Errorf("park change of %s: %w", p.Table, err)
 	}
 	parked := *p
-	parked.Row = nil
+	parked.Row, parked.Change = nil, nil
 	rec := record{id: id, parked: &parked}
 	rec.text, rec.micros = b.identify(id, p.Time)
-	rec.data = b.put(p.Row)
+	rec.data, rec.change = b.put(p.Row), b.put(p.Change)
 	b.records = append(b.records, rec)
 	b.destinations = append(b.destinations, destination{len(b.records) - 1, b.q.appender.parked})
 	return nil

@@ -5,7 +5,6 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"time"
 
 	"gancho/delivery/webhook"
 
@@ -74,44 +73,8 @@ func (q *Queue) deadLetter(ctx context.Context, e redis.XMessage) (DeadEvent, er
 	return d, q.identify(ctx, id, &d.Message)
 }
 
-// ParkedChange is a change that no event could be made of. Its Row is JSON.
-type ParkedChange struct {
-	ID        ID        `json:"id"`
-	Type      string    `json:"event,omitempty"`
-	Rule      string    `json:"rule"`
-	Table     string    `json:"table"`
-	Operation string    `json:"operation"`
-	Reason    string    `json:"reason"`
-	Time      time.Time `json:"time"` // the commit's
-	// Row has the columns that the rule names.
-	Row json.RawMessage `json:"row,omitempty"`
-}
-
 // ParkedCount returns how many changes are parked.
 func (q *Queue) ParkedCount(ctx context.Context) (int64, error) {
 	n, err := q.client.XLen(ctx, q.keys.parked()).Result()
 	return n, annotate(err, "count parked changes")
-}
-
-// Parked returns up to n parked changes, in commit order, after an id; zero: from the first.
-func (q *Queue) Parked(ctx context.Context, after ID, n int64) ([]ParkedChange, error) {
-	entries, err := q.page(ctx, q.keys.parked(), from(after), n)
-	if err != nil {
-		return nil, fmt.Errorf("read parked changes: %w", err)
-	}
-	out := make([]ParkedChange, 0, len(entries))
-	for _, e := range entries {
-		field := func(name string) string { s, _ := e.Values[name].(string); return s }
-		p := ParkedChange{
-			Type: field("t"), Rule: field("r"), Table: field("table"), Operation: field("op"), Reason: field("reason"), Row: []byte(field("row")),
-		}
-		if p.ID, err = ParseID(e.ID); err == nil {
-			p.Time, err = parseMicros(field("c"))
-		}
-		if err != nil {
-			return nil, fmt.Errorf("read parked change %s: %w", e.ID, err)
-		}
-		out = append(out, p)
-	}
-	return out, nil
 }

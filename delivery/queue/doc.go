@@ -69,6 +69,7 @@
 //	                                    rule:<epoch>:<rule> the rule's number
 //	gancho:parked              stream   changes that no event could be made of
 //	gancho:expiry              hash     deletions of old dead letters and parked changes that were announced, JSON
+//	gancho:{gancho:parked}:reasons hash   why the last redrive has left one there, by id
 //	gancho:wake                channel  names of endpoints with new events (in x: NUL behind the name),
 //	                                    for other processes; empty: inspect everything
 package queue

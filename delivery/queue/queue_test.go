@@ -311,7 +311,7 @@ func entryOf(id string, fields ...any) any { return []any{id, fields} }
 
 func checkParked(t *testing.T, q *queue.Queue, p *mapping.Parked) {
 	t.Helper()
-	all, err := q.Parked(t.Context(), queue.ID{}, 10)
+	all, err := q.Parked(t.Context(), queue.ParkedFilter{}, queue.ID{}, 10)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -319,8 +319,15 @@ func checkParked(t *testing.T, q *queue.Queue, p *mapping.Parked) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	if len(all) != 1 {
+		t.Fatalf("parked are %+v", all)
+	}
+	if _, of, err := queue.ParseWebhookID(all[0].WebhookID); err != nil || of != id {
+		t.Errorf("webhook-id %q, %v, want one of %s", all[0].WebhookID, err, id)
+	}
 	want := []queue.ParkedChange{{
-		ID: id, Type: p.Type, Rule: p.Rule, Table: p.Table, Operation: p.Op.String(), Reason: p.Reason, Time: p.Time, Row: p.Row,
+		ID: id, WebhookID: all[0].WebhookID, Type: p.Type, Rule: p.Rule, Table: p.Table, Operation: p.Op.String(), Reason: p.Reason, Time: p.Time,
+		Unkept: "it was parked by a version of Gancho that kept no rows",
 	}}
 	if diff := cmp.Diff(want, all, cmp.Comparer(func(a, b queue.ID) bool { return a == b })); diff != "" {
 		t.Error(diff)
@@ -328,7 +335,7 @@ func checkParked(t *testing.T, q *queue.Queue, p *mapping.Parked) {
 	if n, err := q.ParkedCount(t.Context()); n != 1 || err != nil {
 		t.Errorf("%d parked, %v", n, err)
 	}
-	if rest, err := q.Parked(t.Context(), id, 10); len(rest) != 0 || err != nil {
+	if rest, err := q.Parked(t.Context(), queue.ParkedFilter{}, id, 10); len(rest) != 0 || err != nil {
 		t.Errorf("%d parked after the last, %v", len(rest), err)
 	}
 }

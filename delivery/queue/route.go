@@ -88,6 +88,15 @@ func (r *router) route(eventType string) *route {
 	return known
 }
 
+// Routed returns the names of the endpoints that get a rule's event.
+func Routed(endpoints []endpoint.Endpoint, eventType string, tenant []byte) []string {
+	var out []string
+	for _, i := range newRouter(endpoints).match(eventType, tenant) {
+		out = append(out, endpoints[i].Name)
+	}
+	return out
+}
+
 // OperationalPrefix begins the names of Gancho's own events, which no rule makes or routes.
 const OperationalPrefix = "gancho."
 

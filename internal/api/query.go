@@ -123,6 +123,9 @@ func (q *query) limit() int {
 // letters; [] may be repeated.
 var filterQuery = []string{"endpoint", "webhook_id[]", "tenant", "key", "event[]", "from", "to"}
 
+// parkedQuery are those that make a filter of parked changes.
+var parkedQuery = []string{"webhook_id[]", "event[]", "from", "to"}
+
 // filter is what the parameters of filterQuery, and outcome, choose.
 func (q *query) filter() state.Filter {
 	return state.Filter{
@@ -134,6 +137,18 @@ func (q *query) filter() state.Filter {
 // auditFilter is what the parameters object, action, from and to choose.
 func (q *query) auditFilter() state.AuditFilter {
 	return state.AuditFilter{Object: q.text("object"), Action: q.text("action"), From: q.time("from"), To: q.time("to")}
+}
+
+// parkedMember is the key "filter" of a body that chooses parked changes.
+func parkedMember(f *state.Filter) member {
+	const moment = `a time such as "2026-03-01T00:00:00Z"`
+	return member{name: "filter", expects: "an object", members: []member{
+		{name: "positions", into: &f.Parked, expects: "a list of positions"},
+		{name: "webhook_ids", into: &f.Webhooks, expects: "a list of webhook-ids"},
+		{name: "events", into: &f.Events, expects: `a list of names or patterns, such as ["cobranca.*"]`},
+		{name: "from", into: &f.From, expects: moment},
+		{name: "to", into: &f.To, expects: moment},
+	}}
 }
 
 // filterMember is the key "filter" of a body that chooses events, or dead

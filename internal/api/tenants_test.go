@@ -49,6 +49,8 @@ func TestTenants(t *testing.T) {
 	endpoints := []string{"mark-one", "mark-all", "mark-both", "mark-file"}
 	ids := []string{fmt.Sprint(dead[1].ID), fmt.Sprint(untenanted[0].ID)}
 	jobs := []string{fmt.Sprint(job.ID), fmt.Sprint(global.ID)}
+	w.park(1)
+	positions := []string{"4503599627378688-0"} // epoch 1, commit 0/2000
 	none, no := []string{"nothing-1"}, []string{"99999999"}
 	attempts := []attempt{
 		{method: "GET", path: "/openapi.json", status: 200},
@@ -86,6 +88,10 @@ func TestTenants(t *testing.T) {
 		{method: "GET", path: "/parked", status: 404},
 		{method: "POST", path: "/forget", body: `{"key":"key-1","dry_run":true}`, status: 200},
 		{method: "POST", path: "/forget", body: `{"tenant":"{}","key":"key-1"}`, foreign: []string{"1", ""}, absent: none, status: 404},
+		{method: "GET", path: "/parked/{}", foreign: positions, absent: []string{"1-1"}, status: 404, route: "/parked/{position}"},
+		{method: "DELETE", path: "/parked/{}", foreign: positions, absent: []string{"1-1"}, status: 404, route: "/parked/{position}"},
+		{method: "POST", path: "/parked/redrive", body: `{"filter":{"positions":["{}"]}}`, foreign: positions, absent: []string{"1-1"}, status: 404},
+		{method: "POST", path: "/parked/drop", body: `{"filter":{"positions":["{}"]}}`, foreign: positions, absent: []string{"1-1"}, status: 404},
 		{method: "GET", path: "/resends", status: 200},
 		{method: "POST", path: "/resends", body: `{"endpoint":"{}","filter":{"key":"key-1"}}`, foreign: endpoints, absent: none, status: 404},
 		{method: "POST", path: "/resends", body: `{"endpoint":"own","filter":{"tenant":"{}"}}`, foreign: []string{"1", ""}, absent: none, status: 404},

@@ -202,6 +202,14 @@ func (b *bridge) open(ctx context.Context) error {
 	return nil
 }
 
+// keyring is the state's; nil without one.
+func (b *bridge) keyring() *state.Keyring {
+	if b.State == nil {
+		return nil
+	}
+	return b.State.Keyring
+}
+
 func (b *bridge) dispatcherOptions() dispatch.Options {
 	o := dispatch.Options{Logger: b.Log, DrainTimeout: b.Shutdown, Observe: b.metrics.attempt, Notify: b.notify}
 	if b.State != nil {

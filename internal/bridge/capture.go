@@ -42,7 +42,9 @@ type capture struct {
 	// publications are those that the reader subscribes to.
 	publications []string
 	tables       *tables
-	from         cdc.LSN // the slot's confirmed position at the start
+	// identity is the source's that the rules are bound to.
+	identity cdc.Identity
+	from     cdc.LSN // the slot's confirmed position at the start
 	// ruled are the tables of the rules.
 	ruled atomic.Pointer[[]cdc.Ruled]
 	// bound are the rules as they were bound last.
@@ -57,7 +59,7 @@ type capture struct {
 // openCapture checks the rules against the source, prepares the slot, and
 // claims the source's epoch.
 func (b *bridge) openCapture(ctx context.Context) (*capture, error) {
-	c := &capture{bridge: b, stage: newStage(b.queue, b.metrics, b.Log), confirmed: make(chan struct{}, 1)}
+	c := &capture{bridge: b, stage: newStage(b.queue, b.keyring(), b.metrics, b.Log), confirmed: make(chan struct{}, 1)}
 	rules, source, err := c.prepare(ctx, b.definitions.Rules)
 	if err != nil {
 		return nil, err
@@ -105,12 +107,22 @@ func (b *bridge) openCapture(ctx context.Context) (*capture, error) {
 	if _, err := waitFor(ctx, b.Log, "state database", func() (struct{}, error) { return struct{}{}, b.rememberSource(ctx) }); err != nil {
 		return nil, err
 	}
-	c.lookup = mapping.NewSource(b.LookupDSN, b.Source.Encoding, b.Log).Of(i)
-	c.mapper = mapping.NewMapper(rules, nil, mapping.WithSource(c.lookup), mapping.WithTransactionMemory(b.TransactionMemory))
+	c.identity = i
+	c.lookup = c.newLookup()
+	options := []mapping.MapperOption{mapping.WithSource(c.lookup), mapping.WithTransactionMemory(b.TransactionMemory)}
+	if c.stage.keys != nil {
+		options = append(options, mapping.WithKeptChanges())
+	}
+	c.mapper = mapping.NewMapper(rules, nil, options...)
 	c.publications, c.from = source.Publications, source.ConfirmedFlush
 	c.tables = newTables(b.Log)
 	c.watch(rules)
 	return c, nil
+}
+
+// newLookup returns a reader of what rules look up, for one goroutine.
+func (c *capture) newLookup() *mapping.Source {
+	return mapping.NewSource(c.LookupDSN, c.Source.Encoding, c.Log).Of(c.identity)
 }
 
 // adopt binds other rules, or the same ones to what the source has become, and
@@ -443,6 +455,7 @@ func (c *capture) Reset() error {
 	c.lag = lagClock{}
 	c.lagMu.Unlock()
 	c.started.Store(true)
+	signal(c.jobsChanged) // those of parked changes
 	c.tables.check()
 	c.health.streaming.Store(true)
 	c.Log.Info().Msg("replication started")

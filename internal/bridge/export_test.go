@@ -37,7 +37,7 @@ func (r Roster) All() []endpoint.Endpoint { return r.all() }
 type Stage struct{ *stage }
 
 // NewStage returns an empty stage before a queue.
-func NewStage(q *queue.Queue) Stage { return Stage{newStage(q, newMetrics(), zerolog.Nop())} }
+func NewStage(q *queue.Queue) Stage { return Stage{newStage(q, nil, newMetrics(), zerolog.Nop())} }
 
 // Add stages an event.
 func (s Stage) Add(e *mapping.Event) error {

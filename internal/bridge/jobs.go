@@ -42,12 +42,13 @@ const (
 	learnTime = 3 * time.Second
 )
 
-// jobs works on resends and redrives.
+// jobs works on resends and redrives; parked.go has those of parked changes.
 type jobs struct {
 	*bridge
 	store  *state.Store // over the pool of the jobs
 	worker string
 	pages  chan struct{} // one for each page that is being sent
+	parked chan struct{} // capacity 1: a job of parked changes is at work
 }
 
 func newJobs(b *bridge) *jobs {
@@ -55,7 +56,10 @@ func newJobs(b *bridge) *jobs {
 	if err != nil {
 		host = "unknown"
 	}
-	return &jobs{bridge: b, store: b.jobStore, worker: fmt.Sprintf("%s:%d:%s", host, os.Getpid(), rand.Text()[:6]), pages: make(chan struct{}, pagesAtOnce)}
+	return &jobs{
+		bridge: b, store: b.jobStore, worker: fmt.Sprintf("%s:%d:%s", host, os.Getpid(), rand.Text()[:6]),
+		pages: make(chan struct{}, pagesAtOnce), parked: make(chan struct{}, 1),
+	}
 }
 
 // run claims jobs and works on them until the context ends; those that are not
@@ -70,7 +74,11 @@ func (j *jobs) run(ctx context.Context) error {
 			return nil
 		case free <- struct{}{}:
 		}
-		job, err := j.store.ClaimJob(ctx, j.worker, jobLease)
+		var except []state.JobKind
+		if j.capture == nil || !j.capture.started.Load() {
+			except = append(except, state.RedriveParked)
+		}
+		job, err := j.store.ClaimJob(ctx, j.worker, jobLease, except...)
 		if err == nil && job != nil {
 			working.Go(func() {
 				j.work(ctx, job)
@@ -122,7 +130,7 @@ func (j *jobs) work(ctx context.Context, job *state.Job) {
 		log.Warn().Err(err).Msg("end of the job could not be stored; another process will end it")
 		return
 	}
-	if to != state.Queued {
+	if to != state.Queued && job.Kind != state.RedriveParked {
 		_ = j.queue.ForgetJob(end, job.Endpoint, job.Key()) // else Redis does so in a week
 	}
 	j.metrics.jobs.WithLabelValues(string(job.Kind), string(to)).Inc()
@@ -176,6 +184,9 @@ func (j *jobs) keep(ctx context.Context, job state.Job) error {
 
 // send sends the job's pages, in step with its rate and the endpoint's queue.
 func (j *jobs) send(ctx context.Context, job *state.Job) error {
+	if job.Kind == state.RedriveParked {
+		return j.redriveParked(ctx, job)
+	}
 	for begun := time.Now(); j.fit(job) != nil && time.Since(begun) < learnTime; {
 		if err := retry.Wait(ctx, jobPause); err != nil {
 			return err
@@ -308,13 +319,18 @@ func (j *jobs) replay(ctx context.Context, job *state.Job, page *state.JobPage) 
 		appendPage := replay
 		replay = func() error { return j.queue.Durably(ctx, job.Endpoint, appendPage) }
 	}
+	return j.untilTaken(ctx, job, replay)
+}
+
+// untilTaken calls do until Redis is reachable and not full.
+func (j *jobs) untilTaken(ctx context.Context, job *state.Job, do func() error) error {
 	waits := complaint{
 		log:    j.Log.With().Int64("job", job.ID).Str("endpoint", job.Endpoint).Logger(),
 		failed: "redis does not take a job's events safely now: the job waits",
 		again:  "redis takes the job's events again",
 	}
 	for {
-		err := replay()
+		err := do()
 		if err == nil || !errors.Is(err, queue.ErrUnreachable) && !errors.Is(err, queue.ErrFull) {
 			waits.over()
 			return err

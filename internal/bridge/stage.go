@@ -11,7 +11,9 @@ import (
 
 	"gancho/cdc"
 	"gancho/delivery/queue"
+	"gancho/internal/control"
 	"gancho/internal/retry"
+	"gancho/internal/state"
 	"gancho/mapping"
 )
 
@@ -33,6 +35,7 @@ var appendBackoff = retry.Backoff{Min: 50 * time.Millisecond, Max: 5 * time.Seco
 // lone event leaves immediately.
 type stage struct {
 	queue   *queue.Queue
+	keys    *state.Keyring // encrypts parked changes; nil: they are not kept whole
 	metrics *metrics
 	log     zerolog.Logger
 
@@ -56,9 +59,9 @@ type stage struct {
 	waiting atomic.Pointer[error] // why appending fails, nil while it does not
 }
 
-func newStage(q *queue.Queue, m *metrics, log zerolog.Logger) *stage {
+func newStage(q *queue.Queue, keys *state.Keyring, m *metrics, log zerolog.Logger) *stage {
 	return &stage{
-		queue: q, metrics: m, log: log,
+		queue: q, keys: keys, metrics: m, log: log,
 		open: q.NewBatch(), spare: q.NewBatch(),
 		wake: make(chan struct{}, 1), back: make(chan struct{}), room: make(chan struct{}, 1), closed: make(chan struct{}),
 	}
@@ -131,9 +134,31 @@ func (s sink) Event(e *mapping.Event) error {
 
 func (s sink) Park(p *mapping.Parked) error {
 	s.metrics.parked.WithLabelValues(p.Type).Inc()
-	s.log.Error().Str("rule", p.Rule).Str("event", p.Type).Str("table", p.Table).Stringer("lsn", p.Commit).
-		Uint64("ordinal", p.Ordinal).Str("reason", p.Reason).Msg("change parked")
-	return s.open.Park(p)
+	kept, err := s.seal(p)
+	if err != nil {
+		return err
+	}
+	line := s.log.Error().Str("rule", p.Rule).Str("event", p.Type).Str("table", p.Table).Stringer("lsn", p.Commit).
+		Uint64("ordinal", p.Ordinal).Str("reason", p.Reason)
+	if kept.Unkept != "" {
+		line.Str("cannot_be_redriven", kept.Unkept)
+	}
+	line.Msg("change parked")
+	return s.open.Park(&kept)
+}
+
+// seal returns the parked change with what is stored of its row: all of it encrypted, or,
+// without a key, only what the rule shows.
+func (s *stage) seal(p *mapping.Parked) (mapping.Parked, error) {
+	kept := *p
+	if s.keys == nil {
+		kept.Change, kept.Unkept = nil, control.UnkeptKey
+		return kept, nil
+	}
+	var err error
+	kept.Change, err = s.keys.SealParked(p.Position, p.N, &state.ParkedRow{Row: p.Row, Change: p.Change})
+	kept.Row = nil
+	return kept, err
 }
 
 // reached says that everything before the position has been mapped.

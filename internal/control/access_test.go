@@ -9,10 +9,12 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"gancho/cdc"
 	"gancho/delivery/queue"
 	"gancho/delivery/webhook"
 	"gancho/internal/control"
 	"gancho/internal/state"
+	"gancho/mapping"
 )
 
 // operation is a method of the service, on something of tenant 1.
@@ -89,7 +91,21 @@ func operations() map[string]operation {
 		"CancelJob": {state.Operator, true, false, func(ctx context.Context, g *gym, a control.Actor) error {
 			return drop(g.CancelJob(ctx, a, g.job()))
 		}},
-		"Parked":     {state.Viewer, false, true, func(ctx context.Context, g *gym, a control.Actor) error { return drop(g.Parked(ctx, a, "", 0)) }},
+		"Parked": {state.Viewer, false, true, func(ctx context.Context, g *gym, a control.Actor) error {
+			return drop(g.Parked(ctx, a, state.Filter{}, "", 0))
+		}},
+		"ParkedChange": {state.Viewer, false, true, func(ctx context.Context, g *gym, a control.Actor) error {
+			return drop(g.ParkedChange(ctx, a, g.parked()))
+		}},
+		"CountParked": {state.Viewer, false, true, func(ctx context.Context, g *gym, a control.Actor) error {
+			return drop(g.CountParked(ctx, a, state.Filter{}))
+		}},
+		"RedriveParked": {state.Operator, false, true, func(ctx context.Context, g *gym, a control.Actor) error {
+			return drop(g.RedriveParked(ctx, a, state.Job{}, true))
+		}},
+		"DropParked": {state.Admin, false, true, func(ctx context.Context, g *gym, a control.Actor) error {
+			return drop(g.DropParked(ctx, a, state.Filter{}, true))
+		}},
 		"EventTypes": {state.Viewer, false, false, func(ctx context.Context, g *gym, a control.Actor) error { return drop(g.EventTypes(ctx, a)) }},
 		"Status":     {state.Viewer, false, false, func(ctx context.Context, g *gym, a control.Actor) error { return drop(g.Status(ctx, a)) }},
 		"Audit": {state.Viewer, false, false, func(ctx context.Context, g *gym, a control.Actor) error {
@@ -107,6 +123,28 @@ func operations() map[string]operation {
 			return g.RevokeToken(ctx, a, t.Name)
 		}},
 	}
+}
+
+// parked parks a change and returns its position.
+func (g *gym) parked() string {
+	g.t.Helper()
+	ctx := context.Background()
+	source := queue.Source{SystemID: "7300000000000000001", Database: "academia", Slot: "gancho", Timeline: 1, ConfirmedFlush: 0x1000}
+	if _, err := g.Queue.Claim(ctx, source, false); err != nil {
+		g.t.Fatal(err)
+	}
+	batch, p := g.Queue.NewBatch(), mapping.Parked{Position: cdc.Position{Commit: cdc.LSN(0x2000 + g.made.Add(1))}, Op: cdc.Insert, Time: time.Now()}
+	id, err := queue.NewID(1, p.Position, p.N)
+	if err == nil {
+		err = batch.Park(&p)
+	}
+	if err == nil {
+		err = g.Queue.Append(ctx, batch)
+	}
+	if err != nil {
+		g.t.Fatal(err)
+	}
+	return id.String()
 }
 
 // job is one that tenant 1's token has made.
@@ -470,7 +508,7 @@ func TestNoState(t *testing.T) {
 	}
 	for name, op := range operations() {
 		switch name {
-		case "Endpoints", "Endpoint", "Activate", "Pause", "Deactivate", "Test", "Parked", "EventTypes", "Status", "Remove", "DeadLetter", "DropDead", "Job", "CancelJob", "RevokeToken":
+		case "Endpoints", "Endpoint", "Activate", "Pause", "Deactivate", "Test", "Parked", "ParkedChange", "CountParked", "DropParked", "EventTypes", "Status", "Remove", "DeadLetter", "DropDead", "Job", "CancelJob", "RevokeToken":
 			continue // they need nothing of it, or something that only a store can have
 		}
 		if err := op.call(ctx, g, root); !errors.Is(err, control.ErrNoState) {

@@ -28,6 +28,9 @@ const (
 	MaxOverlap     = 90 * 24 * time.Hour
 )
 
+// UnkeptKey is why a change that was parked without a state.key cannot be redriven.
+const UnkeptKey = "without a state.key its row was not kept; changes that are parked once gancho.yaml has state: {key: '${GANCHO_STATE_KEY}'} (gancho secrets generate-key) can be redriven"
+
 // Options are what New needs. Operations that need what is nil return an error.
 type Options struct {
 	Store *state.Store // nil: no state.key

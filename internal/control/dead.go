@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"strconv"
 
-	"gancho/delivery/queue"
 	"gancho/internal/state"
 )
 
@@ -113,7 +112,7 @@ func (s *Service) DropDead(ctx context.Context, a Actor, f state.Filter, all boo
 
 // checkChoice refuses an empty filter, which would choose everything.
 func checkChoice(f state.Filter, all bool) error {
-	empty := len(f.IDs) == 0 && len(f.Webhooks) == 0 && f.Endpoint == "" && f.Tenant == nil && f.Key == "" && len(f.Events) == 0 &&
+	empty := len(f.IDs) == 0 && len(f.Parked) == 0 && len(f.Webhooks) == 0 && f.Endpoint == "" && f.Tenant == nil && f.Key == "" && len(f.Events) == 0 &&
 		f.From.IsZero() && f.To.IsZero()
 	if empty && !all {
 		return invalid("", "name ids, an endpoint, a key, events or times, or say all", "the filter is empty, which would choose everything")
@@ -132,34 +131,4 @@ func jsonOf(body []byte) json.RawMessage {
 	}
 	text, _ := json.Marshal(string(body)) // a string
 	return text
-}
-
-// Parked lists the parked changes, of which no event could be made, in commit
-// order. They belong to no tenant. Needs Viewer.
-func (s *Service) Parked(ctx context.Context, a Actor, cursor string, limit int) (Page[queue.ParkedChange], error) {
-	none := Page[queue.ParkedChange]{Items: []queue.ParkedChange{}}
-	if err := a.may(state.Viewer); err != nil {
-		return none, err
-	}
-	if a.Tenant != "" {
-		return none, state.ErrNotFound
-	}
-	n, err := pageSize(limit)
-	if err != nil {
-		return none, err
-	}
-	var after queue.ID
-	if cursor != "" {
-		if after, err = queue.ParseID(cursor); err != nil {
-			return none, badCursor()
-		}
-	}
-	rows, err := s.Queue.Parked(ctx, after, int64(n)+1)
-	if err != nil {
-		return none, err
-	}
-	for i := range rows {
-		rows[i].Row = jsonOf(rows[i].Row)
-	}
-	return cut(rows, n, func(p *queue.ParkedChange) string { return p.ID.String() }), nil
 }

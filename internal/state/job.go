@@ -29,19 +29,23 @@ type claim struct {
 // to delete what it has sent: their dead letters stay claimed.
 const letsGo = `(state = 'canceled' and kind = 'redrive' and leased is not null)`
 
-const jobColumns = `id, kind, endpoint, filter::text, rate, state, total, sent, tenant, error, actor, created, started, finished, position, claims, ceiling`
+const jobColumns = `id, kind, endpoint, filter::text, rate, state, total, sent, tenant, error, actor, created, started, finished, position, claims, ceiling, silent, kept`
 
 // CreateJob stores a job of j's Kind, Endpoint, Filter, Rate and Tenant, for
 // the events or dead letters that exist now, and counts them (Total). A redrive
-// without an endpoint in its filter is of the endpoint's own dead letters.
+// without an endpoint in its filter is of the endpoint's own dead letters. Parked changes
+// are in Redis: the caller has counted them.
 func (s *Store) CreateJob(ctx context.Context, actor string, j Job) (Job, error) {
 	what := fmt.Sprintf("create a %s for endpoint %q", j.Kind, j.Endpoint)
 	if j.Kind == Redrive && j.Filter.Endpoint == "" {
 		j.Filter.Endpoint = j.Endpoint
 	}
-	w, err := s.jobWhere(ctx, &j)
-	if err != nil {
-		return Job{}, fmt.Errorf("%s: %w", what, err)
+	w := &where{text: s.text}
+	var err error
+	if j.Kind != RedriveParked {
+		if w, err = s.jobWhere(ctx, &j); err != nil {
+			return Job{}, fmt.Errorf("%s: %w", what, err)
+		}
 	}
 	filter, err := json.Marshal(j.Filter)
 	if err != nil {
@@ -53,7 +57,9 @@ func (s *Store) CreateJob(ctx context.Context, actor string, j Job) (Job, error)
 		if j.Kind == Redrive {
 			count = `select count(*), coalesce(max(id), 0) from ` + deadTable
 		}
-		if err := tx.QueryRow(ctx, count+w.sql(), w.args...).Scan(&total, &ceiling); err != nil {
+		if j.Kind == RedriveParked {
+			total = j.Total
+		} else if err := tx.QueryRow(ctx, count+w.sql(), w.args...).Scan(&total, &ceiling); err != nil {
 			return err
 		}
 		rows, _ := tx.Query(ctx, `insert into gancho.jobs (kind, endpoint, filter, rate, state, total, tenant, actor, ceiling)
@@ -79,7 +85,7 @@ func scanJob(row pgx.CollectableRow) (Job, error) {
 	var filter string
 	var started, finished *time.Time
 	err := row.Scan(&j.ID, &j.Kind, &j.Endpoint, &filter, &j.Rate, &j.State, &j.Total, &j.Sent, &j.Tenant, &j.Error, &j.Actor,
-		&j.Created, &started, &finished, &j.Cursor, &j.claim.number, &j.claim.ceiling)
+		&j.Created, &started, &finished, &j.Cursor, &j.claim.number, &j.claim.ceiling, &j.Silent, &j.Kept)
 	if err != nil {
 		return j, err
 	}
@@ -136,14 +142,18 @@ func (s *Store) CancelJob(ctx context.Context, actor string, id int64, tenant st
 }
 
 // ClaimJob claims, for the lease, the oldest job that waits or whose worker's
-// lease has expired; nil: no job waits. AdvanceJob renews the lease. A redrive that is
-// Canceled is claimed for DropSent, which ends it.
-func (s *Store) ClaimJob(ctx context.Context, worker string, lease time.Duration) (*Job, error) {
+// lease has expired, of a kind that is not excepted; nil: no job waits. AdvanceJob renews
+// the lease. A redrive that is Canceled is claimed for DropSent, which ends it.
+func (s *Store) ClaimJob(ctx context.Context, worker string, lease time.Duration, except ...JobKind) (*Job, error) {
+	kinds := []string{}
+	for _, k := range except {
+		kinds = append(kinds, string(k))
+	}
 	jobs, err := collect(ctx, s, "claim a job", `update gancho.jobs set state = case when state = 'canceled' then state else 'running' end, worker = $1, claims = claims + 1, leased = now() + $2, started = coalesce(started, now())
 		where id = (
-			select id from gancho.jobs where state = 'queued' or (state = 'running' or `+letsGo+`) and leased < now()
+			select id from gancho.jobs where (state = 'queued' or (state = 'running' or `+letsGo+`) and leased < now()) and kind <> all($3::text[])
 			order by id limit 1 for update skip locked
-		) returning `+jobColumns, []any{s.text.encode(worker), lease}, scanJob)
+		) returning `+jobColumns, []any{s.text.encode(worker), lease, kinds}, scanJob)
 	if err != nil || len(jobs) == 0 {
 		return nil, err
 	}
@@ -159,7 +169,7 @@ func (s *Store) ClaimJob(ctx context.Context, worker string, lease time.Duration
 func (s *Store) FinishJob(ctx context.Context, j *Job, to JobState, why string) error {
 	return s.write(ctx, fmt.Sprintf("end job %d", j.ID), func(tx pgx.Tx) error {
 		done, err := tx.Exec(ctx, `update gancho.jobs set state = $3, error = $4, finished = case when $3 = 'queued' then null else now() end, worker = '', leased = null,
-			total = case when $3 = 'done' then sent else total end
+			total = case when $3 = 'done' then sent + silent + kept else total end
 			where id = $1 and claims = $2 and state = 'running'`, j.ID, j.claim.number, string(to), s.text.encode(why))
 		if err != nil {
 			return err
@@ -169,7 +179,7 @@ func (s *Store) FinishJob(ctx context.Context, j *Job, to JobState, why string) 
 		}
 		j.State, j.Error = to, why
 		if to == Done {
-			j.Total = j.Sent
+			j.Total = j.Sent + j.Silent + j.Kept
 		}
 		return nil
 	})

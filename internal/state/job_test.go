@@ -8,6 +8,8 @@ import (
 	"testing"
 	"time"
 
+	"gancho/cdc"
+	"gancho/delivery/queue"
 	"gancho/delivery/webhook"
 	"gancho/internal/state"
 )
@@ -600,4 +602,62 @@ func TestPositions(t *testing.T) {
 	same(t, "before", 0, must[int](t)(page.Reached("")))
 	later := must[state.JobPage](t)(s.JobPage(ctx, j, 12))
 	same(t, "beyond", 10, must[int](t)(page.Reached(later.Position())))
+}
+
+// TestParkedJob: a job of parked changes is for those who except none, and counts what
+// became of them.
+func TestParkedJob(t *testing.T) {
+	t.Parallel()
+	s, _ := newStore(t)
+	ctx := t.Context()
+	j := must[state.Job](t)(s.CreateJob(ctx, "cli:ana", state.Job{Kind: state.RedriveParked, Filter: state.Filter{Parked: []string{"5-1"}}, Total: 9}))
+	if j.Total != 9 || j.Endpoint != "" || j.Filter.Parked[0] != "5-1" {
+		t.Errorf("%+v", j)
+	}
+	if other := must[*state.Job](t)(s.ClaimJob(ctx, "w", time.Minute, state.RedriveParked)); other != nil {
+		t.Errorf("claimed by a worker that cannot do it: %+v", other)
+	}
+	claimed := must[*state.Job](t)(s.ClaimJob(ctx, "w", time.Minute))
+	id := must[queue.ID](t)(queue.ParseID("5-1"))
+	check(t, s.AdvanceParked(ctx, claimed, id, 3, 2, 1))
+	check(t, s.AdvanceJob(ctx, claimed, state.JobPage{})) // its lease is renewed as any
+	check(t, s.AdvanceParked(ctx, claimed, id, 0, 0, 1))
+	check(t, s.FinishJob(ctx, claimed, state.Done, ""))
+	done := must[state.Job](t)(s.Job(ctx, j.ID, ""))
+	if done.Sent != 3 || done.Silent != 2 || done.Kept != 2 || done.Total != 7 || done.Cursor != "5-1" {
+		t.Errorf("%+v", done)
+	}
+	if err := s.AdvanceParked(ctx, claimed, id, 1, 0, 0); !errors.Is(err, state.ErrConflict) {
+		t.Errorf("a job that has ended: %v", err)
+	}
+}
+
+// TestSealedParked: a row opens at its own place, by a key of state.key.
+func TestSealedParked(t *testing.T) {
+	t.Parallel()
+	key := func(id string) *state.Keyring {
+		return must[*state.Keyring](t)(state.ParseKeys(must[string](t)(state.GenerateKey(id))))
+	}
+	keys := key("k1")
+	id := must[queue.ID](t)(queue.NewID(1, cdc.Position{Commit: 0x1000, Ordinal: 2}, 3))
+	sealed := must[[]byte](t)(keys.SealParked(id.Position(), id.N(), &state.ParkedRow{Row: []byte(`{"new":{}}`), Change: []byte(`{"cpf":"1"}`)}))
+	if row, err := keys.OpenParked(&queue.ParkedChange{ID: id, Change: sealed}); err != nil || string(row.Row) != `{"new":{}}` || string(row.Change) != `{"cpf":"1"}` {
+		t.Errorf("%s %s, %v", row.Row, row.Change, err)
+	}
+	other := must[queue.ID](t)(queue.NewID(1, id.Position(), 4))
+	for name, open := range map[string]func() (state.ParkedRow, error){
+		"another place": func() (state.ParkedRow, error) {
+			return keys.OpenParked(&queue.ParkedChange{ID: other, Change: sealed})
+		},
+		"another key": func() (state.ParkedRow, error) {
+			return key("k2").OpenParked(&queue.ParkedChange{ID: id, Change: sealed})
+		},
+		"cut": func() (state.ParkedRow, error) {
+			return keys.OpenParked(&queue.ParkedChange{ID: id, Change: sealed[:5]})
+		},
+	} {
+		if _, err := open(); !errors.As(err, new(*state.KeyError)) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
 }

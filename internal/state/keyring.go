@@ -57,7 +57,7 @@ type KeyError struct {
 func (e *KeyError) Error() string {
 	switch {
 	case e.ID == "":
-		return fmt.Sprintf("decrypt %s: it is not what Gancho has stored there; restore it from a backup, or remove the endpoint and add it again", e.What)
+		return fmt.Sprintf("decrypt %s: it is not what Gancho has stored there; restore it from a backup, or remove it (an endpoint can be added again)", e.What)
 	case e.Known:
 		return fmt.Sprintf("decrypt %s: the key %q of state.key is not the one that has encrypted it; put the right one under this id in state.key", e.What, e.ID)
 	}

@@ -104,6 +104,9 @@ type JobKind string
 const (
 	Resend  JobKind = "resend"  // events that are kept
 	Redrive JobKind = "redrive" // dead letters, which it removes
+	// RedriveParked maps parked changes again, and removes those that this leads to an
+	// event, or to nothing any more. Only a process that captures has the rules for it.
+	RedriveParked JobKind = "redrive_parked"
 )
 
 // JobState is how far a job is.
@@ -121,7 +124,8 @@ const (
 // Filter chooses events or dead letters; its parts are joined by "and", and an
 // empty part chooses all.
 type Filter struct {
-	IDs      []int64   `json:"ids,omitempty"` // of dead letters
+	IDs      []int64   `json:"ids,omitempty"`       // of dead letters
+	Parked   []string  `json:"positions,omitempty"` // ids of parked changes
 	Webhooks []string  `json:"webhook_ids,omitempty"`
 	Endpoint string    `json:"endpoint,omitempty"` // dead letters' and attempts'
 	Tenant   *string   `json:"tenant,omitempty"`   // nil: all; "": those without one
@@ -136,17 +140,19 @@ type Filter struct {
 	Endpoints []string `json:"-"`
 }
 
-// Job sends kept events or dead letters again. Whoever runs it goes on where
+// Job sends kept events, dead letters or what parked changes lead to. Whoever runs it goes on where
 // it stopped.
 type Job struct {
 	ID       int64     `json:"id,omitempty"` // 0: a dry run, which only counts
 	Kind     JobKind   `json:"kind"`
-	Endpoint string    `json:"endpoint"` // where to
+	Endpoint string    `json:"endpoint"` // where to; empty: parked changes have none
 	Filter   Filter    `json:"filter"`
 	Rate     float64   `json:"rate,omitempty"` // events a second; 0: no limit
 	State    JobState  `json:"state,omitempty"`
 	Total    int64     `json:"total"` // counted when it was created
 	Sent     int64     `json:"sent"`
+	Silent   int64     `json:"silent,omitempty"` // parked changes for which their rule no longer fires: removed
+	Kept     int64     `json:"kept,omitempty"`   // changes that are still parked, for a reason of their own
 	Tenant   string    `json:"tenant,omitempty"` // of who created it; empty: all
 	Error    string    `json:"error,omitempty"`  // why it failed
 	Actor    string    `json:"actor,omitempty"`

@@ -1,0 +1,321 @@
+package queue
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"time"
+
+	"gancho/delivery/webhook"
+
+	"github.com/redis/go-redis/v9"
+)
+
+// ParkedChange is a change that no event could be made of.
+type ParkedChange struct {
+	ID ID `json:"id"`
+	// WebhookID is what the event would have had; empty: the source's name is not known.
+	WebhookID string `json:"webhook_id,omitempty"`
+	Type      string `json:"event,omitempty"`
+	Rule      string `json:"rule"`
+	Table     string `json:"table"`
+	Operation string `json:"operation"`
+	// Reason is why the last redrive, or else the capture, could make no event of it.
+	Reason string    `json:"reason"`
+	Time   time.Time `json:"time"` // the commit's
+	// Row is JSON: the columns that the rule names. Where there is a Change, it is in there.
+	Row []byte `json:"-"`
+	// Change is what a redrive needs, encrypted; nil: it was not kept, for the reason in Unkept.
+	Change     []byte `json:"-"`
+	Redrivable bool   `json:"redrivable"`
+	Unkept     string `json:"unkept,omitempty"`
+}
+
+// size is what it takes in memory, in bytes.
+func (p *ParkedChange) size() int { return len(p.Row) + len(p.Change) }
+
+// unkeptBefore is why a change of an older version was not kept.
+const unkeptBefore = "it was parked by a version of Gancho that kept no rows"
+
+// ParkedFilter chooses parked changes; its parts are joined by "and", and an empty part
+// chooses all.
+type ParkedFilter struct {
+	IDs        []ID
+	WebhookIDs []string
+	Events     []string  // patterns with *
+	From, To   time.Time // commit time; To is exclusive
+}
+
+func (f *ParkedFilter) chooses(p *ParkedChange) bool {
+	return (len(f.IDs) == 0 || slices.Contains(f.IDs, p.ID)) &&
+		(len(f.WebhookIDs) == 0 || slices.Contains(f.WebhookIDs, p.WebhookID)) &&
+		(len(f.Events) == 0 || slices.ContainsFunc(f.Events, func(pattern string) bool { return glob(pattern, p.Type) })) &&
+		!p.Time.Before(f.From) && (f.To.IsZero() || p.Time.Before(f.To))
+}
+
+// The most entries of parked changes that are read in one call, and the bytes from which
+// on they are fewer the next time: a row may have a MiB.
+const (
+	parkedPage      = 500
+	parkedPageBytes = 1 << 20
+)
+
+// Parked returns up to n of the parked changes that the filter chooses, in commit order,
+// after an id (zero: from the first), without their rows. It reads all up to the last one.
+func (q *Queue) Parked(ctx context.Context, f ParkedFilter, after ID, n int) ([]ParkedChange, error) {
+	out := []ParkedChange{}
+	err := q.eachParked(ctx, f, after, func(p *ParkedChange) bool {
+		p.Row, p.Change = nil, nil
+		out = append(out, *p)
+		return len(out) < n
+	})
+	return out, err
+}
+
+// ParkedPage is Parked with the rows; it ends with the change that exceeds a number of bytes.
+func (q *Queue) ParkedPage(ctx context.Context, f ParkedFilter, after ID, n, bytes int) ([]ParkedChange, error) {
+	out := []ParkedChange{}
+	err := q.eachParked(ctx, f, after, func(p *ParkedChange) bool {
+		out = append(out, *p)
+		bytes -= p.size()
+		return len(out) < n && bytes > 0
+	})
+	return out, err
+}
+
+// CountParked returns how many parked changes the filter chooses. It reads them.
+func (q *Queue) CountParked(ctx context.Context, f ParkedFilter) (int64, error) {
+	var n int64
+	err := q.eachParked(ctx, f, ID{}, func(*ParkedChange) bool { n++; return true })
+	return n, err
+}
+
+// eachParked calls do with each parked change that the filter chooses, until it returns false.
+func (q *Queue) eachParked(ctx context.Context, f ParkedFilter, after ID, do func(*ParkedChange) bool) error {
+	last := ID{}
+	if len(f.IDs) > 0 {
+		last = slices.MaxFunc(f.IDs, ID.Compare)
+		if first := slices.MinFunc(f.IDs, ID.Compare); !first.IsZero() && first.Before().Compare(after) > 0 {
+			after = first.Before()
+		}
+	}
+	for count := int64(16); ; {
+		page, err := q.readParked(ctx, after, count)
+		if err != nil {
+			return err
+		}
+		size := 0
+		for i := range page {
+			p := &page[i]
+			after, size = p.ID, size+p.size()
+			if f.chooses(p) && !do(p) {
+				return nil
+			}
+		}
+		if int64(len(page)) < count || !last.IsZero() && after.Compare(last) >= 0 {
+			return nil
+		}
+		if count = min(2*count, parkedPage); size > parkedPageBytes {
+			count = max(1, count/4)
+		}
+	}
+}
+
+func (q *Queue) readParked(ctx context.Context, after ID, n int64) ([]ParkedChange, error) {
+	entries, err := q.page(ctx, q.keys.parked(), from(after), n)
+	if err != nil || len(entries) == 0 {
+		return nil, annotate(err, "read parked changes")
+	}
+	ids := make([]string, len(entries))
+	for i := range entries {
+		ids[i] = entries[i].ID
+	}
+	reasons, err := q.client.HMGet(ctx, q.keys.reasons(), ids...).Result()
+	if err != nil {
+		return nil, annotate(err, "read why changes are still parked")
+	}
+	out := make([]ParkedChange, len(entries))
+	for i := range entries {
+		if out[i], err = q.parkedChange(ctx, &entries[i]); err != nil {
+			return nil, fmt.Errorf("read parked change %s: %w", entries[i].ID, err)
+		}
+		if reason, ok := reasons[i].(string); ok {
+			out[i].Reason = reason
+		}
+	}
+	return out, nil
+}
+
+func (q *Queue) parkedChange(ctx context.Context, e *redis.XMessage) (ParkedChange, error) {
+	field := func(name string) string { s, _ := e.Values[name].(string); return s }
+	p := ParkedChange{
+		Type: field("t"), Rule: field("r"), Table: field("table"), Operation: field("op"), Reason: field("reason"),
+		Row: []byte(field("row")), Change: []byte(field("change")), Unkept: field("unkept"),
+	}
+	if p.Redrivable = len(p.Change) > 0 && p.Unkept == ""; !p.Redrivable && p.Unkept == "" {
+		p.Unkept = unkeptBefore
+	}
+	var err error
+	if p.ID, err = ParseID(e.ID); err != nil {
+		return p, err
+	}
+	if p.Time, err = parseMicros(field("c")); err != nil {
+		return p, err
+	}
+	source, err := q.sources.of(ctx, p.ID.Epoch())
+	switch {
+	case err == nil:
+		p.WebhookID = p.ID.WebhookID(source)
+	case isWayError(err):
+		return p, unreachable(err)
+	}
+	return p, nil
+}
+
+// Unparked is a parked change of which there is an event now, or none any more.
+type Unparked struct {
+	ID ID
+	// Endpoints get the message; none: the change is only removed.
+	Endpoints []string
+	Message   webhook.Message
+}
+
+// unparkScript appends the message to the side streams, and removes the change, unless that
+// has been done. KEYS: the parked changes, the reasons, the side streams; the first write
+// is one that a full Redis refuses.
+var unparkScript = redis.NewScript(`
+if #redis.call('XRANGE', KEYS[1], ARGV[1], ARGV[1]) == 0 then return 0 end
+for i = 3, #KEYS do redis.call('XADD', KEYS[i], '*', unpack(ARGV, 2)) end
+redis.call('XDEL', KEYS[1], ARGV[1])
+redis.call('HDEL', KEYS[2], ARGV[1])
+return 1`)
+
+// unparkInSlotScript appends the message to one side stream, once: Redis keeps the mark
+// with it, until the change is removed. KEYS: the side stream, the jobs' positions.
+var unparkInSlotScript = redis.NewScript(`
+if redis.call('HSETNX', KEYS[2], ARGV[1], '1') == 1 then redis.call('XADD', KEYS[1], '*', unpack(ARGV, 3)) end
+redis.call('PEXPIRE', KEYS[2], ARGV[2])
+return 1`)
+
+// dropParkedScript removes parked changes. KEYS: they, the reasons.
+var dropParkedScript = redis.NewScript(`
+redis.call('HDEL', KEYS[2], unpack(ARGV))
+return redis.call('XDEL', KEYS[1], unpack(ARGV))`)
+
+// Unpark queues the events of parked changes, as events that are sent again, and removes
+// the changes, each in the transaction that queues its event: whatever answers are lost and
+// processes die, one is queued once. In a cluster the endpoints are on several servers:
+// then the events of all of them are made durable, each endpoint getting its own once, and the changes are
+// removed after that. An error (ErrFull, ErrUnreachable or another) may leave part of them done.
+func (q *Queue) Unpark(ctx context.Context, changes []Unparked) error {
+	var endpoints []string
+	for i := range changes {
+		for _, e := range changes[i].Endpoints {
+			if !slices.Contains(endpoints, e) {
+				endpoints = append(endpoints, e)
+			}
+		}
+	}
+	var err error
+	if len(endpoints) > 0 {
+		names := make([]any, len(endpoints))
+		for i, e := range endpoints {
+			names[i] = e
+		}
+		err = q.register(ctx, names...)
+	}
+	switch {
+	case err != nil:
+	case q.cluster != nil:
+		err = q.unparkInSlots(ctx, endpoints, changes)
+	default:
+		for i := 0; err == nil && i < len(changes); i++ {
+			err = q.unpark(ctx, &changes[i])
+		}
+	}
+	for _, e := range endpoints {
+		q.wakeSide(ctx, e)
+	}
+	return annotate(err, "queue the events of %d parked changes", len(changes))
+}
+
+func (q *Queue) unpark(ctx context.Context, u *Unparked) error {
+	keys := []string{q.keys.parked(), q.keys.reasons()}
+	for _, e := range u.Endpoints {
+		keys = append(keys, q.keys.side(e))
+	}
+	return unparkScript.Run(ctx, q.client, keys, append([]any{u.ID.String()}, sideFields(&u.Message, true)...)...).Err()
+}
+
+func (q *Queue) unparkInSlots(ctx context.Context, endpoints []string, changes []Unparked) error {
+	mark := func(id ID) string { return "parked " + id.String() }
+	for _, e := range endpoints {
+		err := q.Durably(ctx, e, func() error {
+			for i := range changes {
+				u := &changes[i]
+				if !slices.Contains(u.Endpoints, e) {
+					continue
+				}
+				args := append([]any{mark(u.ID), jobAge.Milliseconds()}, sideFields(&u.Message, true)...)
+				if err := unparkInSlotScript.Run(ctx, q.client, []string{q.keys.side(e), q.keys.jobs(e)}, args...).Err(); err != nil {
+					return unreachable(err)
+				}
+			}
+			return nil
+		})
+		if err != nil {
+			return err
+		}
+	}
+	ids, marks := make([]ID, len(changes)), make([]string, len(changes))
+	for i := range changes {
+		ids[i], marks[i] = changes[i].ID, mark(changes[i].ID)
+	}
+	_, err := q.DropParked(ctx, ids)
+	for i := 0; err == nil && i < len(endpoints); i++ {
+		err = q.client.HDel(ctx, q.keys.jobs(endpoints[i]), marks...).Err()
+	}
+	return err
+}
+
+// DropParked removes parked changes, and returns how many there were.
+func (q *Queue) DropParked(ctx context.Context, ids []ID) (int64, error) {
+	var dropped int64
+	for part := range slices.Chunk(ids, parkedPage) {
+		args := make([]any, len(part))
+		for i, id := range part {
+			args[i] = id.String()
+		}
+		n, err := dropParkedScript.Run(ctx, q.client, []string{q.keys.parked(), q.keys.reasons()}, args...).Int64()
+		if err != nil {
+			return dropped, annotate(err, "drop parked changes")
+		}
+		dropped += n
+	}
+	return dropped, nil
+}
+
+// stillParkedScript keeps a new reason of a change that is parked. KEYS: the parked
+// changes, the reasons.
+var stillParkedScript = redis.NewScript(`
+if #redis.call('XRANGE', KEYS[1], ARGV[1], ARGV[1]) == 0 then return 0 end
+return redis.call('HSET', KEYS[2], ARGV[1], ARGV[2])`)
+
+// StillParked says why a change is parked still.
+func (q *Queue) StillParked(ctx context.Context, id ID, reason string) error {
+	err := stillParkedScript.Run(ctx, q.client, []string{q.keys.parked(), q.keys.reasons()}, id.String(), reason).Err()
+	return annotate(err, "say why change %s is still parked", id)
+}
+
+// forgetReasonsScript removes the reasons of changes that are no longer parked.
+var forgetReasonsScript = redis.NewScript(`
+for _, id in ipairs(redis.call('HKEYS', KEYS[2])) do
+  if #redis.call('XRANGE', KEYS[1], id, id) == 0 then redis.call('HDEL', KEYS[2], id) end
+end
+return 1`)
+
+// ForgetReasons removes what StillParked has kept of changes that have been removed
+// otherwise than by Unpark and DropParked, such as by their age.
+func (q *Queue) ForgetReasons(ctx context.Context) error {
+	return annotate(forgetReasonsScript.Run(ctx, q.client, []string{q.keys.parked(), q.keys.reasons()}).Err(), "forget why changes were parked")
+}

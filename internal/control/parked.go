@@ -1,0 +1,186 @@
+package control
+
+import (
+	"context"
+	"encoding/json"
+
+	"gancho/delivery/queue"
+	"gancho/internal/state"
+)
+
+// mayParked reports whether the actor may do with parked changes what needs the role. They
+// belong to no tenant: the tenant would be known of the event that could not be made.
+func (a Actor) mayParked(needs state.Role) error {
+	if err := a.may(needs); err != nil {
+		return err
+	}
+	if a.Tenant != "" {
+		return state.ErrNotFound
+	}
+	return nil
+}
+
+// parkedFilter checks a filter, and returns it as the queue has it.
+func parkedFilter(f state.Filter) (queue.ParkedFilter, error) {
+	if err := checkSpan(f.From, f.To); err != nil {
+		return queue.ParkedFilter{}, err
+	}
+	if len(f.IDs) > 0 || f.Endpoint != "" || f.Tenant != nil || f.Key != "" || f.Outcome != "" {
+		return queue.ParkedFilter{}, invalid("/filter", "choose by positions, webhook_ids, events, from and to", "a parked change has no endpoint, tenant, key or outcome")
+	}
+	for _, id := range f.Parked {
+		if _, err := queue.ParseID(id); err != nil {
+			return queue.ParkedFilter{}, invalid("/positions", "copy it from the list of parked changes", "%q is not the position of a parked change", id)
+		}
+	}
+	p, err := f.ParkedFilter()
+	if err != nil {
+		return p, invalid("/webhook_ids", "copy it from the list of parked changes", "%v", err)
+	}
+	return p, nil
+}
+
+// Parked lists the parked changes that the filter chooses, of which no event could be
+// made, in commit order and without their rows. Needs Viewer.
+func (s *Service) Parked(ctx context.Context, a Actor, f state.Filter, cursor string, limit int) (Page[queue.ParkedChange], error) {
+	none := Page[queue.ParkedChange]{Items: []queue.ParkedChange{}}
+	if err := a.mayParked(state.Viewer); err != nil {
+		return none, err
+	}
+	n, err := pageSize(limit)
+	if err != nil {
+		return none, err
+	}
+	filter, err := parkedFilter(f)
+	if err != nil {
+		return none, err
+	}
+	var after queue.ID
+	if cursor != "" {
+		if after, err = queue.ParseID(cursor); err != nil {
+			return none, badCursor()
+		}
+	}
+	rows, err := s.Queue.Parked(ctx, filter, after, n+1)
+	if err != nil {
+		return none, err
+	}
+	return cut(rows, n, func(p *queue.ParkedChange) string { return p.ID.String() }), nil
+}
+
+// ParkedDetail is a parked change with its row.
+type ParkedDetail struct {
+	queue.ParkedChange
+	// Row has the columns that the rule names, without those that it only masks and those
+	// of privacy.deny, as it was when the change was parked: {"new": {...}, "old": {...}}.
+	Row json.RawMessage `json:"row,omitempty"`
+	// Unreadable is why there is no Row.
+	Unreadable string `json:"unreadable,omitempty"`
+}
+
+// ParkedChange returns a parked change with its row. Needs Viewer.
+func (s *Service) ParkedChange(ctx context.Context, a Actor, id string) (ParkedDetail, error) {
+	if err := a.mayParked(state.Viewer); err != nil {
+		return ParkedDetail{}, err
+	}
+	at, err := queue.ParseID(id)
+	if err != nil {
+		return ParkedDetail{}, invalid("/position", "copy it from the list of parked changes", "%q is not the position of a parked change", id)
+	}
+	rows, err := s.Queue.ParkedPage(ctx, queue.ParkedFilter{IDs: []queue.ID{at}}, queue.ID{}, 1, 1)
+	if err != nil {
+		return ParkedDetail{}, err
+	}
+	if len(rows) == 0 {
+		return ParkedDetail{}, state.ErrNotFound
+	}
+	d := ParkedDetail{ParkedChange: rows[0], Row: jsonOf(rows[0].Row)}
+	switch {
+	case len(d.Change) == 0:
+	case s.Store == nil:
+		d.Unreadable = ErrNoState.Error()
+	default:
+		row, err := s.Store.OpenParked(&d.ParkedChange)
+		if err != nil {
+			d.Unreadable = err.Error()
+			break
+		}
+		d.Row = jsonOf(row.Row)
+	}
+	return d, nil
+}
+
+// CountParked returns how many parked changes the filter chooses. Needs Viewer.
+func (s *Service) CountParked(ctx context.Context, a Actor, f state.Filter) (int64, error) {
+	if err := a.mayParked(state.Viewer); err != nil {
+		return 0, err
+	}
+	filter, err := parkedFilter(f)
+	if err != nil {
+		return 0, err
+	}
+	return s.Queue.CountParked(ctx, filter)
+}
+
+// RedriveParked creates a job of r's Rate, or with DryRun only counts, for the parked
+// changes that r's Filter chooses; one that chooses everything has to say so: all. The
+// process that captures maps them again by its rules as they are then. Its result is
+// empty when nothing is chosen. Needs Operator.
+func (s *Service) RedriveParked(ctx context.Context, a Actor, r state.Job, all bool) ([]state.Job, error) {
+	if err := a.mayParked(state.Operator); err != nil {
+		return nil, err
+	}
+	if s.Store == nil {
+		return nil, ErrNoState
+	}
+	if err := checkRate(r.Rate); err != nil {
+		return nil, err
+	}
+	if err := checkChoice(r.Filter, all); err != nil {
+		return nil, err
+	}
+	n, err := s.CountParked(ctx, a, r.Filter)
+	if err != nil || n == 0 {
+		return []state.Job{}, err
+	}
+	j, err := s.createJob(ctx, a, state.Job{Kind: state.RedriveParked, Filter: r.Filter, Rate: r.Rate, DryRun: r.DryRun, Total: n})
+	return []state.Job{j}, err
+}
+
+// DropParked deletes the parked changes that the filter chooses permanently, and returns
+// how many. A filter that chooses everything has to say so: all. Needs Admin.
+func (s *Service) DropParked(ctx context.Context, a Actor, f state.Filter, all bool) (int64, error) {
+	if err := a.mayParked(state.Admin); err != nil {
+		return 0, err
+	}
+	if err := checkChoice(f, all); err != nil {
+		return 0, err
+	}
+	filter, err := parkedFilter(f)
+	if err != nil {
+		return 0, err
+	}
+	var ids []queue.ID
+	for after := (queue.ID{}); ; {
+		page, err := s.Queue.Parked(ctx, filter, after, MaxPage)
+		if err != nil {
+			return 0, err
+		}
+		for i := range page {
+			ids = append(ids, page[i].ID)
+		}
+		if len(page) < MaxPage {
+			break
+		}
+		after = ids[len(ids)-1]
+	}
+	if len(ids) == 0 {
+		return 0, nil
+	}
+	if s.Store != nil {
+		if err := s.Store.RecordDroppedParked(ctx, a.Name, f, len(ids)); err != nil {
+			return 0, err
+		}
+	}
+	return s.Queue.DropParked(ctx, ids)
+}

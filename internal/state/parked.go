@@ -1,0 +1,101 @@
+package state
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+
+	"github.com/jackc/pgx/v5"
+
+	"gancho/cdc"
+	"gancho/delivery/queue"
+)
+
+// ParkedRow is what is kept of a parked change, both parts as mapping.Parked has them.
+// It is stored encrypted: Row shows what the rule shows, Change is the whole row.
+type ParkedRow struct {
+	Row    json.RawMessage `json:"row"`
+	Change json.RawMessage `json:"change"`
+}
+
+// SealParked encrypts a parked change for its place.
+func (k *Keyring) SealParked(p cdc.Position, n int, row *ParkedRow) ([]byte, error) {
+	plain, err := json.Marshal(row)
+	if err != nil {
+		return nil, fmt.Errorf("encrypt a parked change: %w", err)
+	}
+	return k.seal(parkedPlace(p, n), plain), nil
+}
+
+// OpenParked decrypts a parked change; *KeyError.
+func (k *Keyring) OpenParked(p *queue.ParkedChange) (ParkedRow, error) {
+	var row ParkedRow
+	what := fmt.Sprintf("the row of parked change %s", p.ID)
+	plain, err := k.unseal(parkedPlace(p.ID.Position(), p.ID.N()), what, p.Change)
+	if err != nil {
+		return row, err
+	}
+	if json.Unmarshal(plain, &row) != nil {
+		return row, &KeyError{What: what}
+	}
+	return row, nil
+}
+
+// OpenParked is the Keyring's; ErrKeys without one.
+func (s *Store) OpenParked(p *queue.ParkedChange) (ParkedRow, error) {
+	if s.keys == nil {
+		return ParkedRow{}, ErrKeys
+	}
+	return s.keys.OpenParked(p)
+}
+
+// parkedPlace is where a parked change belongs. Its epoch is not known when it is encrypted.
+func parkedPlace(p cdc.Position, n int) string {
+	return fmt.Sprintf("parked:%s:%d:%d", p.Commit, p.Ordinal, n)
+}
+
+// AdvanceParked stores, as AdvanceJob does, how far a job of parked changes is: up to the
+// change with the id after, and what became of the changes since the last call.
+func (s *Store) AdvanceParked(ctx context.Context, j *Job, after queue.ID, sent, silent, kept int64) error {
+	err := s.write(ctx, fmt.Sprintf("store how far job %d is", j.ID), func(tx pgx.Tx) error {
+		done, err := tx.Exec(ctx, `update gancho.jobs set position = $3, sent = sent + $4, silent = silent + $5, kept = kept + $6,
+			total = greatest(total, sent + silent + kept + $4 + $5 + $6), leased = now() + $7
+			where id = $1 and claims = $2 and state = 'running'`, j.ID, j.claim.number, after.String(), sent, silent, kept, j.claim.lease)
+		if err == nil && done.RowsAffected() == 0 {
+			err = ErrConflict
+		}
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	j.Cursor = after.String()
+	j.Sent, j.Silent, j.Kept = j.Sent+sent, j.Silent+silent, j.Kept+kept
+	return nil
+}
+
+// ParkedFilter is the filter as one of parked changes. It fails for an id
+// or a webhook-id that is none.
+func (f *Filter) ParkedFilter() (queue.ParkedFilter, error) {
+	out := queue.ParkedFilter{WebhookIDs: f.Webhooks, Events: f.Events, From: f.From, To: f.To}
+	for _, text := range f.Parked {
+		id, err := queue.ParseID(text)
+		if err != nil {
+			return out, err
+		}
+		out.IDs = append(out.IDs, id)
+	}
+	for _, text := range f.Webhooks {
+		if _, _, err := queue.ParseWebhookID(text); err != nil {
+			return out, err
+		}
+	}
+	return out, nil
+}
+
+// RecordDroppedParked writes to the audit log that parked changes are dropped.
+func (s *Store) RecordDroppedParked(ctx context.Context, actor string, f Filter, n int) error {
+	return s.write(ctx, "record that parked changes are dropped", func(tx pgx.Tx) error {
+		return s.record(ctx, tx, &Change{Actor: actor, Action: "parked.drop", Object: "parked"}, nil, facts{"filter": f, "changes": n})
+	})
+}

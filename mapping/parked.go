@@ -1,0 +1,215 @@
+package mapping
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+	"reflect"
+	"slices"
+	"time"
+
+	"gancho/cdc"
+)
+
+// Parked is a change that a rule could not be applied to. It goes to the dead
+// letters with its position: a run-time error neither stops other rules nor gets
+// lost. Row values are only those of columns that the rule names, but for Change.
+type Parked struct {
+	cdc.Position
+	N      int // as in Event: the number that the event would have had
+	Type   string
+	Rule   string
+	Table  string
+	Op     cdc.Op
+	Time   time.Time
+	Reason string // what went wrong, without row data
+	Row    []byte // JSON: {"new":{...},"old":{...}}, text forms of the columns that the rule names
+	// Change is what a Redriver needs, as WithKeptChanges has it kept: the whole row,
+	// whatever the rule shows of it. It is not to be stored as it is. Nil: it was not kept.
+	Change []byte
+	// Unkept is why it was not, although it should have been.
+	Unkept string
+}
+
+// maxKept bounds, in bytes, the values of a change that is kept.
+const maxKept = 1 << 20
+
+// WithKeptChanges has parked changes kept whole, in Parked.Change.
+func WithKeptChanges() MapperOption { return func(m *Mapper) { m.keeps = true } }
+
+// kept is a parked change with all that mapping it again depends on. Its JSON is
+// stored: names and numbers in it, those of cdc.Change included, keep their meaning.
+type kept struct {
+	Rule string // its identity, as in Ruleset.Identities
+	N    int
+	// Child: a child of the row has changed, which watch lets pass.
+	Child bool `json:",omitempty"`
+	// Denied are columns in privacy.deny, which the rule did not use: they are not in the rows.
+	Denied []string `json:",omitempty"`
+	Change *cdc.Change
+}
+
+// park gives the change to the sink as one that the rule could not be applied to.
+func (m *Mapper) park(r *rulePlan, n int, c *cdc.Change, sink Sink, reason string) error {
+	return m.parkUnkept(r, n, c, sink, reason, "")
+}
+
+// parkUnkept parks a change whose rows are not whole, for a reason; "": they are.
+func (m *Mapper) parkUnkept(r *rulePlan, n int, c *cdc.Change, sink Sink, reason, unkept string) error {
+	m.row = append(m.row[:0], '{')
+	m.row = appendRow(m.row, `"new":{`, c.New, r)
+	m.row = appendRow(m.row, `"old":{`, c.Old, r)
+	m.row = append(m.row, '}')
+	m.parked = Parked{
+		Position: c.Position, N: n, Type: r.bound.event, Rule: r.place, Table: r.table.String(),
+		Op: c.Op, Time: c.Tx.Time, Reason: reason, Row: m.row,
+	}
+	if m.keeps {
+		if unkept == "" {
+			m.parked.Change, unkept = m.keep(r, n, c)
+		}
+		m.parked.Unkept = unkept
+	}
+	if len(m.waiting.entries) > 0 {
+		m.waiting.park(&m.parked)
+		return nil
+	}
+	return sink.Park(&m.parked)
+}
+
+const (
+	unkeptSize   = "its row has more than 1 MiB, and was not kept"
+	unkeptChild  = "it is a change of a child (children), and which parent's event it belongs to was not known"
+	unkeptParent = "its row could not be read when it was parked"
+)
+
+// keep returns what a Redriver needs of a change, or why there is nothing.
+func (m *Mapper) keep(r *rulePlan, n int, c *cdc.Change) (change []byte, unkept string) {
+	identity := m.rules.identity(r.bound)
+	switch {
+	case identity == "":
+		return nil, unkeptChild
+	case !fits(c):
+		return nil, unkeptSize
+	}
+	whole := *c
+	k := kept{Rule: identity, N: n, Child: m.childChanged, Change: &whole}
+	for _, name := range slices.Sorted(maps.Keys(r.bound.denied)) {
+		i := c.Relation.Column(name)
+		if _, used := r.bound.columns[name]; used || i < 0 {
+			continue
+		}
+		k.Denied = append(k.Denied, name)
+		for _, row := range []*[]cdc.Datum{&whole.New, &whole.Old} {
+			if *row != nil {
+				*row = slices.Clone(*row)
+				(*row)[i] = cdc.Datum{State: cdc.Missing}
+			}
+		}
+	}
+	change, err := json.Marshal(&k)
+	if err != nil {
+		return nil, "it could not be written: " + err.Error()
+	}
+	return change, ""
+}
+
+// fits reports whether the change is small enough to be kept.
+func fits(c *cdc.Change) bool {
+	size := 0
+	for _, row := range [][]cdc.Datum{c.New, c.Old} {
+		for _, d := range row {
+			size += len(d.Text)
+		}
+	}
+	return size <= maxKept
+}
+
+// Redriver applies a Ruleset to parked changes, each by the rule that has parked it, as
+// that is now. It belongs to one goroutine.
+type Redriver struct {
+	mapper *Mapper
+	plan   *tablePlan // of the last change
+}
+
+// NewRedriver returns a Redriver. The source, which may be nil when no rule reads it, is
+// read as it is at the time.
+func NewRedriver(rs *Ruleset, source *Source) *Redriver {
+	m := NewMapper(rs, nil, WithSource(source))
+	m.redrives = true
+	return &Redriver{mapper: m}
+}
+
+// Map gives the sink the change's event, with the position and number that it would have
+// had, or the change as parked again, with the reason alone. It gives nothing when the rule
+// no longer fires for the change. The change is a Parked.Change; the relation that it was
+// captured with describes it. Its errors are the sink's, that the context has ended, and
+// that the change cannot be read.
+func (r *Redriver) Map(ctx context.Context, change []byte, sink Sink) error {
+	var k kept
+	if err := json.Unmarshal(change, &k); err != nil {
+		return fmt.Errorf("read a parked change: %w", err)
+	}
+	if k.Change == nil || k.Change.Relation == nil || k.Change.Tx == nil {
+		return errors.New("read a parked change: it is not what Gancho has kept")
+	}
+	c, m := k.Change, r.mapper
+	refuse := func(format string, args ...any) error {
+		return sink.Park(&Parked{Reason: fmt.Sprintf(format, args...)})
+	}
+	bound := m.rules.identified(k.Rule)
+	if bound == nil {
+		return refuse("the rules no longer have this one (its table, its event and its place among such rules tell)")
+	}
+	for _, name := range k.Denied {
+		if bound.columns[name] != nil {
+			return refuse("%s: the rule uses the column %q, which was not kept: it was in privacy.deny, and the rule did not use it", bound.place(), name)
+		}
+	}
+	if r.plan == nil || !reflect.DeepEqual(r.plan.relation, c.Relation) {
+		r.plan = newTablePlan(m.rules, c.Relation, true, func(*SchemaError) {})
+	}
+	c.Relation = r.plan.relation
+	plan, group := r.plan.ruleOf(bound, c.Op)
+	if plan == nil {
+		return nil
+	}
+	m.load(c)
+	m.childChanged = k.Child
+	defer m.Reset()
+	if group != nil && plan.broken == nil {
+		if _, _, failed := m.inputsOf(nil, group); failed != nil {
+			return m.park(plan, k.N, c, sink, failed.reason(plan, c.Relation))
+		}
+	}
+	if err := m.apply(plan, k.N, c, sink); err != nil {
+		return err
+	}
+	m.waiting.transactions = nil // it is visible for long, and its number may be another's by now
+	return m.Resolve(ctx, sink)
+}
+
+// ruleOf finds a rule as one for an operation, and as the one that groups rows.
+func (p *tablePlan) ruleOf(bound *boundRule, op cdc.Op) (*rulePlan, *transactionPlan) {
+	is := func(b *boundRule) bool { return b == bound || b.inherits == bound }
+	for i := range p.byOp[op] {
+		if r := &p.byOp[op][i]; is(r.bound) {
+			return r, nil
+		}
+	}
+	if p.collects == nil || int(op) >= len(p.collects.rules) {
+		return nil, nil
+	}
+	for _, t := range p.collects.rules[op] {
+		switch {
+		case !is(t.bound):
+		case t.group != nil:
+			return &t.rulePlan, t
+		default:
+			return &t.rulePlan, nil
+		}
+	}
+	return nil, nil
+}
