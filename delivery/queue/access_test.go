@@ -71,3 +71,31 @@ func TestAskingWhyIsBounded(t *testing.T) {
 		t.Errorf("got %v, want the end of the connection", err)
 	}
 }
+
+// A server without room for another client hangs up in the TLS handshake, and says nothing.
+func TestMaxclientsWithTLS(t *testing.T) {
+	t.Parallel()
+	server, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	ended := make(chan struct{})
+	t.Cleanup(func() {
+		_ = server.Close()
+		<-ended
+	})
+	go func() {
+		defer close(ended)
+		for {
+			conn, err := server.Accept()
+			if err != nil {
+				return
+			}
+			_ = conn.Close()
+		}
+	}()
+	_, err = queue.Open(t.Context(), queue.Options{URL: "rediss://" + server.Addr().String(), Logger: queuetest.Logger(t)})
+	if !errors.Is(err, queue.ErrUnreachable) || !strings.Contains(err.Error(), "maxclients") {
+		t.Errorf("got %v, want ErrUnreachable that names maxclients", err)
+	}
+}

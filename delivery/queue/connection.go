@@ -6,12 +6,14 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"io"
 	"maps"
 	"net"
 	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -171,6 +173,10 @@ type dialer = func(ctx context.Context, network, addr string) (net.Conn, error)
 func dialFresh(dial dialer) dialer {
 	return func(ctx context.Context, network, addr string) (net.Conn, error) {
 		conn, err := dial(ctx, network, addr)
+		if errors.Is(err, io.EOF) || errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE) {
+			// In the TLS handshake, before which a server without room says nothing.
+			return nil, fmt.Errorf("the server hung up in the TLS handshake, as redis does when it has as many clients as its maxclients allows: %w", err)
+		}
 		plain, ok := conn.(*net.TCPConn)
 		if err != nil || !ok {
 			return conn, err

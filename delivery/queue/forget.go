@@ -198,3 +198,26 @@ func (q *Queue) forgetAttempts(ctx context.Context, endpoint string, s *Subject,
 		}
 	}
 }
+
+// ForgetParked counts, or removes, the parked changes of the subject. of says of what
+// stands for a parked change's tenant and key whether they are the subject's, and whether
+// that is known; unknown is how many there are of which it is not.
+func (q *Queue) ForgetParked(ctx context.Context, s Subject, of func(subject string) (is, known bool), remove bool) (n, unknown int64, err error) {
+	var ids []ID
+	err = q.eachParked(ctx, ParkedFilter{}, ID{}, func(p *ParkedChange) bool {
+		is, known := of(p.Subject)
+		switch {
+		case !s.names(p.Type):
+		case is:
+			ids = append(ids, p.ID)
+		case !known:
+			unknown++
+		}
+		return true
+	})
+	if err != nil || !remove {
+		return int64(len(ids)), unknown, err
+	}
+	n, err = q.DropParked(ctx, ids)
+	return n, unknown, err
+}

@@ -14,6 +14,7 @@ import (
 	"golang.org/x/time/rate"
 
 	"gancho/internal/control"
+	"gancho/internal/retry"
 	"gancho/internal/state"
 )
 
@@ -26,9 +27,11 @@ const (
 	// rememberedAddresses and rememberedTokens bound what the gate keeps in memory.
 	rememberedAddresses = 4096
 	rememberedTokens    = 1024
-	// hashesAge is how old the list of the valid tokens may be that an address which is
-	// slowed down is held against.
-	hashesAge = time.Second
+	// hashesEvery is the time between two readings of the list of valid tokens, which
+	// those of an address that is slowed down are held against.
+	hashesEvery = 100 * time.Millisecond
+	// loginTime is how long the database may take to say whose a token is.
+	loginTime = 10 * time.Second
 	// loginLineEvery is the time between two lines of the log about one address;
 	// loginLineRate and loginLineBurst limit those about all.
 	loginLineEvery = time.Minute
@@ -50,7 +53,7 @@ const (
 //
 // An address is often not a person: behind a reverse proxy all share one. So a valid
 // token is admitted although its address is slowed down: it was valid lately, or is
-// among those that are, which are read for that at most once a second.
+// among those that are, which are read for that, for all requests that wait together.
 type gate struct {
 	authenticate func(context.Context, string) (state.Token, error)
 	hashes       func(context.Context) (map[[sha256.Size]byte]bool, error)
@@ -63,9 +66,9 @@ type gate struct {
 	failures *recent[netip.Prefix, *failing]
 	valid    *recent[[sha256.Size]byte, struct{}]
 
-	reading sync.Mutex                 // one reads the hashes at a time
-	known   map[[sha256.Size]byte]bool // guarded by reading
-	read    time.Time                  // when known was read; guarded by reading
+	reading chan struct{}              // capacity 1: one reads the hashes at a time
+	known   map[[sha256.Size]byte]bool // of whoever is reading
+	read    time.Time                  // when reading known began; of whoever is reading
 }
 
 // failing is an address that has failed.
@@ -78,6 +81,7 @@ type failing struct {
 func newGate(o Options) *gate {
 	return &gate{
 		authenticate: o.Authenticate, hashes: o.TokenHashes, report: o.Failed, log: o.Logger, lines: rate.NewLimiter(loginLineRate, loginLineBurst),
+		reading:  make(chan struct{}, 1),
 		failures: newRecent[netip.Prefix, *failing](rememberedAddresses),
 		valid:    newRecent[[sha256.Size]byte, struct{}](rememberedTokens),
 	}
@@ -86,10 +90,12 @@ func newGate(o Options) *gate {
 // admit returns the request's token. Its errors are a *problem, or the
 // error of the lookup in the state database.
 func (g *gate) admit(ctx context.Context, r *http.Request) (state.Token, error) {
+	ctx, cancel := context.WithTimeout(ctx, loginTime)
+	defer cancel()
 	from := network(r.RemoteAddr)
 	text, ok := bearer(r)
 	hash := sha256.Sum256([]byte(text))
-	if may, err := g.mayTry(ctx, from, hash); err != nil {
+	if may, err := g.mayTry(ctx, from, hash, ok); err != nil {
 		return state.Token{}, err
 	} else if !may {
 		g.failed(from, hash, FailedThrottled)
@@ -119,33 +125,42 @@ func (g *gate) admit(ctx context.Context, r *http.Request) (state.Token, error) 
 }
 
 // mayTry reports whether the token is to be looked up.
-func (g *gate) mayTry(ctx context.Context, from netip.Prefix, hash [sha256.Size]byte) (bool, error) {
+func (g *gate) mayTry(ctx context.Context, from netip.Prefix, hash [sha256.Size]byte, given bool) (bool, error) {
 	g.mu.Lock()
 	_, may := g.valid.get(hash)
 	if f, ok := g.failures.get(from); !ok || f.limiter.Tokens() >= 1 {
 		may = true
 	}
 	g.mu.Unlock()
-	if may || g.hashes == nil {
+	if may || !given || g.hashes == nil {
 		return may, nil
 	}
-	g.reading.Lock()
-	defer g.reading.Unlock()
-	if time.Since(g.read) >= hashesAge {
-		known, err := g.hashes(ctx)
-		if err != nil {
-			return false, err
-		}
-		g.known, g.read = known, time.Now()
-	}
-	return g.known[hash], nil
+	return g.isKnown(ctx, hash)
 }
 
-// created says that there is another token.
-func (g *gate) created() {
-	g.reading.Lock()
-	defer g.reading.Unlock()
-	g.read = time.Time{}
+// isKnown reports whether the token is among those that are valid now. All requests that
+// wait are held against one list, and hashesEvery passes between two.
+func (g *gate) isKnown(ctx context.Context, hash [sha256.Size]byte) (bool, error) {
+	arrived := time.Now()
+	select {
+	case g.reading <- struct{}{}:
+	case <-ctx.Done():
+		return false, ctx.Err()
+	}
+	defer func() { <-g.reading }()
+	if g.read.After(arrived) {
+		return g.known[hash], nil
+	}
+	if err := retry.Wait(ctx, time.Until(g.read.Add(hashesEvery))); err != nil {
+		return false, err
+	}
+	began := time.Now()
+	known, err := g.hashes(ctx)
+	if err != nil {
+		return false, err
+	}
+	g.known, g.read = known, began
+	return known[hash], nil
 }
 
 // failed notes a request that was not admitted, and logs it unless its address, or all
@@ -298,7 +313,6 @@ func (c *call) createToken() (answer, error) {
 	}
 	n.Expires, n.Forever = expires.Time, expires.never
 	view, err := c.control.CreateToken(c.ctx, c.actor, n)
-	c.gate.created()
 	return answer{status: http.StatusCreated, body: view, location: root + "/tokens/" + view.Name}, err
 }
 

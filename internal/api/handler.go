@@ -46,8 +46,8 @@ type Options struct {
 	// Authenticate returns the token with this text; state.ErrNotFound when there
 	// is none that is valid.
 	Authenticate func(ctx context.Context, text string) (state.Token, error)
-	// TokenHashes returns the SHA-256 of every token that is valid. It is asked at most
-	// once a second, while addresses that fail are slowed down.
+	// TokenHashes returns the SHA-256 of every token that is valid. It is asked
+	// while addresses that fail are slowed down, at most ten times a second.
 	TokenHashes func(ctx context.Context) (map[[sha256.Size]byte]bool, error)
 	// Requests is how many requests of a tenant, or of a token without one, are carried
 	// out at once, TotalRequests how many of all; 0: DefaultRequests and

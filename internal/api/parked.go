@@ -7,9 +7,9 @@ import (
 	"gancho/internal/state"
 )
 
-// position is the path's {position}. Nothing is at one that is none.
+// position is the path's {id}. Nothing is at one that is none.
 func (c *call) position() (string, error) {
-	text := c.http.PathValue("position")
+	text := c.http.PathValue("id")
 	if _, err := queue.ParseID(text); err != nil {
 		return "", notFound()
 	}

@@ -455,6 +455,7 @@ func (c *capture) Reset() error {
 	c.lag = lagClock{}
 	c.lagMu.Unlock()
 	c.started.Store(true)
+	c.tables.forget.Store(true)
 	signal(c.jobsChanged) // those of parked changes
 	c.tables.check()
 	c.health.streaming.Store(true)

@@ -37,7 +37,12 @@ type tables struct {
 	policy mapping.Policy
 	oids   map[cdc.Name]uint32 // of the needs, as the catalogue had them last
 
+	// forget: the stream has started again, and another process may have captured in
+	// between: the record in Redis is the one that counts.
+	forget atomic.Bool
+
 	// What follows belongs to the goroutine of watchTables.
+	said       bool         // that the tables are watched
 	record     *tableRecord // nil: not read yet
 	written    string       // the record in Redis
 	gaps       []gap        // that were logged, and whose events are not queued yet
@@ -242,6 +247,9 @@ func (c *capture) checkTables(ctx context.Context) error {
 	needs, policy := t.wanted()
 	t.checked.Store(time.Now().UnixNano())
 	coverage, err := c.catalog.Coverage(ctx, needs, c.reader.Composites())
+	if t.forget.Swap(false) {
+		t.record, t.written, t.gaps, t.newest = nil, "", nil, 0
+	}
 	if err == nil && t.record == nil {
 		t.record, err = c.readTables(ctx)
 	}
@@ -257,7 +265,8 @@ func (c *capture) checkTables(ctx context.Context) error {
 		c.reader.Redescribe(coverage.Current)
 	}
 	t.identities = coverage.Identities
-	if t.newest == 0 {
+	if !t.said {
+		t.said = true
 		c.Log.Info().Int("tables", len(needs)).Msg("tables of the rules are watched")
 	}
 	gaps := t.record.compare(coverage)

@@ -137,10 +137,21 @@ func (s *Service) countSubject(ctx context.Context, a Actor, of queue.Subject, r
 	if r.Erased.Queue, err = s.Queue.CountSubject(ctx, of); err != nil {
 		return err
 	}
+	if r.Erased.Parked, r.UndeterminedParked, err = s.Queue.ForgetParked(ctx, of, s.parkedOf(of), false); err != nil {
+		return err
+	}
 	if s.Store != nil {
 		r.Erased.Database, err = s.Store.CountSubject(ctx, of, a.Tenant == "")
 	}
 	return err
+}
+
+// parkedOf says of a parked change whether it is of the subject, and whether that is known.
+func (s *Service) parkedOf(of queue.Subject) func(subject string) (is, known bool) {
+	if s.Store == nil {
+		return func(string) (is, known bool) { return false, false }
+	}
+	return s.Store.ParkedOf(of)
 }
 
 // eraseSubject erases until a pass finds nothing: a bridge may be moving attempts and dead
@@ -149,6 +160,12 @@ func (s *Service) eraseSubject(ctx context.Context, a Actor, of queue.Subject, r
 	for pass := 0; ; pass++ {
 		inQueue, err := s.Queue.Forget(ctx, of)
 		r.Erased.Queue.Add(inQueue)
+		if err != nil {
+			return err
+		}
+		parked, unknown, err := s.Queue.ForgetParked(ctx, of, s.parkedOf(of), true)
+		r.UndeterminedParked = unknown
+		r.Erased.Parked += parked
 		if err != nil {
 			return err
 		}
@@ -161,7 +178,7 @@ func (s *Service) eraseSubject(ctx context.Context, a Actor, of queue.Subject, r
 			}
 		}
 		stored.Mentions = 0 // nobody moves them
-		if inQueue == (queue.Forgotten{}) && stored == (state.Forgotten{}) {
+		if inQueue == (queue.Forgotten{}) && parked == 0 && stored == (state.Forgotten{}) {
 			return nil
 		}
 		if pass == forgetPasses {
@@ -181,11 +198,12 @@ func (r *Receipt) leave(a Actor) {
 	r.Left = append(r.Left,
 		"a request that was in flight is logged when it ends, and an event that the source commits later is captured; erase the person at the source first, and run this again afterwards")
 	if a.Tenant != "" {
+		r.UndeterminedParked = 0 // they are the operator's
 		r.Left = append(r.Left, "backups and log files of the operator's servers keep it until they expire; ask the operator")
 		return
 	}
 	if r.UndeterminedParked > 0 {
-		r.Left = append(r.Left, fmt.Sprintf("%d parked changes have no known tenant and key, and may be of this person; see gancho dead list --parked", r.UndeterminedParked))
+		r.Left = append(r.Left, fmt.Sprintf("%d parked changes have no known tenant and key, and may be of this person; see gancho parked list", r.UndeterminedParked))
 	}
 	r.Left = append(r.Left,
 		"redis keeps deleted entries of a stream in its memory and files until all of their neighbours are deleted, and its append-only file has them until it is rewritten (BGREWRITEAOF)",

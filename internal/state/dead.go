@@ -30,8 +30,8 @@ var replaceDead = func() string {
 }()
 
 // WriteDead writes dead letters, in the order in which they died; the store gives them
-// their IDs. Those whose endpoint and handle exist stay as they are. An endpoint has one
-// dead letter of an event: the newest.
+// their IDs. An endpoint has one dead letter of an event: the newest. One whose handle is
+// that of what is written stays as it is.
 func (s *Store) WriteDead(ctx context.Context, dead []DeadLetter) error {
 	type event struct{ endpoint, webhook string }
 	newest := make(map[event]int, len(dead))

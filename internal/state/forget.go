@@ -173,11 +173,20 @@ func (s *Store) Receivers(ctx context.Context, of queue.Subject) ([]string, erro
 	return decodeAll(names), err
 }
 
-// Pseudonym is what identifies a subject in the audit log and in receipts: a hash under
-// the first key of state.key, without which nobody can try keys. "": there is no key.
+// Pseudonym is what stands for a subject in the audit log and in receipts; "": there is no
+// state.key to hash it with.
 func (s *Store) Pseudonym(of queue.Subject) string {
 	if s.keys == nil {
 		return ""
 	}
-	return s.keys.pseudonym("subject", of.Tenant, of.Key)
+	return s.keys.Subjects(of.Tenant, of.Key)[0]
+}
+
+// ParkedOf returns what says of a parked change whether it is of the subject, if that is known.
+func (s *Store) ParkedOf(of queue.Subject) func(subject string) (is, known bool) {
+	if s.keys == nil {
+		return func(string) (is, known bool) { return false, false }
+	}
+	subjects := s.keys.Subjects(of.Tenant, of.Key)
+	return func(subject string) (is, known bool) { return s.keys.isOf(subject, subjects) }
 }

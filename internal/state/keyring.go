@@ -210,9 +210,22 @@ func keyedHash(key []byte, texts ...string) []byte {
 	return h.Sum(nil)
 }
 
-// pseudonym is <id of the first key>:<hash of the texts under it>.
-func (k *Keyring) pseudonym(texts ...string) string {
-	return k.keys[0].id + ":" + hex.EncodeToString(keyedHash(k.keys[0].hash, texts...)[:16])
+// Subjects are what stands for a tenant and an ordering key, which may be personal data,
+// where it is kept that there was something of them: for each key <id>:<hash under it>, the
+// first key's first. Without the keys nobody can try values.
+func (k *Keyring) Subjects(tenant, key string) []string {
+	all := make([]string, len(k.keys))
+	for i := range k.keys {
+		all[i] = k.keys[i].id + ":" + hex.EncodeToString(keyedHash(k.keys[i].hash, "subject", tenant, key)[:16])
+	}
+	return all
+}
+
+// isOf reports whether what Subjects has returned, maybe under keys of another time, is one
+// of these; known: it is by a key that there still is.
+func (k *Keyring) isOf(subject string, subjects []string) (is, known bool) {
+	id, _, ok := strings.Cut(subject, ":")
+	return slices.Contains(subjects, subject), ok && k.find(id) != nil
 }
 
 // current reports whether the value is sealed with the first key.

@@ -47,7 +47,7 @@ func TestPoolsAreApart(t *testing.T) {
 		t.Fatal(err)
 	}
 	for range asked - 1 {
-		<-slow
+		<-slow // the lock is released: some succeed
 	}
 	if _, err := api.DeadLetters(ctx, state.Filter{}, 0, 1); err != nil { // the control
 		t.Errorf("without the lock: %v", err)

@@ -18,8 +18,10 @@
 // such as one jsonb array's elements times another's. What exceeds it is an EvalError
 // too (54000). All else takes time in proportion to its operands, except the products
 // and quotients of numerics of up to 131,072 digits: up to 50 ms, and PostgreSQL up to
-// seconds. An array is read from its text, once for each change, where PostgreSQL has
-// it in binary form: about 50 ns for each element, whatever is asked of it.
+// seconds. Of a large array's text only what is asked for is read: its length and single
+// elements are found by the delimiters; any, all, = and the like read about 50 ns for
+// each element, and stop at the first that decides. No expression takes more than 20
+// times PostgreSQL's processor time (TestBound).
 //
 // Types of extensions that are text (a cast without a function says so, and no
 // operator = of their own) are used as text; citext follows its own rules.

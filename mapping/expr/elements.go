@@ -7,7 +7,9 @@ import (
 	"gancho/internal/pgtext"
 )
 
-// sentText is the text form of an array that the server sent, and how to read it.
+// sentText is the text form of an array that the server sent, and how to read it. Where
+// PostgreSQL has arrays in binary form, reading all of the text would make a function that
+// asks for little of it, such as cardinality or a[1], 200 times as slow.
 type sentText struct {
 	pgtext.PrintedArray
 	delim    byte
@@ -36,7 +38,7 @@ func (m *Machine) readElements(a *array) (failed value, ok bool) {
 		return value{}, true
 	}
 	elems, ok := m.elements(a.length())
-	if !ok || a.sent.quoted && !m.room(len(a.sent.Braces())) {
+	if !ok {
 		return m.overMemory(), false
 	}
 	r := a.reader()
@@ -46,6 +48,9 @@ func (m *Machine) readElements(a *array) (failed value, ok bool) {
 			return v, false
 		}
 		if a.sent.quoted && len(v.s) > 0 { // the reader reuses its memory
+			if !m.room(len(v.s)) {
+				return m.overMemory(), false
+			}
 			v.s = m.appended(append(m.arena, v.s...)).s
 		}
 		elems[i] = v
