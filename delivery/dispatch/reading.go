@@ -264,7 +264,7 @@ func (c *courier) admitPageLocked(f *feed, page []queue.Entry, end bool) {
 		}
 	}
 	c.reading.endPage(f, end)
-	if c.reading.prune && c.reading.skip == nil {
+	if c.reading.prune && c.reading.main.end && c.reading.side.end {
 		c.reading.prune = false
 		c.pruneFailuresLocked()
 	}
@@ -273,8 +273,8 @@ func (c *courier) admitPageLocked(f *feed, page []queue.Entry, end bool) {
 }
 
 // pruneFailuresLocked forgets the failures of events that somebody has removed: everything
-// was read again, so the others are in lanes. What Redis has lost is appended again, and
-// keeps them.
+// was read, so the others are in lanes. What Redis has lost is appended again, and keeps
+// them.
 func (c *courier) pruneFailuresLocked() {
 	if len(c.failures) == 0 || c.reading.restarted {
 		return

@@ -101,6 +101,15 @@ func (s *Service) Forget(ctx context.Context, a Actor, r ForgetRequest) (Receipt
 		return receipt, err
 	}
 	receipt.Ended = time.Now().UTC().Truncate(time.Second)
+	if s.Store != nil {
+		jobs, err := s.unfinishedJobs(ctx, a)
+		if err != nil {
+			return receipt, err
+		}
+		if len(jobs) > 0 {
+			receipt.Left = append(receipt.Left, "resends or redrives that run now may have had events of the person in memory; run this again when they have ended (gancho resend list)")
+		}
+	}
 	receipt.leave(a)
 	if s.Store != nil {
 		return receipt, s.Store.EndForget(ctx, entry, receipt)
