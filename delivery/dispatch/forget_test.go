@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -13,10 +14,12 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/rs/zerolog"
 
+	"gancho/cdc"
 	"gancho/delivery/dispatch"
 	"gancho/delivery/endpoint"
 	"gancho/delivery/queue"
 	"gancho/delivery/webhook"
+	"gancho/mapping"
 )
 
 // logLine is found by the first line of a log that contains a text.
@@ -156,4 +159,83 @@ func TestForgetIsComplete(t *testing.T) {
 	if err != nil || stats[0].LogRecords != before.Attempts {
 		t.Errorf("the log's size is %d, %v; it has %d attempts", stats[0].LogRecords, err, before.Attempts)
 	}
+}
+
+// testForgetParts: in a cluster as elsewhere, a key leaves the streams of all endpoints, the
+// parked changes that are known to be of it, and those that have expired.
+func testForgetParts(t *testing.T, q *queue.Queue, endpoints int) {
+	t.Helper()
+	queuetest.AppendEvents(t, q, 0, 6, 6, func(i int) string { return []string{"maria", "joao"}[i%2] })
+	b := q.NewBatch()
+	subjects := []string{"1:maria", "1:joao", "", "1:maria", "9:removed", "1:maria"}
+	for i, subject := range subjects {
+		p := mapping.Parked{
+			Position: cdc.Position{Commit: cdc.LSN(queuetest.LSN(i))}, Type: "cliente.novo", Rule: "r.yaml:3", Table: "t", Op: cdc.Insert,
+			Time: queuetest.Event(i, "").Time, Reason: "division by zero", Change: []byte("sealed"), Subject: subject, Tenant: []byte("1"), Key: []byte("not stored"),
+		}
+		if i == 5 {
+			p.Type = "pedido.novo"
+		}
+		if err := b.Park(&p); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := q.Append(t.Context(), b); err != nil {
+		t.Fatal(err)
+	}
+	of := func(subject string) (is, known bool) { return subject == "1:maria", strings.HasPrefix(subject, "1:") }
+	maria := queue.Subject{Tenant: "1", Key: "maria", Events: []string{"cliente.*", "cobranca.*"}}
+	for _, remove := range []bool{false, true} {
+		n, unknown, err := q.ForgetParked(t.Context(), maria, of, remove)
+		if err != nil || n != 2 || unknown != 2 {
+			t.Errorf("parked: %d, %d of which it is not known, %v", n, unknown, err)
+		}
+	}
+	if got, err := q.Forget(t.Context(), maria); err != nil || got.Queued != int64(3*endpoints) {
+		t.Errorf("forgot %+v, %v; want 3 of each endpoint", got, err)
+	}
+
+	// The three that expire are what was announced of those that are left.
+	before := queuetest.Event(4, "").Time
+	last, n, err := q.ExpiringParked(t.Context(), before.Add(time.Microsecond))
+	if err != nil || n != 3 || last.Position().Commit != cdc.LSN(queuetest.LSN(4)) {
+		t.Errorf("expiring: %d up to %s, %v", n, last, err)
+	}
+	for _, want := range []int64{2, 0} {
+		if n, err := q.ExpireParked(t.Context(), last, before); err != nil || n != want {
+			t.Errorf("expired: %d, %v; want %d", n, err, want)
+		}
+	}
+	if n, err := q.ExpireParked(t.Context(), last, before.Add(time.Hour)); err != nil || n != 1 {
+		t.Errorf("what was not announced expires, too: %d, %v", n, err)
+	}
+	if n, err := q.ParkedCount(t.Context()); err != nil || n != 1 {
+		t.Errorf("%d are still parked, %v", n, err)
+	}
+
+	// One deletion is announced at a time.
+	due := time.Date(2026, 12, 5, 0, 0, 0, 0, time.UTC)
+	for i, want := range []bool{true, false} {
+		e := queue.Expiry{Announced: due.AddDate(0, 0, -7), Due: due.AddDate(0, 0, i), UpTo: "7", Count: 3}
+		if got, err := q.AnnounceExpiry(t.Context(), queue.ExpiringDead, e); err != nil || got != want {
+			t.Errorf("announced: %v, %v", got, err)
+		}
+	}
+	if e, err := q.Expiry(t.Context(), queue.ExpiringDead); err != nil || e == nil || !e.Due.Equal(due) || e.UpTo != "7" || e.Count != 3 {
+		t.Errorf("announced is %+v, %v", e, err)
+	}
+	if err := q.EndExpiry(t.Context(), queue.ExpiringDead); err != nil {
+		t.Error(err)
+	}
+	for _, kind := range []string{queue.ExpiringDead, queue.ExpiringParked} {
+		if e, err := q.Expiry(t.Context(), kind); err != nil || e != nil {
+			t.Errorf("announced is %+v, %v", e, err)
+		}
+	}
+}
+
+func TestForgetParts(t *testing.T) {
+	t.Parallel()
+	r := queuetest.StartRedis(t)
+	testForgetParts(t, queuetest.Open(t, r, unparkEndpoints()[:2]...), 2)
 }
