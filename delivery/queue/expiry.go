@@ -3,6 +3,7 @@ package queue
 import (
 	"context"
 	"encoding/json"
+	"fmt"
 	"time"
 )
 
@@ -27,9 +28,12 @@ func (q *Queue) Expiry(ctx context.Context, kind string) (*Expiry, error) {
 	if err != nil {
 		return nil, annotate(err, "read which deletions were announced")
 	}
+	if all[kind] == "" {
+		return nil, nil //nolint:nilnil // none was announced
+	}
 	var e Expiry
-	if json.Unmarshal([]byte(all[kind]), &e) != nil || e.Due.IsZero() {
-		return nil, nil //nolint:nilnil // none was announced, or what somebody else has written
+	if err := json.Unmarshal([]byte(all[kind]), &e); err != nil {
+		return nil, fmt.Errorf("read which deletions were announced: %w", err)
 	}
 	return &e, nil
 }

@@ -79,7 +79,7 @@ func (b *bridge) retain(ctx context.Context) error {
 			}
 		}
 		if retry.Wait(ctx, wait) != nil {
-			return nil // the end that was asked for
+			return nil //nolint:nilerr // the end that was asked for
 		}
 	}
 }
