@@ -19,7 +19,7 @@ func newForgetCommand() *cobra.Command {
 	var noTenant, yes bool
 	var r control.ForgetRequest
 	cmd := &cobra.Command{
-		Use: "forget --tenant T --key K", Short: "Erase what is kept of a person",
+		Use: "forget", Short: "Erase what is kept of a person",
 		Long: `Erase what is kept of a person: what has one ordering key of one tenant. Events that
 are queued, also for a retry, are removed and not sent; the others keep their order. Dead letters,
 kept events, parked changes and the lines of the delivery log are deleted. The receipt,
