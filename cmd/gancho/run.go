@@ -108,6 +108,7 @@ func (f *runFlags) run(ctx context.Context, stderr io.Writer) error {
 		Location:          c.Source.Location,
 		AcceptSource:      f.acceptSource,
 		Queue:             queueOptions(&c.Queue),
+		KeepParked:        c.Queue.KeepParked,
 		Capture:           f.only != onlyDeliver,
 		Deliver:           f.only != onlyCapture,
 		Listen:            c.HTTP.Listen,
@@ -183,7 +184,7 @@ func stateOptions(c *config.Config) (*bridge.StateOptions, error) {
 		return nil, fmt.Errorf("%s:%d: state.key: %w", c.File, c.State.KeyLine, err)
 	}
 	return &bridge.StateOptions{
-		DSN: stateDSN(c), Keyring: keys, KeepEvents: c.State.KeepEvents, KeepLog: c.State.KeepLog,
+		DSN: stateDSN(c), Keyring: keys, KeepEvents: c.State.KeepEvents, KeepLog: c.State.KeepLog, KeepDead: c.State.KeepDead,
 	}, nil
 }
 

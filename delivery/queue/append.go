@@ -178,7 +178,7 @@ func (a *appender) prepareLocked(b *Batch) []*stream {
 			for _, f := range []struct {
 				name  string
 				value []byte
-			}{{"row", b.bytes(rec.data)}, {"change", b.bytes(rec.change)}, {"unkept", []byte(p.Unkept)}} {
+			}{{"row", b.bytes(rec.data)}, {"change", b.bytes(rec.change)}, {"unkept", []byte(p.Unkept)}, {"subject", []byte(p.Subject)}} {
 				if len(f.value) > 0 {
 					args = append(args, f.name, f.value)
 				}
