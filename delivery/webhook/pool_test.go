@@ -316,7 +316,7 @@ func TestHTTP11Required(t *testing.T) {
 				}
 				mustDeliver(t, sender.Send(t.Context(), ep, message()))
 				mustDeliver(t, sender.Send(t.Context(), ep, message()))
-				if n := int64(streams.Load()); n != want {
+				if n := streams.Load(); n != want {
 					t.Errorf("%d requests over HTTP/2, want %d", n, want)
 				}
 			}

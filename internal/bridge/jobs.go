@@ -112,7 +112,7 @@ func (j *jobs) work(ctx context.Context, job *state.Job) {
 		log.Info().Int64("sent", job.Sent).Int64("total", job.Total).Msg("job started")
 		err = j.sendKept(ctx, job)
 	}
-	if over := new(turnOver); errors.As(err, &over) {
+	if over := new(turnOverError); errors.As(err, &over) {
 		// The lease ends anyway: then another one continues.
 		if err := j.store.PostponeJob(ctx, job, max(0, time.Until(over.due))); err != nil && ctx.Err() == nil && !errors.Is(err, state.ErrConflict) {
 			log.Warn().Err(err).Msg("job could not be given back; it continues when its lease has expired")
@@ -147,11 +147,11 @@ func (j *jobs) work(ctx context.Context, job *state.Job) {
 	log.Info().Int64("sent", job.Sent).Str("state", string(to)).Str("reason", why).Msg("job ended")
 }
 
-// turnOver ends a job's work for now, between two pages, because others need its place.
-type turnOver struct{ due time.Time } // of the next page
+// turnOverError ends a job's work for now, between two pages, because others need its place.
+type turnOverError struct{ due time.Time } // of the next page
 
 // Error says so.
-func (*turnOver) Error() string { return "the job gives its place to another one" }
+func (*turnOverError) Error() string { return "the job gives its place to another one" }
 
 // dropSent deletes the dead letters that a redrive has sent when it ends inside a page. It
 // does not outlast the lease: whoever claims the job then tries again, for as long as Redis
@@ -278,14 +278,14 @@ func (j *jobs) turnIsOver(turn time.Time) bool {
 }
 
 // until waits until the time has come and the endpoint's queue has room. When the turn is
-// over and other jobs may wait for a place, it is a *turnOver.
+// over and other jobs may wait for a place, it is a *turnOverError.
 func (j *jobs) until(ctx context.Context, job *state.Job, due, turn time.Time) error {
 	for {
 		if err := j.fit(job); err != nil {
 			return err
 		}
 		if j.turnIsOver(turn) {
-			return &turnOver{due}
+			return &turnOverError{due}
 		}
 		waiting, err := j.queue.ReplayBacklog(ctx, job.Endpoint)
 		if len(j.excesses.over(j.tenantsOf(job.Endpoint))) > 0 {

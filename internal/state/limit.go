@@ -16,7 +16,7 @@ type Limits struct {
 	Jobs int
 }
 
-// ErrLimit: the tenant has as many as Limits allow, or the endpoint endpoint.MaxKeys.
+// ErrLimit says that the tenant has as many as Limits allow, or the endpoint endpoint.MaxKeys.
 var ErrLimit = errors.New("there are as many as there may be")
 
 // Within returns the store with limits on what it adds; it shares the connections.
