@@ -148,10 +148,10 @@ func (j *jobs) dropSent(ctx context.Context, job *state.Job) error {
 		position, err = j.queue.JobPosition(ctx, job.Endpoint, job.Key())
 		return err
 	})
-	if err != nil || position == "" {
+	if err != nil {
 		return err
 	}
-	return j.store.DropSent(ctx, job, position)
+	return j.store.DropSent(ctx, job, position) // also when nothing was sent: a canceled job lets go of what it has claimed
 }
 
 // sendKept sends the job's pages while its lease is kept. Nothing may hold up
