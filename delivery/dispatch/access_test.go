@@ -125,6 +125,8 @@ func TestDocumentedUser(t *testing.T) {
 			must(err)
 			_, err = q.ParkedCount(t.Context())
 			must(err)
+			_, err = q.ParkedBytes(t.Context())
+			must(err)
 			must(q.Ping(t.Context()))
 			stopWorker()
 			stop()

@@ -78,6 +78,10 @@ func testUnpark(t *testing.T, q *queue.Queue, client redis.UniversalClient, pref
 		}
 	}
 
+	if bytes, err := q.ParkedBytes(t.Context()); err != nil || bytes < n*10 {
+		t.Errorf("%d parked changes have %d bytes, %v", n, bytes, err)
+	}
+
 	var changes []queue.Unparked
 	for i := range 4 {
 		m := webhook.Message{
