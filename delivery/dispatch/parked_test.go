@@ -116,6 +116,10 @@ func testUnpark(t *testing.T, q *queue.Queue, client redis.UniversalClient, pref
 		})
 	}
 	group.Wait()
+	// Once more, as after a lost answer.
+	if err := q.Unpark(t.Context(), changes); err != nil {
+		t.Error(err)
+	}
 	for e, want := range map[string][]queue.ParkedChange{"a": all[:3], "b": all[:3], "tenant-2": nil} {
 		if cluster && e == "a" {
 			want = want[1:]

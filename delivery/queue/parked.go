@@ -197,6 +197,14 @@ if redis.call('HSETNX', KEYS[2], ARGV[1], '1') == 1 then redis.call('XADD', KEYS
 redis.call('PEXPIRE', KEYS[2], ARGV[2])
 return 1`)
 
+// whichParkedScript returns those of the ids that are parked. KEYS: the parked changes.
+var whichParkedScript = redis.NewScript(`
+local parked = {}
+for _, id in ipairs(ARGV) do
+  if #redis.call('XRANGE', KEYS[1], id, id) > 0 then parked[#parked + 1] = id end
+end
+return parked`)
+
 // dropParkedScript removes parked changes. KEYS: they, the reasons.
 var dropParkedScript = redis.NewScript(`
 redis.call('HDEL', KEYS[2], unpack(ARGV))
@@ -247,7 +255,21 @@ func (q *Queue) unpark(ctx context.Context, u *Unparked) error {
 	return unparkScript.Run(ctx, q.client, keys, append([]any{u.ID.String()}, sideFields(&u.Message, true)...)...).Err()
 }
 
+// stillParkedOf returns those of the changes that are parked.
+func (q *Queue) stillParkedOf(ctx context.Context, changes []Unparked) ([]Unparked, error) {
+	ids := make([]any, len(changes))
+	for i := range changes {
+		ids[i] = changes[i].ID.String()
+	}
+	parked, err := whichParkedScript.Run(ctx, q.client, []string{q.keys.parked()}, ids...).StringSlice()
+	return slices.DeleteFunc(slices.Clone(changes), func(u Unparked) bool { return !slices.Contains(parked, u.ID.String()) }), err
+}
+
 func (q *Queue) unparkInSlots(ctx context.Context, endpoints []string, changes []Unparked) error {
+	changes, err := q.stillParkedOf(ctx, changes) // the marks of the others may have gone
+	if err != nil || len(changes) == 0 {
+		return err
+	}
 	mark := func(id ID) string { return "parked " + id.String() }
 	for _, e := range endpoints {
 		err := q.Durably(ctx, e, func() error {
@@ -271,11 +293,13 @@ func (q *Queue) unparkInSlots(ctx context.Context, endpoints []string, changes [
 	for i := range changes {
 		ids[i], marks[i] = changes[i].ID, mark(changes[i].ID)
 	}
-	_, err := q.DropParked(ctx, ids)
-	for i := 0; err == nil && i < len(endpoints); i++ {
-		err = q.client.HDel(ctx, q.keys.jobs(endpoints[i]), marks...).Err()
+	if _, err := q.DropParked(ctx, ids); err != nil {
+		return err
 	}
-	return err
+	for _, e := range endpoints {
+		_ = q.client.HDel(ctx, q.keys.jobs(e), marks...).Err() // else Redis forgets them in a week
+	}
+	return nil
 }
 
 // DropParked removes parked changes, and returns how many there were.
