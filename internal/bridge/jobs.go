@@ -75,7 +75,7 @@ func (j *jobs) run(ctx context.Context) error {
 		case free <- struct{}{}:
 		}
 		var except []state.JobKind
-		if j.capture == nil || !j.capture.started.Load() {
+		if !j.capturing() {
 			except = append(except, state.RedriveParked)
 		}
 		job, err := j.store.ClaimJob(ctx, j.worker, jobLease, except...)
@@ -116,7 +116,7 @@ func (j *jobs) work(ctx context.Context, job *state.Job) {
 		}
 	}
 	switch {
-	case ctx.Err() != nil:
+	case ctx.Err() != nil, errors.Is(err, errCapturesNot):
 		to = state.Queued
 	case errors.Is(err, state.ErrConflict):
 		log.Info().Int64("sent", job.Sent).Msg("job was canceled, or another process has it")

@@ -119,8 +119,7 @@ func (b *bridge) measureConfirming(problem error) {
 func (b *bridge) measureSlot(ctx context.Context) (cdc.Slot, error) {
 	b.metrics.slotLagSeconds.Set(b.capture.lagAge().Seconds())
 	lag, err := b.gauge.Measure(ctx)
-	// A process that waits for the slot has never started to stream.
-	b.health.streaming.Store(err == nil && lag.Active && b.capture.started.Load())
+	b.health.streaming.Store(err == nil && lag.Active && b.capturing())
 	if err != nil {
 		return lag, err
 	}

@@ -16,6 +16,9 @@ import (
 // redrivePageBytes is about how much of the rows of parked changes is in memory.
 const redrivePageBytes = 8 << 20
 
+// errCapturesNot: another process captures now, or soon, and has the rules.
+var errCapturesNot = errors.New("this process captures no longer")
+
 // redriveParked maps the parked changes that a job chooses by the newest rules, queues what
 // they lead to, and removes them. One job does so at a time, in the process that captures:
 // no two send the same change.
@@ -45,6 +48,9 @@ func (j *jobs) redriveParked(ctx context.Context, job *state.Job) error {
 	for due := time.Now(); ; {
 		if err := retry.Wait(ctx, time.Until(due)); err != nil {
 			return err
+		}
+		if !j.capturing() {
+			return errCapturesNot
 		}
 		var page []queue.ParkedChange
 		err := j.untilTaken(ctx, job, func() (err error) {
