@@ -127,6 +127,8 @@ func TestDocumentedUser(t *testing.T) {
 			must(err)
 			_, err = q.ParkedBytes(t.Context())
 			must(err)
+			_, err = q.LastParked(t.Context())
+			must(err)
 			must(q.Ping(t.Context()))
 			stopWorker()
 			stop()

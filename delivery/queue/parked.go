@@ -44,13 +44,15 @@ type ParkedFilter struct {
 	WebhookIDs []string
 	Events     []string  // patterns with *
 	From, To   time.Time // commit time; To is exclusive
+	Last       ID        // none is after it; zero: there is no last one
 }
 
 func (f *ParkedFilter) chooses(p *ParkedChange) bool {
 	return (len(f.IDs) == 0 || slices.Contains(f.IDs, p.ID)) &&
 		(len(f.WebhookIDs) == 0 || slices.Contains(f.WebhookIDs, p.WebhookID)) &&
 		(len(f.Events) == 0 || slices.ContainsFunc(f.Events, func(pattern string) bool { return glob(pattern, p.Type) })) &&
-		!p.Time.Before(f.From) && (f.To.IsZero() || p.Time.Before(f.To))
+		!p.Time.Before(f.From) && (f.To.IsZero() || p.Time.Before(f.To)) &&
+		(f.Last.IsZero() || p.ID.Compare(f.Last) <= 0)
 }
 
 // The most entries of parked changes that are read in one call, and the bytes from which
@@ -83,6 +85,12 @@ func (q *Queue) ParkedPage(ctx context.Context, f ParkedFilter, after ID, n, byt
 	return out, err
 }
 
+// LastParked returns the newest id of a change that has been parked; zero: none was.
+func (q *Queue) LastParked(ctx context.Context) (ID, error) {
+	id, err := q.lastID(ctx, q.keys.parked())
+	return id, annotate(err, "read the last parked change")
+}
+
 // CountParked returns how many parked changes the filter chooses. It reads them.
 func (q *Queue) CountParked(ctx context.Context, f ParkedFilter) (int64, error) {
 	var n int64
@@ -92,7 +100,7 @@ func (q *Queue) CountParked(ctx context.Context, f ParkedFilter) (int64, error) 
 
 // eachParked calls do with each parked change that the filter chooses, until it returns false.
 func (q *Queue) eachParked(ctx context.Context, f ParkedFilter, after ID, do func(*ParkedChange) bool) error {
-	last := ID{}
+	last := f.Last
 	if len(f.IDs) > 0 {
 		last = slices.MaxFunc(f.IDs, ID.Compare)
 		if first := slices.MinFunc(f.IDs, ID.Compare); !first.IsZero() && first.Before().Compare(after) > 0 {
