@@ -41,6 +41,22 @@ func DialFresh(dial dialer) dialer { return dialFresh(dial) }
 // Waits is whether WAITAOF is trusted of a server with this INFO.
 func Waits(server map[string]string) bool { return info(server).waits() }
 
+// AwaitsRewrite is whether a server with this INFO is waited for, and why somebody has to know.
+func AwaitsRewrite(server map[string]string) (bool, error) { return awaitsRewrite(info(server)) }
+
+// Remembered are the positions that are kept of n that wait.
+func Remembered(n uint64) []uint64 {
+	var w durableWork
+	for lsn := range n {
+		w.remember(recordedPosition{lsn: lsn})
+	}
+	var out []uint64
+	for _, p := range w.recorded {
+		out = append(out, p.lsn)
+	}
+	return out
+}
+
 // Replicas is what a queue knows of a master's replicas.
 type Replicas struct{ s replicas }
 
