@@ -55,18 +55,34 @@ func (f *ParkedFilter) chooses(p *ParkedChange) bool {
 		(f.Last.IsZero() || p.ID.Compare(f.Last) <= 0)
 }
 
-// The most entries of parked changes that are read in one call, and the bytes from which
-// on they are fewer the next time: a row may have a MiB.
-const (
-	parkedPage      = 500
-	parkedPageBytes = 1 << 20
-)
+// parkedPage is the most parked changes that one call reads or drops.
+const parkedPage = 500
+
+// parkedScript returns parked changes as XRANGE does, but no more of them when they have a
+// MiB together. KEYS: the parked changes. ARGV: from, to, how many at most, and whether with
+// their rows; without them, only the first byte of each says that it is there.
+const parkedScript = `
+local out, bytes, from = {}, 0, ARGV[1]
+while #out < tonumber(ARGV[3]) and bytes < 1048576 do
+  local some = redis.call('XRANGE', KEYS[1], from, ARGV[2], 'COUNT', 4)
+  if #some == 0 then break end
+  for _, entry in ipairs(some) do
+    local fields = entry[2]
+    for i = 1, #fields, 2 do
+      bytes = bytes + #fields[i + 1]
+      if ARGV[4] == '0' and (fields[i] == 'row' or fields[i] == 'change') then fields[i + 1] = string.sub(fields[i + 1], 1, 1) end
+    end
+    out[#out + 1] = entry
+  end
+  from = '(' .. some[#some][1]
+end
+return out`
 
 // Parked returns up to n of the parked changes that the filter chooses, in commit order,
 // after an id (zero: from the first), without their rows. It reads all up to the last one.
 func (q *Queue) Parked(ctx context.Context, f ParkedFilter, after ID, n int) ([]ParkedChange, error) {
 	out := []ParkedChange{}
-	err := q.eachParked(ctx, f, after, func(p *ParkedChange) bool {
+	err := q.eachParked(ctx, f, after, false, func(p *ParkedChange) bool {
 		p.Row, p.Change = nil, nil
 		out = append(out, *p)
 		return len(out) < n
@@ -77,7 +93,7 @@ func (q *Queue) Parked(ctx context.Context, f ParkedFilter, after ID, n int) ([]
 // ParkedPage is Parked with the rows; it ends with the change that exceeds a number of bytes.
 func (q *Queue) ParkedPage(ctx context.Context, f ParkedFilter, after ID, n, bytes int) ([]ParkedChange, error) {
 	out := []ParkedChange{}
-	err := q.eachParked(ctx, f, after, func(p *ParkedChange) bool {
+	err := q.eachParked(ctx, f, after, true, func(p *ParkedChange) bool {
 		out = append(out, *p)
 		bytes -= p.size()
 		return len(out) < n && bytes > 0
@@ -94,12 +110,13 @@ func (q *Queue) LastParked(ctx context.Context) (ID, error) {
 // CountParked returns how many parked changes the filter chooses. It reads them.
 func (q *Queue) CountParked(ctx context.Context, f ParkedFilter) (int64, error) {
 	var n int64
-	err := q.eachParked(ctx, f, ID{}, func(*ParkedChange) bool { n++; return true })
+	err := q.eachParked(ctx, f, ID{}, false, func(*ParkedChange) bool { n++; return true })
 	return n, err
 }
 
-// eachParked calls do with each parked change that the filter chooses, until it returns false.
-func (q *Queue) eachParked(ctx context.Context, f ParkedFilter, after ID, do func(*ParkedChange) bool) error {
+// eachParked calls do with each parked change that the filter chooses, with or without its
+// row, until it returns false.
+func (q *Queue) eachParked(ctx context.Context, f ParkedFilter, after ID, rows bool, do func(*ParkedChange) bool) error {
 	last := f.Last
 	if len(f.IDs) > 0 {
 		last = slices.MaxFunc(f.IDs, ID.Compare)
@@ -107,30 +124,31 @@ func (q *Queue) eachParked(ctx context.Context, f ParkedFilter, after ID, do fun
 			after = first.Before()
 		}
 	}
-	for count := int64(16); ; {
-		page, err := q.readParked(ctx, after, count)
-		if err != nil {
+	for {
+		page, err := q.readParked(ctx, after, last, rows)
+		if err != nil || len(page) == 0 {
 			return err
 		}
-		size := 0
 		for i := range page {
 			p := &page[i]
-			after, size = p.ID, size+p.size()
+			after = p.ID
 			if f.chooses(p) && !do(p) {
 				return nil
 			}
 		}
-		if int64(len(page)) < count || !last.IsZero() && after.Compare(last) >= 0 {
-			return nil
-		}
-		if count = min(2*count, parkedPage); size > parkedPageBytes {
-			count = max(1, count/4)
-		}
 	}
 }
 
-func (q *Queue) readParked(ctx context.Context, after ID, n int64) ([]ParkedChange, error) {
-	entries, err := q.page(ctx, q.keys.parked(), from(after), n)
+// readParked reads some of the parked changes after an id, up to the last (zero: up to all
+// of them); none: there are none.
+func (q *Queue) readParked(ctx context.Context, after, last ID, rows bool) ([]ParkedChange, error) {
+	to := "+"
+	if !last.IsZero() {
+		to = last.String()
+	}
+	cmd := redis.NewXMessageSliceCmd(ctx, "EVAL", parkedScript, 1, q.keys.parked(), from(after), to, parkedPage, rows)
+	_ = q.client.Process(ctx, cmd) // the command has the error
+	entries, err := cmd.Result()
 	if err != nil || len(entries) == 0 {
 		return nil, annotate(err, "read parked changes")
 	}
