@@ -357,9 +357,9 @@ func (q *Queue) StillParked(ctx context.Context, id ID, reason string) error {
 	return annotate(err, "say why change %s is still parked", id)
 }
 
-// forgetReasonsScript removes the reasons of changes that are no longer parked.
+// forgetReasonsScript removes the reasons of those of the changes that are no longer parked.
 var forgetReasonsScript = redis.NewScript(`
-for _, id in ipairs(redis.call('HKEYS', KEYS[2])) do
+for _, id in ipairs(ARGV) do
   if #redis.call('XRANGE', KEYS[1], id, id) == 0 then redis.call('HDEL', KEYS[2], id) end
 end
 return 1`)
@@ -367,5 +367,19 @@ return 1`)
 // ForgetReasons removes what StillParked has kept of changes that have been removed
 // otherwise than by Unpark and DropParked, such as by their age.
 func (q *Queue) ForgetReasons(ctx context.Context) error {
-	return annotate(forgetReasonsScript.Run(ctx, q.client, []string{q.keys.parked(), q.keys.reasons()}).Err(), "forget why changes were parked")
+	keys := []string{q.keys.parked(), q.keys.reasons()}
+	for cursor := uint64(0); ; {
+		fields, next, err := q.client.HScan(ctx, q.keys.reasons(), cursor, "", parkedPage).Result()
+		var ids []any
+		for i := 0; i < len(fields); i += 2 { // each is followed by its value
+			ids = append(ids, fields[i])
+		}
+		if err == nil && len(ids) > 0 {
+			err = forgetReasonsScript.Run(ctx, q.client, keys, ids...).Err()
+		}
+		if err != nil || next == 0 {
+			return annotate(err, "forget why changes were parked")
+		}
+		cursor = next
+	}
 }

@@ -12,6 +12,44 @@ import (
 	"gancho/mapping"
 )
 
+// TestForgetReasons: however many reasons there are, no call is about all of them.
+func TestForgetReasons(t *testing.T) {
+	t.Parallel()
+	r := queuetest.StartRedis(t)
+	q, client := queuetest.Open(t, r), queuetest.Client(t, r)
+	b, position := q.NewBatch(), cdc.Position{Commit: 0x1000}
+	if err := b.Park(&mapping.Parked{Position: position, Op: cdc.Insert, Time: time.Now()}); err != nil {
+		t.Fatal(err)
+	}
+	if err := q.Append(t.Context(), b); err != nil {
+		t.Fatal(err)
+	}
+	id, err := queue.NewID(1, position, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	reasons := []any{id.String(), "still"}
+	const gone = 3000
+	for i := range gone {
+		reasons = append(reasons, "1-"+strconv.Itoa(i+1), "gone")
+	}
+	const key = "gancho:{gancho:parked}:reasons"
+	if err := client.HSet(t.Context(), key, reasons...).Err(); err != nil {
+		t.Fatal(err)
+	}
+	before := queuetest.Calls(t, client)["hdel"]
+	if err := q.ForgetReasons(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	calls := queuetest.Calls(t, client)
+	if left, err := client.HKeys(t.Context(), key).Result(); err != nil || len(left) != 1 || left[0] != id.String() {
+		t.Errorf("%d are left, %v", len(left), err)
+	}
+	if calls["hdel"]-before != gone || calls["hscan"] < 2 {
+		t.Errorf("%v", calls)
+	}
+}
+
 // TestParkedWithoutRows: a list of parked changes costs no more where their rows are large.
 func TestParkedWithoutRows(t *testing.T) {
 	t.Parallel()
