@@ -62,6 +62,17 @@ func TestWhoseWAITAOFIsTrusted(t *testing.T) {
 	}
 }
 
+// TestProofOverAFork: what was written before a fork is proven by looks behind it.
+func TestProofOverAFork(t *testing.T) {
+	t.Parallel()
+	if got := queue.ProvenBy("1", "1", "1"); !got[2] || got[1] {
+		t.Errorf("without a fork: %v", got)
+	}
+	if got := queue.ProvenBy("1", "2", "2", "2"); got[2] || !got[3] {
+		t.Errorf("with one: %v", got)
+	}
+}
+
 // TestLongRewrite: a rewrite of the append-only file that holds up confirmations for long is
 // told, and the positions that wait meanwhile do not become more and more.
 func TestLongRewrite(t *testing.T) {

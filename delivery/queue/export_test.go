@@ -57,6 +57,19 @@ func Remembered(n uint64) []uint64 {
 	return out
 }
 
+// ProvenBy are the answers of a proof of an fsync to looks at a server, which had forked so
+// often, two seconds apart.
+func ProvenBy(forks ...string) []bool {
+	var p fsyncProof
+	var out []bool
+	for i, n := range forks {
+		got := info{"aof_last_write_status": "ok", "aof_pending_bio_fsync": "0", "total_forks": n}
+		synced, err := p.look(got, time.Now().Add(time.Duration(i)*2*time.Second), false)
+		out = append(out, synced && err == nil)
+	}
+	return out
+}
+
 // Replicas is what a queue knows of a master's replicas.
 type Replicas struct{ s replicas }
 
