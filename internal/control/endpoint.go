@@ -75,7 +75,7 @@ func (s *Service) known(ctx context.Context, a Actor) ([]found, error) {
 		}
 	}
 	if s.Store != nil {
-		stored, err := s.Store.Endpoints(ctx)
+		stored, err := s.Store.EndpointsOf(ctx, a.Tenant)
 		if err != nil && !isSealed(err) {
 			return nil, err
 		}
@@ -177,7 +177,7 @@ func (s *Service) AddEndpoint(ctx context.Context, a Actor, n NewEndpoint) (Crea
 	} else if secrets[0].IsText() {
 		view.show(secrets[0])
 	}
-	added, err := store.AddEndpoint(ctx, a.Name, state.Endpoint{
+	added, err := store.Within(state.Limits{Endpoints: s.mostStored(tenantOf(ep.Tenants))}).AddEndpoint(ctx, a.Name, state.Endpoint{
 		Name: name, Tenants: ep.Tenants, State: ep.State, Document: ep.Document(), Public: ep.Public(),
 	}, secrets)
 	if errors.Is(err, state.ErrConflict) {
@@ -186,7 +186,7 @@ func (s *Service) AddEndpoint(ctx context.Context, a Actor, n NewEndpoint) (Crea
 		}
 	}
 	if err != nil {
-		return CreatedView{}, err
+		return CreatedView{}, quotaError(err, tenantOf(ep.Tenants), overEndpoints, s.Quotas.Tenant.Endpoints)
 	}
 	view.Endpoint = found{Endpoint: added}.view()
 	return view, nil
