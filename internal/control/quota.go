@@ -211,6 +211,26 @@ func (s *Service) used(ctx context.Context) (map[string]*use, error) {
 	return uses(endpoints, stats), nil
 }
 
+// shared is what counts of all use against the quota of all: of each tenant at most its
+// own quota, so that one which passes that keeps nobody else from adding.
+func (q *Quotas) shared(used map[string]*use) *use {
+	all := *used[""]
+	beyond := func(n, limit int64) int64 {
+		if limit <= 0 {
+			return 0
+		}
+		return max(0, n-limit)
+	}
+	for tenant, u := range used {
+		if tenant != "" {
+			all.endpoints -= beyond(u.endpoints, int64(q.Tenant.Endpoints))
+			all.backlog -= beyond(u.backlog, q.Tenant.Backlog)
+			all.bytes -= beyond(u.bytes, q.Tenant.BacklogBytes)
+		}
+	}
+	return &all
+}
+
 // checkRoom refuses what makes the backlog of an endpoint with these tenants longer,
 // while their quota, or that of all, is passed; and when add is set, an endpoint more
 // than the quotas allow.
@@ -218,7 +238,7 @@ func (q *Quotas) checkRoom(used map[string]*use, tenants []string, add bool) err
 	for _, tenant := range slices.Compact([]string{tenantOf(tenants), ""}) {
 		quota, u := q.Tenant, used[tenant]
 		if tenant == "" {
-			quota = q.Total
+			quota, u = q.Total, q.shared(used)
 		}
 		if u == nil {
 			u = &use{}
