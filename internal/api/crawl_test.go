@@ -53,7 +53,6 @@ type crawl struct {
 // the operator. A tenant's answers hold nothing of others and tell what is others' from
 // what does not exist in nothing, and others' things stay as they are. And each route does
 // what it is for, for whoever may use it: one that nobody is seen to use fails the test.
-
 func TestCrawl(t *testing.T) {
 	t.Parallel()
 	receiver := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusNoContent) }))
