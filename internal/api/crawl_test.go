@@ -55,36 +55,11 @@ type crawl struct {
 // what it is for, for whoever may use it: one that nobody is seen to use fails the test.
 func TestCrawl(t *testing.T) {
 	t.Parallel()
-	receiver := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusNoContent) }))
-	t.Cleanup(receiver.Close)
-	c := &crawl{world: newWorld(t), receiver: receiver.URL}
-	var err error
-	if c.conn, err = pgx.Connect(t.Context(), c.dsn); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = c.conn.Close(context.Background()) })
-	owners := []owner{tenantOne, tenantTwo, operatorOwner}
-	for _, o := range owners {
-		for _, role := range []state.Role{state.Viewer, state.Operator, state.Admin} {
-			_, text, err := c.store.CreateToken(t.Context(), "cli:"+o.mark, state.Token{Name: o.token(role), Role: role, Tenant: o.tenant})
-			if err != nil {
-				t.Fatal(err)
-			}
-			c.tokens[o.token(role)] = text
-		}
-	}
-	c.park(2)
-	c.populate(operatorOwner, "shared", "")
-	for _, o := range owners {
-		c.populate(o, o.mark+"-own", o.tenant)
-		c.deliver(o, "shared", o.mark+"-shared")
-		c.resend(o)
-	}
-	c.harvest()
-	for _, o := range owners[:2] {
+	c := newCrawl(newWorld(t))
+	for _, o := range owners()[:2] {
 		c.counts(o)
 	}
-	for _, o := range owners {
+	for _, o := range owners() {
 		for _, role := range []state.Role{state.Viewer, state.Operator, state.Admin} {
 			c.deliver(o, o.mark+"-own", o.mark)
 			c.resend(o)
@@ -96,6 +71,40 @@ func TestCrawl(t *testing.T) {
 			c.as(o, role)
 		}
 	}
+}
+
+// owners are those whose things the crawl meets.
+func owners() []owner { return []owner{tenantOne, tenantTwo, operatorOwner} }
+
+// newCrawl fills a world with things of each owner.
+func newCrawl(w *world) *crawl {
+	w.t.Helper()
+	receiver := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusNoContent) }))
+	w.t.Cleanup(receiver.Close)
+	c := &crawl{world: w, receiver: receiver.URL}
+	var err error
+	if c.conn, err = pgx.Connect(w.t.Context(), c.dsn); err != nil {
+		w.t.Fatal(err)
+	}
+	w.t.Cleanup(func() { _ = c.conn.Close(context.Background()) })
+	for _, o := range owners() {
+		for _, role := range []state.Role{state.Viewer, state.Operator, state.Admin} {
+			_, text, err := c.store.CreateToken(w.t.Context(), "cli:"+o.mark, state.Token{Name: o.token(role), Role: role, Tenant: o.tenant})
+			if err != nil {
+				w.t.Fatal(err)
+			}
+			c.tokens[o.token(role)] = text
+		}
+	}
+	c.park(2)
+	c.populate(operatorOwner, "shared", "")
+	for _, o := range owners() {
+		c.populate(o, o.mark+"-own", o.tenant)
+		c.deliver(o, "shared", o.mark+"-shared")
+		c.resend(o)
+	}
+	c.harvest()
+	return c
 }
 
 // resend makes a job of an owner.
