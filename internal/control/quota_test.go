@@ -92,6 +92,13 @@ func TestQuotas(t *testing.T) {
 		expect("its own resend", resend(one, "um", false), "1/"+what)
 		expect("another tenant's resend", resend(two, "dois", false), "")
 		expect("the operator's endpoint", add(root), "")
+		status, err := g.Status(ctx, two)
+		if err != nil || len(status.OverQuota) > 0 {
+			t.Errorf("another tenant's status has %q, %v", status.OverQuota, err)
+		}
+		if status, err = g.Status(ctx, root); err != nil || len(status.OverQuota) != 1 || !strings.Contains(status.OverQuota[0], `the tenant "1" has`) {
+			t.Errorf("the operator's status has %q, %v", status.OverQuota, err)
+		}
 	}
 	quotas(control.Quotas{Tenant: control.Quota{Endpoints: 1}, Total: control.Quota{Endpoints: 8}}) // 9, with 2 beyond
 	expect("another endpoint of the operator", add(root), "")
