@@ -158,6 +158,9 @@ func (s *stage) seal(p *mapping.Parked) (mapping.Parked, error) {
 	var err error
 	kept.Change, err = s.keys.SealParked(p.Position, p.N, &state.ParkedRow{Row: p.Row, Change: p.Change})
 	kept.Row = nil
+	if p.Known {
+		kept.Subject = s.keys.Subjects(string(p.Tenant), string(p.Key))[0]
+	}
 	return kept, err
 }
 
