@@ -123,6 +123,29 @@ func TestRedrive(t *testing.T) {
 	}
 }
 
+// TestRedriveOfHeir: a rule that no longer applies to the table of a change leaves it
+// parked, and one that only has other operations now has no event of it.
+func TestRedriveOfHeir(t *testing.T) {
+	t.Parallel()
+	conn := connect(t, "create table base (id int primary key, x int)", "create table base_2024 (primary key (id)) inherits (base)")
+	const rules = "rules:\n  - {event: e, table: base, on: %, columns: [id], data: {y: 1 / (id - id)}}\n"
+	with := func(ops string) *mapping.Ruleset {
+		return bind(t, conn, mapping.Options{}, strings.Replace(rules, "%", ops, 1))
+	}
+	insert := change(relation(t, conn, "", "base_2024"), cdc.Insert, nil, values{"id": "1"})
+	p := parks(t, with("insert"), nil, insert)[0]
+	if got := redrive(t, with("delete"), nil, p).all; len(got) != 0 {
+		t.Errorf("on delete: %+v", got)
+	}
+	own := bind(t, conn, mapping.Options{}, strings.Replace(rules, "%", "insert", 1)+"  - {event: f, table: base_2024, on: delete, columns: [id]}\n")
+	do(t, conn, "alter table base_2024 no inherit base")
+	for what, rs := range map[string]*mapping.Ruleset{"rules of its own": own, "it no longer inherits": with("insert")} {
+		if got := redrive(t, rs, nil, p).all; len(got) != 1 || !strings.Contains(got[0].Parked, "no longer applies to public.base_2024") {
+			t.Errorf("%s: %+v", what, got)
+		}
+	}
+}
+
 // TestRedriveAcrossAlter: the change is of the table as it was.
 func TestRedriveAcrossAlter(t *testing.T) {
 	t.Parallel()

@@ -177,7 +177,7 @@ func lookupRole(c *config.Config) string {
 // no state.key.
 func stateOptions(c *config.Config) (*bridge.StateOptions, error) {
 	if !c.State.On() {
-		return nil, nil //nolint:nilnil // there is no state, which is no mistake
+		return nil, nil // there is no state, which is no mistake
 	}
 	keys, err := state.ParseKeys(c.State.Key.Reveal())
 	if err != nil {

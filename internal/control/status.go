@@ -29,7 +29,7 @@ func (s *Service) addLive(ctx context.Context, a Actor, views []EndpointView) er
 	if err != nil {
 		return err
 	}
-	for i := range stats {
+	for i := range views {
 		stats[i].Dead += dead[names[i]]
 		views[i].Live = &stats[i]
 	}
