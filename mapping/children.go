@@ -289,7 +289,7 @@ func keyTexts(key []byte, columns int) [][]byte {
 	r := key
 	for i := range out {
 		size, n := binary.Uvarint(r)
-		out[i], r = r[n:n+int(size)], r[n+int(size):] //nolint:gosec // the length of a slice
+		out[i], r = r[n:n+int(size)], r[n+int(size):] // the length of a slice
 	}
 	return out
 }

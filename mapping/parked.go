@@ -31,6 +31,11 @@ type Parked struct {
 	Change []byte
 	// Unkept is why it was not, although it should have been.
 	Unkept string
+	// Tenant and Key are the event's, if Known: they can be read from the row alone.
+	Tenant, Key []byte
+	Known       bool
+	// Subject stands for the two where the change is stored; it is for who stores it.
+	Subject string
 }
 
 // maxKept bounds, in bytes, the values of a change that is kept.
@@ -72,11 +77,23 @@ func (m *Mapper) parkUnkept(r *rulePlan, n int, c *cdc.Change, sink Sink, reason
 		}
 		m.parked.Unkept = unkept
 	}
+	if unkept != unkeptParent && m.knows(r, c) {
+		m.parked.Tenant, m.parked.Key, m.parked.Known = m.tenant, m.key, true
+	}
 	if len(m.waiting.entries) > 0 {
 		m.waiting.park(&m.parked)
 		return nil
 	}
 	return sink.Park(&m.parked)
+}
+
+// knows fills in m.tenant and m.key of a change that is parked, if it can.
+func (m *Mapper) knows(r *rulePlan, c *cdc.Change) bool {
+	if r.broken != nil || r.tenant != nil && len(r.tenant.Lookups()) > 0 || r.key != nil && len(r.key.Lookups()) > 0 {
+		return false
+	}
+	m.load(c) // what has failed may have used up the budget
+	return m.subject(r, c) == nil
 }
 
 const (
