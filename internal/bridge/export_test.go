@@ -130,6 +130,9 @@ func (t *Tables) Compare(c cdc.Coverages) []string {
 	return out
 }
 
+// OldForm makes the record one of a version whose row filters read otherwise.
+func (t *Tables) OldForm() { t.record.Form = 0 }
+
 // Attempt is an attempt, for tests.
 type Attempt struct{ attempt }
 
