@@ -86,6 +86,18 @@ func LoadSettings(ctx context.Context, conn *pgx.Conn) (Settings, error) {
 	return s, nil
 }
 
+// PartitionTree is an SQL subquery: the table whose oid the expression root is, and its
+// partitions, as rows of oid and level, 0 of the table itself. Unlike
+// pg_partition_tree it locks none of them.
+func PartitionTree(root string) string {
+	return `(with recursive tree(oid, level) as (
+			select ` + root + `, 0
+			union all
+			select i.inhrelid, tree.level + 1 from tree join pg_catalog.pg_inherits i on i.inhparent = tree.oid
+			join pg_catalog.pg_class part on part.oid = i.inhrelid and part.relispartition)
+		select oid, level from tree)`
+}
+
 // ListTables returns all tables and views outside PostgreSQL's own schemas, in
 // order, for suggesting a close name. The catalogue's names have the encoding.
 func ListTables(ctx context.Context, conn *pgx.Conn, encoding Encoding) ([]Name, error) {

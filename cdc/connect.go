@@ -18,13 +18,21 @@ const connectTimeout = 15 * time.Second
 // UTF-8 whatever the database's own encoding. The caller closes it. What is written
 // without a schema is found along DatabasePath; the session's own search_path has
 // PostgreSQL's schema alone.
-func Connect(ctx context.Context, dsn string) (*pgx.Conn, error) {
+func Connect(ctx context.Context, dsn string) (*pgx.Conn, error) { return connect(ctx, dsn, nil) }
+
+// connect is Connect, with settings in place of those of sessionSettings.
+func connect(ctx context.Context, dsn string, other map[string]string) (*pgx.Conn, error) {
 	config, err := pgx.ParseConfig(dsn)
 	if err != nil {
 		return nil, fmt.Errorf("read source.dsn: %w", ErrDSN)
 	}
 	prepareConfig(&config.Config)
-	pin(&config.Config, sessionSettings(config.RuntimeParams))
+	all := sessionSettings()
+	maps.Copy(all, other)
+	for name := range config.RuntimeParams { // what the DSN says wins
+		delete(all, name)
+	}
+	pin(&config.Config, all)
 	settings := config.AfterConnect
 	config.AfterConnect = func(ctx context.Context, conn *pgconn.PgConn) error {
 		if err := leavePath(ctx, conn); err != nil {
@@ -48,7 +56,7 @@ func ConnectLikeStream(ctx context.Context, dsn string, encoding Encoding, path 
 		return nil, "", fmt.Errorf("read source.lookup_dsn: %w", ErrDSN)
 	}
 	prepareConfig(&config.Config)
-	all := sessionSettings(nil)
+	all := sessionSettings()
 	maps.Copy(all, settings)
 	for name, value := range config.RuntimeParams { // what the DSN says wins, except over roomSettings and valueSettings
 		if name != "application_name" && name != "client_encoding" && name != "options" {
@@ -83,7 +91,7 @@ func connectReplication(ctx context.Context, dsn string, encoding Encoding) (*pg
 	config := &parsed.Config
 	prepareConfig(config)
 	config.RuntimeParams["replication"] = "database"
-	all := sessionSettings(nil)
+	all := sessionSettings()
 	for _, s := range []map[string]string{stableSettings(), valueSettings()} {
 		maps.Copy(all, s)
 	}
@@ -119,7 +127,7 @@ func prepareConfig(config *pgconn.Config) {
 // session settings below for what happens behind a pooler.
 func PinSession(config *pgconn.Config, settings ...map[string]string) {
 	prepareConfig(config)
-	all := sessionSettings(nil)
+	all := sessionSettings()
 	for _, s := range append([]map[string]string{stableSettings()}, settings...) {
 		maps.Copy(all, s)
 	}

@@ -76,7 +76,7 @@ func ReadCoverage(ctx context.Context, conn *pgx.Conn, o Options, needs []TableN
 					from pg_catalog.pg_type t join pg_catalog.pg_attribute a on a.attrelid = t.typrelid and a.attnum > 0 and not a.attisdropped
 					where t.oid = any($4::oid[])), ''), 0))::text,
 			coalesce((select hashtextextended(string_agg(format('%s %s', pc.oid, pc.relreplident), ',' order by pc.oid), 0)
-				from pg_catalog.pg_partition_tree(c.oid) p join pg_catalog.pg_class pc on pc.oid = p.relid where p.level > 0), 0)::text,
+				from `+PartitionTree("c.oid")+` p join pg_catalog.pg_class pc on pc.oid = p.oid where p.level > 0), 0)::text,
 			coalesce((select oid from pg_catalog.pg_publication where pubname = $5), 0),
 			(select case when pg_is_in_recovery() then pg_last_wal_replay_lsn() else pg_current_wal_lsn() end)
 		from unnest($1::text[], $2::text[]) with ordinality w(schema, name, n)

@@ -63,6 +63,41 @@ func TestCoverage(t *testing.T) {
 	}
 }
 
+// TestCoverageLocksNothing: while the application has a partition to itself, the others
+// are not held, for which it may wait next, and the check sees what changes.
+func TestCoverageLocksNothing(t *testing.T) {
+	t.Parallel()
+	dsn := pg.Database(t, "", `
+		create table t (id int primary key) partition by range (id);
+		create table t1 partition of t for values from (0) to (9);
+		create table t2 partition of t for values from (9) to (99) partition by range (id);
+		create table t21 partition of t2 for values from (9) to (50);
+		create publication gancho for table t with (publish_via_partition_root)`)
+	conn, application := dial(t, dsn), dial(t, dsn)
+	do(t, application, "set lock_timeout = '10s'")
+	do(t, conn, "set lock_timeout = '1ms'", "begin")
+	read := func() string {
+		t.Helper()
+		all, err := cdc.ReadCoverage(t.Context(), conn, optionsFor(dsn), []cdc.TableNeed{{Schema: "public", Name: "t", Insert: true}}, nil)
+		if err != nil || all.Tables[0].Missing != "" {
+			t.Fatalf("coverage %+v: %v", all, err)
+		}
+		return all.Identities
+	}
+	before := read()
+	do(t, application, "begin", "alter table t21 replica identity full", "lock table t1")
+	if again := read(); again != before {
+		t.Error("what nobody has committed is seen")
+	}
+	do(t, application, "commit")
+	if read() == before {
+		t.Error("the partition of a partition is altered, and the check does not see it")
+	}
+	if held := value[int](t, conn, "select count(*) from pg_locks where pid = pg_backend_pid() and relation in (select oid from pg_class where relname ~ '^t[12]')"); held != 0 {
+		t.Errorf("the check holds %d locks on partitions", held)
+	}
+}
+
 // TestCatalogNames: names and row filters of a database whose encoding the server
 // does not know.
 func TestCatalogNames(t *testing.T) {

@@ -323,7 +323,7 @@ func hazardsQuery(version int, e Encoding) string {
 					when listed or stored or stored_columns is null then '{}'
 					else array(select unnest(key_columns) intersect select unnest(stored_columns)) end as unpublished,
 				not partitioned and bool_and(not listed and ($10::int < 180000 or virtual is null and (stored or stored_columns is null))) over (partition by oid) as full_is_safe,
-				not partitioned and bool_and((not listed or primary_columns <@ listed_columns) and (filter_columns is null or filter_columns <@ primary_columns)
+				not partitioned and coalesce(keyed, false) and bool_and((not listed or primary_columns <@ listed_columns) and (filter_columns is null or filter_columns <@ primary_columns)
 					and ($10::int < 180000 or listed or stored or not coalesce(primary_columns && stored_columns, false))) over (partition by oid) as default_is_safe
 			from exposed e
 		), heir(oid, parent, alone) as ( -- whose rows are also those of a table in our publications

@@ -18,10 +18,10 @@ import (
 // that only protect us are left as they are, and one that decides about results
 // has to have its value already, or the connection is refused.
 
-// sessionSettings are those of every session, without what given has: nothing
-// but Gancho itself ends or hides what we read, whatever the role's own are.
-func sessionSettings(given map[string]string) map[string]string {
-	all := map[string]string{
+// sessionSettings are those of every session: nothing but Gancho itself ends or
+// hides what we read, whatever the role's own are.
+func sessionSettings() map[string]string {
+	return map[string]string{
 		"statement_timeout":                   "0",
 		"lock_timeout":                        "0",
 		"idle_session_timeout":                "0",
@@ -31,9 +31,12 @@ func sessionSettings(given map[string]string) map[string]string {
 		// Row-level security raises an error instead of hiding rows.
 		"row_security": "off",
 	}
-	maps.DeleteFunc(all, func(name, _ string) bool { _, ok := given[name]; return ok })
-	return all
 }
+
+// watchSettings are those of sessions that read the catalogue again and again. Where a
+// statement needs a table's lock after all, as one that prints a row filter does, it does
+// not wait there for as long as the application keeps the table to itself.
+func watchSettings() map[string]string { return map[string]string{"lock_timeout": "2s"} }
 
 // stableSettings are those of sessions whose statements are all our own.
 func stableSettings() map[string]string {

@@ -228,7 +228,7 @@ func (g *reading) read(ctx context.Context, f func(context.Context, *pgx.Conn) e
 			return err
 		} // somebody has ended the connection since: a new one tells
 	}
-	conn, err := Connect(ctx, g.dsn)
+	conn, err := connect(ctx, g.dsn, watchSettings())
 	if err != nil {
 		return fmt.Errorf("connect to the source: %w", err)
 	}

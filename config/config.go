@@ -60,6 +60,8 @@ type Queue struct {
 	// AllowVolatile accepts a Redis without persistence: events that it holds
 	// are lost with it.
 	AllowVolatile bool
+	// KeepParked is how long changes stay parked after their commit; 0: for ever.
+	KeepParked time.Duration
 }
 
 // Sentinel is how to find the sentinels that know the Redis.
@@ -98,6 +100,8 @@ type State struct {
 	KeepEvents time.Duration
 	// KeepLog is how long the delivery log is kept; 0: none is written.
 	KeepLog time.Duration
+	// KeepDead is how long dead letters are kept after their last attempt; 0: for ever.
+	KeepDead time.Duration
 }
 
 // On reports whether Gancho has state.
@@ -128,7 +132,8 @@ type Log struct {
 func defaults() *Config {
 	return &Config{
 		Source:   Source{Slot: "gancho", Publication: "gancho", OnSchemaChange: "stop", LagWarning: 1 << 30},
-		State:    State{KeepLog: 30 * 24 * time.Hour},
+		Queue:    Queue{KeepParked: defaultKeepFailed},
+		State:    State{KeepLog: 30 * 24 * time.Hour, KeepDead: defaultKeepFailed},
 		Mapping:  Mapping{TransactionMemory: 64 << 20},
 		HTTP:     HTTP{Listen: "127.0.0.1:8620"},
 		Quotas:   defaultQuotas(),

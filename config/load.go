@@ -105,6 +105,21 @@ const maxKeep = 3650 * 24 * time.Hour
 // defaultKeepEvents is how long events are kept in a database of Gancho's own.
 const defaultKeepEvents = 7 * 24 * time.Hour
 
+// defaultKeepFailed is how long what could not be delivered is kept, and the least is
+// what people need to notice it.
+const (
+	defaultKeepFailed = 90 * 24 * time.Hour
+	minKeepFailed     = 24 * time.Hour
+)
+
+// keepFailed reads how long dead letters or parked changes are kept; 0: for ever.
+func keepFailed(v value) time.Duration {
+	if v.IsScalar() && v.Raw() == "forever" {
+		return 0
+	}
+	return v.Duration(minKeepFailed, maxKeep)
+}
+
 func (s *State) decode(v value) {
 	keep := func(v value) time.Duration {
 		if v.IsScalar() && v.Raw() == "off" {
@@ -118,6 +133,7 @@ func (s *State) decode(v value) {
 		strictyaml.Optional("key", func(v value) { s.Key, s.KeyLine = Secret(v.Text()), v.Line() }),
 		strictyaml.Optional("keep_events", func(v value) { s.KeepEvents, events = keep(v), true }),
 		strictyaml.Optional("keep_log", func(v value) { s.KeepLog = keep(v) }),
+		strictyaml.Optional("keep_dead", func(v value) { s.KeepDead = keepFailed(v) }),
 	)
 	if v.IsMap() && s.KeyLine == 0 {
 		v.Errorf("write such as key: ${GANCHO_STATE_KEY}; make one with: gancho secrets generate-key", `the key "key" is missing, which encrypts what is stored`)

@@ -34,6 +34,7 @@ func (q *Queue) decode(v value) {
 			q.Cluster.decode(v)
 		}),
 		strictyaml.Optional("allow_volatile", func(v value) { q.AllowVolatile = v.Bool() }),
+		strictyaml.Optional("keep_parked", func(v value) { q.KeepParked = keepFailed(v) }),
 	)
 	switch {
 	case !v.IsMap():

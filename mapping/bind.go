@@ -313,19 +313,14 @@ func (b *binder) loadDenied(ctx context.Context, deny []denied) error {
 			b.errors = append(b.errors, d.mistake(c.closestColumn(d.column), "column %q is not in table %s", d.column, t.Relation.Name))
 			continue
 		}
-		relations, err := b.related(ctx, t)
-		if err != nil {
-			return err
-		}
-		for _, oid := range relations {
-			b.deny(oid, d.column, d.text)
-		}
+		columns := []string{d.column}
 		for column, formula := range t.Generated {
 			if mention(formula, "", d.column) >= 0 { // whoever reads it has the value
-				for _, oid := range relations {
-					b.deny(oid, column, d.text)
-				}
+				columns = append(columns, column)
 			}
+		}
+		if err := b.denyRelated(ctx, t, columns, d.text); err != nil {
+			return err
 		}
 	}
 	return nil
@@ -340,27 +335,28 @@ func (b *binder) deniedOf(t *cdc.Table) map[string]bool {
 	return denied
 }
 
-func (b *binder) deny(relation uint32, column, text string) {
-	if b.denied[relation] == nil {
-		b.denied[relation] = map[string]string{}
-	}
-	if b.denied[relation][column] == "" {
-		b.denied[relation][column] = text
-	}
-}
-
-// related are the tables through which rows of a table are read, or whose rows it
-// shows: itself, its parents and children by inheritance or partition, and theirs.
-func (b *binder) related(ctx context.Context, t *cdc.Table) ([]uint32, error) {
+// denyRelated denies columns of a table, and of the tables through which its rows are
+// read, or whose rows it shows, where these have them: of its parents and children by
+// inheritance or partition, and of theirs.
+func (b *binder) denyRelated(ctx context.Context, t *cdc.Table, columns []string, text string) error {
 	rows, _ := b.conn.Query(ctx, `
 		with recursive up(oid) as (select $1::oid union select inhparent from up join pg_catalog.pg_inherits on inhrelid = up.oid),
 		down(oid) as (select $1::oid union select inhrelid from down join pg_catalog.pg_inherits on inhparent = down.oid)
-		select oid from up union select oid from down`, t.Relation.OID) // CollectRows returns its error
-	oids, err := pgx.CollectRows(rows, pgx.RowTo[uint32])
+		select a.attrelid, a.attname::text from pg_catalog.pg_attribute a
+		where a.attrelid in (select oid from up union select oid from down) and a.attname = any($2) and not a.attisdropped`, t.Relation.OID, columns) // ForEachRow returns its error
+	var relation uint32
+	var column string
+	_, err := pgx.ForEachRow(rows, []any{&relation, &column}, func() error {
+		if b.denied[relation] == nil {
+			b.denied[relation] = map[string]string{}
+		}
+		b.denied[relation][column] = cmp.Or(b.denied[relation][column], text)
+		return nil
+	})
 	if err != nil {
-		return nil, fmt.Errorf("read the relatives of %s: %w", t.Relation.TableName(), err)
+		return fmt.Errorf("read the relatives of %s: %w", t.Relation.TableName(), err)
 	}
-	return oids, nil
+	return nil
 }
 
 // bind checks one rule. It returns nil when the table cannot be used at all.

@@ -275,7 +275,7 @@ func (b *binder) checkParents(ctx context.Context, bound *boundRule) error {
 		return nil // a mistake has been reported
 	}
 	sql, _ := parentQuery(bound, rel, keys)
-	_, err := describe(ctx, b.conn, b.room.path, sql, len(keys))
+	err := tryBatch(ctx, b.conn, b.room.path, sql, len(keys))
 	if pg, ok := errors.AsType[*pgconn.PgError](err); ok && !b.conn.IsClosed() {
 		b.mistake(bound.rule.tableValue, -1, refusalHint(err), "children need to read rows of %s: %s", rel.TableName(), pg.Message)
 		return nil
@@ -289,7 +289,7 @@ func keyTexts(key []byte, columns int) [][]byte {
 	r := key
 	for i := range out {
 		size, n := binary.Uvarint(r)
-		out[i], r = r[n:n+int(size)], r[n+int(size):] //nolint:gosec // the length of a slice
+		out[i], r = r[n:n+int(size)], r[n+int(size):] // the length of a slice
 	}
 	return out
 }

@@ -74,7 +74,7 @@ type joining struct {
 func (c *collector) addMatch(number int, tag byte, last uint64, s side, value []byte) error {
 	l := &c.matches
 	start := len(l.arena)
-	l.arena = binary.BigEndian.AppendUint16(l.arena, uint16(number)) //nolint:gosec // bounded when rules are bound
+	l.arena = binary.BigEndian.AppendUint16(l.arena, uint16(number)) // bounded when rules are bound
 	l.arena = append(append(l.arena, c.key...), tag)
 	l.arena = append(binary.BigEndian.AppendUint64(l.arena, last), byte(s))
 	key := len(l.arena) - start

@@ -129,7 +129,7 @@ type collector struct {
 }
 
 func newCollector(memory int64) collector {
-	part := int(memory / 2) //nolint:gosec // bytes of memory
+	part := int(memory / 2) // bytes of memory
 	c := collector{seed: maphash.MakeSeed(), emptied: map[*transactionTable][]uint64{}}
 	// Once changes are in the file, the other two use their memory.
 	c.changes.limit, c.matches.limit, c.results.limit = part, part/2, part/2
@@ -277,7 +277,7 @@ func (c *collector) appendNet(dst []byte, n *net) []byte {
 	if n.holes {
 		flags |= flagHoles
 	}
-	dst = binary.AppendUvarint(append(dst, flags), uint64(c.plan(n.plan))) //nolint:gosec // an index
+	dst = binary.AppendUvarint(append(dst, flags), uint64(c.plan(n.plan))) // an index
 	dst = binary.AppendUvarint(dst, n.last)
 	return append(binary.AppendUvarint(dst, uint64(len(n.old))), n.old...)
 }

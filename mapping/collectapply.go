@@ -106,7 +106,7 @@ func (c *collector) addResult(last uint64, s side, number int, value []byte) err
 	r := &c.results
 	start := len(r.arena)
 	r.arena = binary.BigEndian.AppendUint64(r.arena, s.ordinal(c.count, last))
-	r.arena = binary.BigEndian.AppendUint16(r.arena, uint16(number)) //nolint:gosec // bounded when rules are bound
+	r.arena = binary.BigEndian.AppendUint16(r.arena, uint16(number)) // bounded when rules are bound
 	key := len(r.arena) - start
 	r.arena = append(r.arena, value...)
 	return r.push(start, key)

@@ -138,9 +138,9 @@ func withoutFull(ctx context.Context, conn *pgx.Conn, t *cdc.Table) ([]cdc.Name,
 	}
 	return queryNames(ctx, conn, "read partitions of "+t.Relation.TableName().String(), `
 		select n.nspname::text, c.relname::text
-		from pg_partition_tree($1::oid::regclass) p join pg_catalog.pg_class c on c.oid = p.relid
+		from `+cdc.PartitionTree("$1::oid")+` p join pg_catalog.pg_class c on c.oid = p.oid
 		join pg_catalog.pg_namespace n on n.oid = c.relnamespace
-		where c.relreplident <> 'f' and (p.isleaf or p.level = 0) order by p.level, 1, 2`, t.Relation.OID)
+		where c.relreplident <> 'f' and (c.relkind <> 'p' or p.level = 0) order by p.level, 1, 2`, t.Relation.OID)
 }
 
 // noteLeftOut reports what the payload of a deleted row will lack.

@@ -194,7 +194,9 @@ func (b *binder) lookups(ctx context.Context, r *rule, t *cdc.Table) ([]*boundLo
 		}
 		bound, err := b.prepareLookup(ctx, l, types)
 		if err == nil && bound != nil {
-			err = b.denyLookup(ctx, bound, t)
+			if err = b.denyLookup(ctx, bound, t); err == nil {
+				err = b.noteBodies(ctx, r, t, bound)
+			}
 			out = append(out, bound)
 		}
 		if err != nil {
@@ -217,32 +219,22 @@ func (b *binder) lookupColumnMistake(l *lookup, p sqlParam, t *cdc.Table) {
 // returns nil when the server refuses it.
 func (b *binder) prepareLookup(ctx context.Context, l *lookup, types []*cdc.Type) (*boundLookup, error) {
 	batch, pieces := l.batchSQL(types, nil)
-	fields, err := describe(ctx, b.conn, b.room.path, batch, len(types))
+	fields, err := describe(ctx, b.conn, b.room.path, batch)
 	for schemas := []edit(nil); err != nil; {
-		pg, ok := errors.AsType[*pgconn.PgError](err)
-		if !ok || b.conn.IsClosed() {
+		pg, at := refusedAt(err, batch, pieces)
+		if pg == nil || b.conn.IsClosed() {
 			return nil, fmt.Errorf("prepare lookup %s: %w", l.name, err)
-		}
-		at := -1
-		if pg.Position > 0 {
-			at = offset(pieces, byteOffset(batch, int(pg.Position)-1))
 		}
 		schema, qualifyError := b.qualify(ctx, l, pg, at)
 		if qualifyError != nil {
 			return nil, qualifyError
 		}
-		if schema != "" && !slices.ContainsFunc(schemas, func(e edit) bool { return e.start == at }) {
-			schemas = append(schemas, edit{at, at, schema})
-			batch, pieces = l.batchSQL(types, schemas)
-			fields, err = describe(ctx, b.conn, b.room.path, batch, len(types))
-			continue
+		if schema == "" || slices.ContainsFunc(schemas, func(e edit) bool { return e.start == at }) {
+			return nil, b.refuseLookup(ctx, l, pg, at)
 		}
-		hint, err := b.lookupHint(ctx, l, pg, at)
-		if err != nil {
-			return nil, err
-		}
-		b.mistake(l.value, at, hint, "lookup %s: %s", l.name, pg.Message)
-		return nil, nil
+		schemas = append(schemas, edit{at, at, schema})
+		batch, pieces = l.batchSQL(types, schemas)
+		fields, err = describe(ctx, b.conn, b.room.path, batch)
 	}
 	bound := &boundLookup{lookup: l, batch: batch, place: l.value.Place()}
 	bound.id = l.cache.String() + " " + batch
@@ -257,15 +249,44 @@ func (b *binder) prepareLookup(ctx context.Context, l *lookup, types []*cdc.Type
 		}
 		bound.columns = append(bound.columns, cdc.Column{Name: f.Name, Type: b.types.Lookup(oids[i+1]), TypeMod: f.TypeModifier})
 	}
-	if b.room.shadows || len(b.denied) > 0 {
+	if b.room.doubtful || len(b.denied) > 0 {
 		if bound.reads, err = readsOf(ctx, b.conn, b.room.path, batch); err != nil {
 			return nil, fmt.Errorf("read what lookup %s reads: %w", l.name, err)
 		}
 	}
-	if b.room.shadows {
-		return bound, b.checkCalls(ctx, l, types, bound.reads)
+	if b.room.doubtful {
+		mistakes := len(b.errors)
+		if err := b.checkCalls(ctx, l, types, bound.reads); err != nil || len(b.errors) > mistakes {
+			return nil, err // what it would call must not run
+		}
+	}
+	if err := tryBatch(ctx, b.conn, b.room.path, batch, len(types)); err != nil {
+		pg, at := refusedAt(err, batch, pieces)
+		if pg == nil || b.conn.IsClosed() {
+			return nil, fmt.Errorf("prepare lookup %s: %w", l.name, err)
+		}
+		return nil, b.refuseLookup(ctx, l, pg, at)
 	}
 	return bound, nil
+}
+
+// refusedAt is the server's refusal of a batch, nil if it is none, and the offset of
+// its place in the lookup's text, -1 without one.
+func refusedAt(err error, batch string, pieces []piece) (pg *pgconn.PgError, at int) {
+	pg, _ = errors.AsType[*pgconn.PgError](err)
+	if pg == nil || pg.Position == 0 {
+		return pg, -1
+	}
+	return pg, offset(pieces, byteOffset(batch, int(pg.Position)-1))
+}
+
+// refuseLookup is the mistake of a lookup that the server refuses.
+func (b *binder) refuseLookup(ctx context.Context, l *lookup, pg *pgconn.PgError, at int) error {
+	hint, err := b.lookupHint(ctx, l, pg, at)
+	if err == nil {
+		b.mistake(l.value, at, hint, "lookup %s: %s", l.name, pg.Message)
+	}
+	return err
 }
 
 // lookupHint says what to do about the server's refusal of a lookup, at the offset
@@ -301,19 +322,24 @@ var (
 	writtenName = regexp.MustCompile(`^("[^"]*"|[\pL\pN_$])+(\.("[^"]*"|[\pL\pN_$])+)?`)
 )
 
-// describe prepares a batch, whose names resolve along the path, and runs it for no
-// change: only then does the server check privileges, and that nothing is written or
-// locked.
-func describe(ctx context.Context, conn *pgx.Conn, path, batch string, arguments int) (fields []pgconn.FieldDescription, err error) {
+// describe prepares a batch, whose names resolve along the path. Nothing of it runs.
+func describe(ctx context.Context, conn *pgx.Conn, path, batch string) (fields []pgconn.FieldDescription, err error) {
 	err = enter(ctx, conn, path, func() error {
 		d, err := conn.PgConn().Prepare(ctx, "", batch, nil)
-		if err != nil {
-			return err
+		if err == nil {
+			fields = d.Fields
 		}
-		fields = d.Fields
-		return conn.PgConn().ExecParams(ctx, batch, emptyArrays(arguments), nil, nil, nil).Read().Err
+		return err
 	})
 	return fields, err
+}
+
+// tryBatch runs a batch for no change: only then does the server check privileges, and
+// that nothing is written or locked. What it calls may run.
+func tryBatch(ctx context.Context, conn *pgx.Conn, path, batch string, arguments int) error {
+	return enter(ctx, conn, path, func() error {
+		return conn.PgConn().ExecParams(ctx, batch, emptyArrays(arguments), nil, nil, nil).Read().Err
+	})
 }
 
 // emptyArrays are arguments for no change.

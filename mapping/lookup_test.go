@@ -64,7 +64,7 @@ func (l *lab) begin(sql string) {
 	if err := tx.Commit(context.Background()); err != nil {
 		l.Fatal(err)
 	}
-	l.tx = &cdc.Transaction{Commit: l.tx.Commit + 100, XID: uint32(xid), Time: time.Unix(0, 0)} //nolint:gosec // the stream has 32 bits as well
+	l.tx = &cdc.Transaction{Commit: l.tx.Commit + 100, XID: uint32(xid), Time: time.Unix(0, 0)} // the stream has 32 bits as well
 }
 
 // change is an insert, of the transaction at hand, into a table.
@@ -383,7 +383,7 @@ func TestLookupWaitsForTheCommit(t *testing.T) {
 			if err := slow.QueryRow(ctx, "select pg_current_xact_id()::text::bigint").Scan(&xid); err != nil {
 				t.Fatal(err)
 			}
-			l.tx = &cdc.Transaction{Commit: 1, XID: uint32(xid), Time: time.Unix(0, 0)} //nolint:gosec // the stream has 32 bits as well
+			l.tx = &cdc.Transaction{Commit: 1, XID: uint32(xid), Time: time.Unix(0, 0)} // the stream has 32 bits as well
 		}
 		committed := make(chan error, 1)
 		commit := func() { go func() { _, err := slow.Exec(ctx, "commit"); committed <- err }() }

@@ -331,8 +331,8 @@ func (m *Mapper) changed(r *rulePlan, c *cdc.Change) (bool, *failure) {
 	return false, unknown
 }
 
-// build fills in m.event.
-func (m *Mapper) build(r *rulePlan, n int, c *cdc.Change) *failure {
+// subject fills in m.tenant and m.key.
+func (m *Mapper) subject(r *rulePlan, c *cdc.Change) *failure {
 	m.tenant = m.tenant[:0]
 	if r.tenant != nil {
 		var err error
@@ -341,7 +341,12 @@ func (m *Mapper) build(r *rulePlan, n int, c *cdc.Change) *failure {
 		}
 		m.tenant = unpadded(m.tenant, r.tenant.Type())
 	}
-	if failed := m.orderingKey(r, c); failed != nil {
+	return m.orderingKey(r, c)
+}
+
+// build fills in m.event.
+func (m *Mapper) build(r *rulePlan, n int, c *cdc.Change) *failure {
+	if failed := m.subject(r, c); failed != nil {
 		return failed
 	}
 	m.unchanged = m.unchanged[:0]

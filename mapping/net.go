@@ -232,11 +232,11 @@ func (c *collector) merge(i int) {
 	identity := s.arena[r.offset : r.offset+int(r.key)-8]
 	split, end := r.offset+int(r.key), r.offset+int(r.key+r.value)
 	piece := c.net(s.arena[split:end:end])
-	for slot := int(r.prefix) & (len(c.slots) - 1); ; slot = (slot + 1) & (len(c.slots) - 1) { //nolint:gosec // the low bits of a hash
+	for slot := int(r.prefix) & (len(c.slots) - 1); ; slot = (slot + 1) & (len(c.slots) - 1) { // the low bits of a hash
 		at := c.slots[slot]
 		if at == 0 {
 			c.rows = append(c.rows, storedRow{piece, i})
-			c.slots[slot] = int32(len(c.rows)) //nolint:gosec // fewer than bytes of memory
+			c.slots[slot] = int32(len(c.rows)) // fewer than bytes of memory
 			return
 		}
 		row := &c.rows[at-1]
@@ -298,7 +298,7 @@ func (c *collector) emptiedBetween(t *transactionTable, after, before uint64) bo
 // in memory, or all of it.
 func (c *collector) reference(dst []byte, n *net) []byte {
 	if !c.changes.spilled() {
-		return binary.BigEndian.AppendUint32(dst, uint32(c.current)) //nolint:gosec // fewer than bytes of memory
+		return binary.BigEndian.AppendUint32(dst, uint32(c.current)) // fewer than bytes of memory
 	}
 	return append(c.appendNet(dst, n), n.new...)
 }

@@ -31,6 +31,11 @@ type Parked struct {
 	Change []byte
 	// Unkept is why it was not, although it should have been.
 	Unkept string
+	// Tenant and Key are the event's, if Known: they can be read from the row alone.
+	Tenant, Key []byte
+	Known       bool
+	// Subject stands for the two where the change is stored; it is for who stores it.
+	Subject string
 }
 
 // maxKept bounds, in bytes, the values of a change that is kept.
@@ -72,11 +77,23 @@ func (m *Mapper) parkUnkept(r *rulePlan, n int, c *cdc.Change, sink Sink, reason
 		}
 		m.parked.Unkept = unkept
 	}
+	if unkept != unkeptParent && m.knows(r, c) {
+		m.parked.Tenant, m.parked.Key, m.parked.Known = m.tenant, m.key, true
+	}
 	if len(m.waiting.entries) > 0 {
 		m.waiting.park(&m.parked)
 		return nil
 	}
 	return sink.Park(&m.parked)
+}
+
+// knows fills in m.tenant and m.key of a change that is parked, if it can.
+func (m *Mapper) knows(r *rulePlan, c *cdc.Change) bool {
+	if r.broken != nil || r.tenant != nil && len(r.tenant.Lookups()) > 0 || r.key != nil && len(r.key.Lookups()) > 0 {
+		return false
+	}
+	m.load(c) // what has failed may have used up the budget
+	return m.subject(r, c) == nil
 }
 
 const (
@@ -174,6 +191,9 @@ func (r *Redriver) Map(ctx context.Context, change []byte, sink Sink) error {
 	c.Relation = r.plan.relation
 	plan, group := r.plan.ruleOf(bound, c.Op)
 	if plan == nil {
+		if table := c.Relation.TableName(); !m.rules.applies(bound, table) {
+			return refuse("%s: the rule no longer applies to %s, of which the change is: it no longer inherits from %s, or has rules of its own", bound.place(), table, bound.table.Relation.TableName())
+		}
 		return nil
 	}
 	m.load(c)
@@ -191,11 +211,18 @@ func (r *Redriver) Map(ctx context.Context, change []byte, sink Sink) error {
 	return m.Resolve(ctx, sink)
 }
 
+// is reports whether the rule is another one, or that for an heir.
+func (b *boundRule) is(other *boundRule) bool { return b == other || b.inherits == other }
+
+// applies reports whether the rule is one for some operation of the table.
+func (rs *Ruleset) applies(bound *boundRule, table cdc.Name) bool {
+	return bound.table.Relation.TableName() == table || slices.ContainsFunc(rs.byTable[table], func(b *boundRule) bool { return b.is(bound) })
+}
+
 // ruleOf finds a rule as one for an operation, and as the one that groups rows.
 func (p *tablePlan) ruleOf(bound *boundRule, op cdc.Op) (*rulePlan, *transactionPlan) {
-	is := func(b *boundRule) bool { return b == bound || b.inherits == bound }
 	for i := range p.byOp[op] {
-		if r := &p.byOp[op][i]; is(r.bound) {
+		if r := &p.byOp[op][i]; r.bound.is(bound) {
 			return r, nil
 		}
 	}
@@ -204,7 +231,7 @@ func (p *tablePlan) ruleOf(bound *boundRule, op cdc.Op) (*rulePlan, *transaction
 	}
 	for _, t := range p.collects.rules[op] {
 		switch {
-		case !is(t.bound):
+		case !t.bound.is(bound):
 		case t.group != nil:
 			return &t.rulePlan, t
 		default:

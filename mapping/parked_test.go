@@ -21,7 +21,7 @@ type keeper struct {
 
 func (k *keeper) Park(p *mapping.Parked) error {
 	kept := *p
-	kept.Change = bytes.Clone(p.Change)
+	kept.Change, kept.Tenant, kept.Key = bytes.Clone(p.Change), bytes.Clone(p.Tenant), bytes.Clone(p.Key)
 	k.parked = append(k.parked, kept)
 	return k.recorder.Park(p)
 }
@@ -120,6 +120,29 @@ func TestRedrive(t *testing.T) {
 			}
 			diff(t, "events", got, want.all)
 		})
+	}
+}
+
+// TestRedriveOfHeir: a rule that no longer applies to the table of a change leaves it
+// parked, and one that only has other operations now has no event of it.
+func TestRedriveOfHeir(t *testing.T) {
+	t.Parallel()
+	conn := connect(t, "create table base (id int primary key, x int)", "create table base_2024 (primary key (id)) inherits (base)")
+	const rules = "rules:\n  - {event: e, table: base, on: %, columns: [id], data: {y: 1 / (id - id)}}\n"
+	with := func(ops string) *mapping.Ruleset {
+		return bind(t, conn, mapping.Options{}, strings.Replace(rules, "%", ops, 1))
+	}
+	insert := change(relation(t, conn, "", "base_2024"), cdc.Insert, nil, values{"id": "1"})
+	p := parks(t, with("insert"), nil, insert)[0]
+	if got := redrive(t, with("delete"), nil, p).all; len(got) != 0 {
+		t.Errorf("on delete: %+v", got)
+	}
+	own := bind(t, conn, mapping.Options{}, strings.Replace(rules, "%", "insert", 1)+"  - {event: f, table: base_2024, on: delete, columns: [id]}\n")
+	do(t, conn, "alter table base_2024 no inherit base")
+	for what, rs := range map[string]*mapping.Ruleset{"rules of its own": own, "it no longer inherits": with("insert")} {
+		if got := redrive(t, rs, nil, p).all; len(got) != 1 || !strings.Contains(got[0].Parked, "no longer applies to public.base_2024") {
+			t.Errorf("%s: %+v", what, got)
+		}
 	}
 }
 
@@ -256,4 +279,39 @@ func TestKeptForm(t *testing.T) {
 		`"Old":[{"State":2,"Text":"MQ=="},{"State":2,"Text":"Nw=="},{"State":2,"Text":"MDE="},{"State":2,"Text":"MS41MA=="}]}}`
 	p := mapping.Parked{Position: cdc.Position{Commit: 4096, Ordinal: 2}, Change: []byte(change)}
 	diff(t, "events", redrive(t, rs, nil, p).all, []got{{N: 3, Type: "p", Key: "7", Data: `{"id":7,"status":null,"total":1.50}`, Previous: `{"status":"01"}`}})
+}
+
+// TestParkedSubject: a parked change has the tenant and the key that its event would have
+// had, where the row alone tells them.
+func TestParkedSubject(t *testing.T) {
+	t.Parallel()
+	conn := connect(t)
+	clients := relation(t, conn, "", "clientes")
+	update := change(clients, cdc.Update, client(), with(client(), values{"nome": "Zoé"}))
+	const lookup = "\n    lookup: {outro: select id from clientes where id = new.id}"
+	for name, c := range map[string]struct {
+		rule string
+		want string // empty: they are not known
+	}{
+		"row":               {"tenant: empresa_id\n    data: {x: 1 / (id - id)}", "1/7"},
+		"no tenant":         {"key: nome\n    data: {x: 1 / (id - id)}", "/Zoé"},
+		"out of budget":     {"tenant: empresa_id\n    data: {x: \"length(repeat(nome, 900000000))\"}", "1/7"},
+		"when":              {"tenant: empresa_id\n    when: 1 / (id - id) = 1\n    columns: [id]", "1/7"},
+		"tenant fails":      {"tenant: 1 / (id - id)\n    columns: [id]", ""},
+		"key fails":         {"key: 1 / (id - id)\n    columns: [id]", ""},
+		"tenant of lookup":  {"tenant: outro.id" + lookup + "\n    when: 1 / (id - id) = 1\n    columns: [id]", ""},
+		"lookup of another": {"tenant: empresa_id" + lookup + "\n    when: 1 / (id - id) = 1\n    data: {x: outro.id}", "1/7"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			rs := bind(t, conn, mapping.Options{}, "rules:\n  - event: cliente\n    table: clientes\n    on: update\n    "+c.rule+"\n")
+			p := parks(t, rs, nil, update)[0]
+			got := ""
+			if p.Known {
+				got = string(p.Tenant) + "/" + string(p.Key)
+			}
+			if got != c.want {
+				t.Errorf("got %q, want %q", got, c.want)
+			}
+		})
+	}
 }

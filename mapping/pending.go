@@ -130,7 +130,7 @@ func (w *waiting) event(e *Event) {
 func (w *waiting) park(p *Parked) {
 	kept := &w.next(entryParked).parked
 	*kept = *p
-	kept.Row, kept.Change = w.keep(p.Row), w.keep(p.Change)
+	kept.Row, kept.Change, kept.Tenant, kept.Key = w.keep(p.Row), w.keep(p.Change), w.keep(p.Tenant), w.keep(p.Key)
 }
 
 // transaction returns the waiting's own copy of a transaction.

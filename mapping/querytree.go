@@ -59,7 +59,7 @@ func parseTree(text string) (reads, error) {
 		}
 		number, err := strconv.ParseInt(token, 10, 64)
 		isNumber := err == nil
-		oid := uint32(number) //nolint:gosec // of oids alone
+		oid := uint32(number) // of oids alone
 		switch {
 		case token == "{":
 			stack, nodes, field = append(stack, node{}), nodes+1, ""

@@ -128,9 +128,11 @@ func (l *boundLookup) sameResult(fields []pgconn.FieldDescription) error {
 }
 
 // ends reports whether the policy lets a query that is broken end capture. A missing
-// privilege concerns its rule alone: whoever revoked it did not change the schema.
+// privilege concerns its rule alone: whoever revoked it did not change the schema. So does
+// the body of a function, which may fail for this change and not for the next.
 func (rs *Ruleset) ends(err error) bool {
-	return rs.policy == Stop && cdc.FaultOf(err) != cdc.FaultDenied
+	pg, ok := errors.AsType[*pgconn.PgError](err)
+	return rs.policy == Stop && cdc.FaultOf(err) != cdc.FaultDenied && !(ok && pg.Where != "")
 }
 
 // isBroken: the query no longer fits the database, or may no longer be run there.

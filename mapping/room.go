@@ -30,8 +30,9 @@ type room struct {
 	database string
 	// outside are the schemas of that which are not in path, in order.
 	outside []outsideSchema
-	// shadows: there are functions or operators in schemas where others may create.
-	shadows bool
+	// doubtful: a lookup may call what others have made, or something else than along
+	// the database's search_path.
+	doubtful bool
 }
 
 type outsideSchema struct {
@@ -39,6 +40,30 @@ type outsideSchema struct {
 	// intruders are the roles that may create in it; "": a table of an earlier
 	// schema outside hides one of this.
 	intruders string
+	// trusted and users are the roles that have made something in it, and may need to
+	// again; those of trusted are no intruders.
+	trusted, users string
+}
+
+// makers is an SQL expression: the roles besides its owner and superusers that have made
+// something in a schema, and for which the condition of their oid holds. The schema is a
+// row of pg_namespace with the alias n.
+func makers(condition string) string {
+	return `coalesce((select string_agg(quote_ident(maker.rolname), ', ' order by maker.rolname) from pg_catalog.pg_roles maker
+		where not maker.rolsuper and maker.oid <> n.nspowner and ` + condition + `
+		and maker.oid in (select relowner from pg_catalog.pg_class where relnamespace = n.oid union select proowner from pg_catalog.pg_proc where pronamespace = n.oid)), '')`
+}
+
+// schemaColumns are the SQL columns of an outsideSchema, of a row of pg_namespace n.
+func schemaColumns() string {
+	return "n.nspname::text as name, coalesce(" + cdc.Intruders("n") + ", '') as intruders, " +
+		makers(cdc.Trusted("maker.oid")) + " as trusted, " + makers("not "+cdc.Trusted("maker.oid")) + " as users"
+}
+
+// planted is an SQL condition: others than those trusted made an object of a schema n,
+// whose owner is the expression. They may no longer be able to, and it is still there.
+func planted(owner string) string {
+	return "(n.nspname <> 'pg_catalog' and n.nspname = any(" + cdc.DatabasePath + ") and " + owner + " <> n.nspowner and not " + cdc.Trusted(owner) + ")"
 }
 
 // loadRoom reads what the room is for the connection's database.
@@ -46,17 +71,17 @@ func loadRoom(ctx context.Context, conn *pgx.Conn) (room, error) {
 	r := room{path: "pg_catalog"}
 	rows, _ := conn.Query(ctx, `
 		with listed as (
-			select n.oid, n.nspname::text as name, s.i, `+cdc.Intruders("n")+` as intruders
+			select n.oid, s.i, `+schemaColumns()+`
 			from unnest(`+cdc.DatabasePath+`) with ordinality s(name, i) join pg_catalog.pg_namespace n on n.nspname = s.name
 			where n.nspname <> 'pg_catalog')
-		select l.name, coalesce(l.intruders, ''), l.intruders is not null or exists (
+		select l.name, l.intruders, l.trusted, l.users, l.intruders <> '' or exists (
 			select from listed o join pg_catalog.pg_class a on a.relnamespace = o.oid join pg_catalog.pg_class b on b.relname = a.relname
-			where o.i < l.i and o.intruders is not null and b.relnamespace = l.oid)
+			where o.i < l.i and o.intruders <> '' and b.relnamespace = l.oid)
 		from listed l order by l.i`) // ForEachRow returns its error
 	var s outsideSchema
 	var outside bool
 	var schemas []byte
-	_, err := pgx.ForEachRow(rows, []any{&s.name, &s.intruders, &outside}, func() error {
+	_, err := pgx.ForEachRow(rows, []any{&s.name, &s.intruders, &s.trusted, &s.users, &outside}, func() error {
 		if outside {
 			r.outside = append(r.outside, s)
 		} else {
@@ -74,7 +99,10 @@ func loadRoom(ctx context.Context, conn *pgx.Conn) (room, error) {
 			with open as (select n.oid from pg_catalog.pg_namespace n where `+cdc.Intruders("n")+` is not null)
 			select (select coalesce(string_agg(quote_ident(s.name::text), ', ' order by s.i), '') from unnest(`+cdc.DatabasePath+`) with ordinality s(name, i)),
 				exists (select from pg_catalog.pg_proc join open on open.oid = pronamespace)
-				or exists (select from pg_catalog.pg_operator join open on open.oid = oprnamespace)`).Scan(&r.database, &r.shadows)
+				or exists (select from pg_catalog.pg_operator join open on open.oid = oprnamespace)
+				or exists (select from pg_catalog.pg_proc p join pg_catalog.pg_namespace n on n.oid = p.pronamespace where `+planted("p.proowner")+`)
+				or exists (select from pg_catalog.pg_operator o join pg_catalog.pg_namespace n on n.oid = o.oprnamespace where `+planted("o.oprowner")+`)`).Scan(&r.database, &r.doubtful)
+		r.doubtful = r.doubtful || len(r.outside) > 0
 	}
 	if err != nil {
 		return r, fmt.Errorf("read who may create in the schemas of search_path: %w", err)
@@ -161,15 +189,23 @@ func (b *binder) unresolvedHint(ctx context.Context, text string) (string, error
 	return "write " + cdc.QuoteIdentifier(schema) + ". before it", nil
 }
 
-// openHint closes a schema.
+// openHint closes a schema, unless the application creates in it.
 func openHint(s outsideSchema) string {
 	schema := cdc.QuoteIdentifier(s.name)
-	return fmt.Sprintf("lookups use no functions and operators of schema %s, because %s may create others there, which would run with the rights of gancho's role; run REVOKE CREATE ON SCHEMA %[1]s FROM %[2]s; or move them to a schema where only its owner may create",
-		schema, s.intruders)
+	hint := fmt.Sprintf("lookups use no functions and operators of schema %s, because %s may create others there, which would run with the rights of gancho's role; ", schema, s.intruders)
+	revoke := fmt.Sprintf("REVOKE CREATE ON SCHEMA %s FROM %s", schema, s.intruders)
+	const move = "move them to a schema where only its owner may create"
+	if s.users != "" {
+		return hint + fmt.Sprintf("do in the lookup what they do, or %s, which the application's search_path has to have then; %s closes it, and %s, which made something in it, could no longer create there", move, revoke, s.users)
+	}
+	if s.trusted != "" {
+		revoke = fmt.Sprintf("GRANT CREATE ON SCHEMA %s TO %s; %s", schema, s.trusted, revoke)
+	}
+	return hint + "run " + revoke + "; or " + move
 }
 
-// checkCalls refuses a lookup that calls what others may replace, or that means
-// something else in the room than along the database's search_path.
+// checkCalls refuses a lookup that calls what others have made or may replace, or that
+// means something else in the room than along the database's search_path.
 func (b *binder) checkCalls(ctx context.Context, l *lookup, types []*cdc.Type, in reads) error {
 	plain, _ := l.batchSQL(types, nil)
 	expected, err := readsOf(ctx, b.conn, b.room.database, plain)
@@ -181,22 +217,69 @@ func (b *binder) checkCalls(ctx context.Context, l *lookup, types []*cdc.Type, i
 		return slices.DeleteFunc(slices.Clone(all), func(oid uint32) bool { return slices.Contains(has, oid) })
 	}
 	rows, _ := b.conn.Query(ctx, `
-		with called(namespace, owner, name, missed) as (
-			select pronamespace, proowner, 'function ' || p.oid::regprocedure::text, not p.oid = any($1) from pg_catalog.pg_proc p where p.oid = any($1 || $2)
+		with called(namespace, owner, kind, name, bare, missed) as (
+			select pronamespace, proowner, 'function', p.oid::regprocedure::text, proname, not p.oid = any($1) from pg_catalog.pg_proc p where p.oid = any($1 || $2)
 			union all
-			select oprnamespace, oprowner, 'operator ' || o.oid::regoperator::text, not o.oid = any($3) from pg_catalog.pg_operator o where o.oid = any($3 || $4))
-		select c.name, n.nspname::text, `+cdc.Intruders("n")+`
+			select oprnamespace, oprowner, 'operator', o.oid::regoperator::text, oprname, not o.oid = any($3) from pg_catalog.pg_operator o where o.oid = any($3 || $4))
+		select c.kind, c.name, c.bare::text, c.missed, quote_ident(pg_get_userbyid(c.owner)), quote_ident(pg_get_userbyid(n.nspowner)), `+schemaColumns()+`
 		from called c join pg_catalog.pg_namespace n on n.oid = c.namespace
-		where `+cdc.Intruders("n")+` is not null and (not c.missed or c.owner = n.nspowner or `+cdc.Trusted("c.owner")+`) order by 1 limit 1`,
+		where case when c.missed then c.owner = n.nspowner or `+cdc.Trusted("c.owner")+` else `+cdc.Intruders("n")+` is not null or `+planted("c.owner")+` end
+		order by c.kind, c.name limit 1`,
 		in.functions, missed(expected.functions, in.functions), in.operators, missed(expected.operators, in.operators))
-	var called string
+	var kind, called, bare, owner, schemaOwner string
+	var isMissed bool
 	var s outsideSchema
-	_, err = pgx.ForEachRow(rows, []any{&called, &s.name, &s.intruders}, func() error {
-		b.mistake(l.value, -1, openHint(s), "lookup %s would call %s", l.name, called)
+	_, err = pgx.ForEachRow(rows, []any{&kind, &called, &bare, &isMissed, &owner, &schemaOwner, &s.name, &s.intruders, &s.trusted, &s.users}, func() error {
+		hint := openHint(s)
+		switch {
+		case s.intruders != "":
+		case !isMissed:
+			hint = fmt.Sprintf("%s made it, who is neither a superuser nor the owner of the database or of schema %s; if it is what you expect, run ALTER %s %s OWNER TO %s; else drop it",
+				owner, cdc.QuoteIdentifier(s.name), strings.ToUpper(kind), called, schemaOwner)
+		case kind == "operator":
+			hint = fmt.Sprintf("lookups find it only with its schema: write OPERATOR(%s.%s)", cdc.QuoteIdentifier(s.name), bare)
+		default:
+			hint = fmt.Sprintf("lookups find it only with its schema: write %s. before it", cdc.QuoteIdentifier(s.name))
+		}
+		verb := "would call"
+		if isMissed {
+			verb = "would not call"
+		}
+		b.mistake(l.value, -1, hint, "lookup %s %s %s %s", l.name, verb, kind, called)
 		return nil
 	})
 	if err != nil {
 		return fmt.Errorf("read what lookup %s calls: %w", l.name, err)
+	}
+	return nil
+}
+
+// noteBodies reports functions that a lookup calls, below its views as well, and whose
+// bodies look names up when they run: they run in the room, and may have been written
+// for the database's search_path.
+func (b *binder) noteBodies(ctx context.Context, r *rule, t *cdc.Table, l *boundLookup) error {
+	if len(b.room.outside) == 0 {
+		return nil
+	}
+	all, _, err := b.expand(ctx, l.reads)
+	if err != nil {
+		return fmt.Errorf("read what lookup %s reads: %w", l.name, err)
+	}
+	functions, operators := all.called()
+	var names string
+	err = b.conn.QueryRow(ctx, `
+		select coalesce(string_agg(p.oid::regprocedure::text, ', ' order by 1), '')
+		from pg_catalog.pg_proc p join pg_catalog.pg_language g on g.oid = p.prolang
+		where (p.oid = any($1) or p.oid in (select oprcode from pg_catalog.pg_operator where oid = any($2)))
+			and g.lanname not in ('internal', 'c') and p.oid >= 16384 and p.prosqlbody is null
+			and not exists (select from unnest(p.proconfig) c(setting) where c.setting like 'search_path=%')`, functions, operators).Scan(&names)
+	if err != nil {
+		return fmt.Errorf("read what lookup %s calls: %w", l.name, err)
+	}
+	if names != "" {
+		b.note(r, t, "write the schema of each name in the body, operators included (OPERATOR(public.=)); or, "+openHint(b.room.outside[0]),
+			"lookup %s calls %s, whose body does not find what is in %s without its schema: a table is not found when a change comes, and an operator may be another one",
+			l.name, names, strings.Join(mapped(b.room.outsideNames(), cdc.QuoteIdentifier), ", "))
 	}
 	return nil
 }

@@ -62,6 +62,17 @@ rules:
 `))
 	shadow("bpchar")
 	diff(t, "bound afterwards", l.resolve(contract), []got{{Type: "a", Key: "9", Data: `{"x":"ANA \"A\" \\ "}`}})
+	// What they have made outlasts their right to.
+	do(t, l.conn, "revoke create on schema public from public; create table livre (id int primary key)")
+	for sql, want := range map[string]string{
+		"select upper(nome) as x from clientes":                  "intruso_varchar made it, who is neither a superuser nor the owner of the database or of schema public; if it is what you expect, run ALTER FUNCTION upper(character varying) OWNER TO pg_database_owner",
+		"select 1 as x from clientes where nome = nome":          "run ALTER OPERATOR =(character varying,character varying) OWNER TO",
+		"select pg_catalog.upper(nome::text) as x from clientes": "",
+	} {
+		if got := lookupMistakes(t, l.conn, mapping.Options{}, sql); (got == "") != (want == "") || !strings.Contains(got, want) {
+			t.Errorf("%s: %q, want %q", sql, got, want)
+		}
+	}
 }
 
 // TestRoomRefuses: functions and operators that a lookup would have from a schema
@@ -106,6 +117,70 @@ func TestRoomRefuses(t *testing.T) {
 			t.Errorf("%s in a closed schema: %s", sql, got)
 		}
 		do(t, conn, "grant create on schema public to public")
+	}
+}
+
+// TestRoomMissesNothing: what a lookup would find along the database's search_path and
+// not in the room is named, also where a closed schema is outside because of its tables.
+func TestRoomMissesNothing(t *testing.T) {
+	t.Parallel()
+	conn := connect(t, denySchema, "create schema app; create extension citext schema app; create table app.livre (); create table app.contas (email app.citext, id int); grant create on schema public to public")
+	do(t, conn, "set search_path = public, app")
+	for sql, want := range map[string]string{
+		"select id as x from contas where email = 'ANA'":               "would not call operator =(citext,citext); lookups find it only with its schema: write OPERATOR(app.=)",
+		"select id as x from contas where email operator(app.=) 'ANA'": "",
+	} {
+		if got := lookupMistakes(t, conn, mapping.Options{}, sql); (got == "") != (want == "") || !strings.Contains(got, want) {
+			t.Errorf("%s: %q, want %q", sql, got, want)
+		}
+	}
+}
+
+// TestRoomSparesTheApplication: no advice takes a right that the application uses.
+func TestRoomSparesTheApplication(t *testing.T) {
+	t.Parallel()
+	conn := connect(t, denySchema, "create function meia(int) returns int language sql immutable as 'select $1 / 2'; grant create on schema public to public; create role dono_legado; create role usa_legado")
+	dropRole(t, conn, "usa_legado")
+	dropRole(t, conn, "dono_legado")
+	t.Cleanup(func() {
+		_, _ = conn.Exec(context.Background(), "reassign owned by usa_legado, dono_legado to postgres")
+	})
+	do(t, conn, "alter database "+conn.Config().Database+" owner to dono_legado; alter schema public owner to postgres")
+	t.Cleanup(func() {
+		_, _ = conn.Exec(context.Background(), "alter database "+conn.Config().Database+" owner to postgres")
+	})
+	for _, step := range []struct{ sql, want string }{
+		{"", "run REVOKE CREATE ON SCHEMA public FROM PUBLIC"},
+		{"alter table avo owner to dono_legado", "run GRANT CREATE ON SCHEMA public TO dono_legado; REVOKE CREATE ON SCHEMA public FROM PUBLIC"},
+		{"alter table livre owner to usa_legado", "REVOKE CREATE ON SCHEMA public FROM PUBLIC closes it, and usa_legado, which made something in it, could no longer create there"},
+	} {
+		do(t, conn, step.sql)
+		if got := lookupMistakes(t, conn, mapping.Options{}, "select meia(1) as x"); !strings.Contains(got, step.want) {
+			t.Errorf("%s: %s, want %s", step.sql, got, step.want)
+		}
+	}
+}
+
+// TestBodiesInTheRoom: a function whose body finds no table in the room is noted, and
+// under every policy concerns the change alone that it fails for.
+func TestBodiesInTheRoom(t *testing.T) {
+	t.Parallel()
+	const rules = "rules:\n  - {event: e, table: contratos, on: insert, data: {n: s.n}, lookup: {s: select n from saldos where id = new.cliente_id}}\n"
+	l := newLab(t, pg, mapping.Options{OnSchemaChange: mapping.Stop}, rules, fewClients, `
+		grant create on schema public to public; create schema app;
+		create function app.saldo(int) returns int language plpgsql as $$ begin return (select count(*) from contratos); end $$;
+		create function app.fixo() returns int language plpgsql set search_path = pg_catalog as $$ begin return 0; end $$;
+		create view saldos as select id, app.saldo(id) + app.fixo() as n from clientes`)
+	findings := bind(t, l.conn, mapping.Options{}, rules).Findings()
+	if len(findings) != 1 || !strings.Contains(findings[0].Message, "calls app.saldo(integer), whose body does not find what is in public without its schema") || !strings.Contains(findings[0].Fix, "OPERATOR(public.=)") {
+		t.Errorf("findings %+v", findings)
+	}
+	if got := l.resolve(l.change("contratos", values{"id": "9", "cliente_id": "1"})); len(got) != 1 || !strings.Contains(got[0].Parked, `relation "contratos" does not exist`) {
+		t.Errorf("got %+v", got)
+	}
+	do(t, l.conn, "revoke create on schema public from public")
+	if findings := bind(t, l.conn, mapping.Options{}, rules).Findings(); len(findings) != 0 {
+		t.Errorf("in a closed schema: %+v", findings)
 	}
 }
 

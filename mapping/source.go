@@ -431,7 +431,7 @@ func (s *snapshot) has(tx *cdc.Transaction) bool {
 	// The stream has the low 32 bits, and the transaction is less than 2^31
 	// transactions away: it may be newer than xmax, which follows the newest one
 	// that has ended.
-	xid := s.xmax + uint64(int64(int32(tx.XID-uint32(s.xmax)))) //nolint:gosec // the wrap around is meant
+	xid := s.xmax + uint64(int64(int32(tx.XID-uint32(s.xmax)))) // the wrap around is meant
 	return xid < s.xmin || xid < s.xmax && !s.running[xid]
 }
 

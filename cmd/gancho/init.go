@@ -113,7 +113,7 @@ func (f *initFlags) refuseExisting(files map[string]string) error {
 // writeNew never overwrites. Others may not read the file: secrets may be added
 // to the configuration later.
 func writeNew(path, text string) error {
-	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+	if err := os.MkdirAll(filepath.Dir(path), 0o750); err != nil {
 		return fmt.Errorf("create the directory of %s: %w", path, err)
 	}
 	file, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)

@@ -88,6 +88,7 @@ func newRootCommand() *cobra.Command {
 		newDeadCommand(),
 		newParkedCommand(),
 		newResendCommand(),
+		newForgetCommand(),
 		newTokensCommand(),
 		newAuditCommand(),
 		newListenCommand(),

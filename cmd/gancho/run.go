@@ -108,6 +108,7 @@ func (f *runFlags) run(ctx context.Context, stderr io.Writer) error {
 		Location:          c.Source.Location,
 		AcceptSource:      f.acceptSource,
 		Queue:             queueOptions(&c.Queue),
+		KeepParked:        c.Queue.KeepParked,
 		Capture:           f.only != onlyDeliver,
 		Deliver:           f.only != onlyCapture,
 		Listen:            c.HTTP.Listen,
@@ -176,14 +177,14 @@ func lookupRole(c *config.Config) string {
 // no state.key.
 func stateOptions(c *config.Config) (*bridge.StateOptions, error) {
 	if !c.State.On() {
-		return nil, nil //nolint:nilnil // there is no state, which is no mistake
+		return nil, nil // there is no state, which is no mistake
 	}
 	keys, err := state.ParseKeys(c.State.Key.Reveal())
 	if err != nil {
 		return nil, fmt.Errorf("%s:%d: state.key: %w", c.File, c.State.KeyLine, err)
 	}
 	return &bridge.StateOptions{
-		DSN: stateDSN(c), Keyring: keys, KeepEvents: c.State.KeepEvents, KeepLog: c.State.KeepLog,
+		DSN: stateDSN(c), Keyring: keys, KeepEvents: c.State.KeepEvents, KeepLog: c.State.KeepLog, KeepDead: c.State.KeepDead,
 	}, nil
 }
 

@@ -95,6 +95,9 @@ func (s *session) statusText(v control.StatusView) error {
 	for _, over := range v.OverQuota {
 		t.row("over its quota", over)
 	}
+	for _, expiring := range v.Expiring {
+		t.row("expiring", expiring)
+	}
 	for _, part := range []string{"queue", "state"} {
 		text := "answers"
 		if v.Errors[part] != "" {

@@ -54,6 +54,7 @@ func TestCluster(t *testing.T) {
 		defer func() { _ = client.Close() }()
 		testUnpark(t, openPart(t, c, "parked", unparkEndpoints()...), client, "parked")
 	})
+	t.Run("forget a key", func(t *testing.T) { testForgetParts(t, openPart(t, c, "forget", unparkEndpoints()[:2]...), 2) })
 	t.Run("one full node", func(t *testing.T) { testClusterFull(t, c) })
 	t.Run("one bad node", func(t *testing.T) { testClusterSettings(t, c) })
 }

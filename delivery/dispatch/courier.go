@@ -167,6 +167,11 @@ func (c *courier) applyStanding(s queue.Standing, changes int, until time.Time) 
 		c.failures.hasten(now)
 		c.lanes.reschedule(func(queue.ID) (due time.Time, blocked bool) { return now, false })
 	}
+	if s.Forgotten != c.reading.forgotten { // what is in memory may have been removed
+		c.reading.forgotten, c.reading.prune = s.Forgotten, true
+		c.log.Info().Str("endpoint", c.name).Msg("events were removed from the queue: the others are read again")
+		c.reloadLocked()
+	}
 	if s.More {
 		c.reading.markUnread(&c.reading.main)
 	}

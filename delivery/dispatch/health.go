@@ -133,6 +133,7 @@ func (s *suspension) hold(now, until time.Time) bool {
 
 func (c *courier) restoreLocked(s *queue.Condition, now time.Time) {
 	c.suspension = suspension{reason: s.Paused, since: s.Since.UTC(), until: s.Hold, unblock: s.Unblock, changes: c.suspension.changes}
+	c.reading.forgotten, c.reading.prune = s.Forgotten, s.Forgotten != ""
 	c.health = health{Health: s.Health, saved: s.Health, seen: s.Seen}
 	c.health.attemptable(now, c.o.Lease)
 	if c.health.Open != 0 && c.lanes.order != endpoint.OrderEndpoint {

@@ -20,6 +20,9 @@ type reading struct {
 	restarted  bool              // the generation has risen since the lease was acquired
 	skip       map[queue.ID]bool // true: delivered; nil: there was no restart, or it is over
 	recent     recentIDs         // so that an event whose acknowledgement Redis has lost is not sent again
+	rewinds    int               // a page that was read before the last one is not admitted
+	forgotten  string            // how often somebody has removed events
+	prune      bool              // failures may be of removed events
 	retries                      // of Redis
 }
 
@@ -84,6 +87,7 @@ func (r *reading) endPage(f *feed, end bool) {
 }
 
 func (r *reading) rewind() {
+	r.rewinds++
 	for _, f := range [...]*feed{&r.main, &r.side} {
 		if f.cursor.Compare(f.target) > 0 {
 			f.target = f.cursor
@@ -226,6 +230,7 @@ func (c *courier) read(ctx context.Context) {
 			return
 		}
 		after, generation := c.reading.beginPage(f)
+		rewinds := c.reading.rewinds
 		events, bytes := c.budgetLocked(f)
 		c.mu.Unlock()
 		page, end, err := c.owner.Read(ctx, f.side, after, min(pageEntries, events), bytes)
@@ -236,7 +241,7 @@ func (c *courier) read(ctx context.Context) {
 			return
 		}
 		c.reading.failures = 0
-		if !c.reloadAfterRestartLocked() && c.reading.generation == generation && f.cursor == after {
+		if !c.reloadAfterRestartLocked() && c.reading.generation == generation && c.reading.rewinds == rewinds && f.cursor == after {
 			c.admitPageLocked(f, page, end)
 		}
 	}
@@ -259,8 +264,32 @@ func (c *courier) admitPageLocked(f *feed, page []queue.Entry, end bool) {
 		}
 	}
 	c.reading.endPage(f, end)
+	if c.reading.prune && c.reading.main.end && c.reading.side.end {
+		c.reading.prune = false
+		c.pruneFailuresLocked()
+	}
 	c.startWritingLocked()
 	c.resumeLocked(time.Now())
+}
+
+// pruneFailuresLocked forgets the failures of events that somebody has removed: everything
+// was read, so the others are in lanes. What Redis has lost is appended again, and keeps
+// them.
+func (c *courier) pruneFailuresLocked() {
+	if len(c.failures) == 0 || c.reading.restarted {
+		return
+	}
+	there := map[queue.ID]bool{}
+	for _, l := range c.lanes.lanes {
+		for _, id := range l.ids[l.head:] {
+			there[id] = true
+		}
+	}
+	for id := range c.failures {
+		if !there[id] {
+			c.forgetLocked(id)
+		}
+	}
 }
 
 // reloadAfterRestartLocked reloads if Redis was restarted, and reports whether

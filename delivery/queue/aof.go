@@ -111,3 +111,11 @@ func (p *fsyncProof) look(got info, asked time.Time, pauses bool) (bool, error) 
 	}
 	return p.synced, nil
 }
+
+// next is how long the next look would find nothing new.
+func (p *fsyncProof) next() time.Duration {
+	if p.idle.IsZero() || p.ticked {
+		return 0
+	}
+	return fsyncTick - time.Since(p.idle)
+}

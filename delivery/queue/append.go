@@ -106,7 +106,7 @@ func (q *Queue) Append(ctx context.Context, b *Batch) error {
 	a := &q.appender
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	touched := a.prepareLocked(b) //nolint:contextcheck // pooled commands outlive the call; go-redis takes the context from Process
+	touched := a.prepareLocked(b) // pooled commands outlive the call; go-redis takes the context from Process
 	defer func() {
 		for _, s := range touched {
 			s.touched, s.published = false, false
@@ -178,7 +178,7 @@ func (a *appender) prepareLocked(b *Batch) []*stream {
 			for _, f := range []struct {
 				name  string
 				value []byte
-			}{{"row", b.bytes(rec.data)}, {"change", b.bytes(rec.change)}, {"unkept", []byte(p.Unkept)}} {
+			}{{"row", b.bytes(rec.data)}, {"change", b.bytes(rec.change)}, {"unkept", []byte(p.Unkept)}, {"subject", []byte(p.Subject)}} {
 				if len(f.value) > 0 {
 					args = append(args, f.name, f.value)
 				}

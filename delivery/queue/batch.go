@@ -96,7 +96,7 @@ func (b *Batch) Park(p *mapping.Parked) error {
 		return fmt.Errorf("park change of %s: %w", p.Table, err)
 	}
 	parked := *p
-	parked.Row, parked.Change = nil, nil
+	parked.Row, parked.Change, parked.Tenant, parked.Key = nil, nil, nil, nil
 	rec := record{id: id, parked: &parked}
 	rec.text, rec.micros = b.identify(id, p.Time)
 	rec.data, rec.change = b.put(p.Row), b.put(p.Change)

@@ -56,7 +56,7 @@
 //	gancho:{<endpoint>}:rt     zset     failed events by the time, in ms, of their next attempt
 //	gancho:{<endpoint>}:at     hash     failed events' attempts, JSON
 //	gancho:{<endpoint>}:dead   stream   dead letters: id, reason, attempts, and the event's fields
-//	gancho:{<endpoint>}:state  hash     paused (why), since, hold, unblock, log_records, log_bytes, log_lost; and,
+//	gancho:{<endpoint>}:state  hash     paused (why), since, hold, unblock, forgotten, log_records, log_bytes, log_lost; and,
 //	                                    in ms: failing, open, idling, trouble and noticed since, idle for
 //	gancho:{<endpoint>}:jobs   hash     how far each resend or redrive is; expires a week after the last event
 //	gancho:{<endpoint>}:fence  string   the last owner's claim
@@ -68,6 +68,7 @@
 //	gancho:source              hash     the source's identity, epoch and recorded position; tables (JSON);
 //	                                    rule:<epoch>:<rule> the rule's number
 //	gancho:parked              stream   changes that no event could be made of
+//	gancho:expiry              hash     deletions of old dead letters and parked changes that were announced, JSON
 //	gancho:{gancho:parked}:reasons hash   why the last redrive has left one there, by id
 //	gancho:wake                channel  names of endpoints with new events (in x: NUL behind the name),
 //	                                    for other processes; empty: inspect everything

@@ -183,10 +183,16 @@ func (w *durableWork) advance(ctx context.Context) (time.Duration, error) {
 	if err := w.confirmDurable(masters, asked); err != nil {
 		return 0, err
 	}
-	if len(w.recorded) > 0 {
-		return recordEvery, nil
+	if len(w.recorded) == 0 {
+		return -1, nil
 	}
-	return -1, nil
+	wait := recordEvery
+	if w.q.confirmer.appended.Load() == w.recorded[0].lsn { // idle: no other is waited for
+		for _, proof := range w.recorded[0].fsyncs {
+			wait = max(wait, proof.next())
+		}
+	}
+	return wait, nil
 }
 
 // maxRecorded is more than are recorded while an fsync is awaited.

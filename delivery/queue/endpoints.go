@@ -177,15 +177,15 @@ func (q *Queue) Orphans(ctx context.Context, known []endpoint.Endpoint) (map[str
 		return orphans, nil
 	}
 	pipe := q.client.Pipeline()
-	for _, name := range names {
-		pipe.XLen(ctx, q.keys.events(name))
+	counts := make([]*redis.IntCmd, len(names))
+	for i, name := range names {
+		counts[i] = pipe.XLen(ctx, q.keys.events(name))
 	}
-	replies, err := pipe.Exec(ctx)
-	if err != nil {
+	if _, err := pipe.Exec(ctx); err != nil {
 		return nil, annotate(err, "count orphaned events")
 	}
-	for i, reply := range replies {
-		if n := reply.(*redis.IntCmd).Val(); n > 0 {
+	for i, count := range counts {
+		if n := count.Val(); n > 0 {
 			orphans[names[i]] = n
 		}
 	}

@@ -82,11 +82,11 @@ for i = 1, n do
     args[#args + 1] = claim
     local more = redis.pcall('XRANGE', KEYS[key], ARGV[3 * i], '+', 'COUNT', 1)
     local aside = redis.pcall('XRANGE', KEYS[key + 1], ARGV[3 * i + 1], '+', 'COUNT', 1)
-    local state = redis.pcall('HMGET', KEYS[key + 2], 'paused', 'hold', 'unblock')
+    local state = redis.pcall('HMGET', KEYS[key + 2], 'paused', 'hold', 'unblock', 'forgotten')
     if more.err or aside.err or state.err then
       out[i] = {1}
     else
-      out[i] = {1, #more, #aside, state[1] or '', state[2] or '', state[3] or ''}
+      out[i] = {1, #more, #aside, state[1] or '', state[2] or '', state[3] or '', state[4] or ''}
     end
   end
 end
@@ -223,6 +223,8 @@ type Standing struct {
 	Paused  string    // why; empty: it is not
 	Hold    time.Time // nothing is to be sent before
 	Unblock string    // changes when failed events were made due
+	// Forgotten changes when events were removed that an owner may have in memory.
+	Forgotten string
 }
 
 // Renewal is one owner's part of a renewal.
@@ -319,12 +321,12 @@ func (w *Worker) inspect(ctx context.Context, ttl time.Duration, of []Renewal, o
 func standingOf(fields []any) Standing {
 	number := func(i int) int64 { n, _ := fields[i].(int64); return n }
 	text := func(i int) string { s, _ := fields[i].(string); return s }
-	if len(fields) < 6 { // the rest could not be read
+	if len(fields) < 7 { // the rest could not be read
 		return Standing{Owned: len(fields) > 0 && number(0) == 1}
 	}
 	return Standing{
 		Owned: number(0) == 1, Inspected: true, More: number(1) > 0, MoreAside: number(2) > 0,
-		Paused: text(3), Hold: parseMillis(text(4)), Unblock: text(5),
+		Paused: text(3), Hold: parseMillis(text(4)), Unblock: text(5), Forgotten: text(6),
 	}
 }
 

@@ -29,6 +29,8 @@ type ParkedChange struct {
 	Change     []byte `json:"-"`
 	Redrivable bool   `json:"redrivable"`
 	Unkept     string `json:"unkept,omitempty"`
+	// Subject stands for the tenant and the key that its event would have had; empty: not known.
+	Subject string `json:"-"`
 }
 
 // size is what it takes in memory, in bytes.
@@ -177,6 +179,7 @@ func (q *Queue) parkedChange(ctx context.Context, e *redis.XMessage) (ParkedChan
 	p := ParkedChange{
 		Type: field("t"), Rule: field("r"), Table: field("table"), Operation: field("op"), Reason: field("reason"),
 		Row: []byte(field("row")), Change: []byte(field("change")), Unkept: field("unkept"),
+		Subject: field("subject"),
 	}
 	if p.Redrivable = len(p.Change) > 0 && p.Unkept == ""; !p.Redrivable && p.Unkept == "" {
 		p.Unkept = unkeptBefore

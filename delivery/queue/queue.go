@@ -193,6 +193,7 @@ func (k keyspace) lease(endpoint string) string    { return k.of(endpoint, "leas
 func (k keyspace) fence(endpoint string) string    { return k.of(endpoint, "fence") }
 func (k keyspace) source() string                  { return k.prefix + ":source" }
 func (k keyspace) parked() string                  { return k.prefix + ":parked" }
+func (k keyspace) expiry() string                  { return k.prefix + ":expiry" }
 func (k keyspace) reasons() string                 { return k.prefix + ":{" + k.parked() + "}:reasons" } // on the slot of parked
 func (k keyspace) leases() string                  { return k.prefix + ":leases" }
 func (k keyspace) endpoints() string               { return k.prefix + ":endpoints" }

@@ -380,7 +380,7 @@ func (c *crawl) as(o owner, role state.Role) {
 	token := o.token(role)
 	before := c.snapshot()
 	succeeded := map[string]bool{}
-	c.operations(func(method, path string, operation object) {
+	visits := func(method, path string, operation object) {
 		needs, _ := operation["x-role"].(string)
 		allowed := needs == "" || role.Covers(state.Role(needs))
 		for _, a := range c.asks(method, path, operation) {
@@ -403,9 +403,24 @@ func (c *crawl) as(o owner, role state.Role) {
 		if key := method + " " + path; allowed && !succeeded[key] && (o.tenant == "" || !strings.HasPrefix(path, operatorOnly)) {
 			c.t.Errorf("%s as %s: no request of the crawl succeeds, so it shows nothing", key, token)
 		}
+	}
+	erases := func(path string) bool { return path == "/forget" }
+	c.operations(func(method, path string, operation object) {
+		if !erases(path) {
+			visits(method, path, operation)
+		}
 	})
 	if o.tenant != "" {
-		c.untouched(o, token, before)
+		c.untouched(o, token, before, func(string) bool { return false })
+	}
+	before = c.snapshot()
+	c.operations(func(method, path string, operation object) {
+		if erases(path) {
+			visits(method, path, operation)
+		}
+	})
+	if o.tenant != "" { // its own events on endpoints of others are the tenant's to erase
+		c.untouched(o, token, before, regexp.MustCompile(`"tenant": "`+o.tenant+`"`).MatchString)
 	}
 }
 
@@ -435,7 +450,7 @@ func (c *crawl) foreign(o owner, token string, a visit, got *reply) {
 		}
 		instead := visit{a.method, strings.ReplaceAll(a.path, s, absent), strings.ReplaceAll(a.body, s, absent), nil}
 		want := c.do(instead.method, instead.path, token, instead.body)
-		times := regexp.MustCompile(`"(id|created|time)":("[^"]*"|\d+)`)
+		times := regexp.MustCompile(`"(id|created|time|subject|audit|begun|ended|mentions)":("[^"]*"|\d+)`)
 		one, two := times.ReplaceAllString(strings.ReplaceAll(string(got.body), s, absent), ""), times.ReplaceAllString(string(want.body), "")
 		if want.status != got.status || one != two {
 			c.t.Errorf("%s %s %s as %s: %d %s\nwith what does not exist: %d %s", a.method, a.path, a.body, token, got.status, got.body, want.status, want.body)
@@ -444,13 +459,14 @@ func (c *crawl) foreign(o owner, token string, a visit, got *reply) {
 }
 
 // untouched: of what was stored of others nothing is changed or gone, and what was added is the token's.
-func (c *crawl) untouched(o owner, token string, before map[string][]string) {
+// It looks at no rows that are own.
+func (c *crawl) untouched(o owner, token string, before map[string][]string, own func(row string) bool) {
 	c.t.Helper()
 	after := c.snapshot()
 	for table, rows := range before {
 		for _, row := range rows {
 			theirs := len(o.marksOf(row)) > 0 || strings.Contains(row, "shared") || strings.Contains(row, "parked")
-			if theirs && !strings.Contains(row, o.mark+"-own") && !strings.Contains(row, "token:"+o.mark) && !slices.Contains(after[table], row) {
+			if theirs && !own(row) && !strings.Contains(row, o.mark+"-own") && !strings.Contains(row, "token:"+o.mark) && !slices.Contains(after[table], row) {
 				c.t.Errorf("%s has changed what is others', in %s: %s", token, table, row)
 			}
 		}
@@ -470,7 +486,8 @@ func (c *crawl) counts(o owner) {
 	token := o.token(state.Admin)
 	read := func() map[string]string {
 		out := map[string]string{}
-		times := regexp.MustCompile(`"(time|last_used)":"[^"]*",?`)
+		// A time, and what this reader has read before.
+		times := regexp.MustCompile(`"(time|last_used)":"[^"]*",?|\{[^{}]*"action":"dead.read"[^{}]*\},?`)
 		c.operations(func(method, path string, operation object) {
 			if method == http.MethodGet {
 				for _, a := range c.asks(method, path, operation) {

@@ -45,6 +45,7 @@ func routes() []route {
 		{method: remove, path: "/parked/{id}", role: admin, handle: (*call).dropOneParked},
 		{method: post, path: "/parked/redrive", role: operator, slow: true, media: jsonBody, handle: (*call).redriveParked},
 		{method: post, path: "/parked/drop", role: admin, slow: true, media: jsonBody, handle: (*call).dropParked},
+		{method: post, path: "/forget", role: admin, slow: true, media: jsonBody, handle: (*call).forget},
 		{method: get, path: "/resends", role: viewer, query: pages, handle: paged("resends", (*control.Service).Jobs)},
 		{method: post, path: "/resends", role: operator, slow: true, media: jsonBody, handle: (*call).resend},
 		{method: get, path: "/resends/{id}", role: viewer, handle: numbered((*control.Service).Job)},

@@ -36,6 +36,8 @@ type StateOptions struct {
 	// KeepEvents is how long events are kept for resends, KeepLog how long the
 	// delivery log is; 0: they are not.
 	KeepEvents, KeepLog time.Duration
+	// KeepDead is how long dead letters are kept after their last attempt; 0: for ever.
+	KeepDead time.Duration
 }
 
 // Options are everything the bridge needs to know.
@@ -47,10 +49,12 @@ type Options struct {
 	AcceptSource      bool           // start a new epoch when the source is another one
 	// Queue says where Redis is and how far to trust it; its endpoints and its
 	// log are the bridge's business.
-	Queue   queue.Options
-	Capture bool // read the source and fill the queues
-	Deliver bool // empty the queues
-	Listen  string
+	Queue queue.Options
+	// KeepParked is how long changes stay parked after their commit; 0: for ever.
+	KeepParked time.Duration
+	Capture    bool // read the source and fill the queues
+	Deliver    bool // empty the queues
+	Listen     string
 	// MetricsListen is where the metrics are, and only there; empty: on Listen.
 	// MetricsToken is what they ask for; empty: nothing.
 	MetricsListen, MetricsToken string
@@ -246,6 +250,7 @@ func (b *bridge) run(ctx context.Context) error {
 	drained := make(chan struct{})
 	group.Go(func() error { return b.monitor(ctx) })
 	group.Go(func() error { return b.watchQuotas(ctx) })
+	group.Go(func() error { return b.retain(ctx) })
 	group.Go(func() error { return b.reload(ctx) })
 	b.runState(ctx, group, drained)
 	group.Go(func() error {

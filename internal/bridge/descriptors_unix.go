@@ -13,5 +13,5 @@ func descriptors() int {
 	if syscall.Getrlimit(syscall.RLIMIT_NOFILE, &limit) != nil || limit.Cur > math.MaxInt32 {
 		return 0
 	}
-	return int(limit.Cur) //nolint:gosec // it was compared above
+	return int(limit.Cur) // it was compared above
 }

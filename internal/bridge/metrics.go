@@ -40,6 +40,8 @@ type metrics struct {
 	jobEvents      *prometheus.CounterVec
 	notices        *prometheus.CounterVec
 
+	expired *prometheus.CounterVec
+
 	loginFailures *prometheus.CounterVec
 	turnedAway    prometheus.Counter
 	busy          prometheus.Counter
@@ -98,10 +100,11 @@ func newMetrics() *metrics {
 	m.jobs = counter("jobs_total", "Resends and redrives that ended, by how.", "kind", "state")
 	m.jobEvents = counter("job_events_total", "Events that resends and redrives have queued again.", "kind")
 	m.notices = counter("operational_events_total", "Operational events queued for subscribers.", "event")
+	m.expired = counter("expired_total", "Dead letters and parked changes that were deleted because they were kept for long enough.", "kind")
 	m.loginFailures = counter("api_login_failures_total", "Requests without a valid token: none was given (missing), it is not valid (invalid), too many had failed before from its address (throttled), or the metrics' token is wrong (metrics).", "reason")
 	m.turnedAway = plain("http_connections_turned_away_total", "Connections to Gancho's own listeners that found no room, or made room for them.")
 	m.busy = plain("api_busy_total", "Requests to the API that were refused because too many of their tenant or token, or of all, were in flight.")
-	m.registry.MustRegister(m.busy, m.loginFailures, m.turnedAway,
+	m.registry.MustRegister(m.expired, m.busy, m.loginFailures, m.turnedAway,
 		m.refreshes, m.records, m.recordsWaiting, m.recordsRefused, m.jobs, m.jobEvents, m.notices,
 		m.changes, m.events, m.parked, m.gaps, m.missing, m.attempts, m.queues, m.latency,
 		m.appendErrors, m.rewinds, m.slotLagBytes, m.slotLagSeconds, m.walHeld, m.unconfirmed, m.refusedTables, m.unseenTables,

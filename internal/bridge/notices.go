@@ -24,6 +24,7 @@ const (
 	eventLagging    = "gancho.slot.lagging"
 	eventGap        = "gancho.table.gap"
 	eventQuota      = "gancho.quota.exceeded"
+	eventExpiring   = "gancho.expiring"
 )
 
 // notify makes an operational event of what the dispatcher noticed. An error

@@ -178,6 +178,9 @@ func (s *stage) seal(p *mapping.Parked) (mapping.Parked, error) {
 	if s.parkedRoom.Add(-int64(len(kept.Change))) < 0 {
 		kept.Change, kept.Unkept = nil, unkeptTotal
 	}
+	if p.Known {
+		kept.Subject = s.keys.Subjects(string(p.Tenant), string(p.Key))[0]
+	}
 	return kept, err
 }
 

@@ -76,6 +76,10 @@ func operations() map[string]operation {
 			}
 			return err
 		}},
+		"Forget": {state.Admin, true, false, func(ctx context.Context, g *gym, a control.Actor) error {
+			tenant := "1"
+			return drop(g.Forget(ctx, a, control.ForgetRequest{Tenant: &tenant, Key: "nobody"}))
+		}},
 		"CreateRedrive": {state.Operator, true, false, func(ctx context.Context, g *gym, a control.Actor) error {
 			return drop(g.CreateRedrive(ctx, a, state.Job{Filter: state.Filter{Endpoint: "um"}}, false))
 		}},
@@ -504,7 +508,7 @@ func TestNoState(t *testing.T) {
 	}
 	for name, op := range operations() {
 		switch name {
-		case "Endpoints", "Endpoint", "Activate", "Pause", "Deactivate", "Test", "Parked", "ParkedChange", "CountParked", "DropParked", "EventTypes", "Status", "Remove", "DeadLetter", "DropDead", "Job", "CancelJob", "RevokeToken":
+		case "Endpoints", "Endpoint", "Activate", "Pause", "Deactivate", "Test", "Parked", "ParkedChange", "CountParked", "DropParked", "Forget", "EventTypes", "Status", "Remove", "DeadLetter", "DropDead", "Job", "CancelJob", "RevokeToken":
 			continue // they need nothing of it, or something that only a store can have
 		}
 		if err := op.call(ctx, g, root); !errors.Is(err, control.ErrNoState) {

@@ -136,6 +136,9 @@ type StatusView struct {
 	Endpoints []EndpointView `json:"endpoints"`
 	// OverQuota are the quotas of backlogs that are passed: sentences with what to do.
 	OverQuota []string `json:"over_quota,omitempty"`
+	// Expiring are deletions of old dead letters and parked changes that were announced:
+	// sentences with what to do.
+	Expiring []string `json:"expiring,omitempty"`
 	// Parked is how many changes are parked.
 	Parked int64 `json:"parked"`
 	// Orphans are queued events of endpoints that no longer exist, by endpoint.

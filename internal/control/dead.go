@@ -3,6 +3,7 @@ package control
 import (
 	"context"
 	"encoding/json"
+	"strconv"
 
 	"gancho/internal/state"
 )
@@ -42,7 +43,8 @@ func (s *Service) deadFilter(a Actor, f state.Filter) (state.Filter, error) {
 	return a.scope(f)
 }
 
-// DeadLetter returns a dead letter with its body. Needs Viewer.
+// DeadLetter returns a dead letter with its body, and writes to the audit log that the
+// actor has read it. Needs Viewer.
 func (s *Service) DeadLetter(ctx context.Context, a Actor, id int64) (DeadDetail, error) {
 	store, err := s.stored(a, state.Viewer)
 	if err != nil {
@@ -57,6 +59,10 @@ func (s *Service) DeadLetter(ctx context.Context, a Actor, id int64) (DeadDetail
 		return DeadDetail{}, err
 	}
 	shown(d.Endpoint, d.Class, &d.Error, &d.Answer)
+	read := state.Change{Actor: a.Name, Tenant: d.Tenant, Action: "dead.read", Object: "dead/" + strconv.FormatInt(id, 10)}
+	if err := store.Record(ctx, read); err != nil {
+		return DeadDetail{}, err
+	}
 	return DeadDetail{DeadLetter: d, Data: jsonOf(d.Data), Previous: jsonOf(d.Previous), Unchanged: jsonOf(d.Unchanged)}, nil
 }
 

@@ -78,7 +78,8 @@ type ParkedDetail struct {
 	Unreadable string `json:"unreadable,omitempty"`
 }
 
-// ParkedChange returns a parked change with its row. Needs Viewer.
+// ParkedChange returns a parked change with its row, and writes to the audit log that the
+// actor has read it. Needs Viewer.
 func (s *Service) ParkedChange(ctx context.Context, a Actor, id string) (ParkedDetail, error) {
 	if err := a.mayParked(state.Viewer); err != nil {
 		return ParkedDetail{}, err
@@ -106,6 +107,9 @@ func (s *Service) ParkedChange(ctx context.Context, a Actor, id string) (ParkedD
 			break
 		}
 		d.Row = jsonOf(row.Row)
+	}
+	if len(d.Row) > 0 && s.Store != nil {
+		return d, s.Store.Record(ctx, state.Change{Actor: a.Name, Action: "parked.read", Object: "parked/" + id})
 	}
 	return d, nil
 }

@@ -29,7 +29,7 @@ func (s *Service) addLive(ctx context.Context, a Actor, views []EndpointView) er
 	if err != nil {
 		return err
 	}
-	for i := range stats {
+	for i := range views {
 		stats[i].Dead += dead[names[i]]
 		views[i].Live = &stats[i]
 	}
@@ -88,6 +88,8 @@ func (s *Service) Status(ctx context.Context, a Actor) (StatusView, error) {
 		return v, nil
 	}
 	if s.Queue != nil {
+		v.Expiring, err = s.expiring(ctx)
+		note("queue", err)
 		v.Parked, err = s.Queue.ParkedCount(ctx)
 		if note("queue", err) && v.Errors["state"] == "" {
 			v.Orphans, err = s.orphans(ctx, v.Endpoints)

@@ -3,8 +3,11 @@ package state
 import (
 	"crypto/aes"
 	"crypto/cipher"
+	"crypto/hmac"
 	"crypto/rand"
+	"crypto/sha256"
 	"encoding/base64"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
@@ -36,7 +39,8 @@ type Keyring struct {
 type sealKey struct {
 	id   string
 	aead cipher.AEAD
-	weak bool // it was not made at random
+	weak bool   // it was not made at random
+	hash []byte // the key of hashes
 }
 
 // KeyError is a sealed value that the keys of state.key do not open.
@@ -95,7 +99,7 @@ func ParseKeys(text string) (*Keyring, error) {
 		if err != nil {
 			return nil, fmt.Errorf("create a cipher: %w", err)
 		}
-		k.keys = append(k.keys, sealKey{id, aead, isWeak(key)})
+		k.keys = append(k.keys, sealKey{id, aead, isWeak(key), keyedHash(key, "pseudonym")})
 	}
 	return k, nil
 }
@@ -195,6 +199,33 @@ func (k *Keyring) unseal(place, what string, sealed []byte) ([]byte, error) {
 		return nil, &KeyError{What: what, ID: id, Known: true}
 	}
 	return plain, nil
+}
+
+// keyedHash is HMAC-SHA256 of texts of any content.
+func keyedHash(key []byte, texts ...string) []byte {
+	h := hmac.New(sha256.New, key)
+	for _, t := range texts {
+		_, _ = fmt.Fprintf(h, "%d:%s", len(t), t) // never fails
+	}
+	return h.Sum(nil)
+}
+
+// Subjects are what stands for a tenant and an ordering key, which may be personal data,
+// where it is kept that there was something of them: for each key <id>:<hash under it>, the
+// first key's first. Without the keys nobody can try values.
+func (k *Keyring) Subjects(tenant, key string) []string {
+	all := make([]string, len(k.keys))
+	for i := range k.keys {
+		all[i] = k.keys[i].id + ":" + hex.EncodeToString(keyedHash(k.keys[i].hash, "subject", tenant, key)[:16])
+	}
+	return all
+}
+
+// isOf reports whether what Subjects has returned, maybe under keys of another time, is one
+// of these; known: it is by a key that there still is.
+func (k *Keyring) isOf(subject string, subjects []string) (is, known bool) {
+	id, _, ok := strings.Cut(subject, ":")
+	return slices.Contains(subjects, subject), ok && k.find(id) != nil
 }
 
 // current reports whether the value is sealed with the first key.

@@ -3,6 +3,7 @@ package testservers
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"os"
@@ -95,9 +96,14 @@ func (r *Redis) Start() error {
 	ctx, cancel := context.WithTimeout(context.Background(), startTimeout)
 	defer cancel()
 	for {
-		err := client.Ping(ctx).Err()
+		// Another test's server may have taken the port, and answer in our server's place.
+		answering := client.InfoMap(ctx, "server")
+		err := cmp.Or(answering.Err(), client.Ping(ctx).Err()) // which fails while it loads
 		if err == nil {
-			return nil
+			if answering.Item("Server", "process_id") == strconv.Itoa(cmd.Process.Pid) {
+				return nil
+			}
+			err = errors.New("another server has its port")
 		}
 		if ctx.Err() != nil || !r.process.running() {
 			return fmt.Errorf("wait for Redis: %w", err)

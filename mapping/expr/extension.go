@@ -205,7 +205,7 @@ func (s Settings) lowered(text []byte) []byte {
 	out := bytes.Clone(text)
 	for i, c := range out {
 		if c < utf8.RuneSelf {
-			out[i] = byte(toLower(rune(c))) //nolint:gosec // of ASCII
+			out[i] = byte(toLower(rune(c))) // of ASCII
 		}
 	}
 	return out

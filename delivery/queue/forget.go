@@ -1,0 +1,223 @@
+package queue
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/redis/go-redis/v9"
+)
+
+// Subject is whose events are to be erased: those of one ordering key of one tenant.
+type Subject struct {
+	Tenant string // "": of events without one
+	Key    string
+	// Events are patterns with *; none: all. Keys of different tables may be the same.
+	Events []string
+}
+
+// Is reports whether an event is the subject's.
+func (s *Subject) Is(tenant, key, event string) bool {
+	return tenant == s.Tenant && key == s.Key && s.names(event)
+}
+
+func (s *Subject) names(event string) bool {
+	return len(s.Events) == 0 || slices.ContainsFunc(s.Events, func(p string) bool { return glob(p, event) })
+}
+
+// Forgotten is how much of a subject the queue has held.
+type Forgotten struct {
+	Queued      int64 `json:"queued"`       // events that waited, for a retry too
+	Resends     int64 `json:"resends"`      // events that waited to be sent again
+	DeadLetters int64 `json:"dead_letters"` // not yet in the state database, as are the attempts
+	Attempts    int64 `json:"attempts"`
+}
+
+// Add adds what another call has found.
+func (f *Forgotten) Add(o Forgotten) {
+	f.Queued += o.Queued
+	f.Resends += o.Resends
+	f.DeadLetters += o.DeadLetters
+	f.Attempts += o.Attempts
+}
+
+// CountSubject returns how much of the subject there is. It reads all that is queued.
+func (q *Queue) CountSubject(ctx context.Context, s Subject) (Forgotten, error) {
+	return q.eachOfSubject(ctx, s, false)
+}
+
+// Forget removes the subject's events from the queues of all endpoints, their attempts,
+// and their dead letters. Owners drop what they have in memory and read again, so that
+// the other events keep their order; a request in flight is not taken back. Calling it
+// again finishes what a call that failed has left.
+func (q *Queue) Forget(ctx context.Context, s Subject) (Forgotten, error) {
+	found, err := q.eachOfSubject(ctx, s, true)
+	if err == nil {
+		err = annotate(q.client.Publish(ctx, q.keys.wake(), WakeAll).Err(), "have events forgotten")
+	}
+	return found, err
+}
+
+func (q *Queue) eachOfSubject(ctx context.Context, s Subject, remove bool) (all Forgotten, err error) {
+	names, err := q.EndpointNames(ctx)
+	if err != nil {
+		return all, err
+	}
+	for _, name := range names {
+		for _, part := range []struct {
+			stream string
+			count  *int64
+		}{{q.keys.events(name), &all.Queued}, {q.keys.side(name), &all.Resends}, {q.keys.dead(name), &all.DeadLetters}} {
+			n, err := q.forgetIn(ctx, name, part.stream, &s, remove)
+			*part.count += n
+			if err != nil {
+				return all, annotate(err, "look for a key's events of endpoint %q", name)
+			}
+		}
+		n, err := q.forgetAttempts(ctx, name, &s, remove)
+		all.Attempts += n
+		if err != nil {
+			return all, annotate(err, "look for a key's attempts of endpoint %q", name)
+		}
+	}
+	return all, nil
+}
+
+// subjectScript returns where to read on ("": there is no more), and the ids and types of the
+// entries of a tenant and a key, after a place. It reads little at a time, to hold
+// Redis up for no longer.
+var subjectScript = redis.NewScript(`
+local out, from, n, bytes, step = {''}, ARGV[1], 0, 0, 16
+while n < 2000 and bytes < 2097152 do
+  local page = redis.call('XRANGE', KEYS[1], from, '+', 'COUNT', step)
+  for i = 1, #page do
+    local f, key, tenant, name = page[i][2], '', '', ''
+    for j = 1, #f, 2 do
+      bytes = bytes + #f[j + 1]
+      if f[j] == 'k' then key = f[j + 1] elseif f[j] == 'n' then tenant = f[j + 1] elseif f[j] == 't' then name = f[j + 1] end
+    end
+    if key == ARGV[2] and tenant == ARGV[3] then
+      out[#out + 1] = page[i][1]
+      out[#out + 1] = name
+    end
+  end
+  n = n + #page
+  if #page < step then return out end
+  from = '(' .. page[#page][1]
+end
+out[1] = from
+return out`)
+
+// forgetScript removes entries, with what is kept of their attempts, and has the owner read
+// again. Its first write is one that a full Redis allows: see ackScript. KEYS: a
+// stream, the retries, their attempts, the state.
+var forgetScript = redis.NewScript(`
+local n = redis.call('XDEL', KEYS[1], unpack(ARGV))
+redis.call('ZREM', KEYS[2], unpack(ARGV))
+redis.call('HDEL', KEYS[3], unpack(ARGV))
+if n > 0 then redis.call('HINCRBY', KEYS[4], 'forgotten', 1) end
+return n`)
+
+// forgetIn returns how many entries of one of the endpoint's streams are the subject's, or
+// how many were removed.
+func (q *Queue) forgetIn(ctx context.Context, endpoint, stream string, s *Subject, remove bool) (total int64, err error) {
+	keys := []string{stream, q.keys.due(endpoint), q.keys.attempts(endpoint), q.keys.state(endpoint)}
+	for at := "-"; at != ""; {
+		found, err := subjectScript.Run(ctx, q.client, keys[:1], at, s.Key, s.Tenant).StringSlice()
+		if err != nil {
+			return total, err
+		}
+		var ids []any
+		for i := 1; i+1 < len(found); i += 2 {
+			if s.names(found[i+1]) {
+				ids = append(ids, found[i])
+			}
+		}
+		n := int64(len(ids))
+		if remove && n > 0 {
+			if n, err = forgetScript.Run(ctx, q.client, keys, ids...).Int64(); err != nil {
+				return total, err
+			}
+		}
+		total += n
+		at = found[0]
+	}
+	return total, nil
+}
+
+// cutLogScript replaces an entry of the log by one with fewer attempts, or none.
+var cutLogScript = redis.NewScript(`
+local found = redis.call('XRANGE', KEYS[1], ARGV[1], ARGV[1])
+if #found == 0 then return 0 end
+redis.call('XDEL', KEYS[1], ARGV[1])
+if ARGV[2] ~= '0' then redis.call('XADD', KEYS[1], '*', 'n', ARGV[2], 'b', ARGV[3]) end
+redis.call('HINCRBY', KEYS[2], 'log_records', tonumber(ARGV[2]) - tonumber(found[1][2][2]))
+redis.call('HINCRBY', KEYS[2], 'log_bytes', #ARGV[3] - #found[1][2][4])
+return 1`)
+
+// forgetAttempts is forgetIn for the log of attempts, whose entries have many.
+func (q *Queue) forgetAttempts(ctx context.Context, endpoint string, s *Subject, remove bool) (total int64, err error) {
+	const page = 64
+	for at := "-"; ; {
+		entries, err := q.page(ctx, q.keys.log(endpoint), at, page)
+		if err != nil {
+			return total, err
+		}
+		for _, e := range entries {
+			at = "(" + e.ID
+			text, _ := e.Values["b"].(string)
+			var kept strings.Builder
+			var left, cut int64
+			for line := range strings.Lines(text) {
+				var l logLine
+				if err := json.Unmarshal([]byte(line), &l); err != nil {
+					return total, fmt.Errorf("parse record of entry %s: %w", e.ID, err)
+				}
+				if s.Is(l.Tenant, l.Key, l.Type) {
+					cut++
+					continue
+				}
+				left++
+				kept.WriteString(line)
+			}
+			if remove && cut > 0 {
+				keys := []string{q.keys.log(endpoint), q.keys.state(endpoint)}
+				done, err := cutLogScript.Run(ctx, q.client, keys, e.ID, strconv.FormatInt(left, 10), kept.String()).Int64()
+				if err != nil {
+					return total, err
+				}
+				cut *= done // 0: it has been stored meanwhile
+			}
+			total += cut
+		}
+		if len(entries) < page {
+			return total, nil
+		}
+	}
+}
+
+// ForgetParked counts, or removes, the parked changes of the subject. of says of what
+// stands for a parked change's tenant and key whether they are the subject's, and whether
+// that is known; unknown is how many there are of which it is not.
+func (q *Queue) ForgetParked(ctx context.Context, s Subject, of func(subject string) (is, known bool), remove bool) (n, unknown int64, err error) {
+	var ids []ID
+	err = q.eachParked(ctx, ParkedFilter{}, ID{}, false, func(p *ParkedChange) bool {
+		is, known := of(p.Subject)
+		switch {
+		case !s.names(p.Type):
+		case is:
+			ids = append(ids, p.ID)
+		case !known:
+			unknown++
+		}
+		return true
+	})
+	if err != nil || !remove {
+		return int64(len(ids)), unknown, err
+	}
+	n, err = q.DropParked(ctx, ids)
+	return n, unknown, err
+}

@@ -1,0 +1,223 @@
+package control
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"gancho/delivery/queue"
+	"gancho/internal/retry"
+	"gancho/internal/state"
+)
+
+// ForgetRequest is whose data is to be erased: what has one ordering key of one tenant.
+type ForgetRequest struct {
+	// Tenant is nil for that of the actor; "": what has none.
+	Tenant *string
+	Key    string
+	// Events are patterns with *; none: all.
+	Events []string
+	DryRun bool // only count
+}
+
+// Erased is what was found, or erased, by where it was.
+type Erased struct {
+	Queue    queue.Forgotten `json:"queue"`
+	Database state.Forgotten `json:"state_database"`
+	// Parked changes in Redis, of which no event could be made.
+	Parked int64 `json:"parked"`
+}
+
+// Total is the number of all.
+func (e *Erased) Total() int64 {
+	q, d := &e.Queue, &e.Database
+	return q.Queued + q.Resends + q.DeadLetters + q.Attempts + d.KeptEvents + d.DeadLetters + d.Attempts + d.Mentions + e.Parked
+}
+
+// Receipt is for the file: what was erased, and what is left. It has no personal data,
+// unless the tenant's name is.
+type Receipt struct {
+	// Subject is a hash under state.key of tenant and key; empty without a state.key.
+	Subject string   `json:"subject,omitempty"`
+	Tenant  string   `json:"tenant"`
+	Events  []string `json:"events,omitempty"`
+	DryRun  bool     `json:"dry_run,omitempty"`
+	By      string   `json:"by"`
+	// Audit is the number of the entry in the audit log.
+	Audit  int64     `json:"audit,omitempty"`
+	Begun  time.Time `json:"begun"`
+	Ended  time.Time `json:"ended,omitzero"`
+	Erased Erased    `json:"erased"`
+	// Receivers are the endpoints that were sent something, as far as the delivery log says.
+	Receivers []string `json:"receivers,omitempty"`
+	// UndeterminedParked are parked changes whose tenant and key are not known: any of them
+	// may be of the subject.
+	UndeterminedParked int64 `json:"undetermined_parked,omitempty"`
+	// Left is what Gancho cannot erase, in sentences with what to do.
+	Left []string `json:"left"`
+}
+
+// forgetPasses is how often at most what arrives meanwhile is looked for again, and
+// forgetWait the wait before: what a bridge is moving between Redis and the state
+// database, several times a second, has then arrived.
+const (
+	forgetPasses = 10
+	forgetWait   = 400 * time.Millisecond
+)
+
+// Forget erases what Gancho keeps of a subject: its events in the queues, which are not
+// sent, its dead letters, kept events, attempts and parked changes. The audit log has an
+// entry from the beginning. Calling it again finishes what a call that was
+// interrupted has left. A tenant erases its own, on endpoints of the operator's, too. Needs Admin.
+func (s *Service) Forget(ctx context.Context, a Actor, r ForgetRequest) (Receipt, error) {
+	if err := a.may(state.Admin); err != nil {
+		return Receipt{}, err
+	}
+	of, err := a.subject(r)
+	if err != nil {
+		return Receipt{}, err
+	}
+	receipt := Receipt{Tenant: of.Tenant, Events: of.Events, DryRun: r.DryRun, By: a.Name, Begun: time.Now().UTC().Truncate(time.Second)}
+	if s.Store != nil {
+		receipt.Subject = s.Store.Pseudonym(of)
+		if receipt.Receivers, err = s.Store.Receivers(ctx, of); err != nil {
+			return receipt, err
+		}
+	}
+	if r.DryRun {
+		err := s.countSubject(ctx, a, of, &receipt)
+		receipt.leave(a)
+		return receipt, err
+	}
+	entry := state.Change{Actor: a.Name, Tenant: of.Tenant, Action: "forget", Object: "subject/" + receipt.Subject}
+	if s.Store != nil {
+		// The receivers are written down now: a call that is repeated does not find them.
+		if entry, err = s.Store.BeginForget(ctx, entry, receipt); err != nil {
+			return receipt, err
+		}
+		receipt.Audit = entry.ID
+	}
+	if err := s.eraseSubject(ctx, a, of, &receipt); err != nil {
+		return receipt, err
+	}
+	receipt.Ended = time.Now().UTC().Truncate(time.Second)
+	if s.Store != nil {
+		jobs, err := s.unfinishedJobs(ctx, a)
+		if err != nil {
+			return receipt, err
+		}
+		if len(jobs) > 0 {
+			receipt.Left = append(receipt.Left, "resends or redrives that run now may have had events of the person in memory; run this again when they have ended (gancho resend list)")
+		}
+	}
+	receipt.leave(a)
+	if s.Store != nil {
+		return receipt, s.Store.EndForget(ctx, entry, receipt)
+	}
+	return receipt, nil
+}
+
+// subject checks whose data is meant.
+func (a Actor) subject(r ForgetRequest) (queue.Subject, error) {
+	var wrong problems
+	if r.Key == "" {
+		wrong.add("key", "write the ordering key of the person's events, as gancho deliveries shows it", "the key is missing")
+	}
+	tenant := r.Tenant
+	if tenant == nil && a.Tenant != "" {
+		tenant = &a.Tenant
+	}
+	if tenant == nil {
+		wrong.add("tenant", `write the tenant of the person's events, or "" if they have none`, "the tenant is missing")
+	}
+	if err := wrong.err(); err != nil {
+		return queue.Subject{}, err
+	}
+	if err := checkEvents(r.Events); err != nil {
+		return queue.Subject{}, err
+	}
+	if _, err := a.scope(state.Filter{Tenant: tenant}); err != nil {
+		return queue.Subject{}, err
+	}
+	return queue.Subject{Tenant: *tenant, Key: r.Key, Events: r.Events}, nil
+}
+
+func (s *Service) countSubject(ctx context.Context, a Actor, of queue.Subject, r *Receipt) (err error) {
+	if r.Erased.Queue, err = s.Queue.CountSubject(ctx, of); err != nil {
+		return err
+	}
+	if r.Erased.Parked, r.UndeterminedParked, err = s.Queue.ForgetParked(ctx, of, s.parkedOf(of), false); err != nil {
+		return err
+	}
+	if s.Store != nil {
+		r.Erased.Database, err = s.Store.CountSubject(ctx, of, a.Tenant == "")
+	}
+	return err
+}
+
+// parkedOf says of a parked change whether it is of the subject, and whether that is known.
+func (s *Service) parkedOf(of queue.Subject) func(subject string) (is, known bool) {
+	if s.Store == nil {
+		return func(string) (is, known bool) { return false, false }
+	}
+	return s.Store.ParkedOf(of)
+}
+
+// eraseSubject erases until a pass finds nothing: a bridge may be moving attempts and dead
+// letters from Redis to the database, and dead letters back.
+func (s *Service) eraseSubject(ctx context.Context, a Actor, of queue.Subject, r *Receipt) error {
+	for pass := 0; ; pass++ {
+		inQueue, err := s.Queue.Forget(ctx, of)
+		r.Erased.Queue.Add(inQueue)
+		if err != nil {
+			return err
+		}
+		parked, unknown, err := s.Queue.ForgetParked(ctx, of, s.parkedOf(of), true)
+		r.UndeterminedParked = unknown
+		r.Erased.Parked += parked
+		if err != nil {
+			return err
+		}
+		var stored state.Forgotten
+		if s.Store != nil {
+			stored, err = s.Store.Forget(ctx, of, a.Tenant == "")
+			r.Erased.Database.Add(stored)
+			if err != nil {
+				return err
+			}
+		}
+		stored.Mentions = 0 // nobody moves them
+		if inQueue == (queue.Forgotten{}) && parked == 0 && stored == (state.Forgotten{}) {
+			return nil
+		}
+		if pass == forgetPasses {
+			return fmt.Errorf("events of the key still arrive: what was found is erased (%d), and the rest is not; stop what makes them, and run it again", r.Erased.Total())
+		}
+		if err := retry.Wait(ctx, forgetWait); err != nil {
+			return err
+		}
+	}
+}
+
+// leave says what is left, as far as it concerns the actor.
+func (r *Receipt) leave(a Actor) {
+	if len(r.Receivers) > 0 {
+		r.Left = append(r.Left, "receivers have what they were sent; ask those of these endpoints to erase it")
+	}
+	r.Left = append(r.Left,
+		"a request that was in flight is logged when it ends, and an event that the source commits later is captured; erase the person at the source first, and run this again afterwards")
+	if a.Tenant != "" {
+		r.UndeterminedParked = 0 // they are the operator's
+		r.Left = append(r.Left, "backups and log files of the operator's servers keep it until they expire; ask the operator")
+		return
+	}
+	if r.UndeterminedParked > 0 {
+		r.Left = append(r.Left, fmt.Sprintf("%d parked changes have no known tenant and key, and may be of this person; see gancho parked list", r.UndeterminedParked))
+	}
+	r.Left = append(r.Left,
+		"redis keeps deleted entries of a stream in its memory and files until all of their neighbours are deleted, and its append-only file has them until it is rewritten (BGREWRITEAOF)",
+		"redis's RDB files and replicas, and all backups of them, as of when they were made",
+		"postgresql keeps deleted rows until VACUUM, and its WAL, archives, replicas and backups as of when they were made",
+		"the source's WAL that is not confirmed yet, and the source itself",
+	)
+}

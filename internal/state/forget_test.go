@@ -1,0 +1,88 @@
+package state_test
+
+import (
+	"encoding/json"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"gancho/delivery/queue"
+	"gancho/delivery/webhook"
+	"gancho/internal/state"
+)
+
+// TestForget erases one key of one tenant, and nothing of others, and finds nothing more then.
+func TestForget(t *testing.T) {
+	t.Parallel()
+	s, dsn := newStore(t)
+	ctx := t.Context()
+	const key = `São "7"`
+	of := queue.Subject{Tenant: "1", Key: key, Events: []string{"cobranca.*"}}
+	var events []webhook.Message
+	var dead []state.DeadLetter
+	var attempts []state.Attempt
+	for n := range 30 {
+		m := message(n)
+		m.Key, m.Tenant = key, []string{"1", "2", "1"}[n%3]
+		if n%3 == 2 {
+			m.Key = "8"
+		}
+		if n == 0 {
+			m.Type = "cliente.novo"
+		}
+		events = append(events, m)
+		d := deadLetter("crm", n)
+		d.Message = m
+		dead = append(dead, d)
+		attempts = append(attempts, state.Attempt{
+			Time: noon.Add(time.Duration(n) * time.Second), Endpoint: fmt.Sprint("crm", n%6), Entry: "1-1", Number: 1,
+			WebhookID: m.ID, Event: m.Type, Tenant: m.Tenant, Key: m.Key, Committed: m.Time, Outcome: "delivered", Class: "ok",
+		})
+	}
+	check(t, s.WriteEvents(ctx, events))
+	check(t, s.WriteDead(ctx, dead))
+	check(t, s.WriteAttempts(ctx, attempts))
+	// A filter of the audit log and of a job names the key, one of each another tenant's.
+	for _, tenant := range []string{"1", "2"} {
+		f := state.Filter{Key: key, Tenant: &tenant}
+		j := must[state.Job](t)(s.CreateJob(ctx, "teste", state.Job{Kind: state.Resend, Endpoint: "crm", Filter: f}))
+		must[state.Job](t)(s.CancelJob(ctx, "teste", j.ID, ""))
+	}
+
+	same(t, "receivers", []string{"crm0", "crm3"}, must[[]string](t)(s.Receivers(ctx, of)))
+	counted := must[state.Forgotten](t)(s.CountSubject(ctx, of, true))
+	got := must[state.Forgotten](t)(s.Forget(ctx, of, true))
+	same(t, "counted and erased", counted, got)
+	if got.KeptEvents != 9 || got.DeadLetters != 9 || got.Attempts != 9 || got.Mentions == 0 {
+		t.Errorf("erased %+v", got)
+	}
+	same(t, "again", state.Forgotten{}, must[state.Forgotten](t)(s.Forget(ctx, of, true)))
+	for _, rest := range []queue.Subject{{Tenant: "2", Key: key}, {Tenant: "1", Key: "8"}} {
+		if n := must[state.Forgotten](t)(s.CountSubject(ctx, rest, true)); n.KeptEvents != 10 || n.DeadLetters != 10 || n.Attempts != 10 {
+			t.Errorf("%+v has %+v", rest, n)
+		}
+	}
+	if n := must[state.Forgotten](t)(s.CountSubject(ctx, queue.Subject{Tenant: "1", Key: key}, true)); n.KeptEvents != 1 || n.DeadLetters != 1 {
+		t.Errorf("the events of another name: %+v", n)
+	}
+	written, err := json.Marshal(key)
+	check(t, err)
+	for _, e := range must[[]state.Change](t)(s.Audit(ctx, state.AuditFilter{}, 0, 100)) {
+		text := string(e.Before) + string(e.After)
+		if strings.Contains(text, `"tenant":"1"`) && strings.Contains(text, string(written)) {
+			t.Errorf("the audit log names the key: %s", text)
+		}
+	}
+	for _, j := range must[[]state.Job](t)(s.Jobs(ctx, "", 0, 10)) {
+		if want := map[string]string{"1": "***", "2": key}[*j.Filter.Tenant]; j.Filter.Key != want {
+			t.Errorf("job of tenant %s has the key %q", *j.Filter.Tenant, j.Filter.Key)
+		}
+	}
+
+	// The hash is of tenant and key, under the key of the state.
+	p := s.Pseudonym(of)
+	if strings.Contains(p, key) || p == s.Pseudonym(queue.Subject{Tenant: "2", Key: key}) || p != open(t, dsn, keys(t, "a")).Pseudonym(of) {
+		t.Errorf("pseudonym %q", p)
+	}
+}
