@@ -175,11 +175,11 @@ func (s *stage) seal(p *mapping.Parked) (mapping.Parked, error) {
 	var err error
 	kept.Change, err = s.keys.SealParked(p.Position, p.N, &state.ParkedRow{Row: p.Row, Change: p.Change})
 	kept.Row = nil
-	if p.Known {
-		kept.Subject = s.keys.Subjects(string(p.Tenant), string(p.Key))[0]
-	}
 	if s.parkedRoom.Add(-int64(len(kept.Change))) < 0 {
 		kept.Change, kept.Unkept = nil, unkeptTotal
+	}
+	if p.Known {
+		kept.Subject = s.keys.Subjects(string(p.Tenant), string(p.Key))[0]
 	}
 	return kept, err
 }

@@ -650,6 +650,10 @@ func TestParkedJob(t *testing.T) {
 	if j.Total != 9 || j.Endpoint != "" || j.Filter.Parked[0] != "5-1" {
 		t.Errorf("%+v", j)
 	}
+	entries := must[[]state.Change](t)(s.Audit(ctx, state.AuditFilter{Action: "redrive_parked.create"}, 0, 10))
+	if len(entries) != 1 || entries[0].Object != "parked" {
+		t.Errorf("the audit log has %+v", entries)
+	}
 	if other := must[*state.Job](t)(s.ClaimJob(ctx, "w", time.Minute, state.RedriveParked)); other != nil {
 		t.Errorf("claimed by a worker that cannot do it: %+v", other)
 	}

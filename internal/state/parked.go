@@ -112,9 +112,12 @@ func (f *Filter) ParkedFilter() (queue.ParkedFilter, error) {
 	return out, nil
 }
 
+// parkedObject is what changes of parked changes are of, in the audit log.
+const parkedObject = "parked"
+
 // RecordDroppedParked writes to the audit log that parked changes are dropped.
 func (s *Store) RecordDroppedParked(ctx context.Context, actor string, f Filter, n int) error {
 	return s.write(ctx, "record that parked changes are dropped", func(tx pgx.Tx) error {
-		return s.record(ctx, tx, &Change{Actor: actor, Action: "parked.drop", Object: "parked"}, nil, facts{"filter": f, "changes": n})
+		return s.record(ctx, tx, &Change{Actor: actor, Action: "parked.drop", Object: parkedObject}, nil, facts{"filter": f, "changes": n})
 	})
 }
