@@ -66,8 +66,9 @@ func Apply(ctx context.Context, dsn string) ([]string, error) {
 	}
 	// goose's own lock would not cover the creation of its table of versions;
 	// prepare's covers everything, because there is only one connection.
+	// Out of order: a step whose number is below another's may be merged after that one.
 	provider, err := goose.NewProvider(goose.DialectPostgres, db, source,
-		goose.WithTableName(versionTable), goose.WithDisableGlobalRegistry(true))
+		goose.WithTableName(versionTable), goose.WithDisableGlobalRegistry(true), goose.WithAllowOutofOrder(true))
 	if err != nil {
 		return nil, fmt.Errorf("open migrations: %w", err)
 	}

@@ -289,7 +289,31 @@ func TestNewerSchema(t *testing.T) {
 	}
 }
 
-// TestPathsAreMasked: what versions before 00008 have stored of a url's path is hidden,
+// TestApplyOutOfOrder: a step is applied although a later one has been.
+func TestApplyOutOfOrder(t *testing.T) {
+	t.Parallel()
+	dsn := pg.Database(t, "")
+	if _, err := migrations.Apply(t.Context(), dsn); err != nil {
+		t.Fatal(err)
+	}
+	conn, err := pgx.Connect(t.Context(), dsn)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = conn.Close(context.WithoutCancel(t.Context())) }()
+	if _, err := conn.Exec(t.Context(), `delete from gancho.schema_version where version_id = 6; alter table gancho.jobs drop column silent, drop column kept`); err != nil {
+		t.Fatal(err)
+	}
+	want := []string{"00006_parked.sql"}
+	if pending, err := migrations.Pending(t.Context(), dsn); err != nil || !cmp.Equal(pending, want) {
+		t.Errorf("pending: %v, %v", pending, err)
+	}
+	if applied, err := migrations.Apply(t.Context(), dsn); err != nil || !cmp.Equal(applied, want) {
+		t.Errorf("applied: %v, %v", applied, err)
+	}
+}
+
+// TestPathsAreMasked: what versions before 00007 have stored of a url's path is hidden,
 // in a database of any encoding.
 func TestPathsAreMasked(t *testing.T) {
 	t.Parallel()
@@ -318,7 +342,7 @@ func TestPathsAreMasked(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		if _, err := conn.Exec(t.Context(), `delete from gancho.schema_version where version_id = 8`); err != nil {
+		if _, err := conn.Exec(t.Context(), `delete from gancho.schema_version where version_id = 7`); err != nil {
 			t.Fatal(err)
 		}
 		if _, err := migrations.Apply(t.Context(), dsn); err != nil {

@@ -6,6 +6,7 @@ import (
 	"io"
 	"net/http"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -141,5 +142,42 @@ func TestBacklogOverQuota(t *testing.T) {
 	if status, text := add("1"); status != http.StatusCreated {
 		t.Errorf("an endpoint within the quota: %d: %s", status, text)
 	}
+	b.stop()
+}
+
+// TestParkedRedriveOverQuota: a redrive of parked changes waits for the backlog that it
+// would make longer, as other jobs do, and maps them when it goes on.
+func TestParkedRedriveOverQuota(t *testing.T) {
+	t.Parallel()
+	s := newStateful(t, pg, nil, `create table vendas (id int primary key, valor text)`)
+	const rules = "rules:\n  - {event: venda.criada, table: vendas, on: insert, data: {id: id, valor: %s}}\n"
+	s.rules = fmt.Sprintf(rules, "valor::int")
+	s.extra += "\nquotas: {total: {backlog: 3}}"
+	r := newReceiver(t, nil)
+	b := s.run()
+	s.add(b, "crm", r.url(), `"state": "paused"`)
+	s.exec("insert into vendas values (0, 'x')")
+	b.waitLog("change parked")
+	s.rules = fmt.Sprintf(rules, "valor")
+	s.write()
+	b.signal(syscall.SIGHUP)
+	b.waitLog("configuration reloaded")
+	s.exec("insert into vendas select n, n::text from generate_series(1, 5) n")
+	b.waitMetric(`gancho_endpoint_over_quota{endpoint="crm"} 1`)
+	s.call(b, http.MethodGet, "/parked", "", nil) // which creates the token
+	if status, text := ask(t, http.MethodPost, "http://"+b.listening()+"/api/v1/parked/redrive", s.token, `{"filter": {}, "all": true}`); status != http.StatusConflict {
+		t.Errorf("a redrive over the quota: %d: %s", status, text)
+	}
+	if _, err := s.store().CreateJob(t.Context(), "test", state.Job{Kind: state.RedriveParked, Total: 1}); err != nil { // as before
+		t.Fatal(err)
+	}
+	b.waitLog("a job waits: the backlog")
+	s.call(b, http.MethodPost, "/endpoints/crm/activate", "", nil)
+	b.waitMetric(`gancho_endpoint_over_quota{endpoint="crm"} 0`)
+	all := r.waitCount(6)
+	if last := all[5]; !last.replay || last.field("id") != "0" {
+		t.Errorf("the redrive came as %s", last.body)
+	}
+	s.until(1, "select count(*) from gancho.jobs where state = 'done' and sent = 1")
 	b.stop()
 }

@@ -61,13 +61,24 @@ func TestCanceledRedrive(t *testing.T) {
 	s.until(n, "select count(*) from gancho.dead_letters")
 	fixed.Store(true)
 	c := s.redisClient()
-	if err := c.ConfigSet(t.Context(), "rdb-key-save-delay", "300000").Err(); err != nil { // µs
-		t.Fatal(err)
+	set := func(name, value string) {
+		t.Helper()
+		if err := c.ConfigSet(t.Context(), name, value).Err(); err != nil {
+			t.Fatal(err)
+		}
 	}
+	var jobs struct{ Items []struct{ ID int } }
+	// One that has sent nothing, because Redis is full, keeps nothing from the next.
+	set("maxmemory", "1")
+	s.call(b, http.MethodPost, "/dead-letters/redrive", `{"filter": {"endpoint": "crm"}}`, &jobs)
+	b.waitLog("redis does not take a job's events safely now")
+	s.call(b, http.MethodPost, fmt.Sprintf("/resends/%d/cancel", jobs.Items[0].ID), "", nil)
+	s.until(0, "select count(*) from gancho.jobs where leased is not null")
+	set("maxmemory", "0")
+	set("rdb-key-save-delay", "300000") // µs
 	if err := c.BgRewriteAOF(t.Context()).Err(); err != nil {
 		t.Fatal(err)
 	}
-	var jobs struct{ Items []struct{ ID int } }
 	s.call(b, http.MethodPost, "/dead-letters/redrive", `{"filter": {"endpoint": "crm"}}`, &jobs)
 	r.waitFor(60*time.Second, "the first redrive", func(all []arrival) bool { return len(all) == 2*n })
 	s.call(b, http.MethodPost, fmt.Sprintf("/resends/%d/cancel", jobs.Items[0].ID), "", nil)

@@ -72,10 +72,18 @@ func testUnpark(t *testing.T, q *queue.Queue, client redis.UniversalClient, pref
 		{queue.ParkedFilter{Events: []string{"*.1"}, From: all[3].Time, To: all[6].Time}, "3 first true,5 first false"},
 		{queue.ParkedFilter{WebhookIDs: []string{all[4].WebhookID}}, "4 first true"},
 		{queue.ParkedFilter{Events: []string{"outro"}}, ""},
+		{queue.ParkedFilter{Last: all[1].ID}, "0 first true,1 first true"},
 	} {
 		if got, _ := list(c.filter); strings.Join(got, ",") != c.want {
 			t.Errorf("%+v: %v, want %s", c.filter, got, c.want)
 		}
+	}
+
+	if last, err := q.LastParked(t.Context()); err != nil || last != all[n-1].ID {
+		t.Errorf("the last is %s, %v", last, err)
+	}
+	if bytes, err := q.ParkedBytes(t.Context()); err != nil || bytes < n*10 {
+		t.Errorf("%d parked changes have %d bytes, %v", n, bytes, err)
 	}
 
 	var changes []queue.Unparked
@@ -112,6 +120,10 @@ func testUnpark(t *testing.T, q *queue.Queue, client redis.UniversalClient, pref
 		})
 	}
 	group.Wait()
+	// Once more, as after a lost answer.
+	if err := q.Unpark(t.Context(), changes); err != nil {
+		t.Error(err)
+	}
 	for e, want := range map[string][]queue.ParkedChange{"a": all[:3], "b": all[:3], "tenant-2": nil} {
 		if cluster && e == "a" {
 			want = want[1:]

@@ -79,7 +79,9 @@ const fsyncTick = 1100 * time.Millisecond
 // proves that, nor a single look: when an fsync takes over two seconds Redis writes
 // behind it what it had held back, skips the fsync of that, and starts the next
 // a second later (flushAppendOnlyFile in its aof.c); and it answers before it syncs after
-// everything that has stopped it for a while.
+// everything that has stopped it for a while. A fork in between may be of a rewrite of the
+// file: the one before it is synced when it is closed, which counts as no fsync outstanding,
+// but comes before the next fsync. So the looks start again.
 type fsyncProof struct {
 	idle   time.Time // after the first look; zero: it was not
 	forks  string    // how often the server had forked then
@@ -97,7 +99,7 @@ func (p *fsyncProof) look(got info, asked time.Time, pauses bool) (bool, error) 
 	idle := got["aof_pending_bio_fsync"] == "0" && !child
 	switch {
 	case p.synced:
-	case p.idle.IsZero() || pauses && got["total_forks"] != p.forks:
+	case p.idle.IsZero() || got["total_forks"] != p.forks:
 		*p = fsyncProof{}
 		if idle {
 			p.idle, p.forks = time.Now(), got["total_forks"]

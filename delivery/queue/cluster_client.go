@@ -188,7 +188,7 @@ func keyOf(cmd redis.Cmder) (string, bool) {
 		return "", false
 	case "eval", "evalsha":
 		at = 3
-	case "xinfo":
+	case "xinfo", "memory":
 		at = 2
 	}
 	if at >= len(args) {

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 
 	"gancho/delivery/webhook"
@@ -77,4 +78,13 @@ func (q *Queue) deadLetter(ctx context.Context, e redis.XMessage) (DeadEvent, er
 func (q *Queue) ParkedCount(ctx context.Context) (int64, error) {
 	n, err := q.client.XLen(ctx, q.keys.parked()).Result()
 	return n, annotate(err, "count parked changes")
+}
+
+// ParkedBytes returns about how much memory of Redis the parked changes take.
+func (q *Queue) ParkedBytes(ctx context.Context) (int64, error) {
+	n, err := q.client.MemoryUsage(ctx, q.keys.parked()).Result()
+	if errors.Is(err, redis.Nil) {
+		return 0, nil
+	}
+	return n, annotate(err, "measure parked changes")
 }

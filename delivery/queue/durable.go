@@ -57,7 +57,7 @@ func (q *Queue) noteUnconfirmed(err error) {
 	case errors.As(err, &setting) && (before == nil || before.Error() != err.Error()):
 		q.log.Error().Err(err).Msg("positions cannot be confirmed: the slot holds its WAL until this is fixed")
 	case before == nil:
-		q.log.Warn().Err(err).Msg("positions cannot be confirmed now: the slot holds its WAL until redis answers")
+		q.log.Warn().Err(err).Msg("positions cannot be confirmed now: the slot holds its WAL until that has passed")
 	}
 }
 
@@ -178,7 +178,7 @@ func (w *durableWork) advance(ctx context.Context) (time.Duration, error) {
 				return 0, fmt.Errorf("check durability: %w", err)
 			}
 		}
-		w.recorded = append(w.recorded, p)
+		w.remember(p)
 	}
 	if err := w.confirmDurable(masters, asked); err != nil {
 		return 0, err
@@ -193,6 +193,15 @@ func (w *durableWork) advance(ctx context.Context) (time.Duration, error) {
 		}
 	}
 	return wait, nil
+}
+
+// maxRecorded is more than are recorded while an fsync is awaited.
+const maxRecorded = 32
+
+// remember adds a position. Of more than maxRecorded, which wait for long, it takes the
+// newest one's place.
+func (w *durableWork) remember(p recordedPosition) {
+	w.recorded = append(w.recorded[:min(len(w.recorded), maxRecorded-1)], p)
 }
 
 // confirmDurable confirms the newest position that is durable everywhere, by what the
@@ -275,7 +284,11 @@ func (w *durableWork) durable(p *recordedPosition, masters map[string]info, aske
 			all = all && synced
 		}
 		if kept.mode != durableByWait { // which knows whether there is an AOF
-			all = all && !rewritesAOF(got)
+			waits, err := awaitsRewrite(got)
+			if err != nil {
+				return false, err
+			}
+			all = all && !waits
 		}
 		s := q.confirmer.replicas[addr]
 		before, caughtUp := s.most, s.caughtUp(got, p.offsets[addr], now)

@@ -62,6 +62,36 @@ func TestWhoseWAITAOFIsTrusted(t *testing.T) {
 	}
 }
 
+// TestProofOverAFork: what was written before a fork is proven by looks behind it.
+func TestProofOverAFork(t *testing.T) {
+	t.Parallel()
+	if got := queue.ProvenBy("1", "1", "1"); !got[2] || got[1] {
+		t.Errorf("without a fork: %v", got)
+	}
+	if got := queue.ProvenBy("1", "2", "2", "2"); got[2] || !got[3] {
+		t.Errorf("with one: %v", got)
+	}
+}
+
+// TestLongRewrite: a rewrite of the append-only file that holds up confirmations for long is
+// told, and the positions that wait meanwhile do not become more and more.
+func TestLongRewrite(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		running, seconds string
+		waits, told      bool
+	}{{"0", "-1", false, false}, {"1", "3", true, false}, {"1", "60", true, true}} {
+		waits, err := queue.AwaitsRewrite(map[string]string{"aof_rewrite_in_progress": c.running, "aof_current_rewrite_time_sec": c.seconds})
+		if waits != c.waits || errors.Is(err, queue.ErrUnreachable) != c.told {
+			t.Errorf("%+v: waits %v, %v", c, waits, err)
+		}
+	}
+	all := queue.Remembered(10_000)
+	if n := len(all); n > 100 || all[0] != 0 || all[1] != 1 || all[n-1] != 9999 {
+		t.Errorf("%d positions are kept: %v", n, all)
+	}
+}
+
 func TestConfirmImmediatelyWithFsyncAlways(t *testing.T) {
 	t.Parallel()
 	r := queuetest.StartRedis(t, "appendfsync", "always")

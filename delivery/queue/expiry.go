@@ -55,7 +55,7 @@ func (q *Queue) EndExpiry(ctx context.Context, kind string) error {
 
 // ExpiringParked returns how many parked changes were committed before a time, and the last of them.
 func (q *Queue) ExpiringParked(ctx context.Context, before time.Time) (last ID, n int64, err error) {
-	err = q.eachParked(ctx, ParkedFilter{To: before}, ID{}, func(p *ParkedChange) bool {
+	err = q.eachParked(ctx, ParkedFilter{To: before}, ID{}, false, func(p *ParkedChange) bool {
 		last = p.ID
 		n++
 		return true
@@ -67,7 +67,7 @@ func (q *Queue) ExpiringParked(ctx context.Context, before time.Time) (last ID, 
 // returns how many.
 func (q *Queue) ExpireParked(ctx context.Context, last ID, before time.Time) (int64, error) {
 	var ids []ID
-	err := q.eachParked(ctx, ParkedFilter{To: before}, ID{}, func(p *ParkedChange) bool {
+	err := q.eachParked(ctx, ParkedFilter{To: before}, ID{}, false, func(p *ParkedChange) bool {
 		if p.ID.Compare(last) > 0 {
 			return false
 		}

@@ -41,6 +41,35 @@ func DialFresh(dial dialer) dialer { return dialFresh(dial) }
 // Waits is whether WAITAOF is trusted of a server with this INFO.
 func Waits(server map[string]string) bool { return info(server).waits() }
 
+// AwaitsRewrite is whether a server with this INFO is waited for, and why somebody has to know.
+func AwaitsRewrite(server map[string]string) (bool, error) { return awaitsRewrite(info(server)) }
+
+// Remembered are the positions that are kept of n that wait.
+func Remembered(n uint64) []uint64 {
+	var w durableWork
+	for lsn := range n {
+		w.remember(recordedPosition{lsn: lsn})
+	}
+	var out []uint64
+	for _, p := range w.recorded {
+		out = append(out, p.lsn)
+	}
+	return out
+}
+
+// ProvenBy are the answers of a proof of an fsync to looks at a server, which had forked so
+// often, two seconds apart.
+func ProvenBy(forks ...string) []bool {
+	var p fsyncProof
+	var out []bool
+	for i, n := range forks {
+		got := info{"aof_last_write_status": "ok", "aof_pending_bio_fsync": "0", "total_forks": n}
+		synced, err := p.look(got, time.Now().Add(time.Duration(i)*2*time.Second), false)
+		out = append(out, synced && err == nil)
+	}
+	return out
+}
+
 // Replicas is what a queue knows of a master's replicas.
 type Replicas struct{ s replicas }
 

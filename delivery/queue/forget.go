@@ -204,7 +204,7 @@ func (q *Queue) forgetAttempts(ctx context.Context, endpoint string, s *Subject,
 // that is known; unknown is how many there are of which it is not.
 func (q *Queue) ForgetParked(ctx context.Context, s Subject, of func(subject string) (is, known bool), remove bool) (n, unknown int64, err error) {
 	var ids []ID
-	err = q.eachParked(ctx, ParkedFilter{}, ID{}, func(p *ParkedChange) bool {
+	err = q.eachParked(ctx, ParkedFilter{}, ID{}, false, func(p *ParkedChange) bool {
 		is, known := of(p.Subject)
 		switch {
 		case !s.names(p.Type):

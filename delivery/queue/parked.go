@@ -46,27 +46,45 @@ type ParkedFilter struct {
 	WebhookIDs []string
 	Events     []string  // patterns with *
 	From, To   time.Time // commit time; To is exclusive
+	Last       ID        // none is after it; zero: there is no last one
 }
 
 func (f *ParkedFilter) chooses(p *ParkedChange) bool {
 	return (len(f.IDs) == 0 || slices.Contains(f.IDs, p.ID)) &&
 		(len(f.WebhookIDs) == 0 || slices.Contains(f.WebhookIDs, p.WebhookID)) &&
 		(len(f.Events) == 0 || slices.ContainsFunc(f.Events, func(pattern string) bool { return glob(pattern, p.Type) })) &&
-		!p.Time.Before(f.From) && (f.To.IsZero() || p.Time.Before(f.To))
+		!p.Time.Before(f.From) && (f.To.IsZero() || p.Time.Before(f.To)) &&
+		(f.Last.IsZero() || p.ID.Compare(f.Last) <= 0)
 }
 
-// The most entries of parked changes that are read in one call, and the bytes from which
-// on they are fewer the next time: a row may have a MiB.
-const (
-	parkedPage      = 500
-	parkedPageBytes = 1 << 20
-)
+// parkedPage is the most parked changes that one call reads or drops.
+const parkedPage = 500
+
+// parkedScript returns parked changes as XRANGE does, but no more of them when they have a
+// MiB together. KEYS: the parked changes. ARGV: from, to, how many at most, and whether with
+// their rows; without them, only the first byte of each says that it is there.
+const parkedScript = `
+local out, bytes, from = {}, 0, ARGV[1]
+while #out < tonumber(ARGV[3]) and bytes < 1048576 do
+  local some = redis.call('XRANGE', KEYS[1], from, ARGV[2], 'COUNT', 4)
+  if #some == 0 then break end
+  for _, entry in ipairs(some) do
+    local fields = entry[2]
+    for i = 1, #fields, 2 do
+      bytes = bytes + #fields[i + 1]
+      if ARGV[4] == '0' and (fields[i] == 'row' or fields[i] == 'change') then fields[i + 1] = string.sub(fields[i + 1], 1, 1) end
+    end
+    out[#out + 1] = entry
+  end
+  from = '(' .. some[#some][1]
+end
+return out`
 
 // Parked returns up to n of the parked changes that the filter chooses, in commit order,
 // after an id (zero: from the first), without their rows. It reads all up to the last one.
 func (q *Queue) Parked(ctx context.Context, f ParkedFilter, after ID, n int) ([]ParkedChange, error) {
 	out := []ParkedChange{}
-	err := q.eachParked(ctx, f, after, func(p *ParkedChange) bool {
+	err := q.eachParked(ctx, f, after, false, func(p *ParkedChange) bool {
 		p.Row, p.Change = nil, nil
 		out = append(out, *p)
 		return len(out) < n
@@ -77,7 +95,7 @@ func (q *Queue) Parked(ctx context.Context, f ParkedFilter, after ID, n int) ([]
 // ParkedPage is Parked with the rows; it ends with the change that exceeds a number of bytes.
 func (q *Queue) ParkedPage(ctx context.Context, f ParkedFilter, after ID, n, bytes int) ([]ParkedChange, error) {
 	out := []ParkedChange{}
-	err := q.eachParked(ctx, f, after, func(p *ParkedChange) bool {
+	err := q.eachParked(ctx, f, after, true, func(p *ParkedChange) bool {
 		out = append(out, *p)
 		bytes -= p.size()
 		return len(out) < n && bytes > 0
@@ -85,46 +103,54 @@ func (q *Queue) ParkedPage(ctx context.Context, f ParkedFilter, after ID, n, byt
 	return out, err
 }
 
+// LastParked returns the newest id of a change that has been parked; zero: none was.
+func (q *Queue) LastParked(ctx context.Context) (ID, error) {
+	id, err := q.lastID(ctx, q.keys.parked())
+	return id, annotate(err, "read the last parked change")
+}
+
 // CountParked returns how many parked changes the filter chooses. It reads them.
 func (q *Queue) CountParked(ctx context.Context, f ParkedFilter) (int64, error) {
 	var n int64
-	err := q.eachParked(ctx, f, ID{}, func(*ParkedChange) bool { n++; return true })
+	err := q.eachParked(ctx, f, ID{}, false, func(*ParkedChange) bool { n++; return true })
 	return n, err
 }
 
-// eachParked calls do with each parked change that the filter chooses, until it returns false.
-func (q *Queue) eachParked(ctx context.Context, f ParkedFilter, after ID, do func(*ParkedChange) bool) error {
-	last := ID{}
+// eachParked calls do with each parked change that the filter chooses, with or without its
+// row, until it returns false.
+func (q *Queue) eachParked(ctx context.Context, f ParkedFilter, after ID, rows bool, do func(*ParkedChange) bool) error {
+	last := f.Last
 	if len(f.IDs) > 0 {
 		last = slices.MaxFunc(f.IDs, ID.Compare)
 		if first := slices.MinFunc(f.IDs, ID.Compare); !first.IsZero() && first.Before().Compare(after) > 0 {
 			after = first.Before()
 		}
 	}
-	for count := int64(16); ; {
-		page, err := q.readParked(ctx, after, count)
-		if err != nil {
+	for {
+		page, err := q.readParked(ctx, after, last, rows)
+		if err != nil || len(page) == 0 {
 			return err
 		}
-		size := 0
 		for i := range page {
 			p := &page[i]
-			after, size = p.ID, size+p.size()
+			after = p.ID
 			if f.chooses(p) && !do(p) {
 				return nil
 			}
 		}
-		if int64(len(page)) < count || !last.IsZero() && after.Compare(last) >= 0 {
-			return nil
-		}
-		if count = min(2*count, parkedPage); size > parkedPageBytes {
-			count = max(1, count/4)
-		}
 	}
 }
 
-func (q *Queue) readParked(ctx context.Context, after ID, n int64) ([]ParkedChange, error) {
-	entries, err := q.page(ctx, q.keys.parked(), from(after), n)
+// readParked reads some of the parked changes after an id, up to the last (zero: up to all
+// of them); none: there are none.
+func (q *Queue) readParked(ctx context.Context, after, last ID, rows bool) ([]ParkedChange, error) {
+	to := "+"
+	if !last.IsZero() {
+		to = last.String()
+	}
+	cmd := redis.NewXMessageSliceCmd(ctx, "EVAL", parkedScript, 1, q.keys.parked(), from(after), to, parkedPage, rows)
+	_ = q.client.Process(ctx, cmd) // the command has the error
+	entries, err := cmd.Result()
 	if err != nil || len(entries) == 0 {
 		return nil, annotate(err, "read parked changes")
 	}
@@ -200,6 +226,14 @@ if redis.call('HSETNX', KEYS[2], ARGV[1], '1') == 1 then redis.call('XADD', KEYS
 redis.call('PEXPIRE', KEYS[2], ARGV[2])
 return 1`)
 
+// whichParkedScript returns those of the ids that are parked. KEYS: the parked changes.
+var whichParkedScript = redis.NewScript(`
+local parked = {}
+for _, id in ipairs(ARGV) do
+  if #redis.call('XRANGE', KEYS[1], id, id) > 0 then parked[#parked + 1] = id end
+end
+return parked`)
+
 // dropParkedScript removes parked changes. KEYS: they, the reasons.
 var dropParkedScript = redis.NewScript(`
 redis.call('HDEL', KEYS[2], unpack(ARGV))
@@ -250,7 +284,21 @@ func (q *Queue) unpark(ctx context.Context, u *Unparked) error {
 	return unparkScript.Run(ctx, q.client, keys, append([]any{u.ID.String()}, sideFields(&u.Message, true)...)...).Err()
 }
 
+// stillParkedOf returns those of the changes that are parked.
+func (q *Queue) stillParkedOf(ctx context.Context, changes []Unparked) ([]Unparked, error) {
+	ids := make([]any, len(changes))
+	for i := range changes {
+		ids[i] = changes[i].ID.String()
+	}
+	parked, err := whichParkedScript.Run(ctx, q.client, []string{q.keys.parked()}, ids...).StringSlice()
+	return slices.DeleteFunc(slices.Clone(changes), func(u Unparked) bool { return !slices.Contains(parked, u.ID.String()) }), err
+}
+
 func (q *Queue) unparkInSlots(ctx context.Context, endpoints []string, changes []Unparked) error {
+	changes, err := q.stillParkedOf(ctx, changes) // the marks of the others may have gone
+	if err != nil || len(changes) == 0 {
+		return err
+	}
 	mark := func(id ID) string { return "parked " + id.String() }
 	for _, e := range endpoints {
 		err := q.Durably(ctx, e, func() error {
@@ -274,11 +322,13 @@ func (q *Queue) unparkInSlots(ctx context.Context, endpoints []string, changes [
 	for i := range changes {
 		ids[i], marks[i] = changes[i].ID, mark(changes[i].ID)
 	}
-	_, err := q.DropParked(ctx, ids)
-	for i := 0; err == nil && i < len(endpoints); i++ {
-		err = q.client.HDel(ctx, q.keys.jobs(endpoints[i]), marks...).Err()
+	if _, err := q.DropParked(ctx, ids); err != nil {
+		return err
 	}
-	return err
+	for _, e := range endpoints {
+		_ = q.client.HDel(ctx, q.keys.jobs(e), marks...).Err() // else Redis forgets them in a week
+	}
+	return nil
 }
 
 // DropParked removes parked changes, and returns how many there were.
@@ -310,9 +360,9 @@ func (q *Queue) StillParked(ctx context.Context, id ID, reason string) error {
 	return annotate(err, "say why change %s is still parked", id)
 }
 
-// forgetReasonsScript removes the reasons of changes that are no longer parked.
+// forgetReasonsScript removes the reasons of those of the changes that are no longer parked.
 var forgetReasonsScript = redis.NewScript(`
-for _, id in ipairs(redis.call('HKEYS', KEYS[2])) do
+for _, id in ipairs(ARGV) do
   if #redis.call('XRANGE', KEYS[1], id, id) == 0 then redis.call('HDEL', KEYS[2], id) end
 end
 return 1`)
@@ -320,5 +370,19 @@ return 1`)
 // ForgetReasons removes what StillParked has kept of changes that have been removed
 // otherwise than by Unpark and DropParked, such as by their age.
 func (q *Queue) ForgetReasons(ctx context.Context) error {
-	return annotate(forgetReasonsScript.Run(ctx, q.client, []string{q.keys.parked(), q.keys.reasons()}).Err(), "forget why changes were parked")
+	keys := []string{q.keys.parked(), q.keys.reasons()}
+	for cursor := uint64(0); ; {
+		fields, next, err := q.client.HScan(ctx, q.keys.reasons(), cursor, "", parkedPage).Result()
+		var ids []any
+		for i := 0; i < len(fields); i += 2 { // each is followed by its value
+			ids = append(ids, fields[i])
+		}
+		if err == nil && len(ids) > 0 {
+			err = forgetReasonsScript.Run(ctx, q.client, keys, ids...).Err()
+		}
+		if err != nil || next == 0 {
+			return annotate(err, "forget why changes were parked")
+		}
+		cursor = next
+	}
 }

@@ -198,7 +198,11 @@ func (k *keeper) safe(offset int64, asked time.Time, proof *fsyncProof) (bool, e
 			return false, err
 		}
 	}
-	return k.mode == durableByWait || !rewritesAOF(k.info), nil
+	if k.mode == durableByWait {
+		return true, nil
+	}
+	waits, err := awaitsRewrite(k.info)
+	return !waits, err
 }
 
 // ReplayBacklog returns how many entries of the endpoint's side stream wait:

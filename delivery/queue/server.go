@@ -180,10 +180,10 @@ func (q *Queue) durabilityOf(ctx context.Context, addr string, got info) (durabi
 		return durableAtReply, synced, &SettingError{"appendfsync", "unknown, because CONFIG is forbidden", "allow the user CONFIG GET" + instead + accept}
 	case err == nil && !known:
 		return durableAtReply, synced, &SettingError{"appendfsync", synced.when, "run CONFIG SET appendfsync everysec, and set it in redis.conf" + accept}
+	case waits: // also under always: it knows whether a rewrite of the AOF is the first
+		return durableByWait, synced, nil
 	case synced.when == "always" && !synced.pauses:
 		return durableAtReply, synced, nil
-	case waits:
-		return durableByWait, synced, nil
 	}
 	return durableByLooks, synced, nil
 }
@@ -220,6 +220,17 @@ func (q *Queue) recheckSettings(ctx context.Context, addr string, got info) erro
 // nothing is confirmed meanwhile: it may have been disabled and enabled again unnoticed.
 func rewritesAOF(got info) bool {
 	return got["aof_rewrite_in_progress"] == "1" || got["aof_rewrite_scheduled"] == "1"
+}
+
+// rewriteGrace is how long a rewrite may last before somebody has to know of it.
+const rewriteGrace = time.Minute
+
+// awaitsRewrite is rewritesAOF, and an error of a rewrite that lasts.
+func awaitsRewrite(got info) (bool, error) {
+	if seconds, err := strconv.Atoi(got["aof_current_rewrite_time_sec"]); err == nil && seconds >= int(rewriteGrace.Seconds()) {
+		return true, &notReadyError{fmt.Errorf("it has been rewriting its append-only file for %d s; what is written meanwhile counts as durable when that has ended", seconds)}
+	}
+	return rewritesAOF(got), nil
 }
 
 func (q *Queue) acceptVolatile(refusal *SettingError) error {

@@ -292,14 +292,7 @@ func (s *sources) writeLocked(ctx context.Context, old, next *sourceRecord) erro
 func (q *Queue) firstEpoch(ctx context.Context) (uint16, error) {
 	newest := uint16(0)
 	read := func(key string) error {
-		s, err := q.client.XInfoStream(ctx, key).Result()
-		if err != nil {
-			if isReply(err) && !isWayError(err) {
-				return nil // no stream
-			}
-			return err
-		}
-		id, err := ParseID(s.LastGeneratedID)
+		id, err := q.lastID(ctx, key)
 		newest = max(newest, id.Epoch())
 		return err
 	}
@@ -308,6 +301,18 @@ func (q *Queue) firstEpoch(ctx context.Context) (uint16, error) {
 	}
 	err := q.scan(ctx, escapeGlob(q.keys.prefix)+":{*}:q", read)
 	return newest + 1, err
+}
+
+// lastID returns the newest id that has been in a stream; zero: there is no stream.
+func (q *Queue) lastID(ctx context.Context, key string) (ID, error) {
+	s, err := q.client.XInfoStream(ctx, key).Result()
+	if err != nil {
+		if isReply(err) && !isWayError(err) {
+			err = nil
+		}
+		return ID{}, err
+	}
+	return ParseID(s.LastGeneratedID)
 }
 
 func escapeGlob(s string) string {

@@ -36,7 +36,6 @@ type capture struct {
 	complete func(*cdc.Transaction) error
 	// next is a ruleset that is used from the next transaction on.
 	next      atomic.Pointer[mapping.Ruleset]
-	started   atomic.Bool // it has streamed
 	ready     sync.Once
 	confirmed chan struct{} // capacity 1: the confirmed position has risen
 	// publications are those that the reader subscribes to.
@@ -55,6 +54,10 @@ type capture struct {
 	lagMu sync.Mutex
 	lag   lagClock
 }
+
+// capturing reports whether this process captures, now: one that waits for the slot, or has
+// lost it to another process, does not.
+func (b *bridge) capturing() bool { return b.capture != nil && b.capture.reader.Streaming() }
 
 // openCapture checks the rules against the source, prepares the slot, and
 // claims the source's epoch.
@@ -454,7 +457,6 @@ func (c *capture) Reset() error {
 	c.lagMu.Lock()
 	c.lag = lagClock{}
 	c.lagMu.Unlock()
-	c.started.Store(true)
 	c.tables.forget.Store(true)
 	signal(c.jobsChanged) // those of parked changes
 	c.tables.check()
@@ -487,12 +489,17 @@ func (c *capture) trouble() error {
 	return nil
 }
 
+// privilegesTimeout bounds one look at privileges, after which the tables are looked at.
+const privilegesTimeout = 15 * time.Second
+
 // checkPrivileges looks whether what rules may not read was granted meanwhile: the
 // next change that needs it may be far.
 func (c *capture) checkPrivileges(ctx context.Context) {
 	if c.lookup.Denied() == nil {
 		return
 	}
+	ctx, cancel := context.WithTimeout(ctx, privilegesTimeout)
+	defer cancel()
 	source := mapping.NewSource(c.LookupDSN, c.Source.Encoding, c.Log)
 	defer source.Close(ctx)
 	if source.Check(ctx, c.bound.Load()) == nil {

@@ -33,7 +33,7 @@ func (b *bridge) dropQueues(ctx context.Context) error {
 
 // dropAll reports whether no queue is left to be dropped.
 func (b *bridge) dropAll(ctx context.Context) bool {
-	if !b.capture.started.Load() {
+	if !b.capturing() {
 		return false // another process captures
 	}
 	names, err := b.store.Drops(ctx)

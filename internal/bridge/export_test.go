@@ -40,6 +40,15 @@ type Stage struct{ *stage }
 // NewStage returns an empty stage before a queue.
 func NewStage(q *queue.Queue) Stage { return Stage{newStage(q, nil, newMetrics(), zerolog.Nop())} }
 
+// ParkedRoom sets how many more bytes of parked rows are kept.
+func (s Stage) ParkedRoom(bytes int64) { s.parkedRoom.Store(bytes) }
+
+// Seal is seal with a key.
+func (s Stage) Seal(keys *state.Keyring, p *mapping.Parked) (mapping.Parked, error) {
+	s.keys = keys
+	return s.seal(p)
+}
+
 // Add stages an event.
 func (s Stage) Add(e *mapping.Event) error {
 	return s.within(func() error { return sink(s).Event(e) })
@@ -120,6 +129,9 @@ func (t *Tables) Compare(c cdc.Coverages) []string {
 	t.record.LSN = c.Current
 	return out
 }
+
+// OldForm makes the record one of a version whose row filters read otherwise.
+func (t *Tables) OldForm() { t.record.Form = 0 }
 
 // Attempt is an attempt, for tests.
 type Attempt struct{ attempt }

@@ -78,7 +78,7 @@ func (j *jobs) run(ctx context.Context) error {
 		case j.slots <- struct{}{}:
 		}
 		var except []state.JobKind
-		if j.capture == nil || !j.capture.started.Load() {
+		if !j.capturing() {
 			except = append(except, state.RedriveParked)
 		}
 		job, err := j.store.ClaimJob(ctx, j.worker, jobLease, except...)
@@ -126,7 +126,7 @@ func (j *jobs) work(ctx context.Context, job *state.Job) {
 		}
 	}
 	switch {
-	case ctx.Err() != nil:
+	case ctx.Err() != nil, errors.Is(err, errCapturesNot):
 		to = state.Queued
 	case errors.Is(err, state.ErrConflict):
 		log.Info().Int64("sent", job.Sent).Msg("job was canceled, or another process has it")
@@ -164,10 +164,10 @@ func (j *jobs) dropSent(ctx context.Context, job *state.Job) error {
 		position, err = j.queue.JobPosition(ctx, job.Endpoint, job.Key())
 		return err
 	})
-	if err != nil || position == "" {
+	if err != nil {
 		return err
 	}
-	return j.store.DropSent(ctx, job, position)
+	return j.store.DropSent(ctx, job, position) // also when nothing was sent: a canceled job lets go of what it has claimed
 }
 
 // sendKept sends the job's pages while its lease is kept. Nothing may hold up
@@ -280,6 +280,7 @@ func (j *jobs) turnIsOver(turn time.Time) bool {
 // until waits until the time has come and the endpoint's queue has room. When the turn is
 // over and other jobs may wait for a place, it is a *turnOverError.
 func (j *jobs) until(ctx context.Context, job *state.Job, due, turn time.Time) error {
+	waits := j.overQuota(job)
 	for {
 		if err := j.fit(job); err != nil {
 			return err
@@ -287,23 +288,41 @@ func (j *jobs) until(ctx context.Context, job *state.Job, due, turn time.Time) e
 		if j.turnIsOver(turn) {
 			return &turnOverError{due}
 		}
-		waiting, err := j.queue.ReplayBacklog(ctx, job.Endpoint)
-		if len(j.excesses.over(j.tenantsOf(job.Endpoint))) > 0 {
-			waiting = replayBacklog // no room, until the backlog is within its quota
-		}
-		if err == nil && waiting < replayBacklog && !time.Now().Before(due) {
-			return nil
-		}
-		if err != nil && !errors.Is(err, queue.ErrUnreachable) {
+		room, err := j.room(ctx, job.Endpoint, waits)
+		if err != nil || room && !time.Now().Before(due) {
 			return err
 		}
 		wait := jobPause
-		if left := time.Until(due); left > 0 && waiting < replayBacklog {
+		if left := time.Until(due); left > 0 && room {
 			wait = min(wait, left)
 		}
 		if err := retry.Wait(ctx, wait); err != nil {
 			return err
 		}
+	}
+}
+
+// room reports whether the endpoint's queue takes a job's events now: there are few of
+// them, and the backlog is within its quota, of which the complaint is.
+func (j *jobs) room(ctx context.Context, endpoint string, overQuota *complaint) (bool, error) {
+	if over := j.excesses.over(j.tenantsOf(endpoint)); len(over) > 0 {
+		overQuota.about(errors.New(over[0].String()))
+		return false, nil
+	}
+	overQuota.over()
+	waiting, err := j.queue.ReplayBacklog(ctx, endpoint)
+	if errors.Is(err, queue.ErrUnreachable) {
+		return false, nil
+	}
+	return err == nil && waiting < replayBacklog, err
+}
+
+// overQuota is a complaint that a job waits for a backlog.
+func (j *jobs) overQuota(job *state.Job) *complaint {
+	return &complaint{
+		log:    j.Log.With().Int64("job", job.ID).Str("endpoint", job.Endpoint).Logger(),
+		failed: "a job waits: the backlog that it would make longer is over its quota",
+		again:  "the backlog is within its quota: the job goes on",
 	}
 }
 

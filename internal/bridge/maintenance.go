@@ -18,7 +18,10 @@ func (b *bridge) maintain(ctx context.Context) error {
 	for {
 		wait := maintainEvery
 		err := b.store.Maintain(ctx, b.State.KeepEvents, b.State.KeepLog)
-		if err = errors.Join(err, b.rememberSource(ctx)); err != nil && ctx.Err() == nil {
+		if b.capturing() {
+			err = errors.Join(err, b.rememberSource(ctx))
+		}
+		if err != nil && ctx.Err() == nil {
 			wait = time.Minute
 			b.Log.Warn().Err(err).Msg("maintenance of the state database failed; trying again in a minute")
 		}

@@ -96,6 +96,9 @@ func (b *bridge) measureQueues(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	if b.capture != nil {
+		_ = b.capture.stage.measureParked(ctx) // a Redis that cannot tell: the rows of this process alone count
+	}
 	b.measureExcesses(endpoints, all)
 	b.metrics.queues.set(endpoints, all, time.Now(), func(e *endpoint.Endpoint) bool { return len(b.excesses.over(e.Tenants)) > 0 })
 	return nil
@@ -116,8 +119,7 @@ func (b *bridge) measureConfirming(problem error) {
 func (b *bridge) measureSlot(ctx context.Context) (cdc.Slot, error) {
 	b.metrics.slotLagSeconds.Set(b.capture.lagAge().Seconds())
 	lag, err := b.gauge.Measure(ctx)
-	// A process that waits for the slot has never started to stream.
-	b.health.streaming.Store(err == nil && lag.Active && b.capture.started.Load())
+	b.health.streaming.Store(err == nil && lag.Active && b.capturing())
 	if err != nil {
 		return lag, err
 	}

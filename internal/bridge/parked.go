@@ -16,6 +16,9 @@ import (
 // redrivePageBytes is about how much of the rows of parked changes is in memory.
 const redrivePageBytes = 8 << 20
 
+// errCapturesNot: another process captures now, or soon, and has the rules.
+var errCapturesNot = errors.New("this process captures no longer")
+
 // redriveParked maps the parked changes that a job chooses by the newest rules, queues what
 // they lead to, and removes them. One job does so at a time, in the process that captures:
 // no two send the same change.
@@ -26,15 +29,9 @@ func (j *jobs) redriveParked(ctx context.Context, job *state.Job) error {
 	case j.parked <- struct{}{}:
 	}
 	defer func() { <-j.parked }()
-	filter, err := job.Filter.ParkedFilter()
-	if err != nil {
+	filter, after, err := j.choiceOf(ctx, job)
+	if err != nil || filter.Last.IsZero() {
 		return err
-	}
-	var after queue.ID
-	if job.Cursor != "" {
-		if after, err = queue.ParseID(job.Cursor); err != nil {
-			return err
-		}
 	}
 	size := jobPage
 	if job.Rate > 0 {
@@ -45,6 +42,9 @@ func (j *jobs) redriveParked(ctx context.Context, job *state.Job) error {
 	for due := time.Now(); ; {
 		if err := retry.Wait(ctx, time.Until(due)); err != nil {
 			return err
+		}
+		if !j.capturing() {
+			return errCapturesNot
 		}
 		var page []queue.ParkedChange
 		err := j.untilTaken(ctx, job, func() (err error) {
@@ -61,6 +61,9 @@ func (j *jobs) redriveParked(ctx context.Context, job *state.Job) error {
 		if err := r.run(ctx, page); err != nil {
 			return err
 		}
+		if r.waited {
+			continue // the rules and lookups may be others by now
+		}
 		after = page[len(page)-1].ID
 		sent := int64(len(r.done)) - r.silent
 		_, err = tryState(ctx, j.bridge, func() (struct{}, error) {
@@ -76,6 +79,23 @@ func (j *jobs) redriveParked(ctx context.Context, job *state.Job) error {
 	}
 }
 
+// choiceOf returns which parked changes the job chooses of those that there are now, and
+// where it continues. It does not follow those that are parked meanwhile.
+func (j *jobs) choiceOf(ctx context.Context, job *state.Job) (filter queue.ParkedFilter, after queue.ID, err error) {
+	filter, err = job.Filter.ParkedFilter()
+	if err == nil && job.Cursor != "" {
+		after, err = queue.ParseID(job.Cursor)
+	}
+	if err != nil {
+		return filter, after, err
+	}
+	err = j.untilTaken(ctx, job, func() (err error) {
+		filter.Last, err = j.queue.LastParked(ctx)
+		return err
+	})
+	return filter, after, err
+}
+
 // redrive is a page of a job of parked changes.
 type redrive struct {
 	*jobs
@@ -87,6 +107,8 @@ type redrive struct {
 	// kept is how many stay, reasons are why, where that may be another reason than before.
 	kept    int64
 	reasons map[queue.ID]string
+	// waited: an endpoint had no room for its events. Nothing was done.
+	waited bool
 }
 
 func (r *redrive) run(ctx context.Context, page []queue.ParkedChange) error {
@@ -95,12 +117,40 @@ func (r *redrive) run(ctx context.Context, page []queue.ParkedChange) error {
 			return err
 		}
 	}
+	if err := r.untilRoom(ctx); err != nil || r.waited {
+		return err
+	}
 	for id, reason := range r.reasons {
 		if err := r.untilTaken(ctx, r.job, func() error { return r.queue.StillParked(ctx, id, reason) }); err != nil {
 			return err
 		}
 	}
 	return r.untilTaken(ctx, r.job, func() error { return r.queue.Unpark(ctx, r.done) })
+}
+
+// untilRoom waits until each endpoint that gets one of the events has room for them.
+func (r *redrive) untilRoom(ctx context.Context) error {
+	checked, waits := map[string]bool{}, r.overQuota(r.job)
+	for i := range r.done {
+		for _, endpoint := range r.done[i].Endpoints {
+			for !checked[endpoint] {
+				room, err := r.room(ctx, endpoint, waits)
+				switch checked[endpoint] = room; {
+				case err != nil:
+					return err
+				case !r.capturing():
+					return errCapturesNot
+				case room:
+					continue
+				}
+				r.waited = true
+				if err := retry.Wait(ctx, jobPause); err != nil {
+					return err
+				}
+			}
+		}
+	}
+	return nil
 }
 
 // mapAgain maps one change, into done or kept. Its error is that the context has ended.

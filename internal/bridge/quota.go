@@ -56,7 +56,7 @@ func (b *bridge) watchQuotas(ctx context.Context) error {
 	defer tick.Stop()
 	b.measureQuotas(ctx)
 	for {
-		if b.capture != nil && b.capture.started.Load() {
+		if b.capturing() {
 			b.reportExcesses(ctx)
 		}
 		select {

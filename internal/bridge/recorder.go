@@ -115,7 +115,7 @@ func (r *recorder) sweep(ctx context.Context) {
 	if r.dispatcher != nil {
 		owned = r.dispatcher.Owned()
 	}
-	captures := r.capture != nil && r.capture.started.Load()
+	captures := r.capturing()
 	if captures == r.captures && slices.Equal(owned, r.owned) && time.Since(r.swept) < sweepEvery {
 		return
 	}

@@ -25,6 +25,10 @@ const (
 	batchLimit = 256 << 10
 	// complainEvery is how often a lasting failure is logged.
 	complainEvery = 30 * time.Second
+	// maxParkedBytes is how much of Redis's memory parked changes may take before their rows
+	// are no longer kept: without room for events, capture stands still.
+	maxParkedBytes = 1 << 30
+	unkeptTotal    = "parked changes have 1 GiB of redis's memory: their rows were not kept any more until some were redriven or dropped"
 )
 
 // appendBackoff is the wait between two attempts to append.
@@ -57,14 +61,27 @@ type stage struct {
 	once   sync.Once     // closes it
 
 	waiting atomic.Pointer[error] // why appending fails, nil while it does not
+
+	parkedRoom atomic.Int64 // how many more bytes of parked rows are kept
 }
 
 func newStage(q *queue.Queue, keys *state.Keyring, m *metrics, log zerolog.Logger) *stage {
-	return &stage{
+	s := &stage{
 		queue: q, keys: keys, metrics: m, log: log,
 		open: q.NewBatch(), spare: q.NewBatch(),
 		wake: make(chan struct{}, 1), back: make(chan struct{}), room: make(chan struct{}, 1), closed: make(chan struct{}),
 	}
+	s.parkedRoom.Store(maxParkedBytes)
+	return s
+}
+
+// measureParked measures what parked changes take.
+func (s *stage) measureParked(ctx context.Context) error {
+	taken, err := s.queue.ParkedBytes(ctx)
+	if err == nil {
+		s.parkedRoom.Store(maxParkedBytes - taken)
+	}
+	return err
 }
 
 // close makes capture wait no longer. It may be called more than once.
@@ -158,6 +175,9 @@ func (s *stage) seal(p *mapping.Parked) (mapping.Parked, error) {
 	var err error
 	kept.Change, err = s.keys.SealParked(p.Position, p.N, &state.ParkedRow{Row: p.Row, Change: p.Change})
 	kept.Row = nil
+	if s.parkedRoom.Add(-int64(len(kept.Change))) < 0 {
+		kept.Change, kept.Unkept = nil, unkeptTotal
+	}
 	if p.Known {
 		kept.Subject = s.keys.Subjects(string(p.Tenant), string(p.Key))[0]
 	}

@@ -14,6 +14,7 @@ import (
 	"gancho/delivery/queue"
 	"gancho/delivery/queue/queuetest"
 	"gancho/internal/bridge"
+	"gancho/internal/state"
 	"gancho/internal/testservers"
 	"gancho/mapping"
 )
@@ -106,6 +107,27 @@ func TestStageSettles(t *testing.T) {
 	for _, done := range []chan error{first, second} {
 		if err := <-done; err != nil {
 			t.Error(err)
+		}
+	}
+}
+
+// TestParkedRoom: the rows of parked changes leave room for events.
+func TestParkedRoom(t *testing.T) {
+	t.Parallel()
+	key, err := state.GenerateKey("k")
+	if err != nil {
+		t.Fatal(err)
+	}
+	keys, err := state.ParseKeys(key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	stage := bridge.NewStage(queuetest.Open(t, queuetest.StartRedis(t)))
+	stage.ParkedRoom(100)
+	for i, kept := range []bool{true, false} {
+		p, err := stage.Seal(keys, &mapping.Parked{Row: []byte("{}"), Change: []byte(`{"a":1}`)})
+		if err != nil || kept != (p.Change != nil) || kept != (p.Unkept == "") || p.Row != nil {
+			t.Errorf("change %d: %d bytes kept, %q, %v", i, len(p.Change), p.Unkept, err)
 		}
 	}
 }

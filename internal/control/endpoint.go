@@ -193,7 +193,9 @@ func (s *Service) AddEndpoint(ctx context.Context, a Actor, n NewEndpoint) (Crea
 }
 
 // vacant refuses a tenant the name of an endpoint that was removed and whose
-// queue was kept: its events may be another tenant's, and would be sent.
+// queue was kept: its events may be another tenant's, and would be sent. And that of
+// another's endpoint that was removed and got events of the tenant: what was answered
+// there would be shown as its own endpoint's, and its dead letters be sent there.
 func (s *Service) vacant(ctx context.Context, a Actor, name string) error {
 	if a.Tenant == "" {
 		return nil // an actor that sees everything may want to continue with that queue
@@ -203,6 +205,22 @@ func (s *Service) vacant(ctx context.Context, a Actor, name string) error {
 		return err
 	}
 	if q := stats[0]; q.Backlog+q.Replays > 0 || q.Owned {
+		return &TakenError{Name: name}
+	}
+	before := state.Filter{Endpoint: name, Tenant: &a.Tenant}
+	dead, err := s.Store.DeadLetters(ctx, before, 0, 1)
+	if err != nil {
+		return err
+	}
+	sent, _, err := s.Store.Attempts(ctx, before, "", 1)
+	if err != nil || len(dead)+len(sent) == 0 {
+		return err
+	}
+	removed, err := s.Store.Audit(ctx, state.AuditFilter{Object: "endpoint/" + name, Action: "endpoint.remove"}, 0, 1)
+	if err != nil {
+		return err
+	}
+	if len(removed) == 0 || removed[0].Tenant != a.Tenant {
 		return &TakenError{Name: name}
 	}
 	return nil

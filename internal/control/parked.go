@@ -112,7 +112,9 @@ func (s *Service) ParkedChange(ctx context.Context, a Actor, id string) (ParkedD
 		d.Row = jsonOf(row.Row)
 	}
 	if len(d.Row) > 0 && s.Store != nil {
-		return d, s.Store.Record(ctx, state.Change{Actor: a.Name, Action: "parked.read", Object: "parked/" + id})
+		if err := s.Store.Record(ctx, state.Change{Actor: a.Name, Action: "parked.read", Object: "parked/" + id}); err != nil {
+			return ParkedDetail{}, err
+		}
 	}
 	return d, nil
 }
@@ -144,6 +146,9 @@ func (s *Service) RedriveParked(ctx context.Context, a Actor, r state.Job, all b
 		return nil, err
 	}
 	if err := checkChoice(r.Filter, all); err != nil {
+		return nil, err
+	}
+	if err := s.checkJobRoom(ctx, &r, found{}); err != nil { // which tenants' they are is not known yet
 		return nil, err
 	}
 	n, err := s.CountParked(ctx, a, r.Filter)

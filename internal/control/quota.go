@@ -95,7 +95,7 @@ const (
 
 // Excess is a quota that is used up, or passed.
 type Excess struct {
-	// Tenant is whose, "" of all together.
+	// Tenant is whose, "" of all together: then Used has of each tenant at most its quota.
 	Tenant string
 	// What is endpoints, backlog (events), backlog_bytes, jobs or tokens.
 	What        string
@@ -107,7 +107,7 @@ type Excess struct {
 
 // String says whose use is how high.
 func (e Excess) String() string {
-	whose := "all endpoints together have"
+	whose := "all endpoints together, of each tenant at most its own quota, have"
 	if e.Tenant != "" {
 		whose = fmt.Sprintf("the tenant %q has", e.Tenant)
 	}
@@ -191,8 +191,9 @@ func (q Quota) over(tenant string, u *use) []Excess {
 	return out
 }
 
-// uses are what each tenant uses, and "" all together.
-func uses(endpoints []endpoint.Endpoint, stats []queue.Stats) map[string]*use {
+// uses are what each tenant uses, and "" all together: of each tenant that counts at most
+// its own quota, so that one which passes that holds up nobody else.
+func (q *Quotas) uses(endpoints []endpoint.Endpoint, stats []queue.Stats) map[string]*use {
 	all := map[string]*use{"": {}}
 	for i := range stats {
 		all[""].add(stats[i])
@@ -203,6 +204,19 @@ func uses(endpoints []endpoint.Endpoint, stats []queue.Stats) map[string]*use {
 			all[tenant].add(stats[i])
 		}
 	}
+	beyond := func(n, limit int64) int64 {
+		if limit <= 0 {
+			return 0
+		}
+		return max(0, n-limit)
+	}
+	for tenant, u := range all {
+		if tenant != "" {
+			all[""].endpoints -= beyond(u.endpoints, int64(q.Tenant.Endpoints))
+			all[""].backlog -= beyond(u.backlog, q.Tenant.Backlog)
+			all[""].bytes -= beyond(u.bytes, q.Tenant.BacklogBytes)
+		}
+	}
 	return all
 }
 
@@ -210,7 +224,7 @@ func uses(endpoints []endpoint.Endpoint, stats []queue.Stats) map[string]*use {
 // statistics are the endpoints', in their order.
 func (q *Quotas) Exceeded(endpoints []endpoint.Endpoint, stats []queue.Stats) []Excess {
 	var out []Excess
-	for tenant, u := range uses(endpoints, stats) {
+	for tenant, u := range q.uses(endpoints, stats) {
 		quota := q.Tenant
 		if tenant == "" {
 			quota = q.Total
@@ -246,7 +260,7 @@ func (s *Service) used(ctx context.Context) (map[string]*use, error) {
 			return nil, err
 		}
 	}
-	return uses(endpoints, stats), nil
+	return s.Quotas.uses(endpoints, stats), nil
 }
 
 // checkRoom refuses what makes the backlog of an endpoint with these tenants longer,

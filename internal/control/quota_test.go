@@ -86,6 +86,25 @@ func TestQuotas(t *testing.T) {
 			t.Errorf("a tenant reads how much all use: %v", err)
 		}
 	}
+	// What tenant 1 has beyond its own quota takes no room from others.
+	for what, q := range map[string]control.Quota{"backlog": {Backlog: 2}, "backlog_bytes": {BacklogBytes: 10}} {
+		quotas(control.Quotas{Tenant: q, Total: q})
+		expect("its own resend", resend(one, "um", false), "1/"+what)
+		expect("another tenant's resend", resend(two, "dois", false), "")
+		expect("the operator's endpoint", add(root), "")
+		status, err := g.Status(ctx, two)
+		if err != nil || len(status.OverQuota) > 0 {
+			t.Errorf("another tenant's status has %q, %v", status.OverQuota, err)
+		}
+		if status, err = g.Status(ctx, root); err != nil || len(status.OverQuota) != 1 || !strings.Contains(status.OverQuota[0], `the tenant "1" has`) {
+			t.Errorf("the operator's status has %q, %v", status.OverQuota, err)
+		}
+	}
+	quotas(control.Quotas{Tenant: control.Quota{Endpoints: 1}, Total: control.Quota{Endpoints: 8}}) // 9, with 2 beyond
+	expect("another endpoint of the operator", add(root), "")
+	expect("one more", add(root), "/endpoints")
+	quotas(control.Quotas{Tenant: control.Quota{Backlog: 3}, Total: control.Quota{Backlog: 2}})
+	expect("a resend while what counts is too much", resend(two, "dois", false), "/backlog")
 	quotas(control.Quotas{Tenant: control.Quota{Backlog: 5, BacklogBytes: 1 << 20}})
 	expect("at the quota", redrive(one, "um"), "")
 }

@@ -79,6 +79,9 @@ func (s *Store) CreateJob(ctx context.Context, actor string, j Job) (Job, error)
 // recordJob writes an audit entry such as resend.create.
 func (s *Store) recordJob(ctx context.Context, tx pgx.Tx, actor, action string, j *Job) error {
 	c := Change{Actor: actor, Tenant: j.Tenant, Action: string(j.Kind) + "." + action, Object: endpointObject(j.Endpoint)}
+	if j.Kind == RedriveParked {
+		c.Object = parkedObject
+	}
 	return s.record(ctx, tx, &c, nil,
 		facts{"job": j.ID, "state": j.State, "filter": j.Filter, "rate": j.Rate, "total": j.Total, "sent": j.Sent})
 }

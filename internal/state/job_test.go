@@ -1,6 +1,7 @@
 package state_test
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
@@ -649,6 +650,10 @@ func TestParkedJob(t *testing.T) {
 	if j.Total != 9 || j.Endpoint != "" || j.Filter.Parked[0] != "5-1" {
 		t.Errorf("%+v", j)
 	}
+	entries := must[[]state.Change](t)(s.Audit(ctx, state.AuditFilter{Action: "redrive_parked.create"}, 0, 10))
+	if len(entries) != 1 || entries[0].Object != "parked" {
+		t.Errorf("the audit log has %+v", entries)
+	}
 	if other := must[*state.Job](t)(s.ClaimJob(ctx, "w", time.Minute, state.RedriveParked)); other != nil {
 		t.Errorf("claimed by a worker that cannot do it: %+v", other)
 	}
@@ -664,6 +669,22 @@ func TestParkedJob(t *testing.T) {
 	}
 	if err := s.AdvanceParked(ctx, claimed, id, 1, 0, 0); !errors.Is(err, state.ErrConflict) {
 		t.Errorf("a job that has ended: %v", err)
+	}
+}
+
+// TestParkedIsSmall: a parked change has the relation of its table in it, of which little
+// is stored.
+func TestParkedIsSmall(t *testing.T) {
+	t.Parallel()
+	r := &cdc.Relation{Schema: "public", Name: "clientes"}
+	for i := range 200 {
+		r.Columns = append(r.Columns, cdc.Column{Name: fmt.Sprint("coluna_", i), Type: &cdc.Type{Name: "numeric"}})
+	}
+	change := must[[]byte](t)(json.Marshal(cdc.Change{Relation: r}))
+	key := must[*state.Keyring](t)(state.ParseKeys(must[string](t)(state.GenerateKey("k"))))
+	sealed := must[[]byte](t)(key.SealParked(cdc.Position{}, 0, &state.ParkedRow{Row: []byte("{}"), Change: change}))
+	if len(sealed) > len(change)/5 {
+		t.Errorf("%d bytes of %d", len(sealed), len(change))
 	}
 }
 

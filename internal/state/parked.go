@@ -1,9 +1,13 @@
 package state
 
 import (
+	"bytes"
+	"cmp"
+	"compress/flate"
 	"context"
 	"encoding/json"
 	"fmt"
+	"sync"
 
 	"github.com/jackc/pgx/v5"
 
@@ -18,13 +22,28 @@ type ParkedRow struct {
 	Change json.RawMessage `json:"change"`
 }
 
-// SealParked encrypts a parked change for its place.
+// deflaters are writers that are kept: one takes half a MiB.
+var deflaters = sync.Pool{New: func() any {
+	w, _ := flate.NewWriter(nil, flate.BestSpeed) // fails for levels that do not exist
+	return w
+}}
+
+// SealParked compresses and encrypts a parked change for its place. Each has the columns of
+// its table in it, with their types, which take most of it and repeat themselves.
 func (k *Keyring) SealParked(p cdc.Position, n int, row *ParkedRow) ([]byte, error) {
 	plain, err := json.Marshal(row)
 	if err != nil {
 		return nil, fmt.Errorf("encrypt a parked change: %w", err)
 	}
-	return k.seal(parkedPlace(p, n), plain), nil
+	var small bytes.Buffer
+	w, _ := deflaters.Get().(*flate.Writer)
+	defer deflaters.Put(w)
+	w.Reset(&small)
+	_, err = w.Write(plain)
+	if err = cmp.Or(err, w.Close()); err != nil {
+		return nil, fmt.Errorf("compress a parked change: %w", err)
+	}
+	return k.seal(parkedPlace(p, n), small.Bytes()), nil
 }
 
 // OpenParked decrypts a parked change; *KeyError.
@@ -35,7 +54,7 @@ func (k *Keyring) OpenParked(p *queue.ParkedChange) (ParkedRow, error) {
 	if err != nil {
 		return row, err
 	}
-	if json.Unmarshal(plain, &row) != nil {
+	if json.NewDecoder(flate.NewReader(bytes.NewReader(plain))).Decode(&row) != nil {
 		return row, &KeyError{What: what}
 	}
 	return row, nil
@@ -93,9 +112,12 @@ func (f *Filter) ParkedFilter() (queue.ParkedFilter, error) {
 	return out, nil
 }
 
+// parkedObject is what changes of parked changes are of, in the audit log.
+const parkedObject = "parked"
+
 // RecordDroppedParked writes to the audit log that parked changes are dropped.
 func (s *Store) RecordDroppedParked(ctx context.Context, actor string, f Filter, n int) error {
 	return s.write(ctx, "record that parked changes are dropped", func(tx pgx.Tx) error {
-		return s.record(ctx, tx, &Change{Actor: actor, Action: "parked.drop", Object: "parked"}, nil, facts{"filter": f, "changes": n})
+		return s.record(ctx, tx, &Change{Actor: actor, Action: "parked.drop", Object: parkedObject}, nil, facts{"filter": f, "changes": n})
 	})
 }

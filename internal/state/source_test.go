@@ -21,6 +21,12 @@ func TestSource(t *testing.T) {
 		c.Epoch++
 		c.Numbers = map[string]int{"b": 0}
 	}
+	// Another process still has the claim before, and one of this epoch lacks a rule.
+	check(t, s.RememberSource(ctx, queue.Claimed{Source: c.Source, Epoch: 1, Numbers: map[string]int{"a": 3}}))
+	check(t, s.RememberSource(ctx, queue.Claimed{Source: c.Source, Epoch: 2, Numbers: map[string]int{"c": 1}}))
+	last := must[*queue.Claimed](t)(s.Source(ctx, "gancho"))
+	same(t, "epoch", 2, int(last.Epoch))
+	same(t, "numbers", map[string]int{"b": 0, "c": 1}, last.Numbers)
 	execute(t, dsn, `update gancho.sources set epoch = 9`) // as a bridge of an older version does
 	same(t, "another epoch's numbers", 0, len(must[*queue.Claimed](t)(s.Source(ctx, "gancho")).Numbers))
 }
