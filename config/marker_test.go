@@ -1,9 +1,13 @@
 package config_test
 
 import (
+	"crypto/x509"
+	"encoding/pem"
 	"fmt"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -46,23 +50,61 @@ func TestWrongKeyMaterialIsNotRepeated(t *testing.T) {
 	} {
 		forms = append(forms, strings.ReplaceAll(raw, "M", marker))
 	}
-	tried := 0
-	for _, document := range []string{wholeMarked, sentinelMarked, clusterMarked} {
-		holes := strings.Count(document, "%s")
-		for hole := range holes {
+	parse := func(document string, values []any) error {
+		_, err := config.Parse(filepath.Join(dir, "gancho.yaml"), fmt.Appendf(nil, document, values...), func(string) (string, bool) { return "", false })
+		return err
+	}
+	server := httptest.NewTLSServer(nil)
+	t.Cleanup(server.Close)
+	pair := &server.TLS.Certificates[0]
+	private, err := x509.MarshalPKCS8PrivateKey(pair.PrivateKey)
+	if err != nil {
+		t.Fatal(err)
+	}
+	asText := func(kind string, der []byte) string {
+		return fmt.Sprintf("%q", pem.EncodeToMemory(&pem.Block{Type: kind, Bytes: der}))
+	}
+	key, certificate := asText("PRIVATE KEY", private), asText("CERTIFICATE", pair.Certificate[0])
+	tried, refused := 0, map[string]bool{}
+	for _, marked := range []struct {
+		document string
+		right    []any
+	}{
+		{wholeMarked, []any{
+			"postgres://a@b/c", "postgres://a@b/c", "postgres://a@b/c", "k1:MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE=", "redis://h", "sixteen-bytes-and-more",
+			"https://h/a", "whsec_MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE=", "v", "v", "http://h:1", key, certificate, certificate,
+		}},
+		{sentinelMarked, []any{"v", "v"}},
+		{clusterMarked, []any{"v"}},
+	} {
+		if err := parse(marked.document, marked.right); err != nil {
+			t.Fatalf("the right values are refused: %v", err)
+		}
+		for hole := range marked.right {
+			wrong := 0
 			for _, form := range forms {
 				// A secret ends its own line here: what follows it is not the test's subject.
-				values := make([]any, holes)
-				for i := range values {
-					values[i] = "''"
+				alone, among := slices.Clone(marked.right), slices.Repeat([]any{"''"}, len(marked.right))
+				alone[hole], among[hole] = form, form
+				for _, values := range [][]any{alone, among} { // among more mistakes, which have messages of their own
+					err := parse(marked.document, values)
+					if err != nil && strings.Contains(err.Error(), marker) {
+						t.Errorf("place %d, %q: %v", hole, form, oneOf(err.Error()))
+					}
+					if tried++; err != nil && &values[0] == &alone[0] {
+						refused[form] = true
+						wrong++
+					}
 				}
-				values[hole] = form
-				src := fmt.Sprintf(document, values...)
-				if _, err := config.Parse(filepath.Join(dir, "gancho.yaml"), []byte(src), func(string) (string, bool) { return "", false }); err != nil && strings.Contains(err.Error(), marker) {
-					t.Errorf("place %d, %q: %v", hole, form, oneOf(err.Error()))
-				}
-				tried++
 			}
+			if wrong == 0 {
+				t.Errorf("no form is refused at place %d of %.30q, so it shows nothing", hole, marked.document)
+			}
+		}
+	}
+	for _, form := range forms {
+		if !refused[form] {
+			t.Errorf("%q is refused nowhere, so it shows nothing", form)
 		}
 	}
 	t.Logf("%d forms in their places", tried)

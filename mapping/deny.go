@@ -82,7 +82,7 @@ func (b *binder) denyLookup(ctx context.Context, l *boundLookup, on *cdc.Table) 
 			b.mistake(l.value, p.start, "remove it from the lookup, or from privacy.deny", "lookup %s takes column %q, which must not be sent: privacy.deny has %s", l.name, p.column, text)
 		}
 	}
-	all, through, err := b.expand(ctx, l.reads)
+	all, through, err := expand(ctx, b.conn, l.reads, false)
 	if err != nil {
 		return fmt.Errorf("read what lookup %s reads: %w", l.name, err)
 	}
@@ -95,8 +95,10 @@ func (b *binder) denyLookup(ctx context.Context, l *boundLookup, on *cdc.Table) 
 	return nil
 }
 
-// expand adds what is below views. through is, for what is read there, the view.
-func (b *binder) expand(ctx context.Context, top reads) (all reads, through map[uint32]string, err error) {
+// expand adds what is below views; invoked: below those that read with the rights of
+// whoever reads them (security_invoker, 15 and newer). through is, for what is read
+// there, the view.
+func expand(ctx context.Context, conn *pgx.Conn, top reads, invoked bool) (all reads, through map[uint32]string, err error) {
 	all, through = reads{columns: map[uint32][]int{}}, map[uint32]string{}
 	all.add(top)
 	seen := map[uint32]bool{}
@@ -106,10 +108,11 @@ func (b *binder) expand(ctx context.Context, top reads) (all reads, through map[
 		for _, oid := range relations {
 			seen[oid] = true
 		}
-		rows, _ := b.conn.Query(ctx, `
+		rows, _ := conn.Query(ctx, `
 			select n.nspname::text, c.relname::text, r.ev_action::text
 			from pg_catalog.pg_rewrite r join pg_catalog.pg_class c on c.oid = r.ev_class join pg_catalog.pg_namespace n on n.oid = c.relnamespace
-			where r.ev_class = any($1) and c.relkind in ('v', 'm') and r.ev_type = '1'`, relations) // ForEachRow returns its error
+			where r.ev_class = any($1) and c.relkind in ('v', 'm') and r.ev_type = '1'
+				and (not $2 or exists (select from pg_catalog.pg_options_to_table(c.reloptions) o where o.option_name = 'security_invoker' and o.option_value::boolean))`, relations, invoked) // ForEachRow returns its error
 		var view cdc.Name
 		var tree string
 		_, err := pgx.ForEachRow(rows, []any{&view.Schema, &view.Name, &tree}, func() error {

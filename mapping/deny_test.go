@@ -295,7 +295,13 @@ func TestDenyInRules(t *testing.T) {
 // lookups: it can run them, and cannot read a denied column.
 func TestRoleOfLookups(t *testing.T) {
 	t.Parallel()
-	conn := connect(t, denySchema, "create table livre_itens (id int primary key, livre int); alter table livre add primary key (id); alter table livre_itens replica identity full; alter table livre replica identity full")
+	invoker := ""
+	if serverVersion(t) >= "15" {
+		invoker = "; alter view chamada set (security_invoker = on)"
+	}
+	conn := connect(t, denySchema, `create table livre_itens (id int primary key, livre int); alter table livre add primary key (id); alter table livre_itens replica identity full; alter table livre replica identity full;
+		create schema longe; create extension citext schema longe; revoke execute on function longe.citext_eq from public;
+		create view chamada as select nome::longe.citext operator(longe.=) 'ANA' as x from livre`+invoker)
 	rs := bind(t, conn, mapping.Options{Deny: denied()}, `
 rules:
   - event: a
@@ -307,6 +313,7 @@ rules:
       p: select nome from pessoas where id = new.pessoa
       v: select * from vista_livre where id = new.pessoa
       n: select count(*) as n from raiz
+      f: select x from chamada limit 1
 `)
 	role, statements, err := rs.LookupRole(t.Context(), conn, "")
 	if err != nil || role != "postgres" || !strings.Contains(strings.Join(statements, "\n"), "GRANT SELECT (id, nome) ON public.pessoas TO gancho_lookup;") {

@@ -46,10 +46,15 @@ func (rs *Ruleset) roleStatements(ctx context.Context, conn *pgx.Conn, needed ma
 	var database string
 	var schemas []string
 	var hidesRows bool
-	err := conn.QueryRow(ctx, `
+	functions, operators, err := rs.neededCalls(ctx, conn)
+	if err != nil {
+		return nil, err
+	}
+	err = conn.QueryRow(ctx, `
 		select current_database()::text, (select array_agg(distinct n.nspname::text order by n.nspname::text) from pg_catalog.pg_namespace n
-				where n.nspname <> 'pg_catalog' and (n.oid in (select relnamespace from pg_catalog.pg_class where oid = any($1)) or n.nspname = any(`+cdc.DatabasePath+`))),
-			exists (select from pg_catalog.pg_class where oid = any($1) and relrowsecurity)`, slices.Sorted(maps.Keys(needed))).Scan(&database, &schemas, &hidesRows)
+				where n.nspname <> 'pg_catalog' and (n.oid in (select relnamespace from pg_catalog.pg_class where oid = any($1)) or n.nspname = any(`+cdc.DatabasePath+`)
+					or n.oid in (select pronamespace from pg_catalog.pg_proc where oid = any($2) union select oprnamespace from pg_catalog.pg_operator where oid = any($3)))),
+			exists (select from pg_catalog.pg_class where oid = any($1) and relrowsecurity)`, slices.Sorted(maps.Keys(needed)), functions, operators).Scan(&database, &schemas, &hidesRows)
 	if err != nil {
 		return nil, fmt.Errorf("read the schemas of the lookups: %w", err)
 	}
@@ -75,7 +80,35 @@ func (rs *Ruleset) roleStatements(ctx context.Context, conn *pgx.Conn, needed ma
 	if err != nil {
 		return nil, fmt.Errorf("read the tables of the lookups: %w", err)
 	}
+	rows, _ = conn.Query(ctx, `
+		select p.oid::regprocedure::text from pg_catalog.pg_proc p
+		where (p.oid = any($1) or p.oid in (select oprcode from pg_catalog.pg_operator where oid = any($2))) and not pg_catalog.has_function_privilege('public', p.oid, 'EXECUTE')
+		order by 1`, functions, operators) // ForEachRow returns its error
+	var function string
+	_, err = pgx.ForEachRow(rows, []any{&function}, func() error {
+		statements = append(statements, fmt.Sprintf("GRANT EXECUTE ON FUNCTION %s TO %s;", function, lookupRole))
+		return nil
+	})
+	if err != nil {
+		return nil, fmt.Errorf("read the functions of the lookups: %w", err)
+	}
 	return statements, nil
+}
+
+// neededCalls are the functions and operators that the role of lookups must be able to
+// call, those below views included.
+func (rs *Ruleset) neededCalls(ctx context.Context, conn *pgx.Conn) (functions, operators []uint32, err error) {
+	for _, b := range rs.rules {
+		for _, l := range b.lookups {
+			all, _, err := expand(ctx, conn, l.reads, false)
+			if err != nil {
+				return nil, nil, fmt.Errorf("read what lookup %s calls: %w", l.name, err)
+			}
+			f, o := all.called()
+			functions, operators = append(functions, f...), append(operators, o...)
+		}
+	}
+	return functions, operators, nil
 }
 
 // neededColumns are the columns that the role of lookups must be able to read, by
@@ -84,7 +117,11 @@ func (rs *Ruleset) neededColumns(ctx context.Context, conn *pgx.Conn) (map[uint3
 	all, parents := reads{columns: map[uint32][]int{}}, map[uint32]map[string]*cdc.Type{}
 	for _, b := range rs.rules {
 		for _, l := range b.lookups {
-			all.add(l.reads)
+			below, _, err := expand(ctx, conn, l.reads, true)
+			if err != nil {
+				return nil, fmt.Errorf("read what lookup %s reads: %w", l.name, err)
+			}
+			all.add(below)
 		}
 		if len(b.children) > 0 {
 			oid := b.table.Relation.OID

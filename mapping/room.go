@@ -261,7 +261,7 @@ func (b *binder) noteBodies(ctx context.Context, r *rule, t *cdc.Table, l *bound
 	if len(b.room.outside) == 0 {
 		return nil
 	}
-	all, _, err := b.expand(ctx, l.reads)
+	all, _, err := expand(ctx, b.conn, l.reads, false)
 	if err != nil {
 		return fmt.Errorf("read what lookup %s reads: %w", l.name, err)
 	}

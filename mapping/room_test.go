@@ -65,7 +65,7 @@ rules:
 	// What they have made outlasts their right to.
 	do(t, l.conn, "revoke create on schema public from public; create table livre (id int primary key)")
 	for sql, want := range map[string]string{
-		"select upper(nome) as x from clientes":                  "intruso_varchar made it, who is neither a superuser nor the owner of the database or of schema public; if it is what you expect, run ALTER FUNCTION upper(character varying) OWNER TO pg_database_owner",
+		"select upper(nome) as x from clientes":                  "intruso_varchar made it, who is neither a superuser nor the owner of the database or of schema public; if it is what you expect, run ALTER FUNCTION upper(character varying) OWNER TO ",
 		"select 1 as x from clientes where nome = nome":          "run ALTER OPERATOR =(character varying,character varying) OWNER TO",
 		"select pg_catalog.upper(nome::text) as x from clientes": "",
 	} {
@@ -190,18 +190,24 @@ func TestRoomOfRoles(t *testing.T) {
 	t.Parallel()
 	conn := connect(t, denySchema, "create role fora login; revoke all on schema public from public; grant select on livre to fora")
 	dropRole(t, conn, "fora")
+	do(t, conn, "create schema alheio; create table alheio.clientela (); set search_path = public, alheio")
 	rs := bind(t, conn, mapping.Options{}, "rules:\n  - {event: e, table: livre, on: insert, columns: [id], lookup: {q: select nome from livre}}")
 	dsn := strings.Replace(conn.Config().ConnString(), "postgres://postgres@", "postgres://fora@", 1)
 	source := mapping.NewSource(dsn+"&search_path=privado&row_security=on&default_transaction_read_only=off", "", zerolog.Nop())
 	t.Cleanup(func() { source.Close(context.Background()) })
-	if err := source.Check(t.Context(), rs); err == nil || !strings.Contains(err.Error(), "GRANT USAGE ON SCHEMA public TO fora") {
+	if err := source.Check(t.Context(), rs); err == nil || !strings.Contains(err.Error(), "run GRANT USAGE ON SCHEMA alheio, public TO fora") {
 		t.Errorf("without USAGE: %v", err)
 	}
 	do(t, conn, "grant usage on schema public to fora")
 	if err := source.Check(t.Context(), rs); err != nil {
-		t.Error(err)
+		t.Errorf("without USAGE on a schema that no lookup needs: %v", err)
 	}
-	for name, want := range map[string]string{"search_path": `pg_catalog, "public", pg_temp`, "row_security": "off", "transaction_read_only": "on", "statement_timeout": "30s"} {
+	do(t, conn, "create table alheio.livre ()")
+	if err := source.Check(t.Context(), rs); err == nil || !strings.Contains(err.Error(), "others have the same names: run GRANT USAGE ON SCHEMA alheio TO fora") {
+		t.Errorf("without USAGE on a schema with the same name: %v", err)
+	}
+	do(t, conn, "drop table alheio.livre")
+	for name, want := range map[string]string{"search_path": `pg_catalog, "public", "alheio", pg_temp`, "row_security": "off", "transaction_read_only": "on", "statement_timeout": "30s"} {
 		err := source.Query(t.Context(), "select current_setting('"+name+"')", nil, nil, func(row []cdc.Datum) error {
 			if got := string(row[0].Text); got != want {
 				t.Errorf("%s is %q, want %q", name, got, want)

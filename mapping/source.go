@@ -162,7 +162,8 @@ func (s *Source) readPair(ctx context.Context, sql string) (first, second string
 // the right one.
 func (s *Source) Check(ctx context.Context, rs *Ruleset) error {
 	s.path = rs.path
-	if err := s.checkRole(ctx, rs); err != nil {
+	grant, err := s.checkRole(ctx, rs)
+	if err != nil {
 		return err
 	}
 	for _, b := range rs.rules {
@@ -176,7 +177,11 @@ func (s *Source) Check(ctx context.Context, rs *Ruleset) error {
 		}
 		for sql, arguments := range queries {
 			err := s.Query(ctx, sql, emptyArrays(arguments), nil, func([]cdc.Datum) error { return nil })
-			if hint := refusalHint(err); hint != "" {
+			hint := refusalHint(err)
+			if grant != "" && cdc.FaultOf(err) == cdc.FaultSchema {
+				hint = "run " + grant
+			}
+			if hint != "" {
 				return fmt.Errorf("%s: read for the rule with the role of source.lookup_dsn (source.dsn without it): %w; %s", b.place(), err, hint)
 			}
 			if err != nil {
@@ -189,10 +194,11 @@ func (s *Source) Check(ctx context.Context, rs *Ruleset) error {
 
 // checkRole checks that names resolve as they did when the rules were bound, because
 // the server skips a schema of the path that the role may not use, and that it is the
-// role of which was asked then what it may read.
-func (s *Source) checkRole(ctx context.Context, rs *Ruleset) error {
+// role of which was asked then what it may read. grant is what the role lacks for schemas
+// whose names no other schema has.
+func (s *Source) checkRole(ctx context.Context, rs *Ruleset) (grant string, err error) {
 	if !slices.ContainsFunc(rs.rules, func(b *boundRule) bool { return len(b.lookups) > 0 }) {
-		return nil
+		return "", nil
 	}
 	if rs.reader != "" {
 		err := s.Query(ctx, "select current_user::text", nil, nil, func(row []cdc.Datum) error {
@@ -202,25 +208,35 @@ func (s *Source) checkRole(ctx context.Context, rs *Ruleset) error {
 			return nil
 		})
 		if err != nil {
-			return err
+			return "", err
 		}
 	}
-	return s.Query(ctx, `
-		select pg_catalog.format('GRANT USAGE ON SCHEMA %s TO %I', pg_catalog.string_agg(pg_catalog.quote_ident(n.nspname), ', '), current_user)
+	err = s.Query(ctx, `
+		with named as (
+			select typnamespace as space, 't' as kind, typname as name from pg_catalog.pg_type -- each table has a type
+			union all select pronamespace, 'f', proname from pg_catalog.pg_proc
+			union all select oprnamespace, 'o', oprname from pg_catalog.pg_operator)
+		select pg_catalog.format('GRANT USAGE ON SCHEMA %s TO %I', pg_catalog.string_agg(pg_catalog.quote_ident(n.nspname), ', ' order by n.nspname), current_user),
+			pg_catalog.bool_or(exists (select from named a join named b using (kind, name) join pg_catalog.pg_namespace o on o.oid = b.space
+				where a.space = n.oid and b.space <> n.oid and o.nspname = any($1::name[] || 'pg_catalog'::name)))::text
 		from pg_catalog.pg_namespace n where n.nspname = any($1::name[]) and not pg_catalog.has_schema_privilege(n.oid, 'USAGE') having count(*) > 0`,
 		[][]byte{[]byte(rs.schemas)}, nil, func(row []cdc.Datum) error {
-			return fmt.Errorf("the role of source.lookup_dsn (source.dsn without it) may not use schemas in which lookups find their tables: run %s", row[0].Text)
+			if grant = string(row[0].Text); string(row[1].Text) == "true" {
+				return fmt.Errorf("the role of source.lookup_dsn (source.dsn without it) may not use schemas in which lookups find names, and others have the same names: run %s", grant)
+			}
+			return nil
 		})
+	return grant, err
 }
 
-// Superuser returns the name of the role that reads, if it is a superuser's: no
-// privilege and no row-level security holds for it; else "".
-func (s *Source) Superuser(ctx context.Context) (role string, err error) {
-	err = s.Query(ctx, "select rolname::text from pg_catalog.pg_roles where rolname = current_user and rolsuper", nil, nil, func(row []cdc.Datum) error {
-		role = string(row[0].Text)
+// Role returns the name of the role that reads, which a pooler may have chosen, and
+// whether it is a superuser's: no privilege and no row-level security holds for it.
+func (s *Source) Role(ctx context.Context) (role string, superuser bool, err error) {
+	err = s.Query(ctx, "select rolname::text, rolsuper::text from pg_catalog.pg_roles where rolname = current_user", nil, nil, func(row []cdc.Datum) error {
+		role, superuser = string(row[0].Text), string(row[1].Text) == "true"
 		return nil
 	})
-	return role, err
+	return role, superuser, err
 }
 
 // errOtherDatabase: what is read there has nothing to do with the stream.

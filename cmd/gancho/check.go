@@ -157,17 +157,17 @@ func printRoles(cmd *cobra.Command, c *config.Config, conn *pgx.Conn, lookup *ma
 	if err != nil {
 		return fmt.Errorf("read the role of source.dsn: %w", err)
 	}
-	reader, err := lookup.Superuser(cmd.Context())
+	reader, superuser, err := lookup.Role(cmd.Context())
 	if err == nil && source != "" {
 		_, err = fmt.Fprintf(cmd.ErrOrStderr(), super, "source.dsn", source)
 	}
-	if err == nil && c.Source.LookupDSN != "" && reader != "" {
+	if err == nil && c.Source.LookupDSN != "" && superuser {
 		_, err = fmt.Fprintf(cmd.ErrOrStderr(), super, "source.lookup_dsn", reader)
 	}
 	if err != nil {
 		return err
 	}
-	role, statements, err := rules.LookupRole(cmd.Context(), conn, lookupRole(c))
+	role, statements, err := rules.LookupRole(cmd.Context(), conn, reader)
 	if err != nil || role == "" {
 		return err
 	}

@@ -33,7 +33,7 @@ import (
 // hidden are what nobody may read, by what they are. Each stands in its place only.
 var hidden = map[string]string{
 	"path": "Xm1pathQ7w", "query": "Xm2queryQ7w", "header": "Xm3headerQ7w", "bearer": "Xm4bearerQ7w", "field": "Xm5fieldQ7w", "proxy": "Xm6proxyQ7w",
-	"secret": "Xm7secret-of-at-least-24-bytes", "hmac": "Xm8hmac-of-sixteen", "dsn": "Xm9passwordQ7w", "wrong": "Xm0wrongQ7w",
+	"secret": "Xm7secret-of-at-least-24-bytes", "hmac": "Xm8hmac-of-sixteen", "dsn": "Xm9passwordQ7w", "wrong": "Xm0wrongQ7w", "row": "XmArowQ7w",
 }
 
 // TestSecretsAreNowhere puts a marker into every place that takes a secret, has deliveries
@@ -42,7 +42,7 @@ var hidden = map[string]string{
 func TestSecretsAreNowhere(t *testing.T) {
 	t.Parallel()
 	s := newStateful(t, pg, nil, loadTable)
-	s.rules = strings.Replace(loadRules, "data: {id: id,", "data: {id: id, hash: \"hmac(id::text, 'chave')\",", 1)
+	s.rules = strings.Replace(loadRules, "data: {id: id,", "tenant: cliente_id\n    data: {id: id, parte: 10 / seq, hash: \"hmac(id::text, 'chave')\",", 1)
 	s.dsn += "&password=" + hidden["dsn"]
 	s.stateDSN += "&password=" + hidden["dsn"]
 	s.extra = fmt.Sprintf("state: {dsn: '%s', key: '%s', keep_events: 1d}\nlog: {level: trace}\nprivacy: {secrets: {chave: %s}}", s.stateDSN, s.key, hidden["hmac"])
@@ -80,8 +80,10 @@ func TestSecretsAreNowhere(t *testing.T) {
 		}
 		tokens[name] = text
 	}
-	ask := func(method, path, token string, body any) int {
+	// ask makes a request whose answer has the status, and returns the answer's body.
+	ask := func(status int, method, path, who string, body any) string {
 		t.Helper()
+		token := tokens[who]
 		text, err := json.Marshal(body)
 		if err != nil {
 			t.Fatal(err)
@@ -101,14 +103,19 @@ func TestSecretsAreNowhere(t *testing.T) {
 		}
 		defer func() { _ = answer.Body.Close() }()
 		_, _ = fmt.Fprintf(&answers, "%v\n", answer.Header)
-		if _, err := io.Copy(&answers, answer.Body); err != nil {
+		got, err := io.ReadAll(answer.Body)
+		if err != nil {
 			t.Fatal(err)
 		}
-		return answer.StatusCode
+		if answers.Write(got); answer.StatusCode != status {
+			t.Errorf("%s %s %s as %s: %d, not %d: %s", method, path, text, who, answer.StatusCode, status, got)
+		}
+		return string(got)
 	}
 	type document = map[string]any
 	added := map[string]document{
 		"stored": {"url": delivered.url() + path}, "refusing": {"url": refusing.URL + path, "format": "form", "extra": document{"token": hidden["field"]}},
+		"unidade":     {"url": refusing.URL + path, "tenants": []string{"1"}, "extra": document{"token": hidden["field"]}, "format": "form"},
 		"redirecting": {"url": redirecting.URL + path}, "closed": {"url": "http://" + closedPort(t) + path}, "forbidden": {"url": "http://localhost.:9" + path, "allow_private": nil},
 		"proxied":   {"url": delivered.url() + path, "proxy": "http://user:" + hidden["proxy"] + "@" + closedPort(t)},
 		"untrusted": {"url": untrusted.URL + path, "tls": document{"certificate": certificate, "key": key}},
@@ -120,54 +127,90 @@ func TestSecretsAreNowhere(t *testing.T) {
 				delete(d, k)
 			}
 		}
-		if status := ask(http.MethodPost, "/api/v1/endpoints", tokens["root"], d); status != http.StatusCreated {
-			t.Fatalf("%s: %d\n%s", name, status, tail(answers.String(), 500))
-		}
+		ask(http.StatusCreated, http.MethodPost, "/api/v1/endpoints", "root", d)
 		s.stored++
 		b.waitLog(fmt.Sprintf(`"stored":%d,`, s.stored))
 	}
 	s.events(1, 2)
+	s.exec("insert into eventos (cliente_id, seq, texto) values (1, 0, '" + hidden["row"] + "')") // is parked
 	s.until(len(added)+1, `select count(distinct endpoint) from gancho.attempts`)
-	b.waitLog("event moved to the dead letters")
-	s.until(1, `select least(count(*), 1) from gancho.dead_letters where endpoint = 'refusing'`)
+	const died = `select count(distinct endpoint)::int from gancho.dead_letters where tenant = '1' and endpoint in ('refusing', 'unidade')`
+	s.until(2, died)
 
-	dead := fmt.Sprint("/dead-letters/", s.count(`select min(id)::int from gancho.dead_letters where endpoint = 'refusing'`))
+	// Jobs of each kind, which have ended.
+	ask(http.StatusAccepted, http.MethodPost, "/api/v1/dead-letters/redrive", "one", document{"filter": document{"endpoint": "unidade"}})
+	ask(http.StatusAccepted, http.MethodPost, "/api/v1/resends", "root", document{"endpoint": "redirecting", "filter": document{"tenant": "1"}})
+	ask(http.StatusAccepted, http.MethodPost, "/api/v1/parked/redrive", "root", document{"all": true})
+	s.until(3, `select count(*) from gancho.jobs where finished is not null`)
+	s.until(2, died+` and (replay or endpoint = 'refusing')`)
+	number := func(sql string) string { return fmt.Sprint(s.count(sql)) }
+	dead := number(`select min(id)::int from gancho.dead_letters where endpoint = 'refusing' and tenant = '1'`)
+	ownDead := number(`select min(id)::int from gancho.dead_letters where endpoint = 'unidade'`)
+	ownJob := number(`select min(id)::int from gancho.jobs where endpoint = 'unidade'`)
+	var parked struct{ Items []struct{ ID string } }
+	if err := json.Unmarshal([]byte(ask(http.StatusOK, http.MethodGet, "/api/v1/parked", "root", nil)), &parked); err != nil || len(parked.Items) != 1 {
+		t.Fatal(parked, err)
+	}
 
 	// Everything that can be read and got wrong, over the API and the command line.
 	wrong := hidden["wrong"]
+	foreign := func(name string, status int) int {
+		if name == "unidade" {
+			return status
+		}
+		return http.StatusNotFound
+	}
 	for name := range added {
-		for _, patch := range []document{
-			{"rate": "9/s"}, {"headers": document{"X-Key": wrong + "\n"}}, {"url": "https://u:" + wrong + "@x.com/a/" + wrong}, {"url": "https://elsewhere.example.com/a"}, {"proxy": wrong},
-			{"tls": document{"key": wrong, "certificate": wrong}}, {"secret": wrong}, {"extra": wrong}, {"success": document{"body": "("}},
+		at := "/api/v1/endpoints/" + name
+		for _, edit := range []struct {
+			status int
+			patch  document
+		}{
+			{http.StatusOK, document{"rate": "9/s"}}, {http.StatusBadRequest, document{"headers": document{"X-Key": wrong + "\n"}}},
+			{http.StatusBadRequest, document{"url": "https://u:" + wrong + "@x.com/a/" + wrong}}, {http.StatusBadRequest, document{"url": "https://elsewhere.example.com/a"}},
+			{http.StatusBadRequest, document{"proxy": wrong}}, {http.StatusBadRequest, document{"tls": document{"key": wrong, "certificate": wrong}}},
+			{http.StatusBadRequest, document{"secret": wrong}}, {http.StatusBadRequest, document{"extra": wrong}}, {http.StatusBadRequest, document{"success": document{"body": "("}}},
 		} {
-			ask(http.MethodPatch, "/api/v1/endpoints/"+name, tokens["root"], patch)
-			ask(http.MethodPatch, "/api/v1/endpoints/"+name, tokens["one"], patch)
+			ask(edit.status, http.MethodPatch, at, "root", edit.patch)
+			ask(foreign(name, edit.status), http.MethodPatch, at, "one", edit.patch)
 		}
-		ask(http.MethodPost, "/api/v1/endpoints/"+name+"/rotate", tokens["root"], document{"secret": wrong})
-		ask(http.MethodPost, "/api/v1/endpoints/"+name+"/test", tokens["root"], nil)
-		for _, token := range tokens {
-			ask(http.MethodGet, "/api/v1/endpoints/"+name, token, nil)
+		for who, of := range map[string]func(string, int) int{"root": func(_ string, status int) int { return status }, "one": foreign} {
+			ask(http.StatusBadRequest, http.MethodPost, at+"/rotate", who, document{"secret": wrong})
+			ask(of(name, http.StatusOK), http.MethodPost, at+"/test", who, nil)
+			ask(of(name, http.StatusOK), http.MethodGet, at, who, nil)
 		}
+		ask(http.StatusOK, http.MethodGet, at, "eyes", nil)
+		ask(foreign(name, http.StatusOK), http.MethodGet, at, "shown", nil)
 	}
-	ask(http.MethodGet, "/api/v1/endpoints", wrong, nil)
-	tokens["nobody"] = "gancho_" + strings.Repeat("0", 43)
-	for _, token := range tokens {
-		for _, list := range []string{
-			"/openapi.json", "/endpoints", "/endpoints/arquivo", "/endpoints/arquivo/keys", "/deliveries", "/dead-letters", dead, "/parked", "/resends", "/event-types",
-			"/status", "/audit?limit=500", "/tokens",
-		} {
-			ask(http.MethodGet, "/api/v1"+list, token, nil)
+	tokens["nobody"], tokens["wrong"] = "gancho_"+strings.Repeat("0", 43), wrong
+	ask(http.StatusUnauthorized, http.MethodGet, "/api/v1/endpoints", "wrong", nil)
+	delete(tokens, "wrong")
+	for list, statuses := range map[string][4]int{ // for administrators and viewers, then those of the tenant
+		"/endpoints": {200, 200, 200, 200}, "/endpoints/arquivo": {200, 200, 404, 404}, "/endpoints/arquivo/keys": {200, 200, 404, 404}, "/endpoints/unidade/keys": {200, 200, 200, 200},
+		"/deliveries": {200, 200, 200, 200}, "/dead-letters": {200, 200, 200, 200}, "/dead-letters/" + dead: {200, 200, 200, 200}, "/dead-letters/" + ownDead: {200, 200, 200, 200},
+		"/parked": {200, 200, 404, 404}, "/parked/" + parked.Items[0].ID: {200, 200, 404, 404}, "/resends": {200, 200, 200, 200}, "/resends/" + ownJob: {200, 200, 200, 200},
+		"/event-types": {200, 200, 200, 200}, "/status": {200, 200, 200, 200}, "/audit?limit=500": {200, 200, 200, 200}, "/tokens": {200, 403, 200, 403},
+	} {
+		for i, who := range []string{"root", "eyes", "one", "shown"} {
+			got := ask(statuses[i], http.MethodGet, "/api/v1"+list, who, nil)
+			// The control: the receiver's echo has come, and come masked.
+			echoed := strings.Contains(got, "X-Key: ***") && strings.Contains(got, "Authorization: ***") && strings.Contains(got, "token=***")
+			if echoes := list == "/dead-letters/"+ownDead || list == "/dead-letters/"+dead && i < 2; echoed != echoes {
+				t.Errorf("GET %s as %s: the echo of the receiver is in it: %v, want %v: %s", list, who, echoed, echoes, got)
+			}
 		}
+		ask(http.StatusUnauthorized, http.MethodGet, "/api/v1"+list, "nobody", nil)
 	}
+	ask(http.StatusOK, http.MethodGet, "/api/v1/openapi.json", "nobody", nil)
 	for _, page := range []string{"/metrics", "/readyz", "/healthz"} {
-		ask(http.MethodGet, page, "", nil)
+		ask(http.StatusOK, http.MethodGet, page, "", nil)
 	}
 	config := filepath.Join(s.dir, "gancho.yaml")
 	for _, line := range []string{
 		"endpoints list", "endpoints list --json", "endpoints show refusing", "endpoints show proxied --json", "endpoints test arquivo", "endpoints test refusing", "endpoints test closed --json",
 		"endpoints edit refusing --url https://elsewhere.example.com/" + wrong, "endpoints edit refusing --header X-Key:" + wrong + "\x01", "endpoints edit refusing --set proxy=" + wrong,
 		"endpoints edit refusing --set tls.key=[" + wrong, "endpoints edit refusing --set headers.X-Key=*" + wrong, "endpoints add novo --url ftp://" + wrong, "endpoints rotate refusing --secret-env GANCHO_NOT_SET",
-		"deliveries --json", "deliveries", "dead list", "dead list --json", "dead show " + filepath.Base(dead), "dead show --json " + filepath.Base(dead), "status", "status --json", "audit", "audit --json", "tokens list", "check", "events --json", "secrets rekey",
+		"deliveries --json", "deliveries", "dead list", "dead list --json", "dead show " + dead, "dead show --json " + dead, "parked list --json", "parked show " + parked.Items[0].ID, "status", "status --json", "audit", "audit --json", "tokens list", "check", "events --json", "secrets rekey",
 	} {
 		_, stdout, stderr := command(t, append(strings.Fields(line), "--config", config)...)
 		answers.WriteString("$ " + strings.Fields(line)[0] + "\n" + stdout + stderr)
@@ -229,7 +272,8 @@ func TestSecretsAreNowhere(t *testing.T) {
 	}
 	looked("Redis", redis.Bytes(), "{refusing}")
 	looked("PostgreSQL", s.stateFiles(), "refusing")
-	looked("PostgreSQL's log", []byte(s.postgres.Log()), "")
+	looked("PostgreSQL", s.stateValues(), "unidade")
+	looked("PostgreSQL's log", []byte(s.postgres.Log()), "ready to accept connections")
 }
 
 // stateFiles are the files of Gancho's own tables, with what has been deleted in them.
@@ -252,6 +296,37 @@ func (s *stateful) stateFiles() []byte {
 		s.t.Fatal(err)
 	}
 	return slices.Concat(files...)
+}
+
+// stateValues are the values of Gancho's own tables, as the server has them uncompressed.
+func (s *stateful) stateValues() []byte {
+	s.t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	conn, err := pgx.Connect(ctx, s.stateDSN)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	defer func() { _ = conn.Close(ctx) }()
+	rows, _ := conn.Query(ctx, `select oid::regclass::text from pg_class where relnamespace = 'gancho'::regnamespace and relkind in ('r', 'p')`)
+	tables, err := pgx.CollectRows(rows, pgx.RowTo[string])
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	var all bytes.Buffer
+	for _, table := range tables {
+		rows, _ := conn.Query(ctx, "select * from "+table)
+		for rows.Next() {
+			for _, value := range rows.RawValues() { // of bytea, its bytes
+				all.Write(value)
+				all.WriteByte('\n')
+			}
+		}
+		if err := rows.Err(); err != nil {
+			s.t.Fatal(err)
+		}
+	}
+	return all.Bytes()
 }
 
 // keyPair is a certificate of its own with its key.

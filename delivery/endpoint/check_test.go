@@ -40,6 +40,11 @@ func TestCheckSaysWhatIsWrong(t *testing.T) {
 		{endpoint.Endpoint{Success: endpoint.Success{Status: [][2]int{{200, 600}}}}, `"200-600" is not a status`},
 		{endpoint.Endpoint{Success: endpoint.Success{Body: `"status":(`}}, "missing closing )"},
 		{endpoint.Endpoint{Success: endpoint.Success{Body: `(?!no)`}}, "not a regular expression (RE2)"},
+		{endpoint.Endpoint{Success: endpoint.Success{Body: strings.Repeat("x", 900)}}, ""},
+		{endpoint.Endpoint{Success: endpoint.Success{Body: strings.Repeat("x", 1001)}}, "the pattern has 1001 bytes: at most 1000"},
+		{endpoint.Endpoint{Success: endpoint.Success{Body: strings.Repeat("x{1000}", 3000)}}, "the pattern has 21000 bytes"},
+		{endpoint.Endpoint{Success: endpoint.Success{Body: strings.Repeat("x{1000}", 140)}}, "the pattern is too large"},
+		{endpoint.Endpoint{Success: endpoint.Success{Body: `(?:(?:\w{10}){10}){10}`}}, "the pattern is too large"},
 
 		{extra(endpoint.FormatStandard, "validationtoken", "s3cr3t"), ""},
 		{extra(endpoint.FormatStandard, "Chave de acesso", "s3cr3t\n"), ""},

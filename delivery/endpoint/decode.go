@@ -76,7 +76,12 @@ func decode(v value, dir string) Endpoint {
 		strictyaml.Optional("secret", func(v value) { secret, e.Secrets = true, append(e.Secrets, decodeSecret(v)) }),
 		strictyaml.Optional("secrets", func(v value) {
 			secrets = true
-			for _, item := range v.List() {
+			items := v.List()
+			if len(items) > MaxKeys {
+				v.Errorf("leave out the oldest", "%d keys are too many: at most %d", len(items), MaxKeys)
+				items = items[:MaxKeys]
+			}
+			for _, item := range items {
 				e.Secrets = append(e.Secrets, decodeSecret(item))
 			}
 		}),

@@ -50,7 +50,13 @@ const (
 	maxAge         = 365 * 24 * time.Hour
 	minKey         = 24      // bytes; the Standard Webhooks specification's
 	maxPEM         = 1 << 20 // bytes in a file with certificates or a key
+	maxPattern     = 1000    // bytes
+	maxPatternSize = 1000    // steps of the compiled pattern: each byte of an answer may take them all
 )
+
+// MaxKeys is how many keys may sign for an endpoint: with each, a request is signed
+// and its header grows.
+const MaxKeys = 5
 
 // Format is the shape of a request's body.
 type Format uint8

@@ -24,13 +24,22 @@ func MaskURL(address string) string {
 	}
 	parts := strings.Split(query, "&")
 	for i, part := range parts {
-		if name, _, ok := strings.Cut(part, "="); ok {
+		if name := queryName(part); name != "" {
 			parts[i] = name + "=" + Masked
 		} else if part != "" {
 			parts[i] = Masked
 		}
 	}
 	return shown + hidden + "?" + strings.Join(parts, "&")
+}
+
+// queryName is the name in a part of a query, "" when the whole part is a value: it may
+// be a token, and a = at the end of it the padding of base64.
+func queryName(part string) string {
+	if name, value, _ := strings.Cut(part, "="); strings.Trim(value, "=") != "" {
+		return name
+	}
+	return ""
 }
 
 // cutPath splits a URL without its query into what is shown of it and what is not.
@@ -70,7 +79,6 @@ func maskPassword(proxy string) string {
 // unmask fills the *** of a URL, as Public shows it, from the URL as it was, and
 // reports whether that had them all.
 func unmask(text, old string) (string, bool) {
-	text, found := unmaskPassword(text, old)
 	base, query, _ := strings.Cut(text, "?")
 	oldBase, before, _ := strings.Cut(old, "?")
 	if shown, masked := strings.CutSuffix(base, "/"+Masked); masked {
@@ -81,19 +89,13 @@ func unmask(text, old string) (string, bool) {
 	}
 	hidden := map[string][]string{}
 	for part := range strings.SplitSeq(before, "&") {
-		name, _, pair := strings.Cut(part, "=")
-		if !pair {
-			name = ""
-		}
+		name := queryName(part)
 		hidden[name] = append(hidden[name], part)
 	}
 	parts := strings.Split(query, "&")
 	for i, part := range parts {
-		name, value, pair := strings.Cut(part, "=")
-		switch {
-		case !pair && part == Masked:
-			name = ""
-		case !pair || value != Masked:
+		name := queryName(part)
+		if part != Masked && (name == "" || part != name+"="+Masked) {
 			continue
 		}
 		if len(hidden[name]) == 0 {
@@ -104,17 +106,17 @@ func unmask(text, old string) (string, bool) {
 	if query != "" {
 		base += "?" + strings.Join(parts, "&")
 	}
-	return base, found
+	return base, true
 }
 
 // unmaskPassword is unmask for the password of a proxy's URL.
 func unmaskPassword(text, old string) (string, bool) {
 	head, tail, masked := strings.Cut(text, ":"+Masked+"@")
 	if !masked {
-		return text, true
+		return "", false
 	}
 	_, rest, _ := strings.Cut(old, "://")
-	user, _, given := strings.Cut(rest, "@")
+	user := rest[:max(0, strings.LastIndex(rest, "@"))] // a password may have another
 	_, password, hasPassword := strings.Cut(user, ":")
-	return head + ":" + password + "@" + tail, given && hasPassword
+	return head + ":" + password + "@" + tail, hasPassword
 }

@@ -154,8 +154,12 @@ func (m *merger) value(pointer string, before, v any) any {
 		return v
 	case text == Masked && before != nil:
 		return before
-	case wasText && (pointer == "/url" || pointer == "/proxy"):
+	case wasText && pointer == "/url":
 		if whole, ok := unmask(text, old); ok {
+			return whole
+		}
+	case wasText && pointer == "/proxy":
+		if whole, ok := unmaskPassword(text, old); ok {
 			return whole
 		}
 	case text != Masked:

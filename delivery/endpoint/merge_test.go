@@ -14,14 +14,15 @@ import (
 func TestMaskURL(t *testing.T) {
 	t.Parallel()
 	for address, want := range map[string]string{
-		"https://x.com":                             "https://x.com",
-		"https://x.com/":                            "https://x.com/",
-		"https://x.com/hooks":                       "https://x.com/hooks",
-		"https://x.com/hooks/":                      "https://x.com/hooks/",
-		"https://hooks.slack.com/services/T0/B0/XX": "https://hooks.slack.com/services/***",
-		"https://x.com//secret":                     "https://x.com//***",
-		"https://x.com/hooks/a?b=c/d&e":             "https://x.com/hooks/***?b=***&***",
-		"https://x.com?b=c/d":                       "https://x.com?b=***",
+		"https://x.com":                                               "https://x.com",
+		"https://x.com/":                                              "https://x.com/",
+		"https://x.com/hooks":                                         "https://x.com/hooks",
+		"https://x.com/hooks/":                                        "https://x.com/hooks/",
+		"https://hooks.slack.com/services/T0/B0/XX":                   "https://hooks.slack.com/services/***",
+		"https://x.com//secret":                                       "https://x.com//***",
+		"https://x.com/hooks/a?b=c/d&e":                               "https://x.com/hooks/***?b=***&***",
+		"https://x.com/a?c2VjcmV0dG9r=&YQ==&b=c=":                     "https://x.com/a?***&***&b=***",
+		"https://x.com?b=c/d":                                         "https://x.com?b=***",
 		"https://hook.eu1.make.com/abcdefghijklmnopqrstuvwxyz012345":  "https://hook.eu1.make.com/***",
 		"https://api.telegram.org/bot123456:abcdefghijkl/sendMessage": "https://api.telegram.org/***",
 		"https://x.com/abcdefghijklmnopqrst/b":                        "https://x.com/abcdefghijklmnopqrst/***",
@@ -88,6 +89,28 @@ func TestMergeKeepsSecretsWithTheirServer(t *testing.T) {
 		}
 		if text, _ := json.Marshal(before); c.want == nil && strings.Contains(string(text), "***") {
 			t.Errorf("%s leaves *** in %s", c.patch, text)
+		}
+	}
+}
+
+// A URL's hidden parts come back as they were, and only those: *** elsewhere is no way to
+// have a part of them shown.
+func TestMergeFillsURLs(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct{ key, old, patch, want string }{
+		{"url", "https://x.com/a/b?t=1&dG9r=&u=2", "https://x.com/a/***?t=***&***&u=***", "https://x.com/a/b?t=1&dG9r=&u=2"},
+		{"url", "https://x.com/a?dG9r==&t=1", "https://x.com/a?t=***&***", "https://x.com/a?t=1&dG9r=="},
+		{"url", "https://x.com/a?dG9r=", "https://x.com/a?dG9r=***", ""},
+		{"url", "https://x.com/a/B1:PW@z", "https://x.com/:***@", "https://x.com/:***@"},
+		{"url", "https://x.com/a?t=B1:PW@z", "https://x.com/:***@", "https://x.com/:***@"},
+		{"proxy", "http://u:p@PW@x.com:3128", "http://v:***@x.com:3128", "http://v:p@PW@x.com:3128"},
+		{"proxy", "http://u@x.com:3128", "http://u:***@x.com:3128", ""},
+		{"proxy", "http://u:PW@x.com:3128", "http://***:3128", ""},
+	} {
+		document := map[string]any{c.key: c.old}
+		wrong := endpoint.Merge(document, map[string]any{c.key: c.patch})
+		if c.want == "" && len(wrong) == 0 || c.want != "" && (len(wrong) > 0 || document[c.key] != c.want) {
+			t.Errorf("%s with %s becomes %v, %v", c.old, c.patch, document[c.key], wrong)
 		}
 	}
 }

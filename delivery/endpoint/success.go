@@ -1,7 +1,7 @@
 package endpoint
 
 import (
-	"regexp"
+	"regexp/syntax"
 	"slices"
 	"strconv"
 	"strings"
@@ -78,9 +78,17 @@ func statusText(r [2]int) string {
 }
 
 func checkPattern(text string) *SettingError {
-	if _, err := regexp.Compile(text); err != nil {
+	if len(text) > maxPattern {
+		return mistakef("ask for less", "the pattern has %d bytes: at most %d", len(text), maxPattern)
+	}
+	parsed, err := syntax.Parse(text, syntax.Perl)
+	if err != nil {
 		return mistakef(`quote it with ' in YAML, so that \ stays as it is`, "the pattern is not a regular expression (RE2): %s",
 			strings.TrimPrefix(err.Error(), "error parsing regexp: "))
+	}
+	program, err := syntax.Compile(parsed.Simplify())
+	if err != nil || len(program.Inst) > maxPatternSize {
+		return mistakef("repeat less: x{1000} counts as 1000 characters", "the pattern is too large: at most %d steps", maxPatternSize)
 	}
 	return nil
 }

@@ -32,6 +32,9 @@ func (s *Sender) PreparedEndpoints() (n int) {
 	return n
 }
 
+// Reason is what is told of an error of the transport.
+func Reason(err error) string { return reason(classOf(err), err) }
+
 // AppendStringNumbers is the scanner behind Endpoint.StringNumbers.
 var AppendStringNumbers = appendStringNumbers
 

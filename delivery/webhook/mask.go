@@ -43,14 +43,14 @@ func newAnswerMask(ep *endpoint.Endpoint) answerMask {
 	if u, err := url.Parse(ep.URL); err == nil {
 		for name, given := range u.Query() {
 			values = append(values, given...)
-			if slices.Equal(given, []string{""}) {
+			if strings.Trim(strings.Join(given, ""), "=") == "" {
 				values = append(values, name) // the whole of it may be a token
 			}
 		}
 		for _, part := range strings.Split(u.RawQuery, "&") {
-			_, value, named := strings.Cut(part, "=")
-			if !named {
-				value = part
+			_, value, _ := strings.Cut(part, "=")
+			if strings.Trim(value, "=") == "" {
+				value = part // a = at the end is the padding of base64
 			}
 			values = append(values, value)
 		}

@@ -81,7 +81,12 @@ func (m *Milliseconds) UnmarshalJSON(text []byte) error {
 // all that can be shown of it. An endpoint with batches gets a list of one.
 func (s *Sender) Probe(ctx context.Context, ep *endpoint.Endpoint, m *Message) Exchange {
 	start := time.Now()
-	t, ms, list := s.preparedFor(ep), []*Message{m}, ep.Batch.Max > 1
+	// Nothing of it is kept: an endpoint that is probed is often a copy.
+	t, ms, list := prepare(ep, s.options.Version), []*Message{m}, ep.Batch.Max > 1
+	var p *pool
+	if t.err == nil {
+		p, t.err = s.newPool(ep, ep.HTTP1)
+	}
 	if err := t.usable(ep, ms, list); err != nil {
 		nothing := Exchange{Request: ExchangeRequest{Header: http.Header{}}}
 		nothing.end(Outcome{Kind: Retry, Class: ClassConfig, Err: err}, time.Since(start))
@@ -89,10 +94,11 @@ func (s *Sender) Probe(ctx context.Context, ep *endpoint.Endpoint, m *Message) E
 	}
 	limited, cancel := context.WithTimeout(ctx, t.timeout)
 	defer cancel()
-	p := t.pool.Load()
 	shown, o := t.probe(ctx, limited, ep, p, ms, list)
-	if requiresHTTP1(o.Err) && s.useHTTP1(ep, t, p) {
-		shown, o = t.probe(ctx, limited, ep, t.pool.Load(), ms, list)
+	if requiresHTTP1(o.Err) && !ep.HTTP1 {
+		if p, err := s.newPool(ep, true); err == nil {
+			shown, o = t.probe(ctx, limited, ep, p, ms, list)
+		}
 	}
 	shown.end(o, time.Since(start))
 	return shown

@@ -291,6 +291,7 @@ func (s *Sender) preparedFor(ep *endpoint.Endpoint) *preparedEndpoint {
 // addPrepared also forgets the endpoints that are no longer used, and their
 // connections: endpoints are added so rarely that looking at all costs nothing.
 func (s *Sender) addPrepared(ep *endpoint.Endpoint) *preparedEndpoint {
+	t := prepare(ep, s.options.Version) // outside the lock: a pattern takes time
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	oldest := time.Now().Add(-preparedIdle).Unix()
@@ -309,7 +310,6 @@ func (s *Sender) addPrepared(ep *endpoint.Endpoint) *preparedEndpoint {
 			delete(s.pools, key)
 		}
 	}
-	t := prepare(ep, s.options.Version)
 	if t.err == nil {
 		var p *pool
 		p, t.err = s.poolLocked(ep, t.key)

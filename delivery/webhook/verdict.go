@@ -248,6 +248,10 @@ func reason(class string, err error) string {
 	if isHTTP2Start(err) {
 		return "the receiver closed the connection right after the TLS handshake; it may want a client certificate, tls: {certificate, key}, or HTTP/1.1, http: 1.1"
 	}
+	if operation, ok := errors.AsType[*net.OpError](err); ok {
+		// Its own text has addresses, which may be of the operator's network.
+		err = fmt.Errorf("%s: %w", operation.Op, operation.Err)
+	}
 	text, _, _ := strings.Cut(err.Error(), `"`) // quotations are of what came over the wire
 	return strings.TrimRight(printable(text, maxReason), " :(=")
 }

@@ -6,14 +6,17 @@ import (
 	"context"
 	"crypto/x509"
 	"errors"
+	"fmt"
 	"io"
 	"log"
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"os"
 	"strconv"
 	"strings"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 
@@ -278,6 +281,28 @@ func TestBadReceivers(t *testing.T) {
 			}
 			check(t, newSender(t, webhook.Options{}).Send(t.Context(), ep, message()), c.want)
 		})
+	}
+}
+
+// Whoever reads why no answer came reads no address: it may be in the operator's network.
+func TestReasonsHaveNoAddresses(t *testing.T) {
+	t.Parallel()
+	here, there := &net.TCPAddr{IP: net.IPv4(10, 7, 7, 7), Port: 1}, &net.TCPAddr{IP: net.IPv4(10, 7, 7, 8), Port: 443}
+	for _, c := range []struct {
+		operation string
+		err       error
+		want      string
+	}{
+		{"dial", os.ErrDeadlineExceeded, "dial: i/o timeout"},
+		{"read", os.ErrDeadlineExceeded, "read: i/o timeout"},
+		{"write", net.ErrClosed, "write: use of closed network connection"},
+		{"dial", os.NewSyscallError("connect", syscall.EHOSTUNREACH), "no route to host"},
+		{"remote error", errors.New("tls: bad certificate"), "remote error: tls: bad certificate"},
+	} {
+		err := fmt.Errorf("wrapped: %w", &net.OpError{Op: c.operation, Net: "tcp", Source: here, Addr: there, Err: c.err})
+		if got := webhook.Reason(err); got != c.want {
+			t.Errorf("%v is told as %q, not %q", err, got, c.want)
+		}
 	}
 }
 

@@ -14,7 +14,6 @@ import (
 	"golang.org/x/time/rate"
 
 	"gancho/internal/control"
-	"gancho/internal/retry"
 	"gancho/internal/state"
 )
 
@@ -27,8 +26,8 @@ const (
 	// rememberedAddresses and rememberedTokens bound what the gate keeps in memory.
 	rememberedAddresses = 4096
 	rememberedTokens    = 1024
-	// hashesEvery is the time between two readings of the list of valid tokens, which
-	// those of an address that is slowed down are held against.
+	// hashesEvery is the time between two lookups of the tokens of addresses that are
+	// slowed down.
 	hashesEvery = 100 * time.Millisecond
 	// loginTime is how long the database may take to say whose a token is.
 	loginTime = 10 * time.Second
@@ -52,11 +51,11 @@ const (
 // without one.
 //
 // An address is often not a person: behind a reverse proxy all share one. So a valid
-// token is admitted although its address is slowed down: it was valid lately, or is
-// among those that are, which are read for that, for all requests that wait together.
+// token is admitted although its address is slowed down: it was valid lately, or is found
+// to be in a lookup of the tokens of all requests that wait together.
 type gate struct {
 	authenticate func(context.Context, string) (state.Token, error)
-	hashes       func(context.Context) (map[[sha256.Size]byte]bool, error)
+	validTokens  func(context.Context, [][sha256.Size]byte) (map[[sha256.Size]byte]bool, error)
 	report       func(reason string)
 	log          zerolog.Logger
 	// lines limits the lines of the log about all addresses together.
@@ -66,24 +65,26 @@ type gate struct {
 	failures *recent[netip.Prefix, *failing]
 	valid    *recent[[sha256.Size]byte, struct{}]
 
-	reading chan struct{}              // capacity 1: one reads the hashes at a time
-	known   map[[sha256.Size]byte]bool // of whoever is reading
-	read    time.Time                  // when reading known began; of whoever is reading
+	next      *lookup       // that requests may still join; nil: none waits. Guarded by mu
+	asking    chan struct{} // capacity 1: one lookup is asked at a time
+	questions *rate.Limiter // limits how often
 }
 
-// failing is an address that has failed.
+// failing is an address that has failed, or may.
 type failing struct {
 	limiter *rate.Limiter
+	trying  int       // requests whose tokens are being looked up
 	logged  time.Time // last
 	since   int       // failures since then
 }
 
 func newGate(o Options) *gate {
 	return &gate{
-		authenticate: o.Authenticate, hashes: o.TokenHashes, report: o.Failed, log: o.Logger, lines: rate.NewLimiter(loginLineRate, loginLineBurst),
-		reading:  make(chan struct{}, 1),
-		failures: newRecent[netip.Prefix, *failing](rememberedAddresses),
-		valid:    newRecent[[sha256.Size]byte, struct{}](rememberedTokens),
+		authenticate: o.Authenticate, validTokens: o.ValidTokens, report: o.Failed, log: o.Logger, lines: rate.NewLimiter(loginLineRate, loginLineBurst),
+		asking:    make(chan struct{}, 1),
+		questions: rate.NewLimiter(rate.Every(hashesEvery), 1),
+		failures:  newRecent[netip.Prefix, *failing](rememberedAddresses),
+		valid:     newRecent[[sha256.Size]byte, struct{}](rememberedTokens),
 	}
 }
 
@@ -95,9 +96,15 @@ func (g *gate) admit(ctx context.Context, r *http.Request) (state.Token, error) 
 	from := network(r.RemoteAddr)
 	text, ok := bearer(r)
 	hash := sha256.Sum256([]byte(text))
-	if may, err := g.mayTry(ctx, from, hash, ok); err != nil {
-		return state.Token{}, err
-	} else if !may {
+	may, release := g.reserve(from, hash)
+	defer release()
+	if !may && ok && g.validTokens != nil {
+		var err error
+		if may, err = g.isValid(ctx, hash); err != nil {
+			return state.Token{}, err
+		}
+	}
+	if !may {
 		g.failed(from, hash, FailedThrottled)
 		return state.Token{}, throttled()
 	}
@@ -124,43 +131,84 @@ func (g *gate) admit(ctx context.Context, r *http.Request) (state.Token, error) 
 	return token, nil
 }
 
-// mayTry reports whether the token is to be looked up.
-func (g *gate) mayTry(ctx context.Context, from netip.Prefix, hash [sha256.Size]byte, given bool) (bool, error) {
+// reserve reports whether the token may be looked up: it was valid lately, or its address
+// may fail once more than with those that are being looked up. release is called when the
+// outcome is known.
+func (g *gate) reserve(from netip.Prefix, hash [sha256.Size]byte) (may bool, release func()) {
 	g.mu.Lock()
-	_, may := g.valid.get(hash)
-	if f, ok := g.failures.get(from); !ok || f.limiter.Tokens() >= 1 {
-		may = true
+	defer g.mu.Unlock()
+	if _, ok := g.valid.get(hash); ok {
+		return true, func() {}
 	}
-	g.mu.Unlock()
-	if may || !given || g.hashes == nil {
-		return may, nil
+	f := g.failingLocked(from)
+	if f.limiter.Tokens() < float64(f.trying+1) {
+		return false, func() {}
 	}
-	return g.isKnown(ctx, hash)
+	f.trying++
+	return true, func() {
+		g.mu.Lock()
+		defer g.mu.Unlock()
+		f.trying--
+	}
 }
 
-// isKnown reports whether the token is among those that are valid now. All requests that
-// wait are held against one list, and hashesEvery passes between two.
-func (g *gate) isKnown(ctx context.Context, hash [sha256.Size]byte) (bool, error) {
-	arrived := time.Now()
+func (g *gate) failingLocked(from netip.Prefix) *failing {
+	f, ok := g.failures.get(from)
+	if !ok {
+		f = &failing{limiter: rate.NewLimiter(failureRate, failureBurst)}
+		g.failures.put(from, f)
+	}
+	return f
+}
+
+// lookup is the question which of some tokens are valid, of all requests that wait together.
+type lookup struct {
+	hashes [][sha256.Size]byte // guarded by the gate's mu, until it is asked
+	done   chan struct{}       // closed when valid and err are there
+	valid  map[[sha256.Size]byte]bool
+	err    error
+}
+
+// isValid reports whether the token is valid now. The first request that waits asks for all.
+func (g *gate) isValid(ctx context.Context, hash [sha256.Size]byte) (bool, error) {
+	g.mu.Lock()
+	l := g.next
+	first := l == nil
+	if first {
+		l = &lookup{done: make(chan struct{})}
+		g.next = l
+	}
+	l.hashes = append(l.hashes, hash)
+	g.mu.Unlock()
+	if first {
+		g.ask(context.WithoutCancel(ctx), l) // also for the others
+	}
 	select {
-	case g.reading <- struct{}{}:
+	case <-l.done:
+		return l.valid[hash], l.err
 	case <-ctx.Done():
 		return false, ctx.Err()
 	}
-	defer func() { <-g.reading }()
-	if g.read.After(arrived) {
-		return g.known[hash], nil
+}
+
+// ask answers the next lookup, hashesEvery after the one before it.
+func (g *gate) ask(ctx context.Context, l *lookup) {
+	defer close(l.done)
+	ctx, cancel := context.WithTimeout(ctx, loginTime)
+	defer cancel()
+	select {
+	case g.asking <- struct{}{}:
+		defer func() { <-g.asking }()
+		l.err = g.questions.Wait(ctx)
+	case <-ctx.Done():
+		l.err = ctx.Err()
 	}
-	if err := retry.Wait(ctx, time.Until(g.read.Add(hashesEvery))); err != nil {
-		return false, err
+	g.mu.Lock()
+	g.next = nil // who comes from now on waits for the lookup after this one
+	g.mu.Unlock()
+	if l.err == nil {
+		l.valid, l.err = g.validTokens(ctx, l.hashes)
 	}
-	began := time.Now()
-	known, err := g.hashes(ctx)
-	if err != nil {
-		return false, err
-	}
-	g.known, g.read = known, began
-	return known[hash], nil
 }
 
 // failed notes a request that was not admitted, and logs it unless its address, or all
@@ -171,11 +219,7 @@ func (g *gate) failed(from netip.Prefix, hash [sha256.Size]byte, reason string) 
 	}
 	g.mu.Lock()
 	g.valid.remove(hash)
-	f, ok := g.failures.get(from)
-	if !ok {
-		f = &failing{limiter: rate.NewLimiter(failureRate, failureBurst)}
-		g.failures.put(from, f)
-	}
+	f := g.failingLocked(from)
 	if reason != FailedThrottled {
 		f.limiter.Allow()
 	}

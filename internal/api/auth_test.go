@@ -5,9 +5,11 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"net/http/httptest"
 	"runtime"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -124,13 +126,15 @@ func TestValidTokensAreNotThrottled(t *testing.T) {
 			asked++
 			return known(ctx, text)
 		},
-		TokenHashes: func(context.Context) (map[[sha256.Size]byte]bool, error) {
+		ValidTokens: func(_ context.Context, asked [][sha256.Size]byte) (map[[sha256.Size]byte]bool, error) {
 			mu.Lock()
 			defer mu.Unlock()
 			read++
 			hashes := map[[sha256.Size]byte]bool{}
 			for text := range valid {
-				hashes[sha256.Sum256([]byte(text))] = true
+				if hash := sha256.Sum256([]byte(text)); slices.Contains(asked, hash) {
+					hashes[hash] = true
+				}
 			}
 			return hashes, nil
 		},
@@ -163,6 +167,37 @@ func TestValidTokensAreNotThrottled(t *testing.T) {
 	mu.Lock()
 	if a.Code != http.StatusOK {
 		t.Errorf("a token that was just made is answered %d", a.Code)
+	}
+}
+
+// Guesses that come together are as few as those one after the other.
+func TestParallelGuesses(t *testing.T) {
+	t.Parallel()
+	var asked atomic.Int64
+	release := make(chan struct{})
+	h := handler(func(context.Context, string) (state.Token, error) {
+		asked.Add(1)
+		<-release
+		return state.Token{}, state.ErrNotFound
+	})
+	const guesses = 5 * api.FailureBurst
+	answers := make(chan int, guesses)
+	for i := range guesses {
+		go func() {
+			answers <- ask(h, "192.0.2.1:1", "/api/v1/event-types", bearer(fmt.Sprint("gancho_bad", i))).Code
+		}()
+	}
+	for range guesses - api.FailureBurst {
+		if code := <-answers; code != http.StatusTooManyRequests {
+			t.Errorf("a guess too many is answered %d", code)
+		}
+	}
+	close(release)
+	for range api.FailureBurst {
+		<-answers
+	}
+	if n := asked.Load(); n != api.FailureBurst {
+		t.Errorf("the database was asked for %d of %d guesses", n, guesses)
 	}
 }
 
@@ -246,6 +281,73 @@ func TestRequestsInFlightAreLimited(t *testing.T) {
 	if busy.Load() != 10 {
 		t.Errorf("10 requests were refused, and %d are counted", busy.Load())
 	}
+}
+
+// Bodies that do not arrive, and answers that are not read, hold up nobody but their tenant.
+func TestTransfersHoldUpTheirTenantOnly(t *testing.T) {
+	t.Parallel()
+	const each, total = 2, 3
+	var holds, held atomic.Int64
+	tokens := map[string]state.Token{"gancho_other": {Name: "other", Role: state.Viewer, Tenant: "other"}}
+	h := api.New(api.Options{
+		Control: control.New(control.Options{}), Logger: zerolog.Nop(),
+		Authenticate: func(ctx context.Context, text string) (state.Token, error) { return fixed(tokens)(ctx, text) },
+		Requests:     each, TotalRequests: total,
+		Hold: func(*http.Request) func() {
+			holds.Add(1)
+			held.Add(1)
+			return func() { held.Add(-1) }
+		},
+	})
+	var stuck sync.WaitGroup
+	release := make(chan struct{})
+	for tenant := range 4 {
+		text := fmt.Sprint("gancho_", tenant)
+		tokens[text] = state.Token{Name: text, Role: state.Admin, Tenant: text}
+	}
+	for i := range 8 {
+		at := &stuckTransfer{ResponseRecorder: httptest.NewRecorder(), reached: make(chan struct{}), release: release}
+		method, path, body := http.MethodPost, "/api/v1/tokens", io.NopCloser(at)
+		if i%2 == 1 {
+			method, path, body = http.MethodGet, "/api/v1/event-types", http.NoBody
+		}
+		r := httptest.NewRequest(method, path, body)
+		r.Header.Set("Authorization", fmt.Sprint("Bearer gancho_", i/2))
+		stuck.Go(func() { h.ServeHTTP(at, r) })
+		<-at.reached
+	}
+	if a := ask(h, "192.0.2.1:1", "/api/v1/event-types", bearer("gancho_other")); a.Code != http.StatusOK {
+		t.Errorf("while 4 others' requests are transferred, a tenant is answered %d: %s", a.Code, a.Body)
+	}
+	if holds.Load() != 5 || held.Load() != 0 {
+		t.Errorf("5 requests were carried out, and no longer are: %d connections were held, and %d still are", holds.Load(), held.Load())
+	}
+	close(release)
+	stuck.Wait()
+}
+
+// stuckTransfer is a request whose body and answer are stuck until it is released.
+type stuckTransfer struct {
+	*httptest.ResponseRecorder
+	once             sync.Once
+	reached, release chan struct{}
+}
+
+func (s *stuckTransfer) wait() {
+	s.once.Do(func() { close(s.reached) })
+	<-s.release
+}
+
+// Read is the body.
+func (s *stuckTransfer) Read([]byte) (int, error) {
+	s.wait()
+	return 0, io.EOF
+}
+
+// Write is the answer.
+func (s *stuckTransfer) Write(b []byte) (int, error) {
+	s.wait()
+	return s.ResponseRecorder.Write(b)
 }
 
 // A host of IPv6 has 2^64 addresses: they count as one.

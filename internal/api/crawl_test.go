@@ -1,6 +1,7 @@
 package api_test
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"maps"
@@ -12,6 +13,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/jackc/pgx/v5"
 
 	"gancho/delivery/queue"
 	"gancho/delivery/webhook"
@@ -43,6 +46,7 @@ type crawl struct {
 	// values are those that stand in the operator's lists, by their names.
 	values map[string][]any
 	made   int // names given out
+	conn   *pgx.Conn
 }
 
 // TestCrawl makes every request of the description as each role of two tenants and of
@@ -51,38 +55,56 @@ type crawl struct {
 // what it is for, for whoever may use it: one that nobody is seen to use fails the test.
 func TestCrawl(t *testing.T) {
 	t.Parallel()
-	receiver := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusNoContent) }))
-	t.Cleanup(receiver.Close)
-	c := &crawl{world: newWorld(t), receiver: receiver.URL}
-	owners := []owner{tenantOne, tenantTwo, operatorOwner}
-	for _, o := range owners {
+	c := newCrawl(newWorld(t))
+	for _, o := range owners()[:2] {
+		c.counts(o)
+	}
+	for _, o := range owners() {
 		for _, role := range []state.Role{state.Viewer, state.Operator, state.Admin} {
-			_, text, err := c.store.CreateToken(t.Context(), "cli:"+o.mark, state.Token{Name: o.token(role), Role: role, Tenant: o.tenant})
+			c.deliver(o, o.mark+"-own", o.mark)
+			c.resend(o)
+			must[control.EndpointView](c.world, http.StatusOK, "POST", "/endpoints/"+o.mark+"-own/pause", "root", "") // for activate to change it
+			c.harvest()
+			if o == operatorOwner && role == state.Admin {
+				c.park(3) // one more than are dropped one by one
+			}
+			c.as(o, role)
+		}
+	}
+}
+
+// owners are those whose things the crawl meets.
+func owners() []owner { return []owner{tenantOne, tenantTwo, operatorOwner} }
+
+// newCrawl fills a world with things of each owner.
+func newCrawl(w *world) *crawl {
+	w.t.Helper()
+	receiver := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusNoContent) }))
+	w.t.Cleanup(receiver.Close)
+	c := &crawl{world: w, receiver: receiver.URL}
+	var err error
+	if c.conn, err = pgx.Connect(w.t.Context(), c.dsn); err != nil {
+		w.t.Fatal(err)
+	}
+	w.t.Cleanup(func() { _ = c.conn.Close(context.Background()) })
+	for _, o := range owners() {
+		for _, role := range []state.Role{state.Viewer, state.Operator, state.Admin} {
+			_, text, err := c.store.CreateToken(w.t.Context(), "cli:"+o.mark, state.Token{Name: o.token(role), Role: role, Tenant: o.tenant})
 			if err != nil {
-				t.Fatal(err)
+				w.t.Fatal(err)
 			}
 			c.tokens[o.token(role)] = text
 		}
 	}
 	c.park(2)
 	c.populate(operatorOwner, "shared", "")
-	for _, o := range owners {
+	for _, o := range owners() {
 		c.populate(o, o.mark+"-own", o.tenant)
 		c.deliver(o, "shared", o.mark+"-shared")
 		c.resend(o)
 	}
 	c.harvest()
-	for _, o := range owners[:2] {
-		c.counts(o)
-	}
-	for _, o := range owners {
-		for _, role := range []state.Role{state.Viewer, state.Operator, state.Admin} {
-			c.deliver(o, o.mark+"-own", o.mark)
-			c.resend(o)
-			c.harvest()
-			c.as(o, role)
-		}
-	}
+	return c
 }
 
 // resend makes a job of an owner.
@@ -136,14 +158,26 @@ func (c *crawl) deliver(o owner, endpoint, about string) {
 	}
 }
 
-// operations calls f with each method of each path: what reads first, what removes last.
+// operations calls f with each method of each path: what reads first, what removes last,
+// and of that what removes most.
 func (c *crawl) operations(f func(method, path string, o object)) {
 	paths, _ := c.about.object["paths"].(object)
 	names := slices.Sorted(maps.Keys(paths))
-	for _, drops := range []bool{false, true} {
+	removes := func(method, path string) int {
+		switch {
+		case strings.Contains(path, "drop"):
+			return 2
+		case method != "delete":
+			return 0
+		case strings.Contains(path, "{id}"):
+			return 1
+		}
+		return 3
+	}
+	for step := range 4 {
 		for _, method := range []string{"get", "post", "patch", "put", "delete"} {
 			for _, path := range names {
-				if o := c.about.operation(method, path); o != nil && drops == strings.Contains(path, "drop") {
+				if o := c.about.operation(method, path); o != nil && step == removes(method, path) {
 					f(strings.ToUpper(method), path, o)
 				}
 			}
@@ -379,18 +413,16 @@ func (c *crawl) as(o owner, role state.Role) {
 	c.t.Helper()
 	token := o.token(role)
 	before := c.snapshot()
-	succeeded := map[string]bool{}
 	visits := func(method, path string, operation object) {
 		needs, _ := operation["x-role"].(string)
 		allowed := needs == "" || role.Covers(state.Role(needs))
+		w := c.witness(o, method, path, allowed && (o.tenant == "" || !strings.HasPrefix(path, operatorOnly)))
 		for _, a := range c.asks(method, path, operation) {
 			if slices.Contains(a.values, any(token)) && method == http.MethodDelete {
 				continue // its own token
 			}
 			got := c.do(a.method, a.path, token, a.body)
-			if got.status < 300 {
-				succeeded[method+" "+path] = true
-			}
+			w.see(got)
 			switch {
 			case got.status >= 500:
 				c.t.Errorf("%s %s %s as %s: %d %s", a.method, a.path, a.body, token, got.status, got.body)
@@ -400,8 +432,8 @@ func (c *crawl) as(o owner, role state.Role) {
 				c.foreign(o, token, a, got)
 			}
 		}
-		if key := method + " " + path; allowed && !succeeded[key] && (o.tenant == "" || !strings.HasPrefix(path, operatorOnly)) {
-			c.t.Errorf("%s as %s: no request of the crawl succeeds, so it shows nothing", key, token)
+		if !w.satisfied {
+			c.t.Errorf("%s %s as %s: no request of the crawl reads or changes anything, so it shows nothing", method, path, token)
 		}
 	}
 	erases := func(path string) bool { return path == "/forget" }
@@ -422,6 +454,60 @@ func (c *crawl) as(o owner, role state.Role) {
 	if o.tenant != "" { // its own events on endpoints of others are the tenant's to erase
 		c.untouched(o, token, before, regexp.MustCompile(`"tenant": "`+o.tenant+`"`).MatchString)
 	}
+}
+
+// witness looks for the proof that an operation does what it is for: something of the
+// owner's is read, or something stored is changed.
+type witness struct {
+	*crawl
+	satisfied bool
+	proof     string // in an answer; "": something is changed
+	before    string // what is stored
+}
+
+// proofs are what is in answers that hold nothing marked.
+var proofs = map[string]string{
+	"GET /openapi.json": `"openapi":`, "GET /event-types": "cobranca.paga", "GET /endpoints/{name}/keys": `"kind":`,
+	"GET /parked": "division by zero", "GET /parked/{id}": "division by zero", "POST /endpoints/{name}/test": `"status":204`,
+}
+
+func (c *crawl) witness(o owner, method, path string, needed bool) *witness {
+	w := &witness{crawl: c, satisfied: !needed, proof: proofs[method+" "+path]}
+	switch {
+	case w.satisfied || w.proof != "":
+	case method == http.MethodGet:
+		w.proof = o.mark
+	default:
+		w.before = c.stored()
+	}
+	return w
+}
+
+func (w *witness) see(got *reply) {
+	switch {
+	case w.satisfied || got.status >= 300:
+	case w.proof != "":
+		w.satisfied = strings.Contains(string(got.body), w.proof)
+	default:
+		now := w.stored()
+		w.satisfied, w.before = w.before != now, now
+	}
+}
+
+// stored stands for all that is stored, but for the audit log, which is about the rest,
+// and when tokens were used last.
+func (c *crawl) stored() string {
+	c.t.Helper()
+	tables, err := c.conn.Query(c.t.Context(), `select md5(query_to_xml(format('select to_jsonb(t) - ''last_used'' from %s t', oid::regclass), true, true, '')::text)
+		from pg_class where relnamespace = 'gancho'::regnamespace and relkind in ('r', 'p') and not relispartition and relname <> 'audit' order by relname`)
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	sums, err := pgx.CollectRows(tables, pgx.RowTo[string])
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	return strings.Join(append(sums, c.dumps()...), " ")
 }
 
 // marksOf finds what is of others than the owner.

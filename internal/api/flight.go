@@ -46,35 +46,61 @@ func owner(a control.Actor) string {
 	return a.Name
 }
 
-// enter waits until the request may be carried out; leave says that it was. The error
-// is a *problem.
+// enter waits until one of its owner's slots is free for a request, which keeps it until
+// its answer is written. The error is a *problem.
 func (f *flights) enter(ctx context.Context, whose string) (leave func(), err error) {
 	own, ok := f.join(whose)
 	if !ok {
 		return nil, busy(whose, f.each)
 	}
-	timer := time.NewTimer(slotTime)
-	defer timer.Stop()
-	for _, slots := range []chan struct{}{own.slots, f.total} {
-		select {
-		case slots <- struct{}{}:
-			continue
-		case <-timer.C:
-			err = busy(whose, f.each)
-		case <-ctx.Done():
-			err = ctx.Err()
-		}
-		if slots == f.total {
-			<-own.slots
-		}
+	if err := f.take(ctx, whose, own.slots); err != nil {
 		f.part(whose, own)
 		return nil, err
 	}
 	return func() {
-		<-f.total
 		<-own.slots
 		f.part(whose, own)
 	}, nil
+}
+
+// begin waits until a request that has entered may be carried out, which takes one of the
+// slots of all: neither its body nor its answer, which clients may send and read as slowly
+// as they like, is transferred meanwhile. The error is a *problem.
+func (f *flights) begin(ctx context.Context, whose string) (end func(), err error) {
+	if err := f.take(ctx, whose, f.total); err != nil {
+		return nil, err
+	}
+	return func() { <-f.total }, nil
+}
+
+// enterAndBegin is enter and then begin.
+func (f *flights) enterAndBegin(ctx context.Context, whose string) (end func(), err error) {
+	leave, err := f.enter(ctx, whose)
+	if err != nil {
+		return nil, err
+	}
+	stop, err := f.begin(ctx, whose)
+	if err != nil {
+		leave()
+		return nil, err
+	}
+	return func() {
+		stop()
+		leave()
+	}, nil
+}
+
+func (f *flights) take(ctx context.Context, whose string, slots chan<- struct{}) error {
+	timer := time.NewTimer(slotTime)
+	defer timer.Stop()
+	select {
+	case slots <- struct{}{}:
+		return nil
+	case <-timer.C:
+		return busy(whose, f.each)
+	case <-ctx.Done():
+		return ctx.Err()
+	}
 }
 
 // join counts a request; it is refused when too many wait.

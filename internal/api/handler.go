@@ -38,6 +38,7 @@ const (
 const (
 	DefaultRequests      = 4
 	DefaultTotalRequests = 32
+	DefaultHeavyRequests = 3
 )
 
 // Options are what New needs.
@@ -46,18 +47,25 @@ type Options struct {
 	// Authenticate returns the token with this text; state.ErrNotFound when there
 	// is none that is valid.
 	Authenticate func(ctx context.Context, text string) (state.Token, error)
-	// TokenHashes returns the SHA-256 of every token that is valid. It is asked
+	// ValidTokens returns which of these are the SHA-256 of a valid token. It is asked
 	// while addresses that fail are slowed down, at most ten times a second.
-	TokenHashes func(ctx context.Context) (map[[sha256.Size]byte]bool, error)
-	// Requests is how many requests of a tenant, or of a token without one, are carried
-	// out at once, TotalRequests how many of all; 0: DefaultRequests and
+	ValidTokens func(ctx context.Context, hashes [][sha256.Size]byte) (map[[sha256.Size]byte]bool, error)
+	// Requests is how many requests of a tenant, or of a token without one, are in flight
+	// at once, from their bodies to the end of their answers, TotalRequests how many of all
+	// are carried out; 0: DefaultRequests and
 	// DefaultTotalRequests.
 	Requests, TotalRequests int
+	// HeavyRequests is how many of all those are carried out that may read very many rows,
+	// of a tenant one; 0: DefaultHeavyRequests.
+	HeavyRequests int
 	// Failed is called for each request without a valid token, with FailedMissing,
 	// FailedInvalid or FailedThrottled, and Busy for each that was refused because too
 	// many are in flight. Nil: nobody counts them.
 	Failed func(reason string)
 	Busy   func()
+	// Hold is called for each request while it is carried out: when it was admitted and
+	// has its body, until its answer is written. Nil: nobody needs to know.
+	Hold   func(*http.Request) (release func())
 	Logger zerolog.Logger
 	// Version is Gancho's, for the OpenAPI document.
 	Version string
@@ -69,8 +77,9 @@ type Options struct {
 // server's to say.
 func New(o Options) http.Handler {
 	h := &handler{
-		control: o.Control, log: o.Logger, gate: newGate(o), mux: http.NewServeMux(), busy: o.Busy,
+		control: o.Control, log: o.Logger, gate: newGate(o), mux: http.NewServeMux(), busy: o.Busy, hold: o.Hold,
 		flights: newFlights(cmp.Or(o.Requests, DefaultRequests), cmp.Or(o.TotalRequests, DefaultTotalRequests)),
+		heavy:   newFlights(1, cmp.Or(o.HeavyRequests, DefaultHeavyRequests)),
 	}
 	h.document = sync.OnceValues(func() ([]byte, error) { return describe(o.Version) })
 	for _, r := range routes() {
@@ -86,7 +95,9 @@ type handler struct {
 	log      zerolog.Logger
 	gate     *gate
 	flights  *flights
+	heavy    *flights // of those that may read very many rows
 	busy     func()
+	hold     func(*http.Request) (release func())
 	mux      *http.ServeMux
 	document func() ([]byte, error) // the OpenAPI document, made once
 }
@@ -101,9 +112,9 @@ type route struct {
 	query []string
 	// media are the types that its body may have; none: it takes no body.
 	media []string
-	// open needs no token; slow may take long.
-	open, slow bool
-	handle     handle
+	// open needs no token; slow may take long; heavy may read very many rows.
+	open, slow, heavy bool
+	handle            handle
 }
 
 // call is a request on its way through its route.
@@ -116,6 +127,7 @@ type call struct {
 	body  []byte
 	// drained: the whole body was read.
 	drained bool
+	leave   func() // called when the answer is written
 }
 
 // answer is what a route returns.
@@ -156,7 +168,8 @@ func (h *handler) serve(rt *route) http.Handler {
 		started := time.Now()
 		ctx, cancel := context.WithTimeout(r.Context(), limit)
 		defer cancel()
-		c := &call{handler: h, ctx: ctx, http: r}
+		c := &call{handler: h, ctx: ctx, http: r, leave: func() {}}
+		defer func() { c.leave() }()
 		a, err := c.run(w, rt)
 		// What has no connection (a test's recorder) has no deadline.
 		_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(answerTime))
@@ -182,7 +195,7 @@ func (c *call) run(w http.ResponseWriter, rt *route) (a answer, err error) {
 		if err != nil {
 			return answer{}, err
 		}
-		defer leave()
+		c.leave = leave
 	}
 	if rt.method == "" {
 		return rt.handle(c)
@@ -193,6 +206,23 @@ func (c *call) run(w http.ResponseWriter, rt *route) (a answer, err error) {
 	}
 	if c.body, c.drained, err = readBody(w, c.http, rt.media); err != nil {
 		return answer{}, err
+	}
+	if rt.heavy {
+		end, err := c.heavy.enterAndBegin(c.ctx, owner(c.actor))
+		if err != nil {
+			return answer{}, err
+		}
+		defer end()
+	}
+	if !rt.open {
+		end, err := c.flights.begin(c.ctx, owner(c.actor))
+		if err != nil {
+			return answer{}, err
+		}
+		defer end()
+		if c.hold != nil {
+			defer c.hold(c.http)()
+		}
 	}
 	return rt.handle(c)
 }

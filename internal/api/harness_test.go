@@ -54,8 +54,14 @@ type reply struct {
 
 func newWorld(t *testing.T) *world {
 	t.Helper()
+	return newWorldOn(t, pg.Database(t, ""))
+}
+
+// newWorldOn is newWorld with its state in a database that is empty.
+func newWorldOn(t *testing.T, dsn string) *world {
+	t.Helper()
 	ctx := t.Context()
-	w := &world{t: t, dsn: pg.Database(t, ""), log: &safeBuffer{}, answers: &safeBuffer{}, tokens: map[string]string{}, about: describe(t)}
+	w := &world{t: t, dsn: dsn, log: &safeBuffer{}, answers: &safeBuffer{}, tokens: map[string]string{}, about: describe(t)}
 	if _, err := migrations.Apply(ctx, w.dsn); err != nil {
 		t.Fatal(err)
 	}

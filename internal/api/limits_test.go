@@ -4,9 +4,14 @@ import (
 	"fmt"
 	"net/http"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
+	"github.com/rs/zerolog"
+
+	"gancho/delivery/endpoint"
+	"gancho/internal/api"
 	"gancho/internal/control"
 	"gancho/internal/strictyaml"
 )
@@ -72,6 +77,62 @@ func TestKeysAreGivenOnce(t *testing.T) {
 	w.unchanged(before, "a key given twice")
 	if a := w.do("PATCH", "/endpoints/crm", "root", once); a.status != http.StatusOK {
 		t.Errorf("the key given once: %d: %s", a.status, a.body)
+	}
+}
+
+// Queries of very many rows leave room for others: of a tenant one is carried out, of all
+// a few.
+func TestHeavyQueries(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	const heavy, each = 2, 3
+	started, release := make(chan struct{}, 3*each), make(chan struct{})
+	var mu sync.Mutex
+	now, most := map[string]int{}, map[string]int{}
+	h := api.New(api.Options{
+		Control: control.New(control.Options{Store: w.store, Queue: w.queue, File: func() []endpoint.Endpoint {
+			started <- struct{}{}
+			<-release
+			return nil
+		}}),
+		Authenticate: w.store.Authenticate, Logger: zerolog.Nop(), HeavyRequests: heavy,
+		Hold: func(r *http.Request) func() {
+			of := []string{r.URL.Path, r.Header.Get("Authorization")}
+			add := func(n int) {
+				mu.Lock()
+				defer mu.Unlock()
+				for _, key := range of {
+					now[key] += n
+					most[key] = max(most[key], now[key])
+				}
+			}
+			add(1)
+			return func() { add(-1) }
+		},
+	})
+	const path = "/api/v1/deliveries"
+	codes := make(chan int, 2*each)
+	for range each {
+		for _, tenant := range []string{"admin-1", "admin-2"} {
+			go func() { codes <- ask(h, "192.0.2.1:1", path, bearer(w.tokens[tenant])).Code }()
+		}
+	}
+	for range heavy {
+		<-started
+	}
+	if a := ask(h, "192.0.2.1:1", "/api/v1/event-types", bearer(w.tokens["root"])); a.Code != http.StatusOK {
+		t.Errorf("beside heavy queries another request is answered %d: %s", a.Code, a.Body)
+	}
+	close(release)
+	for range 2 * each {
+		if code := <-codes; code != http.StatusOK {
+			t.Errorf("a heavy query that waited is answered %d", code)
+		}
+	}
+	for key, n := range most {
+		if want := map[bool]int{true: heavy, false: 1}[key == path]; n > want {
+			t.Errorf("%d heavy queries at once of %.20s, want %d", n, key, want)
+		}
 	}
 }
 

@@ -38,6 +38,14 @@ func (w *world) snapshot() map[string][]string {
 			w.t.Fatal(err)
 		}
 	}
+	out["redis"] = w.dumps()
+	return out
+}
+
+// dumps are the keys of Redis with their values.
+func (w *world) dumps() []string {
+	w.t.Helper()
+	ctx := w.t.Context()
 	client := redis.NewClient(&redis.Options{Addr: w.redis.Addr()})
 	defer func() { _ = client.Close() }()
 	keys, err := client.Keys(ctx, "*").Result()
@@ -45,12 +53,18 @@ func (w *world) snapshot() map[string][]string {
 		w.t.Fatal(err)
 	}
 	slices.Sort(keys)
-	for _, key := range keys {
-		dump, err := client.Dump(ctx, key).Result()
-		if err != nil {
-			w.t.Fatal(err)
+	values, err := client.Pipelined(ctx, func(pipe redis.Pipeliner) error {
+		for _, key := range keys {
+			pipe.Dump(ctx, key)
 		}
-		out["redis"] = append(out["redis"], fmt.Sprintf("%s %x", key, dump))
+		return nil
+	})
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	out := make([]string, len(keys))
+	for i, key := range keys {
+		out[i] = fmt.Sprintf("%s %x", key, values[i].(*redis.StringCmd).Val())
 	}
 	return out
 }

@@ -489,12 +489,17 @@ func (c *capture) trouble() error {
 	return nil
 }
 
+// privilegesTimeout bounds one look at privileges, after which the tables are looked at.
+const privilegesTimeout = 15 * time.Second
+
 // checkPrivileges looks whether what rules may not read was granted meanwhile: the
 // next change that needs it may be far.
 func (c *capture) checkPrivileges(ctx context.Context) {
 	if c.lookup.Denied() == nil {
 		return
 	}
+	ctx, cancel := context.WithTimeout(ctx, privilegesTimeout)
+	defer cancel()
 	source := mapping.NewSource(c.LookupDSN, c.Source.Encoding, c.Log)
 	defer source.Close(ctx)
 	if source.Check(ctx, c.bound.Load()) == nil {

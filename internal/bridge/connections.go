@@ -27,8 +27,8 @@ func connectionLimit(most int) int {
 }
 
 // limitedListener keeps at most limit connections open. A new one takes the place of the
-// one that has waited longest without a request being carried out, as idle ones, and those
-// of clients that send nothing, do. If there is no such connection, the new one is closed:
+// one that has waited longest without being held, as idle ones, and those of clients that
+// send nothing or read nothing, do. If there is no such connection, the new one is closed:
 // waiting to accept it, as netutil.LimitListener does, would let 256 silent strangers keep
 // everybody out.
 type limitedListener struct {
@@ -50,7 +50,7 @@ func limitListener(l net.Listener, limit int, turnedAway func()) *limitedListene
 type limitedConn struct {
 	net.Conn
 	listener *limitedListener
-	place    *list.Element // among those that wait; nil: a request is carried out, or it is closed. Guarded by listener.mu
+	place    *list.Element // among those that wait; nil: it is held, or closed. Guarded by listener.mu
 	closed   bool          // guarded by listener.mu
 }
 
@@ -116,8 +116,8 @@ func (c *limitedConn) leaveLocked() {
 	}
 }
 
-// serving says that a request of the connection is carried out, or no longer is.
-func (c *limitedConn) serving(now bool) {
+// held says that the connection is kept for a request, or no longer is.
+func (c *limitedConn) held(now bool) {
 	l := c.listener
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -135,13 +135,14 @@ func withConn(ctx context.Context, conn net.Conn) context.Context {
 	return context.WithValue(ctx, connKey{}, conn)
 }
 
-// holdConnection keeps the connection of a request while the handler works on it.
-func holdConnection(next http.Handler) http.Handler {
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if c, ok := r.Context().Value(connKey{}).(*limitedConn); ok {
-			c.serving(true)
-			defer c.serving(false)
-		}
-		next.ServeHTTP(w, r)
-	})
+// holdConnection keeps the connection of a request until it is released. Only what is
+// limited otherwise may hold one: neither what strangers ask, nor the transfer of a body
+// or an answer, which they can make last as long as they like.
+func holdConnection(r *http.Request) (release func()) {
+	c, ok := r.Context().Value(connKey{}).(*limitedConn)
+	if !ok {
+		return func() {}
+	}
+	c.held(true)
+	return func() { c.held(false) }
 }

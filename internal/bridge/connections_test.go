@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -76,12 +77,17 @@ func answered(t *testing.T, conn net.Conn, status int) bool {
 	return r.StatusCode == status
 }
 
-// Strangers who connect and say nothing, or half of something, keep nobody out, and
-// take no more descriptors than the listener's share.
+// Strangers who connect and say nothing, or half of something, or do not read what they
+// are answered, keep nobody out, and take no more descriptors than the listener's share.
 func TestStrangersKeepNobodyOut(t *testing.T) {
 	t.Parallel()
 	const limit = 8
-	hello := http.HandlerFunc(func(http.ResponseWriter, *http.Request) {})
+	large := make([]byte, 32<<20) // more than the sockets take
+	hello := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.Method == http.MethodGet && r.URL.Path == "/large" {
+			_, _ = w.Write(large)
+		}
+	})
 	v := newVisitors(t, limit, hello, nil)
 
 	known := v.connect(request) // the control: with room, a connection stays
@@ -95,7 +101,7 @@ func TestStrangersKeepNobodyOut(t *testing.T) {
 		t.Errorf("%d connections were turned away while there was room", n)
 	}
 	for i := range 10 * limit {
-		v.connect([]string{"", "GET / HT", "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\nhalf"}[i%3])
+		v.connect([]string{"", "GET / HT", "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\nhalf", "GET /large HTTP/1.1\r\nHost: x\r\n\r\n"}[i%4])
 		if i%limit == 0 && !answered(t, v.connect(request), http.StatusOK) {
 			t.Fatalf("after %d strangers a request is not answered", i+1)
 		}
@@ -105,12 +111,13 @@ func TestStrangersKeepNobodyOut(t *testing.T) {
 	}
 }
 
-// Requests that are carried out are not ended for a new connection, which is closed.
+// Requests that are held are not ended for a new connection, which is closed.
 func TestRequestsKeepTheirConnections(t *testing.T) {
 	t.Parallel()
 	const limit = 4
 	arrived, release := make(chan struct{}, limit), make(chan struct{})
-	v := newVisitors(t, limit, http.HandlerFunc(func(http.ResponseWriter, *http.Request) {
+	v := newVisitors(t, limit, http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		defer bridge.HoldConnection(r)()
 		arrived <- struct{}{}
 		<-release
 	}), nil)
@@ -160,6 +167,39 @@ func TestListenersShare(t *testing.T) {
 	if n, all := bridge.ConnectionLimit(), bridge.Descriptors(); all > 0 && n > all/4 || n < 1 {
 		t.Errorf("the listener keeps %d connections of %d descriptors", n, all)
 	}
+}
+
+// Clients that do not read the metrics keep nobody from them.
+func TestUnreadMetrics(t *testing.T) {
+	t.Parallel()
+	metrics := bridge.MetricsHandler("")
+	get := func() *http.Request { return httptest.NewRequest(http.MethodGet, "/metrics", nil) }
+	release := make(chan struct{})
+	var unread sync.WaitGroup
+	for range 2 * bridge.MetricsAtOnce {
+		w := &unreadAnswer{ResponseRecorder: httptest.NewRecorder(), written: make(chan struct{}), release: release}
+		unread.Go(func() { metrics.ServeHTTP(w, get()) })
+		<-w.written
+		if w.Code != http.StatusOK {
+			t.Errorf("the metrics are answered %d", w.Code)
+		}
+	}
+	close(release)
+	unread.Wait()
+}
+
+// unreadAnswer takes nothing until it is released.
+type unreadAnswer struct {
+	*httptest.ResponseRecorder
+	once             sync.Once
+	written, release chan struct{}
+}
+
+// Write is the answer.
+func (u *unreadAnswer) Write(b []byte) (int, error) {
+	u.once.Do(func() { close(u.written) })
+	<-u.release
+	return len(b), nil
 }
 
 func TestMetricsToken(t *testing.T) {

@@ -23,7 +23,7 @@ type roster struct {
 	mu      sync.Mutex
 	file    []endpoint.Endpoint
 	rows    []state.Endpoint
-	parsed  map[int64]parsedRow // by the row's id
+	parsed  map[int64]parsedRow // by the row's id; setStored alone writes it
 	clashes []string
 	shared  [][]string // the endpoints that have a secret in common
 }
@@ -56,15 +56,15 @@ func (r *roster) fromFile() []endpoint.Endpoint {
 
 // setStored replaces the endpoints of the store. One whose document cannot be read keeps
 // the last form that could, or is held when there is none, and is reported once.
+// One call at a time: the documents are read outside the lock, which the API's requests need.
 func (r *roster) setStored(rows []state.Endpoint) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.rows = rows
 	parsed := make(map[int64]parsedRow, len(rows))
 	for i := range rows {
 		parsed[rows[i].ID] = r.read(&rows[i])
 	}
-	r.parsed = parsed
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.rows, r.parsed = rows, parsed
 }
 
 func (r *roster) read(row *state.Endpoint) parsedRow {

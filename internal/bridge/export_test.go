@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"time"
 
 	"github.com/rs/zerolog"
 
@@ -99,6 +100,20 @@ func Fit(job state.Job, endpoints ...endpoint.Endpoint) error {
 	return newJobs(b).fit(&job)
 }
 
+// GivesPlace reports whether a job gives its place to another one after its turn, while
+// the process has so many jobs fewer than it can have.
+func GivesPlace(free int, afterTurn bool) bool {
+	j := newJobs(newBridge(Options{Log: zerolog.Nop()}, &Definitions{}))
+	for range cap(j.slots) - free {
+		j.slots <- struct{}{}
+	}
+	turn := time.Now().Add(time.Hour)
+	if afterTurn {
+		turn = time.Now().Add(-time.Second)
+	}
+	return j.turnIsOver(turn)
+}
+
 // PageSize is pageSize.
 func PageSize(job state.Job) int { return pageSize(&job) }
 
@@ -115,6 +130,9 @@ func (t *Tables) Compare(c cdc.Coverages) []string {
 	return out
 }
 
+// OldForm makes the record one of a version whose row filters read otherwise.
+func (t *Tables) OldForm() { t.record.Form = 0 }
+
 // Attempt is an attempt, for tests.
 type Attempt struct{ attempt }
 
@@ -129,12 +147,18 @@ func LimitListener(l net.Listener, limit int, turnedAway func()) net.Listener {
 	return limitListener(l, limit, turnedAway)
 }
 
+// HoldConnection keeps the connection of a request until it is released.
+var HoldConnection = holdConnection
+
 // ConnectionLimit is how many connections the main listener keeps, Descriptors how many
 // the process may have open.
 func ConnectionLimit() int { return connectionLimit(maxConnections) }
 
 // Descriptors is how many descriptors the process may have open.
 func Descriptors() int { return descriptors() }
+
+// MetricsAtOnce is how many answers with metrics are made at once.
+const MetricsAtOnce = metricsAtOnce
 
 // MetricsHandler answers with a new bridge's metrics, which need the token.
 func MetricsHandler(token string) http.Handler {

@@ -18,9 +18,11 @@ import (
 
 const (
 	// jobsAtOnce is how many jobs a process has: one that waits for a slow or
-	// paused endpoint, or its rate, does not hold up the others. pagesAtOnce is
-	// how many of them are sending a page, which is in memory meanwhile.
+	// paused endpoint, or its rate, does not hold up the others. When there are more,
+	// each gives its place to another after jobTurn. pagesAtOnce is how many of them
+	// are sending a page, which is in memory meanwhile.
 	jobsAtOnce  = 64
+	jobTurn     = 5 * time.Second
 	pagesAtOnce = 4
 	// jobLease is how long after its process's death a job waits for another one.
 	jobLease = 10 * time.Second
@@ -47,6 +49,7 @@ type jobs struct {
 	*bridge
 	store  *state.Store // over the pool of the jobs
 	worker string
+	slots  chan struct{} // one for each job that the process has
 	pages  chan struct{} // one for each page that is being sent
 	parked chan struct{} // capacity 1: a job of parked changes is at work
 }
@@ -58,6 +61,7 @@ func newJobs(b *bridge) *jobs {
 	}
 	return &jobs{
 		bridge: b, store: b.jobStore, worker: fmt.Sprintf("%s:%d:%s", host, os.Getpid(), rand.Text()[:6]),
+		slots: make(chan struct{}, jobsAtOnce),
 		pages: make(chan struct{}, pagesAtOnce), parked: make(chan struct{}, 1),
 	}
 }
@@ -67,12 +71,11 @@ func newJobs(b *bridge) *jobs {
 func (j *jobs) run(ctx context.Context) error {
 	var working sync.WaitGroup
 	defer working.Wait()
-	free := make(chan struct{}, jobsAtOnce)
 	for {
 		select {
 		case <-ctx.Done():
 			return nil
-		case free <- struct{}{}:
+		case j.slots <- struct{}{}:
 		}
 		var except []state.JobKind
 		if !j.capturing() {
@@ -82,11 +85,11 @@ func (j *jobs) run(ctx context.Context) error {
 		if err == nil && job != nil {
 			working.Go(func() {
 				j.work(ctx, job)
-				<-free
+				<-j.slots
 			})
 			continue // there may be another one
 		}
-		<-free
+		<-j.slots
 		if err != nil && ctx.Err() == nil {
 			j.stateComplaint.about(err)
 			_ = retry.Wait(ctx, claimAgain) // its error is the context's
@@ -108,6 +111,13 @@ func (j *jobs) work(ctx context.Context, job *state.Job) {
 	if job.State != state.Canceled {
 		log.Info().Int64("sent", job.Sent).Int64("total", job.Total).Msg("job started")
 		err = j.sendKept(ctx, job)
+	}
+	if over := new(turnOver); errors.As(err, &over) {
+		// The lease ends anyway: then another one continues.
+		if err := j.store.PostponeJob(ctx, job, max(0, time.Until(over.due))); err != nil && ctx.Err() == nil && !errors.Is(err, state.ErrConflict) {
+			log.Warn().Err(err).Msg("job could not be given back; it continues when its lease has expired")
+		}
+		return
 	}
 	if err != nil && ctx.Err() == nil && job.Kind == state.Redrive {
 		if err := j.dropSent(ctx, job); err != nil && ctx.Err() == nil {
@@ -136,6 +146,12 @@ func (j *jobs) work(ctx context.Context, job *state.Job) {
 	j.metrics.jobs.WithLabelValues(string(job.Kind), string(to)).Inc()
 	log.Info().Int64("sent", job.Sent).Str("state", string(to)).Str("reason", why).Msg("job ended")
 }
+
+// turnOver ends a job's work for now, between two pages, because others need its place.
+type turnOver struct{ due time.Time } // of the next page
+
+// Error says so.
+func (*turnOver) Error() string { return "the job gives its place to another one" }
 
 // dropSent deletes the dead letters that a redrive has sent when it ends inside a page. It
 // does not outlast the lease: whoever claims the job then tries again, for as long as Redis
@@ -192,8 +208,9 @@ func (j *jobs) send(ctx context.Context, job *state.Job) error {
 			return err
 		}
 	}
+	turn := time.Now().Add(jobTurn)
 	for due := time.Now(); ; {
-		if err := j.until(ctx, job, due); err != nil {
+		if err := j.until(ctx, job, due, turn); err != nil {
 			return err
 		}
 		if now := time.Now(); due.Before(now) {
@@ -255,12 +272,21 @@ func (j *jobs) advance(ctx context.Context, job *state.Job, page state.JobPage) 
 	return err
 }
 
-// until waits until the time has come and the endpoint's queue has room.
-func (j *jobs) until(ctx context.Context, job *state.Job, due time.Time) error {
+// turnIsOver: the turn has ended, and other jobs may wait for a place.
+func (j *jobs) turnIsOver(turn time.Time) bool {
+	return len(j.slots) == cap(j.slots) && time.Now().After(turn)
+}
+
+// until waits until the time has come and the endpoint's queue has room. When the turn is
+// over and other jobs may wait for a place, it is a *turnOver.
+func (j *jobs) until(ctx context.Context, job *state.Job, due, turn time.Time) error {
 	waits := j.overQuota(job)
 	for {
 		if err := j.fit(job); err != nil {
 			return err
+		}
+		if j.turnIsOver(turn) {
+			return &turnOver{due}
 		}
 		room, err := j.room(ctx, job.Endpoint, waits)
 		if err != nil || room && !time.Now().Before(due) {

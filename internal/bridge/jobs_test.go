@@ -45,6 +45,15 @@ func TestJobFits(t *testing.T) {
 	}
 }
 
+// TestTurns: a job, which may wait for hours, gives its place to another one when all are
+// taken, after its turn.
+func TestTurns(t *testing.T) {
+	t.Parallel()
+	if !bridge.GivesPlace(0, true) || bridge.GivesPlace(1, true) || bridge.GivesPlace(0, false) {
+		t.Error("jobs give their places up although others are free, before their turn is over, or never")
+	}
+}
+
 // TestPageSize: a redrive with a rate waits for the disk once in some seconds' worth, or it
 // would wait longer than it sends.
 func TestPageSize(t *testing.T) {

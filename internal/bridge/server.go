@@ -1,6 +1,7 @@
 package bridge
 
 import (
+	"bytes"
 	"context"
 	"crypto/sha256"
 	"crypto/subtle"
@@ -90,7 +91,7 @@ const (
 	writeTimeout  = 30 * time.Second
 	idleTimeout   = 2 * time.Minute
 	maxHeader     = 32 << 10
-	// metricsAtOnce is how many requests for metrics are answered at once.
+	// metricsAtOnce is how many answers with metrics are made at once.
 	metricsAtOnce = 4
 )
 
@@ -170,14 +171,33 @@ func (b *bridge) metricsHandler() http.Handler {
 		}
 		signal(b.hazards.wake)
 		b.measure(r.Context())
-		metrics.ServeHTTP(w, r)
+		rendered := &buffered{header: w.Header(), status: http.StatusOK}
+		release := holdConnection(r)
+		metrics.ServeHTTP(rendered, r)
+		release()
+		w.WriteHeader(rendered.status)
+		_, _ = w.Write(rendered.Bytes()) // an error means that the client has gone
 	})
 }
+
+// buffered keeps an answer, so that a client that reads it slowly does not keep what it
+// took to make it.
+type buffered struct {
+	bytes.Buffer
+	header http.Header
+	status int
+}
+
+// Header is the answer's.
+func (b *buffered) Header() http.Header { return b.header }
+
+// WriteHeader sets the answer's status.
+func (b *buffered) WriteHeader(status int) { b.status = status }
 
 // newServer returns the server of a handler, with the limits of a connection.
 func newServer(handler http.Handler, logger zerolog.Logger) *http.Server {
 	return &http.Server{
-		Handler:           holdConnection(http.MaxBytesHandler(handler, api.MaxBody)),
+		Handler:           http.MaxBytesHandler(handler, api.MaxBody),
 		ReadHeaderTimeout: headerTimeout, ReadTimeout: readTimeout, WriteTimeout: writeTimeout, IdleTimeout: idleTimeout, MaxHeaderBytes: maxHeader,
 		ConnContext: withConn,
 		ErrorLog:    log.New(serverLog{logger}, "", 0), // a panic, or no descriptor left: not what others of net/http print

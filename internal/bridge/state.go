@@ -19,7 +19,8 @@ import (
 
 const (
 	// apiConnections is how many statements of the API the state database works on at
-	// once, apiTimeout how long on each: what people ask must not hold up the log.
+	// once, apiTimeout how long on each: what people ask must not hold up the log. Queries
+	// of very many rows get half of them.
 	apiConnections = 6
 	apiTimeout     = 30 * time.Second
 )
@@ -103,8 +104,8 @@ func (b *bridge) api() http.Handler {
 		},
 	})
 	return api.New(api.Options{
-		Control: service, Authenticate: b.tokenStore.Authenticate, TokenHashes: b.tokenStore.TokenHashes, Logger: b.Log, Version: b.Version,
+		Control: service, Authenticate: b.tokenStore.Authenticate, ValidTokens: b.tokenStore.ValidTokens, Logger: b.Log, Version: b.Version,
 		Failed: func(reason string) { b.metrics.loginFailures.WithLabelValues(reason).Inc() }, Busy: b.metrics.busy.Inc,
-		Requests: b.Requests, TotalRequests: b.TotalRequests,
+		Requests: b.Requests, TotalRequests: b.TotalRequests, HeavyRequests: apiConnections / 2, Hold: holdConnection,
 	})
 }

@@ -86,7 +86,13 @@ type tableRecord struct {
 	Tables map[string]tableState `json:"tables"` // by schema.table
 	// Publication is the OID of the publication of everything.
 	Publication uint32 `json:"publication,omitempty"`
+	// Form is filterForm as it was; 0: names in Filter have no schemas if the
+	// database's search_path has them.
+	Form int `json:"form,omitempty"`
 }
+
+// filterForm is another number when the same row filter reads as another text.
+const filterForm = 1
 
 type tableState struct {
 	Places []string `json:"places"`
@@ -193,14 +199,14 @@ func (r *tableRecord) compare(c cdc.Coverages) []gap {
 		case !known: // a new rule's
 		case old.Missing != "":
 			gaps = append(gaps, gap{table: name, reason: old.Missing, from: old.Since, to: c.Current, closes: true})
-		case table.Filter != old.Filter && table.Filter != "":
+		case table.Filter != old.Filter && table.Filter != "" && (old.Filter == "" || r.Form == filterForm):
 			gaps = append(gaps, gap{table: name, reason: table.Filter, fix: "take it out of the publication and add it again without the filter", from: r.LSN, filter: true})
 		case !kept:
 			gaps = append(gaps, gap{table: name, reason: "it was created again, or taken out of the publication, and is in it again", from: r.LSN, to: c.Current})
 		}
 		now[name] = state
 	}
-	r.Tables, r.Publication = now, c.Publication
+	r.Tables, r.Publication, r.Form = now, c.Publication, filterForm
 	return gaps
 }
 

@@ -56,6 +56,35 @@ func TestGaps(t *testing.T) {
 	}
 }
 
+// TestFilterReadsOtherwise: after an upgrade a row filter that was known before is no
+// gap, and one that was added meanwhile is.
+func TestFilterReadsOtherwise(t *testing.T) {
+	t.Parallel()
+	at := func(filter string) cdc.Coverages {
+		return cdc.Coverages{Current: 0x10, Tables: []cdc.Coverage{{Table: cdc.Name{Schema: "public", Name: "t"}, Places: []string{"gancho 1/1"}, Filter: filter}}}
+	}
+	for _, step := range []struct {
+		before, after string
+		old           bool
+		gaps          int
+	}{
+		{"a filter", "another form of it", true, 0},
+		{"a filter", "another filter", false, 1},
+		{"", "a filter", true, 1},
+	} {
+		var tables bridge.Tables
+		tables.Compare(at(step.before))
+		if step.old {
+			tables.OldForm()
+		}
+		for i, want := range []int{step.gaps, 0} {
+			if gaps := tables.Compare(at(step.after)); len(gaps) != want {
+				t.Errorf("%+v, reading %d: gaps %q", step, i, gaps)
+			}
+		}
+	}
+}
+
 // TestAttempts: what fails is not tried again at each check.
 func TestAttempts(t *testing.T) {
 	t.Parallel()

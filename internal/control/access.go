@@ -174,8 +174,12 @@ func (s *Service) delivered(e found) (endpoint.Endpoint, error) {
 	return d, nil
 }
 
-// maxTokenName bounds a token's name, in bytes.
-const maxTokenName = 63
+const (
+	// maxTokenName bounds a token's name, in bytes.
+	maxTokenName = 63
+	// maxTokens is how many tokens a tenant may have by its own hand, the expired included.
+	maxTokens = 100
+)
 
 // DefaultExpiry is how long a token is valid unless its creator says otherwise.
 const DefaultExpiry = 90 * 24 * time.Hour
@@ -224,9 +228,13 @@ func (s *Service) CreateToken(ctx context.Context, a Actor, n NewToken) (Created
 	if err := wrong.err(); err != nil {
 		return CreatedToken{}, err
 	}
-	t, text, err := store.CreateToken(ctx, a.Name, n.Token)
+	var limits state.Limits
+	if a.Tenant != "" {
+		limits.Tokens = maxTokens
+	}
+	t, text, err := store.Within(limits).CreateToken(ctx, a.Name, n.Token)
 	if err != nil {
-		return CreatedToken{}, err
+		return CreatedToken{}, quotaError(err, a.Tenant, overTokens, maxTokens)
 	}
 	return CreatedToken{t, text}, nil
 }
@@ -237,22 +245,16 @@ func (s *Service) Tokens(ctx context.Context, a Actor) ([]state.Token, error) {
 	if err != nil {
 		return nil, err
 	}
-	tokens, err := store.Tokens(ctx)
-	if err != nil {
-		return nil, err
-	}
+	tokens, err := store.Tokens(ctx, a.Tenant)
 	slices.SortFunc(tokens, func(a, b state.Token) int { return strings.Compare(a.Name, b.Name) })
-	return slices.DeleteFunc(tokens, func(t state.Token) bool { return a.Tenant != "" && t.Tenant != a.Tenant }), nil
+	return tokens, err
 }
 
 // RevokeToken revokes a token: its next request is refused. Needs Admin.
 func (s *Service) RevokeToken(ctx context.Context, a Actor, name string) error {
-	tokens, err := s.Tokens(ctx, a)
+	store, err := s.stored(a, state.Admin)
 	if err != nil {
 		return err
 	}
-	if !slices.ContainsFunc(tokens, func(t state.Token) bool { return t.Name == name }) {
-		return state.ErrNotFound
-	}
-	return s.Store.RevokeToken(ctx, a.Name, name)
+	return store.RevokeToken(ctx, a.Name, name, a.Tenant)
 }

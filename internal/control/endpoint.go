@@ -75,7 +75,7 @@ func (s *Service) known(ctx context.Context, a Actor) ([]found, error) {
 		}
 	}
 	if s.Store != nil {
-		stored, err := s.Store.Endpoints(ctx)
+		stored, err := s.Store.EndpointsOf(ctx, a.Tenant)
 		if err != nil && !isSealed(err) {
 			return nil, err
 		}
@@ -177,7 +177,7 @@ func (s *Service) AddEndpoint(ctx context.Context, a Actor, n NewEndpoint) (Crea
 	} else if secrets[0].IsText() {
 		view.show(secrets[0])
 	}
-	added, err := store.AddEndpoint(ctx, a.Name, state.Endpoint{
+	added, err := store.Within(state.Limits{Endpoints: s.mostStored(tenantOf(ep.Tenants))}).AddEndpoint(ctx, a.Name, state.Endpoint{
 		Name: name, Tenants: ep.Tenants, State: ep.State, Document: ep.Document(), Public: ep.Public(),
 	}, secrets)
 	if errors.Is(err, state.ErrConflict) {
@@ -186,14 +186,16 @@ func (s *Service) AddEndpoint(ctx context.Context, a Actor, n NewEndpoint) (Crea
 		}
 	}
 	if err != nil {
-		return CreatedView{}, err
+		return CreatedView{}, quotaError(err, tenantOf(ep.Tenants), overEndpoints, s.Quotas.Tenant.Endpoints)
 	}
 	view.Endpoint = found{Endpoint: added}.view()
 	return view, nil
 }
 
 // vacant refuses a tenant the name of an endpoint that was removed and whose
-// queue was kept: its events may be another tenant's, and would be sent.
+// queue was kept: its events may be another tenant's, and would be sent. And that of
+// another's endpoint that was removed and got events of the tenant: what was answered
+// there would be shown as its own endpoint's, and its dead letters be sent there.
 func (s *Service) vacant(ctx context.Context, a Actor, name string) error {
 	if a.Tenant == "" {
 		return nil // an actor that sees everything may want to continue with that queue
@@ -203,6 +205,22 @@ func (s *Service) vacant(ctx context.Context, a Actor, name string) error {
 		return err
 	}
 	if q := stats[0]; q.Backlog+q.Replays > 0 || q.Owned {
+		return &TakenError{Name: name}
+	}
+	before := state.Filter{Endpoint: name, Tenant: &a.Tenant}
+	dead, err := s.Store.DeadLetters(ctx, before, 0, 1)
+	if err != nil {
+		return err
+	}
+	sent, _, err := s.Store.Attempts(ctx, before, "", 1)
+	if err != nil || len(dead)+len(sent) == 0 {
+		return err
+	}
+	removed, err := s.Store.Audit(ctx, state.AuditFilter{Object: "endpoint/" + name, Action: "endpoint.remove"}, 0, 1)
+	if err != nil {
+		return err
+	}
+	if len(removed) == 0 || removed[0].Tenant != a.Tenant {
 		return &TakenError{Name: name}
 	}
 	return nil

@@ -123,8 +123,16 @@ func (s *Service) createJob(ctx context.Context, a Actor, j state.Job) (state.Jo
 	if j.DryRun {
 		return j, nil
 	}
-	return s.Store.CreateJob(ctx, a.Name, j)
+	j, err := s.Store.Within(state.Limits{Jobs: maxJobs}).CreateJob(ctx, a.Name, j)
+	return j, quotaError(err, a.Tenant, overJobs, maxJobs)
 }
+
+const (
+	// maxJobs is how many resends and redrives of a tenant may wait or be under way.
+	maxJobs = 200
+	// minRate is the lowest rate of a job, in events a second.
+	minRate = 0.01
+)
 
 // checkJobRoom refuses a job whose events would make a backlog longer that is over its
 // quota, at any of its endpoints.
@@ -146,6 +154,9 @@ func (s *Service) checkJobRoom(ctx context.Context, j *state.Job, to ...found) e
 
 // checkRate refuses a number that is not a rate.
 func checkRate(r float64) error {
+	if r > 0 && r < minRate {
+		return invalid("/rate", "choose fewer events, or write a higher one", "the lowest rate is %v events a second", minRate)
+	}
 	if r < 0 || math.IsNaN(r) || math.IsInf(r, 0) {
 		return invalid("/rate", "write the most events a second, or leave it out", "%v is not a rate", r)
 	}

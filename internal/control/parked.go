@@ -28,6 +28,9 @@ func parkedFilter(f state.Filter) (queue.ParkedFilter, error) {
 	if len(f.IDs) > 0 || f.Endpoint != "" || f.Tenant != nil || f.Key != "" || f.Outcome != "" {
 		return queue.ParkedFilter{}, invalid("/filter", "choose by positions, webhook_ids, events, from and to", "a parked change has no endpoint, tenant, key or outcome")
 	}
+	if err := checkEvents(f.Events); err != nil {
+		return queue.ParkedFilter{}, err
+	}
 	for _, id := range f.Parked {
 		if _, err := queue.ParseID(id); err != nil {
 			return queue.ParkedFilter{}, invalid("/positions", "copy it from the list of parked changes", "%q is not the position of a parked change", id)
@@ -109,7 +112,9 @@ func (s *Service) ParkedChange(ctx context.Context, a Actor, id string) (ParkedD
 		d.Row = jsonOf(row.Row)
 	}
 	if len(d.Row) > 0 && s.Store != nil {
-		return d, s.Store.Record(ctx, state.Change{Actor: a.Name, Action: "parked.read", Object: "parked/" + id})
+		if err := s.Store.Record(ctx, state.Change{Actor: a.Name, Action: "parked.read", Object: "parked/" + id}); err != nil {
+			return ParkedDetail{}, err
+		}
 	}
 	return d, nil
 }

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 
@@ -57,7 +58,30 @@ func (e *QuotaError) Error() string {
 	if e.Tenant == "" {
 		return fmt.Sprintf("the quota of all tenants together is used up; have the operator of Gancho raise quotas.total.%s", e.What)
 	}
+	if e.What == overJobs || e.What == overTokens {
+		return fmt.Sprintf("%s; %s", e.Excess, e.Fix())
+	}
 	return fmt.Sprintf("%s; %s, or have the operator of Gancho raise quotas.tenant.%s", e.Excess, e.Fix(), e.What)
+}
+
+// quotaError is the QuotaError of a state.ErrLimit, or the error itself.
+func quotaError(err error, tenant, what string, limit int) error {
+	if errors.Is(err, state.ErrLimit) {
+		return &QuotaError{Excess{Tenant: tenant, What: what, Used: int64(limit), Limit: int64(limit)}}
+	}
+	return err
+}
+
+// mostStored is how many endpoints of the tenant may be stored beside those of the file,
+// 0: any number. The quota has room for one more.
+func (s *Service) mostStored(tenant string) int {
+	most := s.Quotas.Tenant.Endpoints
+	for _, f := range s.files() {
+		if most > 0 && tenantOf(f.Tenants) == tenant {
+			most--
+		}
+	}
+	return most
 }
 
 // What is over a quota.
@@ -65,13 +89,15 @@ const (
 	overEndpoints = "endpoints"
 	overBacklog   = "backlog"
 	overBytes     = "backlog_bytes"
+	overJobs      = "jobs"
+	overTokens    = "tokens"
 )
 
 // Excess is a quota that is used up, or passed.
 type Excess struct {
-	// Tenant is whose, "" of all together.
+	// Tenant is whose, "" of all together: then Used has of each tenant at most its quota.
 	Tenant string
-	// What is endpoints, backlog (events) or backlog_bytes.
+	// What is endpoints, backlog (events), backlog_bytes, jobs or tokens.
 	What        string
 	Used, Limit int64
 	// Endpoints have the longest backlogs, the longest first: up to three. A tenant reads
@@ -81,13 +107,17 @@ type Excess struct {
 
 // String says whose use is how high.
 func (e Excess) String() string {
-	whose := "all endpoints together have"
+	whose := "all endpoints together, of each tenant at most its own quota, have"
 	if e.Tenant != "" {
 		whose = fmt.Sprintf("the tenant %q has", e.Tenant)
 	}
 	switch e.What {
 	case overEndpoints:
 		return fmt.Sprintf("%s %d endpoints, and the quota is %d", whose, e.Used, e.Limit)
+	case overJobs:
+		return fmt.Sprintf("%s %d resends and redrives that have not ended, and may have %d", whose, e.Used, e.Limit)
+	case overTokens:
+		return fmt.Sprintf("%s %d tokens, and may have %d", whose, e.Used, e.Limit)
 	case overBytes:
 		return fmt.Sprintf("%s %d MB of queued events, and the quota is %d MB", whose, e.Used>>20, e.Limit>>20)
 	}
@@ -96,8 +126,13 @@ func (e Excess) String() string {
 
 // Fix says what to do.
 func (e Excess) Fix() string {
-	if e.What == overEndpoints {
+	switch e.What {
+	case overEndpoints:
 		return "remove one"
+	case overTokens:
+		return "revoke one, such as one that has expired"
+	case overJobs:
+		return "wait for one to end, or cancel one"
 	}
 	fix := "let the backlog be delivered"
 	if e.Tenant != "" && len(e.Endpoints) > 0 {
@@ -156,8 +191,9 @@ func (q Quota) over(tenant string, u *use) []Excess {
 	return out
 }
 
-// uses are what each tenant uses, and "" all together.
-func uses(endpoints []endpoint.Endpoint, stats []queue.Stats) map[string]*use {
+// uses are what each tenant uses, and "" all together: of each tenant that counts at most
+// its own quota, so that one which passes that holds up nobody else.
+func (q *Quotas) uses(endpoints []endpoint.Endpoint, stats []queue.Stats) map[string]*use {
 	all := map[string]*use{"": {}}
 	for i := range stats {
 		all[""].add(stats[i])
@@ -168,6 +204,19 @@ func uses(endpoints []endpoint.Endpoint, stats []queue.Stats) map[string]*use {
 			all[tenant].add(stats[i])
 		}
 	}
+	beyond := func(n, limit int64) int64 {
+		if limit <= 0 {
+			return 0
+		}
+		return max(0, n-limit)
+	}
+	for tenant, u := range all {
+		if tenant != "" {
+			all[""].endpoints -= beyond(u.endpoints, int64(q.Tenant.Endpoints))
+			all[""].backlog -= beyond(u.backlog, q.Tenant.Backlog)
+			all[""].bytes -= beyond(u.bytes, q.Tenant.BacklogBytes)
+		}
+	}
 	return all
 }
 
@@ -175,7 +224,7 @@ func uses(endpoints []endpoint.Endpoint, stats []queue.Stats) map[string]*use {
 // statistics are the endpoints', in their order.
 func (q *Quotas) Exceeded(endpoints []endpoint.Endpoint, stats []queue.Stats) []Excess {
 	var out []Excess
-	for tenant, u := range uses(endpoints, stats) {
+	for tenant, u := range q.uses(endpoints, stats) {
 		quota := q.Tenant
 		if tenant == "" {
 			quota = q.Total
@@ -191,15 +240,18 @@ func (q *Quotas) Exceeded(endpoints []endpoint.Endpoint, stats []queue.Stats) []
 // used is what tenants use now. Without Redis nobody knows the backlogs: then they count
 // as empty, since whoever adds an endpoint must not wait for it.
 func (s *Service) used(ctx context.Context) (map[string]*use, error) {
-	known, err := s.known(ctx, Actor{Role: state.Admin})
+	tenants, err := s.Store.EndpointTenants(ctx)
 	if err != nil {
 		return nil, err
 	}
-	endpoints, names := make([]endpoint.Endpoint, len(known)), make([]string, len(known))
-	for i, e := range known {
-		endpoints[i].Name, endpoints[i].Tenants, names[i] = e.Name, e.Tenants, e.Name
+	for _, f := range s.files() {
+		tenants[f.Name] = f.Tenants
 	}
-	stats := make([]queue.Stats, len(known))
+	names := slices.Sorted(maps.Keys(tenants))
+	endpoints, stats := make([]endpoint.Endpoint, len(names)), make([]queue.Stats, len(names))
+	for i, name := range names {
+		endpoints[i].Name, endpoints[i].Tenants = name, tenants[name]
+	}
 	if s.Queue != nil {
 		switch now, err := s.Queue.Stats(ctx, names); {
 		case err == nil:
@@ -208,7 +260,7 @@ func (s *Service) used(ctx context.Context) (map[string]*use, error) {
 			return nil, err
 		}
 	}
-	return uses(endpoints, stats), nil
+	return s.Quotas.uses(endpoints, stats), nil
 }
 
 // checkRoom refuses what makes the backlog of an endpoint with these tenants longer,

@@ -86,8 +86,97 @@ func TestQuotas(t *testing.T) {
 			t.Errorf("a tenant reads how much all use: %v", err)
 		}
 	}
+	// What tenant 1 has beyond its own quota takes no room from others.
+	for what, q := range map[string]control.Quota{"backlog": {Backlog: 2}, "backlog_bytes": {BacklogBytes: 10}} {
+		quotas(control.Quotas{Tenant: q, Total: q})
+		expect("its own resend", resend(one, "um", false), "1/"+what)
+		expect("another tenant's resend", resend(two, "dois", false), "")
+		expect("the operator's endpoint", add(root), "")
+		status, err := g.Status(ctx, two)
+		if err != nil || len(status.OverQuota) > 0 {
+			t.Errorf("another tenant's status has %q, %v", status.OverQuota, err)
+		}
+		if status, err = g.Status(ctx, root); err != nil || len(status.OverQuota) != 1 || !strings.Contains(status.OverQuota[0], `the tenant "1" has`) {
+			t.Errorf("the operator's status has %q, %v", status.OverQuota, err)
+		}
+	}
+	quotas(control.Quotas{Tenant: control.Quota{Endpoints: 1}, Total: control.Quota{Endpoints: 8}}) // 9, with 2 beyond
+	expect("another endpoint of the operator", add(root), "")
+	expect("one more", add(root), "/endpoints")
+	quotas(control.Quotas{Tenant: control.Quota{Backlog: 3}, Total: control.Quota{Backlog: 2}})
+	expect("a resend while what counts is too much", resend(two, "dois", false), "/backlog")
 	quotas(control.Quotas{Tenant: control.Quota{Backlog: 5, BacklogBytes: 1 << 20}})
 	expect("at the quota", redrive(one, "um"), "")
+}
+
+// Requests that come together exceed no quota: each sees the others.
+func TestQuotasHoldInParallel(t *testing.T) {
+	t.Parallel()
+	g := newGym(t)
+	ctx := context.Background()
+	one := control.Actor{Name: "token:um", Role: state.Admin, Tenant: "1"}
+	g.Quotas = control.Quotas{Tenant: control.Quota{Endpoints: 4}} // the file and the gym have two of them
+	together := func(what string, n, want int, do func(i int) error) {
+		t.Helper()
+		errs := make(chan error, n)
+		for i := range n {
+			go func() { errs <- do(i) }()
+		}
+		made := 0
+		for range n {
+			switch err := <-errs; {
+			case err == nil:
+				made++
+			case quotaOf(t, err) != "1/"+what:
+				t.Errorf("%s: %v", what, err)
+			}
+		}
+		if made != want {
+			t.Errorf("%d %s were made, and the quota has room for %d", made, what, want)
+		}
+	}
+	together("endpoints", 12, 2, func(i int) error {
+		_, err := g.AddEndpoint(ctx, one, control.NewEndpoint{Name: fmt.Sprint("p", i), Document: []byte("url: https://a.example.com")})
+		return err
+	})
+	resend := func(int) error {
+		_, err := g.CreateResend(ctx, one, state.Job{Endpoint: "um", Filter: state.Filter{Key: "7"}})
+		return err
+	}
+	for range control.MaxJobs - 2 {
+		if err := resend(0); err != nil {
+			t.Fatal(err)
+		}
+	}
+	together("jobs", 8, 2, resend)
+	if _, err := g.CreateResend(ctx, root, state.Job{Endpoint: "um", Filter: state.Filter{Key: "7"}}); err != nil {
+		t.Errorf("the operator's job: %v", err)
+	}
+	made := 0
+	token := func(a control.Actor) error {
+		made++
+		_, err := g.CreateToken(ctx, a, control.NewToken{Token: state.Token{Name: fmt.Sprint("t", made), Role: state.Viewer, Tenant: "1"}})
+		return err
+	}
+	for range control.MaxTokens {
+		if err := token(one); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := token(one); quotaOf(t, err) != "1/tokens" {
+		t.Errorf("a token too many: %v", err)
+	}
+	if err := token(root); err != nil {
+		t.Errorf("the operator's token for the tenant: %v", err)
+	}
+	if err := g.RevokeToken(ctx, control.Actor{Name: "token:dois", Role: state.Admin, Tenant: "2"}, "t1"); !errors.Is(err, state.ErrNotFound) {
+		t.Errorf("another tenant revokes a token: %v", err)
+	}
+	for _, rate := range []float64{0.001, 1e-300} {
+		if _, err := g.CreateResend(ctx, root, state.Job{Endpoint: "um", Filter: state.Filter{Key: "7"}, Rate: rate}); err == nil {
+			t.Errorf("a job of %v events a second is made", rate)
+		}
+	}
 }
 
 // An endpoint holds as much as the quotas allow, and what it held before.
@@ -146,7 +235,13 @@ func TestPatternsPerQuery(t *testing.T) {
 		_, redrive := g.CreateRedrive(ctx, root, state.Job{Filter: f}, false)
 		_, drop := g.DropDead(ctx, root, f, false)
 		_, resend := g.CreateResend(ctx, root, state.Job{Endpoint: "um", Filter: state.Filter{Events: f.Events}})
-		for what, err := range map[string]error{"deliveries": log, "dead letters": dead, "a redrive": redrive, "a drop": drop, "a resend": resend} {
+		_, parked := g.Parked(ctx, root, state.Filter{Events: f.Events}, "", 10)
+		_, redriveParked := g.RedriveParked(ctx, root, state.Job{Filter: state.Filter{Events: f.Events}}, false)
+		_, dropParked := g.DropParked(ctx, root, state.Filter{Events: f.Events}, false)
+		for what, err := range map[string]error{
+			"deliveries": log, "dead letters": dead, "a redrive": redrive, "a drop": drop, "a resend": resend,
+			"parked changes": parked, "a redrive of parked changes": redriveParked, "a drop of parked changes": dropParked,
+		} {
 			var invalid *control.InvalidError
 			if ok && err != nil || !ok && !errors.As(err, &invalid) {
 				t.Errorf("%s with %d patterns: %v", what, n, err)

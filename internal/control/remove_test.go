@@ -99,6 +99,47 @@ func TestQueueLeftBehind(t *testing.T) {
 	}
 }
 
+// TestNamesWithHistory: a tenant cannot give an endpoint of its own the name of one that
+// was another's and got its events, and thereby read what was answered there.
+func TestNamesWithHistory(t *testing.T) {
+	t.Parallel()
+	g := newGym(t)
+	ctx := context.Background()
+	one, two := control.Actor{Name: "token:1", Role: state.Admin, Tenant: "1"}, control.Actor{Name: "token:2", Role: state.Admin, Tenant: "2"}
+	add := func(a control.Actor, name string) error {
+		_, err := g.AddEndpoint(ctx, a, control.NewEndpoint{Name: name, Document: []byte("url: https://example.com\n")})
+		return err
+	}
+	remove := func(a control.Actor, name string) {
+		t.Helper()
+		if _, err := g.Remove(ctx, a, name, false); err != nil {
+			t.Fatal(err)
+		}
+	}
+	g.dead("todos", "1")
+	g.attempt(g.endpoint("todos-2", ""), "1", "7", time.Now())
+	g.dead("um", "1")
+	g.attempt("retirado", "1", "7", time.Now()) // of a gancho.yaml that no longer has it
+	remove(root, "todos")
+	remove(root, "todos-2")
+	remove(one, "um")
+	var taken *control.TakenError
+	for _, name := range []string{"todos", "todos-2", "retirado"} {
+		if err := add(one, name); !errors.As(err, &taken) {
+			t.Errorf("tenant 1 takes over %s: %v", name, err)
+		}
+	}
+	if err := add(one, "um"); err != nil {
+		t.Errorf("its own, again: %v", err)
+	}
+	if err := add(two, "todos"); err != nil {
+		t.Errorf("a tenant without events there: %v", err)
+	}
+	if err := add(root, "todos-2"); err != nil {
+		t.Errorf("the operator: %v", err)
+	}
+}
+
 // TestRedriveOfMany makes a job for each endpoint that exists, and none for
 // what is nobody's.
 func TestRedriveOfMany(t *testing.T) {

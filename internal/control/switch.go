@@ -104,6 +104,9 @@ func (s *Service) Rotate(ctx context.Context, a Actor, name string, r Rotation) 
 		view.show(*key)
 	}
 	e, err := store.RotateSecret(ctx, a.Name, name, *key, r.Overlap)
+	if errors.Is(err, state.ErrLimit) {
+		err = invalid("/overlap", "write 0 to stop the others immediately, or wait until one of them has stopped", "more than %d keys would sign", endpoint.MaxKeys)
+	}
 	if err != nil {
 		return CreatedView{}, err
 	}

@@ -14,13 +14,16 @@ import (
 	"gancho/delivery/endpoint"
 )
 
-// Endpoints returns all stored endpoints by name. Next to an error that joins
+// Endpoints returns all stored endpoints by name. See EndpointsOf.
+func (s *Store) Endpoints(ctx context.Context) ([]Endpoint, error) { return s.EndpointsOf(ctx, "") }
+
+// EndpointsOf returns the stored endpoints that are the tenant's alone ("": all) by name. Next to an error that joins
 // *KeyErrors it still returns all; those that could not be decrypted have no
 // Document and no Secrets.
-func (s *Store) Endpoints(ctx context.Context) ([]Endpoint, error) {
+func (s *Store) EndpointsOf(ctx context.Context, tenant string) ([]Endpoint, error) {
 	ctx, cancel := context.WithTimeout(ctx, askTimeout)
 	defer cancel()
-	rows, err := s.readEndpoints(ctx, s.pool, "")
+	rows, err := s.readEndpoints(ctx, s.pool, "where $1 = '' or e.tenants = array[$1]", s.text.encode(tenant))
 	if err != nil {
 		return nil, fmt.Errorf("read endpoints: %w", explain(err))
 	}
@@ -38,6 +41,20 @@ func (s *Store) Endpoints(ctx context.Context) ([]Endpoint, error) {
 	return out, errors.Join(errs...)
 }
 
+// EndpointTenants returns the tenants of each stored endpoint, by name: without what is
+// encrypted, which takes longest to read.
+func (s *Store) EndpointTenants(ctx context.Context) (map[string][]string, error) {
+	of := map[string][]string{}
+	_, err := collect(ctx, s, "read the tenants of endpoints", `select name, tenants from gancho.endpoints`, nil, func(row pgx.CollectableRow) (struct{}, error) {
+		var name string
+		var tenants []string
+		err := row.Scan(&name, &tenants)
+		of[decode(name)] = decodeAll(tenants)
+		return struct{}{}, err
+	})
+	return of, err
+}
+
 // Endpoint reads one, or ErrNotFound. Next to a *KeyError it returns the endpoint
 // without Document and Secrets.
 func (s *Store) Endpoint(ctx context.Context, name string) (Endpoint, error) {
@@ -50,11 +67,14 @@ func (s *Store) Endpoint(ctx context.Context, name string) (Endpoint, error) {
 
 // AddEndpoint stores a new endpoint with its secrets, the newest first, and
 // returns it with what the store has added. ErrConflict: the name is taken, or
-// the queue of an endpoint that had it is not dropped yet.
+// the queue of an endpoint that had it is not dropped yet; ErrLimit.
 func (s *Store) AddEndpoint(ctx context.Context, actor string, e Endpoint, secrets []endpoint.Secret) (Endpoint, error) {
 	return s.change(ctx, e.Name, "add endpoint", func(tx pgx.Tx) error {
 		if s.keys == nil {
 			return ErrKeys
+		}
+		if err := s.checkLimit(ctx, tx, tenantOf(&e), s.limits.Endpoints, `select count(*) from gancho.endpoints where tenants = array[$1]::text[]`); err != nil {
+			return err
 		}
 		var id int64
 		if err := tx.QueryRow(ctx, `select nextval('gancho.endpoints_id_seq')`).Scan(&id); err != nil {

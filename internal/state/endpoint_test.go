@@ -200,7 +200,37 @@ func TestRotateSecret(t *testing.T) {
 	if len(changes) != 3 || !strings.Contains(string(changes[2].After), `"overlap":"1h0m0s"`) {
 		t.Errorf("audit: %+v", changes)
 	}
+	for range endpoint.MaxKeys - 1 {
+		must[state.Endpoint](t)(s.RotateSecret(ctx, "token:suporte", "crm", endpoint.GenerateSecret(), time.Hour))
+	}
+	if _, err := s.RotateSecret(ctx, "token:suporte", "crm", two, time.Hour); !errors.Is(err, state.ErrLimit) {
+		t.Errorf("a key too many: %v", err)
+	}
+	if e = must[state.Endpoint](t)(s.RotateSecret(ctx, "token:suporte", "crm", two, 0)); len(e.Secrets) != 1 {
+		t.Errorf("keys after a rotation without overlap: %v", e.Secrets)
+	}
 	notInClear(t, dsn, one.Reveal()[6:], two.Reveal()[6:], three.Reveal()[6:])
+}
+
+// TestEndpointsOf: a tenant's are those that are its alone; without the key, the tenants are known.
+func TestEndpointsOf(t *testing.T) {
+	t.Parallel()
+	s, dsn := newStore(t)
+	ctx := t.Context()
+	for name, tenants := range map[string][]string{"all": nil, "um": {"1"}, "dois": {"2"}, "both": {"1", "2"}, "euro": {"São €"}} {
+		must[state.Endpoint](t)(s.AddEndpoint(ctx, "cli:ana", newEndpoint(name, tenants...), nil))
+	}
+	for tenant, want := range map[string]string{"": "all both dois euro um", "1": "um", "São €": "euro", "3": ""} {
+		var names []string
+		for _, e := range must[[]state.Endpoint](t)(s.EndpointsOf(ctx, tenant)) {
+			names = append(names, e.Name)
+		}
+		same(t, "endpoints of "+tenant, want, strings.Join(names, " "))
+	}
+	of := must[map[string][]string](t)(open(t, dsn, keys(t, "b")).EndpointTenants(ctx))
+	if len(of) != 5 || len(of["both"]) != 2 || len(of["all"]) != 0 || of["euro"][0] != "São €" {
+		t.Errorf("the tenants are %v", of)
+	}
 }
 
 // TestRekeyBesideAChange: a change of an endpoint that is under way ends, and

@@ -34,7 +34,7 @@ const jobColumns = `id, kind, endpoint, filter::text, rate, state, total, sent, 
 // CreateJob stores a job of j's Kind, Endpoint, Filter, Rate and Tenant, for
 // the events or dead letters that exist now, and counts them (Total). A redrive
 // without an endpoint in its filter is of the endpoint's own dead letters. Parked changes
-// are in Redis: the caller has counted them.
+// are in Redis: the caller has counted them. ErrLimit.
 func (s *Store) CreateJob(ctx context.Context, actor string, j Job) (Job, error) {
 	what := fmt.Sprintf("create a %s for endpoint %q", j.Kind, j.Endpoint)
 	if j.Kind == Redrive && j.Filter.Endpoint == "" {
@@ -60,6 +60,9 @@ func (s *Store) CreateJob(ctx context.Context, actor string, j Job) (Job, error)
 		if j.Kind == RedriveParked {
 			total = j.Total
 		} else if err := tx.QueryRow(ctx, count+w.sql(), w.args...).Scan(&total, &ceiling); err != nil {
+			return err
+		}
+		if err := s.checkLimit(ctx, tx, j.Tenant, s.limits.Jobs, `select count(*) from gancho.jobs where left(tenant, 128) = left($1, 128) and tenant = $1 and state in ('queued', 'running')`); err != nil {
 			return err
 		}
 		rows, _ := tx.Query(ctx, `insert into gancho.jobs (kind, endpoint, filter, rate, state, total, tenant, actor, ceiling)
@@ -129,7 +132,7 @@ func (s *Store) CancelJob(ctx context.Context, actor string, id int64, tenant st
 	}
 	err = s.write(ctx, fmt.Sprintf("cancel job %d", id), func(tx pgx.Tx) error {
 		rows, _ := tx.Query(ctx, `update gancho.jobs set state = 'canceled', finished = now(), claims = claims + 1,
-				leased = case when kind = 'redrive' and started is not null then coalesce(leased, now()) end
+				leased = case when kind = 'redrive' and started is not null then case when state = 'running' then coalesce(leased, now()) else now() end end
 			where id = $1 and state in ('queued', 'running') returning `+jobColumns, id)
 		canceled, err := pgx.CollectExactlyOneRow(rows, scanJob)
 		if errors.Is(err, pgx.ErrNoRows) {
@@ -144,9 +147,10 @@ func (s *Store) CancelJob(ctx context.Context, actor string, id int64, tenant st
 	return j, err
 }
 
-// ClaimJob claims, for the lease, the oldest job that waits or whose worker's
-// lease has expired, of a kind that is not excepted; nil: no job waits. AdvanceJob renews
-// the lease. A redrive that is Canceled is claimed for DropSent, which ends it.
+// ClaimJob claims, for the lease, a job that waits or whose worker's lease has expired, of
+// a kind that is not excepted; nil: no job waits. It is one of the tenant of which the
+// fewest are worked on, and of those the one that has waited longest: no tenant's jobs wait
+// until all of another's are done. AdvanceJob renews the lease. A redrive that is Canceled is claimed for DropSent, which ends it.
 func (s *Store) ClaimJob(ctx context.Context, worker string, lease time.Duration, except ...JobKind) (*Job, error) {
 	kinds := []string{}
 	for _, k := range except {
@@ -154,8 +158,9 @@ func (s *Store) ClaimJob(ctx context.Context, worker string, lease time.Duration
 	}
 	jobs, err := collect(ctx, s, "claim a job", `update gancho.jobs set state = case when state = 'canceled' then state else 'running' end, worker = $1, claims = claims + 1, leased = now() + $2, started = coalesce(started, now())
 		where id = (
-			select id from gancho.jobs where (state = 'queued' or (state = 'running' or `+letsGo+`) and leased < now()) and kind <> all($3::text[])
-			order by id limit 1 for update skip locked
+			select id from gancho.jobs j where (state = 'queued' and coalesce(leased, created) <= now() or (state = 'running' or `+letsGo+`) and leased < now()) and kind <> all($3::text[])
+			order by (select count(*) from gancho.jobs other where other.tenant = j.tenant and other.state = 'running' and other.leased >= now()), coalesce(leased, created), id
+			limit 1 for update skip locked
 		) returning `+jobColumns, []any{s.text.encode(worker), lease, kinds}, scanJob)
 	if err != nil || len(jobs) == 0 {
 		return nil, err
@@ -185,6 +190,18 @@ func (s *Store) FinishJob(ctx context.Context, j *Job, to JobState, why string) 
 			j.Total = j.Sent + j.Silent + j.Kept
 		}
 		return nil
+	})
+}
+
+// PostponeJob gives a claimed job back as Queued, for whoever claims it when the time has
+// come. ErrConflict: it was canceled, or another worker has it.
+func (s *Store) PostponeJob(ctx context.Context, j *Job, wait time.Duration) error {
+	return s.write(ctx, fmt.Sprintf("postpone job %d", j.ID), func(tx pgx.Tx) error {
+		done, err := tx.Exec(ctx, `update gancho.jobs set state = 'queued', worker = '', leased = now() + $3 where id = $1 and claims = $2 and state = 'running'`, j.ID, j.claim.number, wait)
+		if err == nil && done.RowsAffected() == 0 {
+			err = ErrConflict
+		}
+		return err
 	})
 }
 

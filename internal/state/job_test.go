@@ -232,6 +232,41 @@ func TestTwoWorkers(t *testing.T) {
 	same(t, "sent", int64(40), done.Sent)
 }
 
+// TestClaimsAreFair: a tenant's many jobs do not keep another's waiting, nor do those that
+// were postponed.
+func TestClaimsAreFair(t *testing.T) {
+	t.Parallel()
+	s, _ := newStore(t)
+	ctx := t.Context()
+	create := func(tenant string) int64 {
+		return must[state.Job](t)(s.CreateJob(ctx, "token:a", state.Job{Kind: state.Resend, Endpoint: "crm", Tenant: tenant})).ID
+	}
+	claim := func() *state.Job { return must[*state.Job](t)(s.ClaimJob(ctx, "w", time.Hour)) }
+	expect := func(what string, j *state.Job, id int64) {
+		t.Helper()
+		if j == nil || j.ID != id {
+			t.Fatalf("%s: claimed %v, want %d", what, j, id)
+		}
+	}
+	one := []int64{create("1"), create("1"), create("1")}
+	two := create("2")
+	first := claim()
+	expect("the first", first, one[0])
+	expect("another tenant's", claim(), two)
+	expect("the next", claim(), one[1])
+	check(t, s.PostponeJob(ctx, first, 0))
+	last := claim()
+	expect("one that has waited longer than the postponed", last, one[2])
+	expect("the postponed", claim(), one[0])
+	check(t, s.PostponeJob(ctx, last, time.Hour))
+	if j := claim(); j != nil {
+		t.Errorf("a postponed job is claimed before its time: %+v", j)
+	}
+	if err := s.PostponeJob(ctx, first, 0); !errors.Is(err, state.ErrConflict) {
+		t.Errorf("a job that another worker has is postponed: %v", err)
+	}
+}
+
 // TestLeaseIsRenewed: a worker that waits for its queue keeps its job.
 func TestLeaseIsRenewed(t *testing.T) {
 	t.Parallel()

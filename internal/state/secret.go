@@ -19,7 +19,7 @@ type secretRow struct {
 }
 
 // RotateSecret gives an endpoint a new secret. The ones before it sign beside it
-// for the overlap; 0: they stop immediately.
+// for the overlap; 0: they stop immediately. ErrLimit: more than endpoint.MaxKeys would sign.
 func (s *Store) RotateSecret(ctx context.Context, actor, name string, secret endpoint.Secret, overlap time.Duration) (Endpoint, error) {
 	return s.change(ctx, name, "rotate the secret of endpoint", func(tx pgx.Tx) error {
 		if s.keys == nil {
@@ -35,6 +35,13 @@ func (s *Store) RotateSecret(ctx context.Context, actor, name string, secret end
 		}
 		if err := s.addSecret(ctx, tx, old.ID, secret); err != nil {
 			return err
+		}
+		var keys int
+		if err := tx.QueryRow(ctx, `select count(*) from gancho.secrets where endpoint_id = $1 and (expires is null or expires > now())`, old.ID).Scan(&keys); err != nil {
+			return err
+		}
+		if keys > endpoint.MaxKeys {
+			return ErrLimit
 		}
 		if _, err := tx.Exec(ctx, `update gancho.endpoints set version = version + 1, updated = now() where id = $1`, old.ID); err != nil {
 			return err

@@ -50,7 +50,7 @@ type Options struct {
 }
 
 // Store is the state in PostgreSQL. It is safe for concurrent use. Its errors
-// are ErrNotFound, ErrConflict, ErrSchema, ErrUnreachable (try again), *KeyError,
+// are ErrNotFound, ErrConflict, ErrLimit, ErrSchema, ErrUnreachable (try again), *KeyError,
 // or others, wrapped; they hold neither secrets nor row data.
 type Store struct {
 	pool   *pgxpool.Pool
@@ -58,6 +58,7 @@ type Store struct {
 	keys   *Keyring
 	logger zerolog.Logger
 	text   encoding
+	limits Limits
 }
 
 // Open connects to the state database and checks its schema: ErrUnreachable,

@@ -30,12 +30,15 @@ func newTokenText() string {
 }
 
 // CreateToken creates a token of t's Name, Role, Tenant and Expires. It returns
-// it with its text, which is not stored. ErrConflict: the name is taken.
+// it with its text, which is not stored. ErrConflict: the name is taken; ErrLimit.
 func (s *Store) CreateToken(ctx context.Context, actor string, t Token) (Token, string, error) {
 	text := newTokenText()
 	hash := sha256.Sum256([]byte(text))
 	t.CreatedBy = actor
 	err := s.write(ctx, fmt.Sprintf("create token %q", t.Name), func(tx pgx.Tx) error {
+		if err := s.checkLimit(ctx, tx, t.Tenant, s.limits.Tokens, `select count(*) from gancho.tokens where tenant = $1`); err != nil {
+			return err
+		}
 		err := tx.QueryRow(ctx, `insert into gancho.tokens (name, sha256, role, tenant, created_by, expires) values ($1, $2, $3, $4, $5, $6) returning id, created`,
 			s.text.encode(t.Name), hash[:], string(t.Role), s.text.encode(t.Tenant), s.text.encode(actor), moment(t.Expires)).Scan(&t.ID, &t.Created)
 		if isTaken(err) {
@@ -55,9 +58,11 @@ func (s *Store) CreateToken(ctx context.Context, actor string, t Token) (Token, 
 
 const tokenColumns = `id, name, role, tenant, created, last_used, expires, created_by`
 
-// Tokens returns all tokens by name, also those that have expired.
-func (s *Store) Tokens(ctx context.Context) ([]Token, error) {
-	return collect(ctx, s, "read tokens", `select `+tokenColumns+` from gancho.tokens order by name`, nil, scanToken)
+// Tokens returns the tenant's tokens ("": all) by name, also those that have expired.
+func (s *Store) Tokens(ctx context.Context, tenant string) ([]Token, error) {
+	w := &where{text: s.text}
+	w.equal("tenant", orNil(tenant))
+	return collect(ctx, s, "read tokens", `select `+tokenColumns+` from gancho.tokens`+w.sql()+` order by name`, w.args, scanToken)
 }
 
 func scanToken(row pgx.CollectableRow) (Token, error) {
@@ -71,10 +76,11 @@ func scanToken(row pgx.CollectableRow) (Token, error) {
 	return t, nil
 }
 
-// RevokeToken deletes a token, with effect on the next request: ErrNotFound.
-func (s *Store) RevokeToken(ctx context.Context, actor, name string) error {
+// RevokeToken deletes a token, with effect on the next request. ErrNotFound: it does not
+// exist, or is not the tenant's ("": any).
+func (s *Store) RevokeToken(ctx context.Context, actor, name, tenant string) error {
 	return s.write(ctx, fmt.Sprintf("revoke token %q", name), func(tx pgx.Tx) error {
-		rows, _ := tx.Query(ctx, `delete from gancho.tokens where name = $1 returning `+tokenColumns, s.text.encode(name))
+		rows, _ := tx.Query(ctx, `delete from gancho.tokens where name = $1 and $2 in ('', tenant) returning `+tokenColumns, s.text.encode(name), s.text.encode(tenant))
 		t, err := pgx.CollectExactlyOneRow(rows, scanToken)
 		if err != nil {
 			return err
@@ -83,19 +89,21 @@ func (s *Store) RevokeToken(ctx context.Context, actor, name string) error {
 	})
 }
 
-// TokenHashes returns the SHA-256 of the text of each token that is valid.
-func (s *Store) TokenHashes(ctx context.Context) (map[[sha256.Size]byte]bool, error) {
-	rows, err := collect(ctx, s, "read the hashes of tokens", `select sha256 from gancho.tokens where expires is null or expires > now()`, nil, pgx.RowTo[[]byte])
+// ValidTokens returns which of these are the SHA-256 of the text of a valid token.
+func (s *Store) ValidTokens(ctx context.Context, hashes [][sha256.Size]byte) (map[[sha256.Size]byte]bool, error) {
+	asked := make([][]byte, len(hashes))
+	for i := range hashes {
+		asked[i] = hashes[i][:]
+	}
+	rows, err := collect(ctx, s, "look up tokens", `select sha256 from gancho.tokens where sha256 = any($1) and (expires is null or expires > now())`, []any{asked}, pgx.RowTo[[]byte])
 	if err != nil {
 		return nil, err
 	}
-	hashes := make(map[[sha256.Size]byte]bool, len(rows))
+	valid := make(map[[sha256.Size]byte]bool, len(rows))
 	for _, row := range rows {
-		if len(row) == sha256.Size {
-			hashes[[sha256.Size]byte(row)] = true
-		}
+		valid[[sha256.Size]byte(row)] = true // one of those asked for: it has the size
 	}
-	return hashes, nil
+	return valid, nil
 }
 
 func (t *Token) facts() facts {

@@ -1,6 +1,7 @@
 package state_test
 
 import (
+	"crypto/sha256"
 	"errors"
 	"regexp"
 	"strings"
@@ -33,7 +34,10 @@ func TestTokens(t *testing.T) {
 	got := must[state.Token](t)(s.Authenticate(ctx, text))
 	want := state.Token{ID: made.ID, Name: "suporte", Role: state.Operator, Tenant: "São €", Created: made.Created, Expires: expires, CreatedBy: "cli:ana"}
 	same(t, "authenticated", want, got)
-	all := must[[]state.Token](t)(s.Tokens(ctx))
+	if own := must[[]state.Token](t)(s.Tokens(ctx, "São €")); len(own) != 1 || own[0].Name != "suporte" {
+		t.Errorf("the tenant's tokens are %v", own)
+	}
+	all := must[[]state.Token](t)(s.Tokens(ctx, ""))
 	if len(all) != 2 || all[0].Name != "admin" || all[1].LastUsed.IsZero() || !all[0].LastUsed.IsZero() {
 		t.Errorf("tokens: %+v", all)
 	}
@@ -41,10 +45,10 @@ func TestTokens(t *testing.T) {
 	// Within a minute its use is not written again.
 	used := all[1].LastUsed
 	must[state.Token](t)(s.Authenticate(ctx, text))
-	same(t, "last use", used, must[[]state.Token](t)(s.Tokens(ctx))[1].LastUsed)
+	same(t, "last use", used, must[[]state.Token](t)(s.Tokens(ctx, ""))[1].LastUsed)
 	execute(t, dsn, `update gancho.tokens set last_used = now() - interval '61 seconds'`)
 	must[state.Token](t)(s.Authenticate(ctx, text))
-	if !must[[]state.Token](t)(s.Tokens(ctx))[1].LastUsed.After(used) {
+	if !must[[]state.Token](t)(s.Tokens(ctx, ""))[1].LastUsed.After(used) {
 		t.Error("its use after a minute was not written")
 	}
 
@@ -59,15 +63,32 @@ func TestTokens(t *testing.T) {
 			t.Errorf("a wrong token: %v", err)
 		}
 	}
+	hash := func(text string) [sha256.Size]byte { return sha256.Sum256([]byte(text)) }
+	valid := func(texts ...string) map[[sha256.Size]byte]bool {
+		var asked [][sha256.Size]byte
+		for _, text := range texts {
+			asked = append(asked, hash(text))
+		}
+		return must[map[[sha256.Size]byte]bool](t)(s.ValidTokens(ctx, asked))
+	}
+	if v := valid(text, text+"x"); len(v) != 1 || !v[hash(text)] {
+		t.Errorf("of a valid token and another one, valid are %v", v)
+	}
 	execute(t, dsn, `update gancho.tokens set expires = now() - interval '1 second' where name = 'suporte'`)
+	if v := valid(text, other); len(v) != 1 || !v[hash(other)] {
+		t.Errorf("of an expired token and a valid one, valid are %v", v)
+	}
 	if _, err := s.Authenticate(ctx, text); !errors.Is(err, state.ErrNotFound) {
 		t.Errorf("an expired token: %v", err)
 	}
-	check(t, s.RevokeToken(ctx, "cli:ana", "admin"))
+	if err := s.RevokeToken(ctx, "cli:ana", "admin", "São €"); !errors.Is(err, state.ErrNotFound) {
+		t.Errorf("a tenant revokes an operator's token: %v", err)
+	}
+	check(t, s.RevokeToken(ctx, "cli:ana", "admin", ""))
 	if _, err := s.Authenticate(ctx, other); !errors.Is(err, state.ErrNotFound) {
 		t.Errorf("a revoked token: %v", err)
 	}
-	if err := s.RevokeToken(ctx, "cli:ana", "admin"); !errors.Is(err, state.ErrNotFound) {
+	if err := s.RevokeToken(ctx, "cli:ana", "admin", ""); !errors.Is(err, state.ErrNotFound) {
 		t.Errorf("revoking again: %v", err)
 	}
 	var changes []string

@@ -37,8 +37,8 @@ const (
 // Watch calls changed with each topic at the start, and from then on when
 // something of it may have changed: at a notification (triggers send them,
 // within milliseconds of the commit), after a lost connection, when a secret
-// expires (TopicEndpoints), and when a worker's lease of a job runs out
-// (TopicJobs). A statement every 30 seconds finds what was not notified; where
+// expires (TopicEndpoints), and when a worker's lease of a job runs out, or the
+// time of a postponed one has come (TopicJobs). A statement every 30 seconds finds what was not notified; where
 // a pooler keeps notifications away, one each second does.
 //
 // changed is called from Watch's goroutine and delays the next topic. Watch
@@ -158,7 +158,7 @@ func (w *watch) compare(ctx context.Context, conn *pgx.Conn) (next time.Duration
 			j.overdue or exists (select from gancho.jobs where state = 'queued'), exists (select from gancho.drops), j.next
 		from gancho.revision, (select coalesce(min(leased) < now(), false) as overdue,
 			1 + (extract(epoch from min(leased) filter (where leased >= now()) - now()) * 1000000)::bigint as next
-			from gancho.jobs where state = 'running' or `+letsGo+`) j`).Scan(&now.n, &now.expired, &secret, &jobs, &drops, &lease)
+			from gancho.jobs where state in ('queued', 'running') or `+letsGo+`) j`).Scan(&now.n, &now.expired, &secret, &jobs, &drops, &lease)
 	if err != nil {
 		return 0, fmt.Errorf("read the revision of the state: %w", explain(err))
 	}

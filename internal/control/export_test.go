@@ -1,0 +1,7 @@
+package control
+
+// MaxJobs and MaxTokens are how many a tenant may have.
+const (
+	MaxJobs   = maxJobs
+	MaxTokens = maxTokens
+)
