@@ -28,7 +28,7 @@ const (
 	// maxParkedBytes is how much of Redis's memory parked changes may take before their rows
 	// are no longer kept: without room for events, capture stands still.
 	maxParkedBytes = 1 << 30
-	unkeptTotal    = "parked changes have 1 GiB of redis's memory: their rows were not kept any more until some were redriven or dropped"
+	unkeptTotal    = "parked changes have 1 GiB of redis's memory: changes were not kept whole any more until some were redriven or dropped"
 )
 
 // appendBackoff is the wait between two attempts to append.
@@ -176,7 +176,8 @@ func (s *stage) seal(p *mapping.Parked) (mapping.Parked, error) {
 	kept.Change, err = s.keys.SealParked(p.Position, p.N, &state.ParkedRow{Row: p.Row, Change: p.Change})
 	kept.Row = nil
 	if s.parkedRoom.Add(-int64(len(kept.Change))) < 0 {
-		kept.Change, kept.Unkept = nil, unkeptTotal
+		kept.Unkept = unkeptTotal
+		kept.Change, err = s.keys.SealParked(p.Position, p.N, &state.ParkedRow{Row: p.Row}) // to be looked at
 	}
 	if p.Known {
 		kept.Subject = s.keys.Subjects(string(p.Tenant), string(p.Key))[0]
