@@ -128,18 +128,26 @@ func (l *boundLookup) sameResult(fields []pgconn.FieldDescription) error {
 }
 
 // ends reports whether the policy lets a query that is broken end capture. A missing
-// privilege concerns its rule alone: whoever revoked it did not change the schema. So does
-// the body of a function, which may fail for this change and not for the next.
+// privilege concerns its rule alone: whoever revoked it did not change the schema.
 func (rs *Ruleset) ends(err error) bool {
-	pg, ok := errors.AsType[*pgconn.PgError](err)
-	return rs.policy == Stop && cdc.FaultOf(err) != cdc.FaultDenied && !(ok && pg.Where != "")
+	return rs.policy == Stop && cdc.FaultOf(err) != cdc.FaultDenied
 }
 
 // isBroken: the query no longer fits the database, or may no longer be run there.
 func isBroken(err error) bool {
 	fault := cdc.FaultOf(err)
-	return errors.Is(err, errResult) || fault == cdc.FaultSchema || fault == cdc.FaultDenied
+	return errors.Is(err, errResult) || fault == cdc.FaultSchema && !inBody(err) || fault == cdc.FaultDenied
 }
+
+// inBody: what does not fit the database is within the body of a function that the query
+// calls, which may fail for one row and not for the next.
+func inBody(err error) bool {
+	pg, ok := errors.AsType[*pgconn.PgError](err)
+	return ok && pg.Where != "" && cdc.FaultOf(err) == cdc.FaultSchema
+}
+
+// isRefused: the server refuses the values of a row.
+func isRefused(err error) bool { return cdc.FaultOf(err) == cdc.FaultValue || inBody(err) }
 
 // schemaError is the error of a lookup that no longer fits.
 func (l *boundLookup) schemaError(err error) *SchemaError {

@@ -234,8 +234,8 @@ func (b *binder) checkCalls(ctx context.Context, l *lookup, types []*cdc.Type, i
 		switch {
 		case s.intruders != "":
 		case !isMissed:
-			hint = fmt.Sprintf("%s made it, who is neither a superuser nor the owner of the database or of schema %s; if it is what you expect, run ALTER %s %s OWNER TO %s; else drop it",
-				owner, cdc.QuoteIdentifier(s.name), strings.ToUpper(kind), called, schemaOwner)
+			hint = fmt.Sprintf("%s made it, who is neither a superuser nor the owner of the database or of schema %s; if it is what you expect, let %s make a copy of it under another name, and call that; else drop it",
+				owner, cdc.QuoteIdentifier(s.name), schemaOwner)
 		case kind == "operator":
 			hint = fmt.Sprintf("lookups find it only with its schema: write OPERATOR(%s.%s)", cdc.QuoteIdentifier(s.name), bare)
 		default:

@@ -65,8 +65,8 @@ rules:
 	// What they have made outlasts their right to.
 	do(t, l.conn, "revoke create on schema public from public; create table livre (id int primary key)")
 	for sql, want := range map[string]string{
-		"select upper(nome) as x from clientes":                  "intruso_varchar made it, who is neither a superuser nor the owner of the database or of schema public; if it is what you expect, run ALTER FUNCTION upper(character varying) OWNER TO ",
-		"select 1 as x from clientes where nome = nome":          "run ALTER OPERATOR =(character varying,character varying) OWNER TO",
+		"select upper(nome) as x from clientes":                  "intruso_varchar made it, who is neither a superuser nor the owner of the database or of schema public; if it is what you expect, let ",
+		"select 1 as x from clientes where nome = nome":          "make a copy of it under another name",
 		"select pg_catalog.upper(nome::text) as x from clientes": "",
 	} {
 		if got := lookupMistakes(t, l.conn, mapping.Options{}, sql); (got == "") != (want == "") || !strings.Contains(got, want) {

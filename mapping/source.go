@@ -484,7 +484,7 @@ func (s *Source) retry(ctx context.Context, what string, attempt func() error) e
 	try := func() (struct{}, error) { return struct{}{}, attempt() }
 	defer s.waiting.Store(nil)
 	_, err := retry.Do(ctx, retry.Backoff{Min: retryWaitMin, Max: retryWaitMax}, try, func(err error) bool {
-		if cdc.FaultOf(err) == cdc.FaultValue || errors.Is(err, errPermanent) {
+		if isRefused(err) || errors.Is(err, errPermanent) {
 			return false
 		}
 		shown := fmt.Errorf("%s: %w", what, withoutData(err))
@@ -537,7 +537,7 @@ func readInParts[T any](ctx context.Context, s *Source, what string, txs []*cdc.
 			return nil, ctx.Err()
 		case !isBroken(err) && n > 1:
 			size = n / 2
-		case !isBroken(err) && cdc.FaultOf(err) == cdc.FaultValue: // only this one fails
+		case isRefused(err): // only this one fails
 			refused(wanted[0], err)
 			wanted, size = wanted[1:], 1
 		default:

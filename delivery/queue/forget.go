@@ -113,18 +113,24 @@ return out`)
 
 // forgetScript removes entries, with what is kept of their attempts, and has the owner read
 // again. Its first write is one that a full Redis allows: see ackScript. KEYS: a
-// stream, the retries, their attempts, the state.
+// stream, the state, and unless it is that of dead letters, whose ids are their own: the
+// retries, their attempts.
 var forgetScript = redis.NewScript(`
 local n = redis.call('XDEL', KEYS[1], unpack(ARGV))
-redis.call('ZREM', KEYS[2], unpack(ARGV))
-redis.call('HDEL', KEYS[3], unpack(ARGV))
-if n > 0 then redis.call('HINCRBY', KEYS[4], 'forgotten', 1) end
+if #KEYS > 2 then
+  redis.call('ZREM', KEYS[3], unpack(ARGV))
+  redis.call('HDEL', KEYS[4], unpack(ARGV))
+end
+if n > 0 then redis.call('HINCRBY', KEYS[2], 'forgotten', 1) end
 return n`)
 
 // forgetIn returns how many entries of one of the endpoint's streams are the subject's, or
 // how many were removed.
 func (q *Queue) forgetIn(ctx context.Context, endpoint, stream string, s *Subject, remove bool) (total int64, err error) {
-	keys := []string{stream, q.keys.due(endpoint), q.keys.attempts(endpoint), q.keys.state(endpoint)}
+	keys := []string{stream, q.keys.state(endpoint)}
+	if stream != q.keys.dead(endpoint) {
+		keys = append(keys, q.keys.due(endpoint), q.keys.attempts(endpoint))
+	}
 	for at := "-"; at != ""; {
 		found, err := subjectScript.Run(ctx, q.client, keys[:1], at, s.Key, s.Tenant).StringSlice()
 		if err != nil {
