@@ -1,6 +1,7 @@
 package api_test
 
 import (
+	"context"
 	"fmt"
 	"net/http"
 	"net/http/httptest"
@@ -169,10 +170,14 @@ func TestTestsHoldUpNobody(t *testing.T) {
 func TestForgetsWait(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	started, release := make(chan struct{}, 2), make(chan struct{})
+	came, started, release := make(chan struct{}, 3), make(chan struct{}, 2), make(chan struct{})
 	var now, most atomic.Int64
 	h := api.New(api.Options{
-		Control: control.New(control.Options{Store: w.store, Queue: w.queue}), Authenticate: w.store.Authenticate, Logger: zerolog.Nop(), HeavyRequests: 2,
+		Control: control.New(control.Options{Store: w.store, Queue: w.queue}), Logger: zerolog.Nop(), HeavyRequests: 2,
+		Authenticate: func(ctx context.Context, text string) (state.Token, error) {
+			defer func() { came <- struct{}{} }()
+			return w.store.Authenticate(ctx, text)
+		},
 		Hold: func(r *http.Request) func() {
 			if r.Method == http.MethodGet {
 				return func() {}
@@ -192,6 +197,8 @@ func TestForgetsWait(t *testing.T) {
 		}()
 	}
 	<-started
+	<-came
+	<-came
 	if a := ask(h, "192.0.2.1:1", "/api/v1/dead-letters", bearer(w.tokens["root"])); a.Code != http.StatusOK {
 		t.Errorf("beside a forget and one that waits, a query is answered %d: %s", a.Code, a.Body)
 	}
