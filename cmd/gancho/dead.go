@@ -254,7 +254,7 @@ confirm; elsewhere --yes is needed.`,
 // confirmDrop asks a person to type how many of what there is are to be deleted.
 func (s *session) confirmDrop(n int64, what string) (bool, error) {
 	if n == 0 {
-		return false, s.say("no %s matches\n", what)
+		return false, s.result(map[string]int64{"dropped": 0}, "no %s matches\n", what)
 	}
 	if _, err := fmt.Fprintf(s.cmd.ErrOrStderr(), "%s will be deleted permanently. Type the number to confirm: ", plural(n, what)); err != nil {
 		return false, err

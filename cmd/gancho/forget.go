@@ -77,12 +77,13 @@ to be typed to confirm; elsewhere --yes is needed. Erase the person at the sourc
 	return cmd
 }
 
-// confirmForget asks a person to type how much is to be erased.
+// confirmForget asks a person to type how much is to be erased. If nothing is, there is
+// nothing to ask, and still a receipt.
 func (s *session) confirmForget(ctx context.Context, r control.ForgetRequest) (bool, error) {
 	r.DryRun = true
 	found, err := s.Forget(ctx, s.actor, r)
-	if err != nil {
-		return false, err
+	if err != nil || found.Erased.Total() == 0 {
+		return err == nil, err
 	}
 	return s.confirmDrop(found.Erased.Total(), "record")
 }

@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	main "gancho/cmd/gancho"
 	"gancho/delivery/queue"
 	"gancho/internal/control"
 	"gancho/internal/state"
@@ -110,6 +111,18 @@ func TestForget(t *testing.T) {
 		}
 	}
 	b.stop()
+}
+
+// TestForgetNothing: on a terminal nobody is asked where there is nothing, and there is a receipt.
+func TestForgetNothing(t *testing.T) {
+	t.Parallel()
+	s := newSession(t)
+	_, program := terminal(t)
+	var out, errs strings.Builder
+	code := main.Main(context.Background(), []string{"forget", "--tenant", "1", "--key", "4711", "--json", "--config", s.path}, program, &out, &errs)
+	if code != 0 || !strings.Contains(out.String(), `"audit": `) || strings.Contains(errs.String(), "confirm") {
+		t.Errorf("exit %d\n%s%s", code, out.String(), errs.String())
+	}
 }
 
 // TestForgetIsKilled: a forget that was killed has an entry without an end in the audit log,

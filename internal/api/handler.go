@@ -39,6 +39,8 @@ const (
 	DefaultRequests      = 4
 	DefaultTotalRequests = 32
 	DefaultHeavyRequests = 3
+	// testRequests is how many tests of endpoints are carried out at once.
+	testRequests = 32
 )
 
 // Options are what New needs.
@@ -80,6 +82,8 @@ func New(o Options) http.Handler {
 		control: o.Control, log: o.Logger, gate: newGate(o), mux: http.NewServeMux(), busy: o.Busy, hold: o.Hold,
 		flights: newFlights(cmp.Or(o.Requests, DefaultRequests), cmp.Or(o.TotalRequests, DefaultTotalRequests)),
 		heavy:   newFlights(1, cmp.Or(o.HeavyRequests, DefaultHeavyRequests)),
+		tests:   newFlights(cmp.Or(o.Requests, DefaultRequests), testRequests),
+		erasing: newFlights(1, 1),
 	}
 	h.document = sync.OnceValues(func() ([]byte, error) { return describe(o.Version) })
 	for _, r := range routes() {
@@ -96,6 +100,8 @@ type handler struct {
 	gate     *gate
 	flights  *flights
 	heavy    *flights // of those that may read very many rows
+	tests    *flights // of those that wait for a receiver, which no other has to wait for
+	erasing  *flights // of those that read all queues
 	busy     func()
 	hold     func(*http.Request) (release func())
 	mux      *http.ServeMux
@@ -112,9 +118,10 @@ type route struct {
 	query []string
 	// media are the types that its body may have; none: it takes no body.
 	media []string
-	// open needs no token; slow may take long; heavy may read very many rows.
-	open, slow, heavy bool
-	handle            handle
+	// open needs no token; slow may take long; heavy may read very many rows;
+	// test waits for a receiver; erases reads all queues.
+	open, slow, heavy, test, erases bool
+	handle                          handle
 }
 
 // call is a request on its way through its route.
@@ -207,6 +214,13 @@ func (c *call) run(w http.ResponseWriter, rt *route) (a answer, err error) {
 	if c.body, c.drained, err = readBody(w, c.http, rt.media); err != nil {
 		return answer{}, err
 	}
+	if rt.erases { // before heavy: who waits here keeps no other from reading
+		end, err := c.erasing.enterAndBegin(c.ctx, owner(c.actor))
+		if err != nil {
+			return answer{}, err
+		}
+		defer end()
+	}
 	if rt.heavy {
 		end, err := c.heavy.enterAndBegin(c.ctx, owner(c.actor))
 		if err != nil {
@@ -215,7 +229,11 @@ func (c *call) run(w http.ResponseWriter, rt *route) (a answer, err error) {
 		defer end()
 	}
 	if !rt.open {
-		end, err := c.flights.begin(c.ctx, owner(c.actor))
+		all := c.flights
+		if rt.test {
+			all = c.tests
+		}
+		end, err := all.begin(c.ctx, owner(c.actor))
 		if err != nil {
 			return answer{}, err
 		}

@@ -1,10 +1,13 @@
 package api_test
 
 import (
+	"context"
 	"fmt"
 	"net/http"
+	"net/http/httptest"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -13,6 +16,7 @@ import (
 	"gancho/delivery/endpoint"
 	"gancho/internal/api"
 	"gancho/internal/control"
+	"gancho/internal/state"
 	"gancho/internal/strictyaml"
 )
 
@@ -134,6 +138,90 @@ func TestHeavyQueries(t *testing.T) {
 			t.Errorf("%d heavy queries at once of %.20s, want %d", n, key, want)
 		}
 	}
+}
+
+// A test of an endpoint, which waits for its receiver, takes no slot of all.
+func TestTestsHoldUpNobody(t *testing.T) {
+	t.Parallel()
+	started, release := make(chan struct{}), make(chan struct{})
+	h := api.New(api.Options{
+		Control: control.New(control.Options{File: func() []endpoint.Endpoint {
+			close(started)
+			<-release
+			return nil
+		}}),
+		Authenticate: fixed(map[string]state.Token{"gancho_x": {Name: "x", Role: state.Operator}}), Logger: zerolog.Nop(), TotalRequests: 1,
+	})
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		post(h, "/api/v1/endpoints/x/test", "gancho_x", "")
+	}()
+	<-started
+	if a := ask(h, "192.0.2.1:1", "/api/v1/event-types", bearer("gancho_x")); a.Code != http.StatusOK {
+		t.Errorf("beside a test another request is answered %d: %s", a.Code, a.Body)
+	}
+	close(release)
+	<-ended
+}
+
+// Of requests that read all queues, one is carried out at once; who waits for it keeps
+// nobody from reading.
+func TestForgetsWait(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	came, started, release := make(chan struct{}, 3), make(chan struct{}, 2), make(chan struct{})
+	var now, most atomic.Int64
+	h := api.New(api.Options{
+		Control: control.New(control.Options{Store: w.store, Queue: w.queue}), Logger: zerolog.Nop(), HeavyRequests: 2,
+		Authenticate: func(ctx context.Context, text string) (state.Token, error) {
+			defer func() { came <- struct{}{} }()
+			return w.store.Authenticate(ctx, text)
+		},
+		Hold: func(r *http.Request) func() {
+			if r.Method == http.MethodGet {
+				return func() {}
+			}
+			if n := now.Add(1); n > most.Load() {
+				most.Store(n)
+			}
+			started <- struct{}{}
+			<-release
+			return func() { now.Add(-1) }
+		},
+	})
+	codes := make(chan int, 2)
+	for _, tenant := range []string{"1", "2"} {
+		go func() {
+			codes <- post(h, "/api/v1/forget", w.tokens["admin-"+tenant], `{"key":"4711","dry_run":true}`).Code
+		}()
+	}
+	<-started
+	<-came
+	<-came
+	if a := ask(h, "192.0.2.1:1", "/api/v1/dead-letters", bearer(w.tokens["root"])); a.Code != http.StatusOK {
+		t.Errorf("beside a forget and one that waits, a query is answered %d: %s", a.Code, a.Body)
+	}
+	close(release)
+	for range 2 {
+		if code := <-codes; code != http.StatusOK {
+			t.Errorf("a forget is answered %d", code)
+		}
+	}
+	if most.Load() != 1 {
+		t.Errorf("%d forgets at once", most.Load())
+	}
+}
+
+func post(h http.Handler, path, token, body string) *httptest.ResponseRecorder {
+	r := httptest.NewRequest(http.MethodPost, path, strings.NewReader(body))
+	r.Header.Set("Authorization", "Bearer "+token)
+	if body != "" {
+		r.Header.Set("Content-Type", "application/json")
+	}
+	w := httptest.NewRecorder()
+	h.ServeHTTP(w, r)
+	return w
 }
 
 // A token expires, unless who creates it says that it never does.

@@ -144,6 +144,7 @@ func TestWrongInput(t *testing.T) {
 		{"POST", "/forget", `{"key":"4711"}`, 400, "/tenant", "the tenant is missing", ""},
 		{"POST", "/forget", `{"tenant":"1","key":""}`, 400, "/key", "is empty", ""},
 		{"POST", "/forget", `{"tenant":"1","key":"4711","events":[]}`, 400, "/events", "is empty", ""},
+		{"POST", "/forget", `{"tenant":"1","key":"4711","events":null}`, 400, "/events", "has to be", ""},
 		{"POST", "/forget", `{"tenant":"1","key":"4711","event":"x"}`, 400, "/event", "not known here", ""},
 		{"GET", "/parked?cursor=cGFya2VkOng", "", 400, "cursor", "", ""},
 		{"GET", "/parked?tenant=1", "", 400, "tenant", "not known here", ""},

@@ -188,6 +188,25 @@ func TestUnreadMetrics(t *testing.T) {
 	unread.Wait()
 }
 
+// Whoever asks for the metrics while many do waits, and is not refused.
+func TestMetricsOfMany(t *testing.T) {
+	t.Parallel()
+	metrics := bridge.MetricsHandler("")
+	start := make(chan struct{})
+	var many sync.WaitGroup
+	for range 32 * bridge.MetricsAtOnce {
+		many.Go(func() {
+			<-start
+			w := httptest.NewRecorder()
+			if metrics.ServeHTTP(w, httptest.NewRequest(http.MethodGet, "/metrics", nil)); w.Code != http.StatusOK {
+				t.Errorf("the metrics are answered %d: %s", w.Code, w.Body)
+			}
+		})
+	}
+	close(start)
+	many.Wait()
+}
+
 // unreadAnswer takes nothing until it is released.
 type unreadAnswer struct {
 	*httptest.ResponseRecorder

@@ -159,7 +159,8 @@ func (b *bridge) serve(ctx context.Context, l listeners) error {
 // metricsHandler answers with the metrics, and needs the token of the options if that
 // is set.
 func (b *bridge) metricsHandler() http.Handler {
-	metrics := promhttp.HandlerFor(b.metrics.registry, promhttp.HandlerOpts{MaxRequestsInFlight: metricsAtOnce})
+	metrics := promhttp.HandlerFor(b.metrics.registry, promhttp.HandlerOpts{})
+	slots := make(chan struct{}, metricsAtOnce)
 	want := sha256.Sum256([]byte("Bearer " + b.MetricsToken))
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		given := sha256.Sum256([]byte(r.Header.Get("Authorization")))
@@ -171,10 +172,17 @@ func (b *bridge) metricsHandler() http.Handler {
 		}
 		signal(b.hazards.wake)
 		b.measure(r.Context())
+		select { // rendering takes milliseconds: whoever comes meanwhile waits instead of being refused
+		case slots <- struct{}{}:
+		case <-r.Context().Done():
+			return
+		}
 		rendered := &buffered{header: w.Header(), status: http.StatusOK}
-		release := holdConnection(r)
-		metrics.ServeHTTP(rendered, r)
-		release()
+		func() {
+			defer func() { <-slots }()
+			defer holdConnection(r)()
+			metrics.ServeHTTP(rendered, r)
+		}()
 		w.WriteHeader(rendered.status)
 		_, _ = w.Write(rendered.Bytes()) // an error means that the client has gone
 	})

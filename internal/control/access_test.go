@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"reflect"
+	"strings"
 	"testing"
 	"time"
 
@@ -334,6 +335,27 @@ func TestTenantCannotReachInside(t *testing.T) {
 
 // TestSharedEndpoint: of an endpoint that all tenants share, one sees that its own events
 // went there and how they ended, and changes nothing.
+// TestForgetOfATenant: what an operator's forget leaves in the tenant's audit log is the
+// receipt of a tenant.
+func TestForgetOfATenant(t *testing.T) {
+	t.Parallel()
+	g := newGym(t)
+	ctx := context.Background()
+	tenant := "1"
+	receipt, err := g.Forget(ctx, root, control.ForgetRequest{Tenant: &tenant, Key: "ninguém"})
+	if err != nil || !strings.Contains(strings.Join(receipt.Left, " "), "BGREWRITEAOF") {
+		t.Fatalf("the operator's receipt: %+v, %v", receipt, err)
+	}
+	one := control.Actor{Name: "token:um", Role: state.Viewer, Tenant: tenant}
+	log, err := g.Audit(ctx, one, state.AuditFilter{Action: "forget"}, "", 0)
+	if err != nil || len(log.Items) != 1 {
+		t.Fatalf("%d entries, %v", len(log.Items), err)
+	}
+	if after := string(log.Items[0].After); !strings.Contains(after, "ask the operator") || strings.Contains(after, "BGREWRITEAOF") {
+		t.Errorf("the tenant reads %s", after)
+	}
+}
+
 func TestSharedEndpoint(t *testing.T) {
 	t.Parallel()
 	g := newGym(t)

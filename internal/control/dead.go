@@ -60,7 +60,7 @@ func (s *Service) DeadLetter(ctx context.Context, a Actor, id int64) (DeadDetail
 	}
 	shown(d.Endpoint, d.Class, &d.Error, &d.Answer)
 	read := state.Change{Actor: a.Name, Tenant: d.Tenant, Action: "dead.read", Object: "dead/" + strconv.FormatInt(id, 10)}
-	if err := store.Record(ctx, read); err != nil {
+	if err := store.RecordRead(ctx, read); err != nil {
 		return DeadDetail{}, err
 	}
 	return DeadDetail{DeadLetter: d, Data: jsonOf(d.Data), Previous: jsonOf(d.Previous), Unchanged: jsonOf(d.Unchanged)}, nil

@@ -3,6 +3,7 @@ package control
 import (
 	"context"
 	"fmt"
+	"slices"
 	"time"
 
 	"gancho/delivery/queue"
@@ -110,9 +111,13 @@ func (s *Service) Forget(ctx context.Context, a Actor, r ForgetRequest) (Receipt
 			receipt.Left = append(receipt.Left, "resends or redrives that run now may have had events of the person in memory; run this again when they have ended (gancho resend list)")
 		}
 	}
+	// The entry is the tenant's to read, as the receipt of its own call would be.
+	kept := receipt
+	kept.Left = slices.Clone(receipt.Left)
+	kept.leave(Actor{Tenant: of.Tenant})
 	receipt.leave(a)
 	if s.Store != nil {
-		return receipt, s.Store.EndForget(ctx, entry, receipt)
+		return receipt, s.Store.EndForget(ctx, entry, kept)
 	}
 	return receipt, nil
 }

@@ -40,18 +40,33 @@ func (s *Service) CreateRedrive(ctx context.Context, a Actor, r state.Job, all b
 		f.Endpoint, f.Tenants = e.Name, e.Tenants
 		n, err := store.CountDead(ctx, f)
 		if err != nil {
-			return jobs, err
+			return nil, err
 		}
-		if n == 0 {
-			continue
+		if n > 0 {
+			jobs = append(jobs, state.Job{Kind: state.Redrive, Endpoint: f.Endpoint, Filter: f, Rate: r.Rate, DryRun: r.DryRun, Total: n, Tenant: a.Tenant})
 		}
-		j := state.Job{Kind: state.Redrive, Endpoint: f.Endpoint, Filter: f, Rate: r.Rate, DryRun: r.DryRun, Total: n, Tenant: a.Tenant}
-		if j, err = s.createJob(ctx, a, j); err != nil {
-			return jobs, err
+	}
+	if err := s.checkJobs(ctx, a, jobs); err != nil {
+		return nil, err
+	}
+	for i, j := range jobs {
+		if jobs[i], err = s.createJob(ctx, a, j); err != nil {
+			return jobs[:i], err
 		}
-		jobs = append(jobs, j)
 	}
 	return jobs, nil
+}
+
+// checkJobs refuses so many jobs that not all of them can be created.
+func (s *Service) checkJobs(ctx context.Context, a Actor, jobs []state.Job) error {
+	if a.Tenant == "" || len(jobs) < 2 || jobs[0].DryRun { // createJob itself refuses one
+		return nil
+	}
+	n, err := s.Store.CountJobs(ctx, a.Tenant)
+	if err != nil || n+len(jobs) <= maxJobs {
+		return err
+	}
+	return &QuotaError{Excess{Tenant: a.Tenant, What: overJobs, Used: int64(n), Limit: maxJobs}}
 }
 
 // redriveTargets are the endpoints whose dead letters the filter may choose.

@@ -112,7 +112,7 @@ func (s *Service) ParkedChange(ctx context.Context, a Actor, id string) (ParkedD
 		d.Row = jsonOf(row.Row)
 	}
 	if len(d.Row) > 0 && s.Store != nil {
-		if err := s.Store.Record(ctx, state.Change{Actor: a.Name, Action: "parked.read", Object: "parked/" + id}); err != nil {
+		if err := s.Store.RecordRead(ctx, state.Change{Actor: a.Name, Action: "parked.read", Object: "parked/" + d.ID.String()}); err != nil {
 			return ParkedDetail{}, err
 		}
 	}

@@ -148,6 +148,17 @@ func TestQuotasHoldInParallel(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
+	// A redrive of more endpoints than there is room for creates no job.
+	views, err := g.Endpoints(ctx, one, "", 0)
+	if err != nil || len(views.Items) < 3 {
+		t.Fatalf("%d endpoints, %v", len(views.Items), err)
+	}
+	for _, e := range views.Items[:3] {
+		g.dead(e.Name, "1")
+	}
+	if jobs, err := g.CreateRedrive(ctx, one, state.Job{}, true); quotaOf(t, err) != "1/jobs" || len(jobs) > 0 {
+		t.Errorf("a redrive of 3 endpoints: %d jobs, %v", len(jobs), err)
+	}
 	together("jobs", 8, 2, resend)
 	if _, err := g.CreateResend(ctx, root, state.Job{Endpoint: "um", Filter: state.Filter{Key: "7"}}); err != nil {
 		t.Errorf("the operator's job: %v", err)

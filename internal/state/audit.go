@@ -58,6 +58,21 @@ func (s *Store) Record(ctx context.Context, c Change) error {
 	})
 }
 
+// RecordRead is Record of something that was read, unless its actor has such an entry of
+// the last hour: who reads it again and again does not fill the log.
+func (s *Store) RecordRead(ctx context.Context, c Change) error {
+	return s.write(ctx, "write the audit log", func(tx pgx.Tx) error {
+		var known bool
+		err := tx.QueryRow(ctx, `select exists (select from gancho.audit
+			where left(object, 128) = left($1, 128) and object = $1 and action = $2 and actor = $3 and tenant = $4 and time > now() - interval '1 hour')`,
+			s.text.encode(c.Object), s.text.encode(c.Action), s.text.encode(c.Actor), s.text.encode(c.Tenant)).Scan(&known)
+		if err != nil || known {
+			return err
+		}
+		return s.record(ctx, tx, &c, nil, nil)
+	})
+}
+
 // facts are what an entry says about an object before or after a change; nil:
 // there was or is nothing, or c has it already.
 type facts map[string]any

@@ -62,7 +62,7 @@ func (s *Store) CreateJob(ctx context.Context, actor string, j Job) (Job, error)
 		} else if err := tx.QueryRow(ctx, count+w.sql(), w.args...).Scan(&total, &ceiling); err != nil {
 			return err
 		}
-		if err := s.checkLimit(ctx, tx, j.Tenant, s.limits.Jobs, `select count(*) from gancho.jobs where left(tenant, 128) = left($1, 128) and tenant = $1 and state in ('queued', 'running')`); err != nil {
+		if err := s.checkLimit(ctx, tx, j.Tenant, s.limits.Jobs, countJobs); err != nil {
 			return err
 		}
 		rows, _ := tx.Query(ctx, `insert into gancho.jobs (kind, endpoint, filter, rate, state, total, tenant, actor, ceiling)
@@ -74,6 +74,14 @@ func (s *Store) CreateJob(ctx context.Context, actor string, j Job) (Job, error)
 		return s.recordJob(ctx, tx, actor, "create", &j)
 	})
 	return j, err
+}
+
+// countJobs counts the jobs of a tenant that have not ended.
+const countJobs = `select count(*) from gancho.jobs where left(tenant, 128) = left($1, 128) and tenant = $1 and state in ('queued', 'running')`
+
+// CountJobs returns how many jobs of a tenant have not ended.
+func (s *Store) CountJobs(ctx context.Context, tenant string) (int, error) {
+	return collectOne(ctx, s, "count jobs", countJobs, []any{s.text.encode(tenant)}, pgx.RowTo[int])
 }
 
 // recordJob writes an audit entry such as resend.create.

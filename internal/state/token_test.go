@@ -150,4 +150,13 @@ func TestAudit(t *testing.T) {
 	same(t, "an action's", newest[2:], list(state.AuditFilter{Action: "endpoint.activate"}, 0, 10))
 	same(t, "of now", newest, list(state.AuditFilter{From: began, To: time.Now().Add(time.Minute)}, 0, 10))
 	same(t, "of before", []state.Change(nil), list(state.AuditFilter{To: began}, 0, 10))
+
+	// Who reads something twice has one entry for it.
+	read := state.Change{Actor: "token:suporte €", Action: "dead.read", Object: "dead/1", Tenant: "1"}
+	other, later := read, read
+	other.Actor, later.Object = "cli:ana", "dead/2"
+	for _, c := range []state.Change{read, read, other, later, read, later} {
+		check(t, s.RecordRead(ctx, c))
+	}
+	same(t, "read", []state.Change{later, other, read}, list(state.AuditFilter{Action: "dead.read"}, 0, 10))
 }
