@@ -229,6 +229,9 @@ func TestYoungInsertPublication(t *testing.T) {
 	if diff := cmp.Diff(want, s.changes(len(want))); diff != "" {
 		t.Errorf("changes (-want +got):\n%s\n%s", diff, s.log)
 	}
+	if value[int](t, conn, "select current_setting('server_version_num')::int") >= 180000 {
+		return // which skips a publication that it does not know yet: there is nothing to search
+	}
 	if waiting == nil || !strings.Contains(waiting.Error(), "publication gancho_insert is younger") || s.reader.Waiting() != nil {
 		t.Errorf("during the search it waits for %v, then for %v", waiting, s.reader.Waiting())
 	}
