@@ -229,26 +229,34 @@ confirm; elsewhere --yes is needed.`,
 				if err != nil {
 					return err
 				}
-				if !yes {
-					n, err := s.CountDead(ctx, s.actor, chosen)
-					if err != nil {
-						return err
-					}
-					if ok, err := s.confirmDrop(n, "dead letter"); !ok || err != nil {
-						return err
-					}
-				}
-				n, err := s.DropDead(ctx, s.actor, chosen, choice.all)
-				if err != nil {
-					return err
-				}
-				return s.result(map[string]int64{"dropped": n}, "%s dropped\n", plural(n, "dead letter"))
+				return s.drop(yes, "dead letter",
+					func() (int64, error) { return s.CountDead(ctx, s.actor, chosen) },
+					func() (int64, error) { return s.DropDead(ctx, s.actor, chosen, choice.all) })
 			})
 		},
 	}
 	choice.register(cmd)
 	cmd.Flags().BoolVar(&yes, "yes", false, "do not ask")
 	return cmd
+}
+
+// drop deletes what there is of a kind, after a person has confirmed the number, and
+// prints how many.
+func (s *session) drop(yes bool, what string, count, remove func() (int64, error)) error {
+	if !yes {
+		n, err := count()
+		if err != nil {
+			return err
+		}
+		if ok, err := s.confirmDrop(n, what); !ok || err != nil {
+			return err
+		}
+	}
+	n, err := remove()
+	if err != nil {
+		return err
+	}
+	return s.result(map[string]int64{"dropped": n}, "%s dropped\n", plural(n, what))
 }
 
 // confirmDrop asks a person to type how many of what there is are to be deleted.

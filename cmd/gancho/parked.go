@@ -218,20 +218,9 @@ number has to be typed to confirm; elsewhere --yes is needed.`,
 				if err != nil {
 					return err
 				}
-				if !yes {
-					n, err := s.CountParked(ctx, s.actor, chosen)
-					if err != nil {
-						return err
-					}
-					if ok, err := s.confirmDrop(n, "parked change"); !ok || err != nil {
-						return err
-					}
-				}
-				n, err := s.DropParked(ctx, s.actor, chosen, choice.all)
-				if err != nil {
-					return err
-				}
-				return s.result(map[string]int64{"dropped": n}, "%s dropped\n", plural(n, "parked change"))
+				return s.drop(yes, "parked change",
+					func() (int64, error) { return s.CountParked(ctx, s.actor, chosen) },
+					func() (int64, error) { return s.DropParked(ctx, s.actor, chosen, choice.all) })
 			})
 		},
 	}
