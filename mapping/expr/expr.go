@@ -60,6 +60,16 @@ type Scope struct {
 type Lookup struct {
 	Name    string
 	Columns []cdc.Column
+	// Computed says which of the columns are not columns of a table; nil: none.
+	Computed []bool
+}
+
+// computes reports whether the term is not a column of a table as it is.
+func (s *Scope) computes(t *term) bool {
+	if t.op != opColumn {
+		return true
+	}
+	return t.lookup > 0 && t.column < len(s.Lookups[t.lookup-1].Computed) && s.Lookups[t.lookup-1].Computed[t.column]
 }
 
 // Error is one mistake in an expression. Offset and Length are in bytes of the
@@ -147,6 +157,7 @@ type Expr struct {
 	test    testFunc // of a boolean expression
 	out     *codec
 	zoned   bool // the text form depends on the session's time zone, which is not the stream's
+	wall    bool // pgtext.JSONOptions.Wall: only a column's timestamps are known to be local in the source's zone
 	typ     *cdc.Type
 	columns []Column
 	lookups []LookupColumn
@@ -182,6 +193,7 @@ func compile(src string, s *Scope, mustBeBool bool) (*Expr, error) {
 	}
 	e := &Expr{root: root, typ: root.typ, columns: c.columns(), lookups: c.lookups, needOld: c.needOld}
 	e.eval, e.out, e.zoned = generate(root), codecOf(root.typ), showsZone(root.typ)
+	e.wall = s.computes(root)
 	if root.typ.Base().OID == oidBool {
 		e.test = generateBool(root)
 	}
