@@ -194,10 +194,12 @@ func (m *Mapper) Map(c *cdc.Change, sink Sink) error {
 			return err
 		}
 	}
-	if plan.collects == nil {
-		return nil
+	for _, p := range plan.collects {
+		if err := m.collector.collect(p, c); err != nil {
+			return err
+		}
 	}
-	return m.collector.collect(plan.collects, c)
+	return nil
 }
 
 // load makes c the change that expressions see, and drops the memory of a large
