@@ -116,7 +116,8 @@ func (c *compiler) scope(r *rule, g group) *expr.Scope {
 	return &expr.Scope{
 		Relation: c.relation, Settings: c.settings, Collation: c.collation,
 		Old: g == groupDelete || ops == setOf(cdc.Update), New: g == groupWrite,
-		Insert: ops.has(cdc.Insert), Update: ops.has(cdc.Update), Delete: ops.has(cdc.Delete),
+		Generated: len(c.generated) > 0,
+		Insert:    ops.has(cdc.Insert), Update: ops.has(cdc.Update), Delete: ops.has(cdc.Delete),
 		Lookups: mapped(c.lookups, func(l *boundLookup) expr.Lookup {
 			return expr.Lookup{Name: l.name, Columns: l.columns, Computed: l.computed}
 		}),

@@ -40,6 +40,13 @@ type ident struct {
 type columnRef struct {
 	place
 	path []ident
+	star bool // a.*
+}
+
+// rowExpr is row(a, b) and (a, b).
+type rowExpr struct {
+	place
+	list []node
 }
 
 // unary is a prefix operator other than not.

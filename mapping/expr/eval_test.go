@@ -2,6 +2,7 @@ package expr_test
 
 import (
 	"errors"
+	"strings"
 	"testing"
 	"time"
 
@@ -400,5 +401,29 @@ func TestSettings(t *testing.T) {
 		if diff := cmp.Diff(want, got); diff != "" {
 			t.Errorf("%s: want - got +\n%s", src, diff)
 		}
+	}
+}
+
+// TestOperation: op is as in the envelope, tg_op as in a trigger.
+func TestOperation(t *testing.T) {
+	t.Parallel()
+	for _, of := range []string{"i", "u", "d", "iu", "t"} {
+		s := legacy()
+		s.Insert, s.Update, s.Delete = strings.Contains(of, "i"), strings.Contains(of, "u"), of == "d"
+		s.New, s.Old = s.Insert || s.Update, of == "u" || of == "d"
+		for _, op := range []cdc.Op{cdc.Insert, cdc.Update, cdc.Delete, cdc.Truncate} {
+			if strings.ContainsRune(of, rune(op.String()[0])) {
+				want := op.String() + " " + strings.ToUpper(op.String()) + " t"
+				if got := result(t, s, "op || ' ' || TG_OP || ' ' || (tg_op in ('"+strings.ToUpper(op.String())+"', 'X'))::char", client(op, s, nil, []string{"7"})); got != want {
+					t.Errorf("on %s: %s, want %s", of, got, want)
+				}
+			}
+		}
+	}
+	// A column of that name comes first.
+	s := legacy()
+	s.Relation.Columns[1].Name = "op"
+	if got := result(t, s, "op", client(cdc.Update, s, nil, []string{"7", "AT"})); got != "AT" {
+		t.Errorf("a column named op: %s", got)
 	}
 }

@@ -47,6 +47,8 @@ type Scope struct {
 	// Lookups are rows from elsewhere, whose columns are named lookup.column;
 	// at most MaxLookups.
 	Lookups []Lookup
+	// Generated: the table has generated columns that Relation has not.
+	Generated bool
 	// Early: the expression is evaluated before the lookups are read, so that
 	// naming one is an error.
 	Early bool
