@@ -359,7 +359,7 @@ func (m *Mapper) build(r *rulePlan, n int, c *cdc.Change) *failure {
 	e := &m.event
 	*e = Event{
 		Position: c.Position, N: n, Type: r.bound.event, Rule: r.place, Version: r.bound.version,
-		Time: c.Tx.Time, Tenant: m.tenant, Key: m.key, Data: m.data,
+		Time: c.Tx.Time, Tenant: m.tenant, Key: m.key, Op: c.Op, Data: m.data,
 	}
 	if len(m.unchanged) > 0 {
 		m.unchanged = append(m.unchanged, ']')
