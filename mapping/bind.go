@@ -391,7 +391,9 @@ func (b *binder) bind(ctx context.Context, r *rule) (*boundRule, error) {
 	b.errors = append(b.errors, c.mistakes...)
 	for _, u := range c.uses {
 		column := t.Relation.Columns[u.Index]
-		bound.columns[u.Name] = column.Type
+		if !u.Whole {
+			bound.columns[u.Name] = column.Type
+		}
 		b.checkUse(bound, u, column)
 	}
 	bound.hidden = hiddenColumns(c.uses)

@@ -13,9 +13,9 @@ import (
 // transactionTable is a table whose changes wait for the commit: rules are applied
 // to the net effect of a transaction on a row, or on a row's parent.
 type transactionTable struct {
-	key    []string // what tells rows apart
-	number byte     // among those of one table
-	children   []*boundChild // the rules for whose tables it is a child
+	key      []string      // what tells rows apart
+	number   byte          // among those of one table
+	children []*boundChild // the rules for whose tables it is a child
 }
 
 // collectPlan is how a Mapper handles the changes of such a table, as the stream

@@ -110,7 +110,7 @@ func parseFile(name string, src []byte) ([]*rule, strictyaml.Errors) {
 func parseRule(v strictyaml.Value) *rule {
 	r := &rule{value: v.Resolved()}
 	type value = strictyaml.Value
-	var on, previous, data, columns, children, root value
+	var on, previous, data, columns, children, root, watch value
 	v.Map(
 		strictyaml.Required("event", func(v value) { r.event = eventName(v) }),
 		strictyaml.Optional("group", func(v value) { r.group = eventText(v) }),
@@ -123,7 +123,18 @@ func parseRule(v strictyaml.Value) *rule {
 		strictyaml.Optional("key", func(v value) { r.key = parseExpression(v, "key") }),
 		strictyaml.Optional("data", func(v value) { data, r.data = v, parseData(v) }),
 		strictyaml.Optional("columns", func(v value) { columns, r.columns = v, columnRefs(v, "columns") }),
-		strictyaml.Optional("watch", func(v value) { r.watch = columnRefs(v, "watch") }),
+		strictyaml.Optional("watch", func(v value) {
+			if watch = v; v.IsScalar() && v.Raw() == "all" {
+				r.watchAll = v
+			} else {
+				r.watch = columnRefs(v, "watch")
+			}
+		}),
+		strictyaml.Nullable("on_error", func(v value) {
+			if v.IsNull() || v.Choice("park", "null") == "null" {
+				r.onError = v
+			}
+		}),
 		strictyaml.Optional("previous", func(v value) { previous, r.previous = v, v.Bool() }),
 		strictyaml.Optional("numbers", func(v value) { r.numbersAsStrings = v.Choice("number", "string") == "string" }),
 		strictyaml.Optional("lookup", func(v value) { r.lookups = parseLookups(v) }),
@@ -138,17 +149,17 @@ func parseRule(v strictyaml.Value) *rule {
 		r.value.Errorf("nothing is sent that is not named: write columns: [id, ...], or data: with an expression for each key",
 			"the rule has neither data nor columns")
 	}
-	r.check(on, previous)
+	r.check(on, previous, watch)
 	r.checkTransaction(on, children, root)
 	r.version = fingerprint(r.value)
 	return r
 }
 
 // check checks the keys against each other.
-func (r *rule) check(on, previous strictyaml.Value) {
+func (r *rule) check(on, previous, watch strictyaml.Value) {
 	if !r.ops.has(cdc.Update) && r.ops != 0 {
-		if len(r.watch) > 0 {
-			r.watch[0].value.Errorf("remove it, or add update", "watch is about updates, and the rule is on %s", r.ops)
+		if watch.Valid() {
+			watch.Errorf("remove it, or add update", "watch is about updates, and the rule is on %s", r.ops)
 		}
 		if r.previous {
 			previous.Errorf("remove it, or add update", "previous is about updates, and the rule is on %s", r.ops)

@@ -59,8 +59,10 @@ type Mapper struct {
 	event  Event
 	parked Parked
 	// unchanged is the array of Event.Unchanged while a payload is rendered.
-	data, previous, unchanged, tenant, key, row, scratch []byte
-	argument                                             []cdc.Datum
+	data, previous, unchanged, errors, tenant, key, row, scratch []byte
+	argument                                                     []cdc.Datum
+	// nullErrors: the rule at hand has on_error: null.
+	nullErrors bool
 }
 
 // MapperOption sets what a Mapper uses besides its rules.
@@ -351,7 +353,7 @@ func (m *Mapper) build(r *rulePlan, n int, c *cdc.Change) *failure {
 	if failed := m.subject(r, c); failed != nil {
 		return failed
 	}
-	m.unchanged = m.unchanged[:0]
+	m.unchanged, m.errors, m.nullErrors = m.unchanged[:0], m.errors[:0], r.bound.onError.Valid()
 	var failed *failure
 	if m.data, failed = m.renderObject(m.data[:0], r.payload, m.options(r)); failed != nil {
 		return failed
@@ -370,6 +372,10 @@ func (m *Mapper) build(r *rulePlan, n int, c *cdc.Change) *failure {
 			return failed
 		}
 		e.Previous = m.previous
+	}
+	if len(m.errors) > 0 {
+		m.errors = append(m.errors, ']')
+		e.Errors = m.errors
 	}
 	return nil
 }

@@ -128,7 +128,9 @@ func newRulePlan(rs *Ruleset, b *boundRule, rel *cdc.Relation, older bool, g gro
 	}
 	r.decides = r.broken == nil || r.canDecide(c.uses, changed)
 	for i, column := range rel.Columns {
-		if _, used := b.columns[column.Name]; used || slices.Contains(r.fallback, i) {
+		_, used := b.columns[column.Name]
+		used = used || slices.ContainsFunc(c.uses, func(u use) bool { return u.Index == i }) // as a part of a whole row
+		if used || slices.Contains(r.fallback, i) {
 			r.needs = append(r.needs, i)
 		}
 		if _, used := b.columns[column.Name]; used && !b.denied[column.Name] && !b.hidden[column.Name] {
@@ -140,7 +142,7 @@ func newRulePlan(rs *Ruleset, b *boundRule, rel *cdc.Relation, older bool, g gro
 
 // canDecide: when and watch are not touched by what has changed.
 func (r *rulePlan) canDecide(uses []use, changed []*SchemaError) bool {
-	if r.bound.when != nil && r.when == nil || r.watch != nil && len(r.watch) != len(r.bound.watch) {
+	if r.bound.when != nil && r.when == nil || !r.bound.watchAll.Valid() && r.watch != nil && len(r.watch) != len(r.bound.watch) {
 		return false
 	}
 	return !slices.ContainsFunc(uses, func(u use) bool {

@@ -54,7 +54,8 @@ func placeOf(n node) place {
 func (c *checker) columns() []Column {
 	slices.SortFunc(c.named, func(a, b Column) int {
 		byOld, byHidden := orderInt(nil, boolValue(a.Old), boolValue(b.Old)), orderInt(nil, boolValue(a.Hidden), boolValue(b.Hidden))
-		return cmp.Or(byOld, cmp.Compare(a.Index, b.Index), byHidden)
+		byWhole := orderInt(nil, boolValue(a.Whole), boolValue(b.Whole))
+		return cmp.Or(byOld, cmp.Compare(a.Index, b.Index), byHidden, byWhole)
 	})
 	// Where a column is named both hidden and not, the entry that is not hidden
 	// comes first and is kept.

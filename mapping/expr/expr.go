@@ -143,6 +143,8 @@ type Column struct {
 	Name  string
 	// Hidden: it is named only within mask_... (), last4() and hmac().
 	Hidden bool
+	// Whole: it is named only as a part of old or new, whatever columns the table has.
+	Whole bool
 }
 
 // LookupColumn is a column of a lookup that an expression names.

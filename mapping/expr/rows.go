@@ -63,6 +63,7 @@ func (c *checker) wholeFields(n node) []*term {
 	var terms []*term
 	for i := range c.scope.Relation.Columns {
 		terms = append(terms, c.columnTerm(placeOf(n), i, old))
+		c.named[len(c.named)-1].Whole = true
 	}
 	return terms
 }
