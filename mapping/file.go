@@ -110,7 +110,7 @@ func parseFile(name string, src []byte) ([]*rule, strictyaml.Errors) {
 func parseRule(v strictyaml.Value) *rule {
 	r := &rule{value: v.Resolved()}
 	type value = strictyaml.Value
-	var on, previous, data, columns, children, root, watch value
+	var on, previous, data, columns, children, root value
 	v.Map(
 		strictyaml.Required("event", func(v value) { r.event = eventName(v) }),
 		strictyaml.Optional("group", func(v value) { r.group = eventText(v) }),
@@ -124,7 +124,7 @@ func parseRule(v strictyaml.Value) *rule {
 		strictyaml.Optional("data", func(v value) { data, r.data = v, parseData(v) }),
 		strictyaml.Optional("columns", func(v value) { columns, r.columns = v, columnRefs(v, "columns") }),
 		strictyaml.Optional("watch", func(v value) {
-			if watch = v; v.IsScalar() && v.Raw() == "all" {
+			if v.IsScalar() && v.Raw() == "all" {
 				r.watchAll = v
 			} else {
 				r.watch = columnRefs(v, "watch")
@@ -149,15 +149,19 @@ func parseRule(v strictyaml.Value) *rule {
 		r.value.Errorf("nothing is sent that is not named: write columns: [id, ...], or data: with an expression for each key",
 			"the rule has neither data nor columns")
 	}
-	r.check(on, previous, watch)
+	r.check(on, previous)
 	r.checkTransaction(on, children, root)
 	r.version = fingerprint(r.value)
 	return r
 }
 
 // check checks the keys against each other.
-func (r *rule) check(on, previous, watch strictyaml.Value) {
+func (r *rule) check(on, previous strictyaml.Value) {
 	if !r.ops.has(cdc.Update) && r.ops != 0 {
+		watch := r.watchAll
+		if len(r.watch) > 0 {
+			watch = r.watch[0].value
+		}
 		if watch.Valid() {
 			watch.Errorf("remove it, or add update", "watch is about updates, and the rule is on %s", r.ops)
 		}
