@@ -169,6 +169,13 @@ type atZone struct {
 	x, zone node
 }
 
+// collated is x collate "C".
+type collated struct {
+	place
+	x    node
+	path []ident
+}
+
 // quoteLiteral writes a string so that it reads back the same in one line.
 func quoteLiteral(s string) string {
 	if !strings.ContainsAny(s, "\n\r") {

@@ -106,6 +106,8 @@ func (c *checker) checkNode(n node) *term {
 		return c.subscript(n)
 	case *atZone:
 		return c.callNamed("timezone", n.place, []*term{c.check(n.zone), c.check(n.x)})
+	case *collated:
+		return c.collate(n)
 	case *isTest:
 		return c.isTest(n)
 	case *distinct:

@@ -85,6 +85,15 @@ func (p *printer) node(n node) {
 		if n.star {
 			p.write(".*")
 		}
+	case *collated:
+		p.group(n.x)
+		p.write(" collate ")
+		for i, id := range n.path {
+			if i > 0 {
+				p.write(".")
+			}
+			p.write(quoteIdent(id))
+		}
 	case *rowExpr:
 		p.write("row(")
 		p.list(n.list)
