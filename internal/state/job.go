@@ -51,7 +51,7 @@ func (s *Store) CreateJob(ctx context.Context, actor string, j Job) (Job, error)
 	if err != nil {
 		return Job{}, fmt.Errorf("%s: %w", what, err)
 	}
-	err = s.write(ctx, what, func(tx pgx.Tx) error {
+	err = s.writeMany(ctx, what, func(tx pgx.Tx) error {
 		var total, ceiling int64
 		count := `select count(*), 0::bigint from ` + eventsTable
 		if j.Kind == Redrive {

@@ -76,7 +76,7 @@ func (s *Store) Attempts(ctx context.Context, f Filter, cursor string, n int) (p
 	}
 	sql := `select ` + attemptColumns + ` from gancho.attempts` + w.sql() +
 		` order by time desc, endpoint desc, entry desc, number desc limit ` + w.param(n+1)
-	page, err = collect(ctx, s, "read the delivery log", sql, w.args, scanAttempt)
+	page, err = collectMany(ctx, s, "read the delivery log", sql, w.args, scanAttempt)
 	if err != nil || len(page) <= n {
 		return page, "", err
 	}
@@ -127,15 +127,15 @@ func body(data []byte) []byte {
 
 // CountEvents counts the kept events that a filter chooses.
 func (s *Store) CountEvents(ctx context.Context, f Filter) (int64, error) {
-	return s.count(ctx, eventsTable, &f)
+	return s.countRows(ctx, eventsTable, &f)
 }
 
-func (s *Store) count(ctx context.Context, table string, f *Filter) (int64, error) {
+func (s *Store) countRows(ctx context.Context, table string, f *Filter) (int64, error) {
 	w, err := s.where(ctx, f, table)
 	if err != nil {
 		return 0, err
 	}
-	return collectOne(ctx, s, "count "+table, `select count(*) from `+table+w.sql(), w.args, pgx.RowTo[int64])
+	return s.count(ctx, "count "+table, `select count(*) from `+table+w.sql(), w.args)
 }
 
 // scanEvent reads a row of eventColumns; the message is a replay.
