@@ -100,6 +100,20 @@ func scanAttempt(row pgx.CollectableRow) (Attempt, error) {
 	return a, err
 }
 
+// LastSent is when events of a tenant were sent to endpoints of a name last, as far as
+// attempts and dead letters are kept; zero: never.
+func (s *Store) LastSent(ctx context.Context, endpoint, tenant string) (time.Time, error) {
+	w := &where{text: s.text}
+	w.given("endpoint = %s", endpoint)
+	w.equal("tenant", &tenant)
+	sql := fmt.Sprintf(`select greatest((select max(time) from gancho.attempts%[1]s), (select max(last) from gancho.dead_letters%[1]s))`, w.sql())
+	last, err := collectMany(ctx, s, "read when an endpoint was sent to", sql, w.args, pgx.RowTo[*time.Time])
+	if err != nil {
+		return time.Time{}, err
+	}
+	return utc(last[0]), nil
+}
+
 const eventColumns = `committed, webhook_id, event, tenant, key, sequence, version, data, previous, unchanged`
 
 // WriteEvents keeps events for resends. Those that are there already stay as
