@@ -22,3 +22,6 @@ func (j Job) WithoutClaim() Job {
 	j.claim = claim{}
 	return j
 }
+
+// ClaimSQL is the statement of ClaimJob.
+const ClaimSQL = claimSQL
