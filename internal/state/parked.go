@@ -20,6 +20,10 @@ import (
 type ParkedRow struct {
 	Row    json.RawMessage `json:"row"`
 	Change json.RawMessage `json:"change"`
+	// Known: its event would have had this tenant and key, whose hash is beside it.
+	Known  bool   `json:"known,omitempty"`
+	Tenant string `json:"tenant,omitempty"`
+	Key    string `json:"key,omitempty"`
 }
 
 // deflaters are writers that are kept: one takes half a MiB.
@@ -66,11 +70,6 @@ func (s *Store) OpenParked(p *queue.ParkedChange) (ParkedRow, error) {
 		return ParkedRow{}, ErrKeys
 	}
 	return s.keys.OpenParked(p)
-}
-
-// parkedPlace is where a parked change belongs. Its epoch is not known when it is encrypted.
-func parkedPlace(p cdc.Position, n int) string {
-	return fmt.Sprintf("parked:%s:%d:%d", p.Commit, p.Ordinal, n)
 }
 
 // AdvanceParked stores, as AdvanceJob does, how far a job of parked changes is: up to the
