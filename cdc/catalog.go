@@ -49,17 +49,6 @@ type Collation struct {
 	Deterministic bool
 }
 
-// Membership is a table's place in one publication.
-type Membership struct {
-	Publication                      string
-	Insert, Update, Delete, Truncate bool
-	ViaRoot                          bool
-	// Columns are the published columns; nil means all (and always before PostgreSQL 15).
-	Columns []string
-	// Filter is the row filter as PostgreSQL prints it, "" without one.
-	Filter string
-}
-
 // Settings are facts about the source's server and database.
 type Settings struct {
 	Version          int // server_version_num, 150004 for 15.4
@@ -226,16 +215,4 @@ func loadColumns(ctx context.Context, conn *pgx.Conn, types *Types, t *Table) er
 		t.Relation.Columns[i].Type = types.Lookup(oids[i])
 	}
 	return nil
-}
-
-func loadMemberships(ctx context.Context, conn *pgx.Conn, e Encoding, name Name) ([]Membership, error) {
-	lists := "null::text[], ''" // column lists and row filters came with PostgreSQL 15
-	if serverVersion(conn) >= 150000 {
-		lists = "(select array_agg(" + e.sql("a.name::text") + " order by a.n) from unnest(t.attnames) with ordinality a(name, n)), " + e.sql("coalesce(t.rowfilter, '')")
-	}
-	rows, _ := conn.Query(ctx, `
-		select p.pubname::text, p.pubinsert, p.pubupdate, p.pubdelete, p.pubtruncate, p.pubviaroot, `+lists+`
-		from pg_catalog.pg_publication p join pg_catalog.pg_publication_tables t on t.pubname = p.pubname
-		where t.schemaname = $1 and t.tablename = $2 order by 1`, name.Schema, name.Name)
-	return pgx.CollectRows(rows, pgx.RowToStructByPos[Membership])
 }
