@@ -325,22 +325,22 @@ func (a *arg) MarshalBinary() ([]byte, error) { return a.b, nil }
 // commandPool keeps XADD commands over batches: go-redis writes arguments from the
 // slice that a command was made with, so the same ones are pointed at the next event.
 type commandPool struct {
-	events  [8][]*eventCommand // by which of previous and unchanged there are, and whether the stream exists
-	taken   [8]int
+	events  [16][]*eventCommand // by which of previous, unchanged and errors there are, and whether the stream exists
+	taken   [16]int
 	queue   []redis.Cmder
 	touched []*stream
 }
 
 type eventCommand struct {
-	cmd                                  *redis.Cmd
-	key                                  string
-	id, tenant, ordering, micros         arg
-	typ, version, data, previous, absent arg
+	cmd                                          *redis.Cmd
+	key, op                                      string
+	id, tenant, ordering, micros                 arg
+	typ, version, data, previous, absent, errors arg
 }
 
 func (p *commandPool) reset() {
 	clear(p.queue)
-	p.taken, p.queue = [8]int{}, p.queue[:0]
+	p.taken, p.queue = [16]int{}, p.queue[:0]
 }
 
 func (p *commandPool) addEvent(key string, exists bool, b *Batch, rec *record) {
@@ -354,17 +354,21 @@ func (p *commandPool) addEvent(key string, exists bool, b *Batch, rec *record) {
 	if exists {
 		kind |= 4
 	}
+	if rec.errors.from < rec.errors.to {
+		kind |= 8
+	}
 	if p.taken[kind] == len(p.events[kind]) {
 		p.events[kind] = append(p.events[kind], newEventCommand(kind))
 	}
 	c := p.events[kind][p.taken[kind]]
 	p.taken[kind]++
-	c.key = key
+	c.key, c.op = key, rec.op.String()
 	c.id.b, c.micros.b = b.bytes(rec.text), b.bytes(rec.micros)
 	c.tenant.b, c.ordering.b = b.bytes(rec.tenant), b.bytes(rec.key)
 	c.typ.b = append(c.typ.b[:0], rec.typ...)
 	c.version.b = append(c.version.b[:0], rec.version...)
 	c.data.b, c.previous.b, c.absent.b = b.bytes(rec.data), b.bytes(rec.previous), b.bytes(rec.unchanged)
+	c.errors.b = b.bytes(rec.errors)
 	c.cmd.SetErr(nil)
 	p.queue = append(p.queue, c.cmd)
 }
@@ -375,12 +379,15 @@ func newEventCommand(kind int) *eventCommand {
 	if kind&4 != 0 {
 		args = append(args, "NOMKSTREAM")
 	}
-	args = append(args, &c.id, "t", &c.typ, "k", &c.ordering, "n", &c.tenant, "c", &c.micros, "d", &c.data, "v", &c.version)
+	args = append(args, &c.id, "t", &c.typ, "k", &c.ordering, "n", &c.tenant, "c", &c.micros, "d", &c.data, "v", &c.version, "o", &c.op)
 	if kind&1 != 0 {
 		args = append(args, "p", &c.previous)
 	}
 	if kind&2 != 0 {
 		args = append(args, "u", &c.absent)
+	}
+	if kind&8 != 0 {
+		args = append(args, "e", &c.errors)
 	}
 	c.cmd = redis.NewCmd(context.Background(), args...)
 	return c

@@ -51,6 +51,7 @@ func TestResend(t *testing.T) {
 		e.Time = noon.AddDate(0, 0, n/40).Add(time.Duration(n/10) * time.Second)
 		if n%4 == 0 {
 			e.Type, e.Tenant, e.Previous, e.Unchanged = "cliente.novo", "2", []byte(`{}`), []byte(`["a"]`)
+			e.Op, e.Errors = []string{"delete", ""}[n/4%2], [][]byte{[]byte(`["b"]`), nil}[n/4%2]
 		}
 		all = append(all, e)
 	}
