@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"path/filepath"
 	"slices"
 	"strings"
 
@@ -57,10 +58,10 @@ func candidate(t *table) Candidate {
 	}
 	w := writer{table: t}
 	var notes []string
-	if !t.identified {
+	if !t.identified && c.Problem == "" {
 		notes = append(notes, fmt.Sprintf("inserts only: %s; %s", w.lacking(), w.identify()))
 	}
-	if !t.readable {
+	if !t.readable && c.Problem == "" {
 		notes = append(notes, "no SELECT: its values are unknown here, and lookups cannot read it")
 	}
 	c.Note = strings.Join(notes, "; ")
@@ -157,7 +158,9 @@ func matchers(pattern string) []func(*table) bool {
 		written = cdc.Name{}
 	}
 	return []func(*table) bool{
-		func(t *table) bool { return written.Name == t.Name.Name && (written.Schema == t.Schema || written.Schema == "" && t.visible) },
+		func(t *table) bool {
+			return written.Name == t.Name.Name && (written.Schema == t.Schema || written.Schema == "" && t.visible)
+		},
 		func(t *table) bool { return pattern == t.Name.Name || pattern == t.Schema+"."+t.Name.Name },
 		func(t *table) bool { return written.Schema == "" && written.Name == t.Name.Name },
 		func(t *table) bool {
@@ -199,9 +202,10 @@ type TableDraft struct {
 }
 
 // Tables writes a rule file for each of the tables, bound as gancho check binds
-// them: what does not fit is commented out with the reason.
+// them: what does not fit, or waits for a statement, is commented out with the reason.
 func (d *Drafter) Tables(ctx context.Context, chosen []Candidate) ([]*TableDraft, error) {
 	var out []*TableDraft
+	var files []*ruleFile
 	taken := map[string]bool{}
 	for _, c := range chosen {
 		if c.Problem != "" {
@@ -210,28 +214,67 @@ func (d *Drafter) Tables(ctx context.Context, chosen []Candidate) ([]*TableDraft
 		if err := loadValues(ctx, d.conn, c.table); err != nil {
 			return nil, err
 		}
-		event := slug(c.table.Name.Name)
-		if !c.table.visible || event == "gancho" {
-			event = slug(c.table.Schema) + "." + event
+		w := &writer{table: c.table, event: c.table.event(taken), role: d.conn.Config().User}
+		f, err := parseFile(w.event+".yaml", w.rules())
+		if err != nil {
+			return nil, err
 		}
-		event = short(event, 100)
-		for n, name := 2, event; taken[event]; n++ {
-			event = fmt.Sprintf("%s_%d", name, n)
-		}
-		taken[event] = true
-		draft := &TableDraft{File: event + ".yaml"}
-		w := &writer{table: c.table, event: event, role: d.conn.Config().User}
-		var err error
-		if draft.Draft, err = d.fit(ctx, draft.File, w.rules()); err != nil {
-			return nil, fmt.Errorf("draft rules for %s: %w", c.Name, err)
-		}
+		files = append(files, f)
+		draft := &TableDraft{Draft: &Draft{Text: f.text, Rules: len(f.rules), ready: true}, File: f.name}
 		if guess := c.table.tenant(); guess != nil {
 			draft.Tenant = fmt.Sprintf("column %s of %s as the tenant, %d of 100: %s", cdc.QuoteIdentifier(guess.column), c.Name, guess.score, guess.reason)
 		}
 		out = append(out, draft)
 	}
-	return out, nil
+	return out, d.fitTables(ctx, files, out)
 }
 
-// short cuts a name of a-z, 0-9, _ and dots: names of tables have at most 63 bytes.
-func short(s string, n int) string { return s[:min(n, len(s))] }
+// fitTables binds all files together, which is faster for many, and then alone those
+// that have mistakes. A hundred mistakes are found at once.
+func (d *Drafter) fitTables(ctx context.Context, files []*ruleFile, drafts []*TableDraft) error {
+	fitted := map[string]bool{}
+	for len(active(files)) > 0 {
+		mistakes, err := d.bind(ctx, active(files)...)
+		if err != nil || mistakes == nil {
+			return err
+		}
+		again := false
+		for i, f := range files {
+			wrong := slices.ContainsFunc(mistakes, func(m *strictyaml.Error) bool { return filepath.Base(m.File) == f.name })
+			if !wrong || fitted[f.name] {
+				continue
+			}
+			again, fitted[f.name] = true, true
+			if err := d.fitFile(ctx, f, drafts[i].Draft, make([][]string, len(f.rules))); err != nil {
+				return err
+			}
+			if files[i], err = parseFile(f.name, drafts[i].Text); err != nil {
+				return err
+			}
+		}
+		if !again {
+			return fmt.Errorf("check drafted rules: %w", mistakes)
+		}
+	}
+	return nil
+}
+
+// active are the files that have rules.
+func active(files []*ruleFile) []*ruleFile {
+	return slices.DeleteFunc(slices.Clone(files), func(f *ruleFile) bool { return len(f.rules) == 0 })
+}
+
+// event is what the table's events are called, and its file: none that is taken.
+func (t *table) event(taken map[string]bool) string {
+	event := slug(t.Name.Name)
+	if !t.visible || event == "gancho" { // events of Gancho itself begin so
+		event = slug(t.Schema) + "." + event
+	}
+	const room = 100 // of 128 bytes
+	event = event[:min(room, len(event))]
+	for n, name := 2, event; taken[event]; n++ {
+		event = fmt.Sprintf("%s_%d", name, n)
+	}
+	taken[event] = true
+	return event
+}

@@ -37,6 +37,8 @@ type Draft struct {
 	// Statements are what a DBA has to run before the rest of the rules is in
 	// order, each with a semicolon.
 	Statements []string
+
+	ready bool // there are to be no statements
 }
 
 // Out is a rule, or a part of one, that was commented out.
@@ -112,16 +114,6 @@ func (d *Drafter) Draft(ctx context.Context, name string, text []byte) (*Draft, 
 	}
 }
 
-// fit is a draft of which nothing is known yet.
-func (d *Drafter) fit(ctx context.Context, name, text string) (*Draft, error) {
-	f, err := parseFile(name, text)
-	if err != nil {
-		return nil, err
-	}
-	out := &Draft{Rules: len(f.rules)}
-	return out, d.fitFile(ctx, f, out, make([][]string, len(f.rules)))
-}
-
 // fitFile comments out what does not fit until the rest does: parts of rules first,
 // because a rule may do without them.
 func (d *Drafter) fitFile(ctx context.Context, f *ruleFile, out *Draft, reasons [][]string) (err error) {
@@ -174,33 +166,19 @@ func (d *Drafter) check(ctx context.Context, f *ruleFile, out *Draft) (reasons [
 	if len(f.rules) == 0 {
 		return nil, nil, nil
 	}
-	dir, err := os.MkdirTemp("", "gancho-init")
+	mistakes, err := d.bind(ctx, f)
 	if err != nil {
-		return nil, nil, fmt.Errorf("check drafted rules: %w", err)
-	}
-	defer func() { _ = os.RemoveAll(dir) }()
-	o := d.options
-	o.Files = []string{filepath.Join(dir, f.name)}
-	if err := os.WriteFile(o.Files[0], []byte(f.text), 0o600); err != nil {
-		return nil, nil, fmt.Errorf("check drafted rules: %w", err)
-	}
-	rules, err := mapping.Parse(o)
-	if err == nil {
-		_, err = rules.Bind(ctx, d.conn)
-	}
-	var mistakes strictyaml.Errors
-	if !errors.As(err, &mistakes) {
 		return nil, nil, err
 	}
 	out.Statements = nil
 	for _, m := range mistakes {
-		if statements := identityStatement.FindAllString(m.Hint, -1); statements != nil && commented.MatchString(m.Hint) {
+		if statements := identityStatement.FindAllString(m.Hint, -1); statements != nil && !out.ready && commented.MatchString(m.Hint) {
 			out.Statements = append(out.Statements, statements...)
 			continue
 		}
 		i := f.ruleAt(m.Line)
 		if i < 0 {
-			return nil, nil, err
+			return nil, nil, fmt.Errorf("check drafted rules: %w", mistakes)
 		}
 		reason := m.Message
 		if m.Hint != "" {
@@ -220,4 +198,31 @@ func (d *Drafter) check(ctx context.Context, f *ruleFile, out *Draft) (reasons [
 	slices.Sort(out.Statements)
 	out.Statements = slices.Compact(out.Statements)
 	return reasons, parts, nil
+}
+
+// bind finds the mistakes of rule files as gancho check does.
+func (d *Drafter) bind(ctx context.Context, files ...*ruleFile) (strictyaml.Errors, error) {
+	dir, err := os.MkdirTemp("", "gancho-init")
+	if err != nil {
+		return nil, fmt.Errorf("check drafted rules: %w", err)
+	}
+	defer func() { _ = os.RemoveAll(dir) }()
+	o := d.options
+	o.Files = nil
+	for _, f := range files {
+		file := filepath.Join(dir, f.name)
+		if err := os.WriteFile(file, []byte(f.text), 0o600); err != nil {
+			return nil, fmt.Errorf("check drafted rules: %w", err)
+		}
+		o.Files = append(o.Files, file)
+	}
+	rules, err := mapping.Parse(o)
+	if err == nil {
+		_, err = rules.Bind(ctx, d.conn)
+	}
+	var mistakes strictyaml.Errors
+	if err != nil && !errors.As(err, &mistakes) {
+		return nil, err
+	}
+	return mistakes, nil
 }

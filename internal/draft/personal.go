@@ -64,7 +64,16 @@ func kindsOfPersonal() []personal {
 	}
 }
 
-// isPersonal finds what kind of personal data or secret a column's name says it holds.
+// personal finds what kind of personal data or secret a column's name, or that of its
+// domain, says it holds.
+func (c *column) personal() (personal, bool) {
+	kind, is := isPersonal(c.name)
+	if !is {
+		kind, is = isPersonal(c.kind)
+	}
+	return kind, is
+}
+
 func isPersonal(name string) (personal, bool) {
 	words, whole := nameWords(name), plain(name)
 	for _, kind := range kindsOfPersonal() {
@@ -89,7 +98,7 @@ func isNumber(c *column) bool { return slices.Contains([]string{"int4", "int8", 
 // It is not to be sent if send is false.
 func leaf(c *column) (expression, remark string, send bool) {
 	name := cdc.QuoteIdentifier(c.name)
-	kind, isOne := isPersonal(c.name)
+	kind, isOne := c.personal()
 	flag := c.base == "bool" || c.kind == "character(1)" // whether there is one, and not it itself
 	switch {
 	case c.generated:

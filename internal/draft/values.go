@@ -93,7 +93,7 @@ func (t *table) states() []state {
 	var out []state
 	for _, c := range t.columns {
 		s := state{column: c}
-		_, hidden := isPersonal(c.name)
+		_, hidden := c.personal()
 		number := slices.Contains([]string{"int2", "int4", "int8", "numeric"}, c.base)
 		_, _, send := leaf(c)
 		switch {

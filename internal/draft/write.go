@@ -77,12 +77,20 @@ func (w *writer) identify() string {
 	return fmt.Sprintf("ALTER TABLE %s REPLICA IDENTITY FULL;  -- or add a primary key", t.Name)
 }
 
+// full is the statement after which the stream has old rows.
+func (t *table) full() string {
+	if t.kind == "p" {
+		return "REPLICA IDENTITY FULL on it and its partitions, with the statements that gancho check prints"
+	}
+	return fmt.Sprintf("ALTER TABLE %s REPLICA IDENTITY FULL;", t.Name)
+}
+
 // rule writes a rule, whose payload stands below data.
 func (w *writer) rule(op, data string, payload []string) {
 	t := w.table
 	old := ""
 	if t.identity != "f" {
-		old = fmt.Sprintf("; needs: ALTER TABLE %s REPLICA IDENTITY FULL;", t.Name)
+		old = "; needs: " + t.full()
 	}
 	w.linef("  - event: %s", yamlText(w.event+"."+op))
 	w.linef("    table: %s", yamlText(t.written()))
@@ -109,9 +117,9 @@ func (w *writer) rule(op, data string, payload []string) {
 	case t.keyIndex != "":
 		w.linef("    key: %s  # unique index %s", yamlText(keyExpression(t.key)), remark(t.keyIndex))
 	case t.key == nil:
-		w.linef("    # key: ...  # what must stay in order; the table has no key, so that all its events wait for each other")
+		w.linef("    # No key: all events of the table wait for each other, unless key: says what must stay in order.")
 	default:
-		w.linef("    # key: the primary key (%s)", remark(strings.Join(t.key, ", ")))
+		w.linef("    # Ordered by the primary key (%s).", remark(strings.Join(t.key, ", ")))
 	}
 	lookups := t.lookups()
 	if op != "delete" && len(lookups) > 0 {
@@ -153,7 +161,7 @@ func (w *writer) watched() []string {
 // are found.
 func (t *table) leaf(c *column) (expression, why string, send bool) {
 	expression, why, send = leaf(c)
-	kind, _ := isPersonal(c.name)
+	kind, _ := c.personal()
 	if !send && !c.generated && kind.digits == "" && (slices.Contains([]string{"int2", "int4", "int8", "uuid"}, c.base) && !c.array) &&
 		(slices.Contains(t.key, c.name) || t.refers(c.name) != nil) {
 		return expression, "", true
@@ -201,7 +209,7 @@ func (w *writer) keyData() []string {
 	if !active {
 		entries = append(entries, constant(t))
 	}
-	return append(lines(entries), fmt.Sprintf("# the other columns need: %s", remark(fmt.Sprintf("ALTER TABLE %s REPLICA IDENTITY FULL;", t.Name))))
+	return append(lines(entries), "# the other columns need: "+remark(t.full()))
 }
 
 // constant is a payload of a table of which no column is sent.
