@@ -48,9 +48,9 @@ type program struct {
 	late      []lateCondition
 	undecided bool
 	// sent are the columns that must have been, where the source evaluates tenant or key.
-	sent []expr.Column
-	watch             []watched
-	payload           *node
+	sent    []expr.Column
+	watch   []watched
+	payload *node
 	// fallback are the columns of the primary key, for the key.
 	fallback []int
 	// group are the expressions of collapse by other than the primary key.
