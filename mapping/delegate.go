@@ -93,6 +93,8 @@ type delegator struct {
 	scope    *expr.Scope
 	// accepted are those that the source evaluates.
 	accepted []*boundLookup
+	// formula is the mistake of a generated column that the one at hand names.
+	formula *strictyaml.Error
 }
 
 func (d *delegator) take() []*boundLookup {
@@ -233,7 +235,9 @@ func (d *delegator) try(ctx context.Context, e *expression, condition bool, refu
 		if code == cdc.CodeSyntaxError {
 			own = refused
 		}
-		if code != "" && len(own) > 0 {
+		if d.formula != nil {
+			d.errors, d.formula = append(d.errors[:before], d.formula), nil
+		} else if code != "" && len(own) > 0 {
 			d.errors = d.errors[:before]
 			report(own, "")
 		}
@@ -335,6 +339,10 @@ func (d *delegator) bareName(l *lookup, at int) *sqlParam {
 		return nil
 	}
 	t := tokens[i]
+	if formula := d.compiler.generated[t.Text]; formula != "" {
+		d.formula = generatedMistake(l.value, t.Start, t.Text, formula)
+		return nil
+	}
 	p, fault := d.param(t.Start, t.End, l.text[t.Start:t.End])
 	if len(fault) > 0 || slices.ContainsFunc(l.params, func(o sqlParam) bool { return o.start == t.Start+l.lead }) {
 		return nil
@@ -419,6 +427,11 @@ func (s *scanner) scan() []*expr.Error {
 			continue
 		}
 		p, fault := s.param(t.Start, s.tokens[last].End, local)
+		for _, m := range fault {
+			if m.Unsupported && expr.IsOwn(t.Text) {
+				m.Hint = t.Text + "() is evaluated by Gancho, with what is within it; let a lookup do the rest, and give it the lookup's column"
+			}
+		}
 		if len(fault) > 0 {
 			return fault
 		}

@@ -156,3 +156,172 @@ func TestDelegateEqualsPostgres(t *testing.T) {
 		t.Errorf("%d of %d have a value", accepted, len(events))
 	}
 }
+
+// update is a change of a row of the table, with the same old row but for what before has.
+func (l *lab) update(table string, before, after values) *cdc.Change {
+	c := l.change(table, after)
+	c.Op, c.Old = cdc.Update, row(c.Relation, with(after, before))
+	return c
+}
+
+// A condition is decided here as far as possible, and only what is left travels: what ends
+// false or null is no event, and lookups may decide, too.
+func TestDelegateWhen(t *testing.T) {
+	t.Parallel()
+	l := newLab(t, pg, mapping.Options{}, `
+rules:
+  - event: devedor
+    table: contratos
+    on: [insert, update]
+    when: |
+      new.situacao = 'LI' and -- a comment, and more
+      exists (select from clientes c where c.id = cliente_id and c.nome like 'A%') and valor
+        between 1 and 100
+    columns: [id]
+  - event: unidade
+    table: contratos
+    on: insert
+    when: cliente.empresa_id = 8 and new.valor > 0
+    columns: [id]
+    data: {nome: "upper(cliente.nome)", dividido: "100 / (id - 4)"}
+    lookup:
+      cliente: select empresa_id, nome from clientes where id = new.cliente_id
+  - event: inteira
+    table: contratos
+    on: insert
+    when: new.valor > 50 or format('%s', cliente.nome) = 'Bia'
+    columns: [id]
+    lookup:
+      cliente: select nome from clientes where id = new.cliente_id
+`, fewClients)
+	var changes []*cdc.Change
+	for id, v := range []values{
+		{"cliente_id": "1", "situacao": "LI", "valor": "10"}, {"cliente_id": "1", "situacao": "AB", "valor": "10"}, {"cliente_id": "2", "situacao": "LI", "valor": "10"},
+		{"cliente_id": "2", "situacao": "XX", "valor": "0"}, {"cliente_id": "2", "valor": nil}, {"cliente_id": nil, "situacao": "LI", "valor": "60"}, {"cliente_id": "1", "situacao": "LI", "valor": "99"},
+	} {
+		changes = append(changes, l.change("contratos", with(v, values{"id": fmt.Sprint(id + 1)})))
+	}
+	before := l.source.Queries()
+	var all []string
+	for _, e := range l.resolve(changes...) {
+		all = append(all, e.Type+" "+e.Data)
+	}
+	diff(t, "events", all, []string{
+		`devedor {"id":1}`,
+		`unidade {"id":3,"nome":"BIA","dividido":-100}`, `inteira {"id":3}`,
+		`inteira {"id":4}`, `inteira {"id":5}`, `inteira {"id":6}`,
+		`devedor {"id":7}`, `inteira {"id":7}`,
+	})
+	if n := l.source.Queries() - before; n > 5 { // visible, two conditions, a lookup, a payload
+		t.Errorf("%d queries", n)
+	}
+	// The row that the payload fails for is not looked at when the rule does not fire.
+	l.begin("")
+	if got := l.resolve(l.change("contratos", values{"id": "4", "cliente_id": "1", "valor": "1"})); len(got) != 0 {
+		t.Errorf("%+v", got)
+	}
+	l.begin("")
+	if got := l.resolve(l.change("contratos", values{"id": "4", "cliente_id": "2", "valor": "1"})); len(got) != 2 || !strings.Contains(got[0].Parked, "data.dividido") && !strings.Contains(got[0].Parked, "SQLSTATE 22012") {
+		t.Errorf("%+v", got)
+	}
+}
+
+// What fails for one row parks that change alone; what was not sent is left out, or parks
+// where it would decide; previous shows what the old row gives.
+func TestDelegateRows(t *testing.T) {
+	t.Parallel()
+	l := newLab(t, pg, mapping.Options{}, `
+rules:
+  - event: cliente
+    table: clientes
+    on: update
+    tenant: format('%s', empresa_id)
+    key: regexp_replace(codigo, ' ', '')
+    columns: [id]
+    data:
+      exige: exigente(id)
+      texto: format('%s', observacao)
+      lista: ["format('%s', observacao)"]
+      nome: format('<%s>', nome)
+      fixo: format('x')
+      mudou: format('%s', old.nome)
+    previous: true
+  - event: longo
+    table: clientes
+    on: update
+    when: new.observacao similar to 'l%' and id > 0
+    columns: [id]
+`, delegateSchema)
+	var changes []*cdc.Change
+	for id := range 20 {
+		changes = append(changes, l.update("clientes", values{"nome": "Antes"}, with(client(), values{"id": fmt.Sprint(id)})))
+	}
+	changes = append(changes, l.update("clientes", values{"observacao": cdc.Missing}, with(client(), values{"observacao": cdc.Unchanged, "id": "50"})))
+	var parked, events []string
+	for _, e := range l.resolve(changes...) {
+		switch {
+		case e.Parked != "":
+			parked = append(parked, e.Type+" "+e.Parked[strings.Index(e.Parked, ": ")+2:])
+		case e.Type == "cliente":
+			events = append(events, strings.Join([]string{e.Tenant, e.Key, e.Data, e.Previous, e.Unchanged}, " "))
+		}
+	}
+	diff(t, "parked", parked, []string{
+		"cliente read tenant, key and 6 others: the query fails: the server refuses a value (SQLSTATE P0001)",
+		"longo when needs new.observacao, a large value that the update did not touch and was not sent; public.clientes has REPLICA IDENTITY FULL, so one of its partitions does not have it; run gancho check, which names it",
+	})
+	if len(events) != 20 {
+		t.Fatalf("%d events", len(events))
+	}
+	diff(t, "first", events[0], `1 C1 {"id":0,"exige":0,"texto":"longa","lista":["longa"],"nome":"<Ana>","fixo":"x","mudou":"Antes"} {"nome":"<Antes>"} `)
+	diff(t, "last", events[19], `1 C1 {"id":50,"exige":50,"nome":"<Ana>","fixo":"x","mudou":"Ana"} {} ["texto","lista"]`)
+}
+
+// A function that is not declared stable is refused by its name; rules.evaluate: local
+// refuses everything that PostgreSQL would evaluate, each by its place; and what is
+// accepted is reported with its cost.
+func TestDelegateRefusals(t *testing.T) {
+	t.Parallel()
+	conn := connect(t, delegateSchema)
+	const rules = `
+rules:
+  - event: a
+    table: clientes
+    on: [insert, delete]
+    when: exists (select 1) and ativo = 'S'
+    data: {a: "format('%s', id)", b: id}
+`
+	var all []string
+	for _, f := range findings(bind(t, conn, mapping.Options{}, rules)) {
+		if strings.Contains(f, "PostgreSQL") {
+			all = append(all, f)
+		}
+	}
+	diff(t, "findings", all, []string{
+		"public.clientes: when is evaluated by PostgreSQL, in one query for each batch of changes; rules.evaluate: local refuses it",
+		"public.clientes: data.a is evaluated by PostgreSQL, in one query for each batch of changes; rules.evaluate: local refuses it",
+	})
+	for _, c := range []struct {
+		o    mapping.Options
+		text string
+		want []string
+	}{
+		{mapping.Options{Evaluate: mapping.EvaluateLocal}, rules, []string{
+			"rules.yaml:6:11: subqueries are not supported; use a lookup; or remove rules.evaluate: local, and PostgreSQL may evaluate when",
+			"rules.yaml:7:16: function format is not supported", "or remove rules.evaluate: local, and PostgreSQL may evaluate data.a",
+		}},
+		{mapping.Options{}, strings.ReplaceAll(rules, "format('%s', id)", "sorteio()"), []string{"data.a calls sorteio(), which is volatile (pg_proc.provolatile)", "run ALTER FUNCTION sorteio() STABLE"}},
+		{mapping.Options{Deny: []string{"clientes.nome"}}, strings.ReplaceAll(rules, "'%s', id", "'%s', nome"), []string{`column "nome" must not be sent: privacy.deny has clientes.nome`}},
+		{mapping.Options{Deny: []string{"clientes.nome"}}, strings.ReplaceAll(rules, "format('%s', id)", "(select c.nome from clientes c limit 1)"), []string{`data.a reads column "nome", which must not be sent: privacy.deny has clientes.nome; remove it from the expression`}},
+		{mapping.Options{Deny: []string{"clientes.nome"}}, strings.ReplaceAll(rules, "format('%s', id)", "resumo(null)"), []string{"data.a calls resumo(titulos), which may read columns of privacy.deny"}},
+	} {
+		_, err := parse(t, c.o, c.text).Bind(context.Background(), conn)
+		for _, want := range c.want {
+			if err == nil || !strings.Contains(err.Error(), want) {
+				t.Errorf("%v; want %q", err, want)
+			}
+		}
+	}
+	// A condition decides, and does not show.
+	bind(t, conn, mapping.Options{Deny: []string{"clientes.nome"}}, strings.ReplaceAll(rules, "exists (select 1)", "format('%s', nome) = 'x'"))
+}

@@ -397,6 +397,9 @@ func (b *binder) lookupHint(ctx context.Context, l *lookup, pg *pgconn.PgError, 
 			return hint, err
 		}
 	}
+	if l.expression != nil && (pg.Code == cdc.CodeGrouping || pg.Code == cdc.CodeUnsupported) {
+		return "an expression has one value, of one row; write a subquery: (select ... from ...)", nil
+	}
 	if undefined := pg.Code == cdc.CodeUndefinedTable || pg.Code == cdc.CodeUndefinedObject || pg.Code == cdc.CodeUndefinedFunction; undefined && at < 0 && len(b.room.outside) > 0 {
 		// It is in a function, below a view perhaps.
 		return "set the search_path of the function that names it (ALTER FUNCTION ... SET search_path); " + openHint(b.room.outside[0]), nil
