@@ -114,10 +114,17 @@ func stored(t testing.TB, conn *pgx.Conn, rel *cdc.Relation, table string) []val
 // gives for the same rows in a session with the source's time zone.
 func TestDelegateEqualsPostgres(t *testing.T) {
 	t.Parallel()
-	ctx := context.Background()
 	l := newLab(t, pg, mapping.Options{Location: saoPaulo(t)}, delegateRules(triggerExpressions), delegateSchema)
-	rel := relation(t, l.conn, "", "titulos")
-	before, after := stored(t, l.conn, rel, "titulos_antes"), stored(t, l.conn, rel, "titulos")
+	l.compareDelegated(triggerExpressions)
+}
+
+// compareDelegated compares the rules that delegateRules has for the expressions with
+// PostgreSQL, over the rows of titulos. What fails here fails there.
+func (l *lab) compareDelegated(expressions []string) {
+	l.Helper()
+	ctx := context.Background()
+	rel := relation(l, l.conn, "", "titulos")
+	before, after := stored(l, l.conn, rel, "titulos_antes"), stored(l, l.conn, rel, "titulos")
 	l.tx.Time = change(rel, cdc.Update, nil, nil).Tx.Time
 	var changes []*cdc.Change
 	for i := range after {
@@ -126,34 +133,34 @@ func TestDelegateEqualsPostgres(t *testing.T) {
 		changes = append(changes, c)
 	}
 	events := l.resolve(changes...)
-	if len(events) != len(after)*len(triggerExpressions) {
-		t.Fatalf("%d events", len(events))
+	if len(events) != len(after)*len(expressions) {
+		l.Fatalf("%d events", len(events))
 	}
-	if _, err := l.conn.Exec(ctx, "set timezone to 'America/Sao_Paulo'"); err != nil {
-		t.Fatal(err)
+	if _, err := l.conn.Exec(ctx, "reset lc_monetary; set timezone to 'America/Sao_Paulo'"); err != nil {
+		l.Fatal(err)
 	}
 	const commit = "timestamptz '2026-11-21 17:02:03.456789+00'"
 	sql := strings.NewReplacer("changed(valor)", "(old.valor is distinct from new.valor)", "became(situacao, 'LI')", "(new.situacao = 'LI' and old.situacao is distinct from 'LI')",
 		"mask_cpf(doc)", "case doc when '12345678901' then '***.456.789-**' when 'x''y\\z' then '***.***.***-**' end", "resumo(old)", "resumo(row(old.*)::titulos)", "now()", commit, "current_timestamp", commit, "localtimestamp", commit+"::timestamp", "current_date", commit+"::date")
 	accepted := 0
 	for i, event := range events {
-		n, id := i%len(triggerExpressions), i/len(triggerExpressions)+1
+		n, id := i%len(expressions), i/len(expressions)+1
 		var want *string
-		err := l.conn.QueryRow(ctx, "select (select ("+sql.Replace(triggerExpressions[n])+")::text from titulos new where new.id = old.id) from titulos_antes old where old.id = $1", id).Scan(&want)
+		err := l.conn.QueryRow(ctx, "select (select ("+sql.Replace(expressions[n])+")::text from titulos new where new.id = old.id) from titulos_antes old where old.id = $1", id).Scan(&want)
 		if event.Parked != "" || err != nil {
 			if event.Parked == "" || err == nil {
-				t.Errorf("row %d: %s\n  here       %s%s\n  PostgreSQL %v", id, triggerExpressions[n], event.Data, event.Parked, err)
+				l.Errorf("row %d: %s\n  here       %s%s\n  PostgreSQL %v", id, expressions[n], event.Data, event.Parked, err)
 			}
 			continue
 		}
 		accepted++
 		wanted, _ := json.Marshal(want)
 		if got := strings.TrimSuffix(strings.TrimPrefix(event.Data, fmt.Sprintf(`{"id":%d,"v":`, id)), "}"); got != string(wanted) {
-			t.Errorf("row %d: %s\n  here       %s\n  PostgreSQL %s", id, triggerExpressions[n], got, wanted)
+			l.Errorf("row %d: %s\n  here       %s\n  PostgreSQL %s", id, expressions[n], got, wanted)
 		}
 	}
 	if accepted < len(events)*9/10 {
-		t.Errorf("%d of %d have a value", accepted, len(events))
+		l.Errorf("%d of %d have a value", accepted, len(events))
 	}
 }
 
@@ -261,7 +268,7 @@ rules:
 	for _, e := range l.resolve(changes...) {
 		switch {
 		case e.Parked != "":
-			parked = append(parked, e.Type+" "+e.Parked[strings.Index(e.Parked, ": ")+2:])
+			parked = append(parked, e.Type+" "+e.Parked[strings.Index(" "+e.Parked, ": ")+1:])
 		case e.Type == "cliente":
 			events = append(events, strings.Join([]string{e.Tenant, e.Key, e.Data, e.Previous, e.Unchanged}, " "))
 		}
@@ -324,4 +331,57 @@ rules:
 	}
 	// A condition decides, and does not show.
 	bind(t, conn, mapping.Options{Deny: []string{"clientes.nome"}}, strings.ReplaceAll(rules, "exists (select 1)", "format('%s', nome) = 'x'"))
+}
+
+// The database's own locale, collation, encoding and search_path decide what an expression
+// means, and a column's own collation.
+func TestDelegateInDatabases(t *testing.T) {
+	t.Parallel()
+	expressions := []string{
+		"nome < 'b'", "upper(nome)", "nome < 'É'", "ordenado < 'b'", "ordenado > 'ana'", "solto = 'ANA'", "max_texto(ordenado, nome)", "pago = '1234.50'", "pago::text", "pago > '10'::money", "initcap(nome)", "lower(nome) ilike 'JOSÉ%'",
+		"convert_to(nome, 'UTF8')", "length(nome)", "octet_length(nome)", "nome ~ '[[:upper:]]'", "exists (select 1 from clientes c where c.nome = solto)", "to_char(valor, 'L999D99')", "md5(nome)", "format('%s é', nome)",
+	}
+	for _, c := range []struct{ name, needs, options, after string }{
+		{"LATIN1", "", "template template0 encoding 'LATIN1' locale 'C'", ""},
+		{"ICU", "select 1 from pg_collation where collname = 'pt-BR-x-icu' and current_setting('server_version_num')::int >= 150000", "template template0 encoding 'UTF8' locale 'C' locale_provider icu icu_locale 'pt-BR'", ""},
+		{"pt_BR", "select 1 from pg_collation where collname = 'pt_BR.utf8'", "template template0 encoding 'UTF8' locale 'pt_BR.UTF-8'", ""},
+		{"search_path", "", "", `alter schema public rename to app; revoke create on schema app from public;
+			do $$ begin execute format('alter database %I set search_path to app', current_database()); end $$`},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			if c.needs != "" && !has(t, c.needs) {
+				t.Skip("the server lacks the locale")
+			}
+			statements := []string{delegateSchema, `
+				alter table titulos add column ordenado text, add column solto text;
+				alter table titulos_antes add column ordenado text, add column solto text;
+				update titulos set ordenado = nome, solto = nome;
+				create function max_texto(a text, b text) returns text immutable language sql as 'select greatest(a collate "C", b)'`}
+			if c.name != "LATIN1" && has(t, "select 1 from pg_collation where collname = 'pt-BR-x-icu'") {
+				statements = append(statements, `create collation sem_caixa (provider = icu, locale = 'und-u-ks-level2', deterministic = false);
+					alter table titulos alter ordenado type text collate "pt-BR-x-icu", alter solto type text collate sem_caixa`)
+			}
+			if c.after != "" {
+				statements = append(statements, c.after)
+			}
+			l := newLabIn(t, pg, c.options, mapping.Options{Location: saoPaulo(t)}, delegateRules(expressions), statements...)
+			l.compareDelegated(expressions)
+		})
+	}
+}
+
+// has reports whether the server has what a query asks for.
+func has(t testing.TB, query string) bool {
+	t.Helper()
+	conn, err := pgx.Connect(context.Background(), pg.DSN("postgres"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = conn.Close(context.Background()) }()
+	rows, err := conn.Query(context.Background(), query)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer rows.Close()
+	return rows.Next()
 }
