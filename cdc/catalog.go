@@ -44,7 +44,7 @@ type Table struct {
 
 // Collation is a column's own collation.
 type Collation struct {
-	Name string // pg_collation.collname
+	Schema, Name string // pg_collation.collname
 	// Deterministic: texts are equal only if their bytes are.
 	Deterministic bool
 }
@@ -197,7 +197,7 @@ func loadColumns(ctx context.Context, conn *pgx.Conn, types *Types, t *Table) er
 	}
 	rows, _ := conn.Query(ctx, `
 		select `+types.encoding.sql("a.attname::text")+`, a.atttypid, a.atttypmod, case when a.attgenerated <> '' then `+types.encoding.sql("pg_get_expr(d.adbin, d.adrelid)")+` end,
-			coalesce(co.collname::text, ''), coalesce(co.collisdeterministic, true)
+			coalesce(co.collnamespace::regnamespace::text, ''), coalesce(co.collname::text, ''), coalesce(co.collisdeterministic, true)
 		from pg_catalog.pg_attribute a left join pg_catalog.pg_attrdef d on d.adrelid = a.attrelid and d.adnum = a.attnum
 		left join pg_catalog.pg_collation co on co.oid = a.attcollation and co.collprovider <> 'd'
 		where a.attrelid = $1 and a.attnum > 0 and not a.attisdropped order by a.attnum`, t.Relation.OID)
@@ -206,7 +206,7 @@ func loadColumns(ctx context.Context, conn *pgx.Conn, types *Types, t *Table) er
 	var formula *string // of a generated column
 	var oids []uint32
 	var collation Collation
-	_, err = pgx.ForEachRow(rows, []any{&column.Name, &oid, &column.TypeMod, &formula, &collation.Name, &collation.Deterministic}, func() error {
+	_, err = pgx.ForEachRow(rows, []any{&column.Name, &oid, &column.TypeMod, &formula, &collation.Schema, &collation.Name, &collation.Deterministic}, func() error {
 		if collation.Name != "" {
 			t.Collations[column.Name] = collation
 		}
