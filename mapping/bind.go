@@ -33,6 +33,10 @@ type boundRule struct {
 	// parked row must not show them either.
 	hidden  map[string]bool
 	lookups []*boundLookup
+	// delegated are the expressions that the source evaluates, and conditions when, where
+	// it is not decided at the change alone.
+	delegated  map[site]*delegated
+	conditions map[group]*condition
 	// seen are the operations of the table that must be published.
 	seen opSet
 	// number is what Number has given the rule; before, it counts the per-transaction
@@ -383,6 +387,11 @@ func (b *binder) bind(ctx context.Context, r *rule) (*boundRule, error) {
 		return nil, nil // every mention of them would repeat the mistake
 	}
 	c := &compiler{relation: t.Relation, lookups: bound.lookups, settings: b.settings, primaryKey: bound.identity(), hiddenKey: bound.hiddenKey(), collations: t.Collations, generated: t.Generated}
+	c.delegated, c.conditions, c.refused = map[site]*delegated{}, map[group]*condition{}, map[site]bool{}
+	if err := b.delegate(ctx, bound, c); err != nil {
+		return nil, err
+	}
+	bound.delegated, bound.conditions = c.delegated, c.conditions
 	for g := range groups {
 		if r.ops&g.ops() != 0 {
 			c.compile(r, g)

@@ -30,7 +30,7 @@ func TestBindKnowsCollations(t *testing.T) {
 		"comum in ('a', 'b')":               "",
 		"solto is not null and comum = 'a'": "",
 	} {
-		rules := parse(t, mapping.Options{}, "rules:\n  - {event: x, table: textos, on: insert, when: \""+when+"\", columns: [id, solto, ordenado]}\n")
+		rules := parse(t, mapping.Options{Evaluate: mapping.EvaluateLocal}, "rules:\n  - {event: x, table: textos, on: insert, when: \""+when+"\", columns: [id, solto, ordenado]}\n")
 		_, err := rules.Bind(ctx, conn)
 		switch {
 		case want == "" && err != nil:

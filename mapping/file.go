@@ -26,8 +26,21 @@ const (
 	Park
 )
 
+// Evaluate says who evaluates expressions.
+type Evaluate uint8
+
+// The values of rules.evaluate.
+const (
+	// EvaluateAny lets PostgreSQL evaluate what the language lacks.
+	EvaluateAny Evaluate = iota
+	// EvaluateLocal refuses it.
+	EvaluateLocal
+)
+
 // Options are what rules are read with.
 type Options struct {
+	// Evaluate says who evaluates what the language lacks.
+	Evaluate Evaluate
 	// Files are the rule files; the order of the rules is theirs.
 	Files []string
 	// Deny are columns that no payload may hold, as table.column or
@@ -251,10 +264,24 @@ func parseExpression(v strictyaml.Value, path string) *expression {
 	if strings.HasPrefix(e.value.Comment(), "#>") {
 		v.Errorf("write the expression in a block (key: >- and the expression on the next line)", "YAML takes %s for a comment", e.value.Comment()[:2])
 	}
-	for _, m := range mistakes(expr.CheckSyntax(e.text)) {
+	for _, m := range mistakes(checkForm(e.text)) {
 		e.value.ErrorfAt(m.Offset, m.Hint, "%s", m.Message)
 	}
 	return e
+}
+
+// checkForm refuses what is no expression of PostgreSQL either. Of other syntax the server
+// decides.
+func checkForm(text string) error {
+	err := expr.CheckSyntax(text)
+	if err == nil {
+		return nil
+	}
+	tokens, fault := expr.Tokens(text)
+	if fault == nil && len(tokens) > 0 && balanced(tokens) == nil {
+		return nil
+	}
+	return err
 }
 
 // mistakes are those in an error of the expression compiler.

@@ -32,9 +32,15 @@ type lab struct {
 
 func newLab(t testing.TB, server *testservers.Postgres, o mapping.Options, rules string, statements ...string) *lab {
 	t.Helper()
-	l := &lab{TB: t, dsn: server.Database(t, "", append([]string{schema}, statements...)...), log: &strings.Builder{}, tx: &cdc.Transaction{}}
+	return newLabIn(t, server, "", o, rules, statements...)
+}
+
+// newLabIn is newLab in a database created with options.
+func newLabIn(t testing.TB, server *testservers.Postgres, options string, o mapping.Options, rules string, statements ...string) *lab {
+	t.Helper()
+	l := &lab{TB: t, dsn: server.Database(t, options, append([]string{schema}, statements...)...), log: &strings.Builder{}, tx: &cdc.Transaction{}}
 	var err error
-	if l.conn, err = pgx.Connect(context.Background(), l.dsn); err != nil {
+	if l.conn, err = pgx.Connect(context.Background(), l.dsn+"&client_encoding=UTF8"); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = l.conn.Close(context.Background()) })

@@ -53,8 +53,9 @@ type Mapper struct {
 	childChanged bool
 	caches       map[string]*lookupCache
 	now          func() time.Time // the clock of caches
-	// found are the rows of the lookups of the event at hand.
-	found []foundRow
+	// found are the rows of the lookups of the event at hand, foundBefore those for the
+	// old row.
+	found, foundBefore []foundRow
 
 	event  Event
 	parked Parked
@@ -338,6 +339,9 @@ func (m *Mapper) changed(r *rulePlan, c *cdc.Change) (bool, *failure) {
 // subject fills in m.tenant and m.key.
 func (m *Mapper) subject(r *rulePlan, c *cdc.Change) *failure {
 	m.tenant = m.tenant[:0]
+	if err := m.machine.Sent(r.sent); err != nil {
+		return &failure{part: "tenant or key", err: err}
+	}
 	if r.tenant != nil {
 		var err error
 		if m.tenant, _, err = m.machine.AppendText(m.tenant, r.tenant); err != nil {

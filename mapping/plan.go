@@ -113,7 +113,7 @@ func (p *tablePlan) addBrokenChildren(rs *Ruleset, c *collectPlan) {
 }
 
 func newRulePlan(rs *Ruleset, b *boundRule, rel *cdc.Relation, older bool, g group) *rulePlan {
-	c := &compiler{relation: rel, lookups: b.lookups, settings: rs.settings, primaryKey: b.identity(), hiddenKey: b.hiddenKey(), collations: b.table.Collations}
+	c := &compiler{relation: rel, lookups: b.lookups, settings: rs.settings, primaryKey: b.identity(), hiddenKey: b.hiddenKey(), collations: b.table.Collations, delegated: b.delegated, conditions: b.conditions}
 	r := &rulePlan{bound: b, place: b.place(), table: rel.TableName(), program: c.compile(b.rule, g)}
 	changed := b.differences(rel, older)
 	switch {
@@ -142,7 +142,7 @@ func newRulePlan(rs *Ruleset, b *boundRule, rel *cdc.Relation, older bool, g gro
 
 // canDecide: when and watch are not touched by what has changed.
 func (r *rulePlan) canDecide(uses []use, changed []*SchemaError) bool {
-	if r.bound.when != nil && r.when == nil || !r.bound.watchAll.Valid() && r.watch != nil && len(r.watch) != len(r.bound.watch) {
+	if r.undecided || !r.bound.watchAll.Valid() && r.watch != nil && len(r.watch) != len(r.bound.watch) {
 		return false
 	}
 	return !slices.ContainsFunc(uses, func(u use) bool {

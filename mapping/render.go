@@ -79,7 +79,10 @@ func (m *Mapper) leaveOut(path string) {
 
 func (m *Mapper) appendLeaf(dst []byte, n *node, machine *expr.Machine, o *pgtext.JSONOptions) ([]byte, *failure) {
 	start := len(dst)
-	dst, err := machine.AppendJSON(dst, n.leaf, o)
+	err := machine.Sent(n.sent)
+	if err == nil {
+		dst, err = machine.AppendJSON(dst, n.leaf, o)
+	}
 	switch {
 	case err == nil:
 		return dst, nil
@@ -138,15 +141,24 @@ func (m *Mapper) renderPrevious(dst []byte, r *rulePlan, c *cdc.Change) ([]byte,
 		if c.Old == nil {
 			return dst, &failure{part: "previous", err: &expr.UnknownError{Column: c.Relation.Columns[0].Name, Old: true, State: cdc.Missing}}
 		}
-		m.beforeChange = *c
-		m.beforeChange.New = c.Old
-		m.before.Load(&m.beforeChange)
+		m.loadBefore(c)
 		for i := range m.found {
-			m.before.LoadLookup(i, m.found[i].row)
+			found := m.found[i]
+			if i < len(m.foundBefore) && m.foundBefore[i].done {
+				found = m.foundBefore[i]
+			}
+			m.before.LoadLookup(i, found.row)
 		}
 		m.beforeLoaded = true
 	}
 	return m.previousObject(dst, r.payload, c, m.options(r))
+}
+
+// loadBefore makes the old row the new one of the machine for previous.
+func (m *Mapper) loadBefore(c *cdc.Change) {
+	m.beforeChange = *c
+	m.beforeChange.New = c.Old
+	m.before.Load(&m.beforeChange)
 }
 
 func (m *Mapper) previousObject(dst []byte, n *node, c *cdc.Change, o *pgtext.JSONOptions) ([]byte, *failure) {

@@ -142,7 +142,7 @@ func (b *boundRule) restrictionFindings(m cdc.Membership) []Finding {
 	// In one transaction, so that no change is missed between the two.
 	again := fmt.Sprintf("BEGIN; %s DROP TABLE %s; %[1]s ADD TABLE %[2]s; COMMIT;", alter, name)
 	var out []Finding
-	if m.Filter != "" {
+	if m.Filtered {
 		out = append(out, Finding{b.place(), name, fmt.Sprintf("publication %s has a row filter: changes of other rows are never seen", m.Publication), again})
 	}
 	var missing []string

@@ -22,6 +22,7 @@ type appender struct {
 	mu       sync.Mutex           // held by Append and AcceptRestart
 	checked  map[string]time.Time // when a master's identity was checked, by address; guarded by mu
 	commands commandPool          // guarded by mu
+	chains   map[string]*chain    // by key; guarded by mu
 
 	streamsMu sync.Mutex
 	streams   map[string]*stream // by endpoint; guarded by streamsMu
@@ -31,6 +32,8 @@ type appender struct {
 type stream struct {
 	endpoint string // empty: the parked changes
 	key      string
+	old      string // has the stream while it is cut
+	chain    string // key of the chain
 	slot     uint16 // of a cluster
 	// last is the newest id that this process has appended since it last
 	// accepted the server; zero: unknown.
@@ -44,16 +47,25 @@ type stream struct {
 	prev, next ID
 }
 
-func newStream(endpoint, key string) *stream {
-	return &stream{endpoint: endpoint, key: key, slot: slotOf(key)}
+// newStream returns an endpoint's stream; empty: that of the parked changes.
+func (k *keyspace) newStream(endpoint string) *stream {
+	tag, key := endpoint, k.events(endpoint)
+	if endpoint == "" {
+		tag, key = k.parked(), k.parked()
+	}
+	s := &stream{endpoint: endpoint, key: key, old: k.of(tag, "cut"), chain: k.of("", "chain"), slot: slotOf(key)}
+	if k.cluster {
+		s.chain = k.of(tag, "chain")
+	}
+	return s
 }
 
-func (a *appender) stream(endpoint, key string) *stream {
+func (a *appender) stream(endpoint string, k *keyspace) *stream {
 	a.streamsMu.Lock()
 	defer a.streamsMu.Unlock()
 	s, ok := a.streams[endpoint]
 	if !ok {
-		s = newStream(endpoint, key)
+		s = k.newStream(endpoint)
 		a.streams[endpoint] = s
 	}
 	return s
@@ -121,6 +133,7 @@ func (q *Queue) Append(ctx context.Context, b *Batch) error {
 		err = execute(ctx, b, touched)
 	}
 	if err != nil {
+		a.unsureLocked()
 		return fmt.Errorf("append %d events: %w", len(b.destinations), err)
 	}
 	local := q.local.Load()
@@ -202,18 +215,14 @@ func (q *Queue) execute(ctx context.Context, b *Batch, touched []*stream) error 
 		a.checked[""] = time.Now()
 	}
 	added := len(pool.queue)
+	pool.queue = append(pool.queue, a.linkLocked(touched[0]))
 	if names := q.ownedElsewhere(touched); names != "" {
 		pool.queue = append(pool.queue, redis.NewCmd(ctx, "PUBLISH", q.keys.wake(), names))
 	}
 	commands := pool.queue
-	var err error
-	if len(commands) == 1 {
-		err = server.Process(ctx, commands[0])
-	} else {
-		tx := server.TxPipeline()
-		_ = tx.BatchProcess(ctx, commands...) // it only queues
-		_, err = tx.Exec(ctx)
-	}
+	tx := server.TxPipeline()
+	_ = tx.BatchProcess(ctx, commands...) // it only queues
+	_, err := tx.Exec(ctx)
 	// Of a transaction that was executed, err is the first command's error.
 	if err != nil && !refusedAsKnown(err) && !errors.Is(err, redis.Nil) {
 		delete(a.checked, "")

@@ -60,7 +60,10 @@ func (s *Store) DeadLetters(ctx context.Context, f Filter, after int64, n int) (
 		w.add("id > %s", after)
 	}
 	sql := `select id, ` + deadColumns + ` from gancho.dead_letters` + w.sql() + ` order by ` + deadOrder(&f) + ` limit ` + w.param(n)
-	return collect(ctx, s, "read dead letters", sql, w.args, scanDead)
+	if len(f.IDs) > 0 {
+		return collect(ctx, s, "read dead letters", sql, w.args, scanDead)
+	}
+	return collectMany(ctx, s, "read dead letters", sql, w.args, scanDead)
 }
 
 // deadOrder is by id. Where a filter chooses single events, the order hides the
@@ -100,7 +103,7 @@ func scanDead(row pgx.CollectableRow) (DeadLetter, error) {
 
 // CountDead counts the dead letters that a filter chooses.
 func (s *Store) CountDead(ctx context.Context, f Filter) (int64, error) {
-	return s.count(ctx, deadTable, &f)
+	return s.countRows(ctx, deadTable, &f)
 }
 
 // CountDeadByEndpoint counts the dead letters that a filter chooses of each endpoint that
@@ -114,7 +117,7 @@ func (s *Store) CountDeadByEndpoint(ctx context.Context, f Filter) (map[string]i
 		Endpoint string
 		N        int64
 	}
-	rows, err := collect(ctx, s, "count dead letters", `select endpoint, count(*) from gancho.dead_letters`+w.sql()+` group by endpoint`, w.args, pgx.RowToStructByPos[count])
+	rows, err := collectMany(ctx, s, "count dead letters", `select endpoint, count(*) from gancho.dead_letters`+w.sql()+` group by endpoint`, w.args, pgx.RowToStructByPos[count])
 	counts := make(map[string]int64, len(rows))
 	for _, r := range rows {
 		counts[decode(r.Endpoint)] = r.N
@@ -167,7 +170,7 @@ func (d *drop) chunk(ctx context.Context) (int64, error) {
 		) select count(*), coalesce(max(id), 0) from gone`, w.sql(), w.param(dropChunk))
 	var n, after int64
 	entry := d.entry
-	err = s.write(ctx, "drop dead letters", func(tx pgx.Tx) error {
+	err = s.writeMany(ctx, "drop dead letters", func(tx pgx.Tx) error {
 		if err := tx.QueryRow(ctx, sql, w.args...).Scan(&n, &after); err != nil || n == 0 {
 			return err
 		}

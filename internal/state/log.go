@@ -78,7 +78,7 @@ func (s *Store) Attempts(ctx context.Context, f Filter, cursor string, n int) (p
 	}
 	sql := `select ` + attemptColumns + ` from gancho.attempts` + w.sql() +
 		` order by time desc, endpoint desc, entry desc, number desc limit ` + w.param(n+1)
-	page, err = collect(ctx, s, "read the delivery log", sql, w.args, scanAttempt)
+	page, err = collectMany(ctx, s, "read the delivery log", sql, w.args, scanAttempt)
 	if err != nil || len(page) <= n {
 		return page, "", err
 	}
@@ -100,6 +100,20 @@ func scanAttempt(row pgx.CollectableRow) (Attempt, error) {
 	a.Time, a.Committed = a.Time.UTC(), a.Committed.UTC()
 	decodeIn(&a.Endpoint, &a.Entry, &a.WebhookID, &a.Event, &a.Tenant, &a.Key, &a.Outcome, &a.Class, &a.Error)
 	return a, err
+}
+
+// LastSent is when events of a tenant were sent to endpoints of a name last, as far as
+// attempts and dead letters are kept; zero: never.
+func (s *Store) LastSent(ctx context.Context, endpoint, tenant string) (time.Time, error) {
+	w := &where{text: s.text}
+	w.given("endpoint = %s", endpoint)
+	w.equal("tenant", &tenant)
+	sql := fmt.Sprintf(`select greatest((select max(time) from gancho.attempts%[1]s), (select max(last) from gancho.dead_letters%[1]s))`, w.sql())
+	last, err := collectMany(ctx, s, "read when an endpoint was sent to", sql, w.args, pgx.RowTo[*time.Time])
+	if err != nil {
+		return time.Time{}, err
+	}
+	return utc(last[0]), nil
 }
 
 const eventColumns = `committed, webhook_id, event, tenant, key, sequence, version, data, previous, unchanged`
@@ -163,15 +177,15 @@ func readNotes(m *webhook.Message, stored []byte) error {
 
 // CountEvents counts the kept events that a filter chooses.
 func (s *Store) CountEvents(ctx context.Context, f Filter) (int64, error) {
-	return s.count(ctx, eventsTable, &f)
+	return s.countRows(ctx, eventsTable, &f)
 }
 
-func (s *Store) count(ctx context.Context, table string, f *Filter) (int64, error) {
+func (s *Store) countRows(ctx context.Context, table string, f *Filter) (int64, error) {
 	w, err := s.where(ctx, f, table)
 	if err != nil {
 		return 0, err
 	}
-	return collectOne(ctx, s, "count "+table, `select count(*) from `+table+w.sql(), w.args, pgx.RowTo[int64])
+	return s.count(ctx, "count "+table, `select count(*) from `+table+w.sql(), w.args)
 }
 
 // scanEvent reads a row of eventColumns; the message is a replay.

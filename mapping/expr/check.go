@@ -27,6 +27,13 @@ func (c *checker) errorAt(p place, hint, format string, args ...any) *term {
 	return c.report(&Error{Offset: p.off, Length: max(p.end-p.off, 1), Message: fmt.Sprintf(format, args...), Hint: hint})
 }
 
+// unsupported is errorAt for what PostgreSQL may have, and the language has not.
+func (c *checker) unsupported(p place, hint, format string, args ...any) *term {
+	c.errorAt(p, hint, format, args...)
+	c.errs[len(c.errs)-1].Unsupported = true
+	return nil
+}
+
 func (c *checker) report(err *Error) *term {
 	c.errs = append(c.errs, err)
 	return nil

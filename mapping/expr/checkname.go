@@ -192,7 +192,7 @@ func (c *checker) resolveType(n *typeName) (*cdc.Type, int32) {
 		t = c.userType(n.schema, n.name)
 	}
 	if t == nil || t.OID == oidUnknown {
-		c.errorAt(n.place, c.typeHint(n), "type %q is not known here", n.name)
+		c.unsupported(n.place, c.typeHint(n), "type %q is not known here", n.name)
 		return nil, -1
 	}
 	typmod, ok := c.typeModifier(n, t)
@@ -201,7 +201,7 @@ func (c *checker) resolveType(n *typeName) (*cdc.Type, int32) {
 	}
 	if n.array && t.Kind != cdc.KindArray {
 		if len(n.mods) > 0 && typmod >= 0 {
-			c.errorAt(n.place, "cast to "+typeTitle(t)+"[]", "modifiers of array elements are not supported")
+			c.unsupported(n.place, "cast to "+typeTitle(t)+"[]", "modifiers of array elements are not supported")
 			return nil, -1
 		}
 		return arrayOf(t), -1

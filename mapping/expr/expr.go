@@ -82,6 +82,8 @@ func (s *Scope) computes(t *term) bool {
 type Error struct {
 	Offset, Length int
 	Message, Hint  string
+	// Unsupported: PostgreSQL may accept it. Syntax that is not read here is that, too.
+	Unsupported bool
 }
 
 // Error returns the message and the hint, without the position.
@@ -181,6 +183,7 @@ func CompileBool(src string, s *Scope) (*Expr, error) { return compile(src, s, t
 func compile(src string, s *Scope, mustBeBool bool) (*Expr, error) {
 	tree, err := parse(src, s.Settings.foldsAccents())
 	if err != nil {
+		err.Unsupported = true
 		return nil, Errors{err}
 	}
 	c := &checker{scope: s, machine: NewMachine(s.Settings)}
@@ -213,6 +216,14 @@ func (e *Expr) Type() *cdc.Type { return e.typ }
 // Columns returns every column that the expression names, old rows last,
 // sorted by index and without repetition.
 func (e *Expr) Columns() []Column { return slices.Clone(e.columns) }
+
+// Bare returns the column of the row that the expression is; false: it is more.
+func (e *Expr) Bare() (Column, bool) {
+	if e.root.op != opColumn || e.root.lookup > 0 || len(e.columns) != 1 {
+		return Column{}, false
+	}
+	return e.columns[0], true
+}
 
 // Lookups returns the columns of lookups that the expression names, as often as
 // it does.

@@ -90,7 +90,7 @@ type Machine struct {
 }
 
 // MaxLookups is the largest number of lookups in a scope.
-const MaxLookups = 16
+const MaxLookups = 22
 
 // sides are the rows that a machine has: new, old and one for each lookup.
 const sides = 2 + MaxLookups
@@ -146,6 +146,21 @@ func (m *Machine) Bool(e *Expr) (val, null bool, err error) {
 	default:
 		return x == triTrue, x == triNull, nil
 	}
+}
+
+// Sent returns an *UnknownError for the first of the columns whose value the server did
+// not send.
+func (m *Machine) Sent(columns []Column) error {
+	for _, c := range columns {
+		side := 0
+		if c.Old {
+			side = 1
+		}
+		if d := m.datum(side, c.Index); !d.Known() {
+			return &UnknownError{Column: c.Name, Old: c.Old, State: d.State}
+		}
+	}
+	return nil
 }
 
 // AppendText appends the result in PostgreSQL's text form. When err is not

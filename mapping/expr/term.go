@@ -313,5 +313,5 @@ func bound(f func(c *checker, t *term) (*impl, *Error)) *impl { return &impl{bin
 
 // refusal is an error about a whole term.
 func refusal(t *term, message, hint string) *Error {
-	return &Error{Offset: t.off, Length: max(t.end-t.off, 1), Message: message, Hint: hint}
+	return &Error{Offset: t.off, Length: max(t.end-t.off, 1), Message: message, Hint: hint, Unsupported: true}
 }
