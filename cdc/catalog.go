@@ -87,6 +87,20 @@ func PartitionTree(root string) string {
 		select oid, level from tree)`
 }
 
+// PartitionKey returns the columns by which a partitioned table, or a partition of it
+// that is partitioned itself, is partitioned. Columns within expressions are left out.
+func PartitionKey(ctx context.Context, conn *pgx.Conn, encoding Encoding, t *Table) ([]string, error) {
+	rows, _ := conn.Query(ctx, `
+		select distinct `+encoding.sql("a.attname::text")+`
+		from `+PartitionTree("$1::oid")+` tree join pg_catalog.pg_partitioned_table p on p.partrelid = tree.oid
+		join pg_catalog.pg_attribute a on a.attrelid = p.partrelid and a.attnum = any(p.partattrs::int2[]) order by 1`, t.Relation.OID)
+	columns, err := pgx.CollectRows(rows, pgx.RowTo[string])
+	if err != nil {
+		return nil, fmt.Errorf("read partition key of %s: %w", t.Relation.TableName(), unreadable(err))
+	}
+	return columns, nil
+}
+
 // ListTables returns all tables and views outside PostgreSQL's own schemas, in
 // order, for suggesting a close name. The catalogue's names have the encoding.
 func ListTables(ctx context.Context, conn *pgx.Conn, encoding Encoding) ([]Name, error) {

@@ -43,7 +43,7 @@ type Ruleset struct {
 	// perTransaction are the rules that wait for the commit, by their numbers;
 	// transactional are the tables that they depend on.
 	perTransaction map[int]*boundRule
-	transactional  map[cdc.Name]*transactionTable
+	transactional  map[cdc.Name][]*transactionTable
 	findings       []Finding
 	settings       expr.Settings
 	path, schemas  string                       // those of the room of lookups

@@ -243,6 +243,7 @@ func (s *redriven) Event(e *mapping.Event) error {
 	s.event.Message = webhook.Message{
 		ID: s.of.WebhookID, Type: e.Type, Tenant: string(e.Tenant), Key: string(e.Key), Time: e.Time, Version: e.Version,
 		Data: bytes.Clone(e.Data), Previous: bytes.Clone(e.Previous), Unchanged: bytes.Clone(e.Unchanged),
+		Op: e.Op.String(), Errors: bytes.Clone(e.Errors),
 	}
 	return nil
 }

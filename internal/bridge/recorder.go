@@ -273,7 +273,7 @@ func (b *recordBatch) add(endpoint string, entries []queue.LogEntry) {
 			}
 			if l.Kept != nil && b.State.KeepEvents > 0 {
 				b.events = append(b.events, *l.Kept)
-				b.bytes += len(l.Kept.Data) + len(l.Kept.Previous) + len(l.Kept.Unchanged)
+				b.bytes += len(l.Kept.Data) + len(l.Kept.Previous) + len(l.Kept.Unchanged) + len(l.Kept.Errors)
 			}
 		}
 	}

@@ -25,6 +25,9 @@ func (j Job) WithoutClaim() Job {
 	return j
 }
 
+// ClaimSQL is the statement of ClaimJob.
+const ClaimSQL = claimSQL
+
 // Unresealed are the kinds of encrypted values that Rekey leaves out.
 func Unresealed() (kinds []int) {
 	for kind, r := range resealers {

@@ -53,12 +53,12 @@ func SubjectFilter(s queue.Subject) Filter {
 func (s *Store) CountSubject(ctx context.Context, of queue.Subject, every bool) (all Forgotten, err error) {
 	f := SubjectFilter(of)
 	for _, t := range subjectTables {
-		if *t.count(&all), err = s.count(ctx, t.name, &f); err != nil {
+		if *t.count(&all), err = s.countRows(ctx, t.name, &f); err != nil {
 			return all, err
 		}
 	}
 	for _, m := range mentions {
-		n, err := collectOne(ctx, s, "count mentions", `select count(*) from `+m.table+m.where(), mentionArgs(of, every), pgx.RowTo[int64])
+		n, err := s.count(ctx, "count mentions", `select count(*) from `+m.table+m.where(), mentionArgs(of, every))
 		if err != nil {
 			return all, err
 		}
@@ -144,7 +144,7 @@ func (s *Store) bar(ctx context.Context) error {
 
 // erase runs one statement, and returns how many rows it has changed.
 func (s *Store) erase(ctx context.Context, sql string, args []any) (n int64, err error) {
-	err = s.write(ctx, "erase a key", func(tx pgx.Tx) error {
+	err = s.writeMany(ctx, "erase a key", func(tx pgx.Tx) error {
 		done, err := tx.Exec(ctx, sql, args...)
 		n = done.RowsAffected()
 		return err
@@ -221,7 +221,7 @@ func (s *Store) Receivers(ctx context.Context, of queue.Subject) ([]string, erro
 	if err != nil {
 		return nil, err
 	}
-	names, err := collect(ctx, s, "read who has received events", `select distinct endpoint from gancho.attempts`+w.sql(), w.args, pgx.RowTo[string])
+	names, err := collectMany(ctx, s, "read who has received events", `select distinct endpoint from gancho.attempts`+w.sql(), w.args, pgx.RowTo[string])
 	if err != nil {
 		return nil, err
 	}
