@@ -147,6 +147,9 @@ func LimitListener(l net.Listener, limit int, turnedAway func()) net.Listener {
 	return limitListener(l, limit, turnedAway)
 }
 
+// ConnState tells a connection what its server does with it.
+var ConnState = connState
+
 // HoldConnection keeps the connection of a request until it is released.
 var HoldConnection = holdConnection
 
