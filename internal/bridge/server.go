@@ -208,7 +208,7 @@ func newServer(handler http.Handler, logger zerolog.Logger) *http.Server {
 		Handler:           http.MaxBytesHandler(handler, api.MaxBody),
 		ReadHeaderTimeout: headerTimeout, ReadTimeout: readTimeout, WriteTimeout: writeTimeout, IdleTimeout: idleTimeout, MaxHeaderBytes: maxHeader,
 		ConnContext: withConn, ConnState: connState,
-		ErrorLog:    log.New(serverLog{logger}, "", 0), // a panic, or no descriptor left: not what others of net/http print
+		ErrorLog: log.New(serverLog{logger}, "", 0), // a panic, or no descriptor left: not what others of net/http print
 	}
 }
 
