@@ -43,7 +43,7 @@ func (s *Store) WriteDead(ctx context.Context, dead []DeadLetter) error {
 		d, enc := &dead[rows[i]], s.text.encode
 		return []any{
 			enc(d.Endpoint), enc(d.Handle), enc(d.Message.ID), enc(d.Type), enc(d.Tenant), enc(d.Key), d.Time, enc(d.Sequence), enc(d.Version), d.Replay,
-			body(d.Data), d.Previous, d.Unchanged,
+			body(d.Data), d.Previous, notes(&d.Message),
 			enc(d.Reason), int32(d.Attempts), d.First, d.Last, int32(d.Status), enc(d.Class), enc(d.Error), []byte(d.Answer),
 		}
 	})
@@ -89,10 +89,13 @@ func (s *Store) DeadLetter(ctx context.Context, id int64, tenant string) (DeadLe
 
 func scanDead(row pgx.CollectableRow) (DeadLetter, error) {
 	var d DeadLetter
-	var answer []byte
+	var answer, kept []byte
 	err := row.Scan(&d.ID, &d.Endpoint, &d.Handle, &d.Message.ID, &d.Type, &d.Tenant, &d.Key, &d.Time, &d.Sequence, &d.Version, &d.Replay,
-		&d.Data, &d.Previous, &d.Unchanged, &d.Reason, &d.Attempts, &d.First, &d.Last, &d.Status, &d.Class, &d.Error, &answer)
+		&d.Data, &d.Previous, &kept, &d.Reason, &d.Attempts, &d.First, &d.Last, &d.Status, &d.Class, &d.Error, &answer)
 	d.Answer = string(answer)
+	if err == nil {
+		err = readNotes(&d.Message, kept)
+	}
 	d.Time, d.First, d.Last = d.Time.UTC(), d.First.UTC(), d.Last.UTC()
 	decodeIn(&d.Endpoint, &d.Handle, &d.Message.ID, &d.Type, &d.Tenant, &d.Key, &d.Sequence, &d.Version, &d.Reason, &d.Class, &d.Error)
 	return d, err

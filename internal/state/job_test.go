@@ -51,6 +51,7 @@ func TestResend(t *testing.T) {
 		e.Time = noon.AddDate(0, 0, n/40).Add(time.Duration(n/10) * time.Second)
 		if n%4 == 0 {
 			e.Type, e.Tenant, e.Previous, e.Unchanged = "cliente.novo", "2", []byte(`{}`), []byte(`["a"]`)
+			e.Op, e.Errors = []string{"delete", ""}[n/4%2], [][]byte{[]byte(`["b"]`), nil}[n/4%2]
 		}
 		all = append(all, e)
 	}
@@ -699,16 +700,21 @@ func TestParkedJob(t *testing.T) {
 		t.Errorf("claimed by a worker that cannot do it: %+v", other)
 	}
 	claimed := must[*state.Job](t)(s.ClaimJob(ctx, "w", time.Minute))
-	id := must[queue.ID](t)(queue.ParseID("5-1"))
-	check(t, s.AdvanceParked(ctx, claimed, id, 3, 2, 1))
+	id, last := must[queue.ID](t)(queue.ParseID("5-1")), must[queue.ID](t)(queue.ParseID("9-1"))
+	check(t, s.AdvanceParked(ctx, claimed, id, last, 3, 2, 1))
 	check(t, s.AdvanceJob(ctx, claimed, state.JobPage{})) // its lease is renewed as any
-	check(t, s.AdvanceParked(ctx, claimed, id, 0, 0, 1))
+	check(t, s.AdvanceParked(ctx, claimed, id, last, 0, 0, 1))
 	check(t, s.FinishJob(ctx, claimed, state.Done, ""))
 	done := must[state.Job](t)(s.Job(ctx, j.ID, ""))
-	if done.Sent != 3 || done.Silent != 2 || done.Kept != 2 || done.Total != 7 || done.Cursor != "5-1" {
+	if done.Sent != 3 || done.Silent != 2 || done.Kept != 2 || done.Total != 7 {
 		t.Errorf("%+v", done)
 	}
-	if err := s.AdvanceParked(ctx, claimed, id, 1, 0, 0); !errors.Is(err, state.ErrConflict) {
+	for cursor, want := range map[string]queue.ID{done.Cursor: last, "5-1": {}} { // the second is an older version's
+		if after, to, err := state.ParkedCursor(cursor); err != nil || after != id || to != want {
+			t.Errorf("cursor %q: %s to %s, %v", cursor, after, to, err)
+		}
+	}
+	if err := s.AdvanceParked(ctx, claimed, id, last, 1, 0, 0); !errors.Is(err, state.ErrConflict) {
 		t.Errorf("a job that has ended: %v", err)
 	}
 }

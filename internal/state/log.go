@@ -1,6 +1,7 @@
 package state
 
 import (
+	"bytes"
 	"context"
 	"encoding/base64"
 	"encoding/json"
@@ -11,6 +12,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"gancho/delivery/webhook"
+	"gancho/internal/jsontext"
 )
 
 const attemptColumns = `time, endpoint, entry, number, webhook_id, event, tenant, key, committed, outcome, class, status, error, micros, replay`
@@ -126,7 +128,7 @@ func (s *Store) WriteEvents(ctx context.Context, events []webhook.Message) error
 	return s.copyIn(ctx, eventsTable, eventColumns, "do nothing", days, len(events), func(i int) []any {
 		e, enc := &events[i], s.text.encode
 		return []any{
-			e.Time, enc(e.ID), enc(e.Type), enc(e.Tenant), enc(e.Key), enc(e.Sequence), enc(e.Version), body(e.Data), e.Previous, e.Unchanged,
+			e.Time, enc(e.ID), enc(e.Type), enc(e.Tenant), enc(e.Key), enc(e.Sequence), enc(e.Version), body(e.Data), e.Previous, notes(e),
 		}
 	})
 }
@@ -137,6 +139,40 @@ func body(data []byte) []byte {
 		return []byte{}
 	}
 	return data
+}
+
+// notes is what the column unchanged holds: what an envelope says of the data. Of an
+// event without op and errors, as those of former versions are, it is unchanged alone.
+func notes(m *webhook.Message) []byte {
+	if m.Op == "" && len(m.Errors) == 0 {
+		return m.Unchanged
+	}
+	dst := jsontext.AppendString([]byte(`{"op":`), m.Op)
+	if len(m.Unchanged) > 0 {
+		dst = append(append(dst, `,"unchanged":`...), m.Unchanged...)
+	}
+	if len(m.Errors) > 0 {
+		dst = append(append(dst, `,"errors":`...), m.Errors...)
+	}
+	return append(dst, '}')
+}
+
+// readNotes reads what notes wrote.
+func readNotes(m *webhook.Message, stored []byte) error {
+	if !bytes.HasPrefix(stored, []byte("{")) {
+		m.Unchanged = stored
+		return nil
+	}
+	var n struct {
+		Op        string          `json:"op"`
+		Unchanged json.RawMessage `json:"unchanged"`
+		Errors    json.RawMessage `json:"errors"`
+	}
+	if err := json.Unmarshal(stored, &n); err != nil {
+		return fmt.Errorf("read column unchanged of event %s: %w", m.ID, err)
+	}
+	m.Op, m.Unchanged, m.Errors = n.Op, n.Unchanged, n.Errors
+	return nil
 }
 
 // CountEvents counts the kept events that a filter chooses.
@@ -155,7 +191,11 @@ func (s *Store) countRows(ctx context.Context, table string, f *Filter) (int64, 
 // scanEvent reads a row of eventColumns; the message is a replay.
 func scanEvent(row pgx.CollectableRow) (webhook.Message, error) {
 	var e webhook.Message
-	err := row.Scan(&e.Time, &e.ID, &e.Type, &e.Tenant, &e.Key, &e.Sequence, &e.Version, &e.Data, &e.Previous, &e.Unchanged)
+	var kept []byte
+	err := row.Scan(&e.Time, &e.ID, &e.Type, &e.Tenant, &e.Key, &e.Sequence, &e.Version, &e.Data, &e.Previous, &kept)
+	if err == nil {
+		err = readNotes(&e, kept)
+	}
 	e.Time, e.Replay = e.Time.UTC(), true
 	decodeIn(&e.ID, &e.Type, &e.Tenant, &e.Key, &e.Sequence, &e.Version)
 	return e, err
