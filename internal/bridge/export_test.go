@@ -187,3 +187,22 @@ func MetricsHandler(token string) http.Handler {
 	b := newBridge(Options{Log: zerolog.Nop(), MetricsToken: token}, &Definitions{})
 	return b.metricsHandler()
 }
+
+// PageSlots are the slots of jobs that send a page.
+type PageSlots struct{ *pageSlots }
+
+// NewPageSlots returns so many.
+func NewPageSlots(slots int) PageSlots { return PageSlots{newPageSlots(slots)} }
+
+// Take waits for one.
+func (p PageSlots) Take(ctx context.Context, tenant string) error { return p.take(ctx, tenant) }
+
+// Give gives one back.
+func (p PageSlots) Give(tenant string) { p.give(tenant) }
+
+// Waiting is how many jobs wait.
+func (p PageSlots) Waiting() int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return len(p.waiting)
+}
