@@ -72,6 +72,8 @@ type foundRow struct {
 	row []cdc.Datum
 	// reason is why there is no row, without row data.
 	reason string
+	// failed: the reason is an error of PostgreSQL's about the values.
+	failed bool
 	done   bool
 }
 

@@ -6,12 +6,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"time"
 
 	"github.com/jackc/pgx/v5/pgconn"
 
 	"gancho/cdc"
+	"gancho/mapping/expr"
 )
 
 // release gives an entry to the sink.
@@ -34,10 +36,10 @@ func (m *Mapper) release(e *entry, sink Sink) error {
 		return nil
 	}
 	for i := range m.found {
-		if reason == "" {
+		if reason == "" && !e.rule.nulls(i, m.found[i]) {
 			reason = e.rule.unread(i, m.found[i])
 		}
-		if reason == "" && len(m.foundBefore) > 0 {
+		if reason == "" && len(m.foundBefore) > 0 && !e.rule.nulls(i, m.foundBefore[i]) {
 			reason = e.rule.unread(i, m.foundBefore[i])
 		}
 	}
@@ -61,6 +63,15 @@ func (m *Mapper) foundRows(dst []foundRow, e *entry, asked []int32) []foundRow {
 		dst = append(dst, found)
 	}
 	return dst
+}
+
+// nulls reports whether on_error: null makes null of what the source could not evaluate.
+// Other than of the payload nothing can be.
+func (r *rulePlan) nulls(lookup int, found foundRow) bool {
+	uses := func(e *expr.Expr) bool {
+		return e != nil && slices.ContainsFunc(e.Lookups(), func(l expr.LookupColumn) bool { return l.Lookup == lookup })
+	}
+	return found.failed && r.bound.onError.Valid() && r.lookups[lookup].lenient && !uses(r.key) && !uses(r.tenant)
 }
 
 // unread is why there is no row of a lookup; "": there is.
@@ -113,7 +124,7 @@ func (m *Mapper) lookUp(ctx context.Context, q *query) error {
 		}
 		return err
 	}, func(set int32, err error) {
-		q.rows[set] = foundRow{reason: "the query fails: " + withoutData(err).Error()}
+		q.rows[set] = foundRow{reason: "the query fails: " + withoutData(err).Error(), failed: cdc.FaultOf(err) == cdc.FaultValue}
 	})
 	m.source.note(what, err)
 	if !isBroken(err) {
