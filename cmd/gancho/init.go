@@ -92,7 +92,7 @@ func (f *initFlags) run(cmd *cobra.Command) error {
 	if err != nil {
 		return err
 	}
-	report := initReport{dsn: f.command(dsn), config: configTemplate}
+	report := initReport{dsn: dsn, config: configTemplate}
 	if dsn != "" {
 		if err := report.draft(ctx, f, dsn, files, dialog); err != nil {
 			return err
@@ -132,12 +132,22 @@ func (f *initFlags) source(dialog *dialog) (string, error) {
 	return "", usageError{fmt.Errorf("no database: write --dsn postgres://..., or set %s; or --preset with one or more of %s, which needs none", sourceVariable, strings.Join(presets.Names(), ", "))}
 }
 
-// command is how another gancho init names the same database, without its password.
-func (f *initFlags) command(dsn string) string {
-	if os.Getenv(sourceVariable) == dsn {
+// again is what to type for the tables of the same database.
+func (f *initFlags) again(dsn string, tables []string) string {
+	command := "gancho init" + tableFlags(tables)
+	if f.dir != "." {
+		command += " --dir " + shellWord(f.dir)
+	}
+	return exportOf(dsn) + "  " + command
+}
+
+// exportOf is the line that gives a shell the connection string, without it: a
+// password must not be printed.
+func exportOf(dsn string) string {
+	if os.Getenv(sourceVariable) == dsn && dsn != "" {
 		return ""
 	}
-	return ` --dsn "$` + sourceVariable + `"`
+	return "  export " + sourceVariable + "=...  # the connection string\n"
 }
 
 // files are the rule files of the presets, by their names below the directory.
@@ -187,7 +197,7 @@ func writeNew(path, text string) error {
 
 // initReport is what init prints at the end.
 type initReport struct {
-	dsn        string // the flag that names the database in another gancho init
+	dsn        string
 	config     string // gancho.yaml
 	secret     string // of the endpoint in it
 	written    []string
@@ -233,7 +243,7 @@ func (r *initReport) draft(ctx context.Context, f *initFlags, dsn string, files 
 		active += n
 	}
 	if active == 0 {
-		return findingsError{fmt.Errorf("no rule could be written, and nothing was: %s\nnext: gancho init%s%s", r.why(), r.dsn, tableFlags(suggested(drafter)))}
+		return findingsError{fmt.Errorf("no rule could be written, and nothing was: %s\nnext:\n%s", r.why(), f.again(dsn, suggested(drafter)))}
 	}
 	slices.Sort(r.statements)
 	r.statements = slices.Compact(r.statements)
@@ -244,13 +254,21 @@ func (r *initReport) draft(ctx context.Context, f *initFlags, dsn string, files 
 func (r *initReport) add(name string, d *draft.Draft) int {
 	r.rules[name] = fmt.Sprintf(": %s, %d commented out", plural(int64(d.Rules), "rule"), len(d.Out))
 	for _, out := range d.Out {
-		r.out = append(r.out, fmt.Sprintf("%s: %s: %s", name, out.Event, strings.Join(out.Reasons, "; ")))
+		r.out = appendNew(r.out, fmt.Sprintf("%s: %s: %s", name, out.Event, strings.Join(out.Reasons, "; ")))
 	}
 	for _, left := range d.LeftOut {
-		r.leftOut = append(r.leftOut, fmt.Sprintf("%s: %s: %s: %s", name, left.Event, left.Part, strings.Join(left.Reasons, "; ")))
+		r.leftOut = appendNew(r.leftOut, fmt.Sprintf("%s: %s: %s: %s", name, left.Event, left.Part, strings.Join(left.Reasons, "; ")))
 	}
 	r.statements = append(r.statements, d.Statements...)
 	return d.Rules - len(d.Out)
+}
+
+// appendNew appends a line that is not there: several rules may make one event.
+func appendNew(lines []string, line string) []string {
+	if slices.Contains(lines, line) {
+		return lines
+	}
+	return append(lines, line)
 }
 
 // draftTables adds the rule files of the tables that flags or answers choose.
@@ -262,7 +280,7 @@ func (r *initReport) draftTables(ctx context.Context, f *initFlags, drafter *dra
 		return 0, err
 	}
 	if len(f.tables) == 0 {
-		if chosen, err = dialog.choose(drafter, r.dsn); err != nil {
+		if chosen, err = dialog.choose(drafter, f.again(r.dsn, suggested(drafter))); err != nil {
 			return 0, err
 		}
 	}
@@ -323,7 +341,10 @@ func (r *initReport) nameSlot(ctx context.Context, conn *pgx.Conn) error {
 
 // why says why there is no rule.
 func (r *initReport) why() string {
-	reasons := slices.Concat(r.missing, r.out)
+	reasons := r.missing
+	if len(reasons) == 0 {
+		reasons = r.out
+	}
 	if len(reasons) == 0 {
 		return "no table was chosen"
 	}
@@ -355,9 +376,7 @@ func (r *initReport) text(dir string) string {
 	}
 	config := shellWord(filepath.Join(dir, "gancho.yaml"))
 	b.WriteString("\nnext:\n")
-	if os.Getenv(sourceVariable) == "" {
-		b.WriteString("  export " + sourceVariable + "=...  # the connection string\n")
-	}
+	b.WriteString(exportOf(r.dsn))
 	b.WriteString("  gancho check --config " + config + "\n")
 	if r.secret != "" {
 		b.WriteString("  gancho listen --secret " + r.secret + "  # in a terminal of its own: it prints the webhooks\n")

@@ -1,9 +1,6 @@
 package draft
 
-import (
-	"fmt"
-	"slices"
-)
+import "slices"
 
 // units are words for what tenants usually are: a customer's branches.
 func units() []string {
@@ -33,12 +30,15 @@ func (t *table) tenant() *tenantGuess {
 		r := t.refers(c.name)
 		switch {
 		case r != nil && isUnit(r.to.Name.Name):
-			guess.score, guess.reason = 50, fmt.Sprintf("it refers to %s", r.to.written())
+			guess.score, guess.reason = 50, "it refers to "+r.to.written()
 			if isUnit(c.name) {
 				guess.score += 30
 			}
-		case r == nil && isUnit(c.name) && (isText(c) || isNumber(c) || c.base == "int2" || c.base == "uuid"):
+		case isUnit(c.name) && (isText(c) || isNumber(c) || c.base == "int2" || c.base == "uuid"):
 			guess.score, guess.reason = 40, "by its name"
+			if r != nil {
+				guess.score, guess.reason = 50, "by its name; it refers to "+r.to.written()
+			}
 		case isUnit(t.Name.Name) && len(t.key) == 1 && t.key[0] == c.name && len(nameWords(t.Name.Name)) == 1:
 			guess.score, guess.reason = 45, "the table may be that of the units"
 		default:

@@ -42,7 +42,7 @@ func (w *writer) rules() string {
 	for _, op := range []string{"update", "delete"} {
 		sub := &writer{table: t, event: w.event, role: w.role}
 		switch {
-		case op == "update" || t.identity == "f":
+		case op == "update" || t.identity == "f" || t.key == nil:
 			sub.rule(op, "data: *row", nil)
 		default:
 			sub.rule(op, "data:", w.keyData())
