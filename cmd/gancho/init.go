@@ -170,7 +170,7 @@ func (f *initFlags) refuseExisting(files map[string]string) error {
 	for _, name := range append(slices.Sorted(maps.Keys(files)), "gancho.yaml") {
 		path := filepath.Join(f.dir, name)
 		if _, err := os.Lstat(path); err == nil {
-			return usageError{fmt.Errorf("%s exists already, and nothing was written; move it away, or name another directory with --dir", path)}
+			return usageError{fmt.Errorf("%s exists already, and nothing was written; move it away, or name another directory with --dir (to add rules here, move those from there)", path)}
 		} else if !errors.Is(err, fs.ErrNotExist) {
 			return fmt.Errorf("check that %s does not exist: %w", path, err)
 		}
@@ -205,6 +205,7 @@ type initReport struct {
 	guesses    []string
 	missing    []string
 	leftOut    []string
+	first      []string // what check waits for
 	out        []string
 	statements []string
 }
@@ -247,7 +248,7 @@ func (r *initReport) draft(ctx context.Context, f *initFlags, dsn string, files 
 	}
 	slices.Sort(r.statements)
 	r.statements = slices.Compact(r.statements)
-	return r.nameSlot(ctx, conn)
+	return r.server(ctx, conn)
 }
 
 // add notes what became of a file's rules, and returns how many are active.
@@ -323,18 +324,22 @@ const localEndpoint = `endpoints:
     secret: %s
 `
 
-// nameSlot gives the slot another name where the server has one for another database.
-func (r *initReport) nameSlot(ctx context.Context, conn *pgx.Conn) error {
+// server gives the slot another name where the server has one for another database,
+// and notes what the server lacks.
+func (r *initReport) server(ctx context.Context, conn *pgx.Conn) error {
 	var taken bool
-	var database string
+	var database, level string
 	err := conn.QueryRow(ctx, `
 		select exists (select from pg_catalog.pg_replication_slots where slot_name = 'gancho' and database <> current_database()),
-			left(regexp_replace(lower(current_database()), '[^a-z0-9_]', '_', 'g'), 50)`).Scan(&taken, &database)
+			left(regexp_replace(lower(current_database()), '[^a-z0-9_]', '_', 'g'), 50), current_setting('wal_level')`).Scan(&taken, &database, &level)
 	if err != nil {
 		return fmt.Errorf("read the slots of the server: %w", err)
 	}
 	if taken {
 		r.config = strings.Replace(r.config, "slot: gancho\n", "slot: gancho_"+database+"  # another database of the server has gancho\n", 1)
+	}
+	if level != "logical" {
+		r.first = append(r.first, fmt.Sprintf("ALTER SYSTEM SET wal_level = logical;  -- it is %s; then restart the server", level))
 	}
 	return nil
 }
@@ -369,6 +374,7 @@ func (r *initReport) text(dir string) string {
 		{"left out of rules:", r.leftOut},
 		{"commented out:", r.out},
 		{"to run in the source database, so that the rules see old values:", r.statements},
+		{"to run in the source database, so that changes can be read:", r.first},
 	} {
 		if len(part.lines) > 0 {
 			b.WriteString("\n" + part.title + "\n  " + strings.Join(part.lines, "\n  ") + "\n")
@@ -376,6 +382,9 @@ func (r *initReport) text(dir string) string {
 	}
 	config := shellWord(filepath.Join(dir, "gancho.yaml"))
 	b.WriteString("\nnext:\n")
+	if len(r.statements)+len(r.first) > 0 {
+		b.WriteString("  # run the statements above\n")
+	}
 	b.WriteString(exportOf(r.dsn))
 	b.WriteString("  gancho check --config " + config + "\n")
 	if r.secret != "" {

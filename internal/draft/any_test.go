@@ -219,3 +219,21 @@ func TestCandidates(t *testing.T) {
 		}
 	}
 }
+
+func TestPersonal(t *testing.T) {
+	t.Parallel()
+	for column, want := range map[string]string{
+		"cpf text": "mask_cpf(cpf)", "nrCPF varchar": `mask_cpf("nrCPF")`, "z01_cgccpf bpchar": "mask_cpf(z01_cgccpf)", "cpf_cnpj text": "mask_cpf(cpf_cnpj)",
+		"cpf numeric": "mask_cpf(lpad(cpf::text, 11, '0'))", "CNPJ int8": `mask_cnpj(lpad("CNPJ"::text, 14, '0'))`, "ds_email text": "mask_email(ds_email)",
+		"e_mail text": "mask_email(e_mail)", "celular text": "mask_phone(celular)", "fone2 text": "mask_phone(fone2)", "nr_cartao text": "last4(nr_cartao)", "CardNumber text": `last4("CardNumber")`,
+		"senha text": "", "password_hash text": "", "apiToken text": "", "refresh_token text": "", "rg text": "", "nr_rg text": "", "nr_rg int4": "", "foto text": "", "Fotos jsonb": "", "template_biometria text": "",
+		"imagem bytea": "", "dt_nascimento date": "", "birth_date date": "", "cartao int4": "", "vetor tsvector": "",
+		"nome text": "nome", "cidade text": "cidade", "organizacao text": "organizacao", "carga int4": "carga", "descricao text": "descricao", "email_enviado_em timestamptz": "email_enviado_em",
+		"email_valido bool": "email_valido", "energia numeric": "energia", "estoque int4": "estoque", "telhado text": "telhado", "ipi numeric": "ipi", "margem numeric": "margem", "passo int4": "passo",
+	} {
+		name, kind, _ := strings.Cut(column, " ")
+		if got := draft.Leaf(name, kind); got != want {
+			t.Errorf("%s: %q, want %q", column, got, want)
+		}
+	}
+}

@@ -443,7 +443,7 @@ func TestDraftWithoutColumns(t *testing.T) {
 	const seed = 7
 	random := rand.New(rand.NewPCG(seed, seed))
 	_, _, identity := migrations.Legacy()
-	d, conn := drafterOf(t, legacy(), identity)
+	conn := connect(t, legacy(), identity)
 	rows, _ := conn.Query(context.Background(), `
 		select format('alter table %s drop column if exists %I cascade', attrelid::regclass, attname) from pg_attribute a join pg_class c on c.oid = a.attrelid
 		where c.relnamespace = 'public'::regnamespace and c.relkind in ('r', 'p') and not c.relispartition and attnum > 1 and not attisdropped and attinhcount = 0
@@ -459,7 +459,8 @@ func TestDraftWithoutColumns(t *testing.T) {
 			}
 		}
 	}
-	if d, err = draft.New(context.Background(), conn, mapping.Options{}); err != nil {
+	d, err := draft.New(context.Background(), conn, mapping.Options{})
+	if err != nil {
 		t.Fatal(err)
 	}
 	texts := map[string]string{}
@@ -478,5 +479,35 @@ func TestDraftWithoutColumns(t *testing.T) {
 	}
 	if err := bind(t, conn, texts); err != nil {
 		t.Error(err)
+	}
+}
+
+// A table is taken for another by several columns and by what it refers to, and not by
+// a name alone.
+func TestScores(t *testing.T) {
+	t.Parallel()
+	d, _ := drafterOf(t, `
+		create table usuarios (id int primary key, login text);
+		create table aluno (id int primary key, nome text, cpf text, email text, celular text, situacao text, cidade text);
+		create table conta_pagar (id int primary key, descricao text, conta text, ativo bool, ordem int, grupo int);
+		create table acessos (id int primary key, usuario_id int references usuarios, ip inet, navegador text, criado_em timestamp);
+		create table venda (id int primary key, cliente_id int references aluno, status text, total numeric, frete numeric, numero text);
+		create table frequencia (id int primary key, cliente_id int references usuarios, coletor text, meio text, dispositivo text, obs text, x int, y int, z int)`)
+	_, err := d.Draft(context.Background(), "x.yaml", []byte(`rules:
+  - {event: a, table: clientes, on: insert, columns: [id]}
+  - {event: b, table: despesas, on: insert, columns: [id]}
+  - {event: c, table: acessos, on: insert, columns: [id]}
+  - {event: d, table: pedidos, on: insert, columns: [id]}
+`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := `table public.aluno is used as clientes, as another word for it: score 76 of 100 (7 of 32 columns, 0 of 0 foreign keys)
+column cpf of public.aluno is used as cpf_cnpj, as another word for it
+table public.venda is used as pedidos, as another word for it: score 83 of 100 (6 of 20 columns, 1 of 1 foreign keys)
+table acessos, or one like it, is not in the database (the closest is public.acessos, score 43 of 100 and less than 50: 1 of 10 columns, 0 of 0 foreign keys)
+table despesas, or one like it, is not in the database (the closest is public.conta_pagar, score 32 of 100 and less than 50: 2 of 10 columns, 0 of 0 foreign keys)`
+	if diff := cmp.Diff(want, strings.Join(append(d.Guesses(), d.Missing()...), "\n")); diff != "" {
+		t.Errorf("-want +got\n%s", diff)
 	}
 }

@@ -22,8 +22,6 @@ type step struct {
 	index  int
 }
 
-func (p part) node() *yaml.Node { return p.path[len(p.path)-1].node() }
-
 func (s step) node() *yaml.Node { return s.parent.Content[s.index] }
 
 // name is the dotted way to the part.
