@@ -89,6 +89,7 @@ func TestInitAny(t *testing.T) {
 		args []string
 	}{
 		{"list", 3, nil},
+		{"empty", 3, []string{"--dsn", pg.Database(t, "")}},
 		{"tables", 0, []string{"--table", "vendas", "--table", "it*", "--table", "clientes", "--table", "vendas_abertas"}},
 		{"none", 3, []string{"--table", "sessoes", "--table", "vendas_*", "--table", "vendas_abertas"}},
 		{"unknown-table", 2, []string{"--table", "vendas", "--table", "cliente"}},

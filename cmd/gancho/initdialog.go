@@ -44,6 +44,9 @@ const listedTables = 30
 // the error says what to type.
 func (d *dialog) choose(drafter *draft.Drafter, next string) ([]draft.Candidate, error) {
 	all := drafter.Candidates()
+	if !slices.ContainsFunc(all, func(c draft.Candidate) bool { return c.Problem == "" }) {
+		return nil, findingsError{errors.New("the database has no table whose changes can be published, and nothing was written; does --dsn name the right one?")}
+	}
 	shown := all
 	if d.person {
 		shown = all[:min(listedTables, len(all))]

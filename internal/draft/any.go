@@ -218,7 +218,7 @@ func (d *Drafter) Tables(ctx context.Context, chosen []Candidate) ([]*TableDraft
 		if err := loadValues(ctx, d.conn, c.table); err != nil {
 			return nil, err
 		}
-		w := &writer{table: c.table, event: c.table.event(taken), role: d.conn.Config().User}
+		w := &writer{table: c.table, event: c.table.event(taken), role: d.role}
 		f, err := parseFile(w.event+".yaml", w.rules())
 		if err != nil {
 			return nil, err
