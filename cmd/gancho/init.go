@@ -61,14 +61,7 @@ Presets: ` + strings.Join(presets.Names(), ", ") + `.`,
 			"  gancho init --dsn postgres://reader@db/loja --table vendas --table 'estoque*'\n" +
 			"  gancho init --preset superlogica,iset --dsn postgres://reader@db/academia --dir /etc/gancho",
 		Args: noArguments,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			for _, preset := range f.presets {
-				if _, err := presets.Files(strings.TrimSpace(preset)); err != nil {
-					return usageError{err}
-				}
-			}
-			return f.run(cmd)
-		},
+		RunE: func(cmd *cobra.Command, _ []string) error { return f.run(cmd) },
 	}
 	flags := cmd.Flags()
 	flags.StringSliceVar(&f.presets, "preset", nil, "presets to write: "+strings.Join(presets.Names(), ", "))
@@ -104,6 +97,9 @@ func (f *initFlags) run(cmd *cobra.Command) error {
 	files["gancho.yaml"] = report.config
 	for _, name := range slices.Sorted(maps.Keys(files)) {
 		if err := writeNew(filepath.Join(f.dir, name), files[name]); err != nil {
+			for _, name := range report.written { // all or nothing
+				err = errors.Join(err, os.Remove(filepath.Join(f.dir, name)))
+			}
 			return err
 		}
 		report.written = append(report.written, name)

@@ -194,4 +194,15 @@ func TestInitRefuses(t *testing.T) {
 	if entries, err := os.ReadDir(dir); err != nil || len(entries) > 0 {
 		t.Errorf("a refused init left %v, %v", entries, err)
 	}
+	// One that fails on the way takes back what it wrote.
+	if err := os.WriteFile(filepath.Join(dir, "rules"), nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	code, stdout, stderr := command(t, "init", "--dir", dir, "--preset", "iset")
+	if code == 0 || stdout != "" || !strings.Contains(stderr, "not a directory") {
+		t.Errorf("exit %d: %s%s", code, stdout, stderr)
+	}
+	if entries, err := os.ReadDir(dir); err != nil || len(entries) != 1 {
+		t.Errorf("a failed init left %v, %v", entries, err)
+	}
 }
