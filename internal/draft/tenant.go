@@ -6,13 +6,17 @@ import "slices"
 func units() []string {
 	return []string{
 		"empresa", "filial", "unidade", "loja", "tenant", "escola", "instituicao", "instit", "academia", "clinica", "franquia", "condominio",
-		"estabelecimento", "entidade", "orgao", "agencia", "polo", "company", "branch", "store", "shop", "organization", "organisation", "org",
+		"estabelecimento", "entidade", "orgao", "agencia", "polo", "company", "branch", "store", "shop", "organization", "organisation", "organizacao", "org",
 		"school", "workspace", "subsidiary",
 	}
 }
 
 func isUnit(name string) bool {
-	return slices.ContainsFunc(nameWords(name), func(w string) bool { return slices.Contains(units(), w) || slices.Contains(units(), singular(w)) })
+	words := nameWords(name)
+	if slices.Contains(words, "medida") || slices.Contains(words, "measure") { // a unit of another kind
+		return false
+	}
+	return slices.ContainsFunc(words, func(w string) bool { return slices.Contains(units(), w) || slices.Contains(units(), singular(w)) })
 }
 
 // tenantGuess is the column that the tenant may be read from.
