@@ -34,7 +34,7 @@ const shop = `
 	insert into vendas select i, 1, null, case when i % 4 = 0 then 'A' else 'P' end, i from generate_series(1, 200) i;
 	update vendas set total = 0 where id <= 20; delete from vendas where id = 1;
 	insert into itens select i, 1, 'x' from generate_series(2, 100) i;
-	analyze vendas`
+	analyze vendas; analyze itens; analyze lojas`
 
 // counted waits until the server's statistics have the shop's rows: before
 // PostgreSQL 15 another process gathers them.
