@@ -284,39 +284,6 @@ rules:
 	diff(t, "last", events[19], `1 C1 {"id":50,"exige":50,"nome":"<Ana>","fixo":"x","mudou":"Ana"} {} ["texto","lista"]`)
 }
 
-// TestDelegateOnError: what the source evaluates for a payload is null where it fails, all
-// of it together; a key that is, parks.
-func TestDelegateOnError(t *testing.T) {
-	t.Parallel()
-	l := newLab(t, pg, mapping.Options{}, `
-rules:
-  - event: cliente
-    table: clientes
-    on: update
-    on_error: null
-    previous: true
-    data: {id: id, dia: "to_date(nome, 'DD/MM/YYYY')", texto: "format('%s', codigo)", n: codigo::int, em: "(to_timestamp(id) at time zone 'UTC')::timestamp"}
-  - {event: chave, table: clientes, on: insert, on_error: null, key: "to_date(nome, 'DD/MM/YYYY')", columns: [id]}
-`)
-	base := with(client(), values{"id": "7", "codigo": "5"})
-	var got []string
-	for _, e := range l.resolve(
-		l.update("clientes", with(base, values{"nome": "01/02/2026"}), with(base, values{"nome": "31/12/2026"})),
-		l.update("clientes", with(base, values{"nome": "01/02/2026"}), with(base, values{"nome": "x"})),
-		l.update("clientes", with(base, values{"nome": "y"}), with(base, values{"nome": "31/12/2026"})),
-		l.change("clientes", with(base, values{"nome": "z"})),
-	) {
-		_, reason, _ := strings.Cut(e.Parked, "key: ")
-		got = append(got, strings.TrimSpace(strings.Join([]string{e.Data, e.Previous, e.Errors, reason}, " ")))
-	}
-	diff(t, "events", got, []string{
-		`{"id":7,"dia":"2026-12-31","texto":"5","n":5,"em":"1970-01-01T00:00:07"} {"dia":"2026-02-01"}`,
-		`{"id":7,"dia":null,"texto":null,"n":5,"em":null} {"dia":"2026-02-01"} ["dia","texto","em"]`,
-		`{"id":7,"dia":"2026-12-31","texto":"5","n":5,"em":"1970-01-01T00:00:07"} {"dia":null} ["previous.dia"]`,
-		`the query fails: the server refuses a value (SQLSTATE 22007)`,
-	})
-}
-
 // A function that is not declared stable is refused by its name; rules.evaluate: local
 // refuses everything that PostgreSQL would evaluate, each by its place; and what is
 // accepted is reported with its cost.

@@ -72,8 +72,6 @@ type foundRow struct {
 	row []cdc.Datum
 	// reason is why there is no row, without row data.
 	reason string
-	// failed: the reason is an error of PostgreSQL's about the values.
-	failed bool
 	done   bool
 }
 

@@ -96,8 +96,6 @@ type node struct {
 	// and it names no old value, so that it has a previous value.
 	inputs  []int
 	fromRow bool
-	// delegated is 1 + the lookup in which the source evaluates the leaf; 0: it does not.
-	delegated int
 	// sent are the columns that must have been, where the source evaluates the leaf.
 	sent []expr.Column
 }
@@ -289,7 +287,7 @@ func (c *compiler) fields(fields []*field, scope *expr.Scope, g group) []*node {
 				columns, lookups := n.leaf.Columns(), len(n.leaf.Lookups()) > 0
 				if d := c.delegated[site{f.leaf, g}]; d != nil {
 					columns, lookups = c.columnsOf(d, scope), d.joins
-					n.sent, n.delegated = columns, d.lookup+1
+					n.sent = columns
 				}
 				n.inputs = mapped(columns, func(c expr.Column) int { return c.Index })
 				n.fromRow = len(n.inputs) > 0 && !lookups && !slices.ContainsFunc(columns, func(c expr.Column) bool { return c.Old })

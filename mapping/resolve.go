@@ -6,14 +6,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 	"strconv"
 	"time"
 
 	"github.com/jackc/pgx/v5/pgconn"
 
 	"gancho/cdc"
-	"gancho/mapping/expr"
 )
 
 // release gives an entry to the sink.
@@ -36,10 +34,10 @@ func (m *Mapper) release(e *entry, sink Sink) error {
 		return nil
 	}
 	for i := range m.found {
-		if reason == "" && !e.rule.nulls(i, m.found[i]) {
+		if reason == "" {
 			reason = e.rule.unread(i, m.found[i])
 		}
-		if reason == "" && len(m.foundBefore) > 0 && !e.rule.nulls(i, m.foundBefore[i]) {
+		if reason == "" && len(m.foundBefore) > 0 {
 			reason = e.rule.unread(i, m.foundBefore[i])
 		}
 	}
@@ -63,15 +61,6 @@ func (m *Mapper) foundRows(dst []foundRow, e *entry, asked []int32) []foundRow {
 		dst = append(dst, found)
 	}
 	return dst
-}
-
-// nulls reports whether on_error: null makes null of what the source could not evaluate.
-// Other than of the payload nothing can be.
-func (r *rulePlan) nulls(lookup int, found foundRow) bool {
-	uses := func(e *expr.Expr) bool {
-		return e != nil && slices.ContainsFunc(e.Lookups(), func(l expr.LookupColumn) bool { return l.Lookup == lookup })
-	}
-	return found.failed && r.bound.onError.Valid() && r.lookups[lookup].lenient && !uses(r.key) && !uses(r.tenant)
 }
 
 // unread is why there is no row of a lookup; "": there is.
@@ -124,7 +113,7 @@ func (m *Mapper) lookUp(ctx context.Context, q *query) error {
 		}
 		return err
 	}, func(set int32, err error) {
-		q.rows[set] = foundRow{reason: "the query fails: " + withoutData(err).Error(), failed: cdc.FaultOf(err) == cdc.FaultValue}
+		q.rows[set] = foundRow{reason: "the query fails: " + withoutData(err).Error()}
 	})
 	m.source.note(what, err)
 	if !isBroken(err) {
