@@ -567,6 +567,7 @@ func (c *compiler) join(bound *boundRule, g group, stage string, all []*boundLoo
 		joined.lookup.takeOver(l.lookup, len(joined.sql)-len("values ("))
 		joined.sql += strings.TrimSuffix(strings.TrimPrefix(l.sql, "values ("), ")")
 		joined.columns = append(joined.columns, cdc.Column{Name: column, Type: l.columns[0].Type, TypeMod: l.columns[0].TypeMod})
+		joined.computed = append(joined.computed, true)
 		joined.reads.add(l.reads)
 		if !slices.Contains(paths, l.expression.path) {
 			paths = append(paths, l.expression.path)
