@@ -284,6 +284,32 @@ rules:
 	diff(t, "last", events[19], `1 C1 {"id":50,"exige":50,"nome":"<Ana>","fixo":"x","mudou":"Ana"} {} ["texto","lista"]`)
 }
 
+// What no value can be made of parks its change alone, also where the server does not call
+// it an error of the data; what is in the message of a function does not leave.
+func TestDelegateParksOneValue(t *testing.T) {
+	t.Parallel()
+	l := newLab(t, pg, mapping.Options{}, `
+rules:
+  - event: a
+    table: clientes
+    on: insert
+    columns: [id]
+    data: {inteiro: (select saldo::int), exige: exigente(id)}
+`, delegateSchema)
+	var changes []*cdc.Change
+	for id, saldo := range []string{"1", "NaN", "1e20", "3", "4"} {
+		changes = append(changes, l.change("clientes", values{"id": fmt.Sprint(id), "saldo": saldo}))
+	}
+	var all []string
+	for _, e := range l.resolve(changes...) {
+		_, reason, _ := strings.Cut(e.Parked, "fails: ")
+		all = append(all, e.Data+reason)
+	}
+	diff(t, "events", all, []string{
+		`{"id":0,"inteiro":1,"exige":0}`, "the server refuses a value (SQLSTATE 0A000)", "the server refuses a value (SQLSTATE 22003)", "the server refuses a value (SQLSTATE P0001)", `{"id":4,"inteiro":4,"exige":4}`,
+	})
+}
+
 // A function that is not declared stable is refused by its name; rules.evaluate: local
 // refuses everything that PostgreSQL would evaluate, each by its place; and what is
 // accepted is reported with its cost.

@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"time"
 
@@ -198,8 +199,19 @@ func inBody(err error) bool {
 	return ok && pg.Where != "" && cdc.FaultOf(err) == cdc.FaultSchema
 }
 
-// isRefused: the server refuses the values of a row.
-func isRefused(err error) bool { return cdc.FaultOf(err) == cdc.FaultValue || inBody(err) }
+// refusesValue: the server refuses a value of a row. The message may quote it. What a
+// function does not support, limits of the server and what a routine raises depend on
+// values as well, once a query has been prepared: a NaN has no integer (0A000).
+func refusesValue(err error) bool {
+	if cdc.FaultOf(err) == cdc.FaultValue {
+		return true
+	}
+	code := cdc.SQLState(err)
+	return len(code) == 5 && slices.Contains([]string{"0A", "20", "2F", "38", "39", "54"}, code[:2])
+}
+
+// isRefused: the query fails for the values of a row.
+func isRefused(err error) bool { return refusesValue(err) || inBody(err) }
 
 // schemaError is the error of a lookup that no longer fits.
 func (l *boundLookup) schemaError(err error) *SchemaError {
