@@ -49,17 +49,6 @@ type Collation struct {
 	Deterministic bool
 }
 
-// Membership is a table's place in one publication.
-type Membership struct {
-	Publication                      string
-	Insert, Update, Delete, Truncate bool
-	ViaRoot                          bool
-	// Columns are the published columns; nil means all (and always before PostgreSQL 15).
-	Columns []string
-	// Filter is the row filter as PostgreSQL prints it, "" without one.
-	Filter string
-}
-
 // Settings are facts about the source's server and database.
 type Settings struct {
 	Version          int // server_version_num, 150004 for 15.4
@@ -96,6 +85,20 @@ func PartitionTree(root string) string {
 			select i.inhrelid, tree.level + 1 from tree join pg_catalog.pg_inherits i on i.inhparent = tree.oid
 			join pg_catalog.pg_class part on part.oid = i.inhrelid and part.relispartition)
 		select oid, level from tree)`
+}
+
+// PartitionKey returns the columns by which a partitioned table, or a partition of it
+// that is partitioned itself, is partitioned. Columns within expressions are left out.
+func PartitionKey(ctx context.Context, conn *pgx.Conn, encoding Encoding, t *Table) ([]string, error) {
+	rows, _ := conn.Query(ctx, `
+		select distinct `+encoding.sql("a.attname::text")+`
+		from `+PartitionTree("$1::oid")+` tree join pg_catalog.pg_partitioned_table p on p.partrelid = tree.oid
+		join pg_catalog.pg_attribute a on a.attrelid = p.partrelid and a.attnum = any(p.partattrs::int2[]) order by 1`, t.Relation.OID)
+	columns, err := pgx.CollectRows(rows, pgx.RowTo[string])
+	if err != nil {
+		return nil, fmt.Errorf("read partition key of %s: %w", t.Relation.TableName(), unreadable(err))
+	}
+	return columns, nil
 }
 
 // ListTables returns all tables and views outside PostgreSQL's own schemas, in
@@ -226,16 +229,4 @@ func loadColumns(ctx context.Context, conn *pgx.Conn, types *Types, t *Table) er
 		t.Relation.Columns[i].Type = types.Lookup(oids[i])
 	}
 	return nil
-}
-
-func loadMemberships(ctx context.Context, conn *pgx.Conn, e Encoding, name Name) ([]Membership, error) {
-	lists := "null::text[], ''" // column lists and row filters came with PostgreSQL 15
-	if serverVersion(conn) >= 150000 {
-		lists = "(select array_agg(" + e.sql("a.name::text") + " order by a.n) from unnest(t.attnames) with ordinality a(name, n)), " + e.sql("coalesce(t.rowfilter, '')")
-	}
-	rows, _ := conn.Query(ctx, `
-		select p.pubname::text, p.pubinsert, p.pubupdate, p.pubdelete, p.pubtruncate, p.pubviaroot, `+lists+`
-		from pg_catalog.pg_publication p join pg_catalog.pg_publication_tables t on t.pubname = p.pubname
-		where t.schemaname = $1 and t.tablename = $2 order by 1`, name.Schema, name.Name)
-	return pgx.CollectRows(rows, pgx.RowToStructByPos[Membership])
 }

@@ -136,7 +136,18 @@ func parseRule(v strictyaml.Value) *rule {
 		strictyaml.Optional("key", func(v value) { r.key = parseExpression(v, "key") }),
 		strictyaml.Optional("data", func(v value) { data, r.data = v, parseData(v) }),
 		strictyaml.Optional("columns", func(v value) { columns, r.columns = v, columnRefs(v, "columns") }),
-		strictyaml.Optional("watch", func(v value) { r.watch = columnRefs(v, "watch") }),
+		strictyaml.Optional("watch", func(v value) {
+			if v.IsScalar() && v.Raw() == "all" {
+				r.watchAll = v
+			} else {
+				r.watch = columnRefs(v, "watch")
+			}
+		}),
+		strictyaml.Nullable("on_error", func(v value) {
+			if v.IsNull() || v.Choice("park", "null") == "null" {
+				r.onError = v
+			}
+		}),
 		strictyaml.Optional("previous", func(v value) { previous, r.previous = v, v.Bool() }),
 		strictyaml.Optional("numbers", func(v value) { r.numbersAsStrings = v.Choice("number", "string") == "string" }),
 		strictyaml.Optional("lookup", func(v value) { r.lookups = parseLookups(v) }),
@@ -160,8 +171,12 @@ func parseRule(v strictyaml.Value) *rule {
 // check checks the keys against each other.
 func (r *rule) check(on, previous strictyaml.Value) {
 	if !r.ops.has(cdc.Update) && r.ops != 0 {
+		watch := r.watchAll
 		if len(r.watch) > 0 {
-			r.watch[0].value.Errorf("remove it, or add update", "watch is about updates, and the rule is on %s", r.ops)
+			watch = r.watch[0].value
+		}
+		if watch.Valid() {
+			watch.Errorf("remove it, or add update", "watch is about updates, and the rule is on %s", r.ops)
 		}
 		if r.previous {
 			previous.Errorf("remove it, or add update", "previous is about updates, and the rule is on %s", r.ops)

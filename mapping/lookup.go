@@ -122,6 +122,8 @@ type boundLookup struct {
 	// the change, from 1, and the query's columns.
 	batch   string
 	columns []cdc.Column
+	// computed says which of them are not columns of a table.
+	computed []bool
 	// id is the same for lookups that may share their rows.
 	id string
 	// reads is what the server needs SELECT on, if privacy.deny has columns.
@@ -284,6 +286,16 @@ func (b *binder) lookupColumnMistake(l *lookup, p sqlParam, t *cdc.Table) {
 	b.mistake(l.value, p.start, c.closestColumn(p.column), "column %q is not in table %s", p.column, t.Relation.Name)
 }
 
+// computed says which fields are not columns of a table: the server names their
+// table, which may be a view.
+func (b *binder) computed(ctx context.Context, fields []pgconn.FieldDescription) (computed []bool, err error) {
+	tables := mapped(fields, func(f pgconn.FieldDescription) uint32 { return f.TableOID })
+	err = b.conn.QueryRow(ctx, `
+		select coalesce(array_agg(not coalesce(relkind in ('r', 'p', 'f'), false) order by n), '{}')
+		from unnest($1::oid[]) with ordinality u(t, n) left join pg_catalog.pg_class c on c.oid = t`, tables).Scan(&computed)
+	return computed, err
+}
+
 // prepareLookup has the server check a lookup and describe its result. It
 // returns nil when the server refuses it, with the SQLSTATE. names, which may be nil,
 // makes a parameter of the name at an offset of its text that the server does not know.
@@ -326,6 +338,9 @@ func (b *binder) prepareLookup(ctx context.Context, l *lookup, names func(at int
 			return nil, "", nil
 		}
 		bound.columns = append(bound.columns, cdc.Column{Name: f.Name, Type: b.types.Lookup(oids[i+1]), TypeMod: f.TypeModifier})
+	}
+	if bound.computed, err = b.computed(ctx, fields[1:]); err != nil {
+		return nil, "", fmt.Errorf("prepare %s: %w", l.title(), err)
 	}
 	if b.room.doubtful || len(b.denied) > 0 || l.expression != nil {
 		if bound.reads, err = readsOf(ctx, b.conn, b.room.path, batch); err != nil {

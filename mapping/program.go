@@ -135,8 +135,11 @@ func (c *compiler) scope(r *rule, g group) *expr.Scope {
 	return &expr.Scope{
 		Relation: c.relation, Settings: c.settings, Collation: c.collation,
 		Old: g == groupDelete || ops == setOf(cdc.Update), New: g == groupWrite,
-		Insert: ops.has(cdc.Insert), Update: ops.has(cdc.Update), Delete: ops.has(cdc.Delete),
-		Lookups: mapped(c.lookups, func(l *boundLookup) expr.Lookup { return expr.Lookup{Name: l.name, Columns: l.columns} }),
+		Generated: len(c.generated) > 0,
+		Insert:    ops.has(cdc.Insert), Update: ops.has(cdc.Update), Delete: ops.has(cdc.Delete),
+		Lookups: mapped(c.lookups, func(l *boundLookup) expr.Lookup {
+			return expr.Lookup{Name: l.name, Columns: l.columns, Computed: l.computed}
+		}),
 	}
 }
 
@@ -166,7 +169,14 @@ func (c *compiler) compile(r *rule, g group) *program {
 	p.group = c.grouped(r, early(scope), g)
 	if g == groupWrite && r.ops.has(cdc.Update) {
 		for _, w := range r.watch {
-			c.watch(p, w)
+			if i := c.find(w); i >= 0 {
+				c.watch(p, i, w.value, false)
+			}
+		}
+		for i := range c.relation.Columns {
+			if r.watchAll.Valid() {
+				c.watch(p, i, r.watchAll, true)
+			}
 		}
 	}
 	root := &node{}
@@ -339,24 +349,23 @@ func (c *compiler) closestColumn(name string) string {
 	return ""
 }
 
-func (c *compiler) watch(p *program, ref columnRef) {
-	i := c.find(ref)
-	if i < 0 {
-		return
-	}
+// watch adds a column to watch. With all, the rule depends on no single column: what
+// has an equality that is not known here has changed when its text has.
+func (c *compiler) watch(p *program, i int, place strictyaml.Value, all bool) {
+	column := &c.relation.Columns[i]
 	w := watched{index: i}
-	if !textIsValue(c.relation.Columns[i].Type) {
+	if !textIsValue(column.Type) && (!all || c.settings.KeyProblem(column.Type) == "") {
 		// It is evaluated for updates only, whatever else the rule is on.
 		scope := &expr.Scope{Relation: c.relation, Settings: c.settings, Collation: c.collation, Old: true, New: true, Update: true}
 		var err error
-		w.changed, err = expr.CompileBool("changed("+quoted(ref.name)+")", scope)
+		w.changed, err = expr.CompileBool("changed("+quoted(column.Name)+")", scope)
 		for _, m := range mistakes(err) {
-			c.mistakes = append(c.mistakes, ref.value.Mistake(-1, m.Hint, "column %q: %s", ref.name, m.Message))
+			c.mistakes = append(c.mistakes, place.Mistake(-1, m.Hint, "column %q: %s", column.Name, m.Message))
 		}
 	}
 	p.watch = append(p.watch, w)
 	c.uses = append(c.uses, use{
-		Column: expr.Column{Old: true, Index: i, Name: ref.name}, value: ref.value, path: "watch", group: groupWrite, needed: true,
+		Column: expr.Column{Old: true, Index: i, Name: column.Name, Whole: all}, value: place, path: "watch", group: groupWrite, needed: true,
 	})
 }
 

@@ -23,12 +23,11 @@ var errCapturesNot = errors.New("this process captures no longer")
 // they lead to, and removes them. One job does so at a time, in the process that captures:
 // no two send the same change.
 func (j *jobs) redriveParked(ctx context.Context, job *state.Job) error {
-	select {
-	case <-ctx.Done():
-		return ctx.Err()
-	case j.parked <- struct{}{}:
+	if err := j.beginParked(ctx, time.Now().Add(jobTurn)); err != nil {
+		return err
 	}
 	defer func() { <-j.parked }()
+	turn := time.Now().Add(jobTurn)
 	filter, after, err := j.choiceOf(ctx, job)
 	if err != nil || filter.Last.IsZero() {
 		return err
@@ -40,11 +39,17 @@ func (j *jobs) redriveParked(ctx context.Context, job *state.Job) error {
 	lookup := j.capture.newLookup()
 	defer lookup.Close(context.WithoutCancel(ctx))
 	for due := time.Now(); ; {
-		if err := retry.Wait(ctx, time.Until(due)); err != nil {
+		if err := retry.Wait(ctx, min(time.Until(due), jobPause)); err != nil {
 			return err
 		}
 		if !j.capturing() {
 			return errCapturesNot
+		}
+		if j.parkedTurnIsOver(turn) {
+			return &turnOverError{due}
+		}
+		if time.Now().Before(due) {
+			continue
 		}
 		var page []queue.ParkedChange
 		err := j.untilTaken(ctx, job, func() (err error) {
@@ -57,7 +62,7 @@ func (j *jobs) redriveParked(ctx context.Context, job *state.Job) error {
 		if len(page) == 0 {
 			return j.untilTaken(ctx, job, func() error { return j.queue.ForgetReasons(ctx) })
 		}
-		r := redrive{jobs: j, job: job, redriver: mapping.NewRedriver(j.capture.bound.Load(), lookup), reasons: map[queue.ID]string{}}
+		r := redrive{jobs: j, job: job, turn: turn, redriver: mapping.NewRedriver(j.capture.bound.Load(), lookup), reasons: map[queue.ID]string{}}
 		if err := r.run(ctx, page); err != nil {
 			return err
 		}
@@ -67,7 +72,7 @@ func (j *jobs) redriveParked(ctx context.Context, job *state.Job) error {
 		after = page[len(page)-1].ID
 		sent := int64(len(r.done)) - r.silent
 		_, err = tryState(ctx, j.bridge, func() (struct{}, error) {
-			return struct{}{}, j.store.AdvanceParked(ctx, job, after, sent, r.silent, r.kept)
+			return struct{}{}, j.store.AdvanceParked(ctx, job, after, filter.Last, sent, r.silent, r.kept)
 		})
 		if err != nil {
 			return err
@@ -79,14 +84,39 @@ func (j *jobs) redriveParked(ctx context.Context, job *state.Job) error {
 	}
 }
 
+// beginParked waits until no other job of parked changes is at work, at most for a turn if
+// others wait for a place.
+func (j *jobs) beginParked(ctx context.Context, turn time.Time) error {
+	j.parkedWaiting.Add(1)
+	defer j.parkedWaiting.Add(-1)
+	for {
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case j.parked <- struct{}{}:
+			return nil
+		case <-time.After(jobPause):
+		}
+		if j.turnIsOver(turn) {
+			return &turnOverError{time.Now()}
+		}
+	}
+}
+
+// parkedTurnIsOver is turnIsOver of the job of parked changes that is at work, for which
+// others of its kind wait, too.
+func (j *jobs) parkedTurnIsOver(turn time.Time) bool {
+	return j.turnIsOver(turn) || j.parkedWaiting.Load() > 0 && time.Now().After(turn)
+}
+
 // choiceOf returns which parked changes the job chooses of those that there are now, and
 // where it continues. It does not follow those that are parked meanwhile.
 func (j *jobs) choiceOf(ctx context.Context, job *state.Job) (filter queue.ParkedFilter, after queue.ID, err error) {
 	filter, err = job.Filter.ParkedFilter()
 	if err == nil && job.Cursor != "" {
-		after, err = queue.ParseID(job.Cursor)
+		after, filter.Last, err = state.ParkedCursor(job.Cursor)
 	}
-	if err != nil {
+	if err != nil || !filter.Last.IsZero() {
 		return filter, after, err
 	}
 	err = j.untilTaken(ctx, job, func() (err error) {
@@ -100,6 +130,7 @@ func (j *jobs) choiceOf(ctx context.Context, job *state.Job) (filter queue.Parke
 type redrive struct {
 	*jobs
 	job      *state.Job
+	turn     time.Time // when it ends
 	redriver *mapping.Redriver
 	// done are to be removed; silent of them have no event any more.
 	done   []queue.Unparked
@@ -142,6 +173,8 @@ func (r *redrive) untilRoom(ctx context.Context) error {
 					return errCapturesNot
 				case room:
 					continue
+				case r.parkedTurnIsOver(r.turn):
+					return &turnOverError{time.Now()}
 				}
 				r.waited = true
 				if err := retry.Wait(ctx, jobPause); err != nil {
@@ -210,6 +243,7 @@ func (s *redriven) Event(e *mapping.Event) error {
 	s.event.Message = webhook.Message{
 		ID: s.of.WebhookID, Type: e.Type, Tenant: string(e.Tenant), Key: string(e.Key), Time: e.Time, Version: e.Version,
 		Data: bytes.Clone(e.Data), Previous: bytes.Clone(e.Previous), Unchanged: bytes.Clone(e.Unchanged),
+		Op: e.Op.String(), Errors: bytes.Clone(e.Errors),
 	}
 	return nil
 }

@@ -47,6 +47,8 @@ type Scope struct {
 	// Lookups are rows from elsewhere, whose columns are named lookup.column;
 	// at most MaxLookups.
 	Lookups []Lookup
+	// Generated: the table has generated columns that Relation has not.
+	Generated bool
 	// Early: the expression is evaluated before the lookups are read, so that
 	// naming one is an error.
 	Early bool
@@ -60,6 +62,16 @@ type Scope struct {
 type Lookup struct {
 	Name    string
 	Columns []cdc.Column
+	// Computed says which of the columns are not columns of a table; nil: none.
+	Computed []bool
+}
+
+// computes reports whether the term is not a column of a table as it is.
+func (s *Scope) computes(t *term) bool {
+	if t.op != opColumn {
+		return true
+	}
+	return t.lookup > 0 && t.column < len(s.Lookups[t.lookup-1].Computed) && s.Lookups[t.lookup-1].Computed[t.column]
 }
 
 // Error is one mistake in an expression. Offset and Length are in bytes of the
@@ -133,6 +145,8 @@ type Column struct {
 	Name  string
 	// Hidden: it is named only within mask_... (), last4() and hmac().
 	Hidden bool
+	// Whole: it is named only as a part of old or new, whatever columns the table has.
+	Whole bool
 }
 
 // LookupColumn is a column of a lookup that an expression names.
@@ -149,6 +163,7 @@ type Expr struct {
 	test    testFunc // of a boolean expression
 	out     *codec
 	zoned   bool // the text form depends on the session's time zone, which is not the stream's
+	wall    bool // pgtext.JSONOptions.Wall: only a column's timestamps are known to be local in the source's zone
 	typ     *cdc.Type
 	columns []Column
 	lookups []LookupColumn
@@ -185,6 +200,7 @@ func compile(src string, s *Scope, mustBeBool bool) (*Expr, error) {
 	}
 	e := &Expr{root: root, typ: root.typ, columns: c.columns(), lookups: c.lookups, needOld: c.needOld}
 	e.eval, e.out, e.zoned = generate(root), codecOf(root.typ), showsZone(root.typ)
+	e.wall = s.computes(root)
 	if root.typ.Base().OID == oidBool {
 		e.test = generateBool(root)
 	}

@@ -194,7 +194,8 @@ func (m *Machine) AppendText(dst []byte, e *Expr) (out []byte, null bool, err er
 func (m *Machine) output(n int) bool { return n <= freeOutput || m.spend(n) }
 
 // AppendJSON appends the result as pgtext.AppendJSON writes its type, null as
-// "null". A bare column keeps its exact text.
+// "null". A bare column keeps its exact text, and only its timestamps are local in
+// the source's time zone.
 func (m *Machine) AppendJSON(dst []byte, e *Expr, o *pgtext.JSONOptions) ([]byte, error) {
 	if c := e.root; c.op == opColumn {
 		if d := m.datum(c.side(), c.column); d.State == cdc.Present {
@@ -218,7 +219,7 @@ func (m *Machine) json(dst []byte, e *Expr, text []byte, o *pgtext.JSONOptions) 
 	if o == nil {
 		o = &pgtext.JSONOptions{}
 	}
-	o.Limit = int(m.memory)
+	o.Limit, o.Wall = int(m.memory), e.wall
 	out, err := pgtext.AppendJSON(dst, e.typ, e.root.typmod, text, o)
 	if err != nil {
 		return dst, m.conversionError(err, 0)
