@@ -341,9 +341,37 @@ rules:
 	events := l.resolve(l.change("titulos", values{"id": "1"}), &cdc.Change{
 		Position: cdc.Position{Commit: l.tx.Commit, Ordinal: 99}, Tx: l.tx, Op: cdc.Truncate, Relation: relation(t, l.conn, "", "titulos"),
 	})
-	const data = `{"inteiro":1,"numero":1.50,"logico":true,"texto":"x","nulo":null,"char":"ab","data":"2026-11-21","instante":"2026-11-21T07:00:00-03:00","local":"2026-11-21T10:00:00-03:00",` +
+	const data = `{"inteiro":1,"numero":1.50,"logico":true,"texto":"x","nulo":null,"char":"ab","data":"2026-11-21","instante":"2026-11-21T07:00:00-03:00","local":"2026-11-21T10:00:00",` +
 		`"json":{"a" : 1.50},"lista":[1,null],"bytes":"AQI=","intervalo":"1 day","faixa":"[\"2026-11-21 07:00:00-03\",)","linha":"(1,\"a b\")","tipo":null,"contagem":4}`
 	diff(t, "events", events, []got{{Type: "a", Key: "k", Data: data}, {Type: "a", Key: "k", Data: data}})
+}
+
+// With on_error: null, what PostgreSQL cannot evaluate for a row is null alone, and named.
+func TestDelegateOnError(t *testing.T) {
+	t.Parallel()
+	l := newLab(t, pg, mapping.Options{}, `
+rules:
+  - event: a
+    table: clientes
+    on: update
+    on_error: null
+    previous: true
+    data: {id: id, razao: (select 100 / saldo), numero: (select codigo::int), nome: "format('%s', nome)", exige: exigente(id)}
+`, delegateSchema)
+	var all []string
+	for _, e := range l.resolve(
+		l.update("clientes", values{"saldo": "0"}, with(client(), values{"saldo": "4", "codigo": "12"})),
+		l.update("clientes", values{"saldo": "5", "nome": "Eva"}, with(client(), values{"saldo": "0"})),
+		l.update("clientes", nil, with(client(), values{"id": "3"})),
+	) {
+		_, reason, _ := strings.Cut(e.Parked, "fails: ")
+		all = append(all, strings.Join([]string{e.Data, e.Previous, e.Errors, reason}, " "))
+	}
+	diff(t, "events", all, []string{
+		`{"id":7,"razao":25.0000000000000000,"numero":12,"nome":"Ana","exige":7} {"razao":null} ["previous.razao"] `,
+		`{"id":7,"razao":null,"numero":null,"nome":"Ana","exige":7} {"razao":20.0000000000000000,"nome":"Eva"} ["razao","numero"] `,
+		`   the server refuses a value (SQLSTATE P0001)`,
+	})
 }
 
 // A function that is not declared stable is refused by its name; rules.evaluate: local

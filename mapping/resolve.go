@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/jackc/pgx/v5/pgconn"
@@ -66,10 +67,10 @@ func (m *Mapper) foundRows(dst []foundRow, e *entry, asked []int32) []foundRow {
 
 // unread is why there is no row of a lookup; "": there is.
 func (r *rulePlan) unread(lookup int, found foundRow) string {
-	if found.reason == "" {
+	l := r.lookups[lookup]
+	if found.reason == "" || l.nullable && found.failed {
 		return ""
 	}
-	l := r.lookups[lookup]
 	return fmt.Sprintf("%s: read %s: %s", l.place, l.path(), found.reason)
 }
 
@@ -114,7 +115,7 @@ func (m *Mapper) lookUp(ctx context.Context, q *query) error {
 		}
 		return err
 	}, func(set int32, err error) {
-		q.rows[set] = foundRow{reason: "the query fails: " + withoutData(err).Error()}
+		q.rows[set] = foundRow{reason: "the query fails: " + withoutData(err).Error(), failed: strings.HasPrefix(cdc.SQLState(err), "22")}
 	})
 	m.source.note(what, err)
 	if !isBroken(err) {
