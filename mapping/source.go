@@ -467,7 +467,7 @@ func withoutData(err error) error {
 	if !ok {
 		return err
 	}
-	if cdc.FaultOf(err) == cdc.FaultValue {
+	if refusesValue(err) {
 		return fmt.Errorf("the server refuses a value (SQLSTATE %s)", pg.Code)
 	}
 	return fmt.Errorf("%s (SQLSTATE %s)", pg.Message, pg.Code)

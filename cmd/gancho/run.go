@@ -160,7 +160,7 @@ func parseRules(c *config.Config) (*mapping.Rules, error) {
 	}
 	return mapping.Parse(mapping.Options{
 		Evaluate: evaluate,
-		Files: c.Rules, Deny: c.Privacy.Deny, Reader: lookupRole(c), Secrets: secrets, Location: c.Source.Location, OnSchemaChange: policy,
+		Files:    c.Rules, Deny: c.Privacy.Deny, Reader: lookupRole(c), Secrets: secrets, Location: c.Source.Location, OnSchemaChange: policy,
 		Publication: c.Source.Publication, Encoding: cdc.Encoding(c.Source.Encoding),
 	})
 }
