@@ -121,7 +121,7 @@ func (r *Rules) Bind(ctx context.Context, conn *pgx.Conn) (*Ruleset, error) {
 		return nil, fmt.Errorf("bind rules: %w", err)
 	}
 	if b.reliesOnRole {
-		rs.reader = cmp.Or(r.options.Reader, conn.Config().User)
+		rs.reader = b.reader
 	}
 	rs.findings = slices.Concat(b.findings, publicationFindings(rs, r.options.Publication))
 	return rs, nil
@@ -173,6 +173,7 @@ type binder struct {
 	harmless map[uint32]bool // functions and operators that read no table
 	// reliesOnRole: a lookup calls what may read all that its role may.
 	reliesOnRole bool
+	reader       string                // the role of lookups, once it was asked for
 	viewTables   map[uint32][]cdc.Name // the tables that a view reads
 	// underFull are the tables' hazards under REPLICA IDENTITY FULL.
 	underFull map[uint32][]cdc.Hazard

@@ -72,9 +72,9 @@ type foundRow struct {
 	row []cdc.Datum
 	// reason is why there is no row, without row data.
 	reason string
-	// failed: the reason is an error of PostgreSQL's about the values.
-	failed bool
 	done   bool
+	// failed: the reason is an error of the data, for which a nullable leaf is null.
+	failed bool
 }
 
 // next adds an entry and reuses what the one in its place had before.

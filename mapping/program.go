@@ -96,10 +96,10 @@ type node struct {
 	// and it names no old value, so that it has a previous value.
 	inputs  []int
 	fromRow bool
-	// delegated is 1 + the lookup in which the source evaluates the leaf; 0: it does not.
-	delegated int
 	// sent are the columns that must have been, where the source evaluates the leaf.
 	sent []expr.Column
+	// delegated is the number of the leaf's lookup, from 1, where the source evaluates it.
+	delegated int
 }
 
 // compiler compiles rules against a relation. It collects all mistakes instead of

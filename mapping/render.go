@@ -79,7 +79,7 @@ func (m *Mapper) leaveOut(path string) {
 
 func (m *Mapper) appendLeaf(dst []byte, n *node, machine *expr.Machine, o *pgtext.JSONOptions) ([]byte, *failure) {
 	start := len(dst)
-	if m.nullErrors && n.delegated > 0 && m.foundFor(machine, n.delegated-1).failed {
+	if n.delegated > 0 && m.delegatedFailed(n.delegated-1, machine) {
 		m.noteError(n, machine)
 		return append(dst, "null"...), nil
 	}
@@ -97,20 +97,20 @@ func (m *Mapper) appendLeaf(dst []byte, n *node, machine *expr.Machine, o *pgtex
 	return dst, &failure{expression: n.expression, err: err}
 }
 
+// delegatedFailed: the source could not evaluate the leaf of a lookup for the row that the
+// machine has as the new one, and the leaf is null for it.
+func (m *Mapper) delegatedFailed(lookup int, machine *expr.Machine) bool {
+	found := m.found
+	if machine == m.before {
+		found = m.foundBefore
+	}
+	return lookup < len(found) && found[lookup].failed
+}
+
 // isDataError: the expression fails for this row's values, in PostgreSQL too.
 func isDataError(err error) bool {
 	eval, ok := errors.AsType[*expr.EvalError](err)
 	return ok && strings.HasPrefix(eval.Code, "22")
-}
-
-// foundFor is what a lookup has found for the row that a machine has.
-func (m *Mapper) foundFor(machine *expr.Machine, lookup int) foundRow {
-	if machine == m.before && lookup < len(m.foundBefore) {
-		if found := m.foundBefore[lookup]; found.done || found.failed {
-			return found
-		}
-	}
-	return m.found[lookup]
 }
 
 // noteError names a leaf in m.errors, as a part of previous where it fails on the old row.
@@ -157,7 +157,11 @@ func (m *Mapper) renderPrevious(dst []byte, r *rulePlan, c *cdc.Change) ([]byte,
 		}
 		m.loadBefore(c)
 		for i := range m.found {
-			m.before.LoadLookup(i, m.foundFor(m.before, i).row)
+			found := m.found[i]
+			if i < len(m.foundBefore) && (m.foundBefore[i].done || m.foundBefore[i].failed) {
+				found = m.foundBefore[i]
+			}
+			m.before.LoadLookup(i, found.row)
 		}
 		m.beforeLoaded = true
 	}

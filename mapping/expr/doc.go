@@ -4,7 +4,8 @@
 // The package guarantees: what Compile accepts evaluates to what PostgreSQL 14 or
 // later yields for the same row, in a session with the source's time zone,
 // datestyle ISO, intervalstyle postgres and extra_float_digits 3. Compile refuses
-// everything else by name, with a hint. A result is never wrong: where it depends
+// everything else by name, with a hint; package mapping has PostgreSQL evaluate what is only
+// Unsupported. A result is never wrong: where it depends
 // on the row whether the meaning is known, evaluation fails with an EvalError.
 // Those cases are a date or time cast from text in a form that only the server can read (today, names of
 // time zones, days of the year), an address
@@ -34,7 +35,7 @@
 // Compile, and a large value that the server did not send is neither a value nor
 // null (UnknownError).
 //
-// Operators and functions that users have added to the database are ignored.
+// Operators and functions that users have added to the database are not known here.
 //
 // An Expr is immutable and may be shared. A Machine evaluates expressions over
 // one change at a time; it belongs to one goroutine and in steady state does
