@@ -34,6 +34,7 @@ func operations() map[string]operation {
 	return map[string]operation{
 		"Endpoints": {state.Viewer, false, false, func(ctx context.Context, g *gym, a control.Actor) error { return drop(g.Endpoints(ctx, a, "", 0)) }},
 		"Endpoint":  {state.Viewer, true, false, func(ctx context.Context, g *gym, a control.Actor) error { return drop(g.Endpoint(ctx, a, "um")) }},
+		"Settings":  {state.Viewer, true, false, func(ctx context.Context, g *gym, a control.Actor) error { return drop(g.Settings(ctx, a, "um")) }},
 		"AddEndpoint": {state.Admin, false, false, func(ctx context.Context, g *gym, a control.Actor) error {
 			return drop(g.AddEndpoint(ctx, a, control.NewEndpoint{Name: g.name(), Document: []byte(`{"url": "https://example.com"}`)}))
 		}},
