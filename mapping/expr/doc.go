@@ -7,7 +7,8 @@
 // everything else by name, with a hint; package mapping has PostgreSQL evaluate what is only
 // Unsupported. A result is never wrong: where it depends
 // on the row whether the meaning is known, evaluation fails with an EvalError.
-// Those cases are a date or time cast from text that is not in ISO form, an address
+// Those cases are a date or time cast from text in a form that only the server can read (today, names of
+// time zones, days of the year), an address
 // that is not as PostgreSQL prints it, money in another form than that of the C
 // locale, rounding to more than 2000 digits, age of an infinite timestamp, quarters
 // of a negative interval, jsonb's null cast to a scalar, hexadecimal numbers in
