@@ -88,6 +88,11 @@ func parseMark(text string) (h Head) {
 
 // overflowed is what an owner knows of its endpoint's head.
 type overflowed struct {
+	// changing is held while the head, or the mark, changes in the Overflow and in Redis.
+	changing sync.Mutex
+	// unsure: it is not known whether the last Move was committed. Guarded by changing.
+	unsure bool
+
 	mu    sync.Mutex
 	head  Head   // guarded by mu
 	moves uint64 // how often the end was raised; guarded by mu
@@ -95,9 +100,6 @@ type overflowed struct {
 	// Guarded by mu.
 	marked     bool
 	generation uint64
-	// unsure: it is not known whether the last Move was committed. The goroutine's that calls
-	// Write and MoveOldest.
-	unsure bool
 }
 
 func (o *Owner) head() (Head, uint64) {
@@ -161,8 +163,19 @@ func (o *Owner) mayBeMarked() bool {
 	return o.over.marked
 }
 
-// takeOverflow takes the head of an endpoint that is marked.
-func (o *Owner) takeOverflow(ctx context.Context) error {
+// loadOverflow takes the head, if the endpoint is marked, before anything is read.
+func (o *Owner) loadOverflow(ctx context.Context, marked bool) error {
+	o.over.changing.Lock()
+	defer o.over.changing.Unlock()
+	o.markedAs(marked, o.Generation())
+	if !marked {
+		return nil
+	}
+	return o.takeLocked(ctx)
+}
+
+// takeLocked takes the head of an endpoint that may be marked.
+func (o *Owner) takeLocked(ctx context.Context) error {
 	if o.q.overflow == nil {
 		return errNoOverflow
 	}
@@ -180,17 +193,31 @@ func (o *Owner) takeOverflow(ctx context.Context) error {
 	return err
 }
 
-// restoreMark sets the mark again in a Redis that was restarted, and removes what it has
-// restored of the stream up to the end.
+// restoreMark brings a Redis that was restarted up to the head: it may have lost the mark, or
+// restored one that had been removed.
 func (o *Owner) restoreMark(ctx context.Context) error {
 	o.over.mu.Lock()
-	h, stale := o.over.head, o.over.generation != o.Generation()
+	known := o.over.generation == o.Generation()
 	o.over.mu.Unlock()
-	if h.Events == 0 || !stale {
+	if known || o.q.overflow == nil {
 		return nil
 	}
-	_, err := o.setMark(ctx, h, h.mark())
-	return err
+	o.over.changing.Lock()
+	defer o.over.changing.Unlock()
+	if h, _ := o.head(); h.Events > 0 {
+		_, err := o.setMark(ctx, h, h.mark())
+		return err
+	}
+	generation := o.Generation()
+	mark, err := o.q.client.HGet(ctx, o.q.keys.state(o.endpoint), "overflow").Result()
+	switch {
+	case err == nil && mark != "":
+		return o.takeLocked(ctx)
+	case err == nil, errors.Is(err, redis.Nil):
+		o.markedAs(false, generation)
+		return nil
+	}
+	return annotate(err, "read the overflow of endpoint %q", o.endpoint)
 }
 
 // What MoveOldest moves at once: transactions are short, and a page is in memory.
@@ -207,8 +234,10 @@ func (o *Owner) MoveOldest(ctx context.Context, keep int64) (owned, more bool, e
 	if q.overflow == nil {
 		return true, false, nil
 	}
+	o.over.changing.Lock()
+	defer o.over.changing.Unlock()
 	if o.over.unsure {
-		if err := o.takeOverflow(ctx); err != nil {
+		if err := o.takeLocked(ctx); err != nil {
 			return true, false, err
 		}
 	}
@@ -320,10 +349,12 @@ func (o *Owner) fetch(ctx context.Context, id ID) (*webhook.Message, error) {
 }
 
 // acknowledgeOverflowed deletes from the Overflow what the results say of its events. mark is the head's
-// afterwards, if it has changed.
+// afterwards, if that may have changed.
 func (o *Owner) acknowledgeOverflowed(ctx context.Context, r *Results) (owned bool, mark *string, err error) {
+	o.over.changing.Lock()
+	defer o.over.changing.Unlock()
 	if o.over.unsure {
-		if err := o.takeOverflow(ctx); err != nil {
+		if err := o.takeLocked(ctx); err != nil {
 			return true, nil, err
 		}
 	}

@@ -210,10 +210,8 @@ func (o *Owner) Load(ctx context.Context) (Condition, map[ID]Attempts, error) {
 	if err != nil {
 		return Condition{}, nil, err
 	}
-	if s.overflows {
-		if err := o.takeOverflow(ctx); err != nil {
-			return Condition{}, nil, err
-		}
+	if err := o.loadOverflow(ctx, s.overflows); err != nil {
+		return Condition{}, nil, err
 	}
 	retries, err := o.q.loadRetries(ctx, o.endpoint)
 	return s, retries, err

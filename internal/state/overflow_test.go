@@ -1,11 +1,13 @@
 package state_test
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"strconv"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -61,6 +63,34 @@ func (r *receiver) count() int {
 	return len(r.taken)
 }
 
+// seeded is the same in every run; GANCHO_TEST_SEED sets another.
+func seeded(t *testing.T) *rand.Rand {
+	t.Helper()
+	seed, err := strconv.ParseUint(cmp.Or(os.Getenv("GANCHO_TEST_SEED"), "1"), 10, 64)
+	check(t, err)
+	return rand.New(rand.NewPCG(seed, 1))
+}
+
+// watched notes how much of Redis's file is synced when the first events of an overflow move.
+type watched struct {
+	queue.Overflow
+	w     *overflowWorld
+	begun atomic.Bool
+}
+
+func (o *watched) Take(ctx context.Context, endpoint, claim string, begin bool) (queue.Head, error) {
+	o.begun.Store(o.begun.Load() || begin)
+	return o.Overflow.Take(ctx, endpoint, claim, begin)
+}
+
+func (o *watched) Move(ctx context.Context, endpoint, claim string, read func(queue.ID) ([]queue.Entry, error)) (queue.Head, error) {
+	if o.begun.Swap(false) {
+		_, size := o.w.aof()
+		o.w.durable.Store(size)
+	}
+	return o.Overflow.Move(ctx, endpoint, claim, read)
+}
+
 // overflowWorld is a queue whose backlogs overflow, and what appends and delivers.
 type overflowWorld struct {
 	t      *testing.T
@@ -83,7 +113,7 @@ type overflowWorld struct {
 func newOverflowWorld(t *testing.T) *overflowWorld {
 	t.Helper()
 	w := &overflowWorld{
-		t: t, random: rand.New(rand.NewPCG(1, 4)), redis: queuetest.StartRedis(t), ep: endpoint.Endpoint{Name: "a", Concurrency: 4, Retry: []time.Duration{time.Millisecond, time.Millisecond}},
+		t: t, random: seeded(t), redis: queuetest.StartRedis(t), ep: endpoint.Endpoint{Name: "a", Concurrency: 4, Retry: []time.Duration{time.Millisecond, time.Millisecond}},
 		sink: &receiver{t: t, taken: map[string]int{}, last: map[string]string{}, fails: func(string) webhook.Outcome { return webhook.Outcome{Kind: webhook.Delivered} }},
 	}
 	w.store, w.dsn = newStore(t)
@@ -99,7 +129,7 @@ func newOverflowWorld(t *testing.T) *overflowWorld {
 
 func (w *overflowWorld) open() *queue.Queue {
 	w.t.Helper()
-	q, err := queue.Open(w.t.Context(), queue.Options{URL: w.redis.URL(), Endpoints: []endpoint.Endpoint{w.ep}, Overflow: w.store.Overflow(), Logger: queuetest.Logger(w.t)})
+	q, err := queue.Open(w.t.Context(), queue.Options{URL: w.redis.URL(), Endpoints: []endpoint.Endpoint{w.ep}, Overflow: &watched{Overflow: w.store.Overflow(), w: w}, Logger: queuetest.Logger(w.t)})
 	if err != nil {
 		w.t.Fatal(err)
 	}
@@ -236,7 +266,7 @@ func (w *overflowWorld) end() {
 	if n := w.sink.count(); n != total {
 		w.t.Errorf("%d events have arrived, want %d", n, total)
 	}
-	if heads := query[int](w.t, w.dsn, `select count(*)::int from gancho.overflow_heads`); w.rows() != 0 || heads != 0 {
+	if heads := query[int](w.t, w.dsn, `select count(*)::int from gancho.overflow_heads where events > 0`); w.rows() != 0 || heads != 0 {
 		w.t.Errorf("%d rows and %d heads are left", w.rows(), heads)
 	}
 }
