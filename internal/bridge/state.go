@@ -60,6 +60,7 @@ func (b *bridge) openState(ctx context.Context) error {
 	}{
 		{&b.jobStore, state.Pool{Name: "jobs", Connections: 4, Timeout: time.Minute}},
 		{&b.apiStore, state.Pool{Name: "api", Connections: apiConnections, Timeout: apiTimeout}},
+		{&b.overflowStore, state.Pool{Name: "overflow", Connections: 4, Timeout: time.Minute}},
 		{&b.tokenStore, state.Pool{Name: "tokens", Connections: 2, Timeout: apiTimeout}},
 	} {
 		if *apart.store, err = b.store.Apart(apart.pool); err != nil {
