@@ -221,39 +221,43 @@ func TestOverflow(t *testing.T) {
 	b.stop()
 }
 
-// TestParkedRedriveOverQuota: a redrive of parked changes waits for the backlog that it
-// would make longer, as other jobs do, and maps them when it goes on.
+// TestParkedRedriveOverQuota: a redrive of parked changes leaves those for later whose
+// backlog has no room, says so in its record, as other jobs do, and maps them when it has; the others are sent meanwhile.
 func TestParkedRedriveOverQuota(t *testing.T) {
 	t.Parallel()
-	s := newStateful(t, pg, nil, `create table vendas (id int primary key, valor text)`)
-	const rules = "rules:\n  - {event: venda.criada, table: vendas, on: insert, data: {id: id, valor: %s}}\n"
+	s := newStateful(t, pg, nil, `create table vendas (id int primary key, empresa text, valor text)`)
+	const rules = "rules:\n  - {event: venda.criada, table: vendas, on: insert, tenant: empresa, data: {id: id, valor: %s}}\n"
 	s.rules = fmt.Sprintf(rules, "valor::int")
-	s.extra += "\nquotas: {total: {backlog: 3}}"
-	r := newReceiver(t, nil)
+	s.extra += "\nquotas: {tenant: {backlog: 3}}"
+	r, other := newReceiver(t, nil), newReceiver(t, nil)
 	b := s.run()
-	s.add(b, "crm", r.url(), `"state": "paused"`)
-	s.exec("insert into vendas values (0, 'x')")
-	b.waitLog("change parked")
+	s.add(b, "crm", r.url(), `"tenants": ["1"]`, `"state": "paused"`)
+	s.add(b, "outro", other.url(), `"tenants": ["2"]`)
+	s.exec("insert into vendas values (0, '1', 'x'), (100, '2', 'x')")
+	b.waitLogs("change parked", 2)
 	s.rules = fmt.Sprintf(rules, "valor")
 	s.write()
 	b.signal(syscall.SIGHUP)
 	b.waitLog("configuration reloaded")
-	s.exec("insert into vendas select n, n::text from generate_series(1, 5) n")
+	s.exec("insert into vendas select n, '1', n::text from generate_series(1, 5) n")
 	b.waitMetric(`gancho_endpoint_over_quota{endpoint="crm"} 1`)
-	s.call(b, http.MethodGet, "/parked", "", nil) // which creates the token
-	if status, text := ask(t, http.MethodPost, "http://"+b.listening()+"/api/v1/parked/redrive", s.token, `{"filter": {}, "all": true}`); status != http.StatusConflict {
-		t.Errorf("a redrive over the quota: %d: %s", status, text)
-	}
-	if _, err := s.store().CreateJob(t.Context(), "test", state.Job{Kind: state.RedriveParked, Total: 1}); err != nil { // as before
+	if _, err := s.store().CreateJob(t.Context(), "test", state.Job{Kind: state.RedriveParked, Total: 2}); err != nil {
 		t.Fatal(err)
 	}
 	b.waitLog("a job waits: the backlog")
+	if sent := other.waitCount(1)[0]; sent.field("id") != "100" {
+		t.Errorf("of the other tenant came %s", sent.body)
+	}
+	s.until(1, "select count(*) from gancho.jobs where state = 'running' and sent = 1 and waits like '%the tenant \"1\" has%'")
+	if out := (&session{world: s.world, path: s.write()}).ok("resend", "list"); !strings.Contains(out, "quotas.tenant.backlog") {
+		t.Errorf("the list of jobs does not say what one waits for:\n%s", out)
+	}
 	s.call(b, http.MethodPost, "/endpoints/crm/activate", "", nil)
 	b.waitMetric(`gancho_endpoint_over_quota{endpoint="crm"} 0`)
 	all := r.waitCount(6)
 	if last := all[5]; !last.replay || last.field("id") != "0" {
 		t.Errorf("the redrive came as %s", last.body)
 	}
-	s.until(1, "select count(*) from gancho.jobs where state = 'done' and sent = 1")
+	s.until(1, "select count(*) from gancho.jobs where state = 'done' and sent = 2 and waits = ''")
 	b.stop()
 }

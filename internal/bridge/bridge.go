@@ -140,7 +140,7 @@ type bridge struct {
 	// The same over pools of their own: what the API asks, jobs, the log's writer, backlogs
 	// that overflow and the look-up of tokens do not wait for each other.
 	jobStore, apiStore, tokenStore, overflowStore *state.Store
-	recorder                       *recorder
+	recorder                                      *recorder
 	// What the state may have of it, each of capacity 1.
 	endpointsChanged, dropsChanged, jobsChanged chan struct{}
 	// stateComplaint is about the database, recordComplaint about what goes there.

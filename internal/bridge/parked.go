@@ -8,6 +8,7 @@ import (
 
 	"gancho/delivery/queue"
 	"gancho/delivery/webhook"
+	"gancho/internal/control"
 	"gancho/internal/retry"
 	"gancho/internal/state"
 	"gancho/mapping"
@@ -39,6 +40,7 @@ func (j *jobs) redriveParked(ctx context.Context, job *state.Job) error {
 	}
 	lookup := j.capture.newLookup()
 	defer lookup.Close(context.WithoutCancel(ctx))
+	p := postponed{jobs: j, waits: j.waiting(job)}
 	for due := time.Now(); ; {
 		if err := retry.Wait(ctx, time.Until(due)); err != nil {
 			return err
@@ -54,20 +56,27 @@ func (j *jobs) redriveParked(ctx context.Context, job *state.Job) error {
 		if err != nil {
 			return err
 		}
-		if len(page) == 0 {
+		if len(page) == 0 && len(p.later) == 0 {
 			return j.untilTaken(ctx, job, func() error { return j.queue.ForgetReasons(ctx) })
 		}
-		r := redrive{jobs: j, job: job, redriver: mapping.NewRedriver(j.capture.bound.Load(), lookup), reasons: map[queue.ID]string{}}
-		if err := r.run(ctx, page); err != nil {
+		if len(page) == 0 {
+			if after, err = p.nextPass(ctx); err != nil {
+				return err
+			}
+			continue
+		}
+		r := redrive{jobs: j, job: job, redriver: mapping.NewRedriver(j.capture.bound.Load(), lookup), reasons: map[queue.ID]string{}, postponed: &p}
+		if err := r.run(ctx, after, page); err != nil {
 			return err
 		}
-		if r.waited {
-			continue // the rules and lookups may be others by now
+		last := page[len(page)-1].ID
+		after = last
+		if len(p.later) > 0 {
+			last = p.before // where another process continues
 		}
-		after = page[len(page)-1].ID
 		sent := int64(len(r.done)) - r.silent
 		_, err = tryState(ctx, j.bridge, func() (struct{}, error) {
-			return struct{}{}, j.store.AdvanceParked(ctx, job, after, sent, r.silent, r.kept)
+			return struct{}{}, j.store.AdvanceParked(ctx, job, last, sent, r.silent, r.kept)
 		})
 		if err != nil {
 			return err
@@ -107,17 +116,20 @@ type redrive struct {
 	// kept is how many stay, reasons are why, where that may be another reason than before.
 	kept    int64
 	reasons map[queue.ID]string
-	// waited: an endpoint had no room for its events. Nothing was done.
-	waited bool
+	*postponed
 }
 
-func (r *redrive) run(ctx context.Context, page []queue.ParkedChange) error {
+// run works on a page, which begins after an id.
+func (r *redrive) run(ctx context.Context, after queue.ID, page []queue.ParkedChange) error {
 	for i := range page {
+		if r.again != nil && !r.again[page[i].ID] {
+			continue // it was done, or is kept, since an earlier pass
+		}
 		if err := r.mapAgain(ctx, &page[i]); err != nil {
 			return err
 		}
 	}
-	if err := r.untilRoom(ctx); err != nil || r.waited {
+	if err := r.postpone(ctx, after); err != nil {
 		return err
 	}
 	for id, reason := range r.reasons {
@@ -128,29 +140,101 @@ func (r *redrive) run(ctx context.Context, page []queue.ParkedChange) error {
 	return r.untilTaken(ctx, r.job, func() error { return r.queue.Unpark(ctx, r.done) })
 }
 
-// untilRoom waits until each endpoint that gets one of the events has room for them.
-func (r *redrive) untilRoom(ctx context.Context) error {
-	checked, waits := map[string]bool{}, r.overQuota(r.job)
+// postpone leaves those changes for a later pass whose events go to an endpoint without room:
+// it does not hold up those of others.
+func (r *redrive) postpone(ctx context.Context, after queue.ID) error {
+	room := map[string]bool{}
+	kept := r.done[:0]
 	for i := range r.done {
-		for _, endpoint := range r.done[i].Endpoints {
-			for !checked[endpoint] {
-				room, err := r.room(ctx, endpoint, waits)
-				switch checked[endpoint] = room; {
-				case err != nil:
+		fits := true
+		for _, name := range r.done[i].Endpoints {
+			if _, checked := room[name]; !checked {
+				has, over, err := r.room(ctx, name)
+				if err != nil {
 					return err
-				case !r.capturing():
-					return errCapturesNot
-				case room:
-					continue
 				}
-				r.waited = true
-				if err := retry.Wait(ctx, jobPause); err != nil {
+				room[name] = has
+				if err := r.lacks(ctx, name, has, over); err != nil {
 					return err
 				}
 			}
+			fits = fits && room[name]
+		}
+		if fits {
+			kept = append(kept, r.done[i])
+			continue
+		}
+		if len(r.later) == 0 {
+			r.before = after
+		}
+		r.later = append(r.later, r.done[i].ID)
+	}
+	clear(r.done[len(kept):])
+	r.done = kept
+	return nil
+}
+
+// postponed are the changes that a job of parked changes has left for a later pass.
+type postponed struct {
+	*jobs
+	waits  *quotaWait
+	again  map[queue.ID]bool // that this pass is about; nil: all
+	later  []queue.ID        // that the next pass is about
+	before queue.ID          // where the page begins that has the first of them
+	full   map[string]bool   // endpoints without room
+}
+
+// lacks notes whether an endpoint has room, and reports once that it has none.
+func (p *postponed) lacks(ctx context.Context, endpoint string, room bool, over []control.Excess) error {
+	if room {
+		delete(p.full, endpoint)
+		return nil
+	}
+	if p.full == nil {
+		p.full = map[string]bool{}
+	}
+	if !p.full[endpoint] {
+		p.full[endpoint] = true
+		p.Log.Warn().Int64("job", p.waits.job.ID).Str("endpoint", endpoint).
+			Msg("a redrive of parked changes leaves those of an endpoint whose queue has no room for later; those of others are sent")
+	}
+	if len(over) == 0 {
+		return nil
+	}
+	return p.waits.on(ctx, over)
+}
+
+// nextPass waits until one of the endpoints has room, and returns where the next pass begins.
+func (p *postponed) nextPass(ctx context.Context) (after queue.ID, err error) {
+	for len(p.full) > 0 {
+		if err := retry.Wait(ctx, jobPause); err != nil {
+			return after, err
+		}
+		if !p.capturing() {
+			return after, errCapturesNot
+		}
+		for name := range p.full {
+			room, over, err := p.room(ctx, name)
+			if err == nil && room {
+				err = p.waits.on(ctx, nil)
+			} else if err == nil && len(over) > 0 {
+				err = p.waits.on(ctx, over)
+			}
+			if err != nil {
+				return after, err
+			}
+			if room {
+				p.full = nil
+				break
+			}
 		}
 	}
-	return nil
+	p.again = make(map[queue.ID]bool, len(p.later))
+	for _, id := range p.later {
+		p.again[id] = true
+	}
+	p.later = nil
+	return p.before, nil
 }
 
 // mapAgain maps one change, into done or kept. Its error is that the context has ended.
