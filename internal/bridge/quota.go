@@ -17,11 +17,13 @@ import (
 )
 
 const (
-	// quotasEvery is the time between two looks at the backlogs, overflowEvery between two
-	// while a quota is passed, quotaAgain between two reports of one that stays passed.
-	quotasEvery   = time.Minute
-	overflowEvery = time.Second
-	quotaAgain    = time.Hour
+	// quotasEvery is the time between two looks at the backlogs, overQuotaEvery between two
+	// while a quota is passed, overflowEvery while events move, quotaAgain between two
+	// reports of one that stays passed.
+	quotasEvery    = time.Minute
+	overQuotaEvery = 10 * time.Second
+	overflowEvery  = time.Second
+	quotaAgain     = time.Hour
 	// quotaPart: backlogs are measured again when so large a part of the smallest quota was appended.
 	quotaPart = 8
 )
@@ -33,6 +35,7 @@ type excesses struct {
 	wake     chan struct{} // capacity 1: somebody has measured them
 	due      chan struct{} // capacity 1: they are to be measured now
 	full     atomic.Bool   // Redis has refused events since
+	moving   atomic.Bool   // some of this process's are to move to the state database
 	appended atomic.Int64  // events and bytes, as parts of the quotas, since
 	mu       sync.Mutex
 	now      []control.Excess        // guarded by mu
@@ -73,8 +76,11 @@ func (b *bridge) watchQuotas(ctx context.Context) error {
 			b.reportExcesses(ctx)
 		}
 		next := quotasEvery
-		if b.excesses.any() {
+		switch {
+		case b.excesses.moving.Load():
 			next = overflowEvery
+		case b.excesses.any():
+			next = overQuotaEvery
 		}
 		tick := time.NewTimer(next)
 		select {
@@ -212,6 +218,8 @@ func (b *bridge) measureExcesses(endpoints []endpoint.Endpoint, stats []queue.St
 	b.excesses.set(b.Quotas.Exceeded(endpoints, stats))
 	full := b.excesses.full.Swap(false)
 	if b.State != nil && b.dispatcher != nil {
-		b.dispatcher.Overflow(b.Quotas.Overflowing(endpoints, stats, full))
+		keep := b.Quotas.Overflowing(endpoints, stats, full)
+		b.excesses.moving.Store(len(keep) > 0)
+		b.dispatcher.Overflow(keep)
 	}
 }

@@ -4,10 +4,12 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"fmt"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -253,8 +255,8 @@ func (w *overflowWorld) rows() int {
 	return query[int](w.t, w.dsn, `select count(*)::int from gancho.overflow`)
 }
 
-// end waits for an end of all events.
-func (w *overflowWorld) end() {
+// end waits for an end of all events, of which so many become dead letters.
+func (w *overflowWorld) end(dead int) {
 	w.t.Helper()
 	w.set(endpoint.Active)
 	w.append(1) // it notices that Redis was restarted
@@ -263,8 +265,8 @@ func (w *overflowWorld) end() {
 		_, _ = w.q.Resume(w.t.Context(), "a")
 		return w.stats().Backlog == 0
 	})
-	if n := w.sink.count(); n != total {
-		w.t.Errorf("%d events have arrived, want %d", n, total)
+	if n := w.sink.count(); n != total-dead {
+		w.t.Errorf("%d events have arrived, want %d", n, total-dead)
 	}
 	if heads := query[int](w.t, w.dsn, `select count(*)::int from gancho.overflow_heads where events > 0`); w.rows() != 0 || heads != 0 {
 		w.t.Errorf("%d rows and %d heads are left", w.rows(), heads)
@@ -278,6 +280,9 @@ func TestOverflowIsDeliveredInOrder(t *testing.T) {
 	w := newOverflowWorld(t)
 	fails := map[string]bool{}
 	w.sink.fails = func(id string) webhook.Outcome {
+		if strings.Contains(id, fmt.Sprintf("%016x-", queuetest.LSN(200))) {
+			return webhook.Outcome{Kind: webhook.Retry, Status: 500, Class: webhook.ClassStatus, Wish: webhook.WishAbort}
+		}
 		if w.random.IntN(3) == 0 && !fails[id] {
 			fails[id] = true
 			return webhook.Outcome{Kind: webhook.Retry, Status: 404, Class: webhook.ClassStatus}
@@ -298,9 +303,16 @@ func TestOverflowIsDeliveredInOrder(t *testing.T) {
 		w.append(10)
 		w.d.Overflow(map[string]int64{"a": 5})
 	}
-	w.end()
+	w.end(1)
 	if w.sink.repeats != 0 {
 		t.Errorf("%d events have arrived again", w.sink.repeats)
+	}
+	dead := must[[]state.DeadLetter](t)(w.store.DeadLetters(t.Context(), state.Filter{}, 0, 10))
+	if want := queuetest.Event(200, "k0"); len(dead) != 1 || string(dead[0].Data) != string(want.Data) || dead[0].Key != "k0" || !dead[0].Time.Equal(want.Time) || dead[0].Attempts != 1 {
+		t.Errorf("the dead letters are %+v", dead)
+	}
+	if left := w.stats(); left.Retrying+left.Dead != 0 {
+		t.Errorf("redis has %+v", left)
 	}
 }
 
@@ -325,6 +337,6 @@ func TestOverflowOverFailures(t *testing.T) {
 			w.losePower()
 		}
 	}
-	w.end()
+	w.end(0)
 	t.Logf("%d of %d events have arrived again", w.sink.repeats, w.appended)
 }
