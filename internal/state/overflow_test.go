@@ -321,7 +321,7 @@ func TestOverflowIsDeliveredInOrder(t *testing.T) {
 func TestOverflowOverFailures(t *testing.T) {
 	t.Parallel()
 	w := newOverflowWorld(t)
-	for i := range 60 {
+	for i := range 36 {
 		switch what := w.random.IntN(10); {
 		case what < 4:
 			w.set([]endpoint.State{endpoint.Active, endpoint.Paused}[w.random.IntN(2)])
