@@ -54,15 +54,15 @@ type OverflowDead struct {
 	WebhookID, Sequence string
 }
 
-// ErrStale: the head has another claim, or none: its owner is another one, or the
+// ErrStale says that the head has another claim, or none: its owner is another one, or the
 // endpoint was dropped.
 var ErrStale = errors.New("another process delivers to the endpoint now")
 
 // errNoOverflow: the process has no state database, and something is there.
 var errNoOverflow = errors.New("a part of the backlog is in the state database, which this process does not have; configure state.dsn and state.key as in the process that moved it")
 
-// A head as the endpoint's state has it in the field overflow: the mark without which the
-// Overflow has nothing of the endpoint, and the figures for Stats.
+// mark is the head as the endpoint's state has it in the field overflow. Without it the Overflow
+// has nothing of the endpoint; its figures are for Stats.
 func (h *Head) mark() string {
 	oldest := int64(0)
 	if !h.Oldest.IsZero() {

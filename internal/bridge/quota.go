@@ -85,6 +85,8 @@ func (b *bridge) watchQuotas(ctx context.Context) error {
 		tick := time.NewTimer(next)
 		select {
 		case <-ctx.Done():
+			tick.Stop()
+			return nil
 		case <-b.excesses.wake:
 		case <-b.excesses.due:
 			b.measureQuotas(ctx)
@@ -92,9 +94,6 @@ func (b *bridge) watchQuotas(ctx context.Context) error {
 			b.measureQuotas(ctx)
 		}
 		tick.Stop()
-		if ctx.Err() != nil {
-			return nil
-		}
 	}
 }
 
