@@ -39,7 +39,7 @@ build-all: build ## Build for Linux, and see that macOS and Windows build too
 
 .PHONY: test
 test: deps ## Test everything with the race detector (PKG=./cdc TESTFLAGS='-run Slot')
-	CGO_ENABLED=1 $(GO) test -race -timeout 15m $(TESTFLAGS) $(PKG)
+	CGO_ENABLED=1 $(GO) test -race -trimpath -timeout 15m $(TESTFLAGS) $(PKG)
 
 .PHONY: test-matrix
 test-matrix: deps ## Test on PostgreSQL 14 to 18, Redis 7 and 8, Valkey 9 (SERVERS='18 redis8'), installed in a cache

@@ -44,20 +44,9 @@ type Table struct {
 
 // Collation is a column's own collation.
 type Collation struct {
-	Name string // pg_collation.collname
+	Schema, Name string // pg_collation.collname
 	// Deterministic: texts are equal only if their bytes are.
 	Deterministic bool
-}
-
-// Membership is a table's place in one publication.
-type Membership struct {
-	Publication                      string
-	Insert, Update, Delete, Truncate bool
-	ViaRoot                          bool
-	// Columns are the published columns; nil means all (and always before PostgreSQL 15).
-	Columns []string
-	// Filter is the row filter as PostgreSQL prints it, "" without one.
-	Filter string
 }
 
 // Settings are facts about the source's server and database.
@@ -96,6 +85,20 @@ func PartitionTree(root string) string {
 			select i.inhrelid, tree.level + 1 from tree join pg_catalog.pg_inherits i on i.inhparent = tree.oid
 			join pg_catalog.pg_class part on part.oid = i.inhrelid and part.relispartition)
 		select oid, level from tree)`
+}
+
+// PartitionKey returns the columns by which a partitioned table, or a partition of it
+// that is partitioned itself, is partitioned. Columns within expressions are left out.
+func PartitionKey(ctx context.Context, conn *pgx.Conn, encoding Encoding, t *Table) ([]string, error) {
+	rows, _ := conn.Query(ctx, `
+		select distinct `+encoding.sql("a.attname::text")+`
+		from `+PartitionTree("$1::oid")+` tree join pg_catalog.pg_partitioned_table p on p.partrelid = tree.oid
+		join pg_catalog.pg_attribute a on a.attrelid = p.partrelid and a.attnum = any(p.partattrs::int2[]) order by 1`, t.Relation.OID)
+	columns, err := pgx.CollectRows(rows, pgx.RowTo[string])
+	if err != nil {
+		return nil, fmt.Errorf("read partition key of %s: %w", t.Relation.TableName(), unreadable(err))
+	}
+	return columns, nil
 }
 
 // ListTables returns all tables and views outside PostgreSQL's own schemas, in
@@ -194,7 +197,7 @@ func loadColumns(ctx context.Context, conn *pgx.Conn, types *Types, t *Table) er
 	}
 	rows, _ := conn.Query(ctx, `
 		select `+types.encoding.sql("a.attname::text")+`, a.atttypid, a.atttypmod, case when a.attgenerated <> '' then `+types.encoding.sql("pg_get_expr(d.adbin, d.adrelid)")+` end,
-			coalesce(co.collname::text, ''), coalesce(co.collisdeterministic, true)
+			coalesce(co.collnamespace::regnamespace::text, ''), coalesce(co.collname::text, ''), coalesce(co.collisdeterministic, true)
 		from pg_catalog.pg_attribute a left join pg_catalog.pg_attrdef d on d.adrelid = a.attrelid and d.adnum = a.attnum
 		left join pg_catalog.pg_collation co on co.oid = a.attcollation and co.collprovider <> 'd'
 		where a.attrelid = $1 and a.attnum > 0 and not a.attisdropped order by a.attnum`, t.Relation.OID)
@@ -203,7 +206,7 @@ func loadColumns(ctx context.Context, conn *pgx.Conn, types *Types, t *Table) er
 	var formula *string // of a generated column
 	var oids []uint32
 	var collation Collation
-	_, err = pgx.ForEachRow(rows, []any{&column.Name, &oid, &column.TypeMod, &formula, &collation.Name, &collation.Deterministic}, func() error {
+	_, err = pgx.ForEachRow(rows, []any{&column.Name, &oid, &column.TypeMod, &formula, &collation.Schema, &collation.Name, &collation.Deterministic}, func() error {
 		if collation.Name != "" {
 			t.Collations[column.Name] = collation
 		}
@@ -226,16 +229,4 @@ func loadColumns(ctx context.Context, conn *pgx.Conn, types *Types, t *Table) er
 		t.Relation.Columns[i].Type = types.Lookup(oids[i])
 	}
 	return nil
-}
-
-func loadMemberships(ctx context.Context, conn *pgx.Conn, e Encoding, name Name) ([]Membership, error) {
-	lists := "null::text[], ''" // column lists and row filters came with PostgreSQL 15
-	if serverVersion(conn) >= 150000 {
-		lists = "(select array_agg(" + e.sql("a.name::text") + " order by a.n) from unnest(t.attnames) with ordinality a(name, n)), " + e.sql("coalesce(t.rowfilter, '')")
-	}
-	rows, _ := conn.Query(ctx, `
-		select p.pubname::text, p.pubinsert, p.pubupdate, p.pubdelete, p.pubtruncate, p.pubviaroot, `+lists+`
-		from pg_catalog.pg_publication p join pg_catalog.pg_publication_tables t on t.pubname = p.pubname
-		where t.schemaname = $1 and t.tablename = $2 order by 1`, name.Schema, name.Name)
-	return pgx.CollectRows(rows, pgx.RowToStructByPos[Membership])
 }

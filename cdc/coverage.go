@@ -29,8 +29,9 @@ type Coverage struct {
 	// Whole and Listed are whether the publication of everything has it with all tables, of
 	// the database or of a schema, or by its name.
 	Whole, Listed bool
-	// Filter has the row filters, "" without any. (A column list shows in the stream.)
-	Filter string
+	// Filter says that there are row filters, "" without any. (A column list shows in the
+	// stream.) FilterID is another text for others.
+	Filter, FilterID string
 }
 
 // Coverages are those of several tables at one time.
@@ -54,23 +55,22 @@ func ReadCoverage(ctx context.Context, conn *pgx.Conn, o Options, needs []TableN
 	for _, n := range needs {
 		schemas, names = append(schemas, n.Schema), append(names, n.Name)
 	}
-	filter := "''" // row filters came with PostgreSQL 15
-	if serverVersion(conn) >= 150000 {
-		filter = o.Encoding.sql("coalesce(t.rowfilter, '')")
-	}
+	version := serverVersion(conn)
 	rows, _ := conn.Query(ctx, `
-		with members (pub, name, ins, upd, del, tru, viaroot, relid, tablename, filter) as materialized (
-			select p.oid, p.pubname::text, p.pubinsert, p.pubupdate, p.pubdelete, p.pubtruncate, p.pubviaroot, c.oid, `+o.Encoding.sql("format('%I.%I', t.schemaname, t.tablename)")+`, `+filter+`
-			from pg_catalog.pg_publication p join pg_catalog.pg_publication_tables t on t.pubname = p.pubname
-			join pg_catalog.pg_namespace n on n.nspname = t.schemaname
-			join pg_catalog.pg_class c on c.relnamespace = n.oid and c.relname = t.tablename
-			where p.pubname = any($3))
+		with wanted (n, oid) as materialized (
+			select w.n, c.oid from unnest($1::text[], $2::text[]) with ordinality w(schema, name, n)
+			left join pg_catalog.pg_namespace s on s.nspname = w.schema
+			left join pg_catalog.pg_class c on c.relnamespace = s.oid and c.relname = w.name
+		), members as materialized (
+			select m.*, `+o.Encoding.sql("format('%I.%I', n.nspname, c.relname)")+` as tablename
+			from `+o.Encoding.memberships(version, "select oid from wanted union select a.relid from wanted w, pg_catalog.pg_partition_ancestors(w.oid) a")+` m
+			join pg_catalog.pg_class c on c.oid = m.relid join pg_catalog.pg_namespace n on n.oid = c.relnamespace
+			where m.name = any($3))
 		select coalesce(c.oid, 0), coalesce((select min(m.tablename) from pg_catalog.pg_partition_ancestors(c.oid) a
 				join members m on m.relid = a.relid where m.viaroot and m.relid <> c.oid), ''),
 			coalesce((select jsonb_agg(jsonb_build_object('Publication', m.name, 'Insert', m.ins, 'Update', m.upd, 'Delete', m.del, 'Truncate', m.tru,
-					'Filter', m.filter, 'Place', coalesce(c.oid || '/' || r.oid, '')) order by m.name)
-				from members m left join pg_catalog.pg_publication_rel r on r.prpubid = m.pub and r.prrelid = c.oid
-				where m.relid = c.oid), '[]')::text,
+					'FilterOn', m.filtered, 'Filter', m.filter, 'Place', coalesce(m.relid || '/' || m.entry, '')) order by m.name)
+				from members m where m.relid = c.oid), '[]')::text,
 			(select hashtextextended(coalesce((select string_agg(format('%s %s %s', e.enumtypid, e.enumsortorder, e.enumlabel), ',' order by e.oid)
 					from pg_catalog.pg_enum e), '') || coalesce((select string_agg(format('%s %s %s %s', t.oid, a.attnum, a.attname, a.atttypid), ',' order by t.oid, a.attnum)
 					from pg_catalog.pg_type t join pg_catalog.pg_attribute a on a.attrelid = t.typrelid and a.attnum > 0 and not a.attisdropped
@@ -79,10 +79,7 @@ func ReadCoverage(ctx context.Context, conn *pgx.Conn, o Options, needs []TableN
 				from `+PartitionTree("c.oid")+` p join pg_catalog.pg_class pc on pc.oid = p.oid where p.level > 0), 0)::text,
 			coalesce((select oid from pg_catalog.pg_publication where pubname = $5), 0),
 			(select case when pg_is_in_recovery() then pg_last_wal_replay_lsn() else pg_current_wal_lsn() end)
-		from unnest($1::text[], $2::text[]) with ordinality w(schema, name, n)
-		left join pg_catalog.pg_namespace s on s.nspname = w.schema
-		left join pg_catalog.pg_class c on c.relnamespace = s.oid and c.relname = w.name
-		order by w.n`, schemas, names, []string{o.Publication, o.insertPublication()}, composites, o.Publication)
+		from wanted c order by c.n`, schemas, names, []string{o.Publication, o.insertPublication()}, composites, o.Publication)
 	var c Coverages
 	var oid uint32
 	var root, members, identities string
@@ -114,7 +111,8 @@ func (w *CatalogWatch) Coverage(ctx context.Context, needs []TableNeed, composit
 // publication that has tables by other means than their names.
 type placed struct {
 	Membership
-	Place string
+	Place            string
+	FilterOn, Filter string // its columns, and what differs for another one
 }
 
 // coverage compares the memberships of a table with what is needed of it. root is
@@ -122,7 +120,7 @@ type placed struct {
 func (o Options) coverage(need TableNeed, oid uint32, root string, in []placed) Coverage {
 	c := Coverage{Table: Name{need.Schema, need.Name}, OID: oid}
 	var have operations
-	var filters []string
+	var filters, ids []string
 	for _, m := range in {
 		have = have.or(operations{m.Insert, m.Update, m.Delete, m.Truncate})
 		c.Places = append(c.Places, m.Publication+" "+m.Place)
@@ -130,10 +128,10 @@ func (o Options) coverage(need TableNeed, oid uint32, root string, in []placed) 
 			c.Whole, c.Listed = m.Place == "", m.Place != ""
 		}
 		if m.Filter != "" {
-			filters = append(filters, fmt.Sprintf("publication %s has the row filter %s", QuoteIdentifier(m.Publication), m.Filter))
+			filters, ids = append(filters, rowFilter(m.Publication, m.FilterOn)), append(ids, m.Filter)
 		}
 	}
-	c.Filter = strings.Join(filters, "; ")
+	c.Filter, c.FilterID = strings.Join(filters, "; "), strings.Join(ids, " ")
 	lacking := operations{need.Insert, need.Update, need.Delete, need.Truncate}.without(have)
 	// In the wrong publication the application's own UPDATE would fail. Which is the
 	// right one, the whole check decides: see preparation.place.

@@ -100,6 +100,10 @@ const (
 	CodeUndefinedTable  = "42P01"
 	// CodeUndefinedObject is also a type, CodeUndefinedFunction an operator.
 	CodeUndefinedObject   = "42704"
+	CodeUndefinedColumn   = "42703"
+	CodeSyntaxError       = "42601"
+	CodeGrouping          = "42803"
+	CodeUnsupported       = "0A000"
 	CodeUndefinedFunction = "42883"
 	CodeCheckViolation    = "23514" // also a row for which no partition exists
 	// CodeReadOnly is a standby's, or a role's that may only read: it passes with a

@@ -3,7 +3,14 @@ package cdc
 import (
 	"context"
 	"errors"
+
+	"github.com/jackc/pgx/v5"
 )
+
+// MembershipsSQL is Encoding.memberships of all tables, as a subquery.
+func MembershipsSQL(conn *pgx.Conn) string {
+	return Encoding("").memberships(serverVersion(conn), "select oid from pg_catalog.pg_class")
+}
 
 // Decoder lets tests decode messages without a server.
 type Decoder struct{ *decoder }

@@ -5,9 +5,13 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
+	"time"
 
 	"github.com/jackc/pgx/v5"
+
+	"gancho/internal/retry"
 )
 
 // preparation is the state of one Prepare.
@@ -331,7 +335,7 @@ func (p *preparation) provide(ctx context.Context, publications ...*publication)
 		if statement == "" {
 			continue
 		}
-		_, err := p.conn.Exec(ctx, statement)
+		err := p.alter(ctx, statement)
 		if FaultOf(err) == FaultDenied {
 			p.setup.addf("the role may not create or alter publication %s for these tables; let their owner run the SQL", QuoteIdentifier(pub.name))
 			p.setup.Statements = append(p.setup.Statements, statement)
@@ -343,6 +347,39 @@ func (p *preparation) provide(ctx context.Context, publications ...*publication)
 		p.Log.Info().Str("publication", pub.name).Int("tables_added", len(pub.add)).Msg("publication prepared")
 	}
 	return nil
+}
+
+// lockTimeout is how long a statement that locks tables of the application waits for one of
+// them, and lockTries how often it tries before the error.
+const (
+	lockTimeout = 500 * time.Millisecond
+	lockTries   = 5
+)
+
+// lockPause is between two tries: what has queued behind the last one runs meanwhile.
+var lockPause = retry.Backoff{Min: 500 * time.Millisecond, Max: 4 * time.Second}
+
+// alter runs a statement that locks tables of the application. What conflicts with its lock
+// queues behind a statement that waits, too, such as the application's own ALTER TABLE, and
+// everything behind that: so it waits briefly, and again after a pause.
+func (p *preparation) alter(ctx context.Context, statement string) error {
+	tries := 0
+	_, err := retry.Do(ctx, lockPause, func() (struct{}, error) {
+		return struct{}{}, pgx.BeginFunc(ctx, p.conn, func(tx pgx.Tx) error {
+			_, err := tx.Exec(ctx, "select pg_catalog.set_config('lock_timeout', $1, true)", strconv.FormatInt(lockTimeout.Milliseconds(), 10))
+			if err == nil {
+				_, err = tx.Exec(ctx, statement)
+			}
+			return err
+		})
+	}, func(err error) bool {
+		if tries++; SQLState(err) != codeLockNotAvailable || tries == lockTries {
+			return false
+		}
+		p.Log.Info().Msg("another session has locked a table that is to be published (see pg_locks): trying again")
+		return true
+	})
+	return err
 }
 
 // propose notes what is missing together with its SQL.

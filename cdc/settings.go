@@ -33,9 +33,9 @@ func sessionSettings() map[string]string {
 	}
 }
 
-// watchSettings are those of sessions that read the catalogue again and again. Where a
-// statement needs a table's lock after all, as one that prints a row filter does, it does
-// not wait there for as long as the application keeps the table to itself.
+// watchSettings are those of sessions that read the catalogue again and again. None of
+// their statements opens a table of the application (see Encoding.memberships); if one
+// did, it would not wait for as long as the application keeps the table to itself.
 func watchSettings() map[string]string { return map[string]string{"lock_timeout": "2s"} }
 
 // stableSettings are those of sessions whose statements are all our own.

@@ -112,6 +112,8 @@ type Mapping struct {
 	// TransactionMemory is how much of one transaction, in bytes, waits in memory
 	// for its commit; more goes to a temporary file.
 	TransactionMemory int64
+	// EvaluateLocal refuses expressions that only PostgreSQL can evaluate (rules.evaluate: local).
+	EvaluateLocal bool
 }
 
 // Privacy names what no payload may hold, and the keys of the hashes that hide values.

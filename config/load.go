@@ -43,7 +43,7 @@ func Parse(name string, src []byte, env func(string) (string, bool)) (*Config, e
 		strictyaml.Optional("privacy", c.Privacy.decode),
 		strictyaml.Optional("log", c.Log.decode),
 		strictyaml.Optional("shutdown", func(v value) { c.Shutdown = v.Duration(0, time.Hour) }),
-		strictyaml.Required("rules", func(v value) { c.Rules = ruleFiles(v) }),
+		strictyaml.Required("rules", c.decodeRules),
 		strictyaml.Optional("endpoints", func(v value) { c.Endpoints = endpoint.DecodeList(v) }),
 	)
 	if err := d.Errors().Err(); err != nil {
@@ -186,6 +186,18 @@ func decodeSecrets(v value) map[string]Secret {
 
 func (l *Log) decode(v value) {
 	v.Map(strictyaml.Optional("level", func(v value) { l.Level = v.Choice("trace", "debug", "info", "warn", "error") }))
+}
+
+// decodeRules reads the rule files, alone or as {files: ..., evaluate: ...}.
+func (c *Config) decodeRules(v value) {
+	if !v.IsMap() {
+		c.Rules = ruleFiles(v)
+		return
+	}
+	v.Map(
+		strictyaml.Required("files", func(v value) { c.Rules = ruleFiles(v) }),
+		strictyaml.Optional("evaluate", func(v value) { c.Mapping.EvaluateLocal = v.Choice("any", "local") == "local" }),
+	)
 }
 
 // ruleFiles resolves the patterns of rule files.

@@ -32,6 +32,10 @@ type boundRule struct {
 	// parked row must not show them either.
 	hidden  map[string]bool
 	lookups []*boundLookup
+	// delegated are the expressions that the source evaluates, and conditions when, where
+	// it is not decided at the change alone.
+	delegated  map[site]*delegated
+	conditions map[group]*condition
 	// seen are the operations of the table that must be published.
 	seen opSet
 	// number is what Number has given the rule; before, it counts the per-transaction
@@ -39,9 +43,10 @@ type boundRule struct {
 	number int
 	// inherits is the rule of which this is one for an heir; nil: none.
 	inherits *boundRule
-	// Of a per-transaction rule: children are the tables whose changes count as
+	// Of a per-transaction rule: moving is movingKey; children are the tables whose changes count as
 	// changes of the row, familyKey the columns that they refer to; rootKey are the
 	// columns that root_only refers to.
+	moving    []string
 	children  []*boundChild
 	familyKey []string
 	rootKey   []string
@@ -50,7 +55,7 @@ type boundRule struct {
 // hiddenKey: the ordering key is empty where the rule's own is null, because a column
 // of the primary key, of which it is made otherwise, is denied.
 func (b *boundRule) hiddenKey() bool {
-	return b.key != nil && slices.ContainsFunc(b.table.PrimaryKey, func(column string) bool { return b.denied[column] })
+	return b.key != nil && slices.ContainsFunc(b.identity(), func(column string) bool { return b.denied[column] })
 }
 
 // Bind checks the rules against the source's catalogue and returns them as a
@@ -66,7 +71,7 @@ func (r *Rules) Bind(ctx context.Context, conn *pgx.Conn) (*Ruleset, error) {
 		return nil, fmt.Errorf("bind rules: %s", misfit)
 	}
 	rs := &Ruleset{
-		byTable: map[cdc.Name][]*boundRule{}, perTransaction: map[int]*boundRule{}, transactional: map[cdc.Name]*transactionTable{},
+		byTable: map[cdc.Name][]*boundRule{}, perTransaction: map[int]*boundRule{}, transactional: map[cdc.Name][]*transactionTable{},
 		policy: r.options.OnSchemaChange,
 	}
 	if rs.settings, err = languageSettings(ctx, conn, b.database, r.options); err != nil {
@@ -369,13 +374,21 @@ func (b *binder) bind(ctx context.Context, r *rule) (*boundRule, error) {
 	if bound.full, err = b.full(ctx, t); err != nil {
 		return nil, err
 	}
+	if bound.moving, err = b.movingKey(ctx, r, t); err != nil {
+		return nil, err
+	}
 	if bound.lookups, err = b.lookups(ctx, r, t); err != nil {
 		return nil, err
 	}
 	if len(bound.lookups) < len(r.lookups) {
 		return nil, nil // every mention of them would repeat the mistake
 	}
-	c := &compiler{relation: t.Relation, lookups: bound.lookups, settings: b.settings, primaryKey: t.PrimaryKey, hiddenKey: bound.hiddenKey(), collations: t.Collations, generated: t.Generated}
+	c := &compiler{relation: t.Relation, lookups: bound.lookups, settings: b.settings, primaryKey: bound.identity(), hiddenKey: bound.hiddenKey(), collations: t.Collations, generated: t.Generated}
+	c.delegated, c.conditions, c.refused = map[site]*delegated{}, map[group]*condition{}, map[site]bool{}
+	if err := b.delegate(ctx, bound, c); err != nil {
+		return nil, err
+	}
+	bound.delegated, bound.conditions = c.delegated, c.conditions
 	for g := range groups {
 		if r.ops&g.ops() != 0 {
 			c.compile(r, g)
@@ -387,7 +400,9 @@ func (b *binder) bind(ctx context.Context, r *rule) (*boundRule, error) {
 	b.errors = append(b.errors, c.mistakes...)
 	for _, u := range c.uses {
 		column := t.Relation.Columns[u.Index]
-		bound.columns[u.Name] = column.Type
+		if !u.Whole {
+			bound.columns[u.Name] = column.Type
+		}
 		b.checkUse(bound, u, column)
 	}
 	bound.hidden = hiddenColumns(c.uses)

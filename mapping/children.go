@@ -174,10 +174,10 @@ func (m *Mapper) joinParent(b *boundRule, last uint64, s side, value []byte) err
 
 // parentPlan is the plan for the rows of the rule's table that the source has.
 func (m *Mapper) parentPlan(b *boundRule) *collectPlan {
-	if p := m.plans[b.table.Relation.OID]; p != nil && p.collects != nil {
-		return p.collects
+	if p := m.plans[b.table.Relation.OID]; p != nil {
+		return p.collectsFor(b)
 	}
-	return m.plan(b.table.Relation, false).collects
+	return m.plan(b.table.Relation, false).collectsFor(b)
 }
 
 // readParents reads the rows of parents that the transaction did not change,

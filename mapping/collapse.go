@@ -2,6 +2,7 @@ package mapping
 
 import (
 	"bytes"
+	"context"
 	"encoding/binary"
 	"slices"
 
@@ -45,6 +46,33 @@ func (r *rule) collapsesRows(primaryKey []string) bool {
 		named = append(named, name.Name)
 	}
 	return len(primaryKey) > 0 && !slices.ContainsFunc(primaryKey, func(c string) bool { return !slices.Contains(named, c) })
+}
+
+// movingKey is the primary key without the columns by which the table is partitioned,
+// if a rule's collapse names it: it tells rows apart when an update moves a row to
+// another partition, which the stream has as a delete and an insert of two primary
+// keys. It is nil for any other rule.
+func (b *binder) movingKey(ctx context.Context, r *rule, t *cdc.Table) ([]string, error) {
+	if t.Kind != 'p' || len(r.collapse) == 0 || r.waitsFor() != "collapse" || r.collapsesRows(t.PrimaryKey) {
+		return nil, nil
+	}
+	partitionKey, err := cdc.PartitionKey(ctx, b.conn, b.options.Encoding, t)
+	if err != nil {
+		return nil, err
+	}
+	rest := slices.DeleteFunc(slices.Clone(t.PrimaryKey), func(column string) bool { return slices.Contains(partitionKey, column) })
+	if !r.collapsesRows(rest) {
+		return nil, nil
+	}
+	return rest, nil
+}
+
+// identity are the columns that tell the rows of the rule's table apart.
+func (b *boundRule) identity() []string {
+	if b.moving != nil {
+		return b.moving
+	}
+	return b.table.PrimaryKey
 }
 
 // A match is one side of two rows that have a key in common, such as a parent

@@ -23,11 +23,14 @@ func TestBindKnowsCollations(t *testing.T) {
 		"solto = 'ABC'":                     "nondeterministic collation sem_caixa",
 		"ordenado < 'B'":                    "collation pt-BR-x-icu of column ordenado",
 		"ordenado = 'B' and comum < 'B'":    "",
+		`ordenado collate \"C\" < 'B'`:      "",
+		`solto collate \"C\" = 'ABC'`:       "",
+		`upper(comum collate \"C\") = 'B'`:  "COLLATE is supported in comparisons alone",
 		"upper(ordenado) = 'B'":             "collation pt-BR-x-icu of column ordenado",
 		"comum in ('a', 'b')":               "",
 		"solto is not null and comum = 'a'": "",
 	} {
-		rules := parse(t, mapping.Options{}, "rules:\n  - {event: x, table: textos, on: insert, when: \""+when+"\", columns: [id, solto, ordenado]}\n")
+		rules := parse(t, mapping.Options{Evaluate: mapping.EvaluateLocal}, "rules:\n  - {event: x, table: textos, on: insert, when: \""+when+"\", columns: [id, solto, ordenado]}\n")
 		_, err := rules.Bind(ctx, conn)
 		switch {
 		case want == "" && err != nil:

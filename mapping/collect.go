@@ -13,8 +13,9 @@ import (
 // transactionTable is a table whose changes wait for the commit: rules are applied
 // to the net effect of a transaction on a row, or on a row's parent.
 type transactionTable struct {
-	primaryKey []string
-	children   []*boundChild // the rules for whose tables it is a child
+	key      []string      // what tells rows apart
+	number   byte          // among those of one table
+	children []*boundChild // the rules for whose tables it is a child
 }
 
 // collectPlan is how a Mapper handles the changes of such a table, as the stream
@@ -22,7 +23,7 @@ type transactionTable struct {
 type collectPlan struct {
 	table    *transactionTable
 	relation *cdc.Relation
-	// key are the columns of the primary key; nil: every change is a row of its own.
+	// key are the columns that tell rows apart; nil: every change is a row of its own.
 	key      []int
 	rules    [cdc.Delete + 1][]*transactionPlan
 	families []family
@@ -38,12 +39,22 @@ type transactionPlan struct {
 	parent, key []int
 }
 
-func newCollectPlan(rs *Ruleset, rel *cdc.Relation, older bool, report func(*SchemaError)) *collectPlan {
-	table := rs.transactional[rel.TableName()]
-	if table == nil {
-		return nil
+func newCollectPlans(rs *Ruleset, rel *cdc.Relation, older bool, report func(*SchemaError)) []*collectPlan {
+	var plans []*collectPlan
+	for _, table := range rs.transactional[rel.TableName()] {
+		plans = append(plans, newCollectPlan(table, rel, older, report))
 	}
-	p := &collectPlan{table: table, relation: rel, key: columnIndexes(rel, table.primaryKey)}
+	return plans
+}
+
+// collectsFor is the plan of a per-transaction rule.
+func (p *tablePlan) collectsFor(b *boundRule) *collectPlan {
+	i := slices.IndexFunc(p.collects, func(c *collectPlan) bool { return slices.Equal(c.table.key, b.identity()) })
+	return p.collects[i]
+}
+
+func newCollectPlan(table *transactionTable, rel *cdc.Relation, older bool, report func(*SchemaError)) *collectPlan {
+	p := &collectPlan{table: table, relation: rel, key: columnIndexes(rel, table.key)}
 	for _, child := range table.children {
 		c := newChildPlan(child, rel, older)
 		p.children = append(p.children, c)
@@ -156,10 +167,13 @@ func (c *collector) reset() {
 
 // failing is the first error of the rules that a change concerns.
 func (p *tablePlan) failing(op cdc.Op) *SchemaError {
-	if p.broken[op] == nil && p.collects != nil && op != cdc.Truncate {
-		return p.collects.broken
+	broken := p.broken[op]
+	for _, c := range p.collects {
+		if broken == nil && op != cdc.Truncate {
+			broken = c.broken
+		}
 	}
-	return p.broken[op]
+	return broken
 }
 
 // plan returns the number of a plan within the transaction.
@@ -211,7 +225,7 @@ func (c *collector) collect(p *collectPlan, change *cdc.Change) error {
 	return c.put(&n, &inserted, change.New)
 }
 
-// keyChanged reports whether an update gave the row another primary key.
+// keyChanged reports whether an update made of the row another one.
 func (c *collector) keyChanged(p *collectPlan, change *cdc.Change) bool {
 	if change.Old == nil {
 		return false
@@ -230,10 +244,11 @@ func (c *collector) put(n *net, change *cdc.Change, identity []cdc.Datum) error 
 	s := &c.changes
 	start := len(s.arena)
 	s.arena = append(s.arena, 0, 0, 0, 0, 0, 0, 0, 0)
-	s.arena = binary.BigEndian.AppendUint32(s.arena, n.plan.relation.OID)
+	s.arena = append(binary.BigEndian.AppendUint32(s.arena, n.plan.relation.OID), n.plan.table.number)
+	identified := len(s.arena)
 	var known bool
 	if s.arena, known = c.appendColumns(s.arena, n.plan.relation, n.plan.key, identity); !known {
-		s.arena = binary.BigEndian.AppendUint64(s.arena[:start+12], change.Ordinal)
+		s.arena = binary.BigEndian.AppendUint64(s.arena[:identified], change.Ordinal)
 	}
 	binary.BigEndian.PutUint64(s.arena[start:], maphash.Bytes(c.seed, s.arena[start+8:]))
 	s.arena = binary.BigEndian.AppendUint64(s.arena, change.Ordinal)
@@ -353,10 +368,13 @@ func (rs *Ruleset) addTransactional(b *boundRule) bool {
 
 func (rs *Ruleset) transactionTable(b *boundRule) *transactionTable {
 	name := b.table.Relation.TableName()
-	if rs.transactional[name] == nil {
-		rs.transactional[name] = &transactionTable{primaryKey: b.table.PrimaryKey}
+	tables := rs.transactional[name]
+	if i := slices.IndexFunc(tables, func(t *transactionTable) bool { return slices.Equal(t.key, b.identity()) }); i >= 0 {
+		return tables[i]
 	}
-	return rs.transactional[name]
+	t := &transactionTable{key: b.identity(), number: byte(len(tables))} // at most the table's subsets of its primary key that collapse names
+	rs.transactional[name] = append(tables, t)
+	return t
 }
 
 // withChildren lists the rules, for each child table the part of its rule, and

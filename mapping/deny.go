@@ -78,8 +78,11 @@ func (b *binder) denyLookup(ctx context.Context, l *boundLookup, on *cdc.Table) 
 		return nil
 	}
 	for _, p := range l.params {
+		if l.expression != nil {
+			break // checkUse has it
+		}
 		if text := b.denied[on.Relation.OID][p.column]; text != "" {
-			b.mistake(l.value, p.start, "remove it from the lookup, or from privacy.deny", "lookup %s takes column %q, which must not be sent: privacy.deny has %s", l.name, p.column, text)
+			b.mistake(l.value, p.start, "remove it from the "+l.noun()+", or from privacy.deny", "%s takes column %q, which must not be sent: privacy.deny has %s", l.title(), p.column, text)
 		}
 	}
 	all, through, err := expand(ctx, b.conn, l.reads, false)
@@ -149,7 +152,7 @@ func (b *binder) denyColumns(ctx context.Context, l *boundLookup, all reads, thr
 	shown := map[string]bool{}
 	_, err := pgx.ForEachRow(rows, []any{&oid, &copies, &names, &numbers}, func() error {
 		if copies && len(all.columns[oid]) > 0 {
-			b.mistake(l.value, -1, "remove it from the lookup", "lookup %s reads a table of PostgreSQL's own that has values of all columns, and columns must not be sent: privacy.deny has some", l.name)
+			b.mistake(l.value, -1, "remove it from the "+l.noun(), "%s reads a table of PostgreSQL's own that has values of all columns, and columns must not be sent: privacy.deny has some", l.title())
 		}
 		for i, column := range names {
 			text := b.denied[oid][column]
@@ -158,10 +161,10 @@ func (b *binder) denyColumns(ctx context.Context, l *boundLookup, all reads, thr
 			}
 			shown[text] = true
 			if view := through[oid]; view != "" {
-				b.mistake(l.value, -1, "read a view without it, or the tables behind it", "lookup %s reads view %s, which reads column %q, which must not be sent: privacy.deny has %s", l.name, view, column, text)
+				b.mistake(l.value, -1, "read a view without it, or the tables behind it", "%s reads view %s, which reads column %q, which must not be sent: privacy.deny has %s", l.title(), view, column, text)
 				continue
 			}
-			b.mistake(l.value, mention(l.sql, "", column), "remove it from the lookup, or from privacy.deny", "lookup %s reads column %q, which must not be sent: privacy.deny has %s", l.name, column, text)
+			b.mistake(l.value, mention(l.text, "", column), "remove it from the "+l.noun()+", or from privacy.deny", "%s reads column %q, which must not be sent: privacy.deny has %s", l.title(), column, text)
 		}
 		return nil
 	})
@@ -218,12 +221,12 @@ func (b *binder) denyCalls(ctx context.Context, l *boundLookup, all reads) error
 	for _, c := range calls {
 		switch {
 		case c.builtIn || c.definer:
-			b.mistake(l.value, -1, "remove it from the lookup", "lookup %s calls %s, which may read columns of privacy.deny", l.name, c.name)
+			b.mistake(l.value, -1, "remove it from the "+l.noun(), "%s calls %s, which may read columns of privacy.deny", l.title(), c.name)
 		case how == "":
 			b.reliesOnRole = true
 		default:
 			b.mistake(l.value, -1, "write what it does in the lookup; or let lookups run as a role for which that is impossible (gancho check prints its privileges)",
-				"lookup %s calls %s, which may read columns of privacy.deny: %s", l.name, c.name, how)
+				"%s calls %s, which may read columns of privacy.deny: %s", l.title(), c.name, how)
 		}
 	}
 	return nil

@@ -15,7 +15,8 @@
 // old in a rule for inserts, or new in one for deletes, is an error. A bare
 // column is that of the new row, or of the old one on delete.
 //
-// watch holds back updates only: one that changed none of the columns. Changed
+// watch holds back updates only: one that changed none of the columns, or with all no
+// column that the stream has. Changed
 // means IS DISTINCT FROM; for a type without equality (json, xml, point) the
 // text forms differ. An extension's type with an equality of its own is a mistake
 // here, in collapse and as key; citext is equal in any case. A large value that the update did not touch has not
@@ -28,6 +29,9 @@
 // identity, or a large value that was not touched) is left out and its dotted
 // path is named in Unchanged; inside a list the whole outermost list is. It is
 // never null.
+//
+// With on_error: null a leaf whose expression fails for the row's values is null, and
+// named in Errors.
 //
 // With previous, an update's event also shows what it showed before: every leaf
 // that depends on the row and names no old value itself is computed on the old

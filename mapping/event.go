@@ -29,9 +29,14 @@ type Event struct {
 	// Tenant and Key are text forms; Tenant is empty when the rule has none.
 	// Key is the ordering key within the tenant.
 	Tenant, Key []byte
+	// Op is the operation: of an event about a whole transaction that of the net change.
+	Op cdc.Op
 	// Data is a JSON object; Previous is one or nil; Unchanged is a JSON array
 	// of the names left out because their value was not sent, or nil.
 	Data, Previous, Unchanged []byte
+	// Errors is a JSON array of the names that are null because their expression
+	// failed, or nil.
+	Errors []byte
 }
 
 // EventType is an event that rules make, as far as their files say it. Group,

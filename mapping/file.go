@@ -26,8 +26,21 @@ const (
 	Park
 )
 
+// Evaluate says who evaluates expressions.
+type Evaluate uint8
+
+// The values of rules.evaluate.
+const (
+	// EvaluateAny lets PostgreSQL evaluate what the language lacks.
+	EvaluateAny Evaluate = iota
+	// EvaluateLocal refuses it.
+	EvaluateLocal
+)
+
 // Options are what rules are read with.
 type Options struct {
+	// Evaluate says who evaluates what the language lacks.
+	Evaluate Evaluate
 	// Files are the rule files; the order of the rules is theirs.
 	Files []string
 	// Deny are columns that no payload may hold, as table.column or
@@ -123,7 +136,18 @@ func parseRule(v strictyaml.Value) *rule {
 		strictyaml.Optional("key", func(v value) { r.key = parseExpression(v, "key") }),
 		strictyaml.Optional("data", func(v value) { data, r.data = v, parseData(v) }),
 		strictyaml.Optional("columns", func(v value) { columns, r.columns = v, columnRefs(v, "columns") }),
-		strictyaml.Optional("watch", func(v value) { r.watch = columnRefs(v, "watch") }),
+		strictyaml.Optional("watch", func(v value) {
+			if v.IsScalar() && v.Raw() == "all" {
+				r.watchAll = v
+			} else {
+				r.watch = columnRefs(v, "watch")
+			}
+		}),
+		strictyaml.Nullable("on_error", func(v value) {
+			if v.IsNull() || v.Choice("park", "null") == "null" {
+				r.onError = v
+			}
+		}),
 		strictyaml.Optional("previous", func(v value) { previous, r.previous = v, v.Bool() }),
 		strictyaml.Optional("numbers", func(v value) { r.numbersAsStrings = v.Choice("number", "string") == "string" }),
 		strictyaml.Optional("lookup", func(v value) { r.lookups = parseLookups(v) }),
@@ -147,8 +171,12 @@ func parseRule(v strictyaml.Value) *rule {
 // check checks the keys against each other.
 func (r *rule) check(on, previous strictyaml.Value) {
 	if !r.ops.has(cdc.Update) && r.ops != 0 {
+		watch := r.watchAll
 		if len(r.watch) > 0 {
-			r.watch[0].value.Errorf("remove it, or add update", "watch is about updates, and the rule is on %s", r.ops)
+			watch = r.watch[0].value
+		}
+		if watch.Valid() {
+			watch.Errorf("remove it, or add update", "watch is about updates, and the rule is on %s", r.ops)
 		}
 		if r.previous {
 			previous.Errorf("remove it, or add update", "previous is about updates, and the rule is on %s", r.ops)
@@ -236,10 +264,24 @@ func parseExpression(v strictyaml.Value, path string) *expression {
 	if strings.HasPrefix(e.value.Comment(), "#>") {
 		v.Errorf("write the expression in a block (key: >- and the expression on the next line)", "YAML takes %s for a comment", e.value.Comment()[:2])
 	}
-	for _, m := range mistakes(expr.CheckSyntax(e.text)) {
+	for _, m := range mistakes(checkForm(e.text)) {
 		e.value.ErrorfAt(m.Offset, m.Hint, "%s", m.Message)
 	}
 	return e
+}
+
+// checkForm refuses what is no expression of PostgreSQL either. Of other syntax the server
+// decides.
+func checkForm(text string) error {
+	err := expr.CheckSyntax(text)
+	if err == nil {
+		return nil
+	}
+	tokens, fault := expr.Tokens(text)
+	if fault == nil && len(tokens) > 0 && balanced(tokens) == nil {
+		return nil
+	}
+	return err
 }
 
 // mistakes are those in an error of the expression compiler.

@@ -97,20 +97,42 @@ func TestInheritedMistakes(t *testing.T) {
 	}
 }
 
-// TestMovedRows: with collapse and whole old rows, rows that only move between
-// partitions make no event, and an update of the partition key is one event.
+// TestMovedRows: an update of the partition key is a delete and an insert, and with
+// collapse by the rest of the primary key an update. Rows that only move between
+// partitions are then no event.
 func TestMovedRows(t *testing.T) {
 	t.Parallel()
 	s := newTransactions(t, `
 rules:
-  - {event: leitura, table: leituras, on: [insert, update, delete], collapse: id, key: id, columns: [id, dia]}
+  - {event: leitura, table: leituras, on: [insert, update, delete], collapse: id, previous: true, columns: [id, dia]}
+  - {event: mudou, table: leituras, on: update, collapse: id, when: old.valor <> new.valor, columns: [id, valor]}
+  - {event: linha, table: leituras, on: [insert, update, delete], collapse: [dia, id], columns: [id, dia]}
+  - {event: crua, table: leituras, on: [update, delete], columns: [dia]}
 `, "create table leituras (id int, dia date, valor int, primary key (id, dia)) partition by range (dia)",
 		"create table leituras_1 partition of leituras for values from ('2026-01-01') to ('2026-02-01')", "create table leituras_resto partition of leituras default",
 		"alter table leituras replica identity full", "alter table leituras_1 replica identity full", "alter table leituras_resto replica identity full")
 	s.check(t,
-		"insert into leituras values (1, '2026-01-05', 1), (2, '2026-05-05', 2)", []string{`leitura 1 {"id":1,"dia":"2026-01-05"}`, `leitura 2 {"id":2,"dia":"2026-05-05"}`},
-		"begin; create temp table guarda on commit drop as select * from leituras_resto; delete from leituras_resto; create table leituras_5 partition of leituras for values from ('2026-05-01') to ('2026-06-01'); alter table leituras_5 replica identity full; insert into leituras select * from guarda; commit", none(),
-		"update leituras set dia = '2026-06-05' where id = 1", []string{`leitura 1 {"id":1,"dia":"2026-06-05"}`},
+		"insert into leituras values (1, '2026-01-05', 1), (2, '2026-05-05', 2)", []string{
+			`leitura 1 {"id":1,"dia":"2026-01-05"}`, `linha 1,2026-01-05 {"id":1,"dia":"2026-01-05"}`, `leitura 2 {"id":2,"dia":"2026-05-05"}`, `linha 2,2026-05-05 {"id":2,"dia":"2026-05-05"}`,
+		},
+		"begin; create temp table guarda on commit drop as select * from leituras_resto; delete from leituras_resto; create table leituras_5 partition of leituras for values from ('2026-05-01') to ('2026-06-01'); alter table leituras_5 replica identity full; insert into leituras select * from guarda; commit", []string{`crua 2,2026-05-05 {"dia":"2026-05-05"}`},
+		"update leituras set dia = '2026-06-05', valor = 9 where id = 1", []string{
+			`crua 1,2026-01-05 {"dia":"2026-01-05"}`, `linha 1,2026-01-05 {"id":1,"dia":"2026-01-05"}`,
+			`leitura 1 {"id":1,"dia":"2026-06-05"} {"dia":"2026-01-05"}`, `mudou 1 {"id":1,"valor":9}`, `linha 1,2026-06-05 {"id":1,"dia":"2026-06-05"}`,
+		},
+		"update leituras set dia = '2026-06-06' where id = 1", []string{ // within the partition
+			`crua 1,2026-06-06 {"dia":"2026-06-06"}`, `leitura 1 {"id":1,"dia":"2026-06-06"} {"dia":"2026-06-05"}`,
+			`linha 1,2026-06-06 {"id":1,"dia":"2026-06-06"}`, `linha 1,2026-06-05 {"id":1,"dia":"2026-06-05"}`,
+		},
+		"begin; update leituras set dia = '2026-01-06', valor = 8 where id = 1; update leituras set dia = '2026-06-06', valor = 9 where id = 1; commit", []string{
+			`crua 1,2026-06-06 {"dia":"2026-06-06"}`, `crua 1,2026-01-06 {"dia":"2026-01-06"}`, // there and back
+		},
+		"begin; update leituras set dia = '2026-01-06' where id = 1; delete from leituras where id = 1; commit", []string{
+			`crua 1,2026-06-06 {"dia":"2026-06-06"}`, `crua 1,2026-01-06 {"dia":"2026-01-06"}`, `linha 1,2026-06-06 {"id":1,"dia":"2026-06-06"}`, `leitura 1 {"id":1,"dia":"2026-06-06"}`,
+		},
+		"begin; insert into leituras values (3, '2026-01-05', 1); update leituras set dia = '2026-06-06' where id = 3; commit", []string{
+			`crua 3,2026-01-05 {"dia":"2026-01-05"}`, `leitura 3 {"id":3,"dia":"2026-06-06"}`, `linha 3,2026-06-06 {"id":3,"dia":"2026-06-06"}`,
+		},
 	)
 }
 

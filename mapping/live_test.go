@@ -205,3 +205,37 @@ func TestMapLabelsAllocateNothing(t *testing.T) {
 		t.Errorf("%v allocations per change, %d events", n, sink.events)
 	}
 }
+
+// TestWatchAll: any column counts, also one that is added later, and none is missed that
+// is dropped. Values equal in another form, touches of a large value and generated columns
+// are no changes.
+func TestWatchAll(t *testing.T) {
+	t.Parallel()
+	l := startLive(t, `
+create table notas (id int primary key, valor numeric, texto text, doc json, dobro numeric generated always as (valor * 2) stored);
+alter table notas alter texto set storage external; alter table notas replica identity full;`, `
+rules:
+  - {event: mudou, table: notas, on: [insert, update], watch: all, columns: [id]}
+  - {event: linha, table: notas, on: update, when: "row(old.id, old.valor, old.texto) is distinct from row(new.id, new.valor, new.texto)", columns: [id]}
+`)
+	mudou, linha := got{Type: "mudou", Key: "1", Data: `{"id":1}`}, got{N: 1, Type: "linha", Key: "1", Data: `{"id":1}`}
+	for _, c := range []struct {
+		sql  string
+		want []got
+	}{
+		{"insert into notas (id, valor, texto, doc) values (1, 1.5, repeat('x', 9000), '{}')", []got{mudou}},
+		{"update notas set id = id", nil},
+		{"update notas set valor = 1.50", nil},
+		{"update notas set valor = 2", []got{mudou, linha}},
+		{"update notas set texto = texto || ''", nil},
+		{"update notas set texto = texto || 'y'", []got{mudou, linha}},
+		{`update notas set doc = '{ }'`, []got{mudou}},
+		{"alter table notas add extra text", nil},
+		{"update notas set extra = 'x'", []got{mudou}},
+		{"alter table notas drop doc", nil},
+		{"update notas set extra = 'x'", nil},
+		{"update notas set extra = null", []got{mudou}},
+	} {
+		diff(t, c.sql, l.do(c.sql), c.want)
+	}
+}

@@ -26,11 +26,43 @@ type lookup struct {
 	value     strictyaml.Value
 	text, sql string
 	params    []sqlParam
+	// schemas are what the server needs before names, once it is prepared.
+	schemas []edit
 	// cache is the age up to which a row is used again; 0: it never is.
 	cache time.Duration
+	// expression is set where the query is not the rule's own, but evaluates an
+	// expression of it: text is the expression's, and begins in sql at lead.
+	// joins: it takes columns of the rule's lookups.
+	expression *expression
+	lead       int
+	joins      bool
 }
 
-func (l *lookup) path() string { return "lookup." + l.name }
+func (l *lookup) path() string {
+	if l.expression != nil {
+		return l.expression.path
+	}
+	return "lookup." + l.name
+}
+
+// title names the lookup in messages, noun is what it is.
+func (l *lookup) title() string {
+	if l.expression != nil {
+		return l.expression.path
+	}
+	return "lookup " + l.name
+}
+
+func (l *lookup) noun() string {
+	if l.expression != nil {
+		return "expression"
+	}
+	return "lookup"
+}
+
+// maxLookups is how many a rule may have; the rest is for expressions that the source
+// evaluates.
+const maxLookups = expr.MaxLookups - 2*int(groups)
 
 // maxCache bounds lookup.cache: nobody expects older rows.
 const maxCache = 24 * time.Hour
@@ -57,9 +89,9 @@ func parseLookups(v strictyaml.Value) []*lookup {
 		}
 		out = append(out, l)
 	}
-	if len(out) > expr.MaxLookups {
-		v.Errorf("join tables in one query", "a rule has at most %d lookups", expr.MaxLookups)
-		out = out[:expr.MaxLookups]
+	if len(out) > maxLookups {
+		v.Errorf("join tables in one query", "a rule has at most %d lookups", maxLookups)
+		out = out[:maxLookups]
 	}
 	return out
 }
@@ -90,10 +122,17 @@ type boundLookup struct {
 	// the change, from 1, and the query's columns.
 	batch   string
 	columns []cdc.Column
+	// computed says which of them are not columns of a table.
+	computed []bool
 	// id is the same for lookups that may share their rows.
 	id string
 	// reads is what the server needs SELECT on, if privacy.deny has columns.
 	reads reads
+	// session is a statement before the batch, in its transaction; "" for none.
+	session string
+	// lenient: a column that was not sent is given as null, because what depends on it
+	// is left out.
+	lenient bool
 }
 
 // piece is a part of a batch's text that is copied from the lookup's.
@@ -105,48 +144,78 @@ type edit struct {
 	text       string
 }
 
-// arguments are the columns of the change that the query names, each once.
+// arguments are the columns of the change that the query names, and what else it takes
+// from it, each once.
 func (l *lookup) arguments() []sqlParam {
 	var out []sqlParam
-	for _, p := range l.params {
-		if !slices.ContainsFunc(out, func(o sqlParam) bool { return o.old == p.old && o.column == p.column }) {
+	add := func(p sqlParam) {
+		if argument(out, &p) < 0 {
 			out = append(out, p)
+		}
+	}
+	for _, p := range l.params {
+		if p.row == nil {
+			add(p)
+		}
+		for _, column := range p.row {
+			add(column)
 		}
 	}
 	return out
 }
 
+func argument(all []sqlParam, p *sqlParam) int {
+	return slices.IndexFunc(all, func(o sqlParam) bool { return o.local() == p.local() })
+}
+
+// inBatch is what a batch has in the place of a parameter.
+func inBatch(arguments []sqlParam, p *sqlParam) string {
+	if p.row == nil {
+		return "_g._c" + strconv.Itoa(argument(arguments, p)+1)
+	}
+	columns := mapped(p.row, func(column sqlParam) string { return inBatch(arguments, &column) })
+	text := fmt.Sprintf("(row(%s)::%s.%s)", strings.Join(columns, ", "), quoted(p.rowType.Schema), quoted(p.rowType.Name))
+	if p.spread {
+		text += ".*"
+	}
+	return text
+}
+
 // batchSQL wraps the query so that it runs for many changes at once. The inner
 // query stays a subquery, which makes it a single SELECT: PostgreSQL has no
 // other statement there. The edits are made besides those for its arguments.
-func (l *lookup) batchSQL(types []*cdc.Type, edits []edit) (string, []piece) {
+func (l *lookup) batchSQL(edits []edit) (string, []piece) {
 	arguments := l.arguments()
 	edits = slices.Clone(edits)
 	for _, p := range l.params {
-		i := slices.IndexFunc(arguments, func(o sqlParam) bool { return o.old == p.old && o.column == p.column })
-		edits = append(edits, edit{p.start, p.end, "_g._c" + strconv.Itoa(i+1)})
+		edits = append(edits, edit{p.start, p.end, inBatch(arguments, &p)})
 	}
 	slices.SortFunc(edits, func(a, b edit) int { return a.start - b.start })
 	var b strings.Builder
-	b.WriteString("select _g.n, _r.* from (select n")
-	for i, t := range types {
-		fmt.Fprintf(&b, ", c%d::%s.%s as _c%d", i+1, quoted(t.Schema), quoted(t.Name), i+1)
+	b.WriteString("select _g._n, _r.* from (select n as _n")
+	for i, a := range arguments {
+		fmt.Fprintf(&b, ", %s as _c%d", a.value("c"+strconv.Itoa(i+1)), i+1)
 	}
 	b.WriteString(" from unnest(")
-	for i := range types {
+	for i := range arguments {
 		if i > 0 {
 			b.WriteString(", ")
 		}
 		fmt.Fprintf(&b, "$%d::text[]", i+1)
 	}
-	if len(types) == 0 {
+	if len(arguments) == 0 {
 		b.WriteString("array['']")
 	}
 	b.WriteString(") with ordinality as _u(")
-	for i := range max(1, len(types)) {
+	for i := range max(1, len(arguments)) {
 		fmt.Fprintf(&b, "c%d, ", i+1)
 	}
-	b.WriteString("n)) _g left join lateral (\n")
+	b.WriteString("n)) _g ")
+	join, on := "left join lateral (\n", "\n) _r on true"
+	if l.expression != nil { // which has one row
+		join, on = "cross join lateral (\n", "\n) _r"
+	}
+	b.WriteString(join)
 	var pieces []piece
 	from := 0
 	copyTo := func(to int) {
@@ -160,7 +229,7 @@ func (l *lookup) batchSQL(types []*cdc.Type, edits []edit) (string, []piece) {
 		from = e.end
 	}
 	copyTo(len(l.sql))
-	b.WriteString("\n) _r on true")
+	b.WriteString(on)
 	return b.String(), pieces
 }
 
@@ -179,20 +248,22 @@ func offset(pieces []piece, at int) int {
 // a mistake.
 func (b *binder) lookups(ctx context.Context, r *rule, t *cdc.Table) ([]*boundLookup, error) {
 	var out []*boundLookup
-	for _, l := range r.lookups {
-		var types []*cdc.Type
-		for _, p := range l.arguments() {
-			i := t.Relation.Column(p.column)
-			if i < 0 {
-				b.lookupColumnMistake(l, p, t)
-				continue
+	for _, written := range r.lookups {
+		l := *written
+		l.params = slices.Clone(l.params)
+		mistakes := len(b.errors)
+		for i := range l.params {
+			p := &l.params[i]
+			if column := t.Relation.Column(p.column); column >= 0 {
+				p.typ = t.Relation.Columns[column].Type
+			} else if argument(l.params[:i], p) < 0 {
+				b.lookupColumnMistake(&l, *p, t)
 			}
-			types = append(types, t.Relation.Columns[i].Type)
 		}
-		if len(types) < len(l.arguments()) {
+		if len(b.errors) > mistakes {
 			continue
 		}
-		bound, err := b.prepareLookup(ctx, l, types)
+		bound, _, err := b.prepareLookup(ctx, &l, nil)
 		if err == nil && bound != nil {
 			if err = b.denyLookup(ctx, bound, t); err == nil {
 				err = b.noteBodies(ctx, r, t, bound)
@@ -215,76 +286,106 @@ func (b *binder) lookupColumnMistake(l *lookup, p sqlParam, t *cdc.Table) {
 	b.mistake(l.value, p.start, c.closestColumn(p.column), "column %q is not in table %s", p.column, t.Relation.Name)
 }
 
+// computed says which fields are not columns of a table: the server names their
+// table, which may be a view.
+func (b *binder) computed(ctx context.Context, fields []pgconn.FieldDescription) (computed []bool, err error) {
+	tables := mapped(fields, func(f pgconn.FieldDescription) uint32 { return f.TableOID })
+	err = b.conn.QueryRow(ctx, `
+		select coalesce(array_agg(not coalesce(relkind in ('r', 'p', 'f'), false) order by n), '{}')
+		from unnest($1::oid[]) with ordinality u(t, n) left join pg_catalog.pg_class c on c.oid = t`, tables).Scan(&computed)
+	return computed, err
+}
+
 // prepareLookup has the server check a lookup and describe its result. It
-// returns nil when the server refuses it.
-func (b *binder) prepareLookup(ctx context.Context, l *lookup, types []*cdc.Type) (*boundLookup, error) {
-	batch, pieces := l.batchSQL(types, nil)
+// returns nil when the server refuses it, with the SQLSTATE. names, which may be nil,
+// makes a parameter of the name at an offset of its text that the server does not know.
+func (b *binder) prepareLookup(ctx context.Context, l *lookup, names func(at int) *sqlParam) (*boundLookup, string, error) {
+	batch, pieces := l.batchSQL(l.schemas)
 	fields, err := describe(ctx, b.conn, b.room.path, batch)
-	for schemas := []edit(nil); err != nil; {
-		pg, at := refusedAt(err, batch, pieces)
+	for err != nil {
+		pg, at := l.refusedAt(err, batch, pieces)
 		if pg == nil || b.conn.IsClosed() {
-			return nil, fmt.Errorf("prepare lookup %s: %w", l.name, err)
+			return nil, "", fmt.Errorf("prepare %s: %w", l.title(), err)
 		}
-		schema, qualifyError := b.qualify(ctx, l, pg, at)
-		if qualifyError != nil {
-			return nil, qualifyError
+		var p *sqlParam
+		if names != nil && pg.Code == cdc.CodeUndefinedColumn && at >= 0 {
+			p = names(at)
 		}
-		if schema == "" || slices.ContainsFunc(schemas, func(e edit) bool { return e.start == at }) {
-			return nil, b.refuseLookup(ctx, l, pg, at)
+		if p != nil {
+			l.params = append(l.params, *p)
+		} else {
+			schema, qualifyError := b.qualify(ctx, l, pg, at)
+			if qualifyError != nil {
+				return nil, "", qualifyError
+			}
+			if schema == "" || slices.ContainsFunc(l.schemas, func(e edit) bool { return e.start == at+l.lead }) {
+				return nil, pg.Code, b.refuseLookup(ctx, l, pg, at)
+			}
+			l.schemas = append(l.schemas, edit{at + l.lead, at + l.lead, schema})
 		}
-		schemas = append(schemas, edit{at, at, schema})
-		batch, pieces = l.batchSQL(types, schemas)
+		batch, pieces = l.batchSQL(l.schemas)
 		fields, err = describe(ctx, b.conn, b.room.path, batch)
 	}
 	bound := &boundLookup{lookup: l, batch: batch, place: l.value.Place()}
 	bound.id = l.cache.String() + " " + batch
 	oids := mapped(fields, func(f pgconn.FieldDescription) uint32 { return f.DataTypeOID })
 	if err := b.types.Load(ctx, b.conn, oids...); err != nil {
-		return nil, fmt.Errorf("prepare lookup %s: %w", l.name, err)
+		return nil, "", fmt.Errorf("prepare %s: %w", l.title(), err)
 	}
 	for i, f := range fields[1:] {
 		if slices.ContainsFunc(bound.columns, func(c cdc.Column) bool { return c.Name == f.Name }) {
-			b.mistake(l.value, -1, "give one another name with AS", "lookup %s has two columns %q", l.name, f.Name)
-			return nil, nil
+			b.mistake(l.value, -1, "give one another name with AS", "%s has two columns %q", l.title(), f.Name)
+			return nil, "", nil
 		}
 		bound.columns = append(bound.columns, cdc.Column{Name: f.Name, Type: b.types.Lookup(oids[i+1]), TypeMod: f.TypeModifier})
 	}
-	if b.room.doubtful || len(b.denied) > 0 {
+	if bound.computed, err = b.computed(ctx, fields[1:]); err != nil {
+		return nil, "", fmt.Errorf("prepare %s: %w", l.title(), err)
+	}
+	if b.room.doubtful || len(b.denied) > 0 || l.expression != nil {
 		if bound.reads, err = readsOf(ctx, b.conn, b.room.path, batch); err != nil {
-			return nil, fmt.Errorf("read what lookup %s reads: %w", l.name, err)
+			return nil, "", fmt.Errorf("read what %s reads: %w", l.title(), err)
 		}
 	}
+	mistakes := len(b.errors)
 	if b.room.doubtful {
-		mistakes := len(b.errors)
-		if err := b.checkCalls(ctx, l, types, bound.reads); err != nil || len(b.errors) > mistakes {
-			return nil, err // what it would call must not run
-		}
+		err = b.checkCalls(ctx, l, bound.reads)
 	}
-	if err := tryBatch(ctx, b.conn, b.room.path, batch, len(types)); err != nil {
-		pg, at := refusedAt(err, batch, pieces)
+	if l.expression != nil && err == nil {
+		err = b.checkVolatile(ctx, l, bound.reads)
+	}
+	if err != nil || len(b.errors) > mistakes {
+		return nil, "", err // what it would call must not run
+	}
+	if err := tryBatch(ctx, b.conn, b.room.path, batch, len(l.arguments())); err != nil {
+		pg, at := l.refusedAt(err, batch, pieces)
 		if pg == nil || b.conn.IsClosed() {
-			return nil, fmt.Errorf("prepare lookup %s: %w", l.name, err)
+			return nil, "", fmt.Errorf("prepare %s: %w", l.title(), err)
 		}
-		return nil, b.refuseLookup(ctx, l, pg, at)
+		return nil, pg.Code, b.refuseLookup(ctx, l, pg, at)
 	}
-	return bound, nil
+	return bound, "", nil
 }
 
 // refusedAt is the server's refusal of a batch, nil if it is none, and the offset of
 // its place in the lookup's text, -1 without one.
-func refusedAt(err error, batch string, pieces []piece) (pg *pgconn.PgError, at int) {
+func (l *lookup) refusedAt(err error, batch string, pieces []piece) (pg *pgconn.PgError, at int) {
 	pg, _ = errors.AsType[*pgconn.PgError](err)
 	if pg == nil || pg.Position == 0 {
 		return pg, -1
 	}
-	return pg, offset(pieces, byteOffset(batch, int(pg.Position)-1))
+	at = offset(pieces, byteOffset(batch, int(pg.Position)-1)) - l.lead
+	if at < 0 || at > len(l.text) {
+		at = -1
+	}
+	return pg, at
 }
 
 // refuseLookup is the mistake of a lookup that the server refuses.
 func (b *binder) refuseLookup(ctx context.Context, l *lookup, pg *pgconn.PgError, at int) error {
 	hint, err := b.lookupHint(ctx, l, pg, at)
 	if err == nil {
-		b.mistake(l.value, at, hint, "lookup %s: %s", l.name, pg.Message)
+		b.mistake(l.value, at, hint, "%s: %s", l.title(), pg.Message)
 	}
 	return err
 }
@@ -307,6 +408,12 @@ func (b *binder) lookupHint(ctx context.Context, l *lookup, pg *pgconn.PgError, 
 		if hint, err := b.unresolvedHint(ctx, l.text[at:]); err != nil || hint != "" {
 			return hint, err
 		}
+		if hint, err := b.closestFunction(ctx, l.text[at:]); err != nil || hint != "" {
+			return hint, err
+		}
+	}
+	if l.expression != nil && (pg.Code == cdc.CodeGrouping || pg.Code == cdc.CodeUnsupported) {
+		return "an expression has one value, of one row; write a subquery: (select ... from ...)", nil
 	}
 	if undefined := pg.Code == cdc.CodeUndefinedTable || pg.Code == cdc.CodeUndefinedObject || pg.Code == cdc.CodeUndefinedFunction; undefined && at < 0 && len(b.room.outside) > 0 {
 		// It is in a function, below a view perhaps.
@@ -383,11 +490,7 @@ func (c *compiler) lookup(l *boundLookup, used bool, scope *expr.Scope, g group)
 		return p
 	}
 	for _, a := range l.arguments() {
-		row := "new."
-		if a.old {
-			row = "old."
-		}
-		compiled, err := expr.Compile(row+quoted(a.column), early(scope))
+		compiled, err := expr.Compile(a.local(), early(scope))
 		for _, m := range mistakes(err) {
 			c.mistakes = append(c.mistakes, l.value.Mistake(a.start, m.Hint, "%s", m.Message))
 		}
@@ -395,6 +498,9 @@ func (c *compiler) lookup(l *boundLookup, used bool, scope *expr.Scope, g group)
 			continue
 		}
 		p.arguments = append(p.arguments, compiled)
+		if l.expression != nil {
+			continue // what depends on it is the expression
+		}
 		for _, column := range compiled.Columns() {
 			c.uses = append(c.uses, use{
 				Column: column, value: l.value, text: l.text, path: l.path(), group: g, needed: column.Old && g == groupWrite,

@@ -32,9 +32,15 @@ type lab struct {
 
 func newLab(t testing.TB, server *testservers.Postgres, o mapping.Options, rules string, statements ...string) *lab {
 	t.Helper()
-	l := &lab{TB: t, dsn: server.Database(t, "", append([]string{schema}, statements...)...), log: &strings.Builder{}, tx: &cdc.Transaction{}}
+	return newLabIn(t, server, "", o, rules, statements...)
+}
+
+// newLabIn is newLab in a database created with options.
+func newLabIn(t testing.TB, server *testservers.Postgres, options string, o mapping.Options, rules string, statements ...string) *lab {
+	t.Helper()
+	l := &lab{TB: t, dsn: server.Database(t, options, append([]string{schema}, statements...)...), log: &strings.Builder{}, tx: &cdc.Transaction{}}
 	var err error
-	if l.conn, err = pgx.Connect(context.Background(), l.dsn); err != nil {
+	if l.conn, err = pgx.Connect(context.Background(), l.dsn+"&client_encoding=UTF8"); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = l.conn.Close(context.Background()) })
@@ -238,6 +244,34 @@ insert into tudo select i, case when i % 7 > 0 then (i * 1.10)::numeric end, cas
 		found = append(found, m)
 	}
 	diff(t, "batched", found, want)
+}
+
+// TestLookupTimestamps: only a column of a table is known to be local in the
+// source's zone, not what a query computes, nor a view.
+func TestLookupTimestamps(t *testing.T) {
+	t.Parallel()
+	zone, err := time.LoadLocation("America/Sao_Paulo")
+	if err != nil {
+		t.Fatal(err)
+	}
+	l := newLab(t, pg, mapping.Options{Location: zone}, `
+rules:
+  - event: contrato
+    table: contratos
+    on: insert
+    data: {coluna: c.a, calculada: c.b, visao: v.em, dias: c.dias, nascimento: c.nascimento}
+    lookup:
+      c: >-
+        select dt_cadastro as a, alterado_em at time zone 'UTC' as b, array[dt_cadastro] as dias, nascimento
+        from (select *, timestamp '1985-11-02 00:00' as nascimento from clientes) c where id = new.id
+      v: select em from alteracoes where id = new.id
+`, "insert into clientes (id, empresa_id, nome, dt_cadastro, alterado_em) values (1, 7, 'Ana', '2026-01-31 10:00', '2026-01-31 10:00Z')",
+		"create view alteracoes as select id, alterado_em at time zone 'UTC' as em from clientes")
+	got := l.resolve(l.change("contratos", values{"id": "1"}))
+	const want = `{"coluna":"2026-01-31T10:00:00-03:00","calculada":"2026-01-31T10:00:00","visao":"2026-01-31T10:00:00","dias":["2026-01-31T10:00:00"],"nascimento":"1985-11-02T00:00:00"}`
+	if len(got) != 1 || got[0].Data != want {
+		t.Errorf("%+v; want %s", got, want)
+	}
 }
 
 // What fails for one change is that change's business.

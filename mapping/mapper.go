@@ -53,14 +53,17 @@ type Mapper struct {
 	childChanged bool
 	caches       map[string]*lookupCache
 	now          func() time.Time // the clock of caches
-	// found are the rows of the lookups of the event at hand.
-	found []foundRow
+	// found are the rows of the lookups of the event at hand, foundBefore those for the
+	// old row.
+	found, foundBefore []foundRow
 
 	event  Event
 	parked Parked
 	// unchanged is the array of Event.Unchanged while a payload is rendered.
-	data, previous, unchanged, tenant, key, row, scratch []byte
-	argument                                             []cdc.Datum
+	data, previous, unchanged, errors, tenant, key, row, scratch []byte
+	argument                                                     []cdc.Datum
+	// nullErrors: the rule at hand has on_error: null.
+	nullErrors bool
 }
 
 // MapperOption sets what a Mapper uses besides its rules.
@@ -194,10 +197,12 @@ func (m *Mapper) Map(c *cdc.Change, sink Sink) error {
 			return err
 		}
 	}
-	if plan.collects == nil {
-		return nil
+	for _, p := range plan.collects {
+		if err := m.collector.collect(p, c); err != nil {
+			return err
+		}
 	}
-	return m.collector.collect(plan.collects, c)
+	return nil
 }
 
 // load makes c the change that expressions see, and drops the memory of a large
@@ -334,6 +339,9 @@ func (m *Mapper) changed(r *rulePlan, c *cdc.Change) (bool, *failure) {
 // subject fills in m.tenant and m.key.
 func (m *Mapper) subject(r *rulePlan, c *cdc.Change) *failure {
 	m.tenant = m.tenant[:0]
+	if err := m.machine.Sent(r.sent); err != nil {
+		return &failure{part: "tenant or key", err: err}
+	}
 	if r.tenant != nil {
 		var err error
 		if m.tenant, _, err = m.machine.AppendText(m.tenant, r.tenant); err != nil {
@@ -349,7 +357,7 @@ func (m *Mapper) build(r *rulePlan, n int, c *cdc.Change) *failure {
 	if failed := m.subject(r, c); failed != nil {
 		return failed
 	}
-	m.unchanged = m.unchanged[:0]
+	m.unchanged, m.errors, m.nullErrors = m.unchanged[:0], m.errors[:0], r.bound.onError.Valid()
 	var failed *failure
 	if m.data, failed = m.renderObject(m.data[:0], r.payload, m.options(r)); failed != nil {
 		return failed
@@ -357,7 +365,7 @@ func (m *Mapper) build(r *rulePlan, n int, c *cdc.Change) *failure {
 	e := &m.event
 	*e = Event{
 		Position: c.Position, N: n, Type: r.bound.event, Rule: r.place, Version: r.bound.version,
-		Time: c.Tx.Time, Tenant: m.tenant, Key: m.key, Data: m.data,
+		Time: c.Tx.Time, Tenant: m.tenant, Key: m.key, Op: c.Op, Data: m.data,
 	}
 	if len(m.unchanged) > 0 {
 		m.unchanged = append(m.unchanged, ']')
@@ -368,6 +376,10 @@ func (m *Mapper) build(r *rulePlan, n int, c *cdc.Change) *failure {
 			return failed
 		}
 		e.Previous = m.previous
+	}
+	if len(m.errors) > 0 {
+		m.errors = append(m.errors, ']')
+		e.Errors = m.errors
 	}
 	return nil
 }

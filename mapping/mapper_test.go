@@ -19,9 +19,9 @@ import (
 
 // got is an event or a parked change, copied.
 type got struct {
-	N                                            int
-	Type, Tenant, Key, Data, Previous, Unchanged string
-	Parked, Row                                  string
+	N                                                    int
+	Type, Tenant, Key, Data, Previous, Unchanged, Errors string
+	Parked, Row                                          string
 }
 
 // recorder is a sink.
@@ -35,7 +35,7 @@ type recorder struct {
 func (r *recorder) Event(e *mapping.Event) error {
 	r.all = append(r.all, got{
 		N: e.N, Type: e.Type, Tenant: string(e.Tenant), Key: string(e.Key),
-		Data: string(e.Data), Previous: string(e.Previous), Unchanged: string(e.Unchanged),
+		Data: string(e.Data), Previous: string(e.Previous), Unchanged: string(e.Unchanged), Errors: string(e.Errors),
 	})
 	r.position, r.times, r.rules = append(r.position, e.Position), append(r.times, e.Time), append(r.rules, e.Rule)
 	return nil
@@ -235,6 +235,7 @@ rules:
     on: [insert, update]
     watch: [nome, codigo, saldo, observacao, extras, config, tags]
     columns: [id]
+  - {event: todas, table: clientes, on: [insert, update], watch: all, columns: [id]}
 `), nil)
 	base := client()
 	for _, c := range []struct {
@@ -265,9 +266,66 @@ rules:
 		if c.fires {
 			want = []got{{Type: "mudou", Key: "7", Data: `{"id":7}`}}
 		}
+		if c.fires || c.name == "touch" {
+			want = append(want, got{N: 1, Type: "todas", Key: "7", Data: `{"id":7}`})
+		}
 		diff(t, c.name, events, want)
 	}
-	diff(t, "insert", run(t, m, change(rel, cdc.Insert, nil, base)), []got{{Type: "mudou", Key: "7", Data: `{"id":7}`}})
+	diff(t, "insert", run(t, m, change(rel, cdc.Insert, nil, base)), []got{{Type: "mudou", Key: "7", Data: `{"id":7}`}, {N: 1, Type: "todas", Key: "7", Data: `{"id":7}`}})
+}
+
+// TestOnError: what fails for a row's values is null and named; what is not a leaf, or no
+// fault of the values, parks the change.
+func TestOnError(t *testing.T) {
+	t.Parallel()
+	conn := connect(t)
+	rel := relation(t, conn, "", "clientes")
+	const rules = `
+rules:
+  - event: mudou
+    table: clientes
+    on: [insert, update]
+    on_error: null
+    previous: true
+    data:
+      id: id
+      codigo: codigo::int
+      ficha: {saldo: 100 / saldo, nome: nome}
+      lista: [nome::int, 1]
+      grande: observacao::int
+      "a.b": codigo::int
+      reserva: [observacao, nome::int]
+  - {event: parada, table: clientes, on: insert, data: {codigo: codigo::int}}
+  - {event: chave, table: clientes, on: insert, on_error: null, key: codigo::int, columns: [id]}
+  - {event: park, table: clientes, on: insert, on_error: park, columns: [id]}
+`
+	m := mapping.NewMapper(bind(t, conn, mapping.Options{}, rules), nil)
+	base := with(client(), values{"observacao": "12", "saldo": "4"})
+	parked := func(n int, event, path string) got {
+		return got{N: n, Type: event, Parked: path + `: invalid input syntax for type integer (SQLSTATE 22P02)`}
+	}
+	insert := run(t, m, change(rel, cdc.Insert, nil, base))
+	for i := range insert {
+		insert[i].Row = ""
+		if _, reason, found := strings.Cut(insert[i].Parked, "data.codigo: "); found {
+			insert[i].Parked = "data.codigo: " + reason
+		}
+		if _, reason, found := strings.Cut(insert[i].Parked, "key: "); found {
+			insert[i].Parked = "key: " + reason
+		}
+	}
+	diff(t, "insert", insert, []got{
+		{
+			Type: "mudou", Key: "7", Data: `{"id":7,"codigo":null,"ficha":{"saldo":25.0000000000000000,"nome":"Ana"},"lista":[null,1],"grande":12,"a.b":null,"reserva":["12",null]}`,
+			Errors: `["codigo","lista.0","a.b","reserva.1"]`,
+		},
+		parked(1, "parada", "data.codigo"), parked(2, "chave", "key"), {N: 3, Type: "park", Key: "7", Data: `{"id":7}`},
+	})
+	diff(t, "update", run(t, m, change(rel, cdc.Update, with(base, values{"codigo": "1", "saldo": "0", "nome": "1", "observacao": nil}), with(base, values{"nome": "2", "codigo": "x", "observacao": cdc.Unchanged}))), []got{{
+		Type: "mudou", Key: "7", Data: `{"id":7,"codigo":null,"ficha":{"saldo":25.0000000000000000,"nome":"2"},"lista":[2,1],"a.b":null}`,
+		Previous:  `{"codigo":1,"ficha":{"saldo":null,"nome":"1"},"lista":[1,1],"a.b":1}`,
+		Unchanged: `["grande","reserva"]`, Errors: `["codigo","a.b","previous.ficha.saldo"]`,
+	}})
 }
 
 func TestMapUnchanged(t *testing.T) {

@@ -226,16 +226,18 @@ func (p *tablePlan) ruleOf(bound *boundRule, op cdc.Op) (*rulePlan, *transaction
 			return r, nil
 		}
 	}
-	if p.collects == nil || int(op) >= len(p.collects.rules) {
-		return nil, nil
-	}
-	for _, t := range p.collects.rules[op] {
-		switch {
-		case !t.bound.is(bound):
-		case t.group != nil:
-			return &t.rulePlan, t
-		default:
-			return &t.rulePlan, nil
+	for _, c := range p.collects {
+		if int(op) >= len(c.rules) {
+			break
+		}
+		for _, t := range c.rules[op] {
+			switch {
+			case !t.bound.is(bound):
+			case t.group != nil:
+				return &t.rulePlan, t
+			default:
+				return &t.rulePlan, nil
+			}
 		}
 	}
 	return nil, nil

@@ -2,8 +2,10 @@ package mapping
 
 import (
 	"encoding/binary"
+	"errors"
 
 	"gancho/cdc"
+	"gancho/mapping/expr"
 )
 
 const (
@@ -41,6 +43,8 @@ type entry struct {
 	n      int
 	change cdc.Change
 	asked  []int32 // by lookup: which of the query's sets of arguments; -1: not used
+	// before is asked for what previous shows: a set of the old row's values.
+	before []int32
 	// child is the mapper's childChanged; unkept is why change is not whole.
 	child  bool
 	unkept string
@@ -125,6 +129,7 @@ func (w *waiting) event(e *Event) {
 	*kept = *e
 	kept.Tenant, kept.Key = w.keep(e.Tenant), w.keep(e.Key)
 	kept.Data, kept.Previous, kept.Unchanged = w.keep(e.Data), w.keep(e.Previous), w.keep(e.Unchanged)
+	kept.Errors = w.keep(e.Errors)
 }
 
 func (w *waiting) park(p *Parked) {
@@ -201,20 +206,18 @@ func (w *waiting) clear() {
 func (m *Mapper) suspend(r *rulePlan, n int, c *cdc.Change, sink Sink) error {
 	w := &m.waiting
 	start := len(w.asked)
-	for _, l := range r.lookups {
-		if !l.used {
-			w.asked = append(w.asked, -1)
-			continue
-		}
-		arguments, failed := m.arguments(l)
-		if failed != nil {
-			w.asked = w.asked[:start]
-			return m.park(r, n, c, sink, failed.reason(r, c.Relation))
-		}
-		w.asked = append(w.asked, w.set(w.query(l.boundLookup), arguments))
+	failed := m.ask(r, m.machine, func(programLookup) bool { return true })
+	middle := len(w.asked)
+	if failed == nil && r.bound.previous && c.Op == cdc.Update && c.Old != nil {
+		m.loadBefore(c)
+		failed = m.ask(r, m.before, func(l programLookup) bool { return l.lenient })
+	}
+	if failed != nil {
+		w.asked = w.asked[:start]
+		return m.park(r, n, c, sink, failed.reason(r, c.Relation))
 	}
 	e := w.next(entryWaiting)
-	e.rule, e.n, e.asked = r, n, w.asked[start:len(w.asked):len(w.asked)]
+	e.rule, e.n, e.asked, e.before = r, n, w.asked[start:middle:middle], w.asked[middle:len(w.asked):len(w.asked)]
 	e.change = *c
 	e.change.Tx = w.transaction(c.Tx)
 	whole := m.keeps && fits(c)
@@ -226,15 +229,37 @@ func (m *Mapper) suspend(r *rulePlan, n int, c *cdc.Change, sink Sink) error {
 	return nil
 }
 
+// ask adds the arguments of the rule's lookups that are used and wanted to their queries,
+// and which ones they are to what is asked.
+func (m *Mapper) ask(r *rulePlan, machine *expr.Machine, wanted func(programLookup) bool) *failure {
+	w := &m.waiting
+	for _, l := range r.lookups {
+		if !l.used || !wanted(l) {
+			w.asked = append(w.asked, -1)
+			continue
+		}
+		arguments, failed := m.arguments(machine, l)
+		if failed != nil {
+			return failed
+		}
+		w.asked = append(w.asked, w.set(w.query(l.boundLookup), arguments))
+	}
+	return nil
+}
+
 // arguments evaluates the arguments of a lookup; they are valid until the next
 // call.
-func (m *Mapper) arguments(l programLookup) ([]cdc.Datum, *failure) {
+func (m *Mapper) arguments(machine *expr.Machine, l programLookup) ([]cdc.Datum, *failure) {
 	m.argument, m.scratch = m.argument[:0], m.scratch[:0]
 	for _, a := range l.arguments {
 		start := len(m.scratch)
 		var null bool
 		var err error
-		if m.scratch, null, err = m.machine.AppendText(m.scratch, a); err != nil {
+		m.scratch, null, err = machine.AppendText(m.scratch, a)
+		if unknown, ok := errors.AsType[*expr.UnknownError](err); ok && l.lenient && unknown.State != cdc.Invalid {
+			null, err = true, nil
+		}
+		if err != nil {
 			return nil, &failure{part: l.path(), err: err}
 		}
 		d := cdc.Datum{State: cdc.Null}

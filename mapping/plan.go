@@ -14,8 +14,8 @@ import (
 // stream: the table's rules, compiled against it, by operation.
 type tablePlan struct {
 	relation *cdc.Relation
-	// collects is what waits for the commit; nil when nothing does.
-	collects *collectPlan
+	// collects is what waits for the commit, by what tells rows apart; nil when nothing does.
+	collects []*collectPlan
 	// byOp are in the order of their numbers.
 	byOp [cdc.Truncate + 1][]rulePlan
 	// broken are the first errors of rules that no longer fit, by operation.
@@ -52,7 +52,7 @@ type rowColumn struct {
 // does not fit is reported once. older: the relation is that of a time before the
 // rules were bound.
 func newTablePlan(rs *Ruleset, rel *cdc.Relation, older bool, report func(*SchemaError)) *tablePlan {
-	plan := &tablePlan{relation: rel, alterable: alterableColumns(rs, rel), collects: newCollectPlan(rs, rel, older, report)}
+	plan := &tablePlan{relation: rel, alterable: alterableColumns(rs, rel), collects: newCollectPlans(rs, rel, older, report)}
 	for _, b := range rs.byTable[rel.TableName()] {
 		var reported bool
 		var compiled [groups]*rulePlan
@@ -63,7 +63,7 @@ func newTablePlan(rs *Ruleset, rel *cdc.Relation, older bool, report func(*Schem
 			}
 			r := compiled[g]
 			if b.perTransaction() {
-				plan.collects.add(op, r)
+				plan.collectsFor(b).add(op, r)
 			} else {
 				n := len(plan.byOp[op])
 				if rs.numbered {
@@ -83,8 +83,8 @@ func newTablePlan(rs *Ruleset, rel *cdc.Relation, older bool, report func(*Schem
 			reported = true
 		}
 	}
-	if plan.collects != nil {
-		plan.addBrokenChildren(rs)
+	for _, c := range plan.collects {
+		plan.addBrokenChildren(rs, c)
 	}
 	return plan
 }
@@ -98,13 +98,13 @@ func (p *tablePlan) add(op cdc.Op, r rulePlan, n int) {
 
 // addBrokenChildren has the table's changes parked for each rule whose child it no
 // longer fits: without numbers, behind the table's own rules.
-func (p *tablePlan) addBrokenChildren(rs *Ruleset) {
+func (p *tablePlan) addBrokenChildren(rs *Ruleset, c *collectPlan) {
 	for _, op := range rowOps().list() {
 		from := len(p.byOp[op])
 		if rs.numbered {
 			from = 0
 		}
-		for _, child := range p.collects.children {
+		for _, child := range c.children {
 			if child.drift.broken != nil {
 				p.add(op, child.drift, from+child.number)
 			}
@@ -113,7 +113,7 @@ func (p *tablePlan) addBrokenChildren(rs *Ruleset) {
 }
 
 func newRulePlan(rs *Ruleset, b *boundRule, rel *cdc.Relation, older bool, g group) *rulePlan {
-	c := &compiler{relation: rel, lookups: b.lookups, settings: rs.settings, primaryKey: b.table.PrimaryKey, hiddenKey: b.hiddenKey(), collations: b.table.Collations}
+	c := &compiler{relation: rel, lookups: b.lookups, settings: rs.settings, primaryKey: b.identity(), hiddenKey: b.hiddenKey(), collations: b.table.Collations, delegated: b.delegated, conditions: b.conditions}
 	r := &rulePlan{bound: b, place: b.place(), table: rel.TableName(), program: c.compile(b.rule, g)}
 	changed := b.differences(rel, older)
 	switch {
@@ -128,7 +128,9 @@ func newRulePlan(rs *Ruleset, b *boundRule, rel *cdc.Relation, older bool, g gro
 	}
 	r.decides = r.broken == nil || r.canDecide(c.uses, changed)
 	for i, column := range rel.Columns {
-		if _, used := b.columns[column.Name]; used || slices.Contains(r.fallback, i) {
+		_, used := b.columns[column.Name]
+		used = used || slices.ContainsFunc(c.uses, func(u use) bool { return u.Index == i }) // as a part of a whole row
+		if used || slices.Contains(r.fallback, i) {
 			r.needs = append(r.needs, i)
 		}
 		if _, used := b.columns[column.Name]; used && !b.denied[column.Name] && !b.hidden[column.Name] {
@@ -140,7 +142,7 @@ func newRulePlan(rs *Ruleset, b *boundRule, rel *cdc.Relation, older bool, g gro
 
 // canDecide: when and watch are not touched by what has changed.
 func (r *rulePlan) canDecide(uses []use, changed []*SchemaError) bool {
-	if r.bound.when != nil && r.when == nil || r.watch != nil && len(r.watch) != len(r.bound.watch) {
+	if r.undecided || !r.bound.watchAll.Valid() && r.watch != nil && len(r.watch) != len(r.bound.watch) {
 		return false
 	}
 	return !slices.ContainsFunc(uses, func(u use) bool {

@@ -1,6 +1,7 @@
 package mapping
 
 import (
+	"slices"
 	"strings"
 
 	"gancho/cdc"
@@ -42,8 +43,14 @@ func (g group) ops() opSet {
 // program is a rule compiled against a relation for one group of operations.
 type program struct {
 	when, tenant, key *expr.Expr
-	watch             []watched
-	payload           *node
+	// late are the conjuncts of when that are decided once lookups are read; undecided:
+	// when could not be compiled.
+	late      []lateCondition
+	undecided bool
+	// sent are the columns that must have been, where the source evaluates tenant or key.
+	sent    []expr.Column
+	watch   []watched
+	payload *node
 	// fallback are the columns of the primary key, for the key.
 	fallback []int
 	// group are the expressions of collapse by other than the primary key.
@@ -51,6 +58,13 @@ type program struct {
 	// lookups are all of the rule's; awaits: one is used.
 	lookups []programLookup
 	awaits  bool
+}
+
+// lateCondition is a conjunct of when, which depends on lookups.
+type lateCondition struct {
+	*expr.Expr
+	expression *expression
+	lookups    []int
 }
 
 // programLookup is a lookup and how its arguments are computed.
@@ -82,6 +96,8 @@ type node struct {
 	// and it names no old value, so that it has a previous value.
 	inputs  []int
 	fromRow bool
+	// sent are the columns that must have been, where the source evaluates the leaf.
+	sent []expr.Column
 }
 
 // compiler compiles rules against a relation. It collects all mistakes instead of
@@ -97,6 +113,9 @@ type compiler struct {
 	mistakes   []*strictyaml.Error
 	uses       []use
 	asked      []bool // lookups that the program at hand uses
+	delegated  map[site]*delegated
+	conditions map[group]*condition
+	refused    map[site]bool // expressions whose mistakes are reported
 }
 
 // use is a column that a part of a rule depends on.
@@ -116,8 +135,11 @@ func (c *compiler) scope(r *rule, g group) *expr.Scope {
 	return &expr.Scope{
 		Relation: c.relation, Settings: c.settings, Collation: c.collation,
 		Old: g == groupDelete || ops == setOf(cdc.Update), New: g == groupWrite,
-		Insert: ops.has(cdc.Insert), Update: ops.has(cdc.Update), Delete: ops.has(cdc.Delete),
-		Lookups: mapped(c.lookups, func(l *boundLookup) expr.Lookup { return expr.Lookup{Name: l.name, Columns: l.columns} }),
+		Generated: len(c.generated) > 0,
+		Insert:    ops.has(cdc.Insert), Update: ops.has(cdc.Update), Delete: ops.has(cdc.Delete),
+		Lookups: mapped(c.lookups, func(l *boundLookup) expr.Lookup {
+			return expr.Lookup{Name: l.name, Columns: l.columns, Computed: l.computed}
+		}),
 	}
 }
 
@@ -132,17 +154,29 @@ func (c *compiler) compile(r *rule, g group) *program {
 	scope := c.scope(r, g)
 	c.asked = make([]bool, len(c.lookups))
 	p := &program{
-		when:   c.expression(r.when, early(scope), g, true, use{}),
 		tenant: c.expression(r.tenant, scope, g, false, use{shown: true}),
 		key:    c.expression(r.key, scope, g, false, use{shown: true}),
 	}
 	if p.key != nil {
 		c.checkKey(r.key, p.key.Type())
 	}
+	c.condition(p, r, scope, g)
+	for _, e := range []*expression{r.tenant, r.key} {
+		if d := c.delegated[site{e, g}]; d != nil {
+			p.sent = append(p.sent, c.columnsOf(d, scope)...)
+		}
+	}
 	p.group = c.grouped(r, early(scope), g)
 	if g == groupWrite && r.ops.has(cdc.Update) {
 		for _, w := range r.watch {
-			c.watch(p, w)
+			if i := c.find(w); i >= 0 {
+				c.watch(p, i, w.value, false)
+			}
+		}
+		for i := range c.relation.Columns {
+			if r.watchAll.Valid() {
+				c.watch(p, i, r.watchAll, true)
+			}
 		}
 	}
 	root := &node{}
@@ -172,9 +206,43 @@ func (c *compiler) checkKey(e *expression, t *cdc.Type) {
 	}
 }
 
+// condition compiles when.
+func (c *compiler) condition(p *program, r *rule, scope *expr.Scope, g group) {
+	when := &condition{early: r.when}
+	if parts := c.conditions[g]; parts != nil {
+		when = parts
+	}
+	p.when = c.expression(when.early, early(scope), g, true, use{})
+	p.undecided = when.early != nil && p.when == nil
+	for _, e := range when.late {
+		l := lateCondition{Expr: c.expression(e, scope, g, true, use{}), expression: e}
+		if l.Expr == nil {
+			p.undecided = true
+			continue
+		}
+		for _, column := range l.Lookups() {
+			l.lookups = append(l.lookups, column.Lookup)
+		}
+		p.late = append(p.late, l)
+	}
+}
+
+// generatedName is the formula of the generated column that a mistake is about; "": none.
+func (c *compiler) generatedName(e *expression, m *expr.Error) (name, formula string) {
+	named, err := cdc.ParseName(e.text[m.Offset:min(m.Offset+m.Length, len(e.text))])
+	if err != nil {
+		return "", ""
+	}
+	return named.Name, c.generated[named.Name]
+}
+
 func (c *compiler) expression(e *expression, scope *expr.Scope, g group, condition bool, u use) *expr.Expr {
-	if e == nil {
+	if e == nil || c.refused[site{e, g}] {
 		return nil
+	}
+	u.value, u.text, u.path, u.group = e.value, e.text, e.path, g
+	if d := c.delegated[site{e, g}]; d != nil {
+		return c.delegate(d, scope, condition, u)
 	}
 	compile := expr.Compile
 	if condition {
@@ -182,8 +250,8 @@ func (c *compiler) expression(e *expression, scope *expr.Scope, g group, conditi
 	}
 	compiled, err := compile(e.text, scope)
 	for _, m := range mistakes(err) {
-		if named, err := cdc.ParseName(e.text[m.Offset:min(m.Offset+m.Length, len(e.text))]); err == nil && c.generated[named.Name] != "" {
-			c.mistakes = append(c.mistakes, generatedMistake(e.value, m.Offset, named.Name, c.generated[named.Name]))
+		if name, formula := c.generatedName(e, m); formula != "" {
+			c.mistakes = append(c.mistakes, generatedMistake(e.value, m.Offset, name, formula))
 			continue
 		}
 		c.mistakes = append(c.mistakes, e.value.Mistake(m.Offset, m.Hint, "%s", m.Message))
@@ -196,12 +264,16 @@ func (c *compiler) expression(e *expression, scope *expr.Scope, g group, conditi
 			c.asked[l.Lookup] = true
 		}
 	}
-	u.value, u.text, u.path, u.group = e.value, e.text, e.path, g
+	c.addUses(compiled, u)
+	return compiled
+}
+
+// addUses records what an expression depends on.
+func (c *compiler) addUses(compiled *expr.Expr, u use) {
 	for _, column := range compiled.Columns() {
-		u.Column, u.needed = column, column.Old && g == groupWrite
+		u.Column, u.needed = column, column.Old && u.group == groupWrite
 		c.uses = append(c.uses, u)
 	}
-	return compiled
 }
 
 func (c *compiler) fields(fields []*field, scope *expr.Scope, g group) []*node {
@@ -212,8 +284,13 @@ func (c *compiler) fields(fields []*field, scope *expr.Scope, g group) []*node {
 			n.expression = f.leaf
 			n.leaf = c.expression(f.leaf, scope, g, false, use{leaf: true, shown: true})
 			if n.leaf != nil {
-				n.inputs = mapped(n.leaf.Columns(), func(c expr.Column) int { return c.Index })
-				n.fromRow = len(n.inputs) > 0 && !n.leaf.NeedsOld() && len(n.leaf.Lookups()) == 0
+				columns, lookups := n.leaf.Columns(), len(n.leaf.Lookups()) > 0
+				if d := c.delegated[site{f.leaf, g}]; d != nil {
+					columns, lookups = c.columnsOf(d, scope), d.joins
+					n.sent = columns
+				}
+				n.inputs = mapped(columns, func(c expr.Column) int { return c.Index })
+				n.fromRow = len(n.inputs) > 0 && !lookups && !slices.ContainsFunc(columns, func(c expr.Column) bool { return c.Old })
 			}
 		} else {
 			n.children = c.fields(f.fields, scope, g)
@@ -272,24 +349,23 @@ func (c *compiler) closestColumn(name string) string {
 	return ""
 }
 
-func (c *compiler) watch(p *program, ref columnRef) {
-	i := c.find(ref)
-	if i < 0 {
-		return
-	}
+// watch adds a column to watch. With all, the rule depends on no single column: what
+// has an equality that is not known here has changed when its text has.
+func (c *compiler) watch(p *program, i int, place strictyaml.Value, all bool) {
+	column := &c.relation.Columns[i]
 	w := watched{index: i}
-	if !textIsValue(c.relation.Columns[i].Type) {
+	if !textIsValue(column.Type) && (!all || c.settings.KeyProblem(column.Type) == "") {
 		// It is evaluated for updates only, whatever else the rule is on.
 		scope := &expr.Scope{Relation: c.relation, Settings: c.settings, Collation: c.collation, Old: true, New: true, Update: true}
 		var err error
-		w.changed, err = expr.CompileBool("changed("+quoted(ref.name)+")", scope)
+		w.changed, err = expr.CompileBool("changed("+quoted(column.Name)+")", scope)
 		for _, m := range mistakes(err) {
-			c.mistakes = append(c.mistakes, ref.value.Mistake(-1, m.Hint, "column %q: %s", ref.name, m.Message))
+			c.mistakes = append(c.mistakes, place.Mistake(-1, m.Hint, "column %q: %s", column.Name, m.Message))
 		}
 	}
 	p.watch = append(p.watch, w)
 	c.uses = append(c.uses, use{
-		Column: expr.Column{Old: true, Index: i, Name: ref.name}, value: ref.value, path: "watch", group: groupWrite, needed: true,
+		Column: expr.Column{Old: true, Index: i, Name: column.Name, Whole: all}, value: place, path: "watch", group: groupWrite, needed: true,
 	})
 }
 

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 
 	"gancho/cdc"
 	"gancho/internal/jsontext"
@@ -44,14 +45,14 @@ func (m *Mapper) options(r *rulePlan) *pgtext.JSONOptions {
 func (m *Mapper) renderObject(dst []byte, n *node, o *pgtext.JSONOptions) ([]byte, *failure) {
 	dst = append(dst, '{')
 	for _, child := range n.children {
-		start := len(dst)
+		start, noted := len(dst), len(m.errors)
 		dst = append(comma(dst), child.name...)
 		var failed *failure
 		switch {
 		case child.leaf != nil:
-			dst, failed = appendLeaf(dst, child, m.machine, o)
+			dst, failed = m.appendLeaf(dst, child, m.machine, o)
 		case child.list:
-			dst, failed = appendTree(dst, child, m.machine, o)
+			dst, failed = m.appendTree(dst, child, m.machine, o)
 		default:
 			dst, failed = m.renderObject(dst, child, o)
 		}
@@ -62,7 +63,7 @@ func (m *Mapper) renderObject(dst []byte, n *node, o *pgtext.JSONOptions) ([]byt
 		if unknown, ok := errors.AsType[*expr.UnknownError](failed.err); !ok || unknown.State == cdc.Invalid {
 			return dst, failed
 		}
-		dst = dst[:start]
+		dst, m.errors = dst[:start], m.errors[:noted]
 		m.leaveOut(child.path)
 	}
 	return append(dst, '}'), nil
@@ -76,18 +77,47 @@ func (m *Mapper) leaveOut(path string) {
 	m.unchanged = append(comma(m.unchanged), path...)
 }
 
-func appendLeaf(dst []byte, n *node, machine *expr.Machine, o *pgtext.JSONOptions) ([]byte, *failure) {
-	dst, err := machine.AppendJSON(dst, n.leaf, o)
-	if err != nil {
-		return dst, &failure{expression: n.expression, err: err}
+func (m *Mapper) appendLeaf(dst []byte, n *node, machine *expr.Machine, o *pgtext.JSONOptions) ([]byte, *failure) {
+	start := len(dst)
+	err := machine.Sent(n.sent)
+	if err == nil {
+		dst, err = machine.AppendJSON(dst, n.leaf, o)
 	}
-	return dst, nil
+	switch {
+	case err == nil:
+		return dst, nil
+	case m.nullErrors && isDataError(err):
+		m.noteError(n, machine)
+		return append(dst[:start], "null"...), nil
+	}
+	return dst, &failure{expression: n.expression, err: err}
+}
+
+// isDataError: the expression fails for this row's values, in PostgreSQL too.
+func isDataError(err error) bool {
+	eval, ok := errors.AsType[*expr.EvalError](err)
+	return ok && strings.HasPrefix(eval.Code, "22")
+}
+
+// noteError names a leaf in m.errors, as a part of previous where it fails on the old row.
+func (m *Mapper) noteError(n *node, machine *expr.Machine) {
+	path := n.path
+	if machine == m.before {
+		path = `"previous.` + path[1:]
+	}
+	if bytes.Contains(m.errors, []byte(path)) { // previous looks at the present value again
+		return
+	}
+	if len(m.errors) == 0 {
+		m.errors = append(m.errors, '[')
+	}
+	m.errors = append(comma(m.errors), path...)
 }
 
 // appendTree appends a value whole: in a list nothing can be left out.
-func appendTree(dst []byte, n *node, machine *expr.Machine, o *pgtext.JSONOptions) ([]byte, *failure) {
+func (m *Mapper) appendTree(dst []byte, n *node, machine *expr.Machine, o *pgtext.JSONOptions) ([]byte, *failure) {
 	if n.leaf != nil {
-		return appendLeaf(dst, n, machine, o)
+		return m.appendLeaf(dst, n, machine, o)
 	}
 	opening, closing := byte('{'), byte('}')
 	if n.list {
@@ -96,7 +126,7 @@ func appendTree(dst []byte, n *node, machine *expr.Machine, o *pgtext.JSONOption
 	dst = append(dst, opening)
 	for _, child := range n.children {
 		var failed *failure
-		dst, failed = appendTree(append(comma(dst), child.name...), child, machine, o)
+		dst, failed = m.appendTree(append(comma(dst), child.name...), child, machine, o)
 		if failed != nil {
 			return dst, failed
 		}
@@ -111,15 +141,24 @@ func (m *Mapper) renderPrevious(dst []byte, r *rulePlan, c *cdc.Change) ([]byte,
 		if c.Old == nil {
 			return dst, &failure{part: "previous", err: &expr.UnknownError{Column: c.Relation.Columns[0].Name, Old: true, State: cdc.Missing}}
 		}
-		m.beforeChange = *c
-		m.beforeChange.New = c.Old
-		m.before.Load(&m.beforeChange)
+		m.loadBefore(c)
 		for i := range m.found {
-			m.before.LoadLookup(i, m.found[i].row)
+			found := m.found[i]
+			if i < len(m.foundBefore) && m.foundBefore[i].done {
+				found = m.foundBefore[i]
+			}
+			m.before.LoadLookup(i, found.row)
 		}
 		m.beforeLoaded = true
 	}
 	return m.previousObject(dst, r.payload, c, m.options(r))
+}
+
+// loadBefore makes the old row the new one of the machine for previous.
+func (m *Mapper) loadBefore(c *cdc.Change) {
+	m.beforeChange = *c
+	m.beforeChange.New = c.Old
+	m.before.Load(&m.beforeChange)
 }
 
 func (m *Mapper) previousObject(dst []byte, n *node, c *cdc.Change, o *pgtext.JSONOptions) ([]byte, *failure) {
@@ -153,14 +192,14 @@ func (m *Mapper) previousValue(dst []byte, n *node, c *cdc.Change, o *pgtext.JSO
 		return dst, false, nil
 	}
 	var failed *failure
-	if m.scratch, failed = appendTree(m.scratch[:0], n, m.machine, o); failed != nil {
+	if m.scratch, failed = m.appendTree(m.scratch[:0], n, m.machine, o); failed != nil {
 		if _, unknown := errors.AsType[*expr.UnknownError](failed.err); unknown {
 			return dst, false, nil
 		}
 		return dst, false, failed
 	}
 	start := len(dst)
-	dst, failed = appendTree(dst, n, m.before, o)
+	dst, failed = m.appendTree(dst, n, m.before, o)
 	if failed != nil {
 		if unknown, ok := errors.AsType[*expr.UnknownError](failed.err); ok {
 			of := *unknown

@@ -2,6 +2,7 @@ package mapping
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -23,24 +24,75 @@ func (m *Mapper) release(e *entry, sink Sink) error {
 	}
 	m.machine.Load(&e.change)
 	m.beforeLoaded = false
-	m.found = m.found[:0]
-	for i, l := range e.rule.lookups {
-		found := foundRow{}
-		if l.used {
-			found = m.waiting.byID[l.id].rows[e.asked[i]]
+	m.found, m.foundBefore = m.foundRows(m.found[:0], e, e.asked), m.foundRows(m.foundBefore[:0], e, e.before)
+	defer func() { m.found, m.foundBefore = m.found[:0], m.foundBefore[:0] }()
+	for i := range m.found {
+		m.machine.LoadLookup(i, m.found[i].row)
+	}
+	fires, reason := m.firesLate(e)
+	if !fires {
+		return nil
+	}
+	for i := range m.found {
+		if reason == "" {
+			reason = e.rule.unread(i, m.found[i])
 		}
-		if found.reason != "" {
-			return m.parkEntry(e, sink, fmt.Sprintf("%s: read %s: %s", l.place, l.path(), found.reason))
+		if reason == "" && len(m.foundBefore) > 0 {
+			reason = e.rule.unread(i, m.foundBefore[i])
 		}
-		m.machine.LoadLookup(i, found.row)
-		m.found = append(m.found, found)
+	}
+	if reason != "" {
+		return m.parkEntry(e, sink, reason)
 	}
 	failed := m.build(e.rule, e.n, &e.change)
-	m.found = m.found[:0]
 	if failed != nil {
 		return m.parkEntry(e, sink, failed.reason(e.rule, e.change.Relation))
 	}
 	return sink.Event(&m.event)
+}
+
+// foundRows appends what an entry's lookups have found, by lookup.
+func (m *Mapper) foundRows(dst []foundRow, e *entry, asked []int32) []foundRow {
+	for i, set := range asked {
+		found := foundRow{}
+		if set >= 0 {
+			found = m.waiting.byID[e.rule.lookups[i].id].rows[set]
+		}
+		dst = append(dst, found)
+	}
+	return dst
+}
+
+// unread is why there is no row of a lookup; "": there is.
+func (r *rulePlan) unread(lookup int, found foundRow) string {
+	if found.reason == "" {
+		return ""
+	}
+	l := r.lookups[lookup]
+	return fmt.Sprintf("%s: read %s: %s", l.place, l.path(), found.reason)
+}
+
+// firesLate decides what of when depends on lookups: the rule fires, unless a conjunct is
+// false or null. The reason is why one that would have to decide cannot.
+func (m *Mapper) firesLate(e *entry) (fires bool, reason string) {
+	for _, l := range e.rule.late {
+		unread := ""
+		for _, i := range l.lookups {
+			unread = cmp.Or(unread, e.rule.unread(i, m.found[i]))
+		}
+		if unread != "" {
+			reason = cmp.Or(reason, unread)
+			continue
+		}
+		value, null, err := m.machine.Bool(l.Expr)
+		if err != nil {
+			failed := failure{expression: l.expression, err: err}
+			reason = cmp.Or(reason, failed.reason(e.rule, e.change.Relation))
+		} else if null || !value {
+			return false, ""
+		}
+	}
+	return true, reason
 }
 
 // parkEntry parks the change of an entry that waited for lookups.
@@ -91,7 +143,7 @@ func (m *Mapper) runLookup(ctx context.Context, q *query, sets []int32) error {
 	for _, set := range sets {
 		q.rows[set] = foundRow{}
 	}
-	return m.source.Query(ctx, q.lookup.batch, args, q.lookup.sameResult, func(row []cdc.Datum) error {
+	return m.source.queryAfter(ctx, q.lookup.session, q.lookup.batch, args, q.lookup.sameResult, func(row []cdc.Datum) error {
 		number, err := strconv.Atoi(string(row[0].Text))
 		if err != nil || number < 1 || number > len(sets) {
 			return fmt.Errorf("read %s: the server numbers a row %q", q.lookup.path(), row[0].Text)
@@ -158,7 +210,7 @@ func (l *boundLookup) schemaError(err error) *SchemaError {
 	if !errors.Is(err, errResult) {
 		err = withoutData(err)
 	}
-	return &SchemaError{Rule: l.place, Event: l.path(), What: fmt.Sprintf("lookup %s no longer fits the database: %v", l.name, err), Hint: hint}
+	return &SchemaError{Rule: l.place, Event: l.path(), What: fmt.Sprintf("%s no longer fits the database: %v", l.title(), err), Hint: hint}
 }
 
 // lookupCache holds the rows of a lookup with cache.

@@ -206,8 +206,8 @@ func openHint(s outsideSchema) string {
 
 // checkCalls refuses a lookup that calls what others have made or may replace, or that
 // means something else in the room than along the database's search_path.
-func (b *binder) checkCalls(ctx context.Context, l *lookup, types []*cdc.Type, in reads) error {
-	plain, _ := l.batchSQL(types, nil)
+func (b *binder) checkCalls(ctx context.Context, l *lookup, in reads) error {
+	plain, _ := l.batchSQL(nil)
 	expected, err := readsOf(ctx, b.conn, b.room.database, plain)
 	if _, refused := errors.AsType[*pgconn.PgError](err); err != nil && !refused {
 		return err
@@ -245,7 +245,7 @@ func (b *binder) checkCalls(ctx context.Context, l *lookup, types []*cdc.Type, i
 		if isMissed {
 			verb = "would not call"
 		}
-		b.mistake(l.value, -1, hint, "lookup %s %s %s %s", l.name, verb, kind, called)
+		b.mistake(l.value, -1, hint, "%s %s %s %s", l.title(), verb, kind, called)
 		return nil
 	})
 	if err != nil {
@@ -278,8 +278,8 @@ func (b *binder) noteBodies(ctx context.Context, r *rule, t *cdc.Table, l *bound
 	}
 	if names != "" {
 		b.note(r, t, "write the schema of each name in the body, operators included (OPERATOR(public.=)); or, "+openHint(b.room.outside[0]),
-			"lookup %s calls %s, whose body does not find what is in %s without its schema: a table is not found when a change comes, and an operator may be another one",
-			l.name, names, strings.Join(mapped(b.room.outsideNames(), cdc.QuoteIdentifier), ", "))
+			"%s calls %s, whose body does not find what is in %s without its schema: a table is not found when a change comes, and an operator may be another one",
+			l.title(), names, strings.Join(mapped(b.room.outsideNames(), cdc.QuoteIdentifier), ", "))
 	}
 	return nil
 }

@@ -31,6 +31,8 @@ type rule struct {
 	columns    []columnRef
 	data       *field // nil without data
 	watch      []columnRef
+	watchAll   strictyaml.Value // watch: all; not valid without
+	onError    strictyaml.Value // on_error: null; not valid without
 	lookups    []*lookup
 	collapse   []*expression
 	children   []*childRef

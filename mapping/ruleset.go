@@ -43,7 +43,7 @@ type Ruleset struct {
 	// perTransaction are the rules that wait for the commit, by their numbers;
 	// transactional are the tables that they depend on.
 	perTransaction map[int]*boundRule
-	transactional  map[cdc.Name]*transactionTable
+	transactional  map[cdc.Name][]*transactionTable
 	findings       []Finding
 	settings       expr.Settings
 	path, schemas  string                       // those of the room of lookups
@@ -142,7 +142,7 @@ func (b *boundRule) restrictionFindings(m cdc.Membership) []Finding {
 	// In one transaction, so that no change is missed between the two.
 	again := fmt.Sprintf("BEGIN; %s DROP TABLE %s; %[1]s ADD TABLE %[2]s; COMMIT;", alter, name)
 	var out []Finding
-	if m.Filter != "" {
+	if m.Filtered {
 		out = append(out, Finding{b.place(), name, fmt.Sprintf("publication %s has a row filter: changes of other rows are never seen", m.Publication), again})
 	}
 	var missing []string

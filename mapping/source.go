@@ -150,7 +150,7 @@ func (s *Source) examine(ctx context.Context) error {
 
 // readPair reads a row of two texts.
 func (s *Source) readPair(ctx context.Context, sql string) (first, second string, err error) {
-	err = s.run(ctx, sql, nil, nil, func(row []cdc.Datum) error {
+	err = s.run(ctx, []string{s.settings}, sql, nil, nil, func(row []cdc.Datum) error {
 		first, second = string(row[0].Text), string(row[1].Text)
 		return nil
 	})
@@ -166,16 +166,20 @@ func (s *Source) Check(ctx context.Context, rs *Ruleset) error {
 		return err
 	}
 	for _, b := range rs.rules {
-		queries := map[string]int{} // the number of arguments of each
+		type query struct {
+			session, sql string
+			arguments    int
+		}
+		var queries []query
 		for _, l := range b.lookups {
-			queries[l.batch] = len(l.arguments())
+			queries = append(queries, query{l.session, l.batch, len(l.arguments())})
 		}
 		if len(b.children) > 0 {
 			sql, _ := parentQuery(b, b.table.Relation, columnIndexes(b.table.Relation, b.familyKey))
-			queries[sql] = len(b.familyKey)
+			queries = append(queries, query{"", sql, len(b.familyKey)})
 		}
-		for sql, arguments := range queries {
-			err := s.Query(ctx, sql, emptyArrays(arguments), nil, func([]cdc.Datum) error { return nil })
+		for _, q := range queries {
+			err := s.queryAfter(ctx, q.session, q.sql, emptyArrays(q.arguments), nil, func([]cdc.Datum) error { return nil })
 			hint := refusalHint(err)
 			if grant != "" && cdc.FaultOf(err) == cdc.FaultSchema {
 				hint = "run " + grant
@@ -293,11 +297,16 @@ func (s *Source) note(what string, err error) {
 // what the statement makes of them. A row's values are valid only until each
 // returns. An error of described or each ends the query and is returned.
 func (s *Source) Query(ctx context.Context, sql string, args [][]byte, described func([]pgconn.FieldDescription) error, each func(row []cdc.Datum) error) error {
+	return s.queryAfter(ctx, "", sql, args, described, each)
+}
+
+// queryAfter is Query, with a statement before it in its transaction; "" for none.
+func (s *Source) queryAfter(ctx context.Context, session, sql string, args [][]byte, described func([]pgconn.FieldDescription) error, each func(row []cdc.Datum) error) error {
 	s.queries++
 	if err := s.connect(ctx); err != nil {
 		return fmt.Errorf("query the source: %w", err)
 	}
-	if err := s.run(ctx, sql, args, described, each); err != nil {
+	if err := s.run(ctx, []string{s.settings, session}, sql, args, described, each); err != nil {
 		return fmt.Errorf("query the source: %w", err)
 	}
 	return nil
@@ -305,7 +314,7 @@ func (s *Source) Query(ctx context.Context, sql string, args [][]byte, described
 
 // run is Query on the open connection. All goes out at once, which is one
 // transaction, over a pooler as well.
-func (s *Source) run(ctx context.Context, sql string, args [][]byte, described func([]pgconn.FieldDescription) error, each func(row []cdc.Datum) error) error {
+func (s *Source) run(ctx context.Context, before []string, sql string, args [][]byte, described func([]pgconn.FieldDescription) error, each func(row []cdc.Datum) error) error {
 	ctx, cancel := context.WithTimeout(ctx, s.limit)
 	defer cancel()
 	if s.encoding != "" {
@@ -317,13 +326,16 @@ func (s *Source) run(ctx context.Context, sql string, args [][]byte, described f
 		}
 	}
 	batch := &pgconn.Batch{}
-	if s.settings != "" {
-		batch.ExecParams(s.settings, nil, nil, nil, nil)
+	before = slices.DeleteFunc(before, func(sql string) bool { return sql == "" })
+	for _, sql := range before {
+		batch.ExecParams(sql, nil, nil, nil, nil)
 	}
 	batch.ExecParams(sql, args, nil, nil, nil)
 	results := s.conn.PgConn().ExecBatch(ctx, batch)
-	if s.settings != "" && results.NextResult() {
-		_, _ = results.ResultReader().Close() // results.Close has its error
+	for range before {
+		if results.NextResult() {
+			_, _ = results.ResultReader().Close() // results.Close has its error
+		}
 	}
 	stopped := s.readRows(results, described, each)
 	if err := results.Close(); err != nil {

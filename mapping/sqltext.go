@@ -4,14 +4,50 @@ import (
 	"slices"
 	"strings"
 
+	"gancho/cdc"
 	"gancho/mapping/expr"
 )
 
-// sqlParam is a column of the change in a statement: new.x or old.x.
+// sqlParam is what a statement takes from the change: new.x or old.x, all columns of one
+// of the two, or what the language evaluates itself.
 type sqlParam struct {
 	start, end int
 	old        bool
 	column     string
+	// own is an expression of the language: now(), changed(x). Of a lookup there is none.
+	own string
+	// row are the columns of a whole row of the type rowType; spread: it stands where
+	// SQL makes single columns of it.
+	row     []sqlParam
+	rowType cdc.Name
+	spread  bool
+	// typ is what the server takes it as; collation is the column's own, empty in lookups.
+	typ       *cdc.Type
+	collation cdc.Collation
+}
+
+// local is the parameter as an expression of the language.
+func (p *sqlParam) local() string {
+	switch {
+	case p.own != "":
+		return p.own
+	case p.old:
+		return "old." + quoted(p.column)
+	}
+	return "new." + quoted(p.column)
+}
+
+// value is the SQL of the parameter, of the name of its text form. Money has the form of
+// lc_monetary C in the stream, whatever the session's is.
+func (p *sqlParam) value(text string) string {
+	if p.typ.Base().Name == "money" && p.typ.Base().Schema == "pg_catalog" {
+		text = "pg_catalog.translate(" + text + ", '$,', '')::pg_catalog.numeric::pg_catalog.money"
+	}
+	text += "::" + quoted(p.typ.Schema) + "." + quoted(p.typ.Name)
+	if p.collation.Name != "" {
+		text += " collate " + p.collation.Schema + "." + quoted(p.collation.Name)
+	}
+	return text
 }
 
 // parseLookupSQL checks that a text is one query, as far as its form tells, and

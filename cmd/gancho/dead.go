@@ -103,7 +103,7 @@ func (s *session) showDead(d control.DeadDetail) error {
 	for _, part := range []struct {
 		name string
 		body json.RawMessage
-	}{{"data", d.Data}, {"previous", d.Previous}, {"unchanged", d.Unchanged}} {
+	}{{"data", d.Data}, {"previous", d.Previous}, {"unchanged", d.Unchanged}, {"errors", d.Errors}} {
 		if err := bodyJSON(&out, part.name, part.body); err != nil {
 			return err
 		}

@@ -113,6 +113,75 @@ func TestForget(t *testing.T) {
 	b.stop()
 }
 
+// TestForgetWhileRecording: what the bridge has read of Redis before somebody is forgotten,
+// and stores while that is done, does not come back.
+func TestForgetWhileRecording(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, testservers.RedisOptions{}, "create table clientes (id int primary key, nome text)")
+	w.extra = "state: {key: '" + stateKey + "', keep_events: 1d}"
+	w.rules = "rules:\n  - {event: cliente.salvo, table: clientes, on: insert, data: {nome: nome}}\n"
+	r := newReceiver(t, nil)
+	w.endpoint("crm", r.url())
+	s := &session{world: w, path: w.write()}
+	b := w.run()
+	const held = 20261128
+	conn, observer := w.connect(), w.connect()
+	do := func(sql string, args ...any) {
+		t.Helper()
+		if _, err := conn.Exec(t.Context(), sql, args...); err != nil {
+			t.Fatal(err)
+		}
+	}
+	waiting := func(kind string) bool {
+		t.Helper()
+		var n int
+		err := observer.QueryRow(t.Context(), `select count(*) from pg_locks l join pg_database d on d.oid = l.database and d.datname = current_database()
+			where not l.granted and l.locktype = $1 and (l.locktype = 'advisory' or l.relation = 'gancho.forgets'::regclass)`, kind).Scan(&n)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return n > 0
+	}
+	// The writer of the log has read Redis, and waits inside its transaction.
+	do("select pg_advisory_lock($1)", held)
+	do(fmt.Sprintf(`create function public.wait() returns trigger language plpgsql as $$ begin perform pg_advisory_xact_lock(%d); return new; end $$;
+		create trigger wait before insert on gancho.attempts for each row execute function public.wait()`, held))
+	do("insert into clientes values (4711, 'Maria')")
+	for !waiting("advisory") {
+		select {
+		case <-b.done:
+			t.Fatal("the bridge has ended")
+		case <-t.Context().Done():
+			t.Fatal("nothing is recorded")
+		default:
+		}
+	}
+	forget := s.start("forget", "--no-tenant", "--key", "4711", "--yes", "--config", s.path)
+	for ended := false; !ended && !waiting("relation"); {
+		select {
+		case <-forget.done: // without waiting for the writer
+			ended = true
+		default:
+		}
+	}
+	do("select pg_advisory_unlock($1)", held)
+	forget.wait(0)
+	do("insert into clientes values (4712, 'João')") // what follows is recorded
+	for end := time.Now().Add(time.Minute); ; {
+		other := decoded[control.Receipt](s, "forget", "--no-tenant", "--key", "4712", "--dry-run")
+		if other.Erased.Database.Attempts == 1 {
+			break
+		}
+		if time.Now().After(end) {
+			t.Fatalf("nothing more is recorded: %+v", other)
+		}
+	}
+	if left := decoded[control.Receipt](s, "forget", "--no-tenant", "--key", "4711", "--dry-run"); left.Erased.Total() != 0 || len(left.Receivers) != 1 {
+		t.Errorf("left is %+v", left)
+	}
+	b.stop()
+}
+
 // TestForgetNothing: on a terminal nobody is asked where there is nothing, and there is a receipt.
 func TestForgetNothing(t *testing.T) {
 	t.Parallel()

@@ -14,9 +14,11 @@ import (
 	"strings"
 	"time"
 
+	"github.com/jackc/pgx/v5"
 	"github.com/spf13/cobra"
 
 	"gancho/cdc"
+	"gancho/delivery/endpoint"
 	"gancho/internal/draft"
 	"gancho/internal/presets"
 	"gancho/mapping"
@@ -25,39 +27,59 @@ import (
 // initFlags are the flags of gancho init.
 type initFlags struct {
 	presets []string
+	tables  []string
 	dsn     string
 	dir     string
 }
+
+// sourceVariable holds the connection string that the configuration of init names.
+const sourceVariable = "GANCHO_SOURCE_DSN"
 
 func newInitCommand() *cobra.Command {
 	var f initFlags
 	cmd := &cobra.Command{
 		Use:   "init",
-		Short: "Draft gancho.yaml and rules from a preset",
-		Long: `Write a commented gancho.yaml and a rule file for each preset, to be edited.
-With --dsn the tables and columns of the presets are searched for in that database:
-names that differ are rewritten and listed for confirmation, and a rule whose tables
-or columns are not found is commented out with the reason. Nothing is written to the
-database, and no existing file is overwritten.
+		Short: "Draft gancho.yaml and rules from a database's catalogue, or from a preset",
+		Long: `Write a commented gancho.yaml and rule files, to be edited.
+
+With --dsn and --table, each table gets a rule file for its inserts, updates and
+deletes, with all its columns, masked or commented out where their names say that
+they are personal. Without --table the tables are listed by their activity, with the
+reason why one cannot be published; on a terminal init asks which ones to draft, and
+for the connection string.
+
+With --preset, the tables and columns of the presets are searched for in that
+database: names that differ are rewritten and listed for confirmation, and what is
+not found is commented out with the reason.
+
+What is written passes gancho check. Nothing is written to the database, and no
+existing file is overwritten. If no rule can be written, nothing is, and the exit
+code is 3.
 
 Presets: ` + strings.Join(presets.Names(), ", ") + `.`,
-		Example: "  gancho init --preset superlogica,iset --dsn postgres://reader@db/academia --dir /etc/gancho",
-		Args:    noArguments,
+		Example: "  gancho init --dsn postgres://reader@db/loja\n" +
+			"  gancho init --dsn postgres://reader@db/loja --table vendas --table 'estoque*'\n" +
+			"  gancho init --preset superlogica,iset --dsn postgres://reader@db/academia --dir /etc/gancho",
+		Args: noArguments,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			if len(f.presets) == 0 {
-				return usageError{fmt.Errorf("--preset is missing; write one or more of %s, with commas between", strings.Join(presets.Names(), ", "))}
+			for _, preset := range f.presets {
+				if _, err := presets.Files(strings.TrimSpace(preset)); err != nil {
+					return usageError{err}
+				}
 			}
-			return f.run(cmd.Context(), cmd.OutOrStdout())
+			return f.run(cmd)
 		},
 	}
 	flags := cmd.Flags()
 	flags.StringSliceVar(&f.presets, "preset", nil, "presets to write: "+strings.Join(presets.Names(), ", "))
-	flags.StringVar(&f.dsn, "dsn", "", "connection string of the database to adapt the presets to (it is not written to the files)")
+	flags.StringArrayVar(&f.tables, "table", nil, "`name` of a table to draft rules for, or a pattern with * and ?; repeat it for more")
+	flags.StringVar(&f.dsn, "dsn", "", "connection string of the source (default, without --preset: $"+sourceVariable+"); it is not written to the files")
 	flags.StringVar(&f.dir, "dir", ".", "`directory` to write to")
 	return cmd
 }
 
-func (f *initFlags) run(ctx context.Context, stdout io.Writer) error {
+func (f *initFlags) run(cmd *cobra.Command) error {
+	ctx := cmd.Context()
 	files, err := f.files()
 	if err != nil {
 		return err
@@ -65,21 +87,57 @@ func (f *initFlags) run(ctx context.Context, stdout io.Writer) error {
 	if err := f.refuseExisting(files); err != nil {
 		return err
 	}
-	var report initReport
-	if f.dsn != "" {
-		if err := report.adapt(ctx, f.dsn, files); err != nil {
+	dialog := newDialog(cmd)
+	dsn, err := f.source(dialog)
+	if err != nil {
+		return err
+	}
+	report := initReport{dsn: f.command(dsn), config: configTemplate}
+	if dsn != "" {
+		if err := report.draft(ctx, f, dsn, files, dialog); err != nil {
+			return err
+		}
+		if err := f.refuseExisting(files); err != nil { // those of the tables, too
 			return err
 		}
 	}
-	files["gancho.yaml"] = configTemplate
+	files["gancho.yaml"] = report.config
 	for _, name := range slices.Sorted(maps.Keys(files)) {
 		if err := writeNew(filepath.Join(f.dir, name), files[name]); err != nil {
 			return err
 		}
 		report.written = append(report.written, name)
 	}
-	_, err = io.WriteString(stdout, report.text(f.dir))
+	_, err = io.WriteString(cmd.OutOrStdout(), report.text(f.dir))
 	return err
+}
+
+// source is the connection string of the database; empty: the presets are written as they are.
+func (f *initFlags) source(dialog *dialog) (string, error) {
+	switch {
+	case f.dsn != "":
+		return f.dsn, nil
+	case len(f.presets) > 0 && len(f.tables) == 0:
+		return "", nil
+	}
+	if dsn := strings.TrimSpace(os.Getenv(sourceVariable)); dsn != "" {
+		return dsn, nil
+	}
+	if dialog.person {
+		dsn, err := dialog.ask("Connection string of the source database, such as postgres://reader@db/loja (PGPASSWORD and .pgpass are read): ")
+		if dsn != "" || err != nil {
+			return dsn, err
+		}
+	}
+	return "", usageError{fmt.Errorf("no database: write --dsn postgres://..., or set %s; or --preset with one or more of %s, which needs none", sourceVariable, strings.Join(presets.Names(), ", "))}
+}
+
+// command is how another gancho init names the same database, without its password.
+func (f *initFlags) command(dsn string) string {
+	if os.Getenv(sourceVariable) == dsn {
+		return ""
+	}
+	return ` --dsn "$` + sourceVariable + `"`
 }
 
 // files are the rule files of the presets, by their names below the directory.
@@ -102,7 +160,7 @@ func (f *initFlags) refuseExisting(files map[string]string) error {
 	for _, name := range append(slices.Sorted(maps.Keys(files)), "gancho.yaml") {
 		path := filepath.Join(f.dir, name)
 		if _, err := os.Lstat(path); err == nil {
-			return fmt.Errorf("%s exists already, and nothing was written; move it away, or name another directory with --dir", path)
+			return usageError{fmt.Errorf("%s exists already, and nothing was written; move it away, or name another directory with --dir", path)}
 		} else if !errors.Is(err, fs.ErrNotExist) {
 			return fmt.Errorf("check that %s does not exist: %w", path, err)
 		}
@@ -129,19 +187,23 @@ func writeNew(path, text string) error {
 
 // initReport is what init prints at the end.
 type initReport struct {
+	dsn        string // the flag that names the database in another gancho init
+	config     string // gancho.yaml
+	secret     string // of the endpoint in it
 	written    []string
 	rules      map[string]string // how many, by file
 	guesses    []string
 	missing    []string
+	leftOut    []string
 	out        []string
 	statements []string
 }
 
-// adapt rewrites the files for the database.
-func (r *initReport) adapt(ctx context.Context, dsn string, files map[string]string) error {
+// draft reads the database, adapts the files of presets and adds those of tables.
+func (r *initReport) draft(ctx context.Context, f *initFlags, dsn string, files map[string]string, dialog *dialog) error {
 	conn, err := cdc.Connect(ctx, dsn)
 	if err != nil {
-		return fmt.Errorf("connect to the database: %w; check --dsn", err)
+		return usageError{fmt.Errorf("connect to the database: %w; check --dsn", err)}
 	}
 	defer func() { _ = conn.Close(context.WithoutCancel(ctx)) }()
 	location, err := time.LoadLocation(templateTimezone)
@@ -153,22 +215,123 @@ func (r *initReport) adapt(ctx context.Context, dsn string, files map[string]str
 		return err
 	}
 	r.rules = map[string]string{}
+	active := 0
 	for _, name := range slices.Sorted(maps.Keys(files)) {
 		d, err := drafter.Draft(ctx, filepath.Base(name), []byte(files[name]))
 		if err != nil {
 			return fmt.Errorf("adapt %s: %w", name, err)
 		}
 		files[name] = d.Text
-		r.rules[name] = fmt.Sprintf(": %d rules, %d commented out", d.Rules, len(d.Out))
-		for _, out := range d.Out {
-			r.out = append(r.out, fmt.Sprintf("%s: %s: %s", name, out.Event, strings.Join(out.Reasons, "; ")))
-		}
-		r.statements = append(r.statements, d.Statements...)
+		active += r.add(name, d)
 	}
 	r.guesses, r.missing = drafter.Guesses(), drafter.Missing()
+	if len(f.tables) > 0 || len(f.presets) == 0 {
+		n, err := r.draftTables(ctx, f, drafter, files, dialog)
+		if err != nil {
+			return err
+		}
+		active += n
+	}
+	if active == 0 {
+		return findingsError{fmt.Errorf("no rule could be written, and nothing was: %s\nnext: gancho init%s%s", r.why(), r.dsn, tableFlags(suggested(drafter)))}
+	}
 	slices.Sort(r.statements)
 	r.statements = slices.Compact(r.statements)
+	return r.nameSlot(ctx, conn)
+}
+
+// add notes what became of a file's rules, and returns how many are active.
+func (r *initReport) add(name string, d *draft.Draft) int {
+	r.rules[name] = fmt.Sprintf(": %s, %d commented out", plural(int64(d.Rules), "rule"), len(d.Out))
+	for _, out := range d.Out {
+		r.out = append(r.out, fmt.Sprintf("%s: %s: %s", name, out.Event, strings.Join(out.Reasons, "; ")))
+	}
+	for _, left := range d.LeftOut {
+		r.leftOut = append(r.leftOut, fmt.Sprintf("%s: %s: %s: %s", name, left.Event, left.Part, strings.Join(left.Reasons, "; ")))
+	}
+	r.statements = append(r.statements, d.Statements...)
+	return d.Rules - len(d.Out)
+}
+
+// draftTables adds the rule files of the tables that flags or answers choose.
+func (r *initReport) draftTables(ctx context.Context, f *initFlags, drafter *draft.Drafter, files map[string]string, dialog *dialog) (active int, err error) {
+	chosen, err := drafter.Select(f.tables)
+	if unknown := new(draft.UnknownTableError); errors.As(err, &unknown) {
+		return 0, usageError{fmt.Errorf("--table %s: %w", unknown.Pattern, err)}
+	} else if err != nil {
+		return 0, err
+	}
+	if len(f.tables) == 0 {
+		if chosen, err = dialog.choose(drafter, r.dsn); err != nil {
+			return 0, err
+		}
+	}
+	for _, c := range chosen {
+		if c.Problem != "" {
+			r.missing = append(r.missing, fmt.Sprintf("rules for %s: %s", c.Name, c.Problem))
+		} else if c.Note != "" {
+			r.out = append(r.out, c.Name+": "+c.Note)
+		}
+	}
+	drafts, err := drafter.Tables(ctx, chosen)
+	if err != nil {
+		return 0, err
+	}
+	for _, d := range drafts {
+		name := filepath.Join("rules", d.File)
+		if _, taken := files[name]; taken { // a preset has the name
+			name = filepath.Join("rules", "table_"+d.File)
+		}
+		files[name] = d.Text
+		active += r.add(name, d.Draft)
+		if d.Tenant != "" {
+			r.guesses = append(r.guesses, d.Tenant)
+		}
+	}
+	if len(drafts) > 0 {
+		secret := endpoint.GenerateSecret().Reveal()
+		r.secret = secret
+		r.config = strings.Replace(r.config, "endpoints: []\n", fmt.Sprintf(localEndpoint, secret), 1)
+	}
+	return active, nil
+}
+
+// localEndpoint is for gancho listen, with the secret.
+const localEndpoint = `endpoints:
+  - name: local                            # gancho listen, on this machine; remove it when there is a real one
+    url: http://127.0.0.1:8621/
+    allow_http: true
+    allow_private: [127.0.0.0/8]
+    secret: %s
+`
+
+// nameSlot gives the slot another name where the server has one for another database.
+func (r *initReport) nameSlot(ctx context.Context, conn *pgx.Conn) error {
+	var taken bool
+	var database string
+	err := conn.QueryRow(ctx, `
+		select exists (select from pg_catalog.pg_replication_slots where slot_name = 'gancho' and database <> current_database()),
+			left(regexp_replace(lower(current_database()), '[^a-z0-9_]', '_', 'g'), 50)`).Scan(&taken, &database)
+	if err != nil {
+		return fmt.Errorf("read the slots of the server: %w", err)
+	}
+	if taken {
+		r.config = strings.Replace(r.config, "slot: gancho\n", "slot: gancho_"+database+"  # another database of the server has gancho\n", 1)
+	}
 	return nil
+}
+
+// why says why there is no rule.
+func (r *initReport) why() string {
+	reasons := slices.Concat(r.missing, r.out)
+	if len(reasons) == 0 {
+		return "no table was chosen"
+	}
+	const some = 20
+	if len(reasons) > some {
+		reasons = append(reasons[:some:some], fmt.Sprintf("and %d more", len(reasons)-some))
+	}
+	return "not found, or not publishable:\n  " + strings.Join(reasons, "\n  ")
 }
 
 func (r *initReport) text(dir string) string {
@@ -180,8 +343,9 @@ func (r *initReport) text(dir string) string {
 		title string
 		lines []string
 	}{
-		{"guessed under other names; confirm them in the rule files:", r.guesses},
-		{"not found:", r.missing},
+		{"guessed; confirm in the rule files:", r.guesses},
+		{"not found, or not publishable:", r.missing},
+		{"left out of rules:", r.leftOut},
 		{"commented out:", r.out},
 		{"to run in the source database, so that the rules see old values:", r.statements},
 	} {
@@ -189,7 +353,18 @@ func (r *initReport) text(dir string) string {
 			b.WriteString("\n" + part.title + "\n  " + strings.Join(part.lines, "\n  ") + "\n")
 		}
 	}
-	b.WriteString("\nnext: set GANCHO_SOURCE_DSN and GANCHO_REDIS_URL, edit the files, and run: gancho check --config " + filepath.Join(dir, "gancho.yaml") + "\n")
+	config := shellWord(filepath.Join(dir, "gancho.yaml"))
+	b.WriteString("\nnext:\n")
+	if os.Getenv(sourceVariable) == "" {
+		b.WriteString("  export " + sourceVariable + "=...  # the connection string\n")
+	}
+	b.WriteString("  gancho check --config " + config + "\n")
+	if r.secret != "" {
+		b.WriteString("  gancho listen --secret " + r.secret + "  # in a terminal of its own: it prints the webhooks\n")
+	} else {
+		b.WriteString("  # add an endpoint to " + config + "\n")
+	}
+	b.WriteString("  gancho run --create --config " + config + "  # creates the slot and the publication\n")
 	return b.String()
 }
 

@@ -26,6 +26,8 @@ const (
 	exitDone   = 0
 	exitFailed = 1
 	exitUsage  = 2
+	// exitFindings: the command did what it is for, and there is something to do.
+	exitFindings = 3
 )
 
 func main() {
@@ -36,8 +38,11 @@ func main() {
 // command.
 type usageError struct{ error }
 
+// findingsError is what a command found, as opposed to a failure of the command.
+type findingsError struct{ error }
+
 // Main runs the command line and returns its exit code: 0 done, 1 failed, 2
-// wrong usage. The first SIGINT or SIGTERM cancels the command's context, so
+// wrong usage, 3 findings. The first SIGINT or SIGTERM cancels the command's context, so
 // that it drains; a second one kills the process.
 func Main(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	ctx, stop := signal.NotifyContext(ctx, os.Interrupt, syscall.SIGTERM)
@@ -52,12 +57,16 @@ func Main(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io
 	root.SetErr(stderr)
 	cmd, err := root.ExecuteContextC(ctx)
 	var usage usageError
+	var findings findingsError
 	switch {
 	case err == nil:
 		return exitDone
 	case errors.As(err, &usage):
 		_, _ = fmt.Fprintf(stderr, "gancho: %v\nRun '%s --help' for usage.\n", err, cmd.CommandPath())
 		return exitUsage
+	case errors.As(err, &findings):
+		_, _ = fmt.Fprintf(stderr, "gancho: %v\n", err)
+		return exitFindings
 	default:
 		_, _ = fmt.Fprintf(stderr, "gancho: %v\n", err)
 		return exitFailed

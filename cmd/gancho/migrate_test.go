@@ -12,6 +12,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	main "gancho/cmd/gancho"
+	"gancho/internal/testservers"
 )
 
 // stateFile writes a configuration whose Redis nobody needs, with the lines of
@@ -148,7 +149,23 @@ func TestRekey(t *testing.T) {
 	first := stateFile(t, dsn, "key: "+stateKey)
 	both := stateFile(t, dsn, `key: "`+second+","+stateKey+`"`)
 	last := stateFile(t, dsn, "key: "+second)
+	redis, err := testservers.StartRedis(testservers.RedisOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(redis.Close)
+	unreachable := stateFile(t, dsn, "key: "+stateKey)
+	for _, file := range []string{first, both, last} {
+		text, err := os.ReadFile(file)
+		if err == nil {
+			err = os.WriteFile(file, []byte(strings.Replace(string(text), "redis://127.0.0.1:1", redis.URL(), 1)), 0o600)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
 	expect(t, 0, "applied", "", "migrate", "--config", first)
+	expect(t, 1, "", "keep all keys, and run this again", "secrets", "rekey", "--config", unreachable)
 	expect(t, 0, `0 values encrypted again, all now with the key "k1"`, "", "secrets", "rekey", "--config", first)
 
 	var out, errs bytes.Buffer

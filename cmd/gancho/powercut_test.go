@@ -172,7 +172,7 @@ func (p *powerCut) crash() {
 
 func (p *powerCut) restartRedis() {
 	p.t.Helper()
-	if err := p.redis.Start(); err != nil {
+	if err := p.redis.StartSupervised(); err != nil {
 		p.t.Fatalf("%v\n%s", err, p.redis.Log())
 	}
 }

@@ -155,7 +155,12 @@ func parseRules(c *config.Config) (*mapping.Rules, error) {
 	for name, secret := range c.Privacy.Secrets {
 		secrets[name] = []byte(secret.Reveal())
 	}
+	evaluate := mapping.EvaluateAny
+	if c.Mapping.EvaluateLocal {
+		evaluate = mapping.EvaluateLocal
+	}
 	return mapping.Parse(mapping.Options{
+		Evaluate: evaluate,
 		Files: c.Rules, Deny: c.Privacy.Deny, Reader: lookupRole(c), Secrets: secrets, Location: c.Source.Location, OnSchemaChange: policy,
 		Publication: c.Source.Publication, Encoding: cdc.Encoding(c.Source.Encoding),
 	})

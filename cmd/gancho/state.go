@@ -13,6 +13,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"gancho/config"
+	"gancho/delivery/queue"
 	"gancho/internal/control"
 	"gancho/internal/state"
 	"gancho/migrations"
@@ -146,9 +147,10 @@ func newRekeyCommand() *cobra.Command {
 	return onConfig(&cobra.Command{
 		Use:   "rekey",
 		Short: "Encrypt everything with the first key of state.key",
-		Long: `Encrypt everything that is stored with the first key of state.key, in one
-transaction: when a value cannot be decrypted, nothing is changed. Afterwards the
-other keys may be removed, once no process uses the old order of keys.`,
+		Long: `Encrypt everything that is stored with the first key of state.key: endpoints and
+secrets in one transaction (when a value cannot be decrypted, nothing is changed), and
+then parked changes in Redis, which needs twice their memory meanwhile. If there is no
+error, the other keys may be removed, once no process uses the old order of keys.`,
 	}, rekey)
 }
 
@@ -161,10 +163,26 @@ func rekey(cmd *cobra.Command, c *config.Config) error {
 		return err
 	}
 	defer store.Close()
-	n, err := store.Rekey(cmd.Context(), "cli:"+osUser())
+	n, err := store.Rekey(cmd.Context(), "cli:"+osUser(), parkedInRedis{c})
 	if err != nil {
+		if n > 0 {
+			err = fmt.Errorf("%d values were encrypted again, and the rest was not: %w", n, err)
+		}
 		return err
 	}
 	_, err = fmt.Fprintf(cmd.OutOrStdout(), "%d values encrypted again, all now with the key %q\n", n, store.KeyIDs()[0])
 	return err
+}
+
+// parkedInRedis connects to Redis when the state database is done.
+type parkedInRedis struct{ config *config.Config }
+
+func (p parkedInRedis) RekeyParked(ctx context.Context, reseal func(*queue.ParkedChange) (bool, error)) (int64, error) {
+	s := &session{config: p.config}
+	defer s.close()
+	q, err := s.connectQueue(ctx, nil)
+	if err != nil {
+		return 0, fmt.Errorf("encrypt parked changes again: %w; keep all keys, and run this again", err)
+	}
+	return q.RekeyParked(ctx, reseal)
 }

@@ -114,6 +114,8 @@ func TestDocumentedUser(t *testing.T) {
 			must(err)
 			_, err = q.Orphans(t.Context(), nil)
 			must(err)
+			_, err = q.RekeyParked(t.Context(), func(p *queue.ParkedChange) (bool, error) { return true, nil })
+			must(err)
 			parked, err := q.Parked(t.Context(), queue.ParkedFilter{}, queue.ID{}, 10)
 			must(err)
 			for i := range parked {

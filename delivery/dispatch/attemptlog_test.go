@@ -85,6 +85,7 @@ func TestAttemptsAreLogged(t *testing.T) {
 		ev.Data = []byte("{\"n\":\"\xe9\"}\n") // a source in SQL_ASCII may hold anything
 		if i > 0 {
 			ev.Data, ev.Previous, ev.Unchanged = []byte("{\n \"ação\" : \"\\u00e7\"\n}"), []byte(`{"a":"\\\""}`), []byte(`["x"]`)
+			ev.Errors = []byte("[\"n\xe9\"]")
 		}
 		if _, err := b.Add(ev); err != nil {
 			t.Fatal(err)
@@ -95,7 +96,7 @@ func TestAttemptsAreLogged(t *testing.T) {
 		b.Reset()
 		m := kept(t, i, fmt.Sprint("k", i))
 		m.ID = strings.Replace(m.ID, "0badcafe", client.HGet(t.Context(), "gancho:source", "id:1").Val(), 1)
-		m.Data, m.Previous, m.Unchanged = ev.Data, ev.Previous, ev.Unchanged
+		m.Data, m.Previous, m.Unchanged, m.Errors = ev.Data, ev.Previous, ev.Unchanged, ev.Errors
 		switch i {
 		case 0:
 			record(m, 1, 204, "delivered")

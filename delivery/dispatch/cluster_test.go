@@ -53,6 +53,7 @@ func TestCluster(t *testing.T) {
 		client := redis.NewClusterClient(&redis.ClusterOptions{Addrs: c.Addresses()})
 		defer func() { _ = client.Close() }()
 		testUnpark(t, openPart(t, c, "parked", unparkEndpoints()...), client, "parked")
+		testRekeyParked(t, openPart(t, c, "rekey", unparkEndpoints()...), client, "rekey")
 	})
 	t.Run("forget a key", func(t *testing.T) { testForgetParts(t, openPart(t, c, "forget", unparkEndpoints()[:2]...), 2) })
 	t.Run("one full node", func(t *testing.T) { testClusterFull(t, c) })

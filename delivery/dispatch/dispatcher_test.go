@@ -68,9 +68,9 @@ func TestMessageIsWhatWasAdded(t *testing.T) {
 	// The first comes by Redis, the others are handed over within the process.
 	for i := range 3 {
 		ev := queuetest.Event(i, "chave ção")
-		ev.Previous, ev.Unchanged = []byte(`{"a":1}`), []byte(`["b"]`)
+		ev.Previous, ev.Unchanged, ev.Errors = []byte(`{"a":1}`), []byte(`["b"]`), []byte(`["c"]`)
 		if i == 2 {
-			ev.Tenant, ev.Previous, ev.Unchanged = nil, nil, nil
+			ev.Tenant, ev.Previous, ev.Unchanged, ev.Errors = nil, nil, nil, nil
 		}
 		b := q.NewBatch()
 		if _, err := b.Add(ev); err != nil {
@@ -90,9 +90,9 @@ func TestMessageIsWhatWasAdded(t *testing.T) {
 			t.Fatal(err)
 		}
 		want := webhook.Message{ID: id.WebhookID(m.ID[:8]), Type: ev.Type, Tenant: "1", Key: "chave ção", Time: ev.Time,
-			Sequence: id.Sequence(), Data: ev.Data, Previous: []byte(`{"a":1}`), Unchanged: []byte(`["b"]`), Version: "v1"}
+			Sequence: id.Sequence(), Data: ev.Data, Previous: []byte(`{"a":1}`), Unchanged: []byte(`["b"]`), Errors: []byte(`["c"]`), Op: "update", Version: "v1"}
 		if i == 2 {
-			want.Tenant, want.Previous, want.Unchanged = "", nil, nil
+			want.Tenant, want.Previous, want.Unchanged, want.Errors = "", nil, nil, nil
 		}
 		if g, w := fmt.Sprintf("%+q", []any{m}), fmt.Sprintf("%+q", []any{want}); g != w || (m.Previous == nil) != (want.Previous == nil) {
 			t.Errorf("event %d: got %s, want %s", i, g, w)

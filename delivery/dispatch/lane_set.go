@@ -305,5 +305,5 @@ const messageOverhead = 512
 
 // sizeOf is what a body counts against the window, in bytes.
 func sizeOf(m *webhook.Message) int {
-	return messageOverhead + len(m.Data) + len(m.Previous) + len(m.Unchanged) + len(m.Key) + len(m.Tenant)
+	return messageOverhead + len(m.Data) + len(m.Previous) + len(m.Unchanged) + len(m.Errors) + len(m.Key) + len(m.Tenant)
 }

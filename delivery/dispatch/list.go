@@ -113,7 +113,7 @@ func (l *list) trim(perTransaction bool, most int) {
 		if m == nil {
 			continue
 		}
-		bytes += len(m.Data) + len(m.Previous) + len(m.Unchanged)
+		bytes += len(m.Data) + len(m.Previous) + len(m.Unchanged) + len(m.Errors)
 		if last != nil && (bytes > most || m.Replay != last.Replay || perTransaction && transactionOf(m) != transactionOf(last)) {
 			l.ids, l.msgs = l.ids[:i], l.msgs[:i]
 			return

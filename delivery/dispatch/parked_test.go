@@ -2,6 +2,7 @@ package dispatch_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 	"sync"
@@ -154,5 +155,153 @@ func testUnpark(t *testing.T, q *queue.Queue, client redis.UniversalClient, pref
 	}
 	if dropped, err := q.DropParked(t.Context(), []queue.ID{all[0].ID, all[5].ID, all[6].ID}); err != nil || dropped != 2 {
 		t.Errorf("dropped %d, %v", dropped, err)
+	}
+}
+
+func TestRekeyParked(t *testing.T) {
+	t.Parallel()
+	r := queuetest.StartRedis(t)
+	testRekeyParked(t, queuetest.Open(t, r, unparkEndpoints()...), queuetest.Client(t, r), "gancho")
+}
+
+// testRekeyParked: parked changes are encrypted again where they are. What is parked and
+// dropped meanwhile is not lost, nor comes back, and an error changes nothing.
+func testRekeyParked(t *testing.T, q *queue.Queue, client redis.UniversalClient, prefix string) {
+	t.Helper()
+	park := func(numbers ...int) {
+		t.Helper()
+		b := q.NewBatch()
+		for _, i := range numbers {
+			p := mapping.Parked{
+				Position: cdc.Position{Commit: cdc.LSN(queuetest.LSN(i))}, Type: "e", Rule: "r.yaml:3", Table: "t", Op: cdc.Insert,
+				Time: queuetest.Event(i, "").Time, Reason: "first", Change: fmt.Appendf(nil, "old %d", i), Subject: "old",
+			}
+			if err := b.Park(&p); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := q.Append(t.Context(), b); err != nil {
+			t.Fatal(err)
+		}
+	}
+	parked := func() (ids []queue.ID, text string) {
+		t.Helper()
+		all, err := q.ParkedPage(t.Context(), queue.ParkedFilter{}, queue.ID{}, 100, 1<<20)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, p := range all {
+			ids, text = append(ids, p.ID), text+fmt.Sprintf("%s %s %s, ", p.Change, p.Subject, p.Type)
+		}
+		return ids, text
+	}
+	drop := func(id queue.ID) {
+		t.Helper()
+		if n, err := q.DropParked(t.Context(), []queue.ID{id}); err != nil || n != 1 {
+			t.Fatalf("dropped %d, %v", n, err)
+		}
+	}
+	none := func(*queue.ParkedChange) (bool, error) { return false, nil }
+	if n, err := q.RekeyParked(t.Context(), none); err != nil || n != 0 {
+		t.Errorf("of no change %d were encrypted again, %v", n, err)
+	}
+	park(0, 1, 2, 3, 4, 5)
+	ids, before := parked()
+	failed := errors.New("no key")
+	if n, err := q.RekeyParked(t.Context(), func(*queue.ParkedChange) (bool, error) { return false, failed }); n != 0 || !errors.Is(err, failed) {
+		t.Errorf("%d, %v", n, err)
+	}
+	if n, err := q.RekeyParked(t.Context(), none); err != nil || n != 0 {
+		t.Errorf("%d, %v", n, err)
+	}
+	if _, after := parked(); after != before {
+		t.Errorf("with an error %s became %s", before, after)
+	}
+	n, err := q.RekeyParked(t.Context(), func(p *queue.ParkedChange) (bool, error) {
+		switch p.ID {
+		case ids[0]:
+			return false, nil // it has the new key already
+		case ids[3]:
+			drop(ids[1])
+			drop(ids[4])
+			drop(ids[5])
+			park(6, 7)
+		case ids[4]:
+			last, err := q.LastParked(t.Context())
+			if err != nil {
+				t.Error(err)
+			}
+			drop(last) // a last id that no entry has
+		}
+		p.Change, p.Subject = []byte(strings.Replace(string(p.Change), "old", "new", 1)), "new"
+		return true, nil
+	})
+	if err != nil || n < 4 {
+		t.Errorf("%d, %v", n, err)
+	}
+	const want = "old 0 old e, new 2 new e, new 3 new e, new 6 new e, "
+	if _, got := parked(); got != want {
+		t.Errorf("parked are %s", got)
+	}
+	park(5, 6, 7) // as after a replay of the WAL
+	if _, got := parked(); got != want {
+		t.Errorf("after a replay %s are parked", got)
+	}
+	if keys, err := client.Keys(t.Context(), prefix+":*rekeyed*").Result(); err != nil || len(keys) != 0 {
+		t.Errorf("left are %v, %v", keys, err)
+	}
+	if ttl, err := client.TTL(t.Context(), prefix+":parked").Result(); err != nil || ttl != -1 {
+		t.Errorf("parked changes expire in %s, %v", ttl, err)
+	}
+}
+
+// TestParkedBytes: a Redis that refuses MEMORY USAGE tells nevertheless about how much room
+// parked changes take, and that there is more of it when some are dropped.
+func TestParkedBytes(t *testing.T) {
+	t.Parallel()
+	r := queuetest.StartRedis(t)
+	q, client := queuetest.Open(t, r), queuetest.Client(t, r)
+	if err := client.Do(t.Context(), "ACL", "SETUSER", "default", "-memory").Err(); err != nil {
+		t.Fatal(err)
+	}
+	bytes := func() int64 {
+		t.Helper()
+		n, err := q.ParkedBytes(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		return n
+	}
+	if n := bytes(); n != 0 {
+		t.Errorf("nothing takes %d bytes", n)
+	}
+	const size, n = 4000, 40
+	b := q.NewBatch()
+	for i := range n {
+		p := mapping.Parked{Position: cdc.Position{Commit: cdc.LSN(queuetest.LSN(i))}, Rule: "r.yaml:3", Table: "t", Op: cdc.Insert, Time: queuetest.Event(i, "").Time, Change: make([]byte, size)}
+		if err := b.Park(&p); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := q.Append(t.Context(), b); err != nil {
+		t.Fatal(err)
+	}
+	all := bytes()
+	if all < n*size || all > 2*n*size {
+		t.Errorf("%d changes of %d bytes take %d", n, size, all)
+	}
+	ids := []queue.ID{}
+	parked, err := q.Parked(t.Context(), queue.ParkedFilter{}, queue.ID{}, n/2)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := range parked {
+		ids = append(ids, parked[i].ID)
+	}
+	if _, err := q.DropParked(t.Context(), ids); err != nil {
+		t.Fatal(err)
+	}
+	if half := bytes(); half > all*2/3 {
+		t.Errorf("half of them take %d bytes of %d", half, all)
 	}
 }

@@ -31,7 +31,7 @@ func kept(t testing.TB, i int, key string) webhook.Message {
 	ev := queuetest.Event(i, key)
 	return webhook.Message{
 		ID: id.WebhookID("0badcafe"), Sequence: id.Sequence(), Type: ev.Type, Tenant: string(ev.Tenant), Key: string(ev.Key),
-		Time: ev.Time, Data: ev.Data, Previous: []byte(`{"id":0}`), Unchanged: []byte(`["foto"]`), Version: ev.Version,
+		Time: ev.Time, Data: ev.Data, Previous: []byte(`{"id":0}`), Unchanged: []byte(`["foto"]`), Errors: []byte(`["nascimento"]`), Op: "update", Version: ev.Version,
 	}
 }
 

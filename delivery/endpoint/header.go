@@ -70,10 +70,10 @@ func isToken(s string) bool {
 // bodyFields are those that Gancho itself writes into a body, attributes those
 // that it gives a CloudEvent, and those that the specification has.
 var (
-	bodyFields = []string{"type", "timestamp", "id", "tenant", "sequence", "data", "previous", "unchanged"}
+	bodyFields = []string{"type", "timestamp", "id", "tenant", "sequence", "op", "data", "previous", "unchanged", "errors"}
 	attributes = []string{
 		"specversion", "id", "source", "type", "time", "subject", "datacontenttype", "dataschema", "data",
-		"tenant", "sequence", "previous", "unchanged",
+		"tenant", "sequence", "op", "previous", "unchanged", "errors",
 	}
 )
 

@@ -22,6 +22,7 @@ type appender struct {
 	mu       sync.Mutex           // held by Append and AcceptRestart
 	checked  map[string]time.Time // when a master's identity was checked, by address; guarded by mu
 	commands commandPool          // guarded by mu
+	chains   map[string]*chain    // by key; guarded by mu
 
 	streamsMu sync.Mutex
 	streams   map[string]*stream // by endpoint; guarded by streamsMu
@@ -31,6 +32,8 @@ type appender struct {
 type stream struct {
 	endpoint string // empty: the parked changes
 	key      string
+	old      string // has the stream while it is cut
+	chain    string // key of the chain
 	slot     uint16 // of a cluster
 	// last is the newest id that this process has appended since it last
 	// accepted the server; zero: unknown.
@@ -44,16 +47,25 @@ type stream struct {
 	prev, next ID
 }
 
-func newStream(endpoint, key string) *stream {
-	return &stream{endpoint: endpoint, key: key, slot: slotOf(key)}
+// newStream returns an endpoint's stream; empty: that of the parked changes.
+func (k *keyspace) newStream(endpoint string) *stream {
+	tag, key := endpoint, k.events(endpoint)
+	if endpoint == "" {
+		tag, key = k.parked(), k.parked()
+	}
+	s := &stream{endpoint: endpoint, key: key, old: k.of(tag, "cut"), chain: k.of("", "chain"), slot: slotOf(key)}
+	if k.cluster {
+		s.chain = k.of(tag, "chain")
+	}
+	return s
 }
 
-func (a *appender) stream(endpoint, key string) *stream {
+func (a *appender) stream(endpoint string, k *keyspace) *stream {
 	a.streamsMu.Lock()
 	defer a.streamsMu.Unlock()
 	s, ok := a.streams[endpoint]
 	if !ok {
-		s = newStream(endpoint, key)
+		s = k.newStream(endpoint)
 		a.streams[endpoint] = s
 	}
 	return s
@@ -121,6 +133,7 @@ func (q *Queue) Append(ctx context.Context, b *Batch) error {
 		err = execute(ctx, b, touched)
 	}
 	if err != nil {
+		a.unsureLocked()
 		return fmt.Errorf("append %d events: %w", len(b.destinations), err)
 	}
 	local := q.local.Load()
@@ -202,18 +215,14 @@ func (q *Queue) execute(ctx context.Context, b *Batch, touched []*stream) error 
 		a.checked[""] = time.Now()
 	}
 	added := len(pool.queue)
+	pool.queue = append(pool.queue, a.linkLocked(touched[0]))
 	if names := q.ownedElsewhere(touched); names != "" {
 		pool.queue = append(pool.queue, redis.NewCmd(ctx, "PUBLISH", q.keys.wake(), names))
 	}
 	commands := pool.queue
-	var err error
-	if len(commands) == 1 {
-		err = server.Process(ctx, commands[0])
-	} else {
-		tx := server.TxPipeline()
-		_ = tx.BatchProcess(ctx, commands...) // it only queues
-		_, err = tx.Exec(ctx)
-	}
+	tx := server.TxPipeline()
+	_ = tx.BatchProcess(ctx, commands...) // it only queues
+	_, err := tx.Exec(ctx)
 	// Of a transaction that was executed, err is the first command's error.
 	if err != nil && !refusedAsKnown(err) && !errors.Is(err, redis.Nil) {
 		delete(a.checked, "")
@@ -316,22 +325,22 @@ func (a *arg) MarshalBinary() ([]byte, error) { return a.b, nil }
 // commandPool keeps XADD commands over batches: go-redis writes arguments from the
 // slice that a command was made with, so the same ones are pointed at the next event.
 type commandPool struct {
-	events  [8][]*eventCommand // by which of previous and unchanged there are, and whether the stream exists
-	taken   [8]int
+	events  [16][]*eventCommand // by which of previous, unchanged and errors there are, and whether the stream exists
+	taken   [16]int
 	queue   []redis.Cmder
 	touched []*stream
 }
 
 type eventCommand struct {
-	cmd                                  *redis.Cmd
-	key                                  string
-	id, tenant, ordering, micros         arg
-	typ, version, data, previous, absent arg
+	cmd                                          *redis.Cmd
+	key, op                                      string
+	id, tenant, ordering, micros                 arg
+	typ, version, data, previous, absent, errors arg
 }
 
 func (p *commandPool) reset() {
 	clear(p.queue)
-	p.taken, p.queue = [8]int{}, p.queue[:0]
+	p.taken, p.queue = [16]int{}, p.queue[:0]
 }
 
 func (p *commandPool) addEvent(key string, exists bool, b *Batch, rec *record) {
@@ -345,17 +354,21 @@ func (p *commandPool) addEvent(key string, exists bool, b *Batch, rec *record) {
 	if exists {
 		kind |= 4
 	}
+	if rec.errors.from < rec.errors.to {
+		kind |= 8
+	}
 	if p.taken[kind] == len(p.events[kind]) {
 		p.events[kind] = append(p.events[kind], newEventCommand(kind))
 	}
 	c := p.events[kind][p.taken[kind]]
 	p.taken[kind]++
-	c.key = key
+	c.key, c.op = key, rec.op.String()
 	c.id.b, c.micros.b = b.bytes(rec.text), b.bytes(rec.micros)
 	c.tenant.b, c.ordering.b = b.bytes(rec.tenant), b.bytes(rec.key)
 	c.typ.b = append(c.typ.b[:0], rec.typ...)
 	c.version.b = append(c.version.b[:0], rec.version...)
 	c.data.b, c.previous.b, c.absent.b = b.bytes(rec.data), b.bytes(rec.previous), b.bytes(rec.unchanged)
+	c.errors.b = b.bytes(rec.errors)
 	c.cmd.SetErr(nil)
 	p.queue = append(p.queue, c.cmd)
 }
@@ -366,12 +379,15 @@ func newEventCommand(kind int) *eventCommand {
 	if kind&4 != 0 {
 		args = append(args, "NOMKSTREAM")
 	}
-	args = append(args, &c.id, "t", &c.typ, "k", &c.ordering, "n", &c.tenant, "c", &c.micros, "d", &c.data, "v", &c.version)
+	args = append(args, &c.id, "t", &c.typ, "k", &c.ordering, "n", &c.tenant, "c", &c.micros, "d", &c.data, "v", &c.version, "o", &c.op)
 	if kind&1 != 0 {
 		args = append(args, "p", &c.previous)
 	}
 	if kind&2 != 0 {
 		args = append(args, "u", &c.absent)
+	}
+	if kind&8 != 0 {
+		args = append(args, "e", &c.errors)
 	}
 	c.cmd = redis.NewCmd(context.Background(), args...)
 	return c

@@ -13,7 +13,8 @@ import (
 type section struct {
 	slot         uint16
 	commands     []redis.Cmder
-	destinations []int // the commands' places in the batch
+	destinations []int      // the commands' places in the batch
+	link         *redis.Cmd // counts it
 }
 
 // executeInSlots appends to all nodes of a cluster in parallel. What has been appended stays
@@ -65,7 +66,7 @@ func (q *Queue) divide(ctx context.Context, b *Batch) (map[string][]*section, er
 			if err != nil {
 				return nil, err
 			}
-			s = &section{slot: slot}
+			s = &section{slot: slot, link: q.appender.linkLocked(b.destinations[i].stream)}
 			bySlot[slot] = s
 			parts[addr] = append(parts[addr], s)
 		}
@@ -86,13 +87,10 @@ func (q *Queue) sendSections(ctx context.Context, b *Batch, addr string, section
 	pipe := node.Pipeline()
 	ends := make([]*redis.Cmd, len(sections))
 	for i, s := range sections {
-		if len(s.commands) > 1 {
-			_ = pipe.Process(ctx, redis.NewCmd(ctx, "MULTI")) // these only queue
-			_ = pipe.BatchProcess(ctx, s.commands...)
-			ends[i] = pipe.Do(ctx, "EXEC")
-			continue
-		}
-		_ = pipe.Process(ctx, s.commands[0])
+		_ = pipe.Process(ctx, redis.NewCmd(ctx, "MULTI")) // these only queue
+		_ = pipe.BatchProcess(ctx, s.commands...)
+		_ = pipe.Process(ctx, s.link)
+		ends[i] = pipe.Do(ctx, "EXEC")
 	}
 	_, _ = pipe.Exec(ctx) // each command has its error
 	for i, s := range sections {
@@ -108,26 +106,14 @@ func (q *Queue) sendSections(ctx context.Context, b *Batch, addr string, section
 	return refused, err
 }
 
-// outcome reads the replies to a section and its EXEC; nil: it is a single command. It
-// returns which entries were refused as known, and which as of a stream that has vanished.
+// outcome reads the replies to a section's EXEC. It returns which entries were refused as
+// known, and which as of a stream that has vanished.
 func (s *section) outcome(exec *redis.Cmd) (refused, vanished []int, err error) {
-	if exec == nil {
-		switch err := s.commands[0].Err(); {
-		case err == nil:
-			return nil, nil, nil
-		case refusedAsKnown(err):
-			return s.destinations, nil, nil
-		case errors.Is(err, redis.Nil):
-			return nil, s.destinations, nil
-		default:
-			return nil, nil, appendError(s.commands, err)
-		}
-	}
 	replies, err := exec.Slice()
 	if err != nil {
 		return nil, nil, appendError(s.commands, err)
 	}
-	for i, reply := range replies {
+	for i, reply := range replies[:min(len(replies), len(s.destinations))] {
 		err, failed := reply.(error)
 		switch {
 		case reply == nil:

@@ -156,6 +156,8 @@ func (r *Results) Record(id ID, m *webhook.Message, o *webhook.Outcome, number i
 		b = appendExact(b, "data", m.Data)
 		b = appendExact(b, "previous", m.Previous)
 		b = appendExact(b, "unchanged", m.Unchanged)
+		b = appendExact(b, "errors", m.Errors)
+		b = appendText(b, `,"op":`, m.Op)
 	}
 	b = append(b, '}', '\n')
 	r.log.lines = b
@@ -209,10 +211,13 @@ type logLine struct {
 	Data      *string       `json:"data"`
 	Previous  *string       `json:"previous"`
 	Unchanged *string       `json:"unchanged"`
-	// In place of the three, when they are not UTF-8.
+	Errors    *string       `json:"errors"`
+	Op        string        `json:"op"`
+	// In place of the four, when they are not UTF-8.
 	Data64      []byte `json:"data64"`
 	Previous64  []byte `json:"previous64"`
 	Unchanged64 []byte `json:"unchanged64"`
+	Errors64    []byte `json:"errors64"`
 }
 
 func (q *Queue) parseRecord(ctx context.Context, endpoint, line string) (LogRecord, error) {
@@ -244,6 +249,7 @@ func (q *Queue) parseRecord(ctx context.Context, endpoint, line string) (LogReco
 	}
 	m.Version = *l.Version
 	m.Data, m.Previous, m.Unchanged = exact(l.Data, l.Data64), exact(l.Previous, l.Previous64), exact(l.Unchanged, l.Unchanged64)
+	m.Errors, m.Op = exact(l.Errors, l.Errors64), l.Op
 	r.Kept = &m
 	return r, nil
 }

@@ -36,6 +36,8 @@ type record struct {
 	change       span // a parked change: what a redrive needs, encrypted
 	previous     span
 	unchanged    span
+	errors       span
+	op           cdc.Op
 	parked       *mapping.Parked // without its row and change; nil: an event
 }
 
@@ -77,10 +79,11 @@ func (b *Batch) Add(ev *mapping.Event) (int, error) {
 	if err != nil {
 		return 0, fmt.Errorf("add event %s: %w", ev.Type, err)
 	}
-	rec := record{id: id, typ: ev.Type, version: ev.Version, time: ev.Time}
+	rec := record{id: id, typ: ev.Type, version: ev.Version, time: ev.Time, op: ev.Op}
 	rec.text, rec.micros = b.identify(id, ev.Time)
 	rec.tenant, rec.key = b.put(ev.Tenant), b.put(ev.Key)
 	rec.data, rec.previous, rec.unchanged = b.put(ev.Data), b.put(ev.Previous), b.put(ev.Unchanged)
+	rec.errors = b.put(ev.Errors)
 	b.records = append(b.records, rec)
 	for _, i := range matched {
 		b.destinations = append(b.destinations, destination{len(b.records) - 1, r.streams[i]})

@@ -83,8 +83,24 @@ func (q *Queue) ParkedCount(ctx context.Context) (int64, error) {
 // ParkedBytes returns about how much memory of Redis the parked changes take.
 func (q *Queue) ParkedBytes(ctx context.Context) (int64, error) {
 	n, err := q.client.MemoryUsage(ctx, q.keys.parked()).Result()
-	if errors.Is(err, redis.Nil) {
+	switch {
+	case errors.Is(err, redis.Nil):
 		return 0, nil
+	case err != nil && isReply(err) && !isWayError(err): // some services refuse the command
+		n, err = parkedBytesScript.Run(ctx, q.client, []string{q.keys.parked()}).Int64()
 	}
 	return n, annotate(err, "measure parked changes")
 }
+
+// parkedBytesScript estimates the size of the parked changes by that of the oldest and the
+// newest ones.
+var parkedBytesScript = redis.NewScript(`
+local n, bytes, count = redis.call('XLEN', KEYS[1]), 0, 0
+if n == 0 then return 0 end
+for _, some in ipairs({redis.call('XRANGE', KEYS[1], '-', '+', 'COUNT', 16), redis.call('XREVRANGE', KEYS[1], '+', '-', 'COUNT', 16)}) do
+  for _, entry in ipairs(some) do
+    count = count + 1
+    for _, text in ipairs(entry[2]) do bytes = bytes + #text end
+  end
+end
+return math.ceil(bytes / count * n)`)

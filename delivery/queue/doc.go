@@ -51,7 +51,7 @@
 // endpoint with its name as hash tag:
 //
 //	gancho:{<endpoint>}:q      stream   events: t type, k key, n tenant, c commit time in µs,
-//	                                    d data, v rule version, p previous, u unchanged
+//	                                    d data, v rule version, o operation, p previous, u unchanged, e errors
 //	gancho:{<endpoint>}:x      stream   what is not from the WAL: events to be sent again (r), operational
 //	                                    events; fields as in q, w webhook-id, s sequence
 //	gancho:{<endpoint>}:log    stream   attempts that are not stored yet: n how many, b JSON, one per line

@@ -364,8 +364,13 @@ func (q *Queue) AcceptRestart(ctx context.Context) error {
 	if err := q.sealServers(ctx); err != nil {
 		return fmt.Errorf("accept restarted redis: %w", err)
 	}
-	q.confirmer.appended.Store(0)
 	q.scanned.Store(false) // the names of endpoints may be lost where their streams are not
+	if c := q.sources.current.Load(); c != nil {
+		if err := q.fillHolesLocked(ctx, c.epoch, max(c.confirmed, q.confirmer.confirmed.Load())); err != nil {
+			return annotate(err, "accept restarted redis")
+		}
+	}
+	q.confirmer.appended.Store(0)
 	q.appender.restartLocked(q.servers.masters())
 	// Other processes may not have noticed: what they have read may be lost, too.
 	if err := q.client.Publish(ctx, q.keys.wake(), WakeAll).Err(); err != nil {

@@ -159,7 +159,7 @@ func (q *Queue) registerFound(ctx context.Context) error {
 	var found []any // some of them more than once
 	err := q.scan(ctx, escapeGlob(q.keys.prefix)+":{*}:*", func(key string) error {
 		name, what, _ := strings.Cut(strings.TrimPrefix(key, q.keys.prefix+":{"), "}:")
-		if slices.Contains([]string{"q", "x", "log", "dead"}, what) {
+		if slices.Contains([]string{"q", "cut", "x", "log", "dead"}, what) {
 			found = append(found, name)
 		}
 		return nil
@@ -227,7 +227,7 @@ func (q *Queue) Drop(ctx context.Context, endpoint string) error {
 	k := q.keys
 	keys := []string{
 		q.leasesOf(endpoint), k.fence(endpoint), k.lease(endpoint), k.events(endpoint), k.side(endpoint), k.due(endpoint),
-		k.attempts(endpoint), k.dead(endpoint), k.state(endpoint), k.log(endpoint), k.jobs(endpoint),
+		k.attempts(endpoint), k.dead(endpoint), k.state(endpoint), k.log(endpoint), k.jobs(endpoint), k.of(endpoint, "cut"),
 	}
 	dropped, err := dropScript.Run(ctx, q.client, keys, dropFence.Milliseconds()).Int()
 	if err == nil && dropped == 0 {

@@ -17,6 +17,8 @@ type Subject struct {
 	Key    string
 	// Events are patterns with *; none: all. Keys of different tables may be the same.
 	Events []string
+	// Elsewhere are endpoints that get none of the tenant's events. Their queues are not read.
+	Elsewhere []string
 }
 
 // Is reports whether an event is the subject's.
@@ -44,12 +46,13 @@ func (f *Forgotten) Add(o Forgotten) {
 	f.Attempts += o.Attempts
 }
 
-// CountSubject returns how much of the subject there is. It reads all that is queued.
+// CountSubject returns how much of the subject there is. It reads all that is queued for
+// the endpoints that may have some.
 func (q *Queue) CountSubject(ctx context.Context, s Subject) (Forgotten, error) {
 	return q.eachOfSubject(ctx, s, false)
 }
 
-// Forget removes the subject's events from the queues of all endpoints, their attempts,
+// Forget removes the subject's events from the queues of the endpoints, their attempts,
 // and their dead letters. Owners drop what they have in memory and read again, so that
 // the other events keep their order; a request in flight is not taken back. Calling it
 // again finishes what a call that failed has left.
@@ -61,8 +64,30 @@ func (q *Queue) Forget(ctx context.Context, s Subject) (Forgotten, error) {
 	return found, err
 }
 
-func (q *Queue) eachOfSubject(ctx context.Context, s Subject, remove bool) (all Forgotten, err error) {
+// SubjectReceivers returns the endpoints, in order, that were sent something of the subject,
+// as far as the log in Redis says.
+func (q *Queue) SubjectReceivers(ctx context.Context, s Subject) ([]string, error) {
+	names, err := q.endpointsOfSubject(ctx, &s)
+	receivers := []string{}
+	for _, name := range names {
+		n, err := q.forgetAttempts(ctx, name, &s, false)
+		if err != nil {
+			return nil, annotate(err, "look for a key's attempts of endpoint %q", name)
+		}
+		if n > 0 {
+			receivers = append(receivers, name)
+		}
+	}
+	return receivers, err
+}
+
+func (q *Queue) endpointsOfSubject(ctx context.Context, s *Subject) ([]string, error) {
 	names, err := q.EndpointNames(ctx)
+	return slices.DeleteFunc(names, func(name string) bool { return slices.Contains(s.Elsewhere, name) }), err
+}
+
+func (q *Queue) eachOfSubject(ctx context.Context, s Subject, remove bool) (all Forgotten, err error) {
+	names, err := q.endpointsOfSubject(ctx, &s)
 	if err != nil {
 		return all, err
 	}

@@ -14,15 +14,15 @@ import (
 func TestEndpointNames(t *testing.T) {
 	t.Parallel()
 	r := queuetest.StartRedis(t)
-	a, b := endpoint.Endpoint{Name: "a"}, endpoint.Endpoint{Name: "b"}
-	q := queuetest.Open(t, r, a, b)
-	queuetest.AppendEvents(t, q, 0, 4, 2, queuetest.KeyModulo(1))
 	c := queuetest.Client(t, r)
 	for _, key := range []string{"gancho:{old}:q", "gancho:{logged}:log", "gancho:{dead}:dead", "other:{x}:q"} {
 		if err := c.Do(t.Context(), "XADD", key, "1-1", "t", "x").Err(); err != nil {
 			t.Fatal(err)
 		}
 	}
+	a, b := endpoint.Endpoint{Name: "a"}, endpoint.Endpoint{Name: "b"}
+	q := queuetest.Open(t, r, a, b)
+	queuetest.AppendEvents(t, q, 0, 4, 2, queuetest.KeyModulo(1))
 	names := func(want ...string) {
 		t.Helper()
 		got, err := q.EndpointNames(t.Context())

@@ -144,13 +144,7 @@ func (q *Queue) eachParked(ctx context.Context, f ParkedFilter, after ID, rows b
 // readParked reads some of the parked changes after an id, up to the last (zero: up to all
 // of them); none: there are none.
 func (q *Queue) readParked(ctx context.Context, after, last ID, rows bool) ([]ParkedChange, error) {
-	to := "+"
-	if !last.IsZero() {
-		to = last.String()
-	}
-	cmd := redis.NewXMessageSliceCmd(ctx, "EVAL", parkedScript, 1, q.keys.parked(), from(after), to, parkedPage, rows)
-	_ = q.client.Process(ctx, cmd) // the command has the error
-	entries, err := cmd.Result()
+	entries, err := q.parkedEntries(ctx, after, last, rows)
 	if err != nil || len(entries) == 0 {
 		return nil, annotate(err, "read parked changes")
 	}
@@ -172,6 +166,16 @@ func (q *Queue) readParked(ctx context.Context, after, last ID, rows bool) ([]Pa
 		}
 	}
 	return out, nil
+}
+
+func (q *Queue) parkedEntries(ctx context.Context, after, last ID, rows bool) ([]redis.XMessage, error) {
+	to := "+"
+	if !last.IsZero() {
+		to = last.String()
+	}
+	cmd := redis.NewXMessageSliceCmd(ctx, "EVAL", parkedScript, 1, q.keys.parked(), from(after), to, parkedPage, rows)
+	_ = q.client.Process(ctx, cmd) // the command has the error
+	return cmd.Result()
 }
 
 func (q *Queue) parkedChange(ctx context.Context, e *redis.XMessage) (ParkedChange, error) {

@@ -129,13 +129,13 @@ type Queue struct {
 // does not serve all slots, or a failover that is under way), and a
 // *SettingError or another error, which is not. Close releases the connections.
 func Open(ctx context.Context, o Options) (*Queue, error) {
-	q := &Queue{log: o.Logger, keys: keyspace{cmp.Or(o.Prefix, "gancho")}, volatile: o.AllowVolatile, overflow: o.Overflow}
+	q := &Queue{log: o.Logger, keys: keyspace{cmp.Or(o.Prefix, "gancho"), o.Cluster != nil}, volatile: o.AllowVolatile, overflow: o.Overflow}
 	if err := q.connect(&o); err != nil {
 		return nil, fmt.Errorf("open queue: %w", err)
 	}
 	q.servers = identities{promotable: q.promotable(), observed: map[string]string{}}
 	q.appender.checked, q.appender.streams = map[string]time.Time{}, map[string]*stream{}
-	q.appender.parked = newStream("", q.keys.parked())
+	q.appender.parked, q.appender.chains = q.keys.newStream(""), map[string]*chain{}
 	q.confirmer.changed = make(chan struct{}, 1)
 	q.sources = sources{client: q.client, key: q.keys.source(), names: map[uint16]string{}}
 	q.Update(o.Endpoints)
@@ -150,7 +150,7 @@ func Open(ctx context.Context, o Options) (*Queue, error) {
 func (q *Queue) Update(endpoints []endpoint.Endpoint) {
 	r := &routes{router: newRouter(endpoints), streams: make([]*stream, len(endpoints))}
 	for i := range endpoints {
-		r.streams[i] = q.appender.stream(endpoints[i].Name, q.keys.events(endpoints[i].Name))
+		r.streams[i] = q.appender.stream(endpoints[i].Name, &q.keys)
 	}
 	q.routes.Store(r)
 }
@@ -181,7 +181,10 @@ func (q *Queue) Ping(ctx context.Context) error {
 
 // keyspace names the keys. All keys of an endpoint share a hash tag, so that
 // one script may touch them on a Redis Cluster.
-type keyspace struct{ prefix string }
+type keyspace struct {
+	prefix  string
+	cluster bool
+}
 
 func (k keyspace) of(endpoint, what string) string { return k.prefix + ":{" + endpoint + "}:" + what }
 func (k keyspace) events(endpoint string) string   { return k.of(endpoint, "q") }

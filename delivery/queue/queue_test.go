@@ -260,6 +260,7 @@ func TestAppend(t *testing.T) {
 	b := q.NewBatch()
 	one, two := queuetest.Event(1, "k1"), queuetest.Event(2, "k2")
 	two.Tenant, two.Previous, two.Unchanged = []byte("2"), []byte(`{"nome":"A"}`), []byte(`["foto"]`)
+	two.Op, two.Errors = cdc.Insert, []byte(`["nascimento"]`)
 	two.N = 3
 	for _, ev := range []*mapping.Event{one, two} {
 		if _, err := b.Add(ev); err != nil {
@@ -286,9 +287,9 @@ func TestAppend(t *testing.T) {
 		}
 		return id.String()
 	}
-	first := entryOf(id(one), "t", "cobranca.liquidada", "k", "k1", "n", "1", "c", "1767225600000001", "d", `{"id":1,"key":"k1"}`, "v", "v1")
-	second := entryOf(id(two), "t", "cobranca.liquidada", "k", "k2", "n", "2", "c", "1767225600000002", "d", `{"id":2,"key":"k2"}`, "v", "v1",
-		"p", `{"nome":"A"}`, "u", `["foto"]`)
+	first := entryOf(id(one), "t", "cobranca.liquidada", "k", "k1", "n", "1", "c", "1767225600000001", "d", `{"id":1,"key":"k1"}`, "v", "v1", "o", "update")
+	second := entryOf(id(two), "t", "cobranca.liquidada", "k", "k2", "n", "2", "c", "1767225600000002", "d", `{"id":2,"key":"k2"}`, "v", "v1", "o", "insert",
+		"p", `{"nome":"A"}`, "u", `["foto"]`, "e", `["nascimento"]`)
 	want := map[string][]any{
 		"gancho:{all}:q": {first, second}, "gancho:{tenant-2}:q": {second}, "gancho:{paused}:q": {first, second}, "gancho:{inactive}:q": {},
 	}

@@ -161,6 +161,10 @@ func fill(m *webhook.Message, field, text any) (err error) {
 		m.Previous = []byte(value)
 	case "u":
 		m.Unchanged = []byte(value)
+	case "e":
+		m.Errors = []byte(value)
+	case "o":
+		m.Op = value
 	case "w":
 		m.ID = value
 	case "s":
@@ -173,11 +177,11 @@ func fill(m *webhook.Message, field, text any) (err error) {
 
 // message returns, with its own memory, what a reader of the record's entry would get.
 func (b *Batch) message(rec *record, source string) *webhook.Message {
-	m := &webhook.Message{ID: rec.id.WebhookID(source), Type: rec.typ, Version: rec.version, Time: rec.time}
+	m := &webhook.Message{ID: rec.id.WebhookID(source), Type: rec.typ, Version: rec.version, Time: rec.time, Op: rec.op.String()}
 	m.Sequence = m.ID[len(source)+1:]
 	names := string(b.buf[rec.tenant.from:rec.key.to]) // they lie side by side
 	m.Tenant, m.Key = names[:rec.tenant.to-rec.tenant.from], names[rec.tenant.to-rec.tenant.from:]
-	body := append([]byte(nil), b.buf[rec.data.from:rec.unchanged.to]...)
+	body := append([]byte(nil), b.buf[rec.data.from:rec.errors.to]...)
 	part := func(s span) []byte {
 		from, to := s.from-rec.data.from, s.to-rec.data.from
 		return body[from:to:to]
@@ -188,6 +192,9 @@ func (b *Batch) message(rec *record, source string) *webhook.Message {
 	}
 	if rec.unchanged.from < rec.unchanged.to {
 		m.Unchanged = part(rec.unchanged)
+	}
+	if rec.errors.from < rec.errors.to {
+		m.Errors = part(rec.errors)
 	}
 	return m
 }

@@ -244,6 +244,8 @@ func sideFields(m *webhook.Message, replay bool) []any {
 	}
 	optional("p", m.Previous)
 	optional("u", m.Unchanged)
+	optional("e", m.Errors)
+	optional("o", []byte(m.Op))
 	if m.Sequence != "" && m.Sequence != sequenceOf(m.ID) {
 		args = append(args, "s", m.Sequence)
 	}

@@ -100,8 +100,9 @@ type sources struct {
 
 // claim is what identifies events of this process's capture.
 type claim struct {
-	epoch  uint16
-	source string
+	epoch     uint16
+	source    string
+	confirmed uint64 // the slot's LSN
 }
 
 // Claim says whose events will be appended, and returns their epoch: 1 at first,
@@ -163,6 +164,11 @@ func (q *Queue) Claim(ctx context.Context, s Source, accept bool) (uint16, error
 			err = q.sealServers(ctx)
 		}
 	}
+	if err == nil {
+		q.appender.mu.Lock()
+		err = q.fillHolesLocked(ctx, next.epoch, s.ConfirmedFlush)
+		q.appender.mu.Unlock()
+	}
 	// A server that was restarted just now is sealed when it is accepted.
 	if err != nil && !errors.Is(err, ErrRestarted) {
 		return 0, fmt.Errorf("claim queue: %w", err)
@@ -172,7 +178,7 @@ func (q *Queue) Claim(ctx context.Context, s Source, accept bool) (uint16, error
 		maps.Copy(q.sources.numbers, s.Last.Numbers)
 	}
 	q.sources.names[next.epoch] = s.id()
-	q.sources.current.Store(&claim{epoch: next.epoch, source: s.id()})
+	q.sources.current.Store(&claim{next.epoch, s.id(), s.ConfirmedFlush})
 	return next.epoch, nil
 }
 

@@ -102,3 +102,55 @@ func TestTornSeal(t *testing.T) {
 		t.Errorf("left: %q", left)
 	}
 }
+
+// A power cut while Redis rewrites its append-only file may take the end of one file, and
+// not what is in the next. Redis cuts the torn file and ends; started again, it loads what is
+// left, which has a hole. What was in it, capture appends again, in order.
+func TestHole(t *testing.T) {
+	t.Parallel()
+	r := queuetest.StartRedis(t, "aof-load-truncated", "yes")
+	c := queuetest.Client(t, r)
+	q := queuetest.Open(t, r, endpoint.Endpoint{Name: "a"}, endpoint.Endpoint{Name: "b"})
+	const durable, torn, total = 4, 8, 12
+	key := queuetest.KeyModulo(1)
+	confirmed, _ := queuetest.RunDurable(t, q)
+	queuetest.AppendEvents(t, q, 0, durable, 1, key)
+	end := queuetest.LSN(durable-1) + 1 // a transaction ends behind its commit record's LSN
+	q.Appended(end)
+	queuetest.Eventually(t, "the confirmation", func() bool { return confirmed.Newest() == end })
+	queuetest.AppendEvents(t, q, durable, torn, 1, key)
+	var last int64
+	queuetest.Eventually(t, "the appends in the file", func() bool {
+		name, text := readAOF(t, r)
+		last = int64(bytes.LastIndex(text, []byte("XADD")))
+		return name != "" && bytes.Count(text, []byte("XADD")) == 2*torn
+	})
+	name, _ := readAOF(t, r)
+	c.ConfigSet(t.Context(), "rdb-key-save-delay", "1000000") // microseconds
+	if err := c.BgRewriteAOF(t.Context()).Err(); err != nil {
+		t.Fatal(err)
+	}
+	queuetest.AppendEvents(t, q, torn, total, 1, key)
+	queuetest.Eventually(t, "the appends in the next file", func() bool {
+		files, _ := filepath.Glob(filepath.Join(r.Dir(), "appendonlydir", "*.2.incr.aof"))
+		if len(files) == 0 {
+			return false
+		}
+		text, err := os.ReadFile(files[0])
+		return err == nil && bytes.Count(text, []byte("XADD")) == 2*(total-torn)
+	})
+	r.Kill()
+	if err := os.Truncate(name, last); err != nil {
+		t.Fatal(err)
+	}
+	if err := r.StartSupervised(); err != nil {
+		t.Fatalf("%v\n%s", err, r.Log())
+	}
+	queuetest.Eventually(t, "the restart to be accepted", func() bool { return q.AcceptRestart(t.Context()) == nil })
+	queuetest.AppendEvents(t, q, durable, total, 1, key)
+	for _, stream := range []string{"gancho:{a}:q", "gancho:{b}:q"} {
+		if n := c.XLen(t.Context(), stream).Val(); n != total {
+			t.Errorf("%d events of %d are in %s", n, total, stream)
+		}
+	}
+}

@@ -53,7 +53,7 @@ func (f *bodyShape) contentType(list bool) string {
 // size is about what the message's body takes. A form percent-encodes, and
 // numbers get quotes, so theirs may be longer and be moved once.
 func (f *bodyShape) size(m *Message) int {
-	return envelopeSize + len(f.extra) + len(m.ID) + len(m.Type) + len(m.Tenant) + len(m.Data) + len(m.Previous) + len(m.Unchanged)
+	return envelopeSize + len(f.extra) + len(m.ID) + len(m.Type) + len(m.Tenant) + len(m.Data) + len(m.Previous) + len(m.Unchanged) + len(m.Errors)
 }
 
 // append appends the body of a request: of one event, or a JSON array of the
@@ -98,6 +98,9 @@ func (f *bodyShape) appendStandard(dst []byte, m *Message) []byte {
 	}
 	// A string: it may have more digits than a receiver's float64 holds.
 	dst = jsontext.AppendString(append(dst, `,"sequence":`...), m.Sequence)
+	if m.Op != "" {
+		dst = jsontext.AppendString(append(dst, `,"op":`...), m.Op)
+	}
 	dst = append(dst, f.extra...)
 	dst = f.appendValue(append(dst, `,"data":`...), m.Data)
 	if len(m.Previous) > 0 {
@@ -105,6 +108,9 @@ func (f *bodyShape) appendStandard(dst []byte, m *Message) []byte {
 	}
 	if len(m.Unchanged) > 0 {
 		dst = append(append(dst, `,"unchanged":`...), m.Unchanged...)
+	}
+	if len(m.Errors) > 0 {
+		dst = append(append(dst, `,"errors":`...), m.Errors...)
 	}
 	return append(dst, '}')
 }

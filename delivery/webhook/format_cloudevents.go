@@ -34,11 +34,17 @@ func (f *bodyShape) appendCloudEvent(dst []byte, m *Message) []byte {
 	if m.Tenant != "" {
 		dst = jsontext.AppendString(append(dst, `,"tenant":`...), attribute(m.Tenant))
 	}
+	if m.Op != "" {
+		dst = jsontext.AppendString(append(dst, `,"op":`...), m.Op)
+	}
 	if len(m.Previous) > 0 {
 		dst = jsontext.AppendString(append(dst, `,"previous":`...), f.jsonAttribute(m.Previous))
 	}
 	if len(m.Unchanged) > 0 {
 		dst = jsontext.AppendString(append(dst, `,"unchanged":`...), f.jsonAttribute(m.Unchanged))
+	}
+	if len(m.Errors) > 0 {
+		dst = jsontext.AppendString(append(dst, `,"errors":`...), f.jsonAttribute(m.Errors))
 	}
 	dst = append(dst, f.extra...)
 	dst = f.appendValue(append(dst, `,"data":`...), m.Data)
@@ -59,8 +65,10 @@ func (f *bodyShape) setCloudHeaders(h http.Header, m *Message) {
 	set("Ce-Time", m.Time.In(time.UTC).Format(timeLayout))
 	set("Ce-Sequence", m.Sequence)
 	set("Ce-Tenant", attribute(m.Tenant))
+	set("Ce-Op", m.Op)
 	set("Ce-Previous", f.jsonAttribute(m.Previous))
 	set("Ce-Unchanged", f.jsonAttribute(m.Unchanged))
+	set("Ce-Errors", f.jsonAttribute(m.Errors))
 }
 
 // setStaticCloudHeaders sets those that do not.

@@ -25,6 +25,9 @@ func (f *bodyShape) appendForm(dst []byte, m *Message) []byte {
 	dst = appendFormField(dst, "id", m.ID)
 	dst = appendFormField(dst, "tenant", m.Tenant)
 	dst = appendFormField(dst, "sequence", m.Sequence)
+	if m.Op != "" {
+		dst = appendFormField(dst, "op", m.Op)
+	}
 	dst = append(dst, f.extra...)
 	dst = appendFormValue(dst, "data", m.Data)
 	if len(m.Previous) > 0 {
@@ -32,6 +35,9 @@ func (f *bodyShape) appendForm(dst []byte, m *Message) []byte {
 	}
 	if len(m.Unchanged) > 0 {
 		dst = appendFormValue(dst, "unchanged", m.Unchanged)
+	}
+	if len(m.Errors) > 0 {
+		dst = appendFormValue(dst, "errors", m.Errors)
 	}
 	return dst
 }

@@ -50,18 +50,19 @@ func fullMessage() *webhook.Message {
 	m.ID, m.Sequence = "0a1b2c3d-001-0000000001a2b3c4-000000000000-0000", "001-0000000001a2b3c4-000000000000-0000"
 	m.Data = []byte(`{"id":42,"valor":129.90,"nome":"Ação & Cia","nulo":null,"pago":true,"itens":[{"sku":"a b","q":1.0},"x",[]],"vazio":{}}`)
 	m.Previous, m.Unchanged = []byte(`{"valor":1e2}`), []byte(`["xml","a.b"]`)
+	m.Op, m.Errors = "update", []byte(`["nasc"]`)
 	return m
 }
 
 func TestBodies(t *testing.T) {
 	t.Parallel()
 	const envelope = `"type":"cobranca.liquidada","timestamp":"2026-03-01T12:30:15.000120Z","id":"0a1b2c3d-001-0000000001a2b3c4-000000000000-0000",` +
-		`"tenant":"7","sequence":"001-0000000001a2b3c4-000000000000-0000",`
+		`"tenant":"7","sequence":"001-0000000001a2b3c4-000000000000-0000","op":"update",`
 	const data = `{"id":42,"valor":129.90,"nome":"Ação & Cia","nulo":null,"pago":true,"itens":[{"sku":"a b","q":1.0},"x",[]],"vazio":{}}`
 	const texts = `{"id":"42","valor":"129.90","nome":"Ação & Cia","nulo":null,"pago":true,"itens":[{"sku":"a b","q":"1.0"},"x",[]],"vazio":{}}`
 	extra := map[string]endpoint.Hidden{"validationtoken": `s3"cr3t&`, "a": "1"}
 	const cloud = `"specversion":"1.0","id":"0a1b2c3d-001-0000000001a2b3c4-000000000000-0000","source":"/gancho/0a1b2c3d","type":"cobranca.liquidada",` +
-		`"time":"2026-03-01T12:30:15.000120Z","datacontenttype":"application/json","sequence":"001-0000000001a2b3c4-000000000000-0000","tenant":"7",`
+		`"time":"2026-03-01T12:30:15.000120Z","datacontenttype":"application/json","sequence":"001-0000000001a2b3c4-000000000000-0000","tenant":"7","op":"update",`
 	for name, c := range map[string]struct {
 		ep    endpoint.Endpoint
 		kind  string
@@ -69,26 +70,26 @@ func TestBodies(t *testing.T) {
 		empty string // the body of a message with a type and an id alone
 	}{
 		"standard": {endpoint.Endpoint{Extra: extra}, "application/json",
-			`{` + envelope + `"a":"1","validationtoken":"s3\"cr3t&","data":` + data + `,"previous":{"valor":1e2},"unchanged":["xml","a.b"]}`,
+			`{` + envelope + `"a":"1","validationtoken":"s3\"cr3t&","data":` + data + `,"previous":{"valor":1e2},"unchanged":["xml","a.b"],"errors":["nasc"]}`,
 			`{"type":"ping","timestamp":"1970-01-01T00:00:00.000000Z","id":"x","tenant":null,"sequence":"","a":"1","validationtoken":"s3\"cr3t&","data":null}`},
 		"standard, strings": {endpoint.Endpoint{StringNumbers: true}, "application/json",
-			`{` + envelope + `"data":` + texts + `,"previous":{"valor":"1e2"},"unchanged":["xml","a.b"]}`,
+			`{` + envelope + `"data":` + texts + `,"previous":{"valor":"1e2"},"unchanged":["xml","a.b"],"errors":["nasc"]}`,
 			`{"type":"ping","timestamp":"1970-01-01T00:00:00.000000Z","id":"x","tenant":null,"sequence":"","data":null}`},
 		"bare":          {endpoint.Endpoint{Format: endpoint.FormatBare}, "application/json", data, `null`},
 		"bare, strings": {endpoint.Endpoint{Format: endpoint.FormatBare, StringNumbers: true}, "application/json", texts, `null`},
 		"cloudevents": {endpoint.Endpoint{Format: endpoint.FormatCloudEvents, Extra: extra}, "application/cloudevents+json",
-			`{` + cloud + `"previous":"{\"valor\":1e2}","unchanged":"[\"xml\",\"a.b\"]","a":"1","validationtoken":"s3\"cr3t&","data":` + data + `}`,
+			`{` + cloud + `"previous":"{\"valor\":1e2}","unchanged":"[\"xml\",\"a.b\"]","errors":"[\"nasc\"]","a":"1","validationtoken":"s3\"cr3t&","data":` + data + `}`,
 			`{"specversion":"1.0","id":"x","source":"/gancho","type":"ping","time":"1970-01-01T00:00:00.000000Z","datacontenttype":"application/json",` +
 				`"a":"1","validationtoken":"s3\"cr3t&","data":null}`},
 		"cloudevents, strings": {endpoint.Endpoint{Format: endpoint.FormatCloudEvents, StringNumbers: true}, "application/cloudevents+json",
-			`{` + cloud + `"previous":"{\"valor\":\"1e2\"}","unchanged":"[\"xml\",\"a.b\"]","data":` + texts + `}`,
+			`{` + cloud + `"previous":"{\"valor\":\"1e2\"}","unchanged":"[\"xml\",\"a.b\"]","errors":"[\"nasc\"]","data":` + texts + `}`,
 			`{"specversion":"1.0","id":"x","source":"/gancho","type":"ping","time":"1970-01-01T00:00:00.000000Z","datacontenttype":"application/json","data":null}`},
 		"cloudevents-binary": {endpoint.Endpoint{Format: endpoint.FormatCloudEventsBinary}, "application/json", data, `null`},
 		"form": {endpoint.Endpoint{Format: endpoint.FormatForm, Extra: extra, StringNumbers: true}, "application/x-www-form-urlencoded",
 			`type=cobranca.liquidada&timestamp=2026-03-01T12%3A30%3A15.000120Z&id=0a1b2c3d-001-0000000001a2b3c4-000000000000-0000&tenant=7` +
-				`&sequence=001-0000000001a2b3c4-000000000000-0000&a=1&validationtoken=s3%22cr3t%26&data%5Bid%5D=42&data%5Bvalor%5D=129.90` +
+				`&sequence=001-0000000001a2b3c4-000000000000-0000&op=update&a=1&validationtoken=s3%22cr3t%26&data%5Bid%5D=42&data%5Bvalor%5D=129.90` +
 				`&data%5Bnome%5D=A%C3%A7%C3%A3o+%26+Cia&data%5Bnulo%5D=&data%5Bpago%5D=true&data%5Bitens%5D%5B0%5D%5Bsku%5D=a+b` +
-				`&data%5Bitens%5D%5B0%5D%5Bq%5D=1.0&data%5Bitens%5D%5B1%5D=x&previous%5Bvalor%5D=1e2&unchanged%5B0%5D=xml&unchanged%5B1%5D=a.b`,
+				`&data%5Bitens%5D%5B0%5D%5Bq%5D=1.0&data%5Bitens%5D%5B1%5D=x&previous%5Bvalor%5D=1e2&unchanged%5B0%5D=xml&unchanged%5B1%5D=a.b&errors%5B0%5D=nasc`,
 			`type=ping&timestamp=1970-01-01T00%3A00%3A00.000000Z&id=x&tenant=&sequence=&a=1&validationtoken=s3%22cr3t%26&data=`},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -104,7 +105,7 @@ func TestBodies(t *testing.T) {
 				t.Errorf("Content-Type %s, want %s", got, c.kind)
 			}
 			// An empty value that is not nil is what a database may give back.
-			least := &webhook.Message{ID: "x", Type: "ping", Time: time.Unix(0, 0), Data: []byte{}, Previous: []byte{}, Unchanged: []byte{}}
+			least := &webhook.Message{ID: "x", Type: "ping", Time: time.Unix(0, 0), Data: []byte{}, Previous: []byte{}, Unchanged: []byte{}, Errors: []byte{}}
 			if diff := cmp.Diff(c.empty, sentBy(t, change, least).body); diff != "" {
 				t.Errorf("least message: %s", diff)
 			}
@@ -147,9 +148,9 @@ func TestCloudEventsSDKReadsThem(t *testing.T) {
 		want attributes
 	}{
 		"full": {fullMessage(), attributes{fullID, "/gancho/0a1b2c3d", "cobranca.liquidada", at, "application/json", string(fullMessage().Data),
-			map[string]any{"sequence": fullSequence, "tenant": "7", "previous": `{"valor":1e2}`, "unchanged": `["xml","a.b"]`}}},
+			map[string]any{"sequence": fullSequence, "tenant": "7", "previous": `{"valor":1e2}`, "unchanged": `["xml","a.b"]`, "op": "update", "errors": `["nasc"]`}}},
 		"odd": {odd, attributes{fullID, "/gancho/0a1b2c3d", "pedido.alterado", at, "application/json", string(odd.Data),
-			map[string]any{"sequence": fullSequence, "tenant": "São \"Paulo\" 100%\ufffd", "previous": `{"a": "\u007f\ufffe\ud83f\udffe😀"}`, "unchanged": `["xml","a.b"]`}}},
+			map[string]any{"sequence": fullSequence, "tenant": "São \"Paulo\" 100%\ufffd", "previous": `{"a": "\u007f\ufffe\ud83f\udffe😀"}`, "unchanged": `["xml","a.b"]`, "op": "update", "errors": `["nasc"]`}}},
 		"operational": {operational, attributes{"0a1b2c3d-x", "/gancho", "gancho.dead_letter", "1970-01-01T00:00:01Z", "application/json",
 			`{"endpoint":"crm"}`, map[string]any{}}},
 	} {

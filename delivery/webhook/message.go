@@ -16,10 +16,14 @@ type Message struct {
 	Time time.Time `json:"committed"`
 	// Sequence rises with commit order; a receiver compares it as text.
 	Sequence string `json:"sequence,omitempty"`
+	// Op is insert, update, delete or truncate; empty when the event is of no change.
+	Op string `json:"op,omitempty"`
 	// Data is a JSON value, Previous an object or nil, Unchanged an array or nil.
 	Data      []byte `json:"-"`
 	Previous  []byte `json:"-"`
 	Unchanged []byte `json:"-"`
+	// Errors is an array or nil.
+	Errors []byte `json:"-"`
 	// Version identifies the rule's text. It is not sent.
 	Version string `json:"rule_version,omitempty"`
 	// Replay: it is sent again on demand, with webhook-replay: true.

@@ -45,8 +45,9 @@ func documented(t *testing.T, heading string) string {
 // documentedMessage is the event of the document's examples.
 func documentedMessage() *webhook.Message {
 	m := fullMessage()
-	m.Data = []byte(`{"id":42,"valor":129.90,"cliente":{"nome":"Ana"},"itens":["anuidade","taxa"]}`)
+	m.Data = []byte(`{"id":42,"valor":129.90,"cliente":{"nome":"Ana"},"itens":["anuidade","taxa"],"nascimento":null}`)
 	m.Previous, m.Unchanged = []byte(`{"valor":119.90}`), []byte(`["contrato"]`)
+	m.Errors = []byte(`["nascimento"]`)
 	return m
 }
 

@@ -1,6 +1,9 @@
 package api
 
-import "strconv"
+import (
+	"strconv"
+	"time"
+)
 
 // Route is what the tests hold against openapi.yaml.
 type Route struct {
@@ -37,3 +40,38 @@ func Problems() map[string]string {
 	}
 	return all
 }
+
+// Turns are the order of statements that may read very many rows.
+type Turns struct{ *turns }
+
+// Turn is that of one statement.
+type Turn struct{ *turn }
+
+// NewTurns returns turns by a clock.
+func NewTurns(now func() time.Time) Turns { return Turns{newTurns(now)} }
+
+// Ask queues a statement, End ends one.
+func (t Turns) Ask(whose string, tenant bool) Turn { return Turn{t.ask(whose, tenant)} }
+
+// End ends a turn.
+func (t Turns) End(ended Turn) { t.end(ended.turn) }
+
+// Owners is how many owners are remembered.
+func (t Turns) Owners() int { return len(t.owners) }
+
+// Granted reports whether the statement may run.
+func (t Turn) Granted() bool {
+	select {
+	case <-t.granted:
+		return true
+	default:
+		return false
+	}
+}
+
+// The bounds of turns.
+const (
+	GreedyTime       = greedyTime
+	GreedyStatements = greedyStatements
+	TurnTime         = turnTime
+)

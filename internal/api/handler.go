@@ -38,7 +38,6 @@ const (
 const (
 	DefaultRequests      = 4
 	DefaultTotalRequests = 32
-	DefaultHeavyRequests = 3
 	// testRequests is how many tests of endpoints are carried out at once.
 	testRequests = 32
 )
@@ -57,9 +56,6 @@ type Options struct {
 	// are carried out; 0: DefaultRequests and
 	// DefaultTotalRequests.
 	Requests, TotalRequests int
-	// HeavyRequests is how many of all those are carried out that may read very many rows,
-	// of a tenant one; 0: DefaultHeavyRequests.
-	HeavyRequests int
 	// Failed is called for each request without a valid token, with FailedMissing,
 	// FailedInvalid or FailedThrottled, and Busy for each that was refused because too
 	// many are in flight. Nil: nobody counts them.
@@ -81,7 +77,7 @@ func New(o Options) http.Handler {
 	h := &handler{
 		control: o.Control, log: o.Logger, gate: newGate(o), mux: http.NewServeMux(), busy: o.Busy, hold: o.Hold,
 		flights: newFlights(cmp.Or(o.Requests, DefaultRequests), cmp.Or(o.TotalRequests, DefaultTotalRequests)),
-		heavy:   newFlights(1, cmp.Or(o.HeavyRequests, DefaultHeavyRequests)),
+		turns:   newTurns(time.Now),
 		tests:   newFlights(cmp.Or(o.Requests, DefaultRequests), testRequests),
 		erasing: newFlights(1, 1),
 	}
@@ -99,7 +95,7 @@ type handler struct {
 	log      zerolog.Logger
 	gate     *gate
 	flights  *flights
-	heavy    *flights // of those that may read very many rows
+	turns    *turns   // of statements that may read very many rows
 	tests    *flights // of those that wait for a receiver, which no other has to wait for
 	erasing  *flights // of those that read all queues
 	busy     func()
@@ -118,10 +114,10 @@ type route struct {
 	query []string
 	// media are the types that its body may have; none: it takes no body.
 	media []string
-	// open needs no token; slow may take long; heavy may read very many rows;
-	// test waits for a receiver; erases reads all queues.
-	open, slow, heavy, test, erases bool
-	handle                          handle
+	// open needs no token; slow may take long; test waits for a receiver; erases reads
+	// all queues.
+	open, slow, test, erases bool
+	handle                   handle
 }
 
 // call is a request on its way through its route.
@@ -135,6 +131,11 @@ type call struct {
 	// drained: the whole body was read.
 	drained bool
 	leave   func() // called when the answer is written
+	// resume begins to carry the request out, when it may; pause stops that. turned: it
+	// had a turn.
+	resume func(context.Context) error
+	pause  func()
+	turned bool
 }
 
 // answer is what a route returns.
@@ -214,35 +215,49 @@ func (c *call) run(w http.ResponseWriter, rt *route) (a answer, err error) {
 	if c.body, c.drained, err = readBody(w, c.http, rt.media); err != nil {
 		return answer{}, err
 	}
-	if rt.erases { // before heavy: who waits here keeps no other from reading
+	if rt.erases { // before it is carried out: who waits here keeps no other from that
 		end, err := c.erasing.enterAndBegin(c.ctx, owner(c.actor))
 		if err != nil {
 			return answer{}, err
 		}
 		defer end()
 	}
-	if rt.heavy {
-		end, err := c.heavy.enterAndBegin(c.ctx, owner(c.actor))
-		if err != nil {
-			return answer{}, err
-		}
-		defer end()
-	}
 	if !rt.open {
-		all := c.flights
-		if rt.test {
-			all = c.tests
-		}
-		end, err := all.begin(c.ctx, owner(c.actor))
-		if err != nil {
+		c.carry(rt)
+		if err := c.resume(c.ctx); err != nil {
 			return answer{}, err
 		}
-		defer end()
-		if c.hold != nil {
-			defer c.hold(c.http)()
-		}
+		defer func() { c.pause() }()
+		c.ctx = state.WithTurns(c.ctx, c.turn)
 	}
 	return rt.handle(c)
+}
+
+// carry sets resume and pause: while the request is carried out, it has one of the slots of
+// all, and holds its connection.
+func (c *call) carry(rt *route) {
+	all := c.flights
+	if rt.test {
+		all = c.tests
+	}
+	paused := func() {}
+	c.pause = paused
+	c.resume = func(ctx context.Context) error {
+		end, err := all.begin(ctx, owner(c.actor))
+		if err != nil {
+			return err
+		}
+		release := paused
+		if c.hold != nil {
+			release = c.hold(c.http)
+		}
+		c.pause = func() {
+			release()
+			end()
+			c.pause = paused
+		}
+		return nil
+	}
 }
 
 func (c *call) authenticate(needs state.Role) error {

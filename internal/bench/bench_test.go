@@ -14,7 +14,7 @@ import (
 )
 
 var (
-	only    = flag.String("only", "", "run only the measurement of this name: single, batch, collapse, lookup, end, slow, latency")
+	only    = flag.String("only", "", "run only the measurement of this name: single, batch, collapse, lookup, delegated, end, slow, latency")
 	gancho  = flag.String("gancho", "../../bin/gancho", "the command to measure")
 	profile = flag.String("profiles", "", "directory for CPU profiles of the command")
 )
@@ -63,6 +63,7 @@ func measure(ctx context.Context, gancho, only, profile string) error {
 		{"batch", l.captureBatch},
 		{"collapse", l.collapse},
 		{"lookup", l.lookup},
+		{"delegated", l.delegated},
 		{"end", l.endToEnd},
 		{"slow", l.slowReceiver},
 		{"latency", l.latency},

@@ -196,11 +196,21 @@ func (c *capture) hasSlot(ctx context.Context) error {
 	return err
 }
 
+// adoptTimeout bounds adoptAgain: the watch of the tables waits for it, and the application
+// may keep one of them to itself for hours.
+const adoptTimeout = 30 * time.Second
+
 // adoptAgain binds the rules that are in use to what the source has become.
 func (c *capture) adoptAgain(ctx context.Context) error {
 	c.adopting.Lock()
 	defer c.adopting.Unlock()
-	return c.adopt(ctx, c.definitionsNow().Rules)
+	ctx, cancel := context.WithTimeout(ctx, adoptTimeout)
+	defer cancel()
+	err := c.adopt(ctx, c.definitionsNow().Rules)
+	if errors.Is(err, context.DeadlineExceeded) {
+		err = fmt.Errorf("it took longer than %s; the source is unreachable, or a table of the rules is locked (see pg_locks): %w", adoptTimeout, err)
+	}
+	return err
 }
 
 // prepare binds the rules to the source's tables and prepares its slot and

@@ -2,6 +2,7 @@ package bridge
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"net/http"
@@ -112,6 +113,24 @@ func GivesPlace(free int, afterTurn bool) bool {
 		turn = time.Now().Add(-time.Second)
 	}
 	return j.turnIsOver(turn)
+}
+
+// ParkedTurns reports whether a job of parked changes that is at work gives its place to
+// another one of its kind, if one waits, after its turn and before; and whether one that waits
+// for that gives its place to other jobs when all are taken.
+func ParkedTurns(ctx context.Context, waits bool) (after, before, waiting bool) {
+	j := newJobs(newBridge(Options{Log: zerolog.Nop()}, &Definitions{}))
+	over := time.Now().Add(-time.Second)
+	if waits {
+		j.parkedWaiting.Add(1)
+	}
+	after, before = j.parkedTurnIsOver(over), j.parkedTurnIsOver(time.Now().Add(time.Hour))
+	for range cap(j.slots) {
+		j.slots <- struct{}{}
+	}
+	j.parked <- struct{}{} // another one is at work
+	waiting = errors.As(j.beginParked(ctx, over), new(*turnOverError))
+	return after, before, waiting
 }
 
 // PageSize is pageSize.

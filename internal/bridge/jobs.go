@@ -8,6 +8,7 @@ import (
 	"os"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"gancho/delivery/endpoint"
@@ -53,6 +54,8 @@ type jobs struct {
 	slots  chan struct{} // one for each job that the process has
 	pages  chan struct{} // one for each page that is being sent
 	parked chan struct{} // capacity 1: a job of parked changes is at work
+	// parkedWaiting are the jobs of parked changes that wait for that one.
+	parkedWaiting atomic.Int32
 }
 
 func newJobs(b *bridge) *jobs {

@@ -52,6 +52,11 @@ func TestTurns(t *testing.T) {
 	if !bridge.GivesPlace(0, true) || bridge.GivesPlace(1, true) || bridge.GivesPlace(0, false) {
 		t.Error("jobs give their places up although others are free, before their turn is over, or never")
 	}
+	for _, waits := range []bool{true, false} {
+		if after, before, waiting := bridge.ParkedTurns(t.Context(), waits); after != waits || before || !waiting {
+			t.Errorf("with another job of parked changes %v: gives its place %v after its turn, %v before; one that waits %v", waits, after, before, waiting)
+		}
+	}
 }
 
 // TestPageSize: a redrive with a rate waits for the disk once in some seconds' worth, or it

@@ -24,13 +24,12 @@ var errCapturesNot = errors.New("this process captures no longer")
 // they lead to, and removes them. One job does so at a time, in the process that captures:
 // no two send the same change.
 func (j *jobs) redriveParked(ctx context.Context, job *state.Job) error {
-	select {
-	case <-ctx.Done():
-		return ctx.Err()
-	case j.parked <- struct{}{}:
+	if err := j.beginParked(ctx, time.Now().Add(jobTurn)); err != nil {
+		return err
 	}
 	defer func() { <-j.parked }()
-	filter, after, err := j.choiceOf(ctx, job)
+	turn := time.Now().Add(jobTurn)
+	filter, after, seen, err := j.choiceOf(ctx, job)
 	if err != nil || filter.Last.IsZero() {
 		return err
 	}
@@ -40,13 +39,19 @@ func (j *jobs) redriveParked(ctx context.Context, job *state.Job) error {
 	}
 	lookup := j.capture.newLookup()
 	defer lookup.Close(context.WithoutCancel(ctx))
-	p := postponed{jobs: j, waits: j.waiting(job)}
+	p := postponed{jobs: j, waits: j.waiting(job), turn: turn, seen: seen}
 	for due := time.Now(); ; {
-		if err := retry.Wait(ctx, time.Until(due)); err != nil {
+		if err := retry.Wait(ctx, min(time.Until(due), jobPause)); err != nil {
 			return err
 		}
 		if !j.capturing() {
 			return errCapturesNot
+		}
+		if j.parkedTurnIsOver(turn) {
+			return &turnOverError{due}
+		}
+		if time.Now().Before(due) {
+			continue
 		}
 		var page []queue.ParkedChange
 		err := j.untilTaken(ctx, job, func() (err error) {
@@ -56,27 +61,31 @@ func (j *jobs) redriveParked(ctx context.Context, job *state.Job) error {
 		if err != nil {
 			return err
 		}
-		if len(page) == 0 && len(p.later) == 0 {
+		if len(page) == 0 && !p.some {
 			return j.untilTaken(ctx, job, func() error { return j.queue.ForgetReasons(ctx) })
 		}
 		if len(page) == 0 {
-			if after, err = p.nextPass(ctx); err != nil {
+			if err := p.untilRoom(ctx); err != nil {
 				return err
 			}
+			after, p.some = p.before, false
 			continue
 		}
 		r := redrive{jobs: j, job: job, redriver: mapping.NewRedriver(j.capture.bound.Load(), lookup), reasons: map[queue.ID]string{}, postponed: &p}
 		if err := r.run(ctx, after, page); err != nil {
 			return err
 		}
-		last := page[len(page)-1].ID
-		after = last
-		if len(p.later) > 0 {
-			last = p.before // where another process continues
+		after = page[len(page)-1].ID
+		if after.Compare(p.seen) > 0 {
+			p.seen = after
+		}
+		at := after // where another process continues
+		if p.some {
+			at = p.before
 		}
 		sent := int64(len(r.done)) - r.silent
 		_, err = tryState(ctx, j.bridge, func() (struct{}, error) {
-			return struct{}{}, j.store.AdvanceParked(ctx, job, last, sent, r.silent, r.kept)
+			return struct{}{}, j.store.AdvanceParked(ctx, job, at, filter.Last, p.seen, sent, r.silent, r.kept)
 		})
 		if err != nil {
 			return err
@@ -88,21 +97,46 @@ func (j *jobs) redriveParked(ctx context.Context, job *state.Job) error {
 	}
 }
 
+// beginParked waits until no other job of parked changes is at work, at most for a turn if
+// others wait for a place.
+func (j *jobs) beginParked(ctx context.Context, turn time.Time) error {
+	j.parkedWaiting.Add(1)
+	defer j.parkedWaiting.Add(-1)
+	for {
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case j.parked <- struct{}{}:
+			return nil
+		case <-time.After(jobPause):
+		}
+		if j.turnIsOver(turn) {
+			return &turnOverError{time.Now()}
+		}
+	}
+}
+
+// parkedTurnIsOver is turnIsOver of the job of parked changes that is at work, for which
+// others of its kind wait, too.
+func (j *jobs) parkedTurnIsOver(turn time.Time) bool {
+	return j.turnIsOver(turn) || j.parkedWaiting.Load() > 0 && time.Now().After(turn)
+}
+
 // choiceOf returns which parked changes the job chooses of those that there are now, and
-// where it continues. It does not follow those that are parked meanwhile.
-func (j *jobs) choiceOf(ctx context.Context, job *state.Job) (filter queue.ParkedFilter, after queue.ID, err error) {
+// where it continues; it has been as far as seen. It does not follow those that are parked meanwhile.
+func (j *jobs) choiceOf(ctx context.Context, job *state.Job) (filter queue.ParkedFilter, after, seen queue.ID, err error) {
 	filter, err = job.Filter.ParkedFilter()
 	if err == nil && job.Cursor != "" {
-		after, err = queue.ParseID(job.Cursor)
+		after, filter.Last, seen, err = state.ParkedCursor(job.Cursor)
 	}
-	if err != nil {
-		return filter, after, err
+	if err != nil || !filter.Last.IsZero() {
+		return filter, after, seen, err
 	}
 	err = j.untilTaken(ctx, job, func() (err error) {
 		filter.Last, err = j.queue.LastParked(ctx)
 		return err
 	})
-	return filter, after, err
+	return filter, after, seen, err
 }
 
 // redrive is a page of a job of parked changes.
@@ -122,9 +156,6 @@ type redrive struct {
 // run works on a page, which begins after an id.
 func (r *redrive) run(ctx context.Context, after queue.ID, page []queue.ParkedChange) error {
 	for i := range page {
-		if r.again != nil && !r.again[page[i].ID] {
-			continue // it was done, or is kept, since an earlier pass
-		}
 		if err := r.mapAgain(ctx, &page[i]); err != nil {
 			return err
 		}
@@ -164,24 +195,24 @@ func (r *redrive) postpone(ctx context.Context, after queue.ID) error {
 			kept = append(kept, r.done[i])
 			continue
 		}
-		if len(r.later) == 0 {
-			r.before = after
+		if !r.some {
+			r.some, r.before = true, after
 		}
-		r.later = append(r.later, r.done[i].ID)
 	}
 	clear(r.done[len(kept):])
 	r.done = kept
 	return nil
 }
 
-// postponed are the changes that a job of parked changes has left for a later pass.
+// postponed is what a job of parked changes has left for a later pass.
 type postponed struct {
 	*jobs
 	waits  *quotaWait
-	again  map[queue.ID]bool // that this pass is about; nil: all
-	later  []queue.ID        // that the next pass is about
-	before queue.ID          // where the page begins that has the first of them
-	full   map[string]bool   // endpoints without room
+	turn   time.Time       // when it ends
+	some   bool            // this pass has left some
+	before queue.ID        // where the page begins that has the first of them
+	seen   queue.ID        // the last change of any pass
+	full   map[string]bool // endpoints without room
 }
 
 // lacks notes whether an endpoint has room, and reports once that it has none.
@@ -204,24 +235,25 @@ func (p *postponed) lacks(ctx context.Context, endpoint string, room bool, over 
 	return p.waits.on(ctx, over)
 }
 
-// nextPass waits until one of the endpoints has room, and returns where the next pass begins.
-func (p *postponed) nextPass(ctx context.Context) (after queue.ID, err error) {
+// untilRoom waits until one of the endpoints has room.
+func (p *postponed) untilRoom(ctx context.Context) error {
 	for len(p.full) > 0 {
 		if err := retry.Wait(ctx, jobPause); err != nil {
-			return after, err
+			return err
 		}
-		if !p.capturing() {
-			return after, errCapturesNot
+		switch {
+		case !p.capturing():
+			return errCapturesNot
+		case p.parkedTurnIsOver(p.turn):
+			return &turnOverError{time.Now()}
 		}
 		for name := range p.full {
 			room, over, err := p.room(ctx, name)
-			if err == nil && room {
-				err = p.waits.on(ctx, nil)
-			} else if err == nil && len(over) > 0 {
+			if err == nil && (room || len(over) > 0) {
 				err = p.waits.on(ctx, over)
 			}
 			if err != nil {
-				return after, err
+				return err
 			}
 			if room {
 				p.full = nil
@@ -229,18 +261,13 @@ func (p *postponed) nextPass(ctx context.Context) (after queue.ID, err error) {
 			}
 		}
 	}
-	p.again = make(map[queue.ID]bool, len(p.later))
-	for _, id := range p.later {
-		p.again[id] = true
-	}
-	p.later = nil
-	return p.before, nil
+	return nil
 }
 
 // mapAgain maps one change, into done or kept. Its error is that the context has ended.
 func (r *redrive) mapAgain(ctx context.Context, p *queue.ParkedChange) error {
 	if !p.Redrivable {
-		r.kept++
+		r.keep(p)
 		return nil
 	}
 	row, err := r.State.Keyring.OpenParked(p)
@@ -268,8 +295,15 @@ func (r *redrive) mapAgain(ctx context.Context, p *queue.ParkedChange) error {
 }
 
 func (r *redrive) stays(p *queue.ParkedChange, reason string) {
-	r.kept++
+	r.keep(p)
 	r.reasons[p.ID] = reason
+}
+
+// keep counts a change that stays, once in all passes.
+func (r *redrive) keep(p *queue.ParkedChange) {
+	if p.ID.Compare(r.seen) > 0 {
+		r.kept++
+	}
 }
 
 // redriven is a sink for what one parked change leads to.
@@ -294,6 +328,7 @@ func (s *redriven) Event(e *mapping.Event) error {
 	s.event.Message = webhook.Message{
 		ID: s.of.WebhookID, Type: e.Type, Tenant: string(e.Tenant), Key: string(e.Key), Time: e.Time, Version: e.Version,
 		Data: bytes.Clone(e.Data), Previous: bytes.Clone(e.Previous), Unchanged: bytes.Clone(e.Unchanged),
+		Op: e.Op.String(), Errors: bytes.Clone(e.Errors),
 	}
 	return nil
 }

@@ -160,6 +160,9 @@ func (r *recorder) round(ctx context.Context) {
 		return
 	}
 	if err := r.record(ctx, stats); err != nil {
+		if errors.Is(err, state.ErrForgotten) {
+			return // Redis has it no more, and the next round reads the rest again
+		}
 		if ctx.Err() == nil {
 			r.recordComplaint.about(err)
 			_ = retry.Wait(ctx, patience.Min) // its error is the context's, which run sees
@@ -172,7 +175,11 @@ func (r *recorder) round(ctx context.Context) {
 // record stores what there is of the endpoints and removes it from Redis.
 // What one endpoint fails at does not hold up the others.
 func (r *recorder) record(ctx context.Context, stats []queue.Stats) error {
-	batch := &recordBatch{recorder: r}
+	intake, err := r.store.Intake(ctx) // before anything is read
+	if err != nil {
+		return err
+	}
+	batch := &recordBatch{recorder: r, to: intake}
 	var errs []error
 	for i := range stats {
 		if stats[i].LogEntries > 0 && batch.failed == nil {
@@ -184,7 +191,7 @@ func (r *recorder) record(ctx context.Context, stats []queue.Stats) error {
 	}
 	for i := range stats {
 		if stats[i].Dead > 0 && !unreachable(batch.failed) {
-			errs = append(errs, r.recordDead(ctx, stats[i].Endpoint))
+			errs = append(errs, r.recordDead(ctx, intake, stats[i].Endpoint))
 		}
 	}
 	return errors.Join(errs...)
@@ -212,7 +219,7 @@ func (r *recorder) recordLog(ctx context.Context, batch *recordBatch, endpoint s
 }
 
 // recordDead moves the endpoint's dead letters to the store.
-func (r *recorder) recordDead(ctx context.Context, endpoint string) error {
+func (r *recorder) recordDead(ctx context.Context, to *state.Store, endpoint string) error {
 	for {
 		page, err := r.queue.Dead(ctx, endpoint, "", deadPage)
 		if err != nil || len(page) == 0 {
@@ -224,7 +231,7 @@ func (r *recorder) recordDead(ctx context.Context, endpoint string) error {
 			rows[i] = state.DeadLetter{Endpoint: endpoint, DeadEvent: page[i]}
 			handles[i] = page[i].Handle
 		}
-		if err := r.store.WriteDead(ctx, rows); err != nil {
+		if err := to.WriteDead(ctx, rows); err != nil {
 			return err
 		}
 		if err := r.queue.TrimDead(ctx, endpoint, handles...); err != nil {
@@ -240,6 +247,7 @@ func (r *recorder) recordDead(ctx context.Context, endpoint string) error {
 // recordBatch is what is written together, of one endpoint or several.
 type recordBatch struct {
 	*recorder
+	to       *state.Store
 	attempts []state.Attempt
 	events   []webhook.Message
 	bytes    int                 // of the events' bodies
@@ -265,7 +273,7 @@ func (b *recordBatch) add(endpoint string, entries []queue.LogEntry) {
 			}
 			if l.Kept != nil && b.State.KeepEvents > 0 {
 				b.events = append(b.events, *l.Kept)
-				b.bytes += len(l.Kept.Data) + len(l.Kept.Previous) + len(l.Kept.Unchanged)
+				b.bytes += len(l.Kept.Data) + len(l.Kept.Previous) + len(l.Kept.Unchanged) + len(l.Kept.Errors)
 			}
 		}
 	}
@@ -278,10 +286,10 @@ func (b *recordBatch) flush(ctx context.Context) error {
 }
 
 func (b *recordBatch) writeAll(ctx context.Context) error {
-	if err := write(ctx, b.recorder, b.events, b.store.WriteEvents); err != nil {
+	if err := write(ctx, b.recorder, b.events, b.to.WriteEvents); err != nil {
 		return err
 	}
-	if err := write(ctx, b.recorder, b.attempts, b.store.WriteAttempts); err != nil {
+	if err := write(ctx, b.recorder, b.attempts, b.to.WriteAttempts); err != nil {
 		return err
 	}
 	for endpoint, ids := range b.trim {

@@ -177,15 +177,18 @@ func (s *stage) seal(p *mapping.Parked) (mapping.Parked, error) {
 		kept.Change, kept.Unkept = nil, control.UnkeptKey
 		return kept, nil
 	}
-	var err error
-	kept.Change, err = s.keys.SealParked(p.Position, p.N, &state.ParkedRow{Row: p.Row, Change: p.Change})
-	kept.Row = nil
-	if s.parkedRoom.Add(-int64(len(kept.Change))) < 0 {
-		kept.Unkept = unkeptTotal
-		kept.Change, err = s.keys.SealParked(p.Position, p.N, &state.ParkedRow{Row: p.Row}) // to be looked at
-	}
+	row := state.ParkedRow{Row: p.Row, Change: p.Change, Known: p.Known}
 	if p.Known {
-		kept.Subject = s.keys.Subjects(string(p.Tenant), string(p.Key))[0]
+		row.Tenant, row.Key = string(p.Tenant), string(p.Key)
+		kept.Subject = s.keys.Subjects(row.Tenant, row.Key)[0]
+	}
+	var err error
+	kept.Change, err = s.keys.SealParked(p.Position, p.N, &row)
+	kept.Row = nil
+	if err == nil && s.parkedRoom.Add(-int64(len(kept.Change))) < 0 {
+		kept.Unkept = unkeptTotal
+		row.Change = nil // the rest is to be looked at
+		kept.Change, err = s.keys.SealParked(p.Position, p.N, &row)
 	}
 	return kept, err
 }

@@ -19,10 +19,10 @@ import (
 
 const (
 	// apiConnections is how many statements of the API the state database works on at
-	// once, apiTimeout how long on each: what people ask must not hold up the log. Queries
-	// of very many rows get half of them.
-	apiConnections = 6
-	apiTimeout     = 30 * time.Second
+	// once, apiTimeout how long on each: what people ask must not hold up the log, nor, for
+	// longer than a request may wait, each other.
+	apiConnections = api.HeavyStatements + 4
+	apiTimeout     = 20 * time.Second
 )
 
 // openState waits for the state database, because without it events of stored
@@ -107,6 +107,6 @@ func (b *bridge) api() http.Handler {
 	return api.New(api.Options{
 		Control: service, Authenticate: b.tokenStore.Authenticate, ValidTokens: b.tokenStore.ValidTokens, Logger: b.Log, Version: b.Version,
 		Failed: func(reason string) { b.metrics.loginFailures.WithLabelValues(reason).Inc() }, Busy: b.metrics.busy.Inc,
-		Requests: b.Requests, TotalRequests: b.TotalRequests, HeavyRequests: apiConnections / 2, Hold: holdConnection,
+		Requests: b.Requests, TotalRequests: b.TotalRequests, Hold: holdConnection,
 	})
 }

@@ -86,18 +86,18 @@ type tableRecord struct {
 	Tables map[string]tableState `json:"tables"` // by schema.table
 	// Publication is the OID of the publication of everything.
 	Publication uint32 `json:"publication,omitempty"`
-	// Form is filterForm as it was; 0: names in Filter have no schemas if the
-	// database's search_path has them.
+	// Form is filterForm as it was; 0 and 1: Filter has the row filters as PostgreSQL
+	// prints them.
 	Form int `json:"form,omitempty"`
 }
 
 // filterForm is another number when the same row filter reads as another text.
-const filterForm = 1
+const filterForm = 2
 
 type tableState struct {
 	Places []string `json:"places"`
-	Filter string   `json:"filter,omitempty"`
-	Whole  bool     `json:"whole,omitempty"` // see cdc.Coverage
+	Filter string   `json:"filter,omitempty"` // cdc.Coverage.FilterID
+	Whole  bool     `json:"whole,omitempty"`  // see cdc.Coverage
 	// Missing is why the stream lacks changes of the table, Since a position up to
 	// which it had them, and Until one from which on it lacked them.
 	Missing string  `json:"missing,omitempty"`
@@ -185,7 +185,7 @@ func (r *tableRecord) compare(c cdc.Coverages) []gap {
 	for _, table := range c.Tables {
 		name := table.Table.String()
 		old, known := r.Tables[name]
-		state := tableState{Places: table.Places, Filter: table.Filter, Whole: table.Whole, Missing: table.Missing}
+		state := tableState{Places: table.Places, Filter: table.FilterID, Whole: table.Whole, Missing: table.Missing}
 		kept := slices.ContainsFunc(old.Places, func(place string) bool { return slices.Contains(table.Places, place) })
 		// A table among all leaves a publication only with it. Changes that were made while
 		// there was none end the stream (see cdc.Reader), so that none were if it goes on.
@@ -199,7 +199,7 @@ func (r *tableRecord) compare(c cdc.Coverages) []gap {
 		case !known: // a new rule's
 		case old.Missing != "":
 			gaps = append(gaps, gap{table: name, reason: old.Missing, from: old.Since, to: c.Current, closes: true})
-		case table.Filter != old.Filter && table.Filter != "" && (old.Filter == "" || r.Form == filterForm):
+		case table.FilterID != old.Filter && table.FilterID != "" && (old.Filter == "" || r.Form == filterForm):
 			gaps = append(gaps, gap{table: name, reason: table.Filter, fix: "take it out of the publication and add it again without the filter", from: r.LSN, filter: true})
 		case !kept:
 			gaps = append(gaps, gap{table: name, reason: "it was created again, or taken out of the publication, and is in it again", from: r.LSN, to: c.Current})

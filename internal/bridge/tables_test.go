@@ -61,7 +61,7 @@ func TestGaps(t *testing.T) {
 func TestFilterReadsOtherwise(t *testing.T) {
 	t.Parallel()
 	at := func(filter string) cdc.Coverages {
-		return cdc.Coverages{Current: 0x10, Tables: []cdc.Coverage{{Table: cdc.Name{Schema: "public", Name: "t"}, Places: []string{"gancho 1/1"}, Filter: filter}}}
+		return cdc.Coverages{Current: 0x10, Tables: []cdc.Coverage{{Table: cdc.Name{Schema: "public", Name: "t"}, Places: []string{"gancho 1/1"}, Filter: filter, FilterID: filter}}}
 	}
 	for _, step := range []struct {
 		before, after string

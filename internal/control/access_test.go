@@ -333,8 +333,6 @@ func TestTenantCannotReachInside(t *testing.T) {
 	}
 }
 
-// TestSharedEndpoint: of an endpoint that all tenants share, one sees that its own events
-// went there and how they ended, and changes nothing.
 // TestForgetOfATenant: what an operator's forget leaves in the tenant's audit log is the
 // receipt of a tenant.
 func TestForgetOfATenant(t *testing.T) {
@@ -356,6 +354,62 @@ func TestForgetOfATenant(t *testing.T) {
 	}
 }
 
+// TestForgetReads: a tenant's forget reads the queues that can have its events, the
+// operator's all; what runs or names the key is in the receipt, and a repeated one has the
+// receivers of the first.
+func TestForgetReads(t *testing.T) {
+	t.Parallel()
+	g := newGym(t)
+	ctx := context.Background()
+	tenant, key := "1", "4711"
+	one := control.Actor{Name: "token:um", Role: state.Admin, Tenant: tenant}
+	m := webhook.Message{ID: "e", Type: "cobranca.paga", Tenant: tenant, Key: key, Time: time.Now(), Data: []byte("1")}
+	// dois was the tenant's when it got this, removido was removed.
+	if err := g.Queue.Announce(ctx, []string{"um", "todos", "dois", "arquivo", "removido"}, m); err != nil {
+		t.Fatal(err)
+	}
+	g.attempt("todos", tenant, key, time.Now())
+	forget := func(a control.Actor, dry bool) control.Receipt {
+		t.Helper()
+		receipt, err := g.Forget(ctx, a, control.ForgetRequest{Tenant: &tenant, Key: key, DryRun: dry})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return receipt
+	}
+	if r := forget(root, true); r.Erased.Queue.Resends != 5 {
+		t.Errorf("the operator counts %+v", r.Erased)
+	}
+	job, err := g.Store.CreateJob(ctx, "cli:teste", state.Job{Kind: state.Resend, Endpoint: "todos", Filter: state.Filter{Tenant: &tenant, Key: key}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := forget(one, false)
+	if r.Erased.Queue.Resends != 4 || !cmp.Equal(r.Receivers, []string{"todos"}) {
+		t.Errorf("the tenant's %+v", r)
+	}
+	for _, part := range []string{"resends or redrives that have not ended", "1 of them name the key", "has other tenants now"} {
+		if left := strings.Join(r.Left, "\n"); !strings.Contains(left, part) {
+			t.Errorf("the receipt of the tenant, of an operator's job, lacks %q:\n%s", part, left)
+		}
+	}
+	if _, err := g.Store.CancelJob(ctx, "cli:teste", job.ID, ""); err != nil {
+		t.Fatal(err)
+	}
+	r = forget(root, false)
+	if r.Erased.Queue.Resends != 1 || r.Erased.Database.Attempts != 0 || r.Erased.Database.Mentions == 0 || !cmp.Equal(r.Receivers, []string{"todos"}) {
+		t.Errorf("the operator's %+v", r)
+	}
+	if left := strings.Join(r.Left, "\n"); strings.Contains(left, "resends or redrives") || !strings.Contains(left, "receivers have what they were sent") {
+		t.Errorf("the second receipt:\n%s", left)
+	}
+	if r := forget(root, true); r.Erased.Total() != 0 {
+		t.Errorf("%+v are left", r.Erased)
+	}
+}
+
+// TestSharedEndpoint: of an endpoint that all tenants share, one sees that its own events
+// went there and how they ended, and changes nothing.
 func TestSharedEndpoint(t *testing.T) {
 	t.Parallel()
 	g := newGym(t)

@@ -25,7 +25,7 @@ func (s *Service) DeadLetters(ctx context.Context, a Actor, f state.Filter, curs
 	for i := range page.Items {
 		d := &page.Items[i]
 		shown(d.Endpoint, d.Class, &d.Error, &d.Answer)
-		d.Data, d.Previous, d.Unchanged, d.Sequence, d.Version, d.Answer = nil, nil, nil, "", "", ""
+		d.Data, d.Previous, d.Unchanged, d.Errors, d.Op, d.Sequence, d.Version, d.Answer = nil, nil, nil, nil, "", "", "", ""
 	}
 	return page, err
 }
@@ -63,7 +63,7 @@ func (s *Service) DeadLetter(ctx context.Context, a Actor, id int64) (DeadDetail
 	if err := store.RecordRead(ctx, read); err != nil {
 		return DeadDetail{}, err
 	}
-	return DeadDetail{DeadLetter: d, Data: jsonOf(d.Data), Previous: jsonOf(d.Previous), Unchanged: jsonOf(d.Unchanged)}, nil
+	return DeadDetail{DeadLetter: d, Data: jsonOf(d.Data), Previous: jsonOf(d.Previous), Unchanged: jsonOf(d.Unchanged), Errors: jsonOf(d.Errors)}, nil
 }
 
 // DeadDetail is a dead letter with its body.
@@ -72,6 +72,7 @@ type DeadDetail struct {
 	Data      json.RawMessage `json:"data"`
 	Previous  json.RawMessage `json:"previous,omitempty"`
 	Unchanged json.RawMessage `json:"unchanged,omitempty"`
+	Errors    json.RawMessage `json:"errors,omitempty"`
 }
 
 // CountDead returns how many dead letters the filter chooses. Needs Viewer.

@@ -59,8 +59,8 @@ type Receipt struct {
 }
 
 // forgetPasses is how often at most what arrives meanwhile is looked for again, and
-// forgetWait the wait before: what a bridge is moving between Redis and the state
-// database, several times a second, has then arrived.
+// forgetWait the wait before: what a redrive is moving from the state database to Redis has
+// then arrived, if it is not one that waits.
 const (
 	forgetPasses = 10
 	forgetWait   = 400 * time.Millisecond
@@ -79,20 +79,23 @@ func (s *Service) Forget(ctx context.Context, a Actor, r ForgetRequest) (Receipt
 		return Receipt{}, err
 	}
 	receipt := Receipt{Tenant: of.Tenant, Events: of.Events, DryRun: r.DryRun, By: a.Name, Begun: time.Now().UTC().Truncate(time.Second)}
+	if of.Elsewhere, err = s.elsewhere(ctx, a); err != nil {
+		return receipt, err
+	}
+	if receipt.Receivers, err = s.receivers(ctx, of); err != nil {
+		return receipt, err
+	}
 	if s.Store != nil {
 		receipt.Subject = s.Store.Pseudonym(of)
-		if receipt.Receivers, err = s.Store.Receivers(ctx, of); err != nil {
-			return receipt, err
-		}
 	}
 	if r.DryRun {
 		err := s.countSubject(ctx, a, of, &receipt)
 		receipt.leave(a)
 		return receipt, err
 	}
-	entry := state.Change{Actor: a.Name, Tenant: of.Tenant, Action: "forget", Object: "subject/" + receipt.Subject}
+	entry := state.Change{Actor: a.Name, Tenant: of.Tenant, Action: "forget", Object: state.SubjectObject(receipt.Subject)}
 	if s.Store != nil {
-		// The receivers are written down now: a call that is repeated does not find them.
+		// The receivers are written down now: a call that is repeated finds them here alone.
 		if entry, err = s.Store.BeginForget(ctx, entry, receipt); err != nil {
 			return receipt, err
 		}
@@ -102,14 +105,8 @@ func (s *Service) Forget(ctx context.Context, a Actor, r ForgetRequest) (Receipt
 		return receipt, err
 	}
 	receipt.Ended = time.Now().UTC().Truncate(time.Second)
-	if s.Store != nil {
-		jobs, err := s.unfinishedJobs(ctx, a)
-		if err != nil {
-			return receipt, err
-		}
-		if len(jobs) > 0 {
-			receipt.Left = append(receipt.Left, "resends or redrives that run now may have had events of the person in memory; run this again when they have ended (gancho resend list)")
-		}
+	if err := s.leaveJobs(ctx, a, of, &receipt); err != nil {
+		return receipt, err
 	}
 	// The entry is the tenant's to read, as the receipt of its own call would be.
 	kept := receipt
@@ -120,6 +117,59 @@ func (s *Service) Forget(ctx context.Context, a Actor, r ForgetRequest) (Receipt
 		return receipt, s.Store.EndForget(ctx, entry, kept)
 	}
 	return receipt, nil
+}
+
+// elsewhere are the endpoints of other tenants alone: an actor of one neither reads their
+// queues nor waits for that. The operator's may have anything, such as what an endpoint was sent
+// before it was given to another tenant.
+func (s *Service) elsewhere(ctx context.Context, a Actor) ([]string, error) {
+	if a.Tenant == "" {
+		return nil, nil
+	}
+	tenants := map[string][]string{}
+	if s.Store != nil {
+		var err error
+		if tenants, err = s.Store.EndpointTenants(ctx); err != nil {
+			return nil, err
+		}
+	}
+	for _, f := range s.files() { // they are in use where both have the name
+		tenants[f.Name] = f.Tenants
+	}
+	var names []string
+	for name, of := range tenants {
+		if len(of) > 0 && !slices.Contains(of, a.Tenant) {
+			names = append(names, name)
+		}
+	}
+	return names, nil
+}
+
+// receivers are the endpoints that were sent something of a subject, as far as is known.
+func (s *Service) receivers(ctx context.Context, of queue.Subject) ([]string, error) {
+	names, err := s.Queue.SubjectReceivers(ctx, of)
+	if err == nil && s.Store != nil {
+		var stored []string
+		stored, err = s.Store.Receivers(ctx, of)
+		names = append(names, stored...)
+	}
+	slices.Sort(names)
+	return slices.Compact(names), err
+}
+
+// leaveJobs names the jobs that have not ended and may have something of the subject.
+func (s *Service) leaveJobs(ctx context.Context, a Actor, of queue.Subject, r *Receipt) error {
+	if s.Store == nil {
+		return nil
+	}
+	jobs, naming, err := s.Store.JobsOf(ctx, of, a.Tenant == "")
+	if jobs > 0 {
+		r.Left = append(r.Left, "resends or redrives that have not ended may have had events of the person in memory; run this again when they have (gancho resend list)")
+	}
+	if naming > 0 {
+		r.Left = append(r.Left, fmt.Sprintf("%d of them name the key in their filter, which is erased when this is run again after they have ended", naming))
+	}
+	return err
 }
 
 // subject checks whose data is meant.
@@ -168,8 +218,9 @@ func (s *Service) parkedOf(of queue.Subject) func(subject string) (is, known boo
 	return s.Store.ParkedOf(of)
 }
 
-// eraseSubject erases until a pass finds nothing: a bridge may be moving attempts and dead
-// letters from Redis to the database, and dead letters back.
+// eraseSubject erases until a pass finds nothing: a bridge may be moving dead letters from the
+// database to Redis. In the other direction nothing passes: what was read of Redis before it was
+// erased there is not stored after Store.Forget.
 func (s *Service) eraseSubject(ctx context.Context, a Actor, of queue.Subject, r *Receipt) error {
 	for pass := 0; ; pass++ {
 		inQueue, err := s.Queue.Forget(ctx, of)
@@ -213,7 +264,7 @@ func (r *Receipt) leave(a Actor) {
 		"a request that was in flight is logged when it ends, and an event that the source commits later is captured; erase the person at the source first, and run this again afterwards")
 	if a.Tenant != "" {
 		r.UndeterminedParked = 0 // they are the operator's
-		r.Left = append(r.Left, "backups and log files of the operator's servers keep it until they expire; ask the operator")
+		r.Left = append(r.Left, "backups and log files of the operator's servers keep it until they expire, and an endpoint that has other tenants now may still have queued what it got before; ask the operator")
 		return
 	}
 	if r.UndeterminedParked > 0 {

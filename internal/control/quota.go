@@ -72,18 +72,6 @@ func quotaError(err error, tenant, what string, limit int) error {
 	return err
 }
 
-// mostStored is how many endpoints of the tenant may be stored beside those of the file,
-// 0: any number. The quota has room for one more.
-func (s *Service) mostStored(tenant string) int {
-	most := s.Quotas.Tenant.Endpoints
-	for _, f := range s.files() {
-		if most > 0 && tenantOf(f.Tenants) == tenant {
-			most--
-		}
-	}
-	return most
-}
-
 // What is over a quota.
 const (
 	overEndpoints = "endpoints"
@@ -301,14 +289,8 @@ func (s *Service) used(ctx context.Context) (map[string]*use, error) {
 	if err != nil {
 		return nil, err
 	}
-	for _, f := range s.files() {
-		tenants[f.Name] = f.Tenants
-	}
-	names := slices.Sorted(maps.Keys(tenants))
-	endpoints, stats := make([]endpoint.Endpoint, len(names)), make([]queue.Stats, len(names))
-	for i, name := range names {
-		endpoints[i].Name, endpoints[i].Tenants = name, tenants[name]
-	}
+	names, endpoints := s.together(tenants)
+	stats := make([]queue.Stats, len(names))
 	if s.Queue != nil {
 		switch now, err := s.Queue.Stats(ctx, names); {
 		case err == nil:
@@ -318,6 +300,28 @@ func (s *Service) used(ctx context.Context) (map[string]*use, error) {
 		}
 	}
 	return s.Quotas.uses(endpoints, stats), nil
+}
+
+// together are the stored endpoints, of which it gets the tenants, and those of the file, by
+// name: without their other settings.
+func (s *Service) together(tenants map[string][]string) (names []string, endpoints []endpoint.Endpoint) {
+	for _, f := range s.files() {
+		tenants[f.Name] = f.Tenants
+	}
+	names = slices.Sorted(maps.Keys(tenants))
+	for _, name := range names {
+		endpoints = append(endpoints, endpoint.Endpoint{Name: name, Tenants: tenants[name]})
+	}
+	return names, endpoints
+}
+
+// roomFor returns what refuses an endpoint with these tenants when the quotas have no room
+// for one more beside the stored ones.
+func (s *Service) roomFor(tenants []string) func(stored map[string][]string) error {
+	return func(stored map[string][]string) error {
+		_, endpoints := s.together(stored)
+		return s.Quotas.checkRoom(s.Quotas.uses(endpoints, make([]queue.Stats, len(endpoints))), tenants, true)
+	}
 }
 
 // checkRoom refuses what makes the backlog of an endpoint with these tenants longer,

@@ -162,7 +162,7 @@ func TestQuotasHoldInParallel(t *testing.T) {
 			switch err := <-errs; {
 			case err == nil:
 				made++
-			case quotaOf(t, err) != "1/"+what:
+			case quotaOf(t, err) != what:
 				t.Errorf("%s: %v", what, err)
 			}
 		}
@@ -170,8 +170,15 @@ func TestQuotasHoldInParallel(t *testing.T) {
 			t.Errorf("%d %s were made, and the quota has room for %d", made, what, want)
 		}
 	}
-	together("endpoints", 12, 2, func(i int) error {
+	together("1/endpoints", 12, 2, func(i int) error {
 		_, err := g.AddEndpoint(ctx, one, control.NewEndpoint{Name: fmt.Sprint("p", i), Document: []byte("url: https://a.example.com")})
+		return err
+	})
+	// Of two tenants together, whose own quotas have room: the file and the gym have five.
+	g.Quotas = control.Quotas{Total: control.Quota{Endpoints: 7 + 3}}
+	together("/endpoints", 12, 3, func(i int) error {
+		a := control.Actor{Name: "token:x", Role: state.Admin, Tenant: fmt.Sprint(1 + i%2)}
+		_, err := g.AddEndpoint(ctx, a, control.NewEndpoint{Name: fmt.Sprint("q", i), Document: []byte("url: https://a.example.com")})
 		return err
 	})
 	resend := func(int) error {
@@ -194,7 +201,7 @@ func TestQuotasHoldInParallel(t *testing.T) {
 	if jobs, err := g.CreateRedrive(ctx, one, state.Job{}, true); quotaOf(t, err) != "1/jobs" || len(jobs) > 0 {
 		t.Errorf("a redrive of 3 endpoints: %d jobs, %v", len(jobs), err)
 	}
-	together("jobs", 8, 2, resend)
+	together("1/jobs", 8, 2, resend)
 	if _, err := g.CreateResend(ctx, root, state.Job{Endpoint: "um", Filter: state.Filter{Key: "7"}}); err != nil {
 		t.Errorf("the operator's job: %v", err)
 	}

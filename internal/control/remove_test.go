@@ -132,6 +132,21 @@ func TestNamesWithHistory(t *testing.T) {
 	if err := add(one, "um"); err != nil {
 		t.Errorf("its own, again: %v", err)
 	}
+	// What another tenant adds and removes meanwhile is not in its way.
+	remove(one, "um")
+	if err := add(two, "um"); err != nil {
+		t.Errorf("its name, by another tenant: %v", err)
+	}
+	remove(two, "um")
+	if err := add(one, "um"); err != nil {
+		t.Errorf("its own, after another tenant's: %v", err)
+	}
+	// An endpoint of the file has the name after the removal.
+	remove(one, "um")
+	g.attempt("um", "1", "7", time.Now().Add(10*time.Minute))
+	if err := add(one, "um"); !errors.As(err, &taken) {
+		t.Errorf("tenant 1 takes over um, which was the file's: %v", err)
+	}
 	if err := add(two, "todos"); err != nil {
 		t.Errorf("a tenant without events there: %v", err)
 	}

@@ -18,27 +18,33 @@ import (
 	"gancho/migrations"
 )
 
-// Drafter adapts presets to one database.
+// Drafter drafts rules for one database: it adapts presets, and writes new ones.
 type Drafter struct {
 	conn      *pgx.Conn
 	options   mapping.Options
+	tables    []*table
 	placement *placement
 }
 
 // Draft is a rule file adapted to the database.
 type Draft struct {
 	Text string
-	// Rules counts all rules of the preset, Out are those commented out.
-	Rules int
-	Out   []Out
+	// Rules counts all rules of the file, Out are those commented out. LeftOut are parts
+	// of the others: leaves, the tenant, lookups.
+	Rules   int
+	Out     []Out
+	LeftOut []Out
 	// Statements are what a DBA has to run before the rest of the rules is in
 	// order, each with a semicolon.
 	Statements []string
+
+	ready bool // there are to be no statements
 }
 
-// Out is a rule that was commented out.
+// Out is a rule, or a part of one, that was commented out.
 type Out struct {
 	Event   string
+	Part    string // data.cliente.nome; empty: the rule
 	Reasons []string
 }
 
@@ -51,12 +57,13 @@ func New(ctx context.Context, conn *pgx.Conn, o mapping.Options) (*Drafter, erro
 	}
 	schema, _, _ := migrations.Legacy()
 	o.Deny = nil
-	return &Drafter{conn, o, &placement{parseSchema(schema), tables, map[string]*placed{}}}, nil
+	whole := slices.DeleteFunc(slices.Clone(tables), func(t *table) bool { return t.root != nil })
+	return &Drafter{conn, o, tables, newPlacement(schema, whole)}, nil
 }
 
-// Guesses are sentences about what was found under another name.
+// Guesses are sentences about what was found under another name, with the table's score.
 func (d *Drafter) Guesses() []string {
-	how := map[sureness]string{folded: "by its words", synonym: "as another word for it", near: "as the nearest spelling"}
+	how := map[sureness]string{folded: "by its words", synonym: "as another word for it", near: "as the nearest spelling", onlyKey: "as the primary key"}
 	var out []string
 	for _, name := range slices.Sorted(maps.Keys(d.placement.found)) {
 		found := d.placement.found[name]
@@ -64,7 +71,7 @@ func (d *Drafter) Guesses() []string {
 			continue
 		}
 		if found.sure > same {
-			out = append(out, fmt.Sprintf("table %s is used as %s, %s", found.table.Name, name, how[found.sure]))
+			out = append(out, fmt.Sprintf("table %s is used as %s, %s: score %d of 100 (%s)", found.table.Name, name, how[found.sure], found.score, found.evidence))
 		}
 		for _, column := range slices.Sorted(maps.Keys(found.guessed)) {
 			out = append(out, fmt.Sprintf("column %s of %s is used as %s, %s", found.column(column), found.table.Name, column, how[found.guessed[column]]))
@@ -78,43 +85,64 @@ func (d *Drafter) Missing() []string {
 	var out []string
 	for _, name := range slices.Sorted(maps.Keys(d.placement.found)) {
 		if d.placement.found[name] == nil {
-			out = append(out, missingTable(name))
+			out = append(out, d.placement.missingTable(name))
 		}
 	}
 	return out
 }
 
 // Draft adapts a rule file. The error is one of the file's syntax or of a query;
-// rules that do not fit are in the result.
+// what does not fit is in the result.
 func (d *Drafter) Draft(ctx context.Context, name string, text []byte) (*Draft, error) {
 	f, err := parseFile(name, string(text))
 	if err != nil {
 		return nil, err
 	}
 	out := &Draft{Rules: len(f.rules)}
-	adapted, reasons := d.placement.adapt(f)
-	if f, err = parseFile(name, adapted); err != nil {
-		return nil, err
-	}
-	for reasons != nil {
-		if f, err = out.without(f, reasons); err != nil {
+	for {
+		adapted, reasons, parts := d.placement.adapt(f)
+		if len(parts) > 0 { // the names that are left are looked for again
+			if f, err = out.without(f, nil, parts); err != nil {
+				return nil, err
+			}
+			continue
+		}
+		if f, err = parseFile(name, adapted); err != nil {
 			return nil, err
 		}
-		if reasons, err = d.check(ctx, f, out); err != nil {
-			return nil, err
+		return out, d.fitFile(ctx, f, out, reasons)
+	}
+}
+
+// fitFile comments out what does not fit until the rest does: parts of rules first,
+// because a rule may do without them.
+func (d *Drafter) fitFile(ctx context.Context, f *ruleFile, out *Draft, reasons [][]string) (err error) {
+	var parts []part
+	for reasons != nil || parts != nil {
+		if f, err = out.without(f, reasons, parts); err != nil {
+			return err
+		}
+		if reasons, parts, err = d.check(ctx, f, out); err != nil {
+			return err
 		}
 	}
 	out.Text = f.text
-	return out, nil
+	return nil
 }
 
-// without comments out the rules that have reasons, by their numbers.
-func (d *Draft) without(f *ruleFile, reasons [][]string) (*ruleFile, error) {
+// without comments out the parts, or else the rules that have reasons, by their numbers.
+func (d *Draft) without(f *ruleFile, reasons [][]string, parts []part) (*ruleFile, error) {
+	if len(parts) > 0 {
+		text, left := f.without(parts)
+		d.LeftOut = append(d.LeftOut, left...)
+		return parseFile(f.name, text)
+	}
 	for i := len(reasons) - 1; i >= 0; i-- {
 		if len(reasons[i]) == 0 {
 			continue
 		}
-		d.Out = append(d.Out, Out{scalarOf(f.rules[i], "event"), reasons[i]})
+		event := scalarOf(f.rules[i], "event")
+		d.Out = append(d.Out, Out{Event: event, Reasons: reasons[i]})
 		text := f.commentOut(i, reasons[i])
 		if len(f.rules) == 1 {
 			text = strings.Replace(text, "\nrules:\n", "\nrules: []\n", 1)
@@ -133,46 +161,35 @@ var (
 )
 
 // check binds the rules as gancho check does. It returns the reasons for which
-// rules do not fit, nil when the rest is in order but for statements.
-func (d *Drafter) check(ctx context.Context, f *ruleFile, out *Draft) ([][]string, error) {
+// rules, or parts of them, do not fit; nil when the rest is in order but for statements.
+func (d *Drafter) check(ctx context.Context, f *ruleFile, out *Draft) (reasons [][]string, parts []part, err error) {
 	if len(f.rules) == 0 {
-		return nil, nil
+		return nil, nil, nil
 	}
-	dir, err := os.MkdirTemp("", "gancho-init")
+	mistakes, err := d.bind(ctx, f)
 	if err != nil {
-		return nil, fmt.Errorf("check drafted rules: %w", err)
+		return nil, nil, err
 	}
-	defer func() { _ = os.RemoveAll(dir) }()
-	o := d.options
-	o.Files = []string{filepath.Join(dir, f.name)}
-	if err := os.WriteFile(o.Files[0], []byte(f.text), 0o600); err != nil {
-		return nil, fmt.Errorf("check drafted rules: %w", err)
-	}
-	rules, err := mapping.Parse(o)
-	if err == nil {
-		_, err = rules.Bind(ctx, d.conn)
-	}
-	var mistakes strictyaml.Errors
-	if !errors.As(err, &mistakes) {
-		return nil, err
-	}
-	var reasons [][]string
 	out.Statements = nil
 	for _, m := range mistakes {
-		if statements := identityStatement.FindAllString(m.Hint, -1); statements != nil && commented.MatchString(m.Hint) {
+		if statements := identityStatement.FindAllString(m.Hint, -1); statements != nil && !out.ready && commented.MatchString(m.Hint) {
 			out.Statements = append(out.Statements, statements...)
 			continue
 		}
 		i := f.ruleAt(m.Line)
 		if i < 0 {
-			return nil, err
-		}
-		if reasons == nil {
-			reasons = make([][]string, len(f.rules))
+			return nil, nil, fmt.Errorf("check drafted rules: %w", mistakes)
 		}
 		reason := m.Message
 		if m.Hint != "" {
 			reason += "; " + m.Hint
+		}
+		if p, ok := f.partAt(m.Line, m.Col, reason); ok {
+			parts = append(parts, p)
+			continue
+		}
+		if reasons == nil {
+			reasons = make([][]string, len(f.rules))
 		}
 		if !slices.Contains(reasons[i], reason) {
 			reasons[i] = append(reasons[i], reason)
@@ -180,5 +197,32 @@ func (d *Drafter) check(ctx context.Context, f *ruleFile, out *Draft) ([][]strin
 	}
 	slices.Sort(out.Statements)
 	out.Statements = slices.Compact(out.Statements)
-	return reasons, nil
+	return reasons, parts, nil
+}
+
+// bind finds the mistakes of rule files as gancho check does.
+func (d *Drafter) bind(ctx context.Context, files ...*ruleFile) (strictyaml.Errors, error) {
+	dir, err := os.MkdirTemp("", "gancho-init")
+	if err != nil {
+		return nil, fmt.Errorf("check drafted rules: %w", err)
+	}
+	defer func() { _ = os.RemoveAll(dir) }()
+	o := d.options
+	o.Files = nil
+	for _, f := range files {
+		file := filepath.Join(dir, f.name)
+		if err := os.WriteFile(file, []byte(f.text), 0o600); err != nil {
+			return nil, fmt.Errorf("check drafted rules: %w", err)
+		}
+		o.Files = append(o.Files, file)
+	}
+	rules, err := mapping.Parse(o)
+	if err == nil {
+		_, err = rules.Bind(ctx, d.conn)
+	}
+	var mistakes strictyaml.Errors
+	if err != nil && !errors.As(err, &mistakes) {
+		return nil, err
+	}
+	return mistakes, nil
 }

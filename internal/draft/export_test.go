@@ -7,15 +7,22 @@ func Expected(script string) map[string][]string { return parseSchema(script) }
 
 // Adapt rewrites a file for tables that are given, by name, with their columns.
 func Adapt(script, text string, tables map[cdc.Name][]string) (string, [][]string, error) {
-	p := &placement{expected: parseSchema(script), found: map[string]*placed{}}
+	p := newPlacement(script, nil)
 	for name, columns := range tables {
-		p.tables = append(p.tables, &table{Name: name, visible: name.Schema == "public", columns: columns})
+		t := &table{Name: name, visible: name.Schema == "public"}
+		for _, c := range columns {
+			t.columns = append(t.columns, &column{name: c})
+		}
+		p.tables = append(p.tables, t)
 	}
 	f, err := parseFile("rules.yaml", text)
 	if err != nil {
 		return "", nil, err
 	}
-	adapted, reasons := p.adapt(f)
+	adapted, reasons, parts := p.adapt(f)
+	for _, part := range parts {
+		reasons[part.rule] = append(reasons[part.rule], part.reason)
+	}
 	return adapted, reasons, nil
 }
 

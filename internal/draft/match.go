@@ -19,6 +19,7 @@ const (
 	folded
 	synonym
 	near
+	onlyKey // the only column of the primary key is what id means
 	notFound
 )
 
@@ -124,8 +125,16 @@ func find(name string, others, candidates []string) (string, sureness) {
 // placement maps the expected tables to those of the database at hand.
 type placement struct {
 	expected expected
-	tables   []*table
-	found    map[string]*placed // by the expected table; nil: it was not found
+	// refers are the tables that the expected columns refer to, by table and column.
+	refers map[string]map[string]string
+	tables []*table
+	found  map[string]*placed // by the expected table; nil: it was not found
+	// closest is the best of those that were not good enough.
+	closest map[string]*placed
+}
+
+func newPlacement(script string, tables []*table) *placement {
+	return &placement{parseSchema(script), parseReferences(script), tables, map[string]*placed{}, map[string]*placed{}}
 }
 
 // placed is an expected table that was found, with its columns by the expected
@@ -135,7 +144,13 @@ type placed struct {
 	sure    sureness
 	columns map[string]string
 	guessed map[string]sureness
+	score   int // of 100
+	// evidence is what the score was given for.
+	evidence string
 }
+
+// enough is the score from which on a table is taken for an expected one.
+const enough = 50
 
 // of looks for a table once.
 func (p *placement) of(name string) *placed {
@@ -149,28 +164,84 @@ func (p *placement) of(name string) *placed {
 			continue
 		}
 		candidate := p.columns(name, t, sure)
-		// A table of another name is the same only if most of its columns are.
-		if sure > folded && 2*len(candidate.columns) < len(p.expected[name]) {
-			continue
-		}
+		p.rate(name, candidate)
 		if best == nil || better(candidate, best) {
 			best = candidate
 		}
+	}
+	if best != nil && best.score < enough {
+		p.closest[name], best = best, nil
 	}
 	p.found[name] = best
 	return best
 }
 
 func better(a, b *placed) bool {
-	return cmp.Or(cmp.Compare(b.sure, a.sure), cmp.Compare(len(a.columns), len(b.columns))) > 0
+	return cmp.Or(cmp.Compare(a.score, b.score), cmp.Compare(b.sure, a.sure), cmp.Compare(len(a.columns), len(b.columns))) > 0
+}
+
+// rate gives a table its score: 30 for the name, 50 for the columns and 20 for the
+// foreign keys that it has of those expected. A database without foreign keys says
+// nothing by lacking them. A table of another name must have several of the columns.
+func (p *placement) rate(name string, c *placed) {
+	points := map[sureness]float64{same: 30, folded: 30, synonym: 18, near: 12}[c.sure]
+	weight := func(column string) float64 {
+		if column == "id" || column == "nome" || column == "descricao" {
+			return 0.5 // half of all tables have one
+		}
+		return 1
+	}
+	var have, want, others float64
+	for _, column := range p.expected[name] {
+		want += weight(column)
+		if c.columns[column] != "" {
+			have += weight(column)
+			others++
+		}
+	}
+	if c.columns["id"] != "" {
+		others--
+	}
+	want = min(want, float64(len(c.table.columns)))
+	share := have / max(1, want)
+	points += 50 * min(1, share)
+	full, linked, links := 80.0, 0, 0
+	for column, target := range p.refers[name] {
+		actual := c.columns[column]
+		if actual == "" {
+			continue
+		}
+		if r := c.table.refers(actual); r != nil {
+			links++
+			if _, sure := find(target, otherTables()[target], []string{r.to.Name.Name}); sure != notFound {
+				linked++
+			}
+		}
+	}
+	if links > 0 {
+		full = 100
+		points += 20 * float64(linked) / float64(links)
+	}
+	c.score = int(100 * points / full)
+	if c.sure > folded && others < 3 {
+		c.score = min(c.score, enough-1)
+	}
+	c.evidence = fmt.Sprintf("%d of %d columns, %d of %d foreign keys", len(c.columns), len(p.expected[name]), linked, links)
 }
 
 // columns looks for a table's columns, the sure ones first, so that a guess never
 // uses a column that is surely another one.
 func (p *placement) columns(name string, t *table, sure sureness) *placed {
 	out := &placed{table: t, sure: sure, columns: map[string]string{}, guessed: map[string]sureness{}}
-	free := slices.Clone(t.columns)
-	for level := same; level < notFound; level++ {
+	free := t.columnNames()
+	use := func(column, actual string, s sureness) {
+		out.columns[column] = actual
+		if s > same {
+			out.guessed[column] = s
+		}
+		free = slices.DeleteFunc(free, func(c string) bool { return c == actual })
+	}
+	for level := same; level < onlyKey; level++ {
 		for _, column := range p.expected[name] {
 			if out.columns[column] != "" {
 				continue
@@ -179,23 +250,24 @@ func (p *placement) columns(name string, t *table, sure sureness) *placed {
 			if column == "id" {
 				others = []string{"codigo", "id " + name, "codigo " + name, name + " pk"}
 			}
-			actual, s := find(column, others, free)
-			if s != level {
-				continue
+			if actual, s := find(column, others, free); s == level {
+				use(column, actual, s)
 			}
-			out.columns[column] = actual
-			if s > same {
-				out.guessed[column] = s
-			}
-			free = slices.DeleteFunc(free, func(c string) bool { return c == actual })
+		}
+		if level == synonym && out.columns["id"] == "" && len(t.key) == 1 && slices.Contains(free, t.key[0]) && slices.Contains(p.expected[name], "id") {
+			use("id", t.key[0], onlyKey)
 		}
 	}
 	return out
 }
 
 // missingTable says that a table was not found.
-func missingTable(name string) string {
-	return fmt.Sprintf("table %s, or one like it, is not in the database", name)
+func (p *placement) missingTable(name string) string {
+	text := fmt.Sprintf("table %s, or one like it, is not in the database", name)
+	if c := p.closest[name]; c != nil {
+		text += fmt.Sprintf(" (the closest is %s, score %d of 100 and less than %d: %s)", c.table.Name, c.score, enough, c.evidence)
+	}
+	return text
 }
 
 func (f *placed) missingColumn(expectedTable, column string) string {

@@ -27,7 +27,7 @@ func (r *renamer) missing(reason string) {
 func (r *renamer) column(table, name string) string {
 	found := r.of(table)
 	if found == nil {
-		r.missing(missingTable(table))
+		r.missing(r.missingTable(table))
 		return name
 	}
 	if actual := found.column(name); actual != "" {
@@ -61,6 +61,7 @@ func (r *renamer) expression(sql string) string {
 // query rewrites the tables and columns of a lookup. A column of the result
 // that changes its name keeps the one that the rule knows it by.
 func (r *renamer) query(sql string) string {
+	sql = r.pruned(sql)
 	list := split(sql)
 	aliases, order, edits := r.fromClause(list)
 	output := outputs(list)
@@ -92,6 +93,48 @@ func (r *renamer) query(sql string) string {
 	return applied(sql, edits)
 }
 
+// pruned is a query without the columns of its result that were not found, as long as
+// one is left: a leaf that shows one is left out for that.
+func (r *renamer) pruned(sql string) string {
+	list := split(sql)
+	dry := renamer{placement: r.placement, table: r.table}
+	aliases, order, _ := dry.fromClause(list)
+	var kept []string
+	start, end, depth, dropped := 1, 0, 0, false
+	for i, t := range list {
+		switch {
+		case t.Is("("):
+			depth++
+		case t.Is(")"):
+			depth--
+		case depth == 0 && i > 0 && (t.Is(",") || t.Is("from")):
+			table := ""
+			switch name := list[i-1].Text; {
+			case i-start == 3 && list[start+1].Is("."):
+				table = aliases[list[start].Text]
+			case i-start == 1:
+				if j := slices.IndexFunc(order, func(table string) bool { return r.expects(table, name) }); j >= 0 {
+					table = order[j]
+				}
+			}
+			if found := r.of(table); table != "" && found != nil && r.expects(table, list[i-1].Text) && found.columns[list[i-1].Text] == "" {
+				dropped = true
+			} else {
+				kept = append(kept, sql[list[start].Start:list[i-1].End])
+			}
+			start = i + 1
+		}
+		if depth == 0 && t.Is("from") {
+			end = list[i-1].End
+			break
+		}
+	}
+	if !dropped || len(kept) == 0 || end == 0 {
+		return sql
+	}
+	return sql[:list[1].Start] + strings.Join(kept, ", ") + sql[end:]
+}
+
 // fromClause finds the tables behind from and join: by alias, in their order,
 // and the edits of their names.
 func (r *renamer) fromClause(list expr.TokenList) (aliases map[string]string, order []string, edits []edit) {
@@ -113,7 +156,7 @@ func (r *renamer) fromClause(list expr.TokenList) (aliases map[string]string, or
 		}
 		found := r.of(t.Text)
 		if found == nil {
-			r.missing(missingTable(t.Text))
+			r.missing(r.missingTable(t.Text))
 			continue
 		}
 		name := found.table.written()
@@ -181,16 +224,20 @@ func applied(text string, edits []edit) string {
 }
 
 // adapt rewrites the names of a file to those of the database. It returns the
-// text, and for each rule which names were not found.
-func (p *placement) adapt(f *ruleFile) (text string, reasons [][]string) {
+// text, for each rule which names were not found that it cannot do without, and
+// the parts with such names that it can do without.
+func (p *placement) adapt(f *ruleFile) (text string, reasons [][]string, left []part) {
 	var edits []edit
-	for _, rule := range f.rules {
-		v := visitor{file: f, renamer: renamer{placement: p, table: foldedName(scalarOf(rule, "table"))}}
+	for i, rule := range f.rules {
+		v := visitor{file: f, number: i, renamer: renamer{placement: p, table: foldedName(scalarOf(rule, "table"))}}
 		v.rule(rule)
 		edits, reasons = append(edits, v.edits...), append(reasons, v.reasons)
+		if len(v.reasons) == 0 {
+			left = append(left, v.parts...)
+		}
 	}
 	slices.SortFunc(edits, func(a, b edit) int { return a.start - b.start })
-	return applied(f.text, edits), reasons
+	return applied(f.text, edits), reasons, left
 }
 
 func foldedName(s string) string {
@@ -204,8 +251,12 @@ func foldedName(s string) string {
 // visitor goes through one rule.
 type visitor struct {
 	renamer
-	file  *ruleFile
-	edits []edit
+	file   *ruleFile
+	number int // of the rule
+	edits  []edit
+	parts  []part // that have names which were not found
+	// path leads to what is visited.
+	path []step
 	// aliased: what is visited stands elsewhere, and is edited there.
 	aliased bool
 }
@@ -213,6 +264,7 @@ type visitor struct {
 func (v *visitor) rule(rule *yaml.Node) {
 	for i := 0; i+1 < len(rule.Content); i += 2 {
 		n := rule.Content[i+1]
+		v.path = []step{{rule, i + 1}}
 		switch key := rule.Content[i].Value; key {
 		case "event", "group", "title", "description", "on", "previous", "numbers":
 		case "table":
@@ -238,14 +290,14 @@ func (v *visitor) tableName(s string) string {
 	if found := v.of(name); found != nil {
 		return found.table.written()
 	}
-	v.missing(missingTable(name))
+	v.missing(v.missingTable(name))
 	return s
 }
 
 // children rewrites {table, parent} pairs: the parent column is the child's.
 func (v *visitor) children(n *yaml.Node) {
 	for _, child := range n.Content {
-		other := visitor{file: v.file, renamer: renamer{placement: v.placement, table: foldedName(scalarOf(child, "table"))}, aliased: v.aliased}
+		other := visitor{file: v.file, number: v.number, path: v.path, renamer: renamer{placement: v.placement, table: foldedName(scalarOf(child, "table"))}, aliased: v.aliased}
 		for i := 0; i+1 < len(child.Content); i += 2 {
 			change := other.expression
 			if child.Content[i].Value == "table" {
@@ -268,16 +320,27 @@ func (v *visitor) each(n *yaml.Node, change func(string) string) {
 		v.aliased = true
 		v.each(n.Alias, change)
 		v.aliased = was
-	case yaml.MappingNode:
-		for i := 1; i < len(n.Content); i += 2 {
+	case yaml.MappingNode, yaml.SequenceNode:
+		first := 0
+		if n.Kind == yaml.MappingNode {
+			first = 1
+		}
+		way := v.path
+		for i := first; i < len(n.Content); i += 1 + first {
+			v.path = append(slices.Clip(way), step{n, i})
 			v.each(n.Content[i], change)
 		}
-	case yaml.SequenceNode:
-		for _, item := range n.Content {
-			v.each(item, change)
-		}
+		v.path = way
 	case yaml.ScalarNode:
-		if changed := change(n.Value); changed == n.Value || v.aliased {
+		before := len(v.reasons)
+		changed := change(n.Value)
+		if len(v.reasons) > before {
+			if p, ok := dispensable(v.number, v.path, v.reasons[before]); ok {
+				v.parts, v.reasons = append(v.parts, p), v.reasons[:before]
+				return
+			}
+		}
+		if changed == n.Value || v.aliased {
 			return
 		}
 		if e, ok := v.file.rewrite(n, change); ok {

@@ -1,15 +1,5 @@
 package draft
 
-import (
-	"context"
-	"fmt"
-	"slices"
-
-	"github.com/jackc/pgx/v5"
-
-	"gancho/cdc"
-)
-
 // expected are the tables that presets are written for, with their columns.
 type expected map[string][]string
 
@@ -38,38 +28,29 @@ func parseSchema(script string) expected {
 	return tables
 }
 
-// table is a table of the database at hand.
-type table struct {
-	cdc.Name
-	// visible: the name alone finds it.
-	visible bool
-	columns []string
-}
-
-// written is the table's name as a rule has it.
-func (t *table) written() string {
-	if t.visible {
-		return cdc.QuoteIdentifier(t.Name.Name)
+// parseReferences reads which tables the columns of a script refer to, by table and column.
+func parseReferences(script string) map[string]map[string]string {
+	out := map[string]map[string]string{}
+	list := split(script)
+	table, column, depth := "", "", 0
+	for i := range list {
+		switch t := list[i]; {
+		case list.At(i-1).Is("table") && list.At(i+1).Is("("):
+			table, depth = t.Text, 0
+		case t.Is("("):
+			if depth++; depth == 1 {
+				column = list.At(i + 1).Text
+			}
+		case t.Is(")"):
+			depth--
+		case t.Is(",") && depth == 1:
+			column = list.At(i + 1).Text
+		case t.Is("references") && depth == 1 && table != "":
+			if out[table] == nil {
+				out[table] = map[string]string{}
+			}
+			out[table][column] = list.At(i + 1).Text
+		}
 	}
-	return t.Name.String()
-}
-
-// loadTables reads all tables and views with their columns, but for partitions.
-func loadTables(ctx context.Context, conn *pgx.Conn) ([]*table, error) {
-	rows, _ := conn.Query(ctx, `
-		select n.nspname::text, c.relname::text, coalesce(`+cdc.Found("c.relname")+` = c.oid, false) as visible,
-			coalesce((select array_agg(a.attname::text order by a.attnum) from pg_catalog.pg_attribute a
-				where a.attrelid = c.oid and a.attnum > 0 and not a.attisdropped), '{}')
-		from pg_catalog.pg_class c join pg_catalog.pg_namespace n on n.oid = c.relnamespace
-		where c.relkind in ('r', 'p', 'v', 'm', 'f') and not c.relispartition
-			and n.nspname not in ('information_schema', 'gancho') and n.nspname !~ '^pg_'
-		order by visible desc, c.relkind in ('r', 'p') desc, 1, 2`) // CollectRows returns its error
-	tables, err := pgx.CollectRows(rows, func(row pgx.CollectableRow) (*table, error) {
-		t := &table{}
-		return t, row.Scan(&t.Schema, &t.Name.Name, &t.visible, &t.columns)
-	})
-	if err != nil {
-		return nil, fmt.Errorf("read tables and columns: %w", err)
-	}
-	return slices.Clip(tables), nil
+	return out
 }

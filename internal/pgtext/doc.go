@@ -29,11 +29,11 @@
 //
 //	type                    to_jsonb                     AppendJSON
 //	timestamp               "2026-01-31T14:30:00"        "2026-01-31T14:30:00-03:00": the instant that it is
-//	                                                     in Location; a time that the zone skipped or had
-//	                                                     twice is read as PostgreSQL's cast to timestamptz does
+//	                                                     in Location; as to_jsonb with Wall, and where it is no
+//	                                                     instant of the zone, or two, or before standard time
 //	timestamptz             in the session's zone        the same, in Location
-//	both, before standard   "1900-01-01T00:00:00-03:06:28"  "1900-01-01T00:00:28-03:06": RFC 3339 has no seconds in
-//	time                                                 offsets; the nearest minute, the instant kept exact
+//	the same, before        "1900-01-01T00:00:00-03:06:28"  "1900-01-01T00:00:28-03:06": RFC 3339 has no seconds in
+//	standard time                                        offsets; the nearest minute, the instant kept exact
 //	bytea                   "\\xdead"                    "3q0=", base64
 //	char(n)                 "AT   "                      "AT"
 //	numeric, float          decimals spelled out         PostgreSQL's digits as printed: 1e+300, -0

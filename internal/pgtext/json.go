@@ -19,6 +19,9 @@ type JSONOptions struct {
 	// Location is the zone that instants are shown in, and that timestamps
 	// without zone are local in. Nil is UTC.
 	Location *time.Location
+	// Wall says that timestamps without zone are not local in Location: they are
+	// written as to_jsonb writes them, without an offset.
+	Wall bool
 	// NumbersAsStrings puts every number in quotes, for receivers that would
 	// read it as a float.
 	NumbersAsStrings bool
@@ -296,18 +299,23 @@ func appendKey(dst []byte, name string) []byte {
 }
 
 // appendTimestamp writes a timestamp without zone as the RFC 3339 form of the
-// instant that it is in o.Location.
+// instant that it is in o.Location. One that is no instant there, or two, or whose
+// offset has seconds, is written as it is, without an offset: any instant would
+// show another time.
 func (o *JSONOptions) appendTimestamp(dst, text []byte) ([]byte, error) {
 	loc := o.location()
 	if len(text) >= 19 {
 		if t, n, ok := fixedTimestamp(text); ok && n == len(text) {
-			if p := o.zone.local(t, loc); p != nil && p.offset%60 == 0 {
+			p := o.zone.local(t, loc)
+			if o.Wall || p != nil && p.offset%60 == 0 {
 				// The text is the local time already.
 				dst = append(dst, '"')
 				dst = append(dst, text[:10]...)
 				dst = append(dst, 'T')
 				dst = append(dst, text[11:]...)
-				dst = appendRFCOffset(dst, p.offset/60)
+				if !o.Wall {
+					dst = appendRFCOffset(dst, p.offset/60)
+				}
 				return append(dst, '"'), nil
 			}
 		}
@@ -316,7 +324,14 @@ func (o *JSONOptions) appendTimestamp(dst, text []byte) ([]byte, error) {
 	if err != nil {
 		return dst, err
 	}
-	return o.appendInstant(dst, LocalToUTC(t, loc), loc), nil
+	if offset, once := localOffset(t, loc); !o.Wall && once && offset%60 == 0 || !finiteTimestamp(t) {
+		return o.appendInstant(dst, LocalToUTC(t, loc), loc), nil
+	}
+	days, micros := splitTimestamp(t)
+	c := civilOf(days)
+	dst = appendDateTime(append(dst, '"'), c, 'T', micros)
+	dst = appendEra(dst, c.year)
+	return append(dst, '"'), nil
 }
 
 // appendTimestampTZ writes an instant in o.Location.

@@ -34,11 +34,13 @@ func LocalToUTC(ts int64, loc *time.Location) int64 {
 	if !finiteTimestamp(ts) || loc == nil || loc == time.UTC {
 		return ts
 	}
-	return ts - int64(localOffset(ts, loc))*microsPerSecond
+	offset, _ := localOffset(ts, loc)
+	return ts - int64(offset)*microsPerSecond
 }
 
-// localOffset returns the seconds east of UTC that a local time has.
-func localOffset(ts int64, loc *time.Location) int {
+// localOffset returns the seconds east of UTC that a local time has, and whether it
+// occurred once: it was neither skipped nor occurred twice.
+func localOffset(ts int64, loc *time.Location) (offset int, once bool) {
 	// As PostgreSQL does: the first change of the clock after the day before
 	// is the only one that can matter.
 	local := floorDiv(ts, microsPerSecond) + unixEpoch
@@ -47,7 +49,7 @@ func localOffset(ts int64, loc *time.Location) int {
 	for {
 		_, end := at.ZoneBounds()
 		if end.IsZero() || end.Unix() > local+secondsPerDay {
-			return before
+			return before, true
 		}
 		if !end.After(at) { // Go ends leap years a day early
 			end = at.Add(secondsPerDay * time.Second)
@@ -59,15 +61,16 @@ func localOffset(ts int64, loc *time.Location) int {
 		}
 		boundary := end.Unix()
 		withBefore, withAfter := local-int64(before), local-int64(after)
+		once = (withBefore < boundary) != (withAfter >= boundary)
 		switch {
 		case withBefore < boundary && withAfter < boundary:
-			return before
+			return before, once
 		case withBefore > boundary && withAfter >= boundary:
-			return after
+			return after, once
 		case withBefore > withAfter: // skipped
-			return before
+			return before, once
 		default: // occurred twice
-			return after
+			return after, once
 		}
 	}
 }

@@ -30,7 +30,7 @@ func (s *Store) Audit(ctx context.Context, f AuditFilter, before int64, n int) (
 	w.between("time", f.From, f.To)
 	sql := `select id, time, actor, tenant, action, object, before::text, after::text from gancho.audit` +
 		w.sql() + ` order by id desc limit ` + w.param(n)
-	return collect(ctx, s, "read the audit log", sql, w.args, scanChange)
+	return collectMany(ctx, s, "read the audit log", sql, w.args, scanChange)
 }
 
 func scanChange(row pgx.CollectableRow) (Change, error) {

@@ -43,7 +43,7 @@ func (s *Store) WriteDead(ctx context.Context, dead []DeadLetter) error {
 		d, enc := &dead[rows[i]], s.text.encode
 		return []any{
 			enc(d.Endpoint), enc(d.Handle), enc(d.Message.ID), enc(d.Type), enc(d.Tenant), enc(d.Key), d.Time, enc(d.Sequence), enc(d.Version), d.Replay,
-			body(d.Data), d.Previous, d.Unchanged,
+			body(d.Data), d.Previous, notes(&d.Message),
 			enc(d.Reason), int32(d.Attempts), d.First, d.Last, int32(d.Status), enc(d.Class), enc(d.Error), []byte(d.Answer),
 		}
 	})
@@ -60,7 +60,10 @@ func (s *Store) DeadLetters(ctx context.Context, f Filter, after int64, n int) (
 		w.add("id > %s", after)
 	}
 	sql := `select id, ` + deadColumns + ` from gancho.dead_letters` + w.sql() + ` order by ` + deadOrder(&f) + ` limit ` + w.param(n)
-	return collect(ctx, s, "read dead letters", sql, w.args, scanDead)
+	if len(f.IDs) > 0 {
+		return collect(ctx, s, "read dead letters", sql, w.args, scanDead)
+	}
+	return collectMany(ctx, s, "read dead letters", sql, w.args, scanDead)
 }
 
 // deadOrder is by id. Where a filter chooses single events, the order hides the
@@ -86,10 +89,13 @@ func (s *Store) DeadLetter(ctx context.Context, id int64, tenant string) (DeadLe
 
 func scanDead(row pgx.CollectableRow) (DeadLetter, error) {
 	var d DeadLetter
-	var answer []byte
+	var answer, kept []byte
 	err := row.Scan(&d.ID, &d.Endpoint, &d.Handle, &d.Message.ID, &d.Type, &d.Tenant, &d.Key, &d.Time, &d.Sequence, &d.Version, &d.Replay,
-		&d.Data, &d.Previous, &d.Unchanged, &d.Reason, &d.Attempts, &d.First, &d.Last, &d.Status, &d.Class, &d.Error, &answer)
+		&d.Data, &d.Previous, &kept, &d.Reason, &d.Attempts, &d.First, &d.Last, &d.Status, &d.Class, &d.Error, &answer)
 	d.Answer = string(answer)
+	if err == nil {
+		err = readNotes(&d.Message, kept)
+	}
 	d.Time, d.First, d.Last = d.Time.UTC(), d.First.UTC(), d.Last.UTC()
 	decodeIn(&d.Endpoint, &d.Handle, &d.Message.ID, &d.Type, &d.Tenant, &d.Key, &d.Sequence, &d.Version, &d.Reason, &d.Class, &d.Error)
 	return d, err
@@ -97,7 +103,7 @@ func scanDead(row pgx.CollectableRow) (DeadLetter, error) {
 
 // CountDead counts the dead letters that a filter chooses.
 func (s *Store) CountDead(ctx context.Context, f Filter) (int64, error) {
-	return s.count(ctx, deadTable, &f)
+	return s.countRows(ctx, deadTable, &f)
 }
 
 // CountDeadByEndpoint counts the dead letters that a filter chooses of each endpoint that
@@ -111,7 +117,7 @@ func (s *Store) CountDeadByEndpoint(ctx context.Context, f Filter) (map[string]i
 		Endpoint string
 		N        int64
 	}
-	rows, err := collect(ctx, s, "count dead letters", `select endpoint, count(*) from gancho.dead_letters`+w.sql()+` group by endpoint`, w.args, pgx.RowToStructByPos[count])
+	rows, err := collectMany(ctx, s, "count dead letters", `select endpoint, count(*) from gancho.dead_letters`+w.sql()+` group by endpoint`, w.args, pgx.RowToStructByPos[count])
 	counts := make(map[string]int64, len(rows))
 	for _, r := range rows {
 		counts[decode(r.Endpoint)] = r.N
@@ -164,7 +170,7 @@ func (d *drop) chunk(ctx context.Context) (int64, error) {
 		) select count(*), coalesce(max(id), 0) from gone`, w.sql(), w.param(dropChunk))
 	var n, after int64
 	entry := d.entry
-	err = s.write(ctx, "drop dead letters", func(tx pgx.Tx) error {
+	err = s.writeMany(ctx, "drop dead letters", func(tx pgx.Tx) error {
 		if err := tx.QueryRow(ctx, sql, w.args...).Scan(&n, &after); err != nil || n == 0 {
 			return err
 		}

@@ -39,6 +39,7 @@ func TestDeadLetters(t *testing.T) {
 		switch n % 3 {
 		case 1:
 			d.Tenant, d.Type, d.Previous, d.Unchanged = "2", "cliente.novo", []byte(`{"nome":"a"}`), []byte(`["foto"]`)
+			d.Op, d.Errors = []string{"insert", ""}[n/3%2], [][]byte{nil, []byte("[\"\xe9\"]")}[n/3%2]
 		case 2:
 			d.Endpoint, d.Tenant, d.Type, d.Replay = "erp", "", "gancho.endpoint.paused", true
 		}

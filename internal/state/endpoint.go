@@ -44,13 +44,23 @@ func (s *Store) EndpointsOf(ctx context.Context, tenant string) ([]Endpoint, err
 // EndpointTenants returns the tenants of each stored endpoint, by name: without what is
 // encrypted, which takes longest to read.
 func (s *Store) EndpointTenants(ctx context.Context) (map[string][]string, error) {
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	of, err := endpointTenants(ctx, s.pool)
+	if err != nil {
+		return nil, fmt.Errorf("read the tenants of endpoints: %w", explain(err))
+	}
+	return of, nil
+}
+
+func endpointTenants(ctx context.Context, q querier) (map[string][]string, error) {
 	of := map[string][]string{}
-	_, err := collect(ctx, s, "read the tenants of endpoints", `select name, tenants from gancho.endpoints`, nil, func(row pgx.CollectableRow) (struct{}, error) {
-		var name string
-		var tenants []string
-		err := row.Scan(&name, &tenants)
+	rows, _ := q.Query(ctx, `select name, tenants from gancho.endpoints`) // ForEachRow returns its error
+	var name string
+	var tenants []string
+	_, err := pgx.ForEachRow(rows, []any{&name, &tenants}, func() error {
 		of[decode(name)] = decodeAll(tenants)
-		return struct{}{}, err
+		return nil
 	})
 	return of, err
 }
@@ -67,13 +77,13 @@ func (s *Store) Endpoint(ctx context.Context, name string) (Endpoint, error) {
 
 // AddEndpoint stores a new endpoint with its secrets, the newest first, and
 // returns it with what the store has added. ErrConflict: the name is taken, or
-// the queue of an endpoint that had it is not dropped yet; ErrLimit.
+// the queue of an endpoint that had it is not dropped yet; the error of Limits.Room.
 func (s *Store) AddEndpoint(ctx context.Context, actor string, e Endpoint, secrets []endpoint.Secret) (Endpoint, error) {
 	return s.change(ctx, e.Name, "add endpoint", func(tx pgx.Tx) error {
 		if s.keys == nil {
 			return ErrKeys
 		}
-		if err := s.checkLimit(ctx, tx, tenantOf(&e), s.limits.Endpoints, `select count(*) from gancho.endpoints where tenants = array[$1]::text[]`); err != nil {
+		if err := s.checkRoom(ctx, tx); err != nil {
 			return err
 		}
 		var id int64

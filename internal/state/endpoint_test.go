@@ -1,6 +1,7 @@
 package state_test
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -11,7 +12,9 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/jackc/pgx/v5"
 
+	"gancho/cdc"
 	"gancho/delivery/endpoint"
+	"gancho/delivery/queue"
 	"gancho/internal/state"
 )
 
@@ -248,7 +251,7 @@ func TestRekeyBesideAChange(t *testing.T) {
 	}
 	rekeyed := make(chan error, 1)
 	go func() {
-		_, err := both.Rekey(ctx, "cli:ana")
+		_, err := both.Rekey(ctx, "cli:ana", parked{})
 		rekeyed <- err
 	}()
 	const waiting = `select count(*) from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'`
@@ -280,14 +283,14 @@ func TestRekey(t *testing.T) {
 	if _, err := without.Endpoints(ctx); !errors.As(err, &lost) || lost.ID != "a" {
 		t.Errorf("reading without the key: %v", err)
 	}
-	if n, err := without.Rekey(ctx, "cli:ana"); !errors.As(err, &lost) || n != 0 {
+	if n, err := without.Rekey(ctx, "cli:ana", parked{}); !errors.As(err, &lost) || n != 0 {
 		t.Errorf("rekeying without the key: %d, %v", n, err)
 	}
 	both := open(t, dsn, keys(t, "b", "a"))
-	if n := must[int](t)(both.Rekey(ctx, "cli:ana")); n != 5 {
+	if n := must[int](t)(both.Rekey(ctx, "cli:ana", parked{})); n != 5 {
 		t.Errorf("%d values were encrypted again, want 2 endpoints and 3 secrets", n)
 	}
-	if n := must[int](t)(both.Rekey(ctx, "cli:ana")); n != 0 {
+	if n := must[int](t)(both.Rekey(ctx, "cli:ana", parked{})); n != 0 {
 		t.Errorf("%d values were encrypted again the second time", n)
 	}
 	if diff := cmp.Diff(want, must[[]state.Endpoint](t)(without.Endpoints(ctx)), cmp.Comparer(endpoint.Secret.Equal)); diff != "" {
@@ -299,7 +302,7 @@ func TestRekey(t *testing.T) {
 
 	// Half way through, a value that cannot be read: nothing is changed.
 	must[state.Endpoint](t)(open(t, dsn, keys(t, "c")).AddEndpoint(ctx, "cli:ana", newEndpoint("loja"), nil))
-	if _, err := open(t, dsn, keys(t, "d", "b")).Rekey(ctx, "cli:ana"); !errors.As(err, &lost) || lost.ID != "c" || !strings.Contains(err.Error(), `"loja"`) {
+	if _, err := open(t, dsn, keys(t, "d", "b")).Rekey(ctx, "cli:ana", parked{}); !errors.As(err, &lost) || lost.ID != "c" || !strings.Contains(err.Error(), `"loja"`) {
 		t.Errorf("rekeying with a lost key: %v", err)
 	}
 	readable, err := without.Endpoints(ctx)
@@ -311,8 +314,66 @@ func TestRekey(t *testing.T) {
 	}
 	// What cannot be read can still be removed.
 	check(t, without.RemoveEndpoint(ctx, "cli:ana", "loja", false))
-	if n := must[int](t)(open(t, dsn, keys(t, "d", "b")).Rekey(ctx, "cli:ana")); n != 5 {
+	if n := must[int](t)(open(t, dsn, keys(t, "d", "b")).Rekey(ctx, "cli:ana", parked{})); n != 5 {
 		t.Errorf("%d values, want 5", n)
+	}
+}
+
+// parked are parked changes in Redis.
+type parked []*queue.ParkedChange
+
+func (p parked) RekeyParked(_ context.Context, reseal func(*queue.ParkedChange) (bool, error)) (n int64, err error) {
+	for i := 0; i < len(p) && err == nil; i++ {
+		var changed bool
+		if changed, err = reseal(p[i]); changed {
+			n++
+		}
+	}
+	return n, err
+}
+
+// TestRekeyParked: parked changes are encrypted again, and whose they are is hashed again;
+// one that cannot be decrypted stays, and is an error.
+func TestRekeyParked(t *testing.T) {
+	t.Parallel()
+	dsn := database(t, "")
+	ctx := t.Context()
+	before, both, after := keys(t, "a"), keys(t, "b", "a"), keys(t, "b")
+	var all parked
+	for i, k := range []*state.Keyring{before, before, keys(t, "c"), after} {
+		id := must[queue.ID](t)(queue.NewID(1, cdc.Position{Commit: cdc.LSN(i + 1)}, 0))
+		row := state.ParkedRow{Row: []byte("{}"), Change: []byte(`{"id":1}`)}
+		p := &queue.ParkedChange{ID: id}
+		if i == 0 {
+			row.Known, row.Tenant, row.Key = true, "1", "4711"
+			p.Subject = k.Subjects("1", "4711")[0]
+		}
+		p.Change = must[[]byte](t)(k.SealParked(id.Position(), id.N(), &row))
+		all = append(all, p)
+	}
+	var lost *state.KeyError
+	if n, err := open(t, dsn, both).Rekey(ctx, "cli:ana", all); n != 2 || !errors.As(err, &lost) || lost.ID != "c" || !strings.Contains(err.Error(), "1 parked changes") {
+		t.Errorf("%d, %v", n, err)
+	}
+	for i, p := range all {
+		row, err := after.OpenParked(p)
+		if readable := i != 2; readable != (err == nil) || readable && string(row.Change) != `{"id":1}` {
+			t.Errorf("change %d with the new key: %s, %v", i, row.Change, err)
+		}
+	}
+	if all[0].Subject != after.Subjects("1", "4711")[0] {
+		t.Errorf("the subject is %s", all[0].Subject)
+	}
+	if n := must[int](t)(open(t, dsn, both).Rekey(ctx, "cli:ana", all[:2])); n != 0 {
+		t.Errorf("%d are encrypted again the second time", n)
+	}
+}
+
+// TestRekeyIsWhole: every kind of encrypted values is encrypted again.
+func TestRekeyIsWhole(t *testing.T) {
+	t.Parallel()
+	if kinds := state.Unresealed(); kinds != nil {
+		t.Errorf("the kinds %v of encrypted values are lost with the key that rekey replaces", kinds)
 	}
 }
 

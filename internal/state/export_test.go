@@ -10,15 +10,30 @@ func Decode(text string) string { return decode(text) }
 func ASCIIJSON(text []byte) []byte { return asciiJSON(text) }
 
 // Seal and Unseal are what the keyring does to values.
-func (k *Keyring) Seal(place string, plain []byte) []byte { return k.seal(place, plain) }
+func (k *Keyring) Seal(place string, plain []byte) []byte {
+	return k.seal(sealPlace{text: place}, plain)
+}
 
 // Unseal undoes Seal.
 func (k *Keyring) Unseal(place, what string, sealed []byte) ([]byte, error) {
-	return k.unseal(place, what, sealed)
+	return k.unseal(sealPlace{text: place}, what, sealed)
 }
 
 // WithoutClaim is the job as its row, without what a worker has of it.
 func (j Job) WithoutClaim() Job {
 	j.claim = claim{}
 	return j
+}
+
+// ClaimSQL is the statement of ClaimJob.
+const ClaimSQL = claimSQL
+
+// Unresealed are the kinds of encrypted values that Rekey leaves out.
+func Unresealed() (kinds []int) {
+	for kind, r := range resealers {
+		if r.inTx == nil && r.inRedis == nil {
+			kinds = append(kinds, kind)
+		}
+	}
+	return kinds
 }

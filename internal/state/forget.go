@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/jackc/pgx/v5"
@@ -52,12 +53,12 @@ func SubjectFilter(s queue.Subject) Filter {
 func (s *Store) CountSubject(ctx context.Context, of queue.Subject, every bool) (all Forgotten, err error) {
 	f := SubjectFilter(of)
 	for _, t := range subjectTables {
-		if *t.count(&all), err = s.count(ctx, t.name, &f); err != nil {
+		if *t.count(&all), err = s.countRows(ctx, t.name, &f); err != nil {
 			return all, err
 		}
 	}
 	for _, m := range mentions {
-		n, err := collectOne(ctx, s, "count mentions", `select count(*) from `+m.table+m.where(), mentionArgs(of, every), pgx.RowTo[int64])
+		n, err := s.count(ctx, "count mentions", `select count(*) from `+m.table+m.where(), mentionArgs(of, every))
 		if err != nil {
 			return all, err
 		}
@@ -68,9 +69,13 @@ func (s *Store) CountSubject(ctx context.Context, of queue.Subject, every bool) 
 
 // Forget deletes the subject's kept events, dead letters and attempts, in transactions of
 // some thousands, and the key from the filters of jobs that have ended and of the audit log.
-// every: also from filters that name no tenant. Calling it again finishes what a call that
-// failed has left.
+// every: also from filters that name no tenant. What a process has read of Redis before is
+// not stored after it (see Intake): call it when Redis has nothing of the subject. Calling it
+// again finishes what a call that failed has left.
 func (s *Store) Forget(ctx context.Context, of queue.Subject, every bool) (all Forgotten, err error) {
+	if err := s.bar(ctx); err != nil {
+		return all, err
+	}
 	f := SubjectFilter(of)
 	for _, t := range subjectTables {
 		for n := int64(forgetChunk); n == forgetChunk; {
@@ -95,9 +100,51 @@ func (s *Store) Forget(ctx context.Context, of queue.Subject, every bool) (all F
 	return all, nil
 }
 
+// The state of those who move rows here from Redis, and of those who forget somebody, meets
+// in gancho.forgets: whoever writes locks it in ROW SHARE, whoever forgets in EXCLUSIVE.
+// Neither waits for who only reads it, such as a backup.
+
+// Intake returns the state for rows that are read from Redis after this call, and not
+// before: once somebody was forgotten since, their writing is ErrForgotten.
+func (s *Store) Intake(ctx context.Context) (*Store, error) {
+	n, err := collectOne(ctx, s, "read how often somebody was forgotten", `select n from gancho.forgets`, nil, pgx.RowTo[int64])
+	out := *s
+	out.forgets = &n
+	return &out, err
+}
+
+// checkForgets holds up who forgets somebody until the transaction ends.
+func (s *Store) checkForgets(ctx context.Context, tx pgx.Tx) error {
+	if s.forgets == nil {
+		return nil
+	}
+	if _, err := tx.Exec(ctx, `lock table gancho.forgets in row share mode`); err != nil {
+		return err
+	}
+	var n int64
+	if err := tx.QueryRow(ctx, `select n from gancho.forgets`).Scan(&n); err != nil {
+		return err
+	}
+	if n != *s.forgets {
+		return ErrForgotten
+	}
+	return nil
+}
+
+// bar waits for those who are writing, and keeps the rest of what was read from being stored.
+func (s *Store) bar(ctx context.Context) error {
+	return s.write(ctx, "wait for the log's writers", func(tx pgx.Tx) error {
+		_, err := tx.Exec(ctx, `lock table gancho.forgets in exclusive mode`)
+		if err == nil {
+			_, err = tx.Exec(ctx, `update gancho.forgets set n = n + 1`)
+		}
+		return err
+	})
+}
+
 // erase runs one statement, and returns how many rows it has changed.
 func (s *Store) erase(ctx context.Context, sql string, args []any) (n int64, err error) {
-	err = s.write(ctx, "erase a key", func(tx pgx.Tx) error {
+	err = s.writeMany(ctx, "erase a key", func(tx pgx.Tx) error {
 		done, err := tx.Exec(ctx, sql, args...)
 		n = done.RowsAffected()
 		return err
@@ -113,19 +160,23 @@ type mention struct {
 }
 
 // A job that has not ended needs its filter; it chooses nothing of what was erased.
-var mentions = []mention{
-	{"gancho.jobs", []string{"filter"}, "state in ('done', 'canceled', 'failed')"},
-	{"gancho.audit", []string{"before", "after"}, "true"},
-}
+const jobEnded = "state in ('done', 'canceled', 'failed') and not " + letsGo
+
+var (
+	jobMention = mention{"gancho.jobs", []string{"filter"}, jobEnded}
+	mentions   = []mention{jobMention, {"gancho.audit", []string{"before", "after"}, "true"}}
+)
 
 // Whether a filter is of another tenant is read from its text, as are the keys: in some
 // encodings of a database the escapes of a json cannot be read.
-func (m mention) where() string {
+func (m mention) where() string { return " where " + m.only + " and (" + m.names() + ")" }
+
+func (m mention) names() string {
 	either := make([]string, len(m.columns))
 	for i, c := range m.columns {
 		either[i] = fmt.Sprintf(`(position($1 in %[1]s::text) > 0 and ($3 and position('"tenant":' in %[1]s::text) = 0 or position($2 in %[1]s::text) > 0))`, c)
 	}
-	return " where " + m.only + " and (" + strings.Join(either, " or ") + ")"
+	return strings.Join(either, " or ")
 }
 
 func (m mention) set() string {
@@ -162,15 +213,58 @@ func (s *Store) EndForget(ctx context.Context, c Change, receipt any) error {
 	return err
 }
 
-// Receivers are the endpoints that were sent something of the subject, by name.
+// Receivers are the endpoints that were sent something of the subject, by name, as the log
+// says, or the entry of an earlier call, which has erased the log.
 func (s *Store) Receivers(ctx context.Context, of queue.Subject) ([]string, error) {
 	f := SubjectFilter(of)
 	w, err := s.where(ctx, &f, attemptsTable)
 	if err != nil {
 		return nil, err
 	}
-	names, err := collect(ctx, s, "read who has received events", `select distinct endpoint from gancho.attempts`+w.sql()+` order by 1`, w.args, pgx.RowTo[string])
-	return decodeAll(names), err
+	names, err := collectMany(ctx, s, "read who has received events", `select distinct endpoint from gancho.attempts`+w.sql(), w.args, pgx.RowTo[string])
+	if err != nil {
+		return nil, err
+	}
+	names = decodeAll(names)
+	entries, err := s.forgetEntries(ctx, of)
+	for _, e := range entries {
+		var before struct {
+			Forget struct{ Receivers []string } `json:"forget"`
+		}
+		if err := json.Unmarshal([]byte(e), &before); err != nil {
+			return nil, fmt.Errorf("read who has received events: an entry of the audit log is not what Gancho has stored there: %w", err)
+		}
+		names = append(names, before.Forget.Receivers...)
+	}
+	slices.Sort(names)
+	return slices.Compact(names), err
+}
+
+// forgetEntries are what BeginForget has written about the subject, whichever key of
+// state.key was the first then.
+func (s *Store) forgetEntries(ctx context.Context, of queue.Subject) ([]string, error) {
+	if s.keys == nil {
+		return nil, nil
+	}
+	objects := s.keys.Subjects(of.Tenant, of.Key)
+	for i := range objects {
+		objects[i] = SubjectObject(objects[i])
+	}
+	return collect(ctx, s, "read who was forgotten before", `select before::text from gancho.audit
+		where left(object, 128) = any($1) and object = any($1) and action = 'forget' and before is not null order by id`, []any{objects}, pgx.RowTo[string])
+}
+
+// SubjectObject is what the audit log calls a subject of which this is the Pseudonym.
+func SubjectObject(pseudonym string) string { return "subject/" + pseudonym }
+
+// JobsOf returns how many jobs that have not ended may have events of the subject in
+// memory, and how many of these name the key in their filter. every: also those that name
+// no tenant beside it.
+func (s *Store) JobsOf(ctx context.Context, of queue.Subject, every bool) (all, naming int64, err error) {
+	counted, err := collectOne(ctx, s, "count the jobs that may have events of a key",
+		`select count(*), count(*) filter (where `+jobMention.names()+`) from gancho.jobs where (not (`+jobEnded+`)) and tenant in ('', $4)`,
+		append(mentionArgs(of, every), s.text.encode(of.Tenant)), pgx.RowToStructByPos[struct{ All, Naming int64 }])
+	return counted.All, counted.Naming, err
 }
 
 // Pseudonym is what stands for a subject in the audit log and in receipts; "": there is no

@@ -1,11 +1,15 @@
 package state_test
 
 import (
+	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/jackc/pgx/v5"
 
 	"gancho/delivery/queue"
 	"gancho/delivery/webhook"
@@ -85,4 +89,71 @@ func TestForget(t *testing.T) {
 	if strings.Contains(p, key) || p == s.Pseudonym(queue.Subject{Tenant: "2", Key: key}) || p != open(t, dsn, keys(t, "a")).Pseudonym(of) {
 		t.Errorf("pseudonym %q", p)
 	}
+}
+
+// TestForgetBars: of what was read of Redis before somebody was forgotten, whatever is being
+// written is erased, and the rest is refused.
+func TestForgetBars(t *testing.T) {
+	t.Parallel()
+	s, dsn := newStore(t)
+	ctx := t.Context()
+	of := queue.Subject{Tenant: "1", Key: "7"}
+	m := message(1)
+	m.Tenant, m.Key = "1", "7"
+	d := deadLetter("crm", 1)
+	d.Message = m
+	intake := must[*state.Store](t)(s.Intake(ctx))
+	// A process is writing: it holds up who forgets, until its transaction has ended.
+	conn := must[*pgx.Conn](t)(pgx.Connect(ctx, dsn))
+	t.Cleanup(func() { _ = conn.Close(context.Background()) })
+	check(t, s.WriteEvents(ctx, []webhook.Message{message(2)})) // the day's partition
+	do := func(sql string) {
+		t.Helper()
+		_, err := conn.Exec(ctx, sql)
+		check(t, err)
+	}
+	do("begin")
+	do("lock table gancho.forgets in row share mode") // as a writer does
+	do(`insert into gancho.events select committed, 'late', event, '1', '7', sequence, version, data from gancho.events`)
+	forgotten := make(chan state.Forgotten, 1)
+	failed := make(chan error, 1)
+	go func() {
+		n, err := s.Forget(ctx, of, true)
+		failed <- err
+		forgotten <- n
+	}()
+	const waits = `select count(*) from pg_locks l join pg_class c on c.oid = l.relation where c.relname = 'forgets' and not l.granted`
+	for n := 0; n == 0; {
+		check(t, conn.QueryRow(ctx, waits).Scan(&n))
+		select {
+		case err := <-failed:
+			t.Fatalf("it has not waited for the writer: %v", err)
+		default:
+		}
+	}
+	do("commit")
+	check(t, <-failed)
+	if n := <-forgotten; n.KeptEvents != 1 {
+		t.Errorf("forgot %+v, want what was being written", n)
+	}
+
+	for what, write := range map[string]func(*state.Store) error{
+		"attempts": func(s *state.Store) error {
+			return s.WriteAttempts(ctx, []state.Attempt{{Time: noon, Endpoint: "crm", Tenant: "1", Key: "7", Committed: noon}})
+		},
+		"events":       func(s *state.Store) error { return s.WriteEvents(ctx, []webhook.Message{m}) },
+		"dead letters": func(s *state.Store) error { return s.WriteDead(ctx, []state.DeadLetter{d}) },
+	} {
+		if err := write(intake); !errors.Is(err, state.ErrForgotten) {
+			t.Errorf("%s that were read before: %v", what, err)
+		}
+		if err := write(must[*state.Store](t)(s.Intake(ctx))); err != nil {
+			t.Errorf("%s that were read after: %v", what, err)
+		}
+	}
+	// Who only reads, such as a backup, holds up nobody.
+	do("begin")
+	do("lock table gancho.forgets in access share mode")
+	same(t, "during a backup", state.Forgotten{KeptEvents: 1, DeadLetters: 1, Attempts: 1}, must[state.Forgotten](t)(s.Forget(ctx, of, true)))
+	do("rollback")
 }

@@ -51,7 +51,7 @@ func (s *Store) CreateJob(ctx context.Context, actor string, j Job) (Job, error)
 	if err != nil {
 		return Job{}, fmt.Errorf("%s: %w", what, err)
 	}
-	err = s.write(ctx, what, func(tx pgx.Tx) error {
+	err = s.writeMany(ctx, what, func(tx pgx.Tx) error {
 		var total, ceiling int64
 		count := `select count(*), 0::bigint from ` + eventsTable
 		if j.Kind == Redrive {
@@ -155,6 +155,19 @@ func (s *Store) CancelJob(ctx context.Context, actor string, id int64, tenant st
 	return j, err
 }
 
+// claimSQL counts the jobs that are worked on once, of all tenants. Its first condition is that
+// of the index jobs_open.
+const claimSQL = `with busy as materialized (
+		select tenant, count(*) as n from gancho.jobs where state = 'running' and leased >= now() group by tenant
+	)
+	update gancho.jobs set state = case when state = 'canceled' then state else 'running' end, worker = $1, claims = claims + 1, leased = now() + $2, started = coalesce(started, now())
+	where id = (
+		select id from gancho.jobs left join busy using (tenant) where (state in ('queued', 'running') or leased is not null)
+			and (state = 'queued' and coalesce(leased, created) <= now() or (state = 'running' or ` + letsGo + `) and leased < now()) and kind <> all($3::text[])
+		order by coalesce(n, 0), coalesce(leased, created), id
+		limit 1 for update of jobs skip locked
+	) returning ` + jobColumns
+
 // ClaimJob claims, for the lease, a job that waits or whose worker's lease has expired, of
 // a kind that is not excepted; nil: no job waits. It is one of the tenant of which the
 // fewest are worked on, and of those the one that has waited longest: no tenant's jobs wait
@@ -164,12 +177,7 @@ func (s *Store) ClaimJob(ctx context.Context, worker string, lease time.Duration
 	for _, k := range except {
 		kinds = append(kinds, string(k))
 	}
-	jobs, err := collect(ctx, s, "claim a job", `update gancho.jobs set state = case when state = 'canceled' then state else 'running' end, worker = $1, claims = claims + 1, leased = now() + $2, started = coalesce(started, now())
-		where id = (
-			select id from gancho.jobs j where (state = 'queued' and coalesce(leased, created) <= now() or (state = 'running' or `+letsGo+`) and leased < now()) and kind <> all($3::text[])
-			order by (select count(*) from gancho.jobs other where other.tenant = j.tenant and other.state = 'running' and other.leased >= now()), coalesce(leased, created), id
-			limit 1 for update skip locked
-		) returning `+jobColumns, []any{s.text.encode(worker), lease, kinds}, scanJob)
+	jobs, err := collect(ctx, s, "claim a job", claimSQL, []any{s.text.encode(worker), lease, kinds}, scanJob)
 	if err != nil || len(jobs) == 0 {
 		return nil, err
 	}

@@ -9,6 +9,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/jackc/pgx/v5"
+
 	"gancho/cdc"
 	"gancho/delivery/queue"
 	"gancho/delivery/webhook"
@@ -49,6 +51,7 @@ func TestResend(t *testing.T) {
 		e.Time = noon.AddDate(0, 0, n/40).Add(time.Duration(n/10) * time.Second)
 		if n%4 == 0 {
 			e.Type, e.Tenant, e.Previous, e.Unchanged = "cliente.novo", "2", []byte(`{}`), []byte(`["a"]`)
+			e.Op, e.Errors = []string{"delete", ""}[n/4%2], [][]byte{[]byte(`["b"]`), nil}[n/4%2]
 		}
 		all = append(all, e)
 	}
@@ -264,6 +267,45 @@ func TestClaimsAreFair(t *testing.T) {
 	}
 	if err := s.PostponeJob(ctx, first, 0); !errors.Is(err, state.ErrConflict) {
 		t.Errorf("a job that another worker has is postponed: %v", err)
+	}
+}
+
+// TestClaimsReadJobsOnce: a claim reads each job that has not ended a few times at most,
+// however many there are, and those that have ended not at all.
+func TestClaimsReadJobsOnce(t *testing.T) {
+	t.Parallel()
+	s, dsn := newStore(t)
+	const queued, running, ended = 3000, 1000, 20_000
+	execute(t, dsn, fmt.Sprintf(`insert into gancho.jobs (kind, endpoint, filter, rate, state, total, tenant, actor, leased)
+		select 'resend', 'crm', '{}', 0, state, 0, n %% 7, 'cli:ana', case when state = 'running' then now() + interval '1 hour' end
+		from (select n, case when n <= %d then 'queued' when n <= %d then 'running' else 'done' end as state from generate_series(1, %d) n) rows`,
+		queued, queued+running, queued+running+ended))
+	execute(t, dsn, "analyze gancho.jobs")
+	tx := must[pgx.Tx](t)(connect(t, dsn).Begin(t.Context()))
+	var text []byte
+	check(t, tx.QueryRow(t.Context(), "explain (analyze, format json) "+state.ClaimSQL, "w", time.Hour, []string{"redrive"}).Scan(&text))
+	check(t, tx.Rollback(t.Context()))
+	type node struct {
+		Rows    float64 `json:"Actual Rows"`
+		Removed float64 `json:"Rows Removed by Filter"`
+		Loops   float64 `json:"Actual Loops"`
+		Plans   []node
+	}
+	var explained []struct{ Plan node }
+	check(t, json.Unmarshal(text, &explained))
+	var read func(node) float64
+	read = func(n node) float64 {
+		sum := (n.Rows + n.Removed) * n.Loops
+		for _, below := range n.Plans {
+			sum += read(below)
+		}
+		return sum
+	}
+	if n := read(explained[0].Plan); n < queued || n > 8*(queued+running) {
+		t.Errorf("of %d jobs that have not ended a claim reads %v rows:\n%s", queued+running, n, text)
+	}
+	if j := must[*state.Job](t)(s.ClaimJob(t.Context(), "w", time.Hour)); j == nil { // the control
+		t.Error("no job is claimed")
 	}
 }
 
@@ -658,16 +700,21 @@ func TestParkedJob(t *testing.T) {
 		t.Errorf("claimed by a worker that cannot do it: %+v", other)
 	}
 	claimed := must[*state.Job](t)(s.ClaimJob(ctx, "w", time.Minute))
-	id := must[queue.ID](t)(queue.ParseID("5-1"))
-	check(t, s.AdvanceParked(ctx, claimed, id, 3, 2, 1))
+	id, last := must[queue.ID](t)(queue.ParseID("5-1")), must[queue.ID](t)(queue.ParseID("9-1"))
+	check(t, s.AdvanceParked(ctx, claimed, id, last, last, 3, 2, 1))
 	check(t, s.AdvanceJob(ctx, claimed, state.JobPage{})) // its lease is renewed as any
-	check(t, s.AdvanceParked(ctx, claimed, id, 0, 0, 1))
+	check(t, s.AdvanceParked(ctx, claimed, id, last, last, 0, 0, 1))
 	check(t, s.FinishJob(ctx, claimed, state.Done, ""))
 	done := must[state.Job](t)(s.Job(ctx, j.ID, ""))
-	if done.Sent != 3 || done.Silent != 2 || done.Kept != 2 || done.Total != 7 || done.Cursor != "5-1" {
+	if done.Sent != 3 || done.Silent != 2 || done.Kept != 2 || done.Total != 7 {
 		t.Errorf("%+v", done)
 	}
-	if err := s.AdvanceParked(ctx, claimed, id, 1, 0, 0); !errors.Is(err, state.ErrConflict) {
+	for cursor, want := range map[string][2]queue.ID{done.Cursor: {last, last}, "5-1 9-1": {last, id}, "5-1": {{}, id}} { // all but the first are older versions'
+		if after, to, seen, err := state.ParkedCursor(cursor); err != nil || after != id || to != want[0] || seen != want[1] {
+			t.Errorf("cursor %q: %s to %s, seen %s, %v", cursor, after, to, seen, err)
+		}
+	}
+	if err := s.AdvanceParked(ctx, claimed, id, last, last, 1, 0, 0); !errors.Is(err, state.ErrConflict) {
 		t.Errorf("a job that has ended: %v", err)
 	}
 }

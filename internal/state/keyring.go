@@ -172,16 +172,16 @@ func (k *Keyring) find(id string) *sealKey {
 }
 
 // seal encrypts a value for the place that it is stored in.
-func (k *Keyring) seal(place string, plain []byte) []byte {
+func (k *Keyring) seal(at sealPlace, plain []byte) []byte {
 	key := k.keys[0]
 	header := append([]byte{sealVersion, byte(len(key.id))}, key.id...)
 	nonce := make([]byte, key.aead.NonceSize())
 	_, _ = rand.Read(nonce)
-	return key.aead.Seal(slices.Concat(header, nonce), nonce, plain, slices.Concat(header, []byte(place)))
+	return key.aead.Seal(slices.Concat(header, nonce), nonce, plain, slices.Concat(header, []byte(at.text)))
 }
 
 // unseal decrypts what seal has encrypted; what describes it in errors.
-func (k *Keyring) unseal(place, what string, sealed []byte) ([]byte, error) {
+func (k *Keyring) unseal(at sealPlace, what string, sealed []byte) ([]byte, error) {
 	id, header, rest, ok := cutHeader(sealed)
 	if !ok {
 		return nil, &KeyError{What: what}
@@ -194,7 +194,7 @@ func (k *Keyring) unseal(place, what string, sealed []byte) ([]byte, error) {
 	if len(rest) < size {
 		return nil, &KeyError{What: what}
 	}
-	plain, err := key.aead.Open(nil, rest[:size], rest[size:], slices.Concat(header, []byte(place)))
+	plain, err := key.aead.Open(nil, rest[:size], rest[size:], slices.Concat(header, []byte(at.text)))
 	if err != nil {
 		return nil, &KeyError{What: what, ID: id, Known: true}
 	}
@@ -240,12 +240,4 @@ func cutHeader(sealed []byte) (id string, header, rest []byte, ok bool) {
 	}
 	end := 2 + int(sealed[1])
 	return string(sealed[2:end]), sealed[:end], sealed[end:], true
-}
-
-// settingsPlace and secretPlace are where sealed values belong: ids are never
-// reused.
-func settingsPlace(endpoint int64) string { return fmt.Sprintf("endpoint:%d:settings", endpoint) }
-
-func secretPlace(endpoint, secret int64) string {
-	return fmt.Sprintf("endpoint:%d:secret:%d", endpoint, secret)
 }

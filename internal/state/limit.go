@@ -9,11 +9,12 @@ import (
 
 // Limits are how many of each a tenant may have; 0: any number.
 type Limits struct {
-	// Endpoints are those that are stored for the tenant alone.
-	Endpoints int
-	Tokens    int
+	Tokens int
 	// Jobs are those that have not ended.
 	Jobs int
+	// Room returns an error if there is no room for an endpoint more, beside the stored
+	// ones, of which it gets the tenants by name. It keeps the map. Nil: there is.
+	Room func(stored map[string][]string) error
 }
 
 // ErrLimit says that the tenant has as many as Limits allow, or the endpoint endpoint.MaxKeys.
@@ -44,4 +45,21 @@ func (s *Store) checkLimit(ctx context.Context, tx pgx.Tx, tenant string, most i
 		return ErrLimit
 	}
 	return nil
+}
+
+// checkRoom is the error of Limits.Room. Until the transaction ends, no other one that checks
+// the room adds an endpoint. The lock is none of rows: whoever removes or changes an endpoint
+// locks those in another order.
+func (s *Store) checkRoom(ctx context.Context, tx pgx.Tx) error {
+	if s.limits.Room == nil {
+		return nil
+	}
+	if _, err := tx.Exec(ctx, `select pg_advisory_xact_lock(hashtextextended('gancho endpoints', 0))`); err != nil {
+		return err
+	}
+	stored, err := endpointTenants(ctx, tx)
+	if err != nil {
+		return err
+	}
+	return s.limits.Room(stored)
 }

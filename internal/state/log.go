@@ -1,6 +1,7 @@
 package state
 
 import (
+	"bytes"
 	"context"
 	"encoding/base64"
 	"encoding/json"
@@ -11,6 +12,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"gancho/delivery/webhook"
+	"gancho/internal/jsontext"
 )
 
 const attemptColumns = `time, endpoint, entry, number, webhook_id, event, tenant, key, committed, outcome, class, status, error, micros, replay`
@@ -76,7 +78,7 @@ func (s *Store) Attempts(ctx context.Context, f Filter, cursor string, n int) (p
 	}
 	sql := `select ` + attemptColumns + ` from gancho.attempts` + w.sql() +
 		` order by time desc, endpoint desc, entry desc, number desc limit ` + w.param(n+1)
-	page, err = collect(ctx, s, "read the delivery log", sql, w.args, scanAttempt)
+	page, err = collectMany(ctx, s, "read the delivery log", sql, w.args, scanAttempt)
 	if err != nil || len(page) <= n {
 		return page, "", err
 	}
@@ -100,6 +102,20 @@ func scanAttempt(row pgx.CollectableRow) (Attempt, error) {
 	return a, err
 }
 
+// LastSent is when events of a tenant were sent to endpoints of a name last, as far as
+// attempts and dead letters are kept; zero: never.
+func (s *Store) LastSent(ctx context.Context, endpoint, tenant string) (time.Time, error) {
+	w := &where{text: s.text}
+	w.given("endpoint = %s", endpoint)
+	w.equal("tenant", &tenant)
+	sql := fmt.Sprintf(`select greatest((select max(time) from gancho.attempts%[1]s), (select max(last) from gancho.dead_letters%[1]s))`, w.sql())
+	last, err := collectMany(ctx, s, "read when an endpoint was sent to", sql, w.args, pgx.RowTo[*time.Time])
+	if err != nil {
+		return time.Time{}, err
+	}
+	return utc(last[0]), nil
+}
+
 const eventColumns = `committed, webhook_id, event, tenant, key, sequence, version, data, previous, unchanged`
 
 // WriteEvents keeps events for resends. Those that are there already stay as
@@ -112,7 +128,7 @@ func (s *Store) WriteEvents(ctx context.Context, events []webhook.Message) error
 	return s.copyIn(ctx, eventsTable, eventColumns, "do nothing", days, len(events), func(i int) []any {
 		e, enc := &events[i], s.text.encode
 		return []any{
-			e.Time, enc(e.ID), enc(e.Type), enc(e.Tenant), enc(e.Key), enc(e.Sequence), enc(e.Version), body(e.Data), e.Previous, e.Unchanged,
+			e.Time, enc(e.ID), enc(e.Type), enc(e.Tenant), enc(e.Key), enc(e.Sequence), enc(e.Version), body(e.Data), e.Previous, notes(e),
 		}
 	})
 }
@@ -125,23 +141,61 @@ func body(data []byte) []byte {
 	return data
 }
 
-// CountEvents counts the kept events that a filter chooses.
-func (s *Store) CountEvents(ctx context.Context, f Filter) (int64, error) {
-	return s.count(ctx, eventsTable, &f)
+// notes is what the column unchanged holds: what an envelope says of the data. Of an
+// event without op and errors, as those of former versions are, it is unchanged alone.
+func notes(m *webhook.Message) []byte {
+	if m.Op == "" && len(m.Errors) == 0 {
+		return m.Unchanged
+	}
+	dst := jsontext.AppendString([]byte(`{"op":`), m.Op)
+	if len(m.Unchanged) > 0 {
+		dst = append(append(dst, `,"unchanged":`...), m.Unchanged...)
+	}
+	if len(m.Errors) > 0 {
+		dst = append(append(dst, `,"errors":`...), m.Errors...)
+	}
+	return append(dst, '}')
 }
 
-func (s *Store) count(ctx context.Context, table string, f *Filter) (int64, error) {
+// readNotes reads what notes wrote.
+func readNotes(m *webhook.Message, stored []byte) error {
+	if !bytes.HasPrefix(stored, []byte("{")) {
+		m.Unchanged = stored
+		return nil
+	}
+	var n struct {
+		Op        string          `json:"op"`
+		Unchanged json.RawMessage `json:"unchanged"`
+		Errors    json.RawMessage `json:"errors"`
+	}
+	if err := json.Unmarshal(stored, &n); err != nil {
+		return fmt.Errorf("read column unchanged of event %s: %w", m.ID, err)
+	}
+	m.Op, m.Unchanged, m.Errors = n.Op, n.Unchanged, n.Errors
+	return nil
+}
+
+// CountEvents counts the kept events that a filter chooses.
+func (s *Store) CountEvents(ctx context.Context, f Filter) (int64, error) {
+	return s.countRows(ctx, eventsTable, &f)
+}
+
+func (s *Store) countRows(ctx context.Context, table string, f *Filter) (int64, error) {
 	w, err := s.where(ctx, f, table)
 	if err != nil {
 		return 0, err
 	}
-	return collectOne(ctx, s, "count "+table, `select count(*) from `+table+w.sql(), w.args, pgx.RowTo[int64])
+	return s.count(ctx, "count "+table, `select count(*) from `+table+w.sql(), w.args)
 }
 
 // scanEvent reads a row of eventColumns; the message is a replay.
 func scanEvent(row pgx.CollectableRow) (webhook.Message, error) {
 	var e webhook.Message
-	err := row.Scan(&e.Time, &e.ID, &e.Type, &e.Tenant, &e.Key, &e.Sequence, &e.Version, &e.Data, &e.Previous, &e.Unchanged)
+	var kept []byte
+	err := row.Scan(&e.Time, &e.ID, &e.Type, &e.Tenant, &e.Key, &e.Sequence, &e.Version, &e.Data, &e.Previous, &kept)
+	if err == nil {
+		err = readNotes(&e, kept)
+	}
 	e.Time, e.Replay = e.Time.UTC(), true
 	decodeIn(&e.ID, &e.Type, &e.Tenant, &e.Key, &e.Sequence, &e.Version)
 	return e, err

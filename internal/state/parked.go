@@ -7,6 +7,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"strings"
 	"sync"
 
 	"github.com/jackc/pgx/v5"
@@ -20,6 +21,10 @@ import (
 type ParkedRow struct {
 	Row    json.RawMessage `json:"row"`
 	Change json.RawMessage `json:"change"`
+	// Known: its event would have had this tenant and key, whose hash is beside it.
+	Known  bool   `json:"known,omitempty"`
+	Tenant string `json:"tenant,omitempty"`
+	Key    string `json:"key,omitempty"`
 }
 
 // deflaters are writers that are kept: one takes half a MiB.
@@ -68,18 +73,15 @@ func (s *Store) OpenParked(p *queue.ParkedChange) (ParkedRow, error) {
 	return s.keys.OpenParked(p)
 }
 
-// parkedPlace is where a parked change belongs. Its epoch is not known when it is encrypted.
-func parkedPlace(p cdc.Position, n int) string {
-	return fmt.Sprintf("parked:%s:%d:%d", p.Commit, p.Ordinal, n)
-}
-
 // AdvanceParked stores, as AdvanceJob does, how far a job of parked changes is: up to the
-// change with the id after, and what became of the changes since the last call.
-func (s *Store) AdvanceParked(ctx context.Context, j *Job, after queue.ID, sent, silent, kept int64) error {
+// change with the id after, of those up to last, of which it has been as far as seen, and what
+// became of the changes since the last call.
+func (s *Store) AdvanceParked(ctx context.Context, j *Job, after, last, seen queue.ID, sent, silent, kept int64) error {
+	position := after.String() + " " + last.String() + " " + seen.String()
 	err := s.write(ctx, fmt.Sprintf("store how far job %d is", j.ID), func(tx pgx.Tx) error {
 		done, err := tx.Exec(ctx, `update gancho.jobs set position = $3, sent = sent + $4, silent = silent + $5, kept = kept + $6,
 			total = greatest(total, sent + silent + kept + $4 + $5 + $6), leased = now() + $7
-			where id = $1 and claims = $2 and state = 'running'`, j.ID, j.claim.number, after.String(), sent, silent, kept, j.claim.lease)
+			where id = $1 and claims = $2 and state = 'running'`, j.ID, j.claim.number, position, sent, silent, kept, j.claim.lease)
 		if err == nil && done.RowsAffected() == 0 {
 			err = ErrConflict
 		}
@@ -88,9 +90,24 @@ func (s *Store) AdvanceParked(ctx context.Context, j *Job, after queue.ID, sent,
 	if err != nil {
 		return err
 	}
-	j.Cursor = after.String()
+	j.Cursor = position
 	j.Sent, j.Silent, j.Kept = j.Sent+sent, j.Silent+silent, j.Kept+kept
 	return nil
+}
+
+// ParkedCursor reads a position that AdvanceParked has stored. In one of an older version
+// last is zero, and seen is after.
+func ParkedCursor(position string) (after, last, seen queue.ID, err error) {
+	ids := strings.Fields(position)
+	for i, id := range []*queue.ID{&after, &last, &seen} {
+		if i < len(ids) && err == nil {
+			*id, err = queue.ParseID(ids[i])
+		}
+	}
+	if len(ids) < 3 {
+		seen = after
+	}
+	return after, last, seen, err
 }
 
 // ParkedFilter is the filter as one of parked changes. It fails for an id

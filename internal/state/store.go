@@ -59,6 +59,9 @@ type Store struct {
 	logger zerolog.Logger
 	text   encoding
 	limits Limits
+	// forgets is how often somebody had been forgotten when what is written was read; nil: it
+	// does not matter. See Intake.
+	forgets *int64
 }
 
 // Open connects to the state database and checks its schema: ErrUnreachable,
@@ -238,7 +241,12 @@ func (s *Store) copyIn(ctx context.Context, name, columns, conflict string, days
 		if err := s.ensureDays(ctx, name, days); err != nil {
 			return fmt.Errorf("%s: %w", what, explain(err))
 		}
-		err := s.write(ctx, what, func(tx pgx.Tx) error { return copyOnce(ctx, tx, name, columns, conflict, n, row) })
+		err := s.write(ctx, what, func(tx pgx.Tx) error {
+			if err := s.checkForgets(ctx, tx); err != nil {
+				return err
+			}
+			return copyOnce(ctx, tx, name, columns, conflict, n, row)
+		})
 		// Maintain, in another process, may drop an old day between the two.
 		if try == maxCopies || cdc.SQLState(err) != cdc.CodeCheckViolation {
 			return err
@@ -276,6 +284,9 @@ var (
 	// ErrSlow is the ErrUnreachable of a statement that the server works on for longer
 	// than its Pool allows.
 	ErrSlow = fmt.Errorf("%w, or a statement takes too long", ErrUnreachable)
+	// ErrForgotten: since Intake somebody was forgotten, and what is to be stored may be of
+	// whom. Read it again.
+	ErrForgotten = errors.New("somebody was forgotten meanwhile")
 	// ErrKeys: an endpoint is to be stored or read, and there is no key to encrypt it with.
 	ErrKeys = errors.New("state.key is not set")
 )

@@ -149,6 +149,7 @@ func (v Value) wrongKind(wanted string) {
 type Field struct {
 	name     string
 	required bool
+	nullable bool
 	decode   func(Value)
 	refusal  string
 	hint     string
@@ -161,6 +162,11 @@ func Required(name string, decode func(Value)) Field {
 
 // Optional is a key that may be there.
 func Optional(name string, decode func(Value)) Field { return Field{name: name, decode: decode} }
+
+// Nullable is a key that may be there, and whose value may be null.
+func Nullable(name string, decode func(Value)) Field {
+	return Field{name: name, decode: decode, nullable: true}
+}
 
 // Refused is a known key that is not accepted; the message says why.
 func Refused(name, message, hint string) Field {
@@ -189,7 +195,7 @@ func (v Value) Map(fields ...Field) {
 			continue
 		}
 		seen[e.Name] = true
-		if e.Value.empty() {
+		if e.Value.empty() && !(fields[i].nullable && e.Value.IsNull()) {
 			e.Key.Errorf("give it a value or remove the key", "%q is empty", e.Name)
 			continue
 		}

@@ -10,6 +10,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"syscall"
 )
 
@@ -117,6 +118,20 @@ func (r *Redis) Set(name, value string) { r.settings[name] = value }
 
 // Setenv sets a variable of its environment for the next Start.
 func (r *Redis) Setenv(name, value string) { r.env = append(r.env, name+"="+value) }
+
+// StartSupervised is Start as a supervisor does it: a server that has cut a torn
+// append-only file, and ended because it is not the last one, is started again.
+func (r *Redis) StartSupervised() error {
+	err := r.Start()
+	// The second start takes back the transaction that the cut has left open.
+	for range 2 {
+		if err == nil || !strings.HasSuffix(strings.TrimSpace(r.Log()), "the truncated file is not the last file") {
+			break
+		}
+		err = r.Start()
+	}
+	return err
+}
 
 // Kill kills the server with SIGKILL. Start brings it back on its data.
 func (r *Redis) Kill() { r.process.Signal(syscall.SIGKILL) }

@@ -40,6 +40,13 @@ type ident struct {
 type columnRef struct {
 	place
 	path []ident
+	star bool // a.*
+}
+
+// rowExpr is row(a, b) and (a, b).
+type rowExpr struct {
+	place
+	list []node
 }
 
 // unary is a prefix operator other than not.
@@ -160,6 +167,13 @@ type subscript struct {
 type atZone struct {
 	place
 	x, zone node
+}
+
+// collated is x collate "C".
+type collated struct {
+	place
+	x    node
+	path []ident
 }
 
 // quoteLiteral writes a string so that it reads back the same in one line.

@@ -27,6 +27,13 @@ func (c *checker) errorAt(p place, hint, format string, args ...any) *term {
 	return c.report(&Error{Offset: p.off, Length: max(p.end-p.off, 1), Message: fmt.Sprintf(format, args...), Hint: hint})
 }
 
+// unsupported is errorAt for what PostgreSQL may have, and the language has not.
+func (c *checker) unsupported(p place, hint, format string, args ...any) *term {
+	c.errorAt(p, hint, format, args...)
+	c.errs[len(c.errs)-1].Unsupported = true
+	return nil
+}
+
 func (c *checker) report(err *Error) *term {
 	c.errs = append(c.errs, err)
 	return nil
@@ -54,7 +61,8 @@ func placeOf(n node) place {
 func (c *checker) columns() []Column {
 	slices.SortFunc(c.named, func(a, b Column) int {
 		byOld, byHidden := orderInt(nil, boolValue(a.Old), boolValue(b.Old)), orderInt(nil, boolValue(a.Hidden), boolValue(b.Hidden))
-		return cmp.Or(byOld, cmp.Compare(a.Index, b.Index), byHidden)
+		byWhole := orderInt(nil, boolValue(a.Whole), boolValue(b.Whole))
+		return cmp.Or(byOld, cmp.Compare(a.Index, b.Index), byHidden, byWhole)
 	})
 	// Where a column is named both hidden and not, the entry that is not hidden
 	// comes first and is kept.
@@ -81,7 +89,12 @@ func (c *checker) checkNode(n node) *term {
 		return c.column(n)
 	case *unary:
 		return c.unary(n)
+	case *rowExpr:
+		return c.errorAt(n.place, "send or compare its fields one by one", "a row can only be compared with a row, or tested with is null")
 	case *binary:
+		if c.isRow(n.l) || c.isRow(n.r) {
+			return c.compareRows(n.op, n.opPlace, n.place, n.l, n.r)
+		}
 		l, r := c.check(n.l), c.check(n.r)
 		return c.operator(n.op, n.opPlace, n.place, l, r)
 	case *logic:
@@ -100,6 +113,8 @@ func (c *checker) checkNode(n node) *term {
 		return c.subscript(n)
 	case *atZone:
 		return c.callNamed("timezone", n.place, []*term{c.check(n.zone), c.check(n.x)})
+	case *collated:
+		return c.collate(n)
 	case *isTest:
 		return c.isTest(n)
 	case *distinct:
@@ -197,6 +212,9 @@ func (c *checker) logic(n *logic) *term {
 }
 
 func (c *checker) isTest(n *isTest) *term {
+	if c.isRow(n.x) {
+		return c.nullRow(n)
+	}
 	op, x := opTruth, c.check(n.x)
 	if n.test == "null" {
 		op, x = opNull, c.decide(x)
@@ -223,6 +241,9 @@ func isNullLiteral(n node) bool {
 }
 
 func (c *checker) distinct(n *distinct) *term {
+	if c.isRow(n.l) || c.isRow(n.r) {
+		return c.distinctRows(n)
+	}
 	l, r := n.l, n.r
 	if isNullLiteral(l) && !isNullLiteral(r) {
 		l, r = r, l
@@ -251,15 +272,24 @@ func (c *checker) distinctTerms(p place, l, r *term, not bool) *term {
 }
 
 func (c *checker) in(n *inList) *term {
-	x, list := c.check(n.x), c.checkAll(n.list)
-	if x == nil || list == nil {
-		return nil
-	}
 	op, join := "=", opOr
 	if n.not {
 		op, join = "<>", opAnd
 	}
 	var parts []*term
+	if c.isRow(n.x) {
+		for _, e := range n.list {
+			parts = append(parts, c.fold(c.compareRows(op, placeOf(e), n.place, n.x, e)))
+		}
+		if len(parts) == 1 {
+			return parts[0]
+		}
+		return c.simple(join, n.place, parts...)
+	}
+	x, list := c.check(n.x), c.checkAll(n.list)
+	if x == nil || list == nil {
+		return nil
+	}
 	if fixed := slices.DeleteFunc(slices.Clone(list), func(t *term) bool { return t.vars }); len(fixed) > 1 {
 		if t, ok := c.inConstants(n, op, x, fixed); ok {
 			parts = append(parts, t)
@@ -290,6 +320,9 @@ func (c *checker) inConstants(n *inList, op string, x *term, fixed []*term) (*te
 }
 
 func (c *checker) between(n *between) *term {
+	if c.isRow(n.x) || c.isRow(n.lo) || c.isRow(n.hi) {
+		return c.errorAt(n.place, "write >= and <=", "BETWEEN of rows is not supported")
+	}
 	x, lo, hi := c.check(n.x), c.check(n.lo), c.check(n.hi)
 	inner, join, above, below := opAnd, opOr, ">=", "<="
 	if n.not {

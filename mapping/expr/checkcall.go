@@ -56,7 +56,7 @@ func (c *checker) resolveInfix(op string, opPlace place, l, r *term) *candidate 
 	lt, rt := typeTitle(l.typ), typeTitle(r.typ)
 	switch {
 	case pg().infix[op] == nil:
-		c.errorAt(opPlace, "operators: = <> < <= > >= + - * / % || ~ ~* !~ !~* -> ->> #> #>> @>", "operator %s is not supported", op)
+		c.unsupported(opPlace, "operators: = <> < <= > >= + - * / % || ~ ~* !~ !~* -> ->> #> #>> @>", "operator %s is not supported", op)
 	case ambiguous:
 		c.errorAt(opPlace, "cast one side", "operator %s is ambiguous for %s and %s", op, lt, rt)
 	case listed(comparisons, op) && lt == rt:
@@ -82,7 +82,7 @@ func (c *checker) foreign(t *term) *term {
 	if comparesOtherwise(t.typ) {
 		hint = "use it as it is, or in is [not] null"
 	}
-	return c.errorAt(t.place, hint, "type %s is not known to the rules", typeTitle(t.typ))
+	return c.unsupported(t.place, hint, "type %s is not known to the rules", typeTitle(t.typ))
 }
 
 // concrete is enforce_generic_type_consistency: the candidate's types with the
@@ -163,7 +163,7 @@ func (c *checker) bindImpl(cand *candidate, t *term, what string) *impl {
 	}
 	im, ok := implOf(cand)
 	if !ok {
-		c.errorAt(t.place, supportedForms(cand), "%s of %s is not supported", what, strings.Join(mapped(typesOf(t.args), typeTitle), " and "))
+		c.unsupported(t.place, supportedForms(cand), "%s of %s is not supported", what, strings.Join(mapped(typesOf(t.args), typeTitle), " and "))
 		return nil
 	}
 	return c.bound(im, t)
@@ -224,7 +224,7 @@ func (c *checker) call(n *call) *term {
 		return c.mask(n, f)
 	}
 	if pg().functions[name] == nil {
-		return c.errorAt(n.name.place, functionHint(name), "function %s is not supported", name)
+		return c.unsupported(n.name.place, functionHint(name), "function %s is not supported", name)
 	}
 	args := c.checkAll(n.args)
 	if args == nil {
@@ -286,7 +286,7 @@ func (c *checker) clock(n *call) *term {
 	case "localtimestamp":
 		return c.coerce(now, builtin(oidTimestamp), explicitCast, "")
 	}
-	return c.errorAt(n.place, "write localtimestamp::time", "%s is not supported", n.name.text)
+	return c.unsupported(n.place, "write localtimestamp::time", "%s is not supported", n.name.text)
 }
 
 // choice creates coalesce, greatest, least and nullif.
@@ -415,7 +415,7 @@ func (c *checker) array(n *arrayExpr, want *cdc.Type) *term {
 		want = arrayOf(args[0].typ)
 	}
 	if slices.ContainsFunc(args, func(a *term) bool { return a.typ.Base().Kind == cdc.KindArray }) {
-		return c.errorAt(n.place, "write it as a string: '{{1,2},{3,4}}'::integer[]", "nested arrays are not supported here")
+		return c.unsupported(n.place, "write it as a string: '{{1,2},{3,4}}'::integer[]", "nested arrays are not supported here")
 	}
 	return newTerm(opArray, want, n.place, args...)
 }
@@ -428,7 +428,7 @@ func (c *checker) subscript(n *subscript) *term {
 	base := x.typ.Base()
 	switch {
 	case base.OID == oidJSONB:
-		return c.errorAt(n.place, "use -> or ->>", "subscripts of jsonb are not supported")
+		return c.unsupported(n.place, "use -> or ->>", "subscripts of jsonb are not supported")
 	case base.Kind != cdc.KindArray || base.Elem == nil:
 		return c.errorAt(n.place, "", "%s is not an array", typeTitle(x.typ))
 	case isForeign(base):

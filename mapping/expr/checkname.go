@@ -16,9 +16,14 @@ import (
 func (c *checker) column(n *columnRef) *term {
 	id := n.path[len(n.path)-1]
 	switch {
+	case n.star:
+		return c.errorAt(n.place, "name the columns", "%s.* is a whole row: it can only be compared with another, or tested with is null", id.text)
 	case len(n.path) == 1:
 		if c.isWholeRow(id) {
-			return c.errorAt(n.place, "write "+id.text+".column", "%s is a whole row", id.text)
+			return c.errorAt(n.place, "write "+id.text+".column", "%s is a whole row: it can only be compared with another, or tested with is null", id.text)
+		}
+		if (id.text == "op" || id.text == "tg_op") && (c.scope.Relation == nil || c.scope.Relation.Column(id.text) < 0) {
+			return c.operation(id)
 		}
 		return c.columnOf(n.place, id, c.scope.Delete && !c.scope.Insert && !c.scope.Update, true)
 	case slices.Contains(c.lookupNames(), n.path[0].text):
@@ -187,7 +192,7 @@ func (c *checker) resolveType(n *typeName) (*cdc.Type, int32) {
 		t = c.userType(n.schema, n.name)
 	}
 	if t == nil || t.OID == oidUnknown {
-		c.errorAt(n.place, c.typeHint(n), "type %q is not known here", n.name)
+		c.unsupported(n.place, c.typeHint(n), "type %q is not known here", n.name)
 		return nil, -1
 	}
 	typmod, ok := c.typeModifier(n, t)
@@ -196,7 +201,7 @@ func (c *checker) resolveType(n *typeName) (*cdc.Type, int32) {
 	}
 	if n.array && t.Kind != cdc.KindArray {
 		if len(n.mods) > 0 && typmod >= 0 {
-			c.errorAt(n.place, "cast to "+typeTitle(t)+"[]", "modifiers of array elements are not supported")
+			c.unsupported(n.place, "cast to "+typeTitle(t)+"[]", "modifiers of array elements are not supported")
 			return nil, -1
 		}
 		return arrayOf(t), -1

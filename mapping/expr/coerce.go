@@ -58,10 +58,10 @@ func (c *checker) coerceLiteral(t *term, to *cdc.Type) *term {
 		return c.report(err)
 	}
 	if !codec.literals || isForeign(to) {
-		return c.errorAt(t.place, "compare its text form: cast the other side to text", "constants of type %s are not supported", typeTitle(to))
+		return c.unsupported(t.place, "compare its text form: cast the other side to text", "constants of type %s are not supported", typeTitle(to))
 	}
 	if base.OID == oidBytea && !c.scope.Settings.utf8() && !isASCII(t.lit.s) {
-		return c.errorAt(t.place, `write it in hexadecimal: '\x41'`, "the bytes of text depend on the server's encoding %s, which the rules do not know", c.scope.Settings.Encoding)
+		return c.unsupported(t.place, `write it in hexadecimal: '\x41'`, "the bytes of text depend on the server's encoding %s, which the rules do not know", c.scope.Settings.Encoding)
 	}
 	v := codec.read(c.machine, t.lit.s)
 	if v.state == stateFailed {
@@ -97,7 +97,7 @@ func listLabels(labels []string) string {
 func (c *checker) relabel(t *term, to *cdc.Type) *term {
 	from, base := t.typ.Base(), to.Base()
 	if from.OID != base.OID && !sameForm(from, base) {
-		return c.errorAt(t.place, "compare with a value of the same type", "%s as %s is not supported", typeTitle(t.typ), typeTitle(to))
+		return c.unsupported(t.place, "compare with a value of the same type", "%s as %s is not supported", typeTitle(t.typ), typeTitle(to))
 	}
 	if t.isConst() {
 		return constant(t.lit, to, t.place)
@@ -130,7 +130,7 @@ func (c *checker) castFunction(t *term, to *cdc.Type, fn string) *term {
 	im, ok := implementations()[fn+"("+from.Name+")"]
 	// The function's own result, such as int4 for a cast to oid, must be the same here.
 	if result := pg().byName[fn]; !ok || result != nil && !sameForm(result.typ, to.Base()) {
-		return c.errorAt(t.place, "use the value as it is", "casting %s to %s is not supported", typeTitle(from), typeTitle(to))
+		return c.unsupported(t.place, "use the value as it is", "casting %s to %s is not supported", typeTitle(from), typeTitle(to))
 	}
 	r := newTerm(opCall, to, t.place, t)
 	if r.impl = c.bound(im, r); r.impl == nil {
@@ -148,11 +148,11 @@ func (c *checker) viaText(t *term, to *cdc.Type) *term {
 	}
 	switch {
 	case isForeign(t.typ), hasZone(t.typ), t.typ.Base().Kind == cdc.KindComposite:
-		return c.errorAt(t.place, "use the value as it is", "the text form of %s is not supported", typeTitle(t.typ))
+		return c.unsupported(t.place, "use the value as it is", "the text form of %s is not supported", typeTitle(t.typ))
 	case to.Base().OID == oidBytea && !c.scope.Settings.utf8():
-		return c.errorAt(t.place, "use the text as it is", "the bytes of text depend on the server's encoding %s, which the rules do not know", c.scope.Settings.Encoding)
+		return c.unsupported(t.place, "use the text as it is", "the bytes of text depend on the server's encoding %s, which the rules do not know", c.scope.Settings.Encoding)
 	case !codecOf(to).literals || isForeign(to):
-		return c.errorAt(t.place, "use the text as it is", "casting text to %s is not supported", typeTitle(to))
+		return c.unsupported(t.place, "use the text as it is", "casting text to %s is not supported", typeTitle(to))
 	}
 	r := newTerm(opText, to, t.place, t)
 	r.stable = stableText(t.typ, true) || stableText(to, false)

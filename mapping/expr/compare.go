@@ -167,12 +167,16 @@ func textComparison(op string, blanks bool) *impl {
 		return im
 	}
 	return bound(func(c *checker, t *term) (*impl, *Error) {
-		if err := c.ownCollation(t); err != nil {
+		asC := t.args[0].underC() || t.args[1].underC()
+		if err := c.ownCollation(t); err != nil && !asC {
 			return nil, err
 		}
-		if !c.scope.Settings.ordersByCodepoint() {
+		if asC && !c.scope.Settings.cIsCodepoint() {
+			return nil, refusal(t, "the order of texts in encoding "+c.scope.Settings.Encoding+" is not known here", "compare with =")
+		}
+		if !asC && !c.scope.Settings.ordersByCodepoint() {
 			return nil, refusal(t, "ordering text with "+op+" depends on the database's collation "+c.scope.Settings.Collation+", which the rules do not know",
-				"compare with =, or compare numbers or dates")
+				`compare with =, or compare numbers or dates, or write collate "C" behind a text for the order of its bytes`)
 		}
 		if blanks {
 			return compareBy(op, func(_ *Machine, a, b value) int { return bytes.Compare(trimEnd(a.s), trimEnd(b.s)) }), nil
@@ -188,8 +192,7 @@ func trimEnd(s []byte) []byte { return bytes.TrimRight(s, " ") }
 // In a single-byte encoding C compares the server's bytes, which are in the
 // order of the code points only for ASCII and LATIN1.
 func (s Settings) ordersByCodepoint() bool {
-	encoding := strings.ToUpper(s.Encoding)
-	if !s.utf8() && encoding != "LATIN1" && encoding != "SQL_ASCII" {
+	if !s.cIsCodepoint() {
 		return false
 	}
 	switch s.Provider {
@@ -204,6 +207,44 @@ func (s Settings) ordersByCodepoint() bool {
 	}
 	return false
 }
+
+// cIsCodepoint reports whether collation C orders texts as their bytes here.
+func (s Settings) cIsCodepoint() bool {
+	encoding := strings.ToUpper(s.Encoding)
+	return s.utf8() || encoding == "LATIN1" || encoding == "SQL_ASCII"
+}
+
+// collate is x collate "C". It counts in the comparison whose operand it is; what else
+// depends on a collation refuses it.
+func (c *checker) collate(n *collated) *term {
+	name := n.path[len(n.path)-1]
+	if name.text != "C" || len(n.path) > 2 || len(n.path) == 2 && n.path[0].text != "pg_catalog" {
+		return c.errorAt(n.place, `write collate "C", with the quotes`, "collation %s is not supported", quoteIdent(name))
+	}
+	x := c.decide(c.check(n.x))
+	switch {
+	case x == nil:
+		return nil
+	case category(x.typ) != 'S':
+		return c.errorAt(n.place, "leave it out", "collations are not supported by type %s", typeTitle(x.typ))
+	}
+	t := newTerm(opRelabel, x.typ, n.place, x)
+	t.typmod, t.collate = x.typmod, true
+	return t
+}
+
+// underC: the term is collate "C", perhaps under another type.
+func (t *term) underC() bool {
+	for ; t.op == opRelabel; t = t.args[0] {
+		if t.collate {
+			return true
+		}
+	}
+	return false
+}
+
+// collates reports a collate anywhere in the term.
+func (t *term) collates() bool { return t.collate || slices.ContainsFunc(t.args, (*term).collates) }
 
 // elementEquality is the = of the elements of the first argument's array.
 func elementEquality(c *checker, t *term) (equality, *Error) {
@@ -322,6 +363,9 @@ func (c *checker) collatedColumn(t *term) (column, collation string, determinist
 // ownCollation refuses what depends on order or case for a column whose
 // collation is not the database's.
 func (c *checker) ownCollation(t *term) *Error {
+	if t.collates() {
+		return refusal(t, "COLLATE is supported in comparisons alone", `write it behind an operand of < <= > >=: nome collate "C" < 'b'`)
+	}
 	column, collation, _ := c.collatedColumn(t)
 	if collation == "" {
 		return nil
@@ -332,6 +376,9 @@ func (c *checker) ownCollation(t *term) *Error {
 // collationProblem refuses to compare texts under a nondeterministic
 // collation, where even equality is the collation's.
 func (c *checker) collationProblem(t *term) *Error {
+	if t.op == opCall && slices.ContainsFunc(t.args, (*term).underC) {
+		return nil
+	}
 	for _, a := range t.args {
 		if category(a.typ) != 'S' {
 			continue

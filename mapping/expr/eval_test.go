@@ -2,6 +2,7 @@ package expr_test
 
 import (
 	"errors"
+	"strings"
 	"testing"
 	"time"
 
@@ -209,28 +210,38 @@ func TestJSON(t *testing.T) {
 	s.Settings.Location = inSaoPaulo(t)
 	c := client(cdc.Insert, s, nil, []string{"7", "A ", `d"é`, "-", "SAIDA", "12.50", "2000-01-31", `{"a": 1}`, `[1,  2]`, "2026-11-21 10:00:00", "x", "t", "01", `{a,"b c",NULL}`})
 	for src, want := range map[string]string{
-		"id":                 "7",
-		"id + 1":             "8",
-		"situacao":           `"A"`,
-		"situacao || 'x'":    `"Ax"`,
-		"nome":               `"d\"é"`,
-		"upper(nome)":        `"D\"É"`,
-		"inadimplente":       "null",
-		"valor":              "12.50",
-		"valor * 2":          "25.00",
-		"valor / 3":          "4.1666666666666667",
-		"nascimento":         `"2000-01-31"`,
-		"extras -> 'a'":      "1",
-		"extras":             `{"a": 1}`,
-		"cadastro":           `"2026-11-21T10:00:00-03:00"`,
-		"now()":              `"2026-11-20T22:30:00.123456-03:00"`,
-		"ativo":              "true",
-		"not ativo":          "false",
-		"tags":               `["a","b c",null]`,
-		"array[id, 2]":       "[7,2]",
-		"'x'":                `"x"`,
-		"null":               "null",
-		"valor > 5 or ativo": "true",
+		"id":              "7",
+		"id + 1":          "8",
+		"situacao":        `"A"`,
+		"situacao || 'x'": `"Ax"`,
+		"nome":            `"d\"é"`,
+		"upper(nome)":     `"D\"É"`,
+		"inadimplente":    "null",
+		"valor":           "12.50",
+		"valor * 2":       "25.00",
+		"valor / 3":       "4.1666666666666667",
+		"nascimento":      `"2000-01-31"`,
+		"extras -> 'a'":   "1",
+		"extras":          `{"a": 1}`,
+		"cadastro":        `"2026-11-21T10:00:00-03:00"`,
+		"now()":           `"2026-11-20T22:30:00.123456-03:00"`,
+		// Only a column is known to be local in the source's zone.
+		"now() at time zone 'UTC'":         `"2026-11-21T01:30:00.123456"`,
+		"cadastro + interval '1 day'":      `"2026-11-22T10:00:00"`,
+		"coalesce(cadastro, cadastro)":     `"2026-11-21T10:00:00"`,
+		"array[now() at time zone 'UTC']":  `["2026-11-21T01:30:00.123456"]`,
+		"cadastro at time zone 'UTC'":      `"2026-11-21T07:00:00-03:00"`,
+		"(now() at time zone 'UTC')::text": `"2026-11-21 01:30:00.123456"`,
+		"current_date":                     `"2026-11-20"`,
+		"date_trunc('day', cadastro)":      `"2026-11-21T00:00:00"`,
+		"localtimestamp":                   `"2026-11-20T22:30:00.123456"`,
+		"ativo":                            "true",
+		"not ativo":                        "false",
+		"tags":                             `["a","b c",null]`,
+		"array[id, 2]":                     "[7,2]",
+		"'x'":                              `"x"`,
+		"null":                             "null",
+		"valor > 5 or ativo":               "true",
 	} {
 		e, err := expr.Compile(src, s)
 		if err != nil {
@@ -390,5 +401,29 @@ func TestSettings(t *testing.T) {
 		if diff := cmp.Diff(want, got); diff != "" {
 			t.Errorf("%s: want - got +\n%s", src, diff)
 		}
+	}
+}
+
+// TestOperation: op is as in the envelope, tg_op as in a trigger.
+func TestOperation(t *testing.T) {
+	t.Parallel()
+	for _, of := range []string{"i", "u", "d", "iu", "t"} {
+		s := legacy()
+		s.Insert, s.Update, s.Delete = strings.Contains(of, "i"), strings.Contains(of, "u"), of == "d"
+		s.New, s.Old = s.Insert || s.Update, of == "u" || of == "d"
+		for _, op := range []cdc.Op{cdc.Insert, cdc.Update, cdc.Delete, cdc.Truncate} {
+			if strings.ContainsRune(of, rune(op.String()[0])) {
+				want := op.String() + " " + strings.ToUpper(op.String()) + " t"
+				if got := result(t, s, "op || ' ' || TG_OP || ' ' || (tg_op in ('"+strings.ToUpper(op.String())+"', 'X'))::char", client(op, s, nil, []string{"7"})); got != want {
+					t.Errorf("on %s: %s, want %s", of, got, want)
+				}
+			}
+		}
+	}
+	// A column of that name comes first.
+	s := legacy()
+	s.Relation.Columns[1].Name = "op"
+	if got := result(t, s, "op", client(cdc.Update, s, nil, []string{"7", "AT"})); got != "AT" {
+		t.Errorf("a column named op: %s", got)
 	}
 }

@@ -48,7 +48,7 @@ func (p *printer) write(parts ...string) {
 // group writes a tree with parentheses unless it needs none anywhere.
 func (p *printer) group(n node) {
 	switch n := n.(type) {
-	case *columnRef, *call, *caseExpr, *arrayExpr:
+	case *columnRef, *call, *caseExpr, *arrayExpr, *rowExpr:
 		p.node(n)
 		return
 	case *literal:
@@ -82,6 +82,22 @@ func (p *printer) node(n node) {
 			}
 			p.write(quoteIdent(id))
 		}
+		if n.star {
+			p.write(".*")
+		}
+	case *collated:
+		p.group(n.x)
+		p.write(" collate ")
+		for i, id := range n.path {
+			if i > 0 {
+				p.write(".")
+			}
+			p.write(quoteIdent(id))
+		}
+	case *rowExpr:
+		p.write("row(")
+		p.list(n.list)
+		p.write(")")
 	case *unary:
 		p.write(n.op, " ")
 		p.group(n.x)

@@ -47,6 +47,8 @@ type Scope struct {
 	// Lookups are rows from elsewhere, whose columns are named lookup.column;
 	// at most MaxLookups.
 	Lookups []Lookup
+	// Generated: the table has generated columns that Relation has not.
+	Generated bool
 	// Early: the expression is evaluated before the lookups are read, so that
 	// naming one is an error.
 	Early bool
@@ -60,6 +62,16 @@ type Scope struct {
 type Lookup struct {
 	Name    string
 	Columns []cdc.Column
+	// Computed says which of the columns are not columns of a table; nil: none.
+	Computed []bool
+}
+
+// computes reports whether the term is not a column of a table as it is.
+func (s *Scope) computes(t *term) bool {
+	if t.op != opColumn {
+		return true
+	}
+	return t.lookup > 0 && t.column < len(s.Lookups[t.lookup-1].Computed) && s.Lookups[t.lookup-1].Computed[t.column]
 }
 
 // Error is one mistake in an expression. Offset and Length are in bytes of the
@@ -67,6 +79,8 @@ type Lookup struct {
 type Error struct {
 	Offset, Length int
 	Message, Hint  string
+	// Unsupported: PostgreSQL may accept it. Syntax that is not read here is that, too.
+	Unsupported bool
 }
 
 // Error returns the message and the hint, without the position.
@@ -131,6 +145,8 @@ type Column struct {
 	Name  string
 	// Hidden: it is named only within mask_... (), last4() and hmac().
 	Hidden bool
+	// Whole: it is named only as a part of old or new, whatever columns the table has.
+	Whole bool
 }
 
 // LookupColumn is a column of a lookup that an expression names.
@@ -147,6 +163,7 @@ type Expr struct {
 	test    testFunc // of a boolean expression
 	out     *codec
 	zoned   bool // the text form depends on the session's time zone, which is not the stream's
+	wall    bool // pgtext.JSONOptions.Wall: only a column's timestamps are known to be local in the source's zone
 	typ     *cdc.Type
 	columns []Column
 	lookups []LookupColumn
@@ -163,6 +180,7 @@ func CompileBool(src string, s *Scope) (*Expr, error) { return compile(src, s, t
 func compile(src string, s *Scope, mustBeBool bool) (*Expr, error) {
 	tree, err := parse(src, s.Settings.foldsAccents())
 	if err != nil {
+		err.Unsupported = true
 		return nil, Errors{err}
 	}
 	c := &checker{scope: s, machine: NewMachine(s.Settings)}
@@ -182,6 +200,7 @@ func compile(src string, s *Scope, mustBeBool bool) (*Expr, error) {
 	}
 	e := &Expr{root: root, typ: root.typ, columns: c.columns(), lookups: c.lookups, needOld: c.needOld}
 	e.eval, e.out, e.zoned = generate(root), codecOf(root.typ), showsZone(root.typ)
+	e.wall = s.computes(root)
 	if root.typ.Base().OID == oidBool {
 		e.test = generateBool(root)
 	}
@@ -194,6 +213,14 @@ func (e *Expr) Type() *cdc.Type { return e.typ }
 // Columns returns every column that the expression names, old rows last,
 // sorted by index and without repetition.
 func (e *Expr) Columns() []Column { return slices.Clone(e.columns) }
+
+// Bare returns the column of the row that the expression is; false: it is more.
+func (e *Expr) Bare() (Column, bool) {
+	if e.root.op != opColumn || e.root.lookup > 0 || len(e.columns) != 1 {
+		return Column{}, false
+	}
+	return e.columns[0], true
+}
 
 // Lookups returns the columns of lookups that the expression names, as often as
 // it does.

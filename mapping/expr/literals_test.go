@@ -47,6 +47,8 @@ func TestUntypedLiterals(t *testing.T) {
 	for _, form := range []string{
 		"$ in ($, $)", "$ not in ($)", "$ between $ and $", "$ between symmetric $ and $", "coalesce($, $)", "nullif($, $)", "greatest($, $)", "least($, $)", "case when $ then $ end", "case $ when $ then $ else $ end",
 		"$ = any($)", "$ <> all($)", "$ is distinct from $", "$ is not distinct from $", "($)[1]", "($)[$]", "array[$, $]", "array[$]::int[]", "$ like $ escape $", "$ at time zone $", "$ is true", "$ is null", "not $", "$ and $",
+		"($, $) = ($, $)", "row($, $) <> ($, $)", "($, $) < ($, $)", "row($, $) >= row($, $)", "row($) = row($)", "($, $) is distinct from ($, $)", "row($, $) is not distinct from row(null, $)", "($, $) is null", "row($, $) is not null", "row($) is null",
+		"($, $) in (($, $), row($, $))", "($, $) = ($)", "($, $) = row($)", "($, $) || ($, $)", "row($, $) is true", "row() = row()", "($, $, $) <> (1, $, null)",
 		"$::int", "$::int[]", "$::text", "$::numeric(5,2)", "$::date", "$::jsonb", "$::tp_sentido", "$::tp_sentido[]", "$::varchar(2)", "$::bool", "$::timestamptz", "$::interval", "$::uuid", "$::inet", "$::oid", "$::regclass", "$::money", "$::float4",
 	} {
 		for range 40 {

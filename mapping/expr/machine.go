@@ -90,7 +90,7 @@ type Machine struct {
 }
 
 // MaxLookups is the largest number of lookups in a scope.
-const MaxLookups = 16
+const MaxLookups = 22
 
 // sides are the rows that a machine has: new, old and one for each lookup.
 const sides = 2 + MaxLookups
@@ -148,6 +148,21 @@ func (m *Machine) Bool(e *Expr) (val, null bool, err error) {
 	}
 }
 
+// Sent returns an *UnknownError for the first of the columns whose value the server did
+// not send.
+func (m *Machine) Sent(columns []Column) error {
+	for _, c := range columns {
+		side := 0
+		if c.Old {
+			side = 1
+		}
+		if d := m.datum(side, c.Index); !d.Known() {
+			return &UnknownError{Column: c.Name, Old: c.Old, State: d.State}
+		}
+	}
+	return nil
+}
+
 // AppendText appends the result in PostgreSQL's text form. When err is not
 // nil, it is an *UnknownError or an *EvalError.
 func (m *Machine) AppendText(dst []byte, e *Expr) (out []byte, null bool, err error) {
@@ -179,7 +194,8 @@ func (m *Machine) AppendText(dst []byte, e *Expr) (out []byte, null bool, err er
 func (m *Machine) output(n int) bool { return n <= freeOutput || m.spend(n) }
 
 // AppendJSON appends the result as pgtext.AppendJSON writes its type, null as
-// "null". A bare column keeps its exact text.
+// "null". A bare column keeps its exact text, and only its timestamps are local in
+// the source's time zone.
 func (m *Machine) AppendJSON(dst []byte, e *Expr, o *pgtext.JSONOptions) ([]byte, error) {
 	if c := e.root; c.op == opColumn {
 		if d := m.datum(c.side(), c.column); d.State == cdc.Present {
@@ -203,7 +219,7 @@ func (m *Machine) json(dst []byte, e *Expr, text []byte, o *pgtext.JSONOptions) 
 	if o == nil {
 		o = &pgtext.JSONOptions{}
 	}
-	o.Limit = int(m.memory)
+	o.Limit, o.Wall = int(m.memory), e.wall
 	out, err := pgtext.AppendJSON(dst, e.typ, e.root.typmod, text, o)
 	if err != nil {
 		return dst, m.conversionError(err, 0)

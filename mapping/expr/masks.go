@@ -29,6 +29,12 @@ func maskNames() []string {
 	return append(slices.Collect(maps.Keys(maskFunctions())), "hmac")
 }
 
+// IsOwn reports a function that PostgreSQL has not: it is evaluated here wherever it
+// stands.
+func IsOwn(function string) bool {
+	return function == "changed" || function == "became" || slices.Contains(maskNames(), function)
+}
+
 // mask creates a call of one of maskFunctions.
 func (c *checker) mask(n *call, f func(dst, text []byte) []byte) *term {
 	if len(n.args) != 1 {

@@ -244,7 +244,17 @@ func (p *parser) infix(start int, left node, bind int) (n node, open bool) {
 		zone := p.expr(bindAt + 1)
 		return &atZone{p.from(start), left, zone}, true
 	case bindCollate:
-		return p.fault(t, "leave it out: equality needs no collation", "COLLATE is not supported"), false
+		p.next()
+		var path []ident
+		for {
+			if w := p.peek(); w.kind != tokWord && w.kind != tokQuoted {
+				return p.unexpected(`write the name of a collation: collate "C"`), false
+			}
+			path = append(path, p.ident())
+			if !p.accept(".") {
+				return &collated{p.from(start), left, path}, false
+			}
+		}
 	}
 	p.next()
 	if bind == bindPostfix {

@@ -68,7 +68,8 @@ func TestCaseMapping(t *testing.T) {
 			t.Parallel()
 			conn := connectPlain(t, pg.Database(t, "template template0 encoding 'UTF8' locale '"+locale+"'"))
 			var all strings.Builder
-			for c := rune(1); c <= unicode.MaxRune; c++ {
+			// Behind the scripts that have case, and emoji, some of each page are enough.
+			for c := rune(1); c <= unicode.MaxRune; c += 1 + c/0x1fb00*0x3f {
 				if (c < 0xd800 || c > 0xdfff) && (locale == "C" || expr.CaseIsSettled(c)) {
 					all.WriteRune(c)
 				}

@@ -26,8 +26,10 @@ func (p *parser) parentheses() node {
 	open := p.next()
 	p.subquery()
 	n := p.expr(0)
-	if p.is(",") {
-		return p.fault(open, "compare the columns one by one", "row values are not supported")
+	if p.accept(",") {
+		list := append([]node{n}, p.exprList()...)
+		p.need(")")
+		return &rowExpr{p.from(open.Start), list}
 	}
 	p.need(")")
 	if p.is(".") {
@@ -64,6 +66,15 @@ func (p *parser) wordForms(t Token) node {
 		switch t.Text {
 		case "extract", "position", "substring", "trim", "overlay", "coalesce", "greatest", "least", "nullif":
 			return p.keywordCall(t)
+		case "row":
+			p.next()
+			p.need("(")
+			var list []node
+			if !p.is(")") {
+				list = p.exprList()
+			}
+			p.need(")")
+			return &rowExpr{p.from(t.Start), list}
 		case "exists":
 			return p.fault(t, "use a lookup", "subqueries are not supported")
 		}
@@ -112,7 +123,11 @@ func (p *parser) name() node {
 	for p.accept(".") {
 		t := p.peek()
 		if t.kind == tokOp && t.Text == "*" {
-			return p.fault(t, "name the columns", "%s.* is not supported", first.Text)
+			if len(path) > 1 {
+				return p.unexpected("write a column's name")
+			}
+			p.next()
+			return &columnRef{p.from(first.Start), path, true}
 		}
 		if t.kind != tokWord && t.kind != tokQuoted {
 			return p.unexpected("write a column's name")
@@ -120,7 +135,7 @@ func (p *parser) name() node {
 		path = append(path, p.ident())
 	}
 	if !p.is("(") {
-		return &columnRef{p.from(first.Start), path}
+		return &columnRef{p.from(first.Start), path, false}
 	}
 	if len(path) == 2 && path[0].text == "pg_catalog" {
 		path = path[1:]

@@ -110,6 +110,13 @@ var encodings = map[string]bool{"LATIN1": true, "SQL_ASCII": true}
 // of one of the encodings.
 func openSource(t testing.TB, locale string, r *rand.Rand, n int) *source {
 	t.Helper()
+	return openSourceAs(t, locale, r, n, "", "")
+}
+
+// openSourceAs is openSource with statements that run before and after the tables are
+// filled.
+func openSourceAs(t testing.TB, locale string, r *rand.Rand, n int, before, after string) *source {
+	t.Helper()
 	ctx := context.Background()
 	options := "template template0 encoding 'UTF8' locale '" + locale + "'"
 	if encodings[locale] {
@@ -137,11 +144,17 @@ func openSource(t testing.TB, locale string, r *rand.Rand, n int) *source {
 		return conn
 	}
 	stream := connect("UTC")
+	if _, err := stream.Exec(ctx, before); err != nil {
+		t.Fatal(err)
+	}
 	s := &source{locale: locale, conn: connect(zone), relation: describe(t, stream, "o")}
 	if err := s.conn.QueryRow(ctx, "select current_setting('server_version_num')::int / 10000").Scan(&s.version); err != nil {
 		t.Fatal(err)
 	}
 	fill(t, stream, s.relation, r, n, locale == "LATIN1")
+	if _, err := stream.Exec(ctx, after); err != nil {
+		t.Fatal(err)
+	}
 	old, fresh := readRows(t, stream, "o"), readRows(t, stream, "n")
 	for i := range old {
 		s.changes = append(s.changes, &cdc.Change{Op: cdc.Update, Relation: s.relation, Tx: &cdc.Transaction{Time: commitTime}, Old: old[i], New: fresh[i]})
@@ -212,7 +225,7 @@ func describe(t testing.TB, conn *pgx.Conn, table string) *cdc.Relation {
 		oid  uint32
 		mod  int32
 	}
-	rows, err := conn.Query(ctx, "select attname::text, atttypid::int8, atttypmod from pg_attribute where attrelid = '"+table+"'::regclass and attnum > 0 order by attnum")
+	rows, err := conn.Query(ctx, "select attname::text, atttypid::int8, atttypmod from pg_attribute where attrelid = '"+table+"'::regclass and attnum > 0 and not attisdropped order by attnum")
 	if err != nil {
 		t.Fatal(err)
 	}

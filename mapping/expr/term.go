@@ -44,16 +44,17 @@ type term struct {
 	typ    *cdc.Type
 	typmod int32 // of a column or an explicit cast, else -1
 	place
-	args   []*term
-	lit    value // opConst
-	impl   *impl
-	column int // opColumn, opChanged
-	old    bool
-	lookup int // 1 + the lookup whose column it is, 0: a column of the table
-	negate bool
-	all    bool   // opQuantified: all, not any; opExtreme: greatest
-	test   string // opTruth; opNull: testDatum or empty
-	name   string // of a column
+	args    []*term
+	lit     value // opConst
+	impl    *impl
+	column  int // opColumn, opChanged
+	old     bool
+	lookup  int // 1 + the lookup whose column it is, 0: a column of the table
+	negate  bool
+	all     bool   // opQuantified: all, not any; opExtreme: greatest
+	test    string // opTruth; opNull: testDatum or empty
+	name    string // of a column
+	collate bool   // opRelabel: under collation "C"
 	// size is the number of terms in the tree, where between repeats its operands.
 	size int
 	// stable: PostgreSQL evaluates it for each row, even if it is constant.
@@ -122,6 +123,9 @@ func (c *checker) fold(t *term) *term {
 		return constant(value{}, t.typ, t.place)
 	}
 	var r *term
+	if t.collate { // a constant has no collation
+		return t
+	}
 	switch t.op {
 	case opConst, opColumn, opBound, opChanged, opByOp:
 		return t
@@ -309,5 +313,5 @@ func bound(f func(c *checker, t *term) (*impl, *Error)) *impl { return &impl{bin
 
 // refusal is an error about a whole term.
 func refusal(t *term, message, hint string) *Error {
-	return &Error{Offset: t.off, Length: max(t.end-t.off, 1), Message: message, Hint: hint}
+	return &Error{Offset: t.off, Length: max(t.end-t.off, 1), Message: message, Hint: hint, Unsupported: true}
 }

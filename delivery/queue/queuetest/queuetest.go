@@ -95,7 +95,7 @@ func Event(i int, key string) *mapping.Event {
 		Type:     "cobranca.liquidada", Rule: "rules.yaml:1", Version: "v1",
 		Time:   time.UnixMicro(1_767_225_600_000_000 + int64(i)).UTC(),
 		Tenant: []byte("1"), Key: []byte(key),
-		Data: fmt.Appendf(nil, `{"id":%d,"key":%q}`, i, key),
+		Op: cdc.Update, Data: fmt.Appendf(nil, `{"id":%d,"key":%q}`, i, key),
 	}
 }
 

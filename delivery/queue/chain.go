@@ -1,0 +1,159 @@
+package queue
+
+import (
+	"context"
+	"fmt"
+	"math"
+	"strconv"
+
+	"github.com/redis/go-redis/v9"
+
+	"gancho/cdc"
+)
+
+// chain counts the transactions that append in two ways, both of them in each of these
+// transactions: by one more, and by their number. Where the count is below the number, some
+// are missing before the newest. Redis 7 and newer begin another append-only file with each
+// rewrite, while the end of the one before is on its way to the disk. A power failure then may
+// take that end and leave what is in the next file; Redis cuts the torn file and ends,
+// for aof-load-truncated is about the last file only, but loads both when it is started
+// again. A stream that has lost entries in the middle takes none there: their ids are below
+// its last.
+//
+// A cluster has one for each endpoint, of which the first in a transaction is taken.
+type chain struct {
+	newest  uint64 // number of the newest transaction
+	unsure  bool   // it may have been executed twice, or not at all
+	command *redis.Cmd
+	number  arg
+}
+
+// link returns the command with which the next transaction is counted.
+func (c *chain) link(key string) *redis.Cmd {
+	c.newest++
+	c.number.b = strconv.AppendUint(c.number.b[:0], c.newest, 10)
+	if c.unsure {
+		c.unsure = false
+		return redis.NewCmd(context.Background(), "BITFIELD", key, "SET", "i64", "#0", &c.number, "SET", "i64", "#1", &c.number)
+	}
+	if c.command == nil {
+		c.command = redis.NewCmd(context.Background(), "BITFIELD", key, "INCRBY", "i64", "#0", 1, "SET", "i64", "#1", &c.number)
+	}
+	c.command.SetErr(nil)
+	return c.command
+}
+
+// linkLocked returns the command that counts a transaction whose first stream is s.
+func (a *appender) linkLocked(s *stream) *redis.Cmd {
+	c := a.chains[s.chain]
+	if c == nil {
+		c = &chain{}
+		a.chains[s.chain] = c
+	}
+	return c.link(s.chain)
+}
+
+// unsureLocked says that transactions may have been executed that come again.
+func (a *appender) unsureLocked() {
+	for _, c := range a.chains {
+		c.unsure = true
+	}
+}
+
+// fillHolesLocked looks for transactions that are missing before newer ones. If there are any,
+// it takes what is not before the confirmed LSN out of all streams: the capture reads it
+// again from the source, and appends it in order.
+func (q *Queue) fillHolesLocked(ctx context.Context, epoch uint16, confirmed uint64) error {
+	names, err := q.EndpointNames(ctx)
+	if err != nil {
+		return err
+	}
+	streams := []*stream{q.appender.parked}
+	for _, name := range names {
+		streams = append(streams, q.appender.stream(name, &q.keys))
+	}
+	holed, err := q.readChainsLocked(ctx, streams)
+	if err != nil || !holed {
+		return err
+	}
+	q.log.Error().Stringer("confirmed", cdc.LSN(confirmed)).
+		Msg("redis has lost events in the middle of its append-only file, as a power failure while it rewrites that file can do: " +
+			"everything since the confirmed position is appended again, and some events are delivered again under the same webhook-id")
+	for _, s := range streams {
+		if err := q.cut(ctx, s, epoch, confirmed); err != nil {
+			return err
+		}
+	}
+	q.servers.generations.Add(1) // what was read is read again
+	// Only now: an interrupted process leaves the holes to be found again.
+	q.appender.unsureLocked()
+	for _, s := range streams {
+		if c := q.appender.chains[s.chain]; c.unsure {
+			if err := q.client.Process(ctx, c.link(s.chain)); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// readChainsLocked reads the streams' chains from Redis, and reports whether any has holes.
+func (q *Queue) readChainsLocked(ctx context.Context, streams []*stream) (holed bool, err error) {
+	pipe := q.client.Pipeline()
+	replies := make(map[string]*redis.IntSliceCmd, len(streams))
+	for _, s := range streams {
+		if replies[s.chain] == nil {
+			replies[s.chain] = pipe.BitFieldRO(ctx, s.chain, "i64", "#0", "i64", "#1")
+		}
+	}
+	_, _ = pipe.Exec(ctx) // each command has its error
+	for key, reply := range replies {
+		got, err := reply.Result()
+		if err != nil {
+			return false, fmt.Errorf("read %s: %w", key, err)
+		}
+		holed = holed || got[0] < got[1]
+		q.appender.chains[key] = &chain{newest: uint64(got[1]), unsure: got[0] > got[1]}
+	}
+	return holed, nil
+}
+
+// cutScript moves a page of a stream's entries, up to an id, to a new one. The rest goes
+// with the old stream, whose last id could not be lowered: from Redis 7.2 on, XSETID
+// refuses an id below one that was deleted. What it writes first, a full Redis allows, for
+// the reason that ackScript gives.
+var cutScript = redis.NewScript(`
+redis.call('XDEL', KEYS[1], '0-1')
+local page = redis.call('XRANGE', KEYS[1], '-', ARGV[1], 'COUNT', ARGV[2])
+if #page == 0 then
+  redis.call('DEL', KEYS[1])
+  return 0
+end
+local ids = {}
+for i, entry in ipairs(page) do
+  ids[i] = entry[1]
+  redis.call('XADD', KEYS[2], entry[1], unpack(entry[2]))
+end
+redis.call('XDEL', KEYS[1], unpack(ids))
+return #page`)
+
+// cut takes out of a stream what is not before an LSN of an epoch.
+func (q *Queue) cut(ctx context.Context, s *stream, epoch uint16, lsn uint64) error {
+	const page = 500
+	last := ID{hi: (uint64(epoch)<<lsnBits | lsn) - 1, lo: math.MaxUint64}
+	newest, err := q.lastID(ctx, s.key)
+	if err != nil {
+		return err
+	}
+	if newest.Compare(last) > 0 {
+		if err := q.client.Rename(ctx, s.key, s.old).Err(); err != nil {
+			return err
+		}
+	}
+	for moved := page; moved > 0; { // also what an interrupted cut has left
+		if moved, err = cutScript.Run(ctx, q.client, []string{s.old, s.key}, last.String(), page).Int(); err != nil {
+			return err
+		}
+	}
+	return nil
+}

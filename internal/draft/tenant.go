@@ -1,0 +1,55 @@
+package draft
+
+import (
+	"fmt"
+	"slices"
+)
+
+// units are words for what tenants usually are: a customer's branches.
+func units() []string {
+	return []string{
+		"empresa", "filial", "unidade", "loja", "tenant", "escola", "instituicao", "instit", "academia", "clinica", "franquia", "condominio",
+		"estabelecimento", "entidade", "orgao", "agencia", "polo", "company", "branch", "store", "shop", "organization", "organisation", "org",
+		"school", "workspace", "subsidiary",
+	}
+}
+
+func isUnit(name string) bool {
+	return slices.ContainsFunc(nameWords(name), func(w string) bool { return slices.Contains(units(), w) || slices.Contains(units(), singular(w)) })
+}
+
+// tenantGuess is the column that the tenant may be read from.
+type tenantGuess struct {
+	column string
+	score  int // of 100
+	reason string
+}
+
+// tenant guesses the tenant's column; nil: none looks like one.
+func (t *table) tenant() *tenantGuess {
+	var best *tenantGuess
+	for _, c := range t.columns {
+		guess := tenantGuess{column: c.name}
+		r := t.refers(c.name)
+		switch {
+		case r != nil && isUnit(r.to.Name.Name):
+			guess.score, guess.reason = 50, fmt.Sprintf("it refers to %s", r.to.written())
+			if isUnit(c.name) {
+				guess.score += 30
+			}
+		case r == nil && isUnit(c.name) && (isText(c) || isNumber(c) || c.base == "int2" || c.base == "uuid"):
+			guess.score, guess.reason = 40, "by its name"
+		case isUnit(t.Name.Name) && len(t.key) == 1 && t.key[0] == c.name && len(nameWords(t.Name.Name)) == 1:
+			guess.score, guess.reason = 45, "the table may be that of the units"
+		default:
+			continue
+		}
+		if c.notNull {
+			guess.score += 20
+		}
+		if best == nil || guess.score > best.score {
+			best = &guess
+		}
+	}
+	return best
+}
