@@ -43,7 +43,7 @@ func finish(t *testing.T, l *load, r *receiver, rounds int) {
 func TestKillBridge(t *testing.T) {
 	t.Parallel()
 	random := seeded(t)
-	w := newWorld(t, testservers.RedisOptions{}, loadTable)
+	w := newLoadWorld(t, testservers.RedisOptions{})
 	r := newReceiver(t, nil)
 	w.rules = loadRules
 	w.endpoint("a", r.url())
@@ -69,7 +69,7 @@ func TestKillBridge(t *testing.T) {
 func TestKillRedis(t *testing.T) {
 	t.Parallel()
 	random := seeded(t)
-	w := newWorld(t, testservers.RedisOptions{}, loadTable)
+	w := newLoadWorld(t, testservers.RedisOptions{})
 	r := newReceiver(t, nil)
 	w.rules = loadRules
 	w.endpoint("a", r.url())
@@ -92,7 +92,7 @@ func TestKillRedis(t *testing.T) {
 // a machine that lost power would: with everysec that is what Redis may lose.
 func TestRedisLosesItsTail(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, testservers.RedisOptions{Settings: map[string]string{"aof-load-truncated": "yes"}}, loadTable)
+	w := newLoadWorld(t, testservers.RedisOptions{Settings: map[string]string{"aof-load-truncated": "yes"}})
 	// The receiver holds everything back, so that the queue holds all events
 	// and the loss hits events that nobody has seen.
 	r := newReceiver(t, nil)
@@ -148,6 +148,7 @@ func TestRestartPostgres(t *testing.T) {
 	}
 	t.Cleanup(own.Close)
 	w := newWorldOn(t, own, "", testservers.RedisOptions{}, loadTable)
+	w.binary = buildCommand(t)
 	w.extra = "state: {key: '" + stateKey + "'}\nquotas: {total: {backlog: 100}}"
 	r, paused := newReceiver(t, nil), newReceiver(t, nil)
 	w.rules = loadRules
@@ -188,7 +189,7 @@ func TestRestartPostgres(t *testing.T) {
 func TestCutConnection(t *testing.T) {
 	t.Parallel()
 	random := seeded(t)
-	w := newWorld(t, testservers.RedisOptions{}, loadTable)
+	w := newLoadWorld(t, testservers.RedisOptions{})
 	r := newReceiver(t, nil)
 	w.rules = loadRules
 	w.endpoint("a", r.url())
@@ -216,7 +217,7 @@ func TestCutConnection(t *testing.T) {
 // deliver; when the first is killed the second takes over everything.
 func TestTakeover(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, testservers.RedisOptions{}, loadTable)
+	w := newLoadWorld(t, testservers.RedisOptions{})
 	r := newReceiver(t, nil)
 	w.rules = loadRules
 	w.endpoint("a", r.url())
