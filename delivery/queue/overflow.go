@@ -257,7 +257,15 @@ func (o *Owner) MoveOldest(ctx context.Context, keep int64) (owned, more bool, e
 		if end.Compare(floor) < 0 {
 			end = floor
 		}
+		// Behind a hole nothing moves: the end would pass what is to be appended again.
+		generation := o.Generation()
+		if err := q.checkHoles(ctx); err != nil {
+			return nil, err
+		}
 		page, _, err := o.readStream(ctx, false, end, int(min(left-keep, moveEvents)), moveBytes)
+		if err == nil && o.Generation() != generation {
+			err = ErrRestarted
+		}
 		return page, err
 	})
 	if errors.Is(err, ErrStale) {
