@@ -123,7 +123,7 @@ func (o *Overflow) Move(ctx context.Context, endpoint, claim string, read func(e
 			size := overflowSize(m)
 			total += size
 			end = e.ID
-			return []any{name, e.ID.Bytes(), enc(m.Type), enc(m.Tenant), enc(m.Key), m.Time, enc(m.Version), body(m.Data), m.Previous, m.Unchanged, int32(size)}
+			return []any{name, e.ID.Bytes(), enc(m.Type), enc(m.Tenant), enc(m.Key), m.Time, enc(m.Version), body(m.Data), m.Previous, notes(m), int32(size)}
 		})
 		if err != nil {
 			return err
@@ -138,7 +138,7 @@ func (o *Overflow) Move(ctx context.Context, endpoint, claim string, read func(e
 // overflowSize is about what a row takes, in bytes.
 func overflowSize(m *webhook.Message) int {
 	const row = 128 // and its part of the indexes
-	return row + len(m.Type) + len(m.Tenant) + len(m.Key) + len(m.Version) + len(m.Data) + len(m.Previous) + len(m.Unchanged)
+	return row + len(m.Type) + len(m.Tenant) + len(m.Key) + len(m.Version) + len(m.Data) + len(m.Previous) + len(m.Unchanged) + len(m.Errors)
 }
 
 // Page implements queue.Overflow.
@@ -149,8 +149,11 @@ func (o *Overflow) Page(ctx context.Context, endpoint string, after, end queue.I
 		) page where before is null or before < $5 order by position`,
 		[]any{o.store.text.encode(endpoint), after.Bytes(), end.Bytes(), count, budget}, func(row pgx.CollectableRow) (queue.Entry, error) {
 			m := &webhook.Message{}
-			var position []byte
-			err := row.Scan(&position, &m.Type, &m.Tenant, &m.Key, &m.Time, &m.Version, &m.Data, &m.Previous, &m.Unchanged)
+			var position, kept []byte
+			err := row.Scan(&position, &m.Type, &m.Tenant, &m.Key, &m.Time, &m.Version, &m.Data, &m.Previous, &kept)
+			if err == nil {
+				err = readNotes(m, kept)
+			}
 			m.Time = m.Time.UTC()
 			decodeIn(&m.Type, &m.Tenant, &m.Key, &m.Version)
 			return queue.Entry{ID: queue.IDFromBytes(position), Msg: m}, err

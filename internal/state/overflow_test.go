@@ -15,6 +15,7 @@ import (
 	"testing"
 	"time"
 
+	"gancho/cdc"
 	"gancho/delivery/dispatch"
 	"gancho/delivery/endpoint"
 	"gancho/delivery/queue"
@@ -339,4 +340,57 @@ func TestOverflowOverFailures(t *testing.T) {
 	}
 	w.end(0)
 	t.Logf("%d of %d events have arrived again", w.sink.repeats, w.appended)
+}
+
+// entries are n whole events, without what they owe to their ids.
+func entries(t *testing.T, n int) []queue.Entry {
+	t.Helper()
+	all := make([]queue.Entry, n)
+	for i := range all {
+		id := must[queue.ID](t)(queue.NewID(1, cdc.Position{Commit: cdc.LSN(queuetest.LSN(i))}, 0))
+		m := &webhook.Message{Type: "order.paid", Tenant: "acme", Key: fmt.Sprint("k", i), Time: time.UnixMicro(int64(i)).UTC(), Version: "v1", Op: "update"}
+		m.Data, m.Previous, m.Unchanged, m.Errors = []byte(`{"a":1}`), []byte(`{"a":0}`), []byte(`["b"]`), []byte(`[{"field":"c"}]`)
+		if i%2 == 1 { // of no change
+			m.Op, m.Previous, m.Unchanged, m.Errors = "", nil, nil, nil
+		}
+		all[i] = queue.Entry{ID: id, Msg: m}
+	}
+	return all
+}
+
+func byPosition(page []queue.Entry) map[string]*webhook.Message {
+	m := map[string]*webhook.Message{}
+	for _, e := range page {
+		m[e.ID.String()] = e.Msg
+	}
+	return m
+}
+
+// moveEntries moves them to an endpoint's overflow, whose claim is claim.
+func moveEntries(t *testing.T, o *state.Overflow, endpoint, claim string, all []queue.Entry) queue.Head {
+	t.Helper()
+	must[queue.Head](t)(o.Take(t.Context(), endpoint, claim, true))
+	return must[queue.Head](t)(o.Move(t.Context(), endpoint, claim, func(queue.ID) ([]queue.Entry, error) { return all, nil }))
+}
+
+// An event that has moved is the same as before, also as a dead letter.
+func TestOverflowKeepsTheWholeEvent(t *testing.T) {
+	t.Parallel()
+	s, _ := newStore(t)
+	o, all := s.Overflow(), entries(t, 4)
+	h := moveEntries(t, o, "a", "1", all)
+	page := must[[]queue.Entry](t)(o.Page(t.Context(), "a", queue.ID{}, h.End, 10, 1<<20))
+	same(t, "page", byPosition(all), byPosition(page))
+
+	id, at := all[0].ID, time.UnixMicro(1).UTC()
+	died := queue.OverflowDead{DeadResult: queue.DeadResult{ID: id, Reason: "refused"}, WebhookID: id.WebhookID("0123abcd"), Sequence: id.Sequence()}
+	died.First, died.Last = at, at
+	must[queue.Head](t)(o.Acknowledge(t.Context(), "a", "1", nil, []queue.OverflowDead{died}))
+	dead := must[[]state.DeadLetter](t)(s.DeadLetters(t.Context(), state.Filter{}, 0, 10))
+	want := *all[0].Msg
+	want.ID, want.Sequence = died.WebhookID, died.Sequence
+	if len(dead) != 1 {
+		t.Fatalf("%d dead letters", len(dead))
+	}
+	same(t, "dead letter", want, dead[0].Message)
 }
