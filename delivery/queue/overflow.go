@@ -21,9 +21,10 @@ import (
 type Overflow interface {
 	// Heads are those of all endpoints that have events there.
 	Heads(ctx context.Context) (map[string]Head, error)
-	// Take has the claim be the head's from now on. A head that does not exist is created
+	// Take has the claim be the head's from now on, unless owned, which it calls while nobody
+	// else changes the head, returns an error. A head that does not exist is created
 	// if it is to begin, else it is the zero one; one without events is removed, unless it is to begin.
-	Take(ctx context.Context, endpoint, claim string, begin bool) (Head, error)
+	Take(ctx context.Context, endpoint, claim string, begin bool, owned func() error) (Head, error)
 	// Move calls read with the end while nobody else changes the head, adds the entries
 	// that it returns, which are after the end, and raises the end to the last of them.
 	Move(ctx context.Context, endpoint, claim string, read func(end ID) ([]Entry, error)) (Head, error)
@@ -54,8 +55,8 @@ type OverflowDead struct {
 	WebhookID, Sequence string
 }
 
-// ErrStale says that the head has another claim, or none: its owner is another one, or the
-// endpoint was dropped.
+// ErrStale says that the head, or the fence, has another claim, or none: the owner is another
+// one, or the endpoint was dropped.
 var ErrStale = errors.New("another process delivers to the endpoint now")
 
 // errNoOverflow: the process has no state database, and something is there.
@@ -138,7 +139,8 @@ redis.call('XTRIM', KEYS[2], 'MINID', ARGV[3])
 if ARGV[2] == '' then redis.call('HDEL', KEYS[3], 'overflow') else redis.call('HSET', KEYS[3], 'overflow', ARGV[2]) end
 return redis.call('XLEN', KEYS[2])`)
 
-// setMark brings Redis up to the owner's head.
+// setMark brings Redis up to the owner's head, and returns how many events the stream has
+// left. ErrStale: another process owns the endpoint.
 func (o *Owner) setMark(ctx context.Context, h Head, mark string) (left int64, err error) {
 	k, generation := o.q.keys, o.Generation()
 	o.markedAs(mark != "" || o.mayBeMarked(), generation)
@@ -146,6 +148,9 @@ func (o *Owner) setMark(ctx context.Context, h Head, mark string) (left int64, e
 	left, err = markScript.Run(ctx, o.q.client, keys, o.claim, mark, h.End.next().String()).Int64()
 	if err != nil {
 		return 0, annotate(err, "mark the overflow of endpoint %q", o.endpoint)
+	}
+	if left < 0 {
+		return 0, ErrStale
 	}
 	o.markedAs(mark != "", generation)
 	return left, nil
@@ -174,12 +179,26 @@ func (o *Owner) loadOverflow(ctx context.Context, marked bool) error {
 	return o.takeLocked(ctx)
 }
 
-// takeLocked takes the head of an endpoint that may be marked.
+// owned returns ErrStale if another process owns the endpoint. While the head cannot change,
+// who gets the lease after it takes the head after it, too.
+func (o *Owner) owned(ctx context.Context) error {
+	fence, err := o.q.client.Get(ctx, o.q.keys.fence(o.endpoint)).Result()
+	switch {
+	case err != nil && !errors.Is(err, redis.Nil):
+		return annotate(err, "read who owns endpoint %q", o.endpoint)
+	case fence != o.claim:
+		return ErrStale
+	}
+	return nil
+}
+
+// takeLocked takes the head of an endpoint that may be marked. ErrStale: another process
+// owns it.
 func (o *Owner) takeLocked(ctx context.Context) error {
 	if o.q.overflow == nil {
 		return errNoOverflow
 	}
-	h, err := o.q.overflow.Take(ctx, o.endpoint, o.claim, false)
+	h, err := o.q.overflow.Take(ctx, o.endpoint, o.claim, false, func() error { return o.owned(ctx) })
 	if err != nil {
 		return fmt.Errorf("read which events of endpoint %q are in the state database: %w", o.endpoint, err)
 	}
@@ -230,25 +249,33 @@ const (
 // or not, while the stream has more than keep; more: it still has. false: another process
 // owns the endpoint. Call it from the goroutine that calls Write.
 func (o *Owner) MoveOldest(ctx context.Context, keep int64) (owned, more bool, err error) {
-	q := o.q
-	if q.overflow == nil {
+	if o.q.overflow == nil {
 		return true, false, nil
 	}
 	o.over.changing.Lock()
 	defer o.over.changing.Unlock()
+	more, err = o.moveOldestLocked(ctx, keep)
+	if errors.Is(err, ErrStale) {
+		return false, false, nil
+	}
+	return true, more, err
+}
+
+func (o *Owner) moveOldestLocked(ctx context.Context, keep int64) (more bool, err error) {
+	q := o.q
 	if o.over.unsure {
 		if err := o.takeLocked(ctx); err != nil {
-			return true, false, err
+			return false, err
 		}
 	}
 	left, err := q.client.XLen(ctx, q.keys.events(o.endpoint)).Result()
 	if err != nil || left <= keep {
-		return true, false, annotate(err, "count events of endpoint %q", o.endpoint)
+		return false, annotate(err, "count events of endpoint %q", o.endpoint)
 	}
 	h, _ := o.head()
 	if h.Events == 0 {
-		if owned, err := o.beginOverflow(ctx); err != nil || !owned {
-			return owned, false, err
+		if err := o.beginOverflow(ctx); err != nil {
+			return false, err
 		}
 	}
 	o.over.unsure = true
@@ -268,35 +295,29 @@ func (o *Owner) MoveOldest(ctx context.Context, keep int64) (owned, more bool, e
 		}
 		return page, err
 	})
-	if errors.Is(err, ErrStale) {
-		return false, false, nil
-	}
 	if err != nil {
-		return true, false, fmt.Errorf("move events of endpoint %q to the state database: %w", o.endpoint, err)
+		return false, fmt.Errorf("move events of endpoint %q to the state database: %w", o.endpoint, err)
 	}
 	o.adopt(h) // before the stream is cut: who reads it meanwhile sees that it was
 	o.over.unsure = false
 	left, err = o.setMark(ctx, h, h.mark())
-	return left >= 0, left > keep, err
+	return left > keep, err
 }
 
 // beginOverflow creates the endpoint's head, and marks the endpoint, durably. In this order: whoever
 // gets the lease before the mark is set has it refused, and whoever gets it afterwards
 // takes the head before it reads anything.
-func (o *Owner) beginOverflow(ctx context.Context) (owned bool, err error) {
-	h, err := o.q.overflow.Take(ctx, o.endpoint, o.claim, true)
+func (o *Owner) beginOverflow(ctx context.Context) error {
+	h, err := o.q.overflow.Take(ctx, o.endpoint, o.claim, true, func() error { return o.owned(ctx) })
 	if err != nil {
-		return true, fmt.Errorf("begin to move events of endpoint %q to the state database: %w", o.endpoint, err)
+		return fmt.Errorf("begin to move events of endpoint %q to the state database: %w", o.endpoint, err)
 	}
 	o.adopt(h)
-	owned = true
-	err = o.q.Durably(ctx, o.endpoint, func() error {
+	return o.q.Durably(ctx, o.endpoint, func() error {
 		h, _ := o.head()
-		left, err := o.setMark(ctx, h, h.mark())
-		owned = err != nil || left >= 0
+		_, err := o.setMark(ctx, h, h.mark())
 		return err
 	})
-	return owned, err
 }
 
 // readMain reads the endpoint's events after an id: those of the Overflow first.
@@ -362,7 +383,11 @@ func (o *Owner) acknowledgeOverflowed(ctx context.Context, r *Results) (owned bo
 	o.over.changing.Lock()
 	defer o.over.changing.Unlock()
 	if o.over.unsure {
-		if err := o.takeLocked(ctx); err != nil {
+		err := o.takeLocked(ctx)
+		if errors.Is(err, ErrStale) {
+			return false, nil, nil
+		}
+		if err != nil {
 			return true, nil, err
 		}
 	}

@@ -50,14 +50,17 @@ func (o *Overflow) Heads(ctx context.Context) (map[string]queue.Head, error) {
 }
 
 // Take implements queue.Overflow.
-func (o *Overflow) Take(ctx context.Context, endpoint, claim string, begin bool) (h queue.Head, err error) {
+func (o *Overflow) Take(ctx context.Context, endpoint, claim string, begin bool, owned func() error) (h queue.Head, err error) {
 	name := o.store.text.encode(endpoint)
 	sql := `update gancho.overflow_heads h set claim = $2 where endpoint = $1 returning ` + headColumns
 	if begin {
 		sql = `insert into gancho.overflow_heads as h (endpoint, claim) values ($1, $2) on conflict (endpoint) do update set claim = excluded.claim returning ` + headColumns
 	}
 	err = o.change(ctx, "take the overflow of an endpoint", func(tx pgx.Tx) error {
-		if h, err = oneHead(ctx, tx, sql, name, claim); err != nil || begin || h.Events > 0 {
+		if h, err = oneHead(ctx, tx, sql, name, claim); err != nil {
+			return err
+		}
+		if err := owned(); err != nil || begin || h.Events > 0 {
 			return err
 		}
 		h = queue.Head{}

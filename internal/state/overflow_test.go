@@ -81,9 +81,9 @@ type watched struct {
 	begun atomic.Bool
 }
 
-func (o *watched) Take(ctx context.Context, endpoint, claim string, begin bool) (queue.Head, error) {
+func (o *watched) Take(ctx context.Context, endpoint, claim string, begin bool, owned func() error) (queue.Head, error) {
 	o.begun.Store(o.begun.Load() || begin)
-	return o.Overflow.Take(ctx, endpoint, claim, begin)
+	return o.Overflow.Take(ctx, endpoint, claim, begin, owned)
 }
 
 func (o *watched) Move(ctx context.Context, endpoint, claim string, read func(queue.ID) ([]queue.Entry, error)) (queue.Head, error) {
@@ -369,7 +369,7 @@ func byPosition(page []queue.Entry) map[string]*webhook.Message {
 // moveEntries moves them to an endpoint's overflow, whose claim is claim.
 func moveEntries(t *testing.T, o *state.Overflow, endpoint, claim string, all []queue.Entry) queue.Head {
 	t.Helper()
-	must[queue.Head](t)(o.Take(t.Context(), endpoint, claim, true))
+	must[queue.Head](t)(o.Take(t.Context(), endpoint, claim, true, func() error { return nil }))
 	return must[queue.Head](t)(o.Move(t.Context(), endpoint, claim, func(queue.ID) ([]queue.Entry, error) { return all, nil }))
 }
 
@@ -393,4 +393,60 @@ func TestOverflowKeepsTheWholeEvent(t *testing.T) {
 		t.Fatalf("%d dead letters", len(dead))
 	}
 	same(t, "dead letter", want, dead[0].Message)
+}
+
+// ownQueue is a queue without a dispatcher whose events may overflow; own makes another
+// process the owner of its endpoint.
+func ownQueue(t *testing.T, s *state.Store) (q *queue.Queue, own func() *queue.Owner) {
+	t.Helper()
+	r := queuetest.StartRedis(t)
+	open := func() *queue.Queue {
+		q := must[*queue.Queue](t)(queue.Open(t.Context(), queue.Options{
+			URL: r.URL(), Endpoints: []endpoint.Endpoint{{Name: "a"}}, Overflow: s.Overflow(), Logger: queuetest.Logger(t),
+		}))
+		t.Cleanup(func() { _ = q.Close() })
+		return q
+	}
+	q = open()
+	must[uint16](t)(q.Claim(t.Context(), queuetest.Source(), false))
+	c := queuetest.Client(t, r)
+	return q, func() *queue.Owner {
+		t.Helper()
+		check(t, c.Del(t.Context(), "gancho:leases").Err()) // those of the owner before have expired
+		owners := must[[]*queue.Owner](t)(open().Worker().Acquire(t.Context(), time.Minute, []string{"a"}))
+		if len(owners) != 1 || owners[0] == nil {
+			t.Fatal("the endpoint has another owner")
+		}
+		if _, _, err := owners[0].Load(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		return owners[0]
+	}
+}
+
+// An owner that does not know yet that it is none takes the head from nobody.
+func TestOverflowIsNotTakenByAStaleOwner(t *testing.T) {
+	t.Parallel()
+	s, dsn := newStore(t)
+	q, own := ownQueue(t, s)
+	queuetest.AppendEvents(t, q, 0, 10, 5, queuetest.KeyModulo(2))
+	stale := own()
+	owner := own()
+	move := func(o *queue.Owner, keep int64) bool {
+		owned, _, err := o.MoveOldest(t.Context(), keep)
+		check(t, err)
+		return owned
+	}
+	if move(stale, 5) {
+		t.Error("a stale owner has begun an overflow")
+	}
+	if heads := query[int](t, dsn, `select count(*)::int from gancho.overflow_heads`); heads != 0 {
+		t.Errorf("it has left %d heads", heads)
+	}
+	if !move(owner, 5) || move(stale, 3) || !move(owner, 2) {
+		t.Error("a stale owner has taken the head")
+	}
+	if s := must[queue.Stats](t)(queuetest.Stats(t.Context(), q, "a")); s.Backlog != 10 || s.Overflowed != 8 {
+		t.Errorf("%d of %d events have moved", s.Overflowed, s.Backlog)
+	}
 }
