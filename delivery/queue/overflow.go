@@ -7,6 +7,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"gancho/delivery/webhook"
@@ -23,7 +24,8 @@ type Overflow interface {
 	Heads(ctx context.Context) (map[string]Head, error)
 	// Take has the claim be the head's from now on, unless owned, which it calls while nobody
 	// else changes the head, returns an error. A head that does not exist is created
-	// if it is to begin, else it is the zero one; one without events is removed, unless it is to begin.
+	// if it is to begin, else it is the zero one; one without events is removed, unless it is
+	// to begin, and keeps its end in what is returned.
 	Take(ctx context.Context, endpoint, claim string, begin bool, owned func() error) (Head, error)
 	// Move calls read with the end while nobody else changes the head, adds the entries
 	// that it returns, which are after the end, and raises the end to the last of them.
@@ -37,7 +39,8 @@ type Overflow interface {
 	// Drop deletes the endpoint's head and events.
 	Drop(ctx context.Context, endpoint string) error
 	// Forget returns, by endpoint, the subject's events, after it has deleted them if
-	// they are to be removed. It waits for a Move that has read its entries.
+	// they are to be removed: then all endpoints with a head are there, though they
+	// have none. It waits for a Move that has read its entries.
 	Forget(ctx context.Context, s Subject, remove bool) (map[string][]ID, error)
 }
 
@@ -93,6 +96,8 @@ type overflowed struct {
 	changing sync.Mutex
 	// unsure: it is not known whether the last Move was committed. Guarded by changing.
 	unsure bool
+	// removed: somebody may have removed events from the Overflow.
+	removed atomic.Bool
 
 	mu    sync.Mutex
 	head  Head   // guarded by mu
@@ -208,7 +213,26 @@ func (o *Owner) takeLocked(ctx context.Context) error {
 	if h.Events > 0 {
 		mark = h.mark()
 	}
+	h, _ = o.head() // its end is never before that of the database
 	_, err = o.setMark(ctx, h, mark)
+	return err
+}
+
+// EventsRemoved says that somebody has removed events of the endpoint (Standing.Forgotten).
+// Call it before they are read again.
+func (o *Owner) EventsRemoved() { o.over.removed.Store(true) }
+
+// takeAgainLocked takes the head again when it may not be what the owner knows of it.
+func (o *Owner) takeAgainLocked(ctx context.Context) error {
+	h, _ := o.head()
+	removed := o.over.removed.Swap(false) && h.Events > 0
+	if !removed && !o.over.unsure {
+		return nil
+	}
+	err := o.takeLocked(ctx)
+	if err != nil && removed {
+		o.over.removed.Store(true)
+	}
 	return err
 }
 
@@ -263,10 +287,8 @@ func (o *Owner) MoveOldest(ctx context.Context, keep int64) (owned, more bool, e
 
 func (o *Owner) moveOldestLocked(ctx context.Context, keep int64) (more bool, err error) {
 	q := o.q
-	if o.over.unsure {
-		if err := o.takeLocked(ctx); err != nil {
-			return false, err
-		}
+	if err := o.takeAgainLocked(ctx); err != nil {
+		return false, err
 	}
 	left, err := q.client.XLen(ctx, q.keys.events(o.endpoint)).Result()
 	if err != nil || left <= keep {
@@ -325,6 +347,14 @@ func (o *Owner) readMain(ctx context.Context, after ID, count, budget int) (page
 	if err := o.restoreMark(ctx); err != nil {
 		return nil, false, err
 	}
+	if o.over.removed.Load() {
+		o.over.changing.Lock()
+		err := o.takeAgainLocked(ctx)
+		o.over.changing.Unlock()
+		if err != nil {
+			return nil, false, err
+		}
+	}
 	for {
 		h, moves := o.head()
 		if h.Events > 0 && after.Compare(h.End) < 0 {
@@ -382,14 +412,12 @@ func (o *Owner) fetch(ctx context.Context, id ID) (*webhook.Message, error) {
 func (o *Owner) acknowledgeOverflowed(ctx context.Context, r *Results) (owned bool, mark *string, err error) {
 	o.over.changing.Lock()
 	defer o.over.changing.Unlock()
-	if o.over.unsure {
-		err := o.takeLocked(ctx)
-		if errors.Is(err, ErrStale) {
-			return false, nil, nil
-		}
-		if err != nil {
-			return true, nil, err
-		}
+	err = o.takeAgainLocked(ctx)
+	if errors.Is(err, ErrStale) {
+		return false, nil, nil
+	}
+	if err != nil {
+		return true, nil, err
 	}
 	h, _ := o.head()
 	if h.Events == 0 {
@@ -461,10 +489,12 @@ func (q *Queue) RestoreOverflow(ctx context.Context) error {
 }
 
 // forgetOverflowedScript removes what is kept of events that were removed from the
-// Overflow, and has the owner read again. KEYS: state, retries, their attempts.
+// Overflow, and has the owner take its head and read again. KEYS: state, retries, their attempts.
 var forgetOverflowedScript = redis.NewScript(`
-redis.call('ZREM', KEYS[2], unpack(ARGV))
-redis.call('HDEL', KEYS[3], unpack(ARGV))
+if #ARGV > 0 then
+  redis.call('ZREM', KEYS[2], unpack(ARGV))
+  redis.call('HDEL', KEYS[3], unpack(ARGV))
+end
 return redis.call('HINCRBY', KEYS[1], 'forgotten', 1)`)
 
 // forgetOverflowed counts, or removes, the subject's events in the Overflow.
@@ -478,7 +508,8 @@ func (q *Queue) forgetOverflowed(ctx context.Context, s *Subject, remove bool) (
 	}
 	for name, ids := range found {
 		total += int64(len(ids))
-		for at := 0; remove && at < len(ids); at += moveEvents {
+		// Also without events: a call that failed may have removed them.
+		for at := 0; remove && (at == 0 || at < len(ids)); at += moveEvents {
 			args := appendIDs(nil, func(ID) bool { return true }, ids[at:min(at+moveEvents, len(ids))])[1:]
 			keys := []string{q.keys.state(name), q.keys.due(name), q.keys.attempts(name)}
 			if err := forgetOverflowedScript.Run(ctx, q.client, keys, args...).Err(); err != nil {

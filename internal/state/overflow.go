@@ -63,7 +63,6 @@ func (o *Overflow) Take(ctx context.Context, endpoint, claim string, begin bool,
 		if err := owned(); err != nil || begin || h.Events > 0 {
 			return err
 		}
-		h = queue.Head{}
 		_, err = tx.Exec(ctx, `delete from gancho.overflow_heads where endpoint = $1`, name)
 		return err
 	})
@@ -232,8 +231,13 @@ func (o *Overflow) Forget(ctx context.Context, of queue.Subject, remove bool) (m
 	err := s.write(ctx, "look for overflowed events of a key", func(tx pgx.Tx) error {
 		clear(found)
 		if remove { // whoever has read entries to move them has inserted them then
-			if _, err := tx.Exec(ctx, `select from gancho.overflow_heads order by endpoint for update`); err != nil {
+			heads, _ := tx.Query(ctx, `select endpoint from gancho.overflow_heads order by endpoint for update`)
+			names, err := pgx.CollectRows(heads, pgx.RowTo[string])
+			if err != nil {
 				return err
+			}
+			for _, name := range names {
+				found[decode(name)] = nil
 			}
 		}
 		rows, _ := tx.Query(ctx, `select endpoint, position from `+overflowTable+w.sql(), w.args...)

@@ -450,3 +450,23 @@ func TestOverflowIsNotTakenByAStaleOwner(t *testing.T) {
 		t.Errorf("%d of %d events have moved", s.Overflowed, s.Backlog)
 	}
 }
+
+// When all that has moved was somebody's who is forgotten, the owner and Redis have no head
+// left, and what was queued later is delivered; also when the call that removed it failed.
+func TestOverflowThatIsForgotten(t *testing.T) {
+	t.Parallel()
+	w := newOverflowWorld(t)
+	w.set(endpoint.Paused)
+	w.append(20)
+	w.moved(5)
+	for key := range 5 {
+		of := queue.Subject{Tenant: string(queuetest.Event(0, "").Tenant), Key: fmt.Sprint("k", key)}
+		if key < 4 {
+			must[map[string][]queue.ID](t)(w.store.Overflow().Forget(t.Context(), of, true)) // and Redis hears nothing of it
+			continue
+		}
+		must[queue.Forgotten](t)(w.q.Forget(t.Context(), of))
+	}
+	queuetest.Eventually(t, "no overflow", func() bool { s := w.stats(); return s.Backlog == 4 && s.Overflowed == 0 })
+	w.end(16)
+}
