@@ -204,13 +204,14 @@ func (m *Mapper) Map(c *cdc.Change, sink Sink) error {
 	if len(rules) > 0 {
 		m.load(c)
 	}
+	apart := false
 	for i := range rules {
 		before := len(m.observation.Verdicts)
 		if err := m.apply(&rules[i], rules[i].n, c, sink); err != nil {
 			m.forgetVerdicts()
 			return err
 		}
-		m.observeEvent(c, &plan.subjects[c.Op], before)
+		apart = m.observeEvent(c, &plan.subjects[c.Op], before) || apart
 	}
 	for _, p := range plan.collects {
 		if err := m.collector.collect(p, c); err != nil {
@@ -218,7 +219,9 @@ func (m *Mapper) Map(c *cdc.Change, sink Sink) error {
 		}
 		m.toldLater(p, c.Op)
 	}
-	m.observe(c, &plan.subjects[c.Op])
+	if !apart || len(m.observation.Verdicts) > 0 {
+		m.observe(c, &plan.subjects[c.Op])
+	}
 	return nil
 }
 

@@ -233,11 +233,12 @@ func (m *Mapper) observeLater(c *cdc.Change) {
 	m.forgetVerdicts()
 }
 
-// observeEvent tells at once of an event whose tenant the change alone does not show.
-func (m *Mapper) observeEvent(c *cdc.Change, s *subjectPlan, before int) {
+// observeEvent tells at once of an event whose tenant the change alone does not show, and
+// reports whether it has; before is how many verdicts there were before it.
+func (m *Mapper) observeEvent(c *cdc.Change, s *subjectPlan, before int) bool {
 	o := &m.observation
 	if m.observer == nil || s.tenant.known || len(o.Verdicts) == before || o.Verdicts[len(o.Verdicts)-1].Outcome != Fired {
-		return
+		return false
 	}
 	all := o.Verdicts
 	o.Verdicts = all[before:]
@@ -246,6 +247,7 @@ func (m *Mapper) observeEvent(c *cdc.Change, s *subjectPlan, before int) {
 	o.Tenant, o.HasTenant = m.tenant, true
 	m.observer.Observe(o)
 	o.Verdicts = all[:before]
+	return true
 }
 
 // toldLater notes the rules that wait for the commit.

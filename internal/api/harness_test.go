@@ -127,7 +127,7 @@ func (w *world) verdicts(q control.WhyQuestion) (control.WhyView, error) {
 			{Endpoint: "shared"}, {Endpoint: "mark1-own", Tenants: []string{"1"}}, {Endpoint: "mark2-own", Tenants: []string{"2"}, Refused: "tenant"},
 		}},
 		{Rule: "rules/a.yaml:9", Event: "cobranca.aberta", Outcome: control.WhyFalse, Number: 1, Of: 2, Conjunct: "empresa_id <> 'markop'"},
-		{Rule: "rules/a.yaml:15", Event: "cobranca.nova", Outcome: control.WhyParked, WebhookID: "0123456789ab-001-0000000000001000-000000000000-0000"},
+		{Rule: "rules/a.yaml:15", Event: "cobranca.nova", Outcome: control.WhyParked, WebhookID: "01234567-001-0000000000001000-000000000000-0000"},
 	}})
 	return v, nil
 }
