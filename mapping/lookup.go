@@ -60,9 +60,9 @@ func (l *lookup) noun() string {
 	return "lookup"
 }
 
-// maxLookups is how many a rule may have; the rest is for expressions that the source
-// evaluates.
-const maxLookups = expr.MaxLookups - 2*int(groups)
+// maxLookups is how many a rule may have; the rest of expr.MaxLookups is for expressions
+// that the source evaluates.
+const maxLookups = 16
 
 // maxCache bounds lookup.cache: nobody expects older rows.
 const maxCache = 24 * time.Hour
@@ -133,6 +133,8 @@ type boundLookup struct {
 	// lenient: a column that was not sent is given as null, because what depends on it
 	// is left out.
 	lenient bool
+	// nullable: a value that fails is null, and the leaf that it is of is named in errors.
+	nullable bool
 }
 
 // piece is a part of a batch's text that is copied from the lookup's.
