@@ -37,7 +37,7 @@ type whyFlags struct {
 func newWhyCommand() *cobra.Command {
 	var f whyFlags
 	cmd := &cobra.Command{
-		Use: "why --table TABLE --key KEY", Short: "Show what became of a row's changes, and why an event did not happen", Args: noArguments,
+		Use: "why", Short: "Show what became of a row's changes, and why an event did not happen", Args: noArguments,
 		Long: `Show what became of the newest changes of a row: which rules looked at each, which part of
 when was false or null, which endpoints the event was queued for and which not, and how
 its delivery went.
@@ -107,14 +107,14 @@ func askWhy(ctx context.Context, at, token, table, key string, from time.Time) (
 	if !from.IsZero() {
 		query.Set("from", from.UTC().Format(time.RFC3339Nano))
 	}
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, strings.TrimSuffix(at, "/")+"/api/v1/why?"+query.Encode(), nil)
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, strings.TrimSuffix(at, "/")+"/api/v1/why?"+query.Encode(), nil) //nolint:gosec // the address is that of whoever runs the command
 	if err != nil || request.URL.Host == "" {
 		return nil, usageError{fmt.Errorf("%q is not the address of a gancho run; write such as --url http://127.0.0.1:8620", at)}
 	}
 	request.Header.Set("Authorization", "Bearer "+token)
 	client := http.Client{CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
 	defer client.CloseIdleConnections()
-	answer, err := client.Do(request)
+	answer, err := client.Do(request) //nolint:gosec // as above
 	if err != nil {
 		cause := err
 		if wrapped := new(url.Error); errors.As(err, &wrapped) {

@@ -207,7 +207,9 @@ func (v Verdicts) Began(at time.Time) { v.began(at) }
 
 // Answer is answer, with webhook-ids that have the position and the rule's number.
 func (v Verdicts) Answer(q control.WhyQuestion) (control.WhyView, error) {
-	return v.answer(q, func(p cdc.Position, n int) (string, error) { return fmt.Sprintf("%d-%d-%d", p.Commit, p.Ordinal, n), nil })
+	return v.answer(q, func(p cdc.Position, n int) (string, error) {
+		return fmt.Sprintf("%d-%d-%d", p.Commit, p.Ordinal, n), nil
+	})
 }
 
 // RecordSize is what a record takes, in bytes; VerdictsKept is how many a bridge keeps.

@@ -116,7 +116,7 @@ func TestVerdicts(t *testing.T) {
 		for _, c := range ask(q).Changes {
 			line := fmt.Sprintf("%d %s", int(c.Time.Sub(verdictStart).Seconds()), c.Op)
 			for _, r := range c.Rules {
-				line += fmt.Sprintf(" %s %s %s%s", strings.TrimLeft(filepath.Base(r.Rule), "."), r.Outcome, r.Conjunct, strings.TrimPrefix(r.WebhookID, fmt.Sprint(1<<51)[:12]))
+				line += fmt.Sprintf(" %s %s %s%s", strings.TrimLeft(filepath.Base(r.Rule), "."), r.Outcome, r.Conjunct, strings.TrimPrefix(r.WebhookID, fmt.Sprint(1 << 51)[:12]))
 				for _, e := range r.Endpoints {
 					line += " " + e.Endpoint + ":" + e.Refused
 				}

@@ -112,7 +112,11 @@ type ElsewhereError struct{ Slot string }
 
 // Error says whom to ask.
 func (e *ElsewhereError) Error() string {
-	return "this process does not capture changes, and knows nothing of them; ask the gancho run that reads the slot " + e.Slot + " (without --only deliver, and not one that stands by)"
+	which := "captures"
+	if e.Slot != "" {
+		which = "reads the slot " + e.Slot
+	}
+	return "this process does not capture changes, and knows nothing of them; ask the gancho run that " + which + ": one without --only deliver, which does not stand by"
 }
 
 // Why returns what became of a row's changes, as far as the process that captures remembers
@@ -179,11 +183,17 @@ func (s *Service) addReasons(ctx context.Context, ids []string, rules map[string
 	if len(ids) == 0 || s.Queue == nil {
 		return nil
 	}
-	filter, err := parkedFilter(state.Filter{Webhooks: ids})
-	if err != nil {
-		return err
+	filter := queue.ParkedFilter{}
+	for _, text := range ids {
+		_, id, err := queue.ParseWebhookID(text)
+		if err != nil {
+			return err
+		}
+		filter.IDs = append(filter.IDs, id)
 	}
-	rows, err := s.Queue.Parked(ctx, filter, queue.ID{}, len(ids))
+	// Not more of the parked changes is read than what lies between them.
+	filter.Last = slices.MaxFunc(filter.IDs, queue.ID.Compare)
+	rows, err := s.Queue.Parked(ctx, filter, slices.MinFunc(filter.IDs, queue.ID.Compare).Before(), len(ids))
 	if err != nil {
 		return err
 	}
