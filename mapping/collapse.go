@@ -146,6 +146,7 @@ func (m *Mapper) joinAsking(last uint64, s side, value []byte) error {
 		return m.joinParent(b, last, s, value)
 	case b.rootOnly != nil:
 		if g.found {
+			m.toldNet(last, Verdict{Rule: uint16(g.number), Outcome: Root})
 			return nil // the parent is deleted too
 		}
 		return c.addResult(last, s, g.number, value)
@@ -187,6 +188,8 @@ func (m *Mapper) matchGroup(tx *cdc.Transaction, r *transactionPlan, n *net) err
 	case failed != nil: // applying the result parks the change
 		return c.result(n, n.last, n.side, r.bound.number, 0)
 	case !fires:
+		m.why.Rule = uint16(r.bound.number)
+		m.toldNet(n.last, m.why)
 		return nil
 	}
 	var known bool
@@ -198,6 +201,7 @@ func (m *Mapper) matchGroup(tx *cdc.Transaction, r *transactionPlan, n *net) err
 		}
 		return c.result(n, n.last, n.side, r.bound.number, flags)
 	}
+	m.toldNet(n.last, Verdict{Rule: uint16(r.bound.number), Outcome: Grouped})
 	c.scratch = c.reference(append(c.scratch[:0], 0), n)
 	return c.addMatch(r.bound.number, tagSecond, n.last, n.side, c.scratch)
 }

@@ -64,6 +64,14 @@ type Mapper struct {
 	argument                                                     []cdc.Datum
 	// nullErrors: the rule at hand has on_error: null.
 	nullErrors bool
+
+	observer    Observer // nil: nobody asks
+	observation Observation
+	observedKey []byte
+	// why is the reason of the last fires that was false.
+	why Verdict
+	// committed is the transaction of the Commit that was called last.
+	committed *cdc.Transaction
 }
 
 // MapperOption sets what a Mapper uses besides its rules.
@@ -145,6 +153,7 @@ func (m *Mapper) Resolve(ctx context.Context, sink Sink) error {
 // Reset discards an open transaction and everything pending: the stream starts
 // again before them.
 func (m *Mapper) Reset() {
+	m.forgetVerdicts()
 	m.waiting.clear()
 	m.collector.reset()
 }
@@ -181,6 +190,9 @@ func (m *Mapper) Map(c *cdc.Change, sink Sink) error {
 	}
 	rules := plan.byOp[c.Op]
 	if len(rules) == 0 && plan.collects == nil {
+		if plan.ruled {
+			m.observe(c, &plan.subjects[c.Op])
+		}
 		return nil
 	}
 	if broken := plan.failing(c.Op); broken != nil && m.rules.policy == Stop {
@@ -192,15 +204,23 @@ func (m *Mapper) Map(c *cdc.Change, sink Sink) error {
 	if len(rules) > 0 {
 		m.load(c)
 	}
+	apart := false
 	for i := range rules {
+		before := len(m.observation.Verdicts)
 		if err := m.apply(&rules[i], rules[i].n, c, sink); err != nil {
+			m.forgetVerdicts()
 			return err
 		}
+		apart = m.observeEvent(c, &plan.subjects[c.Op], before) || apart
 	}
 	for _, p := range plan.collects {
 		if err := m.collector.collect(p, c); err != nil {
 			return err
 		}
+		m.toldLater(p, c.Op)
+	}
+	if !apart || len(m.observation.Verdicts) > 0 {
+		m.observe(c, &plan.subjects[c.Op])
 	}
 	return nil
 }
@@ -250,6 +270,7 @@ func (m *Mapper) apply(r *rulePlan, n int, c *cdc.Change, sink Sink) error {
 		case failed != nil:
 			return m.park(r, n, c, sink, failed.reason(r, c.Relation))
 		case !fires:
+			m.refused(n)
 			return nil
 		}
 	}
@@ -262,6 +283,7 @@ func (m *Mapper) apply(r *rulePlan, n int, c *cdc.Change, sink Sink) error {
 	if failed := m.build(r, n, c); failed != nil {
 		return m.park(r, n, c, sink, failed.reason(r, c.Relation))
 	}
+	m.told(n, Fired)
 	return m.emit(sink)
 }
 
@@ -282,15 +304,17 @@ func (m *Mapper) fires(r *rulePlan, c *cdc.Change) (bool, *failure) {
 		var changed bool
 		changed, unknown = m.changed(r, c)
 		if !changed && unknown == nil {
+			m.why = Verdict{Outcome: Unwatched}
 			return false, nil
 		}
 	}
 	if r.when != nil {
-		value, null, err := m.machine.Bool(r.when)
+		value, null, part, err := m.machine.Decide(r.when)
 		switch {
 		case err != nil:
 			return false, &failure{expression: r.bound.when, err: err}
 		case null || !value:
+			m.why = r.reason(part, null)
 			return false, nil
 		}
 	}

@@ -24,6 +24,13 @@ func (m *Mapper) release(e *entry, sink Sink) error {
 	case entryParked:
 		return sink.Park(&e.parked)
 	}
+	err := m.releaseWaiting(e, sink)
+	m.observeLater(&e.change)
+	return err
+}
+
+// releaseWaiting applies the rule of an entry whose lookups have been read.
+func (m *Mapper) releaseWaiting(e *entry, sink Sink) error {
 	m.machine.Load(&e.change)
 	m.beforeLoaded = false
 	m.found, m.foundBefore = m.foundRows(m.found[:0], e, e.asked), m.foundRows(m.foundBefore[:0], e, e.before)
@@ -33,6 +40,7 @@ func (m *Mapper) release(e *entry, sink Sink) error {
 	}
 	fires, reason := m.firesLate(e)
 	if !fires {
+		m.refused(e.n)
 		return nil
 	}
 	for i := range m.found {
@@ -50,6 +58,7 @@ func (m *Mapper) release(e *entry, sink Sink) error {
 	if failed != nil {
 		return m.parkEntry(e, sink, failed.reason(e.rule, e.change.Relation))
 	}
+	m.told(e.n, Fired)
 	return sink.Event(&m.event)
 }
 
@@ -91,6 +100,10 @@ func (m *Mapper) firesLate(e *entry) (fires bool, reason string) {
 			failed := failure{expression: l.expression, err: err}
 			reason = cmp.Or(reason, failed.reason(e.rule, e.change.Relation))
 		} else if null || !value {
+			m.why = Verdict{Outcome: False, Conjunct: l.number}
+			if null {
+				m.why.Outcome = Null
+			}
 			return false, ""
 		}
 	}

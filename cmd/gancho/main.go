@@ -93,6 +93,7 @@ func newRootCommand() *cobra.Command {
 		newStatusCommand(),
 		newEndpointsCommand(),
 		newEventsCommand(),
+		newWhyCommand(),
 		newDeliveriesCommand(),
 		newDeadCommand(),
 		newParkedCommand(),
