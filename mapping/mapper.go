@@ -24,6 +24,8 @@ type Mapper struct {
 	rules        *Ruleset
 	schemaChange func(*SchemaError)
 	source       *Source // nil when the rules read nothing from the database
+	answer       func(*Question) (Answer, error)
+	coverage     *Coverage // nil: nothing is counted
 	// transactionMemory bounds, in bytes, what waits in memory for a commit.
 	transactionMemory int64
 	// plans by OID: a table has one relation at a time.
@@ -121,7 +123,7 @@ func (m *Mapper) Resolve(ctx context.Context, sink Sink) error {
 		w.clear() // a parked change may have left queries
 		return nil
 	}
-	if m.source == nil {
+	if m.source == nil && m.answer == nil {
 		return errors.New("apply rules with lookup: the mapper has no source; add WithSource")
 	}
 	for _, q := range w.queries {
@@ -244,6 +246,9 @@ type failure struct {
 }
 
 func (m *Mapper) apply(r *rulePlan, n int, c *cdc.Change, sink Sink) error {
+	if m.coverage != nil {
+		m.coverage.count(m, r, c)
+	}
 	if r.decides {
 		fires, failed := m.fires(r, c)
 		switch {
