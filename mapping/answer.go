@@ -36,6 +36,25 @@ func WithAnswers(answer func(*Question) (Answer, error)) MapperOption {
 	return func(m *Mapper) { m.answer = answer }
 }
 
+// WithRows gives the rows of tables of rules with children, in the place of the source's:
+// those that a transaction did not change itself.
+func WithRows(rows func(rule RuleName, t *cdc.Table) ([][]cdc.Datum, error)) MapperOption {
+	return func(m *Mapper) { m.rows = rows }
+}
+
+// knownParents finds parents among the rows of WithRows.
+func (m *Mapper) knownParents(b *boundRule, wanted map[string]*result) error {
+	rel := m.parentPlan(b).relation
+	rows, err := m.rows(RuleName{b.place(), b.event}, b.table)
+	for _, row := range rows {
+		key, _ := m.collector.appendColumns(nil, rel, columnIndexes(rel, b.familyKey), row)
+		if r := wanted[string(key)]; r != nil {
+			r.row, _ = appendDatums(nil, row)
+		}
+	}
+	return err
+}
+
 // Questions are all that the rules may ask, in their order.
 func (rs *Ruleset) Questions() []Question {
 	var out []Question

@@ -490,6 +490,7 @@ func (b *binder) savedQuery(table *cdc.Table, l *lookup, names func(at int) *sql
 	}
 	bound.batch, _ = l.batchSQL(nil)
 	bound.id = l.cache.String() + " " + bound.batch
+	b.saveQuery(table, bound, l.sql, saved.Names)
 	return bound, "", nil
 }
 

@@ -196,6 +196,12 @@ func (m *Mapper) readParents(ctx context.Context, tx *cdc.Transaction, batch []r
 	}
 	for _, number := range slices.Sorted(maps.Keys(byRule)) {
 		b := m.rules.perTransaction[number]
+		if m.rows != nil {
+			if err := m.knownParents(b, byRule[number]); err != nil {
+				return err
+			}
+			continue
+		}
 		if m.source == nil {
 			return fmt.Errorf("apply rule %s: it has children, and there is no source to read their parents from", b.place())
 		}

@@ -25,6 +25,7 @@ type Mapper struct {
 	schemaChange func(*SchemaError)
 	source       *Source // nil when the rules read nothing from the database
 	answer       func(*Question) (Answer, error)
+	rows         func(RuleName, *cdc.Table) ([][]cdc.Datum, error)
 	coverage     *Coverage // nil: nothing is counted
 	// transactionMemory bounds, in bytes, what waits in memory for a commit.
 	transactionMemory int64

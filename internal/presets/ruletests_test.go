@@ -90,16 +90,32 @@ func TestRuleTests(t *testing.T) {
 	if diff := cmp.Diff(string(text), string(again)); diff != "" {
 		t.Errorf("the catalogue of rules that were bound to one differs:\n%s", diff)
 	}
-	suite, err := ruletest.Load(rs, ruletest.Options{Location: location}, cases...)
+	for i, path := range rules {
+		testPreset(t, saved, location, path, cases[i])
+	}
+}
+
+// testPreset runs the cases of one preset, with its rules alone.
+func testPreset(t *testing.T, saved *mapping.Catalogue, location *time.Location, rules, cases string) {
+	t.Helper()
+	parsed, err := mapping.Parse(mapping.Options{Files: []string{rules}, Location: location})
 	if err != nil {
 		t.Fatal(err)
 	}
-	run, err := suite.Run(ctx, nil, nil)
+	rs, err := parsed.BindTo(saved)
+	if err != nil {
+		t.Fatal(err)
+	}
+	suite, err := ruletest.Load(rs, ruletest.Options{Location: location}, cases)
+	if err != nil {
+		t.Fatal(err)
+	}
+	run, err := suite.Run(context.Background(), nil, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
 	if *update {
-		updateCases(t, cases, run)
+		updateCases(t, []string{cases}, run)
 		return
 	}
 	for _, r := range run.Results {

@@ -33,6 +33,7 @@ type Case struct {
 	changes   []change
 	lookups   map[string]answer
 	evaluated map[string]strictyaml.Value
+	rows      map[*cdc.Table][][]cdc.Datum // that the transaction did not change
 	now       time.Time
 	// expect are the expected events; written is false where there is no such key.
 	expect  []*expected
@@ -103,7 +104,7 @@ func (s *Suite) read(name string, src []byte) strictyaml.Errors {
 }
 
 func (s *Suite) readCase(v strictyaml.Value, index int) *Case {
-	c := &Case{File: v.File(), Line: v.Line(), index: index, place: v, now: defaultNow, lookups: map[string]answer{}, evaluated: map[string]strictyaml.Value{}}
+	c := &Case{File: v.File(), Line: v.Line(), index: index, place: v, now: defaultNow, lookups: map[string]answer{}, evaluated: map[string]strictyaml.Value{}, rows: map[*cdc.Table][][]cdc.Datum{}}
 	v.Map(
 		strictyaml.Required("name", func(v strictyaml.Value) { c.Name = v.Text() }),
 		strictyaml.Required("given", func(v strictyaml.Value) {
@@ -113,6 +114,7 @@ func (s *Suite) readCase(v strictyaml.Value, index int) *Case {
 		}),
 		strictyaml.Optional("lookups", func(v strictyaml.Value) { s.readLookups(c, v) }),
 		strictyaml.Optional("evaluated", func(v strictyaml.Value) { s.readEvaluated(c, v) }),
+		strictyaml.Optional("rows", func(v strictyaml.Value) { s.readRows(c, v) }),
 		strictyaml.Optional("now", func(v strictyaml.Value) {
 			at, err := s.inputs.moment(v.Raw())
 			if err != nil {
@@ -250,6 +252,19 @@ func (s *Suite) datum(v strictyaml.Value, c cdc.Column) cdc.Datum {
 		v.Errorf(fmt.Sprintf("write what PostgreSQL accepts for %s", typeText(c.Type.Base(), c.TypeMod)), "column %q: %v", c.Name, err)
 	}
 	return cdc.Datum{State: cdc.Present, Text: value}
+}
+
+// readRows reads {pedidos: [{id: 1, ...}]}.
+func (s *Suite) readRows(c *Case, v strictyaml.Value) {
+	for _, e := range v.Entries() {
+		t := s.table(e.Key)
+		if t == nil {
+			continue
+		}
+		for _, item := range e.Value.ListOrOne() {
+			c.rows[t] = append(c.rows[t], s.row(item, t, slices.Repeat([]cdc.Datum{{State: cdc.Null}}, len(t.Relation.Columns))))
+		}
+	}
 }
 
 // readLookups reads {cliente: {nome: Ana}, empresa: none}.

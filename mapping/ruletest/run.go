@@ -86,6 +86,14 @@ func (s *Suite) Run(ctx context.Context, match *regexp.Regexp, source *mapping.S
 	}
 	if source != nil {
 		options = append(options, mapping.WithSource(source))
+	} else {
+		options = append(options, mapping.WithRows(func(rule mapping.RuleName, t *cdc.Table) ([][]cdc.Datum, error) {
+			rows, given := current.rows[t]
+			if !given {
+				return nil, fmt.Errorf("the rule at %s has children, and reads the row of their parent; write rows: {%s: [{...}]} in the case", rule.Place, t.Relation.Name)
+			}
+			return rows, nil
+		}))
 	}
 	m := mapping.NewMapper(s.rules, nil, options...)
 	fired := map[string]bool{}
