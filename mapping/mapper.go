@@ -247,9 +247,6 @@ type failure struct {
 }
 
 func (m *Mapper) apply(r *rulePlan, n int, c *cdc.Change, sink Sink) error {
-	if m.coverage != nil {
-		m.coverage.count(m, r, c)
-	}
 	if r.decides {
 		fires, failed := m.fires(r, c)
 		switch {
@@ -283,6 +280,9 @@ func (m *Mapper) emit(sink Sink) error {
 // fires evaluates watch AND when in three-valued logic: what was not sent
 // matters only if the rest does not decide.
 func (m *Mapper) fires(r *rulePlan, c *cdc.Change) (bool, *failure) {
+	if m.coverage != nil {
+		m.coverage.count(m, r, c)
+	}
 	var unknown *failure
 	if c.Op == cdc.Update && len(r.watch) > 0 && !m.childChanged {
 		var changed bool
