@@ -85,8 +85,12 @@ func (m *Mapper) answered(q *query, sets []int32) ([]int32, error) {
 	if err != nil || !a.Known {
 		return sets, err
 	}
+	row := a.Row
+	if row == nil {
+		row = slices.Repeat([]cdc.Datum{{State: cdc.Null}}, len(question.Columns))
+	}
 	for _, set := range sets {
-		q.rows[set] = foundRow{row: slices.Clone(a.Row), done: a.Row != nil}
+		q.rows[set] = foundRow{row: row, done: true}
 	}
 	return nil, nil
 }

@@ -19,6 +19,7 @@ type Suite struct {
 	rules     *mapping.Ruleset
 	questions []mapping.Question
 	inputs    *inputs
+	events    []string // that the rules make
 	// asks: what the cases do not answer is asked of the source.
 	asks bool
 }
@@ -75,7 +76,7 @@ type Options struct {
 // Load reads files of cases. The error is a strictyaml.Errors with all mistakes of all
 // files, or that of a file that cannot be read.
 func Load(rs *mapping.Ruleset, o Options, files ...string) (*Suite, error) {
-	s := &Suite{rules: rs, questions: rs.Questions(), inputs: newInputs(o.Location), asks: o.Asks}
+	s := &Suite{rules: rs, questions: rs.Questions(), inputs: newInputs(o.Location), events: rs.EventNames(), asks: o.Asks}
 	var errs strictyaml.Errors
 	for _, name := range files {
 		src, err := os.ReadFile(name)
@@ -148,7 +149,7 @@ func (s *Suite) readChange(c *Case, v strictyaml.Value) {
 	needs := func(side strictyaml.Value, name string, wanted bool) {
 		switch {
 		case wanted && !side.Valid():
-			v.Errorf(fmt.Sprintf("write %s: with the columns of the row; those that are not named are null", name), "an %s needs %s", out.op, name)
+			v.Errorf(fmt.Sprintf("write %s: with the columns of the row; those that are not named are null", name), "%s needs %s", out.op, name)
 		case !wanted && side.Valid():
 			side.Errorf("remove it", "%s has no %s row", out.op, name)
 		}
@@ -249,7 +250,7 @@ func (s *Suite) datum(v strictyaml.Value, c cdc.Column) cdc.Datum {
 	}
 	value, err := s.inputs.read(v.Raw(), c.Type, c.TypeMod)
 	if err != nil {
-		v.Errorf(fmt.Sprintf("write what PostgreSQL accepts for %s", typeText(c.Type.Base(), c.TypeMod)), "column %q: %v", c.Name, err)
+		v.Errorf("write what PostgreSQL accepts for the type, or null", "column %q: %v", c.Name, err)
 	}
 	return cdc.Datum{State: cdc.Present, Text: value}
 }
@@ -368,18 +369,17 @@ func (s *Suite) readExpect(v strictyaml.Value) []*expected {
 		v.Errorf("write none, or a list: - event: name, with data: below it", "expect is not a list of events")
 		return nil
 	}
-	events := s.rules.EventNames()
 	var out []*expected
 	for _, item := range v.List() {
 		e := &expected{value: item}
 		name := func(to *string) func(strictyaml.Value) {
 			return func(v strictyaml.Value) {
 				*to = v.Raw()
-				if *to == "" || slices.Contains(events, *to) {
+				if *to == "" || slices.Contains(s.events, *to) {
 					return
 				}
-				hint := "the events are " + strings.Join(events, ", ")
-				if closest := strictyaml.Closest(*to, events); closest != "" {
+				hint := "the events are " + strings.Join(s.events, ", ")
+				if closest := strictyaml.Closest(*to, s.events); closest != "" {
 					hint = "did you mean " + closest + "?"
 				}
 				v.Errorf(hint, "no rule makes the event %q", *to)

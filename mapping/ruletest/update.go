@@ -45,11 +45,11 @@ func (r *Result) splice(lines []string, tests *yaml.Node) ([]string, error) {
 		end = tests.Content[next].Line - 1
 	}
 	from, indent := -1, item.Column-1
-	var old *yaml.Node
+	var key, old *yaml.Node
 	for i := 0; i < len(item.Content); i += 2 {
 		line := item.Content[i].Line - 1
 		if item.Content[i].Value == "expect" {
-			from, old = line, item.Content[i+1]
+			from, key, old = line, item.Content[i], item.Content[i+1]
 		} else if from >= 0 {
 			end = min(end, line)
 		}
@@ -69,7 +69,7 @@ func (r *Result) splice(lines []string, tests *yaml.Node) ([]string, error) {
 	if old != nil && anchored(old) {
 		return nil, fmt.Errorf("its expectation has an anchor or an alias (& or *); write it out, and run --update again")
 	}
-	text, err := r.expectation(old, indent)
+	text, err := r.expectation(key, old, indent)
 	if err != nil {
 		return nil, err
 	}
@@ -84,8 +84,9 @@ func anchored(n *yaml.Node) bool {
 	return n.Kind == yaml.AliasNode || n.Anchor != "" || slices.ContainsFunc(n.Content, anchored)
 }
 
-// expectation is what came, as YAML with an indent.
-func (r *Result) expectation(old *yaml.Node, indent int) (string, error) {
+// expectation is what came, as YAML with an indent, with the comments of the key and the
+// value before, nil where there was none.
+func (r *Result) expectation(key, old *yaml.Node, indent int) (string, error) {
 	value := scalar("none")
 	if len(r.events) > 0 {
 		value = &yaml.Node{Kind: yaml.SequenceNode}
@@ -100,7 +101,11 @@ func (r *Result) expectation(old *yaml.Node, indent int) (string, error) {
 	if old != nil {
 		keepComments(value, old)
 	}
-	document := &yaml.Node{Kind: yaml.MappingNode, Content: []*yaml.Node{scalar("expect"), value}}
+	name := scalar("expect")
+	if key != nil {
+		name.LineComment = key.LineComment
+	}
+	document := &yaml.Node{Kind: yaml.MappingNode, Content: []*yaml.Node{name, value}}
 	var b bytes.Buffer
 	enc := yaml.NewEncoder(&b)
 	enc.SetIndent(2)
