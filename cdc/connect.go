@@ -18,7 +18,9 @@ const connectTimeout = 15 * time.Second
 // UTF-8 whatever the database's own encoding. The caller closes it. What is written
 // without a schema is found along DatabasePath; the session's own search_path has
 // PostgreSQL's schema alone.
-func Connect(ctx context.Context, dsn string) (*pgx.Conn, error) { return connect(ctx, dsn, nil) }
+func Connect(ctx context.Context, dsn string) (*pgx.Conn, error) {
+	return connect(ctx, dsn, catalogSettings())
+}
 
 // connect is Connect, with settings in place of those of sessionSettings.
 func connect(ctx context.Context, dsn string, other map[string]string) (*pgx.Conn, error) {

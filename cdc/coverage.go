@@ -57,17 +57,17 @@ func ReadCoverage(ctx context.Context, conn *pgx.Conn, o Options, needs []TableN
 	}
 	version := serverVersion(conn)
 	rows, _ := conn.Query(ctx, `
-		with wanted (n, oid) as materialized (
-			select w.n, c.oid from unnest($1::text[], $2::text[]) with ordinality w(schema, name, n)
+		with wanted (n, oid, partitioned, is_partition) as materialized (
+			select w.n, c.oid, c.relkind = 'p', c.relispartition from unnest($1::text[], $2::text[]) with ordinality w(schema, name, n)
 			left join pg_catalog.pg_namespace s on s.nspname = w.schema
 			left join pg_catalog.pg_class c on c.relnamespace = s.oid and c.relname = w.name
 		), members as materialized (
 			select m.*, `+o.Encoding.sql("format('%I.%I', n.nspname, c.relname)")+` as tablename
-			from `+o.Encoding.memberships(version, "select oid from wanted union select a.relid from wanted w, pg_catalog.pg_partition_ancestors(w.oid) a")+` m
+			from `+o.Encoding.memberships(version, "select oid from wanted union select a.relid from wanted w, pg_catalog.pg_partition_ancestors(w.oid) a where w.is_partition")+` m
 			join pg_catalog.pg_class c on c.oid = m.relid join pg_catalog.pg_namespace n on n.oid = c.relnamespace
 			where m.name = any($3))
-		select coalesce(c.oid, 0), coalesce((select min(m.tablename) from pg_catalog.pg_partition_ancestors(c.oid) a
-				join members m on m.relid = a.relid where m.viaroot and m.relid <> c.oid), ''),
+		select coalesce(c.oid, 0), coalesce(case when c.is_partition then (select min(m.tablename) from pg_catalog.pg_partition_ancestors(c.oid) a
+				join members m on m.relid = a.relid where m.viaroot and m.relid <> c.oid) end, ''),
 			coalesce((select jsonb_agg(jsonb_build_object('Publication', m.name, 'Insert', m.ins, 'Update', m.upd, 'Delete', m.del, 'Truncate', m.tru,
 					'FilterOn', m.filtered, 'Filter', m.filter, 'Place', coalesce(m.relid || '/' || m.entry, '')) order by m.name)
 				from members m where m.relid = c.oid), '[]')::text,
@@ -75,8 +75,8 @@ func ReadCoverage(ctx context.Context, conn *pgx.Conn, o Options, needs []TableN
 					from pg_catalog.pg_enum e), '') || coalesce((select string_agg(format('%s %s %s %s', t.oid, a.attnum, a.attname, a.atttypid), ',' order by t.oid, a.attnum)
 					from pg_catalog.pg_type t join pg_catalog.pg_attribute a on a.attrelid = t.typrelid and a.attnum > 0 and not a.attisdropped
 					where t.oid = any($4::oid[])), ''), 0))::text,
-			coalesce((select hashtextextended(string_agg(format('%s %s', pc.oid, pc.relreplident), ',' order by pc.oid), 0)
-				from `+PartitionTree("c.oid")+` p join pg_catalog.pg_class pc on pc.oid = p.oid where p.level > 0), 0)::text,
+			coalesce(case when c.partitioned then (select hashtextextended(string_agg(format('%s %s', pc.oid, pc.relreplident), ',' order by pc.oid), 0)
+				from `+PartitionTree("c.oid")+` p join pg_catalog.pg_class pc on pc.oid = p.oid where p.level > 0) end, 0)::text,
 			coalesce((select oid from pg_catalog.pg_publication where pubname = $5), 0),
 			(select case when pg_is_in_recovery() then pg_last_wal_replay_lsn() else pg_current_wal_lsn() end)
 		from wanted c order by c.n`, schemas, names, []string{o.Publication, o.insertPublication()}, composites, o.Publication)

@@ -38,20 +38,24 @@ func (e Encoding) memberships(version int, tables string) string {
 			and a.attnum in (select m[1]::int2 from regexp_matches(r.prqual::text, ':varattno (\d+)', 'g') m)), '')`
 	}
 	of := func(alias string) string { return strings.ReplaceAll(inSchema, "%s", alias) }
+	const publishable = "relkind in ('r', 'p') and %s.relpersistence = 'p'"
+	is := func(alias string) string { return alias + "." + strings.ReplaceAll(publishable, "%s", alias) }
+	// Each part of has is an index scan per table and publication: PostgreSQL expects a
+	// thousand rows of pg_partition_ancestors, and would read pg_class for each in a join.
 	return `(
 		select p.oid as pub, p.pubname::text as name, p.pubinsert as ins, p.pubupdate as upd, p.pubdelete as del, p.pubtruncate as tru, p.pubviaroot as viaroot,
 			c.oid as relid, e.oid as entry, ` + columns + ` as columns, ` + filtered + ` as filtered, ` + filter + ` as filter
-		from pg_catalog.pg_class c cross join pg_catalog.pg_publication p
+		from (select * from pg_catalog.pg_class where oid in (` + tables + `) offset 0) c cross join pg_catalog.pg_publication p -- no other table is looked at
+		cross join lateral (select array(select relid from pg_catalog.pg_partition_ancestors(c.oid) where relid <> c.oid) as above) root
 		left join pg_catalog.pg_publication_rel e on e.prpubid = p.oid and e.prrelid = c.oid
 		left join pg_catalog.pg_publication_rel r on r.oid = e.oid and not ` + of("c") + ` -- its schema brings all columns and rows
-		cross join lateral ( -- whether the publication has the table itself, and one of which it is a partition
-			select coalesce(bool_or(t.oid = c.oid), false) as itself, coalesce(bool_or(t.oid <> c.oid), false) as above
-			from pg_catalog.pg_class t
-			where (t.oid = c.oid or t.oid in (select relid from pg_catalog.pg_partition_ancestors(c.oid)))
-				and (exists (select from pg_catalog.pg_publication_rel x where x.prpubid = p.oid and x.prrelid = t.oid) or ` + of("t") + ` and t.relkind in ('r', 'p') and t.relpersistence = 'p')
+		cross join lateral (select -- whether the publication has the table itself, and one of which it is a partition
+			e.oid is not null or ` + is("c") + ` and ` + of("c") + ` as itself,
+			root.above <> '{}' and (exists (select from pg_catalog.pg_publication_rel x where x.prpubid = p.oid and x.prrelid = any(root.above))
+				or exists (select from pg_catalog.pg_class t where t.oid = any(root.above) and ` + is("t") + ` and ` + of("t") + `)) as above
 		) has
-		where c.oid in (` + tables + `) and case
-			when p.puballtables then c.relkind in ('r', 'p') and c.relpersistence = 'p' and c.oid >= 16384 and case when p.pubviaroot then not c.relispartition else c.relkind = 'r' end
+		where case
+			when p.puballtables then ` + is("c") + ` and c.oid >= 16384 and case when p.pubviaroot then not c.relispartition else c.relkind = 'r' end
 			when p.pubviaroot then has.itself and not has.above
 			else c.relkind <> 'p' and (has.itself or has.above) end)`
 }

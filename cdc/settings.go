@@ -33,10 +33,18 @@ func sessionSettings() map[string]string {
 	}
 }
 
+// catalogSettings are those of sessions that read the catalogue: the server compiles
+// none of their statements, which takes seconds, and longer than they do.
+func catalogSettings() map[string]string { return map[string]string{"jit": "off"} }
+
 // watchSettings are those of sessions that read the catalogue again and again. None of
 // their statements opens a table of the application (see Encoding.memberships); if one
 // did, it would not wait for as long as the application keeps the table to itself.
-func watchSettings() map[string]string { return map[string]string{"lock_timeout": "2s"} }
+func watchSettings() map[string]string {
+	settings := catalogSettings()
+	settings["lock_timeout"] = "2s"
+	return settings
+}
 
 // stableSettings are those of sessions whose statements are all our own.
 func stableSettings() map[string]string {
@@ -103,7 +111,7 @@ func valueSettings() map[string]string {
 // protective are settings without which a session still does what it should.
 var protective = []string{
 	"statement_timeout", "lock_timeout", "idle_session_timeout", "idle_in_transaction_session_timeout", "transaction_timeout",
-	"row_security", "search_path", "client_min_messages", "plan_cache_mode",
+	"row_security", "search_path", "client_min_messages", "plan_cache_mode", "jit",
 }
 
 // newer are settings that not every supported server has.

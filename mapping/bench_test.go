@@ -1,7 +1,11 @@
 package mapping_test
 
 import (
+	"context"
+	"fmt"
+	"slices"
 	"testing"
+	"time"
 
 	"gancho/cdc"
 	"gancho/mapping"
@@ -78,5 +82,39 @@ func TestMapAllocatesNothing(t *testing.T) {
 	}
 	if sink.events == 0 {
 		t.Error("no event")
+	}
+}
+
+// BenchmarkDelegate resolves transactions of one row and of 1,000, with an expression of the
+// language and with one that PostgreSQL evaluates. Mapping is a small part of capture: the
+// rate of the whole is in docs/performance.md.
+func BenchmarkDelegate(b *testing.B) {
+	for _, c := range []struct{ name, expression string }{{"local", "saldo * 2"}, {"PostgreSQL", "(select saldo * 2)"}} {
+		for _, rows := range []int{1, 1000} {
+			b.Run(fmt.Sprintf("%s/%d", c.name, rows), func(b *testing.B) {
+				l := newLab(b, pg, mapping.Options{}, benchRules+"    data: {dobro: \""+c.expression+"\"}\n")
+				_, changes := thousand(relation(b, l.conn, "", "clientes"))
+				var sink discard
+				var took []time.Duration
+				for b.Loop() {
+					start := time.Now()
+					for _, change := range changes[:rows] {
+						if err := l.mapper.Map(change, &sink); err != nil {
+							b.Fatal(err)
+						}
+					}
+					if err := l.mapper.Resolve(context.Background(), &sink); err != nil {
+						b.Fatal(err)
+					}
+					took = append(took, time.Since(start))
+				}
+				slices.Sort(took)
+				b.ReportMetric(float64(took[len(took)/2].Microseconds()), "p50-µs")
+				b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N*rows), "ns/change")
+				if sink.events != b.N*rows {
+					b.Fatalf("%d events", sink.events)
+				}
+			})
+		}
 	}
 }

@@ -10,6 +10,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"gancho/cdc"
+	"gancho/internal/pgtext"
 	"gancho/internal/strictyaml"
 	"gancho/mapping/expr"
 )
@@ -128,7 +129,7 @@ func (r *Rules) bind(ctx context.Context, b *binder) (*Ruleset, error) {
 		return nil, fmt.Errorf("bind rules: %w", err)
 	}
 	if b.reliesOnRole {
-		rs.reader = cmp.Or(r.options.Reader, b.conn.Config().User)
+		rs.reader = b.reader
 	}
 	return rs, nil
 }
@@ -146,12 +147,14 @@ func currentLSN(ctx context.Context, conn *pgx.Conn) (lsn cdc.LSN, err error) {
 func languageSettings(ctx context.Context, conn *pgx.Conn, s cdc.Settings, o Options) (expr.Settings, error) {
 	out := expr.Settings{Location: o.Location, Collation: s.Collation, CType: s.Ctype, Encoding: o.Encoding.Counted(s.Encoding)}
 	var builtin *string
+	var dateStyle string
 	err := conn.QueryRow(ctx, `
-		select coalesce(d->>'datlocprovider', 'c'), d->>'datlocale', current_setting('lc_monetary')
-		from (select to_jsonb(p) d from pg_catalog.pg_database p where datname = current_database()) x`).Scan(&out.Provider, &builtin, &out.Monetary)
+		select coalesce(d->>'datlocprovider', 'c'), d->>'datlocale', current_setting('lc_monetary'), current_setting('datestyle')
+		from (select to_jsonb(p) d from pg_catalog.pg_database p where datname = current_database()) x`).Scan(&out.Provider, &builtin, &out.Monetary, &dateStyle)
 	if err != nil {
 		return out, fmt.Errorf("read locale of the source: %w", err)
 	}
+	out.DateOrder = pgtext.ParseDateOrder(dateStyle)
 	if out.Provider == "b" && builtin != nil {
 		out.Collation, out.CType = *builtin, *builtin
 	}
@@ -180,6 +183,7 @@ type binder struct {
 	harmless map[uint32]bool // functions and operators that read no table
 	// reliesOnRole: a lookup calls what may read all that its role may.
 	reliesOnRole bool
+	reader       string                // the role of lookups, once it was asked for
 	viewTables   map[uint32][]cdc.Name // the tables that a view reads
 	// underFull are the tables' hazards under REPLICA IDENTITY FULL.
 	underFull map[uint32][]cdc.Hazard

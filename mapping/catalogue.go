@@ -14,6 +14,7 @@ import (
 	"go.yaml.in/yaml/v4"
 
 	"gancho/cdc"
+	"gancho/internal/pgtext"
 	"gancho/internal/strictyaml"
 	"gancho/mapping/expr"
 )
@@ -39,7 +40,12 @@ type CatalogueSettings struct {
 	CType       string   `yaml:"ctype"`
 	Monetary    string   `yaml:"lc_monetary"`
 	MoneyDigits int      `yaml:"money_digits"`
+	DateOrder   string   `yaml:"date_order,omitempty"` // of DateStyle
 	SearchPath  []string `yaml:"search_path,flow"`
+}
+
+func (s *CatalogueSettings) dateOrder() pgtext.DateOrder {
+	return pgtext.ParseDateOrder("ISO, " + s.DateOrder)
 }
 
 // CatalogueType is a type that is not one of PostgreSQL's own.
@@ -178,7 +184,8 @@ type saving struct {
 func (b *binder) catalogue() *Catalogue {
 	c := &Catalogue{Settings: CatalogueSettings{
 		Encoding: b.database.Encoding, Provider: cmp.Or(b.settings.Provider, "c"), Collation: b.settings.Collation, CType: b.settings.CType,
-		Monetary: b.settings.Monetary, MoneyDigits: b.database.MoneyDigits, SearchPath: b.searchPath,
+		Monetary: b.settings.Monetary, MoneyDigits: b.database.MoneyDigits,
+		DateOrder: b.settings.DateOrder.String(), SearchPath: b.searchPath,
 	}}
 	seen := map[uint32]bool{}
 	for _, t := range b.tables {
@@ -424,7 +431,7 @@ func (b *binder) loadSource(ctx context.Context) (err error) {
 		b.database = cdc.Settings{Encoding: of.Encoding, Collation: of.Collation, Ctype: of.CType, MoneyDigits: of.MoneyDigits}
 		b.settings = expr.Settings{
 			Location: b.options.Location, Collation: of.Collation, CType: of.CType, Provider: of.Provider, Monetary: of.Monetary,
-			Encoding: b.options.Encoding.Counted(of.Encoding),
+			Encoding: b.options.Encoding.Counted(of.Encoding), DateOrder: of.dateOrder(),
 		}
 		b.searchPath = of.SearchPath
 		for name := range s.tables {

@@ -54,19 +54,46 @@ func (b *binder) delegate(ctx context.Context, bound *boundRule, c *compiler) er
 			return err
 		}
 		c.join(bound, g, "when", d.take())
-		for _, e := range append([]*expression{r.tenant, r.key}, leaves(r.data)...) {
-			if e == nil {
-				continue
-			}
-			if _, err := expr.Compile(e.text, d.scope); err != nil {
-				if err := d.try(ctx, e, false, mistakes(err)); err != nil {
-					return err
-				}
+		for _, e := range []*expression{r.tenant, r.key} {
+			if err := d.tryValue(ctx, e); err != nil {
+				return err
 			}
 		}
-		c.join(bound, g, "data", d.take())
+		if r.onError.Valid() {
+			c.join(bound, g, "subject", d.take())
+		}
+		for _, e := range leaves(r.data) {
+			if err := d.tryValue(ctx, e); err != nil {
+				return err
+			}
+		}
+		all := d.take()
+		if !r.onError.Valid() {
+			c.join(bound, g, "data", all)
+			continue
+		}
+		for i := range all { // one that fails must not take others with it
+			if len(bound.lookups) == expr.MaxLookups {
+				b.mistake(r.onError, -1, "write two rules", "a rule with on_error has at most %d lookups and expressions that PostgreSQL evaluates", expr.MaxLookups)
+				break
+			}
+			c.join(bound, g, "data "+strconv.Itoa(i+1), all[i:i+1])
+			bound.lookups[len(bound.lookups)-1].nullable = true
+		}
 	}
 	return nil
+}
+
+// tryValue has the source check a value of a rule that the language refuses.
+func (d *delegator) tryValue(ctx context.Context, e *expression) error {
+	if e == nil {
+		return nil
+	}
+	_, err := expr.Compile(e.text, d.scope)
+	if err == nil {
+		return nil
+	}
+	return d.try(ctx, e, false, mistakes(err))
 }
 
 // leaves are the expressions of a payload.
@@ -567,6 +594,7 @@ func (c *compiler) join(bound *boundRule, g group, stage string, all []*boundLoo
 		joined.lookup.takeOver(l.lookup, len(joined.sql)-len("values ("))
 		joined.sql += strings.TrimSuffix(strings.TrimPrefix(l.sql, "values ("), ")")
 		joined.columns = append(joined.columns, cdc.Column{Name: column, Type: l.columns[0].Type, TypeMod: l.columns[0].TypeMod})
+		joined.computed = append(joined.computed, true)
 		joined.reads.add(l.reads)
 		joined.parts = append(joined.parts, Evaluated{strings.Join(strings.Fields(l.text), " "), l.expression.path})
 		if !slices.Contains(paths, l.expression.path) {
@@ -580,7 +608,7 @@ func (c *compiler) join(bound *boundRule, g group, stage string, all []*boundLoo
 	if n := len(paths) - 2; n > 1 {
 		joined.expression.path = fmt.Sprintf("%s, %s and %d others", paths[0], paths[1], n)
 	}
-	joined.lenient = stage == "data"
+	joined.lenient = stage != "when"
 	joined.sql += ")"
 	joined.batch, _ = joined.batchSQL(joined.schemas)
 	joined.id = joined.session + " " + joined.batch

@@ -284,6 +284,96 @@ rules:
 	diff(t, "last", events[19], `1 C1 {"id":50,"exige":50,"nome":"<Ana>","fixo":"x","mudou":"Ana"} {} ["texto","lista"]`)
 }
 
+// What no value can be made of parks its change alone, also where the server does not call
+// it an error of the data; what is in the message of a function does not leave.
+func TestDelegateParksOneValue(t *testing.T) {
+	t.Parallel()
+	l := newLab(t, pg, mapping.Options{}, `
+rules:
+  - event: a
+    table: clientes
+    on: insert
+    columns: [id]
+    data: {inteiro: (select saldo::int), exige: exigente(id)}
+`, delegateSchema)
+	var changes []*cdc.Change
+	for id, saldo := range []string{"1", "NaN", "1e20", "3", "4"} {
+		changes = append(changes, l.change("clientes", values{"id": fmt.Sprint(id), "saldo": saldo}))
+	}
+	var all []string
+	for _, e := range l.resolve(changes...) {
+		_, reason, _ := strings.Cut(e.Parked, "fails: ")
+		all = append(all, e.Data+reason)
+	}
+	diff(t, "events", all, []string{
+		`{"id":0,"inteiro":1,"exige":0}`, "the server refuses a value (SQLSTATE 0A000)", "the server refuses a value (SQLSTATE 22003)", "the server refuses a value (SQLSTATE P0001)", `{"id":4,"inteiro":4,"exige":4}`,
+	})
+}
+
+// A delegated value leaves as one of its type does; what has no type of a column is text.
+func TestDelegateTypes(t *testing.T) {
+	t.Parallel()
+	l := newLab(t, pg, mapping.Options{Location: saoPaulo(t)}, `
+rules:
+  - event: a
+    table: titulos
+    on: [insert, truncate]
+    key: "'k'"
+    data:
+      inteiro: (select 1)
+      numero: (select 1.50)
+      logico: (select true)
+      texto: (select 'x')
+      nulo: (select null)
+      char: (select 'ab'::char(5))
+      data: (select date '2026-11-21')
+      instante: (select timestamptz '2026-11-21 10:00+00')
+      local: (select timestamp '2026-11-21 10:00')
+      json: json_build_object('a', 1.50)
+      lista: (select array[1, null])
+      bytes: (select '\x0102'::bytea)
+      intervalo: (select interval '1 day')
+      faixa: (select tstzrange('2026-11-21 10:00+00', null))
+      linha: (select row(1, 'a b'))
+      tipo: (select null::titulos)
+      contagem: (select count(*) from parcelas)
+`, delegateSchema)
+	events := l.resolve(l.change("titulos", values{"id": "1"}), &cdc.Change{
+		Position: cdc.Position{Commit: l.tx.Commit, Ordinal: 99}, Tx: l.tx, Op: cdc.Truncate, Relation: relation(t, l.conn, "", "titulos"),
+	})
+	const data = `{"inteiro":1,"numero":1.50,"logico":true,"texto":"x","nulo":null,"char":"ab","data":"2026-11-21","instante":"2026-11-21T07:00:00-03:00","local":"2026-11-21T10:00:00",` +
+		`"json":{"a" : 1.50},"lista":[1,null],"bytes":"AQI=","intervalo":"1 day","faixa":"[\"2026-11-21 07:00:00-03\",)","linha":"(1,\"a b\")","tipo":null,"contagem":4}`
+	diff(t, "events", events, []got{{Type: "a", Key: "k", Data: data}, {Type: "a", Key: "k", Data: data}})
+}
+
+// With on_error: null, what PostgreSQL cannot evaluate for a row is null alone, and named.
+func TestDelegateOnError(t *testing.T) {
+	t.Parallel()
+	l := newLab(t, pg, mapping.Options{}, `
+rules:
+  - event: a
+    table: clientes
+    on: update
+    on_error: null
+    previous: true
+    data: {id: id, razao: (select 100 / saldo), numero: (select codigo::int), nome: "format('%s', nome)", exige: exigente(id)}
+`, delegateSchema)
+	var all []string
+	for _, e := range l.resolve(
+		l.update("clientes", values{"saldo": "0"}, with(client(), values{"saldo": "4", "codigo": "12"})),
+		l.update("clientes", values{"saldo": "5", "nome": "Eva"}, with(client(), values{"saldo": "0"})),
+		l.update("clientes", nil, with(client(), values{"id": "3"})),
+	) {
+		_, reason, _ := strings.Cut(e.Parked, "fails: ")
+		all = append(all, strings.Join([]string{e.Data, e.Previous, e.Errors, reason}, " "))
+	}
+	diff(t, "events", all, []string{
+		`{"id":7,"razao":25.0000000000000000,"numero":12,"nome":"Ana","exige":7} {"razao":null} ["previous.razao"] `,
+		`{"id":7,"razao":null,"numero":null,"nome":"Ana","exige":7} {"razao":20.0000000000000000,"nome":"Eva"} ["razao","numero"] `,
+		`   the server refuses a value (SQLSTATE P0001)`,
+	})
+}
+
 // A function that is not declared stable is refused by its name; rules.evaluate: local
 // refuses everything that PostgreSQL would evaluate, each by its place; and what is
 // accepted is reported with its cost.
@@ -346,7 +436,8 @@ func TestDelegateInDatabases(t *testing.T) {
 		{"ICU", "select 1 from pg_collation where collname = 'pt-BR-x-icu' and current_setting('server_version_num')::int >= 150000", "template template0 encoding 'UTF8' locale 'C' locale_provider icu icu_locale 'pt-BR'", ""},
 		{"pt_BR", "select 1 from pg_collation where collname = 'pt_BR.utf8'", "template template0 encoding 'UTF8' locale 'pt_BR.UTF-8'", ""},
 		{"search_path", "", "", `alter schema public rename to app; revoke create on schema app from public;
-			do $$ begin execute format('alter database %I set search_path to app', current_database()); end $$`},
+			do $$ begin execute format('alter database %I set search_path to app', current_database());
+				execute format('alter database %I set lc_monetary to %L', current_database(), 'C.UTF-8'); end $$`},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			if c.needs != "" && !has(t, c.needs) {

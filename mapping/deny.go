@@ -245,9 +245,12 @@ func (b *binder) deniedReader(ctx context.Context) (string, error) {
 			relations, columns = append(relations, oid), append(columns, column)
 		}
 	}
+	if err := b.askReader(ctx); err != nil {
+		return "", err
+	}
 	var how string
 	err := b.conn.QueryRow(ctx, `
-		with recursive reader as (select oid, rolname, rolsuper or rolreplication as everything from pg_catalog.pg_roles where rolname = coalesce(nullif($3, ''), current_user)),
+		with recursive reader as (select oid, rolname, rolsuper or rolreplication as everything from pg_catalog.pg_roles where rolname = $3),
 		who as (select r.oid from pg_catalog.pg_roles r, reader where pg_catalog.pg_has_role(reader.oid, r.oid, 'MEMBER')),
 		hidden as (select * from unnest($1::oid[], $2::text[]) h(relation, name)),
 		view as (
@@ -263,7 +266,7 @@ func (b *binder) deniedReader(ctx context.Context) (string, error) {
 				(select 'role ' || quote_ident(pg_get_userbyid(who.oid)) || ' has SELECT on view ' || view.oid::regclass from who, view where view.oid not in (select relation from hidden) and has_any_column_privilege(who.oid, view.oid, 'SELECT') limit 1),
 				(select 'it may call ' || p.oid::regprocedure || ', which has the rights of its owner' from who, pg_catalog.pg_proc p
 					where p.prosecdef and p.oid >= 16384 and p.prorettype not in ('trigger'::regtype, 'event_trigger'::regtype) and has_function_privilege(who.oid, p.oid, 'EXECUTE') limit 1), '') end`,
-		relations, columns, b.options.Reader).Scan(&how)
+		relations, columns, b.reader).Scan(&how)
 	if err != nil {
 		return "", fmt.Errorf("read what the role of lookups may read: %w", err)
 	}

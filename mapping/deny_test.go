@@ -211,7 +211,8 @@ func TestDenyHoldsInFunctions(t *testing.T) {
 		create view escondida as select id, le_cpf(id) as x from livre;
 		create function dobro(int) returns int language sql as 'select $1 * 2';
 		create role leitora login; grant select on livre to leitora; grant usage on schema public to leitora;
-		create role trocada login in role postgres`)
+		create role trocada login in role postgres; create role outra_leitora`)
+	dropRole(t, conn, "outra_leitora")
 	dropRole(t, conn, "leitora")
 	dropRole(t, conn, "trocada")
 	o := mapping.Options{Deny: denied()}
@@ -247,14 +248,51 @@ func TestDenyHoldsInFunctions(t *testing.T) {
 		{"revoke select (nascimento) on pessoas from leitora; alter role leitora replication", "leitora", "REPLICATION"},
 	} {
 		do(t, conn, step.sql)
-		got := lookupMistakes(t, conn, mapping.Options{Deny: denied(), Reader: step.role}, "select dobro(id) as x from livre")
+		got := lookupMistakes(t, conn, mapping.Options{Deny: denied(), Reader: as(step.role)}, "select dobro(id) as x from livre")
 		if (got == "") != (step.want == "") || !strings.Contains(got, step.want) {
 			t.Errorf("%q as %q: got %q, want %q", step.sql, step.role, got, step.want)
 		}
-		if got := lookupMistakes(t, conn, mapping.Options{Deny: denied(), Reader: step.role}, "select dono(id) as x from livre"); got == "" {
+		if got := lookupMistakes(t, conn, mapping.Options{Deny: denied(), Reader: as(step.role)}, "select dono(id) as x from livre"); got == "" {
 			t.Errorf("%q as %q: a function with the rights of its owner is accepted", step.sql, step.role)
 		}
 	}
+
+	// The role is the one that the server says, and not the DSN's user, in whose place a
+	// pooler may log in as another.
+	do(t, conn, "alter role leitora noreplication; create role forcada login in role leitora; alter role forcada set role = 'leitora'")
+	dropRole(t, conn, "forcada")
+	dsn := strings.Replace(conn.Config().ConnString(), "postgres://postgres@", "postgres://forcada@", 1)
+	source := mapping.NewSource(dsn, "", zerolog.Nop())
+	defer source.Close(t.Context())
+	forced, err := cdc.Connect(t.Context(), dsn)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = forced.Close(context.Background()) }()
+	const rules = "rules:\n  - {event: e, table: livre, on: insert, data: {x: q.x}, lookup: {q: select dobro(id) as x from livre}}\n"
+	for what, rs := range map[string]*mapping.Ruleset{
+		"source.dsn":        bind(t, forced, mapping.Options{Deny: denied()}, rules),
+		"source.lookup_dsn": bind(t, conn, mapping.Options{Deny: denied(), Reader: source.Login}, rules),
+	} {
+		if err := source.Check(t.Context(), rs); err != nil {
+			t.Errorf("%s leads to another role than its user: %v", what, err)
+		}
+	}
+	if err := source.Check(t.Context(), bind(t, conn, mapping.Options{Deny: denied(), Reader: as("outra_leitora")}, rules)); err == nil || !strings.Contains(err.Error(), "lookups run as role forcada") {
+		t.Errorf("rules that were checked for another role: %v", err)
+	}
+	do(t, conn, "grant select (cpf) on pessoas to forcada") // which a function may become again
+	if got := lookupMistakes(t, forced, mapping.Options{Deny: denied()}, "select dobro(id) as x from livre"); !strings.Contains(got, "role forcada has SELECT on") {
+		t.Errorf("a role that may become one that reads what is denied: %q", got)
+	}
+}
+
+// as answers with a role; nil for none.
+func as(role string) func(context.Context) (string, error) {
+	if role == "" {
+		return nil
+	}
+	return func(context.Context) (string, error) { return role, nil }
 }
 
 // TestDenyInRules: denies hold over inheritance, partitions, generated columns and the

@@ -72,6 +72,17 @@
 // waits: an event is late rather than sent without its values. A query that no
 // longer fits its tables is a SchemaError, from Resolve.
 //
+// # What the source evaluates
+//
+// An expression that the language lacks, and PostgreSQL accepts, is delegated: the source
+// evaluates it, with the values of the row at their types, as if it were a lookup, and all
+// that is said of lookups is true of it. Those of a payload, key and tenant are one query
+// for what is pending, those of a condition another. The conjuncts of when that can be
+// decided at the change are decided first; what the others, and those that name lookups,
+// leave false or null is no event. now() and the functions of this package are evaluated
+// here and given to the query. Volatile functions are refused. In a group of collapse the
+// last row for which a rule fires must be known at the commit, so that when is decided here.
+//
 // # Rules about transactions
 //
 // A rule with collapse, children or root_only waits for the commit and is applied

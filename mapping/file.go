@@ -1,6 +1,7 @@
 package mapping
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"os"
@@ -46,8 +47,9 @@ type Options struct {
 	// Deny are columns that no payload may hold, as table.column or
 	// schema.table.column, with "Quoted Names" as in SQL.
 	Deny []string
-	// Reader is the role that reads for lookups; empty: that of Bind's connection.
-	Reader string
+	// Reader asks which role logs in for lookups, as Source.Login does; nil: that of Bind's
+	// connection. It is called if what the role may read matters.
+	Reader func(context.Context) (string, error)
 	// Secrets are the keys of hmac(), by the names that rules use.
 	Secrets map[string][]byte
 	// Location is the time zone of the source; nil is UTC.

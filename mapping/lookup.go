@@ -60,9 +60,9 @@ func (l *lookup) noun() string {
 	return "lookup"
 }
 
-// maxLookups is how many a rule may have; the rest is for expressions that the source
-// evaluates.
-const maxLookups = expr.MaxLookups - 2*int(groups)
+// maxLookups is how many a rule may have; the rest of expr.MaxLookups is for expressions
+// that the source evaluates.
+const maxLookups = 16
 
 // maxCache bounds lookup.cache: nobody expects older rows.
 const maxCache = 24 * time.Hour
@@ -135,6 +135,8 @@ type boundLookup struct {
 	lenient bool
 	// parts are, where the source evaluates expressions, those of the columns.
 	parts []Evaluated
+	// nullable: a value that fails is null, and the leaf that it is of is named in errors.
+	nullable bool
 }
 
 // piece is a part of a batch's text that is copied from the lookup's.

@@ -73,6 +73,8 @@ type foundRow struct {
 	// reason is why there is no row, without row data.
 	reason string
 	done   bool
+	// failed: the reason is an error of the data, for which a nullable leaf is null.
+	failed bool
 }
 
 // next adds an entry and reuses what the one in its place had before.

@@ -98,6 +98,8 @@ type node struct {
 	fromRow bool
 	// sent are the columns that must have been, where the source evaluates the leaf.
 	sent []expr.Column
+	// delegated is the number of the leaf's lookup, from 1, where the source evaluates it.
+	delegated int
 }
 
 // compiler compiles rules against a relation. It collects all mistakes instead of
@@ -287,7 +289,7 @@ func (c *compiler) fields(fields []*field, scope *expr.Scope, g group) []*node {
 				columns, lookups := n.leaf.Columns(), len(n.leaf.Lookups()) > 0
 				if d := c.delegated[site{f.leaf, g}]; d != nil {
 					columns, lookups = c.columnsOf(d, scope), d.joins
-					n.sent = columns
+					n.sent, n.delegated = columns, d.lookup+1
 				}
 				n.inputs = mapped(columns, func(c expr.Column) int { return c.Index })
 				n.fromRow = len(n.inputs) > 0 && !lookups && !slices.ContainsFunc(columns, func(c expr.Column) bool { return c.Old })

@@ -79,6 +79,10 @@ func (m *Mapper) leaveOut(path string) {
 
 func (m *Mapper) appendLeaf(dst []byte, n *node, machine *expr.Machine, o *pgtext.JSONOptions) ([]byte, *failure) {
 	start := len(dst)
+	if n.delegated > 0 && m.delegatedFailed(n.delegated-1, machine) {
+		m.noteError(n, machine)
+		return append(dst, "null"...), nil
+	}
 	err := machine.Sent(n.sent)
 	if err == nil {
 		dst, err = machine.AppendJSON(dst, n.leaf, o)
@@ -91,6 +95,16 @@ func (m *Mapper) appendLeaf(dst []byte, n *node, machine *expr.Machine, o *pgtex
 		return append(dst[:start], "null"...), nil
 	}
 	return dst, &failure{expression: n.expression, err: err}
+}
+
+// delegatedFailed: the source could not evaluate the leaf of a lookup for the row that the
+// machine has as the new one, and the leaf is null for it.
+func (m *Mapper) delegatedFailed(lookup int, machine *expr.Machine) bool {
+	found := m.found
+	if machine == m.before {
+		found = m.foundBefore
+	}
+	return lookup < len(found) && found[lookup].failed
 }
 
 // isDataError: the expression fails for this row's values, in PostgreSQL too.
@@ -144,7 +158,7 @@ func (m *Mapper) renderPrevious(dst []byte, r *rulePlan, c *cdc.Change) ([]byte,
 		m.loadBefore(c)
 		for i := range m.found {
 			found := m.found[i]
-			if i < len(m.foundBefore) && m.foundBefore[i].done {
+			if i < len(m.foundBefore) && (m.foundBefore[i].done || m.foundBefore[i].failed) {
 				found = m.foundBefore[i]
 			}
 			m.before.LoadLookup(i, found.row)

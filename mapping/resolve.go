@@ -6,7 +6,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/jackc/pgx/v5/pgconn"
@@ -65,10 +67,10 @@ func (m *Mapper) foundRows(dst []foundRow, e *entry, asked []int32) []foundRow {
 
 // unread is why there is no row of a lookup; "": there is.
 func (r *rulePlan) unread(lookup int, found foundRow) string {
-	if found.reason == "" {
+	l := r.lookups[lookup]
+	if found.reason == "" || l.nullable && found.failed {
 		return ""
 	}
-	l := r.lookups[lookup]
 	return fmt.Sprintf("%s: read %s: %s", l.place, l.path(), found.reason)
 }
 
@@ -122,7 +124,7 @@ func (m *Mapper) lookUp(ctx context.Context, q *query) error {
 		}
 		return err
 	}, func(set int32, err error) {
-		q.rows[set] = foundRow{reason: "the query fails: " + withoutData(err).Error()}
+		q.rows[set] = foundRow{reason: "the query fails: " + withoutData(err).Error(), failed: strings.HasPrefix(cdc.SQLState(err), "22")}
 	})
 	m.source.note(what, err)
 	if !isBroken(err) {
@@ -207,8 +209,19 @@ func inBody(err error) bool {
 	return ok && pg.Where != "" && cdc.FaultOf(err) == cdc.FaultSchema
 }
 
-// isRefused: the server refuses the values of a row.
-func isRefused(err error) bool { return cdc.FaultOf(err) == cdc.FaultValue || inBody(err) }
+// refusesValue: the server refuses a value of a row. The message may quote it. What a
+// function does not support, limits of the server and what a routine raises depend on
+// values as well, once a query has been prepared: a NaN has no integer (0A000).
+func refusesValue(err error) bool {
+	if cdc.FaultOf(err) == cdc.FaultValue {
+		return true
+	}
+	code := cdc.SQLState(err)
+	return len(code) == 5 && slices.Contains([]string{"0A", "20", "2F", "38", "39", "54"}, code[:2])
+}
+
+// isRefused: the query fails for the values of a row.
+func isRefused(err error) bool { return refusesValue(err) || inBody(err) }
 
 // schemaError is the error of a lookup that no longer fits.
 func (l *boundLookup) schemaError(err error) *SchemaError {

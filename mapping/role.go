@@ -15,6 +15,21 @@ import (
 // lookupRole is the name of the role that LookupRole's statements create.
 const lookupRole = "gancho_lookup"
 
+// askReader asks which role logs in for lookups: a DSN's user is the one that a pooler knows.
+func (b *binder) askReader(ctx context.Context) (err error) {
+	switch {
+	case b.reader != "":
+	case b.options.Reader != nil:
+		b.reader, err = b.options.Reader(ctx)
+	default:
+		err = b.conn.QueryRow(ctx, "select session_user::text").Scan(&b.reader)
+	}
+	if err != nil {
+		return fmt.Errorf("read the role of lookups: %w", err)
+	}
+	return nil
+}
+
 // LookupRole returns the role that reads for lookups, empty for the connection's own,
 // if it may read a column of privacy.deny, and the statements that create another
 // one, which may read what the lookups and the parents of children need and nothing

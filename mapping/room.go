@@ -41,23 +41,42 @@ type outsideSchema struct {
 	// schema outside hides one of this.
 	intruders string
 	// trusted and users are the roles that have made something in it, and may need to
-	// again; those of trusted are no intruders.
-	trusted, users string
+	// again; those of trusted are no intruders, and the database's owner is among them
+	// in any case. idle are those that may log in and create, and have nothing in it.
+	trusted, users, idle string
 }
 
+// makersOf is an SQL subquery: the roles that have made something in a schema n.
+const makersOf = "(select relowner from pg_catalog.pg_class where relnamespace = n.oid union select proowner from pg_catalog.pg_proc where pronamespace = n.oid)"
+
 // makers is an SQL expression: the roles besides its owner and superusers that have made
-// something in a schema, and for which the condition of their oid holds. The schema is a
-// row of pg_namespace with the alias n.
+// something in a schema, or own the database and would lose their right to, and for which the
+// condition of their oid holds. The schema is a row of pg_namespace with the alias n.
 func makers(condition string) string {
 	return `coalesce((select string_agg(quote_ident(maker.rolname), ', ' order by maker.rolname) from pg_catalog.pg_roles maker
 		where not maker.rolsuper and maker.oid <> n.nspowner and ` + condition + `
-		and maker.oid in (select relowner from pg_catalog.pg_class where relnamespace = n.oid union select proowner from pg_catalog.pg_proc where pronamespace = n.oid)), '')`
+		and (maker.oid in ` + makersOf + ` or maker.oid = (select datdba from pg_catalog.pg_database where datname = pg_catalog.current_database())
+			and not pg_catalog.pg_has_role(maker.oid, n.nspowner, 'USAGE') and pg_catalog.has_schema_privilege(maker.oid, n.oid, 'CREATE'))), '')`
+}
+
+// idle is an SQL expression: who may create in a schema n, and has made nothing there that
+// is still there, such as an application that creates tables and drops them.
+func idle() string {
+	return `coalesce((select string_agg(quote_ident(r.rolname), ', ' order by r.i) filter (where r.i <= 3) || case when count(*) > 3 then ' and ' || count(*) - 3 || ' others' else '' end
+		from (select maker.rolname, row_number() over (order by maker.rolname) as i from pg_catalog.pg_roles maker
+			where maker.rolcanlogin and not maker.rolsuper and not ` + cdc.Trusted("maker.oid") + ` and not pg_catalog.pg_has_role(maker.oid, n.nspowner, 'USAGE') and maker.oid not in ` + makersOf + `
+				and pg_catalog.has_schema_privilege(maker.oid, n.oid, 'CREATE') and pg_catalog.has_database_privilege(maker.oid, pg_catalog.current_database(), 'CONNECT')) r), '')`
 }
 
 // schemaColumns are the SQL columns of an outsideSchema, of a row of pg_namespace n.
 func schemaColumns() string {
 	return "n.nspname::text as name, coalesce(" + cdc.Intruders("n") + ", '') as intruders, " +
-		makers(cdc.Trusted("maker.oid")) + " as trusted, " + makers("not "+cdc.Trusted("maker.oid")) + " as users"
+		makers(cdc.Trusted("maker.oid")) + " as trusted, " + makers("not "+cdc.Trusted("maker.oid")) + " as users, " + idle() + " as idle"
+}
+
+// into are where the columns are scanned to.
+func (s *outsideSchema) into() []any {
+	return []any{&s.name, &s.intruders, &s.trusted, &s.users, &s.idle}
 }
 
 // planted is an SQL condition: others than those trusted made an object of a schema n,
@@ -74,14 +93,14 @@ func loadRoom(ctx context.Context, conn *pgx.Conn) (room, error) {
 			select n.oid, s.i, `+schemaColumns()+`
 			from unnest(`+cdc.DatabasePath+`) with ordinality s(name, i) join pg_catalog.pg_namespace n on n.nspname = s.name
 			where n.nspname <> 'pg_catalog')
-		select l.name, l.intruders, l.trusted, l.users, l.intruders <> '' or exists (
+		select l.name, l.intruders, l.trusted, l.users, l.idle, l.intruders <> '' or exists (
 			select from listed o join pg_catalog.pg_class a on a.relnamespace = o.oid join pg_catalog.pg_class b on b.relname = a.relname
 			where o.i < l.i and o.intruders <> '' and b.relnamespace = l.oid)
 		from listed l order by l.i`) // ForEachRow returns its error
 	var s outsideSchema
 	var outside bool
 	var schemas []byte
-	_, err := pgx.ForEachRow(rows, []any{&s.name, &s.intruders, &s.trusted, &s.users, &outside}, func() error {
+	_, err := pgx.ForEachRow(rows, append(s.into(), &outside), func() error {
 		if outside {
 			r.outside = append(r.outside, s)
 		} else {
@@ -201,6 +220,9 @@ func openHint(s outsideSchema) string {
 	if s.trusted != "" {
 		revoke = fmt.Sprintf("GRANT CREATE ON SCHEMA %s TO %s; %s", schema, s.trusted, revoke)
 	}
+	if s.idle != "" {
+		revoke += fmt.Sprintf(", unless %s may have to create there, which can and have nothing in it now", s.idle)
+	}
 	return hint + "run " + revoke + "; or " + move
 }
 
@@ -229,7 +251,7 @@ func (b *binder) checkCalls(ctx context.Context, l *lookup, in reads) error {
 	var kind, called, bare, owner, schemaOwner string
 	var isMissed bool
 	var s outsideSchema
-	_, err = pgx.ForEachRow(rows, []any{&kind, &called, &bare, &isMissed, &owner, &schemaOwner, &s.name, &s.intruders, &s.trusted, &s.users}, func() error {
+	_, err = pgx.ForEachRow(rows, append([]any{&kind, &called, &bare, &isMissed, &owner, &schemaOwner}, s.into()...), func() error {
 		hint := openHint(s)
 		switch {
 		case s.intruders != "":

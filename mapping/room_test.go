@@ -139,7 +139,8 @@ func TestRoomMissesNothing(t *testing.T) {
 // TestRoomSparesTheApplication: no advice takes a right that the application uses.
 func TestRoomSparesTheApplication(t *testing.T) {
 	t.Parallel()
-	conn := connect(t, denySchema, "create function meia(int) returns int language sql immutable as 'select $1 / 2'; grant create on schema public to public; create role dono_legado; create role usa_legado")
+	conn := connect(t, denySchema, "create function meia(int) returns int language sql immutable as 'select $1 / 2'; grant create on schema public to public; create role dono_legado; create role usa_legado; create role cria_legado login")
+	dropRole(t, conn, "cria_legado")
 	dropRole(t, conn, "usa_legado")
 	dropRole(t, conn, "dono_legado")
 	t.Cleanup(func() {
@@ -150,7 +151,9 @@ func TestRoomSparesTheApplication(t *testing.T) {
 		_, _ = conn.Exec(context.Background(), "alter database "+conn.Config().Database+" owner to postgres")
 	})
 	for _, step := range []struct{ sql, want string }{
-		{"", "run REVOKE CREATE ON SCHEMA public FROM PUBLIC"},
+		{"", "run GRANT CREATE ON SCHEMA public TO dono_legado; REVOKE CREATE ON SCHEMA public FROM PUBLIC, unless "}, // it owns nothing in it yet
+		{"revoke create on schema public from public; grant create on schema public to cria_legado", "run REVOKE CREATE ON SCHEMA public FROM cria_legado, unless cria_legado may have to create there"},
+		{"grant create on schema public to public; revoke create on schema public from cria_legado", ""},
 		{"alter table avo owner to dono_legado", "run GRANT CREATE ON SCHEMA public TO dono_legado; REVOKE CREATE ON SCHEMA public FROM PUBLIC"},
 		{"alter table livre owner to usa_legado", "REVOKE CREATE ON SCHEMA public FROM PUBLIC closes it, and usa_legado, which made something in it, could no longer create there"},
 	} {

@@ -204,12 +204,10 @@ func (s *Source) checkRole(ctx context.Context, rs *Ruleset) (grant string, err 
 		return "", nil
 	}
 	if rs.reader != "" {
-		err := s.Query(ctx, "select current_user::text", nil, nil, func(row []cdc.Datum) error {
-			if is := string(row[0].Text); is != rs.reader {
-				return fmt.Errorf("lookups run as role %s, and their check for privacy.deny was made for %s, the user of the DSN; let source.lookup_dsn lead to the server as that role", is, rs.reader)
-			}
-			return nil
-		})
+		is, err := s.Login(ctx)
+		if err == nil && is != rs.reader {
+			err = fmt.Errorf("lookups run as role %s, and their check for privacy.deny was made for %s; let source.lookup_dsn (source.dsn without it) always lead to the server as the same role", is, rs.reader)
+		}
 		if err != nil {
 			return "", err
 		}
@@ -230,6 +228,16 @@ func (s *Source) checkRole(ctx context.Context, rs *Ruleset) (grant string, err 
 			return nil
 		})
 	return grant, err
+}
+
+// Login returns the name of the role that has logged in, which a pooler may have chosen. What
+// a lookup calls may have the rights of all roles that this one may become.
+func (s *Source) Login(ctx context.Context) (role string, err error) {
+	err = s.Query(ctx, "select session_user::text", nil, nil, func(row []cdc.Datum) error {
+		role = string(row[0].Text)
+		return nil
+	})
+	return role, err
 }
 
 // Role returns the name of the role that reads, which a pooler may have chosen, and
@@ -459,7 +467,7 @@ func withoutData(err error) error {
 	if !ok {
 		return err
 	}
-	if cdc.FaultOf(err) == cdc.FaultValue {
+	if refusesValue(err) {
 		return fmt.Errorf("the server refuses a value (SQLSTATE %s)", pg.Code)
 	}
 	return fmt.Errorf("%s (SQLSTATE %s)", pg.Message, pg.Code)

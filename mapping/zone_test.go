@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"gancho/cdc"
 	"gancho/mapping"
 )
 
@@ -36,6 +37,22 @@ rules:
 		_, err := parse(t, mapping.Options{Location: time.FixedZone(name, -2*3600)}, rules).Bind(context.Background(), conn)
 		if err == nil || !strings.HasPrefix(err.Error(), want) {
 			t.Errorf("%s: %v, want %s", name, err, want)
+		}
+	}
+}
+
+// TestDateOrder: the order of day and month in a text is that of the source's DateStyle.
+func TestDateOrder(t *testing.T) {
+	t.Parallel()
+	conn := connect(t)
+	rel := relation(t, conn, "", "clientes")
+	for style, want := range map[string]string{"ISO, DMY": `{"dia":"2026-02-01"}`, "ISO, MDY": `{"dia":"2026-01-02"}`} {
+		if _, err := conn.Exec(t.Context(), "select set_config('datestyle', $1, false)", style); err != nil {
+			t.Fatal(err)
+		}
+		m := mapping.NewMapper(bind(t, conn, mapping.Options{}, "rules: [{event: e, table: clientes, on: insert, data: {dia: nome::date}}]"), nil)
+		if got := run(t, m, change(rel, cdc.Insert, nil, with(client(), values{"nome": "01/02/2026"}))); len(got) != 1 || got[0].Data != want {
+			t.Errorf("%s: %+v, want %s", style, got, want)
 		}
 	}
 }

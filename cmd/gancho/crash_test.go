@@ -42,7 +42,7 @@ func finish(t *testing.T, l *load, r *receiver, rounds int) {
 func TestKillBridge(t *testing.T) {
 	t.Parallel()
 	random := seeded(t)
-	w := newWorld(t, testservers.RedisOptions{}, loadTable)
+	w := newLoadWorld(t, testservers.RedisOptions{})
 	r := newReceiver(t, nil)
 	w.rules = loadRules
 	w.endpoint("a", r.url())
@@ -68,7 +68,7 @@ func TestKillBridge(t *testing.T) {
 func TestKillRedis(t *testing.T) {
 	t.Parallel()
 	random := seeded(t)
-	w := newWorld(t, testservers.RedisOptions{}, loadTable)
+	w := newLoadWorld(t, testservers.RedisOptions{})
 	r := newReceiver(t, nil)
 	w.rules = loadRules
 	w.endpoint("a", r.url())
@@ -91,7 +91,7 @@ func TestKillRedis(t *testing.T) {
 // a machine that lost power would: with everysec that is what Redis may lose.
 func TestRedisLosesItsTail(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, testservers.RedisOptions{Settings: map[string]string{"aof-load-truncated": "yes"}}, loadTable)
+	w := newLoadWorld(t, testservers.RedisOptions{Settings: map[string]string{"aof-load-truncated": "yes"}})
 	// The receiver holds everything back, so that the queue holds all events
 	// and the loss hits events that nobody has seen.
 	r := newReceiver(t, nil)
@@ -145,6 +145,7 @@ func TestRestartPostgres(t *testing.T) {
 	}
 	t.Cleanup(own.Close)
 	w := newWorldOn(t, own, "", testservers.RedisOptions{}, loadTable)
+	w.binary = buildCommand(t)
 	r := newReceiver(t, nil)
 	w.rules = loadRules
 	w.endpoint("a", r.url())
@@ -166,7 +167,7 @@ func TestRestartPostgres(t *testing.T) {
 func TestCutConnection(t *testing.T) {
 	t.Parallel()
 	random := seeded(t)
-	w := newWorld(t, testservers.RedisOptions{}, loadTable)
+	w := newLoadWorld(t, testservers.RedisOptions{})
 	r := newReceiver(t, nil)
 	w.rules = loadRules
 	w.endpoint("a", r.url())
@@ -194,7 +195,7 @@ func TestCutConnection(t *testing.T) {
 // deliver; when the first is killed the second takes over everything.
 func TestTakeover(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, testservers.RedisOptions{}, loadTable)
+	w := newLoadWorld(t, testservers.RedisOptions{})
 	r := newReceiver(t, nil)
 	w.rules = loadRules
 	w.endpoint("a", r.url())

@@ -45,8 +45,11 @@ func TestFirstHour(t *testing.T) {
 			if code != 0 || strings.Contains(stdout, "left out of rules:") {
 				t.Fatalf("exit %d\n%s%s", code, stdout, stderr)
 			}
-			r := newReceiver(t, nil)
 			config := filepath.Join(dir, "gancho.yaml")
+			if secret := regexp.MustCompile(`secret: (whsec_\S+)`).FindStringSubmatch(mustRead(t, config)); secret == nil || !strings.Contains(stdout, "gancho listen --secret "+secret[1]+" ") {
+				t.Errorf("init does not say the secret %v:\n%s", secret, stdout)
+			}
+			r := newReceiver(t, nil)
 			mustReplace(t, config, "http://127.0.0.1:8621/", r.url(), "listen: 127.0.0.1:8620", "listen: 127.0.0.1:0")
 			checkPasses(t, dir)
 			w := &world{t: t, dsn: dsn, dir: dir}

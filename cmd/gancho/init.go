@@ -61,14 +61,7 @@ Presets: ` + strings.Join(presets.Names(), ", ") + `.`,
 			"  gancho init --dsn postgres://reader@db/loja --table vendas --table 'estoque*'\n" +
 			"  gancho init --preset superlogica,iset --dsn postgres://reader@db/academia --dir /etc/gancho",
 		Args: noArguments,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			for _, preset := range f.presets {
-				if _, err := presets.Files(strings.TrimSpace(preset)); err != nil {
-					return usageError{err}
-				}
-			}
-			return f.run(cmd)
-		},
+		RunE: func(cmd *cobra.Command, _ []string) error { return f.run(cmd) },
 	}
 	flags := cmd.Flags()
 	flags.StringSliceVar(&f.presets, "preset", nil, "presets to write: "+strings.Join(presets.Names(), ", "))
@@ -92,7 +85,7 @@ func (f *initFlags) run(cmd *cobra.Command) error {
 	if err != nil {
 		return err
 	}
-	report := initReport{dsn: f.command(dsn), config: configTemplate}
+	report := initReport{dsn: dsn, config: configTemplate}
 	if dsn != "" {
 		if err := report.draft(ctx, f, dsn, files, dialog); err != nil {
 			return err
@@ -104,6 +97,9 @@ func (f *initFlags) run(cmd *cobra.Command) error {
 	files["gancho.yaml"] = report.config
 	for _, name := range slices.Sorted(maps.Keys(files)) {
 		if err := writeNew(filepath.Join(f.dir, name), files[name]); err != nil {
+			for _, name := range report.written { // all or nothing
+				err = errors.Join(err, os.Remove(filepath.Join(f.dir, name)))
+			}
 			return err
 		}
 		report.written = append(report.written, name)
@@ -132,12 +128,22 @@ func (f *initFlags) source(dialog *dialog) (string, error) {
 	return "", usageError{fmt.Errorf("no database: write --dsn postgres://..., or set %s; or --preset with one or more of %s, which needs none", sourceVariable, strings.Join(presets.Names(), ", "))}
 }
 
-// command is how another gancho init names the same database, without its password.
-func (f *initFlags) command(dsn string) string {
-	if os.Getenv(sourceVariable) == dsn {
+// again is what to type for the tables of the same database.
+func (f *initFlags) again(dsn string, tables []string) string {
+	command := "gancho init" + tableFlags(tables)
+	if f.dir != "." {
+		command += " --dir " + shellWord(f.dir)
+	}
+	return exportOf(dsn) + "  " + command
+}
+
+// exportOf is the line that gives a shell the connection string, without it: a
+// password must not be printed.
+func exportOf(dsn string) string {
+	if os.Getenv(sourceVariable) == dsn && dsn != "" {
 		return ""
 	}
-	return ` --dsn "$` + sourceVariable + `"`
+	return "  export " + sourceVariable + "=...  # the connection string\n"
 }
 
 // files are the rule files of the presets, by their names below the directory.
@@ -160,7 +166,7 @@ func (f *initFlags) refuseExisting(files map[string]string) error {
 	for _, name := range append(slices.Sorted(maps.Keys(files)), "gancho.yaml") {
 		path := filepath.Join(f.dir, name)
 		if _, err := os.Lstat(path); err == nil {
-			return usageError{fmt.Errorf("%s exists already, and nothing was written; move it away, or name another directory with --dir", path)}
+			return usageError{fmt.Errorf("%s exists already, and nothing was written; move it away, or name another directory with --dir (to add rules here, move those from there)", path)}
 		} else if !errors.Is(err, fs.ErrNotExist) {
 			return fmt.Errorf("check that %s does not exist: %w", path, err)
 		}
@@ -187,7 +193,7 @@ func writeNew(path, text string) error {
 
 // initReport is what init prints at the end.
 type initReport struct {
-	dsn        string // the flag that names the database in another gancho init
+	dsn        string
 	config     string // gancho.yaml
 	secret     string // of the endpoint in it
 	written    []string
@@ -195,6 +201,7 @@ type initReport struct {
 	guesses    []string
 	missing    []string
 	leftOut    []string
+	first      []string // what check waits for
 	out        []string
 	statements []string
 }
@@ -233,24 +240,32 @@ func (r *initReport) draft(ctx context.Context, f *initFlags, dsn string, files 
 		active += n
 	}
 	if active == 0 {
-		return findingsError{fmt.Errorf("no rule could be written, and nothing was: %s\nnext: gancho init%s%s", r.why(), r.dsn, tableFlags(suggested(drafter)))}
+		return findingsError{fmt.Errorf("no rule could be written, and nothing was: %s\nnext:\n%s", r.why(), f.again(dsn, suggested(drafter)))}
 	}
 	slices.Sort(r.statements)
 	r.statements = slices.Compact(r.statements)
-	return r.nameSlot(ctx, conn)
+	return r.server(ctx, conn)
 }
 
 // add notes what became of a file's rules, and returns how many are active.
 func (r *initReport) add(name string, d *draft.Draft) int {
 	r.rules[name] = fmt.Sprintf(": %s, %d commented out", plural(int64(d.Rules), "rule"), len(d.Out))
 	for _, out := range d.Out {
-		r.out = append(r.out, fmt.Sprintf("%s: %s: %s", name, out.Event, strings.Join(out.Reasons, "; ")))
+		r.out = appendNew(r.out, fmt.Sprintf("%s: %s: %s", name, out.Event, strings.Join(out.Reasons, "; ")))
 	}
 	for _, left := range d.LeftOut {
-		r.leftOut = append(r.leftOut, fmt.Sprintf("%s: %s: %s: %s", name, left.Event, left.Part, strings.Join(left.Reasons, "; ")))
+		r.leftOut = appendNew(r.leftOut, fmt.Sprintf("%s: %s: %s: %s", name, left.Event, left.Part, strings.Join(left.Reasons, "; ")))
 	}
 	r.statements = append(r.statements, d.Statements...)
 	return d.Rules - len(d.Out)
+}
+
+// appendNew appends a line that is not there: several rules may make one event.
+func appendNew(lines []string, line string) []string {
+	if slices.Contains(lines, line) {
+		return lines
+	}
+	return append(lines, line)
 }
 
 // draftTables adds the rule files of the tables that flags or answers choose.
@@ -262,7 +277,7 @@ func (r *initReport) draftTables(ctx context.Context, f *initFlags, drafter *dra
 		return 0, err
 	}
 	if len(f.tables) == 0 {
-		if chosen, err = dialog.choose(drafter, r.dsn); err != nil {
+		if chosen, err = dialog.choose(drafter, f.again(r.dsn, suggested(drafter))); err != nil {
 			return 0, err
 		}
 	}
@@ -305,25 +320,32 @@ const localEndpoint = `endpoints:
     secret: %s
 `
 
-// nameSlot gives the slot another name where the server has one for another database.
-func (r *initReport) nameSlot(ctx context.Context, conn *pgx.Conn) error {
+// server gives the slot another name where the server has one for another database,
+// and notes what the server lacks.
+func (r *initReport) server(ctx context.Context, conn *pgx.Conn) error {
 	var taken bool
-	var database string
+	var database, level string
 	err := conn.QueryRow(ctx, `
 		select exists (select from pg_catalog.pg_replication_slots where slot_name = 'gancho' and database <> current_database()),
-			left(regexp_replace(lower(current_database()), '[^a-z0-9_]', '_', 'g'), 50)`).Scan(&taken, &database)
+			left(regexp_replace(lower(current_database()), '[^a-z0-9_]', '_', 'g'), 50), current_setting('wal_level')`).Scan(&taken, &database, &level)
 	if err != nil {
 		return fmt.Errorf("read the slots of the server: %w", err)
 	}
 	if taken {
 		r.config = strings.Replace(r.config, "slot: gancho\n", "slot: gancho_"+database+"  # another database of the server has gancho\n", 1)
 	}
+	if level != "logical" {
+		r.first = append(r.first, fmt.Sprintf("ALTER SYSTEM SET wal_level = logical;  -- it is %s; then restart the server", level))
+	}
 	return nil
 }
 
 // why says why there is no rule.
 func (r *initReport) why() string {
-	reasons := slices.Concat(r.missing, r.out)
+	reasons := r.missing
+	if len(reasons) == 0 {
+		reasons = r.out
+	}
 	if len(reasons) == 0 {
 		return "no table was chosen"
 	}
@@ -348,6 +370,7 @@ func (r *initReport) text(dir string) string {
 		{"left out of rules:", r.leftOut},
 		{"commented out:", r.out},
 		{"to run in the source database, so that the rules see old values:", r.statements},
+		{"to run in the source database, so that changes can be read:", r.first},
 	} {
 		if len(part.lines) > 0 {
 			b.WriteString("\n" + part.title + "\n  " + strings.Join(part.lines, "\n  ") + "\n")
@@ -355,9 +378,10 @@ func (r *initReport) text(dir string) string {
 	}
 	config := shellWord(filepath.Join(dir, "gancho.yaml"))
 	b.WriteString("\nnext:\n")
-	if os.Getenv(sourceVariable) == "" {
-		b.WriteString("  export " + sourceVariable + "=...  # the connection string\n")
+	if len(r.statements)+len(r.first) > 0 {
+		b.WriteString("  # run the statements above\n")
 	}
+	b.WriteString(exportOf(r.dsn))
 	b.WriteString("  gancho check --config " + config + "\n")
 	if r.secret != "" {
 		b.WriteString("  gancho listen --secret " + r.secret + "  # in a terminal of its own: it prints the webhooks\n")

@@ -40,7 +40,7 @@ func TestInitOnTheLegacySchema(t *testing.T) {
 	if code != 0 {
 		t.Fatalf("exit %d: %s", code, stderr)
 	}
-	for _, unwanted := range []string{"taken for", "not found:", "commented out:", "run in the source"} {
+	for _, unwanted := range []string{"guessed", "not found", "left out", "commented out:", "run in the source"} {
 		if strings.Contains(stdout, unwanted) {
 			t.Errorf("init says %q:\n%s", unwanted, stdout)
 		}
@@ -77,7 +77,7 @@ func TestInitOnAnotherSchema(t *testing.T) {
 	for _, part := range []string{
 		`table public."TB_DESPESAS" is used as despesas`, `column situacao of public."TB_DESPESAS" is used as status`,
 		`table loja.produto is used as produtos`, `column "Descrição" of loja.produto is used as descricao`,
-		"not found:\n", "table clientes, or one like it, is not in the database",
+		"not found, or not publishable:\n", "table clientes, or one like it, is not in the database",
 		"commented out:\n", "rules/superlogica.yaml: cliente.novo: table clientes",
 		`ALTER TABLE public."TB_DESPESAS" REPLICA IDENTITY FULL;`,
 	} {
@@ -132,7 +132,7 @@ func TestInitWithoutDatabase(t *testing.T) {
 	}
 	args[2] = "pacto,iset"
 	code, _, stderr := command(t, args...)
-	if code != 1 || !strings.Contains(stderr, "exists already, and nothing was written") {
+	if code != 2 || !strings.Contains(stderr, "exists already, and nothing was written") {
 		t.Errorf("exit %d: %s", code, stderr)
 	}
 	if mustRead(t, path) != "mine" {
@@ -181,9 +181,10 @@ func TestInitRefuses(t *testing.T) {
 		code int
 		want string
 	}{
-		{nil, 2, "--preset is missing; write one or more of iset, pacto, superlogica"},
+		{nil, 2, "no database: write --dsn postgres://..., or set GANCHO_SOURCE_DSN; or --preset with one or more of iset, pacto, superlogica, which needs none"},
+		{[]string{"--table", "vendas"}, 2, "no database: write --dsn"},
 		{[]string{"--preset", "superlogca"}, 2, `find preset "superlogca"`},
-		{[]string{"--preset", "iset", "--dsn", "postgres://ana:hunter2@127.0.0.1:1/x"}, 1, "check --dsn"},
+		{[]string{"--preset", "iset", "--dsn", "postgres://ana:hunter2@127.0.0.1:1/x"}, 2, "check --dsn"},
 	} {
 		code, _, stderr := command(t, append([]string{"init", "--dir", dir}, c.args...)...)
 		if code != c.code || !strings.Contains(stderr, c.want) || strings.Contains(stderr, "hunter2") {
@@ -192,5 +193,16 @@ func TestInitRefuses(t *testing.T) {
 	}
 	if entries, err := os.ReadDir(dir); err != nil || len(entries) > 0 {
 		t.Errorf("a refused init left %v, %v", entries, err)
+	}
+	// One that fails on the way takes back what it wrote.
+	if err := os.WriteFile(filepath.Join(dir, "rules"), nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	code, stdout, stderr := command(t, "init", "--dir", dir, "--preset", "iset")
+	if code == 0 || stdout != "" || !strings.Contains(stderr, "not a directory") {
+		t.Errorf("exit %d: %s%s", code, stdout, stderr)
+	}
+	if entries, err := os.ReadDir(dir); err != nil || len(entries) != 1 {
+		t.Errorf("a failed init left %v, %v", entries, err)
 	}
 }

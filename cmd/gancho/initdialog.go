@@ -42,8 +42,11 @@ const listedTables = 30
 
 // choose lists the tables, and asks which of them rules are for. Without a person
 // the error says what to type.
-func (d *dialog) choose(drafter *draft.Drafter, dsn string) ([]draft.Candidate, error) {
+func (d *dialog) choose(drafter *draft.Drafter, next string) ([]draft.Candidate, error) {
 	all := drafter.Candidates()
+	if !slices.ContainsFunc(all, func(c draft.Candidate) bool { return c.Problem == "" }) {
+		return nil, findingsError{errors.New("the database has no table whose changes can be published, and nothing was written; does --dsn name the right one?")}
+	}
 	shown := all
 	if d.person {
 		shown = all[:min(listedTables, len(all))]
@@ -57,7 +60,7 @@ func (d *dialog) choose(drafter *draft.Drafter, dsn string) ([]draft.Candidate, 
 		}
 	}
 	if !d.person {
-		return nil, findingsError{fmt.Errorf("no table was named, and nothing was written\nnext: gancho init%s%s", dsn, tableFlags(suggested(drafter)))}
+		return nil, findingsError{fmt.Errorf("no table was named, and nothing was written\nnext:\n%s", next)}
 	}
 	for {
 		answer, err := d.ask("\nTables to draft rules for (numbers, names or patterns, with commas between; empty: none): ")

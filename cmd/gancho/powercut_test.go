@@ -103,7 +103,7 @@ func newPowerCut(t *testing.T, library, fsync string) *powerCut {
 	t.Cleanup(own.Close)
 	redis := testservers.RedisOptions{Settings: map[string]string{"appendfsync": fsync, "aof-load-truncated": "yes"}}
 	p := &powerCut{world: newWorldOn(t, own, "", redis, loadTable), random: seeded(t), synced: t.TempDir()}
-	p.rules = loadRules
+	p.rules, p.binary = loadRules, buildCommand(t)
 	p.redis.Stop()
 	p.redis.Setenv("LD_PRELOAD", library)
 	p.redis.Setenv("SYNCED_DIR", p.synced)

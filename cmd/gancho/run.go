@@ -13,7 +13,6 @@ import (
 	"strings"
 	"syscall"
 
-	"github.com/jackc/pgx/v5"
 	"github.com/mattn/go-isatty"
 	"github.com/redis/go-redis/v9"
 	"github.com/rs/zerolog"
@@ -161,21 +160,25 @@ func parseRules(c *config.Config) (*mapping.Rules, error) {
 	}
 	return mapping.Parse(mapping.Options{
 		Evaluate: evaluate,
-		Files: c.Rules, Deny: c.Privacy.Deny, Reader: lookupRole(c), Secrets: secrets, Location: c.Source.Location, OnSchemaChange: policy,
+		Files:    c.Rules, Deny: c.Privacy.Deny, Reader: lookupRole(c), Secrets: secrets, Location: c.Source.Location, OnSchemaChange: policy,
 		Publication: c.Source.Publication, Encoding: cdc.Encoding(c.Source.Encoding),
 	})
 }
 
-// lookupRole is the role of source.lookup_dsn; empty: that of source.dsn.
-func lookupRole(c *config.Config) string {
+// lookupRole asks for the role of source.lookup_dsn; nil: that of source.dsn.
+func lookupRole(c *config.Config) func(context.Context) (string, error) {
 	if c.Source.LookupDSN == "" {
-		return ""
+		return nil
 	}
-	parsed, err := pgx.ParseConfig(c.Source.LookupDSN.Reveal())
-	if err != nil {
-		return "" // whoever connects says so
+	return func(ctx context.Context) (string, error) {
+		lookup := mapping.NewSource(c.Source.LookupDSN.Reveal(), cdc.Encoding(c.Source.Encoding), zerolog.Nop())
+		defer lookup.Close(ctx)
+		role, err := lookup.Login(ctx)
+		if err != nil {
+			err = fmt.Errorf("connect to source.lookup_dsn: %w", err)
+		}
+		return role, err
 	}
-	return parsed.User
 }
 
 // stateOptions say where Gancho's own database is; nil: the configuration has

@@ -2,6 +2,7 @@ package main_test
 
 import (
 	"bufio"
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -58,6 +59,7 @@ type world struct {
 	redis    *testservers.Redis // nil: queue says where it is
 	queue    string             // the line of the queue section, when it is not redis
 	dir      string
+	binary   string // of the command; empty: the test's own
 	source   string // additional lines of the source section
 	rules    string
 	http     string // additional lines of the http section
@@ -69,6 +71,15 @@ type world struct {
 func newWorld(t *testing.T, redisOptions testservers.RedisOptions, statements ...string) *world {
 	t.Helper()
 	return newWorldOn(t, pg, "", redisOptions, statements...)
+}
+
+// newLoadWorld is newWorld with the table of the load. Its command is the built one: the race
+// detector, which looks on in other tests, takes most of a processor's time under load.
+func newLoadWorld(t *testing.T, redisOptions testservers.RedisOptions) *world {
+	t.Helper()
+	w := newWorld(t, redisOptions, loadTable)
+	w.binary = buildCommand(t)
+	return w
 }
 
 func newWorldOn(t *testing.T, postgres *testservers.Postgres, database string, redisOptions testservers.RedisOptions, statements ...string) *world {
@@ -188,7 +199,7 @@ type bridge struct {
 // start runs gancho and returns immediately; use waitLog for what it must reach.
 func (w *world) start(args ...string) *bridge {
 	w.t.Helper()
-	return w.startCommand(os.Args[0], args...)
+	return w.startCommand(cmp.Or(w.binary, os.Args[0]), args...)
 }
 
 // startCommand is start with another build of the command.

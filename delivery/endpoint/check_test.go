@@ -171,3 +171,22 @@ func newPEMKey(t *testing.T) string {
 	}
 	return string(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: encoded}))
 }
+
+// TestReach: however large a pattern is, its steps times the bytes that it is matched against
+// are bounded; patterns as people write them see all that is kept of an answer.
+func TestReach(t *testing.T) {
+	t.Parallel()
+	style, problems := endpoint.Parse("", []byte("url: https://a.example.com\nstyle: superlogica\nextra: {validationtoken: s3cr3t-s3cr3t}\n"))
+	if problems != nil {
+		t.Fatal(problems)
+	}
+	for body, want := range map[string]int{
+		"": 16 << 10, "ok": 16 << 10, style.Success.Body: 16 << 10, `(?i)"(status|resultado)"\s*:\s*"?(ok|success|sucesso|20[0-4])"?\b`: 16 << 10,
+		strings.Repeat("x", 398): 4 << 10, strings.Repeat("x", 998): 1638,
+	} {
+		s := endpoint.Success{Body: body}
+		if got := s.Reach(); got != want {
+			t.Errorf("the pattern %.50q looks at %d bytes, not %d", body, got, want)
+		}
+	}
+}

@@ -52,6 +52,9 @@ const (
 	maxPEM         = 1 << 20 // bytes in a file with certificates or a key
 	maxPattern     = 1000    // bytes
 	maxPatternSize = 1000    // steps of the compiled pattern: each byte of an answer may take them all
+	maxReach       = 16 << 10
+	// maxPatternWork bounds what an answer costs, in steps: some ten milliseconds.
+	maxPatternWork = 100 * maxReach
 )
 
 // MaxKeys is how many keys may sign for an endpoint: with each, a request is signed
@@ -230,8 +233,8 @@ type Batching struct {
 type Success struct {
 	// Status are the statuses that do, each from and to inclusive; none: 200 to 299.
 	Status [][2]int
-	// Body is a regular expression (RE2) that the answer's first 16 KiB have to
-	// match besides; empty: any body.
+	// Body is a regular expression (RE2) that the beginning of the answer, see Reach, has
+	// to match besides; empty: any body.
 	Body string
 }
 

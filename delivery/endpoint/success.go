@@ -81,16 +81,40 @@ func checkPattern(text string) *SettingError {
 	if len(text) > maxPattern {
 		return mistakef("ask for less", "the pattern has %d bytes: at most %d", len(text), maxPattern)
 	}
-	parsed, err := syntax.Parse(text, syntax.Perl)
+	steps, err := patternSize(text)
 	if err != nil {
 		return mistakef(`quote it with ' in YAML, so that \ stays as it is`, "the pattern is not a regular expression (RE2): %s",
 			strings.TrimPrefix(err.Error(), "error parsing regexp: "))
 	}
-	program, err := syntax.Compile(parsed.Simplify())
-	if err != nil || len(program.Inst) > maxPatternSize {
-		return mistakef("repeat less: x{1000} counts as 1000 characters", "the pattern is too large: at most %d steps", maxPatternSize)
+	if steps > maxPatternSize {
+		return mistakef("repeat less: x{1000} counts as 1000 characters", "the pattern is too large: it has %d steps, at most %d, and beyond %d it sees less of an answer than its first %d KiB",
+			steps, maxPatternSize, maxPatternWork/maxReach, maxReach>>10)
 	}
 	return nil
+}
+
+// patternSize is how many steps the compiled pattern has.
+func patternSize(text string) (int, error) {
+	parsed, err := syntax.Parse(text, syntax.Perl)
+	if err != nil {
+		return 0, err
+	}
+	program, err := syntax.Compile(parsed.Simplify())
+	if err != nil {
+		return 0, err
+	}
+	return len(program.Inst), nil
+}
+
+// Reach is how many bytes of an answer Body has to match: 16 KiB, and less for a pattern of
+// more than 100 steps, because each byte may take them all. Whoever answers chooses the
+// bytes, and all endpoints share the processors.
+func (s Success) Reach() int {
+	steps, err := patternSize(s.Body)
+	if err != nil { // Check reports it
+		return 0
+	}
+	return min(maxReach, maxPatternWork/max(1, steps))
 }
 
 func (s Success) document() document {

@@ -344,6 +344,7 @@ type preparedEndpoint struct {
 	timeout time.Duration
 	success [][2]int
 	body    *regexp.Regexp // nil: any
+	reach   int            // how many bytes of an answer body is matched against
 	mask    answerMask
 	key     poolKey // of pool; both change when the receiver requires HTTP/1.1, under the sender's mutex
 	pool    atomic.Pointer[pool]
@@ -364,6 +365,7 @@ func prepare(ep *endpoint.Endpoint, version string) *preparedEndpoint {
 	}
 	if ep.Success.Body != "" {
 		t.body, t.err = regexp.Compile(ep.Success.Body)
+		t.reach = ep.Success.Reach()
 	}
 	t.single, t.list = []string{t.shape.contentType(false)}, []string{t.shape.contentType(true)}
 	user := u.User

@@ -37,6 +37,15 @@ func statusError(origin string, status int) error {
 	return errors.New(text)
 }
 
+// bodyError says that the body of an answer does not count as delivered.
+func (t *preparedEndpoint) bodyError(status, size int) error {
+	text := fmt.Sprintf("post to %s: answered %d with a body that does not match the endpoint's success rule", t.origin, status)
+	if size >= t.reach { // what is not kept counts, too
+		text += fmt.Sprintf(" in its first %d bytes, as far as it looks; a shorter pattern looks further", t.reach)
+	}
+	return errors.New(text)
+}
+
 // judge returns the outcome of an answer; kept is the start of its body. The
 // whole body of one that may count as delivered has arrived.
 func (t *preparedEndpoint) judge(answer *http.Response, kept []byte) Outcome {
@@ -46,9 +55,9 @@ func (t *preparedEndpoint) judge(answer *http.Response, kept []byte) Outcome {
 		o.Kind, o.Class = kindOf(o.Status), ClassStatus
 		o.Err = statusError(t.origin, o.Status)
 		o.RetryAfter = retryAfter(answer, time.Now())
-	case t.body != nil && !t.body.Match(kept):
+	case t.body != nil && !t.body.Match(kept[:min(len(kept), t.reach)]):
 		o.Kind, o.Class = Retry, ClassBody
-		o.Err = fmt.Errorf("post to %s: answered %d with a body that does not match the endpoint's success rule", t.origin, o.Status)
+		o.Err = t.bodyError(o.Status, len(kept))
 	default:
 		o.Kind, o.Class = Delivered, ClassOK
 	}

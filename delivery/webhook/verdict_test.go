@@ -422,3 +422,38 @@ func TestCanceledIsNotTimeout(t *testing.T) {
 		t.Errorf("error %v is no deadline", o.Err)
 	}
 }
+
+// TestPatternReach: a pattern looks as far into an answer as its size allows, and the error
+// says when that was not all of it.
+func TestPatternReach(t *testing.T) {
+	t.Parallel()
+	large := `ok|` + strings.Repeat("(z|y)", 190) // almost a thousand steps
+	sender := newSender(t, webhook.Options{})
+	for _, c := range []struct {
+		at   int
+		body string
+		want string // part of the error; none: delivered
+	}{
+		{15 << 10, `ok`, ""},
+		{17 << 10, `ok`, "in its first 16384 bytes, as far as it looks"},
+		{100, large, ""},
+		{15 << 10, large, "as far as it looks; a shorter pattern looks further"},
+		{15 << 10, `"status"\s*:\s*"?200"?\b|ok`, ""},
+	} {
+		ep := local(serve(t, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+			_, _ = io.WriteString(w, strings.Repeat("x", c.at)+"ok"+strings.Repeat("x", 20<<10-c.at))
+		})))
+		ep.Success.Body = c.body
+		o := sender.Send(t.Context(), ep, message())
+		if c.want == "" {
+			mustDeliver(t, o)
+			continue
+		}
+		check(t, o, want{webhook.Retry, http.StatusOK, webhook.ClassBody, c.want})
+	}
+	ep := local(serve(t, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "no") })))
+	ep.Success.Body = large
+	if o := sender.Send(t.Context(), ep, message()); o.Class != webhook.ClassBody || strings.Contains(o.Err.Error(), "looks") {
+		t.Errorf("of a short answer all is looked at: %v", o.Err)
+	}
+}

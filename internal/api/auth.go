@@ -93,7 +93,7 @@ func newGate(o Options) *gate {
 func (g *gate) admit(ctx context.Context, r *http.Request) (state.Token, error) {
 	ctx, cancel := context.WithTimeout(ctx, loginTime)
 	defer cancel()
-	from := network(r.RemoteAddr)
+	from := Network(r.RemoteAddr)
 	text, ok := bearer(r)
 	hash := sha256.Sum256([]byte(text))
 	may, release := g.reserve(from, hash)
@@ -257,9 +257,9 @@ func bearer(r *http.Request) (string, bool) {
 	return text, strings.EqualFold(scheme, "Bearer") && text != "" && len(text) <= maxToken
 }
 
-// network is what counts as one address: an IPv4 address, or the /64 that a
+// Network is what counts as one address: an IPv4 address, or the /64 that a
 // host of IPv6 usually has for itself. Addresses that cannot be read share one.
-func network(remote string) netip.Prefix {
+func Network(remote string) netip.Prefix {
 	address, err := netip.ParseAddrPort(remote)
 	if err != nil {
 		return netip.Prefix{}

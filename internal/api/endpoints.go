@@ -19,7 +19,7 @@ func (c *call) showEndpoint() (answer, error) {
 }
 
 func (c *call) listKeys() (answer, error) {
-	e, err := c.control.Endpoint(c.ctx, c.actor, c.name())
+	e, err := c.control.Settings(c.ctx, c.actor, c.name())
 	return list(e.Keys, err)
 }
 
@@ -125,7 +125,7 @@ func (c *call) precondition() error {
 	if err != nil || version == 0 {
 		return err
 	}
-	e, err := c.control.Endpoint(c.ctx, c.actor, c.name())
+	e, err := c.control.Settings(c.ctx, c.actor, c.name())
 	switch {
 	case err != nil:
 		return err

@@ -5,7 +5,10 @@ import (
 	"context"
 	"net"
 	"net/http"
+	"net/netip"
 	"sync"
+
+	"gancho/internal/api"
 )
 
 const (
@@ -26,9 +29,8 @@ func connectionLimit(most int) int {
 	return most
 }
 
-// limitedListener keeps at most limit connections open. A new one takes the place of the
-// one that has waited longest without being held, as idle ones, and those of clients that
-// send nothing or read nothing, do. If there is no such connection, the new one is closed:
+// limitedListener keeps at most limit connections open. A new one takes the place of one
+// that is not held: see victimLocked. If there is no such connection, the new one is closed:
 // waiting to accept it, as netutil.LimitListener does, would let 256 silent strangers keep
 // everybody out.
 type limitedListener struct {
@@ -38,19 +40,22 @@ type limitedListener struct {
 	turnedAway func()
 
 	mu      sync.Mutex
-	open    int       // guarded by mu
-	waiting list.List // of *limitedConn, those that have waited longest first; guarded by mu
+	open    int                  // guarded by mu
+	from    map[netip.Prefix]int // how many of them each network has; guarded by mu
+	waiting list.List            // of *limitedConn, those that have waited longest first; guarded by mu
 }
 
 func limitListener(l net.Listener, limit int, turnedAway func()) *limitedListener {
-	return &limitedListener{Listener: l, limit: limit, turnedAway: turnedAway}
+	return &limitedListener{Listener: l, limit: limit, turnedAway: turnedAway, from: map[netip.Prefix]int{}}
 }
 
 // limitedConn is a connection that counts until it is closed.
 type limitedConn struct {
 	net.Conn
 	listener *limitedListener
+	from     netip.Prefix
 	place    *list.Element // among those that wait; nil: it is held, or closed. Guarded by listener.mu
+	busy     bool          // in the middle of a request: its header has come, its answer has not gone. Guarded by listener.mu
 	closed   bool          // guarded by listener.mu
 }
 
@@ -63,29 +68,58 @@ func (l *limitedListener) Accept() (net.Conn, error) {
 		}
 		l.mu.Lock()
 		full := l.open >= l.limit
-		var oldest *limitedConn
-		if front := l.waiting.Front(); full && front != nil {
-			oldest, _ = front.Value.(*limitedConn)
-			oldest.leaveLocked()
+		var victim *limitedConn
+		if full {
+			victim = l.victimLocked()
+		}
+		if victim != nil {
+			victim.leaveLocked()
 		}
 		l.mu.Unlock()
 		if full {
 			l.turnedAway()
 		}
 		switch {
-		case oldest != nil:
-			_ = oldest.Close() // a request that arrives there now is lost, as when an idle connection times out
+		case victim != nil:
+			_ = victim.Close() // a request that arrives there now is lost, as when an idle connection times out
 		case full:
 			_ = conn.Close() // it had nothing yet
 			continue
 		}
-		c := &limitedConn{Conn: conn, listener: l}
+		c := &limitedConn{Conn: conn, listener: l, from: api.Network(conn.RemoteAddr().String())}
 		l.mu.Lock()
 		l.open++
+		l.from[c.from]++
 		c.place = l.waiting.PushBack(c)
 		l.mu.Unlock()
 		return c, nil
 	}
+}
+
+// victimLocked is the connection that makes room for a new one, nil if all are held: one of
+// a network that has more than half of all, if there is one; then one that waits for a
+// request, before those in the middle of one; then one of the network that has the most; then
+// the one that has waited longest.
+func (l *limitedListener) victimLocked() *limitedConn {
+	var victim *limitedConn
+	for e := l.waiting.Front(); e != nil; e = e.Next() {
+		if c, ok := e.Value.(*limitedConn); ok && (victim == nil || l.beforeLocked(c, victim)) {
+			victim = c
+		}
+	}
+	return victim
+}
+
+// beforeLocked reports whether c is to be closed rather than other, which has waited longer.
+func (l *limitedListener) beforeLocked(c, other *limitedConn) bool {
+	mine, theirs := l.from[c.from], l.from[other.from]
+	if much, others := 2*mine > l.limit, 2*theirs > l.limit; much != others {
+		return much
+	}
+	if c.busy != other.busy {
+		return other.busy
+	}
+	return mine > theirs
 }
 
 // Close closes the connection and gives its place up.
@@ -95,6 +129,9 @@ func (c *limitedConn) Close() error {
 	if !c.closed {
 		c.closed = true
 		l.open--
+		if l.from[c.from]--; l.from[c.from] == 0 {
+			delete(l.from, c.from)
+		}
 	}
 	c.leaveLocked()
 	l.mu.Unlock()
@@ -124,6 +161,21 @@ func (c *limitedConn) held(now bool) {
 	c.leaveLocked()
 	if !now && !c.closed {
 		c.place = l.waiting.PushBack(c)
+	}
+}
+
+// connState is a server's ConnState: it tells a connection when a request begins and ends.
+func connState(conn net.Conn, state http.ConnState) {
+	c, ok := conn.(*limitedConn)
+	if !ok || state != http.StateActive && state != http.StateIdle {
+		return
+	}
+	l := c.listener
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	c.busy = state == http.StateActive
+	if c.place != nil {
+		l.waiting.MoveToBack(c.place)
 	}
 }
 

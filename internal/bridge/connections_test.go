@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"net/netip"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -134,6 +135,118 @@ func TestRequestsKeepTheirConnections(t *testing.T) {
 		if !answered(t, conn, http.StatusOK) {
 			t.Error("a request that was carried out lost its connection")
 		}
+	}
+}
+
+// visits is a listener of connections from addresses.
+type visits struct {
+	net.Listener
+	come chan net.Conn
+}
+
+// Accept is the next visitor.
+func (v visits) Accept() (net.Conn, error) { return <-v.come, nil }
+
+// visitor is a connection that remembers that it was closed.
+type visitor struct {
+	net.Conn
+	address string
+	gone    bool
+}
+
+// RemoteAddr is where it comes from.
+func (v *visitor) RemoteAddr() net.Addr {
+	return net.TCPAddrFromAddrPort(netip.MustParseAddrPort(v.address))
+}
+
+// Close ends it.
+func (v *visitor) Close() error {
+	v.gone = true
+	return nil
+}
+
+// Room is made by those who have the most connections; by idle ones before those in the
+// middle of a request.
+func TestWhoMakesRoom(t *testing.T) {
+	t.Parallel()
+	type conn struct {
+		address string
+		busy    bool
+	}
+	idle := func(address string) conn { return conn{address, false} }
+	busy := func(address string) conn { return conn{address, true} }
+	const a, b, c, d = "192.0.2.1:1", "192.0.2.2:1", "[2001:db8::1]:1", "[2001:db8::2]:1" // c and d are of one network
+	for name, test := range map[string]struct {
+		open []conn
+		want int // which makes room
+	}{
+		"the oldest of equals":                      {[]conn{idle(a), idle(a), idle(a), idle(a)}, 0},
+		"an idle one of the same network":           {[]conn{busy(a), busy(a), idle(a), idle(a)}, 2},
+		"the oldest of those with requests":         {[]conn{busy(a), busy(a), busy(a), busy(a)}, 0},
+		"whoever has most":                          {[]conn{idle(a), idle(b), idle(b), idle(c)}, 1},
+		"an idle one, also of who has fewer":        {[]conn{busy(a), busy(a), idle(b), busy(c)}, 2},
+		"whoever has most, if all have requests":    {[]conn{busy(a), busy(b), busy(c), busy(c)}, 2},
+		"whoever has more than half, with requests": {[]conn{idle(b), busy(a), busy(a), busy(a)}, 1},
+		"a network, not an address":                 {[]conn{idle(a), idle(c), idle(d), idle(b)}, 1},
+	} {
+		v := visits{come: make(chan net.Conn, 1)}
+		l := bridge.LimitListener(v, len(test.open), func() {})
+		come := func(address string) (*visitor, net.Conn) {
+			t.Helper()
+			visitor := &visitor{address: address}
+			v.come <- visitor
+			accepted, err := l.Accept()
+			if err != nil {
+				t.Fatal(err)
+			}
+			return visitor, accepted
+		}
+		var all []*visitor
+		for _, o := range test.open {
+			visitor, accepted := come(o.address)
+			bridge.ConnState(accepted, http.StateActive)
+			if !o.busy {
+				bridge.ConnState(accepted, http.StateIdle)
+			}
+			all = append(all, visitor)
+		}
+		come("198.51.100.1:1")
+		for i, visitor := range all {
+			if visitor.gone != (i == test.want) {
+				t.Errorf("%s: connection %d is closed: %t", name, i, visitor.gone)
+			}
+		}
+	}
+}
+
+// A connection is in the middle of a request while its body is read, and idle behind its
+// answer.
+func TestRequestsAreBusy(t *testing.T) {
+	t.Parallel()
+	reads, idle := make(chan struct{}), make(chan struct{}, 8)
+	v := newVisitors(t, 2, http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		if r.Method == http.MethodPost {
+			reads <- struct{}{}
+			_, _ = io.ReadAll(r.Body)
+		}
+	}), func(s *http.Server) {
+		tell := s.ConnState
+		s.ConnState = func(conn net.Conn, state http.ConnState) {
+			if tell(conn, state); state == http.StateIdle {
+				idle <- struct{}{}
+			}
+		}
+	})
+	upload := v.connect("POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 8\r\n\r\nhalf")
+	<-reads
+	for range 4 { // each takes the place of the one before, which is idle
+		if !answered(t, v.connect(request), http.StatusOK) {
+			t.Fatal("a request is not answered")
+		}
+		<-idle
+	}
+	if _, err := io.WriteString(upload, "half"); err != nil || !answered(t, upload, http.StatusOK) {
+		t.Errorf("a request whose body was read lost its connection to idle ones: %v", err)
 	}
 }
 

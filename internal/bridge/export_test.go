@@ -166,6 +166,9 @@ func LimitListener(l net.Listener, limit int, turnedAway func()) net.Listener {
 	return limitListener(l, limit, turnedAway)
 }
 
+// ConnState tells a connection what its server does with it.
+var ConnState = connState
+
 // HoldConnection keeps the connection of a request until it is released.
 var HoldConnection = holdConnection
 
@@ -183,4 +186,23 @@ const MetricsAtOnce = metricsAtOnce
 func MetricsHandler(token string) http.Handler {
 	b := newBridge(Options{Log: zerolog.Nop(), MetricsToken: token}, &Definitions{})
 	return b.metricsHandler()
+}
+
+// PageSlots are the slots of jobs that send a page.
+type PageSlots struct{ *pageSlots }
+
+// NewPageSlots returns so many.
+func NewPageSlots(slots int) PageSlots { return PageSlots{newPageSlots(slots)} }
+
+// Take waits for one.
+func (p PageSlots) Take(ctx context.Context, tenant string) error { return p.take(ctx, tenant) }
+
+// Give gives one back.
+func (p PageSlots) Give(tenant string) { p.give(tenant) }
+
+// Waiting is how many jobs wait.
+func (p PageSlots) Waiting() int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return len(p.waiting)
 }

@@ -51,7 +51,7 @@ type jobs struct {
 	store  *state.Store // over the pool of the jobs
 	worker string
 	slots  chan struct{} // one for each job that the process has
-	pages  chan struct{} // one for each page that is being sent
+	pages  *pageSlots
 	parked chan struct{} // capacity 1: a job of parked changes is at work
 	// parkedWaiting are the jobs of parked changes that wait for that one.
 	parkedWaiting atomic.Int32
@@ -65,7 +65,7 @@ func newJobs(b *bridge) *jobs {
 	return &jobs{
 		bridge: b, store: b.jobStore, worker: fmt.Sprintf("%s:%d:%s", host, os.Getpid(), rand.Text()[:6]),
 		slots: make(chan struct{}, jobsAtOnce),
-		pages: make(chan struct{}, pagesAtOnce), parked: make(chan struct{}, 1),
+		pages: newPageSlots(pagesAtOnce), parked: make(chan struct{}, 1),
 	}
 }
 
@@ -246,12 +246,10 @@ func pageSize(job *state.Job) int {
 
 // page sends the job's next page and writes that down.
 func (j *jobs) page(ctx context.Context, job *state.Job) (state.JobPage, error) {
-	select {
-	case <-ctx.Done():
-		return state.JobPage{}, ctx.Err()
-	case j.pages <- struct{}{}:
+	if err := j.pages.take(ctx, job.Tenant); err != nil {
+		return state.JobPage{}, err
 	}
-	defer func() { <-j.pages }()
+	defer j.pages.give(job.Tenant)
 	size := pageSize(job)
 	page, err := tryState(ctx, j.bridge, func() (state.JobPage, error) { return j.store.JobPage(ctx, job, size) })
 	if err != nil {

@@ -1,6 +1,9 @@
 package bridge_test
 
 import (
+	"context"
+	"runtime"
+	"slices"
 	"testing"
 
 	"gancho/delivery/endpoint"
@@ -73,6 +76,72 @@ func TestPageSize(t *testing.T) {
 	} {
 		if got := bridge.PageSize(state.Job{Kind: c.kind, Rate: c.rate}); got != c.want {
 			t.Errorf("%s at %v/s: %d events, want %d", c.kind, c.rate, got, c.want)
+		}
+	}
+}
+
+// TestPagesAreFair: a tenant's many jobs leave a slot to another's, and wait behind those of
+// whoever has fewer slots.
+func TestPagesAreFair(t *testing.T) {
+	t.Parallel()
+	ctx := t.Context()
+	slots := bridge.NewPageSlots(3)
+	got := make(chan string, 16)
+	ask := func(tenant string) {
+		before := slots.Waiting()
+		go func() {
+			if slots.Take(ctx, tenant) == nil {
+				got <- tenant
+			}
+		}()
+		for len(got) == 0 && slots.Waiting() == before {
+			runtime.Gosched()
+		}
+	}
+	expect := func(want ...string) {
+		t.Helper()
+		var all []string
+		for range want {
+			all = append(all, <-got)
+		}
+		if slices.Sort(all); !slices.Equal(all, want) || len(got) > 0 {
+			t.Fatalf("slots for %v and %d more, want %v", all, len(got), want)
+		}
+	}
+	ask("1")
+	expect("1")
+	ask("1")
+	expect("1")
+	for range 3 {
+		ask("1") // one slot is left to others
+	}
+	expect()
+	ask("2")
+	expect("2")
+	ask("2")
+	ask("3")
+	expect()
+	slots.Give("2")
+	expect("2") // it has none, as 3, and came before that
+	slots.Give("1")
+	expect("3") // it has none, and came last
+	slots.Give("3")
+	expect("1")
+	slots.Give("2")
+	if slots.Waiting() != 2 { // tenant 1 has two, and the others have gone
+		t.Errorf("%d wait", slots.Waiting())
+	}
+	slots.Give("1")
+	slots.Give("1")
+	expect("1", "1")
+	canceled, cancel := context.WithCancel(ctx)
+	cancel()
+	if err := slots.Take(canceled, "1"); err == nil {
+		slots.Give("1")
+	}
+	for range 2 { // what gave up has taken nothing
+		if err := slots.Take(ctx, "4"); err == nil {
+			slots.Give("4")
 		}
 	}
 }

@@ -207,8 +207,8 @@ func newServer(handler http.Handler, logger zerolog.Logger) *http.Server {
 	return &http.Server{
 		Handler:           http.MaxBytesHandler(handler, api.MaxBody),
 		ReadHeaderTimeout: headerTimeout, ReadTimeout: readTimeout, WriteTimeout: writeTimeout, IdleTimeout: idleTimeout, MaxHeaderBytes: maxHeader,
-		ConnContext: withConn,
-		ErrorLog:    log.New(serverLog{logger}, "", 0), // a panic, or no descriptor left: not what others of net/http print
+		ConnContext: withConn, ConnState: connState,
+		ErrorLog: log.New(serverLog{logger}, "", 0), // a panic, or no descriptor left: not what others of net/http print
 	}
 }
 

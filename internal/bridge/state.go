@@ -58,7 +58,8 @@ func (b *bridge) openState(ctx context.Context) error {
 		store **state.Store
 		pool  state.Pool
 	}{
-		{&b.jobStore, state.Pool{Name: "jobs", Connections: 4, Timeout: time.Minute}},
+		// Leases are renewed, and jobs claimed, while every page waits for its statement.
+		{&b.jobStore, state.Pool{Name: "jobs", Connections: pagesAtOnce + 2, Timeout: time.Minute}},
 		{&b.apiStore, state.Pool{Name: "api", Connections: apiConnections, Timeout: apiTimeout}},
 		{&b.tokenStore, state.Pool{Name: "tokens", Connections: 2, Timeout: apiTimeout}},
 	} {

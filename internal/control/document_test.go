@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -212,5 +213,23 @@ func TestSecretsOfAnEndpoint(t *testing.T) {
 	var invalid *control.InvalidError
 	if _, err := g.Rotate(ctx, root, "feito", control.Rotation{Overlap: -1}); !errors.As(err, &invalid) {
 		t.Errorf("a negative overlap: %v", err)
+	}
+	for range endpoint.MaxKeys - 1 {
+		if view, err = g.Rotate(ctx, root, "feito", control.Rotation{Overlap: control.DefaultOverlap}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	var next time.Time
+	for _, k := range view.Endpoint.Keys {
+		if next.IsZero() || !k.Expires.IsZero() && k.Expires.Before(next) {
+			next = k.Expires
+		}
+	}
+	want := "wait until one of them stops (the next at " + next.Format(time.RFC3339) + "), or write 0, which stops the others immediately"
+	if _, err := g.Rotate(ctx, root, "feito", control.Rotation{Overlap: control.DefaultOverlap}); !errors.As(err, &invalid) || invalid.Problems[0].Hint != want {
+		t.Errorf("a key too many: %v, want the hint %q", err, want)
+	}
+	if view, err = g.Rotate(ctx, root, "feito", control.Rotation{}); err != nil || len(view.Endpoint.Keys) != 1 {
+		t.Errorf("a key too many without overlap: %+v, %v", view, err)
 	}
 }

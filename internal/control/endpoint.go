@@ -48,6 +48,16 @@ func (s *Service) Endpoint(ctx context.Context, a Actor, name string) (EndpointV
 	return view[0], s.addLive(ctx, a, view)
 }
 
+// Settings is Endpoint without what the queue holds of it, which takes longest to read:
+// there may be very many dead letters. Needs Viewer.
+func (s *Service) Settings(ctx context.Context, a Actor, name string) (EndpointView, error) {
+	e, err := s.findFor(ctx, a, state.Viewer, name)
+	if err != nil {
+		return EndpointView{}, err
+	}
+	return e.view(), nil
+}
+
 // views are the endpoints that the actor may see, by name, without Live.
 func (s *Service) views(ctx context.Context, a Actor) ([]EndpointView, error) {
 	known, err := s.known(ctx, a)

@@ -46,27 +46,7 @@ func (s *Service) CreateRedrive(ctx context.Context, a Actor, r state.Job, all b
 			jobs = append(jobs, state.Job{Kind: state.Redrive, Endpoint: f.Endpoint, Filter: f, Rate: r.Rate, DryRun: r.DryRun, Total: n, Tenant: a.Tenant})
 		}
 	}
-	if err := s.checkJobs(ctx, a, jobs); err != nil {
-		return nil, err
-	}
-	for i, j := range jobs {
-		if jobs[i], err = s.createJob(ctx, a, j); err != nil {
-			return jobs[:i], err
-		}
-	}
-	return jobs, nil
-}
-
-// checkJobs refuses so many jobs that not all of them can be created.
-func (s *Service) checkJobs(ctx context.Context, a Actor, jobs []state.Job) error {
-	if a.Tenant == "" || len(jobs) < 2 || jobs[0].DryRun { // createJob itself refuses one
-		return nil
-	}
-	n, err := s.Store.CountJobs(ctx, a.Tenant)
-	if err != nil || n+len(jobs) <= maxJobs {
-		return err
-	}
-	return &QuotaError{Excess{Tenant: a.Tenant, What: overJobs, Used: int64(n), Limit: maxJobs}}
+	return s.createJobs(ctx, a, jobs)
 }
 
 // redriveTargets are the endpoints whose dead letters the filter may choose.
@@ -134,12 +114,21 @@ func (s *Service) CreateResend(ctx context.Context, a Actor, r state.Job) (state
 	return s.createJob(ctx, a, j)
 }
 
-func (s *Service) createJob(ctx context.Context, a Actor, j state.Job) (state.Job, error) {
-	if j.DryRun {
-		return j, nil
+// createJobs creates all or none; dry runs are none.
+func (s *Service) createJobs(ctx context.Context, a Actor, jobs []state.Job) ([]state.Job, error) {
+	if len(jobs) == 0 || jobs[0].DryRun {
+		return jobs, nil
 	}
-	j, err := s.Store.Within(state.Limits{Jobs: maxJobs}).CreateJob(ctx, a.Name, j)
-	return j, quotaError(err, a.Tenant, overJobs, maxJobs)
+	jobs, err := s.Store.Within(state.Limits{Jobs: maxJobs}).CreateJobs(ctx, a.Name, jobs)
+	return jobs, quotaError(err, a.Tenant, overJobs, maxJobs)
+}
+
+func (s *Service) createJob(ctx context.Context, a Actor, j state.Job) (state.Job, error) {
+	jobs, err := s.createJobs(ctx, a, []state.Job{j})
+	if err != nil {
+		return state.Job{}, err
+	}
+	return jobs[0], nil
 }
 
 const (

@@ -150,23 +150,38 @@ func TestQuotasHoldInParallel(t *testing.T) {
 		_, err := g.CreateResend(ctx, one, state.Job{Endpoint: "um", Filter: state.Filter{Key: "7"}})
 		return err
 	}
-	for range control.MaxJobs - 2 {
+	for range control.MaxJobs - 3 {
 		if err := resend(0); err != nil {
 			t.Fatal(err)
 		}
 	}
-	// A redrive of more endpoints than there is room for creates no job.
 	views, err := g.Endpoints(ctx, one, "", 0)
 	if err != nil || len(views.Items) < 3 {
 		t.Fatalf("%d endpoints, %v", len(views.Items), err)
 	}
-	for _, e := range views.Items[:3] {
-		g.dead(e.Name, "1")
+	jobs := func() int {
+		t.Helper()
+		n, err := g.Store.CountJobs(ctx, "1")
+		if err != nil {
+			t.Fatal(err)
+		}
+		return n
 	}
-	if jobs, err := g.CreateRedrive(ctx, one, state.Job{}, true); quotaOf(t, err) != "1/jobs" || len(jobs) > 0 {
-		t.Errorf("a redrive of 3 endpoints: %d jobs, %v", len(jobs), err)
+	// A redrive of more endpoints than there is room for creates no job, also beside others.
+	g.dead(views.Items[0].Name, "1")
+	g.dead(views.Items[1].Name, "1")
+	together("1/jobs", 4, 1, func(int) error {
+		_, err := g.CreateRedrive(ctx, one, state.Job{}, true)
+		return err
+	})
+	if n := jobs(); n != control.MaxJobs-1 {
+		t.Errorf("%d jobs, want %d: those of one redrive of two endpoints", n, control.MaxJobs-1)
 	}
-	together("1/jobs", 8, 2, resend)
+	g.dead(views.Items[2].Name, "1")
+	if made, err := g.CreateRedrive(ctx, one, state.Job{}, true); quotaOf(t, err) != "1/jobs" || len(made) > 0 || jobs() != control.MaxJobs-1 {
+		t.Errorf("a redrive of 3 endpoints: %d jobs, %v", len(made), err)
+	}
+	together("1/jobs", 8, 1, resend)
 	if _, err := g.CreateResend(ctx, root, state.Job{Endpoint: "um", Filter: state.Filter{Key: "7"}}); err != nil {
 		t.Errorf("the operator's job: %v", err)
 	}

@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"strconv"
 	"time"
 
@@ -90,7 +91,8 @@ func (s *Service) Rotate(ctx context.Context, a Actor, name string, r Rotation) 
 	if err != nil {
 		return CreatedView{}, err
 	}
-	if _, err := s.findStored(ctx, a, state.Admin, name); err != nil {
+	before, err := s.findStored(ctx, a, state.Admin, name)
+	if err != nil {
 		return CreatedView{}, err
 	}
 	if r.Overlap < 0 || r.Overlap > MaxOverlap {
@@ -105,7 +107,7 @@ func (s *Service) Rotate(ctx context.Context, a Actor, name string, r Rotation) 
 	}
 	e, err := store.RotateSecret(ctx, a.Name, name, *key, r.Overlap)
 	if errors.Is(err, state.ErrLimit) {
-		err = invalid("/overlap", "write 0 to stop the others immediately, or wait until one of them has stopped", "more than %d keys would sign", endpoint.MaxKeys)
+		err = tooManyKeys(before.Secrets)
 	}
 	if err != nil {
 		return CreatedView{}, err
@@ -117,6 +119,22 @@ func (s *Service) Rotate(ctx context.Context, a Actor, name string, r Rotation) 
 		}
 	}
 	return view, nil
+}
+
+// tooManyKeys refuses a key beside these, instead of stopping the oldest: receivers that still
+// verify with that would refuse everything.
+func tooManyKeys(keys []state.Secret) error {
+	hint := "write 0, which stops the others immediately"
+	var next time.Time
+	for _, k := range keys {
+		if !k.Expires.IsZero() && (next.IsZero() || k.Expires.Before(next)) {
+			next = k.Expires
+		}
+	}
+	if !next.IsZero() {
+		hint = fmt.Sprintf("wait until one of them stops (the next at %s), or %s", next.Format(time.RFC3339), hint)
+	}
+	return invalid("/overlap", hint, "with the new key %d would sign, and at most %d may", len(keys)+1, endpoint.MaxKeys)
 }
 
 // Remove deletes an endpoint and its keys. Its queue is kept, unless dropQueue:

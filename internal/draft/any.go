@@ -103,8 +103,8 @@ func (e *UnknownTableError) Error() string {
 	return text + "; gancho init without --table lists the tables"
 }
 
-// Select are the tables and views that names and patterns choose, each once, in the order
-// of Candidates. A name is as SQL writes it or as it is stored, with the schema or without; * and
+// Select are the tables and views that names and patterns choose, each once, by name.
+// A name is as SQL writes it or as it is stored, with the schema or without; * and
 // ? in it stand for any text and any character. The error is an [*UnknownTableError]
 // for a name that does not exist. A pattern leaves out what cannot be published.
 func (d *Drafter) Select(patterns []string) ([]Candidate, error) {
@@ -140,7 +140,11 @@ func (d *Drafter) Select(patterns []string) ([]Candidate, error) {
 			return nil, &UnknownTableError{pattern, closest}
 		}
 	}
-	return slices.DeleteFunc(all, func(c Candidate) bool { return !chosen[c.table] }), nil
+	all = slices.DeleteFunc(all, func(c Candidate) bool { return !chosen[c.table] })
+	slices.SortFunc(all, func(a, b Candidate) int { // the plain name of two gives its rules their file
+		return cmp.Or(cmp.Compare(strings.Count(a.Name, `"`), strings.Count(b.Name, `"`)), cmp.Compare(a.Name, b.Name))
+	})
+	return all, nil
 }
 
 func isPattern(s string) bool { return strings.ContainsAny(s, "*?") }
@@ -214,7 +218,7 @@ func (d *Drafter) Tables(ctx context.Context, chosen []Candidate) ([]*TableDraft
 		if err := loadValues(ctx, d.conn, c.table); err != nil {
 			return nil, err
 		}
-		w := &writer{table: c.table, event: c.table.event(taken), role: d.conn.Config().User}
+		w := &writer{table: c.table, event: c.table.event(taken), role: d.role}
 		f, err := parseFile(w.event+".yaml", w.rules())
 		if err != nil {
 			return nil, err

@@ -22,6 +22,7 @@ import (
 type Drafter struct {
 	conn      *pgx.Conn
 	options   mapping.Options
+	role      string // of the connection
 	tables    []*table
 	placement *placement
 }
@@ -58,7 +59,11 @@ func New(ctx context.Context, conn *pgx.Conn, o mapping.Options) (*Drafter, erro
 	schema, _, _ := migrations.Legacy()
 	o.Deny = nil
 	whole := slices.DeleteFunc(slices.Clone(tables), func(t *table) bool { return t.root != nil })
-	return &Drafter{conn, o, tables, newPlacement(schema, whole)}, nil
+	d := &Drafter{conn: conn, options: o, tables: tables, placement: newPlacement(schema, whole)}
+	if err := conn.QueryRow(ctx, "select current_user::text").Scan(&d.role); err != nil {
+		return nil, fmt.Errorf("read the role: %w", err)
+	}
+	return d, nil
 }
 
 // Guesses are sentences about what was found under another name, with the table's score.

@@ -2,6 +2,7 @@ package draft_test
 
 import (
 	"context"
+	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"strings"
@@ -320,5 +321,193 @@ func TestDraftWithoutAnyTable(t *testing.T) {
 	}
 	if len(got.Out) != 4 || !strings.Contains(got.Text, "\nrules: []\n") {
 		t.Errorf("%d rules are out of\n%s", len(got.Out), got.Text)
+	}
+}
+
+// What a rule can do without is left out of it: leaves, in blocks and in braces, the
+// tenant, columns of a list, lookups with what shows them. A condition and the last watched
+// column are not such.
+func TestLeftOut(t *testing.T) {
+	t.Parallel()
+	d, conn := drafterOf(t, "create table clientes (cod int primary key, nome text, cidade text, situacao text, uf text, cep text, endereco text, matricula text, sexo text)",
+		"alter table clientes replica identity full")
+	got, err := d.Draft(context.Background(), "regras.yaml", []byte(`rules:
+  - event: cliente.novo
+    table: clientes
+    on: insert
+    tenant: empresa_id
+    data: &cliente
+      id: id
+      # Como escrito.
+      contato:
+        email: lower(email)
+        celular: celular
+      lugar: {cidade: cidade, uf: "upper(uf)", cpf: mask_cpf(cpf_cnpj), unidade: empresa.codigo}
+      nome: nome
+      total: recentes.total
+    lookup: &lookup
+      empresa: select codigo from empresas where id = new.empresa_id
+      recentes: >-
+        select count(*) as total, c.celular
+        from clientes c where c.id <> new.id
+  - event: cliente.atualizado
+    table: clientes
+    on: update
+    watch: [email, nome]
+    columns: [id, nome, foto]
+  - event: cliente.contato
+    table: clientes
+    on: update
+    watch: [email, celular]
+    data: *cliente
+    lookup: *lookup
+  - event: cliente.ativo
+    table: clientes
+    on: update
+    when: new.ativo = 'S'
+    columns: [id]
+  - event: cliente.unidade
+    table: clientes
+    on: delete
+    data:
+      id: id
+      empresa: {codigo: empresa.codigo}
+    lookup:
+      empresa: select codigo from empresas where id = old.empresa_id
+`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := `rules:
+  - event: cliente.novo
+    table: clientes
+    on: insert
+    # Left out: column empresa_id of table clientes, or one like it, is not in public.clientes.
+    # tenant: empresa_id
+    data: &cliente
+      id: cod
+      # Como escrito.
+      # Left out: column celular of table clientes, or one like it, is not in public.clientes.
+      # contato:
+      #   email: lower(email)
+      #   celular: celular
+      lugar: {cidade: cidade, uf: "upper(uf)"}
+      nome: nome
+      total: recentes.total
+    lookup: &lookup
+      # Left out: table empresas, or one like it, is not in the database.
+      # empresa: select codigo from empresas where id = new.empresa_id
+      recentes: >-
+        select count(*) as total
+        from clientes c where c.cod <> new.cod
+  - event: cliente.atualizado
+    table: clientes
+    on: update
+    watch: [nome]
+    columns: [cod, nome]
+  # Commented out: column celular of table clientes, or one like it, is not in public.clientes.
+  # - event: cliente.contato
+  #   table: clientes
+  #   on: update
+  #   watch: [celular]
+  #   data: *cliente
+  #   lookup: *lookup
+  # Commented out: column ativo of table clientes, or one like it, is not in public.clientes.
+  # - event: cliente.ativo
+  #   table: clientes
+  #   on: update
+  #   when: new.ativo = 'S'
+  #   columns: [cod]
+  - event: cliente.unidade
+    table: clientes
+    on: delete
+    data:
+      id: cod
+      # Left out: empresa is not a row of this rule; write old.x, new.x or x.
+      # empresa: {codigo: empresa.codigo}
+    # Left out: table empresas, or one like it, is not in the database.
+    # lookup:
+    #   empresa: select codigo from empresas where id = old.empresa_id
+`
+	if diff := cmp.Diff(want, got.Text); diff != "" {
+		t.Errorf("-want +got\n%s", diff)
+	}
+	if err := bind(t, conn, map[string]string{"regras.yaml": got.Text}); err != nil {
+		t.Error(err)
+	}
+}
+
+// Whatever columns a database lacks, what is left of the presets binds.
+func TestDraftWithoutColumns(t *testing.T) {
+	t.Parallel()
+	const seed = 7
+	random := rand.New(rand.NewPCG(seed, seed))
+	_, _, identity := migrations.Legacy()
+	conn := connect(t, legacy(), identity)
+	rows, _ := conn.Query(context.Background(), `
+		select format('alter table %s drop column if exists %I cascade', attrelid::regclass, attname) from pg_attribute a join pg_class c on c.oid = a.attrelid
+		where c.relnamespace = 'public'::regnamespace and c.relkind in ('r', 'p') and not c.relispartition and attnum > 1 and not attisdropped and attinhcount = 0
+			and not exists (select from pg_partitioned_table p where p.partrelid = c.oid) order by 1`)
+	drops, err := pgx.CollectRows(rows, pgx.RowTo[string])
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, drop := range drops {
+		if random.IntN(6) == 0 {
+			if _, err := conn.Exec(context.Background(), drop); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	d, err := draft.New(context.Background(), conn, mapping.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	texts := map[string]string{}
+	active := 0
+	for name, text := range presetFiles(t) {
+		got, err := d.Draft(context.Background(), name, []byte(text))
+		if err != nil {
+			t.Fatalf("%s: %v", name, err)
+		}
+		if active += got.Rules - len(got.Out); got.Rules > len(got.Out) {
+			texts[name] = got.Text
+		}
+	}
+	if active < 10 {
+		t.Errorf("%d rules are left", active)
+	}
+	if err := bind(t, conn, texts); err != nil {
+		t.Error(err)
+	}
+}
+
+// A table is taken for another by several columns and by what it refers to, and not by
+// a name alone.
+func TestScores(t *testing.T) {
+	t.Parallel()
+	d, _ := drafterOf(t, `
+		create table usuarios (id int primary key, login text);
+		create table aluno (id int primary key, nome text, cpf text, email text, celular text, situacao text, cidade text);
+		create table conta_pagar (id int primary key, descricao text, conta text, ativo bool, ordem int, grupo int);
+		create table acessos (id int primary key, usuario_id int references usuarios, ip inet, navegador text, criado_em timestamp);
+		create table venda (id int primary key, cliente_id int references aluno, status text, total numeric, frete numeric, numero text);
+		create table frequencia (id int primary key, cliente_id int references usuarios, coletor text, meio text, dispositivo text, obs text, x int, y int, z int)`)
+	_, err := d.Draft(context.Background(), "x.yaml", []byte(`rules:
+  - {event: a, table: clientes, on: insert, columns: [id]}
+  - {event: b, table: despesas, on: insert, columns: [id]}
+  - {event: c, table: acessos, on: insert, columns: [id]}
+  - {event: d, table: pedidos, on: insert, columns: [id]}
+`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := `table public.aluno is used as clientes, as another word for it: score 76 of 100 (7 of 32 columns, 0 of 0 foreign keys)
+column cpf of public.aluno is used as cpf_cnpj, as another word for it
+table public.venda is used as pedidos, as another word for it: score 83 of 100 (6 of 20 columns, 1 of 1 foreign keys)
+table acessos, or one like it, is not in the database (the closest is public.acessos, score 43 of 100 and less than 50: 1 of 10 columns, 0 of 0 foreign keys)
+table despesas, or one like it, is not in the database (the closest is public.conta_pagar, score 32 of 100 and less than 50: 2 of 10 columns, 0 of 0 foreign keys)`
+	if diff := cmp.Diff(want, strings.Join(append(d.Guesses(), d.Missing()...), "\n")); diff != "" {
+		t.Errorf("-want +got\n%s", diff)
 	}
 }

@@ -34,3 +34,12 @@ func CommentOut(text string, rule int) (string, int, error) {
 	}
 	return f.commentOut(rule, []string{"a reason"}), len(f.rules), nil
 }
+
+// Leaf is the expression that shows a column, empty if it is not sent.
+func Leaf(name, kind string) string {
+	expression, _, send := leaf(&column{name: name, kind: kind, base: kind})
+	if !send {
+		return ""
+	}
+	return expression
+}

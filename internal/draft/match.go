@@ -125,16 +125,14 @@ func find(name string, others, candidates []string) (string, sureness) {
 // placement maps the expected tables to those of the database at hand.
 type placement struct {
 	expected expected
-	// refers are the tables that the expected columns refer to, by table and column.
-	refers map[string]map[string]string
-	tables []*table
-	found  map[string]*placed // by the expected table; nil: it was not found
+	tables   []*table
+	found    map[string]*placed // by the expected table; nil: it was not found
 	// closest is the best of those that were not good enough.
 	closest map[string]*placed
 }
 
 func newPlacement(script string, tables []*table) *placement {
-	return &placement{parseSchema(script), parseReferences(script), tables, map[string]*placed{}, map[string]*placed{}}
+	return &placement{parseSchema(script), tables, map[string]*placed{}, map[string]*placed{}}
 }
 
 // placed is an expected table that was found, with its columns by the expected
@@ -206,9 +204,9 @@ func (p *placement) rate(name string, c *placed) {
 	share := have / max(1, want)
 	points += 50 * min(1, share)
 	full, linked, links := 80.0, 0, 0
-	for column, target := range p.refers[name] {
-		actual := c.columns[column]
-		if actual == "" {
+	for _, column := range p.expected[name] {
+		target, actual := p.expected.target(column), c.columns[column]
+		if target == "" || actual == "" {
 			continue
 		}
 		if r := c.table.refers(actual); r != nil {

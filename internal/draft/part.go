@@ -22,8 +22,6 @@ type step struct {
 	index  int
 }
 
-func (p part) node() *yaml.Node { return p.path[len(p.path)-1].node() }
-
 func (s step) node() *yaml.Node { return s.parent.Content[s.index] }
 
 // name is the dotted way to the part.
@@ -40,7 +38,7 @@ func (p part) name() string {
 	return strings.Join(names, ".")
 }
 
-// parts calls a function with each scalar of a rule that stands in it, and the way to it.
+// parts calls a function with the way to each scalar and alias that stands in a rule.
 func parts(n *yaml.Node, path []step, f func(path []step)) {
 	first := 0
 	if n.Kind == yaml.MappingNode {
@@ -48,9 +46,9 @@ func parts(n *yaml.Node, path []step, f func(path []step)) {
 	}
 	for i := first; i < len(n.Content); i += 1 + first {
 		below := append(slices.Clip(path), step{n, i})
-		if child := n.Content[i]; child.Kind == yaml.ScalarNode {
+		if child := n.Content[i]; child.Kind == yaml.ScalarNode || child.Kind == yaml.AliasNode {
 			f(below)
-		} else if child.Kind != yaml.AliasNode {
+		} else {
 			parts(child, below, f)
 		}
 	}
@@ -107,9 +105,7 @@ func (f *ruleFile) without(parts []part) (string, []Out) {
 			continue
 		}
 		left = append(left, Out{scalarOf(f.rules[p.rule], "event"), p.name(), []string{p.reason}})
-		for i := len(p.path) - 1; i > 0 && f.emptied(p.path[i].parent, gone); i-- {
-			gone[p.path[i-1]] = p.reason
-		}
+		f.ascend(p.path, p.reason, gone)
 	}
 	f.withoutAliases(gone)
 	var edits []edit
@@ -120,8 +116,13 @@ func (f *ruleFile) without(parts []part) (string, []Out) {
 	}
 	edits = append(edits, f.shortened(gone)...)
 	slices.SortFunc(edits, func(a, b edit) int { return cmp.Compare(a.start, b.start) })
-	edits = slices.CompactFunc(edits, func(a, b edit) bool { return b.start < a.end })
-	return applied(f.text, edits), left
+	var apart []edit // one that contains another comes first, and makes its edit, too
+	for _, e := range edits {
+		if len(apart) == 0 || e.start >= apart[len(apart)-1].end {
+			apart = append(apart, e)
+		}
+	}
+	return applied(f.text, apart), left
 }
 
 // emptied: everything below a node is gone.
@@ -138,18 +139,36 @@ func (f *ruleFile) emptied(n *yaml.Node, gone map[step]string) bool {
 	return true
 }
 
+// ascend adds what is empty without a part, from the innermost on.
+func (f *ruleFile) ascend(path []step, reason string, gone map[step]string) {
+	for i := len(path) - 1; i > 0 && f.emptied(path[i].parent, gone); i-- {
+		gone[path[i-1]] = reason
+	}
+}
+
 // withoutAliases adds the uses of anchors that are gone.
 func (f *ruleFile) withoutAliases(gone map[step]string) {
-	for s, reason := range gone {
-		if s.node().Anchor == "" {
-			continue
+	for again := true; again; {
+		again = false
+		anchors := map[string]string{}
+		for s, reason := range gone {
+			visit(s.node(), func(n *yaml.Node) {
+				if n.Anchor != "" {
+					anchors[n.Anchor] = reason
+				}
+			})
 		}
 		for _, rule := range f.rules {
-			for i := 1; i < len(rule.Content); i += 2 {
-				if n := rule.Content[i]; n.Kind == yaml.AliasNode && n.Value == s.node().Anchor {
-					gone[step{rule, i}] = reason
+			parts(rule, nil, func(path []step) {
+				last := path[len(path)-1]
+				reason, used := anchors[last.node().Value]
+				if _, done := gone[last]; done || !used || last.node().Kind != yaml.AliasNode {
+					return
 				}
-			}
+				again = true
+				gone[last] = reason
+				f.ascend(path, reason, gone)
+			})
 		}
 	}
 }

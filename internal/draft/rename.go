@@ -117,7 +117,7 @@ func (r *renamer) pruned(sql string) string {
 					table = order[j]
 				}
 			}
-			if found := r.of(table); table != "" && found != nil && r.expects(table, list[i-1].Text) && found.columns[list[i-1].Text] == "" {
+			if table != "" && r.of(table) != nil && r.expects(table, list[i-1].Text) && r.of(table).columns[list[i-1].Text] == "" {
 				dropped = true
 			} else {
 				kept = append(kept, sql[list[start].Start:list[i-1].End])

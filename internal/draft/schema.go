@@ -1,5 +1,7 @@
 package draft
 
+import "strings"
+
 // expected are the tables that presets are written for, with their columns.
 type expected map[string][]string
 
@@ -28,29 +30,14 @@ func parseSchema(script string) expected {
 	return tables
 }
 
-// parseReferences reads which tables the columns of a script refer to, by table and column.
-func parseReferences(script string) map[string]map[string]string {
-	out := map[string]map[string]string{}
-	list := split(script)
-	table, column, depth := "", "", 0
-	for i := range list {
-		switch t := list[i]; {
-		case list.At(i-1).Is("table") && list.At(i+1).Is("("):
-			table, depth = t.Text, 0
-		case t.Is("("):
-			if depth++; depth == 1 {
-				column = list.At(i + 1).Text
-			}
-		case t.Is(")"):
-			depth--
-		case t.Is(",") && depth == 1:
-			column = list.At(i + 1).Text
-		case t.Is("references") && depth == 1 && table != "":
-			if out[table] == nil {
-				out[table] = map[string]string{}
-			}
-			out[table][column] = list.At(i + 1).Text
+// target is the table that a column refers to by its name: cliente_id to clientes;
+// empty: to none.
+func (e expected) target(column string) string {
+	one, is := strings.CutSuffix(column, "_id")
+	for name := range e {
+		if is && singular(name) == one {
+			return name
 		}
 	}
-	return out
+	return ""
 }

@@ -1,21 +1,22 @@
 package draft
 
-import (
-	"fmt"
-	"slices"
-)
+import "slices"
 
 // units are words for what tenants usually are: a customer's branches.
 func units() []string {
 	return []string{
 		"empresa", "filial", "unidade", "loja", "tenant", "escola", "instituicao", "instit", "academia", "clinica", "franquia", "condominio",
-		"estabelecimento", "entidade", "orgao", "agencia", "polo", "company", "branch", "store", "shop", "organization", "organisation", "org",
+		"estabelecimento", "entidade", "orgao", "agencia", "polo", "company", "branch", "store", "shop", "organization", "organisation", "organizacao", "org",
 		"school", "workspace", "subsidiary",
 	}
 }
 
 func isUnit(name string) bool {
-	return slices.ContainsFunc(nameWords(name), func(w string) bool { return slices.Contains(units(), w) || slices.Contains(units(), singular(w)) })
+	words := nameWords(name)
+	if slices.Contains(words, "medida") || slices.Contains(words, "measure") { // a unit of another kind
+		return false
+	}
+	return slices.ContainsFunc(words, func(w string) bool { return slices.Contains(units(), w) || slices.Contains(units(), singular(w)) })
 }
 
 // tenantGuess is the column that the tenant may be read from.
@@ -33,12 +34,15 @@ func (t *table) tenant() *tenantGuess {
 		r := t.refers(c.name)
 		switch {
 		case r != nil && isUnit(r.to.Name.Name):
-			guess.score, guess.reason = 50, fmt.Sprintf("it refers to %s", r.to.written())
+			guess.score, guess.reason = 50, "it refers to "+r.to.written()
 			if isUnit(c.name) {
 				guess.score += 30
 			}
-		case r == nil && isUnit(c.name) && (isText(c) || isNumber(c) || c.base == "int2" || c.base == "uuid"):
+		case isUnit(c.name) && (isText(c) || isNumber(c) || c.base == "int2" || c.base == "uuid"):
 			guess.score, guess.reason = 40, "by its name"
+			if r != nil {
+				guess.score, guess.reason = 50, "by its name; it refers to "+r.to.written()
+			}
 		case isUnit(t.Name.Name) && len(t.key) == 1 && t.key[0] == c.name && len(nameWords(t.Name.Name)) == 1:
 			guess.score, guess.reason = 45, "the table may be that of the units"
 		default:

@@ -94,6 +94,9 @@ func (t *table) states() []state {
 	for _, c := range t.columns {
 		s := state{column: c}
 		_, hidden := c.personal()
+		hidden = hidden || slices.ContainsFunc(nameWords(c.name), func(w string) bool {
+			return slices.Contains([]string{"sexo", "genero", "sex", "gender", "uf"}, w) // no steps of a life
+		})
 		number := slices.Contains([]string{"int2", "int4", "int8", "numeric"}, c.base)
 		_, _, send := leaf(c)
 		switch {

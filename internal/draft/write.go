@@ -42,7 +42,7 @@ func (w *writer) rules() string {
 	for _, op := range []string{"update", "delete"} {
 		sub := &writer{table: t, event: w.event, role: w.role}
 		switch {
-		case op == "update" || t.identity == "f":
+		case op == "update" || t.identity == "f" || t.key == nil:
 			sub.rule(op, "data: *row", nil)
 		default:
 			sub.rule(op, "data:", w.keyData())
@@ -177,7 +177,7 @@ func (w *writer) data() []string {
 	for _, c := range t.columns {
 		expression, why, send := t.leaf(c)
 		active = active || send
-		entries = append(entries, entry{leafName(c.name), expression, w.about(c, why), !send})
+		entries = append(entries, entry{c.name, expression, w.about(c, why), !send})
 	}
 	for _, l := range t.lookups() {
 		for _, column := range l.shows {
@@ -186,7 +186,7 @@ func (w *writer) data() []string {
 				continue
 			}
 			name := cdc.QuoteIdentifier(column.name)
-			entries = append(entries, entry{leafName(l.name + "_" + column.name), strings.Replace(shown, name, l.name+"."+name, 1), "of " + l.to.written(), true})
+			entries = append(entries, entry{l.name + "_" + column.name, strings.Replace(shown, name, l.name+"."+name, 1), "of " + l.to.written(), true})
 		}
 	}
 	if !active {
@@ -204,7 +204,7 @@ func (w *writer) keyData() []string {
 		c := t.column(name)
 		expression, why, send := t.leaf(c)
 		active = active || send
-		entries = append(entries, entry{leafName(name), expression, w.about(c, why), !send})
+		entries = append(entries, entry{name, expression, w.about(c, why), !send})
 	}
 	if !active {
 		entries = append(entries, constant(t))
@@ -260,9 +260,6 @@ func lines(entries []entry) []string {
 	}
 	return texts
 }
-
-// leafName is a name in a payload: that of the column, as it is.
-func leafName(name string) string { return name }
 
 // keyExpression is the ordering key that columns are.
 func keyExpression(columns []string) string {

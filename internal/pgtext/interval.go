@@ -6,6 +6,7 @@ import (
 	"math"
 	"math/bits"
 	"strconv"
+	"strings"
 )
 
 // Interval is PostgreSQL's interval: months, days and microseconds, which do
@@ -164,16 +165,24 @@ var errIntervalSyntax = &Error{Code: codeDatetimeSyntax, Message: intervalForm}
 // ParseInterval reads what PostgreSQL prints under intervalstyle=postgres and
 // the common literals: quantities with units in any order ('2 hours 30
 // minutes', '1 week', '-1 mon', '1.5 hours'), a time (04:05:06.7) and a final
-// ago. Units below the day take fractions that are whole microseconds. The
-// SQL and ISO 8601 forms, bare numbers, and fractions of longer units, which
+// ago; a number alone, which is seconds, or before a time, which is days; SQL's
+// years and months (1-2) and ISO 8601's units (P1Y2M3DT4H5M6.7S). Units below the
+// day take fractions that are whole microseconds. Fractions of longer units, which
 // PostgreSQL versions convert differently, are refused.
 func ParseInterval(s []byte) (Interval, error) {
 	p := intervalParser{datetimeParser: datetimeParser{s: trimSpace(s)}}
 	if inf, ok := p.infinity(); ok {
 		return infiniteInterval(cmp.Compare(inf, 0)), nil
 	}
+	p.take('@')
+	p.s = skipSpace(p.s)
 	if p.end() {
 		return Interval{}, errIntervalSyntax
+	}
+	if p.s[0] == 'P' && len(p.s) > 1 {
+		if err := p.iso(); err != nil {
+			return Interval{}, err
+		}
 	}
 	for !p.end() {
 		if err := p.part(); err != nil {
@@ -232,7 +241,24 @@ func (p *intervalParser) part() error {
 		}
 		fraction, _ = p.fraction() // at most six digits: exact
 	}
+	if yearMonths := 1<<fieldYear | 1<<fieldMonth; !fractional && p.seen&uint32(yearMonths) == 0 && len(p.s) > 1 && p.s[0] == '-' && isDigit(p.s[1]) {
+		p.seen |= uint32(yearMonths)
+		return p.yearMonths(negative, whole)
+	}
+	blank := len(p.s) > 0 && isSpace(p.s[0])
 	p.s = skipSpace(p.s)
+	switch {
+	case p.end() && p.seen == 0: // a number alone
+		p.seen |= secondFields
+		return p.add(fieldSecond, negative, whole, fraction, fractional)
+	case blank && !fractional && p.seen&^(1<<fieldYear|1<<fieldMonth) == 0 && isDigit(p.s[0]): // days before a time
+		at := p.datetimeParser
+		if at.digits(18); !at.take(':') {
+			return errIntervalSyntax
+		}
+		p.seen |= 1 << fieldDay
+		return p.add(fieldDay, negative, whole, 0, false)
+	}
 	n = 0
 	for n < len(p.s) && p.s[n]|0x20 >= 'a' && p.s[n]|0x20 <= 'z' {
 		n++
@@ -250,6 +276,57 @@ func (p *intervalParser) part() error {
 	}
 	p.s = p.s[n:]
 	return p.add(f, negative, whole, fraction, fractional)
+}
+
+// yearMonths reads the months of SQL's 1-2.
+func (p *intervalParser) yearMonths(negative bool, years int64) error {
+	p.take('-')
+	months, _ := p.digits(18)
+	switch {
+	case len(p.s) > 0 && !isSpace(p.s[0]):
+		return errIntervalSyntax
+	case months > 11:
+		return errIntervalField
+	}
+	if err := p.add(fieldYear, negative, years, 0, false); err != nil {
+		return err
+	}
+	return p.add(fieldMonth, negative, months, 0, false)
+}
+
+// iso reads ISO 8601's P1Y2M3W4DT5H6M7.8S, each unit at most once and in order.
+func (p *intervalParser) iso() error {
+	p.take('P')
+	units, fields := "YMWD", []field{fieldYear, fieldMonth, fieldWeek, fieldDay}
+	for timed := false; !p.end(); {
+		if !timed && p.take('T') {
+			timed, units, fields = true, "HMS", []field{fieldHour, fieldMinute, fieldSecond}
+		}
+		negative := p.take('-')
+		whole, n := p.digits(18)
+		if n == 0 {
+			return errIntervalSyntax
+		}
+		fraction, fractional := int64(0), len(p.s) > 0 && p.s[0] == '.'
+		if fractional {
+			if n := skipDigits(p.s, 1); n == 1 || n > 7 {
+				return errIntervalSyntax
+			}
+			fraction, _ = p.fraction() // at most six digits: exact
+		}
+		i := -1
+		if !p.end() {
+			i = strings.IndexByte(units, p.s[0])
+		}
+		if i < 0 || fractional && fields[i] != fieldSecond {
+			return errIntervalSyntax
+		}
+		if err := p.add(fields[i], negative, whole, fraction, fractional); err != nil {
+			return err
+		}
+		p.s, units, fields = p.s[1:], units[i+1:], fields[i+1:]
+	}
+	return nil
 }
 
 // clock reads the rest of HH:MM[:SS[.f]].

@@ -31,49 +31,89 @@ const letsGo = `(state = 'canceled' and kind = 'redrive' and leased is not null)
 
 const jobColumns = `id, kind, endpoint, filter::text, rate, state, total, sent, tenant, error, actor, created, started, finished, position, claims, ceiling, silent, kept`
 
-// CreateJob stores a job of j's Kind, Endpoint, Filter, Rate and Tenant, for
-// the events or dead letters that exist now, and counts them (Total). A redrive
-// without an endpoint in its filter is of the endpoint's own dead letters. Parked changes
-// are in Redis: the caller has counted them. ErrLimit.
+// CreateJob is CreateJobs of one.
 func (s *Store) CreateJob(ctx context.Context, actor string, j Job) (Job, error) {
-	what := fmt.Sprintf("create a %s for endpoint %q", j.Kind, j.Endpoint)
-	if j.Kind == Redrive && j.Filter.Endpoint == "" {
-		j.Filter.Endpoint = j.Endpoint
+	jobs, err := s.CreateJobs(ctx, actor, []Job{j})
+	if err != nil {
+		return Job{}, err
 	}
-	w := &where{text: s.text}
-	var err error
-	if j.Kind != RedriveParked {
-		if w, err = s.jobWhere(ctx, &j); err != nil {
-			return Job{}, fmt.Errorf("%s: %w", what, err)
+	return jobs[0], nil
+}
+
+// CreateJobs stores jobs of each one's Kind, Endpoint, Filter, Rate and Tenant, all or none,
+// for the events or dead letters that exist now, and counts them, unless the caller has
+// (Total). A redrive without an endpoint in its filter is of the endpoint's own dead letters.
+// Parked changes are in Redis: the caller has counted them. ErrLimit.
+func (s *Store) CreateJobs(ctx context.Context, actor string, jobs []Job) ([]Job, error) {
+	jobs = slices.Clone(jobs)
+	counts := make([]*where, len(jobs)) // of those that are to be counted
+	write := s.write
+	for i := range jobs {
+		j := &jobs[i]
+		if j.Kind == Redrive && j.Filter.Endpoint == "" {
+			j.Filter.Endpoint = j.Endpoint
+		}
+		if j.Kind == RedriveParked || j.Total > 0 {
+			continue
+		}
+		write = s.writeMany
+		var err error
+		if counts[i], err = s.jobWhere(ctx, j); err != nil {
+			return nil, fmt.Errorf("%s: %w", creating(j), err)
 		}
 	}
+	what := "create jobs"
+	if len(jobs) == 1 {
+		what = creating(&jobs[0])
+	}
+	created := make([]Job, len(jobs))
+	err := write(ctx, what, func(tx pgx.Tx) (err error) {
+		for i := range jobs {
+			if created[i], err = s.createJob(ctx, tx, actor, &jobs[i], counts[i]); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	return created, nil
+}
+
+func creating(j *Job) string { return fmt.Sprintf("create a %s for endpoint %q", j.Kind, j.Endpoint) }
+
+// createJob stores a job; w chooses what is to be counted, nil: nothing.
+func (s *Store) createJob(ctx context.Context, tx pgx.Tx, actor string, j *Job, w *where) (Job, error) {
 	filter, err := json.Marshal(j.Filter)
 	if err != nil {
-		return Job{}, fmt.Errorf("%s: %w", what, err)
+		return Job{}, err
 	}
-	err = s.writeMany(ctx, what, func(tx pgx.Tx) error {
-		var total, ceiling int64
-		count := `select count(*), 0::bigint from ` + eventsTable
-		if j.Kind == Redrive {
-			count = `select count(*), coalesce(max(id), 0) from ` + deadTable
+	table := eventsTable
+	var ceiling int64
+	if j.Kind == Redrive {
+		table = deadTable
+		if err := tx.QueryRow(ctx, `select coalesce(max(id), 0) from `+deadTable).Scan(&ceiling); err != nil {
+			return Job{}, err
 		}
-		if j.Kind == RedriveParked {
-			total = j.Total
-		} else if err := tx.QueryRow(ctx, count+w.sql(), w.args...).Scan(&total, &ceiling); err != nil {
-			return err
+	}
+	total := j.Total
+	if w != nil {
+		if err := tx.QueryRow(ctx, `select count(*) from `+table+w.sql(), w.args...).Scan(&total); err != nil {
+			return Job{}, err
 		}
-		if err := s.checkLimit(ctx, tx, j.Tenant, s.limits.Jobs, countJobs); err != nil {
-			return err
-		}
-		rows, _ := tx.Query(ctx, `insert into gancho.jobs (kind, endpoint, filter, rate, state, total, tenant, actor, ceiling)
-			values ($1, $2, $3::text::json, $4, 'queued', $5, $6, $7, $8) returning `+jobColumns,
-			string(j.Kind), s.text.encode(j.Endpoint), string(asciiJSON(filter)), j.Rate, total, s.text.encode(j.Tenant), s.text.encode(actor), ceiling)
-		if j, err = pgx.CollectExactlyOneRow(rows, scanJob); err != nil {
-			return err
-		}
-		return s.recordJob(ctx, tx, actor, "create", &j)
-	})
-	return j, err
+	}
+	if err := s.checkLimit(ctx, tx, j.Tenant, s.limits.Jobs, countJobs); err != nil {
+		return Job{}, err
+	}
+	rows, _ := tx.Query(ctx, `insert into gancho.jobs (kind, endpoint, filter, rate, state, total, tenant, actor, ceiling)
+		values ($1, $2, $3::text::json, $4, 'queued', $5, $6, $7, $8) returning `+jobColumns,
+		string(j.Kind), s.text.encode(j.Endpoint), string(asciiJSON(filter)), j.Rate, total, s.text.encode(j.Tenant), s.text.encode(actor), ceiling)
+	created, err := pgx.CollectExactlyOneRow(rows, scanJob)
+	if err != nil {
+		return Job{}, err
+	}
+	return created, s.recordJob(ctx, tx, actor, "create", &created)
 }
 
 // countJobs counts the jobs of a tenant that have not ended.

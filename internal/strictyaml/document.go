@@ -186,39 +186,6 @@ func (d *Document) bounded(n *yaml.Node, path []*yaml.Node, nodes *int) bool {
 	return true
 }
 
-// syntax records an error of the YAML parser, with a hint for the slips that
-// SQL expressions provoke.
-func (d *Document) syntax(err error) {
-	var load *yaml.LoadError
-	if !errors.As(err, &load) {
-		d.Add("", "read YAML: %v", strings.TrimPrefix(err.Error(), "yaml: "))
-		return
-	}
-	mark := load.Mark
-	message := load.Message
-	if load.ContextMsg != "" {
-		message += " " + load.ContextMsg
-		// An open quote or bracket is noticed far behind the place to fix.
-		if strings.Contains(message, "end of stream") || strings.Contains(message, "flow ") {
-			mark = load.ContextMark
-		}
-	}
-	hint := ""
-	switch {
-	case mark.Line > 0 && mark.Line <= len(d.lines) && strings.HasPrefix(strings.TrimLeft(d.lines[mark.Line-1], " "), "\t"):
-		hint = "indent with spaces, not with tabs"
-	case strings.HasPrefix(message, "unknown anchor"): // it may be a password, so it is not repeated
-		message, hint = "unknown anchor", "quote a value that begins with *"
-	case strings.Contains(message, "mapping values are not allowed"):
-		hint = "quote a value that has a colon and a blank in it, or indent the line as its neighbours are"
-	case strings.Contains(message, "cannot start any token"):
-		hint = "quote a value that begins with @, ` or %"
-	case strings.Contains(message, "did not find expected key"), strings.Contains(message, "a block scalar"):
-		hint = "a value that begins with a quote ends with it: write such an expression in a block (key: >- and the expression on the next line)"
-	}
-	d.errorAt(mark.Line, mark.Column, hint, "read YAML: %s", message)
-}
-
 // Error is one mistake in a file.
 type Error struct {
 	File string

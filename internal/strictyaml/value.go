@@ -200,6 +200,9 @@ func (v Value) Map(fields ...Field) {
 	for _, e := range v.Entries() {
 		i := slices.IndexFunc(fields, func(f Field) bool { return f.name == e.Name })
 		switch {
+		case i < 0 && v.splits(e):
+			e.Key.Errorf("between { and } a comma ends a value; if it is part of the value before, quote that", "this is not a key")
+			continue
 		case i < 0:
 			e.Key.unknownKey(e.Name, fields)
 			continue
@@ -219,6 +222,12 @@ func (v Value) Map(fields ...Field) {
 			v.Errorf("", "the key %q is missing", f.name)
 		}
 	}
+}
+
+// splits reports whether the entry is what a comma in a value leaves between { and }: a key
+// without quotes, colon and value.
+func (v Value) splits(e Entry) bool {
+	return v.Resolved().node.Style&yaml.FlowStyle != 0 && e.Key.node.Style == 0 && e.Value.node.Value == "" && !keyName.MatchString(e.Name)
 }
 
 func (v Value) unknownKey(name string, fields []Field) {

@@ -100,16 +100,21 @@ var codecs = sync.OnceValue(func() map[uint32]*codec {
 		oidMoney:   known(parseMoney, printMoney),
 		oidBytea:   known(parseBytea, printBytea),
 		oidUUID:    known(parseUUID, printText),
-		oidDate: known(func(m *Machine, s []byte) value {
+		oidDate: withInput(func(m *Machine, s []byte) value {
+			d, err := pgtext.ReadDate(s, m.settings.DateOrder)
+			return m.wrap(int64(d), err)
+		}, known(func(m *Machine, s []byte) value {
 			d, err := pgtext.ParseDate(s)
 			return m.wrap(int64(d), err)
-		}, func(_ *Machine, dst []byte, v value) []byte { return pgtext.AppendDate(dst, int32(v.i)) }),
-		oidTime: known(func(m *Machine, s []byte) value { return m.wrap(pgtext.ParseTime(s)) },
-			func(_ *Machine, dst []byte, v value) []byte { return pgtext.AppendTime(dst, v.i) }),
-		oidTimestamp: known(func(m *Machine, s []byte) value { return m.wrap(pgtext.ParseTimestamp(s)) },
-			func(_ *Machine, dst []byte, v value) []byte { return pgtext.AppendTimestamp(dst, v.i) }),
-		oidTimestamptz: known(func(m *Machine, s []byte) value { return m.wrap(pgtext.ParseTimestampTZ(s, m.loc)) },
-			func(m *Machine, dst []byte, v value) []byte { return pgtext.AppendTimestampTZ(dst, v.i, m.loc) }),
+		}, func(_ *Machine, dst []byte, v value) []byte { return pgtext.AppendDate(dst, int32(v.i)) })),
+		oidTime: withInput(func(m *Machine, s []byte) value { return m.wrap(pgtext.ReadTime(s)) }, known(func(m *Machine, s []byte) value { return m.wrap(pgtext.ParseTime(s)) },
+			func(_ *Machine, dst []byte, v value) []byte { return pgtext.AppendTime(dst, v.i) })),
+		oidTimestamp: withInput(func(m *Machine, s []byte) value { return m.wrap(pgtext.ReadTimestamp(s, m.settings.DateOrder)) }, known(func(m *Machine, s []byte) value { return m.wrap(pgtext.ParseTimestamp(s)) },
+			func(_ *Machine, dst []byte, v value) []byte { return pgtext.AppendTimestamp(dst, v.i) })),
+		oidTimestamptz: withInput(func(m *Machine, s []byte) value {
+			return m.wrap(pgtext.ReadTimestampTZ(s, m.settings.DateOrder, m.loc))
+		}, known(func(m *Machine, s []byte) value { return m.wrap(pgtext.ParseTimestampTZ(s, m.loc)) },
+			func(m *Machine, dst []byte, v value) []byte { return pgtext.AppendTimestampTZ(dst, v.i, m.loc) })),
 		oidInterval: {parse: parseInterval, literals: true, input: func(m *Machine, s []byte) value {
 			v := parseInterval(m, s)
 			if v.known() && interval(v).IsInfinite() {
@@ -119,6 +124,12 @@ var codecs = sync.OnceValue(func() map[uint32]*codec {
 		}, print: func(_ *Machine, dst []byte, v value) []byte { return pgtext.AppendInterval(dst, interval(v)) }},
 	}
 })
+
+// withInput gives a codec the type's input function.
+func withInput(input func(m *Machine, s []byte) value, c *codec) *codec {
+	c.input = input
+	return c
+}
 
 // wrap returns a value for a result of pgtext.
 func (m *Machine) wrap(i int64, err error) value {

@@ -4,9 +4,11 @@
 // The package guarantees: what Compile accepts evaluates to what PostgreSQL 14 or
 // later yields for the same row, in a session with the source's time zone,
 // datestyle ISO, intervalstyle postgres and extra_float_digits 3. Compile refuses
-// everything else by name, with a hint. A result is never wrong: where it depends
+// everything else by name, with a hint; package mapping has PostgreSQL evaluate what is only
+// Unsupported. A result is never wrong: where it depends
 // on the row whether the meaning is known, evaluation fails with an EvalError.
-// Those cases are a date or time cast from text that is not in ISO form, an address
+// Those cases are a date or time cast from text in a form that only the server can read (today, names of
+// time zones, days of the year), an address
 // that is not as PostgreSQL prints it, money in another form than that of the C
 // locale, rounding to more than 2000 digits, age of an infinite timestamp, quarters
 // of a negative interval, jsonb's null cast to a scalar, hexadecimal numbers in
@@ -33,7 +35,7 @@
 // Compile, and a large value that the server did not send is neither a value nor
 // null (UnknownError).
 //
-// Operators and functions that users have added to the database are ignored.
+// Operators and functions that users have added to the database are not known here.
 //
 // An Expr is immutable and may be shared. A Machine evaluates expressions over
 // one change at a time; it belongs to one goroutine and in steady state does

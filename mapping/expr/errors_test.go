@@ -22,7 +22,7 @@ func TestErrors(t *testing.T) {
 		{"valor > true", `6+1 numeric cannot be compared with boolean; cast one side`},
 		{"id = 'x'", `5+3 invalid input syntax for type integer; write a value of type integer, or cast the other side`},
 		{"sentido = 'SAÍDA'", `10+8 "SAÍDA" is not a label of enum tp_sentido; did you mean "SAIDA"?`},
-		{"nascimento > '31/12/2020'", `13+12 invalid date: write YYYY-MM-DD, such as 2026-01-31; write a value of type date, or cast the other side`},
+		{"nascimento > '31/12/2020'", `13+12 the text is not read here as a date: the order of its numbers depends on DateStyle; write YYYY-MM-DD, such as 2026-01-31; write a value of type date, or cast the other side`},
 		{"nome < 'b'", `0+10 ordering text with < depends on the database's collation pt_BR.UTF-8, which the rules do not know; compare with =, or compare numbers or dates, or write collate "C" behind a text for the order of its bytes`},
 		{"greatest(nome, 'b') = 'b'", `0+19 ordering text with < depends on the database's collation pt_BR.UTF-8, which the rules do not know; compare with =, or compare numbers or dates, or write collate "C" behind a text for the order of its bytes`},
 		{"bruto = bruto", `6+1 json values cannot be compared with =; cast both sides to jsonb or text`},

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"gancho/cdc"
+	"gancho/internal/pgtext"
 )
 
 // Settings are the properties of the source database that decide what an
@@ -25,6 +26,8 @@ type Settings struct {
 	// SQL_ASCII every byte is a character: text that is converted from a single-byte
 	// encoding on its way here needs that encoding instead.
 	Encoding string
+	// DateOrder is that of DateStyle: how 01/02/2026 is read. Unknown, it is refused.
+	DateOrder pgtext.DateOrder
 	// Monetary is lc_monetary; empty is C. Values have the form of C in any case.
 	Monetary string
 	// CheckZone compares the rules of a time zone that an expression names with

@@ -90,7 +90,7 @@ type Machine struct {
 }
 
 // MaxLookups is the largest number of lookups in a scope.
-const MaxLookups = 22
+const MaxLookups = 64
 
 // sides are the rows that a machine has: new, old and one for each lookup.
 const sides = 2 + MaxLookups

@@ -1,5 +1,7 @@
 package expr
 
+import "strings"
+
 // primary parses a c_expr without its postfix operators.
 func (p *parser) primary() node {
 	t := p.peek()
@@ -102,7 +104,11 @@ func (p *parser) typedLiteral() node {
 	s := p.next()
 	text := &literal{p.from(s.Start), litString, s.Text}
 	if w := p.peek(); t.name == "interval" && w.kind == tokWord && listed(" year month day hour minute second ", w.Text) {
-		p.fault(w, "write the unit in the string: interval '1 day'", "interval fields are not supported")
+		if p.next(); strings.Trim(s.Text, "0123456789") != "" || s.Text == "" || p.is("to") || p.is("(") {
+			return p.fault(w, "write the units in the string: interval '1 day 02:00'", "interval fields of other than a whole number are not supported")
+		}
+		text.text += " " + w.Text // a whole number is of the field, and loses nothing
+		text.place = p.from(s.Start)
 	}
 	return &cast{p.from(off), text, t}
 }

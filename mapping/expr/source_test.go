@@ -12,6 +12,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"gancho/cdc"
+	"gancho/internal/pgtext"
 	"gancho/mapping/expr"
 )
 
@@ -293,7 +294,7 @@ func (s *source) scope(t testing.TB) *expr.Scope {
 	if err != nil {
 		t.Fatal(err)
 	}
-	settings := expr.Settings{Location: loc, Collation: s.locale, CType: s.locale, Encoding: "UTF8"}
+	settings := expr.Settings{Location: loc, DateOrder: pgtext.OrderMDY, Collation: s.locale, CType: s.locale, Encoding: "UTF8"}
 	if encodings[s.locale] {
 		settings.Collation, settings.CType, settings.Encoding = "C", "C", s.locale
 	}

@@ -79,6 +79,7 @@ var templates = map[string][]template{
 	},
 	"time": {{"time + iv", "$time + $iv"}, {"time + iv", "$time - $iv"}, {"cast time", "$ts::time"}, {"cast time", "$tz::time"}, {"cast time", "$iv::time"}, {"cast time", "$time::time(1)"}},
 	"iv": {
+		{"interval field", "interval '14' month"}, {"interval field", "interval '90' minute + $iv"}, {"interval field", "interval '400' second"}, {"interval field", "interval '5' year - $iv"}, {"interval field", "interval '2' day"}, {"interval field", "interval '36' hour"},
 		{"iv +", "$iv + $iv"}, {"iv +", "$iv - $iv"}, {"iv neg", "- $iv"}, {"ts - ts", "$ts - $ts"}, {"ts - ts", "$tz - $tz"}, {"iv *", "$iv * 2"}, {"iv *", "$iv * 1.5"}, {"iv *", "0.1 * $iv"}, {"age", "age($fts, $fts)"}, {"age tz", "age($fts::timestamptz, $fts::timestamptz)"}, {"time - time", "$time - $time"}, {"cast iv", "$time::interval"}, {"date_trunc iv", "date_trunc('day', $iv)"}, {"iv *", "$int % 100 * $iv"},
 	},
 	"money": {{"money +", "$money + $money"}, {"money +", "$money - $money"}, {"cast money", "$num::money"}, {"cast money", "$int::int::money"}},

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"gancho/cdc"
+	"gancho/internal/pgtext"
 	"gancho/internal/strictyaml"
 	"gancho/mapping"
 )
@@ -76,7 +77,7 @@ type Options struct {
 // Load reads files of cases. The error is a strictyaml.Errors with all mistakes of all
 // files, or that of a file that cannot be read.
 func Load(rs *mapping.Ruleset, o Options, files ...string) (*Suite, error) {
-	s := &Suite{rules: rs, questions: rs.Questions(), inputs: newInputs(o.Location), events: rs.EventNames(), asks: o.Asks}
+	s := &Suite{rules: rs, questions: rs.Questions(), inputs: newInputs(o.Location, pgtext.ParseDateOrder("ISO, "+rs.Catalogue().Settings.DateOrder)), events: rs.EventNames(), asks: o.Asks}
 	var errs strictyaml.Errors
 	for _, name := range files {
 		src, err := os.ReadFile(name)

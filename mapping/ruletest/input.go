@@ -9,6 +9,7 @@ import (
 	"unicode/utf8"
 
 	"gancho/cdc"
+	"gancho/internal/pgtext"
 	"gancho/mapping/expr"
 )
 
@@ -25,8 +26,8 @@ type inputKey struct {
 	mod int32
 }
 
-func newInputs(location *time.Location) *inputs {
-	s := expr.Settings{Location: location, Collation: "C", CType: "C", Encoding: "UTF8"}
+func newInputs(location *time.Location, order pgtext.DateOrder) *inputs {
+	s := expr.Settings{Location: location, Collation: "C", CType: "C", Encoding: "UTF8", DateOrder: order}
 	return &inputs{expr.NewMachine(s), s, map[inputKey]*expr.Expr{}}
 }
 
