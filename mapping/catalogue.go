@@ -130,8 +130,10 @@ func ParseCatalogue(name string, text []byte) (*Catalogue, error) {
 	return c, nil
 }
 
-// Differences says what another catalogue of the same rules has otherwise, a line each.
-func (c *Catalogue) Differences(now *Catalogue) []string {
+// Differences says what another catalogue has otherwise, a line each: drift is what the
+// source has changed, and outdated what the file lacks, or has needlessly, because the
+// rules or the replica identity of a table are others now.
+func (c *Catalogue) Differences(now *Catalogue) (drift, outdated []string) {
 	var out []string
 	compare := func(what string, before, after any) {
 		a, _ := yaml.Marshal(before)
@@ -141,16 +143,22 @@ func (c *Catalogue) Differences(now *Catalogue) []string {
 		}
 	}
 	compare("settings", c.Settings, now.Settings)
-	each(c.Types, now.Types, func(t CatalogueType) string { return "type " + t.Name }, &out, func(what string, a, b CatalogueType) { compare(what, a, b) })
-	each(c.Tables, now.Tables, func(t CatalogueTable) string { return "table " + t.Name }, &out, func(what string, a, b CatalogueTable) {
+	each(c.Types, now.Types, func(t CatalogueType) string { return "type " + t.Name }, &outdated, func(what string, a, b CatalogueType) { compare(what, a, b) })
+	each(c.Tables, now.Tables, func(t CatalogueTable) string { return "table " + t.Name }, &outdated, func(what string, a, b CatalogueTable) {
 		each(a.Columns, b.Columns, func(c CatalogueColumn) string { return what + ": column " + c.Name }, &out,
-			func(what string, a, b CatalogueColumn) { compare(what, a, b) })
-		a.Columns, b.Columns = nil, nil
+			func(what string, a, b CatalogueColumn) {
+				a.Identity, b.Identity = false, false
+				compare(what, a, b)
+			})
+		if a.Identity != b.Identity {
+			outdated = append(outdated, fmt.Sprintf("%s had replica identity %s and has %s", what, a.Identity, b.Identity))
+		}
+		a.Columns, b.Columns, a.Identity, b.Identity = nil, nil, "", ""
 		compare(what, a, b)
 	})
-	each(c.Queries, now.Queries, func(q CatalogueQuery) string { return "query of " + q.Table + ": " + oneLine([]byte(q.SQL)) }, &out,
+	each(c.Queries, now.Queries, func(q CatalogueQuery) string { return "query of " + q.Table + ": " + oneLine([]byte(q.SQL)) }, &outdated,
 		func(what string, a, b CatalogueQuery) { compare(what, a.Columns, b.Columns) })
-	return out
+	return out, outdated
 }
 
 // each pairs what two lists have by its name.

@@ -383,13 +383,13 @@ func checkCatalogue(cmd *cobra.Command, c *config.Config, rules *mapping.Ruleset
 	if err != nil {
 		return err
 	}
-	differences := saved.Differences(rules.Catalogue())
-	for _, d := range differences {
-		if _, err := fmt.Fprintf(cmd.ErrOrStderr(), "%s: %s\n", path, d); err != nil {
+	drift, outdated := saved.Differences(rules.Catalogue())
+	for _, d := range slices.Concat(drift, outdated) {
+		if _, err := fmt.Fprintf(cmd.ErrOrStderr(), "%s: %s; write it again: gancho catalogue save\n", path, d); err != nil {
 			return err
 		}
 	}
-	if len(differences) > 0 {
+	if len(drift) > 0 {
 		return fmt.Errorf("%s is not what the source is now, so that gancho test may say otherwise than the bridge does; write it again with: gancho catalogue save", path)
 	}
 	return nil
