@@ -51,9 +51,7 @@ The first difference of each case that fails is printed with its place. At the e
 come the conditions of rules that no case decided both ways. The exit code is 0 when
 all cases pass, 1 when one fails, 2 when the files are wrong.`,
 		Example: "  gancho test\n  gancho test --run liquidada tests/cobrancas.yaml\n  gancho test --update",
-		RunE: func(cmd *cobra.Command, args []string) error {
-			return f.test(cmd, args)
-		},
+		RunE:    f.test,
 	}
 	flags := cmd.Flags()
 	registerConfig(flags, &f.config)
@@ -204,7 +202,7 @@ func (f *testFlags) write(cmd *cobra.Command, files []string, run *ruletest.Run)
 		}
 		written += n
 		if n > 0 {
-			if err := os.WriteFile(name, text, 0o600); err != nil {
+			if err := os.WriteFile(name, text, 0o600); err != nil { //nolint:gosec // the file that was named, and read
 				return err
 			}
 		}

@@ -94,14 +94,14 @@ func decode(text []byte) any {
 
 // differ compares a value of the file with one of the event.
 func differ(want strictyaml.Value, got any, path string, partial bool) *Failure {
-	fail := func(message, expected string) *Failure {
-		return &Failure{want.Place(), path + message, expected, show(got)}
+	fail := func(expected string) *Failure {
+		return &Failure{want.Place(), path, expected, show(got)}
 	}
 	switch {
 	case want.IsMap():
 		object, is := got.(map[string]any)
 		if !is {
-			return fail("", "an object")
+			return fail("an object")
 		}
 		for _, e := range want.Entries() {
 			value, there := object[e.Name]
@@ -121,7 +121,7 @@ func differ(want strictyaml.Value, got any, path string, partial bool) *Failure 
 		list, is := got.([]any)
 		items := want.List()
 		if !is {
-			return fail("", "a list")
+			return fail("a list")
 		}
 		for i, item := range items {
 			if i == len(list) {
@@ -137,7 +137,7 @@ func differ(want strictyaml.Value, got any, path string, partial bool) *Failure 
 		return nil
 	case want.IsNull():
 		if got != nil {
-			return fail("", "null")
+			return fail("null")
 		}
 		return nil
 	}
@@ -146,7 +146,7 @@ func differ(want strictyaml.Value, got any, path string, partial bool) *Failure 
 		expected = show(expected)
 	}
 	if expected != show(got) {
-		return fail("", expected)
+		return fail(expected)
 	}
 	return nil
 }

@@ -184,3 +184,20 @@ func TestThousandCases(t *testing.T) {
 	}
 	t.Logf("%d cases in %s", len(r.Results), time.Since(began))
 }
+
+// TestWrongCatalogue: a file that is none says what to do.
+func TestWrongCatalogue(t *testing.T) {
+	t.Parallel()
+	for text, want := range map[string]string{
+		"tabelas: []": "field tabelas not found",
+		"tables: [{name: a, replica_identity: f, columns: [{name: id, type: inteiro}]}]": `table a: type "inteiro" is not among its types`,
+		"tables: [{name: a, columns: []}]":                                               `table "a" is not one`,
+		"types: [{name: a, kind: b}]":                                                    `type "a" is not one`,
+		"":                                                                               "read c.yaml: EOF",
+	} {
+		_, err := mapping.ParseCatalogue("c.yaml", []byte(text))
+		if err == nil || !strings.Contains(err.Error(), want) || !strings.Contains(err.Error(), "write it again with: gancho catalogue save") {
+			t.Errorf("%q: %v, want %q", text, err, want)
+		}
+	}
+}

@@ -208,7 +208,7 @@ func (s *Suite) answer(c *Case, q *mapping.Question) (mapping.Answer, error) {
 func (r *Run) Untested() []string {
 	var out []string
 	for _, c := range r.Conjuncts {
-		never := ""
+		var never string
 		switch other := c.False + c.Null; {
 		case c.True == 0 && other == 0:
 			never = "never evaluated"
