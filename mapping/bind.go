@@ -71,7 +71,7 @@ func (r *Rules) bind(ctx context.Context, b *binder) (*Ruleset, error) {
 	b.options, b.types = r.options, cdc.NewTypes(r.options.Encoding)
 	b.tables, b.viewTables, b.underFull = map[cdc.Name]*cdc.Table{}, map[uint32][]cdc.Name{}, map[uint32][]cdc.Hazard{}
 	b.harmless, b.uses = map[uint32]bool{}, map[*boundRule][]use{}
-	b.saving = saving{map[string]CatalogueType{}, map[string]CatalogueQuery{}, map[uint32][]string{}}
+	b.saving = saving{map[string]CatalogueType{}, map[string]CatalogueQuery{}, map[uint32][]string{}, map[uint32][]string{}}
 	if err := b.loadSource(ctx); err != nil {
 		return nil, fmt.Errorf("bind rules: %w", err)
 	}

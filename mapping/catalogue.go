@@ -23,8 +23,8 @@ import (
 // no server is. It has the tables that the rules name, and no number that another server
 // would give otherwise, so that what differs is a difference.
 //
-// Whether the source lets a role read, publish or replicate is not in it, nor which
-// tables inherit from others: that is checked against the source itself.
+// Whether the source lets a role read, publish or replicate is not in it: that is checked
+// against the source itself.
 type Catalogue struct {
 	Settings CatalogueSettings `yaml:"settings"`
 	Types    []CatalogueType   `yaml:"types,omitempty"`
@@ -69,6 +69,7 @@ type CatalogueTable struct {
 	PartitionKey []string          `yaml:"partition_key,flow,omitempty"`
 	Columns      []CatalogueColumn `yaml:"columns"`
 	Generated    map[string]string `yaml:"generated,omitempty"`
+	Heirs        []string          `yaml:"heirs,flow,omitempty"` // that its rules apply to
 }
 
 // CatalogueColumn is a column of a table or of a query's result, or a field of a type.
@@ -186,6 +187,8 @@ type saving struct {
 	queries map[string]CatalogueQuery
 	// partitioned are the partition keys, by table.
 	partitioned map[uint32][]string
+	// heirs are the tables that inherit from one and that its rules apply to.
+	heirs map[uint32][]string
 }
 
 // catalogue is what the binder has read.
@@ -203,7 +206,7 @@ func (b *binder) catalogue() *Catalogue {
 		seen[t.Relation.OID] = true
 		saved := CatalogueTable{
 			Name: t.Relation.TableName().String(), Identity: string(t.Relation.ReplicaIdentity), PrimaryKey: t.PrimaryKey,
-			PartitionKey: b.saving.partitioned[t.Relation.OID], Generated: t.Generated,
+			PartitionKey: b.saving.partitioned[t.Relation.OID], Generated: t.Generated, Heirs: b.saving.heirs[t.Relation.OID],
 		}
 		if t.Kind != 'r' {
 			saved.Kind = string(t.Kind)
@@ -226,6 +229,12 @@ func (b *binder) catalogue() *Catalogue {
 		c.Types = append(c.Types, b.saving.types[name])
 	}
 	return c
+}
+
+func (s *saving) addHeir(parent uint32, name cdc.Name) {
+	if text := name.String(); !slices.Contains(s.heirs[parent], text) {
+		s.heirs[parent] = append(s.heirs[parent], text)
+	}
 }
 
 func (s *saving) column(c cdc.Column) CatalogueColumn {
@@ -358,7 +367,7 @@ func (l *loaded) addTable(oid uint32, saved CatalogueTable) error {
 	}
 	t := &cdc.Table{
 		Relation: &cdc.Relation{OID: oid, Schema: name.Schema, Name: name.Name, ReplicaIdentity: saved.Identity[0]},
-		Kind:     cmp.Or(saved.Kind, "r")[0], Persistence: 'p', PrimaryKey: saved.PrimaryKey, Generated: saved.Generated, Collations: map[string]cdc.Collation{},
+		Kind:     cmp.Or(saved.Kind, "r")[0], Persistence: 'p', Inherited: len(saved.Heirs) > 0, PrimaryKey: saved.PrimaryKey, Generated: saved.Generated, Collations: map[string]cdc.Collation{},
 	}
 	if t.Generated == nil {
 		t.Generated = map[string]string{}
@@ -430,6 +439,22 @@ func (l *loaded) partitionKey(t *cdc.Table) []string {
 		}
 	}
 	return nil
+}
+
+// heirs are the tables that the rules of a table apply to besides it.
+func (l *loaded) heirs(of cdc.Name) []cdc.Name {
+	var out []cdc.Name
+	for _, saved := range l.Tables {
+		if saved.Name != of.String() {
+			continue
+		}
+		for _, heir := range saved.Heirs {
+			if name, err := cdc.ParseName(heir); err == nil && l.tables[name] != nil {
+				out = append(out, name)
+			}
+		}
+	}
+	return out
 }
 
 // loadSource reads the settings, and what lookups are run in.

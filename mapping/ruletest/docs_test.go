@@ -29,7 +29,7 @@ func TestDocumentedCases(t *testing.T) {
 	dir := t.TempDir()
 	rules, cases := filepath.Join(dir, "rules.yaml"), filepath.Join(dir, "cases.yaml")
 	for _, block := range regexp.MustCompile("(?ms)^```yaml\n(.*?)^```$").FindAllStringSubmatch(string(page), -1) {
-		file := ""
+		var file string
 		switch {
 		case strings.HasPrefix(block[1], "rules:\n  - event: cobranca.liquidada"):
 			file = rules
