@@ -139,6 +139,7 @@ func (d *delegator) condition(ctx context.Context, when *expression) error {
 		return nil
 	}
 	var out condition
+	before := len(d.errors)
 	spans := conjuncts(when.text)
 	whole := []byte(when.text)
 	for i, s := range spans {
@@ -162,7 +163,7 @@ func (d *delegator) condition(ctx context.Context, when *expression) error {
 	if len(out.late) < len(spans) {
 		out.early = &expression{value: when.value, path: when.path, text: string(whole)}
 	}
-	if r := d.bound.rule; len(r.collapse) > 0 && !r.collapsesRows(d.bound.table.PrimaryKey) {
+	if r := d.bound.rule; len(d.errors) == before && len(r.collapse) > 0 && !r.collapsesRows(d.bound.table.PrimaryKey) {
 		d.mistake(when.value, -1, "collapse by the primary key, or write the condition with columns of the table and functions of the rules (docs/rules.md)",
 			"collapse by %s chooses the last row for which the rule fires, and when is decided later, by the source", r.collapse[0].text)
 	}

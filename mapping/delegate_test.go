@@ -243,7 +243,7 @@ rules:
     table: clientes
     on: update
     tenant: format('%s', empresa_id)
-    key: regexp_replace(codigo, ' ', '')
+    key: format('%s', trim(codigo))
     columns: [id]
     data:
       exige: exigente(id)

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"testing"
 
+	"gancho/delivery/queue/queuetest"
 	"gancho/internal/testservers"
 )
 
@@ -136,6 +137,8 @@ func truncateAOF(t *testing.T, dir string) {
 	}
 }
 
+// TestRestartPostgres restarts the source, which has the state too, while the backlog of a paused
+// endpoint moves there; then everything is killed.
 func TestRestartPostgres(t *testing.T) {
 	t.Parallel()
 	random := seeded(t)
@@ -146,9 +149,11 @@ func TestRestartPostgres(t *testing.T) {
 	t.Cleanup(own.Close)
 	w := newWorldOn(t, own, "", testservers.RedisOptions{}, loadTable)
 	w.binary = buildCommand(t)
-	r := newReceiver(t, nil)
+	w.extra = "state: {key: '" + stateKey + "'}\nquotas: {total: {backlog: 100}}"
+	r, paused := newReceiver(t, nil), newReceiver(t, nil)
 	w.rules = loadRules
 	w.endpoint("a", r.url())
+	w.endpoint("parado", paused.url(), "state: paused")
 	b := w.run()
 	l := startLoad(t, w.dsn, fullPace)
 	ends := []func(){own.Kill, func() { own.Stop("fast") }, func() { own.Stop("immediate") }}
@@ -161,6 +166,23 @@ func TestRestartPostgres(t *testing.T) {
 	}
 	l.waitRows(100)
 	finish(t, l, r, len(ends))
+	queuetest.Eventually(t, "a short queue in redis", func() bool {
+		queued, err := w.redisClient().XLen(t.Context(), "gancho:{parado}:q").Result()
+		return err == nil && queued <= 100
+	})
+	b.kill()
+	own.Kill()
+	w.redis.Kill()
+	for _, start := range []func() error{own.Start, w.redis.Start} {
+		if err := start(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	w.endpoints = nil
+	w.endpoint("a", r.url())
+	w.endpoint("parado", paused.url())
+	b = w.run()
+	finish(t, l, paused, 1)
 	b.stop()
 }
 

@@ -46,6 +46,9 @@ func (s *session) showEndpoint(e *control.EndpointView, now time.Time) error {
 		oldest = age(l.Oldest, now) + " old"
 	}
 	t.row("queued", fmt.Sprintf("%d, the oldest %s", l.Backlog, oldest))
+	if l.Overflowed > 0 {
+		t.row("of them", fmt.Sprintf("%d in the state database, because the backlog is over its quota", l.Overflowed))
+	}
 	t.row("retrying", fmt.Sprintf("%d, and %d blocked", l.Retrying, l.Blocked))
 	t.row("resends", fmt.Sprint(l.Replays))
 	t.row("dead letters", fmt.Sprint(l.Dead))

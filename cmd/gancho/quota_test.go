@@ -5,11 +5,14 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
 	"time"
 
+	"gancho/delivery/queue/queuetest"
+	"gancho/internal/control"
 	"gancho/internal/state"
 )
 
@@ -39,8 +42,7 @@ func ask(t *testing.T, method, url, token, body string) (int, string) {
 }
 
 // TestBacklogOverQuota: a tenant whose backlog is over its quota is told, everywhere, and
-// gets no more on top; its own events are kept and delivered, and others notice nothing. The
-// one that fills Redis is named by /readyz. The metrics are on a listener of their own.
+// gets no more on top; its own events are kept and delivered, and others notice nothing. The metrics are on a listener of their own.
 func TestBacklogOverQuota(t *testing.T) {
 	t.Parallel()
 	const metricsToken = "a token for the metrics alone"
@@ -119,7 +121,7 @@ func TestBacklogOverQuota(t *testing.T) {
 		}
 	}
 
-	// The one whose events fill Redis is named.
+	// A Redis that is full holds capture up, and /readyz says so.
 	full := func(maxmemory string) {
 		if err := s.redisClient().ConfigSet(t.Context(), "maxmemory", maxmemory).Err(); err != nil {
 			t.Fatal(err)
@@ -128,7 +130,7 @@ func TestBacklogOverQuota(t *testing.T) {
 	full("1")
 	s.exec("insert into vendas values (11, 2)")
 	b.waitLog("append to redis failed")
-	if status, text := fetch(t, base+"/readyz"); status != http.StatusServiceUnavailable || !strings.Contains(text, "redis is full") || !strings.Contains(text, "um (5 events, 0 MB, over its quota)") {
+	if status, text := fetch(t, base+"/readyz"); status != http.StatusServiceUnavailable || !strings.Contains(text, "redis is full") {
 		t.Errorf("/readyz while Redis is full: %d: %s", status, text)
 	}
 	full("0")
@@ -145,39 +147,117 @@ func TestBacklogOverQuota(t *testing.T) {
 	b.stop()
 }
 
-// TestParkedRedriveOverQuota: a redrive of parked changes waits for the backlog that it
-// would make longer, as other jobs do, and maps them when it goes on.
+// TestOverflow: what a paused endpoint has no quota for moves from Redis, which would be full
+// long since, to the state database; another tenant's events flow meanwhile. Its own arrive when it
+// is active again, once and in the order of their keys. A removed endpoint's are dropped, and a person's erased.
+func TestOverflow(t *testing.T) {
+	t.Parallel()
+	s := newStateful(t, pg, nil, `create table vendas (id int primary key, empresa_id int not null, cliente int not null, nota text not null)`)
+	s.rules = "rules:\n  - {event: venda.criada, table: vendas, on: insert, tenant: empresa_id, key: cliente, columns: [id, nota]}\n"
+	s.extra += "\nquotas: {tenant: {backlog: 100}}"
+	one, gone, two := newReceiver(t, nil), newReceiver(t, nil), newReceiver(t, nil)
+	b := s.run()
+	s.add(b, "um", one.url(), `"tenants": ["1"]`, `"state": "paused"`)
+	s.add(b, "removido", gone.url(), `"tenants": ["3"]`, `"state": "paused"`)
+	s.add(b, "dois", two.url(), `"tenants": ["2"]`)
+	memory, err := s.redisClient().Info(t.Context(), "memory").Result()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var used int64
+	for line := range strings.Lines(memory) {
+		if text, ok := strings.CutPrefix(strings.TrimSpace(line), "used_memory:"); ok {
+			used, _ = strconv.ParseInt(text, 10, 64)
+		}
+	}
+	if err := s.redisClient().ConfigSet(t.Context(), "maxmemory", strconv.FormatInt(used+5<<20, 10)).Err(); err != nil {
+		t.Fatal(err)
+	}
+	const rows, each = 1500, 10_000 // 10 MB of each paused endpoint
+	for from := 0; from < rows; from += 100 {
+		s.exec(fmt.Sprintf("insert into vendas select n, 1 + n %% 3, n %% 7, repeat('x', %d) from generate_series(%d, %d) n", each, from, from+99))
+	}
+	two.waitFor(time.Minute, "the other tenant's events", func(a []arrival) bool { return len(a) == rows/3 })
+	live := func(name string) (queued, overflowed int) {
+		var e struct {
+			Live struct{ Queued, Overflowed int }
+		}
+		s.call(b, http.MethodGet, "/endpoints/"+name, "", &e)
+		return e.Live.Queued, e.Live.Overflowed
+	}
+	for _, name := range []string{"um", "removido"} {
+		queuetest.Eventually(t, "a short stream of "+name, func() bool {
+			queued, overflowed := live(name)
+			return queued == rows/3 && queued-overflowed <= 100
+		})
+	}
+
+	var left int
+	for n := range rows {
+		if n%3 == 0 && n%7 != 3 {
+			left++
+		}
+	}
+	receipt := decoded[control.Receipt](&session{world: s.world, path: s.write()}, "forget", "--tenant", "1", "--key", "3", "--yes")
+	if n := receipt.Erased.Queue.Queued; n != rows/3-int64(left) {
+		t.Errorf("%d events of a key were erased, want %d", n, rows/3-left)
+	}
+	s.call(b, http.MethodDelete, "/endpoints/removido?drop_queue=true", "", nil)
+	s.call(b, http.MethodPost, "/endpoints/um/activate", "", nil)
+	arrivals := one.waitFor(time.Minute, "the tenant's events", func(a []arrival) bool { return len(a) == left })
+	last := map[int]int{}
+	for _, a := range arrivals {
+		var e struct{ Data struct{ ID int } }
+		if err := json.Unmarshal(a.body, &e); err != nil {
+			t.Fatal(err)
+		}
+		if id, key := e.Data.ID, e.Data.ID%7; id < last[key] || id%3 != 0 || key == 3 {
+			t.Errorf("%d has arrived after %d", id, last[key])
+		} else {
+			last[key] = id
+		}
+	}
+	s.until(0, "select (select count(*) from gancho.overflow) + (select count(*) from gancho.overflow_heads)")
+	b.stop()
+}
+
+// TestParkedRedriveOverQuota: a redrive of parked changes leaves those for later whose
+// backlog has no room, says so in its record, as other jobs do, and maps them when it has; the others are sent meanwhile.
 func TestParkedRedriveOverQuota(t *testing.T) {
 	t.Parallel()
-	s := newStateful(t, pg, nil, `create table vendas (id int primary key, valor text)`)
-	const rules = "rules:\n  - {event: venda.criada, table: vendas, on: insert, data: {id: id, valor: %s}}\n"
+	s := newStateful(t, pg, nil, `create table vendas (id int primary key, empresa text, valor text)`)
+	const rules = "rules:\n  - {event: venda.criada, table: vendas, on: insert, tenant: empresa, data: {id: id, valor: %s}}\n"
 	s.rules = fmt.Sprintf(rules, "valor::int")
-	s.extra += "\nquotas: {total: {backlog: 3}}"
-	r := newReceiver(t, nil)
+	s.extra += "\nquotas: {tenant: {backlog: 3}}"
+	r, other := newReceiver(t, nil), newReceiver(t, nil)
 	b := s.run()
-	s.add(b, "crm", r.url(), `"state": "paused"`)
-	s.exec("insert into vendas values (0, 'x')")
-	b.waitLog("change parked")
+	s.add(b, "crm", r.url(), `"tenants": ["1"]`, `"state": "paused"`)
+	s.add(b, "outro", other.url(), `"tenants": ["2"]`)
+	s.exec("insert into vendas values (0, '1', 'x'), (100, '2', 'x')")
+	b.waitLogs("change parked", 2)
 	s.rules = fmt.Sprintf(rules, "valor")
 	s.write()
 	b.signal(syscall.SIGHUP)
 	b.waitLog("configuration reloaded")
-	s.exec("insert into vendas select n, n::text from generate_series(1, 5) n")
+	s.exec("insert into vendas select n, '1', n::text from generate_series(1, 5) n")
 	b.waitMetric(`gancho_endpoint_over_quota{endpoint="crm"} 1`)
-	s.call(b, http.MethodGet, "/parked", "", nil) // which creates the token
-	if status, text := ask(t, http.MethodPost, "http://"+b.listening()+"/api/v1/parked/redrive", s.token, `{"filter": {}, "all": true}`); status != http.StatusConflict {
-		t.Errorf("a redrive over the quota: %d: %s", status, text)
-	}
-	if _, err := s.store().CreateJob(t.Context(), "test", state.Job{Kind: state.RedriveParked, Total: 1}); err != nil { // as before
+	if _, err := s.store().CreateJob(t.Context(), "test", state.Job{Kind: state.RedriveParked, Total: 2}); err != nil {
 		t.Fatal(err)
 	}
 	b.waitLog("a job waits: the backlog")
+	if sent := other.waitCount(1)[0]; sent.field("id") != "100" {
+		t.Errorf("of the other tenant came %s", sent.body)
+	}
+	s.until(1, "select count(*) from gancho.jobs where state = 'running' and sent = 1 and waits like '%the tenant \"1\" has%'")
+	if out := (&session{world: s.world, path: s.write()}).ok("resend", "list"); !strings.Contains(out, "quotas.tenant.backlog") {
+		t.Errorf("the list of jobs does not say what one waits for:\n%s", out)
+	}
 	s.call(b, http.MethodPost, "/endpoints/crm/activate", "", nil)
 	b.waitMetric(`gancho_endpoint_over_quota{endpoint="crm"} 0`)
 	all := r.waitCount(6)
 	if last := all[5]; !last.replay || last.field("id") != "0" {
 		t.Errorf("the redrive came as %s", last.body)
 	}
-	s.until(1, "select count(*) from gancho.jobs where state = 'done' and sent = 1")
+	s.until(1, "select count(*) from gancho.jobs where state = 'done' and sent = 2 and waits = ''")
 	b.stop()
 }

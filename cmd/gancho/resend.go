@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -150,10 +151,18 @@ func jobText(j state.Job) string {
 		return fmt.Sprintf("job %d: %s to endpoint %s, queued; see gancho resend show %d", j.ID, events, j.Endpoint, j.ID)
 	}
 	text := fmt.Sprintf("job %d: %s, %d of %s queued for endpoint %s", j.ID, j.State, j.Sent, events, j.Endpoint)
-	if j.Error != "" {
-		text += ": " + printable(j.Error)
+	return text + jobTrouble(&j)
+}
+
+// jobTrouble says why a job has failed, or what it waits for.
+func jobTrouble(j *state.Job) string {
+	switch {
+	case j.Error != "":
+		return ": " + printable(j.Error)
+	case j.Waits != "":
+		return "; it waits: " + printable(j.Waits)
 	}
-	return text
+	return ""
 }
 
 func parkedJobText(j state.Job) string {
@@ -169,10 +178,7 @@ func parkedJobText(j state.Job) string {
 	if j.Kept > 0 {
 		text += " (gancho parked list has their reasons)"
 	}
-	if j.Error != "" {
-		text += ": " + printable(j.Error)
-	}
-	return text
+	return text + jobTrouble(&j)
 }
 
 // failedJobs is an error when a job has failed or was canceled.
@@ -216,11 +222,11 @@ func newResendListCommand(f *sessionFlags) *cobra.Command {
 	jobs := listed[state.Job]{
 		needs:   withStore,
 		open:    paged((*control.Service).Jobs),
-		heading: []string{"JOB", "KIND", "ENDPOINT", "STATE", "SENT", "OF", "CREATED", "BY", "ERROR"},
+		heading: []string{"JOB", "KIND", "ENDPOINT", "STATE", "SENT", "OF", "CREATED", "BY", "ERROR OR WAIT"},
 		row: func(j *state.Job) []string {
 			return []string{
 				strconv.FormatInt(j.ID, 10), string(j.Kind), orDash(j.Endpoint), string(j.State), strconv.FormatInt(j.Sent, 10), strconv.FormatInt(j.Total, 10),
-				clock(j.Created), j.Actor, orDash(j.Error),
+				clock(j.Created), j.Actor, orDash(cmp.Or(j.Error, j.Waits)),
 			}
 		},
 		none: "there are no jobs",

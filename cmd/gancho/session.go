@@ -105,7 +105,7 @@ func (f *sessionFlags) connect(cmd *cobra.Command, needs parts) (_ *session, err
 		}
 	}
 	if needs&withQueue != 0 {
-		if o.Queue, err = s.connectQueue(cmd.Context()); err != nil {
+		if o.Queue, err = s.connectQueue(cmd.Context(), o.Store); err != nil {
 			return nil, err
 		}
 	}
@@ -144,10 +144,14 @@ func (s *session) connectStore(ctx context.Context) (*state.Store, error) {
 	return store, nil
 }
 
-func (s *session) connectQueue(ctx context.Context) (*queue.Queue, error) {
+// connectQueue connects to Redis; what has moved from there is in the store, which may be nil.
+func (s *session) connectQueue(ctx context.Context, store *state.Store) (*queue.Queue, error) {
 	redis.SetLogger(redisLog{zerolog.Nop()})
 	o := queueOptions(&s.config.Queue)
 	o.Logger = zerolog.Nop()
+	if store != nil {
+		o.Overflow = store.Overflow()
+	}
 	queue, err := queue.Open(ctx, o)
 	if err != nil {
 		return nil, err

@@ -180,7 +180,7 @@ type parkedInRedis struct{ config *config.Config }
 func (p parkedInRedis) RekeyParked(ctx context.Context, reseal func(*queue.ParkedChange) (bool, error)) (int64, error) {
 	s := &session{config: p.config}
 	defer s.close()
-	q, err := s.connectQueue(ctx)
+	q, err := s.connectQueue(ctx, nil)
 	if err != nil {
 		return 0, fmt.Errorf("encrypt parked changes again: %w; keep all keys, and run this again", err)
 	}

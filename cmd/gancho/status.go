@@ -47,7 +47,7 @@ func (f *sessionFlags) connectAll(cmd *cobra.Command) (*session, error) {
 			s.failed["state"] = err
 		}
 	}
-	if s.Queue, err = s.connectQueue(cmd.Context()); err != nil {
+	if s.Queue, err = s.connectQueue(cmd.Context(), s.Store); err != nil {
 		s.failed["queue"] = err
 	}
 	return s, nil

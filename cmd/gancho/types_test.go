@@ -44,8 +44,8 @@ var typedColumns = []typed{
 	{"c_time", "time", "", []string{"'23:59:59.999999'", "'00:00'", "'24:00'"}},
 	{"c_timetz", "timetz", "", []string{"'12:00:00-03'"}},
 	{"c_timestamp", "timestamp", "to_jsonb(%s at time zone '" + saoPaulo + "')", []string{"'2026-11-21 14:30:00.123456'", "'infinity'", "'-infinity'", "'2018-12-25 12:00'", "'2000-01-01'"}},
-	// Local mean time was 28 seconds off a whole minute, which RFC 3339 cannot say.
-	{"c_timestamp_bc", "timestamp", `to_json('0044-03-15T12:00:28-03:06 BC'::text || left(%s::text, 0))`, []string{"'0044-03-15 12:00 BC'"}},
+	// Local mean time was 28 seconds off a whole minute, which RFC 3339 cannot say: it leaves as written.
+	{"c_timestamp_bc", "timestamp", "to_jsonb(%s)", []string{"'0044-03-15 12:00 BC'"}},
 	{"c_timestamptz", "timestamptz", "", []string{"'2026-11-21 14:30:00.5-03'", "'infinity'", "'2018-12-25 12:00+00'"}},
 	{"c_interval", "interval", "", []string{"'1 year 2 mons -3 days 04:05:06.789'", "'0'", "'-1 mon'"}},
 	{"c_uuid", "uuid", "", []string{"'a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11'"}},

@@ -337,7 +337,7 @@ func (c *courier) offer(a *queue.Appended) {
 		return
 	}
 	for id, m := range a.Events() {
-		if events, bytes := c.budgetLocked(f); events <= 0 || bytes <= 0 {
+		if events, bytes := c.budgetLocked(f); events <= 0 || bytes <= 0 || !c.owner.InStream(id) {
 			c.expectMoreLocked(f, now)
 			break
 		}

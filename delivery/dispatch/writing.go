@@ -14,6 +14,11 @@ import (
 type writing struct {
 	results, outgoing queue.Results
 	active            bool
+	// overflowing: the oldest events are to be moved out of Redis until keep are left
+	// there. It ends with that, or an error; whoever measures backlogs asks again.
+	overflowing   bool
+	keep          int64
+	overflowFails bool // so that a failure is logged once
 }
 
 // Under load, but not after a quiet time, results gather for a moment, unless there are
@@ -24,7 +29,7 @@ const (
 )
 
 func (c *courier) startWritingLocked() {
-	if c.writing.active || c.lease.lost || c.writing.results.Empty() && c.health.Health == c.health.saved {
+	if c.writing.active || c.lease.lost || c.writing.results.Empty() && c.health.Health == c.health.saved && !c.writing.overflowing {
 		return
 	}
 	c.writing.active = true
@@ -35,7 +40,10 @@ func (c *courier) startWritingLocked() {
 // what was delivered is not sent again while this process lives.
 func (c *courier) write(ctx context.Context) {
 	for failures := 0; failures > 0 || c.nextResults(); {
-		owned, err := c.owner.Write(ctx, &c.writing.outgoing)
+		owned, err := true, error(nil)
+		if !c.writing.outgoing.Empty() {
+			owned, err = c.owner.Write(ctx, &c.writing.outgoing)
+		}
 		if err != nil {
 			if failures++; !c.retryWrite(ctx, failures, err) {
 				return
@@ -46,7 +54,9 @@ func (c *courier) write(ctx context.Context) {
 			c.log.Info().Str("endpoint", c.name).Msg("deliveries are acknowledged again")
 		}
 		failures = 0
-		if c.applyWritten(owned) {
+		if gather := c.applyWritten(owned); c.overflows() {
+			c.moveOldest(ctx)
+		} else if gather {
 			_ = retry.Wait(ctx, gatherFor) // the next write sees the context's end
 		}
 	}
@@ -62,7 +72,8 @@ func (c *courier) nextResults() bool {
 		c.health.saved = c.health.Health
 	}
 	w := &c.writing
-	if w.active = !c.lease.lost && !w.results.Empty(); w.active {
+	w.overflowing = w.overflowing && !c.lease.closing
+	if w.active = !c.lease.lost && (!w.results.Empty() || w.overflowing); w.active {
 		w.outgoing, w.results = w.results, w.outgoing
 	}
 	return w.active

@@ -166,6 +166,10 @@ const (
 
 // Write writes the results; false: another process owns the endpoint, and nothing was written.
 func (o *Owner) Write(ctx context.Context, r *Results) (bool, error) {
+	owned, mark, err := o.acknowledgeOverflowed(ctx, r)
+	if err != nil || !owned {
+		return owned, err
+	}
 	q, endpoint := o.q, o.endpoint
 	args := make([]any, 0, 12+len(r.Done)+2*len(r.Clean)+len(r.Forgotten)+3*len(r.Retries)+4*len(r.Dead)+len(r.state))
 	args = append(args, o.claim, r.log.records, r.log.lines, logRecords, logBytes, len(r.Retries))
@@ -176,7 +180,7 @@ func (o *Owner) Write(ctx context.Context, r *Results) (bool, error) {
 	args = appendIDs(args, ID.FromSide, r.Done, r.Clean)
 	args = appendIDs(args, func(ID) bool { return true }, r.Clean, r.Forgotten)
 	args = append(args, len(r.Dead))
-	for i := range r.Dead {
+	for i := range r.Dead { // of one that was in the Overflow, its attempts are removed only
 		stream := ackMain
 		if r.Dead[i].ID.FromSide() {
 			stream = ackSide
@@ -184,13 +188,20 @@ func (o *Owner) Write(ctx context.Context, r *Results) (bool, error) {
 		args = append(args, r.Dead[i].ID.String(), r.Dead[i].Reason, r.Dead[i].marshal(), stream)
 	}
 	args = append(args, r.state...)
+	if mark != nil {
+		args = append(args, "overflow", *mark)
+	}
 	k := q.keys
 	keys := []string{
 		k.fence(endpoint), k.events(endpoint), k.due(endpoint), k.attempts(endpoint), k.dead(endpoint), k.state(endpoint),
 		k.side(endpoint), k.log(endpoint),
 	}
-	owned, err := ackScript.Run(ctx, q.client, keys, args...).Int()
-	return owned == 1, annotate(err, "acknowledge events of endpoint %q", endpoint)
+	generation := o.Generation()
+	done, err := ackScript.Run(ctx, q.client, keys, args...).Int()
+	if mark != nil && err == nil {
+		o.markedAs(*mark != "", generation)
+	}
+	return done == 1, annotate(err, "acknowledge events of endpoint %q", endpoint)
 }
 
 // appendIDs appends the ids that are among the chosen, after their number.

@@ -2,7 +2,9 @@ package queue
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"maps"
 	"math"
 	"strconv"
 
@@ -64,17 +66,17 @@ func (a *appender) unsureLocked() {
 // it takes what is not before the confirmed LSN out of all streams: the capture reads it
 // again from the source, and appends it in order.
 func (q *Queue) fillHolesLocked(ctx context.Context, epoch uint16, confirmed uint64) error {
-	names, err := q.EndpointNames(ctx)
+	streams, err := q.allStreams(ctx)
 	if err != nil {
 		return err
 	}
-	streams := []*stream{q.appender.parked}
-	for _, name := range names {
-		streams = append(streams, q.appender.stream(name, &q.keys))
-	}
-	holed, err := q.readChainsLocked(ctx, streams)
-	if err != nil || !holed {
+	chains, holed, err := q.readChains(ctx, streams)
+	if err != nil {
 		return err
+	}
+	maps.Copy(q.appender.chains, chains)
+	if !holed {
+		return nil
 	}
 	q.log.Error().Stringer("confirmed", cdc.LSN(confirmed)).
 		Msg("redis has lost events in the middle of its append-only file, as a power failure while it rewrites that file can do: " +
@@ -97,8 +99,18 @@ func (q *Queue) fillHolesLocked(ctx context.Context, epoch uint16, confirmed uin
 	return nil
 }
 
-// readChainsLocked reads the streams' chains from Redis, and reports whether any has holes.
-func (q *Queue) readChainsLocked(ctx context.Context, streams []*stream) (holed bool, err error) {
+// allStreams are those that Append may have written to.
+func (q *Queue) allStreams(ctx context.Context) ([]*stream, error) {
+	names, err := q.EndpointNames(ctx)
+	streams := []*stream{q.appender.parked}
+	for _, name := range names {
+		streams = append(streams, q.appender.stream(name, &q.keys))
+	}
+	return streams, err
+}
+
+// readChains reads the streams' chains from Redis, and reports whether any has holes.
+func (q *Queue) readChains(ctx context.Context, streams []*stream) (chains map[string]*chain, holed bool, err error) {
 	pipe := q.client.Pipeline()
 	replies := make(map[string]*redis.IntSliceCmd, len(streams))
 	for _, s := range streams {
@@ -107,15 +119,29 @@ func (q *Queue) readChainsLocked(ctx context.Context, streams []*stream) (holed 
 		}
 	}
 	_, _ = pipe.Exec(ctx) // each command has its error
+	chains = make(map[string]*chain, len(replies))
 	for key, reply := range replies {
 		got, err := reply.Result()
 		if err != nil {
-			return false, fmt.Errorf("read %s: %w", key, err)
+			return nil, false, fmt.Errorf("read %s: %w", key, err)
 		}
 		holed = holed || got[0] < got[1]
-		q.appender.chains[key] = &chain{newest: uint64(got[1]), unsure: got[0] > got[1]}
+		chains[key] = &chain{newest: uint64(got[1]), unsure: got[0] > got[1]}
 	}
-	return holed, nil
+	return chains, holed, nil
+}
+
+// checkHoles returns an error while appends are missing before newer ones.
+func (q *Queue) checkHoles(ctx context.Context) error {
+	streams, err := q.allStreams(ctx)
+	if err != nil {
+		return err
+	}
+	_, holed, err := q.readChains(ctx, streams)
+	if err == nil && holed {
+		err = &notReadyError{errors.New("events that a power failure has taken from the middle of its append-only file are not appended again yet")}
+	}
+	return err
 }
 
 // cutScript moves a page of a stream's entries, up to an id, to a new one. The rest goes

@@ -21,7 +21,9 @@
 // Redis may drop at its next start what it has appended behind a torn transaction. The
 // queue belongs to one source (Claim): another source's positions would not rise.
 //
-// Nothing is ever trimmed. A full Redis refuses batches (ErrFull), which holds
+// Nothing is ever trimmed, but what was moved: the oldest events of a backlog that is over its
+// quota move to the Overflow, the state database, and are read from there first. docs/adr/0009
+// has the protocol. A full Redis refuses batches (ErrFull), which holds
 // the capture up, and still lets deliveries make room and states change. What a job
 // sends again is appended once, whatever answers are lost (ReplayPart).
 //
@@ -56,8 +58,8 @@
 //	gancho:{<endpoint>}:rt     zset     failed events by the time, in ms, of their next attempt
 //	gancho:{<endpoint>}:at     hash     failed events' attempts, JSON
 //	gancho:{<endpoint>}:dead   stream   dead letters: id, reason, attempts, and the event's fields
-//	gancho:{<endpoint>}:state  hash     paused (why), since, hold, unblock, forgotten, log_records, log_bytes, log_lost; and,
-//	                                    in ms: failing, open, idling, trouble and noticed since, idle for
+//	gancho:{<endpoint>}:state  hash     paused (why), since, hold, unblock, forgotten, log_records, log_bytes, log_lost;
+//	                                    overflow (what of the backlog is in the Overflow); in ms: failing, open, idling, trouble and noticed since, idle for
 //	gancho:{<endpoint>}:jobs   hash     how far each resend or redrive is; expires a week after the last event
 //	gancho:{<endpoint>}:fence  string   the last owner's claim
 //	gancho:{<endpoint>}:leases zset     in a Cluster: the owner's claim by the time, in ms, at which it expires

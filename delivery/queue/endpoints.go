@@ -20,9 +20,13 @@ type Stats struct {
 	// the first of them was committed (zero when none waits).
 	Backlog int64     `json:"queued"`
 	Oldest  time.Time `json:"oldest,omitzero"`
-	// Bytes is about how much memory of Redis the events of both streams take; 0 where
-	// Redis does not say.
+	// Bytes is about how much memory of Redis the events of both streams take, 0 where
+	// Redis does not say; and what Overflowed ones take in the state database.
 	Bytes int64 `json:"queued_bytes,omitempty"`
+	// Overflowed is how many of the Backlog are in the state database, because it is, or was, over
+	// its quota, and OverflowedBytes their size.
+	Overflowed      int64 `json:"overflowed,omitempty"`
+	OverflowedBytes int64 `json:"overflowed_bytes,omitempty"`
 	// Replays is how many entries of the side stream wait: events to be sent
 	// again, and operational events.
 	Replays int64 `json:"replays,omitempty"`
@@ -63,8 +67,8 @@ local function measure(key)
 end
 if n > 0 then measure(KEYS[1]) end
 if aside > 0 then measure(KEYS[2]) end
-local s = redis.call('HMGET', KEYS[5], 'paused', 'since', 'hold', 'failing', 'open', 'log_records', 'log_lost')
-for i = 1, 7 do s[i] = s[i] or '' end
+local s = redis.call('HMGET', KEYS[5], 'paused', 'since', 'hold', 'failing', 'open', 'log_records', 'log_lost', 'overflow')
+for i = 1, 8 do s[i] = s[i] or '' end
 local failed, blocked, entries = redis.call('ZCARD', KEYS[3]), 0, 0
 if failed > 0 then blocked = redis.call('ZCOUNT', KEYS[3], '+inf', '+inf') end
 if s[6] ~= '' and s[6] ~= '0' then entries = redis.call('XLEN', KEYS[6]) end
@@ -102,7 +106,7 @@ func (q *Queue) Stats(ctx context.Context, endpoints []string) ([]Stats, error) 
 }
 
 func statsOf(endpoint string, fields []any, owned bool) (Stats, error) {
-	if len(fields) != 15 {
+	if len(fields) != 16 {
 		return Stats{}, errEntry
 	}
 	count := func(i int) int64 { n, _ := fields[i].(int64); return n }
@@ -116,6 +120,10 @@ func statsOf(endpoint string, fields []any, owned bool) (Stats, error) {
 	var err error
 	if text(1) != "" {
 		s.Oldest, err = parseMicros(text(1))
+	}
+	if over := parseMark(text(15)); over.Events > 0 {
+		s.Overflowed, s.OverflowedBytes, s.Oldest = over.Events, over.Bytes, over.Oldest
+		s.Backlog, s.Bytes = s.Backlog+over.Events, s.Bytes+over.Bytes
 	}
 	return s, err
 }
@@ -177,15 +185,17 @@ func (q *Queue) Orphans(ctx context.Context, known []endpoint.Endpoint) (map[str
 		return orphans, nil
 	}
 	pipe := q.client.Pipeline()
-	counts := make([]*redis.IntCmd, len(names))
+	counts, marks := make([]*redis.IntCmd, len(names)), make([]*redis.StringCmd, len(names))
 	for i, name := range names {
 		counts[i] = pipe.XLen(ctx, q.keys.events(name))
+		marks[i] = pipe.HGet(ctx, q.keys.state(name), "overflow")
 	}
-	if _, err := pipe.Exec(ctx); err != nil {
+	if _, err := pipe.Exec(ctx); err != nil && !errors.Is(err, redis.Nil) {
 		return nil, annotate(err, "count orphaned events")
 	}
 	for i, count := range counts {
-		if n := count.Val(); n > 0 {
+		over := parseMark(marks[i].Val())
+		if n := count.Val() + over.Events; n > 0 {
 			orphans[names[i]] = n
 		}
 	}
@@ -222,6 +232,9 @@ func (q *Queue) Drop(ctx context.Context, endpoint string) error {
 	dropped, err := dropScript.Run(ctx, q.client, keys, dropFence.Milliseconds()).Int()
 	if err == nil && dropped == 0 {
 		err = ErrBusy
+	}
+	if err == nil && q.overflow != nil {
+		err = q.overflow.Drop(ctx, endpoint)
 	}
 	if err == nil {
 		q.appender.forgetRegistered()

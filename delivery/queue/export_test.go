@@ -1,6 +1,7 @@
 package queue
 
 import (
+	"context"
 	"time"
 
 	"gancho/delivery/endpoint"
@@ -34,6 +35,9 @@ func KeyOn(slot uint16) (string, error) {
 	q.cluster.view.Store(view)
 	return q.keyOn("m")
 }
+
+// CheckHoles is checkHoles.
+func (q *Queue) CheckHoles(ctx context.Context) error { return q.checkHoles(ctx) }
 
 // DialFresh is dialFresh.
 func DialFresh(dial dialer) dialer { return dialFresh(dial) }

@@ -91,6 +91,14 @@ func (q *Queue) eachOfSubject(ctx context.Context, s Subject, remove bool) (all 
 	if err != nil {
 		return all, err
 	}
+	// After the streams, from which events move there.
+	defer func() {
+		if err == nil {
+			var n int64
+			n, err = q.forgetOverflowed(ctx, &s, remove)
+			all.Queued += n
+		}
+	}()
 	for _, name := range names {
 		for _, part := range []struct {
 			stream string

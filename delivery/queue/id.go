@@ -2,6 +2,7 @@ package queue
 
 import (
 	"cmp"
+	"encoding/binary"
 	"fmt"
 	"math"
 	"strconv"
@@ -53,6 +54,35 @@ func ParseID(s string) (ID, error) {
 		return ID{}, fmt.Errorf("parse event id %q: %w", s, err)
 	}
 	return ID{h, l}, nil
+}
+
+// next is the id that comes right after this one.
+func (id ID) next() ID {
+	if id.lo == math.MaxUint64 {
+		return ID{id.hi + 1, 0}
+	}
+	return ID{id.hi, id.lo + 1}
+}
+
+// previous is the id that comes right before this one, which is not the zero one.
+func (id ID) previous() ID {
+	if id.lo == 0 {
+		return ID{id.hi - 1, math.MaxUint64}
+	}
+	return ID{id.hi, id.lo - 1}
+}
+
+// Bytes are 16 that are ordered as the ids are.
+func (id ID) Bytes() []byte {
+	return binary.BigEndian.AppendUint64(binary.BigEndian.AppendUint64(make([]byte, 0, 16), id.hi), id.lo)
+}
+
+// IDFromBytes reads what Bytes has returned; anything else is the zero ID.
+func IDFromBytes(b []byte) ID {
+	if len(b) != 16 {
+		return ID{}
+	}
+	return ID{binary.BigEndian.Uint64(b), binary.BigEndian.Uint64(b[8:])}
 }
 
 // String returns the id as Redis writes it.

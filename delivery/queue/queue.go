@@ -66,6 +66,8 @@ type Options struct {
 	Prefix string
 	// AllowVolatile accepts a Redis that keeps nothing over a restart.
 	AllowVolatile bool
+	// Overflow takes what is over a quota; nil: nothing does.
+	Overflow Overflow
 	// Endpoints are what events are routed to. Update changes them.
 	Endpoints []endpoint.Endpoint
 	Logger    zerolog.Logger
@@ -98,6 +100,7 @@ type Queue struct {
 	log      zerolog.Logger
 	keys     keyspace
 	volatile bool // accept a server that keeps nothing
+	overflow Overflow
 
 	// At most one of them is there: a single server needs neither.
 	sentinel *sentinel
@@ -126,7 +129,7 @@ type Queue struct {
 // does not serve all slots, or a failover that is under way), and a
 // *SettingError or another error, which is not. Close releases the connections.
 func Open(ctx context.Context, o Options) (*Queue, error) {
-	q := &Queue{log: o.Logger, keys: keyspace{cmp.Or(o.Prefix, "gancho"), o.Cluster != nil}, volatile: o.AllowVolatile}
+	q := &Queue{log: o.Logger, keys: keyspace{cmp.Or(o.Prefix, "gancho"), o.Cluster != nil}, volatile: o.AllowVolatile, overflow: o.Overflow}
 	if err := q.connect(&o); err != nil {
 		return nil, fmt.Errorf("open queue: %w", err)
 	}

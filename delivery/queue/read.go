@@ -44,8 +44,16 @@ end
 return out`)
 
 // Read returns the entries of one of the endpoint's streams that come after an
-// id, at most count of them, and about budget bytes; end: there are no more.
+// id, at most count of them, and about budget bytes; end: there are no more. The first
+// part of the main one may be in the Overflow.
 func (o *Owner) Read(ctx context.Context, side bool, after ID, count, budget int) (page []Entry, end bool, err error) {
+	if side {
+		return o.readStream(ctx, true, after, count, budget)
+	}
+	return o.readMain(ctx, after, count, budget)
+}
+
+func (o *Owner) readStream(ctx context.Context, side bool, after ID, count, budget int) (page []Entry, end bool, err error) {
 	q, endpoint := o.q, o.endpoint
 	key := q.keys.events(endpoint)
 	if side {
@@ -71,7 +79,9 @@ func (o *Owner) Read(ctx context.Context, side bool, after ID, count, budget int
 func from(id ID) string { return "(" + id.String() }
 
 // Fetch reads one event again. It returns nil when the event does not exist any more.
-func (o *Owner) Fetch(ctx context.Context, id ID) (*webhook.Message, error) {
+func (o *Owner) Fetch(ctx context.Context, id ID) (*webhook.Message, error) { return o.fetch(ctx, id) }
+
+func (o *Owner) fetchStream(ctx context.Context, id ID) (*webhook.Message, error) {
 	q, endpoint, text := o.q, o.endpoint, id.String()
 	reply, err := q.client.Do(ctx, "XRANGE", q.keys.stream(endpoint, id), text, text).Slice()
 	if err == nil && len(reply) == 0 {
@@ -190,10 +200,11 @@ func (b *Batch) message(rec *record, source string) *webhook.Message {
 }
 
 // Owner reads, and writes under its claim, the fencing token, as whoever has an
-// endpoint's lease. Its methods may be called concurrently.
+// endpoint's lease. Its methods may be called concurrently, but for Write and MoveOldest.
 type Owner struct {
 	q               *Queue
 	endpoint, claim string
+	over            overflowed
 }
 
 // Generation counts the restarts of Redis that this process has noticed: what
@@ -204,6 +215,9 @@ func (o *Owner) Generation() uint64 { return o.q.servers.generations.Load() }
 func (o *Owner) Load(ctx context.Context) (Condition, map[ID]Attempts, error) {
 	s, err := o.q.loadCondition(ctx, o.endpoint)
 	if err != nil {
+		return Condition{}, nil, err
+	}
+	if err := o.loadOverflow(ctx, s.overflows); err != nil {
 		return Condition{}, nil, err
 	}
 	retries, err := o.q.loadRetries(ctx, o.endpoint)

@@ -109,22 +109,24 @@ type Condition struct {
 	Standing
 	Since time.Time // of the pause
 	Health
+	overflows bool // a part of the backlog is in the Overflow
 }
 
 // loadCondition reads the endpoint's state, of which inspectScript returns a part later.
 func (q *Queue) loadCondition(ctx context.Context, endpoint string) (Condition, error) {
-	fields := append([]string{"paused", "hold", "unblock", "since", "forgotten"}, healthFields[:]...)
+	fields := append([]string{"paused", "hold", "unblock", "since", "forgotten", "overflow"}, healthFields[:]...)
 	v, err := q.client.HMGet(ctx, q.keys.state(endpoint), fields...).Result()
 	if err != nil {
 		return Condition{}, annotate(err, "read state of endpoint %q", endpoint)
 	}
 	text := func(i int) string { s, _ := v[i].(string); return s }
 	c := Condition{
-		Standing: Standing{Owned: true, Inspected: true, More: true, MoreAside: true, Paused: text(0), Hold: parseMillis(text(1)), Unblock: text(2), Forgotten: text(4)},
-		Since:    parseMillis(text(3)),
+		Standing:  Standing{Owned: true, Inspected: true, More: true, MoreAside: true, Paused: text(0), Hold: parseMillis(text(1)), Unblock: text(2), Forgotten: text(4)},
+		Since:     parseMillis(text(3)),
+		overflows: text(5) != "",
 	}
 	for i, value := range c.Health.values() {
-		if n, err := strconv.ParseInt(text(5+i), 10, 64); err == nil {
+		if n, err := strconv.ParseInt(text(6+i), 10, 64); err == nil {
 			*value = n
 		}
 	}

@@ -146,7 +146,13 @@ func TestHole(t *testing.T) {
 	if err := r.StartSupervised(); err != nil {
 		t.Fatalf("%v\n%s", err, r.Log())
 	}
+	if err := q.CheckHoles(t.Context()); err == nil {
+		t.Error("before the restart is accepted, nothing tells that there is a hole")
+	}
 	queuetest.Eventually(t, "the restart to be accepted", func() bool { return q.AcceptRestart(t.Context()) == nil })
+	if err := q.CheckHoles(t.Context()); err != nil {
+		t.Error(err)
+	}
 	queuetest.AppendEvents(t, q, durable, total, 1, key)
 	for _, stream := range []string{"gancho:{a}:q", "gancho:{b}:q"} {
 		if n := c.XLen(t.Context(), stream).Val(); n != total {

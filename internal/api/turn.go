@@ -201,7 +201,7 @@ var _ state.Turn = (*call)(nil).turn
 // may be refused: behind it, what was done of it is to be completed.
 func (c *call) turn(ctx context.Context) (end func(), err error) {
 	c.pause()
-	limit := time.Duration(turnTime)
+	limit := turnTime
 	if c.turned {
 		limit = 0
 	}

@@ -233,7 +233,10 @@ func TestHeavyStatements(t *testing.T) {
 		}
 		return n
 	}
-	for waiting() < 2 { // asks the database again
+	for n := 0; n < 2; n = waiting() { // asks the database again
+		if t.Context().Err() != nil {
+			t.Fatal("the statements do not wait for the lock")
+		}
 	}
 	for _, token := range []string{"eyes-3", "root"} {
 		if a := ask(h, "192.0.2.1:1", "/api/v1/audit", bearer(w.tokens[token])); a.Code != http.StatusOK {

@@ -137,10 +137,10 @@ type bridge struct {
 	catalog    *cdc.CatalogWatch
 
 	store *state.Store // nil without a state, as the recorder
-	// The same over pools of their own: what the API asks, jobs, the log's writer and the
-	// look-up of tokens do not wait for each other.
-	jobStore, apiStore, tokenStore *state.Store
-	recorder                       *recorder
+	// The same over pools of their own: what the API asks, jobs, the log's writer, backlogs
+	// that overflow and the look-up of tokens do not wait for each other.
+	jobStore, apiStore, tokenStore, overflowStore *state.Store
+	recorder                                      *recorder
 	// What the state may have of it, each of capacity 1.
 	endpointsChanged, dropsChanged, jobsChanged chan struct{}
 	// stateComplaint is about the database, recordComplaint about what goes there.
@@ -166,7 +166,7 @@ func newBridge(o Options, d *Definitions) *bridge {
 			log: o.Log, failed: "log and dead letters cannot be stored; they wait in redis, and deliveries continue", again: "log and dead letters are stored again",
 		},
 	}
-	b.excesses.wake = make(chan struct{}, 1)
+	b.excesses.wake, b.excesses.due = make(chan struct{}, 1), make(chan struct{}, 1)
 	b.hazards = hazardWatch{wake: make(chan struct{}, 1), complaint: complaint{
 		log: o.Log, failed: "the hazards of the source cannot be read; statements of the application that fail, or rows that make no events, are not noticed", again: "the hazards of the source are read again",
 	}}
@@ -235,7 +235,7 @@ func (b *bridge) close() {
 	if b.queue != nil {
 		_ = b.queue.Close() // everything that matters has been acknowledged by Redis
 	}
-	for _, s := range []*state.Store{b.tokenStore, b.apiStore, b.jobStore, b.store} {
+	for _, s := range []*state.Store{b.overflowStore, b.tokenStore, b.apiStore, b.jobStore, b.store} {
 		if s != nil {
 			s.Close()
 		}
@@ -286,7 +286,18 @@ func (b *bridge) openQueue(ctx context.Context) (*queue.Queue, error) {
 	return waitFor(ctx, b.Log, "redis", func() (*queue.Queue, error) {
 		o := b.Queue
 		o.Endpoints, o.Logger = b.endpointsNow(), b.Log
-		return queue.Open(ctx, o)
+		if b.State == nil {
+			return queue.Open(ctx, o)
+		}
+		o.Overflow = b.overflowStore.Overflow()
+		q, err := queue.Open(ctx, o)
+		if err == nil {
+			err = q.RestoreOverflow(ctx)
+			if err != nil {
+				err = errors.Join(err, q.Close())
+			}
+		}
+		return q, err
 	})
 }
 

@@ -63,6 +63,7 @@ func (b *bridge) capturing() bool { return b.capture != nil && b.capture.reader.
 // claims the source's epoch.
 func (b *bridge) openCapture(ctx context.Context) (*capture, error) {
 	c := &capture{bridge: b, stage: newStage(b.queue, b.keyring(), b.metrics, b.Log), confirmed: make(chan struct{}, 1)}
+	c.stage.appended, c.stage.refused = b.appendedTo, b.refused
 	rules, source, err := c.prepare(ctx, b.definitions.Rules)
 	if err != nil {
 		return nil, err

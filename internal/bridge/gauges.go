@@ -47,8 +47,12 @@ func newQueueGauges() *queueGauges {
 	gauge := prometheus.GaugeValue
 	add(gauge, "backlog_events", "Events queued for an endpoint and not yet delivered.",
 		func(s *endpointStats) float64 { return float64(s.Backlog) })
-	add(gauge, "backlog_bytes", "About how much memory of Redis the events queued for an endpoint take.",
+	add(gauge, "backlog_bytes", "About how much memory of Redis, and of the state database, the events queued for an endpoint take.",
 		func(s *endpointStats) float64 { return float64(s.Bytes) })
+	add(gauge, "overflowed_events", "Events queued for an endpoint that are in the state database, because the backlog is over its quota.",
+		func(s *endpointStats) float64 { return float64(s.Overflowed) })
+	add(gauge, "overflowed_bytes", "About how much of the state database they take.",
+		func(s *endpointStats) float64 { return float64(s.OverflowedBytes) })
 	add(gauge, "endpoint_over_quota", "1 while the backlog of the endpoint's tenant, or of all together, is over its quota: resends and redrives wait.",
 		func(s *endpointStats) float64 { return flag(s.overQuota) })
 	add(gauge, "oldest_event_age_seconds", "Age of the oldest event queued for an endpoint, from its commit.", (*endpointStats).age)
@@ -100,9 +104,9 @@ func (g *queueGauges) set(endpoints []endpoint.Endpoint, all []queue.Stats, now 
 func (g *queueGauges) largest(n int) []endpointStats {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	some := slices.DeleteFunc(slices.Clone(g.queues), func(s endpointStats) bool { return s.Backlog+s.Replays == 0 })
+	some := slices.DeleteFunc(slices.Clone(g.queues), func(s endpointStats) bool { return s.Backlog-s.Overflowed+s.Replays == 0 })
 	slices.SortFunc(some, func(a, b endpointStats) int {
-		return cmp.Or(cmp.Compare(b.Bytes, a.Bytes), cmp.Compare(b.Backlog, a.Backlog))
+		return cmp.Or(cmp.Compare(b.Bytes-b.OverflowedBytes, a.Bytes-a.OverflowedBytes), cmp.Compare(b.Backlog, a.Backlog))
 	})
 	return some[:min(n, len(some))]
 }

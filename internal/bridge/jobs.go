@@ -13,6 +13,7 @@ import (
 
 	"gancho/delivery/endpoint"
 	"gancho/delivery/queue"
+	"gancho/internal/control"
 	"gancho/internal/retry"
 	"gancho/internal/state"
 )
@@ -281,7 +282,7 @@ func (j *jobs) turnIsOver(turn time.Time) bool {
 // until waits until the time has come and the endpoint's queue has room. When the turn is
 // over and other jobs may wait for a place, it is a *turnOverError.
 func (j *jobs) until(ctx context.Context, job *state.Job, due, turn time.Time) error {
-	waits := j.overQuota(job)
+	waits := j.waiting(job)
 	for {
 		if err := j.fit(job); err != nil {
 			return err
@@ -289,7 +290,10 @@ func (j *jobs) until(ctx context.Context, job *state.Job, due, turn time.Time) e
 		if j.turnIsOver(turn) {
 			return &turnOverError{due}
 		}
-		room, err := j.room(ctx, job.Endpoint, waits)
+		room, over, err := j.room(ctx, job.Endpoint)
+		if err == nil {
+			err = waits.on(ctx, over)
+		}
 		if err != nil || room && !time.Now().Before(due) {
 			return err
 		}
@@ -304,27 +308,55 @@ func (j *jobs) until(ctx context.Context, job *state.Job, due, turn time.Time) e
 }
 
 // room reports whether the endpoint's queue takes a job's events now: there are few of
-// them, and the backlog is within its quota, of which the complaint is.
-func (j *jobs) room(ctx context.Context, endpoint string, overQuota *complaint) (bool, error) {
-	if over := j.excesses.over(j.tenantsOf(endpoint)); len(over) > 0 {
-		overQuota.about(errors.New(over[0].String()))
-		return false, nil
+// them, and the backlog is within its quota, or else over those that it returns.
+func (j *jobs) room(ctx context.Context, endpoint string) (room bool, over []control.Excess, err error) {
+	if over = j.excesses.over(j.tenantsOf(endpoint)); len(over) > 0 {
+		return false, over, nil
 	}
-	overQuota.over()
 	waiting, err := j.queue.ReplayBacklog(ctx, endpoint)
 	if errors.Is(err, queue.ErrUnreachable) {
-		return false, nil
+		return false, nil, nil
 	}
-	return err == nil && waiting < replayBacklog, err
+	return err == nil && waiting < replayBacklog, nil, err
 }
 
-// overQuota is a complaint that a job waits for a backlog.
-func (j *jobs) overQuota(job *state.Job) *complaint {
-	return &complaint{
+// quotaWait reports, in the log and in the job's record, that a job waits for a backlog.
+type quotaWait struct {
+	*jobs
+	job   *state.Job
+	log   complaint
+	quota excessKey // that is in the record; its figures change all the time
+}
+
+func (j *jobs) waiting(job *state.Job) *quotaWait {
+	return &quotaWait{jobs: j, job: job, log: complaint{
 		log:    j.Log.With().Int64("job", job.ID).Str("endpoint", job.Endpoint).Logger(),
 		failed: "a job waits: the backlog that it would make longer is over its quota",
 		again:  "the backlog is within its quota: the job goes on",
+	}}
+}
+
+// on reports that the job waits for the first of these quotas; none: it does not.
+func (w *quotaWait) on(ctx context.Context, over []control.Excess) error {
+	if len(over) == 0 {
+		w.log.over()
+		if w.job.Waits == "" {
+			return nil
+		}
+		return w.note(ctx, "")
 	}
+	w.log.about(errors.New(over[0].String()))
+	quota := excessKey{over[0].Tenant, over[0].What}
+	if w.job.Waits != "" && quota == w.quota {
+		return nil
+	}
+	w.quota = quota
+	return w.note(ctx, (&control.QuotaError{Excess: over[0]}).Error())
+}
+
+func (w *quotaWait) note(ctx context.Context, why string) error {
+	_, err := tryState(ctx, w.bridge, func() (struct{}, error) { return struct{}{}, w.jobs.store.NoteWait(ctx, w.job, why) })
+	return err
 }
 
 // fit reports whether there is an endpoint to send to, and whether it may have

@@ -8,6 +8,7 @@ import (
 
 	"gancho/delivery/queue"
 	"gancho/delivery/webhook"
+	"gancho/internal/control"
 	"gancho/internal/retry"
 	"gancho/internal/state"
 	"gancho/mapping"
@@ -28,7 +29,7 @@ func (j *jobs) redriveParked(ctx context.Context, job *state.Job) error {
 	}
 	defer func() { <-j.parked }()
 	turn := time.Now().Add(jobTurn)
-	filter, after, err := j.choiceOf(ctx, job)
+	filter, after, seen, err := j.choiceOf(ctx, job)
 	if err != nil || filter.Last.IsZero() {
 		return err
 	}
@@ -38,6 +39,7 @@ func (j *jobs) redriveParked(ctx context.Context, job *state.Job) error {
 	}
 	lookup := j.capture.newLookup()
 	defer lookup.Close(context.WithoutCancel(ctx))
+	p := postponed{jobs: j, waits: j.waiting(job), turn: turn, seen: seen}
 	for due := time.Now(); ; {
 		if err := retry.Wait(ctx, min(time.Until(due), jobPause)); err != nil {
 			return err
@@ -59,20 +61,31 @@ func (j *jobs) redriveParked(ctx context.Context, job *state.Job) error {
 		if err != nil {
 			return err
 		}
-		if len(page) == 0 {
+		if len(page) == 0 && !p.some {
 			return j.untilTaken(ctx, job, func() error { return j.queue.ForgetReasons(ctx) })
 		}
-		r := redrive{jobs: j, job: job, turn: turn, redriver: mapping.NewRedriver(j.capture.bound.Load(), lookup), reasons: map[queue.ID]string{}}
-		if err := r.run(ctx, page); err != nil {
+		if len(page) == 0 {
+			if err := p.untilRoom(ctx); err != nil {
+				return err
+			}
+			after, p.some = p.before, false
+			continue
+		}
+		r := redrive{jobs: j, job: job, redriver: mapping.NewRedriver(j.capture.bound.Load(), lookup), reasons: map[queue.ID]string{}, postponed: &p}
+		if err := r.run(ctx, after, page); err != nil {
 			return err
 		}
-		if r.waited {
-			continue // the rules and lookups may be others by now
-		}
 		after = page[len(page)-1].ID
+		if after.Compare(p.seen) > 0 {
+			p.seen = after
+		}
+		at := after // where another process continues
+		if p.some {
+			at = p.before
+		}
 		sent := int64(len(r.done)) - r.silent
 		_, err = tryState(ctx, j.bridge, func() (struct{}, error) {
-			return struct{}{}, j.store.AdvanceParked(ctx, job, after, filter.Last, sent, r.silent, r.kept)
+			return struct{}{}, j.store.AdvanceParked(ctx, job, at, filter.Last, p.seen, sent, r.silent, r.kept)
 		})
 		if err != nil {
 			return err
@@ -110,27 +123,26 @@ func (j *jobs) parkedTurnIsOver(turn time.Time) bool {
 }
 
 // choiceOf returns which parked changes the job chooses of those that there are now, and
-// where it continues. It does not follow those that are parked meanwhile.
-func (j *jobs) choiceOf(ctx context.Context, job *state.Job) (filter queue.ParkedFilter, after queue.ID, err error) {
+// where it continues; it has been as far as seen. It does not follow those that are parked meanwhile.
+func (j *jobs) choiceOf(ctx context.Context, job *state.Job) (filter queue.ParkedFilter, after, seen queue.ID, err error) {
 	filter, err = job.Filter.ParkedFilter()
 	if err == nil && job.Cursor != "" {
-		after, filter.Last, err = state.ParkedCursor(job.Cursor)
+		after, filter.Last, seen, err = state.ParkedCursor(job.Cursor)
 	}
 	if err != nil || !filter.Last.IsZero() {
-		return filter, after, err
+		return filter, after, seen, err
 	}
 	err = j.untilTaken(ctx, job, func() (err error) {
 		filter.Last, err = j.queue.LastParked(ctx)
 		return err
 	})
-	return filter, after, err
+	return filter, after, seen, err
 }
 
 // redrive is a page of a job of parked changes.
 type redrive struct {
 	*jobs
 	job      *state.Job
-	turn     time.Time // when it ends
 	redriver *mapping.Redriver
 	// done are to be removed; silent of them have no event any more.
 	done   []queue.Unparked
@@ -138,17 +150,17 @@ type redrive struct {
 	// kept is how many stay, reasons are why, where that may be another reason than before.
 	kept    int64
 	reasons map[queue.ID]string
-	// waited: an endpoint had no room for its events. Nothing was done.
-	waited bool
+	*postponed
 }
 
-func (r *redrive) run(ctx context.Context, page []queue.ParkedChange) error {
+// run works on a page, which begins after an id.
+func (r *redrive) run(ctx context.Context, after queue.ID, page []queue.ParkedChange) error {
 	for i := range page {
 		if err := r.mapAgain(ctx, &page[i]); err != nil {
 			return err
 		}
 	}
-	if err := r.untilRoom(ctx); err != nil || r.waited {
+	if err := r.postpone(ctx, after); err != nil {
 		return err
 	}
 	for id, reason := range r.reasons {
@@ -159,27 +171,93 @@ func (r *redrive) run(ctx context.Context, page []queue.ParkedChange) error {
 	return r.untilTaken(ctx, r.job, func() error { return r.queue.Unpark(ctx, r.done) })
 }
 
-// untilRoom waits until each endpoint that gets one of the events has room for them.
-func (r *redrive) untilRoom(ctx context.Context) error {
-	checked, waits := map[string]bool{}, r.overQuota(r.job)
+// postpone leaves those changes for a later pass whose events go to an endpoint without room:
+// it does not hold up those of others.
+func (r *redrive) postpone(ctx context.Context, after queue.ID) error {
+	room := map[string]bool{}
+	kept := r.done[:0]
 	for i := range r.done {
-		for _, endpoint := range r.done[i].Endpoints {
-			for !checked[endpoint] {
-				room, err := r.room(ctx, endpoint, waits)
-				switch checked[endpoint] = room; {
-				case err != nil:
-					return err
-				case !r.capturing():
-					return errCapturesNot
-				case room:
-					continue
-				case r.parkedTurnIsOver(r.turn):
-					return &turnOverError{time.Now()}
-				}
-				r.waited = true
-				if err := retry.Wait(ctx, jobPause); err != nil {
+		fits := true
+		for _, name := range r.done[i].Endpoints {
+			if _, checked := room[name]; !checked {
+				has, over, err := r.room(ctx, name)
+				if err != nil {
 					return err
 				}
+				room[name] = has
+				if err := r.lacks(ctx, name, has, over); err != nil {
+					return err
+				}
+			}
+			fits = fits && room[name]
+		}
+		if fits {
+			kept = append(kept, r.done[i])
+			continue
+		}
+		if !r.some {
+			r.some, r.before = true, after
+		}
+	}
+	clear(r.done[len(kept):])
+	r.done = kept
+	return nil
+}
+
+// postponed is what a job of parked changes has left for a later pass.
+type postponed struct {
+	*jobs
+	waits  *quotaWait
+	turn   time.Time       // when it ends
+	some   bool            // this pass has left some
+	before queue.ID        // where the page begins that has the first of them
+	seen   queue.ID        // the last change of any pass
+	full   map[string]bool // endpoints without room
+}
+
+// lacks notes whether an endpoint has room, and reports once that it has none.
+func (p *postponed) lacks(ctx context.Context, endpoint string, room bool, over []control.Excess) error {
+	if room {
+		delete(p.full, endpoint)
+		return nil
+	}
+	if p.full == nil {
+		p.full = map[string]bool{}
+	}
+	if !p.full[endpoint] {
+		p.full[endpoint] = true
+		p.Log.Warn().Int64("job", p.waits.job.ID).Str("endpoint", endpoint).
+			Msg("a redrive of parked changes leaves those of an endpoint whose queue has no room for later; those of others are sent")
+	}
+	if len(over) == 0 {
+		return nil
+	}
+	return p.waits.on(ctx, over)
+}
+
+// untilRoom waits until one of the endpoints has room.
+func (p *postponed) untilRoom(ctx context.Context) error {
+	for len(p.full) > 0 {
+		if err := retry.Wait(ctx, jobPause); err != nil {
+			return err
+		}
+		switch {
+		case !p.capturing():
+			return errCapturesNot
+		case p.parkedTurnIsOver(p.turn):
+			return &turnOverError{time.Now()}
+		}
+		for name := range p.full {
+			room, over, err := p.room(ctx, name)
+			if err == nil && (room || len(over) > 0) {
+				err = p.waits.on(ctx, over)
+			}
+			if err != nil {
+				return err
+			}
+			if room {
+				p.full = nil
+				break
 			}
 		}
 	}
@@ -189,7 +267,7 @@ func (r *redrive) untilRoom(ctx context.Context) error {
 // mapAgain maps one change, into done or kept. Its error is that the context has ended.
 func (r *redrive) mapAgain(ctx context.Context, p *queue.ParkedChange) error {
 	if !p.Redrivable {
-		r.kept++
+		r.keep(p)
 		return nil
 	}
 	row, err := r.State.Keyring.OpenParked(p)
@@ -217,8 +295,15 @@ func (r *redrive) mapAgain(ctx context.Context, p *queue.ParkedChange) error {
 }
 
 func (r *redrive) stays(p *queue.ParkedChange, reason string) {
-	r.kept++
+	r.keep(p)
 	r.reasons[p.ID] = reason
+}
+
+// keep counts a change that stays, once in all passes.
+func (r *redrive) keep(p *queue.ParkedChange) {
+	if p.ID.Compare(r.seen) > 0 {
+		r.kept++
+	}
 }
 
 // redriven is a sink for what one parked change leads to.

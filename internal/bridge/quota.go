@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"gancho/delivery/endpoint"
@@ -16,16 +17,26 @@ import (
 )
 
 const (
-	// quotasEvery is the time between two looks at the backlogs, quotaAgain between two
-	// reports of a quota that stays passed.
-	quotasEvery = time.Minute
-	quotaAgain  = time.Hour
+	// quotasEvery is the time between two looks at the backlogs, overQuotaEvery between two
+	// while a quota is passed, overflowEvery while events move, quotaAgain between two
+	// reports of one that stays passed.
+	quotasEvery    = time.Minute
+	overQuotaEvery = 10 * time.Second
+	overflowEvery  = time.Second
+	quotaAgain     = time.Hour
+	// quotaPart: backlogs are measured again when so large a part of the smallest quota was appended.
+	quotaPart = 8
 )
 
 // excesses are the quotas of backlogs that are passed. Events of the endpoints are queued
-// and delivered as ever: what waits is what people ask for on top, resends and redrives.
+// and delivered as ever, the oldest of them by way of the state database: what waits is what people
+// ask for on top, resends and redrives.
 type excesses struct {
 	wake     chan struct{} // capacity 1: somebody has measured them
+	due      chan struct{} // capacity 1: they are to be measured now
+	full     atomic.Bool   // Redis has refused events since
+	moving   atomic.Bool   // some of this process's are to move to the state database
+	appended atomic.Int64  // events and bytes, as parts of the quotas, since
 	mu       sync.Mutex
 	now      []control.Excess        // guarded by mu
 	reported map[excessKey]time.Time // the goroutine's of watchQuotas
@@ -42,6 +53,13 @@ func (e *excesses) over(tenants []string) []control.Excess {
 	})
 }
 
+// any reports whether any is passed.
+func (e *excesses) any() bool {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return len(e.now) > 0
+}
+
 // set sets which are passed now.
 func (e *excesses) set(now []control.Excess) {
 	e.mu.Lock()
@@ -52,20 +70,57 @@ func (e *excesses) set(now []control.Excess) {
 // watchQuotas measures the backlogs until the context ends, for the process's own jobs.
 // The process that captures reports those that are over their quota.
 func (b *bridge) watchQuotas(ctx context.Context) error {
-	tick := time.NewTicker(quotasEvery)
-	defer tick.Stop()
 	b.measureQuotas(ctx)
 	for {
 		if b.capturing() {
 			b.reportExcesses(ctx)
 		}
+		next := quotasEvery
+		switch {
+		case b.excesses.moving.Load():
+			next = overflowEvery
+		case b.excesses.any():
+			next = overQuotaEvery
+		}
+		tick := time.NewTimer(next)
 		select {
 		case <-ctx.Done():
+			tick.Stop()
 			return nil
 		case <-b.excesses.wake:
+		case <-b.excesses.due:
+			b.measureQuotas(ctx)
 		case <-tick.C:
 			b.measureQuotas(ctx)
 		}
+		tick.Stop()
+	}
+}
+
+// appendedTo notes what was appended, and has the backlogs be measured when it is much.
+func (b *bridge) appendedTo(events int, bytes int) {
+	const whole = 1 << 20
+	part := func(n int, quotas ...int64) (most int64) {
+		for _, q := range quotas {
+			if q > 0 {
+				most = max(most, min(int64(n), q)*whole/q)
+			}
+		}
+		return most
+	}
+	q := &b.Quotas
+	n := max(part(events, q.Tenant.Backlog, q.Total.Backlog), part(bytes, q.Tenant.BacklogBytes, q.Total.BacklogBytes))
+	if b.excesses.appended.Add(n) >= whole/quotaPart {
+		b.excesses.appended.Store(0)
+		signal(b.excesses.due)
+	}
+}
+
+// refused notes that Redis has refused events, and has room made if it is full.
+func (b *bridge) refused(err error) {
+	if errors.Is(err, queue.ErrFull) {
+		b.excesses.full.Store(true)
+		signal(b.excesses.due)
 	}
 }
 
@@ -94,7 +149,7 @@ func (b *bridge) reportExcesses(ctx context.Context) {
 			continue
 		}
 		b.Log.Warn().Str("tenant", x.Tenant).Str("quota", x.What).Int64("used", x.Used).Int64("limit", x.Limit).Strs("endpoints", x.Endpoints).
-			Msg("a backlog is over its quota; events are kept and delivered, resends and redrives to it wait, and no endpoint can be added to it")
+			Msg("a backlog is over its quota; events are kept and delivered, the oldest " + b.kept() + "; resends and redrives to it wait, and no endpoint can be added to it")
 		if err := b.announceExcess(ctx, x); err != nil {
 			b.Log.Warn().Err(err).Msg("event about a quota could not be queued; trying again")
 			continue
@@ -135,7 +190,7 @@ func (b *bridge) whoBlocks(err error) error {
 		return err
 	}
 	for i, q := range largest {
-		text := fmt.Sprintf("%s (%d events, %d MB", q.Endpoint, q.Backlog+q.Replays, q.Bytes>>20)
+		text := fmt.Sprintf("%s (%d events, %d MB", q.Endpoint, q.Backlog-q.Overflowed+q.Replays, (q.Bytes-q.OverflowedBytes)>>20)
 		if q.overQuota {
 			text += ", over its quota"
 		}
@@ -148,7 +203,22 @@ func (b *bridge) whoBlocks(err error) error {
 	return fmt.Errorf("%w; the longest backlogs are %s", err, strings.Join(names, ", "))
 }
 
-// measureExcesses compares what the queues hold with the quotas.
+// kept says where the oldest events of such a backlog are.
+func (b *bridge) kept() string {
+	if b.State == nil {
+		return "in redis, because there is no state database"
+	}
+	return "in the state database"
+}
+
+// measureExcesses compares what the queues hold with the quotas, and has the couriers of this
+// process move what Redis is not to hold.
 func (b *bridge) measureExcesses(endpoints []endpoint.Endpoint, stats []queue.Stats) {
 	b.excesses.set(b.Quotas.Exceeded(endpoints, stats))
+	full := b.excesses.full.Swap(false)
+	if b.State != nil && b.dispatcher != nil {
+		keep := b.Quotas.Overflowing(endpoints, stats, full)
+		b.excesses.moving.Store(len(keep) > 0)
+		b.dispatcher.Overflow(keep)
+	}
 }

@@ -63,6 +63,10 @@ type stage struct {
 	waiting atomic.Pointer[error] // why appending fails, nil while it does not
 
 	parkedRoom atomic.Int64 // how many more bytes of parked rows are kept
+
+	// Who measures backlogs learns of what was appended, and that it could not be.
+	appended func(events, bytes int)
+	refused  func(error)
 }
 
 func newStage(q *queue.Queue, keys *state.Keyring, m *metrics, log zerolog.Logger) *stage {
@@ -72,6 +76,7 @@ func newStage(q *queue.Queue, keys *state.Keyring, m *metrics, log zerolog.Logge
 		wake: make(chan struct{}, 1), back: make(chan struct{}), room: make(chan struct{}, 1), closed: make(chan struct{}),
 	}
 	s.parkedRoom.Store(maxParkedBytes)
+	s.appended, s.refused = func(int, int) {}, func(error) {}
 	return s
 }
 
@@ -355,12 +360,16 @@ func (s *stage) append(ctx context.Context, b *queue.Batch) error {
 		}
 		s.metrics.appendErrors.Inc()
 		s.waiting.Store(&err)
+		s.refused(err)
 		if time.Since(complained) >= complainEvery {
 			complained = time.Now()
 			s.log.Error().Err(err).Msg("append to redis failed; capture waits, and the source keeps its WAL")
 		}
 		return true
 	})
+	if err == nil {
+		s.appended(b.Len(), b.Bytes())
+	}
 	if err == nil && !complained.IsZero() {
 		s.log.Info().Msg("redis accepts events again")
 	}

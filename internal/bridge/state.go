@@ -61,6 +61,7 @@ func (b *bridge) openState(ctx context.Context) error {
 		// Leases are renewed, and jobs claimed, while every page waits for its statement.
 		{&b.jobStore, state.Pool{Name: "jobs", Connections: pagesAtOnce + 2, Timeout: time.Minute}},
 		{&b.apiStore, state.Pool{Name: "api", Connections: apiConnections, Timeout: apiTimeout}},
+		{&b.overflowStore, state.Pool{Name: "overflow", Connections: 4, Timeout: time.Minute}},
 		{&b.tokenStore, state.Pool{Name: "tokens", Connections: 2, Timeout: apiTimeout}},
 	} {
 		if *apart.store, err = b.store.Apart(apart.pool); err != nil {

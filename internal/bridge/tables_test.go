@@ -18,7 +18,7 @@ func TestGaps(t *testing.T) {
 	var tables bridge.Tables
 	in := func(places ...string) cdc.Coverage { return cdc.Coverage{Places: places} }
 	filtered := in("gancho 1/4")
-	filtered.Filter = "a filter"
+	filtered.Filter, filtered.FilterID = "a filter", "1"
 	out := cdc.Coverage{Missing: "it is not there"}
 	all, listed := in("gancho "), in("gancho 1/5")
 	all.Whole, listed.Listed = true, true

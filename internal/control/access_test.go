@@ -34,6 +34,7 @@ func operations() map[string]operation {
 	return map[string]operation{
 		"Endpoints": {state.Viewer, false, false, func(ctx context.Context, g *gym, a control.Actor) error { return drop(g.Endpoints(ctx, a, "", 0)) }},
 		"Endpoint":  {state.Viewer, true, false, func(ctx context.Context, g *gym, a control.Actor) error { return drop(g.Endpoint(ctx, a, "um")) }},
+		"Settings":  {state.Viewer, true, false, func(ctx context.Context, g *gym, a control.Actor) error { return drop(g.Settings(ctx, a, "um")) }},
 		"AddEndpoint": {state.Admin, false, false, func(ctx context.Context, g *gym, a control.Actor) error {
 			return drop(g.AddEndpoint(ctx, a, control.NewEndpoint{Name: g.name(), Document: []byte(`{"url": "https://example.com"}`)}))
 		}},
@@ -584,7 +585,7 @@ func TestNoState(t *testing.T) {
 	}
 	for name, op := range operations() {
 		switch name {
-		case "Endpoints", "Endpoint", "Activate", "Pause", "Deactivate", "Test", "Parked", "ParkedChange", "CountParked", "DropParked", "Forget", "EventTypes", "Status", "Remove", "DeadLetter", "DropDead", "Job", "CancelJob", "RevokeToken":
+		case "Endpoints", "Endpoint", "Settings", "Activate", "Pause", "Deactivate", "Test", "Parked", "ParkedChange", "CountParked", "DropParked", "Forget", "EventTypes", "Status", "Remove", "DeadLetter", "DropDead", "Job", "CancelJob", "RevokeToken":
 			continue // they need nothing of it, or something that only a store can have
 		}
 		if err := op.call(ctx, g, root); !errors.Is(err, control.ErrNoState) {

@@ -225,6 +225,63 @@ func (q *Quotas) Exceeded(endpoints []endpoint.Endpoint, stats []queue.Stats) []
 	return out
 }
 
+// Overflowing are the endpoints from which events are to move to the state database, and how many of
+// each are to stay in Redis: while what Redis holds of a tenant's, or of all, events is over
+// the quota, the largest backlogs shrink until half of it is left; full: Redis has no room, so
+// half of everything moves. The statistics are the endpoints', in their order.
+func (q *Quotas) Overflowing(endpoints []endpoint.Endpoint, stats []queue.Stats, full bool) map[string]int64 {
+	queues := map[string][]queue.Stats{"": stats}
+	for i := range stats {
+		if tenant := tenantOf(endpoints[i].Tenants); tenant != "" {
+			queues[tenant] = append(queues[tenant], stats[i])
+		}
+	}
+	keep := map[string]int64{}
+	for tenant, of := range queues {
+		quota := q.Tenant
+		if tenant == "" {
+			quota = q.Total
+		}
+		quota.shrink(of, full && tenant == "", keep)
+	}
+	return keep
+}
+
+// shrink notes in keep how many events of the queues may stay in Redis.
+func (q Quota) shrink(queues []queue.Stats, full bool, keep map[string]int64) {
+	var events, bytes int64
+	for i := range queues {
+		events += queues[i].Backlog - queues[i].Overflowed
+		bytes += queues[i].Bytes - queues[i].OverflowedBytes
+	}
+	beyond := func(used, limit int64) int64 {
+		if limit <= 0 || used <= limit {
+			return 0
+		}
+		return used - limit/2
+	}
+	half := bytes / 2
+	events, bytes = beyond(events, q.Backlog), beyond(bytes, q.BacklogBytes)
+	if full {
+		bytes = max(bytes, half)
+	}
+	largest := slices.SortedFunc(slices.Values(queues), func(a, b queue.Stats) int {
+		return cmp.Or(cmp.Compare(b.Bytes-b.OverflowedBytes, a.Bytes-a.OverflowedBytes), strings.Compare(a.Endpoint, b.Endpoint))
+	})
+	for _, s := range largest {
+		here := s.Backlog - s.Overflowed
+		if here == 0 || events <= 0 && bytes <= 0 {
+			continue
+		}
+		each := max(1, (s.Bytes-s.OverflowedBytes)/here)
+		n := min(here, max(events, (bytes+each-1)/each))
+		events, bytes = events-n, bytes-n*each
+		if known, ok := keep[s.Endpoint]; !ok || here-n < known {
+			keep[s.Endpoint] = here - n
+		}
+	}
+}
+
 // used is what tenants use now. Without Redis nobody knows the backlogs: then they count
 // as empty, since whoever adds an endpoint must not wait for it.
 func (s *Service) used(ctx context.Context) (map[string]*use, error) {

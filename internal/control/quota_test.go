@@ -8,6 +8,10 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
+
+	"gancho/delivery/endpoint"
+	"gancho/delivery/queue"
 	"gancho/delivery/webhook"
 	"gancho/internal/control"
 	"gancho/internal/state"
@@ -107,6 +111,37 @@ func TestQuotas(t *testing.T) {
 	expect("a resend while what counts is too much", resend(two, "dois", false), "/backlog")
 	quotas(control.Quotas{Tenant: control.Quota{Backlog: 5, BacklogBytes: 1 << 20}})
 	expect("at the quota", redrive(one, "um"), "")
+}
+
+// TestOverflowing: the largest backlogs move first, until half of the quota that is passed is
+// left in Redis; what has moved already counts no more.
+func TestOverflowing(t *testing.T) {
+	t.Parallel()
+	endpoints := []endpoint.Endpoint{{Name: "a", Tenants: []string{"1"}}, {Name: "b", Tenants: []string{"1"}}, {Name: "c", Tenants: []string{"2"}}, {Name: "d"}}
+	stats := []queue.Stats{
+		{Endpoint: "a", Backlog: 100, Bytes: 1000},
+		{Endpoint: "b", Backlog: 50, Bytes: 5000},
+		{Endpoint: "c", Backlog: 1030, Bytes: 9000, Overflowed: 1000, OverflowedBytes: 8000},
+		{Endpoint: "d", Backlog: 10, Bytes: 100},
+	}
+	for name, c := range map[string]struct {
+		tenant, total control.Quota
+		full          bool
+		want          map[string]int64
+	}{
+		"none":            {want: map[string]int64{}},
+		"at the quota":    {tenant: control.Quota{Backlog: 150, BacklogBytes: 6000}, want: map[string]int64{}},
+		"events":          {tenant: control.Quota{Backlog: 140}, want: map[string]int64{"b": 0, "a": 70}},
+		"bytes":           {tenant: control.Quota{BacklogBytes: 5000}, want: map[string]int64{"b": 15}},
+		"the other is in": {tenant: control.Quota{Backlog: 30}, want: map[string]int64{"b": 0, "a": 15}},
+		"all":             {total: control.Quota{Backlog: 189}, want: map[string]int64{"b": 0, "a": 54}},
+		"full":            {full: true, want: map[string]int64{"b": 14}},
+	} {
+		q := control.Quotas{Tenant: c.tenant, Total: c.total}
+		if diff := cmp.Diff(c.want, q.Overflowing(endpoints, stats, c.full)); diff != "" {
+			t.Errorf("%s (-want +got):\n%s", name, diff)
+		}
+	}
 }
 
 // Requests that come together exceed no quota: each sees the others.

@@ -29,7 +29,7 @@ type claim struct {
 // to delete what it has sent: their dead letters stay claimed.
 const letsGo = `(state = 'canceled' and kind = 'redrive' and leased is not null)`
 
-const jobColumns = `id, kind, endpoint, filter::text, rate, state, total, sent, tenant, error, actor, created, started, finished, position, claims, ceiling, silent, kept`
+const jobColumns = `id, kind, endpoint, filter::text, rate, state, total, sent, tenant, error, actor, created, started, finished, position, claims, ceiling, silent, kept, waits`
 
 // CreateJob is CreateJobs of one.
 func (s *Store) CreateJob(ctx context.Context, actor string, j Job) (Job, error) {
@@ -139,12 +139,12 @@ func scanJob(row pgx.CollectableRow) (Job, error) {
 	var filter string
 	var started, finished *time.Time
 	err := row.Scan(&j.ID, &j.Kind, &j.Endpoint, &filter, &j.Rate, &j.State, &j.Total, &j.Sent, &j.Tenant, &j.Error, &j.Actor,
-		&j.Created, &started, &finished, &j.Cursor, &j.claim.number, &j.claim.ceiling, &j.Silent, &j.Kept)
+		&j.Created, &started, &finished, &j.Cursor, &j.claim.number, &j.claim.ceiling, &j.Silent, &j.Kept, &j.Waits)
 	if err != nil {
 		return j, err
 	}
 	j.Created, j.Started, j.Finished = j.Created.UTC(), utc(started), utc(finished)
-	decodeIn(&j.Endpoint, &j.Tenant, &j.Error, &j.Actor)
+	decodeIn(&j.Endpoint, &j.Tenant, &j.Error, &j.Actor, &j.Waits)
 	if json.Unmarshal([]byte(filter), &j.Filter) != nil {
 		return j, errors.New("read the filter of a job: it is not what Gancho has stored there")
 	}
@@ -179,7 +179,7 @@ func (s *Store) CancelJob(ctx context.Context, actor string, id int64, tenant st
 		return Job{}, err
 	}
 	err = s.write(ctx, fmt.Sprintf("cancel job %d", id), func(tx pgx.Tx) error {
-		rows, _ := tx.Query(ctx, `update gancho.jobs set state = 'canceled', finished = now(), claims = claims + 1,
+		rows, _ := tx.Query(ctx, `update gancho.jobs set state = 'canceled', waits = '', finished = now(), claims = claims + 1,
 				leased = case when kind = 'redrive' and started is not null then case when state = 'running' then coalesce(leased, now()) else now() end end
 			where id = $1 and state in ('queued', 'running') returning `+jobColumns, id)
 		canceled, err := pgx.CollectExactlyOneRow(rows, scanJob)
@@ -232,7 +232,7 @@ func (s *Store) ClaimJob(ctx context.Context, worker string, lease time.Duration
 // of what it counted may have been sent by another job, or deleted.
 func (s *Store) FinishJob(ctx context.Context, j *Job, to JobState, why string) error {
 	return s.write(ctx, fmt.Sprintf("end job %d", j.ID), func(tx pgx.Tx) error {
-		done, err := tx.Exec(ctx, `update gancho.jobs set state = $3, error = $4, finished = case when $3 = 'queued' then null else now() end, worker = '', leased = null,
+		done, err := tx.Exec(ctx, `update gancho.jobs set state = $3, error = $4, waits = '', finished = case when $3 = 'queued' then null else now() end, worker = '', leased = null,
 			total = case when $3 = 'done' then sent + silent + kept else total end
 			where id = $1 and claims = $2 and state = 'running'`, j.ID, j.claim.number, string(to), s.text.encode(why))
 		if err != nil {
@@ -259,6 +259,22 @@ func (s *Store) PostponeJob(ctx context.Context, j *Job, wait time.Duration) err
 		}
 		return err
 	})
+}
+
+// NoteWait stores what a claimed job waits for; empty: it goes on. ErrConflict: it was
+// canceled, or another worker has it.
+func (s *Store) NoteWait(ctx context.Context, j *Job, why string) error {
+	err := s.write(ctx, fmt.Sprintf("store what job %d waits for", j.ID), func(tx pgx.Tx) error {
+		done, err := tx.Exec(ctx, `update gancho.jobs set waits = $3 where id = $1 and claims = $2 and state = 'running'`, j.ID, j.claim.number, s.text.encode(why))
+		if err == nil && done.RowsAffected() == 0 {
+			err = ErrConflict
+		}
+		return err
+	})
+	if err == nil {
+		j.Waits = why
+	}
+	return err
 }
 
 // DropSent deletes the dead letters that a redrive which fails or was canceled has sent up

@@ -701,20 +701,20 @@ func TestParkedJob(t *testing.T) {
 	}
 	claimed := must[*state.Job](t)(s.ClaimJob(ctx, "w", time.Minute))
 	id, last := must[queue.ID](t)(queue.ParseID("5-1")), must[queue.ID](t)(queue.ParseID("9-1"))
-	check(t, s.AdvanceParked(ctx, claimed, id, last, 3, 2, 1))
+	check(t, s.AdvanceParked(ctx, claimed, id, last, last, 3, 2, 1))
 	check(t, s.AdvanceJob(ctx, claimed, state.JobPage{})) // its lease is renewed as any
-	check(t, s.AdvanceParked(ctx, claimed, id, last, 0, 0, 1))
+	check(t, s.AdvanceParked(ctx, claimed, id, last, last, 0, 0, 1))
 	check(t, s.FinishJob(ctx, claimed, state.Done, ""))
 	done := must[state.Job](t)(s.Job(ctx, j.ID, ""))
 	if done.Sent != 3 || done.Silent != 2 || done.Kept != 2 || done.Total != 7 {
 		t.Errorf("%+v", done)
 	}
-	for cursor, want := range map[string]queue.ID{done.Cursor: last, "5-1": {}} { // the second is an older version's
-		if after, to, err := state.ParkedCursor(cursor); err != nil || after != id || to != want {
-			t.Errorf("cursor %q: %s to %s, %v", cursor, after, to, err)
+	for cursor, want := range map[string][2]queue.ID{done.Cursor: {last, last}, "5-1 9-1": {last, id}, "5-1": {{}, id}} { // all but the first are older versions'
+		if after, to, seen, err := state.ParkedCursor(cursor); err != nil || after != id || to != want[0] || seen != want[1] {
+			t.Errorf("cursor %q: %s to %s, seen %s, %v", cursor, after, to, seen, err)
 		}
 	}
-	if err := s.AdvanceParked(ctx, claimed, id, last, 1, 0, 0); !errors.Is(err, state.ErrConflict) {
+	if err := s.AdvanceParked(ctx, claimed, id, last, last, 1, 0, 0); !errors.Is(err, state.ErrConflict) {
 		t.Errorf("a job that has ended: %v", err)
 	}
 }

@@ -74,10 +74,10 @@ func (s *Store) OpenParked(p *queue.ParkedChange) (ParkedRow, error) {
 }
 
 // AdvanceParked stores, as AdvanceJob does, how far a job of parked changes is: up to the
-// change with the id after, of those up to last, and what became of the changes since the
-// last call.
-func (s *Store) AdvanceParked(ctx context.Context, j *Job, after, last queue.ID, sent, silent, kept int64) error {
-	position := after.String() + " " + last.String()
+// change with the id after, of those up to last, of which it has been as far as seen, and what
+// became of the changes since the last call.
+func (s *Store) AdvanceParked(ctx context.Context, j *Job, after, last, seen queue.ID, sent, silent, kept int64) error {
+	position := after.String() + " " + last.String() + " " + seen.String()
 	err := s.write(ctx, fmt.Sprintf("store how far job %d is", j.ID), func(tx pgx.Tx) error {
 		done, err := tx.Exec(ctx, `update gancho.jobs set position = $3, sent = sent + $4, silent = silent + $5, kept = kept + $6,
 			total = greatest(total, sent + silent + kept + $4 + $5 + $6), leased = now() + $7
@@ -95,14 +95,19 @@ func (s *Store) AdvanceParked(ctx context.Context, j *Job, after, last queue.ID,
 	return nil
 }
 
-// ParkedCursor reads a position that AdvanceParked has stored. last is zero in one of an
-// older version.
-func ParkedCursor(position string) (after, last queue.ID, err error) {
-	text, end, found := strings.Cut(position, " ")
-	if after, err = queue.ParseID(text); err == nil && found {
-		last, err = queue.ParseID(end)
+// ParkedCursor reads a position that AdvanceParked has stored. In one of an older version
+// last is zero, and seen is after.
+func ParkedCursor(position string) (after, last, seen queue.ID, err error) {
+	ids := strings.Fields(position)
+	for i, id := range []*queue.ID{&after, &last, &seen} {
+		if i < len(ids) && err == nil {
+			*id, err = queue.ParseID(ids[i])
+		}
 	}
-	return after, last, err
+	if len(ids) < 3 {
+		seen = after
+	}
+	return after, last, seen, err
 }
 
 // ParkedFilter is the filter as one of parked changes. It fails for an id

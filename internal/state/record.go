@@ -155,6 +155,7 @@ type Job struct {
 	Kept     int64     `json:"kept,omitempty"`   // changes that are still parked, for a reason of their own
 	Tenant   string    `json:"tenant,omitempty"` // of who created it; empty: all
 	Error    string    `json:"error,omitempty"`  // why it failed
+	Waits    string    `json:"waits,omitempty"`  // what it waits for: a quota; empty: nothing
 	Actor    string    `json:"actor,omitempty"`
 	Created  time.Time `json:"created,omitzero"`
 	Started  time.Time `json:"started,omitzero"`

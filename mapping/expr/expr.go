@@ -69,12 +69,31 @@ type Lookup struct {
 	Computed []bool
 }
 
-// computes reports whether the term is not a column of a table as it is.
+// computes reports whether the term is another value than that of a column of a table:
+// a choice among columns is none.
 func (s *Scope) computes(t *term) bool {
-	if t.op != opColumn {
-		return true
+	choices := t.args
+	switch t.op {
+	case opColumn:
+		return t.lookup > 0 && t.column < len(s.Lookups[t.lookup-1].Computed) && s.Lookups[t.lookup-1].Computed[t.column]
+	case opRelabel, opCoalesce, opExtreme:
+	case opNullIf:
+		choices = t.args[:1]
+	case opCase, opSwitch:
+		choices = nil
+		list := t.args
+		if t.op == opSwitch {
+			list = list[1:]
+		}
+		for i, a := range list {
+			if i%2 == 1 || i == len(list)-1 {
+				choices = append(choices, a)
+			}
+		}
+	default:
+		return !t.isNullConst()
 	}
-	return t.lookup > 0 && t.column < len(s.Lookups[t.lookup-1].Computed) && s.Lookups[t.lookup-1].Computed[t.column]
+	return slices.ContainsFunc(choices, s.computes)
 }
 
 // Error is one mistake in an expression. Offset and Length are in bytes of the

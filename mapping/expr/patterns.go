@@ -7,7 +7,11 @@ import (
 
 // patternImpls are like, ilike and the regular expressions.
 func patternImpls() map[string]*impl {
-	all := map[string]*impl{"like_escape(text,text)": two(likeEscape)}
+	all := map[string]*impl{
+		"like_escape(text,text)":              two(likeEscape),
+		"regexp_replace(text,text,text)":      regexReplaceImpl(),
+		"regexp_replace(text,text,text,text)": regexReplaceImpl(),
+	}
 	for _, t := range []string{"text", "bpchar"} {
 		all[t+"like("+t+",text)"] = two(likeImpl(false))
 		all[t+"nlike("+t+",text)"] = two(likeImpl(true))

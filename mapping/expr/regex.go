@@ -1,6 +1,7 @@
 package expr
 
 import (
+	"cmp"
 	"fmt"
 	"regexp"
 	"regexp/syntax"
@@ -46,6 +47,10 @@ type translator struct {
 	// quantifiable: the last piece was an atom, so that a quantifier may follow.
 	quantifiable bool
 	branchEmpty  bool
+	// start is what ^ becomes; empty: ^.
+	start string
+	// lazy: there was a non-greedy quantifier.
+	lazy bool
 }
 
 func (tr *translator) fail(format string, args ...any) {
@@ -133,7 +138,7 @@ func (tr *translator) step() {
 		tr.brace()
 		return
 	case '^':
-		tr.constraint("^")
+		tr.constraint(cmp.Or(tr.start, "^"))
 	case '$':
 		tr.constraint(`\z`)
 	case '.':
@@ -168,7 +173,9 @@ func (tr *translator) quantifier(s string) {
 		tr.fail("a quantifier needs something to repeat")
 		return
 	}
-	tr.rest = strings.TrimPrefix(tr.rest, "?") // non-greedy matches the same texts
+	if strings.HasPrefix(tr.rest, "?") { // non-greedy matches the same texts
+		tr.rest, tr.lazy = tr.rest[1:], true
+	}
 	tr.out.WriteString(s)
 	tr.quantifiable = false
 }
@@ -241,7 +248,7 @@ func (tr *translator) escape() {
 	tr.rest = tr.rest[1+n:]
 	switch r {
 	case 'A':
-		tr.constraint("^")
+		tr.constraint(cmp.Or(tr.start, "^"))
 		return
 	case 'Z':
 		tr.constraint(`\z`)

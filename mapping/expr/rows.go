@@ -26,9 +26,13 @@ func (c *checker) fields(n node) []*term {
 	if _, whole := c.wholeRow(n); whole {
 		return c.wholeFields(n)
 	}
+	row, ok := n.(*rowExpr)
+	if !ok {
+		return nil
+	}
 	var terms []*term
 	failed := false
-	for _, field := range n.(*rowExpr).list {
+	for _, field := range row.list {
 		if ref, ok := field.(*columnRef); ok && ref.star {
 			all := c.wholeFields(field)
 			terms, failed = append(terms, all...), failed || all == nil

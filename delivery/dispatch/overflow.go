@@ -1,0 +1,55 @@
+package dispatch
+
+import (
+	"context"
+)
+
+// Overflow has the oldest events of endpoints be moved out of Redis, until so many of each are left
+// there, as far as this process delivers to them: see queue.Overflow.
+func (d *Dispatcher) Overflow(keep map[string]int64) {
+	for name, n := range keep {
+		if c := d.courier(name); c != nil {
+			c.overflow(n)
+		}
+	}
+}
+
+func (c *courier) overflow(keep int64) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.lease.closing || !c.reading.loaded {
+		return // the next measurement asks again
+	}
+	c.writing.overflowing, c.writing.keep = true, keep
+	c.startWritingLocked()
+}
+
+func (c *courier) overflows() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.writing.overflowing && !c.lease.closing
+}
+
+// moveOldest moves some events. The goroutine that writes calls it, so that none is
+// acknowledged in one place and moved to another meanwhile.
+func (c *courier) moveOldest(ctx context.Context) {
+	c.mu.Lock()
+	keep := c.writing.keep
+	c.mu.Unlock()
+	owned, more, err := c.owner.MoveOldest(ctx, keep)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if !owned {
+		c.loseLeaseLocked("another process has it")
+		return
+	}
+	c.writing.overflowing = more && err == nil
+	switch {
+	case err != nil && !c.writing.overflowFails:
+		c.log.Warn().Err(err).Str("endpoint", c.name).Msg("a backlog that is over its quota cannot be moved to the state database now; it stays in redis")
+	case err == nil && c.writing.overflowFails:
+		c.log.Info().Str("endpoint", c.name).Msg("backlogs over their quota are moved to the state database again")
+	}
+	c.writing.overflowFails = err != nil
+	c.reading.markUnread(&c.reading.main) // what was unread in the stream may be unread elsewhere
+}

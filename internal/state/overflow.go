@@ -1,0 +1,255 @@
+package state
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"gancho/delivery/queue"
+	"gancho/delivery/webhook"
+)
+
+const (
+	overflowTable   = "gancho.overflow"
+	overflowColumns = "endpoint, position, event, tenant, key, committed, version, data, previous, unchanged, size"
+)
+
+// Overflow returns where the queue moves backlogs that are over their quota.
+func (s *Store) Overflow() *Overflow { return &Overflow{s} }
+
+// Overflow is a queue.Overflow in the state database.
+type Overflow struct{ store *Store }
+
+var _ queue.Overflow = (*Overflow)(nil)
+
+// headColumns reads a head with the commit time of its first event.
+const headColumns = `position, events, bytes, (select committed from gancho.overflow o where o.endpoint = h.endpoint order by o.position limit 1)`
+
+func scanHead(row pgx.CollectableRow) (h queue.Head, err error) {
+	var end []byte
+	var oldest *time.Time
+	err = row.Scan(&end, &h.Events, &h.Bytes, &oldest)
+	h.End, h.Oldest = queue.IDFromBytes(end), utc(oldest)
+	return h, err
+}
+
+// Heads implements queue.Overflow.
+func (o *Overflow) Heads(ctx context.Context) (map[string]queue.Head, error) {
+	all := map[string]queue.Head{}
+	_, err := collect(ctx, o.store, "read which backlogs have overflowed", `select endpoint, `+headColumns+` from gancho.overflow_heads h where events > 0`, nil,
+		func(row pgx.CollectableRow) (struct{}, error) {
+			var name string
+			h, err := scanHead(leadingColumns{row, []any{&name}})
+			all[decode(name)] = h
+			return struct{}{}, err
+		})
+	return all, err
+}
+
+// Take implements queue.Overflow.
+func (o *Overflow) Take(ctx context.Context, endpoint, claim string, begin bool) (h queue.Head, err error) {
+	name := o.store.text.encode(endpoint)
+	sql := `update gancho.overflow_heads h set claim = $2 where endpoint = $1 returning ` + headColumns
+	if begin {
+		sql = `insert into gancho.overflow_heads as h (endpoint, claim) values ($1, $2) on conflict (endpoint) do update set claim = excluded.claim returning ` + headColumns
+	}
+	err = o.change(ctx, "take the overflow of an endpoint", func(tx pgx.Tx) error {
+		if h, err = oneHead(ctx, tx, sql, name, claim); err != nil || begin || h.Events > 0 {
+			return err
+		}
+		h = queue.Head{}
+		_, err = tx.Exec(ctx, `delete from gancho.overflow_heads where endpoint = $1`, name)
+		return err
+	})
+	return h, err
+}
+
+// change is write for what has to survive a crash of the server, whatever the role's settings are.
+func (o *Overflow) change(ctx context.Context, what string, f func(pgx.Tx) error) error {
+	return o.store.write(ctx, what, func(tx pgx.Tx) error {
+		_, err := tx.Exec(ctx, `select set_config('synchronous_commit', 'local', true) where current_setting('synchronous_commit') = 'off'`)
+		if err != nil {
+			return err
+		}
+		return f(tx)
+	})
+}
+
+// oneHead returns the head that a statement returns, the zero one if it returns none.
+func oneHead(ctx context.Context, tx pgx.Tx, sql string, args ...any) (queue.Head, error) {
+	rows, _ := tx.Query(ctx, sql, args...)
+	h, err := pgx.CollectOneRow(rows, scanHead)
+	if errors.Is(err, pgx.ErrNoRows) {
+		err = nil
+	}
+	return h, err
+}
+
+// lock keeps the head of the claim from being changed by anybody else; there: it exists.
+func (o *Overflow) lock(ctx context.Context, tx pgx.Tx, name, claim string) (end queue.ID, there bool, err error) {
+	var has string
+	var position []byte
+	err = tx.QueryRow(ctx, `select claim, position from gancho.overflow_heads where endpoint = $1 for update`, name).Scan(&has, &position)
+	switch {
+	case errors.Is(err, pgx.ErrNoRows):
+		return queue.ID{}, false, nil
+	case err == nil && has != claim:
+		err = queue.ErrStale
+	}
+	return queue.IDFromBytes(position), true, err
+}
+
+// Move implements queue.Overflow.
+func (o *Overflow) Move(ctx context.Context, endpoint, claim string, read func(end queue.ID) ([]queue.Entry, error)) (h queue.Head, err error) {
+	s, name := o.store, o.store.text.encode(endpoint)
+	err = o.change(ctx, "move events to the state database", func(tx pgx.Tx) error {
+		end, there, err := o.lock(ctx, tx, name, claim)
+		if err == nil && !there {
+			err = queue.ErrStale
+		}
+		if err != nil {
+			return err
+		}
+		page, err := read(end)
+		if err != nil {
+			return err
+		}
+		total := 0
+		err = copyOnce(ctx, tx, overflowTable, overflowColumns, "do nothing", len(page), func(i int) []any {
+			e, m, enc := &page[i], page[i].Msg, s.text.encode
+			size := overflowSize(m)
+			total += size
+			end = e.ID
+			return []any{name, e.ID.Bytes(), enc(m.Type), enc(m.Tenant), enc(m.Key), m.Time, enc(m.Version), body(m.Data), m.Previous, m.Unchanged, int32(size)}
+		})
+		if err != nil {
+			return err
+		}
+		h, err = oneHead(ctx, tx, `update gancho.overflow_heads h set position = $2, events = events + $3, bytes = bytes + $4 where endpoint = $1 returning `+headColumns,
+			name, end.Bytes(), len(page), total)
+		return err
+	})
+	return h, err
+}
+
+// overflowSize is about what a row takes, in bytes.
+func overflowSize(m *webhook.Message) int {
+	const row = 128 // and its part of the indexes
+	return row + len(m.Type) + len(m.Tenant) + len(m.Key) + len(m.Version) + len(m.Data) + len(m.Previous) + len(m.Unchanged)
+}
+
+// Page implements queue.Overflow.
+func (o *Overflow) Page(ctx context.Context, endpoint string, after, end queue.ID, count, budget int) ([]queue.Entry, error) {
+	return collect(ctx, o.store, "read overflowed events", `select position, event, tenant, key, committed, version, data, previous, unchanged from (
+			select *, sum(size) over (order by position rows between unbounded preceding and 1 preceding) as before
+			from (select * from gancho.overflow where endpoint = $1 and position > $2 and position <= $3 order by position limit $4) rows
+		) page where before is null or before < $5 order by position`,
+		[]any{o.store.text.encode(endpoint), after.Bytes(), end.Bytes(), count, budget}, func(row pgx.CollectableRow) (queue.Entry, error) {
+			m := &webhook.Message{}
+			var position []byte
+			err := row.Scan(&position, &m.Type, &m.Tenant, &m.Key, &m.Time, &m.Version, &m.Data, &m.Previous, &m.Unchanged)
+			m.Time = m.Time.UTC()
+			decodeIn(&m.Type, &m.Tenant, &m.Key, &m.Version)
+			return queue.Entry{ID: queue.IDFromBytes(position), Msg: m}, err
+		})
+}
+
+// Acknowledge implements queue.Overflow.
+func (o *Overflow) Acknowledge(ctx context.Context, endpoint, claim string, done []queue.ID, dead []queue.OverflowDead) (h queue.Head, err error) {
+	s, name := o.store, o.store.text.encode(endpoint)
+	positions := make([][]byte, 0, len(done)+len(dead))
+	for _, id := range done {
+		positions = append(positions, id.Bytes())
+	}
+	err = o.change(ctx, "acknowledge overflowed events", func(tx pgx.Tx) error {
+		h = queue.Head{}
+		_, there, err := o.lock(ctx, tx, name, claim)
+		if err != nil || !there {
+			return err
+		}
+		for i := range dead {
+			d, enc := &dead[i], s.text.encode
+			// An id of a WAL event is no handle of a dead letter in Redis, which begins with a time.
+			_, err := tx.Exec(ctx, `insert into gancho.dead_letters (`+deadColumns+`)
+				select endpoint, $3, $4, event, tenant, key, committed, $5, version, false, data, previous, unchanged, $6, $7, $8, $9, $10, $11, $12, $13
+				from gancho.overflow where endpoint = $1 and position = $2 on conflict `+replaceDead,
+				name, d.ID.Bytes(), enc(d.ID.String()), enc(d.WebhookID), enc(d.Sequence), enc(d.Reason), int32(d.N), d.First, d.Last, int32(d.Status),
+				enc(d.Class), enc(d.Error), []byte(d.Answer))
+			if err != nil {
+				return err
+			}
+			positions = append(positions, d.ID.Bytes())
+		}
+		h, err = deleteOverflowed(ctx, tx, name, positions)
+		if err == nil && h.Events == 0 {
+			_, err = tx.Exec(ctx, `delete from gancho.overflow_heads where endpoint = $1`, name)
+		}
+		return err
+	})
+	return h, err
+}
+
+// deleteOverflowed deletes events of a head that is locked.
+func deleteOverflowed(ctx context.Context, tx pgx.Tx, name string, positions [][]byte) (queue.Head, error) {
+	var events, bytes int64
+	err := tx.QueryRow(ctx, `with gone as (delete from gancho.overflow where endpoint = $1 and position = any($2) returning size) select count(*), coalesce(sum(size), 0) from gone`,
+		name, positions).Scan(&events, &bytes)
+	if err != nil {
+		return queue.Head{}, err
+	}
+	return oneHead(ctx, tx, `update gancho.overflow_heads h set events = events - $2, bytes = bytes - $3 where endpoint = $1 returning `+headColumns, name, events, bytes)
+}
+
+// Drop implements queue.Overflow.
+func (o *Overflow) Drop(ctx context.Context, endpoint string) error {
+	name := o.store.text.encode(endpoint)
+	return o.store.write(ctx, "drop overflowed events", func(tx pgx.Tx) error {
+		_, err := tx.Exec(ctx, `delete from gancho.overflow_heads where endpoint = $1`, name)
+		if err == nil {
+			_, err = tx.Exec(ctx, `delete from gancho.overflow where endpoint = $1`, name)
+		}
+		return err
+	})
+}
+
+// Forget implements queue.Overflow.
+func (o *Overflow) Forget(ctx context.Context, of queue.Subject, remove bool) (map[string][]queue.ID, error) {
+	s := o.store
+	w := &where{text: s.text}
+	w.equal("tenant", &of.Tenant)
+	w.equal("key", &of.Key)
+	w.events(of.Events)
+	found := map[string][]queue.ID{}
+	err := s.write(ctx, "look for overflowed events of a key", func(tx pgx.Tx) error {
+		clear(found)
+		if remove { // whoever has read entries to move them has inserted them then
+			if _, err := tx.Exec(ctx, `select from gancho.overflow_heads order by endpoint for update`); err != nil {
+				return err
+			}
+		}
+		rows, _ := tx.Query(ctx, `select endpoint, position from `+overflowTable+w.sql(), w.args...)
+		var name string
+		var position []byte
+		stored := map[string][][]byte{}
+		_, err := pgx.ForEachRow(rows, []any{&name, &position}, func() error {
+			stored[name] = append(stored[name], position)
+			found[decode(name)] = append(found[decode(name)], queue.IDFromBytes(position))
+			position = nil
+			return nil
+		})
+		for name, positions := range stored {
+			if err != nil || !remove {
+				break
+			}
+			_, err = deleteOverflowed(ctx, tx, name, positions)
+		}
+		if err != nil {
+			return fmt.Errorf("erase a key: %w", err)
+		}
+		return nil
+	})
+	return found, err
+}

@@ -1,0 +1,342 @@
+package state_test
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"gancho/delivery/dispatch"
+	"gancho/delivery/endpoint"
+	"gancho/delivery/queue"
+	"gancho/delivery/queue/queuetest"
+	"gancho/delivery/webhook"
+	"gancho/internal/retry"
+	"gancho/internal/state"
+	"gancho/internal/testservers"
+)
+
+// receiver takes events, and fails some of them the first time.
+type receiver struct {
+	fails func(webhookID string) webhook.Outcome
+
+	mu      sync.Mutex
+	taken   map[string]int
+	last    map[string]string // the last first arrival, by key
+	repeats int
+	t       *testing.T
+}
+
+func (r *receiver) Send(_ context.Context, _ *endpoint.Endpoint, m *webhook.Message) webhook.Outcome {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if o := r.fails(m.ID); o.Kind != webhook.Delivered {
+		return o
+	}
+	if r.taken[m.ID]++; r.taken[m.ID] > 1 {
+		r.repeats++
+		return webhook.Outcome{Kind: webhook.Delivered, Status: 204, Class: webhook.ClassOK}
+	}
+	if m.ID <= r.last[m.Key] {
+		r.t.Errorf("key %s: %s has arrived after %s", m.Key, m.ID, r.last[m.Key])
+	}
+	r.last[m.Key] = m.ID
+	return webhook.Outcome{Kind: webhook.Delivered, Status: 204, Class: webhook.ClassOK}
+}
+
+func (r *receiver) SendList(context.Context, *endpoint.Endpoint, []*webhook.Message) webhook.Outcome {
+	return webhook.Outcome{}
+}
+
+func (r *receiver) Redial(*endpoint.Endpoint) {}
+
+func (r *receiver) count() int {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return len(r.taken)
+}
+
+// seeded is the same in every run; GANCHO_TEST_SEED sets another.
+func seeded(t *testing.T) *rand.Rand {
+	t.Helper()
+	seed, err := strconv.ParseUint(cmp.Or(os.Getenv("GANCHO_TEST_SEED"), "1"), 10, 64)
+	check(t, err)
+	return rand.New(rand.NewPCG(seed, 1))
+}
+
+// watched notes how much of Redis's file is synced when the first events of an overflow move.
+type watched struct {
+	queue.Overflow
+	w     *overflowWorld
+	begun atomic.Bool
+}
+
+func (o *watched) Take(ctx context.Context, endpoint, claim string, begin bool) (queue.Head, error) {
+	o.begun.Store(o.begun.Load() || begin)
+	return o.Overflow.Take(ctx, endpoint, claim, begin)
+}
+
+func (o *watched) Move(ctx context.Context, endpoint, claim string, read func(queue.ID) ([]queue.Entry, error)) (queue.Head, error) {
+	if o.begun.Swap(false) {
+		_, size := o.w.aof()
+		o.w.durable.Store(size)
+	}
+	return o.Overflow.Move(ctx, endpoint, claim, read)
+}
+
+// overflowWorld is a queue whose backlogs overflow, and what appends and delivers.
+type overflowWorld struct {
+	t      *testing.T
+	random *rand.Rand
+	redis  *testservers.Redis
+	store  *state.Store
+	dsn    string
+	q      *queue.Queue
+	sink   *receiver
+	ep     endpoint.Endpoint
+	d      *dispatch.Dispatcher
+	stop   func()
+
+	appended int // events, in the order of which the next one is appended
+	durable  atomic.Int64
+	newest   queuetest.Confirmations
+	confirms func() // ends the confirmations
+}
+
+func newOverflowWorld(t *testing.T) *overflowWorld {
+	t.Helper()
+	w := &overflowWorld{
+		t: t, random: seeded(t), redis: queuetest.StartRedis(t), ep: endpoint.Endpoint{Name: "a", Concurrency: 4, Retry: []time.Duration{time.Millisecond, time.Millisecond}},
+		sink: &receiver{t: t, taken: map[string]int{}, last: map[string]string{}, fails: func(string) webhook.Outcome { return webhook.Outcome{Kind: webhook.Delivered} }},
+	}
+	w.store, w.dsn = newStore(t)
+	w.q = w.open()
+	if _, err := w.q.Claim(t.Context(), queuetest.Source(), false); err != nil {
+		t.Fatal(err)
+	}
+	w.confirm()
+	w.deliver()
+	t.Cleanup(func() { w.stop(); w.confirms() })
+	return w
+}
+
+func (w *overflowWorld) open() *queue.Queue {
+	w.t.Helper()
+	q, err := queue.Open(w.t.Context(), queue.Options{URL: w.redis.URL(), Endpoints: []endpoint.Endpoint{w.ep}, Overflow: &watched{Overflow: w.store.Overflow(), w: w}, Logger: queuetest.Logger(w.t)})
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	w.t.Cleanup(func() { _ = q.Close() })
+	return q
+}
+
+func (w *overflowWorld) deliver() {
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan struct{})
+	w.d = dispatch.New(w.q, w.sink, []endpoint.Endpoint{w.ep}, dispatch.Options{Lease: time.Second, WindowEvents: 16, Logger: queuetest.Logger(w.t)})
+	go func(d *dispatch.Dispatcher) {
+		defer close(done)
+		_ = d.Run(ctx)
+	}(w.d)
+	w.stop = sync.OnceFunc(func() { cancel(); <-done })
+}
+
+func (w *overflowWorld) confirm() {
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		_ = w.q.RunDurable(ctx, func(lsn uint64) {
+			if _, size := w.aof(); size > 0 {
+				w.durable.Store(size)
+			}
+			w.newest.Add(lsn)
+		})
+	}()
+	w.confirms = sync.OnceFunc(func() { cancel(); <-done })
+}
+
+func (w *overflowWorld) aof() (name string, size int64) {
+	files, _ := filepath.Glob(filepath.Join(w.redis.Dir(), "appendonlydir", "*.incr.aof"))
+	if len(files) != 1 {
+		return "", 0
+	}
+	if st, err := os.Stat(files[0]); err == nil {
+		size = st.Size()
+	}
+	return files[0], size
+}
+
+// append appends n more events, after a restart of Redis from the confirmed position on.
+func (w *overflowWorld) append(n int) {
+	w.t.Helper()
+	b := w.q.NewBatch()
+	for to := w.appended + n; w.appended < to; {
+		b.Reset()
+		for i := w.appended; i < to && b.Len() < 7; i++ {
+			if _, err := b.Add(queuetest.Event(i, queuetest.KeyModulo(5)(i))); err != nil {
+				w.t.Fatal(err)
+			}
+		}
+		err := w.q.Append(w.t.Context(), b)
+		switch {
+		case err == nil:
+			w.appended += b.Len()
+			w.q.Appended(queuetest.LSN(w.appended - 1))
+		case errors.Is(err, queue.ErrRestarted):
+			w.rewind()
+		default:
+			check(w.t, retry.Wait(w.t.Context(), time.Millisecond))
+		}
+	}
+}
+
+func (w *overflowWorld) rewind() {
+	w.t.Helper()
+	w.confirms()
+	for w.q.AcceptRestart(w.t.Context()) != nil {
+		check(w.t, retry.Wait(w.t.Context(), time.Millisecond))
+	}
+	w.appended = 0
+	if n := w.newest.Newest(); n > 0 {
+		w.appended = int(n-queuetest.LSN(0))/0x100 + 1
+	}
+	w.confirm()
+}
+
+// losePower cuts the end of what Redis has written and not synced.
+func (w *overflowWorld) losePower() {
+	w.t.Helper()
+	w.redis.Kill()
+	name, size := w.aof()
+	keep := w.durable.Load()
+	keep += int64(w.random.Float64() * float64(max(0, size-keep)))
+	check(w.t, os.Truncate(name, keep))
+	check(w.t, w.redis.Start())
+}
+
+func (w *overflowWorld) stats() queue.Stats {
+	w.t.Helper()
+	s, err := queuetest.Stats(w.t.Context(), w.q, "a")
+	if err != nil {
+		return queue.Stats{Backlog: -1}
+	}
+	return s
+}
+
+// moved has events be moved until so many are left in Redis.
+func (w *overflowWorld) moved(keep int64) queue.Stats {
+	w.t.Helper()
+	var s queue.Stats
+	queuetest.Eventually(w.t, "a short stream", func() bool {
+		w.d.Overflow(map[string]int64{"a": keep})
+		s = w.stats()
+		return s.Backlog >= 0 && s.Backlog-s.Overflowed <= keep
+	})
+	return s
+}
+
+func (w *overflowWorld) set(to endpoint.State) {
+	w.ep.State = to
+	w.d.Update([]endpoint.Endpoint{w.ep})
+}
+
+func (w *overflowWorld) rows() int {
+	w.t.Helper()
+	return query[int](w.t, w.dsn, `select count(*)::int from gancho.overflow`)
+}
+
+// end waits for an end of all events, of which so many become dead letters.
+func (w *overflowWorld) end(dead int) {
+	w.t.Helper()
+	w.set(endpoint.Active)
+	w.append(1) // it notices that Redis was restarted
+	total := w.appended
+	queuetest.Eventually(w.t, "an end of every event", func() bool {
+		_, _ = w.q.Resume(w.t.Context(), "a")
+		return w.stats().Backlog == 0
+	})
+	if n := w.sink.count(); n != total-dead {
+		w.t.Errorf("%d events have arrived, want %d", n, total-dead)
+	}
+	if heads := query[int](w.t, w.dsn, `select count(*)::int from gancho.overflow_heads where events > 0`); w.rows() != 0 || heads != 0 {
+		w.t.Errorf("%d rows and %d heads are left", w.rows(), heads)
+	}
+}
+
+// A backlog that has moved is delivered before what was queued later, once, and counted all
+// the time; an event that is in flight or waits for its retry may move, too.
+func TestOverflowIsDeliveredInOrder(t *testing.T) {
+	t.Parallel()
+	w := newOverflowWorld(t)
+	fails := map[string]bool{}
+	w.sink.fails = func(id string) webhook.Outcome {
+		if strings.Contains(id, fmt.Sprintf("%016x-", queuetest.LSN(200))) {
+			return webhook.Outcome{Kind: webhook.Retry, Status: 500, Class: webhook.ClassStatus, Wish: webhook.WishAbort}
+		}
+		if w.random.IntN(3) == 0 && !fails[id] {
+			fails[id] = true
+			return webhook.Outcome{Kind: webhook.Retry, Status: 404, Class: webhook.ClassStatus}
+		}
+		return webhook.Outcome{Kind: webhook.Delivered}
+	}
+	w.append(50)
+	w.set(endpoint.Paused)
+	w.append(300)
+	before := w.stats()
+	s := w.moved(20)
+	if s.Backlog < 300 || s.Overflowed != s.Backlog-20 || w.rows() != int(s.Overflowed) || s.OverflowedBytes == 0 || s.Oldest != before.Oldest {
+		t.Errorf("%d of %d events have moved, %d rows; the oldest %s, before %s", s.Overflowed, s.Backlog, w.rows(), s.Oldest, before.Oldest)
+	}
+	w.append(100)
+	w.set(endpoint.Active)
+	for range 20 { // more moves while it is delivered
+		w.append(10)
+		w.d.Overflow(map[string]int64{"a": 5})
+	}
+	w.end(1)
+	if w.sink.repeats != 0 {
+		t.Errorf("%d events have arrived again", w.sink.repeats)
+	}
+	dead := must[[]state.DeadLetter](t)(w.store.DeadLetters(t.Context(), state.Filter{}, 0, 10))
+	if want := queuetest.Event(200, "k0"); len(dead) != 1 || string(dead[0].Data) != string(want.Data) || dead[0].Key != "k0" || !dead[0].Time.Equal(want.Time) || dead[0].Attempts != 1 {
+		t.Errorf("the dead letters are %+v", dead)
+	}
+	if left := w.stats(); left.Retrying+left.Dead != 0 {
+		t.Errorf("redis has %+v", left)
+	}
+}
+
+// Redis loses its last second, connections to PostgreSQL break, owners change: all events
+// arrive, first in the order of their key.
+func TestOverflowOverFailures(t *testing.T) {
+	t.Parallel()
+	w := newOverflowWorld(t)
+	for i := range 36 {
+		switch what := w.random.IntN(10); {
+		case what < 4:
+			w.set([]endpoint.State{endpoint.Active, endpoint.Paused}[w.random.IntN(2)])
+		case what < 6:
+			execute(t, w.dsn, `select pg_terminate_backend(pid) from pg_stat_activity where datname = current_database() and application_name = 'gancho-state'`)
+		case what < 8:
+			w.stop()
+			w.deliver()
+		}
+		w.append(1 + w.random.IntN(40))
+		w.d.Overflow(map[string]int64{"a": w.random.Int64N(30)})
+		if i%12 == 11 {
+			w.losePower()
+		}
+	}
+	w.end(0)
+	t.Logf("%d of %d events have arrived again", w.sink.repeats, w.appended)
+}
