@@ -56,15 +56,23 @@ func (b *binder) movingKey(ctx context.Context, r *rule, t *cdc.Table) ([]string
 	if t.Kind != 'p' || len(r.collapse) == 0 || r.waitsFor() != "collapse" || r.collapsesRows(t.PrimaryKey) {
 		return nil, nil
 	}
-	partitionKey, err := cdc.PartitionKey(ctx, b.conn, b.options.Encoding, t)
+	partitionKey, err := b.partitionKey(ctx, t)
 	if err != nil {
 		return nil, err
 	}
+	b.saving.partitioned[t.Relation.OID] = partitionKey
 	rest := slices.DeleteFunc(slices.Clone(t.PrimaryKey), func(column string) bool { return slices.Contains(partitionKey, column) })
 	if !r.collapsesRows(rest) {
 		return nil, nil
 	}
 	return rest, nil
+}
+
+func (b *binder) partitionKey(ctx context.Context, t *cdc.Table) ([]string, error) {
+	if b.saved != nil {
+		return b.saved.partitionKey(t), nil
+	}
+	return cdc.PartitionKey(ctx, b.conn, b.options.Encoding, t)
 }
 
 // identity are the columns that tell the rows of the rule's table apart.

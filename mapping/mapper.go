@@ -24,6 +24,9 @@ type Mapper struct {
 	rules        *Ruleset
 	schemaChange func(*SchemaError)
 	source       *Source // nil when the rules read nothing from the database
+	answer       func(*Question) (Answer, error)
+	rows         func(RuleName, *cdc.Table) ([][]cdc.Datum, error)
+	coverage     *Coverage // nil: nothing is counted
 	// transactionMemory bounds, in bytes, what waits in memory for a commit.
 	transactionMemory int64
 	// plans by OID: a table has one relation at a time.
@@ -129,7 +132,7 @@ func (m *Mapper) Resolve(ctx context.Context, sink Sink) error {
 		w.clear() // a parked change may have left queries
 		return nil
 	}
-	if m.source == nil {
+	if m.source == nil && m.answer == nil {
 		return errors.New("apply rules with lookup: the mapper has no source; add WithSource")
 	}
 	for _, q := range w.queries {
@@ -299,6 +302,9 @@ func (m *Mapper) emit(sink Sink) error {
 // fires evaluates watch AND when in three-valued logic: what was not sent
 // matters only if the rest does not decide.
 func (m *Mapper) fires(r *rulePlan, c *cdc.Change) (bool, *failure) {
+	if m.coverage != nil {
+		m.coverage.count(m, r, c)
+	}
 	var unknown *failure
 	if c.Op == cdc.Update && len(r.watch) > 0 && !m.childChanged {
 		var changed bool

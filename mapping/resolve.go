@@ -99,12 +99,17 @@ func (m *Mapper) firesLate(e *entry) (fires bool, reason string) {
 		if err != nil {
 			failed := failure{expression: l.expression, err: err}
 			reason = cmp.Or(reason, failed.reason(e.rule, e.change.Relation))
-		} else if null || !value {
-			m.why = Verdict{Outcome: False, Conjunct: l.number}
-			if null {
-				m.why.Outcome = Null
+		} else {
+			if m.coverage != nil {
+				m.coverage.countLate(e.rule, l.expression, value, null)
 			}
-			return false, ""
+			if null || !value {
+				m.why = Verdict{Outcome: False, Conjunct: l.number}
+				if null {
+					m.why.Outcome = Null
+				}
+				return false, ""
+			}
 		}
 	}
 	return true, reason
@@ -121,7 +126,11 @@ func (m *Mapper) parkEntry(e *entry, sink Sink, reason string) error {
 // lookUp finds the rows of a query that are not in the cache.
 func (m *Mapper) lookUp(ctx context.Context, q *query) error {
 	what := q.lookup.path() + " of " + q.lookup.place
-	rest, err := readInParts(ctx, m.source, what, m.waiting.transactions, m.fromCache(q), func(sets []int32) error {
+	missing, err := m.answered(q, m.fromCache(q))
+	if err != nil || len(missing) == 0 {
+		return err
+	}
+	rest, err := readInParts(ctx, m.source, what, m.waiting.transactions, missing, func(sets []int32) error {
 		err := m.runLookup(ctx, q, sets)
 		if err == nil {
 			m.toCache(q, sets)

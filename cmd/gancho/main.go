@@ -90,6 +90,8 @@ func newRootCommand() *cobra.Command {
 		newRunCommand(),
 		newInitCommand(),
 		newCheckCommand(),
+		newTestCommand(),
+		newCatalogueCommand(),
 		newStatusCommand(),
 		newEndpointsCommand(),
 		newEventsCommand(),
