@@ -247,7 +247,8 @@ func (o *Owner) restoreMark(ctx context.Context) error {
 	}
 	o.over.changing.Lock()
 	defer o.over.changing.Unlock()
-	if h, _ := o.head(); h.Events > 0 {
+	h, _ := o.head()
+	if h.Events > 0 {
 		_, err := o.setMark(ctx, h, h.mark())
 		return err
 	}
@@ -256,11 +257,14 @@ func (o *Owner) restoreMark(ctx context.Context) error {
 	switch {
 	case err == nil && mark != "":
 		return o.takeLocked(ctx)
-	case err == nil, errors.Is(err, redis.Nil):
+	case err != nil && !errors.Is(err, redis.Nil):
+		return annotate(err, "read the overflow of endpoint %q", o.endpoint)
+	case h.End.IsZero():
 		o.markedAs(false, generation)
 		return nil
 	}
-	return annotate(err, "read the overflow of endpoint %q", o.endpoint)
+	_, err = o.setMark(ctx, h, "") // what has come back with the mark is done
+	return err
 }
 
 // What MoveOldest moves at once: transactions are short, and a page is in memory.
@@ -465,6 +469,15 @@ func (o *Owner) acknowledgeOverflowed(ctx context.Context, r *Results) (owned bo
 	return true, &text, nil
 }
 
+// restoreMarkScript sets a mark where there is none. Its first write is one that a full Redis
+// allows: see ackScript.
+var restoreMarkScript = redis.NewScript(`
+redis.call('HDEL', KEYS[1], '')
+local mark = redis.call('HGET', KEYS[1], 'overflow')
+if mark and mark ~= '' then return 0 end
+redis.call('HSET', KEYS[1], 'overflow', ARGV[1])
+return 1`)
+
 // RestoreOverflow marks the endpoints that have events in the Overflow, should Redis have
 // lost everything. Call it before anything is delivered.
 func (q *Queue) RestoreOverflow(ctx context.Context) error {
@@ -476,7 +489,7 @@ func (q *Queue) RestoreOverflow(ctx context.Context) error {
 		if err := q.register(ctx, name); err != nil {
 			return err
 		}
-		set, err := q.client.HSetNX(ctx, q.keys.state(name), "overflow", h.mark()).Result()
+		set, err := restoreMarkScript.Run(ctx, q.client, []string{q.keys.state(name)}, h.mark()).Bool()
 		if err != nil {
 			return annotate(err, "mark the overflow of endpoint %q", name)
 		}
