@@ -47,13 +47,16 @@ func (q *Queue) RekeyParked(ctx context.Context, reseal func(*ParkedChange) (boo
 	r := rekeying{Queue: q, to: q.keys.rekeyed(rand.Text()), reseal: reseal}
 	defer func() {
 		err = annotate(err, "encrypt parked changes again")
-		if n == 0 || err != nil {
+		if n == 0 {
 			_ = q.client.Unlink(context.WithoutCancel(ctx), r.to).Err() // else Redis does so in an hour
 		}
 	}()
 	for {
-		if err := r.copy(ctx); err != nil || r.changed == 0 {
+		if err := r.copy(ctx); err != nil {
 			return 0, err
+		}
+		if r.changed == 0 { // perhaps because the call before has not waited to its end
+			return 0, q.parkedDurably(ctx)
 		}
 		state, err := replaceParkedScript.Run(ctx, q.client, []string{q.keys.parked(), r.to}, r.last.String()).Text()
 		if err != nil {
@@ -61,7 +64,7 @@ func (q *Queue) RekeyParked(ctx context.Context, reseal func(*ParkedChange) (boo
 		}
 		switch state {
 		case "done":
-			return r.changed, nil
+			return r.changed, q.parkedDurably(ctx)
 		case "lost":
 			return 0, fmt.Errorf("%w: it was restarted or replaced meanwhile; run this again", ErrUnreachable)
 		case "fewer":
@@ -70,6 +73,16 @@ func (q *Queue) RekeyParked(ctx context.Context, reseal func(*ParkedChange) (boo
 			}
 		}
 	}
+}
+
+// parkedDurably returns when the parked changes are on Redis's disk as they are: until then a
+// restart may bring those back that need a former key.
+func (q *Queue) parkedDurably(ctx context.Context) error {
+	err := q.Durably(ctx, q.keys.parked(), func() error { return nil }) // a hash tag on their slot
+	if err != nil {
+		err = fmt.Errorf("%w; keep all keys, and run this again", err)
+	}
+	return err
 }
 
 // rekeying is the state of a RekeyParked.
