@@ -2,6 +2,7 @@ package api
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/http"
 	"sync"
@@ -125,6 +126,12 @@ func (f *flights) part(whose string, own *flight) {
 	if own.requests--; own.requests == 0 {
 		delete(f.of, whose)
 	}
+}
+
+// isBusy reports whether an error is of busy.
+func isBusy(err error) bool {
+	p, ok := errors.AsType[*problem](err)
+	return ok && p.kind == kindBusy
 }
 
 func busy(whose string, each int) *problem {

@@ -215,7 +215,11 @@ func (c *call) turn(ctx context.Context) (end func(), err error) {
 	case err != nil:
 		return nil, err
 	}
-	if err := c.resume(ctx); err != nil {
+	err = c.resume(ctx)
+	for c.turned && isBusy(err) { // a request that has begun is not refused half-way
+		err = c.resume(ctx)
+	}
+	if err != nil {
 		end()
 		return nil, err
 	}
