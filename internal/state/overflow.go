@@ -119,19 +119,18 @@ func (o *Overflow) Move(ctx context.Context, endpoint, claim string, read func(e
 		if err != nil {
 			return err
 		}
-		total := 0
+		before := end
 		err = copyOnce(ctx, tx, overflowTable, overflowColumns, "do nothing", len(page), func(i int) []any {
 			e, m, enc := &page[i], page[i].Msg, s.text.encode
-			size := overflowSize(m)
-			total += size
 			end = e.ID
-			return []any{name, e.ID.Bytes(), enc(m.Type), enc(m.Tenant), enc(m.Key), m.Time, enc(m.Version), body(m.Data), m.Previous, notes(m), int32(size)}
+			return []any{name, e.ID.Bytes(), enc(m.Type), enc(m.Tenant), enc(m.Key), m.Time, enc(m.Version), body(m.Data), m.Previous, notes(m), int32(overflowSize(m))}
 		})
 		if err != nil {
 			return err
 		}
-		h, err = oneHead(ctx, tx, `update gancho.overflow_heads h set position = $2, events = events + $3, bytes = bytes + $4 where endpoint = $1 returning `+headColumns,
-			name, end.Bytes(), len(page), total)
+		h, err = oneHead(ctx, tx, `update gancho.overflow_heads h set position = $2, events = events + added.n, bytes = bytes + added.size
+			from (select count(*) as n, coalesce(sum(size), 0)::bigint as size from gancho.overflow where endpoint = $1 and position > $3 and position <= $2) added
+			where endpoint = $1 returning `+headColumns, name, end.Bytes(), before.Bytes())
 		return err
 	})
 	return h, err

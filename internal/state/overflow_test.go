@@ -470,3 +470,13 @@ func TestOverflowThatIsForgotten(t *testing.T) {
 	queuetest.Eventually(t, "no overflow", func() bool { s := w.stats(); return s.Backlog == 4 && s.Overflowed == 0 })
 	w.end(16)
 }
+
+// A head counts the rows that are there, not those that were to be added.
+func TestOverflowCountsItsRows(t *testing.T) {
+	t.Parallel()
+	s, dsn := newStore(t)
+	all := entries(t, 4)
+	before := moveEntries(t, s.Overflow(), "a", "1", all)
+	execute(t, dsn, `delete from gancho.overflow_heads`)
+	same(t, "bytes", before.Bytes, moveEntries(t, s.Overflow(), "a", "2", []queue.Entry{all[0], all[3]}).Bytes)
+}
