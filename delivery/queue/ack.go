@@ -2,6 +2,7 @@ package queue
 
 import (
 	"context"
+	"errors"
 	"slices"
 	"strconv"
 	"time"
@@ -195,10 +196,11 @@ func (o *Owner) Write(ctx context.Context, r *Results) (bool, error) {
 	}
 	done, err := ackScript.Run(ctx, q.client, keys, args...).Int()
 	if mark != nil && err == nil && done == 1 { // also what an earlier one has not removed from the stream
-		var left int64
 		h, _ := o.head()
-		left, err = o.setMark(ctx, h, *mark)
-		return left >= 0, err
+		if _, err = o.setMark(ctx, h, *mark); errors.Is(err, ErrStale) {
+			return false, nil
+		}
+		return true, err
 	}
 	return done == 1, annotate(err, "acknowledge events of endpoint %q", endpoint)
 }

@@ -31,11 +31,11 @@ type Overflow interface {
 	// that it returns, which are after the end, and raises the end to the last of them.
 	Move(ctx context.Context, endpoint, claim string, read func(end ID) ([]Entry, error)) (Head, error)
 	// Page returns events after an id, up to the end, at most count of them and
-	// about budget bytes, without what they owe to their ids.
+	// about budget bytes.
 	Page(ctx context.Context, endpoint string, after, end ID, count, budget int) ([]Entry, error)
 	// Acknowledge deletes events, and makes dead letters of others; those that do not exist
 	// are ignored. A head without events is removed.
-	Acknowledge(ctx context.Context, endpoint, claim string, done []ID, dead []OverflowDead) (Head, error)
+	Acknowledge(ctx context.Context, endpoint, claim string, done []ID, dead []DeadResult) (Head, error)
 	// Drop deletes the endpoint's head and events.
 	Drop(ctx context.Context, endpoint string) error
 	// Forget returns, by endpoint, the subject's events, after it has deleted them if
@@ -50,12 +50,6 @@ type Head struct {
 	End           ID
 	Events, Bytes int64
 	Oldest        time.Time // when the first was committed
-}
-
-// OverflowDead is an event of an Overflow that becomes a dead letter.
-type OverflowDead struct {
-	DeadResult
-	WebhookID, Sequence string
 }
 
 // ErrStale says that the head, or the fence, has another claim, or none: the owner is another
@@ -382,11 +376,6 @@ func (o *Owner) readOverflow(ctx context.Context, after, end ID, count, budget i
 	if err != nil {
 		return nil, fmt.Errorf("read events of endpoint %q from the state database: %w", o.endpoint, err)
 	}
-	for i := range page {
-		if err := o.q.identify(ctx, page[i].ID, page[i].Msg); err != nil {
-			return nil, fmt.Errorf("read events of endpoint %q from the state database: %w", o.endpoint, err)
-		}
-	}
 	return page, nil
 }
 
@@ -438,18 +427,12 @@ func (o *Owner) acknowledgeOverflowed(ctx context.Context, r *Results) (owned bo
 			}
 		}
 	}
-	var dead []OverflowDead
+	var dead []DeadResult
 	for i := range r.Dead {
 		if o.InStream(r.Dead[i].ID) {
 			continue
 		}
-		d := OverflowDead{DeadResult: r.Dead[i]}
-		var m webhook.Message
-		if err := o.q.identify(ctx, d.ID, &m); err != nil {
-			return true, nil, err
-		}
-		d.WebhookID, d.Sequence = m.ID, m.Sequence
-		dead = append(dead, d)
+		dead = append(dead, r.Dead[i])
 	}
 	if len(done)+len(dead) == 0 {
 		return true, nil, nil

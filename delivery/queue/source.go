@@ -306,8 +306,8 @@ func (s *sources) writeLocked(ctx context.Context, old, next *sourceRecord) erro
 	return err
 }
 
-// firstEpoch is 1, or, when the record was lost but streams were not, one more than their
-// newest epoch: their last ids would make every event look like a duplicate.
+// firstEpoch is 1, or, when the record was lost but streams or the Overflow were not, one more
+// than their newest epoch: their last ids would make every event look like a duplicate.
 func (q *Queue) firstEpoch(ctx context.Context) (uint16, error) {
 	newest := uint16(0)
 	read := func(key string) error {
@@ -318,7 +318,16 @@ func (q *Queue) firstEpoch(ctx context.Context) (uint16, error) {
 	if err := read(q.keys.parked()); err != nil {
 		return 0, err
 	}
-	err := q.scan(ctx, escapeGlob(q.keys.prefix)+":{*}:q", read)
+	if err := q.scan(ctx, escapeGlob(q.keys.prefix)+":{*}:q", read); err != nil {
+		return 0, err
+	}
+	if q.overflow == nil {
+		return newest + 1, nil
+	}
+	heads, err := q.overflow.Heads(ctx) // of which all positions up to the end count as known
+	for _, h := range heads {
+		newest = max(newest, h.End.Epoch())
+	}
 	return newest + 1, err
 }
 

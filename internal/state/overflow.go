@@ -14,7 +14,7 @@ import (
 
 const (
 	overflowTable   = "gancho.overflow"
-	overflowColumns = "endpoint, position, event, tenant, key, committed, version, data, previous, unchanged, size"
+	overflowColumns = "endpoint, position, source, event, tenant, key, committed, version, data, previous, unchanged, size"
 )
 
 // Overflow returns where the queue moves backlogs that are over their quota.
@@ -123,7 +123,7 @@ func (o *Overflow) Move(ctx context.Context, endpoint, claim string, read func(e
 		err = copyOnce(ctx, tx, overflowTable, overflowColumns, "do nothing", len(page), func(i int) []any {
 			e, m, enc := &page[i], page[i].Msg, s.text.encode
 			end = e.ID
-			return []any{name, e.ID.Bytes(), enc(m.Type), enc(m.Tenant), enc(m.Key), m.Time, enc(m.Version), body(m.Data), m.Previous, notes(m), int32(overflowSize(m))}
+			return []any{name, e.ID.Bytes(), m.ID[:webhook.SourceDigits], enc(m.Type), enc(m.Tenant), enc(m.Key), m.Time, enc(m.Version), body(m.Data), m.Previous, notes(m), int32(overflowSize(m))}
 		})
 		if err != nil {
 			return err
@@ -144,25 +144,28 @@ func overflowSize(m *webhook.Message) int {
 
 // Page implements queue.Overflow.
 func (o *Overflow) Page(ctx context.Context, endpoint string, after, end queue.ID, count, budget int) ([]queue.Entry, error) {
-	return collect(ctx, o.store, "read overflowed events", `select position, event, tenant, key, committed, version, data, previous, unchanged from (
+	return collect(ctx, o.store, "read overflowed events", `select position, source, event, tenant, key, committed, version, data, previous, unchanged from (
 			select *, sum(size) over (order by position rows between unbounded preceding and 1 preceding) as before
 			from (select * from gancho.overflow where endpoint = $1 and position > $2 and position <= $3 order by position limit $4) rows
 		) page where before is null or before < $5 order by position`,
 		[]any{o.store.text.encode(endpoint), after.Bytes(), end.Bytes(), count, budget}, func(row pgx.CollectableRow) (queue.Entry, error) {
 			m := &webhook.Message{}
 			var position, kept []byte
-			err := row.Scan(&position, &m.Type, &m.Tenant, &m.Key, &m.Time, &m.Version, &m.Data, &m.Previous, &kept)
+			var source string
+			err := row.Scan(&position, &source, &m.Type, &m.Tenant, &m.Key, &m.Time, &m.Version, &m.Data, &m.Previous, &kept)
 			if err == nil {
 				err = readNotes(m, kept)
 			}
 			m.Time = m.Time.UTC()
 			decodeIn(&m.Type, &m.Tenant, &m.Key, &m.Version)
-			return queue.Entry{ID: queue.IDFromBytes(position), Msg: m}, err
+			id := queue.IDFromBytes(position)
+			m.ID, m.Sequence = id.WebhookID(source), id.Sequence()
+			return queue.Entry{ID: id, Msg: m}, err
 		})
 }
 
 // Acknowledge implements queue.Overflow.
-func (o *Overflow) Acknowledge(ctx context.Context, endpoint, claim string, done []queue.ID, dead []queue.OverflowDead) (h queue.Head, err error) {
+func (o *Overflow) Acknowledge(ctx context.Context, endpoint, claim string, done []queue.ID, dead []queue.DeadResult) (h queue.Head, err error) {
 	s, name := o.store, o.store.text.encode(endpoint)
 	positions := make([][]byte, 0, len(done)+len(dead))
 	for _, id := range done {
@@ -178,9 +181,9 @@ func (o *Overflow) Acknowledge(ctx context.Context, endpoint, claim string, done
 			d, enc := &dead[i], s.text.encode
 			// An id of a WAL event is no handle of a dead letter in Redis, which begins with a time.
 			_, err := tx.Exec(ctx, `insert into gancho.dead_letters (`+deadColumns+`)
-				select endpoint, $3, $4, event, tenant, key, committed, $5, version, false, data, previous, unchanged, $6, $7, $8, $9, $10, $11, $12, $13
+				select endpoint, $3, source || '-' || $4, event, tenant, key, committed, $4, version, false, data, previous, unchanged, $5, $6, $7, $8, $9, $10, $11, $12
 				from gancho.overflow where endpoint = $1 and position = $2 on conflict `+replaceDead,
-				name, d.ID.Bytes(), enc(d.ID.String()), enc(d.WebhookID), enc(d.Sequence), enc(d.Reason), int32(d.N), d.First, d.Last, int32(d.Status),
+				name, d.ID.Bytes(), enc(d.ID.String()), enc(d.ID.Sequence()), enc(d.Reason), int32(d.N), d.First, d.Last, int32(d.Status),
 				enc(d.Class), enc(d.Error), []byte(d.Answer))
 			if err != nil {
 				return err

@@ -348,7 +348,7 @@ func entries(t *testing.T, n int) []queue.Entry {
 	all := make([]queue.Entry, n)
 	for i := range all {
 		id := must[queue.ID](t)(queue.NewID(1, cdc.Position{Commit: cdc.LSN(queuetest.LSN(i))}, 0))
-		m := &webhook.Message{Type: "order.paid", Tenant: "acme", Key: fmt.Sprint("k", i), Time: time.UnixMicro(int64(i)).UTC(), Version: "v1", Op: "update"}
+		m := &webhook.Message{Type: "order.paid", Tenant: "acme", Key: fmt.Sprint("k", i), Time: time.UnixMicro(int64(i)).UTC(), Version: "v1", Op: "update", ID: id.WebhookID("0123abcd"), Sequence: id.Sequence()}
 		m.Data, m.Previous, m.Unchanged, m.Errors = []byte(`{"a":1}`), []byte(`{"a":0}`), []byte(`["b"]`), []byte(`[{"field":"c"}]`)
 		if i%2 == 1 { // of no change
 			m.Op, m.Previous, m.Unchanged, m.Errors = "", nil, nil, nil
@@ -383,12 +383,12 @@ func TestOverflowKeepsTheWholeEvent(t *testing.T) {
 	same(t, "page", byPosition(all), byPosition(page))
 
 	id, at := all[0].ID, time.UnixMicro(1).UTC()
-	died := queue.OverflowDead{DeadResult: queue.DeadResult{ID: id, Reason: "refused"}, WebhookID: id.WebhookID("0123abcd"), Sequence: id.Sequence()}
+	died := queue.DeadResult{ID: id, Reason: "refused"}
 	died.First, died.Last = at, at
-	must[queue.Head](t)(o.Acknowledge(t.Context(), "a", "1", nil, []queue.OverflowDead{died}))
+	must[queue.Head](t)(o.Acknowledge(t.Context(), "a", "1", nil, []queue.DeadResult{died}))
 	dead := must[[]state.DeadLetter](t)(s.DeadLetters(t.Context(), state.Filter{}, 0, 10))
 	want := *all[0].Msg
-	want.ID, want.Sequence = died.WebhookID, died.Sequence
+	want.ID, want.Sequence = id.WebhookID("0123abcd"), id.Sequence()
 	if len(dead) != 1 {
 		t.Fatalf("%d dead letters", len(dead))
 	}

@@ -15,6 +15,7 @@ CREATE TABLE gancho.overflow_heads (
 CREATE TABLE gancho.overflow (
     endpoint  text COLLATE "C" NOT NULL,
     position  bytea NOT NULL,                     -- the id of the entry, in 16 bytes
+    source    text COLLATE "C" NOT NULL,          -- what its webhook-id begins with
     event     text COLLATE "C" NOT NULL,
     tenant    text COLLATE "C" NOT NULL,
     key       text COLLATE "C" NOT NULL,
