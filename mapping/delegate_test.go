@@ -476,3 +476,63 @@ func has(t testing.TB, query string) bool {
 	defer rows.Close()
 	return rows.Next()
 }
+
+// In an expression with a lookup, a bare column is the table's, also where the lookup has
+// one, or is one, of its name; and a subquery's own names hide the lookup's.
+func TestDelegateNames(t *testing.T) {
+	t.Parallel()
+	l := newLab(t, pg, mapping.Options{}, `
+rules:
+  - event: a
+    table: contratos
+    on: insert
+    columns: [id]
+    data:
+      nua: format('%s/%s/%s', valor.situacao, situacao, valor)
+      dentro: (select valor.situacao || (select max(valor.nome) from clientes valor where valor.id = new.cliente_id) from clientes c where c.id = valor.id)
+    lookup:
+      valor: select id, situacao from clientes where id = new.cliente_id
+`, delegateSchema)
+	events := l.resolve(l.change("contratos", values{"id": "1", "cliente_id": "10", "situacao": "CT", "valor": "5.00"}))
+	diff(t, "events", events, []got{{Type: "a", Key: "1", Data: `{"id":1,"nua":"VI/CT/5.00","dentro":"VIDez"}`}})
+	for text, want := range map[string]string{
+		"format('%s', valor.situacoa)": `lookup valor has no column "situacoa"; did you mean situacao?`,
+		"to_jsonb(valor.*)":            "lookup valor is no value; name its columns",
+	} {
+		_, err := parse(t, mapping.Options{}, fmt.Sprintf("rules:\n  - event: a\n    table: contratos\n    on: insert\n    columns: [id]\n    data: {x: %q}\n    lookup:\n      valor: select situacao from clientes where id = new.cliente_id\n", text)).Bind(context.Background(), l.conn)
+		if err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%v; want %q", err, want)
+		}
+	}
+}
+
+// A text that PostgreSQL would read as the time of the query is refused in whatever form,
+// unless it is a text.
+func TestDelegateClock(t *testing.T) {
+	t.Parallel()
+	conn := connect(t, delegateSchema)
+	expressions := []string{
+		"dt_cadastro < '  Now' and exists (select 1)", "(select cast('now' as timestamptz))", "(select timestamptz E'now')", "(select timestamp with time zone 'now()')", "(select 'now'::pg_catalog.timestamptz)", "(select date $x$tomorrow$x$)",
+		"(select 'today 10:00'::timestamp)", "(select '10:00 yesterday'::timestamp)", "greatest((select null::timestamptz), 'now')", "row(1, dt_cadastro) < row(1, 'today') and exists (select 1)", "(select 'now'::text::timestamptz)",
+	}
+	_, err := parse(t, mapping.Options{}, strings.ReplaceAll(delegateRules(expressions), "titulos", "clientes")).Bind(context.Background(), conn)
+	if n := strings.Count(fmt.Sprint(err), "is the time of the query"); n != len(expressions) {
+		t.Errorf("%d of %d are refused: %v", n, len(expressions), err)
+	}
+	bind(t, conn, mapping.Options{}, delegateRules([]string{"format('%s', 'now'::text)", "format('válido: %s, today', id)", "format('nowhere')"}))
+}
+
+// A column with the name of a keyword does not end a conjunct.
+func TestDelegateKeywordColumns(t *testing.T) {
+	t.Parallel()
+	l := newLab(t, pg, mapping.Options{}, `
+rules:
+  - {event: a, table: agenda, on: insert, columns: [id], when: new.end = 1 and (dobro(id) > 1 and id < 9)}
+  - {event: b, table: agenda, on: insert, columns: [id], when: new.case = 1 and dobro(id) > 1}
+`, delegateSchema, `create table agenda (id int primary key, "end" int, "case" int)`)
+	before := l.source.Queries()
+	if got := l.resolve(l.change("agenda", values{"id": "1", "end": "2", "case": "2"})); len(got) != 0 || l.source.Queries() != before {
+		t.Errorf("%+v, %d queries", got, l.source.Queries()-before)
+	}
+	diff(t, "events", l.resolve(l.change("agenda", values{"id": "1", "end": "1", "case": "1"})), []got{{Type: "a", Key: "1", Data: `{"id":1}`}, {N: 1, Type: "b", Key: "1", Data: `{"id":1}`}})
+}

@@ -300,8 +300,8 @@ func (b *binder) computed(ctx context.Context, fields []pgconn.FieldDescription)
 
 // prepareLookup has the server check a lookup and describe its result. It
 // returns nil when the server refuses it, with the SQLSTATE. names, which may be nil,
-// makes a parameter of the name at an offset of its text that the server does not know.
-func (b *binder) prepareLookup(ctx context.Context, l *lookup, names func(at int) *sqlParam) (*boundLookup, string, error) {
+// gives the name at an offset of its text, which the server does not know, a meaning.
+func (b *binder) prepareLookup(ctx context.Context, l *lookup, names func(at int) bool) (*boundLookup, string, error) {
 	batch, pieces := l.batchSQL(l.schemas)
 	fields, err := describe(ctx, b.conn, b.room.path, batch)
 	for err != nil {
@@ -309,13 +309,8 @@ func (b *binder) prepareLookup(ctx context.Context, l *lookup, names func(at int
 		if pg == nil || b.conn.IsClosed() {
 			return nil, "", fmt.Errorf("prepare %s: %w", l.title(), err)
 		}
-		var p *sqlParam
-		if names != nil && pg.Code == cdc.CodeUndefinedColumn && at >= 0 {
-			p = names(at)
-		}
-		if p != nil {
-			l.params = append(l.params, *p)
-		} else {
+		unknown := pg.Code == cdc.CodeUndefinedColumn || pg.Code == cdc.CodeUndefinedTable
+		if names == nil || !unknown || at < 0 || !names(at) {
 			schema, qualifyError := b.qualify(ctx, l, pg, at)
 			if qualifyError != nil {
 				return nil, "", qualifyError
