@@ -60,13 +60,13 @@ func ConnectLikeStream(ctx context.Context, dsn string, encoding Encoding, path 
 	prepareConfig(&config.Config)
 	all := sessionSettings()
 	maps.Copy(all, settings)
-	for name, value := range config.RuntimeParams { // what the DSN says wins, except over RoomSettings and valueSettings
+	for name, value := range config.RuntimeParams { // what the DSN says wins, except over roomSettings and valueSettings
 		if name != "application_name" && name != "client_encoding" && name != "options" {
 			all[name] = value
 			delete(config.RuntimeParams, name)
 		}
 	}
-	maps.Copy(all, RoomSettings(path))
+	maps.Copy(all, roomSettings(path))
 	maps.Copy(all, valueSettings())
 	all["client_encoding"] = encoding.client()
 	if conn, err = pgx.ConnectConfig(ctx, config); err != nil {

@@ -83,10 +83,10 @@ func leavePath(ctx context.Context, conn *pgconn.PgConn) error {
 	return nil
 }
 
-// RoomSettings are those of sessions that run the SQL of rules, whatever the DSN has:
+// roomSettings are those of sessions that run the SQL of rules, whatever the DSN has:
 // it finds what is along the path, writes nothing, misses no row, and is split into
 // literals and names as the rules were.
-func RoomSettings(path string) map[string]string {
+func roomSettings(path string) map[string]string {
 	return map[string]string{
 		"search_path": path, "row_security": "off",
 		"default_transaction_read_only": "on", "transaction_read_only": "on",

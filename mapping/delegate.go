@@ -672,13 +672,20 @@ func (c *compiler) join(bound *boundRule, g group, stage string, all []*boundLoo
 }
 
 // sessionOf is the statement that gives a session what the meaning of an expression
-// depends on. Lookups have the settings of the stream.
+// depends on.
 func sessionOf(s expr.Settings) string {
+	return zoneOf(s) + ", pg_catalog.set_config('lc_monetary', " + literal(cmp.Or(s.Monetary, "C")) + ", true)"
+}
+
+// zoneOf is the statement that gives a session the zone of the source: a lookup and an
+// expression that names its columns make the same date of an instant, and so does the
+// language. Else lookups have the settings of the stream.
+func zoneOf(s expr.Settings) string {
 	zone := "UTC"
 	if s.Location != nil {
 		zone = s.Location.String()
 	}
-	return "select pg_catalog.set_config('TimeZone', " + literal(zone) + ", true), pg_catalog.set_config('lc_monetary', " + literal(cmp.Or(s.Monetary, "C")) + ", true)"
+	return "select pg_catalog.set_config('TimeZone', " + literal(zone) + ", true)"
 }
 
 // delegate compiles an expression that the source evaluates: the column of its lookup.

@@ -536,3 +536,29 @@ rules:
 	}
 	diff(t, "events", l.resolve(l.change("agenda", values{"id": "1", "end": "1", "case": "1"})), []got{{Type: "a", Key: "1", Data: `{"id":1}`}, {N: 1, Type: "b", Key: "1", Data: `{"id":1}`}})
 }
+
+// A column of a lookup has the same value in the payload and in an expression: both are of
+// the source's zone, whatever settings the database has for its sessions, and so is an
+// array with a null or a pattern with a backslash.
+func TestDelegateSettings(t *testing.T) {
+	t.Parallel()
+	settings := "do $$ declare s text; begin foreach s in array array['standard_conforming_strings', 'array_nulls'] loop execute format('alter database %I set %s to off', current_database(), s); end loop; end $$"
+	l := newLab(t, pg, mapping.Options{Location: saoPaulo(t)}, `
+rules:
+  - event: a
+    table: contratos
+    on: insert
+    data:
+      dia: cliente.dia
+      texto: format('%s', cliente.dia)
+      em: cliente.alterado_em
+      antigo: cliente.antigo
+      nulo: format('%s', coalesce(observacao, 'nulo'))
+      sem: (select regexp_replace(situacao, '\d', ''))
+    lookup:
+      cliente: select alterado_em::date as dia, alterado_em, timestamptz '1900-01-01 12:00+00' as antigo from clientes where id = new.cliente_id
+`, delegateSchema, "update clientes set alterado_em = '2026-11-21 01:00+00'", settings)
+	diff(t, "events", l.resolve(l.change("contratos", values{"id": "1", "cliente_id": "10", "situacao": "d1"})), []got{
+		{Type: "a", Key: "1", Data: `{"dia":"2026-11-20","texto":"2026-11-20","em":"2026-11-20T22:00:00-03:00","antigo":"1900-01-01T08:54:00-03:06","nulo":"nulo","sem":"d"}`},
+	})
+}

@@ -128,7 +128,7 @@ type boundLookup struct {
 	id string
 	// reads is what the server needs SELECT on, if privacy.deny has columns.
 	reads reads
-	// session is a statement before the batch, in its transaction; "" for none.
+	// session is a statement before the batch, in its transaction.
 	session string
 	// lenient: a column that was not sent is given as null, because what depends on it
 	// is left out.
@@ -323,8 +323,8 @@ func (b *binder) prepareLookup(ctx context.Context, l *lookup, names func(at int
 		batch, pieces = l.batchSQL(l.schemas)
 		fields, err = describe(ctx, b.conn, b.room.path, batch)
 	}
-	bound := &boundLookup{lookup: l, batch: batch, place: l.value.Place()}
-	bound.id = l.cache.String() + " " + batch
+	bound := &boundLookup{lookup: l, batch: batch, place: l.value.Place(), session: zoneOf(b.settings)}
+	bound.id = l.cache.String() + " " + bound.session + " " + batch
 	oids := mapped(fields, func(f pgconn.FieldDescription) uint32 { return f.DataTypeOID })
 	if err := b.types.Load(ctx, b.conn, oids...); err != nil {
 		return nil, "", fmt.Errorf("prepare %s: %w", l.title(), err)
