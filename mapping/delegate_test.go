@@ -562,3 +562,28 @@ rules:
 		{Type: "a", Key: "1", Data: `{"dia":"2026-11-20","texto":"2026-11-20","em":"2026-11-20T22:00:00-03:00","antigo":"1900-01-01T08:54:00-03:06","nulo":"nulo","sem":"d"}`},
 	})
 }
+
+// A column that a table gets later is null in its whole rows until the rules are loaded
+// again; without one of those that there were, the row no longer fits.
+func TestDelegateRowOfAlteredTable(t *testing.T) {
+	t.Parallel()
+	l := newLab(t, pg, mapping.Options{OnSchemaChange: mapping.Park}, `
+rules:
+  - {event: a, table: pares, on: insert, columns: [id], data: {x: to_jsonb(new), y: "row(new.*) is null"}}
+`, delegateSchema, `create table pares (id int primary key, v numeric(6,2), j json)`)
+	alter := func(statement string) {
+		if _, err := l.conn.Exec(context.Background(), statement); err != nil {
+			t.Fatal(err)
+		}
+	}
+	row := values{"id": "1", "v": "1.50", "j": `{"a" : [1, 2]}`}
+	alter("alter table pares add extra text default 'x'; alter table pares alter id type bigint")
+	diff(t, "added", l.resolve(l.change("pares", row)), []got{
+		{Type: "a", Key: "1", Data: `{"id":1,"x":{"j": {"a": [1, 2]}, "v": 1.50, "id": 1, "extra": null},"y":false}`},
+	})
+	before := l.change("pares", row)
+	alter("alter table pares rename v to w")
+	if got := l.resolve(before); len(got) != 1 || !strings.Contains(got[0].Parked, `no longer fits the database: column "v" not found in data type`) {
+		t.Errorf("%+v", got)
+	}
+}

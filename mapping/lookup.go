@@ -175,12 +175,21 @@ func inBatch(arguments []sqlParam, p *sqlParam) string {
 	if p.row == nil {
 		return "_g._c" + strconv.Itoa(argument(arguments, p)+1)
 	}
-	columns := mapped(p.row, func(column sqlParam) string { return inBatch(arguments, &column) })
-	text := fmt.Sprintf("(row(%s)::%s.%s)", strings.Join(columns, ", "), quoted(p.rowType.Schema), quoted(p.rowType.Name))
 	if p.spread {
-		text += ".*"
+		return strings.Join(mapped(p.row, func(column sqlParam) string { return inBatch(arguments, &column) }), ", ")
 	}
-	return text
+	// By name, through JSON, so that the table may get more columns, which are null then.
+	// That of the null row is there for the error when it has lost one, or its type is
+	// another. Functions with a list of arguments would have at most 100.
+	row := "null::" + quoted(p.rowType.Schema) + "." + quoted(p.rowType.Name)
+	members := mapped(p.row, func(column sqlParam) string {
+		value := fmt.Sprintf("coalesce(%s, (%s).%s)::pg_catalog.text", inBatch(arguments, &column), row, quoted(column.column))
+		if base := column.typ.Base(); base.Schema != "pg_catalog" || base.Name != "json" && base.Name != "jsonb" {
+			value = "pg_catalog.to_json(" + value + ")::pg_catalog.text"
+		}
+		return fmt.Sprintf("pg_catalog.concat(%s, coalesce(%s, 'null'))", literal(jsonString(column.column)+":"), value)
+	})
+	return fmt.Sprintf("pg_catalog.json_populate_record(%s, pg_catalog.concat('{', pg_catalog.array_to_string(array[%s], ','), '}')::pg_catalog.json)", row, strings.Join(members, ", "))
 }
 
 // batchSQL wraps the query so that it runs for many changes at once. The inner
