@@ -258,7 +258,7 @@ func (d *delegator) try(ctx context.Context, e *expression, condition bool, refu
 		return nil
 	}
 	before := len(d.errors)
-	bound, code, err := d.prepareLookup(ctx, l, func(at int) bool { return d.resolve(l, at) })
+	bound, code, err := d.prepareLookup(ctx, d.bound.table, l, func(at int) bool { return d.resolve(l, at) })
 	if err != nil {
 		return err
 	}
@@ -652,6 +652,7 @@ func (c *compiler) join(bound *boundRule, g group, stage string, all []*boundLoo
 		joined.columns = append(joined.columns, cdc.Column{Name: column, Type: l.columns[0].Type, TypeMod: l.columns[0].TypeMod})
 		joined.computed = append(joined.computed, true)
 		joined.reads.add(l.reads)
+		joined.parts = append(joined.parts, Evaluated{strings.Join(strings.Fields(l.text), " "), l.expression.path})
 		if !slices.Contains(paths, l.expression.path) {
 			paths = append(paths, l.expression.path)
 		}
