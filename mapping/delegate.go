@@ -258,6 +258,7 @@ func (d *delegator) try(ctx context.Context, e *expression, condition bool, refu
 		return nil
 	}
 	before := len(d.errors)
+	d.clearer = nil
 	bound, code, err := d.prepareLookup(ctx, d.bound.table, l, func(at int) bool { return d.resolve(l, at) })
 	if err != nil {
 		return err
@@ -268,7 +269,7 @@ func (d *delegator) try(ctx context.Context, e *expression, condition bool, refu
 			own = refused
 		}
 		if d.clearer != nil {
-			d.errors, d.clearer = append(d.errors[:before], d.clearer), nil
+			d.errors = append(d.errors[:before], d.clearer)
 		} else if code != "" && len(own) > 0 {
 			d.errors = d.errors[:before]
 			report(own, "")
@@ -412,11 +413,10 @@ func (d *delegator) resolveJoined(l *lookup, name, column expr.Token) bool {
 		l.schemas = append(l.schemas, edit{start, column.End + l.lead, joinedRow(i) + "." + joinedColumn(j)})
 		return true
 	case column.IsName():
-		hint := ""
-		if near := strictyaml.Closest(column.Text, columns); near != "" {
-			hint = "did you mean " + near + "?"
+		_, err := expr.Compile(l.text[name.Start:column.End], d.scope)
+		for _, m := range mistakes(err) {
+			d.clearer = l.value.Mistake(name.Start+m.Offset, m.Hint, "%s", m.Message)
 		}
-		d.clearer = l.value.Mistake(name.Start, hint, "lookup %s has no column %q", name.Text, column.Text)
 	default:
 		d.clearer = l.value.Mistake(name.Start, "name its columns", "lookup %s is no value", name.Text)
 	}

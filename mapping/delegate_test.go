@@ -496,7 +496,7 @@ rules:
 	events := l.resolve(l.change("contratos", values{"id": "1", "cliente_id": "10", "situacao": "CT", "valor": "5.00"}))
 	diff(t, "events", events, []got{{Type: "a", Key: "1", Data: `{"id":1,"nua":"VI/CT/5.00","dentro":"VIDez"}`}})
 	for text, want := range map[string]string{
-		"format('%s', valor.situacoa)": `lookup valor has no column "situacoa"; did you mean situacao?`,
+		"format('%s', valor.situacoa)": `column "situacoa" is not in lookup valor; did you mean "situacao"?`,
 		"to_jsonb(valor.*)":            "lookup valor is no value; name its columns",
 	} {
 		_, err := parse(t, mapping.Options{}, fmt.Sprintf("rules:\n  - event: a\n    table: contratos\n    on: insert\n    columns: [id]\n    data: {x: %q}\n    lookup:\n      valor: select situacao from clientes where id = new.cliente_id\n", text)).Bind(context.Background(), l.conn)
