@@ -84,11 +84,15 @@ func leavePath(ctx context.Context, conn *pgconn.PgConn) error {
 }
 
 // roomSettings are those of sessions that run the SQL of rules, whatever the DSN has:
-// it finds what is along the path, writes nothing, and misses no row.
+// it finds what is along the path, writes nothing, misses no row, and is split into
+// literals and names as the rules were.
 func roomSettings(path string) map[string]string {
 	return map[string]string{
 		"search_path": path, "row_security": "off",
 		"default_transaction_read_only": "on", "transaction_read_only": "on",
+		"standard_conforming_strings": "on",
+		// Else an array cannot have a null among its elements.
+		"array_nulls": "on",
 	}
 }
 

@@ -502,7 +502,7 @@ func (b *binder) saveQuery(table *cdc.Table, l *boundLookup, sql string, names [
 
 // savedQuery is a query as the catalogue describes it. Of one that is not there the code is
 // that of a refusal.
-func (b *binder) savedQuery(table *cdc.Table, l *lookup, names func(at int) *sqlParam) (*boundLookup, string, error) {
+func (b *binder) savedQuery(table *cdc.Table, l *lookup, names func(at int) bool) (*boundLookup, string, error) {
 	name := table.Relation.TableName().String()
 	i := slices.IndexFunc(b.saved.Queries, func(q CatalogueQuery) bool { return q.Table == name && q.SQL == l.sql })
 	if i < 0 {
@@ -512,14 +512,9 @@ func (b *binder) savedQuery(table *cdc.Table, l *lookup, names func(at int) *sql
 	saved := b.saved.Queries[i]
 	bound := &boundLookup{lookup: l, place: l.value.Place()}
 	for _, at := range saved.Names {
-		p := (*sqlParam)(nil)
-		if names != nil && at >= 0 && at < len(l.text) {
-			p = names(at)
-		}
-		if p == nil {
+		if names == nil || at < 0 || at >= len(l.text) || !names(at) {
 			return nil, "", fmt.Errorf("read the saved catalogue: no column stands at byte %d of %s; write it again with: gancho catalogue save", at, l.title())
 		}
-		l.params = append(l.params, *p)
 	}
 	for _, c := range saved.Columns {
 		column, err := b.saved.column(c)

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"unicode"
 
 	"github.com/jackc/pgx/v5"
 
@@ -120,8 +121,10 @@ type delegator struct {
 	scope    *expr.Scope
 	// accepted are those that the source evaluates.
 	accepted []*boundLookup
-	// formula is the mistake of a generated column that the one at hand names.
-	formula *strictyaml.Error
+	// joins are the lookups that the expression at hand names.
+	joins []*boundLookup
+	// clearer is a mistake of a name in it, in better words than the server's.
+	clearer *strictyaml.Error
 }
 
 func (d *delegator) take() []*boundLookup {
@@ -163,7 +166,7 @@ func (d *delegator) condition(ctx context.Context, when *expression) error {
 	if len(out.late) < len(spans) {
 		out.early = &expression{value: when.value, path: when.path, text: string(whole)}
 	}
-	if r := d.bound.rule; len(d.errors) == before && len(r.collapse) > 0 && !r.collapsesRows(d.bound.table.PrimaryKey) {
+	if r := d.bound.rule; len(d.errors) == before && len(r.collapse) > 0 && !r.collapsesRows(d.bound.identity()) {
 		d.mistake(when.value, -1, "collapse by the primary key, or write the condition with columns of the table and functions of the rules (docs/rules.md)",
 			"collapse by %s chooses the last row for which the rule fires, and when is decided later, by the source", r.collapse[0].text)
 	}
@@ -181,8 +184,9 @@ func conjuncts(text string) []span {
 	whole := []span{{0, len(text)}}
 	depth, from, betweens := 0, 0, 0
 	var spans []span
-	for _, t := range tokens {
+	for i, t := range tokens {
 		switch {
+		case tokens.At(i - 1).Is("."): // a column may have the name of any keyword
 		case t.Is("("), t.Is("["), t.Is("case"):
 			depth++
 		case t.Is(")"), t.Is("]"), t.Is("end"):
@@ -254,7 +258,8 @@ func (d *delegator) try(ctx context.Context, e *expression, condition bool, refu
 		return nil
 	}
 	before := len(d.errors)
-	bound, code, err := d.prepareLookup(ctx, d.bound.table, l, func(at int) *sqlParam { return d.bareName(l, at) })
+	d.clearer = nil
+	bound, code, err := d.prepareLookup(ctx, d.bound.table, l, func(at int) bool { return d.resolve(l, at) })
 	if err != nil {
 		return err
 	}
@@ -263,8 +268,8 @@ func (d *delegator) try(ctx context.Context, e *expression, condition bool, refu
 		if code == cdc.CodeSyntaxError {
 			own = refused
 		}
-		if d.formula != nil {
-			d.errors, d.formula = append(d.errors[:before], d.formula), nil
+		if d.clearer != nil {
+			d.errors = append(d.errors[:before], d.clearer)
 		} else if code != "" && len(own) > 0 {
 			d.errors = d.errors[:before]
 			report(own, "")
@@ -321,8 +326,9 @@ func hasMoney(t *cdc.Type) bool {
 	return t.Name == "money" && t.Schema == "pg_catalog"
 }
 
-// query is the lookup that evaluates an expression. Bare columns become its parameters
-// when the server does not know them.
+// query is the lookup that evaluates an expression. Bare columns become its parameters, and
+// columns of the rule's lookups those of their rows, when the server does not know them: no
+// name within the query hides them, and they hide none of it.
 func (d *delegator) query(e *expression) (*lookup, []*expr.Error) {
 	l := &lookup{name: e.path, value: e.value, text: e.text, expression: e}
 	s := scanner{delegator: d, text: e.text}
@@ -331,12 +337,16 @@ func (d *delegator) query(e *expression) (*lookup, []*expr.Error) {
 	}
 	// VALUES has no aggregate, window or set-returning function, as a trigger's WHEN has none.
 	head, tail := "values ((", "\n))"
-	if len(s.joins) > 0 {
+	if d.joins = s.joins; len(s.joins) > 0 {
 		l.joins, head = true, "values ((select _v.v from (select) _x"
-		for _, joined := range s.joins {
+		for i, joined := range s.joins {
 			head += " left join lateral (\n"
 			l.takeOver(joined.lookup, len(head))
-			head += joined.sql + "\n) as " + quoted(joined.name) + " on true"
+			head += joined.sql + "\n) as " + joinedRow(i)
+			for j := range joined.columns {
+				head += []string{"(", ", "}[min(j, 1)] + joinedColumn(j)
+			}
+			head += []string{"", ")"}[min(len(joined.columns), 1)] + " on true"
 		}
 		head, tail = head+" cross join lateral (values ((", "\n))) _v(v)))"
 	}
@@ -358,25 +368,59 @@ func (l *lookup) takeOver(o *lookup, shift int) {
 	}
 }
 
-// bareName makes a parameter of the name at an offset of the expression, which the server
-// does not know: a column of the table, or what the language knows by itself.
-func (d *delegator) bareName(l *lookup, at int) *sqlParam {
+// joinedRow and joinedColumn are the names, in the query of an expression, of what a lookup
+// finds: no table or column has them.
+func joinedRow(i int) string    { return "_l" + strconv.Itoa(i+1) }
+func joinedColumn(i int) string { return "_l_" + strconv.Itoa(i+1) }
+
+// resolve makes a parameter of the name at an offset of the expression, which the server
+// does not know: a column of the table, or what the language knows by itself; or puts what a
+// lookup finds in its place. It reports whether the name is known now.
+func (d *delegator) resolve(l *lookup, at int) bool {
 	tokens, _ := expr.Tokens(l.text)
 	i := slices.IndexFunc(tokens, func(t expr.Token) bool { return t.Start == at })
-	if i < 0 || !tokens[i].IsName() || tokens.At(i-1).Is(".") || tokens.At(i+1).Is(".") {
-		return nil
+	if i < 0 || !tokens[i].IsName() || tokens.At(i-1).Is(".") {
+		return false
 	}
 	t := tokens[i]
+	if tokens.At(i + 1).Is(".") {
+		return d.resolveJoined(l, t, tokens.At(i+2))
+	}
 	if formula := d.compiler.generated[t.Text]; formula != "" {
-		d.formula = generatedMistake(l.value, t.Start, t.Text, formula)
-		return nil
+		d.clearer = generatedMistake(l.value, t.Start, t.Text, formula)
+		return false
 	}
 	p, fault := d.param(t.Start, t.End, l.text[t.Start:t.End])
 	if len(fault) > 0 || slices.ContainsFunc(l.params, func(o sqlParam) bool { return o.start == t.Start+l.lead }) {
-		return nil
+		return false
 	}
 	p.start, p.end = p.start+l.lead, p.end+l.lead
-	return p
+	l.params = append(l.params, *p)
+	return true
+}
+
+// resolveJoined puts a column of what a lookup finds in the place of lookup.column.
+func (d *delegator) resolveJoined(l *lookup, name, column expr.Token) bool {
+	start := name.Start + l.lead
+	i := slices.IndexFunc(d.joins, func(o *boundLookup) bool { return o.name == name.Text })
+	if i < 0 || slices.ContainsFunc(l.schemas, func(e edit) bool { return e.start == start }) {
+		return false
+	}
+	columns := mapped(d.joins[i].columns, func(c cdc.Column) string { return c.Name })
+	j := slices.Index(columns, column.Text)
+	switch {
+	case column.IsName() && j >= 0:
+		l.schemas = append(l.schemas, edit{start, column.End + l.lead, joinedRow(i) + "." + joinedColumn(j)})
+		return true
+	case column.IsName():
+		_, err := expr.Compile(l.text[name.Start:column.End], d.scope)
+		for _, m := range mistakes(err) {
+			d.clearer = l.value.Mistake(name.Start+m.Offset, m.Hint, "%s", m.Message)
+		}
+	default:
+		d.clearer = l.value.Mistake(name.Start, "name its columns", "lookup %s is no value", name.Text)
+	}
+	return false
 }
 
 // param is what the language makes of an expression, as a parameter in the place of a part
@@ -448,8 +492,9 @@ func (s *scanner) scan() []*expr.Error {
 					s.joins = append(s.joins, l)
 				}
 			}
-		case isClockText(t.Text) && (next.Is("::") || isClockType(s.tokens.At(i-1).Text)):
-			return []*expr.Error{{Offset: t.Start, Length: t.End - t.Start, Message: t.Text + " is the time of the query", Hint: "write now() or current_date, which are the commit's"}}
+		case isClockText(t.Text) && !s.isCastToText(i):
+			return []*expr.Error{{Offset: t.Start, Length: t.End - t.Start, Message: t.Text + " is the time of the query where a date or a time is expected",
+				Hint: "write now() or current_date, which are the commit's, or " + t.Text + "::text for a text"}}
 		}
 		if local == "" {
 			continue
@@ -469,16 +514,26 @@ func (s *scanner) scan() []*expr.Error {
 	return nil
 }
 
-func isClockText(literal string) bool {
-	switch strings.TrimSpace(strings.Trim(strings.ToLower(literal), "'")) {
-	case "now", "today", "yesterday", "tomorrow":
-		return strings.HasPrefix(literal, "'")
+// isClockText reports whether a token is a string that PostgreSQL may read as a time that
+// depends on its clock: 'now()', E'today 10:00'. A word before the clock's makes it a text.
+func isClockText(token string) bool {
+	token = strings.ToLower(token)
+	switch {
+	case strings.HasPrefix(token, "e'"):
+		token = token[1:]
+	case strings.HasPrefix(token, "$"):
+		_, token, _ = strings.Cut(token[1:], "$")
+	case !strings.HasPrefix(token, "'"):
+		return false
 	}
-	return false
+	words := strings.FieldsFunc(token, func(r rune) bool { return !unicode.IsLetter(r) })
+	return len(words) > 0 && slices.Contains([]string{"now", "today", "tomorrow", "yesterday"}, words[0])
 }
 
-func isClockType(word string) bool {
-	return slices.Contains([]string{"date", "time", "timestamp", "timestamptz"}, word)
+// isCastToText: a cast to text follows a literal, and no other one follows that.
+func (s *scanner) isCastToText(i int) bool {
+	typ := s.tokens.At(i + 2)
+	return s.tokens.At(i+1).Is("::") && (typ.Is("text") || typ.Is("varchar")) && !s.tokens.At(i+3).Is("::")
 }
 
 // ownTerm is what the language evaluates wherever it stands: the time of the commit, and
@@ -618,13 +673,20 @@ func (c *compiler) join(bound *boundRule, g group, stage string, all []*boundLoo
 }
 
 // sessionOf is the statement that gives a session what the meaning of an expression
-// depends on. Lookups have the settings of the stream.
+// depends on.
 func sessionOf(s expr.Settings) string {
+	return zoneOf(s) + ", pg_catalog.set_config('lc_monetary', " + literal(cmp.Or(s.Monetary, "C")) + ", true)"
+}
+
+// zoneOf is the statement that gives a session the zone of the source: a lookup and an
+// expression that names its columns make the same date of an instant, and so does the
+// language. Else lookups have the settings of the stream.
+func zoneOf(s expr.Settings) string {
 	zone := "UTC"
 	if s.Location != nil {
 		zone = s.Location.String()
 	}
-	return "select pg_catalog.set_config('TimeZone', " + literal(zone) + ", true), pg_catalog.set_config('lc_monetary', " + literal(cmp.Or(s.Monetary, "C")) + ", true)"
+	return "select pg_catalog.set_config('TimeZone', " + literal(zone) + ", true)"
 }
 
 // delegate compiles an expression that the source evaluates: the column of its lookup.

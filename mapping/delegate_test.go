@@ -476,3 +476,114 @@ func has(t testing.TB, query string) bool {
 	defer rows.Close()
 	return rows.Next()
 }
+
+// In an expression with a lookup, a bare column is the table's, also where the lookup has
+// one, or is one, of its name; and a subquery's own names hide the lookup's.
+func TestDelegateNames(t *testing.T) {
+	t.Parallel()
+	l := newLab(t, pg, mapping.Options{}, `
+rules:
+  - event: a
+    table: contratos
+    on: insert
+    columns: [id]
+    data:
+      nua: format('%s/%s/%s', valor.situacao, situacao, valor)
+      dentro: (select valor.situacao || (select max(valor.nome) from clientes valor where valor.id = new.cliente_id) from clientes c where c.id = valor.id)
+    lookup:
+      valor: select id, situacao from clientes where id = new.cliente_id
+`, delegateSchema)
+	events := l.resolve(l.change("contratos", values{"id": "1", "cliente_id": "10", "situacao": "CT", "valor": "5.00"}))
+	diff(t, "events", events, []got{{Type: "a", Key: "1", Data: `{"id":1,"nua":"VI/CT/5.00","dentro":"VIDez"}`}})
+	for text, want := range map[string]string{
+		"format('%s', valor.situacoa)": `column "situacoa" is not in lookup valor; did you mean "situacao"?`,
+		"to_jsonb(valor.*)":            "lookup valor is no value; name its columns",
+	} {
+		_, err := parse(t, mapping.Options{}, fmt.Sprintf("rules:\n  - event: a\n    table: contratos\n    on: insert\n    columns: [id]\n    data: {x: %q}\n    lookup:\n      valor: select situacao from clientes where id = new.cliente_id\n", text)).Bind(context.Background(), l.conn)
+		if err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%v; want %q", err, want)
+		}
+	}
+}
+
+// A text that PostgreSQL would read as the time of the query is refused in whatever form,
+// unless it is a text.
+func TestDelegateClock(t *testing.T) {
+	t.Parallel()
+	conn := connect(t, delegateSchema)
+	expressions := []string{
+		"dt_cadastro < '  Now' and exists (select 1)", "(select cast('now' as timestamptz))", "(select timestamptz E'now')", "(select timestamp with time zone 'now()')", "(select 'now'::pg_catalog.timestamptz)", "(select date $x$tomorrow$x$)",
+		"(select 'today 10:00'::timestamp)", "(select '10:00 yesterday'::timestamp)", "greatest((select null::timestamptz), 'now')", "row(1, dt_cadastro) < row(1, 'today') and exists (select 1)", "(select 'now'::text::timestamptz)",
+	}
+	_, err := parse(t, mapping.Options{}, strings.ReplaceAll(delegateRules(expressions), "titulos", "clientes")).Bind(context.Background(), conn)
+	if n := strings.Count(fmt.Sprint(err), "is the time of the query"); n != len(expressions) {
+		t.Errorf("%d of %d are refused: %v", n, len(expressions), err)
+	}
+	bind(t, conn, mapping.Options{}, delegateRules([]string{"format('%s', 'now'::text)", "format('válido: %s, today', id)", "format('nowhere')"}))
+}
+
+// A column with the name of a keyword does not end a conjunct.
+func TestDelegateKeywordColumns(t *testing.T) {
+	t.Parallel()
+	l := newLab(t, pg, mapping.Options{}, `
+rules:
+  - {event: a, table: agenda, on: insert, columns: [id], when: new.end = 1 and (dobro(id) > 1 and id < 9)}
+  - {event: b, table: agenda, on: insert, columns: [id], when: new.case = 1 and dobro(id) > 1}
+`, delegateSchema, `create table agenda (id int primary key, "end" int, "case" int)`)
+	before := l.source.Queries()
+	if got := l.resolve(l.change("agenda", values{"id": "1", "end": "2", "case": "2"})); len(got) != 0 || l.source.Queries() != before {
+		t.Errorf("%+v, %d queries", got, l.source.Queries()-before)
+	}
+	diff(t, "events", l.resolve(l.change("agenda", values{"id": "1", "end": "1", "case": "1"})), []got{{Type: "a", Key: "1", Data: `{"id":1}`}, {N: 1, Type: "b", Key: "1", Data: `{"id":1}`}})
+}
+
+// A column of a lookup has the same value in the payload and in an expression: both are of
+// the source's zone, whatever settings the database has for its sessions, and so is an
+// array with a null or a pattern with a backslash.
+func TestDelegateSettings(t *testing.T) {
+	t.Parallel()
+	settings := "do $$ declare s text; begin foreach s in array array['standard_conforming_strings', 'array_nulls'] loop execute format('alter database %I set %s to off', current_database(), s); end loop; end $$"
+	l := newLab(t, pg, mapping.Options{Location: saoPaulo(t)}, `
+rules:
+  - event: a
+    table: contratos
+    on: insert
+    data:
+      dia: cliente.dia
+      texto: format('%s', cliente.dia)
+      em: cliente.alterado_em
+      antigo: cliente.antigo
+      nulo: format('%s', coalesce(observacao, 'nulo'))
+      sem: (select regexp_replace(situacao, '\d', ''))
+    lookup:
+      cliente: select alterado_em::date as dia, alterado_em, timestamptz '1900-01-01 12:00+00' as antigo from clientes where id = new.cliente_id
+`, delegateSchema, "update clientes set alterado_em = '2026-11-21 01:00+00'", settings)
+	diff(t, "events", l.resolve(l.change("contratos", values{"id": "1", "cliente_id": "10", "situacao": "d1"})), []got{
+		{Type: "a", Key: "1", Data: `{"dia":"2026-11-20","texto":"2026-11-20","em":"2026-11-20T22:00:00-03:00","antigo":"1900-01-01T08:54:00-03:06","nulo":"nulo","sem":"d"}`},
+	})
+}
+
+// A column that a table gets later is null in its whole rows until the rules are loaded
+// again; without one of those that there were, the row no longer fits.
+func TestDelegateRowOfAlteredTable(t *testing.T) {
+	t.Parallel()
+	l := newLab(t, pg, mapping.Options{OnSchemaChange: mapping.Park}, `
+rules:
+  - {event: a, table: pares, on: insert, columns: [id], data: {x: to_jsonb(new), y: "row(new.*) is null"}}
+`, delegateSchema, `create table pares (id int primary key, v numeric(6,2), j json)`)
+	alter := func(statement string) {
+		if _, err := l.conn.Exec(context.Background(), statement); err != nil {
+			t.Fatal(err)
+		}
+	}
+	row := values{"id": "1", "v": "1.50", "j": `{"a" : [1, 2]}`}
+	alter("alter table pares add extra text default 'x'; alter table pares alter id type bigint")
+	diff(t, "added", l.resolve(l.change("pares", row)), []got{
+		{Type: "a", Key: "1", Data: `{"id":1,"x":{"j": {"a": [1, 2]}, "v": 1.50, "id": 1, "extra": null},"y":false}`},
+	})
+	before := l.change("pares", row)
+	alter("alter table pares rename v to w")
+	if got := l.resolve(before); len(got) != 1 || !strings.Contains(got[0].Parked, `no longer fits the database: column "v" not found in data type`) {
+		t.Errorf("%+v", got)
+	}
+}

@@ -128,7 +128,7 @@ type boundLookup struct {
 	id string
 	// reads is what the server needs SELECT on, if privacy.deny has columns.
 	reads reads
-	// session is a statement before the batch, in its transaction; "" for none.
+	// session is a statement before the batch, in its transaction.
 	session string
 	// lenient: a column that was not sent is given as null, because what depends on it
 	// is left out.
@@ -177,12 +177,21 @@ func inBatch(arguments []sqlParam, p *sqlParam) string {
 	if p.row == nil {
 		return "_g._c" + strconv.Itoa(argument(arguments, p)+1)
 	}
-	columns := mapped(p.row, func(column sqlParam) string { return inBatch(arguments, &column) })
-	text := fmt.Sprintf("(row(%s)::%s.%s)", strings.Join(columns, ", "), quoted(p.rowType.Schema), quoted(p.rowType.Name))
 	if p.spread {
-		text += ".*"
+		return strings.Join(mapped(p.row, func(column sqlParam) string { return inBatch(arguments, &column) }), ", ")
 	}
-	return text
+	// By name, through JSON, so that the table may get more columns, which are null then.
+	// That of the null row is there for the error when it has lost one, or its type is
+	// another. Functions with a list of arguments would have at most 100.
+	row := "null::" + quoted(p.rowType.Schema) + "." + quoted(p.rowType.Name)
+	members := mapped(p.row, func(column sqlParam) string {
+		value := fmt.Sprintf("coalesce(%s, (%s).%s)::pg_catalog.text", inBatch(arguments, &column), row, quoted(column.column))
+		if base := column.typ.Base(); base.Schema != "pg_catalog" || base.Name != "json" && base.Name != "jsonb" {
+			value = "pg_catalog.to_json(" + value + ")::pg_catalog.text"
+		}
+		return fmt.Sprintf("pg_catalog.concat(%s, coalesce(%s, 'null'))", literal(jsonString(column.column)+":"), value)
+	})
+	return fmt.Sprintf("pg_catalog.json_populate_record(%s, pg_catalog.concat('{', pg_catalog.array_to_string(array[%s], ','), '}')::pg_catalog.json)", row, strings.Join(members, ", "))
 }
 
 // batchSQL wraps the query so that it runs for many changes at once. The inner
@@ -302,8 +311,8 @@ func (b *binder) computed(ctx context.Context, fields []pgconn.FieldDescription)
 
 // prepareLookup has the server check a lookup and describe its result. It
 // returns nil when the server refuses it, with the SQLSTATE. names, which may be nil,
-// makes a parameter of the name at an offset of its text that the server does not know.
-func (b *binder) prepareLookup(ctx context.Context, t *cdc.Table, l *lookup, names func(at int) *sqlParam) (*boundLookup, string, error) {
+// gives the name at an offset of its text, which the server does not know, a meaning.
+func (b *binder) prepareLookup(ctx context.Context, t *cdc.Table, l *lookup, names func(at int) bool) (*boundLookup, string, error) {
 	if b.saved != nil {
 		return b.savedQuery(t, l, names)
 	}
@@ -315,12 +324,9 @@ func (b *binder) prepareLookup(ctx context.Context, t *cdc.Table, l *lookup, nam
 		if pg == nil || b.conn.IsClosed() {
 			return nil, "", fmt.Errorf("prepare %s: %w", l.title(), err)
 		}
-		var p *sqlParam
-		if names != nil && pg.Code == cdc.CodeUndefinedColumn && at >= 0 {
-			p = names(at)
-		}
-		if p != nil {
-			l.params, named = append(l.params, *p), append(named, at)
+		unknown := pg.Code == cdc.CodeUndefinedColumn || pg.Code == cdc.CodeUndefinedTable
+		if names != nil && unknown && at >= 0 && names(at) {
+			named = append(named, at)
 		} else {
 			schema, qualifyError := b.qualify(ctx, l, pg, at)
 			if qualifyError != nil {
@@ -334,8 +340,8 @@ func (b *binder) prepareLookup(ctx context.Context, t *cdc.Table, l *lookup, nam
 		batch, pieces = l.batchSQL(l.schemas)
 		fields, err = describe(ctx, b.conn, b.room.path, batch)
 	}
-	bound := &boundLookup{lookup: l, batch: batch, place: l.value.Place()}
-	bound.id = l.cache.String() + " " + batch
+	bound := &boundLookup{lookup: l, batch: batch, place: l.value.Place(), session: zoneOf(b.settings)}
+	bound.id = l.cache.String() + " " + bound.session + " " + batch
 	oids := mapped(fields, func(f pgconn.FieldDescription) uint32 { return f.DataTypeOID })
 	if err := b.types.Load(ctx, b.conn, oids...); err != nil {
 		return nil, "", fmt.Errorf("prepare %s: %w", l.title(), err)

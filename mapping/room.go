@@ -132,7 +132,8 @@ func loadRoom(ctx context.Context, conn *pgx.Conn) (room, error) {
 // enter calls f within a read-only transaction with the settings of the sessions that
 // run lookups, and rolls it back.
 func enter(ctx context.Context, conn *pgx.Conn, path string, f func() error) error {
-	err := execute(ctx, conn, "begin read only; select pg_catalog.set_config('search_path', "+literal(path)+", true), pg_catalog.set_config('row_security', 'off', true)")
+	err := execute(ctx, conn, "begin read only; select pg_catalog.set_config('search_path', "+literal(path)+", true), pg_catalog.set_config('row_security', 'off', true), "+
+		"pg_catalog.set_config('standard_conforming_strings', 'on', true), pg_catalog.set_config('array_nulls', 'on', true)")
 	if err == nil {
 		err = f()
 	}
