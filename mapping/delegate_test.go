@@ -310,6 +310,44 @@ rules:
 	})
 }
 
+// What a routine raises for one row parks that row alone, whatever its code; its message
+// and what it quotes stay here.
+func TestDelegateRaises(t *testing.T) {
+	t.Parallel()
+	l := newLab(t, pg, mapping.Options{}, `
+rules:
+  - event: a
+    table: clientes
+    on: insert
+    columns: [id]
+    data: {x: "levanta(id, codigo)", y: "dinamica(nome)"}
+`, delegateSchema, `
+create function levanta(n int, codigo text) returns int stable language plpgsql as $$begin if codigo <> 'C1' then raise exception 'segredo %', n using errcode = trim(codigo); end if; return n; end$$;
+create function dinamica(t text) returns text stable language plpgsql as $$declare r text; begin if t <> 'Ana' then execute 'select ' || t into r; end if; return r; end$$`)
+	codes := []string{"C1", "55000", "XX000", "40001", "55P03", "42501", "57014", "53400", "25006", "28000", "08006", "42703"}
+	var changes []*cdc.Change
+	for id, code := range codes {
+		v := values{"id": fmt.Sprint(id), "codigo": code}
+		if code == "42703" {
+			v = values{"id": fmt.Sprint(id), "codigo": "C1", "nome": "segredo_ana"}
+		}
+		changes = append(changes, l.change("clientes", with(client(), v)))
+	}
+	events := l.resolve(changes...)
+	for i, e := range events {
+		if i == 0 && e.Data != `{"id":0,"x":0,"y":null}` || i > 0 && !strings.Contains(e.Parked, "(SQLSTATE "+codes[i]+")") || strings.Contains(e.Parked, "segredo") {
+			t.Errorf("%s: %+v", codes[i], e)
+		}
+	}
+	if len(events) != len(codes) || strings.Contains(l.log.String(), "segredo") {
+		t.Errorf("%d events; %s", len(events), l.log.String())
+	}
+	// A row's privilege is not missing for the others.
+	if err := l.source.Denied(); err != nil {
+		t.Error(err)
+	}
+}
+
 // A delegated value leaves as one of its type does; what has no type of a column is text.
 func TestDelegateTypes(t *testing.T) {
 	t.Parallel()

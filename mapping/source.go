@@ -461,13 +461,16 @@ func readInParts[T any](ctx context.Context, s *Source, what string, txs []*cdc.
 var errPermanent = errors.New("another attempt cannot fix it")
 
 // withoutData keeps of a server's error what holds no row data: messages of
-// data errors quote values.
+// data errors quote values, and those of routines are what their authors wrote.
 func withoutData(err error) error {
 	pg, ok := errors.AsType[*pgconn.PgError](err)
 	if !ok {
 		return err
 	}
-	if refusesValue(err) {
+	switch {
+	case cdc.FaultOf(err) == cdc.FaultDenied && pg.Where != "":
+		return fmt.Errorf("a routine that it calls lacks a privilege (SQLSTATE %s)", pg.Code)
+	case isRefused(err) || pg.Where != "":
 		return fmt.Errorf("the server refuses a value (SQLSTATE %s)", pg.Code)
 	}
 	return fmt.Errorf("%s (SQLSTATE %s)", pg.Message, pg.Code)
