@@ -233,6 +233,27 @@ rules:
 	}
 }
 
+// A conjunct that fails decides nothing where another one, which the source evaluates, is
+// false.
+func TestDelegateGuards(t *testing.T) {
+	t.Parallel()
+	l := newLab(t, pg, mapping.Options{}, `
+rules:
+  - {event: guarda, table: clientes, on: update, columns: [id], when: "so_digitos(codigo) and codigo::int > 5"}
+  - {event: depois, table: clientes, on: update, columns: [id], when: "exists (select from parcelas p where p.titulo_id = new.id) and 100 / (id - 2) > 5"}
+  - {event: longa, table: clientes, on: update, columns: [id], when: "exists (select from parcelas p where p.titulo_id = new.id) and observacao like 'l%'"}
+`, delegateSchema, `create function so_digitos(t text) returns boolean immutable language plpgsql as $$begin return trim(t) ~ '^[0-9]+$'; end$$`)
+	var all []string
+	for _, e := range l.resolve(
+		l.update("clientes", nil, with(client(), values{"id": "9", "codigo": "A1", "observacao": cdc.Unchanged})),
+		l.update("clientes", nil, with(client(), values{"id": "2", "codigo": "77"})),
+	) {
+		reason := e.Parked[strings.LastIndex(e.Parked, ":")+1:]
+		all = append(all, e.Type+" "+e.Data+reason)
+	}
+	diff(t, "events", all, []string{`guarda {"id":2}`, `depois  division by zero (SQLSTATE 22012)`, `longa {"id":2}`})
+}
+
 // What fails for one row parks that change alone; what was not sent is left out, or parks
 // where it would decide; previous shows what the old row gives.
 func TestDelegateRows(t *testing.T) {

@@ -244,9 +244,12 @@ type failure struct {
 }
 
 func (m *Mapper) apply(r *rulePlan, n int, c *cdc.Change, sink Sink) error {
+	undecided := "" // why the part of the condition that is decided here is not
 	if r.decides {
 		fires, failed := m.fires(r, c)
 		switch {
+		case failed != nil && len(r.late) > 0 && r.broken == nil:
+			undecided = failed.reason(r, c.Relation)
 		case failed != nil:
 			return m.park(r, n, c, sink, failed.reason(r, c.Relation))
 		case !fires:
@@ -257,7 +260,7 @@ func (m *Mapper) apply(r *rulePlan, n int, c *cdc.Change, sink Sink) error {
 		return m.park(r, n, c, sink, r.broken.Error())
 	}
 	if r.awaits {
-		return m.suspend(r, n, c, sink)
+		return m.suspend(r, n, c, sink, undecided)
 	}
 	if failed := m.build(r, n, c); failed != nil {
 		return m.park(r, n, c, sink, failed.reason(r, c.Relation))

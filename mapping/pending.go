@@ -1,6 +1,7 @@
 package mapping
 
 import (
+	"cmp"
 	"encoding/binary"
 	"errors"
 
@@ -45,9 +46,10 @@ type entry struct {
 	asked  []int32 // by lookup: which of the query's sets of arguments; -1: not used
 	// before is asked for what previous shows: a set of the old row's values.
 	before []int32
-	// child is the mapper's childChanged; unkept is why change is not whole.
-	child  bool
-	unkept string
+	// child is the mapper's childChanged; unkept is why change is not whole; undecided is
+	// why it is parked, unless a conjunct that depends on lookups is false.
+	child             bool
+	unkept, undecided string
 }
 
 type entryKind uint8
@@ -204,8 +206,8 @@ func (w *waiting) clear() {
 }
 
 // suspend makes a change pending for which a rule has fired and lookups must be
-// read.
-func (m *Mapper) suspend(r *rulePlan, n int, c *cdc.Change, sink Sink) error {
+// read; undecided is why it may not have, and only they can say that it has not.
+func (m *Mapper) suspend(r *rulePlan, n int, c *cdc.Change, sink Sink, undecided string) error {
 	w := &m.waiting
 	start := len(w.asked)
 	failed := m.ask(r, m.machine, func(programLookup) bool { return true })
@@ -216,14 +218,14 @@ func (m *Mapper) suspend(r *rulePlan, n int, c *cdc.Change, sink Sink) error {
 	}
 	if failed != nil {
 		w.asked = w.asked[:start]
-		return m.park(r, n, c, sink, failed.reason(r, c.Relation))
+		return m.park(r, n, c, sink, cmp.Or(undecided, failed.reason(r, c.Relation)))
 	}
 	e := w.next(entryWaiting)
 	e.rule, e.n, e.asked, e.before = r, n, w.asked[start:middle:middle], w.asked[middle:len(w.asked):len(w.asked)]
 	e.change = *c
 	e.change.Tx = w.transaction(c.Tx)
 	whole := m.keeps && fits(c)
-	e.child, e.unkept = m.childChanged, ""
+	e.child, e.unkept, e.undecided = m.childChanged, "", undecided
 	if m.keeps && !whole {
 		e.unkept = unkeptSize
 	}

@@ -77,6 +77,7 @@ func (r *rulePlan) unread(lookup int, found foundRow) string {
 // firesLate decides what of when depends on lookups: the rule fires, unless a conjunct is
 // false or null. The reason is why one that would have to decide cannot.
 func (m *Mapper) firesLate(e *entry) (fires bool, reason string) {
+	reason = e.undecided
 	for _, l := range e.rule.late {
 		unread := ""
 		for _, i := range l.lookups {
