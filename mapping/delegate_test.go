@@ -369,6 +369,29 @@ create function dinamica(t text) returns text stable language plpgsql as $$decla
 	}
 }
 
+// What the source evaluates for many changes is held for a few at a time, and a value that
+// is too large parks its change.
+func TestDelegateLargeValues(t *testing.T) {
+	t.Parallel()
+	l := newLab(t, pg, mapping.Options{}, `
+rules:
+  - {event: a, table: clientes, on: insert, columns: [id], data: {x: "(select repeat('x', 1000000 * id))"}}
+`, delegateSchema)
+	var changes []*cdc.Change
+	for _, id := range []string{"7", "6", "20", "9", "9", "5", "0"} {
+		changes = append(changes, l.change("clientes", with(client(), values{"id": id})))
+	}
+	var all []string
+	for _, e := range l.resolve(changes...) {
+		_, reason, _ := strings.Cut(e.Parked, "data.x: ")
+		all = append(all, fmt.Sprint(len(e.Data)/1000000, reason))
+	}
+	diff(t, "events", all, []string{"7", "6", "0the row that it finds has more than 16 MiB", "9", "9", "5", "0"})
+	if n := l.mapper.Pending(); n != 0 {
+		t.Error(n)
+	}
+}
+
 // A delegated value leaves as one of its type does; what has no type of a column is text.
 func TestDelegateTypes(t *testing.T) {
 	t.Parallel()

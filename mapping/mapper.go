@@ -124,21 +124,61 @@ func (m *Mapper) Resolve(ctx context.Context, sink Sink) error {
 	if m.source == nil {
 		return errors.New("apply rules with lookup: the mapper has no source; add WithSource")
 	}
-	for _, q := range w.queries {
-		if err := m.lookUp(ctx, q); err != nil {
+	entries := w.entries
+	rest := entries
+	for size := len(rest); len(rest) > 0; {
+		n := min(size, len(rest))
+		err := m.read(ctx, rest[:n])
+		if errors.Is(err, errTooMuch) {
+			size = n / 2
+			w.forget()
+			continue
+		}
+		if err != nil {
+			w.entries = rest
 			return err
 		}
-	}
-	// What the sink is given is complete: none of it becomes pending again.
-	entries := w.entries
-	w.entries = nil
-	for i := range entries {
-		if err := m.release(&entries[i], sink); err != nil {
-			return err
+		// What the sink is given is complete: none of it becomes pending again.
+		w.entries = nil
+		for i := range rest[:n] {
+			if err := m.release(&rest[i], sink); err != nil {
+				return err
+			}
+		}
+		clear(rest[:n]) // what they refer to
+		if rest, size = rest[n:], 2*n; len(rest) > 0 {
+			w.forget()
 		}
 	}
 	w.entries = entries
 	w.clear()
+	return nil
+}
+
+// read reads what some entries wait for. It returns errTooMuch, only for several of them,
+// when that would take too much memory.
+func (m *Mapper) read(ctx context.Context, entries []entry) error {
+	w := &m.waiting
+	w.several = len(entries) > 1
+	for i := range entries {
+		e := &entries[i]
+		for _, asked := range [][]int32{e.asked, e.before} {
+			for lookup, set := range asked {
+				if e.kind == entryWaiting && set >= 0 {
+					w.byID[e.rule.lookups[lookup].id].want(set)
+				}
+			}
+		}
+	}
+	for _, q := range w.queries {
+		if len(q.wanted) == 0 {
+			continue
+		}
+		if err := m.lookUp(ctx, q); err != nil {
+			return err
+		}
+		q.wanted = q.wanted[:0]
+	}
 	return nil
 }
 

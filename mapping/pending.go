@@ -16,6 +16,9 @@ const (
 	maxPendingBytes = 1 << 20
 	// keepPending is how many bytes stay allocated between two calls of Resolve.
 	keepPending = 4 << 20
+	// maxResults bounds what lookups of several changes have found, and the row that one
+	// finds, in bytes.
+	maxResults = 16 << 20
 )
 
 // waiting is what is pending, in the order of its positions. It owns copies of
@@ -32,6 +35,10 @@ type waiting struct {
 	queries      []*query
 	byID         map[string]*query
 	key          []byte
+	// results are the texts of the rows that queries have found; several: they are for
+	// more than one entry, and bounded.
+	results []byte
+	several bool
 }
 
 // entry is one pending event or parked change. Exactly one of the three is set.
@@ -67,6 +74,27 @@ type query struct {
 	// arguments has all sets, one after the other; rows has as many results.
 	arguments []cdc.Datum
 	rows      []foundRow
+	// known are the sets that have been wanted; wanted are those to read next.
+	known  []bool
+	wanted []int32
+}
+
+// want asks for a set unless its row has been asked for.
+func (q *query) want(set int32) {
+	if !q.known[set] {
+		q.known[set] = true
+		q.wanted = append(q.wanted, set)
+	}
+}
+
+// forget drops all rows that queries have found.
+func (w *waiting) forget() {
+	for _, q := range w.queries {
+		clear(q.rows)
+		clear(q.known)
+		q.wanted = q.wanted[:0]
+	}
+	w.results = w.results[:0]
 }
 
 // foundRow is what a lookup found.
@@ -177,7 +205,7 @@ func (w *waiting) set(q *query, arguments []cdc.Datum) int32 {
 	for _, d := range arguments {
 		q.arguments = append(q.arguments, w.keepDatum(d))
 	}
-	q.rows = append(q.rows, foundRow{})
+	q.rows, q.known = append(q.rows, foundRow{}), append(q.known, false)
 	return i
 }
 
@@ -199,6 +227,10 @@ func (w *waiting) clear() {
 	if cap(w.text) > keepPending {
 		w.text = nil
 	}
+	if cap(w.results) > keepPending {
+		w.results = nil
+	}
+	w.results = w.results[:0]
 	w.entries, w.text, w.datums, w.asked = w.entries[:0], w.text[:0], w.datums[:0], w.asked[:0]
 	w.transactions = nil
 	w.queries = w.queries[:0]

@@ -111,8 +111,12 @@ func (m *Mapper) lookUp(ctx context.Context, q *query) error {
 	what := q.lookup.path() + " of " + q.lookup.place
 	first, attempts := int32(-1), 0
 	answered, denied := false, error(nil)
-	rest, err := readInParts(ctx, m.source, what, m.waiting.transactions, m.fromCache(q), func(sets []int32) error {
+	rest, err := readInParts(ctx, m.source, what, m.waiting.transactions, m.fromCache(q, q.wanted), func(sets []int32) error {
+		before := len(m.waiting.results)
 		err := m.runLookup(ctx, q, sets)
+		if err != nil {
+			m.waiting.results = m.waiting.results[:before]
+		}
 		if err == nil {
 			m.toCache(q, sets)
 			answered = true
@@ -176,13 +180,33 @@ func (m *Mapper) runLookup(ctx context.Context, q *query, sets []int32) error {
 			return nil
 		}
 		found.done = true
+		w := &m.waiting
+		size := 0
+		for _, d := range row[1:] {
+			size += len(d.Text)
+		}
+		switch {
+		case size > maxResults:
+			found.reason = fmt.Sprintf("the row that it finds has more than %d MiB", maxResults>>20)
+			return nil
+		case w.several && len(w.results)+size > maxResults:
+			return errTooMuch
+		}
 		found.row = make([]cdc.Datum, len(row)-1)
 		for i, d := range row[1:] {
-			found.row[i] = m.waiting.keepDatum(d)
+			start := len(w.results)
+			w.results = append(w.results, d.Text...)
+			if d.State == cdc.Present || d.State == cdc.Invalid {
+				d.Text = w.results[start:len(w.results):len(w.results)]
+			}
+			found.row[i] = d
 		}
 		return nil
 	})
 }
+
+// errTooMuch: what lookups find for several changes must be read for fewer at a time.
+var errTooMuch = fmt.Errorf("%w: the rows that lookups find take too much memory", errPermanent)
 
 // errResult: a lookup's result has other columns than when it was bound.
 var errResult = errors.New("its result has other columns or types than when the rules were loaded")
@@ -292,20 +316,19 @@ type cachedRow struct {
 // maxCacheBytes bounds one lookup's cache; a full one is emptied.
 const maxCacheBytes = 16 << 20
 
-// fromCache fills in the cached rows, and returns the sets of arguments of the
-// others.
-func (m *Mapper) fromCache(q *query) []int32 {
-	missing := make([]int32, 0, len(q.rows))
+// fromCache fills in the cached rows among some sets of arguments, and returns the others.
+func (m *Mapper) fromCache(q *query, sets []int32) []int32 {
+	missing := make([]int32, 0, len(sets))
 	cache := m.caches[q.lookup.id]
 	now := m.now()
-	for i := range q.rows {
+	for _, set := range sets {
 		if cache != nil && q.lookup.cache > 0 {
-			if c, ok := cache.rows[m.cacheKey(q, int32(i))]; ok && now.Before(c.expires) {
-				q.rows[i] = c.row
+			if c, ok := cache.rows[m.cacheKey(q, set)]; ok && now.Before(c.expires) {
+				q.rows[set] = c.row
 				continue
 			}
 		}
-		missing = append(missing, int32(i))
+		missing = append(missing, set)
 	}
 	return missing
 }

@@ -445,6 +445,8 @@ func readInParts[T any](ctx context.Context, s *Source, what string, txs []*cdc.
 			wanted, size = wanted[n:], 2*n
 		case ctx.Err() != nil:
 			return nil, ctx.Err()
+		case errors.Is(err, errTooMuch):
+			return wanted, err
 		case !isBroken(err) && n > 1:
 			size = n / 2
 		case isRefused(err): // only this one fails
