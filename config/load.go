@@ -25,6 +25,34 @@ func Load(path string, env func(string) (string, bool)) (*Config, error) {
 	return Parse(path, src, env)
 }
 
+// LoadRules is Load for what rules depend on alone: the source's settings but for where it
+// is, mapping, privacy and the rule files. Nothing else is checked, and variables that are
+// not set are no mistake: no server is reached with what stands in for them.
+func LoadRules(path string, env func(string) (string, bool)) (*Config, error) {
+	src, err := os.ReadFile(path)
+	if err != nil {
+		return nil, fmt.Errorf("read configuration: %w; name the file with --config", err)
+	}
+	d := strictyaml.Parse(path, src, func(name string) (string, bool) {
+		if value, set := env(name); set {
+			return value, true
+		}
+		return "postgres://unset.invalid/" + name, true
+	})
+	c := defaults()
+	c.File = path
+	other := func(value) {}
+	d.Root().Map(
+		strictyaml.Required("source", c.Source.decode),
+		strictyaml.Optional("mapping", c.Mapping.decode),
+		strictyaml.Optional("privacy", c.Privacy.decode),
+		strictyaml.Required("rules", c.decodeRules),
+		strictyaml.Optional("queue", other), strictyaml.Optional("state", other), strictyaml.Optional("http", other),
+		strictyaml.Optional("quotas", other), strictyaml.Optional("log", other), strictyaml.Optional("shutdown", other), strictyaml.Optional("endpoints", other),
+	)
+	return c.complete(d)
+}
+
 // Parse is Load for a text that has been read already; name is the file's.
 func Parse(name string, src []byte, env func(string) (string, bool)) (*Config, error) {
 	d := strictyaml.Parse(name, src, env)
@@ -46,6 +74,11 @@ func Parse(name string, src []byte, env func(string) (string, bool)) (*Config, e
 		strictyaml.Required("rules", c.decodeRules),
 		strictyaml.Optional("endpoints", func(v value) { c.Endpoints = endpoint.DecodeList(v) }),
 	)
+	return c.complete(d)
+}
+
+// complete ends the reading of a document.
+func (c *Config) complete(d *strictyaml.Document) (*Config, error) {
 	if err := d.Errors().Err(); err != nil {
 		return nil, err
 	}

@@ -63,9 +63,16 @@ func (b *boundRule) hiddenKey() bool {
 // Ruleset. The error is a strictyaml.Errors with all mistakes of all files, or
 // that of a query. The connection is only used until Bind returns.
 func (r *Rules) Bind(ctx context.Context, conn *pgx.Conn) (*Ruleset, error) {
-	b := &binder{options: r.options, tables: map[cdc.Name]*cdc.Table{}, viewTables: map[uint32][]cdc.Name{}, underFull: map[uint32][]cdc.Hazard{}, harmless: map[uint32]bool{}, uses: map[*boundRule][]use{}, conn: conn, types: cdc.NewTypes(r.options.Encoding)}
-	var err error
-	if b.database, err = cdc.LoadSettings(ctx, conn); err != nil {
+	return r.bind(ctx, &binder{conn: conn})
+}
+
+// bind is Bind with a binder that has a connection or a saved catalogue.
+func (r *Rules) bind(ctx context.Context, b *binder) (*Ruleset, error) {
+	b.options, b.types = r.options, cdc.NewTypes(r.options.Encoding)
+	b.tables, b.viewTables, b.underFull = map[cdc.Name]*cdc.Table{}, map[uint32][]cdc.Name{}, map[uint32][]cdc.Hazard{}
+	b.harmless, b.uses = map[uint32]bool{}, map[*boundRule][]use{}
+	b.saving = saving{map[string]CatalogueType{}, map[string]CatalogueQuery{}, map[uint32][]string{}, map[uint32][]string{}}
+	if err := b.loadSource(ctx); err != nil {
 		return nil, fmt.Errorf("bind rules: %w", err)
 	}
 	if misfit := r.options.Encoding.Misfit(b.database.Encoding); misfit != "" {
@@ -75,11 +82,9 @@ func (r *Rules) Bind(ctx context.Context, conn *pgx.Conn) (*Ruleset, error) {
 		byTable: map[cdc.Name][]*boundRule{}, perTransaction: map[int]*boundRule{}, transactional: map[cdc.Name][]*transactionTable{},
 		policy: r.options.OnSchemaChange,
 	}
-	if rs.settings, err = languageSettings(ctx, conn, b.database, r.options); err != nil {
-		return nil, fmt.Errorf("bind rules: %w", err)
-	}
+	rs.settings = b.settings
 	rs.settings.Secrets = r.options.Secrets
-	b.zones = &zones{ctx: ctx, conn: conn, checked: map[string]error{}}
+	b.zones = &zones{ctx: ctx, conn: b.conn, checked: map[string]error{}}
 	defer func() { b.zones.conn = nil }()
 	rs.settings.CheckZone = b.zones.check
 	b.settings = rs.settings
@@ -87,9 +92,6 @@ func (r *Rules) Bind(ctx context.Context, conn *pgx.Conn) (*Ruleset, error) {
 		return nil, fmt.Errorf("bind rules: %w", err)
 	}
 	if err := b.loadDenied(ctx, r.deny); err != nil {
-		return nil, fmt.Errorf("bind rules: %w", err)
-	}
-	if b.room, err = loadRoom(ctx, conn); err != nil {
 		return nil, fmt.Errorf("bind rules: %w", err)
 	}
 	rs.path, rs.schemas, rs.denied = b.room.path, b.room.schemas, b.denied
@@ -117,13 +119,18 @@ func (r *Rules) Bind(ctx context.Context, conn *pgx.Conn) (*Ruleset, error) {
 	if err := b.errors.Err(); err != nil {
 		return nil, err
 	}
-	if rs.boundAt, err = currentLSN(ctx, conn); err != nil {
+	rs.catalogue = b.catalogue()
+	rs.findings = slices.Concat(b.findings, publicationFindings(rs, r.options.Publication))
+	if b.saved != nil {
+		return rs, nil
+	}
+	var err error
+	if rs.boundAt, err = currentLSN(ctx, b.conn); err != nil {
 		return nil, fmt.Errorf("bind rules: %w", err)
 	}
 	if b.reliesOnRole {
 		rs.reader = b.reader
 	}
-	rs.findings = slices.Concat(b.findings, publicationFindings(rs, r.options.Publication))
 	return rs, nil
 }
 
@@ -156,8 +163,11 @@ func languageSettings(ctx context.Context, conn *pgx.Conn, s cdc.Settings, o Opt
 
 // binder collects mistakes and findings while rules are bound.
 type binder struct {
-	options  Options
+	options Options
+	// conn leads to the source. Without one, saved is what was read of it before.
 	conn     *pgx.Conn
+	saved    *loaded
+	saving   saving
 	database cdc.Settings
 	settings expr.Settings
 	zones    *zones
@@ -165,7 +175,7 @@ type binder struct {
 	// tables are those loaded so far, by the name as written; nil: it does not exist.
 	tables     map[cdc.Name]*cdc.Table
 	names      []cdc.Name // of all tables, for suggestions; loaded when needed
-	searchPath []string   // loaded with names
+	searchPath []string
 	// denied is privacy.deny, as it is written, by table and column, of the tables
 	// that share rows with those named, too.
 	denied   map[uint32]map[string]string
@@ -195,6 +205,10 @@ func (b *binder) note(r *rule, t *cdc.Table, fix, format string, args ...any) {
 func (b *binder) table(ctx context.Context, name cdc.Name) (*cdc.Table, error) {
 	if t, ok := b.tables[name]; ok {
 		return t, nil
+	}
+	if b.saved != nil {
+		b.tables[name] = b.saved.table(name)
+		return b.tables[name], nil
 	}
 	t, err := cdc.LoadTable(ctx, b.conn, b.options.Encoding, name.Schema, name.Name)
 	if errors.Is(err, cdc.ErrNoTable) {
@@ -248,13 +262,12 @@ func (b *binder) existing(ctx context.Context, name cdc.Name, mistake func(hint,
 // closestTable is a hint for a table that does not exist, or that the search_path
 // does not lead to.
 func (b *binder) closestTable(ctx context.Context, name cdc.Name) (string, error) {
+	if b.saved != nil {
+		return b.outsideCatalogue(name), nil
+	}
 	if b.names == nil {
 		var err error
-		if b.names, err = cdc.ListTables(ctx, b.conn, b.options.Encoding); err == nil {
-			// A schema without USAGE is left out of it.
-			err = b.conn.QueryRow(ctx, `select `+cdc.DatabasePath+`::text[]`).Scan(&b.searchPath)
-		}
-		if err != nil {
+		if b.names, err = cdc.ListTables(ctx, b.conn, b.options.Encoding); err != nil {
 			return "", err
 		}
 	}
@@ -348,6 +361,15 @@ func (b *binder) deniedOf(t *cdc.Table) map[string]bool {
 // read, or whose rows it shows, where these have them: of its parents and children by
 // inheritance or partition, and of theirs.
 func (b *binder) denyRelated(ctx context.Context, t *cdc.Table, columns []string, text string) error {
+	if b.saved != nil {
+		if b.denied[t.Relation.OID] == nil {
+			b.denied[t.Relation.OID] = map[string]string{}
+		}
+		for _, column := range columns {
+			b.denied[t.Relation.OID][column] = cmp.Or(b.denied[t.Relation.OID][column], text)
+		}
+		return nil
+	}
 	rows, _ := b.conn.Query(ctx, `
 		with recursive up(oid) as (select $1::oid union select inhparent from up join pg_catalog.pg_inherits on inhrelid = up.oid),
 		down(oid) as (select $1::oid union select inhrelid from down join pg_catalog.pg_inherits on inhparent = down.oid)

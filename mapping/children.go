@@ -196,6 +196,12 @@ func (m *Mapper) readParents(ctx context.Context, tx *cdc.Transaction, batch []r
 	}
 	for _, number := range slices.Sorted(maps.Keys(byRule)) {
 		b := m.rules.perTransaction[number]
+		if m.rows != nil {
+			if err := m.knownParents(b, byRule[number]); err != nil {
+				return err
+			}
+			continue
+		}
 		if m.source == nil {
 			return fmt.Errorf("apply rule %s: it has children, and there is no source to read their parents from", b.place())
 		}
@@ -271,8 +277,8 @@ func (m *Mapper) readRows(ctx context.Context, b *boundRule, wanted map[string]*
 func (b *binder) checkParents(ctx context.Context, bound *boundRule) error {
 	rel := bound.table.Relation
 	keys := columnIndexes(rel, bound.familyKey)
-	if len(bound.children) == 0 || slices.Contains(keys, -1) {
-		return nil // a mistake has been reported
+	if len(bound.children) == 0 || slices.Contains(keys, -1) || b.saved != nil {
+		return nil // a mistake has been reported, or there is no server to ask
 	}
 	sql, _ := parentQuery(bound, rel, keys)
 	err := tryBatch(ctx, b.conn, b.room.path, sql, len(keys))

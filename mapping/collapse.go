@@ -56,15 +56,23 @@ func (b *binder) movingKey(ctx context.Context, r *rule, t *cdc.Table) ([]string
 	if t.Kind != 'p' || len(r.collapse) == 0 || r.waitsFor() != "collapse" || r.collapsesRows(t.PrimaryKey) {
 		return nil, nil
 	}
-	partitionKey, err := cdc.PartitionKey(ctx, b.conn, b.options.Encoding, t)
+	partitionKey, err := b.partitionKey(ctx, t)
 	if err != nil {
 		return nil, err
 	}
+	b.saving.partitioned[t.Relation.OID] = partitionKey
 	rest := slices.DeleteFunc(slices.Clone(t.PrimaryKey), func(column string) bool { return slices.Contains(partitionKey, column) })
 	if !r.collapsesRows(rest) {
 		return nil, nil
 	}
 	return rest, nil
+}
+
+func (b *binder) partitionKey(ctx context.Context, t *cdc.Table) ([]string, error) {
+	if b.saved != nil {
+		return b.saved.partitionKey(t), nil
+	}
+	return cdc.PartitionKey(ctx, b.conn, b.options.Encoding, t)
 }
 
 // orderingKey are the columns by which events are ordered, unless the rule has a key.
@@ -163,6 +171,7 @@ func (m *Mapper) joinAsking(last uint64, s side, value []byte) error {
 		return m.joinParent(b, last, s, value)
 	case b.rootOnly != nil:
 		if g.found {
+			m.toldNet(last, Verdict{Rule: uint16(g.number), Outcome: Root})
 			return nil // the parent is deleted too
 		}
 		return c.addResult(last, s, g.number, value)
@@ -204,6 +213,8 @@ func (m *Mapper) matchGroup(tx *cdc.Transaction, r *transactionPlan, n *net) err
 	case failed != nil: // applying the result parks the change
 		return c.result(n, n.last, n.side, r.bound.number, 0)
 	case !fires:
+		m.why.Rule = uint16(r.bound.number)
+		m.toldNet(n.last, m.why)
 		return nil
 	}
 	var known bool
@@ -215,6 +226,7 @@ func (m *Mapper) matchGroup(tx *cdc.Transaction, r *transactionPlan, n *net) err
 		}
 		return c.result(n, n.last, n.side, r.bound.number, flags)
 	}
+	m.toldNet(n.last, Verdict{Rule: uint16(r.bound.number), Outcome: Grouped})
 	c.scratch = c.reference(append(c.scratch[:0], 0), n)
 	return c.addMatch(r.bound.number, tagSecond, n.last, n.side, c.scratch)
 }

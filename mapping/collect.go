@@ -30,6 +30,7 @@ type collectPlan struct {
 	rules       [cdc.Delete + 1][]*transactionPlan
 	families    []family
 	children    []childPlan
+	subjects    [cdc.Delete + 1]subjectPlan
 	// broken is the first error of a rule for which the table is a child.
 	broken *SchemaError
 }

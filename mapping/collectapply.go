@@ -45,6 +45,7 @@ func (m *Mapper) Commit(ctx context.Context, tx *cdc.Transaction, sink Sink) err
 	if len(c.plans) == 0 {
 		return nil
 	}
+	m.committed = tx
 	err := c.each(func(n *net) error { return m.consider(tx, n) })
 	if err != nil {
 		return err
@@ -69,6 +70,7 @@ func (m *Mapper) consider(tx *cdc.Transaction, n *net) error {
 		}
 	}
 	if op == 0 || identical {
+		m.toldNothing(n, op)
 		return nil
 	}
 	for i := range n.plan.children {
@@ -186,7 +188,18 @@ func (m *Mapper) applyResult(ctx context.Context, tx *cdc.Transaction, r *result
 			return m.park(&plan.rulePlan, r.number, change, sink, failed.reason(&plan.rulePlan, change.Relation))
 		}
 	}
-	if err := m.apply(&plan.rulePlan, r.number, change, sink); err != nil || !m.Full() {
+	m.observation.Net = true
+	defer func() { m.observation.Net = false }()
+	before := len(m.observation.Verdicts)
+	err := m.apply(&plan.rulePlan, r.number, change, sink)
+	if err == nil {
+		m.observeEvent(change, &n.plan.subjects[change.Op], before)
+		if len(m.observation.Verdicts) > 0 {
+			m.observe(change, &n.plan.subjects[change.Op])
+		}
+	}
+	m.forgetVerdicts()
+	if err != nil || !m.Full() {
 		return err
 	}
 	return m.Resolve(ctx, sink)

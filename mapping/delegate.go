@@ -254,7 +254,7 @@ func (d *delegator) try(ctx context.Context, e *expression, condition bool, refu
 		return nil
 	}
 	before := len(d.errors)
-	bound, code, err := d.prepareLookup(ctx, l, func(at int) *sqlParam { return d.bareName(l, at) })
+	bound, code, err := d.prepareLookup(ctx, d.bound.table, l, func(at int) *sqlParam { return d.bareName(l, at) })
 	if err != nil {
 		return err
 	}
@@ -597,6 +597,7 @@ func (c *compiler) join(bound *boundRule, g group, stage string, all []*boundLoo
 		joined.columns = append(joined.columns, cdc.Column{Name: column, Type: l.columns[0].Type, TypeMod: l.columns[0].TypeMod})
 		joined.computed = append(joined.computed, true)
 		joined.reads.add(l.reads)
+		joined.parts = append(joined.parts, Evaluated{strings.Join(strings.Fields(l.text), " "), l.expression.path})
 		if !slices.Contains(paths, l.expression.path) {
 			paths = append(paths, l.expression.path)
 		}

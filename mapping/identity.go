@@ -94,6 +94,9 @@ func (b *binder) refused(ctx context.Context, place strictyaml.Value, t *cdc.Tab
 // full says how to make the server send whole old rows of the table, empty when
 // it does.
 func (b *binder) full(ctx context.Context, t *cdc.Table) (string, error) {
+	if b.saved != nil && t.Kind == 'p' {
+		return "", nil // its partitions are not in the file
+	}
 	without, err := withoutFull(ctx, b.conn, t)
 	if err != nil || len(without) == 0 {
 		return "", err
@@ -107,6 +110,9 @@ func (b *binder) makeFull(ctx context.Context, t *cdc.Table, tables []cdc.Name) 
 	hazards, known := b.underFull[t.Relation.OID]
 	if !known {
 		var err error
+		if b.saved != nil {
+			return "run: " + fullStatements(tables), nil
+		}
 		if hazards, err = cdc.HazardsUnderFull(ctx, b.conn, b.options.Encoding, b.options.Publication, t); err != nil {
 			return "", err
 		}

@@ -49,12 +49,7 @@ func (b *binder) heirs(ctx context.Context, bound *boundRule, rs *Ruleset) ([]*c
 	for i, r := range rs.rules {
 		ruled[i] = r.table.Relation.OID
 	}
-	names, err := queryNames(ctx, b.conn, "read what inherits from "+parent.TableName().String(), `
-		with recursive heir(oid) as (
-			select inhrelid from pg_catalog.pg_inherits where inhparent = $1
-			union select i.inhrelid from heir h join pg_catalog.pg_inherits i on i.inhparent = h.oid where h.oid <> all($2))
-		select n.nspname::text, c.relname::text from heir join pg_catalog.pg_class c using (oid) join pg_catalog.pg_namespace n on n.oid = c.relnamespace
-		where c.relkind = 'r' and c.relpersistence = 'p' order by 1, 2`, parent.OID, ruled)
+	names, err := b.heirNames(ctx, parent, ruled)
 	if err != nil {
 		return nil, err
 	}
@@ -80,9 +75,23 @@ func (b *binder) heirs(ctx context.Context, bound *boundRule, rs *Ruleset) ([]*c
 		}
 		if t != nil { // it was dropped meanwhile
 			tables = append(tables, t)
+			b.saving.addHeir(parent.OID, n)
 		}
 	}
 	return tables, nil
+}
+
+// heirNames are the tables that inherit from one, but for those below others that rules name.
+func (b *binder) heirNames(ctx context.Context, parent *cdc.Relation, ruled []uint32) ([]cdc.Name, error) {
+	if b.saved != nil {
+		return b.saved.heirs(parent.TableName()), nil
+	}
+	return queryNames(ctx, b.conn, "read what inherits from "+parent.TableName().String(), `
+		with recursive heir(oid) as (
+			select inhrelid from pg_catalog.pg_inherits where inhparent = $1
+			union select i.inhrelid from heir h join pg_catalog.pg_inherits i on i.inhparent = h.oid where h.oid <> all($2))
+		select n.nspname::text, c.relname::text from heir join pg_catalog.pg_class c using (oid) join pg_catalog.pg_namespace n on n.oid = c.relnamespace
+		where c.relkind = 'r' and c.relpersistence = 'p' order by 1, 2`, parent.OID, ruled)
 }
 
 // bindHeir is the rule as one of the heir.

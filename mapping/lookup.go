@@ -133,6 +133,8 @@ type boundLookup struct {
 	// lenient: a column that was not sent is given as null, because what depends on it
 	// is left out.
 	lenient bool
+	// parts are, where the source evaluates expressions, those of the columns.
+	parts []Evaluated
 	// nullable: a value that fails is null, and the leaf that it is of is named in errors.
 	nullable bool
 }
@@ -265,7 +267,7 @@ func (b *binder) lookups(ctx context.Context, r *rule, t *cdc.Table) ([]*boundLo
 		if len(b.errors) > mistakes {
 			continue
 		}
-		bound, _, err := b.prepareLookup(ctx, &l, nil)
+		bound, _, err := b.prepareLookup(ctx, t, &l, nil)
 		if err == nil && bound != nil {
 			if err = b.denyLookup(ctx, bound, t); err == nil {
 				err = b.noteBodies(ctx, r, t, bound)
@@ -301,7 +303,11 @@ func (b *binder) computed(ctx context.Context, fields []pgconn.FieldDescription)
 // prepareLookup has the server check a lookup and describe its result. It
 // returns nil when the server refuses it, with the SQLSTATE. names, which may be nil,
 // makes a parameter of the name at an offset of its text that the server does not know.
-func (b *binder) prepareLookup(ctx context.Context, l *lookup, names func(at int) *sqlParam) (*boundLookup, string, error) {
+func (b *binder) prepareLookup(ctx context.Context, t *cdc.Table, l *lookup, names func(at int) *sqlParam) (*boundLookup, string, error) {
+	if b.saved != nil {
+		return b.savedQuery(t, l, names)
+	}
+	var named []int
 	batch, pieces := l.batchSQL(l.schemas)
 	fields, err := describe(ctx, b.conn, b.room.path, batch)
 	for err != nil {
@@ -314,7 +320,7 @@ func (b *binder) prepareLookup(ctx context.Context, l *lookup, names func(at int
 			p = names(at)
 		}
 		if p != nil {
-			l.params = append(l.params, *p)
+			l.params, named = append(l.params, *p), append(named, at)
 		} else {
 			schema, qualifyError := b.qualify(ctx, l, pg, at)
 			if qualifyError != nil {
@@ -366,6 +372,7 @@ func (b *binder) prepareLookup(ctx context.Context, l *lookup, names func(at int
 		}
 		return nil, pg.Code, b.refuseLookup(ctx, l, pg, at)
 	}
+	b.saveQuery(t, bound, l.sql, named)
 	return bound, "", nil
 }
 

@@ -24,6 +24,9 @@ type Mapper struct {
 	rules        *Ruleset
 	schemaChange func(*SchemaError)
 	source       *Source // nil when the rules read nothing from the database
+	answer       func(*Question) (Answer, error)
+	rows         func(RuleName, *cdc.Table) ([][]cdc.Datum, error)
+	coverage     *Coverage // nil: nothing is counted
 	// transactionMemory bounds, in bytes, what waits in memory for a commit.
 	transactionMemory int64
 	// plans by OID: a table has one relation at a time.
@@ -64,6 +67,14 @@ type Mapper struct {
 	argument                                                     []cdc.Datum
 	// nullErrors: the rule at hand has on_error: null.
 	nullErrors bool
+
+	observer    Observer // nil: nobody asks
+	observation Observation
+	observedKey []byte
+	// why is the reason of the last fires that was false.
+	why Verdict
+	// committed is the transaction of the Commit that was called last.
+	committed *cdc.Transaction
 }
 
 // MapperOption sets what a Mapper uses besides its rules.
@@ -121,7 +132,7 @@ func (m *Mapper) Resolve(ctx context.Context, sink Sink) error {
 		w.clear() // a parked change may have left queries
 		return nil
 	}
-	if m.source == nil {
+	if m.source == nil && m.answer == nil {
 		return errors.New("apply rules with lookup: the mapper has no source; add WithSource")
 	}
 	entries := w.entries
@@ -185,6 +196,7 @@ func (m *Mapper) read(ctx context.Context, entries []entry) error {
 // Reset discards an open transaction and everything pending: the stream starts
 // again before them.
 func (m *Mapper) Reset() {
+	m.forgetVerdicts()
 	m.waiting.clear()
 	m.collector.reset()
 }
@@ -221,6 +233,9 @@ func (m *Mapper) Map(c *cdc.Change, sink Sink) error {
 	}
 	rules := plan.byOp[c.Op]
 	if len(rules) == 0 && plan.collects == nil {
+		if plan.ruled {
+			m.observe(c, &plan.subjects[c.Op])
+		}
 		return nil
 	}
 	if broken := plan.failing(c.Op); broken != nil && m.rules.policy == Stop {
@@ -232,15 +247,23 @@ func (m *Mapper) Map(c *cdc.Change, sink Sink) error {
 	if len(rules) > 0 {
 		m.load(c)
 	}
+	apart := false
 	for i := range rules {
+		before := len(m.observation.Verdicts)
 		if err := m.apply(&rules[i], rules[i].n, c, sink); err != nil {
+			m.forgetVerdicts()
 			return err
 		}
+		apart = m.observeEvent(c, &plan.subjects[c.Op], before) || apart
 	}
 	for _, p := range plan.collects {
 		if err := m.collector.collect(p, c); err != nil {
 			return err
 		}
+		m.toldLater(p, c.Op)
+	}
+	if !apart || len(m.observation.Verdicts) > 0 {
+		m.observe(c, &plan.subjects[c.Op])
 	}
 	return nil
 }
@@ -293,6 +316,7 @@ func (m *Mapper) apply(r *rulePlan, n int, c *cdc.Change, sink Sink) error {
 		case failed != nil:
 			return m.park(r, n, c, sink, failed.reason(r, c.Relation))
 		case !fires:
+			m.refused(n)
 			return nil
 		}
 	}
@@ -305,6 +329,7 @@ func (m *Mapper) apply(r *rulePlan, n int, c *cdc.Change, sink Sink) error {
 	if failed := m.build(r, n, c); failed != nil {
 		return m.park(r, n, c, sink, failed.reason(r, c.Relation))
 	}
+	m.told(n, Fired)
 	return m.emit(sink)
 }
 
@@ -320,20 +345,25 @@ func (m *Mapper) emit(sink Sink) error {
 // fires evaluates watch AND when in three-valued logic: what was not sent
 // matters only if the rest does not decide.
 func (m *Mapper) fires(r *rulePlan, c *cdc.Change) (bool, *failure) {
+	if m.coverage != nil {
+		m.coverage.count(m, r, c)
+	}
 	var unknown *failure
 	if c.Op == cdc.Update && len(r.watch) > 0 && !m.childChanged {
 		var changed bool
 		changed, unknown = m.changed(r, c)
 		if !changed && unknown == nil {
+			m.why = Verdict{Outcome: Unwatched}
 			return false, nil
 		}
 	}
 	if r.when != nil {
-		value, null, err := m.machine.Bool(r.when)
+		value, null, part, err := m.machine.Decide(r.when)
 		switch {
 		case err != nil:
 			return false, &failure{expression: r.bound.when, err: err}
 		case null || !value:
+			m.why = r.reason(part, null)
 			return false, nil
 		}
 	}

@@ -63,6 +63,7 @@ func (m *Mapper) park(r *rulePlan, n int, c *cdc.Change, sink Sink, reason strin
 
 // parkUnkept parks a change whose rows are not whole, for a reason; "": they are.
 func (m *Mapper) parkUnkept(r *rulePlan, n int, c *cdc.Change, sink Sink, reason, unkept string) error {
+	m.told(n, WasParked)
 	m.row = append(m.row[:0], '{')
 	m.row = appendRow(m.row, `"new":{`, c.New, r)
 	m.row = appendRow(m.row, `"old":{`, c.Old, r)

@@ -252,6 +252,7 @@ func (m *Mapper) suspend(r *rulePlan, n int, c *cdc.Change, sink Sink, undecided
 		w.asked = w.asked[:start]
 		return m.park(r, n, c, sink, cmp.Or(undecided, failed.reason(r, c.Relation)))
 	}
+	m.told(n, Awaits)
 	e := w.next(entryWaiting)
 	e.rule, e.n, e.asked, e.before = r, n, w.asked[start:middle:middle], w.asked[middle:len(w.asked):len(w.asked)]
 	e.change = *c

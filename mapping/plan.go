@@ -23,6 +23,9 @@ type tablePlan struct {
 	// alterable are the columns that the rules depend on whose types can change
 	// without a word in the stream.
 	alterable []int
+	// subjects are how rows are recognized later, by operation. ruled: the table has rules.
+	subjects [cdc.Truncate + 1]subjectPlan
+	ruled    bool
 }
 
 // rulePlan is one rule compiled for one operation.
@@ -53,6 +56,7 @@ type rowColumn struct {
 // rules were bound.
 func newTablePlan(rs *Ruleset, rel *cdc.Relation, older bool, report func(*SchemaError)) *tablePlan {
 	plan := &tablePlan{relation: rel, alterable: alterableColumns(rs, rel), collects: newCollectPlans(rs, rel, older, report)}
+	plan.ruled = len(rs.byTable[rel.TableName()]) > 0 || plan.collects != nil
 	for _, b := range rs.byTable[rel.TableName()] {
 		var reported bool
 		var compiled [groups]*rulePlan
@@ -86,6 +90,7 @@ func newTablePlan(rs *Ruleset, rel *cdc.Relation, older bool, report func(*Schem
 	for _, c := range plan.collects {
 		plan.addBrokenChildren(rs, c)
 	}
+	plan.addSubjects(rs)
 	return plan
 }
 

@@ -47,6 +47,8 @@ type program struct {
 	// when could not be compiled.
 	late      []lateCondition
 	undecided bool
+	// conjunct is the number of when's conjunct that each of its Parts is of.
+	conjunct []uint8
 	// sent are the columns that must have been, where the source evaluates tenant or key.
 	sent    []expr.Column
 	watch   []watched
@@ -65,6 +67,21 @@ type lateCondition struct {
 	*expr.Expr
 	expression *expression
 	lookups    []int
+	number     uint8 // of the conjunct
+}
+
+// reason is why when is not true: a part of it was false, or null.
+func (p *program) reason(part int, null bool) Verdict {
+	v := Verdict{Outcome: False, Conjunct: NoConjunct}
+	if null {
+		v.Outcome = Null
+	}
+	if part >= 0 {
+		v.Conjunct = p.conjunct[part]
+	} else if len(p.conjunct) > 0 {
+		v.Conjunct = p.conjunct[0] // there is only one
+	}
+	return v
 }
 
 // programLookup is a lookup and how its arguments are computed.
@@ -216,8 +233,19 @@ func (c *compiler) condition(p *program, r *rule, scope *expr.Scope, g group) {
 	}
 	p.when = c.expression(when.early, early(scope), g, true, use{})
 	p.undecided = when.early != nil && p.when == nil
+	var spans []span
+	if r.when != nil {
+		spans = conjuncts(r.when.text)
+	}
+	if p.when != nil {
+		parts := p.when.Parts()
+		if len(parts) == 0 && len(spans)-len(when.late) == 1 {
+			parts = []int{firstByte(when.early.text)}
+		}
+		p.conjunct = mapped(parts, func(offset int) uint8 { return conjunctAt(spans, offset) })
+	}
 	for _, e := range when.late {
-		l := lateCondition{Expr: c.expression(e, scope, g, true, use{}), expression: e}
+		l := lateCondition{Expr: c.expression(e, scope, g, true, use{}), expression: e, number: conjunctAt(spans, firstByte(e.text))}
 		if l.Expr == nil {
 			p.undecided = true
 			continue

@@ -24,6 +24,13 @@ func (m *Mapper) release(e *entry, sink Sink) error {
 	case entryParked:
 		return sink.Park(&e.parked)
 	}
+	err := m.releaseWaiting(e, sink)
+	m.observeLater(&e.change)
+	return err
+}
+
+// releaseWaiting applies the rule of an entry whose lookups have been read.
+func (m *Mapper) releaseWaiting(e *entry, sink Sink) error {
 	m.machine.Load(&e.change)
 	m.beforeLoaded = false
 	m.found, m.foundBefore = m.foundRows(m.found[:0], e, e.asked), m.foundRows(m.foundBefore[:0], e, e.before)
@@ -33,6 +40,7 @@ func (m *Mapper) release(e *entry, sink Sink) error {
 	}
 	fires, reason := m.firesLate(e)
 	if !fires {
+		m.refused(e.n)
 		return nil
 	}
 	for i := range m.found {
@@ -50,6 +58,7 @@ func (m *Mapper) release(e *entry, sink Sink) error {
 	if failed != nil {
 		return m.parkEntry(e, sink, failed.reason(e.rule, e.change.Relation))
 	}
+	m.told(e.n, Fired)
 	return sink.Event(&m.event)
 }
 
@@ -91,8 +100,17 @@ func (m *Mapper) firesLate(e *entry) (fires bool, reason string) {
 		if err != nil {
 			failed := failure{expression: l.expression, err: err}
 			reason = cmp.Or(reason, failed.reason(e.rule, e.change.Relation))
-		} else if null || !value {
-			return false, ""
+		} else {
+			if m.coverage != nil {
+				m.coverage.countLate(e.rule, l.expression, value, null)
+			}
+			if null || !value {
+				m.why = Verdict{Outcome: False, Conjunct: l.number}
+				if null {
+					m.why.Outcome = Null
+				}
+				return false, ""
+			}
 		}
 	}
 	return true, reason
@@ -109,9 +127,13 @@ func (m *Mapper) parkEntry(e *entry, sink Sink, reason string) error {
 // lookUp finds the rows of a query that are not in the cache.
 func (m *Mapper) lookUp(ctx context.Context, q *query) error {
 	what := q.lookup.path() + " of " + q.lookup.place
+	missing, err := m.answered(q, m.fromCache(q, q.wanted))
+	if err != nil || len(missing) == 0 {
+		return err
+	}
 	first, attempts := int32(-1), 0
 	answered, denied := false, error(nil)
-	rest, err := readInParts(ctx, m.source, what, m.waiting.transactions, m.fromCache(q, q.wanted), func(sets []int32) error {
+	rest, err := readInParts(ctx, m.source, what, m.waiting.transactions, missing, func(sets []int32) error {
 		before := len(m.waiting.results)
 		err := m.runLookup(ctx, q, sets)
 		if err != nil {

@@ -48,6 +48,7 @@ type Ruleset struct {
 	settings       expr.Settings
 	path, schemas  string                       // those of the room of lookups
 	denied         map[uint32]map[string]string // by the binder
+	catalogue      *Catalogue
 	// reader is the role that must read for lookups, because of what it may not read;
 	// empty: any.
 	reader   string

@@ -28,8 +28,9 @@ func newCheckCommand() *cobra.Command {
 		Long: `Validate the configuration, the rule files and every expression in them against
 the source's catalogue. Nothing is changed anywhere. Every mistake is printed as
 file:line:col with what to write instead; the exit code is then 1. It is 1, too, while
-the publication exists and lacks changes of a rule's table, and while statements of the
-application fail because of a publication.`,
+the publication exists and lacks changes of a rule's table, while statements of the
+application fail because of a publication, and where catalogue.yaml, which gancho
+catalogue save wrote, is not what the source is now.`,
 	}, func(cmd *cobra.Command, c *config.Config) error {
 		d, err := definitions(c)
 		if err != nil {
@@ -143,6 +144,9 @@ func checkSource(cmd *cobra.Command, c *config.Config, d *bridge.Definitions) (*
 	}
 	if err == nil && refused {
 		err = errors.New("statements of the application fail now, see above")
+	}
+	if err == nil {
+		err = checkCatalogue(cmd, c, rules)
 	}
 	return rules, err
 }

@@ -94,6 +94,14 @@ func (f *initFlags) run(cmd *cobra.Command) error {
 			return err
 		}
 	}
+	if dsn == "" {
+		if err := f.addPresetTests(files); err != nil {
+			return err
+		}
+		if err := f.refuseExisting(files); err != nil {
+			return err
+		}
+	}
 	files["gancho.yaml"] = report.config
 	for _, name := range slices.Sorted(maps.Keys(files)) {
 		if err := writeNew(filepath.Join(f.dir, name), files[name]); err != nil {
@@ -244,6 +252,9 @@ func (r *initReport) draft(ctx context.Context, f *initFlags, dsn string, files 
 	}
 	slices.Sort(r.statements)
 	r.statements = slices.Compact(r.statements)
+	if err := r.addTests(ctx, f, conn, files); err != nil {
+		return err
+	}
 	return r.server(ctx, conn)
 }
 
@@ -383,6 +394,9 @@ func (r *initReport) text(dir string) string {
 	}
 	b.WriteString(exportOf(r.dsn))
 	b.WriteString("  gancho check --config " + config + "\n")
+	if slices.Contains(r.written, "catalogue.yaml") {
+		b.WriteString("  # gancho test --config " + config + " runs the rules' unit tests, without a server\n")
+	}
 	if r.secret != "" {
 		b.WriteString("  gancho listen --secret " + r.secret + "  # in a terminal of its own: it prints the webhooks\n")
 	} else {

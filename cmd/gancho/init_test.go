@@ -57,6 +57,24 @@ func checkPasses(t *testing.T, dir string) {
 	if code != 0 || !strings.Contains(stdout, "are valid") {
 		t.Errorf("check exits %d\n%s%s", code, stdout, stderr)
 	}
+	if _, err := os.Stat(filepath.Join(dir, "tests")); err != nil {
+		return // a preset that was adapted has no tests
+	}
+	code, stdout, stderr = command(t, "test", "--config", filepath.Join(dir, "gancho.yaml"))
+	if code != 0 || !strings.Contains(stdout, " 0 failed") {
+		t.Errorf("test exits %d\n%s%s", code, stdout, stderr)
+	}
+}
+
+// TestInitWritesTests: a preset that fits comes with its tests, which pass.
+func TestInitWritesTests(t *testing.T) {
+	schema, _, identity := migrations.Legacy()
+	dsn, dir := initWorld(t, schema, identity)
+	code, stdout, stderr := command(t, "init", "--preset", "pacto", "--dsn", dsn, "--dir", dir)
+	if code != 0 || !strings.Contains(stdout, "tests/pacto.yaml") {
+		t.Fatalf("exit %d: %s%s", code, stdout, stderr)
+	}
+	checkPasses(t, dir)
 }
 
 // TestInitOnAnotherSchema: what has another name is rewritten and listed, what

@@ -169,6 +169,7 @@ func (c *courier) applyStanding(s queue.Standing, changes int, until time.Time) 
 	}
 	if s.Forgotten != c.reading.forgotten { // what is in memory may have been removed
 		c.reading.forgotten, c.reading.prune = s.Forgotten, true
+		c.owner.EventsRemoved()
 		c.log.Info().Str("endpoint", c.name).Msg("events were removed from the queue: the others are read again")
 		c.reloadLocked()
 	}

@@ -188,18 +188,17 @@ func (o *Owner) Write(ctx context.Context, r *Results) (bool, error) {
 		args = append(args, r.Dead[i].ID.String(), r.Dead[i].Reason, r.Dead[i].marshal(), stream)
 	}
 	args = append(args, r.state...)
-	if mark != nil {
-		args = append(args, "overflow", *mark)
-	}
 	k := q.keys
 	keys := []string{
 		k.fence(endpoint), k.events(endpoint), k.due(endpoint), k.attempts(endpoint), k.dead(endpoint), k.state(endpoint),
 		k.side(endpoint), k.log(endpoint),
 	}
-	generation := o.Generation()
 	done, err := ackScript.Run(ctx, q.client, keys, args...).Int()
-	if mark != nil && err == nil {
-		o.markedAs(*mark != "", generation)
+	if mark != nil && err == nil && done == 1 { // also what an earlier one has not removed from the stream
+		var left int64
+		h, _ := o.head()
+		left, err = o.setMark(ctx, h, *mark)
+		return left >= 0, err
 	}
 	return done == 1, annotate(err, "acknowledge events of endpoint %q", endpoint)
 }

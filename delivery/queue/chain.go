@@ -86,7 +86,15 @@ func (q *Queue) fillHolesLocked(ctx context.Context, epoch uint16, confirmed uin
 			return err
 		}
 	}
-	q.servers.generations.Add(1) // what was read is read again
+	q.servers.generations.Add(1) // what was read is read again, also by other processes:
+	for _, s := range streams[1:] {
+		if err := rereadScript.Run(ctx, q.client, []string{q.keys.state(s.endpoint)}).Err(); err != nil {
+			return err
+		}
+	}
+	if err := q.client.Publish(ctx, q.keys.wake(), WakeAll).Err(); err != nil {
+		return err
+	}
 	// Only now: an interrupted process leaves the holes to be found again.
 	q.appender.unsureLocked()
 	for _, s := range streams {
@@ -98,6 +106,12 @@ func (q *Queue) fillHolesLocked(ctx context.Context, epoch uint16, confirmed uin
 	}
 	return nil
 }
+
+// rereadScript has the endpoint's owner read again. Its first write is one that a full Redis
+// allows: see ackScript.
+var rereadScript = redis.NewScript(`
+redis.call('HDEL', KEYS[1], '')
+return redis.call('HINCRBY', KEYS[1], 'forgotten', 1)`)
 
 // allStreams are those that Append may have written to.
 func (q *Queue) allStreams(ctx context.Context) ([]*stream, error) {

@@ -7,6 +7,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"gancho/delivery/webhook"
@@ -21,9 +22,11 @@ import (
 type Overflow interface {
 	// Heads are those of all endpoints that have events there.
 	Heads(ctx context.Context) (map[string]Head, error)
-	// Take has the claim be the head's from now on. A head that does not exist is created
-	// if it is to begin, else it is the zero one; one without events is removed, unless it is to begin.
-	Take(ctx context.Context, endpoint, claim string, begin bool) (Head, error)
+	// Take has the claim be the head's from now on, unless owned, which it calls while nobody
+	// else changes the head, returns an error. A head that does not exist is created
+	// if it is to begin, else it is the zero one; one without events is removed, unless it is
+	// to begin, and keeps its end in what is returned.
+	Take(ctx context.Context, endpoint, claim string, begin bool, owned func() error) (Head, error)
 	// Move calls read with the end while nobody else changes the head, adds the entries
 	// that it returns, which are after the end, and raises the end to the last of them.
 	Move(ctx context.Context, endpoint, claim string, read func(end ID) ([]Entry, error)) (Head, error)
@@ -36,7 +39,8 @@ type Overflow interface {
 	// Drop deletes the endpoint's head and events.
 	Drop(ctx context.Context, endpoint string) error
 	// Forget returns, by endpoint, the subject's events, after it has deleted them if
-	// they are to be removed. It waits for a Move that has read its entries.
+	// they are to be removed: then all endpoints with a head are there, though they
+	// have none. It waits for a Move that has read its entries.
 	Forget(ctx context.Context, s Subject, remove bool) (map[string][]ID, error)
 }
 
@@ -54,8 +58,8 @@ type OverflowDead struct {
 	WebhookID, Sequence string
 }
 
-// ErrStale says that the head has another claim, or none: its owner is another one, or the
-// endpoint was dropped.
+// ErrStale says that the head, or the fence, has another claim, or none: the owner is another
+// one, or the endpoint was dropped.
 var ErrStale = errors.New("another process delivers to the endpoint now")
 
 // errNoOverflow: the process has no state database, and something is there.
@@ -92,6 +96,8 @@ type overflowed struct {
 	changing sync.Mutex
 	// unsure: it is not known whether the last Move was committed. Guarded by changing.
 	unsure bool
+	// removed: somebody may have removed events from the Overflow.
+	removed atomic.Bool
 
 	mu    sync.Mutex
 	head  Head   // guarded by mu
@@ -138,7 +144,8 @@ redis.call('XTRIM', KEYS[2], 'MINID', ARGV[3])
 if ARGV[2] == '' then redis.call('HDEL', KEYS[3], 'overflow') else redis.call('HSET', KEYS[3], 'overflow', ARGV[2]) end
 return redis.call('XLEN', KEYS[2])`)
 
-// setMark brings Redis up to the owner's head.
+// setMark brings Redis up to the owner's head, and returns how many events the stream has
+// left. ErrStale: another process owns the endpoint.
 func (o *Owner) setMark(ctx context.Context, h Head, mark string) (left int64, err error) {
 	k, generation := o.q.keys, o.Generation()
 	o.markedAs(mark != "" || o.mayBeMarked(), generation)
@@ -146,6 +153,9 @@ func (o *Owner) setMark(ctx context.Context, h Head, mark string) (left int64, e
 	left, err = markScript.Run(ctx, o.q.client, keys, o.claim, mark, h.End.next().String()).Int64()
 	if err != nil {
 		return 0, annotate(err, "mark the overflow of endpoint %q", o.endpoint)
+	}
+	if left < 0 {
+		return 0, ErrStale
 	}
 	o.markedAs(mark != "", generation)
 	return left, nil
@@ -174,12 +184,26 @@ func (o *Owner) loadOverflow(ctx context.Context, marked bool) error {
 	return o.takeLocked(ctx)
 }
 
-// takeLocked takes the head of an endpoint that may be marked.
+// owned returns ErrStale if another process owns the endpoint. While the head cannot change,
+// who gets the lease after it takes the head after it, too.
+func (o *Owner) owned(ctx context.Context) error {
+	fence, err := o.q.client.Get(ctx, o.q.keys.fence(o.endpoint)).Result()
+	switch {
+	case err != nil && !errors.Is(err, redis.Nil):
+		return annotate(err, "read who owns endpoint %q", o.endpoint)
+	case fence != o.claim:
+		return ErrStale
+	}
+	return nil
+}
+
+// takeLocked takes the head of an endpoint that may be marked. ErrStale: another process
+// owns it.
 func (o *Owner) takeLocked(ctx context.Context) error {
 	if o.q.overflow == nil {
 		return errNoOverflow
 	}
-	h, err := o.q.overflow.Take(ctx, o.endpoint, o.claim, false)
+	h, err := o.q.overflow.Take(ctx, o.endpoint, o.claim, false, func() error { return o.owned(ctx) })
 	if err != nil {
 		return fmt.Errorf("read which events of endpoint %q are in the state database: %w", o.endpoint, err)
 	}
@@ -189,7 +213,26 @@ func (o *Owner) takeLocked(ctx context.Context) error {
 	if h.Events > 0 {
 		mark = h.mark()
 	}
+	h, _ = o.head() // its end is never before that of the database
 	_, err = o.setMark(ctx, h, mark)
+	return err
+}
+
+// EventsRemoved says that somebody has removed events of the endpoint (Standing.Forgotten).
+// Call it before they are read again.
+func (o *Owner) EventsRemoved() { o.over.removed.Store(true) }
+
+// takeAgainLocked takes the head again when it may not be what the owner knows of it.
+func (o *Owner) takeAgainLocked(ctx context.Context) error {
+	h, _ := o.head()
+	removed := o.over.removed.Swap(false) && h.Events > 0
+	if !removed && !o.over.unsure {
+		return nil
+	}
+	err := o.takeLocked(ctx)
+	if err != nil && removed {
+		o.over.removed.Store(true)
+	}
 	return err
 }
 
@@ -204,7 +247,8 @@ func (o *Owner) restoreMark(ctx context.Context) error {
 	}
 	o.over.changing.Lock()
 	defer o.over.changing.Unlock()
-	if h, _ := o.head(); h.Events > 0 {
+	h, _ := o.head()
+	if h.Events > 0 {
 		_, err := o.setMark(ctx, h, h.mark())
 		return err
 	}
@@ -213,11 +257,14 @@ func (o *Owner) restoreMark(ctx context.Context) error {
 	switch {
 	case err == nil && mark != "":
 		return o.takeLocked(ctx)
-	case err == nil, errors.Is(err, redis.Nil):
+	case err != nil && !errors.Is(err, redis.Nil):
+		return annotate(err, "read the overflow of endpoint %q", o.endpoint)
+	case h.End.IsZero():
 		o.markedAs(false, generation)
 		return nil
 	}
-	return annotate(err, "read the overflow of endpoint %q", o.endpoint)
+	_, err = o.setMark(ctx, h, "") // what has come back with the mark is done
+	return err
 }
 
 // What MoveOldest moves at once: transactions are short, and a page is in memory.
@@ -230,25 +277,31 @@ const (
 // or not, while the stream has more than keep; more: it still has. false: another process
 // owns the endpoint. Call it from the goroutine that calls Write.
 func (o *Owner) MoveOldest(ctx context.Context, keep int64) (owned, more bool, err error) {
-	q := o.q
-	if q.overflow == nil {
+	if o.q.overflow == nil {
 		return true, false, nil
 	}
 	o.over.changing.Lock()
 	defer o.over.changing.Unlock()
-	if o.over.unsure {
-		if err := o.takeLocked(ctx); err != nil {
-			return true, false, err
-		}
+	more, err = o.moveOldestLocked(ctx, keep)
+	if errors.Is(err, ErrStale) {
+		return false, false, nil
+	}
+	return true, more, err
+}
+
+func (o *Owner) moveOldestLocked(ctx context.Context, keep int64) (more bool, err error) {
+	q := o.q
+	if err := o.takeAgainLocked(ctx); err != nil {
+		return false, err
 	}
 	left, err := q.client.XLen(ctx, q.keys.events(o.endpoint)).Result()
 	if err != nil || left <= keep {
-		return true, false, annotate(err, "count events of endpoint %q", o.endpoint)
+		return false, annotate(err, "count events of endpoint %q", o.endpoint)
 	}
 	h, _ := o.head()
 	if h.Events == 0 {
-		if owned, err := o.beginOverflow(ctx); err != nil || !owned {
-			return owned, false, err
+		if err := o.beginOverflow(ctx); err != nil {
+			return false, err
 		}
 	}
 	o.over.unsure = true
@@ -268,41 +321,43 @@ func (o *Owner) MoveOldest(ctx context.Context, keep int64) (owned, more bool, e
 		}
 		return page, err
 	})
-	if errors.Is(err, ErrStale) {
-		return false, false, nil
-	}
 	if err != nil {
-		return true, false, fmt.Errorf("move events of endpoint %q to the state database: %w", o.endpoint, err)
+		return false, fmt.Errorf("move events of endpoint %q to the state database: %w", o.endpoint, err)
 	}
 	o.adopt(h) // before the stream is cut: who reads it meanwhile sees that it was
 	o.over.unsure = false
 	left, err = o.setMark(ctx, h, h.mark())
-	return left >= 0, left > keep, err
+	return left > keep, err
 }
 
 // beginOverflow creates the endpoint's head, and marks the endpoint, durably. In this order: whoever
 // gets the lease before the mark is set has it refused, and whoever gets it afterwards
 // takes the head before it reads anything.
-func (o *Owner) beginOverflow(ctx context.Context) (owned bool, err error) {
-	h, err := o.q.overflow.Take(ctx, o.endpoint, o.claim, true)
+func (o *Owner) beginOverflow(ctx context.Context) error {
+	h, err := o.q.overflow.Take(ctx, o.endpoint, o.claim, true, func() error { return o.owned(ctx) })
 	if err != nil {
-		return true, fmt.Errorf("begin to move events of endpoint %q to the state database: %w", o.endpoint, err)
+		return fmt.Errorf("begin to move events of endpoint %q to the state database: %w", o.endpoint, err)
 	}
 	o.adopt(h)
-	owned = true
-	err = o.q.Durably(ctx, o.endpoint, func() error {
+	return o.q.Durably(ctx, o.endpoint, func() error {
 		h, _ := o.head()
-		left, err := o.setMark(ctx, h, h.mark())
-		owned = err != nil || left >= 0
+		_, err := o.setMark(ctx, h, h.mark())
 		return err
 	})
-	return owned, err
 }
 
 // readMain reads the endpoint's events after an id: those of the Overflow first.
 func (o *Owner) readMain(ctx context.Context, after ID, count, budget int) (page []Entry, end bool, err error) {
 	if err := o.restoreMark(ctx); err != nil {
 		return nil, false, err
+	}
+	if o.over.removed.Load() {
+		o.over.changing.Lock()
+		err := o.takeAgainLocked(ctx)
+		o.over.changing.Unlock()
+		if err != nil {
+			return nil, false, err
+		}
 	}
 	for {
 		h, moves := o.head()
@@ -361,10 +416,12 @@ func (o *Owner) fetch(ctx context.Context, id ID) (*webhook.Message, error) {
 func (o *Owner) acknowledgeOverflowed(ctx context.Context, r *Results) (owned bool, mark *string, err error) {
 	o.over.changing.Lock()
 	defer o.over.changing.Unlock()
-	if o.over.unsure {
-		if err := o.takeLocked(ctx); err != nil {
-			return true, nil, err
-		}
+	err = o.takeAgainLocked(ctx)
+	if errors.Is(err, ErrStale) {
+		return false, nil, nil
+	}
+	if err != nil {
+		return true, nil, err
 	}
 	h, _ := o.head()
 	if h.Events == 0 {
@@ -412,6 +469,15 @@ func (o *Owner) acknowledgeOverflowed(ctx context.Context, r *Results) (owned bo
 	return true, &text, nil
 }
 
+// restoreMarkScript sets a mark where there is none. Its first write is one that a full Redis
+// allows: see ackScript.
+var restoreMarkScript = redis.NewScript(`
+redis.call('HDEL', KEYS[1], '')
+local mark = redis.call('HGET', KEYS[1], 'overflow')
+if mark and mark ~= '' then return 0 end
+redis.call('HSET', KEYS[1], 'overflow', ARGV[1])
+return 1`)
+
 // RestoreOverflow marks the endpoints that have events in the Overflow, should Redis have
 // lost everything. Call it before anything is delivered.
 func (q *Queue) RestoreOverflow(ctx context.Context) error {
@@ -423,7 +489,7 @@ func (q *Queue) RestoreOverflow(ctx context.Context) error {
 		if err := q.register(ctx, name); err != nil {
 			return err
 		}
-		set, err := q.client.HSetNX(ctx, q.keys.state(name), "overflow", h.mark()).Result()
+		set, err := restoreMarkScript.Run(ctx, q.client, []string{q.keys.state(name)}, h.mark()).Bool()
 		if err != nil {
 			return annotate(err, "mark the overflow of endpoint %q", name)
 		}
@@ -436,10 +502,12 @@ func (q *Queue) RestoreOverflow(ctx context.Context) error {
 }
 
 // forgetOverflowedScript removes what is kept of events that were removed from the
-// Overflow, and has the owner read again. KEYS: state, retries, their attempts.
+// Overflow, and has the owner take its head and read again. KEYS: state, retries, their attempts.
 var forgetOverflowedScript = redis.NewScript(`
-redis.call('ZREM', KEYS[2], unpack(ARGV))
-redis.call('HDEL', KEYS[3], unpack(ARGV))
+if #ARGV > 0 then
+  redis.call('ZREM', KEYS[2], unpack(ARGV))
+  redis.call('HDEL', KEYS[3], unpack(ARGV))
+end
 return redis.call('HINCRBY', KEYS[1], 'forgotten', 1)`)
 
 // forgetOverflowed counts, or removes, the subject's events in the Overflow.
@@ -453,7 +521,8 @@ func (q *Queue) forgetOverflowed(ctx context.Context, s *Subject, remove bool) (
 	}
 	for name, ids := range found {
 		total += int64(len(ids))
-		for at := 0; remove && at < len(ids); at += moveEvents {
+		// Also without events: a call that failed may have removed them.
+		for at := 0; remove && (at == 0 || at < len(ids)); at += moveEvents {
 			args := appendIDs(nil, func(ID) bool { return true }, ids[at:min(at+moveEvents, len(ids))])[1:]
 			keys := []string{q.keys.state(name), q.keys.due(name), q.keys.attempts(name)}
 			if err := forgetOverflowedScript.Run(ctx, q.client, keys, args...).Err(); err != nil {

@@ -74,8 +74,7 @@ func (r *router) route(eventType string) *route {
 	known := &route{}
 	for i := range r.endpoints {
 		e := &r.endpoints[i]
-		takes := len(e.Events) == 0 || slices.ContainsFunc(e.Events, func(p string) bool { return glob(p, eventType) })
-		if !takes || e.State == endpoint.Inactive {
+		if Refuses(e, eventType) != "" {
 			continue
 		}
 		known.candidates = append(known.candidates, i)
@@ -86,6 +85,25 @@ func (r *router) route(eventType string) *route {
 	r.types[eventType] = known
 	r.size++
 	return known
+}
+
+// Why an endpoint does not get an event.
+const (
+	RefusedInactive = "inactive" // its state
+	RefusedEvent    = "event"    // none of its patterns
+	RefusedTenant   = "tenant"   // none of its tenants
+)
+
+// Refuses is why the endpoint gets no events of the type, whatever their tenant:
+// RefusedInactive or RefusedEvent; "": it gets them.
+func Refuses(e *endpoint.Endpoint, eventType string) string {
+	switch {
+	case len(e.Events) > 0 && !slices.ContainsFunc(e.Events, func(p string) bool { return glob(p, eventType) }):
+		return RefusedEvent
+	case e.State == endpoint.Inactive:
+		return RefusedInactive
+	}
+	return ""
 }
 
 // Routed returns the names of the endpoints that get a rule's event.

@@ -52,6 +52,19 @@ func (q *Queue) Claimed() *Claimed {
 	return &Claimed{Source: s.claimed.Source, Epoch: s.claimed.epoch, Numbers: maps.Clone(s.numbers)}
 }
 
+// WebhookID is that of a change's n-th event, as this process has claimed the queue.
+func (q *Queue) WebhookID(p cdc.Position, n int) (string, error) {
+	c := q.sources.current.Load()
+	if c == nil {
+		return "", errNotClaimed
+	}
+	id, err := NewID(c.epoch, p, n)
+	if err != nil {
+		return "", err
+	}
+	return id.WebhookID(c.source), nil
+}
+
 // id is the first part of webhook-ids: short, and different for different sources.
 func (s Source) id() string {
 	sum := sha256.Sum256([]byte(s.SystemID + "\x00" + s.Database + "\x00" + s.Slot))

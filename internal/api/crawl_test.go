@@ -336,6 +336,7 @@ type visit struct {
 func (c *crawl) asks(method, path string, o object) []visit {
 	paths := []visit{{path: path}}
 	var query []visit
+	required := []visit{{}} // with all parameters of the query that are
 	for _, p := range c.about.parameters(path, o) {
 		name, _ := p["name"].(string)
 		schema := c.about.resolve(p["schema"])
@@ -352,12 +353,27 @@ func (c *crawl) asks(method, path string, o object) []visit {
 			}
 			paths = with
 		case "query":
-			for _, v := range c.candidates("", name, schema) {
+			all := c.candidates("", name, schema)
+			if p["required"] == true {
+				var with []visit
+				for _, a := range required {
+					for _, v := range all {
+						with = append(with, visit{path: a.path + "&" + name + "=" + url.QueryEscape(plain(v)), values: append(slices.Clone(a.values), v)})
+					}
+				}
+				required = with
+			}
+			for _, v := range all {
 				if list, ok := v.([]any); ok {
 					v = list[0]
 				}
 				query = append(query, visit{path: "?" + name + "=" + url.QueryEscape(plain(v)), values: []any{v}})
 			}
+		}
+	}
+	for _, a := range required {
+		if a.path != "" {
+			query = append(query, visit{path: "?" + a.path[1:], values: a.values})
 		}
 	}
 	bodies := []visit{{}}
@@ -468,7 +484,7 @@ type witness struct {
 // proofs are what is in answers that hold nothing marked.
 var proofs = map[string]string{
 	"GET /openapi.json": `"openapi":`, "GET /event-types": "cobranca.paga", "GET /endpoints/{name}/keys": `"kind":`,
-	"GET /parked": "division by zero", "GET /parked/{id}": "division by zero", "POST /endpoints/{name}/test": `"status":204`,
+	"GET /why": `"outcome":"event"`, "GET /parked": "division by zero", "GET /parked/{id}": "division by zero", "POST /endpoints/{name}/test": `"status":204`,
 }
 
 func (c *crawl) witness(o owner, method, path string, needed bool) *witness {

@@ -34,7 +34,7 @@ func Problems() map[string]string {
 	all := map[string]string{}
 	for _, k := range []kind{
 		kindInvalid, kindUnauthorized, kindForbidden, kindNotFound, kindMethod, kindConflict, kindReadOnly, kindChanged, kindTooLarge,
-		kindMediaType, kindThrottled, kindBusy, kindQuota, kindSlow, kindInternal, kindUnavailable,
+		kindMediaType, kindElsewhere, kindThrottled, kindBusy, kindQuota, kindSlow, kindInternal, kindUnavailable,
 	} {
 		all[k.name] = strconv.Itoa(k.status)
 	}

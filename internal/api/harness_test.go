@@ -90,7 +90,7 @@ func newWorldOn(t *testing.T, dsn string) *world {
 	t.Cleanup(sender.Close)
 	w.serve(log, control.Options{
 		Store: w.store, Queue: w.queue, Sender: sender, Version: "test",
-		File: func() []endpoint.Endpoint { return w.files },
+		File: func() []endpoint.Endpoint { return w.files }, Verdicts: w.verdicts,
 		Catalogue: func() []mapping.EventType {
 			return []mapping.EventType{{Name: "cobranca.paga", Rules: []mapping.EventRule{{Place: "rules/a.yaml:3", Table: "public.cobrancas", On: "update", Version: "1"}}}}
 		},
@@ -106,6 +106,30 @@ func newWorldOn(t *testing.T, dsn string) *world {
 		w.tokens[token.Name] = text
 	}
 	return w
+}
+
+// verdicts answers as a capture would that remembers one change of every row: of a tenant's
+// where the key is mark<tenant>-key, and of nobody's elsewhere.
+func (w *world) verdicts(q control.WhyQuestion) (control.WhyView, error) {
+	v := control.WhyView{
+		Table: "public.cobrancas", Key: q.Key, KeyColumns: []string{"id"}, Capturing: true, Since: time.Unix(1e9, 0).UTC(),
+		Rules: []control.WhyTableRule{{Rule: "rules/a.yaml:3", Event: "cobranca.paga", On: "update"}}, Changes: []control.WhyChange{},
+	}
+	if !strings.HasSuffix(q.Table, "cobrancas") {
+		return v, &control.InvalidError{Problems: []control.Problem{{Pointer: "/table", Message: "no rule is for the table"}}}
+	}
+	if q.Tenant != nil && q.Key != "mark"+*q.Tenant+"-key" {
+		return v, nil
+	}
+	mark := strings.TrimSuffix(q.Key, "-key")
+	v.Changes = append(v.Changes, control.WhyChange{Time: time.Unix(1e9, 0).UTC(), Position: "0/16B3748", Op: "update", Rules: []control.WhyRule{
+		{Rule: "rules/a.yaml:3", Event: "cobranca.paga", Outcome: control.WhyEvent, WebhookID: mark + "-event-1", Endpoints: []control.WhyEndpoint{
+			{Endpoint: "shared"}, {Endpoint: "mark1-own", Tenants: []string{"1"}}, {Endpoint: "mark2-own", Tenants: []string{"2"}, Refused: "tenant"},
+		}},
+		{Rule: "rules/a.yaml:9", Event: "cobranca.aberta", Outcome: control.WhyFalse, Number: 1, Of: 2, Conjunct: "empresa_id <> 'markop'"},
+		{Rule: "rules/a.yaml:15", Event: "cobranca.nova", Outcome: control.WhyParked, WebhookID: "01234567-001-0000000000001000-000000000000-0000"},
+	}})
+	return v, nil
 }
 
 func (w *world) serve(log zerolog.Logger, o control.Options) {

@@ -141,6 +141,7 @@ var (
 	kindChanged      = kind{"changed", http.StatusPreconditionFailed, "It has changed since it was read"}
 	kindTooLarge     = kind{"too-large", http.StatusRequestEntityTooLarge, "The body is too large"}
 	kindMediaType    = kind{"media-type", http.StatusUnsupportedMediaType, "The body's media type is not accepted"}
+	kindElsewhere    = kind{"elsewhere", http.StatusMisdirectedRequest, "Another process has to be asked"}
 	kindThrottled    = kind{"throttled", http.StatusTooManyRequests, "Too many failed requests"}
 	kindBusy         = kind{"busy", http.StatusTooManyRequests, "Too many requests are in flight"}
 	kindQuota        = kind{"quota", http.StatusConflict, "A quota is used up"}
@@ -205,6 +206,7 @@ func (c *call) problemOf(err error) *problem {
 		forbidden *control.ForbiddenError
 		readOnly  *control.ReadOnlyError
 		quota     *control.QuotaError
+		elsewhere *control.ElsewhereError
 	)
 	switch {
 	case errors.As(err, &own):
@@ -220,6 +222,8 @@ func (c *call) problemOf(err error) *problem {
 		return &problem{kind: kindReadOnly, Detail: readOnly.Error()}
 	case errors.As(err, &quota):
 		return &problem{kind: kindQuota, Detail: quota.Error() + "."}
+	case errors.As(err, &elsewhere):
+		return &problem{kind: kindElsewhere, Detail: sentence(elsewhere.Error())}
 	case errors.Is(err, state.ErrNotFound):
 		return notFound()
 	case errors.Is(err, state.ErrConflict) && c.http.Header.Get("If-Match") != "":

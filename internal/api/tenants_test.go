@@ -99,6 +99,7 @@ func TestTenants(t *testing.T) {
 		{method: "GET", path: "/resends/{}", foreign: jobs, absent: no, status: 404, route: "/resends/{id}"},
 		{method: "POST", path: "/resends/{}/cancel", foreign: jobs, absent: no, status: 404, route: "/resends/{id}/cancel"},
 		{method: "GET", path: "/event-types", status: 200},
+		{method: "GET", path: "/why?table=cobrancas&key={}", foreign: []string{"mark1-key", "mark3-key"}, absent: none, status: 200, route: "/why"},
 		{method: "GET", path: "/status", status: 200},
 		{method: "GET", path: "/audit?limit=500", status: 200},
 		{method: "GET", path: "/audit?object=endpoint/{}", foreign: endpoints, absent: none, status: 200, route: "/audit"},

@@ -43,6 +43,8 @@ type capture struct {
 	tables       *tables
 	// identity is the source's that the rules are bound to.
 	identity cdc.Identity
+	// verdicts are what became of the newest changes.
+	verdicts *verdicts
 	from     cdc.LSN // the slot's confirmed position at the start
 	// ruled are the tables of the rules.
 	ruled atomic.Pointer[[]cdc.Ruled]
@@ -116,6 +118,12 @@ func (b *bridge) openCapture(ctx context.Context) (*capture, error) {
 	options := []mapping.MapperOption{mapping.WithSource(c.lookup), mapping.WithTransactionMemory(b.TransactionMemory)}
 	if c.stage.keys != nil {
 		options = append(options, mapping.WithKeptChanges())
+	}
+	c.verdicts = newVerdicts(verdictsKept)
+	c.verdicts.use(rules)
+	c.verdicts.offer(b.endpointsNow())
+	if b.State != nil { // else there is no API that could be asked
+		options = append(options, mapping.WithObserver(c.verdicts))
 	}
 	c.mapper = mapping.NewMapper(rules, nil, options...)
 	c.publications, c.from = source.Publications, source.ConfirmedFlush
@@ -382,6 +390,7 @@ func (c *capture) Begin(tx *cdc.Transaction) error {
 			return err
 		}
 		c.mapper.Swap(next)
+		c.verdicts.use(next)
 		c.Log.Info().Int("rules", next.Len()).Msg("rules reloaded")
 	}
 	c.mapper.Begin(tx)
@@ -471,6 +480,7 @@ func (c *capture) Reset() error {
 	c.tables.forget.Store(true)
 	signal(c.jobsChanged) // those of parked changes
 	c.tables.check()
+	c.verdicts.began(time.Now())
 	c.health.streaming.Store(true)
 	c.Log.Info().Msg("replication started")
 	c.ready.Do(func() { c.Log.Info().Msg("bridge is ready") })

@@ -156,6 +156,9 @@ func (b *bridge) applyEndpoints() {
 	all := b.roster.all()
 	before := *b.endpoints.Swap(&all)
 	b.queue.Update(all)
+	if b.capture != nil {
+		b.capture.verdicts.offer(all)
+	}
 	if b.dispatcher != nil {
 		b.dispatcher.Update(all)
 	}

@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/http"
 	"time"
+	"unsafe"
 
 	"github.com/rs/zerolog"
 
@@ -14,6 +15,7 @@ import (
 	"gancho/delivery/endpoint"
 	"gancho/delivery/queue"
 	"gancho/delivery/webhook"
+	"gancho/internal/control"
 	"gancho/internal/state"
 	"gancho/mapping"
 )
@@ -187,6 +189,34 @@ func MetricsHandler(token string) http.Handler {
 	b := newBridge(Options{Log: zerolog.Nop(), MetricsToken: token}, &Definitions{})
 	return b.metricsHandler()
 }
+
+// Verdicts is the memory of verdicts, for tests.
+type Verdicts struct{ *verdicts }
+
+// NewVerdicts has room for so many records.
+func NewVerdicts(kept uint64) Verdicts { return Verdicts{newVerdicts(kept)} }
+
+// Use has what follows judged by these rules and offered to these endpoints.
+func (v Verdicts) Use(rules *mapping.Ruleset, endpoints ...endpoint.Endpoint) {
+	v.use(rules)
+	v.offer(endpoints)
+}
+
+// Began says that all is observed from now on.
+func (v Verdicts) Began(at time.Time) { v.began(at) }
+
+// Answer is answer, with webhook-ids that have the position and the rule's number.
+func (v Verdicts) Answer(q control.WhyQuestion) (control.WhyView, error) {
+	return v.answer(q, func(p cdc.Position, n int) (string, error) {
+		return fmt.Sprintf("%d-%d-%d", p.Commit, p.Ordinal, n), nil
+	})
+}
+
+// RecordSize is what a record takes, in bytes; VerdictsKept is how many a bridge keeps.
+const (
+	RecordSize   = unsafe.Sizeof(verdictRecord{})
+	VerdictsKept = verdictsKept
+)
 
 // PageSlots are the slots of jobs that send a page.
 type PageSlots struct{ *pageSlots }

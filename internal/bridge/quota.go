@@ -20,7 +20,7 @@ const (
 	// quotasEvery is the time between two looks at the backlogs, overQuotaEvery between two
 	// while a quota is passed, overflowEvery while events move, quotaAgain between two
 	// reports of one that stays passed.
-	quotasEvery    = time.Minute
+	quotasEvery    = 2 * time.Minute
 	overQuotaEvery = 10 * time.Second
 	overflowEvery  = time.Second
 	quotaAgain     = time.Hour

@@ -97,7 +97,8 @@ func (b *bridge) api() http.Handler {
 		Store: b.apiStore, Queue: b.queue, Sender: b.sender, File: b.roster.fromFile,
 		Catalogue: func() []mapping.EventType { return b.definitionsNow().Rules.EventTypes() },
 		Slot:      b.gauge.Measure, Version: b.Version, Quotas: b.Quotas,
-		Hazards: func(ctx context.Context) ([]cdc.Hazard, error) { return b.catalog.Hazards(ctx) },
+		Hazards:  func(ctx context.Context) ([]cdc.Hazard, error) { return b.catalog.Hazards(ctx) },
+		Verdicts: b.why,
 		Capture: func(context.Context) error {
 			if b.capture == nil {
 				return nil

@@ -60,6 +60,9 @@ func operations() map[string]operation {
 		"Deliveries": {state.Viewer, false, false, func(ctx context.Context, g *gym, a control.Actor) error {
 			return drop(g.Deliveries(ctx, a, state.Filter{}, "", 0))
 		}},
+		"Why": {state.Viewer, false, false, func(ctx context.Context, g *gym, a control.Actor) error {
+			return drop(g.Why(ctx, a, control.WhyQuestion{Table: "cobrancas", Key: "7"}))
+		}},
 		"DeadLetters": {state.Viewer, false, false, func(ctx context.Context, g *gym, a control.Actor) error {
 			return drop(g.DeadLetters(ctx, a, state.Filter{}, "", 0))
 		}},

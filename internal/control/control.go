@@ -41,6 +41,9 @@ type Options struct {
 	File func() []endpoint.Endpoint
 	// Catalogue returns the events that the rules make, in the rules' order.
 	Catalogue func() []mapping.EventType
+	// Verdicts returns what the process that captures remembers of a row's changes, an
+	// *ElsewhereError when this one does not capture. Nil: it does not.
+	Verdicts func(WhyQuestion) (WhyView, error)
 	// Capture returns what capture waits for; nil when it does not wait.
 	Capture func(ctx context.Context) error
 	// Slot reads the slot at the source, which may take long to answer.

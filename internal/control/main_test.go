@@ -77,6 +77,7 @@ func newGym(t *testing.T) *gym {
 		Catalogue: func() []mapping.EventType { return []mapping.EventType{{Name: "cobranca.paga"}} },
 		Slot:      func(context.Context) (cdc.Slot, error) { return cdc.Slot{Name: "gancho"}, nil },
 		Version:   "test",
+		Verdicts:  verdicts,
 	})
 	for name, tenants := range map[string]string{"um": "[1]", "dois": "[2]", "todos": ""} {
 		g.endpoint(name, tenants)

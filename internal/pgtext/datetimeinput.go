@@ -25,6 +25,9 @@ func ParseDateOrder(datestyle string) DateOrder {
 	return map[string]DateOrder{"MDY": OrderMDY, "DMY": OrderDMY, "YMD": OrderYMD}[order]
 }
 
+// String is the order as ParseDateOrder reads it behind a comma; empty: unknown.
+func (o DateOrder) String() string { return [...]string{"", "MDY", "DMY", "YMD"}[o] }
+
 // ReadDate is the input function of date: besides what ParseDate reads, months by name
 // ('8 Jan 1999', 'January 8, 1999'), 20260131, 31/01/2026 by the order, and a time and a
 // zone behind the date, which are ignored. What the server's time decides (today), names

@@ -17,6 +17,9 @@ import (
 //go:embed *.yaml
 var files embed.FS
 
+//go:embed tests/iset.yaml tests/pacto.yaml tests/superlogica.yaml
+var tests embed.FS
+
 // Names lists the presets: iset, pacto, superlogica.
 func Names() []string {
 	// Reading the directory of an embedded file system cannot fail.
@@ -37,6 +40,16 @@ func Files(name string) (map[string][]byte, error) {
 	text, err := files.ReadFile(name + ".yaml")
 	if err != nil {
 		return nil, fmt.Errorf("read preset %q: %w", name, err)
+	}
+	return map[string][]byte{name + ".yaml": text}, nil
+}
+
+// Tests returns the files of cases of a preset's rules, for gancho test, by their names.
+// They hold for the rules as Files returns them, without those of other presets.
+func Tests(name string) (map[string][]byte, error) {
+	text, err := tests.ReadFile("tests/" + name + ".yaml")
+	if err != nil {
+		return nil, fmt.Errorf("read the tests of preset %q: %w", name, err)
 	}
 	return map[string][]byte{name + ".yaml": text}, nil
 }

@@ -50,17 +50,19 @@ func (o *Overflow) Heads(ctx context.Context) (map[string]queue.Head, error) {
 }
 
 // Take implements queue.Overflow.
-func (o *Overflow) Take(ctx context.Context, endpoint, claim string, begin bool) (h queue.Head, err error) {
+func (o *Overflow) Take(ctx context.Context, endpoint, claim string, begin bool, owned func() error) (h queue.Head, err error) {
 	name := o.store.text.encode(endpoint)
 	sql := `update gancho.overflow_heads h set claim = $2 where endpoint = $1 returning ` + headColumns
 	if begin {
 		sql = `insert into gancho.overflow_heads as h (endpoint, claim) values ($1, $2) on conflict (endpoint) do update set claim = excluded.claim returning ` + headColumns
 	}
 	err = o.change(ctx, "take the overflow of an endpoint", func(tx pgx.Tx) error {
-		if h, err = oneHead(ctx, tx, sql, name, claim); err != nil || begin || h.Events > 0 {
+		if h, err = oneHead(ctx, tx, sql, name, claim); err != nil {
 			return err
 		}
-		h = queue.Head{}
+		if err := owned(); err != nil || begin || h.Events > 0 {
+			return err
+		}
 		_, err = tx.Exec(ctx, `delete from gancho.overflow_heads where endpoint = $1`, name)
 		return err
 	})
@@ -123,7 +125,7 @@ func (o *Overflow) Move(ctx context.Context, endpoint, claim string, read func(e
 			size := overflowSize(m)
 			total += size
 			end = e.ID
-			return []any{name, e.ID.Bytes(), enc(m.Type), enc(m.Tenant), enc(m.Key), m.Time, enc(m.Version), body(m.Data), m.Previous, m.Unchanged, int32(size)}
+			return []any{name, e.ID.Bytes(), enc(m.Type), enc(m.Tenant), enc(m.Key), m.Time, enc(m.Version), body(m.Data), m.Previous, notes(m), int32(size)}
 		})
 		if err != nil {
 			return err
@@ -138,7 +140,7 @@ func (o *Overflow) Move(ctx context.Context, endpoint, claim string, read func(e
 // overflowSize is about what a row takes, in bytes.
 func overflowSize(m *webhook.Message) int {
 	const row = 128 // and its part of the indexes
-	return row + len(m.Type) + len(m.Tenant) + len(m.Key) + len(m.Version) + len(m.Data) + len(m.Previous) + len(m.Unchanged)
+	return row + len(m.Type) + len(m.Tenant) + len(m.Key) + len(m.Version) + len(m.Data) + len(m.Previous) + len(m.Unchanged) + len(m.Errors)
 }
 
 // Page implements queue.Overflow.
@@ -149,8 +151,11 @@ func (o *Overflow) Page(ctx context.Context, endpoint string, after, end queue.I
 		) page where before is null or before < $5 order by position`,
 		[]any{o.store.text.encode(endpoint), after.Bytes(), end.Bytes(), count, budget}, func(row pgx.CollectableRow) (queue.Entry, error) {
 			m := &webhook.Message{}
-			var position []byte
-			err := row.Scan(&position, &m.Type, &m.Tenant, &m.Key, &m.Time, &m.Version, &m.Data, &m.Previous, &m.Unchanged)
+			var position, kept []byte
+			err := row.Scan(&position, &m.Type, &m.Tenant, &m.Key, &m.Time, &m.Version, &m.Data, &m.Previous, &kept)
+			if err == nil {
+				err = readNotes(m, kept)
+			}
 			m.Time = m.Time.UTC()
 			decodeIn(&m.Type, &m.Tenant, &m.Key, &m.Version)
 			return queue.Entry{ID: queue.IDFromBytes(position), Msg: m}, err
@@ -226,8 +231,13 @@ func (o *Overflow) Forget(ctx context.Context, of queue.Subject, remove bool) (m
 	err := s.write(ctx, "look for overflowed events of a key", func(tx pgx.Tx) error {
 		clear(found)
 		if remove { // whoever has read entries to move them has inserted them then
-			if _, err := tx.Exec(ctx, `select from gancho.overflow_heads order by endpoint for update`); err != nil {
+			heads, _ := tx.Query(ctx, `select endpoint from gancho.overflow_heads order by endpoint for update`)
+			names, err := pgx.CollectRows(heads, pgx.RowTo[string])
+			if err != nil {
 				return err
+			}
+			for _, name := range names {
+				found[decode(name)] = nil
 			}
 		}
 		rows, _ := tx.Query(ctx, `select endpoint, position from `+overflowTable+w.sql(), w.args...)

@@ -15,6 +15,7 @@ import (
 	"testing"
 	"time"
 
+	"gancho/cdc"
 	"gancho/delivery/dispatch"
 	"gancho/delivery/endpoint"
 	"gancho/delivery/queue"
@@ -80,9 +81,9 @@ type watched struct {
 	begun atomic.Bool
 }
 
-func (o *watched) Take(ctx context.Context, endpoint, claim string, begin bool) (queue.Head, error) {
+func (o *watched) Take(ctx context.Context, endpoint, claim string, begin bool, owned func() error) (queue.Head, error) {
 	o.begun.Store(o.begun.Load() || begin)
-	return o.Overflow.Take(ctx, endpoint, claim, begin)
+	return o.Overflow.Take(ctx, endpoint, claim, begin, owned)
 }
 
 func (o *watched) Move(ctx context.Context, endpoint, claim string, read func(queue.ID) ([]queue.Entry, error)) (queue.Head, error) {
@@ -339,4 +340,133 @@ func TestOverflowOverFailures(t *testing.T) {
 	}
 	w.end(0)
 	t.Logf("%d of %d events have arrived again", w.sink.repeats, w.appended)
+}
+
+// entries are n whole events, without what they owe to their ids.
+func entries(t *testing.T, n int) []queue.Entry {
+	t.Helper()
+	all := make([]queue.Entry, n)
+	for i := range all {
+		id := must[queue.ID](t)(queue.NewID(1, cdc.Position{Commit: cdc.LSN(queuetest.LSN(i))}, 0))
+		m := &webhook.Message{Type: "order.paid", Tenant: "acme", Key: fmt.Sprint("k", i), Time: time.UnixMicro(int64(i)).UTC(), Version: "v1", Op: "update"}
+		m.Data, m.Previous, m.Unchanged, m.Errors = []byte(`{"a":1}`), []byte(`{"a":0}`), []byte(`["b"]`), []byte(`[{"field":"c"}]`)
+		if i%2 == 1 { // of no change
+			m.Op, m.Previous, m.Unchanged, m.Errors = "", nil, nil, nil
+		}
+		all[i] = queue.Entry{ID: id, Msg: m}
+	}
+	return all
+}
+
+func byPosition(page []queue.Entry) map[string]*webhook.Message {
+	m := map[string]*webhook.Message{}
+	for _, e := range page {
+		m[e.ID.String()] = e.Msg
+	}
+	return m
+}
+
+// moveEntries moves them to an endpoint's overflow, whose claim is claim.
+func moveEntries(t *testing.T, o *state.Overflow, endpoint, claim string, all []queue.Entry) queue.Head {
+	t.Helper()
+	must[queue.Head](t)(o.Take(t.Context(), endpoint, claim, true, func() error { return nil }))
+	return must[queue.Head](t)(o.Move(t.Context(), endpoint, claim, func(queue.ID) ([]queue.Entry, error) { return all, nil }))
+}
+
+// An event that has moved is the same as before, also as a dead letter.
+func TestOverflowKeepsTheWholeEvent(t *testing.T) {
+	t.Parallel()
+	s, _ := newStore(t)
+	o, all := s.Overflow(), entries(t, 4)
+	h := moveEntries(t, o, "a", "1", all)
+	page := must[[]queue.Entry](t)(o.Page(t.Context(), "a", queue.ID{}, h.End, 10, 1<<20))
+	same(t, "page", byPosition(all), byPosition(page))
+
+	id, at := all[0].ID, time.UnixMicro(1).UTC()
+	died := queue.OverflowDead{DeadResult: queue.DeadResult{ID: id, Reason: "refused"}, WebhookID: id.WebhookID("0123abcd"), Sequence: id.Sequence()}
+	died.First, died.Last = at, at
+	must[queue.Head](t)(o.Acknowledge(t.Context(), "a", "1", nil, []queue.OverflowDead{died}))
+	dead := must[[]state.DeadLetter](t)(s.DeadLetters(t.Context(), state.Filter{}, 0, 10))
+	want := *all[0].Msg
+	want.ID, want.Sequence = died.WebhookID, died.Sequence
+	if len(dead) != 1 {
+		t.Fatalf("%d dead letters", len(dead))
+	}
+	same(t, "dead letter", want, dead[0].Message)
+}
+
+// ownQueue is a queue without a dispatcher whose events may overflow; own makes another
+// process the owner of its endpoint.
+func ownQueue(t *testing.T, s *state.Store) (q *queue.Queue, own func() *queue.Owner) {
+	t.Helper()
+	r := queuetest.StartRedis(t)
+	open := func() *queue.Queue {
+		q := must[*queue.Queue](t)(queue.Open(t.Context(), queue.Options{
+			URL: r.URL(), Endpoints: []endpoint.Endpoint{{Name: "a"}}, Overflow: s.Overflow(), Logger: queuetest.Logger(t),
+		}))
+		t.Cleanup(func() { _ = q.Close() })
+		return q
+	}
+	q = open()
+	must[uint16](t)(q.Claim(t.Context(), queuetest.Source(), false))
+	c := queuetest.Client(t, r)
+	return q, func() *queue.Owner {
+		t.Helper()
+		check(t, c.Del(t.Context(), "gancho:leases").Err()) // those of the owner before have expired
+		owners := must[[]*queue.Owner](t)(open().Worker().Acquire(t.Context(), time.Minute, []string{"a"}))
+		if len(owners) != 1 || owners[0] == nil {
+			t.Fatal("the endpoint has another owner")
+		}
+		if _, _, err := owners[0].Load(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		return owners[0]
+	}
+}
+
+// An owner that does not know yet that it is none takes the head from nobody.
+func TestOverflowIsNotTakenByAStaleOwner(t *testing.T) {
+	t.Parallel()
+	s, dsn := newStore(t)
+	q, own := ownQueue(t, s)
+	queuetest.AppendEvents(t, q, 0, 10, 5, queuetest.KeyModulo(2))
+	stale := own()
+	owner := own()
+	move := func(o *queue.Owner, keep int64) bool {
+		owned, _, err := o.MoveOldest(t.Context(), keep)
+		check(t, err)
+		return owned
+	}
+	if move(stale, 5) {
+		t.Error("a stale owner has begun an overflow")
+	}
+	if heads := query[int](t, dsn, `select count(*)::int from gancho.overflow_heads`); heads != 0 {
+		t.Errorf("it has left %d heads", heads)
+	}
+	if !move(owner, 5) || move(stale, 3) || !move(owner, 2) {
+		t.Error("a stale owner has taken the head")
+	}
+	if s := must[queue.Stats](t)(queuetest.Stats(t.Context(), q, "a")); s.Backlog != 10 || s.Overflowed != 8 {
+		t.Errorf("%d of %d events have moved", s.Overflowed, s.Backlog)
+	}
+}
+
+// When all that has moved was somebody's who is forgotten, the owner and Redis have no head
+// left, and what was queued later is delivered; also when the call that removed it failed.
+func TestOverflowThatIsForgotten(t *testing.T) {
+	t.Parallel()
+	w := newOverflowWorld(t)
+	w.set(endpoint.Paused)
+	w.append(20)
+	w.moved(5)
+	for key := range 5 {
+		of := queue.Subject{Tenant: string(queuetest.Event(0, "").Tenant), Key: fmt.Sprint("k", key)}
+		if key < 4 {
+			must[map[string][]queue.ID](t)(w.store.Overflow().Forget(t.Context(), of, true)) // and Redis hears nothing of it
+			continue
+		}
+		must[queue.Forgotten](t)(w.q.Forget(t.Context(), of))
+	}
+	queuetest.Eventually(t, "no overflow", func() bool { s := w.stats(); return s.Backlog == 4 && s.Overflowed == 0 })
+	w.end(16)
 }

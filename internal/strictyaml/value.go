@@ -121,6 +121,19 @@ func (v Value) empty() bool {
 	return n != nil && n.Kind == yaml.ScalarNode && n.ShortTag() == "!!null"
 }
 
+// IsText reports whether the value is a scalar that YAML takes for a text: one in quotes,
+// or one that is neither a number nor a boolean. A date is one.
+func (v Value) IsText() bool {
+	if !v.IsScalar() {
+		return false
+	}
+	switch v.Resolved().node.ShortTag() {
+	case "!!int", "!!float", "!!bool":
+		return false
+	}
+	return true
+}
+
 // described names the kind of the value for messages.
 func (v Value) described() string {
 	switch {

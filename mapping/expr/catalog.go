@@ -227,3 +227,11 @@ func stableText(t *cdc.Type, printing bool) bool {
 	}
 	return info.volatile[0] != 'i'
 }
+
+// Builtin returns a type of pg_catalog by its name in pg_type; nil: there is none.
+func Builtin(name string) *cdc.Type {
+	if info := pg().byName[name]; info != nil && !info.pseudo {
+		return info.typ
+	}
+	return nil
+}

@@ -183,6 +183,7 @@ type Expr struct {
 	root    *term
 	eval    evalFunc
 	test    testFunc // of a boolean expression
+	parts   []part   // the operands of a condition that is an AND; nil: it is none
 	out     *codec
 	zoned   bool // the text form depends on the session's time zone, which is not the stream's
 	wall    bool // pgtext.JSONOptions.Wall: only a column's timestamps are known to be local in the source's zone
@@ -225,9 +226,23 @@ func compile(src string, s *Scope, mustBeBool bool) (*Expr, error) {
 	e.wall = s.computes(root)
 	if root.typ.Base().OID == oidBool {
 		e.test = generateBool(root)
+		if root.op == opAnd {
+			e.parts = mapped(root.args, func(t *term) part { return part{generateBool(t), t.off} })
+		}
 	}
 	return e, nil
 }
+
+// part is an operand of the AND at the top of a condition.
+type part struct {
+	test   testFunc
+	offset int
+}
+
+// Parts are the places of the operands of the AND at the top of a condition, as offsets
+// in its source; nil: it is no AND. One conjunct of the source may be several of them
+// (BETWEEN), and a constant one is none.
+func (e *Expr) Parts() []int { return mapped(e.parts, func(p part) int { return p.offset }) }
 
 // Type is the result's type. A string literal, or null, is text.
 func (e *Expr) Type() *cdc.Type { return e.typ }

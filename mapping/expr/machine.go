@@ -137,8 +137,10 @@ func (m *Machine) LoadLookup(lookup int, row []cdc.Datum) { m.rows[2+lookup] = r
 
 // Bool evaluates a boolean expression. When err is not nil, it is an
 // *UnknownError or an *EvalError.
-func (m *Machine) Bool(e *Expr) (val, null bool, err error) {
-	switch x := e.test(m); x {
+func (m *Machine) Bool(e *Expr) (val, null bool, err error) { return m.result(e.test(m)) }
+
+func (m *Machine) result(x tri) (val, null bool, err error) {
+	switch x {
 	case triUnknown:
 		return false, false, m.missing
 	case triFailed:
@@ -146,6 +148,31 @@ func (m *Machine) Bool(e *Expr) (val, null bool, err error) {
 	default:
 		return x == triTrue, x == triNull, nil
 	}
+}
+
+// Decide is Bool, and says which of Parts has made the condition false, or was the first
+// null: -1, when it has none, or is true.
+func (m *Machine) Decide(e *Expr) (val, null bool, part int, err error) {
+	x, part := e.decide(m)
+	val, null, err = m.result(x)
+	return val, null, part, err
+}
+
+// decide is boolLogic of an AND, with the operand that decides.
+func (e *Expr) decide(m *Machine) (r tri, decider int) {
+	if e.parts == nil {
+		return e.test(m), -1
+	}
+	r, decider = triTrue, -1
+	for i := range e.parts {
+		switch x := e.parts[i].test(m); {
+		case x == triFalse || x == triFailed:
+			return x, i
+		case x > triTrue && (r == triTrue || x > r):
+			r, decider = x, i
+		}
+	}
+	return r, decider
 }
 
 // Sent returns an *UnknownError for the first of the columns whose value the server did

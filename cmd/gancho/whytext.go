@@ -1,0 +1,201 @@
+package main
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"gancho/internal/control"
+	"gancho/internal/state"
+)
+
+// whyText is the story of a row's changes, for people.
+func whyText(v *control.WhyView) string {
+	w := &whyWriter{view: v}
+	key := v.Key
+	if len(v.KeyColumns) > 0 {
+		key = strings.Join(v.KeyColumns, ",") + " = " + v.Key
+	}
+	w.line(0, "%s, %s: %s known", v.Table, key, plural(int64(len(v.Changes)), "change"))
+	switch {
+	case v.Overwritten:
+		w.line(0, "Changes are remembered since %s; older ones had to make room for newer ones, and are not known.", clock(v.Since))
+	default:
+		w.line(0, "Changes are remembered since %s, when this process began to capture; of older ones not all are known.", clock(v.Since))
+	}
+	if !v.Capturing {
+		w.line(0, "The process does not capture at the moment: of what was changed since it lost the slot it knows nothing.")
+	}
+	if len(v.KeyColumns) == 0 {
+		w.line(0, "The table has no primary key, so no row of it can be recognized.")
+	}
+	if v.More {
+		w.line(0, "These are the newest; earlier ones are known, too.")
+	}
+	if len(v.Changes) == 0 {
+		w.nothing()
+	}
+	for i := range v.Changes {
+		w.change(&v.Changes[i])
+	}
+	return w.text.String()
+}
+
+type whyWriter struct {
+	view *control.WhyView
+	text strings.Builder
+}
+
+// line writes a line; its texts are from rules, databases and receivers.
+func (w *whyWriter) line(depth int, format string, args ...any) {
+	w.text.WriteString(strings.Repeat("  ", depth) + printable(fmt.Sprintf(format, args...)) + "\n")
+}
+
+// nothing says why a change may not be known.
+func (w *whyWriter) nothing() {
+	w.line(0, "")
+	w.line(0, "If the row was changed since then:")
+	w.line(1, "its transaction has not committed, or was not read yet: gancho status shows how far the slot is behind;")
+	w.line(1, "or the stream does not have it (a row filter, another table, a publication without the operation): gancho check;")
+	w.line(1, "or the key is another: it is the primary key%s, not the rule's ordering key.", w.keyColumns())
+}
+
+func (w *whyWriter) keyColumns() string {
+	if len(w.view.KeyColumns) == 0 {
+		return ""
+	}
+	return " (" + strings.Join(w.view.KeyColumns, ",") + ")"
+}
+
+func (w *whyWriter) change(c *control.WhyChange) {
+	w.line(0, "")
+	what := c.Op + ", change " + fmt.Sprint(c.Ordinal) + " of its transaction"
+	if c.Net {
+		what = c.Op + ", what the transaction has made of the row"
+	}
+	w.line(0, "%s  %s  %s", clock(c.Time), c.Position, what)
+	if len(c.Rules) == 0 {
+		w.line(1, "no rule is for %s: %s", c.Op, w.rules())
+	}
+	for i := range c.Rules {
+		w.rule(c, &c.Rules[i])
+	}
+}
+
+// rules lists the table's rules.
+func (w *whyWriter) rules() string {
+	var out []string
+	for _, r := range w.view.Rules {
+		out = append(out, fmt.Sprintf("%s (%s) is for %s", r.Event, r.Rule, r.On))
+	}
+	return strings.Join(out, "; ")
+}
+
+func (w *whyWriter) rule(c *control.WhyChange, r *control.WhyRule) {
+	name := r.Event + " (" + r.Rule + ")"
+	if r.Rule == "" {
+		name = "a rule of before the last reloads"
+	}
+	w.line(1, "%s: %s", name, w.outcome(c, r))
+	if r.Outcome != control.WhyEvent {
+		return
+	}
+	taken := 0
+	for i := range r.Endpoints {
+		if r.Endpoints[i].Refused == "" {
+			taken++
+		}
+		w.endpoint(&r.Endpoints[i])
+	}
+	if taken == 0 {
+		w.line(2, "no endpoint got it")
+	}
+}
+
+// outcome says what a rule made of a change.
+func (w *whyWriter) outcome(c *control.WhyChange, r *control.WhyRule) string {
+	switch r.Outcome {
+	case control.WhyEvent:
+		return "event " + r.WebhookID
+	case control.WhyUnwatched:
+		return "no event: the update changed none of the columns of watch"
+	case control.WhyFalse:
+		return "no event: when was false" + conjunct(r)
+	case control.WhyNull:
+		return "no event: when was null" + conjunct(r)
+	case control.WhyParked:
+		switch {
+		case r.Unparked:
+			return "the change was parked, and is no longer: it was redriven or dropped (gancho audit)"
+		case r.Parked != "":
+			return "no event: the change is parked: " + r.Parked + "; see gancho parked list"
+		}
+		return "no event: the change is parked; see gancho parked list"
+	case control.WhyAwaits:
+		return "its lookups are being read"
+	case control.WhyCommit:
+		later := slices.ContainsFunc(w.view.Changes, func(n control.WhyChange) bool {
+			return n.Net && n.Position == c.Position && slices.ContainsFunc(n.Rules, func(o control.WhyRule) bool { return o.Rule == r.Rule })
+		})
+		if later {
+			return "applied to what the transaction has made of the row: see below"
+		}
+		return "no event yet: the rule waits for the commit; or what the transaction has made of the row is nothing that it is for"
+	case control.WhyChild:
+		return "counts as a change of its parent: ask for the parent's row"
+	case control.WhyNothing:
+		return "no event: the transaction left the row as it was"
+	case control.WhyGrouped:
+		return "collapsed: the rows with one collapse key make one event, that of the last of them"
+	case control.WhyRoot:
+		return "no event: root_only, and its parent was deleted in the same transaction"
+	}
+	return r.Outcome
+}
+
+// conjunct says which part of when decided.
+func conjunct(r *control.WhyRule) string {
+	var out string
+	if r.Of > 1 {
+		out = fmt.Sprintf(", because of its part %d of %d", r.Number, r.Of)
+	}
+	if r.Conjunct != "" {
+		out += ": " + r.Conjunct
+	}
+	return out
+}
+
+func (w *whyWriter) endpoint(e *control.WhyEndpoint) {
+	switch e.Refused {
+	case "event":
+		w.line(2, "%s: not queued: none of its events covers this one", e.Endpoint)
+	case "tenant":
+		w.line(2, "%s: not queued: the event is of none of its tenants", e.Endpoint)
+	case "inactive":
+		w.line(2, "%s: not queued: it was inactive", e.Endpoint)
+	case "":
+		if len(e.Attempts) == 0 {
+			w.line(2, "%s: queued; the delivery log has no attempt yet (gancho endpoints show %[1]s)", e.Endpoint)
+		}
+	default:
+		w.line(2, "%s: not queued: %s", e.Endpoint, e.Refused)
+	}
+	for i := range e.Attempts {
+		w.line(2, "%s: %s", e.Endpoint, attemptText(&e.Attempts[i]))
+	}
+}
+
+// attemptText is an attempt in one line.
+func attemptText(a *state.Attempt) string {
+	out := fmt.Sprintf("%s at %s, attempt %d", a.Outcome, clock(a.Time), a.Number)
+	if a.Replay {
+		out += ", sent again"
+	}
+	if a.Status > 0 {
+		out += fmt.Sprintf(", status %d", a.Status)
+	}
+	if a.Error != "" {
+		out += ": " + a.Error
+	}
+	return out
+}

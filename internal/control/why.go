@@ -1,0 +1,243 @@
+package control
+
+import (
+	"cmp"
+	"context"
+	"slices"
+	"time"
+
+	"gancho/delivery/queue"
+	"gancho/internal/state"
+)
+
+// What WhyRule.Outcome may be.
+const (
+	WhyEvent     = "event"      // an event was made
+	WhyUnwatched = "unwatched"  // an update that changed none of the columns of watch
+	WhyFalse     = "when_false" // a conjunct of when was false
+	WhyNull      = "when_null"  // a conjunct of when was null
+	WhyParked    = "parked"     // the rule could not be applied
+	WhyAwaits    = "lookup"     // lookups are being read
+	WhyCommit    = "commit"     // decided at the commit; the net change has the rest, if the rule is for it
+	WhyChild     = "child"      // it counts as a change of its parent
+	WhyNothing   = "no_change"  // the transaction left the row as it was
+	WhyGrouped   = "collapsed"  // one event is made of the rows with its collapse key
+	WhyRoot      = "root_only"  // its parent was deleted in the same transaction
+)
+
+// MaxWhyChanges is how many changes of a row Why tells of: the newest ones.
+const MaxWhyChanges = 100
+
+// WhyQuestion asks what became of a row's changes.
+type WhyQuestion struct {
+	Table string // as people write it: its schema may be missing
+	Key   string // the primary key; several columns joined by commas
+	From  time.Time
+	// Tenant is the one whose rows are shown; nil: all are.
+	Tenant *string
+}
+
+// WhyView is what became of a row's changes.
+type WhyView struct {
+	Table string `json:"table"`
+	Key   string `json:"key"`
+	// KeyColumns are those of the primary key.
+	KeyColumns []string `json:"key_columns"`
+	// Capturing: the process that answers captures now. Else it did, and does not know what
+	// was changed since.
+	Capturing bool `json:"capturing"`
+	// Since is from when on changes are known, by their commits: when the process began to
+	// capture, or, Overwritten, the newest change that had to make room.
+	Since       time.Time `json:"since"`
+	Overwritten bool      `json:"overwritten"`
+	// Rules are those for the table, as they are now.
+	Rules []WhyTableRule `json:"rules"`
+	// Changes are the newest ones, in the order of their positions. More: there are older ones.
+	Changes []WhyChange `json:"changes"`
+	More    bool        `json:"more"`
+}
+
+// WhyTableRule is a rule for a table.
+type WhyTableRule struct {
+	Rule  string `json:"rule"` // file:line
+	Event string `json:"event"`
+	On    string `json:"on"` // insert or update
+}
+
+// WhyChange is a change of the row, or what a transaction has made of it.
+type WhyChange struct {
+	Time     time.Time `json:"time"`     // of the commit
+	Position string    `json:"position"` // the commit's LSN
+	Ordinal  uint64    `json:"ordinal"`  // in the transaction
+	Op       string    `json:"op"`
+	// Net: it is what the transaction has made of the row, to which rules with collapse,
+	// children or root_only are applied.
+	Net bool `json:"net"`
+	// Rules are those that were for the operation.
+	Rules []WhyRule `json:"rules"`
+}
+
+// WhyRule is what a rule made of a change.
+type WhyRule struct {
+	Rule    string `json:"rule"` // file:line; empty: it is a rule of before the last reloads
+	Event   string `json:"event"`
+	Outcome string `json:"outcome"`
+	// Number, from 1 of Of, is the conjunct of when that was false or null, and Conjunct its
+	// text. A tenant is not shown the text, which may name others.
+	Number   int    `json:"conjunct_number,omitempty"`
+	Of       int    `json:"conjuncts,omitempty"`
+	Conjunct string `json:"conjunct,omitempty"`
+	// WebhookID is that of the event, or the one that the event of a parked change would have.
+	WebhookID string `json:"webhook_id,omitempty"`
+	// Parked is the reason; Unparked: the change is no longer parked.
+	Parked   string `json:"reason,omitempty"`
+	Unparked bool   `json:"unparked,omitempty"`
+	// Endpoints are those that the event was offered to, as they were then.
+	Endpoints []WhyEndpoint `json:"endpoints,omitempty"`
+}
+
+// WhyEndpoint is an endpoint that an event was offered to.
+type WhyEndpoint struct {
+	Endpoint string `json:"endpoint"`
+	// Refused is why the event was not queued for it: event, tenant or inactive; "": it was.
+	Refused string `json:"refused,omitempty"`
+	// Attempts are those in the delivery log, the oldest first.
+	Attempts []state.Attempt `json:"attempts,omitempty"`
+	// Tenants are the endpoint's, by which control chooses what an actor sees.
+	Tenants []string `json:"-"`
+}
+
+// ElsewhereError reports what only the process that captures can answer.
+type ElsewhereError struct{ Slot string }
+
+// Error says whom to ask.
+func (e *ElsewhereError) Error() string {
+	which := "captures"
+	if e.Slot != "" {
+		which = "reads the slot " + e.Slot
+	}
+	return "this process does not capture changes, and knows nothing of them; ask the gancho run that " + which + ": one without --only deliver, which does not stand by"
+}
+
+// Why returns what became of a row's changes, as far as the process that captures remembers
+// it. A tenant sees the rows of which it is known that they are its own, and no endpoints of
+// others. Needs Viewer.
+func (s *Service) Why(ctx context.Context, a Actor, q WhyQuestion) (WhyView, error) {
+	if _, err := s.stored(a, state.Viewer); err != nil {
+		return WhyView{}, err
+	}
+	var wrong problems
+	if q.Table == "" {
+		wrong.add("table", "write table=cobrancas", "the table is missing")
+	}
+	if q.Key == "" {
+		wrong.add("key", "write the row's primary key, several columns joined by commas", "the key is missing")
+	}
+	if err := wrong.err(); err != nil {
+		return WhyView{}, err
+	}
+	if s.Verdicts == nil {
+		return WhyView{}, &ElsewhereError{}
+	}
+	q.Tenant = nil
+	if a.Tenant != "" {
+		q.Tenant = &a.Tenant
+	}
+	v, err := s.Verdicts(q)
+	if err != nil {
+		return WhyView{}, err
+	}
+	return v, s.join(ctx, a, &v)
+}
+
+// join adds to the view what came after the verdicts, and takes out what is not the actor's.
+func (s *Service) join(ctx context.Context, a Actor, v *WhyView) error {
+	rules := map[string]*WhyRule{} // by webhook-id
+	var events, parked []string
+	for i := range v.Changes {
+		for j := range v.Changes[i].Rules {
+			r := &v.Changes[i].Rules[j]
+			if a.Tenant != "" {
+				r.Conjunct = ""
+			}
+			r.Endpoints = slices.DeleteFunc(r.Endpoints, func(e WhyEndpoint) bool { return !a.sees(e.Tenants) })
+			switch {
+			case r.Outcome == WhyEvent:
+				events = append(events, r.WebhookID)
+			case r.Outcome == WhyParked && a.Tenant == "":
+				parked = append(parked, r.WebhookID)
+			default:
+				continue
+			}
+			rules[r.WebhookID] = r
+		}
+	}
+	if err := s.addReasons(ctx, parked, rules); err != nil {
+		return err
+	}
+	return s.addAttempts(ctx, a, events, rules)
+}
+
+// addReasons adds why changes are parked.
+func (s *Service) addReasons(ctx context.Context, ids []string, rules map[string]*WhyRule) error {
+	if len(ids) == 0 || s.Queue == nil {
+		return nil
+	}
+	filter := queue.ParkedFilter{}
+	for _, text := range ids {
+		_, id, err := queue.ParseWebhookID(text)
+		if err != nil {
+			return err
+		}
+		filter.IDs = append(filter.IDs, id)
+	}
+	// Not more of the parked changes is read than what lies between them.
+	filter.Last = slices.MaxFunc(filter.IDs, queue.ID.Compare)
+	rows, err := s.Queue.Parked(ctx, filter, slices.MinFunc(filter.IDs, queue.ID.Compare).Before(), len(ids))
+	if err != nil {
+		return err
+	}
+	for _, id := range ids {
+		rules[id].Unparked = true
+	}
+	for i := range rows {
+		if r := rules[rows[i].WebhookID]; r != nil {
+			r.Parked, r.Unparked = rows[i].Reason, false
+		}
+	}
+	return nil
+}
+
+// addAttempts adds what the delivery log has of events.
+func (s *Service) addAttempts(ctx context.Context, a Actor, ids []string, rules map[string]*WhyRule) error {
+	if len(ids) == 0 {
+		return nil
+	}
+	for cursor := ""; ; {
+		page, err := s.Deliveries(ctx, a, state.Filter{Webhooks: ids}, cursor, MaxPage)
+		if err != nil {
+			return err
+		}
+		for i := range page.Items {
+			at := &page.Items[i]
+			r := rules[at.WebhookID]
+			if r == nil {
+				continue
+			}
+			k := slices.IndexFunc(r.Endpoints, func(e WhyEndpoint) bool { return e.Endpoint == at.Endpoint })
+			if k < 0 { // a resend to another endpoint
+				k, r.Endpoints = len(r.Endpoints), append(r.Endpoints, WhyEndpoint{Endpoint: at.Endpoint})
+			}
+			r.Endpoints[k].Attempts = append(r.Endpoints[k].Attempts, *at)
+		}
+		if cursor = page.Next; cursor == "" {
+			break
+		}
+	}
+	for _, r := range rules {
+		for i := range r.Endpoints {
+			slices.SortStableFunc(r.Endpoints[i].Attempts, func(a, b state.Attempt) int { return cmp.Or(a.Time.Compare(b.Time), cmp.Compare(a.Number, b.Number)) })
+		}
+	}
+	return nil
+}

@@ -1,0 +1,90 @@
+package control_test
+
+import (
+	"context"
+	"errors"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"gancho/internal/control"
+	"gancho/internal/state"
+)
+
+const parkedID = "01234567-001-0000000000001000-000000000000-0000"
+
+// verdicts are those of a row that made an event, and did not by another rule, and was parked
+// by a third.
+func verdicts(q control.WhyQuestion) (control.WhyView, error) {
+	return control.WhyView{Table: q.Table, Key: q.Key, Changes: []control.WhyChange{{Op: "update", Rules: []control.WhyRule{
+		{Event: "cobranca.paga", Outcome: control.WhyEvent, WebhookID: "why-" + q.Key, Endpoints: []control.WhyEndpoint{
+			{Endpoint: "um", Tenants: []string{"1"}}, {Endpoint: "dois", Tenants: []string{"2"}, Refused: "tenant"}, {Endpoint: "todos"},
+		}},
+		{Event: "cobranca.aberta", Outcome: control.WhyFalse, Number: 1, Of: 2, Conjunct: "empresa_id <> 2"},
+		{Event: "cobranca.nova", Outcome: control.WhyParked, WebhookID: parkedID},
+	}}}}, nil
+}
+
+// TestWhy: a tenant is told of its own endpoints alone, and not what conditions say, nor what
+// became of parked changes; and the log is joined to what is told.
+func TestWhy(t *testing.T) {
+	t.Parallel()
+	g := newGym(t)
+	ctx, now := context.Background(), time.Now().UTC().Truncate(time.Microsecond)
+	var attempts []state.Attempt
+	for _, name := range []string{"um", "todos"} {
+		for i := range 2 {
+			attempts = append(attempts, state.Attempt{
+				Time: now.Add(time.Duration(i) * time.Second), Endpoint: name, Entry: name, WebhookID: "why-7", Event: "cobranca.paga", Tenant: "1", Key: "7", Committed: now, Number: i + 1, Outcome: "retry", Error: "the answer of " + name,
+			})
+		}
+	}
+	if err := g.Store.WriteAttempts(ctx, attempts); err != nil {
+		t.Fatal(err)
+	}
+	ask := func(tenant string) (shown []string, rules []control.WhyRule) {
+		t.Helper()
+		v, err := g.Why(ctx, control.Actor{Name: "token:t", Role: state.Viewer, Tenant: tenant}, control.WhyQuestion{Table: "cobrancas", Key: "7"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		rules = v.Changes[0].Rules
+		for _, e := range rules[0].Endpoints {
+			line := e.Endpoint + " " + e.Refused
+			for _, a := range e.Attempts {
+				line += " " + a.Error
+			}
+			shown = append(shown, line)
+		}
+		return shown, rules
+	}
+	all, rules := ask("")
+	if diff := cmp.Diff([]string{"um  the answer of um the answer of um", "dois tenant", "todos  the answer of todos the answer of todos"}, all); diff != "" {
+		t.Errorf("the operator: -want +got\n%s", diff)
+	}
+	if rules[1].Conjunct == "" || !rules[2].Unparked {
+		t.Errorf("the operator: %+v", rules)
+	}
+	// How the event ended at the operator's endpoint is the tenant's to know, as in the log.
+	one, rules := ask("1")
+	if diff := cmp.Diff([]string{"um  the answer of um the answer of um", "todos   "}, one); diff != "" {
+		t.Errorf("tenant 1: -want +got\n%s", diff)
+	}
+	if rules[1].Conjunct != "" || rules[1].Number != 1 || rules[2].Unparked || rules[2].Parked != "" {
+		t.Errorf("tenant 1: %+v", rules)
+	}
+	if two, _ := ask("2"); !cmp.Equal(two, []string{"dois tenant"}) {
+		t.Errorf("tenant 2: %q", two)
+	}
+	// A process that does not capture, and questions without a row.
+	g.Verdicts = nil
+	elsewhere := new(control.ElsewhereError)
+	if _, err := g.Why(ctx, root, control.WhyQuestion{Table: "cobrancas", Key: "7"}); !errors.As(err, &elsewhere) {
+		t.Errorf("elsewhere: %v", err)
+	}
+	invalid := new(control.InvalidError)
+	if _, err := g.Why(ctx, root, control.WhyQuestion{}); !errors.As(err, &invalid) || len(invalid.Problems) != 2 {
+		t.Errorf("no row: %v", err)
+	}
+}
