@@ -56,7 +56,7 @@ type boundRule struct {
 // hiddenKey: the ordering key is empty where the rule's own is null, because a column
 // of the primary key, of which it is made otherwise, is denied.
 func (b *boundRule) hiddenKey() bool {
-	return b.key != nil && slices.ContainsFunc(b.identity(), func(column string) bool { return b.denied[column] })
+	return b.key != nil && slices.ContainsFunc(b.orderingKey(), func(column string) bool { return b.denied[column] })
 }
 
 // Bind checks the rules against the source's catalogue and returns them as a
@@ -409,7 +409,7 @@ func (b *binder) bind(ctx context.Context, r *rule) (*boundRule, error) {
 	if len(bound.lookups) < len(r.lookups) {
 		return nil, nil // every mention of them would repeat the mistake
 	}
-	c := &compiler{relation: t.Relation, lookups: bound.lookups, settings: b.settings, primaryKey: bound.identity(), hiddenKey: bound.hiddenKey(), collations: t.Collations, generated: t.Generated}
+	c := &compiler{relation: t.Relation, lookups: bound.lookups, settings: b.settings, primaryKey: bound.orderingKey(), hiddenKey: bound.hiddenKey(), collations: t.Collations, generated: t.Generated}
 	c.delegated, c.conditions, c.refused = map[site]*delegated{}, map[group]*condition{}, map[site]bool{}
 	if err := b.delegate(ctx, bound, c); err != nil {
 		return nil, err
@@ -424,6 +424,7 @@ func (b *binder) bind(ctx context.Context, r *rule) (*boundRule, error) {
 		return nil, err
 	}
 	b.errors = append(b.errors, c.mistakes...)
+	b.checkMovingTenant(bound, c.uses)
 	for _, u := range c.uses {
 		column := t.Relation.Columns[u.Index]
 		if !u.Whole {

@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/binary"
 	"slices"
+	"strings"
 
 	"gancho/cdc"
 	"gancho/internal/strictyaml"
@@ -49,9 +50,8 @@ func (r *rule) collapsesRows(primaryKey []string) bool {
 }
 
 // movingKey is the primary key without the columns by which the table is partitioned,
-// if a rule's collapse names it: it tells rows apart when an update moves a row to
-// another partition, which the stream has as a delete and an insert of two primary
-// keys. It is nil for any other rule.
+// if a rule's collapse names it: a row keeps it when an update moves it to another
+// partition. Its events are ordered by it. It is nil for any other rule.
 func (b *binder) movingKey(ctx context.Context, r *rule, t *cdc.Table) ([]string, error) {
 	if t.Kind != 'p' || len(r.collapse) == 0 || r.waitsFor() != "collapse" || r.collapsesRows(t.PrimaryKey) {
 		return nil, nil
@@ -75,12 +75,29 @@ func (b *binder) partitionKey(ctx context.Context, t *cdc.Table) ([]string, erro
 	return cdc.PartitionKey(ctx, b.conn, b.options.Encoding, t)
 }
 
-// identity are the columns that tell the rows of the rule's table apart.
-func (b *boundRule) identity() []string {
+// orderingKey are the columns by which events are ordered, unless the rule has a key.
+func (b *boundRule) orderingKey() []string {
 	if b.moving != nil {
 		return b.moving
 	}
 	return b.table.PrimaryKey
+}
+
+// checkMovingTenant: rows of two tenants with the same key are not one row, and an update
+// of the tenant must not show the old one's data to the new one.
+func (b *binder) checkMovingTenant(bound *boundRule, uses []use) {
+	if bound.moving == nil || bound.tenant == nil {
+		return
+	}
+	for _, u := range uses {
+		ofTenant := u.path == bound.tenant.path || slices.ContainsFunc(bound.lookups, func(l *boundLookup) bool {
+			return l.path() == u.path && strings.Contains(bound.tenant.text, l.name)
+		})
+		if ofTenant && slices.Contains(bound.table.PrimaryKey, u.Name) && !slices.Contains(bound.moving, u.Name) {
+			b.mistake(bound.collapse[0].value, -1, "add the column to collapse", "the tenant depends on column %q of the primary key, and collapse is without it: an update that changes it would show a row of one tenant to another", u.Name)
+			return
+		}
+	}
 }
 
 // A match is one side of two rows that have a key in common, such as a parent

@@ -14,6 +14,7 @@ import (
 // to the net effect of a transaction on a row, or on a row's parent.
 type transactionTable struct {
 	key      []string      // what tells rows apart
+	moving   []string      // what of it a row keeps that moves to another partition; nil for others
 	number   byte          // among those of one table
 	children []*boundChild // the rules for whose tables it is a child
 }
@@ -24,11 +25,12 @@ type collectPlan struct {
 	table    *transactionTable
 	relation *cdc.Relation
 	// key are the columns that tell rows apart; nil: every change is a row of its own.
-	key      []int
-	rules    [cdc.Delete + 1][]*transactionPlan
-	families []family
-	children []childPlan
-	subjects [cdc.Delete + 1]subjectPlan
+	// moving are those of them that a row keeps that moves; nil: none moves.
+	key, moving []int
+	rules       [cdc.Delete + 1][]*transactionPlan
+	families    []family
+	children    []childPlan
+	subjects    [cdc.Delete + 1]subjectPlan
 	// broken is the first error of a rule for which the table is a child.
 	broken *SchemaError
 }
@@ -50,12 +52,12 @@ func newCollectPlans(rs *Ruleset, rel *cdc.Relation, older bool, report func(*Sc
 
 // collectsFor is the plan of a per-transaction rule.
 func (p *tablePlan) collectsFor(b *boundRule) *collectPlan {
-	i := slices.IndexFunc(p.collects, func(c *collectPlan) bool { return slices.Equal(c.table.key, b.identity()) })
+	i := slices.IndexFunc(p.collects, func(c *collectPlan) bool { return slices.Equal(c.table.moving, b.moving) })
 	return p.collects[i]
 }
 
 func newCollectPlan(table *transactionTable, rel *cdc.Relation, older bool, report func(*SchemaError)) *collectPlan {
-	p := &collectPlan{table: table, relation: rel, key: columnIndexes(rel, table.key)}
+	p := &collectPlan{table: table, relation: rel, key: columnIndexes(rel, table.key), moving: columnIndexes(rel, table.moving)}
 	for _, child := range table.children {
 		c := newChildPlan(child, rel, older)
 		p.children = append(p.children, c)
@@ -121,6 +123,8 @@ type collector struct {
 	// results are the rules to apply, by the positions of their events.
 	results sorter
 	plans   []*collectPlan
+	// moves are the rows that moved to another partition.
+	moves moves
 	// emptied are the TRUNCATEs of a table.
 	emptied map[*transactionTable][]uint64
 	// rows are the net changes, unless they are too many: then they are only in
@@ -145,6 +149,7 @@ func newCollector(memory int64) collector {
 	c := collector{seed: maphash.MakeSeed(), emptied: map[*transactionTable][]uint64{}}
 	// Once changes are in the file, the other two use their memory.
 	c.changes.limit, c.matches.limit, c.results.limit = part, part/2, part/2
+	c.moves = moves{limit: part, identities: map[string]string{}}
 	return c
 }
 
@@ -157,6 +162,7 @@ func (c *collector) reset() {
 	c.changes.reset()
 	c.matches.reset()
 	c.results.reset()
+	c.moves.reset()
 	clear(c.plans)
 	clear(c.emptied)
 	clear(c.rows)
@@ -206,13 +212,24 @@ func (c *collector) collect(p *collectPlan, change *cdc.Change) error {
 		return nil
 	case cdc.Insert:
 		n.after = true
+		if m := &c.moves; m.deleted == p && m.ordinal+1 == change.Ordinal {
+			c.moved(p, change.New, change.Ordinal)
+		}
 		return c.put(&n, change, change.New)
 	case cdc.Delete:
 		n.before = true
+		if p.moving != nil {
+			c.leaves(p, change.Old, change.Ordinal)
+		}
 		return c.put(&n, change, change.Old)
 	}
 	n.before, n.after = true, true
-	if !c.keyChanged(p, change) {
+	same := !c.keyChanged(p, change)
+	if !same && p.moving != nil {
+		c.leaves(p, change.Old, change.Ordinal)
+		same = c.moved(p, change.New, change.Ordinal)
+	}
+	if same {
 		return c.put(&n, change, change.New)
 	}
 	// To a receiver one row is deleted and another inserted.
@@ -245,11 +262,13 @@ func (c *collector) put(n *net, change *cdc.Change, identity []cdc.Datum) error 
 	s := &c.changes
 	start := len(s.arena)
 	s.arena = append(s.arena, 0, 0, 0, 0, 0, 0, 0, 0)
-	s.arena = append(binary.BigEndian.AppendUint32(s.arena, n.plan.relation.OID), n.plan.table.number)
+	s.arena = n.plan.appendTable(s.arena)
 	identified := len(s.arena)
 	var known bool
 	if s.arena, known = c.appendColumns(s.arena, n.plan.relation, n.plan.key, identity); !known {
 		s.arena = binary.BigEndian.AppendUint64(s.arena[:identified], change.Ordinal)
+	} else if row, moved := c.moves.identities[string(s.arena[start+8:])]; moved {
+		s.arena = append(s.arena[:start+8], row...)
 	}
 	binary.BigEndian.PutUint64(s.arena[start:], maphash.Bytes(c.seed, s.arena[start+8:]))
 	s.arena = binary.BigEndian.AppendUint64(s.arena, change.Ordinal)
@@ -263,6 +282,11 @@ func (c *collector) put(n *net, change *cdc.Change, identity []cdc.Datum) error 
 		s.arena[flags] |= flagHoles
 	}
 	return s.push(start, key)
+}
+
+// appendTable appends what keeps the identities of a table's rows from those of others.
+func (p *collectPlan) appendTable(dst []byte) []byte {
+	return append(binary.BigEndian.AppendUint32(dst, p.relation.OID), p.table.number)
 }
 
 // appendColumns appends the values of columns so that different ones are different
@@ -370,10 +394,10 @@ func (rs *Ruleset) addTransactional(b *boundRule) bool {
 func (rs *Ruleset) transactionTable(b *boundRule) *transactionTable {
 	name := b.table.Relation.TableName()
 	tables := rs.transactional[name]
-	if i := slices.IndexFunc(tables, func(t *transactionTable) bool { return slices.Equal(t.key, b.identity()) }); i >= 0 {
+	if i := slices.IndexFunc(tables, func(t *transactionTable) bool { return slices.Equal(t.moving, b.moving) }); i >= 0 {
 		return tables[i]
 	}
-	t := &transactionTable{key: b.identity(), number: byte(len(tables))} // at most the table's subsets of its primary key that collapse names
+	t := &transactionTable{key: b.table.PrimaryKey, moving: b.moving, number: byte(len(tables))} // at most the table's subsets of its primary key that collapse names
 	rs.transactional[name] = append(tables, t)
 	return t
 }

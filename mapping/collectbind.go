@@ -43,7 +43,7 @@ func (b *binder) bindTransaction(ctx context.Context, bound *boundRule, c *compi
 	switch {
 	case len(t.PrimaryKey) > 0:
 		bound.seen |= rowOps()
-		for _, column := range bound.identity() {
+		for _, column := range t.PrimaryKey {
 			c.uses = append(c.uses, b.identityUse(t, column, r))
 		}
 	case r.ops != setOf(cdc.Insert) || r.waitsFor() != "collapse":
@@ -51,7 +51,7 @@ func (b *binder) bindTransaction(ctx context.Context, bound *boundRule, c *compi
 		bound.seen = setOf(cdc.Insert) // so that no mistake follows from this one
 		return nil
 	}
-	grouped := len(r.collapse) > 0 && !r.collapsesRows(bound.identity())
+	grouped := len(r.collapse) > 0 && !r.collapsesRows(bound.orderingKey())
 	if grouped && r.waitsFor() != "collapse" {
 		b.mistake(r.collapse[0].value, -1, "remove collapse, or name the primary key", "with %s, collapse can be by the primary key only", r.waitsFor())
 	}

@@ -233,6 +233,27 @@ rules:
 	}
 }
 
+// A conjunct that fails decides nothing where another one, which the source evaluates, is
+// false.
+func TestDelegateGuards(t *testing.T) {
+	t.Parallel()
+	l := newLab(t, pg, mapping.Options{}, `
+rules:
+  - {event: guarda, table: clientes, on: update, columns: [id], when: "so_digitos(codigo) and codigo::int > 5"}
+  - {event: depois, table: clientes, on: update, columns: [id], when: "exists (select from parcelas p where p.titulo_id = new.id) and 100 / (id - 2) > 5"}
+  - {event: longa, table: clientes, on: update, columns: [id], when: "exists (select from parcelas p where p.titulo_id = new.id) and observacao like 'l%'"}
+`, delegateSchema, `create function so_digitos(t text) returns boolean immutable language plpgsql as $$begin return trim(t) ~ '^[0-9]+$'; end$$`)
+	var all []string
+	for _, e := range l.resolve(
+		l.update("clientes", nil, with(client(), values{"id": "9", "codigo": "A1", "observacao": cdc.Unchanged})),
+		l.update("clientes", nil, with(client(), values{"id": "2", "codigo": "77"})),
+	) {
+		reason := e.Parked[strings.LastIndex(e.Parked, ":")+1:]
+		all = append(all, e.Type+" "+e.Data+reason)
+	}
+	diff(t, "events", all, []string{`guarda {"id":2}`, `depois  division by zero (SQLSTATE 22012)`, `longa {"id":2}`})
+}
+
 // What fails for one row parks that change alone; what was not sent is left out, or parks
 // where it would decide; previous shows what the old row gives.
 func TestDelegateRows(t *testing.T) {
@@ -308,6 +329,67 @@ rules:
 	diff(t, "events", all, []string{
 		`{"id":0,"inteiro":1,"exige":0}`, "the server refuses a value (SQLSTATE 0A000)", "the server refuses a value (SQLSTATE 22003)", "the server refuses a value (SQLSTATE P0001)", `{"id":4,"inteiro":4,"exige":4}`,
 	})
+}
+
+// What a routine raises for one row parks that row alone, whatever its code; its message
+// and what it quotes stay here.
+func TestDelegateRaises(t *testing.T) {
+	t.Parallel()
+	l := newLab(t, pg, mapping.Options{}, `
+rules:
+  - event: a
+    table: clientes
+    on: insert
+    columns: [id]
+    data: {x: "levanta(id, codigo)", y: "dinamica(nome)"}
+`, delegateSchema, `
+create function levanta(n int, codigo text) returns int stable language plpgsql as $$begin if codigo <> 'C1' then raise exception 'segredo %', n using errcode = trim(codigo); end if; return n; end$$;
+create function dinamica(t text) returns text stable language plpgsql as $$declare r text; begin if t <> 'Ana' then execute 'select ' || t into r; end if; return r; end$$`)
+	codes := []string{"C1", "55000", "XX000", "40001", "55P03", "42501", "57014", "53400", "25006", "28000", "08006", "42703"}
+	var changes []*cdc.Change
+	for id, code := range codes {
+		v := values{"id": fmt.Sprint(id), "codigo": code}
+		if code == "42703" {
+			v = values{"id": fmt.Sprint(id), "codigo": "C1", "nome": "segredo_ana"}
+		}
+		changes = append(changes, l.change("clientes", with(client(), v)))
+	}
+	events := l.resolve(changes...)
+	for i, e := range events {
+		if i == 0 && e.Data != `{"id":0,"x":0,"y":null}` || i > 0 && !strings.Contains(e.Parked, "(SQLSTATE "+codes[i]+")") || strings.Contains(e.Parked, "segredo") {
+			t.Errorf("%s: %+v", codes[i], e)
+		}
+	}
+	if len(events) != len(codes) || strings.Contains(l.log.String(), "segredo") {
+		t.Errorf("%d events; %s", len(events), l.log.String())
+	}
+	// A row's privilege is not missing for the others.
+	if err := l.source.Denied(); err != nil {
+		t.Error(err)
+	}
+}
+
+// What the source evaluates for many changes is held for a few at a time, and a value that
+// is too large parks its change.
+func TestDelegateLargeValues(t *testing.T) {
+	t.Parallel()
+	l := newLab(t, pg, mapping.Options{}, `
+rules:
+  - {event: a, table: clientes, on: insert, columns: [id], data: {x: "(select repeat('x', 1000000 * id))"}}
+`, delegateSchema)
+	var changes []*cdc.Change
+	for _, id := range []string{"7", "6", "20", "9", "9", "5", "0"} {
+		changes = append(changes, l.change("clientes", with(client(), values{"id": id})))
+	}
+	var all []string
+	for _, e := range l.resolve(changes...) {
+		_, reason, _ := strings.Cut(e.Parked, "data.x: ")
+		all = append(all, fmt.Sprint(len(e.Data)/1000000, reason))
+	}
+	diff(t, "events", all, []string{"7", "6", "0the row that it finds has more than 16 MiB", "9", "9", "5", "0"})
+	if n := l.mapper.Pending(); n != 0 {
+		t.Error(n)
+	}
 }
 
 // A delegated value leaves as one of its type does; what has no type of a column is text.

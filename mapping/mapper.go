@@ -135,21 +135,61 @@ func (m *Mapper) Resolve(ctx context.Context, sink Sink) error {
 	if m.source == nil && m.answer == nil {
 		return errors.New("apply rules with lookup: the mapper has no source; add WithSource")
 	}
-	for _, q := range w.queries {
-		if err := m.lookUp(ctx, q); err != nil {
+	entries := w.entries
+	rest := entries
+	for size := len(rest); len(rest) > 0; {
+		n := min(size, len(rest))
+		err := m.read(ctx, rest[:n])
+		if errors.Is(err, errTooMuch) {
+			size = n / 2
+			w.forget()
+			continue
+		}
+		if err != nil {
+			w.entries = rest
 			return err
 		}
-	}
-	// What the sink is given is complete: none of it becomes pending again.
-	entries := w.entries
-	w.entries = nil
-	for i := range entries {
-		if err := m.release(&entries[i], sink); err != nil {
-			return err
+		// What the sink is given is complete: none of it becomes pending again.
+		w.entries = nil
+		for i := range rest[:n] {
+			if err := m.release(&rest[i], sink); err != nil {
+				return err
+			}
+		}
+		clear(rest[:n]) // what they refer to
+		if rest, size = rest[n:], 2*n; len(rest) > 0 {
+			w.forget()
 		}
 	}
 	w.entries = entries
 	w.clear()
+	return nil
+}
+
+// read reads what some entries wait for. It returns errTooMuch, only for several of them,
+// when that would take too much memory.
+func (m *Mapper) read(ctx context.Context, entries []entry) error {
+	w := &m.waiting
+	w.several = len(entries) > 1
+	for i := range entries {
+		e := &entries[i]
+		for _, asked := range [][]int32{e.asked, e.before} {
+			for lookup, set := range asked {
+				if e.kind == entryWaiting && set >= 0 {
+					w.byID[e.rule.lookups[lookup].id].want(set)
+				}
+			}
+		}
+	}
+	for _, q := range w.queries {
+		if len(q.wanted) == 0 {
+			continue
+		}
+		if err := m.lookUp(ctx, q); err != nil {
+			return err
+		}
+		q.wanted = q.wanted[:0]
+	}
 	return nil
 }
 
@@ -267,9 +307,12 @@ type failure struct {
 }
 
 func (m *Mapper) apply(r *rulePlan, n int, c *cdc.Change, sink Sink) error {
+	undecided := "" // why the part of the condition that is decided here is not
 	if r.decides {
 		fires, failed := m.fires(r, c)
 		switch {
+		case failed != nil && len(r.late) > 0 && r.broken == nil:
+			undecided = failed.reason(r, c.Relation)
 		case failed != nil:
 			return m.park(r, n, c, sink, failed.reason(r, c.Relation))
 		case !fires:
@@ -281,7 +324,7 @@ func (m *Mapper) apply(r *rulePlan, n int, c *cdc.Change, sink Sink) error {
 		return m.park(r, n, c, sink, r.broken.Error())
 	}
 	if r.awaits {
-		return m.suspend(r, n, c, sink)
+		return m.suspend(r, n, c, sink, undecided)
 	}
 	if failed := m.build(r, n, c); failed != nil {
 		return m.park(r, n, c, sink, failed.reason(r, c.Relation))

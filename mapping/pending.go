@@ -1,6 +1,7 @@
 package mapping
 
 import (
+	"cmp"
 	"encoding/binary"
 	"errors"
 
@@ -15,6 +16,9 @@ const (
 	maxPendingBytes = 1 << 20
 	// keepPending is how many bytes stay allocated between two calls of Resolve.
 	keepPending = 4 << 20
+	// maxResults bounds what lookups of several changes have found, and the row that one
+	// finds, in bytes.
+	maxResults = 16 << 20
 )
 
 // waiting is what is pending, in the order of its positions. It owns copies of
@@ -31,6 +35,10 @@ type waiting struct {
 	queries      []*query
 	byID         map[string]*query
 	key          []byte
+	// results are the texts of the rows that queries have found; several: they are for
+	// more than one entry, and bounded.
+	results []byte
+	several bool
 }
 
 // entry is one pending event or parked change. Exactly one of the three is set.
@@ -45,9 +53,10 @@ type entry struct {
 	asked  []int32 // by lookup: which of the query's sets of arguments; -1: not used
 	// before is asked for what previous shows: a set of the old row's values.
 	before []int32
-	// child is the mapper's childChanged; unkept is why change is not whole.
-	child  bool
-	unkept string
+	// child is the mapper's childChanged; unkept is why change is not whole; undecided is
+	// why it is parked, unless a conjunct that depends on lookups is false.
+	child             bool
+	unkept, undecided string
 }
 
 type entryKind uint8
@@ -65,6 +74,27 @@ type query struct {
 	// arguments has all sets, one after the other; rows has as many results.
 	arguments []cdc.Datum
 	rows      []foundRow
+	// known are the sets that have been wanted; wanted are those to read next.
+	known  []bool
+	wanted []int32
+}
+
+// want asks for a set unless its row has been asked for.
+func (q *query) want(set int32) {
+	if !q.known[set] {
+		q.known[set] = true
+		q.wanted = append(q.wanted, set)
+	}
+}
+
+// forget drops all rows that queries have found.
+func (w *waiting) forget() {
+	for _, q := range w.queries {
+		clear(q.rows)
+		clear(q.known)
+		q.wanted = q.wanted[:0]
+	}
+	w.results = w.results[:0]
 }
 
 // foundRow is what a lookup found.
@@ -175,7 +205,7 @@ func (w *waiting) set(q *query, arguments []cdc.Datum) int32 {
 	for _, d := range arguments {
 		q.arguments = append(q.arguments, w.keepDatum(d))
 	}
-	q.rows = append(q.rows, foundRow{})
+	q.rows, q.known = append(q.rows, foundRow{}), append(q.known, false)
 	return i
 }
 
@@ -197,6 +227,10 @@ func (w *waiting) clear() {
 	if cap(w.text) > keepPending {
 		w.text = nil
 	}
+	if cap(w.results) > keepPending {
+		w.results = nil
+	}
+	w.results = w.results[:0]
 	w.entries, w.text, w.datums, w.asked = w.entries[:0], w.text[:0], w.datums[:0], w.asked[:0]
 	w.transactions = nil
 	w.queries = w.queries[:0]
@@ -204,8 +238,8 @@ func (w *waiting) clear() {
 }
 
 // suspend makes a change pending for which a rule has fired and lookups must be
-// read.
-func (m *Mapper) suspend(r *rulePlan, n int, c *cdc.Change, sink Sink) error {
+// read; undecided is why it may not have, and only they can say that it has not.
+func (m *Mapper) suspend(r *rulePlan, n int, c *cdc.Change, sink Sink, undecided string) error {
 	w := &m.waiting
 	start := len(w.asked)
 	failed := m.ask(r, m.machine, func(programLookup) bool { return true })
@@ -216,7 +250,7 @@ func (m *Mapper) suspend(r *rulePlan, n int, c *cdc.Change, sink Sink) error {
 	}
 	if failed != nil {
 		w.asked = w.asked[:start]
-		return m.park(r, n, c, sink, failed.reason(r, c.Relation))
+		return m.park(r, n, c, sink, cmp.Or(undecided, failed.reason(r, c.Relation)))
 	}
 	m.told(n, Awaits)
 	e := w.next(entryWaiting)
@@ -224,7 +258,7 @@ func (m *Mapper) suspend(r *rulePlan, n int, c *cdc.Change, sink Sink) error {
 	e.change = *c
 	e.change.Tx = w.transaction(c.Tx)
 	whole := m.keeps && fits(c)
-	e.child, e.unkept = m.childChanged, ""
+	e.child, e.unkept, e.undecided = m.childChanged, "", undecided
 	if m.keeps && !whole {
 		e.unkept = unkeptSize
 	}

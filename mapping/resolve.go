@@ -86,6 +86,7 @@ func (r *rulePlan) unread(lookup int, found foundRow) string {
 // firesLate decides what of when depends on lookups: the rule fires, unless a conjunct is
 // false or null. The reason is why one that would have to decide cannot.
 func (m *Mapper) firesLate(e *entry) (fires bool, reason string) {
+	reason = e.undecided
 	for _, l := range e.rule.late {
 		unread := ""
 		for _, i := range l.lookups {
@@ -126,20 +127,43 @@ func (m *Mapper) parkEntry(e *entry, sink Sink, reason string) error {
 // lookUp finds the rows of a query that are not in the cache.
 func (m *Mapper) lookUp(ctx context.Context, q *query) error {
 	what := q.lookup.path() + " of " + q.lookup.place
-	missing, err := m.answered(q, m.fromCache(q))
+	missing, err := m.answered(q, m.fromCache(q, q.wanted))
 	if err != nil || len(missing) == 0 {
 		return err
 	}
+	first, attempts := int32(-1), 0
+	answered, denied := false, error(nil)
 	rest, err := readInParts(ctx, m.source, what, m.waiting.transactions, missing, func(sets []int32) error {
+		before := len(m.waiting.results)
 		err := m.runLookup(ctx, q, sets)
+		if err != nil {
+			m.waiting.results = m.waiting.results[:before]
+		}
 		if err == nil {
 			m.toCache(q, sets)
+			answered = true
+			return nil
+		}
+		if attempts++; first != sets[0] {
+			first, attempts = sets[0], 1
+		}
+		deniedWithin := cdc.FaultOf(err) == cdc.FaultDenied && inRoutine(err) // perhaps for some rows only
+		if deniedWithin || q.lookup.expression != nil && ofRow(err, len(sets), attempts) {
+			return fmt.Errorf("%w: %w", errRow, err)
 		}
 		return err
 	}, func(set int32, err error) {
 		q.rows[set] = foundRow{reason: "the query fails: " + withoutData(err).Error(), failed: strings.HasPrefix(cdc.SQLState(err), "22")}
+		if cdc.FaultOf(err) == cdc.FaultDenied {
+			denied = err
+			q.rows[set].reason += "; " + refusalHint(err)
+		}
 	})
-	m.source.note(what, err)
+	if err == nil && !answered {
+		m.source.note(what, denied)
+	} else {
+		m.source.note(what, err)
+	}
 	if !isBroken(err) {
 		return err
 	}
@@ -178,13 +202,33 @@ func (m *Mapper) runLookup(ctx context.Context, q *query, sets []int32) error {
 			return nil
 		}
 		found.done = true
+		w := &m.waiting
+		size := 0
+		for _, d := range row[1:] {
+			size += len(d.Text)
+		}
+		switch {
+		case size > maxResults:
+			found.reason = fmt.Sprintf("the row that it finds has more than %d MiB", maxResults>>20)
+			return nil
+		case w.several && len(w.results)+size > maxResults:
+			return errTooMuch
+		}
 		found.row = make([]cdc.Datum, len(row)-1)
 		for i, d := range row[1:] {
-			found.row[i] = m.waiting.keepDatum(d)
+			start := len(w.results)
+			w.results = append(w.results, d.Text...)
+			if d.State == cdc.Present || d.State == cdc.Invalid {
+				d.Text = w.results[start:len(w.results):len(w.results)]
+			}
+			found.row[i] = d
 		}
 		return nil
 	})
 }
+
+// errTooMuch: what lookups find for several changes must be read for fewer at a time.
+var errTooMuch = fmt.Errorf("%w: the rows that lookups find take too much memory", errPermanent)
 
 // errResult: a lookup's result has other columns than when it was bound.
 var errResult = errors.New("its result has other columns or types than when the rules were loaded")
@@ -212,14 +256,44 @@ func (rs *Ruleset) ends(err error) bool {
 // isBroken: the query no longer fits the database, or may no longer be run there.
 func isBroken(err error) bool {
 	fault := cdc.FaultOf(err)
-	return errors.Is(err, errResult) || fault == cdc.FaultSchema && !inBody(err) || fault == cdc.FaultDenied
+	return errors.Is(err, errResult) || fault == cdc.FaultSchema && !inBody(err) || fault == cdc.FaultDenied && !errors.Is(err, errRow)
 }
 
 // inBody: what does not fit the database is within the body of a function that the query
 // calls, which may fail for one row and not for the next.
-func inBody(err error) bool {
+func inBody(err error) bool { return inRoutine(err) && cdc.FaultOf(err) == cdc.FaultSchema }
+
+// inRoutine: the server's error was raised in a routine that the query calls, which chooses
+// its code and its message.
+func inRoutine(err error) bool {
 	pg, ok := errors.AsType[*pgconn.PgError](err)
-	return ok && pg.Where != "" && cdc.FaultOf(err) == cdc.FaultSchema
+	return ok && pg.Where != ""
+}
+
+// errRow is wrapped by an error that is about the values of a row, whatever its code says.
+var errRow = errors.New("the query fails for a row")
+
+// rowAttempts is how often an expression is tried whose error may pass.
+const rowAttempts = 3
+
+// ofRow judges an attempt to evaluate an expression for n changes: whether its error is
+// about the values of one. What may pass is tried again first, also where a routine has
+// raised it; a server that lacks memory or space, or goes down, is waited for.
+func ofRow(err error, n, attempts int) bool {
+	pg, ok := errors.AsType[*pgconn.PgError](err)
+	if !ok || len(pg.Code) != 5 || pg.SeverityUnlocalized == "FATAL" || pg.Code[:2] == "53" && pg.Code != "53400" {
+		return false
+	}
+	switch cdc.FaultOf(err) {
+	case cdc.FaultTimeout:
+		return attempts >= rowAttempts && (n == 1 || inRoutine(err))
+	case cdc.FaultTransient, cdc.FaultUnreachable:
+		return attempts >= rowAttempts && inRoutine(err)
+	}
+	if inRoutine(err) {
+		return true
+	}
+	return attempts >= rowAttempts && (pg.Code[:3] == "250" || pg.Code == "55000" || pg.Code == "XX000")
 }
 
 // refusesValue: the server refuses a value of a row. The message may quote it. What a
@@ -234,7 +308,9 @@ func refusesValue(err error) bool {
 }
 
 // isRefused: the query fails for the values of a row.
-func isRefused(err error) bool { return refusesValue(err) || inBody(err) }
+func isRefused(err error) bool {
+	return refusesValue(err) || inBody(err) || errors.Is(err, errRow)
+}
 
 // schemaError is the error of a lookup that no longer fits.
 func (l *boundLookup) schemaError(err error) *SchemaError {
@@ -262,20 +338,19 @@ type cachedRow struct {
 // maxCacheBytes bounds one lookup's cache; a full one is emptied.
 const maxCacheBytes = 16 << 20
 
-// fromCache fills in the cached rows, and returns the sets of arguments of the
-// others.
-func (m *Mapper) fromCache(q *query) []int32 {
-	missing := make([]int32, 0, len(q.rows))
+// fromCache fills in the cached rows among some sets of arguments, and returns the others.
+func (m *Mapper) fromCache(q *query, sets []int32) []int32 {
+	missing := make([]int32, 0, len(sets))
 	cache := m.caches[q.lookup.id]
 	now := m.now()
-	for i := range q.rows {
+	for _, set := range sets {
 		if cache != nil && q.lookup.cache > 0 {
-			if c, ok := cache.rows[m.cacheKey(q, int32(i))]; ok && now.Before(c.expires) {
-				q.rows[i] = c.row
+			if c, ok := cache.rows[m.cacheKey(q, set)]; ok && now.Before(c.expires) {
+				q.rows[set] = c.row
 				continue
 			}
 		}
-		missing = append(missing, int32(i))
+		missing = append(missing, set)
 	}
 	return missing
 }

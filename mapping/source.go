@@ -445,6 +445,8 @@ func readInParts[T any](ctx context.Context, s *Source, what string, txs []*cdc.
 			wanted, size = wanted[n:], 2*n
 		case ctx.Err() != nil:
 			return nil, ctx.Err()
+		case errors.Is(err, errTooMuch):
+			return wanted, err
 		case !isBroken(err) && n > 1:
 			size = n / 2
 		case isRefused(err): // only this one fails
@@ -461,13 +463,16 @@ func readInParts[T any](ctx context.Context, s *Source, what string, txs []*cdc.
 var errPermanent = errors.New("another attempt cannot fix it")
 
 // withoutData keeps of a server's error what holds no row data: messages of
-// data errors quote values.
+// data errors quote values, and those of routines are what their authors wrote.
 func withoutData(err error) error {
 	pg, ok := errors.AsType[*pgconn.PgError](err)
 	if !ok {
 		return err
 	}
-	if refusesValue(err) {
+	switch {
+	case cdc.FaultOf(err) == cdc.FaultDenied && pg.Where != "":
+		return fmt.Errorf("a routine that it calls lacks a privilege (SQLSTATE %s)", pg.Code)
+	case isRefused(err) || pg.Where != "":
 		return fmt.Errorf("the server refuses a value (SQLSTATE %s)", pg.Code)
 	}
 	return fmt.Errorf("%s (SQLSTATE %s)", pg.Message, pg.Code)
