@@ -392,6 +392,27 @@ rules:
 	}
 }
 
+// A domain that is NOT NULL refuses no value that was not sent, and what violates one is a
+// failure of its leaf.
+func TestDelegateDomains(t *testing.T) {
+	t.Parallel()
+	l := newLab(t, pg, mapping.Options{}, `
+rules:
+  - {event: a, table: notas, on: update, columns: [id], data: {x: "format('<%s>', texto)", y: "format('<%s>', id)"}}
+  - {event: b, table: notas, on: update, on_error: null, columns: [id], data: {x: "format('<%s>', texto)", y: "(select id::dm_positivo)", z: "(select nullif(id, 1)::dm_positivo)"}}
+`, delegateSchema, "create domain dm_texto as text not null; create domain dm_positivo as int not null check (value > 0); create table notas (id int primary key, texto dm_texto); alter table notas replica identity full")
+	var all []string
+	for _, e := range l.resolve(
+		l.update("notas", values{"texto": "antes"}, values{"id": "1", "texto": cdc.Unchanged}), l.update("notas", nil, values{"id": "-2", "texto": "ok"}),
+	) {
+		all = append(all, strings.Join([]string{e.Type, e.Data, e.Unchanged, e.Errors, e.Parked}, " "))
+	}
+	diff(t, "events", all, []string{
+		`a {"id":1,"y":"<1>"} ["x"]  `, `b {"id":1,"y":1,"z":null} ["x"] ["z"] `,
+		`a {"id":-2,"x":"<ok>","y":"<-2>"}   `, `b {"id":-2,"x":"<ok>","y":null,"z":null}  ["y","z"] `,
+	})
+}
+
 // A delegated value leaves as one of its type does; what has no type of a column is text.
 func TestDelegateTypes(t *testing.T) {
 	t.Parallel()
