@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/rs/zerolog"
 
 	"gancho/cdc"
 	"gancho/mapping"
@@ -373,10 +374,14 @@ create function dinamica(t text) returns text stable language plpgsql as $$decla
 // is too large parks its change.
 func TestDelegateLargeValues(t *testing.T) {
 	t.Parallel()
-	l := newLab(t, pg, mapping.Options{}, `
+	const rules = `
 rules:
   - {event: a, table: clientes, on: insert, columns: [id], data: {x: "(select repeat('x', 1000000 * id))"}}
-`, delegateSchema)
+`
+	l := newLab(t, pg, mapping.Options{}, rules, delegateSchema)
+	patient := mapping.NewSource(l.dsn, "", zerolog.Nop()) // the lab's has a short statement_timeout
+	t.Cleanup(func() { patient.Close(context.Background()) })
+	l.mapper = mapping.NewMapper(bind(t, l.conn, mapping.Options{}, rules), nil, mapping.WithSource(patient))
 	var changes []*cdc.Change
 	for _, id := range []string{"7", "6", "20", "9", "9", "5", "0"} {
 		changes = append(changes, l.change("clientes", with(client(), values{"id": id})))
