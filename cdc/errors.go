@@ -105,6 +105,7 @@ const (
 	CodeGrouping          = "42803"
 	CodeUnsupported       = "0A000"
 	CodeUndefinedFunction = "42883"
+	CodeNotNullViolation  = "23502"
 	CodeCheckViolation    = "23514" // also a row for which no partition exists
 	// CodeReadOnly is a standby's, or a role's that may only read: it passes with a
 	// failover, or never.

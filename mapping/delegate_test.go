@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/rs/zerolog"
 
 	"gancho/cdc"
 	"gancho/mapping"
@@ -373,10 +374,14 @@ create function dinamica(t text) returns text stable language plpgsql as $$decla
 // is too large parks its change.
 func TestDelegateLargeValues(t *testing.T) {
 	t.Parallel()
-	l := newLab(t, pg, mapping.Options{}, `
+	const rules = `
 rules:
   - {event: a, table: clientes, on: insert, columns: [id], data: {x: "(select repeat('x', 1000000 * id))"}}
-`, delegateSchema)
+`
+	l := newLab(t, pg, mapping.Options{}, rules, delegateSchema)
+	patient := mapping.NewSource(l.dsn, "", zerolog.Nop()) // the lab's has a short statement_timeout
+	t.Cleanup(func() { patient.Close(context.Background()) })
+	l.mapper = mapping.NewMapper(bind(t, l.conn, mapping.Options{}, rules), nil, mapping.WithSource(patient))
 	var changes []*cdc.Change
 	for _, id := range []string{"7", "6", "20", "9", "9", "5", "0"} {
 		changes = append(changes, l.change("clientes", with(client(), values{"id": id})))
@@ -390,6 +395,27 @@ rules:
 	if n := l.mapper.Pending(); n != 0 {
 		t.Error(n)
 	}
+}
+
+// A domain that is NOT NULL refuses no value that was not sent, and what violates one is a
+// failure of its leaf.
+func TestDelegateDomains(t *testing.T) {
+	t.Parallel()
+	l := newLab(t, pg, mapping.Options{}, `
+rules:
+  - {event: a, table: notas, on: update, columns: [id], data: {x: "format('<%s>', texto)", y: "format('<%s>', id)"}}
+  - {event: b, table: notas, on: update, on_error: null, columns: [id], data: {x: "format('<%s>', texto)", y: "(select id::dm_positivo)", z: "(select nullif(id, 1)::dm_positivo)"}}
+`, delegateSchema, "create domain dm_texto as text not null; create domain dm_positivo as int not null check (value > 0); create table notas (id int primary key, texto dm_texto); alter table notas replica identity full")
+	var all []string
+	for _, e := range l.resolve(
+		l.update("notas", values{"texto": "antes"}, values{"id": "1", "texto": cdc.Unchanged}), l.update("notas", nil, values{"id": "-2", "texto": "ok"}),
+	) {
+		all = append(all, strings.Join([]string{e.Type, e.Data, e.Unchanged, e.Errors, e.Parked}, " "))
+	}
+	diff(t, "events", all, []string{
+		`a {"id":1,"y":"<1>"} ["x"]  `, `b {"id":1,"y":1,"z":null} ["x"] ["z"] `,
+		`a {"id":-2,"x":"<ok>","y":"<-2>"}   `, `b {"id":-2,"x":"<ok>","y":null,"z":null}  ["y","z"] `,
+	})
 }
 
 // A delegated value leaves as one of its type does; what has no type of a column is text.

@@ -153,7 +153,7 @@ func (m *Mapper) lookUp(ctx context.Context, q *query) error {
 		}
 		return err
 	}, func(set int32, err error) {
-		q.rows[set] = foundRow{reason: "the query fails: " + withoutData(err).Error(), failed: strings.HasPrefix(cdc.SQLState(err), "22")}
+		q.rows[set] = foundRow{reason: "the query fails: " + withoutData(err).Error(), failed: noValue(err)}
 		if cdc.FaultOf(err) == cdc.FaultDenied {
 			denied = err
 			q.rows[set].reason += "; " + refusalHint(err)
@@ -268,6 +268,13 @@ func inBody(err error) bool { return inRoutine(err) && cdc.FaultOf(err) == cdc.F
 func inRoutine(err error) bool {
 	pg, ok := errors.AsType[*pgconn.PgError](err)
 	return ok && pg.Where != ""
+}
+
+// noValue: an error of the data for which on_error: null has null, that of a domain's
+// constraint as well.
+func noValue(err error) bool {
+	code := cdc.SQLState(err)
+	return strings.HasPrefix(code, "22") || code == cdc.CodeNotNullViolation || code == cdc.CodeCheckViolation
 }
 
 // errRow is wrapped by an error that is about the values of a row, whatever its code says.

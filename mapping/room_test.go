@@ -178,7 +178,7 @@ func TestBodiesInTheRoom(t *testing.T) {
 	if len(findings) != 1 || !strings.Contains(findings[0].Message, "calls app.saldo(integer), whose body does not find what is in public without its schema") || !strings.Contains(findings[0].Fix, "OPERATOR(public.=)") {
 		t.Errorf("findings %+v", findings)
 	}
-	if got := l.resolve(l.change("contratos", values{"id": "9", "cliente_id": "1"})); len(got) != 1 || !strings.Contains(got[0].Parked, `relation "contratos" does not exist`) {
+	if got := l.resolve(l.change("contratos", values{"id": "9", "cliente_id": "1"})); len(got) != 1 || !strings.Contains(got[0].Parked, "(SQLSTATE 42P01)") {
 		t.Errorf("got %+v", got)
 	}
 	do(t, l.conn, "revoke create on schema public from public")

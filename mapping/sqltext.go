@@ -43,7 +43,11 @@ func (p *sqlParam) value(text string) string {
 	if p.typ.Base().Name == "money" && p.typ.Base().Schema == "pg_catalog" {
 		text = "pg_catalog.translate(" + text + ", '$,', '')::pg_catalog.numeric::pg_catalog.money"
 	}
-	text += "::" + quoted(p.typ.Schema) + "." + quoted(p.typ.Name)
+	cast := text + "::" + quoted(p.typ.Schema) + "." + quoted(p.typ.Name)
+	if p.typ.Kind == cdc.KindDomain { // which may be NOT NULL: what was not sent is null, and not refused
+		cast = "(select " + cast + " where " + text + " is not null)"
+	}
+	text = cast
 	if p.collation.Name != "" {
 		text += " collate " + p.collation.Schema + "." + quoted(p.collation.Name)
 	}
