@@ -166,7 +166,7 @@ func (d *delegator) condition(ctx context.Context, when *expression) error {
 	if len(out.late) < len(spans) {
 		out.early = &expression{value: when.value, path: when.path, text: string(whole)}
 	}
-	if r := d.bound.rule; len(d.errors) == before && len(r.collapse) > 0 && !r.collapsesRows(d.bound.identity()) {
+	if r := d.bound.rule; len(d.errors) == before && len(r.collapse) > 0 && !r.collapsesRows(d.bound.orderingKey()) {
 		d.mistake(when.value, -1, "collapse by the primary key, or write the condition with columns of the table and functions of the rules (docs/rules.md)",
 			"collapse by %s chooses the last row for which the rule fires, and when is decided later, by the source", r.collapse[0].text)
 	}
