@@ -35,6 +35,7 @@ rules:
     data:
       duas: nome similar to 'A%' and "Código" > 1
       soma: (select sum(n) from unnest(array[1, 2]) n where n < valor)
+      misto: format('%s/%s', igual.nome, nome)
     lookup:
       igual: select count(*) as n, max(nome) as nome from "Fichas" f where f.valor = old.valor
   - {event: acesso, table: acessos, on: insert, collapse: id, columns: [id, valor]}
