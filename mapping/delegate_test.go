@@ -16,7 +16,7 @@ import (
 
 // delegateSchema is what conditions of real triggers name: functions in SQL and PL/pgSQL,
 // other tables, and a pair of tables that holds old and new rows.
-const delegateSchema = `
+const delegateSchema = `revoke create on schema public from public; -- PostgreSQL 14 grants it
 create table titulos (id int primary key, cliente_id int, valor numeric(12,2), pago money, nome text, codigo char(6), doc varchar(14), situacao char(2), vencimento date, criado timestamp,
 	pago_em timestamptz, duracao interval, tags text[], extras jsonb, sentido tp_sentido, ativo dm_sn, taxa real);
 alter table titulos replica identity full;
