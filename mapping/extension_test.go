@@ -123,7 +123,7 @@ rules:
 func TestTextLikeTypes(t *testing.T) {
 	t.Parallel()
 	ctx := context.Background()
-	conn := connect(t, extensionSchema, "insert into pessoas values ('Ana', 'Ana@B.com', 'Rita', '1', '{Ana@B.com}', 'ANA@b.com'), ('Eva', null, '', '2', null, 'x')")
+	conn := connect(t, "revoke create on schema public from public", extensionSchema, "insert into pessoas values ('Ana', 'Ana@B.com', 'Rita', '1', '{Ana@B.com}', 'ANA@b.com'), ('Eva', null, '', '2', null, 'x')")
 	bindOne := func(rule string) error {
 		_, err := parse(t, mapping.Options{}, "rules:\n  - {event: e, table: pessoas, on: update, columns: [login], "+rule+"}").Bind(ctx, conn)
 		return err

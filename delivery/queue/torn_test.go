@@ -67,7 +67,7 @@ func TestTornTransaction(t *testing.T) {
 			queuetest.Eventually(t, "the restart to be accepted", func() bool { return q.AcceptRestart(t.Context()) == nil })
 			c, _ := queuetest.RunDurable(t, q)
 			const total = 12
-			queuetest.AppendEvents(t, q, 0, total, 1, queuetest.KeyModulo(1)) // single commands
+			queuetest.AppendEvents(t, q, 0, total, 1, queuetest.KeyModulo(1)) // one transaction each
 			q.Appended(queuetest.LSN(total - 1))
 			queuetest.Eventually(t, "the confirmation", func() bool { return c.Newest() == queuetest.LSN(total-1) })
 			r.Stop()
