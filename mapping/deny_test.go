@@ -14,6 +14,7 @@ import (
 	"github.com/rs/zerolog"
 
 	"gancho/cdc"
+	"gancho/internal/testservers"
 	"gancho/mapping"
 )
 
@@ -127,7 +128,7 @@ func TestDenyAgreesWithPrivileges(t *testing.T) {
 		templates := clauses[kind]
 		queries := map[string]bool{} // whether PostgreSQL lets the role run it
 		for range 2000 {
-			if len(queries) == 200 {
+			if len(queries) == testservers.Cases(200) {
 				break
 			}
 			sql := denyQuery(r, templates[r.IntN(len(templates))])

@@ -17,12 +17,17 @@ import (
 	"gancho/internal/demo"
 )
 
-// buildGancho builds the command with the race detector if this test has it.
+// buildGancho builds the command as this test was built, with the race detector or
+// without: nothing is compiled a second time.
 func buildGancho(t *testing.T) string {
 	t.Helper()
 	args := []string{"build", "-buildvcs=false"}
-	if info, ok := debug.ReadBuildInfo(); ok && slices.Contains(info.Settings, debug.BuildSetting{Key: "-race", Value: "true"}) {
-		args = append(args, "-race")
+	if info, ok := debug.ReadBuildInfo(); ok {
+		for _, s := range info.Settings {
+			if slices.Contains([]string{"-race", "-trimpath", "-gcflags"}, s.Key) {
+				args = append(args, s.Key+"="+s.Value)
+			}
+		}
 	}
 	path := filepath.Join(t.TempDir(), "gancho")
 	if out, err := exec.CommandContext(t.Context(), "go", append(args, "-o", path, "gancho/cmd/gancho")...).CombinedOutput(); err != nil {

@@ -9,6 +9,7 @@ import (
 
 	main "gancho/cmd/gancho"
 	"gancho/delivery/queue"
+	"gancho/delivery/queue/queuetest"
 	"gancho/internal/control"
 	"gancho/internal/state"
 	"gancho/internal/testservers"
@@ -43,14 +44,10 @@ func TestForget(t *testing.T) {
 		t.Helper()
 		return decoded[control.Receipt](s, "forget", "--tenant", "1", "--key", key, "--dry-run").Erased
 	}
-	for end := time.Now().Add(time.Minute); ; { // until the bridge has written its log
-		if e := found("4711"); e.Database.KeptEvents == 1 && e.Database.Attempts == 1 {
-			break
-		}
-		if time.Now().After(end) {
-			t.Fatalf("found %+v", found("4711"))
-		}
-	}
+	queuetest.Eventually(t, "the bridge's log", func() bool {
+		e := found("4711")
+		return e.Database.KeptEvents == 1 && e.Database.Attempts == 1
+	})
 	other := found("4712")
 
 	for _, c := range []struct{ args, why string }{
@@ -147,35 +144,29 @@ func TestForgetWhileRecording(t *testing.T) {
 	do(fmt.Sprintf(`create function public.wait() returns trigger language plpgsql as $$ begin perform pg_advisory_xact_lock(%d); return new; end $$;
 		create trigger wait before insert on gancho.attempts for each row execute function public.wait()`, held))
 	do("insert into clientes values (4711, 'Maria')")
-	for !waiting("advisory") {
+	queuetest.Eventually(t, "the bridge to record", func() bool {
 		select {
 		case <-b.done:
 			t.Fatal("the bridge has ended")
-		case <-t.Context().Done():
-			t.Fatal("nothing is recorded")
 		default:
 		}
-	}
+		return waiting("advisory")
+	})
 	forget := s.start("forget", "--no-tenant", "--key", "4711", "--yes", "--config", s.path)
-	for ended := false; !ended && !waiting("relation"); {
+	queuetest.Eventually(t, "the command to wait for the writer", func() bool {
 		select {
-		case <-forget.done: // without waiting for the writer
-			ended = true
+		case <-forget.done: // without waiting for it
+			return true
 		default:
+			return waiting("relation")
 		}
-	}
+	})
 	do("select pg_advisory_unlock($1)", held)
 	forget.wait(0)
 	do("insert into clientes values (4712, 'João')") // what follows is recorded
-	for end := time.Now().Add(time.Minute); ; {
-		other := decoded[control.Receipt](s, "forget", "--no-tenant", "--key", "4712", "--dry-run")
-		if other.Erased.Database.Attempts == 1 {
-			break
-		}
-		if time.Now().After(end) {
-			t.Fatalf("nothing more is recorded: %+v", other)
-		}
-	}
+	queuetest.Eventually(t, "more to be recorded", func() bool {
+		return decoded[control.Receipt](s, "forget", "--no-tenant", "--key", "4712", "--dry-run").Erased.Database.Attempts == 1
+	})
 	if left := decoded[control.Receipt](s, "forget", "--no-tenant", "--key", "4711", "--dry-run"); left.Erased.Total() != 0 || len(left.Receivers) != 1 {
 		t.Errorf("left is %+v", left)
 	}

@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"gancho/delivery/queue/queuetest"
 	"gancho/internal/testservers"
 )
 
@@ -194,18 +195,21 @@ func TestSlowCatalogue(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	for waits := false; !waits; {
+	queuetest.Eventually(t, "the bridge to read the catalogue", func() (waits bool) {
 		if err := conn.QueryRow(t.Context(), "select exists (select from pg_locks where not granted and relation = 'pg_publication'::regclass and database = (select oid from pg_database where datname = current_database()))").Scan(&waits); err != nil {
 			t.Fatal(err)
 		}
 		held() // has the catalogue read soon
-	}
+		return waits
+	})
 	w.exec("select pg_logical_emit_message(false, 'x', repeat('x', 3000000))")
-	for before := held(); before == held(); { // until the slot was measured again
+	before := held()
+	queuetest.Eventually(t, "the slot to be measured again", func() bool {
 		if status, text := fetch(t, base+"/readyz"); status != http.StatusOK {
 			t.Fatalf("/readyz answers %d: %s", status, text)
 		}
-	}
+		return held() != before
+	})
 	if _, err := conn.Exec(t.Context(), "commit"); err != nil {
 		t.Fatal(err)
 	}
@@ -230,9 +234,9 @@ func TestPublicationOfAllTables(t *testing.T) {
 		t.Fatal(err)
 	}
 	client := w.redisClient()
-	for record := ""; !strings.Contains(record, `"publication":`+oid); { // until the catalogue was read
-		record = client.HGet(t.Context(), "gancho:source", "tables").Val()
-	}
+	queuetest.Eventually(t, "the bridge to read the catalogue", func() bool {
+		return strings.Contains(client.HGet(t.Context(), "gancho:source", "tables").Val(), `"publication":`+oid)
+	})
 	b.stop()
 	if strings.Contains(b.text(), "table was not in the stream") {
 		t.Errorf("a gap is reported:\n%s", b.text())
@@ -260,9 +264,12 @@ func TestAlteredIdlePartition(t *testing.T) {
 	b.waitLog("change parked")
 	w.exec("alter table cob_3 replica identity full")
 	b.signal(syscall.SIGHUP) // has the catalogue read now
-	for id := 2; !strings.Contains(b.text(), "its partitions are described as they are now") && id < 5000; id++ {
+	id := 1
+	queuetest.Eventually(t, "the bridge to describe the partitions", func() bool {
+		id++
 		pay(id)
-	}
+		return strings.Contains(b.text(), "its partitions are described as they are now")
+	})
 	r.waitFor(time.Minute, "a payment", func(all []arrival) bool { return len(all) > 0 })
 	b.stop()
 }

@@ -62,7 +62,7 @@ func TestDeliverersUnderLoad(t *testing.T) {
 	for _, d := range deliverers {
 		d.waitLogs("endpoint acquired", endpoints/len(deliverers))
 	}
-	l := startLoad(t, w.dsn, 40*time.Millisecond) // six times as many deliveries
+	l := startLoad(t, w.dsn, 100*time.Millisecond) // six times as many deliveries
 	grow := func(what string) {
 		t.Helper()
 		for i, r := range receivers {

@@ -68,13 +68,10 @@ func TestBacklogOverQuota(t *testing.T) {
 	}
 	metric := func(line string) {
 		t.Helper()
-		var text string
-		for end := time.Now().Add(time.Minute); time.Now().Before(end); {
-			if _, text = ask(t, http.MethodGet, "http://"+apart.Listen+"/metrics", metricsToken, ""); strings.Contains(text, line) {
-				return
-			}
-		}
-		t.Fatalf("the metrics do not get %s:\n%s", line, text)
+		queuetest.Eventually(t, line, func() bool {
+			_, text := ask(t, http.MethodGet, "http://"+apart.Listen+"/metrics", metricsToken, "")
+			return strings.Contains(text, line)
+		})
 	}
 	tokens := map[string]string{}
 	for _, tenant := range []string{"1", "2"} {

@@ -208,6 +208,9 @@ func (w *world) startCommand(path string, args ...string) *bridge {
 	b := &bridge{t: w.t, line: make(chan struct{}, 1), done: make(chan struct{})}
 	b.cmd = exec.Command(path, args...)
 	b.cmd.Env = commandEnv()
+	if path != os.Args[0] { // its memory is measured as users have it, whatever the tests run with
+		b.cmd.Env = append(b.cmd.Env, "GOGC=100")
+	}
 	b.cmd.Dir = w.dir
 	b.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	stderr, stdin := io.Pipe()

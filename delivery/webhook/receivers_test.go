@@ -161,6 +161,7 @@ func TestDocumentedReceivers(t *testing.T) {
 			if c.runtime == "go" {
 				build := exec.CommandContext(t.Context(), "go", "build", "-o", "receiver", c.file)
 				build.Dir = dir
+				build.Env = append(os.Environ(), "CGO_ENABLED=0") // what make build compiles, too
 				if out, err := build.CombinedOutput(); err != nil {
 					t.Fatalf("go build: %v\n%s", err, out)
 				}

@@ -6,6 +6,7 @@ import (
 	"strings"
 	"testing"
 
+	"gancho/internal/testservers"
 	"gancho/mapping/expr"
 )
 
@@ -29,7 +30,7 @@ func TestDecimal(t *testing.T) {
 		}
 		return [...]string{"", "-"}[r.IntN(2)] + s
 	}
-	for range 5_000 {
+	for range testservers.Cases(5_000) {
 		if err := expr.SameNumeric(number(), number(), int32(r.IntN(80)-30)); err != nil {
 			t.Fatal(err)
 		}
@@ -41,7 +42,7 @@ func TestDecimal(t *testing.T) {
 func TestNearQuotient(t *testing.T) {
 	t.Parallel()
 	r := rand.New(rand.NewPCG(seed(t), 2))
-	for range 800 {
+	for range testservers.Cases(800) {
 		digits := []byte(strings.Repeat([...]string{"9", "3", "10"}[r.IntN(3)], 50+r.IntN(100)))
 		for range r.IntN(5) {
 			digits[r.IntN(len(digits))] = byte('1' + r.IntN(9))

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"testing"
 
+	"gancho/internal/testservers"
 	"gancho/mapping/expr"
 )
 
@@ -37,7 +38,7 @@ func pairs(t testing.TB) int {
 		}
 		return n
 	}
-	return 24_000
+	return testservers.Cases(24_000)
 }
 
 const rowsPerSource = 6

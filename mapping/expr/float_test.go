@@ -12,6 +12,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"gancho/cdc"
+	"gancho/internal/testservers"
 	"gancho/mapping/expr"
 )
 
@@ -30,6 +31,7 @@ func TestFloatDigits(t *testing.T) {
 			list = append(list, f, float64(float32(r.NormFloat64())), math.Round(f*1e3)/1e3)
 		}
 	}
+	list = testservers.Sample(list)
 	conn := connectPlain(t, pg.Database(t, ""))
 	rel := &cdc.Relation{Name: "t", Columns: []cdc.Column{{Name: "f", Type: baseType(701, "float8"), TypeMod: -1}}}
 	scope := &expr.Scope{Relation: rel, New: true, Insert: true}

@@ -4,6 +4,8 @@ import (
 	"math/rand/v2"
 	"strings"
 	"testing"
+
+	"gancho/internal/testservers"
 )
 
 // TestGrammarDifferential generates sentences without parentheses, right and wrong
@@ -13,7 +15,7 @@ func TestGrammarDifferential(t *testing.T) {
 	r := rand.New(rand.NewPCG(seed(t), 3))
 	s := openSource(t, "C.UTF-8", r, rowsPerSource)
 	d := newDifferential(t, s)
-	for range 60 {
+	for range testservers.Cases(60) {
 		var batch []generated
 		for range 150 {
 			if s := sentence(r); !strings.Contains(s, "--") { // a comment
@@ -27,7 +29,7 @@ func TestGrammarDifferential(t *testing.T) {
 			t.Errorf("refused here, accepted by PostgreSQL: %s: %.200s", src, reason)
 		}
 	}
-	if d.pairs < 3000 {
+	if d.pairs < testservers.Cases(3000) {
 		t.Errorf("only %d pairs were compared", d.pairs)
 	}
 }

@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"gancho/internal/pgtext"
+	"gancho/internal/testservers"
 	"gancho/mapping/expr"
 )
 
@@ -97,7 +98,7 @@ func TestDateTimeInput(t *testing.T) {
 				add(text)
 			}
 			d.machine = expr.NewMachine(d.scope.Settings)
-			d.run(t, batch)
+			d.run(t, testservers.Sample(batch))
 		}
 		if d.foreign*4 > d.pairs {
 			t.Errorf("%s: %d of %d texts are read by PostgreSQL alone", style, d.foreign, d.pairs)

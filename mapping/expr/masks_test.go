@@ -11,6 +11,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"gancho/cdc"
+	"gancho/internal/testservers"
 	"gancho/mapping/expr"
 )
 
@@ -189,7 +190,7 @@ func TestMasksHideNumbers(t *testing.T) {
 	t.Parallel()
 	check := maskChecker(t)
 	for _, number := range personal {
-		for _, before := range []string{"", "0", "000", "55", "+55 ", "1", "12", "AB", "a@", "a@x", " ", "x", "*", "(", "ç", "\u00a0"} {
+		for _, before := range testservers.Sample([]string{"", "0", "000", "55", "+55 ", "1", "12", "AB", "a@", "a@x", " ", "x", "*", "(", "ç", "\u00a0"}) {
 			for _, after := range []string{"", "0", "000", "1", ".com", "@x.com", "*", "ç"} {
 				check(t, number, before+number+after)
 				for _, separator := range []string{".", "-", "/", " ", ",", "@", "*"} {

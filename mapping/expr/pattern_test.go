@@ -11,6 +11,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"gancho/cdc"
+	"gancho/internal/testservers"
 	"gancho/mapping/expr"
 )
 
@@ -24,7 +25,7 @@ func TestRegexDifferential(t *testing.T) {
 			t.Parallel()
 			r := rand.New(rand.NewPCG(n, 2))
 			d := newDifferential(t, openSource(t, locale, r, rowsPerSource))
-			for range 15 {
+			for range testservers.Cases(15) {
 				var batch []generated
 				for range 100 {
 					batch = append(batch, generated{sql: randomMatch(r)})

@@ -135,13 +135,16 @@ func Replay(ctx context.Context, q *queue.Queue, endpoint string, messages []web
 // KeyModulo spreads events over n keys.
 func KeyModulo(n int) func(int) string { return func(i int) string { return fmt.Sprint("k", i%n) } }
 
-// Eventually waits for what Redis notifies nobody of.
+// Eventually waits for what Redis notifies nobody of. It asks for a tenth of the time at
+// most: what costs much to ask, such as all metrics, would take a processor's whole time.
 func Eventually(t testing.TB, what string, ok func() bool) {
 	t.Helper()
+	const shortest, longest = 10 * time.Millisecond, 250 * time.Millisecond
 	deadline := time.After(Patience)
-	tick := time.NewTicker(10 * time.Millisecond)
+	tick := time.NewTicker(shortest)
 	defer tick.Stop()
-	for !ok() {
+	for began := time.Now(); !ok(); began = time.Now() {
+		tick.Reset(min(max(shortest, 9*time.Since(began)), longest))
 		select {
 		case <-tick.C:
 		case <-deadline:

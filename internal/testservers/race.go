@@ -1,0 +1,6 @@
+//go:build race
+
+package testservers
+
+// raced: the test has the race detector.
+const raced = true

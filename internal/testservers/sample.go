@@ -1,0 +1,27 @@
+package testservers
+
+// sampled is of how many cases the race detector sees one.
+const sampled = 4
+
+// Cases returns how many of n generated cases a test runs: all, or a quarter with the
+// race detector, which makes a computation of one goroutine several times as expensive
+// and sees the same in each case. `make test-whole` runs all.
+func Cases(n int) int {
+	if raced {
+		return (n + sampled - 1) / sampled
+	}
+	return n
+}
+
+// Sample returns which cases of a table a test runs: all, or each fourth with the race
+// detector, as Cases says.
+func Sample[T any](all []T) []T {
+	if !raced {
+		return all
+	}
+	var some []T
+	for i := 0; i < len(all); i += sampled {
+		some = append(some, all[i])
+	}
+	return some
+}
