@@ -245,9 +245,10 @@ func (d *delegator) try(ctx context.Context, e *expression, condition bool, refu
 // noteDelegated reports, once for a rule, that the source evaluates an expression of it.
 func (d *delegator) noteDelegated(e *expression) {
 	before := slices.Clone(d.findings)
-	d.note(d.bound.rule, d.bound.table, "rules.evaluate: local refuses it",
+	d.note("expression.delegated", d.bound.rule, words("rules.evaluate: local refuses it"),
 		"%s is evaluated by PostgreSQL, in one query for each batch of changes", e.path)
-	if slices.Contains(before, d.findings[len(before)]) {
+	now := d.findings[len(before)]
+	if slices.ContainsFunc(before, func(f cdc.Finding) bool { return f.Where == now.Where && f.Title == now.Title }) {
 		d.findings = before
 	}
 }

@@ -503,8 +503,8 @@ rules:
 		}
 	}
 	diff(t, "findings", all, []string{
-		"public.clientes: when is evaluated by PostgreSQL, in one query for each batch of changes; rules.evaluate: local refuses it",
-		"public.clientes: data.a is evaluated by PostgreSQL, in one query for each batch of changes; rules.evaluate: local refuses it",
+		"when is evaluated by PostgreSQL, in one query for each batch of changes; rules.evaluate: local refuses it",
+		"data.a is evaluated by PostgreSQL, in one query for each batch of changes; rules.evaluate: local refuses it",
 	})
 	for _, c := range []struct {
 		o    mapping.Options

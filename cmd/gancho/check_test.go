@@ -81,7 +81,7 @@ func TestCheckTables(t *testing.T) {
 			[]string{"create table acessos (id int primary key, sentido text) partition by range (id)", "create table acessos_1 partition of acessos default"},
 			"{event: a, table: acessos, on: update, watch: [sentido], columns: [id]}", 1,
 			"which the server sends only under REPLICA IDENTITY FULL",
-			"ALTER TABLE public.acessos REPLICA IDENTITY FULL; ALTER TABLE public.acessos_1 REPLICA IDENTITY FULL;", "",
+			"\nALTER TABLE public.acessos REPLICA IDENTITY FULL;\nALTER TABLE public.acessos_1 REPLICA IDENTITY FULL;", "",
 		},
 		"no publication": {
 			[]string{"create table clientes (id int primary key)"},

@@ -167,7 +167,7 @@ insert into clientes values (1, 'Ana')`)
 	b.waitLog("a privilege is missing")
 	b.waitLog("change parked")
 	r.waitCount(2)
-	if code, text := fetch(t, "http://"+b.listening()+"/readyz"); code != http.StatusServiceUnavailable || !strings.Contains(text, "lookup.cliente") || !strings.Contains(text, "grant SELECT") {
+	if code, text := fetch(t, "http://"+b.listening()+"/readyz"); code != http.StatusServiceUnavailable || !strings.Contains(text, "lookup.cliente") || !strings.Contains(text, "run GRANT SELECT ON public.clientes TO "+role+"; then gancho parked redrive") {
 		t.Errorf("/readyz answers %d %s", code, text)
 	}
 	w.exec("grant select on clientes to " + role)

@@ -241,7 +241,7 @@ func (c *capture) prepare(ctx context.Context, rules *mapping.Rules) (*mapping.R
 		}
 		remarks, err := cdc.Remarks(ctx, conn, c.Source.Encoding, c.Source.Publication)
 		for _, r := range remarks {
-			c.Log.Warn().Str("fix", r.Fix).Msg(r.Message)
+			c.warn(r)
 		}
 		return bound, err
 	})
@@ -249,7 +249,7 @@ func (c *capture) prepare(ctx context.Context, rules *mapping.Rules) (*mapping.R
 		return nil, nil, err
 	}
 	for _, f := range bound.Findings() {
-		c.Log.Warn().Str("rule", f.Rule).Stringer("table", f.Table).Str("fix", f.Fix).Msg(f.Message)
+		c.warn(f)
 	}
 	lookup := mapping.NewSource(c.LookupDSN, c.Source.Encoding, c.Log).Of(identity)
 	defer lookup.Close(ctx)
@@ -265,6 +265,15 @@ func (c *capture) prepare(ctx context.Context, rules *mapping.Rules) (*mapping.R
 		c.Log.Warn().Msg(advice)
 	}
 	return bound, source, nil
+}
+
+// warn logs a finding.
+func (c *capture) warn(f cdc.Finding) {
+	message := f.Title
+	if f.Why != "" {
+		message += "; " + f.Why
+	}
+	c.Log.Warn().Str("finding", f.ID).Str("at", f.Where).Str("fix", f.Fix()).Msg(message)
 }
 
 // watch remembers the tables of the rules for those who watch them.
@@ -523,8 +532,8 @@ func (c *capture) checkPrivileges(ctx context.Context) {
 	defer cancel()
 	source := mapping.NewSource(c.LookupDSN, c.Source.Encoding, c.Log)
 	defer source.Close(ctx)
-	if source.Check(ctx, c.bound.Load()) == nil {
-		c.lookup.Allowed()
+	c.lookup.Recheck(ctx, c.bound.Load(), source)
+	if c.lookup.Denied() == nil {
 		c.Log.Info().Msg("the rules may read all that they need again")
 	}
 }
