@@ -118,7 +118,7 @@ func Inspect(o Options) (*Rules, error) {
 
 // parseFile returns all rules of a file, and those without a mistake.
 func parseFile(name string, src []byte) (all, valid []*rule, mistakes strictyaml.Errors) {
-	d := strictyaml.Parse(name, src, nil)
+	d := strictyaml.ParseSQL(name, src)
 	if !d.Root().Valid() && len(d.Errors()) == 0 {
 		d.Add("write rules below rules:", "the file is empty")
 	}
