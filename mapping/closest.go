@@ -4,13 +4,12 @@ import (
 	"context"
 	"fmt"
 	"regexp"
-	"slices"
 	"strings"
 
 	"github.com/jackc/pgx/v5"
 
 	"gancho/cdc"
-	"gancho/internal/strictyaml"
+	"gancho/mapping/expr"
 )
 
 // qualifiedCall is the name of a function with its schema, at the beginning of a text.
@@ -58,26 +57,8 @@ func (b *binder) closestFunction(ctx context.Context, text string) (remedy, erro
 			return b.elsewhere(ctx, cdc.Name{Schema: f.Schema, Name: f.Name}, text)
 		}
 	}
-	if near := closestCall(written, names); near != "" {
+	if near := expr.ClosestFunction(written, names); near != "" {
 		return words("did you mean %s?", near), nil
 	}
 	return remedy{}, nil
-}
-
-// closestCall is the function that a person most likely meant. A name of a few letters is
-// near to many: only its letters in another order, or with one more or less, make another
-// of a few letters.
-func closestCall(written string, names []string) string {
-	near := strictyaml.Nearest(written, names)
-	if len(written) > 4 || strings.EqualFold(near, written) {
-		if near == "" {
-			near = strictyaml.Closest(written, names)
-		}
-		return near
-	}
-	sorted := func(s string) string { return string(slices.Sorted(slices.Values([]byte(strings.ToLower(s))))) }
-	if near != "" && (sorted(near) == sorted(written) || len(near) != len(written)) {
-		return near
-	}
-	return ""
 }

@@ -178,11 +178,15 @@ func (d *delegator) try(ctx context.Context, e *expression, condition bool, refu
 	report := func(list []*expr.Error, hint string) {
 		d.compiler.refused[site{e, d.group}] = true
 		for _, m := range list {
-			d.mistake(e.value, m.Offset, strings.TrimPrefix(m.Hint+hint, "; "), "%s", m.Message)
+			either := m.Hint
+			if hint != "" {
+				either = strings.TrimPrefix(either+"; or "+hint, "; or ")
+			}
+			d.mistake(e.value, m.Offset, either, "%s", m.Message)
 		}
 	}
 	if d.options.Evaluate == EvaluateLocal {
-		hint := "; or remove rules.evaluate: local, and PostgreSQL may evaluate " + e.path
+		hint := "remove rules.evaluate: local, and PostgreSQL may evaluate " + e.path
 		if len(own) > 0 {
 			hint = ""
 		}
