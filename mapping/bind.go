@@ -117,19 +117,18 @@ func (r *Rules) bind(ctx context.Context, b *binder) (*Ruleset, error) {
 		return nil, fmt.Errorf("bind rules: %w", err)
 	}
 	rs.findings = slices.Concat(b.findings, publicationFindings(rs, r.options.Publication))
+	rs.catalogue = b.catalogue()
+	if b.saved == nil {
+		var err error
+		if rs.boundAt, err = currentLSN(ctx, b.conn); err != nil {
+			return nil, fmt.Errorf("bind rules: %w", err)
+		}
+		if b.reliesOnRole {
+			rs.reader = b.reader
+		}
+	}
 	if err := b.resolveOwners(ctx, rs.findings, b.mistakes(ctx, rs)); err != nil {
 		return nil, err
-	}
-	rs.catalogue = b.catalogue()
-	if b.saved != nil {
-		return rs, nil
-	}
-	var err error
-	if rs.boundAt, err = currentLSN(ctx, b.conn); err != nil {
-		return nil, fmt.Errorf("bind rules: %w", err)
-	}
-	if b.reliesOnRole {
-		rs.reader = b.reader
 	}
 	return rs, nil
 }
@@ -191,6 +190,10 @@ type binder struct {
 	uses     map[*boundRule][]use
 	errors   strictyaml.Errors
 	findings []cdc.Finding
+	// denials is how many of errors are privileges that a query of a rule lacks, once it
+	// has been understood; lacking are the rules.
+	denials int
+	lacking []*boundRule
 	// proposed are the mistakes that SQL may end.
 	proposed map[*strictyaml.Error]*cdc.Finding
 }
@@ -386,7 +389,7 @@ func (b *binder) denyRelated(ctx context.Context, t *cdc.Table, columns []string
 
 // bind checks one rule. It returns nil when the table cannot be used at all.
 func (b *binder) bind(ctx context.Context, written *rule) (*boundRule, error) {
-	r := written
+	r, denials := written, b.denials
 	t, err := b.existing(ctx, r.table, r.tableValue.MistakeHere)
 	if err != nil || t == nil || !b.publishable(r.tableValue, t) {
 		return nil, err
@@ -433,6 +436,9 @@ func (b *binder) bind(ctx context.Context, written *rule) (*boundRule, error) {
 	}
 	if err := b.checkParents(ctx, bound); err != nil {
 		return nil, err
+	}
+	if b.denials > denials {
+		b.lacking = append(b.lacking, bound)
 	}
 	if written.key == nil && len(t.PrimaryKey) == 0 && r.ops&^setOf(cdc.Truncate) != 0 {
 		b.note("key.missing", r, words("write key: with what must stay in order"), "the table has no primary key, so that all events of the rule wait for each other")

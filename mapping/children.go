@@ -300,6 +300,7 @@ func (b *binder) checkParents(ctx context.Context, bound *boundRule) error {
 	case b.options.Reader != nil:
 		return nil // another role reads, which Source.Check asks
 	}
+	b.denials++
 	return b.refuseDenied(ctx, "privilege.parents", bound.rule.tableValue, -1, pg, sql, title)
 }
 

@@ -206,7 +206,7 @@ func (d *delegator) try(ctx context.Context, e *expression, condition bool, refu
 		report(fault, "")
 		return nil
 	}
-	before := len(d.errors)
+	before, denials := len(d.errors), d.denials
 	d.clearer = nil
 	bound, code, err := d.prepareLookup(ctx, d.bound.table, l, func(at int) bool { return d.resolve(l, at) })
 	if err != nil {
@@ -237,7 +237,7 @@ func (d *delegator) try(ctx context.Context, e *expression, condition bool, refu
 	if err := d.noteBodies(ctx, d.bound.rule, d.bound.table, bound); err != nil {
 		return err
 	}
-	if len(d.errors) > before {
+	if len(d.errors)-before > d.denials-denials { // more than a privilege that is missing
 		d.compiler.refused[site{e, d.group}] = true
 		return nil
 	}

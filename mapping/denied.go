@@ -80,22 +80,25 @@ type ruleQuery struct {
 	session, sql string
 	arguments    int
 	what         string // as note names it
+	rules        []*boundRule
 }
 
 // queries are those that the rules run, each once.
 func (rs *Ruleset) queries() []ruleQuery {
 	var out []ruleQuery
-	seen := map[string]bool{}
+	seen := map[string]int{}
 	for _, b := range rs.rules {
 		for _, l := range b.lookups {
-			if !seen[l.id] {
-				seen[l.id] = true
-				out = append(out, ruleQuery{"lookup", l.title(), l.value, l.session, l.batch, len(l.arguments()), l.path() + " of " + l.place})
+			if n, known := seen[l.id]; known {
+				out[n].rules = append(out[n].rules, b)
+				continue
 			}
+			seen[l.id] = len(out)
+			out = append(out, ruleQuery{"lookup", l.title(), l.value, l.session, l.batch, len(l.arguments()), l.path() + " of " + l.place, []*boundRule{b}})
 		}
 		if keys := columnIndexes(b.table.Relation, b.familyKey); len(b.children) > 0 && !slices.Contains(keys, -1) {
 			sql, _ := parentQuery(b, b.table.Relation, keys)
-			out = append(out, ruleQuery{"parents", "children", b.rule.tableValue, "", sql, len(b.familyKey), "parents of " + b.event + " of " + b.place()})
+			out = append(out, ruleQuery{"parents", "children", b.rule.tableValue, "", sql, len(b.familyKey), "parents of " + b.event + " of " + b.place(), []*boundRule{b}})
 		}
 	}
 	return out
@@ -142,11 +145,20 @@ func (s *Source) Recheck(ctx context.Context, rs *Ruleset, by *Source) {
 	}
 }
 
-// Allowed says that Check has succeeded for all rules. Safe from any goroutine.
-func (s *Source) Allowed() {
+// Inherit takes over what Check of another source has found to be denied for the same
+// rules, and forgets what was denied before. Safe from any goroutine.
+func (s *Source) Inherit(from *Source) {
+	from.deniedMu.Lock()
+	denied := maps.Clone(from.denied)
+	from.deniedMu.Unlock()
 	s.deniedMu.Lock()
 	defer s.deniedMu.Unlock()
-	clear(s.denied)
+	for what, lost := range denied {
+		if s.denied[what] == nil {
+			s.complain(what, lost)
+		}
+	}
+	s.denied = denied
 }
 
 // lostPrivilege is what a rule may no longer read, and the server's words for it.
@@ -177,19 +189,34 @@ func (s *Source) note(what string, err error) {
 		delete(s.denied, what)
 		s.log.Info().Str("for", what).Msg("the privilege is there again; changes are no longer parked for it")
 	case isDenied(err) && (before == nil || before.message != withoutData(err).Error()):
-		lost := &lostPrivilege{message: withoutData(err).Error(), remedy: words("%s", refusalHint(err))}
-		if d, ok := errors.AsType[*denial](err); ok {
-			lost.remedy = d.remedy
-		}
-		lost.finding = cdc.Finding{
-			ID: "privilege.lost", Severity: cdc.SeverityProblem, Where: what,
-			Title: what + " may not be read: " + lost.message, Why: "the changes that need it are parked, and other rules go on",
-			Statements: lost.remedy.statements, Remedy: strings.TrimPrefix(lost.remedy.words+", then gancho parked redrive", ", "),
-		}
-		if s.denied == nil {
-			s.denied = map[string]*lostPrivilege{}
-		}
-		s.denied[what] = lost
-		s.log.Error().Str("for", what).Str("error", lost.message).Str("fix", lost.finding.Fix()).Msg("a privilege is missing; changes of its rule are parked, and other rules go on")
+		s.complain(what, s.rememberLocked(what, err))
 	}
+}
+
+func (s *Source) complain(what string, lost *lostPrivilege) {
+	s.log.Error().Str("for", what).Str("error", lost.message).Str("fix", lost.finding.Fix()).Msg("a privilege is missing; changes of its rule are parked, and other rules go on")
+}
+
+// remember notes that reading what is denied.
+func (s *Source) remember(what string, err error) {
+	s.deniedMu.Lock()
+	defer s.deniedMu.Unlock()
+	s.rememberLocked(what, err)
+}
+
+func (s *Source) rememberLocked(what string, err error) *lostPrivilege {
+	lost := &lostPrivilege{message: withoutData(err).Error(), remedy: words("%s", refusalHint(err))}
+	if d, ok := errors.AsType[*denial](err); ok {
+		lost.remedy = d.remedy
+	}
+	lost.finding = cdc.Finding{
+		ID: "privilege.lost", Severity: cdc.SeverityProblem, Where: what,
+		Title: what + " may not be read: " + lost.message, Why: "the changes that need it are parked, and other rules go on",
+		Statements: lost.remedy.statements, Remedy: strings.TrimPrefix(lost.remedy.words+", then gancho parked redrive", ", "),
+	}
+	if s.denied == nil {
+		s.denied = map[string]*lostPrivilege{}
+	}
+	s.denied[what] = lost
+	return lost
 }

@@ -32,6 +32,10 @@ type Mistakes struct {
 	strictyaml.Errors
 	findings []cdc.Finding
 	rules    *Ruleset
+	// denied are the rules of which only privileges are missing; other: there are other
+	// mistakes.
+	denied []*boundRule
+	other  bool
 }
 
 // Error has one mistake per line, and behind them the statements.
@@ -48,6 +52,16 @@ func (m *Mistakes) Findings() []cdc.Finding { return slices.Clone(m.findings) }
 // Rules are what could be bound all the same, which no Mapper can apply: for checks of
 // the source that do not depend on the mistakes.
 func (m *Mistakes) Rules() *Ruleset { return m.rules }
+
+// Denied returns the rules as they can be applied, and the identities (see
+// [Ruleset.Identities]) of those that lack privileges: their changes are parked. It
+// returns nil unless all mistakes are privileges, without which a rule can be understood.
+func (m *Mistakes) Denied() (*Ruleset, []string) {
+	if m.other {
+		return nil, nil
+	}
+	return m.rules, mapped(m.denied, m.rules.identity)
+}
 
 // idMistake is the kind of a mistake that is the rule's alone.
 const idMistake = "rule.mistake"
@@ -81,7 +95,7 @@ func (b *binder) mistakes(ctx context.Context, rs *Ruleset) error {
 	if len(all) == 0 {
 		return nil
 	}
-	m := &Mistakes{Errors: all, rules: rs}
+	m := &Mistakes{Errors: all, rules: rs, denied: b.lacking, other: b.denials < len(b.errors)}
 	// Of equal mistakes, such as those of a rule for each table that inherits from its own,
 	// one is left, with the statements of all.
 	more := map[strictyaml.Error][]cdc.Statement{}

@@ -379,7 +379,8 @@ func (b *binder) prepareLookup(ctx context.Context, t *cdc.Table, l *lookup, nam
 		refused := cdc.FaultOf(err) == cdc.FaultDenied
 		if err = b.refuseLookup(ctx, l, pg, at); err != nil || !refused {
 			return nil, pg.Code, err
-		} // the rest of the rule is looked at as well
+		}
+		b.denials++ // the rest of the rule is looked at as well
 	}
 	b.saveQuery(t, bound, l.sql, named)
 	return bound, "", nil

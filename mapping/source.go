@@ -157,7 +157,8 @@ func (s *Source) readPair(ctx context.Context, sql string) (first, second string
 }
 
 // Check checks that the database lets us run what the rules read, and that it is
-// the right one. The error is a [*Mistakes] with all that is refused, or another one.
+// the right one. The error is a [*Mistakes] with all that is refused, which Denials has, too,
+// or another one.
 func (s *Source) Check(ctx context.Context, rs *Ruleset) error {
 	s.path = rs.path
 	if err := s.checkRole(ctx, rs); err != nil {
@@ -172,9 +173,14 @@ func (s *Source) Check(ctx context.Context, rs *Ruleset) error {
 		if err == nil {
 			continue
 		}
-		r := words("%s", refusalHint(err))
-		if d, denied := errors.AsType[*denial](s.explain(ctx, q.what, err, q.sql, rs.denied)); denied {
+		r, denied := words("%s", refusalHint(err)), s.explain(ctx, q.what, err, q.sql, rs.denied)
+		if d, ok := errors.AsType[*denial](denied); ok {
 			r = d.remedy
+		}
+		if isDenied(denied) {
+			found.denials++
+			found.lacking = append(found.lacking, q.rules...)
+			s.remember(q.what, denied)
 		}
 		found.propose("privilege."+q.kind, q.value, -1, r, "%s: the role of source.lookup_dsn (source.dsn without it) cannot read for the rule: %v", q.title, withoutData(err))
 	}
