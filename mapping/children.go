@@ -214,6 +214,11 @@ func (m *Mapper) readParents(ctx context.Context, tx *cdc.Transaction, batch []r
 
 // readParentsOf reads the parents of one rule.
 func (m *Mapper) readParentsOf(ctx context.Context, tx *cdc.Transaction, b *boundRule, wanted map[string]*result) error {
+	return m.readParentRows(ctx, []*cdc.Transaction{tx}, b, wanted)
+}
+
+// readParentRows is readParentsOf once the transactions are visible.
+func (m *Mapper) readParentRows(ctx context.Context, txs []*cdc.Transaction, b *boundRule, wanted map[string]*result) error {
 	what := "parents of " + b.event + " of " + b.place()
 	read := func(keys []string) error {
 		err := m.readRows(ctx, b, wanted, keys)
@@ -226,7 +231,7 @@ func (m *Mapper) readParentsOf(ctx context.Context, tx *cdc.Transaction, b *boun
 	// A value outside of the range of the parent's column: no such parent exists.
 	refused := func(string, error) {}
 	keys := slices.Sorted(maps.Keys(wanted))
-	rest, err := readInParts(ctx, m.source, what, []*cdc.Transaction{tx}, keys, read, refused)
+	rest, err := readInParts(ctx, m.source, what, txs, keys, read, refused)
 	m.source.note(what, err)
 	if !isBroken(err) {
 		return err
@@ -236,7 +241,7 @@ func (m *Mapper) readParentsOf(ctx context.Context, tx *cdc.Transaction, b *boun
 		hint = deniedHint(err)
 	}
 	broken := b.schemaError(b.table.Relation, "", "can no longer be read: "+withoutData(err).Error(), hint)
-	if m.rules.ends(err) {
+	if m.rules.ends(err) && !m.redrives {
 		return broken
 	}
 	rel := m.parentPlan(b).relation

@@ -113,11 +113,14 @@ func (s *Source) try(ctx context.Context, q ruleQuery) error {
 // nothing is known to be denied. Their changes are parked, under every policy, and
 // other rules go on. Safe from any goroutine.
 func (s *Source) Denied() error {
-	var errs []error
+	var all []string
 	for _, f := range s.Denials() {
-		errs = append(errs, errors.New(f.Title+"; "+f.Why+"; "+f.Fix()))
+		all = append(all, f.Title+"; "+f.Why+"; "+f.Fix())
 	}
-	return errors.Join(errs...)
+	if len(all) == 0 {
+		return nil
+	}
+	return errors.New(strings.Join(all, "; also "))
 }
 
 // Denials is Denied as findings, in the order of their titles. Safe from any goroutine.

@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 	"net/http"
+	"os"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"testing"
@@ -245,7 +247,12 @@ insert into pedidos values (1)`)
 		if (code == http.StatusOK) != (len(wants) == 0) {
 			t.Errorf("/readyz answers %d %s", code, text)
 		}
-		_, stdout, _ := command(t, "status", "--config", w.write())
+		config := filepath.Join(t.TempDir(), "status.yaml") // with the address that the bridge has chosen
+		written := strings.Replace(mustRead(t, w.write()), "127.0.0.1:0", b.listening(), 1)
+		if err := os.WriteFile(config, []byte(strings.Replace(written, "rules.yaml", filepath.Join(filepath.Dir(w.write()), "rules.yaml"), 1)), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		_, stdout, _ := command(t, "status", "--config", config)
 		for _, want := range wants {
 			if !strings.Contains(text, want) || !strings.Contains(strings.Join(strings.Fields(stdout), " "), want) {
 				t.Errorf("want %q in /readyz:\n%s\nand in status:\n%s", want, text, stdout)
