@@ -349,8 +349,10 @@ func headOf(statements []Statement) string {
 		if !s.Who.same(who) {
 			break
 		}
-		if s.Who.Owns != "" && !slices.Contains(owns, s.Who.Owns) {
-			owns = append(owns, s.Who.Owns)
+		for _, o := range s.needs {
+			if name := o.String(); name != "" && s.Who.Owns != "" && !slices.Contains(owns, name) {
+				owns = append(owns, name)
+			}
 		}
 	}
 	if n := len(owns) - 3; n > 1 {
