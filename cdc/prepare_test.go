@@ -118,7 +118,9 @@ func TestStatementsWork(t *testing.T) {
 		t.Fatalf("error %v", err)
 	}
 	conn := dial(t, dsn)
-	do(t, conn, setup.Statements...)
+	for _, s := range cdc.Gather(cdc.Statements(setup.Findings)) {
+		do(t, conn, s.SQL)
+	}
 	source := prepare(t, o, needs)
 	if source.SlotCreated || source.ConfirmedFlush == 0 {
 		t.Errorf("source %+v", source)

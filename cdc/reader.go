@@ -250,7 +250,9 @@ func (r *Reader) explain(ctx context.Context, err error) error {
 		}
 	case codeInsufficientPrivilege:
 		_ = r.withCatalog(ctx, func(q querier) error { // as above
-			remedy = strings.TrimPrefix(replicationRemedy(ctx, q), "; ")
+			if s := replicationStatement(ctx, q); s.SQL != "" {
+				remedy = "run " + s.SQL + ", " + managedReplication
+			}
 			return nil
 		})
 	}

@@ -178,11 +178,15 @@ func (d *delegator) try(ctx context.Context, e *expression, condition bool, refu
 	report := func(list []*expr.Error, hint string) {
 		d.compiler.refused[site{e, d.group}] = true
 		for _, m := range list {
-			d.mistake(e.value, m.Offset, strings.TrimPrefix(m.Hint+hint, "; "), "%s", m.Message)
+			either := m.Hint
+			if hint != "" {
+				either = strings.TrimPrefix(either+"; or "+hint, "; or ")
+			}
+			d.mistake(e.value, m.Offset, either, "%s", m.Message)
 		}
 	}
 	if d.options.Evaluate == EvaluateLocal {
-		hint := "; or remove rules.evaluate: local, and PostgreSQL may evaluate " + e.path
+		hint := "remove rules.evaluate: local, and PostgreSQL may evaluate " + e.path
 		if len(own) > 0 {
 			hint = ""
 		}
@@ -202,7 +206,7 @@ func (d *delegator) try(ctx context.Context, e *expression, condition bool, refu
 		report(fault, "")
 		return nil
 	}
-	before := len(d.errors)
+	before, denials := len(d.errors), d.denials
 	d.clearer = nil
 	bound, code, err := d.prepareLookup(ctx, d.bound.table, l, func(at int) bool { return d.resolve(l, at) })
 	if err != nil {
@@ -233,7 +237,7 @@ func (d *delegator) try(ctx context.Context, e *expression, condition bool, refu
 	if err := d.noteBodies(ctx, d.bound.rule, d.bound.table, bound); err != nil {
 		return err
 	}
-	if len(d.errors) > before {
+	if len(d.errors)-before > d.denials-denials { // more than a privilege that is missing
 		d.compiler.refused[site{e, d.group}] = true
 		return nil
 	}
@@ -245,9 +249,10 @@ func (d *delegator) try(ctx context.Context, e *expression, condition bool, refu
 // noteDelegated reports, once for a rule, that the source evaluates an expression of it.
 func (d *delegator) noteDelegated(e *expression) {
 	before := slices.Clone(d.findings)
-	d.note(d.bound.rule, d.bound.table, "rules.evaluate: local refuses it",
+	d.note("expression.delegated", d.bound.rule, words("rules.evaluate: local refuses it"),
 		"%s is evaluated by PostgreSQL, in one query for each batch of changes", e.path)
-	if slices.Contains(before, d.findings[len(before)]) {
+	now := d.findings[len(before)]
+	if slices.ContainsFunc(before, func(f cdc.Finding) bool { return f.Where == now.Where && f.Title == now.Title }) {
 		d.findings = before
 	}
 }

@@ -503,8 +503,8 @@ rules:
 		}
 	}
 	diff(t, "findings", all, []string{
-		"public.clientes: when is evaluated by PostgreSQL, in one query for each batch of changes; rules.evaluate: local refuses it",
-		"public.clientes: data.a is evaluated by PostgreSQL, in one query for each batch of changes; rules.evaluate: local refuses it",
+		"when is evaluated by PostgreSQL, in one query for each batch of changes; rules.evaluate: local refuses it",
+		"data.a is evaluated by PostgreSQL, in one query for each batch of changes; rules.evaluate: local refuses it",
 	})
 	for _, c := range []struct {
 		o    mapping.Options
@@ -513,7 +513,7 @@ rules:
 	}{
 		{mapping.Options{Evaluate: mapping.EvaluateLocal}, rules, []string{
 			"rules.yaml:6:11: subqueries are not supported; use a lookup; or remove rules.evaluate: local, and PostgreSQL may evaluate when",
-			"rules.yaml:7:16: function format is not supported", "or remove rules.evaluate: local, and PostgreSQL may evaluate data.a",
+			"rules.yaml:7:16: function format is not supported", "function format is not supported; remove rules.evaluate: local, and PostgreSQL may evaluate data.a",
 		}},
 		{mapping.Options{}, strings.ReplaceAll(rules, "format('%s', id)", "sorteio()"), []string{"data.a calls sorteio(), which is volatile (pg_proc.provolatile)", "run ALTER FUNCTION sorteio() STABLE"}},
 		{mapping.Options{Deny: []string{"clientes.nome"}}, strings.ReplaceAll(rules, "'%s', id", "'%s', nome"), []string{`column "nome" must not be sent: privacy.deny has clientes.nome`}},

@@ -4,12 +4,8 @@ import (
 	"context"
 	"fmt"
 	"slices"
-	"strings"
 
 	"github.com/jackc/pgx/v5"
-
-	"gancho/cdc"
-	"gancho/internal/strictyaml"
 )
 
 // Which functions an expression that the source evaluates may call.
@@ -56,31 +52,4 @@ var sessionFunctions = []string{
 	"now", "transaction_timestamp", "statement_timestamp", "current_user", "session_user", "getpgusername", "current_setting", "current_query",
 	"inet_client_addr", "inet_client_port", "inet_server_addr", "inet_server_port", "pg_backend_pid", "pg_trigger_depth", "txid_current", "txid_current_if_assigned",
 	"pg_current_xact_id", "pg_current_xact_id_if_assigned", "txid_current_snapshot", "pg_current_snapshot", "current_database", "current_schema", "current_schemas",
-}
-
-// closestFunction is a hint for a function that does not exist, or not for such arguments.
-func (b *binder) closestFunction(ctx context.Context, text string) (string, error) {
-	written := strings.Trim(calledName.FindString(text), `"`)
-	rows, _ := b.conn.Query(ctx, `
-		select p.proname::text, p.oid::regprocedure::text from pg_catalog.pg_proc p join pg_catalog.pg_namespace n on n.oid = p.pronamespace
-		where p.prokind in ('f', 'a') and p.prorettype <> 'trigger'::regtype and (n.nspname = 'pg_catalog' and p.proname not like 'pg\_%' or n.nspname = any(`+cdc.DatabasePath+`)) order by 2`)
-	type function struct{ Name, Title string }
-	all, err := pgx.CollectRows(rows, pgx.RowToStructByPos[function])
-	if err != nil {
-		return "", fmt.Errorf("find function %s: %w", written, err)
-	}
-	var names, forms []string
-	for _, f := range all {
-		names = append(names, f.Name)
-		if strings.EqualFold(f.Name, written) && len(forms) < 4 {
-			forms = append(forms, f.Title)
-		}
-	}
-	if len(forms) > 0 {
-		return "there is " + strings.Join(forms, ", ") + "; cast the arguments", nil
-	}
-	if near := strictyaml.Closest(written, names); near != "" {
-		return "did you mean " + near + "?", nil
-	}
-	return "", nil
 }

@@ -75,11 +75,22 @@ type Rules struct {
 // form and the syntax of expressions. The error is a strictyaml.Errors with all
 // mistakes of all files.
 func Parse(o Options) (*Rules, error) {
+	rules, err := Inspect(o)
+	if err != nil {
+		return nil, err
+	}
+	return rules, nil
+}
+
+// Inspect is Parse for those who look for mistakes: with the error it returns the rules
+// that have none.
+func Inspect(o Options) (*Rules, error) {
 	if o.Location == nil {
 		o.Location = time.UTC
 	}
 	rs := &Rules{options: o}
 	var errs strictyaml.Errors
+	var all []*rule
 	for _, s := range o.Deny {
 		d, err := parseDenied(s)
 		if err != nil {
@@ -94,32 +105,33 @@ func Parse(o Options) (*Rules, error) {
 			errs = append(errs, &strictyaml.Error{File: file, Message: fmt.Sprintf("read rules: %v", err), Hint: "correct rules in the configuration"})
 			continue
 		}
-		rules, mistakes := parseFile(file, src)
-		rs.rules = append(rs.rules, rules...)
+		rules, valid, mistakes := parseFile(file, src)
+		all, rs.rules = append(all, rules...), append(rs.rules, valid...)
 		errs = append(errs, mistakes...)
 	}
-	errs = append(errs, checkEventTypes(rs.rules)...)
-	if len(rs.rules) == 0 && len(errs) == 0 {
+	errs = append(errs, checkEventTypes(all)...)
+	if len(all) == 0 && len(errs) == 0 {
 		errs = append(errs, &strictyaml.Error{File: strings.Join(o.Files, ", "), Message: "the files have no rule", Hint: "write one below rules:"})
 	}
-	if err := errs.Err(); err != nil {
-		return nil, err
-	}
-	return rs, nil
+	return rs, errs.Err()
 }
 
-func parseFile(name string, src []byte) ([]*rule, strictyaml.Errors) {
-	d := strictyaml.Parse(name, src, nil)
-	var rules []*rule
+// parseFile returns all rules of a file, and those without a mistake.
+func parseFile(name string, src []byte) (all, valid []*rule, mistakes strictyaml.Errors) {
+	d := strictyaml.ParseSQL(name, src)
 	if !d.Root().Valid() && len(d.Errors()) == 0 {
 		d.Add("write rules below rules:", "the file is empty")
 	}
 	d.Root().Map(strictyaml.Required("rules", func(v strictyaml.Value) {
 		for _, item := range v.List() {
-			rules = append(rules, parseRule(item))
+			before := len(d.Errors())
+			all = append(all, parseRule(item))
+			if len(d.Errors()) == before && before <= strictyaml.MaxErrors {
+				valid = append(valid, all[len(all)-1])
+			}
 		}
 	}))
-	return rules, d.Errors()
+	return all, valid, d.Errors()
 }
 
 func parseRule(v strictyaml.Value) *rule {

@@ -75,7 +75,7 @@ func TestInheritedMistakes(t *testing.T) {
 	}{
 		"no identity":   {"alter table vendas_2026 drop constraint vendas_2026_pkey", "on: update, columns: [id]", "table public.vendas_2026 has no replica identity", false},
 		"inserts":       {"alter table vendas_2026 drop constraint vendas_2026_pkey", "on: insert, columns: [id]", "", false},
-		"old values":    {"alter table vendas replica identity full", "on: update, watch: [valor], columns: [id]", "run: ALTER TABLE public.vendas_2026 REPLICA IDENTITY FULL;", false},
+		"old values":    {"alter table vendas replica identity full", "on: update, watch: [valor], columns: [id]", "\nALTER TABLE public.vendas_2026 REPLICA IDENTITY FULL;", false},
 		"a rule's own":  {"select 1", "on: insert, columns: [id]}\n  - {event: b, table: vendas_2026, on: insert, columns: [id]", "the rule does not apply to rows of public.vendas_2026, which inherit from the table and have rules of their own", true},
 		"children":      {"select 1", "on: [insert, update], columns: [id]}\n  - {event: b, table: clientes, on: update, children: {table: vendas, parent: id}, columns: [id]", "changes of tables that inherit from it do not count as changes of the parent", true},
 		"a transaction": {"select 1", "on: [insert, update, delete], collapse: id, columns: [id]", "the rule does not apply to rows of public.devolucoes, public.vendas_2026, public.vendas_2027, public.vendas_2027_01", true},

@@ -52,6 +52,8 @@ type Mapper struct {
 	// keeps: parked changes are kept whole. redrives: what is mapped was parked before,
 	// and what no longer fits is parked again under any policy.
 	keeps, redrives bool
+	// unreadParent: what is parked is a parent of which the key alone is known.
+	unreadParent bool
 	// childChanged: a child of the row at hand has changed, which watch lets pass.
 	childChanged bool
 	caches       map[string]*lookupCache

@@ -147,6 +147,9 @@ func (m *Mapper) lookUp(ctx context.Context, q *query) error {
 		if attempts++; first != sets[0] {
 			first, attempts = sets[0], 1
 		}
+		if isBroken(err) {
+			err = m.source.explain(ctx, what, err, q.lookup.batch, m.rules.denied)
+		}
 		deniedWithin := cdc.FaultOf(err) == cdc.FaultDenied && inRoutine(err) // perhaps for some rows only
 		if deniedWithin || q.lookup.expression != nil && ofRow(err, len(sets), attempts) {
 			return fmt.Errorf("%w: %w", errRow, err)
@@ -171,7 +174,11 @@ func (m *Mapper) lookUp(ctx context.Context, q *query) error {
 		return q.lookup.schemaError(err)
 	}
 	for _, set := range rest {
-		q.rows[set] = foundRow{reason: q.lookup.schemaError(err).What}
+		broken := q.lookup.schemaError(err)
+		q.rows[set] = foundRow{reason: broken.What}
+		if isDenied(err) {
+			q.rows[set].reason += "; " + broken.Hint
+		}
 	}
 	return nil
 }
@@ -250,7 +257,7 @@ func (l *boundLookup) sameResult(fields []pgconn.FieldDescription) error {
 // ends reports whether the policy lets a query that is broken end capture. A missing
 // privilege concerns its rule alone: whoever revoked it did not change the schema.
 func (rs *Ruleset) ends(err error) bool {
-	return rs.policy == Stop && cdc.FaultOf(err) != cdc.FaultDenied
+	return rs.policy == Stop && !isDenied(err)
 }
 
 // isBroken: the query no longer fits the database, or may no longer be run there.
@@ -322,8 +329,8 @@ func isRefused(err error) bool {
 // schemaError is the error of a lookup that no longer fits.
 func (l *boundLookup) schemaError(err error) *SchemaError {
 	hint := "check the rule and load it again (a restart)"
-	if cdc.FaultOf(err) == cdc.FaultDenied {
-		hint = refusalHint(err)
+	if isDenied(err) {
+		hint = deniedHint(err)
 	}
 	if !errors.Is(err, errResult) {
 		err = withoutData(err)

@@ -300,7 +300,7 @@ func (b *binder) noteBodies(ctx context.Context, r *rule, t *cdc.Table, l *bound
 		return fmt.Errorf("read what lookup %s calls: %w", l.name, err)
 	}
 	if names != "" {
-		b.note(r, t, "write the schema of each name in the body, operators included (OPERATOR(public.=)); or, "+openHint(b.room.outside[0]),
+		b.note("lookup.body", r, words("write the schema of each name in the body, operators included (OPERATOR(public.=)); or, %s", openHint(b.room.outside[0])),
 			"%s calls %s, whose body does not find what is in %s without its schema: a table is not found when a change comes, and an operator may be another one",
 			l.title(), names, strings.Join(mapped(b.room.outsideNames(), cdc.QuoteIdentifier), ", "))
 	}

@@ -28,6 +28,8 @@ type capture struct {
 	stage  *stage
 	mapper *mapping.Mapper
 	lookup *mapping.Source
+	// checked is that of prepare, which knows what rules may no longer read.
+	checked *mapping.Source
 	// mapped is the newest position before which everything has been given to the
 	// mapper: it counts as reached when nothing is pending there.
 	mapped cdc.LSN
@@ -115,6 +117,7 @@ func (b *bridge) openCapture(ctx context.Context) (*capture, error) {
 	}
 	c.identity = i
 	c.lookup = c.newLookup()
+	c.lookup.Inherit(c.checked)
 	options := []mapping.MapperOption{mapping.WithSource(c.lookup), mapping.WithTransactionMemory(b.TransactionMemory)}
 	if c.stage.keys != nil {
 		options = append(options, mapping.WithKeptChanges())
@@ -161,7 +164,7 @@ func (c *capture) adopt(ctx context.Context, rules *mapping.Rules) error {
 	if err := c.number(ctx, bound); err != nil {
 		return err
 	}
-	c.lookup.Allowed() // prepare has checked it
+	c.lookup.Inherit(c.checked)
 	if err := c.rememberSource(ctx); err != nil {
 		c.Log.Warn().Err(err).Msg("the numbers of new rules are in redis alone; they are stored within the hour")
 	}
@@ -236,12 +239,12 @@ func (c *capture) prepare(ctx context.Context, rules *mapping.Rules) (*mapping.R
 			return nil, err
 		}
 		bound, err := rules.Bind(ctx, conn)
-		if err != nil {
+		if bound, err = c.unlessDenied(ctx, bound, err); err != nil {
 			return nil, err
 		}
 		remarks, err := cdc.Remarks(ctx, conn, c.Source.Encoding, c.Source.Publication)
 		for _, r := range remarks {
-			c.Log.Warn().Str("fix", r.Fix).Msg(r.Message)
+			c.warn(r)
 		}
 		return bound, err
 	})
@@ -249,11 +252,11 @@ func (c *capture) prepare(ctx context.Context, rules *mapping.Rules) (*mapping.R
 		return nil, nil, err
 	}
 	for _, f := range bound.Findings() {
-		c.Log.Warn().Str("rule", f.Rule).Stringer("table", f.Table).Str("fix", f.Fix).Msg(f.Message)
+		c.warn(f)
 	}
-	lookup := mapping.NewSource(c.LookupDSN, c.Source.Encoding, c.Log).Of(identity)
-	defer lookup.Close(ctx)
-	_, err = waitFor(ctx, c.Log, "source.lookup_dsn", func() (struct{}, error) { return struct{}{}, lookup.Check(ctx, bound) })
+	c.checked = mapping.NewSource(c.LookupDSN, c.Source.Encoding, c.Log).Of(identity)
+	defer c.checked.Close(ctx)
+	_, err = waitFor(ctx, c.Log, "source.lookup_dsn", func() (*mapping.Ruleset, error) { return c.unlessDenied(ctx, bound, c.checked.Check(ctx, bound)) })
 	if err != nil {
 		return nil, nil, err
 	}
@@ -265,6 +268,37 @@ func (c *capture) prepare(ctx context.Context, rules *mapping.Rules) (*mapping.R
 		c.Log.Warn().Msg(advice)
 	}
 	return bound, source, nil
+}
+
+// unlessDenied returns the rules all the same if nothing is wrong but that privileges are
+// missing that their rules had before: as while the bridge runs, their changes are parked,
+// and other rules go on. A rule that never ran is refused.
+func (c *capture) unlessDenied(ctx context.Context, bound *mapping.Ruleset, err error) (*mapping.Ruleset, error) {
+	mistakes, ok := errors.AsType[*mapping.Mistakes](err)
+	if !ok {
+		return bound, err
+	}
+	rules, denied := mistakes.Denied()
+	if rules == nil {
+		return nil, err
+	}
+	known, unknown := c.queue.NumberedRules(ctx)
+	if unknown != nil {
+		return nil, unknown
+	}
+	if slices.ContainsFunc(denied, func(rule string) bool { return !known[rule] }) {
+		return nil, err
+	}
+	return rules, nil
+}
+
+// warn logs a finding.
+func (c *capture) warn(f cdc.Finding) {
+	message := f.Title
+	if f.Why != "" {
+		message += "; " + f.Why
+	}
+	c.Log.Warn().Str("finding", f.ID).Str("at", f.Where).Str("fix", f.Fix()).Msg(message)
 }
 
 // watch remembers the tables of the rules for those who watch them.
@@ -523,8 +557,8 @@ func (c *capture) checkPrivileges(ctx context.Context) {
 	defer cancel()
 	source := mapping.NewSource(c.LookupDSN, c.Source.Encoding, c.Log)
 	defer source.Close(ctx)
-	if source.Check(ctx, c.bound.Load()) == nil {
-		c.lookup.Allowed()
+	c.lookup.Recheck(ctx, c.bound.Load(), source)
+	if c.lookup.Denied() == nil {
 		c.Log.Info().Msg("the rules may read all that they need again")
 	}
 }

@@ -256,13 +256,21 @@ func (c *checker) callNamed(name string, p place, args []*term) *term {
 	return c.errorAt(p, "cast the arguments, or check their number", "function %s does not exist", sig)
 }
 
-// functionHint proposes functions with a name like the one written.
-func functionHint(name string) string {
+// FunctionNames are the functions of the language, sorted.
+func FunctionNames() []string {
 	names := append(slices.Collect(maps.Keys(pg().functions)), "coalesce", "nullif", "greatest", "least", "changed", "became")
 	names = append(names, maskNames()...)
 	names = slices.DeleteFunc(names, func(n string) bool { return !hasImpl(n) })
 	slices.Sort(names)
-	return suggest(name, names, "did you mean %s?", "functions: "+strings.Join(names, ", "))
+	return names
+}
+
+// functionHint proposes a function with a name like the one written.
+func functionHint(name string) string {
+	if near := ClosestFunction(name, FunctionNames()); near != "" {
+		return "did you mean " + near + "?"
+	}
+	return ""
 }
 
 // hasImpl reports whether some form of the function is implemented.

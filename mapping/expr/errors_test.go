@@ -32,7 +32,7 @@ func TestErrors(t *testing.T) {
 		{"case when id then 1 end", `10+2 the condition of WHEN must be boolean, not integer; write a comparison`},
 		{"case when ativo then 1 else nome end", `0+36 CASE types character varying and integer do not match; cast them to one type`},
 		{"lookup.nome", `0+11 lookup is not a row of this rule; write old.x, new.x or x`},
-		{"mask_cpf(id) is null", `9+2 mask_cpf() hides text, not integer; cast it, as in mask_cpf(x::text)`},
+		{"mask_cpf(id) is null", `9+2 mask_cpf() hides text, not integer; write mask_cpf(lpad(id::text, 11, '0'))`},
 		{"mask_cpf() is null", `0+10 mask_cpf() takes one argument; write mask_cpf(column)`},
 		{"mask_fone(nome) is null", `0+9 function mask_fone is not supported; did you mean mask_phone?`},
 		{"hmac(nome) is null", `0+10 hmac() takes two arguments; write hmac(column, 'name of a secret')`},

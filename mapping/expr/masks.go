@@ -95,7 +95,7 @@ func (c *checker) hidden(n *call) *term {
 	case oid == oidText, oid == oidVarchar, oid == oidBpchar, oid == oidUnknown, isTextLike(arg.typ):
 		return c.coerce(arg, builtin(oidText), implicitCast, "")
 	}
-	return c.errorAt(arg.place, "cast it, as in "+n.name.text+"(x::text)", "%s() hides text, not %s", n.name.text, typeTitle(arg.typ))
+	return c.errorAt(arg.place, maskHint(n, arg.typ), "%s() hides text, not %s", n.name.text, typeTitle(arg.typ))
 }
 
 // hidingCall creates the call of a function that hides its first argument.
