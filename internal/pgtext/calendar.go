@@ -137,6 +137,14 @@ func isoYearDay(days int64) int {
 // yearDay is the day's number in its year, from 1.
 func yearDay(days int64, year int64) int { return int(days-daysOf(year, 1, 1)) + 1 }
 
+// unsignedYear counts years without sign: BC stands behind them, or is a pattern of its own.
+func unsignedYear(year int64) int64 {
+	if year <= 0 {
+		return 1 - year
+	}
+	return year
+}
+
 // shownYear is the year as people count: there is no year 0, and 1 BC is -1.
 func shownYear(year int64) int64 {
 	if year <= 0 {
