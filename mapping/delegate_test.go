@@ -550,7 +550,8 @@ func TestDelegateInDatabases(t *testing.T) {
 	for _, c := range []struct{ name, needs, options, after string }{
 		{"LATIN1", "", "template template0 encoding 'LATIN1' locale 'C'", ""},
 		{"ICU", "select 1 from pg_collation where collname = 'pt-BR-x-icu' and current_setting('server_version_num')::int >= 150000", "template template0 encoding 'UTF8' locale 'C' locale_provider icu icu_locale 'pt-BR'", ""},
-		{"pt_BR", "select 1 from pg_collation where collname = 'pt_BR.utf8'", "template template0 encoding 'UTF8' locale 'pt_BR.UTF-8'", ""},
+		{"pt_BR", "select 1 from pg_collation where collname = 'pt_BR.utf8'", "template template0 encoding 'UTF8' locale 'pt_BR.UTF-8'",
+			"do $$ begin execute format('alter database %I set lc_monetary to %L', current_database(), 'pt_BR.UTF-8'); end $$"},
 		{"search_path", "", "", `alter schema public rename to app; revoke create on schema app from public;
 			do $$ begin execute format('alter database %I set search_path to app', current_database());
 				execute format('alter database %I set lc_monetary to %L', current_database(), 'C.UTF-8'); end $$`},

@@ -47,9 +47,12 @@ const rowsPerSource = 6
 func TestDifferential(t *testing.T) {
 	t.Parallel()
 	n := seed(t)
-	for name, part := range map[string]int{"C.UTF-8": 60, "C": 15, "LATIN1": 15, "SQL_ASCII": 10} {
+	for name, part := range map[string]int{"C.UTF-8": 50, "C": 10, "LATIN1": 15, "SQL_ASCII": 10, "pt_BR.UTF-8": 10, "pt-BR-x-icu": 5} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
+			if !hasLocale(t, name) {
+				t.Skip("the server lacks the locale")
+			}
 			differentialRun(t, name, n, pairs(t)*part/100)
 		})
 	}
@@ -152,6 +155,9 @@ func rejects(result string) bool {
 
 func (d *differential) compare(t *testing.T, src string, e *expr.Expr, want []*string) {
 	t.Helper()
+	if strings.TrimPrefix(e.Type().Base().Name, "_") == "money" && d.scope.Settings.Monetary != "" {
+		return // which has the form of C here, as in the stream
+	}
 	for row, w := range want {
 		d.pairs++
 		d.machine.Load(d.source.changes[row])
