@@ -128,12 +128,6 @@ func isoWeek(days int64) (year int64, week int) {
 	return year, int(thursday-daysOf(year, 1, 1))/7 + 1
 }
 
-// isoYearDay is the day's number in its ISO year, from 1.
-func isoYearDay(days int64) int {
-	_, week := isoWeek(days)
-	return (week-1)*7 + isoWeekday(days)
-}
-
 // yearDay is the day's number in its year, from 1.
 func yearDay(days int64, year int64) int { return int(days-daysOf(year, 1, 1)) + 1 }
 

@@ -169,15 +169,6 @@ func arrayImpls() map[string]*impl {
 	}
 }
 
-// weight is the number of steps that comparing an element takes.
-func weight(v value) int {
-	n := 4 + len(v.s)/16
-	if v.big != nil {
-		n += v.big.length()/5 + int(v.scale)
-	}
-	return n
-}
-
 // arrayToString joins the elements' text forms. Nulls are left out, unless the
 // third argument replaces them.
 func arrayToString() *impl {
