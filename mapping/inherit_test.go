@@ -108,7 +108,8 @@ rules:
   - {event: mudou, table: leituras, on: update, collapse: id, when: old.valor <> new.valor, columns: [id, valor]}
   - {event: linha, table: leituras, on: [insert, update, delete], collapse: [dia, id], columns: [id, dia]}
   - {event: crua, table: leituras, on: [update, delete], columns: [dia]}
-`, "create table leituras (id int, dia date, valor int, primary key (id, dia)) partition by range (dia)",
+  - {event: nota, table: anotadas, on: insert, columns: [leitura]}
+`, "create table anotadas (leitura int)", "create table leituras (id int, dia date, valor int, primary key (id, dia)) partition by range (dia)",
 		"create table leituras_1 partition of leituras for values from ('2026-01-01') to ('2026-02-01')", "create table leituras_resto partition of leituras default",
 		"alter table leituras replica identity full", "alter table leituras_1 replica identity full", "alter table leituras_resto replica identity full")
 	s.check(t,
@@ -132,6 +133,12 @@ rules:
 		},
 		"begin; insert into leituras values (3, '2026-01-05', 1); update leituras set dia = '2026-06-06' where id = 3; commit", []string{
 			`crua 3,2026-01-05 {"dia":"2026-01-05"}`, `leitura 3 {"id":3,"dia":"2026-06-06"}`, `linha 3,2026-06-06 {"id":3,"dia":"2026-06-06"}`,
+		},
+		// A trigger of the partition that the row comes to writes between the two.
+		"begin; create function anota() returns trigger language plpgsql as 'begin insert into anotadas values (new.id); return new; end'; create trigger anota before insert on leituras_resto for each row execute function anota(); insert into leituras values (4, '2026-01-05', 1); commit", []string{`leitura 4 {"id":4,"dia":"2026-01-05"}`, `linha 4,2026-01-05 {"id":4,"dia":"2026-01-05"}`},
+		"update leituras set dia = '2026-06-06' where id = 4", []string{
+			`crua 4,2026-01-05 {"dia":"2026-01-05"}`, `nota  {"leitura":4}`, `linha 4,2026-01-05 {"id":4,"dia":"2026-01-05"}`,
+			`leitura 4 {"id":4,"dia":"2026-06-06"} {"dia":"2026-01-05"}`, `linha 4,2026-06-06 {"id":4,"dia":"2026-06-06"}`,
 		},
 	)
 }

@@ -36,6 +36,7 @@ type lookup struct {
 	expression *expression
 	lead       int
 	joins      bool
+	masked     mask
 }
 
 func (l *lookup) path() string {

@@ -48,9 +48,12 @@ const rowsPerSource = 6
 func TestDifferential(t *testing.T) {
 	t.Parallel()
 	n := seed(t)
-	for name, part := range map[string]int{"C.UTF-8": 60, "C": 15, "LATIN1": 15, "SQL_ASCII": 10} {
+	for name, part := range map[string]int{"C.UTF-8": 50, "C": 10, "LATIN1": 15, "SQL_ASCII": 10, "pt_BR.UTF-8": 10, "pt-BR-x-icu": 5} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
+			if !hasLocale(t, name) {
+				t.Skip("the server lacks the locale")
+			}
 			differentialRun(t, name, n, pairs(t)*part/100)
 		})
 	}
@@ -79,7 +82,7 @@ func differentialRun(t *testing.T, locale string, seed uint64, pairs int) {
 // topUp shows the features that chance has left out, as far as they are accepted.
 func (d *differential) topUp(t *testing.T, g *generator) {
 	t.Helper()
-	for _, feature := range g.known() {
+	for _, feature := range g.local() {
 		for range 10 {
 			if d.accepted[feature] >= wantAccepted || d.failures >= 30 {
 				break
@@ -153,6 +156,9 @@ func rejects(result string) bool {
 
 func (d *differential) compare(t *testing.T, src string, e *expr.Expr, want []*string) {
 	t.Helper()
+	if strings.TrimPrefix(e.Type().Base().Name, "_") == "money" && d.scope.Settings.Monetary != "" {
+		return // which has the form of C here, as in the stream
+	}
 	for row, w := range want {
 		d.pairs++
 		d.machine.Load(d.source.changes[row])
@@ -226,8 +232,8 @@ func (d *differential) report(t *testing.T, g *generator) {
 		t.Errorf("%d of %d pairs were dates not understood: more than a fiftieth", d.unread, d.pairs)
 	}
 	var rare []string
-	for _, f := range g.known() {
-		if f == "initcap" || f == "= mixed" { // only where letters are ASCII's; rarely of types that compare
+	for _, f := range g.local() {
+		if f == "= mixed" { // rarely of types that compare
 			continue
 		}
 		if d.accepted[f] < wantAccepted {

@@ -73,7 +73,7 @@ func TestErrors(t *testing.T) {
 		{"changed(id + 1)", `8+6 changed() needs a column; write the column's name alone`},
 		{"became(id)", `0+10 became() takes two arguments; write became(column, value)`},
 		{"became(sentido, 'X')", `16+3 "X" is not a label of enum tp_sentido; labels: 'ENTRADA', 'SAIDA'`},
-		{"to_char(valor, nome) = 'x'", `15+4 the format of to_char must be a constant; write it as a 'string'`},
+		{"to_char(cadastro, nome) = 'x'", `18+4 the format of to_char must be a constant; write it as a 'string'`},
 		{"date_trunc('mnth', cadastro) = cadastro", `11+6 unit "mnth" is not recognized: write one such as year, month, day, hour`},
 		{"cadastro at time zone 'BRT' = now()", `22+5 time zone 'BRT' is not known here; write it as in America/Sao_Paulo, or UTC`},
 		{"situacoa = 1 and nmoe = 2 and id = nome", "0+8 column \"situacoa\" is not in table clientes; did you mean \"situacao\"?\n17+4 column \"nmoe\" is not in table clientes; did you mean \"nome\"?\n33+1 integer cannot be compared with character varying; cast one side"},

@@ -32,8 +32,11 @@ func maskNames() []string {
 // IsOwn reports a function that PostgreSQL has not: it is evaluated here wherever it
 // stands.
 func IsOwn(function string) bool {
-	return function == "changed" || function == "became" || slices.Contains(maskNames(), function)
+	return function == "changed" || function == "became" || IsMask(function)
 }
+
+// IsMask reports a function that hides its first argument.
+func IsMask(function string) bool { return slices.Contains(maskNames(), function) }
 
 // mask creates a call of one of maskFunctions.
 func (c *checker) mask(n *call, f func(dst, text []byte) []byte) *term {
