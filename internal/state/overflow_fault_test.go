@@ -30,6 +30,9 @@ func begun(t *testing.T, dsn, sql string) (end func()) {
 func TestOverflowBoundsResults(t *testing.T) {
 	t.Parallel()
 	w := newOverflowWorld(t, endpoint.Endpoint{Name: "b"})
+	w.stop()
+	w.lease = time.Hour // so that nothing else has it go on
+	w.deliver()
 	const window = overflowWindow
 	w.set(endpoint.Paused)
 	w.append(60 * window)
@@ -171,7 +174,7 @@ func TestOverflowBeginsAnew(t *testing.T) {
 	s, dsn := newStore(t)
 	q, own := ownQueue(t, s)
 	queuetest.AppendEvents(t, q, 0, 10, 5, queuetest.KeyModulo(1))
-	execute(t, dsn, `insert into gancho.overflow_heads (endpoint, claim, position) values ('a', 'x', '\xffffffffffffffffffffffffffffffff')`)
+	execute(t, dsn, `insert into gancho.overflow_heads (endpoint, claim, position) values ('a', 'x', '\x7fffffffffffffffffffffffffffffff')`)
 	if _, _, err := own().MoveOldest(t.Context(), 4); err != nil {
 		t.Fatal(err)
 	}

@@ -114,6 +114,7 @@ type overflowWorld struct {
 	sink   *receiver
 	ep     endpoint.Endpoint
 	beside []endpoint.Endpoint
+	lease  time.Duration
 	d      *dispatch.Dispatcher
 	stop   func()
 
@@ -126,7 +127,7 @@ type overflowWorld struct {
 func newOverflowWorld(t *testing.T, beside ...endpoint.Endpoint) *overflowWorld {
 	t.Helper()
 	w := &overflowWorld{
-		t: t, beside: beside, random: seeded(t), redis: queuetest.StartRedis(t), ep: endpoint.Endpoint{Name: "a", Concurrency: 4, Retry: []time.Duration{time.Millisecond, time.Millisecond}},
+		t: t, beside: beside, lease: time.Second, random: seeded(t), redis: queuetest.StartRedis(t), ep: endpoint.Endpoint{Name: "a", Concurrency: 4, Retry: []time.Duration{time.Millisecond, time.Millisecond}},
 		sink: newReceiver(t, "a"),
 	}
 	w.store, w.dsn = newStore(t)
@@ -160,7 +161,7 @@ func (w *overflowWorld) endpoints() []endpoint.Endpoint {
 func (w *overflowWorld) deliver() { w.d, w.stop = w.dispatch(w.q) }
 
 func (w *overflowWorld) dispatch(q *queue.Queue) (d *dispatch.Dispatcher, stop func()) {
-	d = dispatch.New(q, w.sink, w.endpoints(), dispatch.Options{Lease: time.Second, WindowEvents: overflowWindow, Logger: queuetest.Logger(w.t)})
+	d = dispatch.New(q, w.sink, w.endpoints(), dispatch.Options{Lease: w.lease, WindowEvents: overflowWindow, Logger: queuetest.Logger(w.t)})
 	return d, running(d)
 }
 
