@@ -2,6 +2,9 @@ package dispatch
 
 import (
 	"context"
+	"time"
+
+	"gancho/internal/retry"
 )
 
 // Overflow has the oldest events of endpoints be moved out of Redis, until so many of each are left
@@ -17,11 +20,31 @@ func (d *Dispatcher) Overflow(keep map[string]int64) {
 func (c *courier) overflow(keep int64) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.lease.closing || !c.reading.loaded {
+	if c.lease.closing || !c.reading.loaded || time.Now().Before(c.writing.moves.retryAt) {
 		return // the next measurement asks again
 	}
 	c.writing.overflowing, c.writing.keep = true, keep
 	c.startWritingLocked()
+}
+
+// moveRetries puts off moves that fail: while one waits for the state database, nothing is written.
+type moveRetries struct {
+	failures int       // in a row
+	retryAt  time.Time // nothing is moved before
+}
+
+// failed reports whether this is the first failure in a row.
+func (m *moveRetries) failed(now time.Time) (first bool) {
+	m.failures++
+	m.retryAt = now.Add(retry.Backoff{Min: time.Second, Max: 30 * time.Second}.Delay(m.failures))
+	return m.failures == 1
+}
+
+// succeeded reports whether that ends failures.
+func (m *moveRetries) succeeded() (again bool) {
+	again = m.failures > 0
+	*m = moveRetries{}
+	return again
 }
 
 func (c *courier) overflows() bool {
@@ -44,12 +67,11 @@ func (c *courier) moveOldest(ctx context.Context) {
 		return
 	}
 	c.writing.overflowing = more && err == nil
-	switch {
-	case err != nil && !c.writing.overflowFails:
+	switch m := &c.writing.moves; {
+	case err != nil && m.failed(time.Now()):
 		c.log.Warn().Err(err).Str("endpoint", c.name).Msg("a backlog that is over its quota cannot be moved to the state database now; it stays in redis")
-	case err == nil && c.writing.overflowFails:
+	case err == nil && m.succeeded():
 		c.log.Info().Str("endpoint", c.name).Msg("backlogs over their quota are moved to the state database again")
 	}
-	c.writing.overflowFails = err != nil
 	c.reading.markUnread(&c.reading.main) // what was unread in the stream may be unread elsewhere
 }

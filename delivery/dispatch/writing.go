@@ -16,9 +16,9 @@ type writing struct {
 	active            bool
 	// overflowing: the oldest events are to be moved out of Redis until keep are left
 	// there. It ends with that, or an error; whoever measures backlogs asks again.
-	overflowing   bool
-	keep          int64
-	overflowFails bool // so that a failure is logged once
+	overflowing bool
+	keep        int64
+	moves       moveRetries
 }
 
 // Under load, but not after a quiet time, results gather for a moment, unless there are

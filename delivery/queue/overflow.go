@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	"gancho/delivery/webhook"
 
@@ -53,6 +54,10 @@ const (
 	moveEvents = 500
 	moveBytes  = 2 << 20
 )
+
+// beginTimeout is how long acknowledgements of an endpoint that has nothing in the Overflow may wait
+// for one that does not answer.
+const beginTimeout = 2 * time.Second
 
 // MoveOldest moves some of the oldest events from the endpoint's stream to the Overflow, in flight
 // or not, while the stream has more than keep; more: it still has. false: another process
@@ -115,7 +120,9 @@ func (o *Owner) moveOldestLocked(ctx context.Context, keep int64) (more bool, er
 // gets the lease before the mark is set has it refused, and whoever gets it afterwards
 // takes the head before it reads anything.
 func (o *Owner) beginOverflow(ctx context.Context) error {
-	h, err := o.q.overflow.Take(ctx, o.endpoint, o.claim, true, func() error { return o.owned(ctx) })
+	taking, cancel := context.WithTimeout(ctx, beginTimeout)
+	defer cancel()
+	h, err := o.q.overflow.Take(taking, o.endpoint, o.claim, true, func() error { return o.owned(taking) })
 	if err != nil {
 		return fmt.Errorf("begin to move events of endpoint %q to the state database: %w", o.endpoint, err)
 	}

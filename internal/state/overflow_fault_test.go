@@ -3,6 +3,7 @@ package state_test
 import (
 	"context"
 	"fmt"
+	"strings"
 	"testing"
 	"time"
 
@@ -46,6 +47,39 @@ func TestOverflowBoundsResults(t *testing.T) {
 		t.Errorf("%d events were sent whose acknowledgement fails", n)
 	}
 	unlock()
+	w.end(0)
+}
+
+// A state database that does not answer does not hold up the acknowledgements of an endpoint that
+// has nothing there, however often events are to move.
+func TestOverflowToASilentDatabase(t *testing.T) {
+	t.Parallel()
+	w := newOverflowWorld(t)
+	first := queuetest.Event(0, "").Position.Commit
+	waits := func(id string) bool { return strings.Contains(id, fmt.Sprintf("%016x-", uint64(first))) }
+	w.sink.fails = func(id string) webhook.Outcome {
+		if waits(id) {
+			return webhook.Outcome{Kind: webhook.Retry, Status: 429, Class: webhook.ClassStatus}
+		}
+		return webhook.Outcome{Kind: webhook.Delivered}
+	}
+	w.ep.Retry = []time.Duration{time.Hour}
+	w.set(endpoint.Active)
+	unlock := begun(t, w.dsn, `lock table gancho.overflow_heads in access exclusive mode`)
+	w.append(1)
+	queuetest.Eventually(t, "48 acknowledgements, one after the other", func() bool {
+		w.d.Overflow(map[string]int64{"a": 0})
+		if w.stats().Backlog != int64(w.appended+4)/5 { // those of the key that waits
+			return false
+		}
+		w.append(1)
+		return w.appended > 60
+	})
+	unlock()
+	w.sink.mu.Lock()
+	w.sink.fails = func(string) webhook.Outcome { return webhook.Outcome{Kind: webhook.Delivered} }
+	w.sink.mu.Unlock()
+	must[int](t)(w.q.Hasten(t.Context(), "a"))
 	w.end(0)
 }
 
