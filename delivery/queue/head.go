@@ -244,12 +244,14 @@ func (o *Owner) restoreMark(ctx context.Context) error {
 		return o.takeLocked(ctx)
 	case err != nil && !errors.Is(err, redis.Nil):
 		return annotate(err, "read the overflow of endpoint %q", o.endpoint)
-	case h.End.IsZero():
-		o.markedAs(false, generation)
-		return nil
 	}
-	_, err = o.setMark(ctx, h, "") // what has come back with the mark is done
-	return err
+	// Nothing up to the end has come back, or the mark would have, but for a hole: that comes again.
+	// And the end may be of a later epoch than what there is now, in a Redis that somebody has emptied.
+	o.markedAs(false, generation)
+	o.over.mu.Lock()
+	defer o.over.mu.Unlock()
+	o.over.head, o.over.moves = Head{}, o.over.moves+1
+	return nil
 }
 
 // restoreMarkScript sets a mark where there is none. Its first write is one that a full Redis

@@ -3,6 +3,8 @@ package state_test
 import (
 	"context"
 	"fmt"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -214,6 +216,55 @@ func TestOverflowBeginsAnew(t *testing.T) {
 	}
 	if s := must[queue.Stats](t)(queuetest.Stats(t.Context(), q, "a")); s.Backlog != 10 || s.Overflowed != 6 {
 		t.Errorf("%d of %d events have moved", s.Overflowed, s.Backlog)
+	}
+}
+
+// An owner that lives on while somebody empties Redis, and begins with the first epoch again, takes
+// nothing there for done because of an overflow that it has had in a later epoch.
+func TestOverflowBeforeAnEmptiedRedis(t *testing.T) {
+	t.Parallel()
+	s, _ := newStore(t)
+	r := queuetest.StartRedis(t)
+	open := func() *queue.Queue {
+		t.Helper()
+		q := must[*queue.Queue](t)(queue.Open(t.Context(), queue.Options{URL: r.URL(), Endpoints: []endpoint.Endpoint{{Name: "a"}}, Overflow: s.Overflow(), Logger: queuetest.Logger(t)}))
+		t.Cleanup(func() { _ = q.Close() })
+		return q
+	}
+	q, source := open(), queuetest.Source()
+	must[uint16](t)(q.Claim(t.Context(), source, false))
+	source.Timeline++
+	if epoch := must[uint16](t)(q.Claim(t.Context(), source, true)); epoch != 2 {
+		t.Fatalf("the epoch is %d", epoch)
+	}
+	queuetest.AppendEvents(t, q, 0, 10, 5, queuetest.KeyModulo(1))
+	owner := must[[]*queue.Owner](t)(open().Worker().Acquire(t.Context(), time.Hour, []string{"a"}))[0]
+	read := func() (ids []queue.ID) {
+		t.Helper()
+		page, _, err := owner.Read(t.Context(), false, queue.ID{}, 100, 1<<20)
+		check(t, err)
+		for _, e := range page {
+			ids = append(ids, e.ID)
+		}
+		return ids
+	}
+	if _, _, err := owner.MoveOldest(t.Context(), 0); err != nil {
+		t.Fatal(err)
+	}
+	if !must[bool](t)(owner.Write(t.Context(), &queue.Results{Done: read()})) || len(read()) > 0 {
+		t.Fatal("events are left")
+	}
+	r.Stop()
+	check(t, os.RemoveAll(filepath.Join(r.Dir(), "appendonlydir")))
+	check(t, r.Start())
+	queuetest.Eventually(t, "the claim of an empty Redis", func() bool { _, err := q.Stats(t.Context(), []string{"a"}); return err == nil })
+	q = open()
+	if epoch := must[uint16](t)(q.Claim(t.Context(), source, false)); epoch != 1 {
+		t.Fatalf("the epoch is %d", epoch)
+	}
+	queuetest.AppendEvents(t, q, 10, 15, 5, queuetest.KeyModulo(1))
+	if n := len(read()); n != 5 {
+		t.Errorf("%d events are read, want 5", n)
 	}
 }
 
