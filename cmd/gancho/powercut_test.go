@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"gancho/delivery/queue/queuetest"
 	"gancho/internal/testservers"
 )
 
@@ -121,6 +122,8 @@ func (p *powerCut) run(rounds int) {
 	p.endpoint("lento", slow.url(), "timeout: 60s")
 	p.b = p.world.run()
 	l := startLoad(p.t, p.dsn, powerCutPace)
+	slowly.set(true)
+	queuetest.Eventually(p.t, "events in PostgreSQL", func() bool { return p.overflowed() > 0 })
 	begun, overflowed := time.Now(), 0
 	for i := range rounds {
 		slowly.set(p.random.IntN(3) > 0)
@@ -138,9 +141,6 @@ func (p *powerCut) run(rounds int) {
 	rows := l.stop()
 	repeats := checkDelivery(p.t, fast.waitCount(rows), rows) + checkDelivery(p.t, slow.waitCount(rows), rows)
 	p.t.Logf("%s; %s; %d times there were events in PostgreSQL", describe(rows, repeats, rounds), time.Since(begun).Round(time.Second), overflowed)
-	if overflowed == 0 {
-		p.t.Error("nothing has moved to PostgreSQL")
-	}
 	p.b.stop()
 }
 

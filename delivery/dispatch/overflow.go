@@ -3,8 +3,6 @@ package dispatch
 import (
 	"context"
 	"time"
-
-	"gancho/internal/retry"
 )
 
 // Overflow has the oldest events of endpoints be moved out of Redis, until so many of each are left
@@ -27,23 +25,27 @@ func (c *courier) overflow(keep int64) {
 	c.startWritingLocked()
 }
 
-// moveRetries puts off moves that fail: while one waits for the state database, nothing is written.
+// moveRetries puts off moves that fail: while one waits for a state database that does not answer,
+// nothing is written.
 type moveRetries struct {
-	failures int       // in a row
-	retryAt  time.Time // nothing is moved before
+	failing bool
+	retryAt time.Time // nothing is moved before
 }
 
-// failed reports whether this is the first failure in a row.
-func (m *moveRetries) failed(now time.Time) (first bool) {
-	m.failures++
-	m.retryAt = now.Add(retry.Backoff{Min: time.Second, Max: 30 * time.Second}.Delay(m.failures))
-	return m.failures == 1
+// moveShare is the part of the time that moves may take that fail.
+const moveShare = 10
+
+// failed notes how long a failure took, and reports whether it is the first in a row.
+func (m *moveRetries) failed(now time.Time, took time.Duration) (first bool) {
+	first = !m.failing
+	m.failing, m.retryAt = true, now.Add(moveShare*took)
+	return first
 }
 
 // succeeded reports whether that ends failures.
 func (m *moveRetries) succeeded() (again bool) {
-	again = m.failures > 0
-	*m = moveRetries{}
+	again = m.failing
+	m.failing = false
 	return again
 }
 
@@ -57,9 +59,10 @@ func (c *courier) overflows() bool {
 // acknowledged in one place and moved to another meanwhile.
 func (c *courier) moveOldest(ctx context.Context) {
 	c.mu.Lock()
-	keep := c.writing.keep
+	keep, begun := c.writing.keep, time.Now()
 	c.mu.Unlock()
 	owned, more, err := c.owner.MoveOldest(ctx, keep)
+	ended := time.Now()
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if !owned {
@@ -68,7 +71,7 @@ func (c *courier) moveOldest(ctx context.Context) {
 	}
 	c.writing.overflowing = more && err == nil
 	switch m := &c.writing.moves; {
-	case err != nil && m.failed(time.Now()):
+	case err != nil && m.failed(ended, ended.Sub(begun)):
 		c.log.Warn().Err(err).Str("endpoint", c.name).Msg("a backlog that is over its quota cannot be moved to the state database now; it stays in redis")
 	case err == nil && m.succeeded():
 		c.log.Info().Str("endpoint", c.name).Msg("backlogs over their quota are moved to the state database again")

@@ -46,7 +46,7 @@ type Overflow interface {
 // one, or the endpoint was dropped.
 var ErrStale = errors.New("another process delivers to the endpoint now")
 
-// ErrNoOverflow: the process has no state database, and something is there. Give the lease back.
+// ErrNoOverflow says that the process has no state database, and that something is there. Give the lease back.
 var ErrNoOverflow = errors.New("a part of the backlog is in the state database, which this process does not have; configure state.dsn and state.key as in the process that moved it")
 
 // What MoveOldest moves at once: transactions are short, and a page is in memory.
