@@ -1,7 +1,6 @@
 package queue
 
 import (
-	"context"
 	"time"
 
 	"gancho/delivery/endpoint"
@@ -35,9 +34,6 @@ func KeyOn(slot uint16) (string, error) {
 	q.cluster.view.Store(view)
 	return q.keyOn("m")
 }
-
-// CheckHoles is checkHoles.
-func (q *Queue) CheckHoles(ctx context.Context) error { return q.checkHoles(ctx) }
 
 // DialFresh is dialFresh.
 func DialFresh(dial dialer) dialer { return dialFresh(dial) }
