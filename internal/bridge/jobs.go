@@ -26,8 +26,6 @@ const (
 	jobsAtOnce  = 64
 	jobTurn     = 5 * time.Second
 	pagesAtOnce = 4
-	// jobLease is how long after its process's death a job waits for another one.
-	jobLease = 10 * time.Second
 	// claimAgain is the wait after a claim that failed.
 	claimAgain = time.Second
 	// jobPage and redrivePage are the most events that are sent between two notes of how
@@ -85,7 +83,7 @@ func (j *jobs) run(ctx context.Context) error {
 		if !j.capturing() {
 			except = append(except, state.RedriveParked)
 		}
-		job, err := j.store.ClaimJob(ctx, j.worker, jobLease, except...)
+		job, err := j.store.ClaimJob(ctx, j.worker, state.JobLease, except...)
 		if err == nil && job != nil {
 			working.Go(func() {
 				j.work(ctx, job)
@@ -161,7 +159,7 @@ func (*turnOverError) Error() string { return "the job gives its place to anothe
 // does not outlast the lease: whoever claims the job then tries again, for as long as Redis
 // takes, which may be that of a rewrite of its append-only file.
 func (j *jobs) dropSent(ctx context.Context, job *state.Job) error {
-	ctx, cancel := context.WithTimeout(ctx, jobLease)
+	ctx, cancel := context.WithTimeout(ctx, state.JobLease)
 	defer cancel()
 	var position string
 	err := j.queue.Durably(ctx, job.Endpoint, func() (err error) {
@@ -193,7 +191,7 @@ func (j *jobs) sendKept(ctx context.Context, job *state.Job) error {
 // keep renews the lease of a job until the context ends, or that fails.
 func (j *jobs) keep(ctx context.Context, job state.Job) error {
 	for {
-		if err := retry.Wait(ctx, jobLease/3); err != nil {
+		if err := retry.Wait(ctx, state.JobLease/3); err != nil {
 			return err
 		}
 		if err := j.advance(ctx, &job, state.JobPage{}); err != nil {
