@@ -202,6 +202,12 @@ func (v Verdicts) Use(rules *mapping.Ruleset, endpoints ...endpoint.Endpoint) {
 	v.offer(endpoints)
 }
 
+// Offer has what follows offered to these endpoints.
+func (v Verdicts) Offer(endpoints ...endpoint.Endpoint) { v.offer(endpoints) }
+
+// Each calls yield for each record.
+func (v Verdicts) Each(yield func()) { v.each(func(*verdictRecord) { yield() }) }
+
 // Began says that all is observed from now on.
 func (v Verdicts) Began(at time.Time) { v.began(at) }
 
@@ -216,6 +222,9 @@ func (v Verdicts) Answer(q control.WhyQuestion) (control.WhyView, error) {
 const (
 	RecordSize   = unsafe.Sizeof(verdictRecord{})
 	VerdictsKept = verdictsKept
+	ChunkRecords = chunkRecords
+	RulesKept    = rulesKept
+	RostersKept  = rostersKept
 )
 
 // PageSlots are the slots of jobs that send a page.
