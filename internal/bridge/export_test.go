@@ -135,6 +135,17 @@ func ParkedTurns(ctx context.Context, waits bool) (after, before, waiting bool) 
 	return after, before, waiting
 }
 
+// PagesAtOnce is how many jobs of a process are sending a page.
+const PagesAtOnce = pagesAtOnce
+
+// RunJobs works on the store's jobs until the context ends.
+func RunJobs(ctx context.Context, store *state.Store, q *queue.Queue, log zerolog.Logger, endpoints ...endpoint.Endpoint) error {
+	b := newBridge(Options{Log: log}, &Definitions{})
+	b.jobStore, b.queue = store, q
+	b.endpoints.Store(&endpoints)
+	return newJobs(b).run(ctx)
+}
+
 // PageSize is pageSize.
 func PageSize(job state.Job) int { return pageSize(&job) }
 

@@ -211,6 +211,7 @@ func (j *jobs) send(ctx context.Context, job *state.Job) error {
 		}
 	}
 	turn := time.Now().Add(jobTurn)
+	refused, failures := j.refusal(job), 0
 	for due := time.Now(); ; {
 		if err := j.until(ctx, job, due, turn); err != nil {
 			return err
@@ -219,9 +220,17 @@ func (j *jobs) send(ctx context.Context, job *state.Job) error {
 			due = now // what was not sent while the endpoint had no room is not made up for
 		}
 		page, err := j.page(ctx, job)
+		if isRefusal(err) { // it waits without the page: others, whose Redis takes theirs, need the place
+			refused.about(err)
+			failures++
+			due = time.Now().Add(patience.Delay(failures))
+			continue
+		}
 		if err != nil || page.Last {
 			return err
 		}
+		refused.over()
+		failures = 0
 		if len(page.Messages) == 0 {
 			due = due.Add(jobPause) // a canceled job is about to let go of what is next
 		}
@@ -385,36 +394,29 @@ func covers(tenants []string, f *state.Filter) bool {
 	return len(chosen) > 0 && !slices.ContainsFunc(chosen, func(t string) bool { return !slices.Contains(tenants, t) })
 }
 
-// replay appends the page's events, and tries again while Redis is unreachable or full.
-// Redis keeps how far the job is, so none is appended twice, whatever answers are lost. A
+// replay appends the page's events. Redis keeps how far the job is, so none is appended
+// twice, whatever answers are lost, and when the page is read and replayed again. A
 // dead letter is deleted from the state database next, so it has to be durable in
 // Redis; a kept event need not be.
 func (j *jobs) replay(ctx context.Context, job *state.Job, page *state.JobPage) error {
-	replay := func() error { return j.appendPage(ctx, job, page) }
+	appendPage := func() error { return j.appendPage(ctx, job, page) }
 	if job.Kind == state.Redrive {
-		appendPage := replay
-		replay = func() error { return j.queue.Durably(ctx, job.Endpoint, appendPage) }
+		return j.queue.Durably(ctx, job.Endpoint, appendPage)
 	}
-	return j.untilTaken(ctx, job, replay)
+	return appendPage()
 }
 
-// untilTaken calls do until Redis is reachable and not full.
-func (j *jobs) untilTaken(ctx context.Context, job *state.Job, do func() error) error {
-	waits := complaint{
+// isRefusal reports whether an error is that Redis is unreachable or full: it passes.
+func isRefusal(err error) bool {
+	return errors.Is(err, queue.ErrUnreachable) || errors.Is(err, queue.ErrFull)
+}
+
+// refusal reports that Redis does not take a job's events.
+func (j *jobs) refusal(job *state.Job) *complaint {
+	return &complaint{
 		log:    j.Log.With().Int64("job", job.ID).Str("endpoint", job.Endpoint).Logger(),
 		failed: "redis does not take a job's events safely now: the job waits",
 		again:  "redis takes the job's events again",
-	}
-	for {
-		err := do()
-		if err == nil || !errors.Is(err, queue.ErrUnreachable) && !errors.Is(err, queue.ErrFull) {
-			waits.over()
-			return err
-		}
-		waits.about(err)
-		if err := retry.Wait(ctx, jobPause); err != nil {
-			return err
-		}
 	}
 }
 

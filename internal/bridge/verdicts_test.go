@@ -18,7 +18,6 @@ import (
 	"gancho/delivery/endpoint"
 	"gancho/internal/bridge"
 	"gancho/internal/control"
-	"gancho/internal/testservers"
 	"gancho/mapping"
 )
 
@@ -31,12 +30,7 @@ rules:
 // verdictLab is a table with rules.
 func verdictLab(t testing.TB) (*mapping.Ruleset, *cdc.Relation) {
 	t.Helper()
-	server, err := testservers.StartPostgres(testservers.PostgresOptions{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(server.Close)
-	conn, err := pgx.Connect(t.Context(), server.Database(t, "", "create table cobrancas (id int primary key, empresa_id int, status text, valor int, obs text); alter table cobrancas replica identity full"))
+	conn, err := pgx.Connect(t.Context(), pg.Database(t, "", "create table cobrancas (id int primary key, empresa_id int, status text, valor int, obs text); alter table cobrancas replica identity full"))
 	if err != nil {
 		t.Fatal(err)
 	}
