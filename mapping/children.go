@@ -282,7 +282,7 @@ func (b *binder) checkParents(ctx context.Context, bound *boundRule) error {
 	}
 	sql, _ := parentQuery(bound, rel, keys)
 	err := tryBatch(ctx, b.conn, b.room.path, sql, len(keys))
-	if pg, ok := errors.AsType[*pgconn.PgError](err); ok && !b.conn.IsClosed() {
+	if pg, ok := errors.AsType[*pgconn.PgError](err); ok && !b.conn.IsClosed() && !cdc.FaultOf(err).Passing() {
 		b.mistake(bound.rule.tableValue, -1, refusalHint(err), "children need to read rows of %s: %s", rel.TableName(), pg.Message)
 		return nil
 	}
