@@ -93,3 +93,9 @@ func Scan(t testing.TB, h http.Handler) (end func()) {
 
 // Impatient has requests give up at once that wait to read all queues.
 func Impatient(h http.Handler) { h.(*handler).erasing.patience = 1 }
+
+// StopClock has failed logins of the handler all be at the same moment.
+func StopClock(h http.Handler) {
+	now := time.Now()
+	h.(*handler).gate.now = func() time.Time { return now }
+}
