@@ -58,7 +58,7 @@ type gate struct {
 	validTokens  func(context.Context, [][sha256.Size]byte) (map[[sha256.Size]byte]bool, error)
 	report       func(reason string)
 	log          zerolog.Logger
-	now func() time.Time // for failures and lines
+	now          func() time.Time // for failures and lines
 	// lines limits the lines of the log about all addresses together.
 	lines *rate.Limiter
 

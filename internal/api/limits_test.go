@@ -51,6 +51,50 @@ func TestManyMistakes(t *testing.T) {
 	w.unchanged(before, "many mistakes")
 }
 
+// endless is a body without an end, which counts what was read of it.
+type endless struct{ read int }
+
+func (e *endless) Read(p []byte) (int, error) {
+	for i := range p {
+		p[i] = '['
+	}
+	e.read += len(p)
+	return len(p), nil
+}
+
+// A body without an end is refused by every route, and what is read of it is bounded: nothing
+// without a token.
+func TestEndlessBodies(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	before := w.snapshot()
+	h := api.New(api.Options{Control: control.New(control.Options{Store: w.store, Queue: w.queue}), Logger: zerolog.Nop(), Authenticate: w.store.Authenticate})
+	for _, r := range api.Routes() {
+		for token, c := range map[string]struct{ status, most int }{
+			w.tokens["root"]: {http.StatusRequestEntityTooLarge, api.MaxBody + 1<<20}, "": {http.StatusUnauthorized, 0}, "gancho_wrong": {http.StatusUnauthorized, 0},
+		} {
+			if r.Path == "/openapi.json" { // it needs none
+				c.status, c.most = http.StatusRequestEntityTooLarge, api.MaxBody+1<<20
+			}
+			body := &endless{}
+			request := httptest.NewRequest(r.Method, "/api/v1"+strings.NewReplacer("{name}", "crm", "{id}", "1").Replace(r.Path), body)
+			request.Header.Set("Content-Type", "application/json")
+			if len(r.Media) > 0 {
+				request.Header.Set("Content-Type", r.Media[0])
+			}
+			if token != "" {
+				request.Header.Set("Authorization", "Bearer "+token)
+			}
+			answer := httptest.NewRecorder()
+			h.ServeHTTP(answer, request)
+			if answer.Code != c.status && answer.Code != http.StatusTooManyRequests || answer.Code == http.StatusTooManyRequests && token == w.tokens["root"] || body.read > c.most {
+				t.Errorf("%s %s with the token %.10q: %d, want %d, and %d bytes were read: %s", r.Method, r.Path, token, answer.Code, c.status, body.read, answer.Body)
+			}
+		}
+	}
+	w.unchanged(before, "endless bodies")
+}
+
 // A key that stands twice is refused by every route that takes a body: parsers take
 // either, and whoever has reviewed the request has seen the other.
 func TestKeysAreGivenOnce(t *testing.T) {
