@@ -196,22 +196,22 @@ func loadColumns(ctx context.Context, conn *pgx.Conn, types *Types, t *Table) er
 		return err
 	}
 	rows, _ := conn.Query(ctx, `
-		select `+types.encoding.sql("a.attname::text")+`, a.atttypid, a.atttypmod, case when a.attgenerated <> '' then `+types.encoding.sql("pg_get_expr(d.adbin, d.adrelid)")+` end,
+		select `+types.encoding.sql("a.attname::text")+`, a.atttypid, a.atttypmod, a.attgenerated <> '',
 			coalesce(co.collnamespace::regnamespace::text, ''), coalesce(co.collname::text, ''), coalesce(co.collisdeterministic, true)
-		from pg_catalog.pg_attribute a left join pg_catalog.pg_attrdef d on d.adrelid = a.attrelid and d.adnum = a.attnum
+		from pg_catalog.pg_attribute a
 		left join pg_catalog.pg_collation co on co.oid = a.attcollation and co.collprovider <> 'd'
 		where a.attrelid = $1 and a.attnum > 0 and not a.attisdropped order by a.attnum`, t.Relation.OID)
 	var column Column
 	var oid uint32
-	var formula *string // of a generated column
+	var generated, anyGenerated bool
 	var oids []uint32
 	var collation Collation
-	_, err = pgx.ForEachRow(rows, []any{&column.Name, &oid, &column.TypeMod, &formula, &collation.Schema, &collation.Name, &collation.Deterministic}, func() error {
+	_, err = pgx.ForEachRow(rows, []any{&column.Name, &oid, &column.TypeMod, &generated, &collation.Schema, &collation.Name, &collation.Deterministic}, func() error {
 		if collation.Name != "" {
 			t.Collations[column.Name] = collation
 		}
-		if formula != nil {
-			t.Generated[column.Name] = *formula
+		if generated {
+			anyGenerated = true
 			return nil
 		}
 		column.Key = t.Relation.ReplicaIdentity == 'f' || slices.Contains(keys, column.Name)
@@ -219,6 +219,9 @@ func loadColumns(ctx context.Context, conn *pgx.Conn, types *Types, t *Table) er
 		oids = append(oids, oid)
 		return nil
 	})
+	if err == nil && anyGenerated {
+		err = loadFormulas(ctx, conn, types.encoding, t)
+	}
 	if err != nil {
 		return unreadable(err)
 	}

@@ -390,11 +390,8 @@ var lockPause = retry.Backoff{Min: 500 * time.Millisecond, Max: 4 * time.Second}
 func (p *preparation) alter(ctx context.Context, statement string) error {
 	tries := 0
 	_, err := retry.Do(ctx, lockPause, func() (struct{}, error) {
-		return struct{}{}, pgx.BeginFunc(ctx, p.conn, func(tx pgx.Tx) error {
-			_, err := tx.Exec(ctx, "select pg_catalog.set_config('lock_timeout', $1, true)", strconv.FormatInt(lockTimeout.Milliseconds(), 10))
-			if err == nil {
-				_, err = tx.Exec(ctx, statement)
-			}
+		return struct{}{}, briefly(ctx, p.conn, func(tx pgx.Tx) error {
+			_, err := tx.Exec(ctx, statement)
 			return err
 		})
 	}, func(err error) bool {
@@ -405,6 +402,17 @@ func (p *preparation) alter(ctx context.Context, statement string) error {
 		return true
 	})
 	return err
+}
+
+// briefly runs a transaction that waits for no lock longer than lockTimeout.
+func briefly(ctx context.Context, conn *pgx.Conn, do func(pgx.Tx) error) error {
+	return pgx.BeginFunc(ctx, conn, func(tx pgx.Tx) error {
+		_, err := tx.Exec(ctx, "select pg_catalog.set_config('lock_timeout', $1, true)", strconv.FormatInt(lockTimeout.Milliseconds(), 10))
+		if err == nil {
+			err = do(tx)
+		}
+		return err
+	})
 }
 
 // propose notes what is missing together with its SQL.

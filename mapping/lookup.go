@@ -387,10 +387,13 @@ func (b *binder) prepareLookup(ctx context.Context, t *cdc.Table, l *lookup, nam
 	return bound, "", nil
 }
 
-// refusedAt is the server's refusal of a batch, nil if it is none, and the offset of
+// refusedAt is the server's refusal of a batch, nil if it is none that lasts, and the offset of
 // its place in the lookup's text, -1 without one.
 func (l *lookup) refusedAt(err error, batch string, pieces []piece) (pg *pgconn.PgError, at int) {
 	pg, _ = errors.AsType[*pgconn.PgError](err)
+	if cdc.FaultOf(err).Passing() { // as a lock: it says nothing of the batch
+		return nil, -1
+	}
 	if pg == nil || pg.Position == 0 {
 		return pg, -1
 	}

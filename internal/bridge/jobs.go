@@ -26,8 +26,6 @@ const (
 	jobsAtOnce  = 64
 	jobTurn     = 5 * time.Second
 	pagesAtOnce = 4
-	// jobLease is how long after its process's death a job waits for another one.
-	jobLease = 10 * time.Second
 	// claimAgain is the wait after a claim that failed.
 	claimAgain = time.Second
 	// jobPage and redrivePage are the most events that are sent between two notes of how
@@ -85,7 +83,7 @@ func (j *jobs) run(ctx context.Context) error {
 		if !j.capturing() {
 			except = append(except, state.RedriveParked)
 		}
-		job, err := j.store.ClaimJob(ctx, j.worker, jobLease, except...)
+		job, err := j.store.ClaimJob(ctx, j.worker, state.JobLease, except...)
 		if err == nil && job != nil {
 			working.Go(func() {
 				j.work(ctx, job)
@@ -161,7 +159,7 @@ func (*turnOverError) Error() string { return "the job gives its place to anothe
 // does not outlast the lease: whoever claims the job then tries again, for as long as Redis
 // takes, which may be that of a rewrite of its append-only file.
 func (j *jobs) dropSent(ctx context.Context, job *state.Job) error {
-	ctx, cancel := context.WithTimeout(ctx, jobLease)
+	ctx, cancel := context.WithTimeout(ctx, state.JobLease)
 	defer cancel()
 	var position string
 	err := j.queue.Durably(ctx, job.Endpoint, func() (err error) {
@@ -193,7 +191,7 @@ func (j *jobs) sendKept(ctx context.Context, job *state.Job) error {
 // keep renews the lease of a job until the context ends, or that fails.
 func (j *jobs) keep(ctx context.Context, job state.Job) error {
 	for {
-		if err := retry.Wait(ctx, jobLease/3); err != nil {
+		if err := retry.Wait(ctx, state.JobLease/3); err != nil {
 			return err
 		}
 		if err := j.advance(ctx, &job, state.JobPage{}); err != nil {
@@ -213,6 +211,7 @@ func (j *jobs) send(ctx context.Context, job *state.Job) error {
 		}
 	}
 	turn := time.Now().Add(jobTurn)
+	refused, failures := j.refusal(job), 0
 	for due := time.Now(); ; {
 		if err := j.until(ctx, job, due, turn); err != nil {
 			return err
@@ -221,9 +220,17 @@ func (j *jobs) send(ctx context.Context, job *state.Job) error {
 			due = now // what was not sent while the endpoint had no room is not made up for
 		}
 		page, err := j.page(ctx, job)
+		if isRefusal(err) { // it waits without the page: others, whose Redis takes theirs, need the place
+			refused.about(err)
+			failures++
+			due = time.Now().Add(patience.Delay(failures))
+			continue
+		}
 		if err != nil || page.Last {
 			return err
 		}
+		refused.over()
+		failures = 0
 		if len(page.Messages) == 0 {
 			due = due.Add(jobPause) // a canceled job is about to let go of what is next
 		}
@@ -387,36 +394,29 @@ func covers(tenants []string, f *state.Filter) bool {
 	return len(chosen) > 0 && !slices.ContainsFunc(chosen, func(t string) bool { return !slices.Contains(tenants, t) })
 }
 
-// replay appends the page's events, and tries again while Redis is unreachable or full.
-// Redis keeps how far the job is, so none is appended twice, whatever answers are lost. A
+// replay appends the page's events. Redis keeps how far the job is, so none is appended
+// twice, whatever answers are lost, and when the page is read and replayed again. A
 // dead letter is deleted from the state database next, so it has to be durable in
 // Redis; a kept event need not be.
 func (j *jobs) replay(ctx context.Context, job *state.Job, page *state.JobPage) error {
-	replay := func() error { return j.appendPage(ctx, job, page) }
+	appendPage := func() error { return j.appendPage(ctx, job, page) }
 	if job.Kind == state.Redrive {
-		appendPage := replay
-		replay = func() error { return j.queue.Durably(ctx, job.Endpoint, appendPage) }
+		return j.queue.Durably(ctx, job.Endpoint, appendPage)
 	}
-	return j.untilTaken(ctx, job, replay)
+	return appendPage()
 }
 
-// untilTaken calls do until Redis is reachable and not full.
-func (j *jobs) untilTaken(ctx context.Context, job *state.Job, do func() error) error {
-	waits := complaint{
+// isRefusal reports whether an error is that Redis is unreachable or full: it passes.
+func isRefusal(err error) bool {
+	return errors.Is(err, queue.ErrUnreachable) || errors.Is(err, queue.ErrFull)
+}
+
+// refusal reports that Redis does not take a job's events.
+func (j *jobs) refusal(job *state.Job) *complaint {
+	return &complaint{
 		log:    j.Log.With().Int64("job", job.ID).Str("endpoint", job.Endpoint).Logger(),
 		failed: "redis does not take a job's events safely now: the job waits",
 		again:  "redis takes the job's events again",
-	}
-	for {
-		err := do()
-		if err == nil || !errors.Is(err, queue.ErrUnreachable) && !errors.Is(err, queue.ErrFull) {
-			waits.over()
-			return err
-		}
-		waits.about(err)
-		if err := retry.Wait(ctx, jobPause); err != nil {
-			return err
-		}
 	}
 }
 

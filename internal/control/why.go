@@ -92,8 +92,10 @@ type WhyRule struct {
 	// Parked is the reason; Unparked: the change is no longer parked.
 	Parked   string `json:"reason,omitempty"`
 	Unparked bool   `json:"unparked,omitempty"`
-	// Endpoints are those that the event was offered to, as they were then.
-	Endpoints []WhyEndpoint `json:"endpoints,omitempty"`
+	// Endpoints are those that the event was offered to, as they were then. EndpointsUnknown:
+	// that is not remembered any more, and these are those that the delivery log has.
+	Endpoints        []WhyEndpoint `json:"endpoints,omitempty"`
+	EndpointsUnknown bool          `json:"endpoints_unknown,omitempty"`
 }
 
 // WhyEndpoint is an endpoint that an event was offered to.

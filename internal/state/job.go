@@ -25,6 +25,10 @@ type claim struct {
 	ceiling int64
 }
 
+// JobLease is how long after its process's death a job waits for another one, and the longest
+// that a worker may take to learn that its job was canceled.
+const JobLease = 10 * time.Second
+
 // letsGo is the condition of canceled redrives whose worker may still be sending, or has yet
 // to delete what it has sent: their dead letters stay claimed.
 const letsGo = `(state = 'canceled' and kind = 'redrive' and leased is not null)`
