@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"gancho/delivery/endpoint"
+	"gancho/internal/jsonschema"
 	"gancho/internal/strictyaml"
 )
 
@@ -61,7 +62,17 @@ func Parse(name string, src []byte, env func(string) (string, bool)) (*Config, e
 	if !d.Root().Valid() && len(d.Errors()) == 0 {
 		d.Add("it needs at least source.dsn, queue.redis and rules", "the file is empty")
 	}
-	d.Root().Map(
+	c.decode(d.Root())
+	return c.complete(d)
+}
+
+// Schema returns the JSON Schema of gancho.yaml.
+func Schema() *jsonschema.Schema {
+	return strictyaml.Schema("gancho.yaml", true, func(v value) { defaults().decode(v) })
+}
+
+func (c *Config) decode(v value) {
+	v.Map(
 		strictyaml.Required("source", c.Source.decode),
 		strictyaml.Required("queue", c.Queue.decode),
 		strictyaml.Optional("state", c.State.decode),
@@ -74,7 +85,6 @@ func Parse(name string, src []byte, env func(string) (string, bool)) (*Config, e
 		strictyaml.Required("rules", c.decodeRules),
 		strictyaml.Optional("endpoints", func(v value) { c.Endpoints = endpoint.DecodeList(v) }),
 	)
-	return c.complete(d)
 }
 
 // complete ends the reading of a document.
@@ -147,7 +157,7 @@ const (
 
 // keepFailed reads how long dead letters or parked changes are kept; 0: for ever.
 func keepFailed(v value) time.Duration {
-	if v.IsScalar() && v.Raw() == "forever" {
+	if v.Is("forever") {
 		return 0
 	}
 	return v.Duration(minKeepFailed, maxKeep)
@@ -155,7 +165,7 @@ func keepFailed(v value) time.Duration {
 
 func (s *State) decode(v value) {
 	keep := func(v value) time.Duration {
-		if v.IsScalar() && v.Raw() == "off" {
+		if v.Is("off") {
 			return 0
 		}
 		return v.Duration(0, maxKeep)

@@ -11,6 +11,7 @@ import (
 	"unicode"
 
 	"gancho/cdc"
+	"gancho/internal/jsonschema"
 	"gancho/internal/strictyaml"
 	"gancho/mapping/expr"
 )
@@ -108,18 +109,27 @@ func Parse(o Options) (*Rules, error) {
 	return rs, nil
 }
 
-func parseFile(name string, src []byte) ([]*rule, strictyaml.Errors) {
+func parseFile(name string, src []byte) (rules []*rule, _ strictyaml.Errors) {
 	d := strictyaml.Parse(name, src, nil)
-	var rules []*rule
 	if !d.Root().Valid() && len(d.Errors()) == 0 {
 		d.Add("write rules below rules:", "the file is empty")
 	}
-	d.Root().Map(strictyaml.Required("rules", func(v strictyaml.Value) {
+	rules = parseRules(d.Root())
+	return rules, d.Errors()
+}
+
+// Schema returns the JSON Schema of rule files.
+func Schema() *jsonschema.Schema {
+	return strictyaml.Schema("Rules of Gancho", false, func(v strictyaml.Value) { parseRules(v) })
+}
+
+func parseRules(v strictyaml.Value) (rules []*rule) {
+	v.Map(strictyaml.Required("rules", func(v strictyaml.Value) {
 		for _, item := range v.List() {
 			rules = append(rules, parseRule(item))
 		}
 	}))
-	return rules, d.Errors()
+	return rules
 }
 
 func parseRule(v strictyaml.Value) *rule {
@@ -139,7 +149,7 @@ func parseRule(v strictyaml.Value) *rule {
 		strictyaml.Optional("data", func(v value) { data, r.data = v, parseData(v) }),
 		strictyaml.Optional("columns", func(v value) { columns, r.columns = v, columnRefs(v, "columns") }),
 		strictyaml.Optional("watch", func(v value) {
-			if v.IsScalar() && v.Raw() == "all" {
+			if v.Is("all") {
 				r.watchAll = v
 			} else {
 				r.watch = columnRefs(v, "watch")
