@@ -16,12 +16,13 @@ import (
 	"gancho/config"
 	"gancho/delivery/endpoint"
 	"gancho/internal/bridge"
-	"gancho/internal/control"
+	"gancho/internal/contract"
 	"gancho/mapping"
 )
 
 func newCheckCommand() *cobra.Command {
 	var offline bool
+	var former string
 	cmd := onConfig(&cobra.Command{
 		Use:   "check",
 		Short: "Validate the configuration and the rules against the live catalogue",
@@ -30,7 +31,12 @@ the source's catalogue. Nothing is changed anywhere. Every mistake is printed as
 file:line:col with what to write instead; the exit code is then 1. It is 1, too, while
 the publication exists and lacks changes of a rule's table, while statements of the
 application fail because of a publication, and where catalogue.yaml, which gancho
-catalogue save wrote, is not what the source is now.`,
+catalogue save wrote, is not what the source is now.
+
+With --compatible-with, the events are compared with those that gancho events --format
+jsonschema -o DIRECTORY described before: what would break receivers is printed with the
+endpoints that get the event, and the exit code is 1. With --offline, too, what the rules
+must know of the source is then in catalogue.yaml.`,
 	}, func(cmd *cobra.Command, c *config.Config) error {
 		d, err := definitions(c)
 		if err != nil {
@@ -45,11 +51,19 @@ catalogue save wrote, is not what the source is now.`,
 			}
 		}
 		if offline {
+			if former != "" {
+				if err := checkSavedContract(cmd, c, d, former); err != nil {
+					return err
+				}
+			}
 			_, err = fmt.Fprintf(cmd.OutOrStdout(), "%s: rules for %s and %s read; not checked against the source (--offline)\n",
 				c.File, plural(int64(len(d.Rules.Tables())), "table"), plural(int64(len(d.Endpoints)), "endpoint"))
 			return err
 		}
 		rules, err := checkSource(cmd, c, d)
+		if err == nil && former != "" {
+			err = checkContract(cmd, c, contract.Events(d.Rules.EventTypes(), rules.Payloads()), former)
+		}
 		if err != nil {
 			return err
 		}
@@ -57,6 +71,7 @@ catalogue save wrote, is not what the source is now.`,
 		return err
 	})
 	cmd.Flags().BoolVar(&offline, "offline", false, "check the files alone, without the source")
+	cmd.Flags().StringVar(&former, "compatible-with", "", "`directory` of former schemas of the events, which must still hold")
 	return cmd
 }
 
@@ -209,38 +224,4 @@ func joinNames(names []cdc.Name) string {
 		texts[i] = n.String()
 	}
 	return strings.Join(texts, ", ")
-}
-
-func newEventsCommand() *cobra.Command {
-	var f sessionFlags
-	cmd := &cobra.Command{
-		Use: "events", Short: "List the events that the rules make", Args: noArguments,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			return f.run(cmd, 0, func(ctx context.Context, s *session) error {
-				rules, err := parseRules(s.config)
-				if err != nil {
-					return err
-				}
-				s.Catalogue = rules.EventTypes
-				events, err := s.EventTypes(ctx, s.actor)
-				if err != nil {
-					return err
-				}
-				if s.json {
-					return s.print(control.Page[mapping.EventType]{Items: events})
-				}
-				t := newTable(s.cmd.OutOrStdout(), "EVENT", "GROUP", "TABLE", "ON", "FIELDS", "RULE", "TITLE")
-				for _, e := range events {
-					tables := e.Each(func(r *mapping.EventRule) []string { return []string{r.Table} })
-					operations := e.Each(func(r *mapping.EventRule) []string { return strings.Split(r.On, " or ") })
-					fields := e.Each(func(r *mapping.EventRule) []string { return r.Fields })
-					places := e.Each(func(r *mapping.EventRule) []string { return []string{r.Place} })
-					t.row(e.Name, orDash(e.Group), strings.Join(tables, ","), strings.Join(operations, " or "), strings.Join(fields, ","), strings.Join(places, ","), orDash(e.Title))
-				}
-				return t.end()
-			})
-		},
-	}
-	f.register(cmd)
-	return cmd
 }
