@@ -60,9 +60,14 @@ func (b *binder) loadAllowed(t *cdc.Table) {
 	allowed := map[string][]string{}
 	b.allowed[t.Relation.OID] = allowed
 	add := func(c cdc.Column, values []string) {
-		if own := t.Collations[c.Name]; own.Name == "" || own.Deterministic {
-			allowed[c.Name] = trimmed(c.Type, values)
+		if own := t.Collations[c.Name]; own.Name != "" && !own.Deterministic {
+			return // equal values may have other texts
 		}
+		values = trimmed(c.Type, values)
+		if known, twice := allowed[c.Name]; twice {
+			values = slices.DeleteFunc(values, func(s string) bool { return !slices.Contains(known, s) })
+		}
+		allowed[c.Name] = values
 	}
 	for _, c := range t.Relation.Columns {
 		for _, check := range t.DomainChecks[c.Name] {
