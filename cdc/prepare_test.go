@@ -264,7 +264,7 @@ func TestLoadTable(t *testing.T) {
 		return table
 	}
 	table := load("outra", "clientes")
-	if diff := cmp.Diff(&cdc.Table{Kind: 'r', Persistence: 'p', PrimaryKey: []string{"b", "a"}, Generated: map[string]string{"c": "(a + 1)"}, Relation: &cdc.Relation{Schema: "outra", Name: "clientes", ReplicaIdentity: 'd',
+	if diff := cmp.Diff(&cdc.Table{Kind: 'r', Persistence: 'p', PrimaryKey: []string{"b", "a"}, Generated: map[string]string{"c": "(a + 1)"}, NotNull: map[string]bool{"a": true, "b": true}, Relation: &cdc.Relation{Schema: "outra", Name: "clientes", ReplicaIdentity: 'd',
 		Columns: []cdc.Column{{Name: "a", Key: true, TypeMod: -1}, {Name: "b", Key: true, TypeMod: -1}}},
 		Memberships: []cdc.Membership{{Publication: "p", Insert: true, Update: true, Columns: []string{"a", "b"}}, {Publication: "tudo", Insert: true, Update: true, Delete: true, Truncate: true, Columns: []string{"a", "b"}}}},
 		table, cmpopts.IgnoreFields(cdc.Relation{}, "OID"), cmpopts.IgnoreFields(cdc.Column{}, "Type"), cmpopts.IgnoreFields(cdc.Membership{}, "Columns"), cmpopts.EquateEmpty()); diff != "" {

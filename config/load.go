@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"gancho/delivery/endpoint"
+	"gancho/internal/jsonschema"
 	"gancho/internal/strictyaml"
 )
 
@@ -82,7 +83,17 @@ func inspect(name string, src []byte, env func(string) (string, bool)) (*Config,
 	if !d.Root().Valid() && len(d.Errors()) == 0 {
 		d.Add("it needs at least source.dsn, queue.redis and rules", "the file is empty")
 	}
-	d.Root().Map(
+	c.decode(d.Root())
+	return c, c.complete(d)
+}
+
+// Schema returns the JSON Schema of gancho.yaml.
+func Schema() *jsonschema.Schema {
+	return strictyaml.Schema("gancho.yaml", true, func(v value) { defaults().decode(v) })
+}
+
+func (c *Config) decode(v value) {
+	v.Map(
 		strictyaml.Required("source", c.Source.decode),
 		strictyaml.Required("queue", c.Queue.decode),
 		strictyaml.Optional("state", c.State.decode),
@@ -95,7 +106,6 @@ func inspect(name string, src []byte, env func(string) (string, bool)) (*Config,
 		strictyaml.Required("rules", c.decodeRules),
 		strictyaml.Optional("endpoints", func(v value) { c.Endpoints = endpoint.DecodeList(v) }),
 	)
-	return c, c.complete(d)
 }
 
 // complete ends the reading of a document, and returns its mistakes.
@@ -165,7 +175,7 @@ const (
 
 // keepFailed reads how long dead letters or parked changes are kept; 0: for ever.
 func keepFailed(v value) time.Duration {
-	if v.IsScalar() && v.Raw() == "forever" {
+	if v.Is("forever") {
 		return 0
 	}
 	return v.Duration(minKeepFailed, maxKeep)
@@ -173,7 +183,7 @@ func keepFailed(v value) time.Duration {
 
 func (s *State) decode(v value) {
 	keep := func(v value) time.Duration {
-		if v.IsScalar() && v.Raw() == "off" {
+		if v.Is("off") {
 			return 0
 		}
 		return v.Duration(0, maxKeep)

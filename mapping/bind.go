@@ -3,7 +3,6 @@ package mapping
 import (
 	"cmp"
 	"context"
-	"errors"
 	"fmt"
 	"slices"
 
@@ -31,7 +30,9 @@ type boundRule struct {
 	denied map[string]bool
 	// hidden are those that the rule shows only masked or hashed, if at all. A
 	// parked row must not show them either.
-	hidden  map[string]bool
+	hidden map[string]bool
+	// allowed are, by column, the only values that CHECK constraints allow besides null.
+	allowed map[string][]string
 	lookups []*boundLookup
 	// delegated are the expressions that the source evaluates, and conditions when, where
 	// it is not decided at the change alone.
@@ -70,6 +71,7 @@ func (r *Rules) Bind(ctx context.Context, conn *pgx.Conn) (*Ruleset, error) {
 func (r *Rules) bind(ctx context.Context, b *binder) (*Ruleset, error) {
 	b.options, b.types = r.options, cdc.NewTypes(r.options.Encoding)
 	b.tables, b.viewTables, b.underFull = map[cdc.Name]*cdc.Table{}, map[uint32][]cdc.Name{}, map[uint32][]cdc.Hazard{}
+	b.allowed = map[uint32]map[string][]string{}
 	b.harmless, b.uses = map[uint32]bool{}, map[*boundRule][]use{}
 	b.saving = saving{map[string]CatalogueType{}, map[string]CatalogueQuery{}, map[uint32][]string{}, map[uint32][]string{}}
 	if err := b.loadSource(ctx); err != nil {
@@ -173,7 +175,8 @@ type binder struct {
 	types    *cdc.Types // of the results of lookups
 	// tables are those loaded so far, by the name as written; nil: it does not exist.
 	tables     map[cdc.Name]*cdc.Table
-	names      []cdc.Name // of all tables, for suggestions; loaded when needed
+	allowed    map[uint32]map[string][]string // boundRule.allowed of each
+	names      []cdc.Name                     // of all tables, for suggestions; loaded when needed
 	searchPath []string
 	// denied is privacy.deny, as it is written, by table and column, of the tables
 	// that share rows with those named, too.
@@ -202,28 +205,6 @@ func (b *binder) mistake(v strictyaml.Value, offset int, hint, format string, ar
 	b.errors = append(b.errors, v.Mistake(offset, hint, format, args...))
 }
 
-// table loads a table once. It is nil when the table does not exist.
-func (b *binder) table(ctx context.Context, name cdc.Name) (*cdc.Table, error) {
-	if t, ok := b.tables[name]; ok {
-		return t, nil
-	}
-	if b.saved != nil {
-		b.tables[name] = b.saved.table(name)
-		return b.tables[name], nil
-	}
-	t, err := cdc.LoadTable(ctx, b.conn, b.options.Encoding, name.Schema, name.Name)
-	if errors.Is(err, cdc.ErrNoTable) {
-		t, err = nil, nil
-	}
-	if err == nil && t != nil && (t.Kind == 'v' || t.Kind == 'm') {
-		err = b.loadViewTables(ctx, t)
-	}
-	if err == nil {
-		b.tables[name] = t
-	}
-	return t, err
-}
-
 // loadViewTables finds the tables that a view reads.
 func (b *binder) loadViewTables(ctx context.Context, view *cdc.Table) error {
 	var err error
@@ -244,20 +225,6 @@ func queryNames(ctx context.Context, conn *pgx.Conn, what, sql string, args ...a
 		return nil, fmt.Errorf("%s: %w", what, err)
 	}
 	return names, nil
-}
-
-// existing loads a table that must exist. It returns nil, with a mistake, if it does not.
-func (b *binder) existing(ctx context.Context, name cdc.Name, mistake func(hint, format string, args ...any) *strictyaml.Error) (*cdc.Table, error) {
-	t, err := b.table(ctx, name)
-	if t != nil || err != nil {
-		return t, err
-	}
-	r, err := b.closestTable(ctx, name, "")
-	if err != nil {
-		return nil, err
-	}
-	b.proposeAs("table.missing", r, func(hint string) *strictyaml.Error { return mistake(hint, "table %s does not exist", name) })
-	return nil, nil
 }
 
 // closestTable is what to do about a table that does not exist, or that the search_path
@@ -394,7 +361,7 @@ func (b *binder) bind(ctx context.Context, written *rule) (*boundRule, error) {
 	if err != nil || t == nil || !b.publishable(r.tableValue, t) {
 		return nil, err
 	}
-	bound := &boundRule{rule: r, table: t, columns: map[string]*cdc.Type{}, denied: b.deniedOf(t)}
+	bound := &boundRule{rule: r, table: t, columns: map[string]*cdc.Type{}, denied: b.deniedOf(t), allowed: b.allowed[t.Relation.OID]}
 	if bound.full, err = b.full(ctx, t); err != nil {
 		return nil, err
 	}

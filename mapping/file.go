@@ -11,6 +11,7 @@ import (
 	"unicode"
 
 	"gancho/cdc"
+	"gancho/internal/jsonschema"
 	"gancho/internal/strictyaml"
 	"gancho/mapping/expr"
 )
@@ -122,16 +123,29 @@ func parseFile(name string, src []byte) (all, valid []*rule, mistakes strictyaml
 	if !d.Root().Valid() && len(d.Errors()) == 0 {
 		d.Add("write rules below rules:", "the file is empty")
 	}
-	d.Root().Map(strictyaml.Required("rules", func(v strictyaml.Value) {
+	parseRules(d.Root(), func(item strictyaml.Value) {
+		before := len(d.Errors())
+		all = append(all, parseRule(item))
+		if len(d.Errors()) == before && before <= strictyaml.MaxErrors {
+			valid = append(valid, all[len(all)-1])
+		}
+	})
+	return all, valid, d.Errors()
+}
+
+// Schema returns the JSON Schema of rule files.
+func Schema() *jsonschema.Schema {
+	return strictyaml.Schema("Rules of Gancho", false, func(v strictyaml.Value) {
+		parseRules(v, func(item strictyaml.Value) { parseRule(item) })
+	})
+}
+
+func parseRules(v strictyaml.Value, each func(item strictyaml.Value)) {
+	v.Map(strictyaml.Required("rules", func(v strictyaml.Value) {
 		for _, item := range v.List() {
-			before := len(d.Errors())
-			all = append(all, parseRule(item))
-			if len(d.Errors()) == before && before <= strictyaml.MaxErrors {
-				valid = append(valid, all[len(all)-1])
-			}
+			each(item)
 		}
 	}))
-	return all, valid, d.Errors()
 }
 
 func parseRule(v strictyaml.Value) *rule {
@@ -151,7 +165,7 @@ func parseRule(v strictyaml.Value) *rule {
 		strictyaml.Optional("data", func(v value) { data, r.data = v, parseData(v) }),
 		strictyaml.Optional("columns", func(v value) { columns, r.columns = v, columnRefs(v, "columns") }),
 		strictyaml.Optional("watch", func(v value) {
-			if v.IsScalar() && v.Raw() == "all" {
+			if v.Is("all") {
 				r.watchAll = v
 			} else {
 				r.watch = columnRefs(v, "watch")

@@ -102,6 +102,7 @@ func (b *binder) bindHeir(ctx context.Context, parent *boundRule, t *cdc.Table) 
 	}
 	rule, table, heir := *parent.rule, *t, *parent
 	heir.rule, heir.table, heir.full, heir.inherits = &rule, &table, full, parent
+	heir.allowed = b.allowed[t.Relation.OID]
 	table.PrimaryKey = parent.table.PrimaryKey // it is not inherited, and what orders the parent's events orders these
 	heir.denied = maps.Clone(parent.denied)
 	for column := range b.denied[t.Relation.OID] {

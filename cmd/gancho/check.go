@@ -16,14 +16,14 @@ import (
 	"gancho/cdc"
 	"gancho/config"
 	"gancho/delivery/endpoint"
-	"gancho/internal/control"
+	"gancho/internal/contract"
 	"gancho/internal/strictyaml"
 	"gancho/mapping"
 )
 
 func newCheckCommand() *cobra.Command {
 	var path string
-	var offline bool
+	k := &checkup{}
 	cmd := &cobra.Command{
 		Use:   "check",
 		Short: "Validate the configuration and the rules against the live catalogue",
@@ -34,19 +34,25 @@ run in the source is printed once, behind them, for each role that must run it. 
 code is 1 if there is a mistake. It is 1, too, while the publication exists and lacks
 changes of a rule's table, while statements of the application fail because of a
 publication, and where catalogue.yaml, which gancho catalogue save wrote, is not what the
-source is now.`,
+source is now.
+
+With --compatible-with, the events are compared with those that gancho events --format
+jsonschema -o DIRECTORY described before: what would break receivers is printed with the
+endpoints that get the event, and the exit code is 1. With --offline, too, what the rules
+must know of the source is then in catalogue.yaml.`,
 		Args: noArguments,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			c, err := config.Inspect(path, os.LookupEnv)
 			if c == nil {
 				return err
 			}
-			k := &checkup{cmd: cmd, config: c}
-			return k.run(cmd.Context(), err, offline)
+			k.cmd, k.config = cmd, c
+			return k.run(cmd.Context(), err)
 		},
 	}
 	registerConfig(cmd.Flags(), &path)
-	cmd.Flags().BoolVar(&offline, "offline", false, "check the files alone, without the source")
+	cmd.Flags().BoolVar(&k.offline, "offline", false, "check the files alone, without the source")
+	cmd.Flags().StringVar(&k.former, "compatible-with", "", "`directory` of former schemas of the events, which must still hold")
 	return cmd
 }
 
@@ -55,6 +61,9 @@ source is now.`,
 type checkup struct {
 	cmd      *cobra.Command
 	config   *config.Config
+	offline  bool
+	former   string           // a directory of schemas that the events must still hold to
+	events   []contract.Event // as the source's catalogue has them
 	findings []cdc.Finding
 	problems int // of the findings
 }
@@ -95,11 +104,11 @@ func (k *checkup) note(id, where, title, remedy string) {
 }
 
 // run checks everything that can be reached. mistakes are those of the configuration.
-func (k *checkup) run(ctx context.Context, mistakes error, offline bool) error {
+func (k *checkup) run(ctx context.Context, mistakes error) error {
 	k.problem("config.mistake", k.config.File, mistakes)
 	rules := k.files(mistakes == nil)
 	total, endpoints := 0, plural(int64(len(k.config.Endpoints)), "endpoint")
-	if !offline && rules != nil && k.config.Source.DSN != "" {
+	if !k.offline && rules != nil && k.config.Source.DSN != "" {
 		total = k.source(ctx, rules)
 	}
 	if err := k.print(); err != nil {
@@ -108,8 +117,11 @@ func (k *checkup) run(ctx context.Context, mistakes error, offline bool) error {
 	if k.problems > 0 {
 		return fmt.Errorf("%s found, see above; nothing was changed", plural(int64(k.problems), "problem"))
 	}
+	if err := k.contract(rules); err != nil {
+		return err
+	}
 	said := fmt.Sprintf("%s: %s and %s are valid\n", k.config.File, plural(int64(total), "rule"), endpoints)
-	if offline {
+	if k.offline {
 		said = fmt.Sprintf("%s: rules for %s and %s read; not checked against the source (--offline)\n", k.config.File, plural(int64(len(rules.Tables())), "table"), endpoints)
 	}
 	_, err := fmt.Fprint(k.cmd.OutOrStdout(), said)
@@ -181,6 +193,7 @@ func (k *checkup) source(ctx context.Context, parsed *mapping.Rules) int {
 	k.role(ctx, conn)
 	k.add(rules.Findings()...)
 	k.state(ctx, conn, rules)
+	k.events = contract.Events(parsed.EventTypes(), rules.Payloads())
 	if k.problems == 0 {
 		k.problem("catalogue.drift", cataloguePath(c.File), checkCatalogue(k.cmd, c, rules))
 	}
@@ -308,38 +321,4 @@ func joinNames(names []cdc.Name) string {
 		texts[i] = n.String()
 	}
 	return strings.Join(texts, ", ")
-}
-
-func newEventsCommand() *cobra.Command {
-	var f sessionFlags
-	cmd := &cobra.Command{
-		Use: "events", Short: "List the events that the rules make", Args: noArguments,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			return f.run(cmd, 0, func(ctx context.Context, s *session) error {
-				rules, err := parseRules(s.config)
-				if err != nil {
-					return err
-				}
-				s.Catalogue = rules.EventTypes
-				events, err := s.EventTypes(ctx, s.actor)
-				if err != nil {
-					return err
-				}
-				if s.json {
-					return s.print(control.Page[mapping.EventType]{Items: events})
-				}
-				t := newTable(s.cmd.OutOrStdout(), "EVENT", "GROUP", "TABLE", "ON", "FIELDS", "RULE", "TITLE")
-				for _, e := range events {
-					tables := e.Each(func(r *mapping.EventRule) []string { return []string{r.Table} })
-					operations := e.Each(func(r *mapping.EventRule) []string { return strings.Split(r.On, " or ") })
-					fields := e.Each(func(r *mapping.EventRule) []string { return r.Fields })
-					places := e.Each(func(r *mapping.EventRule) []string { return []string{r.Place} })
-					t.row(e.Name, orDash(e.Group), strings.Join(tables, ","), strings.Join(operations, " or "), strings.Join(fields, ","), strings.Join(places, ","), orDash(e.Title))
-				}
-				return t.end()
-			})
-		},
-	}
-	f.register(cmd)
-	return cmd
 }

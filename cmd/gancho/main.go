@@ -92,6 +92,7 @@ func newRootCommand() *cobra.Command {
 		newCheckCommand(),
 		newTestCommand(),
 		newCatalogueCommand(),
+		newSchemaCommand(),
 		newStatusCommand(),
 		newEndpointsCommand(),
 		newEventsCommand(),

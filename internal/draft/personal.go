@@ -74,6 +74,12 @@ func (c *column) personal() (personal, bool) {
 	return kind, is
 }
 
+// IsPersonal reports whether a name says that what it stands for is personal or secret.
+func IsPersonal(name string) bool {
+	_, is := isPersonal(name)
+	return is
+}
+
 func isPersonal(name string) (personal, bool) {
 	words, whole := nameWords(name), plain(name)
 	for _, kind := range kindsOfPersonal() {

@@ -27,10 +27,11 @@ type Document struct {
 	root   *yaml.Node
 	lines  []string
 	env    func(string) (string, bool)
-	sql    bool     // its values are SQL, and none is a secret
-	filled []string // pairs: what a variable was replaced by, and ${NAME}
-	errors Errors   // MaxErrors, and one more: there are more
-	found  int      // mistakes, those that were not recorded included
+	sql    bool                 // its values are SQL, and none is a secret
+	filled []string             // pairs: what a variable was replaced by, and ${NAME}
+	errors Errors               // MaxErrors, and one more: there are more
+	found  int                  // mistakes, those that were not recorded included
+	shapes map[*yaml.Node]place // of a document that stands for any
 }
 
 // Parse parses the text of the file called name, which may be empty of content.

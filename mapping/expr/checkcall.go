@@ -131,7 +131,7 @@ func (c *checker) apply(cand *candidate, p place, what string, args []*term) *te
 		}
 	}
 	t := newTerm(opCall, result, p, converted...)
-	t.stable = cand.stable
+	t.stable, t.function = cand.stable, cand.name
 	if t.impl = c.bindImpl(cand, t, what); t.impl == nil {
 		return nil
 	}
@@ -285,7 +285,7 @@ func hasImpl(name string) bool {
 // clock creates current_date and the like, which are the commit's time.
 func (c *checker) clock(n *call) *term {
 	now := newTerm(opCall, builtin(oidTimestamptz), n.place)
-	now.impl, now.stable = nowImpl(), true
+	now.impl, now.stable, now.function = nowImpl(), true, "now"
 	switch n.name.text {
 	case "current_timestamp":
 		return now

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"testing"
 
+	"gancho/cdc"
 	"gancho/internal/testservers"
 	"gancho/mapping/expr"
 )
@@ -194,11 +195,41 @@ func (d *differential) compare(t *testing.T, src string, e *expr.Expr, want []*s
 			}
 			continue
 		}
+		if problem := contradiction(d.source.changes[row], e, got); problem != "" {
+			d.failf(t, "row %d: %s is %s, and Result says %s", row, src, got, problem)
+			return
+		}
 		if got != expected {
 			d.failf(t, "row %d: %s\n  here       %s\n  PostgreSQL %s", row, src, got, expected)
 			return
 		}
 	}
+}
+
+// contradiction is what Result says otherwise than the evaluation, of what is certain of the
+// row; "" where it agrees.
+func contradiction(c *cdc.Change, e *expr.Expr, got string) string {
+	result := e.Result(func(old bool, column int) expr.Fact {
+		row := c.New
+		if old {
+			row = c.Old
+		}
+		f := expr.Fact{NotNull: row[column].State == cdc.Present}
+		if f.NotNull && c.Relation.Columns[column].Type.Base().Name != "bpchar" {
+			f.Values = []string{string(row[column].Text)}
+		}
+		return f
+	})
+	text, known := strings.CutPrefix(got, "=")
+	switch {
+	case got == "null" && !result.Nullable:
+		return "that it is never null"
+	case got[0] == '!' && !result.Fails:
+		return "that it never fails"
+	case known && result.Values != nil && !slices.Contains(result.Values, text):
+		return fmt.Sprintf("that it is one of %q", result.Values)
+	}
+	return ""
 }
 
 // compareBool checks that Bool, which has its own code, agrees with AppendText.

@@ -105,7 +105,7 @@ func (c *checker) hidden(n *call) *term {
 func (c *checker) hidingCall(n *call, f func(*Machine, value) value) *term {
 	t := newTerm(opCall, builtin(oidText), n.place, c.hidden(n))
 	if t != nil {
-		t.impl = one(f)
+		t.impl, t.function = one(f), n.name.text
 	}
 	return t
 }
