@@ -219,7 +219,7 @@ func (m *Mapper) readParentsOf(ctx context.Context, tx *cdc.Transaction, b *boun
 	refused := func(string, error) {}
 	keys := slices.Sorted(maps.Keys(wanted))
 	what := "parents of " + b.event + " of " + b.place()
-	rest, err := readInParts(ctx, m.source, what, []*cdc.Transaction{tx}, keys, read, refused)
+	rest, err := readInParts(ctx, m.source, what, m.unseen(tx), keys, read, refused)
 	m.source.note(what, err)
 	if !isBroken(err) {
 		return err
