@@ -16,6 +16,9 @@ import (
 // ErrKey is wrapped by the error for a text that is no primary key of the table.
 var ErrKey = errors.New("this is no primary key of the table")
 
+// ErrCondition is wrapped by the error for a RowQuery.Where that PostgreSQL does not take.
+var ErrCondition = errors.New("PostgreSQL does not take the condition")
+
 // RowQuery chooses existing rows of a table.
 type RowQuery struct {
 	Table *cdc.Table
@@ -59,6 +62,9 @@ func (s *Source) Rows(ctx context.Context, rs *Ruleset, q RowQuery, each func(ro
 			continue
 		}
 		if _, err := conn.PgConn().ExecParams(ctx, s.encoding.Encode(statement), nil, nil, nil, nil).Close(); err != nil {
+			if q.Where != "" && cdc.FaultOf(err) == cdc.FaultSchema {
+				return nil, fmt.Errorf("read rows of %s: %w: %w", q.Table.Relation.TableName(), ErrCondition, withoutData(err))
+			}
 			return nil, rowsError(q.Table, err)
 		}
 	}
