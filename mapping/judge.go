@@ -67,11 +67,11 @@ const maxJudgedValue = 200
 // Judge reads the row of a table that has the primary key, as KeyText reads it, with the
 // role of lookups, and evaluates the conditions of the table's rules on it. The values of
 // columns in privacy.deny, and of those that hide names, are not in the result. The error
-// wraps ErrKey when the server does not take the key.
+// wraps ErrKey when the server does not take the key, and holds no row data.
 func (rs *Ruleset) Judge(ctx context.Context, s *Source, table cdc.Name, key string, hide func(column string) bool) (*RowJudgement, error) {
 	bound := rs.byTable[table]
 	if len(bound) == 0 {
-		return nil, fmt.Errorf("read a row of %s: no rule is for it", table)
+		return nil, fmt.Errorf("rules take changes of %s as changes of their parents: ask for the parent's row", table)
 	}
 	s.path = rs.path
 	j := &judge{rs: rs, table: bound[0].table, hide: hide, mapper: NewMapper(rs, nil, WithSource(s), WithPast())}
@@ -127,7 +127,10 @@ func (j *judge) read(ctx context.Context, s *Source, key string) (found bool, un
 		return nil
 	})
 	if cdc.FaultOf(err) == cdc.FaultValue {
-		err = fmt.Errorf("%w: the server does not take it as %s (SQLSTATE %s)", ErrKey, strings.Join(j.table.PrimaryKey, ", "), cdc.SQLState(err))
+		return false, nil, fmt.Errorf("%w: the server does not take it as %s (SQLSTATE %s)", ErrKey, strings.Join(j.table.PrimaryKey, ", "), cdc.SQLState(err))
+	}
+	if err != nil {
+		err = rowsError(j.table, err)
 	}
 	return found, unreadable, err
 }
@@ -247,7 +250,7 @@ func (j *judge) values(ctx context.Context, b *boundRule, op cdc.Op, p whenPart,
 				root.fields = append(root.fields, &field{name: name, path: name, leaf: &expression{value: b.when.value, path: "when", text: text}})
 			}
 		case !tokens.At(i + 1).Is("."):
-			if column := j.table.Relation.Column(t.Text); column >= 0 {
+			if column := j.table.Relation.Column(t.Text); column >= 0 && j.row[column].State != cdc.Missing {
 				out.add(j.column(b, column))
 			}
 		}

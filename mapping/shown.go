@@ -66,9 +66,10 @@ func (rs *Ruleset) shownBy(b *boundRule, e *expression) []string {
 		}
 		l := slices.IndexFunc(b.lookups, func(l *boundLookup) bool { return l.expression == nil && l.name == t.Text })
 		if l >= 0 && next.Is(".") && b.lookups[l].renames(tokens.At(i+2).Text) {
-			for _, inner := range unhidden(b.lookups[l].text) {
-				if inner.IsName() {
-					out = append(out, inner.Text)
+			inner := unhidden(b.lookups[l].text)
+			for j, t := range inner {
+				if t.IsName() && !inner.At(j+1).Is("(") {
+					out = append(out, t.Text)
 				}
 			}
 		}

@@ -12,6 +12,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -135,6 +136,12 @@ func (b *bridge) interrupted(code int) simulate.Report {
 		b.t.Fatal(err)
 	}
 	b.wait(code)
+	return b.report()
+}
+
+// report is the one that the process has printed.
+func (b *bridge) report() simulate.Report {
+	b.t.Helper()
 	_, text, _ := strings.Cut("\n"+b.text(), "\n{\n")
 	var r simulate.Report
 	if err := json.NewDecoder(strings.NewReader("{" + text)).Decode(&r); err != nil {
@@ -475,5 +482,62 @@ func TestSimulatePresets(t *testing.T) {
 	replayed := w.simulated(0, "--from", "scenes.rec")
 	if diff := cmp.Diff(counts(&live), counts(&replayed)); diff != "" {
 		t.Errorf("-live +replayed:\n%s", diff)
+	}
+}
+
+// maxSimulationRSS is how much memory a simulation may have used, in KiB: the 64 MiB that a
+// transaction may wait in for each of two sets of rules, and some.
+const maxSimulationRSS = 260 << 10
+
+// TestSimulateMemory: 200,000 existing rows, and a live transaction of as many, compared
+// with other rules, take no more memory than a few.
+func TestSimulateMemory(t *testing.T) {
+	t.Parallel()
+	w := newWorldWithout(t, pg, "", "create table leituras (id int primary key, sala int, texto text)", "create publication gancho for table leituras",
+		"insert into leituras select g, g % 100, repeat('leitura ', 20) from generate_series(1, 200000) g")
+	w.queue, w.binary = "redis: redis://127.0.0.1:1", buildCommand(t)
+	w.rules = "rules:\n  - {event: leitura.feita, table: leituras, on: [insert, update], collapse: id, columns: [id, sala, texto]}\n"
+	w.write()
+	if err := os.Mkdir(filepath.Join(w.dir, "other"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	other := strings.Replace(w.rules, "columns:", "lookup: {um: select count(*) as n from leituras where id = new.sala - 1000}, data: {n: um.n}, columns:", 1)
+	if err := os.WriteFile(filepath.Join(w.dir, "other", "rules.yaml"), []byte(other), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	rows := w.start("simulate", "--json", "--table", "leituras", "--rows", "where true", "--limit", "200000")
+	peak := rows.peak()
+	rows.wait(0)
+	if r := rows.report(); r.Rules[0].Events != 200_000 || peak > 90<<10 {
+		t.Errorf("200,000 rows: %d events with %d KiB", r.Rules[0].Events, peak)
+	}
+	live := w.live("--json", "--diff", "other")
+	w.exec("update leituras set sala = sala + 1")
+	w.readAll()
+	livePeak := peakRSS(t, live.cmd.Process.Pid)
+	r := live.interrupted(3)
+	if d := r.Diff[0]; d.Changed != 200_000 || d.Fields["n"] != 200_000 || livePeak > maxSimulationRSS {
+		t.Errorf("a transaction of 200,000 rows: %+v with %d KiB", d, livePeak)
+	}
+	t.Logf("peak RSS: rows %d KiB, live %d KiB", peak, livePeak)
+}
+
+// peak is the most memory that the process has had, in KiB, as far as that is known
+// before it ends.
+func (b *bridge) peak() (kib int) {
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		select {
+		case <-b.done:
+			return kib
+		case <-tick.C:
+		}
+		status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", b.cmd.Process.Pid))
+		for line := range strings.Lines(string(status)) {
+			if _, after, found := strings.Cut(line, "VmHWM:"); found && err == nil {
+				_, _ = fmt.Sscanf(after, "%d kB", &kib) // a process that is gone has none
+			}
+		}
 	}
 }
