@@ -141,11 +141,11 @@ func (f *simulateFlags) run(cmd *cobra.Command) error {
 		if wrong != nil {
 			return usageError{wrong}
 		}
-		if rules.Table(table) == nil {
-			return usageError{fmt.Errorf("no rule is for table %s; the rules are for %s", table, joinNames(rules.TableNames()))}
-		}
-		if report, err = s.Rows(ctx, table, f.rows, f.limit); errors.Is(err, mapping.ErrCondition) {
+		switch report, err = s.Rows(ctx, table, f.rows, f.limit); {
+		case errors.Is(err, mapping.ErrCondition):
 			err = usageError{fmt.Errorf("--rows: %w; write it as after WHERE", err)}
+		case errors.Is(err, simulate.ErrNoRule):
+			err = usageError{fmt.Errorf("--table: %w", err)}
 		}
 	default:
 		report, err = s.Live(ctx, f.lasts, f.recorder(rules, other))

@@ -408,7 +408,7 @@ func TestSimulateRefusals(t *testing.T) {
 		{"--record changes.rec", "exists"},
 		{"--rows true", "--table is missing"},
 		{"--table alunos", "--rows is missing"},
-		{"--table unidades --rows true", "no rule is for table unidades"},
+		{"--table unidades --rows true", "no rule takes rows of the table unidades"},
 		{"--table alunos --rows true --limit 0", "write 1 or more"},
 		{"--limit 5", "--limit is for --rows"},
 		{"--for -1s", "write a time such as 10m"},
@@ -419,6 +419,23 @@ func TestSimulateRefusals(t *testing.T) {
 		if _, errs := w.simulation(2, args...); !strings.Contains(errs, c.want) {
 			t.Errorf("%s: %s", c.args, errs)
 		}
+	}
+	// The slot waits for transactions that are running, and Ctrl-C ends the wait.
+	open := w.connect()
+	if _, err := open.Exec(context.Background(), "begin; select txid_current()"); err != nil {
+		t.Fatal(err)
+	}
+	waits := w.start("simulate")
+	waits.waitLog("creating a temporary slot")
+	if err := waits.cmd.Process.Signal(syscall.SIGINT); err != nil {
+		t.Fatal(err)
+	}
+	waits.wait(1)
+	if text := waits.text(); !strings.Contains(text, "before the stream began") {
+		t.Errorf("interrupted while it waits: %s", text)
+	}
+	if _, err := open.Exec(context.Background(), "rollback"); err != nil {
+		t.Fatal(err)
 	}
 	w.exec("drop publication gancho")
 	if _, errs := w.simulation(1); !strings.Contains(errs, "CREATE PUBLICATION") || !strings.Contains(errs, "creates none") {

@@ -48,6 +48,9 @@ func (s *Simulation) Live(ctx context.Context, lasts time.Duration, record func(
 	if s.recorder != nil {
 		failed = errors.Join(failed, s.recorder.Close())
 	}
+	if from.IsZero() && failed == nil {
+		failed = fmt.Errorf("ended before the stream began, which waits for transactions that are running: %w", context.Cause(ctx))
+	}
 	if from.IsZero() {
 		return nil, failed
 	}
@@ -95,6 +98,9 @@ func (b *bounded) Change(c *cdc.Change) error {
 	return b.Simulation.Change(c)
 }
 
+// ErrNoRule is wrapped by the error for a table of which no rule takes rows.
+var ErrNoRule = errors.New("no rule takes rows of the table")
+
 // Rows applies the rules to existing rows of a table. where is an SQL condition, with the
 // word where or without; empty: all rows.
 func (s *Simulation) Rows(ctx context.Context, table cdc.Name, where string, limit int64) (*Report, error) {
@@ -111,11 +117,10 @@ func (s *Simulation) Rows(ctx context.Context, table cdc.Name, where string, lim
 		side.rows = mapping.NewRowMapper(side.rules, t, side.source)
 		columns = append(columns, side.rows.Columns()...)
 	}
-	if of == nil || s.main.rows == nil {
-		return nil, fmt.Errorf("no rule is for table %s; its rules' tables are %s", table, names(s.main.rules.TableNames()))
-	}
-	if s.other != nil && s.other.rows == nil {
-		return nil, fmt.Errorf("no rule of the other directory is for table %s; its rules' tables are %s", table, names(s.other.rules.TableNames()))
+	for _, side := range s.sides() {
+		if side.rows == nil || len(side.rows.Rules()) == 0 {
+			return nil, fmt.Errorf("%w %s; the rules, or those of --diff, are for %s, where a child's rows (children) are changes of its parent", ErrNoRule, table, names(side.rules.TableNames()))
+		}
 	}
 	slices.Sort(columns)
 	where = strings.TrimSpace(where)
