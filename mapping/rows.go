@@ -96,19 +96,19 @@ func (s *Source) fetch(ctx context.Context, conn *pgx.Conn, columns []int, row [
 			}
 		}
 		if failed := each(row); failed != nil {
-			err = &rowFailure{failed}
+			err = &eachError{failed}
 		}
 	}
 	_, failed := rows.Close()
 	return n, errors.Join(err, failed)
 }
 
-// rowFailure is an error of who was given a row.
-type rowFailure struct{ error }
+// eachError is an error of who was given a row.
+type eachError struct{ error }
 
 // rowsError is an error of reading rows, for people.
 func rowsError(t *cdc.Table, err error) error {
-	if own, ok := errors.AsType[*rowFailure](err); ok {
+	if own, ok := errors.AsType[*eachError](err); ok {
 		return own.error
 	}
 	hint := refusalHint(err)

@@ -130,7 +130,7 @@ func (s *Simulation) Rows(ctx context.Context, table cdc.Name, where string, lim
 	reader := mapping.NewSource(s.options.LookupDSN, s.options.Source.Encoding, s.options.Source.Log)
 	defer reader.Close(ctx)
 	query := mapping.RowQuery{Table: of, Columns: slices.Compact(columns), Where: where, Limit: limit}
-	unreadable, err := reader.Rows(ctx, s.main.rules, query, func(row []cdc.Datum) error { return s.row(of, from, row) })
+	unreadable, err := reader.Rows(ctx, s.main.rules, query, func(row []cdc.Datum) error { return s.row(from, row) })
 	if err == nil {
 		err = s.Flush()
 	}
@@ -148,7 +148,7 @@ func (s *Simulation) Rows(ctx context.Context, table cdc.Name, where string, lim
 }
 
 // row applies the rules to a row.
-func (s *Simulation) row(of *cdc.Table, at time.Time, row []cdc.Datum) error {
+func (s *Simulation) row(at time.Time, row []cdc.Datum) error {
 	tx := &cdc.Transaction{Commit: 1, Time: at}
 	for _, side := range s.sides() {
 		if err := side.rows.Map(tx, uint64(s.tally.rows), row, side); err != nil {

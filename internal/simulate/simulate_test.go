@@ -145,14 +145,14 @@ func TestRecording(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for n := range len(whole) {
+	for n := range whole {
 		if _, problem := play(t, path, whole[:n]); problem == nil {
 			t.Errorf("the first %d of %d bytes are a recording", n, len(whole))
 		} else if wrong := new(simulate.RecordingError); !errors.As(problem, &wrong) {
 			t.Errorf("%d bytes: %v", n, problem)
 		}
 	}
-	for n := range len(whole) {
+	for n := range whole {
 		damaged := bytes.Clone(whole)
 		damaged[n] ^= 0x10
 		// Bits that gzip does not use may be others.
