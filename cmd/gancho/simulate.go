@@ -203,8 +203,8 @@ func (f *simulateFlags) recorder(rules, other *mapping.Ruleset) func(*cdc.Source
 		all = append(all, other)
 	}
 	return func(source *cdc.Source) (*simulate.Recorder, error) {
-		origin := simulate.Origin{Version: version, SystemID: source.Identity.SystemID, Database: source.Identity.Database, Started: time.Now().UTC()}
-		r, err := simulate.NewRecorder(f.record, origin, all...)
+		header := simulate.Header{Version: version, SystemID: source.Identity.SystemID, Database: source.Identity.Database, Started: time.Now().UTC()}
+		r, err := simulate.NewRecorder(f.record, header, all...)
 		if err != nil {
 			return nil, usageError{fmt.Errorf("--record: %w", err)}
 		}

@@ -34,8 +34,8 @@ const (
 	frameTrailer  = 'Z' // JSON
 )
 
-// Origin is where a recording comes from.
-type Origin struct {
+// Header is where a recording comes from.
+type Header struct {
 	Version  string    `json:"gancho"`
 	SystemID string    `json:"system_id"`
 	Database string    `json:"database"`
@@ -66,7 +66,7 @@ type Recorder struct {
 
 // NewRecorder creates the file, which must not exist, readable for its owner alone. The
 // rules say what is left out.
-func NewRecorder(path string, origin Origin, rules ...*mapping.Ruleset) (*Recorder, error) {
+func NewRecorder(path string, header Header, rules ...*mapping.Ruleset) (*Recorder, error) {
 	file, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
 	if errors.Is(err, os.ErrExist) {
 		return nil, fmt.Errorf("%s exists, and a recording does not overwrite anything; name another file, or remove it", path)
@@ -82,7 +82,7 @@ func NewRecorder(path string, origin Origin, rules ...*mapping.Ruleset) (*Record
 		return nil, errors.Join(err, file.Close())
 	}
 	r := &Recorder{file: file, zip: zip, out: bufio.NewWriterSize(zip, 64<<10), rules: rules, relations: map[*cdc.Relation]int{}, hidden: map[*cdc.Relation][]int{}}
-	r.document(frameHeader, nil, origin)
+	r.document(frameHeader, nil, header)
 	return r, r.err
 }
 

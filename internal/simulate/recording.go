@@ -24,7 +24,7 @@ func (e *RecordingError) Error() string { return e.File + ": " + e.Problem }
 
 // Recording is a recording that is being read.
 type Recording struct {
-	Origin
+	Header
 	name      string
 	file      *os.File
 	in        *bufio.Reader
@@ -71,7 +71,7 @@ func (r *Recording) open(in *bufio.Reader) error {
 	if err != nil {
 		return err
 	}
-	if kind != frameHeader || json.Unmarshal(r.body.Bytes(), &r.Origin) != nil {
+	if kind != frameHeader || json.Unmarshal(r.body.Bytes(), &r.Header) != nil {
 		return r.problem("its header cannot be read; the file is damaged")
 	}
 	return nil

@@ -93,7 +93,7 @@ func clone(row []cdc.Datum) []cdc.Datum {
 func recording(t testing.TB) (path string, tx cdc.Transaction, changes []*cdc.Change) {
 	t.Helper()
 	path = filepath.Join(t.TempDir(), "a.rec")
-	r, err := simulate.NewRecorder(path, simulate.Origin{Version: "teste", Database: "d", SystemID: "1", Started: time.Unix(1e9, 0).UTC()})
+	r, err := simulate.NewRecorder(path, simulate.Header{Version: "teste", Database: "d", SystemID: "1", Started: time.Unix(1e9, 0).UTC()})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -134,7 +134,7 @@ func TestRecording(t *testing.T) {
 		t.Fatal(err)
 	}
 	if diff := cmp.Diff([]cdc.Transaction{tx, tx}, got.txs); diff != "" || r.Database != "d" {
-		t.Errorf("%s\n%+v", diff, r.Origin)
+		t.Errorf("%s\n%+v", diff, r.Header)
 	}
 	for i, c := range got.changes {
 		if diff := cmp.Diff(*changes[i], c); diff != "" {
