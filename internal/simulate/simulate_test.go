@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"compress/gzip"
 	"errors"
+	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"testing"
@@ -177,35 +178,68 @@ func play(t testing.TB, path string, content []byte) (*played, error) {
 	return p, simulate.Play(r, p)
 }
 
-// FuzzRecording: no frames, however wrong, do more than fail.
-func FuzzRecording(f *testing.F) {
-	path, _, _ := recording(f)
+// frames are those of a recording, without the compression.
+func frames(t testing.TB) []byte {
+	t.Helper()
+	path, _, _ := recording(t)
 	whole, err := os.ReadFile(path)
 	if err != nil {
-		f.Fatal(err)
+		t.Fatal(err)
 	}
 	zip, err := gzip.NewReader(bytes.NewReader(whole[len(simulate.FirstLine):]))
 	if err != nil {
-		f.Fatal(err)
+		t.Fatal(err)
 	}
-	var frames bytes.Buffer
-	if _, err := frames.ReadFrom(zip); err != nil {
-		f.Fatal(err)
+	var out bytes.Buffer
+	if _, err := out.ReadFrom(zip); err != nil {
+		t.Fatal(err)
 	}
-	f.Add(frames.Bytes())
-	f.Fuzz(func(t *testing.T, frames []byte) {
-		var file bytes.Buffer
-		file.WriteString(simulate.FirstLine)
-		zip := gzip.NewWriter(&file)
-		if _, err := zip.Write(frames); err != nil {
-			t.Fatal(err)
+	return out.Bytes()
+}
+
+// playFrames plays a recording of these frames: however wrong they are, they only fail.
+func playFrames(t testing.TB, path string, frames []byte) {
+	t.Helper()
+	var file bytes.Buffer
+	file.WriteString(simulate.FirstLine)
+	zip, err := gzip.NewWriterLevel(&file, gzip.NoCompression)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := zip.Write(frames); err != nil {
+		t.Fatal(err)
+	}
+	if err := zip.Close(); err != nil {
+		t.Fatal(err)
+	}
+	_, err = play(t, path, file.Bytes())
+	if wrong := new(simulate.RecordingError); err != nil && !errors.As(err, &wrong) {
+		t.Errorf("%v", err)
+	}
+}
+
+// TestWrongFrames plays frames of which bytes are others, left out or there twice.
+func TestWrongFrames(t *testing.T) {
+	t.Parallel()
+	path, whole, random := filepath.Join(t.TempDir(), "a.rec"), frames(t), rand.New(rand.NewPCG(1, 1))
+	for range 1000 {
+		wrong := bytes.Clone(whole)
+		for range 1 + random.IntN(3) {
+			at := random.IntN(len(wrong))
+			switch random.IntN(3) {
+			case 0:
+				wrong[at] = byte(random.Uint32())
+			case 1:
+				wrong = append(wrong[:at], wrong[at+1:]...)
+			default:
+				wrong = append(wrong[:at], append([]byte{wrong[at]}, wrong[at:]...)...)
+			}
 		}
-		if err := zip.Close(); err != nil {
-			t.Fatal(err)
-		}
-		_, err := play(t, filepath.Join(t.TempDir(), "a.rec"), file.Bytes())
-		if wrong := new(simulate.RecordingError); err != nil && !errors.As(err, &wrong) {
-			t.Errorf("%v", err)
-		}
-	})
+		playFrames(t, path, wrong)
+	}
+}
+
+func FuzzRecording(f *testing.F) {
+	f.Add(frames(f))
+	f.Fuzz(func(t *testing.T, frames []byte) { playFrames(t, filepath.Join(t.TempDir(), "a.rec"), frames) })
 }
