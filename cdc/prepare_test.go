@@ -212,6 +212,11 @@ func TestServerSettings(t *testing.T) {
 		t.Fatal("no error")
 	}
 	golden(t, "no_slot_left", err.Error())
+	other.Temporary = true
+	temporary := prepare(t, other, allOps("clientes"))
+	if err := cdc.NewReader(other, temporary).Run(t.Context(), onlooker()); err == nil || !strings.Contains(err.Error(), "raise max_replication_slots") {
+		t.Errorf("a temporary slot where all are in use: %v", err)
+	}
 
 	// The slot loses its WAL: found by Prepare, and by a reader that is told nothing.
 	for range 4 {

@@ -133,6 +133,9 @@ func (r *Reader) Run(ctx context.Context, h Handler) error {
 			r.options.Log.Info().Str("slot", r.options.Slot).Stringer("lsn", r.Confirmed()).Msg("a partitioned table was altered; the stream starts again here, and its partitions are described as they are now")
 			continue
 		}
+		if r.options.Temporary {
+			return r.explainTemporary(ctx, streamed, err)
+		}
 		if permanent(err) {
 			again, failed := r.leaveOut(ctx, err)
 			if again {

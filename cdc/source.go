@@ -30,6 +30,10 @@ type Options struct {
 	// Create lets Prepare create the slot and the publications, and add tables to
 	// the publications. Nothing is ever dropped or otherwise altered.
 	Create bool
+	// Temporary has the Reader create the slot for itself, temporary, so that the server
+	// drops it when the connection ends, however that ends: see temporary.go. Prepare then
+	// looks for no slot. Run does not connect again.
+	Temporary bool
 	// Log gets reconnections, waits and warnings. The zero Logger writes nothing.
 	Log zerolog.Logger
 }
@@ -169,8 +173,10 @@ func prepare(ctx context.Context, o Options, needs []TableNeed, before []Stateme
 	if err := p.loadNeeds(ctx, needs); err != nil {
 		return nil, err
 	}
-	if err := p.findSlot(ctx); err != nil {
-		return nil, err
+	if !o.Temporary {
+		if err := p.findSlot(ctx); err != nil {
+			return nil, err
+		}
 	}
 	if err := p.publications(ctx, needs); err != nil {
 		return nil, err

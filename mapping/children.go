@@ -231,7 +231,7 @@ func (m *Mapper) readParentRows(ctx context.Context, txs []*cdc.Transaction, b *
 	// A value outside of the range of the parent's column: no such parent exists.
 	refused := func(string, error) {}
 	keys := slices.Sorted(maps.Keys(wanted))
-	rest, err := readInParts(ctx, m.source, what, txs, keys, read, refused)
+	rest, err := readInParts(ctx, m.source, what, m.unseen(txs...), keys, read, refused)
 	m.source.note(what, err)
 	if !isBroken(err) {
 		return err

@@ -27,6 +27,7 @@ type Mapper struct {
 	answer       func(*Question) (Answer, error)
 	rows         func(RuleName, *cdc.Table) ([][]cdc.Datum, error)
 	coverage     *Coverage // nil: nothing is counted
+	past         bool      // see WithPast
 	// transactionMemory bounds, in bytes, what waits in memory for a commit.
 	transactionMemory int64
 	// plans by OID: a table has one relation at a time.
@@ -95,6 +96,10 @@ const defaultTransactionMemory = 64 << 20
 func WithTransactionMemory(bytes int64) MapperOption {
 	return func(m *Mapper) { m.transactionMemory = bytes }
 }
+
+// WithPast says that all changes are of an earlier time, or of another server's positions:
+// the relations are those of their time, and queries need not wait for them.
+func WithPast() MapperOption { return func(m *Mapper) { m.past = true } }
 
 // NewMapper returns a Mapper for the rules. The function, which may be nil, is
 // called once for each rule that does not fit a relation of the stream, under
@@ -229,7 +234,7 @@ func (m *Mapper) Swap(rs *Ruleset) {
 // large transaction cannot be written.
 func (m *Mapper) Map(c *cdc.Change, sink Sink) error {
 	m.collector.count = c.Ordinal + 1
-	plan := m.plan(c.Relation, c.Commit < m.rules.boundAt)
+	plan := m.plan(c.Relation, m.past || c.Commit < m.rules.boundAt)
 	if plan == nil {
 		return cdc.ErrStaleTypes
 	}

@@ -133,7 +133,7 @@ func (m *Mapper) lookUp(ctx context.Context, q *query) error {
 	}
 	first, attempts := int32(-1), 0
 	answered, denied := false, error(nil)
-	rest, err := readInParts(ctx, m.source, what, m.waiting.transactions, missing, func(sets []int32) error {
+	rest, err := readInParts(ctx, m.source, what, m.unseen(m.waiting.transactions...), missing, func(sets []int32) error {
 		before := len(m.waiting.results)
 		err := m.runLookup(ctx, q, sets)
 		if err != nil {
@@ -181,6 +181,14 @@ func (m *Mapper) lookUp(ctx context.Context, q *query) error {
 		}
 	}
 	return nil
+}
+
+// unseen are those of the transactions for which queries have to wait.
+func (m *Mapper) unseen(txs ...*cdc.Transaction) []*cdc.Transaction {
+	if m.past {
+		return nil
+	}
+	return txs
 }
 
 // runLookup runs a lookup for some sets of arguments. It may be called again

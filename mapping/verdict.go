@@ -359,11 +359,8 @@ func (rs *Ruleset) KeyText(table cdc.Name, text string) []byte {
 			continue
 		}
 		columns := columnIndexes(rel, b.table.PrimaryKey)
-		parts := strings.Split(text, ",")
-		if len(columns) == 1 {
-			parts = []string{text}
-		}
-		if len(parts) != len(columns) {
+		parts := splitKey(text, len(columns))
+		if parts == nil {
 			break
 		}
 		var out []byte

@@ -91,6 +91,7 @@ func newRootCommand() *cobra.Command {
 		newInitCommand(),
 		newCheckCommand(),
 		newTestCommand(),
+		newSimulateCommand(),
 		newCatalogueCommand(),
 		newSchemaCommand(),
 		newStatusCommand(),

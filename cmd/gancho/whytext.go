@@ -38,6 +38,7 @@ func whyText(v *control.WhyView) string {
 	for i := range v.Changes {
 		w.change(&v.Changes[i])
 	}
+	w.row()
 	return w.text.String()
 }
 

@@ -165,3 +165,16 @@ func glob(pattern, s string) bool {
 		s, rest = s[i+len(part):], next
 	}
 }
+
+// Router finds the endpoints that get rules' events, as an append does. It belongs to one
+// goroutine.
+type Router struct{ router *router }
+
+// NewRouter returns a Router for the endpoints.
+func NewRouter(endpoints []endpoint.Endpoint) *Router { return &Router{newRouter(endpoints)} }
+
+// Match returns the indices of the endpoints that get the event, in order. The slice is
+// the Router's: it is not to be changed.
+func (r *Router) Match(eventType string, tenant []byte) []int {
+	return r.router.match(eventType, tenant)
+}

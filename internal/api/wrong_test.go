@@ -105,6 +105,7 @@ func TestWrongInput(t *testing.T) {
 		{"GET", "/why?table=cobrancas", "", 400, "key", "the key is missing", ""},
 		{"GET", "/why?table=cobranca&key=1", "", 400, "table", "no rule is for the table", ""},
 		{"GET", "/why?table=cobrancas&key=1&from=2h", "", 400, "from", "RFC 3339", ""},
+		{"GET", "/why?table=cobrancas&key=1&row=yes", "", 400, "row", "neither true nor false", ""},
 		{"GET", "/why?table=cobrancas&key=1&tenant=1", "", 400, "tenant", "not known here", ""},
 		{"GET", "/deliveries?endpont=crm", "", 400, "endpont", `did you mean "endpoint"?`, ""},
 		{"GET", "/deliveries?endpoint=", "", 400, "endpoint", "is empty", ""},

@@ -49,7 +49,7 @@ func (e *Event) message() *webhook.Message {
 
 // value is JSON that the schema accepts. The path is that of data, name its last part.
 func (s sampler) value(schema *jsonschema.Schema, path, name string) json.RawMessage {
-	private := s.hidden[path] || draft.IsPersonal(name)
+	private := s.hidden[path] || draft.Personal(name)
 	switch {
 	case len(schema.Const) > 0:
 		return schema.Const

@@ -44,6 +44,9 @@ type Options struct {
 	// Verdicts returns what the process that captures remembers of a row's changes, an
 	// *ElsewhereError when this one does not capture. Nil: it does not.
 	Verdicts func(WhyQuestion) (WhyView, error)
+	// JudgeRow reads a row at the source and returns what the rules make of it. Its errors
+	// hold no row data. Nil: this process does not capture.
+	JudgeRow func(context.Context, WhyQuestion) (*mapping.RowJudgement, error)
 	// Capture returns what capture waits for; nil when it does not wait.
 	Capture func(ctx context.Context) error
 	// Slot reads the slot at the source, which may take long to answer.

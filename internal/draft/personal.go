@@ -74,8 +74,8 @@ func (c *column) personal() (personal, bool) {
 	return kind, is
 }
 
-// IsPersonal reports whether a name says that what it stands for is personal or secret.
-func IsPersonal(name string) bool {
+// Personal reports whether a name says that what it names is personal data or a secret.
+func Personal(name string) bool {
 	_, is := isPersonal(name)
 	return is
 }
