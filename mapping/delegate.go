@@ -503,9 +503,11 @@ func (c *compiler) delegate(d *delegated, scope *expr.Scope, condition bool, u u
 	if condition {
 		compile = expr.CompileBool
 	}
-	compiled, err := compile(d.masked.before+quoted(c.lookups[d.lookup].name)+"."+d.column+d.masked.after, &all)
+	evaluated := quoted(c.lookups[d.lookup].name) + "." + d.column
+	compiled, err := compile(d.masked.before+evaluated+d.masked.after, &all)
 	for _, m := range mistakes(err) {
-		c.mistakes = append(c.mistakes, u.value.Mistake(-1, m.Hint, "%s", m.Message))
+		hint := strings.ReplaceAll(m.Hint, evaluated, "x") // nobody has written that name
+		c.mistakes = append(c.mistakes, u.value.Mistake(-1, hint, "%s", m.Message))
 	}
 	c.asked[d.lookup] = true
 	u.Hidden = d.masked.before != ""

@@ -686,7 +686,7 @@ func TestDelegateMasks(t *testing.T) {
 		t.Errorf("%+v", parked)
 	}
 	for text, want := range map[string]string{
-		"mask_cpf((select 1))":                             "mask_cpf() hides text, not integer; cast it, as in mask_cpf(x::text)",
+		"mask_cpf((select 1))":                             "mask_cpf() hides text, not integer; write mask_cpf(lpad(x::text, 11, '0'))",
 		"hmac((select 'a'), 'outra')":                      `secret "outra" is not in privacy.secrets`,
 		"mask_cpf((select 'a'), 1)":                        "mask_cpf() takes one argument",
 		"format('%s', mask_cpf(format('%s', nome)))":       "mask_cpf() is evaluated by Gancho, with what is within it",
