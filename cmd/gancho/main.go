@@ -100,6 +100,7 @@ func newRootCommand() *cobra.Command {
 		newDeadCommand(),
 		newParkedCommand(),
 		newResendCommand(),
+		newBackfillCommand(),
 		newForgetCommand(),
 		newTokensCommand(),
 		newAuditCommand(),

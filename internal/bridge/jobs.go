@@ -83,7 +83,7 @@ func (j *jobs) run(ctx context.Context) error {
 		}
 		var except []state.JobKind
 		if !j.capturing() {
-			except = append(except, state.RedriveParked)
+			except = append(except, state.RedriveParked, state.Backfill)
 		}
 		job, err := j.store.ClaimJob(ctx, j.worker, jobLease, except...)
 		if err == nil && job != nil {
@@ -144,7 +144,7 @@ func (j *jobs) work(ctx context.Context, job *state.Job) {
 		log.Warn().Err(err).Msg("end of the job could not be stored; another process will end it")
 		return
 	}
-	if to != state.Queued && job.Kind != state.RedriveParked {
+	if to != state.Queued && (job.Kind == state.Resend || job.Kind == state.Redrive) {
 		_ = j.queue.ForgetJob(end, job.Endpoint, job.Key()) // else Redis does so in a week
 	}
 	j.metrics.jobs.WithLabelValues(string(job.Kind), string(to)).Inc()
@@ -204,8 +204,11 @@ func (j *jobs) keep(ctx context.Context, job state.Job) error {
 
 // send sends the job's pages, in step with its rate and the endpoint's queue.
 func (j *jobs) send(ctx context.Context, job *state.Job) error {
-	if job.Kind == state.RedriveParked {
+	switch job.Kind {
+	case state.RedriveParked:
 		return j.redriveParked(ctx, job)
+	case state.Backfill:
+		return j.backfill(ctx, job)
 	}
 	for begun := time.Now(); j.fit(job) != nil && time.Since(begun) < learnTime; {
 		if err := retry.Wait(ctx, jobPause); err != nil {
