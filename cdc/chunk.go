@@ -205,9 +205,17 @@ func (r *RowReader) Read(ctx context.Context, q *RowQuery, after [][]byte, limit
 	}
 	if err != nil {
 		r.rollback(ctx)
-		return Chunk{}, dst, fmt.Errorf("read rows of %s: %w", q.Table.Relation.TableName(), unreadable(err))
+		return Chunk{}, dst, fmt.Errorf("read rows of %s: %w", q.Table.Relation.TableName(), unreadable(withoutValue(err)))
 	}
 	return chunk, dst, nil
+}
+
+// withoutValue keeps of an error about a value what has none in it.
+func withoutValue(err error) error {
+	if FaultOf(err) != FaultValue {
+		return err
+	}
+	return &pgconn.PgError{Severity: "ERROR", Code: SQLState(err), Message: "the server refuses a value of a row"}
 }
 
 func (r *RowReader) rows(ctx context.Context, q *RowQuery, after [][]byte, limit int, dst []byte, chunk *Chunk) ([]byte, error) {

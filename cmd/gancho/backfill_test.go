@@ -280,7 +280,9 @@ func TestBackfillUnderKills(t *testing.T) {
 	c := startChurn(t, s.dsn, random, rows, 2*time.Millisecond)
 	out := decoded[struct{ Items []state.Job }](s, "backfill", "--table", "contas", "--rate", fmt.Sprintf("%d/s", rows/5))
 	id := out.Items[0].ID
-	part := func(n int) { r.waitFor(time.Minute, "a part of the rows", func(all []arrival) bool { return len(all) >= n*rows/4 }) }
+	part := func(n int) {
+		r.waitFor(time.Minute, "a part of the rows", func(all []arrival) bool { return len(all) >= n*rows/4 })
+	}
 	part(1)
 	b.kill()
 	b = s.run()

@@ -81,6 +81,9 @@ func PlanBackfill(ctx context.Context, o cdc.Options, conn *pgx.Conn, rules *map
 		return plan, err
 	}
 	rows, err := cdc.OpenRows(ctx, o, rules.Path())
+	if errors.Is(err, cdc.ErrStandby) {
+		return plan, &control.InvalidError{Problems: []control.Problem{{Message: err.Error()}}}
+	}
 	if err != nil {
 		return plan, err
 	}
@@ -130,10 +133,13 @@ type planning struct {
 func (p *planning) look(ctx context.Context, t *mapping.ReadTable, show bool) ([]json.RawMessage, error) {
 	q := &cdc.RowQuery{Table: t.Table, Columns: t.Columns, Where: p.filter.Where}
 	chunk, text, err := p.rows.Read(ctx, q, nil, samples, nil)
+	switch cdc.FaultOf(err) {
+	case cdc.FaultDenied:
+		return nil, badChoice("table", fmt.Sprintf("run GRANT SELECT ON %s TO the role of source.dsn, which reading the stream does not need (with row-level security it needs BYPASSRLS, too)", t.Table.Relation.TableName()), "%v", err)
+	case cdc.FaultSchema, cdc.FaultValue:
+		return nil, badChoice("where", "PostgreSQL evaluates it, which has none of Gancho's own functions", "%v", err)
+	}
 	if err != nil {
-		if cdc.FaultOf(err) == cdc.FaultDenied {
-			err = fmt.Errorf("%w; run GRANT SELECT ON %s TO the role of source.dsn, which reading the stream does not need", err, t.Table.Relation.TableName())
-		}
 		return nil, err
 	}
 	p.rows.Discard(ctx)
@@ -173,7 +179,7 @@ func (p *planning) add(v map[string]any) error {
 // planBackfill plans a backfill by the rules of this process.
 func (b *bridge) planBackfill(ctx context.Context, f state.Filter, show bool) (control.BackfillPlan, error) {
 	if b.capture == nil || !b.capturing() {
-		return control.BackfillPlan{}, errors.New("this process does not capture, and has no rules to read rows for: ask the one that does")
+		return control.BackfillPlan{}, &control.ElsewhereError{Slot: b.Source.Slot}
 	}
 	conn, err := cdc.Connect(ctx, b.Source.DSN)
 	if err != nil {

@@ -3,8 +3,6 @@ package control
 import (
 	"context"
 	"encoding/json"
-	"errors"
-	"fmt"
 
 	"gancho/delivery/endpoint"
 	"gancho/internal/state"
@@ -55,7 +53,7 @@ func (s *Service) CreateBackfill(ctx context.Context, a Actor, r state.Job) (Bac
 		return BackfillView{}, err
 	}
 	if s.Backfill == nil {
-		return BackfillView{}, errors.New("this process has no rules to read rows for; ask the one that captures")
+		return BackfillView{}, &ElsewhereError{}
 	}
 	f := state.Filter{Table: r.Filter.Table, Events: r.Filter.Events, Tenant: r.Filter.Tenant, Where: r.Filter.Where}
 	given, err := json.Marshal(r.Filter)
@@ -78,7 +76,7 @@ func (s *Service) CreateBackfill(ctx context.Context, a Actor, r state.Job) (Bac
 		if d, err := s.delivered(to); err != nil {
 			return BackfillView{}, err
 		} else if d.State == endpoint.Inactive {
-			return BackfillView{}, fmt.Errorf("endpoint %q is inactive: nothing is queued for it; activate it first", r.Endpoint)
+			return BackfillView{}, invalid("/endpoint", "activate it first", "endpoint %q is inactive: nothing is queued for it", r.Endpoint)
 		}
 	}
 	if err := s.checkJobRoom(ctx, &r, to); err != nil {
