@@ -313,3 +313,88 @@ func TestBackfillUnderKills(t *testing.T) {
 	t.Logf("%d rows, %d read, %d events", len(l.rows), len(l.read), len(l.known))
 	b.stop()
 }
+
+// TestBackfillSession is what an operator does with a backfill: looks at it, starts it, stops it for a while, lets it
+// go on, and gives another one up.
+func TestBackfillSession(t *testing.T) {
+	t.Parallel()
+	s := newBackfillWorld(t, pg, 3000)
+	s.binary = ""
+	s.rules += `  - event: conta.do.grupo
+    table: contas
+    on: insert
+    backfill: never
+    data: {id: id}
+  - event: sem.chave
+    table: soltas
+    on: insert
+    key: n
+    data: {n: n}
+`
+	s.exec("create table soltas (n int)")
+	r, other := newReceiver(t, nil), newReceiver(t, nil)
+	b := s.started(map[string]*receiver{"a": r, "b": other})
+
+	s.fails(2, "say whose rows: --rule, --table, or --all", "backfill")
+	s.fails(2, "has no primary key", "backfill", "--rule", "sem.chave")
+	s.fails(2, "no rule that makes these events", "backfill", "--rule", "conta.do.grupo")
+	s.fails(2, "no rule on insert that is chosen is for the table", "backfill", "--table", "nada")
+	s.fails(2, "column \"saldos\"", "backfill", "--table", "contas", "--where", "saldos > 1")
+	s.fails(2, "cannot be called in an expression", "backfill", "--table", "contas", "--where", "pg_sleep(1) is null")
+	s.fails(2, "endpoint \"c\"", "backfill", "--table", "contas", "--endpoint", "c")
+	out := s.ok("backfill", "--rule", "conta.estado", "--dry-run")
+	for _, part := range []string{"public.contas: 3000 rows, for conta.estado", `{"data":{"id":9,"saldo":9.99999999999999999999,"nota":"xxxx 9"},"event":"conta.estado","op":"read"}`, "3000 rows would be read; nothing was changed"} {
+		if !strings.Contains(out, part) {
+			t.Errorf("the dry run does not say %s:\n%s", part, out)
+		}
+	}
+
+	// A part, to one endpoint.
+	s.ok("backfill", "--rule", "conta.estado", "--where", "id % 1000 = 7 and nota is not null", "--endpoint", "b", "--wait")
+	got := other.waitCount(2)
+	if len(got) != 2 || got[0].field("id") != "7" && got[0].field("id") != "1007" {
+		t.Errorf("%d events came of a part of the rows, want those of 7 and 1007 (2007 has no nota)", len(got))
+	}
+	if all, _ := r.snapshot(); len(all) > 0 {
+		t.Errorf("%d events went to another endpoint", len(all))
+	}
+
+	// Pause, resume.
+	id := decoded[struct{ Items []state.Job }](s, "backfill", "--rule", "conta.estado", "--rate", "1000/s").Items[0].ID
+	job := strconv.FormatInt(id, 10)
+	s.fails(1, "a backfill has not ended", "backfill", "--all")
+	r.waitCount(500)
+	s.ok("backfill", "pause", job)
+	b.kill()
+	b = s.run() // what was open is closed although nobody does the job
+	queuetest.Eventually(t, "a closed backfill", func() bool {
+		text, err := s.redisClient().HGet(context.Background(), "gancho:source", "reads").Result()
+		return err == nil && text == ""
+	})
+	if j := s.jobIn(id, state.Paused); j.Sent == 0 || j.Sent >= 3000 {
+		t.Errorf("paused as %+v", j)
+	}
+	s.exec("update contas set saldo = -saldo")
+	s.ok("backfill", "resume", job)
+	if j := s.jobIn(id, state.Done, state.Failed); j.State != state.Done || j.Sent != 3000 || j.Total != 3000 {
+		t.Errorf("it ended as %+v", j)
+	}
+	s.caughtUp(r)
+	all, _ := r.snapshot()
+	l := apply(t, all)
+	l.first = map[string]bool{} // only conta.estado was chosen
+	for id := range l.rows {
+		l.first[id] = true
+	}
+	l.check(t, s.contas())
+	if len(l.read) != 3000 {
+		t.Errorf("%d rows were read, want 3000", len(l.read))
+	}
+
+	// Cancel.
+	id = decoded[struct{ Items []state.Job }](s, "backfill", "--table", "contas", "--rate", "500/s").Items[0].ID
+	s.ok("backfill", "cancel", strconv.FormatInt(id, 10))
+	s.fails(1, "has ended already", "backfill", "resume", strconv.FormatInt(id, 10))
+	s.ok("backfill", "--rule", "conta.estado", "--where", "id = 1", "--wait") // nothing is in its way
+	b.stop()
+}

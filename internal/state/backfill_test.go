@@ -15,7 +15,7 @@ import (
 func TestBackfill(t *testing.T) {
 	t.Parallel()
 	ctx := t.Context()
-	s := open(t)
+	s, _ := newStore(t)
 	made, err := s.CreateJob(ctx, "cli:teste", state.Job{Kind: state.Backfill, Filter: state.Filter{Table: "clientes", Where: "id > 7"}, Total: 70, Estimated: true})
 	if err != nil || made.Total != 70 || !made.Estimated {
 		t.Fatalf("created %+v, %v", made, err)
@@ -86,7 +86,7 @@ func TestBackfill(t *testing.T) {
 // TestSealRows: what somebody else writes into the WAL, or copies from another slot's, is not taken.
 func TestSealRows(t *testing.T) {
 	t.Parallel()
-	keys, err := state.ParseKeys(testKeys)
+	keys, err := state.ParseKeys(must[string](t)(state.GenerateKey("k")))
 	if err != nil {
 		t.Fatal(err)
 	}
