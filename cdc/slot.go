@@ -88,7 +88,7 @@ func (s *slotState) unusable() string {
 }
 
 // reconcile is what to do about changes that make no events any more.
-const reconcile = "let the receivers compare the rows that changed meanwhile, because these make no events"
+const reconcile = "send the rows that were inserted or changed meanwhile with gancho backfill (--where chooses them), because their changes make no events; nothing is known of those that were deleted: let the receivers compare"
 
 // createSlot creates the slot after the publications: pgoutput looks publications
 // up as they were at each change, so that a slot older than its publication

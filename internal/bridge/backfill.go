@@ -250,13 +250,22 @@ func (b *backfill) seen(ctx context.Context, seq int64) (readProgress, error) {
 
 // chunk reads the next rows of a table and puts them into the stream.
 func (b *backfill) chunk(ctx context.Context, table *mapping.ReadTable) error {
-	if err := b.pace.wait(ctx, b); err != nil {
-		return err
-	}
-	if n, round := len(b.ahead), b.round; n >= chunksAhead {
-		if err := b.taken(ctx, n-chunksAhead); err != nil || b.round != round {
+	if b.job.Endpoint != "" {
+		if err := b.receives(b.job.Endpoint); err != nil {
 			return err
 		}
+	}
+	most := chunksAhead
+	if b.pace.live {
+		most = 1
+	}
+	if n, round := len(b.ahead), b.round; n >= most {
+		if err := b.taken(ctx, n-most); err != nil || b.round != round {
+			return err
+		}
+	}
+	if err := b.pace.wait(ctx, b); err != nil {
+		return err
 	}
 	limit := b.pace.limit(b.job.Filter.Where != "")
 	var chunk cdc.Chunk

@@ -366,17 +366,31 @@ func (w *quotaWait) note(ctx context.Context, why string) error {
 // what the job chooses: its tenants may be others than when the job was made,
 // or it may be another one of the name.
 func (j *jobs) fit(job *state.Job) error {
+	if err := j.receives(job.Endpoint); err != nil {
+		return err
+	}
 	all := j.endpointsNow()
 	i := slices.IndexFunc(all, func(e endpoint.Endpoint) bool { return e.Name == job.Endpoint })
 	switch {
 	case i < 0:
-		return fmt.Errorf("there is no endpoint %q any more", job.Endpoint)
-	case all[i].State == endpoint.Inactive:
-		return fmt.Errorf("endpoint %q is inactive: nothing is queued for it; activate it and start again", job.Endpoint)
+		return nil // it has gone right now, as the next look tells
 	case job.Tenant != "" && !slices.Equal(all[i].Tenants, []string{job.Tenant}):
 		return fmt.Errorf("endpoint %q is not the tenant's own any more", job.Endpoint)
 	case len(all[i].Tenants) > 0 && !covers(all[i].Tenants, &job.Filter):
 		return fmt.Errorf("endpoint %q is limited to other tenants now; start again", job.Endpoint)
+	}
+	return nil
+}
+
+// receives reports whether events are queued for an endpoint.
+func (j *jobs) receives(name string) error {
+	all := j.endpointsNow()
+	i := slices.IndexFunc(all, func(e endpoint.Endpoint) bool { return e.Name == name })
+	switch {
+	case i < 0:
+		return fmt.Errorf("there is no endpoint %q any more", name)
+	case all[i].State == endpoint.Inactive:
+		return fmt.Errorf("endpoint %q is inactive: nothing is queued for it; activate it and start again", name)
 	}
 	return nil
 }

@@ -17,13 +17,16 @@ import (
 
 const (
 	// A backfill waits while Redis uses more than maxMemory of its limit, while the WAL that is not
-	// confirmed is more than a part of source.lag_warning, or defaultLag without one, and while
-	// each of its endpoints has replayBacklog events to deliver. It looks every loadEvery.
+	// confirmed is more than a part of source.lag_warning, or defaultLag without one: it looks every lagEvery.
 	maxMemory  = 0.75
 	lagPart    = 2
 	defaultLag = 512 << 20 // bytes
-	loadEvery  = 100 * time.Millisecond
-	lagEvery   = 2 * time.Second
+	lagEvery   = time.Second
+	// What is live waits behind what is queued. So as long as an active endpoint gets its events, the next chunk
+	// waits until one of them has fewer than liveBacklog to deliver, and has as many rows, leastLive to mostLive, as
+	// are delivered in about drainTime. It looks every loadEvery.
+	liveBacklog, leastLive, mostLive = 10, 5, 500
+	drainTime, loadEvery             = 20 * time.Millisecond, 5 * time.Millisecond
 	// A chunk that takes slowFactor times as long as the fastest, and more than slowChunk, is followed by as
 	// long a pause: the source is busy with something else.
 	slowFactor = 5
@@ -41,16 +44,18 @@ type pace struct {
 	fastest time.Duration // of a thousand rows
 	looked  time.Time     // at Redis
 	lagged  time.Time     // at the slot
-	lag     bool
-	full    string   // why Redis is not to get more
-	events  []string // that the rows lead to
+	busy    string        // what was found then
+	live    bool          // an active endpoint gets the events
+	drains  int           // how many rows are delivered in about drainTime
+	full    bool          // each of them has enough to deliver
+	events  []string      // that the rows lead to
 	asked   *cdc.RowQuery
 	of      *mapping.ReadTable
 	buffer  []byte
 }
 
 func newPace(j *jobs, job *state.Job) *pace {
-	return &pace{jobs: j, job: job, rows: firstChunk}
+	return &pace{jobs: j, job: job, rows: firstChunk, drains: leastLive}
 }
 
 // query is the statement for a table.
@@ -69,6 +74,9 @@ func (p *pace) limit(filtered bool) int {
 	most := chunkRows
 	if filtered {
 		most = scanRows
+	}
+	if p.live {
+		most = min(most, p.drains)
 	}
 	if p.job.Rate > 0 {
 		most = min(most, max(1, int(p.job.Rate)))
@@ -99,6 +107,12 @@ func (p *pace) took(d time.Duration, rows, bytes int) {
 // confirmed.
 func (p *pace) wait(ctx context.Context, b *backfill) error {
 	began := time.Now()
+	if p.live { // what capture has just taken is on its way to Redis
+		p.looked = time.Time{}
+		if err := retry.Wait(ctx, loadEvery); err != nil {
+			return err
+		}
+	}
 	for {
 		why := p.load(ctx)
 		if why == "" || time.Since(began) > noteAfter {
@@ -110,7 +124,8 @@ func (p *pace) wait(ctx context.Context, b *backfill) error {
 			return errCapturesNot
 		}
 		left := time.Until(p.due)
-		if why == "" && left <= 0 {
+		if why == "" && left <= 0 && !p.full {
+			p.adjust(time.Since(began))
 			return nil
 		}
 		if time.Since(b.marked) > markEvery {
@@ -118,13 +133,19 @@ func (p *pace) wait(ctx context.Context, b *backfill) error {
 				return err
 			}
 		}
-		if why != "" || left > loadEvery {
-			left = loadEvery
-		}
-		if err := retry.Wait(ctx, left); err != nil {
+		if err := retry.Wait(ctx, loadEvery); err != nil {
 			return err
 		}
 	}
+}
+
+// adjust takes notice of how long the endpoints took to deliver a chunk.
+func (p *pace) adjust(took time.Duration) {
+	next := p.drains + p.drains/2 + 1
+	if took > drainTime {
+		next = int(int64(p.drains) * int64(drainTime) / int64(took))
+	}
+	p.drains = min(max(next, leastLive), mostLive)
 }
 
 // note stores what the job waits for, when that is something else.
@@ -149,28 +170,32 @@ func (p *pace) load(ctx context.Context) string {
 		return "redis does not take events"
 	}
 	if time.Since(p.lagged) > lagEvery {
-		p.lagged = time.Now()
-		most := int64(defaultLag)
-		if p.LagWarning > 0 {
-			most = p.LagWarning / lagPart
-		}
-		slot, err := p.gauge.Measure(ctx)
-		p.lag = err == nil && slot.UnconfirmedBytes > most
+		p.lagged, p.busy = time.Now(), p.servers(ctx)
 	}
-	if p.lag {
-		return "capture is behind the source: much WAL is not confirmed yet"
+	if time.Since(p.looked) >= loadEvery {
+		p.looked = time.Now()
+		p.backlog(ctx)
 	}
-	if time.Since(p.looked) > loadEvery {
-		p.looked, p.full = time.Now(), p.redis(ctx)
-	}
-	return p.full
+	return p.busy
 }
 
-// redis returns why Redis is not to get more.
-func (p *pace) redis(ctx context.Context) string {
+// servers returns why the source, or Redis, is not to get more.
+func (p *pace) servers(ctx context.Context) string {
+	most := int64(defaultLag)
+	if p.LagWarning > 0 {
+		most = p.LagWarning / lagPart
+	}
+	if slot, err := p.gauge.Measure(ctx); err == nil && slot.UnconfirmedBytes > most {
+		return "capture is behind the source: much WAL is not confirmed yet"
+	}
 	if used, err := p.queue.MemoryUsed(ctx); err == nil && used > maxMemory {
 		return fmt.Sprintf("redis uses %.0f %% of its maxmemory", 100*used)
 	}
+	return ""
+}
+
+// backlog looks how much the endpoints have to deliver.
+func (p *pace) backlog(ctx context.Context) {
 	var names []string
 	for _, e := range p.endpointsNow() {
 		if e.State == endpoint.Active && (p.job.Endpoint == "" || e.Name == p.job.Endpoint) && p.gets(&e) {
@@ -178,10 +203,8 @@ func (p *pace) redis(ctx context.Context) string {
 		}
 	}
 	waiting, err := p.queue.Waiting(ctx, names)
-	if err != nil || len(waiting) == 0 || slices.Min(waiting) < replayBacklog {
-		return ""
-	}
-	return fmt.Sprintf("each of its endpoints has %d events to deliver first", replayBacklog)
+	p.live = len(names) > 0
+	p.full = err == nil && p.live && slices.Min(waiting) >= liveBacklog
 }
 
 // gets reports whether one of the backfill's events may go to the endpoint.
