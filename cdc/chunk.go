@@ -84,7 +84,7 @@ func (q *RowQuery) chunk(after bool, limit int) string {
 	return fmt.Sprintf("select %s from %s%s%s order by %s limit %d", strings.Join(list, ", "), q.from(), join, where, strings.Join(keys, ", "), limit)
 }
 
-// ErrAltered: the result has other columns than before; the table is to be loaded again.
+// ErrAltered is of a table that was altered: the result has other columns than before; the table is to be loaded again.
 var ErrAltered = errors.New("the table was altered meanwhile")
 
 // Chunk is what one transaction has read.
@@ -141,7 +141,7 @@ func OpenRows(ctx context.Context, o Options, path string) (*RowReader, error) {
 	return r, nil
 }
 
-// ErrStandby: what is read has to be written into the WAL, and a standby writes none.
+// ErrStandby is of a standby: what is read has to be written into the WAL, and a standby writes none.
 var ErrStandby = errors.New("source.dsn leads to a standby, which cannot write messages into the WAL; write the DSN of the primary")
 
 // codeInvalidParameter is of a transaction that is not there yet.

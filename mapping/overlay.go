@@ -11,7 +11,7 @@ import (
 // maxOverlay bounds, in bytes, the rows that an Overlay keeps.
 const maxOverlay = 64 << 20
 
-// ErrOverlayFull: more was changed while rows were read than is kept.
+// ErrOverlayFull says that more was changed while rows were read than is kept.
 var ErrOverlayFull = errors.New("transactions changed more than 64 MiB of rows of the table while some of its rows were read")
 
 // Overlay keeps what the stream says of some tables until queries see it, so that rows

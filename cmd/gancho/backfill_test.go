@@ -329,6 +329,12 @@ func TestBackfillSession(t *testing.T) {
     on: insert
     backfill: never
     data: {id: id}
+  - event: conta.lida
+    table: contas
+    on: insert
+    tenant: case when id < 3 then 'poucos' else 'muitos' end
+    data: {id: id, n: soltas.n, hash: md5(reverse(nota) || 'x')}
+    lookup: {soltas: select count(*) as n from soltas where n <= new.id}
   - event: sem.chave
     table: soltas
     on: insert
@@ -336,6 +342,7 @@ func TestBackfillSession(t *testing.T) {
     data: {n: n}
 `
 	s.exec("create table soltas (n int)")
+	s.exec("insert into soltas values (1), (2), (2)")
 	r, other := newReceiver(t, nil), newReceiver(t, nil)
 	b := s.started(map[string]*receiver{"a": r, "b": other})
 
@@ -363,11 +370,21 @@ func TestBackfillSession(t *testing.T) {
 		t.Errorf("%d events went to another endpoint", len(all))
 	}
 
+	// With values from other tables, for one tenant.
+	s.ok("backfill", "--rule", "conta.lida", "--where", "id < 5", "--tenant", "poucos", "--wait")
+	lida := map[string]string{}
+	for _, a := range r.waitCount(2) {
+		lida[a.field("id")] = a.field("n") + string(a.data["hash"])
+	}
+	if diff := cmp.Diff(map[string]string{"1": `1"e8d7289d1b6b81baad43f7fba8dc4695"`, "2": `3"1b41ae7100921e740f65d701de698172"`}, lida); diff != "" {
+		t.Errorf("conta.lida (-want +got):\n%s", diff)
+	}
+
 	// Pause, resume.
 	id := decoded[struct{ Items []state.Job }](s, "backfill", "--rule", "conta.estado", "--rate", "1000/s").Items[0].ID
 	job := strconv.FormatInt(id, 10)
 	s.fails(1, "a backfill has not ended", "backfill", "--table", "contas")
-	r.waitCount(500)
+	r.waitCount(502)
 	s.ok("backfill", "pause", job)
 	b.kill()
 	b = s.run() // what was open is closed although nobody does the job

@@ -226,7 +226,7 @@ func (b *backfill) mark(ctx context.Context) error {
 	return err
 }
 
-// seen waits until capture has seen a message; its error may be a *readFault.
+// seen waits until capture has seen a message; its error may be a *faultError.
 func (b *backfill) seen(ctx context.Context, seq int64) (readProgress, error) {
 	for {
 		look, cancel := context.WithTimeout(ctx, markEvery)
@@ -238,7 +238,7 @@ func (b *backfill) seen(ctx context.Context, seq int64) (readProgress, error) {
 		case ctx.Err() != nil:
 			return p, ctx.Err()
 		case err == nil && p.fault != nil:
-			return p, &readFault{p.fault}
+			return p, &faultError{p.fault}
 		case err == nil:
 			b.ahead = slices.DeleteFunc(b.ahead, func(e emitted) bool { return e.seq <= p.seq })
 			return p, nil
@@ -356,7 +356,7 @@ func (b *backfill) altered(ctx context.Context, table *mapping.ReadTable) error 
 
 // again goes back to the rows that capture could not take, if reading them again helps.
 func (b *backfill) again(ctx context.Context, err error) error {
-	fault := new(readFault)
+	fault := new(faultError)
 	if !errors.As(err, &fault) {
 		return err
 	}

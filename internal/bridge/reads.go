@@ -253,15 +253,15 @@ func (r *reads) message(ctx context.Context, tx *cdc.Transaction, m cdc.Message)
 	} else {
 		err = r.mark(&h)
 	}
-	if fault := new(readFault); errors.As(err, &fault) {
+	if fault := new(faultError); errors.As(err, &fault) {
 		r.fault(tx, &h, fault.error)
 		return nil
 	}
 	return err
 }
 
-// readFault is why rows cannot be put into the stream: it ends the backfill, not capture.
-type readFault struct{ error }
+// faultError is why rows cannot be put into the stream: it ends the backfill, not capture.
+type faultError struct{ error }
 
 // fault reports why the rows of a message were not sent. No position behind it is confirmed
 // until its job has ended.
@@ -283,14 +283,14 @@ func (r *reads) mark(h *readHeader) error {
 	}
 	seen, err := mapping.SnapshotSees(h.Snapshot, r.before)
 	if err != nil {
-		return &readFault{err}
+		return &faultError{err}
 	}
 	if !r.holding && !seen {
 		r.report(func(p *readProgress) { p.claim, p.seq, p.took = h.Claim, h.Seq, false })
 		return nil
 	}
 	if err := r.overlay.Seen(h.Snapshot); err != nil {
-		return &readFault{err}
+		return &faultError{err}
 	}
 	r.before, r.accepted = nil, h
 	return nil
@@ -299,7 +299,7 @@ func (r *reads) mark(h *readHeader) error {
 // put makes events of the rows of a message.
 func (r *reads) put(ctx context.Context, tx *cdc.Transaction, h *readHeader, rows []byte) error {
 	if xid, err := strconv.ParseUint(h.XID, 10, 64); err != nil || uint32(xid) != tx.XID {
-		return &readFault{errors.New("rows of a backfill are in the stream again, in a transaction that has not read them: somebody has copied them there")}
+		return &faultError{errors.New("rows of a backfill are in the stream again, in a transaction that has not read them: somebody has copied them there")}
 	}
 	if err := r.resolveAll(); err != nil {
 		return err
@@ -308,26 +308,26 @@ func (r *reads) put(ctx context.Context, tx *cdc.Transaction, h *readHeader, row
 		r.Log.Warn().Int64("job", h.Job).Stringer("lsn", tx.Commit).Msg("rows of a backfill come without what was changed meanwhile, because its record in redis is lost; a later event may come before them")
 	}
 	if err := r.overlay.Seen(h.Snapshot); err != nil {
-		return &readFault{err}
+		return &faultError{err}
 	}
 	sink := readSink{r.stage, h}
 	var view *mapping.View
 	err := r.reader.DecodeRows(ctx, tx, rows, func(c *cdc.Change) (err error) {
 		if view == nil {
 			if view, err = r.overlay.View(r.mapper, c.Relation.OID, h.Key); err != nil {
-				return &readFault{err}
+				return &faultError{err}
 			}
 		}
 		there, err := view.Over(c)
 		if err != nil {
-			return &readFault{err}
+			return &faultError{err}
 		}
 		if !there {
 			return nil
 		}
 		err = r.mapper.Read(c, h.chosen, sink)
 		if drift := new(mapping.SchemaError); errors.As(err, &drift) {
-			return &readFault{err}
+			return &faultError{err}
 		}
 		if err != nil {
 			return err
@@ -342,7 +342,7 @@ func (r *reads) put(ctx context.Context, tx *cdc.Transaction, h *readHeader, row
 		err = r.mapper.Resolve(ctx, sink)
 	}
 	if wrong := new(cdc.DecodeError); errors.As(err, &wrong) {
-		return &readFault{err}
+		return &faultError{err}
 	}
 	if err == nil {
 		r.accepted = h
