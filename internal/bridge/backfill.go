@@ -33,18 +33,12 @@ type backfill struct {
 	tables []mapping.ReadTable
 	rows   *cdc.RowReader // nil: not connected
 	cursor state.BackfillCursor
-	// Of the messages: seq is that of the last one, marked when it was written. Those that capture
-	// has not taken yet are ahead, with where they begin.
+	// Of the messages: seq is that of the last one, marked when it was written. Those with rows that capture
+	// has not taken yet are ahead.
 	seq, round int64
 	marked     time.Time
-	ahead      []emitted
+	ahead      []int64
 	pace       *pace
-}
-
-// emitted is a message on its way.
-type emitted struct {
-	seq    int64
-	before state.BackfillCursor
 }
 
 // backfill carries out a job of rows. One does so at a time, in the process that captures.
@@ -171,7 +165,10 @@ func (b *backfill) open(ctx context.Context) error {
 			return err
 		}
 		p, err := b.seen(ctx, b.seq)
-		if err != nil || p.took {
+		if err != nil { // rows from before this process took the job
+			err = b.again(ctx, err)
+		}
+		if err != nil || p.took && p.fault == nil {
 			return err
 		}
 	}
@@ -240,7 +237,7 @@ func (b *backfill) seen(ctx context.Context, seq int64) (readProgress, error) {
 		case err == nil && p.fault != nil:
 			return p, &faultError{p.fault}
 		case err == nil:
-			b.ahead = slices.DeleteFunc(b.ahead, func(e emitted) bool { return e.seq <= p.seq })
+			b.ahead = slices.DeleteFunc(b.ahead, func(seq int64) bool { return seq <= p.seq })
 			return p, nil
 		case !b.capturing():
 			return p, errCapturesNot
@@ -319,7 +316,8 @@ func (b *backfill) put(ctx context.Context, table *mapping.ReadTable, limit int)
 		return chunk, b.advance(ctx)
 	}
 	h := b.header(chunk.Snapshot)
-	h.XID, h.Key = chunk.XID, table.Table.PrimaryKey
+	before := b.cursor
+	h.XID, h.Key, h.Before = chunk.XID, table.Table.PrimaryKey, &before
 	m, err := b.reads.seal(h, rows)
 	if err == nil {
 		b.cursor.Next = &state.BackfillChunk{XID: chunk.XID, Last: chunk.Last, Rows: int64(chunk.Read)}
@@ -338,9 +336,7 @@ func (b *backfill) put(ctx context.Context, table *mapping.ReadTable, limit int)
 
 // committed notes that the next chunk is in the stream.
 func (b *backfill) committed() {
-	before := b.cursor
-	before.Next = nil
-	b.ahead = append(b.ahead, emitted{b.seq, before})
+	b.ahead = append(b.ahead, b.seq)
 	b.cursor, b.marked = after(b.cursor), time.Now()
 }
 
@@ -361,16 +357,16 @@ func (b *backfill) again(ctx context.Context, err error) error {
 		return err
 	}
 	p, _ := b.reads.await(ctx, func(*readProgress) bool { return true })
-	for _, e := range b.ahead {
-		if p.faulty == nil || e.seq >= p.faulty.Seq {
-			b.cursor = e.before
-			break
-		}
+	if h := p.faulty; h != nil && h.Before != nil && h.Job == b.job.ID {
+		b.cursor = *h.Before
 	}
 	if err := b.advance(ctx); err != nil { // before what comes behind them is confirmed
 		return err
 	}
 	b.round, b.ahead = b.round+1, nil
+	if p.faulty != nil {
+		b.round = max(b.round, p.faulty.Round+1)
+	}
 	b.reads.report(func(p *readProgress) { p.fault, p.faulty = nil, nil })
 	if !errors.Is(fault.error, mapping.ErrOverlayFull) {
 		return fmt.Errorf("%w; nothing behind the last rows that were sent is lost: correct that, and start the backfill again", fault.error)
@@ -381,7 +377,7 @@ func (b *backfill) again(ctx context.Context, err error) error {
 
 // taken waits until capture has taken those of the chunks ahead up to one. Maybe they are to be read again.
 func (b *backfill) taken(ctx context.Context, upTo int) error {
-	if _, err := b.seen(ctx, b.ahead[upTo].seq); err != nil {
+	if _, err := b.seen(ctx, b.ahead[upTo]); err != nil {
 		return b.again(ctx, err)
 	}
 	return nil

@@ -15,6 +15,7 @@ import (
 	"gancho/cdc"
 	"gancho/delivery/queue"
 	"gancho/internal/retry"
+	"gancho/internal/state"
 	"gancho/mapping"
 )
 
@@ -73,6 +74,9 @@ type readHeader struct {
 	Endpoint string   `json:",omitempty"`
 	Tenant   *string  `json:",omitempty"`
 	Events   []string `json:",omitempty"`
+	// Before is where the backfill was before these rows: from there they are read again if they cannot be put
+	// into the stream, by whatever process.
+	Before *state.BackfillCursor `json:",omitempty"`
 }
 
 // chosen reports whether an event is.
