@@ -88,7 +88,7 @@ func (s *slotState) unusable() string {
 }
 
 // reconcile is what to do about changes that make no events any more.
-const reconcile = "let the receivers compare the rows that changed meanwhile, because these make no events"
+const reconcile = "send the rows that were inserted or changed meanwhile with gancho backfill (--where chooses them), because their changes make no events; nothing is known of those that were deleted: let the receivers compare"
 
 const otherSlot = "choose another name for source.slot"
 

@@ -26,7 +26,7 @@ func (r *Reader) unprintable(err error) error {
 	default:
 		return nil
 	}
-	skip := fmt.Sprintf("run SELECT pg_replication_slot_advance(%s, '%s'), which skips that transaction, start once with gancho run --accept-source, and send its changes by hand",
+	skip := fmt.Sprintf("run SELECT pg_replication_slot_advance(%s, '%s'), which skips that transaction, start once with gancho run --accept-source, and send the rows that it changed with gancho backfill --table ... --where ... (it deletes nothing at the receivers)",
 		quoteLiteral(r.options.Slot), d.tx.Commit+1)
 	if fitting := r.encodings(); text && len(fitting) > 0 {
 		skip = fmt.Sprintf("write source.encoding: %s, which lets gancho convert, and park a change whose text is none; or %s", strings.Join(fitting, " or "), skip)

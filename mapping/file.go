@@ -151,7 +151,7 @@ func parseRules(v strictyaml.Value, each func(item strictyaml.Value)) {
 func parseRule(v strictyaml.Value) *rule {
 	r := &rule{value: v.Resolved()}
 	type value = strictyaml.Value
-	var on, previous, data, columns, children, root value
+	var on, previous, data, columns, children, root, backfill value
 	v.Map(
 		strictyaml.Required("event", func(v value) { r.event = eventName(v) }),
 		strictyaml.Optional("group", func(v value) { r.group = eventText(v) }),
@@ -182,6 +182,7 @@ func parseRule(v strictyaml.Value) *rule {
 		strictyaml.Optional("collapse", func(v value) { r.collapse = parseCollapse(v) }),
 		strictyaml.Optional("children", func(v value) { children, r.children = v, parseChildren(v) }),
 		strictyaml.Optional("root_only", func(v value) { root, r.rootOnly = v, parseRootOnly(v) }),
+		strictyaml.Optional("backfill", func(v value) { backfill, r.noBackfill = v, v.Choice("never") == "never" }),
 	)
 	if !v.IsMap() {
 		return r
@@ -189,6 +190,9 @@ func parseRule(v strictyaml.Value) *rule {
 	if !columns.Valid() && (!data.Valid() || r.data != nil && len(r.data.fields) == 0) {
 		r.value.Errorf("nothing is sent that is not named: write columns: [id, ...], or data: with an expression for each key",
 			"the rule has neither data nor columns")
+	}
+	if backfill.Valid() && r.ops != 0 && !r.ops.has(cdc.Insert) {
+		backfill.Errorf("remove it", "a backfill is of rules on insert, and the rule is on %s", r.ops)
 	}
 	r.check(on, previous)
 	r.checkTransaction(on, children, root)

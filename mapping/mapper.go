@@ -33,6 +33,8 @@ type Mapper struct {
 	// plans by OID: a table has one relation at a time.
 	plans map[uint32]*tablePlan
 	last  *tablePlan
+	// readPlans are those of rows that were there already.
+	readPlans map[uint32]*readPlan
 	// Since the rules were loaded: compared are the tables, by OID, whose types
 	// were compared with those of the rules, and reread what did not fit a type and
 	// made the catalogue be read.
@@ -218,7 +220,7 @@ func (m *Mapper) Swap(rs *Ruleset) {
 	m.collector.reset()
 	m.collector.settings = rs.settings
 	m.caches = map[string]*lookupCache{}
-	m.plans = map[uint32]*tablePlan{}
+	m.plans, m.readPlans = map[uint32]*tablePlan{}, map[uint32]*readPlan{}
 	m.compared, m.reread = map[uint32]bool{}, map[misfit]bool{}
 	m.last = nil
 	m.machine, m.before = expr.NewMachine(rs.settings), expr.NewMachine(rs.settings)

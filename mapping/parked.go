@@ -203,7 +203,11 @@ func (r *Redriver) Map(ctx context.Context, change []byte, sink Sink) error {
 		r.plan = newTablePlan(m.rules, c.Relation, true, func(*SchemaError) {})
 	}
 	c.Relation = r.plan.relation
-	plan, group := r.plan.ruleOf(bound, c.Op)
+	op := c.Op
+	if op == cdc.Read {
+		op = cdc.Insert
+	}
+	plan, group := r.plan.ruleOf(bound, op)
 	if plan == nil {
 		if table := c.Relation.TableName(); !m.rules.applies(bound, table) {
 			return refuse("%s: the rule no longer applies to %s, of which the change is: it no longer inherits from %s, or has rules of its own", bound.place(), table, bound.table.Relation.TableName())

@@ -39,6 +39,8 @@ type rule struct {
 	children   []*childRef
 	rootOnly   *rootOnly
 	previous   bool
+	// noBackfill: the rule takes no rows that are there already.
+	noBackfill bool
 	// numbersAsStrings quotes all numbers of the payload.
 	numbersAsStrings bool
 }

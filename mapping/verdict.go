@@ -226,6 +226,10 @@ func (m *Mapper) observeLater(c *cdc.Change) {
 	if m.observer == nil || len(m.observation.Verdicts) == 0 {
 		return
 	}
+	if c.Op == cdc.Read { // of which nobody asks
+		m.forgetVerdicts()
+		return
+	}
 	o := &m.observation
 	o.Position, o.Time, o.Table, o.Op = c.Position, c.Tx.Time, c.Relation.OID, c.Op
 	o.Key, o.Tenant, o.HasTenant = nil, m.tenant, o.Verdicts[0].Outcome == Fired

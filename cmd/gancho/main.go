@@ -102,6 +102,7 @@ func newRootCommand() *cobra.Command {
 		newDeadCommand(),
 		newParkedCommand(),
 		newResendCommand(),
+		newBackfillCommand(),
 		newForgetCommand(),
 		newTokensCommand(),
 		newAuditCommand(),

@@ -98,7 +98,7 @@ const (
 // RefusedInactive or RefusedEvent; "": it gets them.
 func Refuses(e *endpoint.Endpoint, eventType string) string {
 	switch {
-	case len(e.Events) > 0 && !slices.ContainsFunc(e.Events, func(p string) bool { return glob(p, eventType) }):
+	case !Chooses(e.Events, eventType):
 		return RefusedEvent
 	case e.State == endpoint.Inactive:
 		return RefusedInactive
@@ -140,6 +140,11 @@ func Subscribed(endpoints []endpoint.Endpoint, eventType string, tenants ...stri
 // within reports whether there are some, and all are among the others.
 func within(some, all []string) bool {
 	return len(some) > 0 && !slices.ContainsFunc(some, func(s string) bool { return !slices.Contains(all, s) })
+}
+
+// Chooses reports whether one of the patterns covers the event's name, or there are none.
+func Chooses(patterns []string, event string) bool {
+	return len(patterns) == 0 || slices.ContainsFunc(patterns, func(p string) bool { return glob(p, event) })
 }
 
 // glob reports whether the pattern covers all of s; only * is special: any run

@@ -35,8 +35,10 @@ var (
 	tenantNine    = owner{"9", "mark9"}
 )
 
-// operatorOnly are the paths below which nothing is a tenant's.
-const operatorOnly = "/parked"
+// operatorOnly reports whether nothing at a path is a tenant's.
+func operatorOnly(path string) bool {
+	return strings.HasPrefix(path, "/parked") || path == "/backfills"
+}
 
 // crawl makes every request that the description has, with each value of each
 // parameter and member that it finds in the operator's lists.
@@ -98,6 +100,7 @@ func newCrawl(w *world) *crawl {
 	}
 	c.park(2)
 	c.populate(operatorOwner, "shared", "")
+	must[control.BackfillView](c.world, http.StatusAccepted, "POST", "/backfills", "root", `{"filter":{"table":"markop-contas"}}`)
 	for _, o := range owners() {
 		c.populate(o, o.mark+"-own", o.tenant)
 		c.deliver(o, "shared", o.mark+"-shared")
@@ -432,7 +435,7 @@ func (c *crawl) as(o owner, role state.Role) {
 	visits := func(method, path string, operation object) {
 		needs, _ := operation["x-role"].(string)
 		allowed := needs == "" || role.Covers(state.Role(needs))
-		w := c.witness(o, method, path, allowed && (o.tenant == "" || !strings.HasPrefix(path, operatorOnly)))
+		w := c.witness(o, method, path, allowed && (o.tenant == "" || !operatorOnly(path)))
 		for _, a := range c.asks(method, path, operation) {
 			if slices.Contains(a.values, any(token)) && method == http.MethodDelete {
 				continue // its own token
@@ -485,11 +488,14 @@ type witness struct {
 var proofs = map[string]string{
 	"GET /openapi.json": `"openapi":`, "GET /event-types": "cobranca.paga", "GET /endpoints/{name}/keys": `"kind":`,
 	"GET /why": `"outcome":"event"`, "GET /parked": "division by zero", "GET /parked/{id}": "division by zero", "POST /endpoints/{name}/test": `"status":204`,
+	"POST /backfills": `"plan":`,
 }
 
 func (c *crawl) witness(o owner, method, path string, needed bool) *witness {
 	w := &witness{crawl: c, satisfied: !needed, proof: proofs[method+" "+path]}
 	switch {
+	case strings.HasSuffix(path, "/resume"), path == "/resends/{id}/pause":
+		w.satisfied = true // the crawl has canceled the one backfill before; internal/state shows that it is paused and resumed
 	case w.satisfied || w.proof != "":
 	case method == http.MethodGet:
 		w.proof = o.mark

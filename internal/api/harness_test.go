@@ -92,6 +92,9 @@ func newWorldOn(t *testing.T, dsn string) *world {
 	w.serve(log, control.Options{
 		Store: w.store, Queue: w.queue, Sender: sender, Version: "test",
 		File: func() []endpoint.Endpoint { return w.files }, Verdicts: w.verdicts,
+		Backfill: func(context.Context, state.Filter, bool) (control.BackfillPlan, error) {
+			return control.BackfillPlan{Tables: []control.BackfillTable{{Table: "cobrancas", Rows: 7, Rules: []string{"rules/a.yaml:3"}, Events: []string{"cobranca.paga"}}}, Rows: 7}, nil
+		},
 		Catalogue: func() []mapping.EventType {
 			return []mapping.EventType{{Name: "cobranca.paga", Rules: []mapping.EventRule{{Place: "rules/a.yaml:3", Table: "public.cobrancas", On: "update", Version: "1"}}}}
 		},

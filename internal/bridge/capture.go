@@ -47,7 +47,11 @@ type capture struct {
 	identity cdc.Identity
 	// verdicts are what became of the newest changes.
 	verdicts *verdicts
-	from     cdc.LSN // the slot's confirmed position at the start
+	reads    *reads
+	// takes and restart are reads' message and recorded until capture ends.
+	takes   func(*cdc.Transaction, cdc.Message) error
+	restart func() ([]uint32, error)
+	from    cdc.LSN // the slot's confirmed position at the start
 	// ruled are the tables of the rules.
 	ruled atomic.Pointer[[]cdc.Ruled]
 	// bound are the rules as they were bound last.
@@ -130,7 +134,7 @@ func (b *bridge) openCapture(ctx context.Context) (*capture, error) {
 	}
 	c.mapper = mapping.NewMapper(rules, nil, options...)
 	c.publications, c.from = source.Publications, source.ConfirmedFlush
-	c.tables = newTables(b.Log)
+	c.tables, c.reads = newTables(b.Log), newReads(c)
 	c.watch(rules)
 	return c, nil
 }
@@ -322,6 +326,8 @@ func (c *capture) run(ctx context.Context) error {
 	sink := waitingSink{c.stage}
 	c.resolve = func() error { return c.mapper.Resolve(reading, sink) }
 	c.complete = func(tx *cdc.Transaction) error { return c.mapper.Commit(reading, tx, sink) }
+	c.takes = func(tx *cdc.Transaction, m cdc.Message) error { return c.reads.message(reading, tx, m) }
+	c.restart = func() ([]uint32, error) { return c.reads.known(reading) }
 	defer c.lookup.Close(ctx)
 	go func() {
 		defer failed() // reading on would fill memory
@@ -427,8 +433,18 @@ func (c *capture) Begin(tx *cdc.Transaction) error {
 		c.verdicts.use(next)
 		c.Log.Info().Int("rules", next.Len()).Msg("rules reloaded")
 	}
+	c.reads.begin(tx)
 	c.mapper.Begin(tx)
 	return nil
+}
+
+// Message implements cdc.MessageHandler.
+func (c *capture) Message(tx *cdc.Transaction, m cdc.Message) error { return c.takes(tx, m) }
+
+// Release implements cdc.Holder.
+func (c *capture) Release() {
+	c.reads.holding = false
+	c.mapped = c.reads.handled
 }
 
 // Change implements cdc.Handler.
@@ -438,6 +454,7 @@ func (c *capture) Change(change *cdc.Change) error {
 		return err // the reader sends the change again
 	}
 	c.metrics.change(change)
+	c.reads.change(change)
 	c.tables.see(change.Relation)
 	if err == nil && c.mapper.Full() {
 		err = c.resolve()
@@ -466,7 +483,9 @@ func (c *capture) resolveAll() error {
 // advance reports to the stage how far everything is mapped, once nothing is pending.
 func (c *capture) advance() {
 	if c.mapped != 0 && c.mapper.Pending() == 0 {
-		c.stage.reached(c.mapped)
+		if at := c.reads.upTo(c.mapped); at != 0 {
+			c.stage.reached(at)
+		}
 		c.mapped = 0
 	}
 }
@@ -479,6 +498,7 @@ func (c *capture) Commit(tx *cdc.Transaction) error {
 	if err := c.complete(tx); err != nil {
 		return withPolicy(err)
 	}
+	c.reads.commit(tx)
 	c.mapped = tx.End
 	if c.mapper.Full() {
 		return c.resolveAll()
@@ -489,6 +509,7 @@ func (c *capture) Commit(tx *cdc.Transaction) error {
 
 // Keepalive implements cdc.Handler.
 func (c *capture) Keepalive(lsn cdc.LSN) error {
+	c.reads.keepalive(lsn)
 	c.mapped = lsn
 	c.advance()
 	return nil
@@ -505,6 +526,11 @@ func (c *capture) Flush() error {
 
 // Reset implements cdc.Handler.
 func (c *capture) Reset() error {
+	open, err := c.restart()
+	if err != nil {
+		return err
+	}
+	c.reads.reset(open)
 	c.stage.reset()
 	c.mapper.Reset()
 	c.mapped = 0

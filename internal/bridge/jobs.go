@@ -81,7 +81,7 @@ func (j *jobs) run(ctx context.Context) error {
 		}
 		var except []state.JobKind
 		if !j.capturing() {
-			except = append(except, state.RedriveParked)
+			except = append(except, state.RedriveParked, state.Backfill)
 		}
 		job, err := j.store.ClaimJob(ctx, j.worker, state.JobLease, except...)
 		if err == nil && job != nil {
@@ -142,7 +142,7 @@ func (j *jobs) work(ctx context.Context, job *state.Job) {
 		log.Warn().Err(err).Msg("end of the job could not be stored; another process will end it")
 		return
 	}
-	if to != state.Queued && job.Kind != state.RedriveParked {
+	if to != state.Queued && (job.Kind == state.Resend || job.Kind == state.Redrive) {
 		_ = j.queue.ForgetJob(end, job.Endpoint, job.Key()) // else Redis does so in a week
 	}
 	j.metrics.jobs.WithLabelValues(string(job.Kind), string(to)).Inc()
@@ -202,8 +202,11 @@ func (j *jobs) keep(ctx context.Context, job state.Job) error {
 
 // send sends the job's pages, in step with its rate and the endpoint's queue.
 func (j *jobs) send(ctx context.Context, job *state.Job) error {
-	if job.Kind == state.RedriveParked {
+	switch job.Kind {
+	case state.RedriveParked:
 		return j.redriveParked(ctx, job)
+	case state.Backfill:
+		return j.backfill(ctx, job)
 	}
 	for begun := time.Now(); j.fit(job) != nil && time.Since(begun) < learnTime; {
 		if err := retry.Wait(ctx, jobPause); err != nil {
@@ -370,17 +373,31 @@ func (w *quotaWait) note(ctx context.Context, why string) error {
 // what the job chooses: its tenants may be others than when the job was made,
 // or it may be another one of the name.
 func (j *jobs) fit(job *state.Job) error {
+	if err := j.receives(job.Endpoint); err != nil {
+		return err
+	}
 	all := j.endpointsNow()
 	i := slices.IndexFunc(all, func(e endpoint.Endpoint) bool { return e.Name == job.Endpoint })
 	switch {
 	case i < 0:
-		return fmt.Errorf("there is no endpoint %q any more", job.Endpoint)
-	case all[i].State == endpoint.Inactive:
-		return fmt.Errorf("endpoint %q is inactive: nothing is queued for it; activate it and start again", job.Endpoint)
+		return nil // it has gone right now, as the next look tells
 	case job.Tenant != "" && !slices.Equal(all[i].Tenants, []string{job.Tenant}):
 		return fmt.Errorf("endpoint %q is not the tenant's own any more", job.Endpoint)
 	case len(all[i].Tenants) > 0 && !covers(all[i].Tenants, &job.Filter):
 		return fmt.Errorf("endpoint %q is limited to other tenants now; start again", job.Endpoint)
+	}
+	return nil
+}
+
+// receives reports whether events are queued for an endpoint.
+func (j *jobs) receives(name string) error {
+	all := j.endpointsNow()
+	i := slices.IndexFunc(all, func(e endpoint.Endpoint) bool { return e.Name == name })
+	switch {
+	case i < 0:
+		return fmt.Errorf("there is no endpoint %q any more", name)
+	case all[i].State == endpoint.Inactive:
+		return fmt.Errorf("endpoint %q is inactive: nothing is queued for it; activate it and start again", name)
 	}
 	return nil
 }

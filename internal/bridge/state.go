@@ -98,7 +98,7 @@ func (b *bridge) api() http.Handler {
 		Catalogue: func() []mapping.EventType { return b.definitionsNow().Rules.EventTypes() },
 		Slot:      b.gauge.Measure, Version: b.Version, Quotas: b.Quotas,
 		Hazards:  func(ctx context.Context) ([]cdc.Hazard, error) { return b.catalog.Hazards(ctx) },
-		Verdicts: b.why, JudgeRow: b.judgeRow,
+		Verdicts: b.why, JudgeRow: b.judgeRow, Backfill: b.planBackfill,
 		Capture: func(context.Context) error {
 			if b.capture == nil {
 				return nil

@@ -54,6 +54,8 @@ type Options struct {
 	// Hazards reads, at the source, what makes statements of the application fail
 	// or rows invisible.
 	Hazards func(ctx context.Context) ([]cdc.Hazard, error)
+	// Backfill plans a backfill, with show also what some rows lead to. Nil: this process has no rules.
+	Backfill func(ctx context.Context, f state.Filter, show bool) (BackfillPlan, error)
 	// Quotas bound what tenants use. They need the Queue.
 	Quotas  Quotas
 	Version string
