@@ -46,7 +46,12 @@ func (rs *Ruleset) Payloads() []Payload {
 				plans[g] = newRulePlan(rs, b, b.table.Relation, false, g)
 			}
 			s := shaper{bound: b, op: op}
-			out = append(out, s.payload(plans[g].program))
+			p := s.payload(plans[g].program)
+			out = append(out, p)
+			if op == cdc.Insert && b.reads() { // rows that are there already are taken as if they were inserted
+				p.Op = cdc.Read
+				out = append(out, p)
+			}
 		}
 	}
 	return out
