@@ -3,6 +3,7 @@ package cdc
 import (
 	"context"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -50,10 +51,21 @@ func (e *LockedError) Error() string {
 func (e *LockedError) Unwrap() error { return e.err }
 
 // Locked returns the error of a statement that has waited for the lock of a table in vain as
-// a [*LockedError], and others as they are. The session's transaction has ended. Any table
-// of the application that is locked now may be the one.
+// a [*LockedError], and others as they are. The session's transaction has ended. Which table it
+// was the server does not say: the error names what one session alone can have caused, and
+// nobody when several sessions have locked tables.
 func Locked(ctx context.Context, conn *pgx.Conn, err error) error {
 	return lockedBy(ctx, conn, "", 0, err)
+}
+
+// lockHolder is a session that keeps others out of a table.
+type lockHolder struct {
+	table             Name
+	readable          bool // a statement may name it: it is no index, nor a table of the catalogue
+	session           string
+	pid               int
+	role, application string
+	since             *time.Time
 }
 
 // lockedBy is Locked for the table of an oid; 0: any.
@@ -62,21 +74,44 @@ func lockedBy(ctx context.Context, conn *pgx.Conn, encoding Encoding, oid uint32
 		return err
 	}
 	e := &LockedError{err: err}
-	var since *time.Time
-	// Whoever waits for such a lock keeps out those behind it, too.
-	asked := conn.QueryRow(ctx, `
-		select `+encoding.sql("n.nspname::text")+`, `+encoding.sql("c.relname::text")+`, coalesce(l.pid, 0),
+	holders, asked := lockHolders(ctx, conn, encoding, oid)
+	if asked != nil || len(holders) == 0 {
+		return e // also when the lock is gone meanwhile
+	}
+	first := &holders[0]
+	if slices.ContainsFunc(holders, func(h lockHolder) bool { return h.session != first.session }) {
+		return e
+	}
+	if tables := slices.DeleteFunc(slices.Clone(holders), func(h lockHolder) bool { return !h.readable }); len(tables) == 1 {
+		e.Table = tables[0].table
+	}
+	e.PID, e.Role, e.Application = first.pid, first.role, first.application
+	if first.since != nil {
+		e.Since = *first.since
+	}
+	return e
+}
+
+// lockHolders are the sessions that keep others out of the table of an oid, or out of any (0).
+func lockHolders(ctx context.Context, conn *pgx.Conn, encoding Encoding, oid uint32) (all []lockHolder, err error) {
+	// Whoever waits for such a lock keeps out those behind it, too. Nobody waits for a temporary
+	// table, nor for one that is not committed yet, which pg_class does not have.
+	rows, _ := conn.Query(ctx, `
+		select distinct on (c.oid) `+encoding.sql("n.nspname::text")+`, `+encoding.sql("c.relname::text")+`,
+			c.oid >= 16384 and c.relkind in ('r', 'p', 'v', 'm', 'f') and n.nspname <> 'pg_toast', l.virtualtransaction, coalesce(l.pid, 0),
 			coalesce(`+encoding.sql("a.usename::text")+`, ''), coalesce(`+encoding.sql("a.application_name")+`, ''), a.xact_start
 		from pg_catalog.pg_locks l join pg_catalog.pg_class c on c.oid = l.relation join pg_catalog.pg_namespace n on n.oid = c.relnamespace
 		left join pg_catalog.pg_stat_activity a on a.pid = l.pid
 		where l.locktype = 'relation' and l.mode = 'AccessExclusiveLock' and l.pid is distinct from pg_catalog.pg_backend_pid()
-			and l.database = (select oid from pg_catalog.pg_database where datname = current_database())
-			and case when $1 = 0::oid then c.oid >= 16384 and c.relkind in ('r', 'p') else c.oid = $1 end
-		order by l.granted desc, c.oid limit 1`, oid).Scan(&e.Table.Schema, &e.Table.Name, &e.PID, &e.Role, &e.Application, &since)
-	if asked == nil && since != nil {
-		e.Since = *since
-	}
-	return e // also when the lock is gone meanwhile
+			and l.database in (0, (select oid from pg_catalog.pg_database where datname = current_database()))
+			and ($1 = 0::oid or c.oid = $1) and c.relpersistence <> 't'
+		order by c.oid, l.granted desc`, oid) // ForEachRow returns its error
+	var h lockHolder
+	_, err = pgx.ForEachRow(rows, []any{&h.table.Schema, &h.table.Name, &h.readable, &h.session, &h.pid, &h.role, &h.application, &h.since}, func() error {
+		all = append(all, h)
+		return nil
+	})
+	return all, err
 }
 
 // loadFormulas reads the formulas of the generated columns. To print them, the server opens

@@ -297,8 +297,10 @@ func (b *binder) checkParents(ctx context.Context, bound *boundRule) error {
 	pg, ok := errors.AsType[*pgconn.PgError](err)
 	title := "children need to read rows of " + rel.TableName().String()
 	switch {
-	case !ok || b.conn.IsClosed() || cdc.FaultOf(err).Passing():
-		return err
+	case err == nil:
+		return nil
+	case !ok || b.conn.IsClosed() || passes(err):
+		return fmt.Errorf("%s: %s: %w", bound.rule.tableValue.Place(), title, err)
 	case cdc.FaultOf(err) != cdc.FaultDenied:
 		b.mistake(bound.rule.tableValue, -1, refusalHint(err), "%s: %s", title, pg.Message)
 		return nil

@@ -323,7 +323,7 @@ func (b *binder) prepareLookup(ctx context.Context, t *cdc.Table, l *lookup, nam
 	for err != nil {
 		pg, at := l.refusedAt(err, batch, pieces)
 		if pg == nil || b.conn.IsClosed() {
-			return nil, "", fmt.Errorf("prepare %s: %w", l.title(), err)
+			return nil, "", l.unprepared(err)
 		}
 		unknown := pg.Code == cdc.CodeUndefinedColumn || pg.Code == cdc.CodeUndefinedTable
 		if names != nil && unknown && at >= 0 && names(at) {
@@ -345,7 +345,7 @@ func (b *binder) prepareLookup(ctx context.Context, t *cdc.Table, l *lookup, nam
 	bound.id = l.cache.String() + " " + bound.session + " " + batch
 	oids := mapped(fields, func(f pgconn.FieldDescription) uint32 { return f.DataTypeOID })
 	if err := b.types.Load(ctx, b.conn, oids...); err != nil {
-		return nil, "", fmt.Errorf("prepare %s: %w", l.title(), err)
+		return nil, "", l.unprepared(err)
 	}
 	for i, f := range fields[1:] {
 		if slices.ContainsFunc(bound.columns, func(c cdc.Column) bool { return c.Name == f.Name }) {
@@ -355,7 +355,7 @@ func (b *binder) prepareLookup(ctx context.Context, t *cdc.Table, l *lookup, nam
 		bound.columns = append(bound.columns, cdc.Column{Name: f.Name, Type: b.types.Lookup(oids[i+1]), TypeMod: f.TypeModifier})
 	}
 	if bound.computed, err = b.computed(ctx, fields[1:]); err != nil {
-		return nil, "", fmt.Errorf("prepare %s: %w", l.title(), err)
+		return nil, "", l.unprepared(err)
 	}
 	if b.room.doubtful || len(b.denied) > 0 || l.expression != nil {
 		if bound.reads, err = readsOf(ctx, b.conn, b.room.path, batch); err != nil {
@@ -375,7 +375,7 @@ func (b *binder) prepareLookup(ctx context.Context, t *cdc.Table, l *lookup, nam
 	if err := tryBatch(ctx, b.conn, b.room.path, batch, len(l.arguments())); err != nil && !(b.options.Reader != nil && cdc.FaultOf(err) == cdc.FaultDenied) {
 		pg, at := l.refusedAt(err, batch, pieces)
 		if pg == nil || b.conn.IsClosed() {
-			return nil, "", fmt.Errorf("prepare %s: %w", l.title(), err)
+			return nil, "", l.unprepared(err)
 		}
 		refused := cdc.FaultOf(err) == cdc.FaultDenied
 		if err = b.refuseLookup(ctx, l, pg, at); err != nil || !refused {
@@ -391,7 +391,7 @@ func (b *binder) prepareLookup(ctx context.Context, t *cdc.Table, l *lookup, nam
 // its place in the lookup's text, -1 without one.
 func (l *lookup) refusedAt(err error, batch string, pieces []piece) (pg *pgconn.PgError, at int) {
 	pg, _ = errors.AsType[*pgconn.PgError](err)
-	if cdc.FaultOf(err).Passing() { // as a lock: it says nothing of the batch
+	if passes(err) {
 		return nil, -1
 	}
 	if pg == nil || pg.Position == 0 {
@@ -402,6 +402,19 @@ func (l *lookup) refusedAt(err error, batch string, pieces []piece) (pg *pgconn.
 		at = -1
 	}
 	return pg, at
+}
+
+// unprepared is an error that is no mistake of the lookup, with its place.
+func (l *lookup) unprepared(err error) error {
+	return fmt.Errorf("%s: prepare %s: %w", l.value.Place(), l.title(), err)
+}
+
+// passes reports whether an error of a query that is tried says nothing of the query, as that of a
+// table that is locked. One that takes longer than statement_timeout does, with no row to read,
+// will again.
+func passes(err error) bool {
+	fault := cdc.FaultOf(err)
+	return fault.Passing() && fault != cdc.FaultTimeout
 }
 
 // refuseLookup is the mistake of a lookup that the server refuses.

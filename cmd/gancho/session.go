@@ -239,6 +239,8 @@ func explain(err error) error {
 	switch {
 	case errors.As(err, &invalid), errors.As(err, &readOnly):
 		return usageError{err}
+	case errors.Is(err, state.ErrBusy):
+		return err
 	case errors.Is(err, state.ErrUnreachable):
 		return oneLine(err, "check state.dsn (source.dsn without it), and that its server runs")
 	case errors.Is(err, queue.ErrUnreachable):

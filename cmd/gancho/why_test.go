@@ -57,6 +57,10 @@ func TestWhyTexts(t *testing.T) {
 				}
 			})),
 			change(7, "update", false, rule(control.WhyEvent, func(r *control.WhyRule) { r.WebhookID = "01234567-001-00000000016b3749-000000000007-0000" })),
+			change(8, "update", false, rule(control.WhyEvent, func(r *control.WhyRule) {
+				r.WebhookID, r.EndpointsUnknown = "01234567-001-00000000016b3749-000000000008-0000", true
+				r.Endpoints = []control.WhyEndpoint{{Endpoint: "crm", Attempts: []state.Attempt{{Time: at.Add(time.Minute), Number: 1, Outcome: "delivered", Status: 200}}}}
+			})),
 		},
 	}
 	none := control.WhyView{Table: "loja.itens", Key: "1,2", KeyColumns: []string{"pedido", "item"}, Since: at, More: true}

@@ -109,9 +109,11 @@ func (w *whyWriter) rule(c *control.WhyChange, r *control.WhyRule) {
 		w.endpoint(&r.Endpoints[i])
 	}
 	switch {
-	case taken > 0:
+	case r.EndpointsUnknown && taken > 0:
+		w.line(2, "which other endpoints it was offered to is not remembered any more; the delivery log has no attempt of theirs")
 	case r.EndpointsUnknown:
 		w.line(2, "which endpoints it was offered to is not remembered any more; the delivery log has no attempt")
+	case taken > 0:
 	default:
 		w.line(2, "no endpoint got it")
 	}

@@ -120,9 +120,11 @@ func TestDocumentedUser(t *testing.T) {
 			must(err)
 			for i := range parked {
 				must(q.StillParked(t.Context(), parked[i].ID, "again"))
-				must(q.Unpark(t.Context(), []queue.Unparked{{ID: parked[i].ID, Endpoints: []string{"a"}, Message: webhook.Message{ID: "x", Type: "y", Data: []byte("{}")}}}))
+				_, err := q.Unpark(t.Context(), []queue.Unparked{{ID: parked[i].ID, Endpoints: []string{"a"}, Message: webhook.Message{ID: "x", Type: "y", Data: []byte("{}")}}})
+				must(err)
 			}
 			must(q.ForgetReasons(t.Context()))
+			must(q.TakesReplays(t.Context(), "a"))
 			_, err = q.DropParked(t.Context(), []queue.ID{{}})
 			must(err)
 			_, err = q.ParkedCount(t.Context())

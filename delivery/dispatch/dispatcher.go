@@ -3,6 +3,7 @@ package dispatch
 import (
 	"cmp"
 	"context"
+	"maps"
 	"reflect"
 	"sync"
 	"time"
@@ -75,8 +76,10 @@ type Dispatcher struct {
 
 	mu        sync.RWMutex
 	endpoints map[string]*endpoint.Endpoint
-	couriers  map[string]*courier // with a lease, or finishing
-	retiring  map[string]bool     // those that are finishing
+	couriers  map[string]*courier  // with a lease, or finishing
+	retiring  map[string]bool      // those that are finishing
+	left      []string             // see Left
+	inactive  map[string]time.Time // endpoints that are acquired until then for their events to be moved
 
 	// Of the goroutine in own.
 	unowned   map[string]time.Time // since when no process was seen to have it
@@ -93,7 +96,7 @@ func New(q *queue.Queue, s sender, endpoints []endpoint.Endpoint, o Options) *Di
 	o.WindowBytes = cmp.Or(max(o.WindowBytes, 0), DefaultWindowBytes)
 	d := &Dispatcher{
 		worker: q.Worker(), sender: s, o: o, log: o.Logger, rescan: make(chan struct{}, 1),
-		endpoints: map[string]*endpoint.Endpoint{}, couriers: map[string]*courier{}, retiring: map[string]bool{}, unowned: map[string]time.Time{},
+		endpoints: map[string]*endpoint.Endpoint{}, couriers: map[string]*courier{}, retiring: map[string]bool{}, inactive: map[string]time.Time{}, unowned: map[string]time.Time{},
 	}
 	d.Update(endpoints)
 	return d
@@ -139,6 +142,9 @@ func (d *Dispatcher) Update(endpoints []endpoint.Endpoint) {
 		}
 	}
 	d.endpoints = next
+	maps.DeleteFunc(d.inactive, func(name string, _ time.Time) bool {
+		return next[name] == nil || next[name].State != endpoint.Inactive
+	})
 	for name, c := range d.couriers {
 		if ep := next[name]; ep != nil && !d.retiring[name] {
 			c.update(ep)

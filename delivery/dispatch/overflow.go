@@ -3,16 +3,50 @@ package dispatch
 import (
 	"context"
 	"time"
+
+	"gancho/delivery/endpoint"
 )
 
+// moveInactiveFor is how long this process has an inactive endpoint after it was asked to move
+// its events. Whoever measures the backlogs asks each second.
+const moveInactiveFor = 10 * time.Second
+
 // Overflow has the oldest events of endpoints be moved out of Redis, until so many of each are left
-// there, as far as this process delivers to them: see queue.Overflow.
+// there, as far as this process delivers to them: see queue.Overflow. Nobody delivers to an
+// inactive one: it is acquired for that.
 func (d *Dispatcher) Overflow(keep map[string]int64) {
 	for name, n := range keep {
 		if c := d.courier(name); c != nil {
 			c.overflow(n)
 		}
 	}
+	if d.moveInactive(keep) {
+		d.rescanLeases()
+	}
+}
+
+// moveInactive notes which inactive endpoints are to be acquired, and reports whether any was not
+// before.
+func (d *Dispatcher) moveInactive(keep map[string]int64) (more bool) {
+	if !d.worker.Overflows() {
+		return false
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	now := time.Now()
+	for name := range keep {
+		if ep := d.endpoints[name]; ep != nil && ep.State == endpoint.Inactive {
+			more = more || now.After(d.inactive[name])
+			d.inactive[name] = now.Add(moveInactiveFor)
+		}
+	}
+	return more
+}
+
+// wantedLocked reports whether a process has to have the endpoint: it delivers to it, or moves
+// its events.
+func (d *Dispatcher) wantedLocked(ep *endpoint.Endpoint) bool {
+	return ep.State != endpoint.Inactive || time.Now().Before(d.inactive[ep.Name])
 }
 
 func (c *courier) overflow(keep int64) {

@@ -126,7 +126,7 @@ func (d *Dispatcher) balance(ctx, background context.Context, processes int) err
 		case ep == nil || ep.Order != c.lanes.order: // another order needs other lanes
 			d.retire(background, c, true)
 		case l.elsewhere:
-			d.log.Warn().Str("endpoint", c.name).Msg("endpoint given to another process: " + queue.ErrNoOverflow.Error())
+			d.log.Warn().Str("endpoint", c.name).Msg("endpoint not delivered by this process any more: " + queue.ErrNoOverflow.Error())
 			d.retire(background, c, true)
 		case l.adopted:
 		case have == share:
@@ -144,23 +144,23 @@ func (d *Dispatcher) balance(ctx, background context.Context, processes int) err
 func (d *Dispatcher) holding(c *courier, newcomers bool) (*endpoint.Endpoint, lease) {
 	d.mu.RLock()
 	ep := d.endpoints[c.name]
-	d.mu.RUnlock()
-	if ep != nil && ep.State == endpoint.Inactive {
+	if ep != nil && !d.wantedLocked(ep) {
 		ep = nil
 	}
+	d.mu.RUnlock()
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.lease.adopted = c.lease.adopted && !newcomers
 	return ep, c.lease
 }
 
-// wanted lists the endpoints that some process has to deliver.
+// wanted lists the endpoints that some process has to have.
 func (d *Dispatcher) wanted() []string {
 	d.mu.RLock()
 	defer d.mu.RUnlock()
 	var out []string
 	for _, name := range slices.Sorted(maps.Keys(d.endpoints)) {
-		if d.endpoints[name].State != endpoint.Inactive {
+		if d.wantedLocked(d.endpoints[name]) {
 			out = append(out, name)
 		}
 	}
@@ -169,6 +169,7 @@ func (d *Dispatcher) wanted() []string {
 
 func (d *Dispatcher) acquireFree(ctx, background context.Context, wanted []string, room int) error {
 	missing := slices.DeleteFunc(wanted, func(name string) bool { return d.courier(name) != nil })
+	defer d.noteLeft(missing)
 	if len(missing) == 0 {
 		return nil
 	}
@@ -202,6 +203,29 @@ func (d *Dispatcher) acquireFree(ctx, background context.Context, wanted []strin
 		room -= acquired
 	}
 	return failure
+}
+
+// leftLeases is after how many leases nobody is expected to acquire an endpoint that this process
+// has left to others.
+const leftLeases = 3
+
+// noteLeft notes which of the missing endpoints Left returns.
+func (d *Dispatcher) noteLeft(missing []string) {
+	left := slices.DeleteFunc(slices.Clone(missing), func(name string) bool {
+		since, unowned := d.unowned[name]
+		return !unowned || time.Since(since) < leftLeases*d.o.Lease || !d.worker.Elsewhere(name)
+	})
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.left = left
+}
+
+// Left returns the endpoints, sorted, that no process has, and this one may not, since it has no
+// Overflow: see queue.ErrNoOverflow.
+func (d *Dispatcher) Left() []string {
+	d.mu.RLock()
+	defer d.mu.RUnlock()
+	return slices.Clone(d.left)
 }
 
 // acquire acquires endpoints, starts their couriers, and returns how many.

@@ -115,14 +115,14 @@ func testUnpark(t *testing.T, q *queue.Queue, client redis.UniversalClient, pref
 	}
 	for range tries {
 		group.Go(func() {
-			if err := q.Unpark(context.WithoutCancel(t.Context()), changes); err != nil {
+			if _, err := q.Unpark(context.WithoutCancel(t.Context()), changes); err != nil {
 				t.Error(err)
 			}
 		})
 	}
 	group.Wait()
 	// Once more, as after a lost answer.
-	if err := q.Unpark(t.Context(), changes); err != nil {
+	if n, err := q.Unpark(t.Context(), changes); n != len(changes) || err != nil {
 		t.Error(err)
 	}
 	for e, want := range map[string][]queue.ParkedChange{"a": all[:3], "b": all[:3], "tenant-2": nil} {

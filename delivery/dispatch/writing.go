@@ -101,8 +101,8 @@ func (c *courier) retryWrite(ctx context.Context, failures int, err error) bool 
 	if waited {
 		return !c.lease.lost
 	}
-	c.log.Warn().Str("endpoint", c.name).Int("events", c.writing.outgoing.Len()+c.writing.results.Len()).
-		Msg("redis unreachable at shutdown; the results of these deliveries were not saved, they will be sent again")
+	c.log.Warn().Err(err).Str("endpoint", c.name).Int("events", c.writing.outgoing.Len()+c.writing.results.Len()).
+		Msg("results of these deliveries were not saved at shutdown: they will be sent again")
 	c.writing.active = false
 	return false
 }

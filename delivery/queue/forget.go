@@ -54,12 +54,12 @@ func (q *Queue) CountSubject(ctx context.Context, s Subject) (Forgotten, error) 
 
 // Forget removes the subject's events from the queues of the endpoints, their attempts,
 // and their dead letters. Owners drop what they have in memory and read again, so that
-// the other events keep their order; a request in flight is not taken back. Calling it
-// again finishes what a call that failed has left.
+// the other events keep their order; a request in flight is not taken back. With an error it
+// returns what it has removed, of which the owners know; calling it again finishes the rest.
 func (q *Queue) Forget(ctx context.Context, s Subject) (Forgotten, error) {
 	found, err := q.eachOfSubject(ctx, s, true)
-	if err == nil {
-		err = annotate(q.client.Publish(ctx, q.keys.wake(), WakeAll).Err(), "have events forgotten")
+	if woken := q.wakeForgotten(context.WithoutCancel(ctx)); err == nil {
+		err = woken
 	}
 	return found, err
 }

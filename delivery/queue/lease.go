@@ -164,7 +164,7 @@ func (q *Queue) leasesOf(endpoint string) string {
 // Acquire takes leases for a time, in one round trip, and returns an owner for
 // each of the endpoints that it has got, and nil for the others: of those whose
 // server does not answer, none. The error is the first of them. A process without an
-// Overflow gets none of which a part is there, and logs so once.
+// Overflow gets none of which a part is there, and logs so once in a while.
 func (w *Worker) Acquire(ctx context.Context, ttl time.Duration, endpoints []string) ([]*Owner, error) {
 	owners, calls := make([]*Owner, len(endpoints)), make([]scriptCall, len(endpoints))
 	for i, name := range endpoints {
@@ -180,14 +180,25 @@ func (w *Worker) Acquire(ctx context.Context, ttl time.Duration, endpoints []str
 		if got != 1 {
 			owners[i] = nil
 		}
-		if got == acquireElsewhere && !w.elsewhere[endpoints[i]] {
-			w.q.log.Warn().Str("endpoint", endpoints[i]).Msg("endpoint left to another process: " + ErrNoOverflow.Error())
-		}
-		if err == nil {
-			w.elsewhere[endpoints[i]] = got == acquireElsewhere
+		switch {
+		case got == acquireElsewhere:
+			w.leave(endpoints[i])
+		case err == nil:
+			delete(w.elsewhere, endpoints[i])
 		}
 	}
 	return owners, first
+}
+
+// leaveAgain is how often it is logged that an endpoint is left to others.
+const leaveAgain = 30 * time.Second
+
+// leave notes that an endpoint is left to a process with an Overflow: perhaps there is none.
+func (w *Worker) leave(endpoint string) {
+	if now := time.Now(); now.Sub(w.elsewhere[endpoint]) >= leaveAgain {
+		w.elsewhere[endpoint] = now
+		w.q.log.Warn().Str("endpoint", endpoint).Msg("endpoint not delivered by this process: " + ErrNoOverflow.Error())
+	}
 }
 
 // Free reports, for each endpoint, whether nobody is known to have its lease.

@@ -35,11 +35,12 @@ type Overflow interface {
 	End(ctx context.Context, endpoint, claim string) error
 	// Drop deletes the endpoint's head and events.
 	Drop(ctx context.Context, endpoint string) error
-	// Forget returns, by endpoint, the subject's events, after it has deleted them if
-	// they are to be removed: then all endpoints with a head are there, though they
-	// have none, but those that get none of the subject's events (Elsewhere), which do not
-	// wait for it. It waits for a Move that has read its entries.
-	Forget(ctx context.Context, s Subject, remove bool) (map[string][]ID, error)
+	// Forget calls each with the subject's events of an endpoint, if they are to be removed
+	// right after they were: then with all endpoints that have a head, though they have
+	// none, but those that get none of the subject's events (Elsewhere), which do not wait for
+	// it. Of one that failed it does not know whether they are removed, and calls each with
+	// none. It waits for a Move that has read its entries. It ends with the first error.
+	Forget(ctx context.Context, s Subject, remove bool, each func(endpoint string, found []ID) error) error
 }
 
 // ErrStale says that the head, or the fence, has another claim, or none: the owner is another
@@ -276,20 +277,33 @@ func (q *Queue) forgetOverflowed(ctx context.Context, s *Subject, remove bool) (
 	if q.overflow == nil {
 		return 0, nil
 	}
-	found, err := q.overflow.Forget(ctx, *s, remove)
-	if err != nil {
-		return 0, err
-	}
-	for name, ids := range found {
-		total += int64(len(ids))
-		// Also without events: a call that failed may have removed them.
-		for at := 0; remove && (at == 0 || at < len(ids)); at += moveEvents {
-			args := appendIDs(nil, func(ID) bool { return true }, ids[at:min(at+moveEvents, len(ids))])[1:]
-			keys := []string{q.keys.state(name), q.keys.due(name), q.keys.attempts(name)}
-			if err := forgetOverflowedScript.Run(ctx, q.client, keys, args...).Err(); err != nil {
-				return total, annotate(err, "forget events of endpoint %q", name)
-			}
+	err = q.overflow.Forget(ctx, *s, remove, func(endpoint string, found []ID) error {
+		total += int64(len(found))
+		if !remove {
+			return nil
+		}
+		return q.notifyForgotten(context.WithoutCancel(ctx), endpoint, found) // they are removed already
+	})
+	return total, err
+}
+
+// notifyForgotten has the owner of an endpoint drop events that were removed from the Overflow.
+// Also without events: a call that failed may have removed them.
+func (q *Queue) notifyForgotten(ctx context.Context, endpoint string, found []ID) error {
+	keys := []string{q.keys.state(endpoint), q.keys.due(endpoint), q.keys.attempts(endpoint)}
+	for at := 0; at == 0 || at < len(found); at += moveEvents {
+		args := appendIDs(nil, func(ID) bool { return true }, found[at:min(at+moveEvents, len(found))])[1:]
+		if err := forgetOverflowedScript.Run(ctx, q.client, keys, args...).Err(); err != nil {
+			return annotate(err, "forget events of endpoint %q", endpoint)
 		}
 	}
-	return total, nil
+	if len(found) == 0 {
+		return nil // Forget wakes all in the end
+	}
+	return q.wakeForgotten(ctx)
+}
+
+// wakeForgotten has the owners look for what was forgotten.
+func (q *Queue) wakeForgotten(ctx context.Context) error {
+	return annotate(q.client.Publish(ctx, q.keys.wake(), WakeAll).Err(), "have events forgotten")
 }

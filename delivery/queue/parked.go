@@ -247,8 +247,9 @@ return redis.call('XDEL', KEYS[1], unpack(ARGV))`)
 // the changes, each in the transaction that queues its event: whatever answers are lost and
 // processes die, one is queued once. In a cluster the endpoints are on several servers:
 // then the events of all of them are made durable, each endpoint getting its own once, and the changes are
-// removed after that. An error (ErrFull, ErrUnreachable or another) may leave part of them done.
-func (q *Queue) Unpark(ctx context.Context, changes []Unparked) error {
+// removed after that. An error (ErrFull, ErrUnreachable or another) may leave part of them done:
+// at least the first so many that it returns. Call it again with the others.
+func (q *Queue) Unpark(ctx context.Context, changes []Unparked) (done int, err error) {
 	var endpoints []string
 	for i := range changes {
 		for _, e := range changes[i].Endpoints {
@@ -257,7 +258,6 @@ func (q *Queue) Unpark(ctx context.Context, changes []Unparked) error {
 			}
 		}
 	}
-	var err error
 	if len(endpoints) > 0 {
 		names := make([]any, len(endpoints))
 		for i, e := range endpoints {
@@ -268,16 +268,21 @@ func (q *Queue) Unpark(ctx context.Context, changes []Unparked) error {
 	switch {
 	case err != nil:
 	case q.cluster != nil:
-		err = q.unparkInSlots(ctx, endpoints, changes)
+		if err = q.unparkInSlots(ctx, endpoints, changes); err == nil {
+			done = len(changes)
+		}
 	default:
-		for i := 0; err == nil && i < len(changes); i++ {
-			err = q.unpark(ctx, &changes[i])
+		for done < len(changes) {
+			if err = q.unpark(ctx, &changes[done]); err != nil {
+				break
+			}
+			done++
 		}
 	}
 	for _, e := range endpoints {
 		q.wakeSide(ctx, e)
 	}
-	return annotate(err, "queue the events of %d parked changes", len(changes))
+	return done, annotate(err, "queue the events of %d parked changes", len(changes))
 }
 
 func (q *Queue) unpark(ctx context.Context, u *Unparked) error {

@@ -212,6 +212,17 @@ func (q *Queue) ReplayBacklog(ctx context.Context, endpoint string) (int64, erro
 	return n, annotate(err, "count the replays of endpoint %q", endpoint)
 }
 
+// TakesReplays returns why Redis would not take a replay to the endpoint now: ErrFull, ErrUnreachable or
+// another error. It asks for one that changes nothing, so that nobody reads in vain what is to be
+// replayed.
+func (q *Queue) TakesReplays(ctx context.Context, endpoint string) error {
+	err := q.client.XAdd(ctx, &redis.XAddArgs{Stream: q.keys.of(endpoint, "none"), NoMkStream: true, Values: []string{"f", ""}}).Err()
+	if errors.Is(err, redis.Nil) {
+		err = nil
+	}
+	return annotate(err, "replay to endpoint %q", endpoint)
+}
+
 // Announce queues an event of Gancho's own for each of the endpoints, which
 // Subscribed has chosen. Its ID is the webhook-id; its Sequence, when empty,
 // is made of the time at which it was queued. An error names the first

@@ -64,13 +64,13 @@ type Worker struct {
 	process string // unique
 	claims  int
 
-	wakes      atomic.Uint64   // how often Listen was asked to inspect everything
-	inspected  inspection      // of the endpoints
-	identified inspection      // of the masters
-	counted    inspection      // of the processes
-	processes  int             // that were alive then
-	elsewhere  map[string]bool // endpoints that were left to processes with an Overflow
-	extended   time.Time       // when the process's own entry was
+	wakes      atomic.Uint64        // how often Listen was asked to inspect everything
+	inspected  inspection           // of the endpoints
+	identified inspection           // of the masters
+	counted    inspection           // of the processes
+	processes  int                  // that were alive then
+	elsewhere  map[string]time.Time // endpoints left to processes with an Overflow: when that was logged
+	extended   time.Time            // when the process's own entry was
 }
 
 // inspectEvery is after how many times a lease's length everything is
@@ -95,7 +95,17 @@ func (i inspection) stale(now inspection, ttl time.Duration) bool {
 
 // Worker returns a new worker.
 func (q *Queue) Worker() *Worker {
-	return &Worker{q: q, process: rand.Text(), elsewhere: map[string]bool{}}
+	return &Worker{q: q, process: rand.Text(), elsewhere: map[string]time.Time{}}
+}
+
+// Overflows reports whether the process has an Overflow to which backlogs can move.
+func (w *Worker) Overflows() bool { return w.q.overflow != nil }
+
+// Elsewhere reports whether the last Acquire of the endpoint has left it to a process with an
+// Overflow.
+func (w *Worker) Elsewhere(endpoint string) bool {
+	_, left := w.elsewhere[endpoint]
+	return left
 }
 
 // Attach offers what this process appends to d, the queue's only one, until detach.

@@ -247,6 +247,12 @@ func (c *call) failure(err error) *problem {
 	case errors.Is(err, state.ErrSlow):
 		event = c.log.Warn()
 		p = &problem{kind: kindSlow, Detail: "The state database would work on this for too long. Name an endpoint, a key or a shorter time, and fewer patterns."}
+	case errors.Is(err, state.ErrBusy):
+		event = c.log.Warn()
+		p = &problem{
+			kind: kindUnavailable, Detail: "Another session of the state database is in the way. Try again later; Gancho's log says more.",
+			header: http.Header{"Retry-After": {"5"}},
+		}
 	case errors.Is(err, state.ErrUnreachable), errors.Is(err, state.ErrSchema), errors.Is(err, control.ErrNoState),
 		errors.Is(err, queue.ErrUnreachable), errors.Is(err, context.DeadlineExceeded):
 		event = c.log.Warn()

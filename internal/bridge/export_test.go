@@ -238,6 +238,25 @@ const (
 	RostersKept  = rostersKept
 )
 
+// StuckMoves are the endpoints whose events nobody moves, for tests.
+type StuckMoves struct{ moves stuckMoves }
+
+// Measure measures the backlogs, of which those of keep are to move, and returns which are stuck.
+func (s *StuckMoves) Measure(now time.Time, keep map[string]int64, stats ...queue.Stats) map[string]bool {
+	stuck := s.moves.among(stats, now)
+	s.moves.asked(stats, keep, now)
+	return stuck
+}
+
+// Err says which endpoints are stuck.
+func (s *StuckMoves) Err() error { return s.moves.err() }
+
+// StuckAfter is how long an endpoint is asked in vain, StuckAgain how long it is left alone then.
+const (
+	StuckAfter = stuckAfter
+	StuckAgain = stuckAgain
+)
+
 // PageSlots are the slots of jobs that send a page.
 type PageSlots struct{ *pageSlots }
 

@@ -47,11 +47,12 @@ const (
 // jobs works on resends and redrives; parked.go has those of parked changes.
 type jobs struct {
 	*bridge
-	store  *state.Store // over the pool of the jobs
-	worker string
-	slots  chan struct{} // one for each job that the process has
-	pages  *pageSlots
-	parked chan struct{} // capacity 1: a job of parked changes is at work
+	store   *state.Store // over the pool of the jobs
+	worker  string
+	slots   chan struct{} // one for each job that the process has
+	pages   *pageSlots
+	refused refusals
+	parked  chan struct{} // capacity 1: a job of parked changes is at work
 	// parkedWaiting are the jobs of parked changes that wait for that one.
 	parkedWaiting atomic.Int32
 }
@@ -257,6 +258,9 @@ func pageSize(job *state.Job) int {
 
 // page sends the job's next page and writes that down.
 func (j *jobs) page(ctx context.Context, job *state.Job) (state.JobPage, error) {
+	if err := j.queue.TakesReplays(ctx, job.Endpoint); err != nil {
+		return state.JobPage{}, err // it costs the state database nothing, which may be the application's
+	}
 	if err := j.pages.take(ctx, job.Tenant); err != nil {
 		return state.JobPage{}, err
 	}
@@ -428,13 +432,34 @@ func isRefusal(err error) bool {
 	return errors.Is(err, queue.ErrUnreachable) || errors.Is(err, queue.ErrFull)
 }
 
+// refusals are the complaints that Redis does not take jobs' events. One is for all jobs of a kind
+// to an endpoint, however often they give their places to each other.
+type refusals struct {
+	mu sync.Mutex
+	of map[refusalKey]*complaint // guarded by mu
+}
+
+type refusalKey struct {
+	endpoint string
+	kind     state.JobKind
+}
+
 // refusal reports that Redis does not take a job's events.
 func (j *jobs) refusal(job *state.Job) *complaint {
-	return &complaint{
-		log:    j.Log.With().Int64("job", job.ID).Str("endpoint", job.Endpoint).Logger(),
-		failed: "redis does not take a job's events safely now: the job waits",
-		again:  "redis takes the job's events again",
+	r, key := &j.refused, refusalKey{job.Endpoint, job.Kind}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.of == nil {
+		r.of = map[refusalKey]*complaint{}
 	}
+	if r.of[key] == nil {
+		r.of[key] = &complaint{
+			log:    j.Log.With().Str("kind", string(job.Kind)).Str("endpoint", job.Endpoint).Logger(),
+			failed: "redis does not take a job's events safely now: jobs to the endpoint wait",
+			again:  "redis takes the events of jobs to the endpoint again",
+		}
+	}
+	return r.of[key]
 }
 
 // appendPage appends those of the page's events that Redis has not got from this job,

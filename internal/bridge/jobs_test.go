@@ -2,12 +2,14 @@ package bridge_test
 
 import (
 	"context"
+	"fmt"
 	"runtime"
 	"slices"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/jackc/pgx/v5"
 	"github.com/rs/zerolog"
 
 	"gancho/delivery/endpoint"
@@ -177,28 +179,43 @@ func TestRefusedPagesHoldNoPlace(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Cleanup(store.Close)
-	crm := endpoint.Endpoint{Name: "crm", URL: "https://crm.example.com"}
+	const jobs = bridge.PagesAtOnce + 2
+	var endpoints []endpoint.Endpoint
+	for i := range jobs {
+		endpoints = append(endpoints, endpoint.Endpoint{Name: fmt.Sprint("crm", i), URL: "https://crm.example.com"})
+	}
 	server := queuetest.StartRedis(t)
-	q, client := queuetest.Open(t, server, crm), queuetest.Client(t, server)
+	q, client := queuetest.Open(t, server, endpoints...), queuetest.Client(t, server)
 	m := webhook.Message{ID: "1-1-1", Type: "e", Time: time.Now().Add(-time.Minute), Data: []byte("{}")}
 	if err := store.WriteEvents(ctx, []webhook.Message{m}); err != nil {
 		t.Fatal(err)
 	}
-	const jobs = bridge.PagesAtOnce + 2
-	for range jobs {
-		if _, err := store.CreateJob(ctx, "test", state.Job{Kind: state.Resend, Endpoint: "crm"}); err != nil {
+	for _, e := range endpoints {
+		if _, err := store.CreateJob(ctx, "test", state.Job{Kind: state.Resend, Endpoint: e.Name}); err != nil {
 			t.Fatal(err)
 		}
 	}
 	if err := client.ConfigSet(ctx, "maxmemory", "1").Err(); err != nil {
 		t.Fatal(err)
 	}
+	// What they would send is not read meanwhile: they do not wait for it.
+	locker, err := pgx.Connect(ctx, dsn)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = locker.Close(context.Background()) })
+	if _, err := locker.Exec(ctx, "begin; lock table gancho.events in access exclusive mode"); err != nil {
+		t.Fatal(err)
+	}
 	waiting := make(waitingJobs, 100)
 	running, stop := context.WithCancel(ctx)
 	ended := make(chan error, 1)
-	go func() { ended <- bridge.RunJobs(running, store, q, zerolog.New(waiting), crm) }()
+	go func() { ended <- bridge.RunJobs(running, store, q, zerolog.New(waiting), endpoints...) }()
 	for range jobs {
 		<-waiting
+	}
+	if _, err := locker.Exec(ctx, "rollback"); err != nil {
+		t.Fatal(err)
 	}
 	if err := client.ConfigSet(ctx, "maxmemory", "0").Err(); err != nil {
 		t.Fatal(err)
@@ -214,7 +231,9 @@ func TestRefusedPagesHoldNoPlace(t *testing.T) {
 	if err := <-ended; err != nil {
 		t.Error(err)
 	}
-	if n, err := q.ReplayBacklog(ctx, "crm"); err != nil || n != jobs {
-		t.Errorf("the queue has %d events of %d jobs, %v", n, jobs, err)
+	for _, e := range endpoints {
+		if n, err := q.ReplayBacklog(ctx, e.Name); err != nil || n != 1 {
+			t.Errorf("the queue of %s has %d events, %v", e.Name, n, err)
+		}
 	}
 }

@@ -73,7 +73,7 @@ func (j *jobs) redriveParked(ctx context.Context, job *state.Job) error {
 		}
 		r := redrive{jobs: j, job: job, redriver: mapping.NewRedriver(j.capture.bound.Load(), lookup), reasons: map[queue.ID]string{}, postponed: &p}
 		if err := r.run(ctx, after, page); err != nil {
-			return err
+			return errors.Join(err, r.advancePart(ctx, after, filter.Last))
 		}
 		after = page[len(page)-1].ID
 		if after.Compare(p.seen) > 0 {
@@ -164,8 +164,9 @@ type redrive struct {
 	job      *state.Job
 	redriver *mapping.Redriver
 	// done are to be removed; silent of them have no event any more.
-	done   []queue.Unparked
-	silent int64
+	done     []queue.Unparked
+	unparked bool // they were, instead
+	silent   int64
 	// kept is how many stay, reasons are why, where that may be another reason than before.
 	kept    int64
 	reasons map[queue.ID]string
@@ -187,7 +188,41 @@ func (r *redrive) run(ctx context.Context, after queue.ID, page []queue.ParkedCh
 			return err
 		}
 	}
-	return r.untilTaken(ctx, r.job, r.turn, func() error { return r.queue.Unpark(ctx, r.done) })
+	done := 0
+	err := r.untilTaken(ctx, r.job, r.turn, func() error {
+		n, err := r.queue.Unpark(ctx, r.done[done:])
+		done += n
+		return err
+	})
+	r.done = r.done[:done]
+	r.unparked = true
+	return err
+}
+
+// advancePart writes down what a page that ended too early has sent: nobody finds those changes
+// again. The job continues where the page begins, and counts there what it keeps.
+func (r *redrive) advancePart(ctx context.Context, after, last queue.ID) error {
+	if !r.unparked || len(r.done) == 0 {
+		return nil
+	}
+	silent := int64(0)
+	for i := range r.done {
+		if len(r.done[i].Endpoints) == 0 {
+			silent++
+		}
+	}
+	at := after
+	if r.some {
+		at = r.before
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), patience.Max)
+	defer cancel()
+	sent := int64(len(r.done)) - silent
+	_, err := tryState(ctx, r.bridge, func() (struct{}, error) {
+		return struct{}{}, r.store.AdvanceParked(ctx, r.job, at, last, r.seen, sent, silent, 0)
+	})
+	r.metrics.jobEvents.WithLabelValues(string(r.job.Kind)).Add(float64(sent))
+	return err
 }
 
 // postpone leaves those changes for a later pass whose events go to an endpoint without room:

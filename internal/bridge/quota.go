@@ -35,9 +35,10 @@ const (
 type excesses struct {
 	wake     chan struct{} // capacity 1: somebody has measured them
 	due      chan struct{} // capacity 1: they are to be measured now
-	full     atomic.Bool   // Redis has refused events since
-	moving   atomic.Bool   // some are to move to the state database
-	appended atomic.Int64  // events and bytes, as parts of the quotas, since
+	stuck    stuckMoves
+	full     atomic.Bool  // Redis has refused events since
+	moving   atomic.Bool  // some are to move to the state database
+	appended atomic.Int64 // events and bytes, as parts of the quotas, since
 	mu       sync.Mutex
 	now      []control.Excess        // guarded by mu
 	reported map[excessKey]time.Time // the goroutine's of watchQuotas
@@ -221,7 +222,9 @@ func (b *bridge) measureExcesses(ctx context.Context, endpoints []endpoint.Endpo
 	if b.State == nil {
 		return
 	}
-	keep := b.Quotas.Overflowing(endpoints, stats, full)
+	stuck := b.excesses.stuck.among(stats, time.Now())
+	keep := b.Quotas.Overflowing(endpoints, stats, full, func(name string) bool { return stuck[name] })
+	b.excesses.stuck.asked(stats, keep, time.Now())
 	b.excesses.moving.Store(len(keep) > 0)
 	if b.dispatcher != nil {
 		b.dispatcher.Overflow(keep)

@@ -19,6 +19,7 @@ import (
 	"github.com/rs/zerolog"
 	"golang.org/x/sync/errgroup"
 
+	"gancho/delivery/queue"
 	"gancho/internal/api"
 )
 
@@ -67,10 +68,21 @@ func (b *bridge) ready() error {
 			return b.whoBlocks(err)
 		}
 	}
-	if err := b.health.check(); err != nil || b.capture == nil {
+	if err := b.health.check(); err != nil {
 		return err
 	}
-	return b.capture.trouble()
+	if b.dispatcher != nil {
+		if left := b.dispatcher.Left(); len(left) > 0 {
+			return fmt.Errorf("no process delivers to %s: %w", strings.Join(left, ", "), queue.ErrNoOverflow)
+		}
+	}
+	if b.capture == nil {
+		return nil
+	}
+	if err := b.capture.trouble(); err != nil {
+		return err
+	}
+	return b.excesses.stuck.err()
 }
 
 // serverLog takes what http.Server prints, which is never about one of our receivers.

@@ -69,7 +69,7 @@ const (
 // Forget erases what Gancho keeps of a subject: its events in the queues, which are not
 // sent, its dead letters, kept events, attempts and parked changes. The audit log has an
 // entry from the beginning. Calling it again finishes what a call that was
-// interrupted has left. A tenant erases its own, on endpoints of the operator's, too. Needs Admin.
+// interrupted has left; the receipt of one that failed, beside the error, has what it has erased. A tenant erases its own, on endpoints of the operator's, too. Needs Admin.
 func (s *Service) Forget(ctx context.Context, a Actor, r ForgetRequest) (Receipt, error) {
 	if err := a.may(state.Admin); err != nil {
 		return Receipt{}, err
@@ -103,6 +103,7 @@ func (s *Service) Forget(ctx context.Context, a Actor, r ForgetRequest) (Receipt
 		receipt.Audit = entry.ID
 	}
 	if err := s.eraseSubject(ctx, a, of, &receipt); err != nil {
+		s.noteErased(ctx, entry, receipt)
 		return receipt, err
 	}
 	receipt.Ended = time.Now().UTC().Truncate(time.Second)
@@ -118,6 +119,16 @@ func (s *Service) Forget(ctx context.Context, a Actor, r ForgetRequest) (Receipt
 		return receipt, s.Store.EndForget(ctx, entry, kept)
 	}
 	return receipt, nil
+}
+
+// noteErased adds to the audit log what a call that failed has erased: the repeated one does
+// not find it. That it cannot be written is no news: the call's own error says so as a rule.
+func (s *Service) noteErased(ctx context.Context, entry state.Change, receipt Receipt) {
+	if s.Store == nil || receipt.Erased.Total() == 0 {
+		return
+	}
+	receipt.Left = []string{"the call failed: run it again for the rest"}
+	_ = s.Store.EndForget(context.WithoutCancel(ctx), entry, receipt)
 }
 
 // elsewhere are the endpoints of other tenants alone: an actor of one neither reads their

@@ -229,8 +229,9 @@ func (q *Quotas) Exceeded(endpoints []endpoint.Endpoint, stats []queue.Stats) []
 // each are to stay in Redis: while what Redis holds of a tenant's, or of all, events is over
 // the quota, the largest backlogs shrink until half of it is left; full: Redis has no room, so
 // half of everything moves, of the bytes or, where Redis does not say how many there are,
-// of the events. The statistics are the endpoints', in their order.
-func (q *Quotas) Overflowing(endpoints []endpoint.Endpoint, stats []queue.Stats, full bool) map[string]int64 {
+// of the events. Those of the endpoints that are stuck do not move: others do in their place. The
+// statistics are the endpoints', in their order.
+func (q *Quotas) Overflowing(endpoints []endpoint.Endpoint, stats []queue.Stats, full bool, stuck func(endpoint string) bool) map[string]int64 {
 	queues := map[string][]queue.Stats{"": stats}
 	for i := range stats {
 		if tenant := tenantOf(endpoints[i].Tenants); tenant != "" {
@@ -243,13 +244,13 @@ func (q *Quotas) Overflowing(endpoints []endpoint.Endpoint, stats []queue.Stats,
 		if tenant == "" {
 			quota = q.Total
 		}
-		quota.shrink(of, full && tenant == "", keep)
+		quota.shrink(of, full && tenant == "", stuck, keep)
 	}
 	return keep
 }
 
 // shrink notes in keep how many events of the queues may stay in Redis.
-func (q Quota) shrink(queues []queue.Stats, full bool, keep map[string]int64) {
+func (q Quota) shrink(queues []queue.Stats, full bool, stuck func(endpoint string) bool, keep map[string]int64) {
 	var events, bytes int64
 	for i := range queues {
 		events += queues[i].Backlog - queues[i].Overflowed
@@ -276,7 +277,7 @@ func (q Quota) shrink(queues []queue.Stats, full bool, keep map[string]int64) {
 	})
 	for _, s := range largest {
 		here := s.Backlog - s.Overflowed
-		if here == 0 || events <= 0 && bytes <= 0 {
+		if here == 0 || events <= 0 && bytes <= 0 || stuck(s.Endpoint) {
 			continue
 		}
 		each := max(1, (s.Bytes-s.OverflowedBytes)/here)

@@ -128,6 +128,7 @@ func TestOverflowing(t *testing.T) {
 	for name, c := range map[string]struct {
 		tenant, total control.Quota
 		full, silent  bool // silent: Redis refuses MEMORY USAGE
+		stuck         string
 		want          map[string]int64
 	}{
 		"none":            {want: map[string]int64{}},
@@ -137,6 +138,8 @@ func TestOverflowing(t *testing.T) {
 		"the other is in": {tenant: control.Quota{Backlog: 30}, want: map[string]int64{"b": 0, "a": 15}},
 		"all":             {total: control.Quota{Backlog: 189}, want: map[string]int64{"b": 0, "a": 54}},
 		"full":            {full: true, want: map[string]int64{"b": 14}},
+		"stuck":           {tenant: control.Quota{Backlog: 140}, stuck: "b", want: map[string]int64{"a": 20}},
+		"full, stuck":     {full: true, stuck: "b", want: map[string]int64{"a": 0, "c": 0, "d": 0}},
 		"full, no bytes":  {full: true, silent: true, want: map[string]int64{"a": 5}},
 	} {
 		q, stats := control.Quotas{Tenant: c.tenant, Total: c.total}, slices.Clone(stats)
@@ -145,7 +148,7 @@ func TestOverflowing(t *testing.T) {
 				stats[i].Bytes = stats[i].OverflowedBytes
 			}
 		}
-		if diff := cmp.Diff(c.want, q.Overflowing(endpoints, stats, c.full)); diff != "" {
+		if diff := cmp.Diff(c.want, q.Overflowing(endpoints, stats, c.full, func(name string) bool { return name == c.stuck })); diff != "" {
 			t.Errorf("%s (-want +got):\n%s", name, diff)
 		}
 	}

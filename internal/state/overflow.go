@@ -224,7 +224,7 @@ func (o *Overflow) Drop(ctx context.Context, endpoint string) error {
 }
 
 // Forget implements queue.Overflow.
-func (o *Overflow) Forget(ctx context.Context, of queue.Subject, remove bool) (map[string][]queue.ID, error) {
+func (o *Overflow) Forget(ctx context.Context, of queue.Subject, remove bool, each func(endpoint string, found []queue.ID) error) error {
 	s := o.store
 	w := s.overflowedOf(&of)
 	here := `endpoint <> all(` + w.param(s.text.encodeAll(of.Elsewhere)) + `::text[])`
@@ -233,13 +233,19 @@ func (o *Overflow) Forget(ctx context.Context, of queue.Subject, remove bool) (m
 		names += ` union select endpoint from gancho.overflow_heads where ` + here
 	}
 	endpoints, err := collect(ctx, s, "look for overflowed events of a key", names, w.args, pgx.RowTo[string])
-	found := make(map[string][]queue.ID, len(endpoints))
+	if err != nil {
+		return err
+	}
 	for _, name := range endpoints {
-		if err == nil {
-			found[decode(name)], err = o.forgetIn(ctx, name, &of, remove)
+		found, err := o.forgetIn(ctx, name, &of, remove)
+		if told := each(decode(name), found); err == nil {
+			err = told
+		}
+		if err != nil {
+			return err
 		}
 	}
-	return found, err
+	return nil
 }
 
 // overflowedOf chooses the rows of a subject.
@@ -275,5 +281,8 @@ func (o *Overflow) forgetIn(ctx context.Context, name string, of *queue.Subject,
 		_, err = deleteOverflowed(ctx, tx, name, positions)
 		return err
 	})
-	return ids, err
+	if err != nil {
+		return nil, err
+	}
+	return ids, nil
 }

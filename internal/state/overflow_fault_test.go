@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -116,12 +117,28 @@ func TestOverflowIsLeftToWhoHasIt(t *testing.T) {
 	if must[[]*queue.Owner](t)(worker.Acquire(t.Context(), time.Hour, []string{"a"}))[0] != nil {
 		t.Fatal("it is acquired")
 	}
-	check(t, queuetest.Client(t, w.redis).HDel(t.Context(), "gancho:{a}:state", "overflow").Err()) // as FLUSHALL does
-	_, stop := w.dispatch(without)
+	d, stop := w.dispatch(without)
 	defer stop()
+	queuetest.Eventually(t, "an endpoint that nobody delivers to", func() bool { return slices.Equal(d.Left(), []string{"a"}) })
+	check(t, queuetest.Client(t, w.redis).HDel(t.Context(), "gancho:{a}:state", "overflow").Err()) // as FLUSHALL does
 	queuetest.Eventually(t, "an owner", func() bool { return w.stats().Owned })
 	check(t, w.q.RestoreOverflow(t.Context()))
 	w.deliver()
+	w.end(0)
+}
+
+// Of an inactive endpoint, which nobody delivers to, the events move as well, and none is sent.
+func TestOverflowOfInactiveEndpoint(t *testing.T) {
+	t.Parallel()
+	w := newOverflowWorld(t)
+	w.set(endpoint.Paused)
+	w.append(30)
+	w.set(endpoint.Inactive)
+	queuetest.Eventually(t, "no owner", func() bool { return !w.stats().Owned })
+	w.moved(5)
+	if n := w.sink.count(); n != 0 {
+		t.Errorf("%d events were sent", n)
+	}
 	w.end(0)
 }
 
@@ -182,7 +199,7 @@ func TestOverflowEndOutlivesItsEvents(t *testing.T) {
 		t.Fatalf("%d events have moved", n)
 	}
 	of := queue.Subject{Tenant: string(queuetest.Event(0, "").Tenant), Key: "k0"}
-	must[map[string][]queue.ID](t)(s.Overflow().Forget(t.Context(), of, true))
+	check(t, s.Overflow().Forget(t.Context(), of, true, unheard))
 	for range 2 {
 		life, die := context.WithCancel(t.Context())
 		taker, _ := own(&dying{s.Overflow(), func() {}, die})
@@ -299,7 +316,11 @@ func TestOverflowForgetsEndpointByEndpoint(t *testing.T) {
 	}
 	forgotten := make(chan result, 1)
 	go func() {
-		found, err := o.Forget(t.Context(), of, true)
+		found := map[string][]queue.ID{}
+		err := o.Forget(t.Context(), of, true, func(endpoint string, ids []queue.ID) error {
+			found[endpoint] = ids
+			return nil
+		})
 		forgotten <- result{found, err}
 	}()
 	queuetest.Eventually(t, "the wait for the one who moves", func() bool {

@@ -1,6 +1,7 @@
 package state_test
 
 import (
+	"errors"
 	"fmt"
 	"strings"
 	"testing"
@@ -202,13 +203,50 @@ func TestOverflowThatIsForgotten(t *testing.T) {
 	for key := range 5 {
 		of := queue.Subject{Tenant: string(queuetest.Event(0, "").Tenant), Key: fmt.Sprint("k", key)}
 		if key < 4 {
-			must[map[string][]queue.ID](t)(w.store.Overflow().Forget(t.Context(), of, true)) // and Redis hears nothing of it
+			check(t, w.store.Overflow().Forget(t.Context(), of, true, unheard)) // and Redis hears nothing of it
 			continue
 		}
 		must[queue.Forgotten](t)(w.q.Forget(t.Context(), of))
 	}
 	queuetest.Eventually(t, "no overflow", func() bool { s := w.stats(); return s.Backlog == 4 && s.Overflowed == 0 })
 	w.end(16)
+}
+
+func unheard(string, []queue.ID) error { return nil }
+
+// Of what was erased at some endpoints their owners know, and the caller how much it is, also when
+// the call fails at another one, whose head somebody has locked. That is not said to be a
+// database that nobody reaches.
+func TestForgetThatFailsHalfway(t *testing.T) {
+	t.Parallel()
+	dsn := database(t, "")
+	s := open(t, dsn, nil)
+	r := queuetest.StartRedis(t)
+	q := must[*queue.Queue](t)(queue.Open(t.Context(), queue.Options{URL: r.URL(), Endpoints: []endpoint.Endpoint{{Name: "a"}, {Name: "b"}}, Overflow: s.Overflow(), Logger: queuetest.Logger(t)}))
+	t.Cleanup(func() { _ = q.Close() })
+	for _, name := range []string{"a", "b"} {
+		moveEntries(t, s.Overflow(), name, "1", entries(t, 3))
+	}
+	locker := connect(t, dsn)
+	tx, err := locker.Begin(t.Context())
+	check(t, err)
+	_, err = tx.Exec(t.Context(), `select from gancho.overflow_heads where endpoint = 'b' for update`)
+	check(t, err)
+	of := queue.Subject{Tenant: "acme", Key: "k1"}
+	found, err := q.Forget(t.Context(), of)
+	if !errors.Is(err, state.ErrBusy) || !errors.Is(err, state.ErrUnreachable) || strings.Contains(err.Error(), "unreachable") {
+		t.Errorf("beside a locked head: %v, want ErrBusy", err)
+	}
+	if found.Queued != 1 {
+		t.Errorf("it has erased %d events, want the one of endpoint a", found.Queued)
+	}
+	if n := must[string](t)(queuetest.Client(t, r).HGet(t.Context(), "gancho:{a}:state", "forgotten").Result()); n == "" {
+		t.Error("the owner of endpoint a does not know")
+	}
+	check(t, tx.Rollback(t.Context()))
+	if found := must[queue.Forgotten](t)(q.Forget(t.Context(), of)); found.Queued != 1 {
+		t.Errorf("the repeated call has erased %d events, want the one of endpoint b", found.Queued)
+	}
 }
 
 // A head counts the rows that are there, not those that were to be added.

@@ -288,12 +288,24 @@ var (
 	// ErrSlow is the ErrUnreachable of a statement that the server works on for longer
 	// than its Pool allows.
 	ErrSlow = fmt.Errorf("%w, or a statement takes too long", ErrUnreachable)
+	// ErrBusy is the ErrUnreachable of a statement that another session is in the way of: it has
+	// locked a row, or each waits for the other.
+	ErrBusy error = busyError{}
 	// ErrForgotten: since Intake somebody was forgotten, and what is to be stored may be of
 	// whom. Read it again.
 	ErrForgotten = errors.New("somebody was forgotten meanwhile")
 	// ErrKeys: an endpoint is to be stored or read, and there is no key to encrypt it with.
 	ErrKeys = errors.New("state.key is not set")
 )
+
+// busyError is ErrBusy, whose text does not say that nobody answers.
+type busyError struct{}
+
+func (busyError) Error() string {
+	return "another session of the state database is in the way (see pg_stat_activity); try again"
+}
+
+func (busyError) Unwrap() error { return ErrUnreachable }
 
 // explain wraps an error of the database in the one that the caller acts on.
 func explain(err error) error {
@@ -305,6 +317,8 @@ func explain(err error) error {
 		return ErrNotFound
 	case cdc.SQLState(err) == cdc.CodeQueryCanceled:
 		return fmt.Errorf("%w: %w", ErrSlow, err)
+	case fault == cdc.FaultTransient && cdc.SQLState(err) != cdc.CodeReadOnly:
+		return fmt.Errorf("%w: %w", ErrBusy, err)
 	case fault.Passing(), cdc.SQLState(err) == cdc.CodeReadOnly: // until the failover is done
 		return fmt.Errorf("%w: %w", ErrUnreachable, err)
 	case fault == cdc.FaultSchema:

@@ -1,0 +1,37 @@
+package bridge_test
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"gancho/delivery/queue"
+	"gancho/internal/bridge"
+)
+
+// TestStuckMoves: an endpoint of which nothing moves is passed over for a while, and named;
+// one of which something moves is not, though as much is queued.
+func TestStuckMoves(t *testing.T) {
+	t.Parallel()
+	var s bridge.StuckMoves
+	at := time.Date(2026, 11, 29, 0, 0, 0, 0, time.UTC)
+	keep := map[string]int64{"idle": 1, "moves": 1}
+	measure := func(moved int64) map[string]bool {
+		at = at.Add(time.Second)
+		return s.Measure(at, keep, queue.Stats{Endpoint: "idle", Backlog: 10}, queue.Stats{Endpoint: "moves", Backlog: 10 + moved, Overflowed: moved})
+	}
+	begun := at
+	for moved := int64(0); at.Sub(begun) < bridge.StuckAfter; moved++ {
+		if stuck := measure(moved); stuck["idle"] || stuck["moves"] || s.Err() != nil {
+			t.Fatalf("after %s: %v, %v", at.Sub(begun), stuck, s.Err())
+		}
+	}
+	stuck := measure(1000)
+	if err := s.Err(); !stuck["idle"] || stuck["moves"] || err == nil || !strings.Contains(err.Error(), "those of idle to") {
+		t.Errorf("an endpoint of which nothing has moved: %v, %v", stuck, err)
+	}
+	at = at.Add(bridge.StuckAgain)
+	if stuck := measure(1001); stuck["idle"] || s.Err() != nil {
+		t.Errorf("it is not asked again: %v", s.Err())
+	}
+}
