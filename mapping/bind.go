@@ -420,6 +420,7 @@ func (b *binder) bind(ctx context.Context, r *rule) (*boundRule, error) {
 			c.compile(r, g)
 		}
 	}
+	c.checkChangedAt(r)
 	if err := b.bindTransaction(ctx, bound, c); err != nil {
 		return nil, err
 	}
