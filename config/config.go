@@ -49,6 +49,10 @@ type Source struct {
 	// LagWarning is the WAL held for the slot, in bytes, above which a warning is
 	// logged.
 	LagWarning int64
+	// WALBudget is the WAL held for the slot, in bytes, that the source can bear; 0: there is no
+	// budget. DropSlot gives the slot up beyond it.
+	WALBudget int64
+	DropSlot  bool
 }
 
 // Queue is the Redis that holds events until they are delivered: exactly one of

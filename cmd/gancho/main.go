@@ -99,6 +99,7 @@ func newRootCommand() *cobra.Command {
 		newDeliveriesCommand(),
 		newDeadCommand(),
 		newParkedCommand(),
+		newRecoverCommand(),
 		newResendCommand(),
 		newForgetCommand(),
 		newTokensCommand(),

@@ -120,6 +120,8 @@ func (f *runFlags) run(ctx context.Context, stderr io.Writer) error {
 		Version:           version,
 		Log:               log,
 		LagWarning:        c.Source.LagWarning,
+		WALBudget:         c.Source.WALBudget,
+		DropOverBudget:    c.Source.DropSlot,
 		State:             st,
 		Reload:            hangup,
 		Load: func() (*bridge.Definitions, error) {

@@ -115,6 +115,7 @@ func (f *sessionFlags) connect(cmd *cobra.Command, needs parts) (_ *session, err
 	}
 	if needs&withSlot != 0 {
 		o.Slot, o.Hazards, o.Capture = s.slot, s.hazards, s.readiness
+		o.WALBudget = c.Source.WALBudget
 	}
 	s.Service = control.New(o)
 	return s, nil

@@ -17,6 +17,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"gancho/delivery/queue"
+	"gancho/delivery/queue/queuetest"
 	"gancho/delivery/webhook"
 	"gancho/internal/control"
 	"gancho/internal/state"
@@ -35,8 +36,8 @@ var (
 	tenantNine    = owner{"9", "mark9"}
 )
 
-// operatorOnly are the paths below which nothing is a tenant's.
-const operatorOnly = "/parked"
+// operatorOnly reports whether nothing below a path is a tenant's.
+func operatorOnly(path string) bool { return strings.HasPrefix(path, "/parked") || path == "/gaps" }
 
 // crawl makes every request that the description has, with each value of each
 // parameter and member that it finds in the operator's lists.
@@ -97,6 +98,9 @@ func newCrawl(w *world) *crawl {
 		}
 	}
 	c.park(2)
+	if err := queuetest.Client(w.t, w.redis).HSet(w.t.Context(), "gancho:source", "gap:2", `{"id":"2","reason":"missing","detail":"`+operatorOwner.mark+`","slot":"gancho","from":"0/1","recorded":"2026-11-29T00:00:00Z"}`).Err(); err != nil {
+		w.t.Fatal(err)
+	}
 	c.populate(operatorOwner, "shared", "")
 	for _, o := range owners() {
 		c.populate(o, o.mark+"-own", o.tenant)
@@ -432,7 +436,7 @@ func (c *crawl) as(o owner, role state.Role) {
 	visits := func(method, path string, operation object) {
 		needs, _ := operation["x-role"].(string)
 		allowed := needs == "" || role.Covers(state.Role(needs))
-		w := c.witness(o, method, path, allowed && (o.tenant == "" || !strings.HasPrefix(path, operatorOnly)))
+		w := c.witness(o, method, path, allowed && (o.tenant == "" || !operatorOnly(path)))
 		for _, a := range c.asks(method, path, operation) {
 			if slices.Contains(a.values, any(token)) && method == http.MethodDelete {
 				continue // its own token

@@ -96,6 +96,7 @@ func operations() map[string]operation {
 		"CancelJob": {state.Operator, true, false, func(ctx context.Context, g *gym, a control.Actor) error {
 			return drop(g.CancelJob(ctx, a, g.job()))
 		}},
+		"Gaps": {state.Viewer, false, true, func(ctx context.Context, g *gym, a control.Actor) error { return drop(g.Gaps(ctx, a)) }},
 		"Parked": {state.Viewer, false, true, func(ctx context.Context, g *gym, a control.Actor) error {
 			return drop(g.Parked(ctx, a, state.Filter{}, "", 0))
 		}},
