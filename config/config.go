@@ -64,6 +64,8 @@ type Queue struct {
 	// AllowVolatile accepts a Redis without persistence: events that it holds
 	// are lost with it.
 	AllowVolatile bool
+	// MaxMemoryPercent is how much of its maxmemory Redis may use before capture waits.
+	MaxMemoryPercent int
 	// KeepParked is how long changes stay parked after their commit; 0: for ever.
 	KeepParked time.Duration
 }
@@ -138,7 +140,7 @@ type Log struct {
 func defaults() *Config {
 	return &Config{
 		Source:   Source{Slot: "gancho", Publication: "gancho", OnSchemaChange: "stop", LagWarning: 1 << 30},
-		Queue:    Queue{KeepParked: defaultKeepFailed},
+		Queue:    Queue{KeepParked: defaultKeepFailed, MaxMemoryPercent: 85},
 		State:    State{KeepLog: 30 * 24 * time.Hour, KeepDead: defaultKeepFailed},
 		Mapping:  Mapping{TransactionMemory: 64 << 20},
 		HTTP:     HTTP{Listen: "127.0.0.1:8620"},

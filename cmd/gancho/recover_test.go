@@ -245,6 +245,68 @@ func TestWALBudget(t *testing.T) {
 	b.stop()
 }
 
+// TestCapturePauses: before Redis is full, capture waits, the session with the source lasts longer than the source
+// waits for a sign of life, and it goes on once there is room.
+func TestCapturePauses(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, testservers.RedisOptions{}, loadTable)
+	r := newReceiver(t, nil)
+	w.rules = loadRules
+	w.endpoint("a", r.url())
+	w.exec("do $$ begin execute format('alter database %I set wal_sender_timeout = %L', current_database(), '1s'); end $$")
+	b := w.run()
+	w.exec("insert into eventos (cliente_id, seq) values (1, 1)")
+	r.waitCount(1)
+	c := w.redisClient()
+	memory, err := c.InfoMap(t.Context(), "memory").Result()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var used int
+	if _, err := fmt.Sscan(memory["Memory"]["used_memory"], &used); err != nil {
+		t.Fatal(err)
+	}
+	limit := func(bytes int) {
+		t.Helper()
+		if err := c.ConfigSet(t.Context(), "maxmemory", fmt.Sprint(bytes)).Err(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	limit(used * 100 / 95)
+	rows := 1
+	queuetest.Eventually(t, "capture to wait", func() bool { // the memory is looked at twice a second
+		rows++
+		w.exec("insert into eventos (cliente_id, seq) values (1, $1)", rows)
+		return strings.Contains(b.text(), "redis is filling up; capture waits, and the source keeps its WAL")
+	})
+	b.notReady("of its maxmemory, and events are appended again at 75 %")
+	if _, text := fetch(t, "http://"+b.listening()+"/metrics"); !strings.Contains(text, "gancho_capture_paused 1") {
+		t.Error("the metrics do not say that capture waits")
+	}
+	conn := w.connect()
+	session := func() (began string) {
+		if err := conn.QueryRow(context.Background(), `select coalesce(max(s.backend_start::text), '') from pg_stat_replication s
+			join pg_replication_slots r on r.active_pid = s.pid where r.slot_name = $1`, w.slot()).Scan(&began); err != nil {
+			t.Fatal(err)
+		}
+		return began
+	}
+	began := session()
+	if _, err := conn.Exec(context.Background(), "select pg_sleep(3)"); err != nil { // three times wal_sender_timeout
+		t.Fatal(err)
+	}
+	if again := session(); again != began || began == "" {
+		t.Errorf("the session of %q became that of %q", began, again)
+	}
+	if all, _ := r.snapshot(); len(all) >= rows {
+		t.Errorf("%d events of %d arrived", len(all), rows)
+	}
+	limit(used * 2)
+	b.waitLog("redis accepts events again")
+	checkDelivery(t, r.waitCount(rows), rows)
+	b.stop()
+}
+
 // copyData copies a data directory, of a server that is stopped.
 func copyData(t *testing.T, from, to string) {
 	t.Helper()

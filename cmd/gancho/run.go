@@ -108,6 +108,7 @@ func (f *runFlags) run(ctx context.Context, stderr io.Writer) error {
 		AcceptSource:      f.acceptSource,
 		Queue:             queueOptions(&c.Queue),
 		KeepParked:        c.Queue.KeepParked,
+		MaxMemoryPercent:  c.Queue.MaxMemoryPercent,
 		Capture:           f.only != onlyDeliver,
 		Deliver:           f.only != onlyCapture,
 		Listen:            c.HTTP.Listen,

@@ -50,6 +50,9 @@ type Options struct {
 	// Queue says where Redis is and how far to trust it; its endpoints and its
 	// log are the bridge's business.
 	Queue queue.Options
+	// MaxMemoryPercent is how much of its maxmemory Redis may use before capture waits; 0 or 100:
+	// until it refuses.
+	MaxMemoryPercent int
 	// KeepParked is how long changes stay parked after their commit; 0: for ever.
 	KeepParked time.Duration
 	Capture    bool // read the source and fill the queues

@@ -66,6 +66,7 @@ func (b *bridge) capturing() bool { return b.capture != nil && b.capture.reader.
 func (b *bridge) openCapture(ctx context.Context) (*capture, error) {
 	c := &capture{bridge: b, stage: newStage(b.queue, b.keyring(), b.metrics, b.Log), confirmed: make(chan struct{}, 1)}
 	c.stage.appended, c.stage.refused = b.appendedTo, b.refusedBy
+	c.stage.memory.limit = b.MaxMemoryPercent
 	before, err := c.lookBack(ctx)
 	if err != nil {
 		return nil, b.refusalOf(ctx, err)
