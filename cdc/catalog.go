@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/jackc/pgx/v5"
 )
@@ -27,6 +28,13 @@ type Table struct {
 	Generated map[string]string
 	// Collations are those of the columns that have another than the database's.
 	Collations map[string]Collation
+	// NotNull are the columns that no row of the table has null.
+	NotNull map[string]bool
+	// Checks are the conditions of CHECK constraints that every row fulfils, or leaves null,
+	// as PostgreSQL prints them.
+	Checks []string
+	// DomainChecks are those of the columns' domains, which name the column's value VALUE.
+	DomainChecks map[string][]string
 	// PartitionRoot is the topmost table of which this is a partition, else
 	// the zero Name. Under publish_via_partition_root the stream knows only the root.
 	PartitionRoot Name
@@ -129,8 +137,11 @@ func loadTable(ctx context.Context, conn *pgx.Conn, types *Types, name Name) (*T
 		err = loadColumns(ctx, conn, types, t)
 	}
 	if err == nil {
+		err = loadChecks(ctx, conn, types.encoding, t)
+	}
+	if err == nil {
 		would := publication{viaRoot: true, stored: serverVersion(conn) >= 180000, ops: operations{true, true, true, true}}
-		t.Refused, err = refusals(ctx, conn, types.encoding, would, t)
+		t.Refused, err = refusals(ctx, conn, types.encoding, would, t, nil)
 	}
 	if err == nil {
 		t.Memberships, err = loadMemberships(ctx, conn, types.encoding, t.Relation.TableName())
@@ -142,7 +153,7 @@ func loadTable(ctx context.Context, conn *pgx.Conn, types *Types, name Name) (*T
 }
 
 func loadClass(ctx context.Context, conn *pgx.Conn, name Name) (*Table, error) {
-	t := &Table{Relation: &Relation{}, Generated: map[string]string{}, Collations: map[string]Collation{}}
+	t := &Table{Relation: &Relation{}, Generated: map[string]string{}, Collations: map[string]Collation{}, NotNull: map[string]bool{}}
 	var kind, persistence, identity string
 	var rootSchema, rootName *string
 	err := conn.QueryRow(ctx, `
@@ -196,22 +207,28 @@ func loadColumns(ctx context.Context, conn *pgx.Conn, types *Types, t *Table) er
 		return err
 	}
 	rows, _ := conn.Query(ctx, `
-		select `+types.encoding.sql("a.attname::text")+`, a.atttypid, a.atttypmod, case when a.attgenerated <> '' then `+types.encoding.sql("pg_get_expr(d.adbin, d.adrelid)")+` end,
-			coalesce(co.collnamespace::regnamespace::text, ''), coalesce(co.collname::text, ''), coalesce(co.collisdeterministic, true)
-		from pg_catalog.pg_attribute a left join pg_catalog.pg_attrdef d on d.adrelid = a.attrelid and d.adnum = a.attnum
+		select `+types.encoding.sql("a.attname::text")+`, a.atttypid, a.atttypmod, a.attgenerated <> '',
+			coalesce(co.collnamespace::regnamespace::text, ''), coalesce(co.collname::text, ''), coalesce(co.collisdeterministic, true),
+			a.attnotnull and not exists (select from pg_catalog.pg_constraint n
+				where n.conrelid = a.attrelid and n.contype = 'n' and n.conkey = array[a.attnum] and not n.convalidated) -- since PostgreSQL 18
+		from pg_catalog.pg_attribute a
 		left join pg_catalog.pg_collation co on co.oid = a.attcollation and co.collprovider <> 'd'
 		where a.attrelid = $1 and a.attnum > 0 and not a.attisdropped order by a.attnum`, t.Relation.OID)
 	var column Column
 	var oid uint32
-	var formula *string // of a generated column
+	var generated, anyGenerated bool
 	var oids []uint32
 	var collation Collation
-	_, err = pgx.ForEachRow(rows, []any{&column.Name, &oid, &column.TypeMod, &formula, &collation.Schema, &collation.Name, &collation.Deterministic}, func() error {
+	var notNull bool
+	_, err = pgx.ForEachRow(rows, []any{&column.Name, &oid, &column.TypeMod, &generated, &collation.Schema, &collation.Name, &collation.Deterministic, &notNull}, func() error {
+		if notNull {
+			t.NotNull[column.Name] = true
+		}
 		if collation.Name != "" {
 			t.Collations[column.Name] = collation
 		}
-		if formula != nil {
-			t.Generated[column.Name] = *formula
+		if generated {
+			anyGenerated = true
 			return nil
 		}
 		column.Key = t.Relation.ReplicaIdentity == 'f' || slices.Contains(keys, column.Name)
@@ -219,6 +236,9 @@ func loadColumns(ctx context.Context, conn *pgx.Conn, types *Types, t *Table) er
 		oids = append(oids, oid)
 		return nil
 	})
+	if err == nil && anyGenerated {
+		err = loadFormulas(ctx, conn, types.encoding, t)
+	}
 	if err != nil {
 		return unreadable(err)
 	}
@@ -227,6 +247,35 @@ func loadColumns(ctx context.Context, conn *pgx.Conn, types *Types, t *Table) er
 	}
 	for i := range t.Relation.Columns {
 		t.Relation.Columns[i].Type = types.Lookup(oids[i])
+	}
+	return nil
+}
+
+// loadChecks reads the CHECK constraints that hold for all rows. A constraint's definition
+// is printed without opening its table, for which pg_get_expr would wait.
+func loadChecks(ctx context.Context, conn *pgx.Conn, e Encoding, t *Table) error {
+	rows, _ := conn.Query(ctx, `
+		with recursive of(attname, typ) as (
+			select a.attname, a.atttypid from pg_catalog.pg_attribute a where a.attrelid = $1 and a.attnum > 0 and not a.attisdropped
+			union all select of.attname, t.typbasetype from of join pg_catalog.pg_type t on t.oid = of.typ where t.typtype = 'd')
+		select '', conname::text, `+e.sql("pg_get_constraintdef(oid)")+` from pg_catalog.pg_constraint where conrelid = $1 and contype = 'c' and convalidated
+		union all select `+e.sql("of.attname::text")+`, conname::text, `+e.sql("pg_get_expr(conbin, 0)")+`
+		from of join pg_catalog.pg_constraint on contypid = of.typ where contype = 'c' and convalidated order by 1, 2`, t.Relation.OID)
+	var column, name, condition string
+	_, err := pgx.ForEachRow(rows, []any{&column, &name, &condition}, func() error {
+		if column == "" {
+			condition = strings.TrimSuffix(strings.TrimPrefix(condition, "CHECK "), " NO INHERIT")
+			t.Checks = append(t.Checks, condition)
+			return nil
+		}
+		if t.DomainChecks == nil {
+			t.DomainChecks = map[string][]string{}
+		}
+		t.DomainChecks[column] = append(t.DomainChecks[column], condition)
+		return nil
+	})
+	if err != nil {
+		return unreadable(err)
 	}
 	return nil
 }

@@ -19,6 +19,8 @@ type decoder struct {
 	// of earlier ones too, so that a table keeps its pointer.
 	relations map[uint32]*Relation
 	kept      map[uint32]*Relation
+	// read are the tables of DecodeRows, where the stream describes them otherwise or not yet.
+	read map[uint32]*Relation
 
 	// outer and inner are the last two descriptions since the last row, families
 	// the roots with their partitions, by OID, and warned the partitions that were
@@ -45,7 +47,7 @@ type decoder struct {
 
 func newDecoder(types *Types, loadTypes func(context.Context, []uint32) error) *decoder {
 	return &decoder{types: types, loadTypes: loadTypes, relations: make(map[uint32]*Relation), kept: make(map[uint32]*Relation),
-		families: make(map[uint32]*family), warned: make(map[uint32]bool)}
+		read: make(map[uint32]*Relation), families: make(map[uint32]*family), warned: make(map[uint32]bool)}
 }
 
 // reset forgets what belongs to the session: a half transaction, and which
@@ -75,7 +77,9 @@ func (d *decoder) message(ctx context.Context, src []byte, h Handler) error {
 		return d.relation(ctx, &c)
 	case 'T':
 		return d.truncate(ctx, &c, h)
-	case 'O', 'Y', 'M':
+	case 'M':
+		return d.emitted(&c, h)
+	case 'O', 'Y':
 		skip(kind, &c)
 		return d.check(kind, &c)
 	default:
@@ -175,6 +179,22 @@ func (d *decoder) row(ctx context.Context, kind byte, c *cursor, h Handler) erro
 	}
 	d.ordinal++
 	return d.handle(ctx, h)
+}
+
+// emitted passes a message that belongs to a transaction to a handler that takes them.
+func (d *decoder) emitted(c *cursor, h Handler) error {
+	m, transactional := decodeMessage(c)
+	if c.reason == "" && transactional && !d.inTx {
+		c.fail("it is outside a transaction")
+	}
+	if err := d.check('M', c); err != nil {
+		return err
+	}
+	takes, ok := h.(MessageHandler)
+	if !ok || !transactional {
+		return nil
+	}
+	return handled(takes.Message(&d.tx, m))
 }
 
 // handle passes the change to the handler, and again each time that the handler
@@ -293,7 +313,16 @@ func (d *decoder) relation(ctx context.Context, c *cursor) error {
 	for i := range m.Columns {
 		m.Columns[i].Name = d.encoding.name(m.Columns[i].Name)
 	}
-	if err := d.loadTypes(ctx, d.unsure(&m)); err != nil {
+	if err := d.typify(ctx, &m); err != nil {
+		return err
+	}
+	d.outer, d.inner = d.inner, &m.Relation
+	return d.describe(&m.Relation)
+}
+
+// typify fills in the types of the columns.
+func (d *decoder) typify(ctx context.Context, m *relation) error {
+	if err := d.loadTypes(ctx, d.unsure(m)); err != nil {
 		return err
 	}
 	for i, oid := range m.types {
@@ -303,13 +332,21 @@ func (d *decoder) relation(ctx context.Context, c *cursor) error {
 		}
 		m.Columns[i].Type = typ
 	}
-	d.outer, d.inner = d.inner, &m.Relation
-	return d.describe(&m.Relation)
+	return nil
 }
 
 // reload reads the relation's types again and returns the relation that has
 // them.
 func (d *decoder) reload(ctx context.Context, rel *Relation) (*Relation, error) {
+	fresh, err := d.reloaded(ctx, rel)
+	if err != nil {
+		return nil, err
+	}
+	return d.store(fresh), nil
+}
+
+// reloaded is reload that leaves the relation of the stream as it is.
+func (d *decoder) reloaded(ctx context.Context, rel *Relation) (*Relation, error) {
 	var oids []uint32
 	for _, column := range rel.Columns {
 		if column.Type.Alterable() {
@@ -319,7 +356,7 @@ func (d *decoder) reload(ctx context.Context, rel *Relation) (*Relation, error) 
 	if err := d.loadTypes(ctx, oids); err != nil {
 		return nil, err
 	}
-	return d.store(d.refresh(rel)), nil
+	return d.refresh(rel), nil
 }
 
 // refresh returns the relation with its types as they are known now. One that no

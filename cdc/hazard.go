@@ -104,45 +104,61 @@ func (h *Hazard) statements() string {
 	return "DELETE"
 }
 
-// Fix says what to do: statements, each safe in itself, or an edit.
+// Finding is the hazard with what to do about it: statements, each safe in itself, or an
+// edit. A choice that costs another tool something stays in words.
+func (h *Hazard) Finding() Finding {
+	f := Finding{ID: "rows.unseen." + string(h.Reason), Severity: SeverityWarning, Title: h.String(), Where: "source"}
+	if h.RefusesStatements() {
+		f.ID, f.Severity = "application.refused."+string(h.Reason), SeverityProblem
+	}
+	f.Statements, f.Remedy = h.remedy()
+	return f
+}
+
+// Fix is what to do, in one line.
 func (h *Hazard) Fix() string {
+	f := h.Finding()
+	return f.Fix()
+}
+
+func (h *Hazard) remedy() ([]Statement, string) {
 	publication := QuoteIdentifier(h.Publication)
 	switch h.Reason {
 	case HazardUnlogged:
-		return fmt.Sprintf("run ALTER TABLE %s SET LOGGED, or ignore this if its rows do not matter", h.Table)
+		return []Statement{SetLogged(h.Table)}, "or ignore this if its rows do not matter"
 	case HazardForeign:
-		return "write a rule in the database that holds it, or ignore this if its rows do not change"
+		return nil, "write a rule in the database that holds it, or ignore this if its rows do not change"
 	case HazardChild:
-		return fmt.Sprintf("run ALTER PUBLICATION ... ADD TABLE ONLY %s, as gancho check says, then restart gancho (SIGHUP reloads the rules); or restart it with --create; rows from before are not read", h.Table)
+		return nil, fmt.Sprintf("run ALTER PUBLICATION ... ADD TABLE ONLY %s, as gancho check says, then restart gancho (SIGHUP reloads the rules); or restart it with --create; rows from before are not read", h.Table)
 	case HazardAlone:
-		return fmt.Sprintf("write rules for %s, or ignore this if its rows do not matter", h.Table)
+		return nil, fmt.Sprintf("write rules for %s, or ignore this if its rows do not matter", h.Table)
 	case HazardGenerated:
-		publish := fmt.Sprintf("ALTER PUBLICATION %s SET (publish_generated_columns = stored)", publication)
+		publish := strings.TrimSuffix(PublishGenerated(h.Publication).SQL, ";")
 		switch {
 		case h.Publishable() && !h.foreign:
-			return "run " + publish
+			return []Statement{PublishGenerated(h.Publication)}, ""
 		case h.Publishable() && h.full && h.defaultIsSafe:
-			return fmt.Sprintf("ALTER TABLE %s REPLICA IDENTITY DEFAULT ends it, and rules then have no old values; so does %s, and the subscribers of that publication, another tool's, then get the generated columns of all its tables, and fail where theirs do not have them as ordinary ones", h.Table, publish)
+			return nil, fmt.Sprintf("ALTER TABLE %s REPLICA IDENTITY DEFAULT ends it, and rules then have no old values; so does %s, and the subscribers of that publication, another tool's, then get the generated columns of all its tables, and fail where theirs do not have them as ordinary ones", h.Table, publish)
 		case h.Publishable():
-			return fmt.Sprintf("%s ends it, but the subscribers of that publication, another tool's, then get the generated columns of all its tables, and fail where theirs do not have them as ordinary ones", publish)
+			return nil, fmt.Sprintf("%s ends it, but the subscribers of that publication, another tool's, then get the generated columns of all its tables, and fail where theirs do not have them as ordinary ones", publish)
 		}
 	case HazardColumns:
 		switch {
 		case !h.full:
-			return fmt.Sprintf("add them to the table's column list in publication %s", publication)
+			return nil, fmt.Sprintf("add them to the table's column list in publication %s", publication)
 		case !h.defaultIsSafe:
-			return fmt.Sprintf("publish the table without a column list in publication %s", publication)
+			return nil, fmt.Sprintf("publish the table without a column list in publication %s", publication)
 		}
 	}
 	switch {
 	case h.keyed && h.defaultIsSafe && (h.full || h.Reason == HazardIdentity):
-		return fmt.Sprintf("run ALTER TABLE %s REPLICA IDENTITY DEFAULT", h.Table)
+		return []Statement{identityStatement(h.Table, "DEFAULT")}, ""
 	case h.fullIsSafe:
-		return fmt.Sprintf("run ALTER TABLE %s REPLICA IDENTITY FULL", h.Table)
+		return []Statement{IdentityFull(h.Table)}, ""
 	case h.full || h.Reason == HazardIdentity:
-		return fmt.Sprintf("add a primary key, which must not be deferrable, and run ALTER TABLE %s REPLICA IDENTITY DEFAULT", h.Table)
+		return nil, fmt.Sprintf("add a primary key, which must not be deferrable, and run ALTER TABLE %s REPLICA IDENTITY DEFAULT", h.Table)
 	}
-	return fmt.Sprintf("take those columns out of the row filter in publication %s, or the table out of it", publication)
+	return nil, fmt.Sprintf("take those columns out of the row filter in publication %s, or the table out of it", publication)
 }
 
 // assumption is what hazards takes for granted beside the catalogue.
@@ -155,6 +171,8 @@ type assumption struct {
 	of *Table
 	// full: they would have REPLICA IDENTITY FULL.
 	full bool
+	// fullTables would have it besides.
+	fullTables []uint32
 	// next: the next partition counts, too, which inherits a primary key only.
 	next bool
 }
@@ -189,10 +207,10 @@ func HazardsUnderFull(ctx context.Context, conn *pgx.Conn, encoding Encoding, na
 }
 
 // refusals are the statements that would fail if the publication had the table,
-// or its next partition, beside what it has.
-func refusals(ctx context.Context, conn *pgx.Conn, encoding Encoding, pub publication, t *Table) ([]Hazard, error) {
+// or its next partition, beside what it has, and the tables full REPLICA IDENTITY FULL.
+func refusals(ctx context.Context, conn *pgx.Conn, encoding Encoding, pub publication, t *Table, full []uint32) ([]Hazard, error) {
 	pub.add = []*Table{t}
-	found, err := hazards(ctx, conn, encoding, pub.name, assumption{publications: []*publication{&pub}, of: t, next: true})
+	found, err := hazards(ctx, conn, encoding, pub.name, assumption{publications: []*publication{&pub}, of: t, next: true, fullTables: full})
 	return slices.DeleteFunc(found, func(h Hazard) bool { return h.Publication != pub.name || !h.RefusesStatements() }), err
 }
 
@@ -220,7 +238,7 @@ func hazards(ctx context.Context, conn *pgx.Conn, encoding Encoding, name string
 		}
 	}
 	rows, _ := conn.Query(ctx, hazardsQuery(serverVersion(conn), encoding),
-		names, updates, deletes, viaRoots, stores, members, oids, []string{name, InsertPublication(name)}, of, serverVersion(conn), given.next, given.full, known, alone)
+		names, updates, deletes, viaRoots, stores, members, oids, []string{name, InsertPublication(name)}, of, serverVersion(conn), given.next, given.full, known, alone, append([]uint32{}, given.fullTables...))
 	found, err := pgx.CollectRows(rows, func(row pgx.CollectableRow) (h Hazard, err error) {
 		err = row.Scan(&h.Table.Schema, &h.Table.Name, &h.Reason, &h.Publication, &h.Update, &h.Delete, &h.Columns,
 			&h.parent.Schema, &h.parent.Name, &h.full, &h.keyed, &h.fullIsSafe, &h.defaultIsSafe, &h.virtual)
@@ -283,7 +301,7 @@ func hazardsQuery(version int, e Encoding) string {
 			union select oid from ruled
 		), relation as (
 			select c.oid, c.relkind = 'p' as partitioned, c.relnamespace, c.relname,
-				case when $12::bool then 'f' else c.relreplident end as identity
+				case when $12::bool or c.oid = any($15::oid[]) then 'f' else c.relreplident end as identity
 			from ours join pg_catalog.pg_class c using (oid)
 			where c.relkind in ('r', 'p') and c.relpersistence = 'p' and c.oid >= 16384 and ($9::oid = 0 or c.oid in (select oid from part))
 		), described as (

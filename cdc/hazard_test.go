@@ -250,7 +250,7 @@ func TestPublicationReplaced(t *testing.T) {
 	dsn := pg.Database(t, "", "create table t (id int primary key)", "create table outra (id int)", "create publication gancho for all tables")
 	conn := dial(t, dsn)
 	remarks, err := cdc.Remarks(t.Context(), conn, "", "gancho")
-	if err != nil || len(remarks) != 1 || !strings.Contains(remarks[0].Message, "publication gancho has all tables of the database") {
+	if err != nil || len(remarks) != 1 || !strings.Contains(remarks[0].Title, "publication gancho has all tables of the database") {
 		t.Errorf("remarks %+v, %v", remarks, err)
 	}
 	s := start(t, optionsFor(dsn), allOps("t"))

@@ -1,6 +1,7 @@
 package cdc_test
 
 import (
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"strings"
@@ -219,4 +220,51 @@ type writerFunc func(line []byte)
 func (w writerFunc) Write(line []byte) (int, error) {
 	w(line)
 	return len(line), nil
+}
+
+// TestLockedTables: what needs to open a table that another session has locked says who that
+// is, and does not wait until it ends.
+func TestLockedTables(t *testing.T) {
+	t.Parallel()
+	dsn := pg.Database(t, "", "create table t (id int primary key, twice int generated always as (id * 2) stored)")
+	conn, application := dial(t, dsn), dial(t, dsn)
+	do(t, application, "set application_name = 'erp'", "begin", "lock table t in access exclusive mode")
+	_, err := cdc.LoadTable(t.Context(), conn, "", "public", "t")
+	locked, ok := errors.AsType[*cdc.LockedError](err)
+	if !ok || !cdc.FaultOf(err).Passing() {
+		t.Fatalf("a locked table: %v", err)
+	}
+	if locked.Table != (cdc.Name{Schema: "public", Name: "t"}) || locked.PID != int(application.PgConn().PID()) || locked.Application != "erp" || locked.Since.IsZero() {
+		t.Errorf("it is locked by %+v", locked)
+	}
+	if text := err.Error(); !strings.Contains(text, fmt.Sprintf("read table public.t: session %d of role", locked.PID)) || !strings.Contains(text, "(erp) has locked table public.t, in a transaction that began at") {
+		t.Error(text)
+	}
+	do(t, application, "rollback")
+	table, err := cdc.LoadTable(t.Context(), conn, "", "public", "t")
+	if err != nil || table.Generated["twice"] != "(id * 2)" {
+		t.Errorf("the table, not locked: %v, %v", table, err)
+	}
+	// Whoever waits for such a lock is told, too: nobody gets past it.
+	reader, second := dial(t, dsn), dial(t, dsn)
+	do(t, reader, "begin", "lock table t in access share mode")
+	do(t, second, "begin")
+	waits := make(chan error, 1)
+	go func() {
+		_, err := second.Exec(t.Context(), "lock table t in access exclusive mode")
+		waits <- err
+	}()
+	for value[int](t, conn, "select count(*) from pg_locks where relation = 't'::regclass and not granted") == 0 {
+		if t.Context().Err() != nil {
+			t.Fatal("it does not wait")
+		}
+	}
+	_, err = cdc.LoadTable(t.Context(), conn, "", "public", "t")
+	if locked, ok := errors.AsType[*cdc.LockedError](err); !ok || locked.PID != int(second.PgConn().PID()) {
+		t.Errorf("behind one that waits for the table: %v", err)
+	}
+	do(t, reader, "rollback")
+	if err := <-waits; err != nil {
+		t.Error(err)
+	}
 }

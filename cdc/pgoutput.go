@@ -102,9 +102,8 @@ func decodeCommit(c *cursor) (commit, end LSN) {
 }
 
 // skip reads a message of no use here: the server on which a transaction was
-// first committed (O), the name of a type that is not built in, of which the
-// catalogue says more (Y), and what pg_logical_emit_message wrote, of which
-// only the transaction around it matters (M).
+// first committed (O), and the name of a type that is not built in, of which the
+// catalogue says more (Y).
 func skip(kind byte, c *cursor) {
 	switch kind {
 	case 'O':
@@ -114,13 +113,18 @@ func skip(kind byte, c *cursor) {
 		c.uint32()
 		_ = c.string()
 		_ = c.string()
-	case 'M':
-		c.uint8() // flags: transactional
-		c.uint64()
-		_ = c.string()
-		c.bytes(int(int32(c.uint32())))
 	}
 	c.end()
+}
+
+// decodeMessage reads what pg_logical_emit_message wrote. The content aliases the message.
+func decodeMessage(c *cursor) (m Message, transactional bool) {
+	transactional = c.uint8()&1 != 0
+	c.uint64() // its own position
+	m.Prefix = c.string()
+	m.Content = c.bytes(int(int32(c.uint32())))
+	c.end()
+	return m, transactional
 }
 
 // relation describes a table before its first change, and again after it changed.

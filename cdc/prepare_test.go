@@ -118,7 +118,9 @@ func TestStatementsWork(t *testing.T) {
 		t.Fatalf("error %v", err)
 	}
 	conn := dial(t, dsn)
-	do(t, conn, setup.Statements...)
+	for _, s := range cdc.Gather(cdc.Statements(setup.Findings)) {
+		do(t, conn, s.SQL)
+	}
 	source := prepare(t, o, needs)
 	if source.SlotCreated || source.ConfirmedFlush == 0 {
 		t.Errorf("source %+v", source)
@@ -210,6 +212,11 @@ func TestServerSettings(t *testing.T) {
 		t.Fatal("no error")
 	}
 	golden(t, "no_slot_left", err.Error())
+	other.Temporary = true
+	temporary := prepare(t, other, allOps("clientes"))
+	if err := cdc.NewReader(other, temporary).Run(t.Context(), onlooker()); err == nil || !strings.Contains(err.Error(), "raise max_replication_slots") {
+		t.Errorf("a temporary slot where all are in use: %v", err)
+	}
 
 	// The slot loses its WAL: found by Prepare, and by a reader that is told nothing.
 	for range 4 {
@@ -262,7 +269,7 @@ func TestLoadTable(t *testing.T) {
 		return table
 	}
 	table := load("outra", "clientes")
-	if diff := cmp.Diff(&cdc.Table{Kind: 'r', Persistence: 'p', PrimaryKey: []string{"b", "a"}, Generated: map[string]string{"c": "(a + 1)"}, Relation: &cdc.Relation{Schema: "outra", Name: "clientes", ReplicaIdentity: 'd',
+	if diff := cmp.Diff(&cdc.Table{Kind: 'r', Persistence: 'p', PrimaryKey: []string{"b", "a"}, Generated: map[string]string{"c": "(a + 1)"}, NotNull: map[string]bool{"a": true, "b": true}, Relation: &cdc.Relation{Schema: "outra", Name: "clientes", ReplicaIdentity: 'd',
 		Columns: []cdc.Column{{Name: "a", Key: true, TypeMod: -1}, {Name: "b", Key: true, TypeMod: -1}}},
 		Memberships: []cdc.Membership{{Publication: "p", Insert: true, Update: true, Columns: []string{"a", "b"}}, {Publication: "tudo", Insert: true, Update: true, Delete: true, Truncate: true, Columns: []string{"a", "b"}}}},
 		table, cmpopts.IgnoreFields(cdc.Relation{}, "OID"), cmpopts.IgnoreFields(cdc.Column{}, "Type"), cmpopts.IgnoreFields(cdc.Membership{}, "Columns"), cmpopts.EquateEmpty()); diff != "" {

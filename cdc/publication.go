@@ -23,11 +23,15 @@ type preparation struct {
 	// newSlot: the slot does not exist yet.
 	newSlot bool
 	updates bool // a rule watches updates or deletes, which the publication will have to publish
+	// full are tables that statements before these give REPLICA IDENTITY FULL, stored the
+	// publications that they let publish generated columns.
+	full   []uint32
+	stored []string
 }
 
 // Unpublishable says why the table can be in no publication, and what to do
-// instead; "" when it can be.
-func (t *Table) Unpublishable() (problem, hint string) {
+// about it, in SQL or in words; "" when it can be.
+func (t *Table) Unpublishable() (problem string, statements []Statement, hint string) {
 	name := t.Relation.TableName()
 	kinds := map[byte]string{'v': "a view", 'm': "a materialized view", 'f': "a foreign table"}
 	switch {
@@ -36,15 +40,15 @@ func (t *Table) Unpublishable() (problem, hint string) {
 	case kinds[t.Kind] != "":
 		hint = "write the rule on the table that it reads, with the view's condition in when"
 	case t.Persistence == 'u':
-		return fmt.Sprintf("table %s is unlogged: its changes are not in the WAL", name), fmt.Sprintf("run: ALTER TABLE %s SET LOGGED;", name)
+		return fmt.Sprintf("table %s is unlogged: its changes are not in the WAL", name), []Statement{SetLogged(name)}, ""
 	case t.Persistence == 't':
-		return fmt.Sprintf("table %s is temporary: its changes are not in the WAL", name), "remove the rule"
+		return fmt.Sprintf("table %s is temporary: its changes are not in the WAL", name), nil, "remove the rule"
 	case t.Relation.Schema == "pg_catalog" || t.Relation.Schema == "information_schema":
-		return fmt.Sprintf("%s belongs to PostgreSQL itself and cannot be published", name), "remove the rule"
+		return fmt.Sprintf("%s belongs to PostgreSQL itself and cannot be published", name), nil, "remove the rule"
 	default:
-		return "", ""
+		return "", nil, ""
 	}
-	return fmt.Sprintf("%s is %s, which has no changes of its own", name, kinds[t.Kind]), hint
+	return fmt.Sprintf("%s is %s, which has no changes of its own", name, kinds[t.Kind]), nil, hint
 }
 
 // publication is one of the two that Gancho subscribes to, as it is or, when
@@ -97,6 +101,9 @@ func (p *preparation) publications(ctx context.Context, needs []TableNeed) error
 	if err != nil {
 		return err
 	}
+	for _, pub := range []*publication{full, inserts} {
+		pub.stored = pub.stored || slices.Contains(p.stored, pub.name)
+	}
 	p.updates = slices.ContainsFunc(needs, func(n TableNeed) bool { return n.Update || n.Delete })
 	for i, table := range p.source.Tables {
 		if table == nil {
@@ -112,7 +119,7 @@ func (p *preparation) publications(ctx context.Context, needs []TableNeed) error
 	if err := p.checkHarm(ctx, full, inserts); err != nil {
 		return err
 	}
-	if len(p.setup.Problems) > 0 {
+	if len(p.setup.Findings) > 0 {
 		// All or nothing: the problems are fixed first.
 		p.propose(full, inserts)
 		return nil
@@ -121,7 +128,7 @@ func (p *preparation) publications(ctx context.Context, needs []TableNeed) error
 		return err
 	}
 	p.source.Publications = []string{full.name}
-	if inserts.exists || p.statement(inserts) != "" {
+	if inserts.exists || p.statement(inserts).SQL != "" {
 		p.source.Publications = append(p.source.Publications, inserts.name)
 	}
 	return nil
@@ -170,32 +177,36 @@ func (p *preparation) place(ctx context.Context, need TableNeed, table *Table, f
 	target := full
 	would := *full
 	would.ops.Update, would.ops.Delete = full.ops.Update || p.updates, full.ops.Delete || p.updates
-	refused, err := refusals(ctx, p.conn, p.Encoding, would, table)
+	refused, err := refusals(ctx, p.conn, p.Encoding, would, table, p.full)
 	if err != nil {
 		return err
 	}
 	if len(refused) > 0 {
 		target = inserts
 		if missing.Update || missing.Delete {
-			p.setup.addf("%s", refusal(table, refused[0]))
+			p.setup.add(refusal(table, refused[0]))
 			return nil
 		}
+	}
+	setPublish := func(pub *publication, to operations) Statement {
+		set := fmt.Sprintf("ALTER PUBLICATION %s SET (publish = '", QuoteIdentifier(pub.name))
+		return about(Statement{SQL: set + to.String() + "');", Undo: set + pub.ops.String() + "');", step: stepPublish}, publicationObject(pub.name))
 	}
 	switch lacking := missing.without(target.ops); {
 	case target == full && (lacking.Update || lacking.Delete) && p.exposes(ctx, full, target.ops.or(lacking)):
 		// exposes has added the problem that comes first.
 	case lacking != operations{}:
-		p.setup.addf("publication %s does not publish %s, which a rule on %s needs; run ALTER PUBLICATION %s SET (publish = '%s')",
-			QuoteIdentifier(target.name), lacking, name, QuoteIdentifier(target.name), target.ops.or(lacking))
+		p.setup.addf("publication.operations", setPublish(target, target.ops.or(lacking)), "publication %s does not publish %s, which a rule on %s needs", QuoteIdentifier(target.name), lacking, name)
 	case in[target.name]:
-		p.setup.addf("publication %s has %s and yet does not publish %s of it; inspect it with \\dRp+ %s",
-			QuoteIdentifier(target.name), name, missing, QuoteIdentifier(target.name))
+		f := p.setup.addf("publication.operations", Statement{}, "publication %s has %s and yet does not publish %s of it", QuoteIdentifier(target.name), name, missing)
+		f.Remedy = "inspect it with \\dRp+ " + QuoteIdentifier(target.name)
 	case target == inserts && (inserts.ops.Update || inserts.ops.Delete):
-		p.setup.addf("publication %s publishes updates or deletes, which is not safe for %s, a table without replica identity; run ALTER PUBLICATION %s SET (publish = 'insert, truncate')",
-			QuoteIdentifier(inserts.name), name, QuoteIdentifier(inserts.name))
+		p.setup.addf("publication.unsafe", setPublish(inserts, operations{Insert: true, Truncate: true}),
+			"publication %s publishes updates or deletes, which is not safe for %s, a table without replica identity", QuoteIdentifier(inserts.name), name)
 	case table.Kind == 'p' && !target.viaRoot:
-		p.setup.addf("publication %s publishes the partitions of %s under their own names; run ALTER PUBLICATION %s SET (publish_via_partition_root = true)",
-			QuoteIdentifier(target.name), name, QuoteIdentifier(target.name))
+		set := fmt.Sprintf("ALTER PUBLICATION %s SET (publish_via_partition_root = ", QuoteIdentifier(target.name))
+		p.setup.addf("publication.partitions", about(Statement{SQL: set + "true);", Undo: set + "false);", step: stepOption}, publicationObject(target.name)),
+			"publication %s publishes the partitions of %s under their own names", QuoteIdentifier(target.name), name)
 	case !slices.ContainsFunc(target.add, func(t *Table) bool { return t.Relation.OID == table.Relation.OID }):
 		target.add = append(target.add, table)
 	}
@@ -208,20 +219,26 @@ func (p *preparation) place(ctx context.Context, need TableNeed, table *Table, f
 func (p *preparation) exposes(ctx context.Context, pub *publication, then operations) bool {
 	would := *pub
 	would.ops, would.add = then, nil
-	found, err := hazards(ctx, p.conn, p.Encoding, p.Publication, assumption{publications: []*publication{&would}, next: true})
-	var move []string
+	found, err := hazards(ctx, p.conn, p.Encoding, p.Publication, assumption{publications: []*publication{&would}, next: true, fullTables: p.full})
+	var move []Statement
 	for _, h := range found {
 		if h.Publication == pub.name && h.RefusesStatements() {
-			move = append(move, fmt.Sprintf("ALTER PUBLICATION %s DROP TABLE %s; ALTER PUBLICATION %s ADD TABLE %[2]s",
-				QuoteIdentifier(pub.name), h.Table, QuoteIdentifier(p.insertPublication())))
+			const form = "ALTER PUBLICATION %s DROP TABLE %s; ALTER PUBLICATION %s ADD TABLE %[2]s;"
+			from, to := QuoteIdentifier(pub.name), QuoteIdentifier(p.insertPublication())
+			move = append(move, about(Statement{SQL: fmt.Sprintf(form, from, h.Table, to), Undo: fmt.Sprintf(form, to, h.Table, from), step: stepPublish},
+				publicationObject(pub.name), publicationObject(p.insertPublication()), tableObject(h.Table)))
 		}
 	}
 	switch {
 	case err != nil:
-		p.setup.addf("the tables of publication %s could not be read: %v", QuoteIdentifier(pub.name), err)
+		p.setup.addf("publication.unread", Statement{}, "the tables of publication %s could not be read: %v", QuoteIdentifier(pub.name), err)
 	case len(move) > 0:
-		p.setup.addf("publication %s does not publish updates and deletes, which a rule needs, and has tables without replica identity, whose own UPDATE and DELETE would fail if it did; once %s exists run %s; then ALTER PUBLICATION %[1]s SET (publish = '%[4]s')",
-			QuoteIdentifier(pub.name), QuoteIdentifier(p.insertPublication()), strings.Join(move, "; "), then)
+		set := fmt.Sprintf("ALTER PUBLICATION %s SET (publish = '", QuoteIdentifier(pub.name))
+		p.setup.add(Finding{
+			ID: "publication.operations", Title: fmt.Sprintf("publication %s does not publish updates and deletes, which a rule needs, and has tables without replica identity, whose own UPDATE and DELETE would fail if it did", QuoteIdentifier(pub.name)),
+			Remedy:     fmt.Sprintf("once publication %s exists", QuoteIdentifier(p.insertPublication())),
+			Statements: append(move, about(Statement{SQL: set + then.String() + "');", Undo: set + pub.ops.String() + "');", step: stepPublish}, publicationObject(pub.name))),
+		})
 	default:
 		return false
 	}
@@ -235,7 +252,7 @@ func (p *preparation) decideGenerated(ctx context.Context, full, inserts *public
 	if !full.exists && full.stored {
 		would := *full
 		would.stored = false
-		found, err := hazards(ctx, p.conn, p.Encoding, p.Publication, assumption{publications: []*publication{&would}})
+		found, err := hazards(ctx, p.conn, p.Encoding, p.Publication, assumption{publications: []*publication{&would}, fullTables: p.full})
 		if err != nil {
 			return err
 		}
@@ -246,7 +263,11 @@ func (p *preparation) decideGenerated(ctx context.Context, full, inserts *public
 	}
 	for _, t := range p.source.Tables {
 		if t != nil && len(t.Generated) > 0 && full.stored != inserts.stored && full.willHave(t) && inserts.willHave(t) {
-			p.setup.addf("publications %s and %s both have %s and differ in publish_generated_columns, which ends the stream with an error; set it to stored in both: ALTER PUBLICATION ... SET (publish_generated_columns = stored)",
+			lacks := full
+			if full.stored {
+				lacks = inserts
+			}
+			p.setup.addf("publication.generated", PublishGenerated(lacks.name), "publications %s and %s both have %s and differ in publish_generated_columns, which ends the stream with an error",
 				QuoteIdentifier(full.name), QuoteIdentifier(inserts.name), t.Relation.TableName())
 		}
 	}
@@ -268,15 +289,16 @@ func (p *preparation) checkHarm(ctx context.Context, publications ...*publicatio
 	if err != nil {
 		return err
 	}
-	then, err := hazards(ctx, p.conn, p.Encoding, p.Publication, assumption{publications: publications})
+	then, err := hazards(ctx, p.conn, p.Encoding, p.Publication, assumption{publications: publications, fullTables: p.full})
 	if err != nil {
 		return err
 	}
 	for _, h := range then {
 		ours := slices.ContainsFunc(publications, func(pub *publication) bool { return pub.name == h.Publication })
 		if ours && h.RefusesStatements() && !slices.ContainsFunc(now, func(n Hazard) bool { return n.String() == h.String() }) {
-			p.setup.addf("adding %s to publication %s would make the application's own %s fail, because %s; %s",
-				h.Table, QuoteIdentifier(h.Publication), h.statements(), h.Why(), h.Fix())
+			f := h.Finding()
+			f.Title = fmt.Sprintf("adding %s to publication %s would make the application's own %s fail, because %s", h.Table, QuoteIdentifier(h.Publication), h.statements(), h.Why())
+			p.setup.add(f)
 		}
 	}
 	return nil
@@ -297,31 +319,35 @@ func (p *preparation) hiddenByRoot(ctx context.Context, table *Table, publicatio
 		hidden = hidden || m.ViaRoot && slices.ContainsFunc(publications, func(pub *publication) bool { return pub.name == m.Publication })
 	}
 	if hidden {
-		p.setup.addf("%s is a partition of %s, and its changes are published under that name; write the rule on %s",
-			table.Relation.TableName(), root, root)
+		f := p.setup.addf("publication.partition", Statement{}, "%s is a partition of %s, and its changes are published under that name", table.Relation.TableName(), root)
+		f.Remedy = fmt.Sprintf("write the rule on %s", root)
 	}
 	return hidden, nil
 }
 
 // refusal says why the table's updates and deletes cannot be published, and what
 // to do.
-func refusal(table *Table, h Hazard) string {
+func refusal(table *Table, h Hazard) Finding {
 	const consequence = "so that publishing its updates and deletes would make the application's own UPDATE and DELETE fail"
-	const inserts = "or let the rule watch inserts only"
 	name := table.Relation.TableName()
+	f := h.Finding()
+	f.ID, f.Table = "identity.none", name.String()
+	f.Remedy = joinNonEmpty(", ", f.Remedy, "or let the rule watch inserts only")
 	switch {
 	case h.Reason != HazardIdentity:
-		return fmt.Sprintf("table %s cannot be in publication %s with its updates and deletes, because %s and the application's own UPDATE and DELETE would fail; %s, %s",
-			h.Table, QuoteIdentifier(h.Publication), h.Why(), h.Fix(), inserts)
+		f.ID = "publication.refused." + string(h.Reason)
+		f.Title = fmt.Sprintf("table %s cannot be in publication %s with its updates and deletes, because %s and the application's own UPDATE and DELETE would fail", h.Table, QuoteIdentifier(h.Publication), h.Why())
 	case table.Kind == 'p' && h.Table == name:
-		return fmt.Sprintf("partitioned table %s has no primary key, %s, if not now then in its next partition; add a primary key to %s, %s",
-			name, consequence, name, inserts)
+		f.Title = fmt.Sprintf("partitioned table %s has no primary key, %s, if not now then in its next partition", name, consequence)
+		f.Statements, f.Remedy = nil, fmt.Sprintf("add a primary key to %s, or let the rule watch inserts only", name)
 	case table.Kind == 'p':
-		return fmt.Sprintf("partition %s of %s has no replica identity, %s; %s, %s", h.Table, name, consequence, h.Fix(), inserts)
+		f.Title = fmt.Sprintf("partition %s of %s has no replica identity, %s", h.Table, name, consequence)
 	case table.PrimaryKey != nil:
-		return fmt.Sprintf("table %s has a primary key that is no replica identity (deferrable, or switched off), %s; %s, %s", name, consequence, h.Fix(), inserts)
+		f.Title = fmt.Sprintf("table %s has a primary key that is no replica identity (deferrable, or switched off), %s", name, consequence)
+	default:
+		f.Title = fmt.Sprintf("table %s has no primary key and no replica identity, %s", name, consequence)
 	}
-	return fmt.Sprintf("table %s has no primary key and no replica identity, %s; %s, %s", name, consequence, h.Fix(), inserts)
+	return f
 }
 
 // provide creates what is missing, or proposes it without Options.Create.
@@ -332,17 +358,16 @@ func (p *preparation) provide(ctx context.Context, publications ...*publication)
 	}
 	for _, pub := range publications {
 		statement := p.statement(pub)
-		if statement == "" {
+		if statement.SQL == "" {
 			continue
 		}
-		err := p.alter(ctx, statement)
+		err := p.alter(ctx, statement.SQL)
 		if FaultOf(err) == FaultDenied {
-			p.setup.addf("the role may not create or alter publication %s for these tables; let their owner run the SQL", QuoteIdentifier(pub.name))
-			p.setup.Statements = append(p.setup.Statements, statement)
+			p.setup.addf("publication.denied", statement, "the role may not create or alter publication %s for these tables", QuoteIdentifier(pub.name))
 			continue
 		}
 		if err != nil {
-			return fmt.Errorf("run %s: %w", statement, err)
+			return fmt.Errorf("run %s: %w", statement.SQL, err)
 		}
 		p.Log.Info().Str("publication", pub.name).Int("tables_added", len(pub.add)).Msg("publication prepared")
 	}
@@ -365,11 +390,8 @@ var lockPause = retry.Backoff{Min: 500 * time.Millisecond, Max: 4 * time.Second}
 func (p *preparation) alter(ctx context.Context, statement string) error {
 	tries := 0
 	_, err := retry.Do(ctx, lockPause, func() (struct{}, error) {
-		return struct{}{}, pgx.BeginFunc(ctx, p.conn, func(tx pgx.Tx) error {
-			_, err := tx.Exec(ctx, "select pg_catalog.set_config('lock_timeout', $1, true)", strconv.FormatInt(lockTimeout.Milliseconds(), 10))
-			if err == nil {
-				_, err = tx.Exec(ctx, statement)
-			}
+		return struct{}{}, briefly(ctx, p.conn, func(tx pgx.Tx) error {
+			_, err := tx.Exec(ctx, statement)
 			return err
 		})
 	}, func(err error) bool {
@@ -382,11 +404,22 @@ func (p *preparation) alter(ctx context.Context, statement string) error {
 	return err
 }
 
+// briefly runs a transaction that waits for no lock longer than lockTimeout.
+func briefly(ctx context.Context, conn *pgx.Conn, do func(pgx.Tx) error) error {
+	return pgx.BeginFunc(ctx, conn, func(tx pgx.Tx) error {
+		_, err := tx.Exec(ctx, "select pg_catalog.set_config('lock_timeout', $1, true)", strconv.FormatInt(lockTimeout.Milliseconds(), 10))
+		if err == nil {
+			err = do(tx)
+		}
+		return err
+	})
+}
+
 // propose notes what is missing together with its SQL.
 func (p *preparation) propose(publications ...*publication) {
 	for _, pub := range publications {
 		statement := p.statement(pub)
-		if statement == "" {
+		if statement.SQL == "" {
 			continue
 		}
 		add := p.setup.addf // a slot that reads without the tables misses their changes
@@ -394,37 +427,47 @@ func (p *preparation) propose(publications ...*publication) {
 			add = p.setup.addFirstf
 		}
 		if pub.exists {
-			add("publication %s lacks %s", QuoteIdentifier(pub.name), tableList(pub.add))
+			add("publication.table", statement, "publication %s lacks %s", QuoteIdentifier(pub.name), tableList(pub.add))
 		} else if pub.ops.Update {
-			add("publication %s does not exist", QuoteIdentifier(pub.name))
+			add("publication.missing", statement, "publication %s does not exist", QuoteIdentifier(pub.name))
 		} else {
-			add("publication %s does not exist (it is for tables without replica identity, now or later)", QuoteIdentifier(pub.name))
+			add("publication.missing", statement, "publication %s does not exist (it is for tables without replica identity, now or later)", QuoteIdentifier(pub.name))
 		}
-		p.setup.Statements = append(p.setup.Statements, statement)
 	}
 }
 
-// statement returns the SQL that completes the publication, or "". The one for
+// statement returns the SQL that completes the publication, or none. The one for
 // everything must exist, even empty. The one for inserts is created together
 // with the slot: changes cannot be read through a publication that is younger
 // than they are, so that it would come too late for a slot in use.
-func (p *preparation) statement(pub *publication) string {
+func (p *preparation) statement(pub *publication) Statement {
+	var tables []object
+	for _, t := range pub.add {
+		tables = append(tables, tableObject(t.Relation.TableName()))
+	}
 	switch {
 	case len(pub.add) == 0 && (pub.exists || pub.name != p.Publication && !p.newSlot):
-		return ""
+		return Statement{}
 	case pub.exists:
-		return fmt.Sprintf("ALTER PUBLICATION %s ADD TABLE %s", QuoteIdentifier(pub.name), tableList(pub.add))
+		alter := fmt.Sprintf("ALTER PUBLICATION %s ", QuoteIdentifier(pub.name))
+		return about(Statement{SQL: alter + "ADD TABLE " + tableList(pub.add) + ";", Undo: alter + "DROP TABLE " + tableList(pub.add) + ";", step: stepPublication, byCreate: true},
+			append(tables, publicationObject(pub.name))...)
 	}
-	tables := ""
+	list := ""
 	if len(pub.add) > 0 {
-		tables = " FOR TABLE " + tableList(pub.add)
+		list = " FOR TABLE " + tableList(pub.add)
 	}
 	generated := ""
 	if pub.stored {
 		generated = ", publish_generated_columns = stored"
 	}
-	return fmt.Sprintf("CREATE PUBLICATION %s%s WITH (publish = '%s', publish_via_partition_root = true%s)",
-		QuoteIdentifier(pub.name), tables, pub.ops, generated)
+	if len(tables) == 0 {
+		tables = []object{{kind: 'd'}}
+	}
+	return about(Statement{
+		SQL:  fmt.Sprintf("CREATE PUBLICATION %s%s WITH (publish = '%s', publish_via_partition_root = true%s);", QuoteIdentifier(pub.name), list, pub.ops, generated),
+		Undo: fmt.Sprintf("DROP PUBLICATION %s;", QuoteIdentifier(pub.name)), step: stepPublication, creates: true, byCreate: true,
+	}, tables...)
 }
 
 // tableList writes the tables for CREATE PUBLICATION. ONLY keeps inheritance

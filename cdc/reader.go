@@ -146,6 +146,9 @@ func (r *Reader) Run(ctx context.Context, h Handler) error {
 			r.options.Log.Info().Str("slot", r.options.Slot).Stringer("lsn", r.Confirmed()).Msg("a partitioned table was altered; the stream starts again here, and its partitions are described as they are now")
 			continue
 		}
+		if r.options.Temporary {
+			return r.explainTemporary(ctx, streamed, err)
+		}
 		if unprintable := r.unprintable(err); unprintable != nil && r.decoder.unplaced() && !described {
 			described = true
 			r.awaitDescription(ctx)
@@ -277,7 +280,9 @@ func (r *Reader) explain(ctx context.Context, err error) error {
 		}
 	case codeInsufficientPrivilege:
 		_ = r.withCatalog(ctx, func(q querier) error { // as above
-			remedy = strings.TrimPrefix(replicationRemedy(ctx, q), "; ")
+			if s := replicationStatement(ctx, q); s.SQL != "" {
+				remedy = "run " + s.SQL + ", " + managedReplication
+			}
 			return nil
 		})
 	}

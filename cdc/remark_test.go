@@ -24,8 +24,8 @@ func TestRemarks(t *testing.T) {
 			t.Fatalf("%d remarks, want %d: %+v, %v", len(remarks), len(parts), remarks, err)
 		}
 		for i, part := range parts {
-			if !strings.Contains(remarks[i].Message, part) {
-				t.Errorf("remark %q, want %q", remarks[i].Message, part)
+			if !strings.Contains(remarks[i].String(), part) {
+				t.Errorf("remark %q, want %q", remarks[i].String(), part)
 			}
 		}
 	}

@@ -140,6 +140,11 @@ func (r *Reader) start(ctx context.Context, pg *pgconn.PgConn) (*session, error)
 	if err := standAside(ctx, pg); err != nil {
 		return nil, err
 	}
+	if r.options.Temporary {
+		if err := r.createTemporary(ctx, pg); err != nil {
+			return nil, err
+		}
+	}
 	// pgconn's own way to receive takes a context, a lock and an allocation
 	// per message, so that from here on the connection is ours. Nothing may be
 	// left in its buffer then.

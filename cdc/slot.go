@@ -22,17 +22,17 @@ func (p *preparation) findSlot(ctx context.Context) error {
 	lost := s.lost()
 	switch {
 	case s.kind != "logical" || s.plugin != "pgoutput" || s.temporary:
-		p.setup.addf("slot %q exists, but is not a permanent logical slot of pgoutput; choose another name for source.slot", p.Slot)
+		p.setup.addf("slot.foreign", Statement{}, "slot %q exists, but is not a permanent logical slot of pgoutput", p.Slot).Remedy = otherSlot
 	case s.twoPhase:
-		p.setup.addf("slot %q has two_phase on, which sends transactions before they commit; choose another name for source.slot", p.Slot)
+		p.setup.addf("slot.foreign", Statement{}, "slot %q has two_phase on, which sends transactions before they commit", p.Slot).Remedy = otherSlot
 	case p.source.Identity.Database != "" && s.database != p.source.Identity.Database:
-		p.setup.addf("slot %q belongs to database %s, not to %s; choose another name for source.slot",
+		p.setup.addf("slot.foreign", Statement{}, "slot %q belongs to database %s, not to %s; "+otherSlot,
 			p.Slot, QuoteIdentifier(s.database), QuoteIdentifier(p.source.Identity.Database))
 	case s.synced:
-		p.setup.addf("slot %q is this standby's copy of its primary's slot, and can be read after the promotion; let source.dsn lead to the primary", s.name)
+		p.setup.addf("slot.unusable", Statement{}, "slot %q is this standby's copy of its primary's slot, and can be read after the promotion; let source.dsn lead to the primary", s.name)
 	case lost != nil:
 		p.setup.Lost = lost
-		p.setup.addf("%v", lost)
+		p.setup.addf("slot.unusable", Statement{}, "%v", lost)
 	default:
 		p.source.ConfirmedFlush = s.confirmed
 	}
@@ -73,27 +73,31 @@ func readSlotState(ctx context.Context, q querier, slot string) (slotState, erro
 }
 
 // reconcile is what to do about changes that make no events any more.
-const reconcile = "let the receivers compare the rows that changed meanwhile, because these make no events"
+const reconcile = "send the rows that were inserted or changed meanwhile with gancho backfill (--where chooses them), because their changes make no events; nothing is known of those that were deleted: let the receivers compare"
+
+const otherSlot = "choose another name for source.slot"
 
 // createSlot creates the slot after the publications: pgoutput looks publications
 // up as they were at each change, so that a slot older than its publication
 // cannot be read.
 func (p *preparation) createSlot(ctx context.Context) error {
-	statement := fmt.Sprintf("SELECT pg_create_logical_replication_slot(%s, 'pgoutput')", quoteLiteral(p.Slot))
-	if !p.Create || len(p.setup.Problems) > 0 {
-		p.setup.addFirstf("slot %q does not exist", p.Slot)
-		p.setup.Statements = append(p.setup.Statements, statement)
+	statement := about(Statement{
+		SQL:  fmt.Sprintf("SELECT pg_create_logical_replication_slot(%s, 'pgoutput');", quoteLiteral(p.Slot)),
+		Undo: fmt.Sprintf("SELECT pg_drop_replication_slot(%s);", quoteLiteral(p.Slot)), step: stepSlot, byCreate: true,
+	}, object{kind: 'r'})
+	if !p.Create || len(p.setup.Findings) > 0 {
+		p.setup.addFirstf("slot.missing", statement, "slot %q does not exist", p.Slot)
 		return nil
 	}
 	p.Log.Info().Str("slot", p.Slot).Msg("creating the slot, which waits for transactions that are running")
 	err := p.conn.QueryRow(ctx, `select lsn from pg_create_logical_replication_slot($1, 'pgoutput')`, p.Slot).Scan(&p.source.ConfirmedFlush)
 	switch SQLState(err) {
 	case codeLimitExceeded:
-		p.setup.addf("all replication slots are in use; drop one that is unused (see pg_replication_slots), or raise max_replication_slots and restart the server")
+		p.setup.addf("server.slots", Statement{}, "all replication slots are in use").Remedy = "drop one that is unused (see pg_replication_slots), or raise max_replication_slots and restart the server"
 		return nil
 	case codeInsufficientPrivilege:
-		p.setup.addf("the role may not create a replication slot: %s%s, or let a superuser run the SQL", serverMessage(err), replicationRemedy(ctx, p.conn))
-		p.setup.Statements = append(p.setup.Statements, statement)
+		f := p.addReplication(ctx, "slot.denied", "the role may not create a replication slot: "+serverMessage(err))
+		f.Statements = append(f.Statements, statement)
 		return nil
 	}
 	if err != nil {

@@ -21,7 +21,7 @@ func TestReplicationRefused(t *testing.T) {
 		role, attribute string
 		want, not       []string
 	}{
-		{"sem_atributo", "", []string{"run ALTER ROLE sem_atributo REPLICATION"}, nil},
+		{"sem_atributo", "", []string{"ALTER ROLE sem_atributo REPLICATION;"}, nil},
 		{"com_atributo", "replication", []string{"permission denied for function pg_create_logical_replication_slot"}, []string{"ALTER ROLE"}},
 	} {
 		do(t, conn, "create role "+test.role+" login "+test.attribute)

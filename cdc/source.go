@@ -30,6 +30,10 @@ type Options struct {
 	// Create lets Prepare create the slot and the publications, and add tables to
 	// the publications. Nothing is ever dropped or otherwise altered.
 	Create bool
+	// Temporary has the Reader create the slot for itself, temporary, so that the server
+	// drops it when the connection ends, however that ends: see temporary.go. Prepare then
+	// looks for no slot. Run does not connect again.
+	Temporary bool
 	// Log gets reconnections, waits and warnings. The zero Logger writes nothing.
 	Log zerolog.Logger
 }
@@ -78,11 +82,10 @@ type Source struct {
 
 // SetupError says what the source lacks and the SQL that provides it.
 type SetupError struct {
-	// Problems are sentences, each with its remedy unless Statements has it.
-	Problems []string
-	// Statements are SQL, to be run in order. Gancho would run them itself
-	// under Options.Create, except where Problems say otherwise.
-	Statements []string
+	// Findings are the problems. Their statements, in the order of [Gather], solve those
+	// that have any; Gancho runs them itself under Options.Create where Title does not say
+	// otherwise.
+	Findings []Finding
 	// Missing are tables of which a publication that exists lacks changes: the
 	// bridge runs, or has run, and does not capture these.
 	Missing []Name
@@ -90,34 +93,51 @@ type SetupError struct {
 	Lost *LostSlotError
 
 	create bool // Options.Create was set, and the statements failed
-	first  int  // problems of a source that no bridge has read yet, which the statements solve
+	first  int  // findings of a source that no bridge has read yet, which the statements solve
 }
 
 // FirstStart reports whether nothing is wrong but that Gancho has never run
 // here: all that the source lacks is what Options.Create creates.
-func (e *SetupError) FirstStart() bool { return e.first == len(e.Problems) }
+func (e *SetupError) FirstStart() bool { return e.first == len(e.Findings) }
 
 // Error implements error: all problems, then the statements.
 func (e *SetupError) Error() string {
-	text := "the source is not ready:\n  - " + strings.Join(e.Problems, "\n  - ")
-	if len(e.Statements) == 0 {
-		return text
+	var b strings.Builder
+	b.WriteString("the source is not ready:")
+	for _, f := range e.Findings {
+		fix := f.FixBelow()
+		if fix == below {
+			fix = "" // the headline says it for all
+		}
+		b.WriteString("\n  - " + joinNonEmpty("; ", f.Title, f.Why, fix))
 	}
-	text += "\nrun this in the source database"
-	if !e.create {
-		text += ", or start gancho with --create"
+	if script := Instructions(Statements(e.Findings), e.create); script != "" {
+		b.WriteString("\n" + strings.TrimSuffix(script, "\n"))
 	}
-	return text + ":\n  " + strings.Join(e.Statements, ";\n  ") + ";"
+	return b.String()
 }
 
-func (e *SetupError) addf(format string, args ...any) {
-	e.Problems = append(e.Problems, fmt.Sprintf(format, args...))
+func (e *SetupError) add(f Finding) *Finding {
+	f.Severity, f.Where = SeverityProblem, "source"
+	e.Findings = append(e.Findings, f)
+	return &e.Findings[len(e.Findings)-1]
+}
+
+// addf adds a problem that a statement solves, unless it is empty.
+func (e *SetupError) addf(id string, s Statement, format string, args ...any) *Finding {
+	f := Finding{ID: id, Title: fmt.Sprintf(format, args...)}
+	if s.SQL != "" {
+		f.Statements = []Statement{s}
+	}
+	return e.add(f)
 }
 
 // addFirstf adds a problem that is none before the first start.
-func (e *SetupError) addFirstf(format string, args ...any) {
-	e.addf(format, args...)
+func (e *SetupError) addFirstf(id string, s Statement, format string, args ...any) *Finding {
 	e.first++
+	f := e.addf(id, s, format, args...)
+	f.Severity = SeverityNote
+	return f
 }
 
 // Prepare checks everything that reading needs: the server's settings and
@@ -125,6 +145,17 @@ func (e *SetupError) addFirstf(format string, args ...any) {
 // created under Options.Create, else one [*SetupError] names all of it.
 // A slot that another process reads is no error here; the reader waits for it.
 func Prepare(ctx context.Context, o Options, needs []TableNeed) (*Source, error) {
+	return prepare(ctx, o, needs, nil)
+}
+
+// Examine is Prepare without Options.Create, on the assumption that the statements have
+// been run which were found before: what it proposes follows them.
+func Examine(ctx context.Context, o Options, needs []TableNeed, before []Statement) (*Source, error) {
+	o.Create = false
+	return prepare(ctx, o, needs, before)
+}
+
+func prepare(ctx context.Context, o Options, needs []TableNeed, before []Statement) (*Source, error) {
 	if err := o.check(); err != nil {
 		return nil, err
 	}
@@ -135,14 +166,19 @@ func Prepare(ctx context.Context, o Options, needs []TableNeed) (*Source, error)
 	defer func() { _ = conn.Close(context.WithoutCancel(ctx)) }()
 
 	p := preparation{Options: o, conn: conn, setup: &SetupError{create: o.Create}, source: &Source{}}
+	if err := p.assume(ctx, before); err != nil {
+		return nil, err
+	}
 	if err := p.checkServer(ctx); err != nil {
 		return nil, err
 	}
 	if err := p.loadNeeds(ctx, needs); err != nil {
 		return nil, err
 	}
-	if err := p.findSlot(ctx); err != nil {
-		return nil, err
+	if !o.Temporary {
+		if err := p.findSlot(ctx); err != nil {
+			return nil, err
+		}
 	}
 	if err := p.publications(ctx, needs); err != nil {
 		return nil, err
@@ -152,10 +188,43 @@ func Prepare(ctx context.Context, o Options, needs []TableNeed) (*Source, error)
 			return nil, err
 		}
 	}
-	if len(p.setup.Problems) > 0 {
-		return nil, p.setup
+	if len(p.setup.Findings) > 0 {
+		return nil, p.resolve(ctx)
 	}
 	return p.source, nil
+}
+
+// resolve returns the error, with the roles that must run its statements.
+func (p *preparation) resolve(ctx context.Context) error {
+	for i := range p.setup.Findings {
+		f := &p.setup.Findings[i]
+		var err error
+		if f.Statements, err = ResolveOwners(ctx, p.conn, p.Encoding, f.Statements); err != nil {
+			return err
+		}
+	}
+	return p.setup
+}
+
+// assume takes for granted that statements have been run.
+func (p *preparation) assume(ctx context.Context, before []Statement) error {
+	var schemas, names []string
+	for _, s := range before {
+		switch {
+		case s.SQL == "":
+		case s.identity && s.SQL == IdentityFull(Name{s.needs[0].schema, s.needs[0].name}).SQL:
+			schemas, names = append(schemas, s.needs[0].schema), append(names, s.needs[0].name)
+		case s.step == stepOption && s.SQL == PublishGenerated(s.needs[0].name).SQL:
+			p.stored = append(p.stored, s.needs[0].name)
+		}
+	}
+	err := p.conn.QueryRow(ctx, `
+		select coalesce(array_agg(c.oid), '{}') from unnest($1::text[], $2::text[]) w(space, name)
+		join pg_catalog.pg_namespace n on n.nspname = w.space join pg_catalog.pg_class c on c.relnamespace = n.oid and c.relname = w.name`, schemas, names).Scan(&p.full)
+	if err != nil {
+		return fmt.Errorf("find the tables whose identity will be another: %w", err)
+	}
+	return nil
 }
 
 func (o Options) check() error {
@@ -182,24 +251,24 @@ func (p *preparation) checkServer(ctx context.Context) (err error) {
 		return err
 	}
 	if s.Version < minVersion {
-		p.setup.addf("the server is PostgreSQL %d; gancho needs 14 or newer", s.Version/10000)
+		p.setup.addf("server.version", Statement{}, "the server is PostgreSQL %d; gancho needs 14 or newer", s.Version/10000)
 	}
 	if misfit := p.Encoding.Misfit(s.Encoding); misfit != "" {
-		p.setup.addf("%s", misfit)
+		p.setup.addf("server.encoding", Statement{}, "%s", misfit)
 	}
 	if s.WALLevel != "logical" {
-		p.setup.addf("wal_level is %s; run ALTER SYSTEM SET wal_level = 'logical' and restart the server", s.WALLevel)
+		p.setup.addf("server.wal_level", alterSystem("wal_level", "logical"), "wal_level is %s", s.WALLevel).Remedy = "and restart the server"
 	}
-	if len(p.setup.Problems) > 0 {
+	if len(p.setup.Findings) > 0 {
 		return nil
 	}
 	conn, err := connectReplication(ctx, p.DSN, p.Encoding)
 	switch SQLState(err) {
 	case codeInsufficientPrivilege:
-		p.setup.addf("the role may not replicate: %s%s", serverMessage(err), replicationRemedy(ctx, p.conn))
+		p.addReplication(ctx, "role.replication", "the role may not replicate: "+serverMessage(err))
 		return nil
 	case codeTooManyConnections:
-		p.setup.addf("no replication connection is free; raise max_wal_senders, or end one that is unused (see pg_stat_replication)")
+		p.setup.addf("server.senders", Statement{}, "no replication connection is free").Remedy = "raise max_wal_senders, or end one that is unused (see pg_stat_replication)"
 		return nil
 	}
 	if err != nil {
@@ -213,7 +282,7 @@ func (p *preparation) checkServer(ctx context.Context) (err error) {
 	p.source.Identity, p.source.Current = identityOf(system, p.Slot), system.XLogPos
 	err = standAside(ctx, conn)
 	if synchronous, ok := errors.AsType[*SynchronousError](err); ok {
-		p.setup.addf("%v", synchronous)
+		p.setup.addf("server.synchronous", Statement{}, "%v", synchronous)
 		return nil
 	}
 	return err
@@ -240,16 +309,28 @@ func identityOf(system pglogrepl.IdentifySystemResult, slot string) Identity {
 	return Identity{SystemID: system.SystemID, Database: system.DBName, Slot: slot, Timeline: system.Timeline}
 }
 
-// replicationRemedy is what to add to the server's reason for which it refuses a
-// reader of the WAL: "" for a role that has the attribute.
-func replicationRemedy(ctx context.Context, q querier) string {
-	rows, _ := q.Query(ctx, `select format('ALTER ROLE %I REPLICATION', rolname) from pg_catalog.pg_roles
-		where rolname = session_user and not rolreplication and not rolsuper`)
-	statement, err := pgx.CollectExactlyOneRow(rows, pgx.RowTo[string])
-	if err != nil {
-		return ""
+const managedReplication = "or on a managed service grant its replication role"
+
+// addReplication adds the server's reason for which it refuses a reader of the WAL, with
+// the statement that gives a role without it the attribute.
+func (p *preparation) addReplication(ctx context.Context, id, title string) *Finding {
+	statement := replicationStatement(ctx, p.conn)
+	f := p.setup.addf(id, statement, "%s", title)
+	if statement.SQL != "" {
+		f.Remedy = managedReplication
 	}
-	return "; run " + statement + " (on a managed service grant its replication role)"
+	return f
+}
+
+// replicationStatement gives the role of a connection the attribute for readers of the
+// WAL; none for a role that has it: the server's reason stands alone.
+func replicationStatement(ctx context.Context, q querier) Statement {
+	rows, _ := q.Query(ctx, `select rolname::text from pg_catalog.pg_roles where rolname = session_user and not rolreplication and not rolsuper`)
+	role, err := pgx.CollectExactlyOneRow(rows, pgx.RowTo[string])
+	if err != nil {
+		return Statement{}
+	}
+	return AlterRole(role, "REPLICATION")
 }
 
 // loadNeeds reads the tables and reports those that cannot be published at all.
@@ -260,14 +341,14 @@ func (p *preparation) loadNeeds(ctx context.Context, needs []TableNeed) error {
 		name := Name{need.Schema, need.Name}
 		table, err := loadTable(ctx, p.conn, types, name)
 		if errors.Is(err, ErrNoTable) {
-			p.setup.addf("table %s does not exist; correct the name in the rule", name)
+			p.setup.addf("table.missing", Statement{}, "table %s does not exist", name).Remedy = "correct the name in the rule"
 			continue
 		}
 		if err != nil {
 			return err
 		}
-		if problem, hint := table.Unpublishable(); problem != "" {
-			p.setup.addf("%s; %s", problem, hint)
+		if problem, statements, hint := table.Unpublishable(); problem != "" {
+			p.setup.add(Finding{ID: "table.unpublishable", Title: problem, Statements: statements, Remedy: hint})
 			continue
 		}
 		p.source.Tables[i] = table

@@ -27,7 +27,7 @@ type UnprintableError struct {
 
 // Error says what cannot be sent, and both ways out.
 func (e *UnprintableError) Error() string {
-	skip := fmt.Sprintf("run gancho recover --skip %s, which steps over exactly that transaction and records it, and send its changes by hand", e.Commit)
+	skip := fmt.Sprintf("run gancho recover --skip %s, which steps over exactly that transaction and records it, and send the rows that it changed with gancho backfill --table ... --where ... (it deletes nothing at the receivers)", e.Commit)
 	if len(e.Encodings) > 0 {
 		skip = fmt.Sprintf("write source.encoding: %s, which lets gancho convert, and park a change whose text is none; or %s", strings.Join(e.Encodings, " or "), skip)
 	}

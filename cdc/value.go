@@ -33,20 +33,22 @@ type Position struct {
 // Op is what happened to a row.
 type Op uint8
 
-// The operations of the stream. A TRUNCATE is one change per table, without rows.
+// The operations of the stream. A TRUNCATE is one change per table, without rows. Read is a
+// row that was there already, as [Reader.DecodeRows] has it: no operation of the application's.
 const (
 	Insert Op = iota + 1
 	Update
 	Delete
 	Truncate
+	Read
 )
 
 // String returns the operation as the rule files spell it.
 func (o Op) String() string {
-	if o < Insert || o > Truncate {
+	if o < Insert || o > Read {
 		return "unknown"
 	}
-	return [...]string{Insert: "insert", Update: "update", Delete: "delete", Truncate: "truncate"}[o]
+	return [...]string{Insert: "insert", Update: "update", Delete: "delete", Truncate: "truncate", Read: "read"}[o]
 }
 
 // State is what the stream says about one column of a row.
@@ -137,3 +139,19 @@ type Handler interface {
 	// discard an open transaction; changes that came before may be replayed.
 	Reset() error
 }
+
+// Message is what pg_logical_emit_message wrote. Content is valid only until the handler returns.
+type Message struct {
+	Prefix  string
+	Content []byte
+}
+
+// MessageHandler is a Handler that takes the messages of transactions, each between their Begin
+// and Commit. Those that belong to no transaction are passed over.
+type MessageHandler interface {
+	Message(*Transaction, Message) error
+}
+
+// Holder is a Handler that may keep back what it could report as done. Release has it report all
+// of that: the stream is about to start again, and waits until it is confirmed.
+type Holder interface{ Release() }

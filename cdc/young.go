@@ -228,6 +228,9 @@ func (s *session) shrink(h Handler) error {
 // that the next stream, with other publications, repeats none of it: with other tables
 // in it a transaction's changes would be numbered differently.
 func (s *session) awaitConfirmed(h Handler, next LSN) error {
+	if holder, ok := h.(Holder); ok {
+		holder.Release()
+	}
 	if err := handled(h.Flush()); err != nil {
 		return err
 	}

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"gancho/delivery/endpoint"
+	"gancho/internal/jsonschema"
 	"gancho/internal/strictyaml"
 )
 
@@ -50,18 +51,49 @@ func LoadRules(path string, env func(string) (string, bool)) (*Config, error) {
 		strictyaml.Optional("queue", other), strictyaml.Optional("state", other), strictyaml.Optional("http", other),
 		strictyaml.Optional("quotas", other), strictyaml.Optional("log", other), strictyaml.Optional("shutdown", other), strictyaml.Optional("endpoints", other),
 	)
-	return c.complete(d)
+	if err := c.complete(d); err != nil {
+		return nil, err
+	}
+	return c, nil
+}
+
+// Inspect is Load for those who look for mistakes: with the error it returns what of the
+// configuration could be read, the rest at its defaults. It is nil if the file cannot be read.
+func Inspect(path string, env func(string) (string, bool)) (*Config, error) {
+	src, err := os.ReadFile(path)
+	if err != nil {
+		return nil, fmt.Errorf("read configuration: %w; name the file with --config", err)
+	}
+	return inspect(path, src, env)
 }
 
 // Parse is Load for a text that has been read already; name is the file's.
 func Parse(name string, src []byte, env func(string) (string, bool)) (*Config, error) {
+	c, err := inspect(name, src, env)
+	if err != nil {
+		return nil, err
+	}
+	return c, nil
+}
+
+func inspect(name string, src []byte, env func(string) (string, bool)) (*Config, error) {
 	d := strictyaml.Parse(name, src, env)
 	c := defaults()
 	c.File = name
 	if !d.Root().Valid() && len(d.Errors()) == 0 {
 		d.Add("it needs at least source.dsn, queue.redis and rules", "the file is empty")
 	}
-	d.Root().Map(
+	c.decode(d.Root())
+	return c, c.complete(d)
+}
+
+// Schema returns the JSON Schema of gancho.yaml.
+func Schema() *jsonschema.Schema {
+	return strictyaml.Schema("gancho.yaml", true, func(v value) { defaults().decode(v) })
+}
+
+func (c *Config) decode(v value) {
+	v.Map(
 		strictyaml.Required("source", c.Source.decode),
 		strictyaml.Required("queue", c.Queue.decode),
 		strictyaml.Optional("state", c.State.decode),
@@ -74,21 +106,17 @@ func Parse(name string, src []byte, env func(string) (string, bool)) (*Config, e
 		strictyaml.Required("rules", c.decodeRules),
 		strictyaml.Optional("endpoints", func(v value) { c.Endpoints = endpoint.DecodeList(v) }),
 	)
-	return c.complete(d)
 }
 
-// complete ends the reading of a document.
-func (c *Config) complete(d *strictyaml.Document) (*Config, error) {
-	if err := d.Errors().Err(); err != nil {
-		return nil, err
-	}
+// complete ends the reading of a document, and returns its mistakes.
+func (c *Config) complete(d *strictyaml.Document) error {
 	if c.Source.Location == nil {
 		var err error
 		if c.Source.Location, err = time.LoadLocation(defaultTimezone); err != nil {
-			return nil, fmt.Errorf("load the default time zone: %w; install the package tzdata or write source.timezone", err)
+			return fmt.Errorf("load the default time zone: %w; install the package tzdata or write source.timezone", err)
 		}
 	}
-	return c, nil
+	return d.Errors().Err()
 }
 
 func (s *Source) decode(v value) {
@@ -153,7 +181,7 @@ const (
 
 // keepFailed reads how long dead letters or parked changes are kept; 0: for ever.
 func keepFailed(v value) time.Duration {
-	if v.IsScalar() && v.Raw() == "forever" {
+	if v.Is("forever") {
 		return 0
 	}
 	return v.Duration(minKeepFailed, maxKeep)
@@ -161,7 +189,7 @@ func keepFailed(v value) time.Duration {
 
 func (s *State) decode(v value) {
 	keep := func(v value) time.Duration {
-		if v.IsScalar() && v.Raw() == "off" {
+		if v.Is("off") {
 			return 0
 		}
 		return v.Duration(0, maxKeep)

@@ -3,7 +3,6 @@ package mapping
 import (
 	"cmp"
 	"context"
-	"errors"
 	"fmt"
 	"slices"
 
@@ -24,14 +23,16 @@ type boundRule struct {
 	table *cdc.Table
 	// full says how to make the server send whole old rows of the table; empty: it
 	// sent them when the rules were loaded.
-	full string
+	full remedy
 	// columns are the columns that the rule depends on, by name, with their types.
 	columns map[string]*cdc.Type
 	// denied are those of them that privacy.deny names.
 	denied map[string]bool
 	// hidden are those that the rule shows only masked or hashed, if at all. A
 	// parked row must not show them either.
-	hidden  map[string]bool
+	hidden map[string]bool
+	// allowed are, by column, the only values that CHECK constraints allow besides null.
+	allowed map[string][]string
 	lookups []*boundLookup
 	// delegated are the expressions that the source evaluates, and conditions when, where
 	// it is not decided at the change alone.
@@ -60,7 +61,7 @@ func (b *boundRule) hiddenKey() bool {
 }
 
 // Bind checks the rules against the source's catalogue and returns them as a
-// Ruleset. The error is a strictyaml.Errors with all mistakes of all files, or
+// Ruleset. The error is a [*Mistakes] with all mistakes of all files, or
 // that of a query. The connection is only used until Bind returns.
 func (r *Rules) Bind(ctx context.Context, conn *pgx.Conn) (*Ruleset, error) {
 	return r.bind(ctx, &binder{conn: conn})
@@ -70,6 +71,7 @@ func (r *Rules) Bind(ctx context.Context, conn *pgx.Conn) (*Ruleset, error) {
 func (r *Rules) bind(ctx context.Context, b *binder) (*Ruleset, error) {
 	b.options, b.types = r.options, cdc.NewTypes(r.options.Encoding)
 	b.tables, b.viewTables, b.underFull = map[cdc.Name]*cdc.Table{}, map[uint32][]cdc.Name{}, map[uint32][]cdc.Hazard{}
+	b.allowed = map[uint32]map[string][]string{}
 	b.harmless, b.uses = map[uint32]bool{}, map[*boundRule][]use{}
 	b.saving = saving{map[string]CatalogueType{}, map[string]CatalogueQuery{}, map[uint32][]string{}, map[uint32][]string{}}
 	if err := b.loadSource(ctx); err != nil {
@@ -116,20 +118,19 @@ func (r *Rules) bind(ctx context.Context, b *binder) (*Ruleset, error) {
 	if err := b.follow(ctx, rs); err != nil {
 		return nil, fmt.Errorf("bind rules: %w", err)
 	}
-	if err := b.errors.Err(); err != nil {
-		return nil, err
-	}
-	rs.catalogue = b.catalogue()
 	rs.findings = slices.Concat(b.findings, publicationFindings(rs, r.options.Publication))
-	if b.saved != nil {
-		return rs, nil
+	rs.catalogue = b.catalogue()
+	if b.saved == nil {
+		var err error
+		if rs.boundAt, err = currentLSN(ctx, b.conn); err != nil {
+			return nil, fmt.Errorf("bind rules: %w", err)
+		}
+		if b.reliesOnRole {
+			rs.reader = b.reader
+		}
 	}
-	var err error
-	if rs.boundAt, err = currentLSN(ctx, b.conn); err != nil {
-		return nil, fmt.Errorf("bind rules: %w", err)
-	}
-	if b.reliesOnRole {
-		rs.reader = b.reader
+	if err := b.resolveOwners(ctx, rs.findings, b.mistakes(ctx, rs)); err != nil {
+		return nil, err
 	}
 	return rs, nil
 }
@@ -174,7 +175,8 @@ type binder struct {
 	types    *cdc.Types // of the results of lookups
 	// tables are those loaded so far, by the name as written; nil: it does not exist.
 	tables     map[cdc.Name]*cdc.Table
-	names      []cdc.Name // of all tables, for suggestions; loaded when needed
+	allowed    map[uint32]map[string][]string // boundRule.allowed of each
+	names      []cdc.Name                     // of all tables, for suggestions; loaded when needed
 	searchPath []string
 	// denied is privacy.deny, as it is written, by table and column, of the tables
 	// that share rows with those named, too.
@@ -190,37 +192,17 @@ type binder struct {
 	// uses are what the rules depend on.
 	uses     map[*boundRule][]use
 	errors   strictyaml.Errors
-	findings []Finding
+	findings []cdc.Finding
+	// denials is how many of errors are privileges that a query of a rule lacks, once it
+	// has been understood; lacking are the rules.
+	denials int
+	lacking []*boundRule
+	// proposed are the mistakes that SQL may end.
+	proposed map[*strictyaml.Error]*cdc.Finding
 }
 
 func (b *binder) mistake(v strictyaml.Value, offset int, hint, format string, args ...any) {
 	b.errors = append(b.errors, v.Mistake(offset, hint, format, args...))
-}
-
-func (b *binder) note(r *rule, t *cdc.Table, fix, format string, args ...any) {
-	b.findings = append(b.findings, Finding{r.place(), t.Relation.TableName(), fmt.Sprintf(format, args...), fix})
-}
-
-// table loads a table once. It is nil when the table does not exist.
-func (b *binder) table(ctx context.Context, name cdc.Name) (*cdc.Table, error) {
-	if t, ok := b.tables[name]; ok {
-		return t, nil
-	}
-	if b.saved != nil {
-		b.tables[name] = b.saved.table(name)
-		return b.tables[name], nil
-	}
-	t, err := cdc.LoadTable(ctx, b.conn, b.options.Encoding, name.Schema, name.Name)
-	if errors.Is(err, cdc.ErrNoTable) {
-		t, err = nil, nil
-	}
-	if err == nil && t != nil && (t.Kind == 'v' || t.Kind == 'm') {
-		err = b.loadViewTables(ctx, t)
-	}
-	if err == nil {
-		b.tables[name] = t
-	}
-	return t, err
 }
 
 // loadViewTables finds the tables that a view reads.
@@ -245,37 +227,23 @@ func queryNames(ctx context.Context, conn *pgx.Conn, what, sql string, args ...a
 	return names, nil
 }
 
-// existing loads a table that must exist. It returns nil, with a mistake, if it does not.
-func (b *binder) existing(ctx context.Context, name cdc.Name, mistake func(hint, format string, args ...any) *strictyaml.Error) (*cdc.Table, error) {
-	t, err := b.table(ctx, name)
-	if t != nil || err != nil {
-		return t, err
-	}
-	hint, err := b.closestTable(ctx, name)
-	if err != nil {
-		return nil, err
-	}
-	b.errors = append(b.errors, mistake(hint, "table %s does not exist", name))
-	return nil, nil
-}
-
-// closestTable is a hint for a table that does not exist, or that the search_path
-// does not lead to.
-func (b *binder) closestTable(ctx context.Context, name cdc.Name) (string, error) {
+// closestTable is what to do about a table that does not exist, or that the search_path
+// does not lead to. query is what names it, "" for a rule.
+func (b *binder) closestTable(ctx context.Context, name cdc.Name, query string) (remedy, error) {
 	if b.saved != nil {
-		return b.outsideCatalogue(name), nil
+		return words("%s", b.outsideCatalogue(name)), nil
 	}
 	if b.names == nil {
 		var err error
 		if b.names, err = cdc.ListTables(ctx, b.conn, b.options.Encoding); err != nil {
-			return "", err
+			return remedy{}, err
 		}
 	}
 	short := map[string]cdc.Name{}
 	var candidates []string
 	for _, n := range b.names {
 		if name.Schema == "" && n.Name == name.Name {
-			return b.elsewhere(ctx, n)
+			return b.elsewhere(ctx, n, query)
 		}
 		key := n.Name
 		if name.Schema != "" {
@@ -291,31 +259,27 @@ func (b *binder) closestTable(ctx context.Context, name cdc.Name) (string, error
 		wanted = name.Schema + "." + name.Name
 	}
 	if c := strictyaml.Closest(wanted, candidates); c != "" {
-		return "did you mean " + short[c].String() + "?", nil
+		return words("did you mean %s?", short[c]), nil
 	}
-	return "write schema.table if it is in none of the schemas of search_path", nil
+	return words("write schema.table if it is in none of the schemas of search_path"), nil
 }
 
-// elsewhere is a hint for a table that is in a schema outside of the search_path.
-func (b *binder) elsewhere(ctx context.Context, n cdc.Name) (string, error) {
-	grant, err := b.missingUsage(ctx, n.Schema)
-	if grant != "" {
-		return fmt.Sprintf("%s exists, and the role may not use its schema: run %s", n, grant), err
+// elsewhere is what to do about a table or function that is in a schema outside of the
+// search_path, or in one that the role may not use.
+func (b *binder) elsewhere(ctx context.Context, n cdc.Name, query string) (remedy, error) {
+	p := privileges{conn: b.conn, path: quoted(n.Schema)}
+	role, err := p.role(ctx)
+	if err != nil {
+		return remedy{}, err
 	}
-	return fmt.Sprintf("write %s: its schema is not in the search_path of the role of source.dsn", n), err
-}
-
-// missingUsage is the statement that lets the role use those of the names that
-// are schemas; "" when it may.
-func (b *binder) missingUsage(ctx context.Context, names ...string) (string, error) {
-	var schemas, role *string
-	err := b.conn.QueryRow(ctx, `
-		select string_agg(quote_ident(nspname), ', ' order by nspname), quote_ident(current_user) from pg_catalog.pg_namespace
-		where (nspname::text = any($1) or quote_ident(nspname) = any($1)) and not has_schema_privilege(oid, 'USAGE')`, names).Scan(&schemas, &role)
-	if err != nil || schemas == nil {
-		return "", err
+	if query == "" {
+		query = quoted(n.Schema)
 	}
-	return fmt.Sprintf("GRANT USAGE ON SCHEMA %s TO %s;", *schemas, *role), nil
+	grants, err := p.missingUsage(ctx, query, role)
+	if len(grants) > 0 {
+		return remedy{grants, fmt.Sprintf("because %s exists, and the role may not use its schema", n)}, err
+	}
+	return words("write %s: its schema is not in the search_path of the role of source.dsn", n), err
 }
 
 // loadDenied finds the columns of privacy.deny. A name that matches no column is
@@ -391,12 +355,13 @@ func (b *binder) denyRelated(ctx context.Context, t *cdc.Table, columns []string
 }
 
 // bind checks one rule. It returns nil when the table cannot be used at all.
-func (b *binder) bind(ctx context.Context, r *rule) (*boundRule, error) {
+func (b *binder) bind(ctx context.Context, written *rule) (*boundRule, error) {
+	r, denials := written, b.denials
 	t, err := b.existing(ctx, r.table, r.tableValue.MistakeHere)
 	if err != nil || t == nil || !b.publishable(r.tableValue, t) {
 		return nil, err
 	}
-	bound := &boundRule{rule: r, table: t, columns: map[string]*cdc.Type{}, denied: b.deniedOf(t)}
+	bound := &boundRule{rule: r, table: t, columns: map[string]*cdc.Type{}, denied: b.deniedOf(t), allowed: b.allowed[t.Relation.OID]}
 	if bound.full, err = b.full(ctx, t); err != nil {
 		return nil, err
 	}
@@ -406,9 +371,8 @@ func (b *binder) bind(ctx context.Context, r *rule) (*boundRule, error) {
 	if bound.lookups, err = b.lookups(ctx, r, t); err != nil {
 		return nil, err
 	}
-	if len(bound.lookups) < len(r.lookups) {
-		return nil, nil // every mention of them would repeat the mistake
-	}
+	bound.rule = r.without(bound.lookups) // every mention of them would repeat the mistake
+	r = bound.rule
 	c := &compiler{relation: t.Relation, lookups: bound.lookups, settings: b.settings, primaryKey: bound.orderingKey(), hiddenKey: bound.hiddenKey(), collations: t.Collations, generated: t.Generated}
 	c.delegated, c.conditions, c.refused = map[site]*delegated{}, map[group]*condition{}, map[site]bool{}
 	if err := b.delegate(ctx, bound, c); err != nil {
@@ -441,21 +405,24 @@ func (b *binder) bind(ctx context.Context, r *rule) (*boundRule, error) {
 	if err := b.checkParents(ctx, bound); err != nil {
 		return nil, err
 	}
-	if r.key == nil && len(t.PrimaryKey) == 0 && r.ops&^setOf(cdc.Truncate) != 0 {
-		b.note(r, t, "write key: with what must stay in order", "the table has no primary key, so that all events of the rule wait for each other")
+	if b.denials > denials {
+		b.lacking = append(b.lacking, bound)
+	}
+	if written.key == nil && len(t.PrimaryKey) == 0 && r.ops&^setOf(cdc.Truncate) != 0 {
+		b.note("key.missing", r, words("write key: with what must stay in order"), "the table has no primary key, so that all events of the rule wait for each other")
 	}
 	return bound, nil
 }
 
 // publishable: the stream can carry the table's changes.
 func (b *binder) publishable(place strictyaml.Value, t *cdc.Table) bool {
-	problem, hint := t.Unpublishable()
+	problem, statements, hint := t.Unpublishable()
 	if sources := b.viewTables[t.Relation.OID]; len(sources) > 0 {
 		hint = fmt.Sprintf("write table: %s, with the view's condition in when", joinNames(sources))
 	}
 	switch {
 	case problem != "":
-		b.mistake(place, -1, hint, "%s", problem)
+		b.propose("table.unpublishable", place, -1, remedy{statements, hint}, "%s", problem)
 	case t.PartitionRoot != cdc.Name{}:
 		b.mistake(place, -1, fmt.Sprintf("write table: %s", t.PartitionRoot), "table %s is a partition: the stream has its rows as those of %s", t.Relation.TableName(), t.PartitionRoot)
 	default:
@@ -478,7 +445,7 @@ func (b *binder) checkUse(bound *boundRule, u use, column cdc.Column) {
 			"column %q is money, with %d decimal digits in this database: the stream has it with 2, which is another value", u.Name, b.database.MoneyDigits)
 	}
 	if bound.ops.has(cdc.Update) && !u.leaf && !u.Old && u.group == groupWrite && large(column) && bound.table.Relation.ReplicaIdentity != 'f' {
-		b.noteFull(bound, "%s uses column %q, whose large values are not sent with an update that does not touch them: such changes are parked", u.path, u.Name)
+		b.noteFull("identity.large", bound, "%s uses column %q, whose large values are not sent with an update that does not touch them: such changes are parked", u.path, u.Name)
 	}
 }
 

@@ -2,7 +2,6 @@ package mapping_test
 
 import (
 	"context"
-	"fmt"
 	"strings"
 	"testing"
 
@@ -56,7 +55,7 @@ rules:
 func findings(rs *mapping.Ruleset) []string {
 	var out []string
 	for _, f := range rs.Findings() {
-		out = append(out, fmt.Sprintf("%s: %s; %s", f.Table, f.Message, f.Fix))
+		out = append(out, f.Title+"; "+f.Fix())
 	}
 	return out
 }
@@ -90,9 +89,9 @@ func TestBind(t *testing.T) {
 		need("public", "pedidos", cdc.Delete),
 	})
 	diff(t, "findings", findings(rs), []string{
-		"public.pedidos: a deleted row is sent without total: the payload will lack what depends on it, named in unchanged; ALTER TABLE public.pedidos REPLICA IDENTITY FULL; (it raises the WAL of the table's updates and deletes by about 40 %)",
-		`public.contratos: when uses column "observacao", whose large values are not sent with an update that does not touch them: such changes are parked; ALTER TABLE public.contratos REPLICA IDENTITY FULL; (it raises the WAL of the table's updates and deletes by about 40 %)`,
-		"public.estoque_movimentos: the table has no primary key, so that all events of the rule wait for each other; write key: with what must stay in order",
+		"a deleted row is sent without total: the payload will lack what depends on it, named in unchanged; run ALTER TABLE public.pedidos REPLICA IDENTITY FULL;",
+		`when uses column "observacao", whose large values are not sent with an update that does not touch them: such changes are parked; run ALTER TABLE public.contratos REPLICA IDENTITY FULL;`,
+		"the table has no primary key, so that all events of the rule wait for each other; write key: with what must stay in order",
 	})
 }
 
@@ -115,8 +114,8 @@ rules:
   - {event: e, table: pedidos, on: insert, columns: [id]}
 `)
 	diff(t, "findings", findings(rs)[1:], []string{
-		"public.clientes: publication gancho leaves out the columns email; BEGIN; ALTER PUBLICATION gancho DROP TABLE public.clientes; ALTER PUBLICATION gancho ADD TABLE public.clientes; COMMIT;",
-		"public.contratos: publication gancho has a row filter: changes of other rows are never seen; BEGIN; ALTER PUBLICATION gancho DROP TABLE public.contratos; ALTER PUBLICATION gancho ADD TABLE public.contratos; COMMIT;",
+		"publication gancho leaves out the columns email of public.clientes; run BEGIN; ALTER PUBLICATION gancho DROP TABLE public.clientes; ALTER PUBLICATION gancho ADD TABLE public.clientes; COMMIT;",
+		"publication gancho has a row filter on public.contratos: changes of other rows are never seen; run BEGIN; ALTER PUBLICATION gancho DROP TABLE public.contratos; ALTER PUBLICATION gancho ADD TABLE public.contratos; COMMIT;",
 	})
 }
 
@@ -128,8 +127,8 @@ rules:
   - {event: a, table: acessos, on: delete, key: id, columns: [id, liberado]}
 `)
 	diff(t, "findings", findings(rs), []string{
-		"public.acessos: a deleted row is sent without liberado: the payload will lack what depends on it, named in unchanged; " +
-			"ALTER TABLE public.acessos REPLICA IDENTITY FULL; ALTER TABLE public.acessos_2026 REPLICA IDENTITY FULL; (it raises the WAL of the table's updates and deletes by about 40 %)",
+		"a deleted row is sent without liberado: the payload will lack what depends on it, named in unchanged; " +
+			"run ALTER TABLE public.acessos REPLICA IDENTITY FULL; ALTER TABLE public.acessos_2026 REPLICA IDENTITY FULL;",
 	})
 }
 
@@ -170,10 +169,11 @@ func TestTableElsewhere(t *testing.T) {
 	exec("set search_path = public, loja")
 	exec("set role " + role)
 	const grant = "GRANT USAGE ON SCHEMA loja TO "
-	refuses("{event: a, table: estoque, on: insert, columns: [id]}", "table estoque does not exist; loja.estoque exists, and the role may not use its schema: run "+grant+role+";")
-	refuses(lookup("select 1 as n from loja.estoque where id = new.id"), "run "+grant+role+"; then grant SELECT on what it reads")
+	refuses("{event: a, table: estoque, on: insert, columns: [id]}", "table estoque does not exist; run the SQL below, because loja.estoque exists, and the role may not use its schema\nrun this in the source database:\n-- as postgres, the owner of schema loja:\n"+grant+role+";")
+	refuses(lookup("select 1 as n from loja.estoque where id = new.id"), "permission denied for schema loja; run the SQL below\nrun this in the source database:\n-- as postgres, the owner of schema loja, loja.estoque:\n"+
+		grant+role+";\nGRANT SELECT ON loja.estoque TO "+role+";")
 	exec("reset role")
 	exec(grant + role)
 	exec("set role " + role)
-	refuses(lookup("select 1 as n from loja.estoque where id = new.id"), "grant SELECT on what it reads to the role that reads")
+	refuses(lookup("select 1 as n from loja.estoque where id = new.id"), "\nGRANT SELECT ON loja.estoque TO "+role+";")
 }

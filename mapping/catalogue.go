@@ -80,6 +80,9 @@ type CatalogueColumn struct {
 	Collation string `yaml:"collation,omitempty"` // another than the database's
 	Loose     bool   `yaml:"nondeterministic,omitempty"`
 	Computed  bool   `yaml:"computed,omitempty"` // of a query: no column of a table as it is
+	NotNull   bool   `yaml:"not_null,omitempty"`
+	// Values are the only ones that CHECK constraints allow besides null.
+	Values []string `yaml:"values,flow,omitempty"`
 }
 
 // CatalogueQuery describes the result of a lookup, or of an expression that the source
@@ -217,6 +220,7 @@ func (b *binder) catalogue() *Catalogue {
 			if own := t.Collations[column.Name]; own.Name != "" {
 				out.Collation, out.Loose = cdc.Name{Schema: own.Schema, Name: own.Name}.String(), !own.Deterministic
 			}
+			out.NotNull, out.Values = t.NotNull[column.Name], b.allowed[t.Relation.OID][column.Name]
 			saved.Columns = append(saved.Columns, out)
 		}
 		c.Tables = append(c.Tables, saved)
@@ -312,15 +316,16 @@ func unmodify(t *cdc.Type, text string) (int32, error) {
 // loaded is a catalogue as the binder needs it. Its types and tables have numbers of its own.
 type loaded struct {
 	*Catalogue
-	types  map[string]*cdc.Type
-	tables map[cdc.Name]*cdc.Table
+	types   map[string]*cdc.Type
+	tables  map[cdc.Name]*cdc.Table
+	allowed map[uint32]map[string][]string
 }
 
 // firstOID is beyond those that a server gives in practice.
 const firstOID = 1 << 31
 
 func (c *Catalogue) load() (*loaded, error) {
-	l := &loaded{Catalogue: c, types: map[string]*cdc.Type{}, tables: map[cdc.Name]*cdc.Table{}}
+	l := &loaded{Catalogue: c, types: map[string]*cdc.Type{}, tables: map[cdc.Name]*cdc.Table{}, allowed: map[uint32]map[string][]string{}}
 	kinds := map[string]cdc.TypeKind{}
 	for kind, name := range kindNames {
 		kinds[name] = kind
@@ -368,7 +373,9 @@ func (l *loaded) addTable(oid uint32, saved CatalogueTable) error {
 	t := &cdc.Table{
 		Relation: &cdc.Relation{OID: oid, Schema: name.Schema, Name: name.Name, ReplicaIdentity: saved.Identity[0]},
 		Kind:     cmp.Or(saved.Kind, "r")[0], Persistence: 'p', Inherited: len(saved.Heirs) > 0, PrimaryKey: saved.PrimaryKey, Generated: saved.Generated, Collations: map[string]cdc.Collation{},
+		NotNull: map[string]bool{},
 	}
+	l.allowed[oid] = map[string][]string{}
 	if t.Generated == nil {
 		t.Generated = map[string]string{}
 	}
@@ -379,6 +386,12 @@ func (l *loaded) addTable(oid uint32, saved CatalogueTable) error {
 		}
 		column.Key = c.Identity || saved.Identity == "f"
 		t.Relation.Columns = append(t.Relation.Columns, column)
+		if c.NotNull {
+			t.NotNull[c.Name] = true
+		}
+		if c.Values != nil {
+			l.allowed[oid][c.Name] = c.Values
+		}
 		if c.Collation != "" {
 			own, err := cdc.ParseName(c.Collation)
 			if err != nil {

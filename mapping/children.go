@@ -214,22 +214,34 @@ func (m *Mapper) readParents(ctx context.Context, tx *cdc.Transaction, batch []r
 
 // readParentsOf reads the parents of one rule.
 func (m *Mapper) readParentsOf(ctx context.Context, tx *cdc.Transaction, b *boundRule, wanted map[string]*result) error {
-	read := func(keys []string) error { return m.readRows(ctx, b, wanted, keys) }
+	return m.readParentRows(ctx, []*cdc.Transaction{tx}, b, wanted)
+}
+
+// readParentRows is readParentsOf once the transactions are visible.
+func (m *Mapper) readParentRows(ctx context.Context, txs []*cdc.Transaction, b *boundRule, wanted map[string]*result) error {
+	what := "parents of " + b.event + " of " + b.place()
+	read := func(keys []string) error {
+		err := m.readRows(ctx, b, wanted, keys)
+		if isBroken(err) {
+			sql, _ := parentQuery(b, b.table.Relation, columnIndexes(b.table.Relation, b.familyKey))
+			err = m.source.explain(ctx, what, err, sql, m.rules.denied)
+		}
+		return err
+	}
 	// A value outside of the range of the parent's column: no such parent exists.
 	refused := func(string, error) {}
 	keys := slices.Sorted(maps.Keys(wanted))
-	what := "parents of " + b.event + " of " + b.place()
-	rest, err := readInParts(ctx, m.source, what, []*cdc.Transaction{tx}, keys, read, refused)
+	rest, err := readInParts(ctx, m.source, what, m.unseen(txs...), keys, read, refused)
 	m.source.note(what, err)
 	if !isBroken(err) {
 		return err
 	}
 	hint := "correct the rule and load it again"
-	if cdc.FaultOf(err) == cdc.FaultDenied {
-		hint = refusalHint(err)
+	if isDenied(err) {
+		hint = deniedHint(err)
 	}
 	broken := b.schemaError(b.table.Relation, "", "can no longer be read: "+withoutData(err).Error(), hint)
-	if m.rules.ends(err) {
+	if m.rules.ends(err) && !m.redrives {
 		return broken
 	}
 	rel := m.parentPlan(b).relation
@@ -282,11 +294,19 @@ func (b *binder) checkParents(ctx context.Context, bound *boundRule) error {
 	}
 	sql, _ := parentQuery(bound, rel, keys)
 	err := tryBatch(ctx, b.conn, b.room.path, sql, len(keys))
-	if pg, ok := errors.AsType[*pgconn.PgError](err); ok && !b.conn.IsClosed() {
-		b.mistake(bound.rule.tableValue, -1, refusalHint(err), "children need to read rows of %s: %s", rel.TableName(), pg.Message)
+	pg, ok := errors.AsType[*pgconn.PgError](err)
+	title := "children need to read rows of " + rel.TableName().String()
+	switch {
+	case !ok || b.conn.IsClosed() || cdc.FaultOf(err).Passing():
+		return err
+	case cdc.FaultOf(err) != cdc.FaultDenied:
+		b.mistake(bound.rule.tableValue, -1, refusalHint(err), "%s: %s", title, pg.Message)
 		return nil
+	case b.options.Reader != nil:
+		return nil // another role reads, which Source.Check asks
 	}
-	return err
+	b.denials++
+	return b.refuseDenied(ctx, "privilege.parents", bound.rule.tableValue, -1, pg, sql, title)
 }
 
 // keyTexts are the values that appendColumns wrote.

@@ -212,21 +212,21 @@ func (c *collector) collect(p *collectPlan, change *cdc.Change) error {
 		return nil
 	case cdc.Insert:
 		n.after = true
-		if m := &c.moves; m.deleted == p && m.ordinal+1 == change.Ordinal {
+		if c.moves.deleted == p {
 			c.moved(p, change.New, change.Ordinal)
 		}
 		return c.put(&n, change, change.New)
 	case cdc.Delete:
 		n.before = true
 		if p.moving != nil {
-			c.leaves(p, change.Old, change.Ordinal)
+			c.leaves(p, change.Old)
 		}
 		return c.put(&n, change, change.Old)
 	}
 	n.before, n.after = true, true
 	same := !c.keyChanged(p, change)
 	if !same && p.moving != nil {
-		c.leaves(p, change.Old, change.Ordinal)
+		c.leaves(p, change.Old)
 		same = c.moved(p, change.New, change.Ordinal)
 	}
 	if same {

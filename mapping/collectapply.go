@@ -178,7 +178,9 @@ func (m *Mapper) applyResult(ctx context.Context, tx *cdc.Transaction, r *result
 		return fmt.Errorf("apply rule %s to a transaction: it is not for %s; report this as a bug", m.rules.perTransaction[r.number].place(), change.Op)
 	}
 	if r.reason != "" {
-		return m.parkUnkept(&plan.rulePlan, r.number, change, sink, r.reason, unkeptParent)
+		m.unreadParent = true
+		defer func() { m.unreadParent = false }()
+		return m.park(&plan.rulePlan, r.number, change, sink, r.reason)
 	}
 	m.load(change)
 	m.childChanged = r.flags&resultChild != 0

@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"slices"
-	"strings"
 
 	"gancho/cdc"
 	"gancho/internal/strictyaml"
@@ -115,7 +114,7 @@ func (b *binder) bindChild(ctx context.Context, bound *boundRule, ref *childRef,
 		return nil, nil
 	}
 	if t.Inherited {
-		b.note(bound.rule, t, "write rules for those tables", "changes of tables that inherit from it do not count as changes of the parent: children are of one table")
+		b.note("inheritance.children", bound.rule, words("write rules for those tables"), "changes of tables that inherit from it do not count as changes of the parent: children are of one table")
 	}
 	pseudo := &boundRule{rule: bound.rule, table: t, columns: map[string]*cdc.Type{}, denied: b.deniedOf(t), seen: rowOps()}
 	child := &boundChild{boundRule: pseudo, owner: bound, parent: names(ref.parent), watch: names(ref.watch)}
@@ -148,7 +147,7 @@ func (b *binder) bindChild(ctx context.Context, bound *boundRule, ref *childRef,
 // is compared must be sent whole.
 func (b *binder) checkChildIdentity(ctx context.Context, child *boundChild, ref *childRef) error {
 	fix, err := b.full(ctx, child.table)
-	if err != nil || fix == "" {
+	if err != nil || fix.empty() {
 		return err
 	}
 	child.full = fix
@@ -156,15 +155,15 @@ func (b *binder) checkChildIdentity(ctx context.Context, child *boundChild, ref 
 	for _, column := range slices.Concat(ref.parent, columnRefsOf(ref.value, child.table.PrimaryKey)) {
 		i := child.table.Relation.Column(column.name)
 		if i >= 0 && !child.table.Relation.Columns[i].Key {
-			b.mistake(column.value, -1, fix, "a deleted row of %s is sent without column %q, which says whose child it was; the server sends it only under REPLICA IDENTITY FULL", name, column.name)
+			b.propose("identity.missing", column.value, -1, fix, "a deleted row of %s is sent without column %q, which says whose child it was; the server sends it only under REPLICA IDENTITY FULL", name, column.name)
 			return nil
 		}
 	}
 	if len(ref.watch) > 0 {
-		b.mistake(ref.watch[0].value, -1, fix, "children.watch needs the old values of %s, which the server sends only under REPLICA IDENTITY FULL", name)
+		b.propose("identity.missing", ref.watch[0].value, -1, fix, "children.watch needs the old values of %s, which the server sends only under REPLICA IDENTITY FULL", name)
 		return nil
 	}
-	b.note(child.rule, child.table, strings.TrimPrefix(fix, "run: "), "an update that changes nothing, or a row deleted and inserted again as it was, counts as a change of its parent: the server does not send its old values")
+	b.note("identity.children", child.rule, fix, "an update that changes nothing, or a row deleted and inserted again as it was, counts as a change of its parent: the server does not send its old values")
 	return nil
 }
 

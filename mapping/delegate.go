@@ -31,7 +31,12 @@ type delegated struct {
 	column string
 	params []sqlParam // as arguments has them
 	joins  bool       // it names columns of lookups
+	masked mask
 }
+
+// mask is what stands around the part of an expression that the source evaluates: a call
+// of one of our own functions, which hides its first argument.
+type mask struct{ before, after string }
 
 // condition is a rule's when for a group of operations, in parts.
 type condition struct {
@@ -178,11 +183,15 @@ func (d *delegator) try(ctx context.Context, e *expression, condition bool, refu
 	report := func(list []*expr.Error, hint string) {
 		d.compiler.refused[site{e, d.group}] = true
 		for _, m := range list {
-			d.mistake(e.value, m.Offset, strings.TrimPrefix(m.Hint+hint, "; "), "%s", m.Message)
+			either := m.Hint
+			if hint != "" {
+				either = strings.TrimPrefix(either+"; or "+hint, "; or ")
+			}
+			d.mistake(e.value, m.Offset, either, "%s", m.Message)
 		}
 	}
 	if d.options.Evaluate == EvaluateLocal {
-		hint := "; or remove rules.evaluate: local, and PostgreSQL may evaluate " + e.path
+		hint := "remove rules.evaluate: local, and PostgreSQL may evaluate " + e.path
 		if len(own) > 0 {
 			hint = ""
 		}
@@ -202,7 +211,7 @@ func (d *delegator) try(ctx context.Context, e *expression, condition bool, refu
 		report(fault, "")
 		return nil
 	}
-	before := len(d.errors)
+	before, denials := len(d.errors), d.denials
 	d.clearer = nil
 	bound, code, err := d.prepareLookup(ctx, d.bound.table, l, func(at int) bool { return d.resolve(l, at) })
 	if err != nil {
@@ -233,7 +242,7 @@ func (d *delegator) try(ctx context.Context, e *expression, condition bool, refu
 	if err := d.noteBodies(ctx, d.bound.rule, d.bound.table, bound); err != nil {
 		return err
 	}
-	if len(d.errors) > before {
+	if len(d.errors)-before > d.denials-denials { // more than a privilege that is missing
 		d.compiler.refused[site{e, d.group}] = true
 		return nil
 	}
@@ -242,12 +251,18 @@ func (d *delegator) try(ctx context.Context, e *expression, condition bool, refu
 	return nil
 }
 
+// delegatedRate is the rate of a rule with such an expression, as a part of that of the same
+// rule evaluated here, in transactions of 1,000 rows: internal/bench measures it
+// (docs/performance.md).
+const delegatedRate = "0.9"
+
 // noteDelegated reports, once for a rule, that the source evaluates an expression of it.
 func (d *delegator) noteDelegated(e *expression) {
 	before := slices.Clone(d.findings)
-	d.note(d.bound.rule, d.bound.table, "rules.evaluate: local refuses it",
-		"%s is evaluated by PostgreSQL, in one query for each batch of changes", e.path)
-	if slices.Contains(before, d.findings[len(before)]) {
+	d.note("expression.delegated", d.bound.rule, words("rules.evaluate: local refuses it"),
+		"%s is evaluated by the source: one round trip per batch of changes, %s of the rate of local evaluation", e.path, delegatedRate)
+	now := d.findings[len(before)]
+	if slices.ContainsFunc(before, func(f cdc.Finding) bool { return f.Where == now.Where && f.Title == now.Title }) {
 		d.findings = before
 	}
 }
@@ -276,7 +291,8 @@ func hasMoney(t *cdc.Type) bool {
 // name within the query hides them, and they hide none of it.
 func (d *delegator) query(e *expression) (*lookup, []*expr.Error) {
 	l := &lookup{name: e.path, value: e.value, text: e.text, expression: e}
-	s := scanner{delegator: d, text: e.text}
+	l.text, l.masked = d.unmasked(e.text)
+	s := scanner{delegator: d, text: l.text}
 	if fault := s.scan(); len(fault) > 0 {
 		return nil, fault
 	}
@@ -297,8 +313,34 @@ func (d *delegator) query(e *expression) (*lookup, []*expr.Error) {
 	}
 	l.lead = len(head)
 	l.takeOver(&lookup{params: s.params}, l.lead)
-	l.sql = head + e.text + tail
+	l.sql = head + l.text + tail
 	return l, nil
+}
+
+// unmasked is the argument of a mask around which nothing else stands, if the language
+// refuses it; blanks are in the place of the mask. Otherwise it is the whole text.
+func (d *delegator) unmasked(text string) (string, mask) {
+	tokens, fault := expr.Tokens(text)
+	if fault != nil || !expr.IsMask(tokens.At(0).Text) || !tokens[0].IsWord() || !tokens.At(1).Is("(") || balanced(tokens[1:]) != nil || closing(tokens, 1) != len(tokens)-1 {
+		return text, mask{}
+	}
+	end, depth := len(tokens)-1, 0
+	for i, t := range tokens[:end] {
+		switch {
+		case t.Is("("), t.Is("["):
+			depth++
+		case t.Is(")"), t.Is("]"):
+			depth--
+		case t.Is(",") && depth == 1:
+			end = min(end, i)
+		}
+	}
+	argument := span{tokens[1].End, tokens[end].Start}
+	inner := only(text, argument)
+	if _, err := expr.Compile(inner, d.scope); err == nil || strings.TrimSpace(inner) == "" {
+		return text, mask{} // what is refused is the rest
+	}
+	return inner, mask{text[:argument.from], text[argument.to:]}
 }
 
 // takeOver takes over what another query takes from the change, whose text stands at an
@@ -421,7 +463,7 @@ func (c *compiler) join(bound *boundRule, g group, stage string, all []*boundLoo
 			paths = append(paths, l.expression.path)
 		}
 		c.delegated[site{l.expression, g}] = &delegated{
-			lookup: number, column: column, params: l.arguments(), joins: l.joins,
+			lookup: number, column: column, params: l.arguments(), joins: l.joins, masked: l.masked,
 		}
 	}
 	joined.expression.path = strings.Join(paths, ", ")
@@ -461,11 +503,14 @@ func (c *compiler) delegate(d *delegated, scope *expr.Scope, condition bool, u u
 	if condition {
 		compile = expr.CompileBool
 	}
-	compiled, err := compile(quoted(c.lookups[d.lookup].name)+"."+d.column, &all)
+	evaluated := quoted(c.lookups[d.lookup].name) + "." + d.column
+	compiled, err := compile(d.masked.before+evaluated+d.masked.after, &all)
 	for _, m := range mistakes(err) {
-		c.mistakes = append(c.mistakes, u.value.Mistake(-1, m.Hint, "%s", m.Message))
+		hint := strings.ReplaceAll(m.Hint, evaluated, "x") // nobody has written that name
+		c.mistakes = append(c.mistakes, u.value.Mistake(-1, hint, "%s", m.Message))
 	}
 	c.asked[d.lookup] = true
+	u.Hidden = d.masked.before != ""
 	for _, p := range d.params {
 		argument, err := expr.Compile(p.local(), early(scope))
 		for _, m := range mistakes(err) {

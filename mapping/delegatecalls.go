@@ -4,12 +4,8 @@ import (
 	"context"
 	"fmt"
 	"slices"
-	"strings"
 
 	"github.com/jackc/pgx/v5"
-
-	"gancho/cdc"
-	"gancho/internal/strictyaml"
 )
 
 // Which functions an expression that the source evaluates may call.
@@ -21,8 +17,9 @@ func (b *binder) checkVolatile(ctx context.Context, l *lookup, in reads) error {
 	rows, _ := b.conn.Query(ctx, `
 		with called as (select p.* from pg_catalog.pg_proc p where p.oid = any($1) or p.oid in (select oprcode from pg_catalog.pg_operator where oid = any($2)))
 		select p.proname::text, p.oid::regprocedure::text, p.oid < 16384, p.provolatile = 'v' from called p
-		where p.provolatile = 'v' or p.oid < 16384 and (p.proname = any($3) or p.proname = 'age' and p.pronargs = 1)
-		order by 2 limit 1`, functions, operators, sessionFunctions) // CollectRows returns its error
+		where p.provolatile = 'v' or p.oid < 16384 and (p.proname = any($3) or p.oid::regprocedure::text = any($4)
+			or p.proname = 'age' and p.pronargs = 1 or p.proname ~ '^(has_.*_privilege|pg_has_role)$' and p.pronargs = 2)
+		order by 2 limit 1`, functions, operators, sessionFunctions, zonedTime) // CollectRows returns its error
 	type call struct {
 		Name, Title       string
 		BuiltIn, Volatile bool
@@ -39,6 +36,8 @@ func (b *binder) checkVolatile(ctx context.Context, l *lookup, in reads) error {
 		case f.Volatile:
 			b.mistake(l.value, at, fmt.Sprintf("if it writes nothing and depends on its arguments and on tables alone, run ALTER FUNCTION %s STABLE; or call it in a lookup", f.Title),
 				"%s calls %s, which is volatile (pg_proc.provolatile)", l.title(), f.Title)
+		case slices.Contains(zonedTime, f.Title):
+			b.mistake(l.value, at, "use a time, or a timestamp with time zone", "%s calls %s, whose offset is that of the day of the query", l.title(), f.Title)
 		case f.Name == "age":
 			b.mistake(l.value, at, "write age(current_date, ...)", "%s calls %s, which counts to the day of the query", l.title(), f.Title)
 		case slices.Contains([]string{"now", "transaction_timestamp", "statement_timestamp"}, f.Name):
@@ -51,36 +50,15 @@ func (b *binder) checkVolatile(ctx context.Context, l *lookup, in reads) error {
 }
 
 // sessionFunctions are PostgreSQL's own functions that are not volatile and depend on the
-// session, or on the time.
-var sessionFunctions = []string{
-	"now", "transaction_timestamp", "statement_timestamp", "current_user", "session_user", "getpgusername", "current_setting", "current_query",
-	"inet_client_addr", "inet_client_port", "inet_server_addr", "inet_server_port", "pg_backend_pid", "pg_trigger_depth", "txid_current", "txid_current_if_assigned",
-	"pg_current_xact_id", "pg_current_xact_id_if_assigned", "txid_current_snapshot", "pg_current_snapshot", "current_database", "current_schema", "current_schemas",
-}
-
-// closestFunction is a hint for a function that does not exist, or not for such arguments.
-func (b *binder) closestFunction(ctx context.Context, text string) (string, error) {
-	written := strings.Trim(calledName.FindString(text), `"`)
-	rows, _ := b.conn.Query(ctx, `
-		select p.proname::text, p.oid::regprocedure::text from pg_catalog.pg_proc p join pg_catalog.pg_namespace n on n.oid = p.pronamespace
-		where p.prokind in ('f', 'a') and p.prorettype <> 'trigger'::regtype and (n.nspname = 'pg_catalog' and p.proname not like 'pg\_%' or n.nspname = any(`+cdc.DatabasePath+`)) order by 2`)
-	type function struct{ Name, Title string }
-	all, err := pgx.CollectRows(rows, pgx.RowToStructByPos[function])
-	if err != nil {
-		return "", fmt.Errorf("find function %s: %w", written, err)
+// session or the server, and zonedTime those that depend on the time: the offset of a time
+// with time zone is that of the day of the query.
+var (
+	sessionFunctions = []string{
+		"now", "transaction_timestamp", "statement_timestamp", "current_user", "session_user", "system_user", "getpgusername", "current_setting", "current_query",
+		"inet_client_addr", "inet_client_port", "inet_server_addr", "inet_server_port", "pg_backend_pid", "pg_trigger_depth", "txid_current", "txid_current_if_assigned",
+		"pg_current_xact_id", "pg_current_xact_id_if_assigned", "txid_current_snapshot", "pg_current_snapshot", "current_database", "current_schema", "current_schemas",
+		"pg_postmaster_start_time", "pg_conf_load_time", "pg_my_temp_schema", "pg_is_other_temp_schema", "pg_client_encoding", "pg_show_all_settings", "pg_prepared_statement",
+		"pg_cursor", "pg_listening_channels", "pg_timezone_abbrevs", "pg_timezone_names", "pg_get_replication_slots", "row_security_active", "mxid_age",
 	}
-	var names, forms []string
-	for _, f := range all {
-		names = append(names, f.Name)
-		if strings.EqualFold(f.Name, written) && len(forms) < 4 {
-			forms = append(forms, f.Title)
-		}
-	}
-	if len(forms) > 0 {
-		return "there is " + strings.Join(forms, ", ") + "; cast the arguments", nil
-	}
-	if near := strictyaml.Closest(written, names); near != "" {
-		return "did you mean " + near + "?", nil
-	}
-	return "", nil
-}
+	zonedTime = []string{"timetz(time without time zone)", "timezone(text,time with time zone)"}
+)

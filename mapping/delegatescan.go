@@ -73,7 +73,7 @@ type scanner struct {
 }
 
 // sessionWords are keywords for what the session has, and sessionHint says why not.
-var sessionWords = []string{"current_user", "session_user", "user", "current_role", "current_catalog", "current_schema"}
+var sessionWords = []string{"current_user", "session_user", "user", "current_role", "current_catalog", "current_schema", "system_user"}
 
 const sessionHint = "the change does not say which session made it; leave it out"
 
@@ -93,6 +93,10 @@ func (s *scanner) scan() []*expr.Error {
 		last, local := s.ownTerm(i)
 		switch {
 		case local != "":
+		case t.Is("current_time"):
+			return []*expr.Error{{Offset: t.Start, Length: t.End - t.Start, Message: "current_time is the time of the query", Hint: "write localtime, which is the commit's"}}
+		case t.Is("u") && isUnicodeLiteral(s.tokens[i:]):
+			return []*expr.Error{{Offset: t.Start, Length: s.tokens[i+2].End - t.Start, Message: "U&'...' and U&\"...\" are not supported", Hint: `write E'\u00e9', or the character itself`}}
 		case t.IsWord() && slices.Contains(sessionWords, t.Text):
 			return []*expr.Error{{Offset: t.Start, Length: t.End - t.Start, Message: t.Text + " is that of Gancho's own session", Hint: sessionHint}}
 		case t.Is("new") || t.Is("old"):
@@ -110,7 +114,7 @@ func (s *scanner) scan() []*expr.Error {
 					s.joins = append(s.joins, l)
 				}
 			}
-		case isClockText(t.Text) && !s.isCastToText(i):
+		case isClockText(t) && !s.isCastToText(i):
 			return []*expr.Error{{Offset: t.Start, Length: t.End - t.Start, Message: t.Text + " is the time of the query where a date or a time is expected",
 				Hint: "write now() or current_date, which are the commit's, or " + t.Text + "::text for a text"}}
 		}
@@ -132,20 +136,39 @@ func (s *scanner) scan() []*expr.Error {
 	return nil
 }
 
+// isUnicodeLiteral reports U&'...' or U&"..." at the beginning of the tokens.
+func isUnicodeLiteral(tokens expr.TokenList) bool {
+	and, text := tokens.At(1), tokens.At(2)
+	return and.Is("&") && and.Start == tokens[0].End && text.Start == and.End && (text.IsString() || text.IsName() && !text.IsWord())
+}
+
+// clockWords are what PostgreSQL reads as a time that depends on its clock.
+var clockWords = []string{"now", "today", "tomorrow", "yesterday"}
+
+// timeWords are words of more than four letters that may stand beside them: in a time, or
+// in an array or range of times.
+var timeWords = []string{
+	"sunday", "monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "january", "february", "march", "april",
+	"august", "september", "october", "november", "december", "infinity", "epoch", "allballs",
+}
+
 // isClockText reports whether a token is a string that PostgreSQL may read as a time that
-// depends on its clock: 'now()', E'today 10:00'. A word before the clock's makes it a text.
-func isClockText(token string) bool {
-	token = strings.ToLower(token)
-	switch {
-	case strings.HasPrefix(token, "e'"):
-		token = token[1:]
-	case strings.HasPrefix(token, "$"):
-		_, token, _ = strings.Cut(token[1:], "$")
-	case !strings.HasPrefix(token, "'"):
+// depends on its clock: 'now()', E'today 10:00', '{infinity,now}'. A word before the clock's
+// that no time has makes it a text; one of up to four letters may be a zone.
+func isClockText(token expr.Token) bool {
+	text, ok := token.Literal()
+	if !ok {
 		return false
 	}
-	words := strings.FieldsFunc(token, func(r rune) bool { return !unicode.IsLetter(r) })
-	return len(words) > 0 && slices.Contains([]string{"now", "today", "tomorrow", "yesterday"}, words[0])
+	for _, word := range strings.FieldsFunc(strings.ToLower(text), func(r rune) bool { return !unicode.IsLetter(r) }) {
+		switch {
+		case slices.Contains(clockWords, word):
+			return true
+		case len(word) > 4 && !slices.Contains(timeWords, word):
+			return false
+		}
+	}
+	return false
 }
 
 // isCastToText: a cast to text follows a literal, and no other one follows that.
@@ -162,8 +185,12 @@ func (s *scanner) ownTerm(i int) (last int, local string) {
 	switch {
 	case !t.IsWord():
 	case called && expr.IsOwn(t.Text):
-		last = s.closing(i + 1)
+		last = closing(s.tokens, i+1)
 		return last, s.text[t.Start:s.tokens[last].End]
+	case called && (t.Is("current_timestamp") || t.Is("localtimestamp") || t.Is("localtime")): // of so many decimals
+		last = closing(s.tokens, i+1)
+		of := map[string]string{"current_timestamp": "now()::timestamptz", "localtimestamp": "localtimestamp::timestamp", "localtime": "localtimestamp::time"}
+		return last, of[t.Text] + s.text[s.tokens[i+1].Start:s.tokens[last].End]
 	case called && s.tokens.At(i+2).Is(")") && (t.Is("now") || t.Is("transaction_timestamp") || t.Is("statement_timestamp")):
 		return i + 2, "now()"
 	case t.Is("current_timestamp") || t.Is("current_date") || t.Is("localtimestamp"):
@@ -175,13 +202,13 @@ func (s *scanner) ownTerm(i int) (last int, local string) {
 }
 
 // closing is the token that closes the parenthesis at i.
-func (s *scanner) closing(i int) int {
+func closing(tokens expr.TokenList, i int) int {
 	depth := 0
 	for ; ; i++ {
 		switch {
-		case s.tokens[i].Is("("):
+		case tokens[i].Is("("):
 			depth++
-		case s.tokens[i].Is(")"):
+		case tokens[i].Is(")"):
 			if depth--; depth == 0 {
 				return i
 			}

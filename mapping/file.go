@@ -11,6 +11,7 @@ import (
 	"unicode"
 
 	"gancho/cdc"
+	"gancho/internal/jsonschema"
 	"gancho/internal/strictyaml"
 	"gancho/mapping/expr"
 )
@@ -75,11 +76,22 @@ type Rules struct {
 // form and the syntax of expressions. The error is a strictyaml.Errors with all
 // mistakes of all files.
 func Parse(o Options) (*Rules, error) {
+	rules, err := Inspect(o)
+	if err != nil {
+		return nil, err
+	}
+	return rules, nil
+}
+
+// Inspect is Parse for those who look for mistakes: with the error it returns the rules
+// that have none.
+func Inspect(o Options) (*Rules, error) {
 	if o.Location == nil {
 		o.Location = time.UTC
 	}
 	rs := &Rules{options: o}
 	var errs strictyaml.Errors
+	var all []*rule
 	for _, s := range o.Deny {
 		d, err := parseDenied(s)
 		if err != nil {
@@ -94,38 +106,52 @@ func Parse(o Options) (*Rules, error) {
 			errs = append(errs, &strictyaml.Error{File: file, Message: fmt.Sprintf("read rules: %v", err), Hint: "correct rules in the configuration"})
 			continue
 		}
-		rules, mistakes := parseFile(file, src)
-		rs.rules = append(rs.rules, rules...)
+		rules, valid, mistakes := parseFile(file, src)
+		all, rs.rules = append(all, rules...), append(rs.rules, valid...)
 		errs = append(errs, mistakes...)
 	}
-	errs = append(errs, checkEventTypes(rs.rules)...)
-	if len(rs.rules) == 0 && len(errs) == 0 {
+	errs = append(errs, checkEventTypes(all)...)
+	if len(all) == 0 && len(errs) == 0 {
 		errs = append(errs, &strictyaml.Error{File: strings.Join(o.Files, ", "), Message: "the files have no rule", Hint: "write one below rules:"})
 	}
-	if err := errs.Err(); err != nil {
-		return nil, err
-	}
-	return rs, nil
+	return rs, errs.Err()
 }
 
-func parseFile(name string, src []byte) ([]*rule, strictyaml.Errors) {
-	d := strictyaml.Parse(name, src, nil)
-	var rules []*rule
+// parseFile returns all rules of a file, and those without a mistake.
+func parseFile(name string, src []byte) (all, valid []*rule, mistakes strictyaml.Errors) {
+	d := strictyaml.ParseSQL(name, src)
 	if !d.Root().Valid() && len(d.Errors()) == 0 {
 		d.Add("write rules below rules:", "the file is empty")
 	}
-	d.Root().Map(strictyaml.Required("rules", func(v strictyaml.Value) {
+	parseRules(d.Root(), func(item strictyaml.Value) {
+		before := len(d.Errors())
+		all = append(all, parseRule(item))
+		if len(d.Errors()) == before && before <= strictyaml.MaxErrors {
+			valid = append(valid, all[len(all)-1])
+		}
+	})
+	return all, valid, d.Errors()
+}
+
+// Schema returns the JSON Schema of rule files.
+func Schema() *jsonschema.Schema {
+	return strictyaml.Schema("Rules of Gancho", false, func(v strictyaml.Value) {
+		parseRules(v, func(item strictyaml.Value) { parseRule(item) })
+	})
+}
+
+func parseRules(v strictyaml.Value, each func(item strictyaml.Value)) {
+	v.Map(strictyaml.Required("rules", func(v strictyaml.Value) {
 		for _, item := range v.List() {
-			rules = append(rules, parseRule(item))
+			each(item)
 		}
 	}))
-	return rules, d.Errors()
 }
 
 func parseRule(v strictyaml.Value) *rule {
 	r := &rule{value: v.Resolved()}
 	type value = strictyaml.Value
-	var on, previous, data, columns, children, root value
+	var on, previous, data, columns, children, root, backfill value
 	v.Map(
 		strictyaml.Required("event", func(v value) { r.event = eventName(v) }),
 		strictyaml.Optional("group", func(v value) { r.group = eventText(v) }),
@@ -139,7 +165,7 @@ func parseRule(v strictyaml.Value) *rule {
 		strictyaml.Optional("data", func(v value) { data, r.data = v, parseData(v) }),
 		strictyaml.Optional("columns", func(v value) { columns, r.columns = v, columnRefs(v, "columns") }),
 		strictyaml.Optional("watch", func(v value) {
-			if v.IsScalar() && v.Raw() == "all" {
+			if v.Is("all") {
 				r.watchAll = v
 			} else {
 				r.watch = columnRefs(v, "watch")
@@ -157,6 +183,7 @@ func parseRule(v strictyaml.Value) *rule {
 		strictyaml.Optional("children", func(v value) { children, r.children = v, parseChildren(v) }),
 		strictyaml.Optional("changed_at", func(v value) { r.changedAt = columnRefs(v, "changed_at") }),
 		strictyaml.Optional("root_only", func(v value) { root, r.rootOnly = v, parseRootOnly(v) }),
+		strictyaml.Optional("backfill", func(v value) { backfill, r.noBackfill = v, v.Choice("never") == "never" }),
 	)
 	if !v.IsMap() {
 		return r
@@ -164,6 +191,9 @@ func parseRule(v strictyaml.Value) *rule {
 	if !columns.Valid() && (!data.Valid() || r.data != nil && len(r.data.fields) == 0) {
 		r.value.Errorf("nothing is sent that is not named: write columns: [id, ...], or data: with an expression for each key",
 			"the rule has neither data nor columns")
+	}
+	if backfill.Valid() && r.ops != 0 && !r.ops.has(cdc.Insert) {
+		backfill.Errorf("remove it", "a backfill is of rules on insert, and the rule is on %s", r.ops)
 	}
 	r.check(on, previous)
 	r.checkTransaction(on, children, root)

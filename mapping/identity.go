@@ -13,28 +13,27 @@ import (
 	"gancho/internal/strictyaml"
 )
 
-// fullStatement makes the server send whole old rows.
-func fullStatement(table cdc.Name) string {
-	return fmt.Sprintf("ALTER TABLE %s REPLICA IDENTITY FULL;", table)
-}
-
 // missingIdentity says how to make the server send the values that it did not.
 func (b *boundRule) missingIdentity(rel *cdc.Relation) string {
 	switch {
 	case rel.Weaker != nil:
-		return fmt.Sprintf("the table has a partition with less replica identity than its own (a new one has the default); run: %s",
-			fullStatements(rel.Weaker))
+		return "the table has a partition with less replica identity than its own (a new one has the default); " + remedy{statements: fullStatements(rel.Weaker)}.line()
 	case rel.ReplicaIdentity == 'f':
 		return fmt.Sprintf("%s has REPLICA IDENTITY FULL, so one of its partitions does not have it; run gancho check, which names it", rel.TableName())
 	}
-	if b.full == "" { // it had FULL when the rules were loaded
-		return "run: " + fullStatement(rel.TableName())
+	if b.full.empty() { // it had FULL when the rules were loaded
+		return remedy{statements: fullStatements([]cdc.Name{rel.TableName()})}.line()
 	}
-	return b.full
+	return b.full.line()
 }
 
-func fullStatements(tables []cdc.Name) string {
-	return strings.Join(mapped(tables, fullStatement), " ")
+// fullStatements make the server send whole old rows of the tables.
+func fullStatements(tables []cdc.Name) []cdc.Statement {
+	return mapped(tables, func(table cdc.Name) cdc.Statement {
+		s := cdc.IdentityFull(table)
+		s.Why = fullCost
+		return s
+	})
 }
 
 const fullCost = "it raises the WAL of the table's updates and deletes by about 40 %"
@@ -61,8 +60,8 @@ func (b *binder) checkIdentity(ctx context.Context, bound *boundRule, uses []use
 		b.noteLeftOut(bound, uses)
 		return nil
 	}
-	if bound.full != "" {
-		b.mistake(place, offset, bound.full, "%s, which the server sends only under REPLICA IDENTITY FULL", reason)
+	if !bound.full.empty() {
+		b.propose("identity.missing", place, offset, bound.full, "%s, which the server sends only under REPLICA IDENTITY FULL", reason)
 	}
 	return nil
 }
@@ -73,64 +72,72 @@ func (b *binder) refused(ctx context.Context, place strictyaml.Value, t *cdc.Tab
 	var tables []cdc.Name
 	for _, h := range t.Refused {
 		if h.Reason == cdc.HazardGenerated {
-			b.mistake(place, -1, h.Fix(), "with the updates or deletes of table %s published, the application's own UPDATE and DELETE of %s would fail, because %s", name, h.Table, h.Why())
+			f := h.Finding()
+			b.propose("publication.refused."+string(h.Reason), place, -1, remedy{f.Statements, f.Remedy}, "with the updates or deletes of table %s published, the application's own UPDATE and DELETE of %s would fail, because %s", name, h.Table, h.Why())
 			return nil
 		}
 		tables = append(tables, h.Table)
 	}
-	fix := fmt.Sprintf("add a primary key: ALTER TABLE %s ADD PRIMARY KEY (...);", name)
+	fix := words("add a primary key: ALTER TABLE %s ADD PRIMARY KEY (...);", name)
 	if t.Kind != 'p' {
 		full, err := b.makeFull(ctx, t, tables)
 		if err != nil {
 			return err
 		}
-		fix = "add a primary key, or " + full
+		fix = remedy{full.statements, strings.TrimSuffix("or add a primary key, or "+full.words, ", or ")}
+		if len(full.statements) == 0 {
+			fix.words = "add a primary key, or " + full.words
+		}
 	}
-	b.mistake(place, -1, fix, "table %s has no replica identity: with its updates or deletes published, the application's own UPDATE and DELETE of %s would fail",
+	f := b.propose("identity.none", place, -1, fix, "table %s has no replica identity: with its updates or deletes published, the application's own UPDATE and DELETE of %s would fail",
 		name, joinNames(tables))
+	f.Table = name.String()
 	return nil
 }
 
 // full says how to make the server send whole old rows of the table, empty when
 // it does.
-func (b *binder) full(ctx context.Context, t *cdc.Table) (string, error) {
+func (b *binder) full(ctx context.Context, t *cdc.Table) (remedy, error) {
 	if b.saved != nil && t.Kind == 'p' {
-		return "", nil // its partitions are not in the file
+		return remedy{}, nil // its partitions are not in the file
 	}
 	without, err := withoutFull(ctx, b.conn, t)
 	if err != nil || len(without) == 0 {
-		return "", err
+		return remedy{}, err
 	}
 	return b.makeFull(ctx, t, without)
 }
 
 // makeFull says how to give the tables, t or its partitions, REPLICA IDENTITY FULL,
 // or why that would make the application's own statements fail.
-func (b *binder) makeFull(ctx context.Context, t *cdc.Table, tables []cdc.Name) (string, error) {
+func (b *binder) makeFull(ctx context.Context, t *cdc.Table, tables []cdc.Name) (remedy, error) {
 	hazards, known := b.underFull[t.Relation.OID]
 	if !known {
 		var err error
 		if b.saved != nil {
-			return "run: " + fullStatements(tables), nil
+			return remedy{statements: fullStatements(tables)}, nil
 		}
 		if hazards, err = cdc.HazardsUnderFull(ctx, b.conn, b.options.Encoding, b.options.Publication, t); err != nil {
-			return "", err
+			return remedy{}, err
 		}
 		b.underFull[t.Relation.OID] = hazards
 	}
 	ours := func(publication string) bool {
 		return publication == b.options.Publication || publication == cdc.InsertPublication(b.options.Publication)
 	}
-	first := map[string]bool{}
+	first := map[string]cdc.Statement{}
 	for _, h := range hazards {
 		if !h.Publishable() || !ours(h.Publication) {
-			return fmt.Sprintf("do without it: under REPLICA IDENTITY FULL the application's own UPDATE and DELETE of %s would fail, because publication %s publishes the table and %s",
+			return words("do without it: under REPLICA IDENTITY FULL the application's own UPDATE and DELETE of %s would fail, because publication %s publishes the table and %s",
 				h.Table, cdc.QuoteIdentifier(h.Publication), h.Why()), nil
 		}
-		first[fmt.Sprintf("ALTER PUBLICATION %s SET (publish_generated_columns = stored);", cdc.QuoteIdentifier(h.Publication))] = true
+		first[h.Publication] = cdc.PublishGenerated(h.Publication)
 	}
-	statements := append(slices.Sorted(maps.Keys(first)), fullStatements(tables))
-	return fmt.Sprintf("run: %s (%s)", strings.Join(statements, " "), fullCost), nil
+	var statements []cdc.Statement
+	for _, publication := range slices.Sorted(maps.Keys(first)) {
+		statements = append(statements, first[publication])
+	}
+	return remedy{statements: append(statements, fullStatements(tables)...)}, nil
 }
 
 // withoutFull returns the tables that hold the rows, the table itself or its
@@ -162,13 +169,13 @@ func (b *binder) noteLeftOut(bound *boundRule, uses []use) {
 		}
 	}
 	if len(missing) > 0 {
-		b.noteFull(bound, "a deleted row is sent without %s: the payload will lack what depends on it, named in unchanged", strings.Join(missing, ", "))
+		b.noteFull("identity.deleted", bound, "a deleted row is sent without %s: the payload will lack what depends on it, named in unchanged", strings.Join(missing, ", "))
 	}
 }
 
 // noteFull is a note about what REPLICA IDENTITY FULL would change.
-func (b *binder) noteFull(bound *boundRule, format string, args ...any) {
-	b.note(bound.rule, bound.table, strings.TrimPrefix(bound.full, "run: "), format, args...)
+func (b *binder) noteFull(id string, bound *boundRule, format string, args ...any) {
+	b.note(id, bound.rule, bound.full, format, args...)
 }
 
 func joinNames(names []cdc.Name) string { return strings.Join(mapped(names, cdc.Name.String), ", ") }

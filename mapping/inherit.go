@@ -61,10 +61,10 @@ func (b *binder) heirs(ctx context.Context, bound *boundRule, rs *Ruleset) ([]*c
 		return len(rs.byTable[n]) > 0
 	})
 	if len(own) > 0 {
-		b.note(bound.rule, bound.table, "leave it so, or remove those rules", "the rule does not apply to rows of %s, which inherit from the table and have rules of their own", joinNames(own))
+		b.note("inheritance.own_rules", bound.rule, words("leave it so, or remove those rules"), "the rule does not apply to rows of %s, which inherit from the table and have rules of their own", joinNames(own))
 	}
 	if len(names) > 0 && bound.perTransaction() {
-		b.note(bound.rule, bound.table, "write rules for them, or remove "+bound.waitsFor(), "the rule does not apply to rows of %s, which inherit from the table: a rule with %s is of one table", joinNames(names), bound.waitsFor())
+		b.note("inheritance.one_table", bound.rule, words("write rules for them, or remove %s", bound.waitsFor()), "the rule does not apply to rows of %s, which inherit from the table: a rule with %s is of one table", joinNames(names), bound.waitsFor())
 		return nil, nil
 	}
 	var tables []*cdc.Table
@@ -102,6 +102,7 @@ func (b *binder) bindHeir(ctx context.Context, parent *boundRule, t *cdc.Table) 
 	}
 	rule, table, heir := *parent.rule, *t, *parent
 	heir.rule, heir.table, heir.full, heir.inherits = &rule, &table, full, parent
+	heir.allowed = b.allowed[t.Relation.OID]
 	table.PrimaryKey = parent.table.PrimaryKey // it is not inherited, and what orders the parent's events orders these
 	heir.denied = maps.Clone(parent.denied)
 	for column := range b.denied[t.Relation.OID] {

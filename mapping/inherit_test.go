@@ -75,7 +75,7 @@ func TestInheritedMistakes(t *testing.T) {
 	}{
 		"no identity":   {"alter table vendas_2026 drop constraint vendas_2026_pkey", "on: update, columns: [id]", "table public.vendas_2026 has no replica identity", false},
 		"inserts":       {"alter table vendas_2026 drop constraint vendas_2026_pkey", "on: insert, columns: [id]", "", false},
-		"old values":    {"alter table vendas replica identity full", "on: update, watch: [valor], columns: [id]", "run: ALTER TABLE public.vendas_2026 REPLICA IDENTITY FULL;", false},
+		"old values":    {"alter table vendas replica identity full", "on: update, watch: [valor], columns: [id]", "\nALTER TABLE public.vendas_2026 REPLICA IDENTITY FULL;", false},
 		"a rule's own":  {"select 1", "on: insert, columns: [id]}\n  - {event: b, table: vendas_2026, on: insert, columns: [id]", "the rule does not apply to rows of public.vendas_2026, which inherit from the table and have rules of their own", true},
 		"children":      {"select 1", "on: [insert, update], columns: [id]}\n  - {event: b, table: clientes, on: update, children: {table: vendas, parent: id}, columns: [id]", "changes of tables that inherit from it do not count as changes of the parent", true},
 		"a transaction": {"select 1", "on: [insert, update, delete], collapse: id, columns: [id]", "the rule does not apply to rows of public.devolucoes, public.vendas_2026, public.vendas_2027, public.vendas_2027_01", true},
@@ -108,7 +108,8 @@ rules:
   - {event: mudou, table: leituras, on: update, collapse: id, when: old.valor <> new.valor, columns: [id, valor]}
   - {event: linha, table: leituras, on: [insert, update, delete], collapse: [dia, id], columns: [id, dia]}
   - {event: crua, table: leituras, on: [update, delete], columns: [dia]}
-`, "create table leituras (id int, dia date, valor int, primary key (id, dia)) partition by range (dia)",
+  - {event: nota, table: anotadas, on: insert, columns: [leitura]}
+`, "create table anotadas (leitura int)", "create table leituras (id int, dia date, valor int, primary key (id, dia)) partition by range (dia)",
 		"create table leituras_1 partition of leituras for values from ('2026-01-01') to ('2026-02-01')", "create table leituras_resto partition of leituras default",
 		"alter table leituras replica identity full", "alter table leituras_1 replica identity full", "alter table leituras_resto replica identity full")
 	s.check(t,
@@ -132,6 +133,12 @@ rules:
 		},
 		"begin; insert into leituras values (3, '2026-01-05', 1); update leituras set dia = '2026-06-06' where id = 3; commit", []string{
 			`crua 3,2026-01-05 {"dia":"2026-01-05"}`, `leitura 3 {"id":3,"dia":"2026-06-06"}`, `linha 3,2026-06-06 {"id":3,"dia":"2026-06-06"}`,
+		},
+		// A trigger of the partition that the row comes to writes between the two.
+		"begin; create function anota() returns trigger language plpgsql as 'begin insert into anotadas values (new.id); return new; end'; create trigger anota before insert on leituras_resto for each row execute function anota(); insert into leituras values (4, '2026-01-05', 1); commit", []string{`leitura 4 {"id":4,"dia":"2026-01-05"}`, `linha 4,2026-01-05 {"id":4,"dia":"2026-01-05"}`},
+		"update leituras set dia = '2026-06-06' where id = 4", []string{
+			`crua 4,2026-01-05 {"dia":"2026-01-05"}`, `nota  {"leitura":4}`, `linha 4,2026-01-05 {"id":4,"dia":"2026-01-05"}`,
+			`leitura 4 {"id":4,"dia":"2026-06-06"} {"dia":"2026-01-05"}`, `linha 4,2026-06-06 {"id":4,"dia":"2026-06-06"}`,
 		},
 	)
 }

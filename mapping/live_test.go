@@ -109,7 +109,7 @@ rules:
 	l.do("create table cob2 partition of cob for values from ('2026-02-01') to ('2026-03-01')", "insert into cob values (2, '2026-02-05', 'A', 10), (1, '2026-01-05', null, null)")
 	parked := func(n int, event, needs, row string) got {
 		return got{N: n, Type: event, Row: row, Parked: needs + ", which is outside of the replica identity and was not sent; the table has a partition with less replica identity than its own " +
-			"(a new one has the default); run: ALTER TABLE public.cob2 REPLICA IDENTITY FULL;"}
+			"(a new one has the default); run ALTER TABLE public.cob2 REPLICA IDENTITY FULL;"}
 	}
 	diff(t, "an update", l.do("update cob set status = 'L', valor = 11 where id = 2"), []got{
 		parked(0, "liquidada", "when needs old.status", `{"new":{"id":"2","dia":"2026-02-05","status":"L"}}`),

@@ -36,6 +36,7 @@ type lookup struct {
 	expression *expression
 	lead       int
 	joins      bool
+	masked     mask
 }
 
 func (l *lookup) path() string {
@@ -371,21 +372,28 @@ func (b *binder) prepareLookup(ctx context.Context, t *cdc.Table, l *lookup, nam
 	if err != nil || len(b.errors) > mistakes {
 		return nil, "", err // what it would call must not run
 	}
-	if err := tryBatch(ctx, b.conn, b.room.path, batch, len(l.arguments())); err != nil {
+	if err := tryBatch(ctx, b.conn, b.room.path, batch, len(l.arguments())); err != nil && !(b.options.Reader != nil && cdc.FaultOf(err) == cdc.FaultDenied) {
 		pg, at := l.refusedAt(err, batch, pieces)
 		if pg == nil || b.conn.IsClosed() {
 			return nil, "", fmt.Errorf("prepare %s: %w", l.title(), err)
 		}
-		return nil, pg.Code, b.refuseLookup(ctx, l, pg, at)
+		refused := cdc.FaultOf(err) == cdc.FaultDenied
+		if err = b.refuseLookup(ctx, l, pg, at); err != nil || !refused {
+			return nil, pg.Code, err
+		}
+		b.denials++ // the rest of the rule is looked at as well
 	}
 	b.saveQuery(t, bound, l.sql, named)
 	return bound, "", nil
 }
 
-// refusedAt is the server's refusal of a batch, nil if it is none, and the offset of
+// refusedAt is the server's refusal of a batch, nil if it is none that lasts, and the offset of
 // its place in the lookup's text, -1 without one.
 func (l *lookup) refusedAt(err error, batch string, pieces []piece) (pg *pgconn.PgError, at int) {
 	pg, _ = errors.AsType[*pgconn.PgError](err)
+	if cdc.FaultOf(err).Passing() { // as a lock: it says nothing of the batch
+		return nil, -1
+	}
 	if pg == nil || pg.Position == 0 {
 		return pg, -1
 	}
@@ -398,43 +406,41 @@ func (l *lookup) refusedAt(err error, batch string, pieces []piece) (pg *pgconn.
 
 // refuseLookup is the mistake of a lookup that the server refuses.
 func (b *binder) refuseLookup(ctx context.Context, l *lookup, pg *pgconn.PgError, at int) error {
-	hint, err := b.lookupHint(ctx, l, pg, at)
+	if cdc.FaultOf(pg) == cdc.FaultDenied {
+		batch, _ := l.batchSQL(l.schemas)
+		return b.refuseDenied(ctx, "privilege.lookup", l.value, at, pg, batch, l.title())
+	}
+	r, err := b.lookupRemedy(ctx, l, pg, at)
 	if err == nil {
-		b.mistake(l.value, at, hint, "%s: %s", l.title(), pg.Message)
+		b.propose("lookup.refused", l.value, at, r, "%s: %s", l.title(), pg.Message)
 	}
 	return err
 }
 
-// lookupHint says what to do about the server's refusal of a lookup, at the offset
+// lookupRemedy is what to do about the server's refusal of a lookup, at the offset
 // of its text.
-func (b *binder) lookupHint(ctx context.Context, l *lookup, pg *pgconn.PgError, at int) (string, error) {
+func (b *binder) lookupRemedy(ctx context.Context, l *lookup, pg *pgconn.PgError, at int) (remedy, error) {
 	switch {
-	case cdc.FaultOf(pg) == cdc.FaultDenied:
-		grant, err := b.missingUsage(ctx, identifier.FindAllString(l.text, -1)...)
-		if err != nil || grant == "" {
-			return refusalHint(pg), err
-		}
-		return "run " + grant + " then grant SELECT on what it reads", nil
 	case pg.Code == cdc.CodeUndefinedTable && at >= 0:
 		if name, err := cdc.ParseName(writtenName.FindString(l.text[at:])); err == nil {
-			return b.closestTable(ctx, name)
+			return b.closestTable(ctx, name, l.text)
 		}
 	case pg.Code == cdc.CodeUndefinedFunction && at >= 0:
 		if hint, err := b.unresolvedHint(ctx, l.text[at:]); err != nil || hint != "" {
-			return hint, err
+			return words("%s", hint), err
 		}
-		if hint, err := b.closestFunction(ctx, l.text[at:]); err != nil || hint != "" {
-			return hint, err
+		if r, err := b.closestFunction(ctx, l.text[at:]); err != nil || !r.empty() {
+			return r, err
 		}
 	}
 	if l.expression != nil && (pg.Code == cdc.CodeGrouping || pg.Code == cdc.CodeUnsupported) {
-		return "an expression has one value, of one row; write a subquery: (select ... from ...)", nil
+		return words("an expression has one value, of one row; write a subquery: (select ... from ...)"), nil
 	}
 	if undefined := pg.Code == cdc.CodeUndefinedTable || pg.Code == cdc.CodeUndefinedObject || pg.Code == cdc.CodeUndefinedFunction; undefined && at < 0 && len(b.room.outside) > 0 {
 		// It is in a function, below a view perhaps.
-		return "set the search_path of the function that names it (ALTER FUNCTION ... SET search_path); " + openHint(b.room.outside[0]), nil
+		return words("set the search_path of the function that names it (ALTER FUNCTION ... SET search_path); %s", openHint(b.room.outside[0])), nil
 	}
-	return refusalHint(pg), nil
+	return words("%s", refusalHint(pg)), nil
 }
 
 // writtenName is the name of a table at the beginning of a text, identifier one
@@ -474,11 +480,9 @@ func refusalHint(err error) string {
 	case !ok:
 		return ""
 	case cdc.FaultOf(err) != cdc.FaultDenied:
-		return pg.Hint
-	case pg.Routine == "check_enable_rls": // the message is in the server's language
-		return "row-level security would hide rows; run ALTER ROLE ... BYPASSRLS for the role that reads, or let a lookup read a view of the table's owner"
+		return ownHint(pg)
 	}
-	return "grant SELECT on what it reads to the role that reads (of source.lookup_dsn, or source.dsn without it), and USAGE on its schema"
+	return "grant what it needs to the role that reads (of source.lookup_dsn, or source.dsn without it)"
 }
 
 // byteOffset turns a number of characters into one of bytes.

@@ -27,11 +27,14 @@ type Mapper struct {
 	answer       func(*Question) (Answer, error)
 	rows         func(RuleName, *cdc.Table) ([][]cdc.Datum, error)
 	coverage     *Coverage // nil: nothing is counted
+	past         bool      // see WithPast
 	// transactionMemory bounds, in bytes, what waits in memory for a commit.
 	transactionMemory int64
 	// plans by OID: a table has one relation at a time.
 	plans map[uint32]*tablePlan
 	last  *tablePlan
+	// readPlans are those of rows that were there already.
+	readPlans map[uint32]*readPlan
 	// Since the rules were loaded: compared are the tables, by OID, whose types
 	// were compared with those of the rules, and reread what did not fit a type and
 	// made the catalogue be read.
@@ -52,6 +55,8 @@ type Mapper struct {
 	// keeps: parked changes are kept whole. redrives: what is mapped was parked before,
 	// and what no longer fits is parked again under any policy.
 	keeps, redrives bool
+	// unreadParent: what is parked is a parent of which the key alone is known.
+	unreadParent bool
 	// childChanged: a child of the row at hand has changed, which watch lets pass.
 	childChanged bool
 	caches       map[string]*lookupCache
@@ -93,6 +98,10 @@ const defaultTransactionMemory = 64 << 20
 func WithTransactionMemory(bytes int64) MapperOption {
 	return func(m *Mapper) { m.transactionMemory = bytes }
 }
+
+// WithPast says that all changes are of an earlier time, or of another server's positions:
+// the relations are those of their time, and queries need not wait for them.
+func WithPast() MapperOption { return func(m *Mapper) { m.past = true } }
 
 // NewMapper returns a Mapper for the rules. The function, which may be nil, is
 // called once for each rule that does not fit a relation of the stream, under
@@ -211,7 +220,7 @@ func (m *Mapper) Swap(rs *Ruleset) {
 	m.collector.reset()
 	m.collector.settings = rs.settings
 	m.caches = map[string]*lookupCache{}
-	m.plans = map[uint32]*tablePlan{}
+	m.plans, m.readPlans = map[uint32]*tablePlan{}, map[uint32]*readPlan{}
 	m.compared, m.reread = map[uint32]bool{}, map[misfit]bool{}
 	m.last = nil
 	m.machine, m.before = expr.NewMachine(rs.settings), expr.NewMachine(rs.settings)
@@ -227,7 +236,7 @@ func (m *Mapper) Swap(rs *Ruleset) {
 // large transaction cannot be written.
 func (m *Mapper) Map(c *cdc.Change, sink Sink) error {
 	m.collector.count = c.Ordinal + 1
-	plan := m.plan(c.Relation, c.Commit < m.rules.boundAt)
+	plan := m.plan(c.Relation, m.past || c.Commit < m.rules.boundAt)
 	if plan == nil {
 		return cdc.ErrStaleTypes
 	}

@@ -467,11 +467,11 @@ rules:
 	diff(t, "old row missing", events, []got{
 		{N: 0, Type: "divide", Key: "8", Data: `{"id":8,"taxa":100}`},
 		{
-			N: 1, Type: "condicao", Parked: `when needs old.situacao, which is outside of the replica identity and was not sent; run: ALTER TABLE public.clientes REPLICA IDENTITY FULL;`,
+			N: 1, Type: "condicao", Parked: `when needs old.situacao, which is outside of the replica identity and was not sent; run ALTER TABLE public.clientes REPLICA IDENTITY FULL;`,
 			Row: `{"new":{"id":"8","situacao":"AT","observacao":"longa"}}`,
 		},
 		{
-			N: 2, Type: "observada", Parked: `watch needs old.nome, which is outside of the replica identity and was not sent; run: ALTER TABLE public.clientes REPLICA IDENTITY FULL;`,
+			N: 2, Type: "observada", Parked: `watch needs old.nome, which is outside of the replica identity and was not sent; run ALTER TABLE public.clientes REPLICA IDENTITY FULL;`,
 			Row: `{"new":{"id":"8","nome":"Ana","situacao":"AT","ativo":"S"}}`,
 		},
 		{N: 3, Type: "segue", Key: "8", Data: `{"id":8}`},
@@ -502,7 +502,7 @@ rules:
 	key["id"], key["empresa_id"] = "7", "1"
 	events := run(t, m, change(rel, cdc.Delete, key, nil))
 	diff(t, "parked", events, []got{{
-		Type: "a", Parked: `key needs old.codigo, which is outside of the replica identity and was not sent; run: ALTER TABLE public.clientes REPLICA IDENTITY FULL;`,
+		Type: "a", Parked: `key needs old.codigo, which is outside of the replica identity and was not sent; run ALTER TABLE public.clientes REPLICA IDENTITY FULL;`,
 		Row: `{"old":{"empresa_id":"1"}}`,
 	}})
 }

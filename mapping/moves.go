@@ -7,8 +7,9 @@ import (
 	"gancho/cdc"
 )
 
-// An update that moves a row to another partition is in the stream as a delete and,
-// right behind it, an insert of another primary key. Where a rule's collapse names the rest of
+// An update that moves a row to another partition is in the stream as a delete and an
+// insert of another primary key, the next change of the table: what triggers of the other
+// partition do to other tables stands between the two. Where a rule's collapse names the rest of
 // that key, both are one row, which keeps the identity that it had before. The rest need not
 // be unique: any other pair of rows with the same one stays two.
 
@@ -18,9 +19,8 @@ type moves struct {
 	// limit bytes a row that moves is one that is deleted and another that is inserted.
 	identities   map[string]string
 	bytes, limit int
-	// deleted is where a row was deleted last, and ordinal the delete's.
+	// deleted is where the last change was that deleted a row; nil: it did not.
 	deleted *collectPlan
-	ordinal uint64
 	from    rowKey
 	to      rowKey
 }
@@ -42,9 +42,9 @@ func (c *collector) readKey(k *rowKey, p *collectPlan, row []cdc.Datum) {
 }
 
 // leaves notes a row that is no longer where it was.
-func (c *collector) leaves(p *collectPlan, row []cdc.Datum, ordinal uint64) {
+func (c *collector) leaves(p *collectPlan, row []cdc.Datum) {
 	m := &c.moves
-	m.deleted, m.ordinal = p, ordinal
+	m.deleted = p
 	c.readKey(&m.from, p, row)
 }
 

@@ -51,6 +51,9 @@ type kept struct {
 	N    int
 	// Child: a child of the row has changed, which watch lets pass.
 	Child bool `json:",omitempty"`
+	// Parent: a child of the row has changed, and the row, of which this has the key, could
+	// not be read.
+	Parent bool `json:",omitempty"`
 	// Denied are columns in privacy.deny, which the rule did not use: they are not in the rows.
 	Denied []string `json:",omitempty"`
 	Change *cdc.Change
@@ -78,7 +81,7 @@ func (m *Mapper) parkUnkept(r *rulePlan, n int, c *cdc.Change, sink Sink, reason
 		}
 		m.parked.Unkept = unkept
 	}
-	if unkept != unkeptParent && m.knows(r, c) {
+	if !m.unreadParent && m.knows(r, c) {
 		m.parked.Tenant, m.parked.Key, m.parked.Known = m.tenant, m.key, true
 	}
 	if len(m.waiting.entries) > 0 {
@@ -98,9 +101,8 @@ func (m *Mapper) knows(r *rulePlan, c *cdc.Change) bool {
 }
 
 const (
-	unkeptSize   = "its row has more than 1 MiB, and was not kept"
-	unkeptChild  = "it is a change of a child (children), and which parent's event it belongs to was not known"
-	unkeptParent = "its row could not be read when it was parked"
+	unkeptSize  = "its row has more than 1 MiB, and was not kept"
+	unkeptChild = "it is a change of a child (children), and which parent's event it belongs to was not known"
 )
 
 // keep returns what a Redriver needs of a change, or why there is nothing.
@@ -113,7 +115,7 @@ func (m *Mapper) keep(r *rulePlan, n int, c *cdc.Change) (change []byte, unkept 
 		return nil, unkeptSize
 	}
 	whole := *c
-	k := kept{Rule: identity, N: n, Child: m.childChanged, Change: &whole}
+	k := kept{Rule: identity, N: n, Child: m.childChanged || m.unreadParent, Parent: m.unreadParent, Change: &whole}
 	for _, name := range slices.Sorted(maps.Keys(r.bound.denied)) {
 		i := c.Relation.Column(name)
 		if _, used := r.bound.columns[name]; used || i < 0 {
@@ -186,11 +188,26 @@ func (r *Redriver) Map(ctx context.Context, change []byte, sink Sink) error {
 			return refuse("%s: the rule uses the column %q, which was not kept: it was in privacy.deny, and the rule did not use it", bound.place(), name)
 		}
 	}
+	if k.Parent {
+		reason, err := m.readParent(ctx, bound, c)
+		switch {
+		case err != nil:
+			return err
+		case reason != "":
+			return refuse("%s", reason)
+		case c.New == nil:
+			return nil // deleted since then, which is another event
+		}
+	}
 	if r.plan == nil || !reflect.DeepEqual(r.plan.relation, c.Relation) {
 		r.plan = newTablePlan(m.rules, c.Relation, true, func(*SchemaError) {})
 	}
 	c.Relation = r.plan.relation
-	plan, group := r.plan.ruleOf(bound, c.Op)
+	op := c.Op
+	if op == cdc.Read {
+		op = cdc.Insert
+	}
+	plan, group := r.plan.ruleOf(bound, op)
 	if plan == nil {
 		if table := c.Relation.TableName(); !m.rules.applies(bound, table) {
 			return refuse("%s: the rule no longer applies to %s, of which the change is: it no longer inherits from %s, or has rules of its own", bound.place(), table, bound.table.Relation.TableName())
@@ -210,6 +227,44 @@ func (r *Redriver) Map(ctx context.Context, change []byte, sink Sink) error {
 	}
 	m.waiting.transactions = nil // it is visible for long, and its number may be another's by now
 	return m.Resolve(ctx, sink)
+}
+
+// readParent reads the row of a parked change that has its key alone, as it is now: no row
+// if it has gone. The reason is why it cannot be read now, either.
+func (m *Mapper) readParent(ctx context.Context, b *boundRule, c *cdc.Change) (reason string, err error) {
+	rel := b.table.Relation
+	keys := columnIndexes(rel, b.familyKey)
+	row := make([]cdc.Datum, len(rel.Columns))
+	for _, i := range keys {
+		at := -1
+		if i >= 0 {
+			at = c.Relation.Column(rel.Columns[i].Name)
+		}
+		if at < 0 || len(b.children) == 0 || c.Op != cdc.Update {
+			return fmt.Sprintf("%s: the rule no longer has the children, or the key, with which the change was parked", b.place()), nil
+		}
+		row[i] = c.New[at]
+	}
+	about, known := m.collector.appendColumns(nil, rel, keys, row)
+	if !known || m.source == nil {
+		return fmt.Sprintf("%s: the row cannot be read again", b.place()), nil
+	}
+	found := &result{number: b.number}
+	err = m.readParentRows(ctx, nil, b, map[string]*result{string(about): found})
+	switch {
+	case err != nil && ctx.Err() == nil:
+		return err.Error(), nil
+	case err != nil:
+		return "", err
+	case found.reason != "":
+		return found.reason, nil
+	}
+	c.Relation, c.New, c.Old = rel, nil, nil
+	if found.row != nil {
+		c.New = datums(nil, found.row, len(rel.Columns))
+		c.Old = c.New
+	}
+	return "", nil
 }
 
 // is reports whether the rule is another one, or that for an heir.

@@ -192,7 +192,7 @@ func (e *SchemaError) Error() string {
 }
 
 // olderHint: no rule fits a table both before and after it was altered.
-const olderHint = "the table was altered since, and no rule fits both: set source.on_schema_change: park until the bridge has caught up, and send what it parks by hand"
+const olderHint = "the table was altered since, and no rule fits both: set source.on_schema_change: park until the bridge has caught up, and redrive what it parks, or send the rows as they are now with gancho backfill"
 
 // differences compares the columns that a rule uses, as they were when it was
 // bound, with the relation of the stream, in the order of their names. A change

@@ -298,9 +298,11 @@ func (c *compiler) expression(e *expression, scope *expr.Scope, g group, conditi
 	return compiled
 }
 
-// addUses records what an expression depends on.
+// addUses records what an expression depends on, all of it hidden if the use is.
 func (c *compiler) addUses(compiled *expr.Expr, u use) {
+	hidden := u.Hidden
 	for _, column := range compiled.Columns() {
+		column.Hidden = column.Hidden || hidden
 		u.Column, u.needed = column, column.Old && u.group == groupWrite
 		c.uses = append(c.uses, u)
 	}

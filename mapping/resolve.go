@@ -133,7 +133,7 @@ func (m *Mapper) lookUp(ctx context.Context, q *query) error {
 	}
 	first, attempts := int32(-1), 0
 	answered, denied := false, error(nil)
-	rest, err := readInParts(ctx, m.source, what, m.waiting.transactions, missing, func(sets []int32) error {
+	rest, err := readInParts(ctx, m.source, what, m.unseen(m.waiting.transactions...), missing, func(sets []int32) error {
 		before := len(m.waiting.results)
 		err := m.runLookup(ctx, q, sets)
 		if err != nil {
@@ -146,6 +146,9 @@ func (m *Mapper) lookUp(ctx context.Context, q *query) error {
 		}
 		if attempts++; first != sets[0] {
 			first, attempts = sets[0], 1
+		}
+		if isBroken(err) {
+			err = m.source.explain(ctx, what, err, q.lookup.batch, m.rules.denied)
 		}
 		deniedWithin := cdc.FaultOf(err) == cdc.FaultDenied && inRoutine(err) // perhaps for some rows only
 		if deniedWithin || q.lookup.expression != nil && ofRow(err, len(sets), attempts) {
@@ -171,9 +174,21 @@ func (m *Mapper) lookUp(ctx context.Context, q *query) error {
 		return q.lookup.schemaError(err)
 	}
 	for _, set := range rest {
-		q.rows[set] = foundRow{reason: q.lookup.schemaError(err).What}
+		broken := q.lookup.schemaError(err)
+		q.rows[set] = foundRow{reason: broken.What}
+		if isDenied(err) {
+			q.rows[set].reason += "; " + broken.Hint
+		}
 	}
 	return nil
+}
+
+// unseen are those of the transactions for which queries have to wait.
+func (m *Mapper) unseen(txs ...*cdc.Transaction) []*cdc.Transaction {
+	if m.past {
+		return nil
+	}
+	return txs
 }
 
 // runLookup runs a lookup for some sets of arguments. It may be called again
@@ -250,7 +265,7 @@ func (l *boundLookup) sameResult(fields []pgconn.FieldDescription) error {
 // ends reports whether the policy lets a query that is broken end capture. A missing
 // privilege concerns its rule alone: whoever revoked it did not change the schema.
 func (rs *Ruleset) ends(err error) bool {
-	return rs.policy == Stop && cdc.FaultOf(err) != cdc.FaultDenied
+	return rs.policy == Stop && !isDenied(err)
 }
 
 // isBroken: the query no longer fits the database, or may no longer be run there.
@@ -322,8 +337,8 @@ func isRefused(err error) bool {
 // schemaError is the error of a lookup that no longer fits.
 func (l *boundLookup) schemaError(err error) *SchemaError {
 	hint := "check the rule and load it again (a restart)"
-	if cdc.FaultOf(err) == cdc.FaultDenied {
-		hint = refusalHint(err)
+	if isDenied(err) {
+		hint = deniedHint(err)
 	}
 	if !errors.Is(err, errResult) {
 		err = withoutData(err)

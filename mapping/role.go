@@ -30,31 +30,36 @@ func (b *binder) askReader(ctx context.Context) (err error) {
 	return nil
 }
 
-// LookupRole returns the role that reads for lookups, empty for the connection's own,
-// if it may read a column of privacy.deny, and the statements that create another
-// one, which may read what the lookups and the parents of children need and nothing
-// else. Without privacy.deny, without such a query, and where the role may read no
-// such column, it returns "".
-func (rs *Ruleset) LookupRole(ctx context.Context, conn *pgx.Conn, reader string) (role string, statements []string, err error) {
+// LookupRole looks whether the role that reads for lookups, empty for the connection's
+// own, may read a column of privacy.deny. The finding has the statements that create
+// another one, which may read what the lookups and the parents of children need and
+// nothing else. Without privacy.deny, without such a query, and where the role may read no
+// such column, it returns nil.
+func (rs *Ruleset) LookupRole(ctx context.Context, conn *pgx.Conn, reader string) (*cdc.Finding, error) {
 	needed, err := rs.neededColumns(ctx, conn)
 	if err != nil || len(needed) == 0 || len(rs.denied) == 0 {
-		return "", nil, err
+		return nil, err
 	}
 	for relation, columns := range rs.denied {
+		var role string
 		var may bool
 		err := conn.QueryRow(ctx, `
 			select r.rolname::text, exists (select from unnest($2::text[]) c(name) where pg_catalog.has_column_privilege(r.oid, $1::oid, c.name, 'SELECT'))
 			from pg_catalog.pg_roles r where r.rolname = coalesce(nullif($3, ''), current_user)`,
 			relation, slices.Collect(maps.Keys(columns)), reader).Scan(&role, &may)
 		if err != nil {
-			return "", nil, fmt.Errorf("read what the role of lookups may read: %w", err)
+			return nil, fmt.Errorf("read what the role of lookups may read: %w", err)
 		}
 		if may {
-			statements, err = rs.roleStatements(ctx, conn, needed)
-			return role, statements, err
+			statements, err := rs.roleStatements(ctx, conn, needed)
+			return &cdc.Finding{
+				ID: "role.denied_columns", Severity: cdc.SeverityWarning, Where: "privacy.deny",
+				Title:      fmt.Sprintf("role %s, which reads for lookups, may read columns of it, and only Gancho's check of the lookups keeps them from that", role),
+				Statements: mapped(statements, cdc.CreateRole), Remedy: "give the new role a password, and write it in source.lookup_dsn: then PostgreSQL refuses it",
+			}, err
 		}
 	}
-	return "", nil, nil
+	return nil, nil
 }
 
 func (rs *Ruleset) roleStatements(ctx context.Context, conn *pgx.Conn, needed map[uint32][]string) ([]string, error) {

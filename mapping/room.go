@@ -129,18 +129,25 @@ func loadRoom(ctx context.Context, conn *pgx.Conn) (room, error) {
 	return r, nil
 }
 
+// enterPatience is how long a statement within enter waits for the lock of a table: the server
+// opens all that it names.
+const enterPatience = "2s"
+
 // enter calls f within a read-only transaction with the settings of the sessions that
-// run lookups, and rolls it back.
+// run lookups, and rolls it back. Of a table that is locked it is a *cdc.LockedError.
 func enter(ctx context.Context, conn *pgx.Conn, path string, f func() error) error {
 	err := execute(ctx, conn, "begin read only; select pg_catalog.set_config('search_path', "+literal(path)+", true), pg_catalog.set_config('row_security', 'off', true), "+
-		"pg_catalog.set_config('standard_conforming_strings', 'on', true), pg_catalog.set_config('array_nulls', 'on', true)")
+		"pg_catalog.set_config('lock_timeout', "+literal(enterPatience)+", true), pg_catalog.set_config('standard_conforming_strings', 'on', true), pg_catalog.set_config('array_nulls', 'on', true)")
 	if err == nil {
 		err = f()
 	}
 	if conn.IsClosed() {
 		return err
 	}
-	return errors.Join(err, execute(context.WithoutCancel(ctx), conn, "rollback"))
+	if ended := execute(context.WithoutCancel(ctx), conn, "rollback"); ended != nil {
+		return errors.Join(err, ended)
+	}
+	return cdc.Locked(ctx, conn, err)
 }
 
 // execute runs statements whose results nobody needs.
@@ -300,7 +307,7 @@ func (b *binder) noteBodies(ctx context.Context, r *rule, t *cdc.Table, l *bound
 		return fmt.Errorf("read what lookup %s calls: %w", l.name, err)
 	}
 	if names != "" {
-		b.note(r, t, "write the schema of each name in the body, operators included (OPERATOR(public.=)); or, "+openHint(b.room.outside[0]),
+		b.note("lookup.body", r, words("write the schema of each name in the body, operators included (OPERATOR(public.=)); or, %s", openHint(b.room.outside[0])),
 			"%s calls %s, whose body does not find what is in %s without its schema: a table is not found when a change comes, and an operator may be another one",
 			l.title(), names, strings.Join(mapped(b.room.outsideNames(), cdc.QuoteIdentifier), ", "))
 	}

@@ -175,7 +175,7 @@ func TestBodiesInTheRoom(t *testing.T) {
 		create function app.fixo() returns int language plpgsql set search_path = pg_catalog as $$ begin return 0; end $$;
 		create view saldos as select id, app.saldo(id) + app.fixo() as n from clientes`)
 	findings := bind(t, l.conn, mapping.Options{}, rules).Findings()
-	if len(findings) != 1 || !strings.Contains(findings[0].Message, "calls app.saldo(integer), whose body does not find what is in public without its schema") || !strings.Contains(findings[0].Fix, "OPERATOR(public.=)") {
+	if len(findings) != 1 || !strings.Contains(findings[0].Title, "calls app.saldo(integer), whose body does not find what is in public without its schema") || !strings.Contains(findings[0].Fix(), "OPERATOR(public.=)") {
 		t.Errorf("findings %+v", findings)
 	}
 	if got := l.resolve(l.change("contratos", values{"id": "9", "cliente_id": "1"})); len(got) != 1 || !strings.Contains(got[0].Parked, "(SQLSTATE 42P01)") {
@@ -198,7 +198,7 @@ func TestRoomOfRoles(t *testing.T) {
 	dsn := strings.Replace(conn.Config().ConnString(), "postgres://postgres@", "postgres://fora@", 1)
 	source := mapping.NewSource(dsn+"&search_path=privado&row_security=on&default_transaction_read_only=off", "", zerolog.Nop())
 	t.Cleanup(func() { source.Close(context.Background()) })
-	if err := source.Check(t.Context(), rs); err == nil || !strings.Contains(err.Error(), "run GRANT USAGE ON SCHEMA alheio, public TO fora") {
+	if err := source.Check(t.Context(), rs); err == nil || !strings.Contains(err.Error(), "\nGRANT USAGE ON SCHEMA public TO fora;") {
 		t.Errorf("without USAGE: %v", err)
 	}
 	do(t, conn, "grant usage on schema public to fora")

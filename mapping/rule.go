@@ -11,6 +11,7 @@ import (
 
 	"gancho/cdc"
 	"gancho/internal/strictyaml"
+	"gancho/mapping/expr"
 )
 
 // rule is a rule as its file has it, with nothing known about its table.
@@ -40,6 +41,8 @@ type rule struct {
 	previous   bool
 	// changedAt are columns with the time of a row's last change; none: it is not known.
 	changedAt []columnRef
+	// noBackfill: the rule takes no rows that are there already.
+	noBackfill bool
 	// numbersAsStrings quotes all numbers of the payload.
 	numbersAsStrings bool
 }
@@ -206,4 +209,51 @@ func columnRefs(v strictyaml.Value, what string) []columnRef {
 		refs = append(refs, columnRef{item, name.Name})
 	}
 	return refs
+}
+
+// without is the rule without what depends on lookups that have a mistake, so that the rest
+// can be looked at: the rule itself if there are none.
+func (r *rule) without(bound []*boundLookup) *rule {
+	if len(bound) == len(r.lookups) {
+		return r
+	}
+	missing := slices.DeleteFunc(slices.Clone(r.lookups), func(l *lookup) bool {
+		return slices.ContainsFunc(bound, func(b *boundLookup) bool { return b.name == l.name })
+	})
+	names := func(e *expression) bool {
+		if e == nil {
+			return false
+		}
+		tokens, _ := expr.Tokens(e.text) // the syntax has been checked
+		for i, t := range tokens {
+			if tokens.At(i+1).Is(".") && slices.ContainsFunc(missing, func(l *lookup) bool { return t.IsName() && l.name == t.Text }) {
+				return true
+			}
+		}
+		return false
+	}
+	kept := *r
+	kept.lookups = slices.DeleteFunc(slices.Clone(r.lookups), func(l *lookup) bool { return slices.Contains(missing, l) })
+	for _, e := range []**expression{&kept.when, &kept.tenant, &kept.key} {
+		if names(*e) {
+			*e = nil
+		}
+	}
+	kept.data = r.data.without(names)
+	return &kept
+}
+
+// without is the field without the leaves of some expressions.
+func (f *field) without(names func(*expression) bool) *field {
+	if f == nil || names(f.leaf) {
+		return nil
+	}
+	kept := *f
+	kept.fields = nil
+	for _, child := range f.fields {
+		if child = child.without(names); child != nil {
+			kept.fields = append(kept.fields, child)
+		}
+	}
+	return &kept
 }

@@ -24,15 +24,6 @@ func (r *Rules) Tables() []cdc.TableNeed {
 	return c.sorted()
 }
 
-// Finding is what a person should know about the source, and no mistake in a rule.
-type Finding struct {
-	// Rule is the place of the rule, file:line.
-	Rule  string
-	Table cdc.Name
-	// Message is the fact, Fix the statement or edit that would change it.
-	Message, Fix string
-}
-
 // Ruleset is a set of rules that fit the source. Once a Mapper has it, it is
 // immutable.
 type Ruleset struct {
@@ -44,7 +35,7 @@ type Ruleset struct {
 	// transactional are the tables that they depend on.
 	perTransaction map[int]*boundRule
 	transactional  map[cdc.Name][]*transactionTable
-	findings       []Finding
+	findings       []cdc.Finding
 	settings       expr.Settings
 	path, schemas  string                       // those of the room of lookups
 	denied         map[uint32]map[string]string // by the binder
@@ -110,7 +101,7 @@ func (c needs) sorted() []cdc.TableNeed {
 }
 
 // Findings returns what the person should know about the source.
-func (rs *Ruleset) Findings() []Finding { return slices.Clone(rs.findings) }
+func (rs *Ruleset) Findings() []cdc.Finding { return slices.Clone(rs.findings) }
 
 // Policy is what happens when the source no longer fits the rules.
 func (rs *Ruleset) Policy() Policy { return rs.policy }
@@ -121,11 +112,11 @@ func (rs *Ruleset) Len() int { return len(rs.rules) }
 // publicationFindings reports what row filters and column lists of publications
 // hold back. Missing tables and operations are reported by cdc.Prepare, which
 // knows what is safe to add. With an empty name nothing is checked.
-func publicationFindings(rs *Ruleset, publication string) []Finding {
+func publicationFindings(rs *Ruleset, publication string) []cdc.Finding {
 	if publication == "" {
 		return nil
 	}
-	var out []Finding
+	var out []cdc.Finding
 	for _, b := range rs.withChildren() {
 		for _, m := range b.table.Memberships {
 			if m.Publication == publication || m.Publication == cdc.InsertPublication(publication) {
@@ -137,14 +128,15 @@ func publicationFindings(rs *Ruleset, publication string) []Finding {
 }
 
 // restrictionFindings checks the row filter and the column list of a membership.
-func (b *boundRule) restrictionFindings(m cdc.Membership) []Finding {
+func (b *boundRule) restrictionFindings(m cdc.Membership) []cdc.Finding {
 	name := b.table.Relation.TableName()
-	alter := "ALTER PUBLICATION " + cdc.QuoteIdentifier(m.Publication)
-	// In one transaction, so that no change is missed between the two.
-	again := fmt.Sprintf("BEGIN; %s DROP TABLE %s; %[1]s ADD TABLE %[2]s; COMMIT;", alter, name)
-	var out []Finding
+	again := []cdc.Statement{cdc.RepublishTable(m.Publication, name)}
+	var out []cdc.Finding
+	add := func(id, title string) {
+		out = append(out, cdc.Finding{ID: id, Severity: cdc.SeverityWarning, Title: title, Statements: again, Where: b.place()})
+	}
 	if m.Filtered {
-		out = append(out, Finding{b.place(), name, fmt.Sprintf("publication %s has a row filter: changes of other rows are never seen", m.Publication), again})
+		add("publication.filter", fmt.Sprintf("publication %s has a row filter on %s: changes of other rows are never seen", m.Publication, name))
 	}
 	var missing []string
 	for column := range b.columns {
@@ -154,7 +146,7 @@ func (b *boundRule) restrictionFindings(m cdc.Membership) []Finding {
 	}
 	if len(missing) > 0 {
 		slices.Sort(missing)
-		out = append(out, Finding{b.place(), name, fmt.Sprintf("publication %s leaves out the columns %s", m.Publication, strings.Join(missing, ", ")), again})
+		add("publication.columns", fmt.Sprintf("publication %s leaves out the columns %s of %s", m.Publication, strings.Join(missing, ", "), name))
 	}
 	return out
 }

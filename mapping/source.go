@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"maps"
 	"math"
 	"slices"
 	"strconv"
@@ -57,7 +56,7 @@ type Source struct {
 	// waiting is what reading waits for, nil while it does not.
 	waiting atomic.Pointer[error]
 	// denied is why the server does not let us read, by what is read.
-	denied   map[string]error
+	denied   map[string]*lostPrivilege
 	deniedMu sync.Mutex
 	// limit is the session's statement_timeout and what the network may take.
 	limit time.Duration
@@ -158,50 +157,43 @@ func (s *Source) readPair(ctx context.Context, sql string) (first, second string
 }
 
 // Check checks that the database lets us run what the rules read, and that it is
-// the right one.
+// the right one. The error is a [*Mistakes] with all that is refused, which Denials has, too,
+// or another one.
 func (s *Source) Check(ctx context.Context, rs *Ruleset) error {
 	s.path = rs.path
-	grant, err := s.checkRole(ctx, rs)
-	if err != nil {
+	if err := s.checkRole(ctx, rs); err != nil {
 		return err
 	}
-	for _, b := range rs.rules {
-		type query struct {
-			session, sql string
-			arguments    int
+	found := binder{conn: s.conn, options: Options{Encoding: s.encoding}}
+	for _, q := range rs.queries() {
+		err := s.try(ctx, q)
+		if _, refused := errors.AsType[*pgconn.PgError](err); err != nil && (!refused || cdc.FaultOf(err).Passing()) {
+			return fmt.Errorf("%s: read for the rule with the role of source.lookup_dsn (source.dsn without it): %w", q.value.Place(), err)
 		}
-		var queries []query
-		for _, l := range b.lookups {
-			queries = append(queries, query{l.session, l.batch, len(l.arguments())})
+		if err == nil {
+			continue
 		}
-		if len(b.children) > 0 {
-			sql, _ := parentQuery(b, b.table.Relation, columnIndexes(b.table.Relation, b.familyKey))
-			queries = append(queries, query{"", sql, len(b.familyKey)})
+		r, denied := words("%s", refusalHint(err)), s.explain(ctx, q.what, err, q.sql, rs.denied)
+		if d, ok := errors.AsType[*denial](denied); ok {
+			r = d.remedy
 		}
-		for _, q := range queries {
-			err := s.queryAfter(ctx, q.session, q.sql, emptyArrays(q.arguments), nil, func([]cdc.Datum) error { return nil })
-			hint := refusalHint(err)
-			if grant != "" && cdc.FaultOf(err) == cdc.FaultSchema {
-				hint = "run " + grant
-			}
-			if hint != "" {
-				return fmt.Errorf("%s: read for the rule with the role of source.lookup_dsn (source.dsn without it): %w; %s", b.place(), err, hint)
-			}
-			if err != nil {
-				return fmt.Errorf("%s: read for the rule with the role of source.lookup_dsn (source.dsn without it): %w", b.place(), err)
-			}
+		if isDenied(denied) {
+			found.denials++
+			found.lacking = append(found.lacking, q.rules...)
+			s.remember(q.what, denied)
 		}
+		found.propose("privilege."+q.kind, q.value, -1, r, "%s: the role of source.lookup_dsn (source.dsn without it) cannot read for the rule: %v", q.title, withoutData(err))
 	}
-	return nil
+	found.conn = s.conn
+	return found.mistakes(ctx, rs)
 }
 
 // checkRole checks that names resolve as they did when the rules were bound, because
 // the server skips a schema of the path that the role may not use, and that it is the
-// role of which was asked then what it may read. grant is what the role lacks for schemas
-// whose names no other schema has.
-func (s *Source) checkRole(ctx context.Context, rs *Ruleset) (grant string, err error) {
+// role of which was asked then what it may read.
+func (s *Source) checkRole(ctx context.Context, rs *Ruleset) error {
 	if !slices.ContainsFunc(rs.rules, func(b *boundRule) bool { return len(b.lookups) > 0 }) {
-		return "", nil
+		return nil
 	}
 	if rs.reader != "" {
 		is, err := s.Login(ctx)
@@ -209,25 +201,21 @@ func (s *Source) checkRole(ctx context.Context, rs *Ruleset) (grant string, err 
 			err = fmt.Errorf("lookups run as role %s, and their check for privacy.deny was made for %s; let source.lookup_dsn (source.dsn without it) always lead to the server as the same role", is, rs.reader)
 		}
 		if err != nil {
-			return "", err
+			return err
 		}
 	}
-	err = s.Query(ctx, `
+	return s.Query(ctx, `
 		with named as (
 			select typnamespace as space, 't' as kind, typname as name from pg_catalog.pg_type -- each table has a type
 			union all select pronamespace, 'f', proname from pg_catalog.pg_proc
 			union all select oprnamespace, 'o', oprname from pg_catalog.pg_operator)
-		select pg_catalog.format('GRANT USAGE ON SCHEMA %s TO %I', pg_catalog.string_agg(pg_catalog.quote_ident(n.nspname), ', ' order by n.nspname), current_user),
-			pg_catalog.bool_or(exists (select from named a join named b using (kind, name) join pg_catalog.pg_namespace o on o.oid = b.space
-				where a.space = n.oid and b.space <> n.oid and o.nspname = any($1::name[] || 'pg_catalog'::name)))::text
-		from pg_catalog.pg_namespace n where n.nspname = any($1::name[]) and not pg_catalog.has_schema_privilege(n.oid, 'USAGE') having count(*) > 0`,
+		select pg_catalog.format('GRANT USAGE ON SCHEMA %s TO %I;', pg_catalog.string_agg(pg_catalog.quote_ident(n.nspname), ', ' order by n.nspname), current_user)
+		from pg_catalog.pg_namespace n where n.nspname = any($1::name[]) and not pg_catalog.has_schema_privilege(n.oid, 'USAGE')
+		having pg_catalog.bool_or(exists (select from named a join named b using (kind, name) join pg_catalog.pg_namespace o on o.oid = b.space
+				where a.space = n.oid and b.space <> n.oid and o.nspname = any($1::name[] || 'pg_catalog'::name)))`,
 		[][]byte{[]byte(rs.schemas)}, nil, func(row []cdc.Datum) error {
-			if grant = string(row[0].Text); string(row[1].Text) == "true" {
-				return fmt.Errorf("the role of source.lookup_dsn (source.dsn without it) may not use schemas in which lookups find names, and others have the same names: run %s", grant)
-			}
-			return nil
+			return fmt.Errorf("the role of source.lookup_dsn (source.dsn without it) may not use schemas in which lookups find names, and others have the same names: run %s", row[0].Text)
 		})
-	return grant, err
 }
 
 // Login returns the name of the role that has logged in, which a pooler may have chosen. What
@@ -260,43 +248,6 @@ func (s *Source) Waiting() error {
 		return *err
 	}
 	return nil
-}
-
-// Denied returns what a rule may no longer read, and which privilege it needs; nil when
-// nothing is known to be denied. Its changes are parked, under every policy, and
-// other rules go on. Safe from any goroutine.
-func (s *Source) Denied() error {
-	s.deniedMu.Lock()
-	defer s.deniedMu.Unlock()
-	if len(s.denied) == 0 {
-		return nil
-	}
-	return s.denied[slices.Min(slices.Collect(maps.Keys(s.denied)))]
-}
-
-// Allowed says that Check has succeeded for all rules. Safe from any goroutine.
-func (s *Source) Allowed() {
-	s.deniedMu.Lock()
-	defer s.deniedMu.Unlock()
-	clear(s.denied)
-}
-
-// note remembers whether reading what succeeded or was denied, and logs what is new.
-func (s *Source) note(what string, err error) {
-	s.deniedMu.Lock()
-	defer s.deniedMu.Unlock()
-	before := s.denied[what]
-	switch {
-	case err == nil && before != nil:
-		delete(s.denied, what)
-		s.log.Info().Str("for", what).Msg("the privilege is there again; changes are no longer parked for it")
-	case cdc.FaultOf(err) == cdc.FaultDenied && before == nil:
-		if s.denied == nil {
-			s.denied = map[string]error{}
-		}
-		s.denied[what] = fmt.Errorf("%s may not be read, and the changes that need it are parked: %w; %s", what, withoutData(err), refusalHint(err))
-		s.log.Error().Err(s.denied[what]).Msg("a privilege is missing; changes of its rule are parked, and other rules go on")
-	}
 }
 
 // Query runs one statement in a read-only transaction and calls each for every

@@ -226,6 +226,10 @@ func (m *Mapper) observeLater(c *cdc.Change) {
 	if m.observer == nil || len(m.observation.Verdicts) == 0 {
 		return
 	}
+	if c.Op == cdc.Read { // of which nobody asks
+		m.forgetVerdicts()
+		return
+	}
 	o := &m.observation
 	o.Position, o.Time, o.Table, o.Op = c.Position, c.Tx.Time, c.Relation.OID, c.Op
 	o.Key, o.Tenant, o.HasTenant = nil, m.tenant, o.Verdicts[0].Outcome == Fired
@@ -359,11 +363,8 @@ func (rs *Ruleset) KeyText(table cdc.Name, text string) []byte {
 			continue
 		}
 		columns := columnIndexes(rel, b.table.PrimaryKey)
-		parts := strings.Split(text, ",")
-		if len(columns) == 1 {
-			parts = []string{text}
-		}
-		if len(parts) != len(columns) {
+		parts := splitKey(text, len(columns))
+		if parts == nil {
 			break
 		}
 		var out []byte

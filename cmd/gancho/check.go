@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"slices"
 	"strings"
 
@@ -15,192 +16,303 @@ import (
 	"gancho/cdc"
 	"gancho/config"
 	"gancho/delivery/endpoint"
-	"gancho/internal/bridge"
-	"gancho/internal/control"
+	"gancho/internal/contract"
+	"gancho/internal/strictyaml"
 	"gancho/mapping"
 )
 
 func newCheckCommand() *cobra.Command {
-	var offline bool
-	cmd := onConfig(&cobra.Command{
+	var path string
+	k := &checkup{}
+	cmd := &cobra.Command{
 		Use:   "check",
 		Short: "Validate the configuration and the rules against the live catalogue",
 		Long: `Validate the configuration, the rule files and every expression in them against
 the source's catalogue. Nothing is changed anywhere. Every mistake is printed as
-file:line:col with what to write instead; the exit code is then 1. It is 1, too, while
-the publication exists and lacks changes of a rule's table, while statements of the
-application fail because of a publication, and where catalogue.yaml, which gancho
-catalogue save wrote, is not what the source is now.`,
-	}, func(cmd *cobra.Command, c *config.Config) error {
-		d, err := definitions(c)
-		if err != nil {
-			return err
-		}
-		if err := checkSecrets(cmd, c); err != nil {
-			return err
-		}
-		for _, warning := range c.Warnings() {
-			if _, err := fmt.Fprintf(cmd.ErrOrStderr(), "%s: %s\n", c.File, warning); err != nil {
+file:line:col with what to write instead, those of all stages in one run; what is to be
+run in the source is printed once, behind them, for each role that must run it. The exit
+code is 1 if there is a mistake. It is 1, too, while the publication exists and lacks
+changes of a rule's table, while statements of the application fail because of a
+publication, and where catalogue.yaml, which gancho catalogue save wrote, is not what the
+source is now.
+
+With --compatible-with, the events are compared with those that gancho events --format
+jsonschema -o DIRECTORY described before: what would break receivers is printed with the
+endpoints that get the event, and the exit code is 1. With --offline, too, what the rules
+must know of the source is then in catalogue.yaml.`,
+		Args: noArguments,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			c, err := config.Inspect(path, os.LookupEnv)
+			if c == nil {
 				return err
 			}
-		}
-		if offline {
-			_, err = fmt.Fprintf(cmd.OutOrStdout(), "%s: rules for %s and %s read; not checked against the source (--offline)\n",
-				c.File, plural(int64(len(d.Rules.Tables())), "table"), plural(int64(len(d.Endpoints)), "endpoint"))
-			return err
-		}
-		rules, err := checkSource(cmd, c, d)
-		if err != nil {
-			return err
-		}
-		_, err = fmt.Fprintf(cmd.OutOrStdout(), "%s: %s and %s are valid\n", c.File, plural(int64(rules.Len()), "rule"), plural(int64(len(d.Endpoints)), "endpoint"))
-		return err
-	})
-	cmd.Flags().BoolVar(&offline, "offline", false, "check the files alone, without the source")
+			k.cmd, k.config = cmd, c
+			return k.run(cmd.Context(), err)
+		},
+	}
+	registerConfig(cmd.Flags(), &path)
+	cmd.Flags().BoolVar(&k.offline, "offline", false, "check the files alone, without the source")
+	cmd.Flags().StringVar(&k.former, "compatible-with", "", "`directory` of former schemas of the events, which must still hold")
 	return cmd
 }
 
-// checkSecrets says which keys can be guessed, which secrets two receivers know, and
-// which a receiver has to know in another form than the one they are written in.
-func checkSecrets(cmd *cobra.Command, c *config.Config) error {
-	var weak []string
-	if keys, err := stateOptions(c); err != nil {
-		return err
-	} else if keys != nil {
-		weak = keys.Keyring.Weak()
-	}
-	for _, names := range endpoint.SharedSecrets(c.Endpoints) {
-		weak = append(weak, fmt.Sprintf("the endpoints %s have a signing secret in common: each receiver can sign as gancho to the others; give each its own", strings.Join(names, ", ")))
-	}
-	for _, text := range weak {
-		if _, err := fmt.Fprintf(cmd.ErrOrStderr(), "%s: %s\n", c.File, text); err != nil {
-			return err
-		}
-	}
-	for _, e := range c.Endpoints {
-		if !slices.ContainsFunc(e.Secrets, endpoint.Secret.IsText) {
-			continue
-		}
-		_, err := fmt.Fprintf(cmd.ErrOrStderr(), "%s: endpoint %q: a secret is a text, whose bytes are the key; its receiver verifies with "+
-			"whsec_ and base64 of it: echo whsec_$(printf %%s \"$SECRET\" | base64 -w0). If it is base64 already, and the receiver decodes it, write whsec_ before it\n", c.File, e.Name)
-		if err != nil {
-			return err
-		}
-	}
-	return nil
+// checkup is one run of check. Each stage adds what it finds, and the next ones look at
+// what does not depend on it.
+type checkup struct {
+	cmd      *cobra.Command
+	config   *config.Config
+	offline  bool
+	former   string           // a directory of schemas that the events must still hold to
+	events   []contract.Event // as the source's catalogue has them
+	findings []cdc.Finding
+	problems int // of the findings
 }
 
-// checkSource binds the rules to the source's catalogue, and prints what is
-// missing in the source for the bridge to run.
-func checkSource(cmd *cobra.Command, c *config.Config, d *bridge.Definitions) (*mapping.Ruleset, error) {
-	ctx := cmd.Context()
-	conn, err := cdc.Connect(ctx, c.Source.DSN.Reveal())
-	if err != nil {
-		return nil, fmt.Errorf("connect to the source: %w; check source.dsn, or use --offline", err)
-	}
-	defer func() { _ = conn.Close(context.WithoutCancel(ctx)) }()
-	rules, err := d.Rules.Bind(ctx, conn)
-	if err != nil {
-		return nil, err
-	}
-	identity, err := cdc.LoadIdentity(ctx, conn)
-	if err != nil {
-		return nil, err
-	}
-	lookup := mapping.NewSource(cmp.Or(c.Source.LookupDSN, c.Source.DSN).Reveal(), cdc.Encoding(c.Source.Encoding), zerolog.New(zerolog.ConsoleWriter{Out: cmd.ErrOrStderr()})).Of(identity)
-	defer lookup.Close(ctx)
-	if err := lookup.Check(ctx, rules); err != nil {
-		return nil, err
-	}
-	if err := printRoles(cmd, c, conn, lookup, rules); err != nil {
-		return nil, err
-	}
-	for _, f := range rules.Findings() {
-		if _, err := fmt.Fprintf(cmd.ErrOrStderr(), "%s: %s; %s\n", f.Rule, f.Message, f.Fix); err != nil {
-			return nil, err
+func (k *checkup) add(findings ...cdc.Finding) {
+	for _, f := range findings {
+		if f.Severity == cdc.SeverityProblem {
+			k.problems++
 		}
+		k.findings = append(k.findings, f)
 	}
-	settings, err := cdc.LoadSettings(ctx, conn)
-	if err != nil {
-		return nil, err
-	}
-	if advice := cdc.Encoding(c.Source.Encoding).Advice(settings.Encoding); advice != "" {
-		if _, err := fmt.Fprintln(cmd.ErrOrStderr(), advice); err != nil {
-			return nil, err
-		}
-	}
-	refused, err := printHazards(cmd, conn, &c.Source, rules.Ruled())
-	if err != nil {
-		return nil, err
-	}
-	_, err = cdc.Prepare(ctx, cdc.Options{
-		DSN: c.Source.DSN.Reveal(), Slot: c.Source.Slot, Publication: c.Source.Publication, Encoding: cdc.Encoding(c.Source.Encoding),
-	}, rules.Tables())
-	if lacks := new(cdc.SetupError); errors.As(err, &lacks) && lacks.FirstStart() {
-		_, err = fmt.Fprintf(cmd.ErrOrStderr(), "%v\n", lacks)
-		if err == nil && len(lacks.Missing) > 0 {
-			err = fmt.Errorf("the publication exists and lacks changes of %s, which rules need: a bridge that runs does not capture them", joinNames(lacks.Missing))
-		}
-	}
-	if err == nil && refused {
-		err = errors.New("statements of the application fail now, see above")
-	}
-	if err == nil {
-		err = checkCatalogue(cmd, c, rules)
-	}
-	return rules, err
 }
 
-// printRoles prints which roles may do more than Gancho needs: superusers, and one
-// that reads for lookups and may read columns of privacy.deny, with the statements
-// that create another.
-func printRoles(cmd *cobra.Command, c *config.Config, conn *pgx.Conn, lookup *mapping.Source, rules *mapping.Ruleset) error {
-	const super = "%s: its role %s is a superuser, for which no privilege and no row-level security holds; connect with a role of its own (docs/operations.md)\n"
-	var source string
-	err := conn.QueryRow(cmd.Context(), "select coalesce((select rolname::text from pg_catalog.pg_roles where rolname = current_user and rolsuper), '')").Scan(&source)
-	if err != nil {
-		return fmt.Errorf("read the role of source.dsn: %w", err)
+// problem adds an error of a stage, which is one or a list of mistakes.
+func (k *checkup) problem(id, where string, err error) {
+	var known *mapping.Mistakes
+	var list strictyaml.Errors
+	switch {
+	case err == nil:
+	case errors.As(err, &known):
+		k.add(known.Findings()...)
+	case errors.As(err, &list):
+		for _, e := range list {
+			f := cdc.Finding{ID: id, Severity: cdc.SeverityProblem, Title: e.Message, Remedy: e.Hint, Where: e.File}
+			if e.Line > 0 {
+				f.Where = fmt.Sprintf("%s:%d:%d", e.File, e.Line, e.Col)
+			}
+			k.add(f)
+		}
+	default:
+		k.add(cdc.Finding{ID: id, Severity: cdc.SeverityProblem, Title: err.Error(), Where: where})
 	}
-	reader, superuser, err := lookup.Role(cmd.Context())
-	if err == nil && source != "" {
-		_, err = fmt.Fprintf(cmd.ErrOrStderr(), super, "source.dsn", source)
+}
+
+// note adds what is not in order and no mistake.
+func (k *checkup) note(id, where, title, remedy string) {
+	k.add(cdc.Finding{ID: id, Severity: cdc.SeverityWarning, Title: title, Remedy: remedy, Where: where})
+}
+
+// run checks everything that can be reached. mistakes are those of the configuration.
+func (k *checkup) run(ctx context.Context, mistakes error) error {
+	k.problem("config.mistake", k.config.File, mistakes)
+	rules := k.files(mistakes == nil)
+	total, endpoints := 0, plural(int64(len(k.config.Endpoints)), "endpoint")
+	if !k.offline && rules != nil && k.config.Source.DSN != "" {
+		total = k.source(ctx, rules)
 	}
-	if err == nil && c.Source.LookupDSN != "" && superuser {
-		_, err = fmt.Fprintf(cmd.ErrOrStderr(), super, "source.lookup_dsn", reader)
-	}
-	if err != nil {
+	if err := k.print(); err != nil {
 		return err
 	}
-	role, statements, err := rules.LookupRole(cmd.Context(), conn, reader)
-	if err != nil || role == "" {
+	if k.problems > 0 {
+		return fmt.Errorf("%s found, see above; nothing was changed", plural(int64(k.problems), "problem"))
+	}
+	if err := k.contract(rules); err != nil {
 		return err
 	}
-	_, err = fmt.Fprintf(cmd.ErrOrStderr(), "privacy.deny: role %s, which reads for lookups, may read columns of it, and only Gancho's check of the lookups keeps them from that; "+
-		"to have PostgreSQL refuse it, run the following, give the role a password, and write it in source.lookup_dsn\n%s\n", role, strings.Join(statements, "\n"))
+	said := fmt.Sprintf("%s: %s and %s are valid\n", k.config.File, plural(int64(total), "rule"), endpoints)
+	if k.offline {
+		said = fmt.Sprintf("%s: rules for %s and %s read; not checked against the source (--offline)\n", k.config.File, plural(int64(len(rules.Tables())), "table"), endpoints)
+	}
+	_, err := fmt.Fprint(k.cmd.OutOrStdout(), said)
 	return err
 }
 
-// printHazards prints what is to be known about the source and its publications,
-// and reports whether statements of the application fail now.
-func printHazards(cmd *cobra.Command, conn *pgx.Conn, source *config.Source, tables []cdc.Ruled) (refused bool, err error) {
-	remarks, err := cdc.Remarks(cmd.Context(), conn, cdc.Encoding(source.Encoding), source.Publication)
+// files checks what needs no server, and returns the rules without a mistake; nil: none.
+func (k *checkup) files(whole bool) *mapping.Rules {
+	var rules *mapping.Rules
+	if len(k.config.Rules) > 0 {
+		found, err := mapping.Inspect(ruleOptions(k.config))
+		k.problem("rule.mistake", k.config.File, err)
+		rules = found
+	}
+	for _, warning := range k.config.Warnings() {
+		k.note("config.warning", k.config.File, warning, "")
+	}
+	if whole { // else each mistake would be told again
+		k.secrets()
+	}
+	return rules
+}
+
+// secrets says which keys can be guessed, which secrets two receivers know, and
+// which a receiver has to know in another form than the one they are written in.
+func (k *checkup) secrets() {
+	c := k.config
+	keys, err := stateOptions(c)
 	if err != nil {
-		return false, err
-	}
-	hazards, err := cdc.Hazards(cmd.Context(), conn, cdc.Encoding(source.Encoding), source.Publication, tables...)
-	if err != nil {
-		return false, err
-	}
-	for _, h := range hazards {
-		remarks = append(remarks, cdc.Remark{Message: h.String(), Fix: h.Fix()})
-		refused = refused || h.RefusesStatements()
-	}
-	for _, r := range remarks {
-		if _, err := fmt.Fprintf(cmd.ErrOrStderr(), "source: %s; %s\n", r.Message, r.Fix); err != nil {
-			return false, err
+		k.problem("config.mistake", c.File, err)
+	} else if keys != nil {
+		for _, text := range keys.Keyring.Weak() {
+			k.note("secret.weak", c.File, text, "")
 		}
 	}
-	return refused, nil
+	for _, names := range endpoint.SharedSecrets(c.Endpoints) {
+		k.note("secret.shared", c.File, fmt.Sprintf("the endpoints %s have a signing secret in common: each receiver can sign as gancho to the others", strings.Join(names, ", ")), "give each its own")
+	}
+	for _, e := range c.Endpoints {
+		if slices.ContainsFunc(e.Secrets, endpoint.Secret.IsText) {
+			k.note("secret.text", c.File, fmt.Sprintf("endpoint %q: a secret is a text, whose bytes are the key; its receiver verifies with "+
+				"whsec_ and base64 of it: echo whsec_$(printf %%s \"$SECRET\" | base64 -w0). If it is base64 already, and the receiver decodes it, write whsec_ before it", e.Name), "")
+		}
+	}
+}
+
+// source binds the rules to the source's catalogue, and looks what is missing in the
+// source for the bridge to run. It returns the number of rules.
+func (k *checkup) source(ctx context.Context, parsed *mapping.Rules) int {
+	c := k.config
+	conn, err := cdc.Connect(ctx, c.Source.DSN.Reveal())
+	if err != nil {
+		k.problem("source.unreachable", "source.dsn", fmt.Errorf("connect to the source: %w; check source.dsn, or use --offline", err))
+		return 0
+	}
+	defer func() { _ = conn.Close(context.WithoutCancel(ctx)) }()
+	rules, err := parsed.Bind(ctx, conn)
+	k.problem("source.unread", "source", err)
+	var mistakes *mapping.Mistakes
+	if errors.As(err, &mistakes) {
+		rules = mistakes.Rules()
+	}
+	if rules == nil {
+		return 0
+	}
+	if c.Source.LookupDSN != "" || mistakes == nil { // else it is the same role
+		k.lookups(ctx, conn, rules)
+	}
+	k.role(ctx, conn)
+	k.add(rules.Findings()...)
+	k.state(ctx, conn, rules)
+	k.events = contract.Events(parsed.EventTypes(), rules.Payloads())
+	if k.problems == 0 {
+		k.problem("catalogue.drift", cataloguePath(c.File), checkCatalogue(k.cmd, c, rules))
+	}
+	return rules.Len()
+}
+
+// lookups checks what the rules read with the role that reads it, and what that role may.
+func (k *checkup) lookups(ctx context.Context, conn *pgx.Conn, rules *mapping.Ruleset) {
+	c := k.config
+	identity, err := cdc.LoadIdentity(ctx, conn)
+	if err != nil {
+		k.problem("source.unread", "source", err)
+		return
+	}
+	lookup := mapping.NewSource(cmp.Or(c.Source.LookupDSN, c.Source.DSN).Reveal(), cdc.Encoding(c.Source.Encoding), zerolog.New(zerolog.ConsoleWriter{Out: k.cmd.ErrOrStderr()})).Of(identity)
+	defer lookup.Close(ctx)
+	k.problem("source.lookup_dsn", "source.lookup_dsn", lookup.Check(ctx, rules))
+	reader, superuser, err := lookup.Role(ctx)
+	if err != nil {
+		k.problem("source.unread", "source.lookup_dsn", err)
+		return
+	}
+	if c.Source.LookupDSN != "" && superuser {
+		k.superuser("source.lookup_dsn", reader)
+	}
+	role, err := rules.LookupRole(ctx, conn, reader)
+	k.problem("source.unread", "source", err)
+	if role != nil {
+		k.add(*role)
+	}
+}
+
+// role says if the role of source.dsn is a superuser.
+func (k *checkup) role(ctx context.Context, conn *pgx.Conn) {
+	var role string
+	err := conn.QueryRow(ctx, "select coalesce((select rolname::text from pg_catalog.pg_roles where rolname = current_user and rolsuper), '')").Scan(&role)
+	if err != nil {
+		k.problem("source.unread", "source", fmt.Errorf("read the role of source.dsn: %w", err))
+	} else if role != "" {
+		k.superuser("source.dsn", role)
+	}
+}
+
+func (k *checkup) superuser(where, role string) {
+	k.note("role.superuser", where, fmt.Sprintf("its role %s is a superuser, for which no privilege and no row-level security holds", role), "connect with a role of its own (docs/operations.md)")
+}
+
+// state checks the server, its publications and the slot.
+func (k *checkup) state(ctx context.Context, conn *pgx.Conn, rules *mapping.Ruleset) {
+	c, encoding := k.config, cdc.Encoding(k.config.Source.Encoding)
+	settings, err := cdc.LoadSettings(ctx, conn)
+	k.problem("source.unread", "source", err)
+	if advice := encoding.Advice(settings.Encoding); err == nil && advice != "" {
+		k.note("server.encoding", "source.encoding", advice, "")
+	}
+	remarks, err := cdc.Remarks(ctx, conn, encoding, c.Source.Publication)
+	k.problem("source.unread", "source", err)
+	k.add(remarks...)
+	hazards, err := cdc.Hazards(ctx, conn, encoding, c.Source.Publication, rules.Ruled()...)
+	k.problem("source.unread", "source", err)
+	for _, h := range hazards {
+		f := h.Finding()
+		if f.Statements, err = cdc.ResolveOwners(ctx, conn, encoding, f.Statements); err != nil {
+			k.problem("source.unread", "source", err)
+		}
+		k.add(f)
+	}
+	_, err = cdc.Examine(ctx, cdc.Options{DSN: c.Source.DSN.Reveal(), Slot: c.Source.Slot, Publication: c.Source.Publication, Encoding: encoding}, rules.Tables(), k.statements())
+	lacks := new(cdc.SetupError)
+	if !errors.As(err, &lacks) {
+		k.problem("source.not_ready", "source", err)
+		return
+	}
+	for _, f := range lacks.Findings {
+		known := func(o cdc.Finding) bool { return f.Table != "" && o.Table == f.Table && o.ID == f.ID }
+		if !slices.ContainsFunc(k.findings, known) {
+			k.add(f)
+		}
+	}
+	if lacks.FirstStart() && len(lacks.Missing) > 0 {
+		k.problem("publication.table", "source", fmt.Errorf("the publication exists and lacks changes of %s, which rules need: a bridge that runs does not capture them", joinNames(lacks.Missing)))
+	}
+}
+
+// gathered: the statements of the finding must be run, and are printed behind all findings.
+func gathered(f *cdc.Finding) bool {
+	return f.Severity == cdc.SeverityProblem || f.ID == "publication.missing" || f.ID == "publication.table" || f.ID == "slot.missing"
+}
+
+func (k *checkup) statements() []cdc.Statement {
+	var out []cdc.Statement
+	for i := range k.findings {
+		if gathered(&k.findings[i]) {
+			out = append(out, k.findings[i].Statements...)
+		}
+	}
+	return out
+}
+
+// print prints what was found, the worst last, and the statements behind it.
+func (k *checkup) print() error {
+	var text strings.Builder
+	for _, problems := range []bool{false, true} {
+		for i := range k.findings {
+			f := &k.findings[i]
+			switch {
+			case (f.Severity == cdc.SeverityProblem) != problems:
+			case gathered(f):
+				text.WriteString(f.Above() + "\n")
+			case len(f.Statements) > 3: // too many for a line
+				text.WriteString(f.Above() + "\n" + cdc.Script(f.Statements))
+			default:
+				text.WriteString(f.String() + "\n")
+			}
+		}
+	}
+	text.WriteString(cdc.Instructions(k.statements(), false))
+	_, err := fmt.Fprint(k.cmd.ErrOrStderr(), text.String())
+	return err
 }
 
 func joinNames(names []cdc.Name) string {
@@ -209,38 +321,4 @@ func joinNames(names []cdc.Name) string {
 		texts[i] = n.String()
 	}
 	return strings.Join(texts, ", ")
-}
-
-func newEventsCommand() *cobra.Command {
-	var f sessionFlags
-	cmd := &cobra.Command{
-		Use: "events", Short: "List the events that the rules make", Args: noArguments,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			return f.run(cmd, 0, func(ctx context.Context, s *session) error {
-				rules, err := parseRules(s.config)
-				if err != nil {
-					return err
-				}
-				s.Catalogue = rules.EventTypes
-				events, err := s.EventTypes(ctx, s.actor)
-				if err != nil {
-					return err
-				}
-				if s.json {
-					return s.print(control.Page[mapping.EventType]{Items: events})
-				}
-				t := newTable(s.cmd.OutOrStdout(), "EVENT", "GROUP", "TABLE", "ON", "FIELDS", "RULE", "TITLE")
-				for _, e := range events {
-					tables := e.Each(func(r *mapping.EventRule) []string { return []string{r.Table} })
-					operations := e.Each(func(r *mapping.EventRule) []string { return strings.Split(r.On, " or ") })
-					fields := e.Each(func(r *mapping.EventRule) []string { return r.Fields })
-					places := e.Each(func(r *mapping.EventRule) []string { return []string{r.Place} })
-					t.row(e.Name, orDash(e.Group), strings.Join(tables, ","), strings.Join(operations, " or "), strings.Join(fields, ","), strings.Join(places, ","), orDash(e.Title))
-				}
-				return t.end()
-			})
-		},
-	}
-	f.register(cmd)
-	return cmd
 }

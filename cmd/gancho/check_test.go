@@ -7,6 +7,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/google/go-cmp/cmp"
 	"github.com/jackc/pgx/v5"
 )
 
@@ -81,7 +82,7 @@ func TestCheckTables(t *testing.T) {
 			[]string{"create table acessos (id int primary key, sentido text) partition by range (id)", "create table acessos_1 partition of acessos default"},
 			"{event: a, table: acessos, on: update, watch: [sentido], columns: [id]}", 1,
 			"which the server sends only under REPLICA IDENTITY FULL",
-			"ALTER TABLE public.acessos REPLICA IDENTITY FULL; ALTER TABLE public.acessos_1 REPLICA IDENTITY FULL;", "",
+			"\nALTER TABLE public.acessos REPLICA IDENTITY FULL;\nALTER TABLE public.acessos_1 REPLICA IDENTITY FULL;", "",
 		},
 		"no publication": {
 			[]string{"create table clientes (id int primary key)"},
@@ -256,5 +257,53 @@ func TestCheckRoles(t *testing.T) {
 	fix(t, dsn, "grant select on clientes to leitor_de_lookups")
 	if _, said = check(", lookup_dsn: '" + strings.Replace(dsn, "postgres@", "leitor_de_lookups@", 1) + "'"); !strings.Contains(said, "privacy.deny: role leitor_de_lookups") {
 		t.Errorf("with SELECT on the table:\n%s", said)
+	}
+}
+
+// TestCheckInOneRun: mistakes of the configuration, of the syntax, of types, lookups,
+// privileges and identities come in one run, and the statements once, behind them, for each
+// role that must run them. Once they are run, and the files corrected, check is satisfied.
+func TestCheckInOneRun(t *testing.T) {
+	t.Parallel()
+	const role, owner = "gancho_check", "dona_check"
+	dsn := pg.Database(t, "", "create role "+role+" login replication", "create role "+owner,
+		"create schema app authorization "+owner, "revoke create on schema public from public",
+		"create table clientes (id int primary key, nome text, cpf bigint, status text)",
+		"create table app.pedidos (id int primary key, cliente int, total numeric)", "alter table app.pedidos owner to "+owner,
+		"create table itens (id int primary key, pedido int)", "alter table itens replica identity full",
+		"create function selo(int) returns text language plpgsql stable as $$ begin return 'S' || $1; end $$", "revoke execute on function selo(int) from public")
+	t.Cleanup(func() { fix(t, dsn, "drop owned by "+role+", "+owner+" cascade; drop role "+role+"; drop role "+owner) })
+	path := filepath.Join(t.TempDir(), "gancho.yaml")
+	check := func(config, rules string) (int, string) {
+		t.Helper()
+		config = "source: {dsn: '" + strings.Replace(dsn, "postgres://postgres@", "postgres://"+role+"@", 1) + "'}\nqueue: {redis: redis://nowhere.invalid}\nrules: [r.yaml]\n" + config
+		for file, text := range map[string]string{path: config, filepath.Join(filepath.Dir(path), "r.yaml"): rules} {
+			if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+				t.Fatal(err)
+			}
+		}
+		code, stdout, stderr := command(t, "check", "--config", path)
+		return code, stdout + stderr
+	}
+	code, said := check("log: {level: loud}\n", mustRead(t, "testdata/check/mistakes.yaml"))
+	if code != 1 {
+		t.Errorf("exit %d", code)
+	}
+	const file = "testdata/check/mistakes.golden"
+	got := strings.ReplaceAll(said, filepath.Dir(path), "DIR")
+	if *updateInit {
+		if err := os.WriteFile(file, []byte(got), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if diff := cmp.Diff(mustRead(t, file), got); diff != "" {
+		t.Errorf("-want +got; go test ./cmd/gancho -run TestCheckInOneRun -update-init rewrites it:\n%s", diff)
+	}
+	_, script, _ := strings.Cut(said, "run this in the source database:\n")
+	script, _, _ = strings.Cut(script, "gancho: ")
+	fix(t, dsn, strings.ReplaceAll(script, "SELECT pg_create_logical_replication_slot", "-- "))
+	code, said = check("", mustRead(t, "testdata/check/corrected.yaml"))
+	if code != 0 || strings.Contains(said, "publication") || strings.Contains(said, "GRANT") {
+		t.Errorf("after the statements, exit %d:\n%s", code, said)
 	}
 }

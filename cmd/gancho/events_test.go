@@ -17,6 +17,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/jackc/pgx/v5"
 	"github.com/redis/go-redis/v9"
+	"github.com/santhosh-tekuri/jsonschema/v6"
 
 	"gancho/delivery/queue"
 	"gancho/internal/demo"
@@ -32,6 +33,7 @@ var updateEvents = flag.Bool("update-events", false, "rewrite testdata/events")
 // that a sentinel that has arrived says that all before it have. The endpoint
 // fila gets everything and sends nothing: its stream has the ordering keys.
 type presetWorld struct {
+	schemas map[string]*jsonschema.Schema // of the events
 	*world
 	conn     *pgx.Conn
 	redis    *redis.Client
@@ -106,7 +108,49 @@ func newPresetWorld(t *testing.T) *presetWorld {
 		t.Errorf("the legacy tables, as migrations/legacy/identity.sql leaves them, do not serve the presets:\n%s", log)
 	}
 	p.conn, p.redis = w.connect(), w.redisClient()
+	p.contract(path)
 	return p
+}
+
+// contract describes the events of the rules, as a receiver would get them from gancho events.
+func (p *presetWorld) contract(config string) {
+	p.t.Helper()
+	dir := filepath.Join(p.t.TempDir(), "contract")
+	if code, _, errs := command(p.t, "events", "--format", "jsonschema", "-o", dir, "--config", config); code != 0 {
+		p.t.Fatalf("gancho events: %s", errs)
+	}
+	files, err := filepath.Glob(filepath.Join(dir, "*.schema.json"))
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	p.schemas = map[string]*jsonschema.Schema{}
+	for _, file := range files {
+		text, err := os.ReadFile(file)
+		if err != nil {
+			p.t.Fatal(err)
+		}
+		var of struct {
+			ID string `json:"$id"`
+		}
+		if err := json.Unmarshal(text, &of); err != nil {
+			p.t.Fatal(err)
+		}
+		p.schemas[strings.TrimPrefix(of.ID, "urn:gancho:event:")] = compileSchema(p.t, text)
+	}
+}
+
+// fits checks that an event that arrived is what its schema says.
+func (p *presetWorld) fits(event string, body []byte) {
+	p.t.Helper()
+	v, err := jsonschema.UnmarshalJSON(bytes.NewReader(body))
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	if schema := p.schemas[event]; schema == nil {
+		p.t.Errorf("%s has no schema", event)
+	} else if err := schema.Validate(v); err != nil {
+		p.t.Errorf("%s: %v\n%s", event, err, body)
+	}
 }
 
 // play runs statements as the legacy application would, and returns the
@@ -144,6 +188,7 @@ func (p *presetWorld) play(statements ...string) []sentEvent {
 		if err := json.Unmarshal(a.body, &body); err != nil {
 			p.t.Fatal(err)
 		}
+		p.fits(body.Type, a.body)
 		if body.Type != entry["t"] || body.Tenant != entry["n"] {
 			p.t.Errorf("arrived as %s of %s, queued as %s of %s", body.Type, body.Tenant, entry["t"], entry["n"])
 		}

@@ -103,6 +103,12 @@ func (f *initFlags) run(cmd *cobra.Command) error {
 		}
 	}
 	files["gancho.yaml"] = report.config
+	if err := addSchemas(files); err != nil {
+		return err
+	}
+	if err := f.refuseExisting(files); err != nil {
+		return err
+	}
 	for _, name := range slices.Sorted(maps.Keys(files)) {
 		if err := writeNew(filepath.Join(f.dir, name), files[name]); err != nil {
 			for _, name := range report.written { // all or nothing

@@ -4,6 +4,9 @@ import (
 	"context"
 	"fmt"
 	"net/http"
+	"os"
+	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -167,7 +170,7 @@ insert into clientes values (1, 'Ana')`)
 	b.waitLog("a privilege is missing")
 	b.waitLog("change parked")
 	r.waitCount(2)
-	if code, text := fetch(t, "http://"+b.listening()+"/readyz"); code != http.StatusServiceUnavailable || !strings.Contains(text, "lookup.cliente") || !strings.Contains(text, "grant SELECT") {
+	if code, text := fetch(t, "http://"+b.listening()+"/readyz"); code != http.StatusServiceUnavailable || !strings.Contains(text, "lookup.cliente") || !strings.Contains(text, "run GRANT SELECT ON public.clientes TO "+role+"; then gancho parked redrive") {
 		t.Errorf("/readyz answers %d %s", code, text)
 	}
 	w.exec("grant select on clientes to " + role)
@@ -176,4 +179,150 @@ insert into clientes values (1, 'Ana')`)
 		t.Errorf("/readyz answers %d %s", code, text)
 	}
 	b.stop()
+}
+
+const revokedRules = `
+rules:
+  - event: cobranca.criada
+    table: cobrancas
+    on: insert
+    key: cliente_id
+    data: {id: id, nome: cliente.nome, selo: selo(id)}
+    lookup:
+      cliente: select nome from clientes where id = new.cliente_id
+  - event: pedido.mudou
+    table: pedidos
+    on: update
+    children: {table: itens, parent: pedido_id}
+    columns: [id]
+  - event: aviso
+    table: avisos
+    on: insert
+    columns: [id]
+`
+
+// TestRevokedOverKills: whatever a role loses while the bridge runs, or is killed, parks the
+// changes of the rules that need it; others go on, /readyz and gancho status say why, and
+// what was parked is sent once it is granted and redriven. Nothing is lost. A rule that never
+// ran is refused at the start.
+func TestRevokedOverKills(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, testservers.RedisOptions{}, `
+create table clientes (id int primary key, nome text not null);
+create table cobrancas (id int primary key, cliente_id int);
+create table pedidos (id int primary key);
+create table itens (id int primary key, pedido_id int);
+create table avisos (id int primary key);
+create function selo(int) returns text language plpgsql stable as $$ begin return 'S' || $1; end $$;
+revoke execute on function selo(int) from public;
+alter table itens replica identity full;
+insert into clientes values (1, 'Ana');
+insert into pedidos values (1)`)
+	role := w.slot() // roles are global to a server
+	w.exec("create role " + role + " login")
+	t.Cleanup(func() { w.exec("drop owned by " + role + "; drop role " + role) })
+	w.extra = "state: {key: '" + stateKey + "'}"
+	r := newReceiver(t, nil)
+	w.rules = revokedRules
+	w.source = "  lookup_dsn: " + strings.Replace(w.dsn, "postgres://postgres@", "postgres://"+role+"@", 1) + "\n"
+	w.endpoint("a", r.url())
+
+	// Before the first start each lack is a mistake, and its statement is what is lacking.
+	if code, _, stderr := command(t, "run", "--create", "--config", w.write()); code != 1 || !strings.Contains(stderr, "children: the role of source.lookup_dsn") || !strings.Contains(stderr, "lookup cliente: ") ||
+		!strings.Contains(stderr, "\nGRANT SELECT ON public.pedidos TO "+role+";\n") {
+		t.Fatalf("without privileges, run exits %d:\n%s", code, stderr)
+	}
+	_, _, said := command(t, "check", "--config", w.write())
+	for line := range strings.Lines(said) {
+		if strings.HasPrefix(line, "GRANT") {
+			w.exec(line)
+		}
+	}
+	b := w.run()
+	w.exec("insert into cobrancas values (1, 1); insert into itens values (1, 1)")
+	r.waitCount(2)
+	ready := func(wants ...string) {
+		t.Helper()
+		code, text := fetch(t, "http://"+b.listening()+"/readyz")
+		if (code == http.StatusOK) != (len(wants) == 0) {
+			t.Errorf("/readyz answers %d %s", code, text)
+		}
+		config := filepath.Join(t.TempDir(), "status.yaml") // with the address that the bridge has chosen
+		written := strings.Replace(mustRead(t, w.write()), "127.0.0.1:0", b.listening(), 1)
+		if err := os.WriteFile(config, []byte(strings.Replace(written, "rules.yaml", filepath.Join(filepath.Dir(w.write()), "rules.yaml"), 1)), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		_, stdout, _ := command(t, "status", "--config", config)
+		for _, want := range wants {
+			if !strings.Contains(text, want) || !strings.Contains(strings.Join(strings.Fields(stdout), " "), want) {
+				t.Errorf("want %q in /readyz:\n%s\nand in status:\n%s", want, text, stdout)
+			}
+		}
+	}
+	next, sent := 2, 2
+	for _, lost := range []struct {
+		object, grant string
+		parks         int // of the two changes that need privileges
+	}{
+		{"SELECT on clientes", "GRANT SELECT ON public.clientes TO " + role + ";", 1},
+		{"SELECT on pedidos", "GRANT SELECT ON public.pedidos TO " + role + ";", 1},
+		{"EXECUTE on function selo(int)", "GRANT EXECUTE ON FUNCTION public.selo(integer) TO " + role + ";", 1},
+	} {
+		w.exec("revoke " + lost.object + " from " + role)
+		change := func() {
+			w.exec(fmt.Sprintf("insert into cobrancas values (%d, 1); insert into itens values (%[1]d, 1); insert into avisos values (%[1]d)", next))
+			next++
+			sent += 3 - lost.parks
+			r.waitCount(sent)
+		}
+		change()
+		ready(lost.grant)
+		b.kill()
+		w.exec(fmt.Sprintf("insert into avisos values (%d)", 1000+next)) // while nobody reads
+		sent++
+		b = w.run()
+		change()
+		ready(lost.grant)
+		w.exec(lost.grant)
+		b.waitLog("the rules may read all that they need again")
+		ready()
+		change = func() {
+			w.exec(fmt.Sprintf("insert into cobrancas values (%d, 1); insert into itens values (%[1]d, 1)", next))
+			next++
+			sent += 2
+			r.waitCount(sent)
+		}
+		change()
+		if code, stdout, stderr := command(t, "parked", "redrive", "--all", "--wait", "--config", w.write()); code != 0 || !strings.Contains(stdout, "2 sent") {
+			t.Errorf("redrive after %s: exit %d: %s%s", lost.grant, code, stdout, stderr)
+		}
+		sent += 2
+		r.waitCount(sent)
+	}
+	all, _ := r.snapshot()
+	seen := map[string]int{}
+	last := 0
+	for _, a := range all {
+		seen[a.event+" "+a.field("id")]++
+		if a.event == "cobranca.criada" && !a.replay {
+			id, err := strconv.Atoi(a.field("id"))
+			if err != nil || id < last {
+				t.Errorf("%s after %d, %v", a.body, last, err)
+			}
+			last = id
+		}
+	}
+	for i := 1; i < next; i++ {
+		if seen[fmt.Sprintf("cobranca.criada %d", i)] == 0 {
+			t.Errorf("cobranca %d was lost", i)
+		}
+	}
+	b.stop()
+
+	// A rule that is new needs its privileges at the start.
+	w.exec("revoke select on clientes from " + role)
+	w.rules += "  - {event: novo, table: avisos, on: insert, data: {n: c.nome}, lookup: {c: select nome from clientes limit 1}}\n"
+	if code, _, stderr := command(t, "run", "--config", w.write()); code != 1 || !strings.Contains(stderr, "lookup c: ") {
+		t.Errorf("with a new rule: exit %d: %s", code, stderr)
+	}
 }

@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"gancho/delivery/queue/queuetest"
 	"gancho/internal/testservers"
 )
 
@@ -67,8 +68,8 @@ func (g *gate) wait() {
 
 // TestPowerCuts kills the bridge, Redis and PostgreSQL at random. Of what Redis had not
 // synced when it was killed, a random part is lost, in the middle of a command if it so
-// happens. One receiver takes events as they come, the other lets them queue up. Every
-// row arrives at both, and first in order of its key.
+// happens. One receiver takes events as they come, the other lets them queue up, beyond their quota: the oldest move to
+// PostgreSQL. Every row arrives at both, and first in order of its key.
 func TestPowerCuts(t *testing.T) {
 	t.Parallel()
 	rounds := powerCutRounds
@@ -104,6 +105,7 @@ func newPowerCut(t *testing.T, library, fsync string) *powerCut {
 	redis := testservers.RedisOptions{Settings: map[string]string{"appendfsync": fsync, "aof-load-truncated": "yes"}}
 	p := &powerCut{world: newWorldOn(t, own, "", redis, loadTable), random: seeded(t), synced: t.TempDir()}
 	p.rules, p.binary = loadRules, buildCommand(t)
+	p.extra = "state: {key: '" + stateKey + "'}\nquotas: {total: {backlog: 30}}"
 	p.redis.Stop()
 	p.redis.Setenv("LD_PRELOAD", library)
 	p.redis.Setenv("SYNCED_DIR", p.synced)
@@ -120,13 +122,16 @@ func (p *powerCut) run(rounds int) {
 	p.endpoint("lento", slow.url(), "timeout: 60s")
 	p.b = p.world.run()
 	l := startLoad(p.t, p.dsn, powerCutPace)
-	begun := time.Now()
+	slowly.set(true)
+	queuetest.Eventually(p.t, "events in PostgreSQL", func() bool { return p.overflowed() > 0 })
+	begun, overflowed := time.Now(), 0
 	for i := range rounds {
 		slowly.set(p.random.IntN(3) > 0)
 		l.waitRows(10 + p.random.IntN(60))
 		if p.random.IntN(2) == 0 {
 			p.awaitConfirmation()
 		}
+		overflowed += p.overflowed()
 		p.crash()
 		if p.t.Failed() {
 			p.t.Fatalf("in round %d", i)
@@ -135,8 +140,20 @@ func (p *powerCut) run(rounds int) {
 	slowly.set(false)
 	rows := l.stop()
 	repeats := checkDelivery(p.t, fast.waitCount(rows), rows) + checkDelivery(p.t, slow.waitCount(rows), rows)
-	p.t.Logf("%s; %s", describe(rows, repeats, rounds), time.Since(begun).Round(time.Second))
+	p.t.Logf("%s; %s; %d times there were events in PostgreSQL", describe(rows, repeats, rounds), time.Since(begun).Round(time.Second), overflowed)
 	p.b.stop()
+}
+
+// overflowed returns 1 if there are events in PostgreSQL.
+func (p *powerCut) overflowed() (n int) {
+	p.t.Helper()
+	conn := p.connect()
+	defer func() { _ = conn.Close(context.Background()) }()
+	err := conn.QueryRow(context.Background(), "select count(*)::int from (select from gancho.overflow limit 1) one").Scan(&n)
+	if err != nil && !strings.Contains(err.Error(), "does not exist") { // the bridge has just been started
+		p.t.Fatal(err)
+	}
+	return n
 }
 
 // crash kills something, and has it come back.

@@ -146,7 +146,7 @@ func TestBacklogOverQuota(t *testing.T) {
 
 // TestOverflow: what a paused endpoint has no quota for moves from Redis, which would be full
 // long since, to the state database; another tenant's events flow meanwhile. Its own arrive when it
-// is active again, once and in the order of their keys. A removed endpoint's are dropped, and a person's erased.
+// is active again, once and in the order of their keys, from a process that does not capture. A removed endpoint's are dropped, and a person's erased.
 func TestOverflow(t *testing.T) {
 	t.Parallel()
 	s := newStateful(t, pg, nil, `create table vendas (id int primary key, empresa_id int not null, cliente int not null, nota text not null)`)
@@ -157,6 +157,11 @@ func TestOverflow(t *testing.T) {
 	s.add(b, "um", one.url(), `"tenants": ["1"]`, `"state": "paused"`)
 	s.add(b, "removido", gone.url(), `"tenants": ["3"]`, `"state": "paused"`)
 	s.add(b, "dois", two.url(), `"tenants": ["2"]`)
+	worker := s.start("run", "--only", "deliver", "--config", s.write())
+	var given struct{ Endpoint string }
+	if err := json.Unmarshal([]byte(b.waitLog("endpoint given to another process")), &given); err != nil || given.Endpoint != "um" {
+		t.Fatalf("the worker gets %q, %v", given.Endpoint, err)
+	}
 	memory, err := s.redisClient().Info(t.Context(), "memory").Result()
 	if err != nil {
 		t.Fatal(err)
@@ -215,6 +220,7 @@ func TestOverflow(t *testing.T) {
 		}
 	}
 	s.until(0, "select (select count(*) from gancho.overflow) + (select count(*) from gancho.overflow_heads)")
+	worker.stop()
 	b.stop()
 }
 

@@ -140,8 +140,11 @@ func (s *session) follow(ctx context.Context, jobs []state.Job, wait bool) error
 }
 
 func jobText(j state.Job) string {
-	if j.Kind == state.RedriveParked {
+	switch j.Kind {
+	case state.RedriveParked:
 		return parkedJobText(j)
+	case state.Backfill:
+		return backfillText(&j)
 	}
 	events := plural(j.Total, "event")
 	switch {
@@ -205,7 +208,7 @@ func (s *session) await(ctx context.Context, j state.Job) (state.Job, error) {
 		if shows {
 			s.cmd.PrintErrf("\rjob %d: %s, %d of %d ", j.ID, j.State, j.Sent, j.Total)
 		}
-		if j.State != state.Queued && j.State != state.Running {
+		if j.State != state.Queued && j.State != state.Running && j.State != state.Paused {
 			if shows {
 				s.cmd.PrintErrln()
 			}

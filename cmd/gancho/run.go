@@ -148,7 +148,10 @@ func definitions(c *config.Config) (*bridge.Definitions, error) {
 	return &bridge.Definitions{Rules: rules, Endpoints: c.Endpoints}, nil
 }
 
-func parseRules(c *config.Config) (*mapping.Rules, error) {
+func parseRules(c *config.Config) (*mapping.Rules, error) { return mapping.Parse(ruleOptions(c)) }
+
+// ruleOptions are what the rules of a configuration are read with.
+func ruleOptions(c *config.Config) mapping.Options {
 	policy := mapping.Stop
 	if c.Source.OnSchemaChange == "park" {
 		policy = mapping.Park
@@ -161,11 +164,11 @@ func parseRules(c *config.Config) (*mapping.Rules, error) {
 	if c.Mapping.EvaluateLocal {
 		evaluate = mapping.EvaluateLocal
 	}
-	return mapping.Parse(mapping.Options{
+	return mapping.Options{
 		Evaluate: evaluate,
 		Files:    c.Rules, Deny: c.Privacy.Deny, Reader: lookupRole(c), Secrets: secrets, Location: c.Source.Location, OnSchemaChange: policy,
 		Publication: c.Source.Publication, Encoding: cdc.Encoding(c.Source.Encoding),
-	})
+	}
 }
 
 // lookupRole asks for the role of source.lookup_dsn; nil: that of source.dsn.

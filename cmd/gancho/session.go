@@ -67,6 +67,7 @@ const (
 	withQueue                    // Redis
 	withSender                   // to send a test
 	withSlot                     // to read the slot at the source
+	withRules                    // to read rows by the rules
 )
 
 // session is what a command works with.
@@ -116,6 +117,9 @@ func (f *sessionFlags) connect(cmd *cobra.Command, needs parts) (_ *session, err
 	if needs&withSlot != 0 {
 		o.Slot, o.Hazards, o.Capture = s.slot, s.hazards, s.readiness
 		o.WALBudget = c.Source.WALBudget
+	}
+	if needs&withRules != 0 {
+		o.Backfill = s.planBackfill
 	}
 	s.Service = control.New(o)
 	return s, nil

@@ -32,6 +32,7 @@ const (
 type whyFlags struct {
 	sessionFlags
 	table, key, since, url string
+	row                    bool
 }
 
 func newWhyCommand() *cobra.Command {
@@ -45,8 +46,12 @@ its delivery went.
 The process that captures remembers this, without values, until it ends. It is asked over
 its HTTP API: at http.listen of the configuration, or at --url (or $GANCHO_URL). With a
 token in $GANCHO_TOKEN and an address no configuration is needed; without a token one is
-made from the configuration's state database, valid for this question alone.`,
-		Example: "  gancho why --table cobrancas --key 4711\n  gancho why --table cobrancas --key 4711 --since 2h --json\n  GANCHO_TOKEN=... gancho why --url http://10.0.0.5:8620 --table itens_pedido --key 15,2",
+made from the configuration's state database, valid for this question alone.
+
+With --row the row is also read as it is now, and each part of each rule's when is shown
+with what it is for it: true, false or null, and the values that it names; personal ones
+are hidden. That needs a token of an operator, and is written to the audit log.`,
+		Example: "  gancho why --table cobrancas --key 4711\n  gancho why --table cobrancas --key 4711 --row\n  gancho why --table cobrancas --key 4711 --since 2h --json\n  GANCHO_TOKEN=... gancho why --url http://10.0.0.5:8620 --table itens_pedido --key 15,2",
 		RunE:    func(cmd *cobra.Command, _ []string) error { return f.run(cmd) },
 	}
 	f.register(cmd)
@@ -54,6 +59,7 @@ made from the configuration's state database, valid for this question alone.`,
 	flags.StringVar(&f.table, "table", "", "the row's `table`")
 	flags.StringVar(&f.key, "key", "", "the row's primary `key`; several columns joined by commas")
 	flags.StringVar(&f.since, "since", "", "changes from this `time` on: RFC 3339, a date, or how long ago (2h)")
+	flags.BoolVar(&f.row, "row", false, "also read the row as it is now, and evaluate the rules' conditions on it")
 	flags.StringVar(&f.url, "url", "", "`address` of the gancho run that captures (default: $GANCHO_URL, or http.listen)")
 	return cmd
 }
@@ -83,7 +89,7 @@ func (f *whyFlags) run(cmd *cobra.Command) error {
 	defer cancel()
 	if token == "" {
 		t, err := s.CreateToken(ctx, s.actor, control.NewToken{Token: state.Token{
-			Name: "why-" + strings.ToLower(rand.Text()[:10]), Role: state.Viewer, Expires: time.Now().Add(whyToken).UTC(),
+			Name: "why-" + strings.ToLower(rand.Text()[:10]), Role: f.role(), Expires: time.Now().Add(whyToken).UTC(),
 		}})
 		if err != nil {
 			return explain(err)
@@ -91,7 +97,7 @@ func (f *whyFlags) run(cmd *cobra.Command) error {
 		defer func() { _ = s.RevokeToken(context.WithoutCancel(ctx), s.actor, t.Name) }() // it expires anyway
 		token = t.Text
 	}
-	view, err := askWhy(ctx, at, token, f.table, f.key, from)
+	view, err := f.ask(ctx, at, token, from)
 	if err != nil {
 		return err
 	}
@@ -101,9 +107,20 @@ func (f *whyFlags) run(cmd *cobra.Command) error {
 	return s.say("%s", whyText(view))
 }
 
-// askWhy asks a bridge's API.
-func askWhy(ctx context.Context, at, token, table, key string, from time.Time) (*control.WhyView, error) {
-	query := url.Values{"table": {table}, "key": {key}}
+// role is what the question needs.
+func (f *whyFlags) role() state.Role {
+	if f.row {
+		return state.Operator
+	}
+	return state.Viewer
+}
+
+// ask asks a bridge's API.
+func (f *whyFlags) ask(ctx context.Context, at, token string, from time.Time) (*control.WhyView, error) {
+	query := url.Values{"table": {f.table}, "key": {f.key}}
+	if f.row {
+		query.Set("row", "true")
+	}
 	if !from.IsZero() {
 		query.Set("from", from.UTC().Format(time.RFC3339Nano))
 	}

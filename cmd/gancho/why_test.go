@@ -189,6 +189,7 @@ func TestWhy(t *testing.T) {
 	if text := s.ok("why", "--table", "cobrancas", "--key", "2", "--url", at); !regexp.MustCompile(`(?m)^  cobranca.liquidada \(\S+rules.yaml:2\): no event: when was false, because of its part 1 of 2: old.status <> 'L'$`).MatchString(text) {
 		t.Errorf("the story is\n%s", text)
 	}
+	whyRow(s, at)
 	if n := len(decoded[control.Page[state.Token]](s, "tokens", "list").Items); n != 0 {
 		t.Errorf("%d tokens are left", n)
 	}
@@ -202,4 +203,33 @@ func TestWhy(t *testing.T) {
 	worker := w.start("run", "--only", "deliver", "--config", s.path)
 	worker.waitLog("bridge is ready")
 	s.fails(1, "his process does not capture changes", "why", "--table", "cobrancas", "--key", "1", "--url", "http://"+worker.listening())
+}
+
+// whyRow asks for rows as they are now, whose conditions are evaluated part by part.
+func whyRow(s *session, at string) {
+	s.t.Helper()
+	text := s.ok("why", "--table", "cobrancas", "--key", "3", "--row", "--url", at)
+	_, text, found := strings.Cut(text, "The row as it was at ")
+	_, text, _ = strings.Cut(text, "\n")
+	text = regexp.MustCompile(`[^\s(]+/rules\.yaml`).ReplaceAllString(text, "rules.yaml")
+	want := `  cobranca.liquidada (rules.yaml:2), on update:
+    needs the row before: old.status <> 'L'
+    false: new.status = 'L'   (status = 'P')
+  cobranca.paga (rules.yaml:8), on update:
+    watch needs the row before: an update that changes none of its columns makes no event
+    it has no when
+  cobranca.rateada (rules.yaml:14), on update:
+    fails: 10 / valor >= 0: rules.yaml:17:11: evaluate when: division by zero (SQLSTATE 22012)   (valor = '0')
+`
+	if diff := cmp.Diff(want, text); !found || diff != "" {
+		s.t.Errorf("the row: -want +got\n%s", diff)
+	}
+	v := decoded[control.WhyView](s, "why", "--table", "cobrancas", "--key", "1", "--row", "--url", at)
+	if v.Row == nil || v.Row.Rules[0].Conjuncts[1].Result != "true" || v.Row.Rules[2].Conjuncts[0].Result != "true" || v.RowUnread != "" {
+		s.t.Errorf("row 1: %+v", v.Row)
+	}
+	if text := s.ok("why", "--table", "cobrancas", "--key", "99", "--row", "--url", at); !strings.Contains(text, "There is no row with this key") {
+		s.t.Errorf("no row: %s", text)
+	}
+	s.fails(2, "no primary key of the table", "why", "--table", "cobrancas", "--key", "x", "--row", "--url", at)
 }

@@ -38,6 +38,7 @@ func whyText(v *control.WhyView) string {
 	for i := range v.Changes {
 		w.change(&v.Changes[i])
 	}
+	w.row()
 	return w.text.String()
 }
 
@@ -107,7 +108,11 @@ func (w *whyWriter) rule(c *control.WhyChange, r *control.WhyRule) {
 		}
 		w.endpoint(&r.Endpoints[i])
 	}
-	if taken == 0 {
+	switch {
+	case taken > 0:
+	case r.EndpointsUnknown:
+		w.line(2, "which endpoints it was offered to is not remembered any more; the delivery log has no attempt")
+	default:
 		w.line(2, "no endpoint got it")
 	}
 }

@@ -55,6 +55,7 @@ type lease struct {
 	until         time.Time
 	closing, lost bool
 	adopted       bool // beyond this process's share
+	elsewhere     bool // another process has to deliver it: see queue.ErrNoOverflow
 }
 
 func newCourier(background context.Context, d *Dispatcher, ep *endpoint.Endpoint, owner *queue.Owner, l lease) *courier {
@@ -114,7 +115,7 @@ func (c *courier) resumeLocked(now time.Time) {
 
 // haltedLocked reports whether nothing may be sent or read until an event from outside.
 func (c *courier) haltedLocked() bool {
-	return c.lease.closing || !c.reading.loaded || c.suspension.reason != "" || c.ep.State != endpoint.Active
+	return c.lease.closing || !c.reading.loaded || c.suspension.reason != "" || c.ep.State != endpoint.Active || c.unwrittenFullLocked()
 }
 
 // renewal returns this courier's part of a renewal, and how many changes of the endpoint's
@@ -140,6 +141,7 @@ func (c *courier) applyStanding(s queue.Standing, changes int, until time.Time) 
 	}
 	now := time.Now()
 	c.lease.until = until
+	c.lease.elsewhere = c.lease.elsewhere || s.Elsewhere
 	switch {
 	case c.lease.closing: // the next owner acts on what is new
 		return true

@@ -106,7 +106,7 @@ func (d *Dispatcher) Run(ctx context.Context) error {
 	background := context.WithoutCancel(ctx)
 	defer d.worker.Attach(d)()
 	var listening sync.WaitGroup
-	listening.Go(func() { d.worker.Listen(ctx, d.wake) })
+	listening.Go(func() { d.worker.Listen(ctx, d.wake, d.Overflow) })
 	d.own(ctx, background)
 	listening.Wait()
 

@@ -2,6 +2,7 @@ package dispatch
 
 import (
 	"context"
+	"time"
 )
 
 // Overflow has the oldest events of endpoints be moved out of Redis, until so many of each are left
@@ -17,11 +18,35 @@ func (d *Dispatcher) Overflow(keep map[string]int64) {
 func (c *courier) overflow(keep int64) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.lease.closing || !c.reading.loaded {
+	if c.lease.closing || !c.reading.loaded || time.Now().Before(c.writing.moves.retryAt) {
 		return // the next measurement asks again
 	}
 	c.writing.overflowing, c.writing.keep = true, keep
 	c.startWritingLocked()
+}
+
+// moveRetries puts off moves that fail: while one waits for a state database that does not answer,
+// nothing is written.
+type moveRetries struct {
+	failing bool
+	retryAt time.Time // nothing is moved before
+}
+
+// moveShare is the part of the time that moves may take that fail.
+const moveShare = 10
+
+// failed notes how long a failure took, and reports whether it is the first in a row.
+func (m *moveRetries) failed(now time.Time, took time.Duration) (first bool) {
+	first = !m.failing
+	m.failing, m.retryAt = true, now.Add(moveShare*took)
+	return first
+}
+
+// succeeded reports whether that ends failures.
+func (m *moveRetries) succeeded() (again bool) {
+	again = m.failing
+	m.failing = false
+	return again
 }
 
 func (c *courier) overflows() bool {
@@ -34,9 +59,10 @@ func (c *courier) overflows() bool {
 // acknowledged in one place and moved to another meanwhile.
 func (c *courier) moveOldest(ctx context.Context) {
 	c.mu.Lock()
-	keep := c.writing.keep
+	keep, begun := c.writing.keep, time.Now()
 	c.mu.Unlock()
 	owned, more, err := c.owner.MoveOldest(ctx, keep)
+	ended := time.Now()
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if !owned {
@@ -44,12 +70,11 @@ func (c *courier) moveOldest(ctx context.Context) {
 		return
 	}
 	c.writing.overflowing = more && err == nil
-	switch {
-	case err != nil && !c.writing.overflowFails:
+	switch m := &c.writing.moves; {
+	case err != nil && m.failed(ended, ended.Sub(begun)):
 		c.log.Warn().Err(err).Str("endpoint", c.name).Msg("a backlog that is over its quota cannot be moved to the state database now; it stays in redis")
-	case err == nil && c.writing.overflowFails:
+	case err == nil && m.succeeded():
 		c.log.Info().Str("endpoint", c.name).Msg("backlogs over their quota are moved to the state database again")
 	}
-	c.writing.overflowFails = err != nil
 	c.reading.markUnread(&c.reading.main) // what was unread in the stream may be unread elsewhere
 }

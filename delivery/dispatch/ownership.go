@@ -125,6 +125,9 @@ func (d *Dispatcher) balance(ctx, background context.Context, processes int) err
 			d.retire(background, c, false)
 		case ep == nil || ep.Order != c.lanes.order: // another order needs other lanes
 			d.retire(background, c, true)
+		case l.elsewhere:
+			d.log.Warn().Str("endpoint", c.name).Msg("endpoint given to another process: " + queue.ErrNoOverflow.Error())
+			d.retire(background, c, true)
 		case l.adopted:
 		case have == share:
 			d.log.Info().Str("endpoint", c.name).Int("processes", processes).Msg("endpoint given to another process")

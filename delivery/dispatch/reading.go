@@ -2,6 +2,7 @@ package dispatch
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"gancho/delivery/queue"
@@ -248,6 +249,7 @@ func (c *courier) read(ctx context.Context) {
 }
 
 func (c *courier) readFailedLocked(err error, now time.Time) {
+	c.lease.elsewhere = c.lease.elsewhere || errors.Is(err, queue.ErrNoOverflow)
 	if c.reading.failed(now) && !c.lease.closing {
 		c.log.Warn().Err(err).Str("endpoint", c.name).Msg("events not read: trying again")
 	}

@@ -16,9 +16,9 @@ type writing struct {
 	active            bool
 	// overflowing: the oldest events are to be moved out of Redis until keep are left
 	// there. It ends with that, or an error; whoever measures backlogs asks again.
-	overflowing   bool
-	keep          int64
-	overflowFails bool // so that a failure is logged once
+	overflowing bool
+	keep        int64
+	moves       moveRetries
 }
 
 // Under load, but not after a quiet time, results gather for a moment, unless there are
@@ -27,6 +27,18 @@ const (
 	gatherFor  = time.Millisecond
 	gatherMany = 64
 )
+
+// unwrittenWindows is how many windows of results may wait to be written. Beyond that
+// nothing more is read or sent: while results cannot be written, events can still be read
+// where the state database alone is unreachable, or Redis refuses to write to a full disk.
+const unwrittenWindows = 8
+
+// unwrittenFullLocked reports whether no more results have room. applyWritten goes on.
+func (c *courier) unwrittenFullLocked() bool {
+	events, bytes := c.windowLocked(&c.reading.main)
+	w := &c.writing
+	return w.results.Len()+w.outgoing.Len() >= unwrittenWindows*events || w.results.LogBytes()+w.outgoing.LogBytes() >= unwrittenWindows*bytes
+}
 
 func (c *courier) startWritingLocked() {
 	if c.writing.active || c.lease.lost || c.writing.results.Empty() && c.health.Health == c.health.saved && !c.writing.overflowing {
@@ -103,7 +115,7 @@ func (c *courier) applyWritten(owned bool) bool {
 		c.loseLeaseLocked("another process has it")
 		return false
 	}
-	out := &c.writing.outgoing
+	out, full := &c.writing.outgoing, c.unwrittenFullLocked()
 	for i := range out.Dead { // one that Redis loses comes again
 		id := out.Dead[i].ID
 		delete(c.reading.skip, id)
@@ -113,5 +125,8 @@ func (c *courier) applyWritten(owned bool) bool {
 	}
 	out.Reset()
 	c.reloadAfterRestartLocked()
+	if full {
+		c.resumeLocked(time.Now())
+	}
 	return !c.lease.closing && c.writing.results.Len() < gatherMany && !c.writing.results.ChangesState()
 }

@@ -188,7 +188,7 @@ func decodeRetry(v value) []time.Duration {
 
 // decodePauseAfter reads a duration or never, which is a negative one.
 func decodePauseAfter(v value) time.Duration {
-	if v.IsScalar() && v.Raw() == never {
+	if v.Is(never) {
 		return -1
 	}
 	return v.Duration(minAge, maxAge)

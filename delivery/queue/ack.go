@@ -40,6 +40,9 @@ func (r *Results) Len() int {
 	return len(r.Done) + len(r.Clean) + len(r.Forgotten) + len(r.Retries) + len(r.Dead)
 }
 
+// LogBytes is how much of the log the results have, the events that it keeps included.
+func (r *Results) LogBytes() int { return len(r.log.lines) }
+
 // Empty reports whether there is nothing to write.
 func (r *Results) Empty() bool { return r.Len()+len(r.state)+r.log.records == 0 }
 
@@ -197,8 +200,11 @@ func (o *Owner) Write(ctx context.Context, r *Results) (bool, error) {
 	done, err := ackScript.Run(ctx, q.client, keys, args...).Int()
 	if mark != nil && err == nil && done == 1 { // also what an earlier one has not removed from the stream
 		h, _ := o.head()
-		if _, err = o.setMark(ctx, h, *mark); errors.Is(err, ErrStale) {
+		switch _, err = o.setMark(ctx, h, *mark); {
+		case errors.Is(err, ErrStale):
 			return false, nil
+		case err == nil && *mark == "":
+			o.endOverflow(ctx)
 		}
 		return true, err
 	}

@@ -214,8 +214,9 @@ func (q *Queue) execute(ctx context.Context, b *Batch, touched []*stream) error 
 		}
 		a.checked[""] = time.Now()
 	}
-	added := len(pool.queue)
-	pool.queue = append(pool.queue, a.linkLocked(touched[0]))
+	added, chain := len(pool.queue), a.chainLocked(touched[0])
+	link := chain.link(touched[0].chain)
+	pool.queue = append(pool.queue, link)
 	if names := q.ownedElsewhere(touched); names != "" {
 		pool.queue = append(pool.queue, redis.NewCmd(ctx, "PUBLISH", q.keys.wake(), names))
 	}
@@ -241,6 +242,7 @@ func (q *Queue) execute(ctx context.Context, b *Batch, touched []*stream) error 
 			return appendError(commands, err)
 		}
 	}
+	chain.linked(link.Val())
 	return nil
 }
 

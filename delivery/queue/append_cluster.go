@@ -14,7 +14,8 @@ type section struct {
 	slot         uint16
 	commands     []redis.Cmder
 	destinations []int      // the commands' places in the batch
-	link         *redis.Cmd // counts it
+	chain        *chain     // counts it
+	link         *redis.Cmd // with this
 }
 
 // executeInSlots appends to all nodes of a cluster in parallel. What has been appended stays
@@ -66,7 +67,9 @@ func (q *Queue) divide(ctx context.Context, b *Batch) (map[string][]*section, er
 			if err != nil {
 				return nil, err
 			}
-			s = &section{slot: slot, link: q.appender.linkLocked(b.destinations[i].stream)}
+			first := b.destinations[i].stream
+			s = &section{slot: slot, chain: q.appender.chainLocked(first)}
+			s.link = s.chain.link(first.chain)
 			bySlot[slot] = s
 			parts[addr] = append(parts[addr], s)
 		}
@@ -112,6 +115,9 @@ func (s *section) outcome(exec *redis.Cmd) (refused, vanished []int, err error) 
 	replies, err := exec.Slice()
 	if err != nil {
 		return nil, nil, appendError(s.commands, err)
+	}
+	if len(replies) > len(s.destinations) {
+		s.chain.linked(replies[len(s.destinations)])
 	}
 	for i, reply := range replies[:min(len(replies), len(s.destinations))] {
 		err, failed := reply.(error)

@@ -2,6 +2,7 @@ package queue
 
 import (
 	"fmt"
+	"slices"
 	"strconv"
 	"time"
 
@@ -69,9 +70,16 @@ func (b *Batch) Reset() {
 // Add copies the event and routes it to the endpoints of the last Update; it returns
 // how many get it, maybe none. It fails before Claim, when the position does not fit
 // into an id, and when the event does not come after the one before.
-func (b *Batch) Add(ev *mapping.Event) (int, error) {
+func (b *Batch) Add(ev *mapping.Event) (int, error) { return b.AddFor(ev, "") }
+
+// AddFor is Add for one of these endpoints alone; "": for all of them.
+func (b *Batch) AddFor(ev *mapping.Event, endpoint string) (int, error) {
 	r := b.q.routes.Load()
 	matched := r.router.match(ev.Type, ev.Tenant)
+	if endpoint != "" {
+		i := slices.IndexFunc(matched, func(i int) bool { return r.streams[i].endpoint == endpoint })
+		matched = matched[max(i, 0) : i+1] // the router's own are not to be changed
+	}
 	if len(matched) == 0 {
 		return 0, nil
 	}

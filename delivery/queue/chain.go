@@ -25,10 +25,20 @@ import (
 // A cluster has one for each endpoint, of which the first in a transaction is taken.
 type chain struct {
 	newest  uint64 // number of the newest transaction
-	unsure  bool   // it may have been executed twice, or not at all
+	unsure  bool   // it, or another, may have been executed twice, or not at all
 	command *redis.Cmd
 	number  arg
 }
+
+// relinkScript counts a transaction after one of which it is not known whether it was executed:
+// by as much more as makes the count its number. That is what the append-only file gets: of
+// transactions that are lost before this one, the count stays below the number. Were the count
+// set, it would hide them, those that had been executed before. The first write is one that a
+// full Redis allows: see ackScript; deliveries wait until a hole is filled.
+const relinkScript = `
+redis.call('PERSIST', KEYS[1])
+local count = redis.call('BITFIELD', KEYS[1], 'GET', 'i64', '#0')[1]
+return redis.call('BITFIELD', KEYS[1], 'INCRBY', 'i64', '#0', ARGV[1] - count, 'SET', 'i64', '#1', ARGV[1])`
 
 // link returns the command with which the next transaction is counted.
 func (c *chain) link(key string) *redis.Cmd {
@@ -36,7 +46,7 @@ func (c *chain) link(key string) *redis.Cmd {
 	c.number.b = strconv.AppendUint(c.number.b[:0], c.newest, 10)
 	if c.unsure {
 		c.unsure = false
-		return redis.NewCmd(context.Background(), "BITFIELD", key, "SET", "i64", "#0", &c.number, "SET", "i64", "#1", &c.number)
+		return redis.NewCmd(context.Background(), "EVAL", relinkScript, 1, key, &c.number)
 	}
 	if c.command == nil {
 		c.command = redis.NewCmd(context.Background(), "BITFIELD", key, "INCRBY", "i64", "#0", 1, "SET", "i64", "#1", &c.number)
@@ -45,14 +55,23 @@ func (c *chain) link(key string) *redis.Cmd {
 	return c.command
 }
 
-// linkLocked returns the command that counts a transaction whose first stream is s.
-func (a *appender) linkLocked(s *stream) *redis.Cmd {
+// linked compares the count in the answer to link: a transaction whose answer was lost may have been
+// executed after the one that repeats it.
+func (c *chain) linked(reply any) {
+	if counts, ok := reply.([]any); ok && len(counts) > 0 {
+		count, _ := counts[0].(int64)
+		c.unsure = count > int64(c.newest)
+	}
+}
+
+// chainLocked returns the chain that counts a transaction whose first stream is s.
+func (a *appender) chainLocked(s *stream) *chain {
 	c := a.chains[s.chain]
 	if c == nil {
 		c = &chain{}
 		a.chains[s.chain] = c
 	}
-	return c.link(s.chain)
+	return c
 }
 
 // unsureLocked says that transactions may have been executed that come again.
@@ -145,17 +164,38 @@ func (q *Queue) readChains(ctx context.Context, streams []*stream) (chains map[s
 	return chains, holed, nil
 }
 
-// checkHoles returns an error while appends are missing before newer ones.
-func (q *Queue) checkHoles(ctx context.Context) error {
-	streams, err := q.allStreams(ctx)
-	if err != nil {
-		return err
+// checkHoles returns an error while appends may be missing from the endpoint's stream before
+// newer ones, which are read when the capture has appended them. It asks once after each
+// restart: no hole comes otherwise. What was read before it had none.
+func (o *Owner) checkHoles(ctx context.Context) error {
+	generation := o.Generation()
+	if o.whole.Load() == generation+1 {
+		return nil
 	}
-	_, holed, err := q.readChains(ctx, streams)
-	if err == nil && holed {
-		err = &notReadyError{errors.New("events that a power failure has taken from the middle of its append-only file are not appended again yet")}
+	_, holed, err := o.q.readChains(ctx, o.q.appender.sharing(o.q.appender.stream(o.endpoint, &o.q.keys)))
+	switch {
+	case err != nil:
+		return annotate(err, "look for holes in the queue of endpoint %q", o.endpoint)
+	case holed:
+		return &notReadyError{errors.New("a power failure has taken events from the middle of its append-only file, and the capture has not appended them again yet; " +
+			"does the process that captures run?")}
 	}
-	return err
+	o.whole.Store(generation + 1)
+	return nil
+}
+
+// sharing are the streams that are appended to in one transaction with a stream, and counted
+// by the chain of any of them: of a cluster, those of its slot, else of one chain.
+func (a *appender) sharing(s *stream) []*stream {
+	a.streamsMu.Lock()
+	defer a.streamsMu.Unlock()
+	all := []*stream{s}
+	for _, other := range a.streams {
+		if other.chain != s.chain && other.slot == s.slot {
+			all = append(all, other)
+		}
+	}
+	return all
 }
 
 // cutScript moves a page of a stream's entries, up to an id, to a new one. The rest goes

@@ -73,5 +73,6 @@
 //	gancho:expiry              hash     deletions of old dead letters and parked changes that were announced, JSON
 //	gancho:{gancho:parked}:reasons hash   why the last redrive has left one there, by id
 //	gancho:wake                channel  names of endpoints with new events (in x: NUL behind the name),
-//	                                    for other processes; empty: inspect everything
+//	                                    for other processes; empty: inspect everything. With \x01 and a number
+//	                                    behind the name: move events until so many are left in q
 package queue

@@ -1,10 +1,7 @@
 package queue
 
 import (
-	"context"
 	"time"
-
-	"gancho/delivery/endpoint"
 
 	"github.com/rs/zerolog"
 )
@@ -13,16 +10,7 @@ import (
 const MaxRoutes = maxRoutes
 
 // Size is how many lists the router remembers.
-func (r *router) Size() int { return r.size }
-
-// Router is router.
-type Router = router
-
-// NewRouter is newRouter.
-func NewRouter(eps []endpoint.Endpoint) *Router { return newRouter(eps) }
-
-// Match is match.
-func (r *router) Match(eventType string, tenant []byte) []int { return r.match(eventType, tenant) }
+func (r *Router) Size() int { return r.router.size }
 
 // SlotOf is the cluster slot of a key.
 func SlotOf(key string) uint16 { return slotOf(key) }
@@ -35,9 +23,6 @@ func KeyOn(slot uint16) (string, error) {
 	q.cluster.view.Store(view)
 	return q.keyOn("m")
 }
-
-// CheckHoles is checkHoles.
-func (q *Queue) CheckHoles(ctx context.Context) error { return q.checkHoles(ctx) }
 
 // DialFresh is dialFresh.
 func DialFresh(dial dialer) dialer { return dialFresh(dial) }

@@ -35,15 +35,21 @@ local t = redis.call('TIME')
 local now = t[1] * 1000 + t[2] / 1000
 `
 
-// acquireScript takes the lease when nobody has it.
+// acquireScript takes the lease when nobody has it: 1, else 0. Without an Overflow (ARGV[3] is
+// 0) it leaves an endpoint alone of whose backlog a part is there: 2. KEYS: leases, fence, lease
+// of older versions, state.
 var acquireScript = redis.NewScript(luaNow + `
 local last = redis.call('GET', KEYS[2])
 local expires = last and redis.call('ZSCORE', KEYS[1], last)
 if expires and tonumber(expires) > now or redis.call('EXISTS', KEYS[3]) == 1 then return 0 end
+if ARGV[3] == '0' and (redis.call('HGET', KEYS[4], 'overflow') or '') ~= '' then return 2 end
 redis.call('ZREM', KEYS[1], last or '')
 redis.call('ZADD', KEYS[1], now + ARGV[2], ARGV[1])
 redis.call('SET', KEYS[2], ARGV[1])
 return 1`)
+
+// acquireElsewhere is the answer of acquireScript when a part of the backlog is elsewhere.
+const acquireElsewhere = 2
 
 // extendScript extends the leases that are in the set, even expired ones that
 // nobody has taken, and returns how many. All that a quiet process runs, it
@@ -82,11 +88,11 @@ for i = 1, n do
     args[#args + 1] = claim
     local more = redis.pcall('XRANGE', KEYS[key], ARGV[3 * i], '+', 'COUNT', 1)
     local aside = redis.pcall('XRANGE', KEYS[key + 1], ARGV[3 * i + 1], '+', 'COUNT', 1)
-    local state = redis.pcall('HMGET', KEYS[key + 2], 'paused', 'hold', 'unblock', 'forgotten')
+    local state = redis.pcall('HMGET', KEYS[key + 2], 'paused', 'hold', 'unblock', 'forgotten', 'overflow')
     if more.err or aside.err or state.err then
       out[i] = {1}
     else
-      out[i] = {1, #more, #aside, state[1] or '', state[2] or '', state[3] or '', state[4] or ''}
+      out[i] = {1, #more, #aside, state[1] or '', state[2] or '', state[3] or '', state[4] or '', state[5] or ''}
     end
   end
 end
@@ -157,14 +163,15 @@ func (q *Queue) leasesOf(endpoint string) string {
 
 // Acquire takes leases for a time, in one round trip, and returns an owner for
 // each of the endpoints that it has got, and nil for the others: of those whose
-// server does not answer, none. The error is the first of them.
+// server does not answer, none. The error is the first of them. A process without an
+// Overflow gets none of which a part is there, and logs so once.
 func (w *Worker) Acquire(ctx context.Context, ttl time.Duration, endpoints []string) ([]*Owner, error) {
 	owners, calls := make([]*Owner, len(endpoints)), make([]scriptCall, len(endpoints))
 	for i, name := range endpoints {
 		w.claims++
 		owners[i] = &Owner{q: w.q, endpoint: name, claim: fmt.Sprintf("%s-%d", w.process, w.claims)}
-		keys := []string{w.q.leasesOf(name), w.q.keys.fence(name), w.q.keys.lease(name)}
-		calls[i] = scriptCall{acquireScript, keys, []any{owners[i].claim, ttl.Milliseconds()}}
+		keys := []string{w.q.leasesOf(name), w.q.keys.fence(name), w.q.keys.lease(name), w.q.keys.state(name)}
+		calls[i] = scriptCall{acquireScript, keys, []any{owners[i].claim, ttl.Milliseconds(), w.q.overflow != nil}}
 	}
 	var first error
 	for i, reply := range w.q.runScripts(ctx, calls) {
@@ -172,6 +179,12 @@ func (w *Worker) Acquire(ctx context.Context, ttl time.Duration, endpoints []str
 		first = cmp.Or(first, annotate(err, "acquire endpoint %q", endpoints[i]))
 		if got != 1 {
 			owners[i] = nil
+		}
+		if got == acquireElsewhere && !w.elsewhere[endpoints[i]] {
+			w.q.log.Warn().Str("endpoint", endpoints[i]).Msg("endpoint left to another process: " + ErrNoOverflow.Error())
+		}
+		if err == nil {
+			w.elsewhere[endpoints[i]] = got == acquireElsewhere
 		}
 	}
 	return owners, first
@@ -225,6 +238,10 @@ type Standing struct {
 	Unblock string    // changes when failed events were made due
 	// Forgotten changes when events were removed that an owner may have in memory.
 	Forgotten string
+	// Elsewhere: a part of the backlog is in the Overflow, which this process does not have.
+	Elsewhere bool
+
+	marked bool // a part of the backlog is in the Overflow, says Redis
 }
 
 // Renewal is one owner's part of a renewal.
@@ -312,6 +329,7 @@ func (w *Worker) inspect(ctx context.Context, ttl time.Duration, of []Renewal, o
 			if out[i].Err = err; err == nil {
 				fields, _ := standings[at].([]any)
 				out[i] = standingOf(fields)
+				of[i].Owner.compareMark(&out[i])
 			}
 		}
 	}
@@ -321,12 +339,12 @@ func (w *Worker) inspect(ctx context.Context, ttl time.Duration, of []Renewal, o
 func standingOf(fields []any) Standing {
 	number := func(i int) int64 { n, _ := fields[i].(int64); return n }
 	text := func(i int) string { s, _ := fields[i].(string); return s }
-	if len(fields) < 7 { // the rest could not be read
+	if len(fields) < 8 { // the rest could not be read
 		return Standing{Owned: len(fields) > 0 && number(0) == 1}
 	}
 	return Standing{
 		Owned: number(0) == 1, Inspected: true, More: number(1) > 0, MoreAside: number(2) > 0,
-		Paused: text(3), Hold: parseMillis(text(4)), Unblock: text(5), Forgotten: text(6),
+		Paused: text(3), Hold: parseMillis(text(4)), Unblock: text(5), Forgotten: text(6), marked: text(7) != "",
 	}
 }
 

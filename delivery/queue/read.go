@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync/atomic"
 
 	"gancho/delivery/webhook"
 
@@ -205,6 +206,7 @@ type Owner struct {
 	q               *Queue
 	endpoint, claim string
 	over            overflowed
+	whole           atomic.Uint64 // one more than the generation of Redis that was found without holes
 }
 
 // Generation counts the restarts of Redis that this process has noticed: what

@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto/rand"
 	"fmt"
-	"slices"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -15,8 +14,9 @@ func (k keyspace) rekeyed(run string) string {
 	return k.prefix + ":{" + k.parked() + "}:rekeyed:" + run
 }
 
-// rekeyAge is how long Redis keeps what a RekeyParked that died has written.
-const rekeyAge = time.Hour
+// rekeyAge is how long Redis keeps what a RekeyParked that died has written. One that lives
+// extends it with each page; when a page takes longer, it finds its stream lost, and says so.
+const rekeyAge = 2 * time.Minute
 
 // replaceParkedScript puts a stream in place of the parked changes if it has the same:
 // "done", else "more" (some were parked since), "fewer" (some were removed since) or "lost"
@@ -48,7 +48,7 @@ func (q *Queue) RekeyParked(ctx context.Context, reseal func(*ParkedChange) (boo
 	defer func() {
 		err = annotate(err, "encrypt parked changes again")
 		if n == 0 {
-			_ = q.client.Unlink(context.WithoutCancel(ctx), r.to).Err() // else Redis does so in an hour
+			_ = q.client.Unlink(context.WithoutCancel(ctx), r.to).Err() // else Redis does so in two minutes
 		}
 	}()
 	for {
@@ -143,32 +143,28 @@ func (r *rekeying) fields(ctx context.Context, e *redis.XMessage) ([]any, error)
 	return fields, nil
 }
 
+// pruneParkedScript removes from a copy those of its next entries that are parked no longer,
+// and returns the last that it has looked at; "": there are none. The rows stay in Redis.
+// KEYS: the parked changes, the copy. ARGV: where to begin, how many, how long to keep the copy.
+var pruneParkedScript = redis.NewScript(`
+local at = ''
+for _, entry in ipairs(redis.call('XRANGE', KEYS[2], ARGV[1], '+', 'COUNT', ARGV[2])) do
+  at = entry[1]
+  if #redis.call('XRANGE', KEYS[1], at, at) == 0 then redis.call('XDEL', KEYS[2], at) end
+end
+redis.call('PEXPIRE', KEYS[2], ARGV[3])
+return at`)
+
+// prunePage is how many entries of a copy, each of up to some MiB, one call looks at.
+const prunePage = 16
+
 // prune removes from the copy what is parked no longer.
 func (r *rekeying) prune(ctx context.Context) error {
-	for at := "-"; ; {
-		page, err := r.page(ctx, r.to, at, parkedPage)
-		if err != nil || len(page) == 0 {
+	for from := "-"; ; {
+		at, err := pruneParkedScript.Run(ctx, r.client, []string{r.keys.parked(), r.to}, from, prunePage, rekeyAge.Milliseconds()).Text()
+		if err != nil || at == "" {
 			return err
 		}
-		ids := make([]any, len(page))
-		for i := range page {
-			ids[i] = page[i].ID
-		}
-		parked, err := whichParkedScript.Run(ctx, r.client, []string{r.keys.parked()}, ids...).StringSlice()
-		if err != nil {
-			return err
-		}
-		var gone []string
-		for i := range page {
-			if !slices.Contains(parked, page[i].ID) {
-				gone = append(gone, page[i].ID)
-			}
-		}
-		if len(gone) > 0 {
-			if err := r.client.XDel(ctx, r.to, gone...).Err(); err != nil {
-				return err
-			}
-		}
-		at = "(" + page[len(page)-1].ID
+		from = "(" + at
 	}
 }

@@ -98,7 +98,7 @@ const (
 // RefusedInactive or RefusedEvent; "": it gets them.
 func Refuses(e *endpoint.Endpoint, eventType string) string {
 	switch {
-	case len(e.Events) > 0 && !slices.ContainsFunc(e.Events, func(p string) bool { return glob(p, eventType) }):
+	case !Chooses(e.Events, eventType):
 		return RefusedEvent
 	case e.State == endpoint.Inactive:
 		return RefusedInactive
@@ -142,6 +142,11 @@ func within(some, all []string) bool {
 	return len(some) > 0 && !slices.ContainsFunc(some, func(s string) bool { return !slices.Contains(all, s) })
 }
 
+// Chooses reports whether one of the patterns covers the event's name, or there are none.
+func Chooses(patterns []string, event string) bool {
+	return len(patterns) == 0 || slices.ContainsFunc(patterns, func(p string) bool { return glob(p, event) })
+}
+
 // glob reports whether the pattern covers all of s; only * is special: any run
 // of characters, dots included. It is linear in s for each star.
 func glob(pattern, s string) bool {
@@ -164,4 +169,17 @@ func glob(pattern, s string) bool {
 		}
 		s, rest = s[i+len(part):], next
 	}
+}
+
+// Router finds the endpoints that get rules' events, as an append does. It belongs to one
+// goroutine.
+type Router struct{ router *router }
+
+// NewRouter returns a Router for the endpoints.
+func NewRouter(endpoints []endpoint.Endpoint) *Router { return &Router{newRouter(endpoints)} }
+
+// Match returns the indices of the endpoints that get the event, in order. The slice is
+// the Router's: it is not to be changed.
+func (r *Router) Match(eventType string, tenant []byte) []int {
+	return r.router.match(eventType, tenant)
 }

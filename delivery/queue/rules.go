@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/redis/go-redis/v9"
 )
@@ -58,6 +59,22 @@ func (q *Queue) NumberRules(ctx context.Context, rules []string) ([]int, error) 
 	}
 	numbers, err := q.sources.numberLocked(ctx, rules)
 	return numbers, annotate(err, "number rules")
+}
+
+// NumberedRules returns the rules that have numbers in the newest epoch: those that a
+// bridge has run with. It needs no Claim.
+func (q *Queue) NumberedRules(ctx context.Context) (map[string]bool, error) {
+	record, err := q.sources.client.HGetAll(ctx, q.sources.key).Result()
+	if err != nil {
+		return nil, annotate(err, "read the rules' numbers")
+	}
+	rules, prefix := map[string]bool{}, "rule:"+record["epoch"]+":"
+	for field := range record {
+		if rule, numbered := strings.CutPrefix(field, prefix); numbered {
+			rules[rule] = true
+		}
+	}
+	return rules, nil
 }
 
 // numberLocked is NumberRules. It restores what Redis may have lost.

@@ -4,6 +4,9 @@ import (
 	"context"
 	"crypto/rand"
 	"iter"
+	"maps"
+	"slices"
+	"strconv"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -61,12 +64,13 @@ type Worker struct {
 	process string // unique
 	claims  int
 
-	wakes      atomic.Uint64 // how often Listen was asked to inspect everything
-	inspected  inspection    // of the endpoints
-	identified inspection    // of the masters
-	counted    inspection    // of the processes
-	processes  int           // that were alive then
-	extended   time.Time     // when the process's own entry was
+	wakes      atomic.Uint64   // how often Listen was asked to inspect everything
+	inspected  inspection      // of the endpoints
+	identified inspection      // of the masters
+	counted    inspection      // of the processes
+	processes  int             // that were alive then
+	elsewhere  map[string]bool // endpoints that were left to processes with an Overflow
+	extended   time.Time       // when the process's own entry was
 }
 
 // inspectEvery is after how many times a lease's length everything is
@@ -91,7 +95,7 @@ func (i inspection) stale(now inspection, ttl time.Duration) bool {
 
 // Worker returns a new worker.
 func (q *Queue) Worker() *Worker {
-	return &Worker{q: q, process: rand.Text()}
+	return &Worker{q: q, process: rand.Text(), elsewhere: map[string]bool{}}
 }
 
 // Attach offers what this process appends to d, the queue's only one, until detach.
@@ -118,6 +122,23 @@ func (w *Worker) WakeAll(ctx context.Context) error {
 	return annotate(w.q.client.Publish(ctx, w.q.keys.wake(), WakeAll).Err(), "wake the other processes")
 }
 
+// overflowMark stands, in what is published, between an endpoint's name and how many of its
+// events may stay in its stream.
+const overflowMark = "\x01"
+
+// AskOverflow asks other processes to move the oldest events of the endpoints that they
+// deliver to, until so many of each are left in Redis: see Owner.MoveOldest.
+func (q *Queue) AskOverflow(ctx context.Context, keep map[string]int64) error {
+	if len(keep) == 0 {
+		return nil
+	}
+	var lines []string
+	for _, name := range slices.Sorted(maps.Keys(keep)) {
+		lines = append(lines, name+overflowMark+strconv.FormatInt(keep[name], 10))
+	}
+	return annotate(q.client.Publish(ctx, q.keys.wake(), strings.Join(lines, "\n")).Err(), "ask other processes to move backlogs")
+}
+
 // Leave unregisters the process and wakes the others, who take its endpoints.
 func (w *Worker) Leave(ctx context.Context) error {
 	if err := w.q.client.ZRem(ctx, w.q.keys.leases(), w.process).Err(); err != nil {
@@ -129,16 +150,17 @@ func (w *Worker) Leave(ctx context.Context) error {
 // Listen calls wake with what other processes have appended for this one, until
 // the context ends. With WakeAll as the endpoint everything is to be inspected,
 // because somebody asks for it, or because a notification may have been missed.
-func (w *Worker) Listen(ctx context.Context, wake func(endpoint string, side bool)) {
+// It calls overflow with what AskOverflow was called with in another process.
+func (w *Worker) Listen(ctx context.Context, wake func(endpoint string, side bool), overflow func(keep map[string]int64)) {
 	for failures := 1; ctx.Err() == nil; failures++ {
-		if w.listenOnce(ctx, wake) {
+		if w.listenOnce(ctx, wake, overflow) {
 			failures = 1
 		}
 		_ = retry.Wait(ctx, Backoff(failures)) // the loop sees the context's end
 	}
 }
 
-func (w *Worker) listenOnce(ctx context.Context, wake func(endpoint string, side bool)) (connected bool) {
+func (w *Worker) listenOnce(ctx context.Context, wake func(endpoint string, side bool), overflow func(keep map[string]int64)) (connected bool) {
 	wakeAll := func() {
 		w.wakes.Add(1)
 		wake(WakeAll, false)
@@ -161,6 +183,12 @@ func (w *Worker) listenOnce(ctx context.Context, wake func(endpoint string, side
 		for _, name := range strings.Split(m.Payload, "\n") {
 			if name == WakeAll {
 				wakeAll()
+				continue
+			}
+			if name, text, ok := strings.Cut(name, overflowMark); ok {
+				if keep, err := strconv.ParseInt(text, 10, 64); err == nil { // what is no number, a newer version has asked for
+					overflow(map[string]int64{name: keep})
+				}
 				continue
 			}
 			wake(strings.CutSuffix(name, sideMark))

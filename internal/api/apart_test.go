@@ -126,7 +126,7 @@ func (c *crawl) statements(token string, requests []visit) [][]string {
 			if number != fmt.Sprintf("%d.'", at) {
 				c.t.Fatalf("the log has %q as number %d", found[2], at)
 			}
-		} else if at >= 0 && !strings.Contains(found[2], "set last_used") {
+		} else if at >= 0 && !strings.Contains(found[2], "set last_used") && found[2] != "-- ping" { // the pool's, after an idle second
 			out[at] = append(out[at], found[2])
 		}
 	}

@@ -58,6 +58,7 @@ type gate struct {
 	validTokens  func(context.Context, [][sha256.Size]byte) (map[[sha256.Size]byte]bool, error)
 	report       func(reason string)
 	log          zerolog.Logger
+	now          func() time.Time // for failures and lines
 	// lines limits the lines of the log about all addresses together.
 	lines *rate.Limiter
 
@@ -81,6 +82,7 @@ type failing struct {
 func newGate(o Options) *gate {
 	return &gate{
 		authenticate: o.Authenticate, validTokens: o.ValidTokens, report: o.Failed, log: o.Logger, lines: rate.NewLimiter(loginLineRate, loginLineBurst),
+		now:       time.Now,
 		asking:    make(chan struct{}, 1),
 		questions: rate.NewLimiter(rate.Every(hashesEvery), 1),
 		failures:  newRecent[netip.Prefix, *failing](rememberedAddresses),
@@ -141,7 +143,7 @@ func (g *gate) reserve(from netip.Prefix, hash [sha256.Size]byte) (may bool, rel
 		return true, func() {}
 	}
 	f := g.failingLocked(from)
-	if f.limiter.Tokens() < float64(f.trying+1) {
+	if f.limiter.TokensAt(g.now()) < float64(f.trying+1) {
 		return false, func() {}
 	}
 	f.trying++
@@ -221,13 +223,14 @@ func (g *gate) failed(from netip.Prefix, hash [sha256.Size]byte, reason string) 
 	g.valid.remove(hash)
 	f := g.failingLocked(from)
 	if reason != FailedThrottled {
-		f.limiter.Allow()
+		f.limiter.AllowN(g.now(), 1)
 	}
 	f.since++
 	since := f.since
-	line := time.Since(f.logged) >= loginLineEvery && g.lines.Allow()
+	now := g.now()
+	line := now.Sub(f.logged) >= loginLineEvery && g.lines.AllowN(now, 1)
 	if line {
-		f.logged, f.since = time.Now(), 0
+		f.logged, f.since = now, 0
 	}
 	g.mu.Unlock()
 	if line {

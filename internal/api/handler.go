@@ -76,10 +76,10 @@ type Options struct {
 func New(o Options) http.Handler {
 	h := &handler{
 		control: o.Control, log: o.Logger, gate: newGate(o), mux: http.NewServeMux(), busy: o.Busy, hold: o.Hold,
-		flights: newFlights(cmp.Or(o.Requests, DefaultRequests), cmp.Or(o.TotalRequests, DefaultTotalRequests)),
+		flights: newFlights("requests", cmp.Or(o.Requests, DefaultRequests), cmp.Or(o.TotalRequests, DefaultTotalRequests)),
 		turns:   newTurns(time.Now),
-		tests:   newFlights(cmp.Or(o.Requests, DefaultRequests), testRequests),
-		erasing: newFlights(1, 1),
+		tests:   newFlights("tests", cmp.Or(o.Requests, DefaultRequests), testRequests),
+		erasing: newFlights("forgets", 1, 1),
 	}
 	h.document = sync.OnceValues(func() ([]byte, error) { return describe(o.Version) })
 	for _, r := range routes() {
@@ -97,7 +97,7 @@ type handler struct {
 	flights  *flights
 	turns    *turns   // of statements that may read very many rows
 	tests    *flights // of those that wait for a receiver, which no other has to wait for
-	erasing  *flights // of those that read all queues
+	erasing  *flights // of those that read all queues, which begin while they do
 	busy     func()
 	hold     func(*http.Request) (release func())
 	mux      *http.ServeMux
@@ -132,10 +132,10 @@ type call struct {
 	drained bool
 	leave   func() // called when the answer is written
 	// resume begins to carry the request out, when it may; pause stops that. turned: it
-	// had a turn.
-	resume func(context.Context) error
-	pause  func()
-	turned bool
+	// had a turn; scanned: it has read all queues.
+	resume          func(context.Context) error
+	pause           func()
+	turned, scanned bool
 }
 
 // answer is what a route returns.
@@ -216,11 +216,12 @@ func (c *call) run(w http.ResponseWriter, rt *route) (a answer, err error) {
 		return answer{}, err
 	}
 	if rt.erases { // before it is carried out: who waits here keeps no other from that
-		end, err := c.erasing.enterAndBegin(c.ctx, owner(c.actor))
+		leave, err := c.erasing.enter(c.ctx, owner(c.actor))
 		if err != nil {
 			return answer{}, err
 		}
-		defer end()
+		defer leave()
+		c.ctx = control.WithScans(c.ctx, c.scan)
 	}
 	if !rt.open {
 		c.carry(rt)
@@ -243,7 +244,7 @@ func (c *call) carry(rt *route) {
 	paused := func() {}
 	c.pause = paused
 	c.resume = func(ctx context.Context) error {
-		end, err := all.begin(ctx, owner(c.actor))
+		end, err := all.begin(ctx)
 		if err != nil {
 			return err
 		}

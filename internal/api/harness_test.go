@@ -14,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/jackc/pgx/v5"
 	"github.com/rs/zerolog"
 
 	"gancho/delivery/endpoint"
@@ -91,6 +92,9 @@ func newWorldOn(t *testing.T, dsn string) *world {
 	w.serve(log, control.Options{
 		Store: w.store, Queue: w.queue, Sender: sender, Version: "test",
 		File: func() []endpoint.Endpoint { return w.files }, Verdicts: w.verdicts,
+		Backfill: func(context.Context, state.Filter, bool) (control.BackfillPlan, error) {
+			return control.BackfillPlan{Tables: []control.BackfillTable{{Table: "cobrancas", Rows: 7, Rules: []string{"rules/a.yaml:3"}, Events: []string{"cobranca.paga"}}}, Rows: 7}, nil
+		},
 		Catalogue: func() []mapping.EventType {
 			return []mapping.EventType{{Name: "cobranca.paga", Rules: []mapping.EventRule{{Place: "rules/a.yaml:3", Table: "public.cobrancas", On: "update", Version: "1"}}}}
 		},
@@ -394,5 +398,45 @@ func fixed(tokens map[string]state.Token) func(context.Context, string) (state.T
 			return t, nil
 		}
 		return state.Token{}, state.ErrNotFound
+	}
+}
+
+// tableLock keeps a table of the state database to itself.
+type tableLock struct {
+	t     *testing.T
+	tx    pgx.Tx
+	table string
+}
+
+func (w *world) lock(table string) *tableLock {
+	w.t.Helper()
+	conn, err := pgx.Connect(w.t.Context(), w.dsn)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	w.t.Cleanup(func() { _ = conn.Close(context.Background()) })
+	tx, err := conn.Begin(w.t.Context())
+	if err == nil {
+		_, err = tx.Exec(w.t.Context(), "lock table "+table)
+	}
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return &tableLock{w.t, tx, table}
+}
+
+// waiting is how many statements wait for it.
+func (l *tableLock) waiting() (n int) {
+	l.t.Helper()
+	if err := l.tx.QueryRow(l.t.Context(), "select count(*) from pg_locks where not granted and relation = $1::regclass", l.table).Scan(&n); err != nil {
+		l.t.Fatal(err)
+	}
+	return n
+}
+
+func (l *tableLock) release() {
+	l.t.Helper()
+	if err := l.tx.Rollback(l.t.Context()); err != nil {
+		l.t.Fatal(err)
 	}
 }

@@ -1,12 +1,10 @@
 package api_test
 
 import (
-	"context"
 	"fmt"
 	"net/http"
 	"net/http/httptest"
 	"strings"
-	"sync/atomic"
 	"testing"
 	"time"
 
@@ -51,6 +49,50 @@ func TestManyMistakes(t *testing.T) {
 		}
 	}
 	w.unchanged(before, "many mistakes")
+}
+
+// endless is a body without an end, which counts what was read of it.
+type endless struct{ read int }
+
+func (e *endless) Read(p []byte) (int, error) {
+	for i := range p {
+		p[i] = '['
+	}
+	e.read += len(p)
+	return len(p), nil
+}
+
+// A body without an end is refused by every route, and what is read of it is bounded: nothing
+// without a token.
+func TestEndlessBodies(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	before := w.snapshot()
+	h := api.New(api.Options{Control: control.New(control.Options{Store: w.store, Queue: w.queue}), Logger: zerolog.Nop(), Authenticate: w.store.Authenticate})
+	for _, r := range api.Routes() {
+		for token, c := range map[string]struct{ status, most int }{
+			w.tokens["root"]: {http.StatusRequestEntityTooLarge, api.MaxBody + 1<<20}, "": {http.StatusUnauthorized, 0}, "gancho_wrong": {http.StatusUnauthorized, 0},
+		} {
+			if r.Path == "/openapi.json" { // it needs none
+				c.status, c.most = http.StatusRequestEntityTooLarge, api.MaxBody+1<<20
+			}
+			body := &endless{}
+			request := httptest.NewRequest(r.Method, "/api/v1"+strings.NewReplacer("{name}", "crm", "{id}", "1").Replace(r.Path), body)
+			request.Header.Set("Content-Type", "application/json")
+			if len(r.Media) > 0 {
+				request.Header.Set("Content-Type", r.Media[0])
+			}
+			if token != "" {
+				request.Header.Set("Authorization", "Bearer "+token)
+			}
+			answer := httptest.NewRecorder()
+			h.ServeHTTP(answer, request)
+			if answer.Code != c.status && answer.Code != http.StatusTooManyRequests || answer.Code == http.StatusTooManyRequests && token == w.tokens["root"] || body.read > c.most {
+				t.Errorf("%s %s with the token %.10q: %d, want %d, and %d bytes were read: %s", r.Method, r.Path, token, answer.Code, c.status, body.read, answer.Body)
+			}
+		}
+	}
+	w.unchanged(before, "endless bodies")
 }
 
 // A key that stands twice is refused by every route that takes a body: parsers take
@@ -108,54 +150,75 @@ func TestTestsHoldUpNobody(t *testing.T) {
 	<-ended
 }
 
-// Of requests that read all queues, one is carried out at once; who waits for it keeps
-// nobody from reading.
+// Of requests that read all queues, one does so at once; who waits for it keeps nobody from
+// reading, and is told what it has waited for.
 func TestForgetsWait(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	came, started, release := make(chan struct{}, 3), make(chan struct{}, 2), make(chan struct{})
-	var now, most atomic.Int64
+	held := make(chan struct{}, 2)
 	h := api.New(api.Options{
-		Control: control.New(control.Options{Store: w.store, Queue: w.queue}), Logger: zerolog.Nop(),
-		Authenticate: func(ctx context.Context, text string) (state.Token, error) {
-			defer func() { came <- struct{}{} }()
-			return w.store.Authenticate(ctx, text)
-		},
+		Control: control.New(control.Options{Store: w.store, Queue: w.queue}), Logger: zerolog.Nop(), Authenticate: w.store.Authenticate, TotalRequests: 1,
 		Hold: func(r *http.Request) func() {
-			if r.Method == http.MethodGet {
-				return func() {}
+			if r.Method == http.MethodPost {
+				select { // it is held again after each wait
+				case held <- struct{}{}:
+				default:
+				}
 			}
-			if n := now.Add(1); n > most.Load() {
-				most.Store(n)
-			}
-			select { // it is held again after each turn
-			case started <- struct{}{}:
-			default:
-			}
-			<-release
-			return func() { now.Add(-1) }
+			return func() {}
 		},
 	})
+	forget := func(tenant string) *httptest.ResponseRecorder {
+		return post(h, "/api/v1/forget", w.tokens["admin-"+tenant], `{"key":"4711","dry_run":true}`)
+	}
+	end := api.Scan(t, h) // another one reads
+	codes := make(chan int, 2)
+	for _, tenant := range []string{"1", "2"} {
+		go func() { codes <- forget(tenant).Code }()
+		<-held
+	}
+	if a := ask(h, "192.0.2.1:1", "/api/v1/dead-letters", bearer(w.tokens["root"])); a.Code != http.StatusOK {
+		t.Errorf("beside forgets that wait, a query is answered %d: %s", a.Code, a.Body)
+	}
+	if len(held) > 0 || len(codes) > 0 {
+		t.Error("a forget goes on while another one reads all queues")
+	}
+	end()
+	for range 2 {
+		if code := <-codes; code != http.StatusOK {
+			t.Errorf("a forget is answered %d", code)
+		}
+	}
+	end = api.Scan(t, h)
+	api.Impatient(h)
+	if a := forget("1"); a.Code != http.StatusTooManyRequests || !strings.Contains(a.Body.String(), "Others' forgets are in flight") {
+		t.Errorf("a forget that has waited for another tenant's is answered %d: %s", a.Code, a.Body)
+	}
+	end()
+}
+
+// A forget that waits for its statements keeps no other from reading the queues.
+func TestForgetsDoNotWaitForStatements(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	h := api.New(api.Options{Control: control.New(control.Options{Store: w.store, Queue: w.queue}), Logger: zerolog.Nop(), Authenticate: w.store.Authenticate})
+	lock := w.lock("gancho.attempts")
 	codes := make(chan int, 2)
 	for _, tenant := range []string{"1", "2"} {
 		go func() {
 			codes <- post(h, "/api/v1/forget", w.tokens["admin-"+tenant], `{"key":"4711","dry_run":true}`).Code
 		}()
 	}
-	<-started
-	<-came
-	<-came
-	if a := ask(h, "192.0.2.1:1", "/api/v1/dead-letters", bearer(w.tokens["root"])); a.Code != http.StatusOK {
-		t.Errorf("beside a forget and one that waits, a query is answered %d: %s", a.Code, a.Body)
+	for lock.waiting() < 2 { // asks the database again
+		if t.Context().Err() != nil || len(codes) > 0 {
+			t.Fatalf("%d statements wait for the lock, and %d forgets were answered", lock.waiting(), len(codes))
+		}
 	}
-	close(release)
+	lock.release()
 	for range 2 {
 		if code := <-codes; code != http.StatusOK {
 			t.Errorf("a forget is answered %d", code)
 		}
-	}
-	if most.Load() != 1 {
-		t.Errorf("%d forgets at once", most.Load())
 	}
 }
 

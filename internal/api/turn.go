@@ -61,7 +61,7 @@ type turn struct {
 	owner   *turnOwner
 	granted chan struct{} // closed when the statement may run
 	greedy  bool
-	began   time.Time
+	began   time.Time // when it was granted, and then when the statement began
 }
 
 // greedyAt reports whether the turn is to be counted with those of the greedy.
@@ -99,6 +99,14 @@ func (t *turns) ask(whose string, tenant bool) *turn {
 	o.waiting = append(o.waiting, asked)
 	t.grantLocked()
 	return asked
+}
+
+// begin counts what a granted turn takes from now on: until now, what it was granted for has
+// waited for something else.
+func (t *turns) begin(granted *turn) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	granted.began = t.now()
 }
 
 // end ends a turn, also one that was not granted.
@@ -172,9 +180,9 @@ func (t *turns) roomLocked(o *turnOwner, now time.Time) bool {
 // errNoTurn: the time is up.
 var errNoTurn = errors.New("no turn in time")
 
-// wait waits for a turn until the context ends, or, with a limit, so long: then the error
-// is errNoTurn.
-func (t *turns) wait(ctx context.Context, a control.Actor, limit time.Duration) (end func(), err error) {
+// wait waits for a turn, which is to be ended, until the context ends, or, with a limit, so
+// long: then the error is errNoTurn.
+func (t *turns) wait(ctx context.Context, a control.Actor, limit time.Duration) (granted *turn, err error) {
 	asked := t.ask(owner(a), a.Tenant != "")
 	var late <-chan time.Time
 	if limit > 0 {
@@ -184,7 +192,7 @@ func (t *turns) wait(ctx context.Context, a control.Actor, limit time.Duration) 
 	}
 	select {
 	case <-asked.granted:
-		return func() { t.end(asked) }, nil
+		return asked, nil
 	case <-late:
 		err = errNoTurn
 	case <-ctx.Done():
@@ -194,7 +202,10 @@ func (t *turns) wait(ctx context.Context, a control.Actor, limit time.Duration) 
 	return nil, err
 }
 
-var _ state.Turn = (*call)(nil).turn
+var (
+	_ state.Turn = (*call)(nil).turn
+	_ state.Turn = (*call)(nil).scan
+)
 
 // turn waits until a statement of the request that may read very many rows may be carried
 // out. Meanwhile the request is none that is carried out. Only the first turn of a request
@@ -205,7 +216,7 @@ func (c *call) turn(ctx context.Context) (end func(), err error) {
 	if c.turned {
 		limit = 0
 	}
-	end, err = c.turns.wait(ctx, c.actor, limit)
+	granted, err := c.turns.wait(ctx, c.actor, limit)
 	switch {
 	case errors.Is(err, errNoTurn):
 		return nil, &problem{
@@ -215,14 +226,41 @@ func (c *call) turn(ctx context.Context) (end func(), err error) {
 	case err != nil:
 		return nil, err
 	}
-	err = c.resume(ctx)
-	for c.turned && isBusy(err) { // a request that has begun is not refused half-way
-		err = c.resume(ctx)
-	}
+	err = until(c.turned, func() error { return c.resume(ctx) })
+	c.turns.begin(granted)
 	if err != nil {
-		end()
+		c.turns.end(granted)
 		return nil, err
 	}
 	c.turned = true
+	return func() { c.turns.end(granted) }, nil
+}
+
+// scan waits, as turn does, until the request may read all queues. It has no turn then, nor
+// does it read while it waits for one: nobody's erasure waits for a greedy one's statements.
+func (c *call) scan(ctx context.Context) (end func(), err error) {
+	c.pause()
+	err = until(c.scanned, func() error {
+		end, err = c.erasing.begin(ctx)
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	if err := until(c.scanned, func() error { return c.resume(ctx) }); err != nil {
+		end()
+		return nil, err
+	}
+	c.scanned = true
 	return end, nil
+}
+
+// until calls wait, and again as long as too many wait, if the request has begun: it is not
+// refused half-way.
+func until(begun bool, wait func() error) error {
+	err := wait()
+	for begun && isBusy(err) {
+		err = wait()
+	}
+	return err
 }

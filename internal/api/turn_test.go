@@ -1,13 +1,11 @@
 package api_test
 
 import (
-	"context"
 	"fmt"
 	"net/http"
 	"testing"
 	"time"
 
-	"github.com/jackc/pgx/v5"
 	"github.com/rs/zerolog"
 
 	"gancho/internal/api"
@@ -207,18 +205,7 @@ func TestHeavyStatements(t *testing.T) {
 	}
 	w.tokens["eyes-3"] = text
 	h := api.New(api.Options{Control: control.New(control.Options{Store: w.store, Queue: w.queue}), Authenticate: w.store.Authenticate, Logger: zerolog.Nop()})
-	lock, err := pgx.Connect(t.Context(), w.dsn)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = lock.Close(context.Background()) }()
-	tx, err := lock.Begin(t.Context())
-	if err != nil {
-		t.Fatal(err)
-	}
-	if _, err := tx.Exec(t.Context(), "lock table gancho.attempts"); err != nil {
-		t.Fatal(err)
-	}
+	lock := w.lock("gancho.attempts")
 	const each = 2
 	codes := make(chan int, 2*each)
 	for _, token := range []string{"admin-1", "admin-2"} {
@@ -226,14 +213,7 @@ func TestHeavyStatements(t *testing.T) {
 			go func() { codes <- ask(h, "192.0.2.1:1", "/api/v1/deliveries", bearer(w.tokens[token])).Code }()
 		}
 	}
-	waiting := func() (n int) {
-		t.Helper()
-		if err := tx.QueryRow(t.Context(), "select count(*) from pg_locks where not granted and relation = 'gancho.attempts'::regclass").Scan(&n); err != nil {
-			t.Fatal(err)
-		}
-		return n
-	}
-	for n := 0; n < 2; n = waiting() { // asks the database again
+	for lock.waiting() < 2 { // asks the database again
 		if t.Context().Err() != nil {
 			t.Fatal("the statements do not wait for the lock")
 		}
@@ -243,16 +223,36 @@ func TestHeavyStatements(t *testing.T) {
 			t.Errorf("beside statements that wait the audit log of %s is answered %d: %s", token, a.Code, a.Body)
 		}
 	}
-	if n := waiting(); n != 2 {
+	if n := lock.waiting(); n != 2 {
 		t.Errorf("%d statements of two tenants at once", n)
 	}
-	if err := tx.Rollback(t.Context()); err != nil {
-		t.Fatal(err)
-	}
+	lock.release()
 	for range 2 * each {
 		if code := <-codes; code != http.StatusOK {
 			t.Errorf("a heavy query that waited is answered %d", code)
 		}
+	}
+}
+
+// What a request waits for behind its turn is none of the time that it has used.
+func TestOnlyStatementsCount(t *testing.T) {
+	t.Parallel()
+	now := time.Date(2030, 1, 1, 0, 0, 0, 0, time.UTC)
+	turns := api.NewTurns(func() time.Time { return now })
+	first := turns.Ask("a", true)
+	now = now.Add(10 * api.GreedyTime)
+	turns.Begin(first)
+	now = now.Add(time.Millisecond)
+	turns.End(first)
+	for i := range api.GreedyStatements { // only who is not greedy has a turn beside these
+		held := turns.Ask(fmt.Sprint("greedy ", i), true)
+		now = now.Add(2 * api.GreedyTime)
+		if !held.Granted() {
+			t.Fatal("a turn is not granted")
+		}
+	}
+	if again := turns.Ask("a", true); !again.Granted() {
+		t.Error("who has waited behind its turn counts as greedy")
 	}
 }
 

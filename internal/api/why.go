@@ -8,7 +8,7 @@ import (
 )
 
 func (c *call) why() (answer, error) {
-	question := control.WhyQuestion{Table: c.query.text("table"), Key: c.query.text("key"), From: c.query.time("from")}
+	question := control.WhyQuestion{Table: c.query.text("table"), Key: c.query.text("key"), From: c.query.time("from"), Row: c.query.bool("row")}
 	if err := c.query.err(); err != nil {
 		return answer{}, err
 	}

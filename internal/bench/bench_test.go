@@ -14,7 +14,7 @@ import (
 )
 
 var (
-	only    = flag.String("only", "", "run only the measurement of this name: single, batch, collapse, lookup, delegated, end, slow, latency")
+	only    = flag.String("only", "", "run only the measurement of this name: single, batch, collapse, lookup, delegated, delegated-latency, end, slow, latency")
 	gancho  = flag.String("gancho", "../../bin/gancho", "the command to measure")
 	profile = flag.String("profiles", "", "directory for CPU profiles of the command")
 )
@@ -64,6 +64,7 @@ func measure(ctx context.Context, gancho, only, profile string) error {
 		{"collapse", l.collapse},
 		{"lookup", l.lookup},
 		{"delegated", l.delegated},
+		{"delegated-latency", l.delegatedLatency},
 		{"end", l.endToEnd},
 		{"slow", l.slowReceiver},
 		{"latency", l.latency},

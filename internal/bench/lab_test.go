@@ -62,6 +62,11 @@ const (
 	masterSlot  = "bench_master"
 )
 
+// delegatedRules have PostgreSQL evaluate one of plainRules' expressions.
+func delegatedRules() string {
+	return strings.Replace(plainRules, "total - desconto", "(select total - desconto)", 1)
+}
+
 // lab is the machinery around the command: servers, directory, versions.
 type lab struct {
 	gancho, profile               string

@@ -28,6 +28,8 @@ type capture struct {
 	stage  *stage
 	mapper *mapping.Mapper
 	lookup *mapping.Source
+	// checked is that of prepare, which knows what rules may no longer read.
+	checked *mapping.Source
 	// mapped is the newest position before which everything has been given to the
 	// mapper: it counts as reached when nothing is pending there.
 	mapped cdc.LSN
@@ -45,7 +47,11 @@ type capture struct {
 	identity cdc.Identity
 	// verdicts are what became of the newest changes.
 	verdicts *verdicts
-	from     cdc.LSN // the slot's confirmed position at the start
+	reads    *reads
+	// takes and restart are reads' message and recorded until capture ends.
+	takes   func(*cdc.Transaction, cdc.Message) error
+	restart func() ([]uint32, error)
+	from    cdc.LSN // the slot's confirmed position at the start
 	// ruled are the tables of the rules.
 	ruled atomic.Pointer[[]cdc.Ruled]
 	// bound are the rules as they were bound last.
@@ -126,6 +132,7 @@ func (b *bridge) openCapture(ctx context.Context) (*capture, error) {
 	}
 	c.identity = i
 	c.lookup = c.newLookup()
+	c.lookup.Inherit(c.checked)
 	options := []mapping.MapperOption{mapping.WithSource(c.lookup), mapping.WithTransactionMemory(b.TransactionMemory)}
 	if c.stage.keys != nil {
 		options = append(options, mapping.WithKeptChanges())
@@ -138,7 +145,7 @@ func (b *bridge) openCapture(ctx context.Context) (*capture, error) {
 	}
 	c.mapper = mapping.NewMapper(rules, nil, options...)
 	c.publications, c.from = source.Publications, source.ConfirmedFlush
-	c.tables = newTables(b.Log)
+	c.tables, c.reads = newTables(b.Log), newReads(c)
 	c.watch(rules)
 	return c, nil
 }
@@ -172,7 +179,7 @@ func (c *capture) adopt(ctx context.Context, rules *mapping.Rules) error {
 	if err := c.number(ctx, bound); err != nil {
 		return err
 	}
-	c.lookup.Allowed() // prepare has checked it
+	c.lookup.Inherit(c.checked)
 	if err := c.rememberSource(ctx); err != nil {
 		c.Log.Warn().Err(err).Msg("the numbers of new rules are in redis alone; they are stored within the hour")
 	}
@@ -247,12 +254,12 @@ func (c *capture) prepare(ctx context.Context, rules *mapping.Rules) (*mapping.R
 			return nil, err
 		}
 		bound, err := rules.Bind(ctx, conn)
-		if err != nil {
+		if bound, err = c.unlessDenied(ctx, bound, err); err != nil {
 			return nil, err
 		}
 		remarks, err := cdc.Remarks(ctx, conn, c.Source.Encoding, c.Source.Publication)
 		for _, r := range remarks {
-			c.Log.Warn().Str("fix", r.Fix).Msg(r.Message)
+			c.warn(r)
 		}
 		return bound, err
 	})
@@ -260,11 +267,11 @@ func (c *capture) prepare(ctx context.Context, rules *mapping.Rules) (*mapping.R
 		return nil, nil, err
 	}
 	for _, f := range bound.Findings() {
-		c.Log.Warn().Str("rule", f.Rule).Stringer("table", f.Table).Str("fix", f.Fix).Msg(f.Message)
+		c.warn(f)
 	}
-	lookup := mapping.NewSource(c.LookupDSN, c.Source.Encoding, c.Log).Of(identity)
-	defer lookup.Close(ctx)
-	_, err = waitFor(ctx, c.Log, "source.lookup_dsn", func() (struct{}, error) { return struct{}{}, lookup.Check(ctx, bound) })
+	c.checked = mapping.NewSource(c.LookupDSN, c.Source.Encoding, c.Log).Of(identity)
+	defer c.checked.Close(ctx)
+	_, err = waitFor(ctx, c.Log, "source.lookup_dsn", func() (*mapping.Ruleset, error) { return c.unlessDenied(ctx, bound, c.checked.Check(ctx, bound)) })
 	if err != nil {
 		return nil, nil, err
 	}
@@ -276,6 +283,37 @@ func (c *capture) prepare(ctx context.Context, rules *mapping.Rules) (*mapping.R
 		c.Log.Warn().Msg(advice)
 	}
 	return bound, source, nil
+}
+
+// unlessDenied returns the rules all the same if nothing is wrong but that privileges are
+// missing that their rules had before: as while the bridge runs, their changes are parked,
+// and other rules go on. A rule that never ran is refused.
+func (c *capture) unlessDenied(ctx context.Context, bound *mapping.Ruleset, err error) (*mapping.Ruleset, error) {
+	mistakes, ok := errors.AsType[*mapping.Mistakes](err)
+	if !ok {
+		return bound, err
+	}
+	rules, denied := mistakes.Denied()
+	if rules == nil {
+		return nil, err
+	}
+	known, unknown := c.queue.NumberedRules(ctx)
+	if unknown != nil {
+		return nil, unknown
+	}
+	if slices.ContainsFunc(denied, func(rule string) bool { return !known[rule] }) {
+		return nil, err
+	}
+	return rules, nil
+}
+
+// warn logs a finding.
+func (c *capture) warn(f cdc.Finding) {
+	message := f.Title
+	if f.Why != "" {
+		message += "; " + f.Why
+	}
+	c.Log.Warn().Str("finding", f.ID).Str("at", f.Where).Str("fix", f.Fix()).Msg(message)
 }
 
 // watch remembers the tables of the rules for those who watch them.
@@ -299,6 +337,8 @@ func (c *capture) run(ctx context.Context) error {
 	sink := waitingSink{c.stage}
 	c.resolve = func() error { return c.mapper.Resolve(reading, sink) }
 	c.complete = func(tx *cdc.Transaction) error { return c.mapper.Commit(reading, tx, sink) }
+	c.takes = func(tx *cdc.Transaction, m cdc.Message) error { return c.reads.message(reading, tx, m) }
+	c.restart = func() ([]uint32, error) { return c.reads.known(reading) }
 	defer c.lookup.Close(ctx)
 	go func() {
 		defer failed() // reading on would fill memory
@@ -405,8 +445,18 @@ func (c *capture) Begin(tx *cdc.Transaction) error {
 		c.verdicts.use(next)
 		c.Log.Info().Int("rules", next.Len()).Msg("rules reloaded")
 	}
+	c.reads.begin(tx)
 	c.mapper.Begin(tx)
 	return nil
+}
+
+// Message implements cdc.MessageHandler.
+func (c *capture) Message(tx *cdc.Transaction, m cdc.Message) error { return c.takes(tx, m) }
+
+// Release implements cdc.Holder.
+func (c *capture) Release() {
+	c.reads.holding = false
+	c.mapped = c.reads.handled
 }
 
 // Change implements cdc.Handler.
@@ -416,6 +466,7 @@ func (c *capture) Change(change *cdc.Change) error {
 		return err // the reader sends the change again
 	}
 	c.metrics.change(change)
+	c.reads.change(change)
 	c.tables.see(change.Relation)
 	if err == nil && c.mapper.Full() {
 		err = c.resolve()
@@ -444,7 +495,9 @@ func (c *capture) resolveAll() error {
 // advance reports to the stage how far everything is mapped, once nothing is pending.
 func (c *capture) advance() {
 	if c.mapped != 0 && c.mapper.Pending() == 0 {
-		c.stage.reached(c.mapped)
+		if at := c.reads.upTo(c.mapped); at != 0 {
+			c.stage.reached(at)
+		}
 		c.mapped = 0
 	}
 }
@@ -458,6 +511,7 @@ func (c *capture) Commit(tx *cdc.Transaction) error {
 	if err := c.complete(tx); err != nil {
 		return withPolicy(err)
 	}
+	c.reads.commit(tx)
 	c.mapped = tx.End
 	if c.mapper.Full() {
 		return c.resolveAll()
@@ -468,6 +522,7 @@ func (c *capture) Commit(tx *cdc.Transaction) error {
 
 // Keepalive implements cdc.Handler.
 func (c *capture) Keepalive(lsn cdc.LSN) error {
+	c.reads.keepalive(lsn)
 	c.mapped = lsn
 	c.advance()
 	return nil
@@ -484,6 +539,11 @@ func (c *capture) Flush() error {
 
 // Reset implements cdc.Handler.
 func (c *capture) Reset() error {
+	open, err := c.restart()
+	if err != nil {
+		return err
+	}
+	c.reads.reset(open)
 	c.stage.reset()
 	c.mapper.Reset()
 	c.mapped = 0
@@ -536,8 +596,8 @@ func (c *capture) checkPrivileges(ctx context.Context) {
 	defer cancel()
 	source := mapping.NewSource(c.LookupDSN, c.Source.Encoding, c.Log)
 	defer source.Close(ctx)
-	if source.Check(ctx, c.bound.Load()) == nil {
-		c.lookup.Allowed()
+	c.lookup.Recheck(ctx, c.bound.Load(), source)
+	if c.lookup.Denied() == nil {
 		c.Log.Info().Msg("the rules may read all that they need again")
 	}
 }

@@ -135,6 +135,17 @@ func ParkedTurns(ctx context.Context, waits bool) (after, before, waiting bool) 
 	return after, before, waiting
 }
 
+// PagesAtOnce is how many jobs of a process are sending a page.
+const PagesAtOnce = pagesAtOnce
+
+// RunJobs works on the store's jobs until the context ends.
+func RunJobs(ctx context.Context, store *state.Store, q *queue.Queue, log zerolog.Logger, endpoints ...endpoint.Endpoint) error {
+	b := newBridge(Options{Log: log}, &Definitions{})
+	b.jobStore, b.queue = store, q
+	b.endpoints.Store(&endpoints)
+	return newJobs(b).run(ctx)
+}
+
 // PageSize is pageSize.
 func PageSize(job state.Job) int { return pageSize(&job) }
 
@@ -202,6 +213,12 @@ func (v Verdicts) Use(rules *mapping.Ruleset, endpoints ...endpoint.Endpoint) {
 	v.offer(endpoints)
 }
 
+// Offer has what follows offered to these endpoints.
+func (v Verdicts) Offer(endpoints ...endpoint.Endpoint) { v.offer(endpoints) }
+
+// Each calls yield for each record.
+func (v Verdicts) Each(yield func()) { v.each(func(*verdictRecord) { yield() }) }
+
 // Began says that all is observed from now on.
 func (v Verdicts) Began(at time.Time) { v.began(at) }
 
@@ -216,6 +233,9 @@ func (v Verdicts) Answer(q control.WhyQuestion) (control.WhyView, error) {
 const (
 	RecordSize   = unsafe.Sizeof(verdictRecord{})
 	VerdictsKept = verdictsKept
+	ChunkRecords = chunkRecords
+	RulesKept    = rulesKept
+	RostersKept  = rostersKept
 )
 
 // PageSlots are the slots of jobs that send a page.

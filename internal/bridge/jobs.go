@@ -26,8 +26,6 @@ const (
 	jobsAtOnce  = 64
 	jobTurn     = 5 * time.Second
 	pagesAtOnce = 4
-	// jobLease is how long after its process's death a job waits for another one.
-	jobLease = 10 * time.Second
 	// claimAgain is the wait after a claim that failed.
 	claimAgain = time.Second
 	// jobPage and redrivePage are the most events that are sent between two notes of how
@@ -83,9 +81,9 @@ func (j *jobs) run(ctx context.Context) error {
 		}
 		var except []state.JobKind
 		if !j.capturing() {
-			except = append(except, state.RedriveParked)
+			except = append(except, state.RedriveParked, state.Backfill)
 		}
-		job, err := j.store.ClaimJob(ctx, j.worker, jobLease, except...)
+		job, err := j.store.ClaimJob(ctx, j.worker, state.JobLease, except...)
 		if err == nil && job != nil {
 			working.Go(func() {
 				j.work(ctx, job)
@@ -144,7 +142,7 @@ func (j *jobs) work(ctx context.Context, job *state.Job) {
 		log.Warn().Err(err).Msg("end of the job could not be stored; another process will end it")
 		return
 	}
-	if to != state.Queued && job.Kind != state.RedriveParked {
+	if to != state.Queued && (job.Kind == state.Resend || job.Kind == state.Redrive) {
 		_ = j.queue.ForgetJob(end, job.Endpoint, job.Key()) // else Redis does so in a week
 	}
 	j.metrics.jobs.WithLabelValues(string(job.Kind), string(to)).Inc()
@@ -161,7 +159,7 @@ func (*turnOverError) Error() string { return "the job gives its place to anothe
 // does not outlast the lease: whoever claims the job then tries again, for as long as Redis
 // takes, which may be that of a rewrite of its append-only file.
 func (j *jobs) dropSent(ctx context.Context, job *state.Job) error {
-	ctx, cancel := context.WithTimeout(ctx, jobLease)
+	ctx, cancel := context.WithTimeout(ctx, state.JobLease)
 	defer cancel()
 	var position string
 	err := j.queue.Durably(ctx, job.Endpoint, func() (err error) {
@@ -193,7 +191,7 @@ func (j *jobs) sendKept(ctx context.Context, job *state.Job) error {
 // keep renews the lease of a job until the context ends, or that fails.
 func (j *jobs) keep(ctx context.Context, job state.Job) error {
 	for {
-		if err := retry.Wait(ctx, jobLease/3); err != nil {
+		if err := retry.Wait(ctx, state.JobLease/3); err != nil {
 			return err
 		}
 		if err := j.advance(ctx, &job, state.JobPage{}); err != nil {
@@ -204,8 +202,11 @@ func (j *jobs) keep(ctx context.Context, job state.Job) error {
 
 // send sends the job's pages, in step with its rate and the endpoint's queue.
 func (j *jobs) send(ctx context.Context, job *state.Job) error {
-	if job.Kind == state.RedriveParked {
+	switch job.Kind {
+	case state.RedriveParked:
 		return j.redriveParked(ctx, job)
+	case state.Backfill:
+		return j.backfill(ctx, job)
 	}
 	for begun := time.Now(); j.fit(job) != nil && time.Since(begun) < learnTime; {
 		if err := retry.Wait(ctx, jobPause); err != nil {
@@ -213,6 +214,7 @@ func (j *jobs) send(ctx context.Context, job *state.Job) error {
 		}
 	}
 	turn := time.Now().Add(jobTurn)
+	refused, failures := j.refusal(job), 0
 	for due := time.Now(); ; {
 		if err := j.until(ctx, job, due, turn); err != nil {
 			return err
@@ -221,9 +223,17 @@ func (j *jobs) send(ctx context.Context, job *state.Job) error {
 			due = now // what was not sent while the endpoint had no room is not made up for
 		}
 		page, err := j.page(ctx, job)
+		if isRefusal(err) { // it waits without the page: others, whose Redis takes theirs, need the place
+			refused.about(err)
+			failures++
+			due = time.Now().Add(patience.Delay(failures))
+			continue
+		}
 		if err != nil || page.Last {
 			return err
 		}
+		refused.over()
+		failures = 0
 		if len(page.Messages) == 0 {
 			due = due.Add(jobPause) // a canceled job is about to let go of what is next
 		}
@@ -363,17 +373,31 @@ func (w *quotaWait) note(ctx context.Context, why string) error {
 // what the job chooses: its tenants may be others than when the job was made,
 // or it may be another one of the name.
 func (j *jobs) fit(job *state.Job) error {
+	if err := j.receives(job.Endpoint); err != nil {
+		return err
+	}
 	all := j.endpointsNow()
 	i := slices.IndexFunc(all, func(e endpoint.Endpoint) bool { return e.Name == job.Endpoint })
 	switch {
 	case i < 0:
-		return fmt.Errorf("there is no endpoint %q any more", job.Endpoint)
-	case all[i].State == endpoint.Inactive:
-		return fmt.Errorf("endpoint %q is inactive: nothing is queued for it; activate it and start again", job.Endpoint)
+		return nil // it has gone right now, as the next look tells
 	case job.Tenant != "" && !slices.Equal(all[i].Tenants, []string{job.Tenant}):
 		return fmt.Errorf("endpoint %q is not the tenant's own any more", job.Endpoint)
 	case len(all[i].Tenants) > 0 && !covers(all[i].Tenants, &job.Filter):
 		return fmt.Errorf("endpoint %q is limited to other tenants now; start again", job.Endpoint)
+	}
+	return nil
+}
+
+// receives reports whether events are queued for an endpoint.
+func (j *jobs) receives(name string) error {
+	all := j.endpointsNow()
+	i := slices.IndexFunc(all, func(e endpoint.Endpoint) bool { return e.Name == name })
+	switch {
+	case i < 0:
+		return fmt.Errorf("there is no endpoint %q any more", name)
+	case all[i].State == endpoint.Inactive:
+		return fmt.Errorf("endpoint %q is inactive: nothing is queued for it; activate it and start again", name)
 	}
 	return nil
 }
@@ -387,36 +411,29 @@ func covers(tenants []string, f *state.Filter) bool {
 	return len(chosen) > 0 && !slices.ContainsFunc(chosen, func(t string) bool { return !slices.Contains(tenants, t) })
 }
 
-// replay appends the page's events, and tries again while Redis is unreachable or full.
-// Redis keeps how far the job is, so none is appended twice, whatever answers are lost. A
+// replay appends the page's events. Redis keeps how far the job is, so none is appended
+// twice, whatever answers are lost, and when the page is read and replayed again. A
 // dead letter is deleted from the state database next, so it has to be durable in
 // Redis; a kept event need not be.
 func (j *jobs) replay(ctx context.Context, job *state.Job, page *state.JobPage) error {
-	replay := func() error { return j.appendPage(ctx, job, page) }
+	appendPage := func() error { return j.appendPage(ctx, job, page) }
 	if job.Kind == state.Redrive {
-		appendPage := replay
-		replay = func() error { return j.queue.Durably(ctx, job.Endpoint, appendPage) }
+		return j.queue.Durably(ctx, job.Endpoint, appendPage)
 	}
-	return j.untilTaken(ctx, job, replay)
+	return appendPage()
 }
 
-// untilTaken calls do until Redis is reachable and not full.
-func (j *jobs) untilTaken(ctx context.Context, job *state.Job, do func() error) error {
-	waits := complaint{
+// isRefusal reports whether an error is that Redis is unreachable or full: it passes.
+func isRefusal(err error) bool {
+	return errors.Is(err, queue.ErrUnreachable) || errors.Is(err, queue.ErrFull)
+}
+
+// refusal reports that Redis does not take a job's events.
+func (j *jobs) refusal(job *state.Job) *complaint {
+	return &complaint{
 		log:    j.Log.With().Int64("job", job.ID).Str("endpoint", job.Endpoint).Logger(),
 		failed: "redis does not take a job's events safely now: the job waits",
 		again:  "redis takes the job's events again",
-	}
-	for {
-		err := do()
-		if err == nil || !errors.Is(err, queue.ErrUnreachable) && !errors.Is(err, queue.ErrFull) {
-			waits.over()
-			return err
-		}
-		waits.about(err)
-		if err := retry.Wait(ctx, jobPause); err != nil {
-			return err
-		}
 	}
 }
 

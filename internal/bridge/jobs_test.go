@@ -4,11 +4,18 @@ import (
 	"context"
 	"runtime"
 	"slices"
+	"strings"
 	"testing"
+	"time"
+
+	"github.com/rs/zerolog"
 
 	"gancho/delivery/endpoint"
+	"gancho/delivery/queue/queuetest"
+	"gancho/delivery/webhook"
 	"gancho/internal/bridge"
 	"gancho/internal/state"
+	"gancho/migrations"
 )
 
 // TestJobFits: a job goes on as long as its endpoint may have what it chooses.
@@ -143,5 +150,71 @@ func TestPagesAreFair(t *testing.T) {
 		if err := slots.Take(ctx, "4"); err == nil {
 			slots.Give("4")
 		}
+	}
+}
+
+// waitingJobs collects the jobs whose lines say that Redis does not take their events.
+type waitingJobs chan string
+
+func (w waitingJobs) Write(line []byte) (int, error) {
+	if strings.Contains(string(line), "redis does not take a job's events") {
+		w <- string(line)
+	}
+	return len(line), nil
+}
+
+// TestRefusedPagesHoldNoPlace: jobs whose events Redis does not take leave the places of
+// those that are sending a page to others, and go on when it does.
+func TestRefusedPagesHoldNoPlace(t *testing.T) {
+	t.Parallel()
+	ctx := t.Context()
+	dsn := pg.Database(t, "")
+	if _, err := migrations.Apply(ctx, dsn); err != nil {
+		t.Fatal(err)
+	}
+	store, err := state.Open(ctx, state.Options{DSN: dsn, Logger: zerolog.Nop()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(store.Close)
+	crm := endpoint.Endpoint{Name: "crm", URL: "https://crm.example.com"}
+	server := queuetest.StartRedis(t)
+	q, client := queuetest.Open(t, server, crm), queuetest.Client(t, server)
+	m := webhook.Message{ID: "1-1-1", Type: "e", Time: time.Now().Add(-time.Minute), Data: []byte("{}")}
+	if err := store.WriteEvents(ctx, []webhook.Message{m}); err != nil {
+		t.Fatal(err)
+	}
+	const jobs = bridge.PagesAtOnce + 2
+	for range jobs {
+		if _, err := store.CreateJob(ctx, "test", state.Job{Kind: state.Resend, Endpoint: "crm"}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := client.ConfigSet(ctx, "maxmemory", "1").Err(); err != nil {
+		t.Fatal(err)
+	}
+	waiting := make(waitingJobs, 100)
+	running, stop := context.WithCancel(ctx)
+	ended := make(chan error, 1)
+	go func() { ended <- bridge.RunJobs(running, store, q, zerolog.New(waiting), crm) }()
+	for range jobs {
+		<-waiting
+	}
+	if err := client.ConfigSet(ctx, "maxmemory", "0").Err(); err != nil {
+		t.Fatal(err)
+	}
+	queuetest.Eventually(t, "the end of the jobs", func() bool {
+		all, err := store.Jobs(ctx, "", 0, 100)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return !slices.ContainsFunc(all, func(j state.Job) bool { return j.State != state.Done || j.Sent != 1 })
+	})
+	stop()
+	if err := <-ended; err != nil {
+		t.Error(err)
+	}
+	if n, err := q.ReplayBacklog(ctx, "crm"); err != nil || n != jobs {
+		t.Errorf("the queue has %d events of %d jobs, %v", n, jobs, err)
 	}
 }

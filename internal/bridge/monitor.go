@@ -105,7 +105,7 @@ func (b *bridge) measureQueues(ctx context.Context) error {
 	if b.capture != nil {
 		_ = b.capture.stage.measureParked(ctx) // a Redis that cannot tell: the rows of this process alone count
 	}
-	b.measureExcesses(endpoints, all)
+	b.measureExcesses(ctx, endpoints, all)
 	b.metrics.queues.set(endpoints, all, time.Now(), func(e *endpoint.Endpoint) bool { return len(b.excesses.over(e.Tenants)) > 0 })
 	return nil
 }

@@ -29,7 +29,7 @@ func (j *jobs) redriveParked(ctx context.Context, job *state.Job) error {
 	}
 	defer func() { <-j.parked }()
 	turn := time.Now().Add(jobTurn)
-	filter, after, seen, err := j.choiceOf(ctx, job)
+	filter, after, seen, err := j.choiceOf(ctx, job, turn)
 	if err != nil || filter.Last.IsZero() {
 		return err
 	}
@@ -54,7 +54,7 @@ func (j *jobs) redriveParked(ctx context.Context, job *state.Job) error {
 			continue
 		}
 		var page []queue.ParkedChange
-		err := j.untilTaken(ctx, job, func() (err error) {
+		err := j.untilTaken(ctx, job, turn, func() (err error) {
 			page, err = j.queue.ParkedPage(ctx, filter, after, size, redrivePageBytes)
 			return err
 		})
@@ -62,7 +62,7 @@ func (j *jobs) redriveParked(ctx context.Context, job *state.Job) error {
 			return err
 		}
 		if len(page) == 0 && !p.some {
-			return j.untilTaken(ctx, job, func() error { return j.queue.ForgetReasons(ctx) })
+			return j.untilTaken(ctx, job, turn, func() error { return j.queue.ForgetReasons(ctx) })
 		}
 		if len(page) == 0 {
 			if err := p.untilRoom(ctx); err != nil {
@@ -122,9 +122,28 @@ func (j *jobs) parkedTurnIsOver(turn time.Time) bool {
 	return j.turnIsOver(turn) || j.parkedWaiting.Load() > 0 && time.Now().After(turn)
 }
 
+// untilTaken calls do until Redis is reachable and not full, or the turn is over.
+func (j *jobs) untilTaken(ctx context.Context, job *state.Job, turn time.Time, do func() error) error {
+	refused := j.refusal(job)
+	for {
+		err := do()
+		if !isRefusal(err) {
+			refused.over()
+			return err
+		}
+		refused.about(err)
+		if j.parkedTurnIsOver(turn) {
+			return &turnOverError{time.Now()}
+		}
+		if err := retry.Wait(ctx, jobPause); err != nil {
+			return err
+		}
+	}
+}
+
 // choiceOf returns which parked changes the job chooses of those that there are now, and
 // where it continues; it has been as far as seen. It does not follow those that are parked meanwhile.
-func (j *jobs) choiceOf(ctx context.Context, job *state.Job) (filter queue.ParkedFilter, after, seen queue.ID, err error) {
+func (j *jobs) choiceOf(ctx context.Context, job *state.Job, turn time.Time) (filter queue.ParkedFilter, after, seen queue.ID, err error) {
 	filter, err = job.Filter.ParkedFilter()
 	if err == nil && job.Cursor != "" {
 		after, filter.Last, seen, err = state.ParkedCursor(job.Cursor)
@@ -132,7 +151,7 @@ func (j *jobs) choiceOf(ctx context.Context, job *state.Job) (filter queue.Parke
 	if err != nil || !filter.Last.IsZero() {
 		return filter, after, seen, err
 	}
-	err = j.untilTaken(ctx, job, func() (err error) {
+	err = j.untilTaken(ctx, job, turn, func() (err error) {
 		filter.Last, err = j.queue.LastParked(ctx)
 		return err
 	})
@@ -164,11 +183,11 @@ func (r *redrive) run(ctx context.Context, after queue.ID, page []queue.ParkedCh
 		return err
 	}
 	for id, reason := range r.reasons {
-		if err := r.untilTaken(ctx, r.job, func() error { return r.queue.StillParked(ctx, id, reason) }); err != nil {
+		if err := r.untilTaken(ctx, r.job, r.turn, func() error { return r.queue.StillParked(ctx, id, reason) }); err != nil {
 			return err
 		}
 	}
-	return r.untilTaken(ctx, r.job, func() error { return r.queue.Unpark(ctx, r.done) })
+	return r.untilTaken(ctx, r.job, r.turn, func() error { return r.queue.Unpark(ctx, r.done) })
 }
 
 // postpone leaves those changes for a later pass whose events go to an endpoint without room:

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"sync"
@@ -35,7 +36,7 @@ type excesses struct {
 	wake     chan struct{} // capacity 1: somebody has measured them
 	due      chan struct{} // capacity 1: they are to be measured now
 	full     atomic.Bool   // Redis has refused events since
-	moving   atomic.Bool   // some of this process's are to move to the state database
+	moving   atomic.Bool   // some are to move to the state database
 	appended atomic.Int64  // events and bytes, as parts of the quotas, since
 	mu       sync.Mutex
 	now      []control.Excess        // guarded by mu
@@ -211,14 +212,22 @@ func (b *bridge) kept() string {
 	return "in the state database"
 }
 
-// measureExcesses compares what the queues hold with the quotas, and has the couriers of this
-// process move what Redis is not to hold.
-func (b *bridge) measureExcesses(endpoints []endpoint.Endpoint, stats []queue.Stats) {
+// measureExcesses compares what the queues hold with the quotas, and has what Redis is not to
+// hold be moved: by the couriers of this process, and, if it captures, of the others, which
+// do not know that Redis is full, nor how much was just appended.
+func (b *bridge) measureExcesses(ctx context.Context, endpoints []endpoint.Endpoint, stats []queue.Stats) {
 	b.excesses.set(b.Quotas.Exceeded(endpoints, stats))
 	full := b.excesses.full.Swap(false)
-	if b.State != nil && b.dispatcher != nil {
-		keep := b.Quotas.Overflowing(endpoints, stats, full)
-		b.excesses.moving.Store(len(keep) > 0)
+	if b.State == nil {
+		return
+	}
+	keep := b.Quotas.Overflowing(endpoints, stats, full)
+	b.excesses.moving.Store(len(keep) > 0)
+	if b.dispatcher != nil {
 		b.dispatcher.Overflow(keep)
+		maps.DeleteFunc(keep, func(name string, _ int64) bool { return b.dispatcher.Owns(name) })
+	}
+	if b.capturing() {
+		_ = b.queue.AskOverflow(ctx, keep) // others say that Redis is unreachable, and the next measurement asks again
 	}
 }

@@ -98,7 +98,7 @@ func (b *bridge) api() http.Handler {
 		Catalogue: func() []mapping.EventType { return b.definitionsNow().Rules.EventTypes() },
 		Slot:      b.gauge.Measure, WALBudget: b.WALBudget, Version: b.Version, Quotas: b.Quotas,
 		Hazards:  func(ctx context.Context) ([]cdc.Hazard, error) { return b.catalog.Hazards(ctx) },
-		Verdicts: b.why,
+		Verdicts: b.why, JudgeRow: b.judgeRow, Backfill: b.planBackfill,
 		Capture: func(context.Context) error {
 			switch {
 			case b.refused != nil:

@@ -314,8 +314,8 @@ func (c *capture) checkTables(ctx context.Context) error {
 	c.health.gap.Store(&text)
 	if policy == mapping.Stop {
 		state := t.record.Tables[first.Table.String()]
-		return c.endAt(ending{text, state.Until, fmt.Errorf("%w; its changes after %s are not captured (on_schema_change: stop); %s, start gancho again, and send what changed meanwhile by hand",
-			left, state.Since, first.Fix)})
+		return c.endAt(ending{text, state.Until, fmt.Errorf("%w; its changes after %s are not captured (on_schema_change: stop); %s, start gancho again, and send the rows that were inserted or changed meanwhile with gancho backfill --table %s; of deleted ones nothing is known",
+			left, state.Since, first.Fix, first.Table)})
 	}
 	t.lacking.about(left)
 	c.addAgain(ctx, missing)
@@ -396,7 +396,7 @@ func (c *capture) reportGap(g gap) {
 	event := c.Log.Error().Str("table", g.table).Str("reason", g.reason).Stringer("from", g.from)
 	message := "table has left the stream: its changes after from are missing"
 	if g.to != 0 {
-		event, message = event.Stringer("to", g.to), "table was not in the stream for a while: its changes between from and to may be missing; send them by hand"
+		event, message = event.Stringer("to", g.to), "table was not in the stream for a while: its changes between from and to may be missing; send its rows with gancho backfill --table, and let the receivers compare what was deleted"
 	}
 	if g.fix != "" {
 		event = event.Str("fix", g.fix)

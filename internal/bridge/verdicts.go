@@ -21,8 +21,6 @@ const (
 	// allocated chunk by chunk, as they are needed.
 	verdictsKept = 1 << 18
 	chunkRecords = 1 << 10
-	// settingsKept is how many versions of rules and endpoints are remembered.
-	settingsKept = 16
 	// recordVerdicts is how many verdicts are in a record; what has more takes several.
 	recordVerdicts = 4
 )
@@ -54,8 +52,11 @@ type verdicts struct {
 	mu     sync.Mutex
 	chunks [][]verdictRecord
 	next   uint64 // how many records there have been
-	// settings are the newest versions, by the number that records have.
-	settings map[uint16]*verdictSettings
+	// settings are the newest versions, by the number that records have; rules and rosters
+	// are what they name.
+	settings map[uint16]verdictSettings
+	rules    map[uint64]*verdictRules
+	rosters  map[uint64][]endpoint.Endpoint // without their settings
 	version  uint16
 	used     bool // a record has the version
 	// since is when capture began, or went on, and made the time of the newest commit
@@ -64,15 +65,11 @@ type verdicts struct {
 	made  int64
 }
 
-// verdictSettings are what verdicts are about.
-type verdictSettings struct {
-	rules     *mapping.Ruleset
-	texts     []mapping.RuleText
-	endpoints []endpoint.Endpoint // without their settings
-}
-
 func newVerdicts(kept uint64) *verdicts {
-	return &verdicts{seed: maphash.MakeSeed(), kept: kept, chunks: make([][]verdictRecord, kept/chunkRecords), settings: map[uint16]*verdictSettings{0: {}}}
+	return &verdicts{
+		seed: maphash.MakeSeed(), kept: kept, chunks: make([][]verdictRecord, kept/chunkRecords),
+		settings: map[uint16]verdictSettings{0: {}}, rules: map[uint64]*verdictRules{0: {}}, rosters: map[uint64][]endpoint.Endpoint{0: nil},
+	}
 }
 
 // hash is never 0.
@@ -124,62 +121,28 @@ func (v *verdicts) began(at time.Time) {
 	v.since = at
 }
 
-// use has what follows judged by these rules.
-func (v *verdicts) use(rules *mapping.Ruleset) {
-	v.change(func(s *verdictSettings) bool {
-		s.rules, s.texts = rules, rules.Texts()
-		return true
-	})
-}
-
-// offer has what follows offered to these endpoints.
-func (v *verdicts) offer(endpoints []endpoint.Endpoint) {
-	names := make([]endpoint.Endpoint, len(endpoints))
-	for i := range endpoints {
-		e := &endpoints[i]
-		names[i] = endpoint.Endpoint{Name: e.Name, State: e.State, Events: e.Events, Tenants: e.Tenants}
-	}
-	v.change(func(s *verdictSettings) bool {
-		same := slices.EqualFunc(s.endpoints, names, func(a, b endpoint.Endpoint) bool {
-			return a.Name == b.Name && a.State == b.State && slices.Equal(a.Events, b.Events) && slices.Equal(a.Tenants, b.Tenants)
-		})
-		s.endpoints = names
-		return !same
-	})
-}
-
-// change makes a new version of the settings, unless to reports that it changed nothing.
-func (v *verdicts) change(to func(*verdictSettings) bool) {
-	v.mu.Lock()
-	defer v.mu.Unlock()
-	s := *v.settings[v.version]
-	if !to(&s) {
-		return
-	}
-	if v.used {
-		v.version++
-		v.used = false
-	}
-	delete(v.settings, v.version-settingsKept)
-	v.settings[v.version] = &s
-}
-
-// each calls yield with every record that is kept, the oldest first. Capture waits for one
-// chunk at most.
+// each calls yield with every record that is kept by now, the oldest first. Capture waits
+// until one chunk is copied, and for no call of yield.
 func (v *verdicts) each(yield func(*verdictRecord)) {
-	for seq := uint64(0); ; {
+	piece := make([]verdictRecord, 0, chunkRecords)
+	v.mu.Lock()
+	last := v.next
+	v.mu.Unlock()
+	for seq := uint64(0); seq < last; {
 		v.mu.Lock()
 		if v.next > v.kept {
 			seq = max(seq, v.next-v.kept)
 		}
-		end := min(v.next, (seq/chunkRecords+1)*chunkRecords)
-		for ; seq < end; seq++ {
-			yield(&v.chunks[seq%v.kept/chunkRecords][seq%chunkRecords])
+		end := min(last, (seq/chunkRecords+1)*chunkRecords)
+		piece = piece[:0]
+		if seq < end {
+			at := seq % chunkRecords
+			piece = append(piece, v.chunks[seq%v.kept/chunkRecords][at:at+end-seq]...)
 		}
-		done := seq >= v.next
 		v.mu.Unlock()
-		if done {
-			return
+		seq = max(seq, end)
+		for i := range piece {
+			yield(&piece[i])
 		}
 	}
 }
@@ -236,7 +199,8 @@ func (v *verdicts) find(table uint32, key, tenant uint64, from int64) []remember
 // answer is what a row's changes became; webhookID names the event of a rule's number.
 func (v *verdicts) answer(q control.WhyQuestion, webhookID func(cdc.Position, int) (string, error)) (control.WhyView, error) {
 	v.mu.Lock()
-	known, now := maps.Clone(v.settings), v.settings[v.version]
+	known := knownSettings{maps.Clone(v.settings), maps.Clone(v.rules), maps.Clone(v.rosters)}
+	now := v.rules[v.settings[v.version].rules]
 	out := control.WhyView{Since: v.since.UTC(), Rules: []control.WhyTableRule{}, Changes: []control.WhyChange{}}
 	if made := time.UnixMicro(v.made).UTC(); v.made != 0 && made.After(out.Since) {
 		out.Since, out.Overwritten = made, true
@@ -246,7 +210,7 @@ func (v *verdicts) answer(q control.WhyQuestion, webhookID func(cdc.Position, in
 	if err != nil {
 		return out, err
 	}
-	out.Table, out.Key, out.KeyColumns = table.String(), q.Key, append([]string{}, now.rules.PrimaryKey(table)...)
+	out.Table, out.Key, out.KeyColumns = table.String(), q.Key, append([]string{}, now.PrimaryKey(table)...)
 	for i := range now.texts {
 		if t := &now.texts[i]; t.OID == oid {
 			out.Rules = append(out.Rules, control.WhyTableRule{Rule: t.Place, Event: t.Event, On: t.On})
@@ -260,12 +224,12 @@ func (v *verdicts) answer(q control.WhyQuestion, webhookID func(cdc.Position, in
 	if !q.From.IsZero() {
 		from = q.From.UnixMicro()
 	}
-	changes := v.find(oid, v.hash(now.rules.KeyText(table, q.Key)), tenant, from)
+	changes := v.find(oid, v.hash(now.KeyText(table, q.Key)), tenant, from)
 	if more := len(changes) - control.MaxWhyChanges; more > 0 {
 		changes, out.More = changes[more:], true
 	}
 	for i := range changes {
-		c, err := v.tell(&changes[i], known, webhookID)
+		c, err := v.tell(&changes[i], &known, webhookID)
 		if err != nil {
 			return out, err
 		}
@@ -309,7 +273,7 @@ func tableOf(texts []mapping.RuleText, name string) (cdc.Name, uint32, error) {
 
 // tell says what became of one change. The last verdict of a rule counts: those before it
 // were of the waiting, or of a change that was read twice.
-func (v *verdicts) tell(c *remembered, known map[uint16]*verdictSettings, webhookID func(cdc.Position, int) (string, error)) (control.WhyChange, error) {
+func (v *verdicts) tell(c *remembered, known *knownSettings, webhookID func(cdc.Position, int) (string, error)) (control.WhyChange, error) {
 	at := cdc.Position{Commit: cdc.LSN(c.commit), Ordinal: c.ordinal}
 	out := control.WhyChange{
 		Time: time.UnixMicro(c.micros).UTC(), Position: at.Commit.String(), Ordinal: at.Ordinal, Op: cdc.Op(c.op & opAll).String(), Net: c.op&opNet != 0,
@@ -318,12 +282,9 @@ func (v *verdicts) tell(c *remembered, known map[uint16]*verdictSettings, webhoo
 	index := map[uint16]int{}
 	for i := range c.records {
 		r := &c.records[i]
-		settings := known[r.settings]
-		if settings == nil {
-			settings = &verdictSettings{} // older than the last reloads
-		}
+		rules, roster, complete := known.of(r)
 		for _, verdict := range r.verdicts[:r.n] {
-			told := settings.told(c, verdict)
+			told := rules.told(c, verdict)
 			var err error
 			if verdict.Outcome == mapping.Fired || verdict.Outcome == mapping.WasParked {
 				if told.WebhookID, err = webhookID(at, int(verdict.Rule)); err != nil {
@@ -331,7 +292,9 @@ func (v *verdicts) tell(c *remembered, known map[uint16]*verdictSettings, webhoo
 				}
 			}
 			if verdict.Outcome == mapping.Fired {
-				told.Endpoints = v.offered(settings.endpoints, told.Event, r.tenant)
+				if told.EndpointsUnknown = !complete; complete {
+					told.Endpoints = v.offered(roster, told.Event, r.tenant)
+				}
 			}
 			if j, again := index[verdict.Rule]; again {
 				out.Rules[j] = told
@@ -352,7 +315,7 @@ var outcomes = map[mapping.Outcome]string{
 }
 
 // told is a verdict for people.
-func (s *verdictSettings) told(c *remembered, verdict mapping.Verdict) control.WhyRule {
+func (s *verdictRules) told(c *remembered, verdict mapping.Verdict) control.WhyRule {
 	out := control.WhyRule{Outcome: outcomes[verdict.Outcome]}
 	i := slices.IndexFunc(s.texts, func(t mapping.RuleText) bool {
 		return t.Number == int(verdict.Rule) && t.OID == c.table

@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -17,7 +18,6 @@ import (
 	"gancho/delivery/endpoint"
 	"gancho/internal/bridge"
 	"gancho/internal/control"
-	"gancho/internal/testservers"
 	"gancho/mapping"
 )
 
@@ -30,12 +30,7 @@ rules:
 // verdictLab is a table with rules.
 func verdictLab(t testing.TB) (*mapping.Ruleset, *cdc.Relation) {
 	t.Helper()
-	server, err := testservers.StartPostgres(testservers.PostgresOptions{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(server.Close)
-	conn, err := pgx.Connect(t.Context(), server.Database(t, "", "create table cobrancas (id int primary key, empresa_id int, status text, valor int, obs text); alter table cobrancas replica identity full"))
+	conn, err := pgx.Connect(t.Context(), pg.Database(t, "", "create table cobrancas (id int primary key, empresa_id int, status text, valor int, obs text); alter table cobrancas replica identity full"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -120,6 +115,9 @@ func TestVerdicts(t *testing.T) {
 				for _, e := range r.Endpoints {
 					line += " " + e.Endpoint + ":" + e.Refused
 				}
+				if r.EndpointsUnknown {
+					line += " ?"
+				}
 			}
 			out = append(out, line)
 		}
@@ -150,21 +148,83 @@ func TestVerdicts(t *testing.T) {
 	if view := ask(control.WhyQuestion{Key: "5"}); view.Overwritten || !view.Since.Equal(verdictStart) || view.Table != "public.cobrancas" || len(view.Rules) != 2 {
 		t.Errorf("%+v", view)
 	}
-	for range 20 { // reloads, after which the rules of then are forgotten
+	flap := func(times int) {
+		for n := range times {
+			v.Offer(endpoint.Endpoint{Name: "crm", State: []endpoint.State{endpoint.Paused, endpoint.Active}[n%2]})
+			apply(update(rel, 4, "9", "1", "P", "P"))
+		}
+	}
+	flap(40)
+	expect("endpoints of before", control.WhyQuestion{Key: "5"}, first, second, third)
+	flap(bridge.RostersKept)
+	expect("endpoints that are forgotten", control.WhyQuestion{Key: "5"}, "1 update rules.yaml:3 event 5249-0-7 ?", second, "3 update rules.yaml:3 event 5251-0-7 ?")
+	for range bridge.RulesKept + 1 { // reloads
 		v.Use(rules)
 		apply(update(rel, 4, "9", "1", "P", "P"))
 	}
-	expect("a rule of before", control.WhyQuestion{Key: "5"}, "1 update  event 5249-0-7", "2 update  when_false ", "3 update  event 5251-0-7")
+	expect("rules that are forgotten", control.WhyQuestion{Key: "5"}, "1 update  event 5249-0-7 ?", "2 update  when_false ", "3 update  event 5251-0-7 ?")
 	// Room is made, oldest first.
-	for n := 4; n < 4+kept-21; n++ {
+	for n := 4; n < 4+kept-1-40-bridge.RostersKept-(bridge.RulesKept+1); n++ {
 		apply(update(rel, n, "8", "1", "P", "P"))
 	}
-	expect("what has not made room", control.WhyQuestion{Key: "5"}, "3 update  event 5251-0-7")
+	expect("what has not made room", control.WhyQuestion{Key: "5"}, "3 update  event 5251-0-7 ?")
 	if view := ask(control.WhyQuestion{Key: "8"}); !view.Overwritten || !view.Since.Equal(verdictStart.Add(2*time.Second)) || len(view.Changes) != control.MaxWhyChanges || !view.More {
 		t.Errorf("since %s, overwritten %v, %d changes, more %v", view.Since, view.Overwritten, len(view.Changes), view.More)
 	}
 	if _, err := v.Answer(control.WhyQuestion{Table: "cobranca", Key: "1"}); err == nil || !strings.Contains(err.Error(), "did you mean cobrancas?") {
 		t.Errorf("a table without rules: %v", err)
+	}
+}
+
+// TestSearchesHoldUpNobody: a search looks at nothing while capture cannot go on, and ends
+// although that does.
+func TestSearchesHoldUpNobody(t *testing.T) {
+	t.Parallel()
+	const kept = 2048
+	v := bridge.NewVerdicts(kept)
+	one := mapping.Observation{Verdicts: make([]mapping.Verdict, 1)}
+	for range kept + kept/2 {
+		v.Observe(&one)
+	}
+	seen := 0
+	v.Each(func() {
+		seen++
+		v.Observe(&one)
+	})
+	if seen < kept-2*bridge.ChunkRecords || seen > kept {
+		t.Errorf("a search beside capture has seen %d of %d records", seen, kept)
+	}
+}
+
+// BenchmarkObserveBesideSearches reports the longest that capture waits for searches of a
+// full memory.
+func BenchmarkObserveBesideSearches(b *testing.B) {
+	v := bridge.NewVerdicts(bridge.VerdictsKept)
+	one := mapping.Observation{Verdicts: make([]mapping.Verdict, 1)}
+	for range bridge.VerdictsKept {
+		v.Observe(&one)
+	}
+	for _, searches := range []int{0, 1, 4} {
+		b.Run(fmt.Sprint(searches), func(b *testing.B) {
+			ctx, cancel := context.WithCancel(b.Context())
+			var searching sync.WaitGroup
+			for range searches {
+				searching.Go(func() {
+					for ctx.Err() == nil {
+						v.Each(func() {})
+					}
+				})
+			}
+			var longest time.Duration
+			for b.Loop() {
+				began := time.Now()
+				v.Observe(&one)
+				longest = max(longest, time.Since(began))
+			}
+			cancel()
+			searching.Wait()
+			b.ReportMetric(float64(longest.Microseconds()), "longest-us")
+		})
 	}
 }
 

@@ -112,6 +112,21 @@ func operations() map[string]operation {
 		"DropParked": {state.Admin, false, true, func(ctx context.Context, g *gym, a control.Actor) error {
 			return drop(g.DropParked(ctx, a, state.Filter{}, true))
 		}},
+		"CreateBackfill": {state.Operator, false, true, func(ctx context.Context, g *gym, a control.Actor) error {
+			return drop(g.CreateBackfill(ctx, a, state.Job{Filter: state.Filter{Table: "cobrancas"}, DryRun: true}))
+		}},
+		"PauseJob": {state.Operator, false, true, func(ctx context.Context, g *gym, a control.Actor) error {
+			return drop(g.PauseJob(ctx, a, g.backfill()))
+		}},
+		"ResumeJob": {state.Operator, false, true, func(ctx context.Context, g *gym, a control.Actor) error {
+			id := g.backfill()
+			if g.Store != nil {
+				if _, err := g.PauseJob(ctx, root, id); err != nil {
+					return err
+				}
+			}
+			return drop(g.ResumeJob(ctx, a, id))
+		}},
 		"EventTypes": {state.Viewer, false, false, func(ctx context.Context, g *gym, a control.Actor) error { return drop(g.EventTypes(ctx, a)) }},
 		"Status":     {state.Viewer, false, false, func(ctx context.Context, g *gym, a control.Actor) error { return drop(g.Status(ctx, a)) }},
 		"Audit": {state.Viewer, false, false, func(ctx context.Context, g *gym, a control.Actor) error {
@@ -151,6 +166,31 @@ func (g *gym) parked() string {
 		g.t.Fatal(err)
 	}
 	return id.String()
+}
+
+// backfill is one that has not ended, and there is one at a time.
+func (g *gym) backfill() int64 {
+	g.t.Helper()
+	if g.Store == nil {
+		return 1
+	}
+	ctx := context.Background()
+	jobs, err := g.Store.Jobs(ctx, "", 0, 100)
+	if err != nil {
+		g.t.Fatal(err)
+	}
+	for _, j := range jobs {
+		if j.Kind == state.Backfill && j.State != state.Canceled {
+			if _, err := g.CancelJob(ctx, root, j.ID); err != nil {
+				g.t.Fatal(err)
+			}
+		}
+	}
+	j, err := g.CreateBackfill(ctx, root, state.Job{Filter: state.Filter{Table: "cobrancas"}})
+	if err != nil {
+		g.t.Fatal(err)
+	}
+	return j.ID
 }
 
 // job is one that tenant 1's token has made.

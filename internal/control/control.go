@@ -44,6 +44,9 @@ type Options struct {
 	// Verdicts returns what the process that captures remembers of a row's changes, an
 	// *ElsewhereError when this one does not capture. Nil: it does not.
 	Verdicts func(WhyQuestion) (WhyView, error)
+	// JudgeRow reads a row at the source and returns what the rules make of it. Its errors
+	// hold no row data. Nil: this process does not capture.
+	JudgeRow func(context.Context, WhyQuestion) (*mapping.RowJudgement, error)
 	// Capture returns what capture waits for; nil when it does not wait.
 	Capture func(ctx context.Context) error
 	// Slot reads the slot at the source, which may take long to answer.
@@ -53,6 +56,8 @@ type Options struct {
 	// Hazards reads, at the source, what makes statements of the application fail
 	// or rows invisible.
 	Hazards func(ctx context.Context) ([]cdc.Hazard, error)
+	// Backfill plans a backfill, with show also what some rows lead to. Nil: this process has no rules.
+	Backfill func(ctx context.Context, f state.Filter, show bool) (BackfillPlan, error)
 	// Quotas bound what tenants use. They need the Queue.
 	Quotas  Quotas
 	Version string

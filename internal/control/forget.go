@@ -78,7 +78,8 @@ func (s *Service) Forget(ctx context.Context, a Actor, r ForgetRequest) (Receipt
 	if err != nil {
 		return Receipt{}, err
 	}
-	receipt := Receipt{Tenant: of.Tenant, Events: of.Events, DryRun: r.DryRun, By: a.Name, Begun: time.Now().UTC().Truncate(time.Second)}
+	begun := time.Now()
+	receipt := Receipt{Tenant: of.Tenant, Events: of.Events, DryRun: r.DryRun, By: a.Name, Begun: begun.UTC().Truncate(time.Second)}
 	if of.Elsewhere, err = s.elsewhere(ctx, a); err != nil {
 		return receipt, err
 	}
@@ -105,7 +106,7 @@ func (s *Service) Forget(ctx context.Context, a Actor, r ForgetRequest) (Receipt
 		return receipt, err
 	}
 	receipt.Ended = time.Now().UTC().Truncate(time.Second)
-	if err := s.leaveJobs(ctx, a, of, &receipt); err != nil {
+	if err := s.leaveJobs(ctx, a, of, &receipt, begun); err != nil {
 		return receipt, err
 	}
 	// The entry is the tenant's to read, as the receipt of its own call would be.
@@ -147,7 +148,11 @@ func (s *Service) elsewhere(ctx context.Context, a Actor) ([]string, error) {
 
 // receivers are the endpoints that were sent something of a subject, as far as is known.
 func (s *Service) receivers(ctx context.Context, of queue.Subject) ([]string, error) {
-	names, err := s.Queue.SubjectReceivers(ctx, of)
+	var names []string
+	err := scan(ctx, func() (err error) {
+		names, err = s.Queue.SubjectReceivers(ctx, of)
+		return err
+	})
 	if err == nil && s.Store != nil {
 		var stored []string
 		stored, err = s.Store.Receivers(ctx, of)
@@ -157,14 +162,15 @@ func (s *Service) receivers(ctx context.Context, of queue.Subject) ([]string, er
 	return slices.Compact(names), err
 }
 
-// leaveJobs names the jobs that have not ended and may have something of the subject.
-func (s *Service) leaveJobs(ctx context.Context, a Actor, of queue.Subject, r *Receipt) error {
+// leaveJobs names the jobs that may have had something of the subject in memory since begun.
+func (s *Service) leaveJobs(ctx context.Context, a Actor, of queue.Subject, r *Receipt, begun time.Time) error {
 	if s.Store == nil {
 		return nil
 	}
-	jobs, naming, err := s.Store.JobsOf(ctx, of, a.Tenant == "")
+	jobs, naming, err := s.Store.JobsOf(ctx, of, a.Tenant == "", time.Since(begun))
 	if jobs > 0 {
-		r.Left = append(r.Left, "resends or redrives that have not ended may have had events of the person in memory; run this again when they have (gancho resend list)")
+		r.Left = append(r.Left, fmt.Sprintf("resends or redrives that have not ended, or ended less than %d seconds before this, may have had events of the person in memory; run this again %[1]d seconds after they have ended (gancho resend list)",
+			int(state.JobLease.Seconds())))
 	}
 	if naming > 0 {
 		r.Left = append(r.Left, fmt.Sprintf("%d of them name the key in their filter, which is erased when this is run again after they have ended", naming))
@@ -198,10 +204,14 @@ func (a Actor) subject(r ForgetRequest) (queue.Subject, error) {
 }
 
 func (s *Service) countSubject(ctx context.Context, a Actor, of queue.Subject, r *Receipt) (err error) {
-	if r.Erased.Queue, err = s.Queue.CountSubject(ctx, of); err != nil {
+	err = scan(ctx, func() (err error) {
+		if r.Erased.Queue, err = s.Queue.CountSubject(ctx, of); err != nil {
+			return err
+		}
+		r.Erased.Parked, r.UndeterminedParked, err = s.Queue.ForgetParked(ctx, of, s.parkedOf(of), false)
 		return err
-	}
-	if r.Erased.Parked, r.UndeterminedParked, err = s.Queue.ForgetParked(ctx, of, s.parkedOf(of), false); err != nil {
+	})
+	if err != nil {
 		return err
 	}
 	if s.Store != nil {
@@ -223,14 +233,7 @@ func (s *Service) parkedOf(of queue.Subject) func(subject string) (is, known boo
 // erased there is not stored after Store.Forget.
 func (s *Service) eraseSubject(ctx context.Context, a Actor, of queue.Subject, r *Receipt) error {
 	for pass := 0; ; pass++ {
-		inQueue, err := s.Queue.Forget(ctx, of)
-		r.Erased.Queue.Add(inQueue)
-		if err != nil {
-			return err
-		}
-		parked, unknown, err := s.Queue.ForgetParked(ctx, of, s.parkedOf(of), true)
-		r.UndeterminedParked = unknown
-		r.Erased.Parked += parked
+		inQueue, parked, err := s.eraseQueues(ctx, of, r)
 		if err != nil {
 			return err
 		}
@@ -253,6 +256,21 @@ func (s *Service) eraseSubject(ctx context.Context, a Actor, of queue.Subject, r
 			return err
 		}
 	}
+}
+
+// eraseQueues erases what Redis has of a subject, adds it to the receipt, and returns it.
+func (s *Service) eraseQueues(ctx context.Context, of queue.Subject, r *Receipt) (inQueue queue.Forgotten, parked int64, err error) {
+	err = scan(ctx, func() (err error) {
+		inQueue, err = s.Queue.Forget(ctx, of)
+		r.Erased.Queue.Add(inQueue)
+		if err != nil {
+			return err
+		}
+		parked, r.UndeterminedParked, err = s.Queue.ForgetParked(ctx, of, s.parkedOf(of), true)
+		r.Erased.Parked += parked
+		return err
+	})
+	return inQueue, parked, err
 }
 
 // leave says what is left, as far as it concerns the actor.

@@ -78,6 +78,9 @@ func newGym(t *testing.T) *gym {
 		Slot:      func(context.Context) (cdc.Slot, error) { return cdc.Slot{Name: "gancho"}, nil },
 		Version:   "test",
 		Verdicts:  verdicts,
+		Backfill: func(context.Context, state.Filter, bool) (control.BackfillPlan, error) {
+			return control.BackfillPlan{Tables: []control.BackfillTable{{Table: "cobrancas", Rows: 7}}, Rows: 7}, nil
+		},
 	})
 	for name, tenants := range map[string]string{"um": "[1]", "dois": "[2]", "todos": ""} {
 		g.endpoint(name, tenants)

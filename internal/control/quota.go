@@ -228,7 +228,8 @@ func (q *Quotas) Exceeded(endpoints []endpoint.Endpoint, stats []queue.Stats) []
 // Overflowing are the endpoints from which events are to move to the state database, and how many of
 // each are to stay in Redis: while what Redis holds of a tenant's, or of all, events is over
 // the quota, the largest backlogs shrink until half of it is left; full: Redis has no room, so
-// half of everything moves. The statistics are the endpoints', in their order.
+// half of everything moves, of the bytes or, where Redis does not say how many there are,
+// of the events. The statistics are the endpoints', in their order.
 func (q *Quotas) Overflowing(endpoints []endpoint.Endpoint, stats []queue.Stats, full bool) map[string]int64 {
 	queues := map[string][]queue.Stats{"": stats}
 	for i := range stats {
@@ -260,13 +261,18 @@ func (q Quota) shrink(queues []queue.Stats, full bool, keep map[string]int64) {
 		}
 		return used - limit/2
 	}
-	half := bytes / 2
+	halfEvents, halfBytes := (events+1)/2, bytes/2
+	unknown := bytes == 0
 	events, bytes = beyond(events, q.Backlog), beyond(bytes, q.BacklogBytes)
-	if full {
-		bytes = max(bytes, half)
+	switch {
+	case full && unknown:
+		events = max(events, halfEvents)
+	case full:
+		bytes = max(bytes, halfBytes)
 	}
 	largest := slices.SortedFunc(slices.Values(queues), func(a, b queue.Stats) int {
-		return cmp.Or(cmp.Compare(b.Bytes-b.OverflowedBytes, a.Bytes-a.OverflowedBytes), strings.Compare(a.Endpoint, b.Endpoint))
+		return cmp.Or(cmp.Compare(b.Bytes-b.OverflowedBytes, a.Bytes-a.OverflowedBytes),
+			cmp.Compare(b.Backlog-b.Overflowed, a.Backlog-a.Overflowed), strings.Compare(a.Endpoint, b.Endpoint))
 	})
 	for _, s := range largest {
 		here := s.Backlog - s.Overflowed

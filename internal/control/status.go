@@ -155,7 +155,9 @@ func (s *Service) unfinishedJobs(ctx context.Context, a Actor) ([]state.Job, err
 	if err != nil {
 		return nil, err
 	}
-	return slices.DeleteFunc(jobs, func(j state.Job) bool { return j.State != state.Queued && j.State != state.Running }), nil
+	return slices.DeleteFunc(jobs, func(j state.Job) bool {
+		return j.State != state.Queued && j.State != state.Running && j.State != state.Paused
+	}), nil
 }
 
 // EventTypes lists the events that the rules make. Needs Viewer.

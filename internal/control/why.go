@@ -3,11 +3,13 @@ package control
 import (
 	"cmp"
 	"context"
+	"errors"
 	"slices"
 	"time"
 
 	"gancho/delivery/queue"
 	"gancho/internal/state"
+	"gancho/mapping"
 )
 
 // What WhyRule.Outcome may be.
@@ -33,6 +35,8 @@ type WhyQuestion struct {
 	Table string // as people write it: its schema may be missing
 	Key   string // the primary key; several columns joined by commas
 	From  time.Time
+	// Row: the row is read as it is now, and the conditions of rules are evaluated on it.
+	Row bool
 	// Tenant is the one whose rows are shown; nil: all are.
 	Tenant *string
 }
@@ -55,6 +59,10 @@ type WhyView struct {
 	// Changes are the newest ones, in the order of their positions. More: there are older ones.
 	Changes []WhyChange `json:"changes"`
 	More    bool        `json:"more"`
+	// Row is what the rules make of the row as it is now, if that was asked for; RowUnread
+	// is why it could not be read.
+	Row       *mapping.RowJudgement `json:"row,omitempty"`
+	RowUnread string                `json:"row_unread,omitempty"`
 }
 
 // WhyTableRule is a rule for a table.
@@ -92,8 +100,10 @@ type WhyRule struct {
 	// Parked is the reason; Unparked: the change is no longer parked.
 	Parked   string `json:"reason,omitempty"`
 	Unparked bool   `json:"unparked,omitempty"`
-	// Endpoints are those that the event was offered to, as they were then.
-	Endpoints []WhyEndpoint `json:"endpoints,omitempty"`
+	// Endpoints are those that the event was offered to, as they were then. EndpointsUnknown:
+	// that is not remembered any more, and these are those that the delivery log has.
+	Endpoints        []WhyEndpoint `json:"endpoints,omitempty"`
+	EndpointsUnknown bool          `json:"endpoints_unknown,omitempty"`
 }
 
 // WhyEndpoint is an endpoint that an event was offered to.
@@ -121,12 +131,20 @@ func (e *ElsewhereError) Error() string {
 
 // Why returns what became of a row's changes, as far as the process that captures remembers
 // it. A tenant sees the rows of which it is known that they are its own, and no endpoints of
-// others. Needs Viewer.
+// others. Needs Viewer; with the row, whose values it shows, Operator and no tenant, and it
+// is written to the audit log that the actor has read it.
 func (s *Service) Why(ctx context.Context, a Actor, q WhyQuestion) (WhyView, error) {
-	if _, err := s.stored(a, state.Viewer); err != nil {
+	needs := state.Viewer
+	if q.Row {
+		needs = state.Operator
+	}
+	if _, err := s.stored(a, needs); err != nil {
 		return WhyView{}, err
 	}
 	var wrong problems
+	if q.Row && a.Tenant != "" {
+		wrong.add("row", "leave it out", "a token of a tenant is not shown rows of the source")
+	}
 	if q.Table == "" {
 		wrong.add("table", "write table=cobrancas", "the table is missing")
 	}
@@ -144,10 +162,34 @@ func (s *Service) Why(ctx context.Context, a Actor, q WhyQuestion) (WhyView, err
 		q.Tenant = &a.Tenant
 	}
 	v, err := s.Verdicts(q)
+	if err == nil && q.Row {
+		err = s.readRow(ctx, a, q, &v)
+	}
 	if err != nil {
 		return WhyView{}, err
 	}
 	return v, s.join(ctx, a, &v)
+}
+
+// readRow adds what the rules make of the row as it is now. That it was read is written
+// down first.
+func (s *Service) readRow(ctx context.Context, a Actor, q WhyQuestion, v *WhyView) error {
+	if s.JudgeRow == nil {
+		return &ElsewhereError{}
+	}
+	read := state.Change{Actor: a.Name, Action: "row.read", Object: "row/" + v.Table + "/" + s.Store.Pseudonym(queue.Subject{Key: q.Key})}
+	if err := s.Store.RecordRead(ctx, read); err != nil {
+		return err
+	}
+	var err error
+	v.Row, err = s.JudgeRow(ctx, q)
+	var invalid *InvalidError
+	var elsewhere *ElsewhereError
+	if err == nil || errors.As(err, &invalid) || errors.As(err, &elsewhere) || ctx.Err() != nil {
+		return err
+	}
+	v.Row, v.RowUnread = nil, err.Error()
+	return nil
 }
 
 // join adds to the view what came after the verdicts, and takes out what is not the actor's.

@@ -3,6 +3,7 @@ package control_test
 import (
 	"context"
 	"errors"
+	"strings"
 	"testing"
 	"time"
 
@@ -10,6 +11,7 @@ import (
 
 	"gancho/internal/control"
 	"gancho/internal/state"
+	"gancho/mapping"
 )
 
 const parkedID = "01234567-001-0000000000001000-000000000000-0000"
@@ -77,13 +79,37 @@ func TestWhy(t *testing.T) {
 	if two, _ := ask("2"); !cmp.Equal(two, []string{"dois tenant"}) {
 		t.Errorf("tenant 2: %q", two)
 	}
+	// The row as it is now: for operators of no tenant, and written down without its key.
+	row := control.WhyQuestion{Table: "cobrancas", Key: "7", Row: true}
+	var unread error
+	g.JudgeRow = func(_ context.Context, q control.WhyQuestion) (*mapping.RowJudgement, error) {
+		return &mapping.RowJudgement{Found: q.Key == "7"}, unread
+	}
+	forbidden, invalid := new(control.ForbiddenError), new(control.InvalidError)
+	if _, err := g.Why(ctx, control.Actor{Name: "token:v", Role: state.Viewer}, row); !errors.As(err, &forbidden) || forbidden.Needs != state.Operator {
+		t.Errorf("a viewer reads a row: %v", err)
+	}
+	if _, err := g.Why(ctx, control.Actor{Name: "token:1", Role: state.Admin, Tenant: "1"}, row); !errors.As(err, &invalid) {
+		t.Errorf("a tenant reads a row: %v", err)
+	}
+	operator := control.Actor{Name: "token:o", Role: state.Operator}
+	if v, err := g.Why(ctx, operator, row); err != nil || v.Row == nil || !v.Row.Found {
+		t.Errorf("an operator reads a row: %+v, %v", v.Row, err)
+	}
+	unread = errors.New("the source does not answer")
+	if v, err := g.Why(ctx, operator, row); err != nil || v.Row != nil || v.RowUnread != unread.Error() || len(v.Changes) == 0 {
+		t.Errorf("a row that cannot be read: %+v, %v", v, err)
+	}
+	log, err := g.Audit(ctx, operator, state.AuditFilter{Action: "row.read"}, "", 0)
+	if err != nil || len(log.Items) != 1 || log.Items[0].Actor != "token:o" || !strings.HasPrefix(log.Items[0].Object, "row/cobrancas/") || strings.HasSuffix(log.Items[0].Object, "/7") {
+		t.Errorf("the audit log has %+v, %v", log.Items, err)
+	}
 	// A process that does not capture, and questions without a row.
 	g.Verdicts = nil
 	elsewhere := new(control.ElsewhereError)
 	if _, err := g.Why(ctx, root, control.WhyQuestion{Table: "cobrancas", Key: "7"}); !errors.As(err, &elsewhere) {
 		t.Errorf("elsewhere: %v", err)
 	}
-	invalid := new(control.InvalidError)
 	if _, err := g.Why(ctx, root, control.WhyQuestion{}); !errors.As(err, &invalid) || len(invalid.Problems) != 2 {
 		t.Errorf("no row: %v", err)
 	}

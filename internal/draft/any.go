@@ -238,7 +238,7 @@ func (d *Drafter) Tables(ctx context.Context, chosen []Candidate) ([]*TableDraft
 func (d *Drafter) fitTables(ctx context.Context, files []*ruleFile, drafts []*TableDraft) error {
 	fitted := map[string]bool{}
 	for len(active(files)) > 0 {
-		mistakes, err := d.bind(ctx, active(files)...)
+		mistakes, _, err := d.bind(ctx, active(files)...)
 		if err != nil || mistakes == nil {
 			return err
 		}

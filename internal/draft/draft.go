@@ -7,12 +7,12 @@ import (
 	"maps"
 	"os"
 	"path/filepath"
-	"regexp"
 	"slices"
 	"strings"
 
 	"github.com/jackc/pgx/v5"
 
+	"gancho/cdc"
 	"gancho/internal/strictyaml"
 	"gancho/mapping"
 	"gancho/migrations"
@@ -160,25 +160,23 @@ func (d *Draft) without(f *ruleFile, reasons [][]string, parts []part) (*ruleFil
 	return f, nil
 }
 
-var (
-	identityStatement = regexp.MustCompile(`ALTER (TABLE \S+ REPLICA IDENTITY FULL|PUBLICATION \S+ SET \(publish_generated_columns = stored\));`)
-	commented         = regexp.MustCompile(`^(run|add a primary key, or run): `)
-)
-
 // check binds the rules as gancho check does. It returns the reasons for which
 // rules, or parts of them, do not fit; nil when the rest is in order but for statements.
 func (d *Drafter) check(ctx context.Context, f *ruleFile, out *Draft) (reasons [][]string, parts []part, err error) {
 	if len(f.rules) == 0 {
 		return nil, nil, nil
 	}
-	mistakes, err := d.bind(ctx, f)
+	mistakes, findings, err := d.bind(ctx, f)
 	if err != nil {
 		return nil, nil, err
 	}
 	out.Statements = nil
-	for _, m := range mistakes {
-		if statements := identityStatement.FindAllString(m.Hint, -1); statements != nil && !out.ready && commented.MatchString(m.Hint) {
-			out.Statements = append(out.Statements, statements...)
+	for n, m := range mistakes {
+		found := findings[n]
+		if len(found.Statements) > 0 && !out.ready && strings.HasPrefix(found.ID, "identity.") {
+			for _, s := range found.Statements {
+				out.Statements = append(out.Statements, s.SQL)
+			}
 			continue
 		}
 		i := f.ruleAt(m.Line)
@@ -186,8 +184,8 @@ func (d *Drafter) check(ctx context.Context, f *ruleFile, out *Draft) (reasons [
 			return nil, nil, fmt.Errorf("check drafted rules: %w", mistakes)
 		}
 		reason := m.Message
-		if m.Hint != "" {
-			reason += "; " + m.Hint
+		if fix := found.Fix(); fix != "" {
+			reason += "; " + fix
 		}
 		if p, ok := f.partAt(m.Line, m.Col, reason); ok {
 			parts = append(parts, p)
@@ -205,11 +203,11 @@ func (d *Drafter) check(ctx context.Context, f *ruleFile, out *Draft) (reasons [
 	return reasons, parts, nil
 }
 
-// bind finds the mistakes of rule files as gancho check does.
-func (d *Drafter) bind(ctx context.Context, files ...*ruleFile) (strictyaml.Errors, error) {
+// bind finds the mistakes of rule files as gancho check does, and what each is as a finding.
+func (d *Drafter) bind(ctx context.Context, files ...*ruleFile) (strictyaml.Errors, []cdc.Finding, error) {
 	dir, err := os.MkdirTemp("", "gancho-init")
 	if err != nil {
-		return nil, fmt.Errorf("check drafted rules: %w", err)
+		return nil, nil, fmt.Errorf("check drafted rules: %w", err)
 	}
 	defer func() { _ = os.RemoveAll(dir) }()
 	o := d.options
@@ -217,7 +215,7 @@ func (d *Drafter) bind(ctx context.Context, files ...*ruleFile) (strictyaml.Erro
 	for _, f := range files {
 		file := filepath.Join(dir, f.name)
 		if err := os.WriteFile(file, []byte(f.text), 0o600); err != nil {
-			return nil, fmt.Errorf("check drafted rules: %w", err)
+			return nil, nil, fmt.Errorf("check drafted rules: %w", err)
 		}
 		o.Files = append(o.Files, file)
 	}
@@ -226,8 +224,18 @@ func (d *Drafter) bind(ctx context.Context, files ...*ruleFile) (strictyaml.Erro
 		_, err = rules.Bind(ctx, d.conn)
 	}
 	var mistakes strictyaml.Errors
-	if err != nil && !errors.As(err, &mistakes) {
-		return nil, err
+	var known *mapping.Mistakes
+	switch {
+	case err == nil:
+		return nil, nil, nil
+	case errors.As(err, &known):
+		return known.Errors, known.Findings(), nil
+	case !errors.As(err, &mistakes):
+		return nil, nil, err
 	}
-	return mistakes, nil
+	findings := make([]cdc.Finding, len(mistakes))
+	for i, m := range mistakes {
+		findings[i].Remedy = m.Hint
+	}
+	return mistakes, findings, nil
 }

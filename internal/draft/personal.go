@@ -74,6 +74,12 @@ func (c *column) personal() (personal, bool) {
 	return kind, is
 }
 
+// Personal reports whether a name says that what it names is personal data or a secret.
+func Personal(name string) bool {
+	_, is := isPersonal(name)
+	return is
+}
+
 func isPersonal(name string) (personal, bool) {
 	words, whole := nameWords(name), plain(name)
 	for _, kind := range kindsOfPersonal() {

@@ -128,14 +128,16 @@ func isoWeek(days int64) (year int64, week int) {
 	return year, int(thursday-daysOf(year, 1, 1))/7 + 1
 }
 
-// isoYearDay is the day's number in its ISO year, from 1.
-func isoYearDay(days int64) int {
-	_, week := isoWeek(days)
-	return (week-1)*7 + isoWeekday(days)
-}
-
 // yearDay is the day's number in its year, from 1.
 func yearDay(days int64, year int64) int { return int(days-daysOf(year, 1, 1)) + 1 }
+
+// unsignedYear counts years without sign: BC stands behind them, or is a pattern of its own.
+func unsignedYear(year int64) int64 {
+	if year <= 0 {
+		return 1 - year
+	}
+	return year
+}
 
 // shownYear is the year as people count: there is no year 0, and 1 BC is -1.
 func shownYear(year int64) int64 {

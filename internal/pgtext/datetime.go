@@ -322,3 +322,17 @@ func appendPadded(dst []byte, v int64, width int) []byte {
 	}
 	return strconv.AppendInt(dst, v, 10)
 }
+
+func signOf(negative bool) byte {
+	if negative {
+		return '-'
+	}
+	return '+'
+}
+
+func abs(v int) int {
+	if v < 0 {
+		return -v
+	}
+	return v
+}

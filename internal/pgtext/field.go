@@ -154,28 +154,3 @@ func truncYear(f field, year int64) int64 {
 	}
 	return year
 }
-
-// TruncInterval returns date_trunc(name, i) for an interval. Weeks are refused,
-// because months have a broken number of them.
-func TruncInterval(name string, i Interval) (Interval, error) {
-	f, err := extractUnit(name, "type interval", fieldMillennium, fieldNone)
-	if err == nil && f == fieldWeek {
-		err = unsupported(name, "type interval")
-	}
-	if err != nil || i.IsInfinite() {
-		return i, err
-	}
-	if f >= fieldDay {
-		i.Micros = 0
-	}
-	if f >= fieldMonth {
-		i.Days = 0
-	}
-	switch {
-	case f <= fieldHour:
-		i.Micros -= i.Micros % fieldUnits[f]
-	case f >= fieldMonth:
-		i.Months -= i.Months % int32(fieldUnits[f])
-	}
-	return i, nil
-}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 
@@ -257,13 +258,15 @@ func (s *Store) forgetEntries(ctx context.Context, of queue.Subject) ([]string, 
 // SubjectObject is what the audit log calls a subject of which this is the Pseudonym.
 func SubjectObject(pseudonym string) string { return "subject/" + pseudonym }
 
-// JobsOf returns how many jobs that have not ended may have events of the subject in
-// memory, and how many of these name the key in their filter. every: also those that name
-// no tenant beside it.
-func (s *Store) JobsOf(ctx context.Context, of queue.Subject, every bool) (all, naming int64, err error) {
+// JobsOf returns how many jobs may have had events of the subject in memory within a time up
+// to now, and how many of these name the key in their filter: jobs that have not ended, and
+// those that have ended since, or so shortly before (JobLease) that a worker may not have known.
+// every: also those that name no tenant beside it.
+func (s *Store) JobsOf(ctx context.Context, of queue.Subject, every bool, within time.Duration) (all, naming int64, err error) {
 	counted, err := collectOne(ctx, s, "count the jobs that may have events of a key",
-		`select count(*), count(*) filter (where `+jobMention.names()+`) from gancho.jobs where (not (`+jobEnded+`)) and tenant in ('', $4)`,
-		append(mentionArgs(of, every), s.text.encode(of.Tenant)), pgx.RowToStructByPos[struct{ All, Naming int64 }])
+		`select count(*), count(*) filter (where `+jobMention.names()+`) from gancho.jobs
+			where (not (`+jobEnded+`) or started is not null and finished >= now() - $5::interval) and tenant in ('', $4)`,
+		append(mentionArgs(of, every), s.text.encode(of.Tenant), within+JobLease), pgx.RowToStructByPos[struct{ All, Naming int64 }])
 	return counted.All, counted.Naming, err
 }
 

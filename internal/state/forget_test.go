@@ -157,3 +157,35 @@ func TestForgetBars(t *testing.T) {
 	same(t, "during a backup", state.Forgotten{KeptEvents: 1, DeadLetters: 1, Attempts: 1}, must[state.Forgotten](t)(s.Forget(ctx, of, true)))
 	do("rollback")
 }
+
+// TestJobsOf: a job may have events in memory until its worker knows that it has ended.
+func TestJobsOf(t *testing.T) {
+	t.Parallel()
+	s, dsn := newStore(t)
+	ctx := t.Context()
+	tenant := "1"
+	of := queue.Subject{Tenant: tenant, Key: "7"}
+	create := func() state.Job {
+		return must[state.Job](t)(s.CreateJob(ctx, "teste", state.Job{Kind: state.Resend, Endpoint: "crm", Tenant: tenant, Filter: state.Filter{Key: "7", Tenant: &tenant}}))
+	}
+	expect := func(what string, within time.Duration, all, naming int64) {
+		t.Helper()
+		a, n, err := s.JobsOf(ctx, of, false, within)
+		check(t, err)
+		same(t, what, []int64{all, naming}, []int64{a, n})
+	}
+	never := create()
+	expect("a job that waits", 0, 1, 1)
+	must[state.Job](t)(s.CancelJob(ctx, "teste", never.ID, ""))
+	expect("one that was canceled before it began", time.Hour, 0, 0)
+	job := create()
+	must[*state.Job](t)(s.ClaimJob(ctx, "w", time.Minute))
+	must[state.Job](t)(s.CancelJob(ctx, "teste", job.ID, ""))
+	expect("one that was canceled just now", 0, 1, 1)
+	_, err := s.Forget(ctx, of, false)
+	check(t, err)
+	expect("one whose filter was erased", 0, 1, 0)
+	execute(t, dsn, fmt.Sprintf(`update gancho.jobs set finished = now() - interval '30 seconds' where id = %d`, job.ID))
+	expect("one that ended long before", time.Second, 0, 0)
+	expect("one that ended since", 25*time.Second, 1, 0)
+}

@@ -25,11 +25,15 @@ type claim struct {
 	ceiling int64
 }
 
+// JobLease is how long after its process's death a job waits for another one, and the longest
+// that a worker may take to learn that its job was canceled.
+const JobLease = 10 * time.Second
+
 // letsGo is the condition of canceled redrives whose worker may still be sending, or has yet
 // to delete what it has sent: their dead letters stay claimed.
 const letsGo = `(state = 'canceled' and kind = 'redrive' and leased is not null)`
 
-const jobColumns = `id, kind, endpoint, filter::text, rate, state, total, sent, tenant, error, actor, created, started, finished, position, claims, ceiling, silent, kept, waits`
+const jobColumns = `id, kind, endpoint, filter::text, rate, state, total, sent, tenant, error, actor, created, started, finished, position, claims, ceiling, silent, kept, waits, estimated`
 
 // CreateJob is CreateJobs of one.
 func (s *Store) CreateJob(ctx context.Context, actor string, j Job) (Job, error) {
@@ -43,7 +47,8 @@ func (s *Store) CreateJob(ctx context.Context, actor string, j Job) (Job, error)
 // CreateJobs stores jobs of each one's Kind, Endpoint, Filter, Rate and Tenant, all or none,
 // for the events or dead letters that exist now, and counts them, unless the caller has
 // (Total). A redrive without an endpoint in its filter is of the endpoint's own dead letters.
-// Parked changes are in Redis: the caller has counted them. ErrLimit.
+// Parked changes are in Redis, rows in the source: the caller has counted them. ErrLimit. ErrConflict: there is
+// a backfill that has not ended.
 func (s *Store) CreateJobs(ctx context.Context, actor string, jobs []Job) ([]Job, error) {
 	jobs = slices.Clone(jobs)
 	counts := make([]*where, len(jobs)) // of those that are to be counted
@@ -53,7 +58,7 @@ func (s *Store) CreateJobs(ctx context.Context, actor string, jobs []Job) ([]Job
 		if j.Kind == Redrive && j.Filter.Endpoint == "" {
 			j.Filter.Endpoint = j.Endpoint
 		}
-		if j.Kind == RedriveParked || j.Total > 0 {
+		if j.Kind == RedriveParked || j.Kind == Backfill || j.Total > 0 {
 			continue
 		}
 		write = s.writeMany
@@ -106,10 +111,13 @@ func (s *Store) createJob(ctx context.Context, tx pgx.Tx, actor string, j *Job, 
 	if err := s.checkLimit(ctx, tx, j.Tenant, s.limits.Jobs, countJobs); err != nil {
 		return Job{}, err
 	}
-	rows, _ := tx.Query(ctx, `insert into gancho.jobs (kind, endpoint, filter, rate, state, total, tenant, actor, ceiling)
-		values ($1, $2, $3::text::json, $4, 'queued', $5, $6, $7, $8) returning `+jobColumns,
-		string(j.Kind), s.text.encode(j.Endpoint), string(asciiJSON(filter)), j.Rate, total, s.text.encode(j.Tenant), s.text.encode(actor), ceiling)
+	rows, _ := tx.Query(ctx, `insert into gancho.jobs (kind, endpoint, filter, rate, state, total, tenant, actor, ceiling, estimated)
+		values ($1, $2, $3::text::json, $4, 'queued', $5, $6, $7, $8, $9) on conflict (kind) where kind = 'backfill' and state in ('queued', 'running', 'paused') do nothing returning `+jobColumns,
+		string(j.Kind), s.text.encode(j.Endpoint), string(asciiJSON(filter)), j.Rate, total, s.text.encode(j.Tenant), s.text.encode(actor), ceiling, j.Estimated)
 	created, err := pgx.CollectExactlyOneRow(rows, scanJob)
+	if errors.Is(err, pgx.ErrNoRows) {
+		return Job{}, fmt.Errorf("%w: a backfill has not ended", ErrConflict)
+	}
 	if err != nil {
 		return Job{}, err
 	}
@@ -127,8 +135,11 @@ func (s *Store) CountJobs(ctx context.Context, tenant string) (int, error) {
 // recordJob writes an audit entry such as resend.create.
 func (s *Store) recordJob(ctx context.Context, tx pgx.Tx, actor, action string, j *Job) error {
 	c := Change{Actor: actor, Tenant: j.Tenant, Action: string(j.Kind) + "." + action, Object: endpointObject(j.Endpoint)}
-	if j.Kind == RedriveParked {
+	switch j.Kind {
+	case RedriveParked:
 		c.Object = parkedObject
+	case Backfill:
+		c.Object = "source"
 	}
 	return s.record(ctx, tx, &c, nil,
 		facts{"job": j.ID, "state": j.State, "filter": j.Filter, "rate": j.Rate, "total": j.Total, "sent": j.Sent})
@@ -139,7 +150,7 @@ func scanJob(row pgx.CollectableRow) (Job, error) {
 	var filter string
 	var started, finished *time.Time
 	err := row.Scan(&j.ID, &j.Kind, &j.Endpoint, &filter, &j.Rate, &j.State, &j.Total, &j.Sent, &j.Tenant, &j.Error, &j.Actor,
-		&j.Created, &started, &finished, &j.Cursor, &j.claim.number, &j.claim.ceiling, &j.Silent, &j.Kept, &j.Waits)
+		&j.Created, &started, &finished, &j.Cursor, &j.claim.number, &j.claim.ceiling, &j.Silent, &j.Kept, &j.Waits, &j.Estimated)
 	if err != nil {
 		return j, err
 	}
@@ -181,7 +192,7 @@ func (s *Store) CancelJob(ctx context.Context, actor string, id int64, tenant st
 	err = s.write(ctx, fmt.Sprintf("cancel job %d", id), func(tx pgx.Tx) error {
 		rows, _ := tx.Query(ctx, `update gancho.jobs set state = 'canceled', waits = '', finished = now(), claims = claims + 1,
 				leased = case when kind = 'redrive' and started is not null then case when state = 'running' then coalesce(leased, now()) else now() end end
-			where id = $1 and state in ('queued', 'running') returning `+jobColumns, id)
+			where id = $1 and state in ('queued', 'running', 'paused') returning `+jobColumns, id)
 		canceled, err := pgx.CollectExactlyOneRow(rows, scanJob)
 		if errors.Is(err, pgx.ErrNoRows) {
 			return fmt.Errorf("%w: the job has ended", ErrConflict)

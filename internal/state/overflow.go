@@ -3,7 +3,6 @@ package state
 import (
 	"context"
 	"errors"
-	"fmt"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -53,20 +52,25 @@ func (o *Overflow) Heads(ctx context.Context) (map[string]queue.Head, error) {
 func (o *Overflow) Take(ctx context.Context, endpoint, claim string, begin bool, owned func() error) (h queue.Head, err error) {
 	name := o.store.text.encode(endpoint)
 	sql := `update gancho.overflow_heads h set claim = $2 where endpoint = $1 returning ` + headColumns
-	if begin {
-		sql = `insert into gancho.overflow_heads as h (endpoint, claim) values ($1, $2) on conflict (endpoint) do update set claim = excluded.claim returning ` + headColumns
+	if begin { // the end of one that was left behind may be another epoch's
+		sql = `insert into gancho.overflow_heads as h (endpoint, claim) values ($1, $2) on conflict (endpoint)
+			do update set claim = excluded.claim, position = case when h.events > 0 then h.position else '' end returning ` + headColumns
 	}
 	err = o.change(ctx, "take the overflow of an endpoint", func(tx pgx.Tx) error {
 		if h, err = oneHead(ctx, tx, sql, name, claim); err != nil {
 			return err
 		}
-		if err := owned(); err != nil || begin || h.Events > 0 {
-			return err
-		}
-		_, err = tx.Exec(ctx, `delete from gancho.overflow_heads where endpoint = $1`, name)
-		return err
+		return owned()
 	})
 	return h, err
+}
+
+// End implements queue.Overflow.
+func (o *Overflow) End(ctx context.Context, endpoint, claim string) error {
+	return o.change(ctx, "end the overflow of an endpoint", func(tx pgx.Tx) error {
+		_, err := tx.Exec(ctx, `delete from gancho.overflow_heads where endpoint = $1 and claim = $2 and events = 0`, o.store.text.encode(endpoint), claim)
+		return err
+	})
 }
 
 // change is write for what has to survive a crash of the server, whatever the role's settings are.
@@ -191,9 +195,6 @@ func (o *Overflow) Acknowledge(ctx context.Context, endpoint, claim string, done
 			positions = append(positions, d.ID.Bytes())
 		}
 		h, err = deleteOverflowed(ctx, tx, name, positions)
-		if err == nil && h.Events == 0 {
-			_, err = tx.Exec(ctx, `delete from gancho.overflow_heads where endpoint = $1`, name)
-		}
 		return err
 	})
 	return h, err
@@ -225,43 +226,54 @@ func (o *Overflow) Drop(ctx context.Context, endpoint string) error {
 // Forget implements queue.Overflow.
 func (o *Overflow) Forget(ctx context.Context, of queue.Subject, remove bool) (map[string][]queue.ID, error) {
 	s := o.store
+	w := s.overflowedOf(&of)
+	here := `endpoint <> all(` + w.param(s.text.encodeAll(of.Elsewhere)) + `::text[])`
+	names := `select distinct endpoint from ` + overflowTable + w.sql() + ` and ` + here
+	if remove { // one that moves events now has none of the subject yet
+		names += ` union select endpoint from gancho.overflow_heads where ` + here
+	}
+	endpoints, err := collect(ctx, s, "look for overflowed events of a key", names, w.args, pgx.RowTo[string])
+	found := make(map[string][]queue.ID, len(endpoints))
+	for _, name := range endpoints {
+		if err == nil {
+			found[decode(name)], err = o.forgetIn(ctx, name, &of, remove)
+		}
+	}
+	return found, err
+}
+
+// overflowedOf chooses the rows of a subject.
+func (s *Store) overflowedOf(of *queue.Subject) *where {
 	w := &where{text: s.text}
 	w.equal("tenant", &of.Tenant)
 	w.equal("key", &of.Key)
 	w.events(of.Events)
-	found := map[string][]queue.ID{}
-	err := s.write(ctx, "look for overflowed events of a key", func(tx pgx.Tx) error {
-		clear(found)
-		if remove { // whoever has read entries to move them has inserted them then
-			heads, _ := tx.Query(ctx, `select endpoint from gancho.overflow_heads order by endpoint for update`)
-			names, err := pgx.CollectRows(heads, pgx.RowTo[string])
-			if err != nil {
+	return w
+}
+
+// forgetIn is Forget for one endpoint, whose head it locks, and nobody else's meanwhile: whoever
+// has read entries to move them has inserted them then, and who reads them later finds none
+// of the subject in the stream, from which they were removed before.
+func (o *Overflow) forgetIn(ctx context.Context, name string, of *queue.Subject, remove bool) (ids []queue.ID, err error) {
+	w := o.store.overflowedOf(of)
+	w.add("endpoint = %s", name)
+	err = o.change(ctx, "erase overflowed events of a key", func(tx pgx.Tx) error {
+		ids = nil
+		if remove {
+			if _, err := tx.Exec(ctx, `select from gancho.overflow_heads where endpoint = $1 for update`, name); err != nil {
 				return err
 			}
-			for _, name := range names {
-				found[decode(name)] = nil
-			}
 		}
-		rows, _ := tx.Query(ctx, `select endpoint, position from `+overflowTable+w.sql(), w.args...)
-		var name string
-		var position []byte
-		stored := map[string][][]byte{}
-		_, err := pgx.ForEachRow(rows, []any{&name, &position}, func() error {
-			stored[name] = append(stored[name], position)
-			found[decode(name)] = append(found[decode(name)], queue.IDFromBytes(position))
-			position = nil
-			return nil
-		})
-		for name, positions := range stored {
-			if err != nil || !remove {
-				break
-			}
-			_, err = deleteOverflowed(ctx, tx, name, positions)
+		rows, _ := tx.Query(ctx, `select position from `+overflowTable+w.sql(), w.args...)
+		positions, err := pgx.CollectRows(rows, pgx.RowTo[[]byte])
+		for _, p := range positions {
+			ids = append(ids, queue.IDFromBytes(p))
 		}
-		if err != nil {
-			return fmt.Errorf("erase a key: %w", err)
+		if err != nil || !remove || len(ids) == 0 {
+			return err
 		}
-		return nil
+		_, err = deleteOverflowed(ctx, tx, name, positions)
+		return err
 	})
-	return found, err
+	return ids, err
 }

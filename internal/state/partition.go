@@ -29,11 +29,7 @@ func partitionName(table string, day time.Time) string { return table + "_p" + d
 // ensureDays creates the missing partitions that rows of these times need: rows of
 // any day can be written, also of one that Maintain has dropped.
 func (s *Store) ensureDays(ctx context.Context, table string, times []time.Time) error {
-	days := map[string]time.Time{}
-	for _, t := range times {
-		day := t.UTC().Truncate(24 * time.Hour)
-		days[partitionName(table, day)] = day
-	}
+	days := partitionsOf(table, times)
 	if len(days) == 0 {
 		return nil
 	}
@@ -45,32 +41,66 @@ func (s *Store) ensureDays(ctx context.Context, table string, times []time.Time)
 		return err
 	}
 	for _, name := range missing {
-		if err := s.createPartition(ctx, table, name, days[name]); err != nil {
+		err := pgx.BeginFunc(ctx, s.pool, func(tx pgx.Tx) error {
+			if err := lockPartitions(ctx, tx); err != nil {
+				return err
+			}
+			return createPartition(ctx, tx, table, name, days[name])
+		})
+		if err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// createPartition creates a table and attaches it: CREATE TABLE ... PARTITION OF
-// would lock out all readers and writers of the log.
-func (s *Store) createPartition(ctx context.Context, table, name string, day time.Time) error {
-	return pgx.BeginFunc(ctx, s.pool, func(tx pgx.Tx) error {
-		if _, err := tx.Exec(ctx, `select pg_advisory_xact_lock($1)`, int64(partitionLock)); err != nil {
+// keepDays is ensureDays within a transaction, until whose end none of the partitions is
+// dropped. Nobody else creates any meanwhile.
+func keepDays(ctx context.Context, tx pgx.Tx, table string, times []time.Time) error {
+	err := lockPartitions(ctx, tx)
+	if err == nil {
+		_, err = tx.Exec(ctx, `lock table `+table+` in row exclusive mode`) // as an INSERT does: who drops a partition waits
+	}
+	days := partitionsOf(table, times)
+	for _, name := range slices.Sorted(maps.Keys(days)) {
+		if err != nil {
 			return err
 		}
-		// Not to_regclass: it may answer from a cache of before the lock.
-		var exists bool
-		err := tx.QueryRow(ctx, `select exists (select from pg_class where relnamespace = 'gancho'::regnamespace and 'gancho.' || relname = $1)`, name).Scan(&exists)
-		if err != nil || exists {
-			return err
-		}
-		const bound = "2006-01-02T15:04:05Z07:00"
-		_, err = tx.Exec(ctx, fmt.Sprintf(`create table %[2]s (like %[1]s including all);
-			alter table %[1]s attach partition %[2]s for values from ('%[3]s') to ('%[4]s')`,
-			table, name, day.Format(bound), day.AddDate(0, 0, 1).Format(bound)))
+		err = createPartition(ctx, tx, table, name, days[name])
+	}
+	return err
+}
+
+// partitionsOf are the days of the times, by the names of their partitions.
+func partitionsOf(table string, times []time.Time) map[string]time.Time {
+	days := map[string]time.Time{}
+	for _, t := range times {
+		day := t.UTC().Truncate(24 * time.Hour)
+		days[partitionName(table, day)] = day
+	}
+	return days
+}
+
+// lockPartitions makes the transaction the only one that creates partitions.
+func lockPartitions(ctx context.Context, tx pgx.Tx) error {
+	_, err := tx.Exec(ctx, `select pg_advisory_xact_lock($1)`, int64(partitionLock))
+	return err
+}
+
+// createPartition creates a table, if it does not exist, and attaches it: CREATE TABLE ...
+// PARTITION OF would lock out all readers and writers of the log. lockPartitions comes before.
+func createPartition(ctx context.Context, tx pgx.Tx, table, name string, day time.Time) error {
+	// Not to_regclass: it may answer from a cache of before the lock.
+	var exists bool
+	err := tx.QueryRow(ctx, `select exists (select from pg_class where relnamespace = 'gancho'::regnamespace and 'gancho.' || relname = $1)`, name).Scan(&exists)
+	if err != nil || exists {
 		return err
-	})
+	}
+	const bound = "2006-01-02T15:04:05Z07:00"
+	_, err = tx.Exec(ctx, fmt.Sprintf(`create table %[2]s (like %[1]s including all);
+		alter table %[1]s attach partition %[2]s for values from ('%[3]s') to ('%[4]s')`,
+		table, name, day.Format(bound), day.AddDate(0, 0, 1).Format(bound)))
+	return err
 }
 
 // Maintain creates the partitions of the next days and drops those of days that

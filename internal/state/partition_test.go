@@ -1,6 +1,8 @@
 package state_test
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"testing"
@@ -101,7 +103,13 @@ func TestWritersAtOnce(t *testing.T) {
 			}
 			errs <- nil
 		}()
-		go func() { errs <- store.Maintain(t.Context(), time.Hour, 240*time.Hour) }()
+		go func() {
+			err := store.Maintain(t.Context(), time.Hour, 240*time.Hour)
+			for errors.Is(err, state.ErrUnreachable) { // it waits for no writer for long: the next call tries again
+				err = store.Maintain(t.Context(), time.Hour, 240*time.Hour)
+			}
+			errs <- err
+		}()
 	}
 	for range 2 * len(stores) {
 		check(t, <-errs)
@@ -109,6 +117,33 @@ func TestWritersAtOnce(t *testing.T) {
 	if n := query[int](t, dsn, `select count(*) from gancho.attempts where time > now() - interval '10 days'`); n != 30 {
 		t.Errorf("%d attempts of the days that are kept, want 30", n)
 	}
+}
+
+// TestDaysAreKeptForWriters: rows of an old day are written however often others drop its
+// partition meanwhile.
+func TestDaysAreKeptForWriters(t *testing.T) {
+	t.Parallel()
+	s, dsn := newStore(t)
+	conn := connect(t, dsn)
+	old := attempt("crm", 1)
+	old.Time = time.Now().AddDate(0, 0, -30)
+	ctx, stop := context.WithCancel(t.Context())
+	dropped := make(chan error, 1)
+	go func() {
+		for {
+			if _, err := conn.Exec(t.Context(), `drop table if exists gancho.attempts_p`+old.Time.UTC().Format("20060102")); err != nil || ctx.Err() != nil {
+				dropped <- err
+				return
+			}
+		}
+	}()
+	for range 30 {
+		check(t, s.WriteAttempts(t.Context(), []state.Attempt{old}))
+	}
+	stop()
+	check(t, <-dropped)
+	check(t, s.WriteAttempts(t.Context(), []state.Attempt{old}))
+	same(t, "attempts", 1, query[int](t, dsn, `select count(*) from gancho.attempts`))
 }
 
 // TestPartitionsAreUsed: a query of one day does not look at the others.

@@ -107,6 +107,9 @@ const (
 	// RedriveParked maps parked changes again, and removes those that this leads to an
 	// event, or to nothing any more. Only a process that captures has the rules for it.
 	RedriveParked JobKind = "redrive_parked"
+	// Backfill reads rows that are there already. Its numbers are of rows, its Filter has the table, the events
+	// and Where. Only a process that captures does it.
+	Backfill JobKind = "backfill"
 )
 
 // JobState is how far a job is.
@@ -116,6 +119,7 @@ type JobState string
 const (
 	Queued   JobState = "queued"
 	Running  JobState = "running"
+	Paused   JobState = "paused" // a backfill that somebody has stopped for a while
 	Done     JobState = "done"
 	Canceled JobState = "canceled"
 	Failed   JobState = "failed"
@@ -132,6 +136,8 @@ type Filter struct {
 	Tenants  []string  `json:"tenants,omitempty"`  // any of them
 	Key      string    `json:"key,omitempty"`
 	Events   []string  `json:"events,omitempty"`  // patterns with *
+	Table    string    `json:"table,omitempty"`   // backfills': as SQL writes its name
+	Where    string    `json:"where,omitempty"`   // backfills': an SQL expression over the table's columns
 	From     time.Time `json:"from,omitzero"`     // commit time (attempts: their own), inclusive
 	To       time.Time `json:"to,omitzero"`       // exclusive
 	Outcome  string    `json:"outcome,omitempty"` // attempts': delivered, retry, ...
@@ -143,24 +149,26 @@ type Filter struct {
 // Job sends kept events, dead letters or what parked changes lead to. Whoever runs it goes on where
 // it stopped.
 type Job struct {
-	ID       int64     `json:"id,omitempty"` // 0: a dry run, which only counts
-	Kind     JobKind   `json:"kind"`
-	Endpoint string    `json:"endpoint"` // where to; empty: parked changes have none
-	Filter   Filter    `json:"filter"`
-	Rate     float64   `json:"rate,omitempty"` // events a second; 0: no limit
-	State    JobState  `json:"state,omitempty"`
-	Total    int64     `json:"total"` // counted when it was created
-	Sent     int64     `json:"sent"`
-	Silent   int64     `json:"silent,omitempty"` // parked changes for which their rule no longer fires: removed
-	Kept     int64     `json:"kept,omitempty"`   // changes that are still parked, for a reason of their own
-	Tenant   string    `json:"tenant,omitempty"` // of who created it; empty: all
-	Error    string    `json:"error,omitempty"`  // why it failed
-	Waits    string    `json:"waits,omitempty"`  // what it waits for: a quota; empty: nothing
-	Actor    string    `json:"actor,omitempty"`
-	Created  time.Time `json:"created,omitzero"`
-	Started  time.Time `json:"started,omitzero"`
-	Finished time.Time `json:"finished,omitzero"`
-	DryRun   bool      `json:"dry_run,omitempty"` // it was counted, and not stored
+	ID       int64    `json:"id,omitempty"` // 0: a dry run, which only counts
+	Kind     JobKind  `json:"kind"`
+	Endpoint string   `json:"endpoint"` // where to; empty: parked changes have none
+	Filter   Filter   `json:"filter"`
+	Rate     float64  `json:"rate,omitempty"` // events a second; 0: no limit
+	State    JobState `json:"state,omitempty"`
+	Total    int64    `json:"total"` // counted when it was created; of a backfill the rows
+	// Estimated: the total is what the server's statistics say.
+	Estimated bool      `json:"estimated,omitempty"`
+	Sent      int64     `json:"sent"`
+	Silent    int64     `json:"silent,omitempty"` // parked changes for which their rule no longer fires: removed
+	Kept      int64     `json:"kept,omitempty"`   // changes that are still parked, for a reason of their own
+	Tenant    string    `json:"tenant,omitempty"` // of who created it; empty: all
+	Error     string    `json:"error,omitempty"`  // why it failed
+	Waits     string    `json:"waits,omitempty"`  // what it waits for: a quota; empty: nothing
+	Actor     string    `json:"actor,omitempty"`
+	Created   time.Time `json:"created,omitzero"`
+	Started   time.Time `json:"started,omitzero"`
+	Finished  time.Time `json:"finished,omitzero"`
+	DryRun    bool      `json:"dry_run,omitempty"` // it was counted, and not stored
 	// Cursor is where it goes on; the store's own.
 	Cursor string `json:"-"`
 

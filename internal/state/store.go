@@ -237,24 +237,28 @@ func (s *Store) copyIn(ctx context.Context, name, columns, conflict string, days
 		return nil
 	}
 	what := "write " + strings.TrimPrefix(name, "gancho.")
-	for try := 1; ; try++ {
-		if err := s.ensureDays(ctx, name, days); err != nil {
-			return fmt.Errorf("%s: %w", what, explain(err))
-		}
-		err := s.write(ctx, what, func(tx pgx.Tx) error {
+	if err := s.ensureDays(ctx, name, days); err != nil {
+		return fmt.Errorf("%s: %w", what, explain(err))
+	}
+	copyRows := func(kept bool) error {
+		return s.write(ctx, what, func(tx pgx.Tx) error {
 			if err := s.checkForgets(ctx, tx); err != nil {
 				return err
 			}
+			if kept {
+				if err := keepDays(ctx, tx, name, days); err != nil {
+					return err
+				}
+			}
 			return copyOnce(ctx, tx, name, columns, conflict, n, row)
 		})
-		// Maintain, in another process, may drop an old day between the two.
-		if try == maxCopies || cdc.SQLState(err) != cdc.CodeCheckViolation {
-			return err
-		}
 	}
+	err := copyRows(false)
+	if cdc.SQLState(err) == cdc.CodeCheckViolation { // Maintain, in another process, has dropped an old day between the two
+		err = copyRows(true)
+	}
+	return err
 }
-
-const maxCopies = 3
 
 func copyOnce(ctx context.Context, tx pgx.Tx, name, columns, conflict string, n int, row func(int) []any) error {
 	stage := "gancho_" + strings.TrimPrefix(name, "gancho.")

@@ -27,16 +27,27 @@ type Document struct {
 	root   *yaml.Node
 	lines  []string
 	env    func(string) (string, bool)
-	filled []string // pairs: what a variable was replaced by, and ${NAME}
-	errors Errors   // MaxErrors, and one more: there are more
-	found  int      // mistakes, those that were not recorded included
+	sql    bool                 // its values are SQL, and none is a secret
+	filled []string             // pairs: what a variable was replaced by, and ${NAME}
+	errors Errors               // MaxErrors, and one more: there are more
+	found  int                  // mistakes, those that were not recorded included
+	shapes map[*yaml.Node]place // of a document that stands for any
 }
 
 // Parse parses the text of the file called name, which may be empty of content.
 // Syntax errors are in the document's Errors; its Root is then not valid.
 // With a non-nil env, ${NAME} and ${NAME:-default} in scalars are replaced.
 func Parse(name string, src []byte, env func(string) (string, bool)) *Document {
-	d := &Document{name: name, env: env, lines: splitLines(string(src))}
+	return parse(&Document{name: name, env: env, lines: splitLines(string(src))}, src)
+}
+
+// ParseSQL is Parse for a document without variables and secrets, whose values are SQL: a
+// value that a comma of its SQL ends is recognised, and shown.
+func ParseSQL(name string, src []byte) *Document {
+	return parse(&Document{name: name, sql: true, lines: splitLines(string(src))}, src)
+}
+
+func parse(d *Document, src []byte) *Document {
 	if i := slices.IndexFunc(d.lines, func(s string) bool { return !utf8.ValidString(s) }); i >= 0 {
 		d.errorAt(i+1, 1, "save the file as UTF-8", "the text is not UTF-8")
 		return d
@@ -64,6 +75,9 @@ func Parse(name string, src []byte, env func(string) (string, bool)) *Document {
 	if doc.Kind == yaml.DocumentNode && len(doc.Content) == 1 && len(d.errors) == 0 {
 		if nodes := 0; d.bounded(doc.Content[0], nil, &nodes) {
 			d.root = doc.Content[0]
+			if d.sql {
+				d.joinBroken(d.root)
+			}
 		}
 	}
 	return d

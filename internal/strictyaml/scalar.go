@@ -13,6 +13,11 @@ import (
 // Text returns a scalar as it is written, with the environment's variables
 // filled in; numbers and booleans too. It is empty only after an error.
 func (v Value) Text() string {
+	v.noteForm(form{kind: formText})
+	return v.text()
+}
+
+func (v Value) text() string {
 	r := v.Resolved()
 	if !r.IsScalar() {
 		v.wrongKind("a single value")
@@ -31,6 +36,7 @@ func (v Value) Text() string {
 // Raw returns a scalar as it is written, without looking at the environment; a
 // null that is written out too.
 func (v Value) Raw() string {
+	v.noteForm(form{kind: formRaw})
 	r := v.Resolved()
 	if !r.IsScalar() && !r.IsNull() {
 		v.wrongKind("a single value")
@@ -48,9 +54,22 @@ func (v Value) Texts() []string {
 	return out
 }
 
+// Is reports whether the value is that word, as it is written, in the place of what else
+// may stand there.
+func (v Value) Is(word string) bool {
+	if !v.IsScalar() {
+		return false
+	}
+	if s := v.slot(); s != nil && !slices.Contains(s.words, word) {
+		s.read, s.words = true, append(s.words, word)
+	}
+	return v.Resolved().node.Value == word
+}
+
 // Choice returns the text, which must be one of the names.
 func (v Value) Choice(names ...string) string {
-	text := v.Text()
+	v.noteForm(form{kind: formChoice, names: names})
+	text := v.text()
 	if text == "" || slices.Contains(names, text) {
 		return text
 	}
@@ -64,7 +83,8 @@ func (v Value) Choice(names ...string) string {
 
 // Bool returns true or false; YAML 1.1's yes, on and their like are refused.
 func (v Value) Bool() bool {
-	switch text := v.Text(); text {
+	v.noteForm(form{kind: formBool})
+	switch text := v.text(); text {
 	case "true":
 		return true
 	case "false", "":
@@ -76,7 +96,8 @@ func (v Value) Bool() bool {
 
 // Int returns a decimal integer from lo to hi.
 func (v Value) Int(lo, hi int) int {
-	text := v.Text()
+	v.noteForm(form{kind: formInt, lo: int64(lo), hi: int64(hi)})
+	text := v.text()
 	if text == "" {
 		return 0
 	}
@@ -97,7 +118,8 @@ func (v Value) Int(lo, hi int) int {
 // Duration returns a duration such as 500ms, 30s, 1h30m or 2d (of 24 hours),
 // from lo to hi.
 func (v Value) Duration(lo, hi time.Duration) time.Duration {
-	text := v.Text()
+	v.noteForm(form{kind: formDuration})
+	text := v.text()
 	if text == "" {
 		return 0
 	}
@@ -157,7 +179,8 @@ func DurationText(d time.Duration) string {
 
 // Bytes returns a size in bytes such as 64KiB, 10MB or 512, from lo to hi.
 func (v Value) Bytes(lo, hi int64) int64 {
-	text := v.Text()
+	v.noteForm(form{kind: formBytes, lo: lo, hi: hi})
+	text := v.text()
 	if text == "" {
 		return 0
 	}
@@ -179,7 +202,8 @@ func (v Value) Bytes(lo, hi int64) int64 {
 
 // Rate returns a rate such as 50/s, 600/m or 1000/h, as a number per second.
 func (v Value) Rate() float64 {
-	text := v.Text()
+	v.noteForm(form{kind: formRate})
+	text := v.text()
 	if text == "" {
 		return 0
 	}
@@ -196,7 +220,8 @@ func (v Value) Rate() float64 {
 // Prefix returns an address range such as 10.0.0.0/8 or fd00::/8; a single
 // address is a range of one.
 func (v Value) Prefix() netip.Prefix {
-	text := v.Text()
+	v.noteForm(form{kind: formPrefix})
+	text := v.text()
 	if text == "" {
 		return netip.Prefix{}
 	}

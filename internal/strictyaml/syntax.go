@@ -29,6 +29,9 @@ func (d *Document) syntax(err error) {
 	if s.says("unknown anchor") { // it may be a password, so it is not repeated
 		s.message = "unknown anchor"
 	}
+	if s.says("flow ") && d.brokenAt(s.mark.Line, s.mark.Column) {
+		return
+	}
 	hint := s.hint(d)
 	d.errorAt(s.mark.Line, s.mark.Column, hint, "read YAML: %s", s.message)
 }

@@ -32,6 +32,9 @@ func (v Value) Resolved() Value {
 // Errorf records a mistake at the value. The hint may be empty.
 func (v Value) Errorf(hint, format string, args ...any) {
 	if v.node != nil {
+		if s := v.slot(); s != nil {
+			s.failed = true
+		}
 		v.doc.errorAt(v.node.Line, v.node.Column, hint, format, args...)
 	}
 }
@@ -151,6 +154,9 @@ func (v Value) wrongKind(wanted string) {
 	if !v.Valid() {
 		return
 	}
+	if s := v.slot(); s != nil {
+		s.refused = true
+	}
 	hint := ""
 	if v.empty() {
 		hint = "give it a value or remove the key"
@@ -194,6 +200,10 @@ func (v Value) Map(fields ...Field) {
 	}
 	if !v.IsMap() {
 		v.wrongKind("a mapping")
+		return
+	}
+	if v.standsForAny() {
+		v.anyMap(fields)
 		return
 	}
 	seen := map[string]bool{}
@@ -271,6 +281,13 @@ func (v Value) Entries() []Entry {
 		v.wrongKind("a mapping")
 		return nil
 	}
+	if v.standsForAny() {
+		var all []Entry
+		for _, item := range v.anyItems() {
+			all = append(all, Entry{Key: Value{v.doc, &yaml.Node{Kind: yaml.ScalarNode, Tag: "!!str"}}, Value: item})
+		}
+		return all
+	}
 	var own, merged []Entry
 	first := make(map[string]int, len(r.node.Content)/2) // line of each key
 	for i := 0; i+1 < len(r.node.Content); i += 2 {
@@ -319,6 +336,9 @@ func (v Value) List() []Value {
 	if !r.IsList() {
 		v.wrongKind("a list")
 		return nil
+	}
+	if v.standsForAny() {
+		return v.anyItems()
 	}
 	out := make([]Value, len(r.node.Content))
 	for i, c := range r.node.Content {

@@ -162,32 +162,11 @@ func onDimension(f func(lower, length int) int) *impl {
 // arrayImpls are the operators and functions of arrays.
 func arrayImpls() map[string]*impl {
 	return map[string]*impl{
-		"arraycontains(anyarray,anyarray)":  containing(func(m *Machine, a, b *array, t *elementType) value { return t.contains(m, a, b, true) }),
-		"arraycontained(anyarray,anyarray)": containing(func(m *Machine, a, b *array, t *elementType) value { return t.contains(m, b, a, true) }),
-		"arrayoverlap(anyarray,anyarray)":   containing(func(m *Machine, a, b *array, t *elementType) value { return t.contains(m, b, a, false) }),
-		"cardinality(anyarray)":             one(func(_ *Machine, a value) value { return intValue(int64(a.arr.length())) }),
-		"array_ndims(anyarray)": one(func(_ *Machine, a value) value {
-			if len(a.arr.dims) == 0 {
-				return value{}
-			}
-			return intValue(int64(len(a.arr.dims)))
-		}),
-		"array_length(anyarray,int4)":                      onDimension(func(_, length int) int { return length }),
-		"array_upper(anyarray,int4)":                       onDimension(func(lower, length int) int { return lower + length - 1 }),
-		"array_lower(anyarray,int4)":                       onDimension(func(lower, _ int) int { return lower }),
-		"array_to_string(anyarray,text)":                   arrayToString(),
-		"array_to_string(anyarray,text,text)":              arrayToString(),
-		"array_position(anycompatiblearray,anycompatible)": arrayPosition(),
+		"cardinality(anyarray)":               one(func(_ *Machine, a value) value { return intValue(int64(a.arr.length())) }),
+		"array_length(anyarray,int4)":         onDimension(func(_, length int) int { return length }),
+		"array_to_string(anyarray,text)":      arrayToString(),
+		"array_to_string(anyarray,text,text)": arrayToString(),
 	}
-}
-
-// weight is the number of steps that comparing an element takes.
-func weight(v value) int {
-	n := 4 + len(v.s)/16
-	if v.big != nil {
-		n += v.big.length()/5 + int(v.scale)
-	}
-	return n
 }
 
 // arrayToString joins the elements' text forms. Nulls are left out, unless the
@@ -207,44 +186,6 @@ func arrayToString() *impl {
 				return value{}
 			}
 			return m.joinElements(a[0].arr, codecs, a[1].s, a[2])
-		}}, nil
-	})
-}
-
-// arrayPosition finds the first element that is not distinct from the second
-// argument.
-func arrayPosition() *impl {
-	return bound(func(c *checker, t *term) (*impl, *Error) {
-		eq, err := elementEquality(c, t)
-		if err != nil {
-			return nil, err
-		}
-		return &impl{lax: true, many: func(m *Machine, a []value) value {
-			if a[0].state == stateNull {
-				return value{}
-			}
-			arr, want := a[0].arr, a[1]
-			if len(arr.dims) > 1 {
-				return m.fail("0A000", "searching for elements in multidimensional arrays is not supported")
-			}
-			r := arr.reader()
-			for i := 0; ; i++ {
-				e, more := r.next(m)
-				if !more || e.state == stateFailed {
-					return e
-				}
-				found := e.state == stateNull && want.state == stateNull
-				if e.state == stateKnown && want.state == stateKnown {
-					r := eq(m, e, want)
-					if r.state == stateFailed {
-						return r
-					}
-					found = r.isTrue()
-				}
-				if found {
-					return intValue(int64(arr.lower[0] + i))
-				}
-			}
 		}}, nil
 	})
 }

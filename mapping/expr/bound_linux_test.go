@@ -43,8 +43,8 @@ func TestBound(t *testing.T) {
 	b := &bounded{source: s, scope: s.scope(t)}
 	b.load(t, largestRow)
 	for _, src := range []string{
-		"cardinality(new.ai)", "new.ai[1]", "new.ai[60000]", "new.i4 = any(new.ai)", "new.i4 <> all(new.ai)", "new.i4 > any(new.ai)", "new.ai = old.ai", "new.ai <> old.ai", "new.ai && old.ai", "new.ai && array[0]",
-		"new.ai @> array[0]", "array_position(new.ai, 0)", "array_position(new.an, 0.5)", "new.an && array[0.5]", "'' = any(new.at)", "new.at && array['']", "cardinality(coalesce(new.ai, old.ai))",
+		"cardinality(new.ai)", "new.ai[1]", "new.ai[60000]", "new.i4 = any(new.ai)", "new.i4 <> all(new.ai)", "new.i4 > any(new.ai)", "new.ai = old.ai", "new.ai <> old.ai",
+		"0.5 = any(new.an)", "'' = any(new.at)", "cardinality(coalesce(new.ai, old.ai))",
 		"new.n / old.n", "old.n / new.n", "new.n / new.n", "mod(new.n, old.n)", "div(new.n, old.n)", "new.n / 7", "7 / new.n", "new.n > old.n", "new.n > 12345678901234567890123", "new.n + 12345678901234567890123", "mod(2.5 / nullif(new.dn, 0.3), new.n)", "2 / new.dn < new.n", "new.dn / new.n", "new.n + old.n",
 	} {
 		if ours, theirs, ok := b.measure(t, src); !ok {

@@ -68,9 +68,6 @@ func TestPoisonRow(t *testing.T) {
 		"concat_ws":          {"concat_ws(a" + strings.Repeat(", a", 600) + ")", many("x"), "1", "", true},
 		"array_to_string":    {"array_to_string(a::text[], c)", braces("x"), "1", many("y")[:100_000], true},
 		"array":              {"cardinality(a::int[])", braces("1"), "1", "", false},
-		"arrays of arrays":   {"a::int[] @> (c::int[])", braces("1"), "1", braces("2"), false},
-		"arrays":             {"a::text[] @> (c::text[])", braces("x"), "1", "{" + strings.TrimSuffix(strings.Repeat("x,", 10_000), ",") + ",y}", false},
-		"quadratic arrays":   {"a::text[] <@ (c::text[])", braces("x1"), "1", braces("x2") + "", false},
 		"repeat":             {"repeat(a, 1000)", many("x"), "1", "", true},
 		"lpad":               {"lpad(a, 200000000, c)", "x", "1", "é", true},
 		"jsonb numbers":      {"a::jsonb ? 'x'", list("1e131071"), "1", "", true},
@@ -133,9 +130,9 @@ func TestLargeArray(t *testing.T) {
 	}
 	change := inserted(scope, "{"+numbers.String()[1:]+"}", "{"+times.String()[1:]+"}", "[0:49999][3:4]={"+table.String()[1:]+"}", "{"+numbers.String()[1:]+"}")
 	for _, src := range []string{
-		"cardinality(a) = 50000", "cardinality(b) = 50000", "cardinality(c) = 100000", "array_ndims(c) = 2", "array_length(b, 1) = 50000", "array_length(c, 2) = 2", "array_upper(c, 1) = 49999", "array_lower(c, 2) = 3",
+		"cardinality(a) = 50000", "cardinality(b) = 50000", "cardinality(c) = 100000", "array_length(b, 1) = 50000", "array_length(c, 2) = 2",
 		"a[1] = -100", "a[50000] = 49899", "a[50001] is null", "b[1] < b[2]", "b[50000] = '2024-01-31 10:00:00.049999'", "c[1] is null", "-99 = any(a)", "0 > any(a)", "not -100 <> all(a)", "b[1] = any(b)", "0 = any(c)",
-		"a <> c", "a = c is false", "array_position(a, -98) = 3", "a && array[-99]", "not a <@ array[0]", "b && array['2024-01-31 10:00:00'::timestamp]", "cardinality(coalesce(a, c)) = 50000", "(case when a[1] < 0 then a end)[2] = -99", "'-99' = any(d)", "d::text[] <> array['']", "lower(d[3]) = '-98'",
+		"a <> c", "a = c is false", "cardinality(coalesce(a, c)) = 50000", "(case when a[1] < 0 then a end)[2] = -99", "'-99' = any(d)", "d::text[] <> array['']", "lower(d[3]) = '-98'",
 	} {
 		e, err := expr.Compile(src, scope)
 		if err != nil {
@@ -195,7 +192,11 @@ func FuzzBudget(f *testing.F) {
 			machine.Load(change)
 			before, began := allocated(), time.Now()
 			_, _, err = machine.AppendText(nil, e)
-			if used := allocated() - before; used > memory+slack {
+			allowed := uint64(memory + slack)
+			if strings.Contains(src, "regexp_replace(") { // the race detector's sync.Pool drops what regexp would use again
+				allowed += 16 << 20
+			}
+			if used := allocated() - before; used > allowed {
 				t.Errorf("%s: %d bytes were allocated, more than the budget of %d (error: %v)", src, used, memory, err)
 			}
 			if took := time.Since(began); took > 10*time.Second {

@@ -387,6 +387,7 @@ func (c *checker) overArray(op string, opPlace, p place, x, arr *term, all bool)
 	}
 	// The operator's own term, for binding its code to the types.
 	one := newTerm(opCall, result, p, x, newTerm(opBound, types[1], arr.place, arr))
+	t.function = cand.name
 	if t.impl, t.all = c.bindImpl(cand, one, "operator "+op), all; t.impl == nil {
 		return nil
 	}

@@ -131,7 +131,7 @@ func (c *checker) apply(cand *candidate, p place, what string, args []*term) *te
 		}
 	}
 	t := newTerm(opCall, result, p, converted...)
-	t.stable = cand.stable
+	t.stable, t.function = cand.stable, cand.name
 	if t.impl = c.bindImpl(cand, t, what); t.impl == nil {
 		return nil
 	}
@@ -256,13 +256,21 @@ func (c *checker) callNamed(name string, p place, args []*term) *term {
 	return c.errorAt(p, "cast the arguments, or check their number", "function %s does not exist", sig)
 }
 
-// functionHint proposes functions with a name like the one written.
-func functionHint(name string) string {
+// FunctionNames are the functions of the language, sorted.
+func FunctionNames() []string {
 	names := append(slices.Collect(maps.Keys(pg().functions)), "coalesce", "nullif", "greatest", "least", "changed", "became")
 	names = append(names, maskNames()...)
 	names = slices.DeleteFunc(names, func(n string) bool { return !hasImpl(n) })
 	slices.Sort(names)
-	return suggest(name, names, "did you mean %s?", "functions: "+strings.Join(names, ", "))
+	return names
+}
+
+// functionHint proposes a function with a name like the one written.
+func functionHint(name string) string {
+	if near := ClosestFunction(name, FunctionNames()); near != "" {
+		return "did you mean " + near + "?"
+	}
+	return ""
 }
 
 // hasImpl reports whether some form of the function is implemented.
@@ -277,7 +285,7 @@ func hasImpl(name string) bool {
 // clock creates current_date and the like, which are the commit's time.
 func (c *checker) clock(n *call) *term {
 	now := newTerm(opCall, builtin(oidTimestamptz), n.place)
-	now.impl, now.stable = nowImpl(), true
+	now.impl, now.stable, now.function = nowImpl(), true, "now"
 	switch n.name.text {
 	case "current_timestamp":
 		return now

@@ -92,8 +92,6 @@ var codecs = sync.OnceValue(func() map[uint32]*codec {
 		oidText: text, oidVarchar: text, oidBpchar: text,
 		oidJSON:  {parse: parseText, print: printText, plain: true, literals: true, input: jsonInput},
 		oidJSONB: {parse: parseText, print: printText, plain: true, literals: true, input: jsonbInput},
-		oidInet:  {parse: parseText, print: printText, plain: true, literals: true, input: inetInput(false)},
-		oidCIDR:  {parse: parseText, print: printText, plain: true, literals: true, input: inetInput(true)},
 		oidInt2:  integer(16), oidInt4: integer(32), oidInt8: integer(64), oidFloat4: float(32), oidFloat8: float(64),
 		oidBool:    known(parseBool, printBool),
 		oidNumeric: known(parseNumericValue, func(_ *Machine, dst []byte, v value) []byte { return appendNumeric(dst, v) }),

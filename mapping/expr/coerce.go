@@ -133,6 +133,7 @@ func (c *checker) castFunction(t *term, to *cdc.Type, fn string) *term {
 		return c.unsupported(t.place, "use the value as it is", "casting %s to %s is not supported", typeTitle(from), typeTitle(to))
 	}
 	r := newTerm(opCall, to, t.place, t)
+	r.function = fn
 	if r.impl = c.bound(im, r); r.impl == nil {
 		return nil
 	}

@@ -4,9 +4,7 @@ import (
 	"bytes"
 	"cmp"
 	"math"
-	"net/netip"
 	"slices"
-	"strconv"
 	"strings"
 
 	"gancho/cdc"
@@ -49,12 +47,10 @@ func comparison(op string, l, r *cdc.Type) *impl {
 	}
 	if l.OID == r.OID && isEquality {
 		switch l.OID {
-		case oidUUID, oidBytea:
+		case oidUUID, oidBytea, oidInet:
 			return equalBytes(op == "<>", bytes.Equal)
 		case oidJSONB:
 			return equalBytes(op == "<>", pgtext.JSONEqual)
-		case oidInet:
-			return equalBytes(op == "<>", equalInet)
 		}
 	}
 	if o := orderingOf(l, r); o != nil {
@@ -284,59 +280,6 @@ func equalArrays(m *Machine, a, b *array, eq equality) value {
 
 // isInfinite reports the two infinities of a timestamp.
 func isInfinite(ts int64) bool { return ts == math.MaxInt64 || ts == math.MinInt64 }
-
-// inetInput is the input function of inet or cidr, for the forms that PostgreSQL
-// prints. It accepts more, such as 10/8 and 010.0.0.1.
-func inetInput(network bool) func(m *Machine, s []byte) value {
-	name := "inet"
-	if network {
-		name = "cidr"
-	}
-	return func(m *Machine, s []byte) value {
-		addr, bits, ok := parseInet(s)
-		if network {
-			prefix, err := addr.Prefix(bits)
-			ok = ok && err == nil && prefix.Addr() == addr
-		}
-		// Those that begin with 96 zero bits have two forms.
-		if ok && addr.Is6() && addr.Less(netip.MustParseAddr("0:0:0:0:0:1::")) && addr != netip.IPv6Unspecified() && addr != netip.IPv6Loopback() {
-			ok = false
-		}
-		if !ok {
-			return m.fail("0A000", "the text is not read here as "+name+": write an address such as 10.0.0.1 or 10.0.0.0/8")
-		}
-		out := addr.AppendTo(m.arena)
-		if network || bits < addr.BitLen() {
-			out = strconv.AppendInt(append(out, '/'), int64(bits), 10)
-		}
-		return m.appended(out)
-	}
-}
-
-// parseInet reads an address with an optional mask length, as PostgreSQL prints it.
-func parseInet(s []byte) (addr netip.Addr, bits int, ok bool) {
-	host, mask, masked := bytes.Cut(trimBlanks(s), []byte("/"))
-	addr, err := netip.ParseAddr(string(host))
-	if err != nil || addr.Zone() != "" {
-		return addr, 0, false
-	}
-	bits = addr.BitLen()
-	if masked {
-		n, err := strconv.Atoi(string(mask))
-		if err != nil || n < 0 || n > bits || mask[0] == '+' {
-			return addr, 0, false
-		}
-		bits = n
-	}
-	return addr, bits, true
-}
-
-// equalInet compares two addresses with their masks.
-func equalInet(a, b []byte) bool {
-	x, xbits, ok1 := parseInet(a)
-	y, ybits, ok2 := parseInet(b)
-	return ok1 && ok2 && x == y && xbits == ybits
-}
 
 // collatedColumn finds a column of the term that has a collation of its own, with
 // preference for a nondeterministic one.

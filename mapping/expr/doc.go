@@ -7,13 +7,12 @@
 // everything else by name, with a hint; package mapping has PostgreSQL evaluate what is only
 // Unsupported. A result is never wrong: where it depends
 // on the row whether the meaning is known, evaluation fails with an EvalError.
-// Those cases are a date or time cast from text in a form that only the server can read (today, names of
-// time zones, days of the year), an address
-// that is not as PostgreSQL prints it, money in another form than that of the C
-// locale, rounding to more than 2000 digits, age of an infinite timestamp, quarters
-// of a negative interval, jsonb's null cast to a scalar, hexadecimal numbers in
-// text, an enum label added or renamed since, and a letter whose other case depends
-// on the server's version of Unicode.
+// Those cases are a date or time cast from text in a form that only the server can read (today,
+// names of time zones, days of the year), money in another form than that of the C locale,
+// rounding to more than 2000 digits, age of an infinite timestamp, quarters of a negative
+// interval, jsonb's null cast to a scalar, hexadecimal numbers in text, an enum label added or
+// renamed since, and a letter whose other case depends on the server's version of Unicode.
+// Intervals are read as 15 and later read them: 14 refuses fields beyond 32 bits.
 //
 // Evaluation has a budget for each change: 256 MiB of memory, results included, and
 // the work of a few seconds for what can take more than the size of its operands,

@@ -28,7 +28,7 @@ func Example() {
 		fmt.Println(err)
 		return
 	}
-	value, err := expr.Compile("to_char(amount * 1.1, 'FM990.00')", scope)
+	value, err := expr.Compile("round(amount * 1.1, 2)", scope)
 	if err != nil {
 		fmt.Println(err)
 		return

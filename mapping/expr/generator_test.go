@@ -94,6 +94,11 @@ func (g *generator) known() []string {
 	return slices.Sorted(maps.Keys(all))
 }
 
+// local are those that the language has.
+func (g *generator) local() []string {
+	return slices.DeleteFunc(g.known(), func(f string) bool { return slices.Contains(delegatedFeatures, f) })
+}
+
 // operand generates an expression of a kind, of at most the depth.
 func (g *generator) operand(kind string, depth int) string {
 	switch kind {

@@ -38,22 +38,13 @@ func TestGrowth(t *testing.T) {
 	never := func(int) string { return "0" }
 	numeric, fraction := digits(""), func(n int) string { return digits("1.")(n / 8) }
 	type operands struct{ a, b func(n int) string }
-	even, odd := list("%d", 1_000_000, 2), list("%d", 1_000_001, 2)
+	even := list("%d", 1_000_000, 2)
 	scope := texts()
 	machine := expr.NewMachine(scope.Settings)
 	forms := map[string]operands{
-		"a::int[] && b::int[]":                             {even, odd},
-		"a::int8[] @> b::int8[]":                           {even, even},
-		"a::text[] <@ b::text[]":                           {even, even},
-		"a::numeric[] && b::numeric[]":                     {list("%d.50", 0, 1), list("%d.25", 0, 1)},
-		"a::numeric[] @> b::numeric[]":                     {list("%d.50", 0, 1), list("%d.5", 0, 1)},
-		"a::float8[] && b::float8[]":                       {list("%d.5", 0, 1), list("%d.25", 0, 1)},
-		"a::timestamp[] && b::timestamp[]":                 {list("%d-01-01 00:00", 1_001, 1), list("%d-01-02 00:00", 1_001, 1)},
-		"a::bytea[] && b::bytea[]":                         {list("a%d", 0, 1), list("b%d", 0, 1)},
 		"a::int[] = b::int[]":                              {even, even},
 		"b::int = any(a::int[])":                           {even, never},
 		"b::numeric <> all(a::numeric[])":                  {list("%d.50", 1, 1), never},
-		"array_position(a::text[], b)":                     {even, never},
 		"array_to_string(a::int[], b)":                     {even, never},
 		"a::int[]::text[]::text":                           {even, never},
 		"a::numeric = b::numeric":                          {numeric, numeric},
@@ -72,7 +63,6 @@ func TestGrowth(t *testing.T) {
 		"round(a::numeric, -5)":                            {numeric, never},
 		"ceil(a::numeric) - floor(a::numeric)":             {fraction, never},
 		"a::numeric::text || sign(a::numeric)":             {numeric, never},
-		"to_char(a::numeric, '9.99')":                      {fraction, never},
 		"greatest(a::numeric, b::numeric) is null":         {numeric, fraction},
 		"a::numeric is distinct from round(b::numeric, 2)": {numeric, fraction},
 	}

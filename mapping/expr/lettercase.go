@@ -121,30 +121,3 @@ func (m *Machine) mapRunes(s []byte, f runeMapping) value {
 	}
 	return m.grown(start)
 }
-
-// initcap is supported only where letters are ASCII's: which others are letters or
-// digits differs between C libraries.
-func initcap() *impl {
-	return bound(func(c *checker, t *term) (*impl, *Error) {
-		if err := c.ownCollation(t); err != nil {
-			return nil, err
-		}
-		if c.scope.Settings.caseMapping() != caseASCII {
-			return nil, refusal(t, "initcap depends on what locale "+c.scope.Settings.CType+" calls a letter, which the rules do not know", "use upper or lower")
-		}
-		return one(func(m *Machine, a value) value {
-			inWord := false
-			return m.mapRunes(a.s, func(r rune) (rune, bool) {
-				was := inWord
-				inWord = r < utf8.RuneSelf && (unicode.IsLetter(r) || unicode.IsDigit(r))
-				switch {
-				case !inWord:
-					return r, true
-				case was:
-					return unicode.ToLower(r), true
-				}
-				return unicode.ToUpper(r), true
-			})
-		}), nil
-	})
-}

@@ -53,6 +53,24 @@ func (t Token) IsName() bool { return t.kind == tokWord || t.kind == tokQuoted }
 // IsWord reports whether the token is a name or keyword without quotes.
 func (t Token) IsWord() bool { return t.kind == tokWord }
 
+// IsString reports whether the token is a string literal.
+func (t Token) IsString() bool { return t.kind == tokString }
+
+// Literal returns the text that a string literal of a statement stands for; false: the
+// token is none, or PostgreSQL refuses an escape in it.
+func (t Token) Literal() (text string, ok bool) {
+	switch {
+	case t.kind != tokString:
+		return "", false
+	case t.Text[0] == '$':
+		tag := strings.IndexByte(t.Text[1:], '$') + 2
+		return t.Text[tag : len(t.Text)-tag], true
+	}
+	l := lexer{src: t.Text}
+	unescaped, err := l.next()
+	return unescaped.Text, err == nil
+}
+
 // IsParameter reports whether the token is a parameter, such as $1.
 func (t Token) IsParameter() bool { return t.kind == tokParam }
 

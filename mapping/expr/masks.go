@@ -32,8 +32,11 @@ func maskNames() []string {
 // IsOwn reports a function that PostgreSQL has not: it is evaluated here wherever it
 // stands.
 func IsOwn(function string) bool {
-	return function == "changed" || function == "became" || slices.Contains(maskNames(), function)
+	return function == "changed" || function == "became" || IsMask(function)
 }
+
+// IsMask reports a function that hides its first argument.
+func IsMask(function string) bool { return slices.Contains(maskNames(), function) }
 
 // mask creates a call of one of maskFunctions.
 func (c *checker) mask(n *call, f func(dst, text []byte) []byte) *term {
@@ -95,14 +98,14 @@ func (c *checker) hidden(n *call) *term {
 	case oid == oidText, oid == oidVarchar, oid == oidBpchar, oid == oidUnknown, isTextLike(arg.typ):
 		return c.coerce(arg, builtin(oidText), implicitCast, "")
 	}
-	return c.errorAt(arg.place, "cast it, as in "+n.name.text+"(x::text)", "%s() hides text, not %s", n.name.text, typeTitle(arg.typ))
+	return c.errorAt(arg.place, maskHint(n, arg.typ), "%s() hides text, not %s", n.name.text, typeTitle(arg.typ))
 }
 
 // hidingCall creates the call of a function that hides its first argument.
 func (c *checker) hidingCall(n *call, f func(*Machine, value) value) *term {
 	t := newTerm(opCall, builtin(oidText), n.place, c.hidden(n))
 	if t != nil {
-		t.impl = one(f)
+		t.impl, t.function = one(f), n.name.text
 	}
 	return t
 }

@@ -109,17 +109,6 @@ func numericImpls() map[string]*impl {
 			}
 			return numericInt(int64(numericSign(a)))
 		}),
-		"cash_pl(money,money)": two(moneySum('+')),
-		"cash_mi(money,money)": two(moneySum('-')),
-	}
-}
-
-func moneySum(op byte) func(m *Machine, a, b value) value {
-	return func(m *Machine, a, b value) value {
-		if r := intArithmetic(op, 64)(m, a, b); r.state == stateKnown {
-			return r
-		}
-		return m.fail("22003", "money out of range")
 	}
 }
 
@@ -198,14 +187,6 @@ func numberCastImpls() map[string]*impl {
 	all["float8(float4)"] = same()
 	all["float4(float8)"] = one(func(m *Machine, a value) value { return floatToFloat4(m, a.float()) })
 	all["numeric(money)"] = one(func(_ *Machine, a value) value { return moneyToNumeric(a) })
-	all["money(numeric)"] = one(numericToMoney)
-	all["money(int4)"] = one(func(_ *Machine, a value) value { return intValue(a.i * 100) })
-	all["money(int8)"] = one(func(m *Machine, a value) value {
-		if r, ok := mulInt(a.i, 100); ok {
-			return intValue(r)
-		}
-		return m.fail("22003", "bigint out of range")
-	})
 	all["bool(int4)"] = one(func(_ *Machine, a value) value { return boolValue(a.i != 0) })
 	all["int4(bool)"] = same()
 	yes, no := []byte("true"), []byte("false")
@@ -298,20 +279,4 @@ func moneyToNumeric(v value) value {
 	n := numericOfInt(v.i)
 	n.scale = 2
 	return n
-}
-
-// numericToMoney rounds to cents.
-func numericToMoney(m *Machine, v value) value {
-	if v.aux != finite {
-		return m.fail("0A000", "cannot convert NaN or infinity to money")
-	}
-	r := roundNumeric(v, 2, false)
-	if r.big == nil {
-		return intValue(r.i)
-	}
-	cents, ok := r.big.int64()
-	if !ok {
-		return m.fail("22003", "bigint out of range")
-	}
-	return intValue(cents)
 }

@@ -107,6 +107,24 @@ var pools = map[string][]string{
 // encodings are the names of sources that are encodings under locale C.
 var encodings = map[string]bool{"LATIN1": true, "SQL_ASCII": true}
 
+// hasLocale reports whether the server can have a database of a locale.
+func hasLocale(t testing.TB, locale string) (has bool) {
+	t.Helper()
+	ctx := context.Background()
+	conn, err := pgx.Connect(ctx, pg.DSN("postgres"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = conn.Close(ctx) }()
+	name := strings.Replace(locale, "UTF-8", "utf8", 1)
+	err = conn.QueryRow(ctx, `select not $1 like 'pt%' or exists (select from pg_collation where collname = $1)
+		and ($1 not like '%icu' or current_setting('server_version_num')::int >= 150000)`, name).Scan(&has)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return has
+}
+
 // openSource creates the table with n pairs of rows in a database of a locale, or
 // of one of the encodings.
 func openSource(t testing.TB, locale string, r *rand.Rand, n int) *source {
@@ -120,8 +138,11 @@ func openSourceAs(t testing.TB, locale string, r *rand.Rand, n int, before, afte
 	t.Helper()
 	ctx := context.Background()
 	options := "template template0 encoding 'UTF8' locale '" + locale + "'"
-	if encodings[locale] {
+	switch icu, isICU := strings.CutSuffix(locale, "-x-icu"); {
+	case encodings[locale]:
 		options = "template template0 encoding '" + locale + "' locale 'C'"
+	case isICU:
+		options = "template template0 encoding 'UTF8' locale 'C' locale_provider icu icu_locale '" + icu + "'"
 	}
 	ddl := sourceDDL
 	if locale == "SQL_ASCII" { // a result may be half a character, which is not sent
@@ -149,6 +170,11 @@ func openSourceAs(t testing.TB, locale string, r *rand.Rand, n int, before, afte
 		t.Fatal(err)
 	}
 	s := &source{locale: locale, conn: connect(zone), relation: describe(t, stream, "o")}
+	if strings.HasPrefix(locale, "pt_BR") { // the stream has money in the form of C
+		if _, err := s.conn.Exec(ctx, "set lc_monetary to '"+locale+"'"); err != nil {
+			t.Fatal(err)
+		}
+	}
 	if err := s.conn.QueryRow(ctx, "select current_setting('server_version_num')::int / 10000").Scan(&s.version); err != nil {
 		t.Fatal(err)
 	}
@@ -295,7 +321,12 @@ func (s *source) scope(t testing.TB) *expr.Scope {
 		t.Fatal(err)
 	}
 	settings := expr.Settings{Location: loc, DateOrder: pgtext.OrderMDY, Collation: s.locale, CType: s.locale, Encoding: "UTF8"}
-	if encodings[s.locale] {
+	switch {
+	case strings.HasPrefix(s.locale, "pt_BR"):
+		settings.Monetary = s.locale
+	case strings.HasSuffix(s.locale, "-x-icu"):
+		settings.Collation, settings.CType, settings.Provider = "C", "C", "i"
+	case encodings[s.locale]:
 		settings.Collation, settings.CType, settings.Encoding = "C", "C", s.locale
 	}
 	return &expr.Scope{Relation: s.relation, Old: true, New: true, Update: true, Settings: settings}

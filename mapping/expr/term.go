@@ -44,17 +44,19 @@ type term struct {
 	typ    *cdc.Type
 	typmod int32 // of a column or an explicit cast, else -1
 	place
-	args    []*term
-	lit     value // opConst
-	impl    *impl
-	column  int // opColumn, opChanged
-	old     bool
-	lookup  int // 1 + the lookup whose column it is, 0: a column of the table
-	negate  bool
-	all     bool   // opQuantified: all, not any; opExtreme: greatest
-	test    string // opTruth; opNull: testDatum or empty
-	name    string // of a column
-	collate bool   // opRelabel: under collation "C"
+	args   []*term
+	lit    value // opConst
+	impl   *impl
+	column int // opColumn, opChanged
+	old    bool
+	lookup int // 1 + the lookup whose column it is, 0: a column of the table
+	negate bool
+	all    bool   // opQuantified: all, not any; opExtreme: greatest
+	test   string // opTruth; opNull: testDatum or empty
+	name   string // of a column
+	// function is the one that opCall and opQuantified call, by pg_proc's name.
+	function string
+	collate  bool // opRelabel: under collation "C"
 	// size is the number of terms in the tree, where between repeats its operands.
 	size int
 	// stable: PostgreSQL evaluates it for each row, even if it is constant.

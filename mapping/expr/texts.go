@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"crypto/md5" //nolint:gosec // md5() of SQL
 	"encoding/hex"
-	"math"
 	"unicode"
 	"unicode/utf8"
 )
@@ -50,8 +49,6 @@ func textImpls() map[string]*impl {
 		"octet_length(text)":           serverBytes,
 		"octet_length(bpchar)":         serverBytes,
 		"split_part(text,text,int4)":   many(splitPart),
-		"overlay(text,text,int4)":      many(overlay),
-		"overlay(text,text,int4,int4)": many(overlay),
 	}
 	for _, name := range []string{"length", "char_length", "character_length"} {
 		all[name+"(text)"] = count
@@ -100,30 +97,6 @@ func (m *Machine) substring(a value, start, count int64) value {
 	}
 	i := m.offset(a.s, start-1)
 	return textValue(a.s[i : i+m.offset(a.s[i:], end-start)])
-}
-
-// overlay puts the second text in place of count characters from a position;
-// count is its own length unless given.
-func overlay(m *Machine, a []value) value {
-	from, count := a[2].i, m.count(a[1].s)
-	if len(a) > 3 {
-		count = a[3].i
-	}
-	if from <= 0 {
-		return m.fail("22011", "negative substring length not allowed")
-	}
-	after := from + count
-	if after > math.MaxInt32 || after < math.MinInt32 {
-		return m.fail("22003", "integer out of range")
-	}
-	if !m.room(2*len(a[0].s) + len(a[1].s)) { // a negative count repeats a part
-		return m.overMemory()
-	}
-	start := len(m.arena)
-	m.arena = append(m.arena, m.substring(a[0], 1, from-1).s...)
-	m.arena = append(m.arena, a[1].s...)
-	m.arena = append(m.arena, m.substring(a[0], after, -1).s...)
-	return m.grown(start)
 }
 
 // In a database of encoding SQL_ASCII a character is a byte, whatever the text is.
@@ -214,10 +187,8 @@ func textFormImpls() map[string]*impl {
 	all := map[string]*impl{
 		"upper(text)":               caseFunction(unicode.ToUpper),
 		"lower(text)":               caseFunction(unicode.ToLower),
-		"initcap(text)":             initcap(),
 		"replace(text,text,text)":   many(replace),
 		"repeat(text,int4)":         two(repeat),
-		"reverse(text)":             one(reverse),
 		"translate(text,text,text)": many(translate),
 		"md5(text)":                 ofUTF8(one(md5Hex), "md5 of text depends on encoding ", "send the text itself"),
 		"md5(bytea)":                one(md5Hex),
@@ -303,19 +274,6 @@ func repeat(m *Machine, a, n value) value {
 	start := len(m.arena)
 	for range n.i {
 		m.arena = append(m.arena, a.s...)
-	}
-	return m.grown(start)
-}
-
-func reverse(m *Machine, a value) value {
-	if !m.room(len(a.s)) {
-		return m.overMemory()
-	}
-	start := len(m.arena)
-	for s := a.s; len(s) > 0; {
-		n := m.last(s)
-		m.arena = append(m.arena, s[len(s)-n:]...)
-		s = s[:len(s)-n]
 	}
 	return m.grown(start)
 }

@@ -32,12 +32,6 @@ func timeFunctionImpls() map[string]*impl {
 		"date_trunc(text,timestamptz)": truncImpl(func(m *Machine, unit string, a value) value {
 			return m.wrap(pgtext.TruncTimestampTZ(unit, a.i, m.loc))
 		}),
-		"date_trunc(text,interval)": truncImpl(func(m *Machine, unit string, a value) value {
-			return m.intervalResult(pgtext.TruncInterval(unit, interval(a)))
-		}),
-		"to_char(numeric,text)": toCharNumber(appendNumeric),
-		"to_char(int4,text)":    toCharNumber(func(dst []byte, v value) []byte { return printInt(nil, dst, v) }),
-		"to_char(int8,text)":    toCharNumber(func(dst []byte, v value) []byte { return printInt(nil, dst, v) }),
 	}
 }
 
@@ -123,19 +117,6 @@ func toCharTime(zoned bool) *impl {
 				return value{}
 			}
 			return m.appended(out)
-		}), nil
-	})
-}
-
-func toCharNumber(text func(dst []byte, v value) []byte) *impl {
-	return withConstant(1, "the format of to_char", constantHint, func(_ *checker, t *term, format string) (*impl, *Error) {
-		f, err := pgtext.CompileNumberFormat(format)
-		if err != nil {
-			return nil, refusal(t.args[1], err.Error(), otherPatterns)
-		}
-		return two(func(m *Machine, a, _ value) value {
-			digits := m.appended(text(m.arena, a)).s
-			return m.textResult(f.AppendNumeric(m.arena, digits))
 		}), nil
 	})
 }

@@ -21,13 +21,9 @@ func timeImpls() map[string]*impl {
 		"timestamp_mi(timestamp,timestamp)": two(func(m *Machine, a, b value) value {
 			return m.intervalResult(pgtext.SubTimestamps(a.i, b.i))
 		}),
-		"interval_pl(interval,interval)": two(func(m *Machine, a, b value) value { return m.intervalResult(interval(a).Add(interval(b))) }),
-		"interval_mi(interval,interval)": two(func(m *Machine, a, b value) value { return m.intervalResult(interval(a).Sub(interval(b))) }),
-		"interval_um(interval)":          one(func(m *Machine, a value) value { return m.intervalResult(interval(a).Neg()) }),
-		"interval_mul(interval,float8)":  two(multiplyInterval),
-		"mul_d_interval(float8,interval)": two(func(m *Machine, a, b value) value {
-			return multiplyInterval(m, b, a)
-		}),
+		"interval_pl(interval,interval)":  two(func(m *Machine, a, b value) value { return m.intervalResult(interval(a).Add(interval(b))) }),
+		"interval_mi(interval,interval)":  two(func(m *Machine, a, b value) value { return m.intervalResult(interval(a).Sub(interval(b))) }),
+		"interval_um(interval)":           one(func(m *Machine, a value) value { return m.intervalResult(interval(a).Neg()) }),
 		"time_mi_time(time,time)":         two(func(_ *Machine, a, b value) value { return value{state: stateKnown, i: a.i - b.i} }),
 		"time_pl_interval(time,interval)": two(func(m *Machine, a, b value) value { return timePlus(m, a, b, 1) }),
 		"interval_pl_time(interval,time)": two(func(m *Machine, a, b value) value { return timePlus(m, b, a, 1) }),
@@ -113,48 +109,6 @@ func dateAndTime(m *Machine, date, time value) value {
 	}
 	return m.wrap(pgtext.AddInterval(ts, pgtext.Interval{Micros: time.i}))
 }
-
-// multiplyInterval is interval_mul: fractions of months become days of 30 to
-// the month, and fractions of days time of 24 hours to the day.
-func multiplyInterval(m *Machine, a, f value) value {
-	i, factor := interval(a), f.float()
-	outOfRange := func() value { return m.fail("22008", "interval out of range") }
-	if i.IsInfinite() {
-		return m.infiniteInterval()
-	}
-	if math.IsNaN(factor) || math.IsInf(factor, 0) {
-		return outOfRange()
-	}
-	months, days := float64(i.Months)*factor, float64(i.Days)*factor
-	if months > math.MaxInt32 || months < math.MinInt32 || days > math.MaxInt32 || days < math.MinInt32 {
-		return outOfRange()
-	}
-	r := pgtext.Interval{Months: int32(months), Days: int32(days)}
-	monthDays := roundMicros((months - float64(r.Months)) * 30)
-	seconds := roundMicros((days - float64(r.Days) + monthDays - math.Trunc(monthDays)) * 86400)
-	if math.Abs(seconds) >= 86400 {
-		more := int32(seconds / 86400)
-		if r.Days > 0 && more > math.MaxInt32-r.Days || r.Days < 0 && more < math.MinInt32-r.Days {
-			return outOfRange()
-		}
-		r.Days += more
-		seconds -= float64(more) * 86400
-	}
-	whole := int64(r.Days) + int64(monthDays)
-	if whole > math.MaxInt32 || whole < math.MinInt32 {
-		return outOfRange()
-	}
-	r.Days = int32(whole)
-	micros := math.RoundToEven(float64(i.Micros)*factor + seconds*1000000)
-	if math.IsNaN(micros) || micros < math.MinInt64 || micros >= -math.MinInt64 {
-		return outOfRange()
-	}
-	r.Micros = int64(micros)
-	return m.intervalResult(r, nil)
-}
-
-// roundMicros is TSROUND.
-func roundMicros(f float64) float64 { return math.RoundToEven(f*1000000) / 1000000 }
 
 // timeCastImpls are the casts among dates, times and intervals.
 func timeCastImpls() map[string]*impl {

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"gancho/cdc"
+	"gancho/internal/jsonschema"
 	"gancho/internal/pgtext"
 	"gancho/internal/strictyaml"
 	"gancho/mapping"
@@ -93,16 +94,27 @@ func Load(rs *mapping.Ruleset, o Options, files ...string) (*Suite, error) {
 }
 
 func (s *Suite) read(name string, src []byte) strictyaml.Errors {
-	d := strictyaml.Parse(name, src, nil)
+	d := strictyaml.ParseSQL(name, src)
 	if !d.Root().Valid() && len(d.Errors()) == 0 {
 		d.Add("write tests: and below it - name:, given: and expect:", "the file is empty")
 	}
-	d.Root().Map(strictyaml.Required("tests", func(v strictyaml.Value) {
+	s.readCases(d.Root())
+	return d.Errors()
+}
+
+// Schema returns the JSON Schema of files of cases.
+func Schema() *jsonschema.Schema {
+	return strictyaml.Schema("Tests of rules", false, func(v strictyaml.Value) {
+		(&Suite{inputs: newInputs(time.UTC, pgtext.ParseDateOrder("ISO, MDY"))}).readCases(v)
+	})
+}
+
+func (s *Suite) readCases(v strictyaml.Value) {
+	v.Map(strictyaml.Required("tests", func(v strictyaml.Value) {
 		for i, item := range v.List() {
 			s.Cases = append(s.Cases, s.readCase(item, i))
 		}
 	}))
-	return d.Errors()
 }
 
 func (s *Suite) readCase(v strictyaml.Value, index int) *Case {
@@ -133,13 +145,18 @@ func (s *Suite) readCase(v strictyaml.Value, index int) *Case {
 // {delete: table, old: ...} or {truncate: table}.
 func (s *Suite) readChange(c *Case, v strictyaml.Value) {
 	var out change
-	var old, new, table strictyaml.Value
+	var old, new strictyaml.Value
 	ops := 0
 	of := func(op cdc.Op) strictyaml.Field {
-		return strictyaml.Optional(op.String(), func(v strictyaml.Value) { out.op, table, ops = op, v, ops+1 })
+		return strictyaml.Optional(op.String(), func(v strictyaml.Value) { out.op, out.table, ops = op, s.table(v), ops+1 })
 	}
-	v.Map(of(cdc.Insert), of(cdc.Update), of(cdc.Delete), of(cdc.Truncate),
-		strictyaml.Optional("old", func(v strictyaml.Value) { old = v }), strictyaml.Optional("new", func(v strictyaml.Value) { new = v }))
+	row := func(to *strictyaml.Value) func(strictyaml.Value) {
+		return func(v strictyaml.Value) {
+			*to = v
+			v.Entries() // whatever the table is, a row is a mapping
+		}
+	}
+	v.Map(of(cdc.Insert), of(cdc.Update), of(cdc.Delete), of(cdc.Truncate), strictyaml.Optional("old", row(&old)), strictyaml.Optional("new", row(&new)))
 	switch {
 	case !v.IsMap():
 		return
@@ -157,7 +174,7 @@ func (s *Suite) readChange(c *Case, v strictyaml.Value) {
 	}
 	needs(old, "old", out.op == cdc.Update || out.op == cdc.Delete)
 	needs(new, "new", out.op == cdc.Insert || out.op == cdc.Update)
-	if out.table = s.table(table); out.table == nil {
+	if out.table == nil {
 		return
 	}
 	columns := out.table.Relation.Columns
@@ -261,6 +278,9 @@ func (s *Suite) readRows(c *Case, v strictyaml.Value) {
 	for _, e := range v.Entries() {
 		t := s.table(e.Key)
 		if t == nil {
+			for _, item := range e.Value.ListOrOne() {
+				item.Entries()
+			}
 			continue
 		}
 		for _, item := range e.Value.ListOrOne() {
@@ -278,6 +298,13 @@ func (s *Suite) readLookups(c *Case, v strictyaml.Value) {
 		}
 	}
 	for _, e := range v.Entries() {
+		a := answer{value: e.Value}
+		switch {
+		case e.Value.IsMap():
+			a.fields = e.Value.Entries()
+		case !e.Value.Is("none"):
+			e.Value.Errorf("write the columns of the row, such as {nome: Ana}, or none where no row is found", "lookup %q is not a row", e.Name)
+		}
 		if !slices.Contains(names, e.Name) {
 			hint := "the rules have no lookup"
 			if len(names) > 0 {
@@ -289,15 +316,8 @@ func (s *Suite) readLookups(c *Case, v strictyaml.Value) {
 			e.Key.Errorf(hint, "no rule has a lookup %q", e.Name)
 			continue
 		}
-		a := answer{value: e.Value}
-		switch {
-		case e.Value.IsMap():
-			a.fields = e.Value.Entries()
-			for _, f := range a.fields {
-				s.checkLookupColumn(e.Name, f)
-			}
-		case !e.Value.IsScalar() || e.Value.Raw() != "none":
-			e.Value.Errorf("write the columns of the row, such as {nome: Ana}, or none where no row is found", "lookup %q is not a row", e.Name)
+		for _, f := range a.fields {
+			s.checkLookupColumn(e.Name, f)
 		}
 		c.lookups[e.Name] = a
 	}
@@ -363,7 +383,7 @@ func (s *Suite) evaluatedTexts() []string {
 
 // readExpect reads a list of events, or none.
 func (s *Suite) readExpect(v strictyaml.Value) []*expected {
-	if v.IsScalar() && v.Raw() == "none" {
+	if v.Is("none") {
 		return nil
 	}
 	if !v.IsList() {

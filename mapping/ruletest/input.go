@@ -54,7 +54,7 @@ func (in *inputs) read(written string, t *cdc.Type, mod int32) ([]byte, error) {
 		in.compiled[key] = e
 	}
 	if e == nil {
-		return []byte(written), nil // of an extension, or a composite: as it is
+		return []byte(written), nil // of an extension, a composite, an address: as it is
 	}
 	if length := int(mod) - 4; mod >= 0 && (t.Name == "varchar" || t.Name == "bpchar") { // a cast would cut it
 		if trimmed := strings.TrimRight(written, " "); utf8.RuneCountInString(trimmed) > length {

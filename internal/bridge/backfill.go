@@ -1,0 +1,384 @@
+package bridge
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"gancho/cdc"
+	"gancho/internal/retry"
+	"gancho/internal/state"
+	"gancho/mapping"
+)
+
+const (
+	// The rows of a chunk are one message of about chunkBytes, and at most chunkRows; the first
+	// has firstChunk. Of those that a filter leaves out, scanRows are read at once.
+	chunkBytes, chunkRows, firstChunk, scanRows = 512 << 10, 5000, 200, 20_000
+	// chunksAhead is how many chunks may be on their way to capture.
+	chunksAhead = 3
+	// markEvery is the longest time between two messages of an open backfill: positions between
+	// them are not confirmed.
+	markEvery = time.Second
+)
+
+// backfill is a job that reads rows which are there already and puts them into the stream; see reads.
+type backfill struct {
+	*jobs
+	reads  *reads
+	job    *state.Job
+	rules  *mapping.Ruleset // that the tables are of
+	tables []mapping.ReadTable
+	rows   *cdc.RowReader // nil: not connected
+	cursor state.BackfillCursor
+	// Of the messages: seq is that of the last one, marked when it was written. Those with rows that capture
+	// has not taken yet are ahead.
+	seq, round int64
+	marked     time.Time
+	ahead      []int64
+	pace       *pace
+}
+
+// backfill carries out a job of rows. One does so at a time, in the process that captures.
+func (j *jobs) backfill(ctx context.Context, job *state.Job) error {
+	b := &backfill{jobs: j, reads: j.capture.reads, job: job, pace: newPace(j, job)}
+	for !b.reads.owner.CompareAndSwap(false, true) {
+		if err := retry.Wait(ctx, jobPause); err != nil {
+			return err
+		}
+		if !j.capturing() {
+			return errCapturesNot
+		}
+	}
+	defer b.reads.owner.Store(false)
+	defer func() { b.disconnect(ctx) }()
+	var err error
+	if b.cursor, err = job.BackfillCursor(); err != nil {
+		return err
+	}
+	if err := b.settle(ctx); err != nil {
+		return err
+	}
+	if err := b.open(ctx); err != nil {
+		return err
+	}
+	for {
+		table, err := b.next()
+		if err != nil {
+			return err
+		}
+		switch {
+		case table != nil:
+			err = b.chunk(ctx, table)
+		case len(b.ahead) > 0:
+			err = b.taken(ctx, len(b.ahead)-1)
+		default:
+			return b.reads.closed(ctx)
+		}
+		if err != nil {
+			return err
+		}
+	}
+}
+
+// settle finds out what became of the chunk of which an earlier process did not learn it.
+func (b *backfill) settle(ctx context.Context) error {
+	if b.cursor.Next == nil {
+		return nil
+	}
+	var committed bool
+	err := b.connected(ctx, func() (err error) {
+		committed, err = b.rows.Committed(ctx, b.cursor.Next.XID)
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	if committed {
+		b.cursor = after(b.cursor)
+	}
+	b.cursor.Next = nil
+	return b.advance(ctx)
+}
+
+// after is where a backfill is when the next chunk is in the stream.
+func after(c state.BackfillCursor) state.BackfillCursor {
+	c.Rows += c.Next.Rows
+	if c.Next.Last != nil {
+		c.After = c.Next.Last
+	}
+	c.Next = nil
+	return c
+}
+
+func (b *backfill) advance(ctx context.Context) error {
+	_, err := tryState(ctx, b.bridge, func() (struct{}, error) { return struct{}{}, b.store.AdvanceBackfill(ctx, b.job, b.cursor) })
+	return err
+}
+
+// connected calls f with a session, again with another one as long as the source is unreachable.
+func (b *backfill) connected(ctx context.Context, f func() error) error {
+	_, err := waitFor(ctx, b.Log, "source", func() (struct{}, error) {
+		if !b.capturing() {
+			return struct{}{}, errCapturesNot
+		}
+		var err error
+		if b.rows == nil || b.rows.Closed() {
+			b.rows, err = cdc.OpenRows(ctx, b.Source, b.capture.bound.Load().Path())
+		}
+		if err == nil {
+			err = f()
+		}
+		if unreachable(err) {
+			b.disconnect(ctx)
+		}
+		return struct{}{}, err
+	})
+	return err
+}
+
+func (b *backfill) disconnect(ctx context.Context) {
+	if b.rows != nil {
+		b.rows.Close(ctx)
+		b.rows = nil
+	}
+}
+
+// open has capture keep the changes of the tables, from a place in the stream before which everything
+// is seen by queries.
+func (b *backfill) open(ctx context.Context) error {
+	if err := b.load(); err != nil {
+		return err
+	}
+	oids := []uint32{}
+	for i := range b.tables {
+		oids = append(oids, b.tables[i].Table.Relation.OID)
+	}
+	slices.Sort(oids)
+	if err := b.reads.opened(ctx, oids); err != nil {
+		return err
+	}
+	for {
+		if err := b.mark(ctx); err != nil {
+			return err
+		}
+		p, err := b.seen(ctx, b.seq)
+		if err != nil { // rows from before this process took the job
+			err = b.again(ctx, err)
+		}
+		if err != nil || p.took && p.fault == nil {
+			return err
+		}
+	}
+}
+
+// load finds the tables of the job by the rules as they are now.
+func (b *backfill) load() (err error) {
+	b.rules = b.capture.bound.Load()
+	b.tables, err = readTables(b.rules, &b.job.Filter)
+	b.pace.events = nil
+	for i := range b.tables {
+		b.pace.events = append(b.pace.events, b.tables[i].Events...)
+	}
+	return err
+}
+
+// next returns the table that is to be read, nil when all are.
+func (b *backfill) next() (*mapping.ReadTable, error) {
+	if b.rules != b.capture.bound.Load() {
+		if err := b.load(); err != nil {
+			return nil, err
+		}
+	}
+	for i := range b.tables {
+		t := &b.tables[i]
+		if name := t.Table.Relation.TableName().String(); !slices.Contains(b.cursor.Done, name) {
+			if b.cursor.Table != name {
+				b.cursor.Table, b.cursor.After = name, nil
+			}
+			return t, nil
+		}
+	}
+	return nil, nil //nolint:nilnil // there is none
+}
+
+// header begins the next message.
+func (b *backfill) header(snapshot string) *readHeader {
+	b.seq++
+	f := &b.job.Filter
+	return &readHeader{
+		Job: b.job.ID, Claim: b.job.Claim(), Seq: b.seq, Round: b.round, Snapshot: snapshot,
+		Endpoint: b.job.Endpoint, Tenant: f.Tenant, Events: f.Events,
+	}
+}
+
+// mark writes a message without rows.
+func (b *backfill) mark(ctx context.Context) error {
+	err := b.connected(ctx, func() error {
+		return b.rows.Mark(ctx, func(snapshot string) (cdc.Message, error) { return b.reads.seal(b.header(snapshot), nil) })
+	})
+	b.marked = time.Now()
+	return err
+}
+
+// seen waits until capture has seen a message; its error may be a *faultError.
+func (b *backfill) seen(ctx context.Context, seq int64) (readProgress, error) {
+	for {
+		look, cancel := context.WithTimeout(ctx, markEvery)
+		p, err := b.reads.await(look, func(p *readProgress) bool {
+			return p.fault != nil || p.claim == b.job.Claim() && p.seq >= seq
+		})
+		cancel()
+		switch {
+		case ctx.Err() != nil:
+			return p, ctx.Err()
+		case err == nil && p.fault != nil:
+			return p, &faultError{p.fault}
+		case err == nil:
+			b.ahead = slices.DeleteFunc(b.ahead, func(seq int64) bool { return seq <= p.seq })
+			return p, nil
+		case !b.capturing():
+			return p, errCapturesNot
+		}
+	}
+}
+
+// chunk reads the next rows of a table and puts them into the stream.
+func (b *backfill) chunk(ctx context.Context, table *mapping.ReadTable) error {
+	if b.job.Endpoint != "" {
+		if err := b.receives(b.job.Endpoint); err != nil {
+			return err
+		}
+	}
+	most := chunksAhead
+	if b.pace.live {
+		most = 1
+	}
+	if n, round := len(b.ahead), b.round; n >= most {
+		if err := b.taken(ctx, n-most); err != nil || b.round != round {
+			return err
+		}
+	}
+	if err := b.pace.wait(ctx, b); err != nil {
+		return err
+	}
+	limit := b.pace.limit(b.job.Filter.Where != "")
+	var chunk cdc.Chunk
+	err := b.connected(ctx, func() (err error) {
+		chunk, err = b.put(ctx, table, limit)
+		return err
+	})
+	if errors.Is(err, cdc.ErrAltered) {
+		return b.altered(ctx, table)
+	}
+	if err != nil {
+		return err
+	}
+	b.metrics.jobEvents.WithLabelValues(string(b.job.Kind)).Add(float64(chunk.Read))
+	if chunk.Read < limit {
+		b.cursor.Done = append(slices.Clone(b.cursor.Done), b.cursor.Table)
+		b.cursor.Table, b.cursor.After = "", nil
+		return b.advance(ctx)
+	}
+	return nil
+}
+
+// put is one attempt at a chunk. What it has committed is in the cursor.
+func (b *backfill) put(ctx context.Context, table *mapping.ReadTable, limit int) (cdc.Chunk, error) {
+	if b.cursor.Next != nil { // an attempt before this one has failed
+		committed, err := b.rows.Committed(ctx, b.cursor.Next.XID)
+		if err != nil {
+			return cdc.Chunk{}, err
+		}
+		read := int(b.cursor.Next.Rows)
+		if committed {
+			b.committed()
+			return cdc.Chunk{Read: read}, nil
+		}
+		b.cursor.Next = nil
+	}
+	began := time.Now()
+	q := b.pace.query(table, b.job.Filter.Where)
+	chunk, rows, err := b.rows.Read(ctx, q, b.cursor.After, limit, b.pace.buffer[:0])
+	b.pace.buffer = rows
+	if err != nil {
+		return chunk, err
+	}
+	b.pace.took(time.Since(began), chunk.Read, len(rows))
+	if chunk.Rows == 0 { // there is nothing to send
+		b.rows.Discard(ctx)
+		b.cursor.Rows += int64(chunk.Read)
+		if chunk.Last != nil {
+			b.cursor.After = chunk.Last
+		}
+		return chunk, b.advance(ctx)
+	}
+	h := b.header(chunk.Snapshot)
+	before := b.cursor
+	h.XID, h.Key, h.Before = chunk.XID, table.Table.PrimaryKey, &before
+	m, err := b.reads.seal(h, rows)
+	if err == nil {
+		b.cursor.Next = &state.BackfillChunk{XID: chunk.XID, Last: chunk.Last, Rows: int64(chunk.Read)}
+		err = b.advance(ctx)
+	}
+	if err != nil {
+		b.rows.Discard(ctx)
+		return chunk, err
+	}
+	if err := b.rows.Emit(ctx, m); err != nil {
+		return chunk, err
+	}
+	b.committed()
+	return chunk, nil
+}
+
+// committed notes that the next chunk is in the stream.
+func (b *backfill) committed() {
+	b.ahead = append(b.ahead, b.seq)
+	b.cursor, b.marked = after(b.cursor), time.Now()
+}
+
+// altered goes on with a table that was altered: by the rules as they are bound to it then.
+func (b *backfill) altered(ctx context.Context, table *mapping.ReadTable) error {
+	b.Log.Info().Int64("job", b.job.ID).Stringer("table", table.Table.Relation.TableName()).Msg("a table was altered while its rows were read; the rules are bound to it again")
+	if err := b.capture.adoptAgain(ctx); err != nil {
+		return err
+	}
+	b.pace.forget()
+	return nil
+}
+
+// again goes back to the rows that capture could not take, if reading them again helps.
+func (b *backfill) again(ctx context.Context, err error) error {
+	fault := new(faultError)
+	if !errors.As(err, &fault) {
+		return err
+	}
+	p, _ := b.reads.await(ctx, func(*readProgress) bool { return true })
+	if h := p.faulty; h != nil && h.Before != nil && h.Job == b.job.ID {
+		b.cursor = *h.Before
+	}
+	if err := b.advance(ctx); err != nil { // before what comes behind them is confirmed
+		return err
+	}
+	b.round, b.ahead = b.round+1, nil
+	if p.faulty != nil {
+		b.round = max(b.round, p.faulty.Round+1)
+	}
+	b.reads.report(func(p *readProgress) { p.fault, p.faulty = nil, nil })
+	if !errors.Is(fault.error, mapping.ErrOverlayFull) {
+		return fmt.Errorf("%w; nothing behind the last rows that were sent is lost: correct that, and start the backfill again", fault.error)
+	}
+	b.Log.Warn().Err(fault.error).Int64("job", b.job.ID).Msg("rows of a backfill are read again")
+	return b.mark(ctx)
+}
+
+// taken waits until capture has taken those of the chunks ahead up to one. Maybe they are to be read again.
+func (b *backfill) taken(ctx context.Context, upTo int) error {
+	if _, err := b.seen(ctx, b.ahead[upTo]); err != nil {
+		return b.again(ctx, err)
+	}
+	return nil
+}

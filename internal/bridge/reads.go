@@ -1,0 +1,377 @@
+package bridge
+
+import (
+	"context"
+	"encoding/binary"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"strconv"
+	"sync"
+	"sync/atomic"
+
+	"gancho/cdc"
+	"gancho/delivery/queue"
+	"gancho/internal/state"
+	"gancho/mapping"
+)
+
+// A backfill puts the rows that it reads into the WAL, as messages, and capture finds them in the
+// stream, in their place among the changes: so their events have positions, and webhook-ids, of
+// their own, which a replay of the WAL repeats, and one writer keeps the order of each key. A
+// transaction that commits before the message, and that the query did not see, has changed rows of it
+// meanwhile: capture keeps what it says of the table (mapping.Overlay) and puts it over the rows. As
+// long as a backfill is open, no position is confirmed behind which a restart would lack that.
+
+// reads is capture's part of a backfill. Its fields are capture's goroutine's, unless they say otherwise.
+type reads struct {
+	*capture
+	// used are the tables whose changes are kept; nil: no backfill is open.
+	used    *[]uint32
+	overlay *mapping.Overlay
+	// recent are the ids of the last transactions, the next one's place is count; before are those from
+	// before the tables were used, which the first snapshot has to see.
+	recent []uint32
+	count  int
+	before []uint32
+	// holding: nothing behind hold is reported as reached. told is what was.
+	holding    bool
+	hold, told cdc.LSN
+	accepted   *readHeader // the message of ours in the open transaction
+	handled    cdc.LSN     // everything that commits before it has been handed over
+	// refused are rounds of messages before this one: rows before theirs were not put into the stream.
+	refused int64
+
+	// want are the tables of an open backfill, of any goroutine's. owner: a job sees to it.
+	want  atomic.Pointer[[]uint32]
+	owner atomic.Bool
+
+	mu       sync.Mutex
+	progress readProgress  // guarded by mu
+	changed  chan struct{} // closed and replaced when it has changed; guarded by mu
+}
+
+// readProgress is what capture has seen of a backfill.
+type readProgress struct {
+	claim, seq int64       // of its newest message
+	took       bool        // it was accepted
+	handled    cdc.LSN     // as in reads
+	fault      error       // why rows could not be put into the stream
+	faulty     *readHeader // the message with the fault
+}
+
+// readHeader begins a message. What is empty chooses everything.
+type readHeader struct {
+	Job, Claim, Seq int64
+	// Round is a higher one when rows are read again because capture could not take them.
+	Round    int64
+	Snapshot string
+	XID      string   `json:",omitempty"` // of the transaction that has read the rows; empty: there are none
+	Key      []string `json:",omitempty"` // the table's primary key
+	Endpoint string   `json:",omitempty"`
+	Tenant   *string  `json:",omitempty"`
+	Events   []string `json:",omitempty"`
+	// Before is where the backfill was before these rows: from there they are read again if they cannot be put
+	// into the stream, by whatever process.
+	Before *state.BackfillCursor `json:",omitempty"`
+}
+
+// chosen reports whether an event is.
+func (h *readHeader) chosen(event string) bool { return queue.Chooses(h.Events, event) }
+
+// recentTransactions is how many are remembered, to wait for those that queries do not see yet. They
+// are as many as there are connections, at most.
+const recentTransactions = 4096
+
+func newReads(c *capture) *reads {
+	return &reads{capture: c, overlay: mapping.NewOverlay(), recent: make([]uint32, recentTransactions), changed: make(chan struct{})}
+}
+
+// prefix is that of the messages, which other bridges of the database pass over.
+func (r *reads) prefix() string { return "gancho.rows." + r.Source.Slot }
+
+// seal returns a message of rows, which may be none.
+func (r *reads) seal(h *readHeader, rows []byte) (cdc.Message, error) {
+	header, err := json.Marshal(h)
+	if err != nil {
+		return cdc.Message{}, err
+	}
+	plain := binary.BigEndian.AppendUint32(make([]byte, 0, 4+len(header)+len(rows)), uint32(len(header)))
+	plain = append(append(plain, header...), rows...)
+	sealed, err := r.State.Keyring.SealRows(r.Source.Slot, plain)
+	return cdc.Message{Prefix: r.prefix(), Content: sealed}, err
+}
+
+// unseal reads what seal has written.
+func (r *reads) unseal(content []byte) (h readHeader, rows []byte, err error) {
+	if r.State == nil {
+		return h, nil, errors.New("there is no state.key")
+	}
+	plain, err := r.State.Keyring.OpenRows(r.Source.Slot, content)
+	if err != nil {
+		return h, nil, err
+	}
+	if len(plain) < 4 || int(binary.BigEndian.Uint32(plain)) > len(plain)-4 {
+		return h, nil, errors.New("they are cut off")
+	}
+	end := 4 + int(binary.BigEndian.Uint32(plain))
+	return h, plain[end:], json.Unmarshal(plain[4:end], &h)
+}
+
+// report changes the progress and wakes those who wait for it.
+func (r *reads) report(change func(*readProgress)) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	change(&r.progress)
+	close(r.changed)
+	r.changed = make(chan struct{})
+}
+
+// await waits until the progress is as asked; its error is the context's.
+func (r *reads) await(ctx context.Context, until func(*readProgress) bool) (readProgress, error) {
+	for {
+		r.mu.Lock()
+		p, changed := r.progress, r.changed
+		r.mu.Unlock()
+		if until(&p) {
+			return p, nil
+		}
+		select {
+		case <-ctx.Done():
+			return p, ctx.Err()
+		case <-changed:
+		}
+	}
+}
+
+// follow uses the tables that are wanted now.
+func (r *reads) follow() {
+	want := r.want.Load()
+	if want == r.used {
+		return
+	}
+	same := want != nil && r.used != nil && slices.Equal(*want, *r.used)
+	r.used = want
+	if !same {
+		r.overlay.Clear()
+		r.holding, r.hold, r.before = false, 0, nil
+		if want != nil {
+			r.before = slices.Clone(r.recent[:min(r.count, len(r.recent))])
+		}
+	}
+}
+
+// reset is the Handler's Reset: record is what the queue knows of an open backfill.
+func (r *reads) reset(record []uint32) {
+	if record != nil && r.want.Load() == nil {
+		r.want.Store(&record)
+	}
+	confirmed := r.reader.Confirmed()
+	r.overlay.Reset(confirmed)
+	r.accepted, r.count, r.told, r.handled = nil, 0, confirmed, confirmed
+	r.used = r.want.Load()
+	r.holding, r.hold, r.before = r.used != nil, confirmed, nil
+	r.refused = 0
+	r.report(func(p *readProgress) { p.handled = confirmed })
+}
+
+// begin is the Handler's Begin.
+func (r *reads) begin(tx *cdc.Transaction) {
+	r.follow()
+	r.recent[r.count%len(r.recent)] = tx.XID
+	r.count++
+	r.accepted = nil
+	if r.used != nil {
+		r.overlay.Begin(tx, r.handled)
+	}
+}
+
+// change is the Handler's Change.
+func (r *reads) change(c *cdc.Change) {
+	if r.used != nil && slices.Contains(*r.used, c.Relation.OID) {
+		r.overlay.Add(c)
+	}
+}
+
+// commit is the Handler's Commit.
+func (r *reads) commit(tx *cdc.Transaction) {
+	r.handled = tx.End
+	if r.used != nil {
+		r.overlay.Commit(tx.End)
+	}
+	if r.accepted == nil {
+		if r.used != nil {
+			r.report(func(p *readProgress) { p.handled = tx.End })
+		}
+		return
+	}
+	h := r.accepted
+	r.accepted = nil
+	r.holding, r.hold = true, tx.End
+	if floor := r.overlay.Floor(); floor != 0 {
+		r.hold = min(r.hold, floor)
+	}
+	r.report(func(p *readProgress) { p.claim, p.seq, p.took, p.handled = h.Claim, h.Seq, true, tx.End })
+}
+
+// keepalive is the Handler's Keepalive.
+func (r *reads) keepalive(lsn cdc.LSN) {
+	r.follow()
+	r.handled = max(r.handled, lsn)
+	if r.used != nil {
+		r.report(func(p *readProgress) { p.handled = lsn })
+	}
+}
+
+// upTo returns how much of what is mapped up to a position may be reported as reached; 0: nothing
+// more than was.
+func (r *reads) upTo(mapped cdc.LSN) cdc.LSN {
+	if r.holding {
+		mapped = min(mapped, r.hold)
+	}
+	if mapped <= r.told {
+		return 0
+	}
+	r.told = mapped
+	return mapped
+}
+
+// message takes what a backfill has written into the stream.
+func (r *reads) message(ctx context.Context, tx *cdc.Transaction, m cdc.Message) error {
+	if m.Prefix != r.prefix() {
+		return nil
+	}
+	h, rows, err := r.unseal(m.Content)
+	if err != nil {
+		r.fault(tx, &h, fmt.Errorf("rows of a backfill in the stream cannot be read, and were not sent: %w", err))
+		return nil
+	}
+	if h.Round < r.refused {
+		return nil // it follows one with a fault
+	}
+	if h.XID != "" {
+		err = r.put(ctx, tx, &h, rows)
+	} else {
+		err = r.mark(&h)
+	}
+	if fault := new(faultError); errors.As(err, &fault) {
+		r.fault(tx, &h, fault.error)
+		return nil
+	}
+	return err
+}
+
+// faultError is why rows cannot be put into the stream: it ends the backfill, not capture.
+type faultError struct{ error }
+
+// fault reports why the rows of a message were not sent. No position behind it is confirmed
+// until its job has ended.
+func (r *reads) fault(tx *cdc.Transaction, h *readHeader, err error) {
+	r.Log.Error().Err(err).Int64("job", h.Job).Stringer("lsn", tx.Commit).Msg("rows of a backfill were not put into the stream")
+	r.refused = h.Round + 1
+	r.report(func(p *readProgress) {
+		if p.fault == nil {
+			p.fault, p.faulty = err, h
+		}
+	})
+}
+
+// mark takes a message without rows: the snapshot that it has sees what comes before it. The first one
+// of a backfill is refused as long as transactions from before it are not seen.
+func (r *reads) mark(h *readHeader) error {
+	if r.used == nil {
+		return nil
+	}
+	seen, err := mapping.SnapshotSees(h.Snapshot, r.before)
+	if err != nil {
+		return &faultError{err}
+	}
+	if !r.holding && !seen {
+		r.report(func(p *readProgress) { p.claim, p.seq, p.took = h.Claim, h.Seq, false })
+		return nil
+	}
+	if err := r.overlay.Seen(h.Snapshot); err != nil {
+		return &faultError{err}
+	}
+	r.before, r.accepted = nil, h
+	return nil
+}
+
+// put makes events of the rows of a message.
+func (r *reads) put(ctx context.Context, tx *cdc.Transaction, h *readHeader, rows []byte) error {
+	if xid, err := strconv.ParseUint(h.XID, 10, 64); err != nil || uint32(xid) != tx.XID {
+		return &faultError{errors.New("rows of a backfill are in the stream again, in a transaction that has not read them: somebody has copied them there")}
+	}
+	if err := r.resolveAll(); err != nil {
+		return err
+	}
+	if !r.holding {
+		r.Log.Warn().Int64("job", h.Job).Stringer("lsn", tx.Commit).Msg("rows of a backfill come without what was changed meanwhile, because its record in redis is lost; a later event may come before them")
+	}
+	if err := r.overlay.Seen(h.Snapshot); err != nil {
+		return &faultError{err}
+	}
+	sink := readSink{r.stage, h}
+	var view *mapping.View
+	err := r.reader.DecodeRows(ctx, tx, rows, func(c *cdc.Change) (err error) {
+		if view == nil {
+			if view, err = r.overlay.View(r.mapper, c.Relation.OID, h.Key); err != nil {
+				return &faultError{err}
+			}
+		}
+		there, err := view.Over(c)
+		if err != nil {
+			return &faultError{err}
+		}
+		if !there {
+			return nil
+		}
+		err = r.mapper.Read(c, h.chosen, sink)
+		if drift := new(mapping.SchemaError); errors.As(err, &drift) {
+			return &faultError{err}
+		}
+		if err != nil {
+			return err
+		}
+		r.metrics.change(c)
+		if r.mapper.Full() {
+			return r.mapper.Resolve(ctx, sink)
+		}
+		return nil
+	})
+	if err == nil {
+		err = r.mapper.Resolve(ctx, sink)
+	}
+	if wrong := new(cdc.DecodeError); errors.As(err, &wrong) {
+		return &faultError{err}
+	}
+	if err == nil {
+		r.accepted = h
+	}
+	return err
+}
+
+// readSink takes what rows of a backfill lead to.
+type readSink struct {
+	*stage
+	h *readHeader
+}
+
+func (s readSink) Event(e *mapping.Event) error {
+	if s.h.Tenant != nil && *s.h.Tenant != string(e.Tenant) {
+		return nil
+	}
+	return s.within(func() error {
+		s.metrics.event(e.Type, e.Rule)
+		_, err := s.open.AddFor(e, s.h.Endpoint)
+		return err
+	})
+}
+
+func (s readSink) Park(p *mapping.Parked) error { return waitingSink{s.stage}.Park(p) }
+
+var (
+	_ cdc.MessageHandler = (*capture)(nil)
+	_ cdc.Holder         = (*capture)(nil)
+)

@@ -1,0 +1,88 @@
+package bridge
+
+import (
+	"slices"
+
+	"gancho/delivery/endpoint"
+	"gancho/mapping"
+)
+
+const (
+	// settingsKept is how many pairs of a version of the rules and one of the endpoints are
+	// remembered, rulesKept and rostersKept how many of each: endpoints are paused and
+	// activated far more often than rules are loaded.
+	settingsKept = 1 << 12
+	rulesKept    = 16
+	rostersKept  = 64
+)
+
+// verdictSettings are the numbers of what verdicts are about: versions of the rules and of
+// the endpoints, which change apart.
+type verdictSettings struct{ rules, roster uint64 }
+
+// verdictRules are a version of the rules.
+type verdictRules struct {
+	*mapping.Ruleset
+	texts []mapping.RuleText
+}
+
+// use has what follows judged by these rules.
+func (v *verdicts) use(rules *mapping.Ruleset) {
+	loaded := &verdictRules{rules, rules.Texts()}
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	s := v.settings[v.version]
+	s.rules++
+	v.rules[s.rules] = loaded
+	delete(v.rules, s.rules-rulesKept)
+	v.changeLocked(s)
+}
+
+// offer has what follows offered to these endpoints.
+func (v *verdicts) offer(endpoints []endpoint.Endpoint) {
+	names := make([]endpoint.Endpoint, len(endpoints))
+	for i := range endpoints {
+		e := &endpoints[i]
+		names[i] = endpoint.Endpoint{Name: e.Name, State: e.State, Events: e.Events, Tenants: e.Tenants}
+	}
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	s := v.settings[v.version]
+	same := slices.EqualFunc(v.rosters[s.roster], names, func(a, b endpoint.Endpoint) bool {
+		return a.Name == b.Name && a.State == b.State && slices.Equal(a.Events, b.Events) && slices.Equal(a.Tenants, b.Tenants)
+	})
+	if same {
+		return
+	}
+	s.roster++
+	v.rosters[s.roster] = names
+	delete(v.rosters, s.roster-rostersKept)
+	v.changeLocked(s)
+}
+
+// changeLocked makes a new version of the settings.
+func (v *verdicts) changeLocked(s verdictSettings) {
+	if v.used {
+		v.version++
+		v.used = false
+	}
+	delete(v.settings, v.version-settingsKept)
+	v.settings[v.version] = s
+}
+
+// knownSettings are those that are remembered.
+type knownSettings struct {
+	settings map[uint16]verdictSettings
+	rules    map[uint64]*verdictRules
+	rosters  map[uint64][]endpoint.Endpoint
+}
+
+// of returns what a record's verdicts are about; complete: both are remembered.
+func (k *knownSettings) of(r *verdictRecord) (rules *verdictRules, roster []endpoint.Endpoint, complete bool) {
+	s, known := k.settings[r.settings]
+	if rules = k.rules[s.rules]; rules == nil || !known {
+		return &verdictRules{}, nil, false // older than the last reloads
+	}
+	roster, complete = k.rosters[s.roster]
+	return rules, roster, complete
+}

@@ -1,0 +1,191 @@
+package simulate
+
+import (
+	"maps"
+	"slices"
+	"strings"
+)
+
+// What the other rules make of an event, or of a change that these park.
+const (
+	Same    = "same"
+	Changed = "changed" // the event is another
+	Added   = "new"     // these rules make no such event
+	Gone    = "gone"    // the other rules make no such event
+	Parked  = "parked"  // the other rules park the change
+	Fixed   = "fixed"   // these rules park the change
+)
+
+const (
+	// maxFields is how many fields of an event are counted.
+	maxFields = 200
+	// maxExamples is how many examples of each kind are kept for an event.
+	maxExamples = 3
+)
+
+// EventDiff is what becomes of an event with the other rules.
+type EventDiff struct {
+	Event   string `json:"event"`
+	Same    int64  `json:"same"`
+	Changed int64  `json:"changed"`
+	Added   int64  `json:"new"`
+	Gone    int64  `json:"gone"`
+	Parked  int64  `json:"parked"`
+	Fixed   int64  `json:"fixed"`
+	// Fields are those that differ in changed events, by how many; (tenant), (key) and (op)
+	// are the event's.
+	Fields   map[string]int64 `json:"fields,omitempty"`
+	Examples []DiffExample    `json:"examples,omitempty"`
+}
+
+// DiffExample is a change of which the two rules make something else.
+type DiffExample struct {
+	Kind   string      `json:"kind"`
+	Change string      `json:"change"` // the commit's LSN, and the change's number
+	Rule   string      `json:"rule"`   // file:line, of the rule that makes the event
+	Fields []FieldDiff `json:"fields,omitempty"`
+	// Reason is why the change is parked, or was.
+	Reason string `json:"reason,omitempty"`
+}
+
+// FieldDiff is a field that differs. Was and Is are JSON, masked; empty: it is not there.
+type FieldDiff struct {
+	Field string `json:"field"`
+	Was   string `json:"was,omitempty"`
+	Is    string `json:"is,omitempty"`
+}
+
+// diff compares what two sides make of the same changes.
+type diff struct {
+	main, other *side
+	events      map[string]*EventDiff
+}
+
+func newDiff(main, other *side) *diff {
+	return &diff{main: main, other: other, events: map[string]*EventDiff{}}
+}
+
+func (d *diff) of(name string) *EventDiff {
+	if d.events[name] == nil {
+		d.events[name] = &EventDiff{Event: name, Fields: map[string]int64{}}
+	}
+	return d.events[name]
+}
+
+// compare compares what the sides make of one change: events by their names, those with
+// one name in their order.
+func (d *diff) compare(mine, theirs []event) {
+	rest := slices.Clone(theirs)
+	for i := range mine {
+		a := &mine[i]
+		j := slices.IndexFunc(rest, func(b event) bool { return b.name == a.name })
+		if j < 0 {
+			if a.reason == "" { // else no event is gone
+				d.count(Gone, a, nil)
+			}
+			continue
+		}
+		d.both(a, &rest[j])
+		rest = slices.Delete(rest, j, j+1)
+	}
+	for i := range rest {
+		kind := Added
+		if rest[i].reason != "" {
+			kind = Parked
+		}
+		d.count(kind, nil, &rest[i])
+	}
+}
+
+func (d *diff) both(a, b *event) {
+	switch {
+	case a.reason != "" && b.reason != "":
+		d.count(Same, a, b)
+	case a.reason != "":
+		d.count(Fixed, a, b)
+	case b.reason != "":
+		d.count(Parked, a, b)
+	default:
+		fields := changedFields(a, b)
+		if len(fields) == 0 {
+			d.count(Same, a, b)
+			return
+		}
+		of := d.count(Changed, a, b)
+		for _, f := range fields {
+			if _, known := of.Fields[f]; known || len(of.Fields) < maxFields {
+				of.Fields[f]++
+			}
+		}
+	}
+}
+
+// count counts what became of an event; a or b is nil where a side has none.
+func (d *diff) count(kind string, a, b *event) *EventDiff {
+	e, of := a, d.main
+	if e == nil {
+		e, of = b, d.other
+	}
+	out := d.of(e.name)
+	counts := map[string]*int64{Same: &out.Same, Changed: &out.Changed, Added: &out.Added, Gone: &out.Gone, Parked: &out.Parked, Fixed: &out.Fixed}
+	*counts[kind]++
+	if kind == Same || *counts[kind] > maxExamples {
+		return out
+	}
+	x := DiffExample{Kind: kind, Change: e.place(), Rule: e.rule}
+	for _, side := range []*event{a, b} {
+		if side != nil && side.reason != "" {
+			x.Reason = side.reason
+		}
+	}
+	if kind == Changed {
+		x.Fields = d.fields(a, b)
+	}
+	if of == d.other {
+		x.Rule = b.rule
+	}
+	out.Examples = append(out.Examples, x)
+	return out
+}
+
+// fields are the differences of two events, masked.
+func (d *diff) fields(a, b *event) []FieldDiff {
+	was, is := d.main.masked(a).leaves(), d.other.masked(b).leaves()
+	var out []FieldDiff
+	for _, f := range changedFields(a, b) {
+		out = append(out, FieldDiff{f, short(strings.Join(was[f], ", ")), short(strings.Join(is[f], ", "))})
+	}
+	return out
+}
+
+// masked is the event without what is personal.
+func (s *side) masked(e *event) *event {
+	m := s.masks[e.rule]
+	if m == nil {
+		m = &masks{}
+	}
+	out := *e
+	out.data, out.previous, out.tenant = m.object(e.data), m.object(e.previous), m.tenant(e.tenant)
+	if !m.off {
+		out.key = hidden // keys are not sent, and may be anything
+	}
+	return &out
+}
+
+// short bounds a text in examples.
+func short(text string) string {
+	const most = 200
+	if len(text) > most {
+		return strings.ToValidUTF8(text[:most], "") + "..."
+	}
+	return text
+}
+
+// report is the result, by the events' names.
+func (d *diff) report() []EventDiff {
+	out := []EventDiff{}
+	for _, name := range slices.Sorted(maps.Keys(d.events)) {
+		out = append(out, *d.events[name])
+	}
+	return out
+}

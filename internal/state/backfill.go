@@ -1,0 +1,142 @@
+package state
+
+import (
+	"bytes"
+	"cmp"
+	"compress/flate"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+
+	"github.com/jackc/pgx/v5"
+)
+
+// BackfillCursor is how far a backfill is.
+type BackfillCursor struct {
+	// Table is the one whose rows it reads, as SQL writes its name; empty: it has not begun.
+	Table string `json:"table,omitempty"`
+	// After is the key of the last row of which it is known that the stream has it, its columns as the
+	// server sent them; none: the table has not been begun.
+	After [][]byte `json:"after,omitempty"`
+	// Rows are those that were read of all tables up to there.
+	Rows int64 `json:"rows"`
+	// Done are the tables whose rows have been read.
+	Done []string `json:"done,omitempty"`
+	// Next is the chunk that may be in the stream, too; nil: there is none.
+	Next *BackfillChunk `json:"next,omitempty"`
+}
+
+// BackfillChunk are rows that a transaction puts into the stream.
+type BackfillChunk struct {
+	XID  string   `json:"xid"` // of the transaction, which says whether it was committed
+	Last [][]byte `json:"last"`
+	Rows int64    `json:"rows"`
+}
+
+// BackfillCursor reads where a backfill continues.
+func (j *Job) BackfillCursor() (BackfillCursor, error) {
+	var c BackfillCursor
+	if j.Cursor == "" {
+		return c, nil
+	}
+	if err := json.Unmarshal([]byte(j.Cursor), &c); err != nil {
+		return c, errors.New("read where a backfill continues: it is not what Gancho has stored there")
+	}
+	return c, nil
+}
+
+// Claim is the number of the claim by which a worker has the job: each has a higher one.
+func (j *Job) Claim() int64 { return j.claim.number }
+
+// AdvanceBackfill stores how far a backfill is, before a chunk is committed and at the end of a
+// table, and renews the lease. Its total rises when more was read than it had counted. ErrConflict: the job was paused or
+// canceled, or another worker has it; stop.
+func (s *Store) AdvanceBackfill(ctx context.Context, j *Job, c BackfillCursor) error {
+	position, err := json.Marshal(&c)
+	if err != nil {
+		return err
+	}
+	rows := c.Rows
+	if c.Next != nil {
+		rows += c.Next.Rows
+	}
+	err = s.write(ctx, fmt.Sprintf("store how far job %d is", j.ID), func(tx pgx.Tx) error {
+		done, err := tx.Exec(ctx, `update gancho.jobs set position = $3, sent = $4, total = greatest(total, $4), leased = now() + $5
+			where id = $1 and claims = $2 and state = 'running'`, j.ID, j.claim.number, string(asciiJSON(position)), rows, j.claim.lease)
+		if err == nil && done.RowsAffected() == 0 {
+			err = ErrConflict
+		}
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	j.Cursor, j.Sent, j.Total = string(position), rows, max(j.Total, rows)
+	return nil
+}
+
+// PauseJob stops a backfill before its next chunk, until ResumeJob. ErrNotFound: it does not exist, or
+// is not the tenant's ("": any); ErrConflict: it has ended, is paused, or is of a kind that cannot be.
+func (s *Store) PauseJob(ctx context.Context, actor string, id int64, tenant string) (Job, error) {
+	return s.switchJob(ctx, actor, id, tenant, "pause", Paused, "queued", "running")
+}
+
+// ResumeJob lets a paused backfill go on where it was. Its errors are those of PauseJob.
+func (s *Store) ResumeJob(ctx context.Context, actor string, id int64, tenant string) (Job, error) {
+	return s.switchJob(ctx, actor, id, tenant, "resume", Queued, "paused")
+}
+
+// switchJob gives a backfill another state. Its worker's claim ends.
+func (s *Store) switchJob(ctx context.Context, actor string, id int64, tenant, action string, to JobState, from ...string) (Job, error) {
+	j, err := s.Job(ctx, id, tenant)
+	if err != nil {
+		return Job{}, err
+	}
+	err = s.write(ctx, fmt.Sprintf("%s job %d", action, id), func(tx pgx.Tx) error {
+		rows, _ := tx.Query(ctx, `update gancho.jobs set state = $2, waits = '', worker = '', claims = claims + 1, leased = null
+			where id = $1 and kind = 'backfill' and state = any($3) returning `+jobColumns, id, string(to), from)
+		switched, err := pgx.CollectExactlyOneRow(rows, scanJob)
+		if errors.Is(err, pgx.ErrNoRows) {
+			return fmt.Errorf("%w: the job cannot %s", ErrConflict, action)
+		}
+		if err != nil {
+			return err
+		}
+		j = switched
+		return s.recordJob(ctx, tx, actor, action, &j)
+	})
+	return j, err
+}
+
+// SealRows compresses and encrypts rows that travel through the stream of a slot: other readers of the WAL
+// are not to see them, and what others write there is not to be taken for ours.
+func (k *Keyring) SealRows(slot string, plain []byte) ([]byte, error) {
+	var small bytes.Buffer
+	w, _ := deflaters.Get().(*flate.Writer)
+	defer deflaters.Put(w)
+	w.Reset(&small)
+	_, err := w.Write(plain)
+	if err = cmp.Or(err, w.Close()); err != nil {
+		return nil, fmt.Errorf("compress rows: %w", err)
+	}
+	return k.seal(rowsPlace(slot), small.Bytes()), nil
+}
+
+// OpenRows decrypts what SealRows has encrypted; *KeyError.
+func (k *Keyring) OpenRows(slot string, sealed []byte) ([]byte, error) {
+	const what = "rows of a backfill in the stream"
+	plain, err := k.unseal(rowsPlace(slot), what, sealed)
+	if err != nil {
+		return nil, err
+	}
+	out, err := io.ReadAll(flate.NewReader(bytes.NewReader(plain)))
+	if err != nil {
+		return nil, &KeyError{What: what}
+	}
+	return out, nil
+}
+
+// rowsPlace is that of rows in the WAL, which are not stored.
+func rowsPlace(slot string) sealPlace { return sealPlace{text: "rows:" + slot} }

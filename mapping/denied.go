@@ -1,0 +1,225 @@
+package mapping
+
+import (
+	"context"
+	"errors"
+	"maps"
+	"slices"
+	"strings"
+
+	"gancho/cdc"
+	"gancho/internal/strictyaml"
+)
+
+// What a privilege was taken away from while the rules run parks the changes that need it,
+// of its rules alone. The Source remembers what that is, and asks again for it.
+
+// denial is the refusal of a query for a missing privilege, with what grants it.
+type denial struct {
+	error
+	remedy remedy
+}
+
+func (d *denial) Unwrap() error { return d.error }
+
+// isDenied: the server refuses the query for a missing privilege, which somebody may grant.
+func isDenied(err error) bool {
+	_, known := errors.AsType[*denial](err)
+	return known || cdc.FaultOf(err) == cdc.FaultDenied
+}
+
+// deniedHint says what to do about a query that is refused, in one line.
+func deniedHint(err error) string {
+	d, ok := errors.AsType[*denial](err)
+	if !ok {
+		return refusalHint(err)
+	}
+	hint := d.remedy.line()
+	if len(d.remedy.statements) > 0 && d.remedy.statements[0].Who.Role != "" {
+		hint += " (as " + d.remedy.statements[0].Who.String() + ")"
+	}
+	return hint
+}
+
+// explain adds to the refusal of a query for what the privilege that it needs. A name
+// that is not found is such a refusal, too, when the role may not use a schema in which it
+// may be: the server passes over it. Another error stays as it is.
+func (s *Source) explain(ctx context.Context, what string, refusal error, query string, denied map[uint32]map[string]string) error {
+	lost := cdc.FaultOf(refusal) == cdc.FaultSchema
+	if cdc.FaultOf(refusal) != cdc.FaultDenied && !lost || inRoutine(refusal) || s.conn == nil || s.conn.IsClosed() {
+		return refusal
+	}
+	if r, known := s.remedyOf(what, refusal); known {
+		return &denial{refusal, r} // the server logs what it is asked
+	}
+	ctx, cancel := context.WithTimeout(ctx, s.limit)
+	defer cancel()
+	p := privileges{s.conn, s.path, denied}
+	r, err := remedy{}, error(nil)
+	if lost {
+		var role string
+		if role, err = p.role(ctx); err == nil {
+			r.statements, err = p.missingUsage(ctx, query, role)
+		}
+	} else {
+		r, err = p.missing(ctx, refusal, query)
+	}
+	if err != nil || r.empty() {
+		return refusal
+	}
+	if resolved, err := cdc.ResolveOwners(ctx, s.conn, s.encoding, r.statements); err == nil {
+		r.statements = resolved
+	}
+	return &denial{refusal, r}
+}
+
+// ruleQuery is a query that the rules run on the source.
+type ruleQuery struct {
+	kind, title  string
+	value        strictyaml.Value
+	session, sql string
+	arguments    int
+	what         string // as note names it
+	rules        []*boundRule
+}
+
+// queries are those that the rules run, each once.
+func (rs *Ruleset) queries() []ruleQuery {
+	var out []ruleQuery
+	seen := map[string]int{}
+	for _, b := range rs.rules {
+		for _, l := range b.lookups {
+			if n, known := seen[l.id]; known {
+				out[n].rules = append(out[n].rules, b)
+				continue
+			}
+			seen[l.id] = len(out)
+			out = append(out, ruleQuery{"lookup", l.title(), l.value, l.session, l.batch, len(l.arguments()), l.path() + " of " + l.place, []*boundRule{b}})
+		}
+		if keys := columnIndexes(b.table.Relation, b.familyKey); len(b.children) > 0 && !slices.Contains(keys, -1) {
+			sql, _ := parentQuery(b, b.table.Relation, keys)
+			out = append(out, ruleQuery{"parents", "children", b.rule.tableValue, "", sql, len(b.familyKey), "parents of " + b.event + " of " + b.place(), []*boundRule{b}})
+		}
+	}
+	return out
+}
+
+// try runs a query for no change.
+func (s *Source) try(ctx context.Context, q ruleQuery) error {
+	return s.queryAfter(ctx, q.session, q.sql, emptyArrays(q.arguments), nil, func([]cdc.Datum) error { return nil })
+}
+
+// Denied returns what rules may no longer read, and which privileges they need; nil when
+// nothing is known to be denied. Their changes are parked, under every policy, and
+// other rules go on. Safe from any goroutine.
+func (s *Source) Denied() error {
+	var all []string
+	for _, f := range s.Denials() {
+		all = append(all, f.Title+"; "+f.Why+"; "+f.Fix())
+	}
+	if len(all) == 0 {
+		return nil
+	}
+	return errors.New(strings.Join(all, "; also "))
+}
+
+// Denials is Denied as findings, in the order of their titles. Safe from any goroutine.
+func (s *Source) Denials() []cdc.Finding {
+	s.deniedMu.Lock()
+	defer s.deniedMu.Unlock()
+	var out []cdc.Finding
+	for _, what := range slices.Sorted(maps.Keys(s.denied)) {
+		out = append(out, s.denied[what].finding)
+	}
+	return out
+}
+
+// Recheck looks whether what is denied was granted meanwhile, and no longer says so of
+// what was. The changes that come next are not parked in any case.
+func (s *Source) Recheck(ctx context.Context, rs *Ruleset, by *Source) {
+	by.path = rs.path
+	for _, q := range rs.queries() {
+		s.deniedMu.Lock()
+		denied := s.denied[q.what] != nil
+		s.deniedMu.Unlock()
+		if denied && by.try(ctx, q) == nil {
+			s.note(q.what, nil)
+		}
+	}
+}
+
+// Inherit takes over what Check of another source has found to be denied for the same
+// rules, and forgets what was denied before. Safe from any goroutine.
+func (s *Source) Inherit(from *Source) {
+	from.deniedMu.Lock()
+	denied := maps.Clone(from.denied)
+	from.deniedMu.Unlock()
+	s.deniedMu.Lock()
+	defer s.deniedMu.Unlock()
+	for what, lost := range denied {
+		if s.denied[what] == nil {
+			s.complain(what, lost)
+		}
+	}
+	s.denied = denied
+}
+
+// lostPrivilege is what a rule may no longer read, and the server's words for it.
+type lostPrivilege struct {
+	finding cdc.Finding
+	message string
+	remedy  remedy
+}
+
+// remedyOf is what ends a refusal that is known already.
+func (s *Source) remedyOf(what string, refusal error) (remedy, bool) {
+	s.deniedMu.Lock()
+	defer s.deniedMu.Unlock()
+	lost := s.denied[what]
+	if lost == nil || lost.message != withoutData(refusal).Error() || cdc.FaultOf(refusal) != cdc.FaultDenied {
+		return remedy{}, false
+	}
+	return lost.remedy, true
+}
+
+// note remembers whether reading what succeeded or was denied, and logs what is new.
+func (s *Source) note(what string, err error) {
+	s.deniedMu.Lock()
+	defer s.deniedMu.Unlock()
+	before := s.denied[what]
+	switch {
+	case err == nil && before != nil:
+		delete(s.denied, what)
+		s.log.Info().Str("for", what).Msg("the privilege is there again; changes are no longer parked for it")
+	case isDenied(err) && (before == nil || before.message != withoutData(err).Error()):
+		s.complain(what, s.rememberLocked(what, err))
+	}
+}
+
+func (s *Source) complain(what string, lost *lostPrivilege) {
+	s.log.Error().Str("for", what).Str("error", lost.message).Str("fix", lost.finding.Fix()).Msg("a privilege is missing; changes of its rule are parked, and other rules go on")
+}
+
+// remember notes that reading what is denied.
+func (s *Source) remember(what string, err error) {
+	s.deniedMu.Lock()
+	defer s.deniedMu.Unlock()
+	s.rememberLocked(what, err)
+}
+
+func (s *Source) rememberLocked(what string, err error) *lostPrivilege {
+	lost := &lostPrivilege{message: withoutData(err).Error(), remedy: words("%s", refusalHint(err))}
+	if d, ok := errors.AsType[*denial](err); ok {
+		lost.remedy = d.remedy
+	}
+	lost.finding = cdc.Finding{
+		ID: "privilege.lost", Severity: cdc.SeverityProblem, Where: what,
+		Title: what + " may not be read: " + lost.message, Why: "the changes that need it are parked, and other rules go on",
+		Statements: lost.remedy.statements, Remedy: strings.TrimPrefix(lost.remedy.words+", then gancho parked redrive", ", "),
+	}
+	if s.denied == nil {
+		s.denied = map[string]*lostPrivilege{}
+	}
+	s.denied[what] = lost
+	return lost
+}

@@ -1,0 +1,161 @@
+package mapping_test
+
+import (
+	"errors"
+	"fmt"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"gancho/cdc"
+	"gancho/mapping"
+)
+
+// TestOverlay: rows that a query saw, with what transactions made of them that it did not see.
+func TestOverlay(t *testing.T) {
+	t.Parallel()
+	conn := connect(t, "create table contas (id numeric primary key, nome text, foto text)")
+	rs := bind(t, conn, mapping.Options{}, "rules:\n  - {event: a, table: contas, on: insert, columns: [id, nome, foto]}")
+	tables, err := rs.Reads(func(string) bool { return true })
+	if err != nil || len(tables) != 1 {
+		t.Fatalf("%d tables, %v", len(tables), err)
+	}
+	rel := tables[0].Table.Relation
+	m := mapping.NewMapper(rs, nil)
+	val := func(s string) cdc.Datum { return cdc.Datum{State: cdc.Present, Text: []byte(s)} }
+	null, same, missing := cdc.Datum{State: cdc.Null}, cdc.Datum{State: cdc.Unchanged}, cdc.Datum{}
+	row := func(d ...cdc.Datum) []cdc.Datum { return d }
+	o := mapping.NewOverlay()
+	at := cdc.LSN(100)
+	transaction := func(xid uint32, changes ...cdc.Change) {
+		o.Begin(&cdc.Transaction{Commit: at + 1, XID: xid}, at)
+		for i := range changes {
+			changes[i].Relation = rel
+			o.Add(&changes[i])
+		}
+		at += 10
+		o.Commit(at)
+	}
+	transaction(10, cdc.Change{Op: cdc.Update, New: row(val("1"), val("velho"), val("velha"))}) // seen by the query
+	transaction(12, cdc.Change{Op: cdc.Update, New: row(val("1.0"), val("novo"), same)})        // equal keys, as numeric has it
+	transaction(13)
+	transaction(14,
+		cdc.Change{Op: cdc.Delete, Old: row(val("2"), missing, missing)},
+		cdc.Change{Op: cdc.Delete, Old: row(val("3"), missing, missing)}, cdc.Change{Op: cdc.Insert, New: row(val("3"), null, val("outra"))},
+		cdc.Change{Op: cdc.Update, Old: row(val("4"), missing, missing), New: row(val("9"), val("mudou"), same)})
+	if err := o.Seen("12:16:12,14"); err != nil {
+		t.Fatal(err)
+	}
+	if floor := o.Floor(); floor != 110 {
+		t.Errorf("the oldest kept transaction follows %s, want 0/6E", floor)
+	}
+	view, err := o.View(m, rel.OID, []string{"id"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := map[string]string{}
+	for _, id := range []string{"1.00", "2", "3", "4", "5"} {
+		c := cdc.Change{Op: cdc.Read, Relation: rel, New: row(val(id), val("lido"), val("lida"))}
+		there, err := view.Over(&c)
+		if err != nil {
+			t.Fatal(err)
+		}
+		got[id] = "gone"
+		if there {
+			got[id] = fmt.Sprintf("%s %s %s", c.New[0].Text, c.New[1].Text, c.New[2].Text)
+		}
+	}
+	want := map[string]string{"1.00": "1.0 novo lida", "2": "gone", "3": "3  outra", "4": "gone", "5": "5 lido lida"}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("rows (-want +got):\n%s", diff)
+	}
+	// The stream starts again: what it repeats is dropped, what it does not is kept.
+	o.Begin(&cdc.Transaction{XID: 17}, at)
+	o.Reset(120)
+	if err := o.Seen("12:16:12"); err != nil || o.Floor() != 110 {
+		t.Errorf("after the reset the oldest follows %s, %v", o.Floor(), err)
+	}
+	o.Reset(110)
+	if o.Floor() != 0 {
+		t.Errorf("%s is kept of what the stream repeats", o.Floor())
+	}
+}
+
+// TestOverlayFull: one transaction that changes more than there is room for is known as such until it is seen.
+func TestOverlayFull(t *testing.T) {
+	t.Parallel()
+	conn := connect(t, "create table contas (id int primary key, nome text)")
+	rs := bind(t, conn, mapping.Options{}, "rules:\n  - {event: a, table: contas, on: insert, columns: [id]}")
+	tables, err := rs.Reads(func(string) bool { return true })
+	if err != nil {
+		t.Fatal(err)
+	}
+	rel := tables[0].Table.Relation
+	o := mapping.NewOverlay()
+	big := make([]byte, 1<<20)
+	o.Begin(&cdc.Transaction{XID: 20}, 1)
+	for range 70 {
+		o.Add(&cdc.Change{Op: cdc.Insert, Relation: rel, New: []cdc.Datum{{State: cdc.Present, Text: []byte("1")}, {State: cdc.Present, Text: big}}})
+	}
+	o.Commit(2)
+	m := mapping.NewMapper(rs, nil)
+	if _, err := o.View(m, rel.OID, []string{"id"}); !errors.Is(err, mapping.ErrOverlayFull) {
+		t.Errorf("view: %v, want that it is full", err)
+	}
+	if err := o.Seen("21:21:"); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := o.View(m, rel.OID, []string{"id"}); err != nil {
+		t.Errorf("view once it is seen: %v", err)
+	}
+}
+
+// TestReads: which rules take rows that are there already, and what they make of them.
+func TestReads(t *testing.T) {
+	t.Parallel()
+	conn := connect(t, "create table contas (id int primary key, situacao text, itens int, foto bytea)", "alter table contas replica identity full", "create table mae (id int primary key, nome text)", "create table filha (primary key (id)) inherits (mae)",
+		"create table sem_chave (n int)")
+	rs := bind(t, conn, mapping.Options{}, `rules:
+  - {event: conta.nova, table: contas, on: [insert, update], when: "became(situacao, 'A')", data: {id: id, op: op, tg: tg_op}}
+  - {event: conta.paga, table: contas, on: insert, when: situacao = 'P', data: {id: id}}
+  - {event: conta.grupo, table: contas, on: insert, collapse: id, data: {id: id, itens: itens}}
+  - {event: conta.fora, table: contas, on: insert, backfill: never, columns: [foto]}
+  - {event: conta.vai, table: contas, on: delete, columns: [id]}
+  - {event: mae, table: mae, on: insert, columns: [id]}
+`)
+	names := func(chosen func(string) bool) map[string]string {
+		tables, err := rs.Reads(chosen)
+		if err != nil {
+			t.Fatal(err)
+		}
+		got := map[string]string{}
+		for _, r := range tables {
+			got[r.Table.Relation.Name] = fmt.Sprint(r.Columns, r.Events)
+		}
+		return got
+	}
+	want := map[string]string{"contas": "[id itens situacao] [conta.nova conta.paga conta.grupo]", "mae": "[id] [mae]", "filha": "[id] [mae]"}
+	if diff := cmp.Diff(want, names(func(string) bool { return true })); diff != "" {
+		t.Errorf("tables (-want +got):\n%s", diff)
+	}
+	if diff := cmp.Diff(map[string]string{"contas": "[id situacao] [conta.paga]"}, names(func(e string) bool { return e == "conta.paga" })); diff != "" {
+		t.Errorf("tables of one event (-want +got):\n%s", diff)
+	}
+	tables, err := rs.Reads(func(string) bool { return true })
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := cdc.Change{Op: cdc.Read, Tx: &cdc.Transaction{}, Relation: tables[0].Table.Relation, New: make([]cdc.Datum, 4)}
+	c.New[0], c.New[1], c.New[2] = cdc.Datum{State: cdc.Present, Text: []byte("7")}, cdc.Datum{State: cdc.Present, Text: []byte("A")}, cdc.Datum{State: cdc.Null}
+	r := &recorder{}
+	if err := mapping.NewMapper(rs, nil).Read(&c, func(string) bool { return true }, r); err != nil {
+		t.Fatal(err)
+	}
+	events := []string{}
+	for _, g := range r.all {
+		events = append(events, g.Type+" "+g.Key+" "+g.Data)
+	}
+	if diff := cmp.Diff([]string{`conta.nova 7 {"id":7,"op":"insert","tg":"INSERT"}`, `conta.grupo 7 {"id":7,"itens":null}`}, events); diff != "" {
+		t.Errorf("events (-want +got):\n%s", diff)
+	}
+}
