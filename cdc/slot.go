@@ -271,8 +271,8 @@ func Advance(ctx context.Context, o Options, lsn LSN) error {
 	return nil
 }
 
-// DropSlot drops a slot that [Prepare] has just created and that nobody is going
-// to read: it would hold WAL for ever.
+// DropSlot drops a slot that nobody is going to read, or that is given up: it would hold
+// WAL for ever.
 func DropSlot(ctx context.Context, o Options) error {
 	conn, err := Connect(ctx, o.DSN)
 	if err == nil {

@@ -96,12 +96,17 @@ func (r *sourceRecord) reason(s Source) string {
 	switch {
 	case r.SystemID != s.SystemID || r.Database != s.Database || r.Slot != s.Slot:
 		return GapElsewhere
-	case r.Timeline != s.Timeline || r.History != s.History:
+	case r.Timeline != s.Timeline || r.otherHistory(s):
 		return GapTimeline
 	case s.Diverged || r.endsBefore(s):
 		return GapRestored
 	}
 	return GapRecreated
+}
+
+// otherHistory reports whether the timeline has another history; one that is not known is no other.
+func (r *sourceRecord) otherHistory(s Source) bool {
+	return r.Timeline == s.Timeline && r.History != "" && s.History != "" && r.History != s.History
 }
 
 // Stuck is a transaction that the server cannot send, where its stream ends at every start.

@@ -166,6 +166,9 @@ func (q *Queue) Claim(ctx context.Context, s Source, accept bool) (uint16, error
 			return 0, changed
 		}
 		next.epoch = old.epoch
+		if changed == nil && next.History == "" {
+			next.History = old.History
+		}
 		if changed != nil {
 			changes := changed.Changes
 			next.epoch++
@@ -255,7 +258,7 @@ func (r *sourceRecord) changes(s Source) []string {
 	differs("database", strconv.Quote(r.Database), strconv.Quote(s.Database))
 	differs("slot", strconv.Quote(r.Slot), strconv.Quote(s.Slot))
 	differs("timeline", strconv.Itoa(int(r.Timeline)), strconv.Itoa(int(s.Timeline)))
-	if r.History != "" && s.History != "" && r.Timeline == s.Timeline {
+	if r.otherHistory(s) {
 		differs("history of the timeline, as timeline@position where it was left,", r.History, s.History)
 	}
 	if s.Diverged {
