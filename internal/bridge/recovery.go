@@ -40,7 +40,7 @@ type RecoveryOptions struct {
 var ErrNothingToRecover = errors.New("the slot is the one that was read, and nothing is missing: there is nothing to recover")
 
 // ErrNeverRead: nobody has read the source for this queue.
-var ErrNeverRead = errors.New("nothing was read for this queue yet; start gancho run --create")
+var ErrNeverRead = errors.New("nothing was read for this queue yet, so that nothing of it is missing; start gancho run --create, and if a slot of an older queue is in the way, drop it before: SELECT pg_drop_replication_slot('<source.slot>')")
 
 // Recover finds out what stands in the way, and changes nothing. It returns ErrNothingToRecover when
 // nothing does.
