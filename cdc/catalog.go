@@ -264,7 +264,8 @@ func loadChecks(ctx context.Context, conn *pgx.Conn, e Encoding, t *Table) error
 	var column, name, condition string
 	_, err := pgx.ForEachRow(rows, []any{&column, &name, &condition}, func() error {
 		if column == "" {
-			condition = strings.TrimSuffix(strings.TrimPrefix(condition, "CHECK "), " NO INHERIT")
+			condition = strings.TrimSuffix(strings.TrimPrefix(condition, "CHECK ("), " NO INHERIT")
+			condition = strings.TrimSuffix(condition, ")")
 			t.Checks = append(t.Checks, condition)
 			return nil
 		}

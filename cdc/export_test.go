@@ -42,8 +42,8 @@ func Scan(data []byte) (whole, need int, err error) {
 	return s.scan(data, &burst{})
 }
 
-// UnusableSlot says why a slot cannot be read that is a standby's copy.
-func UnusableSlot(name string) string {
-	s := slotState{name: name, plugin: "pgoutput", kind: "logical", status: "lost", synced: true}
-	return s.unusable()
+// LostSlot says why a slot is lost of which the server has this status, reason and conflict.
+func LostSlot(status, invalidation string, conflicting, synced bool) *LostSlotError {
+	s := slotState{name: "gancho", plugin: "pgoutput", kind: "logical", status: status, invalidation: invalidation, conflicting: conflicting, synced: synced}
+	return s.lost()
 }

@@ -233,7 +233,7 @@ func TestServerSettings(t *testing.T) {
 	}
 	golden(t, "slot_lost", err.Error(), o.Slot, "SLOT")
 	err = cdc.NewReader(o, source).Run(t.Context(), onlooker())
-	if err == nil || !strings.Contains(err.Error(), "pg_drop_replication_slot") {
+	if err == nil || !strings.Contains(err.Error(), "gancho recover") {
 		t.Errorf("read a lost slot: %v", err)
 	}
 

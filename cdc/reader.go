@@ -39,6 +39,8 @@ type Reader struct {
 	wake      chan struct{} // holds one signal: confirmed has risen
 
 	redescribe atomic.Uint64 // see Redescribe; 0: nothing to do
+	skip       atomic.Uint64 // see Skip; 0: nothing
+	admit      func(context.Context, Identity) error
 
 	current atomic.Pointer[session] // the one that streams, nil between two
 	waiting atomic.Pointer[error]   // why it does not stream, nil while it does
@@ -105,11 +107,18 @@ func (r *Reader) Rewind() {
 // at or after from. Safe from any goroutine.
 func (r *Reader) Redescribe(from LSN) { r.redescribe.Store(uint64(from)) }
 
+// Admit sets what decides, each time that the server has given us the slot and before anything is
+// read of it, whether it is the one that was read before: somebody may have replaced it, or the
+// server, while nobody was connected. An error of [Permanent] ends Run, another one is retried. Call
+// it before Run.
+func (r *Reader) Admit(admit func(context.Context, Identity) error) { r.admit = admit }
+
 // Run streams until ctx ends, which returns nil, or an error is permanent. After
 // a lost connection, during a restart of the server and while another process
 // reads the slot it retries.
 func (r *Reader) Run(ctx context.Context, h Handler) error {
 	backoff, trouble := reconnect(), trouble{log: r.options.Log}
+	described := false
 	for failures := 1; ; failures++ {
 		started := time.Now()
 		streamed, err := r.stream(ctx, h)
@@ -129,12 +138,21 @@ func (r *Reader) Run(ctx context.Context, h Handler) error {
 			r.young = nil
 			continue
 		}
+		if errors.Is(err, errSkipped) {
+			r.options.Log.Warn().Str("slot", r.options.Slot).Stringer("lsn", LSN(r.skip.Swap(0))).Msg("stepped over the transaction, as gancho recover --skip has asked for; its changes make no events")
+			continue
+		}
 		if errors.Is(err, errRedescribe) {
 			r.options.Log.Info().Str("slot", r.options.Slot).Stringer("lsn", r.Confirmed()).Msg("a partitioned table was altered; the stream starts again here, and its partitions are described as they are now")
 			continue
 		}
 		if r.options.Temporary {
 			return r.explainTemporary(ctx, streamed, err)
+		}
+		if unprintable := r.unprintable(err); unprintable != nil && r.decoder.unplaced() && !described {
+			described = true
+			r.awaitDescription(ctx)
+			continue
 		}
 		if permanent(err) {
 			again, failed := r.leaveOut(ctx, err)
@@ -194,6 +212,7 @@ func (r *Reader) withCatalog(ctx context.Context, f func(querier) error) error {
 
 var (
 	errRewind   = errors.New("rewind")
+	errSkipped  = errors.New("a transaction was stepped over")
 	errStopping = errors.New("the server is shutting down")
 	errSilent   = errors.New("the server has been silent for too long")
 	errEnded    = errors.New("the server ended the stream")
@@ -201,6 +220,9 @@ var (
 
 // handlerError marks what a handler returned.
 type handlerError struct{ err error }
+
+// Permanent marks an error with which a function given to [Reader.Admit] ends Run, which returns it.
+func Permanent(err error) error { return handled(err) }
 
 // handled marks a handler's error, if it is one.
 func handled(err error) error {
@@ -241,15 +263,20 @@ func (r *Reader) explain(ctx context.Context, err error) error {
 	remedy := ""
 	switch SQLState(err) {
 	case CodeUndefinedObject:
-		remedy = "start gancho run --create --accept-source to recreate the slot, and " + reconcile
+		return &LostSlotError{Slot: r.options.Slot, Reason: SlotMissing, Cause: err}
 	case codeWrongState, codeUndefinedFile:
+		var lost *LostSlotError
 		_ = r.withCatalog(ctx, func(q querier) error { // without it the server's own words have to do
 			s, err := readSlotState(ctx, q, r.options.Slot)
-			remedy = s.unusable()
+			lost = s.lost()
 			return err
 		})
-		if remedy == "" && walMissing(err) { // removed by hand: the server believes that it has it
-			remedy = (&slotState{name: r.options.Slot, status: "lost"}).unusable()
+		if lost == nil && walMissing(err) { // removed by hand: the server believes that it has it
+			lost = &LostSlotError{Slot: r.options.Slot, Reason: SlotWALRemoved}
+		}
+		if lost != nil {
+			lost.Cause = err
+			return lost
 		}
 	case codeInsufficientPrivilege:
 		_ = r.withCatalog(ctx, func(q querier) error { // as above

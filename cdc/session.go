@@ -104,7 +104,7 @@ func (s *session) drop(cause error) {
 // orderly reports whether the connection itself is in order.
 func orderly(cause error) bool {
 	_, handler := errors.AsType[*handlerError](cause)
-	return handler || errors.Is(cause, errRewind) || errors.Is(cause, errGrown) || errors.Is(cause, errRedescribe) ||
+	return handler || errors.Is(cause, errRewind) || errors.Is(cause, errGrown) || errors.Is(cause, errRedescribe) || errors.Is(cause, errSkipped) ||
 		errors.Is(cause, context.Canceled) || errors.Is(cause, context.DeadlineExceeded)
 }
 
@@ -156,7 +156,10 @@ func (r *Reader) start(ctx context.Context, pg *pgconn.PgConn) (*session, error)
 		return nil, fmt.Errorf("take over the replication connection: %w", err)
 	}
 	s := &session{r: r, conn: hijacked.Conn, senderTimeout: timeout, intake: newIntake(), reply: make(chan struct{}, 1), stop: make(chan struct{})}
-	if err := s.startReplication(ctx); err != nil {
+	if err = s.startReplication(ctx); err == nil && r.admit != nil {
+		err = r.admit(ctx, is)
+	}
+	if err != nil {
 		_ = hijacked.Conn.Close()
 		return nil, err
 	}
@@ -304,6 +307,9 @@ func (s *session) frames(ctx context.Context, frames []byte, h Handler) error {
 			message := body[dataHeader:]
 			if s.grown(message) {
 				return s.grow(h)
+			}
+			if s.skips(message) {
+				return s.stepOver(h)
 			}
 			err := s.r.decoder.message(ctx, message, h)
 			if errors.Is(err, errRedescribe) || err == nil && s.redescribed(message) {

@@ -19,7 +19,8 @@ func (p *preparation) findSlot(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	switch unusable := s.unusable(); {
+	lost := s.lost()
+	switch {
 	case s.kind != "logical" || s.plugin != "pgoutput" || s.temporary:
 		p.setup.addf("slot.foreign", Statement{}, "slot %q exists, but is not a permanent logical slot of pgoutput", p.Slot).Remedy = otherSlot
 	case s.twoPhase:
@@ -27,8 +28,11 @@ func (p *preparation) findSlot(ctx context.Context) error {
 	case p.source.Identity.Database != "" && s.database != p.source.Identity.Database:
 		p.setup.addf("slot.foreign", Statement{}, "slot %q belongs to database %s, not to %s; "+otherSlot,
 			p.Slot, QuoteIdentifier(s.database), QuoteIdentifier(p.source.Identity.Database))
-	case unusable != "":
-		p.setup.addf("slot.unusable", Statement{}, "%s", unusable)
+	case s.synced:
+		p.setup.addf("slot.unusable", Statement{}, "slot %q is this standby's copy of its primary's slot, and can be read after the promotion; let source.dsn lead to the primary", s.name)
+	case lost != nil:
+		p.setup.Lost = lost
+		p.setup.addf("slot.unusable", Statement{}, "%v", lost)
 	default:
 		p.source.ConfirmedFlush = s.confirmed
 	}
@@ -38,11 +42,13 @@ func (p *preparation) findSlot(ctx context.Context) error {
 // slotState is what decides whether a slot can be read.
 type slotState struct {
 	name, plugin, kind, database, status string
-	temporary, twoPhase                  bool
+	temporary, twoPhase, active          bool
 	confirmed                            LSN
 	// invalidation is why the server has invalidated it (17 and newer); "": it has
 	// not, or does not say.
 	invalidation string
+	// conflicting: recovery has invalidated a standby's slot (16 and newer).
+	conflicting bool
 	// synced: it is a standby's copy of its primary's slot (17 and newer).
 	synced bool
 }
@@ -52,9 +58,10 @@ func readSlotState(ctx context.Context, q querier, slot string) (slotState, erro
 	s := slotState{name: slot}
 	rows, _ := q.Query(ctx, `
 		select coalesce(plugin, '')::text, slot_type, coalesce(database, '')::text, temporary, two_phase, coalesce(confirmed_flush_lsn, '0/0'),
-			coalesce(wal_status, ''), coalesce(to_jsonb(s)->>'invalidation_reason', ''), coalesce((to_jsonb(s)->>'synced')::bool, false) and pg_is_in_recovery()
+			coalesce(wal_status, ''), coalesce(to_jsonb(s)->>'invalidation_reason', ''), coalesce((to_jsonb(s)->>'synced')::bool, false) and pg_is_in_recovery(),
+			coalesce((to_jsonb(s)->>'conflicting')::bool, false), active
 		from pg_catalog.pg_replication_slots s where slot_name = $1`, slot)
-	found, err := pgx.ForEachRow(rows, []any{&s.plugin, &s.kind, &s.database, &s.temporary, &s.twoPhase, &s.confirmed, &s.status, &s.invalidation, &s.synced},
+	found, err := pgx.ForEachRow(rows, []any{&s.plugin, &s.kind, &s.database, &s.temporary, &s.twoPhase, &s.confirmed, &s.status, &s.invalidation, &s.synced, &s.conflicting, &s.active},
 		func() error { return nil })
 	if err == nil && found.RowsAffected() == 0 {
 		err = ErrNoSlot
@@ -63,28 +70,6 @@ func readSlotState(ctx context.Context, q querier, slot string) (slotState, erro
 		return s, fmt.Errorf("read slot %q: %w", slot, err)
 	}
 	return s, nil
-}
-
-// unusable says why the slot cannot be read, and what to do; "": it can.
-func (s *slotState) unusable() string {
-	if s.synced {
-		return fmt.Sprintf("slot %q is this standby's copy of its primary's slot, and can be read after the promotion; let source.dsn lead to the primary", s.name)
-	}
-	if s.status != "lost" && s.invalidation == "" {
-		return ""
-	}
-	why := map[string]string{
-		"":                       "the server has removed WAL that it needs (see max_slot_wal_keep_size)",
-		"wal_removed":            "the server has removed WAL that it needs (see max_slot_wal_keep_size)",
-		"idle_timeout":           "nobody has read it for longer than idle_replication_slot_timeout",
-		"wal_level_insufficient": "wal_level was lowered on the primary",
-		"rows_removed":           "the primary has removed rows of its catalogue that it needs (see hot_standby_feedback)",
-	}[s.invalidation]
-	if why == "" {
-		why = "the server has invalidated it (" + s.invalidation + ")"
-	}
-	return fmt.Sprintf("slot %q can no longer be read: %s; changes after its position are lost; run SELECT pg_drop_replication_slot(%s), start gancho run --create --accept-source, and %s",
-		s.name, why, quoteLiteral(s.name), reconcile)
 }
 
 // reconcile is what to do about changes that make no events any more.
@@ -286,8 +271,8 @@ func Advance(ctx context.Context, o Options, lsn LSN) error {
 	return nil
 }
 
-// DropSlot drops a slot that [Prepare] has just created and that nobody is going
-// to read: it would hold WAL for ever.
+// DropSlot drops a slot that nobody is going to read, or that is given up: it would hold
+// WAL for ever.
 func DropSlot(ctx context.Context, o Options) error {
 	conn, err := Connect(ctx, o.DSN)
 	if err == nil {

@@ -73,11 +73,32 @@ func TestIdleSlotIsInvalidated(t *testing.T) {
 	}
 }
 
-// TestSyncedSlot: a standby's copy of its primary's slot is not to be dropped.
-func TestSyncedSlot(t *testing.T) {
+// TestLostSlots: each reason that a server of any version has is told apart, and a standby's copy
+// of its primary's slot is not lost.
+func TestLostSlots(t *testing.T) {
 	t.Parallel()
-	if text := cdc.UnusableSlot("gancho"); strings.Contains(text, "drop") || !strings.Contains(text, "source.dsn lead to the primary") {
-		t.Errorf("a synchronized slot: %s", text)
+	for _, c := range []struct {
+		status, invalidation string
+		conflicting, synced  bool
+		reason, why          string
+	}{
+		{"reserved", "", false, false, "", ""},
+		{"unreserved", "", false, false, "", ""},
+		{"lost", "wal_removed", false, true, "", ""},
+		{"lost", "", false, false, "wal_removed", "max_slot_wal_keep_size"},  // 14 to 16
+		{"reserved", "", true, false, "conflict", "hot_standby_feedback"},    // 16
+		{"lost", "wal_removed", false, false, "wal_removed", "max_slot_wal"}, // 17 and newer
+		{"lost", "rows_removed", true, false, "rows_removed", "hot_standby_feedback"},
+		{"lost", "wal_level_insufficient", true, false, "wal_level_insufficient", "wal_level was lowered"},
+		{"lost", "idle_timeout", false, false, "idle_timeout", "idle_replication_slot_timeout"},
+		{"lost", "novidade", false, false, "novidade", "invalidated it (novidade)"},
+	} {
+		lost := cdc.LostSlot(c.status, c.invalidation, c.conflicting, c.synced)
+		switch {
+		case lost == nil && c.reason == "":
+		case lost == nil || lost.Reason != c.reason || !strings.Contains(lost.Why(), c.why) || !strings.Contains(lost.Error(), "gancho recover"):
+			t.Errorf("%+v: %v", c, lost)
+		}
 	}
 }
 
@@ -94,7 +115,7 @@ func TestWALRemovedByHand(t *testing.T) {
 		t.Fatal(err)
 	}
 	err := cdc.NewReader(o, source).Run(t.Context(), onlooker())
-	for _, part := range []string{"58P01", "can no longer be read", "gancho run --create --accept-source"} {
+	for _, part := range []string{"58P01", "can no longer be read", "gancho recover"} {
 		if err == nil || !strings.Contains(err.Error(), part) {
 			t.Errorf("%q is not in the error: %v", part, err)
 		}

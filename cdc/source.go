@@ -89,6 +89,8 @@ type SetupError struct {
 	// Missing are tables of which a publication that exists lacks changes: the
 	// bridge runs, or has run, and does not capture these.
 	Missing []Name
+	// Lost is why the slot can no longer be read; nil: it can, or is missing.
+	Lost *LostSlotError
 
 	create bool // Options.Create was set, and the statements failed
 	first  int  // findings of a source that no bridge has read yet, which the statements solve

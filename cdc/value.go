@@ -1,6 +1,8 @@
 package cdc
 
 import (
+	"fmt"
+	"strings"
 	"time"
 
 	"github.com/jackc/pglogrepl"
@@ -8,6 +10,15 @@ import (
 
 // LSN is a position in PostgreSQL's write-ahead log, in bytes.
 type LSN = pglogrepl.LSN
+
+// ParseLSN reads a position as PostgreSQL prints it, such as 0/3212DE1.
+func ParseLSN(text string) (LSN, error) {
+	lsn, err := pglogrepl.ParseLSN(text)
+	if err != nil || lsn.String() != strings.ToUpper(text) {
+		return 0, fmt.Errorf("%q is no position in the WAL; write it as PostgreSQL does, such as 0/3212DE1", text)
+	}
+	return lsn, nil
+}
 
 // Position identifies one row change forever: the LSN in the Begin message of
 // its transaction (FinalLSN, the position of the commit record) and the

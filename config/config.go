@@ -49,6 +49,10 @@ type Source struct {
 	// LagWarning is the WAL held for the slot, in bytes, above which a warning is
 	// logged.
 	LagWarning int64
+	// WALBudget is the WAL held for the slot, in bytes, that the source can bear; 0: there is no
+	// budget. DropSlot gives the slot up beyond it.
+	WALBudget int64
+	DropSlot  bool
 }
 
 // Queue is the Redis that holds events until they are delivered: exactly one of
@@ -60,6 +64,8 @@ type Queue struct {
 	// AllowVolatile accepts a Redis without persistence: events that it holds
 	// are lost with it.
 	AllowVolatile bool
+	// MaxMemoryPercent is how much of its maxmemory Redis may use before capture waits.
+	MaxMemoryPercent int
 	// KeepParked is how long changes stay parked after their commit; 0: for ever.
 	KeepParked time.Duration
 }
@@ -134,7 +140,7 @@ type Log struct {
 func defaults() *Config {
 	return &Config{
 		Source:   Source{Slot: "gancho", Publication: "gancho", OnSchemaChange: "stop", LagWarning: 1 << 30},
-		Queue:    Queue{KeepParked: defaultKeepFailed},
+		Queue:    Queue{KeepParked: defaultKeepFailed, MaxMemoryPercent: 85},
 		State:    State{KeepLog: 30 * 24 * time.Hour, KeepDead: defaultKeepFailed},
 		Mapping:  Mapping{TransactionMemory: 64 << 20},
 		HTTP:     HTTP{Listen: "127.0.0.1:8620"},

@@ -120,6 +120,7 @@ func (c *Config) complete(d *strictyaml.Document) error {
 }
 
 func (s *Source) decode(v value) {
+	var onBudget value
 	v.Map(
 		strictyaml.Required("dsn", func(v value) { s.DSN = decodeDSN(v) }),
 		strictyaml.Optional("lookup_dsn", func(v value) { s.LookupDSN = decodeDSN(v) }),
@@ -129,8 +130,13 @@ func (s *Source) decode(v value) {
 		strictyaml.Optional("on_schema_change", func(v value) { s.OnSchemaChange = v.Choice("stop", "park") }),
 		strictyaml.Optional("encoding", func(v value) { s.Encoding = v.Choice("latin1", "win1252", "utf8") }),
 		strictyaml.Optional("lag_warning", func(v value) { s.LagWarning = v.Bytes(1<<20, 1<<50) }),
+		strictyaml.Optional("wal_budget", func(v value) { s.WALBudget = v.Bytes(1<<20, 1<<50) }),
+		strictyaml.Optional("on_budget", func(v value) { onBudget, s.DropSlot = v, v.Choice("alert", "drop_slot") == "drop_slot" }),
 		strictyaml.Refused("heartbeat", `"heartbeat" comes with a later version`, "remove it"),
 	)
+	if onBudget.Valid() && s.WALBudget == 0 {
+		onBudget.Errorf("write wal_budget: with how much WAL the source may hold, such as 20GB", "on_budget needs a budget")
+	}
 }
 
 // slotName: https://www.postgresql.org/docs/current/warm-standby.html#STREAMING-REPLICATION-SLOTS-MANIPULATION

@@ -34,6 +34,7 @@ func (q *Queue) decode(v value) {
 			q.Cluster.decode(v)
 		}),
 		strictyaml.Optional("allow_volatile", func(v value) { q.AllowVolatile = v.Bool() }),
+		strictyaml.Optional("max_memory_percent", func(v value) { q.MaxMemoryPercent = v.Int(20, 100) }),
 		strictyaml.Optional("keep_parked", func(v value) { q.KeepParked = keepFailed(v) }),
 	)
 	switch {

@@ -384,6 +384,7 @@ func (b *binder) bind(ctx context.Context, written *rule) (*boundRule, error) {
 			c.compile(r, g)
 		}
 	}
+	c.checkChangedAt(r)
 	if err := b.bindTransaction(ctx, bound, c); err != nil {
 		return nil, err
 	}

@@ -181,6 +181,7 @@ func parseRule(v strictyaml.Value) *rule {
 		strictyaml.Optional("lookup", func(v value) { r.lookups = parseLookups(v) }),
 		strictyaml.Optional("collapse", func(v value) { r.collapse = parseCollapse(v) }),
 		strictyaml.Optional("children", func(v value) { children, r.children = v, parseChildren(v) }),
+		strictyaml.Optional("changed_at", func(v value) { r.changedAt = columnRefs(v, "changed_at") }),
 		strictyaml.Optional("root_only", func(v value) { root, r.rootOnly = v, parseRootOnly(v) }),
 		strictyaml.Optional("backfill", func(v value) { backfill, r.noBackfill = v, v.Choice("never") == "never" }),
 	)

@@ -39,6 +39,8 @@ type rule struct {
 	children   []*childRef
 	rootOnly   *rootOnly
 	previous   bool
+	// changedAt are columns with the time of a row's last change; none: it is not known.
+	changedAt []columnRef
 	// noBackfill: the rule takes no rows that are there already.
 	noBackfill bool
 	// numbersAsStrings quotes all numbers of the payload.
@@ -87,11 +89,11 @@ func (s opSet) String() string {
 }
 
 // fingerprint is a short hash of a rule as it is written, without what is for
-// people, comments and layout.
+// people or for recovering, comments and layout.
 func fingerprint(v strictyaml.Value) string {
 	h := sha256.New()
 	for _, e := range v.Entries() {
-		if !slices.Contains([]string{"group", "title", "description"}, e.Name) {
+		if !slices.Contains([]string{"group", "title", "description", "changed_at"}, e.Name) {
 			writeText(h, e.Name)
 			writeValue(h, e.Value)
 		}

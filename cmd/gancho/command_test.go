@@ -210,10 +210,12 @@ func TestSourceChanged(t *testing.T) {
 	b.stop()
 	w.exec("select pg_drop_replication_slot('" + w.slot() + "')")
 	b = w.start("run", "--create", "--config", w.write())
-	b.wait(1)
-	if !strings.Contains(b.text(), "--accept-source") {
-		t.Errorf("the refusal does not say which command accepts it:\n%s", b.text())
+	if line := b.waitLog("capture is refused"); !strings.Contains(line, "gancho recover") || !strings.Contains(line, "it does not exist") {
+		t.Errorf("the refusal does not say what goes on: %s", line)
 	}
+	b.stop()
+	b = w.start("run", "--only", "capture", "--create", "--config", w.write())
+	b.wait(1) // there is nothing else to do
 	b = w.run("--accept-source")
 	w.exec("insert into eventos (cliente_id, seq) values (1, 2)")
 	checkDelivery(t, r.waitCount(2), 2)
@@ -284,8 +286,9 @@ func TestSourceTakenBack(t *testing.T) {
 		t.Fatal(err)
 	}
 	b = w.start("run", "--config", w.write())
-	b.wait(1)
-	for _, part := range []string{"restored to an earlier state", "--accept-source"} {
+	b.waitLog("capture is refused")
+	b.stop()
+	for _, part := range []string{"restored to an earlier state", "gancho recover", "--accept-source"} {
 		if !strings.Contains(b.text(), part) {
 			t.Errorf("the refusal does not have %q:\n%s", part, b.text())
 		}

@@ -92,20 +92,17 @@ func TestUnprintableText(t *testing.T) {
 			r.waitCount(1)
 			w.exec(`insert into clientes values (2, E'\x81')`)
 			w.exec("insert into clientes values (3, 'c')")
-			b.wait(1)
-			b = w.start("run", "--config", filepath.Join(w.dir, "gancho.yaml"))
-			b.wait(1)
-			said := regexp.MustCompile(`cannot send a change of the transaction at (0/[0-9A-F]+), of table public.clientes, after 0 others`).FindString(b.text())
-			fix := regexp.MustCompile(`SELECT pg_replication_slot_advance\([^)]*\)`).FindString(b.text())
-			if said == "" || fix == "" || strings.Contains(b.text(), "0x81") || !strings.Contains(b.text(), "source.encoding: ") {
-				t.Fatalf("it does not say where, and what to do:\n%s", b.text())
+			line := b.waitLog("capture is refused")
+			at := regexp.MustCompile(`cannot send a change of the transaction at (0/[0-9A-F]+), of table public.clientes, after 0 others`).FindStringSubmatch(line)
+			if at == nil || strings.Contains(b.text(), "0x81") || !strings.Contains(line, "source.encoding: ") || !strings.Contains(line, "gancho recover --skip "+at[1]) {
+				t.Fatalf("it does not say where, and what to do:\n%s", line)
 			}
 			want := "23"
 			if c.skip {
 				want = "3"
-				w.exec(fix)
-				b = w.run("--accept-source")
+				skipped(t, w, b, at[1])
 			} else {
+				b.stop()
 				w.source = "  encoding: " + c.setting
 				b = w.run()
 			}
@@ -119,6 +116,36 @@ func TestUnprintableText(t *testing.T) {
 			}
 			b.stop()
 		})
+	}
+}
+
+// skipped has the bridge step over the transaction at which its stream ends, and over no other.
+func skipped(t *testing.T, w *world, b *bridge, at string) {
+	t.Helper()
+	config := filepath.Join(w.dir, "gancho.yaml")
+	for _, c := range []struct {
+		args []string
+		code int
+		want string
+	}{
+		{[]string{"--skip", "0/1", "--yes"}, 1, "gancho recover --skip " + at},
+		{[]string{"--skip", "zero", "--yes"}, 2, "is no position in the WAL"},
+		{[]string{"--skip", at}, 2, "add --yes"},
+		{[]string{"--skip", at, "--dry-run"}, 3, "would be stepped over"},
+		{[]string{"--skip", at, "--yes"}, 0, "is recorded as a gap"},
+	} {
+		code, stdout, stderr := command(t, append([]string{"recover", "--config", config}, c.args...)...)
+		if code != c.code || !strings.Contains(stdout+stderr, c.want) {
+			t.Fatalf("%v: exit %d, want %d with %q:\n%s%s", c.args, code, c.code, c.want, stdout, stderr)
+		}
+	}
+	b.waitLog("stepped over the transaction")
+	b.waitLog("bridge is ready")
+	if code, stdout, stderr := command(t, "recover", "--list", "--config", config); code != 0 || !strings.Contains(stdout, "in the transaction at "+at) {
+		t.Errorf("exit %d, the gap is not listed:\n%s%s", code, stdout, stderr)
+	}
+	if code, _, stderr := command(t, "recover", "--skip", at, "--yes", "--config", config); code != 1 || !strings.Contains(stderr, "does not end at "+at) {
+		t.Errorf("a position that was passed: exit %d\n%s", code, stderr)
 	}
 }
 

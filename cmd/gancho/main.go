@@ -101,6 +101,7 @@ func newRootCommand() *cobra.Command {
 		newDeliveriesCommand(),
 		newDeadCommand(),
 		newParkedCommand(),
+		newRecoverCommand(),
 		newResendCommand(),
 		newBackfillCommand(),
 		newForgetCommand(),

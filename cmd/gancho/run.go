@@ -108,6 +108,7 @@ func (f *runFlags) run(ctx context.Context, stderr io.Writer) error {
 		AcceptSource:      f.acceptSource,
 		Queue:             queueOptions(&c.Queue),
 		KeepParked:        c.Queue.KeepParked,
+		MaxMemoryPercent:  c.Queue.MaxMemoryPercent,
 		Capture:           f.only != onlyDeliver,
 		Deliver:           f.only != onlyCapture,
 		Listen:            c.HTTP.Listen,
@@ -120,6 +121,8 @@ func (f *runFlags) run(ctx context.Context, stderr io.Writer) error {
 		Version:           version,
 		Log:               log,
 		LagWarning:        c.Source.LagWarning,
+		WALBudget:         c.Source.WALBudget,
+		DropOverBudget:    c.Source.DropSlot,
 		State:             st,
 		Reload:            hangup,
 		Load: func() (*bridge.Definitions, error) {

@@ -116,6 +116,7 @@ func (f *sessionFlags) connect(cmd *cobra.Command, needs parts) (_ *session, err
 	}
 	if needs&withSlot != 0 {
 		o.Slot, o.Hazards, o.Capture = s.slot, s.hazards, s.readiness
+		o.WALBudget = c.Source.WALBudget
 	}
 	if needs&withRules != 0 {
 		o.Backfill = s.planBackfill

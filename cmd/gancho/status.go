@@ -86,6 +86,9 @@ func (s *session) statusText(v control.StatusView) error {
 		}
 		t.row("slot", fmt.Sprintf("%s, %s; %s not confirmed, %s of WAL held (%s)", v.Slot.Name, reads, size(v.Slot.UnconfirmedBytes), size(v.Slot.HeldBytes), v.Slot.WALStatus))
 	}
+	if v.WALBudget > 0 {
+		t.row("wal budget", fmt.Sprintf("%s, of which %d %% is held", size(v.WALBudget), v.Slot.HeldBytes/max(1, v.WALBudget/100)))
+	}
 	if v.Errors["capture"] != "" {
 		t.row("bridge", "not ready: "+v.Errors["capture"])
 	}

@@ -28,6 +28,7 @@ type confirmer struct {
 	appended  atomic.Uint64 // an LSN
 	confirmed atomic.Uint64 // to the source, in this process
 	changed   chan struct{} // holds one signal
+	trail     trail
 
 	problem atomic.Pointer[error] // why nothing is confirmed; nil: it is
 }
@@ -100,7 +101,7 @@ func (q *Queue) RunDurable(ctx context.Context, confirm func(lsn uint64)) error 
 		if ctx.Err() != nil {
 			return nil //nolint:nilerr // the end that was asked for
 		}
-		if errors.Is(err, ErrRestarted) || errors.Is(err, errClaimLost) {
+		if errors.Is(err, ErrRestarted) || errors.Is(err, ErrClaimLost) {
 			return fmt.Errorf("confirm positions: %w", err)
 		}
 		q.noteUnconfirmed(err)
@@ -298,7 +299,8 @@ func (w *durableWork) durable(p *recordedPosition, masters map[string]info, aske
 	return all, nil
 }
 
-var errClaimLost = errors.New("another process has claimed the queue with a newer epoch; this one has to stop")
+// ErrClaimLost says that this process no longer captures for the queue.
+var ErrClaimLost = errors.New("another process has claimed the queue with a newer epoch; this one has to stop")
 
 // recordScript keeps the position from going back. It always writes: WAITAOF waits for its own
 // connection's last write. Lua's numbers hold every LSN below 2^52 exactly. What it writes
@@ -310,7 +312,8 @@ if not record[1] then return -1 end
 if record[1] ~= ARGV[1] then return 0 end
 local newest = ARGV[2]
 if tonumber(record[2]) > tonumber(newest) then newest = record[2] end
-redis.call('HSET', KEYS[1], 'confirmed', newest)
+if ARGV[3] ~= '' and newest == ARGV[2] then redis.call('HSET', KEYS[1], 'confirmed', newest, 'footprint', ARGV[3])
+else redis.call('HSET', KEYS[1], 'confirmed', newest) end
 return 1`)
 
 // recordPosition writes the source's record, on a server that was accepted.
@@ -327,7 +330,7 @@ func (q *Queue) recordPosition(ctx context.Context, lsn uint64) error {
 	}
 	conn := q.confirmer.conns.to(addr).Conn() // one connection: WAITAOF is about its own writes
 	defer func() { _ = conn.Close() }()
-	written, err := recordScript.Run(ctx, conn, []string{q.keys.source()}, int(c.epoch), strconv.FormatUint(lsn, 10)).Int()
+	written, err := recordScript.Run(ctx, conn, []string{q.keys.source()}, int(c.epoch), strconv.FormatUint(lsn, 10), q.confirmer.trail.upTo(lsn)).Int()
 	switch {
 	case err != nil:
 		q.suspectCluster(ctx, err)
@@ -336,7 +339,7 @@ func (q *Queue) recordPosition(ctx context.Context, lsn uint64) error {
 		q.servers.generations.Add(1)
 		return &LostError{"the record of the source"}
 	case written == 0:
-		return errClaimLost
+		return ErrClaimLost
 	case q.confirmer.kept.Load().mode != durableByWait:
 		return nil
 	}
@@ -398,7 +401,7 @@ func (q *Queue) restoreSource(ctx context.Context) error {
 				"and dead letters that were not stored elsewhere; restore redis's data, or send those changes by hand")
 	}
 	if found != nil && found.epoch > next.epoch {
-		return errClaimLost
+		return ErrClaimLost
 	}
 	// The slot stands at what was confirmed: a record before that would be taken for another's.
 	next.confirmed = max(next.confirmed, q.confirmer.confirmed.Load())

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+	"time"
 
 	"gancho/delivery/queue/queuetest"
 
@@ -193,10 +194,14 @@ func TestClaim(t *testing.T) {
 		{"other database", changed(func(s *queue.Source) { s.Database = "loja" }), false, 0, `database was "academia" and is "loja"`},
 		{"other slot", changed(func(s *queue.Source) { s.Slot = "b" }), false, 0, `slot was "gancho" and is "b"`},
 		{"WAL ends before", changed(func(s *queue.Source) { s.Current = 0x800 }), false, 0, "the server's WAL ends at 0/800, before 0/1000"},
+		{"WAL of another history", changed(func(s *queue.Source) { s.Diverged = true }), false, 0, "has written as much since"},
 		{"slot recreated", changed(func(s *queue.Source) { s.SlotCreated = true }), false, 0, `slot "gancho" was recreated at 0/1000`},
 		{"slot moved on", changed(func(s *queue.Source) { s.ConfirmedFlush = 0x1001 }), false, 0, `slot "gancho" stands at 0/1001, beyond 0/1000`},
 		{"accepted", changed(func(s *queue.Source) { s.ConfirmedFlush = 0x5000; s.SlotCreated = true }), true, 2, ""},
 		{"after that", changed(func(s *queue.Source) { s.ConfirmedFlush = 0x5000 }), false, 2, ""},
+		{"promoted", changed(func(s *queue.Source) { s.ConfirmedFlush, s.Timeline, s.History = 0x5000, 2, "1@0/4000" }), true, 3, ""},
+		{"promoted elsewhere", changed(func(s *queue.Source) { s.ConfirmedFlush, s.Timeline, s.History = 0x5000, 2, "1@0/4800" }), false, 0, "was 1@0/4000 and is 1@0/4800"},
+		{"history unknown", changed(func(s *queue.Source) { s.ConfirmedFlush, s.Timeline = 0x5000, 2 }), false, 3, ""},
 	}
 	for _, s := range steps {
 		q := queuetest.OpenOnly(t, r) // each step is another process
@@ -212,6 +217,63 @@ func TestClaim(t *testing.T) {
 		case s.epoch == 0 && (refusal.Recorded == 0x1000) != (s.name == "WAL ends before"):
 			t.Errorf("%s: recorded %x: only an earlier end of the WAL may be measured again", s.name, refusal.Recorded)
 		}
+	}
+}
+
+// TestGaps: the claim that accepts another source records what is missing, with the reason that was
+// noted before; a footprint goes with its position, and not into the next epoch.
+func TestGaps(t *testing.T) {
+	t.Parallel()
+	r := queuetest.StartRedis(t, "appendfsync", "always")
+	q := queuetest.Open(t, r, endpoint.Endpoint{Name: "a"})
+	confirmed, _ := queuetest.RunDurable(t, q)
+	early := cdc.Footprint{Commit: 0x1100, End: 0x1180, Time: time.Date(2026, 11, 29, 1, 2, 3, 4000, time.UTC)}
+	q.Passed(early)
+	q.Passed(cdc.Footprint{Commit: 0x9000, End: 0x9080, Time: early.Time.Add(time.Hour)}) // it is not confirmed
+	q.Appended(0x1200)
+	queuetest.Eventually(t, "the confirmation", func() bool { return confirmed.Newest() == 0x1200 })
+	reached, err := q.Reached(t.Context())
+	if err != nil || reached.Confirmed != 0x1200 || reached.Footprint != early || reached.Open != nil {
+		t.Fatalf("reached %+v, %v", reached, err)
+	}
+	for range 2 { // the first one counts
+		if err := q.OpenGap(t.Context(), queue.GapBudget, "demais"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	s := queuetest.Source()
+	s.SlotCreated, s.ConfirmedFlush = true, 0x5000
+	again := queuetest.OpenOnly(t, r)
+	if err := again.Recognise(t.Context(), s); err == nil || !strings.Contains(err.Error(), "after 0/1200 (2026-11-29T01:02:03Z) and before 0/5000") {
+		t.Errorf("recognised: %v", err)
+	}
+	if epoch, err := again.Claim(t.Context(), s, true); epoch != 2 || err != nil {
+		t.Fatalf("epoch %d, %v", epoch, err)
+	}
+	gaps, err := again.Gaps(t.Context())
+	if err != nil || len(gaps) != 1 || gaps[0].Reason != queue.GapBudget || gaps[0].From != "0/1200" || gaps[0].To != "0/5000" || gaps[0].Epoch != 2 {
+		t.Errorf("gaps %+v, %v", gaps, err)
+	}
+	if reached, err = again.Reached(t.Context()); err != nil || reached.Footprint.End != 0 || reached.Open != nil {
+		t.Errorf("reached %+v, %v", reached, err)
+	}
+	if err := q.Recognise(t.Context(), s); !errors.Is(err, queue.ErrClaimLost) {
+		t.Errorf("the process of the epoch before: %v", err)
+	}
+	if _, err := again.Skip(t.Context(), 0x5100); err == nil {
+		t.Error("a position was skipped where the stream does not end")
+	}
+	if err := again.NoteStuck(t.Context(), queue.Stuck{Commit: "0/5100", Where: "the first one", Why: "erro"}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := again.Skip(t.Context(), 0x5101); err == nil || !strings.Contains(err.Error(), "--skip 0/5100") {
+		t.Errorf("another position: %v", err)
+	}
+	if g, err := again.Skip(t.Context(), 0x5100); err != nil || g.Reason != queue.GapUnprintable {
+		t.Errorf("skip: %+v, %v", g, err)
+	}
+	if reached, err = again.Reached(t.Context()); err != nil || reached.Skip != 0x5100 || reached.Stuck == nil {
+		t.Errorf("reached %+v, %v", reached, err)
 	}
 }
 

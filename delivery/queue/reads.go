@@ -49,7 +49,7 @@ func (q *Queue) RecordReads(ctx context.Context, text string) error {
 	case written < 0:
 		err = &LostError{"the record of the source"}
 	case written == 0:
-		err = errClaimLost
+		err = ErrClaimLost
 	}
 	return annotate(err, "record which tables a backfill reads")
 }

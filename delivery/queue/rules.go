@@ -94,7 +94,7 @@ func (s *sources) numberLocked(ctx context.Context, rules []string) ([]int, erro
 	case int64(-1):
 		return nil, &LostError{"the record of the source"}
 	case int64(0):
-		return nil, errClaimLost
+		return nil, ErrClaimLost
 	}
 	all := make(map[string]int, len(reply)/2)
 	for pair := range slices.Chunk(reply[1:], 2) {

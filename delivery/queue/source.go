@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"maps"
@@ -22,8 +23,12 @@ import (
 type Source struct {
 	SystemID, Database, Slot string
 	Timeline                 int32
+	// History is where the server left its former timelines; "": it is on its first, or not known.
+	History string
 	// SlotCreated: the slot was created just now.
 	SlotCreated bool
+	// Diverged: the server's WAL has something else where a transaction was read.
+	Diverged bool
 	// LSNs in bytes: the slot's, and the end of the server's WAL; Current 0: it is
 	// known not to be before the record.
 	ConfirmedFlush, Current uint64
@@ -81,12 +86,15 @@ type SourceChangedError struct {
 	Recorded uint64
 	// Another: the queue is filled from another slot or database.
 	Another bool
+	// Gap is of what changes may be missing.
+	Gap Gap
 }
 
 // Error says what has changed, what that means, and how to go on.
 func (e *SourceChangedError) Error() string {
-	return fmt.Sprintf("claim queue: the source has changed: %s; changes made in between may be missing or come again. "+
-		"To go on from here, run once: gancho run --accept-source", strings.Join(e.Changes, "; "))
+	return fmt.Sprintf("claim queue: the source has changed: %s; changes that committed %s may be missing, or come again. "+
+		"Run gancho recover, which records the gap and says how to close it, or, to go on without that, once: gancho run --accept-source",
+		strings.Join(e.Changes, "; "), e.Gap.Between())
 }
 
 // sourceRecord is the identity of the queue's source, kept beside it. There is
@@ -96,6 +104,12 @@ type sourceRecord struct {
 	Source
 	epoch     uint16
 	confirmed uint64 // 0: unknown
+	// footprint is of the newest transaction that was confirmed in this epoch; zero: none is known.
+	footprint cdc.Footprint
+	// stuck is a transaction that the server cannot send, and skip the one that is to be stepped over.
+	stuck *Stuck
+	skip  cdc.LSN
+	open  *Gap // what is known of a gap that no claim has ended yet
 }
 
 // sources are where the queue's events come from, now and in former epochs.
@@ -147,17 +161,18 @@ func (q *Queue) Claim(ctx context.Context, s Source, accept bool) (uint16, error
 					"this is another redis or an emptied one, and what was queued there is not delivered from here")
 		}
 	default:
-		changes := old.changes(s)
-		if len(changes) > 0 && !accept {
-			changed := &SourceChangedError{Changes: changes, Another: old.Slot != s.Slot || old.Database != s.Database}
-			if len(changes) == 1 && old.endsBefore(s) {
-				changed.Recorded = old.confirmed
-			}
+		changed := old.compare(s)
+		if changed != nil && !accept {
 			return 0, changed
 		}
 		next.epoch = old.epoch
-		if len(changes) > 0 {
+		if changed == nil && next.History == "" {
+			next.History = old.History
+		}
+		if changed != nil {
+			changes := changed.Changes
 			next.epoch++
+			next.open = &changed.Gap
 			q.log.Warn().Strs("changes", changes).Uint16("epoch", next.epoch).Msg("changed source accepted")
 		}
 	}
@@ -211,6 +226,20 @@ func (q *Queue) remembered(s Source, first uint16) *sourceRecord {
 	return r
 }
 
+// compare returns what is different about a source, and of what changes may be missing
+// therefore; nil: nothing is.
+func (r *sourceRecord) compare(s Source) *SourceChangedError {
+	changes := r.changes(s)
+	if len(changes) == 0 {
+		return nil
+	}
+	changed := &SourceChangedError{Changes: changes, Another: r.Slot != s.Slot || r.Database != s.Database, Gap: r.gap(s, changes)}
+	if len(changes) == 1 && r.endsBefore(s) {
+		changed.Recorded = r.confirmed
+	}
+	return changed
+}
+
 // endsBefore reports whether the server's WAL, as far as s knows it, ends before
 // the recorded position.
 func (r *sourceRecord) endsBefore(s Source) bool {
@@ -229,6 +258,13 @@ func (r *sourceRecord) changes(s Source) []string {
 	differs("database", strconv.Quote(r.Database), strconv.Quote(s.Database))
 	differs("slot", strconv.Quote(r.Slot), strconv.Quote(s.Slot))
 	differs("timeline", strconv.Itoa(int(r.Timeline)), strconv.Itoa(int(s.Timeline)))
+	if r.otherHistory(s) {
+		differs("history of the timeline, as timeline@position where it was left,", r.History, s.History)
+	}
+	if s.Diverged {
+		out = append(out, fmt.Sprintf("the server's WAL does not have the transaction that was read at %s: it was restored to an earlier state, and has written as much since",
+			r.footprint.Commit))
+	}
 	switch {
 	case s.SlotCreated && r.confirmed == 0:
 		out = append(out, fmt.Sprintf("slot %q was recreated at %s, and redis no longer knows up to where the one before had been read", s.Slot, cdc.LSN(s.ConfirmedFlush)))
@@ -267,14 +303,20 @@ func (s *sources) readLocked(ctx context.Context) (*sourceRecord, error) {
 			s.names[uint16(n)] = source
 		}
 	}
-	return &sourceRecord{
-		Source: Source{SystemID: fields["system"], Database: fields["database"], Slot: fields["slot"], Timeline: int32(timeline)},
+	r := &sourceRecord{
+		Source: Source{SystemID: fields["system"], Database: fields["database"], Slot: fields["slot"], Timeline: int32(timeline), History: fields["history"]},
 		epoch:  uint16(epoch), confirmed: confirmed,
-	}, nil
+	}
+	if err := r.readGap(fields); err != nil {
+		return nil, fmt.Errorf("read %s: %w", s.key, err)
+	}
+	return r, nil
 }
 
 // writeSourceScript refuses an epoch other than was read: somebody has claimed the queue
-// since. The position never goes back within an epoch, whoever writes it. What it writes
+// since. The position never goes back within an epoch, whoever writes it; a new epoch is written
+// with the gap before it, and knows no transaction of the ones before. A slot
+// that was accepted leaves no gap open. What it writes
 // first, a full Redis allows, for the reason that ackScript gives. One command writes the
 // record: of a torn script's, some may be left.
 var writeSourceScript = redis.NewScript(`
@@ -283,9 +325,15 @@ local epoch = redis.call('HGET', KEYS[1], 'epoch') or ''
 if epoch ~= ARGV[1] then return 0 end
 local before, confirmed = epoch == ARGV[6] and redis.call('HGET', KEYS[1], 'confirmed'), ARGV[8]
 if before and tonumber(before) > tonumber(confirmed) then confirmed = before end
-redis.call('HSET', KEYS[1], 'system', ARGV[2], 'database', ARGV[3], 'slot', ARGV[4], 'timeline', ARGV[5],
-  'epoch', ARGV[6], 'id:' .. ARGV[6], ARGV[7], 'confirmed', confirmed)
-for i = 9, #ARGV, 2 do redis.call('HSETNX', KEYS[1], 'id:' .. ARGV[i], ARGV[i + 1]) end
+local record = {'system', ARGV[2], 'database', ARGV[3], 'slot', ARGV[4], 'timeline', ARGV[5],
+  'epoch', ARGV[6], 'id:' .. ARGV[6], ARGV[7], 'confirmed', confirmed, 'history', ARGV[9]}
+if epoch ~= ARGV[6] then
+  redis.call('HDEL', KEYS[1], 'footprint', 'stuck', 'skip')
+  if ARGV[10] ~= '' then table.insert(record, 'gap:' .. ARGV[6]) table.insert(record, ARGV[10]) end
+end
+redis.call('HSET', KEYS[1], unpack(record))
+redis.call('HDEL', KEYS[1], 'gap')
+for i = 11, #ARGV, 2 do redis.call('HSETNX', KEYS[1], 'id:' .. ARGV[i], ARGV[i + 1]) end
 return 1`)
 
 func (s *sources) writeLocked(ctx context.Context, old, next *sourceRecord) error {
@@ -295,6 +343,14 @@ func (s *sources) writeLocked(ctx context.Context, old, next *sourceRecord) erro
 	}
 	args := []any{
 		expected, next.SystemID, next.Database, next.Slot, int(next.Timeline), int(next.epoch), next.id(), strconv.FormatUint(next.confirmed, 10),
+		next.History, "",
+	}
+	if next.open != nil {
+		text, err := json.Marshal(next.open)
+		if err != nil {
+			return err
+		}
+		args[len(args)-1] = string(text)
 	}
 	for epoch, id := range s.names { // of former epochs, should Redis have lost them
 		args = append(args, int(epoch), id)

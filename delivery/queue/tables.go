@@ -50,7 +50,7 @@ func (q *Queue) RecordTables(ctx context.Context, text string) error {
 	case written < 0:
 		err = &LostError{"the record of the source"}
 	case written == 0:
-		err = errClaimLost
+		err = ErrClaimLost
 	}
 	return annotate(err, "record the source's tables")
 }

@@ -17,6 +17,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"gancho/delivery/queue"
+	"gancho/delivery/queue/queuetest"
 	"gancho/delivery/webhook"
 	"gancho/internal/control"
 	"gancho/internal/state"
@@ -37,7 +38,7 @@ var (
 
 // operatorOnly reports whether nothing at a path is a tenant's.
 func operatorOnly(path string) bool {
-	return strings.HasPrefix(path, "/parked") || path == "/backfills"
+	return strings.HasPrefix(path, "/parked") || path == "/backfills" || path == "/gaps"
 }
 
 // crawl makes every request that the description has, with each value of each
@@ -99,6 +100,9 @@ func newCrawl(w *world) *crawl {
 		}
 	}
 	c.park(2)
+	if err := queuetest.Client(w.t, w.redis).HSet(w.t.Context(), "gancho:source", "gap:2", `{"id":"2","reason":"missing","detail":"`+operatorOwner.mark+`","slot":"gancho","from":"0/1","recorded":"2026-11-29T00:00:00Z"}`).Err(); err != nil {
+		w.t.Fatal(err)
+	}
 	c.populate(operatorOwner, "shared", "")
 	must[control.BackfillView](c.world, http.StatusAccepted, "POST", "/backfills", "root", `{"filter":{"table":"markop-contas"}}`)
 	for _, o := range owners() {

@@ -186,6 +186,7 @@ func TestWrongInput(t *testing.T) {
 		{"POST", "/backfills", `{"all":true,"rate":-1}`, 400, "/rate", "not a rate", ""},
 		{"GET", "/event-types?limit=1", "", 400, "limit", "not known here", ""},
 		{"GET", "/status?verbose", "", 400, "verbose", "not known here", ""},
+		{"GET", "/gaps?who=me", "", 400, "who", "", ""},
 		{"GET", "/audit?who=me", "", 400, "who", "", ""},
 		{"GET", "/audit?from=2026-13-01T00:00:00Z", "", 400, "from", "", ""},
 		{"GET", "/tokens?x=1", "", 400, "x", "", ""},

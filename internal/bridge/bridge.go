@@ -50,6 +50,9 @@ type Options struct {
 	// Queue says where Redis is and how far to trust it; its endpoints and its
 	// log are the bridge's business.
 	Queue queue.Options
+	// MaxMemoryPercent is how much of its maxmemory Redis may use before capture waits; 0 or 100:
+	// until it refuses.
+	MaxMemoryPercent int
 	// KeepParked is how long changes stay parked after their commit; 0: for ever.
 	KeepParked time.Duration
 	Capture    bool // read the source and fill the queues
@@ -69,6 +72,10 @@ type Options struct {
 	// LagWarning is the WAL held for the slot, in bytes, from which on operators
 	// are warned.
 	LagWarning int64
+	// WALBudget is the WAL held for the slot, in bytes, that the source can bear; 0: there is no
+	// budget. DropOverBudget gives the slot up beyond it.
+	WALBudget      int64
+	DropOverBudget bool
 	// State is nil when there is none: then the endpoints are those of the file,
 	// dead letters stay in Redis, and there is no log and no API.
 	State *StateOptions
@@ -79,7 +86,8 @@ type Options struct {
 
 // Run runs the bridge until the context ends, then drains it and returns nil.
 // Any other return is an error that a person has to act on. Nothing is lost by
-// it, and the same command continues where this one stopped.
+// it, and the same command continues where this one stopped. A process that also delivers
+// goes on with that while it may not capture, until somebody has acted: see refusal.
 func Run(ctx context.Context, o Options) error {
 	d, err := o.Load()
 	if err != nil {
@@ -89,27 +97,53 @@ func Run(ctx context.Context, o Options) error {
 	if err != nil {
 		return err
 	}
-	b := newBridge(o, d)
-	defer b.close()
-	group, ctx := errgroup.WithContext(ctx)
-	group.Go(func() error { return b.serve(ctx, listening) })
+	defer listening.close()
 	o.Log.Info().Str("listen", listening.main.Addr().String()).Msg("serving health and metrics")
 	if listening.metrics != nil {
 		o.Log.Info().Str("metrics_listen", listening.metrics.Addr().String()).Msg("serving metrics apart")
 	}
+	metrics := newMetrics()
+	var refused *refusal
+	for {
+		b := newBridge(o, d)
+		b.metrics = metrics // counters go on
+		b.refuse(refused)
+		err := b.live(ctx, listening)
+		d = b.definitionsNow()
+		switch next := new(refusal); {
+		case ctx.Err() == nil && errors.As(err, &next) && o.Deliver:
+			refused = next
+			o.AcceptSource = false // it was meant for the source as it was then
+			continue
+		case ctx.Err() == nil && errors.Is(err, errSourceMoved):
+			refused = nil
+			continue
+		}
+		if err != nil { // for those who collect the log: the command prints it as text
+			o.Log.Error().Err(err).Msg("bridge ended")
+		}
+		return err
+	}
+}
+
+// live runs the bridge once.
+func (b *bridge) live(ctx context.Context, listening listeners) error {
+	defer b.close()
+	group, running := errgroup.WithContext(ctx)
+	group.Go(func() error { return b.serve(running, listening) })
 	group.Go(func() error {
-		err := b.open(ctx)
+		err := b.open(running)
 		switch {
-		case ctx.Err() != nil:
+		case running.Err() != nil:
 			return nil //nolint:nilerr // stopped before it had begun
 		case err != nil:
 			return err
 		}
-		return b.run(ctx)
+		return b.run(running)
 	})
-	err = group.Wait()
-	if err != nil { // for those who collect the log: the command prints it as text
-		o.Log.Error().Err(err).Msg("bridge ended")
+	err := group.Wait()
+	if over, ok := errors.AsType[*overBudgetError](err); ok && ctx.Err() == nil {
+		return b.giveUp(ctx, over)
 	}
 	return err
 }
@@ -133,6 +167,7 @@ type bridge struct {
 	sender     *webhook.Sender
 	dispatcher *dispatch.Dispatcher // nil unless this process delivers
 	capture    *capture             // nil unless it captures
+	refused    *refusal             // why it does not, although it should; nil: it does, or should not
 	gauge      *cdc.SlotGauge
 	catalog    *cdc.CatalogWatch
 
@@ -150,8 +185,11 @@ type bridge struct {
 	measured     time.Time  // guarded by measuring
 	announcing   sync.Mutex // one announcement at a time
 	lagAnnounced time.Time  // guarded by announcing
-	hazards      hazardWatch
-	excesses     excesses
+	// What monitor has logged of the WAL budget, and whether as an alert.
+	budgetLogged  time.Time
+	budgetAlerted bool
+	hazards       hazardWatch
+	excesses      excesses
 }
 
 func newBridge(o Options, d *Definitions) *bridge {
@@ -265,8 +303,10 @@ func (b *bridge) run(ctx context.Context) error {
 		group.Go(func() error { return b.capture.watchTables(ctx) })
 		group.Go(func() error { return b.capture.reads.tend(ctx) })
 		group.Go(func() error { return b.watchHazards(ctx) })
-	} else {
+	} else if b.refused == nil {
 		b.Log.Info().Msg("bridge is ready")
+	} else {
+		group.Go(func() error { return b.awaitRemedy(ctx) })
 	}
 	group.Go(func() error {
 		<-ctx.Done()
@@ -276,7 +316,6 @@ func (b *bridge) run(ctx context.Context) error {
 	err := group.Wait()
 	if err == nil {
 		b.Log.Info().Msg("bridge stopped")
-		return nil
 	}
 	return err
 }

@@ -71,7 +71,12 @@ func (b *bridge) capturing() bool { return b.capture != nil && b.capture.reader.
 // claims the source's epoch.
 func (b *bridge) openCapture(ctx context.Context) (*capture, error) {
 	c := &capture{bridge: b, stage: newStage(b.queue, b.keyring(), b.metrics, b.Log), confirmed: make(chan struct{}, 1)}
-	c.stage.appended, c.stage.refused = b.appendedTo, b.refused
+	c.stage.appended, c.stage.refused = b.appendedTo, b.refusedBy
+	c.stage.memory.limit = b.MaxMemoryPercent
+	before, err := c.lookBack(ctx)
+	if err != nil {
+		return nil, b.refusalOf(ctx, err)
+	}
 	rules, source, err := c.prepare(ctx, b.definitions.Rules)
 	if err != nil {
 		return nil, err
@@ -86,6 +91,11 @@ func (b *bridge) openCapture(ctx context.Context) (*capture, error) {
 	claimed := queue.Source{
 		SystemID: i.SystemID, Database: i.Database, Slot: i.Slot, Timeline: i.Timeline,
 		SlotCreated: source.SlotCreated, ConfirmedFlush: uint64(source.ConfirmedFlush), Current: uint64(source.Current),
+		History: before.history,
+	}
+	claimed.Diverged, err = waitFor(ctx, b.Log, "source", func() (bool, error) { return c.diverged(ctx, i, claimed.Current, before.reached) })
+	if err != nil {
+		return nil, err
 	}
 	if b.store != nil {
 		if claimed.Last, err = waitFor(ctx, b.Log, "state database", func() (*queue.Claimed, error) { return b.store.Source(ctx, i.Slot) }); err != nil {
@@ -107,10 +117,11 @@ func (b *bridge) openCapture(ctx context.Context) (*capture, error) {
 	if err != nil {
 		// The bridge of another configuration on the same Redis: its slot would hold WAL for ever.
 		if changed := new(queue.SourceChangedError); source.SlotCreated && errors.As(err, &changed) && changed.Another {
-			err = errors.Join(err, cdc.DropSlot(ctx, b.Source))
+			return nil, errors.Join(err, cdc.DropSlot(ctx, b.Source))
 		}
-		return nil, err
+		return nil, b.refusalOf(ctx, err)
 	}
+	c.reader.Admit(c.admit)
 	b.Log.Info().Stringer("source", i).Uint16("epoch", epoch).Stringer("confirmed", source.ConfirmedFlush).
 		Bool("slot_created", source.SlotCreated).Int("rules", rules.Len()).Msg("source prepared")
 	if err := c.number(ctx, rules); err != nil {
@@ -338,10 +349,11 @@ func (c *capture) run(ctx context.Context) error {
 		c.drain(filling)
 	}
 	stop()
-	if changed := new(cdc.IdentityChangedError); errors.As(err, &changed) {
-		err = fmt.Errorf("%w; to accept it, run once: gancho run --accept-source", err)
+	err = errors.Join(err, <-filled)
+	if ctx.Err() != nil {
+		return err
 	}
-	return errors.Join(err, <-filled)
+	return c.refusalOf(context.WithoutCancel(ctx), err)
 }
 
 // drainTimeout bounds the wait for what was appended to become durable: two
@@ -495,6 +507,7 @@ func (c *capture) Commit(tx *cdc.Transaction) error {
 	c.lagMu.Lock()
 	c.lag.read(tx.End, tx.Time)
 	c.lagMu.Unlock()
+	c.queue.Passed(tx.Footprint())
 	if err := c.complete(tx); err != nil {
 		return withPolicy(err)
 	}

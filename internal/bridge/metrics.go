@@ -27,6 +27,9 @@ type metrics struct {
 	slotLagSeconds prometheus.Gauge
 	walHeld        prometheus.Gauge
 	unconfirmed    prometheus.Gauge
+	captureRefused prometheus.Gauge
+	walBudget      prometheus.Gauge
+	capturePaused  prometheus.Gauge
 	refusedTables  prometheus.Gauge
 	unseenTables   prometheus.Gauge
 
@@ -89,6 +92,9 @@ func newMetrics() *metrics {
 	m.slotLagBytes = prometheus.NewGauge(prometheus.GaugeOpts{Namespace: "gancho", Name: "slot_lag_bytes", Help: "WAL written by the source and not yet confirmed by Gancho."})
 	m.slotLagSeconds = prometheus.NewGauge(prometheus.GaugeOpts{Namespace: "gancho", Name: "slot_lag_seconds", Help: "Age of the oldest transaction read and not yet confirmed; 0 when there is none."})
 	m.unconfirmed = prometheus.NewGauge(prometheus.GaugeOpts{Namespace: "gancho", Name: "confirmations_stopped", Help: "1 while positions cannot be confirmed to the source, because Redis may lose what it was given."})
+	m.captureRefused = prometheus.NewGauge(prometheus.GaugeOpts{Namespace: "gancho", Name: "capture_refused", Help: "1 while this process delivers and may not capture, until somebody has run gancho recover: changes may be missing."})
+	m.walBudget = prometheus.NewGauge(prometheus.GaugeOpts{Namespace: "gancho", Name: "slot_wal_budget_bytes", Help: "WAL that the source may hold for the slot, as source.wal_budget says; 0 without a budget."})
+	m.capturePaused = prometheus.NewGauge(prometheus.GaugeOpts{Namespace: "gancho", Name: "capture_paused", Help: "1 while capture waits because Redis uses more of its maxmemory than queue.max_memory_percent."})
 	m.walHeld = prometheus.NewGauge(prometheus.GaugeOpts{Namespace: "gancho", Name: "slot_wal_held_bytes", Help: "WAL that the source keeps on disk for the slot."})
 	m.refusedTables = prometheus.NewGauge(prometheus.GaugeOpts{Namespace: "gancho", Name: "refused_tables", Help: "Published tables whose UPDATE or DELETE PostgreSQL refuses because of a publication."})
 	m.unseenTables = prometheus.NewGauge(prometheus.GaugeOpts{Namespace: "gancho", Name: "unseen_tables", Help: "Partitions and children of published tables whose rows are not in the stream."})
@@ -107,7 +113,7 @@ func newMetrics() *metrics {
 	m.registry.MustRegister(m.expired, m.busy, m.loginFailures, m.turnedAway,
 		m.refreshes, m.records, m.recordsWaiting, m.recordsRefused, m.jobs, m.jobEvents, m.notices,
 		m.changes, m.events, m.parked, m.gaps, m.missing, m.attempts, m.queues, m.latency,
-		m.appendErrors, m.rewinds, m.slotLagBytes, m.slotLagSeconds, m.walHeld, m.unconfirmed, m.refusedTables, m.unseenTables,
+		m.appendErrors, m.rewinds, m.slotLagBytes, m.slotLagSeconds, m.walHeld, m.unconfirmed, m.captureRefused, m.walBudget, m.capturePaused, m.refusedTables, m.unseenTables,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return m
 }

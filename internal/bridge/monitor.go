@@ -29,9 +29,10 @@ const (
 // for it: see measure.
 func (b *bridge) monitor(ctx context.Context) error {
 	b.reportOrphans(ctx)
-	if !b.Capture {
+	if !b.Capture && b.refused == nil {
 		return nil
 	}
+	b.metrics.walBudget.Set(float64(b.WALBudget))
 	var complained time.Time
 	var last cdc.LSN
 	for wait := measureEvery; ; {
@@ -39,6 +40,11 @@ func (b *bridge) monitor(ctx context.Context) error {
 		if warning := b.lagWarning(&lag); err == nil && warning != "" && time.Since(complained) >= complainEvery {
 			complained = time.Now()
 			b.Log.Error().Str("slot", b.Source.Slot).Msg(warning)
+		}
+		if err == nil {
+			if err := b.judgeBudget(ctx, &lag); err != nil {
+				return err
+			}
 		}
 		if err != nil || lag.Current >= last+busyWAL {
 			wait = measureEvery
@@ -72,7 +78,7 @@ func (b *bridge) measure(ctx context.Context) {
 		_ = b.measureQueues(ctx) // Redis is unreachable, which readiness says
 		signal(b.excesses.wake)
 	})
-	if b.Capture {
+	if b.Capture || b.refused != nil {
 		both.Go(func() {
 			ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), measureTimeout)
 			defer cancel()
@@ -117,13 +123,17 @@ func (b *bridge) measureConfirming(problem error) {
 // measureSlot measures the slot, and announces a lag to whoever subscribes to
 // it. An error is not logged: the reader says that the source is unreachable.
 func (b *bridge) measureSlot(ctx context.Context) (cdc.Slot, error) {
-	b.metrics.slotLagSeconds.Set(b.capture.lagAge().Seconds())
+	if b.capture != nil {
+		b.metrics.slotLagSeconds.Set(b.capture.lagAge().Seconds())
+	}
 	lag, err := b.gauge.Measure(ctx)
 	b.health.streaming.Store(err == nil && lag.Active && b.capturing())
 	if err != nil {
 		return lag, err
 	}
-	b.capture.reader.Observe(lag)
+	if b.capture != nil {
+		b.capture.reader.Observe(lag)
+	}
 	b.metrics.slotLagBytes.Set(float64(lag.UnconfirmedBytes))
 	b.metrics.walHeld.Set(float64(lag.HeldBytes))
 	b.announceLag(ctx, lag)

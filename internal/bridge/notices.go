@@ -118,11 +118,15 @@ func (b *bridge) announceLag(ctx context.Context, lag cdc.Slot) {
 	if lag.HeldBytes <= b.LagWarning && !urgent || time.Since(b.lagAnnounced) < lagAgain {
 		return
 	}
+	var age time.Duration
+	if b.capture != nil {
+		age = b.capture.lagAge()
+	}
 	err := b.announce(ctx, eventLagging, b.Source.Slot, nil, time.Now().Format(time.RFC3339Nano), struct {
 		Slot       string `json:"slot"`
 		HeldBytes  int64  `json:"held_bytes"`
 		LagSeconds int64  `json:"lag_seconds"`
-	}{b.Source.Slot, lag.HeldBytes, int64(b.capture.lagAge().Seconds())})
+	}{b.Source.Slot, lag.HeldBytes, int64(age.Seconds())})
 	if err != nil {
 		b.Log.Warn().Err(err).Msg("event about the slot's lag could not be queued; trying again")
 		return

@@ -118,8 +118,8 @@ func (b *bridge) appendedTo(events int, bytes int) {
 	}
 }
 
-// refused notes that Redis has refused events, and has room made if it is full.
-func (b *bridge) refused(err error) {
+// refusedBy notes that Redis has refused events, and has room made if it is full.
+func (b *bridge) refusedBy(err error) {
 	if errors.Is(err, queue.ErrFull) {
 		b.excesses.full.Store(true)
 		signal(b.excesses.due)

@@ -30,6 +30,7 @@ type health struct {
 	queue     atomic.Bool            // Redis answered the last time it was asked
 	// unconfirmed is why positions cannot be confirmed to the source; nil: they are.
 	unconfirmed atomic.Pointer[error]
+	budget      atomic.Pointer[string] // how much of the WAL budget is spent; nil: less than is alerted
 	gap         atomic.Pointer[string] // the table that the stream lacks, and why; nil: none
 	delivers    bool                   // this process delivers
 	captures    bool                   // this process captures
@@ -63,6 +64,9 @@ func (b *bridge) ready() error {
 	if err := b.health.starting(); err != nil {
 		return err // and b.capture may just be set
 	}
+	if b.refused != nil {
+		return b.refused
+	}
 	if b.capture != nil {
 		if err := b.capture.waiting(); err != nil {
 			return b.whoBlocks(err)
@@ -78,6 +82,9 @@ func (b *bridge) ready() error {
 	}
 	if b.capture == nil {
 		return nil
+	}
+	if text := b.health.budget.Load(); text != nil {
+		return errors.New(*text)
 	}
 	if err := b.capture.trouble(); err != nil {
 		return err
@@ -113,16 +120,41 @@ type listeners struct {
 	metrics net.Listener // nil: the metrics are on main
 }
 
+// close ends the listening.
+func (l listeners) close() {
+	for _, listener := range []net.Listener{l.main, l.metrics} {
+		if kept, ok := listener.(keptListener); ok {
+			_ = kept.TCPListener.Close()
+		}
+	}
+}
+
+// keptListener goes on listening when its server is closed, for the next one: who connects in
+// between waits.
+type keptListener struct{ *net.TCPListener }
+
+// Close ends a call of Accept.
+func (l keptListener) Close() error { return l.SetDeadline(time.Unix(1, 0)) }
+
+// keep listens on an address.
+func keep(ctx context.Context, address string) (net.Listener, error) {
+	l, err := new(net.ListenConfig).Listen(ctx, "tcp", address)
+	if tcp, ok := l.(*net.TCPListener); ok {
+		return keptListener{tcp}, err
+	}
+	return l, err
+}
+
 // listen listens on the addresses of the options.
 func (o *Options) listen(ctx context.Context) (l listeners, err error) {
-	if l.main, err = new(net.ListenConfig).Listen(ctx, "tcp", o.Listen); err != nil {
+	if l.main, err = keep(ctx, o.Listen); err != nil {
 		return l, fmt.Errorf("listen for health and metrics: %w; change http.listen, of which each process on a machine needs its own", err)
 	}
 	if o.MetricsListen == "" {
 		return l, nil
 	}
-	if l.metrics, err = new(net.ListenConfig).Listen(ctx, "tcp", o.MetricsListen); err != nil {
-		_ = l.main.Close()
+	if l.metrics, err = keep(ctx, o.MetricsListen); err != nil {
+		l.close()
 		return l, fmt.Errorf("listen for metrics: %w; change http.metrics, of which each process on a machine needs its own", err)
 	}
 	return l, nil
@@ -227,6 +259,11 @@ func newServer(handler http.Handler, logger zerolog.Logger) *http.Server {
 // serveOn serves a handler on a listener, of which it keeps so many connections, until
 // the context ends.
 func (b *bridge) serveOn(ctx context.Context, l net.Listener, handler http.Handler, connections int) error {
+	if kept, ok := l.(keptListener); ok { // its last server has ended it
+		if err := kept.SetDeadline(time.Time{}); err != nil {
+			return fmt.Errorf("serve on %s: %w", l.Addr(), err)
+		}
+	}
 	limit, server := connectionLimit(connections), newServer(handler, b.Log)
 	crowded := complaint{log: b.Log.With().Stringer("listen", l.Addr()).Int("limit", limit).Logger(), failed: "the listener has no room for more connections; those that wait longest are closed"}
 	stopped := make(chan error, 1)

@@ -62,6 +62,8 @@ type stage struct {
 
 	waiting atomic.Pointer[error] // why appending fails, nil while it does not
 
+	memory memory
+
 	parkedRoom atomic.Int64 // how many more bytes of parked rows are kept
 
 	// Who measures backlogs learns of what was appended, and that it could not be.
@@ -354,16 +356,27 @@ func (s *stage) append(ctx context.Context, b *queue.Batch) error {
 	}
 	var complained time.Time
 	defer s.waiting.Store(nil)
-	_, err := retry.Do(ctx, appendBackoff, func() (struct{}, error) { return struct{}{}, s.queue.Append(ctx, b) }, func(err error) bool {
+	try := func() (struct{}, error) {
+		err := s.memory.check(ctx, s)
+		if err == nil {
+			err = s.queue.Append(ctx, b)
+		}
+		return struct{}{}, err
+	}
+	_, err := retry.Do(ctx, appendBackoff, try, func(err error) bool {
 		if errors.Is(err, queue.ErrRestarted) {
 			return false
 		}
-		s.metrics.appendErrors.Inc()
 		s.waiting.Store(&err)
 		s.refused(err)
+		what := "redis is filling up"
+		if _, filling := errors.AsType[*queue.MemoryError](err); !filling {
+			s.metrics.appendErrors.Inc()
+			what = "append to redis failed"
+		}
 		if time.Since(complained) >= complainEvery {
 			complained = time.Now()
-			s.log.Error().Err(err).Msg("append to redis failed; capture waits, and the source keeps its WAL")
+			s.log.Error().Err(err).Msg(what + "; capture waits, and the source keeps its WAL")
 		}
 		return true
 	})

@@ -96,11 +96,14 @@ func (b *bridge) api() http.Handler {
 	service := control.New(control.Options{
 		Store: b.apiStore, Queue: b.queue, Sender: b.sender, File: b.roster.fromFile,
 		Catalogue: func() []mapping.EventType { return b.definitionsNow().Rules.EventTypes() },
-		Slot:      b.gauge.Measure, Version: b.Version, Quotas: b.Quotas,
+		Slot:      b.gauge.Measure, WALBudget: b.WALBudget, Version: b.Version, Quotas: b.Quotas,
 		Hazards:  func(ctx context.Context) ([]cdc.Hazard, error) { return b.catalog.Hazards(ctx) },
 		Verdicts: b.why, JudgeRow: b.judgeRow, Backfill: b.planBackfill,
 		Capture: func(context.Context) error {
-			if b.capture == nil {
+			switch {
+			case b.refused != nil:
+				return b.refused
+			case b.capture == nil:
 				return nil
 			}
 			return b.capture.trouble()

@@ -96,6 +96,7 @@ func operations() map[string]operation {
 		"CancelJob": {state.Operator, true, false, func(ctx context.Context, g *gym, a control.Actor) error {
 			return drop(g.CancelJob(ctx, a, g.job()))
 		}},
+		"Gaps": {state.Viewer, false, true, func(ctx context.Context, g *gym, a control.Actor) error { return drop(g.Gaps(ctx, a)) }},
 		"Parked": {state.Viewer, false, true, func(ctx context.Context, g *gym, a control.Actor) error {
 			return drop(g.Parked(ctx, a, state.Filter{}, "", 0))
 		}},
@@ -628,7 +629,7 @@ func TestNoState(t *testing.T) {
 	}
 	for name, op := range operations() {
 		switch name {
-		case "Endpoints", "Endpoint", "Settings", "Activate", "Pause", "Deactivate", "Test", "Parked", "ParkedChange", "CountParked", "DropParked", "Forget", "EventTypes", "Status", "Remove", "DeadLetter", "DropDead", "Job", "CancelJob", "RevokeToken":
+		case "Endpoints", "Endpoint", "Settings", "Activate", "Pause", "Deactivate", "Test", "Parked", "ParkedChange", "CountParked", "DropParked", "Forget", "Gaps", "EventTypes", "Status", "Remove", "DeadLetter", "DropDead", "Job", "CancelJob", "RevokeToken":
 			continue // they need nothing of it, or something that only a store can have
 		}
 		if err := op.call(ctx, g, root); !errors.Is(err, control.ErrNoState) {

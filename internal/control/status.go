@@ -2,6 +2,7 @@ package control
 
 import (
 	"context"
+	"fmt"
 	"slices"
 	"time"
 
@@ -53,6 +54,9 @@ func (s *Service) countDead(ctx context.Context, a Actor, names []string) (map[s
 	return map[string]int64{names[0]: n}, err
 }
 
+// budgetAlerts is the part of the WAL budget, in percent, from which on something is wrong.
+const budgetAlerts = 80
+
 // slotTimeout is how long Status waits for the source.
 const slotTimeout = 3 * time.Second
 
@@ -103,7 +107,10 @@ func (s *Service) Status(ctx context.Context, a Actor) (StatusView, error) {
 		ctx, cancel := context.WithTimeout(ctx, slotTimeout)
 		defer cancel()
 		if slot, err := s.Slot(ctx); note("slot", err) {
-			v.Slot = &slot
+			v.Slot, v.WALBudget = &slot, s.WALBudget
+			if budget := s.WALBudget; budget > 0 && slot.HeldBytes >= budget/100*budgetAlerts {
+				v.Errors["wal_budget"] = fmt.Sprintf("%d %% of source.wal_budget is held for the slot", slot.HeldBytes/max(1, budget/100))
+			}
 		}
 		if s.Hazards != nil && v.Slot != nil {
 			hazards, err := s.Hazards(ctx)

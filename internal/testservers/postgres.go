@@ -82,6 +82,41 @@ func StartPostgres(o PostgresOptions) (_ *Postgres, err error) {
 	return p, p.Start()
 }
 
+// Standby copies the server, as pg_basebackup does, and starts the copy as its standby, which
+// pg_promote() makes a primary of its own. Close removes it.
+func (p *Postgres) Standby() (_ *Postgres, err error) {
+	s := &Postgres{bin: p.bin, user: p.user, arguments: p.arguments}
+	if s.port, err = quietPort(); err != nil {
+		return nil, err
+	}
+	if s.dir, err = newDirectory("pg"); err != nil {
+		return nil, err
+	}
+	defer func() {
+		if err != nil {
+			s.Close()
+		}
+	}()
+	if s.user != nil {
+		if err := os.Chown(s.dir, int(s.user.Uid), int(s.user.Gid)); err != nil {
+			return nil, err
+		}
+	}
+	backup := exec.Command(filepath.Join(s.bin, "pg_basebackup"), "-h", "127.0.0.1", "-p", strconv.Itoa(p.port), "-U", "postgres", "-D", s.data(), "-R", "-c", "fast", "--no-sync")
+	backup.SysProcAttr = &syscall.SysProcAttr{Credential: s.user}
+	backup.Dir = s.dir
+	if out, err := backup.CombinedOutput(); err != nil {
+		return nil, fmt.Errorf("pg_basebackup: %w\n%s", err, out)
+	}
+	if err := s.configure(nil); err != nil {
+		return nil, err
+	}
+	return s, s.Start()
+}
+
+// Data is the server's data directory.
+func (p *Postgres) Data() string { return p.data() }
+
 func (p *Postgres) data() string { return filepath.Join(p.dir, "data") }
 
 func (p *Postgres) configure(settings map[string]string) error {
@@ -175,7 +210,9 @@ func (p *Postgres) Log() string { return logIn(p.dir) }
 
 // Close stops the server and removes its directory. It may be called twice.
 func (p *Postgres) Close() {
-	p.process.Signal(syscall.SIGQUIT)
+	if p.process != nil {
+		p.process.Signal(syscall.SIGQUIT)
+	}
 	_ = os.RemoveAll(p.dir) // a temporary directory: nobody needs the error
 }
 

@@ -1,0 +1,203 @@
+package bridge
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"gancho/cdc"
+	"gancho/delivery/queue"
+	"gancho/internal/retry"
+)
+
+// refusal is why capture may not go on until a person has acted: to go on by itself could lose or
+// repeat changes in silence. What is queued is delivered meanwhile, and once the person has acted, capture
+// begins again.
+type refusal struct {
+	err error
+	// situation is what the source and the queue looked like then; "": it is not known.
+	situation string
+}
+
+// Error says why, what is missing, and what to type.
+func (r *refusal) Error() string { return "capture is refused: " + r.err.Error() }
+
+// Unwrap returns the cause.
+func (r *refusal) Unwrap() error { return r.err }
+
+// errSourceMoved ends a bridge that was refused capture: somebody has acted.
+var errSourceMoved = errors.New("the source or its slot is another than when capture was refused")
+
+const (
+	// remedyEvery is the time between two looks whether somebody has acted.
+	remedyEvery = 5 * time.Second
+	// refusalTimeout bounds what is asked and recorded when capture is refused.
+	refusalTimeout = 15 * time.Second
+	// refusedAgain is how often a refusal is logged again.
+	refusedAgain = 10 * time.Minute
+)
+
+// refuse makes a bridge one that delivers and does not capture; nil: it stays as it is.
+func (b *bridge) refuse(r *refusal) {
+	b.metrics.captureRefused.Set(flag(r != nil))
+	if r == nil {
+		return
+	}
+	b.refused, b.Capture, b.health.captures = r, false, false
+}
+
+// refusalOf makes a refusal of an error that somebody has to act on at the source; others stay as
+// they are.
+func (b *bridge) refusalOf(ctx context.Context, err error) error {
+	var lost *cdc.LostSlotError
+	var changed *queue.SourceChangedError
+	var identity *cdc.IdentityChangedError
+	var unprintable *cdc.UnprintableError
+	ctx, cancel := context.WithTimeout(ctx, refusalTimeout)
+	defer cancel()
+	switch {
+	case errors.As(err, &changed):
+		if changed.Another { // the queue is another bridge's
+			return err
+		}
+	case errors.As(err, &lost), errors.As(err, &identity):
+		if reached, failed := b.queue.Reached(ctx); failed == nil && reached != nil {
+			err = fmt.Errorf("%w; changes that committed %s are missing until then", err, reached.Missing())
+		}
+		if identity != nil {
+			err = fmt.Errorf("%w; run gancho recover, which shows what is different, or, to accept it without a look, once: gancho run --accept-source", err)
+		}
+	case errors.As(err, &unprintable):
+		stuck := queue.Stuck{Commit: unprintable.Commit.String(), Where: unprintable.Where, Why: unprintable.Cause.Error()}
+		if failed := b.queue.NoteStuck(ctx, stuck); failed != nil {
+			b.Log.Warn().Err(failed).Msg("where the stream ends could not be recorded; gancho recover --skip works after the next start has")
+		}
+	default:
+		return err
+	}
+	return &refusal{err: err, situation: b.situation(ctx)}
+}
+
+// situation is what a refusal depends on; "": it cannot be read now.
+func (b *bridge) situation(ctx context.Context) string {
+	reached, err := b.queue.Reached(ctx)
+	if err != nil {
+		return ""
+	}
+	i, err := cdc.Inspect(ctx, b.Source)
+	if err != nil {
+		return ""
+	}
+	var epoch uint16
+	var skip cdc.LSN
+	if reached != nil {
+		epoch, skip = reached.Epoch, reached.Skip
+	}
+	lost := ""
+	if i.Lost != nil {
+		lost = i.Lost.Reason
+	}
+	return fmt.Sprint(epoch, skip, i.Identity, i.History, lost, i.Confirmed)
+}
+
+// awaitRemedy waits until somebody has acted, which ends the bridge with errSourceMoved, or the
+// context ends.
+func (b *bridge) awaitRemedy(ctx context.Context) error {
+	var complained time.Time
+	for {
+		if time.Since(complained) >= refusedAgain {
+			complained = time.Now()
+			b.Log.Error().Err(b.refused.err).Msg("capture is refused, and what is queued is delivered; capture begins again when somebody has acted")
+		}
+		if retry.Wait(ctx, remedyEvery) != nil {
+			return nil
+		}
+		looking, cancel := context.WithTimeout(ctx, refusalTimeout)
+		now := b.situation(looking)
+		cancel()
+		switch {
+		case now == "" || now == b.refused.situation:
+		case b.refused.situation == "":
+			b.refused.situation = now
+		default:
+			b.Log.Info().Msg("the source or its slot has changed; capture begins again")
+			return errSourceMoved
+		}
+	}
+}
+
+// lookedBack is what is known of the source before anything is prepared; both are zero where
+// nothing is.
+type lookedBack struct {
+	reached *queue.Reached
+	history string
+}
+
+// lookBack compares the slot with what the queue knows, before one is created: that a slot is
+// gone, or can no longer be read, is not to be mended in silence.
+func (c *capture) lookBack(ctx context.Context) (lookedBack, error) {
+	reached, err := waitFor(ctx, c.Log, "redis", func() (*queue.Reached, error) { return c.queue.Reached(ctx) })
+	if err != nil || reached == nil {
+		return lookedBack{}, err
+	}
+	i, err := waitFor(ctx, c.Log, "source", func() (*cdc.Inspection, error) { return cdc.Inspect(ctx, c.Source) })
+	if err != nil {
+		if ctx.Err() == nil {
+			c.Log.Debug().Err(err).Msg("the source cannot be looked at before it is prepared")
+		}
+		return lookedBack{reached: reached}, ctx.Err() // what is in the way, the preparation says better
+	}
+	same := reached.Source.Slot == i.Identity.Slot && reached.Source.Database == i.Identity.Database
+	if i.Lost != nil && same && !c.AcceptSource {
+		return lookedBack{}, i.Lost
+	}
+	return lookedBack{reached, i.History}, nil
+}
+
+// diverged reports whether the server's WAL has something else where a transaction was read. A
+// source of another identity, or one that ends before, is recognised by that. Where the server does
+// not show its WAL, that is logged, and the answer is no.
+func (c *capture) diverged(ctx context.Context, is cdc.Identity, current uint64, reached *queue.Reached) (bool, error) {
+	if reached == nil || reached.Footprint.End == 0 || current < uint64(reached.Footprint.End) {
+		return false, nil
+	}
+	if was := reached.Source; was.SystemID != is.SystemID || was.Timeline != is.Timeline {
+		return false, nil
+	}
+	found, err := cdc.FindFootprint(ctx, c.Source, reached.Footprint)
+	if errors.Is(err, cdc.ErrUnverified) {
+		c.Log.Warn().Err(err).Msg("the source could not be compared with what was read of it; if it was restored to an earlier state and has written as much WAL again, run gancho recover")
+		return false, nil
+	}
+	return err == nil && !found, err
+}
+
+// admit decides whether the slot is still the one that was read: see [cdc.Reader.Admit].
+func (c *capture) admit(ctx context.Context, is cdc.Identity) error {
+	reached, err := c.queue.Reached(ctx)
+	if err != nil || reached == nil { // nothing is known when Redis has lost it, which others report
+		return passing(err)
+	}
+	slot, err := c.gauge.Measure(ctx)
+	if err != nil {
+		return passing(err)
+	}
+	s := queue.Source{
+		SystemID: is.SystemID, Database: is.Database, Slot: is.Slot, Timeline: is.Timeline,
+		ConfirmedFlush: uint64(slot.ConfirmedFlush), Current: uint64(slot.Current),
+	}
+	if s.Diverged, err = c.diverged(ctx, is, s.Current, reached); err != nil {
+		return passing(err)
+	}
+	c.reader.Skip(reached.Skip)
+	return passing(c.queue.Recognise(ctx, s))
+}
+
+// passing marks an error of admit that does not pass.
+func passing(err error) error {
+	if err == nil || unreachable(err) {
+		return err
+	}
+	return cdc.Permanent(err)
+}
