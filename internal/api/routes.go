@@ -53,6 +53,7 @@ func routes() []route {
 		{method: get, path: "/event-types", role: viewer, handle: whole((*control.Service).EventTypes)},
 		{method: get, path: "/why", role: viewer, query: []string{"table", "key", "from"}, handle: (*call).why},
 		{method: get, path: "/status", role: viewer, handle: shown((*control.Service).Status)},
+		{method: get, path: "/doctor", role: operator, slow: true, test: true, handle: shown((*control.Service).Doctor)},
 		{method: get, path: "/audit", role: viewer, query: slices.Concat([]string{"object", "action", "from", "to"}, pages), handle: filtered("audit", (*query).auditFilter, (*control.Service).Audit)},
 		{method: get, path: "/tokens", role: admin, handle: whole((*control.Service).Tokens)},
 		{method: post, path: "/tokens", role: admin, media: jsonBody, handle: (*call).createToken},

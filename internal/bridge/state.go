@@ -99,6 +99,7 @@ func (b *bridge) api() http.Handler {
 		Slot:      b.gauge.Measure, Version: b.Version, Quotas: b.Quotas,
 		Hazards:  func(ctx context.Context) ([]cdc.Hazard, error) { return b.catalog.Hazards(ctx) },
 		Verdicts: b.why,
+		Examine:  b.Doctor,
 		Capture: func(context.Context) error {
 			if b.capture == nil {
 				return nil

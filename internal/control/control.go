@@ -9,6 +9,7 @@ import (
 	"gancho/delivery/endpoint"
 	"gancho/delivery/queue"
 	"gancho/delivery/webhook"
+	"gancho/internal/doctor"
 	"gancho/internal/state"
 	"gancho/mapping"
 )
@@ -51,6 +52,9 @@ type Options struct {
 	// Hazards reads, at the source, what makes statements of the application fail
 	// or rows invisible.
 	Hazards func(ctx context.Context) ([]cdc.Hazard, error)
+	// Examine looks at everything that Gancho stands on, which takes seconds. Nil: Doctor
+	// does not exist.
+	Examine func(ctx context.Context) (doctor.Report, error)
 	// Quotas bound what tenants use. They need the Queue.
 	Quotas  Quotas
 	Version string

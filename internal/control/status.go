@@ -7,6 +7,7 @@ import (
 
 	"gancho/delivery/endpoint"
 	"gancho/delivery/queue"
+	"gancho/internal/doctor"
 	"gancho/internal/state"
 	"gancho/mapping"
 )
@@ -149,6 +150,18 @@ func (s *Service) unfinishedJobs(ctx context.Context, a Actor) ([]state.Job, err
 		return nil, err
 	}
 	return slices.DeleteFunc(jobs, func(j state.Job) bool { return j.State != state.Queued && j.State != state.Running }), nil
+}
+
+// Doctor looks at everything that Gancho stands on. It names servers and roles, so that
+// for a tenant's token it does not exist. Needs Operator.
+func (s *Service) Doctor(ctx context.Context, a Actor) (doctor.Report, error) {
+	if err := a.may(state.Operator); err != nil {
+		return doctor.Report{}, err
+	}
+	if a.Tenant != "" || s.Examine == nil {
+		return doctor.Report{}, state.ErrNotFound
+	}
+	return s.Examine(ctx)
 }
 
 // EventTypes lists the events that the rules make. Needs Viewer.
