@@ -28,24 +28,16 @@ func (d *Doctor) decode(v value) {
 
 func decodeSnooze(v value) (s Snooze) {
 	v.Map(
-		strictyaml.Required("id", func(v value) {
-			if s.ID = v.Text(); s.ID == "" {
-				v.Errorf("write one that gancho doctor prints, such as slot.failover", "the id is empty")
-			}
-		}),
+		strictyaml.Required("id", func(v value) { s.ID = v.Text() }),
 		strictyaml.Required("until", func(v value) {
 			text := v.Text()
 			at, err := time.Parse(time.DateOnly, text)
-			if err != nil {
+			if text != "" && err != nil {
 				v.Errorf("write a day, such as 2027-01-31", "%q is not a day", text)
 			}
 			s.Until = at
 		}),
-		strictyaml.Required("reason", func(v value) {
-			if s.Reason = v.Text(); s.Reason == "" {
-				v.Errorf("say why it can wait, for those who read it later", "the reason is empty")
-			}
-		}),
+		strictyaml.Required("reason", func(v value) { s.Reason = v.Text() }),
 	)
 	return s
 }

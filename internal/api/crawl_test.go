@@ -36,7 +36,7 @@ var (
 )
 
 // operatorOnly are the paths below which nothing is a tenant's.
-const operatorOnly = "/parked"
+var operatorOnly = []string{"/parked", "/doctor"}
 
 // crawl makes every request that the description has, with each value of each
 // parameter and member that it finds in the operator's lists.
@@ -432,7 +432,7 @@ func (c *crawl) as(o owner, role state.Role) {
 	visits := func(method, path string, operation object) {
 		needs, _ := operation["x-role"].(string)
 		allowed := needs == "" || role.Covers(state.Role(needs))
-		w := c.witness(o, method, path, allowed && (o.tenant == "" || !strings.HasPrefix(path, operatorOnly)))
+		w := c.witness(o, method, path, allowed && (o.tenant == "" || !slices.ContainsFunc(operatorOnly, func(p string) bool { return strings.HasPrefix(path, p) })))
 		for _, a := range c.asks(method, path, operation) {
 			if slices.Contains(a.values, any(token)) && method == http.MethodDelete {
 				continue // its own token
@@ -484,7 +484,7 @@ type witness struct {
 // proofs are what is in answers that hold nothing marked.
 var proofs = map[string]string{
 	"GET /openapi.json": `"openapi":`, "GET /event-types": "cobranca.paga", "GET /endpoints/{name}/keys": `"kind":`,
-	"GET /why": `"outcome":"event"`, "GET /parked": "division by zero", "GET /parked/{id}": "division by zero", "POST /endpoints/{name}/test": `"status":204`,
+	"GET /doctor": `"snoozed":`, "GET /why": `"outcome":"event"`, "GET /parked": "division by zero", "GET /parked/{id}": "division by zero", "POST /endpoints/{name}/test": `"status":204`,
 }
 
 func (c *crawl) witness(o owner, method, path string, needed bool) *witness {

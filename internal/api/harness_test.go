@@ -16,11 +16,13 @@ import (
 
 	"github.com/rs/zerolog"
 
+	"gancho/cdc"
 	"gancho/delivery/endpoint"
 	"gancho/delivery/queue"
 	"gancho/delivery/webhook"
 	"gancho/internal/api"
 	"gancho/internal/control"
+	"gancho/internal/doctor"
 	"gancho/internal/state"
 	"gancho/internal/testservers"
 	"gancho/mapping"
@@ -91,6 +93,12 @@ func newWorldOn(t *testing.T, dsn string) *world {
 	w.serve(log, control.Options{
 		Store: w.store, Queue: w.queue, Sender: sender, Version: "test",
 		File: func() []endpoint.Endpoint { return w.files }, Verdicts: w.verdicts,
+		Examine: func(ctx context.Context) (doctor.Report, error) {
+			return doctor.Run(ctx, doctor.Options{
+				Source: cdc.Options{DSN: w.dsn, Slot: "gancho", Publication: "gancho"}, Queue: &queue.Options{URL: w.redis.URL()}, Version: "test",
+				Snooze: []doctor.Snooze{{ID: "redis.memory", Until: time.Date(2999, 1, 1, 0, 0, 0, 0, time.UTC), Reason: "it can wait"}},
+			}), nil
+		},
 		Catalogue: func() []mapping.EventType {
 			return []mapping.EventType{{Name: "cobranca.paga", Rules: []mapping.EventRule{{Place: "rules/a.yaml:3", Table: "public.cobrancas", On: "update", Version: "1"}}}}
 		},

@@ -11,5 +11,5 @@
 // sessions' statements it has the words without their literals, and these only where the
 // role may see them.
 //
-// Parts run at the same time, each within partTimeout.
+// Parts run at the same time, each within its own time.
 package doctor

@@ -17,8 +17,10 @@ import (
 )
 
 const (
-	// partTimeout bounds each part, connectTimeout its connection to a server.
+	// partTimeout bounds each part but the check of the rules, which asks the source for each
+	// table and has checkTimeout; connectTimeout bounds a connection to a server.
 	partTimeout    = 25 * time.Second
+	checkTimeout   = 2 * time.Minute
 	connectTimeout = 5 * time.Second
 	// statementTimeout and lockTimeout are those of each statement in the source.
 	statementTimeout = 5 * time.Second
@@ -103,21 +105,21 @@ func (x *examination) say(s cdc.Severity, id, where, format string, args ...any)
 // skip says why something was not looked at.
 func (x *examination) skip(id, where, why string) { x.say(cdc.SeveritySkipped, id, where, "%s", why) }
 
-// Run looks at everything. It returns within some 40 seconds, however many servers do
-// not answer.
+// Run looks at everything. It returns within some 30 seconds, however many servers do
+// not answer, and within three minutes if the source answers very slowly.
 func Run(ctx context.Context, o Options) Report {
 	x := &examination{Options: o}
 	var parts sync.WaitGroup
-	part := func(f func(context.Context)) {
+	part := func(timeout time.Duration, f func(context.Context)) {
 		parts.Go(func() {
-			ctx, cancel := context.WithTimeout(ctx, partTimeout)
+			ctx, cancel := context.WithTimeout(ctx, timeout)
 			defer cancel()
 			f(ctx)
 		})
 	}
-	part(x.source)
-	part(x.redis)
-	part(func(ctx context.Context) { x.receivers(ctx, x.state(ctx)) })
+	part(checkTimeout+partTimeout, x.source)
+	part(partTimeout, x.redis)
+	part(partTimeout, func(ctx context.Context) { x.receivers(ctx, x.state(ctx)) })
 	parts.Wait()
 	return x.report(time.Now().UTC())
 }

@@ -86,9 +86,7 @@ func (e *sourceExam) measureWAL(ctx context.Context, tx pgx.Tx) error {
 	if err != nil {
 		return fmt.Errorf("read pg_stat_wal: %w", err)
 	}
-	if age := time.Since(reset).Seconds(); age > 1 {
-		e.wal = walRate{perSecond: bytes / age, since: reset, what: "the statistics began"}
-	}
+	e.wal = walRate{perSecond: bytes / math.Max(time.Since(reset).Seconds(), 1), since: reset, what: "the statistics began"}
 	if !allowed {
 		return nil
 	}

@@ -3,6 +3,7 @@ package doctor
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -16,56 +17,94 @@ const atSource = "source"
 
 // source looks at the source, and has the rules checked.
 func (x *examination) source(ctx context.Context) {
-	conn, err := x.connect(ctx)
-	var tables []cdc.TableNeed
-	if x.Check != nil {
-		var found []cdc.Finding
-		found, tables = x.Check(ctx, err == nil && conn != nil)
-		x.checked(found)
-	}
+	conn := x.connect(ctx)
+	checking := make(chan []cdc.TableNeed, 1)
+	go func() { checking <- x.check(ctx, conn != nil) }()
 	if conn == nil {
-		for _, id := range []string{"server.settings", "slot.reader", "identity.cost"} {
+		<-checking
+		for _, id := range []string{"server.settings", "slot.reader", "identity.cost", "application.statements"} {
 			x.skip(id, atSource, "the source was not reached")
 		}
 		return
 	}
 	defer func() { _ = conn.Close(context.WithoutCancel(ctx)) }()
 	e := &sourceExam{examination: x, conn: conn}
-	for _, look := range []func(context.Context, pgx.Tx) error{
-		e.server, e.settings, e.role, e.slot,
-		func(ctx context.Context, tx pgx.Tx) error { return e.identities(ctx, tx, tables) },
-		func(ctx context.Context, tx pgx.Tx) error { return e.unused(ctx, tx, tables) },
-	} {
+	e.all(ctx, e.server, e.settings, e.role, e.slot)
+	tables := <-checking // which waits for the source, too
+	e.hazards(ctx)
+	e.all(ctx, func(ctx context.Context, tx pgx.Tx) error { return e.identities(ctx, tx, tables) }, func(ctx context.Context, tx pgx.Tx) error { return e.unused(ctx, tx, tables) })
+}
+
+// all looks at one thing after the other, and goes on where one cannot be read.
+func (e *sourceExam) all(ctx context.Context, looks ...func(context.Context, pgx.Tx) error) {
+	ctx, cancel := context.WithTimeout(ctx, partTimeout)
+	defer cancel()
+	for _, look := range looks {
 		if err := e.read(ctx, look); err != nil {
-			x.add(cdc.Finding{ID: "source.unread", Severity: cdc.SeverityWarning, Where: atSource, Title: oneLine(err), Why: "what follows from it was not looked at"})
-			if conn.IsClosed() {
-				return
-			}
+			e.add(cdc.Finding{ID: "source.unread", Severity: cdc.SeverityWarning, Where: atSource, Title: oneLine(err), Why: "what follows from it was not looked at"})
+		}
+		if e.conn.IsClosed() {
+			return // all that is left would say the same
 		}
 	}
 }
 
-// checked adds the findings of the check, and what it has found to be in order.
-func (x *examination) checked(found []cdc.Finding) {
-	mistakes, refused := false, false
-	for i := range found {
-		mistakes = mistakes || found[i].Severity == cdc.SeverityProblem
-		refused = refused || strings.HasPrefix(found[i].ID, "application.refused")
+// check has the configuration and the rules checked, and returns the rules' tables.
+func (x *examination) check(ctx context.Context, online bool) []cdc.TableNeed {
+	if x.Check == nil {
+		return nil
 	}
+	ctx, cancel := context.WithTimeout(ctx, checkTimeout)
+	defer cancel()
+	found, tables := x.Check(ctx, online)
+	x.checked(found, online)
+	return tables
+}
+
+// checked adds the findings of the check, and what it has found to be in order.
+func (x *examination) checked(found []cdc.Finding, online bool) {
+	mistakes := slices.ContainsFunc(found, func(f cdc.Finding) bool { return f.Severity == cdc.SeverityProblem })
 	x.add(found...)
-	if !mistakes {
+	switch {
+	case !online:
+		x.skip("rules.valid", "rules", "the rules were not compared with the source")
+	case !mistakes:
 		x.say(cdc.SeverityOK, "rules.valid", "rules", "the configuration, the rules and what they need in the source are in order")
 	}
-	if !refused && !mistakes {
-		x.say(cdc.SeverityOK, "application.statements", atSource, "no publication makes statements of the application fail")
+}
+
+// hazards looks for statements of the application that fail. The check does, too, but not
+// where mistakes in the rules keep it from the source.
+func (e *sourceExam) hazards(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, partTimeout)
+	defer cancel()
+	found, err := cdc.Hazards(ctx, e.conn, e.Source.Encoding, e.Source.Publication)
+	if err != nil {
+		e.add(cdc.Finding{ID: "source.unread", Severity: cdc.SeverityWarning, Where: atSource, Title: oneLine(err), Why: "whether statements of the application fail is not known"})
+		return
+	}
+	refused := false
+	for i := range found {
+		if !found[i].RefusesStatements() {
+			continue // what the rules do with such a table decides, which the check knows
+		}
+		refused = true
+		f := found[i].Finding()
+		if resolved, err := cdc.ResolveOwners(ctx, e.conn, e.Source.Encoding, f.Statements); err == nil {
+			f.Statements = resolved
+		}
+		e.add(f)
+	}
+	if !refused {
+		e.say(cdc.SeverityOK, "application.statements", atSource, "no publication makes statements of the application fail")
 	}
 }
 
 // connect connects to the source; nil: it could not.
-func (x *examination) connect(ctx context.Context) (*pgx.Conn, error) {
+func (x *examination) connect(ctx context.Context) *pgx.Conn {
 	if x.Source.DSN == "" {
 		x.skip("source.reachable", "source.dsn", "source.dsn is not known")
-		return nil, nil
+		return nil
 	}
 	ctx, cancel := context.WithTimeout(ctx, connectTimeout)
 	defer cancel()
@@ -75,9 +114,9 @@ func (x *examination) connect(ctx context.Context) (*pgx.Conn, error) {
 			ID: "source.unreachable", Severity: cdc.SeverityProblem, Where: "source.dsn", Title: "the source cannot be reached: " + oneLine(err),
 			Why: "nothing is captured", Remedy: "check source.dsn, and that its server runs and lets this machine in (pg_hba.conf)",
 		})
-		return nil, err
+		return nil
 	}
-	return conn, nil
+	return conn
 }
 
 // sourceExam is the examination of a source that answers.

@@ -3,6 +3,10 @@ package doctor_test
 import (
 	"context"
 	"fmt"
+	"os"
+	"path"
+	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -183,10 +187,66 @@ func TestSnooze(t *testing.T) {
 	}
 }
 
-// The ids that tests have met are all in the list; so is a managed service's.
-func TestIDs(t *testing.T) {
+// The page explains every id of doctor's own, and names none that does not exist.
+func TestOperationsPage(t *testing.T) {
 	t.Parallel()
+	page, err := os.ReadFile("../../docs/operations.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, table, _ := strings.Cut(string(page), "## What doctor looks at")
+	table, _, _ = strings.Cut(table, "\n## ")
+	var patterns []string
+	for _, row := range regexp.MustCompile("(?m)^\\| (`[^|]*) \\|").FindAllStringSubmatch(table, -1) {
+		for _, id := range strings.Split(row[1], ", ") {
+			patterns = append(patterns, strings.Trim(id, "`"))
+		}
+	}
+	explains := func(pattern, id string) bool { ok, err := path.Match(pattern, id); return ok && err == nil }
+	ofRules := []string{"expression.*", "identity.children", "inheritance.*", "key.*", "lookup.*", "config.warning", "source.lookup_dsn", "source.timezone", "identity.large", "identity.deleted", "source.not_ready", "server.settings"}
+	for _, id := range doctor.IDs() {
+		if !slices.ContainsFunc(slices.Concat(patterns, ofRules), func(p string) bool { return explains(p, id) }) {
+			t.Errorf("docs/operations.md does not explain %s", id)
+		}
+	}
+	for _, p := range patterns {
+		if !slices.ContainsFunc(doctor.IDs(), func(id string) bool { return explains(p, id) }) {
+			t.Errorf("docs/operations.md explains %s, which there is not", p)
+		}
+	}
 	if !slices.IsSorted(doctor.IDs()) {
 		t.Error("the ids are not sorted")
+	}
+}
+
+// Every id that is written in the source is in the list, so that --only knows it.
+func TestIDs(t *testing.T) {
+	t.Parallel()
+	names := regexp.MustCompile(`"((?:application|catalogue|config|endpoint|expression|identity|inheritance|key|lookup|privilege|publication|redis|role|rows|rule|rules|secret|server|slot|source|state|table)\.[a-z_]+(?:\.[a-z_]+)?)"`)
+	const keys = "source.dsn source.slot source.publication source.encoding endpoints queue" // of the configuration
+	met := 0
+	for _, pattern := range []string{"*.go", "../../cdc/*.go", "../../mapping/*.go", "../../cmd/gancho/check.go"} {
+		files, err := filepath.Glob(pattern)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, file := range files {
+			if strings.HasSuffix(file, "_test.go") || strings.HasSuffix(file, "ids.go") {
+				continue
+			}
+			text, err := os.ReadFile(file)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, m := range names.FindAllStringSubmatch(string(text), -1) {
+				met++
+				if !slices.Contains(doctor.IDs(), m[1]) && !strings.Contains(keys, m[1]) {
+					t.Errorf("%s: %s is not in the list", file, m[1])
+				}
+			}
+		}
+	}
+	if met < 100 {
+		t.Errorf("only %d ids were found", met)
 	}
 }
