@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strconv"
 	"sync/atomic"
 	"time"
 
@@ -177,6 +178,24 @@ func (q *Queue) Ping(ctx context.Context) error {
 		err = q.nodes.to(masters[i]).Ping(ctx).Err()
 	}
 	return annotate(err, "ping redis")
+}
+
+// Memory returns the memory that Redis uses, and its maxmemory (0: nothing but the machine
+// bounds it), in bytes; of a cluster, those of the master that is nearest to its bound.
+func (q *Queue) Memory(ctx context.Context) (used, most int64, err error) {
+	masters, err := q.masters(ctx)
+	for i := 0; err == nil && i < len(masters); i++ {
+		var got info
+		if got, err = serverInfo(ctx, q.nodes.to(masters[i])); err != nil {
+			break
+		}
+		u, _ := strconv.ParseInt(got["used_memory"], 10, 64) // "": the server does not say
+		m, _ := strconv.ParseInt(got["maxmemory"], 10, 64)
+		if i == 0 || float64(u)/float64(max(m, 1)) > float64(used)/float64(max(most, 1)) {
+			used, most = u, m
+		}
+	}
+	return used, most, annotate(err, "read the memory of redis")
 }
 
 // keyspace names the keys. All keys of an endpoint share a hash tag, so that

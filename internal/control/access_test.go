@@ -113,6 +113,7 @@ func operations() map[string]operation {
 		}},
 		"EventTypes": {state.Viewer, false, false, func(ctx context.Context, g *gym, a control.Actor) error { return drop(g.EventTypes(ctx, a)) }},
 		"Status":     {state.Viewer, false, false, func(ctx context.Context, g *gym, a control.Actor) error { return drop(g.Status(ctx, a)) }},
+		"Doctor":     {state.Operator, false, true, func(ctx context.Context, g *gym, a control.Actor) error { return drop(g.Doctor(ctx, a)) }},
 		"Audit": {state.Viewer, false, false, func(ctx context.Context, g *gym, a control.Actor) error {
 			return drop(g.Audit(ctx, a, state.AuditFilter{}, "", 0))
 		}},

@@ -83,6 +83,8 @@ type EndpointView struct {
 	Updated time.Time `json:"updated,omitzero"`
 	// Live is what the queue holds of it, with the store's dead letters.
 	Live *queue.Stats `json:"live,omitempty"`
+	// Recent is what was sent to it in the last minute, in Status only, and with a log.
+	Recent *state.Recent `json:"recent,omitempty"`
 	// Problem is why it cannot be delivered to, whatever its state.
 	Problem string `json:"problem,omitempty"`
 }
@@ -131,6 +133,12 @@ type RemovedView struct {
 	Orphaned bool `json:"orphaned,omitempty"`
 }
 
+// MemoryView is the memory of Redis, in bytes. Max is 0 where only the machine bounds it.
+type MemoryView struct {
+	Used int64 `json:"used"`
+	Max  int64 `json:"max"`
+}
+
 // StatusView is everything at a glance. The error of a part that does not answer
 // is in Errors, by its name: slot, queue, state; under capture is what that waits for.
 type StatusView struct {
@@ -143,6 +151,8 @@ type StatusView struct {
 	Endpoints []EndpointView `json:"endpoints"`
 	// OverQuota are the quotas of backlogs that are passed: sentences with what to do.
 	OverQuota []string `json:"over_quota,omitempty"`
+	// Memory is what Redis uses.
+	Memory *MemoryView `json:"memory,omitempty"`
 	// Expiring are deletions of old dead letters and parked changes that were announced:
 	// sentences with what to do.
 	Expiring []string `json:"expiring,omitempty"`

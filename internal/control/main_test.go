@@ -17,6 +17,7 @@ import (
 	"gancho/delivery/queue"
 	"gancho/delivery/webhook"
 	"gancho/internal/control"
+	"gancho/internal/doctor"
 	"gancho/internal/state"
 	"gancho/internal/testservers"
 	"gancho/mapping"
@@ -78,6 +79,9 @@ func newGym(t *testing.T) *gym {
 		Slot:      func(context.Context) (cdc.Slot, error) { return cdc.Slot{Name: "gancho"}, nil },
 		Version:   "test",
 		Verdicts:  verdicts,
+		Examine: func(ctx context.Context) (doctor.Report, error) {
+			return doctor.Run(ctx, doctor.Options{Version: "test"}), nil
+		},
 	})
 	for name, tenants := range map[string]string{"um": "[1]", "dois": "[2]", "todos": ""} {
 		g.endpoint(name, tenants)
