@@ -60,11 +60,11 @@ func (f *sessionFlags) watchStatus(cmd *cobra.Command) error {
 		cmd.SetOut(&screen) // shown at once, so that a terminal does not flicker
 		err := f.showStatus(cmd)
 		cmd.SetOut(out)
+		if cmd.Context().Err() != nil { // Ctrl-C, which is why parts did not answer
+			return nil //nolint:nilerr // what did not answer says nothing then
+		}
 		var wrong findingsError
-		switch {
-		case cmd.Context().Err() != nil: // Ctrl-C, which is why parts did not answer
-			return nil
-		case err != nil && !errors.As(err, &wrong):
+		if err != nil && !errors.As(err, &wrong) {
 			return err
 		}
 		clear := ""
@@ -78,7 +78,7 @@ func (f *sessionFlags) watchStatus(cmd *cobra.Command) error {
 			return err
 		}
 		if retry.Wait(cmd.Context(), watchInterval) != nil {
-			return nil // Ctrl-C
+			return nil //nolint:nilerr // Ctrl-C, the way to end it
 		}
 	}
 }

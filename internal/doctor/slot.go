@@ -95,7 +95,7 @@ const (
 // forecast says when the server gives the slot up, if nobody reads it from now on.
 func (e *sourceExam) forecast(s *slotState) {
 	f := cdc.Finding{ID: "slot.forecast", Severity: cdc.SeverityOK, Where: atSlot}
-	switch left, known := time.Duration(0), false; {
+	switch {
 	case s.status == "unreserved":
 		f.Severity, f.Title = cdc.SeverityProblem, "the slot holds more WAL than max_slot_wal_keep_size, and is lost at the next checkpoint"
 		f.Why = "changes after its position can then no longer be read"
@@ -104,7 +104,8 @@ func (e *sourceExam) forecast(s *slotState) {
 		e.skip("slot.forecast", atSlot, "max_slot_wal_keep_size bounds nothing")
 		return
 	default:
-		if left, known = e.wal.lasts(max(*s.safe, 0)); !known {
+		left, known := e.wal.lasts(max(*s.safe, 0))
+		if !known {
 			e.skip("slot.forecast", atSlot, "the rate of WAL is not known")
 			return
 		}
