@@ -58,7 +58,7 @@ func Remarks(ctx context.Context, conn *pgx.Conn, encoding Encoding, publication
 		remarks = append(remarks, Finding{
 			ID: "server.wal_level.command_line", Severity: SeverityWarning, Where: "source",
 			Title:      "wal_level is set on the server's command line alone: pg_upgrade and pg_rewind start the server without it, and then it refuses to start while the slot exists",
-			Statements: []Statement{alterSystem("wal_level", "logical")}, Remedy: "and take it off the command line",
+			Statements: []Statement{AlterSystem("wal_level", "logical")}, Remedy: "and take it off the command line",
 		})
 	}
 	if pglogical {

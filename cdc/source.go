@@ -257,7 +257,7 @@ func (p *preparation) checkServer(ctx context.Context) (err error) {
 		p.setup.addf("server.encoding", Statement{}, "%s", misfit)
 	}
 	if s.WALLevel != "logical" {
-		p.setup.addf("server.wal_level", alterSystem("wal_level", "logical"), "wal_level is %s", s.WALLevel).Remedy = "and restart the server"
+		p.setup.addf("server.wal_level", AlterSystem("wal_level", "logical"), "wal_level is %s", s.WALLevel).Remedy = "and restart the server"
 	}
 	if len(p.setup.Findings) > 0 {
 		return nil

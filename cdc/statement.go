@@ -177,8 +177,8 @@ func AlterRole(role, attribute string) Statement {
 // superuser.
 func CreateRole(sql string) Statement { return Statement{SQL: sql, step: stepRole} }
 
-// alterSystem changes a setting of the server.
-func alterSystem(name, value string) Statement {
+// AlterSystem changes a setting of the server.
+func AlterSystem(name, value string) Statement {
 	return Statement{SQL: fmt.Sprintf("ALTER SYSTEM SET %s = %s;", name, quoteLiteral(value)), Undo: fmt.Sprintf("ALTER SYSTEM RESET %s;", name), step: stepServer}
 }
 

@@ -21,6 +21,7 @@ type Config struct {
 	Mapping Mapping
 	Privacy Privacy
 	Log     Log
+	Doctor  Doctor
 	// Rules are the rule files that the patterns of the file match, each once,
 	// in the order of the patterns and then of their names.
 	Rules     []string

@@ -49,7 +49,7 @@ func LoadRules(path string, env func(string) (string, bool)) (*Config, error) {
 		strictyaml.Optional("privacy", c.Privacy.decode),
 		strictyaml.Required("rules", c.decodeRules),
 		strictyaml.Optional("queue", other), strictyaml.Optional("state", other), strictyaml.Optional("http", other),
-		strictyaml.Optional("quotas", other), strictyaml.Optional("log", other), strictyaml.Optional("shutdown", other), strictyaml.Optional("endpoints", other),
+		strictyaml.Optional("quotas", other), strictyaml.Optional("log", other), strictyaml.Optional("doctor", other), strictyaml.Optional("shutdown", other), strictyaml.Optional("endpoints", other),
 	)
 	if err := c.complete(d); err != nil {
 		return nil, err
@@ -103,6 +103,7 @@ func (c *Config) decode(v value) {
 		strictyaml.Optional("privacy", c.Privacy.decode),
 		strictyaml.Optional("log", c.Log.decode),
 		strictyaml.Optional("shutdown", func(v value) { c.Shutdown = v.Duration(0, time.Hour) }),
+		strictyaml.Optional("doctor", c.Doctor.decode),
 		strictyaml.Required("rules", c.decodeRules),
 		strictyaml.Optional("endpoints", func(v value) { c.Endpoints = endpoint.DecodeList(v) }),
 	)

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"slices"
 	"strings"
@@ -46,7 +47,7 @@ must know of the source is then in catalogue.yaml.`,
 			if c == nil {
 				return err
 			}
-			k.cmd, k.config = cmd, c
+			k.config, k.stdout, k.stderr = c, cmd.OutOrStdout(), cmd.ErrOrStderr()
 			return k.run(cmd.Context(), err)
 		},
 	}
@@ -59,11 +60,13 @@ must know of the source is then in catalogue.yaml.`,
 // checkup is one run of check. Each stage adds what it finds, and the next ones look at
 // what does not depend on it.
 type checkup struct {
-	cmd      *cobra.Command
 	config   *config.Config
 	offline  bool
 	former   string           // a directory of schemas that the events must still hold to
 	events   []contract.Event // as the source's catalogue has them
+	stdout   io.Writer
+	stderr   io.Writer       // also the log of the connection for lookups
+	tables   []cdc.TableNeed // of the rules, once they are bound
 	findings []cdc.Finding
 	problems int // of the findings
 }
@@ -105,12 +108,8 @@ func (k *checkup) note(id, where, title, remedy string) {
 
 // run checks everything that can be reached. mistakes are those of the configuration.
 func (k *checkup) run(ctx context.Context, mistakes error) error {
-	k.problem("config.mistake", k.config.File, mistakes)
-	rules := k.files(mistakes == nil)
-	total, endpoints := 0, plural(int64(len(k.config.Endpoints)), "endpoint")
-	if !k.offline && rules != nil && k.config.Source.DSN != "" {
-		total = k.source(ctx, rules)
-	}
+	rules, total := k.examine(ctx, mistakes)
+	endpoints := plural(int64(len(k.config.Endpoints)), "endpoint")
 	if err := k.print(); err != nil {
 		return err
 	}
@@ -124,8 +123,19 @@ func (k *checkup) run(ctx context.Context, mistakes error) error {
 	if k.offline {
 		said = fmt.Sprintf("%s: rules for %s and %s read; not checked against the source (--offline)\n", k.config.File, plural(int64(len(rules.Tables())), "table"), endpoints)
 	}
-	_, err := fmt.Fprint(k.cmd.OutOrStdout(), said)
+	_, err := fmt.Fprint(k.stdout, said)
 	return err
+}
+
+// examine finds everything, and returns the rules as they were read, and how many there
+// are in the source. mistakes are those of the configuration.
+func (k *checkup) examine(ctx context.Context, mistakes error) (*mapping.Rules, int) {
+	k.problem("config.mistake", k.config.File, mistakes)
+	rules := k.files(mistakes == nil)
+	if k.offline || rules == nil || k.config.Source.DSN == "" {
+		return rules, 0
+	}
+	return rules, k.source(ctx, rules)
 }
 
 // files checks what needs no server, and returns the rules without a mistake; nil: none.
@@ -187,6 +197,7 @@ func (k *checkup) source(ctx context.Context, parsed *mapping.Rules) int {
 	if rules == nil {
 		return 0
 	}
+	k.tables = rules.Tables()
 	if c.Source.LookupDSN != "" || mistakes == nil { // else it is the same role
 		k.lookups(ctx, conn, rules)
 	}
@@ -195,7 +206,7 @@ func (k *checkup) source(ctx context.Context, parsed *mapping.Rules) int {
 	k.state(ctx, conn, rules)
 	k.events = contract.Events(parsed.EventTypes(), rules.Payloads())
 	if k.problems == 0 {
-		k.problem("catalogue.drift", cataloguePath(c.File), checkCatalogue(k.cmd, c, rules))
+		k.problem("catalogue.drift", cataloguePath(c.File), checkCatalogue(k.stderr, c, rules))
 	}
 	return rules.Len()
 }
@@ -208,7 +219,7 @@ func (k *checkup) lookups(ctx context.Context, conn *pgx.Conn, rules *mapping.Ru
 		k.problem("source.unread", "source", err)
 		return
 	}
-	lookup := mapping.NewSource(cmp.Or(c.Source.LookupDSN, c.Source.DSN).Reveal(), cdc.Encoding(c.Source.Encoding), zerolog.New(zerolog.ConsoleWriter{Out: k.cmd.ErrOrStderr()})).Of(identity)
+	lookup := mapping.NewSource(cmp.Or(c.Source.LookupDSN, c.Source.DSN).Reveal(), cdc.Encoding(c.Source.Encoding), zerolog.New(zerolog.ConsoleWriter{Out: k.stderr})).Of(identity)
 	defer lookup.Close(ctx)
 	k.problem("source.lookup_dsn", "source.lookup_dsn", lookup.Check(ctx, rules))
 	reader, superuser, err := lookup.Role(ctx)
@@ -311,7 +322,7 @@ func (k *checkup) print() error {
 		}
 	}
 	text.WriteString(cdc.Instructions(k.statements(), false))
-	_, err := fmt.Fprint(k.cmd.ErrOrStderr(), text.String())
+	_, err := fmt.Fprint(k.stderr, text.String())
 	return err
 }
 

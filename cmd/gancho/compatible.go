@@ -8,8 +8,6 @@ import (
 	"path/filepath"
 	"strings"
 
-	"github.com/spf13/cobra"
-
 	"gancho/config"
 	"gancho/delivery/queue"
 	"gancho/internal/contract"
@@ -34,20 +32,20 @@ func (k *checkup) contract(rules *mapping.Rules) error {
 		}
 		k.events = contract.Events(rules.EventTypes(), bound.Payloads())
 	}
-	return checkContract(k.cmd, k.config, k.events, k.former)
+	return k.compare()
 }
 
-// checkContract compares the events with their former schemas. What is new is printed, too.
-func checkContract(cmd *cobra.Command, c *config.Config, events []contract.Event, former string) error {
-	schemas, err := readContract(former)
+// compare compares the events with their former schemas. What is new is printed, too.
+func (k *checkup) compare() error {
+	schemas, err := readContract(k.former)
 	if err != nil {
 		return err
 	}
 	broken := 0
-	for _, change := range contract.Compare(schemas, events) {
-		out, text := cmd.OutOrStdout(), fmt.Sprintf("event %s: %s", change.Event, change.Text)
+	for _, change := range contract.Compare(schemas, k.events) {
+		out, text := k.stdout, fmt.Sprintf("event %s: %s", change.Event, change.Text)
 		if change.Breaks {
-			out, text = cmd.ErrOrStderr(), text+"; "+receivers(c, change.Event)
+			out, text = k.stderr, text+"; "+receivers(k.config, change.Event)
 			broken++
 		}
 		if _, err := fmt.Fprintln(out, text); err != nil {
@@ -56,7 +54,7 @@ func checkContract(cmd *cobra.Command, c *config.Config, events []contract.Event
 	}
 	if broken > 0 {
 		return fmt.Errorf("%s of the events would break receivers: take them back, give the event another name, or agree with the receivers and then write the schemas again: gancho events --format jsonschema -o %s",
-			plural(int64(broken), "change"), former)
+			plural(int64(broken), "change"), k.former)
 	}
 	return nil
 }

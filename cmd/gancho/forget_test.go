@@ -247,7 +247,7 @@ func TestRetention(t *testing.T) {
 	}
 	b := s.run()
 	b.waitLog("2 dead letters will be deleted after")
-	if out := s.ok("status"); !strings.Contains(out, "2 dead letters will be deleted after") || !strings.Contains(out, "state.keep_dead") {
+	if _, out, _ := s.gancho("status"); !strings.Contains(out, "2 dead letters will be deleted after") || !strings.Contains(out, "state.keep_dead") {
 		t.Errorf("status:\n%s", out)
 	}
 	b.stop()

@@ -545,13 +545,19 @@ func TestStatus(t *testing.T) {
 	t.Cleanup(func() { s.exec("select pg_drop_replication_slot('" + s.slot() + "')") })
 	s.ok("endpoints", "add", "crm-com-um-nome-muito-comprido-de-uma-unidade-do-interior", "--url", "https://crm.example.com/"+strings.Repeat("caminho/", 20))
 	s.leave("sumido")
-	out := s.ok("status")
+	code, out, told := s.gancho("status")
+	if code != 3 || !strings.Contains(told, "not in order: the slot is read by no process") {
+		t.Errorf("status exits %d and says %s", code, told)
+	}
 	for _, part := range []string{"1 event of endpoint sumido, which no longer exists; add it again", "endpoints remove sumido --drop-queue", s.slot() + ", not read by any process", "queue           answers", "state           answers", "do-arquivo", "active"} {
 		if !strings.Contains(out, part) {
 			t.Errorf("the status lacks %q:\n%s", part, out)
 		}
 	}
-	v := decoded[control.StatusView](s, "status")
+	var v control.StatusView
+	if _, out, _ := s.gancho("status", "--json"); json.Unmarshal([]byte(out), &v) != nil {
+		t.Errorf("status --json prints\n%s", out)
+	}
 	if v.Slot == nil || v.Slot.Active || len(v.Endpoints) != 2 || len(v.Errors) != 0 || v.Endpoints[0].Live == nil {
 		t.Errorf("%+v", v)
 	}

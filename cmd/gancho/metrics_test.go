@@ -188,7 +188,7 @@ func TestStatusSaysWhatTheBridgeWaitsFor(t *testing.T) {
 		t.Fatal(err)
 	}
 	code, stdout, stderr := command(t, "status", "--config", path)
-	if code != 1 || !strings.Contains(stdout, "not ready: capture waits: permission denied") || !strings.Contains(stderr, "capture") {
+	if code != 3 || !strings.Contains(stdout, "not ready: capture waits: permission denied") || !strings.Contains(stderr, "capture") {
 		t.Errorf("exit %d\n%s%s", code, stdout, stderr)
 	}
 }

@@ -22,6 +22,7 @@ import (
 	"gancho/config"
 	"gancho/delivery/queue"
 	"gancho/internal/bridge"
+	"gancho/internal/doctor"
 	"gancho/internal/state"
 	"gancho/mapping"
 )
@@ -125,6 +126,7 @@ func (f *runFlags) run(ctx context.Context, stderr io.Writer) error {
 		DropOverBudget:    c.Source.DropSlot,
 		State:             st,
 		Reload:            hangup,
+		Doctor:            func(ctx context.Context) (doctor.Report, error) { return examine(ctx, f.config) },
 		Load: func() (*bridge.Definitions, error) {
 			// Not c: at a reload the file has changed.
 			c, err := config.Load(f.config, os.LookupEnv)

@@ -1,37 +1,86 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"maps"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
 
 	"gancho/internal/control"
+	"gancho/internal/doctor"
+	"gancho/internal/retry"
 )
 
 func newStatusCommand() *cobra.Command {
 	var f sessionFlags
+	var watch bool
 	cmd := &cobra.Command{
 		Use: "status", Short: "Show the slot, the endpoints' backlogs and the jobs at a glance", Args: noArguments,
-		Long: `Show the slot's lag and the WAL that the source holds for it, each endpoint's state and
-backlog, and the jobs that run. When a part does not answer, its error is shown beside
-the others, and the exit code is 1.`,
+		Long: `Show the slot's lag and the WAL that the source holds for it, the queue and its memory,
+each endpoint's state, backlog, deliveries of the last minute and last answer, and the
+jobs that run. When a part does not answer, its error is shown beside the others. The
+exit code is 3 while something is not in order, and the last line says what.`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			s, err := f.connectAll(cmd)
-			if err != nil {
-				return explain(err)
+			if watch {
+				return f.watchStatus(cmd)
 			}
-			defer s.close()
-			return explain(s.status(cmd.Context()))
+			return f.showStatus(cmd)
 		},
 	}
 	f.register(cmd)
+	cmd.Flags().BoolVar(&watch, "watch", false, "show it again every 2 seconds, until Ctrl-C")
 	return cmd
+}
+
+// showStatus shows the status once.
+func (f *sessionFlags) showStatus(cmd *cobra.Command) error {
+	s, err := f.connectAll(cmd)
+	if err != nil {
+		return explain(err)
+	}
+	defer s.close()
+	return explain(s.status(cmd.Context()))
+}
+
+const watchInterval = 2 * time.Second
+
+// watchStatus shows the status again and again, on a terminal in the same place. What is
+// not in order is a part of it, and no reason to end.
+func (f *sessionFlags) watchStatus(cmd *cobra.Command) error {
+	out := cmd.OutOrStdout()
+	for {
+		var screen bytes.Buffer
+		cmd.SetOut(&screen) // shown at once, so that a terminal does not flicker
+		err := f.showStatus(cmd)
+		cmd.SetOut(out)
+		if cmd.Context().Err() != nil { // Ctrl-C, which is why parts did not answer
+			return nil //nolint:nilerr // what did not answer says nothing then
+		}
+		var wrong findingsError
+		if err != nil && !errors.As(err, &wrong) {
+			return err
+		}
+		clear := ""
+		if isTerminal(out) {
+			clear = "\x1b[H\x1b[2J"
+		}
+		if err != nil && !f.json {
+			fmt.Fprintf(&screen, "\n%v\n", err)
+		}
+		if _, err := fmt.Fprintf(out, "%s%s\n", clear, screen.String()); err != nil {
+			return err
+		}
+		if retry.Wait(cmd.Context(), watchInterval) != nil {
+			return nil //nolint:nilerr // Ctrl-C, the way to end it
+		}
+	}
 }
 
 // connectAll connects to everything that is reachable, and notes the rest:
@@ -69,8 +118,8 @@ func (s *session) status(ctx context.Context) error {
 	} else {
 		err = s.statusText(v)
 	}
-	if len(v.Errors) > 0 {
-		err = errors.Join(err, fmt.Errorf("not in order: %s", strings.Join(slices.Sorted(maps.Keys(v.Errors)), ", ")))
+	if wrong := v.Wrong(); err == nil && len(wrong) > 0 {
+		err = findingsError{fmt.Errorf("not in order: %s", strings.Join(wrong, ", "))}
 	}
 	return err
 }
@@ -84,10 +133,10 @@ func (s *session) statusText(v control.StatusView) error {
 		if v.Slot.Active {
 			reads = "read"
 		}
-		t.row("slot", fmt.Sprintf("%s, %s; %s not confirmed, %s of WAL held (%s)", v.Slot.Name, reads, size(v.Slot.UnconfirmedBytes), size(v.Slot.HeldBytes), v.Slot.WALStatus))
+		t.row("slot", fmt.Sprintf("%s, %s; %s not confirmed, %s of WAL held (%s)", v.Slot.Name, reads, doctor.Bytes(v.Slot.UnconfirmedBytes), doctor.Bytes(v.Slot.HeldBytes), v.Slot.WALStatus))
 	}
 	if v.WALBudget > 0 {
-		t.row("wal budget", fmt.Sprintf("%s, of which %d %% is held", size(v.WALBudget), v.Slot.HeldBytes/max(1, v.WALBudget/100)))
+		t.row("wal budget", fmt.Sprintf("%s, of which %d %% is held", doctor.Bytes(v.WALBudget), v.Slot.HeldBytes/max(1, v.WALBudget/100)))
 	}
 	if v.Errors["capture"] != "" {
 		t.row("bridge", "not ready: "+v.Errors["capture"])
@@ -107,6 +156,8 @@ func (s *session) statusText(v control.StatusView) error {
 			text = v.Errors[part]
 		} else if part == "state" && s.Store == nil {
 			text = "off (no state.key)"
+		} else if part == "queue" && v.Memory != nil {
+			text += "; " + memoryText(v.Memory)
 		}
 		t.row(part, text)
 	}
@@ -127,7 +178,35 @@ func (s *session) statusText(v control.StatusView) error {
 	if err := s.say("\n"); err != nil {
 		return err
 	}
-	return endpointColumns(time.Now()).write(s, &pageFlags{}, control.Page[control.EndpointView]{Items: v.Endpoints}, true)
+	return statusColumns(time.Now()).write(s, &pageFlags{}, control.Page[control.EndpointView]{Items: v.Endpoints}, true)
+}
+
+// memoryText says how full Redis is.
+func memoryText(m *control.MemoryView) string {
+	if m.Max == 0 {
+		return doctor.Bytes(m.Used) + " of memory used, no maxmemory"
+	}
+	return fmt.Sprintf("%s of %s of memory used (%d %%)", doctor.Bytes(m.Used), doctor.Bytes(m.Max), m.Used*100/m.Max)
+}
+
+// statusColumns are those of the endpoints with what was sent in the last minute.
+func statusColumns(now time.Time) *listed[control.EndpointView] {
+	columns := endpointColumns(now)
+	at := slices.Index(columns.heading, "FROM")
+	row := columns.row
+	columns.heading = slices.Insert(slices.Clone(columns.heading), at, "SENT/MIN", "LAST ANSWER")
+	columns.row = func(e *control.EndpointView) []string {
+		sent, last := "-", "-"
+		if r := e.Recent; r != nil {
+			sent, last = count(r.Delivered), r.Class
+			if r.Status > 0 {
+				last = strconv.Itoa(r.Status)
+			}
+			last += " " + age(r.Last, now) + " ago"
+		}
+		return slices.Insert(row(e), at, sent, last)
+	}
+	return columns
 }
 
 // parkedText says how many changes are parked, and what can be done about them.
@@ -139,17 +218,4 @@ func (s *session) parkedText(n int64) string {
 		return count(n) + "; see gancho parked list"
 	}
 	return count(n) + "; see gancho parked list; " + control.UnkeptKey
-}
-
-// size prints a number of bytes.
-func size(n int64) string {
-	units := []string{"B", "kB", "MB", "GB", "TB"}
-	f, i := float64(n), 0
-	for ; f >= 1000 && i < len(units)-1; i++ {
-		f /= 1000
-	}
-	if i == 0 {
-		return fmt.Sprintf("%d B", n)
-	}
-	return fmt.Sprintf("%.1f %s", f, units[i])
 }

@@ -371,8 +371,9 @@ func queries(n int) string {
 	return fmt.Sprintf("%d queries", n)
 }
 
-// checkCatalogue compares the saved catalogue, where there is one, with the source.
-func checkCatalogue(cmd *cobra.Command, c *config.Config, rules *mapping.Ruleset) error {
+// checkCatalogue compares the saved catalogue, where there is one, with the source, and
+// writes the differences.
+func checkCatalogue(stderr io.Writer, c *config.Config, rules *mapping.Ruleset) error {
 	path := cataloguePath(c.File)
 	if _, err := os.Stat(path); errors.Is(err, fs.ErrNotExist) {
 		return nil
@@ -383,7 +384,7 @@ func checkCatalogue(cmd *cobra.Command, c *config.Config, rules *mapping.Ruleset
 	}
 	drift, outdated := saved.Differences(rules.Catalogue())
 	for _, d := range slices.Concat(drift, outdated) {
-		if _, err := fmt.Fprintf(cmd.ErrOrStderr(), "%s: %s; write it again: gancho catalogue save\n", path, d); err != nil {
+		if _, err := fmt.Fprintf(stderr, "%s: %s; write it again: gancho catalogue save\n", path, d); err != nil {
 			return err
 		}
 	}

@@ -255,7 +255,7 @@ func TestServersAway(t *testing.T) {
 	// What is queued for an endpoint that is only unknown is not left behind.
 	s.leave("guardado")
 	code, stdout, _ := s.gancho("status")
-	if code != 1 || !strings.Contains(stdout, "check state.dsn") || strings.Contains(stdout, "guardado") || !strings.Contains(stdout, "do-arquivo") {
+	if code != 3 || !strings.Contains(stdout, "check state.dsn") || strings.Contains(stdout, "guardado") || !strings.Contains(stdout, "do-arquivo") {
 		t.Errorf("status: exit %d\n%s", code, stdout)
 	}
 	// Its schema.
@@ -288,7 +288,7 @@ func TestServersAway(t *testing.T) {
 		s.ok(strings.Fields(c)...)
 	}
 	code, stdout, _ = s.gancho("status")
-	if code != 1 || !strings.Contains(stdout, "do-arquivo") || !strings.Contains(stdout, "check queue") {
+	if code != 3 || !strings.Contains(stdout, "do-arquivo") || !strings.Contains(stdout, "check queue") {
 		t.Errorf("status: exit %d\n%s", code, stdout)
 	}
 }

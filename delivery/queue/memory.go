@@ -18,9 +18,27 @@ func (e *MemoryError) Error() string {
 // Is reports whether it is ErrFull.
 func (e *MemoryError) Is(target error) bool { return target == ErrFull }
 
-// Memory returns how much of its maxmemory the fullest master uses, in percent; 0: there is no
+// Memory returns the memory that Redis uses, and its maxmemory (0: nothing but the machine
+// bounds it), in bytes; of a cluster, those of the master that is nearest to its bound.
+func (q *Queue) Memory(ctx context.Context) (used, most int64, err error) {
+	masters, err := q.masters(ctx)
+	for i := 0; err == nil && i < len(masters); i++ {
+		var got info
+		if got, err = serverInfo(ctx, q.nodes.to(masters[i])); err != nil {
+			break
+		}
+		u, _ := strconv.ParseInt(got["used_memory"], 10, 64) // "": the server does not say
+		m, _ := strconv.ParseInt(got["maxmemory"], 10, 64)
+		if i == 0 || float64(u)/float64(max(m, 1)) > float64(used)/float64(max(most, 1)) {
+			used, most = u, m
+		}
+	}
+	return used, most, annotate(err, "read the memory of redis")
+}
+
+// MemoryPercent returns how much of its maxmemory the fullest master uses, in percent; 0: there is no
 // limit, or none is known.
-func (q *Queue) Memory(ctx context.Context) (int, error) {
+func (q *Queue) MemoryPercent(ctx context.Context) (int, error) {
 	masters, err := q.masters(ctx)
 	if err != nil {
 		return 0, annotate(err, "measure the memory of redis")

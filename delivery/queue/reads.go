@@ -4,8 +4,6 @@ import (
 	"context"
 	"errors"
 	"strconv"
-	"strings"
-	"sync"
 
 	"github.com/redis/go-redis/v9"
 )
@@ -72,35 +70,4 @@ func (q *Queue) Waiting(ctx context.Context, endpoints []string) ([]int64, error
 		out[i] = count.Val()
 	}
 	return out, nil
-}
-
-// MemoryUsed returns which part of its maxmemory Redis uses, of a cluster's masters the most; 0: it has no limit.
-func (q *Queue) MemoryUsed(ctx context.Context) (float64, error) {
-	var mu sync.Mutex // a cluster's masters are asked at the same time
-	var most float64
-	read := func(ctx context.Context, server redis.Cmdable) error {
-		text, err := server.Info(ctx, "memory").Result()
-		if err != nil {
-			return err
-		}
-		number := func(name string) float64 {
-			_, rest, _ := strings.Cut(text, "\n"+name+":")
-			line, _, _ := strings.Cut(rest, "\r\n")
-			n, _ := strconv.ParseFloat(line, 64) // a server that does not say it has no limit
-			return n
-		}
-		if limit := number("maxmemory"); limit > 0 {
-			mu.Lock()
-			most = max(most, number("used_memory")/limit)
-			mu.Unlock()
-		}
-		return nil
-	}
-	var err error
-	if cluster, ok := q.client.(*redis.ClusterClient); ok {
-		err = cluster.ForEachMaster(ctx, func(ctx context.Context, c *redis.Client) error { return read(ctx, c) })
-	} else {
-		err = read(ctx, q.client)
-	}
-	return most, annotate(err, "read redis's memory")
 }

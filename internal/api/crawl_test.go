@@ -38,7 +38,7 @@ var (
 
 // operatorOnly reports whether nothing at a path is a tenant's.
 func operatorOnly(path string) bool {
-	return strings.HasPrefix(path, "/parked") || path == "/backfills" || path == "/gaps"
+	return strings.HasPrefix(path, "/parked") || path == "/backfills" || path == "/gaps" || path == "/doctor"
 }
 
 // crawl makes every request that the description has, with each value of each
@@ -491,7 +491,7 @@ type witness struct {
 // proofs are what is in answers that hold nothing marked.
 var proofs = map[string]string{
 	"GET /openapi.json": `"openapi":`, "GET /event-types": "cobranca.paga", "GET /endpoints/{name}/keys": `"kind":`,
-	"GET /why": `"outcome":"event"`, "GET /parked": "division by zero", "GET /parked/{id}": "division by zero", "POST /endpoints/{name}/test": `"status":204`,
+	"GET /doctor": `"snoozed":`, "GET /why": `"outcome":"event"`, "GET /parked": "division by zero", "GET /parked/{id}": "division by zero", "POST /endpoints/{name}/test": `"status":204`,
 	"POST /backfills": `"plan":`,
 }
 

@@ -17,11 +17,13 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/rs/zerolog"
 
+	"gancho/cdc"
 	"gancho/delivery/endpoint"
 	"gancho/delivery/queue"
 	"gancho/delivery/webhook"
 	"gancho/internal/api"
 	"gancho/internal/control"
+	"gancho/internal/doctor"
 	"gancho/internal/state"
 	"gancho/internal/testservers"
 	"gancho/mapping"
@@ -94,6 +96,12 @@ func newWorldOn(t *testing.T, dsn string) *world {
 		File: func() []endpoint.Endpoint { return w.files }, Verdicts: w.verdicts,
 		Backfill: func(context.Context, state.Filter, bool) (control.BackfillPlan, error) {
 			return control.BackfillPlan{Tables: []control.BackfillTable{{Table: "cobrancas", Rows: 7, Rules: []string{"rules/a.yaml:3"}, Events: []string{"cobranca.paga"}}}, Rows: 7}, nil
+		},
+		Examine: func(ctx context.Context) (doctor.Report, error) {
+			return doctor.Run(ctx, doctor.Options{
+				Source: cdc.Options{DSN: w.dsn, Slot: "gancho", Publication: "gancho"}, Queue: &queue.Options{URL: w.redis.URL()}, Version: "test",
+				Snooze: []doctor.Snooze{{ID: "redis.memory", Until: time.Date(2999, 1, 1, 0, 0, 0, 0, time.UTC), Reason: "it can wait"}},
+			}), nil
 		},
 		Catalogue: func() []mapping.EventType {
 			return []mapping.EventType{{Name: "cobranca.paga", Rules: []mapping.EventRule{{Place: "rules/a.yaml:3", Table: "public.cobrancas", On: "update", Version: "1"}}}}

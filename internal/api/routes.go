@@ -57,6 +57,7 @@ func routes() []route {
 		{method: get, path: "/why", role: viewer, query: []string{"table", "key", "from", "row"}, handle: (*call).why},
 		{method: get, path: "/status", role: viewer, handle: shown((*control.Service).Status)},
 		{method: get, path: "/gaps", role: viewer, handle: whole((*control.Service).Gaps)},
+		{method: get, path: "/doctor", role: operator, slow: true, test: true, handle: shown((*control.Service).Doctor)},
 		{method: get, path: "/audit", role: viewer, query: slices.Concat([]string{"object", "action", "from", "to"}, pages), handle: filtered("audit", (*query).auditFilter, (*control.Service).Audit)},
 		{method: get, path: "/tokens", role: admin, handle: whole((*control.Service).Tokens)},
 		{method: post, path: "/tokens", role: admin, media: jsonBody, handle: (*call).createToken},

@@ -86,6 +86,7 @@ func TestTenants(t *testing.T) {
 		{method: "POST", path: "/dead-letters/drop", body: `{"filter":{"endpoint":"{}"}}`, foreign: endpoints, absent: none, status: 200},
 		{method: "POST", path: "/dead-letters/drop", body: `{"filter":{"tenant":"{}"}}`, foreign: []string{"1", ""}, absent: none, status: 404},
 		{method: "GET", path: "/parked", status: 404},
+		{method: "GET", path: "/doctor", status: 404},
 		{method: "POST", path: "/forget", body: `{"key":"key-1","dry_run":true}`, status: 200},
 		{method: "POST", path: "/forget", body: `{"tenant":"{}","key":"key-1"}`, foreign: []string{"1", ""}, absent: none, status: 404},
 		{method: "GET", path: "/parked/{}", foreign: positions, absent: []string{"1-1"}, status: 404, route: "/parked/{id}"},

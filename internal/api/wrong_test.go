@@ -187,6 +187,7 @@ func TestWrongInput(t *testing.T) {
 		{"GET", "/event-types?limit=1", "", 400, "limit", "not known here", ""},
 		{"GET", "/status?verbose", "", 400, "verbose", "not known here", ""},
 		{"GET", "/gaps?who=me", "", 400, "who", "", ""},
+		{"GET", "/doctor?only=redis", "", 400, "only", "not known here", ""},
 		{"GET", "/audit?who=me", "", 400, "who", "", ""},
 		{"GET", "/audit?from=2026-13-01T00:00:00Z", "", 400, "from", "", ""},
 		{"GET", "/tokens?x=1", "", 400, "x", "", ""},

@@ -17,6 +17,7 @@ import (
 	"gancho/delivery/queue"
 	"gancho/delivery/webhook"
 	"gancho/internal/control"
+	"gancho/internal/doctor"
 	"gancho/internal/retry"
 	"gancho/internal/state"
 	"gancho/mapping"
@@ -79,6 +80,8 @@ type Options struct {
 	// State is nil when there is none: then the endpoints are those of the file,
 	// dead letters stay in Redis, and there is no log and no API.
 	State *StateOptions
+	// Doctor looks at everything that Gancho stands on, for the API. Nil: the API has none.
+	Doctor func(ctx context.Context) (doctor.Report, error)
 	// Load reads the definitions: once at the start, and at every Reload.
 	Load   func() (*Definitions, error)
 	Reload <-chan os.Signal

@@ -28,7 +28,7 @@ func (m *memory) check(ctx context.Context, s *stage) error {
 	if m.limit <= 0 || m.limit >= 100 || !m.paused && time.Since(m.measured) < memoryEvery {
 		return nil
 	}
-	used, err := s.queue.Memory(ctx)
+	used, err := s.queue.MemoryPercent(ctx)
 	if err != nil {
 		return nil //nolint:nilerr // as above
 	}

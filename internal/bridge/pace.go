@@ -18,7 +18,7 @@ import (
 const (
 	// A backfill waits while Redis uses more than maxMemory of its limit, while the WAL that is not
 	// confirmed is more than a part of source.lag_warning, or defaultLag without one: it looks every lagEvery.
-	maxMemory  = 0.75
+	maxMemory  = 75 // percent
 	lagPart    = 2
 	defaultLag = 512 << 20 // bytes
 	lagEvery   = time.Second
@@ -188,8 +188,8 @@ func (p *pace) servers(ctx context.Context) string {
 	if slot, err := p.gauge.Measure(ctx); err == nil && slot.UnconfirmedBytes > most {
 		return "capture is behind the source: much WAL is not confirmed yet"
 	}
-	if used, err := p.queue.MemoryUsed(ctx); err == nil && used > maxMemory {
-		return fmt.Sprintf("redis uses %.0f %% of its maxmemory", 100*used)
+	if used, err := p.queue.MemoryPercent(ctx); err == nil && used > maxMemory {
+		return fmt.Sprintf("redis uses %d %% of its maxmemory", used)
 	}
 	return ""
 }

@@ -99,6 +99,7 @@ func (b *bridge) api() http.Handler {
 		Slot:      b.gauge.Measure, WALBudget: b.WALBudget, Version: b.Version, Quotas: b.Quotas,
 		Hazards:  func(ctx context.Context) ([]cdc.Hazard, error) { return b.catalog.Hazards(ctx) },
 		Verdicts: b.why, JudgeRow: b.judgeRow, Backfill: b.planBackfill,
+		Examine: b.Doctor,
 		Capture: func(context.Context) error {
 			switch {
 			case b.refused != nil:

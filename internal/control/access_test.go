@@ -129,6 +129,7 @@ func operations() map[string]operation {
 		}},
 		"EventTypes": {state.Viewer, false, false, func(ctx context.Context, g *gym, a control.Actor) error { return drop(g.EventTypes(ctx, a)) }},
 		"Status":     {state.Viewer, false, false, func(ctx context.Context, g *gym, a control.Actor) error { return drop(g.Status(ctx, a)) }},
+		"Doctor":     {state.Operator, false, true, func(ctx context.Context, g *gym, a control.Actor) error { return drop(g.Doctor(ctx, a)) }},
 		"Audit": {state.Viewer, false, false, func(ctx context.Context, g *gym, a control.Actor) error {
 			return drop(g.Audit(ctx, a, state.AuditFilter{}, "", 0))
 		}},
@@ -629,7 +630,7 @@ func TestNoState(t *testing.T) {
 	}
 	for name, op := range operations() {
 		switch name {
-		case "Endpoints", "Endpoint", "Settings", "Activate", "Pause", "Deactivate", "Test", "Parked", "ParkedChange", "CountParked", "DropParked", "Forget", "Gaps", "EventTypes", "Status", "Remove", "DeadLetter", "DropDead", "Job", "CancelJob", "RevokeToken":
+		case "Endpoints", "Endpoint", "Settings", "Activate", "Pause", "Deactivate", "Test", "Parked", "ParkedChange", "CountParked", "DropParked", "Forget", "Gaps", "EventTypes", "Status", "Doctor", "Remove", "DeadLetter", "DropDead", "Job", "CancelJob", "RevokeToken":
 			continue // they need nothing of it, or something that only a store can have
 		}
 		if err := op.call(ctx, g, root); !errors.Is(err, control.ErrNoState) {

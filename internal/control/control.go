@@ -9,6 +9,7 @@ import (
 	"gancho/delivery/endpoint"
 	"gancho/delivery/queue"
 	"gancho/delivery/webhook"
+	"gancho/internal/doctor"
 	"gancho/internal/state"
 	"gancho/mapping"
 )
@@ -58,6 +59,9 @@ type Options struct {
 	Hazards func(ctx context.Context) ([]cdc.Hazard, error)
 	// Backfill plans a backfill, with show also what some rows lead to. Nil: this process has no rules.
 	Backfill func(ctx context.Context, f state.Filter, show bool) (BackfillPlan, error)
+	// Examine looks at everything that Gancho stands on, which takes seconds. Nil: Doctor
+	// does not exist.
+	Examine func(ctx context.Context) (doctor.Report, error)
 	// Quotas bound what tenants use. They need the Queue.
 	Quotas  Quotas
 	Version string
@@ -86,6 +90,8 @@ type EndpointView struct {
 	Updated time.Time `json:"updated,omitzero"`
 	// Live is what the queue holds of it, with the store's dead letters.
 	Live *queue.Stats `json:"live,omitempty"`
+	// Recent is what was sent to it in the last minute, in Status only, and with a log.
+	Recent *state.Recent `json:"recent,omitempty"`
 	// Problem is why it cannot be delivered to, whatever its state.
 	Problem string `json:"problem,omitempty"`
 }
@@ -134,6 +140,12 @@ type RemovedView struct {
 	Orphaned bool `json:"orphaned,omitempty"`
 }
 
+// MemoryView is the memory of Redis, in bytes. Max is 0 where only the machine bounds it.
+type MemoryView struct {
+	Used int64 `json:"used"`
+	Max  int64 `json:"max"`
+}
+
 // StatusView is everything at a glance. The error of a part that does not answer
 // is in Errors, by its name: slot, queue, state; under capture is what that waits for.
 type StatusView struct {
@@ -148,6 +160,8 @@ type StatusView struct {
 	Endpoints []EndpointView `json:"endpoints"`
 	// OverQuota are the quotas of backlogs that are passed: sentences with what to do.
 	OverQuota []string `json:"over_quota,omitempty"`
+	// Memory is what Redis uses.
+	Memory *MemoryView `json:"memory,omitempty"`
 	// Expiring are deletions of old dead letters and parked changes that were announced:
 	// sentences with what to do.
 	Expiring []string `json:"expiring,omitempty"`

@@ -17,6 +17,7 @@ import (
 	"gancho/delivery/queue"
 	"gancho/delivery/webhook"
 	"gancho/internal/control"
+	"gancho/internal/doctor"
 	"gancho/internal/state"
 	"gancho/internal/testservers"
 	"gancho/mapping"
@@ -80,6 +81,9 @@ func newGym(t *testing.T) *gym {
 		Verdicts:  verdicts,
 		Backfill: func(context.Context, state.Filter, bool) (control.BackfillPlan, error) {
 			return control.BackfillPlan{Tables: []control.BackfillTable{{Table: "cobrancas", Rows: 7}}, Rows: 7}, nil
+		},
+		Examine: func(ctx context.Context) (doctor.Report, error) {
+			return doctor.Run(ctx, doctor.Options{Version: "test"}), nil
 		},
 	})
 	for name, tenants := range map[string]string{"um": "[1]", "dois": "[2]", "todos": ""} {

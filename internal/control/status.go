@@ -3,11 +3,13 @@ package control
 import (
 	"context"
 	"fmt"
+	"maps"
 	"slices"
 	"time"
 
 	"gancho/delivery/endpoint"
 	"gancho/delivery/queue"
+	"gancho/internal/doctor"
 	"gancho/internal/state"
 	"gancho/mapping"
 )
@@ -86,12 +88,17 @@ func (s *Service) Status(ctx context.Context, a Actor) (StatusView, error) {
 		if s.Store != nil {
 			v.Jobs, err = s.unfinishedJobs(ctx, a)
 			note("state", err)
+			note("state", s.addRecent(ctx, a, v.Time, v.Endpoints))
 		}
 	}
 	if a.Tenant != "" {
 		return v, nil
 	}
 	if s.Queue != nil {
+		var m MemoryView
+		if m.Used, m.Max, err = s.Queue.Memory(ctx); note("queue", err) {
+			v.Memory = &m
+		}
 		v.Expiring, err = s.expiring(ctx)
 		note("queue", err)
 		v.Parked, err = s.Queue.ParkedCount(ctx)
@@ -122,6 +129,52 @@ func (s *Service) Status(ctx context.Context, a Actor) (StatusView, error) {
 	}
 	return v, nil
 }
+
+// addRecent adds to the views what was sent of the actor's events in the minute before now.
+func (s *Service) addRecent(ctx context.Context, a Actor, now time.Time, views []EndpointView) error {
+	recent, err := s.Store.Recent(ctx, now.Add(-time.Minute), a.Tenant)
+	for i := range views {
+		if r, ok := recent[views[i].Name]; ok {
+			views[i].Recent = &r
+		}
+	}
+	return err
+}
+
+// Wrong says what is not in order, each in a few words.
+func (v *StatusView) Wrong() []string {
+	wrong := slices.Sorted(maps.Keys(v.Errors))
+	if len(v.Hazards) > 0 {
+		wrong = append(wrong, "hazards")
+	}
+	if v.Slot != nil && !v.Slot.Active {
+		wrong = append(wrong, "the slot is read by no process")
+	}
+	if m := v.Memory; m != nil && m.Max > 0 && float64(m.Used) > nearlyFull*float64(m.Max) {
+		wrong = append(wrong, "redis is nearly full")
+	}
+	if len(v.OverQuota) > 0 {
+		wrong = append(wrong, "a backlog is over its quota")
+	}
+	for i := range v.Endpoints {
+		e := &v.Endpoints[i]
+		switch {
+		case e.Problem != "":
+			wrong = append(wrong, "endpoint "+e.Name+" is unusable")
+		case e.State != endpoint.Active.String() || e.Live == nil:
+		case e.Live.Reason != "":
+			wrong = append(wrong, "endpoint "+e.Name+" is suspended")
+		case e.Live.Blocked > 0:
+			wrong = append(wrong, "endpoint "+e.Name+" is blocked")
+		case !e.Live.Failing.IsZero():
+			wrong = append(wrong, "endpoint "+e.Name+" is failing")
+		}
+	}
+	return wrong
+}
+
+// nearlyFull is the share of maxmemory from which on Redis has to be looked at.
+const nearlyFull = 0.85
 
 // overQuota are the quotas of backlogs that are passed, as far as they are the actor's.
 func (s *Service) overQuota(a Actor, known []found, views []EndpointView) []string {
@@ -158,6 +211,18 @@ func (s *Service) unfinishedJobs(ctx context.Context, a Actor) ([]state.Job, err
 	return slices.DeleteFunc(jobs, func(j state.Job) bool {
 		return j.State != state.Queued && j.State != state.Running && j.State != state.Paused
 	}), nil
+}
+
+// Doctor looks at everything that Gancho stands on. It names servers and roles, so that
+// for a tenant's token it does not exist. Needs Operator.
+func (s *Service) Doctor(ctx context.Context, a Actor) (doctor.Report, error) {
+	if err := a.may(state.Operator); err != nil {
+		return doctor.Report{}, err
+	}
+	if a.Tenant != "" || s.Examine == nil {
+		return doctor.Report{}, state.ErrNotFound
+	}
+	return s.Examine(ctx)
 }
 
 // EventTypes lists the events that the rules make. Needs Viewer.

@@ -102,6 +102,42 @@ func scanAttempt(row pgx.CollectableRow) (Attempt, error) {
 	return a, err
 }
 
+// Recent is what was sent to an endpoint lately.
+type Recent struct {
+	// Delivered and Failed are attempts.
+	Delivered int64 `json:"delivered"`
+	Failed    int64 `json:"failed"`
+	// The newest attempt: when, its outcome and class, and the HTTP status, 0 when no
+	// answer came.
+	Last    time.Time `json:"last"`
+	Outcome string    `json:"outcome"`
+	Class   string    `json:"class"`
+	Status  int       `json:"status,omitempty"`
+}
+
+// Recent returns what was sent since a time, by endpoint: of one tenant's events, "": of all.
+func (s *Store) Recent(ctx context.Context, since time.Time, tenant string) (map[string]Recent, error) {
+	type row struct {
+		Endpoint string
+		Recent
+	}
+	rows, err := collectMany(ctx, s, "read the newest attempts", `
+		select endpoint, count(*) filter (where outcome = 'delivered'), count(*) filter (where outcome <> 'delivered'), max(time),
+			(array_agg(outcome order by time desc))[1], (array_agg(class order by time desc))[1], (array_agg(status order by time desc))[1]
+		from gancho.attempts where time > $1 and ($2 = '' or tenant = $2) group by endpoint`, []any{since, s.text.encode(tenant)}, func(r pgx.CollectableRow) (row, error) {
+		var v row
+		err := r.Scan(&v.Endpoint, &v.Delivered, &v.Failed, &v.Last, &v.Outcome, &v.Class, &v.Status)
+		v.Last = v.Last.UTC()
+		decodeIn(&v.Endpoint, &v.Outcome, &v.Class)
+		return v, err
+	})
+	out := make(map[string]Recent, len(rows))
+	for _, r := range rows {
+		out[r.Endpoint] = r.Recent
+	}
+	return out, err
+}
+
 // LastSent is when events of a tenant were sent to endpoints of a name last, as far as
 // attempts and dead letters are kept; zero: never.
 func (s *Store) LastSent(ctx context.Context, endpoint, tenant string) (time.Time, error) {

@@ -1,0 +1,175 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"os"
+	"path"
+	"slices"
+	"strings"
+
+	"github.com/redis/go-redis/v9"
+	"github.com/rs/zerolog"
+	"github.com/spf13/cobra"
+
+	"gancho/cdc"
+	"gancho/config"
+	"gancho/delivery/webhook"
+	"gancho/internal/doctor"
+	"gancho/internal/state"
+)
+
+func newDoctorCommand() *cobra.Command {
+	var f sessionFlags
+	var only []string
+	cmd := &cobra.Command{
+		Use:   "doctor",
+		Short: "Look at everything that Gancho stands on, and say what to do",
+		Long: `Look at the configuration and the rules, the source's server and its settings, the slot
+and who holds it back, what replica identities cost, Redis, the receivers (connected to,
+and sent nothing) and the state database. Nothing is changed anywhere, and nothing waits
+for a lock of the application.
+
+Each finding is ok, a note, a warning, a problem, or skipped because something did not
+answer. The exit code is 3 if there is a problem. What can wait is put off in the
+configuration, by the id that is printed:
+
+  doctor:
+    snooze:
+      - {id: slot.failover, until: 2027-01-31, reason: the standby comes in January}
+
+The ids are explained in docs/operations.md.`,
+		Args: noArguments,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if err := checkPatterns(only); err != nil {
+				return err
+			}
+			report, err := examine(cmd.Context(), f.config)
+			if err != nil {
+				return err
+			}
+			if len(only) > 0 {
+				report.Findings = slices.DeleteFunc(report.Findings, func(f doctor.Finding) bool { return !matches(f.ID, only) })
+			}
+			s := &session{cmd: cmd, json: f.json}
+			if s.json {
+				err = s.print(report)
+			} else {
+				err = printReport(cmd.OutOrStdout(), &report)
+			}
+			if n := report.Count(cdc.SeverityProblem); err == nil && n > 0 {
+				err = findingsError{fmt.Errorf("%s found; nothing was changed", plural(int64(n), "problem"))}
+			}
+			return err
+		},
+	}
+	f.register(cmd)
+	cmd.Flags().StringSliceVar(&only, "only", nil, "findings whose ids match the `pattern`, such as 'redis.*'; several with commas")
+	return cmd
+}
+
+// checkPatterns refuses patterns that no finding can match.
+func checkPatterns(only []string) error {
+	for _, p := range only {
+		if _, err := path.Match(p, ""); err != nil {
+			return usageError{fmt.Errorf("--only %s is no pattern; write such as 'redis.*'", p)}
+		}
+		if !slices.ContainsFunc(doctor.IDs(), func(id string) bool { return matches(id, []string{p}) }) {
+			return usageError{fmt.Errorf("--only %s matches no finding that there is; write such as 'redis.*' (docs/operations.md has the ids)", p)}
+		}
+	}
+	return nil
+}
+
+func matches(id string, patterns []string) bool {
+	return slices.ContainsFunc(patterns, func(p string) bool {
+		ok, _ := path.Match(p, id) // checkPatterns has checked the pattern
+		return ok
+	})
+}
+
+// examine looks at everything that the configuration names.
+func examine(ctx context.Context, file string) (doctor.Report, error) {
+	c, mistakes := config.Inspect(file, os.LookupEnv)
+	if c == nil {
+		return doctor.Report{}, mistakes
+	}
+	redis.SetLogger(redisLog{zerolog.Nop()})
+	sender := webhook.NewSender(webhook.Options{Version: version, Logger: zerolog.Nop()})
+	defer sender.Close()
+	o := doctor.Options{
+		Source:     cdc.Options{DSN: c.Source.DSN.Reveal(), Slot: c.Source.Slot, Publication: c.Source.Publication, Encoding: cdc.Encoding(c.Source.Encoding)},
+		LagWarning: c.Source.LagWarning, Endpoints: c.Endpoints, Sender: sender, Version: version,
+		Check: func(ctx context.Context, online bool) ([]cdc.Finding, []cdc.TableNeed) {
+			k := &checkup{config: c, stdout: io.Discard, stderr: io.Discard, offline: !online}
+			k.examine(ctx, mistakes)
+			return k.findings, k.tables
+		},
+	}
+	if q := &c.Queue; q.Redis != "" || q.Sentinel != nil || q.Cluster != nil {
+		options := queueOptions(q)
+		options.Logger = zerolog.Nop()
+		o.Queue = &options
+	}
+	if c.State.On() {
+		o.State = func(ctx context.Context) (*state.Store, error) { return openState(ctx, c) }
+	}
+	for _, s := range c.Doctor.Snooze {
+		o.Snooze = append(o.Snooze, doctor.Snooze(s))
+	}
+	return doctor.Run(ctx, o), nil
+}
+
+// printReport prints the findings for people, the problems last.
+func printReport(w io.Writer, r *doctor.Report) error {
+	var b strings.Builder
+	for i := range r.Findings {
+		f := &r.Findings[i]
+		severity := string(f.Severity)
+		if f.Snoozed != nil {
+			severity = "snoozed"
+		}
+		fmt.Fprintf(&b, "%-8s %s: %s: %s\n", severity, f.ID, f.Where, f.Title)
+		if f.Snoozed != nil {
+			fmt.Fprintf(&b, "         %s until %s: %s\n", f.Severity, f.Snoozed.Until.Format("2006-01-02"), f.Snoozed.Reason)
+			continue
+		}
+		printDetails(&b, f)
+	}
+	var counts []string
+	for _, s := range []cdc.Severity{cdc.SeverityProblem, cdc.SeverityWarning, cdc.SeverityNote} {
+		counts = append(counts, plural(int64(r.Count(s)), string(s)))
+	}
+	snoozed := 0
+	for i := range r.Findings {
+		if r.Findings[i].Snoozed != nil {
+			snoozed++
+		}
+	}
+	fmt.Fprintf(&b, "\n%s; %d ok, %d skipped, %d snoozed\n", strings.Join(counts, ", "), r.Count(cdc.SeverityOK), r.Count(cdc.SeveritySkipped), snoozed)
+	_, err := io.WriteString(w, b.String())
+	return err
+}
+
+// printDetails prints what a finding means and what to do about it.
+func printDetails(b *strings.Builder, f *doctor.Finding) {
+	line := func(name, text string) {
+		if text != "" {
+			fmt.Fprintf(b, "         %s: %s\n", name, text)
+		}
+	}
+	line("why", f.Why)
+	for _, s := range cdc.Gather(f.Statements) {
+		line("run as "+s.Who.String(), s.SQL)
+		line("undo", s.Undo)
+	}
+	if len(f.Statements) > 0 {
+		line("then", strings.TrimPrefix(f.Remedy, "and "))
+	} else {
+		line("fix", f.Remedy)
+	}
+	for _, m := range f.Managed {
+		line("on "+m.Service, m.How)
+	}
+}

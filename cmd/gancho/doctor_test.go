@@ -1,0 +1,161 @@
+package main_test
+
+import (
+	"encoding/json"
+	"flag"
+	"fmt"
+	"os"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"gancho/cdc"
+	"gancho/internal/doctor"
+	"gancho/internal/testservers"
+)
+
+var updateDoctor = flag.Bool("update-doctor", false, "rewrite testdata/doctor")
+
+// examined is the report of gancho doctor --json on a world, and its exit code.
+func (w *world) examined(args ...string) (int, doctor.Report) {
+	w.t.Helper()
+	code, stdout, stderr := command(w.t, append([]string{"doctor", "--json", "--config", w.write()}, args...)...)
+	var r doctor.Report
+	if err := json.Unmarshal([]byte(stdout), &r); err != nil {
+		w.t.Fatalf("doctor exits %d and prints no report: %v\n%s%s", code, err, stdout, stderr)
+	}
+	return code, r
+}
+
+func findingOf(r *doctor.Report, id string) *doctor.Finding {
+	i := slices.IndexFunc(r.Findings, func(f doctor.Finding) bool { return f.ID == id })
+	if i < 0 {
+		return nil
+	}
+	return &r.Findings[i]
+}
+
+// TestDoctorBreakingCombinations: each combination that makes the application's
+// statement fail is made by hand, the statement is shown failing, and doctor says so with
+// the statement that ends it, after which it works.
+func TestDoctorBreakingCombinations(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		setup  []string
+		fails  string // the application's statement
+		reason cdc.HazardReason
+		fix    bool // doctor's statements end it; else the remedy is a choice in words
+	}{
+		"no replica identity":  {[]string{"create table t (a int)", "create publication gancho for table t"}, "update t set a = 2", cdc.HazardIdentity, true},
+		"another tool's":       {[]string{"create table t (a int)", "create publication gancho_insert for table t with (publish = 'insert')", "create publication outra for table t"}, "delete from t", cdc.HazardIdentity, true},
+		"identity nothing":     {[]string{"create table t (a int primary key)", "alter table t replica identity nothing", "create publication gancho for table t"}, "update t set a = 2", cdc.HazardIdentity, true},
+		"all tables":           {[]string{"create table t (a int)", "create publication gancho for all tables"}, "delete from t", cdc.HazardIdentity, true},
+		"column list":          {[]string{"create table t (a int primary key, b int)", "create publication gancho for table t (b)"}, "update t set b = 2", cdc.HazardColumns, false},
+		"column list and full": {[]string{"create table t (a int primary key, b int)", "alter table t replica identity full", "create publication gancho for table t (a)"}, "update t set b = 2", cdc.HazardColumns, true},
+		"row filter":           {[]string{"create table t (a int primary key, b int)", "create publication gancho for table t where (b > 0)"}, "update t set b = 2", cdc.HazardFilter, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w := newWorldWithout(t, pg, "", append(slices.Clone(c.setup), "create table r (id int primary key)", "insert into t select 1")...)
+			w.queue = "redis: redis://127.0.0.1:1/0"
+			w.rules = "rules:\n  - {event: a, table: r, on: insert, columns: [id]}\n"
+			conn := w.connect()
+			if _, err := conn.Exec(t.Context(), c.fails); err == nil {
+				t.Fatalf("%s works", c.fails)
+			}
+			code, report := w.examined("--only", "application.*")
+			f := findingOf(&report, "application.refused."+string(c.reason))
+			if code != 3 || f == nil || f.Severity != cdc.SeverityProblem {
+				t.Fatalf("doctor exits %d and finds %+v", code, report.Findings)
+			}
+			if !c.fix {
+				if f.Remedy == "" {
+					t.Error("there is no remedy")
+				}
+				return
+			}
+			for _, s := range f.Statements {
+				w.exec(s.SQL)
+			}
+			if _, err := conn.Exec(t.Context(), c.fails); err != nil {
+				t.Errorf("after %v: %s: %v", f.Statements, c.fails, err)
+			}
+			if code, report := w.examined("--only", "application.*"); code != 0 || findingOf(&report, "application.refused."+string(c.reason)) != nil {
+				t.Errorf("doctor exits %d and finds %+v", code, report.Findings)
+			}
+		})
+	}
+}
+
+// TestDoctorSession: the help, what is printed before and while a bridge runs, wrong
+// input; the texts are in testdata/doctor.
+func TestDoctorSession(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, testservers.RedisOptions{}, "create table clientes (id int primary key, nome text)")
+	w.rules = "rules:\n  - {event: cliente.novo, table: clientes, on: insert, columns: [id, nome]}\n"
+	r := newReceiver(t, nil)
+	w.endpoint("crm", r.url())
+	w.endpoint("erp", "http://127.0.0.1:1")
+	w.extra = "doctor:\n  snooze:\n    - {id: redis.replicas, until: 2999-01-01, reason: a máquina chega em janeiro}\n    - {id: redis.memory, until: 2001-01-01, reason: era só até então}\n"
+	var session strings.Builder
+	run := func(code int, args ...string) {
+		got, stdout, stderr := command(t, append([]string{"doctor"}, args...)...)
+		if got != code {
+			t.Errorf("%v exits %d, not %d:\n%s%s", args, got, code, stdout, stderr)
+		}
+		fmt.Fprintf(&session, "$ gancho doctor %s\n%s%s(exit %d)\n\n", strings.Join(args, " "), stdout, stderr, got)
+	}
+	config := w.write()
+	run(0, "--help")
+	run(3, "--config", config)
+	b := w.run()
+	run(3, "--config", config, "--only", "slot.reader,endpoint.*,redis.*,state.*")
+	run(0, "--config", config, "--only", "rules.valid", "--json")
+	run(2, "--config", config, "--only", "redis[")
+	run(2, "--config", config, "--only", "redes.*")
+	b.stop()
+	text := session.String()
+	for pattern, with := range map[string]string{
+		regexp.QuoteMeta(config): "gancho.yaml", regexp.QuoteMeta(w.slot()): "SLOT", `127\.0\.0\.1:\d\d+`: "RECEIVER", `pid \d+`: "pid PID",
+		`\d+(\.\d+)? [kMGT]?B`: "SIZE", `redis \d[\d.]*`: "redis VERSION", `PostgreSQL \d[\d.]*`: "PostgreSQL VERSION", `\d+ transactions old`: "N transactions old",
+		`at \d{4}-\d\d-\d\d \d\d:\d\d`: "at TIME", `"time": "[^"]*"`: `"time": "TIME"`, `\d+ of \d+ `: "N of M ", `since (the statistics began|the last checkpoint)`: "since THEN", `\d+GB`: "NGB",
+		`(?m)^ok       server\.idle_replication_slot_timeout.*\n`: "", `\d+ ok, `: "N ok, ", // 18 has one more
+	} {
+		text = regexp.MustCompile(pattern).ReplaceAllString(text, with)
+	}
+	const file = "testdata/doctor/session.golden"
+	if *updateDoctor {
+		if err := os.MkdirAll("testdata/doctor", 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if diff := cmp.Diff(mustRead(t, file), text); diff != "" {
+		t.Errorf("(-want +got; -update-doctor rewrites it)\n%s", diff)
+	}
+}
+
+// TestDoctorManyTables: many tables are looked at in one run; how long it took is logged.
+func TestDoctorManyTables(t *testing.T) {
+	t.Parallel()
+	var rules strings.Builder
+	rules.WriteString("rules:\n")
+	for i := range 60 {
+		fmt.Fprintf(&rules, "  - {event: e%d, table: t%d, on: [insert, update], columns: [id]}\n", i, i)
+	}
+	w := newWorld(t, testservers.RedisOptions{}, "do $$ begin for i in 0..59 loop execute format('create table t%s (id int primary key, x text)', i); end loop; end $$")
+	w.rules = rules.String()
+	start := time.Now()
+	_, report := w.examined()
+	took := time.Since(start)
+	t.Logf("60 tables: %s", took)
+	if f := findingOf(&report, "identity.cost"); f == nil || !strings.Contains(f.Title, "60 of the rules' 60 tables") {
+		t.Errorf("the identities: %+v", f)
+	}
+}
