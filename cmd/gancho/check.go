@@ -57,6 +57,10 @@ type checkup struct {
 	config   *config.Config
 	findings []cdc.Finding
 	problems int // of the findings
+	// planned: gancho plan makes statements of what is found; as is the DSN of who would run
+	// them, "" for source.dsn, whose role need not exist then.
+	planned bool
+	as      string
 }
 
 func (k *checkup) add(findings ...cdc.Finding) {
@@ -160,7 +164,7 @@ func (k *checkup) secrets() {
 // source for the bridge to run. It returns the number of rules.
 func (k *checkup) source(ctx context.Context, parsed *mapping.Rules) int {
 	c := k.config
-	conn, err := cdc.Connect(ctx, c.Source.DSN.Reveal())
+	conn, err := cdc.Connect(ctx, cmp.Or(k.as, c.Source.DSN.Reveal()))
 	if err != nil {
 		k.problem("source.unreachable", "source.dsn", fmt.Errorf("connect to the source: %w; check source.dsn, or use --offline", err))
 		return 0
@@ -175,13 +179,17 @@ func (k *checkup) source(ctx context.Context, parsed *mapping.Rules) int {
 	if rules == nil {
 		return 0
 	}
-	if c.Source.LookupDSN != "" || mistakes == nil { // else it is the same role
-		k.lookups(ctx, conn, rules)
+	if k.as != "" {
+		k.roles(ctx, conn, rules)
+	} else {
+		if c.Source.LookupDSN != "" || mistakes == nil { // else it is the same role
+			k.lookups(ctx, conn, rules)
+		}
+		k.role(ctx, conn)
 	}
-	k.role(ctx, conn)
 	k.add(rules.Findings()...)
 	k.state(ctx, conn, rules)
-	if k.problems == 0 {
+	if k.problems == 0 && !k.planned {
 		k.problem("catalogue.drift", cataloguePath(c.File), checkCatalogue(k.cmd, c, rules))
 	}
 	return rules.Len()
@@ -209,7 +217,36 @@ func (k *checkup) lookups(ctx context.Context, conn *pgx.Conn, rules *mapping.Ru
 	role, err := rules.LookupRole(ctx, conn, reader)
 	k.problem("source.unread", "source", err)
 	if role != nil {
+		role.Statements, err = cdc.ResolveOwners(ctx, conn, cdc.Encoding(c.Source.Encoding), role.Statements)
+		k.problem("source.unread", "source", err)
 		k.add(*role)
+	}
+}
+
+// roles looks what the roles of source.dsn and source.lookup_dsn lack, by the catalogue alone.
+func (k *checkup) roles(ctx context.Context, conn *pgx.Conn, rules *mapping.Ruleset) {
+	for _, of := range []struct {
+		where      string
+		dsn        config.Secret
+		lookups    bool
+		attributes []string
+	}{
+		{"source.dsn", k.config.Source.DSN, k.config.Source.LookupDSN == "", []string{"REPLICATION"}},
+		{"source.lookup_dsn", k.config.Source.LookupDSN, true, nil},
+	} {
+		if of.dsn == "" {
+			continue
+		}
+		parsed, err := pgx.ParseConfig(of.dsn.Reveal())
+		if err != nil {
+			k.problem("config.mistake", of.where, cdc.ErrDSN)
+			continue
+		}
+		statements, err := rules.RoleStatements(ctx, conn, parsed.User, of.lookups, of.attributes...)
+		k.problem("source.unread", of.where, err)
+		if len(statements) > 0 {
+			k.add(cdc.Finding{ID: "role.missing", Severity: cdc.SeverityProblem, Title: fmt.Sprintf("role %s lacks what it needs", parsed.User), Statements: statements, Where: of.where})
+		}
 	}
 }
 
@@ -248,7 +285,7 @@ func (k *checkup) state(ctx context.Context, conn *pgx.Conn, rules *mapping.Rule
 		}
 		k.add(f)
 	}
-	_, err = cdc.Examine(ctx, cdc.Options{DSN: c.Source.DSN.Reveal(), Slot: c.Source.Slot, Publication: c.Source.Publication, Encoding: encoding}, rules.Tables(), k.statements())
+	_, err = cdc.Examine(ctx, cdc.Options{DSN: cmp.Or(k.as, c.Source.DSN.Reveal()), Slot: c.Source.Slot, Publication: c.Source.Publication, Encoding: encoding}, rules.Tables(), k.statements())
 	lacks := new(cdc.SetupError)
 	if !errors.As(err, &lacks) {
 		k.problem("source.not_ready", "source", err)
@@ -260,7 +297,7 @@ func (k *checkup) state(ctx context.Context, conn *pgx.Conn, rules *mapping.Rule
 			k.add(f)
 		}
 	}
-	if lacks.FirstStart() && len(lacks.Missing) > 0 {
+	if lacks.FirstStart() && len(lacks.Missing) > 0 && !k.planned {
 		k.problem("publication.table", "source", fmt.Errorf("the publication exists and lacks changes of %s, which rules need: a bridge that runs does not capture them", joinNames(lacks.Missing)))
 	}
 }

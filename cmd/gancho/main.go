@@ -90,6 +90,7 @@ func newRootCommand() *cobra.Command {
 		newRunCommand(),
 		newInitCommand(),
 		newCheckCommand(),
+		newPlanCommand(),
 		newTestCommand(),
 		newCatalogueCommand(),
 		newStatusCommand(),
