@@ -205,7 +205,11 @@ func (g *grants) ofFunctions(ctx context.Context, functions, operators []uint32)
 func (rs *Ruleset) neededCalls(ctx context.Context, conn *pgx.Conn) (functions, operators []uint32, err error) {
 	for _, b := range rs.rules {
 		for _, l := range b.lookups {
-			all, _, err := expand(ctx, conn, l.reads, false)
+			reads, err := rs.readsOf(ctx, conn, l)
+			if err != nil {
+				return nil, nil, err
+			}
+			all, _, err := expand(ctx, conn, reads, false)
 			if err != nil {
 				return nil, nil, fmt.Errorf("read what lookup %s calls: %w", l.name, err)
 			}
@@ -216,13 +220,29 @@ func (rs *Ruleset) neededCalls(ctx context.Context, conn *pgx.Conn) (functions, 
 	return functions, operators, nil
 }
 
+// readsOf is what a lookup reads, which binding asks only where it needs to know.
+func (rs *Ruleset) readsOf(ctx context.Context, conn *pgx.Conn, l *boundLookup) (reads, error) {
+	if len(l.reads.columns) > 0 {
+		return l.reads, nil
+	}
+	found, err := readsOf(ctx, conn, rs.path, l.batch)
+	if err != nil {
+		return reads{}, fmt.Errorf("read what lookup %s reads: %w", l.name, err)
+	}
+	return found, nil
+}
+
 // neededColumns are the columns that the role of lookups must be able to read, by
 // table, in the order of the table.
 func (rs *Ruleset) neededColumns(ctx context.Context, conn *pgx.Conn) (map[uint32][]string, error) {
 	all, parents := reads{columns: map[uint32][]int{}}, map[uint32]map[string]*cdc.Type{}
 	for _, b := range rs.rules {
 		for _, l := range b.lookups {
-			below, _, err := expand(ctx, conn, l.reads, true)
+			reads, err := rs.readsOf(ctx, conn, l)
+			if err != nil {
+				return nil, err
+			}
+			below, _, err := expand(ctx, conn, reads, true)
 			if err != nil {
 				return nil, fmt.Errorf("read what lookup %s reads: %w", l.name, err)
 			}

@@ -88,7 +88,7 @@ var traffic = []string{
 	"insert into acessos values (1, 'e'), (20, 's')", "update acessos set sentido = 'x'", "delete from acessos where id = 1",
 	"insert into vendas values (1)", "insert into vendas_1 values (2)", "update vendas set id = id + 10", "delete from vendas",
 	"insert into movimentos values (1)", "update movimentos set id = 2", "delete from movimentos",
-	"insert into pedidos values (1)", "insert into pedido_itens values (1, 1), (2, 1)", "update pedido_itens set pedido = 2", "delete from pedido_itens", "delete from pedidos",
+	"insert into pedidos values (1), (2)", "insert into pedido_itens values (1, 1), (2, 1)", "update pedido_itens set pedido = 2 where id = 2", "delete from pedido_itens where id = 1", "delete from pedido_itens", "delete from pedidos",
 }
 
 // TestPlan: what a plan says, that it is all that is needed, and that the way back leads to

@@ -41,7 +41,7 @@ func (e *StoppedError) Error() string {
 func (e *StoppedError) Unwrap() error { return e.Err }
 
 // ErrBlocked is wrapped by a [StoppedError] at a statement that Apply does not run.
-var ErrBlocked = errors.New("somebody else must run it")
+var ErrBlocked = errors.New("gancho does not run it")
 
 // Apply runs the statements in their order, and writes them into the record. It stops at the
 // first that fails or that is blocked, with a [*StoppedError]. say gets its progress.
