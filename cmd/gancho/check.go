@@ -327,7 +327,7 @@ func (k *checkup) print() error {
 			case (f.Severity == cdc.SeverityProblem) != problems:
 			case gathered(f):
 				text.WriteString(f.Above() + "\n")
-			case len(f.Statements) > 3: // too many for a line
+			case len(f.Statements) > 3 || severalRoles(f.Statements): // too much for a line
 				text.WriteString(f.Above() + "\n" + cdc.Script(f.Statements))
 			default:
 				text.WriteString(f.String() + "\n")
@@ -337,6 +337,11 @@ func (k *checkup) print() error {
 	text.WriteString(cdc.Instructions(k.statements(), false))
 	_, err := fmt.Fprint(k.cmd.ErrOrStderr(), text.String())
 	return err
+}
+
+// severalRoles: not one person runs all of the statements.
+func severalRoles(statements []cdc.Statement) bool {
+	return slices.ContainsFunc(statements, func(s cdc.Statement) bool { return s.Who.Role != statements[0].Who.Role })
 }
 
 func joinNames(names []cdc.Name) string {
