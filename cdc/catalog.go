@@ -141,7 +141,7 @@ func loadTable(ctx context.Context, conn *pgx.Conn, types *Types, name Name) (*T
 	}
 	if err == nil {
 		would := publication{viaRoot: true, stored: serverVersion(conn) >= 180000, ops: operations{true, true, true, true}}
-		t.Refused, err = refusals(ctx, conn, types.encoding, would, t, nil)
+		t.Refused, err = refusals(ctx, conn, types.encoding, would, t, identities{})
 	}
 	if err == nil {
 		t.Memberships, err = loadMemberships(ctx, conn, types.encoding, t.Relation.TableName())

@@ -119,7 +119,7 @@ const (
 	codeUndefinedSchema       = "3F000"
 	codeObjectInUse           = "55006"
 	codeWrongState            = "55000"
-	codeLockNotAvailable      = "55P03"
+	CodeLockNotAvailable      = "55P03"
 	codeLimitExceeded         = "53400"
 	codeTooManyConnections    = "53300"
 	codeCannotConnectNow      = "57P03"
@@ -189,7 +189,7 @@ func FaultOf(err error) Fault {
 
 func faultOfCode(code string) Fault {
 	switch code {
-	case codeLockNotAvailable, codeObjectInUse:
+	case CodeLockNotAvailable, codeObjectInUse:
 		return FaultTransient
 	case CodeQueryCanceled:
 		return FaultTimeout

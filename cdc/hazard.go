@@ -171,10 +171,17 @@ type assumption struct {
 	of *Table
 	// full: they would have REPLICA IDENTITY FULL.
 	full bool
-	// fullTables would have it besides.
-	fullTables []uint32
+	// identities would be those of some tables besides.
+	identities identities
 	// next: the next partition counts, too, which inherits a primary key only.
 	next bool
+}
+
+// identities are replica identities that tables would have: the OIDs of those with FULL, and
+// the columns of the others.
+type identities struct {
+	full []uint32
+	keys map[uint32][]string
 }
 
 // Ruled is a table that rules need.
@@ -206,11 +213,35 @@ func HazardsUnderFull(ctx context.Context, conn *pgx.Conn, encoding Encoding, na
 	return slices.DeleteFunc(found, func(h Hazard) bool { return !h.RefusesStatements() }), err
 }
 
+// RefusedNow returns why statements of the application on the tables, and their partitions,
+// fail, whichever publication is the reason. It sees what its own transaction has done.
+func RefusedNow(ctx context.Context, conn *pgx.Conn, encoding Encoding, publication string, tables []Name) ([]Hazard, error) {
+	var refused []Hazard
+	for _, name := range tables {
+		t := &Table{Relation: &Relation{}}
+		err := conn.QueryRow(ctx, `
+			select coalesce((select c.oid from pg_catalog.pg_namespace n join pg_catalog.pg_class c on c.relnamespace = n.oid where n.nspname = $1 and c.relname = $2), 0)`,
+			encoding.Encode(name.Schema), encoding.Encode(name.Name)).Scan(&t.Relation.OID)
+		if err != nil {
+			return nil, fmt.Errorf("find table %s: %w", name, err)
+		}
+		if t.Relation.OID == 0 {
+			continue
+		}
+		found, err := hazards(ctx, conn, encoding, publication, assumption{of: t, known: []Ruled{{OID: t.Relation.OID}}})
+		if err != nil {
+			return nil, err
+		}
+		refused = append(refused, slices.DeleteFunc(found, func(h Hazard) bool { return !h.RefusesStatements() })...)
+	}
+	return refused, nil
+}
+
 // refusals are the statements that would fail if the publication had the table,
 // or its next partition, beside what it has, and the tables full REPLICA IDENTITY FULL.
-func refusals(ctx context.Context, conn *pgx.Conn, encoding Encoding, pub publication, t *Table, full []uint32) ([]Hazard, error) {
+func refusals(ctx context.Context, conn *pgx.Conn, encoding Encoding, pub publication, t *Table, given identities) ([]Hazard, error) {
 	pub.add = []*Table{t}
-	found, err := hazards(ctx, conn, encoding, pub.name, assumption{publications: []*publication{&pub}, of: t, next: true, fullTables: full})
+	found, err := hazards(ctx, conn, encoding, pub.name, assumption{publications: []*publication{&pub}, of: t, next: true, identities: given})
 	return slices.DeleteFunc(found, func(h Hazard) bool { return h.Publication != pub.name || !h.RefusesStatements() }), err
 }
 
@@ -237,8 +268,14 @@ func hazards(ctx context.Context, conn *pgx.Conn, encoding Encoding, name string
 			alone = append(alone, t.OID)
 		}
 	}
+	keyed, keys := []uint32{}, []string{}
+	for table, columns := range given.identities.keys {
+		for _, column := range columns {
+			keyed, keys = append(keyed, table), append(keys, encoding.Encode(column))
+		}
+	}
 	rows, _ := conn.Query(ctx, hazardsQuery(serverVersion(conn), encoding),
-		names, updates, deletes, viaRoots, stores, members, oids, []string{name, InsertPublication(name)}, of, serverVersion(conn), given.next, given.full, known, alone, append([]uint32{}, given.fullTables...))
+		names, updates, deletes, viaRoots, stores, members, oids, []string{name, InsertPublication(name)}, of, serverVersion(conn), given.next, given.full, known, alone, append([]uint32{}, given.identities.full...), keyed, keys)
 	found, err := pgx.CollectRows(rows, func(row pgx.CollectableRow) (h Hazard, err error) {
 		err = row.Scan(&h.Table.Schema, &h.Table.Name, &h.Reason, &h.Publication, &h.Update, &h.Delete, &h.Columns,
 			&h.parent.Schema, &h.parent.Name, &h.full, &h.keyed, &h.fullIsSafe, &h.defaultIsSafe, &h.virtual)
@@ -301,11 +338,11 @@ func hazardsQuery(version int, e Encoding) string {
 			union select oid from ruled
 		), relation as (
 			select c.oid, c.relkind = 'p' as partitioned, c.relnamespace, c.relname,
-				case when $12::bool or c.oid = any($15::oid[]) then 'f' else c.relreplident end as identity
+				case when $12::bool or c.oid = any($15::oid[]) then 'f' when c.oid = any($16::oid[]) then 'i' else c.relreplident end as identity
 			from ours join pg_catalog.pg_class c using (oid)
 			where c.relkind in ('r', 'p') and c.relpersistence = 'p' and c.oid >= 16384 and ($9::oid = 0 or c.oid in (select oid from part))
 		), described as (
-			select r.*, k.keyed, k.key, k.primary_key, g.stored as stored_columns, g.virtual
+			select r.*, k.keyed, coalesce((select jsonb_agg(a.name) from unnest($16::oid[], $17::text[]) a(oid, name) where a.oid = r.oid), k.key) as key, k.primary_key, g.stored as stored_columns, g.virtual
 			from relation r
 			left join lateral (
 				select bool_or(i.indisprimary) as keyed, (array_agg(i.columns) filter (where i.indisprimary))[1] as primary_key,

@@ -2,7 +2,9 @@ package cdc_test
 
 import (
 	"context"
+	"encoding/json"
 	"maps"
+	"os"
 	"slices"
 	"strings"
 	"testing"
@@ -15,63 +17,21 @@ import (
 
 // published is a table with one row, whose publications are another tool's.
 type published struct {
-	since      int // server_version_num
-	statements []string
-	tables     []string // those that hold rows; none: t
+	Since      int      // server_version_num
+	Statements []string // they are in testdata for the tests of gancho plan, too
+	Tables     []string // those that hold rows; none: t
 }
 
-var publishedTables = map[string]published{
-	"no identity":             {0, []string{"create table t (id int, q int)", "create publication p for table t"}, nil},
-	"no identity, inserts":    {0, []string{"create table t (id int, q int)", "create publication p for table t with (publish = 'insert, truncate')"}, nil},
-	"no identity, deletes":    {0, []string{"create table t (id int, q int)", "create publication p for table t with (publish = 'delete')"}, nil},
-	"no identity, all tables": {0, []string{"create table t (id int, q int)", "create publication p for all tables with (publish = 'update')"}, nil},
-	"identity nothing":        {0, []string{"create table t (id int primary key, q int)", "alter table t replica identity nothing", "create publication p for table t"}, nil},
-	"deferrable key":          {0, []string{"create table t (id int primary key deferrable, q int)", "create publication p for table t"}, nil},
-	"index dropped":           {0, []string{"create table t (id int not null, q int)", "create unique index i on t (id)", "alter table t replica identity using index i", "create publication p for table t", "drop index i"}, nil},
-	"full":                    {0, []string{"create table t (id int, q int)", "alter table t replica identity full", "create publication p for table t"}, nil},
-	"generated and full":      {0, []string{"create table t (id int primary key, q int, g int generated always as (id * 2) stored)", "alter table t replica identity full", "create publication p for table t", "create publication tudo for all tables with (publish = 'delete')"}, nil},
-	"generated in the index": {0, []string{"create table t (id int primary key, q int, g int generated always as (id * 2) stored not null)", "create unique index i on t (g) include (q)",
-		"alter table t replica identity using index i", "create publication p for table t"}, nil},
-	"generated outside": {0, []string{"create table t (id int primary key, q int, g int generated always as (id * 2) stored)", "create publication p for table t"}, nil},
-	"unlogged":          {0, []string{"create unlogged table t (id int, q int)", "create publication p for all tables"}, nil},
-	"partitions": {0, []string{"create table r (id int, q int) partition by range (id)", "create table a partition of r for values from (0) to (10)", "create table b partition of r default",
-		"alter table a add primary key (id)", "create publication p for table r"}, []string{"a", "b"}},
-	"one partition": {0, []string{"create table r (id int, q int) partition by range (id)", "create table a partition of r for values from (0) to (10)", "create table b partition of r default",
-		"create publication p for table a"}, []string{"a", "b"}},
-	"unlogged partition": {0, []string{"create table r (id int, q int) partition by range (id)", "create unlogged table a partition of r for values from (0) to (10)", "create publication p for table r"}, []string{"a"}},
-	"child":              {0, []string{"create table m (id int primary key, q int)", "create table c () inherits (m)", "create publication p for table m"}, []string{"m", "c"}},
-	"child left out":     {0, []string{"create table m (id int primary key, q int)", "create table c () inherits (m)", "create publication p for table only m"}, []string{"m", "c"}},
-
-	"column list":                       {150000, []string{"create table t (id int primary key, q int)", "create publication p for table t (q)"}, nil},
-	"column list, covered":              {150000, []string{"create table t (id int primary key, q int)", "create publication p for table t (id)"}, nil},
-	"column list, full":                 {150000, []string{"create table t (id int primary key, q int)", "alter table t replica identity full", "create publication p for table t (id, q)"}, nil},
-	"column list without the key, full": {150000, []string{"create table t (id int primary key, q int)", "alter table t replica identity full", "create publication p for table t (q)"}, nil},
-	"column list and row filter, full":  {150000, []string{"create table t (id int primary key, q int)", "alter table t replica identity full", "create publication p for table t (id)", "create publication p2 for table t where (q > 0)"}, nil},
-	"column list, deletes":              {150000, []string{"create table t (id int primary key, q int)", "create publication p for table t (q) with (publish = 'insert, delete')"}, nil},
-	"column list, inserts":              {150000, []string{"create table t (id int primary key, q int)", "create publication p for table t (q) with (publish = 'insert')"}, nil},
-	"column list, no identity":          {150000, []string{"create table t (id int, q int)", "create publication p for table t (q)"}, nil},
-	"row filter":                        {150000, []string{"create table t (id int primary key, q int)", "create publication p for table t where (id > 0 and q > 0)"}, nil},
-	"row filter, covered":               {150000, []string{"create table t (id int primary key, q int)", "create publication p for table t where (id > 0)"}, nil},
-	"row filter, list":                  {150000, []string{"create table t (id int primary key, q int)", "create publication p for table t (id, q) where (id > 0)"}, nil},
-	"row filter, full":                  {150000, []string{"create table t (id int primary key, q int)", "alter table t replica identity full", "create publication p for table t where (q > 0)"}, nil},
-	"row filter and schema":             {150000, []string{"create table t (id int primary key, q int)", "create publication p for tables in schema public, table t where (q > 0)"}, nil},
-	"schema":                            {150000, []string{"create table t (id int, q int)", "create publication p for tables in schema public"}, nil},
-	"schema of the root":                {150000, []string{"create schema s", "create table s.r (id int, q int) partition by range (id)", "create table a partition of s.r default", "create publication p for tables in schema s"}, []string{"a"}},
-	"column list of the root":           {150000, []string{"create table r (q int, id int primary key) partition by range (id)", "create table a (id int not null, q int)", "alter table r attach partition a default", "create publication p for table r (id) with (publish_via_partition_root)"}, []string{"a"}},
-	"column list of the root, full":     {150000, []string{"create table r (q int, id int primary key) partition by range (id)", "create table a partition of r default", "alter table a replica identity full", "create publication p for table r (id) with (publish_via_partition_root)"}, []string{"a"}},
-	"list below the root":               {150000, []string{"create table r (id int primary key, q int) partition by range (id)", "create table a partition of r default", "create publication p for table r, a (q) with (publish_via_partition_root)"}, []string{"a"}},
-	"list of the partition":             {150000, []string{"create table r (id int primary key, q int) partition by range (id)", "create table a partition of r default", "create publication p for table r, a (q)"}, []string{"a"}},
-	"row filter of the root": {150000, []string{"create table r (q int, id int primary key) partition by range (id)", "create table a (id int not null, q int)", "alter table r attach partition a default",
-		"create publication p for table r where (q > 0) with (publish_via_partition_root)"}, []string{"a"}},
-	"row filter in the middle": {150000, []string{"create table r (id int primary key, q int) partition by range (id)", "create table m partition of r default partition by range (id)", "create table a partition of m default",
-		"create publication p for table m where (q > 0) with (publish_via_partition_root)"}, []string{"a"}},
-
-	"generated, published":         {180000, []string{"create table t (id int primary key, q int, g int generated always as (id * 2) stored)", "alter table t replica identity full", "create publication p for table t with (publish_generated_columns = stored)"}, nil},
-	"generated, without a key":     {180000, []string{"create table t (id int, q int, g int generated always as (id * 2) stored)", "alter table t replica identity full", "create publication p for table t"}, nil},
-	"generated, another does not":  {180000, []string{"create table t (id int primary key, q int, g int generated always as (id * 2) stored)", "alter table t replica identity full", "create publication p for table t with (publish_generated_columns = stored)", "create publication p2 for tables in schema public"}, nil},
-	"generated in the column list": {180000, []string{"create table t (id int primary key, q int, g int generated always as (id * 2) stored not null)", "create unique index i on t (g)", "alter table t replica identity using index i", "create publication p for table t (g)"}, nil},
-	"virtual and full":             {180000, []string{"create table t (id int primary key, q int, g int generated always as (id * 2) virtual)", "alter table t replica identity full", "create publication p for table t with (publish_generated_columns = stored)"}, nil},
-	"virtual and default":          {180000, []string{"create table t (id int primary key, q int, g int generated always as (id * 2) virtual)", "create publication p for table t"}, nil},
+func publishedTables(t *testing.T) (cases map[string]published) {
+	t.Helper()
+	text, err := os.ReadFile("testdata/published.json")
+	if err == nil {
+		err = json.Unmarshal(text, &cases)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	return cases
 }
 
 // TestHazards: what is said to fail is what fails when the application does it,
@@ -80,15 +40,15 @@ func TestHazards(t *testing.T) {
 	t.Parallel()
 	conn := dial(t, pg.Database(t, ""))
 	version := value[int](t, conn, "select current_setting('server_version_num')::int")
-	for name, c := range publishedTables {
+	for name, c := range publishedTables(t) {
 		t.Run(name, func(t *testing.T) {
-			if version < c.since {
-				t.Skipf("needs PostgreSQL %d", c.since/10000)
+			if version < c.Since {
+				t.Skipf("needs PostgreSQL %d", c.Since/10000)
 			}
 			do(t, conn, "begin")
 			defer do(t, conn, "rollback")
-			do(t, conn, c.statements...)
-			tables := c.tables
+			do(t, conn, c.Statements...)
+			tables := c.Tables
 			if tables == nil {
 				tables = []string{"t"}
 			}

@@ -70,7 +70,7 @@ type lockHolder struct {
 
 // lockedBy is Locked for the table of an oid; 0: any.
 func lockedBy(ctx context.Context, conn *pgx.Conn, encoding Encoding, oid uint32, err error) error {
-	if SQLState(err) != codeLockNotAvailable {
+	if SQLState(err) != CodeLockNotAvailable {
 		return err
 	}
 	e := &LockedError{err: err}

@@ -23,10 +23,10 @@ type preparation struct {
 	// newSlot: the slot does not exist yet.
 	newSlot bool
 	updates bool // a rule watches updates or deletes, which the publication will have to publish
-	// full are tables that statements before these give REPLICA IDENTITY FULL, stored the
+	// identities are those that statements before these give tables, stored the
 	// publications that they let publish generated columns.
-	full   []uint32
-	stored []string
+	identities identities
+	stored     []string
 }
 
 // Unpublishable says why the table can be in no publication, and what to do
@@ -177,7 +177,7 @@ func (p *preparation) place(ctx context.Context, need TableNeed, table *Table, f
 	target := full
 	would := *full
 	would.ops.Update, would.ops.Delete = full.ops.Update || p.updates, full.ops.Delete || p.updates
-	refused, err := refusals(ctx, p.conn, p.Encoding, would, table, p.full)
+	refused, err := refusals(ctx, p.conn, p.Encoding, would, table, p.identities)
 	if err != nil {
 		return err
 	}
@@ -219,7 +219,7 @@ func (p *preparation) place(ctx context.Context, need TableNeed, table *Table, f
 func (p *preparation) exposes(ctx context.Context, pub *publication, then operations) bool {
 	would := *pub
 	would.ops, would.add = then, nil
-	found, err := hazards(ctx, p.conn, p.Encoding, p.Publication, assumption{publications: []*publication{&would}, next: true, fullTables: p.full})
+	found, err := hazards(ctx, p.conn, p.Encoding, p.Publication, assumption{publications: []*publication{&would}, next: true, identities: p.identities})
 	var move []Statement
 	for _, h := range found {
 		if h.Publication == pub.name && h.RefusesStatements() {
@@ -252,7 +252,7 @@ func (p *preparation) decideGenerated(ctx context.Context, full, inserts *public
 	if !full.exists && full.stored {
 		would := *full
 		would.stored = false
-		found, err := hazards(ctx, p.conn, p.Encoding, p.Publication, assumption{publications: []*publication{&would}, fullTables: p.full})
+		found, err := hazards(ctx, p.conn, p.Encoding, p.Publication, assumption{publications: []*publication{&would}, identities: p.identities})
 		if err != nil {
 			return err
 		}
@@ -289,7 +289,7 @@ func (p *preparation) checkHarm(ctx context.Context, publications ...*publicatio
 	if err != nil {
 		return err
 	}
-	then, err := hazards(ctx, p.conn, p.Encoding, p.Publication, assumption{publications: publications, fullTables: p.full})
+	then, err := hazards(ctx, p.conn, p.Encoding, p.Publication, assumption{publications: publications, identities: p.identities})
 	if err != nil {
 		return err
 	}
@@ -381,24 +381,36 @@ const (
 	lockTries   = 5
 )
 
-// lockPause is between two tries: what has queued behind the last one runs meanwhile.
-var lockPause = retry.Backoff{Min: 500 * time.Millisecond, Max: 4 * time.Second}
+// LockPause is between two tries: what has queued behind the last one runs meanwhile.
+var LockPause = retry.Backoff{Min: 500 * time.Millisecond, Max: 4 * time.Second}
 
-// alter runs a statement that locks tables of the application. What conflicts with its lock
-// queues behind a statement that waits, too, such as the application's own ALTER TABLE, and
-// everything behind that: so it waits briefly, and again after a pause.
+// alter runs a statement that locks tables of the application.
 func (p *preparation) alter(ctx context.Context, statement string) error {
+	return Briefly(ctx, p.conn, statement, nil, func(error) {
+		p.Log.Info().Msg("another session has locked a table that is to be published (see pg_locks): trying again")
+	})
+}
+
+// Briefly runs a statement that locks tables of the application. What conflicts with its lock
+// queues behind a statement that waits, too, such as the application's own ALTER TABLE, and
+// everything behind that: so it waits half a second, and again after a pause, five times in
+// all; busy is called before each pause. check, unless it is nil, is called in the transaction
+// of the statement, which its error takes back.
+func Briefly(ctx context.Context, conn *pgx.Conn, statement string, check func(context.Context, *pgx.Conn) error, busy func(error)) error {
 	tries := 0
-	_, err := retry.Do(ctx, lockPause, func() (struct{}, error) {
-		return struct{}{}, briefly(ctx, p.conn, func(tx pgx.Tx) error {
+	_, err := retry.Do(ctx, LockPause, func() (struct{}, error) {
+		return struct{}{}, briefly(ctx, conn, func(tx pgx.Tx) error {
 			_, err := tx.Exec(ctx, statement)
+			if err == nil && check != nil {
+				err = check(ctx, conn)
+			}
 			return err
 		})
 	}, func(err error) bool {
-		if tries++; SQLState(err) != codeLockNotAvailable || tries == lockTries {
+		if tries++; SQLState(err) != CodeLockNotAvailable || tries == lockTries {
 			return false
 		}
-		p.Log.Info().Msg("another session has locked a table that is to be published (see pg_locks): trying again")
+		busy(err)
 		return true
 	})
 	return err

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/jackc/pgx/v5"
 )
@@ -81,8 +82,12 @@ const otherSlot = "choose another name for source.slot"
 // up as they were at each change, so that a slot older than its publication
 // cannot be read.
 func (p *preparation) createSlot(ctx context.Context) error {
+	call := fmt.Sprintf("pg_create_logical_replication_slot(%s, 'pgoutput')", quoteLiteral(p.Slot))
+	if serverVersion(p.conn) >= 170000 { // a standby that synchronizes slots has it after a promotion
+		call = strings.TrimSuffix(call, ")") + ", failover => true)"
+	}
 	statement := about(Statement{
-		SQL:  fmt.Sprintf("SELECT pg_create_logical_replication_slot(%s, 'pgoutput');", quoteLiteral(p.Slot)),
+		SQL:  fmt.Sprintf("SELECT %s;", call),
 		Undo: fmt.Sprintf("SELECT pg_drop_replication_slot(%s);", quoteLiteral(p.Slot)), step: stepSlot, byCreate: true,
 	}, object{kind: 'r'})
 	if !p.Create || len(p.setup.Findings) > 0 {
@@ -90,7 +95,7 @@ func (p *preparation) createSlot(ctx context.Context) error {
 		return nil
 	}
 	p.Log.Info().Str("slot", p.Slot).Msg("creating the slot, which waits for transactions that are running")
-	err := p.conn.QueryRow(ctx, `select lsn from pg_create_logical_replication_slot($1, 'pgoutput')`, p.Slot).Scan(&p.source.ConfirmedFlush)
+	err := p.conn.QueryRow(ctx, "select lsn from "+call).Scan(&p.source.ConfirmedFlush)
 	switch SQLState(err) {
 	case codeLimitExceeded:
 		p.setup.addf("server.slots", Statement{}, "all replication slots are in use").Remedy = "drop one that is unused (see pg_replication_slots), or raise max_replication_slots and restart the server"

@@ -27,8 +27,10 @@ type Statement struct {
 	needs []object
 	// creates: it also needs CREATE on the database.
 	creates bool
-	// identity: it changes the replica identity of the one table that it needs.
+	// identity: it changes the replica identity of the one table that it needs, to the columns
+	// key if it is an index.
 	identity bool
+	key      []string
 	// byCreate: gancho run --create runs it, too.
 	byCreate bool
 }
@@ -70,6 +72,7 @@ const (
 	stepGrant
 	stepTable
 	stepOption   // of a publication, before the identities that need it
+	stepIndex    // which an identity needs
 	stepIdentity // before the table is published: else the application's UPDATE fails meanwhile
 	stepPublication
 	stepPublish // what a publication publishes, once it has the right tables
@@ -173,9 +176,16 @@ func AlterRole(role, attribute string) Statement {
 	return Statement{SQL: alter + " " + attribute + ";", Undo: alter + " NO" + attribute + ";", step: stepRole}
 }
 
-// CreateRole is a statement of a role's creation, or a grant that comes with it, for a
-// superuser.
-func CreateRole(sql string) Statement { return Statement{SQL: sql, step: stepRole} }
+// CreateRole creates a role that may log in, without a password: that is for a person.
+func CreateRole(role string, attributes ...string) Statement {
+	name := QuoteIdentifier(role)
+	return Statement{SQL: strings.Join(append([]string{"CREATE ROLE " + name + " LOGIN"}, attributes...), " ") + ";", Undo: "DROP ROLE " + name + ";", step: stepRole}
+}
+
+// GrantConnect lets a role connect to a database.
+func GrantConnect(database, role string) Statement {
+	return grant("CONNECT ON DATABASE "+QuoteIdentifier(database), role, object{kind: 'd'})
+}
 
 // AlterSystem changes a setting of the server.
 func AlterSystem(name, value string) Statement {

@@ -118,6 +118,9 @@ func (r *Rules) bind(ctx context.Context, b *binder) (*Ruleset, error) {
 	if err := b.follow(ctx, rs); err != nil {
 		return nil, fmt.Errorf("bind rules: %w", err)
 	}
+	if err := b.leastIdentities(ctx, rs); err != nil {
+		return nil, fmt.Errorf("bind rules: %w", err)
+	}
 	rs.findings = slices.Concat(b.findings, publicationFindings(rs, r.options.Publication))
 	rs.catalogue = b.catalogue()
 	if b.saved == nil {
@@ -199,6 +202,10 @@ type binder struct {
 	lacking []*boundRule
 	// proposed are the mistakes that SQL may end.
 	proposed map[*strictyaml.Error]*cdc.Finding
+	// lacksIdentity are those of them that are the replica identity of a table.
+	lacksIdentity map[*cdc.Finding]*cdc.Table
+	// children are the tables of rules' children, those that cannot be bound included.
+	children []childOf
 }
 
 func (b *binder) mistake(v strictyaml.Value, offset int, hint, format string, args ...any) {

@@ -98,6 +98,7 @@ func (b *binder) bindChild(ctx context.Context, bound *boundRule, ref *childRef,
 		return nil, err
 	}
 	name := t.Relation.TableName()
+	b.children = append(b.children, childOf{t, slices.Concat(names(ref.parent), t.PrimaryKey), len(ref.watch) > 0})
 	switch {
 	case !b.publishable(ref.tableValue, t):
 		return nil, nil
@@ -155,7 +156,8 @@ func (b *binder) checkChildIdentity(ctx context.Context, child *boundChild, ref 
 	for _, column := range slices.Concat(ref.parent, columnRefsOf(ref.value, child.table.PrimaryKey)) {
 		i := child.table.Relation.Column(column.name)
 		if i >= 0 && !child.table.Relation.Columns[i].Key {
-			b.propose("identity.missing", column.value, -1, fix, "a deleted row of %s is sent without column %q, which says whose child it was; the server sends it only under REPLICA IDENTITY FULL", name, column.name)
+			f := b.propose("identity.missing", column.value, -1, fix, "a deleted row of %s is sent without column %q, which says whose child it was; the server sends it only under REPLICA IDENTITY FULL", name, column.name)
+			b.identityOf(f, child.table)
 			return nil
 		}
 	}

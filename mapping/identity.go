@@ -48,8 +48,7 @@ func (b *binder) checkIdentity(ctx context.Context, bound *boundRule, uses []use
 	}
 	reason, place, offset := "", strictyaml.Value{}, -1
 	for _, u := range uses {
-		full := u.needed || u.group == groupDelete && !u.leaf && !t.Relation.Columns[u.Index].Key
-		if full && reason == "" {
+		if reason == "" && (u.needed || u.ofDeleted() && !t.Relation.Columns[u.Index].Key) {
 			reason, place, offset = fmt.Sprintf("%s needs the old value of column %q", u.path, u.Name), u.value, u.offset()
 		}
 	}
@@ -61,7 +60,8 @@ func (b *binder) checkIdentity(ctx context.Context, bound *boundRule, uses []use
 		return nil
 	}
 	if !bound.full.empty() {
-		b.propose("identity.missing", place, offset, bound.full, "%s, which the server sends only under REPLICA IDENTITY FULL", reason)
+		f := b.propose("identity.missing", place, offset, bound.full, "%s, which the server sends only under REPLICA IDENTITY FULL", reason)
+		b.identityOf(f, t)
 	}
 	return nil
 }
@@ -92,7 +92,90 @@ func (b *binder) refused(ctx context.Context, place strictyaml.Value, t *cdc.Tab
 	f := b.propose("identity.none", place, -1, fix, "table %s has no replica identity: with its updates or deletes published, the application's own UPDATE and DELETE of %s would fail",
 		name, joinNames(tables))
 	f.Table = name.String()
+	b.identityOf(f, t)
 	return nil
+}
+
+// ofDeleted: the rule does not work without the value of a deleted row. Only its payload
+// may lack one.
+func (u *use) ofDeleted() bool { return u.group == groupDelete && !u.leaf }
+
+// identityOf notes that a mistake is a table's replica identity.
+func (b *binder) identityOf(f *cdc.Finding, t *cdc.Table) {
+	if b.lacksIdentity == nil {
+		b.lacksIdentity = map[*cdc.Finding]*cdc.Table{}
+	}
+	b.lacksIdentity[f] = t
+}
+
+// leastIdentities has an index as the replica identity where the mistakes have FULL, and the
+// rules of the table need no more: FULL writes whole old rows.
+func (b *binder) leastIdentities(ctx context.Context, rs *Ruleset) error {
+	if b.saved != nil {
+		return nil
+	}
+	known := map[uint32][]cdc.Statement{}
+	for f, t := range b.lacksIdentity {
+		statements, ok := known[t.Relation.OID]
+		if !ok {
+			columns, whole := b.oldColumns(rs, t)
+			if !whole {
+				var err error
+				if statements, err = cdc.LeastIdentity(ctx, b.conn, b.options.Encoding, b.options.Publication, t, columns); err != nil {
+					return err
+				}
+			}
+			known[t.Relation.OID] = statements
+		}
+		if len(statements) == 0 {
+			continue
+		}
+		if len(f.Statements) == 0 { // FULL was refused, and the words are about that
+			f.Remedy = ""
+		}
+		f.Statements = statements
+		for e, proposed := range b.proposed {
+			if proposed == f {
+				e.Hint = f.FixBelow()
+			}
+		}
+	}
+	return nil
+}
+
+// oldColumns are the columns of a table whose old values its rules need; whole: of rows that
+// are updated, for which no index is enough.
+func (b *binder) oldColumns(rs *Ruleset, t *cdc.Table) (columns []string, whole bool) {
+	for _, r := range slices.Concat(rs.rules, rs.heirs) {
+		if r.table.Relation.OID != t.Relation.OID {
+			continue
+		}
+		uses := b.uses[r]
+		if r.inherits != nil {
+			uses = b.uses[r.inherits]
+		}
+		whole = whole || r.previous
+		for _, u := range uses {
+			whole = whole || u.needed
+			if u.ofDeleted() {
+				columns = append(columns, u.Name)
+			}
+		}
+	}
+	for _, c := range b.children {
+		if c.table.Relation.OID == t.Relation.OID {
+			columns, whole = append(columns, c.columns...), whole || c.whole
+		}
+	}
+	slices.Sort(columns)
+	return slices.Compact(columns), whole
+}
+
+// childOf is a table of children, with what its deleted rows must have: columns, or whole rows.
+type childOf struct {
+	table   *cdc.Table
+	columns []string
+	whole   bool
 }
 
 // full says how to make the server send whole old rows of the table, empty when

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"maps"
 	"slices"
-	"strings"
 
 	"github.com/jackc/pgx/v5"
 
@@ -51,68 +50,154 @@ func (rs *Ruleset) LookupRole(ctx context.Context, conn *pgx.Conn, reader string
 			return nil, fmt.Errorf("read what the role of lookups may read: %w", err)
 		}
 		if may {
-			statements, err := rs.roleStatements(ctx, conn, needed)
+			statements, err := rs.roleStatements(ctx, conn, lookupRole, needed, nil)
 			return &cdc.Finding{
 				ID: "role.denied_columns", Severity: cdc.SeverityWarning, Where: "privacy.deny",
 				Title:      fmt.Sprintf("role %s, which reads for lookups, may read columns of it, and only Gancho's check of the lookups keeps them from that", role),
-				Statements: mapped(statements, cdc.CreateRole), Remedy: "give the new role a password, and write it in source.lookup_dsn: then PostgreSQL refuses it",
+				Statements: statements, Remedy: "give the new role a password, and write it in source.lookup_dsn: then PostgreSQL refuses it",
 			}, err
 		}
 	}
 	return nil, nil
 }
 
-func (rs *Ruleset) roleStatements(ctx context.Context, conn *pgx.Conn, needed map[uint32][]string) ([]string, error) {
-	var database string
-	var schemas []string
-	var hidesRows bool
-	functions, operators, err := rs.neededCalls(ctx, conn)
-	if err != nil {
-		return nil, err
+// RoleStatements create a role, with attributes such as REPLICATION, and give it what it lacks
+// to connect, to find the tables of the rules, and, if lookups, to read what lookups and the
+// parents of children need. What is granted to PUBLIC is not repeated.
+func (rs *Ruleset) RoleStatements(ctx context.Context, conn *pgx.Conn, role string, lookups bool, attributes ...string) ([]cdc.Statement, error) {
+	var needed map[uint32][]string
+	if lookups {
+		var err error
+		if needed, err = rs.neededColumns(ctx, conn); err != nil {
+			return nil, err
+		}
 	}
-	err = conn.QueryRow(ctx, `
-		select current_database()::text, (select array_agg(distinct n.nspname::text order by n.nspname::text) from pg_catalog.pg_namespace n
-				where n.nspname <> 'pg_catalog' and (n.oid in (select relnamespace from pg_catalog.pg_class where oid = any($1)) or n.nspname = any(`+cdc.DatabasePath+`)
-					or n.oid in (select pronamespace from pg_catalog.pg_proc where oid = any($2) union select oprnamespace from pg_catalog.pg_operator where oid = any($3)))),
-			exists (select from pg_catalog.pg_class where oid = any($1) and relrowsecurity)`, slices.Sorted(maps.Keys(needed)), functions, operators).Scan(&database, &schemas, &hidesRows)
-	if err != nil {
+	var tables []uint32
+	for _, t := range rs.Ruled() {
+		tables = append(tables, t.OID)
+	}
+	return rs.roleStatements(ctx, conn, role, needed, tables, attributes...)
+}
+
+// roleStatements are RoleStatements for the columns needed, nil without lookups, and tables that
+// need only be found.
+func (rs *Ruleset) roleStatements(ctx context.Context, conn *pgx.Conn, role string, needed map[uint32][]string, found []uint32, attributes ...string) ([]cdc.Statement, error) {
+	g := grants{conn: conn, role: role, asked: "public"} // who a role that does not exist may do as much as
+	var functions, operators []uint32
+	if needed != nil {
+		var err error
+		if functions, operators, err = rs.neededCalls(ctx, conn); err != nil {
+			return nil, err
+		}
+	}
+	tables := slices.Sorted(maps.Keys(needed))
+	if err := g.ofRole(ctx, tables, attributes); err != nil {
+		return nil, fmt.Errorf("read role %s: %w", role, err)
+	}
+	if err := g.ofSchemas(ctx, append(found, tables...), functions, operators); err != nil {
 		return nil, fmt.Errorf("read the schemas of the lookups: %w", err)
 	}
-	bypass := ""
-	if hidesRows {
-		bypass = " BYPASSRLS"
-	}
-	quoted := func(names []string) string { return strings.Join(mapped(names, cdc.QuoteIdentifier), ", ") }
-	statements := []string{
-		fmt.Sprintf("CREATE ROLE %s LOGIN%s;", lookupRole, bypass),
-		fmt.Sprintf("GRANT CONNECT ON DATABASE %s TO %s;", cdc.QuoteIdentifier(database), lookupRole),
-		fmt.Sprintf("GRANT USAGE ON SCHEMA %s TO %s;", quoted(schemas), lookupRole),
-	}
-	rows, _ := conn.Query(ctx, `
-		select c.oid, n.nspname::text, c.relname::text from pg_catalog.pg_class c join pg_catalog.pg_namespace n on n.oid = c.relnamespace
-		where c.oid = any($1) and n.nspname <> 'pg_catalog' order by 2, 3`, slices.Sorted(maps.Keys(needed))) // ForEachRow returns its error
-	var oid uint32
-	var table cdc.Name
-	_, err = pgx.ForEachRow(rows, []any{&oid, &table.Schema, &table.Name}, func() error {
-		statements = append(statements, fmt.Sprintf("GRANT SELECT (%s) ON %s TO %s;", quoted(needed[oid]), table, lookupRole))
-		return nil
-	})
-	if err != nil {
+	if err := g.ofTables(ctx, needed); err != nil {
 		return nil, fmt.Errorf("read the tables of the lookups: %w", err)
 	}
-	rows, _ = conn.Query(ctx, `
-		select p.oid::regprocedure::text from pg_catalog.pg_proc p
-		where (p.oid = any($1) or p.oid in (select oprcode from pg_catalog.pg_operator where oid = any($2))) and not pg_catalog.has_function_privilege('public', p.oid, 'EXECUTE')
-		order by 1`, functions, operators) // ForEachRow returns its error
-	var function string
-	_, err = pgx.ForEachRow(rows, []any{&function}, func() error {
-		statements = append(statements, fmt.Sprintf("GRANT EXECUTE ON FUNCTION %s TO %s;", function, lookupRole))
-		return nil
-	})
-	if err != nil {
+	if err := g.ofFunctions(ctx, functions, operators); err != nil {
 		return nil, fmt.Errorf("read the functions of the lookups: %w", err)
 	}
-	return statements, nil
+	return g.statements, nil
+}
+
+// grants collects what a role lacks.
+type grants struct {
+	conn        *pgx.Conn
+	role, asked string
+	statements  []cdc.Statement
+}
+
+func (g *grants) add(s ...cdc.Statement) { g.statements = append(g.statements, s...) }
+
+func (g *grants) ofRole(ctx context.Context, tables []uint32, attributes []string) error {
+	var database string
+	var exists, super, connects, logsIn, replicates, hidesRows, bypasses bool
+	err := g.conn.QueryRow(ctx, `
+		select current_database()::text, r.oid is not null, coalesce(r.rolsuper, false), has_database_privilege(coalesce(r.rolname, 'public'), current_database(), 'CONNECT'),
+			coalesce(r.rolcanlogin, true), coalesce(r.rolreplication, false),
+			exists (select from pg_catalog.pg_class where oid = any($1) and relrowsecurity), coalesce(r.rolbypassrls, false)
+		from (select) x left join pg_catalog.pg_roles r on r.rolname = $2`, tables, g.role).
+		Scan(&database, &exists, &super, &connects, &logsIn, &replicates, &hidesRows, &bypasses)
+	if err != nil {
+		return err
+	}
+	if exists {
+		g.asked = g.role
+	}
+	if hidesRows && !bypasses {
+		attributes = append(attributes, "BYPASSRLS")
+	}
+	switch {
+	case !exists:
+		g.add(cdc.CreateRole(g.role, attributes...))
+	case !super:
+		for _, attribute := range attributes {
+			if attribute != "REPLICATION" || !replicates {
+				g.add(cdc.AlterRole(g.role, attribute))
+			}
+		}
+	}
+	if !logsIn {
+		g.add(cdc.AlterRole(g.role, "LOGIN"))
+	}
+	if !connects {
+		g.add(cdc.GrantConnect(database, g.role))
+	}
+	return nil
+}
+
+func (g *grants) ofSchemas(ctx context.Context, tables, functions, operators []uint32) error {
+	rows, _ := g.conn.Query(ctx, `
+		select n.nspname::text from pg_catalog.pg_namespace n
+		where n.nspname <> 'pg_catalog' and not pg_catalog.has_schema_privilege($4, n.oid, 'USAGE')
+			and (n.oid in (select relnamespace from pg_catalog.pg_class where oid = any($1)) or n.nspname = any(`+cdc.DatabasePath+`)
+			or n.oid in (select pronamespace from pg_catalog.pg_proc where oid = any($2) union select oprnamespace from pg_catalog.pg_operator where oid = any($3)))
+		order by 1`, tables, functions, operators, g.asked) // ForEachRow returns its error
+	var schema string
+	_, err := pgx.ForEachRow(rows, []any{&schema}, func() error {
+		g.add(cdc.GrantUsage(schema, g.role))
+		return nil
+	})
+	return err
+}
+
+func (g *grants) ofTables(ctx context.Context, needed map[uint32][]string) error {
+	rows, _ := g.conn.Query(ctx, `
+		select c.oid, n.nspname::text, c.relname::text,
+			array(select a.attname::text from pg_catalog.pg_attribute a where a.attrelid = c.oid and a.attnum > 0 and pg_catalog.has_column_privilege($2, c.oid, a.attnum, 'SELECT'))
+		from pg_catalog.pg_class c join pg_catalog.pg_namespace n on n.oid = c.relnamespace
+		where c.oid = any($1) and n.nspname <> 'pg_catalog' order by 2, 3`, slices.Sorted(maps.Keys(needed)), g.asked) // ForEachRow returns its error
+	var oid uint32
+	var table cdc.Name
+	var may []string
+	_, err := pgx.ForEachRow(rows, []any{&oid, &table.Schema, &table.Name, &may}, func() error {
+		lacking := slices.DeleteFunc(slices.Clone(needed[oid]), func(column string) bool { return slices.Contains(may, column) })
+		if len(lacking) > 0 {
+			g.add(cdc.GrantSelect(table, lacking, g.role))
+		}
+		return nil
+	})
+	return err
+}
+
+func (g *grants) ofFunctions(ctx context.Context, functions, operators []uint32) error {
+	rows, _ := g.conn.Query(ctx, `
+		select p.oid, p.oid::regprocedure::text from pg_catalog.pg_proc p
+		where (p.oid = any($1) or p.oid in (select oprcode from pg_catalog.pg_operator where oid = any($2))) and not pg_catalog.has_function_privilege($3, p.oid, 'EXECUTE')
+		order by 2`, functions, operators, g.asked) // ForEachRow returns its error
+	var oid uint32
+	var function string
+	_, err := pgx.ForEachRow(rows, []any{&oid, &function}, func() error {
+		g.add(cdc.GrantExecute(oid, function, g.role))
+		return nil
+	})
+	return err
 }
 
 // neededCalls are the functions and operators that the role of lookups must be able to
@@ -120,7 +205,11 @@ func (rs *Ruleset) roleStatements(ctx context.Context, conn *pgx.Conn, needed ma
 func (rs *Ruleset) neededCalls(ctx context.Context, conn *pgx.Conn) (functions, operators []uint32, err error) {
 	for _, b := range rs.rules {
 		for _, l := range b.lookups {
-			all, _, err := expand(ctx, conn, l.reads, false)
+			reads, err := rs.readsOf(ctx, conn, l)
+			if err != nil {
+				return nil, nil, err
+			}
+			all, _, err := expand(ctx, conn, reads, false)
 			if err != nil {
 				return nil, nil, fmt.Errorf("read what lookup %s calls: %w", l.name, err)
 			}
@@ -131,13 +220,29 @@ func (rs *Ruleset) neededCalls(ctx context.Context, conn *pgx.Conn) (functions, 
 	return functions, operators, nil
 }
 
+// readsOf is what a lookup reads, which binding asks only where it needs to know.
+func (rs *Ruleset) readsOf(ctx context.Context, conn *pgx.Conn, l *boundLookup) (reads, error) {
+	if len(l.reads.columns) > 0 {
+		return l.reads, nil
+	}
+	found, err := readsOf(ctx, conn, rs.path, l.batch)
+	if err != nil {
+		return reads{}, fmt.Errorf("read what lookup %s reads: %w", l.name, err)
+	}
+	return found, nil
+}
+
 // neededColumns are the columns that the role of lookups must be able to read, by
 // table, in the order of the table.
 func (rs *Ruleset) neededColumns(ctx context.Context, conn *pgx.Conn) (map[uint32][]string, error) {
 	all, parents := reads{columns: map[uint32][]int{}}, map[uint32]map[string]*cdc.Type{}
 	for _, b := range rs.rules {
 		for _, l := range b.lookups {
-			below, _, err := expand(ctx, conn, l.reads, true)
+			reads, err := rs.readsOf(ctx, conn, l)
+			if err != nil {
+				return nil, err
+			}
+			below, _, err := expand(ctx, conn, reads, true)
 			if err != nil {
 				return nil, fmt.Errorf("read what lookup %s reads: %w", l.name, err)
 			}

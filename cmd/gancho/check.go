@@ -69,6 +69,10 @@ type checkup struct {
 	tables   []cdc.TableNeed // of the rules, once they are bound
 	findings []cdc.Finding
 	problems int // of the findings
+	// planned: gancho plan makes statements of what is found; as is the DSN of who would run
+	// them, "" for source.dsn, whose role need not exist then.
+	planned bool
+	as      string
 }
 
 func (k *checkup) add(findings ...cdc.Finding) {
@@ -182,7 +186,7 @@ func (k *checkup) secrets() {
 // source for the bridge to run. It returns the number of rules.
 func (k *checkup) source(ctx context.Context, parsed *mapping.Rules) int {
 	c := k.config
-	conn, err := cdc.Connect(ctx, c.Source.DSN.Reveal())
+	conn, err := cdc.Connect(ctx, cmp.Or(k.as, c.Source.DSN.Reveal()))
 	if err != nil {
 		k.problem("source.unreachable", "source.dsn", fmt.Errorf("connect to the source: %w; check source.dsn, or use --offline", err))
 		return 0
@@ -198,14 +202,18 @@ func (k *checkup) source(ctx context.Context, parsed *mapping.Rules) int {
 		return 0
 	}
 	k.tables = rules.Tables()
-	if c.Source.LookupDSN != "" || mistakes == nil { // else it is the same role
-		k.lookups(ctx, conn, rules)
+	if k.as != "" {
+		k.roles(ctx, conn, rules)
+	} else {
+		if c.Source.LookupDSN != "" || mistakes == nil { // else it is the same role
+			k.lookups(ctx, conn, rules)
+		}
+		k.role(ctx, conn)
 	}
-	k.role(ctx, conn)
 	k.add(rules.Findings()...)
 	k.state(ctx, conn, rules)
 	k.events = contract.Events(parsed.EventTypes(), rules.Payloads())
-	if k.problems == 0 {
+	if k.problems == 0 && !k.planned {
 		k.problem("catalogue.drift", cataloguePath(c.File), checkCatalogue(k.stderr, c, rules))
 	}
 	return rules.Len()
@@ -233,7 +241,36 @@ func (k *checkup) lookups(ctx context.Context, conn *pgx.Conn, rules *mapping.Ru
 	role, err := rules.LookupRole(ctx, conn, reader)
 	k.problem("source.unread", "source", err)
 	if role != nil {
+		role.Statements, err = cdc.ResolveOwners(ctx, conn, cdc.Encoding(c.Source.Encoding), role.Statements)
+		k.problem("source.unread", "source", err)
 		k.add(*role)
+	}
+}
+
+// roles looks what the roles of source.dsn and source.lookup_dsn lack, by the catalogue alone.
+func (k *checkup) roles(ctx context.Context, conn *pgx.Conn, rules *mapping.Ruleset) {
+	for _, of := range []struct {
+		where      string
+		dsn        config.Secret
+		lookups    bool
+		attributes []string
+	}{
+		{"source.dsn", k.config.Source.DSN, k.config.Source.LookupDSN == "", []string{"REPLICATION"}},
+		{"source.lookup_dsn", k.config.Source.LookupDSN, true, nil},
+	} {
+		if of.dsn == "" {
+			continue
+		}
+		parsed, err := pgx.ParseConfig(of.dsn.Reveal())
+		if err != nil {
+			k.problem("config.mistake", of.where, cdc.ErrDSN)
+			continue
+		}
+		statements, err := rules.RoleStatements(ctx, conn, parsed.User, of.lookups, of.attributes...)
+		k.problem("source.unread", of.where, err)
+		if len(statements) > 0 {
+			k.add(cdc.Finding{ID: "role.missing", Severity: cdc.SeverityProblem, Title: fmt.Sprintf("role %s lacks what it needs", parsed.User), Statements: statements, Where: of.where})
+		}
 	}
 }
 
@@ -272,7 +309,7 @@ func (k *checkup) state(ctx context.Context, conn *pgx.Conn, rules *mapping.Rule
 		}
 		k.add(f)
 	}
-	_, err = cdc.Examine(ctx, cdc.Options{DSN: c.Source.DSN.Reveal(), Slot: c.Source.Slot, Publication: c.Source.Publication, Encoding: encoding}, rules.Tables(), k.statements())
+	_, err = cdc.Examine(ctx, cdc.Options{DSN: cmp.Or(k.as, c.Source.DSN.Reveal()), Slot: c.Source.Slot, Publication: c.Source.Publication, Encoding: encoding}, rules.Tables(), k.statements())
 	lacks := new(cdc.SetupError)
 	if !errors.As(err, &lacks) {
 		k.problem("source.not_ready", "source", err)
@@ -284,7 +321,7 @@ func (k *checkup) state(ctx context.Context, conn *pgx.Conn, rules *mapping.Rule
 			k.add(f)
 		}
 	}
-	if lacks.FirstStart() && len(lacks.Missing) > 0 {
+	if lacks.FirstStart() && len(lacks.Missing) > 0 && !k.planned {
 		k.problem("publication.table", "source", fmt.Errorf("the publication exists and lacks changes of %s, which rules need: a bridge that runs does not capture them", joinNames(lacks.Missing)))
 	}
 }
@@ -314,7 +351,7 @@ func (k *checkup) print() error {
 			case (f.Severity == cdc.SeverityProblem) != problems:
 			case gathered(f):
 				text.WriteString(f.Above() + "\n")
-			case len(f.Statements) > 3: // too many for a line
+			case len(f.Statements) > 3 || severalRoles(f.Statements): // too much for a line
 				text.WriteString(f.Above() + "\n" + cdc.Script(f.Statements))
 			default:
 				text.WriteString(f.String() + "\n")
@@ -324,6 +361,11 @@ func (k *checkup) print() error {
 	text.WriteString(cdc.Instructions(k.statements(), false))
 	_, err := fmt.Fprint(k.stderr, text.String())
 	return err
+}
+
+// severalRoles: not one person runs all of the statements.
+func severalRoles(statements []cdc.Statement) bool {
+	return slices.ContainsFunc(statements, func(s cdc.Statement) bool { return s.Who.Role != statements[0].Who.Role })
 }
 
 func joinNames(names []cdc.Name) string {

@@ -91,6 +91,7 @@ func newRootCommand() *cobra.Command {
 		newInitCommand(),
 		newCheckCommand(),
 		newDoctorCommand(),
+		newPlanCommand(),
 		newTestCommand(),
 		newSimulateCommand(),
 		newCatalogueCommand(),
