@@ -55,7 +55,8 @@ func (s *Source) explain(ctx context.Context, what string, refusal error, query 
 	ctx, cancel := context.WithTimeout(ctx, s.limit)
 	defer cancel()
 	p := privileges{s.conn, s.path, denied}
-	r, err := remedy{}, error(nil)
+	var r remedy
+	var err error
 	if lost != "" {
 		var role string
 		if role, err = p.role(ctx); err == nil {
