@@ -1,6 +1,7 @@
 package cdc
 
 import (
+	"slices"
 	"strings"
 )
 
@@ -44,7 +45,7 @@ func (s *Statement) Lock() string {
 		return ""
 	case s.step == stepTable || s.step == stepIdentity:
 		return "ACCESS EXCLUSIVE"
-	case s.step == stepIndex || s.step == stepPublication || s.step == stepPublish:
+	case slices.Contains([]step{stepIndex, stepNarrow, stepPublication, stepMove, stepWiden}, s.step):
 		return "SHARE UPDATE EXCLUSIVE"
 	}
 	return ""
@@ -62,7 +63,7 @@ func (s *Statement) Cost() string {
 		return "reads the table twice; reads and writes of rows go on, an ALTER TABLE and what queues behind it waits. From then on each INSERT writes one more index, and an UPDATE of these columns all indexes"
 	case stepIdentity:
 		return "an instant, in which reads and writes wait; nothing is rewritten. From then on " + s.identityCost()
-	case stepPublication, stepPublish, stepOption:
+	case stepNarrow, stepPublication, stepMove, stepWiden, stepOption:
 		return instant
 	case stepSlot:
 		return "waits for transactions that are running, locks nothing; from then on the server keeps the WAL that gancho has not read"

@@ -65,6 +65,9 @@ type publication struct {
 // operations are what a publication publishes.
 type operations struct{ Insert, Update, Delete, Truncate bool }
 
+// insertsOnly are what the publication of tables without replica identity may publish.
+var insertsOnly = operations{Insert: true, Truncate: true}
+
 // without returns the operations that are in o and not in p.
 func (o operations) without(p operations) operations {
 	return operations{o.Insert && !p.Insert, o.Update && !p.Update, o.Delete && !p.Delete, o.Truncate && !p.Truncate}
@@ -97,7 +100,7 @@ func (p *preparation) publications(ctx context.Context, needs []TableNeed) error
 	if err != nil {
 		return err
 	}
-	inserts, err := findPublication(ctx, p.conn, p.insertPublication(), operations{Insert: true, Truncate: true})
+	inserts, err := findPublication(ctx, p.conn, p.insertPublication(), insertsOnly)
 	if err != nil {
 		return err
 	}
@@ -188,20 +191,16 @@ func (p *preparation) place(ctx context.Context, need TableNeed, table *Table, f
 			return nil
 		}
 	}
-	setPublish := func(pub *publication, to operations) Statement {
-		set := fmt.Sprintf("ALTER PUBLICATION %s SET (publish = '", QuoteIdentifier(pub.name))
-		return about(Statement{SQL: set + to.String() + "');", Undo: set + pub.ops.String() + "');", step: stepPublish}, publicationObject(pub.name))
-	}
 	switch lacking := missing.without(target.ops); {
-	case target == full && (lacking.Update || lacking.Delete) && p.exposes(ctx, full, target.ops.or(lacking)):
+	case target == full && (lacking.Update || lacking.Delete) && p.exposes(ctx, full, inserts, target.ops.or(lacking)):
 		// exposes has added the problem that comes first.
 	case lacking != operations{}:
-		p.setup.addf("publication.operations", setPublish(target, target.ops.or(lacking)), "publication %s does not publish %s, which a rule on %s needs", QuoteIdentifier(target.name), lacking, name)
+		p.setup.addf("publication.operations", target.publish(target.ops.or(lacking)), "publication %s does not publish %s, which a rule on %s needs", QuoteIdentifier(target.name), lacking, name)
 	case in[target.name]:
 		f := p.setup.addf("publication.operations", Statement{}, "publication %s has %s and yet does not publish %s of it", QuoteIdentifier(target.name), name, missing)
 		f.Remedy = "inspect it with \\dRp+ " + QuoteIdentifier(target.name)
 	case target == inserts && (inserts.ops.Update || inserts.ops.Delete):
-		p.setup.addf("publication.unsafe", setPublish(inserts, operations{Insert: true, Truncate: true}),
+		p.setup.addf("publication.unsafe", inserts.publish(insertsOnly),
 			"publication %s publishes updates or deletes, which is not safe for %s, a table without replica identity", QuoteIdentifier(inserts.name), name)
 	case table.Kind == 'p' && !target.viaRoot:
 		set := fmt.Sprintf("ALTER PUBLICATION %s SET (publish_via_partition_root = ", QuoteIdentifier(target.name))
@@ -216,33 +215,43 @@ func (p *preparation) place(ctx context.Context, need TableNeed, table *Table, f
 // exposes reports, as a problem with its remedy, the tables of a publication
 // whose UPDATE and DELETE would fail if it published those too. A catalogue
 // that cannot be read counts as one that has such tables.
-func (p *preparation) exposes(ctx context.Context, pub *publication, then operations) bool {
+func (p *preparation) exposes(ctx context.Context, pub, inserts *publication, then operations) bool {
 	would := *pub
 	would.ops, would.add = then, nil
 	found, err := hazards(ctx, p.conn, p.Encoding, p.Publication, assumption{publications: []*publication{&would}, next: true, identities: p.identities})
-	var move []Statement
+	var statements []Statement
 	for _, h := range found {
 		if h.Publication == pub.name && h.RefusesStatements() {
-			const form = "ALTER PUBLICATION %s DROP TABLE %s; ALTER PUBLICATION %s ADD TABLE %[2]s;"
-			from, to := QuoteIdentifier(pub.name), QuoteIdentifier(p.insertPublication())
-			move = append(move, about(Statement{SQL: fmt.Sprintf(form, from, h.Table, to), Undo: fmt.Sprintf(form, to, h.Table, from), step: stepPublish},
-				publicationObject(pub.name), publicationObject(p.insertPublication()), tableObject(h.Table)))
+			statements = append(statements, MoveTable(h.Table, pub.name, inserts.name))
 		}
 	}
 	switch {
 	case err != nil:
 		p.setup.addf("publication.unread", Statement{}, "the tables of publication %s could not be read: %v", QuoteIdentifier(pub.name), err)
-	case len(move) > 0:
-		set := fmt.Sprintf("ALTER PUBLICATION %s SET (publish = '", QuoteIdentifier(pub.name))
+	case len(statements) > 0:
+		if inserts.ops.Update || inserts.ops.Delete {
+			statements = append(statements, inserts.publish(insertsOnly))
+		}
 		p.setup.add(Finding{
 			ID: "publication.operations", Title: fmt.Sprintf("publication %s does not publish updates and deletes, which a rule needs, and has tables without replica identity, whose own UPDATE and DELETE would fail if it did", QuoteIdentifier(pub.name)),
-			Remedy:     fmt.Sprintf("once publication %s exists", QuoteIdentifier(p.insertPublication())),
-			Statements: append(move, about(Statement{SQL: set + then.String() + "');", Undo: set + pub.ops.String() + "');", step: stepPublish}, publicationObject(pub.name))),
+			Remedy:     fmt.Sprintf("once publication %s exists", QuoteIdentifier(inserts.name)),
+			Statements: append(statements, pub.publish(then)),
 		})
 	default:
 		return false
 	}
 	return true
+}
+
+// publish is the statement that sets what the publication publishes: less before tables are
+// put into it that must not have more, and more once those have left it.
+func (pub *publication) publish(to operations) Statement {
+	set := fmt.Sprintf("ALTER PUBLICATION %s SET (publish = '", QuoteIdentifier(pub.name))
+	when := stepWiden
+	if pub.ops.without(to) != (operations{}) {
+		when = stepNarrow
+	}
+	return about(Statement{SQL: set + to.String() + "');", Undo: set + pub.ops.String() + "');", step: when}, publicationObject(pub.name))
 }
 
 // decideGenerated decides whether a new publication publishes stored generated
@@ -397,6 +406,7 @@ func (p *preparation) alter(ctx context.Context, statement string) error {
 // all; busy is called before each pause. check, unless it is nil, is called in the transaction
 // of the statement, which its error takes back.
 func Briefly(ctx context.Context, conn *pgx.Conn, statement string, check func(context.Context, *pgx.Conn) error, busy func(error)) error {
+	statement = strings.TrimSuffix(strings.TrimPrefix(statement, "BEGIN; "), " COMMIT;") // it is one transaction here anyway
 	tries := 0
 	_, err := retry.Do(ctx, LockPause, func() (struct{}, error) {
 		return struct{}{}, briefly(ctx, conn, func(tx pgx.Tx) error {

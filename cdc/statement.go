@@ -74,9 +74,11 @@ const (
 	stepOption   // of a publication, before the identities that need it
 	stepIndex    // which an identity needs
 	stepIdentity // before the table is published: else the application's UPDATE fails meanwhile
+	stepNarrow   // before tables are added that must not have more: else theirs fail
 	stepPublication
-	stepPublish // what a publication publishes, once it has the right tables
-	stepSlot    // after the publications: see createSlot
+	stepMove  // of tables, once the publication exists into which they go
+	stepWiden // once the tables have left for which that is too much: else theirs fail
+	stepSlot  // after the publications: see createSlot
 )
 
 // object is what a role may have to own: t table, s schema, f function, p publication,
@@ -143,6 +145,15 @@ func PublishGenerated(publication string) Statement {
 func RepublishTable(publication string, table Name) Statement {
 	alter := "ALTER PUBLICATION " + QuoteIdentifier(publication)
 	return about(Statement{SQL: fmt.Sprintf("BEGIN; %s DROP TABLE %s; %[1]s ADD TABLE %[2]s; COMMIT;", alter, table), step: stepPublication}, publicationObject(publication), tableObject(table))
+}
+
+// MoveTable takes a table from one publication into another, in one transaction, so that no
+// change is missed between the two.
+func MoveTable(table Name, from, to string) Statement {
+	move := func(from, to string) string {
+		return fmt.Sprintf("BEGIN; ALTER PUBLICATION %s DROP TABLE %s; ALTER PUBLICATION %s ADD TABLE %[2]s; COMMIT;", QuoteIdentifier(from), table, QuoteIdentifier(to))
+	}
+	return about(Statement{SQL: move(from, to), Undo: move(to, from), step: stepMove}, publicationObject(from), publicationObject(to), tableObject(table))
 }
 
 // GrantUsage lets a role use a schema.
@@ -293,8 +304,9 @@ func undoIdentity(table object, of owner) string {
 	return fmt.Sprintf("ALTER TABLE %s REPLICA IDENTITY %s;", table, kinds[of.Identity])
 }
 
-// Gather returns the statements without repetitions, in an order in which they work:
-// those for the same role stand together as far as that allows.
+// Gather returns the statements without repetitions, in an order in which they work and in
+// which the application works after each: those for the same role stand together as far as
+// that allows.
 func Gather(statements []Statement) []Statement {
 	var out []Statement
 	for _, s := range statements {
@@ -303,7 +315,8 @@ func Gather(statements []Statement) []Statement {
 		}
 	}
 	slices.SortStableFunc(out, func(a, b Statement) int { return cmp.Compare(a.step, b.step) })
-	// Within a step, the role that ran the last one goes on.
+	// Those of one step need nothing of each other: the role that ran the last one, be it of the
+	// step before, goes on.
 	for i := 1; i < len(out); i++ {
 		for j := i; j < len(out) && out[j].step == out[i].step; j++ {
 			if out[j].Who.same(out[i-1].Who) {

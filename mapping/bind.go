@@ -282,7 +282,7 @@ func (b *binder) elsewhere(ctx context.Context, n cdc.Name, query string) (remed
 	if query == "" {
 		query = quoted(n.Schema)
 	}
-	grants, err := p.missingUsage(ctx, query, role)
+	grants, err := p.missingUsage(ctx, query, n.Name, role)
 	if len(grants) > 0 {
 		return remedy{grants, fmt.Sprintf("because %s exists, and the role may not use its schema", n)}, err
 	}

@@ -35,18 +35,18 @@ func deniedHint(err error) string {
 		return refusalHint(err)
 	}
 	hint := d.remedy.line()
-	if len(d.remedy.statements) > 0 && d.remedy.statements[0].Who.Role != "" {
-		hint += " (as " + d.remedy.statements[0].Who.String() + ")"
+	if all := d.remedy.statements; len(all) > 0 && all[0].Who.Role != "" && !slices.ContainsFunc(all, func(s cdc.Statement) bool { return s.Who.Role != all[0].Who.Role }) {
+		hint = "as " + all[0].Who.Role + ", " + hint
 	}
 	return hint
 }
 
 // explain adds to the refusal of a query for what the privilege that it needs. A name
 // that is not found is such a refusal, too, when the role may not use a schema in which it
-// may be: the server passes over it. Another error stays as it is.
+// is: the server passes over it. Another error stays as it is.
 func (s *Source) explain(ctx context.Context, what string, refusal error, query string, denied map[uint32]map[string]string) error {
-	lost := cdc.FaultOf(refusal) == cdc.FaultSchema
-	if cdc.FaultOf(refusal) != cdc.FaultDenied && !lost || inRoutine(refusal) || s.conn == nil || s.conn.IsClosed() {
+	lost := absent(refusal, query)
+	if cdc.FaultOf(refusal) != cdc.FaultDenied && lost == "" || inRoutine(refusal) || s.conn == nil || s.conn.IsClosed() {
 		return refusal
 	}
 	if r, known := s.remedyOf(what, refusal); known {
@@ -55,11 +55,12 @@ func (s *Source) explain(ctx context.Context, what string, refusal error, query 
 	ctx, cancel := context.WithTimeout(ctx, s.limit)
 	defer cancel()
 	p := privileges{s.conn, s.path, denied}
-	r, err := remedy{}, error(nil)
-	if lost {
+	var r remedy
+	var err error
+	if lost != "" {
 		var role string
 		if role, err = p.role(ctx); err == nil {
-			r.statements, err = p.missingUsage(ctx, query, role)
+			r.statements, err = p.missingUsage(ctx, query, lost, role)
 		}
 	} else {
 		r, err = p.missing(ctx, refusal, query)
@@ -135,17 +136,34 @@ func (s *Source) Denials() []cdc.Finding {
 }
 
 // Recheck looks whether what is denied was granted meanwhile, and no longer says so of
-// what was. The changes that come next are not parked in any case.
+// what was, or of what is refused for another reason now: nobody asks that again while the
+// refusal stays the same. The changes that come next are not parked in any case.
 func (s *Source) Recheck(ctx context.Context, rs *Ruleset, by *Source) {
 	by.path = rs.path
 	for _, q := range rs.queries() {
 		s.deniedMu.Lock()
 		denied := s.denied[q.what] != nil
 		s.deniedMu.Unlock()
-		if denied && by.try(ctx, q) == nil {
+		if !denied {
+			continue
+		}
+		err := by.try(ctx, q)
+		switch refusal := by.explain(ctx, q.what, err, q.sql, rs.denied); {
+		case err == nil:
 			s.note(q.what, nil)
+		case ctx.Err() == nil && isDenied(refusal):
+			s.remember(q.what, refusal)
+		case ctx.Err() == nil && isBroken(refusal):
+			s.forget(q.what)
 		}
 	}
+}
+
+// forget no longer counts what as denied.
+func (s *Source) forget(what string) {
+	s.deniedMu.Lock()
+	defer s.deniedMu.Unlock()
+	delete(s.denied, what)
 }
 
 // Inherit takes over what Check of another source has found to be denied for the same
@@ -176,7 +194,7 @@ func (s *Source) remedyOf(what string, refusal error) (remedy, bool) {
 	s.deniedMu.Lock()
 	defer s.deniedMu.Unlock()
 	lost := s.denied[what]
-	if lost == nil || lost.message != withoutData(refusal).Error() || cdc.FaultOf(refusal) != cdc.FaultDenied {
+	if lost == nil || lost.message != withoutData(refusal).Error() {
 		return remedy{}, false
 	}
 	return lost.remedy, true

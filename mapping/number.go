@@ -16,6 +16,12 @@ func (rs *Ruleset) Identities() []string {
 	return identities
 }
 
+// Versions are short hashes of the rules as they are written, without what is for people, in
+// the order of Identities.
+func (rs *Ruleset) Versions() []string {
+	return mapped(rs.rules, func(b *boundRule) string { return b.rule.version })
+}
+
 // identity is a rule's, an heir's rule having its parent's; "": it is none of the rules.
 func (rs *Ruleset) identity(b *boundRule) string {
 	if b.inherits != nil {

@@ -371,3 +371,99 @@ func do(t *testing.T, conn *pgx.Conn, sql string) {
 		t.Fatal(err)
 	}
 }
+
+// TestDriftIsNoPrivilege: what a query names may have the name of a schema that the role may
+// not use, and yet the schema of the table has changed; and what is really not found for a
+// missing privilege is asked once, until Recheck finds another reason.
+func TestDriftIsNoPrivilege(t *testing.T) {
+	t.Parallel()
+	const role = "desviado"
+	const rules = `
+rules:
+  - event: item
+    table: itens_venda
+    on: insert
+    data: {id: id, nome: p.nome}
+    lookup: {p: "select cadastro.nome from artigos cadastro where id = new.artigo_id"}
+`
+	options := mapping.Options{OnSchemaChange: mapping.Stop}
+	setup := append(readingSchema(role), "create schema cadastro", "create schema app", "create table cadastro.outra (id int)", "alter table artigos set schema app",
+		"grant usage on schema app to "+role, "grant select on app.artigos to "+role,
+		"do $$ begin execute format('alter database %I set search_path = public, app, cadastro', current_database()); end $$")
+	conn := connect(t, setup...)
+	dropRole(t, conn, role)
+	dsn := strings.Replace(conn.Config().ConnString(), "postgres://postgres@", "postgres://"+role+"@", 1)
+	fresh, err := pgx.Connect(t.Context(), conn.Config().ConnString()) // which has the database's search_path
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = fresh.Close(context.Background()) })
+	l := &lab{TB: t, conn: fresh, dsn: dsn, log: &strings.Builder{}, tx: &cdc.Transaction{}}
+	l.source = mapping.NewSource(dsn, "", zerolog.Nop())
+	t.Cleanup(func() { l.source.Close(context.Background()) })
+	rs := bind(t, fresh, options, rules)
+	l.mapper = mapping.NewMapper(rs, nil, mapping.WithSource(l.source))
+	id := 0
+	insert := func() (string, error) {
+		id++
+		l.begin("")
+		l.mapper.Begin(l.tx)
+		var r recorder
+		if err := l.mapper.Map(l.change("itens_venda", values{"id": strconv.Itoa(id), "venda_id": "1", "artigo_id": "1"}), &r); err != nil {
+			return "", err
+		}
+		if err := l.mapper.Resolve(t.Context(), &r); err != nil {
+			l.mapper.Reset()
+			return "", err
+		}
+		return r.all[0].Parked, nil
+	}
+	recheck := func() {
+		t.Helper()
+		by := mapping.NewSource(dsn, "", zerolog.Nop())
+		l.source.Recheck(t.Context(), rs, by)
+		by.Close(t.Context())
+	}
+	drifts := func(after string) {
+		t.Helper()
+		parked, err := insert()
+		if drift := new(mapping.SchemaError); !errors.As(err, &drift) || strings.Contains(err.Error(), "GRANT") || l.source.Denied() != nil {
+			t.Errorf("after %s: parked %q, error %v, denied %v", after, parked, err, l.source.Denied())
+		}
+	}
+	parks := func(after, want, not string) {
+		t.Helper()
+		parked, err := insert()
+		if err != nil || !strings.Contains(parked, want) || not != "" && strings.Contains(parked, not) {
+			t.Errorf("after %s: parked %q, error %v", after, parked, err)
+		}
+	}
+	const usage, selects = "GRANT USAGE ON SCHEMA app TO " + role + ";", "GRANT SELECT ON app.artigos TO " + role + ";"
+	parks("nothing", "", "lookup")
+	do(t, conn, "alter table app.artigos rename column nome to titulo")
+	drifts("a column was renamed")
+	do(t, conn, "alter table app.artigos rename column titulo to nome; alter table app.artigos rename to mercadorias")
+	drifts("a table was renamed")
+	do(t, conn, "alter table app.mercadorias rename to artigos; revoke usage on schema app from "+role)
+	parks("USAGE was revoked", "lookup p lacks a privilege: relation \"artigos\" does not exist", "cadastro TO")
+	parks("USAGE was revoked", "as postgres, run "+usage, selects)
+	do(t, conn, "revoke select on app.artigos from "+role)
+	parks("SELECT was revoked, which nobody asks", usage, selects)
+	recheck()
+	parks("SELECT was revoked, and rechecked", selects, "")
+	do(t, conn, usage+selects+"alter table app.artigos rename to mercadorias")
+	recheck()
+	drifts("both were granted, and the table was renamed")
+	do(t, conn, "alter table app.mercadorias rename to artigos")
+	parks("all was taken back", "", "lookup")
+	do(t, conn, "create schema fora; alter table app.artigos set schema fora; grant usage on schema fora to "+role)
+	reader, err := cdc.Connect(t.Context(), dsn)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = parse(t, options, rules).Bind(t.Context(), reader)
+	_ = reader.Close(t.Context())
+	if err == nil || !strings.Contains(err.Error(), "write fora.artigos: ") || strings.Contains(err.Error(), "GRANT USAGE") {
+		t.Errorf("with the table outside of the search_path: %v", err)
+	}
+}

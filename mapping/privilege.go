@@ -40,7 +40,7 @@ func (p *privileges) missing(ctx context.Context, refusal error, query string) (
 	if ok && pg.Routine == "check_enable_rls" { // the message is in the server's language
 		return remedy{[]cdc.Statement{cdc.AlterRole(role, "BYPASSRLS")}, "because row-level security would hide rows, or let a lookup read a view of the table's owner"}, nil
 	}
-	grants, err := p.missingUsage(ctx, query, role)
+	grants, err := p.missingUsage(ctx, query, "", role)
 	if err != nil {
 		return remedy{}, err
 	}
@@ -90,9 +90,28 @@ func signatureOf(namespace, function string) string {
 	return strings.NewReplacer("N.", namespace+".", "F.", function+".").Replace("format('%I.%I(%s)', N.nspname, F.proname, pg_get_function_identity_arguments(F.oid))")
 }
 
+// operatorAt is an operator at the beginning of a text.
+var operatorAt = regexp.MustCompile("^[-+*/<>=~!@#%^&|`?]+")
+
+// absent is the name, in the query, of the table, type, function or operator that the server
+// does not find; "": the error is not of that kind, such as that of a column.
+func absent(refusal error, query string) string {
+	pg, ok := errors.AsType[*pgconn.PgError](refusal)
+	if !ok || pg.Position < 1 || !slices.Contains([]string{cdc.CodeUndefinedTable, cdc.CodeUndefinedFunction, cdc.CodeUndefinedObject}, pg.Code) {
+		return ""
+	}
+	at := query[byteOffset(query, int(pg.Position)-1):]
+	if parts := identifier.FindAllString(writtenName.FindString(at), -1); len(parts) > 0 {
+		return unquote(parts[len(parts)-1])
+	}
+	return operatorAt.FindString(at)
+}
+
 // missingUsage finds the schemas that a query names, or in which its names are found, and
 // that the role may not use, and the tables and functions there that it may not use, either.
-func (p *privileges) missingUsage(ctx context.Context, query, role string) ([]cdc.Statement, error) {
+// With lost, the name of what the server does not find, it is about the schemas of the path that
+// have such an object: the server passes over them.
+func (p *privileges) missingUsage(ctx context.Context, query, lost, role string) ([]cdc.Statement, error) {
 	all, tables := mapped(identifier.FindAllString(query, -1), unquote), []string{}
 	for _, m := range namedTable.FindAllStringSubmatch(query, -1) {
 		tables = append(tables, unquote(m[1]))
@@ -100,10 +119,13 @@ func (p *privileges) missingUsage(ctx context.Context, query, role string) ([]cd
 	rows, _ := p.conn.Query(ctx, `
 		with lacking as (
 			select n.oid, n.nspname from pg_catalog.pg_namespace n
-			where not has_schema_privilege(n.oid, 'USAGE') and (n.nspname::text = any($1::text[])
-				or (n.nspname = any(`+cdc.DatabasePath+`) or '"' || replace(n.nspname::text, '"', '""') || '"' = any(string_to_array($3::text, ', '))) and (
+			cross join lateral (select n.nspname = any(`+cdc.DatabasePath+`) or '"' || replace(n.nspname::text, '"', '""') || '"' = any(string_to_array($3::text, ', ')) as path) i
+			where not has_schema_privilege(n.oid, 'USAGE') and case when $4::text <> '' then i.path and (
+					exists (select from pg_catalog.pg_class where relnamespace = n.oid and relname::text = $4) or exists (select from pg_catalog.pg_type where typnamespace = n.oid and typname::text = $4)
+					or exists (select from pg_catalog.pg_proc where pronamespace = n.oid and proname::text = $4) or exists (select from pg_catalog.pg_operator where oprnamespace = n.oid and oprname::text = $4))
+				else n.nspname::text = any($1::text[]) or i.path and (
 					exists (select from pg_catalog.pg_class c where c.relnamespace = n.oid and c.relname::text = any($2::text[]))
-					or exists (select from pg_catalog.pg_proc f where f.pronamespace = n.oid and f.proname::text = any($1::text[])))))
+					or exists (select from pg_catalog.pg_proc f where f.pronamespace = n.oid and f.proname::text = any($1::text[]))) end)
 		select l.nspname::text, o.name, o.function, o.signature from lacking l
 		cross join lateral (
 			select '' as name, 0::oid as function, '' as signature
@@ -113,7 +135,7 @@ func (p *privileges) missingUsage(ctx context.Context, query, role string) ([]cd
 			union all
 			select '', f.oid, `+signatureOf("l", "f")+` from pg_catalog.pg_proc f
 			where f.pronamespace = l.oid and f.prokind in ('f', 'a') and f.proname::text = any($1::text[]) and not has_function_privilege(f.oid, 'EXECUTE')
-		) o order by 1, 2, 4`, pgx.QueryExecModeExec, all, tables, p.path) // ForEachRow returns its error
+		) o order by 1, 2, 4`, pgx.QueryExecModeExec, all, tables, p.path, lost) // ForEachRow returns its error
 	var schema, table, signature string
 	var function uint32
 	var grants, objects []cdc.Statement

@@ -336,14 +336,14 @@ func isRefused(err error) bool {
 
 // schemaError is the error of a lookup that no longer fits.
 func (l *boundLookup) schemaError(err error) *SchemaError {
-	hint := "check the rule and load it again (a restart)"
+	what, hint := "no longer fits the database", "check the rule and load it again (a restart)"
 	if isDenied(err) {
-		hint = deniedHint(err)
+		what, hint = "lacks a privilege", deniedHint(err)
 	}
 	if !errors.Is(err, errResult) {
 		err = withoutData(err)
 	}
-	return &SchemaError{Rule: l.place, Event: l.path(), What: fmt.Sprintf("%s no longer fits the database: %v", l.title(), err), Hint: hint}
+	return &SchemaError{Rule: l.place, Event: l.path(), What: fmt.Sprintf("%s %s: %v", l.title(), what, err), Hint: hint}
 }
 
 // lookupCache holds the rows of a lookup with cache.

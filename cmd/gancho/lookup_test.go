@@ -319,8 +319,14 @@ insert into pedidos values (1)`)
 	}
 	b.stop()
 
-	// A rule that is new needs its privileges at the start.
+	// A rule that is new needs its privileges at the start, and so does one that is edited.
 	w.exec("revoke select on clientes from " + role)
+	ran := w.rules
+	w.rules = strings.Replace(ran, "    columns: [id]\n", "    data: {n: c.nome}\n    lookup: {c: select nome from clientes limit 1}\n", 1)
+	if code, _, stderr := command(t, "run", "--config", w.write()); code != 1 || !strings.Contains(stderr, "lookup c: ") {
+		t.Errorf("with an edited rule: exit %d: %s", code, stderr)
+	}
+	w.rules = ran
 	w.rules += "  - {event: novo, table: avisos, on: insert, data: {n: c.nome}, lookup: {c: select nome from clientes limit 1}}\n"
 	if code, _, stderr := command(t, "run", "--config", w.write()); code != 1 || !strings.Contains(stderr, "lookup c: ") {
 		t.Errorf("with a new rule: exit %d: %s", code, stderr)

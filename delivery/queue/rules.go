@@ -61,17 +61,45 @@ func (q *Queue) NumberRules(ctx context.Context, rules []string) ([]int, error) 
 	return numbers, annotate(err, "number rules")
 }
 
-// NumberedRules returns the rules that have numbers in the newest epoch: those that a
-// bridge has run with. It needs no Claim.
-func (q *Queue) NumberedRules(ctx context.Context) (map[string]bool, error) {
+// recordVersionsScript writes the versions of rules, unless the epoch is no longer the
+// queue's. What it writes first, a full Redis allows, for the reason that ackScript gives.
+var recordVersionsScript = redis.NewScript(`
+redis.call('HDEL', KEYS[1], '')
+if redis.call('HGET', KEYS[1], 'epoch') ~= ARGV[1] then return 0 end
+for i = 2, #ARGV, 2 do redis.call('HSET', KEYS[1], 'version:' .. ARGV[1] .. ':' .. ARGV[i], ARGV[i + 1]) end
+return 1`)
+
+// RecordVersions remembers in which version the rules run, in the order of the rules. Call it
+// after NumberRules.
+func (q *Queue) RecordVersions(ctx context.Context, rules, versions []string) error {
+	q.sources.mu.Lock()
+	defer q.sources.mu.Unlock()
+	if q.sources.claimed == nil {
+		return errNotClaimed
+	}
+	args := []any{int(q.sources.claimed.epoch)}
+	for i, rule := range rules {
+		args = append(args, rule, versions[i])
+	}
+	recorded, err := recordVersionsScript.Run(ctx, q.sources.client, []string{q.sources.key}, args...).Int()
+	if err == nil && recorded == 0 {
+		err = errClaimLost
+	}
+	return annotate(err, "record the versions of the rules")
+}
+
+// NumberedRules returns the rules that have numbers in the newest epoch, those that a
+// bridge has run with, and the versions that RecordVersions had last; "" where none is known:
+// Redis has lost it, or a Gancho that did not record them has run the rule. It needs no Claim.
+func (q *Queue) NumberedRules(ctx context.Context) (map[string]string, error) {
 	record, err := q.sources.client.HGetAll(ctx, q.sources.key).Result()
 	if err != nil {
 		return nil, annotate(err, "read the rules' numbers")
 	}
-	rules, prefix := map[string]bool{}, "rule:"+record["epoch"]+":"
+	rules, epoch := map[string]string{}, record["epoch"]
 	for field := range record {
-		if rule, numbered := strings.CutPrefix(field, prefix); numbered {
-			rules[rule] = true
+		if rule, numbered := strings.CutPrefix(field, "rule:"+epoch+":"); numbered {
+			rules[rule] = record["version:"+epoch+":"+rule]
 		}
 	}
 	return rules, nil

@@ -141,3 +141,32 @@ func TestNumberRulesBound(t *testing.T) {
 	}
 	numberRules(t, queuetest.Open(t, r), []int{7}, rules[7])
 }
+
+// TestRuleVersions: the newest version of each rule is remembered in its epoch, also by a
+// full Redis; that of a rule which ran before versions were recorded is not known.
+func TestRuleVersions(t *testing.T) {
+	t.Parallel()
+	r := queuetest.StartRedis(t)
+	q := queuetest.Open(t, r)
+	numberRules(t, q, []int{0, 1, 2}, "a", "b", "c")
+	if err := queuetest.Client(t, r).ConfigSet(t.Context(), "maxmemory", "1").Err(); err != nil {
+		t.Fatal(err)
+	}
+	for _, version := range []string{"v1", "v2"} {
+		if err := q.RecordVersions(t.Context(), []string{"a", "b"}, []string{"u", version}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	got, err := queuetest.OpenOnly(t, r).NumberedRules(t.Context())
+	if diff := cmp.Diff(map[string]string{"a": "u", "b": "v2", "c": ""}, got); diff != "" || err != nil {
+		t.Errorf("versions (-want +got):\n%s%v", diff, err)
+	}
+	moved := queuetest.Source()
+	moved.Timeline++
+	if _, err := queuetest.OpenOnly(t, r).Claim(t.Context(), moved, true); err != nil {
+		t.Fatal(err)
+	}
+	if err := q.RecordVersions(t.Context(), []string{"a"}, []string{"w"}); err == nil {
+		t.Error("a version was recorded in an epoch that is over")
+	}
+}

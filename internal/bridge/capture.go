@@ -197,7 +197,10 @@ func (c *capture) number(ctx context.Context, rules *mapping.Ruleset) error {
 		return err
 	}
 	rules.Number(numbers)
-	return nil
+	_, err = waitFor(ctx, c.Log, "redis", func() (struct{}, error) {
+		return struct{}{}, c.queue.RecordVersions(ctx, rules.Identities(), rules.Versions())
+	})
+	return err
 }
 
 // rememberSource stores as whose the queue was claimed, and the rules' numbers, should Redis
@@ -287,7 +290,8 @@ func (c *capture) prepare(ctx context.Context, rules *mapping.Rules) (*mapping.R
 
 // unlessDenied returns the rules all the same if nothing is wrong but that privileges are
 // missing that their rules had before: as while the bridge runs, their changes are parked,
-// and other rules go on. A rule that never ran is refused.
+// and other rules go on. A rule that never ran, or ran otherwise than it is written now, is
+// refused. One of which it is not known how it ran has run as it is.
 func (c *capture) unlessDenied(ctx context.Context, bound *mapping.Ruleset, err error) (*mapping.Ruleset, error) {
 	mistakes, ok := errors.AsType[*mapping.Mistakes](err)
 	if !ok {
@@ -301,7 +305,14 @@ func (c *capture) unlessDenied(ctx context.Context, bound *mapping.Ruleset, err 
 	if unknown != nil {
 		return nil, unknown
 	}
-	if slices.ContainsFunc(denied, func(rule string) bool { return !known[rule] }) {
+	now := map[string]string{}
+	for i, rule := range rules.Identities() {
+		now[rule] = rules.Versions()[i]
+	}
+	if slices.ContainsFunc(denied, func(rule string) bool {
+		version, ran := known[rule]
+		return !ran || version != "" && version != now[rule]
+	}) {
 		return nil, err
 	}
 	return rules, nil

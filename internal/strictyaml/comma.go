@@ -10,7 +10,8 @@ import (
 // Between { and }, or [ and ], a comma ends a value, also that of an SQL expression:
 // {when: id in (1, 2)} is a value "id in (1" and a key "2)". Such a slip is told once, with
 // the value in quotes to be copied, and what the person meant is read on. It is recognised
-// by ParseSQL alone: in other documents a value may be a secret, which is not repeated.
+// by ParseSQL alone: in other documents a value may be a secret, which is not repeated. A
+// document that is in order without that stays so: only what cannot be a key of it is joined.
 
 // span is a value on a line, in characters.
 type span struct{ start, end int }
@@ -113,7 +114,7 @@ func (d *Document) joinNext(n *yaml.Node, i, step int) {
 		return
 	}
 	// A key of several words without a value is none.
-	whole := step == 2 && next.Style == 0 && strings.Contains(next.Value, " ") && n.Content[i+2].Value == "" && n.Content[i+2].Style == 0
+	whole := step == 2 && next.Style == 0 && strings.Contains(next.Value, " ") && d.cutOff(next, n.Content[i+2])
 	if closed(value.Value) && !whole {
 		return
 	}
@@ -122,12 +123,27 @@ func (d *Document) joinNext(n *yaml.Node, i, step int) {
 	if !ok || s.start != value.Column-1 {
 		return
 	}
+	last := i + 1
+	for last < len(n.Content) && n.Content[last].Line == value.Line && n.Content[last].Column-1 < s.end {
+		if step == 2 && !d.cutOff(n.Content[last], n.Content[last+1]) {
+			return
+		}
+		last += step
+	}
 	text := strings.TrimSpace(string(line[s.start:s.end]))
 	d.errorAt(value.Line, value.Column, commaHint(text), commaMessage)
 	value.Value = text
-	last := i + 1
-	for last < len(n.Content) && n.Content[last].Line == value.Line && n.Content[last].Column-1 < s.end {
-		last += step
-	}
 	n.Content = slices.Delete(n.Content, i+1, min(last, len(n.Content)))
+}
+
+// cutOff reports whether what stands as a key may be the rest of a value: nobody wrote a
+// value of its own for it, or the colon. A text such as Caixa d'água has an odd quote, too, and
+// the keys behind it are keys.
+func (d *Document) cutOff(key, value *yaml.Node) bool {
+	if value.Kind != yaml.ScalarNode || value.Value != "" || value.Style != 0 {
+		return false
+	}
+	line := []rune(d.lines[key.Line-1])
+	end := min(key.Column-1+len([]rune(key.Value)), len(line))
+	return key.Style != 0 || !strings.HasPrefix(strings.TrimLeft(string(line[end:]), " "), ":")
 }

@@ -49,6 +49,8 @@ func TestCommasInSQL(t *testing.T) {
 	for _, src := range []string{
 		"{columns: [id, nome], on: [insert, update]}", "{a: 'x(1, 2)', b: \"y(1, 2)\"}", "{title: Preço (R$), group: b}", "{a: f(x), b: 'it''s'}",
 		"a: coalesce(x, 'y')\nb: id in (1, 2)\n", "{a: x, b}", "[]", "{}", "{a: 1, b: }",
+		"{event: x, title: Caixa d'água, group: Copo d'água, table: t, on: insert, columns: [id]}", "{title: Caixa d'água, on_error: , group: d'água}",
+		"{nome: Ana, data de nascimento: , obs: }", "{nome: Ana, data de nascimento : }", "{title: Preço (R$, group: em reais)}", "{title: d'água, x: {y: d'água}}",
 	} {
 		if errs := strictyaml.ParseSQL("r.yaml", []byte(src)).Errors(); len(errs) > 0 {
 			t.Errorf("%s: %v", src, errs)

@@ -94,7 +94,7 @@ func Load(rs *mapping.Ruleset, o Options, files ...string) (*Suite, error) {
 }
 
 func (s *Suite) read(name string, src []byte) strictyaml.Errors {
-	d := strictyaml.ParseSQL(name, src)
+	d := strictyaml.Parse(name, src, nil) // its values are data, not SQL
 	if !d.Root().Valid() && len(d.Errors()) == 0 {
 		d.Add("write tests: and below it - name:, given: and expect:", "the file is empty")
 	}
