@@ -161,6 +161,19 @@ func ReadSlot(ctx context.Context, conn *pgx.Conn, slot string) (Slot, error) {
 	return s, nil
 }
 
+// Strain says that the source suffers because of the WAL that it holds for the slot: it is
+// about to drop it, and what that means, or it is more than limit bytes, and what to do.
+// Empty: neither.
+func (s *Slot) Strain(limit int64, dropped, held string) string {
+	switch {
+	case s.WALStatus == "unreserved" || s.WALStatus == "lost":
+		return fmt.Sprintf("the source is about to drop the slot's WAL (wal_status %s, %d MB held): %s", s.WALStatus, s.HeldBytes>>20, dropped)
+	case s.HeldBytes > limit:
+		return fmt.Sprintf("the source holds %d MB of WAL for the slot: its disk may fill; %s", s.HeldBytes>>20, held)
+	}
+	return ""
+}
+
 // SlotGauge measures a slot again and again over one connection; see [CatalogWatch],
 // whose statements may take long. It is safe for concurrent use: measurements take
 // turns.

@@ -104,8 +104,10 @@ func TestRowMapper(t *testing.T) {
 		"contrato.gravado rules.yaml:20:38: evaluate when: division by zero (SQLSTATE 22012)",
 		`contrato.lido {"id":3}`,
 	})
-	if _, err := reader.Rows(t.Context(), rs, mapping.RowQuery{Table: table, Where: "situacao = ", Limit: 1}, nil); !errors.Is(err, mapping.ErrCondition) {
-		t.Errorf("a wrong condition: %v", err)
+	for _, where := range []string{"situacao = ", "nao_ha = 1", "id = 'abc'", "1 / (id - id) = 1"} {
+		if _, err := reader.Rows(t.Context(), rs, mapping.RowQuery{Table: table, Where: where, Limit: 1}, nil); !errors.Is(err, mapping.ErrCondition) || strings.Contains(err.Error(), "abc") {
+			t.Errorf("the wrong condition %s: %v", where, err)
+		}
 	}
 }
 

@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"gancho/cdc"
+	"gancho/internal/jsontext"
+	"gancho/internal/pgtext"
 	"gancho/internal/strictyaml"
 	"gancho/mapping/expr"
 )
@@ -271,10 +273,11 @@ func (j *judge) values(ctx context.Context, b *boundRule, op cdc.Op, p whenPart,
 	}
 	for _, f := range root.fields {
 		raw, read := values[f.name]
-		_, column, _ := strings.Cut(f.name, ".")
-		v := JudgedValue{Name: f.name, Hidden: j.hide(column) || slices.ContainsFunc(j.rs.shownBy(b, f.leaf), j.hide)}
-		if text := jsonText(raw); read && !v.Hidden && string(raw) != "null" {
-			v.Value = &text
+		lookup, column, _ := strings.Cut(f.name, ".")
+		hidden := func(name string) bool { return j.hide(name) || b.hidden[name] }
+		v := JudgedValue{Name: f.name, Hidden: hidden(column) || b.masks(lookup, column) || slices.ContainsFunc(j.rs.shownBy(b, f.leaf), hidden)}
+		if read && !v.Hidden && string(raw) != "null" {
+			v.Value = j.text(raw)
 		}
 		out.add(v)
 	}
@@ -284,15 +287,36 @@ func (j *judge) values(ctx context.Context, b *boundRule, op cdc.Op, p whenPart,
 // column is the value of a column of the row.
 func (j *judge) column(b *boundRule, i int) JudgedValue {
 	column := j.table.Relation.Columns[i]
-	v := JudgedValue{Name: column.Name, Hidden: b.denied[column.Name] || j.hide(column.Name) || j.hide(domainName(column.Type))}
-	if !v.Hidden && j.row[i].State == cdc.Present {
-		text := string(j.row[i].Text)
-		if len(text) > maxJudgedValue {
-			text = strings.ToValidUTF8(text[:maxJudgedValue], "") + "..."
-		}
-		v.Value = &text
+	v := JudgedValue{Name: column.Name, Hidden: b.denied[column.Name] || b.hidden[column.Name] || j.hide(column.Name) || j.hide(domainName(column.Type))}
+	if v.Hidden || j.row[i].State != cdc.Present {
+		return v
+	}
+	text := j.row[i].Text
+	if !namesMembers(column.Type) {
+		v.Value = j.text(jsontext.AppendString(nil, text))
+		return v
+	}
+	raw, err := pgtext.AppendJSON(nil, column.Type, column.TypeMod, text, nil)
+	if v.Hidden = err != nil; !v.Hidden {
+		v.Value = j.text(raw)
 	}
 	return v
+}
+
+// text is a value of JSON as people read it, without the members that hide names. A text
+// may be JSON itself.
+func (j *judge) text(raw []byte) *string {
+	var text string
+	if json.Unmarshal(raw, &text) != nil {
+		text = string(raw)
+	}
+	if trimmed := strings.TrimSpace(text); trimmed != "" && strings.ContainsRune("{[", rune(trimmed[0])) && json.Valid([]byte(trimmed)) {
+		text = string(jsontext.Redact([]byte(trimmed), func(_, name string) bool { return j.hide(name) }))
+	}
+	if len(text) > maxJudgedValue {
+		text = strings.ToValidUTF8(text[:maxJudgedValue], "") + "..."
+	}
+	return &text
 }
 
 // add adds a value, each name once.
@@ -300,16 +324,4 @@ func (c *JudgedConjunct) add(v JudgedValue) {
 	if !slices.ContainsFunc(c.Values, func(o JudgedValue) bool { return o.Name == v.Name }) {
 		c.Values = append(c.Values, v)
 	}
-}
-
-// jsonText is a JSON value as people read it.
-func jsonText(raw json.RawMessage) string {
-	var text string
-	if json.Unmarshal(raw, &text) != nil {
-		text = string(raw)
-	}
-	if len(text) > maxJudgedValue {
-		text = strings.ToValidUTF8(text[:maxJudgedValue], "") + "..."
-	}
-	return text
 }

@@ -62,16 +62,13 @@ func (s *Source) Rows(ctx context.Context, rs *Ruleset, q RowQuery, each func(ro
 			continue
 		}
 		if _, err := conn.PgConn().ExecParams(ctx, s.encoding.Encode(statement), nil, nil, nil, nil).Close(); err != nil {
-			if q.Where != "" && cdc.FaultOf(err) == cdc.FaultSchema {
-				return nil, fmt.Errorf("read rows of %s: %w: %w", q.Table.Relation.TableName(), ErrCondition, withoutData(err))
-			}
-			return nil, rowsError(q.Table, err)
+			return nil, q.failed(err)
 		}
 	}
 	row := make([]cdc.Datum, len(q.Table.Relation.Columns))
 	for n := rowsPerFetch; n == rowsPerFetch; {
 		if n, err = s.fetch(ctx, conn, columns, row, each); err != nil {
-			return nil, rowsError(q.Table, err)
+			return nil, q.failed(err)
 		}
 	}
 	return unreadable, nil
@@ -105,6 +102,17 @@ func (s *Source) fetch(ctx context.Context, conn *pgx.Conn, columns []int, row [
 
 // eachError is an error of who was given a row.
 type eachError struct{ error }
+
+// failed is an error of the query. What the statement itself or a value in it makes fail is
+// in the condition: the rest of it is ours. PostgreSQL evaluates constants when it plans, and the rest
+// row by row.
+func (q *RowQuery) failed(err error) error {
+	_, own := errors.AsType[*eachError](err)
+	if fault := cdc.FaultOf(err); q.Where != "" && !own && (fault == cdc.FaultSchema || fault == cdc.FaultValue) {
+		return fmt.Errorf("read rows of %s: %w: %w", q.Table.Relation.TableName(), ErrCondition, withoutData(err))
+	}
+	return rowsError(q.Table, err)
+}
 
 // rowsError is an error of reading rows, for people.
 func rowsError(t *cdc.Table, err error) error {

@@ -121,3 +121,44 @@ func domainName(t *cdc.Type) string {
 	}
 	return ""
 }
+
+// masks reports whether the rule shows a column of a lookup only masked or hashed.
+func (b *boundRule) masks(lookup, column string) bool {
+	named := func(tokens expr.TokenList) bool {
+		for i, t := range tokens {
+			if t.Text == lookup && tokens.At(i+1).Is(".") && tokens.At(i+2).Text == column {
+				return true
+			}
+		}
+		return false
+	}
+	shown := []*expression{b.tenant, b.key}
+	for _, f := range leafFields(b.data) {
+		shown = append(shown, f.leaf)
+	}
+	masked := false
+	for _, e := range shown {
+		if e == nil {
+			continue
+		}
+		if named(unhidden(e.text)) {
+			return false
+		}
+		all, _ := expr.Tokens(e.text)
+		masked = masked || named(all)
+	}
+	return masked
+}
+
+// namesMembers reports whether values of a type have members with names of their own.
+func namesMembers(t *cdc.Type) bool {
+	switch t = t.Base(); t.Kind {
+	case cdc.KindComposite:
+		return true
+	case cdc.KindArray:
+		return t.Elem != nil && namesMembers(t.Elem)
+	case cdc.KindBase:
+		return slices.Contains([]string{"json", "jsonb", "hstore"}, t.Name)
+	}
+	return false
+}

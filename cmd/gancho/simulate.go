@@ -188,7 +188,7 @@ func (f *simulateFlags) options(c *config.Config, log zerolog.Logger) simulate.O
 			DSN: c.Source.DSN.Reveal(), Slot: "gancho_simulate_" + strings.ToLower(rand.Text()[:12]), Publication: c.Source.Publication,
 			Encoding: cdc.Encoding(c.Source.Encoding), Log: log,
 		},
-		LookupDSN: cmp.Or(c.Source.LookupDSN, c.Source.DSN).Reveal(), TransactionMemory: c.Mapping.TransactionMemory,
+		LookupDSN: cmp.Or(c.Source.LookupDSN, c.Source.DSN).Reveal(), TransactionMemory: c.Mapping.TransactionMemory, LagWarning: c.Source.LagWarning,
 		Endpoints: c.Endpoints, Unmasked: f.unmasked, Past: f.from != "",
 	}
 }

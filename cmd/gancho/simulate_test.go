@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io/fs"
 	"os"
@@ -371,6 +372,7 @@ func TestSimulateRefusals(t *testing.T) {
 		{"--rows true", "--table is missing"},
 		{"--table alunos", "--rows is missing"},
 		{"--table unidades --rows true", "no rule takes rows of the table unidades"},
+		{"--table alunos --rows id='abc'", "--rows: read rows of public.alunos: PostgreSQL does not take the condition"},
 		{"--table alunos --rows true --limit 0", "write 1 or more"},
 		{"--limit 5", "--limit is for --rows"},
 		{"--for -1s", "write a time such as 10m"},
@@ -387,7 +389,7 @@ func TestSimulateRefusals(t *testing.T) {
 	if _, err := open.Exec(context.Background(), "begin; select txid_current()"); err != nil {
 		t.Fatal(err)
 	}
-	waits := w.start("simulate")
+	waits := w.start("simulate", "--record", "never.rec")
 	waits.waitLog("creating a temporary slot")
 	if err := waits.cmd.Process.Signal(syscall.SIGINT); err != nil {
 		t.Fatal(err)
@@ -395,6 +397,9 @@ func TestSimulateRefusals(t *testing.T) {
 	waits.wait(1)
 	if text := waits.text(); !strings.Contains(text, "before the stream began") {
 		t.Errorf("interrupted while it waits: %s", text)
+	}
+	if _, err := os.Stat(filepath.Join(w.dir, "never.rec")); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("a recording of nothing stays: %v", err)
 	}
 	if _, err := open.Exec(context.Background(), "rollback"); err != nil {
 		t.Fatal(err)
@@ -464,5 +469,30 @@ func TestSimulatePresets(t *testing.T) {
 	replayed := w.simulated(0, "--from", "scenes.rec")
 	if diff := cmp.Diff(counts(&live), counts(&replayed)); diff != "" {
 		t.Errorf("-live +replayed:\n%s", diff)
+	}
+}
+
+// TestSimulateLagging: a lookup that waits keeps WAL in the source, which is said.
+func TestSimulateLagging(t *testing.T) {
+	t.Parallel()
+	w := newGym(t)
+	w.source = "  lag_warning: 1MiB"
+	w.write()
+	b := w.live("--json")
+	lock := w.connect()
+	if _, err := lock.Exec(context.Background(), "begin; lock unidades"); err != nil {
+		t.Fatal(err)
+	}
+	w.exec(gymChanges)
+	for range 4 {
+		w.exec("select pg_logical_emit_message(false, 'carga', repeat('x', 1000000))")
+	}
+	b.waitLog("of WAL for the slot")
+	if _, err := lock.Exec(context.Background(), "rollback"); err != nil {
+		t.Fatal(err)
+	}
+	w.readAll()
+	if r := b.interrupted(3); len(r.Rules) == 0 {
+		t.Errorf("no report after the wait: %+v", r)
 	}
 }

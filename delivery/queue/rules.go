@@ -83,7 +83,7 @@ func (q *Queue) RecordVersions(ctx context.Context, rules, versions []string) er
 	}
 	recorded, err := recordVersionsScript.Run(ctx, q.sources.client, []string{q.sources.key}, args...).Int()
 	if err == nil && recorded == 0 {
-		err = errClaimLost
+		err = ErrClaimLost
 	}
 	return annotate(err, "record the versions of the rules")
 }

@@ -2,7 +2,6 @@ package bridge
 
 import (
 	"context"
-	"fmt"
 	"sync"
 	"time"
 
@@ -143,11 +142,5 @@ func (b *bridge) measureSlot(ctx context.Context) (cdc.Slot, error) {
 // lagWarning returns what to say when the source is about to suffer: a disk
 // that fills stops the legacy application.
 func (b *bridge) lagWarning(lag *cdc.Slot) string {
-	switch {
-	case lag.WALStatus == "unreserved" || lag.WALStatus == "lost":
-		return fmt.Sprintf("the source is about to drop the slot's WAL (wal_status %s, %d MB held): events will be lost; raise max_slot_wal_keep_size", lag.WALStatus, lag.HeldBytes>>20)
-	case lag.HeldBytes > b.LagWarning:
-		return fmt.Sprintf("the source holds %d MB of WAL for the slot: its disk may fill; see why events are not confirmed (Redis? a long transaction?)", lag.HeldBytes>>20)
-	}
-	return ""
+	return lag.Strain(b.LagWarning, "events will be lost; raise max_slot_wal_keep_size", "see why events are not confirmed (Redis? a long transaction?)")
 }

@@ -23,7 +23,8 @@ type Change struct {
 // Compare says what the events are otherwise than their former schemas, as Schema wrote
 // them, say, in the order of the schemas and then of the events. Whatever is sent now must have been
 // allowed before: so a field that is removed, or that may now be null, missing, another type,
-// longer, or have another value, breaks receivers, and one that is new does not.
+// longer, or have another value, breaks receivers, and one that is new does not. So does what
+// only some of an event's rules sent, if none sends it any more.
 func Compare(former []*jsonschema.Schema, now []Event) []Change {
 	var out []Change
 	known := map[string]bool{}
@@ -128,6 +129,7 @@ func (c *comparison) bodies(was, now *jsonschema.Schema) {
 			for _, a := range after[op] {
 				c.closest("", before[op], a)
 			}
+			c.losses(before[op], after[op])
 		}
 	}
 }
@@ -319,7 +321,7 @@ func (c *comparison) lists(path string, was, now *jsonschema.Schema) {
 			c.values(fmt.Sprintf("%s.%d", path, i), was.Prefix[i], item)
 		}
 	}
-	if len(now.Prefix) < len(was.Prefix) {
+	if len(now.Prefix) < len(was.Prefix) || len(now.Prefix) > len(was.Prefix) && was.Items != nil && was.Items.IsNothing() {
 		c.breaks(path, "had %d items, and has %d", len(was.Prefix), len(now.Prefix))
 	}
 	if was.Items != nil && now.Items != nil {

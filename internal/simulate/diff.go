@@ -4,6 +4,8 @@ import (
 	"maps"
 	"slices"
 	"strings"
+
+	"gancho/internal/jsontext"
 )
 
 // What the other rules make of an event, or of a change that these park.
@@ -167,7 +169,7 @@ func (s *side) masked(e *event) *event {
 	out := *e
 	out.data, out.previous, out.tenant = m.object(e.data), m.object(e.previous), m.tenant(e.tenant)
 	if !m.off {
-		out.key = hidden // keys are not sent, and may be anything
+		out.key = jsontext.Redacted // keys are not sent, and may be anything
 	}
 	return &out
 }

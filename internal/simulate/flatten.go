@@ -30,7 +30,7 @@ func flattenValue(out []leaf, d *json.Decoder, path string) []leaf {
 	}
 	delim, nested := token.(json.Delim)
 	if !nested {
-		return append(out, leaf{path, string(appendScalar(nil, token))})
+		return append(out, leaf{path, string(jsontext.AppendScalar(nil, token))})
 	}
 	before := len(out)
 	for d.More() {

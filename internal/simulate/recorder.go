@@ -94,6 +94,9 @@ func (r *Recorder) Close() error {
 	return errors.Join(r.err, r.out.Flush(), r.zip.Close(), r.file.Close())
 }
 
+// discard removes a recording of nothing.
+func (r *Recorder) discard() error { return errors.Join(r.file.Close(), os.Remove(r.file.Name())) }
+
 func (r *Recorder) begin(tx *cdc.Transaction) error {
 	r.start()
 	r.number(uint64(tx.Commit))

@@ -9,12 +9,13 @@ import (
 	"time"
 
 	"gancho/cdc"
+	"gancho/internal/retry"
 	"gancho/mapping"
 )
 
 // Live applies the rules to the live changes of the source, read by a temporary slot, until
 // the context ends or, unless it is 0, so long after the stream began. With a recorder it
-// records them. The error of a source that is not ready is a *cdc.SetupError. After a lost
+// records them, and leaves no file if the stream does not begin. The error of a source that is not ready is a *cdc.SetupError. After a lost
 // connection the report has what was seen until then.
 func (s *Simulation) Live(ctx context.Context, lasts time.Duration, record func(*cdc.Source) (*Recorder, error)) (*Report, error) {
 	o := s.options.Source
@@ -40,12 +41,23 @@ func (s *Simulation) Live(ctx context.Context, lasts time.Duration, record func(
 			time.AfterFunc(lasts, cancel)
 		}
 	}
+	watched := make(chan struct{})
+	go func() {
+		defer close(watched)
+		s.watchSlot(reading)
+	}()
 	failed := reader.Run(reading, s)
 	to := time.Now()
+	cancel()
+	<-watched
 	if failed == nil {
 		failed = s.end(ctx)
 	}
-	if s.recorder != nil {
+	switch {
+	case s.recorder == nil:
+	case from.IsZero(): // created early, so that what stands in its way is known before the wait
+		failed = errors.Join(failed, s.recorder.discard())
+	default:
 		failed = errors.Join(failed, s.recorder.Close())
 	}
 	if from.IsZero() && failed == nil {
@@ -55,6 +67,36 @@ func (s *Simulation) Live(ctx context.Context, lasts time.Duration, record func(
 		return nil, failed
 	}
 	return s.Report(OverLive, from, to), failed
+}
+
+const (
+	// measureEvery is the time between two measurements of the slot.
+	measureEvery = 2 * time.Second
+	// complainEvery is how often WAL that is held is logged.
+	complainEvery = time.Minute
+)
+
+// watchSlot says, until the context ends, that the source holds WAL for the slot: while
+// lookups are slow, or a transaction is long, the stream is not read.
+func (s *Simulation) watchSlot(ctx context.Context) {
+	o := &s.options.Source
+	gauge := cdc.NewSlotGauge(o.DSN, o.Slot)
+	defer gauge.Close(context.WithoutCancel(ctx))
+	var complained time.Time
+	for retry.Wait(ctx, measureEvery) == nil {
+		slot, err := gauge.Measure(ctx)
+		if err != nil {
+			if ctx.Err() == nil && !errors.Is(err, cdc.ErrNoSlot) { // it is not there before the stream begins
+				o.Log.Debug().Err(err).Msg("slot not measured")
+			}
+			continue
+		}
+		strain := slot.Strain(s.options.LagWarning, "the simulation will end early", "end the simulation (Ctrl-C), which drops the slot, or see why it is slow (lookups? a long transaction?)")
+		if strain != "" && time.Since(complained) >= complainEvery {
+			complained = time.Now()
+			o.Log.Error().Str("slot", o.Slot).Msg(strain)
+		}
+	}
 }
 
 // needs are the tables of all rules.

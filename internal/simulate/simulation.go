@@ -18,6 +18,9 @@ type Options struct {
 	Source cdc.Options
 	// LookupDSN leads to where rules look things up, and existing rows are read.
 	LookupDSN string
+	// LagWarning is the WAL held for the temporary slot, in bytes, from which on it is
+	// logged.
+	LagWarning int64
 	// TransactionMemory is that of the bridge, in bytes.
 	TransactionMemory int64
 	// Endpoints are those of the configuration.
