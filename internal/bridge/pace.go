@@ -103,6 +103,12 @@ func (p *pace) took(d time.Duration, rows, bytes int) {
 	}
 }
 
+// tooMany returns half as many rows as the source could not read in time; the chunks to come begin with that.
+func (p *pace) tooMany(limit int) int {
+	p.rows = max(1, limit/2)
+	return p.rows
+}
+
 // wait waits until the next chunk may begin. Meanwhile the backfill marks the stream, so that positions are
 // confirmed.
 func (p *pace) wait(ctx context.Context, b *backfill) error {
@@ -156,8 +162,7 @@ func (p *pace) note(ctx context.Context, why string) error {
 	if why != "" {
 		p.Log.Warn().Int64("job", p.job.ID).Str("reason", why).Msg("a backfill waits")
 	}
-	_, err := tryState(ctx, p.bridge, func() (struct{}, error) { return struct{}{}, p.store.NoteWait(ctx, p.job, why) })
-	return err
+	return p.stored(ctx, func(ctx context.Context) error { return p.store.NoteWait(ctx, p.job, why) })
 }
 
 // load returns what the backfill has to wait for; "": it may go on. What cannot be looked at now is

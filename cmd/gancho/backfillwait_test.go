@@ -1,0 +1,56 @@
+package main_test
+
+import (
+	"context"
+	"strconv"
+	"strings"
+	"testing"
+
+	"gancho/delivery/queue/queuetest"
+	"gancho/internal/state"
+)
+
+// TestBackfillOfLockedTable: the application has locked the table whose rows are read. The job says so, positions are
+// confirmed meanwhile, and it goes on when the lock is gone.
+func TestBackfillOfLockedTable(t *testing.T) {
+	t.Parallel()
+	s := newBackfillWorld(t, pg, 600)
+	s.binary = ""
+	r := newReceiver(t, nil)
+	b := s.started(map[string]*receiver{"a": r})
+	id := decoded[struct{ Items []state.Job }](s, "backfill", "--rule", "conta.estado", "--rate", "100/s").Items[0].ID
+	r.waitCount(100)
+	conn := s.connect()
+	tx, err := conn.Begin(context.Background())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := tx.Exec(context.Background(), "lock table contas in access exclusive mode"); err != nil {
+		t.Fatal(err)
+	}
+	text := "session " + strconv.FormatUint(uint64(conn.PgConn().PID()), 10)
+	queuetest.Eventually(t, "who has locked the table", func() bool {
+		j := s.jobIn(id, state.Running)
+		return strings.Contains(j.Waits, text) && strings.Contains(j.Waits, "has locked table public.contas")
+	})
+	var now string
+	if err := conn.QueryRow(context.Background(), "select pg_current_wal_lsn()::text").Scan(&now); err != nil {
+		t.Fatal(err)
+	}
+	queuetest.Eventually(t, "what came before is confirmed", func() bool {
+		var confirmed bool
+		err := conn.QueryRow(context.Background(), "select confirmed_flush_lsn >= $1::text::pg_lsn from pg_replication_slots where slot_name = $2", now, s.slot()).Scan(&confirmed)
+		return err == nil && confirmed
+	})
+	if err := tx.Rollback(context.Background()); err != nil {
+		t.Fatal(err)
+	}
+	if j := s.jobIn(id, state.Done, state.Failed); j.State != state.Done || j.Sent != 600 || j.Waits != "" {
+		t.Errorf("it ended as %+v", j)
+	}
+	l := s.caughtUp(r)
+	if len(l.read) != 600 {
+		t.Errorf("%d rows were read, want 600", len(l.read))
+	}
+	b.stop()
+}
