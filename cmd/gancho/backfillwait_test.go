@@ -1,11 +1,14 @@
 package main_test
 
 import (
+	"bufio"
 	"context"
+	"io"
 	"strconv"
 	"strings"
 	"testing"
 
+	main "gancho/cmd/gancho"
 	"gancho/delivery/queue/queuetest"
 	"gancho/internal/state"
 )
@@ -51,6 +54,32 @@ func TestBackfillOfLockedTable(t *testing.T) {
 	l := s.caughtUp(r)
 	if len(l.read) != 600 {
 		t.Errorf("%d rows were read, want 600", len(l.read))
+	}
+	b.stop()
+}
+
+// TestBackfillToDeadReceiver: the one endpoint of a backfill takes nothing. Who waits for the job is told, and what to do.
+func TestBackfillToDeadReceiver(t *testing.T) {
+	t.Parallel()
+	s := newBackfillWorld(t, pg, 600)
+	s.binary = ""
+	s.endpoint("morto", "http://"+closedPort(t))
+	b := s.started(nil)
+	lines, errs := io.Pipe()
+	code := make(chan int, 1)
+	go func() {
+		code <- main.Main(context.Background(), []string{"backfill", "--rule", "conta.estado", "--endpoint", "morto", "--wait", "--config", s.path}, strings.NewReader(""), io.Discard, errs)
+		_ = errs.Close()
+	}()
+	told := false
+	for in := bufio.NewScanner(lines); in.Scan(); {
+		if !told && strings.Contains(in.Text(), "it waits: no event is delivered to morto") {
+			told = true
+			s.ok("backfill", "cancel", "1")
+		}
+	}
+	if got := <-code; got != 1 || !told {
+		t.Errorf("exit %d, and told that the receiver is dead: %v", got, told)
 	}
 	b.stop()
 }

@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"strconv"
+	"strings"
 	"time"
 
 	"gancho/cdc"
@@ -33,6 +35,8 @@ const (
 	slowChunk  = 200 * time.Millisecond
 	// noteAfter is how long a wait is no news.
 	noteAfter = 2 * time.Second
+	// stillAfter is how long endpoints with a backlog deliver nothing until they are said to.
+	stillAfter = 10 * time.Second
 )
 
 // pace is how fast a backfill reads: within its rate, and as long as nothing else has to wait for it.
@@ -48,6 +52,9 @@ type pace struct {
 	live    bool          // an active endpoint gets the events
 	drains  int           // how many rows are delivered in about drainTime
 	full    bool          // each of them has enough to deliver
+	names   string        // of them
+	waiting []int64       // events for each
+	moved   time.Time     // when one of them had fewer than before, or not enough
 	events  []string      // that the rows lead to
 	asked   *cdc.RowQuery
 	of      *mapping.ReadTable
@@ -181,6 +188,9 @@ func (p *pace) load(ctx context.Context) string {
 		p.looked = time.Now()
 		p.backlog(ctx)
 	}
+	if p.busy == "" && p.full && time.Since(p.moved) > stillAfter {
+		return "no event is delivered to " + p.names + ": more rows are read when fewer than " + strconv.Itoa(liveBacklog) + " events wait for an endpoint; see gancho endpoints show"
+	}
 	return p.busy
 }
 
@@ -210,6 +220,24 @@ func (p *pace) backlog(ctx context.Context) {
 	waiting, err := p.queue.Waiting(ctx, names)
 	p.live = len(names) > 0
 	p.full = err == nil && p.live && slices.Min(waiting) >= liveBacklog
+	of := strings.Join(names, ", ")
+	if !p.full || of != p.names || fewer(waiting, p.waiting) {
+		p.moved = time.Now()
+	}
+	p.names, p.waiting = of, waiting
+}
+
+// fewer reports whether one of the numbers is less than before, or cannot be compared.
+func fewer(now, before []int64) bool {
+	if len(now) != len(before) {
+		return true
+	}
+	for i := range now {
+		if now[i] < before[i] {
+			return true
+		}
+	}
+	return false
 }
 
 // gets reports whether one of the backfill's events may go to the endpoint.
