@@ -70,7 +70,7 @@ func (j *jobs) backfill(ctx context.Context, job *state.Job) error {
 		return err
 	}
 	for {
-		table, err := b.next()
+		table, err := b.next(ctx)
 		if err != nil {
 			return err
 		}
@@ -206,10 +206,11 @@ func (b *backfill) load() (err error) {
 	return err
 }
 
-// next returns the table that is to be read, nil when all are.
-func (b *backfill) next() (*mapping.ReadTable, error) {
-	if b.rules != b.capture.bound.Load() {
-		if err := b.load(); err != nil {
+// next returns the table that is to be read, nil when all are. Other rules may be of other tables: it is opened with
+// them, so that their changes are kept before their rows are read.
+func (b *backfill) next(ctx context.Context) (*mapping.ReadTable, error) {
+	for b.rules != b.capture.bound.Load() {
+		if err := b.open(ctx); err != nil {
 			return nil, err
 		}
 	}
@@ -413,7 +414,7 @@ func (b *backfill) again(ctx context.Context, err error) error {
 	}
 	b.reads.report(func(p *readProgress) { p.fault, p.faulty = nil, nil })
 	if !errors.Is(fault.error, mapping.ErrOverlayFull) {
-		return fmt.Errorf("%w; nothing behind the last rows that were sent is lost: correct that, and start the backfill again", fault.error)
+		return fmt.Errorf("%w; nothing behind the last rows that were sent is lost: correct that, then run gancho backfill resume %d, which goes on there", fault.error, b.job.ID)
 	}
 	b.Log.Warn().Err(fault.error).Int64("job", b.job.ID).Msg("rows of a backfill are read again")
 	return b.mark(ctx)
