@@ -4,9 +4,12 @@ import (
 	"bufio"
 	"context"
 	"io"
+	"slices"
 	"strconv"
 	"strings"
+	"syscall"
 	"testing"
+	"time"
 
 	main "gancho/cmd/gancho"
 	"gancho/delivery/queue/queuetest"
@@ -81,5 +84,34 @@ func TestBackfillToDeadReceiver(t *testing.T) {
 	if got := <-code; got != 1 || !told {
 		t.Errorf("exit %d, and told that the receiver is dead: %v", got, told)
 	}
+	b.stop()
+}
+
+// TestBackfillOfNewRules: a table comes into the rules while a backfill runs. Its changes are kept before its rows are read.
+func TestBackfillOfNewRules(t *testing.T) {
+	t.Parallel()
+	s := newBackfillWorld(t, pg, 1000)
+	s.binary = ""
+	s.exec("create table novas (id int primary key)")
+	s.exec("insert into novas values (7)")
+	r := newReceiver(t, nil)
+	b := s.started(map[string]*receiver{"a": r})
+	id := decoded[struct{ Items []state.Job }](s, "backfill", "--all", "--rate", "200/s").Items[0].ID
+	r.waitCount(100)
+	s.exec("alter publication gancho add table novas")
+	s.rules += "  - {event: nova.lida, table: novas, on: insert, data: {id: id}}\n"
+	s.write()
+	b.signal(syscall.SIGHUP)
+	b.waitLog("configuration reloaded")
+	queuetest.Eventually(t, "both tables on record", func() bool {
+		text, err := s.redisClient().HGet(context.Background(), "gancho:source", "reads").Result()
+		return err == nil && strings.Contains(text, ",")
+	})
+	if j := s.jobIn(id, state.Done, state.Failed); j.State != state.Done || j.Sent != 1001 {
+		t.Errorf("it ended as %+v", j)
+	}
+	r.waitFor(time.Minute, "the row of the new table", func(all []arrival) bool {
+		return slices.ContainsFunc(all, func(a arrival) bool { return a.event == "nova.lida" && a.field("id") == "7" })
+	})
 	b.stop()
 }
