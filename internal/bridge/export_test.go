@@ -275,3 +275,31 @@ func (p PageSlots) Waiting() int {
 	defer p.mu.Unlock()
 	return len(p.waiting)
 }
+
+// Reads is capture's part of a backfill, for tests: of a stream that nobody reads.
+type Reads struct{ *reads }
+
+// NewReads returns it.
+func NewReads() Reads {
+	return Reads{newReads(&capture{reader: cdc.NewReader(cdc.Options{}, &cdc.Source{})})}
+}
+
+// Reset begins the stream anew, with the tables that Redis has on record.
+func (r Reads) Reset(record []uint32) { r.reset(record) }
+
+// Reached is how far the stream has come.
+func (r Reads) Reached(lsn cdc.LSN) { r.keepalive(lsn) }
+
+// Release has no table used any more, if the stream has come as far.
+func (r Reads) Release(upTo cdc.LSN) bool { return r.release(upTo) }
+
+// UpTo is how much of what was mapped is reported as reached.
+func (r Reads) UpTo(mapped cdc.LSN) cdc.LSN { return r.upTo(mapped) }
+
+// Stored writes to the state database for an open backfill; left: it was unreachable, and the job is left for later.
+func Stored(ctx context.Context, write func(context.Context) error) (left bool, err error) {
+	j := &jobs{bridge: newBridge(Options{Log: zerolog.Nop()}, &Definitions{})}
+	err = j.stored(ctx, write)
+	over := new(turnOverError)
+	return errors.As(err, &over), err
+}

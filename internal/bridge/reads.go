@@ -164,16 +164,18 @@ func (r *reads) follow() {
 
 // reset is the Handler's Reset: record is what the queue knows of an open backfill.
 func (r *reads) reset(record []uint32) {
-	if record != nil && r.want.Load() == nil {
-		r.want.Store(&record)
-	}
 	confirmed := r.reader.Confirmed()
+	r.report(func(p *readProgress) { // as one: see release
+		if record != nil && r.want.Load() == nil {
+			r.want.Store(&record)
+		}
+		p.handled = confirmed
+		r.used = r.want.Load()
+	})
 	r.overlay.Reset(confirmed)
 	r.accepted, r.count, r.told, r.handled = nil, 0, confirmed, confirmed
-	r.used = r.want.Load()
 	r.holding, r.hold, r.before = r.used != nil, confirmed, nil
 	r.refused = 0
-	r.report(func(p *readProgress) { p.handled = confirmed })
 }
 
 // begin is the Handler's Begin.

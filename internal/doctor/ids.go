@@ -17,7 +17,7 @@ var ids = []string{
 	"publication.refused.columns", "publication.refused.filter", "publication.refused.generated", "publication.refused.identity",
 	"publication.table", "publication.unread", "publication.unsafe", "publication.unused", "publication.whole",
 	"redis.clock", "redis.disk", "redis.eviction", "redis.memory", "redis.persistence", "redis.reachable", "redis.replicas", "redis.role", "redis.version",
-	"role.denied_columns", "role.replication", "role.statistics", "role.superuser",
+	"role.denied_columns", "role.missing", "role.replication", "role.statistics", "role.superuser",
 	"rows.unseen.alone", "rows.unseen.child", "rows.unseen.foreign", "rows.unseen.unlogged",
 	"rule.mistake", "rules.valid",
 	"secret.shared", "secret.text", "secret.weak",
