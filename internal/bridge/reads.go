@@ -40,8 +40,9 @@ type reads struct {
 	hold, told cdc.LSN
 	accepted   *readHeader // the message of ours in the open transaction
 	handled    cdc.LSN     // everything that commits before it has been handed over
-	// refused are rounds of messages before this one: rows before theirs were not put into the stream.
-	refused int64
+	// refused are the messages that follow one with a fault: rows before theirs were not put into the stream.
+	refused refusedRounds
+	foreign complaint // about messages that are not ours
 
 	// want are the tables of an open backfill, of any goroutine's. owner: a job sees to it.
 	want  atomic.Pointer[[]uint32]
@@ -77,6 +78,13 @@ type readHeader struct {
 	Before *state.BackfillCursor `json:",omitempty"`
 }
 
+// refusedRounds are the rounds before one, of a claim of a job. What others write later, it does not touch.
+type refusedRounds struct{ job, claim, before int64 }
+
+func (f refusedRounds) has(h *readHeader) bool {
+	return h.Job == f.job && h.Claim == f.claim && h.Round < f.before
+}
+
 // chosen reports whether an event is.
 func (h *readHeader) chosen(event string) bool { return queue.Chooses(h.Events, event) }
 
@@ -85,7 +93,10 @@ func (h *readHeader) chosen(event string) bool { return queue.Chooses(h.Events, 
 const recentTransactions = 4096
 
 func newReads(c *capture) *reads {
-	return &reads{capture: c, overlay: mapping.NewOverlay(), recent: make([]uint32, recentTransactions), changed: make(chan struct{})}
+	return &reads{
+		capture: c, overlay: mapping.NewOverlay(), recent: make([]uint32, recentTransactions), changed: make(chan struct{}),
+		foreign: complaint{log: c.Log, failed: "a message in the stream has the prefix of a backfill and is not one of ours; it was passed over"},
+	}
 }
 
 // prefix is that of the messages, which other bridges of the database pass over.
@@ -103,14 +114,20 @@ func (r *reads) seal(h *readHeader, rows []byte) (cdc.Message, error) {
 	return cdc.Message{Prefix: r.prefix(), Content: sealed}, err
 }
 
-// unseal reads what seal has written.
+// errForeign says that a message has our prefix and is not ours: every login of the database can write one.
+var errForeign = errors.New("no key of state.key opens it; if a key was removed while a backfill ran, add it again behind the first one and start that backfill again, else look who calls pg_logical_emit_message")
+
+// errCopied is of a message of ours that somebody else has written again.
+var errCopied = errors.New("it is a copy, in a transaction that has not read its rows; look who calls pg_logical_emit_message")
+
+// unseal reads what seal has written; errForeign.
 func (r *reads) unseal(content []byte) (h readHeader, rows []byte, err error) {
 	if r.State == nil {
-		return h, nil, errors.New("there is no state.key")
+		return h, nil, errForeign
 	}
 	plain, err := r.State.Keyring.OpenRows(r.Source.Slot, content)
 	if err != nil {
-		return h, nil, err
+		return h, nil, errForeign // that of the keyring is about what is stored
 	}
 	if len(plain) < 4 || int(binary.BigEndian.Uint32(plain)) > len(plain)-4 {
 		return h, nil, errors.New("they are cut off")
@@ -172,7 +189,7 @@ func (r *reads) reset(record []uint32) {
 	r.accepted, r.count, r.told, r.handled = nil, 0, confirmed, confirmed
 	r.used = r.want.Load()
 	r.holding, r.hold, r.before = r.used != nil, confirmed, nil
-	r.refused = 0
+	r.refused = refusedRounds{}
 	r.report(func(p *readProgress) { p.handled = confirmed })
 }
 
@@ -243,12 +260,19 @@ func (r *reads) message(ctx context.Context, tx *cdc.Transaction, m cdc.Message)
 		return nil
 	}
 	h, rows, err := r.unseal(m.Content)
+	if err == nil && h.XID != "" && !isXID(h.XID, tx.XID) {
+		err = errCopied
+	}
+	if errors.Is(err, errForeign) || errors.Is(err, errCopied) {
+		r.foreign.about(err)
+		return nil
+	}
 	if err != nil {
 		r.fault(tx, &h, fmt.Errorf("rows of a backfill in the stream cannot be read, and were not sent: %w", err))
 		return nil
 	}
-	if h.Round < r.refused {
-		return nil // it follows one with a fault
+	if r.refused.has(&h) {
+		return nil
 	}
 	if h.XID != "" {
 		err = r.put(ctx, tx, &h, rows)
@@ -262,6 +286,12 @@ func (r *reads) message(ctx context.Context, tx *cdc.Transaction, m cdc.Message)
 	return err
 }
 
+// isXID reports whether a transaction's id of 64 bits, as text, is the one that the stream has.
+func isXID(text string, xid uint32) bool {
+	n, err := strconv.ParseUint(text, 10, 64)
+	return err == nil && uint32(n) == xid
+}
+
 // faultError is why rows cannot be put into the stream: it ends the backfill, not capture.
 type faultError struct{ error }
 
@@ -269,10 +299,19 @@ type faultError struct{ error }
 // until its job has ended.
 func (r *reads) fault(tx *cdc.Transaction, h *readHeader, err error) {
 	r.Log.Error().Err(err).Int64("job", h.Job).Stringer("lsn", tx.Commit).Msg("rows of a backfill were not put into the stream")
-	r.refused = h.Round + 1
+	r.refused = refusedRounds{h.Job, h.Claim, h.Round + 1}
 	r.report(func(p *readProgress) {
-		if p.fault == nil {
+		if was := p.faulty; was == nil || was.Job != h.Job || was.Claim != h.Claim || was.Round < h.Round {
 			p.fault, p.faulty = err, h
+		}
+	})
+}
+
+// forget drops the fault of a message from the progress, unless another one has taken its place.
+func (r *reads) forget(h *readHeader) {
+	r.report(func(p *readProgress) {
+		if p.faulty == h {
+			p.fault, p.faulty = nil, nil
 		}
 	})
 }
@@ -300,9 +339,6 @@ func (r *reads) mark(h *readHeader) error {
 
 // put makes events of the rows of a message.
 func (r *reads) put(ctx context.Context, tx *cdc.Transaction, h *readHeader, rows []byte) error {
-	if xid, err := strconv.ParseUint(h.XID, 10, 64); err != nil || uint32(xid) != tx.XID {
-		return &faultError{errors.New("rows of a backfill are in the stream again, in a transaction that has not read them: somebody has copied them there")}
-	}
 	if err := r.resolveAll(); err != nil {
 		return err
 	}
@@ -314,32 +350,33 @@ func (r *reads) put(ctx context.Context, tx *cdc.Transaction, h *readHeader, row
 	}
 	sink := readSink{r.stage, h}
 	var view *mapping.View
-	err := r.reader.DecodeRows(ctx, tx, rows, func(c *cdc.Change) (err error) {
+	over := func(c *cdc.Change) (there bool, err error) {
 		if view == nil {
-			if view, err = r.overlay.View(r.mapper, c.Relation.OID, h.Key); err != nil {
-				return &faultError{err}
-			}
+			view, err = r.view(c.Relation, h)
 		}
-		there, err := view.Over(c)
-		if err != nil {
-			return &faultError{err}
-		}
-		if !there {
-			return nil
-		}
-		err = r.mapper.Read(c, h.chosen, sink)
-		if drift := new(mapping.SchemaError); errors.As(err, &drift) {
-			return &faultError{err}
+		if err == nil {
+			there, err = view.Over(c)
 		}
 		if err != nil {
-			return err
+			return false, &faultError{err}
 		}
-		r.metrics.change(c)
-		if r.mapper.Full() {
-			return r.mapper.Resolve(ctx, sink)
-		}
-		return nil
+		return there, nil
+	}
+	// The whole chunk is checked before its first event: after a fault it is read again, and its
+	// rows would have events under different webhook-ids.
+	err := r.reader.DecodeRows(ctx, tx, rows, func(c *cdc.Change) error {
+		_, err := over(c)
+		return err
 	})
+	if err == nil {
+		err = r.reader.DecodeRows(ctx, tx, rows, func(c *cdc.Change) error {
+			there, err := over(c)
+			if err != nil || !there {
+				return err
+			}
+			return r.row(ctx, c, sink)
+		})
+	}
 	if err == nil {
 		err = r.mapper.Resolve(ctx, sink)
 	}
@@ -350,6 +387,30 @@ func (r *reads) put(ctx context.Context, tx *cdc.Transaction, h *readHeader, row
 		r.accepted = h
 	}
 	return err
+}
+
+// view is what was changed meanwhile in the table of a message.
+func (r *reads) view(rel *cdc.Relation, h *readHeader) (*mapping.View, error) {
+	if r.used != nil && !slices.Contains(*r.used, rel.OID) {
+		return nil, fmt.Errorf("the rules or table %s have changed since the backfill was opened, so that the changes of the table were not kept", rel.TableName())
+	}
+	return r.overlay.View(r.mapper, rel.OID, h.Key)
+}
+
+// row makes events of a row.
+func (r *reads) row(ctx context.Context, c *cdc.Change, sink readSink) error {
+	err := r.mapper.Read(c, sink.h.chosen, sink)
+	if drift := new(mapping.SchemaError); errors.As(err, &drift) {
+		return &faultError{err}
+	}
+	if err != nil {
+		return err
+	}
+	r.metrics.change(c)
+	if r.mapper.Full() {
+		return r.mapper.Resolve(ctx, sink)
+	}
+	return nil
 }
 
 // readSink takes what rows of a backfill lead to.
