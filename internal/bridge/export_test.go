@@ -302,6 +302,16 @@ func (r Reads) Seen() (claim, seq int64, fault error) {
 	return r.progress.claim, r.progress.seq, r.progress.fault
 }
 
+// Took reports whether the newest message was accepted.
+func (r Reads) Took() bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.progress.took
+}
+
+// StartAgain has the stream start again.
+func (r Reads) StartAgain() { r.reset(nil) }
+
 // Staged is how many events wait to be appended.
 func (r Reads) Staged() int { return r.stage.open.Len() }
 

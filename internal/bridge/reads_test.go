@@ -121,6 +121,36 @@ func TestRefusedRounds(t *testing.T) {
 	l.seen(1, 1, "snapshot")
 }
 
+// TestFirstSnapshot: the first snapshot of a backfill has to see what was streamed before it was opened, also when the
+// stream has started again meanwhile.
+func TestFirstSnapshot(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		name  string
+		again func(l *readsLab, open func())
+	}{
+		{"without a new start", func(_ *readsLab, open func()) { open() }},
+		{"opened before the new start", func(l *readsLab, open func()) { open(); l.StartAgain() }},
+		{"opened in the stream before the new start", func(l *readsLab, open func()) { open(); l.next(nil); l.StartAgain() }},
+		{"opened after the new start", func(l *readsLab, open func()) { l.StartAgain(); open() }},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			l := newReadsLab(t)
+			l.next(nil) // 101 waits for a synchronous standby: queries do not see it
+			c.again(l, func() { l.Open(l.rel.OID) })
+			l.next(nil, l.sealed(bridge.ReadHeader{Job: 1, Claim: 1, Seq: 1, Snapshot: "101:110:101"}, nil))
+			if l.Took() {
+				t.Error("a snapshot was accepted that does not see an earlier transaction")
+			}
+			l.next(nil, l.sealed(bridge.ReadHeader{Job: 1, Claim: 1, Seq: 2, Snapshot: "110:110:"}, nil))
+			if !l.Took() {
+				t.Error("a snapshot was refused that sees all earlier transactions")
+			}
+		})
+	}
+}
+
 // TestChunkWithFault: no row of a chunk has events when one of them has a fault, because all are read again.
 func TestChunkWithFault(t *testing.T) {
 	t.Parallel()
