@@ -192,7 +192,8 @@ func (r *RowReader) Discard(ctx context.Context) { r.rollback(ctx) }
 
 // Read reads up to limit rows behind a key, nil: from the beginning, and appends those that Where
 // chooses to dst, as [Reader.DecodeRows] reads them. Its transaction stays open: Emit or Discard
-// end it. Which keys are behind which, the server decides, by the collations of their columns.
+// end it. Which keys are behind which, the server decides, by the collations of their columns. Of a table that
+// is locked it is a [*LockedError].
 func (r *RowReader) Read(ctx context.Context, q *RowQuery, after [][]byte, limit int, dst []byte) (Chunk, []byte, error) {
 	if len(q.Table.PrimaryKey) == 0 {
 		return Chunk{}, dst, fmt.Errorf("read rows of %s: %w", q.Table.Relation.TableName(), ErrNoKey)
@@ -205,6 +206,7 @@ func (r *RowReader) Read(ctx context.Context, q *RowQuery, after [][]byte, limit
 	}
 	if err != nil {
 		r.rollback(ctx)
+		err = lockedBy(ctx, r.conn, r.encoding, q.Table.Relation.OID, err)
 		return Chunk{}, dst, fmt.Errorf("read rows of %s: %w", q.Table.Relation.TableName(), unreadable(withoutValue(err)))
 	}
 	return chunk, dst, nil

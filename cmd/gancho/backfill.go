@@ -109,7 +109,7 @@ slowly; --rate limits it in rows. Begin with --dry-run, which shows what some ro
 	cmd.AddCommand(
 		newResendListCommand(&f), newResendShowCommand(&f), newResendCancelCommand(&f),
 		newBackfillSwitchCommand(&f, "pause JOB", "Stop a backfill for a while; what it has put into the stream is sent", (*control.Service).PauseJob),
-		newBackfillSwitchCommand(&f, "resume JOB", "Let a paused backfill go on where it was", (*control.Service).ResumeJob),
+		newBackfillSwitchCommand(&f, "resume JOB", "Let a backfill that is paused, or has failed, go on where it was", (*control.Service).ResumeJob),
 	)
 	return cmd
 }

@@ -194,12 +194,14 @@ func failedJobs(jobs []state.Job) error {
 	return nil
 }
 
-// followInterval is how often a job that is followed is read.
-const followInterval = 300 * time.Millisecond
+// followInterval is how often a job that is followed is read, progressInterval how often its progress is printed
+// where there is no terminal.
+const followInterval, progressInterval = 300 * time.Millisecond, 10 * time.Second
 
-// await reads a job until it has ended.
+// await reads a job until it has ended. What it waits for is printed whenever that changes.
 func (s *session) await(ctx context.Context, j state.Job) (state.Job, error) {
 	shows := isTerminal(s.cmd.ErrOrStderr())
+	waits, printed, sent := "", time.Now(), j.Sent
 	for {
 		var err error
 		if j, err = s.Job(ctx, s.actor, j.ID); err != nil {
@@ -207,6 +209,13 @@ func (s *session) await(ctx context.Context, j state.Job) (state.Job, error) {
 		}
 		if shows {
 			s.cmd.PrintErrf("\rjob %d: %s, %d of %d ", j.ID, j.State, j.Sent, j.Total)
+		}
+		if j.Waits != waits || !shows && j.Sent != sent && time.Since(printed) > progressInterval {
+			waits, printed, sent = j.Waits, time.Now(), j.Sent
+			if shows {
+				s.cmd.PrintErr("\r")
+			}
+			s.cmd.PrintErrln(jobText(j))
 		}
 		if j.State != state.Queued && j.State != state.Running && j.State != state.Paused {
 			if shows {

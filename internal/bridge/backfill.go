@@ -22,6 +22,11 @@ const (
 	// markEvery is the longest time between two messages of an open backfill: positions between
 	// them are not confirmed.
 	markEvery = time.Second
+	// stateWait is how long an open backfill waits for the state database.
+	stateWait = time.Minute
+	// sourceWait is how long one waits for rows while the stream goes on: WAL that nobody can confirm is not to
+	// pile up behind a table that is locked for the night.
+	sourceWait = 5 * time.Minute
 )
 
 // backfill is a job that reads rows which are there already and puts them into the stream; see reads.
@@ -66,7 +71,7 @@ func (j *jobs) backfill(ctx context.Context, job *state.Job) error {
 		return err
 	}
 	for {
-		table, err := b.next()
+		table, err := b.next(ctx)
 		if err != nil {
 			return err
 		}
@@ -115,12 +120,25 @@ func after(c state.BackfillCursor) state.BackfillCursor {
 }
 
 func (b *backfill) advance(ctx context.Context) error {
-	_, err := tryState(ctx, b.bridge, func() (struct{}, error) { return struct{}{}, b.store.AdvanceBackfill(ctx, b.job, b.cursor) })
+	return b.stored(ctx, func(ctx context.Context) error { return b.store.AdvanceBackfill(ctx, b.job, b.cursor) })
+}
+
+// stored writes to the state database. When that is unreachable for stateWait, it is a *turnOverError: the
+// backfill is closed, so that positions are confirmed, and whoever claims the job later goes on.
+func (j *jobs) stored(ctx context.Context, write func(context.Context) error) error {
+	waiting, cancel := context.WithTimeout(ctx, stateWait)
+	defer cancel()
+	_, err := tryState(waiting, j.bridge, func() (struct{}, error) { return struct{}{}, write(waiting) })
+	if err != nil && waiting.Err() != nil && ctx.Err() == nil {
+		return &turnOverError{time.Now()}
+	}
 	return err
 }
 
-// connected calls f with a session, again with another one as long as the source is unreachable.
+// connected calls f with a session, again with another one as long as the source is unreachable, for
+// sourceWait at most.
 func (b *backfill) connected(ctx context.Context, f func() error) error {
+	began := time.Now()
 	_, err := waitFor(ctx, b.Log, "source", func() (struct{}, error) {
 		if !b.capturing() {
 			return struct{}{}, errCapturesNot
@@ -134,6 +152,9 @@ func (b *backfill) connected(ctx context.Context, f func() error) error {
 		}
 		if unreachable(err) {
 			b.disconnect(ctx)
+			if time.Since(began) > sourceWait { // not %w: it has not passed
+				err = fmt.Errorf("the source did not let it read for %v, and it holds WAL meanwhile: %v; nothing is lost: correct that, then run gancho backfill resume %d, which goes on where it was", sourceWait, err, b.job.ID) //nolint:errorlint // see above
+			}
 		}
 		return struct{}{}, err
 	})
@@ -187,10 +208,11 @@ func (b *backfill) load() (err error) {
 	return err
 }
 
-// next returns the table that is to be read, nil when all are.
-func (b *backfill) next() (*mapping.ReadTable, error) {
-	if b.rules != b.capture.bound.Load() {
-		if err := b.load(); err != nil {
+// next returns the table that is to be read, nil when all are. Other rules may be of other tables: it is opened with
+// them, so that their changes are kept before their rows are read.
+func (b *backfill) next(ctx context.Context) (*mapping.ReadTable, error) {
+	for b.rules != b.capture.bound.Load() {
+		if err := b.open(ctx); err != nil {
 			return nil, err
 		}
 	}
@@ -218,10 +240,27 @@ func (b *backfill) header(snapshot string) *readHeader {
 
 // mark writes a message without rows.
 func (b *backfill) mark(ctx context.Context) error {
-	err := b.connected(ctx, func() error {
-		return b.rows.Mark(ctx, func(snapshot string) (cdc.Message, error) { return b.reads.seal(b.header(snapshot), nil) })
-	})
+	return b.connected(ctx, func() error { return b.markOnce(ctx) })
+}
+
+func (b *backfill) markOnce(ctx context.Context) error {
+	err := b.rows.Mark(ctx, func(snapshot string) (cdc.Message, error) { return b.reads.seal(b.header(snapshot), nil) })
 	b.marked = time.Now()
+	return err
+}
+
+// delayed marks the stream after an attempt at a chunk that failed and is made again, which needs no table: what is
+// behind is confirmed. The job's record says what it waits for.
+func (b *backfill) delayed(ctx context.Context, err error) error {
+	if b.rows.Closed() {
+		return err
+	}
+	if err := b.markOnce(ctx); err != nil && !unreachable(err) {
+		return err
+	}
+	if err := b.pace.note(ctx, err.Error()); err != nil {
+		return err
+	}
 	return err
 }
 
@@ -287,7 +326,13 @@ func (b *backfill) chunk(ctx context.Context, table *mapping.ReadTable) error {
 	var chunk cdc.Chunk
 	err := b.connected(ctx, func() (err error) {
 		chunk, err = b.put(ctx, table, limit)
-		return err
+		if !unreachable(err) {
+			return err
+		}
+		if cdc.FaultOf(err) == cdc.FaultTimeout {
+			limit = b.pace.tooMany(limit)
+		}
+		return b.delayed(ctx, err)
 	})
 	if errors.Is(err, cdc.ErrAltered) {
 		return b.altered(ctx, table)
@@ -388,7 +433,7 @@ func (b *backfill) again(ctx context.Context, err error) error {
 	}
 	b.reads.report(func(p *readProgress) { p.fault, p.faulty = nil, nil })
 	if !errors.Is(fault.error, mapping.ErrOverlayFull) {
-		return fmt.Errorf("%w; nothing behind the last rows that were sent is lost: correct that, and start the backfill again", fault.error)
+		return fmt.Errorf("%w; nothing behind the last rows that were sent is lost: correct that, then run gancho backfill resume %d, which goes on there", fault.error, b.job.ID)
 	}
 	b.Log.Warn().Err(fault.error).Int64("job", b.job.ID).Msg("rows of a backfill are read again")
 	return b.mark(ctx)

@@ -309,9 +309,6 @@ func (r Reads) Took() bool {
 	return r.progress.took
 }
 
-// StartAgain has the stream start again.
-func (r Reads) StartAgain() { r.reset(nil) }
-
 // Staged is how many events wait to be appended.
 func (r Reads) Staged() int { return r.stage.open.Len() }
 
@@ -320,3 +317,20 @@ func (r Reads) Staged() int { return r.stage.open.Len() }
 func FaultIsPast(job, round int64, begun bool, h ReadHeader) bool {
 	return (&backfill{job: &state.Job{ID: job}, round: round, begun: begun}).past(&h)
 }
+
+// NewIdleReads is that of a stream that nobody reads.
+func NewIdleReads() Reads {
+	return Reads{newReads(&capture{bridge: newBridge(Options{Log: zerolog.Nop()}, &Definitions{}), reader: cdc.NewReader(cdc.Options{}, &cdc.Source{})})}
+}
+
+// Reset begins the stream anew, with the tables that Redis has on record.
+func (r Reads) Reset(record []uint32) { r.reset(record) }
+
+// Reached is how far the stream has come.
+func (r Reads) Reached(lsn cdc.LSN) { r.keepalive(lsn) }
+
+// Release has no table used any more, if the stream has come as far.
+func (r Reads) Release(upTo cdc.LSN) bool { return r.release(upTo) }
+
+// UpTo is how much of what was mapped is reported as reached.
+func (r Reads) UpTo(mapped cdc.LSN) cdc.LSN { return r.upTo(mapped) }

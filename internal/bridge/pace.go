@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"strconv"
+	"strings"
 	"time"
 
 	"gancho/cdc"
@@ -33,6 +35,8 @@ const (
 	slowChunk  = 200 * time.Millisecond
 	// noteAfter is how long a wait is no news.
 	noteAfter = 2 * time.Second
+	// stillAfter is how long endpoints with a backlog deliver nothing until they are said to.
+	stillAfter = 10 * time.Second
 )
 
 // pace is how fast a backfill reads: within its rate, and as long as nothing else has to wait for it.
@@ -48,6 +52,9 @@ type pace struct {
 	live    bool          // an active endpoint gets the events
 	drains  int           // how many rows are delivered in about drainTime
 	full    bool          // each of them has enough to deliver
+	names   string        // of them
+	waiting []int64       // events for each
+	moved   time.Time     // when one of them had fewer than before, or not enough
 	events  []string      // that the rows lead to
 	asked   *cdc.RowQuery
 	of      *mapping.ReadTable
@@ -103,6 +110,12 @@ func (p *pace) took(d time.Duration, rows, bytes int) {
 	}
 }
 
+// tooMany returns half as many rows as the source could not read in time; the chunks to come begin with that.
+func (p *pace) tooMany(limit int) int {
+	p.rows = max(1, limit/2)
+	return p.rows
+}
+
 // wait waits until the next chunk may begin. Meanwhile the backfill marks the stream, so that positions are
 // confirmed.
 func (p *pace) wait(ctx context.Context, b *backfill) error {
@@ -156,8 +169,7 @@ func (p *pace) note(ctx context.Context, why string) error {
 	if why != "" {
 		p.Log.Warn().Int64("job", p.job.ID).Str("reason", why).Msg("a backfill waits")
 	}
-	_, err := tryState(ctx, p.bridge, func() (struct{}, error) { return struct{}{}, p.store.NoteWait(ctx, p.job, why) })
-	return err
+	return p.stored(ctx, func(ctx context.Context) error { return p.store.NoteWait(ctx, p.job, why) })
 }
 
 // load returns what the backfill has to wait for; "": it may go on. What cannot be looked at now is
@@ -175,6 +187,9 @@ func (p *pace) load(ctx context.Context) string {
 	if time.Since(p.looked) >= loadEvery {
 		p.looked = time.Now()
 		p.backlog(ctx)
+	}
+	if p.busy == "" && p.full && time.Since(p.moved) > stillAfter {
+		return "no event is delivered to " + p.names + ": more rows are read when fewer than " + strconv.Itoa(liveBacklog) + " events wait for an endpoint; see gancho endpoints show"
 	}
 	return p.busy
 }
@@ -205,6 +220,24 @@ func (p *pace) backlog(ctx context.Context) {
 	waiting, err := p.queue.Waiting(ctx, names)
 	p.live = len(names) > 0
 	p.full = err == nil && p.live && slices.Min(waiting) >= liveBacklog
+	of := strings.Join(names, ", ")
+	if !p.full || of != p.names || fewer(waiting, p.waiting) {
+		p.moved = time.Now()
+	}
+	p.names, p.waiting = of, waiting
+}
+
+// fewer reports whether one of the numbers is less than before, or cannot be compared.
+func fewer(now, before []int64) bool {
+	if len(now) != len(before) {
+		return true
+	}
+	for i := range now {
+		if now[i] < before[i] {
+			return true
+		}
+	}
+	return false
 }
 
 // gets reports whether one of the backfill's events may go to the endpoint.

@@ -81,14 +81,27 @@ func (r *reads) closed(ctx context.Context) error {
 	if _, err := r.await(ctx, func(p *readProgress) bool { return p.handled >= slot.Current }); err != nil {
 		return err
 	}
-	r.want.Store(nil)
-	r.nudge(ctx)
 	for r.reader.Confirmed() < slot.Current {
+		if r.release(slot.Current) { // again when the stream has begun anew meanwhile, by the record
+			r.nudge(ctx)
+		}
 		if err := retry.Wait(ctx, jobPause); err != nil {
 			return err
 		}
 	}
+	r.release(slot.Current)
 	return r.record(ctx, nil)
+}
+
+// release has no table used any more, if the stream has come as far as a position since it began. It reports
+// whether tables were used until now.
+func (r *reads) release(upTo cdc.LSN) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.progress.handled < upTo {
+		return false
+	}
+	return r.want.Swap(nil) != nil
 }
 
 // nudge has the stream move on: an idle server says how far it is only now and then, which has to do

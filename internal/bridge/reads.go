@@ -113,18 +113,20 @@ func (r *reads) follow() {
 
 // reset is the Handler's Reset: record is what the queue knows of an open backfill.
 func (r *reads) reset(record []uint32) {
-	r.follow() // from what was streamed until now
-	if record != nil && r.want.Load() == nil {
-		r.want.Store(&record)
-		r.used, r.before = &record, nil
-	}
 	confirmed := r.reader.Confirmed()
+	r.report(func(p *readProgress) { // as one: see release
+		r.follow() // from what was streamed until now
+		if record != nil && r.want.Load() == nil {
+			r.want.Store(&record)
+			r.used, r.before = &record, nil
+		}
+		p.handled = confirmed
+	})
 	r.overlay.Reset(confirmed)
 	r.accepted, r.told, r.handled = nil, confirmed, confirmed
 	// Until the first snapshot is accepted, it still has to see the transactions that are not streamed again.
 	r.holding, r.hold = r.used != nil && r.before == nil, confirmed
 	r.refused = refusedRounds{}
-	r.report(func(p *readProgress) { p.handled = confirmed })
 }
 
 // begin is the Handler's Begin.

@@ -130,9 +130,9 @@ func TestFirstSnapshot(t *testing.T) {
 		again func(l *readsLab, open func())
 	}{
 		{"without a new start", func(_ *readsLab, open func()) { open() }},
-		{"opened before the new start", func(l *readsLab, open func()) { open(); l.StartAgain() }},
-		{"opened in the stream before the new start", func(l *readsLab, open func()) { open(); l.next(nil); l.StartAgain() }},
-		{"opened after the new start", func(l *readsLab, open func()) { l.StartAgain(); open() }},
+		{"opened before the new start", func(l *readsLab, open func()) { open(); l.Reset(nil) }},
+		{"opened in the stream before the new start", func(l *readsLab, open func()) { open(); l.next(nil); l.Reset(nil) }},
+		{"opened after the new start", func(l *readsLab, open func()) { l.Reset(nil); open() }},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
@@ -206,6 +206,34 @@ func TestFaultIsPast(t *testing.T) {
 	} {
 		if got := bridge.FaultIsPast(7, 2, c.begun, c.h); got != c.want {
 			t.Errorf("a fault %s is past: %v, want %v", c.name, got, c.want)
+		}
+	}
+}
+
+// TestReleaseAfterReset: the stream begins anew while a backfill is being closed. The tables that are on record are used
+// and positions held once more, until what is to be closed has come again.
+func TestReleaseAfterReset(t *testing.T) {
+	t.Parallel()
+	r, record := bridge.NewIdleReads(), []uint32{42}
+	for round := range 2 {
+		r.Reset(record)
+		r.Reached(50)
+		if r.Release(100) || r.UpTo(50) != 0 {
+			t.Fatalf("round %d: closed before the stream has all of the backfill", round)
+		}
+		r.Reached(100)
+		if r.UpTo(100) != 0 {
+			t.Fatalf("round %d: a position is confirmed while the backfill is open", round)
+		}
+		if !r.Release(100) {
+			t.Fatalf("round %d: not closed although the stream has all of the backfill", round)
+		}
+		if r.Release(100) {
+			t.Fatalf("round %d: closed twice", round)
+		}
+		r.Reached(101)
+		if got := r.UpTo(101); got != 101 {
+			t.Fatalf("round %d: the position that may be confirmed is %v, want 0/65", round, got)
 		}
 	}
 }

@@ -99,7 +99,7 @@ func (s *Service) PauseJob(ctx context.Context, a Actor, id int64) (state.Job, e
 	return s.Store.PauseJob(ctx, a.Name, id, "")
 }
 
-// ResumeJob lets a paused backfill go on where it was. Needs Operator.
+// ResumeJob lets a paused backfill, or one that has failed, go on where it was. Needs Operator.
 func (s *Service) ResumeJob(ctx context.Context, a Actor, id int64) (state.Job, error) {
 	if err := s.mayBackfill(a); err != nil {
 		return state.Job{}, err

@@ -83,9 +83,10 @@ func (s *Store) PauseJob(ctx context.Context, actor string, id int64, tenant str
 	return s.switchJob(ctx, actor, id, tenant, "pause", Paused, "queued", "running")
 }
 
-// ResumeJob lets a paused backfill go on where it was. Its errors are those of PauseJob.
+// ResumeJob lets a paused backfill, or one that has failed, go on where it was. Its errors are those of PauseJob;
+// ErrConflict, too: another backfill has not ended.
 func (s *Store) ResumeJob(ctx context.Context, actor string, id int64, tenant string) (Job, error) {
-	return s.switchJob(ctx, actor, id, tenant, "resume", Queued, "paused")
+	return s.switchJob(ctx, actor, id, tenant, "resume", Queued, "paused", "failed")
 }
 
 // switchJob gives a backfill another state. Its worker's claim ends.
@@ -95,11 +96,14 @@ func (s *Store) switchJob(ctx context.Context, actor string, id int64, tenant, a
 		return Job{}, err
 	}
 	err = s.write(ctx, fmt.Sprintf("%s job %d", action, id), func(tx pgx.Tx) error {
-		rows, _ := tx.Query(ctx, `update gancho.jobs set state = $2, waits = '', worker = '', claims = claims + 1, leased = null
+		rows, _ := tx.Query(ctx, `update gancho.jobs set state = $2, waits = '', error = '', finished = null, worker = '', claims = claims + 1, leased = null
 			where id = $1 and kind = 'backfill' and state = any($3) returning `+jobColumns, id, string(to), from)
 		switched, err := pgx.CollectExactlyOneRow(rows, scanJob)
 		if errors.Is(err, pgx.ErrNoRows) {
 			return fmt.Errorf("%w: the job cannot %s", ErrConflict, action)
+		}
+		if isTaken(err) {
+			return fmt.Errorf("%w: another backfill has not ended", ErrConflict)
 		}
 		if err != nil {
 			return err

@@ -68,8 +68,30 @@ func TestBackfill(t *testing.T) {
 	if diff := cmp.Diff(at, got); diff != "" || err != nil {
 		t.Errorf("it continues elsewhere (-want +got): %v\n%s", err, diff)
 	}
+	if err := s.FinishJob(ctx, again, state.Failed, "a table is locked"); err != nil {
+		t.Fatal(err)
+	}
+	between, err := s.CreateJob(ctx, "cli:teste", state.Job{Kind: state.Backfill})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.ResumeJob(ctx, "cli:teste", made.ID, ""); !errors.Is(err, state.ErrConflict) {
+		t.Errorf("a failed one was resumed beside another: %v, want a conflict", err)
+	}
+	if _, err := s.CancelJob(ctx, "cli:teste", between.ID, ""); err != nil {
+		t.Fatal(err)
+	}
+	if resumed, err := s.ResumeJob(ctx, "cli:teste", made.ID, ""); err != nil || resumed.State != state.Queued || resumed.Error != "" || resumed.Cursor == "" {
+		t.Errorf("a failed one is resumed as %+v, %v", resumed, err)
+	}
+	if again = claim(); again == nil {
+		t.Fatal("a failed job that was resumed is not claimed")
+	}
 	if err := s.FinishJob(ctx, again, state.Done, ""); err != nil {
 		t.Fatal(err)
+	}
+	if _, err := s.ResumeJob(ctx, "cli:teste", made.ID, ""); !errors.Is(err, state.ErrConflict) {
+		t.Errorf("one that is done was resumed: %v, want a conflict", err)
 	}
 	other, err := s.CreateJob(ctx, "cli:teste", state.Job{Kind: state.Backfill})
 	if err != nil {
