@@ -334,3 +334,11 @@ func (r Reads) Release(upTo cdc.LSN) bool { return r.release(upTo) }
 
 // UpTo is how much of what was mapped is reported as reached.
 func (r Reads) UpTo(mapped cdc.LSN) cdc.LSN { return r.upTo(mapped) }
+
+// Stored writes to the state database for an open backfill; left: it was unreachable, and the job is left for later.
+func Stored(ctx context.Context, write func(context.Context) error) (left bool, err error) {
+	j := &jobs{bridge: newBridge(Options{Log: zerolog.Nop()}, &Definitions{})}
+	err = j.stored(ctx, write)
+	over := new(turnOverError)
+	return errors.As(err, &over), err
+}

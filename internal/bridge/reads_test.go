@@ -2,9 +2,14 @@ package bridge_test
 
 import (
 	"bytes"
+	"context"
 	"encoding/base64"
+	"errors"
+	"fmt"
 	"strings"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/rs/zerolog"
 
@@ -236,4 +241,30 @@ func TestReleaseAfterReset(t *testing.T) {
 			t.Fatalf("round %d: the position that may be confirmed is %v, want 0/65", round, got)
 		}
 	}
+}
+
+// TestStateAwayFromBackfill: an open backfill does not wait for the state database for ever, as nobody confirms
+// positions meanwhile.
+func TestStateAwayFromBackfill(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		began, tries := time.Now(), 0
+		left, err := bridge.Stored(t.Context(), func(context.Context) error {
+			tries++
+			return fmt.Errorf("store: %w", state.ErrUnreachable)
+		})
+		if !left || time.Since(began) != time.Minute || tries < 5 {
+			t.Errorf("after %v and %d tries: left %v, %v", time.Since(began), tries, left, err)
+		}
+		left, err = bridge.Stored(t.Context(), func(context.Context) error { return state.ErrConflict })
+		if left || !errors.Is(err, state.ErrConflict) {
+			t.Errorf("of a job that was taken: left %v, %v", left, err)
+		}
+		ending, stop := context.WithCancel(t.Context())
+		stop()
+		left, err = bridge.Stored(ending, func(context.Context) error { return state.ErrUnreachable })
+		if left || !errors.Is(err, context.Canceled) {
+			t.Errorf("at the end: left %v, %v", left, err)
+		}
+	})
 }
