@@ -4,12 +4,20 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"unsafe"
 
 	"gancho/cdc"
 )
 
-// maxOverlay bounds, in bytes, the rows that an Overlay keeps.
+// maxOverlay bounds, in bytes of memory, what an Overlay keeps of rows.
 const maxOverlay = 64 << 20
+
+// What is kept takes these bytes besides texts. Of transactions a slice has room for more, at most twice as many.
+const (
+	overlaidSize = 2 * int(unsafe.Sizeof(overlaid{}))
+	changeSize   = int(unsafe.Sizeof(cdc.Change{}))
+	datumSize    = int(unsafe.Sizeof(cdc.Datum{}))
+)
 
 // ErrOverlayFull says that more was changed while rows were read than is kept.
 var ErrOverlayFull = errors.New("transactions changed more than 64 MiB of rows of the table while some of its rows were read")
@@ -27,12 +35,12 @@ type Overlay struct {
 
 // overlaid is what one transaction has changed.
 type overlaid struct {
-	tx      cdc.Transaction
+	xid     uint32
+	lost    bool    // there was no room for its rows
 	before  cdc.LSN // everything that commits before it has been handed over
+	end     cdc.LSN
 	changes []cdc.Change
-	lost    bool // there was no room for its rows
-	bytes   int
-	text    []byte // the rest of a block
+	bytes   int // of memory, with the room in changes
 }
 
 // NewOverlay returns an empty one.
@@ -40,7 +48,8 @@ func NewOverlay() *Overlay { return &Overlay{limit: maxOverlay} }
 
 // Begin opens a transaction; everything that commits before the position has been handed over.
 func (o *Overlay) Begin(tx *cdc.Transaction, before cdc.LSN) {
-	o.transactions = append(o.transactions, overlaid{tx: *tx, before: before})
+	o.transactions = append(o.transactions, overlaid{xid: tx.XID, before: before, bytes: overlaidSize})
+	o.bytes += overlaidSize
 	o.open = true
 }
 
@@ -50,43 +59,50 @@ func (o *Overlay) Add(c *cdc.Change) {
 	if t.lost {
 		return
 	}
-	size := 0
+	text := 0
 	for _, row := range [][]cdc.Datum{c.New, c.Old} {
-		size += len(row) * 32 // of a datum
 		for _, d := range row {
-			size += len(d.Text)
+			text += len(d.Text)
 		}
 	}
+	size := text + (len(c.New)+len(c.Old))*datumSize
+	more := 0 // room for changes
+	if len(t.changes) == cap(t.changes) {
+		more = max(1, cap(t.changes))
+	}
+	size += more * changeSize
 	if o.bytes+size > o.limit {
-		o.bytes -= t.bytes
-		*t = overlaid{tx: t.tx, before: t.before, lost: true}
+		o.bytes += overlaidSize - t.bytes
+		*t = overlaid{xid: t.xid, before: t.before, lost: true, bytes: overlaidSize}
 		return
+	}
+	if more > 0 {
+		t.changes = append(make([]cdc.Change, 0, cap(t.changes)+more), t.changes...)
 	}
 	o.bytes, t.bytes = o.bytes+size, t.bytes+size
 	kept := cdc.Change{Op: c.Op, Relation: c.Relation}
-	kept.New, kept.Old = t.keep(c.New), t.keep(c.Old)
+	// One allocation of the exact size for all texts: a block would be larger than most transactions.
+	texts := make([]byte, 0, text)
+	kept.New, texts = keep(c.New, texts)
+	kept.Old, _ = keep(c.Old, texts)
 	t.changes = append(t.changes, kept)
 }
 
-const overlayBlock = 64 << 10
-
-func (t *overlaid) keep(row []cdc.Datum) []cdc.Datum {
+// keep copies a row; its texts go behind those in texts, which has room for them.
+func keep(row []cdc.Datum, texts []byte) (kept []cdc.Datum, all []byte) {
 	if row == nil {
-		return nil
+		return nil, texts
 	}
-	out := slices.Clone(row)
+	kept = slices.Clone(row)
 	for i, d := range row {
 		if d.Text == nil {
 			continue
 		}
-		if cap(t.text)-len(t.text) < len(d.Text) {
-			t.text = make([]byte, 0, max(overlayBlock, len(d.Text)))
-		}
-		start := len(t.text)
-		t.text = append(t.text, d.Text...)
-		out[i].Text = t.text[start:len(t.text):len(t.text)]
+		start := len(texts)
+		texts = append(texts, d.Text...)
+		kept[i].Text = texts[start:len(texts):len(texts)]
 	}
-	return out
+	return kept, texts
 }
 
 // Commit closes the open transaction. One that has changed none of the tables is forgotten.
@@ -96,11 +112,13 @@ func (o *Overlay) Commit(end cdc.LSN) {
 	}
 	o.open = false
 	last := len(o.transactions) - 1
-	if t := &o.transactions[last]; len(t.changes) == 0 && !t.lost {
+	t := &o.transactions[last]
+	if len(t.changes) == 0 && !t.lost {
+		o.bytes -= t.bytes
 		o.transactions = o.transactions[:last]
 		return
 	}
-	o.transactions[last].tx.End = end
+	t.end = end
 }
 
 // Reset drops what the stream repeats when it starts again: an open transaction, and those that end
@@ -110,7 +128,7 @@ func (o *Overlay) Reset(from cdc.LSN) {
 		o.drop(func(t *overlaid) bool { return t == &o.transactions[len(o.transactions)-1] })
 		o.open = false
 	}
-	o.drop(func(t *overlaid) bool { return t.tx.End > from })
+	o.drop(func(t *overlaid) bool { return t.end > from })
 }
 
 // Clear drops everything.
@@ -145,7 +163,9 @@ func (o *Overlay) Seen(text string) error {
 		return err
 	}
 	open := len(o.transactions) - 1
-	o.drop(func(t *overlaid) bool { return seen.has(&t.tx) && !(o.open && t == &o.transactions[open]) })
+	o.drop(func(t *overlaid) bool {
+		return seen.has(&cdc.Transaction{XID: t.xid}) && !(o.open && t == &o.transactions[open])
+	})
 	return nil
 }
 

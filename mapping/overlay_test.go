@@ -3,6 +3,7 @@ package mapping_test
 import (
 	"errors"
 	"fmt"
+	"runtime"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -107,6 +108,33 @@ func TestOverlayFull(t *testing.T) {
 	}
 	if _, err := o.View(m, rel.OID, []string{"id"}); err != nil {
 		t.Errorf("view once it is seen: %v", err)
+	}
+}
+
+// TestOverlayMemory: what is kept of many small transactions takes the memory that is counted. It does not run beside
+// others, because it measures the heap.
+func TestOverlayMemory(t *testing.T) { //nolint:paralleltest // see above
+	heap := func() int {
+		runtime.GC()
+		var m runtime.MemStats
+		runtime.ReadMemStats(&m)
+		return int(m.HeapAlloc)
+	}
+	rel := &cdc.Relation{}
+	for _, c := range []struct{ transactions, most int }{{10_000, 8 << 20}, {300_000, 96 << 20}} {
+		before := heap()
+		o := mapping.NewOverlay()
+		for i := range c.transactions {
+			o.Begin(&cdc.Transaction{XID: uint32(i)}, cdc.LSN(i))
+			o.Add(&cdc.Change{Op: cdc.Insert, Relation: rel, New: []cdc.Datum{{State: cdc.Present, Text: []byte("1")}, {State: cdc.Null}}})
+			o.Commit(cdc.LSN(i + 1))
+		}
+		took := heap() - before
+		runtime.KeepAlive(o)
+		t.Logf("%d transactions of one row take %d bytes", c.transactions, took)
+		if took > c.most {
+			t.Errorf("%d transactions of one row take %d bytes, want at most %d", c.transactions, took, c.most)
+		}
 	}
 }
 

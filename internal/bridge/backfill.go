@@ -43,6 +43,7 @@ type backfill struct {
 	seq, round int64
 	marked     time.Time
 	ahead      []int64
+	begun      bool // capture has seen all messages of earlier claims
 	pace       *pace
 }
 
@@ -190,6 +191,7 @@ func (b *backfill) open(ctx context.Context) error {
 			err = b.again(ctx, err)
 		}
 		if err != nil || p.took && p.fault == nil {
+			b.begun = err == nil
 			return err
 		}
 	}
@@ -273,6 +275,8 @@ func (b *backfill) seen(ctx context.Context, seq int64) (readProgress, error) {
 		switch {
 		case ctx.Err() != nil:
 			return p, ctx.Err()
+		case err == nil && p.fault != nil && b.past(p.faulty):
+			b.reads.forget(p.faulty)
 		case err == nil && p.fault != nil:
 			return p, &faultError{p.fault}
 		case err == nil:
@@ -281,6 +285,21 @@ func (b *backfill) seen(ctx context.Context, seq int64) (readProgress, error) {
 		case !b.capturing():
 			return p, errCapturesNot
 		}
+	}
+}
+
+// past reports whether a message with a fault is another job's, or one behind which this job has gone back
+// already: the stream repeats those when it starts again.
+func (b *backfill) past(h *readHeader) bool {
+	switch {
+	case h.Job == 0: // ours, and it cannot be read
+		return false
+	case h.Job != b.job.ID:
+		return true
+	case h.Claim != b.job.Claim():
+		return b.begun
+	default:
+		return h.Round < b.round
 	}
 }
 

@@ -276,12 +276,70 @@ func (p PageSlots) Waiting() int {
 	return len(p.waiting)
 }
 
-// Reads is capture's part of a backfill, for tests: of a stream that nobody reads.
+// Reads is capture's part of a backfill of the slot gancho, for tests.
 type Reads struct{ *reads }
 
-// NewReads returns it.
-func NewReads() Reads {
-	return Reads{newReads(&capture{reader: cdc.NewReader(cdc.Options{}, &cdc.Source{})})}
+// ReadHeader begins a message of a backfill.
+type ReadHeader = readHeader
+
+// NewReads makes events by rules; the database knows their types.
+func NewReads(q *queue.Queue, keys *state.Keyring, dsn string, rules *mapping.Ruleset, log zerolog.Logger) Reads {
+	b := newBridge(Options{Log: log, Source: cdc.Options{Slot: "gancho", DSN: dsn, Log: log}, State: &StateOptions{Keyring: keys}}, &Definitions{})
+	c := &capture{
+		bridge: b, stage: newStage(q, nil, b.metrics, log), mapper: mapping.NewMapper(rules, nil),
+		reader: cdc.NewReader(b.Source, nil), resolve: func() error { return nil },
+	}
+	c.reads = newReads(c)
+	return Reads{c.reads}
+}
+
+// Open keeps the changes of tables from the next transaction on.
+func (r Reads) Open(tables ...uint32) { r.want.Store(&tables) }
+
+// Seal returns a message of rows.
+func (r Reads) Seal(h ReadHeader, rows []byte) (cdc.Message, error) { return r.seal(&h, rows) }
+
+// Transaction is one of the stream.
+func (r Reads) Transaction(ctx context.Context, tx *cdc.Transaction, changes []*cdc.Change, messages ...cdc.Message) error {
+	r.begin(tx)
+	for _, c := range changes {
+		r.change(c)
+	}
+	for _, m := range messages {
+		if err := r.message(ctx, tx, m); err != nil {
+			return err
+		}
+	}
+	r.commit(tx)
+	return nil
+}
+
+// Seen is the claim and the number of the newest message that was accepted, and the fault, if there is one.
+func (r Reads) Seen() (claim, seq int64, fault error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.progress.claim, r.progress.seq, r.progress.fault
+}
+
+// Took reports whether the newest message was accepted.
+func (r Reads) Took() bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.progress.took
+}
+
+// Staged is how many events wait to be appended.
+func (r Reads) Staged() int { return r.stage.open.Len() }
+
+// FaultIsPast reports whether a backfill in a round passes over the fault of a message; begun: capture has seen what
+// earlier claims had written.
+func FaultIsPast(job, round int64, begun bool, h ReadHeader) bool {
+	return (&backfill{job: &state.Job{ID: job}, round: round, begun: begun}).past(&h)
+}
+
+// NewIdleReads is that of a stream that nobody reads.
+func NewIdleReads() Reads {
+	return Reads{newReads(&capture{bridge: newBridge(Options{Log: zerolog.Nop()}, &Definitions{}), reader: cdc.NewReader(cdc.Options{}, &cdc.Source{})})}
 }
 
 // Reset begins the stream anew, with the tables that Redis has on record.

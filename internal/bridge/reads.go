@@ -2,18 +2,13 @@ package bridge
 
 import (
 	"context"
-	"encoding/binary"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
-	"strconv"
 	"sync"
 	"sync/atomic"
 
 	"gancho/cdc"
-	"gancho/delivery/queue"
-	"gancho/internal/state"
 	"gancho/mapping"
 )
 
@@ -40,8 +35,9 @@ type reads struct {
 	hold, told cdc.LSN
 	accepted   *readHeader // the message of ours in the open transaction
 	handled    cdc.LSN     // everything that commits before it has been handed over
-	// refused are rounds of messages before this one: rows before theirs were not put into the stream.
-	refused int64
+	// refused are the messages that follow one with a fault: rows before theirs were not put into the stream.
+	refused refusedRounds
+	foreign complaint // about messages that are not ours
 
 	// want are the tables of an open backfill, of any goroutine's. owner: a job sees to it.
 	want  atomic.Pointer[[]uint32]
@@ -61,62 +57,15 @@ type readProgress struct {
 	faulty     *readHeader // the message with the fault
 }
 
-// readHeader begins a message. What is empty chooses everything.
-type readHeader struct {
-	Job, Claim, Seq int64
-	// Round is a higher one when rows are read again because capture could not take them.
-	Round    int64
-	Snapshot string
-	XID      string   `json:",omitempty"` // of the transaction that has read the rows; empty: there are none
-	Key      []string `json:",omitempty"` // the table's primary key
-	Endpoint string   `json:",omitempty"`
-	Tenant   *string  `json:",omitempty"`
-	Events   []string `json:",omitempty"`
-	// Before is where the backfill was before these rows: from there they are read again if they cannot be put
-	// into the stream, by whatever process.
-	Before *state.BackfillCursor `json:",omitempty"`
-}
-
-// chosen reports whether an event is.
-func (h *readHeader) chosen(event string) bool { return queue.Chooses(h.Events, event) }
-
 // recentTransactions is how many are remembered, to wait for those that queries do not see yet. They
 // are as many as there are connections, at most.
 const recentTransactions = 4096
 
 func newReads(c *capture) *reads {
-	return &reads{capture: c, overlay: mapping.NewOverlay(), recent: make([]uint32, recentTransactions), changed: make(chan struct{})}
-}
-
-// prefix is that of the messages, which other bridges of the database pass over.
-func (r *reads) prefix() string { return "gancho.rows." + r.Source.Slot }
-
-// seal returns a message of rows, which may be none.
-func (r *reads) seal(h *readHeader, rows []byte) (cdc.Message, error) {
-	header, err := json.Marshal(h)
-	if err != nil {
-		return cdc.Message{}, err
+	return &reads{
+		capture: c, overlay: mapping.NewOverlay(), recent: make([]uint32, recentTransactions), changed: make(chan struct{}),
+		foreign: complaint{log: c.Log, failed: "a message in the stream has the prefix of a backfill and is not one of ours; it was passed over"},
 	}
-	plain := binary.BigEndian.AppendUint32(make([]byte, 0, 4+len(header)+len(rows)), uint32(len(header)))
-	plain = append(append(plain, header...), rows...)
-	sealed, err := r.State.Keyring.SealRows(r.Source.Slot, plain)
-	return cdc.Message{Prefix: r.prefix(), Content: sealed}, err
-}
-
-// unseal reads what seal has written.
-func (r *reads) unseal(content []byte) (h readHeader, rows []byte, err error) {
-	if r.State == nil {
-		return h, nil, errors.New("there is no state.key")
-	}
-	plain, err := r.State.Keyring.OpenRows(r.Source.Slot, content)
-	if err != nil {
-		return h, nil, err
-	}
-	if len(plain) < 4 || int(binary.BigEndian.Uint32(plain)) > len(plain)-4 {
-		return h, nil, errors.New("they are cut off")
-	}
-	end := 4 + int(binary.BigEndian.Uint32(plain))
-	return h, plain[end:], json.Unmarshal(plain[4:end], &h)
 }
 
 // report changes the progress and wakes those who wait for it.
@@ -166,16 +115,18 @@ func (r *reads) follow() {
 func (r *reads) reset(record []uint32) {
 	confirmed := r.reader.Confirmed()
 	r.report(func(p *readProgress) { // as one: see release
+		r.follow() // from what was streamed until now
 		if record != nil && r.want.Load() == nil {
 			r.want.Store(&record)
+			r.used, r.before = &record, nil
 		}
 		p.handled = confirmed
-		r.used = r.want.Load()
 	})
 	r.overlay.Reset(confirmed)
-	r.accepted, r.count, r.told, r.handled = nil, 0, confirmed, confirmed
-	r.holding, r.hold, r.before = r.used != nil, confirmed, nil
-	r.refused = 0
+	r.accepted, r.told, r.handled = nil, confirmed, confirmed
+	// Until the first snapshot is accepted, it still has to see the transactions that are not streamed again.
+	r.holding, r.hold = r.used != nil && r.before == nil, confirmed
+	r.refused = refusedRounds{}
 }
 
 // begin is the Handler's Begin.
@@ -245,12 +196,19 @@ func (r *reads) message(ctx context.Context, tx *cdc.Transaction, m cdc.Message)
 		return nil
 	}
 	h, rows, err := r.unseal(m.Content)
+	if err == nil && h.XID != "" && !isXID(h.XID, tx.XID) {
+		err = errCopied
+	}
+	if errors.Is(err, errForeign) || errors.Is(err, errCopied) {
+		r.foreign.about(err)
+		return nil
+	}
 	if err != nil {
 		r.fault(tx, &h, fmt.Errorf("rows of a backfill in the stream cannot be read, and were not sent: %w", err))
 		return nil
 	}
-	if h.Round < r.refused {
-		return nil // it follows one with a fault
+	if r.refused.has(&h) {
+		return nil
 	}
 	if h.XID != "" {
 		err = r.put(ctx, tx, &h, rows)
@@ -271,10 +229,19 @@ type faultError struct{ error }
 // until its job has ended.
 func (r *reads) fault(tx *cdc.Transaction, h *readHeader, err error) {
 	r.Log.Error().Err(err).Int64("job", h.Job).Stringer("lsn", tx.Commit).Msg("rows of a backfill were not put into the stream")
-	r.refused = h.Round + 1
+	r.refused = refusedRounds{h.Job, h.Claim, h.Round + 1}
 	r.report(func(p *readProgress) {
-		if p.fault == nil {
+		if was := p.faulty; was == nil || was.Job != h.Job || was.Claim != h.Claim || was.Round < h.Round {
 			p.fault, p.faulty = err, h
+		}
+	})
+}
+
+// forget drops the fault of a message from the progress, unless another one has taken its place.
+func (r *reads) forget(h *readHeader) {
+	r.report(func(p *readProgress) {
+		if p.faulty == h {
+			p.fault, p.faulty = nil, nil
 		}
 	})
 }
@@ -302,9 +269,6 @@ func (r *reads) mark(h *readHeader) error {
 
 // put makes events of the rows of a message.
 func (r *reads) put(ctx context.Context, tx *cdc.Transaction, h *readHeader, rows []byte) error {
-	if xid, err := strconv.ParseUint(h.XID, 10, 64); err != nil || uint32(xid) != tx.XID {
-		return &faultError{errors.New("rows of a backfill are in the stream again, in a transaction that has not read them: somebody has copied them there")}
-	}
 	if err := r.resolveAll(); err != nil {
 		return err
 	}
@@ -316,32 +280,33 @@ func (r *reads) put(ctx context.Context, tx *cdc.Transaction, h *readHeader, row
 	}
 	sink := readSink{r.stage, h}
 	var view *mapping.View
-	err := r.reader.DecodeRows(ctx, tx, rows, func(c *cdc.Change) (err error) {
+	over := func(c *cdc.Change) (there bool, err error) {
 		if view == nil {
-			if view, err = r.overlay.View(r.mapper, c.Relation.OID, h.Key); err != nil {
-				return &faultError{err}
-			}
+			view, err = r.view(c.Relation, h)
 		}
-		there, err := view.Over(c)
-		if err != nil {
-			return &faultError{err}
-		}
-		if !there {
-			return nil
-		}
-		err = r.mapper.Read(c, h.chosen, sink)
-		if drift := new(mapping.SchemaError); errors.As(err, &drift) {
-			return &faultError{err}
+		if err == nil {
+			there, err = view.Over(c)
 		}
 		if err != nil {
-			return err
+			return false, &faultError{err}
 		}
-		r.metrics.change(c)
-		if r.mapper.Full() {
-			return r.mapper.Resolve(ctx, sink)
-		}
-		return nil
+		return there, nil
+	}
+	// The whole chunk is checked before its first event: after a fault it is read again, and its
+	// rows would have events under different webhook-ids.
+	err := r.reader.DecodeRows(ctx, tx, rows, func(c *cdc.Change) error {
+		_, err := over(c)
+		return err
 	})
+	if err == nil {
+		err = r.reader.DecodeRows(ctx, tx, rows, func(c *cdc.Change) error {
+			there, err := over(c)
+			if err != nil || !there {
+				return err
+			}
+			return r.row(ctx, c, sink)
+		})
+	}
 	if err == nil {
 		err = r.mapper.Resolve(ctx, sink)
 	}
@@ -352,6 +317,30 @@ func (r *reads) put(ctx context.Context, tx *cdc.Transaction, h *readHeader, row
 		r.accepted = h
 	}
 	return err
+}
+
+// view is what was changed meanwhile in the table of a message.
+func (r *reads) view(rel *cdc.Relation, h *readHeader) (*mapping.View, error) {
+	if r.used != nil && !slices.Contains(*r.used, rel.OID) {
+		return nil, fmt.Errorf("the rules or table %s have changed since the backfill was opened, so that the changes of the table were not kept", rel.TableName())
+	}
+	return r.overlay.View(r.mapper, rel.OID, h.Key)
+}
+
+// row makes events of a row.
+func (r *reads) row(ctx context.Context, c *cdc.Change, sink readSink) error {
+	err := r.mapper.Read(c, sink.h.chosen, sink)
+	if drift := new(mapping.SchemaError); errors.As(err, &drift) {
+		return &faultError{err}
+	}
+	if err != nil {
+		return err
+	}
+	r.metrics.change(c)
+	if r.mapper.Full() {
+		return r.mapper.Resolve(ctx, sink)
+	}
+	return nil
 }
 
 // readSink takes what rows of a backfill lead to.
