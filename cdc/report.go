@@ -25,7 +25,7 @@ func probes() retry.Backoff { return retry.Backoff{Min: 2 * time.Second, Max: 10
 // report sends statuses until the session ends: regularly, soon after
 // something was confirmed, and when the server asks.
 func (s *session) report() {
-	tick := time.NewTicker(min(s.senderTimeout/3, maxStatusInterval)) // a third of the time the server waits for a sign of life
+	tick := time.NewTicker(min(s.patience/3, maxStatusInterval)) // a third of the time the server waits for a sign of life
 	defer tick.Stop()
 	due := time.NewTimer(0) // runs while a status is wanted: the first one immediately
 	defer due.Stop()

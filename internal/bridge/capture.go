@@ -33,7 +33,9 @@ type capture struct {
 	// mapped is the newest position before which everything has been given to the
 	// mapper: it counts as reached when nothing is pending there.
 	mapped cdc.LSN
-	// resolve and complete are the mapper's Resolve and Commit until capture ends.
+	// take is the queue's Take, resolve and complete are the mapper's Resolve and Commit, until
+	// capture ends.
+	take     func() error
 	resolve  func() error
 	complete func(*cdc.Transaction) error
 	// next is a ruleset that is used from the next transaction on.
@@ -320,6 +322,10 @@ func (c *capture) run(ctx context.Context) error {
 	// The reader waits for its handler, which may wait for room.
 	defer context.AfterFunc(reading, c.stage.close)()
 	sink := waitingSink{c.stage}
+	c.take = func() error {
+		_, err := waitFor(reading, c.Log, "redis", func() (struct{}, error) { return struct{}{}, c.queue.Take(reading) })
+		return err
+	}
 	c.resolve = func() error { return c.mapper.Resolve(reading, sink) }
 	c.complete = func(tx *cdc.Transaction) error { return c.mapper.Commit(reading, tx, sink) }
 	defer c.lookup.Close(ctx)
@@ -349,16 +355,19 @@ func (c *capture) drain(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, min(drainTimeout, c.Shutdown))
 	defer cancel()
 	c.stage.flush()
-	for last := c.stage.last(); c.reader.Confirmed() < last; {
+	for c.reader.Confirmed() < c.stage.last() {
 		select {
 		case <-ctx.Done():
-			c.Log.Warn().Stringer("confirmed", c.reader.Confirmed()).Stringer("read", last).
+			c.Log.Warn().Stringer("confirmed", c.reader.Confirmed()).Stringer("read", c.stage.last()).
 				Msg("stopping before all that was read is durable; the next start reads it again")
 			return
 		case <-c.confirmed:
 		}
 	}
-	if err := cdc.Advance(ctx, c.Source, c.reader.Confirmed()); err != nil {
+	switch err := cdc.Advance(ctx, c.Source, c.reader.Confirmed()); {
+	case cdc.FaultOf(err) == cdc.FaultTransient:
+		c.Log.Info().Msg("another process reads the slot already")
+	case err != nil:
 		c.Log.Warn().Err(err).Msg("confirm the last position failed; the next start reads a little again")
 	}
 }
@@ -371,6 +380,10 @@ func (c *capture) fill(ctx context.Context) error {
 		group.Go(func() error { return c.stage.run(ctx2) })
 		group.Go(func() error { return c.queue.RunDurable(ctx2, c.confirm) })
 		err := group.Wait()
+		if errors.Is(err, queue.ErrFenced) {
+			c.standBy()
+			continue
+		}
 		if !errors.Is(err, queue.ErrRestarted) {
 			return err
 		}
@@ -378,6 +391,15 @@ func (c *capture) fill(ctx context.Context) error {
 			return err
 		}
 	}
+}
+
+// standBy gives up what was read of the slot, which the source has given to another process:
+// it reads that again, and appends it. The reader then waits for the slot.
+func (c *capture) standBy() {
+	c.stage.rewind()
+	signal(c.confirmed) // nothing is left to wait for
+	c.Log.Warn().Msg("another process captures now; what this one had read and not appended, the other one reads again")
+	c.reader.Rewind()
 }
 
 // rewind goes back to the confirmed position because Redis is not the process
@@ -505,6 +527,9 @@ func (c *capture) Flush() error {
 
 // Reset implements cdc.Handler.
 func (c *capture) Reset() error {
+	if err := c.take(); err != nil {
+		return err
+	}
 	c.stage.reset()
 	c.mapper.Reset()
 	c.mapped = 0
