@@ -15,7 +15,7 @@ import (
 // it under a few MiB when the events allow it.
 type Batch struct {
 	q            *Queue
-	token        uint64 // of the turn at the slot in which it is filled
+	token        uint64 // of the turn at the slot in which its first record was added
 	buf          []byte // what the spans of records point into
 	records      []record
 	destinations []destination
@@ -48,7 +48,7 @@ type destination struct {
 }
 
 // NewBatch returns an empty batch for this queue.
-func (q *Queue) NewBatch() *Batch { return &Batch{q: q, token: q.Token()} }
+func (q *Queue) NewBatch() *Batch { return &Batch{q: q} }
 
 // Len is the number of appends: events times their endpoints, and parked changes.
 func (b *Batch) Len() int { return len(b.destinations) }
@@ -56,7 +56,7 @@ func (b *Batch) Len() int { return len(b.destinations) }
 // Bytes is how large the events are. Each is sent to Redis once for every endpoint.
 func (b *Batch) Bytes() int { return len(b.buf) }
 
-// Reset empties the batch; what is added from here on is read under the newest Take.
+// Reset empties the batch.
 func (b *Batch) Reset() {
 	const keep = 4 << 20 // a single huge event does not stay in memory
 	if cap(b.buf) > keep {
@@ -64,7 +64,7 @@ func (b *Batch) Reset() {
 	}
 	clear(b.records) // releases the strings
 	b.buf, b.records, b.destinations = b.buf[:0], b.records[:0], b.destinations[:0]
-	b.lastEvent, b.lastParked, b.token = ID{}, ID{}, b.q.Token()
+	b.lastEvent, b.lastParked = ID{}, ID{}
 }
 
 // Add copies the event and routes it to the endpoints of the last Update; it returns
@@ -122,6 +122,9 @@ func (b *Batch) next(last *ID, p cdc.Position, n int) (ID, error) {
 		return ID{}, fmt.Errorf("position %s does not come after %s; events are added in commit order", id, *last)
 	}
 	*last = id
+	if len(b.records) == 0 {
+		b.token = b.q.Token()
+	}
 	return id, nil
 }
 

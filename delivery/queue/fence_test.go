@@ -61,7 +61,7 @@ func TestFence(t *testing.T) {
 	length(2)
 	s.append(1, 3, nil)
 	s.append(1, 4, nil)
-	old := s.batches[0]
+	old, empty := s.batches[0], s.queues[0].NewBatch()
 	if _, err := old.Add(queuetest.Event(5, "k")); err != nil {
 		t.Fatal(err)
 	}
@@ -70,6 +70,7 @@ func TestFence(t *testing.T) {
 		t.Errorf("a batch of an earlier turn: %v", err)
 	}
 	length(4)
+	s.batches[0] = empty // one that was there before, and was filled in this turn
 	s.append(0, 5, nil)
 	s.append(1, 6, queue.ErrFenced)
 	length(5)

@@ -527,6 +527,7 @@ func (c *capture) Flush() error {
 
 // Reset implements cdc.Handler.
 func (c *capture) Reset() error {
+	c.stage.rewind() // a position that is marked is not of this turn
 	if err := c.take(); err != nil {
 		return err
 	}
