@@ -21,11 +21,11 @@ import (
 // several nodes and each EXEC ends all watches of its connection, the token is compared before each
 // batch instead: there a process that is stopped just in between appends that one batch.
 
-// ErrFenced: another process captures now. What this one has read and not appended is
+// ErrFenced says that another process captures now. What this one has read and not appended is
 // the other one's to append.
 var ErrFenced = errors.New("another process has taken over the slot, and appends now")
 
-// ErrStaleBatch: the batch was filled before this process took the slot, or took it again. Drop it:
+// ErrStaleBatch says that the batch was filled before this process took the slot, or took it again. Drop it:
 // what was in it is read again.
 var ErrStaleBatch = errors.New("the batch is of an earlier turn at the slot")
 

@@ -33,7 +33,7 @@ func (p *Postgres) StartStandby(settings map[string]string) (_ *Postgres, err er
 		return nil, err
 	}
 	p.Stop("fast")
-	if err := s.copyOf(p); err != nil {
+	if err := s.copyFiles(p); err != nil {
 		return nil, err
 	}
 	conf := map[string]string{
@@ -48,12 +48,12 @@ func (p *Postgres) StartStandby(settings map[string]string) (_ *Postgres, err er
 	return s, errors.Join(p.Start(), s.Start())
 }
 
-// copyOf copies the files of a server that has stopped, without its slots.
-func (s *Postgres) copyOf(p *Postgres) error {
-	if out, err := exec.Command("cp", "-a", p.data(), s.data()).CombinedOutput(); err != nil {
-		return fmt.Errorf("copy %s: %w\n%s", p.data(), err, out)
+// copyFiles makes this server's files a copy of those of one that has stopped, without its slots.
+func (p *Postgres) copyFiles(of *Postgres) error {
+	if out, err := exec.Command("cp", "-a", of.data(), p.data()).CombinedOutput(); err != nil {
+		return fmt.Errorf("copy %s: %w\n%s", of.data(), err, out)
 	}
-	slots, err := filepath.Glob(filepath.Join(s.data(), "pg_replslot", "*"))
+	slots, err := filepath.Glob(filepath.Join(p.data(), "pg_replslot", "*"))
 	if err != nil {
 		return err
 	}
@@ -62,14 +62,14 @@ func (s *Postgres) copyOf(p *Postgres) error {
 			return err
 		}
 	}
-	signal := filepath.Join(s.data(), "standby.signal")
+	signal := filepath.Join(p.data(), "standby.signal")
 	if err := os.WriteFile(signal, nil, 0o600); err != nil {
 		return err
 	}
-	if s.user == nil {
+	if p.user == nil {
 		return nil
 	}
-	return errors.Join(os.Chown(s.dir, int(s.user.Uid), int(s.user.Gid)), os.Chown(signal, int(s.user.Uid), int(s.user.Gid)))
+	return errors.Join(os.Chown(p.dir, int(p.user.Uid), int(p.user.Gid)), os.Chown(signal, int(p.user.Uid), int(p.user.Gid)))
 }
 
 // Promote makes a primary of a standby, and returns when it is one.
