@@ -81,8 +81,12 @@ const otherSlot = "choose another name for source.slot"
 // up as they were at each change, so that a slot older than its publication
 // cannot be read.
 func (p *preparation) createSlot(ctx context.Context) error {
+	failover := ""
+	if p.source.Settings.Version >= 170000 && !p.source.Settings.Standby {
+		failover = ", failover => true" // standbys that synchronize slots have it after a promotion
+	}
 	statement := about(Statement{
-		SQL:  fmt.Sprintf("SELECT pg_create_logical_replication_slot(%s, 'pgoutput');", quoteLiteral(p.Slot)),
+		SQL:  fmt.Sprintf("SELECT pg_create_logical_replication_slot(%s, 'pgoutput'%s);", quoteLiteral(p.Slot), failover),
 		Undo: fmt.Sprintf("SELECT pg_drop_replication_slot(%s);", quoteLiteral(p.Slot)), step: stepSlot, byCreate: true,
 	}, object{kind: 'r'})
 	if !p.Create || len(p.setup.Findings) > 0 {
@@ -90,7 +94,7 @@ func (p *preparation) createSlot(ctx context.Context) error {
 		return nil
 	}
 	p.Log.Info().Str("slot", p.Slot).Msg("creating the slot, which waits for transactions that are running")
-	err := p.conn.QueryRow(ctx, `select lsn from pg_create_logical_replication_slot($1, 'pgoutput')`, p.Slot).Scan(&p.source.ConfirmedFlush)
+	err := p.conn.QueryRow(ctx, `select lsn from pg_create_logical_replication_slot($1, 'pgoutput'`+failover+`)`, p.Slot).Scan(&p.source.ConfirmedFlush)
 	switch SQLState(err) {
 	case codeLimitExceeded:
 		p.setup.addf("server.slots", Statement{}, "all replication slots are in use").Remedy = "drop one that is unused (see pg_replication_slots), or raise max_replication_slots and restart the server"
