@@ -63,6 +63,7 @@ type Settings struct {
 	Encoding         string
 	Collation, Ctype string
 	WALLevel         string
+	Standby          bool // the server is one, and can be read from 16 on
 	// MoneyDigits is the number of decimal digits of money under the
 	// database's lc_monetary. The stream prints money under lc_monetary C,
 	// which has 2; where this is another number the point stands elsewhere.
@@ -74,9 +75,9 @@ func LoadSettings(ctx context.Context, conn *pgx.Conn) (Settings, error) {
 	var s Settings
 	err := conn.QueryRow(ctx, `
 		select current_setting('server_version_num')::int, pg_encoding_to_char(encoding), datcollate::text, datctype::text,
-			current_setting('wal_level'), scale(1::money::numeric)
+			current_setting('wal_level'), pg_is_in_recovery(), scale(1::money::numeric)
 		from pg_catalog.pg_database where datname = current_database()`).
-		Scan(&s.Version, &s.Encoding, &s.Collation, &s.Ctype, &s.WALLevel, &s.MoneyDigits)
+		Scan(&s.Version, &s.Encoding, &s.Collation, &s.Ctype, &s.WALLevel, &s.Standby, &s.MoneyDigits)
 	if err != nil {
 		return s, fmt.Errorf("read settings of the source: %w", err)
 	}

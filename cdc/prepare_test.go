@@ -97,7 +97,7 @@ func TestSetupErrors(t *testing.T) {
 			if err == nil {
 				t.Fatal("no error")
 			}
-			golden(t, test.name, err.Error(), optionsFor(dsn).Slot, "SLOT", strings.TrimPrefix(optionsFor(dsn).Slot, "slot_"), "DATABASE")
+			golden(t, test.name, err.Error(), ", failover => true", "", optionsFor(dsn).Slot, "SLOT", strings.TrimPrefix(optionsFor(dsn).Slot, "slot_"), "DATABASE")
 			if slots := value[int](t, dial(t, dsn), "select count(*) from pg_replication_slots where database = current_database() and plugin = 'pgoutput'"); slots != 0 {
 				t.Errorf("%d slots were made without being asked for", slots)
 			}
@@ -251,7 +251,7 @@ func TestServerSettings(t *testing.T) {
 	if err == nil {
 		t.Fatal("no error")
 	}
-	golden(t, "wal_level", err.Error(), o.Slot, "SLOT")
+	golden(t, "wal_level", err.Error(), ", failover => true", "", o.Slot, "SLOT")
 }
 
 // TestLoadTable: what the catalogue says about a table.

@@ -122,6 +122,9 @@ func (r *Reader) Run(ctx context.Context, h Handler) error {
 	for failures := 1; ; failures++ {
 		started := time.Now()
 		streamed, err := r.stream(ctx, h)
+		if streamed {
+			trouble.code = "" // what was reported is over
+		}
 		if ctx.Err() != nil {
 			// A shutdown causes all kinds of errors; only the handler's own matter.
 			if handler, ok := errors.AsType[*handlerError](err); ok && !errors.Is(err, ctx.Err()) {
@@ -169,6 +172,11 @@ func (r *Reader) Run(ctx context.Context, h Handler) error {
 		}
 		r.waiting.Store(&err)
 		trouble.report(r.options.Slot, err, streamed)
+		if SQLState(err) == codeObjectInUse {
+			failures = 0
+			r.awaitFree(ctx)
+			continue
+		}
 		if retry.Wait(ctx, backoff.Delay(failures)) != nil {
 			return nil //nolint:nilerr // the end that was asked for
 		}

@@ -25,7 +25,7 @@ func probes() retry.Backoff { return retry.Backoff{Min: 2 * time.Second, Max: 10
 // report sends statuses until the session ends: regularly, soon after
 // something was confirmed, and when the server asks.
 func (s *session) report() {
-	tick := time.NewTicker(min(s.senderTimeout/3, maxStatusInterval)) // a third of the time the server waits for a sign of life
+	tick := time.NewTicker(min(s.patience/3, maxStatusInterval)) // a third of the time the server waits for a sign of life
 	defer tick.Stop()
 	due := time.NewTimer(0) // runs while a status is wanted: the first one immediately
 	defer due.Stop()
@@ -66,7 +66,7 @@ func (s *session) report() {
 func (s *session) sendStatus(wantReply bool) bool {
 	err := s.conn.SetWriteDeadline(time.Now().Add(s.senderTimeout))
 	if err == nil {
-		_, err = s.conn.Write(s.status(nil, wantReply))
+		_, err = s.conn.Write(status(s.received.Load(), s.r.Confirmed(), wantReply))
 	}
 	if err != nil {
 		s.drop(fmt.Errorf("send status to the source: %w", err))
@@ -75,18 +75,17 @@ func (s *session) sendStatus(wantReply bool) bool {
 	return true
 }
 
-// status appends a standby status update: what was received as written, what
-// was confirmed as flushed and applied.
+// status is a standby status update: what was received as written, what
+// was confirmed as flushed and applied; all 0: nothing is said of positions.
 // https://www.postgresql.org/docs/current/protocol-replication.html#PROTOCOL-REPLICATION-STANDBY-STATUS-UPDATE
-func (s *session) status(b []byte, wantReply bool) []byte {
+func status(received uint64, confirmed LSN, wantReply bool) []byte {
 	const size = 4 + 1 + 4*8 + 1
-	confirmed := uint64(s.r.Confirmed())
-	b = append(b, 'd')
+	b := append(make([]byte, 0, 1+size), 'd')
 	b = binary.BigEndian.AppendUint32(b, size)
 	b = append(b, 'r')
-	b = binary.BigEndian.AppendUint64(b, max(s.received.Load(), confirmed))
-	b = binary.BigEndian.AppendUint64(b, confirmed)
-	b = binary.BigEndian.AppendUint64(b, confirmed)
+	b = binary.BigEndian.AppendUint64(b, max(received, uint64(confirmed)))
+	b = binary.BigEndian.AppendUint64(b, uint64(confirmed))
+	b = binary.BigEndian.AppendUint64(b, uint64(confirmed))
 	b = binary.BigEndian.AppendUint64(b, uint64(time.Since(timestamp(0)).Microseconds()))
 	if wantReply {
 		return append(b, 1)

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io"
 	"net"
-	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -34,6 +33,7 @@ type session struct {
 	r             *Reader
 	conn          net.Conn
 	senderTimeout time.Duration // the server's wal_sender_timeout
+	patience      time.Duration // that of this session
 
 	intake                      // receiver to handler
 	reply    chan struct{}      // holds one signal: the server wants a status
@@ -133,7 +133,7 @@ func (r *Reader) start(ctx context.Context, pg *pgconn.PgConn) (*session, error)
 	if is != r.source.Identity || system.XLogPos < r.Confirmed() {
 		return nil, &IdentityChangedError{Was: r.source.Identity, Is: is, Confirmed: r.Confirmed(), Current: system.XLogPos}
 	}
-	timeout, err := senderTimeout(ctx, pg)
+	timeout, patience, err := senderTimeout(ctx, pg)
 	if err != nil {
 		return nil, err
 	}
@@ -155,34 +155,15 @@ func (r *Reader) start(ctx context.Context, pg *pgconn.PgConn) (*session, error)
 	if err != nil {
 		return nil, fmt.Errorf("take over the replication connection: %w", err)
 	}
-	s := &session{r: r, conn: hijacked.Conn, senderTimeout: timeout, intake: newIntake(), reply: make(chan struct{}, 1), stop: make(chan struct{})}
+	s := &session{r: r, conn: hijacked.Conn, senderTimeout: timeout, patience: patience, intake: newIntake(), reply: make(chan struct{}, 1), stop: make(chan struct{})}
 	if err = s.startReplication(ctx); err == nil && r.admit != nil {
-		err = r.admit(ctx, is)
+		err = s.alive(func() error { return r.admit(ctx, is) })
 	}
 	if err != nil {
 		_ = hijacked.Conn.Close()
 		return nil, err
 	}
 	return s, nil
-}
-
-// senderTimeout reads how long the server waits for a sign of life.
-func senderTimeout(ctx context.Context, pg *pgconn.PgConn) (time.Duration, error) {
-	rows, err := ask(ctx, pg, `select setting from pg_catalog.pg_settings where name = 'wal_sender_timeout'`)
-	if err != nil {
-		return 0, fmt.Errorf("read wal_sender_timeout: %w", err)
-	}
-	if len(rows) != 1 {
-		return 0, fmt.Errorf("read wal_sender_timeout: the server does not have it")
-	}
-	ms, err := strconv.Atoi(rows[0][0])
-	if err != nil {
-		return 0, fmt.Errorf("read wal_sender_timeout: %w", err)
-	}
-	if ms == 0 {
-		return noSenderTimeout, nil
-	}
-	return time.Duration(ms) * time.Millisecond, nil
 }
 
 // startReplication sends START_REPLICATION and reads the answer, not a byte more.
@@ -360,7 +341,7 @@ func (s *session) goodbye() {
 	if err := s.conn.SetDeadline(time.Now().Add(goodbyeTimeout)); err != nil {
 		return // it is closed
 	}
-	last := s.status(nil, false)
+	last := status(s.received.Load(), s.r.Confirmed(), false)
 	last = append(last, 'c', 0, 0, 0, 4) // CopyDone
 	last = append(last, 'X', 0, 0, 0, 4) // Terminate
 	if _, err := s.conn.Write(last); err != nil {

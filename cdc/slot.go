@@ -83,7 +83,7 @@ const otherSlot = "choose another name for source.slot"
 // cannot be read.
 func (p *preparation) createSlot(ctx context.Context) error {
 	call := fmt.Sprintf("pg_create_logical_replication_slot(%s, 'pgoutput')", quoteLiteral(p.Slot))
-	if serverVersion(p.conn) >= 170000 { // a standby that synchronizes slots has it after a promotion
+	if serverVersion(p.conn) >= 170000 && !p.source.Settings.Standby { // a standby that synchronizes slots has it after a promotion
 		call = strings.TrimSuffix(call, ")") + ", failover => true)"
 	}
 	statement := about(Statement{

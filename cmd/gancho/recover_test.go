@@ -371,6 +371,50 @@ func TestRestoredAndOvertaken(t *testing.T) {
 	b.stop()
 }
 
+// TestRestoredUnderway: the server is taken back while the bridge runs. Its slot stays where it stands there, so that
+// what it has is read after gancho recover.
+func TestRestoredUnderway(t *testing.T) {
+	t.Parallel()
+	server := ownPostgres(t, nil)
+	w := newWorldOn(t, server, "", testservers.RedisOptions{}, loadTable)
+	r := newReceiver(t, nil)
+	w.rules = loadRules
+	w.endpoint("a", r.url())
+	w.run().stop()
+	w.exec("insert into eventos (cliente_id, seq) values (1, 1)") // beyond the slot
+	stands := func() (at string) {
+		err := w.connect().QueryRow(t.Context(), "select confirmed_flush_lsn::text from pg_replication_slots where slot_name = $1", w.slot()).Scan(&at)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return at
+	}
+	before := stands()
+	server.Stop("fast")
+	backup := t.TempDir() + "/data"
+	copyData(t, server.Data(), backup)
+	if err := server.Start(); err != nil {
+		t.Fatal(err)
+	}
+	b := w.run()
+	w.exec("select pg_switch_wal()") // the restored one does not get so far by itself
+	w.exec("insert into eventos (cliente_id, seq) values (1, 2)")
+	r.waitCount(2)
+	queuetest.Eventually(t, "the position to be confirmed", func() bool { return stands() != before })
+	server.Stop("fast")
+	copyData(t, backup, server.Data())
+	if err := server.Start(); err != nil {
+		t.Fatal(err)
+	}
+	b.refusedBy("the source")
+	if at := stands(); at != before {
+		t.Errorf("the slot was moved from %s to %s", before, at)
+	}
+	w.recover(0, []string{"--yes"}, "Recorded as gap 2", "may come again")
+	r.waitCount(3) // 1 comes again
+	b.stop()
+}
+
 // TestPromotedClone: the DSN leads to a promoted copy of the server, under traffic; it has the same system identifier.
 func TestPromotedClone(t *testing.T) {
 	t.Parallel()

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -19,7 +20,9 @@ type appender struct {
 	conns  *connections
 	parked *stream // takes what no event could be made of
 
-	mu       sync.Mutex           // held by Append and AcceptRestart
+	token atomic.Uint64 // the newest that Take has taken, 0 before; see fence.go
+
+	mu       sync.Mutex           // held by Append, AcceptRestart and Take
 	checked  map[string]time.Time // when a master's identity was checked, by address; guarded by mu
 	commands commandPool          // guarded by mu
 	chains   map[string]*chain    // by key; guarded by mu
@@ -96,10 +99,10 @@ func (a *appender) forgetRegistered() {
 	a.parked.last = ID{}
 }
 
-// Append appends all of the batch, or returns an error: ErrRestarted, ErrFull,
+// Append appends all of the batch, or returns an error: ErrRestarted, ErrFenced, ErrStaleBatch, ErrFull,
 // ErrUnreachable or another. Then nothing of it has been appended, or, in a
-// cluster, to some streams all and to the others nothing. All but ErrRestarted
-// are to be answered by appending the same batch again, and never by going on
+// cluster, to some streams all and to the others nothing. All but ErrRestarted, ErrFenced and
+// ErrStaleBatch are to be answered by appending the same batch again, and never by going on
 // to the next: once a newer event is in a stream, Redis never accepts an older one.
 //
 // The batch is one MULTI/EXEC, or one for each slot, so a server that is full
@@ -118,6 +121,9 @@ func (q *Queue) Append(ctx context.Context, b *Batch) error {
 	a := &q.appender
 	a.mu.Lock()
 	defer a.mu.Unlock()
+	if b.token != a.token.Load() {
+		return ErrStaleBatch
+	}
 	touched := a.prepareLocked(b) // pooled commands outlive the call; go-redis takes the context from Process
 	defer func() {
 		for _, s := range touched {
@@ -126,6 +132,9 @@ func (q *Queue) Append(ctx context.Context, b *Batch) error {
 	}()
 	execute := q.execute
 	if q.cluster != nil {
+		if err := q.comparesToken(ctx, b.token); err != nil {
+			return fmt.Errorf("append %d events: %w", len(b.destinations), err)
+		}
 		execute = q.executeInSlots
 	}
 	err := q.registerStreams(ctx, touched)
@@ -220,29 +229,46 @@ func (q *Queue) execute(ctx context.Context, b *Batch, touched []*stream) error 
 	if names := q.ownedElsewhere(touched); names != "" {
 		pool.queue = append(pool.queue, redis.NewCmd(ctx, "PUBLISH", q.keys.wake(), names))
 	}
-	commands := pool.queue
-	tx := server.TxPipeline()
-	_ = tx.BatchProcess(ctx, commands...) // it only queues
-	_, err := tx.Exec(ctx)
-	// Of a transaction that was executed, err is the first command's error.
-	if err != nil && !refusedAsKnown(err) && !errors.Is(err, redis.Nil) {
-		delete(a.checked, "")
-		return appendError(commands, err)
+	pipe, token := server.Pipeline(), b.token
+	_ = pipe.Process(ctx, redis.NewCmd(ctx, "MULTI")) // these only queue
+	_ = pipe.BatchProcess(ctx, pool.queue...)
+	exec := pipe.Do(ctx, "EXEC")
+	var now *redis.StringCmd
+	if token != 0 { // for the next batch
+		_ = pipe.Do(ctx, "WATCH", q.keys.token())
+		now = pipe.Get(ctx, q.keys.token())
 	}
-	for i := range added {
-		err := commands[i].Err()
-		switch {
-		case err == nil:
-		case refusedAsKnown(err):
-			b.destinations[i].stream.refused++
-		case errors.Is(err, redis.Nil):
-			return q.vanished(b.destinations[i].stream)
-		default:
-			delete(a.checked, "")
-			return appendError(commands, err)
+	_, _ = pipe.Exec(ctx) // each command has its error
+	if now != nil {
+		if err := newest(now, token); err != nil {
+			a.conns.keep(nil) // the next connection finds out
+			if errors.Is(exec.Err(), redis.Nil) {
+				return unreachable(err)
+			}
 		}
 	}
-	chain.linked(link.Val())
+	replies, err := exec.Slice()
+	if err != nil {
+		delete(a.checked, "")
+		if errors.Is(err, redis.Nil) {
+			return errTokenWritten
+		}
+		return appendError(pool.queue, err)
+	}
+	for i, reply := range replies[:added] {
+		err, failed := reply.(error)
+		switch {
+		case reply == nil:
+			return q.vanished(b.destinations[i].stream)
+		case !failed:
+		case refusedAsKnown(err):
+			b.destinations[i].stream.refused++
+		default:
+			delete(a.checked, "")
+			return unreachable(err)
+		}
+	}
+	chain.linked(replies[added])
 	return nil
 }
 

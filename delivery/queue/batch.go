@@ -16,6 +16,7 @@ import (
 // it under a few MiB when the events allow it.
 type Batch struct {
 	q            *Queue
+	token        uint64 // of the turn at the slot in which its first record was added
 	buf          []byte // what the spans of records point into
 	records      []record
 	destinations []destination
@@ -129,6 +130,9 @@ func (b *Batch) next(last *ID, p cdc.Position, n int) (ID, error) {
 		return ID{}, fmt.Errorf("position %s does not come after %s; events are added in commit order", id, *last)
 	}
 	*last = id
+	if len(b.records) == 0 {
+		b.token = b.q.Token()
+	}
 	return id, nil
 }
 

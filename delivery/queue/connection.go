@@ -102,7 +102,7 @@ func (q *Queue) connect(o *Options) error {
 		o.PoolSize, o.ReadTimeout, o.WriteTimeout = connections, read, write
 		return o
 	}
-	q.appender.conns = newConnections(with(1, appendTimeout, appendTimeout), q.servers.refuseRestarted)
+	q.appender.conns = newConnections(with(1, appendTimeout, appendTimeout), q.greetAppender)
 	q.confirmer.conns = newConnections(with(1, appendTimeout, connectTimeout), q.servers.refuseRestarted) // WAITAOF blocks
 	q.nodes = newConnections(with(16, connectTimeout, connectTimeout), q.servers.noteIdentity)
 	if q.cluster == nil {

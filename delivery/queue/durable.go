@@ -363,6 +363,9 @@ func (q *Queue) AcceptRestart(ctx context.Context) error {
 	if err := q.restoreSource(ctx); err != nil {
 		return annotate(err, "accept restarted redis")
 	}
+	if err := q.restoreToken(ctx); err != nil {
+		return annotate(err, "accept restarted redis")
+	}
 	q.confirmer.conns.keep(q.servers.masters())
 	if err := q.sealServers(ctx); err != nil {
 		return fmt.Errorf("accept restarted redis: %w", err)

@@ -198,6 +198,7 @@ func (k keyspace) jobs(endpoint string) string     { return k.of(endpoint, "jobs
 func (k keyspace) lease(endpoint string) string    { return k.of(endpoint, "lease") }
 func (k keyspace) fence(endpoint string) string    { return k.of(endpoint, "fence") }
 func (k keyspace) source() string                  { return k.prefix + ":source" }
+func (k keyspace) token() string                   { return k.prefix + ":capture" }
 func (k keyspace) parked() string                  { return k.prefix + ":parked" }
 func (k keyspace) expiry() string                  { return k.prefix + ":expiry" }
 func (k keyspace) reasons() string                 { return k.prefix + ":{" + k.parked() + "}:reasons" } // on the slot of parked

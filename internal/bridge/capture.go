@@ -33,7 +33,9 @@ type capture struct {
 	// mapped is the newest position before which everything has been given to the
 	// mapper: it counts as reached when nothing is pending there.
 	mapped cdc.LSN
-	// resolve and complete are the mapper's Resolve and Commit until capture ends.
+	// take is the queue's Take, resolve and complete are the mapper's Resolve and Commit, until
+	// capture ends.
+	take     func() error
 	resolve  func() error
 	complete func(*cdc.Transaction) error
 	// next is a ruleset that is used from the next transaction on.
@@ -346,6 +348,10 @@ func (c *capture) run(ctx context.Context) error {
 	// The reader waits for its handler, which may wait for room.
 	defer context.AfterFunc(reading, c.stage.close)()
 	sink := waitingSink{c.stage}
+	c.take = func() error {
+		_, err := waitFor(reading, c.Log, "redis", func() (struct{}, error) { return struct{}{}, c.queue.Take(reading) })
+		return err
+	}
 	c.resolve = func() error { return c.mapper.Resolve(reading, sink) }
 	c.complete = func(tx *cdc.Transaction) error { return c.mapper.Commit(reading, tx, sink) }
 	c.takes = func(tx *cdc.Transaction, m cdc.Message) error { return c.reads.message(reading, tx, m) }
@@ -357,7 +363,7 @@ func (c *capture) run(ctx context.Context) error {
 	}()
 	err := c.reader.Run(reading, c)
 	if filling.Err() == nil && len(filled) == 0 {
-		c.drain(filling)
+		c.drain(filling, elsewhere(err))
 	}
 	stop()
 	err = errors.Join(err, <-filled)
@@ -367,27 +373,41 @@ func (c *capture) run(ctx context.Context) error {
 	return c.refusalOf(context.WithoutCancel(ctx), err)
 }
 
+// elsewhere reports whether capture has ended because the source, or its slot, is not what was read: a
+// position that was confirmed there would step over changes here.
+func elsewhere(err error) bool {
+	var changed *queue.SourceChangedError
+	var identity *cdc.IdentityChangedError
+	return errors.As(err, &changed) || errors.As(err, &identity) || errors.Is(err, queue.ErrClaimLost)
+}
+
 // drainTimeout bounds the wait for what was appended to become durable: two
 // seconds under everysec, and some.
 const drainTimeout = 4 * time.Second
 
 // drain lets the end of what was read become durable and confirms it, so that
 // the next start does not read it again: it may come with rules that do not
-// fit the tables as they were.
-func (c *capture) drain(ctx context.Context) {
+// fit the tables as they were. Elsewhere, the slot is another one than was read, or may be: it is not moved.
+func (c *capture) drain(ctx context.Context, elsewhere bool) {
 	ctx, cancel := context.WithTimeout(ctx, min(drainTimeout, c.Shutdown))
 	defer cancel()
 	c.stage.flush()
-	for last := c.stage.last(); c.reader.Confirmed() < last; {
+	for c.reader.Confirmed() < c.stage.last() {
 		select {
 		case <-ctx.Done():
-			c.Log.Warn().Stringer("confirmed", c.reader.Confirmed()).Stringer("read", last).
+			c.Log.Warn().Stringer("confirmed", c.reader.Confirmed()).Stringer("read", c.stage.last()).
 				Msg("stopping before all that was read is durable; the next start reads it again")
 			return
 		case <-c.confirmed:
 		}
 	}
-	if err := cdc.Advance(ctx, c.Source, c.reader.Confirmed()); err != nil {
+	if elsewhere {
+		return
+	}
+	switch err := cdc.Advance(ctx, c.Source, c.reader.Confirmed()); {
+	case cdc.FaultOf(err) == cdc.FaultTransient:
+		c.Log.Info().Msg("another process reads the slot already")
+	case err != nil:
 		c.Log.Warn().Err(err).Msg("confirm the last position failed; the next start reads a little again")
 	}
 }
@@ -400,6 +420,10 @@ func (c *capture) fill(ctx context.Context) error {
 		group.Go(func() error { return c.stage.run(ctx2) })
 		group.Go(func() error { return c.queue.RunDurable(ctx2, c.confirm) })
 		err := group.Wait()
+		if errors.Is(err, queue.ErrFenced) {
+			c.standBy()
+			continue
+		}
 		if !errors.Is(err, queue.ErrRestarted) {
 			return err
 		}
@@ -407,6 +431,15 @@ func (c *capture) fill(ctx context.Context) error {
 			return err
 		}
 	}
+}
+
+// standBy gives up what was read of the slot, which the source has given to another process:
+// it reads that again, and appends it. The reader then waits for the slot.
+func (c *capture) standBy() {
+	c.stage.rewind()
+	signal(c.confirmed) // nothing is left to wait for
+	c.Log.Warn().Msg("another process captures now; what this one had read and not appended, the other one reads again")
+	c.reader.Rewind()
 }
 
 // rewind goes back to the confirmed position because Redis is not the process
@@ -550,7 +583,11 @@ func (c *capture) Flush() error {
 
 // Reset implements cdc.Handler.
 func (c *capture) Reset() error {
-	open, err := c.restart()
+	c.stage.rewind() // a position that is marked is not of this turn
+	if err := c.take(); err != nil {
+		return err
+	}
+	open, err := c.restart() // after take: nobody else records any more
 	if err != nil {
 		return err
 	}

@@ -313,7 +313,8 @@ func (s *stage) drained(ctx context.Context) error {
 }
 
 // run appends batches until the context ends, which returns nil, or with
-// queue.ErrRestarted when Redis has restarted since the last append.
+// queue.ErrRestarted when Redis has restarted since the last append, or with
+// queue.ErrFenced when another process has taken over.
 func (s *stage) run(ctx context.Context) error {
 	for {
 		select {
@@ -331,6 +332,7 @@ func (s *stage) run(ctx context.Context) error {
 			switch {
 			case errors.Is(err, context.Canceled):
 				return nil // what was not confirmed is read again
+			case errors.Is(err, queue.ErrStaleBatch): // as well
 			case err != nil:
 				return err
 			case end != 0:
@@ -364,7 +366,7 @@ func (s *stage) append(ctx context.Context, b *queue.Batch) error {
 		return struct{}{}, err
 	}
 	_, err := retry.Do(ctx, appendBackoff, try, func(err error) bool {
-		if errors.Is(err, queue.ErrRestarted) {
+		if errors.Is(err, queue.ErrRestarted) || errors.Is(err, queue.ErrFenced) || errors.Is(err, queue.ErrStaleBatch) {
 			return false
 		}
 		s.waiting.Store(&err)
