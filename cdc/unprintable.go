@@ -102,7 +102,10 @@ const describeTimeout = 10 * time.Second
 func (r *Reader) awaitDescription(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, describeTimeout)
 	defer cancel()
-	for r.Confirmed() < r.decoder.end && retry.Wait(ctx, growCheck) == nil {
+	for r.Confirmed() < r.decoder.end {
+		if retry.Wait(ctx, growCheck) != nil {
+			return
+		}
 	}
 }
 

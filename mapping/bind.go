@@ -61,7 +61,7 @@ func (b *boundRule) hiddenKey() bool {
 }
 
 // Bind checks the rules against the source's catalogue and returns them as a
-// Ruleset. The error is a [*Mistakes] with all mistakes of all files, or
+// Ruleset. The error is a [*MistakesError] with all mistakes of all files, or
 // that of a query. The connection is only used until Bind returns.
 func (r *Rules) Bind(ctx context.Context, conn *pgx.Conn) (*Ruleset, error) {
 	return r.bind(ctx, &binder{conn: conn})

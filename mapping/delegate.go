@@ -239,7 +239,7 @@ func (d *delegator) try(ctx context.Context, e *expression, condition bool, refu
 	if err := d.denyLookup(ctx, bound, d.bound.table); err != nil {
 		return err
 	}
-	if err := d.noteBodies(ctx, d.bound.rule, d.bound.table, bound); err != nil {
+	if err := d.noteBodies(ctx, d.bound.rule, bound); err != nil {
 		return err
 	}
 	if len(d.errors)-before > d.denials-denials { // more than a privilege that is missing

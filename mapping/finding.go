@@ -26,9 +26,9 @@ func (r remedy) line() string {
 
 func words(format string, args ...any) remedy { return remedy{words: fmt.Sprintf(format, args...)} }
 
-// Mistakes is the error of Bind: all mistakes of all files, in the order of their places,
+// MistakesError is the error of Bind: all mistakes of all files, in the order of their places,
 // and the SQL that ends those of them that are the source's.
-type Mistakes struct {
+type MistakesError struct {
 	strictyaml.Errors
 	findings []cdc.Finding
 	rules    *Ruleset
@@ -39,24 +39,24 @@ type Mistakes struct {
 }
 
 // Error has one mistake per line, and behind them the statements.
-func (m *Mistakes) Error() string {
+func (m *MistakesError) Error() string {
 	return strings.TrimSuffix(m.Errors.Error()+"\n"+cdc.Instructions(cdc.Statements(m.findings), false), "\n")
 }
 
 // Unwrap makes the list of mistakes reachable by errors.As.
-func (m *Mistakes) Unwrap() error { return m.Errors }
+func (m *MistakesError) Unwrap() error { return m.Errors }
 
 // Findings are the mistakes as findings, in the same order.
-func (m *Mistakes) Findings() []cdc.Finding { return slices.Clone(m.findings) }
+func (m *MistakesError) Findings() []cdc.Finding { return slices.Clone(m.findings) }
 
 // Rules are what could be bound all the same, which no Mapper can apply: for checks of
 // the source that do not depend on the mistakes.
-func (m *Mistakes) Rules() *Ruleset { return m.rules }
+func (m *MistakesError) Rules() *Ruleset { return m.rules }
 
 // Denied returns the rules as they can be applied, and the identities (see
 // [Ruleset.Identities]) of those that lack privileges: their changes are parked. It
 // returns nil unless all mistakes are privileges, without which a rule can be understood.
-func (m *Mistakes) Denied() (*Ruleset, []string) {
+func (m *MistakesError) Denied() (*Ruleset, []string) {
 	if m.other {
 		return nil, nil
 	}
@@ -95,7 +95,7 @@ func (b *binder) mistakes(ctx context.Context, rs *Ruleset) error {
 	if len(all) == 0 {
 		return nil
 	}
-	m := &Mistakes{Errors: all, rules: rs, denied: b.lacking, other: b.denials < len(b.errors)}
+	m := &MistakesError{Errors: all, rules: rs, denied: b.lacking, other: b.denials < len(b.errors)}
 	// Of equal mistakes, such as those of a rule for each table that inherits from its own,
 	// one is left, with the statements of all.
 	more := map[strictyaml.Error][]cdc.Statement{}

@@ -93,7 +93,7 @@ func TestBindReportsSlowLookups(t *testing.T) {
 		t.Fatal(err)
 	}
 	_, err = parsed.Bind(t.Context(), conn)
-	if _, ok := errors.AsType[*mapping.Mistakes](err); !ok || !strings.Contains(err.Error(), "rules.yaml:1") || !strings.Contains(err.Error(), "statement timeout") {
+	if _, ok := errors.AsType[*mapping.MistakesError](err); !ok || !strings.Contains(err.Error(), "rules.yaml:1") || !strings.Contains(err.Error(), "statement timeout") {
 		t.Errorf("a slow lookup: %v", err)
 	}
 }

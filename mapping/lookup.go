@@ -280,7 +280,7 @@ func (b *binder) lookups(ctx context.Context, r *rule, t *cdc.Table) ([]*boundLo
 		bound, _, err := b.prepareLookup(ctx, t, &l, nil)
 		if err == nil && bound != nil {
 			if err = b.denyLookup(ctx, bound, t); err == nil {
-				err = b.noteBodies(ctx, r, t, bound)
+				err = b.noteBodies(ctx, r, bound)
 			}
 			out = append(out, bound)
 		}

@@ -180,7 +180,7 @@ func TestPrivilegesOfRules(t *testing.T) {
 	dsn := strings.Replace(conn.Config().ConnString(), "postgres://postgres@", "postgres://"+role+"@", 1)
 	rules := parse(t, options, callingRules)
 	// Each run may only find what the one before has made visible: the schema comes first.
-	var mistakes *mapping.Mistakes
+	var mistakes *mapping.MistakesError
 	for range 3 {
 		reader, err := cdc.Connect(t.Context(), dsn)
 		if err != nil {

@@ -287,7 +287,7 @@ func (b *binder) checkCalls(ctx context.Context, l *lookup, in reads) error {
 // noteBodies reports functions that a lookup calls, below its views as well, and whose
 // bodies look names up when they run: they run in the room, and may have been written
 // for the database's search_path.
-func (b *binder) noteBodies(ctx context.Context, r *rule, t *cdc.Table, l *boundLookup) error {
+func (b *binder) noteBodies(ctx context.Context, r *rule, l *boundLookup) error {
 	if len(b.room.outside) == 0 {
 		return nil
 	}

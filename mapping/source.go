@@ -157,7 +157,7 @@ func (s *Source) readPair(ctx context.Context, sql string) (first, second string
 }
 
 // Check checks that the database lets us run what the rules read, and that it is
-// the right one. The error is a [*Mistakes] with all that is refused, which Denials has, too,
+// the right one. The error is a [*MistakesError] with all that is refused, which Denials has, too,
 // or another one.
 func (s *Source) Check(ctx context.Context, rs *Ruleset) error {
 	s.path = rs.path

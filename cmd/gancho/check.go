@@ -86,7 +86,7 @@ func (k *checkup) add(findings ...cdc.Finding) {
 
 // problem adds an error of a stage, which is one or a list of mistakes.
 func (k *checkup) problem(id, where string, err error) {
-	var known *mapping.Mistakes
+	var known *mapping.MistakesError
 	var list strictyaml.Errors
 	switch {
 	case err == nil:
@@ -194,7 +194,7 @@ func (k *checkup) source(ctx context.Context, parsed *mapping.Rules) int {
 	defer func() { _ = conn.Close(context.WithoutCancel(ctx)) }()
 	rules, err := parsed.Bind(ctx, conn)
 	k.problem("source.unread", "source", err)
-	var mistakes *mapping.Mistakes
+	var mistakes *mapping.MistakesError
 	if errors.As(err, &mistakes) {
 		rules = mistakes.Rules()
 	}

@@ -295,7 +295,7 @@ func (c *capture) prepare(ctx context.Context, rules *mapping.Rules) (*mapping.R
 // and other rules go on. A rule that never ran, or ran otherwise than it is written now, is
 // refused. One of which it is not known how it ran has run as it is.
 func (c *capture) unlessDenied(ctx context.Context, bound *mapping.Ruleset, err error) (*mapping.Ruleset, error) {
-	mistakes, ok := errors.AsType[*mapping.Mistakes](err)
+	mistakes, ok := errors.AsType[*mapping.MistakesError](err)
 	if !ok {
 		return bound, err
 	}

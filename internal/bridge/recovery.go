@@ -36,10 +36,10 @@ type RecoveryOptions struct {
 	Store *state.Store
 }
 
-// ErrNothingToRecover: the slot is the one that was read, and can be read on.
+// ErrNothingToRecover says that the slot is the one that was read, and can be read on.
 var ErrNothingToRecover = errors.New("the slot is the one that was read, and nothing is missing: there is nothing to recover")
 
-// ErrNeverRead: nobody has read the source for this queue.
+// ErrNeverRead says that nobody has read the source for this queue.
 var ErrNeverRead = errors.New("nothing was read for this queue yet, so that nothing of it is missing; start gancho run --create, and if a slot of an older queue is in the way, drop it before: SELECT pg_drop_replication_slot('<source.slot>')")
 
 // Recover finds out what stands in the way, and changes nothing. It returns ErrNothingToRecover when

@@ -110,8 +110,8 @@ func (b *bridge) awaitRemedy(ctx context.Context) error {
 			complained = time.Now()
 			b.Log.Error().Err(b.refused.err).Msg("capture is refused, and what is queued is delivered; capture begins again when somebody has acted")
 		}
-		if retry.Wait(ctx, remedyEvery) != nil {
-			return nil
+		if retry.Wait(ctx, remedyEvery) != nil { // the end of the process is no error
+			return nil //nolint:nilerr // as the comment says
 		}
 		looking, cancel := context.WithTimeout(ctx, refusalTimeout)
 		now := b.situation(looking)

@@ -224,7 +224,7 @@ func (d *Drafter) bind(ctx context.Context, files ...*ruleFile) (strictyaml.Erro
 		_, err = rules.Bind(ctx, d.conn)
 	}
 	var mistakes strictyaml.Errors
-	var known *mapping.Mistakes
+	var known *mapping.MistakesError
 	switch {
 	case err == nil:
 		return nil, nil, nil
