@@ -102,7 +102,7 @@ func FuzzArrayReader(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, s string) {
 		elements, reader, err := readArray(s)
-		if err != nil {
+		if err != nil || strings.ContainsRune(s, 0) { // which no text of the server has
 			return
 		}
 		n := 0
