@@ -225,7 +225,7 @@ func TestWALBudget(t *testing.T) {
 		t.Errorf("the alert is no error: %s", line)
 	}
 	b.notReady("of source.wal_budget")
-	if code, stdout, stderr := command(t, "status", "--config", w.write()); code != 1 || !strings.Contains(stdout, "wal budget") || !strings.Contains(stderr, "wal_budget") {
+	if code, stdout, stderr := command(t, "status", "--config", w.write()); code != 3 || !strings.Contains(stdout, "wal budget") || !strings.Contains(stderr, "wal_budget") {
 		t.Errorf("gancho status: exit %d\n%s%s", code, stdout, stderr)
 	}
 	write(8)
