@@ -34,7 +34,7 @@ func TestSimulateRows(t *testing.T) {
 		condition, want string
 	}{
 		{2, "where minutoz = 1", `column "minutoz" does not exist`},
-		{1, "where nome::int > 0", "the server refuses a value (SQLSTATE 22P02)"},
+		{2, "where nome::int > 0", "the server refuses a value (SQLSTATE 22P02)"},
 		{2, "where true) ; delete from alunos where (true", "syntax error"},
 		{2, "where true order by id", "syntax error"},
 		{1, "where nextval('contador') > 0", "read-only transaction"},
