@@ -174,7 +174,10 @@ func (w *world) exec(sql string, args ...any) {
 		w.t.Fatal(err)
 	}
 	defer func() { _ = conn.Close(context.Background()) }()
-	if _, err := conn.Exec(context.Background(), sql, args...); err != nil {
+	// A statement that waits holds up every test that creates a slot in the server.
+	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
+	defer cancel()
+	if _, err := conn.Exec(ctx, sql, args...); err != nil {
 		w.t.Fatalf("%s: %v", sql, err)
 	}
 }
