@@ -266,7 +266,7 @@ func (c *call) authenticate(needs state.Role) error {
 	if err != nil {
 		return err
 	}
-	c.actor = control.Actor{Name: "token:" + token.Name, Role: token.Role, Tenant: token.Tenant}
+	c.actor = control.Actor{Name: "token:" + token.Name, Role: token.Role, Tenant: token.Tenant, Token: token.ID}
 	if needs != "" && !token.Role.Covers(needs) {
 		return &control.ForbiddenError{Needs: needs}
 	}
