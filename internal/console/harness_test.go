@@ -84,7 +84,9 @@ func newConsole(t *testing.T, more ...func(*console.Options)) *world {
 		Store: store, Queue: queue, Sender: sender, Version: "test", Console: w.url,
 		File:      func() []endpoint.Endpoint { return nil },
 		Catalogue: func() []mapping.EventType { return []mapping.EventType{{Name: "cobranca.paga"}} },
-		Slot:      func(context.Context) (cdc.Slot, error) { return cdc.Slot{Name: "gancho", Active: true, HeldBytes: 3 << 20}, nil },
+		Slot: func(context.Context) (cdc.Slot, error) {
+			return cdc.Slot{Name: "gancho", Active: true, HeldBytes: 3 << 20}, nil
+		},
 	})
 	o := console.Options{
 		Control: w.control, Sessions: store, PublicURL: w.url, Language: language.Portuguese, Brand: console.Brand{Name: "Academia"}, Logger: zerolog.Nop(), Version: "test",

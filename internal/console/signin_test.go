@@ -32,6 +32,6 @@ func TestSignIn(t *testing.T) {
 
 	admin := w.as(state.Admin, "")
 	b = w.as(state.Viewer, "1")
-	admin.open("/console/access").submit("Revogar o token " + b.token).shows(http.StatusOK, "O token foi revogado")
+	admin.open("/console/access").submit("Revogar o token "+b.token).shows(http.StatusOK, "O token foi revogado")
 	b.open("/console/").shows(http.StatusOK, "Token da API")
 }
