@@ -30,8 +30,8 @@ help: ## List the targets
 	@awk 'BEGIN { FS = ":.*## " } /^[a-z-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: deps
-deps: ## Install what is missing: PostgreSQL, Redis, a C compiler for the race detector, receivers' languages
-	@.ci/deps postgresql redis gcc node python php npm-packages locale
+deps: ## Install what is missing: PostgreSQL, Redis, a C compiler for the race detector, receivers' languages, a browser
+	@.ci/deps postgresql redis gcc node python php chromium npm-packages locale
 
 .PHONY: build
 build: ## Build the static binary bin/gancho, and bin/gancho-demo beside it

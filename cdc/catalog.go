@@ -202,6 +202,11 @@ func loadKeys(ctx context.Context, conn *pgx.Conn, e Encoding, t *Table) ([]stri
 	return keys, err
 }
 
+// columnNotNull is SQL: whether no row has null in column a of pg_attribute. A constraint that is
+// NOT VALID (since PostgreSQL 18) sets attnotnull, too, and says nothing of the rows before it.
+const columnNotNull = `(a.attnotnull and not exists (select from pg_catalog.pg_constraint n
+				where n.conrelid = a.attrelid and n.contype = 'n' and n.conkey = array[a.attnum] and not n.convalidated))`
+
 func loadColumns(ctx context.Context, conn *pgx.Conn, types *Types, t *Table) error {
 	keys, err := loadKeys(ctx, conn, types.encoding, t)
 	if err != nil {
@@ -210,8 +215,7 @@ func loadColumns(ctx context.Context, conn *pgx.Conn, types *Types, t *Table) er
 	rows, _ := conn.Query(ctx, `
 		select `+types.encoding.sql("a.attname::text")+`, a.atttypid, a.atttypmod, a.attgenerated <> '',
 			coalesce(co.collnamespace::regnamespace::text, ''), coalesce(co.collname::text, ''), coalesce(co.collisdeterministic, true),
-			a.attnotnull and not exists (select from pg_catalog.pg_constraint n
-				where n.conrelid = a.attrelid and n.contype = 'n' and n.conkey = array[a.attnum] and not n.convalidated) -- since PostgreSQL 18
+			`+columnNotNull+`
 		from pg_catalog.pg_attribute a
 		left join pg_catalog.pg_collation co on co.oid = a.attcollation and co.collprovider <> 'd'
 		where a.attrelid = $1 and a.attnum > 0 and not a.attisdropped order by a.attnum`, t.Relation.OID)

@@ -16,6 +16,7 @@ func TestLoadConstraints(t *testing.T) {
 		create domain sim as sn check (value = 'S');
 		create table c (id int primary key, a int not null, b int, s sim, u char(1) check (u in ('A', 'B')));
 		insert into c (id, a) values (1, 1);
+		create unique index c_b on c (b);
 		alter table c add constraint futuro check (b = 1) not valid`))
 	want := map[string]bool{"id": true, "a": true}
 	if settings, err := cdc.LoadSettings(t.Context(), conn); err != nil {
@@ -28,6 +29,9 @@ func TestLoadConstraints(t *testing.T) {
 	table, err := cdc.LoadTable(t.Context(), conn, "", "", "c")
 	if err != nil {
 		t.Fatal(err)
+	}
+	if statements, err := cdc.LeastIdentity(t.Context(), conn, "", "gancho", table, []string{"b"}); err != nil || len(statements) > 0 {
+		t.Errorf("an identity of a column that may be null: %v, %v", statements, err)
 	}
 	if diff := cmp.Diff(want, table.NotNull); diff != "" {
 		t.Errorf("never null (-want +got):\n%s", diff)

@@ -145,7 +145,7 @@ func uniqueIndexes(ctx context.Context, conn *pgx.Conn, encoding Encoding, t *Ta
 		where i.indrelid = $1 and k.n <= i.indnkeyatts
 			and i.indisunique and i.indimmediate and i.indisvalid and i.indisready and i.indislive and i.indpred is null and i.indexprs is null
 		group by c.relname, i.indisprimary, i.indnkeyatts
-		having bool_and(a.attnotnull and a.attgenerated = '') and count(*) = i.indnkeyatts`, t.Relation.OID)
+		having bool_and(`+columnNotNull+` and a.attgenerated = '') and count(*) = i.indnkeyatts`, t.Relation.OID)
 	indexes, err := pgx.CollectRows(rows, pgx.RowToStructByPos[uniqueIndex])
 	if err != nil {
 		return nil, fmt.Errorf("read the unique indexes of %s: %w", t.Relation.TableName(), unreadable(err))
@@ -173,7 +173,7 @@ func indexable(ctx context.Context, conn *pgx.Conn, encoding Encoding, t *Table,
 	err := conn.QueryRow(ctx, `
 		select count(*) = cardinality($2::text[]) and count(*) <= 32 and coalesce(bool_and(a.attnotnull and a.attgenerated = '' and a.bytes is not null and a.ordered), false) and sum(a.bytes) <= $3
 		from (
-			select a.attname, a.attnotnull, a.attgenerated,
+			select a.attname, `+columnNotNull+` as attnotnull, a.attgenerated,
 				case when t.typlen > 0 then t.typlen when a.atttypmod > 4 and t.typname in ('varchar', 'bpchar') then 4 * (a.atttypmod - 4)
 					when a.atttypmod > 4 and t.typname = 'numeric' then ((a.atttypmod - 4) >> 16) & 65535 end as bytes,
 				t.typname = 'varchar' or exists (select from pg_catalog.pg_opclass o join pg_catalog.pg_am m on m.oid = o.opcmethod
