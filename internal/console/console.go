@@ -29,7 +29,7 @@ type Options struct {
 	// Sessions is where sessions are looked up: a pool of their own, so that strangers with wrong cookies keep nobody else
 	// waiting.
 	Sessions *state.Store
-	// Admit returns the token with this text, and slows down addresses that guess: state.ErrNotFound, ErrThrottled.
+	// Admit returns the token with this text, and slows down addresses that guess: state.ErrNotFound, control.ErrThrottled.
 	Admit func(ctx context.Context, remote, text string) (state.Token, error)
 	// PublicURL is the origin under which browsers reach the listener.
 	PublicURL string
@@ -60,9 +60,6 @@ type Brand struct {
 	Color    string // #rrggbb of the line below the head; empty: ours
 }
 
-// ErrThrottled: too many requests without a valid token came from the address.
-var ErrThrottled = errors.New("too many attempts without a valid token came from this address")
-
 // console is the handler of everything under /console/.
 type console struct {
 	Options
@@ -74,10 +71,25 @@ type console struct {
 	mux     *http.ServeMux
 	policy  string
 	origins *http.CrossOriginProtection
+	reason  Reason // "" unless it is unavailable
 }
 
+// Reason is why there are no pages.
+type Reason string
+
+// The reasons.
+const (
+	NoState  Reason = "without-state" // gancho.yaml has no state.key
+	Starting Reason = "starting"      // the bridge waits for a server
+)
+
+// Unavailable returns a handler like New's whose every page says why there is none. Of the options it needs neither Control, Sessions nor Admit.
+func Unavailable(o Options, reason Reason) (http.Handler, error) { return newConsole(o, reason) }
+
 // New returns the handler of /console/, and of / that leads there. It is safe for concurrent use.
-func New(o Options) (http.Handler, error) {
+func New(o Options) (http.Handler, error) { return newConsole(o, "") }
+
+func newConsole(o Options, reason Reason) (*console, error) {
 	public, err := url.Parse(o.PublicURL)
 	if err != nil {
 		return nil, err
@@ -85,7 +97,7 @@ func New(o Options) (http.Handler, error) {
 	if o.Zone == nil {
 		o.Zone = time.UTC
 	}
-	c := &console{Options: o, public: public, mux: http.NewServeMux(), tenants: newTenants(o.Tenants, o.TenantsFor), screens: screens(), origins: http.NewCrossOriginProtection()}
+	c := &console{Options: o, reason: reason, public: public, mux: http.NewServeMux(), tenants: newTenants(o.Tenants, o.TenantsFor), screens: screens(), origins: http.NewCrossOriginProtection()}
 	if err := c.origins.AddTrustedOrigin(o.PublicURL); err != nil {
 		return nil, err
 	}
@@ -125,6 +137,11 @@ func (c *console) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	if err := c.origins.Check(r); err != nil {
 		v.fail(http.StatusForbidden, "error.origin")
+		return
+	}
+	if c.reason != "" && !strings.HasPrefix(r.URL.Path, root+"assets/") && r.URL.Path != root+"settings" {
+		w.Header().Set("Retry-After", "5")
+		v.render(http.StatusServiceUnavailable, string(c.reason), nil)
 		return
 	}
 	if r.URL.Path == "/" {

@@ -20,5 +20,5 @@
 //  5. Add nav.name, done.what_was_done and all texts to ../language/pt-BR.yaml and en.yaml, in the order of the alphabet. Texts of a value
 //     are {{word "prefix" value}}: prefix.value.
 //  6. A part that shall stay fresh is <div id="x" data-refresh="5">. No style or script in a page: the policy refuses them.
-//  7. Test it with newConsole (harness_test.go): c.as(role, tenant) is somebody's browser with open, submit and text.
+//  7. Test it with newConsole (harness_test.go): c.as(role, tenant) is a visitor with open, submit and text.
 package console

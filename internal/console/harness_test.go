@@ -126,8 +126,8 @@ func (w *world) token(role state.Role, tenant string) (name, text string) {
 	return name, made.Text
 }
 
-// browser is somebody's, with cookies, and shows one page.
-type browser struct {
+// visitor is somebody's, with cookies, and shows one page.
+type visitor struct {
 	t      *testing.T
 	world  *world
 	client *http.Client
@@ -140,20 +140,20 @@ type browser struct {
 	page   *html.Node
 }
 
-// browser returns one of nobody.
-func (w *world) browser() *browser {
+// visitor returns one of nobody.
+func (w *world) visitor() *visitor {
 	w.t.Helper()
 	jar, err := cookiejar.New(nil)
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	return &browser{t: w.t, world: w, client: &http.Client{Jar: jar, Timeout: time.Minute}}
+	return &visitor{t: w.t, world: w, client: &http.Client{Jar: jar, Timeout: time.Minute}}
 }
 
-// as returns the browser of somebody who has signed in with a new token of the role and the tenant ("": all).
-func (w *world) as(role state.Role, tenant string) *browser {
+// as returns the visitor of somebody who has signed in with a new token of the role and the tenant ("": all).
+func (w *world) as(role state.Role, tenant string) *visitor {
 	w.t.Helper()
-	b := w.browser()
+	b := w.visitor()
 	name, text := w.token(role, tenant)
 	b.open("/console/sign-in").submit("Entrar", "Token da API", text)
 	if b.token = name; b.at.Path != "/console/" {
@@ -163,7 +163,7 @@ func (w *world) as(role state.Role, tenant string) *browser {
 }
 
 // open opens a path of the console, or a URL. It follows redirects.
-func (b *browser) open(path string) *browser {
+func (b *visitor) open(path string) *visitor {
 	b.t.Helper()
 	if strings.HasPrefix(path, "/") {
 		path = b.world.url + path
@@ -176,7 +176,7 @@ func (b *browser) open(path string) *browser {
 }
 
 // post sends a form from the console's own origin, as a browser would.
-func (b *browser) post(path string, values url.Values) *browser {
+func (b *visitor) post(path string, values url.Values) *visitor {
 	b.t.Helper()
 	request, err := http.NewRequestWithContext(context.Background(), http.MethodPost, b.world.url+path, strings.NewReader(values.Encode()))
 	if err != nil {
@@ -187,7 +187,7 @@ func (b *browser) post(path string, values url.Values) *browser {
 	return b.do(request)
 }
 
-func (b *browser) do(request *http.Request) *browser {
+func (b *visitor) do(request *http.Request) *visitor {
 	b.t.Helper()
 	answer, err := b.client.Do(request)
 	if err != nil {
@@ -206,7 +206,7 @@ func (b *browser) do(request *http.Request) *browser {
 }
 
 // submit presses the button of this text (or label), after it has filled fields in by their labels: label, value, in turn.
-func (b *browser) submit(button string, fields ...string) *browser {
+func (b *visitor) submit(button string, fields ...string) *visitor {
 	b.t.Helper()
 	var pressed, form *html.Node
 	for n := range b.page.Descendants() {
@@ -239,7 +239,7 @@ func (b *browser) submit(button string, fields ...string) *browser {
 }
 
 // fieldName finds a field by its label.
-func (b *browser) fieldName(form *html.Node, label string) string {
+func (b *visitor) fieldName(form *html.Node, label string) string {
 	b.t.Helper()
 	for n := range form.Descendants() {
 		if n.Data != "label" || textOf(n) != label {
@@ -275,10 +275,10 @@ func formValues(form *html.Node) url.Values {
 }
 
 // text is what people read on the page.
-func (b *browser) text() string { return textOf(b.page) }
+func (b *visitor) text() string { return textOf(b.page) }
 
 // shows fails unless the page has the status and the texts.
-func (b *browser) shows(status int, texts ...string) *browser {
+func (b *visitor) shows(status int, texts ...string) *visitor {
 	b.t.Helper()
 	if b.status != status {
 		b.t.Errorf("%s: status %d, want %d: %s", b.at, b.status, status, b.text())
@@ -317,4 +317,24 @@ func hasAttribute(n *html.Node, name string) bool {
 		}
 	}
 	return false
+}
+
+// link returns a one-time link that signs in with the role and the tenant ("": all): for a Chromium, or for a visitor.
+func (w *world) link(role state.Role, tenant string) string {
+	w.t.Helper()
+	l, err := w.control.CreateLink(context.Background(), root, control.NewLink{Role: role, Tenant: tenant})
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return l.URL
+}
+
+// href is where the link of this text leads; "": there is none.
+func (b *visitor) href(text string) string {
+	for n := range b.page.Descendants() {
+		if n.Data == "a" && textOf(n) == text {
+			return attribute(n, "href")
+		}
+	}
+	return ""
 }

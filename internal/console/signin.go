@@ -6,6 +6,7 @@ import (
 	"net/url"
 	"strings"
 
+	"gancho/internal/control"
 	"gancho/internal/language"
 	"gancho/internal/state"
 )
@@ -39,7 +40,7 @@ func (v *visit) signIn() (reply, error) {
 	}
 	token, err := v.Admit(v.ctx(), v.http.RemoteAddr, text)
 	switch {
-	case errors.Is(err, ErrThrottled):
+	case errors.Is(err, control.ErrThrottled):
 		return v.refuseSignIn(next, http.StatusTooManyRequests, "sign_in.throttled")
 	case errors.Is(err, state.ErrNotFound):
 		return v.refuseSignIn(next, http.StatusUnprocessableEntity, "sign_in.token_wrong")

@@ -12,7 +12,7 @@ import (
 func TestSignIn(t *testing.T) {
 	t.Parallel()
 	w := newConsole(t)
-	b := w.browser()
+	b := w.visitor()
 	b.open("/console/audit?object=x").shows(http.StatusOK, "Token da API")
 	if b.at.Path != "/console/sign-in" {
 		t.Errorf("a stranger is led to %s", b.at)

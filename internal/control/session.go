@@ -3,7 +3,6 @@ package control
 import (
 	"cmp"
 	"context"
-	"errors"
 	"net/url"
 	"time"
 
@@ -11,8 +10,10 @@ import (
 	"gancho/internal/state"
 )
 
-// ErrNoConsole is the error of operations that need the console, without one.
-var ErrNoConsole = errors.New("the configuration has no console; add console: {listen: 127.0.0.1:8630} to gancho.yaml, and restart the bridge")
+// errNoConsole is the error of operations that need the console, without one.
+func errNoConsole() error {
+	return invalid("", "add console: {listen: 127.0.0.1:8630} to gancho.yaml, and restart the bridge", "the configuration has no console")
+}
 
 // How long a link into the console may be opened, unless its creator says otherwise, and the most.
 const (
@@ -50,7 +51,7 @@ func (s *Service) CreateLink(ctx context.Context, a Actor, n NewLink) (CreatedLi
 		return CreatedLink{}, err
 	}
 	if s.Console == "" {
-		return CreatedLink{}, ErrNoConsole
+		return CreatedLink{}, errNoConsole()
 	}
 	n.Tenant, n.For = cmp.Or(n.Tenant, a.Tenant), cmp.Or(n.For, DefaultLinkLife)
 	if err := n.check(a); err != nil {
