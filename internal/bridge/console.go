@@ -119,9 +119,13 @@ func (b *bridge) consoleOptions() console.Options {
 // maxTenants bounds the rows of console.tenants.sql.
 const maxTenants = 10_000
 
-// readTenants reads the names of tenants as lookups of rules are read: by their role, in a read-only transaction.
+// readTenants reads the names of tenants as lookups of rules are read: by their role, in a read-only transaction, along their
+// search_path. A process that does not capture has no such path: there the query has to name schemas.
 func (b *bridge) readTenants(ctx context.Context) ([]console.Tenant, error) {
 	source := mapping.NewSource(b.LookupDSN, b.Source.Encoding, b.Log)
+	if b.capture != nil {
+		source = b.capture.newLookup().In(b.capture.bound.Load().Path())
+	}
 	defer source.Close(ctx)
 	var list []console.Tenant
 	err := source.Query(ctx, b.Console.TenantsSQL, nil, func(columns []pgconn.FieldDescription) error {
