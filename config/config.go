@@ -17,6 +17,7 @@ type Config struct {
 	Queue   Queue
 	State   State
 	HTTP    HTTP
+	Console Console
 	Quotas  Quotas
 	Mapping Mapping
 	Privacy Privacy

@@ -48,7 +48,7 @@ func LoadRules(path string, env func(string) (string, bool)) (*Config, error) {
 		strictyaml.Optional("mapping", c.Mapping.decode),
 		strictyaml.Optional("privacy", c.Privacy.decode),
 		strictyaml.Required("rules", c.decodeRules),
-		strictyaml.Optional("queue", other), strictyaml.Optional("state", other), strictyaml.Optional("http", other),
+		strictyaml.Optional("queue", other), strictyaml.Optional("state", other), strictyaml.Optional("http", other), strictyaml.Optional("console", other),
 		strictyaml.Optional("quotas", other), strictyaml.Optional("log", other), strictyaml.Optional("doctor", other), strictyaml.Optional("shutdown", other), strictyaml.Optional("endpoints", other),
 	)
 	if err := c.complete(d); err != nil {
@@ -98,6 +98,7 @@ func (c *Config) decode(v value) {
 		strictyaml.Required("queue", c.Queue.decode),
 		strictyaml.Optional("state", c.State.decode),
 		strictyaml.Optional("http", c.HTTP.decode),
+		strictyaml.Optional("console", func(v value) { c.Console.decode(v, c.File) }),
 		strictyaml.Optional("quotas", c.Quotas.decode),
 		strictyaml.Optional("mapping", c.Mapping.decode),
 		strictyaml.Optional("privacy", c.Privacy.decode),

@@ -84,6 +84,13 @@ func (s *Source) Of(identity cdc.Identity) *Source {
 	return s
 }
 
+// In has the names of queries found along a search_path, as those of the rules are: Ruleset.Path. Without one, queries name
+// schemas.
+func (s *Source) In(path string) *Source {
+	s.path = path
+	return s
+}
+
 // Close closes the connection. The Source may be used again.
 func (s *Source) Close(ctx context.Context) {
 	if s.conn != nil {

@@ -109,6 +109,7 @@ func newRootCommand() *cobra.Command {
 		newForgetCommand(),
 		newTokensCommand(),
 		newAuditCommand(),
+		newConsoleCommand(),
 		newListenCommand(),
 		newMigrateCommand(),
 		newSecretsCommand(),

@@ -89,6 +89,10 @@ func (f *runFlags) run(ctx context.Context, stderr io.Writer) error {
 	if err != nil {
 		return err
 	}
+	pages, err := consoleOptions(&c.Console)
+	if err != nil {
+		return err
+	}
 	redis.SetLogger(redisLog{log})
 	stdlog.SetFlags(0)
 	stdlog.SetOutput(standardLog{log})
@@ -115,6 +119,7 @@ func (f *runFlags) run(ctx context.Context, stderr io.Writer) error {
 		Listen:            c.HTTP.Listen,
 		MetricsListen:     c.HTTP.Metrics,
 		MetricsToken:      c.HTTP.MetricsToken.Reveal(),
+		Console:           pages,
 		Quotas:            quotas(&c.Quotas),
 		Requests:          c.Quotas.Tenant.Requests,
 		TotalRequests:     c.Quotas.Total.Requests,

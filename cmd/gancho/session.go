@@ -96,6 +96,7 @@ func (f *sessionFlags) connect(cmd *cobra.Command, needs parts) (_ *session, err
 	}()
 	o := control.Options{
 		Version:   version,
+		Console:   consoleURL(&c.Console),
 		Quotas:    quotas(&c.Quotas),
 		File:      func() []endpoint.Endpoint { return c.Endpoints },
 		Catalogue: func() []mapping.EventType { return nil },

@@ -90,6 +90,20 @@ func newGate(o Options) *gate {
 	}
 }
 
+// Admit returns the token with this text, which somebody at the address shows elsewhere than to the API: state.ErrNotFound when there is
+// none that is valid, control.ErrThrottled. Failures here and there count together.
+func (h *Handler) Admit(ctx context.Context, remote, text string) (state.Token, error) {
+	token, err := h.gate.admit(ctx, &http.Request{RemoteAddr: remote, Header: http.Header{"Authorization": {"Bearer " + text}}})
+	var refused *problem
+	switch {
+	case !errors.As(err, &refused):
+		return token, err
+	case refused.kind == kindThrottled:
+		return token, control.ErrThrottled
+	}
+	return token, state.ErrNotFound
+}
+
 // admit returns the request's token. Its errors are a *problem, or the
 // error of the lookup in the state database.
 func (g *gate) admit(ctx context.Context, r *http.Request) (state.Token, error) {

@@ -9,6 +9,7 @@ import (
 	"mime"
 	"net/http"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 	"unicode/utf8"
@@ -199,4 +200,15 @@ func suggest(name string, allowed []string) string {
 		return "nothing is allowed here; remove it"
 	}
 	return "allowed are " + strings.Join(allowed, ", ")
+}
+
+// duration reads a duration from lo to hi, such as 24h, and what is wrong with it.
+func duration(pointer, text string, lo, hi time.Duration) (time.Duration, []control.Problem) {
+	d := strictyaml.Parse("", []byte(strconv.Quote(text)), nil)
+	value := d.Root().Duration(lo, hi)
+	var mistakes []control.Problem
+	for _, e := range d.Errors() {
+		mistakes = append(mistakes, control.Problem{Pointer: pointer, Message: e.Message, Hint: e.Hint})
+	}
+	return value, mistakes
 }

@@ -3,12 +3,10 @@ package api
 import (
 	"context"
 	"net/http"
-	"strconv"
 
 	"gancho/delivery/endpoint"
 	"gancho/internal/control"
 	"gancho/internal/state"
-	"gancho/internal/strictyaml"
 )
 
 // mediaPatch is the type of a merge patch (RFC 7396).
@@ -91,11 +89,9 @@ func (c *call) rotateSecret() (answer, error) {
 		rotation.Secret = &s
 	}
 	if overlap != "" {
-		d := strictyaml.Parse("", []byte(strconv.Quote(overlap)), nil)
-		rotation.Overlap = d.Root().Duration(0, control.MaxOverlap)
-		for _, e := range d.Errors() {
-			mistakes = append(mistakes, control.Problem{Pointer: "/overlap", Message: e.Message, Hint: e.Hint})
-		}
+		var wrong []control.Problem
+		rotation.Overlap, wrong = duration("/overlap", overlap, 0, control.MaxOverlap)
+		mistakes = append(mistakes, wrong...)
 	}
 	if len(mistakes) > 0 {
 		return answer{}, invalid(mistakes...)

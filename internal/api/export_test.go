@@ -84,7 +84,7 @@ const (
 // Scan reads all queues, for the handler's requests, until end is called.
 func Scan(t testing.TB, h http.Handler) (end func()) {
 	t.Helper()
-	end, err := h.(*handler).erasing.begin(t.Context())
+	end, err := h.(*Handler).erasing.begin(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -92,10 +92,10 @@ func Scan(t testing.TB, h http.Handler) (end func()) {
 }
 
 // Impatient has requests give up at once that wait to read all queues.
-func Impatient(h http.Handler) { h.(*handler).erasing.patience = 1 }
+func Impatient(h http.Handler) { h.(*Handler).erasing.patience = 1 }
 
 // StopClock has failed logins of the handler all be at the same moment.
 func StopClock(h http.Handler) {
 	now := time.Now()
-	h.(*handler).gate.now = func() time.Time { return now }
+	h.(*Handler).gate.now = func() time.Time { return now }
 }

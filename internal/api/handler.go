@@ -73,8 +73,8 @@ type Options struct {
 // that: mount it without http.StripPrefix. It is safe for concurrent use. It
 // bounds how long a body and an answer may take; how long a header may is the
 // server's to say.
-func New(o Options) http.Handler {
-	h := &handler{
+func New(o Options) *Handler {
+	h := &Handler{
 		control: o.Control, log: o.Logger, gate: newGate(o), mux: http.NewServeMux(), busy: o.Busy, hold: o.Hold,
 		flights: newFlights("requests", cmp.Or(o.Requests, DefaultRequests), cmp.Or(o.TotalRequests, DefaultTotalRequests)),
 		turns:   newTurns(time.Now),
@@ -89,8 +89,8 @@ func New(o Options) http.Handler {
 	return h
 }
 
-// handler is the edge: what holds for every request.
-type handler struct {
+// Handler is the edge: what holds for every request.
+type Handler struct {
 	control  *control.Service
 	log      zerolog.Logger
 	gate     *gate
@@ -122,7 +122,7 @@ type route struct {
 
 // call is a request on its way through its route.
 type call struct {
-	*handler
+	*Handler
 	ctx   context.Context //nolint:containedctx // a call is one request and lives as long
 	http  *http.Request
 	actor control.Actor
@@ -149,7 +149,7 @@ type answer struct {
 }
 
 // ServeHTTP answers a request; whatever goes wrong is answered as a problem.
-func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	header := w.Header()
 	header.Set("Cache-Control", "no-store")
 	header.Set("X-Content-Type-Options", "nosniff")
@@ -167,7 +167,7 @@ func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 func isText(s string) bool { return utf8.ValidString(s) && !strings.ContainsRune(s, 0) }
 
 // serve is the handler of a route.
-func (h *handler) serve(rt *route) http.Handler {
+func (h *Handler) serve(rt *route) http.Handler {
 	limit := requestTime
 	if rt.slow {
 		limit = slowRequestTime
@@ -176,7 +176,7 @@ func (h *handler) serve(rt *route) http.Handler {
 		started := time.Now()
 		ctx, cancel := context.WithTimeout(r.Context(), limit)
 		defer cancel()
-		c := &call{handler: h, ctx: ctx, http: r, leave: func() {}}
+		c := &call{Handler: h, ctx: ctx, http: r, leave: func() {}}
 		defer func() { c.leave() }()
 		a, err := c.run(w, rt)
 		// What has no connection (a test's recorder) has no deadline.
@@ -266,7 +266,7 @@ func (c *call) authenticate(needs state.Role) error {
 	if err != nil {
 		return err
 	}
-	c.actor = control.Actor{Name: "token:" + token.Name, Role: token.Role, Tenant: token.Tenant}
+	c.actor = control.Actor{Name: "token:" + token.Name, Role: token.Role, Tenant: token.Tenant, Token: token.ID}
 	if needs != "" && !token.Role.Covers(needs) {
 		return &control.ForbiddenError{Needs: needs}
 	}

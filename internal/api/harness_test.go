@@ -145,6 +145,7 @@ func (w *world) verdicts(q control.WhyQuestion) (control.WhyView, error) {
 }
 
 func (w *world) serve(log zerolog.Logger, o control.Options) {
+	o.Console = "https://console.example"
 	server := httptest.NewServer(api.New(api.Options{Control: control.New(o), Authenticate: w.store.Authenticate, Logger: log, Version: "1.2.3"}))
 	w.t.Cleanup(server.Close)
 	w.url, w.client = server.URL, server.Client()

@@ -61,6 +61,7 @@ func routes() []route {
 		{method: get, path: "/audit", role: viewer, query: slices.Concat([]string{"object", "action", "from", "to"}, pages), handle: filtered("audit", (*query).auditFilter, (*control.Service).Audit)},
 		{method: get, path: "/tokens", role: admin, handle: whole((*control.Service).Tokens)},
 		{method: post, path: "/tokens", role: admin, media: jsonBody, handle: (*call).createToken},
+		{method: post, path: "/console-links", role: admin, media: jsonBody, handle: (*call).createLink},
 		{method: remove, path: "/tokens/{name}", role: admin, handle: (*call).revokeToken},
 	}
 }

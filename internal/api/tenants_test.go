@@ -110,6 +110,7 @@ func TestTenants(t *testing.T) {
 		{method: "GET", path: "/audit?object=endpoint/{}", foreign: endpoints, absent: none, status: 200, route: "/audit"},
 		{method: "GET", path: "/tokens", status: 200},
 		{method: "POST", path: "/tokens", body: `{"name":"through","role":"viewer","tenant":"1"}`, status: 400},
+		{method: "POST", path: "/console-links", body: `{"role":"viewer","tenant":"1"}`, status: 400},
 		{method: "DELETE", path: "/tokens/{}", foreign: []string{"root", "admin-1", "eyes-1"}, absent: none, status: 404, route: "/tokens/{name}"},
 	}
 	before := w.snapshot()

@@ -201,6 +201,11 @@ func TestWrongInput(t *testing.T) {
 		{"POST", "/tokens", `{"name":"..","role":"viewer"}`, 400, "/name", "not dots alone", ""},
 		{"POST", "/tokens", `{"name":".","role":"viewer"}`, 400, "/name", "not dots alone", ""},
 		{"POST", "/tokens", `{"name":"root","role":"viewer"}`, 409, "", "", ""},
+		{"POST", "/console-links", `{}`, 400, "/role", `"role" is missing`, ""},
+		{"POST", "/console-links", `{"role":"king"}`, 400, "/role", "this role does not exist", ""},
+		{"POST", "/console-links", `{"role":"viewer","for":"2d"}`, 400, "/for", "", ""},
+		{"POST", "/console-links", `{"role":"viewer","return_url":"javascript:alert(1)"}`, 400, "/return_url", "no address of a page", ""},
+		{"POST", "/console-links", `{"role":"viewer","language":"fr"}`, 400, "/language", "pt-BR or en", ""},
 		{"DELETE", "/tokens/nobody", "", 404, "", "", "/tokens/{name}"},
 		// What is no path at all.
 		{"GET", "/nowhere", "", 404, "", "", "-"},

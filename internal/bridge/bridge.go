@@ -62,6 +62,8 @@ type Options struct {
 	// MetricsListen is where the metrics are, and only there; empty: on Listen.
 	// MetricsToken is what they ask for; empty: nothing.
 	MetricsListen, MetricsToken string
+	// Console is the pages for people, on a listener of their own; nil: there are none.
+	Console *ConsoleOptions
 	// Quotas bound what tenants use. Requests is how many requests to the API of a
 	// tenant, or of a token without one, are carried out at once, TotalRequests how many
 	// of all; 0: the API's defaults.
@@ -104,6 +106,9 @@ func Run(ctx context.Context, o Options) error {
 	o.Log.Info().Str("listen", listening.main.Addr().String()).Msg("serving health and metrics")
 	if listening.metrics != nil {
 		o.Log.Info().Str("metrics_listen", listening.metrics.Addr().String()).Msg("serving metrics apart")
+	}
+	if listening.console != nil {
+		o.Log.Info().Str("console_listen", listening.console.Addr().String()).Msg("serving the console")
 	}
 	metrics := newMetrics()
 	var refused *refusal
@@ -171,14 +176,15 @@ type bridge struct {
 	dispatcher *dispatch.Dispatcher // nil unless this process delivers
 	capture    *capture             // nil unless it captures
 	refused    *refusal             // why it does not, although it should; nil: it does, or should not
+	consoleAt  string               // the origin of the console; empty: there is none
 	gauge      *cdc.SlotGauge
 	catalog    *cdc.CatalogWatch
 
 	store *state.Store // nil without a state, as the recorder
 	// The same over pools of their own: what the API asks, jobs, the log's writer, backlogs
 	// that overflow and the look-up of tokens do not wait for each other.
-	jobStore, apiStore, tokenStore, overflowStore *state.Store
-	recorder                                      *recorder
+	jobStore, apiStore, tokenStore, consoleStore, overflowStore *state.Store
+	recorder                                                    *recorder
 	// What the state may have of it, each of capacity 1.
 	endpointsChanged, dropsChanged, jobsChanged chan struct{}
 	// stateComplaint is about the database, recordComplaint about what goes there.
@@ -276,7 +282,7 @@ func (b *bridge) close() {
 	if b.queue != nil {
 		_ = b.queue.Close() // everything that matters has been acknowledged by Redis
 	}
-	for _, s := range []*state.Store{b.overflowStore, b.tokenStore, b.apiStore, b.jobStore, b.store} {
+	for _, s := range []*state.Store{b.overflowStore, b.consoleStore, b.tokenStore, b.apiStore, b.jobStore, b.store} {
 		if s != nil {
 			s.Close()
 		}

@@ -11,7 +11,6 @@ import (
 	"net"
 	"net/http"
 	"strings"
-	"sync"
 	"sync/atomic"
 	"time"
 
@@ -118,11 +117,12 @@ const (
 type listeners struct {
 	main    net.Listener
 	metrics net.Listener // nil: the metrics are on main
+	console net.Listener // nil: there is no console
 }
 
 // close ends the listening.
 func (l listeners) close() {
-	for _, listener := range []net.Listener{l.main, l.metrics} {
+	for _, listener := range []net.Listener{l.main, l.metrics, l.console} {
 		if kept, ok := listener.(keptListener); ok {
 			_ = kept.TCPListener.Close()
 		}
@@ -150,6 +150,12 @@ func (o *Options) listen(ctx context.Context) (l listeners, err error) {
 	if l.main, err = keep(ctx, o.Listen); err != nil {
 		return l, fmt.Errorf("listen for health and metrics: %w; change http.listen, of which each process on a machine needs its own", err)
 	}
+	if o.Console != nil {
+		if l.console, err = keep(ctx, o.Console.Listen); err != nil {
+			l.close()
+			return l, fmt.Errorf("listen for the console: %w; change console.listen, of which each process on a machine needs its own", err)
+		}
+	}
 	if o.MetricsListen == "" {
 		return l, nil
 	}
@@ -176,17 +182,13 @@ func (b *bridge) serve(ctx context.Context, l listeners) error {
 		}
 		_, _ = fmt.Fprintln(w, "ready")
 	})
+	edge, err := b.edge(l.console)
+	if err != nil {
+		return err
+	}
 	if b.State != nil {
-		control := sync.OnceValue(b.api)
-		handler := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-			if err := b.health.starting(); err != nil {
-				api.Unavailable(w, "Gancho is "+err.Error()+".")
-				return
-			}
-			control().ServeHTTP(w, r)
-		})
-		mux.Handle("/api/v1/", handler)
-		mux.Handle("/api/v1", handler)
+		mux.Handle("/api/v1/", edge.api)
+		mux.Handle("/api/v1", edge.api)
 	}
 	group, ctx := errgroup.WithContext(ctx)
 	if l.metrics == nil {
@@ -195,6 +197,9 @@ func (b *bridge) serve(ctx context.Context, l listeners) error {
 		apart := http.NewServeMux()
 		apart.Handle("GET /metrics", b.metricsHandler())
 		group.Go(func() error { return b.serveOn(ctx, l.metrics, apart, metricsConnections) })
+	}
+	if l.console != nil {
+		group.Go(func() error { return b.serveOn(ctx, l.console, edge.consoleMux(), maxConnections) })
 	}
 	group.Go(func() error { return b.serveOn(ctx, l.main, mux, maxConnections) })
 	return group.Wait()

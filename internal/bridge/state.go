@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net/http"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -63,6 +62,7 @@ func (b *bridge) openState(ctx context.Context) error {
 		{&b.apiStore, state.Pool{Name: "api", Connections: apiConnections, Timeout: apiTimeout}},
 		{&b.overflowStore, state.Pool{Name: "overflow", Connections: 4, Timeout: time.Minute}},
 		{&b.tokenStore, state.Pool{Name: "tokens", Connections: 2, Timeout: apiTimeout}},
+		{&b.consoleStore, state.Pool{Name: "console", Connections: 2, Timeout: apiTimeout}},
 	} {
 		if *apart.store, err = b.store.Apart(apart.pool); err != nil {
 			return fmt.Errorf("open the state database: %w", err)
@@ -91,10 +91,11 @@ func (b *bridge) runState(ctx context.Context, group *errgroup.Group, drained <-
 	}
 }
 
-// api is the handler of /api/v1, for a bridge with a state that has started.
-func (b *bridge) api() http.Handler {
-	service := control.New(control.Options{
-		Store: b.apiStore, Queue: b.queue, Sender: b.sender, File: b.roster.fromFile,
+// service is what people do with the bridge, for one with a state that has started.
+func (b *bridge) service() *control.Service {
+	return control.New(control.Options{
+		Console: b.consoleAt,
+		Store:   b.apiStore, Queue: b.queue, Sender: b.sender, File: b.roster.fromFile,
 		Catalogue: func() []mapping.EventType { return b.definitionsNow().Rules.EventTypes() },
 		Slot:      b.gauge.Measure, WALBudget: b.WALBudget, Version: b.Version, Quotas: b.Quotas,
 		Hazards:  func(ctx context.Context) ([]cdc.Hazard, error) { return b.catalog.Hazards(ctx) },
@@ -110,6 +111,10 @@ func (b *bridge) api() http.Handler {
 			return b.capture.trouble()
 		},
 	})
+}
+
+// api is the handler of /api/v1.
+func (b *bridge) api(service *control.Service) *api.Handler {
 	return api.New(api.Options{
 		Control: service, Authenticate: b.tokenStore.Authenticate, ValidTokens: b.tokenStore.ValidTokens, Logger: b.Log, Version: b.Version,
 		Failed: func(reason string) { b.metrics.loginFailures.WithLabelValues(reason).Inc() }, Busy: b.metrics.busy.Inc,

@@ -137,6 +137,17 @@ func operations() map[string]operation {
 		"CreateToken": {state.Admin, false, false, func(ctx context.Context, g *gym, a control.Actor) error {
 			return drop(g.CreateToken(ctx, a, control.NewToken{Token: state.Token{Name: g.name(), Role: state.Viewer}}))
 		}},
+		"CreateLink": {state.Admin, false, false, func(ctx context.Context, g *gym, a control.Actor) error {
+			return drop(g.CreateLink(ctx, a, control.NewLink{Role: state.Viewer}))
+		}},
+		"Sessions": {state.Admin, false, false, func(ctx context.Context, g *gym, a control.Actor) error { return drop(g.Sessions(ctx, a)) }},
+		"EndSession": {state.Admin, true, false, func(ctx context.Context, g *gym, a control.Actor) error {
+			s, _, err := g.Store.BeginSession(ctx, state.Token{Name: g.name(), Role: state.Viewer, Tenant: "1"})
+			if err != nil {
+				return err
+			}
+			return g.EndSession(ctx, a, s.ID)
+		}},
 		"RevokeToken": {state.Admin, true, false, func(ctx context.Context, g *gym, a control.Actor) error {
 			t, err := g.CreateToken(ctx, root, control.NewToken{Token: state.Token{Name: g.name(), Role: state.Viewer, Tenant: "1"}})
 			if err != nil {
@@ -630,7 +641,7 @@ func TestNoState(t *testing.T) {
 	}
 	for name, op := range operations() {
 		switch name {
-		case "Endpoints", "Endpoint", "Settings", "Activate", "Pause", "Deactivate", "Test", "Parked", "ParkedChange", "CountParked", "DropParked", "Forget", "Gaps", "EventTypes", "Status", "Doctor", "Remove", "DeadLetter", "DropDead", "Job", "CancelJob", "RevokeToken":
+		case "Endpoints", "Endpoint", "Settings", "Activate", "Pause", "Deactivate", "Test", "Parked", "ParkedChange", "CountParked", "DropParked", "Forget", "Gaps", "EventTypes", "Status", "Doctor", "Remove", "DeadLetter", "DropDead", "Job", "CancelJob", "RevokeToken", "EndSession":
 			continue // they need nothing of it, or something that only a store can have
 		}
 		if err := op.call(ctx, g, root); !errors.Is(err, control.ErrNoState) {

@@ -21,6 +21,8 @@ type Actor struct {
 	Role state.Role
 	// Tenant limits what it sees and changes to one tenant; empty: no limit.
 	Tenant string
+	// Token is the id of the token that it has; what it begins ends with it. 0: it has none.
+	Token int64
 }
 
 // The default and the bound of [Rotation.Overlap].
@@ -65,6 +67,8 @@ type Options struct {
 	// Quotas bound what tenants use. They need the Queue.
 	Quotas  Quotas
 	Version string
+	// Console is the address of the console's listener, such as https://webhooks.example.com. Empty: there is no console.
+	Console string
 }
 
 // Service carries the operations.

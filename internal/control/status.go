@@ -3,7 +3,6 @@ package control
 import (
 	"context"
 	"fmt"
-	"maps"
 	"slices"
 	"time"
 
@@ -143,32 +142,9 @@ func (s *Service) addRecent(ctx context.Context, a Actor, now time.Time, views [
 
 // Wrong says what is not in order, each in a few words.
 func (v *StatusView) Wrong() []string {
-	wrong := slices.Sorted(maps.Keys(v.Errors))
-	if len(v.Hazards) > 0 {
-		wrong = append(wrong, "hazards")
-	}
-	if v.Slot != nil && !v.Slot.Active {
-		wrong = append(wrong, "the slot is read by no process")
-	}
-	if m := v.Memory; m != nil && m.Max > 0 && float64(m.Used) > nearlyFull*float64(m.Max) {
-		wrong = append(wrong, "redis is nearly full")
-	}
-	if len(v.OverQuota) > 0 {
-		wrong = append(wrong, "a backlog is over its quota")
-	}
-	for i := range v.Endpoints {
-		e := &v.Endpoints[i]
-		switch {
-		case e.Problem != "":
-			wrong = append(wrong, "endpoint "+e.Name+" is unusable")
-		case e.State != endpoint.Active.String() || e.Live == nil:
-		case e.Live.Reason != "":
-			wrong = append(wrong, "endpoint "+e.Name+" is suspended")
-		case e.Live.Blocked > 0:
-			wrong = append(wrong, "endpoint "+e.Name+" is blocked")
-		case !e.Live.Failing.IsZero():
-			wrong = append(wrong, "endpoint "+e.Name+" is failing")
-		}
+	var wrong []string
+	for _, c := range v.Complaints() {
+		wrong = append(wrong, c.String())
 	}
 	return wrong
 }

@@ -1,0 +1,61 @@
+package console
+
+import (
+	"cmp"
+
+	"gancho/internal/state"
+)
+
+// screen is one of the console's subjects, with its pages and what is done on them.
+type screen struct {
+	// name is that of its template, of its texts (NAME.title) and of its place in the navigation (nav.NAME).
+	name string
+	// path is where the navigation leads, below /console/; hidden screens are not in it.
+	path   string
+	hidden bool
+	// role is what it needs; operators' screens do not exist for a tenant.
+	role      state.Role
+	operators bool
+	routes    []route
+}
+
+// route is a page of a screen, or what is done there.
+type route struct {
+	// pattern is http.ServeMux's, below /console: GET /audit, POST /access/tokens/{name}/revoke.
+	pattern string
+	role    state.Role // that it needs; "": the screen's
+	handle  func(*visit) (reply, error)
+}
+
+func (r *route) needs(s *screen) state.Role { return cmp.Or(r.role, s.role) }
+
+// screens are all there are, in the order of the navigation.
+func screens() []screen {
+	return []screen{dashboardScreen(), accessScreen(), auditScreen()}
+}
+
+// reply is what a route returns: a page, or where to go on.
+type reply struct {
+	status   int // 0: 200
+	template string
+	data     any
+	location string
+}
+
+// page shows the template with the data.
+func page(template string, data any) (reply, error) {
+	return reply{template: template, data: data}, nil
+}
+
+// refused shows the page again, with the mistakes of its form.
+func refused(template string, data any) (reply, error) {
+	return reply{status: 422, template: template, data: data}, nil
+}
+
+// goTo leads to a path below /console/ after something was done, which the notice done.WHAT there says; "": none.
+func goTo(path, done string) (reply, error) {
+	if done != "" {
+		path += "?done=" + done
+	}
+	return reply{location: root + path}, nil
+}
