@@ -201,6 +201,7 @@ func (s *State) decode(v value) {
 		strictyaml.Optional("key", func(v value) { s.Key, s.KeyLine = Secret(v.Text()), v.Line() }),
 		strictyaml.Optional("keep_events", func(v value) { s.KeepEvents, events = keep(v), true }),
 		strictyaml.Optional("keep_log", func(v value) { s.KeepLog = keep(v) }),
+		strictyaml.Optional("keep_answers", func(v value) { s.KeepAnswers = v.Choice("failed", "all", "off") }),
 		strictyaml.Optional("keep_dead", func(v value) { s.KeepDead = keepFailed(v) }),
 	)
 	if v.IsMap() && s.KeyLine == 0 {

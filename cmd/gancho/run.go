@@ -21,6 +21,7 @@ import (
 	"gancho/cdc"
 	"gancho/config"
 	"gancho/delivery/queue"
+	"gancho/delivery/webhook"
 	"gancho/internal/bridge"
 	"gancho/internal/doctor"
 	"gancho/internal/state"
@@ -201,7 +202,19 @@ func stateOptions(c *config.Config) (*bridge.StateOptions, error) {
 	}
 	return &bridge.StateOptions{
 		DSN: stateDSN(c), Keyring: keys, KeepEvents: c.State.KeepEvents, KeepLog: c.State.KeepLog, KeepDead: c.State.KeepDead,
+		KeepAnswers: keepAnswers(c.State.KeepAnswers),
 	}, nil
+}
+
+// keepAnswers are the attempts that state.keep_answers chooses.
+func keepAnswers(setting string) webhook.Keeps {
+	switch setting {
+	case "all":
+		return webhook.KeepAll
+	case "off":
+		return webhook.KeepNone
+	}
+	return webhook.KeepFailed
 }
 
 // queueOptions say where the configuration's Redis is.

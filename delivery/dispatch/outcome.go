@@ -42,9 +42,11 @@ func (c *courier) applyOutcomeLocked(j *job, o *webhook.Outcome, now time.Time) 
 	}
 	c.suspendAfterLocked(o, now)
 	if c.o.Log {
+		recorded := *o
 		for id, m := range j.events {
 			if m != nil {
-				c.writing.results.Record(id, m, o, number, len(c.writing.results.Dead) > dead, c.o.KeepEvents, now)
+				c.writing.results.Record(id, m, &recorded, number, len(c.writing.results.Dead) > dead, c.o.KeepEvents, now)
+				recorded.Detail = nil // a list's is kept once
 			}
 		}
 	}

@@ -35,6 +35,7 @@ func routes() []route {
 		{method: post, path: "/endpoints/{name}/test", role: operator, slow: true, test: true, handle: (*call).testEndpoint},
 		{method: get, path: "/endpoints/{name}/keys", role: viewer, handle: (*call).listKeys},
 		{method: get, path: "/deliveries", role: viewer, query: slices.Concat(filterQuery, []string{"outcome"}, pages), handle: filtered("deliveries", (*query).filter, (*control.Service).Deliveries)},
+		{method: get, path: "/deliveries/{id}", role: viewer, handle: (*call).showDelivery},
 		{method: get, path: "/dead-letters", role: viewer, query: slices.Concat(filterQuery, pages), handle: filtered("dead", (*query).filter, (*control.Service).DeadLetters)},
 		{method: get, path: "/dead-letters/{id}", role: viewer, handle: numbered((*control.Service).DeadLetter)},
 		{method: remove, path: "/dead-letters/{id}", role: admin, handle: (*call).dropOneDead},

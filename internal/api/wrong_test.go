@@ -120,6 +120,8 @@ func TestWrongInput(t *testing.T) {
 		{"GET", "/dead-letters?outcome=x", "", 400, "outcome", "not known here", ""},
 		{"GET", "/dead-letters?cursor=ZGVhZDp4", "", 400, "cursor", "", ""},
 		{"GET", "/dead-letters?cursor=ZGVhZDotMQ", "", 400, "cursor", "", ""},
+		{"GET", "/deliveries/x", "", 404, "", "", "/deliveries/{id}"},
+		{"GET", "/deliveries?tag=pedido", "", 400, "tags", "", ""},
 		{"GET", "/dead-letters/0", "", 404, "", "", "/dead-letters/{id}"},
 		{"GET", "/dead-letters/x", "", 404, "", "", "/dead-letters/{id}"},
 		{"GET", "/dead-letters/99999999999999999999999", "", 404, "", "", "/dead-letters/{id}"},

@@ -37,6 +37,8 @@ type StateOptions struct {
 	// KeepEvents is how long events are kept for resends, KeepLog how long the
 	// delivery log is; 0: they are not.
 	KeepEvents, KeepLog time.Duration
+	// KeepAnswers says of which attempts the log has the answer.
+	KeepAnswers webhook.Keeps
 	// KeepDead is how long dead letters are kept after their last attempt; 0: for ever.
 	KeepDead time.Duration
 }
@@ -233,7 +235,7 @@ func (b *bridge) open(ctx context.Context) error {
 	if b.queue, err = b.openQueue(ctx); err != nil {
 		return err
 	}
-	b.sender = webhook.NewSender(webhook.Options{Version: b.Version, Logger: b.Log})
+	b.sender = webhook.NewSender(b.senderOptions())
 	if b.Deliver {
 		b.dispatcher = dispatch.New(b.queue, b.sender, all, b.dispatcherOptions())
 	}
@@ -253,6 +255,14 @@ func (b *bridge) keyring() *state.Keyring {
 		return nil
 	}
 	return b.State.Keyring
+}
+
+func (b *bridge) senderOptions() webhook.Options {
+	o := webhook.Options{Version: b.Version, Logger: b.Log}
+	if b.State != nil && b.State.KeepLog > 0 {
+		o.Keep, o.KeepRequests = b.State.KeepAnswers, b.State.KeepEvents > 0
+	}
+	return o
 }
 
 func (b *bridge) dispatcherOptions() dispatch.Options {

@@ -40,6 +40,10 @@ func (s *Service) deadFilter(a Actor, f state.Filter) (state.Filter, error) {
 	if f.Outcome != "" {
 		return f, invalid("/outcome", "leave it out", "dead letters have no outcome")
 	}
+	f, err := s.tagged(f)
+	if err != nil {
+		return f, err
+	}
 	return a.scope(f)
 }
 
@@ -113,10 +117,10 @@ func (s *Service) DropDead(ctx context.Context, a Actor, f state.Filter, all boo
 
 // checkChoice refuses an empty filter, which would choose everything.
 func checkChoice(f state.Filter, all bool) error {
-	empty := len(f.IDs) == 0 && len(f.Parked) == 0 && len(f.Webhooks) == 0 && f.Endpoint == "" && f.Tenant == nil && f.Key == "" && len(f.Events) == 0 &&
+	empty := len(f.IDs) == 0 && len(f.Parked) == 0 && len(f.Webhooks) == 0 && f.Endpoint == "" && f.Tenant == nil && f.Key == "" && len(f.Tags) == 0 && len(f.Events) == 0 &&
 		f.From.IsZero() && f.To.IsZero()
 	if empty && !all {
-		return invalid("", "name ids, an endpoint, a key, events or times, or say all", "the filter is empty, which would choose everything")
+		return invalid("", "name ids, an endpoint, a key, tags, events or times, or say all", "the filter is empty, which would choose everything")
 	}
 	return nil
 }
